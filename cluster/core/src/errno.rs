@@ -1,0 +1,67 @@
+//! Error numbers and signals by name: the operating system's own numbers, and nothing else.
+
+use core::fmt;
+
+macro_rules! names {
+    ($(#[$doc:meta])* $type:ident, $($name:ident $linux:literal $macos:literal),+ $(,)?) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $type(pub i32);
+
+        impl $type {
+            $(#[allow(missing_docs, reason = "the name is the documentation")]
+            pub const $name: $type = $type(if cfg!(target_os = "macos") { $macos } else { $linux });)+
+
+            /// Its name as in C, or `None` for a number this crate does not know.
+            pub fn name(self) -> Option<&'static str> {
+                match self {
+                    $($type::$name => Some(stringify!($name)),)+
+                    _ => None,
+                }
+            }
+
+            /// The value with this name.
+            pub fn from_name(name: &str) -> Option<$type> {
+                match name {
+                    $(stringify!($name) => Some($type::$name),)+
+                    _ => None,
+                }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self.name() {
+                    Some(name) => f.write_str(name),
+                    None => write!(f, "{} {}", stringify!($type), self.0),
+                }
+            }
+        }
+
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+    };
+}
+
+names! {
+    /// An error number of the operating system, positive. On the wire Node writes it negated.
+    Errno,
+    EPERM 1 1, ENOENT 2 2, ESRCH 3 3, EINTR 4 4, EIO 5 5, E2BIG 7 7, ENOEXEC 8 8, EBADF 9 9, ECHILD 10 10,
+    EAGAIN 11 35, ENOMEM 12 12, EACCES 13 13, EEXIST 17 17, ENOTDIR 20 20, EISDIR 21 21, EINVAL 22 22,
+    ENFILE 23 23, EMFILE 24 24, ENOSPC 28 28, EPIPE 32 32, ENAMETOOLONG 36 63, ELOOP 40 62,
+    ENOTSOCK 88 38, EPROTO 71 100, EOPNOTSUPP 95 102, EAFNOSUPPORT 97 47, EADDRINUSE 98 48,
+    EADDRNOTAVAIL 99 49, ECONNABORTED 103 53, ECONNRESET 104 54, ENOBUFS 105 55, ENOTCONN 107 57,
+    ETIMEDOUT 110 60, ECONNREFUSED 111 61,
+}
+
+names! {
+    /// A signal of the operating system.
+    Signal,
+    SIGHUP 1 1, SIGINT 2 2, SIGQUIT 3 3, SIGILL 4 4, SIGTRAP 5 5, SIGABRT 6 6, SIGBUS 7 10, SIGFPE 8 8,
+    SIGKILL 9 9, SIGUSR1 10 30, SIGSEGV 11 11, SIGUSR2 12 31, SIGPIPE 13 13, SIGALRM 14 14, SIGTERM 15 15,
+    SIGCHLD 17 20, SIGCONT 18 19, SIGSTOP 19 17, SIGTSTP 20 18, SIGTTIN 21 21, SIGTTOU 22 22,
+    SIGXCPU 24 24, SIGXFSZ 25 25, SIGVTALRM 26 26, SIGPROF 27 27, SIGSYS 31 12,
+}

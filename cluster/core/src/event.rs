@@ -1,0 +1,244 @@
+//! What a user hears, in the primary and in a worker. Values only; who decides on them is in the machines.
+
+use alloc::string::String;
+use core::fmt;
+use core::net::SocketAddr;
+
+use serde_json::Value;
+
+use crate::os::{Errno, ExitStatus, SocketId, WorkerId};
+
+/// What a machine gives out: something for the user, or something for the operating system.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Output<E> {
+    /// For the user.
+    Event(E),
+    /// For the operating system.
+    Call(crate::os::Call),
+}
+
+/// What happens to workers, as the primary sees it. Node: the events of `cluster`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// A worker was forked. Node: `'fork'`, one tick after `cluster.fork()`.
+    Fork {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// Its process runs and speaks. Node: `'online'`.
+    Online {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// It serves an address. Node: `'listening'`.
+    Listening {
+        /// Which.
+        worker: WorkerId,
+        /// Where.
+        address: ListeningAddress,
+    },
+    /// It sent a message. Node: `'message'`.
+    Message {
+        /// Which.
+        worker: WorkerId,
+        /// What.
+        message: Value,
+    },
+    /// Its channel is closed. Node: `'disconnect'`. Usually before [`Event::Exit`], but not by any promise.
+    Disconnect {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// Its process has ended. Node: `'exit'`.
+    Exit {
+        /// Which.
+        worker: WorkerId,
+        /// How.
+        status: ExitStatus,
+    },
+    /// Something went wrong with it. Node: `'error'` on the worker.
+    Error {
+        /// Which.
+        worker: WorkerId,
+        /// What.
+        error: WorkerError,
+    },
+    /// All workers are gone after `Primary::disconnect`. Node: the callback of `cluster.disconnect()`,
+    /// which runs when the *first* worker is gone, though the documentation says the last.
+    AllDisconnected,
+}
+
+/// Where a worker serves. Node: the argument of `'listening'`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ListeningAddress {
+    /// The host as the worker gave it; `None` for every address.
+    pub address: Option<String>,
+    /// The port, with 0 replaced by the one the kernel chose.
+    pub port: u16,
+    /// What kind of address.
+    pub address_type: AddressType,
+}
+
+/// The kind of an address on the wire. Node: `addressType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AddressType {
+    /// TCP over IPv4, or any address: 4.
+    V4,
+    /// TCP over IPv6: 6.
+    V6,
+    /// A Unix socket: -1.
+    Path,
+    /// A descriptor of the primary: null.
+    Descriptor,
+    /// UDP over IPv4: "udp4".
+    Udp4,
+    /// UDP over IPv6: "udp6".
+    Udp6,
+}
+
+/// What can go wrong with one worker. None of these harms another worker.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum WorkerError {
+    /// Its process could not be started.
+    Spawn(Errno),
+    /// It could not be signalled.
+    Kill(Errno),
+    /// Messages to it were lost: it can no longer be written to.
+    Write(Errno),
+    /// It broke the protocol, and its channel was closed.
+    Protocol(Violation),
+    /// Accepting for it failed.
+    Accept(Errno),
+}
+
+impl fmt::Display for WorkerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WorkerError::Spawn(errno) => write!(f, "the worker's program could not be started: {errno}"),
+            WorkerError::Kill(errno) => write!(f, "the worker could not be signalled: {errno}"),
+            WorkerError::Write(errno) => write!(f, "messages to the worker were lost: {errno}"),
+            WorkerError::Protocol(violation) => write!(f, "the worker's channel was closed: {violation}"),
+            WorkerError::Accept(errno) => write!(f, "a connection could not be accepted: {errno}"),
+        }
+    }
+}
+
+impl core::error::Error for WorkerError {}
+
+/// How a peer broke the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Violation {
+    /// A line that is not JSON, or an empty one.
+    Malformed,
+    /// A line longer than [`Limits::message_bytes`](crate::settings::Limits::message_bytes).
+    TooLong,
+    /// An acknowledgement of a descriptor that was not sent.
+    UnaskedAck,
+    /// A descriptor without a message it belongs to.
+    StrayDescriptor,
+    /// A message of Node's own with fields of the wrong kind.
+    BadFields,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Violation::Malformed => "it sent a line that is not JSON",
+            Violation::TooLong => "it sent a message longer than the limit",
+            Violation::UnaskedAck => "it acknowledged a descriptor that it was not sent",
+            Violation::StrayDescriptor => "it sent a descriptor that belongs to no message",
+            Violation::BadFields => "it sent a message of the protocol with fields of the wrong kind",
+        })
+    }
+}
+
+/// A server of a worker: what `Worker::listen` returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListenerId(pub u32);
+
+/// What happens in a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum WorkerEvent {
+    /// A server serves. Node: `'listening'` on the server.
+    Listening {
+        /// Which.
+        listener: ListenerId,
+        /// Where, with the port the kernel chose.
+        address: SocketAddr,
+    },
+    /// A server does not serve. Node: `'error'` on the server.
+    ListenFailed {
+        /// Which.
+        listener: ListenerId,
+        /// Why.
+        error: ListenError,
+    },
+    /// A connection is ours: acknowledged, and nobody else will get it. Node: `'connection'`.
+    Connection {
+        /// Which server's.
+        listener: ListenerId,
+        /// The connection, until `Worker::release`.
+        connection: SocketId,
+    },
+    /// A closed server's last connection has ended. Node: `'close'` on the server.
+    Closed {
+        /// Which.
+        listener: ListenerId,
+    },
+    /// The primary sent a message. Node: `'message'`.
+    Message {
+        /// What.
+        message: Value,
+    },
+    /// The channel is closed. Node: `'disconnect'`. Unless the worker was asked to go, its process ends right after.
+    Disconnect,
+    /// Something went wrong with the channel.
+    Error {
+        /// What.
+        error: ChannelError,
+    },
+}
+
+/// Why a server does not serve.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ListenError {
+    /// The error, as the primary's kernel gave it.
+    pub errno: Errno,
+    /// The host that was asked for.
+    pub host: Option<core::net::IpAddr>,
+    /// The port that was asked for.
+    pub port: u16,
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host {
+            Some(host) => write!(f, "bind {} {}", self.errno, SocketAddr::new(host, self.port)),
+            None => write!(f, "bind {} port {} on every address", self.errno, self.port),
+        }
+    }
+}
+
+impl core::error::Error for ListenError {}
+
+/// What can go wrong with the channel to the primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ChannelError {
+    /// Messages were lost: the primary can no longer be written to.
+    Write(Errno),
+    /// The primary broke the protocol, and the channel was closed.
+    Protocol(Violation),
+}
+
+impl fmt::Display for ChannelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ChannelError::Write(errno) => write!(f, "messages to the primary were lost: {errno}"),
+            ChannelError::Protocol(violation) => {
+                write!(f, "the channel to the primary was closed: {violation}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for ChannelError {}
