@@ -1,1 +1,17 @@
-//! The conformance suite.
+//! The conformance suite: scenarios as data, run on live Node.js and on everything of ours that claims to behave like it.
+//!
+//! ```text
+//! scenario --> program, recorder.cjs --> arm --> trace --> order, fixture
+//! ```
+//!
+//! A [`scenario`] is read from a file; a [`program`] interprets it inside an arm; what the observers write down is a
+//! [`trace`]. Traces are held against the contract in [`order`] and against the recordings in [`fixture`].
+//! Nothing here knows how a primary or a worker works: that is what is being tested.
+
+pub mod fixture;
+pub mod observation;
+pub mod pattern;
+pub mod scenario;
+mod text;
+pub mod trace;
+pub mod words;

@@ -1,0 +1,169 @@
+//! A fixture: what a real runtime was seen to do in one scenario. Only `record` writes them; people review the diffs.
+//!
+//! It stores and reads; it judges nothing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::trace::Trace;
+
+/// Where the recordings of this repository are, one directory a runtime.
+pub const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures");
+
+/// How busy the machine was made while a run was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Load {
+    /// Nothing else was started.
+    Idle,
+    /// Two processes that only count were kept running for each core.
+    Loaded,
+}
+
+impl fmt::Display for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Load::Idle => "idle",
+            Load::Loaded => "loaded",
+        })
+    }
+}
+
+/// A number of runs under each load.
+pub type Runs = BTreeMap<Load, u32>;
+
+/// The recording of one scenario on one runtime.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fixture {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The runtime and its version: `node v20.20.2`.
+    pub runtime: String,
+    /// How many runs were recorded.
+    pub runs: Runs,
+    /// Each different trace, in an order that depends on the traces alone.
+    pub traces: Vec<Recorded>,
+}
+
+/// A trace and how often it was seen.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recorded {
+    /// In how many runs.
+    pub seen: Runs,
+    /// Each observer's lines.
+    pub trace: Trace,
+}
+
+impl Fixture {
+    /// A fixture without runs.
+    pub fn new(scenario: &str, runtime: &str) -> Self {
+        Fixture {
+            scenario: scenario.to_owned(),
+            runtime: runtime.to_owned(),
+            runs: Runs::new(),
+            traces: Vec::new(),
+        }
+    }
+
+    /// Counts one run.
+    pub fn add(&mut self, load: Load, trace: Trace) {
+        *self.runs.entry(load).or_default() += 1;
+        let place = self.traces.binary_search_by(|recorded| recorded.trace.cmp(&trace));
+        let index = place.unwrap_or_else(|index| {
+            self.traces.insert(index, Recorded { seen: Runs::new(), trace });
+            index
+        });
+        *self.traces[index].seen.entry(load).or_default() += 1;
+    }
+
+    /// Reads the fixture of a scenario from a runtime's directory.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or it is not a fixture.
+    pub fn load(directory: &Path, scenario: &str) -> Result<Self, FixtureError> {
+        let path = directory.join(scenario).with_extension("json");
+        let failed = |error: io::Error| FixtureError { path: path.clone(), what: error.to_string() };
+        let text = fs::read_to_string(&path).map_err(failed)?;
+        serde_json::from_str(&text).map_err(|error| failed(error.into()))
+    }
+
+    /// Writes the fixture into a runtime's directory, which is made if need be.
+    ///
+    /// # Errors
+    ///
+    /// The directory or the file cannot be written.
+    pub fn save(&self, directory: &Path) -> Result<(), FixtureError> {
+        let path = directory.join(&self.scenario).with_extension("json");
+        let failed = |error: io::Error| FixtureError { path: path.clone(), what: error.to_string() };
+        let text = serde_json::to_string_pretty(self).map_err(|error| failed(error.into()))?;
+        fs::create_dir_all(directory).map_err(failed)?;
+        fs::write(&path, text + "\n").map_err(failed)
+    }
+}
+
+/// A fixture that cannot be read or written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FixtureError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl fmt::Display for FixtureError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.what)
+    }
+}
+
+impl std::error::Error for FixtureError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trace(line: &str) -> Trace {
+        Trace::of([line.parse().expect(line)])
+    }
+
+    #[test]
+    fn the_order_of_recording_does_not_show() {
+        let mut one = Fixture::new("s", "node v0");
+        let mut other = one.clone();
+        for (load, line) in
+            [(Load::Idle, "primary: b"), (Load::Loaded, "primary: a"), (Load::Loaded, "primary: b")]
+        {
+            one.add(load, trace(line));
+        }
+        for (load, line) in
+            [(Load::Loaded, "primary: b"), (Load::Idle, "primary: b"), (Load::Loaded, "primary: a")]
+        {
+            other.add(load, trace(line));
+        }
+        assert_eq!(one, other);
+        assert_eq!(one.runs, Runs::from([(Load::Idle, 1), (Load::Loaded, 2)]));
+        assert_eq!(
+            one.traces.iter().map(|recorded| recorded.seen.values().sum::<u32>()).collect::<Vec<_>>(),
+            [1, 2]
+        );
+    }
+
+    #[test]
+    fn a_fixture_survives_the_way_through_its_file() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut fixture = Fixture::new("s", "node v0");
+        fixture.add(Load::Idle, trace("worker 1: listening server=web port=4000"));
+        fixture.save(&directory.path().join("new")).expect("the directory is made");
+        assert_eq!(Fixture::load(&directory.path().join("new"), "s").expect("just written"), fixture);
+        let missing = Fixture::load(directory.path(), "t").expect_err("there is none");
+        assert_eq!(missing.path, directory.path().join("t.json"));
+    }
+}

@@ -1,0 +1,168 @@
+//! A pattern: which observations are meant. The same notation as the observations themselves.
+//!
+//! `listening worker=1` is met by every `listening` line with that detail, whatever else it says; `#2` means the
+//! second such line only. It matches single lines; counting them is for those who use it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::observation::{BadLine, Line, Observation, Observer};
+use crate::text::read_as_text;
+
+/// Lines with this word and at least these details.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Pattern {
+    /// The word and the details that are asked for.
+    pub asked: Observation,
+    /// `#n`: only the `n`th such line, from 1.
+    pub nth: Option<u32>,
+}
+
+impl Pattern {
+    /// Whether the line is such a line. `nth` is not looked at.
+    pub fn fits(&self, seen: &Observation) -> bool {
+        let has = |(key, value): &(String, String)| seen.detail(key) == Some(value);
+        self.asked.what == seen.what && self.asked.details.iter().all(has)
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.asked)?;
+        self.nth.map_or(Ok(()), |nth| write!(f, " #{nth}"))
+    }
+}
+
+impl FromStr for Pattern {
+    type Err = BadLine;
+
+    fn from_str(text: &str) -> Result<Self, BadLine> {
+        let Some((asked, nth)) = text.split_once(" #") else {
+            return Ok(Pattern { asked: text.parse()?, nth: None });
+        };
+        let nth = nth.parse().ok().filter(|nth| *nth > 0);
+        let nth =
+            nth.ok_or_else(|| BadLine::new(text, "a number from 1 after `#`, and nothing behind it"))?;
+        Ok(Pattern { asked: asked.parse()?, nth: Some(nth) })
+    }
+}
+
+/// Whose lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Whose {
+    /// This observer's.
+    One(Observer),
+    /// Any worker's.
+    Workers,
+    /// Any client's.
+    Clients,
+    /// The client's own, in its steps.
+    Me,
+}
+
+impl Whose {
+    /// Whether this observer is meant; `me` is who asks.
+    pub fn includes(self, observer: Observer, me: Option<Observer>) -> bool {
+        match self {
+            Whose::One(one) => one == observer,
+            Whose::Workers => matches!(observer, Observer::Worker(_)),
+            Whose::Clients => matches!(observer, Observer::Client(_)),
+            Whose::Me => me == Some(observer),
+        }
+    }
+}
+
+impl fmt::Display for Whose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Whose::One(one) => one.fmt(f),
+            Whose::Workers => f.write_str("worker"),
+            Whose::Clients => f.write_str("client"),
+            Whose::Me => f.write_str("me"),
+        }
+    }
+}
+
+impl FromStr for Whose {
+    type Err = BadLine;
+
+    fn from_str(text: &str) -> Result<Self, BadLine> {
+        match text {
+            "worker" => Ok(Whose::Workers),
+            "client" => Ok(Whose::Clients),
+            "me" => Ok(Whose::Me),
+            one => one.parse().map(Whose::One).map_err(|_| {
+                BadLine::new(
+                    text,
+                    "`primary`, `worker N`, `worker`, `client N`, `client` or `me` before `: `",
+                )
+            }),
+        }
+    }
+}
+
+/// Lines of somebody with this word and these details: `primary: exit worker=1`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LinePattern {
+    /// Whose.
+    pub whose: Whose,
+    /// Which.
+    pub pattern: Pattern,
+}
+
+impl LinePattern {
+    /// Whether this is such a line; `me` is who asks.
+    pub fn fits(&self, line: &Line, me: Option<Observer>) -> bool {
+        self.whose.includes(line.observer, me) && self.pattern.fits(&line.observation)
+    }
+}
+
+impl fmt::Display for LinePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.whose, self.pattern)
+    }
+}
+
+impl FromStr for LinePattern {
+    type Err = BadLine;
+
+    fn from_str(text: &str) -> Result<Self, BadLine> {
+        let parts = text.split_once(": ");
+        let (whose, pattern) = parts.ok_or_else(|| BadLine::new(text, "`WHOSE: WORD key=value ...`"))?;
+        Ok(LinePattern { whose: whose.parse()?, pattern: pattern.parse()? })
+    }
+}
+
+read_as_text!(Pattern, LinePattern);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fits(pattern: &str, line: &str) -> bool {
+        let pattern: LinePattern = pattern.parse().expect(pattern);
+        pattern.fits(&line.parse().expect(line), Some(Observer::Client(2)))
+    }
+
+    #[test]
+    fn a_pattern_asks_for_the_word_and_some_details() {
+        assert!(fits("primary: exit", "primary: exit worker=1 code=3"));
+        assert!(fits("primary: exit code=3", "primary: exit worker=1 code=3"));
+        assert!(!fits("primary: exit code=4", "primary: exit worker=1 code=3"));
+        assert!(!fits("primary: exit signal=-", "primary: exit worker=1 code=3"));
+        assert!(!fits("primary: disconnect", "primary: exit worker=1 code=3"));
+        assert!(!fits("worker: start", "primary: start"));
+        assert!(fits("worker: start", "worker 3: start"));
+        assert!(fits("me: end", "client 2: end") && !fits("me: end", "client 1: end"));
+    }
+
+    #[test]
+    fn patterns_survive_the_way_through_text() {
+        for text in ["primary: exit worker=1 #2", "worker 1: start", "client: data text=x", "me: end"] {
+            assert_eq!(text.parse::<LinePattern>().expect(text).to_string(), text);
+        }
+        for text in ["exit", "you: exit", "primary: exit #0", "primary: exit #1 worker=1", "primary: #1"] {
+            assert!(text.parse::<LinePattern>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! A claim: one sentence of a scenario's contract and how to tell whether it is true. [`crate::order`] tells.
+
+use serde::Deserialize;
+
+use crate::pattern::LinePattern;
+
+/// What must hold of every run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The claim in plain words.
+    pub says: String,
+    /// The claim itself.
+    pub claimed: Claimed,
+}
+
+/// How a claim is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claimed {
+    /// Such lines are seen so many times, by all observers it names together.
+    Seen {
+        /// Which lines.
+        line: LinePattern,
+        /// The numbers that are permitted.
+        times: Vec<u32>,
+    },
+    /// In the sequence of one observer, every such line stands before every such other.
+    Before {
+        /// The earlier ones.
+        first: LinePattern,
+        /// The later ones, of the same observer.
+        then: LinePattern,
+    },
+    /// The values of a detail, in the order of the observers, go round: `over` different ones, then the same again.
+    Cycle {
+        /// Which lines.
+        lines: LinePattern,
+        /// Which detail of them.
+        detail: String,
+        /// How many different values.
+        over: u32,
+    },
+    /// All claims of at least one of these lists hold.
+    OneOf(Vec<Vec<Claim>>),
+}
+
+/// A claim as it stands in a file: `says` and exactly one way of claiming.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Written {
+    says: String,
+    seen: Option<LinePattern>,
+    times: Option<Times>,
+    first: Option<LinePattern>,
+    then: Option<LinePattern>,
+    cycle: Option<LinePattern>,
+    detail: Option<String>,
+    over: Option<u32>,
+    one_of: Option<Vec<Vec<Claim>>>,
+}
+
+/// The permitted numbers.
+pub(super) struct Times(pub(super) Vec<u32>);
+
+const FORMS: &str = "expected `says` with one of: `seen` and `times`; `first` and `then`; \
+                     `cycle`, `detail` and `over`; `one_of`";
+
+impl TryFrom<Written> for Claim {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> Result<Self, Self::Error> {
+        let Written { says, seen, times, first, then, cycle, detail, over, one_of } = written;
+        let claimed = match (seen, times, first, then, cycle, detail, over, one_of) {
+            (Some(line), Some(times), None, None, None, None, None, None) => {
+                Claimed::Seen { line, times: times.0 }
+            }
+            (None, None, Some(first), Some(then), None, None, None, None) => Claimed::Before { first, then },
+            (None, None, None, None, Some(lines), Some(detail), Some(over), None) => {
+                Claimed::Cycle { lines, detail, over }
+            }
+            (None, None, None, None, None, None, None, Some(lists)) => Claimed::OneOf(lists),
+            _ => return Err(FORMS),
+        };
+        Ok(Claim { says, claimed })
+    }
+}

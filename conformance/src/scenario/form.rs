@@ -1,0 +1,81 @@
+//! Fields that may be written in more than one form. By hand, because serde's `untagged` loses the line of a mistake.
+
+use std::fmt;
+
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Error, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::Target;
+use super::claim::{Claim, Times, Written};
+
+impl<'de> Deserialize<'de> for Target {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyTarget)
+    }
+}
+
+struct AnyTarget;
+
+impl Visitor<'_> for AnyTarget {
+    type Value = Target;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the id of a worker, or \"it\" for the worker of the line that the rule is on")
+    }
+
+    fn visit_u64<E: Error>(self, id: u64) -> Result<Target, E> {
+        let known = u32::try_from(id).ok().filter(|id| *id > 0);
+        known.map(Target::Id).ok_or_else(|| E::invalid_value(Unexpected::Unsigned(id), &self))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Target, E> {
+        if text == "it" { Ok(Target::It) } else { Err(E::invalid_value(Unexpected::Str(text), &self)) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Times {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyTimes)
+    }
+}
+
+struct AnyTimes;
+
+impl<'de> Visitor<'de> for AnyTimes {
+    type Value = Times;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number of times, or a list of permitted numbers")
+    }
+
+    fn visit_u64<E: Error>(self, times: u64) -> Result<Times, E> {
+        let times = u32::try_from(times).map_err(|_| E::invalid_value(Unexpected::Unsigned(times), &self))?;
+        Ok(Times(vec![times]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Times, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(list)).map(Times)
+    }
+}
+
+impl<'de> Deserialize<'de> for Claim {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(AnyClaim)
+    }
+}
+
+struct AnyClaim;
+
+impl<'de> Visitor<'de> for AnyClaim {
+    type Value = Claim;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a claim")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Claim, A::Error> {
+        let written = Written::deserialize(MapAccessDeserializer::new(fields))?;
+        Claim::try_from(written).map_err(A::Error::custom)
+    }
+}

@@ -1,0 +1,209 @@
+//! What a well-formed scenario can still get wrong: names nobody defined, words nobody writes, actions out of place.
+//!
+//! It asks only what can be told from the file alone; whether the scenario ends is seen by running it.
+
+use std::collections::BTreeSet;
+
+use super::mistake::Nonsense;
+use super::{Claim, Claimed, Clients, Listen, PrimaryAction, Rule, Scenario, Step, Target, WorkerAction};
+use crate::observation::Observer;
+use crate::pattern::{LinePattern, Pattern, Whose};
+use crate::words::{self, Entry};
+
+type Sense = Result<(), Nonsense>;
+
+pub(super) fn check(scenario: &Scenario) -> Sense {
+    named_as_its_file(scenario)?;
+    let servers = servers(scenario);
+    scenario.primary.iter().try_for_each(primary_rule)?;
+    for rule in scenario.worker_programs().flatten() {
+        worker_rule(rule, &servers)?;
+    }
+    let count = scenario.clients.iter().map(|clients| clients.count).sum();
+    scenario.clients.iter().try_for_each(|clients| steps(clients, &servers, count))?;
+    if scenario.contract.is_empty() {
+        return Err(Nonsense::new(
+            "\"contract\"",
+            "a contract claims something: expected at least one claim",
+        ));
+    }
+    scenario.contract.iter().try_for_each(|claimed| claim(claimed, count))
+}
+
+fn named_as_its_file(scenario: &Scenario) -> Sense {
+    let stem = scenario.path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    if scenario.name == stem {
+        return Ok(());
+    }
+    Err(Nonsense::new("\"name\"", format!("`{}`: expected the name of the file, `{stem}`", scenario.name)))
+}
+
+fn servers(scenario: &Scenario) -> BTreeSet<&str> {
+    let actions = scenario.worker_programs().flatten().flat_map(|rule| &rule.actions);
+    actions.filter_map(opened).map(|listen| listen.server.as_str()).collect()
+}
+
+fn opened(action: &WorkerAction) -> Option<&Listen> {
+    if let WorkerAction::Listen(listen) = action { Some(listen) } else { None }
+}
+
+fn primary_rule(rule: &Rule<PrimaryAction>) -> Sense {
+    pattern(&rule.on, "a primary", words::PRIMARY)?;
+    let about_a_worker =
+        keys(&rule.on.asked.what, words::PRIMARY).is_some_and(|keys| keys.contains(&"worker"));
+    if !about_a_worker && rule.actions.iter().any(means_it) {
+        let what = format!("`{}` is about no worker: expected the id of a worker instead of `it`", rule.on);
+        return Err(Nonsense::new("\"it\"", what));
+    }
+    Ok(())
+}
+
+fn means_it(action: &PrimaryAction) -> bool {
+    let target = match action {
+        PrimaryAction::Send { to: target, .. }
+        | PrimaryAction::Kill { worker: target, .. }
+        | PrimaryAction::Disconnect(target)
+        | PrimaryAction::Look(target) => target,
+        PrimaryAction::Fork(_)
+        | PrimaryAction::ForkWith(_)
+        | PrimaryAction::DisconnectAll
+        | PrimaryAction::Exit(_)
+        | PrimaryAction::Die(_) => return false,
+    };
+    *target == Target::It
+}
+
+fn worker_rule(rule: &Rule<WorkerAction>, servers: &BTreeSet<&str>) -> Sense {
+    pattern(&rule.on, "a worker", words::WORKER)?;
+    let has_connection = ["connection", "data", "end"].contains(&rule.on.asked.what.as_str());
+    for action in &rule.actions {
+        match action {
+            WorkerAction::Close(server) | WorkerAction::Listen(Listen { port_of: Some(server), .. }) => {
+                known(server.as_str(), servers)?;
+            }
+            WorkerAction::Reply(_) | WorkerAction::End if !has_connection => {
+                let what = format!(
+                    "`{}` has no connection to answer: expected `connection`, `data` or `end`",
+                    rule.on
+                );
+                return Err(Nonsense::new(format!("\"{}\"", rule.on), what));
+            }
+            WorkerAction::Listen(_)
+            | WorkerAction::Send(_)
+            | WorkerAction::Disconnect
+            | WorkerAction::Kill
+            | WorkerAction::Exit(_)
+            | WorkerAction::Crash
+            | WorkerAction::Die(_)
+            | WorkerAction::Reply(_)
+            | WorkerAction::End
+            | WorkerAction::EndAll
+            | WorkerAction::Env(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn known(server: &str, servers: &BTreeSet<&str>) -> Sense {
+    if servers.contains(server) {
+        return Ok(());
+    }
+    let names = servers.iter().copied().collect::<Vec<_>>().join("`, `");
+    Err(Nonsense::new(
+        format!("\"{server}\""),
+        format!("no worker opens `{server}`: expected one of `{names}`"),
+    ))
+}
+
+fn steps(clients: &Clients, servers: &BTreeSet<&str>, count: u32) -> Sense {
+    let mut connected = false;
+    for step in &clients.steps {
+        let was_connected = connected;
+        match step {
+            Step::Await(line) => line_pattern(line, count, true)?,
+            Step::Connect(server) => {
+                known(server.as_str(), servers)?;
+                connected = true;
+                if was_connected {
+                    return Err(Nonsense::new(
+                        "\"connect\"",
+                        "a client connects once: expected another client",
+                    ));
+                }
+            }
+            Step::Say(_) | Step::End | Step::Reset if !was_connected => {
+                return Err(Nonsense::new(
+                    "\"steps\"",
+                    "a client can say or end nothing yet: expected `connect` before",
+                ));
+            }
+            Step::Say(_) | Step::End | Step::Reset => {}
+        }
+    }
+    Ok(())
+}
+
+fn claim(claim: &Claim, clients: u32) -> Sense {
+    match &claim.claimed {
+        Claimed::Seen { line, .. } => claimed_line(line, clients),
+        Claimed::Before { first, then } => {
+            if first.whose != then.whose {
+                let what = "only one observer's own order means anything: expected the same observer in both";
+                return Err(Nonsense::new(first.to_string(), what));
+            }
+            claimed_line(first, clients)?;
+            claimed_line(then, clients)
+        }
+        Claimed::Cycle { lines, .. } => claimed_line(lines, clients),
+        Claimed::OneOf(lists) => lists.iter().flatten().try_for_each(|one| self::claim(one, clients)),
+    }
+}
+
+fn claimed_line(line: &LinePattern, clients: u32) -> Sense {
+    if line.pattern.nth.is_some() {
+        return Err(Nonsense::new(
+            line.to_string(),
+            format!("`{line}`: a claim is about all such lines: expected no `#`"),
+        ));
+    }
+    line_pattern(line, clients, false)
+}
+
+fn line_pattern(line: &LinePattern, clients: u32, by_a_client: bool) -> Sense {
+    let words = match line.whose {
+        Whose::One(Observer::Client(number)) if number > clients => {
+            let what = format!("`{line}`: expected one of the {clients} clients");
+            return Err(Nonsense::new(line.to_string(), what));
+        }
+        Whose::Me if !by_a_client => {
+            return Err(Nonsense::new(
+                line.to_string(),
+                format!("`{line}`: `me` is for clients: expected an observer"),
+            ));
+        }
+        Whose::One(observer) => words::of(observer),
+        Whose::Workers => words::WORKER,
+        Whose::Clients | Whose::Me => words::CLIENT,
+    };
+    pattern(&line.pattern, &line.whose.to_string(), words)
+}
+
+/// A pattern that no line can ever fit would make a claim true of everything.
+fn pattern(pattern: &Pattern, whose: &str, words: &[Entry]) -> Sense {
+    let Some(keys) = keys(&pattern.asked.what, words) else {
+        let known = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join("`, `");
+        let what =
+            format!("`{}` is nothing that {whose} observes: expected one of `{known}`", pattern.asked.what);
+        return Err(Nonsense::new(pattern.to_string(), what));
+    };
+    let stranger = pattern.asked.details.iter().find(|(key, _)| !keys.contains(&key.as_str()));
+    stranger.map_or(Ok(()), |(key, _)| {
+        let known = keys.join("`, `");
+        let what = format!("`{}` has no detail `{key}`: expected one of `{known}`", pattern.asked.what);
+        Err(Nonsense::new(pattern.to_string(), what))
+    })
+}
+
+fn keys<'a>(word: &str, words: &'a [Entry]) -> Option<&'a [&'static str]> {
+    words.iter().find(|(known, _)| *known == word).map(|(_, keys)| *keys)
+}

@@ -1,0 +1,155 @@
+//! What a stranger sees who gets a scenario wrong: the file, the line, and what was expected there.
+
+use std::path::Path;
+
+use super::{DIRECTORY, Scenario};
+
+const GOOD: &str = r#"{
+  "name": "good",
+  "story": "One worker serves one client.",
+  "primary": [
+    { "on": "start", "do": [{ "fork": 1 }] },
+    { "on": "message text=served", "do": [{ "disconnect": "it" }] }
+  ],
+  "worker": [
+    { "on": "start", "do": [{ "listen": { "server": "web" } }] },
+    { "on": "connection", "do": [{ "reply": "hello" }, "end"] },
+    { "on": "end", "do": [{ "send": "served" }] }
+  ],
+  "clients": [
+    { "steps": [{ "await": "primary: listening #1" }, { "connect": "web" }] }
+  ],
+  "contract": [
+    { "says": "Greeted.", "seen": "client: data text=hello", "times": 1 },
+    { "says": "In order.", "first": "primary: message", "then": "primary: exit" }
+  ]
+}"#;
+
+#[test]
+fn the_good_one_is_good() {
+    Scenario::parse(Path::new("dir/good.json"), GOOD).expect("it is the example");
+}
+
+#[test]
+fn every_scenario_of_the_suite_is_well_formed() {
+    let all = Scenario::all(Path::new(DIRECTORY)).unwrap_or_else(|mistake| unreachable!("{mistake}"));
+    assert!(!all.is_empty());
+}
+
+/// Replaces `from` by `to` in the good one and returns what the mistake looks like.
+#[track_caller]
+fn mistake(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "the example has no `{from}`");
+    let text = GOOD.replacen(from, to, 1);
+    Scenario::parse(Path::new("dir/good.json"), &text).expect_err("this is a mistake").to_string()
+}
+
+#[test]
+fn mistakes_of_form_are_found_on_their_line() {
+    for (from, to, expected) in [
+        (
+            "\"story\"",
+            "\"storry\"",
+            "dir/good.json:3: unknown field `storry`, expected one of `name`, `story`",
+        ),
+        (
+            "{ \"fork\": 1 }",
+            "{ \"forc\": 1 }",
+            "dir/good.json:5: unknown variant `forc`, expected one of `fork`",
+        ),
+        (
+            "{ \"fork\": 1 }",
+            "{ \"fork\": \"x\" }",
+            "dir/good.json:5: invalid type: string \"x\", expected u32",
+        ),
+        (
+            "\"it\"",
+            "\"that\"",
+            "dir/good.json:6: invalid value: string \"that\", expected the id of a worker, or \"it\"",
+        ),
+        (
+            "\"reply\": \"hello\"",
+            "\"reply\": \"hello you\"",
+            "dir/good.json:10: `hello you`: expected one word",
+        ),
+        ("listening #1", "listening #0", "dir/good.json:14: `listening #0`: expected a number from 1"),
+        (
+            "primary: listening",
+            "listening",
+            "dir/good.json:14: `listening #1`: expected `WHOSE: WORD key=value ...`",
+        ),
+        (", \"times\": 1", "", "dir/good.json:17: expected `says` with one of: `seen` and `times`"),
+        (
+            "\"times\": 1",
+            "\"times\": -1",
+            "dir/good.json:17: invalid type: integer `-1`, expected a number of times",
+        ),
+        (
+            " { \"connect\": \"web\" }",
+            "\n{ \"connect\": \"w b\" },\n\"end\"",
+            "dir/good.json:15: `w b`: expected one word",
+        ),
+        ("]\n}", "]", "dir/good.json:19: EOF"),
+    ] {
+        let seen = mistake(from, to);
+        assert!(seen.starts_with(expected), "{seen}\n  instead of\n{expected}");
+    }
+}
+
+#[test]
+fn mistakes_of_sense_are_found_on_their_line() {
+    for (from, to, expected) in [
+        ("\"good\"", "\"bad\"", "dir/good.json:2: `bad`: expected the name of the file, `good`"),
+        (
+            "\"message text",
+            "\"mesage text",
+            "dir/good.json:6: `mesage` is nothing that a primary observes: expected one of `start`",
+        ),
+        (
+            "message text=",
+            "message txt=",
+            "dir/good.json:6: `message` has no detail `txt`: expected one of `worker`, `text`",
+        ),
+        (
+            "\"message text=served\"",
+            "\"all_disconnected\"",
+            "dir/good.json:6: `all_disconnected` is about no worker",
+        ),
+        (
+            "\"end\", \"do\": [{ \"send\"",
+            "\"closed\", \"do\": [{ \"reply\"",
+            "dir/good.json:11: `closed` has no connection",
+        ),
+        (
+            "{ \"connect\": \"web\" }",
+            "{ \"connect\": \"wep\" }",
+            "dir/good.json:14: no worker opens `wep`: expected one of `web`",
+        ),
+        ("{ \"connect\": \"web\" }", "\"end\"", "dir/good.json:14: a client can say or end nothing yet"),
+        (
+            "client: data",
+            "client 2: data",
+            "dir/good.json:17: `client 2: data text=hello`: expected one of the 1 clients",
+        ),
+        ("client: data", "me: data", "dir/good.json:17: `me: data text=hello`: `me` is for clients"),
+        (
+            "text=hello\"",
+            "text=hello #1\"",
+            "dir/good.json:17: `client: data text=hello #1`: a claim is about all such lines",
+        ),
+        (
+            "\"then\": \"primary: exit\"",
+            "\"then\": \"worker 1: end\"",
+            "dir/good.json:18: only one observer's own order",
+        ),
+    ] {
+        let seen = mistake(from, to);
+        assert!(seen.starts_with(expected), "{seen}\n  instead of\n{expected}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let mistake = Scenario::load(Path::new("no/such.json")).expect_err("it is not there").to_string();
+    assert!(mistake.starts_with("no/such.json: cannot be read: "), "{mistake}");
+}

@@ -1,0 +1,68 @@
+//! The small values of a scenario: words that can stand in a line, and signals. Each checks itself when it is read.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Deserialize;
+
+use crate::text::read_as_text;
+
+/// A text that can stand in an observation: not empty, no space, no `#`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Word(String);
+
+impl Word {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Word {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = |c: char| c.is_whitespace() || c.is_control() || c == '#';
+        if text.is_empty() || text.contains(bad) {
+            return Err(format!("`{text}`: expected one word, without spaces and `#`"));
+        }
+        Ok(Word(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+read_as_text!(Word);
+
+/// A signal that ends a process which does not handle it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+pub enum Signal {
+    /// Hang up.
+    #[serde(rename = "SIGHUP")]
+    Hup,
+    /// Interrupt.
+    #[serde(rename = "SIGINT")]
+    Int,
+    /// Terminate.
+    #[serde(rename = "SIGTERM")]
+    Term,
+    /// Cannot be handled.
+    #[serde(rename = "SIGKILL")]
+    Kill,
+}
+
+impl Signal {
+    /// Its name as in C.
+    pub fn name(self) -> &'static str {
+        match self {
+            Signal::Hup => "SIGHUP",
+            Signal::Int => "SIGINT",
+            Signal::Term => "SIGTERM",
+            Signal::Kill => "SIGKILL",
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! A trace: each observer's sequence, made canonical. Between observers there is no order: they have no common clock.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::observation::{Line, Observation, Observer};
+
+/// What everybody saw in one run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Trace {
+    /// Each observer's lines in the order they were written.
+    pub observers: BTreeMap<Observer, Vec<Observation>>,
+}
+
+impl Trace {
+    /// Makes a run's lines canonical and sorts them by observer.
+    pub fn of(lines: impl IntoIterator<Item = Line>) -> Self {
+        let mut canon = Canon::default();
+        let mut trace = Trace::default();
+        for line in lines {
+            trace.push(line.observer, canon.make(line.observer, line.observation));
+        }
+        trace
+    }
+
+    /// Appends a line that is canonical already.
+    pub fn push(&mut self, observer: Observer, observation: Observation) {
+        self.observers.entry(observer).or_default().push(observation);
+    }
+
+    /// One observer's lines; empty if it saw nothing.
+    pub fn seen_by(&self, observer: Observer) -> &[Observation] {
+        self.observers.get(&observer).map_or(&[], Vec::as_slice)
+    }
+
+    /// All lines, observer by observer.
+    pub fn lines(&self) -> impl Iterator<Item = (Observer, &Observation)> {
+        self.observers.iter().flat_map(|(observer, lines)| lines.iter().map(|line| (*observer, line)))
+    }
+}
+
+impl fmt::Display for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.observers.iter().try_for_each(|(observer, lines)| {
+            writeln!(f, "{observer}")?;
+            lines.iter().try_for_each(|line| writeln!(f, "  {line}"))
+        })
+    }
+}
+
+/// Makes lines canonical one by one: each observer's first port is `p1`, its next other one `p2`.
+///
+/// Every observer counts for itself, because that needs nobody else's clock; that two workers share a port is
+/// visible in the primary's lines.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Canon {
+    ports: BTreeMap<Observer, Vec<String>>,
+}
+
+impl Canon {
+    /// The canonical form of this observer's next line.
+    pub fn make(&mut self, observer: Observer, mut observation: Observation) -> Observation {
+        let ports = self.ports.entry(observer).or_default();
+        for (_, port) in observation.details.iter_mut().filter(|(key, port)| key == "port" && port != "0") {
+            *port = symbol(ports, port);
+        }
+        observation
+    }
+}
+
+fn symbol(ports: &mut Vec<String>, port: &str) -> String {
+    let known = ports.iter().position(|known| known == port);
+    let index = known.unwrap_or_else(|| {
+        ports.push(port.to_owned());
+        ports.len() - 1
+    });
+    format!("p{}", index + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_numbered_by_each_observer_for_itself() {
+        let lines =
+            ["primary: listening port=4001", "worker 1: listening port=4002", "primary: listening port=4002"]
+                .map(|line| line.parse::<Line>().expect(line));
+        let trace = Trace::of(lines);
+        assert_eq!(
+            trace.to_string(),
+            "primary\n  listening port=p1\n  listening port=p2\nworker 1\n  listening port=p1\n"
+        );
+    }
+
+    #[test]
+    fn a_trace_survives_the_way_through_json() {
+        let trace =
+            Trace::of(["worker 10: start", "worker 2: start", "primary: start"].map(|l| l.parse().expect(l)));
+        let json = serde_json::to_string(&trace).expect("a trace is plain data");
+        assert_eq!(json, r#"{"primary":["start"],"worker 2":["start"],"worker 10":["start"]}"#);
+        assert_eq!(serde_json::from_str::<Trace>(&json).expect(&json), trace);
+    }
+}
