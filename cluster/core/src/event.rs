@@ -63,6 +63,12 @@ pub enum Event {
         /// What.
         error: WorkerError,
     },
+    /// A listening socket of the primary could not accept. It waits a little and tries again.
+    /// Node: ignored.
+    AcceptFailed {
+        /// Why; `EMFILE` and `ENFILE` mean that the limit on open descriptors should be raised.
+        errno: Errno,
+    },
     /// All workers are gone after `Primary::disconnect`. Node: the callback of `cluster.disconnect()`,
     /// which runs when the *first* worker is gone, though the documentation says the last.
     AllDisconnected,
@@ -107,8 +113,6 @@ pub enum WorkerError {
     Write(Errno),
     /// It broke the protocol, and its channel was closed.
     Protocol(Violation),
-    /// Accepting for it failed.
-    Accept(Errno),
 }
 
 impl fmt::Display for WorkerError {
@@ -118,7 +122,6 @@ impl fmt::Display for WorkerError {
             WorkerError::Kill(errno) => write!(f, "the worker could not be signalled: {errno}"),
             WorkerError::Write(errno) => write!(f, "messages to the worker were lost: {errno}"),
             WorkerError::Protocol(violation) => write!(f, "the worker's channel was closed: {violation}"),
-            WorkerError::Accept(errno) => write!(f, "a connection could not be accepted: {errno}"),
         }
     }
 }

@@ -1,8 +1,55 @@
-//! The machines of a cluster.
+//! The machines of a cluster: what its processes do, without any operating system.
+//!
+//! ```text
+//!       OsEvent                                          command (fork, disconnect, send, ...)
+//!          |  from the real system or a simulated one       |  from the user
+//!          v                                                v
+//!    Machine::handle                                   Primary::fork ...   takes effect at once
+//!          |                                                |  its steps go before what is still queued
+//!          +--------------> one ordered queue <-------------+
+//!                                 | Machine::poll
+//!                   +-------------+-------------+
+//!             Output::Event                Output::Call
+//!                   |                           |
+//!            the user's reaction       Os::perform(call) -> Option<OsEvent>
+//! ```
+//!
+//! One input, drain, next input: that is the whole discipline, and [`pump`](pump()) is the only loop. Everything that
+//! crosses an arrow is a plain value, so a run is a list of crossings, and a machine can be cloned, compared and hashed.
+//!
+//! There is no IO here, no clock, no thread, no random number and no hash map: the crate is `no_std` and forbids
+//! `unsafe`. The real operating system is in the crate `cluster`, the simulated one in `cluster-sim`.
 #![no_std]
+#![forbid(unsafe_code)]
+
 extern crate alloc;
-pub mod errno;
-pub mod event;
-pub mod os;
-pub mod settings;
-pub use os::*;
+
+mod channel;
+mod errno;
+mod event;
+mod handle;
+mod ledger;
+mod message;
+mod os;
+mod pending;
+mod primary;
+mod pump;
+mod send;
+mod settings;
+mod steps;
+mod worker;
+
+pub use event::{
+    AddressType, ChannelError, Event, ListenError, ListenerId, ListeningAddress, Output, Violation,
+    WorkerError, WorkerEvent,
+};
+pub use ledger::{CloseReason, Ledger, Standing};
+pub use os::{
+    BindAddress, Call, ChannelId, Errno, ExitStatus, HandleId, Os, OsEvent, Signal, SocketId, TimerId,
+    WorkerId,
+};
+pub use primary::{Life, Primary, WorkerState};
+pub use pump::{Machine, flush, pump};
+pub use send::{SendError, Sent};
+pub use settings::{Command, Limits, SchedulingPolicy, Settings};
+pub use worker::{ListenOptions, Worker};

@@ -1,0 +1,99 @@
+//! Every connection the primary has accepted, and who has it now: exactly one of queued, handed to a worker that has
+//! not acknowledged it yet, owned by a worker, or closed with a reason. It moves nothing itself; it asserts that
+//! whoever moves a connection moves it from where it is.
+
+use alloc::collections::BTreeMap;
+
+use crate::os::{HandleId, SocketId, WorkerId};
+
+/// Where a connection is that the primary still answers for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// It waits at this handle for a worker.
+    Queued(HandleId),
+    /// It was sent to this worker, which has not acknowledged it yet.
+    Handed(HandleId, WorkerId),
+}
+
+/// Why the primary closed a connection that no worker took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CloseReason {
+    /// The last worker that listened there is gone.
+    NoListener,
+}
+
+/// The book of connections.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Ledger {
+    open: BTreeMap<SocketId, Standing>,
+    accepted: u64,
+    owned: u64,
+    closed: BTreeMap<CloseReason, u64>,
+}
+
+impl Ledger {
+    /// The connections the primary still answers for, in the order they were accepted.
+    pub fn open(&self) -> impl Iterator<Item = (SocketId, Standing)> {
+        self.open.iter().map(|(socket, standing)| (*socket, *standing))
+    }
+
+    /// How many were accepted so far.
+    pub fn accepted(&self) -> u64 {
+        self.accepted
+    }
+
+    /// How many a worker has acknowledged so far.
+    pub fn owned(&self) -> u64 {
+        self.owned
+    }
+
+    /// How many were closed for this reason so far.
+    pub fn closed(&self, reason: CloseReason) -> u64 {
+        self.closed.get(&reason).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn accept(&mut self, socket: SocketId, handle: HandleId) {
+        self.accepted += 1;
+        let before = self.open.insert(socket, Standing::Queued(handle));
+        assert_eq!(before, None, "{socket:?} was accepted twice");
+    }
+
+    pub(crate) fn hand(&mut self, socket: SocketId, worker: WorkerId) {
+        let standing = self.standing(socket);
+        let Standing::Queued(handle) = *standing else { unreachable!("{socket:?} was handed out twice") };
+        *standing = Standing::Handed(handle, worker);
+    }
+
+    /// The worker does not take it: it is queued again. Returns where.
+    pub(crate) fn take_back(&mut self, socket: SocketId) -> HandleId {
+        let standing = self.standing(socket);
+        let Standing::Handed(handle, _) = *standing else { unreachable!("{socket:?} was not handed out") };
+        *standing = Standing::Queued(handle);
+        handle
+    }
+
+    /// The worker has acknowledged it. Returns where it was accepted.
+    pub(crate) fn own(&mut self, socket: SocketId) -> HandleId {
+        let Some(Standing::Handed(handle, _)) = self.open.remove(&socket) else {
+            unreachable!("{socket:?} is owned, but was not handed out")
+        };
+        self.owned += 1;
+        handle
+    }
+
+    pub(crate) fn close(&mut self, socket: SocketId, reason: CloseReason) {
+        let standing = self.open.remove(&socket);
+        assert!(matches!(standing, Some(Standing::Queued(_))), "{socket:?} is closed, but was not queued");
+        *self.closed.entry(reason).or_default() += 1;
+        self.balance();
+    }
+
+    fn standing(&mut self, socket: SocketId) -> &mut Standing {
+        self.open.get_mut(&socket).unwrap_or_else(|| unreachable!("{socket:?} is not in the ledger"))
+    }
+
+    fn balance(&self) {
+        let settled = self.owned + self.closed.values().sum::<u64>();
+        assert_eq!(self.accepted, self.open.len() as u64 + settled, "a connection is nowhere");
+    }
+}

@@ -1,0 +1,436 @@
+//! The machine in the primary process: who was forked, how far each worker has come, and what the user hears of it.
+//! It does no IO: it asks for [`Call`]s. Serving (who listens where, who gets which connection) is in `serve`.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use serde_json::Value;
+
+use crate::channel::{Channel, ChannelStep, Happened, Outgoing};
+use crate::event::{Event, Output, WorkerError};
+use crate::handle::{Handle, HandleKey};
+use crate::ledger::Ledger;
+use crate::message::{Act, Cluster, Message, Reply};
+use crate::os::{Call, ChannelId, Errno, ExitStatus, HandleId, OsEvent, Signal, SocketId, TimerId, WorkerId};
+use crate::pending::Pending;
+use crate::pump::Machine;
+use crate::send::{SendError, Sent};
+use crate::settings::Settings;
+use crate::steps::Steps;
+
+mod life;
+mod serve;
+
+pub use life::{Life, WorkerState};
+use serve::{Awaited, Retry};
+
+/// What the primary has still to do.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Step {
+    Emit(Event),
+    Call(Call),
+    Channel(ChannelId, ChannelStep),
+    /// It is gone altogether: it leaves the list, and perhaps it was the last that `disconnect_all` waits for.
+    Remove(WorkerId),
+    /// Its process has ended: decide, and tell.
+    Exited(WorkerId, ExitStatus),
+    /// Its channel is closed: decide, and tell.
+    Disconnected(WorkerId),
+    /// Everything was told: what is known of it can go.
+    Forget(WorkerId),
+}
+
+impl From<(ChannelId, ChannelStep)> for Step {
+    fn from((channel, step): (ChannelId, ChannelStep)) -> Self {
+        Step::Channel(channel, step)
+    }
+}
+
+impl Step {
+    /// Whether it only asks the operating system for something.
+    fn is_call(&self) -> bool {
+        match self {
+            Step::Call(_) => true,
+            Step::Channel(_, step) => step.is_call(),
+            Step::Emit(_) | Step::Remove(_) | Step::Exited(..) | Step::Disconnected(_) | Step::Forget(_) => {
+                false
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Member {
+    life: Life,
+    channel: Channel,
+}
+
+/// The primary of a cluster. Node: the `cluster` module in the primary process.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Primary {
+    settings: Settings,
+    last_worker: u32,
+    members: BTreeMap<WorkerId, Member>,
+    steps: Steps<Step>,
+    pending: Pending<Awaited>,
+    handles: BTreeMap<HandleId, Handle>,
+    keys: BTreeMap<HandleKey, HandleId>,
+    listeners: BTreeMap<SocketId, HandleId>,
+    last_handle: u32,
+    ledger: Ledger,
+    retries: BTreeMap<TimerId, Retry>,
+    last_timer: u32,
+    /// Whom `disconnect_all` still waits for.
+    leaving: Option<BTreeSet<WorkerId>>,
+}
+
+impl Primary {
+    /// A primary without workers.
+    pub fn new(settings: Settings) -> Self {
+        Primary {
+            settings,
+            last_worker: 0,
+            members: BTreeMap::new(),
+            steps: Steps::new(),
+            pending: Pending::new(),
+            handles: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            last_handle: 0,
+            ledger: Ledger::default(),
+            retries: BTreeMap::new(),
+            last_timer: 0,
+            leaving: None,
+        }
+    }
+
+    /// Starts a worker. `env` is laid over the primary's own environment. Node: `cluster.fork(env)`.
+    ///
+    /// [`Event::Fork`] follows, one tick later; if its program cannot be started, [`Event::Error`] comes before it.
+    pub fn fork(&mut self, mut env: Vec<(String, String)>) -> WorkerId {
+        self.last_worker += 1;
+        let worker = WorkerId(self.last_worker);
+        env.retain(|(name, _)| name != "NODE_UNIQUE_ID");
+        env.push((String::from("NODE_UNIQUE_ID"), worker.to_string()));
+        let channel = Channel::new(worker.into(), self.settings.limits.clone());
+        self.members.insert(worker, Member { life: Life::new(), channel });
+        let entry = self.steps.enter();
+        self.steps.push(Step::Call(Call::Spawn { worker, command: self.settings.command.clone(), env }));
+        self.steps.tick(Step::Emit(Event::Fork { worker }));
+        self.steps.leave(entry);
+        worker
+    }
+
+    /// Sends a message to a worker. Node: `worker.send(message)`.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`] if there is no such worker, its channel is closed or full, or the message would be taken for one
+    /// of Node's own.
+    pub fn send(&mut self, worker: WorkerId, message: &Value) -> Result<Sent, SendError> {
+        let member = self.members.get_mut(&worker).ok_or(SendError::Closed)?;
+        let entry = self.steps.enter();
+        let sent = crate::send::user(&mut member.channel, message, &mut self.steps);
+        self.steps.leave(entry);
+        sent
+    }
+
+    /// Asks a worker to finish its connections and go. It leaves the list and gets no more connections at once.
+    /// Node: `worker.disconnect()`.
+    pub fn disconnect(&mut self, worker: WorkerId) {
+        let Some(member) = self.members.get_mut(&worker) else { return };
+        let entry = self.steps.enter();
+        member.life.exited_after_disconnect = Some(true);
+        member.life.listed = false;
+        self.tell(worker, Act::Disconnect);
+        self.leave_handles(worker);
+        self.steps.leave(entry);
+    }
+
+    /// Asks every worker to finish and go; [`Event::AllDisconnected`] comes when the last of them is gone.
+    /// Node: `cluster.disconnect()`, which calls back when the *first* is gone, against its documentation.
+    pub fn disconnect_all(&mut self) {
+        let all: BTreeSet<WorkerId> = self.members.keys().copied().collect();
+        for worker in &all {
+            if self.members[worker].channel.is_connected() {
+                self.disconnect(*worker);
+            }
+        }
+        if all.is_empty() {
+            self.steps.tick(Step::Emit(Event::AllDisconnected));
+        } else {
+            self.leaving.get_or_insert_default().extend(all);
+        }
+    }
+
+    /// Sends a signal to a worker, and nothing else. Node: `worker.kill(signal)`.
+    pub fn kill(&mut self, worker: WorkerId, signal: Signal) {
+        if self.members.get(&worker).is_some_and(|member| !member.life.dead) {
+            let entry = self.steps.enter();
+            self.steps.push(Step::Call(Call::Kill { worker, signal }));
+            self.steps.leave(entry);
+        }
+    }
+
+    /// What is known of a worker: until the next [`Machine::poll`] after its last event.
+    pub fn worker(&self, id: WorkerId) -> Option<&Life> {
+        self.members.get(&id).map(|member| &member.life)
+    }
+
+    /// The workers, in the order they were forked. Node: the keys of `cluster.workers`.
+    pub fn workers(&self) -> impl Iterator<Item = WorkerId> {
+        self.members.iter().filter(|(_, member)| member.life.listed).map(|(id, _)| *id)
+    }
+
+    /// How the workers are started and served.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The book of connections.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    // ---- what the operating system tells
+
+    fn with_channel(&mut self, channel: ChannelId, act: impl FnOnce(&mut Channel, &mut Steps<Step>)) {
+        if let Some(member) = self.members.get_mut(&WorkerId(channel.0)) {
+            act(&mut member.channel, &mut self.steps);
+            member.life.connected = member.channel.is_connected();
+        }
+    }
+
+    fn spawn_failed(&mut self, worker: WorkerId, errno: Errno) {
+        let Some(member) = self.members.get_mut(&worker) else { return };
+        member.life.dead = true;
+        self.error(worker, WorkerError::Spawn(errno));
+        self.with_channel(worker.into(), Channel::closed);
+    }
+
+    fn exited(&mut self, worker: WorkerId, status: ExitStatus) {
+        let Some(member) = self.members.get_mut(&worker) else { return };
+        member.life.dead = true;
+        let connected = member.channel.is_connected();
+        self.release(worker);
+        if !connected {
+            self.steps.push(Step::Remove(worker));
+        }
+        self.steps.push(Step::Exited(worker, status));
+        self.steps.push(Step::Forget(worker));
+    }
+
+    /// The tick in which a closed channel is told of. Node: the child's `'disconnect'`.
+    fn gone(&mut self, worker: WorkerId) {
+        self.release(worker);
+        if self.members[&worker].life.dead {
+            self.steps.push(Step::Remove(worker));
+        }
+        self.steps.push(Step::Disconnected(worker));
+        self.steps.push(Step::Forget(worker));
+    }
+
+    // ---- steps
+
+    fn run(&mut self, step: Step) -> Option<Output<Event>> {
+        match step {
+            Step::Emit(event) => return Some(Output::Event(event)),
+            Step::Call(call) => return Some(Output::Call(call)),
+            Step::Channel(channel, step) => {
+                let worker = WorkerId(channel.0);
+                let member = self.members.get_mut(&worker)?;
+                let happened = member.channel.run(step, &mut self.steps)?;
+                return self.happened(worker, happened);
+            }
+            Step::Remove(worker) => self.remove(worker),
+            Step::Exited(worker, status) => {
+                self.end(worker, WorkerState::Dead);
+                return Some(Output::Event(Event::Exit { worker, status }));
+            }
+            Step::Disconnected(worker) => {
+                self.end(worker, WorkerState::Disconnected);
+                return Some(Output::Event(Event::Disconnect { worker }));
+            }
+            Step::Forget(worker) => self.forget(worker),
+        }
+        None
+    }
+
+    fn happened(&mut self, worker: WorkerId, happened: Happened) -> Option<Output<Event>> {
+        match happened {
+            Happened::Call(call) => return Some(Output::Call(call)),
+            Happened::Received(message, socket) => return self.received(worker, message, socket),
+            Happened::Refused(outgoing) => self.undelivered(worker, outgoing),
+            Happened::Written(_) => {}
+            Happened::Lost(errno) => self.error(worker, WorkerError::Write(errno)),
+            Happened::Violated(violation) => {
+                self.error(worker, WorkerError::Protocol(violation));
+                self.with_channel(worker.into(), Channel::abort);
+            }
+            Happened::Gone => self.gone(worker),
+        }
+        None
+    }
+
+    fn received(
+        &mut self,
+        worker: WorkerId,
+        message: Message,
+        socket: Option<SocketId>,
+    ) -> Option<Output<Event>> {
+        if let Some(socket) = socket {
+            // Nothing a worker sends a primary carries a descriptor yet.
+            self.steps.push(Step::Call(Call::Close { socket }));
+        }
+        match message {
+            Message::User(message) => return Some(Output::Event(Event::Message { worker, message })),
+            Message::Cluster(cluster) => return self.cluster(worker, *cluster),
+            Message::Foreign => {}
+        }
+        None
+    }
+
+    fn cluster(&mut self, worker: WorkerId, cluster: Cluster) -> Option<Output<Event>> {
+        if let Some(reply) = cluster.reply
+            && let Some(awaited) = self.pending.take(reply.ack, worker.into())
+        {
+            self.answered(worker, awaited, reply.accepted == Some(true));
+            return None;
+        }
+        match cluster.act? {
+            Act::Online => {
+                self.life(worker).state = WorkerState::Online;
+                return Some(Output::Event(Event::Online { worker }));
+            }
+            Act::Listening(address) => {
+                self.life(worker).state = WorkerState::Listening;
+                return Some(Output::Event(Event::Listening { worker, address }));
+            }
+            Act::ExitedAfterDisconnect => {
+                self.life(worker).exited_after_disconnect = Some(true);
+                self.reply(worker, Reply { ack: cluster.seq, ..Reply::default() }, None);
+            }
+            Act::QueryServer(query) => self.query(worker, cluster.seq, query),
+            Act::Close(key) => self.close(worker, &key),
+            // These a primary sends; one that comes back is ignored, as in Node.
+            Act::NewConn(_) | Act::Disconnect => {}
+        }
+        None
+    }
+
+    fn life(&mut self, worker: WorkerId) -> &mut Life {
+        let member = self.members.get_mut(&worker);
+        &mut member.unwrap_or_else(|| unreachable!("worker {worker} was forgotten while it spoke")).life
+    }
+
+    fn end(&mut self, worker: WorkerId, state: WorkerState) {
+        let life = self.life(worker);
+        life.decide();
+        life.state = state;
+    }
+
+    fn remove(&mut self, worker: WorkerId) {
+        self.life(worker).listed = false;
+        if let Some(leaving) = &mut self.leaving {
+            leaving.remove(&worker);
+            if leaving.is_empty() {
+                self.leaving = None;
+                self.shut_all();
+                self.steps.push(Step::Emit(Event::AllDisconnected));
+            }
+        }
+    }
+
+    fn forget(&mut self, worker: WorkerId) {
+        let member = &self.members[&worker];
+        if member.life.dead && member.channel.is_over() {
+            self.members.remove(&worker);
+        }
+    }
+
+    fn error(&mut self, worker: WorkerId, error: WorkerError) {
+        self.steps.push(Step::Emit(Event::Error { worker, error }));
+    }
+
+    // ---- sending
+
+    fn tell(&mut self, worker: WorkerId, act: Act) {
+        let seq = self.pending.next_seq();
+        self.transmit(worker, Cluster { seq, reply: None, act: Some(act) }, None);
+    }
+
+    fn reply(&mut self, worker: WorkerId, reply: Reply, socket: Option<SocketId>) {
+        let seq = self.pending.next_seq();
+        self.transmit(worker, Cluster { seq, reply: Some(reply), act: None }, socket);
+    }
+
+    fn transmit(&mut self, worker: WorkerId, cluster: Cluster, socket: Option<SocketId>) {
+        if let Some(member) = self.members.get_mut(&worker)
+            && member.channel.is_connected()
+        {
+            let outgoing = Outgoing { message: cluster.into(), socket, receipt: None };
+            member.channel.send(outgoing, &mut self.steps);
+        }
+    }
+}
+
+impl Machine for Primary {
+    type Event = Event;
+
+    fn handle(&mut self, event: OsEvent) {
+        let entry = self.steps.enter();
+        match event {
+            OsEvent::Spawned { worker, pid } => self.life(worker).pid = Some(pid),
+            OsEvent::SpawnFailed { worker, errno } => self.spawn_failed(worker, errno),
+            OsEvent::KillFailed { worker, errno } => self.error(worker, WorkerError::Kill(errno)),
+            OsEvent::Exited { worker, status } => self.exited(worker, status),
+            OsEvent::Read { channel, bytes, socket } => {
+                self.with_channel(channel, |channel, steps| channel.read(&bytes, socket, steps));
+            }
+            OsEvent::Wrote { channel, rest } => {
+                self.with_channel(channel, |channel, steps| channel.wrote(rest, steps));
+            }
+            OsEvent::Writable { channel } => self.with_channel(channel, Channel::writable),
+            OsEvent::WriteFailed { channel, errno } => {
+                self.with_channel(channel, |channel, steps| channel.write_failed(errno, steps));
+            }
+            OsEvent::ChannelClosed { channel } => self.with_channel(channel, Channel::closed),
+            OsEvent::Bound { handle, socket, address } => self.bound(handle, socket, address),
+            OsEvent::BindFailed { handle, errno } => self.bind_failed(handle, errno),
+            OsEvent::Accepted { listener, socket } => self.accepted(listener, socket),
+            OsEvent::AcceptFailed { listener, errno } => self.accept_failed(listener, errno),
+            OsEvent::Timer { timer } => self.timer(timer),
+            OsEvent::Listening { .. } | OsEvent::ListenFailed { .. } => {
+                unreachable!("a primary asks nobody to listen on a received socket")
+            }
+        }
+        self.steps.leave(entry);
+    }
+
+    fn poll(&mut self) -> Option<Output<Event>> {
+        while let Some(step) = self.steps.pop() {
+            let entry = self.steps.enter();
+            let output = self.run(step);
+            self.steps.leave(entry);
+            if let Some(output) = output {
+                self.steps.pause(matches!(output, Output::Event(_)));
+                return Some(output);
+            }
+        }
+        self.steps.pause(false);
+        None
+    }
+
+    fn poll_call(&mut self) -> Option<Call> {
+        while let Some(step) = self.steps.pop_command(Step::is_call) {
+            let entry = self.steps.enter();
+            let output = self.run(step);
+            self.steps.leave(entry);
+            if let Some(Output::Call(call)) = output {
+                return Some(call);
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,339 @@
+//! The serving half of the primary: who listens where, and where every accepted connection goes.
+//! It decides nothing about a worker's life.
+
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+
+use super::{Primary, Step};
+use crate::channel::Outgoing;
+use crate::event::{AddressType, Event};
+use crate::handle::round_robin::{Handoff, RoundRobin};
+use crate::handle::shared::Shared;
+use crate::handle::{Handle, HandleKey, Sharing};
+use crate::ledger::CloseReason;
+use crate::message::{Act, Cluster, Message, QueryServer, Reply};
+use crate::os::{BindAddress, Call, Errno, HandleId, SocketId, TimerId, WorkerId};
+use crate::settings::SchedulingPolicy;
+
+/// How long a worker that has refused a connection, or a socket that could not accept, is left alone.
+/// Node has no such pause: a full worker and its primary pass the connection to and fro at a third of a core.
+const RETRY_MS: u64 = 20;
+
+/// How many connections the kernel may hold where the worker does not say. Node: 511.
+const BACKLOG: u32 = 511;
+
+/// The answer that is awaited: whether a worker takes this connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Awaited {
+    connection: SocketId,
+}
+
+/// What is tried again when a timer fires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Retry {
+    Worker(HandleId, WorkerId),
+    Accept(SocketId),
+}
+
+impl Primary {
+    // ---- who listens where
+
+    /// A worker wants to listen. One that was asked to go gets no answer, as in Node.
+    pub(super) fn query(&mut self, worker: WorkerId, seq: u64, query: QueryServer) {
+        if self.life(worker).exited_after_disconnect == Some(true) {
+            return;
+        }
+        let key = HandleKey::of(&query);
+        let Some(&id) = self.keys.get(&key) else { return self.create(worker, seq, key, query) };
+        let handle = self.handle_mut(id);
+        if handle.has(worker) {
+            return self.refuse(worker, seq, key, Errno::EADDRINUSE);
+        }
+        if handle.data.is_null() {
+            handle.data = query.data;
+        }
+        match handle.bound {
+            Some((socket, address)) => self.join(id, worker, seq, socket, address),
+            None => handle.waiting.push((worker, seq)),
+        }
+    }
+
+    fn create(&mut self, worker: WorkerId, seq: u64, key: HandleKey, query: QueryServer) {
+        let address = match bind_address(&query) {
+            Ok(address) => address,
+            Err(errno) => return self.refuse(worker, seq, key, errno),
+        };
+        self.last_handle += 1;
+        let id = HandleId(self.last_handle);
+        let (sharing, backlog) = match self.settings.policy {
+            SchedulingPolicy::RoundRobin => {
+                let given = query.backlog.and_then(|backlog| u32::try_from(backlog).ok());
+                let backlog = given.filter(|backlog| *backlog > 0).unwrap_or(BACKLOG);
+                (Sharing::RoundRobin(RoundRobin::default()), Some(backlog))
+            }
+            SchedulingPolicy::Shared => (Sharing::Shared(Shared::default()), None),
+        };
+        let waiting = alloc::vec![(worker, seq)];
+        self.keys.insert(key.clone(), id);
+        self.handles
+            .insert(id, Handle { key, bound: None, throttled: false, waiting, data: query.data, sharing });
+        self.steps.push(Step::Call(Call::Bind { handle: id, address, backlog }));
+    }
+
+    pub(super) fn bound(&mut self, id: HandleId, socket: SocketId, address: SocketAddr) {
+        let Some(handle) = self.handles.get_mut(&id) else {
+            // Everybody who asked has left meanwhile.
+            return self.steps.push(Step::Call(Call::Close { socket }));
+        };
+        handle.bound = Some((socket, address));
+        let waiting = core::mem::take(&mut handle.waiting);
+        if matches!(handle.sharing, Sharing::RoundRobin(_)) {
+            self.listeners.insert(socket, id);
+            self.steps.push(Step::Call(Call::ResumeAccept { socket }));
+        }
+        for (worker, seq) in waiting {
+            self.join(id, worker, seq, socket, address);
+        }
+    }
+
+    pub(super) fn bind_failed(&mut self, id: HandleId, errno: Errno) {
+        let Some(handle) = self.handles.remove(&id) else { return };
+        self.keys.remove(&handle.key);
+        for (worker, seq) in handle.waiting {
+            self.refuse(worker, seq, handle.key.clone(), errno);
+        }
+    }
+
+    /// A worker is told where it listens, and takes its place in the queue.
+    fn join(&mut self, id: HandleId, worker: WorkerId, seq: u64, socket: SocketId, address: SocketAddr) {
+        let handle = self.handle_mut(id);
+        let reply =
+            Reply { ack: seq, key: Some(handle.key.clone()), data: handle.data.clone(), ..Reply::default() };
+        match &mut handle.sharing {
+            Sharing::RoundRobin(round_robin) => {
+                let handoff = round_robin.add(worker);
+                self.reply(worker, Reply { sockname: Some(address), ..reply }, None);
+                self.handoff(id, handoff);
+            }
+            Sharing::Shared(shared) => {
+                shared.add(worker);
+                self.reply(worker, reply, Some(socket));
+            }
+        }
+    }
+
+    fn refuse(&mut self, worker: WorkerId, seq: u64, key: HandleKey, errno: Errno) {
+        let reply = Reply { ack: seq, errno: Some(errno), key: Some(key), ..Reply::default() };
+        self.reply(worker, reply, None);
+    }
+
+    /// A worker listens no longer under this key. Node: `close`.
+    pub(super) fn close(&mut self, worker: WorkerId, key: &HandleKey) {
+        if let Some(&id) = self.keys.get(key) {
+            self.leave(id, worker);
+        }
+    }
+
+    /// A worker listens nowhere any more.
+    pub(super) fn leave_handles(&mut self, worker: WorkerId) {
+        let ids: Vec<HandleId> =
+            self.handles.iter().filter(|(_, handle)| handle.has(worker)).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.leave(id, worker);
+        }
+    }
+
+    /// Nobody is to listen any more, whatever `keep_listening` says.
+    pub(super) fn shut_all(&mut self) {
+        let ids: Vec<HandleId> = self.handles.keys().copied().collect();
+        for id in ids {
+            self.shut(id);
+        }
+    }
+
+    fn leave(&mut self, id: HandleId, worker: WorkerId) {
+        let keep = self.settings.keep_listening;
+        if self.handle_mut(id).remove(worker) && !keep {
+            self.shut(id);
+        }
+    }
+
+    /// Nobody listens here: the socket is closed, and so is who waits at it.
+    fn shut(&mut self, id: HandleId) {
+        let Some(mut handle) = self.handles.remove(&id) else { return };
+        self.keys.remove(&handle.key);
+        if let Sharing::RoundRobin(round_robin) = &mut handle.sharing {
+            for connection in round_robin.drain() {
+                self.hang_up(connection);
+            }
+        }
+        if let Some((socket, _)) = handle.bound {
+            self.listeners.remove(&socket);
+            self.steps.push(Step::Call(Call::Close { socket }));
+        }
+    }
+
+    // ---- where connections go
+
+    pub(super) fn accepted(&mut self, listener: SocketId, connection: SocketId) {
+        let Some(&id) = self.listeners.get(&listener) else {
+            return self.steps.push(Step::Call(Call::Close { socket: connection }));
+        };
+        self.ledger.accept(connection, id);
+        self.distribute(id, connection);
+    }
+
+    /// A socket that could not accept is left alone for a while; the clients wait in its backlog.
+    pub(super) fn accept_failed(&mut self, listener: SocketId, errno: Errno) {
+        if errno == Errno::ECONNABORTED || !self.listeners.contains_key(&listener) {
+            return;
+        }
+        self.steps.push(Step::Emit(Event::AcceptFailed { errno }));
+        self.steps.push(Step::Call(Call::PauseAccept { socket: listener }));
+        self.retry(Retry::Accept(listener));
+    }
+
+    fn distribute(&mut self, id: HandleId, connection: SocketId) {
+        let Sharing::RoundRobin(round_robin) = &mut self.handle_mut(id).sharing else {
+            unreachable!("a shared handle accepts nothing");
+        };
+        let handoff = round_robin.distribute(connection);
+        self.handoff(id, handoff);
+    }
+
+    fn handoff(&mut self, id: HandleId, handoff: Option<Handoff>) {
+        if let Some(Handoff { worker, connection }) = handoff {
+            let key = self.handle_mut(id).key.clone();
+            self.ledger.hand(connection, worker);
+            let seq = self.pending.next_seq();
+            self.pending.expect(seq, worker.into(), Awaited { connection });
+            let newconn = Cluster { seq, reply: None, act: Some(Act::NewConn(key)) };
+            self.transmit(worker, newconn, Some(connection));
+        }
+        self.throttle(id);
+    }
+
+    /// Stops accepting while the queue is full, and goes on when it is not: the kernel's backlog holds who comes.
+    fn throttle(&mut self, id: HandleId) {
+        let limit = self.settings.limits.queued_connections;
+        let handle = self.handle_mut(id);
+        let (Sharing::RoundRobin(round_robin), Some((socket, _))) = (&handle.sharing, handle.bound) else {
+            return;
+        };
+        let full = round_robin.queued() >= limit;
+        if full != handle.throttled {
+            handle.throttled = full;
+            let call = if full { Call::PauseAccept { socket } } else { Call::ResumeAccept { socket } };
+            self.steps.push(Step::Call(call));
+        }
+    }
+
+    /// A worker has answered for its connection.
+    pub(super) fn answered(&mut self, worker: WorkerId, awaited: Awaited, accepted: bool) {
+        let connection = awaited.connection;
+        if accepted {
+            let id = self.ledger.own(connection);
+            self.steps.push(Step::Call(Call::Close { socket: connection }));
+            self.next_for(id, worker);
+        } else {
+            let id = self.take_back(connection);
+            if self.handles.get(&id).is_some_and(|handle| handle.has(worker)) {
+                self.retry(Retry::Worker(id, worker));
+            } else {
+                self.next_for(id, worker);
+            }
+        }
+    }
+
+    /// The worker did not get the descriptor of this message.
+    pub(super) fn undelivered(&mut self, worker: WorkerId, outgoing: Outgoing) {
+        let Message::Cluster(cluster) = outgoing.message else { return };
+        let Cluster { seq, reply, act: _ } = *cluster;
+        match reply {
+            Some(Reply { ack, key: Some(key), .. }) => {
+                self.close(worker, &key);
+                self.refuse(worker, ack, key, Errno::EMFILE);
+            }
+            Some(_) | None => {
+                if let Some(awaited) = self.pending.take(seq, worker.into()) {
+                    self.answered(worker, awaited, false);
+                }
+            }
+        }
+    }
+
+    /// A worker listens nowhere and answers for nothing any more: what it has not acknowledged goes to others.
+    pub(super) fn release(&mut self, worker: WorkerId) {
+        self.leave_handles(worker);
+        for awaited in self.pending.abandon(worker.into()) {
+            let id = self.take_back(awaited.connection);
+            self.next_for(id, worker);
+        }
+    }
+
+    /// A connection is nobody's again: it is distributed anew, or closed if nobody listens there any more.
+    fn take_back(&mut self, connection: SocketId) -> HandleId {
+        let id = self.ledger.take_back(connection);
+        if self.handles.contains_key(&id) {
+            self.distribute(id, connection);
+        } else {
+            self.hang_up(connection);
+        }
+        id
+    }
+
+    fn next_for(&mut self, id: HandleId, worker: WorkerId) {
+        let Some(handle) = self.handles.get_mut(&id) else { return };
+        if let Sharing::RoundRobin(round_robin) = &mut handle.sharing {
+            let handoff = round_robin.handoff(worker);
+            self.handoff(id, handoff);
+        }
+    }
+
+    fn hang_up(&mut self, connection: SocketId) {
+        self.ledger.close(connection, CloseReason::NoListener);
+        self.steps.push(Step::Call(Call::Close { socket: connection }));
+    }
+
+    // ---- again, later
+
+    fn retry(&mut self, retry: Retry) {
+        self.last_timer += 1;
+        let timer = TimerId(self.last_timer);
+        self.retries.insert(timer, retry);
+        self.steps.push(Step::Call(Call::SetTimer { timer, after_ms: RETRY_MS }));
+    }
+
+    pub(super) fn timer(&mut self, timer: TimerId) {
+        match self.retries.remove(&timer) {
+            Some(Retry::Worker(id, worker)) => self.next_for(id, worker),
+            Some(Retry::Accept(socket)) => {
+                let id = self.listeners.get(&socket);
+                if id.is_some_and(|id| !self.handles[id].throttled) {
+                    self.steps.push(Step::Call(Call::ResumeAccept { socket }));
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn handle_mut(&mut self, id: HandleId) -> &mut Handle {
+        self.handles.get_mut(&id).unwrap_or_else(|| unreachable!("{id:?} is gone"))
+    }
+}
+
+/// Where a query wants to listen.
+fn bind_address(query: &QueryServer) -> Result<BindAddress, Errno> {
+    match query.address_type {
+        AddressType::V4 | AddressType::V6 => {}
+        AddressType::Path | AddressType::Descriptor | AddressType::Udp4 | AddressType::Udp6 => {
+            return Err(Errno::EOPNOTSUPP);
+        }
+    }
+    let host: Option<IpAddr> = match &query.address {
+        Some(address) => Some(address.parse().map_err(|_| Errno::EINVAL)?),
+        None => None,
+    };
+    let port = u16::try_from(query.port.unwrap_or(0)).map_err(|_| Errno::EINVAL)?;
+    Ok(BindAddress { host, port, ipv6_only: query.flags.unwrap_or(0) & 1 == 1 })
+}

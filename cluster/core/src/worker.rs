@@ -1,0 +1,369 @@
+//! The machine in a worker process: its channel to the primary, its end, and what its user hears.
+//! It does no IO. Its servers are in `serve`.
+
+use alloc::collections::BTreeMap;
+use core::net::SocketAddr;
+
+use serde_json::Value;
+
+use crate::channel::{Channel, ChannelStep, Happened, Outgoing};
+use crate::event::{ChannelError, ListenerId, Output, WorkerEvent};
+use crate::message::{Act, Cluster, Message, Reply};
+use crate::os::{Call, ChannelId, OsEvent, SocketId, WorkerId};
+use crate::pending::Pending;
+use crate::pump::Machine;
+use crate::send::{SendError, Sent};
+use crate::settings::Limits;
+use crate::steps::Steps;
+
+mod indexes;
+mod serve;
+
+use indexes::Indexes;
+pub use serve::ListenOptions;
+use serve::Server;
+
+/// What the worker has still to do.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Step {
+    Emit(WorkerEvent),
+    Call(Call),
+    Channel(ChannelStep),
+    /// A server listens: the user hears it.
+    Listening(ListenerId, SocketAddr),
+    /// The user has heard that a server listens: now the primary hears it, if it still does.
+    Announce(ListenerId),
+    /// A server is closed and its last connection has ended.
+    Closed(ListenerId),
+    /// Go on leaving, if every server is closed.
+    Leave,
+}
+
+impl Step {
+    /// Whether it only asks the operating system for something.
+    fn is_call(&self) -> bool {
+        match self {
+            Step::Call(_) => true,
+            Step::Channel(step) => step.is_call(),
+            Step::Emit(_) | Step::Listening(..) | Step::Announce(_) | Step::Closed(_) | Step::Leave => false,
+        }
+    }
+}
+
+impl From<(ChannelId, ChannelStep)> for Step {
+    fn from((_, step): (ChannelId, ChannelStep)) -> Self {
+        Step::Channel(step)
+    }
+}
+
+/// How the worker is about to end. Node: `worker.state`, as far as it matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Leaving {
+    No,
+    /// The primary asked: close, drain, disconnect.
+    Asked,
+    /// The user asked: close, drain, report, wait for the answer, disconnect.
+    Disconnecting,
+    /// All that is left of it is the answer.
+    Reported,
+    /// The user wants an end: report, wait for the answer, disconnect, exit.
+    Destroying,
+}
+
+/// What the primary is to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Awaited {
+    Listen(ListenerId),
+    ExitedAfterDisconnect,
+}
+
+/// A worker of a cluster. Node: `cluster.worker` and the servers of its process.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Worker {
+    id: WorkerId,
+    channel: Channel,
+    steps: Steps<Step>,
+    pending: Pending<Awaited>,
+    leaving: Leaving,
+    exited_after_disconnect: bool,
+    servers: BTreeMap<ListenerId, Server>,
+    last_listener: u32,
+    indexes: Indexes,
+    /// Connections whose acknowledgement is being written.
+    accepting: BTreeMap<SocketId, ListenerId>,
+    /// Connections the application has.
+    connections: BTreeMap<SocketId, ListenerId>,
+}
+
+impl Worker {
+    /// A worker with an open channel. The first thing it does is to say that it is online.
+    pub fn new(id: WorkerId, limits: Limits) -> Self {
+        let mut worker = Worker {
+            id,
+            channel: Channel::new(ChannelId::PRIMARY, limits),
+            steps: Steps::new(),
+            pending: Pending::new(),
+            leaving: Leaving::No,
+            exited_after_disconnect: false,
+            servers: BTreeMap::new(),
+            last_listener: 0,
+            indexes: Indexes::new(),
+            accepting: BTreeMap::new(),
+            connections: BTreeMap::new(),
+        };
+        worker.command(|worker| worker.tell(Act::Online));
+        worker
+    }
+
+    /// Its number in the primary. Node: `cluster.worker.id`.
+    pub fn id(&self) -> WorkerId {
+        self.id
+    }
+
+    /// Sends a message to the primary. Node: `process.send(message)`.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`] if the channel is closed or full, or the message would be taken for one of Node's own.
+    pub fn send(&mut self, message: &Value) -> Result<Sent, SendError> {
+        self.command(|worker| crate::send::user(&mut worker.channel, message, &mut worker.steps))
+    }
+
+    /// Closes every server, waits for their connections, says goodbye and disconnects.
+    /// Node: `worker.disconnect()` in the worker.
+    pub fn disconnect(&mut self) {
+        if self.leaving == Leaving::No {
+            self.command(|worker| worker.leave(Leaving::Disconnecting));
+        }
+    }
+
+    /// Says goodbye, disconnects and exits with 0, without waiting for connections.
+    /// Node: `worker.kill()` in the worker.
+    pub fn kill(&mut self) {
+        if self.leaving == Leaving::Destroying {
+            return;
+        }
+        self.command(|worker| {
+            if worker.channel.is_connected() {
+                worker.leave(Leaving::Destroying);
+            } else {
+                worker.exited_after_disconnect = true;
+                worker.steps.push(Step::Call(Call::Exit { code: 0 }));
+            }
+        });
+    }
+
+    /// Whether messages can be sent. Node: `worker.isConnected()`.
+    pub fn is_connected(&self) -> bool {
+        self.channel.is_connected()
+    }
+
+    /// Whether it was asked to go, by the primary or by itself. Node: `worker.exitedAfterDisconnect`.
+    pub fn exited_after_disconnect(&self) -> bool {
+        self.exited_after_disconnect
+    }
+
+    fn command<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
+        let entry = self.steps.enter();
+        let result = act(self);
+        self.steps.leave(entry);
+        result
+    }
+
+    // ---- leaving
+
+    fn leave(&mut self, how: Leaving) {
+        self.exited_after_disconnect = true;
+        self.leaving = how;
+        if how == Leaving::Destroying {
+            return self.report();
+        }
+        self.close_all();
+        self.steps.push(Step::Leave);
+    }
+
+    /// The next stage of leaving, once every server is closed.
+    fn leave_on(&mut self) {
+        if !self.servers.is_empty() {
+            return;
+        }
+        match self.leaving {
+            Leaving::Asked => self.channel.disconnect(&mut self.steps),
+            Leaving::Disconnecting => {
+                self.leaving = Leaving::Reported;
+                self.report();
+            }
+            Leaving::No | Leaving::Reported | Leaving::Destroying => {}
+        }
+    }
+
+    /// Tells the primary that the end is wanted; its answer allows to disconnect.
+    fn report(&mut self) {
+        let seq = self.tell(Act::ExitedAfterDisconnect);
+        self.pending.expect(seq, ChannelId::PRIMARY, Awaited::ExitedAfterDisconnect);
+    }
+
+    /// The channel is closed. Whoever was not asked to go goes at once, as in Node.
+    fn gone(&mut self) {
+        self.drop_unacknowledged();
+        self.steps.push(Step::Emit(WorkerEvent::Disconnect));
+        if !self.exited_after_disconnect || self.leaving == Leaving::Destroying {
+            self.steps.push(Step::Call(Call::Exit { code: 0 }));
+        }
+    }
+
+    // ---- steps
+
+    fn run(&mut self, step: Step) -> Option<Output<WorkerEvent>> {
+        match step {
+            Step::Emit(event) => return Some(Output::Event(event)),
+            Step::Call(call) => return Some(Output::Call(call)),
+            Step::Channel(step) => {
+                let happened = self.channel.run(step, &mut self.steps)?;
+                return self.happened(happened);
+            }
+            Step::Listening(listener, address) => return self.heard(listener, address),
+            Step::Announce(listener) => self.announce(listener),
+            Step::Closed(listener) => {
+                self.servers.remove(&listener)?;
+                self.steps.push(Step::Leave);
+                return Some(Output::Event(WorkerEvent::Closed { listener }));
+            }
+            Step::Leave => self.leave_on(),
+        }
+        None
+    }
+
+    fn happened(&mut self, happened: Happened) -> Option<Output<WorkerEvent>> {
+        match happened {
+            Happened::Call(call) => return Some(Output::Call(call)),
+            Happened::Received(message, socket) => return self.received(message, socket),
+            Happened::Written(connection) => return self.written(connection),
+            // A worker sends the primary no descriptors yet.
+            Happened::Refused(_) => {}
+            Happened::Lost(errno) => {
+                return Some(Output::Event(WorkerEvent::Error { error: ChannelError::Write(errno) }));
+            }
+            Happened::Violated(violation) => {
+                self.channel.abort(&mut self.steps);
+                return Some(Output::Event(WorkerEvent::Error { error: ChannelError::Protocol(violation) }));
+            }
+            Happened::Gone => self.gone(),
+        }
+        None
+    }
+
+    fn received(&mut self, message: Message, socket: Option<SocketId>) -> Option<Output<WorkerEvent>> {
+        match message {
+            Message::Cluster(cluster) => match (*cluster, socket) {
+                (Cluster { seq, act: Some(Act::NewConn(key)), .. }, Some(connection)) => {
+                    self.offered(seq, &key, connection);
+                }
+                (cluster, socket) => self.cluster(cluster, socket),
+            },
+            Message::User(message) => {
+                self.close_socket(socket);
+                return Some(Output::Event(WorkerEvent::Message { message }));
+            }
+            Message::Foreign => self.close_socket(socket),
+        }
+        None
+    }
+
+    fn cluster(&mut self, cluster: Cluster, socket: Option<SocketId>) {
+        let awaited = cluster.reply.and_then(|reply| {
+            let awaited = self.pending.take(reply.ack, ChannelId::PRIMARY)?;
+            Some((awaited, reply))
+        });
+        match awaited {
+            Some((Awaited::Listen(listener), reply)) => return self.answered(listener, reply, socket),
+            Some((Awaited::ExitedAfterDisconnect, _)) => self.channel.disconnect(&mut self.steps),
+            None if cluster.act == Some(Act::Disconnect) && self.leaving != Leaving::Destroying => {
+                self.leave(Leaving::Asked);
+            }
+            None => {}
+        }
+        self.close_socket(socket);
+    }
+
+    fn close_socket(&mut self, socket: Option<SocketId>) {
+        if let Some(socket) = socket {
+            self.steps.push(Step::Call(Call::Close { socket }));
+        }
+    }
+
+    // ---- sending
+
+    fn tell(&mut self, act: Act) -> u64 {
+        let seq = self.pending.next_seq();
+        self.transmit(Cluster { seq, reply: None, act: Some(act) }, None);
+        seq
+    }
+
+    fn reply(&mut self, reply: Reply, receipt: Option<SocketId>) {
+        let seq = self.pending.next_seq();
+        self.transmit(Cluster { seq, reply: Some(reply), act: None }, receipt);
+    }
+
+    fn transmit(&mut self, cluster: Cluster, receipt: Option<SocketId>) {
+        if self.channel.is_connected() {
+            let outgoing = Outgoing { message: cluster.into(), socket: None, receipt };
+            self.channel.send(outgoing, &mut self.steps);
+        }
+    }
+}
+
+impl Machine for Worker {
+    type Event = WorkerEvent;
+
+    fn handle(&mut self, event: OsEvent) {
+        let entry = self.steps.enter();
+        let (channel, steps) = (&mut self.channel, &mut self.steps);
+        match event {
+            OsEvent::Read { channel: _, bytes, socket } => channel.read(&bytes, socket, steps),
+            OsEvent::Wrote { channel: _, rest } => channel.wrote(rest, steps),
+            OsEvent::Writable { channel: _ } => channel.writable(steps),
+            OsEvent::WriteFailed { channel: _, errno } => channel.write_failed(errno, steps),
+            OsEvent::ChannelClosed { channel: _ } => channel.closed(steps),
+            OsEvent::Listening { socket, address } => self.listening(socket, address),
+            OsEvent::ListenFailed { socket, errno } => self.listen_failed(socket, errno),
+            OsEvent::Accepted { listener, socket } => self.accepted(listener, socket),
+            // The kernel keeps the client; the next attempt comes when it is ready again. Node: ignored.
+            OsEvent::AcceptFailed { .. } => {}
+            OsEvent::Spawned { .. }
+            | OsEvent::SpawnFailed { .. }
+            | OsEvent::KillFailed { .. }
+            | OsEvent::Exited { .. }
+            | OsEvent::Bound { .. }
+            | OsEvent::BindFailed { .. }
+            | OsEvent::Timer { .. } => unreachable!("a worker asks for nothing that {event:?} answers"),
+        }
+        self.steps.leave(entry);
+    }
+
+    fn poll(&mut self) -> Option<Output<WorkerEvent>> {
+        while let Some(step) = self.steps.pop() {
+            let entry = self.steps.enter();
+            let output = self.run(step);
+            self.steps.leave(entry);
+            if let Some(output) = output {
+                self.steps.pause(matches!(output, Output::Event(_)));
+                return Some(output);
+            }
+        }
+        self.steps.pause(false);
+        None
+    }
+
+    fn poll_call(&mut self) -> Option<Call> {
+        while let Some(step) = self.steps.pop_command(Step::is_call) {
+            let entry = self.steps.enter();
+            let output = self.run(step);
+            self.steps.leave(entry);
+            if let Some(Output::Call(call)) = output {
+                return Some(call);
+            }
+        }
+        None
+    }
+}
