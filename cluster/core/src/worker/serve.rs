@@ -307,13 +307,14 @@ impl Worker {
         let before = core::mem::replace(&mut server.standing, Standing::Closed);
         let offered = core::mem::take(&mut server.offered);
         self.indexes.give_back(&server.options, server.index);
-        for (seq, connection) in offered {
-            self.decline(seq, connection);
-        }
         if let Standing::Own(socket) = before {
             self.steps.push(Step::Call(Call::Close { socket }));
         }
+        // The primary hears this first, so that it does not offer them to us again.
         self.say_closed(listener);
+        for (seq, connection) in offered {
+            self.decline(seq, connection);
+        }
         self.close_if_drained(listener);
     }
 

@@ -1,0 +1,193 @@
+//! A primary and its workers joined by plain queues: everything is delivered at once and in order. It knows no faults
+//! and no schedules; those are the simulator's.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{Ipv6Addr, SocketAddr};
+
+use cluster_core::{
+    Call, ChannelId, Event, ExitStatus, Machine, Os, OsEvent, Primary, Settings, Signal, SocketId, Worker,
+    WorkerEvent, WorkerId,
+};
+
+/// The calls of one machine that somebody else must see.
+#[derive(Default)]
+pub(crate) struct Desk {
+    sockets: u32,
+    pub(crate) calls: Vec<Call>,
+}
+
+impl Desk {
+    pub(crate) fn next_socket(&mut self) -> SocketId {
+        self.sockets += 1;
+        SocketId(self.sockets)
+    }
+}
+
+impl Os for Desk {
+    fn perform(&mut self, call: Call) -> Option<OsEvent> {
+        self.calls.push(call.clone());
+        match call {
+            Call::Spawn { worker, .. } => Some(OsEvent::Spawned { worker, pid: 1000 + worker.0 }),
+            Call::Write { channel, .. } => Some(OsEvent::Wrote { channel, rest: Vec::new() }),
+            Call::Bind { handle, address, .. } => {
+                let port = if address.port == 0 {
+                    u16::try_from(40_000 + handle.0).expect("few handles")
+                } else {
+                    address.port
+                };
+                let socket = self.next_socket();
+                Some(OsEvent::Bound {
+                    handle,
+                    socket,
+                    address: SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port),
+                })
+            }
+            Call::Listen { socket, .. } => Some(OsEvent::Listening {
+                socket,
+                address: SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 40_001),
+            }),
+            Call::Kill { .. }
+            | Call::PauseRead { .. }
+            | Call::ResumeRead { .. }
+            | Call::CloseChannel { .. }
+            | Call::PauseAccept { .. }
+            | Call::ResumeAccept { .. }
+            | Call::Close { .. }
+            | Call::SetTimer { .. }
+            | Call::Exit { .. } => None,
+        }
+    }
+}
+
+/// A worker process.
+pub(crate) struct Process {
+    pub(crate) worker: Worker,
+    pub(crate) desk: Desk,
+    pub(crate) events: Vec<WorkerEvent>,
+}
+
+/// The processes of one cluster.
+pub(crate) struct House {
+    pub(crate) primary: Primary,
+    pub(crate) desk: Desk,
+    pub(crate) events: Vec<Event>,
+    pub(crate) processes: BTreeMap<WorkerId, Process>,
+    seen: usize,
+}
+
+impl House {
+    pub(crate) fn new(settings: Settings) -> Self {
+        let primary = Primary::new(settings);
+        House { primary, desk: Desk::default(), events: Vec::new(), processes: BTreeMap::new(), seen: 0 }
+    }
+
+    /// Forks workers and lets everything settle.
+    pub(crate) fn fork(&mut self, count: usize) -> Vec<WorkerId> {
+        let workers = (0..count).map(|_| self.primary.fork(Vec::new())).collect();
+        self.settle();
+        workers
+    }
+
+    pub(crate) fn worker(&mut self, id: WorkerId) -> &mut Worker {
+        &mut self.processes.get_mut(&id).expect("a live worker").worker
+    }
+
+    /// Runs until nobody has anything to do.
+    pub(crate) fn settle(&mut self) {
+        while self.turn() {}
+    }
+
+    /// Gives the primary one input and drains it.
+    pub(crate) fn tell(&mut self, event: OsEvent) {
+        self.primary.handle(event);
+        self.settle();
+    }
+
+    /// A client connects to the socket.
+    pub(crate) fn connect(&mut self, listener: SocketId) -> SocketId {
+        let socket = self.desk.next_socket();
+        self.tell(OsEvent::Accepted { listener, socket });
+        socket
+    }
+
+    /// The process is gone: its end of the channel, then the exit.
+    pub(crate) fn kill(&mut self, worker: WorkerId) {
+        self.processes.remove(&worker);
+        self.tell(OsEvent::ChannelClosed { channel: worker.into() });
+        self.tell(OsEvent::Exited { worker, status: ExitStatus::Signal(Signal::SIGKILL) });
+    }
+
+    /// The events so far, taken.
+    pub(crate) fn heard(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    fn turn(&mut self) -> bool {
+        while let Some(event) = cluster_core::pump(&mut self.primary, &mut self.desk) {
+            self.events.push(event);
+        }
+        for process in self.processes.values_mut() {
+            while let Some(event) = cluster_core::pump(&mut process.worker, &mut process.desk) {
+                process.events.push(event);
+            }
+        }
+        self.carry_down() | self.carry_up()
+    }
+
+    /// What the primary has asked for since last time reaches the workers.
+    fn carry_down(&mut self) -> bool {
+        let calls: VecDeque<Call> = self.desk.calls[self.seen..].iter().cloned().collect();
+        self.seen = self.desk.calls.len();
+        let mut moved = false;
+        for call in calls {
+            match call {
+                Call::Spawn { worker, .. } => {
+                    let process = Process {
+                        worker: Worker::new(worker, cluster_core::Limits::default()),
+                        desk: Desk::default(),
+                        events: Vec::new(),
+                    };
+                    self.processes.insert(worker, process);
+                    moved = true;
+                }
+                Call::Write { channel, bytes, socket } => {
+                    if let Some(process) = self.processes.get_mut(&WorkerId(channel.0)) {
+                        process.worker.handle(OsEvent::Read { channel: ChannelId::PRIMARY, bytes, socket });
+                        moved = true;
+                    }
+                }
+                _ => {}
+            }
+        }
+        moved
+    }
+
+    /// What the workers have asked for reaches the primary.
+    fn carry_up(&mut self) -> bool {
+        let mut input = Vec::new();
+        self.processes.retain(|id, process| {
+            let channel = ChannelId::from(*id);
+            let mut lives = true;
+            for call in std::mem::take(&mut process.desk.calls) {
+                match call {
+                    Call::Write { bytes, socket, .. } => input.push(OsEvent::Read { channel, bytes, socket }),
+                    Call::CloseChannel { .. } => {
+                        lives = false;
+                        input.push(OsEvent::ChannelClosed { channel });
+                        input.push(OsEvent::Exited { worker: *id, status: ExitStatus::Code(0) });
+                    }
+                    _ => {}
+                }
+            }
+            lives
+        });
+        let moved = !input.is_empty();
+        for event in input {
+            self.primary.handle(event);
+            while let Some(event) = cluster_core::pump(&mut self.primary, &mut self.desk) {
+                self.events.push(event);
+            }
+        }
+        moved
+    }
+}
