@@ -1,0 +1,64 @@
+//! Descriptors: at the end, every reference is somebody's, and everybody has a use for what he has.
+
+use cluster_core::{Primary, WorkerId};
+
+use crate::kernel::Kernel;
+use crate::kernel::channel::Side;
+use crate::kernel::process::Pid;
+use crate::kernel::socket::Kind;
+
+/// Nothing can happen any more.
+pub(crate) fn at_the_end(kernel: &Kernel, primary: Option<&Primary>) -> Result<(), String> {
+    references(kernel)?;
+    for (pid, channel) in kernel.channels() {
+        if [Side::Primary, Side::Worker]
+            .into_iter()
+            .any(|side| channel.end(side).in_flight().next().is_some())
+        {
+            return Err(format!("a descriptor is stuck in the channel of worker {}", pid.0));
+        }
+    }
+    for (n, process) in (0..).zip(&kernel.processes) {
+        let pid = Pid(n);
+        for descriptor in process.descriptors() {
+            let is_listener = matches!(kernel.file(descriptor.file).kind, Kind::Listener(_));
+            let is_of_use = match (is_listener, pid) {
+                (true, Pid::PRIMARY) => primary.is_some_and(has_use_for_a_listener),
+                (true, _) => true,
+                // The ledger check compares the primary's connections with its book.
+                (false, Pid::PRIMARY) => primary.is_some(),
+                (false, _) => descriptor.held,
+            };
+            if !is_of_use {
+                return Err(format!(
+                    "process {n} has kept {:?} ({:?})",
+                    descriptor.id,
+                    kernel.file(descriptor.file)
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn has_use_for_a_listener(primary: &Primary) -> bool {
+    let is_connected =
+        |worker: WorkerId| primary.worker(worker).is_some_and(cluster_core::Life::is_connected);
+    primary.settings().keep_listening || primary.workers().any(is_connected)
+}
+
+/// The kernel's own book: it counts what it has.
+fn references(kernel: &Kernel) -> Result<(), String> {
+    for (id, file) in kernel.files() {
+        let in_tables = kernel.processes.iter().flat_map(|process| process.descriptors());
+        let in_flight = kernel.channels().flat_map(|(_, channel)| {
+            channel.end(Side::Primary).in_flight().chain(channel.end(Side::Worker).in_flight())
+        });
+        let found =
+            in_tables.map(|descriptor| descriptor.file).chain(in_flight).filter(|&other| other == id).count();
+        if found != file.refs as usize {
+            return Err(format!("{id:?} has {found} holders and {} references: {file:?}", file.refs));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! Liveness: when nothing can happen any more, nobody waits for anything that will never come.
+//!
+//! It assumes programs that keep asking for connections, and that close those whose client is done.
+
+use cluster_core::{Primary, WorkerId};
+
+use super::ledger::listening;
+use crate::kernel::Kernel;
+use crate::kernel::process::{Phase, Pid, Process};
+use crate::kernel::socket::Place;
+
+/// Nothing can happen any more.
+pub(crate) fn at_the_end(kernel: &Kernel, primary: Option<&Primary>) -> Result<(), String> {
+    workers(kernel, primary)?;
+    clients(kernel, primary)
+}
+
+fn workers(kernel: &Kernel, primary: Option<&Primary>) -> Result<(), String> {
+    for (n, process) in (0..).zip(&kernel.processes).skip(1) {
+        if matches!(process.phase, Phase::Dead(_)) && primary.is_some() {
+            return Err(format!("worker {n} is dead, and the primary was not told"));
+        }
+        let life = primary.and_then(|primary| primary.worker(WorkerId(n)));
+        let is_to_go = life.is_none_or(|life| life.exited_after_disconnect() == Some(true));
+        if process.is_alive() && is_to_go && !has_connections(process) {
+            return Err(format!("worker {n} is to go and has nothing left to do, but it lives"));
+        }
+    }
+    Ok(())
+}
+
+fn has_connections(process: &Process) -> bool {
+    process.descriptors().iter().any(|descriptor| descriptor.held)
+}
+
+fn clients(kernel: &Kernel, primary: Option<&Primary>) -> Result<(), String> {
+    for (n, client) in (1..).zip(&kernel.clients) {
+        let waits = client.is_waiting() && client.holder.is_none();
+        let somebody = primary.and_then(listening);
+        match (waits, client.place, somebody) {
+            (true, Place::Accepted, _) if client.accepted_by != Some(Pid::PRIMARY) || primary.is_none() => {
+                return Err(format!("client {n} was accepted, and nobody serves it"));
+            }
+            (true, _, Some(worker)) => {
+                return Err(format!("client {n} waits for ever while worker {worker} listens"));
+            }
+            _ => {}
+        }
+        if !client.actions.is_empty() {
+            return Err(format!("client {n} cannot do {:?}", client.actions));
+        }
+    }
+    Ok(())
+}

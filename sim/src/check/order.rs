@@ -1,0 +1,134 @@
+//! Order: per worker, fork < online < listening and messages < the end; disconnect and exit once each, in either order;
+//! whether a worker was asked to go is decided at the first of them and never taken back; ids ascend.
+//!
+//! Nothing is said about the events of different workers: they may mix as they like.
+
+use std::collections::BTreeMap;
+
+use cluster_core::{Event, Primary, WorkerEvent, WorkerId};
+
+use crate::kernel::Kernel;
+use crate::kernel::process::{Phase, Pid};
+
+/// How far each worker has come, as its primary has told.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct OrderCheck {
+    tales: BTreeMap<WorkerId, Tale>,
+    gone_in_worker: Vec<Pid>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Tale {
+    online: bool,
+    disconnected: bool,
+    exited: bool,
+    asked_to_go: Option<bool>,
+}
+
+impl OrderCheck {
+    pub(crate) fn primary_event(&mut self, event: &Event, primary: &Primary) -> Result<(), String> {
+        let Some(worker) = worker_of(event) else { return self.all_gone(event, primary) };
+        if let Event::Fork { .. } = event {
+            return self.fork(worker);
+        }
+        let is_error = matches!(event, Event::Error { .. });
+        let Some(tale) = self.tales.get_mut(&worker) else {
+            return if is_error { Ok(()) } else { Err(format!("{event:?} comes before its fork")) };
+        };
+        tale.hear(event).map_err(|what| format!("worker {worker}: {what}"))?;
+        let Some(life) = primary.worker(worker) else {
+            return Err(format!("nothing is known of worker {worker} at {event:?}"));
+        };
+        let asked = life.exited_after_disconnect();
+        if tale.asked_to_go == Some(true) && asked != Some(true) {
+            return Err(format!("worker {worker} was asked to go, and then it was not"));
+        }
+        let decided = tale.disconnected || tale.exited;
+        if decided && asked.is_none() {
+            return Err(format!("at {event:?} nobody knows whether worker {worker} was asked to go"));
+        }
+        let is_state_right = match event {
+            Event::Exit { .. } => life.is_dead(),
+            Event::Disconnect { .. } => !life.is_connected(),
+            _ => true,
+        };
+        tale.asked_to_go = asked;
+        if is_state_right { Ok(()) } else { Err(format!("{event:?}, and worker {worker} is {life:?}")) }
+    }
+
+    fn fork(&mut self, worker: WorkerId) -> Result<(), String> {
+        if let Some((&last, _)) = self.tales.last_key_value()
+            && last >= worker
+        {
+            return Err(format!("worker {worker} is forked after worker {last}"));
+        }
+        self.tales.insert(worker, Tale::default());
+        Ok(())
+    }
+
+    /// It comes inside the last event of the last worker, before that is told, as in Node.
+    fn all_gone(&self, event: &Event, primary: &Primary) -> Result<(), String> {
+        let is_left = |worker: &&WorkerId| {
+            primary.worker(**worker).is_some_and(|life| life.is_connected() || !life.is_dead())
+        };
+        match (event, self.tales.keys().find(is_left)) {
+            (Event::AllDisconnected, Some(worker)) => Err(format!("all are gone, but not worker {worker}")),
+            _ => Ok(()),
+        }
+    }
+
+    /// A worker hears of its end once, and then nothing.
+    pub(crate) fn worker_event(&mut self, pid: Pid, event: &WorkerEvent) -> Result<(), String> {
+        if self.gone_in_worker.contains(&pid) && !matches!(event, WorkerEvent::Closed { .. }) {
+            return Err(format!("worker {} hears {event:?} after its disconnect", pid.0));
+        }
+        if let WorkerEvent::Disconnect = event {
+            self.gone_in_worker.push(pid);
+        }
+        Ok(())
+    }
+
+    /// Nothing can happen any more: of everybody who is gone, both ends were told.
+    pub(crate) fn at_the_end(&self, kernel: &Kernel) -> Result<(), String> {
+        for (worker, tale) in &self.tales {
+            let phase = kernel.process(Pid::from(*worker)).phase;
+            let ran = phase != Phase::Absent;
+            let is_gone = !matches!(phase, Phase::Starting | Phase::Running);
+            if is_gone && !tale.disconnected {
+                return Err(format!("worker {worker} is gone, and no disconnect was told"));
+            }
+            if is_gone && ran != tale.exited {
+                return Err(format!("worker {worker} is gone, and its exit was told: {}", tale.exited));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whom an event is about.
+fn worker_of(event: &Event) -> Option<WorkerId> {
+    match event {
+        Event::Fork { worker }
+        | Event::Online { worker }
+        | Event::Listening { worker, .. }
+        | Event::Message { worker, .. }
+        | Event::Disconnect { worker }
+        | Event::Exit { worker, .. }
+        | Event::Error { worker, .. } => Some(*worker),
+        Event::AcceptFailed { .. } | Event::AllDisconnected => None,
+    }
+}
+
+impl Tale {
+    fn hear(&mut self, event: &Event) -> Result<(), String> {
+        let is_over = self.disconnected || self.exited;
+        let is_right = match event {
+            Event::Online { .. } => !std::mem::replace(&mut self.online, true) && !is_over,
+            Event::Listening { .. } | Event::Message { .. } => self.online && !self.disconnected,
+            Event::Disconnect { .. } => !std::mem::replace(&mut self.disconnected, true),
+            Event::Exit { .. } => !std::mem::replace(&mut self.exited, true),
+            _ => true,
+        };
+        if is_right { Ok(()) } else { Err(format!("{event:?} does not fit here")) }
+    }
+}

@@ -1,0 +1,75 @@
+//! A process that runs: its machine, its copy of the program, and what the machine gives out next.
+//! It performs nothing itself.
+
+use cluster_core::{
+    Call, Event, ExitStatus, Machine as _, OsEvent, Output, Primary, SocketId, Worker, WorkerEvent,
+};
+
+/// The user's half of a process.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Host<P> {
+    pub(crate) machine: Machine,
+    pub(crate) program: P,
+    /// Polled ahead: the process is isolated, so nobody can tell, and everybody knows whether it has something to do.
+    pub(crate) next: Option<Next>,
+    /// It ends once what its program has commanded is done.
+    pub(crate) exit: Option<ExitStatus>,
+}
+
+/// A process is one or the other.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Machine {
+    Primary(Box<Primary>),
+    Worker(Box<Worker>),
+}
+
+/// What a process does next.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Next {
+    Call(Call),
+    Primary(Event),
+    Worker(WorkerEvent),
+}
+
+impl<P> Host<P> {
+    pub(crate) fn new(machine: Machine, program: P) -> Self {
+        Host { machine, program, next: None, exit: None }
+    }
+
+    pub(crate) fn handle(&mut self, event: OsEvent) {
+        match &mut self.machine {
+            Machine::Primary(primary) => primary.handle(event),
+            Machine::Worker(worker) => worker.handle(event),
+        }
+    }
+
+    /// Polls ahead. A process that is about to end only does what its program has commanded.
+    pub(crate) fn poll(&mut self) {
+        let only_commands = self.exit.is_some();
+        self.next = match &mut self.machine {
+            Machine::Primary(primary) if only_commands => primary.poll_call().map(Next::Call),
+            Machine::Worker(worker) if only_commands => worker.poll_call().map(Next::Call),
+            Machine::Primary(primary) => primary.poll().map(|output| match output {
+                Output::Call(call) => Next::Call(call),
+                Output::Event(event) => Next::Primary(event),
+            }),
+            Machine::Worker(worker) => worker.poll().map(|output| match output {
+                Output::Call(call) => Next::Call(call),
+                Output::Event(event) => Next::Worker(event),
+            }),
+        };
+    }
+
+    pub(crate) fn release(&mut self, connections: &[SocketId]) {
+        if let Machine::Worker(worker) = &mut self.machine {
+            connections.iter().for_each(|&connection| worker.release(connection));
+        }
+    }
+
+    pub(crate) fn primary(&self) -> Option<&Primary> {
+        match &self.machine {
+            Machine::Primary(primary) => Some(primary),
+            Machine::Worker(_) => None,
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! The kernel: processes, channels, sockets, clients, a clock, and the steps that are ready to be taken.
+//!
+//! It answers calls and delivers what happened, one step at a time; every cut and every failure is asked of the
+//! schedule. It does not run machines or programs: the world does.
+
+pub(crate) mod calls;
+pub(crate) mod channel;
+pub(crate) mod client;
+pub(crate) mod clock;
+pub(crate) mod deliver;
+pub(crate) mod process;
+pub(crate) mod socket;
+
+use std::hash::{Hash, Hasher};
+
+use cluster_core::{ChannelId, ExitStatus, Signal, SocketId};
+
+use channel::{Channel, Side};
+use clock::Clock;
+use process::{Phase, Pid, Process};
+use socket::{Client, File, FileId, Flow, Kind, Place};
+
+use crate::fault::Fault;
+use crate::program::ClientId;
+use crate::schedule::Schedule;
+
+/// One thing that can happen next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Step {
+    /// A process makes its next call, or hears its next event.
+    Run(Pid),
+    /// A process that was spawned begins.
+    Start(Pid),
+    /// Bytes, or their end, arrive at a channel.
+    Read(Pid, ChannelId),
+    /// There is room in a channel again.
+    Writable(Pid, ChannelId),
+    /// A connection is taken from a listener.
+    Accept(Pid, SocketId),
+    /// Bytes, or their end, arrive at a connection that a program has.
+    Receive(Pid, SocketId),
+    /// A signal reaches a process.
+    Die(Pid, Signal),
+    /// The primary hears of an exit.
+    Reap(Pid),
+    /// What a dead process left behind closes the channel.
+    LetGo(Pid),
+    /// A client does what it was told.
+    Act(ClientId),
+    /// A client hears something.
+    Meet(ClientId),
+    /// The driver hears an observation.
+    Hear,
+    /// The next timer fires.
+    Fire,
+}
+
+/// Whether a step can be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Enabled,
+    /// Something must happen first.
+    Waiting,
+    /// It will never be taken, unless it is woken again.
+    Gone,
+}
+
+/// See the module.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Kernel {
+    pub(crate) processes: Vec<Process>,
+    /// The channel of worker `n` at `n`.
+    channels: Vec<Option<Channel>>,
+    files: Vec<File>,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) clock: Clock,
+    next_port: u16,
+    occupied: Vec<u16>,
+    capacity: usize,
+    /// What could happen, oldest first. Derived from the rest: the order is a matter of taste, not of state.
+    pub(crate) ready: Vec<Step>,
+}
+
+impl Hash for Kernel {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Kernel { processes, channels, files, clients, clock, next_port, .. } = self;
+        (processes, channels, files, clients, clock, next_port).hash(state);
+    }
+}
+
+impl Kernel {
+    /// A kernel with a primary that has not begun, and channels that hold so many bytes in each direction.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Kernel {
+            processes: vec![Process::starting(Vec::new())],
+            channels: vec![None],
+            next_port: 40_001,
+            capacity,
+            ready: vec![Step::Start(Pid::PRIMARY)],
+            ..Kernel::default()
+        }
+    }
+
+    pub(crate) fn set_capacity(&mut self, bytes: usize) {
+        self.capacity = bytes;
+    }
+
+    /// A port that a stranger serves.
+    pub(crate) fn occupy(&mut self, port: u16) {
+        self.occupied.push(port);
+    }
+
+    pub(crate) fn process(&self, pid: Pid) -> &Process {
+        &self.processes[pid.index()]
+    }
+
+    pub(crate) fn process_mut(&mut self, pid: Pid) -> &mut Process {
+        &mut self.processes[pid.index()]
+    }
+
+    pub(crate) fn client(&self, id: ClientId) -> &Client {
+        &self.clients[id.0 as usize - 1]
+    }
+
+    pub(crate) fn client_mut(&mut self, id: ClientId) -> &mut Client {
+        &mut self.clients[id.0 as usize - 1]
+    }
+
+    pub(crate) fn file(&self, id: FileId) -> &File {
+        &self.files[id.0 as usize]
+    }
+
+    fn file_mut(&mut self, id: FileId) -> &mut File {
+        &mut self.files[id.0 as usize]
+    }
+
+    pub(crate) fn files(&self) -> impl Iterator<Item = (FileId, &File)> {
+        (0..).map(FileId).zip(&self.files)
+    }
+
+    /// The channel a process names so, and the end that is its own.
+    pub(crate) fn channel(&self, pid: Pid, id: ChannelId) -> Option<(&Channel, Side)> {
+        let (worker, side) = Self::locate(pid, id);
+        Some((self.channels.get(worker)?.as_ref()?, side))
+    }
+
+    fn channel_mut(&mut self, pid: Pid, id: ChannelId) -> Option<(&mut Channel, Side)> {
+        let (worker, side) = Self::locate(pid, id);
+        Some((self.channels.get_mut(worker)?.as_mut()?, side))
+    }
+
+    fn locate(pid: Pid, id: ChannelId) -> (usize, Side) {
+        if pid == Pid::PRIMARY { (id.0 as usize, Side::Primary) } else { (pid.index(), Side::Worker) }
+    }
+
+    /// Every channel with the worker it leads to.
+    pub(crate) fn channels(&self) -> impl Iterator<Item = (Pid, &Channel)> {
+        (0..).map(Pid).zip(&self.channels).filter_map(|(pid, channel)| Some((pid, channel.as_ref()?)))
+    }
+
+    /// A step may now be possible. The world looks before it takes it.
+    pub(crate) fn wake(&mut self, step: Step) {
+        if !self.ready.contains(&step) {
+            self.ready.push(step);
+        }
+    }
+
+    fn wake_peer(&mut self, pid: Pid, id: ChannelId, step: fn(Pid, ChannelId) -> Step) {
+        let worker = Pid(id.0);
+        let step = if pid == Pid::PRIMARY {
+            step(worker, ChannelId::PRIMARY)
+        } else {
+            step(Pid::PRIMARY, ChannelId(pid.0))
+        };
+        self.wake(step);
+    }
+
+    fn open(&mut self, kind: Kind) -> FileId {
+        let id = FileId(u32::try_from(self.files.len()).expect("fewer than 2^32 sockets a run"));
+        self.files.push(File { refs: 1, kind });
+        id
+    }
+
+    /// One reference less.
+    fn let_go(&mut self, id: FileId) {
+        let file = self.file_mut(id);
+        file.refs -= 1;
+        if file.refs > 0 {
+            return;
+        }
+        match &mut file.kind {
+            Kind::Listener(listener) => {
+                listener.limit = None;
+                let waiting = std::mem::take(&mut listener.backlog);
+                waiting.into_iter().for_each(|client| self.close_server_end(client, Flow::Reset));
+            }
+            Kind::Connection(client) => {
+                let client = *client;
+                let unread = !self.client(client).to_server.bytes.is_empty();
+                self.close_server_end(client, if unread { Flow::Reset } else { Flow::Ended });
+            }
+        }
+    }
+
+    fn close_server_end(&mut self, id: ClientId, flow: Flow) {
+        let client = self.client_mut(id);
+        client.place = Place::Closed;
+        client.to_client.finish(flow);
+        self.wake(Step::Meet(id));
+    }
+
+    /// Closes a process's descriptor.
+    pub(crate) fn close(&mut self, pid: Pid, id: SocketId) {
+        let Some(file) = self.process_mut(pid).remove(id) else { return };
+        if let Kind::Connection(client) = self.file(file).kind {
+            let client = self.client_mut(client);
+            client.holder = client.holder.filter(|&holder| holder != (pid, id));
+        }
+        self.let_go(file);
+    }
+
+    /// Closes one end of a channel; the other end will hear of it.
+    fn close_channel(&mut self, pid: Pid, id: ChannelId) {
+        let Some((channel, side)) = self.channel_mut(pid, id) else { return };
+        if !channel.end(side).open {
+            return;
+        }
+        let lost = channel.close(side);
+        let peer = channel.end(side.other());
+        let (open, blocked) = (peer.open, peer.blocked);
+        lost.into_iter().for_each(|file| self.let_go(file));
+        if open {
+            self.wake_peer(pid, id, Step::Read);
+        }
+        if blocked {
+            self.wake_peer(pid, id, Step::Writable);
+        }
+    }
+
+    /// The end of a process: from here on nothing it would do happens. Its descriptors close in the order in which
+    /// it got them, its channels first.
+    pub(crate) fn die(&mut self, pid: Pid, status: ExitStatus, schedule: &mut Schedule) {
+        let descriptors = self.process_mut(pid).die(status);
+        self.clock.forget(pid);
+        if pid == Pid::PRIMARY {
+            (1..self.channels.len()).for_each(|n| {
+                self.close_channel(pid, ChannelId(u32::try_from(n).expect("counted by worker")));
+            });
+        } else if schedule.strikes(Fault::Grandchild) {
+            self.wake(Step::LetGo(pid));
+        } else {
+            self.close_channel(pid, ChannelId::PRIMARY);
+        }
+        for descriptor in descriptors {
+            if let Kind::Connection(client) = self.file(descriptor.file).kind {
+                let client = self.client_mut(client);
+                client.holder = client.holder.filter(|&holder| holder != (pid, descriptor.id));
+            }
+            self.let_go(descriptor.file);
+        }
+        if pid != Pid::PRIMARY {
+            self.wake(Step::Reap(pid));
+        }
+    }
+
+    /// What a dead process left behind closes its channel.
+    pub(crate) fn let_channel_go(&mut self, pid: Pid) {
+        self.close_channel(pid, ChannelId::PRIMARY);
+    }
+
+    /// Whether a step can be taken, if its process has nothing else to do.
+    pub(crate) fn verdict(&self, step: Step) -> Verdict {
+        let when = |possible| if possible { Verdict::Enabled } else { Verdict::Gone };
+        match step {
+            Step::Run(pid) => when(self.process(pid).is_alive()),
+            Step::Start(pid) => when(self.process(pid).phase == Phase::Starting),
+            Step::Die(pid, _) => when(self.process(pid).is_alive()),
+            Step::Read(pid, id) => self.readable(pid, id),
+            Step::Writable(pid, id) => self.writable(pid, id),
+            Step::Accept(pid, id) => when(self.acceptable(pid, id)),
+            Step::Receive(pid, id) => when(self.receivable(pid, id)),
+            Step::Reap(pid) => self.reapable(pid),
+            Step::Act(id) => self.can_act(id),
+            Step::Meet(id) => when(self.client(id).has_news()),
+            Step::Fire => when(self.clock.next().is_some()),
+            Step::LetGo(_) | Step::Hear => Verdict::Enabled,
+        }
+    }
+
+    fn readable(&self, pid: Pid, id: ChannelId) -> Verdict {
+        let Some((channel, side)) = self.channel(pid, id) else { return Verdict::Gone };
+        let end = channel.end(side);
+        if !end.open || (end.is_drained() && channel.end(side.other()).open) {
+            Verdict::Gone
+        } else if end.paused || self.process(pid).phase == Phase::Starting {
+            Verdict::Waiting
+        } else {
+            Verdict::Enabled
+        }
+    }
+
+    fn writable(&self, pid: Pid, id: ChannelId) -> Verdict {
+        let Some((channel, side)) = self.channel(pid, id) else { return Verdict::Gone };
+        if !channel.end(side).blocked {
+            Verdict::Gone
+        } else if channel.room(side, self.capacity) == 0 && channel.end(side.other()).open {
+            Verdict::Waiting
+        } else {
+            Verdict::Enabled
+        }
+    }
+
+    fn acceptable(&self, pid: Pid, id: SocketId) -> bool {
+        self.process(pid).descriptor(id).is_some_and(|descriptor| {
+            let Kind::Listener(listener) = &self.file(descriptor.file).kind else { return false };
+            descriptor.accepting && !listener.backlog.is_empty()
+        })
+    }
+
+    fn receivable(&self, pid: Pid, id: SocketId) -> bool {
+        self.process(pid).descriptor(id).is_some_and(|descriptor| {
+            let Kind::Connection(client) = self.file(descriptor.file).kind else { return false };
+            descriptor.held && self.client(client).to_server.has_news()
+        })
+    }
+
+    fn reapable(&self, pid: Pid) -> Verdict {
+        let Phase::Dead(_) = self.process(pid).phase else { return Verdict::Gone };
+        if !self.process(Pid::PRIMARY).is_alive() {
+            return Verdict::Gone;
+        }
+        match self.channel(Pid::PRIMARY, ChannelId(pid.0)) {
+            Some((channel, side)) if channel.end(side).open && !channel.end(side).is_drained() => {
+                Verdict::Waiting
+            }
+            _ => Verdict::Enabled,
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The calls of a process, and the answers that are part of them. What completes later is in `deliver`.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use cluster_core::{BindAddress, Call, ChannelId, Errno, HandleId, OsEvent, Signal, SocketId, WorkerId};
+
+use super::channel::Channel;
+use super::process::{Pid, Process};
+use super::socket::{FileId, Kind, Listener};
+use super::{Kernel, Step};
+use crate::fault::Fault;
+use crate::schedule::{Point, Schedule};
+
+impl Kernel {
+    /// Does what a live process asks, except [`Call::Exit`], which is the world's.
+    pub(crate) fn perform(&mut self, pid: Pid, call: Call, schedule: &mut Schedule) -> Option<OsEvent> {
+        match call {
+            Call::Spawn { worker, command: _, env } => Some(self.spawn(worker, env, schedule)),
+            Call::Kill { worker, signal } => self.signal(worker.into(), signal),
+            Call::Write { channel, bytes, socket } => Some(self.write(pid, channel, bytes, socket, schedule)),
+            Call::PauseRead { channel } => self.pause_read(pid, channel, true),
+            Call::ResumeRead { channel } => self.pause_read(pid, channel, false),
+            Call::CloseChannel { channel } => {
+                self.close_channel(pid, channel);
+                None
+            }
+            Call::Bind { handle, address, backlog } => {
+                Some(self.bind(pid, handle, &address, backlog, schedule))
+            }
+            Call::Listen { socket, backlog } => Some(self.listen(pid, socket, backlog)),
+            Call::PauseAccept { socket } => self.pause_accept(pid, socket, true),
+            Call::ResumeAccept { socket } => self.pause_accept(pid, socket, false),
+            Call::Close { socket } => {
+                self.close(pid, socket);
+                None
+            }
+            Call::SetTimer { timer, after_ms } => {
+                self.clock.set(pid, timer, after_ms);
+                None
+            }
+            Call::Exit { code: _ } => None,
+        }
+    }
+
+    fn spawn(&mut self, worker: WorkerId, env: Vec<(String, String)>, schedule: &mut Schedule) -> OsEvent {
+        let pid = Pid::from(worker);
+        while self.processes.len() <= pid.index() {
+            self.processes.push(Process::default());
+            self.channels.push(None);
+        }
+        if schedule.strikes(Fault::SpawnFailure) {
+            let errno = [Errno::EAGAIN, Errno::ENOMEM][schedule.choose(Point::Error, 2)];
+            return OsEvent::SpawnFailed { worker, errno };
+        }
+        self.processes[pid.index()] = Process::starting(env);
+        self.channels[pid.index()] = Some(Channel::new());
+        self.wake(Step::Start(pid));
+        OsEvent::Spawned { worker, pid: 1000 + worker.0 }
+    }
+
+    /// The signal strikes later, so that its target may do something more. No process here handles signals.
+    pub(crate) fn signal(&mut self, pid: Pid, signal: Signal) -> Option<OsEvent> {
+        let is_ignored = matches!(signal, Signal::SIGCHLD | Signal::SIGCONT | Signal(0));
+        if !is_ignored && self.processes.get(pid.index()).is_some_and(Process::is_alive) {
+            self.wake(Step::Die(pid, signal));
+        }
+        None
+    }
+
+    fn write(
+        &mut self,
+        pid: Pid,
+        id: ChannelId,
+        bytes: Vec<u8>,
+        socket: Option<SocketId>,
+        schedule: &mut Schedule,
+    ) -> OsEvent {
+        let file = socket.and_then(|socket| Some(self.process(pid).descriptor(socket)?.file));
+        let capacity = self.capacity;
+        let Some((channel, side)) = self.channel_mut(pid, id) else {
+            return OsEvent::WriteFailed { channel: id, errno: Errno::EBADF };
+        };
+        if !channel.end(side).open || !channel.end(side.other()).open {
+            return OsEvent::WriteFailed { channel: id, errno: Errno::EPIPE };
+        }
+        let mut take = channel.room(side, capacity).min(bytes.len());
+        if take > 0 && schedule.strikes(Fault::ShortWrite) {
+            take = schedule.choose(Point::Bytes, take);
+        }
+        let rest = channel.write(side, bytes, take, file);
+        if !rest.is_empty() {
+            self.wake(Step::Writable(pid, id));
+        }
+        if take > 0 {
+            self.refer(file);
+            self.wake_peer(pid, id, Step::Read);
+        }
+        OsEvent::Wrote { channel: id, rest }
+    }
+
+    /// A message in flight refers to its descriptor.
+    fn refer(&mut self, file: Option<FileId>) {
+        if let Some(file) = file {
+            self.file_mut(file).refs += 1;
+        }
+    }
+
+    fn pause_read(&mut self, pid: Pid, id: ChannelId, pause: bool) -> Option<OsEvent> {
+        let (channel, side) = self.channel_mut(pid, id)?;
+        channel.end_mut(side).paused = pause;
+        if !pause {
+            self.wake(Step::Read(pid, id));
+        }
+        None
+    }
+
+    fn pause_accept(&mut self, pid: Pid, id: SocketId, pause: bool) -> Option<OsEvent> {
+        self.process_mut(pid).descriptor_mut(id)?.accepting = !pause;
+        if !pause {
+            self.wake(Step::Accept(pid, id));
+        }
+        None
+    }
+
+    fn bind(
+        &mut self,
+        pid: Pid,
+        handle: HandleId,
+        address: &BindAddress,
+        backlog: Option<u32>,
+        schedule: &mut Schedule,
+    ) -> OsEvent {
+        if schedule.strikes(Fault::BindFailure) {
+            let errno = [Errno::EADDRINUSE, Errno::EACCES][schedule.choose(Point::Error, 2)];
+            return OsEvent::BindFailed { handle, errno };
+        }
+        let host = address.host.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+        let port = if address.port == 0 { self.free_port(host) } else { address.port };
+        if !self.is_free(host, port) {
+            return OsEvent::BindFailed { handle, errno: Errno::EADDRINUSE };
+        }
+        let address = SocketAddr::new(host, port);
+        let file = self.open(Kind::Listener(Listener { address, limit: backlog, backlog: [].into() }));
+        OsEvent::Bound { handle, socket: self.process_mut(pid).add(file), address }
+    }
+
+    fn free_port(&mut self, host: IpAddr) -> u16 {
+        loop {
+            let port = self.next_port;
+            self.next_port = self.next_port.wrapping_add(1).max(1024);
+            if self.is_free(host, port) {
+                return port;
+            }
+        }
+    }
+
+    fn is_free(&self, host: IpAddr, port: u16) -> bool {
+        let clashes = |address: SocketAddr| {
+            address.port() == port
+                && (host.is_unspecified() || address.ip().is_unspecified() || address.ip() == host)
+        };
+        !self.occupied.contains(&port) && !self.listeners().any(|(_, listener)| clashes(listener.address))
+    }
+
+    /// Every socket that is bound and still referred to.
+    pub(crate) fn listeners(&self) -> impl Iterator<Item = (FileId, &Listener)> {
+        self.files().filter(|(_, file)| file.refs > 0).filter_map(|(id, file)| match &file.kind {
+            Kind::Listener(listener) => Some((id, listener)),
+            Kind::Connection(_) => None,
+        })
+    }
+
+    fn listen(&mut self, pid: Pid, socket: SocketId, backlog: u32) -> OsEvent {
+        let Some(descriptor) = self.process(pid).descriptor(socket) else {
+            return OsEvent::ListenFailed { socket, errno: Errno::EBADF };
+        };
+        let file = descriptor.file;
+        match &mut self.file_mut(file).kind {
+            Kind::Listener(listener) => {
+                listener.limit = Some(backlog);
+                OsEvent::Listening { socket, address: listener.address }
+            }
+            Kind::Connection(_) => OsEvent::ListenFailed { socket, errno: Errno::EINVAL },
+        }
+    }
+}

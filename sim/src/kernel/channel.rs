@@ -1,0 +1,183 @@
+//! A channel: two byte streams with descriptors in flight, bounded, cut where the kernel cuts them.
+//!
+//! A descriptor in flight belongs to its write: bytes before it may come with it in one read, nothing after it does.
+//! It does not count references and wakes nobody; the kernel does.
+
+use std::collections::VecDeque;
+
+use super::socket::FileId;
+
+/// Which end of a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Side {
+    Primary,
+    Worker,
+}
+
+impl Side {
+    pub(crate) fn other(self) -> Side {
+        match self {
+            Side::Primary => Side::Worker,
+            Side::Worker => Side::Primary,
+        }
+    }
+}
+
+/// A pair of connected ends.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Channel {
+    ends: [End; 2],
+}
+
+/// One end and what waits to be read at it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct End {
+    pub(crate) open: bool,
+    pub(crate) paused: bool,
+    /// A write was not taken whole: its process waits for room.
+    pub(crate) blocked: bool,
+    inbox: VecDeque<Write>,
+    bytes: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Write {
+    bytes: Vec<u8>,
+    socket: Option<FileId>,
+}
+
+impl Channel {
+    pub(crate) fn new() -> Self {
+        let end = End { open: true, paused: false, blocked: false, inbox: VecDeque::new(), bytes: 0 };
+        Channel { ends: [end.clone(), end] }
+    }
+
+    pub(crate) fn end(&self, side: Side) -> &End {
+        &self.ends[side as usize]
+    }
+
+    pub(crate) fn end_mut(&mut self, side: Side) -> &mut End {
+        &mut self.ends[side as usize]
+    }
+
+    /// How many bytes `side` can write.
+    pub(crate) fn room(&self, side: Side, capacity: usize) -> usize {
+        capacity.saturating_sub(self.end(side.other()).bytes)
+    }
+
+    /// `side` writes the first `take` of `bytes`; gives back the rest.
+    pub(crate) fn write(
+        &mut self,
+        side: Side,
+        mut bytes: Vec<u8>,
+        take: usize,
+        socket: Option<FileId>,
+    ) -> Vec<u8> {
+        let rest = bytes.split_off(take);
+        self.end_mut(side).blocked = !rest.is_empty();
+        if !bytes.is_empty() {
+            let end = self.end_mut(side.other());
+            end.bytes += bytes.len();
+            end.inbox.push_back(Write { bytes, socket });
+        }
+        rest
+    }
+
+    /// Closes an end; gives back the descriptors that were on their way to it.
+    pub(crate) fn close(&mut self, side: Side) -> Vec<FileId> {
+        let end = self.end_mut(side);
+        end.open = false;
+        end.blocked = false;
+        end.bytes = 0;
+        std::mem::take(&mut end.inbox).into_iter().filter_map(|write| write.socket).collect()
+    }
+}
+
+impl End {
+    pub(crate) fn is_drained(&self) -> bool {
+        self.inbox.is_empty()
+    }
+
+    /// How many writes one read could take: up to the first with a descriptor.
+    pub(crate) fn readable_writes(&self) -> usize {
+        let before = self.inbox.iter().take_while(|write| write.socket.is_none()).count();
+        (before + 1).min(self.inbox.len())
+    }
+
+    /// How many bytes are in the first `writes` writes.
+    pub(crate) fn readable_bytes(&self, writes: usize) -> usize {
+        self.inbox.iter().take(writes).map(|write| write.bytes.len()).sum()
+    }
+
+    /// Takes exactly `limit` bytes, which must be there and hold at most one descriptor.
+    pub(crate) fn read(&mut self, limit: usize) -> (Vec<u8>, Option<FileId>) {
+        let (mut bytes, mut socket) = self.read_one(limit);
+        while bytes.len() < limit {
+            let (more, with) = self.read_one(limit - bytes.len());
+            bytes.extend_from_slice(&more);
+            socket = socket.or(with);
+        }
+        self.bytes -= bytes.len();
+        (bytes, socket)
+    }
+
+    fn read_one(&mut self, limit: usize) -> (Vec<u8>, Option<FileId>) {
+        let write = self.inbox.front_mut().expect("the caller counted the bytes");
+        let socket = write.socket.take();
+        if write.bytes.len() > limit {
+            let rest = write.bytes.split_off(limit);
+            return (std::mem::replace(&mut write.bytes, rest), socket);
+        }
+        let bytes = std::mem::take(&mut write.bytes);
+        self.inbox.pop_front();
+        (bytes, socket)
+    }
+
+    /// The descriptors on their way to this end.
+    pub(crate) fn in_flight(&self) -> impl Iterator<Item = FileId> {
+        self.inbox.iter().filter_map(|write| write.socket)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn send(channel: &mut Channel, text: &str, socket: Option<FileId>) {
+        assert!(channel.write(Side::Primary, text.into(), text.len(), socket).is_empty());
+    }
+
+    #[test]
+    fn a_read_may_glue_bytes_in_front_of_a_descriptor_and_none_behind_it() {
+        let mut channel = Channel::new();
+        send(&mut channel, "ab", None);
+        send(&mut channel, "cd", Some(FileId(5)));
+        send(&mut channel, "ef", None);
+        let end = channel.end_mut(Side::Worker);
+        assert_eq!((end.readable_writes(), end.readable_bytes(2)), (2, 4));
+        assert_eq!(end.read(3), (b"abc".to_vec(), Some(FileId(5))));
+        assert_eq!(end.readable_writes(), 2, "the rest of a write and what comes behind it");
+        assert_eq!(end.read(3), (b"def".to_vec(), None));
+        assert!(end.is_drained());
+    }
+
+    #[test]
+    fn a_short_write_blocks_and_room_is_what_the_reader_has_left() {
+        let mut channel = Channel::new();
+        assert_eq!(channel.room(Side::Primary, 4), 4);
+        assert_eq!(channel.write(Side::Primary, b"abcdef".to_vec(), 4, None), b"ef");
+        assert!(channel.end(Side::Primary).blocked);
+        assert_eq!(channel.room(Side::Primary, 4), 0);
+        assert_eq!(channel.room(Side::Worker, 4), 4, "each direction has its own");
+    }
+
+    #[test]
+    fn closing_an_end_gives_back_what_was_on_its_way() {
+        let mut channel = Channel::new();
+        send(&mut channel, "a", Some(FileId(1)));
+        send(&mut channel, "b", None);
+        send(&mut channel, "c", Some(FileId(2)));
+        assert_eq!(channel.close(Side::Worker), [FileId(1), FileId(2)]);
+        assert!(!channel.end(Side::Worker).open && channel.end(Side::Primary).open);
+    }
+}

@@ -1,0 +1,166 @@
+//! The other side of the network: what clients do and hear, and what a program does with a connection it has.
+
+use cluster_core::SocketId;
+
+use super::process::Pid;
+use super::socket::{Action, Client, FileId, Flow, Kind, Place};
+use super::{Kernel, Step, Verdict};
+use crate::fault::Fault;
+use crate::program::{ClientEvent, ClientId, Ending};
+use crate::schedule::Schedule;
+
+impl Kernel {
+    pub(crate) fn add_client(&mut self) -> ClientId {
+        self.clients.push(Client::default());
+        ClientId(u32::try_from(self.clients.len()).expect("fewer than 2^32 clients a run"))
+    }
+
+    pub(crate) fn command(&mut self, id: ClientId, action: Action) {
+        self.client_mut(id).actions.push_back(action);
+        self.wake(Step::Act(id));
+    }
+
+    /// A connect waits while the backlog is full, as a dropped SYN is sent again.
+    pub(crate) fn can_act(&self, id: ClientId) -> Verdict {
+        match self.client(id).actions.front() {
+            None => Verdict::Gone,
+            Some(Action::Connect(port)) => match self.serving(*port) {
+                Some(file) if self.is_full(file) => Verdict::Waiting,
+                _ => Verdict::Enabled,
+            },
+            Some(_) => Verdict::Enabled,
+        }
+    }
+
+    fn serving(&self, port: u16) -> Option<FileId> {
+        let serves = |(id, listener): (FileId, &super::socket::Listener)| {
+            (listener.address.port() == port && listener.limit.is_some()).then_some(id)
+        };
+        self.listeners().find_map(serves)
+    }
+
+    fn is_full(&self, file: FileId) -> bool {
+        matches!(&self.file(file).kind, Kind::Listener(listener) if listener.is_full())
+    }
+
+    /// The next thing a client was told to do.
+    pub(crate) fn act(&mut self, id: ClientId, schedule: &mut Schedule) {
+        let Some(mut action) = self.client_mut(id).actions.pop_front() else { return };
+        self.wake(Step::Act(id));
+        if self.client(id).is_waiting() && schedule.strikes(Fault::ClientReset) {
+            action = Action::Reset;
+        }
+        match action {
+            Action::Connect(port) => self.connect(id, port),
+            Action::Send(bytes) => self.send_to_server(id, &bytes),
+            Action::End => self.finish_to_server(id, Flow::Ended),
+            Action::Reset => self.finish_to_server(id, Flow::Reset),
+        }
+    }
+
+    fn connect(&mut self, id: ClientId, port: u16) {
+        let file = self.serving(port);
+        self.client_mut(id).answer = Some(file.is_some());
+        self.wake(Step::Meet(id));
+        let Some(file) = file else { return };
+        self.client_mut(id).place = Place::Backlog;
+        if let Kind::Listener(listener) = &mut self.file_mut(file).kind {
+            listener.backlog.push_back(id);
+        }
+        for n in 0..self.processes.len() {
+            let pid = Pid(u32::try_from(n).expect("counted by worker"));
+            let acceptor = self.process(pid).descriptors().iter().find(|d| d.file == file && d.accepting);
+            if let Some(socket) = acceptor.map(|descriptor| descriptor.id) {
+                self.wake(Step::Accept(pid, socket));
+            }
+        }
+    }
+
+    fn send_to_server(&mut self, id: ClientId, bytes: &[u8]) {
+        let client = self.client_mut(id);
+        match client.place {
+            Place::Nowhere => {}
+            Place::Closed => client.to_client.finish(Flow::Reset),
+            Place::Backlog | Place::Accepted => client.to_server.bytes.extend_from_slice(bytes),
+        }
+        self.wake(Step::Meet(id));
+        self.wake_holder(id);
+    }
+
+    fn finish_to_server(&mut self, id: ClientId, flow: Flow) {
+        let client = self.client_mut(id);
+        if flow == Flow::Reset {
+            client.actions.clear();
+            client.to_server.bytes.clear();
+            client.to_server.flow = Flow::Open;
+            client.to_client = super::socket::Pipe { flow, told: true, ..Default::default() };
+        }
+        client.to_server.finish(flow);
+        self.wake_holder(id);
+    }
+
+    fn wake_holder(&mut self, id: ClientId) {
+        if let Some((pid, socket)) = self.client(id).holder {
+            self.wake(Step::Receive(pid, socket));
+        }
+    }
+
+    /// What a client hears next. One that hears the end ends too.
+    pub(crate) fn hear(&mut self, id: ClientId) -> ClientEvent {
+        self.wake(Step::Meet(id));
+        if let Some(connected) = self.client_mut(id).answer.take() {
+            return if connected { ClientEvent::Connected } else { ClientEvent::Refused };
+        }
+        match self.client_mut(id).to_client.take() {
+            Ok(bytes) => ClientEvent::Data(bytes),
+            Err(Flow::Reset) => ClientEvent::Reset,
+            Err(Flow::Open | Flow::Ended) => {
+                self.finish_to_server(id, Flow::Ended);
+                ClientEvent::End
+            }
+        }
+    }
+
+    /// A program has this connection from now on. `None`: it is not a connection of this process.
+    pub(crate) fn hold(&mut self, pid: Pid, id: SocketId) -> Option<ClientId> {
+        let descriptor = self.process_mut(pid).descriptor_mut(id)?;
+        descriptor.held = true;
+        let file = descriptor.file;
+        let Kind::Connection(client) = self.file(file).kind else { return None };
+        let held = self.client_mut(client);
+        held.served += 1;
+        held.holder = Some((pid, id));
+        self.wake(Step::Receive(pid, id));
+        Some(client)
+    }
+
+    /// The client behind a connection that a program has.
+    pub(crate) fn held(&self, pid: Pid, id: SocketId) -> Option<ClientId> {
+        let descriptor = self.process(pid).descriptor(id).filter(|descriptor| descriptor.held)?;
+        match self.file(descriptor.file).kind {
+            Kind::Connection(client) => Some(client),
+            Kind::Listener(_) => None,
+        }
+    }
+
+    /// What has arrived at a connection that a program has.
+    pub(crate) fn receive(&mut self, pid: Pid, id: SocketId) -> Option<Result<Vec<u8>, Ending>> {
+        let client = self.held(pid, id)?;
+        let taken = self.client_mut(client).to_server.take();
+        self.wake(Step::Receive(pid, id));
+        Some(taken.map_err(|flow| if flow == Flow::Reset { Ending::Reset } else { Ending::Finished }))
+    }
+
+    pub(crate) fn write_to_client(&mut self, id: ClientId, bytes: &[u8]) {
+        let client = self.client_mut(id);
+        if client.to_client.flow == Flow::Open {
+            client.to_client.bytes.extend_from_slice(bytes);
+            self.wake(Step::Meet(id));
+        }
+    }
+
+    pub(crate) fn finish_to_client(&mut self, id: ClientId, flow: Flow) {
+        self.client_mut(id).to_client.finish(flow);
+        self.wake(Step::Meet(id));
+    }
+}

@@ -1,0 +1,88 @@
+//! What the kernel tells a process later: bytes, room, connections, exits, timers. One step, one [`OsEvent`].
+
+use cluster_core::{ChannelId, Errno, OsEvent, SocketId, WorkerId};
+
+use super::process::{Phase, Pid};
+use super::socket::{Kind, Place};
+use super::{Kernel, Step};
+use crate::fault::Fault;
+use crate::schedule::{Point, Schedule};
+
+impl Kernel {
+    /// Bytes cut where the schedule says, or the end of the channel.
+    pub(crate) fn read(&mut self, pid: Pid, id: ChannelId, schedule: &mut Schedule) -> Option<OsEvent> {
+        let (channel, side) = self.channel_mut(pid, id)?;
+        let end = channel.end_mut(side);
+        if end.is_drained() {
+            self.close_channel(pid, id);
+            return Some(OsEvent::ChannelClosed { channel: id });
+        }
+        let writes = end.readable_writes();
+        let taken = match schedule.choose(Point::Writes, writes) {
+            0 => writes,
+            fewer => fewer,
+        };
+        let mut limit = end.readable_bytes(taken);
+        if limit > 1 && schedule.strikes(Fault::PartialRead) {
+            limit = 1 + schedule.choose(Point::Bytes, limit - 1);
+        }
+        let (bytes, file) = end.read(limit);
+        self.wake(Step::Read(pid, id));
+        self.put_off(Step::Reap(Pid(id.0)));
+        self.wake_blocked(pid, id);
+        let socket = file.and_then(|file| {
+            if schedule.strikes(Fault::LostDescriptor) {
+                self.let_go(file);
+                return None;
+            }
+            Some(self.process_mut(pid).add(file))
+        });
+        Some(OsEvent::Read { channel: id, bytes, socket })
+    }
+
+    /// On a quiet machine an exit is heard after the end of the channel.
+    fn put_off(&mut self, step: Step) {
+        if let Some(at) = self.ready.iter().position(|&other| other == step) {
+            let step = self.ready.remove(at);
+            self.ready.push(step);
+        }
+    }
+
+    fn wake_blocked(&mut self, pid: Pid, id: ChannelId) {
+        if self.channel(pid, id).is_some_and(|(channel, side)| channel.end(side.other()).blocked) {
+            self.wake_peer(pid, id, Step::Writable);
+        }
+    }
+
+    /// There is room again.
+    pub(crate) fn writable_again(&mut self, pid: Pid, id: ChannelId) -> Option<OsEvent> {
+        let (channel, side) = self.channel_mut(pid, id)?;
+        channel.end_mut(side).blocked = false;
+        Some(OsEvent::Writable { channel: id })
+    }
+
+    /// The connection that has waited longest, or a failure that leaves it where it is.
+    pub(crate) fn accept(&mut self, pid: Pid, id: SocketId, schedule: &mut Schedule) -> Option<OsEvent> {
+        self.wake(Step::Accept(pid, id));
+        if schedule.strikes(Fault::AcceptFailure) {
+            let errno = [Errno::EMFILE, Errno::ENFILE][schedule.choose(Point::Error, 2)];
+            return Some(OsEvent::AcceptFailed { listener: id, errno });
+        }
+        let file = self.process(pid).descriptor(id)?.file;
+        let Kind::Listener(listener) = &mut self.file_mut(file).kind else { return None };
+        let client = listener.backlog.pop_front()?;
+        let connection = self.open(Kind::Connection(client));
+        let socket = self.process_mut(pid).add(connection);
+        let client = self.client_mut(client);
+        client.place = Place::Accepted;
+        client.accepted_by = Some(pid);
+        Some(OsEvent::Accepted { listener: id, socket })
+    }
+
+    /// The primary hears how a worker ended.
+    pub(crate) fn reap(&mut self, pid: Pid) -> Option<OsEvent> {
+        let Phase::Dead(status) = self.process(pid).phase else { return None };
+        self.process_mut(pid).phase = Phase::Reaped;
+        Some(OsEvent::Exited { worker: WorkerId(pid.0), status })
+    }
+}

@@ -1,0 +1,135 @@
+//! Sockets behind their descriptors: listeners with a backlog, and connections as two pipes between a client and
+//! whoever has the descriptor. A file lives while anybody refers to it; the kernel counts.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use cluster_core::SocketId;
+
+use super::process::Pid;
+use crate::program::ClientId;
+
+/// What a descriptor refers to, in any number of processes and messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct FileId(pub(crate) u32);
+
+/// A socket.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct File {
+    /// Descriptors and messages in flight that refer to it. At 0 it is closed.
+    pub(crate) refs: u32,
+    pub(crate) kind: Kind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    Listener(Listener),
+    Connection(ClientId),
+}
+
+/// A bound socket.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Listener {
+    pub(crate) address: SocketAddr,
+    /// How many connections may wait; `None`: it is bound and does not listen.
+    pub(crate) limit: Option<u32>,
+    pub(crate) backlog: VecDeque<ClientId>,
+}
+
+impl Listener {
+    pub(crate) fn is_full(&self) -> bool {
+        self.limit.is_some_and(|limit| self.backlog.len() >= limit as usize)
+    }
+}
+
+/// A client and its one connection.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Client {
+    pub(crate) actions: VecDeque<Action>,
+    pub(crate) place: Place,
+    /// Whether it was connected or refused, until it has heard.
+    pub(crate) answer: Option<bool>,
+    pub(crate) to_server: Pipe,
+    pub(crate) to_client: Pipe,
+    /// The first process that accepted it from the kernel.
+    pub(crate) accepted_by: Option<Pid>,
+    /// The program that has it, if one does.
+    pub(crate) holder: Option<(Pid, SocketId)>,
+    /// How many programs were ever given it.
+    pub(crate) served: u32,
+}
+
+/// What a client is about to do.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Action {
+    Connect(u16),
+    Send(Vec<u8>),
+    End,
+    Reset,
+}
+
+/// Where a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) enum Place {
+    /// Not connected, or not yet.
+    #[default]
+    Nowhere,
+    /// In the backlog of a listener.
+    Backlog,
+    /// Accepted, and somebody refers to the server's end.
+    Accepted,
+    /// The server's end is closed.
+    Closed,
+}
+
+/// One direction of a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Pipe {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) flow: Flow,
+    /// The reader has heard how it ended.
+    pub(crate) told: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) enum Flow {
+    #[default]
+    Open,
+    Ended,
+    Reset,
+}
+
+impl Pipe {
+    /// The first ending stays.
+    pub(crate) fn finish(&mut self, flow: Flow) {
+        if self.flow == Flow::Open {
+            self.flow = flow;
+        }
+    }
+
+    pub(crate) fn has_news(&self) -> bool {
+        !self.bytes.is_empty() || (self.flow != Flow::Open && !self.told)
+    }
+
+    /// The bytes, or how it ended.
+    pub(crate) fn take(&mut self) -> Result<Vec<u8>, Flow> {
+        if self.bytes.is_empty() {
+            self.told = true;
+            return Err(self.flow);
+        }
+        Ok(std::mem::take(&mut self.bytes))
+    }
+}
+
+impl Client {
+    pub(crate) fn has_news(&self) -> bool {
+        self.answer.is_some() || self.to_client.has_news()
+    }
+
+    /// It hangs: connected, and neither side has said that it is over.
+    pub(crate) fn is_waiting(&self) -> bool {
+        matches!(self.place, Place::Backlog | Place::Accepted)
+            && self.to_client.flow == Flow::Open
+            && self.to_server.flow != Flow::Reset
+    }
+}

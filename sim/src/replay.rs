@@ -1,0 +1,311 @@
+//! A run as one line of plain characters, and back.
+//!
+//! `sim:v1:<scenario>:<faults>:<choices>:<steps>.<hash>.<marks>`. Choices are numbers with a repeat count, `0x12.3.1x2`;
+//! the zeros at the end are left out. The marks are pieces of the hash on the way, evenly spread: they tell where a
+//! replay has left the recording. It does not know the scenarios: whoever replays looks up the world by its name.
+
+use std::fmt::{self, Write as _};
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use cluster_core::Call;
+
+use crate::check::Failure;
+use crate::fault::Faults;
+use crate::journal::Journal;
+use crate::kernel::Step;
+use crate::program::Program;
+use crate::schedule::{Choice, Schedule};
+use crate::world::World;
+
+/// How many marks a line has at most.
+const MARKS: usize = 16;
+
+/// The rolling hash of what has happened.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Recording {
+    hash: u64,
+    /// A piece of the hash after each step.
+    marks: Vec<u16>,
+    heard: usize,
+}
+
+impl Recording {
+    pub(crate) fn begin(&mut self, step: Step) {
+        let (tag, a, b) = match step {
+            Step::Run(pid) => (1, pid.0, 0),
+            Step::Start(pid) => (2, pid.0, 0),
+            Step::Read(pid, channel) => (3, pid.0, channel.0),
+            Step::Writable(pid, channel) => (4, pid.0, channel.0),
+            Step::Accept(pid, socket) => (5, pid.0, socket.0),
+            Step::Receive(pid, socket) => (6, pid.0, socket.0),
+            Step::Die(pid, signal) => (7, pid.0, signal.0.unsigned_abs()),
+            Step::Reap(pid) => (8, pid.0, 0),
+            Step::LetGo(pid) => (9, pid.0, 0),
+            Step::Act(client) => (10, client.0, 0),
+            Step::Meet(client) => (11, client.0, 0),
+            Step::Hear => (12, 0, 0),
+            Step::Fire => (13, 0, 0),
+        };
+        self.fold(tag << 56 | u64::from(a) << 28 | u64::from(b));
+    }
+
+    /// What is written is part of what happens; of other calls, that they are made.
+    pub(crate) fn call(&mut self, call: &Call) {
+        match call {
+            Call::Write { bytes, .. } => self.fold_bytes(bytes),
+            _ => self.fold(0),
+        }
+    }
+
+    pub(crate) fn observations(&mut self, journal: &Journal) {
+        if self.heard == journal.len() {
+            return;
+        }
+        for observation in journal.since(self.heard) {
+            self.fold_bytes(observation.text.as_bytes());
+        }
+        self.heard = journal.len();
+    }
+
+    pub(crate) fn end(&mut self) {
+        self.marks.push(self.mark());
+    }
+
+    fn mark(&self) -> u16 {
+        u16::try_from(self.hash >> 48).expect("16 bits")
+    }
+
+    pub(crate) fn steps(&self) -> u64 {
+        self.marks.len() as u64
+    }
+
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    fn fold(&mut self, word: u64) {
+        self.hash = (self.hash.rotate_left(5) ^ word).wrapping_mul(0x517C_C1B7_2722_0A95);
+    }
+
+    fn fold_bytes(&mut self, bytes: &[u8]) {
+        self.fold(bytes.len() as u64);
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.fold(u64::from_le_bytes(word));
+        }
+    }
+
+    pub(crate) fn line(&self, scenario: &str, schedule: &Schedule) -> String {
+        let line = Line {
+            scenario: scenario.to_owned(),
+            faults: schedule.armed(),
+            choices: schedule.taken().iter().map(|choice: &Choice| choice.value).collect(),
+            steps: self.marks.len(),
+            hash: self.hash,
+            marks: self
+                .marks
+                .iter()
+                .copied()
+                .skip(spacing(self.marks.len()) - 1)
+                .step_by(spacing(self.marks.len()))
+                .collect(),
+        };
+        line.to_string()
+    }
+}
+
+/// Between two marks of a run of so many steps.
+fn spacing(steps: usize) -> usize {
+    steps.div_ceil(MARKS).max(1)
+}
+
+/// A recorded run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    scenario: String,
+    faults: Faults,
+    choices: Vec<u32>,
+    steps: usize,
+    hash: u64,
+    marks: Vec<u16>,
+}
+
+/// What a replay gave.
+#[derive(Debug)]
+pub struct Replayed<P> {
+    /// The world at the end of the run.
+    pub world: World<P>,
+    /// What the checks said.
+    pub outcome: Result<(), Box<Failure>>,
+    /// Between which steps the run left the recording, if it did: the scenario or the code has changed.
+    pub left: Option<RangeInclusive<usize>>,
+}
+
+impl Line {
+    /// Which scenario this is a run of.
+    pub fn scenario(&self) -> &str {
+        &self.scenario
+    }
+
+    /// The choices and the faults of the run.
+    pub fn schedule(&self) -> Schedule {
+        Schedule::replay(self.choices.clone()).with_faults(self.faults)
+    }
+
+    /// Runs the scenario again.
+    pub fn replay<P: Program>(&self, world: World<P>) -> Replayed<P> {
+        let mut world = world.on(self.schedule());
+        let outcome = world.run();
+        let left = self.left(world.recording());
+        Replayed { world, outcome, left }
+    }
+
+    fn left(&self, recording: &Recording) -> Option<RangeInclusive<usize>> {
+        let spacing = spacing(self.steps);
+        for (n, mark) in (1..).zip(&self.marks) {
+            if recording.marks.get(n * spacing - 1) != Some(mark) {
+                return Some((n - 1) * spacing + 1..=n * spacing);
+            }
+        }
+        let is_whole = recording.hash == self.hash && recording.marks.len() == self.steps;
+        (!is_whole).then(|| self.marks.len() * spacing + 1..=recording.marks.len().max(self.steps))
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Line { scenario, faults, choices, steps, hash, marks } = self;
+        write!(f, "sim:v1:{scenario}:{faults}:{}:{steps}.{hash:016x}.", encode(choices))?;
+        marks.iter().try_for_each(|mark| write!(f, "{mark:04x}"))
+    }
+}
+
+fn encode(choices: &[u32]) -> String {
+    let used = choices.iter().rposition(|&choice| choice != 0).map_or(0, |last| last + 1);
+    let mut text = String::new();
+    for run in choices[..used].chunk_by(|a, b| a == b) {
+        let dot = if text.is_empty() { "" } else { "." };
+        let _ = match run.len() {
+            1 => write!(text, "{dot}{}", run[0]),
+            n => write!(text, "{dot}{}x{n}", run[0]),
+        };
+    }
+    if text.is_empty() { "-".into() } else { text }
+}
+
+fn decode(text: &str) -> Option<Vec<u32>> {
+    let mut choices = Vec::new();
+    if text == "-" {
+        return Some(choices);
+    }
+    for run in text.split('.') {
+        let (value, count) = run.split_once('x').unwrap_or((run, "1"));
+        let count = count.parse::<usize>().ok().filter(|&count| choices.len() + count <= 10_000_000)?;
+        choices.extend(std::iter::repeat_n(value.parse::<u32>().ok()?, count));
+    }
+    Some(choices)
+}
+
+/// Why a line cannot be replayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParseError {
+    /// It does not begin with `sim:v1:`.
+    Version,
+    /// It has not six parts between colons.
+    Parts,
+    /// The faults are not letters and a limit.
+    Faults,
+    /// The choices are not numbers with repeat counts.
+    Choices,
+    /// The hash is not `<steps>.<16 hexadecimal digits>.<marks>`.
+    Hash,
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ParseError::Version => "a replay line begins with sim:v1: (is it from another version?)",
+            ParseError::Parts => {
+                "a replay line is sim:v1:<scenario>:<faults>:<choices>:<hash>; is it cut off?"
+            }
+            ParseError::Faults => "the faults are letters and a limit, such as kw3",
+            ParseError::Choices => "the choices are numbers with repeat counts, such as 0x12.3.1x2, or -",
+            ParseError::Hash => "the hash is <steps>.<16 hexadecimal digits>.<marks>; is the line cut off?",
+        })
+    }
+}
+
+impl std::error::Error for ParseError {}
+
+impl FromStr for Line {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let rest = text.trim().strip_prefix("sim:v1:").ok_or(ParseError::Version)?;
+        let parts: Vec<&str> = rest.split(':').collect();
+        let [scenario, faults, choices, hash] = parts[..] else { return Err(ParseError::Parts) };
+        let (steps, hash, marks) = parse_hash(hash).ok_or(ParseError::Hash)?;
+        Ok(Line {
+            scenario: scenario.to_owned(),
+            faults: Faults::parse(faults).ok_or(ParseError::Faults)?,
+            choices: decode(choices).ok_or(ParseError::Choices)?,
+            steps,
+            hash,
+            marks,
+        })
+    }
+}
+
+fn parse_hash(text: &str) -> Option<(usize, u64, Vec<u16>)> {
+    let mut parts = text.split('.');
+    let (steps, hash, marks) = (parts.next()?, parts.next()?, parts.next()?);
+    let steps: usize = steps.parse().ok()?;
+    let marks: Option<Vec<u16>> = marks
+        .as_bytes()
+        .chunks(4)
+        .map(|mark| u16::from_str_radix(std::str::from_utf8(mark).ok()?, 16).ok())
+        .collect();
+    let marks = marks.filter(|marks| marks.len() == steps / spacing(steps))?;
+    let hash = Some(hash).filter(|hash| hash.len() == 16)?;
+    parts.next().is_none().then_some((steps, u64::from_str_radix(hash, 16).ok()?, marks))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line() -> Line {
+        Line {
+            scenario: "serve".into(),
+            faults: Faults::all(),
+            choices: vec![0, 0, 3, 1, 1, 12, 0],
+            steps: 40,
+            hash: 0xab,
+            marks: vec![7; 13],
+        }
+    }
+
+    #[test]
+    fn a_line_round_trips_without_its_last_zeros() {
+        let text = line().to_string();
+        assert!(text.starts_with("sim:v1:serve:ksbalrgwp3:0x2.3.1x2.12:40.00000000000000ab.0007"), "{text}");
+        let mut expected = line();
+        expected.choices.pop();
+        assert_eq!(text.parse(), Ok(expected));
+        assert_eq!(decode(&encode(&[])), Some(vec![]));
+    }
+
+    #[test]
+    fn a_line_with_a_mistake_says_which() {
+        let text = line().to_string();
+        let parse = |text: &str| text.parse::<Line>().map(|_| ());
+        assert_eq!(parse("v2"), Err(ParseError::Version));
+        assert_eq!(parse("sim:v1:serve:k3"), Err(ParseError::Parts));
+        assert_eq!(parse(&text.replace("ksb", "k?")), Err(ParseError::Faults));
+        assert_eq!(parse(&text.replace("0x2.", "0x2..")), Err(ParseError::Choices));
+        assert_eq!(parse(&text.replace("0x2.", "0x99999999999.")), Err(ParseError::Choices));
+        assert_eq!(parse(&text[..text.len() - 4]), Err(ParseError::Hash));
+    }
+}

@@ -1,0 +1,207 @@
+//! The one door through which a run takes its choices: by seed or by list, and always recorded.
+//!
+//! Choice 0 is what a quiet first-in-first-out machine would do. A choice among one is no choice and is not recorded.
+//! It does not know what the choices mean beyond their [`Point`], and it draws nothing that is not recorded.
+
+use crate::fault::{Fault, Faults};
+
+/// What is being chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Point {
+    /// Which enabled step comes next; 0 is the oldest, or the process that is running.
+    Step,
+    /// How many of the waiting writes one read takes; 0 is all of them.
+    Writes,
+    /// How many bytes an incomplete read or write takes.
+    Bytes,
+    /// Whether a fault strikes; 0 is no.
+    Fault(Fault),
+    /// Which error a fault gives.
+    Error,
+}
+
+/// One choice that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Choice {
+    /// Which one.
+    pub value: u32,
+    /// Among how many; at least two.
+    pub of: u32,
+}
+
+/// Where choices come from, which faults exist, and what was chosen so far.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    source: Source,
+    armed: Faults,
+    faults: Faults,
+    taken: Vec<Choice>,
+}
+
+#[derive(Debug, Clone)]
+enum Source {
+    Random(Random),
+    List { choices: Vec<u32>, at: usize },
+}
+
+impl Schedule {
+    /// Always choice 0.
+    pub fn quiet() -> Self {
+        Schedule::replay(Vec::new())
+    }
+
+    /// Random choices, all of them decided by `seed`.
+    pub fn seed(seed: u64) -> Self {
+        Schedule::from(Source::Random(Random::new(seed)))
+    }
+
+    /// The choices of a list, and 0 past its end. A choice that is too large for its point is taken as the largest.
+    pub fn replay(choices: Vec<u32>) -> Self {
+        Schedule::from(Source::List { choices, at: 0 })
+    }
+
+    fn from(source: Source) -> Self {
+        Schedule { source, armed: Faults::none(), faults: Faults::none(), taken: Vec::new() }
+    }
+
+    /// The same schedule with these faults.
+    #[must_use]
+    pub fn with_faults(mut self, faults: Faults) -> Self {
+        self.armed = faults;
+        self.faults = faults;
+        self
+    }
+
+    /// Chooses one of `n`.
+    pub fn choose(&mut self, point: Point, n: usize) -> usize {
+        if n <= 1 {
+            return 0;
+        }
+        let of = u32::try_from(n).unwrap_or(u32::MAX);
+        let value = match &mut self.source {
+            Source::Random(random) => random.choose(point, of),
+            Source::List { choices, at } => {
+                let value = choices.get(*at).copied().unwrap_or(0).min(of - 1);
+                *at += 1;
+                value
+            }
+        };
+        self.taken.push(Choice { value, of });
+        value as usize
+    }
+
+    /// Whether a fault strikes here. One that is not armed, or has struck too often, is not even asked.
+    pub fn strikes(&mut self, fault: Fault) -> bool {
+        if !self.faults.may_strike(fault) || self.choose(Point::Fault(fault), 2) == 0 {
+            return false;
+        }
+        self.faults.struck(fault);
+        true
+    }
+
+    /// The faults that can still strike.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// The faults this schedule began with.
+    pub fn armed(&self) -> Faults {
+        self.armed
+    }
+
+    /// Every choice so far.
+    pub fn taken(&self) -> &[Choice] {
+        &self.taken
+    }
+
+    /// The same faults, other choices, nothing recorded: how a search continues a world.
+    pub(crate) fn force(&mut self, list: &[u32]) {
+        self.taken.clear();
+        if let Source::List { choices, at } = &mut self.source {
+            choices.clear();
+            choices.extend_from_slice(list);
+            *at = 0;
+        } else {
+            self.source = Source::List { choices: list.to_vec(), at: 0 };
+        }
+    }
+}
+
+/// Random choices. How often the running process goes on, and how often each fault strikes, is drawn once a run.
+#[derive(Debug, Clone)]
+struct Random {
+    state: u64,
+    sticky_percent: u32,
+    fault_odds: [u32; Fault::ALL.len()],
+}
+
+impl Random {
+    fn new(seed: u64) -> Self {
+        let mut random = Random { state: seed, sticky_percent: 0, fault_odds: [0; Fault::ALL.len()] };
+        random.sticky_percent = random.pick(&[0, 50, 90, 97]);
+        for fault in Fault::ALL {
+            random.fault_odds[fault as usize] = random.pick(&[2, 8, 32, 128]);
+        }
+        random
+    }
+
+    fn choose(&mut self, point: Point, n: u32) -> u32 {
+        match point {
+            Point::Step if self.below(100) < self.sticky_percent => 0,
+            Point::Writes if self.below(2) == 0 => 0,
+            Point::Fault(fault) => u32::from(self.below(self.fault_odds[fault as usize]) == 0),
+            Point::Step | Point::Writes | Point::Bytes | Point::Error => self.below(n),
+        }
+    }
+
+    fn pick(&mut self, of: &[u32; 4]) -> u32 {
+        of[self.below(4) as usize]
+    }
+
+    /// Uniform in `0..n`.
+    fn below(&mut self, n: u32) -> u32 {
+        u32::try_from((u64::from(self.next_u32()) * u64::from(n)) >> 32).expect("less than n")
+    }
+
+    /// `SplitMix64`.
+    fn next_u32(&mut self) -> u32 {
+        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        u32::try_from((z ^ (z >> 31)) >> 32).expect("32 bits")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draw(schedule: &mut Schedule) -> Vec<usize> {
+        (1..50).map(|n| schedule.choose(Point::Bytes, n)).collect()
+    }
+
+    #[test]
+    fn a_recorded_run_replays() {
+        let mut first = Schedule::seed(7);
+        let drawn = draw(&mut first);
+        let list = first.taken().iter().map(|choice| choice.value).collect();
+        assert_eq!(drawn, draw(&mut Schedule::replay(list)));
+        assert_ne!(drawn, draw(&mut Schedule::seed(8)));
+        assert_eq!(first.taken().len(), 48, "one of one is not recorded");
+    }
+
+    #[test]
+    fn past_the_end_of_a_list_every_choice_is_zero() {
+        let mut schedule = Schedule::replay(vec![9, 1]);
+        assert_eq!([4, 2, 2].map(|n| schedule.choose(Point::Step, n)), [3, 1, 0]);
+    }
+
+    #[test]
+    fn faults_strike_only_when_armed_and_not_for_ever() {
+        let mut schedule = Schedule::replay(vec![1; 9]).with_faults(Faults::only(&[Fault::Kill]).limit(2));
+        assert!(!schedule.strikes(Fault::AcceptFailure));
+        assert_eq!([(); 3].map(|()| schedule.strikes(Fault::Kill)), [true, true, false]);
+        assert_eq!(schedule.taken().len(), 2);
+    }
+}

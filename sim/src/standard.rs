@@ -1,0 +1,150 @@
+//! The standard run: a primary, two workers, two connections, a graceful disconnect.
+//!
+//! It is what the figures are measured on, and the program most tests use. It stands for no scenario of conformance.
+
+use cluster_core::{Event, ListenOptions, Primary, Settings, SocketId, Worker, WorkerEvent};
+use serde_json::json;
+
+use crate::{
+    Actor, ClientEvent, ClientId, Driver, Ending, Failure, Faults, Process, Program, Schedule, World,
+};
+
+/// A server on every worker: each connection gets an answer. A worker that dies is replaced, a few times; when all
+/// clients were served, everybody goes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Serve {
+    /// How many workers.
+    pub workers: u32,
+    /// How many clients, all of which come when the first worker listens.
+    pub clients: u32,
+    /// How many workers may be replaced.
+    pub replacements: u32,
+    served: u32,
+    came: bool,
+}
+
+impl Serve {
+    /// So many workers and clients, and three replacements.
+    pub fn new(workers: u32, clients: u32) -> Self {
+        Serve { workers, clients, replacements: 3, served: 0, came: false }
+    }
+}
+
+impl Program for Serve {
+    fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
+        for _ in 0..self.workers {
+            primary.fork(Vec::new());
+        }
+    }
+
+    fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
+        process.observe(name(&event));
+        match event {
+            Event::Message { .. } => {
+                self.served += 1;
+                if self.served == self.clients {
+                    primary.disconnect_all();
+                }
+            }
+            Event::Exit { worker, .. } if self.replacements > 0 => {
+                let life = primary.worker(worker).and_then(cluster_core::Life::exited_after_disconnect);
+                if life == Some(false) && self.served < self.clients {
+                    self.replacements -= 1;
+                    primary.fork(Vec::new());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn worker_start(&mut self, worker: &mut Worker, _: &mut Process<'_>) {
+        worker.listen(ListenOptions::default());
+    }
+
+    fn worker_event(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
+        match event {
+            WorkerEvent::Listening { listener, address } => {
+                process.note(address.port().to_string());
+                worker.accept(listener);
+            }
+            WorkerEvent::Connection { listener, .. } => {
+                process.observe("connection");
+                worker.accept(listener);
+            }
+            _ => {}
+        }
+    }
+
+    fn connection_data(&mut self, _: &mut Worker, process: &mut Process<'_>, connection: SocketId, _: &[u8]) {
+        process.write(connection, b"welcome");
+        process.end(connection);
+    }
+
+    fn connection_end(
+        &mut self,
+        worker: &mut Worker,
+        process: &mut Process<'_>,
+        connection: SocketId,
+        _: Ending,
+    ) {
+        // A channel that is closing has nobody who counts.
+        let _ = worker.send(&json!("served"));
+        process.close(connection);
+    }
+
+    fn noted(&mut self, driver: &mut Driver<'_>, _: Actor, port: &str) {
+        let is_first = !std::mem::replace(&mut self.came, true);
+        for _ in 0..if is_first { self.clients } else { 0 } {
+            driver.connect(port.parse().unwrap_or(0));
+        }
+    }
+
+    fn client_event(&mut self, driver: &mut Driver<'_>, client: ClientId, event: ClientEvent) {
+        match event {
+            ClientEvent::Connected => driver.send(client, b"hello"),
+            ClientEvent::Refused => driver.observe(client, "refused"),
+            ClientEvent::Data(_) => driver.observe(client, "data"),
+            ClientEvent::End => driver.observe(client, "end"),
+            ClientEvent::Reset => driver.observe(client, "reset"),
+        }
+    }
+}
+
+fn name(event: &Event) -> String {
+    match event {
+        Event::Fork { worker } => format!("fork {worker}"),
+        Event::Online { worker } => format!("online {worker}"),
+        Event::Listening { worker, .. } => format!("listening {worker}"),
+        Event::Message { worker, .. } => format!("message {worker}"),
+        Event::Disconnect { worker } => format!("disconnect {worker}"),
+        Event::Exit { worker, .. } => format!("exit {worker}"),
+        Event::Error { worker, .. } => format!("error {worker}"),
+        Event::AcceptFailed { .. } => "accept failed".into(),
+        Event::AllDisconnected => "all disconnected".into(),
+    }
+}
+
+/// The world of the standard run, on a quiet schedule.
+pub fn world() -> World<Serve> {
+    World::new(Serve::new(2, 2), Settings::default()).named("standard")
+}
+
+/// One standard run with random choices and no faults; gives the number of steps.
+///
+/// # Errors
+///
+/// A check fails.
+pub fn run(seed: u64) -> Result<u64, Box<Failure>> {
+    let mut world = world().on(Schedule::seed(seed));
+    world.run().map(|()| world.steps())
+}
+
+/// The same with a swarm of faults.
+///
+/// # Errors
+///
+/// A check fails.
+pub fn run_with_faults(seed: u64) -> Result<u64, Box<Failure>> {
+    let mut world = world().on(Schedule::seed(seed).with_faults(Faults::swarm(seed)));
+    world.run().map(|()| world.steps())
+}
