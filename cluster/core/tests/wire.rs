@@ -1,0 +1,261 @@
+//! Properties of the channel as its owner sees it: bytes may be cut anywhere, and a peer may say anything.
+
+use std::collections::BTreeSet;
+
+use cluster_core::{
+    Call, ChannelId, Event, Limits, ListenOptions, ListenerId, Machine, OsEvent, Output, Primary, Settings,
+    SocketId, Worker, WorkerEvent, WorkerId,
+};
+use proptest::prelude::*;
+use serde_json::Value;
+
+const ONE: WorkerId = WorkerId(1);
+
+/// A machine whose every call succeeds, and the descriptors it has not closed.
+struct Process<M> {
+    machine: M,
+    channel: ChannelId,
+    open: bool,
+    held: BTreeSet<SocketId>,
+    next_socket: u32,
+}
+
+impl<M: Machine> Process<M> {
+    fn new(machine: M, channel: ChannelId) -> Self {
+        Process { machine, channel, open: true, held: BTreeSet::new(), next_socket: 100 }
+    }
+
+    fn socket(&mut self) -> SocketId {
+        self.next_socket += 1;
+        self.held.insert(SocketId(self.next_socket));
+        SocketId(self.next_socket)
+    }
+
+    fn read(&mut self, bytes: &[u8], with_socket: bool) -> Vec<M::Event> {
+        if bytes.is_empty() || !self.open {
+            return Vec::new();
+        }
+        let socket = with_socket.then(|| self.socket());
+        self.give(OsEvent::Read { channel: self.channel, bytes: bytes.to_vec(), socket })
+    }
+
+    fn give(&mut self, event: OsEvent) -> Vec<M::Event> {
+        self.machine.handle(event);
+        self.drain()
+    }
+
+    fn drain(&mut self) -> Vec<M::Event> {
+        let mut events = Vec::new();
+        while let Some(output) = self.machine.poll() {
+            match output {
+                Output::Event(event) => events.push(event),
+                Output::Call(call) => {
+                    if let Some(answer) = self.perform(&call) {
+                        self.machine.handle(answer);
+                    }
+                }
+            }
+        }
+        events
+    }
+
+    fn perform(&mut self, call: &Call) -> Option<OsEvent> {
+        if let Call::Close { socket } = call {
+            assert!(self.held.remove(socket), "{socket:?} is closed, but is not open");
+        } else if let Call::Write { channel, .. } = call {
+            return Some(OsEvent::Wrote { channel: *channel, rest: Vec::new() });
+        } else if let Call::Bind { handle, .. } = call {
+            let socket = self.socket();
+            let address = "127.0.0.1:4000".parse().expect("an address");
+            return Some(OsEvent::Bound { handle: *handle, socket, address });
+        } else if let Call::Listen { socket, .. } = call {
+            let address = "127.0.0.1:4000".parse().expect("an address");
+            return Some(OsEvent::Listening { socket: *socket, address });
+        } else if let Call::CloseChannel { .. } = call {
+            self.open = false;
+        }
+        None
+    }
+
+    fn close(&mut self) {
+        if self.open {
+            self.give(OsEvent::ChannelClosed { channel: self.channel });
+        }
+    }
+}
+
+fn primary() -> Process<Primary> {
+    let mut primary = Primary::new(Settings::default());
+    primary.fork(Vec::new());
+    let mut process = Process::new(primary, ChannelId(1));
+    process.drain();
+    process
+}
+
+fn worker() -> Process<Worker> {
+    let mut worker = Worker::new(ONE, Limits::default());
+    worker.listen(ListenOptions::default());
+    let mut process = Process::new(worker, ChannelId::PRIMARY);
+    process.drain();
+    process
+}
+
+/// Something a peer might say: sense, almost sense, and noise.
+fn line() -> impl Strategy<Value = (Vec<u8>, bool)> {
+    let act = prop_oneof![
+        Just("online"),
+        Just("queryServer"),
+        Just("listening"),
+        Just("close"),
+        Just("newconn"),
+        Just("disconnect"),
+        Just("exitedAfterDisconnect"),
+        Just("nonsense")
+    ];
+    let key = prop_oneof![Just("\"null:0:4:undefined:0\""), Just("\"other\""), Just("7")];
+    let port = prop_oneof![Just("0"), Just("80"), Just("70000"), Just("-1"), Just("\"80\""), Just("{}")];
+    let kind = prop_oneof![Just("4"), Just("6"), Just("\"udp4\""), Just("null"), Just("[]")];
+    let cluster = (act, key, port, kind, 0..6u8, 0..6u8, any::<bool>(), any::<bool>()).prop_map(
+        |(act, key, port, kind, seq, ack, accepted, reply)| {
+            let reply =
+                if reply { format!("\"ack\":{ack},\"accepted\":{accepted}") } else { format!("\"act\":\"{act}\"") };
+            format!(
+                "{{\"cmd\":\"NODE_CLUSTER\",{reply},\"key\":{key},\"index\":0,\"address\":null,\"port\":{port},\
+                 \"addressType\":{kind},\"seq\":{seq}}}"
+            )
+        },
+    );
+    let message = prop_oneof![
+        6 => cluster,
+        1 => Just(String::from("{\"cmd\":\"NODE_HANDLE_ACK\"}")),
+        1 => Just(String::from("{\"cmd\":\"NODE_HANDLE_NACK\"}")),
+        1 => Just(String::from("{\"cmd\":\"NODE_ELSE\"}")),
+        1 => Just(String::from("[1,\"two\",null]")),
+        1 => "[ -~]{0,12}",
+    ];
+    let text = (message, any::<bool>()).prop_map(|(message, wrapped)| {
+        if wrapped {
+            format!("{{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Native\",\"msg\":{message}}}\n").into_bytes()
+        } else {
+            format!("{message}\n").into_bytes()
+        }
+    });
+    prop_oneof![8 => text, 1 => proptest::collection::vec(any::<u8>(), 0..20)]
+        .prop_flat_map(|bytes| (Just(bytes), any::<bool>()))
+}
+
+fn messages(events: Vec<Event>) -> Vec<Value> {
+    let message = |event| if let Event::Message { message, .. } = event { Some(message) } else { None };
+    events.into_iter().filter_map(message).collect()
+}
+
+proptest! {
+    /// What is said does not depend on how it is cut.
+    #[test]
+    fn bytes_may_be_cut_anywhere(
+        said in proptest::collection::vec(any::<(u32, String)>(), 1..6),
+        cuts in proptest::collection::vec(1..9usize, 1..200),
+    ) {
+        let said: Vec<Value> = said.into_iter().map(|(number, text)| serde_json::json!({"n": number, "t": text})).collect();
+        let bytes: Vec<u8> = said.iter().flat_map(|value| format!("{value}\n").into_bytes()).collect();
+        let mut process = primary();
+        let (mut heard, mut rest, mut cuts) = (Vec::new(), &bytes[..], cuts.into_iter().cycle());
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(cuts.next().unwrap_or(1).min(rest.len()));
+            heard.extend(messages(process.read(now, false)));
+            rest = later;
+        }
+        prop_assert_eq!(heard, said);
+    }
+
+    /// Whatever a worker says: the primary does not panic, hears at most one end, and keeps nothing of it.
+    #[test]
+    fn a_worker_cannot_hurt_the_primary(said in proptest::collection::vec(line(), 0..30)) {
+        let mut process = primary();
+        let mut events = Vec::new();
+        for (bytes, with_socket) in &said {
+            events.extend(process.read(bytes, *with_socket));
+            if let Some(listener) = process.held.first().copied()
+                && process.machine.ledger().accepted() < 3
+            {
+                let socket = process.socket();
+                events.extend(process.give(OsEvent::Accepted { listener, socket }));
+            }
+        }
+        process.close();
+        events.extend(process.drain());
+        let ends = events.iter().filter(|event| matches!(event, Event::Disconnect { .. })).count();
+        prop_assert!(ends <= 1);
+        prop_assert!(process.held.is_empty(), "still open: {:?}", process.held);
+        prop_assert_eq!(process.machine.ledger().open().count(), 0);
+    }
+
+    /// Whatever the primary says: the worker does not panic, and keeps only what it gave its application.
+    #[test]
+    fn a_primary_cannot_hurt_a_worker(said in proptest::collection::vec(line(), 0..30)) {
+        let mut process = worker();
+        let mut given = BTreeSet::new();
+        for (bytes, with_socket) in &said {
+            process.machine.accept(ListenerId(1));
+            for event in process.drain().into_iter().chain(process.read(bytes, *with_socket)) {
+                if let WorkerEvent::Connection { connection, .. } = event {
+                    given.insert(connection);
+                }
+            }
+        }
+        process.close();
+        process.machine.close(ListenerId(1));
+        process.drain();
+        prop_assert!(process.held.is_subset(&given), "still open: {:?}, given: {given:?}", process.held);
+    }
+}
+
+#[test]
+fn a_line_without_an_end_is_cut_off_at_the_limit() {
+    let mut settings = Settings::default();
+    settings.limits.message_bytes = 1000;
+    let mut primary = Primary::new(settings);
+    primary.fork(Vec::new());
+    let mut process = Process::new(primary, ChannelId(1));
+    process.drain();
+    assert_eq!(process.read(&[b'x'; 1000], false), []);
+    assert!(matches!(process.read(b"x", false)[..], [Event::Error { .. }, Event::Disconnect { .. }]));
+    assert!(!process.open);
+}
+
+#[test]
+fn a_peer_that_floods_and_does_not_read_is_not_read_from() {
+    let mut settings = Settings::default();
+    settings.limits.unsent_bytes = 100;
+    let mut primary = Primary::new(settings);
+    primary.fork(Vec::new());
+    let channel = ChannelId(1);
+    let mut calls = Vec::new();
+    let mut taken = 0;
+    let mut drain = |primary: &mut Primary, room: bool| {
+        while let Some(output) = primary.poll() {
+            if let Output::Call(call) = output {
+                if let Call::Write { bytes, .. } = &call {
+                    let rest = if room { Vec::new() } else { bytes.clone() };
+                    taken += usize::from(room);
+                    primary.handle(OsEvent::Wrote { channel, rest });
+                }
+                calls.push(call);
+            }
+        }
+        calls.iter().filter(|call| matches!(call, Call::PauseRead { .. } | Call::ResumeRead { .. })).count()
+    };
+    drain(&mut primary, false);
+    let ask = |seq: u32| {
+        format!("{{\"cmd\":\"NODE_CLUSTER\",\"act\":\"exitedAfterDisconnect\",\"seq\":{seq}}}\n").into_bytes()
+    };
+    let mut asked = 0;
+    while drain(&mut primary, false) == 0 {
+        asked += 1;
+        assert!(asked < 20, "it is never paused");
+        primary.handle(OsEvent::Read { channel, bytes: ask(asked), socket: None });
+    }
+    primary.handle(OsEvent::Writable { channel });
+    assert_eq!(drain(&mut primary, true), 2, "paused, then resumed");
+    assert_eq!(taken, asked as usize, "every answer was written in the end");
+}
