@@ -21,7 +21,7 @@ pub const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures");
 pub enum Load {
     /// Nothing else was started.
     Idle,
-    /// Two processes that only count were kept running for each core.
+    /// Two threads that do nothing but count ran on each core.
     Loaded,
 }
 

@@ -8,9 +8,11 @@
 //! [`trace`]. Traces are held against the contract in [`order`] and against the recordings in [`fixture`].
 //! Nothing here knows how a primary or a worker works: that is what is being tested.
 
+pub mod arm;
 pub mod fixture;
 pub mod observation;
 pub mod pattern;
+pub mod program;
 pub mod scenario;
 mod text;
 pub mod trace;

@@ -49,11 +49,21 @@ fn opened(action: &WorkerAction) -> Option<&Listen> {
 
 fn primary_rule(rule: &Rule<PrimaryAction>) -> Sense {
     pattern(&rule.on, "a primary", words::PRIMARY)?;
+    not_by_an_action(&rule.on)?;
     let about_a_worker =
         keys(&rule.on.asked.what, words::PRIMARY).is_some_and(|keys| keys.contains(&"worker"));
     if !about_a_worker && rule.actions.iter().any(means_it) {
         let what = format!("`{}` is about no worker: expected the id of a worker instead of `it`", rule.on);
         return Err(Nonsense::new("\"it\"", what));
+    }
+    Ok(())
+}
+
+fn not_by_an_action(on: &Pattern) -> Sense {
+    if ["look", "env"].contains(&on.asked.what.as_str()) {
+        let what =
+            format!("`{on}` is written by an action: expected an event, for rules act on nothing else");
+        return Err(Nonsense::new(format!("\"{on}\""), what));
     }
     Ok(())
 }
@@ -75,17 +85,16 @@ fn means_it(action: &PrimaryAction) -> bool {
 
 fn worker_rule(rule: &Rule<WorkerAction>, servers: &BTreeSet<&str>) -> Sense {
     pattern(&rule.on, "a worker", words::WORKER)?;
-    let has_connection = ["connection", "data", "end"].contains(&rule.on.asked.what.as_str());
+    not_by_an_action(&rule.on)?;
+    let has_connection = ["connection", "data"].contains(&rule.on.asked.what.as_str());
     for action in &rule.actions {
         match action {
             WorkerAction::Close(server) | WorkerAction::Listen(Listen { port_of: Some(server), .. }) => {
                 known(server.as_str(), servers)?;
             }
             WorkerAction::Reply(_) | WorkerAction::End if !has_connection => {
-                let what = format!(
-                    "`{}` has no connection to answer: expected `connection`, `data` or `end`",
-                    rule.on
-                );
+                let what =
+                    format!("`{}` has no connection to answer: expected `connection` or `data`", rule.on);
                 return Err(Nonsense::new(format!("\"{}\"", rule.on), what));
             }
             WorkerAction::Listen(_)

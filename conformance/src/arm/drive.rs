@@ -1,0 +1,224 @@
+//! Runs real processes: starts a primary, reads what it and its workers write down, and is the clients.
+//!
+//! Every process of a run inherits one pipe as its standard output and writes its lines there. The end of that pipe
+//! is the end of the run: no process is left. Nothing here knows what the processes are written in.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::process::Stdio;
+use std::time::Duration;
+use std::{error, fmt};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
+
+use super::client::Client;
+use crate::observation::{BadLine, Line};
+use crate::program::clients::{Cast, ClientAct, ClientCommand};
+use crate::scenario::Scenario;
+use crate::trace::Trace;
+
+/// What makes a process a worker, or changes how it runs: it must not leak into a primary from outside.
+const FOREIGN: [&str; 5] = [
+    "NODE_UNIQUE_ID",
+    "NODE_CHANNEL_FD",
+    "NODE_CHANNEL_SERIALIZATION_MODE",
+    "NODE_CLUSTER_SCHED_POLICY",
+    "NODE_OPTIONS",
+];
+
+/// How a primary is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launch {
+    /// The executable.
+    pub program: OsString,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Laid over this process's environment.
+    pub env: Vec<(String, String)>,
+}
+
+/// Runs a scenario once, in at most this time, and returns what everybody saw.
+///
+/// # Errors
+///
+/// The processes cannot be started, write something that is no line, or do not come to an end. None of them is left.
+pub fn run(launch: &Launch, scenario: &Scenario, deadline: Duration) -> Result<Trace, RunError> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Machine)?;
+    let mut stderr = tempfile::tempfile().map_err(RunError::Machine)?;
+    let lines = runtime.block_on(perform(launch, scenario, deadline, &stderr));
+    match lines {
+        Ok(lines) if lines.is_empty() => Err(RunError::Silent { stderr: text(&mut stderr) }),
+        Ok(lines) => Ok(Trace::of(lines)),
+        Err(Stop::Late { lines }) => {
+            let seen = Trace::of(lines);
+            Err(RunError::Hang { deadline, seen, stderr: text(&mut stderr) })
+        }
+        Err(Stop::Failed(error)) => Err(error),
+    }
+}
+
+fn text(file: &mut File) -> String {
+    let mut text = Vec::new();
+    let read = file.rewind().and_then(|()| file.read_to_end(&mut text));
+    read.map_or_else(|error| error.to_string(), |_| String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Why a run was stopped.
+enum Stop {
+    Late { lines: Vec<Line> },
+    Failed(RunError),
+}
+
+impl From<RunError> for Stop {
+    fn from(error: RunError) -> Self {
+        Stop::Failed(error)
+    }
+}
+
+async fn perform(
+    launch: &Launch,
+    scenario: &Scenario,
+    deadline: Duration,
+    stderr: &File,
+) -> Result<Vec<Line>, Stop> {
+    let stderr = stderr.try_clone().map_err(RunError::Machine)?;
+    let mut primary = start(launch, stderr)?;
+    let group = primary.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
+    let group = group.expect("a child that was not waited for has a process id");
+    let stdout = primary.stdout.take().expect("it was asked for a pipe");
+    let mut stage = Stage::new(scenario);
+    let ended = tokio::time::timeout(deadline, stage.play(stdout)).await;
+    if !matches!(ended, Ok(Ok(()))) {
+        // The leader has not been waited for, so the number still means this group.
+        killpg(group, Signal::SIGKILL).map_err(|errno| RunError::Machine(errno.into()))?;
+    }
+    primary.wait().await.map_err(RunError::Machine)?;
+    match ended {
+        Ok(Ok(())) => Ok(stage.lines),
+        Ok(Err(error)) => Err(Stop::Failed(error)),
+        Err(_) => Err(Stop::Late { lines: stage.lines }),
+    }
+}
+
+fn start(launch: &Launch, stderr: File) -> Result<Child, RunError> {
+    let mut command = Command::new(&launch.program);
+    command.args(&launch.args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).process_group(0);
+    for name in FOREIGN {
+        command.env_remove(name);
+    }
+    command.envs(launch.env.iter().map(|(name, value)| (name, value)));
+    let program = launch.program.to_string_lossy().into_owned();
+    command.spawn().map_err(|error| RunError::Spawn { program, error })
+}
+
+/// A run in progress: the lines so far and the clients.
+struct Stage {
+    lines: Vec<Line>,
+    cast: Cast,
+    clients: JoinSet<io::Result<()>>,
+    acts: BTreeMap<u32, UnboundedSender<ClientAct>>,
+    seen: UnboundedSender<Line>,
+    by_clients: UnboundedReceiver<Line>,
+}
+
+impl Stage {
+    fn new(scenario: &Scenario) -> Self {
+        let (seen, by_clients) = unbounded_channel();
+        let (cast, clients, acts) = (Cast::new(scenario), JoinSet::new(), BTreeMap::new());
+        Stage { lines: Vec::new(), cast, clients, acts, seen, by_clients }
+    }
+
+    /// Until no process is left and no client has anything more to see.
+    async fn play(&mut self, stdout: ChildStdout) -> Result<(), RunError> {
+        let mut written = BufReader::new(stdout).lines();
+        let mut processes_live = true;
+        while processes_live || !self.clients.is_empty() || !self.by_clients.is_empty() {
+            tokio::select! {
+                line = written.next_line(), if processes_live => match line.map_err(RunError::Machine)? {
+                    Some(text) => self.hear(text.parse().map_err(RunError::Garbled)?),
+                    None => processes_live = false,
+                },
+                Some(line) = self.by_clients.recv() => self.hear(line),
+                Some(over) = self.clients.join_next() => {
+                    over.map_err(io::Error::from).and_then(|lived| lived).map_err(RunError::Machine)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, line: Line) {
+        for command in self.cast.hear(&line) {
+            self.command(command);
+        }
+        self.lines.push(line);
+    }
+
+    fn command(&mut self, command: ClientCommand) {
+        let ClientCommand { client: number, act } = command;
+        if let ClientAct::Connect { server, port } = act {
+            let (acts, told) = unbounded_channel();
+            self.acts.insert(number, acts);
+            let client = Client { number, seen: self.seen.clone(), told };
+            self.clients.spawn(client.live(server, port));
+        } else if let Some(acts) = self.acts.get(&number) {
+            // A client whose connection is over is told in vain.
+            acts.send(act).unwrap_or_default();
+        }
+    }
+}
+
+/// Why there is no trace.
+#[derive(Debug)]
+pub enum RunError {
+    /// The primary could not be started.
+    Spawn {
+        /// What was to be executed.
+        program: String,
+        /// Why it was not.
+        error: io::Error,
+    },
+    /// The run did not end in time. Its processes were killed.
+    Hang {
+        /// The time it had.
+        deadline: Duration,
+        /// What had been seen.
+        seen: Trace,
+        /// What the processes wrote to standard error.
+        stderr: String,
+    },
+    /// Nobody wrote a line.
+    Silent {
+        /// What the processes wrote to standard error.
+        stderr: String,
+    },
+    /// A process wrote something that is no line.
+    Garbled(BadLine),
+    /// This machine failed.
+    Machine(io::Error),
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RunError::Spawn { program, error } => write!(f, "`{program}` cannot be started: {error}"),
+            RunError::Hang { deadline, seen, stderr } => {
+                let seconds = deadline.as_secs();
+                write!(f, "the run did not end within {seconds} s; until then was seen:\n{seen}{stderr}")
+            }
+            RunError::Silent { stderr } => write!(f, "the processes ended without a line: {stderr}"),
+            RunError::Garbled(line) => write!(f, "a process wrote {line}"),
+            RunError::Machine(error) => write!(f, "this machine cannot run the scenario: {error}"),
+        }
+    }
+}
+
+impl error::Error for RunError {}

@@ -1,0 +1,35 @@
+//! A connection's bytes as lines of text, wherever they were cut on the way.
+
+/// What came of a line that is not complete yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Lines {
+    partial: Vec<u8>,
+}
+
+impl Lines {
+    /// The lines that these bytes complete, without their ends. Bytes that are not UTF-8 are replaced.
+    pub fn push(&mut self, bytes: &[u8]) -> Vec<String> {
+        self.partial.extend_from_slice(bytes);
+        let Some(end) = self.partial.iter().rposition(|byte| *byte == b'\n') else { return Vec::new() };
+        let rest = self.partial.split_off(end + 1);
+        let complete = std::mem::replace(&mut self.partial, rest);
+        String::from_utf8_lossy(&complete).lines().map(str::to_owned).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_put_together_wherever_they_were_cut() {
+        let text = "one\ntwo\nthr\u{e9}e\n".as_bytes();
+        for cut in 0..=text.len() {
+            let mut lines = Lines::default();
+            let mut seen = lines.push(&text[..cut]);
+            seen.extend(lines.push(&text[cut..]));
+            assert_eq!(seen, ["one", "two", "thr\u{e9}e"], "cut at {cut}");
+            assert_eq!(lines, Lines::default());
+        }
+    }
+}

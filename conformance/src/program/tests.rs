@@ -1,0 +1,96 @@
+//! The interpreter as a table: what was seen, what is done.
+
+use std::path::Path;
+
+use super::clients::{Cast, ClientAct, ClientCommand};
+use super::*;
+use crate::observation::Line;
+
+const SCENARIO: &str = r#"{
+  "name": "s",
+  "story": "-",
+  "primary": [
+    { "on": "start", "do": [{ "fork": 2 }, { "fork_with": { "COLOR": "blue" } }] },
+    { "on": "online", "do": [{ "send": { "to": "it", "text": "go" } }] },
+    { "on": "online #2", "do": [{ "look": 1 }, { "kill": { "worker": "it", "signal": "SIGTERM" } }] },
+    { "on": "exit worker=1", "do": ["disconnect_all", { "exit": 4 }, { "fork": 1 }] }
+  ],
+  "worker": [
+    { "on": "start", "do": [{ "listen": { "server": "web", "host": "127.0.0.1" } }] },
+    { "on": "listening server=web", "do": [{ "listen": { "server": "same", "port_of": "web" } }, { "send": "on-$worker" }] },
+    { "on": "connection", "do": [{ "reply": "hello-$worker" }, "end"] }
+  ],
+  "workers": { "2": [{ "on": "start", "do": [{ "env": "COLOR" }, "crash", "end_all"] }] },
+  "clients": [
+    { "count": 2, "steps": [{ "connect": "web" }, { "say": "hi" }, { "await": "me: data" }, "end"] },
+    { "steps": [{ "await": "primary: online #2" }, { "connect": "web" }, "reset"] }
+  ],
+  "contract": [{ "says": "-", "seen": "primary: start", "times": 1 }]
+}"#;
+
+fn scenario() -> Scenario {
+    Scenario::parse(Path::new("s.json"), SCENARIO).expect("the scenario above")
+}
+
+fn seen(text: &str) -> Observation {
+    text.parse().expect(text)
+}
+
+#[test]
+fn a_primary_does_what_its_rules_say() {
+    let mut primary = Primary::new(&scenario());
+    let plain = PrimaryCommand::Fork { env: Vec::new() };
+    let blue = PrimaryCommand::Fork { env: vec![("COLOR".to_owned(), "blue".to_owned())] };
+    let go = |worker| PrimaryCommand::Send { worker, text: "go".to_owned() };
+    assert_eq!(primary.react(&seen("start")), [plain.clone(), plain, blue]);
+    assert_eq!(primary.react(&seen("online worker=2")), [go(2)]);
+    let kill = PrimaryCommand::Kill { worker: 1, signal: Signal::Term };
+    assert_eq!(primary.react(&seen("online worker=1")), [go(1), PrimaryCommand::Look { worker: 1 }, kill]);
+    assert_eq!(primary.react(&seen("online worker=3")), [go(3)]);
+    assert_eq!(primary.react(&seen("exit worker=2")), []);
+    let last = [PrimaryCommand::DisconnectAll, PrimaryCommand::Exit { code: 4 }];
+    assert_eq!(primary.react(&seen("exit worker=1 code=0")), last);
+}
+
+#[test]
+fn a_worker_does_what_its_rules_say() {
+    let mut worker = Worker::new(&scenario(), 7);
+    let listen = |server: &str, host, port| WorkerCommand::Listen { server: server.to_owned(), host, port };
+    let local = Some(IpAddr::from([127, 0, 0, 1]));
+    assert_eq!(worker.react(&seen("start")), [listen("web", local, 0)]);
+    let on = WorkerCommand::Send { text: "on-7".to_owned() };
+    assert_eq!(worker.react(&seen("listening server=web port=4000")), [listen("same", None, 4000), on]);
+    let hello = WorkerCommand::Reply { text: "hello-7".to_owned() };
+    assert_eq!(worker.react(&seen("connection server=web")), [hello, WorkerCommand::End]);
+}
+
+#[test]
+fn a_worker_with_rules_of_its_own_has_no_others() {
+    let mut worker = Worker::new(&scenario(), 2);
+    let env = WorkerCommand::Env { name: "COLOR".to_owned() };
+    assert_eq!(worker.react(&seen("start")), [env, WorkerCommand::Crash]);
+    assert_eq!(worker.react(&seen("connection server=web")), []);
+}
+
+#[track_caller]
+fn hear(cast: &mut Cast, line: &str, expected: &[(u32, ClientAct)]) {
+    let heard = cast.hear(&line.parse::<Line>().expect(line));
+    let expected: Vec<_> =
+        expected.iter().map(|(client, act)| ClientCommand { client: *client, act: act.clone() }).collect();
+    assert_eq!(heard, expected, "{line}");
+}
+
+#[test]
+fn clients_come_in_turn_and_wait_for_what_they_await() {
+    let mut cast = Cast::new(&scenario());
+    let connect = ClientAct::Connect { server: "web".to_owned(), port: 4001 };
+    let hi = ClientAct::Say { text: "hi".to_owned() };
+    hear(&mut cast, "primary: online worker=1", &[]);
+    hear(&mut cast, "worker 1: listening server=web port=4001", &[(1, connect.clone())]);
+    hear(&mut cast, "client 1: connected server=web", &[(1, hi)]);
+    hear(&mut cast, "primary: online worker=2", &[(3, connect.clone())]);
+    hear(&mut cast, "client 1: data text=x", &[(1, ClientAct::End)]);
+    hear(&mut cast, "client 3: connected server=web", &[(3, ClientAct::Reset)]);
+    hear(&mut cast, "client 1: end", &[(2, connect)]);
+    hear(&mut cast, "client 2: refused server=web", &[]);
+}
