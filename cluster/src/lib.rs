@@ -1,1 +1,69 @@
-//! The face.
+//! The process model of Node.js's `cluster`, for Rust: a *primary* process forks *workers* that share its server ports,
+//! hands them connections, talks to them over a channel, and hears about their lives. It speaks Node's own protocol, so a
+//! Rust primary can run Node.js workers and a Rust worker can serve under a Node.js primary.
+//!
+//! ```no_run
+//! use cluster::{Event, Primary, Role, Settings, Worker};
+//!
+//! // One thread a process: a cluster uses the cores by its workers.
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     match cluster::role()? {
+//!         Role::Primary => {
+//!             let mut primary = Primary::new(Settings::default())?;
+//!             for _ in 0..std::thread::available_parallelism()?.get() {
+//!                 primary.fork();
+//!             }
+//!             while let Some(event) = primary.next().await {
+//!                 if let Event::Exit { .. } = event {
+//!                     primary.fork();
+//!                 }
+//!             }
+//!         }
+//!         Role::Worker => {
+//!             let worker = Worker::join()?;
+//!             let mut listener = worker.listen("127.0.0.1:8000").await?;
+//!             loop {
+//!                 let (connection, _address) = listener.accept().await?;
+//!                 tokio::spawn(serve(connection));
+//!             }
+//!         }
+//!     }
+//!     Ok(())
+//! }
+//! # async fn serve(_connection: cluster::Connection) {}
+//! ```
+//!
+//! # Runtime
+//!
+//! Everything runs inside a tokio runtime with IO and time enabled; its own tasks are one a worker process, and none in
+//! a primary, which moves only while [`Primary::next`] is awaited.
+//!
+//! # Feature `axum`
+//!
+//! [`Listener`] can be given to `axum::serve`. Off by default.
+//!
+//! This crate holds the face and the real operating system. What a cluster *does* is decided in the crate
+//! `cluster-core`, whose values are repeated here.
+
+mod connection;
+mod listener;
+mod primary;
+mod remote;
+mod role;
+mod state;
+mod unix;
+mod worker;
+
+pub use cluster_core::{
+    AddressType, ChannelError, Command, Errno, Event, ExitStatus, Life, Limits, ListenError as BindError,
+    ListenOptions, ListeningAddress, SchedulingPolicy, SendError, Sent, Settings, Signal, Violation,
+    WorkerError, WorkerId, WorkerState,
+};
+
+pub use connection::Connection;
+pub use listener::Listener;
+pub use primary::{NoRuntime, Primary};
+pub use remote::{Remote, RemoteError};
+pub use role::{Role, RoleError, role, without_role};
+pub use worker::{JoinError, ListenError, Worker, WorkerEvent};

@@ -1,0 +1,167 @@
+//! The face of a primary: the machine, the operating system, and one place where both move. It decides nothing itself.
+
+use std::task::{Context, Poll};
+use std::{error, fmt, future};
+
+use cluster_core::{Event, Life, Machine, SendError, Sent, Settings, Signal, WorkerId, flush, pump};
+use serde_json::Value;
+use tokio::runtime::Handle;
+
+use crate::remote::{Remote, Requests};
+use crate::unix::Unix;
+
+/// The primary of a cluster. Node: the `cluster` module in a primary process.
+///
+/// It moves only while [`next`](Primary::next) is awaited: nothing happens between an event and your reaction to it,
+/// and a primary that is not awaited takes no more from its workers and clients than the kernel holds. Commands take
+/// effect at once, as calls inside a listener do in Node. Other tasks command it through a [`Remote`].
+///
+/// Dropped, it closes its channels, and workers end as they do when a primary dies: at once, unless they are draining.
+/// The runtime reaps them when they end; none stays a zombie of a process that lives on.
+#[derive(Debug)]
+pub struct Primary {
+    machine: cluster_core::Primary,
+    unix: Unix,
+    requests: Requests,
+    runtime: Handle,
+    remotes_first: bool,
+}
+
+impl Primary {
+    /// A primary without workers. Node: `cluster.setupPrimary(settings)`.
+    ///
+    /// # Errors
+    /// There is no tokio runtime here.
+    pub fn new(settings: Settings) -> Result<Self, NoRuntime> {
+        let runtime = Handle::try_current().map_err(|_| NoRuntime)?;
+        Ok(Primary {
+            machine: cluster_core::Primary::new(settings),
+            unix: Unix::new(),
+            requests: Requests::default(),
+            runtime,
+            remotes_first: false,
+        })
+    }
+
+    /// Starts a worker. Node: `cluster.fork()`.
+    ///
+    /// [`Event::Fork`] follows. If its program cannot be started, [`Event::Error`] says why, and nothing is left behind.
+    pub fn fork(&mut self) -> WorkerId {
+        self.command(|machine| machine.fork(Vec::new()))
+    }
+
+    /// Starts a worker with more variables in its environment, laid over this process's own. Node: `cluster.fork(env)`.
+    pub fn fork_with_env<N, V>(&mut self, env: impl IntoIterator<Item = (N, V)>) -> WorkerId
+    where
+        N: Into<String>,
+        V: Into<String>,
+    {
+        let env = env.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        self.command(|machine| machine.fork(env))
+    }
+
+    /// Sends a message to a worker. Node: `worker.send(message)`.
+    ///
+    /// # Errors
+    /// There is no such worker, its channel is closed or full, or the message is one of Node's own.
+    pub fn send(&mut self, worker: WorkerId, message: &Value) -> Result<Sent, SendError> {
+        self.command(|machine| machine.send(worker, message))
+    }
+
+    /// Asks every worker to finish its connections and go; [`Event::AllDisconnected`] says that all are gone.
+    /// Node: `cluster.disconnect()`.
+    pub fn disconnect(&mut self) {
+        self.command(cluster_core::Primary::disconnect_all);
+    }
+
+    /// Asks one worker to finish its connections and go. Node: `worker.disconnect()`.
+    pub fn disconnect_worker(&mut self, worker: WorkerId) {
+        self.command(|machine| machine.disconnect(worker));
+    }
+
+    /// Sends a signal to a worker, and nothing else. Node: `worker.kill(signal)`.
+    ///
+    /// A worker that is gone is no failure. [`Event::Error`] tells any other, EINVAL for a number that is no signal.
+    pub fn kill(&mut self, worker: WorkerId, signal: Signal) {
+        self.command(|machine| machine.kill(worker, signal));
+    }
+
+    /// Everything goes on, until there is an event. Node: the events of `cluster`.
+    ///
+    /// `None`: no worker is left, and no [`Remote`] that could start one. It may be called again after another
+    /// [`fork`](Primary::fork). Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<Event> {
+        future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// What is known of a worker: from its fork until the call of [`next`](Primary::next) after its last event.
+    pub fn worker(&self, worker: WorkerId) -> Option<&Life> {
+        self.machine.worker(worker)
+    }
+
+    /// The workers, ascending. Node: the keys of `cluster.workers`; a worker that was told to go is not among them.
+    pub fn workers(&self) -> impl Iterator<Item = WorkerId> {
+        self.machine.workers()
+    }
+
+    /// How workers are started and served. Node: `cluster.settings`.
+    pub fn settings(&self) -> &Settings {
+        self.machine.settings()
+    }
+
+    /// A remote control for other tasks. As long as one exists, [`next`](Primary::next) waits for what it may ask.
+    pub fn remote(&mut self) -> Remote {
+        self.requests.remote()
+    }
+
+    fn command<T>(&mut self, act: impl FnOnce(&mut cluster_core::Primary) -> T) -> T {
+        // A command may come from a thread outside the runtime, and a new channel must find the reactor.
+        let _context = self.runtime.enter();
+        let result = act(&mut self.machine);
+        flush(&mut self.machine, &mut self.unix);
+        result
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        loop {
+            if let Some(event) = pump(&mut self.machine, &mut self.unix) {
+                return Poll::Ready(Some(event));
+            }
+            if !self.take_input(cx) {
+                let over = self.unix.is_alone() && !self.requests.are_possible();
+                return if over { Poll::Ready(None) } else { Poll::Pending };
+            }
+        }
+    }
+
+    /// One input, of the operating system or of a remote in turn; whether there was one.
+    fn take_input(&mut self, cx: &mut Context<'_>) -> bool {
+        self.remotes_first = !self.remotes_first;
+        let first = self.remotes_first && self.obey(cx);
+        first || self.listen(cx) || self.obey(cx)
+    }
+
+    fn listen(&mut self, cx: &mut Context<'_>) -> bool {
+        let Poll::Ready(event) = self.unix.poll_event(cx) else { return false };
+        self.machine.handle(event);
+        true
+    }
+
+    fn obey(&mut self, cx: &mut Context<'_>) -> bool {
+        let Poll::Ready(request) = self.requests.poll(cx) else { return false };
+        request(self);
+        true
+    }
+}
+
+/// There is no tokio runtime here: call it from a task, or inside `Runtime::block_on`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoRuntime;
+
+impl fmt::Display for NoRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("there is no tokio runtime here: call it from a task, or inside `Runtime::block_on`")
+    }
+}
+
+impl error::Error for NoRuntime {}

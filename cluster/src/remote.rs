@@ -1,0 +1,163 @@
+//! A remote control of a primary: its commands, for other tasks. It knows nothing that the primary does not tell it.
+
+use std::task::{Context, Poll};
+use std::{error, fmt};
+
+use cluster_core::{SendError, Sent, Signal, WorkerId};
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::primary::Primary;
+
+/// How many requests may wait for the primary. With more, whoever asks waits.
+const WAITING: usize = 64;
+
+/// A command and the way of its answer.
+pub(crate) type Request = Box<dyn FnOnce(&mut Primary) + Send>;
+
+/// Commands a [`Primary`] from another task: see [`Primary::remote`]. Clones are cheap.
+///
+/// Commands are taken while the primary is awaited, one at a time, between its events. A task that awaits the primary
+/// must not await its remote: it would wait for itself, and has the primary at hand.
+#[derive(Clone)]
+pub struct Remote {
+    requests: mpsc::Sender<Request>,
+}
+
+impl Remote {
+    /// As [`Primary::fork`].
+    ///
+    /// # Errors
+    /// The primary is gone.
+    pub async fn fork(&self) -> Result<WorkerId, RemoteError> {
+        self.ask(Primary::fork).await
+    }
+
+    /// As [`Primary::fork_with_env`].
+    ///
+    /// # Errors
+    /// The primary is gone.
+    pub async fn fork_with_env(&self, env: Vec<(String, String)>) -> Result<WorkerId, RemoteError> {
+        self.ask(|primary| primary.fork_with_env(env)).await
+    }
+
+    /// As [`Primary::send`].
+    ///
+    /// # Errors
+    /// The primary is gone, or it could not send.
+    pub async fn send(&self, worker: WorkerId, message: Value) -> Result<Sent, RemoteError> {
+        let sent = self.ask(move |primary| primary.send(worker, &message)).await?;
+        sent.map_err(RemoteError::Send)
+    }
+
+    /// As [`Primary::disconnect`].
+    ///
+    /// # Errors
+    /// The primary is gone.
+    pub async fn disconnect(&self) -> Result<(), RemoteError> {
+        self.ask(Primary::disconnect).await
+    }
+
+    /// As [`Primary::disconnect_worker`].
+    ///
+    /// # Errors
+    /// The primary is gone.
+    pub async fn disconnect_worker(&self, worker: WorkerId) -> Result<(), RemoteError> {
+        self.ask(move |primary| primary.disconnect_worker(worker)).await
+    }
+
+    /// As [`Primary::kill`].
+    ///
+    /// # Errors
+    /// The primary is gone.
+    pub async fn kill(&self, worker: WorkerId, signal: Signal) -> Result<(), RemoteError> {
+        self.ask(move |primary| primary.kill(worker, signal)).await
+    }
+
+    /// As [`Primary::workers`].
+    ///
+    /// # Errors
+    /// The primary is gone.
+    pub async fn workers(&self) -> Result<Vec<WorkerId>, RemoteError> {
+        self.ask(|primary| primary.workers().collect()).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&mut Primary) -> T + Send + 'static,
+    ) -> Result<T, RemoteError> {
+        let (answer, answered) = oneshot::channel();
+        // Whoever asked may have stopped waiting; the command was given all the same.
+        let request: Request = Box::new(move |primary| drop(answer.send(act(primary))));
+        self.requests.send(request).await.map_err(|_| RemoteError::Gone)?;
+        answered.await.map_err(|_| RemoteError::Gone)
+    }
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote").finish_non_exhaustive()
+    }
+}
+
+/// The primary's side: what remotes ask.
+#[derive(Default)]
+pub(crate) struct Requests {
+    open: Option<(mpsc::WeakSender<Request>, mpsc::Receiver<Request>)>,
+}
+
+impl Requests {
+    pub(crate) fn remote(&mut self) -> Remote {
+        let existing = self.open.as_ref().and_then(|(requests, _)| requests.upgrade());
+        let requests = existing.unwrap_or_else(|| {
+            let (requests, receiver) = mpsc::channel(WAITING);
+            self.open = Some((requests.downgrade(), receiver));
+            requests
+        });
+        Remote { requests }
+    }
+
+    /// Whether anybody could still ask.
+    pub(crate) fn are_possible(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// The next request.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Request> {
+        let Some((_, receiver)) = &mut self.open else { return Poll::Pending };
+        match receiver.poll_recv(cx) {
+            Poll::Ready(Some(request)) => Poll::Ready(request),
+            Poll::Ready(None) => {
+                self.open = None;
+                Poll::Pending
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl fmt::Debug for Requests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Requests").field("possible", &self.are_possible()).finish()
+    }
+}
+
+/// Why a remote command was not done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RemoteError {
+    /// The primary was dropped.
+    Gone,
+    /// The primary could not send the message.
+    Send(SendError),
+}
+
+impl fmt::Display for RemoteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RemoteError::Gone => f.write_str("the primary was dropped: end this task with it"),
+            RemoteError::Send(error) => error.fmt(f),
+        }
+    }
+}
+
+impl error::Error for RemoteError {}

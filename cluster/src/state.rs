@@ -1,0 +1,331 @@
+//! A worker's machine and operating system behind one lock, and the task that moves them. It decides nothing: events
+//! are only brought to whoever waits for them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+use std::{future, process};
+
+use cluster_core::{ListenError, ListenOptions, ListenerId, Machine, SocketId, flush, pump};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use crate::unix::Unix;
+use crate::worker::WorkerEvent;
+
+/// How many events may wait for [`Worker::next`](crate::Worker::next). With more the channel is not read.
+const WAITING: usize = 1024;
+
+/// How long the end of a process waits for a program that has heard events before and does not come for the last one.
+const UNHEARD: Duration = Duration::from_secs(1);
+
+/// How far a worker has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    Serving,
+    /// Asked to go: closed, and waiting for its connections.
+    Disconnecting,
+    /// The channel is closed.
+    Disconnected,
+}
+
+/// A connection that is ours, with its number in the machine.
+pub(crate) type Arrival = (SocketId, OwnedFd);
+
+/// What a new listener is told: where it listens, or why not. Dropped unsaid: the worker is disconnected.
+pub(crate) type Opening = oneshot::Receiver<Result<SocketAddr, ListenError>>;
+
+/// What everyone in a worker process holds.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    runtime: Handle,
+    phase: watch::Sender<Phase>,
+    /// An event waits, or none will come any more.
+    arrived: Notify,
+    /// The last event was taken.
+    heard: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    machine: cluster_core::Worker,
+    unix: Unix,
+    doors: BTreeMap<ListenerId, Door>,
+    inbox: VecDeque<WorkerEvent>,
+    driver: Option<Waker>,
+    end: End,
+    /// Nothing moves any more.
+    over: bool,
+}
+
+/// A listener, from inside.
+#[derive(Debug)]
+struct Door {
+    opening: Option<oneshot::Sender<Result<SocketAddr, ListenError>>>,
+    connections: mpsc::UnboundedSender<Arrival>,
+}
+
+/// Who ends this process.
+#[derive(Debug, Default)]
+struct End {
+    /// The program does.
+    stay: bool,
+    /// The program has asked for events: it hears the last one first.
+    listened_to: bool,
+    /// It has heard the last one.
+    heard: bool,
+}
+
+/// What there is for whoever asks for an event.
+enum Next {
+    Event(WorkerEvent),
+    NotYet,
+    Never,
+    Exit,
+}
+
+impl Shared {
+    pub(crate) fn new(machine: cluster_core::Worker, unix: Unix, runtime: Handle) -> Self {
+        let (inbox, end) = (VecDeque::new(), End::default());
+        let state = State { machine, unix, doors: BTreeMap::new(), inbox, driver: None, end, over: false };
+        let (phase, _) = watch::channel(Phase::Serving);
+        Shared { state: Mutex::new(state), runtime, phase, arrived: Notify::new(), heard: Notify::new() }
+    }
+
+    /// Says the first word: that the worker is online.
+    pub(crate) fn start(&self) {
+        self.command(|_| ());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives a command: it takes effect at once, and what follows from it as soon as the driver runs.
+    pub(crate) fn command<T>(&self, act: impl FnOnce(&mut cluster_core::Worker) -> T) -> T {
+        // It may come from a thread outside the runtime, and what it opens must find the reactor.
+        let _context = self.runtime.enter();
+        self.lock().command(act)
+    }
+
+    /// Looks at the machine.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&cluster_core::Worker) -> T) -> T {
+        look(&self.lock().machine)
+    }
+
+    /// Opens a listener: its number, what it is told first, and its connections.
+    pub(crate) fn listen(
+        &self,
+        options: ListenOptions,
+    ) -> (ListenerId, Opening, mpsc::UnboundedReceiver<Arrival>) {
+        let (opening, opened) = oneshot::channel();
+        let (sender, connections) = mpsc::unbounded_channel();
+        let mut state = self.lock();
+        let id = state.command(|machine| machine.listen(options));
+        state.doors.insert(id, Door { opening: Some(opening), connections: sender });
+        (id, opened, connections)
+    }
+
+    /// The next event. If there will be none any more, and the program has not asked to stay, the process ends here.
+    pub(crate) async fn next(&self) -> Option<WorkerEvent> {
+        loop {
+            let arrived = self.arrived.notified();
+            match self.take() {
+                Next::Event(event) => return Some(event),
+                Next::NotYet => arrived.await,
+                Next::Never => return None,
+                Next::Exit => process::exit(0),
+            }
+        }
+    }
+
+    fn take(&self) -> Next {
+        let next = self.lock().take();
+        if let Next::Event(WorkerEvent::Disconnect) = next {
+            self.heard.notify_one();
+            self.arrived.notify_waiters();
+        }
+        next
+    }
+
+    /// The program ends its process itself.
+    pub(crate) fn stay(&self) {
+        self.lock().end.stay = true;
+    }
+
+    /// The program wants its process to end, whatever it said before.
+    pub(crate) fn kill(&self) {
+        self.lock().end.stay = false;
+        self.command(cluster_core::Worker::kill);
+        if self.lock().over {
+            process::exit(0);
+        }
+    }
+
+    /// Waits until the worker has come so far.
+    pub(crate) fn reached(&self, phase: Phase) -> impl Future<Output = ()> + Send + use<> {
+        let mut phases = self.phase.subscribe();
+        async move {
+            // An error says that nobody is left who could come further: then it has ended.
+            let _ = phases.wait_for(|now| *now >= phase).await;
+        }
+    }
+
+    /// One event, or one after which nothing moves any more.
+    fn poll_told(&self, cx: &mut Context<'_>) -> Poll<Told> {
+        let told = ready!(self.lock().poll_told(cx, &self.phase));
+        match told {
+            Told::Inbox => self.arrived.notify_one(),
+            Told::Door | Told::Over => {}
+        }
+        Poll::Ready(told)
+    }
+}
+
+/// To whom an event was brought.
+#[derive(Debug, Clone, Copy)]
+enum Told {
+    /// To a listener.
+    Door,
+    /// To whoever asks for the next event.
+    Inbox,
+    /// To nobody: the channel is closed, and that was said.
+    Over,
+}
+
+impl State {
+    fn command<T>(&mut self, act: impl FnOnce(&mut cluster_core::Worker) -> T) -> T {
+        let result = act(&mut self.machine);
+        flush(&mut self.machine, &mut self.unix);
+        self.wake();
+        result
+    }
+
+    fn wake(&mut self) {
+        if let Some(driver) = self.driver.take() {
+            driver.wake();
+        }
+    }
+
+    fn take(&mut self) -> Next {
+        self.end.listened_to = true;
+        if self.inbox.len() >= WAITING {
+            self.wake();
+        }
+        match self.inbox.pop_front() {
+            Some(event) => {
+                self.end.heard |= event == WorkerEvent::Disconnect;
+                Next::Event(event)
+            }
+            None if !self.end.heard => Next::NotYet,
+            None if self.end.stay => Next::Never,
+            None => Next::Exit,
+        }
+    }
+
+    fn poll_told(&mut self, cx: &mut Context<'_>, phase: &watch::Sender<Phase>) -> Poll<Told> {
+        self.driver = Some(cx.waker().clone());
+        loop {
+            let event = pump(&mut self.machine, &mut self.unix);
+            self.note(phase);
+            if let Some(event) = event {
+                return Poll::Ready(self.bring(event, phase));
+            }
+            if *phase.borrow() == Phase::Disconnected || self.unix.exit().is_some() {
+                self.over = true;
+                return Poll::Ready(Told::Over);
+            }
+            if self.inbox.len() >= WAITING {
+                return Poll::Pending;
+            }
+            let event = ready!(self.unix.poll_event(cx));
+            self.machine.handle(event);
+        }
+    }
+
+    fn note(&self, phase: &watch::Sender<Phase>) {
+        if self.machine.exited_after_disconnect() {
+            advance(phase, Phase::Disconnecting);
+        }
+    }
+
+    fn bring(&mut self, event: cluster_core::WorkerEvent, phase: &watch::Sender<Phase>) -> Told {
+        use cluster_core::WorkerEvent as Event;
+        match event {
+            Event::Listening { listener, address } => self.opened(listener, Ok(address)),
+            Event::ListenFailed { listener, error } => {
+                self.opened(listener, Err(error));
+                self.doors.remove(&listener);
+            }
+            Event::Connection { listener, connection } => self.arrived(listener, connection),
+            Event::Closed { listener } => drop(self.doors.remove(&listener)),
+            Event::Message { message } => return self.keep(WorkerEvent::Message(message)),
+            Event::Error { error } => return self.keep(WorkerEvent::Error(error)),
+            Event::Disconnect => {
+                advance(phase, Phase::Disconnected);
+                self.doors.clear();
+                return self.keep(WorkerEvent::Disconnect);
+            }
+        }
+        Told::Door
+    }
+
+    fn keep(&mut self, event: WorkerEvent) -> Told {
+        self.inbox.push_back(event);
+        Told::Inbox
+    }
+
+    fn opened(&mut self, listener: ListenerId, result: Result<SocketAddr, ListenError>) {
+        let opening = self.doors.get_mut(&listener).and_then(|door| door.opening.take());
+        if let Some(opening) = opening {
+            // Nobody may be waiting any more; then the listener is being closed.
+            let _ = opening.send(result);
+        }
+    }
+
+    fn arrived(&mut self, listener: ListenerId, connection: SocketId) {
+        let descriptor = self.unix.take(connection).expect("a connection that was announced is here");
+        let undelivered = match self.doors.get(&listener) {
+            Some(door) => door.connections.send((connection, descriptor)).is_err(),
+            None => true,
+        };
+        // Its listener was dropped meanwhile: the connection is closed, as those in a dropped listener's backlog are.
+        if undelivered {
+            self.command(|machine| machine.release(connection));
+        }
+    }
+}
+
+fn advance(phase: &watch::Sender<Phase>, to: Phase) {
+    phase.send_if_modified(|now| {
+        let further = *now < to;
+        *now = to.max(*now);
+        further
+    });
+}
+
+/// Moves a worker until its channel is closed, then ends the process unless the program does.
+///
+/// After each event everyone else runs first: on a current-thread runtime, what the program does at once in reaction to
+/// an event therefore happens before anything that was to follow it, as in Node's listeners.
+pub(crate) async fn drive(shared: Arc<Shared>) {
+    while let Told::Door | Told::Inbox = future::poll_fn(|cx| shared.poll_told(cx)).await {
+        tokio::task::yield_now().await;
+    }
+    end(&shared).await;
+}
+
+async fn end(shared: &Shared) {
+    let listened_to = shared.lock().end.listened_to;
+    // Whoever takes the last event ends the process by asking for one more.
+    if listened_to && tokio::time::timeout(UNHEARD, shared.heard.notified()).await.is_ok() {
+        return;
+    }
+    if !shared.lock().end.stay {
+        process::exit(0);
+    }
+}

@@ -1,0 +1,312 @@
+//! The real operating system: it performs the machines' calls at once and tells them, when polled, what has happened.
+//! One file a kernel facility; nothing else in the project touches a descriptor. It decides nothing.
+
+mod channel;
+mod exit;
+pub(crate) mod inherit;
+mod listen;
+mod shown;
+pub(crate) mod spawn;
+mod timer;
+mod turns;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use cluster_core::Command;
+use cluster_core::{
+    BindAddress, Call, ChannelId, Errno, HandleId, Os, OsEvent, Signal, SocketId, TimerId, WorkerId,
+};
+use tracing::debug;
+
+use channel::{Channel, Heard};
+use exit::Process;
+use listen::Listening;
+use shown::Shown;
+use timer::Timers;
+use turns::Turns;
+
+/// Everything of the operating system that one machine uses. Dropping it closes all its descriptors.
+#[derive(Debug)]
+pub(crate) struct Unix {
+    channels: Turns<ChannelId, Channel>,
+    listeners: Turns<SocketId, Listening>,
+    processes: Turns<WorkerId, Process>,
+    timers: Timers,
+    sockets: Sockets,
+    exit: Option<i32>,
+    turn: usize,
+    buffer: Box<[u8]>,
+}
+
+/// Sockets that nobody polls: bound ones, and connections on their way.
+#[derive(Debug, Default)]
+struct Sockets {
+    open: BTreeMap<SocketId, OwnedFd>,
+    last: u32,
+}
+
+impl Sockets {
+    fn insert(&mut self, socket: OwnedFd) -> SocketId {
+        self.last += 1;
+        let id = SocketId(self.last);
+        self.open.insert(id, socket);
+        id
+    }
+}
+
+impl Unix {
+    /// For a primary: nothing is open yet.
+    pub(crate) fn new() -> Self {
+        Unix {
+            channels: Turns::new(),
+            listeners: Turns::new(),
+            processes: Turns::new(),
+            timers: Timers::default(),
+            sockets: Sockets::default(),
+            exit: None,
+            turn: 0,
+            buffer: vec![0; channel::READ].into(),
+        }
+    }
+
+    /// For a worker: one channel, to its primary.
+    pub(crate) fn with_channel(stream: UnixStream) -> io::Result<Self> {
+        let mut unix = Unix::new();
+        unix.channels.insert(ChannelId::PRIMARY, Channel::new(stream)?);
+        Ok(unix)
+    }
+
+    /// The code with which the machine wants this process to end. Ending it is the owner's work.
+    pub(crate) fn exit(&self) -> Option<i32> {
+        self.exit
+    }
+
+    /// Whether no process and no channel is left.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.processes.is_empty() && self.channels.is_empty()
+    }
+
+    /// Hands a connection over. From now on its number is only a number.
+    pub(crate) fn take(&mut self, socket: SocketId) -> Option<OwnedFd> {
+        self.sockets.open.remove(&socket)
+    }
+
+    /// The next thing that has happened. Channels, listeners, timers and processes take turns.
+    pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<OsEvent> {
+        self.turn = self.turn.wrapping_add(1);
+        for offset in 0..4 {
+            let event = match (self.turn.wrapping_add(offset)) % 4 {
+                0 => self.poll_channels(cx),
+                1 => self.poll_listeners(cx),
+                2 => self.timers.poll(cx).map(|timer| OsEvent::Timer { timer }),
+                _ => self.poll_processes(cx),
+            };
+            if let Poll::Ready(event) = event {
+                debug!(event = %Shown(&event), "told");
+                return Poll::Ready(event);
+            }
+        }
+        Poll::Pending
+    }
+
+    fn poll_channels(&mut self, cx: &mut Context<'_>) -> Poll<OsEvent> {
+        let buffer = &mut self.buffer;
+        let heard = self.channels.poll(|id, channel| channel.poll(cx, buffer).map(|heard| (id, heard)));
+        heard.map(|(id, heard)| self.heard(id, heard))
+    }
+
+    fn heard(&mut self, channel: ChannelId, heard: Heard) -> OsEvent {
+        match heard {
+            Heard::Bytes(bytes, descriptor) => {
+                let socket = descriptor.map(|descriptor| self.sockets.insert(descriptor));
+                OsEvent::Read { channel, bytes, socket }
+            }
+            Heard::Room => OsEvent::Writable { channel },
+            Heard::End => {
+                self.channels.remove(channel);
+                OsEvent::ChannelClosed { channel }
+            }
+        }
+    }
+
+    fn poll_listeners(&mut self, cx: &mut Context<'_>) -> Poll<OsEvent> {
+        let accepted =
+            self.listeners.poll(|id, listening| listening.poll_accept(cx).map(|socket| (id, socket)));
+        accepted.map(|(listener, accepted)| match accepted {
+            Ok(socket) => OsEvent::Accepted { listener, socket: self.sockets.insert(socket) },
+            Err(error) => OsEvent::AcceptFailed { listener, errno: errno(&error) },
+        })
+    }
+
+    /// An end is told only when all that the process wrote has been told; while its channel is paused, it waits.
+    fn poll_processes(&mut self, cx: &mut Context<'_>) -> Poll<OsEvent> {
+        let Unix { processes, channels, buffer, .. } = self;
+        let ended = processes.poll(|worker, process| {
+            let status = ready!(process.poll_end(cx));
+            last_words(channels.find(worker.into()), buffer).map(|unread| (worker, status, unread))
+        });
+        ended.map(|(worker, status, unread)| {
+            if let Some(unread) = unread {
+                return self.heard(worker.into(), unread);
+            }
+            self.processes.remove(worker);
+            OsEvent::Exited { worker, status }
+        })
+    }
+
+    fn spawn(&mut self, worker: WorkerId, command: &Command, env: Vec<(String, String)>) -> OsEvent {
+        match spawn::spawn(command, env) {
+            Ok((child, channel)) => {
+                let process = Process::new(child);
+                let pid = process.pid().expect("a child that was not waited for has its number");
+                self.processes.insert(worker, process);
+                self.channels.insert(worker.into(), channel);
+                OsEvent::Spawned { worker, pid }
+            }
+            Err(error) => OsEvent::SpawnFailed { worker, errno: errno(&error) },
+        }
+    }
+
+    fn kill(&mut self, worker: WorkerId, signal: Signal) -> Option<OsEvent> {
+        let errno = self.processes.find(worker)?.kill(signal).err()?;
+        Some(OsEvent::KillFailed { worker, errno })
+    }
+
+    fn write(&mut self, channel: ChannelId, mut bytes: Vec<u8>, socket: Option<SocketId>) -> OsEvent {
+        let Unix { channels, listeners, sockets, .. } = self;
+        let Some(open) = channels.find(channel) else {
+            return OsEvent::WriteFailed { channel, errno: Errno::EPIPE };
+        };
+        let descriptor = socket.map(|socket| match listeners.find(socket) {
+            Some(listening) => listening.socket().as_fd(),
+            None => sockets.open.get(&socket).expect("a machine sends only sockets it has").as_fd(),
+        });
+        match open.write(&bytes, descriptor) {
+            Ok(taken) => OsEvent::Wrote { channel, rest: bytes.split_off(taken) },
+            Err(error) => OsEvent::WriteFailed { channel, errno: errno(&error) },
+        }
+    }
+
+    fn pause_read(&mut self, channel: ChannelId, paused: bool) -> Option<OsEvent> {
+        self.channels.find(channel)?.pause(paused);
+        None
+    }
+
+    fn pause_accept(&mut self, socket: SocketId, paused: bool) -> Option<OsEvent> {
+        self.listeners.find(socket)?.pause(paused);
+        None
+    }
+
+    fn bind(&mut self, handle: HandleId, address: &BindAddress, backlog: Option<u32>) -> OsEvent {
+        match self.try_bind(address, backlog) {
+            Ok((socket, address)) => OsEvent::Bound { handle, socket, address },
+            Err(error) => OsEvent::BindFailed { handle, errno: errno(&error) },
+        }
+    }
+
+    fn try_bind(
+        &mut self,
+        address: &BindAddress,
+        backlog: Option<u32>,
+    ) -> io::Result<(SocketId, SocketAddr)> {
+        let bound = listen::bind(address)?;
+        let address = listen::local_address(&bound)?;
+        let socket = self.sockets.insert(bound);
+        if let Some(backlog) = backlog
+            && let Err(error) = self.try_listen(socket, backlog)
+        {
+            self.close(socket);
+            return Err(error);
+        }
+        Ok((socket, address))
+    }
+
+    fn listen(&mut self, socket: SocketId, backlog: u32) -> OsEvent {
+        match self.try_listen(socket, backlog) {
+            Ok(address) => OsEvent::Listening { socket, address },
+            Err(error) => OsEvent::ListenFailed { socket, errno: errno(&error) },
+        }
+    }
+
+    fn try_listen(&mut self, socket: SocketId, backlog: u32) -> io::Result<SocketAddr> {
+        let bound = self.sockets.open.get(&socket).expect("a machine listens only on sockets it has");
+        listen::listen(bound, backlog)?;
+        let address = listen::local_address(bound)?;
+        self.watch(socket)?;
+        Ok(address)
+    }
+
+    /// Moves a listening socket to those that are polled.
+    fn watch(&mut self, socket: SocketId) -> io::Result<()> {
+        if let Some(listening) = self.sockets.open.remove(&socket) {
+            self.listeners.insert(socket, Listening::new(listening)?);
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, socket: SocketId) -> Option<OsEvent> {
+        self.sockets.open.remove(&socket);
+        self.listeners.remove(socket);
+        None
+    }
+
+    fn close_channel(&mut self, channel: ChannelId) -> Option<OsEvent> {
+        self.channels.remove(channel);
+        None
+    }
+
+    fn set_timer(&mut self, timer: TimerId, after_ms: u64) -> Option<OsEvent> {
+        self.timers.set(timer, Duration::from_millis(after_ms));
+        None
+    }
+
+    fn ask_exit(&mut self, code: i32) -> Option<OsEvent> {
+        self.exit = Some(code);
+        None
+    }
+}
+
+impl Os for Unix {
+    fn perform(&mut self, call: Call) -> Option<OsEvent> {
+        debug!(call = %Shown(&call), "asked");
+        let answer = match call {
+            Call::Spawn { worker, command, env } => Some(self.spawn(worker, &command, env)),
+            Call::Kill { worker, signal } => self.kill(worker, signal),
+            Call::Write { channel, bytes, socket } => Some(self.write(channel, bytes, socket)),
+            Call::PauseRead { channel } => self.pause_read(channel, true),
+            Call::ResumeRead { channel } => self.pause_read(channel, false),
+            Call::CloseChannel { channel } => self.close_channel(channel),
+            Call::Bind { handle, address, backlog } => Some(self.bind(handle, &address, backlog)),
+            Call::Listen { socket, backlog } => Some(self.listen(socket, backlog)),
+            Call::PauseAccept { socket } => self.pause_accept(socket, true),
+            Call::ResumeAccept { socket } => self.pause_accept(socket, false),
+            Call::Close { socket } => self.close(socket),
+            Call::SetTimer { timer, after_ms } => self.set_timer(timer, after_ms),
+            Call::Exit { code } => self.ask_exit(code),
+        };
+        if let Some(answer) = &answer {
+            debug!(answer = %Shown(answer), "answered");
+        }
+        answer
+    }
+}
+
+/// What a dead process has left unread. Pending while its channel is paused.
+fn last_words(channel: Option<&mut Channel>, buffer: &mut [u8]) -> Poll<Option<Heard>> {
+    match channel {
+        Some(channel) if channel.is_paused() => Poll::Pending,
+        Some(channel) => Poll::Ready(channel.read_now(buffer)),
+        None => Poll::Ready(None),
+    }
+}
+
+/// An error of std's own making has no number: an argument or a variable that no program can be given.
+fn errno(error: &io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EINVAL, Errno)
+}

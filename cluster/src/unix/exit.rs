@@ -1,0 +1,65 @@
+//! The life of one child process: its end, by pidfd where the kernel has them and by SIGCHLD elsewhere, and signals to it.
+//! It never waits for any child but its own, so that a program's other children stay the program's.
+
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::pin::pin;
+use std::task::{Context, Poll};
+
+use cluster_core::{Errno, ExitStatus, Signal};
+use nix::sys::signal;
+use nix::unistd::Pid;
+use tokio::process::Child;
+
+use super::errno;
+
+/// What is reported when another part of the program has reaped the child and taken its status.
+const STOLEN: ExitStatus = ExitStatus::Code(-1);
+
+/// A child process that has not been reported as ended.
+#[derive(Debug)]
+pub(super) struct Process {
+    child: Child,
+    ended: Option<ExitStatus>,
+}
+
+impl Process {
+    /// Watches a child. Dropped before its end, the child lives on, and the runtime reaps it when it ends.
+    pub(super) fn new(child: Child) -> Self {
+        Process { child, ended: None }
+    }
+
+    /// Its process id, until it was reaped.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// How it ended, again and again.
+    pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<ExitStatus> {
+        if self.ended.is_none()
+            && let Poll::Ready(status) = pin!(self.child.wait()).poll(cx)
+        {
+            self.ended = Some(status.map_or(STOLEN, translate));
+        }
+        self.ended.map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Sends a signal. A process that has ended is no failure.
+    pub(super) fn kill(&self, signal: Signal) -> Result<(), Errno> {
+        // Only we reap it, so the number is still its own.
+        let Some(pid) = self.pid().and_then(|pid| i32::try_from(pid).ok()) else { return Ok(()) };
+        let signal = signal::Signal::try_from(signal.0).map_err(|_| Errno::EINVAL)?;
+        match signal::kill(Pid::from_raw(pid), signal) {
+            Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
+            Err(error) => Err(errno(&io::Error::from(error))),
+        }
+    }
+}
+
+fn translate(status: std::process::ExitStatus) -> ExitStatus {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => ExitStatus::Code(code),
+        (None, Some(signal)) => ExitStatus::Signal(Signal(signal)),
+        (None, None) => STOLEN,
+    }
+}

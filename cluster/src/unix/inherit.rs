@@ -1,0 +1,111 @@
+//! What a worker's process inherits from its primary: a number, a channel, and the variables that name them.
+//! It only takes them over; who talks on the channel is the worker's matter.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+
+use cluster_core::{Errno, WorkerId};
+use socket2::{SockRef, Type};
+
+use super::errno;
+use super::spawn::{CHANNEL, ID, SERIALIZATION};
+use crate::role::RoleError;
+
+/// A worker's place in its cluster.
+#[derive(Debug)]
+pub(crate) struct Inheritance {
+    pub(crate) id: WorkerId,
+    pub(crate) channel: UnixStream,
+}
+
+/// Takes over what this process has inherited, if it is a worker's. To be called once.
+pub(crate) fn inherit() -> Result<Option<Inheritance>, RoleError> {
+    let Some(id) = env::var_os(ID) else { return Ok(None) };
+    let id = parse_id(&id)?;
+    parse_serialization(env::var_os(SERIALIZATION))?;
+    let channel = take_channel(&env::var_os(CHANNEL).ok_or(RoleError::NoChannel)?)?;
+    remove_variables();
+    Ok(Some(Inheritance { id, channel }))
+}
+
+fn parse_id(value: &OsStr) -> Result<WorkerId, RoleError> {
+    let number = value.to_str().and_then(|text| text.parse().ok()).filter(|number| *number > 0);
+    number.map(WorkerId).ok_or_else(|| RoleError::Id { value: value.to_string_lossy().into() })
+}
+
+fn parse_serialization(value: Option<OsString>) -> Result<(), RoleError> {
+    match value {
+        Some(value) if value != "json" => {
+            Err(RoleError::Serialization { value: value.to_string_lossy().into() })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn take_channel(value: &OsStr) -> Result<UnixStream, RoleError> {
+    let text = value.to_string_lossy().into_owned();
+    // Standard input, output and error are never the channel.
+    let Some(number) = text.parse::<RawFd>().ok().filter(|number| *number > 2) else {
+        return Err(RoleError::ChannelNumber { value: text });
+    };
+    let channel = adopt(number).map_err(|error| RoleError::Channel { number, errno: errno(&error) })?;
+    Ok(channel.into())
+}
+
+/// Makes a number an owned descriptor if it is an inherited Unix stream socket, and close-on-exec from now on.
+fn adopt(number: RawFd) -> io::Result<OwnedFd> {
+    if opened_here(number)? {
+        return Err(failure(Errno::EBADF));
+    }
+    #[expect(unsafe_code, reason = "a descriptor is inherited as a number")]
+    // SAFETY: it is open (its flags were just read), and nobody in this process owns it, see `opened_here`.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+    check(descriptor)?;
+    rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC)?;
+    #[expect(unsafe_code, reason = "a descriptor is inherited as a number")]
+    // SAFETY: as above; from now on it is close-on-exec, so that `opened_here` keeps a second call from taking it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Whether this program has opened the descriptor itself: what survived `exec` is not close-on-exec, while all that
+/// Rust's library opens is.
+fn opened_here(number: RawFd) -> io::Result<bool> {
+    #[expect(unsafe_code, reason = "there is no safe way to ask whether a number is a descriptor")]
+    // SAFETY: F_GETFD touches no memory, and answers EBADF for a number that is not open.
+    let flags = unsafe { nix::libc::fcntl(number, nix::libc::F_GETFD) };
+    if flags < 0 { Err(io::Error::last_os_error()) } else { Ok(flags & nix::libc::FD_CLOEXEC != 0) }
+}
+
+fn check(descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    let socket = SockRef::from(&descriptor);
+    let stream = socket.r#type()? == Type::STREAM;
+    if stream && socket.local_addr()?.is_unix() { Ok(()) } else { Err(failure(Errno::EPROTO)) }
+}
+
+fn failure(errno: Errno) -> io::Error {
+    io::Error::from_raw_os_error(errno.0)
+}
+
+/// As Node does, so that the programs this process starts are not taken for workers. Only while there is no other
+/// thread: changing the environment while another thread reads it is undefined, and C code reads it without a lock.
+fn remove_variables() {
+    if !is_only_thread() {
+        return;
+    }
+    for variable in [ID, CHANNEL, SERIALIZATION] {
+        #[expect(unsafe_code, reason = "there is no safe way to change the environment")]
+        // SAFETY: this is the only thread, and only it could start another.
+        unsafe {
+            env::remove_var(variable);
+        }
+    }
+}
+
+/// Says no where it cannot know.
+fn is_only_thread() -> bool {
+    fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.take(2).count() == 1)
+}

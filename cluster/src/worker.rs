@@ -1,0 +1,229 @@
+//! The face of a worker: joining, listening, talking, leaving. What moves it is in `state`.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::{error, fmt, io};
+
+use cluster_core::{
+    ChannelError, Errno, Limits, ListenError as BindError, ListenOptions, SendError, Sent, WorkerId,
+};
+use serde_json::Value;
+use tokio::net::{ToSocketAddrs, lookup_host};
+use tokio::runtime::Handle;
+
+use crate::listener::Listener;
+use crate::primary::NoRuntime;
+use crate::role::{RoleError, origin};
+use crate::state::{Phase, Shared, drive};
+use crate::unix::Unix;
+
+/// A worker of a cluster. Node: `cluster.worker` in a worker process. Clones are cheap and mean the same worker.
+///
+/// A task of the runtime drives the channel. What the program does in reaction to an event, without awaiting first,
+/// happens before the next one on a current-thread runtime; on a multi-threaded one the two race.
+///
+/// # The end
+///
+/// When the channel is closed, the worker's work is over and its process ends with code 0:
+///
+/// * *disconnected* by either side, once its connections have ended. Node would go on until nothing is left to do;
+///   a Rust program cannot know that, and `axum::serve` alone never returns.
+/// * *lost*, because the primary died or closed the channel: at once, as in Node.
+///
+/// A program that takes events hears [`WorkerEvent::Disconnect`] first and may take its time to react to it: the
+/// process ends when it asks for the [`next`](Worker::next) event after that. Only if it does not come for the event
+/// within a second is it not waited for. A program that never called `next` is not waited for at all.
+/// After [`stay`](Worker::stay), or for whoever waits for [`disconnected`](Worker::disconnected), the process goes on
+/// and the program ends it.
+#[derive(Debug, Clone)]
+pub struct Worker {
+    shared: Arc<Shared>,
+}
+
+/// What a worker hears. Node: the events of `process` and `cluster.worker` in a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum WorkerEvent {
+    /// The primary sent a message. Node: `'message'`.
+    Message(Value),
+    /// Something went wrong with the channel. Node: `'error'`.
+    Error(ChannelError),
+    /// The channel is closed; nothing follows. Node: `'disconnect'`.
+    Disconnect,
+}
+
+impl Worker {
+    /// Takes this process's place in its cluster, with the usual limits. Node: done before the first line of a program.
+    ///
+    /// # Errors
+    /// This process is no worker, has joined already, or is not inside a tokio runtime.
+    pub fn join() -> Result<Self, JoinError> {
+        Worker::join_with(Limits::default())
+    }
+
+    /// As [`join`](Worker::join), with limits of its own.
+    ///
+    /// # Errors
+    /// As [`join`](Worker::join).
+    pub fn join_with(limits: Limits) -> Result<Self, JoinError> {
+        let origin = origin().as_ref().map_err(|error| JoinError::Role(error.clone()))?;
+        let runtime = Handle::try_current().map_err(|_| JoinError::Runtime(NoRuntime))?;
+        let inheritance = origin.take()?;
+        let unix = Unix::with_channel(inheritance.channel)
+            .map_err(|error| JoinError::Channel(Errno(error.raw_os_error().unwrap_or_default())))?;
+        let machine = cluster_core::Worker::new(inheritance.id, limits);
+        let shared = Arc::new(Shared::new(machine, unix, runtime.clone()));
+        shared.start();
+        runtime.spawn(drive(shared.clone()));
+        Ok(Worker { shared })
+    }
+
+    /// Its number in the primary. Node: `cluster.worker.id`.
+    pub fn id(&self) -> WorkerId {
+        self.shared.look(cluster_core::Worker::id)
+    }
+
+    /// Serves an address together with the other workers that do. Node: `server.listen(port, host)`.
+    ///
+    /// A name is resolved here, and its first address is taken. Dropping the future gives the address up again.
+    ///
+    /// # Errors
+    /// The name has no address, the primary could not bind it (EADDRINUSE and the like), or the worker is disconnected.
+    pub async fn listen(&self, address: impl ToSocketAddrs) -> Result<Listener, ListenError> {
+        let mut addresses = lookup_host(address).await.map_err(ListenError::Resolve)?;
+        let address = addresses.next();
+        let address = address.ok_or_else(|| ListenError::Resolve(io::ErrorKind::NotFound.into()))?;
+        self.listen_with(address.into()).await
+    }
+
+    /// As [`listen`](Worker::listen), with every choice: `host: None` is every address. Node: `server.listen(options)`.
+    ///
+    /// # Errors
+    /// As [`listen`](Worker::listen).
+    pub async fn listen_with(&self, options: ListenOptions) -> Result<Listener, ListenError> {
+        Listener::open(self.shared.clone(), options).await
+    }
+
+    /// Sends a message to the primary. Node: `process.send(message)`.
+    ///
+    /// What the kernel has room for is written before this returns, so it is not lost if the process then ends.
+    ///
+    /// # Errors
+    /// The channel is closed or full, or the message is one of Node's own.
+    pub fn send(&self, message: &Value) -> Result<Sent, SendError> {
+        self.shared.command(|machine| machine.send(message))
+    }
+
+    /// The next event. Several tasks may ask; each event goes to one of them. Dropping the future loses nothing.
+    ///
+    /// Events are kept until they are taken. A program that leaves a thousand of them is not read from any more, which
+    /// its primary sees as congestion.
+    ///
+    /// `None`: the last event was taken, and the program has asked to [`stay`](Worker::stay); otherwise the process
+    /// ends here with code 0.
+    pub async fn next(&self) -> Option<WorkerEvent> {
+        self.shared.next().await
+    }
+
+    /// Closes every listener, waits until the connections have ended, and leaves. Node: `worker.disconnect()`.
+    pub fn disconnect(&self) {
+        self.shared.command(cluster_core::Worker::disconnect);
+    }
+
+    /// Leaves without waiting for connections, and ends the process with code 0. Node: `worker.kill()` in a worker.
+    pub fn kill(&self) {
+        self.shared.kill();
+    }
+
+    /// From now on the program ends its process itself: see [the end](Worker#the-end).
+    pub fn stay(&self) {
+        self.shared.stay();
+    }
+
+    /// Waits until the worker is asked to go, or its channel is lost. What has to stop for the connections to end, stops
+    /// here: `axum::serve(..).with_graceful_shutdown(worker.disconnecting())` closes connections that are only kept alive.
+    pub fn disconnecting(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.shared.reached(Phase::Disconnecting)
+    }
+
+    /// Waits until the channel is closed. Whoever asks for this ends the process: it is a [`stay`](Worker::stay).
+    pub fn disconnected(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.shared.stay();
+        self.shared.reached(Phase::Disconnected)
+    }
+
+    /// Whether messages can be sent. Node: `worker.isConnected()`.
+    pub fn is_connected(&self) -> bool {
+        self.shared.look(cluster_core::Worker::is_connected)
+    }
+
+    /// Whether it was asked to go, by the primary or by itself. Node: `worker.exitedAfterDisconnect`.
+    pub fn exited_after_disconnect(&self) -> bool {
+        self.shared.look(cluster_core::Worker::exited_after_disconnect)
+    }
+}
+
+/// Why a process did not become a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JoinError {
+    /// No primary started it.
+    NotAWorker,
+    /// It is a worker already: clone the first.
+    Joined,
+    /// Its environment is broken.
+    Role(RoleError),
+    /// There is no tokio runtime here.
+    Runtime(NoRuntime),
+    /// The channel could not be watched.
+    Channel(Errno),
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            JoinError::NotAWorker => {
+                f.write_str("no primary started this process: ask `role` before joining")
+            }
+            JoinError::Joined => {
+                f.write_str("this process has joined its cluster already: clone the first worker")
+            }
+            JoinError::Role(error) => error.fmt(f),
+            JoinError::Runtime(error) => error.fmt(f),
+            JoinError::Channel(errno) => write!(f, "the channel to the primary cannot be watched: {errno}"),
+        }
+    }
+}
+
+impl error::Error for JoinError {}
+
+/// Why a worker does not serve an address.
+#[derive(Debug)]
+pub enum ListenError {
+    /// The name could not be resolved, or has no address.
+    Resolve(io::Error),
+    /// The address could not be bound; with the primary's error number and what was asked for.
+    Bind(BindError),
+    /// The worker is disconnected, or was before the primary answered: nobody shares a socket with it.
+    Disconnected,
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListenError::Resolve(error) => write!(f, "the address cannot be resolved: {error}"),
+            ListenError::Bind(error) => error.fmt(f),
+            ListenError::Disconnected => {
+                f.write_str("the worker is disconnected: end, and let the primary fork another")
+            }
+        }
+    }
+}
+
+impl error::Error for ListenError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            ListenError::Resolve(error) => Some(error),
+            ListenError::Bind(error) => Some(error),
+            ListenError::Disconnected => None,
+        }
+    }
+}
