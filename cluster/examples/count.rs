@@ -1,0 +1,68 @@
+//! Counts requests across workers: each worker reports what it has served, and the primary adds up.
+//!
+//! `cargo run -p cluster --example count -- 10`, and then ten times: `curl http://127.0.0.1:PORT/` with the printed port.
+//!
+//! It ends by itself when the total is reached.
+
+use std::env;
+use std::error::Error;
+
+use cluster::{Event, Primary, Role, Settings, Worker, WorkerId};
+use serde_json::json;
+use std::collections::BTreeMap;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const WORKERS: usize = 2;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    match cluster::role()? {
+        Role::Primary => primary().await,
+        Role::Worker => worker().await,
+    }
+}
+
+async fn primary() -> Result<(), Box<dyn Error>> {
+    let total: u64 = env::args().nth(1).map_or(Ok(10), |total| total.parse())?;
+    let mut served: BTreeMap<WorkerId, u64> = BTreeMap::new();
+    let mut listening = 0;
+    let mut primary = Primary::new(Settings::default())?;
+    for _ in 0..WORKERS {
+        primary.fork();
+    }
+    while let Some(event) = primary.next().await {
+        match event {
+            Event::Listening { address, .. } => {
+                listening += 1;
+                if listening == WORKERS {
+                    println!("{WORKERS} workers serve port {}", address.port);
+                }
+            }
+            Event::Message { worker, message } if message["served"] == 1 => {
+                *served.entry(worker).or_default() += 1;
+                if served.values().sum::<u64>() == total {
+                    primary.disconnect();
+                }
+            }
+            Event::AllDisconnected => println!("served {total} in all: {served:?}"),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+async fn worker() -> Result<(), Box<dyn Error>> {
+    let worker = Worker::join()?;
+    let mut listener = worker.listen("127.0.0.1:0").await?;
+    while let Ok((mut connection, _)) = listener.accept().await {
+        let worker = worker.clone();
+        tokio::spawn(async move {
+            // One read is enough of a request, as nothing depends on it.
+            connection.read(&mut [0; 1024]).await?;
+            connection.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").await?;
+            worker.send(&json!({ "served": 1 })).map_err(std::io::Error::other)
+        });
+    }
+    worker.disconnected().await;
+    Ok(())
+}

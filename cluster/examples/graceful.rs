@@ -1,0 +1,89 @@
+//! Graceful shutdown with a deadline: workers are asked to go, and whoever is not gone in time is killed.
+//!
+//! `cargo run -p cluster --example graceful -- 2`, and then ctrl-c or SIGTERM to the primary. The argument is the deadline in
+//! seconds. `nc 127.0.0.1 PORT` beforehand, and a worker has a connection that does not end: it is killed.
+
+use std::env;
+use std::error::Error;
+use std::time::Duration;
+
+use cluster::{Event, ExitStatus, Primary, Role, Settings, Signal, Worker};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep_until};
+
+const WORKERS: usize = 2;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    match cluster::role()? {
+        Role::Primary => primary().await,
+        Role::Worker => worker().await,
+    }
+}
+
+async fn primary() -> Result<(), Box<dyn Error>> {
+    let deadline = Duration::from_secs(env::args().nth(1).map_or(Ok(10), |seconds| seconds.parse())?);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut primary = Primary::new(Settings::default())?;
+    let workers: Vec<_> = (0..WORKERS).map(|_| primary.fork()).collect();
+    let mut listening = 0;
+    // Set when the end has begun.
+    let mut end: Option<Instant> = None;
+    loop {
+        tokio::select! {
+            event = primary.next() => match event {
+                Some(Event::Listening { address, .. }) => {
+                    listening += 1;
+                    if listening == WORKERS {
+                        println!("{WORKERS} workers serve port {}", address.port);
+                    }
+                }
+                Some(Event::Exit { worker, status }) => println!("worker {worker} {}", told(status)),
+                Some(_) => {}
+                None => return Ok(()),
+            },
+            _ = terminate.recv(), if end.is_none() => end = Some(begin(&mut primary, deadline)),
+            _ = interrupt.recv(), if end.is_none() => end = Some(begin(&mut primary, deadline)),
+            () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => {
+                for worker in &workers {
+                    primary.kill(*worker, Signal::SIGKILL);
+                }
+                end = None;
+            }
+        }
+    }
+}
+
+fn begin(primary: &mut Primary, deadline: Duration) -> Instant {
+    println!("asking the workers to go");
+    primary.disconnect();
+    Instant::now() + deadline
+}
+
+fn told(status: ExitStatus) -> String {
+    match status {
+        ExitStatus::Code(code) => format!("ended with code {code}"),
+        ExitStatus::Signal(signal) => format!("was ended by {signal}"),
+    }
+}
+
+/// Sends back what it gets, for as long as the client likes.
+async fn worker() -> Result<(), Box<dyn Error>> {
+    // Ctrl-c reaches the whole terminal; the primary decides.
+    let _interrupt = signal(SignalKind::interrupt())?;
+    let worker = Worker::join()?;
+    let mut listener = worker.listen("127.0.0.1:0").await?;
+    while let Ok((mut connection, _)) = listener.accept().await {
+        tokio::spawn(async move {
+            let mut bytes = [0; 1024];
+            while let Ok(length @ 1..) = connection.read(&mut bytes).await {
+                connection.write_all(&bytes[..length]).await?;
+            }
+            std::io::Result::Ok(())
+        });
+    }
+    worker.disconnected().await;
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! A primary and its workers as two executables: the settings name the second, `two_programs_worker.rs`.
+//!
+//! `cargo build -p cluster --examples && cargo run -p cluster --example two_programs`
+//!
+//! It asks each worker for an answer over the channel, prints the answers and ends by itself.
+
+use std::env;
+use std::error::Error;
+use std::sync::Arc;
+
+use cluster::{Command, Event, Primary, Role, Settings};
+use serde_json::json;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    if cluster::role()? == Role::Worker {
+        return Err("the workers are another program".into());
+    }
+    let program = env::current_exe()?.with_file_name("two_programs_worker");
+    let exec = program.into_os_string().into_string().map_err(|_| "the path is not UTF-8")?;
+    let command = Command { exec: Some(exec), args: vec!["hello".into()], ..Command::default() };
+    let mut primary = Primary::new(Settings { command: Arc::new(command), ..Settings::default() })?;
+    for number in 0..2 {
+        primary.fork_with_env([("NUMBER", number.to_string())]);
+    }
+    while let Some(event) = primary.next().await {
+        match event {
+            Event::Online { worker } => drop(primary.send(worker, &json!("who are you?"))?),
+            Event::Message { worker, message } => {
+                println!("worker {worker} says {message}");
+                primary.disconnect_worker(worker);
+            }
+            Event::Error { worker, error } => println!("worker {worker}: {error}"),
+            Event::Exit { worker, status } => println!("worker {worker} ended: {status:?}"),
+            _ => {}
+        }
+    }
+    Ok(())
+}

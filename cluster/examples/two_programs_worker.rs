@@ -1,0 +1,21 @@
+//! The second executable of `two_programs.rs`: a worker that answers a message. Started by hand it says that it is none.
+
+use std::env;
+use std::error::Error;
+
+use cluster::{Worker, WorkerEvent};
+use serde_json::json;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let worker = Worker::join()?;
+    let greeting = env::args().nth(1).unwrap_or_default();
+    let number = env::var("NUMBER")?;
+    // Asking for the event after the last one ends the process, with code 0.
+    while let Some(event) = worker.next().await {
+        if let WorkerEvent::Message(question) = event {
+            worker.send(&json!({ "question": question, "answer": format!("{greeting} {number}") }))?;
+        }
+    }
+    Ok(())
+}
