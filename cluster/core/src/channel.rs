@@ -194,7 +194,7 @@ impl Channel {
             return self.tick(ChannelStep::Violated(Violation::StrayDescriptor), steps);
         }
         let mut rest = bytes;
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+        while let Some(end) = memchr::memchr(b'\n', rest) {
             let frame = if self.partial.is_empty() {
                 message::decode(&rest[..end])
             } else {

@@ -303,7 +303,9 @@ pub(crate) fn decode(line: &[u8]) -> Result<Frame, Violation> {
 
 /// Whether the line is worth a second look: a `cmd` of Node's own must spell `NODE_`, or escape it.
 fn may_be_internal(line: &[u8]) -> bool {
-    line.windows(5).any(|window| window == b"NODE_") || line.windows(2).any(|window| window == b"\\u")
+    line.starts_with(b"{\"cmd\":\"NODE_")
+        || memchr::memmem::find(line, b"NODE_").is_some()
+        || memchr::memmem::find(line, b"\\u").is_some()
 }
 
 fn internal(fields: In<'_>) -> Result<Frame, Violation> {
