@@ -290,7 +290,8 @@ impl Kernel {
     fn readable(&self, pid: Pid, id: ChannelId) -> Verdict {
         let Some((channel, side)) = self.channel(pid, id) else { return Verdict::Gone };
         let end = channel.end(side);
-        if !end.open || (end.is_drained() && channel.end(side.other()).open) {
+        let is_dead = !self.process(pid).is_alive();
+        if is_dead || !end.open || (end.is_drained() && channel.end(side.other()).open) {
             Verdict::Gone
         } else if end.paused || self.process(pid).phase == Phase::Starting {
             Verdict::Waiting
@@ -299,9 +300,14 @@ impl Kernel {
         }
     }
 
+    /// How many writes one read could take.
+    pub(crate) fn waiting_writes(&self, pid: Pid, id: ChannelId) -> usize {
+        self.channel(pid, id).map_or(0, |(channel, side)| channel.end(side).readable_writes())
+    }
+
     fn writable(&self, pid: Pid, id: ChannelId) -> Verdict {
         let Some((channel, side)) = self.channel(pid, id) else { return Verdict::Gone };
-        if !channel.end(side).blocked {
+        if !channel.end(side).blocked || !self.process(pid).is_alive() {
             Verdict::Gone
         } else if channel.room(side, self.capacity) == 0 && channel.end(side.other()).open {
             Verdict::Waiting

@@ -47,7 +47,8 @@ pub struct World<P> {
 /// The state, without how it came about: two worlds with one hash go on alike.
 impl<P: Hash> Hash for World<P> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (&self.kernel, &self.hosts, &self.driver, &self.journal, self.schedule.faults()).hash(state);
+        let World { kernel, hosts, driver, journal, schedule, .. } = self;
+        (kernel, hosts, driver, journal, schedule.faults()).hash(state);
     }
 }
 
@@ -218,6 +219,15 @@ impl<P: Program> World<P> {
     /// The `n`th enabled step of the last survey.
     pub(crate) fn enabled(&self, n: usize) -> Step {
         self.kernel.ready.get(self.enabled[n]).copied().unwrap_or(Step::Fire)
+    }
+
+    /// Whether the `n`th enabled step can only go one way.
+    pub(crate) fn is_certain(&self, n: usize) -> bool {
+        let is_one_read = match self.enabled(n) {
+            Step::Read(pid, id) => self.kernel.waiting_writes(pid, id) <= 1,
+            _ => true,
+        };
+        is_one_read && self.schedule.faults().is_none()
     }
 
     fn pick(&mut self, n: usize) -> Step {
