@@ -1,1 +1,258 @@
-fn main() {}
+//! The real thing side by side with Node's cluster, in one run: connections per second, CPU time per connection of the
+//! primary and of its workers, under both policies, and the memory of a primary.
+//!
+//! `cargo bench -p cluster-benches --bench servers -- --help`. Needs `wrk` and `node` in the `PATH`. Both sides run the
+//! same little server on loopback: read, answer, close. The rounds are interleaved, and medians are printed: the
+//! machine drifts, the ratios less so.
+#![allow(clippy::cast_precision_loss, reason = "counts of a few seconds are far below 2^52")]
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use clap::Parser;
+use cluster::{Connection, Event, Primary, Role, SchedulingPolicy, Settings, Worker};
+use nix::unistd::{SysconfVar, sysconf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello";
+const NODE_SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/node/server.cjs");
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Measures this cluster and Node's with the same load.
+#[derive(Parser)]
+struct Options {
+    /// How many workers serve.
+    #[arg(long, default_value_t = 2)]
+    workers: u32,
+    /// How long each server is under load in each round, in seconds.
+    #[arg(long, default_value_t = 2)]
+    seconds: u32,
+    /// How often each server is measured; medians are printed.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// How many clients connect at once.
+    #[arg(long, default_value_t = 32)]
+    clients: u32,
+    /// Be a server with this policy instead of measuring.
+    #[arg(long, hide = true)]
+    serve: Option<String>,
+    /// What cargo says to every bench.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> Outcome<()> {
+    let options = Options::parse();
+    match &options.serve {
+        Some(policy) => serve(policy, options.workers),
+        None => measure(&options),
+    }
+}
+
+// ---- our server
+
+#[tokio::main(flavor = "current_thread")]
+async fn serve(policy: &str, workers: u32) -> Outcome<()> {
+    match cluster::role()? {
+        Role::Worker => work().await,
+        Role::Primary if policy == "single" => {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+            println!("{}", listener.local_addr()?.port());
+            loop {
+                let (mut stream, _) = listener.accept().await?;
+                tokio::spawn(async move { answer(&mut stream).await });
+            }
+        }
+        Role::Primary => lead(policy, workers).await,
+    }
+}
+
+async fn lead(policy: &str, workers: u32) -> Outcome<()> {
+    let policy = if policy == "shared" { SchedulingPolicy::Shared } else { SchedulingPolicy::RoundRobin };
+    let mut primary = Primary::new(Settings { policy, ..Settings::default() })?;
+    for _ in 0..workers {
+        primary.fork();
+    }
+    let mut listening = 0;
+    while let Some(event) = primary.next().await {
+        if let Event::Listening { address, .. } = event {
+            listening += 1;
+            if listening == workers {
+                println!("{}", address.port);
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn work() -> Outcome<()> {
+    let worker = Worker::join()?;
+    let mut listener = worker.listen("127.0.0.1:0").await?;
+    loop {
+        let (mut connection, _): (Connection, _) = listener.accept().await?;
+        tokio::spawn(async move { answer(&mut connection).await });
+    }
+}
+
+/// One client. One that breaks off is its own business.
+async fn answer(stream: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin)) {
+    let mut request = [0; 1024];
+    if stream.read(&mut request).await.is_ok_and(|read| read > 0) {
+        let _ = stream.write_all(ANSWER).await;
+        let _ = stream.shutdown().await;
+    }
+}
+
+// ---- measuring
+
+/// One server under test. Killing the primary ends its workers.
+struct Server {
+    primary: Child,
+    port: u16,
+}
+
+impl Server {
+    fn start(name: &str, workers: u32) -> Outcome<Self> {
+        let (runtime, policy) = name.split_once(' ').ok_or("a name is a runtime and a policy")?;
+        let mut command = if runtime == "node" {
+            let mut command = Command::new("node");
+            command.args([NODE_SERVER, policy, &workers.to_string()]);
+            command
+        } else {
+            let mut command = Command::new(std::env::current_exe()?);
+            command.args(["--serve", policy, "--workers", &workers.to_string()]);
+            command
+        };
+        let mut primary = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("{runtime}: {error}; is it in the PATH?"))?;
+        let output = primary.stdout.take().ok_or("its output is a pipe")?;
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line)?;
+        let port = line.trim().parse().map_err(|_| format!("{name} did not come up"))?;
+        Ok(Server { primary, port })
+    }
+
+    /// Itself, then its workers.
+    fn processes(&self) -> Outcome<Vec<u32>> {
+        let id = self.primary.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
+        Ok(std::iter::once(id).chain(children.split_whitespace().filter_map(|id| id.parse().ok())).collect())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to kill, only to reap.
+        let _ = self.primary.kill();
+        let _ = self.primary.wait();
+    }
+}
+
+/// What one round of one server showed.
+#[derive(Clone, Copy)]
+struct Sample {
+    per_second: f64,
+    primary_us: f64,
+    workers_us: f64,
+}
+
+fn sample(name: &str, options: &Options) -> Outcome<Sample> {
+    let server = Server::start(name, options.workers)?;
+    load(server.port, options.clients, 1)?;
+    let processes = server.processes()?;
+    let before = cpu_seconds(&processes)?;
+    let started = Instant::now();
+    let connections = load(server.port, options.clients, options.seconds)? as f64;
+    let elapsed = started.elapsed().as_secs_f64();
+    let spent: Vec<f64> =
+        cpu_seconds(&processes)?.iter().zip(before).map(|(after, before)| after - before).collect();
+    Ok(Sample {
+        per_second: connections / elapsed,
+        primary_us: spent[0] / connections * 1e6,
+        workers_us: spent[1..].iter().sum::<f64>() / connections * 1e6,
+    })
+}
+
+/// Connects as fast as the server lets it. Returns how many connections were answered.
+fn load(port: u16, clients: u32, seconds: u32) -> Outcome<u64> {
+    let output = Command::new("wrk")
+        .args(["-t1", &format!("-c{clients}"), &format!("-d{seconds}s"), "-H", "Connection: close"])
+        .arg(format!("http://127.0.0.1:{port}/"))
+        .output()
+        .map_err(|error| format!("wrk: {error}; it is in Debian's package `wrk`"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let answered = text.lines().find_map(|line| line.trim().split_once(" requests in ")?.0.parse().ok());
+    Ok(answered.ok_or_else(|| format!("wrk said: {text}"))?)
+}
+
+fn cpu_seconds(processes: &[u32]) -> Outcome<Vec<f64>> {
+    let ticks = sysconf(SysconfVar::CLK_TCK)?.ok_or("the kernel has no clock ticks")? as f64;
+    processes
+        .iter()
+        .map(|id| {
+            let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
+            let fields: Vec<&str> =
+                stat.rsplit_once(')').ok_or("no name in stat")?.1.split_whitespace().collect();
+            Ok((fields[11].parse::<f64>()? + fields[12].parse::<f64>()?) / ticks)
+        })
+        .collect()
+}
+
+fn resident_kib(process: u32) -> Outcome<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn measure(options: &Options) -> Outcome<()> {
+    let names =
+        ["rust round-robin", "node round-robin", "rust shared", "node shared", "rust single", "node single"];
+    let mut samples: BTreeMap<&str, Vec<Sample>> = BTreeMap::new();
+    for round in 1..=options.rounds {
+        for name in names {
+            eprintln!("round {round} of {}: {name}", options.rounds);
+            samples.entry(name).or_default().push(sample(name, options)?);
+        }
+    }
+    println!(
+        "{} workers, {} clients at once, medians of {} rounds",
+        options.workers, options.clients, options.rounds
+    );
+    println!(
+        "{:<18}{:>15}{:>22}{:>22}",
+        "", "connections/s", "primary us/connection", "workers us/connection"
+    );
+    for name in names {
+        let of = |figure: fn(&Sample) -> f64| median(samples[name].iter().map(figure));
+        let (per_second, primary, workers) =
+            (of(|sample| sample.per_second), of(|sample| sample.primary_us), of(|sample| sample.workers_us));
+        println!("{name:<18}{per_second:>15.0}{primary:>22.1}{workers:>22.1}");
+    }
+    for policy in ["round-robin", "shared", "single"] {
+        let pairs = samples[&*format!("rust {policy}")].iter().zip(&samples[&*format!("node {policy}")]);
+        println!(
+            "{policy}: {:.2} times Node's connections",
+            median(pairs.map(|(rust, node)| rust.per_second / node.per_second))
+        );
+    }
+    for runtime in ["rust", "node"] {
+        let server = Server::start(&format!("{runtime} round-robin"), 4)?;
+        let kib = resident_kib(server.primary.id())?;
+        println!("resident memory of a {runtime} primary with 4 workers: {:.1} MiB", kib as f64 / 1024.0);
+    }
+    Ok(())
+}

@@ -1,0 +1,31 @@
+// The same server as benches/servers.rs, on Node's own cluster: `node server.cjs POLICY WORKERS`, POLICY being
+// `round-robin`, `shared` or `single` (no cluster). It prints its port once everybody listens, and ends when killed.
+'use strict';
+
+const cluster = require('node:cluster');
+const net = require('node:net');
+
+const ANSWER = 'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello';
+const [policy, workers] = [process.argv[2], Number(process.argv[3])];
+
+function serve(listening) {
+  const server = net.createServer((socket) => {
+    socket.on('error', () => {});
+    socket.once('data', () => socket.end(ANSWER));
+  });
+  server.listen(0, '127.0.0.1', () => listening(server.address().port));
+}
+
+if (policy === 'single') {
+  serve((port) => console.log(port));
+} else if (cluster.isPrimary) {
+  cluster.schedulingPolicy = policy === 'shared' ? cluster.SCHED_NONE : cluster.SCHED_RR;
+  let listening = 0;
+  cluster.on('listening', (worker, { port }) => {
+    listening += 1;
+    if (listening === workers) console.log(port);
+  });
+  for (let i = 0; i < workers; i += 1) cluster.fork();
+} else {
+  serve(() => {});
+}
