@@ -120,10 +120,17 @@ function worker(id) {
 
   function serve(name, socket) {
     let rest = '';
+    let ended = false;
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
-    socket.once('error', () => observe('reset', { server: name }));
-    socket.on('end', () => observe('end', { server: name }, socket));
+    // A connection is over once: what breaks after its end is not seen.
+    const over = (what) => {
+      if (ended) return;
+      ended = true;
+      observe(what, { server: name }, socket);
+    };
+    socket.on('end', () => over('end'));
+    socket.on('error', () => over('reset'));
     socket.on('data', (chunk) => {
       const lines = (rest + chunk).split('\n');
       rest = lines.pop();

@@ -9,8 +9,10 @@
 //! Nothing here knows how a primary or a worker works: that is what is being tested.
 
 pub mod arm;
+pub mod exceptions;
 pub mod fixture;
 pub mod observation;
+pub mod order;
 pub mod pattern;
 pub mod program;
 pub mod scenario;

@@ -1,0 +1,134 @@
+//! A scenario as a program of the simulator: every process and the driver outside interpret their part of it.
+//!
+//! What is written down is canonical from the beginning, because searches compare it; the driver, who needs real ports,
+//! is told them in notes. It judges nothing.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use cluster_core::{Event, Primary, SocketId, Worker, WorkerEvent};
+use cluster_sim::{Actor, ClientEvent, ClientId, Driver, Ending, Process, Program};
+
+use super::primary::PrimaryPart;
+use super::stage::Stage;
+use super::worker::WorkerPart;
+use crate::observation::Observer;
+use crate::scenario::Scenario;
+
+/// One executable that knows its part when it starts.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Player {
+    play: Play,
+    part: Part,
+}
+
+/// The scenario. It never changes, so it need not be hashed; a search hashes often.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Play(Arc<Scenario>);
+
+impl Hash for Play {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Part {
+    NotYet,
+    Primary(Box<PrimaryPart>),
+    Worker(Box<WorkerPart>),
+    Driver(Box<Stage>),
+}
+
+impl Player {
+    pub(super) fn new(scenario: Arc<Scenario>) -> Self {
+        Player { play: Play(scenario), part: Part::NotYet }
+    }
+
+    fn worker_part(&mut self) -> Option<&mut WorkerPart> {
+        if let Part::Worker(part) = &mut self.part { Some(part) } else { None }
+    }
+
+    fn stage(&mut self) -> Option<&mut Stage> {
+        if let Part::Driver(stage) = &mut self.part { Some(stage) } else { None }
+    }
+}
+
+/// Who this is, in our words.
+pub(super) fn observer(actor: Actor) -> Observer {
+    match actor {
+        Actor::Primary => Observer::Primary,
+        Actor::Worker(worker) => Observer::Worker(worker.0),
+        Actor::Client(client) => Observer::Client(client.0),
+    }
+}
+
+impl Program for Player {
+    fn primary_start(&mut self, primary: &mut Primary, process: &mut Process<'_>) {
+        let mut part = PrimaryPart::new(&self.play.0);
+        part.start(primary, process);
+        self.part = Part::Primary(Box::new(part));
+    }
+
+    fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
+        if let Part::Primary(part) = &mut self.part {
+            part.hear(primary, process, &event);
+        }
+    }
+
+    fn worker_start(&mut self, worker: &mut Worker, process: &mut Process<'_>) {
+        let mut part = WorkerPart::new(&self.play.0, worker.id().0);
+        part.start(worker, process);
+        self.part = Part::Worker(Box::new(part));
+    }
+
+    fn worker_event(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
+        if let Some(part) = self.worker_part() {
+            part.hear(worker, process, event);
+        }
+    }
+
+    fn connection_data(
+        &mut self,
+        worker: &mut Worker,
+        process: &mut Process<'_>,
+        connection: SocketId,
+        bytes: &[u8],
+    ) {
+        if let Some(part) = self.worker_part() {
+            part.data(worker, process, connection, bytes);
+        }
+    }
+
+    fn connection_end(
+        &mut self,
+        worker: &mut Worker,
+        process: &mut Process<'_>,
+        connection: SocketId,
+        ending: Ending,
+    ) {
+        if let Some(part) = self.worker_part() {
+            part.over(worker, process, connection, ending);
+        }
+    }
+
+    fn driver_start(&mut self, _: &mut Driver<'_>) {
+        self.part = Part::Driver(Box::new(Stage::new(&self.play.0)));
+    }
+
+    fn observed(&mut self, driver: &mut Driver<'_>, actor: Actor, text: &str) {
+        if let Some(stage) = self.stage() {
+            stage.observed(driver, observer(actor), text);
+        }
+    }
+
+    fn noted(&mut self, driver: &mut Driver<'_>, actor: Actor, text: &str) {
+        if let Some(stage) = self.stage() {
+            stage.noted(driver, observer(actor), text);
+        }
+    }
+
+    fn client_event(&mut self, driver: &mut Driver<'_>, client: ClientId, event: ClientEvent) {
+        if let Some(stage) = self.stage() {
+            stage.hear(driver, client, event);
+        }
+    }
+}

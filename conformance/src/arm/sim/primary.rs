@@ -1,0 +1,64 @@
+//! The primary's part of a scenario in the simulator: events in, commands to the machine out.
+
+use cluster_core::{Event, Primary, WorkerId};
+use cluster_sim::Process;
+use serde_json::Value;
+
+use super::super::translate;
+use super::pen::Pen;
+use crate::observation::Observation;
+use crate::program::{self, PrimaryCommand};
+use crate::scenario::Scenario;
+use crate::words;
+
+/// A primary and its rules.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct PrimaryPart {
+    script: program::Primary,
+    pen: Pen,
+}
+
+impl PrimaryPart {
+    pub(super) fn new(scenario: &Scenario) -> Self {
+        PrimaryPart { script: program::Primary::new(scenario), pen: Pen::default() }
+    }
+
+    pub(super) fn start(&mut self, primary: &mut Primary, process: &mut Process<'_>) {
+        self.see(primary, process, &words::start());
+    }
+
+    pub(super) fn hear(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: &Event) {
+        if let Some(seen) = translate::event(event, |worker| primary.worker(worker)) {
+            self.see(primary, process, &seen);
+        }
+    }
+
+    fn see(&mut self, primary: &mut Primary, process: &mut Process<'_>, seen: &Observation) {
+        self.pen.write(process, seen);
+        for command in self.script.react(seen) {
+            self.obey(primary, process, command);
+        }
+    }
+
+    fn obey(&mut self, primary: &mut Primary, process: &mut Process<'_>, command: PrimaryCommand) {
+        match command {
+            PrimaryCommand::Fork { env } => drop(primary.fork(env)),
+            // To a worker that is not connected nothing is sent, as the scenario says.
+            PrimaryCommand::Send { worker, text } => {
+                drop(primary.send(WorkerId(worker), &Value::String(text)));
+            }
+            PrimaryCommand::Disconnect { worker } => primary.disconnect(WorkerId(worker)),
+            PrimaryCommand::DisconnectAll => primary.disconnect_all(),
+            PrimaryCommand::Kill { worker, signal } => {
+                primary.kill(WorkerId(worker), translate::signal(signal));
+            }
+            PrimaryCommand::Look { worker } => {
+                if let Some(seen) = translate::look(worker, primary.worker(WorkerId(worker))) {
+                    self.pen.write(process, &seen);
+                }
+            }
+            PrimaryCommand::Exit { code } => process.exit(code),
+            PrimaryCommand::Die { signal } => process.die(translate::signal(signal)),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What can be said across observers without a clock: an effect is not seen more often than its cause.
+
+use std::collections::BTreeSet;
+
+use super::Misfit;
+use crate::observation::{Observation, Observer};
+use crate::trace::Trace;
+
+pub(super) fn check(trace: &Trace, to_the_end: bool) -> Vec<Misfit> {
+    let mut misfits: Vec<_> = workers(trace).into_iter().filter_map(|id| listening(trace, id)).collect();
+    if to_the_end {
+        misfits.extend(workers(trace).into_iter().filter_map(|id| online(trace, id)));
+    }
+    misfits.extend(connections(trace));
+    misfits
+}
+
+fn workers(trace: &Trace) -> BTreeSet<u32> {
+    let id = |(observer, line): (Observer, &Observation)| match observer {
+        Observer::Primary => line.worker(),
+        Observer::Worker(id) => Some(id),
+        Observer::Client(_) => None,
+    };
+    trace.lines().filter_map(id).collect()
+}
+
+/// A worker's server is there before the primary hears of it.
+fn listening(trace: &Trace, id: u32) -> Option<Misfit> {
+    let served = count(trace.seen_by(Observer::Worker(id)), |line| line.what == "listening");
+    let heard = |line: &Observation| line.what == "listening" && line.worker() == Some(id);
+    let lines = trace.seen_by(Observer::Primary).iter().enumerate();
+    let (index, line) = lines.filter(|(_, line)| heard(line)).nth(served)?;
+    let seen = Some((Observer::Primary, index + 1, line.clone()));
+    Some(Misfit { seen, expected: format!("no more than the {served} `listening` that worker {id} wrote") })
+}
+
+/// A worker says `online` before its program begins, and what it has said arrives.
+fn online(trace: &Trace, id: u32) -> Option<Misfit> {
+    let started = !trace.seen_by(Observer::Worker(id)).is_empty();
+    let heard = |line: &Observation| line.what == "online" && line.worker() == Some(id);
+    let missed = started && !trace.seen_by(Observer::Primary).iter().any(heard);
+    missed.then(|| Misfit::missing(format!("primary: `online` of worker {id}, which has started")))
+}
+
+/// Every connection of a worker is a client's.
+fn connections(trace: &Trace) -> Option<Misfit> {
+    let lines = |what: &'static str| trace.lines().filter(move |(_, line)| line.what == what);
+    let connected = lines("connected").count();
+    let (observer, line) = lines("connection").nth(connected)?;
+    let number = 1 + trace.seen_by(observer).iter().position(|one| std::ptr::eq(one, line))?;
+    let seen = Some((observer, number, line.clone()));
+    Some(Misfit { seen, expected: format!("no more connections than the {connected} of the clients") })
+}
+
+fn count(lines: &[Observation], wanted: impl Fn(&Observation) -> bool) -> usize {
+    lines.iter().filter(|line| wanted(line)).count()
+}

@@ -1,0 +1,151 @@
+//! What a primary may write down about its workers: each life in its order, with what is known at each point of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Broken, Farewells, expect, walk};
+use crate::observation::Observation;
+
+type Kept = Result<(), String>;
+
+pub(super) fn check(lines: &[Observation], farewells: Farewells, to_the_end: bool) -> Option<Broken> {
+    let mut primary = Primary { farewells, lives: BTreeMap::new() };
+    walk(lines, |line| primary.hear(line)).or_else(|| {
+        let alive = primary.lives.iter().find(|(_, life)| to_the_end && !life.is_over());
+        alive.map(|(id, _)| Broken {
+            line: None,
+            expected: format!("one `disconnect` and one `exit` of worker {id}"),
+        })
+    })
+}
+
+/// The callback of `cluster.disconnect()` waits for the last end. On its own, because Node's does not.
+pub(super) fn check_all_disconnected(lines: &[Observation]) -> Option<Broken> {
+    let told = lines.iter().position(|line| line.what == "all_disconnected")?;
+    let is_end = |line: &Observation| ["disconnect", "exit"].contains(&line.what.as_str());
+    let late = lines[told..].iter().find(|line| is_end(line))?;
+    let expected = format!("`{}` of worker {} before", late.what, late.worker().unwrap_or_default());
+    Some(Broken { line: Some(told), expected })
+}
+
+struct Primary {
+    farewells: Farewells,
+    lives: BTreeMap<u32, Life>,
+}
+
+impl Primary {
+    fn hear(&mut self, line: &Observation) -> Kept {
+        match line.what.as_str() {
+            "start" => expect(self.lives.is_empty(), "nothing before `start`"),
+            "all_disconnected" => Ok(()),
+            _ => self.hear_of_worker(line),
+        }
+    }
+
+    fn hear_of_worker(&mut self, line: &Observation) -> Kept {
+        let id = line.worker().ok_or("the id of a worker")?;
+        let next = self.lives.values().filter(|life| life.had("fork")).count();
+        if line.what == "fork" {
+            expect(Ok(id) == u32::try_from(next + 1), "ids that count up from 1 in the order of forking")?;
+        }
+        let farewells = self.farewells;
+        self.lives.entry(id).or_default().hear(line, farewells)
+    }
+}
+
+/// What happens once in a life.
+const ONCE: [&str; 4] = ["fork", "online", "disconnect", "exit"];
+
+/// What the primary has written down about one worker.
+#[derive(Default)]
+struct Life {
+    once: BTreeSet<String>,
+    after_disconnect: Option<bool>,
+    unlisted: bool,
+}
+
+impl Life {
+    fn had(&self, what: &str) -> bool {
+        self.once.contains(what)
+    }
+
+    fn is_over(&self) -> bool {
+        self.had("disconnect") && self.had("exit")
+    }
+
+    fn hear(&mut self, line: &Observation, farewells: Farewells) -> Kept {
+        expect(!self.is_over(), "nothing after both `disconnect` and `exit`")?;
+        self.happen(&line.what)?;
+        self.state(line)?;
+        self.ends(line)?;
+        self.purpose(line, farewells)?;
+        self.list(line, farewells)
+    }
+
+    /// Which events there may be now.
+    fn happen(&mut self, what: &str) -> Kept {
+        if ["look", "error"].contains(&what) {
+            return Ok(());
+        }
+        let again = ONCE.contains(&what) && !self.once.insert(what.to_owned());
+        expect(!again, &format!("one `{what}`"))?;
+        expect(self.had("fork"), "`fork` first")?;
+        let speaks = ["online", "listening", "message"].contains(&what);
+        expect(!speaks || self.had("online"), "`online` before anything the worker says")?;
+        expect(!speaks || !self.had("disconnect"), "nothing the worker says after `disconnect`")
+    }
+
+    /// Node: `worker.state`, set by the event itself.
+    fn state(&self, line: &Observation) -> Kept {
+        let states: &[&str] = match line.what.as_str() {
+            "fork" => &["none"],
+            "online" => &["online"],
+            "listening" => &["listening"],
+            "message" if self.had("exit") => &["dead"],
+            "message" => &["online", "listening"],
+            "disconnect" => &["disconnected"],
+            "exit" => &["dead"],
+            _ => return Ok(()),
+        };
+        let state = line.detail("state").ok_or("a state")?;
+        expect(states.contains(&state), &format!("state={}", states.join(" or ")))
+    }
+
+    /// Connected until `disconnect`, alive until `exit`. The two may come in either order, and each sees the other.
+    fn ends(&self, line: &Observation) -> Kept {
+        yes_or_no(line, "connected", !self.had("disconnect"))?;
+        yes_or_no(line, "dead", self.had("exit"))
+    }
+
+    /// Node: `exitedAfterDisconnect`: decided at the latest by the first of the two ends, and never taken back.
+    fn purpose(&mut self, line: &Observation, farewells: Farewells) -> Kept {
+        let now = match line.detail("after_disconnect") {
+            Some("undefined") => None,
+            Some("true") => Some(true),
+            Some("false") => Some(false),
+            _ => return Err("after_disconnect=undefined, true or false".to_owned()),
+        };
+        let ending = self.had("disconnect") || self.had("exit");
+        expect(now.is_some() || !ending, "after_disconnect decided by now")?;
+        expect(now != Some(false) || ending, "after_disconnect=undefined before an end")?;
+        expect(now != Some(true) || farewells.any(), "after_disconnect=false: nobody asks a worker to go")?;
+        let before = std::mem::replace(&mut self.after_disconnect, now);
+        let kept = before.is_none() || before == now || (before == Some(false) && farewells.by_primary);
+        expect(kept, "after_disconnect as it was decided")
+    }
+
+    /// Node: `cluster.workers`: told by the primary to go, a worker leaves at once; otherwise when both ends are over.
+    fn list(&mut self, line: &Observation, farewells: Farewells) -> Kept {
+        let listed = line.detail("listed") == Some("true");
+        expect(!(listed && self.unlisted), "listed=false: who has left the list does not come back")?;
+        self.unlisted = !listed;
+        if self.is_over() {
+            return expect(!listed, "listed=false when both `disconnect` and `exit` are over");
+        }
+        let told = farewells.by_primary && self.after_disconnect == Some(true);
+        expect(listed || told, "listed=true: both ends are not over, and the primary did not tell it to go")
+    }
+}
+
+fn yes_or_no(line: &Observation, key: &str, expected: bool) -> Kept {
+    expect(line.detail(key) == Some(&expected.to_string()), &format!("{key}={expected}"))
+}

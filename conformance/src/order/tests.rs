@@ -1,0 +1,224 @@
+//! The contract catches what is wrong: each test takes a good trace, plants one wrong line, and reads what is said.
+
+use std::path::Path;
+
+use super::check;
+use crate::observation::{Line, Observer};
+use crate::scenario::Scenario;
+use crate::trace::Trace;
+
+const SCENARIO: &str = r#"{
+  "name": "s",
+  "story": "One worker serves one client and is told to go.",
+  "primary": [
+    { "on": "start", "do": [{ "fork": 1 }] },
+    { "on": "message", "do": ["disconnect_all"] }
+  ],
+  "worker": [{ "on": "start", "do": [{ "listen": { "server": "web" } }] }],
+  "clients": [{ "steps": [{ "connect": "web" }] }],
+  "contract": [
+    { "says": "Served once.", "seen": "client: data", "times": 1 },
+    { "says": "First this.", "first": "worker: end", "then": "worker: closed" },
+    { "says": "Either.", "one_of": [
+      [{ "says": "Well.", "seen": "primary: exit code=0", "times": 1 }],
+      [{ "says": "Badly.", "seen": "primary: exit code=1", "times": 1 }]
+    ] }
+  ]
+}"#;
+
+const GOOD: &str = "\
+primary: start
+primary: fork worker=1 state=none after_disconnect=undefined connected=true dead=false listed=true
+primary: online worker=1 state=online after_disconnect=undefined connected=true dead=false listed=true
+primary: listening worker=1 address=- type=4 port=4000 state=listening after_disconnect=undefined connected=true dead=false listed=true
+primary: message worker=1 text=x state=listening after_disconnect=undefined connected=true dead=false listed=true
+primary: disconnect worker=1 state=disconnected after_disconnect=true connected=false dead=false listed=false
+primary: exit worker=1 code=0 signal=- state=dead after_disconnect=true connected=false dead=true listed=false
+primary: all_disconnected
+worker 1: start
+worker 1: listening server=web port=4000
+worker 1: connection server=web
+worker 1: end server=web
+worker 1: closed server=web
+worker 1: disconnect after_disconnect=true connected=false
+client 1: connected server=web
+client 1: data text=hello
+client 1: end";
+
+fn misfits(lines: &str) -> Vec<String> {
+    let scenario = Scenario::parse(Path::new("s.json"), SCENARIO).expect("the scenario above");
+    let lines = lines.lines().map(|line| line.parse::<Line>().expect(line));
+    check(&scenario, &Trace::of(lines)).iter().map(ToString::to_string).collect()
+}
+
+/// The good trace with one line replaced; `""` takes it out.
+#[track_caller]
+fn with(line: &str, other: &str) -> Vec<String> {
+    let place = GOOD.lines().position(|one| one.starts_with(line)).expect(line);
+    let kept = |(index, one)| if index == place { other } else { one };
+    let lines: Vec<_> = GOOD.lines().enumerate().map(kept).filter(|line| !line.is_empty()).collect();
+    misfits(&lines.join("\n"))
+}
+
+#[test]
+fn the_good_trace_is_good() {
+    assert_eq!(misfits(GOOD), [""; 0]);
+}
+
+#[test]
+fn exit_may_come_before_disconnect_if_each_sees_the_other() {
+    let inverted = GOOD
+        .replace(
+            "disconnect worker=1 state=disconnected after_disconnect=true connected=false dead=false",
+            "SWAP",
+        )
+        .replace(
+            "exit worker=1 code=0 signal=- state=dead after_disconnect=true connected=false dead=true",
+            "exit worker=1 code=0 signal=- state=dead after_disconnect=true connected=true dead=true",
+        );
+    let lines: Vec<_> = inverted.lines().filter(|line| !line.contains("SWAP")).collect();
+    let late = "primary: disconnect worker=1 state=disconnected after_disconnect=true connected=false dead=true listed=false";
+    let lines =
+        lines.join("\n").replace("primary: all_disconnected", &format!("{late}\nprimary: all_disconnected"));
+    assert_eq!(misfits(&lines), [""; 0]);
+    let unseen = misfits(&lines.replace("connected=true dead=true", "connected=false dead=true"));
+    assert_eq!(unseen.len(), 1, "{unseen:?}");
+    assert!(unseen[0].ends_with("expected connected=true"), "{unseen:?}");
+}
+
+#[test]
+fn a_wrong_line_is_found_and_both_sides_are_shown() {
+    let exit = "primary: exit worker=1 code=0 signal=- state=dead";
+    for (line, other, expected) in [
+        ("primary: fork", "", "expected `fork` first"),
+        ("primary: online", "", "expected `online` before anything the worker says"),
+        (
+            "primary: message",
+            "primary: online worker=1 state=online after_disconnect=undefined connected=true dead=false listed=true",
+            "expected one `online`",
+        ),
+        (
+            "primary: online",
+            "primary: online worker=1 state=none after_disconnect=undefined connected=true dead=false listed=true",
+            "expected state=online",
+        ),
+        (
+            "primary: online",
+            "primary: online worker=1 state=online after_disconnect=false connected=true dead=false listed=true",
+            "expected after_disconnect=undefined before an end",
+        ),
+        (
+            "primary: online",
+            "primary: online worker=1 state=online after_disconnect=undefined connected=true dead=false listed=false",
+            "expected listed=true",
+        ),
+        (
+            "primary: disconnect",
+            "primary: disconnect worker=1 state=disconnected after_disconnect=undefined connected=false dead=false listed=false",
+            "expected after_disconnect decided by now",
+        ),
+        (
+            "primary: disconnect",
+            "primary: disconnect worker=1 state=disconnected after_disconnect=true connected=true dead=false listed=false",
+            "expected connected=false",
+        ),
+        (
+            exit,
+            &format!("{exit} after_disconnect=false connected=false dead=true listed=false"),
+            "expected after_disconnect as it was decided",
+        ),
+        (
+            exit,
+            &format!("{exit} after_disconnect=true connected=false dead=true listed=true"),
+            "expected listed=false: who has left",
+        ),
+        (exit, "", "missing: primary: one `disconnect` and one `exit` of worker 1"),
+        ("primary: disconnect", "", "expected connected=true"),
+        ("primary: listening", "primary: start", "expected nothing before `start`"),
+        ("worker 1: listening", "", "expected `listening` before, and not `closed`"),
+        ("worker 1: listening", "", "expected no more than the 0 `listening` that worker 1 wrote"),
+        ("worker 1: start", "", "expected one `start`, and first"),
+        ("worker 1: end", "", "expected `end` or `reset` of every connection before"),
+        ("worker 1: closed", "", "expected `closed` of every server before"),
+        (
+            "worker 1: closed",
+            "worker 1: disconnect after_disconnect=true connected=false",
+            "expected `closed` of every server before",
+        ),
+        (
+            "client 1: connected",
+            "client 1: refused server=web",
+            "expected nothing after the connection is over",
+        ),
+        (
+            "client 1: connected",
+            "client 1: refused server=web",
+            "expected no more connections than the 0 of the clients",
+        ),
+        (
+            "client 1: end",
+            "client 1: connected server=web",
+            "expected `connected` or `refused` once, and first",
+        ),
+        ("client 1: data", "", "missing: 1 times `client: data`, not 0: Served once."),
+        (
+            "client 1: end",
+            "client 1: data text=again",
+            "expected 1 times `client: data`, not 2: Served once.",
+        ),
+    ] {
+        let misfits = with(line, other);
+        assert!(
+            misfits.iter().any(|misfit| misfit.contains(expected)),
+            "{line} => {other}\n{misfits:#?}\nno `{expected}`"
+        );
+    }
+}
+
+#[test]
+fn all_disconnected_waits_for_the_last_end() {
+    let early = GOOD
+        .replace("\nprimary: all_disconnected", "")
+        .replace("primary: exit", "primary: all_disconnected\nprimary: exit");
+    assert_eq!(
+        misfits(&early),
+        ["primary, line 7: seen `all_disconnected`, expected `exit` of worker 1 before"]
+    );
+}
+
+#[test]
+fn claims_are_checked() {
+    let swapped = GOOD.replace(
+        "worker 1: end server=web\nworker 1: closed server=web",
+        "worker 1: closed server=web\nworker 1: end server=web",
+    );
+    assert!(
+        misfits(&swapped)
+            .iter()
+            .any(|misfit| misfit.contains("`worker: end` before `worker: closed`: First this."))
+    );
+    let other = misfits(&GOOD.replace("code=0", "code=2"));
+    assert_eq!(
+        other,
+        [
+            "missing: 1 times `primary: exit code=0`, not 0: Well.; or 1 times `primary: exit code=1`, not 0: Badly.: Either."
+        ]
+    );
+}
+
+#[test]
+fn a_cycle_goes_round() {
+    let claim = |trace: &[u32]| {
+        let lines = trace.iter().zip(1..).map(|(worker, client)| {
+            (Observer::Client(client), format!("data text=from-{worker}").parse().expect("a line"))
+        });
+        let mut seen = Trace::default();
+        lines.for_each(|(observer, line)| seen.push(observer, line));
+        let text = r#"{ "says": "Round.", "cycle": "client: data", "detail": "text", "over": 3 }"#;
+        super::claims::check(&serde_json::from_str(text).expect(text), &seen).map(|misfit| misfit.to_string())
+    };
+    assert_eq!(claim(&[2, 3, 1, 2, 3, 1, 2]), None);
+    let expected = "client 4, line 1: seen `data text=from-3`, expected 3 values of `text` in turn: Round.";
+    assert_eq!(claim(&[2, 3, 1, 3, 2, 1]), Some(expected.to_owned()));
+    assert_eq!(claim(&[2, 2]), Some("missing: 3 values of `text` in turn, not 1: Round.".to_owned()));
+}
