@@ -6,3 +6,5 @@ mod client;
 pub mod drive;
 mod load;
 pub mod node;
+pub mod sim;
+mod translate;

@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
+use cluster_core::WorkerId;
 use cluster_sim::explore::{self, Observed, Reached};
 use cluster_sim::{Actor, ClientId, Failure, Fault, Faults, Schedule, World, replay};
-use cluster_core::WorkerId;
 
 use super::translate;
 use crate::observation::Observer;
@@ -36,3 +36,137 @@ pub struct Run {
     /// For `conformance replay`.
     pub replay: String,
 }
+
+/// Whether the simulator can do what was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reach {
+    /// It can: this run does it.
+    Yes(Run),
+    /// No schedule does it.
+    No(Nearest),
+    /// The search was given up.
+    Unknown(Nearest),
+}
+
+/// How near the simulator came to what was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nearest {
+    /// How many of the lines it has written in the same way.
+    pub made: usize,
+    /// How many lines there are.
+    pub of: usize,
+    /// Whose line did not fit there.
+    pub observer: Observer,
+    /// What was written instead; `None`: nothing more happens.
+    pub found: Option<String>,
+    /// What should have been written; `None`: nothing more.
+    pub wanted: Option<String>,
+    /// How many different worlds were looked at.
+    pub worlds: usize,
+    /// The line that replays the run that came nearest.
+    pub replay: String,
+}
+
+impl Sim {
+    /// Prepares a scenario.
+    pub fn new(scenario: &Scenario) -> Self {
+        Sim { scenario: Arc::new(scenario.clone()) }
+    }
+
+    /// Runs the scenario on the schedule with this number. In every second one, bytes come in pieces.
+    ///
+    /// # Errors
+    ///
+    /// A check of the simulator fails: something is wrong that no observer need have seen.
+    pub fn sample(&self, seed: u64) -> Result<Run, Box<Failure>> {
+        let pieces = Faults::only(&[Fault::ShortWrite, Fault::PartialRead]);
+        let faults = if seed % 2 == 0 { Faults::none() } else { pieces };
+        self.run(Schedule::seed(seed).with_faults(faults))
+    }
+
+    /// Runs the scenario as a quiet machine would.
+    ///
+    /// # Errors
+    ///
+    /// As [`sample`](Sim::sample).
+    pub fn quiet(&self) -> Result<Run, Box<Failure>> {
+        self.run(Schedule::quiet())
+    }
+
+    /// Searches for a schedule on which everybody sees exactly this, among at most so many worlds.
+    pub fn reaches(&self, trace: &Trace, worlds: usize) -> Reach {
+        match explore::reaches(&self.world(), &wanted(trace), worlds) {
+            Reached::Yes(choices) => Reach::Yes(self.found(choices, trace)),
+            Reached::No(deepest) => Reach::No(self.nearest(deepest)),
+            Reached::Unknown(deepest) => Reach::Unknown(self.nearest(deepest)),
+        }
+    }
+
+    /// Runs a recorded line again. Its [`Trace`](cluster_sim::Trace) is kept.
+    pub fn replay(&self, line: &replay::Line) -> replay::Replayed<Player> {
+        line.replay(self.world().traced())
+    }
+
+    fn world(&self) -> World<Player> {
+        World::new(Player::new(self.scenario.clone()), translate::settings(&self.scenario))
+    }
+
+    fn run(&self, schedule: Schedule) -> Result<Run, Box<Failure>> {
+        let mut world = self.world().on(schedule);
+        match world.run() {
+            Ok(()) => Ok(Run { trace: seen(&world), replay: self.named(&world.replay_line()) }),
+            Err(failure) => Err(Box::new(Failure { replay: self.named(&failure.replay), ..*failure })),
+        }
+    }
+
+    /// A world knows no name at run time, only one of the code.
+    fn named(&self, replay: &str) -> String {
+        replay.replacen(":unnamed:", &format!(":{}:", self.scenario.name), 1)
+    }
+
+    /// A search answers by choices; only what a replay of them shows is believed.
+    fn found(&self, choices: Vec<u32>, trace: &Trace) -> Run {
+        let run = self.run(Schedule::replay(choices));
+        let run = run.unwrap_or_else(|failure| unreachable!("a search takes no step that fails: {failure}"));
+        assert_eq!(run.trace, *trace, "a search that says yes has found this trace");
+        run
+    }
+
+    fn nearest(&self, deepest: explore::Deepest) -> Nearest {
+        let explore::Deepest { made, wanted: of, misfit, choices, worlds, .. } = deepest;
+        let mut world = self.world().on(Schedule::replay(choices));
+        // Whatever its end, the run is the nearest one.
+        let _ = world.run();
+        let replay = self.named(&world.replay_line());
+        let misfit = misfit.expect("a search that has not found everything has missed something");
+        let (observer, found, wanted) = (player::observer(misfit.observer), misfit.found, misfit.wanted);
+        Nearest { made, of, observer, found, wanted, worlds, replay }
+    }
+}
+
+/// What everybody saw in a world; its lines are canonical.
+pub fn seen(world: &World<Player>) -> Trace {
+    let mut trace = Trace::default();
+    for line in world.observations() {
+        let seen = line.text.parse().expect("a line that was written by this arm");
+        trace.push(player::observer(line.observer), seen);
+    }
+    trace
+}
+
+fn wanted(trace: &Trace) -> Observed {
+    let texts =
+        |lines: &Vec<crate::observation::Observation>| lines.iter().map(ToString::to_string).collect();
+    trace.observers.iter().map(|(observer, lines)| (actor(*observer), texts(lines))).collect()
+}
+
+fn actor(observer: Observer) -> Actor {
+    match observer {
+        Observer::Primary => Actor::Primary,
+        Observer::Worker(id) => Actor::Worker(WorkerId(id)),
+        Observer::Client(number) => Actor::Client(ClientId(number)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -28,10 +28,7 @@ pub(super) fn signal(signal: crate::scenario::Signal) -> Signal {
 /// The line a primary writes for an event. `known` is what it knows of a worker at this moment.
 ///
 /// `None`: an event Node does not have, and no word either.
-pub(super) fn event<'a>(
-    event: &Event,
-    known: impl Fn(WorkerId) -> Option<&'a Life>,
-) -> Option<Observation> {
+pub(super) fn event<'a>(event: &Event, known: impl Fn(WorkerId) -> Option<&'a Life>) -> Option<Observation> {
     let life = |worker: &WorkerId| life(known(*worker).expect("a worker is known while its events are told"));
     Some(match event {
         Event::Fork { worker } => words::life("fork", worker.0, life(worker)),
@@ -39,13 +36,7 @@ pub(super) fn event<'a>(
         Event::Disconnect { worker } => words::life("disconnect", worker.0, life(worker)),
         Event::Listening { worker, address } => {
             let kind = address_type(address.address_type);
-            words::worker_listening(
-                worker.0,
-                address.address.as_deref(),
-                kind,
-                address.port,
-                life(worker),
-            )
+            words::worker_listening(worker.0, address.address.as_deref(), kind, address.port, life(worker))
         }
         Event::Message { worker, message } => words::worker_message(worker.0, &text(message), life(worker)),
         Event::Exit { worker, status } => {

@@ -149,10 +149,7 @@ impl WorkerPart {
         about: Option<SocketId>,
     ) -> Going {
         self.pen.write(process, seen);
-        self.script
-            .react(seen)
-            .into_iter()
-            .try_for_each(|command| self.obey(worker, process, command, about))
+        self.script.react(seen).into_iter().try_for_each(|command| self.obey(worker, process, command, about))
     }
 
     fn obey(
@@ -177,7 +174,9 @@ impl WorkerPart {
                 self.pen.write(process, &words::env(&name, value.as_deref()));
             }
             WorkerCommand::Reply { text } => {
-                about.into_iter().for_each(|connection| process.write(connection, format!("{text}\n").as_bytes()));
+                about
+                    .into_iter()
+                    .for_each(|connection| process.write(connection, format!("{text}\n").as_bytes()));
             }
             WorkerCommand::End => about.into_iter().for_each(|connection| process.end(connection)),
             WorkerCommand::EndAll => self.connections.keys().for_each(|connection| process.end(*connection)),
