@@ -3,10 +3,13 @@
 //! It stores and reads; it judges nothing.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::fmt;
 use std::fs;
 use std::io;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,13 +18,16 @@ use crate::trace::Trace;
 /// Where the recordings of this repository are, one directory a runtime.
 pub const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures");
 
+/// How many threads keep each core busy while a run is recorded under load.
+pub const THREADS_A_CORE: usize = 2;
+
 /// How busy the machine was made while a run was recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Load {
-    /// Nothing else was started.
+    /// Nothing was started beside the run.
     Idle,
-    /// Two threads that do nothing but count ran on each core.
+    /// [`THREADS_A_CORE`] threads that do nothing but count ran on each core.
     Loaded,
 }
 
@@ -45,6 +51,8 @@ pub struct Fixture {
     pub scenario: String,
     /// The runtime and its version: `node v20.20.2`.
     pub runtime: String,
+    /// What it was recorded on, and what `loaded` means there.
+    pub machine: String,
     /// How many runs were recorded.
     pub runs: Runs,
     /// Each different trace, in an order that depends on the traces alone.
@@ -62,11 +70,12 @@ pub struct Recorded {
 }
 
 impl Fixture {
-    /// A fixture without runs.
+    /// A fixture without runs, to be recorded on this machine.
     pub fn new(scenario: &str, runtime: &str) -> Self {
         Fixture {
             scenario: scenario.to_owned(),
             runtime: runtime.to_owned(),
+            machine: machine(),
             runs: Runs::new(),
             traces: Vec::new(),
         }
@@ -107,6 +116,12 @@ impl Fixture {
         fs::create_dir_all(directory).map_err(failed)?;
         fs::write(&path, text + "\n").map_err(failed)
     }
+}
+
+fn machine() -> String {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let (system, processor) = (env::consts::OS, env::consts::ARCH);
+    format!("{system} on {processor}, {cores} cores; loaded: {THREADS_A_CORE} counting threads for each core")
 }
 
 /// A fixture that cannot be read or written.

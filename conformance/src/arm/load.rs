@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
-const THREADS_A_CORE: usize = 2;
+use crate::fixture::THREADS_A_CORE;
 
 /// The machine is busy for as long as this lives.
 #[derive(Debug)]

@@ -1,0 +1,78 @@
+//! The driver of real processes, with small shell scripts as primaries.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::Duration;
+
+use cluster_conformance::arm::drive::{self, Launch, RunError};
+use cluster_conformance::scenario::Scenario;
+use cluster_conformance::trace::Trace;
+
+const SCENARIO: &str = r#"{
+  "name": "s",
+  "story": "Two clients find nobody at the port that a worker gives.",
+  "primary": [],
+  "worker": [{ "on": "start", "do": [{ "listen": { "server": "web" } }] }],
+  "clients": [{ "count": 2, "steps": [{ "connect": "web" }] }],
+  "contract": [{ "says": "Nobody.", "seen": "client: refused", "times": 2 }]
+}"#;
+
+fn run(script: &str, deadline: Duration) -> Result<Trace, RunError> {
+    let args = ["-c", script].map(OsString::from).to_vec();
+    let launch = Launch { program: "sh".into(), args, env: vec![("COLOR".to_owned(), "blue".to_owned())] };
+    let scenario = Scenario::parse(Path::new("s.json"), SCENARIO).expect("the scenario above");
+    drive::run(&launch, &scenario, deadline)
+}
+
+const ENOUGH: Duration = Duration::from_mins(1);
+
+#[test]
+fn a_run_ends_with_its_last_process_and_clients_come_in_turn() {
+    // Port 1 belongs to nobody; the last line is written by a grandchild that outlives the primary.
+    let script = "echo primary: start; (sleep 0.1; echo worker 1: listening server=web port=1) & exit 0";
+    let trace = run(script, ENOUGH).expect("it ends");
+    let expected = "primary\n  start\nworker 1\n  listening server=web port=p1\n\
+                    client 1\n  refused server=web\nclient 2\n  refused server=web\n";
+    assert_eq!(trace.to_string(), expected);
+}
+
+#[test]
+fn the_environment_arrives() {
+    let trace = run("echo primary: start color=$COLOR", ENOUGH).expect("it ends");
+    assert_eq!(trace.to_string(), "primary\n  start color=blue\n");
+}
+
+#[test]
+fn a_run_that_does_not_end_is_stopped_and_shown_and_leaves_nobody() {
+    let script = "echo primary: start; echo oh dear >&2; echo worker 1: pid pid=$$; sleep 600 & wait";
+    let error = run(script, Duration::from_secs(2)).expect_err("it sleeps");
+    let RunError::Hang { seen, stderr, .. } = &error else { unreachable!("{error}") };
+    assert_eq!(stderr, "oh dear\n");
+    let pid = seen.lines().find_map(|(_, line)| line.detail("pid")).expect("it was written");
+    assert!(!Path::new("/proc").join(pid).exists(), "process {pid} is left");
+    assert!(
+        error
+            .to_string()
+            .starts_with("the run did not end within 2 s; until then was seen:\nprimary\n  start\n")
+    );
+}
+
+#[test]
+fn what_is_no_line_is_refused() {
+    let error = run("echo primary: start; echo hello; sleep 600", ENOUGH).expect_err("that is no line");
+    assert_eq!(error.to_string(), "a process wrote `hello`: expected `OBSERVER: OBSERVATION`");
+}
+
+#[test]
+fn silence_is_no_trace() {
+    let error = run("echo no such scenario >&2; exit 1", ENOUGH).expect_err("nothing was written");
+    assert_eq!(error.to_string(), "the processes ended without a line: no such scenario\n");
+}
+
+#[test]
+fn a_program_that_is_not_there_is_named() {
+    let launch = Launch { program: "/no/such".into(), args: Vec::new(), env: Vec::new() };
+    let scenario = Scenario::parse(Path::new("s.json"), SCENARIO).expect("the scenario above");
+    let error = drive::run(&launch, &scenario, ENOUGH).expect_err("it is not there").to_string();
+    assert!(error.starts_with("`/no/such` cannot be started: "), "{error}");
+}
