@@ -75,7 +75,8 @@ async fn worker() -> Result<(), Box<dyn Error>> {
     let _interrupt = signal(SignalKind::interrupt())?;
     let worker = Worker::join()?;
     let mut listener = worker.listen("127.0.0.1:0").await?;
-    while let Ok((mut connection, _)) = listener.accept().await {
+    loop {
+        let (mut connection, _) = listener.accept().await?;
         tokio::spawn(async move {
             let mut bytes = [0; 1024];
             while let Ok(length @ 1..) = connection.read(&mut bytes).await {
@@ -84,6 +85,4 @@ async fn worker() -> Result<(), Box<dyn Error>> {
             std::io::Result::Ok(())
         });
     }
-    worker.disconnected().await;
-    Ok(())
 }

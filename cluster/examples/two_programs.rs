@@ -4,6 +4,8 @@
 //!
 //! It asks each worker for an answer over the channel, prints the answers and ends by itself.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "a program cares for some events only")]
+
 use std::env;
 use std::error::Error;
 use std::sync::Arc;

@@ -33,9 +33,11 @@ impl Listener {
         let mut listener = Listener { shared, id, address: unknown, connections };
         match opened.await {
             Ok(Ok(address)) => listener.address = address,
-            Ok(Err(error)) if error.errno == Errno::ENOTCONN => return Err(ListenError::Disconnected),
-            Ok(Err(error)) => return Err(ListenError::Bind(error)),
-            Err(_unsaid) => return Err(ListenError::Disconnected),
+            Ok(Err(error)) if error.errno != Errno::ENOTCONN => return Err(ListenError::Bind(error)),
+            Ok(Err(_)) | Err(_) => {
+                listener.shared.left().await;
+                return Err(ListenError::Disconnected);
+            }
         }
         Ok(listener)
     }
@@ -52,11 +54,16 @@ impl Listener {
     /// connection that was acknowledged meanwhile is kept for the next call.
     ///
     /// # Errors
-    /// [`NotConnected`](io::ErrorKind::NotConnected): the worker is leaving, and no connection will come any more. Any
-    /// other error is one of the connection alone: it was closed, and the next call gives the next one.
+    /// [`NotConnected`](io::ErrorKind::NotConnected), in a program that [stays](crate::Worker::stay): the worker is
+    /// leaving, the listener's last connection has ended (Node: `'close'` on the server), and none will come any more.
+    /// Elsewhere this waits, and the process ends. Any other error is one of the connection alone: it was closed, and
+    /// the next call gives the next one.
     pub async fn accept(&mut self) -> io::Result<(Connection, SocketAddr)> {
         loop {
-            let (id, descriptor) = self.arrival().await.ok_or(io::ErrorKind::NotConnected)?;
+            let Some((id, descriptor)) = self.arrival().await else {
+                self.shared.left().await;
+                return Err(io::ErrorKind::NotConnected.into());
+            };
             let stream = net::TcpStream::from(descriptor);
             // Whatever happens to it, it is released.
             let stream = Connection::lend(&self.shared, id, || TcpStream::from_std(stream))?;

@@ -19,8 +19,8 @@ use crate::worker::WorkerEvent;
 /// How many events may wait for [`Worker::next`](crate::Worker::next). With more the channel is not read.
 const WAITING: usize = 1024;
 
-/// How long the end of a process waits for a program that has heard events before and does not come for the last one.
-const UNHEARD: Duration = Duration::from_secs(1);
+/// How long the end of a process waits for a program that has asked for events to react to the last one.
+const REACTION: Duration = Duration::from_secs(5);
 
 /// How far a worker has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,10 +44,10 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     runtime: Handle,
     phase: watch::Sender<Phase>,
+    /// Whether the program ends its process itself.
+    staying: watch::Sender<bool>,
     /// An event waits, or none will come any more.
     arrived: Notify,
-    /// The last event was taken.
-    heard: Notify,
 }
 
 #[derive(Debug)]
@@ -57,7 +57,10 @@ struct State {
     doors: BTreeMap<ListenerId, Door>,
     inbox: VecDeque<WorkerEvent>,
     driver: Option<Waker>,
-    end: End,
+    /// The program has asked for events: it hears the last one before its process ends.
+    listened_to: bool,
+    /// It has heard the last one.
+    heard: bool,
     /// Nothing moves any more.
     over: bool,
 }
@@ -69,31 +72,22 @@ struct Door {
     connections: mpsc::UnboundedSender<Arrival>,
 }
 
-/// Who ends this process.
-#[derive(Debug, Default)]
-struct End {
-    /// The program does.
-    stay: bool,
-    /// The program has asked for events: it hears the last one first.
-    listened_to: bool,
-    /// It has heard the last one.
-    heard: bool,
-}
-
 /// What there is for whoever asks for an event.
 enum Next {
     Event(WorkerEvent),
     NotYet,
     Never,
-    Exit,
 }
 
 impl Shared {
     pub(crate) fn new(machine: cluster_core::Worker, unix: Unix, runtime: Handle) -> Self {
-        let (inbox, end) = (VecDeque::new(), End::default());
-        let state = State { machine, unix, doors: BTreeMap::new(), inbox, driver: None, end, over: false };
-        let (phase, _) = watch::channel(Phase::Serving);
-        Shared { state: Mutex::new(state), runtime, phase, arrived: Notify::new(), heard: Notify::new() }
+        Shared {
+            state: Mutex::new(State::new(machine, unix)),
+            runtime,
+            phase: watch::channel(Phase::Serving).0,
+            staying: watch::channel(false).0,
+            arrived: Notify::new(),
+        }
     }
 
     /// Says the first word: that the worker is online.
@@ -137,8 +131,8 @@ impl Shared {
             match self.take() {
                 Next::Event(event) => return Some(event),
                 Next::NotYet => arrived.await,
-                Next::Never => return None,
-                Next::Exit => process::exit(0),
+                Next::Never if self.is_staying() => return None,
+                Next::Never => process::exit(0),
             }
         }
     }
@@ -146,7 +140,6 @@ impl Shared {
     fn take(&self) -> Next {
         let next = self.lock().take();
         if let Next::Event(WorkerEvent::Disconnect) = next {
-            self.heard.notify_one();
             self.arrived.notify_waiters();
         }
         next
@@ -154,12 +147,22 @@ impl Shared {
 
     /// The program ends its process itself.
     pub(crate) fn stay(&self) {
-        self.lock().end.stay = true;
+        self.staying.send_replace(true);
+    }
+
+    pub(crate) fn is_staying(&self) -> bool {
+        *self.staying.borrow()
+    }
+
+    /// For what comes to nothing because the worker is leaving: waits for the end, unless the program wants to see it.
+    pub(crate) async fn left(&self) {
+        // An error would say that nobody could decide any more; but we are somebody.
+        let _ = self.staying.subscribe().wait_for(|staying| *staying).await;
     }
 
     /// The program wants its process to end, whatever it said before.
     pub(crate) fn kill(&self) {
-        self.lock().end.stay = false;
+        self.staying.send_replace(false);
         self.command(cluster_core::Worker::kill);
         if self.lock().over {
             process::exit(0);
@@ -198,6 +201,19 @@ enum Told {
 }
 
 impl State {
+    fn new(machine: cluster_core::Worker, unix: Unix) -> Self {
+        State {
+            machine,
+            unix,
+            doors: BTreeMap::new(),
+            inbox: VecDeque::new(),
+            driver: None,
+            listened_to: false,
+            heard: false,
+            over: false,
+        }
+    }
+
     fn command<T>(&mut self, act: impl FnOnce(&mut cluster_core::Worker) -> T) -> T {
         let result = act(&mut self.machine);
         flush(&mut self.machine, &mut self.unix);
@@ -212,18 +228,17 @@ impl State {
     }
 
     fn take(&mut self) -> Next {
-        self.end.listened_to = true;
+        self.listened_to = true;
         if self.inbox.len() >= WAITING {
             self.wake();
         }
         match self.inbox.pop_front() {
             Some(event) => {
-                self.end.heard |= event == WorkerEvent::Disconnect;
+                self.heard |= event == WorkerEvent::Disconnect;
                 Next::Event(event)
             }
-            None if !self.end.heard => Next::NotYet,
-            None if self.end.stay => Next::Never,
-            None => Next::Exit,
+            None if self.heard => Next::Never,
+            None => Next::NotYet,
         }
     }
 
@@ -320,12 +335,12 @@ pub(crate) async fn drive(shared: Arc<Shared>) {
 }
 
 async fn end(shared: &Shared) {
-    let listened_to = shared.lock().end.listened_to;
-    // Whoever takes the last event ends the process by asking for one more.
-    if listened_to && tokio::time::timeout(UNHEARD, shared.heard.notified()).await.is_ok() {
-        return;
+    let listened_to = shared.lock().listened_to;
+    if listened_to {
+        // Asking for an event after the last one ends it earlier.
+        tokio::time::sleep(REACTION).await;
     }
-    if !shared.lock().end.stay {
+    if !shared.is_staying() {
         process::exit(0);
     }
 }

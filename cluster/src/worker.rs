@@ -30,10 +30,12 @@ use crate::unix::Unix;
 ///   a Rust program cannot know that, and `axum::serve` alone never returns.
 /// * *lost*, because the primary died or closed the channel: at once, as in Node.
 ///
-/// A program that takes events hears [`WorkerEvent::Disconnect`] first and may take its time to react to it: the
-/// process ends when it asks for the [`next`](Worker::next) event after that. Only if it does not come for the event
-/// within a second is it not waited for. A program that never called `next` is not waited for at all.
-/// After [`stay`](Worker::stay), or for whoever waits for [`disconnected`](Worker::disconnected), the process goes on
+/// A program that has asked for events hears [`WorkerEvent::Disconnect`] first: the process ends when it asks for the
+/// [`next`](Worker::next) event after that, and at the latest after five seconds. Whatever else waits for the cluster
+/// ([`listen`](Worker::listen), [`accept`](Listener::accept)) does not return any more, so that no error of leaving
+/// reaches `main` before the code 0.
+///
+/// A program that wants to see its own end calls [`stay`](Worker::stay): then everything returns, the process goes on,
 /// and the program ends it.
 #[derive(Debug, Clone)]
 pub struct Worker {
@@ -87,7 +89,8 @@ impl Worker {
     /// A name is resolved here, and its first address is taken. Dropping the future gives the address up again.
     ///
     /// # Errors
-    /// The name has no address, the primary could not bind it (EADDRINUSE and the like), or the worker is disconnected.
+    /// The name has no address, or the primary could not bind it (EADDRINUSE and the like). In a program that
+    /// [stays](Worker::stay): the worker is leaving. Elsewhere this waits, and the process ends.
     pub async fn listen(&self, address: impl ToSocketAddrs) -> Result<Listener, ListenError> {
         let mut addresses = lookup_host(address).await.map_err(ListenError::Resolve)?;
         let address = addresses.next();
@@ -202,7 +205,7 @@ pub enum ListenError {
     Resolve(io::Error),
     /// The address could not be bound; with the primary's error number and what was asked for.
     Bind(BindError),
-    /// The worker is disconnected, or was before the primary answered: nobody shares a socket with it.
+    /// The worker is leaving, or was before the primary answered: nobody shares a socket with it.
     Disconnected,
 }
 
@@ -212,7 +215,7 @@ impl fmt::Display for ListenError {
             ListenError::Resolve(error) => write!(f, "the address cannot be resolved: {error}"),
             ListenError::Bind(error) => error.fmt(f),
             ListenError::Disconnected => {
-                f.write_str("the worker is disconnected: end, and let the primary fork another")
+                f.write_str("the worker is leaving: end, and let the primary fork another")
             }
         }
     }

@@ -184,3 +184,147 @@ fn receive_flags() -> RecvFlags {
     #[cfg(target_vendor = "apple")]
     return RecvFlags::empty();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsFd;
+
+    /// A channel and its far end, which blocks.
+    fn pair() -> (Channel, net::UnixStream) {
+        let (near, far) = net::UnixStream::pair().expect("a pair");
+        (Channel::new(near).expect("a channel"), far)
+    }
+
+    async fn next(channel: &mut Channel) -> Heard {
+        let mut buffer = vec![0; READ];
+        poll_fn(|cx| channel.poll(cx, &mut buffer)).await
+    }
+
+    /// Bytes, and whether a descriptor came with them.
+    async fn read(channel: &mut Channel) -> (Vec<u8>, Option<OwnedFd>) {
+        match next(channel).await {
+            Heard::Bytes(bytes, descriptor) => (bytes, descriptor),
+            other @ (Heard::End | Heard::Room) => unreachable!("{other:?}"),
+        }
+    }
+
+    fn send_all(far: &net::UnixStream, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) {
+        let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        assert!(control.push(SendAncillaryMessage::ScmRights(descriptors)));
+        let sent = sendmsg(far, &[IoSlice::new(bytes)], &mut control, SendFlags::empty());
+        assert_eq!(sent, Ok(bytes.len()));
+    }
+
+    /// A client, and the server's end of its connection.
+    fn connection() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("a client");
+        (client, listener.accept().expect("a connection").0)
+    }
+
+    #[tokio::test]
+    async fn a_connection_arrives_with_its_bytes_and_does_not_block() {
+        let (mut near, far) = pair();
+        let mut far = Channel::new(far).expect("a channel");
+        let (mut client, server) = connection();
+        assert_eq!(near.write(b"plain", None).expect("written"), 5);
+        assert_eq!(near.write(b"with", Some(server.as_fd())).expect("written"), 4);
+        assert_eq!(near.write(b"after", None).expect("written"), 5);
+        drop(server);
+        let (mut bytes, mut found) = (Vec::new(), None);
+        while bytes.len() < 14 {
+            let (more, descriptor) = read(&mut far).await;
+            bytes.extend(more);
+            // Nothing newer than what it came with is in front of it.
+            assert!(descriptor.is_none() || bytes.len() <= 9);
+            found = descriptor.or(found);
+        }
+        let mut received = TcpStream::from(found.expect("the connection"));
+        assert_eq!(received.read(&mut [0]).map_err(|error| error.kind()), Err(io::ErrorKind::WouldBlock));
+        received.write_all(b"!").expect("written");
+        client.read_exact(&mut [0]).expect("read");
+        let flags = rustix::io::fcntl_getfd(&received).expect("flags");
+        assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+    }
+
+    #[tokio::test]
+    async fn two_descriptors_in_one_message_come_with_two_reads() {
+        let (mut channel, far) = pair();
+        let ((_a, first), (_b, second)) = (connection(), connection());
+        send_all(&far, b"two", &[first.as_fd(), second.as_fd()]);
+        assert!(read(&mut channel).await.1.is_some());
+        send_all(&far, b"none", &[]);
+        assert!(read(&mut channel).await.1.is_some());
+        send_all(&far, b"none", &[]);
+        assert!(read(&mut channel).await.1.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_tcp_socket_is_closed_and_its_message_comes_without() {
+        let (mut channel, far) = pair();
+        let (mut watch, foreign) = net::UnixStream::pair().expect("a pair");
+        send_all(&far, b"odd", &[foreign.as_fd()]);
+        drop(foreign);
+        let (bytes, descriptor) = read(&mut channel).await;
+        assert_eq!((bytes.as_slice(), descriptor.is_none()), (b"odd".as_slice(), true));
+        // The end of the file: no copy is left here.
+        assert_eq!(watch.read(&mut [0]).expect("the end"), 0);
+    }
+
+    #[tokio::test]
+    async fn more_descriptors_than_fit_are_all_closed() {
+        let (mut channel, far) = pair();
+        let (mut client, server) = connection();
+        send_all(&far, b"many", &[server.as_fd(); 8]);
+        drop(server);
+        assert!(read(&mut channel).await.1.is_none());
+        assert_eq!(client.read(&mut [0]).expect("the end"), 0);
+    }
+
+    #[tokio::test]
+    async fn a_full_channel_takes_a_part_and_tells_when_there_is_room() {
+        let (mut channel, mut far) = pair();
+        let bytes = vec![b'x'; 1 << 20];
+        let taken = channel.write(&bytes, None).expect("a part");
+        assert!(taken < bytes.len());
+        assert_eq!(channel.write(&bytes[taken..], None).expect("nothing"), 0);
+        far.read_exact(&mut vec![0; taken]).expect("what was written");
+        assert!(matches!(next(&mut channel).await, Heard::Room));
+        assert!(channel.write(&bytes[taken..], None).expect("more") > 0);
+    }
+
+    #[tokio::test]
+    async fn a_paused_channel_says_nothing_and_then_everything() {
+        let (mut channel, mut far) = pair();
+        channel.pause(true);
+        far.write_all(b"later").expect("written");
+        drop(far);
+        let mut buffer = vec![0; READ];
+        // Often enough for the reactor to know.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+            let heard = poll_fn(|cx| Poll::Ready(channel.poll(cx, &mut buffer))).await;
+            assert!(heard.is_pending());
+        }
+        channel.pause(false);
+        assert_eq!(read(&mut channel).await.0, b"later");
+        assert!(matches!(next(&mut channel).await, Heard::End));
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_is_gone_cannot_be_written_to_but_is_read_to_its_end() {
+        let (mut channel, mut far) = pair();
+        far.write_all(b"last words").expect("written");
+        assert_eq!(channel.write(b"unread", None).expect("written"), 6);
+        drop(far);
+        let error = channel.write(b"too late", None).expect_err("nobody is there");
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(read(&mut channel).await.0, b"last words");
+        assert!(matches!(next(&mut channel).await, Heard::End));
+    }
+}

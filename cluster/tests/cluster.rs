@@ -1,0 +1,46 @@
+//! Real processes: a primary here, and workers that are this very program again (`programs`), or another.
+//! Every test leaves as many descriptors and children as it found. It does not test what the machines decide in every
+//! schedule: that is the simulator's work.
+
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test cares for some events only")]
+
+mod cluster {
+    pub(crate) mod ends;
+    pub(crate) mod lives;
+    pub(crate) mod node;
+    pub(crate) mod programs;
+    pub(crate) mod roles;
+    pub(crate) mod serving;
+    pub(crate) mod support;
+}
+
+use std::process::ExitCode;
+
+use ::cluster::{Role, role};
+use libtest_mimic::{Arguments, Trial};
+
+use crate::cluster::{ends, lives, node, programs, roles, serving, support};
+
+fn main() -> ExitCode {
+    match role() {
+        Ok(Role::Primary) => {
+            // The first runtime opens what all share and none closes.
+            drop(support::runtime());
+            // One at a time, because descriptors and children are counted.
+            let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
+            libtest_mimic::run(&arguments, trials()).exit_code()
+        }
+        Ok(Role::Worker) => programs::run(),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn trials() -> Vec<Trial> {
+    [lives::trials(), serving::trials(), ends::trials(), roles::trials(), node::trials()]
+        .into_iter()
+        .flatten()
+        .collect()
+}

@@ -1,0 +1,93 @@
+//! How a worker's process ends when its channel does.
+
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+
+use ::cluster::{Event, ExitStatus, Primary};
+use libtest_mimic::Trial;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::support::{Tested, asynchronous, children, connect, fork, port, primary, rest, same, until};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        asynchronous("a_lost_worker_that_hears_nothing_ends_at_once", ends_at_once),
+        asynchronous("a_lost_worker_hears_it_and_reacts_before_it_ends", hears_first),
+        asynchronous("a_worker_that_stays_ends_itself", stays),
+        asynchronous("a_worker_told_to_go_ends_with_0", told_to_go),
+    ]
+}
+
+async fn ends_at_once() -> Tested {
+    let mut primary = primary()?;
+    fork(&mut primary, "never accept");
+    let mut client = connect(port(&mut primary).await?)?;
+    let mut rest = Vec::new();
+    abandon(primary, || {
+        // The connection was not taken: it ends with the process, in whatever way.
+        let _ = client.read_to_end(&mut rest);
+    })
+    .await?;
+    same(rest, Vec::new())
+}
+
+async fn hears_first() -> Tested {
+    let mut primary = primary()?;
+    fork(&mut primary, "say goodbye");
+    let mut client = connect(port(&mut primary).await?)?;
+    greeted(&mut primary, &mut client).await?;
+    let goodbye = abandon(primary, || io::read_to_string(client)).await??;
+    same(goodbye, ", goodbye".into())
+}
+
+async fn stays() -> Tested {
+    let mut primary = primary()?;
+    fork(&mut primary, "stay");
+    let mut client = connect(port(&mut primary).await?)?;
+    greeted(&mut primary, &mut client).await?;
+    let answer = abandon(primary, || {
+        client.write_all(b"still here?")?;
+        client.shutdown(Shutdown::Write)?;
+        io::read_to_string(client)
+    });
+    same(answer.await??, ", still here?; connected: false; Some(Disconnect), None".into())
+}
+
+async fn told_to_go() -> Tested {
+    let mut primary = primary()?;
+    // One that never asks for events, one that does, one that waits for the end.
+    let workers =
+        [fork(&mut primary, "never accept"), fork(&mut primary, "echo"), fork(&mut primary, "serve")];
+    for _ in workers {
+        until(&mut primary, |event| matches!(event, Event::Online { .. })).await?;
+    }
+    primary.disconnect();
+    let seen = rest(&mut primary).await?;
+    let clean = |worker| seen.contains(&Event::Exit { worker, status: ExitStatus::Code(0) });
+    same(workers.map(clean), [true; 3])
+}
+
+/// Drops a primary, does something, and waits until the runtime has reaped its workers.
+async fn abandon<T>(primary: Primary, act: impl FnOnce() -> T) -> io::Result<T> {
+    let mut child_ended = signal(SignalKind::child())?;
+    drop(primary);
+    let result = act();
+    while !children().is_empty() {
+        child_ended.recv().await;
+    }
+    Ok(result)
+}
+
+/// Waits for the worker's first word, while the primary goes on.
+async fn greeted(primary: &mut Primary, client: &mut std::net::TcpStream) -> Tested {
+    let mut reader = client.try_clone()?;
+    let greeting = tokio::task::spawn_blocking(move || {
+        let mut hello = [0; 5];
+        reader.read_exact(&mut hello).map(|()| hello)
+    });
+    tokio::select! {
+        hello = greeting => same(&hello??, b"hello"),
+        event = until(primary, |event| matches!(event, Event::Exit { .. })) => Err(format!("{event:?}").into()),
+    }
+}

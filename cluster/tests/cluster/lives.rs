@@ -1,0 +1,187 @@
+//! The lives of workers: fork, online, messages, exit; programs that are none; remotes.
+
+use ::cluster::{
+    Command, Errno, Event, ExitStatus, Life, Primary, RemoteError, SendError, Sent, Settings, Signal,
+    WorkerError, WorkerId, WorkerState,
+};
+use libtest_mimic::Trial;
+use serde_json::json;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use super::support::{Tested, asynchronous, children, fork, message, primary, primary_of, rest, same, until};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        asynchronous("a_worker_lives_from_fork_to_exit", a_life),
+        asynchronous("a_large_message_comes_back_whole", large_message),
+        asynchronous("what_a_worker_wrote_is_heard_before_its_end", last_words),
+        asynchronous("a_worker_that_exits_by_itself_has_a_code", exit_code),
+        asynchronous("a_killed_worker_has_a_signal", killed),
+        asynchronous("a_worker_may_kill_itself", kills_itself),
+        asynchronous("a_signal_that_is_none_is_an_error", no_signal),
+        asynchronous("a_program_that_is_not_there_is_an_error", missing_program),
+        asynchronous("a_program_that_may_not_be_executed_is_an_error", forbidden_program),
+        asynchronous("a_file_that_is_no_program_ends_its_worker", no_program),
+        asynchronous("an_exit_does_not_wait_for_a_grandchild_that_holds_the_channel", grandchild),
+        asynchronous("a_remote_commands_from_another_task", remote),
+    ]
+}
+
+async fn a_life() -> Tested {
+    let mut primary = primary()?;
+    let worker = fork(&mut primary, "echo");
+    same(primary.worker(worker).map(Life::state), Some(WorkerState::None))?;
+    let pid = primary.worker(worker).and_then(Life::pid);
+    same(children().into_iter().next(), pid)?;
+    let online = until(&mut primary, |event| matches!(event, Event::Online { .. })).await?;
+    same(online, vec![Event::Fork { worker }, Event::Online { worker }])?;
+    same(primary.send(worker, &json!({ "hello": 1 })), Ok(Sent::Buffered))?;
+    same(message(&mut primary).await?, json!({ "hello": 1 }))?;
+    primary.disconnect();
+    same(primary.workers().count(), 0)?;
+    let ends = [Event::Disconnect { worker }, Event::Exit { worker, status: ExitStatus::Code(0) }];
+    let rest = rest(&mut primary).await?;
+    same(rest.iter().filter(|event| ends.contains(event)).count(), 2)?;
+    same(rest.contains(&Event::AllDisconnected), true)?;
+    same(primary.send(worker, &json!(1)), Err(SendError::Closed))
+}
+
+async fn large_message() -> Tested {
+    let mut primary = primary()?;
+    let worker = fork(&mut primary, "echo");
+    let large = json!("ä".repeat(3 << 20));
+    same(primary.send(worker, &large), Ok(Sent::Congested))?;
+    primary.send(worker, &json!("next"))?;
+    same(message(&mut primary).await? == large, true)?;
+    same(message(&mut primary).await?, json!("next"))?;
+    primary.disconnect();
+    rest(&mut primary).await.map(drop)
+}
+
+async fn last_words() -> Tested {
+    let mut primary = primary()?;
+    let worker = fork(&mut primary, "count to 100 and exit");
+    let seen = rest(&mut primary).await?;
+    let numbers = seen.iter().filter_map(|event| match event {
+        Event::Message { message, .. } => message.as_u64(),
+        _ => None,
+    });
+    same(numbers.collect::<Vec<_>>(), (0..100).collect())?;
+    let ends = seen.iter().skip_while(|event| !matches!(event, Event::Disconnect { .. }));
+    let status = ExitStatus::Code(7);
+    same(ends.cloned().collect(), vec![Event::Disconnect { worker }, Event::Exit { worker, status }])
+}
+
+async fn exit_code() -> Tested {
+    let mut primary = primary()?;
+    let worker = fork(&mut primary, "exit");
+    let seen = rest(&mut primary).await?;
+    same(seen.last(), Some(&Event::Exit { worker, status: ExitStatus::Code(3) }))
+}
+
+async fn killed() -> Tested {
+    let mut primary = primary()?;
+    let worker = fork(&mut primary, "echo");
+    until(&mut primary, |event| matches!(event, Event::Online { .. })).await?;
+    primary.kill(worker, Signal::SIGKILL);
+    let exit = Event::Exit { worker, status: ExitStatus::Signal(Signal::SIGKILL) };
+    until(&mut primary, |event| *event == exit).await?;
+    same(primary.worker(worker).and_then(Life::exited_after_disconnect), Some(false))?;
+    same(primary.worker(worker).map(Life::is_dead), Some(true))?;
+    same(primary.next().await, None)?;
+    same(primary.worker(worker).is_none(), true)?;
+    // Killing who is gone is no failure.
+    primary.kill(worker, Signal::SIGKILL);
+    same(primary.next().await, None)
+}
+
+async fn kills_itself() -> Tested {
+    let mut primary = primary()?;
+    let worker = fork(&mut primary, "kill yourself");
+    let exit = Event::Exit { worker, status: ExitStatus::Code(0) };
+    until(&mut primary, |event| *event == exit).await?;
+    same(primary.worker(worker).and_then(Life::exited_after_disconnect), Some(true))
+}
+
+async fn no_signal() -> Tested {
+    let mut primary = primary()?;
+    let worker = fork(&mut primary, "echo");
+    primary.kill(worker, Signal(4711));
+    let seen = until(&mut primary, |event| matches!(event, Event::Error { .. })).await?;
+    let error = WorkerError::Kill(Errno::EINVAL);
+    same(seen.last(), Some(&Event::Error { worker, error }))?;
+    primary.disconnect();
+    rest(&mut primary).await.map(drop)
+}
+
+async fn missing_program() -> Tested {
+    let mut primary = primary_of("/no/such/program", &[])?;
+    let worker = primary.fork();
+    let error = WorkerError::Spawn(Errno::ENOENT);
+    let seen = rest(&mut primary).await?;
+    same(seen.first(), Some(&Event::Error { worker, error }))?;
+    same(primary.workers().count(), 0)
+}
+
+async fn forbidden_program() -> Tested {
+    let directory = std::env::temp_dir();
+    let mut primary = primary_of(directory.to_str().ok_or("the path is not UTF-8")?, &[])?;
+    let worker = primary.fork();
+    let error = WorkerError::Spawn(Errno::EACCES);
+    same(rest(&mut primary).await?.first(), Some(&Event::Error { worker, error }))
+}
+
+/// As with Node: the C library gives it to the shell, which cannot make anything of it.
+async fn no_program() -> Tested {
+    let file = tempfile::NamedTempFile::new()?.into_temp_path();
+    fs::write(&file, [0x7f, 0, 0, 0])?;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o700))?;
+    let exec = file.to_str().ok_or("the path is not UTF-8")?.into();
+    let command = Command { exec: Some(exec), silent: true, ..Command::default() };
+    let mut primary = Primary::new(Settings { command: command.into(), ..Settings::default() })?;
+    let worker = primary.fork();
+    let seen = rest(&mut primary).await?;
+    let failed = |event: &Event| match event {
+        Event::Exit { worker: who, status: ExitStatus::Code(code) } => *who == worker && *code != 0,
+        Event::Error { worker: who, error: WorkerError::Spawn(errno) } => {
+            *who == worker && *errno == Errno::ENOEXEC
+        }
+        _ => false,
+    };
+    same(seen.iter().any(failed), true)
+}
+
+async fn grandchild() -> Tested {
+    let mut primary = primary_of("/bin/sh", &["-c", "(read line <&3) & exit 5"])?;
+    let worker = primary.fork();
+    let exit = Event::Exit { worker, status: ExitStatus::Code(5) };
+    let seen = until(&mut primary, |event| *event == exit).await?;
+    same(seen.contains(&Event::Disconnect { worker }), false)?;
+    same(primary.worker(worker).map(|life| (life.is_dead(), life.is_connected())), Some((true, true)))?;
+    // Now the grandchild has its line, and goes too.
+    primary.send(worker, &json!("go"))?;
+    same(rest(&mut primary).await?, vec![Event::Disconnect { worker }])
+}
+
+async fn remote() -> Tested {
+    let mut primary = primary()?;
+    let remote = primary.remote();
+    let task = tokio::spawn(async move {
+        let worker = remote.fork_with_env(vec![("PROGRAM".into(), "echo".into())]).await?;
+        let sent = remote.send(worker, json!("to and fro")).await?;
+        let workers = remote.workers().await?;
+        let unknown = remote.send(WorkerId(99), json!(1)).await;
+        Ok::<_, RemoteError>((worker, sent, workers, unknown, remote))
+    });
+    same(message(&mut primary).await?, json!("to and fro"))?;
+    let (worker, sent, workers, unknown, remote) = task.await??;
+    same((sent, workers), (Sent::Buffered, vec![worker]))?;
+    same(unknown, Err(RemoteError::Send(SendError::Closed)))?;
+    let other = remote.clone();
+    let task = tokio::spawn(async move { other.disconnect_worker(worker).await });
+    until(&mut primary, |event| matches!(event, Event::Exit { .. })).await?;
+    task.await??;
+    drop(primary);
+    same(remote.fork().await, Err(RemoteError::Gone))
+}

@@ -1,0 +1,177 @@
+//! The programs of the workers, by the variable PROGRAM.
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::{env, process};
+
+use ::cluster::{Connection, ListenOptions, Listener, Worker, WorkerEvent, role};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::support::{inherited, runtime};
+
+type Ended = Result<(), Box<dyn Error>>;
+
+pub(crate) fn run() -> ExitCode {
+    match runtime().map_err(Into::into).and_then(|runtime| runtime.block_on(program())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn program() -> Ended {
+    let worker = Worker::join()?;
+    match env::var("PROGRAM")?.as_str() {
+        "echo" => echo(worker).await,
+        "count to 100 and exit" => count(&worker),
+        "exit" => process::exit(3),
+        "kill yourself" => kill_yourself(&worker).await,
+        "serve" => serve(worker).await,
+        "serve everywhere" => serve_at(&worker, worker.listen_with(ListenOptions::default()).await?).await,
+        "serve, and hear" => tokio::try_join!(serve(worker.clone()), hear(worker)).map(drop),
+        "never accept" => never_accept(worker).await,
+        "hesitate, then serve" => hesitate(worker).await,
+        "say goodbye" => say_goodbye(worker).await,
+        "stay" => stay(worker).await,
+        "leave" => leave(worker).await,
+        "environment" => environment(&worker).await,
+        "join again" => join_again(&worker).await,
+        other => Err(format!("there is no program {other:?}").into()),
+    }
+}
+
+async fn echo(worker: Worker) -> Ended {
+    while let Some(event) = worker.next().await {
+        if let WorkerEvent::Message(message) = event {
+            worker.send(&message)?;
+        }
+    }
+    Ok(())
+}
+
+/// So little that the kernel has room for all of it: nothing else survives the exit.
+fn count(worker: &Worker) -> Ended {
+    for number in 0..100 {
+        worker.send(&json!(number))?;
+    }
+    process::exit(7)
+}
+
+async fn kill_yourself(worker: &Worker) -> Ended {
+    worker.kill();
+    std::future::pending().await
+}
+
+async fn listen(worker: &Worker) -> Result<Listener, Box<dyn Error>> {
+    let address = env::var("ADDRESS").unwrap_or_else(|_| "127.0.0.1:0".into());
+    match worker.listen(address).await {
+        Ok(listener) => Ok(listener),
+        Err(error) => {
+            worker.send(&json!({ "listen": error.to_string() }))?;
+            std::future::pending().await
+        }
+    }
+}
+
+/// Says which worker it is, and hangs up.
+async fn serve(worker: Worker) -> Ended {
+    let listener = listen(&worker).await?;
+    serve_at(&worker, listener).await
+}
+
+async fn serve_at(worker: &Worker, mut listener: Listener) -> Ended {
+    loop {
+        let (connection, _) = listener.accept().await?;
+        say_who(worker, connection).await?;
+    }
+}
+
+async fn hear(worker: Worker) -> Ended {
+    while worker.next().await.is_some() {}
+    Ok(())
+}
+
+async fn never_accept(worker: Worker) -> Ended {
+    let _listener = listen(&worker).await?;
+    std::future::pending().await
+}
+
+/// Begins to accept and stops again, many times.
+async fn hesitate(worker: Worker) -> Ended {
+    let mut listener = listen(&worker).await?;
+    for _ in 0..100 {
+        tokio::select! {
+            biased;
+            accepted = listener.accept() => say_who(&worker, accepted?.0).await?,
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    serve_at(&worker, listener).await
+}
+
+async fn say_who(worker: &Worker, mut connection: Connection) -> Ended {
+    Ok(connection.write_all(worker.id().to_string().as_bytes()).await?)
+}
+
+/// Holds one connection, and says on it what it hears last.
+async fn say_goodbye(worker: Worker) -> Ended {
+    let mut listener = listen(&worker).await?;
+    let (mut connection, _) = listener.accept().await?;
+    connection.write_all(b"hello").await?;
+    while let Some(event) = worker.next().await {
+        if event == WorkerEvent::Disconnect {
+            // Longer than a turn of the runtime: the process must not end in between.
+            for part in [", ", "good", "bye"] {
+                tokio::task::yield_now().await;
+                connection.write_all(part.as_bytes()).await?;
+            }
+        }
+    }
+    connection.write_all(b" and never this").await?;
+    Ok(())
+}
+
+/// Serves its one connection to the end, whatever becomes of the primary.
+async fn stay(worker: Worker) -> Ended {
+    worker.stay();
+    let mut listener = listen(&worker).await?;
+    let (mut connection, _) = listener.accept().await?;
+    connection.write_all(b"hello").await?;
+    worker.disconnected().await;
+    let mut rest = String::new();
+    connection.read_to_string(&mut rest).await?;
+    connection.write_all(format!(", {rest}; connected: {}", worker.is_connected()).as_bytes()).await?;
+    let after = worker.next().await;
+    let none = worker.next().await;
+    connection.write_all(format!("; {after:?}, {none:?}").as_bytes()).await?;
+    Ok(())
+}
+
+async fn leave(worker: Worker) -> Ended {
+    worker.stay();
+    let mut listener = listen(&worker).await?;
+    let (mut connection, _) = listener.accept().await?;
+    worker.disconnect();
+    worker.send(&json!({ "leaving": worker.exited_after_disconnect() }))?;
+    connection.read_to_string(&mut String::new()).await?;
+    drop(connection);
+    let refused = listener.accept().await.map(drop).map_err(|error| error.kind());
+    worker.send(&json!({ "accept": format!("{refused:?}") }))?;
+    worker.disconnected().await;
+    Ok(())
+}
+
+/// Reports what a program that it starts inherits.
+async fn environment(worker: &Worker) -> Ended {
+    worker.send(&inherited()?)?;
+    std::future::pending().await
+}
+
+async fn join_again(worker: &Worker) -> Ended {
+    let again = Worker::join().map(drop).map_err(|error| error.to_string());
+    worker.send(&json!({ "again": format!("{again:?}"), "role": format!("{:?}", role()) }))?;
+    std::future::pending().await
+}

@@ -1,0 +1,84 @@
+//! What makes a process a worker, and what does when it is broken.
+
+use std::env;
+use std::process::{Command, Stdio};
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use super::support::{Tested, asynchronous, fork, inherited, message, output, primary, rest, same, trial};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("broken_variables_are_an_error", broken),
+        asynchronous("nothing_of_the_role_is_inherited_by_grandchildren", grandchildren),
+        asynchronous("a_worker_joins_once", once),
+        asynchronous("a_primary_cannot_join", primary_joins),
+        trial("without_a_runtime_there_is_no_primary", no_runtime),
+        trial("a_command_can_be_freed_of_the_role", freed),
+    ]
+}
+
+/// The number, the channel and the serialization that the variables name, and what is said about them.
+const BROKEN: [(&str, Option<&str>, Option<&str>, &str); 9] = [
+    ("", Some("3"), None, "NODE_UNIQUE_ID is \"\" and not a number from 1"),
+    ("0", Some("3"), None, "NODE_UNIQUE_ID is \"0\" and not a number from 1"),
+    ("-1", Some("3"), None, "NODE_UNIQUE_ID is \"-1\" and not a number from 1"),
+    ("x", Some("3"), None, "NODE_UNIQUE_ID is \"x\" and not a number from 1"),
+    ("1", None, None, "NODE_UNIQUE_ID is set, but NODE_CHANNEL_FD is not"),
+    ("1", Some("0"), None, "NODE_CHANNEL_FD is \"0\" and not a number from 3"),
+    ("1", Some("three"), None, "NODE_CHANNEL_FD is \"three\" and not a number from 3"),
+    ("1", Some("1000"), None, "NODE_CHANNEL_FD is 1000, which is not an inherited channel: EBADF"),
+    ("1", Some("3"), Some("advanced"), "NODE_CHANNEL_SERIALIZATION_MODE is \"advanced\" and not \"json\""),
+];
+
+fn broken() -> Tested {
+    for (id, channel, serialization, expected) in BROKEN {
+        let mut command = Command::new(env::current_exe()?);
+        command.env("NODE_UNIQUE_ID", id).stdin(Stdio::null());
+        for (name, value) in
+            [("NODE_CHANNEL_FD", channel), ("NODE_CHANNEL_SERIALIZATION_MODE", serialization)]
+        {
+            value.map(|value| command.env(name, value));
+        }
+        let output = command.output()?;
+        let said = String::from_utf8(output.stderr)?;
+        same((output.status.code(), said.starts_with(expected)), (Some(2), true)).map_err(|_| said)?;
+    }
+    Ok(())
+}
+
+async fn grandchildren() -> Tested {
+    let mut primary = primary()?;
+    fork(&mut primary, "environment");
+    // As if this process had started them.
+    same(message(&mut primary).await?, inherited()?)?;
+    primary.disconnect();
+    rest(&mut primary).await.map(drop)
+}
+
+async fn once() -> Tested {
+    let mut primary = primary()?;
+    fork(&mut primary, "join again");
+    let said = message(&mut primary).await?;
+    same(said["role"].clone(), json!("Ok(Worker)"))?;
+    same(said["again"].as_str().is_some_and(|text| text.contains("joined its cluster already")), true)?;
+    primary.disconnect();
+    rest(&mut primary).await.map(drop)
+}
+
+async fn primary_joins() -> Tested {
+    same(::cluster::Worker::join().map(drop), Err(::cluster::JoinError::NotAWorker))
+}
+
+fn no_runtime() -> Tested {
+    let primary = ::cluster::Primary::new(::cluster::Settings::default());
+    same(primary.map(drop), Err(::cluster::NoRuntime))
+}
+
+fn freed() -> Tested {
+    let mut command = Command::new("env");
+    command.env("NODE_UNIQUE_ID", "1").env("NODE_CHANNEL_FD", "3");
+    let variables = output(::cluster::without_role(&mut command))?;
+    same(variables.contains("NODE_UNIQUE_ID") || variables.contains("NODE_CHANNEL_FD"), false)
+}

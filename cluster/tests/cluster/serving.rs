@@ -1,0 +1,144 @@
+//! Workers that serve: who gets a connection, and what becomes of it when its worker does not take it.
+
+use ::cluster::{Event, Life, Primary, SchedulingPolicy, Settings, Signal};
+use libtest_mimic::Trial;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::net::{Shutdown, TcpListener};
+
+use super::support::{
+    Tested, asynchronous, connect, fork, fork_at, message, port, primary, rest, said, same, until,
+};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        asynchronous("connections_go_round", round_robin),
+        asynchronous("a_connection_that_a_killed_worker_had_not_taken_goes_to_another", redistributed),
+        asynchronous("an_accept_that_is_given_up_loses_nothing", hesitation),
+        asynchronous("a_port_in_use_is_an_error_in_the_worker_that_asked", port_in_use),
+        asynchronous("workers_share_a_socket_under_the_shared_policy", shared),
+        asynchronous("a_port_in_use_is_an_error_under_the_shared_policy", shared_port_in_use),
+        asynchronous("every_address_is_ipv4_too", every_address),
+        asynchronous("a_worker_drains_before_it_leaves", drains),
+    ]
+}
+
+async fn round_robin() -> Tested {
+    let mut primary = primary()?;
+    let workers = [fork(&mut primary, "serve"), fork(&mut primary, "serve, and hear")];
+    let first = port(&mut primary).await?;
+    same(port(&mut primary).await?, first)?;
+    let mut who = Vec::new();
+    for _ in 0..6 {
+        who.push(said(&mut primary, connect(first)?).await?);
+    }
+    same(
+        who[..2].iter().cloned().collect(),
+        workers.map(|worker| worker.to_string()).into_iter().collect::<BTreeSet<_>>(),
+    )?;
+    same(&who[..2], &who[2..4])?;
+    same(&who[..2], &who[4..6])?;
+    primary.disconnect();
+    rest(&mut primary).await.map(drop)
+}
+
+async fn redistributed() -> Tested {
+    let mut primary = primary()?;
+    let idle = fork(&mut primary, "never accept");
+    let port_number = port(&mut primary).await?;
+    let client = connect(port_number)?;
+    // It has the connection and does not take it: the next goes to nobody else before there is anybody else.
+    let other = fork(&mut primary, "serve");
+    same(port(&mut primary).await?, port_number)?;
+    let second = said(&mut primary, connect(port_number)?).await?;
+    same(second, other.to_string())?;
+    primary.kill(idle, Signal::SIGKILL);
+    same(said(&mut primary, client).await?, other.to_string())?;
+    primary.disconnect();
+    rest(&mut primary).await.map(drop)
+}
+
+async fn hesitation() -> Tested {
+    let mut primary = primary()?;
+    let worker = fork(&mut primary, "hesitate, then serve");
+    let port = port(&mut primary).await?;
+    for _ in 0..5 {
+        same(said(&mut primary, connect(port)?).await?, worker.to_string())?;
+    }
+    primary.disconnect();
+    rest(&mut primary).await.map(drop)
+}
+
+async fn port_in_use() -> Tested {
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let address = taken.local_addr()?.to_string();
+    let mut primary = primary()?;
+    let unlucky = fork_at(&mut primary, "serve", &address);
+    let seen = until(&mut primary, |event| matches!(event, Event::Message { .. })).await?;
+    let text = format!("bind EADDRINUSE {address}");
+    same(seen.last(), Some(&Event::Message { worker: unlucky, message: json!({ "listen": text }) }))?;
+    same(seen.iter().any(|event| matches!(event, Event::Listening { .. })), false)?;
+    // Neither that worker nor any other is harmed.
+    let lucky = fork(&mut primary, "serve");
+    let port = port(&mut primary).await?;
+    same(said(&mut primary, connect(port)?).await?, lucky.to_string())?;
+    primary.disconnect();
+    rest(&mut primary).await.map(drop)
+}
+
+fn sharing() -> Result<Primary, ::cluster::NoRuntime> {
+    Primary::new(Settings { policy: SchedulingPolicy::Shared, ..Settings::default() })
+}
+
+async fn shared() -> Tested {
+    let mut primary = sharing()?;
+    let workers = [fork(&mut primary, "serve"), fork(&mut primary, "serve")];
+    let first = port(&mut primary).await?;
+    same(port(&mut primary).await?, first)?;
+    let names = workers.map(|worker| worker.to_string());
+    for _ in 0..20 {
+        let who = said(&mut primary, connect(first)?).await?;
+        same(names.contains(&who), true)?;
+    }
+    primary.kill(workers[0], Signal::SIGKILL);
+    until(&mut primary, |event| matches!(event, Event::Exit { .. })).await?;
+    for _ in 0..5 {
+        same(said(&mut primary, connect(first)?).await?, names[1].clone())?;
+    }
+    primary.disconnect();
+    rest(&mut primary).await.map(drop)
+}
+
+async fn shared_port_in_use() -> Tested {
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let address = taken.local_addr()?.to_string();
+    let mut primary = sharing()?;
+    fork_at(&mut primary, "serve", &address);
+    same(message(&mut primary).await?, json!({ "listen": format!("bind EADDRINUSE {address}") }))?;
+    primary.disconnect();
+    rest(&mut primary).await.map(drop)
+}
+
+async fn every_address() -> Tested {
+    let mut primary = primary()?;
+    let worker = fork(&mut primary, "serve everywhere");
+    let port = port(&mut primary).await?;
+    same(said(&mut primary, connect(port)?).await?, worker.to_string())?;
+    primary.disconnect();
+    rest(&mut primary).await.map(drop)
+}
+
+async fn drains() -> Tested {
+    let mut primary = primary()?;
+    let worker = fork(&mut primary, "leave");
+    let client = connect(port(&mut primary).await?)?;
+    same(message(&mut primary).await?, json!({ "leaving": true }))?;
+    // It waits for its connection.
+    same(primary.worker(worker).map(Life::is_connected), Some(true))?;
+    client.shutdown(Shutdown::Write)?;
+    same(message(&mut primary).await?, json!({ "accept": "Err(NotConnected)" }))?;
+    until(&mut primary, |event| matches!(event, Event::Disconnect { .. })).await?;
+    same(primary.worker(worker).and_then(Life::exited_after_disconnect), Some(true))?;
+    same(said(&mut primary, client).await?, String::new())?;
+    rest(&mut primary).await.map(drop)
+}

@@ -1,0 +1,179 @@
+//! What the tests share: a primary under a deadline, clients, and the count of what is open.
+
+use std::future::Future;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fs, io, process};
+
+use ::cluster::{Command, Event, Primary, Settings, WorkerId};
+use libtest_mimic::{Failed, Trial};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
+
+/// Nothing here takes so long: whoever waits longer waits for ever.
+pub(crate) const FOREVER: Duration = Duration::from_mins(1);
+
+pub(crate) type Tested = Result<(), Failed>;
+
+/// A test that leaves nothing open.
+pub(crate) fn trial(name: &str, test: impl FnOnce() -> Tested + Send + 'static) -> Trial {
+    Trial::test(name, move || {
+        let before = open();
+        test()?;
+        let after = open();
+        if before == after {
+            Ok(())
+        } else {
+            Err(format!("open before: {before:?}, after: {after:?}").into())
+        }
+    })
+}
+
+/// A test inside a runtime.
+pub(crate) fn asynchronous<F>(name: &str, test: impl FnOnce() -> F + Send + 'static) -> Trial
+where
+    F: Future<Output = Tested>,
+{
+    trial(name, move || runtime()?.block_on(test()))
+}
+
+pub(crate) fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// This process's descriptors, by what they are, and its children.
+fn open() -> (Vec<String>, Vec<u32>) {
+    let links = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let mut descriptors: Vec<String> = links
+        .filter_map(|entry| fs::read_link(entry.path()).ok())
+        .map(|target| target.to_string_lossy().into_owned())
+        .filter(|target| !target.ends_with("/fd"))
+        .collect();
+    descriptors.sort();
+    (descriptors, children())
+}
+
+pub(crate) fn children() -> Vec<u32> {
+    let own = process::id().to_string();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter_map(|entry| child_of(&own, &entry.file_name().to_string_lossy())).collect()
+}
+
+/// The process's number, if its parent is that one.
+fn child_of(parent: &str, process: &str) -> Option<u32> {
+    let number = process.parse().ok()?;
+    let status = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // Behind the name, which may contain anything: the state, and the parent.
+    let (_, rest) = status.rsplit_once(") ")?;
+    (rest.split(' ').nth(1) == Some(parent)).then_some(number)
+}
+
+/// What a program that this process starts inherits: the variables of a role, and the number of descriptors.
+pub(crate) fn inherited() -> io::Result<Value> {
+    let role = ["NODE_UNIQUE_ID=", "NODE_CHANNEL_FD=", "NODE_CHANNEL_SERIALIZATION_MODE="];
+    let variables = output(&mut process::Command::new("env"))?;
+    let of_role = |line: &&str| role.iter().any(|name| line.starts_with(name));
+    let variables: Vec<&str> = variables.lines().filter(of_role).collect();
+    let descriptors = output(process::Command::new("ls").arg("/proc/self/fd"))?;
+    Ok(json!({ "variables": variables, "descriptors": descriptors.lines().count() }))
+}
+
+pub(crate) fn output(command: &mut process::Command) -> io::Result<String> {
+    String::from_utf8(command.output()?.stdout).map_err(io::Error::other)
+}
+
+/// A primary whose workers run one of the programs in `programs`.
+pub(crate) fn primary() -> Result<Primary, Failed> {
+    Ok(Primary::new(Settings::default())?)
+}
+
+/// A primary whose workers run another program.
+pub(crate) fn primary_of(exec: &str, args: &[&str]) -> Result<Primary, Failed> {
+    let args = args.iter().map(|arg| String::from(*arg)).collect();
+    let command = Command { exec: Some(exec.into()), args, ..Command::default() };
+    Ok(Primary::new(Settings { command: Arc::new(command), ..Settings::default() })?)
+}
+
+/// Forks a worker that runs this program.
+pub(crate) fn fork(primary: &mut Primary, program: &str) -> WorkerId {
+    primary.fork_with_env([("PROGRAM", program)])
+}
+
+/// Forks a worker that runs this program at this address.
+pub(crate) fn fork_at(primary: &mut Primary, program: &str, address: &str) -> WorkerId {
+    primary.fork_with_env([("PROGRAM", program), ("ADDRESS", address)])
+}
+
+/// Everything that happens, up to the first event that is wanted.
+pub(crate) async fn until(
+    primary: &mut Primary,
+    mut wanted: impl FnMut(&Event) -> bool,
+) -> Result<Vec<Event>, Failed> {
+    let mut seen = Vec::new();
+    loop {
+        match timeout(FOREVER, primary.next()).await {
+            Ok(Some(event)) => seen.push(event),
+            Ok(None) => return Err(format!("nothing happens any more, after {seen:?}").into()),
+            Err(_) => return Err(format!("nothing happened for long, after {seen:?}").into()),
+        }
+        if seen.last().is_some_and(&mut wanted) {
+            return Ok(seen);
+        }
+    }
+}
+
+/// The port of the next worker that listens.
+pub(crate) async fn port(primary: &mut Primary) -> Result<u16, Failed> {
+    match until(primary, |event| matches!(event, Event::Listening { .. })).await?.pop() {
+        Some(Event::Listening { address, .. }) => Ok(address.port),
+        other => Err(format!("{other:?}").into()),
+    }
+}
+
+/// The next message of a worker.
+pub(crate) async fn message(primary: &mut Primary) -> Result<Value, Failed> {
+    match until(primary, |event| matches!(event, Event::Message { .. })).await?.pop() {
+        Some(Event::Message { message, .. }) => Ok(message),
+        other => Err(format!("{other:?}").into()),
+    }
+}
+
+/// Everything that happens until all is over.
+pub(crate) async fn rest(primary: &mut Primary) -> Result<Vec<Event>, Failed> {
+    let mut seen = Vec::new();
+    while let Some(event) =
+        timeout(FOREVER, primary.next()).await.map_err(|_| format!("{seen:?} and no end"))?
+    {
+        seen.push(event);
+    }
+    Ok(seen)
+}
+
+/// A client whose reads do not wait for ever.
+pub(crate) fn connect(port: u16) -> io::Result<TcpStream> {
+    let client = TcpStream::connect(("127.0.0.1", port))?;
+    client.set_read_timeout(Some(FOREVER))?;
+    Ok(client)
+}
+
+/// What a server says to a client until it closes, while the primary goes on.
+pub(crate) async fn said(primary: &mut Primary, client: TcpStream) -> Result<String, Failed> {
+    let reading = tokio::task::spawn_blocking(move || io::read_to_string(client));
+    tokio::pin!(reading);
+    loop {
+        tokio::select! {
+            said = &mut reading => return Ok(said??),
+            event = primary.next() => if event.is_none() {
+                return Ok(reading.await??);
+            }
+        }
+    }
+}
+
+/// Fails unless both are the same.
+#[expect(clippy::needless_pass_by_value, reason = "most of what is compared has no owner yet")]
+pub(crate) fn same<T: PartialEq + std::fmt::Debug>(left: T, right: T) -> Tested {
+    if left == right { Ok(()) } else { Err(format!("{left:?} is not {right:?}").into()) }
+}

@@ -1,0 +1,158 @@
+//! Runs every example as its head says, and sees that nothing of it is left: its workers inherit its standard output,
+//! which ends only when the last of them has ended. It does not test the library beyond that.
+
+use std::error::Error;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::{env, fs};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+type Tested = Result<(), Box<dyn Error>>;
+
+/// A running example.
+struct Example {
+    process: Child,
+    lines: io::Lines<BufReader<ChildStdout>>,
+}
+
+impl Example {
+    fn start(name: &str, arguments: &[&str]) -> Result<Self, Box<dyn Error>> {
+        let mut command = Command::new(build(name)?);
+        let mut process = command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let output = process.stdout.take().ok_or("it has no output")?;
+        Ok(Example { process, lines: BufReader::new(output).lines() })
+    }
+
+    fn line(&mut self) -> Result<String, Box<dyn Error>> {
+        Ok(self.lines.next().ok_or("it has ended")??)
+    }
+
+    /// The port in the line that says that all workers listen.
+    fn port(&mut self) -> Result<u16, Box<dyn Error>> {
+        let line = self.line()?;
+        let port = line.rsplit_once("workers serve port ").ok_or_else(|| line.clone())?;
+        Ok(port.1.parse()?)
+    }
+
+    fn terminate(&self) -> Tested {
+        Ok(kill(Pid::from_raw(i32::try_from(self.process.id())?), Signal::SIGTERM)?)
+    }
+
+    /// What it says until all its processes have ended, after it has ended well.
+    fn rest(mut self) -> Result<Vec<String>, Box<dyn Error>> {
+        let rest = self.lines.collect::<Result<_, _>>()?;
+        let status = self.process.wait()?;
+        if status.success() { Ok(rest) } else { Err(format!("{status}").into()) }
+    }
+}
+
+/// The executable, which `cargo test` has built; a test that is run alone builds it.
+fn build(name: &str) -> Result<PathBuf, Box<dyn Error>> {
+    let test = env::current_exe()?;
+    let profile = test.ancestors().nth(2).ok_or("a test is in its profile's directory")?;
+    let example = profile.join("examples").join(name);
+    if !fs::exists(&example)? {
+        let status = Command::new(env!("CARGO")).args(["build", "-p", "cluster", "--examples"]).status()?;
+        assert!(status.success(), "the examples cannot be built");
+    }
+    Ok(example)
+}
+
+fn request(port: u16) -> io::Result<String> {
+    let mut client = TcpStream::connect(("127.0.0.1", port))?;
+    client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    io::read_to_string(client)
+}
+
+#[test]
+fn http_serves_replaces_the_dead_and_ends_when_told() -> Tested {
+    let mut example = Example::start("http", &[])?;
+    let port = example.port()?;
+    let answer = request(port)?;
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    let victim: i32 = answer.trim_end().rsplit(' ').next().ok_or("no number")?.parse()?;
+    // A connection that is kept alive does not keep its worker from ending.
+    let mut idle = TcpStream::connect(("127.0.0.1", port))?;
+    idle.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+    idle.read_exact(&mut [0; 15])?;
+    kill(Pid::from_raw(victim), Signal::SIGKILL)?;
+    let line = example.line()?;
+    assert!(line.contains("Signal(SIGKILL); starting another"), "{line}");
+    let answer = request(port)?;
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    example.terminate()?;
+    assert_eq!(example.rest()?, Vec::<String>::new());
+    Ok(())
+}
+
+#[test]
+fn count_adds_up_what_its_workers_serve() -> Tested {
+    let mut example = Example::start("count", &["6"])?;
+    let port = example.port()?;
+    for _ in 0..6 {
+        assert!(request(port)?.starts_with("HTTP/1.1 204"));
+    }
+    let expected = "served 6 in all: {WorkerId(1): 3, WorkerId(2): 3}";
+    assert_eq!(example.rest()?, [expected]);
+    Ok(())
+}
+
+#[test]
+fn graceful_waits_for_connections_before_the_deadline() -> Tested {
+    let mut example = Example::start("graceful", &["3600"])?;
+    let port = example.port()?;
+    let mut client = TcpStream::connect(("127.0.0.1", port))?;
+    client.write_all(b"hello")?;
+    client.read_exact(&mut [0; 5])?;
+    example.terminate()?;
+    assert_eq!(example.line()?, "asking the workers to go");
+    let first = example.line()?;
+    assert!(first.ends_with("ended with code 0"), "{first}");
+    client.write_all(b"still")?;
+    client.read_exact(&mut [0; 5])?;
+    client.shutdown(Shutdown::Write)?;
+    let rest = example.rest()?;
+    assert!(rest.len() == 1 && rest[0].ends_with("ended with code 0"), "{rest:?}");
+    Ok(())
+}
+
+#[test]
+fn graceful_kills_whoever_is_not_gone_by_the_deadline() -> Tested {
+    let mut example = Example::start("graceful", &["0"])?;
+    let port = example.port()?;
+    let mut client = TcpStream::connect(("127.0.0.1", port))?;
+    client.write_all(b"hello")?;
+    client.read_exact(&mut [0; 5])?;
+    example.terminate()?;
+    let rest = example.rest()?;
+    assert!(rest.iter().any(|line| line.ends_with("was ended by SIGKILL")), "{rest:?}");
+    Ok(())
+}
+
+#[test]
+fn two_programs_talk() -> Tested {
+    build("two_programs_worker")?;
+    let mut rest = Example::start("two_programs", &[])?.rest()?;
+    rest.sort();
+    let answer = |number: u32| format!(r#"{{"answer":"hello {number}","question":"who are you?"}}"#);
+    let expected = [
+        "worker 1 ended: Code(0)".into(),
+        format!("worker 1 says {}", answer(0)),
+        "worker 2 ended: Code(0)".into(),
+        format!("worker 2 says {}", answer(1)),
+    ];
+    assert_eq!(rest, expected);
+    Ok(())
+}
+
+#[test]
+fn a_worker_program_alone_says_that_it_is_none() -> Tested {
+    let output = Command::new(build("two_programs_worker")?).output()?;
+    let said = String::from_utf8(output.stderr)?;
+    assert!(!output.status.success() && said.contains("NotAWorker"), "{said}");
+    Ok(())
+}
