@@ -10,7 +10,7 @@ use std::fmt;
 use cluster_core::Primary;
 
 use crate::kernel::Kernel;
-use ledger::LedgerCheck;
+use liveness::Serving;
 use order::OrderCheck;
 
 /// A property that is checked.
@@ -64,7 +64,7 @@ impl std::error::Error for Failure {}
 /// What the checks remember.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Checks {
-    pub(crate) ledger: LedgerCheck,
+    pub(crate) serving: Serving,
     pub(crate) order: OrderCheck,
 }
 
@@ -77,10 +77,10 @@ impl Checks {
     ) -> Result<(), (Check, String)> {
         descriptors::at_the_end(kernel, primary).map_err(|what| (Check::Descriptors, what))?;
         if let Some(primary) = primary {
-            self.ledger.at_rest(kernel, primary).map_err(|what| (Check::Ledger, what))?;
-            self.ledger.at_the_end(kernel, primary).map_err(|what| (Check::Ledger, what))?;
+            ledger::at_rest(kernel, primary).map_err(|what| (Check::Ledger, what))?;
+            ledger::at_the_end(kernel, primary, &self.serving).map_err(|what| (Check::Ledger, what))?;
             self.order.at_the_end(kernel).map_err(|what| (Check::Order, what))?;
         }
-        liveness::at_the_end(kernel, primary).map_err(|what| (Check::Liveness, what))
+        liveness::at_the_end(kernel, primary, &self.serving).map_err(|what| (Check::Liveness, what))
     }
 }

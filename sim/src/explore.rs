@@ -43,6 +43,8 @@ pub struct Deepest {
     pub choices: Vec<u32>,
     /// How many different worlds were seen.
     pub worlds: usize,
+    /// Every run was tried in which nothing comes between an input of a process and the end of its reaction.
+    pub reactions: bool,
 }
 
 /// An observation that does not fit.
@@ -68,50 +70,106 @@ pub fn observed<'a>(observations: impl Iterator<Item = &'a Observation>) -> Obse
 /// Searches for a run in which every observer sees exactly what is wanted, and then nothing more can happen.
 /// The world is taken as it is, with the faults that are armed in its schedule; `budget` bounds the worlds that are
 /// seen, which bounds time and memory.
+///
+/// A few short searches in different orders come first: where one order takes a wrong turn early and does not
+/// notice, another often does not.
 pub fn reaches<P: Program>(world: &World<P>, wanted: &Observed, budget: usize) -> Reached {
-    let coarse = Search::new(wanted, budget, Grain::Reactions).run(world.clone());
+    let mut spent = 0;
+    for order in [Order::Oldest, Order::Newest, Order::Mixed(1), Order::Mixed(2), Order::Mixed(3)] {
+        let reached = Search::new(wanted, budget / 16, Grain::Reactions, order).run(world.clone());
+        match reached {
+            Reached::Yes(_) => return reached,
+            Reached::Unknown(deepest) => spent += deepest.worlds,
+            Reached::No(_) => break,
+        }
+    }
+    let left = budget.saturating_sub(spent);
+    let coarse = Search::new(wanted, left, Grain::Reactions, Order::Oldest).run(world.clone());
     let Reached::No(deepest) = coarse else { return coarse };
-    let left = budget.saturating_sub(deepest.worlds);
-    Search::new(wanted, left, Grain::Steps).run(world.clone())
+    let left = left.saturating_sub(deepest.worlds);
+    let fine = Search::new(wanted, left, Grain::Steps, Order::Oldest).run(world.clone());
+    match fine {
+        Reached::Unknown(fine) => Reached::Unknown(Deepest { reactions: true, ..fine }),
+        Reached::Yes(_) | Reached::No(_) => fine,
+    }
 }
 
 /// What a branch may interrupt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Grain {
-    /// Nothing between an input of a process and the end of its reaction.
+    /// Nothing between an input of a process and the end of its reaction, and nothing that only a client or the driver
+    /// hears is put off.
     Reactions,
     /// Everything.
     Steps,
+}
+
+/// Which of the enabled steps is tried first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// The quiet one.
+    Oldest,
+    /// What was caused last.
+    Newest,
+    /// Now this, now that; the number makes the difference.
+    Mixed(u64),
+}
+
+impl Order {
+    /// So many steps, the first to be tried last.
+    fn of(self, n: u32, world: u64) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..n).rev().collect();
+        match self {
+            Order::Oldest => {}
+            Order::Newest => order.reverse(),
+            Order::Mixed(number) => {
+                order.sort_by_key(|at| FixedState::with_seed(number).hash_one((at, world)));
+            }
+        }
+        order
+    }
 }
 
 struct Search<'a> {
     wanted: Vec<(Actor, &'a [String])>,
     budget: usize,
     grain: Grain,
+    order: Order,
     seen: HashSet<u64, FixedState>,
     path: Vec<u32>,
     deepest: Deepest,
 }
 
-/// A world with choices that were not tried yet.
+/// A world with steps that were not tried yet.
 struct Branch<P> {
     world: World<P>,
     progress: Vec<usize>,
     /// How long the path to it is.
     base: usize,
-    /// What is tried next; `None`: everything was.
-    next: Option<Vec<u32>>,
-    /// The first choice stands.
-    pinned: bool,
+    /// Which steps; the next to be tried is the last.
+    steps: Vec<u32>,
+    /// Whether which step it is was a choice at all, and is the first that is recorded.
+    chose: bool,
+    /// The same step again, with other choices inside.
+    again: Option<Vec<u32>>,
+}
+
+impl<P> Branch<P> {
+    fn next(&mut self) -> Option<Vec<u32>> {
+        self.again
+            .take()
+            .or_else(|| self.steps.pop().map(|step| if self.chose { vec![step] } else { Vec::new() }))
+    }
 }
 
 impl<'a> Search<'a> {
-    fn new(wanted: &'a Observed, budget: usize, grain: Grain) -> Self {
+    fn new(wanted: &'a Observed, budget: usize, grain: Grain, order: Order) -> Self {
         let total = wanted.values().map(Vec::len).sum();
         Search {
             wanted: wanted.iter().map(|(&actor, texts)| (actor, texts.as_slice())).collect(),
             budget,
             grain,
+            order,
             seen: HashSet::default(),
             path: Vec::new(),
             deepest: Deepest { wanted: total, ..Deepest::default() },
@@ -127,14 +185,14 @@ impl<'a> Search<'a> {
                 self.deepest.worlds = self.seen.len();
                 return Reached::No(self.deepest);
             };
-            let Some(choices) = branch.next.take() else {
+            let Some(choices) = branch.next() else {
                 branches.pop();
                 continue;
             };
             self.path.truncate(branch.base);
             let (mut world, mut progress) = (branch.world.clone(), branch.progress.clone());
             let went_on = self.step(&mut world, &mut progress, &choices);
-            branch.next = following(world.choices(), branch.pinned);
+            branch.again = following(world.schedule().taken(), usize::from(branch.chose));
             found = went_on && self.follow(world, progress, &mut branches);
         }
         self.deepest.worlds = self.seen.len();
@@ -153,28 +211,36 @@ impl<'a> Search<'a> {
             if n == 0 {
                 return self.is_complete(&progress);
             }
-            let (choices, pinned) = self.first_choices(&world, n);
-            if (n == 1 || pinned) && world.is_certain(choices.first().map_or(0, |&n| n as usize)) {
+            let only = if n == 1 { Some(0) } else { self.settled(&world, n) };
+            if let Some(only) = only.filter(|&only| world.is_certain(only)) {
+                let choices = [u32::try_from(only).expect("few steps are enabled")];
                 if !self.step(&mut world, &mut progress, &choices) {
                     return false;
                 }
                 continue;
             }
-            if self.seen.insert(FixedState::default().hash_one(Seen(&world, &progress))) {
+            let hash = FixedState::default().hash_one(Seen(&world, &progress));
+            if self.seen.insert(hash) {
+                let n = u32::try_from(n).expect("few steps are enabled");
+                let steps = match only {
+                    Some(only) => vec![u32::try_from(only).expect("few steps are enabled")],
+                    None => self.order.of(n, hash),
+                };
                 let base = self.path.len();
-                branches.push(Branch { world, progress, base, next: Some(choices), pinned });
+                branches.push(Branch { world, progress, base, steps, chose: n > 1, again: None });
             }
             return false;
         }
     }
 
-    /// The quiet choice; or the process that is reacting, and nothing else.
-    fn first_choices<P: Program>(&self, world: &World<P>, n: usize) -> (Vec<u32>, bool) {
-        let is_reaction = |&at: &usize| matches!(world.enabled(at), Step::Run(_) | Step::Hear);
-        match (0..n).find(is_reaction).filter(|_| self.grain == Grain::Reactions) {
-            Some(at) if n > 1 => (vec![u32::try_from(at).expect("few steps are enabled")], true),
-            _ => (Vec::new(), false),
-        }
+    /// A step that is taken at once, before all others.
+    fn settled<P: Program>(&self, world: &World<P>, n: usize) -> Option<usize> {
+        let is_settled = |&at: &usize| match world.enabled(at) {
+            Step::Run(_) | Step::Hear | Step::Meet(_) => true,
+            Step::Act(client) => !world.kernel.is_about_to_connect(client),
+            _ => false,
+        };
+        (0..n).find(is_settled).filter(|_| self.grain == Grain::Reactions)
     }
 
     /// Takes one step. Whether everything it made observers see is wanted.
@@ -182,7 +248,7 @@ impl<'a> Search<'a> {
         let before = world.journal.len();
         world.schedule_mut().force(choices);
         let went_well = world.step().is_ok();
-        self.path.extend(world.choices().iter().map(|choice| choice.value));
+        self.path.extend(world.schedule().taken().iter().map(|choice| choice.value));
         let fits = world.journal.since(before).all(|observation| self.fits(observation, progress));
         world.journal.forget();
         went_well && fits
@@ -226,10 +292,9 @@ impl<'a> Search<'a> {
 #[derive(Hash)]
 struct Seen<'a, P: Hash>(&'a World<P>, &'a [usize]);
 
-/// The choices after these, as in counting: the last one that can be larger is.
-fn following(taken: &[Choice], pinned: bool) -> Option<Vec<u32>> {
-    let can_grow = |choice: &Choice| choice.value + 1 < choice.of;
-    let last = taken.iter().rposition(can_grow).filter(|&last| last > 0 || !pinned)?;
+/// The choices after these, as in counting, while the first `fixed` stand: the last one that can be larger is.
+fn following(taken: &[Choice], fixed: usize) -> Option<Vec<u32>> {
+    let last = taken.iter().rposition(|choice| choice.value + 1 < choice.of).filter(|&last| last >= fixed)?;
     let mut next: Vec<u32> = taken[..=last].iter().map(|choice| choice.value).collect();
     next[last] += 1;
     Some(next)
@@ -242,10 +307,10 @@ mod tests {
     #[test]
     fn choices_are_counted_through() {
         let choice = |value, of| Choice { value, of };
-        assert_eq!(following(&[choice(0, 2), choice(1, 2)], false), Some(vec![1]));
-        assert_eq!(following(&[choice(0, 2), choice(0, 3)], false), Some(vec![0, 1]));
-        assert_eq!(following(&[choice(0, 2), choice(1, 2)], true), None);
-        assert_eq!(following(&[choice(1, 2)], false), None);
-        assert_eq!(following(&[], false), None);
+        assert_eq!(following(&[choice(0, 2), choice(1, 2)], 0), Some(vec![1]));
+        assert_eq!(following(&[choice(0, 2), choice(0, 3)], 1), Some(vec![0, 1]));
+        assert_eq!(following(&[choice(0, 2), choice(1, 2)], 1), None);
+        assert_eq!(following(&[choice(1, 2)], 0), None);
+        assert_eq!(following(&[], 0), None);
     }
 }

@@ -23,6 +23,8 @@ mod host;
 mod journal;
 mod kernel;
 mod program;
+#[cfg(test)]
+mod sabotage;
 mod schedule;
 mod trace;
 mod world;

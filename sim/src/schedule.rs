@@ -35,6 +35,7 @@ pub struct Schedule {
     source: Source,
     armed: Faults,
     faults: Faults,
+    struck: Faults,
     taken: Vec<Choice>,
 }
 
@@ -61,7 +62,8 @@ impl Schedule {
     }
 
     fn from(source: Source) -> Self {
-        Schedule { source, armed: Faults::none(), faults: Faults::none(), taken: Vec::new() }
+        let none = Faults::none();
+        Schedule { source, armed: none, faults: none, struck: none, taken: Vec::new() }
     }
 
     /// The same schedule with these faults.
@@ -96,6 +98,7 @@ impl Schedule {
             return false;
         }
         self.faults.struck(fault);
+        self.struck = self.struck.and(fault);
         true
     }
 
@@ -107,6 +110,11 @@ impl Schedule {
     /// The faults this schedule began with.
     pub fn armed(&self) -> Faults {
         self.armed
+    }
+
+    /// Whether this fault has struck.
+    pub fn has_struck(&self, fault: Fault) -> bool {
+        self.struck.is_armed(fault)
     }
 
     /// Every choice so far.

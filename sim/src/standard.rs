@@ -76,7 +76,7 @@ impl Program for Serve {
     }
 
     fn connection_data(&mut self, _: &mut Worker, process: &mut Process<'_>, connection: SocketId, _: &[u8]) {
-        process.write(connection, b"welcome");
+        process.write(connection, process.actor().to_string().as_bytes());
         process.end(connection);
     }
 
@@ -103,7 +103,7 @@ impl Program for Serve {
         match event {
             ClientEvent::Connected => driver.send(client, b"hello"),
             ClientEvent::Refused => driver.observe(client, "refused"),
-            ClientEvent::Data(_) => driver.observe(client, "data"),
+            ClientEvent::Data(bytes) => driver.observe(client, String::from_utf8_lossy(&bytes).into_owned()),
             ClientEvent::End => driver.observe(client, "end"),
             ClientEvent::Reset => driver.observe(client, "reset"),
         }

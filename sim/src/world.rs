@@ -2,6 +2,7 @@
 //!
 //! A step is one enabled thing. It knows nothing of what is right: the checks do; nor of what is chosen: the schedule.
 
+use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -9,7 +10,7 @@ use cluster_core::{
     Call, Event, ExitStatus, OsEvent, Primary, Settings, Signal, SocketId, Worker, WorkerEvent, WorkerId,
 };
 
-use crate::check::{Check, Checks, Failure};
+use crate::check::{Check, Checks, Failure, ledger};
 use crate::fault::Fault;
 use crate::host::{Host, Machine, Next};
 use crate::journal::{Journal, Line, Observation};
@@ -18,7 +19,7 @@ use crate::kernel::process::{Phase, Pid};
 use crate::kernel::{Kernel, Step, Verdict};
 use crate::program::{Actor, Driver, Process, Program};
 use crate::replay::Recording;
-use crate::schedule::{Choice, Point, Schedule};
+use crate::schedule::{Point, Schedule};
 use crate::trace::{self, Trace};
 
 /// What a socket buffer holds in each direction, in bytes, unless told otherwise. Linux: 212,992.
@@ -30,7 +31,7 @@ const STEP_LIMIT: u64 = 100_000;
 /// A primary, its workers, their clients, and everything between them.
 #[derive(Debug, Clone)]
 pub struct World<P> {
-    scenario: &'static str,
+    scenario: Cow<'static, str>,
     program: P,
     settings: Settings,
     pub(crate) kernel: Kernel,
@@ -42,6 +43,8 @@ pub struct World<P> {
     recording: Recording,
     trace: Option<Trace>,
     enabled: Vec<usize>,
+    #[cfg(test)]
+    pub(crate) sabotage: Option<crate::sabotage::Sabotage>,
 }
 
 /// The state, without how it came about: two worlds with one hash go on alike.
@@ -56,7 +59,7 @@ impl<P: Program> World<P> {
     /// A world in which the primary is about to begin, on a quiet schedule, without faults.
     pub fn new(program: P, settings: Settings) -> Self {
         let mut world = World {
-            scenario: "unnamed",
+            scenario: "unnamed".into(),
             driver: program.clone(),
             program,
             settings,
@@ -68,6 +71,8 @@ impl<P: Program> World<P> {
             recording: Recording::default(),
             trace: None,
             enabled: Vec::new(),
+            #[cfg(test)]
+            sabotage: None,
         };
         world.drive(|program, driver| program.driver_start(driver));
         world
@@ -82,8 +87,8 @@ impl<P: Program> World<P> {
 
     /// The name of the scenario, for the replay line: no colon.
     #[must_use]
-    pub fn named(mut self, scenario: &'static str) -> Self {
-        self.scenario = scenario;
+    pub fn named(mut self, scenario: impl Into<Cow<'static, str>>) -> Self {
+        self.scenario = scenario.into();
         self
     }
 
@@ -157,9 +162,9 @@ impl<P: Program> World<P> {
         self.journal.since(0)
     }
 
-    /// Every choice that was taken.
-    pub fn choices(&self) -> &[Choice] {
-        self.schedule.taken()
+    /// The schedule, with every choice that was taken.
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
     }
 
     /// A hash of everything that has happened, in order. The same on every machine and in every build.
@@ -174,7 +179,7 @@ impl<P: Program> World<P> {
 
     /// One line that replays this run.
     pub fn replay_line(&self) -> String {
-        self.recording.line(self.scenario, &self.schedule)
+        self.recording.line(&self.scenario, &self.schedule)
     }
 
     pub(crate) fn recording(&self) -> &Recording {
@@ -324,6 +329,8 @@ impl<P: Program> World<P> {
         let Some(next) = self.hosts[pid.index()].as_mut().and_then(|host| host.next.take()) else {
             return Ok(());
         };
+        #[cfg(test)]
+        let Some(next) = crate::sabotage::apply(self, pid, next) else { return Ok(()) };
         match next {
             Next::Call(call) => self.call(pid, call),
             Next::Primary(event) => return self.primary_event(event),
@@ -383,8 +390,9 @@ impl<P: Program> World<P> {
         self.note(pid.into(), || trace::worker_event(&event));
         if let WorkerEvent::Connection { connection, .. } = &event {
             let client = self.kernel.hold(pid, *connection);
-            self.checks.ledger.held(&self.kernel, pid, client).map_err(|what| (Check::Ledger, what))?;
+            ledger::held(&self.kernel, pid, client).map_err(|what| (Check::Ledger, what))?;
         }
+        self.checks.serving.worker_event(pid, &event);
         self.checks.order.worker_event(pid, &event).map_err(|what| (Check::Order, what))?;
         self.within(pid, |program, machine, process| {
             if let Machine::Worker(worker) = machine {
@@ -419,7 +427,7 @@ impl<P: Program> World<P> {
     }
 
     /// The process continues before others, unless the schedule says otherwise; or it has come to its end.
-    fn go_on(&mut self, pid: Pid) {
+    pub(crate) fn go_on(&mut self, pid: Pid) {
         let Some(host) = &mut self.hosts[pid.index()] else { return };
         host.poll();
         if host.next.is_some() {
@@ -481,7 +489,7 @@ impl<P: Program> World<P> {
         let Some(Some(host)) = self.hosts.first().filter(|_| touched) else { return Ok(()) };
         match host.primary() {
             Some(primary) if host.next.is_none() => {
-                self.checks.ledger.at_rest(&self.kernel, primary).map_err(|what| (Check::Ledger, what))
+                ledger::at_rest(&self.kernel, primary).map_err(|what| (Check::Ledger, what))
             }
             _ => Ok(()),
         }
@@ -490,50 +498,6 @@ impl<P: Program> World<P> {
     fn note(&mut self, actor: Actor, text: impl FnOnce() -> String) {
         if let Some(trace) = &mut self.trace {
             trace.push(self.recording.steps(), actor, text());
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::standard;
-
-    #[test]
-    fn quiet() {
-        let mut world = standard::world().traced();
-        let outcome = world.run();
-        println!("{}", world.trace().unwrap());
-        outcome.unwrap();
-    }
-
-    #[test]
-    fn seeds() {
-        let n: u64 = std::env::var("N").map_or(2000, |n| n.parse().unwrap());
-        let mut kinds = std::collections::BTreeMap::new();
-        let mut steps = 0;
-        let at = std::time::Instant::now();
-        for seed in 0..n {
-            match standard::run(seed) {
-                Ok(n) => steps += n,
-                Err(f) => {
-                    let e = kinds.entry(f.what.clone()).or_insert((0, seed, f));
-                    e.0 += 1;
-                }
-            }
-        }
-        println!("{steps} steps {:?}", at.elapsed());
-        for (_, v) in kinds.iter().take(30) {
-            println!("{} times, seed {}: {}", v.0, v.1, v.2);
-        }
-        let mut kinds = std::collections::BTreeMap::new();
-        for seed in 0..n {
-            if let Err(f) = standard::run_with_faults(seed) {
-                let e = kinds.entry(f.what.clone()).or_insert((0, seed, f));
-                e.0 += 1;
-            }
-        }
-        for (_, v) in kinds.iter().take(30) {
-            println!("faults {} times, seed {}: {}", v.0, v.1, v.2);
         }
     }
 }

@@ -4,92 +4,75 @@
 
 use std::collections::BTreeMap;
 
-use cluster_core::{Primary, SocketId, Standing, WorkerId, WorkerState};
+use cluster_core::{Primary, SocketId, Standing};
 
+use super::liveness::Serving;
 use crate::kernel::Kernel;
 use crate::kernel::process::Pid;
 use crate::kernel::socket::Kind;
 use crate::program::ClientId;
 
-/// It remembers nothing: the kernel counts.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct LedgerCheck;
-
-impl LedgerCheck {
-    /// A program was given a connection.
-    #[expect(clippy::unused_self, reason = "the checks have one face")]
-    pub(crate) fn held(&self, kernel: &Kernel, pid: Pid, client: Option<ClientId>) -> Result<(), String> {
-        let Some(client) = client else {
-            return Err(format!("worker {} was given a connection that it does not have", pid.0));
-        };
-        match kernel.client(client).served {
-            1 => Ok(()),
-            n => Err(format!("the connection of client {} was given to {n} programs", client.0)),
-        }
-    }
-
-    /// The primary has nothing left to do: what it has is what it answers for.
-    #[expect(clippy::unused_self, reason = "the checks have one face")]
-    pub(crate) fn at_rest(&self, kernel: &Kernel, primary: &Primary) -> Result<(), String> {
-        let accepted =
-            kernel.clients.iter().filter(|client| client.accepted_by == Some(Pid::PRIMARY)).count();
-        let counted = primary.ledger().accepted();
-        if accepted as u64 != counted {
-            return Err(format!(
-                "the kernel let the primary accept {accepted} connections, the ledger has {counted}"
-            ));
-        }
-        let open: BTreeMap<SocketId, Standing> = primary.ledger().open().collect();
-        let mut had = 0;
-        for descriptor in kernel.process(Pid::PRIMARY).descriptors() {
-            let Kind::Connection(client) = kernel.file(descriptor.file).kind else { continue };
-            had += 1;
-            let Some(standing) = open.get(&descriptor.id) else {
-                return Err(format!(
-                    "the primary has the connection of client {}, the ledger has not",
-                    client.0
-                ));
-            };
-            if matches!(standing, Standing::Queued(_)) && kernel.client(client).served > 0 {
-                return Err(format!(
-                    "the connection of client {} is queued, and a program was given it",
-                    client.0
-                ));
-            }
-        }
-        if had < open.len() {
-            return Err(format!("the ledger answers for {} connections, the primary has {had}", open.len()));
-        }
-        Ok(())
-    }
-
-    /// Nothing can happen any more: no connection is left with a worker that is gone, or waits while one listens.
-    #[expect(clippy::unused_self, reason = "the checks have one face")]
-    pub(crate) fn at_the_end(&self, kernel: &Kernel, primary: &Primary) -> Result<(), String> {
-        for (_, standing) in primary.ledger().open() {
-            match standing {
-                Standing::Handed(_, worker) if !kernel.process(worker.into()).is_alive() => {
-                    return Err(format!("a connection was handed to worker {worker}, which is dead"));
-                }
-                Standing::Queued(_) => {
-                    if let Some(worker) = listening(primary) {
-                        return Err(format!("a connection waits while worker {worker} listens"));
-                    }
-                }
-                Standing::Handed(..) => {}
-            }
-        }
-        Ok(())
+/// A program was given a connection.
+pub(crate) fn held(kernel: &Kernel, pid: Pid, client: Option<ClientId>) -> Result<(), String> {
+    let Some(client) = client else {
+        return Err(format!("worker {} was given a connection that it does not have", pid.0));
+    };
+    match kernel.client(client).served {
+        1 => Ok(()),
+        n => Err(format!("the connection of client {} was given to {n} programs", client.0)),
     }
 }
 
-/// A worker that serves and is to stay.
-pub(crate) fn listening(primary: &Primary) -> Option<WorkerId> {
-    primary.workers().find(|&worker| {
-        primary.worker(worker).is_some_and(|life| {
-            life.state() == WorkerState::Listening
-                && life.is_connected()
-                && life.exited_after_disconnect() != Some(true)
-        })
-    })
+/// The primary has nothing left to do: what it has is what it answers for.
+pub(crate) fn at_rest(kernel: &Kernel, primary: &Primary) -> Result<(), String> {
+    let accepted = kernel.clients.iter().filter(|client| client.accepted_by == Some(Pid::PRIMARY)).count();
+    let counted = primary.ledger().accepted();
+    if accepted as u64 != counted {
+        return Err(format!(
+            "the kernel let the primary accept {accepted} connections, the ledger has {counted}"
+        ));
+    }
+    let open: BTreeMap<SocketId, Standing> = primary.ledger().open().collect();
+    let mut had = 0;
+    for descriptor in kernel.process(Pid::PRIMARY).descriptors() {
+        if let Kind::Connection(client) = kernel.file(descriptor.file).kind {
+            had += 1;
+            agrees(open.get(&descriptor.id), kernel, client)?;
+        }
+    }
+    if had == open.len() {
+        return Ok(());
+    }
+    Err(format!("the ledger answers for {} connections, the primary has {had}", open.len()))
+}
+
+fn agrees(standing: Option<&Standing>, kernel: &Kernel, client: ClientId) -> Result<(), String> {
+    let ClientId(n) = client;
+    match standing {
+        None => Err(format!("the primary has the connection of client {n}, the ledger has not")),
+        Some(Standing::Queued(_)) if kernel.client(client).served > 0 => {
+            Err(format!("the connection of client {n} is queued, and a program was given it"))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// Nothing can happen any more: no connection is left with a worker that is gone, or waits while one serves there.
+pub(crate) fn at_the_end(kernel: &Kernel, primary: &Primary, serving: &Serving) -> Result<(), String> {
+    for (socket, standing) in primary.ledger().open() {
+        match standing {
+            Standing::Handed(_, worker) if !kernel.process(worker.into()).is_alive() => {
+                return Err(format!("a connection was handed to worker {worker}, which is dead"));
+            }
+            Standing::Queued(_) => {
+                let client = kernel.client_behind(Pid::PRIMARY, socket);
+                let port = client.map(|client| kernel.client(client).port);
+                if let Some(worker) = port.and_then(|port| serving.who(port, primary)) {
+                    return Err(format!("a connection waits while worker {worker} serves there"));
+                }
+            }
+            Standing::Handed(..) => {}
+        }
+    }
+    Ok(())
 }

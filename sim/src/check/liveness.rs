@@ -2,17 +2,53 @@
 //!
 //! It assumes programs that keep asking for connections, and that close those whose client is done.
 
-use cluster_core::{Primary, WorkerId};
+use std::collections::BTreeMap;
 
-use super::ledger::listening;
+use cluster_core::{ListenerId, Primary, WorkerEvent, WorkerId};
+
 use crate::kernel::Kernel;
 use crate::kernel::process::{Phase, Pid, Process};
 use crate::kernel::socket::Place;
 
+/// Which workers serve which ports, as they were told themselves.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Serving {
+    ports: BTreeMap<(WorkerId, ListenerId), u16>,
+}
+
+impl Serving {
+    pub(crate) fn worker_event(&mut self, pid: Pid, event: &WorkerEvent) {
+        let worker = WorkerId(pid.0);
+        if let WorkerEvent::Listening { listener, address } = event {
+            self.ports.insert((worker, *listener), address.port());
+        }
+        if let WorkerEvent::Closed { listener } = event {
+            self.ports.remove(&(worker, *listener));
+        }
+    }
+
+    /// A worker that serves this port and is to stay.
+    pub(crate) fn who(&self, port: u16, primary: &Primary) -> Option<WorkerId> {
+        let stays = |worker: WorkerId| {
+            primary
+                .worker(worker)
+                .is_some_and(|life| life.is_connected() && life.exited_after_disconnect() != Some(true))
+        };
+        let serves = |(&(worker, _), &served): (&(WorkerId, ListenerId), &u16)| {
+            (served == port && stays(worker)).then_some(worker)
+        };
+        self.ports.iter().find_map(serves)
+    }
+}
+
 /// Nothing can happen any more.
-pub(crate) fn at_the_end(kernel: &Kernel, primary: Option<&Primary>) -> Result<(), String> {
+pub(crate) fn at_the_end(
+    kernel: &Kernel,
+    primary: Option<&Primary>,
+    serving: &Serving,
+) -> Result<(), String> {
     workers(kernel, primary)?;
-    clients(kernel, primary)
+    clients(kernel, primary, serving)
 }
 
 fn workers(kernel: &Kernel, primary: Option<&Primary>) -> Result<(), String> {
@@ -33,16 +69,16 @@ fn has_connections(process: &Process) -> bool {
     process.descriptors().iter().any(|descriptor| descriptor.held)
 }
 
-fn clients(kernel: &Kernel, primary: Option<&Primary>) -> Result<(), String> {
+fn clients(kernel: &Kernel, primary: Option<&Primary>, serving: &Serving) -> Result<(), String> {
     for (n, client) in (1..).zip(&kernel.clients) {
         let waits = client.is_waiting() && client.holder.is_none();
-        let somebody = primary.and_then(listening);
+        let somebody = primary.and_then(|primary| serving.who(client.port, primary));
         match (waits, client.place, somebody) {
             (true, Place::Accepted, _) if client.accepted_by != Some(Pid::PRIMARY) || primary.is_none() => {
                 return Err(format!("client {n} was accepted, and nobody serves it"));
             }
             (true, _, Some(worker)) => {
-                return Err(format!("client {n} waits for ever while worker {worker} listens"));
+                return Err(format!("client {n} waits for ever while worker {worker} serves there"));
             }
             _ => {}
         }

@@ -32,6 +32,10 @@ impl Kernel {
         }
     }
 
+    pub(crate) fn is_about_to_connect(&self, id: ClientId) -> bool {
+        matches!(self.client(id).actions.front(), Some(Action::Connect(_)))
+    }
+
     fn serving(&self, port: u16) -> Option<FileId> {
         let serves = |(id, listener): (FileId, &super::socket::Listener)| {
             (listener.address.port() == port && listener.limit.is_some()).then_some(id)
@@ -60,6 +64,7 @@ impl Kernel {
 
     fn connect(&mut self, id: ClientId, port: u16) {
         let file = self.serving(port);
+        self.client_mut(id).port = port;
         self.client_mut(id).answer = Some(file.is_some());
         self.wake(Step::Meet(id));
         let Some(file) = file else { return };
@@ -134,13 +139,18 @@ impl Kernel {
         Some(client)
     }
 
-    /// The client behind a connection that a program has.
-    pub(crate) fn held(&self, pid: Pid, id: SocketId) -> Option<ClientId> {
-        let descriptor = self.process(pid).descriptor(id).filter(|descriptor| descriptor.held)?;
-        match self.file(descriptor.file).kind {
+    /// The client behind a connection of this process.
+    pub(crate) fn client_behind(&self, pid: Pid, id: SocketId) -> Option<ClientId> {
+        match self.file(self.process(pid).descriptor(id)?.file).kind {
             Kind::Connection(client) => Some(client),
             Kind::Listener(_) => None,
         }
+    }
+
+    /// The client behind a connection that a program has.
+    pub(crate) fn held(&self, pid: Pid, id: SocketId) -> Option<ClientId> {
+        let is_held = self.process(pid).descriptor(id).is_some_and(|descriptor| descriptor.held);
+        self.client_behind(pid, id).filter(|_| is_held)
     }
 
     /// What has arrived at a connection that a program has.

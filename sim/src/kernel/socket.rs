@@ -45,6 +45,8 @@ impl Listener {
 /// A client and its one connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Client {
+    /// Where it last tried to connect.
+    pub(crate) port: u16,
     pub(crate) actions: VecDeque<Action>,
     pub(crate) place: Place,
     /// Whether it was connected or refused, until it has heard.

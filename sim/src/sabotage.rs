@@ -1,0 +1,124 @@
+//! Planted bugs: what a machine gives out is dropped or doubled, and the check that is there for it must see it.
+//! Only for tests.
+
+use cluster_core::{Call, Event, SocketId};
+
+use crate::host::Next;
+use crate::kernel::process::Pid;
+use crate::program::Program;
+use crate::standard;
+use crate::world::World;
+use crate::{Check, Schedule};
+
+/// What happens to something that a machine gives out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Leave,
+    Drop,
+    Double,
+}
+
+pub(crate) type Sabotage = fn(Pid, &Next) -> Fate;
+
+/// What is left to be done of `next`.
+pub(crate) fn apply<P: Program>(world: &mut World<P>, pid: Pid, next: Next) -> Option<Next> {
+    match world.sabotage.map_or(Fate::Leave, |sabotage| sabotage(pid, &next)) {
+        Fate::Leave => Some(next),
+        Fate::Drop => {
+            world.go_on(pid);
+            None
+        }
+        Fate::Double => {
+            if let Next::Call(call) = &next {
+                let answer = world.kernel.perform(pid, call.clone(), &mut Schedule::quiet());
+                drop(answer);
+            }
+            Some(next)
+        }
+    }
+}
+
+/// The check that a quiet standard run fails with this bug.
+fn caught(sabotage: Sabotage) -> Option<Check> {
+    let mut world = standard::world();
+    world.sabotage = Some(sabotage);
+    let failure = world.run().err()?;
+    assert!(failure.replay.starts_with("sim:v1:standard:"), "{failure}");
+    Some(failure.check)
+}
+
+fn fate(condition: bool, fate: Fate) -> Fate {
+    if condition { fate } else { Fate::Leave }
+}
+
+#[test]
+fn without_a_bug_nothing_is_caught() {
+    assert_eq!(caught(|_, _| Fate::Leave), None);
+}
+
+#[test]
+fn ledger_sees_a_connection_that_the_primary_keeps() {
+    let keep = |pid, next: &Next| {
+        let is_close = matches!(next, Next::Call(Call::Close { socket }) if *socket != SocketId(0));
+        fate(pid == Pid::PRIMARY && is_close, Fate::Drop)
+    };
+    assert_eq!(caught(keep), Some(Check::Ledger));
+}
+
+#[test]
+fn ledger_sees_a_connection_with_two_owners() {
+    let twice = |pid, next: &Next| {
+        let is_handoff = matches!(next, Next::Call(Call::Write { socket: Some(_), .. }));
+        fate(pid == Pid::PRIMARY && is_handoff, Fate::Double)
+    };
+    assert_eq!(caught(twice), Some(Check::Ledger));
+}
+
+#[test]
+fn order_sees_an_end_that_is_not_told() {
+    let silent = |_, next: &Next| fate(matches!(next, Next::Primary(Event::Disconnect { .. })), Fate::Drop);
+    assert_eq!(caught(silent), Some(Check::Order));
+}
+
+#[test]
+fn order_sees_a_worker_that_listens_before_it_is_online() {
+    let silent = |_, next: &Next| fate(matches!(next, Next::Primary(Event::Online { .. })), Fate::Drop);
+    assert_eq!(caught(silent), Some(Check::Order));
+}
+
+#[test]
+fn descriptors_sees_a_listener_that_nobody_needs() {
+    let keep = |pid, next: &Next| {
+        let is_close = matches!(next, Next::Call(Call::Close { socket: SocketId(0) }));
+        fate(pid == Pid::PRIMARY && is_close, Fate::Drop)
+    };
+    assert_eq!(caught(keep), Some(Check::Descriptors));
+}
+
+#[test]
+fn liveness_sees_a_worker_that_does_not_go() {
+    let stay = |pid, next: &Next| {
+        let is_end = matches!(next, Next::Call(Call::CloseChannel { .. }));
+        fate(pid != Pid::PRIMARY && is_end, Fate::Drop)
+    };
+    assert_eq!(caught(stay), Some(Check::Liveness));
+}
+
+#[test]
+fn liveness_sees_a_client_that_nobody_serves() {
+    let deaf = |pid, next: &Next| {
+        let is_resume = matches!(next, Next::Call(Call::ResumeAccept { .. }));
+        fate(pid == Pid::PRIMARY && is_resume, Fate::Drop)
+    };
+    assert_eq!(caught(deaf), Some(Check::Liveness));
+}
+
+#[test]
+fn a_broken_assertion_of_a_machine_is_caught_too() {
+    let alien = |pid, next: &Next| {
+        let is_timer = matches!(next, Next::Call(Call::CloseChannel { .. }));
+        assert!(pid == Pid::PRIMARY || !is_timer, "planted");
+        Fate::Leave
+    };
+    assert_eq!(caught(alien), Some(Check::Assertion));
+}
