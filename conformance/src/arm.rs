@@ -8,3 +8,4 @@ mod load;
 pub mod node;
 pub mod sim;
 mod translate;
+pub mod unix;

@@ -10,7 +10,8 @@ use cluster_sim::explore::{self, Observed, Reached};
 use cluster_sim::{Actor, ClientId, Failure, Fault, Faults, Schedule, World, replay};
 
 use super::translate;
-use crate::observation::Observer;
+use crate::observation::{Observation, Observer};
+use crate::pattern::LinePattern;
 use crate::scenario::Scenario;
 use crate::trace::Trace;
 
@@ -20,12 +21,13 @@ mod primary;
 mod stage;
 mod worker;
 
+use pen::Play;
 pub use player::Player;
 
 /// A scenario, ready to be simulated.
 #[derive(Debug, Clone)]
 pub struct Sim {
-    scenario: Arc<Scenario>,
+    play: Play,
 }
 
 /// A run, and the line that replays it.
@@ -57,6 +59,8 @@ pub struct Nearest {
     pub of: usize,
     /// Whose line did not fit there.
     pub observer: Observer,
+    /// Which of its lines, from 1.
+    pub line: usize,
     /// What was written instead; `None`: nothing more happens.
     pub found: Option<String>,
     /// What should have been written; `None`: nothing more.
@@ -70,7 +74,14 @@ pub struct Nearest {
 impl Sim {
     /// Prepares a scenario.
     pub fn new(scenario: &Scenario) -> Self {
-        Sim { scenario: Arc::new(scenario.clone()) }
+        Sim { play: Play { scenario: Arc::new(scenario.clone()), hidden: [].into() } }
+    }
+
+    /// The same, but these lines are not written down.
+    #[must_use]
+    pub fn hiding(mut self, lines: impl IntoIterator<Item = LinePattern>) -> Self {
+        self.play.hidden = lines.into_iter().collect();
+        self
     }
 
     /// Runs the scenario on the schedule with this number. In every second one, bytes come in pieces.
@@ -97,8 +108,8 @@ impl Sim {
     pub fn reaches(&self, trace: &Trace, worlds: usize) -> Reach {
         match explore::reaches(&self.world(), &wanted(trace), worlds) {
             Reached::Yes(choices) => Reach::Yes(self.found(choices, trace)),
-            Reached::No(deepest) => Reach::No(self.nearest(deepest)),
-            Reached::Unknown(deepest) => Reach::Unknown(self.nearest(deepest)),
+            Reached::No(deepest) => Reach::No(self.nearest(deepest, trace)),
+            Reached::Unknown(deepest) => Reach::Unknown(self.nearest(deepest, trace)),
         }
     }
 
@@ -108,7 +119,7 @@ impl Sim {
     }
 
     fn world(&self) -> World<Player> {
-        World::new(Player::new(self.scenario.clone()), translate::settings(&self.scenario))
+        World::new(Player::new(self.play.clone()), translate::settings(&self.play.scenario))
     }
 
     fn run(&self, schedule: Schedule) -> Result<Run, Box<Failure>> {
@@ -121,7 +132,7 @@ impl Sim {
 
     /// A world knows no name at run time, only one of the code.
     fn named(&self, replay: &str) -> String {
-        replay.replacen(":unnamed:", &format!(":{}:", self.scenario.name), 1)
+        replay.replacen(":unnamed:", &format!(":{}:", self.play.scenario.name), 1)
     }
 
     /// A search answers by choices; only what a replay of them shows is believed.
@@ -132,15 +143,16 @@ impl Sim {
         run
     }
 
-    fn nearest(&self, deepest: explore::Deepest) -> Nearest {
+    fn nearest(&self, deepest: explore::Deepest, trace: &Trace) -> Nearest {
         let explore::Deepest { made, wanted: of, misfit, choices, worlds, .. } = deepest;
         let mut world = self.world().on(Schedule::replay(choices));
         // Whatever its end, the run is the nearest one.
         let _ = world.run();
         let replay = self.named(&world.replay_line());
         let misfit = misfit.expect("a search that has not found everything has missed something");
-        let (observer, found, wanted) = (player::observer(misfit.observer), misfit.found, misfit.wanted);
-        Nearest { made, of, observer, found, wanted, worlds, replay }
+        let (observer, found) = (player::observer(misfit.observer), misfit.found);
+        let line = 1 + common(seen(&world).seen_by(observer), trace.seen_by(observer));
+        Nearest { made, of, observer, line, found, wanted: misfit.wanted, worlds, replay }
     }
 }
 
@@ -155,9 +167,13 @@ pub fn seen(world: &World<Player>) -> Trace {
 }
 
 fn wanted(trace: &Trace) -> Observed {
-    let texts =
-        |lines: &Vec<crate::observation::Observation>| lines.iter().map(ToString::to_string).collect();
+    let texts = |lines: &Vec<Observation>| lines.iter().map(ToString::to_string).collect();
     trace.observers.iter().map(|(observer, lines)| (actor(*observer), texts(lines))).collect()
+}
+
+/// How many lines two sequences begin with in common.
+fn common(one: &[Observation], other: &[Observation]) -> usize {
+    one.iter().zip(other).take_while(|(one, other)| one == other).count()
 }
 
 fn actor(observer: Observer) -> Actor {

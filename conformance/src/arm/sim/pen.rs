@@ -1,26 +1,59 @@
 //! How a simulated process writes a line: canonical for everybody to compare, and as it is for the driver who needs
 //! real ports. It makes no lines.
 
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
 use cluster_sim::Process;
 
 use super::player::observer;
-use crate::observation::Observation;
+use crate::observation::{Line, Observation};
+use crate::pattern::LinePattern;
+use crate::scenario::Scenario;
 use crate::trace::Canon;
 
+/// What is played, and which of its lines are not written down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Play {
+    pub(super) scenario: Arc<Scenario>,
+    pub(super) hidden: Arc<[LinePattern]>,
+}
+
+/// It never changes, so it need not be hashed; a search hashes often.
+impl Hash for Play {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
+impl Play {
+    /// Whether nobody compares this line.
+    pub(super) fn hides(&self, line: &Line) -> bool {
+        self.hidden.iter().any(|pattern| pattern.fits(line, None))
+    }
+}
+
 /// One process's pen.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Pen {
+    play: Play,
     canon: Canon,
 }
 
 impl Pen {
-    /// Writes a line down.
+    pub(super) fn new(play: Play) -> Self {
+        Pen { play, canon: Canon::default() }
+    }
+
+    /// Writes a line down. The driver hears it in any case.
     pub(super) fn write(&mut self, process: &mut Process<'_>, seen: &Observation) {
-        if has_port(seen) {
+        let line = Line { observer: observer(process.actor()), observation: seen.clone() };
+        let hidden = self.play.hides(&line);
+        if hidden || has_port(seen) {
             process.note(seen.to_string());
         }
-        let canonical = self.canon.make(observer(process.actor()), seen.clone());
-        process.observe(canonical.to_string());
+        let canonical = self.canon.make(line.observer, line.observation);
+        if !hidden {
+            process.observe(canonical.to_string());
+        }
     }
 }
 

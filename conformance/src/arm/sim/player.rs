@@ -3,31 +3,20 @@
 //! What is written down is canonical from the beginning, because searches compare it; the driver, who needs real ports,
 //! is told them in notes. It judges nothing.
 
-use std::hash::{Hash, Hasher};
-use std::sync::Arc;
-
 use cluster_core::{Event, Primary, SocketId, Worker, WorkerEvent};
 use cluster_sim::{Actor, ClientEvent, ClientId, Driver, Ending, Process, Program};
 
+use super::pen::Play;
 use super::primary::PrimaryPart;
 use super::stage::Stage;
 use super::worker::WorkerPart;
 use crate::observation::Observer;
-use crate::scenario::Scenario;
 
 /// One executable that knows its part when it starts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Player {
     play: Play,
     part: Part,
-}
-
-/// The scenario. It never changes, so it need not be hashed; a search hashes often.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Play(Arc<Scenario>);
-
-impl Hash for Play {
-    fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -39,8 +28,8 @@ enum Part {
 }
 
 impl Player {
-    pub(super) fn new(scenario: Arc<Scenario>) -> Self {
-        Player { play: Play(scenario), part: Part::NotYet }
+    pub(super) fn new(play: Play) -> Self {
+        Player { play, part: Part::NotYet }
     }
 
     fn worker_part(&mut self) -> Option<&mut WorkerPart> {
@@ -63,7 +52,7 @@ pub(super) fn observer(actor: Actor) -> Observer {
 
 impl Program for Player {
     fn primary_start(&mut self, primary: &mut Primary, process: &mut Process<'_>) {
-        let mut part = PrimaryPart::new(&self.play.0);
+        let mut part = PrimaryPart::new(self.play.clone());
         part.start(primary, process);
         self.part = Part::Primary(Box::new(part));
     }
@@ -75,7 +64,7 @@ impl Program for Player {
     }
 
     fn worker_start(&mut self, worker: &mut Worker, process: &mut Process<'_>) {
-        let mut part = WorkerPart::new(&self.play.0, worker.id().0);
+        let mut part = WorkerPart::new(self.play.clone(), worker.id().0);
         part.start(worker, process);
         self.part = Part::Worker(Box::new(part));
     }
@@ -111,7 +100,7 @@ impl Program for Player {
     }
 
     fn driver_start(&mut self, _: &mut Driver<'_>) {
-        self.part = Part::Driver(Box::new(Stage::new(&self.play.0)));
+        self.part = Part::Driver(Box::new(Stage::new(self.play.clone())));
     }
 
     fn observed(&mut self, driver: &mut Driver<'_>, actor: Actor, text: &str) {

@@ -5,10 +5,9 @@ use cluster_sim::Process;
 use serde_json::Value;
 
 use super::super::translate;
-use super::pen::Pen;
+use super::pen::{Pen, Play};
 use crate::observation::Observation;
 use crate::program::{self, PrimaryCommand};
-use crate::scenario::Scenario;
 use crate::words;
 
 /// A primary and its rules.
@@ -19,8 +18,8 @@ pub(super) struct PrimaryPart {
 }
 
 impl PrimaryPart {
-    pub(super) fn new(scenario: &Scenario) -> Self {
-        PrimaryPart { script: program::Primary::new(scenario), pen: Pen::default() }
+    pub(super) fn new(play: Play) -> Self {
+        PrimaryPart { script: program::Primary::new(&play.scenario), pen: Pen::new(play) }
     }
 
     pub(super) fn start(&mut self, primary: &mut Primary, process: &mut Process<'_>) {
@@ -42,10 +41,12 @@ impl PrimaryPart {
 
     fn obey(&mut self, primary: &mut Primary, process: &mut Process<'_>, command: PrimaryCommand) {
         match command {
-            PrimaryCommand::Fork { env } => drop(primary.fork(env)),
-            // To a worker that is not connected nothing is sent, as the scenario says.
+            PrimaryCommand::Fork { env } => {
+                primary.fork(env);
+            }
             PrimaryCommand::Send { worker, text } => {
-                drop(primary.send(WorkerId(worker), &Value::String(text)));
+                // To a worker that is not connected nothing is sent, as the scenario says.
+                let _ = primary.send(WorkerId(worker), &Value::String(text));
             }
             PrimaryCommand::Disconnect { worker } => primary.disconnect(WorkerId(worker)),
             PrimaryCommand::DisconnectAll => primary.disconnect_all(),

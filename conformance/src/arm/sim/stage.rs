@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use cluster_sim::{ClientEvent, ClientId, Driver};
 
-use super::pen::has_port;
+use super::pen::{Play, has_port};
 use crate::observation::{Line, Observation, Observer};
 use crate::program::clients::{Cast, ClientAct};
 use crate::program::lines::Lines;
-use crate::scenario::Scenario;
 use crate::words;
 
 /// The cast, and who of it is connected as which client of the simulator.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Stage {
+    play: Play,
     cast: Cast,
     clients: BTreeMap<ClientId, Client>,
 }
@@ -27,8 +27,8 @@ struct Client {
 }
 
 impl Stage {
-    pub(super) fn new(scenario: &Scenario) -> Self {
-        Stage { cast: Cast::new(scenario), clients: BTreeMap::new() }
+    pub(super) fn new(play: Play) -> Self {
+        Stage { cast: Cast::new(&play.scenario), play, clients: BTreeMap::new() }
     }
 
     /// A line that somebody wrote. Those with a port are read in the note that comes with them.
@@ -56,7 +56,19 @@ impl Stage {
             ClientEvent::End => vec![words::client_over("end")],
             ClientEvent::Reset => vec![words::client_over("reset")],
         };
-        seen.iter().for_each(|seen| driver.observe(ClientId(client.number), seen.to_string()));
+        let observer = Observer::Client(client.number);
+        for observation in seen {
+            self.write(driver, Line { observer, observation });
+        }
+    }
+
+    fn write(&mut self, driver: &mut Driver<'_>, line: Line) {
+        match line.observer {
+            Observer::Client(number) if !self.play.hides(&line) => {
+                driver.observe(ClientId(number), line.observation.to_string());
+            }
+            _ => self.tell(driver, &line),
+        }
     }
 
     fn tell(&mut self, driver: &mut Driver<'_>, line: &Line) {

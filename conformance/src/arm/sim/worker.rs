@@ -8,11 +8,10 @@ use cluster_sim::{Ending, Process};
 use serde_json::Value;
 
 use super::super::translate;
-use super::pen::Pen;
+use super::pen::{Pen, Play};
 use crate::observation::Observation;
 use crate::program::lines::Lines;
 use crate::program::{self, WorkerCommand};
-use crate::scenario::Scenario;
 use crate::words;
 
 /// Node ends with this code when an error is caught by nobody.
@@ -38,10 +37,10 @@ struct Talk {
 type Going = ControlFlow<()>;
 
 impl WorkerPart {
-    pub(super) fn new(scenario: &Scenario, id: u32) -> Self {
+    pub(super) fn new(play: Play, id: u32) -> Self {
         WorkerPart {
-            script: program::Worker::new(scenario, id),
-            pen: Pen::default(),
+            script: program::Worker::new(&play.scenario, id),
+            pen: Pen::new(play),
             servers: BTreeMap::new(),
             connections: BTreeMap::new(),
         }
@@ -165,8 +164,10 @@ impl WorkerPart {
                 self.servers.insert(listener, server);
             }
             WorkerCommand::Close { server } => self.close(worker, &server),
-            // On a closed channel nothing is sent, as the scenario says.
-            WorkerCommand::Send { text } => drop(worker.send(&Value::String(text))),
+            WorkerCommand::Send { text } => {
+                // On a closed channel nothing is sent, as the scenario says.
+                let _ = worker.send(&Value::String(text));
+            }
             WorkerCommand::Disconnect => worker.disconnect(),
             WorkerCommand::Kill => worker.kill(),
             WorkerCommand::Env { name } => {
