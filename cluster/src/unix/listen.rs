@@ -4,18 +4,25 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use cluster_core::BindAddress;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::time::{Sleep, sleep};
+
+/// How long a socket waits when there was no descriptor or no memory for a connection: nothing tells when there is.
+const STARVED: Duration = Duration::from_millis(100);
 
 /// A socket that listens. A new one is paused.
 #[derive(Debug)]
 pub(super) struct Listening {
     socket: AsyncFd<OwnedFd>,
     paused: bool,
+    starved: Option<Pin<Box<Sleep>>>,
 }
 
 impl Listening {
@@ -27,12 +34,13 @@ impl Listening {
         )]
         // SAFETY: an `OwnedFd` is one open descriptor for as long as it lives, and always the same.
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE)? };
-        Ok(Listening { socket, paused: true })
+        Ok(Listening { socket, paused: true, starved: None })
     }
 
     /// Whether connections are left in the kernel.
     pub(super) fn pause(&mut self, paused: bool) {
         self.paused = paused;
+        self.starved = None;
     }
 
     /// The descriptor, to send it.
@@ -45,13 +53,31 @@ impl Listening {
         if self.paused {
             return Poll::Pending;
         }
+        if let Some(wait) = &mut self.starved {
+            ready!(wait.as_mut().poll(cx));
+            self.starved = None;
+        }
+        let accepted = ready!(self.poll_ready(cx));
+        if accepted.as_ref().is_err_and(starves) {
+            self.starved = Some(Box::pin(sleep(STARVED)));
+        }
+        Poll::Ready(accepted)
+    }
+
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<OwnedFd>> {
         loop {
-            let Poll::Ready(ready) = self.socket.poll_read_ready(cx) else { return Poll::Pending };
-            if let Ok(accepted) = ready?.try_io(|socket| accept(socket.get_ref())) {
+            let mut ready = ready!(self.socket.poll_read_ready(cx))?;
+            if let Ok(accepted) = ready.try_io(|socket| accept(socket.get_ref())) {
                 return Poll::Ready(accepted);
             }
         }
     }
+}
+
+/// Whether the client waits in the kernel all the same.
+fn starves(error: &io::Error) -> bool {
+    use nix::errno::Errno::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
+    is_one_of(error, &[EMFILE, ENFILE, ENOBUFS, ENOMEM])
 }
 
 /// A new TCP socket, bound. With no host: every address, IPv6 and IPv4, or IPv4 alone where there is no IPv6.
@@ -86,7 +112,11 @@ fn any(host: IpAddr, address: &BindAddress) -> SocketAddr {
 
 fn no_ipv6(error: &io::Error) -> bool {
     use nix::errno::Errno::{EADDRNOTAVAIL, EAFNOSUPPORT};
-    [EAFNOSUPPORT, EADDRNOTAVAIL].iter().any(|none| error.raw_os_error() == Some(*none as i32))
+    is_one_of(error, &[EAFNOSUPPORT, EADDRNOTAVAIL])
+}
+
+fn is_one_of(error: &io::Error, known: &[nix::errno::Errno]) -> bool {
+    known.iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
 }
 
 /// As libuv binds: the address may be reused, and IPv6 says in either case whether it takes IPv4 too.

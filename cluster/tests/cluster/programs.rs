@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use std::{env, process};
 
 use ::cluster::{Connection, ListenOptions, Listener, Worker, WorkerEvent, role};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::support::{inherited, runtime};
+use super::support::{Hoard, inherited, runtime};
 
 type Ended = Result<(), Box<dyn Error>>;
 
@@ -32,11 +32,14 @@ async fn program() -> Ended {
         "serve" => serve(worker).await,
         "serve everywhere" => serve_at(&worker, worker.listen_with(ListenOptions::default()).await?).await,
         "serve, and hear" => tokio::try_join!(serve(worker.clone()), hear(worker)).map(drop),
+        "stop accepting" => stop_accepting(&worker).await,
         "never accept" => never_accept(worker).await,
         "hesitate, then serve" => hesitate(worker).await,
         "say goodbye" => say_goodbye(worker).await,
         "stay" => stay(worker).await,
         "leave" => leave(worker).await,
+        "leave when listening" => leave_when_listening(&worker).await,
+        "hoard, then serve" => hoard(worker).await,
         "environment" => environment(&worker).await,
         "join again" => join_again(&worker).await,
         other => Err(format!("there is no program {other:?}").into()),
@@ -96,6 +99,17 @@ async fn hear(worker: Worker) -> Ended {
 
 async fn never_accept(worker: Worker) -> Ended {
     let _listener = listen(&worker).await?;
+    std::future::pending().await
+}
+
+/// Begins to accept, stops, and has nothing more to do with it.
+async fn stop_accepting(worker: &Worker) -> Ended {
+    let mut listener = listen(worker).await?;
+    tokio::select! {
+        biased;
+        accepted = listener.accept() => say_who(worker, accepted?.0).await?,
+        () = std::future::ready(()) => {}
+    }
     std::future::pending().await
 }
 
@@ -162,6 +176,27 @@ async fn leave(worker: Worker) -> Ended {
     worker.send(&json!({ "accept": format!("{refused:?}") }))?;
     worker.disconnected().await;
     Ok(())
+}
+
+async fn leave_when_listening(worker: &Worker) -> Ended {
+    let _listener = listen(worker).await?;
+    worker.disconnect();
+    std::future::pending().await
+}
+
+/// Cannot accept anything until there is a message.
+async fn hoard(worker: Worker) -> Ended {
+    let listener = listen(&worker).await?;
+    let hoard = Hoard::new()?;
+    worker.send(&json!("hoarding"))?;
+    let give_up = async {
+        while let Some(WorkerEvent::Message(Value::Number(turn))) = worker.next().await {
+            worker.send(&turn.into())?;
+        }
+        drop(hoard);
+        hear(worker.clone()).await
+    };
+    tokio::try_join!(serve_at(&worker, listener), give_up).map(drop)
 }
 
 /// Reports what a program that it starts inherits.

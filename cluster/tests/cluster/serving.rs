@@ -1,25 +1,32 @@
 //! Workers that serve: who gets a connection, and what becomes of it when its worker does not take it.
 
-use ::cluster::{Event, Life, Primary, SchedulingPolicy, Settings, Signal};
+use ::cluster::{Errno, Event, ExitStatus, Life, Primary, SchedulingPolicy, Settings, Signal};
 use libtest_mimic::Trial;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::net::{Shutdown, TcpListener};
 
 use super::support::{
-    Tested, asynchronous, connect, fork, fork_at, message, port, primary, rest, said, same, until,
+    Hoard, Tested, asynchronous, connect, fork, fork_at, message, port, primary, rest, said, same, until,
 };
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         asynchronous("connections_go_round", round_robin),
-        asynchronous("a_connection_that_a_killed_worker_had_not_taken_goes_to_another", redistributed),
+        asynchronous("a_connection_that_a_killed_worker_had_not_taken_goes_to_another", || {
+            redistributed("never accept")
+        }),
+        asynchronous("who_stops_accepting_takes_nothing", || redistributed("stop accepting")),
         asynchronous("an_accept_that_is_given_up_loses_nothing", hesitation),
         asynchronous("a_port_in_use_is_an_error_in_the_worker_that_asked", port_in_use),
         asynchronous("workers_share_a_socket_under_the_shared_policy", shared),
         asynchronous("a_port_in_use_is_an_error_under_the_shared_policy", shared_port_in_use),
         asynchronous("every_address_is_ipv4_too", every_address),
         asynchronous("a_worker_drains_before_it_leaves", drains),
+        asynchronous("a_worker_that_leaves_when_it_listens_is_not_heard_to_listen", leaves_at_once),
+        asynchronous("workers_may_have_many_threads", many_threads),
+        asynchronous("a_primary_without_descriptors_serves_when_it_has_some_again", starved),
+        asynchronous("a_worker_without_descriptors_serves_when_it_has_some_again", starved_worker),
     ]
 }
 
@@ -42,9 +49,9 @@ async fn round_robin() -> Tested {
     rest(&mut primary).await.map(drop)
 }
 
-async fn redistributed() -> Tested {
+async fn redistributed(program: &str) -> Tested {
     let mut primary = primary()?;
-    let idle = fork(&mut primary, "never accept");
+    let idle = fork(&mut primary, program);
     let port_number = port(&mut primary).await?;
     let client = connect(port_number)?;
     // It has the connection and does not take it: the next goes to nobody else before there is anybody else.
@@ -140,5 +147,63 @@ async fn drains() -> Tested {
     until(&mut primary, |event| matches!(event, Event::Disconnect { .. })).await?;
     same(primary.worker(worker).and_then(Life::exited_after_disconnect), Some(true))?;
     same(said(&mut primary, client).await?, String::new())?;
+    rest(&mut primary).await.map(drop)
+}
+
+/// As in the callback of Node's `listen`: what the program does at once comes before what was to follow.
+async fn leaves_at_once() -> Tested {
+    let mut primary = primary()?;
+    let worker = fork(&mut primary, "leave when listening");
+    let seen = until(&mut primary, |event| matches!(event, Event::Exit { .. })).await?;
+    same(seen.last(), Some(&Event::Exit { worker, status: ExitStatus::Code(0) }))?;
+    same(seen.iter().any(|event| matches!(event, Event::Listening { .. })), false)?;
+    same(primary.worker(worker).and_then(Life::exited_after_disconnect), Some(true))
+}
+
+async fn many_threads() -> Tested {
+    let mut primary = primary()?;
+    let env = [("PROGRAM", "serve, and hear"), ("THREADS", "2")];
+    let names = [primary.fork_with_env(env), primary.fork_with_env(env)].map(|worker| worker.to_string());
+    let first = port(&mut primary).await?;
+    same(port(&mut primary).await?, first)?;
+    for _ in 0..20 {
+        let who = said(&mut primary, connect(first)?).await?;
+        same(names.contains(&who), true)?;
+    }
+    primary.disconnect();
+    let seen = rest(&mut primary).await?;
+    same(
+        seen.iter().filter(|event| matches!(event, Event::Exit { status: ExitStatus::Code(0), .. })).count(),
+        2,
+    )
+}
+
+async fn starved() -> Tested {
+    let mut primary = primary()?;
+    let worker = fork(&mut primary, "serve");
+    let client = connect(port(&mut primary).await?)?;
+    let hoard = Hoard::new()?;
+    let failed = Event::AcceptFailed { errno: Errno::EMFILE };
+    until(&mut primary, |event| *event == failed).await?;
+    drop(hoard);
+    same(said(&mut primary, client).await?, worker.to_string())?;
+    primary.disconnect();
+    rest(&mut primary).await.map(drop)
+}
+
+/// The worker accepts by itself, has nothing left to do it with, and gives its hoard up when it is told to.
+async fn starved_worker() -> Tested {
+    let mut primary = sharing()?;
+    let worker = fork(&mut primary, "hoard, then serve");
+    same(message(&mut primary).await?, json!("hoarding"))?;
+    let client = connect(port(&mut primary).await?)?;
+    // Two turns there and back: meanwhile it has tried to accept.
+    for turn in 0..2 {
+        primary.send(worker, &json!(turn))?;
+        same(message(&mut primary).await?, json!(turn))?;
+    }
+    primary.send(worker, &json!("give up"))?;
+    same(said(&mut primary, client).await?, worker.to_string())?;
+    primary.disconnect();
     rest(&mut primary).await.map(drop)
 }

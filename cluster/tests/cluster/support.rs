@@ -4,12 +4,13 @@ use std::future::Future;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fs, io, process};
+use std::{env, fs, io, iter, process};
 
 use ::cluster::{Command, Event, Primary, Settings, WorkerId};
 use libtest_mimic::{Failed, Trial};
+use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
 /// Nothing here takes so long: whoever waits longer waits for ever.
@@ -39,8 +40,13 @@ where
     trial(name, move || runtime()?.block_on(test()))
 }
 
+/// With as many threads as the variable THREADS says, or one.
 pub(crate) fn runtime() -> io::Result<Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
+    let threads = env::var("THREADS").ok().and_then(|threads| threads.parse().ok());
+    if let Some(threads) = threads {
+        return Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    }
+    Builder::new_current_thread().enable_all().build()
 }
 
 /// This process's descriptors, by what they are, and its children.
@@ -169,6 +175,29 @@ pub(crate) async fn said(primary: &mut Primary, client: TcpStream) -> Result<Str
                 return Ok(reading.await??);
             }
         }
+    }
+}
+
+/// All the descriptors that this process may have.
+pub(crate) struct Hoard {
+    limit: (rlim_t, rlim_t),
+    _descriptors: Vec<fs::File>,
+}
+
+impl Hoard {
+    pub(crate) fn new() -> io::Result<Self> {
+        let limit = getrlimit(Resource::RLIMIT_NOFILE)?;
+        // Enough for what is open, and not too many to open.
+        setrlimit(Resource::RLIMIT_NOFILE, 100, limit.1)?;
+        let descriptors = iter::from_fn(|| fs::File::open("/dev/null").ok()).collect();
+        Ok(Hoard { limit, _descriptors: descriptors })
+    }
+}
+
+impl Drop for Hoard {
+    fn drop(&mut self) {
+        let restored = setrlimit(Resource::RLIMIT_NOFILE, self.limit.0, self.limit.1);
+        assert!(restored.is_ok(), "a limit can be raised to what it was: {restored:?}");
     }
 }
 
