@@ -31,40 +31,69 @@ pub struct Exception {
 }
 
 impl Exception {
-    /// Reads all exceptions of a file.
-    ///
-    /// # Errors
-    ///
-    /// The file cannot be read, or has a mistake: line and what was expected.
-    pub fn load(path: &Path) -> Result<Vec<Self>, ExceptionError> {
-        let failed = |what: String| ExceptionError { path: path.to_owned(), what };
-        let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-        serde_json::from_str(&text).map_err(|error| failed(error.to_string()))
-    }
-
     /// Whether it is about this scenario on this runtime.
     pub fn concerns(&self, scenario: &str, runtime: &str) -> bool {
         glob(&self.scenario, scenario) && glob(&self.runtime, runtime)
     }
 
-    /// Whether it excuses a misfit of the runtime's trace: one of its lines, or that such a line is missing.
-    pub fn excuses(&self, misfit: &Misfit) -> bool {
-        misfit.seen.as_ref().is_some_and(|(observer, _, line)| self.means(*observer, line))
+    /// Whether this line is not compared.
+    pub fn means(&self, observer: Observer, line: &Observation) -> bool {
+        self.lines.fits(&Line { observer, observation: line.clone() }, None)
+    }
+}
+
+/// All exceptions, and which of them have been needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exceptions {
+    all: Vec<Exception>,
+    needed: Vec<bool>,
+}
+
+impl Exceptions {
+    /// Reads the exceptions of a file.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or has a mistake: line and what was expected.
+    pub fn load(path: &Path) -> Result<Self, ExceptionError> {
+        let failed = |what: String| ExceptionError { path: path.to_owned(), what };
+        let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+        serde_json::from_str(&text).map(Exceptions::new).map_err(|error| failed(error.to_string()))
     }
 
-    /// The trace without the lines that are not compared. Do this to both sides.
+    /// These exceptions, none of them needed yet.
+    pub fn new(all: Vec<Exception>) -> Self {
+        Exceptions { needed: vec![false; all.len()], all }
+    }
+
+    /// Whether a misfit of this runtime's trace is excused: the line that does not fit is not compared.
+    pub fn excuse(&mut self, scenario: &str, runtime: &str, misfit: &Misfit) -> bool {
+        let line = misfit.seen.as_ref();
+        line.is_some_and(|(observer, _, line)| self.mean(scenario, runtime, *observer, line))
+    }
+
+    /// A trace without the lines that are not compared with this runtime. Do this to both sides.
     #[must_use]
-    pub fn apply(&self, trace: &Trace) -> Trace {
+    pub fn apply(&mut self, scenario: &str, runtime: &str, trace: &Trace) -> Trace {
         let mut kept = Trace::default();
-        for (observer, line) in trace.lines().filter(|(observer, line)| !self.means(*observer, line)) {
-            kept.push(observer, line.clone());
+        for (observer, line) in trace.lines() {
+            if !self.mean(scenario, runtime, observer, line) {
+                kept.push(observer, line.clone());
+            }
         }
         kept
     }
 
-    /// Whether this line is not compared.
-    pub fn means(&self, observer: Observer, line: &Observation) -> bool {
-        self.lines.fits(&Line { observer, observation: line.clone() }, None)
+    /// Whether some exception means this line; it is needed, then.
+    pub fn mean(&mut self, scenario: &str, runtime: &str, observer: Observer, line: &Observation) -> bool {
+        let means = |one: &Exception| one.concerns(scenario, runtime) && one.means(observer, line);
+        let found = self.all.iter().position(means);
+        found.inspect(|index| self.needed[*index] = true).is_some()
+    }
+
+    /// The exceptions that nothing has needed so far. When everything was compared, each of them is a failure.
+    pub fn stale(&self) -> impl Iterator<Item = &Exception> {
+        self.all.iter().zip(&self.needed).filter(|(_, needed)| !**needed).map(|(one, _)| one)
     }
 }
 
@@ -107,13 +136,23 @@ mod tests {
     }
 
     #[test]
-    fn an_exception_takes_out_its_lines_and_no_others() {
-        let all = Exception::load(Path::new(FILE)).expect("the file of this repository");
-        let early = all.iter().find(|exception| exception.concerns("disconnect_of_three", "node v20.20.2"));
-        let early = early.expect("Node calls back early");
-        let trace =
-            Trace::of(["primary: start", "primary: all_disconnected"].map(|line| line.parse().expect(line)));
-        assert_eq!(early.apply(&trace), Trace::of(["primary: start"].map(|line| line.parse().expect(line))));
-        assert!(!early.concerns("disconnect_of_three", "sim"));
+    fn exceptions_take_out_their_lines_and_no_others_and_are_needed_then() {
+        let mut all = Exceptions::load(Path::new(FILE)).unwrap_or_else(|error| unreachable!("{error}"));
+        let parse = |lines: &[&str]| Trace::of(lines.iter().map(|line| line.parse().expect(line)));
+        let (long, short) =
+            (parse(&["primary: start", "primary: all_disconnected"]), parse(&["primary: start"]));
+        assert_eq!(all.apply("disconnect_of_three", "sim", &long), long);
+        assert_eq!(all.stale().count(), 1);
+        assert_eq!(all.apply("disconnect_of_three", "node v20.20.2", &long), short);
+        assert_eq!(all.stale().count(), 0);
+    }
+
+    #[test]
+    fn a_mistake_in_the_file_is_found_on_its_line() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("exceptions.json");
+        fs::write(&path, "[\n{ \"scenari\": 1 }]").expect("a new file");
+        let error = Exceptions::load(&path).expect_err("a mistake").to_string();
+        assert!(error.contains("unknown field `scenari`") && error.contains("line 2"), "{error}");
     }
 }

@@ -45,7 +45,7 @@ fn the_environment_arrives() {
 #[test]
 fn a_run_that_does_not_end_is_stopped_and_shown_and_leaves_nobody() {
     let script = "echo primary: start; echo oh dear >&2; echo worker 1: pid pid=$$; sleep 600 & wait";
-    let error = run(script, Duration::from_secs(2)).expect_err("it sleeps");
+    let error = run(script, Duration::from_secs(5)).expect_err("it sleeps");
     let RunError::Hang { seen, stderr, .. } = &error else { unreachable!("{error}") };
     assert_eq!(stderr, "oh dear\n");
     let pid = seen.lines().find_map(|(_, line)| line.detail("pid")).expect("it was written");
@@ -53,7 +53,7 @@ fn a_run_that_does_not_end_is_stopped_and_shown_and_leaves_nobody() {
     assert!(
         error
             .to_string()
-            .starts_with("the run did not end within 2 s; until then was seen:\nprimary\n  start\n")
+            .starts_with("the run did not end within 5 s; until then was seen:\nprimary\n  start\n")
     );
 }
 

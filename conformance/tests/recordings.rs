@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cluster_conformance::exceptions::{self, Exception};
+use cluster_conformance::exceptions::{self, Exceptions};
 use cluster_conformance::fixture::{self, Fixture, Load};
-use cluster_conformance::order::{self, Misfit};
+use cluster_conformance::order;
 use cluster_conformance::scenario::{self, Scenario};
 
 const ENOUGH: u32 = 30;
@@ -54,20 +54,13 @@ fn every_scenario_was_recorded_often_enough_and_nothing_else_was() {
 
 #[test]
 fn what_was_recorded_keeps_the_contract_and_every_exception_is_needed() {
-    let exceptions =
-        Exception::load(Path::new(exceptions::FILE)).unwrap_or_else(|error| unreachable!("{error}"));
-    let mut needed = vec![false; exceptions.len()];
+    let exceptions = Exceptions::load(Path::new(exceptions::FILE));
+    let mut exceptions = exceptions.unwrap_or_else(|error| unreachable!("{error}"));
     for (scenario, fixture) in recordings() {
-        let mut excused = |misfit: &Misfit| {
-            let concerns = |exception: &Exception| exception.concerns(&scenario.name, &fixture.runtime);
-            let found =
-                exceptions.iter().position(|exception| concerns(exception) && exception.excuses(misfit));
-            found.inspect(|index| needed[*index] = true).is_some()
-        };
         for recorded in &fixture.traces {
-            let misfits = order::check(&scenario, &recorded.trace);
-            let left: Vec<_> =
-                misfits.iter().filter(|misfit| !excused(misfit)).map(ToString::to_string).collect();
+            let mut misfits = order::check(&scenario, &recorded.trace);
+            misfits.retain(|misfit| !exceptions.excuse(&scenario.name, &fixture.runtime, misfit));
+            let left: Vec<_> = misfits.iter().map(ToString::to_string).collect();
             assert!(
                 left.is_empty(),
                 "{} on {}: {left:#?}\n{}",
@@ -77,7 +70,6 @@ fn what_was_recorded_keeps_the_contract_and_every_exception_is_needed() {
             );
         }
     }
-    for (exception, needed) in exceptions.iter().zip(needed) {
-        assert!(needed, "no recording needs the exception `{}`: {}", exception.lines, exception.reason);
-    }
+    let stale: Vec<_> = exceptions.stale().map(|exception| &exception.reason).collect();
+    assert!(stale.is_empty(), "no recording needs these exceptions: {stale:#?}");
 }

@@ -1,0 +1,125 @@
+//! The two interpreters are one: given what was recorded, the Rust one asks for what the JavaScript one did.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use cluster_conformance::fixture::{self, Fixture};
+use cluster_conformance::observation::{Observation, Observer};
+use cluster_conformance::program::{Primary, PrimaryCommand, Worker, WorkerCommand};
+use cluster_conformance::scenario::{self, Scenario};
+use cluster_conformance::trace::Trace;
+
+/// Texts by worker.
+type Texts = BTreeMap<u32, Vec<String>>;
+
+/// What the Rust interpreter asks for in a recorded run.
+#[derive(Debug, Default)]
+struct Asked {
+    forks: usize,
+    looks: usize,
+    envs: usize,
+    to_workers: Texts,
+    to_primary: Texts,
+    replies: Vec<String>,
+}
+
+impl Asked {
+    fn in_run(scenario: &Scenario, trace: &Trace) -> Self {
+        let mut asked = Asked::default();
+        let mut primary = Primary::new(scenario);
+        for line in trace.seen_by(Observer::Primary) {
+            primary.react(line).into_iter().for_each(|command| asked.of_primary(command));
+        }
+        for id in trace.observers.keys().filter_map(worker) {
+            let mut program = Worker::new(scenario, id);
+            for line in trace.seen_by(Observer::Worker(id)) {
+                program.react(line).into_iter().for_each(|command| asked.of_worker(id, command));
+            }
+        }
+        asked.replies.sort();
+        asked
+    }
+
+    fn of_primary(&mut self, command: PrimaryCommand) {
+        match command {
+            PrimaryCommand::Fork { .. } => self.forks += 1,
+            PrimaryCommand::Look { .. } => self.looks += 1,
+            PrimaryCommand::Send { worker, text } => self.to_workers.entry(worker).or_default().push(text),
+            PrimaryCommand::Disconnect { .. }
+            | PrimaryCommand::DisconnectAll
+            | PrimaryCommand::Kill { .. }
+            | PrimaryCommand::Exit { .. }
+            | PrimaryCommand::Die { .. } => {}
+        }
+    }
+
+    fn of_worker(&mut self, id: u32, command: WorkerCommand) {
+        match command {
+            WorkerCommand::Env { .. } => self.envs += 1,
+            WorkerCommand::Send { text } => self.to_primary.entry(id).or_default().push(text),
+            WorkerCommand::Reply { text } => self.replies.push(text),
+            WorkerCommand::Listen { .. }
+            | WorkerCommand::Close { .. }
+            | WorkerCommand::Disconnect
+            | WorkerCommand::Kill
+            | WorkerCommand::Exit { .. }
+            | WorkerCommand::Crash
+            | WorkerCommand::Die { .. }
+            | WorkerCommand::End
+            | WorkerCommand::EndAll => {}
+        }
+    }
+}
+
+fn worker(observer: &Observer) -> Option<u32> {
+    if let Observer::Worker(id) = observer { Some(*id) } else { None }
+}
+
+fn texts<'a>(lines: impl IntoIterator<Item = &'a Observation>) -> Vec<String> {
+    lines.into_iter().filter_map(|line| line.detail("text")).map(str::to_owned).collect()
+}
+
+fn count(trace: &Trace, what: &str) -> usize {
+    trace.lines().filter(|(_, line)| line.what == what).count()
+}
+
+fn agree(scenario: &Scenario, trace: &Trace) {
+    let asked = Asked::in_run(scenario, trace);
+    assert_eq!(asked.forks, count(trace, "fork"), "forks");
+    assert_eq!(asked.looks, count(trace, "look"), "looks");
+    assert_eq!(asked.envs, count(trace, "env"), "variables written down");
+    let by_clients = trace.lines().filter(|(observer, _)| matches!(observer, Observer::Client(_)));
+    let mut heard = texts(by_clients.map(|(_, line)| line));
+    heard.sort();
+    assert_eq!(asked.replies, heard, "replies");
+    for id in trace.observers.keys().filter_map(worker) {
+        let messages = |line: &&Observation| line.what == "message" && line.worker() == Some(id);
+        let heard = texts(trace.seen_by(Observer::Primary).iter().filter(messages));
+        assert_eq!(asked.to_primary.get(&id).cloned().unwrap_or_default(), heard, "messages of worker {id}");
+        let heard = texts(trace.seen_by(Observer::Worker(id)).iter().filter(|line| line.what == "message"));
+        // A worker that is gone does not hear the rest.
+        let sent = asked.to_workers.get(&id).cloned().unwrap_or_default();
+        assert!(sent.starts_with(&heard), "messages to worker {id}: {heard:?} of {sent:?}");
+    }
+}
+
+#[test]
+fn both_interpreters_do_the_same() {
+    let scenarios =
+        Scenario::all(Path::new(scenario::DIRECTORY)).unwrap_or_else(|error| unreachable!("{error}"));
+    let mut traces = 0;
+    for runtime in fs::read_dir(fixture::DIRECTORY).expect("there are recordings") {
+        let runtime = runtime.expect("a readable directory").path();
+        for scenario in &scenarios {
+            let fixture =
+                Fixture::load(&runtime, &scenario.name).unwrap_or_else(|error| unreachable!("{error}"));
+            for recorded in &fixture.traces {
+                println!("{} on {}:\n{}", scenario.name, fixture.runtime, recorded.trace);
+                agree(scenario, &recorded.trace);
+                traces += 1;
+            }
+        }
+    }
+    assert!(traces > 0, "nothing was recorded");
+}
