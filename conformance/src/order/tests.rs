@@ -132,6 +132,53 @@ fn a_wrong_line_is_found_and_both_sides_are_shown() {
             &format!("{exit} after_disconnect=true connected=false dead=true listed=true"),
             "expected listed=false: who has left",
         ),
+        (
+            exit,
+            "primary: message worker=1 text=x state=disconnected after_disconnect=true connected=false dead=false listed=false",
+            "expected nothing the worker says after `disconnect`",
+        ),
+        (
+            exit,
+            &format!("{exit} after_disconnect=true connected=false dead=false listed=false"),
+            "expected dead=true",
+        ),
+        (
+            exit,
+            &format!("{exit} after_disconnect=undefined connected=false dead=true listed=false"),
+            "expected after_disconnect decided by now",
+        ),
+        (
+            "primary: all_disconnected",
+            "primary: look worker=1 state=dead after_disconnect=true connected=false dead=true listed=false",
+            "expected nothing after both `disconnect` and `exit`",
+        ),
+        (
+            "primary: fork",
+            "primary: fork worker=2 state=none after_disconnect=undefined connected=true dead=false listed=true",
+            "expected ids that count up",
+        ),
+        ("primary: online", "", "missing: primary: `online` of worker 1, which has started"),
+        (
+            "worker 1: disconnect",
+            "worker 1: disconnect after_disconnect=true connected=false\nworker 1: message text=x",
+            "expected nothing after `disconnect`",
+        ),
+        (
+            "worker 1: disconnect",
+            "worker 1: disconnect after_disconnect=true connected=true",
+            "expected connected=false",
+        ),
+        (
+            "worker 1: connection",
+            "worker 1: listening server=web port=4000",
+            "expected `closed` before it listens again",
+        ),
+        ("worker 1: connection", "worker 1: data server=web text=x", "expected an open connection"),
+        (
+            "client 1: connected",
+            "client 1: data text=hello",
+            "expected `connected` or `refused` once, and first",
+        ),
         (exit, "", "missing: primary: one `disconnect` and one `exit` of worker 1"),
         ("primary: disconnect", "", "expected connected=true"),
         ("primary: listening", "primary: start", "expected nothing before `start`"),
@@ -173,6 +220,41 @@ fn a_wrong_line_is_found_and_both_sides_are_shown() {
             "{line} => {other}\n{misfits:#?}\nno `{expected}`"
         );
     }
+}
+
+#[test]
+fn who_was_not_told_to_go_stays_on_the_list_to_the_end() {
+    let misfits = misfits(&GOOD.replace("listed=false", "listed=true"));
+    assert_eq!(misfits.len(), 1, "{misfits:?}");
+    assert!(
+        misfits[0].ends_with("expected listed=false when both `disconnect` and `exit` are over"),
+        "{misfits:?}"
+    );
+}
+
+#[test]
+fn nobody_goes_on_purpose_without_being_asked() {
+    let scenario = SCENARIO.replace("\"disconnect_all\"", "{ \"look\": 1 }");
+    let scenario =
+        Scenario::parse(Path::new("s.json"), &scenario).expect("the scenario above, without a farewell");
+    let misfits = check(&scenario, &Trace::of(GOOD.lines().map(|line| line.parse().expect(line))));
+    let misfits: Vec<_> = misfits.iter().map(ToString::to_string).collect();
+    assert_eq!(misfits.len(), 2, "{misfits:?}");
+    assert!(misfits.iter().all(|misfit| misfit.ends_with("nobody asks a worker to go")), "{misfits:?}");
+}
+
+#[test]
+fn a_primary_that_may_die_need_not_see_the_end() {
+    let scenario = SCENARIO.replace("\"disconnect_all\"", "{ \"exit\": 0 }");
+    let scenario =
+        Scenario::parse(Path::new("s.json"), &scenario).expect("the scenario above, with a short primary");
+    let lines =
+        GOOD.lines().filter(|line| !line.starts_with("primary: disconnect") && !line.contains("exit"));
+    let lines = lines.map(|line| line.replace("after_disconnect=true", "after_disconnect=false"));
+    let misfits = check(&scenario, &Trace::of(lines.map(|line| line.parse().expect(&line))));
+    // Only the scenario's own claim about the exit is left.
+    assert_eq!(misfits.len(), 1, "{misfits:?}");
+    assert!(misfits[0].expected.ends_with("Either."), "{misfits:?}");
 }
 
 #[test]
