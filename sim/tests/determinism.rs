@@ -1,0 +1,74 @@
+//! The same input gives the same run, to the last byte; and a line brings a run back.
+
+use cluster_sim::replay::Line;
+use cluster_sim::standard::{self, Serve};
+use cluster_sim::{Faults, Schedule, World};
+
+fn traced(schedule: Schedule) -> (u64, String) {
+    let mut world = standard::world().on(schedule).traced();
+    world.run().expect("every check holds");
+    (world.trace_hash(), world.trace().expect("it was asked for").to_string())
+}
+
+fn seeded(seed: u64) -> Schedule {
+    Schedule::seed(seed).with_faults(Faults::swarm(seed))
+}
+
+#[test]
+fn one_seed_gives_one_trace_and_another_seed_another() {
+    for seed in 0..100 {
+        assert_eq!(traced(seeded(seed)), traced(seeded(seed)));
+        assert_ne!(traced(seeded(seed)).0, traced(seeded(seed + 1)).0);
+    }
+}
+
+#[test]
+fn a_trace_costs_nothing_but_time() {
+    for seed in 0..100 {
+        let mut world = standard::world().on(seeded(seed));
+        world.run().expect("every check holds");
+        assert_eq!(world.trace_hash(), traced(seeded(seed)).0);
+    }
+}
+
+#[test]
+fn a_clone_in_the_middle_of_a_run_ends_alike() {
+    let mut world = standard::world().on(seeded(5));
+    for _ in 0..40 {
+        world.step().expect("every check holds");
+    }
+    let mut clone = world.clone();
+    clone.run().expect("every check holds");
+    world.run().expect("every check holds");
+    assert_eq!(clone.trace_hash(), world.trace_hash());
+}
+
+#[test]
+fn every_line_replays_its_run() {
+    for seed in 0..100 {
+        let mut world = standard::world().on(seeded(seed));
+        world.run().expect("every check holds");
+        let line: Line = world.replay_line().parse().expect("it was just written");
+        assert_eq!(line.scenario(), "standard");
+        let replayed = line.replay(standard::world());
+        assert_eq!((replayed.left, replayed.world.trace_hash()), (None, world.trace_hash()));
+    }
+}
+
+#[test]
+fn a_replay_of_something_else_says_where_it_leaves_the_recording() {
+    let mut world = standard::world().on(Schedule::seed(3));
+    world.run().expect("every check holds");
+    let line: Line = world.replay_line().parse().expect("it was just written");
+    let other = line.replay(World::new(Serve::new(2, 3), cluster_core::Settings::default()));
+    let left = other.left.expect("a third client comes");
+    assert!(*left.start() > 1 && *left.end() < 200, "{left:?}");
+}
+
+#[test]
+fn all_zeros_is_the_quiet_run() {
+    let (quiet, trace) = traced(Schedule::quiet());
+    assert_eq!(traced(Schedule::replay(vec![0; 1000])).0, quiet);
+    let place = |text: &str| trace.find(text).unwrap_or_else(|| unreachable!("{text} is in the trace"));
+    assert!(place("* Disconnect { worker: WorkerId(2) }") < place("* Exit { worker: WorkerId(2)"));
+}

@@ -1,0 +1,97 @@
+//! The search finds the schedule of what was seen, and says what does not fit.
+
+use cluster_core::{Event, Primary, Settings, Worker, WorkerEvent};
+use cluster_sim::explore::{Observed, Reached, observed, reaches};
+use cluster_sim::standard;
+use cluster_sim::{Actor, Fault, Faults, Process, Program, Schedule, World};
+
+/// Everything a random run shows can be reached, and the answer replays.
+#[test]
+fn what_was_seen_is_reached() {
+    for seed in 0..200 {
+        let mut seen = standard::world().on(Schedule::seed(seed));
+        seen.run().expect("every check holds");
+        let wanted = observed(seen.observations());
+        let Reached::Yes(choices) = reaches(&standard::world(), &wanted, 50_000) else {
+            unreachable!("{wanted:?} was seen, and not reached");
+        };
+        let mut world = standard::world().on(Schedule::replay(choices));
+        world.run().expect("every check holds");
+        assert_eq!(observed(world.observations()), wanted);
+    }
+}
+
+/// Two workers that come and go.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct ComeAndGo;
+
+impl Program for ComeAndGo {
+    fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
+        primary.fork(Vec::new());
+        primary.fork(Vec::new());
+    }
+
+    fn primary_event(&mut self, _: &mut Primary, process: &mut Process<'_>, event: Event) {
+        if let Event::Online { worker } | Event::Exit { worker, .. } = event {
+            let what = if matches!(event, Event::Online { .. }) { "online" } else { "exit" };
+            process.observe(format!("{what} {worker}"));
+        }
+    }
+
+    fn worker_start(&mut self, worker: &mut Worker, _: &mut Process<'_>) {
+        worker.disconnect();
+    }
+
+    fn worker_event(&mut self, _: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
+        if event == WorkerEvent::Disconnect {
+            process.observe("disconnect");
+        }
+    }
+}
+
+fn search(primary: [&str; 4]) -> Reached {
+    let gone = vec!["disconnect".to_owned()];
+    let mut wanted = Observed::from([(Actor::Primary, primary.map(str::to_owned).to_vec())]);
+    wanted.extend([1, 2].map(|n| (Actor::Worker(cluster_core::WorkerId(n)), gone.clone())));
+    reaches(&World::new(ComeAndGo, Settings::default()), &wanted, 1_000_000)
+}
+
+#[test]
+fn workers_mix_as_they_like() {
+    for wanted in [
+        ["online 1", "online 2", "exit 1", "exit 2"],
+        ["online 2", "exit 2", "online 1", "exit 1"],
+        ["online 1", "online 2", "exit 2", "exit 1"],
+    ] {
+        assert!(matches!(search(wanted), Reached::Yes(_)), "{wanted:?}");
+    }
+}
+
+/// "No" is an answer: everything was tried.
+#[test]
+fn no_worker_exits_before_it_is_online() {
+    let Reached::No(deepest) = search(["online 1", "exit 2", "online 2", "exit 1"]) else {
+        unreachable!("a worker exits before it is online, or the search gave up");
+    };
+    let misfit = deepest.misfit.as_ref().expect("something does not fit");
+    assert_eq!((misfit.observer, misfit.wanted.as_deref()), (Actor::Primary, Some("exit 2")));
+    assert!(deepest.worlds > 100, "{deepest:?}");
+}
+
+/// The faults of the world are choices of the search.
+#[test]
+fn a_kill_is_found_where_it_is_needed() {
+    let wanted = Observed::from([
+        (Actor::Primary, ["online 2", "exit 1", "exit 2"].map(str::to_owned).to_vec()),
+        (Actor::Worker(cluster_core::WorkerId(2)), vec!["disconnect".to_owned()]),
+    ]);
+    let world = World::new(ComeAndGo, Settings::default());
+    assert!(matches!(reaches(&world, &wanted, 1_000_000), Reached::No(_)));
+    let world = world.on(Schedule::quiet().with_faults(Faults::only(&[Fault::Kill]).limit(1)));
+    let Reached::Yes(choices) = reaches(&world, &wanted, 1_000_000) else { unreachable!("one kill will do") };
+    let faults = Faults::only(&[Fault::Kill]).limit(1);
+    let mut world =
+        World::new(ComeAndGo, Settings::default()).on(Schedule::replay(choices).with_faults(faults));
+    world.run().expect("every check holds");
+    assert_eq!(observed(world.observations()), wanted);
+}
