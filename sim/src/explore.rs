@@ -238,7 +238,15 @@ impl<'a> Search<'a> {
         let is_settled = |&at: &usize| match world.enabled(at) {
             Step::Run(_) | Step::Hear | Step::Meet(_) => true,
             Step::Act(client) => !world.kernel.is_about_to_connect(client),
-            _ => false,
+            Step::Start(_)
+            | Step::Read(..)
+            | Step::Writable(..)
+            | Step::Accept(..)
+            | Step::Receive(..)
+            | Step::Die(..)
+            | Step::Reap(_)
+            | Step::LetGo(_)
+            | Step::Fire => false,
         };
         (0..n).find(is_settled).filter(|_| self.grain == Grain::Reactions)
     }

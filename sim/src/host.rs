@@ -62,7 +62,9 @@ impl<P> Host<P> {
 
     pub(crate) fn release(&mut self, connections: &[SocketId]) {
         if let Machine::Worker(worker) = &mut self.machine {
-            connections.iter().for_each(|&connection| worker.release(connection));
+            for &connection in connections {
+                worker.release(connection);
+            }
         }
     }
 

@@ -192,11 +192,13 @@ impl Kernel {
             Kind::Listener(listener) => {
                 listener.limit = None;
                 let waiting = std::mem::take(&mut listener.backlog);
-                waiting.into_iter().for_each(|client| self.close_server_end(client, Flow::Reset));
+                for client in waiting {
+                    self.close_server_end(client, Flow::Reset);
+                }
             }
             Kind::Connection(client) => {
                 let client = *client;
-                let unread = !self.client(client).to_server.bytes.is_empty();
+                let unread = !self.client(client).incoming.bytes.is_empty();
                 self.close_server_end(client, if unread { Flow::Reset } else { Flow::Ended });
             }
         }
@@ -205,7 +207,7 @@ impl Kernel {
     fn close_server_end(&mut self, id: ClientId, flow: Flow) {
         let client = self.client_mut(id);
         client.place = Place::Closed;
-        client.to_client.finish(flow);
+        client.outgoing.finish(flow);
         self.wake(Step::Meet(id));
     }
 
@@ -228,7 +230,9 @@ impl Kernel {
         let lost = channel.close(side);
         let peer = channel.end(side.other());
         let (open, blocked) = (peer.open, peer.blocked);
-        lost.into_iter().for_each(|file| self.let_go(file));
+        for file in lost {
+            self.let_go(file);
+        }
         if open {
             self.wake_peer(pid, id, Step::Read);
         }
@@ -243,9 +247,9 @@ impl Kernel {
         let descriptors = self.process_mut(pid).die(status);
         self.clock.forget(pid);
         if pid == Pid::PRIMARY {
-            (1..self.channels.len()).for_each(|n| {
+            for n in 1..self.channels.len() {
                 self.close_channel(pid, ChannelId(u32::try_from(n).expect("counted by worker")));
-            });
+            }
         } else if schedule.strikes(Fault::Grandchild) {
             self.wake(Step::LetGo(pid));
         } else {
@@ -272,9 +276,8 @@ impl Kernel {
     pub(crate) fn verdict(&self, step: Step) -> Verdict {
         let when = |possible| if possible { Verdict::Enabled } else { Verdict::Gone };
         match step {
-            Step::Run(pid) => when(self.process(pid).is_alive()),
+            Step::Run(pid) | Step::Die(pid, _) => when(self.process(pid).is_alive()),
             Step::Start(pid) => when(self.process(pid).phase == Phase::Starting),
-            Step::Die(pid, _) => when(self.process(pid).is_alive()),
             Step::Read(pid, id) => self.readable(pid, id),
             Step::Writable(pid, id) => self.writable(pid, id),
             Step::Accept(pid, id) => when(self.acceptable(pid, id)),
@@ -326,7 +329,7 @@ impl Kernel {
     fn receivable(&self, pid: Pid, id: SocketId) -> bool {
         self.process(pid).descriptor(id).is_some_and(|descriptor| {
             let Kind::Connection(client) = self.file(descriptor.file).kind else { return false };
-            descriptor.held && self.client(client).to_server.has_news()
+            descriptor.held && self.client(client).incoming.has_news()
         })
     }
 

@@ -52,9 +52,10 @@ impl Recording {
 
     /// What is written is part of what happens; of other calls, that they are made.
     pub(crate) fn call(&mut self, call: &Call) {
-        match call {
-            Call::Write { bytes, .. } => self.fold_bytes(bytes),
-            _ => self.fold(0),
+        if let Call::Write { bytes, .. } = call {
+            self.fold_bytes(bytes);
+        } else {
+            self.fold(0);
         }
     }
 

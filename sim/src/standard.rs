@@ -39,21 +39,19 @@ impl Program for Serve {
 
     fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
         process.observe(name(&event));
-        match event {
-            Event::Message { .. } => {
-                self.served += 1;
-                if self.served == self.clients {
-                    primary.disconnect_all();
-                }
+        if let Event::Message { .. } = event {
+            self.served += 1;
+            if self.served == self.clients {
+                primary.disconnect_all();
             }
-            Event::Exit { worker, .. } if self.replacements > 0 => {
-                let life = primary.worker(worker).and_then(cluster_core::Life::exited_after_disconnect);
-                if life == Some(false) && self.served < self.clients {
-                    self.replacements -= 1;
-                    primary.fork(Vec::new());
-                }
-            }
-            _ => {}
+        }
+        if let Event::Exit { worker, .. } = event
+            && self.served < self.clients
+            && self.replacements > 0
+            && primary.worker(worker).and_then(cluster_core::Life::exited_after_disconnect) == Some(false)
+        {
+            self.replacements -= 1;
+            primary.fork(Vec::new());
         }
     }
 
@@ -62,16 +60,13 @@ impl Program for Serve {
     }
 
     fn worker_event(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
-        match event {
-            WorkerEvent::Listening { listener, address } => {
-                process.note(address.port().to_string());
-                worker.accept(listener);
-            }
-            WorkerEvent::Connection { listener, .. } => {
-                process.observe("connection");
-                worker.accept(listener);
-            }
-            _ => {}
+        if let WorkerEvent::Listening { listener, address } = event {
+            process.note(address.port().to_string());
+            worker.accept(listener);
+        }
+        if let WorkerEvent::Connection { listener, .. } = event {
+            process.observe("connection");
+            worker.accept(listener);
         }
     }
 

@@ -67,32 +67,29 @@ impl fmt::Display for Trace {
 
 /// A call, short.
 pub(crate) fn call(call: &Call) -> String {
-    match call {
-        Call::Write { channel, bytes, socket } => {
-            format!("write {}{}: {}", channel.0, with(*socket), text(bytes))
-        }
-        Call::Spawn { worker, .. } => format!("spawn {worker}"),
-        other => format!("{other:?}"),
+    if let Call::Write { channel, bytes, socket } = call {
+        return format!("write {}{}: {}", channel.0, with(*socket), text(bytes));
     }
+    if let Call::Spawn { worker, .. } = call {
+        return format!("spawn {worker}");
+    }
+    format!("{call:?}")
 }
 
 /// The answer to a call, if it says anything.
 pub(crate) fn answer(event: &OsEvent) -> Option<String> {
-    match event {
-        OsEvent::Wrote { rest, .. } if rest.is_empty() => None,
-        OsEvent::Wrote { rest, .. } => Some(format!("{} bytes left", rest.len())),
-        other => Some(format!("{other:?}")),
+    if let OsEvent::Wrote { rest, .. } = event {
+        return (!rest.is_empty()).then(|| format!("{} bytes left", rest.len()));
     }
+    Some(format!("{event:?}"))
 }
 
 /// What the kernel tells, short.
 pub(crate) fn os_event(event: &OsEvent) -> String {
-    match event {
-        OsEvent::Read { channel, bytes, socket } => {
-            format!("read {}{}: {}", channel.0, with(*socket), text(bytes))
-        }
-        other => format!("{other:?}"),
+    if let OsEvent::Read { channel, bytes, socket } = event {
+        return format!("read {}{}: {}", channel.0, with(*socket), text(bytes));
     }
+    format!("{event:?}")
 }
 
 /// What a program hears in the primary.

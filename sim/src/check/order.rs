@@ -48,11 +48,9 @@ impl OrderCheck {
         if decided && asked.is_none() {
             return Err(format!("at {event:?} nobody knows whether worker {worker} was asked to go"));
         }
-        let is_state_right = match event {
-            Event::Exit { .. } => life.is_dead(),
-            Event::Disconnect { .. } => !life.is_connected(),
-            _ => true,
-        };
+        let is_exit = matches!(event, Event::Exit { .. });
+        let is_disconnect = matches!(event, Event::Disconnect { .. });
+        let is_state_right = (!is_exit || life.is_dead()) && !(is_disconnect && life.is_connected());
         tale.asked_to_go = asked;
         if is_state_right { Ok(()) } else { Err(format!("{event:?}, and worker {worker} is {life:?}")) }
     }
@@ -121,7 +119,10 @@ impl Tale {
             Event::Listening { .. } | Event::Message { .. } => self.online && !self.disconnected,
             Event::Disconnect { .. } => !std::mem::replace(&mut self.disconnected, true),
             Event::Exit { .. } => !std::mem::replace(&mut self.exited, true),
-            _ => true,
+            Event::Fork { .. }
+            | Event::Error { .. }
+            | Event::AcceptFailed { .. }
+            | Event::AllDisconnected => true,
         };
         if is_right { Ok(()) } else { Err(format!("{event:?} does not fit here")) }
     }

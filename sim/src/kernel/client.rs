@@ -85,8 +85,8 @@ impl Kernel {
         let client = self.client_mut(id);
         match client.place {
             Place::Nowhere => {}
-            Place::Closed => client.to_client.finish(Flow::Reset),
-            Place::Backlog | Place::Accepted => client.to_server.bytes.extend_from_slice(bytes),
+            Place::Closed => client.outgoing.finish(Flow::Reset),
+            Place::Backlog | Place::Accepted => client.incoming.bytes.extend_from_slice(bytes),
         }
         self.wake(Step::Meet(id));
         self.wake_holder(id);
@@ -96,11 +96,11 @@ impl Kernel {
         let client = self.client_mut(id);
         if flow == Flow::Reset {
             client.actions.clear();
-            client.to_server.bytes.clear();
-            client.to_server.flow = Flow::Open;
-            client.to_client = super::socket::Pipe { flow, told: true, ..Default::default() };
+            client.incoming.bytes.clear();
+            client.incoming.flow = Flow::Open;
+            client.outgoing = super::socket::Pipe { flow, told: true, ..Default::default() };
         }
-        client.to_server.finish(flow);
+        client.incoming.finish(flow);
         self.wake_holder(id);
     }
 
@@ -116,7 +116,7 @@ impl Kernel {
         if let Some(connected) = self.client_mut(id).answer.take() {
             return if connected { ClientEvent::Connected } else { ClientEvent::Refused };
         }
-        match self.client_mut(id).to_client.take() {
+        match self.client_mut(id).outgoing.take() {
             Ok(bytes) => ClientEvent::Data(bytes),
             Err(Flow::Reset) => ClientEvent::Reset,
             Err(Flow::Open | Flow::Ended) => {
@@ -156,21 +156,21 @@ impl Kernel {
     /// What has arrived at a connection that a program has.
     pub(crate) fn receive(&mut self, pid: Pid, id: SocketId) -> Option<Result<Vec<u8>, Ending>> {
         let client = self.held(pid, id)?;
-        let taken = self.client_mut(client).to_server.take();
+        let taken = self.client_mut(client).incoming.take();
         self.wake(Step::Receive(pid, id));
         Some(taken.map_err(|flow| if flow == Flow::Reset { Ending::Reset } else { Ending::Finished }))
     }
 
     pub(crate) fn write_to_client(&mut self, id: ClientId, bytes: &[u8]) {
         let client = self.client_mut(id);
-        if client.to_client.flow == Flow::Open {
-            client.to_client.bytes.extend_from_slice(bytes);
+        if client.outgoing.flow == Flow::Open {
+            client.outgoing.bytes.extend_from_slice(bytes);
             self.wake(Step::Meet(id));
         }
     }
 
     pub(crate) fn finish_to_client(&mut self, id: ClientId, flow: Flow) {
-        self.client_mut(id).to_client.finish(flow);
+        self.client_mut(id).outgoing.finish(flow);
         self.wake(Step::Meet(id));
     }
 }

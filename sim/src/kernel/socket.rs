@@ -51,8 +51,10 @@ pub(crate) struct Client {
     pub(crate) place: Place,
     /// Whether it was connected or refused, until it has heard.
     pub(crate) answer: Option<bool>,
-    pub(crate) to_server: Pipe,
-    pub(crate) to_client: Pipe,
+    /// From the client.
+    pub(crate) incoming: Pipe,
+    /// To the client.
+    pub(crate) outgoing: Pipe,
     /// The first process that accepted it from the kernel.
     pub(crate) accepted_by: Option<Pid>,
     /// The program that has it, if one does.
@@ -125,13 +127,13 @@ impl Pipe {
 
 impl Client {
     pub(crate) fn has_news(&self) -> bool {
-        self.answer.is_some() || self.to_client.has_news()
+        self.answer.is_some() || self.outgoing.has_news()
     }
 
     /// It hangs: connected, and neither side has said that it is over.
     pub(crate) fn is_waiting(&self) -> bool {
         matches!(self.place, Place::Backlog | Place::Accepted)
-            && self.to_client.flow == Flow::Open
-            && self.to_server.flow != Flow::Reset
+            && self.outgoing.flow == Flow::Open
+            && self.incoming.flow != Flow::Reset
     }
 }

@@ -1,0 +1,254 @@
+//! What a step does: the kernel delivers, a process reacts, a program is asked, the driver hears.
+//! Which step it is was decided before.
+
+use cluster_core::{
+    Call, ChannelId, Event, ExitStatus, OsEvent, Primary, Signal, SocketId, Worker, WorkerEvent, WorkerId,
+};
+
+use super::World;
+use crate::check::{Check, ledger};
+use crate::fault::Fault;
+use crate::host::{Host, Machine, Next};
+use crate::journal::{Line, Observation};
+use crate::kernel::Step;
+use crate::kernel::channel::Side;
+use crate::kernel::process::{Phase, Pid};
+use crate::program::{Actor, Driver, Process, Program};
+use crate::trace;
+
+impl<P: Program> World<P> {
+    pub(super) fn take(&mut self, step: Step) -> Result<(), (Check, String)> {
+        let schedule = &mut self.schedule;
+        match step {
+            Step::Run(pid) => return self.go(pid),
+            Step::Start(pid) => self.start(pid),
+            Step::Read(pid, channel) => {
+                let event = self.kernel.read(pid, channel, schedule);
+                self.input(pid, event);
+            }
+            Step::Writable(pid, channel) => {
+                let event = self.kernel.writable_again(pid, channel);
+                self.input(pid, event);
+            }
+            Step::Accept(pid, listener) => {
+                let event = self.kernel.accept(pid, listener, schedule);
+                self.input(pid, event);
+            }
+            Step::Reap(pid) => {
+                let event = self.kernel.reap(pid);
+                self.input(Pid::PRIMARY, event);
+            }
+            Step::Fire => {
+                let (pid, timer) = self.kernel.clock.fire();
+                self.input(pid, Some(OsEvent::Timer { timer }));
+            }
+            Step::Receive(pid, connection) => self.receive(pid, connection),
+            Step::Die(pid, signal) => self.die(pid, ExitStatus::Signal(signal)),
+            Step::LetGo(pid) => self.kernel.let_channel_go(pid),
+            Step::Act(client) => self.kernel.act(client, schedule),
+            Step::Meet(client) => {
+                let event = self.kernel.hear(client);
+                self.note(Actor::Client(client), || format!("{event:?}"));
+                self.drive(|program, driver| program.client_event(driver, client, event));
+            }
+            Step::Hear => self.hear(),
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, pid: Pid) {
+        self.kernel.process_mut(pid).phase = Phase::Running;
+        if self.hosts.len() <= pid.index() {
+            self.hosts.resize_with(pid.index() + 1, || None);
+        }
+        let program = self.program.clone();
+        let machine = if pid == Pid::PRIMARY {
+            Machine::Primary(Box::new(Primary::new(self.settings.clone())))
+        } else {
+            Machine::Worker(Box::new(Worker::new(WorkerId(pid.0), self.settings.limits.clone())))
+        };
+        self.hosts[pid.index()] = Some(Host::new(machine, program));
+        self.note(pid.into(), || "begins".into());
+        self.within(pid, |program, machine, process| match machine {
+            Machine::Primary(primary) => program.primary_start(primary, process),
+            Machine::Worker(worker) => program.worker_start(worker, process),
+        });
+    }
+
+    /// The process does what it was about to do.
+    fn go(&mut self, pid: Pid) -> Result<(), (Check, String)> {
+        let Some(next) = self.hosts[pid.index()].as_mut().and_then(|host| host.next.take()) else {
+            return Ok(());
+        };
+        #[cfg(test)]
+        let Some(next) = crate::sabotage::apply(self, pid, next) else { return Ok(()) };
+        match next {
+            Next::Call(call) => self.call(pid, call),
+            Next::Primary(event) => return self.primary_event(event),
+            Next::Worker(event) => return self.worker_event(pid, event),
+        }
+        Ok(())
+    }
+
+    fn call(&mut self, pid: Pid, call: Call) {
+        if self.schedule.strikes(Fault::Kill) {
+            return self.die(pid, ExitStatus::Signal(Signal::SIGKILL));
+        }
+        if let Some(trace) = &mut self.trace {
+            trace.push(self.recording.steps(), pid.into(), trace::call(&call));
+        }
+        self.recording.call(&call);
+        if let Call::Exit { code } = call {
+            return self.die(pid, ExitStatus::Code(code));
+        }
+        let answer = self.kernel.perform(pid, call, &mut self.schedule);
+        if let Some(host) = &mut self.hosts[pid.index()] {
+            if let Some(answer) = answer {
+                if let Some(trace) = &mut self.trace {
+                    trace.answer(trace::answer(&answer));
+                }
+                host.handle(answer);
+            }
+            self.go_on(pid);
+        }
+    }
+
+    fn input(&mut self, pid: Pid, event: Option<OsEvent>) {
+        let Some(event) = event else { return };
+        if let Some(trace) = &mut self.trace {
+            trace.push(self.recording.steps(), pid.into(), trace::os_event(&event));
+        }
+        if let Some(host) = &mut self.hosts[pid.index()] {
+            host.handle(event);
+            self.go_on(pid);
+        }
+    }
+
+    fn primary_event(&mut self, event: Event) -> Result<(), (Check, String)> {
+        self.note(Actor::Primary, || trace::event(&event));
+        if let Some(primary) = self.hosts[0].as_ref().and_then(Host::primary) {
+            self.checks.order.primary_event(&event, primary).map_err(|what| (Check::Order, what))?;
+        }
+        self.within(Pid::PRIMARY, |program, machine, process| {
+            if let Machine::Primary(primary) = machine {
+                program.primary_event(primary, process, event);
+            }
+        });
+        Ok(())
+    }
+
+    fn worker_event(&mut self, pid: Pid, event: WorkerEvent) -> Result<(), (Check, String)> {
+        self.note(pid.into(), || trace::worker_event(&event));
+        if let WorkerEvent::Connection { connection, .. } = &event {
+            let client = self.kernel.hold(pid, *connection);
+            ledger::held(&self.kernel, pid, client).map_err(|what| (Check::Ledger, what))?;
+        }
+        self.checks.serving.worker_event(pid, &event);
+        self.checks.order.worker_event(pid, &event).map_err(|what| (Check::Order, what))?;
+        self.within(pid, |program, machine, process| {
+            if let Machine::Worker(worker) = machine {
+                program.worker_event(worker, process, event);
+            }
+        });
+        Ok(())
+    }
+
+    fn receive(&mut self, pid: Pid, connection: SocketId) {
+        let Some(arrived) = self.kernel.receive(pid, connection) else { return };
+        self.note(pid.into(), || trace::received(connection, &arrived));
+        self.within(pid, |program, machine, process| {
+            let Machine::Worker(worker) = machine else { return };
+            match arrived {
+                Ok(bytes) => program.connection_data(worker, process, connection, &bytes),
+                Err(ending) => program.connection_end(worker, process, connection, ending),
+            }
+        });
+    }
+
+    /// Runs a hook, then everything that follows from it.
+    fn within(&mut self, pid: Pid, hook: impl FnOnce(&mut P, &mut Machine, &mut Process<'_>)) {
+        let Some(host) = &mut self.hosts[pid.index()] else { return };
+        let (kernel, journal) = (&mut self.kernel, &mut self.journal);
+        let mut process = Process { pid, kernel, journal, exit: &mut host.exit, released: Vec::new() };
+        hook(&mut host.program, &mut host.machine, &mut process);
+        let released = process.released;
+        host.release(&released);
+        self.wake_driver();
+        self.go_on(pid);
+    }
+
+    /// The process continues before others, unless the schedule says otherwise; or it has come to its end.
+    pub(crate) fn go_on(&mut self, pid: Pid) {
+        let Some(host) = &mut self.hosts[pid.index()] else { return };
+        host.poll();
+        if host.next.is_some() {
+            self.kernel.ready.insert(0, Step::Run(pid));
+        } else if let Some(status) = host.exit {
+            self.die(pid, status);
+        } else if self.has_nothing_left(pid) {
+            self.die(pid, ExitStatus::Code(0));
+        }
+    }
+
+    /// A worker without a channel and without connections: its loop is empty, and it ends. So it is in Node.
+    fn has_nothing_left(&self, pid: Pid) -> bool {
+        let channel = self.kernel.channel(pid, ChannelId::PRIMARY);
+        pid != Pid::PRIMARY
+            && channel.is_some_and(|(channel, _)| !channel.end(Side::Worker).open)
+            && !self.kernel.process(pid).descriptors().iter().any(|descriptor| descriptor.held)
+    }
+
+    fn die(&mut self, pid: Pid, status: ExitStatus) {
+        self.note(pid.into(), || format!("ends: {status:?}"));
+        if let Some(host) = self.hosts.get_mut(pid.index()) {
+            *host = None;
+        }
+        self.kernel.die(pid, status, &mut self.schedule);
+    }
+
+    // ---- the driver
+
+    fn hear(&mut self) {
+        match self.journal.hear() {
+            Some(Line::Observation(Observation { observer, text })) => {
+                self.drive(|program, driver| program.observed(driver, observer, &text));
+            }
+            Some(Line::Note(author, text)) => {
+                self.drive(|program, driver| program.noted(driver, author, &text));
+            }
+            None => {}
+        }
+    }
+
+    pub(super) fn drive(&mut self, hook: impl FnOnce(&mut P, &mut Driver<'_>)) {
+        hook(&mut self.driver, &mut Driver { kernel: &mut self.kernel, journal: &mut self.journal });
+        self.wake_driver();
+    }
+
+    fn wake_driver(&mut self) {
+        if self.journal.has_unheard() {
+            self.kernel.wake(Step::Hear);
+        }
+    }
+
+    // ---- looking
+
+    /// The checks that hold after every step. What the ledger says is compared when the primary has done what it says.
+    pub(super) fn look(&mut self, step: Step) -> Result<(), (Check, String)> {
+        self.recording.observations(&self.journal);
+        let touched = matches!(step, Step::Run(Pid::PRIMARY));
+        let Some(Some(host)) = self.hosts.first().filter(|_| touched) else { return Ok(()) };
+        match host.primary() {
+            Some(primary) if host.next.is_none() => {
+                ledger::at_rest(&self.kernel, primary).map_err(|what| (Check::Ledger, what))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn note(&mut self, actor: Actor, text: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(self.recording.steps(), actor, text());
+        }
+    }
+}
