@@ -91,6 +91,15 @@ impl Exceptions {
         found.inspect(|index| self.needed[*index] = true).is_some()
     }
 
+    /// The exceptions that are about this scenario on this runtime.
+    pub fn concerning<'a>(
+        &'a self,
+        scenario: &'a str,
+        runtime: &'a str,
+    ) -> impl Iterator<Item = &'a Exception> {
+        self.all.iter().filter(move |exception| exception.concerns(scenario, runtime))
+    }
+
     /// The exceptions that nothing has needed so far. When everything was compared, each of them is a failure.
     pub fn stale(&self) -> impl Iterator<Item = &Exception> {
         self.all.iter().zip(&self.needed).filter(|(_, needed)| !**needed).map(|(one, _)| one)

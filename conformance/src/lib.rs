@@ -9,13 +9,17 @@
 //! Nothing here knows how a primary or a worker works: that is what is being tested.
 
 pub mod arm;
+pub mod command;
 pub mod exceptions;
 pub mod fixture;
 pub mod observation;
 pub mod order;
 pub mod pattern;
 pub mod program;
+pub mod report;
 pub mod scenario;
+pub mod suite;
 mod text;
 pub mod trace;
+pub mod verdict;
 pub mod words;

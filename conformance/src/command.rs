@@ -1,0 +1,177 @@
+//! The command line: what can be asked, and with which code the process ends. One file a verb.
+//!
+//! It prints; everything it says was decided elsewhere.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::arm::unix;
+use crate::exceptions;
+use crate::fixture;
+use crate::scenario::{self, Scenario};
+
+mod interrupt;
+mod list;
+mod progress;
+mod record;
+mod replay;
+mod run;
+mod show;
+
+const AFTER: &str = "\
+Exit codes:
+  0    every claim holds
+  1    a claim fails
+  2    wrong usage, or something that is needed is not there
+  130  interrupted
+
+Without a command, everything is run with the budgets of `run`. Colours are for terminals; NO_COLOR takes them away.";
+
+/// Holds one cluster on the simulator and on the real system against recorded and live Node.js.
+#[derive(Debug, Parser)]
+#[command(name = "conformance", version, after_help = AFTER, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    places: Places,
+}
+
+/// Where everything is. Only those who bring their own scenarios need to say.
+#[derive(Debug, Args)]
+struct Places {
+    /// The directory with the scenarios
+    #[arg(long, global = true, value_name = "DIR", default_value = scenario::DIRECTORY, hide_default_value = true)]
+    scenarios: PathBuf,
+    /// The directory with the recordings, one directory a runtime in it
+    #[arg(long, global = true, value_name = "DIR", default_value = fixture::DIRECTORY, hide_default_value = true)]
+    recordings: PathBuf,
+    /// The file with the exceptions
+    #[arg(long, global = true, value_name = "FILE", default_value = exceptions::FILE, hide_default_value = true)]
+    exceptions: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Try the claims (this is what is done without a command)
+    Run(run::Run),
+    /// Record what Node does: writes the recordings anew
+    Record(record::Record),
+    /// List the scenarios
+    List,
+    /// Run a scenario once and show what everybody saw
+    Show(show::Show),
+    /// Run again what a line of the simulator has recorded, and show every step
+    Replay(replay::Replay),
+    /// Play a part of a scenario: the arm `unix` starts this
+    #[command(name = unix::PLAY, hide = true)]
+    Play {
+        /// The scenario's file
+        scenario: PathBuf,
+    },
+}
+
+/// Something that can run scenarios.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+enum Arm {
+    /// The simulator
+    Sim,
+    /// This operating system
+    Unix,
+    /// The Node.js of this machine
+    Node,
+}
+
+/// How a command ended, if nothing was wrong with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Holds,
+    Fails,
+    Absent,
+    Interrupted,
+}
+
+impl From<End> for ExitCode {
+    fn from(end: End) -> Self {
+        ExitCode::from(match end {
+            End::Holds => 0,
+            End::Fails => 1,
+            End::Absent => 2,
+            End::Interrupted => 130,
+        })
+    }
+}
+
+/// Wrong usage, or something that is needed and not there: why, and what to do.
+#[derive(Debug)]
+struct Trouble(String);
+
+impl<E: std::error::Error> From<E> for Trouble {
+    fn from(error: E) -> Self {
+        Trouble(error.to_string())
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Does what the command line asks.
+pub fn main() -> ExitCode {
+    let Cli { verb, places } = Cli::parse();
+    let end = match verb.unwrap_or_else(|| Verb::Run(run::Run::default())) {
+        Verb::Run(run) => run.perform(&places),
+        Verb::Record(record) => record.perform(&places),
+        Verb::List => list::perform(&places),
+        Verb::Show(show) => show.perform(&places),
+        Verb::Replay(replay) => replay.perform(&places),
+        Verb::Play { scenario } => unix::play(&scenario).map(|()| End::Holds).map_err(Trouble::from),
+    };
+    match end {
+        Ok(end) => end.into(),
+        Err(trouble) => {
+            eprintln!("{} {trouble}", console::style("error:").for_stderr().red().bold());
+            End::Absent.into()
+        }
+    }
+}
+
+impl Places {
+    /// The scenarios that are meant by at least one of these patterns; without patterns, all.
+    fn scenarios(&self, patterns: &[String]) -> Result<Vec<Scenario>, Trouble> {
+        let mut scenarios = Scenario::all(&self.scenarios)?;
+        for pattern in patterns {
+            if !scenarios.iter().any(|scenario| exceptions::glob(pattern, &scenario.name)) {
+                return Err(unknown(pattern, &scenarios, &self.scenarios));
+            }
+        }
+        let is_meant = |name: &str| patterns.iter().any(|pattern| exceptions::glob(pattern, name));
+        scenarios.retain(|scenario| patterns.is_empty() || is_meant(&scenario.name));
+        Ok(scenarios)
+    }
+
+    /// The scenario with this name.
+    fn scenario(&self, name: &str) -> Result<Scenario, Trouble> {
+        let scenarios = Scenario::all(&self.scenarios)?;
+        let found = scenarios.iter().find(|scenario| scenario.name == name).cloned();
+        found.ok_or_else(|| unknown(name, &scenarios, &self.scenarios))
+    }
+}
+
+fn unknown(name: &str, scenarios: &[Scenario], directory: &Path) -> Trouble {
+    if scenarios.is_empty() {
+        return Trouble(format!("there is no scenario in {}", directory.display()));
+    }
+    let names: Vec<_> = scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
+    Trouble(format!("no scenario is named `{name}`; there are:\n  {}", names.join("\n  ")))
+}
+
+/// How wide what is printed may be.
+fn width() -> usize {
+    console::Term::stdout().size_checked().map_or(120, |(_, columns)| usize::from(columns))
+}

@@ -1,0 +1,53 @@
+//! Ctrl-C and SIGTERM: nothing more is begun, and the processes of the runs in progress are ended.
+//!
+//! Each run's processes are a group of their own, so that a terminal does not end them before we do.
+
+use std::fs;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Set when the user has asked for an end.
+pub(super) static STOPPED: AtomicBool = AtomicBool::new(false);
+
+/// Listens for the rest of this process's life.
+pub(super) fn listen() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let (mut interrupt, mut terminate) = {
+        let _context = runtime.enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
+    thread::spawn(move || {
+        runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                STOPPED.store(true, Ordering::Relaxed);
+                end_runs();
+            }
+        });
+    });
+    Ok(())
+}
+
+pub(super) fn is_stopped() -> bool {
+    STOPPED.load(Ordering::Relaxed)
+}
+
+/// Ends the groups that are led by our children. Where children cannot be listed, the runs end by themselves.
+fn end_runs() {
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    for task in tasks {
+        let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        for child in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
+            // One that has ended meanwhile, or leads no group, is no failure.
+            let _ = killpg(Pid::from_raw(child), Signal::SIGKILL);
+        }
+    }
+}

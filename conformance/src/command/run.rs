@@ -1,0 +1,180 @@
+//! `conformance run`: tries the claims and reports.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+
+use super::progress::Progress;
+use super::{Arm, End, Places, Trouble, interrupt};
+use crate::arm::node::Runtime;
+use crate::arm::unix::Unix;
+use crate::exceptions::Exceptions;
+use crate::report::{Absent, Report};
+use crate::suite::Suite;
+use crate::verdict::{Judge, Verdict};
+
+const NODE: &str = "node";
+
+/// What to try, how long, and how to say it.
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// Run only this arm; may be given several times. Without: all, live Node only if it is there
+    #[arg(long = "arm", value_name = "ARM")]
+    arms: Vec<Arm>,
+    /// Only the scenarios of this name, in which `*` is anything; may be given several times
+    #[arg(long = "scenario", value_name = "GLOB")]
+    scenarios: Vec<String>,
+    /// Schedules of the simulator that are sampled for each scenario
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    samples: u64,
+    /// Runs of each scenario on the arms `unix` and `node`
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    runs: u32,
+    /// Worlds of the simulator that are looked at for one trace, at most
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    worlds: usize,
+    /// The Node.js of the arm `node`; giving it is asking for the arm
+    #[arg(long, value_name = "PATH")]
+    node: Option<PathBuf>,
+    /// Report on standard output as JSON
+    #[arg(long)]
+    json: bool,
+    /// Write a report as JUnit XML, too
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+}
+
+/// As clap would have it without arguments.
+impl Default for Run {
+    fn default() -> Self {
+        Run {
+            arms: Vec::new(),
+            scenarios: Vec::new(),
+            samples: 1000,
+            runs: 5,
+            worlds: 1_000_000,
+            node: None,
+            json: false,
+            junit: None,
+        }
+    }
+}
+
+impl Run {
+    pub(super) fn perform(&self, places: &Places) -> Result<End, Trouble> {
+        let exceptions = Exceptions::load(&places.exceptions)?;
+        let recordings = recordings(&places.recordings)?;
+        let (node, absent) = self.node(&recordings);
+        let suite = Suite {
+            scenarios: places.scenarios(&self.scenarios)?,
+            sim: self.wants(Arm::Sim),
+            unix: if self.wants(Arm::Unix) { Some(Unix::this()?) } else { None },
+            node,
+            recordings,
+            samples: self.samples,
+            runs: self.runs,
+        };
+        let judge = Judge::new(exceptions, self.worlds);
+        let begun = Instant::now();
+        let verdicts = try_all(&suite, &judge)?;
+        if interrupt::is_stopped() {
+            eprintln!("interrupted: {} of {} claims were tried", verdicts.len(), suite.claims());
+            return Ok(End::Interrupted);
+        }
+        // An exception for a scenario that was not run is not needed by any other.
+        let stale = if self.scenarios.is_empty() { judge.stale() } else { Vec::new() };
+        let report = Report::new(verdicts, absent, stale, begun.elapsed());
+        self.print(&report)?;
+        Ok(self.end(&report))
+    }
+
+    fn wants(&self, arm: Arm) -> bool {
+        self.arms.is_empty() && self.node.is_none() || self.asks_for(arm)
+    }
+
+    fn asks_for(&self, arm: Arm) -> bool {
+        self.arms.contains(&arm) || arm == Arm::Node && self.node.is_some()
+    }
+
+    /// The Node of this machine, if it is wanted and one of those that were recorded; otherwise why not.
+    fn node(&self, recordings: &[PathBuf]) -> (Option<Runtime>, Vec<Absent>) {
+        if !self.wants(Arm::Node) {
+            return (None, Vec::new());
+        }
+        let found = Runtime::find(self.node.as_deref().unwrap_or(Path::new(NODE)));
+        match found.map_err(|none| none.to_string()).and_then(|node| fitting(node, recordings)) {
+            Ok(node) => (Some(node), Vec::new()),
+            Err(why) => (None, vec![Absent { arm: NODE, why }]),
+        }
+    }
+
+    fn print(&self, report: &Report) -> Result<(), Trouble> {
+        if let Some(path) = &self.junit {
+            let write = |file| report.junit().serialize(file).map_err(|error| error.to_string());
+            let file = fs::File::create(path).map_err(|error| error.to_string());
+            file.and_then(write).map_err(|error| Trouble(format!("{}: {error}", path.display())))?;
+        }
+        if self.json {
+            println!("{:#}", report.json())
+        } else {
+            print!("{report}")
+        }
+        Ok(())
+    }
+
+    fn end(&self, report: &Report) -> End {
+        let is_missed = report.absent.iter().any(|_| self.asks_for(Arm::Node));
+        match report.holds() {
+            false => End::Fails,
+            true if is_missed => End::Absent,
+            true => End::Holds,
+        }
+    }
+}
+
+/// The directories with recordings, one a runtime.
+fn recordings(directory: &Path) -> Result<Vec<PathBuf>, Trouble> {
+    let unreadable =
+        |error| Trouble(format!("{}: {error}; `--recordings` names another", directory.display()));
+    let entries = fs::read_dir(directory).map_err(unreadable)?;
+    let mut directories: Vec<_> =
+        entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    directories.sort();
+    Ok(directories)
+}
+
+/// A Node of a recorded major version; no other need behave alike.
+fn fitting(node: Runtime, recordings: &[PathBuf]) -> Result<Runtime, String> {
+    let major = |name: &str| name.split('.').next().map(str::to_owned);
+    let recorded =
+        recordings.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+    let names: Vec<_> = recorded.collect();
+    if names.iter().any(|name| major(name) == major(&node.directory())) {
+        return Ok(node);
+    }
+    let (name, names) = (node.name(), names.join(", "));
+    Err(format!(
+        "`{name}` is another major version than what was recorded ({names}); name a fitting one with --node"
+    ))
+}
+
+fn try_all(suite: &Suite, judge: &Judge) -> Result<Vec<Verdict>, Trouble> {
+    interrupt::listen()?;
+    let mut progress = Progress::new(suite.claims());
+    let mut verdicts = Vec::new();
+    suite.run(judge, &interrupt::STOPPED, |verdict| {
+        if !interrupt::is_stopped() {
+            progress.step(&told(&verdict));
+            verdicts.push(verdict);
+        }
+    });
+    Ok(verdicts)
+}
+
+fn told(verdict: &Verdict) -> String {
+    let Verdict { scenario, inclusion, .. } = verdict;
+    let how = if verdict.holds() { "holds" } else { "FAILS" };
+    format!("{inclusion} {how} {scenario}")
+}

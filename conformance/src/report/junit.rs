@@ -1,0 +1,47 @@
+//! The report for CI systems: `JUnit` XML, a suite a claim and a test a scenario.
+
+use std::collections::BTreeMap;
+
+use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
+
+use super::Report;
+use crate::verdict::{Inclusion, Verdict};
+
+impl Report {
+    /// The report as `JUnit` has it.
+    pub fn junit(&self) -> quick_junit::Report {
+        let mut suites = BTreeMap::<Inclusion, TestSuite>::new();
+        for verdict in &self.verdicts {
+            let suite = suites
+                .entry(verdict.inclusion)
+                .or_insert_with(|| TestSuite::new(verdict.inclusion.to_string()));
+            suite.add_test_case(case(verdict));
+        }
+        let mut report = quick_junit::Report::new("conformance");
+        report.set_time(self.took).add_test_suites(suites.into_values());
+        if !self.stale.is_empty() {
+            let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+            status.set_description(self.stale.join("\n"));
+            let mut suite = TestSuite::new("exceptions");
+            suite.add_test_case(TestCase::new("every exception is needed", status));
+            report.add_test_suite(suite);
+        }
+        report
+    }
+}
+
+fn case(verdict: &Verdict) -> TestCase {
+    let status = if verdict.holds() {
+        TestCaseStatus::success()
+    } else {
+        let texts: Vec<_> = verdict.failures.iter().map(ToString::to_string).collect();
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+        status
+            .set_message(format!("{} does not hold", verdict.inclusion))
+            .set_description(texts.join("\n\n"));
+        status
+    };
+    let mut case = TestCase::new(verdict.scenario.clone(), status);
+    case.set_classname(format!("{} {}", verdict.inclusion, verdict.runtime));
+    case
+}

@@ -1,0 +1,160 @@
+//! The suite: which claims are made about which scenarios, tried on as many threads as there are cores.
+//!
+//! It brings the traces of the arms to the [`Judge`] and tells each verdict as it comes. It prints nothing.
+
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
+
+use crate::arm::drive::RunError;
+use crate::arm::node::Runtime;
+use crate::arm::unix::Unix;
+use crate::fixture::{Fixture, Load};
+use crate::scenario::Scenario;
+use crate::trace::Trace;
+use crate::verdict::{Failure, Inclusion, Judge, Verdict};
+
+/// The real system, where a runtime is named.
+const UNIX: &str = "unix";
+
+/// What is to be tried.
+#[derive(Debug)]
+pub struct Suite {
+    /// On which scenarios.
+    pub scenarios: Vec<Scenario>,
+    /// The directories with recordings, one a runtime.
+    pub recordings: Vec<PathBuf>,
+    /// Whether the simulator is an arm. Without it, nothing is claimed of S ⊆ C and N ⊆ S.
+    pub sim: bool,
+    /// The real system, if it is an arm.
+    pub unix: Option<Unix>,
+    /// The Node of this machine, if it is an arm.
+    pub node: Option<Runtime>,
+    /// How many schedules of the simulator are sampled for each scenario.
+    pub samples: u64,
+    /// How many runs of each scenario the real system and live Node make.
+    pub runs: u32,
+}
+
+/// Claims that are tried together, because they are about the same traces.
+#[derive(Debug, Clone, Copy)]
+struct Job<'a> {
+    scenario: &'a Scenario,
+    source: Source<'a>,
+}
+
+/// Where the traces of a job come from.
+#[derive(Debug, Clone, Copy)]
+enum Source<'a> {
+    Recorded(&'a Path),
+    Sampled,
+    Unix(&'a Unix),
+    Live(&'a Runtime),
+}
+
+impl Suite {
+    /// How many verdicts [`run`](Suite::run) tells, if it is not stopped.
+    pub fn claims(&self) -> usize {
+        self.jobs().iter().map(|job| self.inclusions(*job).len()).sum()
+    }
+
+    /// Tries everything and tells each verdict. When `stopped`, nothing more is begun, and what is told of runs that
+    /// were in progress means nothing.
+    pub fn run(&self, judge: &Judge, stopped: &AtomicBool, tell: impl FnMut(Verdict)) {
+        let (jobs, next) = (self.jobs(), AtomicUsize::new(0));
+        let (sender, verdicts) = mpsc::channel();
+        let work = |verdicts: mpsc::Sender<Verdict>| {
+            while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                for verdict in self.work(*job, judge, stopped) {
+                    verdicts.send(verdict).expect("whoever is told stays until all was told");
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..thread::available_parallelism().map_or(1, NonZero::get) {
+                let (work, sender) = (&work, sender.clone());
+                scope.spawn(move || work(sender));
+            }
+            drop(sender);
+            verdicts.iter().for_each(tell);
+        });
+    }
+
+    /// The slow ones first, so that no thread is left alone with one at the end.
+    fn jobs(&self) -> Vec<Job<'_>> {
+        let live = self.node.iter().map(Source::Live);
+        let unix = self.unix.iter().map(Source::Unix);
+        let recorded = self.recordings.iter().map(|directory| Source::Recorded(directory));
+        let sampled = self.sim.then_some(Source::Sampled);
+        let sources = live.chain(unix).chain(recorded).chain(sampled);
+        sources
+            .flat_map(|source| self.scenarios.iter().map(move |scenario| Job { scenario, source }))
+            .collect()
+    }
+
+    fn inclusions(&self, job: Job<'_>) -> &'static [Inclusion] {
+        match job.source {
+            Source::Recorded(_) if self.sim => {
+                &[Inclusion::RecordedInContract, Inclusion::RecordedInSimulator]
+            }
+            Source::Recorded(_) => &[Inclusion::RecordedInContract],
+            Source::Sampled => &[Inclusion::SimulatedInContract],
+            Source::Unix(_) => &[Inclusion::UnixInContract, Inclusion::UnixInSimulator],
+            Source::Live(_) => &[Inclusion::LiveInContract, Inclusion::LiveInSimulator],
+        }
+    }
+
+    fn work(&self, job: Job<'_>, judge: &Judge, stopped: &AtomicBool) -> Vec<Verdict> {
+        let Job { scenario, source } = job;
+        if stopped.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        let traces = match source {
+            Source::Sampled => return vec![judge.samples(scenario, self.samples)],
+            Source::Recorded(directory) => Fixture::load(directory, &scenario.name)
+                .map_err(|error| (directory_name(directory), Failure::unrecorded(&error))),
+            Source::Unix(unix) => self.runs(scenario, UNIX, stopped, || unix.run(scenario)),
+            Source::Live(node) => self.runs(scenario, &node.name(), stopped, || node.run(scenario)),
+        };
+        let judged = |inclusion: &Inclusion| match &traces {
+            Err((runtime, failure)) => failed(scenario, *inclusion, runtime, failure),
+            Ok(traces) if inclusion.is_in_contract() => judge.contract(scenario, *inclusion, traces),
+            Ok(traces) => judge.simulator(scenario, *inclusion, traces),
+        };
+        self.inclusions(job).iter().map(judged).collect()
+    }
+
+    fn runs(
+        &self,
+        scenario: &Scenario,
+        runtime: &str,
+        stopped: &AtomicBool,
+        run: impl Fn() -> Result<Trace, RunError>,
+    ) -> Result<Fixture, (String, Failure)> {
+        let mut traces = Fixture::new(&scenario.name, runtime);
+        for _ in 0..self.runs {
+            if stopped.load(Ordering::Relaxed) {
+                break;
+            }
+            traces.add(Load::Idle, run().map_err(|error| (runtime.to_owned(), Failure::broken(&error)))?);
+        }
+        Ok(traces)
+    }
+}
+
+fn directory_name(directory: &Path) -> String {
+    directory.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn failed(scenario: &Scenario, inclusion: Inclusion, runtime: &str, failure: &Failure) -> Verdict {
+    Verdict {
+        scenario: scenario.name.clone(),
+        inclusion,
+        runtime: runtime.to_owned(),
+        runs: 0,
+        traces: 0,
+        failures: vec![failure.clone()],
+    }
+}

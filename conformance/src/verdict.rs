@@ -1,0 +1,203 @@
+//! The claims of the suite: each says that all traces of one set are in another, and a verdict says whether they are.
+//!
+//! *N* is what Node was recorded to do, *S* what the simulator can do, *U* what the real system did, *L* what the Node of
+//! this machine did, and *C* the contract: [`order`] with the scenario's own claims. It runs no processes: the traces are
+//! brought. What is not in a set is told by a [`Failure`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::arm::sim::{Reach, Sim};
+use crate::exceptions::{Exception, Exceptions};
+use crate::fixture::{Fixture, Recorded};
+use crate::order::{self, Misfit};
+use crate::scenario::Scenario;
+use crate::trace::Trace;
+
+mod failure;
+
+pub use failure::Failure;
+
+/// The simulator, where a runtime is named.
+const SIM: &str = "sim";
+
+/// What is claimed of a scenario: one set of traces is part of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Inclusion {
+    /// N ⊆ C: the contract is true of Node.
+    RecordedInContract,
+    /// S ⊆ C: no schedule breaks the contract. Sampled.
+    SimulatedInContract,
+    /// N ⊆ S: the simulator can do all that Node was seen to do.
+    RecordedInSimulator,
+    /// U ⊆ C: the contract is true of the real system.
+    UnixInContract,
+    /// U ⊆ S: the real system does nothing that the simulator cannot.
+    UnixInSimulator,
+    /// L ⊆ C: the contract is true of the Node of this machine.
+    LiveInContract,
+    /// L ⊆ S: the Node of this machine does nothing that the simulator cannot.
+    LiveInSimulator,
+}
+
+impl Inclusion {
+    /// All of them, in the order of a report.
+    pub const ALL: [Inclusion; 7] = [
+        Inclusion::RecordedInContract,
+        Inclusion::SimulatedInContract,
+        Inclusion::RecordedInSimulator,
+        Inclusion::UnixInContract,
+        Inclusion::UnixInSimulator,
+        Inclusion::LiveInContract,
+        Inclusion::LiveInSimulator,
+    ];
+
+    /// Whether the larger set is the contract; otherwise it is what the simulator can do.
+    pub fn is_in_contract(self) -> bool {
+        match self {
+            Inclusion::RecordedInContract
+            | Inclusion::SimulatedInContract
+            | Inclusion::UnixInContract
+            | Inclusion::LiveInContract => true,
+            Inclusion::RecordedInSimulator | Inclusion::UnixInSimulator | Inclusion::LiveInSimulator => false,
+        }
+    }
+}
+
+impl fmt::Display for Inclusion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Inclusion::RecordedInContract => "N ⊆ C",
+            Inclusion::SimulatedInContract => "S ⊆ C",
+            Inclusion::RecordedInSimulator => "N ⊆ S",
+            Inclusion::UnixInContract => "U ⊆ C",
+            Inclusion::UnixInSimulator => "U ⊆ S",
+            Inclusion::LiveInContract => "L ⊆ C",
+            Inclusion::LiveInSimulator => "L ⊆ S",
+        })
+    }
+}
+
+/// What came of one claim about one scenario.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The scenario.
+    pub scenario: String,
+    /// What is claimed.
+    pub inclusion: Inclusion,
+    /// Whose traces: `node v20.20.2`, `unix`, `sim`.
+    pub runtime: String,
+    /// How many runs it was tried on.
+    pub runs: u64,
+    /// How many different traces they had.
+    pub traces: usize,
+    /// The traces, or runs, that speak against it.
+    pub failures: Vec<Failure>,
+}
+
+impl Verdict {
+    /// Whether the claim holds, as far as it was tried.
+    pub fn holds(&self) -> bool {
+        self.failures.is_empty()
+    }
+}
+
+/// Holds traces against the contract and the simulator.
+#[derive(Debug)]
+pub struct Judge {
+    exceptions: Mutex<Exceptions>,
+    worlds: usize,
+}
+
+impl Judge {
+    /// A judge who knows these exceptions and looks at so many worlds for a trace.
+    pub fn new(exceptions: Exceptions, worlds: usize) -> Self {
+        Judge { exceptions: Mutex::new(exceptions), worlds }
+    }
+
+    /// Holds the traces of a runtime against the contract.
+    pub fn contract(&self, scenario: &Scenario, inclusion: Inclusion, traces: &Fixture) -> Verdict {
+        verdict(scenario, inclusion, traces, |recorded| {
+            let misfits = self.misfits(scenario, &recorded.trace, &traces.runtime);
+            (!misfits.is_empty()).then(|| Failure::breaks(&misfits, &recorded.trace, None))
+        })
+    }
+
+    /// Searches the simulator for the traces of a runtime.
+    pub fn simulator(&self, scenario: &Scenario, inclusion: Inclusion, traces: &Fixture) -> Verdict {
+        let (name, runtime) = (&scenario.name, &traces.runtime);
+        let hidden: Vec<_> =
+            self.exceptions().concerning(name, runtime).map(|exception| exception.lines.clone()).collect();
+        let sim = Sim::new(scenario).hiding(hidden);
+        verdict(scenario, inclusion, traces, |recorded| {
+            let compared = self.exceptions().apply(name, runtime, &recorded.trace);
+            match sim.reaches(&compared, self.worlds) {
+                Reach::Yes(_) => None,
+                Reach::No(nearest) => Some(Failure::unreached(&nearest)),
+                Reach::Unknown(nearest) => Some(Failure::undecided(&nearest)),
+            }
+        })
+    }
+
+    /// Holds so many schedules of the simulator against the contract.
+    pub fn samples(&self, scenario: &Scenario, samples: u64) -> Verdict {
+        let sim = Sim::new(scenario);
+        let mut failures = Vec::new();
+        let mut distinct = BTreeMap::new();
+        for seed in 0..samples {
+            match sim.sample(seed) {
+                Ok(run) => drop(distinct.entry(run.trace).or_insert(run.replay)),
+                Err(failure) => failures.push(Failure::checked(&failure)),
+            }
+        }
+        failures.extend(distinct.iter().filter_map(|(trace, replay)| {
+            let misfits = self.misfits(scenario, trace, SIM);
+            (!misfits.is_empty()).then(|| Failure::breaks(&misfits, trace, Some(replay)))
+        }));
+        Verdict {
+            scenario: scenario.name.clone(),
+            inclusion: Inclusion::SimulatedInContract,
+            runtime: SIM.to_owned(),
+            runs: samples,
+            traces: distinct.len(),
+            failures,
+        }
+    }
+
+    /// What is wrong with each exception that no trace has needed. To be asked when everything was compared.
+    pub fn stale(&self) -> Vec<String> {
+        let stale = |exception: &Exception| {
+            let Exception { scenario, runtime, lines, .. } = exception;
+            format!("no line of `{runtime}` in `{scenario}` is a `{lines}`: take this exception out")
+        };
+        self.exceptions().stale().map(stale).collect()
+    }
+
+    /// What of a runtime's trace breaks the contract, beyond what is excused.
+    fn misfits(&self, scenario: &Scenario, trace: &Trace, runtime: &str) -> Vec<Misfit> {
+        let mut misfits = order::check(scenario, trace);
+        misfits.retain(|misfit| !self.exceptions().excuse(&scenario.name, runtime, misfit));
+        misfits
+    }
+
+    fn exceptions(&self) -> MutexGuard<'_, Exceptions> {
+        self.exceptions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn verdict(
+    scenario: &Scenario,
+    inclusion: Inclusion,
+    held: &Fixture,
+    judge: impl Fn(&Recorded) -> Option<Failure>,
+) -> Verdict {
+    let runs = held.runs.values().copied().map(u64::from).sum();
+    let failures = held.traces.iter().filter_map(|recorded| {
+        let seen: u64 = recorded.seen.values().copied().map(u64::from).sum();
+        judge(recorded).map(|failure| failure.seen_in(seen, runs))
+    });
+    let failures = failures.collect();
+    let (scenario, runtime) = (scenario.name.clone(), held.runtime.clone());
+    Verdict { scenario, inclusion, runtime, runs, traces: held.traces.len(), failures }
+}

@@ -1,0 +1,98 @@
+//! What speaks against a claim, in words: the first line that does not fit, both sides, and how to see it again.
+
+use std::fmt;
+
+use crate::arm::drive::RunError;
+use crate::arm::sim::Nearest;
+use crate::fixture::FixtureError;
+use crate::order::Misfit;
+use crate::trace::Trace;
+
+/// A trace that is not where it should be, or a run that gave none. Shown in several lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What is wrong, the place, and what would have fitted.
+    pub text: String,
+    /// In how many of how many runs.
+    pub seen: Option<(u64, u64)>,
+    /// For `conformance replay`, if the simulator has a part in it.
+    pub replay: Option<String>,
+}
+
+impl Failure {
+    fn new(text: String) -> Self {
+        Failure { text, seen: None, replay: None }
+    }
+
+    pub(super) fn seen_in(self, seen: u64, runs: u64) -> Self {
+        Failure { seen: Some((seen, runs)), ..self }
+    }
+
+    /// A trace that does not keep the contract.
+    pub(super) fn breaks(misfits: &[Misfit], trace: &Trace, replay: Option<&String>) -> Self {
+        let places: Vec<_> = misfits.iter().map(|misfit| place(misfit, trace)).collect();
+        let text = format!("a trace does not keep the contract:\n{}", places.join("\n"));
+        Failure { replay: replay.cloned(), ..Failure::new(text) }
+    }
+
+    /// A trace that no schedule of the simulator has.
+    pub(super) fn unreached(nearest: &Nearest) -> Self {
+        let text = format!("no schedule of the simulator does what was seen:\n{}", sides(nearest));
+        Failure { replay: Some(nearest.replay.clone()), ..Failure::new(text) }
+    }
+
+    /// A trace that was neither found nor excluded.
+    pub(super) fn undecided(nearest: &Nearest) -> Self {
+        let worlds = nearest.worlds;
+        let text = format!(
+            "undecided: what was seen is not among {worlds} worlds of the simulator; `--worlds` searches more:\n{}",
+            sides(nearest)
+        );
+        Failure { replay: Some(nearest.replay.clone()), ..Failure::new(text) }
+    }
+
+    /// A run of the simulator that fails one of its checks.
+    pub(super) fn checked(failure: &cluster_sim::Failure) -> Self {
+        let cluster_sim::Failure { check, what, step, replay } = failure;
+        let text = format!("the check `{check}` fails at step {step}: {what}");
+        Failure { replay: Some(replay.clone()), ..Failure::new(text) }
+    }
+
+    /// A run without a trace.
+    pub(crate) fn broken(error: &RunError) -> Self {
+        Failure::new(error.to_string().trim_end().to_owned())
+    }
+
+    /// No recording to hold against anything.
+    pub(crate) fn unrecorded(error: &FixtureError) -> Self {
+        Failure::new(format!("no recording: {error}; `conformance record` makes one"))
+    }
+}
+
+/// A misfit, with the line before it where there is one.
+fn place(misfit: &Misfit, trace: &Trace) -> String {
+    let Some((observer, number, line)) = &misfit.seen else { return format!("  {misfit}") };
+    let before = number.checked_sub(2).and_then(|index| trace.seen_by(*observer).get(index));
+    let after = before.map_or_else(String::new, |before| format!("\n    after    {before}"));
+    format!("  {observer}, line {number}{after}\n    seen     {line}\n    expected {}", misfit.expected)
+}
+
+fn sides(nearest: &Nearest) -> String {
+    let Nearest { made, of, observer, line, found, wanted, .. } = nearest;
+    let nothing = || "nothing more".to_owned();
+    let (wanted, found) = (wanted.clone().unwrap_or_else(nothing), found.clone().unwrap_or_else(nothing));
+    format!(
+        "  {observer}, line {line}, the nearest run having made {made} of all {of} lines\n    \
+         seen      {wanted}\n    simulated {found}"
+    )
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((seen, runs)) = self.seen {
+            write!(f, "in {seen} of {runs} runs, ")?;
+        }
+        f.write_str(&self.text)?;
+        self.replay.as_ref().map_or(Ok(()), |replay| write!(f, "\n  conformance replay '{replay}'"))
+    }
+}
