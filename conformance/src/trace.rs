@@ -97,6 +97,15 @@ mod tests {
     }
 
     #[test]
+    fn no_port_is_no_symbol() {
+        let mut canon = Canon::default();
+        for (port, symbol) in [("0", "0"), ("4001", "p1"), ("0", "0"), ("4002", "p2"), ("4001", "p1")] {
+            let line = Observation::new("listen_failed").with("port", port);
+            assert_eq!(canon.make(Observer::Primary, line).detail("port"), Some(symbol));
+        }
+    }
+
+    #[test]
     fn a_trace_survives_the_way_through_json() {
         let trace =
             Trace::of(["worker 10: start", "worker 2: start", "primary: start"].map(|l| l.parse().expect(l)));

@@ -86,139 +86,135 @@ fn exit_may_come_before_disconnect_if_each_sees_the_other() {
     assert!(unseen[0].ends_with("expected connected=true"), "{unseen:?}");
 }
 
+/// A line of the good trace, what stands there instead, and what must be said of it.
+type Wrong = (&'static str, &'static str, &'static str);
+
+/// In the primary.
+const WRONG_IN_THE_PRIMARY: &[Wrong] = &[
+    ("primary: fork", "", "expected `fork` first"),
+    ("primary: online", "", "expected `online` before anything the worker says"),
+    (
+        "primary: message",
+        "primary: online worker=1 state=online after_disconnect=undefined connected=true dead=false listed=true",
+        "expected one `online`",
+    ),
+    (
+        "primary: online",
+        "primary: online worker=1 state=none after_disconnect=undefined connected=true dead=false listed=true",
+        "expected state=online",
+    ),
+    (
+        "primary: online",
+        "primary: online worker=1 state=online after_disconnect=false connected=true dead=false listed=true",
+        "expected after_disconnect=undefined before an end",
+    ),
+    (
+        "primary: online",
+        "primary: online worker=1 state=online after_disconnect=undefined connected=true dead=false listed=false",
+        "expected listed=true",
+    ),
+    (
+        "primary: disconnect",
+        "primary: disconnect worker=1 state=disconnected after_disconnect=undefined connected=false dead=false listed=false",
+        "expected after_disconnect decided by now",
+    ),
+    (
+        "primary: disconnect",
+        "primary: disconnect worker=1 state=disconnected after_disconnect=true connected=true dead=false listed=false",
+        "expected connected=false",
+    ),
+    (
+        "primary: exit",
+        "primary: exit worker=1 code=0 signal=- state=dead after_disconnect=false connected=false dead=true listed=false",
+        "expected after_disconnect as it was decided",
+    ),
+    (
+        "primary: exit",
+        "primary: exit worker=1 code=0 signal=- state=dead after_disconnect=true connected=false dead=true listed=true",
+        "expected listed=false: who has left",
+    ),
+    (
+        "primary: exit",
+        "primary: message worker=1 text=x state=disconnected after_disconnect=true connected=false dead=false listed=false",
+        "expected nothing the worker says after `disconnect`",
+    ),
+    (
+        "primary: exit",
+        "primary: exit worker=1 code=0 signal=- state=dead after_disconnect=true connected=false dead=false listed=false",
+        "expected dead=true",
+    ),
+    (
+        "primary: exit",
+        "primary: exit worker=1 code=0 signal=- state=dead after_disconnect=undefined connected=false dead=true listed=false",
+        "expected after_disconnect decided by now",
+    ),
+    (
+        "primary: all_disconnected",
+        "primary: look worker=1 state=dead after_disconnect=true connected=false dead=true listed=false",
+        "expected nothing after both `disconnect` and `exit`",
+    ),
+    (
+        "primary: fork",
+        "primary: fork worker=2 state=none after_disconnect=undefined connected=true dead=false listed=true",
+        "expected ids that count up",
+    ),
+    ("primary: online", "", "missing: primary: `online` of worker 1, which has started"),
+    ("primary: exit", "", "missing: primary: one `disconnect` and one `exit` of worker 1"),
+    ("primary: disconnect", "", "expected connected=true"),
+    ("primary: listening", "primary: start", "expected nothing before `start`"),
+];
+
+/// In a worker or a client.
+const WRONG_ELSEWHERE: &[Wrong] = &[
+    (
+        "worker 1: disconnect",
+        "worker 1: disconnect after_disconnect=true connected=false\nworker 1: message text=x",
+        "expected nothing after `disconnect`",
+    ),
+    (
+        "worker 1: disconnect",
+        "worker 1: disconnect after_disconnect=true connected=true",
+        "expected connected=false",
+    ),
+    (
+        "worker 1: closed",
+        "worker 1: closed server=web\nworker 1: closed server=web",
+        "expected one `closed`, after `listening`",
+    ),
+    (
+        "worker 1: connection",
+        "worker 1: listening server=web port=4000",
+        "expected `closed` before it listens again",
+    ),
+    ("worker 1: connection", "worker 1: data server=web text=x", "expected an open connection"),
+    ("client 1: connected", "client 1: data text=hello", "expected `connected` or `refused` once, and first"),
+    ("worker 1: listening", "", "expected `listening` before, and not `closed`"),
+    ("worker 1: listening", "", "expected no more than the 0 `listening` that worker 1 wrote"),
+    ("worker 1: start", "", "expected one `start`, and first"),
+    ("worker 1: end", "", "expected `end` or `reset` of every connection before"),
+    ("worker 1: closed", "", "expected `closed` of every server before"),
+    (
+        "worker 1: closed",
+        "worker 1: disconnect after_disconnect=true connected=false",
+        "expected `closed` of every server before",
+    ),
+    ("client 1: connected", "client 1: refused server=web", "expected nothing after the connection is over"),
+    (
+        "client 1: connected",
+        "client 1: refused server=web",
+        "expected no more connections than the 0 of the clients",
+    ),
+    ("client 1: end", "client 1: connected server=web", "expected `connected` or `refused` once, and first"),
+    ("client 1: data", "", "missing: 1 times `client: data`, not 0: Served once."),
+    ("client 1: end", "client 1: data text=again", "expected 1 times `client: data`, not 2: Served once."),
+];
+
 #[test]
 fn a_wrong_line_is_found_and_both_sides_are_shown() {
-    let exit = "primary: exit worker=1 code=0 signal=- state=dead";
-    for (line, other, expected) in [
-        ("primary: fork", "", "expected `fork` first"),
-        ("primary: online", "", "expected `online` before anything the worker says"),
-        (
-            "primary: message",
-            "primary: online worker=1 state=online after_disconnect=undefined connected=true dead=false listed=true",
-            "expected one `online`",
-        ),
-        (
-            "primary: online",
-            "primary: online worker=1 state=none after_disconnect=undefined connected=true dead=false listed=true",
-            "expected state=online",
-        ),
-        (
-            "primary: online",
-            "primary: online worker=1 state=online after_disconnect=false connected=true dead=false listed=true",
-            "expected after_disconnect=undefined before an end",
-        ),
-        (
-            "primary: online",
-            "primary: online worker=1 state=online after_disconnect=undefined connected=true dead=false listed=false",
-            "expected listed=true",
-        ),
-        (
-            "primary: disconnect",
-            "primary: disconnect worker=1 state=disconnected after_disconnect=undefined connected=false dead=false listed=false",
-            "expected after_disconnect decided by now",
-        ),
-        (
-            "primary: disconnect",
-            "primary: disconnect worker=1 state=disconnected after_disconnect=true connected=true dead=false listed=false",
-            "expected connected=false",
-        ),
-        (
-            exit,
-            &format!("{exit} after_disconnect=false connected=false dead=true listed=false"),
-            "expected after_disconnect as it was decided",
-        ),
-        (
-            exit,
-            &format!("{exit} after_disconnect=true connected=false dead=true listed=true"),
-            "expected listed=false: who has left",
-        ),
-        (
-            exit,
-            "primary: message worker=1 text=x state=disconnected after_disconnect=true connected=false dead=false listed=false",
-            "expected nothing the worker says after `disconnect`",
-        ),
-        (
-            exit,
-            &format!("{exit} after_disconnect=true connected=false dead=false listed=false"),
-            "expected dead=true",
-        ),
-        (
-            exit,
-            &format!("{exit} after_disconnect=undefined connected=false dead=true listed=false"),
-            "expected after_disconnect decided by now",
-        ),
-        (
-            "primary: all_disconnected",
-            "primary: look worker=1 state=dead after_disconnect=true connected=false dead=true listed=false",
-            "expected nothing after both `disconnect` and `exit`",
-        ),
-        (
-            "primary: fork",
-            "primary: fork worker=2 state=none after_disconnect=undefined connected=true dead=false listed=true",
-            "expected ids that count up",
-        ),
-        ("primary: online", "", "missing: primary: `online` of worker 1, which has started"),
-        (
-            "worker 1: disconnect",
-            "worker 1: disconnect after_disconnect=true connected=false\nworker 1: message text=x",
-            "expected nothing after `disconnect`",
-        ),
-        (
-            "worker 1: disconnect",
-            "worker 1: disconnect after_disconnect=true connected=true",
-            "expected connected=false",
-        ),
-        (
-            "worker 1: connection",
-            "worker 1: listening server=web port=4000",
-            "expected `closed` before it listens again",
-        ),
-        ("worker 1: connection", "worker 1: data server=web text=x", "expected an open connection"),
-        (
-            "client 1: connected",
-            "client 1: data text=hello",
-            "expected `connected` or `refused` once, and first",
-        ),
-        (exit, "", "missing: primary: one `disconnect` and one `exit` of worker 1"),
-        ("primary: disconnect", "", "expected connected=true"),
-        ("primary: listening", "primary: start", "expected nothing before `start`"),
-        ("worker 1: listening", "", "expected `listening` before, and not `closed`"),
-        ("worker 1: listening", "", "expected no more than the 0 `listening` that worker 1 wrote"),
-        ("worker 1: start", "", "expected one `start`, and first"),
-        ("worker 1: end", "", "expected `end` or `reset` of every connection before"),
-        ("worker 1: closed", "", "expected `closed` of every server before"),
-        (
-            "worker 1: closed",
-            "worker 1: disconnect after_disconnect=true connected=false",
-            "expected `closed` of every server before",
-        ),
-        (
-            "client 1: connected",
-            "client 1: refused server=web",
-            "expected nothing after the connection is over",
-        ),
-        (
-            "client 1: connected",
-            "client 1: refused server=web",
-            "expected no more connections than the 0 of the clients",
-        ),
-        (
-            "client 1: end",
-            "client 1: connected server=web",
-            "expected `connected` or `refused` once, and first",
-        ),
-        ("client 1: data", "", "missing: 1 times `client: data`, not 0: Served once."),
-        (
-            "client 1: end",
-            "client 1: data text=again",
-            "expected 1 times `client: data`, not 2: Served once.",
-        ),
-    ] {
+    for (line, other, expected) in WRONG_IN_THE_PRIMARY.iter().chain(WRONG_ELSEWHERE) {
         let misfits = with(line, other);
-        assert!(
-            misfits.iter().any(|misfit| misfit.contains(expected)),
-            "{line} => {other}\n{misfits:#?}\nno `{expected}`"
-        );
+        let found = misfits.iter().any(|misfit| misfit.contains(expected));
+        assert!(found, "{line} => {other}\n{misfits:#?}\nno `{expected}`");
     }
 }
 

@@ -23,7 +23,7 @@ const SCENARIO: &str = r#"{
   "workers": { "2": [{ "on": "start", "do": [{ "env": "COLOR" }, "crash", "end_all"] }] },
   "clients": [
     { "count": 2, "steps": [{ "connect": "web" }, { "say": "hi" }, { "await": "me: data" }, "end"] },
-    { "steps": [{ "await": "primary: online #2" }, { "connect": "web" }, "reset"] }
+    { "count": 2, "steps": [{ "await": "primary: online #2" }, { "connect": "web" }, "reset"] }
   ],
   "contract": [{ "says": "-", "seen": "primary: start", "times": 1 }]
 }"#;
@@ -90,7 +90,7 @@ fn clients_come_in_turn_and_wait_for_what_they_await() {
     hear(&mut cast, "client 1: connected server=web", &[(1, hi)]);
     hear(&mut cast, "primary: online worker=2", &[(3, connect.clone())]);
     hear(&mut cast, "client 1: data text=x", &[(1, ClientAct::End)]);
-    hear(&mut cast, "client 3: connected server=web", &[(3, ClientAct::Reset)]);
+    hear(&mut cast, "client 3: connected server=web", &[(3, ClientAct::Reset), (4, connect.clone())]);
     hear(&mut cast, "client 1: end", &[(2, connect)]);
     hear(&mut cast, "client 2: refused server=web", &[]);
 }
