@@ -115,7 +115,7 @@ impl Primary {
         env.push((String::from("NODE_UNIQUE_ID"), worker.to_string()));
         let channel = Channel::new(worker.into(), self.settings.limits.clone());
         self.members.insert(worker, Member { life: Life::new(), channel });
-        let entry = self.steps.enter();
+        let entry = self.steps.enter_command();
         self.steps.push(Step::Call(Call::Spawn { worker, command: self.settings.command.clone(), env }));
         self.steps.tick(Step::Emit(Event::Fork { worker }));
         self.steps.leave(entry);
@@ -130,7 +130,7 @@ impl Primary {
     /// of Node's own.
     pub fn send(&mut self, worker: WorkerId, message: &Value) -> Result<Sent, SendError> {
         let member = self.members.get_mut(&worker).ok_or(SendError::Closed)?;
-        let entry = self.steps.enter();
+        let entry = self.steps.enter_command();
         let sent = crate::send::user(&mut member.channel, message, &mut self.steps);
         self.steps.leave(entry);
         sent
@@ -140,7 +140,7 @@ impl Primary {
     /// Node: `worker.disconnect()`.
     pub fn disconnect(&mut self, worker: WorkerId) {
         let Some(member) = self.members.get_mut(&worker) else { return };
-        let entry = self.steps.enter();
+        let entry = self.steps.enter_command();
         member.life.exited_after_disconnect = Some(true);
         member.life.listed = false;
         self.tell(worker, Act::Disconnect);
@@ -167,7 +167,7 @@ impl Primary {
     /// Sends a signal to a worker, and nothing else. Node: `worker.kill(signal)`.
     pub fn kill(&mut self, worker: WorkerId, signal: Signal) {
         if self.members.get(&worker).is_some_and(|member| !member.life.dead) {
-            let entry = self.steps.enter();
+            let entry = self.steps.enter_command();
             self.steps.push(Step::Call(Call::Kill { worker, signal }));
             self.steps.leave(entry);
         }

@@ -19,7 +19,10 @@ pub(crate) struct Steps<S> {
 
 /// Where the current entry began. An entry is a command, an `OsEvent`, or a step that is being run.
 #[must_use = "an entry that is not left keeps its steps in the wrong order"]
-pub(crate) struct Entry(usize);
+pub(crate) struct Entry {
+    start: usize,
+    is_command: bool,
+}
 
 impl<S> Steps<S> {
     pub(crate) fn new() -> Self {
@@ -28,12 +31,22 @@ impl<S> Steps<S> {
 
     /// Begins an entry: what is pushed until [`Steps::leave`] runs in that order, before all that is queued.
     pub(crate) fn enter(&self) -> Entry {
-        Entry(self.now.len())
+        Entry { start: self.now.len(), is_command: false }
+    }
+
+    /// Begins the entry of a user's command: what is pushed runs after the earlier commands of the same reaction, and
+    /// before the rest of the transition.
+    pub(crate) fn enter_command(&self) -> Entry {
+        Entry { start: self.now.len(), is_command: true }
     }
 
     /// Ends the entry.
-    pub(crate) fn leave(&mut self, Entry(start): Entry) {
+    pub(crate) fn leave(&mut self, Entry { start, is_command }: Entry) {
         self.now[start..].reverse();
+        if is_command {
+            let added = self.now.len() - start;
+            self.now[self.paused..].rotate_right(added);
+        }
     }
 
     /// Adds a step to the current entry.
@@ -79,7 +92,8 @@ mod tests {
         steps.push("emit exit");
         steps.leave(event);
         assert_eq!(steps.pop(), Some("remove"));
-        let command = steps.enter();
+        steps.pause(true);
+        let command = steps.enter_command();
         steps.push("spawn");
         steps.push("kill");
         steps.tick("emit fork");
@@ -95,7 +109,7 @@ mod tests {
         steps.leave(event);
         steps.pause(true);
         assert_eq!(steps.pop_command(|_| true), None);
-        let command = steps.enter();
+        let command = steps.enter_command();
         steps.push("call of the command");
         steps.push("event of the command");
         steps.leave(command);
@@ -103,6 +117,21 @@ mod tests {
         assert_eq!(steps.pop_command(call), Some("call of the command"));
         assert_eq!(steps.pop_command(call), None);
         assert_eq!(drain(&mut steps), vec!["event of the command", "call of the transition"]);
+    }
+
+    #[test]
+    fn commands_of_one_reaction_run_in_the_order_they_were_given() {
+        let mut steps = Steps::new();
+        let event = steps.enter();
+        steps.push("rest of the transition");
+        steps.leave(event);
+        steps.pause(true);
+        for command in [["spawn", "bind"], ["write", "kill"]] {
+            let entry = steps.enter_command();
+            command.into_iter().for_each(|step| steps.push(step));
+            steps.leave(entry);
+        }
+        assert_eq!(drain(&mut steps), vec!["spawn", "bind", "write", "kill", "rest of the transition"]);
     }
 
     #[test]

@@ -164,7 +164,7 @@ impl Worker {
     }
 
     fn command<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
-        let entry = self.steps.enter();
+        let entry = self.steps.enter_command();
         let result = act(self);
         self.steps.leave(entry);
         result

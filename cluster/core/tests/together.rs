@@ -338,3 +338,23 @@ fn a_refused_connection_waits_a_little_instead_of_bouncing() {
     house.tell(OsEvent::Timer { timer });
     assert!(matches!(house.desk.calls.last(), Some(Call::Write { socket: Some(_), .. })));
 }
+
+#[test]
+fn commands_take_effect_in_the_order_they_are_given() {
+    let mut house = House::new(Settings::default());
+    house.primary.fork(Vec::new());
+    house.primary.disconnect(ONE);
+    house.primary.kill(ONE, Signal::SIGTERM);
+    house.settle();
+    let kinds: Vec<&str> = house.desk.calls.iter().take(3).map(kind).collect();
+    assert_eq!(kinds, ["spawn", "write", "kill"]);
+}
+
+fn kind(call: &Call) -> &'static str {
+    match call {
+        Call::Spawn { .. } => "spawn",
+        Call::Write { .. } => "write",
+        Call::Kill { .. } => "kill",
+        _ => "other",
+    }
+}
