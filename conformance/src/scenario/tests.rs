@@ -3,6 +3,9 @@
 use std::path::Path;
 
 use super::{DIRECTORY, Scenario};
+use crate::words;
+
+const MANUAL: &str = include_str!("../../scenarios/README.md");
 
 const GOOD: &str = r#"{
   "name": "good",
@@ -34,6 +37,25 @@ fn the_good_one_is_good() {
 fn every_scenario_of_the_suite_is_well_formed() {
     let all = Scenario::all(Path::new(DIRECTORY)).unwrap_or_else(|mistake| unreachable!("{mistake}"));
     assert!(!all.is_empty());
+}
+
+#[test]
+fn the_example_of_the_manual_is_well_formed() {
+    let (_, rest) = MANUAL.split_once("```json\n").expect("the manual begins with an example");
+    let (example, _) = rest.split_once("```").expect("the example ends");
+    let scenario = Scenario::parse(Path::new("exit_code_and_respawn.json"), example);
+    scenario.unwrap_or_else(|mistake| unreachable!("{mistake}"));
+}
+
+#[test]
+fn the_manual_explains_every_word_and_every_detail() {
+    for (word, details) in [words::PRIMARY, words::WORKER, words::CLIENT].into_iter().flatten() {
+        let client = ["connected", "refused"].contains(word);
+        assert!(client || MANUAL.contains(&format!("| `{word}` |")), "no row for `{word}`");
+        for detail in *details {
+            assert!(MANUAL.contains(&format!("`{detail}`")), "nothing about `{detail}`");
+        }
+    }
 }
 
 /// Replaces `from` by `to` in the good one and returns what the mistake looks like.
