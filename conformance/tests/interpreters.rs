@@ -31,7 +31,7 @@ impl Asked {
         for line in trace.seen_by(Observer::Primary) {
             primary.react(line).into_iter().for_each(|command| asked.of_primary(command));
         }
-        for id in trace.observers.keys().filter_map(worker) {
+        for id in trace.observers.keys().copied().filter_map(worker) {
             let mut program = Worker::new(scenario, id);
             for line in trace.seen_by(Observer::Worker(id)) {
                 program.react(line).into_iter().for_each(|command| asked.of_worker(id, command));
@@ -72,8 +72,8 @@ impl Asked {
     }
 }
 
-fn worker(observer: &Observer) -> Option<u32> {
-    if let Observer::Worker(id) = observer { Some(*id) } else { None }
+fn worker(observer: Observer) -> Option<u32> {
+    if let Observer::Worker(id) = observer { Some(id) } else { None }
 }
 
 fn texts<'a>(lines: impl IntoIterator<Item = &'a Observation>) -> Vec<String> {
@@ -93,7 +93,7 @@ fn agree(scenario: &Scenario, trace: &Trace) {
     let mut heard = texts(by_clients.map(|(_, line)| line));
     heard.sort();
     assert_eq!(asked.replies, heard, "replies");
-    for id in trace.observers.keys().filter_map(worker) {
+    for id in trace.observers.keys().copied().filter_map(worker) {
         let messages = |line: &&Observation| line.what == "message" && line.worker() == Some(id);
         let heard = texts(trace.seen_by(Observer::Primary).iter().filter(messages));
         assert_eq!(asked.to_primary.get(&id).cloned().unwrap_or_default(), heard, "messages of worker {id}");
