@@ -128,7 +128,9 @@ mod tests {
         steps.pause(true);
         for command in [["spawn", "bind"], ["write", "kill"]] {
             let entry = steps.enter_command();
-            command.into_iter().for_each(|step| steps.push(step));
+            for step in command {
+                steps.push(step);
+            }
             steps.leave(entry);
         }
         assert_eq!(drain(&mut steps), vec!["spawn", "bind", "write", "kill", "rest of the transition"]);

@@ -292,7 +292,9 @@ impl Worker {
 
     // ---- closing
 
+    /// Closes every server; those the primary has not answered for never were, and it will not answer any more.
     pub(super) fn close_all(&mut self) {
+        self.servers.retain(|_, server| server.standing != Standing::Asked);
         let listeners: Vec<ListenerId> = self.servers.keys().copied().collect();
         for listener in listeners {
             self.close_server(listener);
