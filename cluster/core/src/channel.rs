@@ -96,6 +96,8 @@ pub(crate) struct Channel {
     unsent: usize,
     /// The line the operating system is looking at, or has taken in part, and how many bytes it was offered.
     writing: Option<(Line, usize)>,
+    /// How many lines came to their turn while another was being written.
+    late: usize,
     /// The peer cannot be written to any more.
     broken: bool,
     /// The peer broke the protocol: nothing it has said since counts.
@@ -119,6 +121,7 @@ impl Channel {
             outbox: VecDeque::new(),
             unsent: 0,
             writing: None,
+            late: 0,
             broken: false,
             distrusted: false,
             unacknowledged: None,
@@ -231,7 +234,10 @@ impl Channel {
             if let Some(socket) = receipt {
                 self.step(ChannelStep::Written(socket), steps);
             }
-            self.write_next(steps);
+            if self.late > 0 {
+                self.late -= 1;
+                self.step(ChannelStep::Write, steps);
+            }
             self.close_if_done(steps);
         }
         self.resume_if_drained(steps);
@@ -241,7 +247,7 @@ impl Channel {
     pub(crate) fn writable<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
         if let Some((line, _)) = self.writing.take() {
             self.outbox.push_front(line);
-            self.write_next(steps);
+            self.step(ChannelStep::Write, steps);
         }
     }
 
@@ -254,6 +260,7 @@ impl Channel {
         self.broken = true;
         let lost = self.writing.take().is_some() || !self.outbox.is_empty();
         self.outbox.clear();
+        self.late = 0;
         self.unsent = 0;
         if lost && self.link == Link::Open {
             self.tick(ChannelStep::Lost(errno), steps);
@@ -271,6 +278,7 @@ impl Channel {
         self.partial = Vec::new();
         self.writing = None;
         self.outbox.clear();
+        self.late = 0;
         self.held.clear();
         self.unacknowledged = None;
         self.unsent = 0;
@@ -358,9 +366,7 @@ impl Channel {
         }
         self.unsent += line.bytes.len();
         self.outbox.push_back(line);
-        if self.outbox.len() == 1 {
-            self.write_next(steps);
-        }
+        self.step(ChannelStep::Write, steps);
         if !self.paused && self.unsent > self.limits.unsent_bytes {
             self.paused = true;
             self.step(ChannelStep::Call(Call::PauseRead { channel: self.id }), steps);
@@ -374,14 +380,10 @@ impl Channel {
         }
     }
 
-    fn write_next<S: From<(ChannelId, ChannelStep)>>(&self, steps: &mut Steps<S>) {
-        if self.writing.is_none() && !self.outbox.is_empty() {
-            self.step(ChannelStep::Write, steps);
-        }
-    }
-
+    /// The turn of one line: each has one of its own, so that calls are made in the order of what asked for them.
     fn next_write(&mut self) -> Option<Call> {
         if self.writing.is_some() {
+            self.late += 1;
             return None;
         }
         let mut line = self.outbox.pop_front()?;

@@ -345,9 +345,10 @@ fn commands_take_effect_in_the_order_they_are_given() {
     house.primary.fork(Vec::new());
     house.primary.disconnect(ONE);
     house.primary.kill(ONE, Signal::SIGTERM);
+    house.primary.send(ONE, &json!("too late")).expect("its channel is open");
     house.settle();
-    let kinds: Vec<&str> = house.desk.calls.iter().take(3).map(kind).collect();
-    assert_eq!(kinds, ["spawn", "write", "kill"]);
+    let kinds: Vec<&str> = house.desk.calls.iter().take(4).map(kind).collect();
+    assert_eq!(kinds, ["spawn", "write", "kill", "write"]);
 }
 
 fn kind(call: &Call) -> &'static str {
