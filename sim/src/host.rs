@@ -12,6 +12,8 @@ pub(crate) struct Host<P> {
     pub(crate) program: P,
     /// Polled ahead: the process is isolated, so nobody can tell, and everybody knows whether it has something to do.
     pub(crate) next: Option<Next>,
+    /// Its program has begun.
+    pub(crate) begun: bool,
     /// It ends once what its program has commanded is done.
     pub(crate) exit: Option<ExitStatus>,
 }
@@ -26,6 +28,8 @@ pub(crate) enum Machine {
 /// What a process does next.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Next {
+    /// Its program begins: when the machine has done what it does before, as a worker says that it is online.
+    Begin,
     Call(Call),
     Primary(Event),
     Worker(WorkerEvent),
@@ -33,7 +37,7 @@ pub(crate) enum Next {
 
 impl<P> Host<P> {
     pub(crate) fn new(machine: Machine, program: P) -> Self {
-        Host { machine, program, next: None, exit: None }
+        Host { machine, program, next: None, begun: false, exit: None }
     }
 
     pub(crate) fn handle(&mut self, event: OsEvent) {
@@ -58,6 +62,9 @@ impl<P> Host<P> {
                 Output::Event(event) => Next::Worker(event),
             }),
         };
+        if self.next.is_none() && !std::mem::replace(&mut self.begun, true) {
+            self.next = Some(Next::Begin);
+        }
     }
 
     pub(crate) fn release(&mut self, connections: &[SocketId]) {

@@ -10,6 +10,8 @@ pub(crate) mod clock;
 pub(crate) mod deliver;
 pub(crate) mod process;
 pub(crate) mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::hash::{Hash, Hasher};
 

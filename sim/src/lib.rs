@@ -13,6 +13,38 @@
 //! `(scenario, choices)`, every prefix of a run ends by itself, and a failure is one line that replays it.
 //! After every step the checks look; [`explore::reaches`] searches for a run with given observations.
 //!
+//! ```
+//! use cluster_core::{Event, Primary, Settings, Worker};
+//! use cluster_sim::{Process, Program, Schedule, World};
+//!
+//! /// One worker that says hello; the primary then sends it home.
+//! #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+//! struct Hello;
+//!
+//! impl Program for Hello {
+//!     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
+//!         primary.fork(Vec::new());
+//!     }
+//!
+//!     fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
+//!         if let Event::Message { worker, message } = event {
+//!             process.observe(message.to_string());
+//!             primary.disconnect(worker);
+//!         }
+//!     }
+//!
+//!     fn worker_start(&mut self, worker: &mut Worker, _: &mut Process<'_>) {
+//!         worker.send(&"hello".into()).expect("the channel is open");
+//!     }
+//! }
+//!
+//! for seed in 0..100 {
+//!     let mut world = World::new(Hello, Settings::default()).on(Schedule::seed(seed));
+//!     world.run().unwrap_or_else(|failure| panic!("{failure}"));
+//!     assert!(world.observations().any(|observation| observation.text == "\"hello\""));
+//! }
+//! ```
+//!
 //! There is no real process, socket, clock or random number here, and nothing depends on an address or on hash order.
 
 #![forbid(unsafe_code)]

@@ -68,6 +68,11 @@ impl<P: Program> World<P> {
             Machine::Worker(Box::new(Worker::new(WorkerId(pid.0), self.settings.limits.clone())))
         };
         self.hosts[pid.index()] = Some(Host::new(machine, program));
+        self.note(pid.into(), || "is started".into());
+        self.go_on(pid);
+    }
+
+    fn begin(&mut self, pid: Pid) {
         self.note(pid.into(), || "begins".into());
         self.within(pid, |program, machine, process| match machine {
             Machine::Primary(primary) => program.primary_start(primary, process),
@@ -83,6 +88,7 @@ impl<P: Program> World<P> {
         #[cfg(test)]
         let Some(next) = crate::sabotage::apply(self, pid, next) else { return Ok(()) };
         match next {
+            Next::Begin => self.begin(pid),
             Next::Call(call) => self.call(pid, call),
             Next::Primary(event) => return self.primary_event(event),
             Next::Worker(event) => return self.worker_event(pid, event),

@@ -1,0 +1,195 @@
+//! The kernel alone: what it answers, what it delivers, and what it does when a process dies.
+
+use cluster_core::{
+    BindAddress, Call, ChannelId, Errno, ExitStatus, HandleId, OsEvent, Signal, SocketId, WorkerId,
+};
+
+use super::process::{Phase, Pid};
+use super::socket::Action;
+use super::{Kernel, Step, Verdict};
+use crate::fault::{Fault, Faults};
+use crate::program::{ClientEvent, ClientId};
+use crate::schedule::Schedule;
+
+const PRIMARY: Pid = Pid::PRIMARY;
+const WORKER: Pid = Pid(1);
+const DOWN: ChannelId = ChannelId(1);
+const UP: ChannelId = ChannelId::PRIMARY;
+
+/// A primary and one worker, both running.
+fn kernel() -> Kernel {
+    let mut kernel = Kernel::new(100);
+    let spawn = Call::Spawn { worker: WorkerId(1), command: std::sync::Arc::default(), env: Vec::new() };
+    assert!(matches!(perform(&mut kernel, PRIMARY, spawn), Some(OsEvent::Spawned { .. })));
+    kernel.process_mut(PRIMARY).phase = Phase::Running;
+    kernel.process_mut(WORKER).phase = Phase::Running;
+    kernel
+}
+
+fn perform(kernel: &mut Kernel, pid: Pid, call: Call) -> Option<OsEvent> {
+    kernel.perform(pid, call, &mut Schedule::quiet())
+}
+
+fn write(kernel: &mut Kernel, pid: Pid, text: &str, socket: Option<SocketId>) -> Option<OsEvent> {
+    let channel = if pid == PRIMARY { DOWN } else { UP };
+    perform(kernel, pid, Call::Write { channel, bytes: text.into(), socket })
+}
+
+fn bind(kernel: &mut Kernel, port: u16, backlog: Option<u32>) -> Option<OsEvent> {
+    let address = BindAddress { host: None, port, ipv6_only: false };
+    perform(kernel, PRIMARY, Call::Bind { handle: HandleId(1), address, backlog })
+}
+
+/// A listener of the primary at port 40001, and a client in its backlog.
+fn served(kernel: &mut Kernel) -> ClientId {
+    assert!(
+        matches!(bind(kernel, 0, Some(1)), Some(OsEvent::Bound { address, .. }) if address.port() == 40_001)
+    );
+    let client = kernel.add_client();
+    kernel.command(client, Action::Connect(40_001));
+    kernel.act(client, &mut Schedule::quiet());
+    assert_eq!(kernel.hear(client), ClientEvent::Connected);
+    client
+}
+
+fn accept(kernel: &mut Kernel) -> Option<OsEvent> {
+    kernel.accept(PRIMARY, SocketId(0), &mut Schedule::quiet())
+}
+
+fn die(kernel: &mut Kernel, pid: Pid) {
+    kernel.die(pid, ExitStatus::Signal(Signal::SIGKILL), &mut Schedule::quiet());
+}
+
+fn read(kernel: &mut Kernel, pid: Pid, channel: ChannelId) -> Option<OsEvent> {
+    kernel.read(pid, channel, &mut Schedule::quiet())
+}
+
+#[test]
+fn an_exit_is_heard_after_every_byte_and_before_or_after_the_end_of_the_channel() {
+    let mut kernel = kernel();
+    write(&mut kernel, WORKER, "last words", None);
+    die(&mut kernel, WORKER);
+    assert_eq!(kernel.verdict(Step::Reap(WORKER)), Verdict::Waiting);
+    assert!(
+        matches!(read(&mut kernel, PRIMARY, DOWN), Some(OsEvent::Read { bytes, .. }) if bytes == b"last words")
+    );
+    assert_eq!(kernel.verdict(Step::Reap(WORKER)), Verdict::Enabled);
+    assert_eq!(kernel.verdict(Step::Read(PRIMARY, DOWN)), Verdict::Enabled);
+    assert_eq!(read(&mut kernel, PRIMARY, DOWN), Some(OsEvent::ChannelClosed { channel: DOWN }));
+    let status = ExitStatus::Signal(Signal::SIGKILL);
+    assert_eq!(kernel.reap(WORKER), Some(OsEvent::Exited { worker: WorkerId(1), status }));
+    assert_eq!(kernel.verdict(Step::Reap(WORKER)), Verdict::Gone);
+}
+
+#[test]
+fn a_grandchild_holds_the_channel_open_beyond_the_exit() {
+    let mut kernel = kernel();
+    let mut schedule = Schedule::replay(vec![1]).with_faults(Faults::only(&[Fault::Grandchild]));
+    kernel.die(WORKER, ExitStatus::Code(0), &mut schedule);
+    assert_eq!(kernel.verdict(Step::Read(PRIMARY, DOWN)), Verdict::Gone, "no end of file yet");
+    assert_eq!(kernel.verdict(Step::Reap(WORKER)), Verdict::Enabled);
+    kernel.let_channel_go(WORKER);
+    assert_eq!(kernel.verdict(Step::Read(PRIMARY, DOWN)), Verdict::Enabled);
+}
+
+#[test]
+fn a_write_is_cut_at_the_buffer_and_goes_on_when_there_is_room() {
+    let mut kernel = kernel();
+    let rest = vec![b'x'; 20];
+    assert_eq!(
+        write(&mut kernel, PRIMARY, &"x".repeat(120), None),
+        Some(OsEvent::Wrote { channel: DOWN, rest })
+    );
+    assert_eq!(kernel.verdict(Step::Writable(PRIMARY, DOWN)), Verdict::Waiting);
+    assert!(matches!(read(&mut kernel, WORKER, UP), Some(OsEvent::Read { bytes, .. }) if bytes.len() == 100));
+    assert_eq!(kernel.verdict(Step::Writable(PRIMARY, DOWN)), Verdict::Enabled);
+    die(&mut kernel, WORKER);
+    let failed = OsEvent::WriteFailed { channel: DOWN, errno: Errno::EPIPE };
+    assert_eq!(write(&mut kernel, PRIMARY, "y", None), Some(failed));
+}
+
+#[test]
+fn a_paused_channel_delivers_nothing() {
+    let mut kernel = kernel();
+    perform(&mut kernel, WORKER, Call::PauseRead { channel: UP });
+    write(&mut kernel, PRIMARY, "x", None);
+    assert_eq!(kernel.verdict(Step::Read(WORKER, UP)), Verdict::Waiting);
+    perform(&mut kernel, WORKER, Call::ResumeRead { channel: UP });
+    assert_eq!(kernel.verdict(Step::Read(WORKER, UP)), Verdict::Enabled);
+}
+
+#[test]
+fn a_port_is_taken_once_and_free_again_when_the_last_reference_is_gone() {
+    let mut kernel = kernel();
+    assert!(matches!(bind(&mut kernel, 80, None), Some(OsEvent::Bound { .. })));
+    let taken = Some(OsEvent::BindFailed { handle: HandleId(1), errno: Errno::EADDRINUSE });
+    assert_eq!(bind(&mut kernel, 80, None), taken);
+    write(&mut kernel, PRIMARY, "x", Some(SocketId(0)));
+    perform(&mut kernel, PRIMARY, Call::Close { socket: SocketId(0) });
+    assert_eq!(bind(&mut kernel, 80, None), taken, "the message in flight refers to it");
+    die(&mut kernel, WORKER);
+    assert!(matches!(bind(&mut kernel, 80, None), Some(OsEvent::Bound { .. })));
+    kernel.occupy(81);
+    assert!(matches!(bind(&mut kernel, 81, None), Some(OsEvent::BindFailed { .. })));
+}
+
+#[test]
+fn a_listener_that_closes_resets_who_waits_in_its_backlog() {
+    let mut kernel = kernel();
+    let client = served(&mut kernel);
+    perform(&mut kernel, PRIMARY, Call::Close { socket: SocketId(0) });
+    assert_eq!(kernel.hear(client), ClientEvent::Reset);
+    let late = kernel.add_client();
+    kernel.command(late, Action::Connect(40_001));
+    kernel.act(late, &mut Schedule::quiet());
+    assert_eq!(kernel.hear(late), ClientEvent::Refused);
+}
+
+#[test]
+fn a_client_waits_while_the_backlog_is_full() {
+    let mut kernel = kernel();
+    served(&mut kernel);
+    let second = kernel.add_client();
+    kernel.command(second, Action::Connect(40_001));
+    assert_eq!(kernel.verdict(Step::Act(second)), Verdict::Waiting);
+    assert!(matches!(accept(&mut kernel), Some(OsEvent::Accepted { .. })));
+    assert_eq!(kernel.verdict(Step::Act(second)), Verdict::Enabled);
+}
+
+#[test]
+fn a_connection_ends_when_the_last_who_has_it_closes_it() {
+    let mut kernel = kernel();
+    let client = served(&mut kernel);
+    accept(&mut kernel);
+    write(&mut kernel, PRIMARY, "take it", Some(SocketId(1)));
+    let arrived = read(&mut kernel, WORKER, UP);
+    assert!(matches!(arrived, Some(OsEvent::Read { socket: Some(SocketId(0)), .. })), "{arrived:?}");
+    perform(&mut kernel, PRIMARY, Call::Close { socket: SocketId(1) });
+    assert_eq!(kernel.verdict(Step::Meet(client)), Verdict::Gone);
+    kernel.close(WORKER, SocketId(0));
+    assert_eq!(kernel.hear(client), ClientEvent::End);
+}
+
+#[test]
+fn a_connection_closed_with_unread_bytes_is_reset() {
+    let mut kernel = kernel();
+    let client = served(&mut kernel);
+    accept(&mut kernel);
+    kernel.command(client, Action::Send(b"hello".to_vec()));
+    kernel.act(client, &mut Schedule::quiet());
+    die(&mut kernel, PRIMARY);
+    assert_eq!(kernel.hear(client), ClientEvent::Reset);
+}
+
+#[test]
+fn a_descriptor_can_be_lost_and_its_bytes_arrive() {
+    let mut kernel = kernel();
+    let client = served(&mut kernel);
+    accept(&mut kernel);
+    write(&mut kernel, PRIMARY, "take it", Some(SocketId(1)));
+    perform(&mut kernel, PRIMARY, Call::Close { socket: SocketId(1) });
+    let mut schedule = Schedule::replay(vec![1]).with_faults(Faults::only(&[Fault::LostDescriptor]));
+    let arrived = kernel.read(WORKER, UP, &mut schedule);
+    assert_eq!(arrived, Some(OsEvent::Read { channel: UP, bytes: b"take it".to_vec(), socket: None }));
+    assert_eq!(kernel.hear(client), ClientEvent::End, "nobody has it");
+}
