@@ -36,7 +36,7 @@
 //!
 //! # Runtime
 //!
-//! Everything runs inside a tokio runtime with IO and time enabled; its own tasks are one a worker process, and none in
+//! Everything runs inside a tokio runtime with IO and time enabled; it has two tasks of its own in a worker process, and none in
 //! a primary, which moves only while [`Primary::next`] is awaited.
 //!
 //! # Feature `axum`
@@ -45,6 +45,9 @@
 //!
 //! This crate holds the face and the real operating system. What a cluster *does* is decided in the crate
 //! `cluster-core`, whose values are repeated here.
+
+#[cfg(not(unix))]
+compile_error!("a cluster needs Unix sockets that carry descriptors");
 
 mod connection;
 mod listener;

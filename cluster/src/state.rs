@@ -13,10 +13,12 @@ use cluster_core::{ListenError, ListenOptions, ListenerId, Machine, SocketId, fl
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use tracing::warn;
+
 use crate::unix::Unix;
 use crate::worker::WorkerEvent;
 
-/// How many events may wait for [`Worker::next`](crate::Worker::next). With more the channel is not read.
+/// How many events may wait for [`Worker::next`](crate::Worker::next).
 const WAITING: usize = 1024;
 
 /// How long the end of a process waits for a program that has asked for events to react to the last one.
@@ -90,9 +92,16 @@ impl Shared {
         }
     }
 
-    /// Says the first word: that the worker is online.
-    pub(crate) fn start(&self) {
+    /// Says the first word, that the worker is online, and begins to move.
+    pub(crate) fn start(self: &Arc<Self>) {
         self.command(|_| ());
+        let driver = self.runtime.spawn(drive(self.clone()));
+        self.runtime.spawn(async {
+            // A worker whose driver has panicked would live on and hear nothing: it ends as if its `main` had.
+            if driver.await.is_err_and(|error| error.is_panic()) {
+                process::exit(101);
+            }
+        });
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -245,6 +254,9 @@ impl State {
     fn poll_told(&mut self, cx: &mut Context<'_>, phase: &watch::Sender<Phase>) -> Poll<Told> {
         self.driver = Some(cx.waker().clone());
         loop {
+            if self.listened_to && self.inbox.len() >= WAITING {
+                return Poll::Pending;
+            }
             let event = pump(&mut self.machine, &mut self.unix);
             self.note(phase);
             if let Some(event) = event {
@@ -253,9 +265,6 @@ impl State {
             if *phase.borrow() == Phase::Disconnected || self.unix.exit().is_some() {
                 self.over = true;
                 return Poll::Ready(Told::Over);
-            }
-            if self.inbox.len() >= WAITING {
-                return Poll::Pending;
             }
             let event = ready!(self.unix.poll_event(cx));
             self.machine.handle(event);
@@ -278,6 +287,10 @@ impl State {
             }
             Event::Connection { listener, connection } => self.arrived(listener, connection),
             Event::Closed { listener } => drop(self.doors.remove(&listener)),
+            // Without a listener Node forgets every message.
+            Event::Message { .. } if !self.listened_to && self.inbox.len() >= WAITING => {
+                warn!("a message was forgotten: the program does not ask for events");
+            }
             Event::Message { message } => return self.keep(WorkerEvent::Message(message)),
             Event::Error { error } => return self.keep(WorkerEvent::Error(error)),
             Event::Disconnect => {
@@ -327,7 +340,7 @@ fn advance(phase: &watch::Sender<Phase>, to: Phase) {
 ///
 /// After each event everyone else runs first: on a current-thread runtime, what the program does at once in reaction to
 /// an event therefore happens before anything that was to follow it, as in Node's listeners.
-pub(crate) async fn drive(shared: Arc<Shared>) {
+async fn drive(shared: Arc<Shared>) {
     while let Told::Door | Told::Inbox = future::poll_fn(|cx| shared.poll_told(cx)).await {
         tokio::task::yield_now().await;
     }
@@ -342,5 +355,69 @@ async fn end(shared: &Shared) {
     }
     if !shared.is_staying() {
         process::exit(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cluster_core::{Limits, WorkerId};
+    use std::io::{self, Write};
+    use std::os::unix::net::UnixStream;
+    use std::thread::{self, JoinHandle};
+
+    #[tokio::test]
+    async fn a_program_that_does_not_take_its_messages_is_not_read_from_until_it_does() {
+        let (shared, far) = worker();
+        shared.start();
+        let writer = write(far, 3 * WAITING);
+        assert_eq!(shared.next().await, Some(WorkerEvent::Message(0.into())));
+        until_full(&shared).await;
+        for number in 1..3 * WAITING {
+            assert_eq!(shared.next().await, Some(WorkerEvent::Message(number.into())));
+        }
+        writer.join().expect("no panic").expect("everything was written");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_never_asks_for_messages_does_not_stop_its_worker() {
+        let (shared, far) = worker();
+        shared.start();
+        let writer = write(far, 3 * WAITING);
+        shared.reached(Phase::Disconnected).await;
+        assert_eq!(shared.lock().inbox.len(), WAITING + 1);
+        assert_eq!(shared.lock().inbox.back(), Some(&WorkerEvent::Disconnect));
+        writer.join().expect("no panic").expect("everything was written");
+    }
+
+    /// A worker, and its primary's end.
+    fn worker() -> (Arc<Shared>, UnixStream) {
+        let (near, far) = UnixStream::pair().expect("a pair");
+        let unix = Unix::with_channel(near).expect("a channel");
+        let machine = cluster_core::Worker::new(WorkerId(1), Limits::default());
+        let shared = Arc::new(Shared::new(machine, unix, Handle::current()));
+        shared.stay();
+        (shared, far)
+    }
+
+    /// Writes numbers and then that the worker is to go, and keeps the channel open.
+    fn write(mut far: UnixStream, count: usize) -> JoinHandle<io::Result<UnixStream>> {
+        thread::spawn(move || {
+            for number in 0..count {
+                writeln!(far, "{number}")?;
+            }
+            writeln!(far, r#"{{"cmd":"NODE_CLUSTER","act":"disconnect","seq":0}}"#)?;
+            Ok(far)
+        })
+    }
+
+    async fn until_full(shared: &Shared) {
+        while shared.lock().inbox.len() < WAITING {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(shared.lock().inbox.len(), WAITING);
     }
 }

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use crate::listener::Listener;
 use crate::primary::NoRuntime;
 use crate::role::{RoleError, origin};
-use crate::state::{Phase, Shared, drive};
+use crate::state::{Phase, Shared};
 use crate::unix::Unix;
 
 /// A worker of a cluster. Node: `cluster.worker` in a worker process. Clones are cheap and mean the same worker.
@@ -73,9 +73,8 @@ impl Worker {
         let unix = Unix::with_channel(inheritance.channel)
             .map_err(|error| JoinError::Channel(Errno(error.raw_os_error().unwrap_or_default())))?;
         let machine = cluster_core::Worker::new(inheritance.id, limits);
-        let shared = Arc::new(Shared::new(machine, unix, runtime.clone()));
+        let shared = Arc::new(Shared::new(machine, unix, runtime));
         shared.start();
-        runtime.spawn(drive(shared.clone()));
         Ok(Worker { shared })
     }
 
@@ -118,8 +117,9 @@ impl Worker {
 
     /// The next event. Several tasks may ask; each event goes to one of them. Dropping the future loses nothing.
     ///
-    /// Events are kept until they are taken. A program that leaves a thousand of them is not read from any more, which
-    /// its primary sees as congestion.
+    /// Events are kept until they are taken. A program that has asked and leaves a thousand of them is not read from any
+    /// more, which its primary sees as congestion. A program that never asks loses messages beyond a thousand; Node
+    /// loses all that come when nobody listens.
     ///
     /// `None`: the last event was taken, and the program has asked to [`stay`](Worker::stay); otherwise the process
     /// ends here with code 0.

@@ -24,3 +24,19 @@ impl fmt::Display for Shown<'_, OsEvent> {
         write!(f, "{:?}", self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cluster_core::{ChannelId, SocketId};
+
+    #[test]
+    fn a_message_is_shown_as_text() {
+        let (channel, socket) = (ChannelId(3), Some(SocketId(7)));
+        let read = OsEvent::Read { channel, bytes: b"{\"a\":1}\n".to_vec(), socket };
+        assert_eq!(Shown(&read).to_string(), r#"Read 3 {"a":1} Some(SocketId(7))"#);
+        let write = Call::Write { channel, bytes: vec![0xff, b'\n'], socket: None };
+        assert_eq!(Shown(&write).to_string(), "Write 3 \u{fffd} None");
+        assert_eq!(Shown(&Call::Exit { code: 1 }).to_string(), "Exit { code: 1 }");
+    }
+}

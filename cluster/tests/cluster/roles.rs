@@ -11,6 +11,7 @@ use super::support::{Tested, asynchronous, fork, inherited, message, output, pri
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("broken_variables_are_an_error", broken),
+        trial("a_descriptor_that_is_no_channel_is_an_error", no_channel),
         asynchronous("nothing_of_the_role_is_inherited_by_grandchildren", grandchildren),
         asynchronous("a_worker_joins_once", once),
         asynchronous("a_primary_cannot_join", primary_joins),
@@ -46,6 +47,15 @@ fn broken() -> Tested {
         same((output.status.code(), said.starts_with(expected)), (Some(2), true)).map_err(|_| said)?;
     }
     Ok(())
+}
+
+fn no_channel() -> Tested {
+    let mut command = Command::new("sh");
+    command.arg("-c").arg("exec \"$0\" 3</dev/null").arg(env::current_exe()?);
+    let output = command.env("NODE_UNIQUE_ID", "1").env("NODE_CHANNEL_FD", "3").output()?;
+    let said = String::from_utf8(output.stderr)?;
+    let expected = "NODE_CHANNEL_FD is 3, which is not an inherited channel: ENOTSOCK";
+    same((output.status.code(), said.starts_with(expected)), (Some(2), true)).map_err(|_| said.into())
 }
 
 async fn grandchildren() -> Tested {
