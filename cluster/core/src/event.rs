@@ -69,8 +69,8 @@ pub enum Event {
         /// Why; `EMFILE` and `ENFILE` mean that the limit on open descriptors should be raised.
         errno: Errno,
     },
-    /// All workers are gone after `Primary::disconnect`. Node: the callback of `cluster.disconnect()`,
-    /// which runs when the *first* worker is gone, though the documentation says the last.
+    /// After `disconnect_all` every worker is gone, and everything was told of them. Node: the callback of
+    /// `cluster.disconnect()`, which runs when the *first* worker is gone, though the documentation says the last.
     AllDisconnected,
 }
 

@@ -31,7 +31,7 @@ enum Step {
     Emit(Event),
     Call(Call),
     Channel(ChannelId, ChannelStep),
-    /// It is gone altogether: it leaves the list, and perhaps it was the last that `disconnect_all` waits for.
+    /// Both its ends have come: it leaves the list.
     Remove(WorkerId),
     /// Its process has ended: decide, and tell.
     Exited(WorkerId, ExitStatus),
@@ -243,7 +243,7 @@ impl Primary {
                 let happened = member.channel.run(step, &mut self.steps)?;
                 return self.happened(worker, happened);
             }
-            Step::Remove(worker) => self.remove(worker),
+            Step::Remove(worker) => self.life(worker).listed = false,
             Step::Exited(worker, status) => {
                 self.end(worker, WorkerState::Dead);
                 return Some(Output::Event(Event::Exit { worker, status }));
@@ -330,8 +330,13 @@ impl Primary {
         life.state = state;
     }
 
-    fn remove(&mut self, worker: WorkerId) {
-        self.life(worker).listed = false;
+    /// Once everything was told of a worker nothing is kept of it, and perhaps it was the last to wait for.
+    fn forget(&mut self, worker: WorkerId) {
+        let member = &self.members[&worker];
+        if !(member.life.dead && member.channel.is_over()) {
+            return;
+        }
+        self.members.remove(&worker);
         if let Some(leaving) = &mut self.leaving {
             leaving.remove(&worker);
             if leaving.is_empty() {
@@ -339,13 +344,6 @@ impl Primary {
                 self.shut_all();
                 self.steps.push(Step::Emit(Event::AllDisconnected));
             }
-        }
-    }
-
-    fn forget(&mut self, worker: WorkerId) {
-        let member = &self.members[&worker];
-        if member.life.dead && member.channel.is_over() {
-            self.members.remove(&worker);
         }
     }
 

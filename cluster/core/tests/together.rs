@@ -228,8 +228,8 @@ fn all_disconnected_comes_with_the_last_and_not_the_first() {
     house.settle();
     assert_eq!(
         names(&house.events),
-        ["disconnect", "exit", "disconnect", "all disconnected", "exit"],
-        "before the last event of the last worker, where Node calls back for the first"
+        ["disconnect", "exit", "disconnect", "exit", "all disconnected"],
+        "Node calls back before the exit of the first"
     );
     house.primary.disconnect_all();
     house.settle();
