@@ -62,7 +62,7 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 /// What the checks remember.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Checks {
     pub(crate) serving: Serving,
     pub(crate) order: OrderCheck,

@@ -111,24 +111,7 @@ impl<P: Program> World<P> {
     ///
     /// The first check that fails, with the line that replays the run. A broken assertion of a machine is one of them.
     pub fn run(&mut self) -> Result<(), Box<Failure>> {
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.run_checked()));
-        outcome.unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
-            Err(Box::new(self.failure(Check::Assertion, text.to_owned())))
-        })
-    }
-
-    fn run_checked(&mut self) -> Result<(), Box<Failure>> {
-        while self.step()? {
-            if self.steps() >= STEP_LIMIT {
-                let what = format!("still not at rest after {STEP_LIMIT} steps");
-                return Err(Box::new(self.failure(Check::Liveness, what)));
-            }
-        }
-        let primary = self.hosts[0].as_ref().and_then(Host::primary);
-        let found = self.checks.at_the_end(&self.kernel, primary);
-        found.map_err(|(check, what)| Box::new(self.failure(check, what)))
+        self.guarded(World::run_to_the_end)
     }
 
     /// Takes one step; `false` if nothing can happen any more.
@@ -137,17 +120,43 @@ impl<P: Program> World<P> {
     ///
     /// The check that fails after it.
     pub fn step(&mut self) -> Result<bool, Box<Failure>> {
+        self.guarded(World::advance)
+    }
+
+    fn guarded<T>(
+        &mut self,
+        act: impl FnOnce(&mut Self) -> Result<T, (Check, String)>,
+    ) -> Result<T, Box<Failure>> {
+        let found = catch_unwind(AssertUnwindSafe(|| act(self))).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
+            Err((Check::Assertion, text.to_owned()))
+        });
+        found.map_err(|(check, what)| {
+            Box::new(Failure { check, what, step: self.steps(), replay: self.replay_line() })
+        })
+    }
+
+    fn run_to_the_end(&mut self) -> Result<(), (Check, String)> {
+        while self.advance()? {}
+        let primary = self.hosts[0].as_ref().and_then(Host::primary);
+        self.checks.at_the_end(&self.kernel, primary)
+    }
+
+    fn advance(&mut self) -> Result<bool, (Check, String)> {
         let n = self.survey();
         if n == 0 {
             return Ok(false);
+        }
+        if self.steps() >= STEP_LIMIT {
+            return Err((Check::Liveness, format!("still not at rest after {STEP_LIMIT} steps")));
         }
         let chosen = self.schedule.choose(Point::Step, n);
         let step = self.pick(chosen);
         self.recording.begin(step);
         let found = self.take(step).and_then(|()| self.look(step));
         self.recording.end();
-        found.map_err(|(check, what)| Box::new(self.failure(check, what)))?;
-        Ok(true)
+        found.map(|()| true)
     }
 
     /// How many steps were taken.
@@ -188,8 +197,8 @@ impl<P: Program> World<P> {
         &mut self.schedule
     }
 
-    fn failure(&self, check: Check, what: String) -> Failure {
-        Failure { check, what, step: self.steps(), replay: self.replay_line() }
+    pub(crate) fn checks(&self) -> &Checks {
+        &self.checks
     }
 
     // ---- which step

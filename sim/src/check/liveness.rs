@@ -11,7 +11,7 @@ use crate::kernel::process::{Phase, Pid, Process};
 use crate::kernel::socket::Place;
 
 /// Which workers serve which ports, as they were told themselves.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Serving {
     ports: BTreeMap<(WorkerId, ListenerId), u16>,
 }

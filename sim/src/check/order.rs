@@ -12,13 +12,13 @@ use crate::kernel::Kernel;
 use crate::kernel::process::{Phase, Pid};
 
 /// How far each worker has come, as its primary has told.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct OrderCheck {
     tales: BTreeMap<WorkerId, Tale>,
     gone_in_worker: Vec<Pid>,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 struct Tale {
     online: bool,
     disconnected: bool,

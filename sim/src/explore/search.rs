@@ -1,0 +1,316 @@
+//! The depth-first search. A branch ends where the goal says so, and at a world that was seen before with as much
+//! observed. It does not know what its answers are used for.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, Hash};
+
+use foldhash::fast::FixedState;
+
+use super::{Deepest, Misfit, Observed};
+use crate::check::Checks;
+use crate::journal::Observation;
+use crate::kernel::Step;
+use crate::program::{Actor, Program};
+use crate::schedule::Choice;
+use crate::world::World;
+
+/// What is searched for.
+#[derive(Debug)]
+pub(super) enum Goal<'a> {
+    /// A run in which these observers see these lines, and nobody anything else.
+    Seeing(Vec<(Actor, &'a [String])>),
+    /// A run in which a check fails.
+    Failing,
+}
+
+impl<'a> Goal<'a> {
+    pub(super) fn seeing(wanted: &'a Observed) -> Self {
+        Goal::Seeing(wanted.iter().map(|(&actor, texts)| (actor, texts.as_slice())).collect())
+    }
+}
+
+/// What a branch may interrupt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Grain {
+    /// Nothing between an input of a process and the end of its reaction, and nothing that only a client or the driver
+    /// hears is put off.
+    Reactions,
+    /// Everything.
+    Steps,
+}
+
+/// Which of the enabled steps is tried first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// The quiet one.
+    Oldest,
+    /// What was caused last.
+    Newest,
+    /// Now this, now that; the number makes the difference.
+    Mixed(u64),
+}
+
+impl Order {
+    /// So many steps, the first to be tried last.
+    fn of(self, n: usize, world: u64) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..n).rev().collect();
+        match self {
+            Order::Oldest => {}
+            Order::Newest => order.reverse(),
+            Order::Mixed(number) => {
+                order.sort_by_key(|at| FixedState::with_seed(number).hash_one((at, world)));
+            }
+        }
+        order
+    }
+}
+
+/// How a search ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// At its goal: the path leads there.
+    Stopped,
+    /// Everything was tried.
+    Exhausted,
+    /// The budget was used up.
+    Spent,
+}
+
+#[derive(Debug)]
+pub(super) struct Search<'a> {
+    goal: Goal<'a>,
+    budget: usize,
+    grain: Grain,
+    order: Order,
+    seen: HashSet<u64, FixedState>,
+    ends: HashSet<u64, FixedState>,
+    pub(super) path: Vec<u32>,
+    pub(super) deepest: Deepest,
+}
+
+/// A world with steps that were not tried yet.
+struct Branch<P> {
+    world: World<P>,
+    progress: Vec<usize>,
+    /// How long the path to it is.
+    base: usize,
+    /// Which steps; the next to be tried is the last.
+    steps: Vec<usize>,
+    /// Whether which step it is was a choice at all, and is the first that is recorded.
+    chose: bool,
+    /// The same step again, with other choices inside.
+    again: Option<Vec<u32>>,
+}
+
+impl<P> Branch<P> {
+    fn next(&mut self) -> Option<Vec<u32>> {
+        self.again.take().or_else(|| self.steps.pop().map(choices))
+    }
+}
+
+/// The choice of this step. Where there is only one, nothing is chosen, and a 0 does no harm.
+fn choices(step: usize) -> Vec<u32> {
+    vec![u32::try_from(step).expect("few steps are enabled")]
+}
+
+/// What a step comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    GoOn,
+    DeadEnd,
+    Goal,
+}
+
+impl<'a> Search<'a> {
+    pub(super) fn new(goal: Goal<'a>, budget: usize, grain: Grain, order: Order) -> Self {
+        let (seen, ends) = (HashSet::default(), HashSet::default());
+        Search { goal, budget, grain, order, seen, ends, path: Vec::new(), deepest: Deepest::default() }
+    }
+
+    /// How many worlds with a choice were seen.
+    pub(super) fn worlds(&self) -> usize {
+        self.seen.len()
+    }
+
+    /// How many different ends were seen.
+    pub(super) fn ends(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(super) fn walk<P: Program>(&mut self, world: World<P>) -> Outcome {
+        let observers = if let Goal::Seeing(wanted) = &self.goal { wanted.len() } else { 0 };
+        let mut branches: Vec<Branch<P>> = Vec::new();
+        let mut turn = self.follow(world, vec![0; observers], &mut branches);
+        while turn != Turn::Goal {
+            let Some(branch) = branches.last_mut() else { return Outcome::Exhausted };
+            if self.seen.len() >= self.budget {
+                return Outcome::Spent;
+            }
+            let Some(choices) = branch.next() else {
+                branches.pop();
+                continue;
+            };
+            self.path.truncate(branch.base);
+            let (mut world, mut progress) = (branch.world.clone(), branch.progress.clone());
+            turn = self.step(&mut world, &mut progress, &choices);
+            branch.again = following(world.schedule().taken(), usize::from(branch.chose));
+            if turn == Turn::GoOn {
+                turn = self.follow(world, progress, &mut branches);
+            }
+        }
+        Outcome::Stopped
+    }
+
+    /// Goes on while there is no choice, to the next branch or to an end.
+    fn follow<P: Program>(
+        &mut self,
+        mut world: World<P>,
+        mut progress: Vec<usize>,
+        branches: &mut Vec<Branch<P>>,
+    ) -> Turn {
+        loop {
+            let n = world.survey();
+            if n == 0 {
+                return self.end(world, &progress);
+            }
+            let only = if n == 1 { Some(0) } else { self.settled(&world, n) };
+            match only {
+                Some(only) if world.is_certain(only) => {
+                    let turn = self.step(&mut world, &mut progress, &choices(only));
+                    if turn != Turn::GoOn {
+                        return turn;
+                    }
+                }
+                _ => {
+                    self.branch(world, progress, n, only, branches);
+                    return Turn::DeadEnd;
+                }
+            }
+        }
+    }
+
+    /// Remembers a world with a choice, if it is a new one.
+    fn branch<P: Program>(
+        &mut self,
+        world: World<P>,
+        progress: Vec<usize>,
+        n: usize,
+        only: Option<usize>,
+        branches: &mut Vec<Branch<P>>,
+    ) {
+        let hash = self.hash(&world, &progress);
+        if self.seen.insert(hash) {
+            let steps = only.map_or_else(|| self.order.of(n, hash), |only| vec![only]);
+            branches.push(Branch {
+                world,
+                progress,
+                base: self.path.len(),
+                steps,
+                chose: n > 1,
+                again: None,
+            });
+        }
+    }
+
+    fn hash<P: Program>(&self, world: &World<P>, progress: &[usize]) -> u64 {
+        let checks = matches!(self.goal, Goal::Failing).then(|| world.checks());
+        FixedState::default().hash_one(Seen(world, progress, checks))
+    }
+
+    /// A step that is taken at once, before all others.
+    fn settled<P: Program>(&self, world: &World<P>, n: usize) -> Option<usize> {
+        let is_settled = |&at: &usize| match world.enabled(at) {
+            Step::Run(_) | Step::Hear | Step::Meet(_) => true,
+            Step::Act(client) => !world.kernel.is_about_to_connect(client),
+            Step::Start(_)
+            | Step::Read(..)
+            | Step::Writable(..)
+            | Step::Accept(..)
+            | Step::Receive(..)
+            | Step::Die(..)
+            | Step::Reap(_)
+            | Step::LetGo(_)
+            | Step::Fire => false,
+        };
+        (0..n).find(is_settled).filter(|_| self.grain == Grain::Reactions)
+    }
+
+    fn step<P: Program>(&mut self, world: &mut World<P>, progress: &mut [usize], choices: &[u32]) -> Turn {
+        let before = world.journal.len();
+        world.schedule_mut().force(choices);
+        let went_well = world.step().is_ok();
+        self.path.extend(world.schedule().taken().iter().map(|choice| choice.value));
+        let fits = world.journal.since(before).all(|observation| self.fits(observation, progress));
+        world.journal.forget();
+        match (&self.goal, went_well && fits) {
+            (_, true) => Turn::GoOn,
+            (Goal::Seeing(_), false) => Turn::DeadEnd,
+            (Goal::Failing, false) => Turn::Goal,
+        }
+    }
+
+    fn fits(&mut self, observation: &Observation, progress: &mut [usize]) -> bool {
+        let Goal::Seeing(wanted) = &self.goal else { return true };
+        let observer = observation.observer;
+        let at = wanted.iter().position(|&(actor, _)| actor == observer);
+        let wanted = at.and_then(|at| wanted[at].1.get(progress[at]));
+        if let (Some(at), true) = (at, wanted.is_some_and(|wanted| *wanted == observation.text)) {
+            progress[at] += 1;
+            return true;
+        }
+        let misfit = Misfit { observer, found: Some(observation.text.to_string()), wanted: wanted.cloned() };
+        self.came_to(progress, misfit);
+        false
+    }
+
+    /// Nothing more happens.
+    fn end<P: Program>(&mut self, mut world: World<P>, progress: &[usize]) -> Turn {
+        let Goal::Seeing(wanted) = &self.goal else {
+            let is_new = self.ends.insert(self.hash(&world, progress));
+            return if is_new && world.run().is_err() { Turn::Goal } else { Turn::DeadEnd };
+        };
+        let missing = wanted.iter().zip(progress).find_map(|(&(observer, texts), &made)| {
+            let wanted = Some(texts.get(made)?.clone());
+            Some(Misfit { observer, found: None, wanted })
+        });
+        let Some(misfit) = missing else { return Turn::Goal };
+        self.came_to(progress, misfit);
+        Turn::DeadEnd
+    }
+
+    fn came_to(&mut self, progress: &[usize], misfit: Misfit) {
+        let made = progress.iter().sum();
+        if made > self.deepest.made || self.deepest.misfit.is_none() {
+            self.deepest.made = made;
+            self.deepest.misfit = Some(misfit);
+            self.deepest.choices.clone_from(&self.path);
+        }
+    }
+}
+
+/// What makes two points of a search the same. What the checks remember counts where they are asked.
+#[derive(Hash)]
+struct Seen<'a, P: Hash>(&'a World<P>, &'a [usize], Option<&'a Checks>);
+
+/// The choices after these, as in counting, while the first `fixed` stand: the last one that can be larger is.
+fn following(taken: &[Choice], fixed: usize) -> Option<Vec<u32>> {
+    let last = taken.iter().rposition(|choice| choice.value + 1 < choice.of).filter(|&last| last >= fixed)?;
+    let mut next: Vec<u32> = taken[..=last].iter().map(|choice| choice.value).collect();
+    next[last] += 1;
+    Some(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_are_counted_through() {
+        let choice = |value, of| Choice { value, of };
+        assert_eq!(following(&[choice(0, 2), choice(1, 2)], 0), Some(vec![1]));
+        assert_eq!(following(&[choice(0, 2), choice(0, 3)], 1), Some(vec![0, 1]));
+        assert_eq!(following(&[choice(0, 2), choice(1, 2)], 1), None);
+        assert_eq!(following(&[choice(1, 2)], 0), None);
+        assert_eq!(following(&[], 0), None);
+    }
+}
