@@ -21,12 +21,12 @@ pub(super) struct Record {
     runs: u32,
     /// Only the scenarios of this name, in which `*` is anything; may be given several times
     #[arg(long = "scenario", value_name = "GLOB")]
-    scenarios: Vec<String>,
+    globs: Vec<String>,
 }
 
 impl Record {
     pub(super) fn perform(&self, places: &Places) -> Result<End, Trouble> {
-        let scenarios = places.scenarios(&self.scenarios)?;
+        let scenarios = places.scenarios(&self.globs)?;
         let node = Runtime::find(&self.node)?;
         let directory = places.recordings.join(node.directory());
         interrupt::listen()?;

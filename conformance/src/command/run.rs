@@ -25,7 +25,7 @@ pub(super) struct Run {
     arms: Vec<Arm>,
     /// Only the scenarios of this name, in which `*` is anything; may be given several times
     #[arg(long = "scenario", value_name = "GLOB")]
-    scenarios: Vec<String>,
+    globs: Vec<String>,
     /// Schedules of the simulator that are sampled for each scenario
     #[arg(long, value_name = "N", default_value_t = 1000)]
     samples: u64,
@@ -51,7 +51,7 @@ impl Default for Run {
     fn default() -> Self {
         Run {
             arms: Vec::new(),
-            scenarios: Vec::new(),
+            globs: Vec::new(),
             samples: 1000,
             runs: 5,
             worlds: 1_000_000,
@@ -68,7 +68,7 @@ impl Run {
         let recordings = recordings(&places.recordings)?;
         let (node, absent) = self.node(&recordings);
         let suite = Suite {
-            scenarios: places.scenarios(&self.scenarios)?,
+            scenarios: places.scenarios(&self.globs)?,
             sim: self.wants(Arm::Sim),
             unix: if self.wants(Arm::Unix) { Some(Unix::this()?) } else { None },
             node,
@@ -84,7 +84,7 @@ impl Run {
             return Ok(End::Interrupted);
         }
         // An exception for a scenario that was not run is not needed by any other.
-        let stale = if self.scenarios.is_empty() { judge.stale() } else { Vec::new() };
+        let stale = if self.globs.is_empty() { judge.stale() } else { Vec::new() };
         let report = Report::new(verdicts, absent, stale, begun.elapsed());
         self.print(&report)?;
         Ok(self.end(&report))

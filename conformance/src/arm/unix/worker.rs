@@ -19,9 +19,11 @@ use crate::program::{self, WorkerCommand};
 use crate::scenario::Scenario;
 use crate::words;
 
-/// Plays until the face ends the process: when there is nothing more to hear.
+/// Plays until there is nothing more to hear. As in Node, a worker has nothing left to do then.
 pub(super) async fn play(scenario: &Scenario) -> Result<(), JoinError> {
     let worker = Worker::join()?;
+    // It wants to see how its servers are closed.
+    worker.stay();
     let part = Arc::new(Part::new(worker.clone(), scenario));
     part.see(&words::start(), None);
     while let Some(event) = worker.next().await {
