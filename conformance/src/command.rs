@@ -3,6 +3,7 @@
 //! It prints; everything it says was decided elsewhere.
 
 use std::fmt;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::arm::unix;
 use crate::exceptions;
 use crate::fixture;
+use crate::order::Misfit;
 use crate::scenario::{self, Scenario};
 
 mod interrupt;
@@ -94,13 +96,18 @@ enum End {
     Interrupted,
 }
 
+impl End {
+    /// As after a SIGINT that is not handled.
+    const INTERRUPTED: u8 = 130;
+}
+
 impl From<End> for ExitCode {
     fn from(end: End) -> Self {
         ExitCode::from(match end {
             End::Holds => 0,
             End::Fails => 1,
             End::Absent => 2,
-            End::Interrupted => 130,
+            End::Interrupted => End::INTERRUPTED,
         })
     }
 }
@@ -169,6 +176,22 @@ fn unknown(name: &str, scenarios: &[Scenario], directory: &Path) -> Trouble {
     }
     let names: Vec<_> = scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
     Trouble(format!("no scenario is named `{name}`; there are:\n  {}", names.join("\n  ")))
+}
+
+/// Writes to standard output. A reader that has seen enough, as `head`, is no failure.
+fn say(what: impl fmt::Display) -> Result<(), Trouble> {
+    match write!(io::stdout(), "{what}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}
+
+/// Says what is not in the contract, if anything.
+fn say_misfits(misfits: &[Misfit]) -> Result<End, Trouble> {
+    for misfit in misfits {
+        say(format_args!("Not in the contract: {misfit}\n"))?;
+    }
+    Ok(if misfits.is_empty() { End::Holds } else { End::Fails })
 }
 
 /// How wide what is printed may be.

@@ -118,12 +118,16 @@ impl Suite {
             Source::Unix(unix) => self.runs(scenario, UNIX, stopped, || unix.run(scenario)),
             Source::Live(node) => self.runs(scenario, &node.name(), stopped, || node.run(scenario)),
         };
+        let inclusions = self.inclusions(job);
         let judged = |inclusion: &Inclusion| match &traces {
-            Err((runtime, failure)) => failed(scenario, *inclusion, runtime, failure),
             Ok(traces) if inclusion.is_in_contract() => judge.contract(scenario, *inclusion, traces),
             Ok(traces) => judge.simulator(scenario, *inclusion, traces),
+            Err((runtime, failure)) if *inclusion == inclusions[0] => {
+                failed(scenario, *inclusion, runtime, failure.clone())
+            }
+            Err((runtime, _)) => failed(scenario, *inclusion, runtime, Failure::untried(inclusions[0])),
         };
-        self.inclusions(job).iter().map(judged).collect()
+        inclusions.iter().map(judged).collect()
     }
 
     fn runs(
@@ -148,13 +152,13 @@ fn directory_name(directory: &Path) -> String {
     directory.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn failed(scenario: &Scenario, inclusion: Inclusion, runtime: &str, failure: &Failure) -> Verdict {
+fn failed(scenario: &Scenario, inclusion: Inclusion, runtime: &str, failure: Failure) -> Verdict {
     Verdict {
         scenario: scenario.name.clone(),
         inclusion,
         runtime: runtime.to_owned(),
         runs: 0,
         traces: 0,
-        failures: vec![failure.clone()],
+        failures: vec![failure],
     }
 }

@@ -91,7 +91,7 @@ impl Sim {
     /// A check of the simulator fails: something is wrong that no observer need have seen.
     pub fn sample(&self, seed: u64) -> Result<Run, Box<Failure>> {
         let pieces = Faults::only(&[Fault::PartialRead]);
-        let faults = if seed % 2 == 0 { Faults::none() } else { pieces };
+        let faults = if seed.is_multiple_of(2) { Faults::none() } else { pieces };
         self.run(Schedule::seed(seed).with_faults(faults))
     }
 

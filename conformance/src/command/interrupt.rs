@@ -1,15 +1,19 @@
-//! Ctrl-C and SIGTERM: nothing more is begun, and the processes of the runs in progress are ended.
+//! Ctrl-C and SIGTERM: nothing more is begun, and the processes of the runs in progress are ended. The second time, this
+//! process ends at once.
 //!
 //! Each run's processes are a group of their own, so that a terminal does not end them before we do.
 
 use std::fs;
 use std::io;
+use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::signal::unix::{SignalKind, signal};
+
+use super::End;
 
 /// Set when the user has asked for an end.
 pub(super) static STOPPED: AtomicBool = AtomicBool::new(false);
@@ -28,8 +32,11 @@ pub(super) fn listen() -> io::Result<()> {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
                 }
-                STOPPED.store(true, Ordering::Relaxed);
+                let again = STOPPED.swap(true, Ordering::Relaxed);
                 end_runs();
+                if again {
+                    process::exit(End::INTERRUPTED.into());
+                }
             }
         });
     });

@@ -1,16 +1,18 @@
 //! `conformance list`: the scenarios and their stories.
 
-use super::{End, Places, Trouble, width};
+use super::{End, Places, Trouble, say, width};
 
 /// Where the stories begin.
 const INDENT: usize = 4;
+/// Longer lines are hard to read, on a wide terminal, too.
+const WIDEST: usize = 100;
 
 pub(super) fn perform(places: &Places) -> Result<End, Trouble> {
     for scenario in places.scenarios(&[])? {
-        println!("{}", scenario.name);
-        fold(&scenario.story, width().min(100) - INDENT)
-            .iter()
-            .for_each(|line| println!("{:INDENT$}{line}", ""));
+        say(format_args!("{}\n", scenario.name))?;
+        for line in fold(&scenario.story, width().min(WIDEST) - INDENT) {
+            say(format_args!("{:INDENT$}{line}\n", ""))?;
+        }
     }
     Ok(End::Holds)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::progress::Progress;
-use super::{End, Places, Trouble, interrupt};
+use super::{End, Places, Trouble, interrupt, say};
 use crate::arm::node::Runtime;
 use crate::fixture::{Fixture, Load};
 use crate::scenario::Scenario;
@@ -41,7 +41,12 @@ impl Record {
             progress.step(&format!("{}: {} different traces", scenario.name, fixture.traces.len()));
         }
         drop(progress);
-        println!("{} recordings of {} are in {}", scenarios.len(), node.name(), directory.display());
+        say(format_args!(
+            "{} recordings of {} are in {}\n",
+            scenarios.len(),
+            node.name(),
+            directory.display()
+        ))?;
         Ok(End::Holds)
     }
 

@@ -1,9 +1,10 @@
 //! `conformance replay`: runs again what a line of the simulator has recorded, and shows every step of it.
 
 use clap::Args;
+use cluster_sim::Failure;
 use cluster_sim::replay::Line;
 
-use super::{End, Places, Trouble};
+use super::{End, Places, Trouble, say, say_misfits};
 use crate::arm::sim::{self, Sim};
 use crate::order;
 
@@ -19,23 +20,25 @@ impl Replay {
         let line: Line = self.line.parse()?;
         let scenario = places.scenario(line.scenario())?;
         let replayed = Sim::new(&scenario).replay(&line);
-        replayed.world.trace().into_iter().for_each(|trace| println!("{trace}"));
+        if let Some(trace) = replayed.world.trace() {
+            say(trace)?;
+        }
         if let Some(left) = &replayed.left {
             let (from, to) = (left.start(), left.end());
-            println!(
-                "This is not what was recorded: between steps {from} and {to} it went another way. The scenario or the code has changed."
-            );
+            say(format_args!(
+                "This is not what was recorded: between steps {from} and {to} it went another way. \
+                 The scenario or the code has changed.\n"
+            ))?;
         }
         if let Err(failure) = &replayed.outcome {
-            println!("The check `{}` fails at step {}: {}", failure.check, failure.step, failure.what);
+            let Failure { check, step, what, .. } = failure.as_ref();
+            say(format_args!("The check `{check}` fails at step {step}: {what}\n"))?;
             return Ok(End::Fails);
         }
         let misfits = order::check(&scenario, &sim::seen(&replayed.world));
-        misfits.iter().for_each(|misfit| println!("Not in the contract: {misfit}"));
         if misfits.is_empty() {
-            println!("Every check passes, and the contract is kept.");
-            return Ok(End::Holds);
+            say("Every check passes, and the contract is kept.\n")?;
         }
-        Ok(End::Fails)
+        say_misfits(&misfits)
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use clap::Args;
 
 use super::progress::Progress;
-use super::{Arm, End, Places, Trouble, interrupt};
+use super::{Arm, End, Places, Trouble, interrupt, say};
 use crate::arm::node::Runtime;
 use crate::arm::unix::Unix;
 use crate::exceptions::Exceptions;
@@ -35,13 +35,13 @@ pub(super) struct Run {
     /// Worlds of the simulator that are looked at for one trace, at most
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     worlds: usize,
-    /// The Node.js of the arm `node`; giving it is asking for the arm
+    /// The Node.js of the arm `node`; naming one is asking for the arm, too
     #[arg(long, value_name = "PATH")]
     node: Option<PathBuf>,
     /// Report on standard output as JSON
     #[arg(long)]
     json: bool,
-    /// Write a report as JUnit XML, too
+    /// Write a `JUnit` report, too
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
 }
@@ -91,7 +91,7 @@ impl Run {
     }
 
     fn wants(&self, arm: Arm) -> bool {
-        self.arms.is_empty() && self.node.is_none() || self.asks_for(arm)
+        self.arms.is_empty() || self.asks_for(arm)
     }
 
     fn asks_for(&self, arm: Arm) -> bool {
@@ -116,12 +116,7 @@ impl Run {
             let file = fs::File::create(path).map_err(|error| error.to_string());
             file.and_then(write).map_err(|error| Trouble(format!("{}: {error}", path.display())))?;
         }
-        if self.json {
-            println!("{:#}", report.json())
-        } else {
-            print!("{report}")
-        }
-        Ok(())
+        if self.json { say(format_args!("{:#}\n", report.json())) } else { say(report) }
     }
 
     fn end(&self, report: &Report) -> End {

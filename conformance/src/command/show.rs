@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Arm, End, Places, Trouble, width};
+use super::{Arm, End, Places, Trouble, interrupt, say, say_misfits, width};
 use crate::arm::node::Runtime;
 use crate::arm::sim::Sim;
 use crate::arm::unix::Unix;
@@ -32,17 +32,20 @@ pub(super) struct Show {
 impl Show {
     pub(super) fn perform(&self, places: &Places) -> Result<End, Trouble> {
         let scenario = places.scenario(&self.scenario)?;
+        interrupt::listen()?;
         let trace = match self.arm {
-            Arm::Sim => self.simulate(&scenario)?,
-            Arm::Unix => Unix::this()?.run(&scenario)?,
-            Arm::Node => Runtime::find(&self.node)?.run(&scenario)?,
+            Arm::Sim => self.simulate(&scenario),
+            Arm::Unix => Unix::this()?.run(&scenario).map_err(Trouble::from),
+            Arm::Node => Runtime::find(&self.node)?.run(&scenario).map_err(Trouble::from),
         };
-        println!("{}\n", scenario.story);
-        print!("{}", columns(&trace, width()));
-        println!("Rows are in no order: observers have no common clock.");
-        let misfits = order::check(&scenario, &trace);
-        misfits.iter().for_each(|misfit| println!("Not in the contract: {misfit}"));
-        Ok(if misfits.is_empty() { End::Holds } else { End::Fails })
+        if interrupt::is_stopped() {
+            return Ok(End::Interrupted);
+        }
+        let trace = trace?;
+        let columns = columns(&trace, width());
+        say(format_args!("{}\n\n{columns}", scenario.story))?;
+        say("Rows are in no order: observers have no common clock.\n")?;
+        say_misfits(&order::check(&scenario, &trace))
     }
 
     fn simulate(&self, scenario: &Scenario) -> Result<Trace, Trouble> {

@@ -37,25 +37,25 @@ fn failures(f: &mut fmt::Formatter<'_>, verdict: &Verdict) -> fmt::Result {
     }
 }
 
+/// What the letters mean.
+const LETTERS: [(char, &str); 5] = [
+    ('N', "what Node was recorded to do"),
+    ('U', "what the real system did just now"),
+    ('L', "what live Node did just now"),
+    ('S', "what the simulator can do: S ⊆ C samples it, the other claims search it"),
+    ('C', "the order contract: what causality asks of every scenario, and the scenario's own claims"),
+];
+
 impl Report {
     fn legend(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let runtimes = |wanted: &[Inclusion]| {
-            let concerned = self.verdicts.iter().filter(|verdict| wanted.contains(&verdict.inclusion));
-            let names: BTreeSet<_> = concerned.map(|verdict| verdict.runtime.as_str()).collect();
-            names.into_iter().collect::<Vec<_>>().join(", ")
-        };
-        let recorded = runtimes(&[Inclusion::RecordedInContract]);
-        let live = runtimes(&[Inclusion::LiveInContract]);
         writeln!(f)?;
-        writeln!(f, "  N  what Node was recorded to do ({recorded})")?;
-        writeln!(f, "  S  what the simulator can do: S ⊆ C samples it, the others search it")?;
-        writeln!(
-            f,
-            "  C  the order contract: what causality asks of every scenario, and the scenario's own claims"
-        )?;
-        writeln!(f, "  U  what the real system did just now")?;
-        if !live.is_empty() {
-            writeln!(f, "  L  what live Node did just now ({live})")?;
+        for (letter, meaning) in LETTERS {
+            let of_letter = |verdict: &&Verdict| verdict.inclusion.to_string().contains(letter);
+            let meant = self.verdicts.iter().filter(of_letter);
+            let runtimes: BTreeSet<_> = meant.map(|verdict| verdict.runtime.as_str()).collect();
+            if !runtimes.is_empty() {
+                writeln!(f, "  {letter}  {meaning}{}", told(letter, &runtimes))?;
+            }
         }
         writeln!(
             f,
@@ -67,18 +67,31 @@ impl Report {
         let (claims, failed) = (self.verdicts.len(), self.failed().count());
         let scenarios: BTreeSet<_> = self.verdicts.iter().map(|verdict| &verdict.scenario).collect();
         let seconds = self.took.as_secs_f64();
-        write!(f, "\n{claims} claims about {} scenarios in {seconds:.1} s: ", scenarios.len())?;
-        match (failed, self.stale.len()) {
-            (0, 0) => writeln!(f, "{}.", style("all hold").green().bold()),
-            (failed, 0) => {
-                writeln!(f, "{} hold, {}.", claims - failed, style(format!("{failed} fail")).red().bold())
-            }
-            (failed, stale) => {
-                let fail = style(format!("{failed} fail")).red().bold();
-                writeln!(f, "{} hold, {fail}; {stale} exceptions are stale.", claims - failed)
-            }
+        let (claims_made, about) = (count(claims, "claim"), count(scenarios.len(), "scenario"));
+        write!(f, "\n{claims_made} about {about} in {seconds:.1} s: ")?;
+        if self.holds() {
+            return writeln!(f, "{}.", style("all hold").green().bold());
+        }
+        let fail = style(format!("{failed} fail")).red().bold();
+        write!(f, "{} hold, {fail}", claims - failed)?;
+        match self.stale.len() {
+            0 => writeln!(f, "."),
+            stale => writeln!(f, ", and of the exceptions {stale} {}.", style("not needed").red().bold()),
         }
     }
+}
+
+/// Whose traces a letter stands for, where that is not said by the letter.
+fn told(letter: char, runtimes: &BTreeSet<&str>) -> String {
+    if !['N', 'L'].contains(&letter) {
+        return String::new();
+    }
+    format!(" ({})", runtimes.iter().copied().collect::<Vec<_>>().join(", "))
+}
+
+fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
 }
 
 /// What stands in one place of the table; several runtimes are added up.

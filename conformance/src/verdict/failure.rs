@@ -7,6 +7,7 @@ use crate::arm::sim::Nearest;
 use crate::fixture::FixtureError;
 use crate::order::Misfit;
 use crate::trace::Trace;
+use crate::verdict::Inclusion;
 
 /// A trace that is not where it should be, or a run that gave none. Shown in several lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +62,11 @@ impl Failure {
     /// A run without a trace.
     pub(crate) fn broken(error: &RunError) -> Self {
         Failure::new(error.to_string().trim_end().to_owned())
+    }
+
+    /// Without traces there is nothing to try; another claim about them tells why.
+    pub(crate) fn untried(other: Inclusion) -> Self {
+        Failure::new(format!("there is no trace to hold against anything, see {other}"))
     }
 
     /// No recording to hold against anything.

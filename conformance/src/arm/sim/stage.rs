@@ -56,18 +56,14 @@ impl Stage {
             ClientEvent::End => vec![words::client_over("end")],
             ClientEvent::Reset => vec![words::client_over("reset")],
         };
-        let observer = Observer::Client(client.number);
+        let number = client.number;
         for observation in seen {
-            self.write(driver, Line { observer, observation });
-        }
-    }
-
-    fn write(&mut self, driver: &mut Driver<'_>, line: Line) {
-        match line.observer {
-            Observer::Client(number) if !self.play.hides(&line) => {
+            let line = Line { observer: Observer::Client(number), observation };
+            if self.play.hides(&line) {
+                self.tell(driver, &line);
+            } else {
                 driver.observe(ClientId(number), line.observation.to_string());
             }
-            _ => self.tell(driver, &line),
         }
     }
 

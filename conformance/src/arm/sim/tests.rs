@@ -1,53 +1,71 @@
-//! The arm on the scenarios of the suite: all of them come to their end, and the search and the runs agree.
+//! The arm on the scenarios of the suite: runs and searches agree, and what is not there is not found.
 
 use std::path::Path;
 
 use super::*;
+use crate::observation::Line;
 use crate::scenario::DIRECTORY;
 
+fn scenario(name: &str) -> Scenario {
+    let path = Path::new(DIRECTORY).join(name).with_extension("json");
+    Scenario::load(&path).unwrap_or_else(|mistake| unreachable!("{mistake}"))
+}
+
+fn quiet(sim: &Sim) -> Run {
+    sim.quiet().unwrap_or_else(|failure| unreachable!("{failure}"))
+}
+
 #[test]
-fn scratch() {
-    for scenario in Scenario::all(Path::new(DIRECTORY)).expect("good") {
-        let sim = Sim::new(&scenario);
-        match sim.quiet() {
-            Ok(run) => println!("== {}\n{}\n{}", scenario.name, run.trace, run.replay),
-            Err(f) => println!("== {} FAIL {f}", scenario.name),
-        }
-        for seed in 0..2000 {
-            if let Err(f) = sim.sample(seed) {
-                println!("seed {seed} FAIL {f}");
-                break;
-            }
+fn a_run_is_found_again_by_its_trace_and_replayed_by_its_line() {
+    for name in ["serve_and_disconnect", "two_ports", "primary_dies", "shared_policy"] {
+        let sim = Sim::new(&scenario(name));
+        let run = sim.sample(42).unwrap_or_else(|failure| unreachable!("{failure}"));
+        let Reach::Yes(found) = sim.reaches(&run.trace, 100_000) else { unreachable!("{}", run.trace) };
+        assert_eq!(found.trace, run.trace);
+        for replay in [run.replay, found.replay] {
+            let line: replay::Line = replay.parse().expect("a line of our own");
+            assert_eq!(line.scenario(), name);
+            let replayed = sim.replay(&line);
+            assert_eq!((seen(&replayed.world), replayed.left), (run.trace.clone(), None));
         }
     }
 }
 
 #[test]
-fn scratch_reach() {
-    let dir = Path::new(crate::fixture::DIRECTORY).join("node-v20.20.2");
-    for scenario in Scenario::all(Path::new(DIRECTORY)).expect("good") {
-        let Ok(fixture) = crate::fixture::Fixture::load(&dir, &scenario.name) else {
-            println!("== {} none", scenario.name);
-            continue;
-        };
-        let sim = Sim::new(&scenario);
-        for (n, recorded) in fixture.traces.iter().enumerate() {
-            let t = std::time::Instant::now();
-            let reach = sim.reaches(&recorded.trace, 200_000);
-            match reach {
-                Reach::Yes(_) => {
-                    println!("== {} {n} {:?} yes {:?}", scenario.name, recorded.seen, t.elapsed())
-                }
-                Reach::No(near) => {
-                    println!("== {} {n} {:?} NO {:?} {near:?}", scenario.name, recorded.seen, t.elapsed())
-                }
-                Reach::Unknown(near) => println!(
-                    "== {} {n} {:?} UNKNOWN {:?} {near:?}",
-                    scenario.name,
-                    recorded.seen,
-                    t.elapsed()
-                ),
-            }
-        }
+fn a_line_that_nobody_can_write_is_told_with_its_place() {
+    let sim = Sim::new(&scenario("uncaught_failure"));
+    let mut trace = quiet(&sim).trace;
+    let lines = trace.observers.get_mut(&Observer::Primary).expect("a primary is always there");
+    let last = lines.last_mut().expect("it has seen something");
+    let code = last.details.iter_mut().find(|(key, _)| key == "code").expect("the last line is an exit");
+    code.1 = "7".to_owned();
+    let (wanted, line) = (last.to_string(), lines.len());
+    let Reach::No(nearest) = sim.reaches(&trace, 100_000) else { unreachable!("{trace}") };
+    assert_eq!((nearest.observer, nearest.line), (Observer::Primary, line));
+    assert_eq!(nearest.found, Some(wanted.replace("code=7", "code=1")));
+    assert_eq!(nearest.wanted, Some(wanted));
+}
+
+#[test]
+fn a_line_that_is_missing_is_told_too() {
+    let sim = Sim::new(&scenario("uncaught_failure"));
+    let mut trace = quiet(&sim).trace;
+    let more: Line = "client 1: data text=more".parse().expect("a line");
+    trace.push(more.observer, more.observation.clone());
+    let Reach::No(nearest) = sim.reaches(&trace, 100_000) else { unreachable!("{trace}") };
+    assert_eq!((nearest.found, nearest.wanted), (None, Some(more.observation.to_string())));
+    assert_eq!((nearest.made, nearest.of), (trace.lines().count() - 1, trace.lines().count()));
+}
+
+#[test]
+fn hidden_lines_are_not_written_and_still_heard() {
+    let scenario = scenario("serve_and_disconnect");
+    let whole = quiet(&Sim::new(&scenario)).trace;
+    let hidden = ["primary: listening", "client: connected"].map(|line| line.parse().expect(line));
+    let part = quiet(&Sim::new(&scenario).hiding(hidden)).trace;
+    let is_hidden = |line: &Observation| ["listening", "connected"].contains(&line.what.as_str());
+    for (observer, lines) in &whole.observers {
+        let others = lines.iter().filter(|line| matches!(observer, Observer::Worker(_)) || !is_hidden(line));
+        assert!(others.eq(part.seen_by(*observer)), "{observer}:\n{whole}\n{part}");
     }
 }

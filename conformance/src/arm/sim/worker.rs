@@ -175,15 +175,16 @@ impl WorkerPart {
                 self.pen.write(process, &words::env(&name, value.as_deref()));
             }
             WorkerCommand::Reply { text } => {
-                about
-                    .into_iter()
-                    .for_each(|connection| process.write(connection, format!("{text}\n").as_bytes()));
+                if let Some(connection) = about {
+                    process.write(connection, format!("{text}\n").as_bytes());
+                }
             }
             WorkerCommand::End => about.into_iter().for_each(|connection| process.end(connection)),
             WorkerCommand::EndAll => self.connections.keys().for_each(|connection| process.end(*connection)),
-            WorkerCommand::Exit { code } => return leave(process.exit(code)),
-            WorkerCommand::Crash => return leave(process.exit(UNCAUGHT)),
-            WorkerCommand::Die { signal } => return leave(process.die(translate::signal(signal))),
+            WorkerCommand::Exit { .. } | WorkerCommand::Crash | WorkerCommand::Die { .. } => {
+                leave(process, &command);
+                return Going::Break(());
+            }
         }
         Going::Continue(())
     }
@@ -197,8 +198,12 @@ impl WorkerPart {
     }
 }
 
-fn leave((): ()) -> Going {
-    Going::Break(())
+/// Ends the process, if that is the command.
+fn leave(process: &mut Process<'_>, command: &WorkerCommand) {
+    if let WorkerCommand::Die { signal } = command {
+        return process.die(translate::signal(*signal));
+    }
+    process.exit(if let WorkerCommand::Exit { code } = command { *code } else { UNCAUGHT });
 }
 
 fn variable(process: &Process<'_>, name: &str) -> Option<String> {
