@@ -19,6 +19,8 @@ pub enum Fault {
     ClientReset,
     /// A process that dies has left a child behind that holds its channel open for a while.
     Grandchild,
+    /// A worker writes a line that breaks the protocol, or a forged answer, before what it meant to write.
+    Garbage,
     /// A write takes fewer bytes than it was given, perhaps none.
     ShortWrite,
     /// A read is cut anywhere.
@@ -27,7 +29,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 9] = [
+    pub const ALL: [Fault; 10] = [
         Fault::Kill,
         Fault::SpawnFailure,
         Fault::BindFailure,
@@ -35,6 +37,7 @@ impl Fault {
         Fault::LostDescriptor,
         Fault::ClientReset,
         Fault::Grandchild,
+        Fault::Garbage,
         Fault::ShortWrite,
         Fault::PartialRead,
     ];
@@ -49,6 +52,7 @@ impl Fault {
             Fault::LostDescriptor => 'l',
             Fault::ClientReset => 'r',
             Fault::Grandchild => 'g',
+            Fault::Garbage => 'h',
             Fault::ShortWrite => 'w',
             Fault::PartialRead => 'p',
         }

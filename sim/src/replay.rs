@@ -291,7 +291,7 @@ mod tests {
     #[test]
     fn a_line_round_trips_without_its_last_zeros() {
         let text = line().to_string();
-        assert!(text.starts_with("sim:v1:serve:ksbalrgwp3:0x2.3.1x2.12:40.00000000000000ab.0007"), "{text}");
+        assert!(text.starts_with("sim:v1:serve:ksbalrghwp3:0x2.3.1x2.12:40.00000000000000ab.0007"), "{text}");
         let mut expected = line();
         expected.choices.pop();
         assert_eq!(text.parse(), Ok(expected));

@@ -21,7 +21,7 @@ fn every_fault_strikes_in_some_run() {
 }
 
 /// What a trace shows when something rare has happened.
-const RARE: [(&str, &str); 10] = [
+const RARE: [(&str, &str); 11] = [
     ("a descriptor did not arrive, and the sender was told", "NODE_HANDLE_NACK"),
     ("a write was not taken whole", "bytes left"),
     ("a write was continued", "Writable"),
@@ -30,6 +30,7 @@ const RARE: [(&str, &str); 10] = [
     ("it was tried again later", "Timer"),
     ("a worker could not be started", "SpawnFailed"),
     ("a worker wrote to a primary that is gone", "EPIPE"),
+    ("a worker broke the protocol, and its channel was closed", "Protocol("),
     ("a worker was replaced", "spawn 3"),
     ("a client was reset", "Reset"),
 ];

@@ -18,7 +18,7 @@ pub(crate) fn held(kernel: &Kernel, pid: Pid, client: Option<ClientId>) -> Resul
         return Err(format!("worker {} was given a connection that it does not have", pid.0));
     };
     match kernel.client(client).served {
-        1 => Ok(()),
+        0 | 1 => Ok(()),
         n => Err(format!("the connection of client {} was given to {n} programs", client.0)),
     }
 }

@@ -11,13 +11,28 @@ use super::{Kernel, Step};
 use crate::fault::Fault;
 use crate::schedule::{Point, Schedule};
 
+/// What a broken or hostile worker may say. Nothing here is a message for the user.
+const GARBAGE: [&str; 8] = [
+    "\n",
+    "{\"cmd\":\n",
+    "\u{0}\u{7f}\n",
+    "{\"cmd\":\"NODE_HANDLE_ACK\"}\n",
+    "{\"cmd\":\"NODE_HANDLE_NACK\"}\n",
+    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"port\":\"?\",\"seq\":-1}\n",
+    "{\"cmd\":\"NODE_CLUSTER\",\"ack\":1,\"accepted\":true,\"seq\":9}\n",
+    "{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Native\",\"msg\":{\"cmd\":\"NODE_CLUSTER\",\"act\":\"newconn\",\"seq\":1}}\n",
+];
+
 impl Kernel {
     /// Does what a live process asks, except [`Call::Exit`], which is the world's.
     pub(crate) fn perform(&mut self, pid: Pid, call: Call, schedule: &mut Schedule) -> Option<OsEvent> {
         match call {
             Call::Spawn { worker, command: _, env } => Some(self.spawn(worker, env, schedule)),
             Call::Kill { worker, signal } => self.signal(worker.into(), signal),
-            Call::Write { channel, bytes, socket } => Some(self.write(pid, channel, bytes, socket, schedule)),
+            Call::Write { channel, bytes, socket } => {
+                self.misbehave(pid, schedule);
+                Some(self.write(pid, channel, bytes, socket, schedule))
+            }
             Call::PauseRead { channel } => self.pause_read(pid, channel, true),
             Call::ResumeRead { channel } => self.pause_read(pid, channel, false),
             Call::CloseChannel { channel } => {
@@ -87,15 +102,29 @@ impl Kernel {
         if take > 0 && schedule.strikes(Fault::ShortWrite) {
             take = schedule.choose(Point::Bytes, take);
         }
+        let mid_line = bytes[..take].last().is_some_and(|&last| last != b'\n');
         let rest = channel.write(side, bytes, take, file);
         if !rest.is_empty() {
             self.wake(Step::Writable(pid, id));
         }
         if take > 0 {
+            self.process_mut(pid).mid_line = mid_line;
             self.refer(file);
             self.wake_peer(pid, id, Step::Read);
         }
         OsEvent::Wrote { channel: id, rest }
+    }
+
+    /// A worker may say something that it should not, between two lines.
+    fn misbehave(&mut self, pid: Pid, schedule: &mut Schedule) {
+        let may = pid != Pid::PRIMARY && !self.process(pid).mid_line;
+        let Some((channel, side)) = self.channel_mut(pid, ChannelId::PRIMARY).filter(|_| may) else { return };
+        if channel.end(side.other()).open && schedule.strikes(Fault::Garbage) {
+            let line = GARBAGE[schedule.choose(Point::Error, GARBAGE.len())];
+            channel.write(side, line.into(), line.len(), None);
+            self.process_mut(pid).hostile = true;
+            self.wake_peer(pid, ChannelId::PRIMARY, Step::Read);
+        }
     }
 
     /// A message in flight refers to its descriptor.

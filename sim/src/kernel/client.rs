@@ -131,9 +131,10 @@ impl Kernel {
         let descriptor = self.process_mut(pid).descriptor_mut(id)?;
         descriptor.held = true;
         let file = descriptor.file;
+        let is_honest = !self.process(pid).hostile;
         let Kind::Connection(client) = self.file(file).kind else { return None };
         let held = self.client_mut(client);
-        held.served += 1;
+        held.served += u32::from(is_honest);
         held.holder = Some((pid, id));
         self.wake(Step::Receive(pid, id));
         Some(client)

@@ -41,6 +41,10 @@ pub(crate) enum Phase {
 pub(crate) struct Process {
     pub(crate) phase: Phase,
     pub(crate) env: Vec<(String, String)>,
+    /// It has written garbage: what it says of connections need not be true.
+    pub(crate) hostile: bool,
+    /// The last byte that it wrote to its channel did not end a line.
+    pub(crate) mid_line: bool,
     descriptors: Vec<Descriptor>,
     next_socket: u32,
 }

@@ -59,7 +59,7 @@ pub(crate) struct Client {
     pub(crate) accepted_by: Option<Pid>,
     /// The program that has it, if one does.
     pub(crate) holder: Option<(Pid, SocketId)>,
-    /// How many programs were ever given it.
+    /// How many programs were ever given it, not counting those in hostile processes.
     pub(crate) served: u32,
 }
 
