@@ -205,7 +205,7 @@ pub enum WorkerEvent {
 /// Why a server does not serve.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ListenError {
-    /// The error, as the primary's kernel gave it.
+    /// The error, as the primary's kernel gave it. `ENOTCONN`: the worker is leaving, and nobody will answer.
     pub errno: Errno,
     /// The host that was asked for.
     pub host: Option<core::net::IpAddr>,

@@ -292,9 +292,12 @@ impl Worker {
 
     // ---- closing
 
-    /// Closes every server; those the primary has not answered for never were, and it will not answer any more.
+    /// Closes every server. Those the primary has not answered for never were: it will not answer any more.
     pub(super) fn close_all(&mut self) {
-        self.servers.retain(|_, server| server.standing != Standing::Asked);
+        let asked = |_: &ListenerId, server: &mut Server| server.standing == Standing::Asked;
+        for (listener, server) in self.servers.extract_if(.., asked).collect::<Vec<_>>() {
+            self.failed(&server.options, listener, Errno::ENOTCONN);
+        }
         let listeners: Vec<ListenerId> = self.servers.keys().copied().collect();
         for listener in listeners {
             self.close_server(listener);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use cluster_core::{ListenOptions, ListenerId, SocketId, Worker, WorkerEvent};
+use cluster_core::{Errno, ListenOptions, ListenerId, SocketId, Worker, WorkerEvent};
 use cluster_sim::{Ending, Process};
 use serde_json::Value;
 
@@ -61,6 +61,8 @@ impl WorkerPart {
                 let seen = words::server("connection", self.name(listener));
                 self.serve(worker, process, &seen, listener, Some(connection));
             }
+            // Asked to go before the primary answered: Node tells nothing.
+            WorkerEvent::ListenFailed { error, .. } if error.errno == Errno::ENOTCONN => {}
             WorkerEvent::ListenFailed { listener, error } => {
                 let error_name = translate::errno(error.errno);
                 let seen = words::listen_failed(self.name(listener), &error_name, error.port);
