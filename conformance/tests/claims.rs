@@ -1,0 +1,55 @@
+//! The claims themselves: every scenario on the simulator and on this system, held against the recordings.
+//!
+//! A failure is told as the command tells it, with the line that replays it. Live Node is not run here.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use cluster_conformance::arm::unix::Unix;
+use cluster_conformance::exceptions::{self, Exceptions};
+use cluster_conformance::fixture;
+use cluster_conformance::report::Report;
+use cluster_conformance::scenario::{self, Scenario};
+use cluster_conformance::suite::Suite;
+use cluster_conformance::verdict::Judge;
+
+/// What the worst trace of the suite needs, a hundred times.
+const WORLDS: usize = 1_000_000;
+
+fn suite() -> Suite {
+    let scenarios = Scenario::all(Path::new(scenario::DIRECTORY));
+    let recordings = fs::read_dir(fixture::DIRECTORY).expect("there are recordings");
+    Suite {
+        scenarios: scenarios.unwrap_or_else(|mistake| unreachable!("{mistake}")),
+        recordings: recordings.map(|entry| entry.expect("a readable directory").path()).collect(),
+        sim: false,
+        unix: None,
+        node: None,
+        samples: 0,
+        runs: 0,
+    }
+}
+
+#[track_caller]
+fn holds(suite: &Suite) {
+    let exceptions = Exceptions::load(Path::new(exceptions::FILE));
+    let judge = Judge::new(exceptions.unwrap_or_else(|error| unreachable!("{error}")), WORLDS);
+    let mut verdicts = Vec::new();
+    suite.run(&judge, &AtomicBool::new(false), |verdict| verdicts.push(verdict));
+    assert_eq!(verdicts.len(), suite.claims(), "every claim is told");
+    let report = Report::new(verdicts, Vec::new(), judge.stale(), Duration::ZERO);
+    assert!(report.holds(), "\n{report}");
+}
+
+#[test]
+fn the_simulator_keeps_the_contract_and_does_all_that_node_was_seen_to_do() {
+    holds(&Suite { sim: true, samples: 300, ..suite() });
+}
+
+#[test]
+fn this_system_keeps_the_contract_and_does_nothing_that_the_simulator_cannot() {
+    let unix = Unix::at(Path::new(env!("CARGO_BIN_EXE_conformance")));
+    holds(&Suite { unix: Some(unix), runs: 5, ..suite() });
+}
