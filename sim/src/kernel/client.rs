@@ -135,6 +135,8 @@ impl Kernel {
         let Kind::Connection(client) = self.file(file).kind else { return None };
         let held = self.client_mut(client);
         held.served += u32::from(is_honest);
+        // An end is heard by everybody who has the descriptor, however many there were.
+        held.incoming.told = false;
         held.holder = Some((pid, id));
         self.wake(Step::Receive(pid, id));
         Some(client)
