@@ -44,6 +44,7 @@ struct Cli {
 
 /// Where everything is. Only those who bring their own scenarios need to say.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Places")]
 struct Places {
     /// The directory with the scenarios
     #[arg(long, global = true, value_name = "DIR", default_value = scenario::DIRECTORY, hide_default_value = true)]

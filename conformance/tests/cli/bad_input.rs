@@ -1,0 +1,107 @@
+//! What is wrong is said plainly, with what would be right; the code is 2.
+
+use super::stage::{Said, Stage, snapshot};
+
+#[track_caller]
+fn refused(stage: &Stage, name: &str, args: &[&str]) {
+    let said = stage.run(args);
+    assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{said}");
+    snapshot(name, &said);
+}
+
+#[test]
+fn what_is_not_known_is_answered_with_what_is() {
+    let stage = Stage::new();
+    for (name, args) in [
+        ("unknown_scenario", &["show", "helo"][..]),
+        ("unknown_glob", &["run", "--scenario", "code", "--scenario", "hi*"]),
+        ("unknown_arm", &["run", "--arm", "bun"]),
+        ("unknown_option", &["run", "--scenarois", "x"]),
+        ("unknown_command", &["rum"]),
+        ("no_number", &["run", "--runs", "many"]),
+        ("replay_other", &["replay", "sim:v0:hello"]),
+        ("replay_cut", &["replay", "sim:v1:hello:3:-:12"]),
+        ("replay_unknown", &["replay", "sim:v1:bye:0:-:0.0000000000000000."]),
+    ] {
+        refused(&stage, name, args);
+    }
+}
+
+#[test]
+fn a_mistake_in_a_file_is_found_on_its_line() {
+    let stage = Stage::new();
+    stage.edit("scenarios/hello.json", "\"reply\"", "\"replay\"");
+    refused(&stage, "mistake_in_a_scenario", &["list"]);
+    let stage = Stage::new();
+    stage.write("exceptions.json", "[{ \"scenario\": \"*\" }]");
+    refused(&stage, "mistake_in_the_exceptions", &["run"]);
+}
+
+#[test]
+fn a_place_where_nothing_is_is_named() {
+    let stage = Stage::new();
+    refused(&stage, "no_scenarios", &["list", "--scenarios", "nowhere"]);
+    refused(&stage, "no_recordings", &["run", "--recordings", "nowhere"]);
+    refused(&stage, "no_exceptions", &["run", "--exceptions", "nowhere"]);
+}
+
+#[test]
+fn nothing_can_be_recorded_without_node() {
+    refused(&Stage::new(), "record_without_node", &["record"]);
+}
+
+fn claimed(said: &Said, claim: &str) -> bool {
+    said.err.contains(&format!("{claim} holds hello"))
+}
+
+#[test]
+fn without_node_the_others_run_and_it_is_said() {
+    let said = Stage::new().run(&[]);
+    assert_eq!(said.code, Some(0), "{said}");
+    assert!(said.out.contains("Not run: the arm node: no runtime `node`"), "{said}");
+    for claim in ["N ⊆ C", "S ⊆ C", "N ⊆ S", "U ⊆ C", "U ⊆ S"] {
+        assert!(claimed(&said, claim), "{claim}\n{said}");
+    }
+}
+
+#[test]
+fn without_the_node_that_was_asked_for_the_others_run_and_the_code_is_2() {
+    let stage = Stage::new();
+    for args in [&["run", "--arm", "node", "--arm", "sim"][..], &["run", "--node", "/nowhere/node"]] {
+        let said = stage.run(args);
+        assert_eq!(said.code, Some(2), "{said}");
+        assert!(claimed(&said, "S ⊆ C") && said.out.contains("Not run: the arm node"), "{said}");
+    }
+}
+
+#[test]
+fn another_major_version_of_node_is_not_run() {
+    let stage = Stage::new();
+    let node = stage.node("echo v18.20.4");
+    let node = node.to_string_lossy();
+    let said = stage.run(&["run", "--arm", "node", "--node", &node]);
+    assert_eq!(said.code, Some(2), "{said}");
+    let why = "`node v18.20.4` is another major version than what was recorded (node-v20.0.0)";
+    assert!(said.out.contains(why), "{said}");
+}
+
+#[test]
+fn a_node_that_cannot_run_the_recorder_fails_its_claims() {
+    let stage = Stage::new();
+    let node = stage.node("[ \"$1\" = --version ] && echo v20.9.9 && exit\necho it is broken >&2");
+    let node = node.to_string_lossy();
+    let said = stage.run(&["run", "--arm", "node", "--scenario", "code", "--node", &node]);
+    assert_eq!(said.code, Some(1), "{said}");
+    assert!(
+        said.out
+            .contains("FAILS L ⊆ C code (node v20.9.9): the processes ended without a line: it is broken"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_no_success() {
+    let said = Stage::new().run(&["run", "--arm", "sim", "--junit", "nowhere/report.xml"]);
+    assert_eq!(said.code, Some(2), "{said}");
+    assert!(said.err.contains("error: nowhere/report.xml: No such file"), "{said}");
+}

@@ -1,0 +1,80 @@
+//! Claims that hold and claims that fail, in all forms of the report.
+
+use std::fs;
+
+use super::stage::{Stage, snapshot};
+
+/// A stage on which every claim of the simulator fails.
+fn wrong() -> Stage {
+    let stage = Stage::new();
+    stage.edit("scenarios/hello.json", "\"times\": 1", "\"times\": 2");
+    stage.edit("recordings/node-v20.0.0/code.json", "code=3", "code=4");
+    stage.write(
+        "exceptions.json",
+        r#"[{ "scenario": "hello", "runtime": "node *", "lines": "primary: error", "reason": "None." }]"#,
+    );
+    stage
+}
+
+#[test]
+fn what_holds_is_a_table() {
+    snapshot(
+        "holds",
+        &Stage::new().run(&["run", "--arm", "sim", "--arm", "unix", "--runs", "1", "--samples", "1"]),
+    );
+}
+
+#[test]
+fn what_fails_is_told_with_its_place_and_both_sides() {
+    snapshot("fails", &wrong().run(&["run", "--arm", "sim", "--samples", "1"]));
+}
+
+#[test]
+fn a_scenario_alone_does_not_make_the_exceptions_of_others_stale() {
+    let said = wrong().run(&["run", "--arm", "unix", "--scenario", "code"]);
+    assert!(!said.out.contains("exceptions.json"), "{said}");
+}
+
+#[test]
+fn a_failure_of_the_simulator_can_be_replayed() {
+    let stage = wrong();
+    let output = stage.command(&["run", "--arm", "sim", "--scenario", "hello", "--samples", "1"]).output();
+    let out = String::from_utf8(output.expect("the command can be started").stdout).expect("text");
+    let (_, replay) = out.split_once("conformance replay '").expect("a line to replay");
+    let (line, _) = replay.split_once('\'').expect("it ends");
+    let said = stage.run(&["replay", line]);
+    assert_eq!(said.code, Some(1), "{said}");
+    assert!(said.out.contains("Not in the contract: missing: 2 times `client 1: data text=hello`"), "{said}");
+    assert!(!said.out.contains("not what was recorded"), "{said}");
+    let said = Stage::new().run(&["replay", line]);
+    assert_eq!(said.code, Some(0), "{said}");
+    let other = line.replacen(":hello:", ":code:", 1);
+    let said = stage.run(&["replay", &other]);
+    assert!(said.out.contains("This is not what was recorded: between steps"), "{said}");
+}
+
+#[test]
+fn json_says_all() {
+    let said = wrong().run(&["run", "--arm", "sim", "--samples", "1", "--json"]);
+    assert_eq!(said.code, Some(1), "{said}");
+    let json: serde_json::Value = serde_json::from_str(&said.out).expect("JSON and nothing else");
+    assert_eq!(json["holds"], false);
+    assert_eq!(json["stale_exceptions"].as_array().map(Vec::len), Some(1));
+    let verdicts = json["verdicts"].as_array().expect("verdicts");
+    let failed: Vec<_> = verdicts.iter().filter(|verdict| verdict["holds"] == false).collect();
+    let claims: Vec<_> = failed.iter().map(|verdict| (&verdict["scenario"], &verdict["claim"])).collect();
+    let expected = [("code", "N ⊆ C"), ("code", "N ⊆ S"), ("hello", "N ⊆ C"), ("hello", "S ⊆ C")]
+        .map(|(s, c)| (s.into(), c.into()));
+    assert_eq!(claims, expected.iter().map(|(s, c)| (s, c)).collect::<Vec<_>>());
+    assert!(failed[1]["failures"][0]["replay"].as_str().is_some_and(|line| line.starts_with("sim:v1:")));
+}
+
+#[test]
+fn junit_has_a_test_for_each_claim() {
+    let stage = wrong();
+    let said = stage.run(&["run", "--arm", "sim", "--samples", "1", "--junit", "report.xml"]);
+    assert_eq!(said.code, Some(1), "{said}");
+    let xml = fs::read_to_string(stage.path("report.xml")).expect("a report");
+    assert!(xml.contains("<testsuite name=\"N ⊆ S\" tests=\"2\""), "{xml}");
+    assert_eq!(xml.matches("<failure").count(), 5, "{xml}");
+}

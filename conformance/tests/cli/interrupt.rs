@@ -1,0 +1,32 @@
+//! Ctrl-C in the middle of a run: nothing is left.
+
+use std::fs;
+use std::process::Stdio;
+
+use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
+
+use super::stage::Stage;
+
+#[test]
+fn an_interrupted_run_leaves_no_process_behind() {
+    let stage = Stage::new();
+    let pipe = stage.path("pipe");
+    mkfifo(&pipe, Mode::S_IRWXU).expect("a new pipe");
+    // It runs until it is ended, and tells when it has begun.
+    let node = stage.node(&format!(
+        "[ \"$1\" = --version ] && echo v20.9.9 && exit\necho $$ > {}\nwhile :; do /bin/sleep 60; done",
+        pipe.display()
+    ));
+    let node = node.to_string_lossy();
+    let mut command = stage.command(&["run", "--arm", "node", "--scenario", "code", "--node", &node]);
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be started");
+    let played = fs::read_to_string(&pipe).expect("it tells its number");
+    kill(Pid::from_raw(command.id().cast_signed()), Signal::SIGINT).expect("it runs");
+    let output = command.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(130));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("interrupted: "), "{output:?}");
+    let played = Pid::from_raw(played.trim().parse().expect("a number"));
+    assert!(kill(played, None).is_err(), "the node of the run lives on");
+}

@@ -1,0 +1,7 @@
+//! The command as its users meet it: what it prints, where, and with which code it ends.
+
+mod bad_input;
+mod claims;
+mod help;
+mod interrupt;
+mod stage;

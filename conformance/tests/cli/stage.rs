@@ -1,0 +1,166 @@
+//! A directory with two small scenarios, their recordings and an empty `PATH`, and the command run in it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use cluster_conformance::arm::sim::Sim;
+use cluster_conformance::fixture::{Fixture, Load};
+use cluster_conformance::scenario::Scenario;
+use tempfile::TempDir;
+
+const CODE: &str = r#"{
+  "name": "code",
+  "story": "A worker exits with a code.",
+  "primary": [{ "on": "start", "do": [{ "fork": 1 }] }],
+  "worker": [{ "on": "start", "do": [{ "exit": 3 }] }],
+  "contract": [{ "says": "The code arrives.", "seen": "primary: exit code=3", "times": 1 }]
+}
+"#;
+
+const HELLO: &str = r#"{
+  "name": "hello",
+  "story": "A worker greets one client. The greeting is what a story of more than a hundred characters is good for: to be broken where it is too long for a line.",
+  "primary": [
+    { "on": "start", "do": [{ "fork": 1 }] },
+    { "on": "message", "do": ["disconnect_all"] }
+  ],
+  "worker": [
+    { "on": "start", "do": [{ "listen": { "server": "web" } }] },
+    { "on": "connection", "do": [{ "reply": "hello" }, "end"] },
+    { "on": "end", "do": [{ "send": "greeted" }] }
+  ],
+  "clients": [{ "steps": [{ "connect": "web" }] }],
+  "contract": [{ "says": "The client is greeted.", "seen": "client 1: data text=hello", "times": 1 }]
+}
+"#;
+
+/// Which Node the recordings claim to be of.
+pub(crate) const RUNTIME: &str = "node v20.0.0";
+
+pub(crate) struct Stage {
+    directory: TempDir,
+}
+
+impl Stage {
+    pub(crate) fn new() -> Self {
+        let stage = Stage { directory: tempfile::tempdir().expect("a temporary directory") };
+        fs::create_dir(stage.path("empty")).expect("a new directory");
+        stage.write("exceptions.json", "[]");
+        for (name, text) in [("code", CODE), ("hello", HELLO)] {
+            stage.scenario(name, text);
+            stage.record(name);
+        }
+        stage
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("it is in the directory")).expect("a directory");
+        fs::write(path, text).expect("a file");
+    }
+
+    pub(crate) fn scenario(&self, name: &str, text: &str) {
+        self.write(&format!("scenarios/{name}.json"), text);
+    }
+
+    /// Changes a file.
+    pub(crate) fn edit(&self, name: &str, from: &str, to: &str) {
+        let text = fs::read_to_string(self.path(name)).expect("a file");
+        assert!(text.contains(from), "`{from}` is not in\n{text}");
+        self.write(name, &text.replace(from, to));
+    }
+
+    /// Records what the quiet simulator does, as if a Node had done it.
+    pub(crate) fn record(&self, name: &str) {
+        let path = self.path("scenarios").join(name).with_extension("json");
+        let scenario = Scenario::load(&path).expect("a scenario of this file");
+        let mut fixture = Fixture::new(name, RUNTIME);
+        fixture.add(Load::Idle, Sim::new(&scenario).quiet().expect("no check fails").trace);
+        fixture.save(&self.path("recordings").join(RUNTIME.replace(' ', "-"))).expect("a recording");
+    }
+
+    /// A program that is called like Node, and does this.
+    pub(crate) fn node(&self, script: &str) -> PathBuf {
+        self.write("bin/node", &format!("#!/bin/sh\n{script}\n"));
+        let path = self.path("bin/node");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("our own file");
+        path
+    }
+
+    /// The command, in this directory, with nothing in `PATH`.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_conformance"));
+        command.args(args).env("PATH", self.path("empty")).current_dir(&self.directory);
+        for (option, name) in [
+            ("--scenarios", "scenarios"),
+            ("--recordings", "recordings"),
+            ("--exceptions", "exceptions.json"),
+        ] {
+            if !args.contains(&option) {
+                command.arg(option).arg(self.path(name));
+            }
+        }
+        command
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Said {
+        Said::from(&self.command(args).output().expect("the command can be started"), self.directory.path())
+    }
+}
+
+/// What the command said, without what differs from run to run.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Said {
+    fn from(output: &Output, directory: &Path) -> Self {
+        let text = |bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes).replace(&*directory.to_string_lossy(), "DIR");
+            text.lines().map(|line| without_seconds(&without_replay(line)) + "\n").collect()
+        };
+        Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+    }
+}
+
+/// Everything, for a snapshot.
+impl std::fmt::Display for Said {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let code = self.code.map_or_else(|| "none".to_owned(), |code| code.to_string());
+        write!(f, "exit code {code}\n--- standard output\n{}--- standard error\n{}", self.out, self.err)
+    }
+}
+
+/// A line of the simulator changes with everything that happens.
+fn without_replay(line: &str) -> String {
+    let Some((head, tail)) = line.split_once("sim:v1:") else { return line.to_owned() };
+    let end = tail.find(['\'', '"', ' ']).unwrap_or(tail.len());
+    format!("{head}sim:v1:...{}", &tail[end..])
+}
+
+fn without_seconds(line: &str) -> String {
+    let Some((head, tail)) = line.split_once(" in ") else { return line.to_owned() };
+    match tail.split_once(" s: ") {
+        Some((seconds, rest)) if seconds.parse::<f64>().is_ok() => format!("{head} in TIME s: {rest}"),
+        _ => line.to_owned(),
+    }
+}
+
+/// Compares with the snapshot of this name; without the lines of progress, which come as they come.
+#[track_caller]
+pub(crate) fn snapshot(name: &str, said: &Said) {
+    insta::with_settings!({ snapshot_path => "../../snapshots", prepend_module_to_snapshot => false, omit_expression => true }, {
+        let said = said.to_string();
+        let kept: Vec<_> = said.lines().filter(|line| !line.starts_with('[')).collect();
+        insta::assert_snapshot!(name, kept.join("\n"));
+    });
+}
