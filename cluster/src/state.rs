@@ -12,7 +12,6 @@ use std::{future, process};
 use cluster_core::{ListenError, ListenOptions, ListenerId, Machine, SocketId, flush, pump};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-
 use tracing::warn;
 
 use crate::unix::Unix;
@@ -137,21 +136,15 @@ impl Shared {
     pub(crate) async fn next(&self) -> Option<WorkerEvent> {
         loop {
             let arrived = self.arrived.notified();
-            match self.take() {
+            // Not in the `match`: the lock would be held while waiting.
+            let next = self.lock().take();
+            match next {
                 Next::Event(event) => return Some(event),
                 Next::NotYet => arrived.await,
                 Next::Never if self.is_staying() => return None,
                 Next::Never => process::exit(0),
             }
         }
-    }
-
-    fn take(&self) -> Next {
-        let next = self.lock().take();
-        if let Next::Event(WorkerEvent::Disconnect) = next {
-            self.arrived.notify_waiters();
-        }
-        next
     }
 
     /// The program ends its process itself.
@@ -192,7 +185,8 @@ impl Shared {
         let told = ready!(self.lock().poll_told(cx, &self.phase));
         match told {
             Told::Inbox => self.arrived.notify_one(),
-            Told::Door | Told::Over => {}
+            Told::Over => self.arrived.notify_waiters(),
+            Told::Door => {}
         }
         Poll::Ready(told)
     }
@@ -246,7 +240,7 @@ impl State {
                 self.heard |= event == WorkerEvent::Disconnect;
                 Next::Event(event)
             }
-            None if self.heard => Next::Never,
+            None if self.heard && self.over => Next::Never,
             None => Next::NotYet,
         }
     }
@@ -262,13 +256,18 @@ impl State {
             if let Some(event) = event {
                 return Poll::Ready(self.bring(event, phase));
             }
-            if *phase.borrow() == Phase::Disconnected || self.unix.exit().is_some() {
+            if self.is_over(*phase.borrow()) {
                 self.over = true;
                 return Poll::Ready(Told::Over);
             }
             let event = ready!(self.unix.poll_event(cx));
             self.machine.handle(event);
         }
+    }
+
+    /// A worker that was told to go serves its connections to their end, though its primary may have died meanwhile.
+    fn is_over(&self, phase: Phase) -> bool {
+        self.unix.exit().is_some() || (phase == Phase::Disconnected && self.doors.is_empty())
     }
 
     fn note(&self, phase: &watch::Sender<Phase>) {
@@ -295,11 +294,19 @@ impl State {
             Event::Error { error } => return self.keep(WorkerEvent::Error(error)),
             Event::Disconnect => {
                 advance(phase, Phase::Disconnected);
-                self.doors.clear();
+                if !self.machine.exited_after_disconnect() {
+                    self.doors.clear();
+                }
                 return self.keep(WorkerEvent::Disconnect);
             }
         }
         Told::Door
+    }
+
+    /// Whether the program hears the last event before its process ends; not if it has killed itself.
+    fn may_react(&self) -> bool {
+        let killed = self.unix.exit().is_some() && self.machine.exited_after_disconnect();
+        self.listened_to && !killed
     }
 
     fn keep(&mut self, event: WorkerEvent) -> Told {
@@ -348,8 +355,8 @@ async fn drive(shared: Arc<Shared>) {
 }
 
 async fn end(shared: &Shared) {
-    let listened_to = shared.lock().listened_to;
-    if listened_to {
+    let react = shared.lock().may_react();
+    if react {
         // Asking for an event after the last one ends it earlier.
         tokio::time::sleep(REACTION).await;
     }

@@ -26,8 +26,8 @@ use crate::unix::Unix;
 ///
 /// When the channel is closed, the worker's work is over and its process ends with code 0:
 ///
-/// * *disconnected* by either side, once its connections have ended. Node would go on until nothing is left to do;
-///   a Rust program cannot know that, and `axum::serve` alone never returns.
+/// * *disconnected* by either side, once its connections have ended (also if its primary dies meanwhile). Node would go
+///   on until nothing is left to do; a Rust program cannot know that, and `axum::serve` alone never returns.
 /// * *lost*, because the primary died or closed the channel: at once, as in Node.
 ///
 /// A program that has asked for events hears [`WorkerEvent::Disconnect`] first: the process ends when it asks for the
@@ -115,7 +115,7 @@ impl Worker {
         self.shared.command(|machine| machine.send(message))
     }
 
-    /// The next event. Several tasks may ask; each event goes to one of them. Dropping the future loses nothing.
+    /// The next event. Dropping the future loses nothing. If several tasks ask, each event goes to one of them.
     ///
     /// Events are kept until they are taken. A program that has asked and leaves a thousand of them is not read from any
     /// more, which its primary sees as congestion. A program that never asks loses messages beyond a thousand; Node

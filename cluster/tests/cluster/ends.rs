@@ -6,15 +6,19 @@ use std::net::Shutdown;
 use ::cluster::{Event, ExitStatus, Primary};
 use libtest_mimic::Trial;
 
+use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::support::{Tested, asynchronous, children, connect, fork, port, primary, rest, same, until};
+use super::support::{
+    Tested, asynchronous, children, connect, fork, message, port, primary, rest, same, until,
+};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         asynchronous("a_lost_worker_that_hears_nothing_ends_at_once", ends_at_once),
         asynchronous("a_lost_worker_hears_it_and_reacts_before_it_ends", hears_first),
         asynchronous("a_worker_that_stays_ends_itself", stays),
+        asynchronous("a_worker_told_to_go_serves_on_though_its_primary_dies", serves_on),
         asynchronous("a_worker_told_to_go_ends_with_0", told_to_go),
     ]
 }
@@ -52,6 +56,24 @@ async fn stays() -> Tested {
         io::read_to_string(client)
     });
     same(answer.await??, ", still here?; connected: false; Some(Disconnect), None".into())
+}
+
+async fn serves_on() -> Tested {
+    let mut primary = primary()?;
+    let worker = fork(&mut primary, "echo all");
+    let mut client = connect(port(&mut primary).await?)?;
+    client.write_all(b"hello")?;
+    greeted(&mut primary, &mut client).await?;
+    // Once it has answered, the primary knows that it has the connection, and nothing is held back.
+    primary.send(worker, &json!("there?"))?;
+    same(message(&mut primary).await?, json!("there?"))?;
+    primary.disconnect_worker(worker);
+    let answer = abandon(primary, || {
+        client.write_all(b"still here?")?;
+        client.shutdown(Shutdown::Write)?;
+        io::read_to_string(client)
+    });
+    same(answer.await??, "still here?".into())
 }
 
 async fn told_to_go() -> Tested {

@@ -36,6 +36,7 @@ async fn program() -> Ended {
         "never accept" => never_accept(worker).await,
         "hesitate, then serve" => hesitate(worker).await,
         "say goodbye" => say_goodbye(worker).await,
+        "echo all" => tokio::try_join!(echo_connections(&worker), echo(worker.clone())).map(drop),
         "stay" => stay(worker).await,
         "leave" => leave(worker).await,
         "leave when listening" => leave_when_listening(&worker).await,
@@ -146,6 +147,15 @@ async fn say_goodbye(worker: Worker) -> Ended {
     }
     connection.write_all(b" and never this").await?;
     Ok(())
+}
+
+async fn echo_connections(worker: &Worker) -> Ended {
+    let mut listener = listen(worker).await?;
+    loop {
+        let (connection, _) = listener.accept().await?;
+        let (mut reader, mut writer) = tokio::io::split(connection);
+        tokio::spawn(async move { tokio::io::copy(&mut reader, &mut writer).await });
+    }
 }
 
 /// Serves its one connection to the end, whatever becomes of the primary.
