@@ -74,6 +74,21 @@ impl Listener {
         }
     }
 
+    /// Closes it, and waits until its last connection has ended. Node: `server.close(callback)`. Dropping the future does
+    /// not open it again.
+    pub async fn close(mut self) {
+        self.shared.command(|machine| machine.close(self.id));
+        while let Some(arrival) = self.connections.recv().await {
+            self.refuse(arrival);
+        }
+    }
+
+    /// Closes a connection that nobody took.
+    fn refuse(&self, (connection, descriptor): Arrival) {
+        drop(descriptor);
+        self.shared.command(|machine| machine.release(connection));
+    }
+
     async fn arrival(&mut self) -> Option<Arrival> {
         if let Ok(arrival) = self.connections.try_recv() {
             return Some(arrival);
@@ -86,9 +101,8 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         self.connections.close();
-        while let Ok((connection, descriptor)) = self.connections.try_recv() {
-            drop(descriptor);
-            self.shared.command(|machine| machine.release(connection));
+        while let Ok(arrival) = self.connections.try_recv() {
+            self.refuse(arrival);
         }
         self.shared.command(|machine| machine.close(self.id));
     }

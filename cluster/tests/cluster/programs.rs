@@ -39,6 +39,7 @@ async fn program() -> Ended {
         "echo all" => tokio::try_join!(echo_connections(&worker), echo(worker.clone())).map(drop),
         "stay" => stay(worker).await,
         "leave" => leave(worker).await,
+        "close" => close(&worker).await,
         "leave when listening" => leave_when_listening(&worker).await,
         "hoard, then serve" => hoard(worker).await,
         "environment" => environment(&worker).await,
@@ -186,6 +187,17 @@ async fn leave(worker: Worker) -> Ended {
     worker.send(&json!({ "accept": format!("{refused:?}") }))?;
     worker.disconnected().await;
     Ok(())
+}
+
+/// Closes its server while it has a connection.
+async fn close(worker: &Worker) -> Ended {
+    let mut listener = listen(worker).await?;
+    let (mut connection, _) = listener.accept().await?;
+    tokio::spawn(async move { connection.read_to_string(&mut String::new()).await });
+    worker.send(&json!("closing"))?;
+    listener.close().await;
+    worker.send(&json!("closed"))?;
+    std::future::pending().await
 }
 
 async fn leave_when_listening(worker: &Worker) -> Ended {

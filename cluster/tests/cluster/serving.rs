@@ -22,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("workers_share_a_socket_under_the_shared_policy", shared),
         asynchronous("a_port_in_use_is_an_error_under_the_shared_policy", shared_port_in_use),
         asynchronous("every_address_is_ipv4_too", every_address),
+        asynchronous("a_server_is_closed_when_its_last_connection_has_ended", closes),
         asynchronous("a_worker_drains_before_it_leaves", drains),
         asynchronous("a_worker_that_leaves_when_it_listens_is_not_heard_to_listen", leaves_at_once),
         asynchronous("workers_may_have_many_threads", many_threads),
@@ -131,6 +132,17 @@ async fn every_address() -> Tested {
     let worker = fork(&mut primary, "serve everywhere");
     let port = port(&mut primary).await?;
     same(said(&mut primary, connect(port)?).await?, worker.to_string())?;
+    primary.disconnect();
+    rest(&mut primary).await.map(drop)
+}
+
+async fn closes() -> Tested {
+    let mut primary = primary()?;
+    fork(&mut primary, "close");
+    let client = connect(port(&mut primary).await?)?;
+    same(message(&mut primary).await?, json!("closing"))?;
+    client.shutdown(Shutdown::Write)?;
+    same(message(&mut primary).await?, json!("closed"))?;
     primary.disconnect();
     rest(&mut primary).await.map(drop)
 }
