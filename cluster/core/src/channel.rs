@@ -9,7 +9,7 @@ use crate::event::Violation;
 use crate::message::{self, Frame, Message};
 use crate::os::{Call, ChannelId, Errno, SocketId};
 use crate::settings::Limits;
-use crate::steps::Steps;
+use crate::steps::{IsCall, Steps};
 
 /// A message on its way out.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -48,9 +48,8 @@ pub(crate) enum ChannelStep {
     Gone,
 }
 
-impl ChannelStep {
-    /// Whether it only asks the operating system for something.
-    pub(crate) fn is_call(&self) -> bool {
+impl IsCall for ChannelStep {
+    fn is_call(&self) -> bool {
         matches!(self, ChannelStep::Write | ChannelStep::Call(_))
     }
 }

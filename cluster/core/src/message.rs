@@ -301,9 +301,12 @@ pub(crate) fn decode(line: &[u8]) -> Result<Frame, Violation> {
     if is_reserved(&value) { Err(Violation::BadFields) } else { Ok(Frame::Message(Message::User(value))) }
 }
 
+/// How a message of Node's own begins when Node wrote it.
+const BEGINNING: &[u8] = br#"{"cmd":"NODE_"#;
+
 /// Whether the line is worth a second look: a `cmd` of Node's own must spell `NODE_`, or escape it.
 fn may_be_internal(line: &[u8]) -> bool {
-    line.starts_with(b"{\"cmd\":\"NODE_")
+    line.starts_with(BEGINNING)
         || memchr::memmem::find(line, b"NODE_").is_some()
         || memchr::memmem::find(line, b"\\u").is_some()
 }

@@ -17,7 +17,7 @@ use crate::pending::Pending;
 use crate::pump::Machine;
 use crate::send::{SendError, Sent};
 use crate::settings::Settings;
-use crate::steps::Steps;
+use crate::steps::{self, IsCall, Stepper, Steps};
 
 mod life;
 mod serve;
@@ -27,7 +27,7 @@ use serve::{Awaited, Retry};
 
 /// What the primary has still to do.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Step {
+pub(crate) enum Step {
     Emit(Event),
     Call(Call),
     Channel(ChannelId, ChannelStep),
@@ -47,8 +47,7 @@ impl From<(ChannelId, ChannelStep)> for Step {
     }
 }
 
-impl Step {
-    /// Whether it only asks the operating system for something.
+impl IsCall for Step {
     fn is_call(&self) -> bool {
         match self {
             Step::Call(_) => true,
@@ -231,31 +230,7 @@ impl Primary {
         self.steps.push(Step::Forget(worker));
     }
 
-    // ---- steps
-
-    fn run(&mut self, step: Step) -> Option<Output<Event>> {
-        match step {
-            Step::Emit(event) => return Some(Output::Event(event)),
-            Step::Call(call) => return Some(Output::Call(call)),
-            Step::Channel(channel, step) => {
-                let worker = WorkerId(channel.0);
-                let member = self.members.get_mut(&worker)?;
-                let happened = member.channel.run(step, &mut self.steps)?;
-                return self.happened(worker, happened);
-            }
-            Step::Remove(worker) => self.life(worker).listed = false,
-            Step::Exited(worker, status) => {
-                self.end(worker, WorkerState::Dead);
-                return Some(Output::Event(Event::Exit { worker, status }));
-            }
-            Step::Disconnected(worker) => {
-                self.end(worker, WorkerState::Disconnected);
-                return Some(Output::Event(Event::Disconnect { worker }));
-            }
-            Step::Forget(worker) => self.forget(worker),
-        }
-        None
-    }
+    // ---- what a step means
 
     fn happened(&mut self, worker: WorkerId, happened: Happened) -> Option<Output<Event>> {
         match happened {
@@ -373,6 +348,39 @@ impl Primary {
     }
 }
 
+impl Stepper for Primary {
+    type Step = Step;
+    type Event = Event;
+
+    fn steps(&mut self) -> &mut Steps<Step> {
+        &mut self.steps
+    }
+
+    fn run(&mut self, step: Step) -> Option<Output<Event>> {
+        match step {
+            Step::Emit(event) => return Some(Output::Event(event)),
+            Step::Call(call) => return Some(Output::Call(call)),
+            Step::Channel(channel, step) => {
+                let worker = WorkerId(channel.0);
+                let member = self.members.get_mut(&worker)?;
+                let happened = member.channel.run(step, &mut self.steps)?;
+                return self.happened(worker, happened);
+            }
+            Step::Remove(worker) => self.life(worker).listed = false,
+            Step::Exited(worker, status) => {
+                self.end(worker, WorkerState::Dead);
+                return Some(Output::Event(Event::Exit { worker, status }));
+            }
+            Step::Disconnected(worker) => {
+                self.end(worker, WorkerState::Disconnected);
+                return Some(Output::Event(Event::Disconnect { worker }));
+            }
+            Step::Forget(worker) => self.forget(worker),
+        }
+        None
+    }
+}
+
 impl Machine for Primary {
     type Event = Event;
 
@@ -407,28 +415,10 @@ impl Machine for Primary {
     }
 
     fn poll(&mut self) -> Option<Output<Event>> {
-        while let Some(step) = self.steps.pop() {
-            let entry = self.steps.enter();
-            let output = self.run(step);
-            self.steps.leave(entry);
-            if let Some(output) = output {
-                self.steps.pause(matches!(output, Output::Event(_)));
-                return Some(output);
-            }
-        }
-        self.steps.pause(false);
-        None
+        steps::poll(self)
     }
 
     fn poll_call(&mut self) -> Option<Call> {
-        while let Some(step) = self.steps.pop_command(Step::is_call) {
-            let entry = self.steps.enter();
-            let output = self.run(step);
-            self.steps.leave(entry);
-            if let Some(Output::Call(call)) = output {
-                return Some(call);
-            }
-        }
-        None
+        steps::poll_call(self)
     }
 }

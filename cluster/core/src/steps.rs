@@ -7,6 +7,9 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use crate::event::Output;
+use crate::os::Call;
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Steps<S> {
     /// What is to be done now, the next step last. Above `entry`: what this entry has added, in order.
@@ -73,6 +76,51 @@ impl<S> Steps<S> {
     pub(crate) fn pop_command(&mut self, kind: impl FnOnce(&S) -> bool) -> Option<S> {
         if self.now.len() <= self.paused { None } else { self.now.pop_if(|step| kind(step)) }
     }
+}
+
+/// A machine, as a queue of steps and somebody who does them.
+pub(crate) trait Stepper {
+    type Step: IsCall;
+    type Event;
+
+    fn steps(&mut self) -> &mut Steps<Self::Step>;
+
+    /// Does a step: what it gives out, if anything.
+    fn run(&mut self, step: Self::Step) -> Option<Output<Self::Event>>;
+}
+
+/// Whether a step only asks the operating system for something.
+pub(crate) trait IsCall {
+    fn is_call(&self) -> bool;
+}
+
+/// Does steps until one gives something out.
+pub(crate) fn poll<M: Stepper>(machine: &mut M) -> Option<Output<M::Event>> {
+    while let Some(step) = machine.steps().pop() {
+        if let Some(output) = enter_and_run(machine, step) {
+            machine.steps().pause(matches!(output, Output::Event(_)));
+            return Some(output);
+        }
+    }
+    machine.steps().pause(false);
+    None
+}
+
+/// Does the steps of commands that only ask the operating system, up to the first call.
+pub(crate) fn poll_call<M: Stepper>(machine: &mut M) -> Option<Call> {
+    while let Some(step) = machine.steps().pop_command(IsCall::is_call) {
+        if let Some(Output::Call(call)) = enter_and_run(machine, step) {
+            return Some(call);
+        }
+    }
+    None
+}
+
+fn enter_and_run<M: Stepper>(machine: &mut M, step: M::Step) -> Option<Output<M::Event>> {
+    let entry = machine.steps().enter();
+    let output = machine.run(step);
+    machine.steps().leave(entry);
+    output
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::pending::Pending;
 use crate::pump::Machine;
 use crate::send::{SendError, Sent};
 use crate::settings::Limits;
-use crate::steps::Steps;
+use crate::steps::{self, IsCall, Stepper, Steps};
 
 mod indexes;
 mod serve;
@@ -25,7 +25,7 @@ use serve::Server;
 
 /// What the worker has still to do.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Step {
+pub(crate) enum Step {
     Emit(WorkerEvent),
     Call(Call),
     Channel(ChannelStep),
@@ -39,8 +39,7 @@ enum Step {
     Leave,
 }
 
-impl Step {
-    /// Whether it only asks the operating system for something.
+impl IsCall for Step {
     fn is_call(&self) -> bool {
         match self {
             Step::Call(_) => true,
@@ -212,27 +211,7 @@ impl Worker {
         }
     }
 
-    // ---- steps
-
-    fn run(&mut self, step: Step) -> Option<Output<WorkerEvent>> {
-        match step {
-            Step::Emit(event) => return Some(Output::Event(event)),
-            Step::Call(call) => return Some(Output::Call(call)),
-            Step::Channel(step) => {
-                let happened = self.channel.run(step, &mut self.steps)?;
-                return self.happened(happened);
-            }
-            Step::Listening(listener, address) => return self.heard(listener, address),
-            Step::Announce(listener) => self.announce(listener),
-            Step::Closed(listener) => {
-                self.servers.remove(&listener)?;
-                self.steps.push(Step::Leave);
-                return Some(Output::Event(WorkerEvent::Closed { listener }));
-            }
-            Step::Leave => self.leave_on(),
-        }
-        None
-    }
+    // ---- what a step means
 
     fn happened(&mut self, happened: Happened) -> Option<Output<WorkerEvent>> {
         match happened {
@@ -313,6 +292,35 @@ impl Worker {
     }
 }
 
+impl Stepper for Worker {
+    type Step = Step;
+    type Event = WorkerEvent;
+
+    fn steps(&mut self) -> &mut Steps<Step> {
+        &mut self.steps
+    }
+
+    fn run(&mut self, step: Step) -> Option<Output<WorkerEvent>> {
+        match step {
+            Step::Emit(event) => return Some(Output::Event(event)),
+            Step::Call(call) => return Some(Output::Call(call)),
+            Step::Channel(step) => {
+                let happened = self.channel.run(step, &mut self.steps)?;
+                return self.happened(happened);
+            }
+            Step::Listening(listener, address) => return self.heard(listener, address),
+            Step::Announce(listener) => self.announce(listener),
+            Step::Closed(listener) => {
+                self.servers.remove(&listener)?;
+                self.steps.push(Step::Leave);
+                return Some(Output::Event(WorkerEvent::Closed { listener }));
+            }
+            Step::Leave => self.leave_on(),
+        }
+        None
+    }
+}
+
 impl Machine for Worker {
     type Event = WorkerEvent;
 
@@ -342,28 +350,10 @@ impl Machine for Worker {
     }
 
     fn poll(&mut self) -> Option<Output<WorkerEvent>> {
-        while let Some(step) = self.steps.pop() {
-            let entry = self.steps.enter();
-            let output = self.run(step);
-            self.steps.leave(entry);
-            if let Some(output) = output {
-                self.steps.pause(matches!(output, Output::Event(_)));
-                return Some(output);
-            }
-        }
-        self.steps.pause(false);
-        None
+        steps::poll(self)
     }
 
     fn poll_call(&mut self) -> Option<Call> {
-        while let Some(step) = self.steps.pop_command(Step::is_call) {
-            let entry = self.steps.enter();
-            let output = self.run(step);
-            self.steps.leave(entry);
-            if let Some(Output::Call(call)) = output {
-                return Some(call);
-            }
-        }
-        None
+        steps::poll_call(self)
     }
 }

@@ -249,11 +249,12 @@ fn a_program_that_cannot_be_started_is_an_error_and_leaves_nothing() {
     assert_eq!(house.fork(1), [TWO], "a number is never used twice");
 }
 
+const RUBBISH: [&str; 4] =
+    ["\n", "{\n", "{\"cmd\":\"NODE_HANDLE_ACK\"}\n", "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"close\"}\n"];
+
 #[test]
 fn a_worker_that_talks_rubbish_loses_its_channel_and_nobody_else_does() {
-    for rubbish in
-        ["\n", "{\n", "{\"cmd\":\"NODE_HANDLE_ACK\"}\n", "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"close\"}\n"]
-    {
+    for rubbish in RUBBISH {
         let mut house = serving(2, &[TWO]);
         let bytes = rubbish.as_bytes().to_vec();
         house.tell(OsEvent::Read { channel: ONE.into(), bytes, socket: None });

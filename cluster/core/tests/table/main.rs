@@ -1,0 +1,90 @@
+//! The table state x input -> state + outputs of each machine, as a snapshot: a change of behaviour is a visible diff.
+//! It asserts nothing itself; the rows are read when they change.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use cluster_core::{Call, ChannelId, Event, Machine, OsEvent, Output, SocketId, WorkerId};
+
+const ONE: WorkerId = WorkerId(1);
+
+mod primary;
+mod worker;
+
+type Act<M> = Box<dyn Fn(&mut M)>;
+type Input<M> = (&'static str, Act<M>);
+
+/// Gives a machine one input and drains it; every write is taken whole.
+fn turn<M: Machine>(machine: &mut M, input: &dyn Fn(&mut M)) -> Vec<Output<M::Event>> {
+    input(machine);
+    let mut outputs = Vec::new();
+    while let Some(output) = machine.poll() {
+        if let Output::Call(Call::Write { channel, .. }) = &output {
+            machine.handle(OsEvent::Wrote { channel: *channel, rest: Vec::new() });
+        }
+        outputs.push(output);
+    }
+    outputs
+}
+
+fn text<E: std::fmt::Debug>(output: &Output<E>) -> String {
+    match output {
+        Output::Call(Call::Write { channel, bytes, socket }) => {
+            let with = socket.map_or(String::new(), |socket| format!(" + {socket:?}"));
+            format!("write to {}: {}{with}", channel.0, String::from_utf8_lossy(bytes).trim_end())
+        }
+        Output::Call(Call::Spawn { worker, env, .. }) => format!("call Spawn {worker} {env:?}"),
+        Output::Call(call) => format!("call {call:?}"),
+        Output::Event(event) => format!("EVENT {event:?}"),
+    }
+}
+
+fn table<M>(states: &[(&str, M)], inputs: &[Input<M>], summary: &dyn Fn(&M) -> String) -> String
+where
+    M: Machine + Clone + PartialEq,
+    M::Event: std::fmt::Debug,
+{
+    let mut table = String::new();
+    for (name, state) in states {
+        let _ = writeln!(table, "== {name}: {}", summary(state));
+        for (label, input) in inputs {
+            let mut machine = state.clone();
+            let outputs = turn(&mut machine, input.as_ref());
+            let _ = writeln!(table, "   {label}");
+            for output in &outputs {
+                let _ = writeln!(table, "        {}", text(output));
+            }
+            let after = if machine == *state { "(unchanged)".to_owned() } else { summary(&machine) };
+            let _ = writeln!(table, "     -> {after}");
+        }
+    }
+    table
+}
+
+fn read<M: Machine>(line: &'static str, socket: Option<SocketId>) -> Act<M> {
+    os_event(move |channel| OsEvent::Read { channel, bytes: format!("{line}\n").into_bytes(), socket })
+}
+
+fn os_event<M: Machine>(event: impl Fn(ChannelId) -> OsEvent + 'static) -> Act<M> {
+    let channel =
+        if std::any::type_name::<M>().ends_with("Primary") { ChannelId(1) } else { ChannelId::PRIMARY };
+    Box::new(move |machine| machine.handle(event(channel)))
+}
+
+fn address() -> SocketAddr {
+    "[::]:40001".parse().expect("an address")
+}
+
+fn after<M: Machine + Clone>(state: &M, inputs: &[Act<M>]) -> M {
+    let mut machine = state.clone();
+    for input in inputs {
+        turn(&mut machine, input.as_ref());
+    }
+    machine
+}
+
+/// The table speaks of events in words that a reader knows.
+#[test]
+fn an_event_is_printed_as_it_is_written() {
+    assert_eq!(text(&Output::Event(Event::AllDisconnected)), "EVENT AllDisconnected");
+}

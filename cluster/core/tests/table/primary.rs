@@ -1,0 +1,134 @@
+//! The primary's table: one worker, from before its fork to after its end.
+
+use cluster_core::{Errno, ExitStatus, HandleId, OsEvent, Primary, Settings, Signal, SocketId, TimerId};
+use serde_json::json;
+
+use super::{Act, Input, ONE, address, after, os_event, read, table};
+
+const QUERY: &str = r#"{"cmd":"NODE_CLUSTER","act":"queryServer","index":0,"data":null,"address":null,"port":0,"addressType":4,"backlog":0,"seq":1}"#;
+const CLOSE: &str = r#"{"cmd":"NODE_CLUSTER","act":"close","key":"null:0:4:undefined:0","seq":5}"#;
+const ONLINE: &str = r#"{"cmd":"NODE_CLUSTER","act":"online","seq":0}"#;
+const LISTENING: &str = r#"{"cmd":"NODE_CLUSTER","act":"listening","index":0,"address":null,"port":40001,"addressType":4,"seq":2}"#;
+const ACCEPTED: &str = r#"{"cmd":"NODE_CLUSTER","ack":1,"accepted":true,"seq":3}"#;
+const REFUSED: &str = r#"{"cmd":"NODE_CLUSTER","ack":1,"accepted":false,"seq":3}"#;
+const GOODBYE: &str = r#"{"cmd":"NODE_CLUSTER","act":"exitedAfterDisconnect","seq":4}"#;
+
+fn bound() -> Act<Primary> {
+    os_event(|_| OsEvent::Bound { handle: HandleId(1), socket: SocketId(1), address: address() })
+}
+
+fn accepted(socket: u32) -> Act<Primary> {
+    os_event(move |_| OsEvent::Accepted { listener: SocketId(1), socket: SocketId(socket) })
+}
+
+fn exited() -> Act<Primary> {
+    os_event(|_| OsEvent::Exited { worker: ONE, status: ExitStatus::Code(0) })
+}
+
+fn closed() -> Act<Primary> {
+    os_event(|channel| OsEvent::ChannelClosed { channel })
+}
+
+fn commands() -> Vec<Input<Primary>> {
+    vec![
+        (
+            "fork",
+            Box::new(|primary| {
+                let _ = primary.fork(vec![("A".into(), "1".into())]);
+            }),
+        ),
+        (
+            "send",
+            Box::new(|primary| {
+                let _ = primary.send(ONE, &json!("hello"));
+            }),
+        ),
+        ("disconnect", Box::new(|primary| primary.disconnect(ONE))),
+        ("disconnect_all", Box::new(Primary::disconnect_all)),
+        ("kill SIGTERM", Box::new(|primary| primary.kill(ONE, Signal::SIGTERM))),
+    ]
+}
+
+/// What the worker says.
+fn lines() -> Vec<Input<Primary>> {
+    vec![
+        ("it says online", read(ONLINE, None)),
+        ("it asks to listen", read(QUERY, None)),
+        ("it says listening", read(LISTENING, None)),
+        ("the descriptor arrives", read(r#"{"cmd":"NODE_HANDLE_ACK"}"#, None)),
+        ("the descriptor is lost", read(r#"{"cmd":"NODE_HANDLE_NACK"}"#, None)),
+        ("it takes the connection", read(ACCEPTED, None)),
+        ("it refuses the connection", read(REFUSED, None)),
+        ("it closes its server", read(CLOSE, None)),
+        ("it wants to go", read(GOODBYE, None)),
+        ("it says something", read(r#"{"hello":"primary"}"#, None)),
+        ("it says rubbish", read("-", None)),
+        ("it sends a descriptor nobody wants", read("1", Some(SocketId(9)))),
+    ]
+}
+
+/// What else the operating system tells.
+fn events() -> Vec<Input<Primary>> {
+    let failed = os_event(|_| OsEvent::BindFailed { handle: HandleId(1), errno: Errno::EACCES });
+    let full = os_event(|_| OsEvent::AcceptFailed { listener: SocketId(1), errno: Errno::EMFILE });
+    let broken = os_event(|channel| OsEvent::WriteFailed { channel, errno: Errno::EPIPE });
+    vec![
+        ("the socket is bound", bound()),
+        ("the socket is not bound", failed),
+        ("a connection is accepted", accepted(3)),
+        ("accepting fails", full),
+        ("a timer fires", os_event(|_| OsEvent::Timer { timer: TimerId(1) })),
+        ("it cannot be written to", broken),
+        ("its channel is closed", closed()),
+        ("its process has ended", exited()),
+    ]
+}
+
+fn primary_summary(primary: &Primary) -> String {
+    let ledger = primary.ledger();
+    let life = primary.worker(ONE).map_or("unknown".to_owned(), |life| {
+        let flag = life.exited_after_disconnect().map_or("undecided".to_owned(), |flag| flag.to_string());
+        let is = |is: bool, word: &'static str| if is { word } else { "" };
+        format!(
+            "{:?} after_disconnect={flag}{}{}{}",
+            life.state(),
+            is(life.is_connected(), " connected"),
+            is(life.is_dead(), " dead"),
+            is(life.is_listed(), " listed")
+        )
+    });
+    let standing: Vec<String> =
+        ledger.open().map(|(socket, standing)| format!(" {}:{standing:?}", socket.0)).collect();
+    format!("worker 1 {life}; accepted {} owned {}{}", ledger.accepted(), ledger.owned(), standing.concat())
+}
+
+#[test]
+fn state_times_input() {
+    let none = Primary::new(Settings::default());
+    let forked = after(
+        &none,
+        &[Box::new(|primary| {
+            let _ = primary.fork(Vec::new());
+        })],
+    );
+    let running = after(&forked, &[read(ONLINE, None)]);
+    let binding = after(&running, &[read(QUERY, None)]);
+    let serving = after(&binding, &[bound(), read(LISTENING, None)]);
+    let handed = after(&serving, &[accepted(2)]);
+    let leaving = after(&handed, &[Box::new(|primary| primary.disconnect(ONE))]);
+    let disconnected = after(&handed, &[closed()]);
+    let dead = after(&handed, &[exited()]);
+    let states = [
+        ("no workers", none),
+        ("forked", forked),
+        ("online", running),
+        ("binding", binding),
+        ("serving", serving),
+        ("a connection is handed out", handed),
+        ("asked to go, a connection handed out", leaving),
+        ("disconnected, not dead", disconnected),
+        ("dead, not disconnected", dead),
+    ];
+    let inputs: Vec<Input<Primary>> = commands().into_iter().chain(lines()).chain(events()).collect();
+    insta::assert_snapshot!(table(&states, &inputs, &primary_summary));
+}
