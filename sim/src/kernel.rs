@@ -216,10 +216,6 @@ impl Kernel {
     /// Closes a process's descriptor.
     pub(crate) fn close(&mut self, pid: Pid, id: SocketId) {
         let Some(file) = self.process_mut(pid).remove(id) else { return };
-        if let Kind::Connection(client) = self.file(file).kind {
-            let client = self.client_mut(client);
-            client.holder = client.holder.filter(|&holder| holder != (pid, id));
-        }
         self.let_go(file);
     }
 
@@ -258,10 +254,6 @@ impl Kernel {
             self.close_channel(pid, ChannelId::PRIMARY);
         }
         for descriptor in descriptors {
-            if let Kind::Connection(client) = self.file(descriptor.file).kind {
-                let client = self.client_mut(client);
-                client.holder = client.holder.filter(|&holder| holder != (pid, descriptor.id));
-            }
             self.let_go(descriptor.file);
         }
         if pid != Pid::PRIMARY {
@@ -331,7 +323,9 @@ impl Kernel {
     fn receivable(&self, pid: Pid, id: SocketId) -> bool {
         self.process(pid).descriptor(id).is_some_and(|descriptor| {
             let Kind::Connection(client) = self.file(descriptor.file).kind else { return false };
-            descriptor.held && self.client(client).incoming.has_news()
+            let incoming = &self.client(client).incoming;
+            let has_ended = incoming.flow != Flow::Open && !descriptor.told;
+            descriptor.held && (has_ended || !incoming.bytes.is_empty())
         })
     }
 

@@ -71,7 +71,7 @@ pub enum Ending {
 }
 
 /// One executable. Every hook runs to completion before its process does anything else; a hook left out does nothing.
-#[allow(unused_variables, reason = "the names are the documentation of the hooks that do nothing")]
+#[expect(unused_variables, reason = "the names are the documentation of the hooks that do nothing")]
 pub trait Program: Clone + Eq + Hash + fmt::Debug {
     /// The primary begins.
     fn primary_start(&mut self, primary: &mut Primary, process: &mut Process<'_>) {}

@@ -175,7 +175,7 @@ fn channel_bytes() -> impl Strategy<Value = usize> {
 
 fn holds<P: Program>(world: World<P>) -> Result<(), TestCaseError> {
     let mut world = world;
-    world.run().map_err(|failure| TestCaseError::fail(failure.to_string()))
+    world.run().map_err(|failure| TestCaseError::fail(format!("{failure}\n")))
 }
 
 /// `PROPTEST_CASES` says how many: four times as many, because a run is cheap.

@@ -9,6 +9,7 @@ use cluster_core::{ListenerId, Primary, WorkerEvent, WorkerId};
 use crate::kernel::Kernel;
 use crate::kernel::process::{Phase, Pid, Process};
 use crate::kernel::socket::Place;
+use crate::program::ClientId;
 
 /// Which workers serve which ports, as they were told themselves.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -71,7 +72,7 @@ fn has_connections(process: &Process) -> bool {
 
 fn clients(kernel: &Kernel, primary: Option<&Primary>, serving: &Serving) -> Result<(), String> {
     for (n, client) in (1..).zip(&kernel.clients) {
-        let waits = client.is_waiting() && client.holder.is_none();
+        let waits = client.is_waiting() && kernel.holders(ClientId(n)).next().is_none();
         let somebody = primary.and_then(|primary| serving.who(client.port, primary));
         match (waits, client.place, somebody) {
             (true, Place::Accepted, _) if client.accepted_by != Some(Pid::PRIMARY) || primary.is_none() => {

@@ -2,7 +2,7 @@
 
 use cluster_core::SocketId;
 
-use super::process::Pid;
+use super::process::{Descriptor, Pid};
 use super::socket::{Action, Client, FileId, Flow, Kind, Place};
 use super::{Kernel, Step, Verdict};
 use crate::fault::Fault;
@@ -89,7 +89,7 @@ impl Kernel {
             Place::Backlog | Place::Accepted => client.incoming.bytes.extend_from_slice(bytes),
         }
         self.wake(Step::Meet(id));
-        self.wake_holder(id);
+        self.wake_holders(id);
     }
 
     fn finish_to_server(&mut self, id: ClientId, flow: Flow) {
@@ -101,11 +101,22 @@ impl Kernel {
             client.outgoing = super::socket::Pipe { flow, told: true, ..Default::default() };
         }
         client.incoming.finish(flow);
-        self.wake_holder(id);
+        self.wake_holders(id);
     }
 
-    fn wake_holder(&mut self, id: ClientId) {
-        if let Some((pid, socket)) = self.client(id).holder {
+    /// The programs that have this connection. More than one, if a hostile process has it too.
+    pub(crate) fn holders(&self, id: ClientId) -> impl Iterator<Item = (Pid, SocketId)> {
+        let holds = move |descriptor: &&Descriptor| {
+            descriptor.held && self.file(descriptor.file).kind == Kind::Connection(id)
+        };
+        (0..).map(Pid).zip(&self.processes).flat_map(move |(pid, process)| {
+            process.descriptors().iter().filter(holds).map(move |descriptor| (pid, descriptor.id))
+        })
+    }
+
+    fn wake_holders(&mut self, id: ClientId) {
+        let holders: Vec<_> = self.holders(id).collect();
+        for (pid, socket) in holders {
             self.wake(Step::Receive(pid, socket));
         }
     }
@@ -135,9 +146,6 @@ impl Kernel {
         let Kind::Connection(client) = self.file(file).kind else { return None };
         let held = self.client_mut(client);
         held.served += u32::from(is_honest);
-        // An end is heard by everybody who has the descriptor, however many there were.
-        held.incoming.told = false;
-        held.holder = Some((pid, id));
         self.wake(Step::Receive(pid, id));
         Some(client)
     }
@@ -156,12 +164,19 @@ impl Kernel {
         self.client_behind(pid, id).filter(|_| is_held)
     }
 
-    /// What has arrived at a connection that a program has.
+    /// What has arrived at a connection that a program has. Its end is heard once by everybody who has it.
     pub(crate) fn receive(&mut self, pid: Pid, id: SocketId) -> Option<Result<Vec<u8>, Ending>> {
         let client = self.held(pid, id)?;
-        let taken = self.client_mut(client).incoming.take();
+        let incoming = &mut self.client_mut(client).incoming;
+        let arrived = if incoming.bytes.is_empty() {
+            let is_reset = incoming.flow == Flow::Reset;
+            self.process_mut(pid).descriptor_mut(id)?.told = true;
+            Err(if is_reset { Ending::Reset } else { Ending::Finished })
+        } else {
+            Ok(std::mem::take(&mut incoming.bytes))
+        };
         self.wake(Step::Receive(pid, id));
-        Some(taken.map_err(|flow| if flow == Flow::Reset { Ending::Reset } else { Ending::Finished }))
+        Some(arrived)
     }
 
     pub(crate) fn write_to_client(&mut self, id: ClientId, bytes: &[u8]) {

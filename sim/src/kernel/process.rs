@@ -58,6 +58,8 @@ pub(crate) struct Descriptor {
     pub(crate) accepting: bool,
     /// The program has it; the machine no longer does.
     pub(crate) held: bool,
+    /// The program has heard how the client's side ended.
+    pub(crate) told: bool,
 }
 
 impl Process {
@@ -72,7 +74,7 @@ impl Process {
     pub(crate) fn add(&mut self, file: FileId) -> SocketId {
         let id = SocketId(self.next_socket);
         self.next_socket += 1;
-        self.descriptors.push(Descriptor { id, file, accepting: false, held: false });
+        self.descriptors.push(Descriptor { id, file, accepting: false, held: false, told: false });
         id
     }
 

@@ -4,8 +4,6 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use cluster_core::SocketId;
-
 use super::process::Pid;
 use crate::program::ClientId;
 
@@ -57,8 +55,6 @@ pub(crate) struct Client {
     pub(crate) outgoing: Pipe,
     /// The first process that accepted it from the kernel.
     pub(crate) accepted_by: Option<Pid>,
-    /// The program that has it, if one does.
-    pub(crate) holder: Option<(Pid, SocketId)>,
     /// How many programs were ever given it, not counting those in hostile processes.
     pub(crate) served: u32,
 }
@@ -91,7 +87,7 @@ pub(crate) enum Place {
 pub(crate) struct Pipe {
     pub(crate) bytes: Vec<u8>,
     pub(crate) flow: Flow,
-    /// The reader has heard how it ended.
+    /// The client has heard how it ended.
     pub(crate) told: bool,
 }
 
