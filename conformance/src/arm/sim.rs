@@ -57,7 +57,20 @@ pub struct Nearest {
     pub made: usize,
     /// How many lines there are.
     pub of: usize,
-    /// Whose line did not fit there.
+    /// What did not fit there. `None`: no line was the reason.
+    pub misfit: Option<Misfit>,
+    /// The check that the nearest run fails, if it does: a search goes no further there.
+    pub failed: Option<Box<Failure>>,
+    /// How many different worlds were looked at.
+    pub worlds: usize,
+    /// The line that replays the nearest run.
+    pub replay: String,
+}
+
+/// The place at which the simulator writes something else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misfit {
+    /// Whose line.
     pub observer: Observer,
     /// Which of its lines, from 1.
     pub line: usize,
@@ -65,10 +78,6 @@ pub struct Nearest {
     pub found: Option<String>,
     /// What should have been written; `None`: nothing more.
     pub wanted: Option<String>,
-    /// How many different worlds were looked at.
-    pub worlds: usize,
-    /// The line that replays the run that came nearest.
-    pub replay: String,
 }
 
 impl Sim {
@@ -146,13 +155,14 @@ impl Sim {
     fn nearest(&self, deepest: explore::Deepest, trace: &Trace) -> Nearest {
         let explore::Deepest { made, wanted: of, misfit, choices, worlds, .. } = deepest;
         let mut world = self.world().on(Schedule::replay(choices));
-        // Whatever its end, the run is the nearest one.
-        let _ = world.run();
-        let replay = self.named(&world.replay_line());
-        let misfit = misfit.expect("a search that has not found everything has missed something");
-        let (observer, found) = (player::observer(misfit.observer), misfit.found);
-        let line = 1 + common(seen(&world).seen_by(observer), trace.seen_by(observer));
-        Nearest { made, of, observer, line, found, wanted: misfit.wanted, worlds, replay }
+        let failed = world.run().err();
+        let seen = seen(&world);
+        let misfit = misfit.map(|explore::Misfit { observer, found, wanted }| {
+            let observer = player::observer(observer);
+            let line = 1 + common(seen.seen_by(observer), trace.seen_by(observer));
+            Misfit { observer, line, found, wanted }
+        });
+        Nearest { made, of, misfit, failed, worlds, replay: self.named(&world.replay_line()) }
     }
 }
 

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use crate::arm::drive::RunError;
-use crate::arm::sim::Nearest;
+use crate::arm::sim::{Misfit, Nearest};
 use crate::fixture::FixtureError;
-use crate::order::Misfit;
+use crate::order;
 use crate::trace::Trace;
 use crate::verdict::Inclusion;
 
@@ -30,7 +30,7 @@ impl Failure {
     }
 
     /// A trace that does not keep the contract.
-    pub(super) fn breaks(misfits: &[Misfit], trace: &Trace, replay: Option<&String>) -> Self {
+    pub(super) fn breaks(misfits: &[order::Misfit], trace: &Trace, replay: Option<&String>) -> Self {
         let places: Vec<_> = misfits.iter().map(|misfit| place(misfit, trace)).collect();
         let text = format!("a trace does not keep the contract:\n{}", places.join("\n"));
         Failure { replay: replay.cloned(), ..Failure::new(text) }
@@ -76,7 +76,7 @@ impl Failure {
 }
 
 /// A misfit, with the line before it where there is one.
-fn place(misfit: &Misfit, trace: &Trace) -> String {
+fn place(misfit: &order::Misfit, trace: &Trace) -> String {
     let Some((observer, number, line)) = &misfit.seen else { return format!("  {misfit}") };
     let before = number.checked_sub(2).and_then(|index| trace.seen_by(*observer).get(index));
     let after = before.map_or_else(String::new, |before| format!("\n    after    {before}"));
@@ -84,13 +84,18 @@ fn place(misfit: &Misfit, trace: &Trace) -> String {
 }
 
 fn sides(nearest: &Nearest) -> String {
-    let Nearest { made, of, observer, line, found, wanted, .. } = nearest;
-    let nothing = || "nothing more".to_owned();
-    let (wanted, found) = (wanted.clone().unwrap_or_else(nothing), found.clone().unwrap_or_else(nothing));
-    format!(
-        "  {observer}, line {line}, the nearest run having made {made} of all {of} lines\n    \
-         seen      {wanted}\n    simulated {found}"
-    )
+    let Nearest { made, of, misfit, failed, .. } = nearest;
+    let mut text = format!("  the nearest run has made {made} of all {of} lines");
+    if let Some(Misfit { observer, line, found, wanted }) = misfit {
+        let shown = |line: &Option<String>| line.clone().unwrap_or_else(|| "nothing more".to_owned());
+        let (wanted, found) = (shown(wanted), shown(found));
+        text += &format!("; then {observer}, line {line}\n    seen      {wanted}\n    simulated {found}");
+    }
+    if let Some(failed) = failed {
+        text +=
+            &format!("\n  it fails the check `{}` at step {}: {}", failed.check, failed.step, failed.what);
+    }
+    text
 }
 
 impl fmt::Display for Failure {

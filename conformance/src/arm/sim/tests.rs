@@ -41,9 +41,9 @@ fn a_line_that_nobody_can_write_is_told_with_its_place() {
     code.1 = "7".to_owned();
     let (wanted, line) = (last.to_string(), lines.len());
     let Reach::No(nearest) = sim.reaches(&trace, 100_000) else { unreachable!("{trace}") };
-    assert_eq!((nearest.observer, nearest.line), (Observer::Primary, line));
-    assert_eq!(nearest.found, Some(wanted.replace("code=7", "code=1")));
-    assert_eq!(nearest.wanted, Some(wanted));
+    let (found, wanted) = (Some(wanted.replace("code=7", "code=1")), Some(wanted));
+    assert_eq!(nearest.misfit, Some(Misfit { observer: Observer::Primary, line, found, wanted }));
+    assert_eq!(nearest.failed, None);
 }
 
 #[test]
@@ -53,7 +53,8 @@ fn a_line_that_is_missing_is_told_too() {
     let more: Line = "client 1: data text=more".parse().expect("a line");
     trace.push(more.observer, more.observation.clone());
     let Reach::No(nearest) = sim.reaches(&trace, 100_000) else { unreachable!("{trace}") };
-    assert_eq!((nearest.found, nearest.wanted), (None, Some(more.observation.to_string())));
+    let misfit = nearest.misfit.expect("a line");
+    assert_eq!((misfit.found, misfit.wanted), (None, Some(more.observation.to_string())));
     assert_eq!((nearest.made, nearest.of), (trace.lines().count() - 1, trace.lines().count()));
 }
 
@@ -68,4 +69,13 @@ fn hidden_lines_are_not_written_and_still_heard() {
         let others = lines.iter().filter(|line| matches!(observer, Observer::Worker(_)) || !is_hidden(line));
         assert!(others.eq(part.seen_by(*observer)), "{observer}:\n{whole}\n{part}");
     }
+}
+
+#[test]
+fn a_search_that_is_not_begun_says_so() {
+    let sim = Sim::new(&scenario("uncaught_failure"));
+    let Reach::Unknown(nearest) = sim.reaches(&quiet(&sim).trace, 0) else {
+        unreachable!("nothing was looked at")
+    };
+    assert_eq!((nearest.made, nearest.misfit), (0, None));
 }
