@@ -258,7 +258,7 @@ pub enum OsEvent {
         /// The connection.
         socket: SocketId,
     },
-    /// Accepting failed; the listener is still there.
+    /// Accepting failed; the listener is still there, and is tried again, after a while if that is what it takes.
     AcceptFailed {
         /// Which.
         listener: SocketId,

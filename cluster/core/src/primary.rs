@@ -116,7 +116,6 @@ impl Primary {
         self.members.insert(worker, Member { life: Life::new(), channel });
         let entry = self.steps.enter_command();
         self.steps.push(Step::Call(Call::Spawn { worker, command: self.settings.command.clone(), env }));
-        self.steps.tick(Step::Emit(Event::Fork { worker }));
         self.steps.leave(entry);
         worker
     }
@@ -201,10 +200,15 @@ impl Primary {
         }
     }
 
+    fn spawned(&mut self, worker: WorkerId, pid: u32) {
+        self.life(worker).pid = Some(pid);
+        self.steps.tick(Step::Emit(Event::Fork { worker }));
+    }
+
     fn spawn_failed(&mut self, worker: WorkerId, errno: Errno) {
-        let Some(member) = self.members.get_mut(&worker) else { return };
-        member.life.dead = true;
-        self.error(worker, WorkerError::Spawn(errno));
+        self.life(worker).dead = true;
+        self.steps.tick(Step::Emit(Event::Error { worker, error: WorkerError::Spawn(errno) }));
+        self.steps.tick(Step::Emit(Event::Fork { worker }));
         self.with_channel(worker.into(), Channel::closed);
     }
 
@@ -387,9 +391,11 @@ impl Machine for Primary {
     fn handle(&mut self, event: OsEvent) {
         let entry = self.steps.enter();
         match event {
-            OsEvent::Spawned { worker, pid } => self.life(worker).pid = Some(pid),
+            OsEvent::Spawned { worker, pid } => self.spawned(worker, pid),
             OsEvent::SpawnFailed { worker, errno } => self.spawn_failed(worker, errno),
-            OsEvent::KillFailed { worker, errno } => self.error(worker, WorkerError::Kill(errno)),
+            OsEvent::KillFailed { worker, errno } => {
+                self.steps.tick(Step::Emit(Event::Error { worker, error: WorkerError::Kill(errno) }));
+            }
             OsEvent::Exited { worker, status } => self.exited(worker, status),
             OsEvent::Read { channel, bytes, socket } => {
                 self.with_channel(channel, |channel, steps| channel.read(&bytes, socket, steps));

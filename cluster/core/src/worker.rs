@@ -21,7 +21,7 @@ mod serve;
 
 use indexes::Indexes;
 pub use serve::ListenOptions;
-use serve::Server;
+use serve::{Server, Unanswered};
 
 /// What the worker has still to do.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -88,6 +88,8 @@ pub struct Worker {
     servers: BTreeMap<ListenerId, Server>,
     last_listener: u32,
     indexes: Indexes,
+    /// Servers that were closed before the primary answered; it has still to be told, and they keep their index.
+    unanswered: BTreeMap<ListenerId, Unanswered>,
     /// Connections whose acknowledgement is being written.
     accepting: BTreeMap<SocketId, ListenerId>,
     /// Connections the application has.
@@ -107,6 +109,7 @@ impl Worker {
             servers: BTreeMap::new(),
             last_listener: 0,
             indexes: Indexes::new(),
+            unanswered: BTreeMap::new(),
             accepting: BTreeMap::new(),
             connections: BTreeMap::new(),
         };
@@ -336,7 +339,7 @@ impl Machine for Worker {
             OsEvent::Listening { socket, address } => self.listening(socket, address),
             OsEvent::ListenFailed { socket, errno } => self.listen_failed(socket, errno),
             OsEvent::Accepted { listener, socket } => self.accepted(listener, socket),
-            // The kernel keeps the client; the next attempt comes when it is ready again. Node: ignored.
+            // The kernel keeps the client, and the operating system tries again by itself. Node: ignored.
             OsEvent::AcceptFailed { .. } => {}
             OsEvent::Spawned { .. }
             | OsEvent::SpawnFailed { .. }

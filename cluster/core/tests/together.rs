@@ -360,3 +360,41 @@ fn kind(call: &Call) -> &'static str {
         _ => "other",
     }
 }
+
+#[test]
+fn a_program_that_cannot_be_started_does_not_hold_up_the_other_commands() {
+    let mut house = House::new(Settings::default());
+    house.primary.fork(Vec::new());
+    house.primary.fork(Vec::new());
+    assert!(matches!(house.primary.poll_call(), Some(Call::Spawn { worker: ONE, .. })));
+    house.primary.handle(OsEvent::SpawnFailed { worker: ONE, errno: Errno::EAGAIN });
+    assert!(matches!(house.primary.poll_call(), Some(Call::Spawn { worker: TWO, .. })));
+}
+
+#[test]
+fn a_server_closed_before_the_answer_does_not_take_the_next_one_with_it() {
+    let mut house = House::new(Settings { keep_listening: true, ..Settings::default() });
+    house.fork(1);
+    let early = house.worker(ONE).listen(ListenOptions::default());
+    house.worker(ONE).close(early);
+    let late = house.worker(ONE).listen(ListenOptions::default());
+    house.settle();
+    house.worker(ONE).accept(late);
+    // The first socket was bound for the server that was closed, the second for the one that serves.
+    house.connect(SocketId(2));
+    assert_eq!(connections(&house, ONE), 1);
+}
+
+#[test]
+fn a_shared_socket_that_is_bound_elsewhere_is_a_port_in_use() {
+    let shared = Settings { policy: SchedulingPolicy::Shared, ..Settings::default() };
+    let mut house = House::new(shared);
+    house.fork(1);
+    // The desk says that every shared socket listens at 40001.
+    house.worker(ONE).listen(ListenOptions { port: 40_002, ..ListenOptions::default() });
+    house.settle();
+    let [WorkerEvent::ListenFailed { error, .. }] = &house.processes[&ONE].events[..] else {
+        unreachable!("{:?}", house.processes[&ONE].events)
+    };
+    assert_eq!(error.errno, Errno::EADDRINUSE);
+}

@@ -63,6 +63,13 @@ pub(super) struct Server {
     offered: VecDeque<(u64, SocketId)>,
 }
 
+/// A closed server of which the primary does not know yet that it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Unanswered {
+    options: ListenOptions,
+    index: u64,
+}
+
 impl Worker {
     /// Serves an address together with the other workers that do. [`WorkerEvent::Listening`] or
     /// [`WorkerEvent::ListenFailed`] follows. Node: `server.listen()`.
@@ -133,7 +140,7 @@ impl Worker {
     /// The primary has answered a `listen`.
     pub(super) fn answered(&mut self, listener: ListenerId, reply: Reply, socket: Option<SocketId>) {
         let asked = self.servers.get_mut(&listener).filter(|server| server.standing == Standing::Asked);
-        let Some(server) = asked else { return self.answered_too_late(reply, socket) };
+        let Some(server) = asked else { return self.answered_too_late(listener, reply, socket) };
         if let Some(errno) = reply.errno {
             self.close_socket(socket);
             return self.not_listening(listener, errno);
@@ -156,18 +163,25 @@ impl Worker {
     }
 
     /// The server was closed before the answer: the primary is told now, as it is only now that we know the key.
-    fn answered_too_late(&mut self, reply: Reply, socket: Option<SocketId>) {
+    fn answered_too_late(&mut self, listener: ListenerId, reply: Reply, socket: Option<SocketId>) {
         self.close_socket(socket);
+        if let Some(Unanswered { options, index }) = self.unanswered.remove(&listener) {
+            self.indexes.give_back(&options, index);
+        }
         if let (None, Some(key)) = (reply.errno, reply.key) {
             self.tell(Act::Close(key));
         }
     }
 
     pub(super) fn listening(&mut self, socket: SocketId, address: SocketAddr) {
-        if let Some(listener) = self.owner(socket) {
-            self.serves(listener, address);
-            self.serve(listener);
+        let Some(listener) = self.owner(socket) else { return };
+        let asked = self.servers[&listener].options.port;
+        if asked != 0 && asked != address.port() {
+            // A Node primary that could not bind sends its socket all the same.
+            return self.listen_failed(socket, Errno::EADDRINUSE);
         }
+        self.serves(listener, address);
+        self.serve(listener);
     }
 
     pub(super) fn listen_failed(&mut self, socket: SocketId, errno: Errno) {
@@ -311,7 +325,12 @@ impl Worker {
         }
         let before = core::mem::replace(&mut server.standing, Standing::Closed);
         let offered = core::mem::take(&mut server.offered);
-        self.indexes.give_back(&server.options, server.index);
+        if before == Standing::Asked {
+            let unanswered = Unanswered { options: server.options.clone(), index: server.index };
+            self.unanswered.insert(listener, unanswered);
+        } else {
+            self.indexes.give_back(&server.options, server.index);
+        }
         if let Standing::Own(socket) = before {
             self.steps.push(Step::Call(Call::Close { socket }));
         }

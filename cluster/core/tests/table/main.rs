@@ -14,13 +14,15 @@ mod worker;
 type Act<M> = Box<dyn Fn(&mut M)>;
 type Input<M> = (&'static str, Act<M>);
 
-/// Gives a machine one input and drains it; every write is taken whole.
+/// Gives a machine one input and drains it; every write is taken whole, every program starts.
 fn turn<M: Machine>(machine: &mut M, input: &dyn Fn(&mut M)) -> Vec<Output<M::Event>> {
     input(machine);
     let mut outputs = Vec::new();
     while let Some(output) = machine.poll() {
         if let Output::Call(Call::Write { channel, .. }) = &output {
             machine.handle(OsEvent::Wrote { channel: *channel, rest: Vec::new() });
+        } else if let Output::Call(Call::Spawn { worker, .. }) = &output {
+            machine.handle(OsEvent::Spawned { worker: *worker, pid: 1000 + worker.0 });
         }
         outputs.push(output);
     }
