@@ -1,15 +1,12 @@
 //! The primary's distribution object for one key: who listens there, and how they get connections.
 //! Round robin and shared decide *who*; sending, replying and closing is the primary's.
 
-use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt::Write as _;
 use core::net::SocketAddr;
 
 use serde_json::Value;
 
-use crate::event::AddressType;
-use crate::message::QueryServer;
+use crate::message::HandleKey;
 use crate::os::{SocketId, WorkerId};
 
 pub(crate) mod round_robin;
@@ -17,36 +14,6 @@ pub(crate) mod shared;
 
 use round_robin::RoundRobin;
 use shared::Shared;
-
-/// What two workers must agree on to share a socket. Node: `address:port:addressType:fd:index`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct HandleKey(pub(crate) String);
-
-impl HandleKey {
-    /// The key of a query, as Node writes it, so that recordings and logs agree.
-    pub(crate) fn of(query: &QueryServer) -> Self {
-        let mut key = String::new();
-        let address = query.address.as_deref().unwrap_or("null");
-        // Writing to a `String` cannot fail.
-        let _ = match query.port {
-            Some(port) => write!(key, "{address}:{port}:"),
-            None => write!(key, "{address}:null:"),
-        };
-        key.push_str(match query.address_type {
-            AddressType::V4 => "4",
-            AddressType::V6 => "6",
-            AddressType::Path => "-1",
-            AddressType::Descriptor => "null",
-            AddressType::Udp4 => "udp4",
-            AddressType::Udp6 => "udp6",
-        });
-        let _ = match query.fd {
-            Some(fd) => write!(key, ":{fd}:{}", query.index),
-            None => write!(key, ":undefined:{}", query.index),
-        };
-        HandleKey(key)
-    }
-}
 
 /// How a handle gives out connections.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

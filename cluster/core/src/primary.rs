@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use crate::channel::{Channel, ChannelStep, Happened, Outgoing};
 use crate::event::{Event, Output, WorkerError};
-use crate::handle::{Handle, HandleKey};
+use crate::handle::Handle;
 use crate::ledger::Ledger;
-use crate::message::{Act, Cluster, Message, Reply};
+use crate::message::{Act, Cluster, HandleKey, Message, Reply};
 use crate::os::{Call, ChannelId, Errno, ExitStatus, HandleId, OsEvent, Signal, SocketId, TimerId, WorkerId};
 use crate::pending::Pending;
 use crate::pump::Machine;

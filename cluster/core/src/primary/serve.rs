@@ -9,9 +9,9 @@ use crate::channel::Outgoing;
 use crate::event::{AddressType, Event};
 use crate::handle::round_robin::{Handoff, RoundRobin};
 use crate::handle::shared::Shared;
-use crate::handle::{Handle, HandleKey, Sharing};
+use crate::handle::{Handle, Sharing};
 use crate::ledger::CloseReason;
-use crate::message::{Act, Cluster, Message, QueryServer, Reply};
+use crate::message::{Act, Cluster, HandleKey, Message, QueryServer, Reply};
 use crate::os::{BindAddress, Call, Errno, HandleId, SocketId, TimerId, WorkerId};
 use crate::settings::SchedulingPolicy;
 
@@ -43,7 +43,7 @@ impl Primary {
         if self.life(worker).exited_after_disconnect == Some(true) {
             return;
         }
-        let key = HandleKey::of(&query);
+        let key = HandleKey::from(&query);
         let Some(&id) = self.keys.get(&key) else { return self.create(worker, seq, key, query) };
         let handle = self.handle_mut(id);
         if handle.has(worker) {

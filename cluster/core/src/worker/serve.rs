@@ -11,8 +11,7 @@ use serde_json::Value;
 
 use super::{Awaited, Step, Worker};
 use crate::event::{AddressType, ListenError, ListenerId, ListeningAddress, Output, WorkerEvent};
-use crate::handle::HandleKey;
-use crate::message::{Act, QueryServer, Reply};
+use crate::message::{Act, HandleKey, QueryServer, Reply};
 use crate::os::{Call, ChannelId, Errno, SocketId};
 
 /// How many connections the kernel may hold where the user does not say. Node: 511.

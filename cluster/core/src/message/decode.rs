@@ -1,0 +1,245 @@
+//! Lines to messages. Unknown fields are ignored, as Node does; known ones of the wrong kind are a violation.
+
+use alloc::borrow::Cow;
+use alloc::boxed::Box;
+use alloc::string::String;
+use core::net::SocketAddr;
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::{
+    Act, Cluster, Frame, HandleKey, Message, QueryServer, Reply, Sockname, is_internal, is_reserved,
+};
+use crate::event::{AddressType, ListeningAddress, Violation};
+use crate::os::Errno;
+
+/// Every field a message of Node's own can have that a cluster reads. Unknown ones are ignored, as Node does.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[derive(Default)]
+struct In<'a> {
+    #[serde(borrow)]
+    cmd: Cow<'a, str>,
+    #[serde(borrow)]
+    act: Cow<'a, str>,
+    #[serde(borrow)]
+    msg: Option<&'a RawValue>,
+    seq: u64,
+    ack: Option<u64>,
+    accepted: Option<bool>,
+    errno: Option<i64>,
+    key: Option<String>,
+    data: Value,
+    #[serde(borrow)]
+    sockname: Option<Box<Sockname<'a>>>,
+    index: u64,
+    address: Option<String>,
+    port: Option<Port>,
+    address_type: Value,
+    fd: Option<i64>,
+    flags: Option<u64>,
+    backlog: Option<u64>,
+}
+
+/// A port as Node accepts it: a number or its digits.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Port {
+    Number(i64),
+    Digits(String),
+}
+
+/// Reads one line, without its newline.
+pub(crate) fn decode(line: &[u8]) -> Result<Frame, Violation> {
+    if may_be_internal(line)
+        && let Ok(fields) = serde_json::from_slice::<In<'_>>(line)
+        && is_internal(&fields.cmd)
+    {
+        return internal(fields);
+    }
+    let value = serde_json::from_slice(line).map_err(|_| Violation::Malformed)?;
+    if is_reserved(&value) { Err(Violation::BadFields) } else { Ok(Frame::Message(Message::User(value))) }
+}
+
+/// How a message of Node's own begins when Node wrote it.
+const BEGINNING: &[u8] = br#"{"cmd":"NODE_"#;
+
+/// Whether the line is worth a second look: a `cmd` of Node's own must spell `NODE_`, or escape it.
+fn may_be_internal(line: &[u8]) -> bool {
+    line.starts_with(BEGINNING)
+        || memchr::memmem::find(line, b"NODE_").is_some()
+        || memchr::memmem::find(line, b"\\u").is_some()
+}
+
+fn internal(fields: In<'_>) -> Result<Frame, Violation> {
+    match &*fields.cmd {
+        "NODE_HANDLE_ACK" => Ok(Frame::Ack),
+        "NODE_HANDLE_NACK" => Ok(Frame::Nack),
+        "NODE_CLUSTER" => cluster(fields).map(Frame::Message),
+        "NODE_HANDLE" => {
+            let inner = fields.msg.ok_or(Violation::BadFields)?;
+            match decode(inner.get().as_bytes())? {
+                // A retransmitted socket of Node 20 comes in two envelopes; it is owed one acknowledgement.
+                Frame::Message(message) | Frame::Handle(message) => Ok(Frame::Handle(message)),
+                Frame::Ack | Frame::Nack => Err(Violation::BadFields),
+            }
+        }
+        _ => Ok(Frame::Message(Message::Foreign)),
+    }
+}
+
+fn cluster(mut fields: In<'_>) -> Result<Message, Violation> {
+    let key = |fields: &mut In<'_>| fields.key.take().map(HandleKey).ok_or(Violation::BadFields);
+    let act = match &*fields.act {
+        "online" => Some(Act::Online),
+        "exitedAfterDisconnect" => Some(Act::ExitedAfterDisconnect),
+        "disconnect" => Some(Act::Disconnect),
+        "close" => Some(Act::Close(key(&mut fields)?)),
+        "newconn" => Some(Act::NewConn(key(&mut fields)?)),
+        "listening" => Some(Act::Listening(listening(&mut fields)?)),
+        "queryServer" => Some(Act::QueryServer(query(&mut fields)?)),
+        _ => None,
+    };
+    let seq = fields.seq;
+    let reply = fields.ack.map(|ack| reply(ack, fields)).transpose()?;
+    Ok(Message::from(Cluster { seq, reply, act }))
+}
+
+fn reply(ack: u64, fields: In<'_>) -> Result<Reply, Violation> {
+    let errno = match fields.errno {
+        None | Some(0) => None,
+        Some(number) => Some(Errno(i32::try_from(number.unsigned_abs()).map_err(|_| Violation::BadFields)?)),
+    };
+    let sockname = match fields.sockname {
+        Some(at) => Some(SocketAddr::new(at.address.parse().map_err(|_| Violation::BadFields)?, at.port)),
+        None => None,
+    };
+    let key = fields.key.map(HandleKey);
+    Ok(Reply { ack, errno, key, data: fields.data, sockname, accepted: fields.accepted })
+}
+
+fn listening(fields: &mut In<'_>) -> Result<ListeningAddress, Violation> {
+    let port = port(fields)?.unwrap_or(0);
+    Ok(ListeningAddress {
+        address: fields.address.take(),
+        // A Unix socket says -1, which is no port.
+        port: u16::try_from(port.max(0)).map_err(|_| Violation::BadFields)?,
+        address_type: address_type(&fields.address_type)?,
+    })
+}
+
+fn query(fields: &mut In<'_>) -> Result<QueryServer, Violation> {
+    Ok(QueryServer {
+        index: fields.index,
+        data: fields.data.take(),
+        address: fields.address.take(),
+        port: port(fields)?,
+        address_type: address_type(&fields.address_type)?,
+        fd: fields.fd,
+        flags: fields.flags,
+        backlog: fields.backlog,
+    })
+}
+
+fn port(fields: &In<'_>) -> Result<Option<i64>, Violation> {
+    match &fields.port {
+        None => Ok(None),
+        Some(Port::Number(port)) => Ok(Some(*port)),
+        Some(Port::Digits(digits)) => digits.parse().map(Some).map_err(|_| Violation::BadFields),
+    }
+}
+
+fn address_type(value: &Value) -> Result<AddressType, Violation> {
+    match (value.as_i64(), value.as_str()) {
+        (Some(4), _) => Ok(AddressType::V4),
+        (Some(6), _) => Ok(AddressType::V6),
+        (Some(-1), _) => Ok(AddressType::Path),
+        (_, Some("udp4")) => Ok(AddressType::Udp4),
+        (_, Some("udp6")) => Ok(AddressType::Udp6),
+        (None, None) if value.is_null() => Ok(AddressType::Descriptor),
+        _ => Err(Violation::BadFields),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::encode;
+    use serde_json::json;
+
+    fn cluster_message(line: &str) -> Cluster {
+        match decode(line.as_bytes()) {
+            Ok(Frame::Message(Message::Cluster(cluster)) | Frame::Handle(Message::Cluster(cluster))) => {
+                *cluster
+            }
+            other => unreachable!("{line}: {other:?}"),
+        }
+    }
+
+    /// Lines that a Node 20 worker and primary wrote.
+    const RECORDED: [&str; 8] = [
+        r#"{"cmd":"NODE_CLUSTER","act":"online","seq":0}"#,
+        r#"{"cmd":"NODE_CLUSTER","act":"queryServer","index":0,"data":null,"address":null,"port":0,"addressType":4,"backlog":0,"seq":1}"#,
+        r#"{"cmd":"NODE_CLUSTER","errno":null,"key":"null:0:4:undefined:0","ack":1,"data":null,"sockname":{"address":"::","family":"IPv6","port":39913},"seq":0}"#,
+        r#"{"cmd":"NODE_CLUSTER","act":"listening","index":0,"data":null,"address":null,"port":39913,"addressType":4,"backlog":0,"seq":2}"#,
+        r#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":{"cmd":"NODE_CLUSTER","act":"newconn","key":"null:0:4:undefined:0","seq":1}}"#,
+        r#"{"cmd":"NODE_CLUSTER","ack":1,"accepted":true,"seq":3}"#,
+        r#"{"cmd":"NODE_CLUSTER","act":"close","key":"null:0:4:undefined:0","seq":5}"#,
+        r#"{"cmd":"NODE_CLUSTER","errno":-98,"key":"127.0.0.1:41667:4:undefined:0","ack":4,"data":null,"seq":2}"#,
+    ];
+
+    #[test]
+    fn what_node_wrote_is_understood_and_survives_our_own_writing() {
+        for line in RECORDED {
+            let cluster = cluster_message(line);
+            let ours = encode(&Message::from(cluster.clone()), line.contains("NODE_HANDLE"));
+            assert_eq!(cluster_message(core::str::from_utf8(&ours).expect("JSON").trim_end()), cluster);
+        }
+    }
+
+    #[test]
+    fn the_key_of_a_query_is_nodes() {
+        let Some(Act::QueryServer(query)) = cluster_message(RECORDED[1]).act else { unreachable!() };
+        assert_eq!(HandleKey::from(&query).0, "null:0:4:undefined:0");
+    }
+
+    #[test]
+    fn an_error_in_a_reply_is_a_positive_errno() {
+        let reply = cluster_message(RECORDED[7]).reply.expect("a reply");
+        assert_eq!(reply.errno, Some(Errno(98)));
+    }
+
+    #[test]
+    fn only_a_cmd_that_begins_with_node_and_goes_on_is_internal() {
+        let user = |line: &str| decode(line.as_bytes()) == Ok(Frame::Message(Message::User(json_of(line))));
+        assert!(user(r#"{"cmd":"NODE_"}"#));
+        assert!(user(r#""NODE_CLUSTER""#));
+        assert!(user(r#"{"text":"NODE_CLUSTER","act":7}"#));
+        assert_eq!(decode(br#"{"cmd":"NODE_X"}"#), Ok(Frame::Message(Message::Foreign)));
+        assert_eq!(decode(br#"{"cmd":"\u004eODE_X"}"#), Ok(Frame::Message(Message::Foreign)));
+    }
+
+    fn json_of(line: &str) -> Value {
+        serde_json::from_str(line).expect("JSON")
+    }
+
+    #[test]
+    fn two_envelopes_are_one() {
+        let inner = json!({"cmd":"NODE_HANDLE","type":"net.Socket","msg":{"hello":1}});
+        let outer = json!({"cmd":"NODE_HANDLE","type":"net.Native","msg":inner});
+        let line = serde_json::to_vec(&outer).expect("JSON");
+        assert_eq!(decode(&line), Ok(Frame::Handle(Message::User(json!({"hello":1})))));
+    }
+
+    #[test]
+    fn rubbish_is_named() {
+        assert_eq!(decode(b""), Err(Violation::Malformed));
+        assert_eq!(decode(b"{\"a\":"), Err(Violation::Malformed));
+        assert_eq!(decode(b"\xff\xfe"), Err(Violation::Malformed));
+        assert_eq!(decode(br#"{"cmd":"NODE_CLUSTER","act":"newconn"}"#), Err(Violation::BadFields));
+        assert_eq!(decode(br#"{"cmd":"NODE_CLUSTER","act":7}"#), Err(Violation::BadFields));
+        assert_eq!(decode(br#"{"cmd":"NODE_HANDLE","type":"net.Native"}"#), Err(Violation::BadFields));
+    }
+}

@@ -1,0 +1,148 @@
+//! Messages to lines.
+
+use alloc::borrow::Cow;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Act, Cluster, Message, Reply, Sockname};
+use crate::event::AddressType;
+
+#[derive(Serialize)]
+struct HandleOut<'a, T> {
+    cmd: &'static str,
+    r#type: &'static str,
+    msg: &'a T,
+}
+
+#[derive(Serialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct ClusterOut<'a> {
+    cmd: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    act: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ack: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accepted: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errno: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sockname: Option<Sockname<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<u64>,
+    /// May be `null`, which Node tells from nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address_type: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fd: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flags: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backlog: Option<u64>,
+    seq: u64,
+}
+
+/// A message as a line. `with_descriptor`: in the envelope that says so.
+pub(crate) fn encode(message: &Message, with_descriptor: bool) -> Vec<u8> {
+    match message {
+        Message::User(value) => line(value, with_descriptor),
+        Message::Cluster(cluster) => line(&cluster_out(cluster), with_descriptor),
+        Message::Foreign => unreachable!("a foreign message is never sent"),
+    }
+}
+
+/// An acknowledgement of a descriptor as a line.
+pub(crate) fn encode_ack(arrived: bool) -> Vec<u8> {
+    let line: &[u8] =
+        if arrived { b"{\"cmd\":\"NODE_HANDLE_ACK\"}\n" } else { b"{\"cmd\":\"NODE_HANDLE_NACK\"}\n" };
+    line.to_vec()
+}
+
+fn line<T: Serialize>(message: &T, with_descriptor: bool) -> Vec<u8> {
+    let encoded = if with_descriptor {
+        serde_json::to_vec(&HandleOut { cmd: "NODE_HANDLE", r#type: "net.Native", msg: message })
+    } else {
+        serde_json::to_vec(message)
+    };
+    let mut bytes = encoded.expect("a message has string keys and finite numbers only");
+    bytes.push(b'\n');
+    bytes
+}
+
+fn cluster_out(cluster: &Cluster) -> ClusterOut<'_> {
+    let mut out = match (&cluster.act, &cluster.reply) {
+        (Some(act), _) => act_out(act),
+        (None, Some(reply)) => reply_out(reply),
+        (None, None) => ClusterOut::default(),
+    };
+    out.cmd = "NODE_CLUSTER";
+    out.seq = cluster.seq;
+    out
+}
+
+fn act_out(act: &Act) -> ClusterOut<'_> {
+    let named = |act| ClusterOut { act: Some(act), ..ClusterOut::default() };
+    match act {
+        Act::Online => named("online"),
+        Act::ExitedAfterDisconnect => named("exitedAfterDisconnect"),
+        Act::Disconnect => named("disconnect"),
+        Act::Close(key) => ClusterOut { key: Some(&key.0), ..named("close") },
+        Act::NewConn(key) => ClusterOut { key: Some(&key.0), ..named("newconn") },
+        Act::Listening(at) => ClusterOut {
+            address: Some(Value::from(at.address.clone())),
+            port: Some(Value::from(at.port)),
+            address_type: Some(address_type_out(at.address_type)),
+            ..named("listening")
+        },
+        Act::QueryServer(query) => ClusterOut {
+            index: Some(query.index),
+            data: Some(&query.data),
+            address: Some(Value::from(query.address.clone())),
+            port: Some(Value::from(query.port)),
+            address_type: Some(address_type_out(query.address_type)),
+            fd: query.fd,
+            flags: query.flags,
+            backlog: query.backlog,
+            ..named("queryServer")
+        },
+    }
+}
+
+fn reply_out(reply: &Reply) -> ClusterOut<'_> {
+    ClusterOut {
+        ack: Some(reply.ack),
+        accepted: reply.accepted,
+        errno: reply.errno.map(|errno| -errno.0),
+        key: reply.key.as_ref().map(|key| key.0.as_str()),
+        // A Node worker that serves TLS needs `data` in every answer to its query.
+        data: reply.key.is_some().then_some(&reply.data),
+        sockname: reply.sockname.map(|at| Sockname {
+            address: Cow::Owned(at.ip().to_string()),
+            family: Cow::Borrowed(if at.is_ipv4() { "IPv4" } else { "IPv6" }),
+            port: at.port(),
+        }),
+        ..ClusterOut::default()
+    }
+}
+
+fn address_type_out(address_type: AddressType) -> Value {
+    match address_type {
+        AddressType::V4 => Value::from(4),
+        AddressType::V6 => Value::from(6),
+        AddressType::Path => Value::from(-1),
+        AddressType::Descriptor => Value::Null,
+        AddressType::Udp4 => Value::from("udp4"),
+        AddressType::Udp6 => Value::from("udp6"),
+    }
+}
