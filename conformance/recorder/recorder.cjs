@@ -1,6 +1,8 @@
 // Runs one scenario on a JavaScript runtime that has `cluster`, and writes down what is observed.
 //
-//     node recorder.cjs SCENARIO.json
+//     node recorder.cjs SCENARIO.json [EXECUTABLE ARGUMENT...]
+//
+// With an executable, the primary's workers are no JavaScript but this.
 //
 // One file for the primary and its workers, without dependencies. Every observation is one line on standard output, one
 // write each, so that the lines of several processes do not mix; standard output is inherited, so its end of
@@ -62,6 +64,7 @@ function die(signal) {
 function primary() {
   const policies = { round_robin: cluster.SCHED_RR, shared: cluster.SCHED_NONE };
   cluster.schedulingPolicy = policies[scenario.settings?.policy ?? 'round_robin'];
+  if (process.argv.length > 3) startInstead(...process.argv.slice(3));
 
   const workers = new Map();
   const find = (target, it) => (target === 'it' ? it : workers.get(target));
@@ -99,6 +102,12 @@ function primary() {
   cluster.on('message', (worker, text) => seen('message', worker, { text }));
   cluster.on('exit', (worker, code, signal) => seen('exit', worker, { code: code ?? '-', signal: signal ?? '-' }));
   observe('start', {});
+}
+
+/** Workers are started by the path of Node's own executable; `exec`, a script otherwise, is just their first argument. */
+function startInstead(executable, exec, ...args) {
+  process.execPath = executable;
+  cluster.setupPrimary({ exec, args, execArgv: [] });
 }
 
 // ---- a worker

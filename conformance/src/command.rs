@@ -69,11 +69,14 @@ enum Verb {
     Show(show::Show),
     /// Run again what a line of the simulator has recorded, and show every step
     Replay(replay::Replay),
-    /// Play a part of a scenario: the arm `unix` starts this
+    /// Play a part of a scenario: the arms with real processes start this
     #[command(name = unix::PLAY, hide = true)]
     Play {
         /// The scenario's file
         scenario: PathBuf,
+        /// What the workers execute, if it is not this program, and its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        workers: Vec<String>,
     },
 }
 
@@ -86,6 +89,22 @@ enum Arm {
     Unix,
     /// The Node.js of this machine
     Node,
+    /// A primary on this operating system, its workers on the Node.js of this machine
+    RustNode,
+    /// A primary on the Node.js of this machine, its workers on this operating system
+    NodeRust,
+}
+
+impl Arm {
+    /// Those that need the Node.js of this machine.
+    const LIVE: [Arm; 3] = [Arm::Node, Arm::RustNode, Arm::NodeRust];
+}
+
+/// As on the command line.
+impl fmt::Display for Arm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.to_possible_value().expect("no arm is hidden").get_name())
+    }
 }
 
 /// How a command ended, if nothing was wrong with it.
@@ -138,7 +157,9 @@ pub fn main() -> ExitCode {
         Verb::List => list::perform(&places),
         Verb::Show(show) => show.perform(&places),
         Verb::Replay(replay) => replay.perform(&places),
-        Verb::Play { scenario } => unix::play(&scenario).map(|()| End::Holds).map_err(Trouble::from),
+        Verb::Play { scenario, workers } => {
+            unix::play(&scenario, &workers).map(|()| End::Holds).map_err(Trouble::from)
+        }
     };
     match end {
         Ok(end) => end.into(),

@@ -30,7 +30,7 @@ pub struct Report {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Absent {
     /// Which.
-    pub arm: &'static str,
+    pub arm: String,
     /// Why, and what would help.
     pub why: String,
 }

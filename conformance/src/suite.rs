@@ -9,6 +9,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use crate::arm::drive::RunError;
+use crate::arm::mixed::Mixed;
 use crate::arm::node::Runtime;
 use crate::arm::unix::Unix;
 use crate::fixture::{Fixture, Load};
@@ -32,9 +33,11 @@ pub struct Suite {
     pub unix: Option<Unix>,
     /// The Node of this machine, if it is an arm.
     pub node: Option<Runtime>,
+    /// The clusters of the real system and Node that are arms.
+    pub mixed: Vec<Mixed>,
     /// How many schedules of the simulator are sampled for each scenario.
     pub samples: u64,
-    /// How many runs of each scenario the real system and live Node make.
+    /// How many runs of each scenario the real system, live Node and each mixed cluster make.
     pub runs: u32,
 }
 
@@ -52,6 +55,7 @@ enum Source<'a> {
     Sampled,
     Unix(&'a Unix),
     Live(&'a Runtime),
+    Mixed(&'a Mixed),
 }
 
 impl Suite {
@@ -85,10 +89,11 @@ impl Suite {
     /// The slow ones first, so that no thread is left alone with one at the end.
     fn jobs(&self) -> Vec<Job<'_>> {
         let live = self.node.iter().map(Source::Live);
+        let mixed = self.mixed.iter().map(Source::Mixed);
         let unix = self.unix.iter().map(Source::Unix);
         let recorded = self.recordings.iter().map(|directory| Source::Recorded(directory));
         let sampled = self.sim.then_some(Source::Sampled);
-        let sources = live.chain(unix).chain(recorded).chain(sampled);
+        let sources = live.chain(mixed).chain(unix).chain(recorded).chain(sampled);
         sources
             .flat_map(|source| self.scenarios.iter().map(move |scenario| Job { scenario, source }))
             .collect()
@@ -103,6 +108,7 @@ impl Suite {
             Source::Sampled => &[Inclusion::SimulatedInContract],
             Source::Unix(_) => &[Inclusion::UnixInContract, Inclusion::UnixInSimulator],
             Source::Live(_) => &[Inclusion::LiveInContract, Inclusion::LiveInSimulator],
+            Source::Mixed(_) => &[Inclusion::MixedInContract, Inclusion::MixedInSimulator],
         }
     }
 
@@ -117,6 +123,7 @@ impl Suite {
                 .map_err(|error| (directory_name(directory), Failure::unrecorded(&error))),
             Source::Unix(unix) => self.runs(scenario, UNIX, stopped, || unix.run(scenario)),
             Source::Live(node) => self.runs(scenario, &node.name(), stopped, || node.run(scenario)),
+            Source::Mixed(mixed) => self.runs(scenario, &mixed.name(), stopped, || mixed.run(scenario)),
         };
         let inclusions = self.inclusions(job);
         let judged = |inclusion: &Inclusion| match &traces {

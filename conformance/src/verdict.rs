@@ -1,7 +1,7 @@
 //! The claims of the suite: each says that all traces of one set are in another, and a verdict says whether they are.
 //!
 //! *N* is what Node was recorded to do, *S* what the simulator can do, *U* what the real system did, *L* what the Node of
-//! this machine did, and *C* the contract: [`order`] with the scenario's own claims. It runs no processes: the traces are
+//! this machine did, *M* what clusters of both did, and *C* the contract: [`order`] with the scenario's own claims. It runs no processes: the traces are
 //! brought. What is not in a set is told by a [`Failure`].
 
 use std::collections::BTreeMap;
@@ -39,11 +39,15 @@ pub enum Inclusion {
     LiveInContract,
     /// L ⊆ S: the Node of this machine does nothing that the simulator cannot.
     LiveInSimulator,
+    /// M ⊆ C: the contract is true of clusters of the real system and Node.
+    MixedInContract,
+    /// M ⊆ S: clusters of the real system and Node do nothing that the simulator cannot.
+    MixedInSimulator,
 }
 
 impl Inclusion {
     /// All of them, in the order of a report.
-    pub const ALL: [Inclusion; 7] = [
+    pub const ALL: [Inclusion; 9] = [
         Inclusion::RecordedInContract,
         Inclusion::SimulatedInContract,
         Inclusion::RecordedInSimulator,
@@ -51,6 +55,8 @@ impl Inclusion {
         Inclusion::UnixInSimulator,
         Inclusion::LiveInContract,
         Inclusion::LiveInSimulator,
+        Inclusion::MixedInContract,
+        Inclusion::MixedInSimulator,
     ];
 
     /// Whether the larger set is the contract; otherwise it is what the simulator can do.
@@ -59,8 +65,12 @@ impl Inclusion {
             Inclusion::RecordedInContract
             | Inclusion::SimulatedInContract
             | Inclusion::UnixInContract
-            | Inclusion::LiveInContract => true,
-            Inclusion::RecordedInSimulator | Inclusion::UnixInSimulator | Inclusion::LiveInSimulator => false,
+            | Inclusion::LiveInContract
+            | Inclusion::MixedInContract => true,
+            Inclusion::RecordedInSimulator
+            | Inclusion::UnixInSimulator
+            | Inclusion::LiveInSimulator
+            | Inclusion::MixedInSimulator => false,
         }
     }
 }
@@ -75,6 +85,8 @@ impl fmt::Display for Inclusion {
             Inclusion::UnixInSimulator => "U ⊆ S",
             Inclusion::LiveInContract => "L ⊆ C",
             Inclusion::LiveInSimulator => "L ⊆ S",
+            Inclusion::MixedInContract => "M ⊆ C",
+            Inclusion::MixedInSimulator => "M ⊆ S",
         })
     }
 }

@@ -27,6 +27,7 @@ fn suite() -> Suite {
         sim: false,
         unix: None,
         node: None,
+        mixed: Vec::new(),
         samples: 0,
         runs: 0,
     }

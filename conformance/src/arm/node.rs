@@ -57,9 +57,13 @@ impl Runtime {
     ///
     /// As [`drive::run`].
     pub fn run(&self, scenario: &Scenario) -> Result<Trace, RunError> {
+        drive::run(&self.launch(scenario), scenario, DEADLINE)
+    }
+
+    /// How a process that plays a part of this scenario is started.
+    pub(super) fn launch(&self, scenario: &Scenario) -> Launch {
         let args = vec![RECORDER.into(), scenario.path.clone().into()];
-        let launch = Launch { program: self.program.clone().into(), args, env: Vec::new() };
-        drive::run(&launch, scenario, DEADLINE)
+        Launch { program: self.program.clone().into(), args, env: Vec::new() }
     }
 
     /// Runs a scenario so many times under this load and adds what was seen to its fixture. `progress` is told after

@@ -52,25 +52,31 @@ impl Unix {
     ///
     /// As [`drive::run`].
     pub fn run(&self, scenario: &Scenario) -> Result<Trace, RunError> {
+        drive::run(&self.launch(scenario), scenario, DEADLINE)
+    }
+
+    /// How a process that plays a part of this scenario is started.
+    pub(super) fn launch(&self, scenario: &Scenario) -> Launch {
         let args = vec![PLAY.into(), scenario.path.clone().into()];
-        let launch = Launch { program: self.program.clone().into(), args, env: Vec::new() };
-        drive::run(&launch, scenario, DEADLINE)
+        Launch { program: self.program.clone().into(), args, env: Vec::new() }
     }
 }
 
-/// Plays a part of a scenario in this process, which a [`Unix::run`] has started: the primary's, or that of a worker if
-/// a primary has forked it. To be called while this is the only thread.
+/// Plays a part of a scenario in this process, which an arm has started: the primary's, or that of a worker if a primary
+/// has forked it. To be called while this is the only thread.
+///
+/// `workers` is what a primary executes instead of this program, with its arguments; empty, it is this program.
 ///
 /// # Errors
 ///
 /// This process cannot play: its scenario, its environment or its channel is broken.
-pub fn play(scenario: &Path) -> Result<(), PlayError> {
+pub fn play(scenario: &Path, workers: &[String]) -> Result<(), PlayError> {
     let role = cluster::role().map_err(PlayError::Role)?;
     let scenario = Scenario::load(scenario).map_err(PlayError::Scenario)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PlayError::Runtime)?;
     match role {
-        Role::Primary => runtime.block_on(primary::play(&scenario)),
+        Role::Primary => runtime.block_on(primary::play(&scenario, workers)),
         Role::Worker => runtime.block_on(worker::play(&scenario)).map_err(PlayError::Join),
     }
 }

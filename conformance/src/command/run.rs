@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::progress::Progress;
 use super::{Arm, End, Places, Trouble, interrupt, say};
+use crate::arm::mixed::{Mixed, Side};
 use crate::arm::node::Runtime;
 use crate::arm::unix::Unix;
 use crate::exceptions::Exceptions;
@@ -15,12 +16,10 @@ use crate::report::{Absent, Report};
 use crate::suite::Suite;
 use crate::verdict::{Judge, Verdict};
 
-const NODE: &str = "node";
-
 /// What to try, how long, and how to say it.
 #[derive(Debug, Args)]
 pub(super) struct Run {
-    /// Run only this arm; may be given several times. Without: all, live Node only if it is there
+    /// Run only this arm; may be given several times. Without: all, those with live Node only if it is there
     #[arg(long = "arm", value_name = "ARM")]
     arms: Vec<Arm>,
     /// Only the scenarios of this name, in which `*` is anything; may be given several times
@@ -29,13 +28,13 @@ pub(super) struct Run {
     /// Schedules of the simulator that are sampled for each scenario
     #[arg(long, value_name = "N", default_value_t = 1000)]
     samples: u64,
-    /// Runs of each scenario on the arms `unix` and `node`
+    /// Runs of each scenario on each arm but `sim`
     #[arg(long, value_name = "N", default_value_t = 5)]
     runs: u32,
     /// Worlds of the simulator that are looked at for one trace, at most
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     worlds: usize,
-    /// The Node.js of the arm `node`; naming one is asking for the arm, too
+    /// The Node.js of `node`, `rust-node`, `node-rust`; naming one is asking for those, if no arm is named
     #[arg(long, value_name = "PATH")]
     node: Option<PathBuf>,
     /// Report on standard output as JSON
@@ -67,11 +66,13 @@ impl Run {
         let exceptions = Exceptions::load(&places.exceptions)?;
         let recordings = recordings(&places.recordings)?;
         let (node, absent) = self.node(&recordings);
+        let unix = Unix::this()?;
         let suite = Suite {
             scenarios: places.scenarios(&self.globs)?,
             sim: self.wants(Arm::Sim),
-            unix: if self.wants(Arm::Unix) { Some(Unix::this()?) } else { None },
-            node,
+            mixed: node.as_ref().map(|node| self.mixed(&unix, node)).unwrap_or_default(),
+            unix: Some(unix).filter(|_| self.wants(Arm::Unix)),
+            node: node.filter(|_| self.wants(Arm::Node)),
             recordings,
             samples: self.samples,
             runs: self.runs,
@@ -95,19 +96,29 @@ impl Run {
     }
 
     fn asks_for(&self, arm: Arm) -> bool {
-        self.arms.contains(&arm) || arm == Arm::Node && self.node.is_some()
+        self.arms.contains(&arm) || self.arms.is_empty() && self.node.is_some() && Arm::LIVE.contains(&arm)
     }
 
-    /// The Node of this machine, if it is wanted and one of those that were recorded; otherwise why not.
+    /// The Node of this machine, if an arm wants it and it is one of those that were recorded; otherwise why not.
     fn node(&self, recordings: &[PathBuf]) -> (Option<Runtime>, Vec<Absent>) {
-        if !self.wants(Arm::Node) {
+        let wanted: Vec<_> = Arm::LIVE.into_iter().filter(|arm| self.wants(*arm)).collect();
+        if wanted.is_empty() {
             return (None, Vec::new());
         }
-        let found = Runtime::find(self.node.as_deref().unwrap_or(Path::new(NODE)));
+        let found = Runtime::find(self.node.as_deref().unwrap_or(Path::new("node")));
         match found.map_err(|none| none.to_string()).and_then(|node| fitting(node, recordings)) {
             Ok(node) => (Some(node), Vec::new()),
-            Err(why) => (None, vec![Absent { arm: NODE, why }]),
+            Err(why) => {
+                let absent = |arm: &Arm| Absent { arm: arm.to_string(), why: why.clone() };
+                (None, wanted.iter().map(absent).collect())
+            }
         }
+    }
+
+    fn mixed(&self, unix: &Unix, node: &Runtime) -> Vec<Mixed> {
+        let arms = [(Arm::RustNode, Side::Unix), (Arm::NodeRust, Side::Node)];
+        let wanted = arms.into_iter().filter(|(arm, _)| self.wants(*arm));
+        wanted.map(|(_, primary)| Mixed::new(primary, unix.clone(), node.clone())).collect()
     }
 
     fn print(&self, report: &Report) -> Result<(), Trouble> {
@@ -120,7 +131,7 @@ impl Run {
     }
 
     fn end(&self, report: &Report) -> End {
-        let is_missed = report.absent.iter().any(|_| self.asks_for(Arm::Node));
+        let is_missed = !report.absent.is_empty() && Arm::LIVE.iter().any(|arm| self.asks_for(*arm));
         match report.holds() {
             false => End::Fails,
             true if is_missed => End::Absent,

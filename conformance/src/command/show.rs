@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Arm, End, Places, Trouble, interrupt, say, say_misfits, width};
+use crate::arm::mixed::{Mixed, Side};
 use crate::arm::node::Runtime;
 use crate::arm::sim::Sim;
 use crate::arm::unix::Unix;
@@ -24,7 +25,7 @@ pub(super) struct Show {
     /// For the simulator: the number of a random schedule; without, as on a quiet machine
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// The Node.js of the arm `node`
+    /// The Node.js of the arms `node`, `rust-node` and `node-rust`
     #[arg(long, value_name = "PATH", default_value = "node")]
     node: PathBuf,
 }
@@ -37,6 +38,8 @@ impl Show {
             Arm::Sim => self.simulate(&scenario),
             Arm::Unix => Unix::this()?.run(&scenario).map_err(Trouble::from),
             Arm::Node => Runtime::find(&self.node)?.run(&scenario).map_err(Trouble::from),
+            Arm::RustNode => self.mix(Side::Unix, &scenario),
+            Arm::NodeRust => self.mix(Side::Node, &scenario),
         };
         if interrupt::is_stopped() {
             return Ok(End::Interrupted);
@@ -46,6 +49,11 @@ impl Show {
         say(format_args!("{}\n\n{columns}", scenario.story))?;
         say("Rows are in no order: observers have no common clock.\n")?;
         say_misfits(&order::check(&scenario, &trace))
+    }
+
+    fn mix(&self, primary: Side, scenario: &Scenario) -> Result<Trace, Trouble> {
+        let mixed = Mixed::new(primary, Unix::this()?, Runtime::find(&self.node)?);
+        Ok(mixed.run(scenario)?)
     }
 
     fn simulate(&self, scenario: &Scenario) -> Result<Trace, Trouble> {

@@ -38,10 +38,11 @@ fn failures(f: &mut fmt::Formatter<'_>, verdict: &Verdict) -> fmt::Result {
 }
 
 /// What the letters mean.
-const LETTERS: [(char, &str); 5] = [
+const LETTERS: [(char, &str); 6] = [
     ('N', "what Node was recorded to do"),
     ('U', "what the real system did just now"),
     ('L', "what live Node did just now"),
+    ('M', "what clusters of both did just now"),
     ('S', "what the simulator can do: S ⊆ C samples it, the other claims search it"),
     ('C', "the order contract: what causality asks of every scenario, and the scenario's own claims"),
 ];
@@ -83,7 +84,7 @@ impl Report {
 
 /// Whose traces a letter stands for, where that is not said by the letter.
 fn told(letter: char, runtimes: &BTreeSet<&str>) -> String {
-    if !['N', 'L'].contains(&letter) {
+    if !['N', 'L', 'M'].contains(&letter) {
         return String::new();
     }
     format!(" ({})", runtimes.iter().copied().collect::<Vec<_>>().join(", "))

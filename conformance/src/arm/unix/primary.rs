@@ -2,7 +2,7 @@
 
 use std::process;
 
-use cluster::{Primary, WorkerId};
+use cluster::{Command, Primary, Settings, WorkerId};
 use serde_json::Value;
 
 use super::super::translate;
@@ -12,9 +12,10 @@ use crate::program::{self, PrimaryCommand};
 use crate::scenario::Scenario;
 use crate::words;
 
-/// Plays until no worker is left.
-pub(super) async fn play(scenario: &Scenario) -> Result<(), PlayError> {
-    let primary = Primary::new(translate::settings(scenario)).expect("it is called inside a runtime");
+/// Plays until no worker is left. `workers` is what they execute, if they are not this program.
+pub(super) async fn play(scenario: &Scenario, workers: &[String]) -> Result<(), PlayError> {
+    let settings = Settings { command: command(workers).into(), ..translate::settings(scenario) };
+    let primary = Primary::new(settings).expect("it is called inside a runtime");
     let mut part = PrimaryPart { primary, script: program::Primary::new(scenario) };
     part.see(&words::start());
     while let Some(event) = part.primary.next().await {
@@ -23,6 +24,11 @@ pub(super) async fn play(scenario: &Scenario) -> Result<(), PlayError> {
         }
     }
     Ok(())
+}
+
+fn command(workers: &[String]) -> Command {
+    let Some((exec, args)) = workers.split_first() else { return Command::default() };
+    Command { exec: Some(exec.clone()), args: args.to_vec(), ..Command::default() }
 }
 
 struct PrimaryPart {

@@ -1,0 +1,118 @@
+//! Clusters of two runtimes: that either side really starts the other, and that every scenario holds there.
+//!
+//! Whom a primary starts is tried with programs that only look like Node; the scenarios need Node itself.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use cluster_conformance::arm::mixed::{Mixed, Side};
+use cluster_conformance::arm::node::Runtime;
+use cluster_conformance::arm::unix::Unix;
+use cluster_conformance::exceptions::{self, Exceptions};
+use cluster_conformance::observation::Observer;
+use cluster_conformance::report::Report;
+use cluster_conformance::scenario::{self, Scenario};
+use cluster_conformance::suite::Suite;
+use cluster_conformance::trace::Trace;
+use cluster_conformance::verdict::Judge;
+
+const CONFORMANCE: &str = env!("CARGO_BIN_EXE_conformance");
+
+/// Many times what any trace of the suite needs.
+const WORLDS: usize = 1_000_000;
+
+const SCENARIO: &str = r#"{
+  "name": "s",
+  "story": "A worker says a word and goes.",
+  "primary": [{ "on": "start", "do": [{ "fork": 1 }] }],
+  "worker": [{ "on": "start", "do": [{ "send": "word" }, { "exit": 3 }] }],
+  "contract": [{ "says": "The code arrives.", "seen": "primary: exit code=3", "times": 1 }]
+}"#;
+
+/// A directory with the scenario and something that is called like Node.
+struct Stage {
+    directory: tempfile::TempDir,
+}
+
+impl Stage {
+    fn new(node: &str) -> Self {
+        let stage = Stage { directory: tempfile::tempdir().expect("a temporary directory") };
+        let script = format!("#!/bin/sh\n[ \"$1\" = --version ] && echo v20.0.0 && exit\n{node}\n");
+        fs::write(stage.path("node"), script).expect("a new file");
+        fs::set_permissions(stage.path("node"), fs::Permissions::from_mode(0o755)).expect("our own file");
+        fs::write(stage.path("s.json"), SCENARIO).expect("a new file");
+        stage
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn run(&self, primary: Side) -> Trace {
+        let scenario = Scenario::load(&self.path("s.json")).expect("the scenario above");
+        let node = Runtime::find(&self.path("node")).expect("it tells a version");
+        let mixed = Mixed::new(primary, Unix::at(Path::new(CONFORMANCE)), node);
+        mixed.run(&scenario).unwrap_or_else(|error| unreachable!("{error}"))
+    }
+}
+
+#[test]
+fn our_primary_starts_nodes_workers() {
+    let stage =
+        Stage::new("echo \"worker $NODE_UNIQUE_ID: start script=${1##*/} scenario=${2##*/}\"; exit 4");
+    let trace = stage.run(Side::Unix);
+    let seen = trace.seen_by(Observer::Worker(1)).iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(seen, ["start script=recorder.cjs scenario=s.json"]);
+    let exit = trace.seen_by(Observer::Primary).last().expect("it forked");
+    assert_eq!((exit.what.as_str(), exit.detail("code")), ("exit", Some("4")), "{trace}");
+}
+
+#[test]
+fn a_primary_on_node_is_told_to_start_our_workers() {
+    let stage = Stage::new(
+        "echo \"primary: start script=${1##*/} scenario=${2##*/} executable=${3##*/} role=$4 part=${5##*/} more=$6\"",
+    );
+    let trace = stage.run(Side::Node);
+    let seen = trace.to_string();
+    let expected =
+        "start script=recorder.cjs scenario=s.json executable=conformance role=play part=s.json more=";
+    assert_eq!(seen, format!("primary\n  {expected}\n"));
+}
+
+/// The Node that is installed, if it is of the version that the wire is held against.
+fn node_20() -> Option<Runtime> {
+    Runtime::find(Path::new("node")).ok().filter(|node| node.name().starts_with("node v20."))
+}
+
+#[test]
+fn mixed_clusters_keep_the_contract_and_do_nothing_that_the_simulator_cannot() {
+    let Some(node) = node_20() else {
+        // Not by a macro: those are captured.
+        writeln!(io::stderr(), "NOT RUN: the mixed arms, because there is no `node` 20 in PATH")
+            .expect("standard error is open");
+        return;
+    };
+    let unix = Unix::at(Path::new(CONFORMANCE));
+    let scenarios = Scenario::all(Path::new(scenario::DIRECTORY));
+    let suite = Suite {
+        scenarios: scenarios.unwrap_or_else(|mistake| unreachable!("{mistake}")),
+        recordings: Vec::new(),
+        sim: false,
+        unix: None,
+        node: None,
+        mixed: [Side::Unix, Side::Node].map(|side| Mixed::new(side, unix.clone(), node.clone())).into(),
+        samples: 0,
+        runs: 3,
+    };
+    let exceptions = Exceptions::load(Path::new(exceptions::FILE));
+    let judge = Judge::new(exceptions.unwrap_or_else(|error| unreachable!("{error}")), WORLDS);
+    let mut verdicts = Vec::new();
+    suite.run(&judge, &AtomicBool::new(false), |verdict| verdicts.push(verdict));
+    assert_eq!(verdicts.len(), suite.claims(), "every claim is told");
+    let report = Report::new(verdicts, Vec::new(), Vec::new(), Duration::ZERO);
+    assert!(report.holds(), "\n{report}");
+}
