@@ -126,7 +126,7 @@ fn a_broken_assertion_of_a_machine_is_caught_too() {
 #[test]
 fn a_bug_is_found_among_all_runs_and_its_line_replays_it() {
     let silent = |_, next: &Next| fate(matches!(next, Next::Primary(Event::Exit { .. })), Fate::Drop);
-    let mut world = World::new(standard::Serve::new(1, 1), cluster_core::Settings::default());
+    let mut world = standard::Scenario::new(standard::Serve::new(1, 1)).world();
     world.sabotage = Some(silent);
     let failure = crate::explore::every(&world, 100_000).expect_err("the bug is planted");
     assert_eq!(failure.check, Check::Order);

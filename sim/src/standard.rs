@@ -1,13 +1,23 @@
-//! The standard run: a primary, two workers, two connections, a graceful disconnect.
+//! The simulator's own scenarios. The standard run: a primary, two workers, two connections, a graceful disconnect.
 //!
-//! It is what the figures are measured on, and the program most tests use. It stands for no scenario of conformance.
+//! It is what the figures are measured on, and the program most tests use. Others are a [`Plan`]. The name of a
+//! [`Scenario`] says all of it, so [`replay`] can run any of their lines. They stand for no scenario of conformance.
 
-use cluster_core::{Event, ListenOptions, Primary, Settings, SocketId, Worker, WorkerEvent};
+use std::fmt;
+use std::str::FromStr;
+
+use cluster_core::{Event, ListenOptions, Primary, SocketId, Worker, WorkerEvent};
 use serde_json::json;
 
 use crate::{
     Actor, ClientEvent, ClientId, Driver, Ending, Failure, Faults, Process, Program, Schedule, World,
 };
+
+mod plan;
+mod scenario;
+
+pub use plan::{Plan, PrimaryDeed, WorkerDeed};
+pub use scenario::{Again, ReplayError, Scenario, UnknownName, replay};
 
 /// A server on every worker: each connection gets an answer. A worker that dies is replaced, a few times; when all
 /// clients were served, everybody goes.
@@ -27,6 +37,32 @@ impl Serve {
     /// So many workers and clients, and three replacements.
     pub fn new(workers: u32, clients: u32) -> Self {
         Serve { workers, clients, replacements: 3, served: 0, came: false }
+    }
+}
+
+/// `serve-<workers>-<clients>[-<replacements>]`, or `standard`.
+impl fmt::Display for Serve {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.workers, self.clients, self.replacements) {
+            (2, 2, 3) => f.write_str("standard"),
+            (workers, clients, 3) => write!(f, "serve-{workers}-{clients}"),
+            (workers, clients, replacements) => write!(f, "serve-{workers}-{clients}-{replacements}"),
+        }
+    }
+}
+
+impl FromStr for Serve {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        let numbers = text.strip_prefix("serve-").unwrap_or(if text == "standard" { "2-2" } else { "" });
+        let read = || {
+            let mut parts = numbers.splitn(3, '-');
+            let (workers, clients) = scenario::counts(parts.next()?, parts.next()?)?;
+            let replacements = parts.next().map_or(Some(3), |text| text.parse().ok())?;
+            Some(Serve { replacements, ..Serve::new(workers, clients) })
+        };
+        read().ok_or_else(|| UnknownName(text.to_owned()))
     }
 }
 
@@ -121,7 +157,7 @@ fn name(event: &Event) -> String {
 
 /// The world of the standard run, on a quiet schedule.
 pub fn world() -> World<Serve> {
-    World::new(Serve::new(2, 2), Settings::default()).named("standard")
+    Scenario::new(Serve::new(2, 2)).world()
 }
 
 /// One standard run with random choices and no faults; gives the number of steps.

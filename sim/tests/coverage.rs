@@ -1,6 +1,6 @@
 //! The rare things do happen: a suite in which they never did would prove nothing.
 
-use cluster_sim::standard::{self, Serve};
+use cluster_sim::standard::{self, Scenario, Serve};
 use cluster_sim::{Fault, Faults, Schedule, World};
 
 const SEEDS: u64 = 3000;
@@ -52,7 +52,7 @@ fn every_rare_thing_happens_in_some_run() {
 fn a_connection_is_handed_out_twice_and_served_once_in_some_run() {
     let is_again = |seed: u64| {
         let faults = Faults::only(&[Fault::Kill]).limit(1);
-        let mut world = World::new(Serve::new(2, 1), cluster_core::Settings::default());
+        let mut world = Scenario::new(Serve::new(2, 1)).world();
         world = world.on(Schedule::seed(seed).with_faults(faults)).traced();
         world.run().expect("every check holds");
         let handoffs =

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use cluster_sim::replay::Line;
-use cluster_sim::standard::{self, Serve};
-use cluster_sim::{Faults, Schedule, World};
+use cluster_sim::standard::{self, Scenario, Serve};
+use cluster_sim::{Faults, Schedule};
 
 fn traced(schedule: Schedule) -> (u64, String) {
     let mut world = standard::world().on(schedule).traced();
@@ -64,7 +64,7 @@ fn a_replay_of_something_else_says_where_it_leaves_the_recording() {
     let mut world = standard::world().on(Schedule::seed(3));
     world.run().expect("every check holds");
     let line: Line = world.replay_line().parse().expect("it was just written");
-    let other = line.replay(World::new(Serve::new(2, 3), cluster_core::Settings::default()));
+    let other = line.replay(Scenario::new(Serve::new(2, 3)).world());
     let left = other.left.expect("a third client comes");
     assert!(*left.start() > 1 && *left.end() < 200, "{left:?}");
 }

@@ -1,130 +1,22 @@
 //! Properties of the machines over random programs, schedules and faults. Every check looks at every run; a failure
-//! prints the line that replays it, and the program it was.
+//! prints the line that replays it; its scenario says the program.
 
-use cluster_core::{
-    Event, ListenOptions, ListenerId, Primary, SchedulingPolicy, Settings, Signal, Worker, WorkerEvent,
-    WorkerId,
-};
-use cluster_sim::standard::Serve;
-use cluster_sim::{Actor, ClientEvent, ClientId, Driver, Fault, Faults, Process, Program, Schedule, World};
+use cluster_core::SchedulingPolicy;
+use cluster_sim::standard::{Plan, PrimaryDeed, Scenario, Serve, WorkerDeed};
+use cluster_sim::{Fault, Faults, Program, Schedule, World};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::subsequence;
 use proptest::test_runner::RngSeed;
-use serde_json::json;
-
-/// A program that does something at each of its first events.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Plan {
-    workers: u32,
-    clients: u32,
-    primary: Vec<PrimaryDeed>,
-    worker: Vec<WorkerDeed>,
-    heard: usize,
-    listeners: Vec<ListenerId>,
-    came: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum PrimaryDeed {
-    Nothing,
-    Fork,
-    Send(u32),
-    Disconnect(u32),
-    DisconnectAll,
-    Kill(u32),
-    Exit,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum WorkerDeed {
-    Nothing,
-    Listen,
-    Close,
-    Send,
-    Disconnect,
-    Kill,
-    Exit,
-    Die,
-}
-
-impl Plan {
-    fn next<D: Copy>(heard: &mut usize, deeds: &[D]) -> Option<D> {
-        *heard += 1;
-        deeds.get(*heard - 1).copied()
-    }
-}
-
-impl Program for Plan {
-    fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
-        primary.fork(Vec::new());
-    }
-
-    fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
-        if matches!(event, Event::Fork { worker: WorkerId(n) } if n < self.workers) {
-            primary.fork(Vec::new());
-            return;
-        }
-        match Plan::next(&mut self.heard, &self.primary).unwrap_or(PrimaryDeed::Nothing) {
-            PrimaryDeed::Nothing => {}
-            PrimaryDeed::Fork => {
-                primary.fork(Vec::new());
-            }
-            PrimaryDeed::Send(worker) => drop(primary.send(WorkerId(worker), &json!({ "to": worker }))),
-            PrimaryDeed::Disconnect(worker) => primary.disconnect(WorkerId(worker)),
-            PrimaryDeed::DisconnectAll => primary.disconnect_all(),
-            PrimaryDeed::Kill(worker) => primary.kill(WorkerId(worker), Signal::SIGTERM),
-            PrimaryDeed::Exit => process.exit(0),
-        }
-    }
-
-    fn worker_start(&mut self, worker: &mut Worker, _: &mut Process<'_>) {
-        self.listeners.push(worker.listen(ListenOptions::default()));
-    }
-
-    fn worker_event(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
-        if let WorkerEvent::Listening { listener, address } = event {
-            process.note(address.port().to_string());
-            worker.accept(listener);
-        }
-        if let WorkerEvent::Connection { listener, .. } = event {
-            worker.accept(listener);
-        }
-        match Plan::next(&mut self.heard, &self.worker).unwrap_or(WorkerDeed::Nothing) {
-            WorkerDeed::Nothing => {}
-            WorkerDeed::Listen => self.listeners.push(worker.listen(ListenOptions::default())),
-            WorkerDeed::Close => self.listeners.pop().into_iter().for_each(|listener| worker.close(listener)),
-            WorkerDeed::Send => drop(worker.send(&json!("from a worker"))),
-            WorkerDeed::Disconnect => worker.disconnect(),
-            WorkerDeed::Kill => worker.kill(),
-            WorkerDeed::Exit => process.exit(3),
-            WorkerDeed::Die => process.die(Signal::SIGSEGV),
-        }
-    }
-
-    fn noted(&mut self, driver: &mut Driver<'_>, _: Actor, port: &str) {
-        let is_first = !std::mem::replace(&mut self.came, true);
-        (0..if is_first { self.clients } else { 1 }).for_each(|_| {
-            driver.connect(port.parse().expect("workers note ports"));
-        });
-    }
-
-    fn client_event(&mut self, driver: &mut Driver<'_>, client: ClientId, event: ClientEvent) {
-        if event == ClientEvent::Connected {
-            driver.send(client, b"hello");
-            driver.end(client);
-        }
-    }
-}
 
 fn primary_deeds() -> impl Strategy<Value = Vec<PrimaryDeed>> {
     let deed = prop_oneof![
         8 => Just(PrimaryDeed::Nothing),
         2 => Just(PrimaryDeed::Fork),
-        2 => (1..4_u32).prop_map(PrimaryDeed::Send),
-        2 => (1..4_u32).prop_map(PrimaryDeed::Disconnect),
+        2 => (1..4_u8).prop_map(PrimaryDeed::Send),
+        2 => (1..4_u8).prop_map(PrimaryDeed::Disconnect),
         1 => Just(PrimaryDeed::DisconnectAll),
-        2 => (1..4_u32).prop_map(PrimaryDeed::Kill),
+        2 => (1..4_u8).prop_map(PrimaryDeed::Kill),
         1 => Just(PrimaryDeed::Exit),
     ];
     vec(deed, 0..16)
@@ -145,16 +37,16 @@ fn worker_deeds() -> impl Strategy<Value = Vec<WorkerDeed>> {
 }
 
 fn plans() -> impl Strategy<Value = Plan> {
-    (1..4_u32, 0..4_u32, primary_deeds(), worker_deeds()).prop_map(|(workers, clients, primary, worker)| {
-        Plan { workers, clients, primary, worker, heard: 0, listeners: Vec::new(), came: false }
-    })
+    (1..4_u32, 0..4_u32, primary_deeds(), worker_deeds())
+        .prop_map(|(workers, clients, primary, worker)| Plan::new(workers, clients, primary, worker))
 }
 
-fn settings() -> impl Strategy<Value = Settings> {
-    (any::<bool>(), any::<bool>()).prop_map(|(shared, keep_listening)| Settings {
+/// Plans in all surroundings.
+fn scenarios() -> impl Strategy<Value = Scenario<Plan>> {
+    (plans(), any::<bool>(), any::<bool>()).prop_map(|(program, shared, keep_listening)| Scenario {
         policy: if shared { SchedulingPolicy::Shared } else { SchedulingPolicy::RoundRobin },
         keep_listening,
-        ..Settings::default()
+        ..Scenario::new(program)
     })
 }
 
@@ -170,8 +62,8 @@ fn faults() -> impl Strategy<Value = Faults> {
 }
 
 /// Buffers so small that a message does not fit, and larger ones.
-fn channel_bytes() -> impl Strategy<Value = usize> {
-    prop_oneof![1..300_usize, Just(65_536)]
+fn channel_bytes() -> impl Strategy<Value = Option<usize>> {
+    prop_oneof![(1..300_usize).prop_map(Some), Just(None)]
 }
 
 fn holds<P: Program>(world: World<P>) -> Result<(), TestCaseError> {
@@ -197,32 +89,31 @@ proptest! {
     #[test]
     fn ledger(schedule in schedules(), clients in 1..9_u32, limit in 0..4_u8, keep_listening: bool) {
         let faults = Faults::only(&[Fault::Kill, Fault::LostDescriptor, Fault::AcceptFailure]).limit(limit);
-        let settings = Settings { keep_listening, ..Settings::default() };
-        holds(World::new(Serve::new(3, clients), settings).on(schedule.with_faults(faults)))?;
+        let scenario = Scenario { keep_listening, ..Scenario::new(Serve::new(3, clients)) };
+        holds(scenario.world().on(schedule.with_faults(faults)))?;
     }
 
     /// Whatever programs do, the events of a worker come in order.
     #[test]
     fn order(plan in plans(), schedule in schedules()) {
-        holds(World::new(plan, Settings::default()).on(schedule))?;
+        holds(Scenario::new(plan).world().on(schedule))?;
     }
 
     /// Nobody keeps a descriptor, in both policies, when clients go and processes die.
     #[test]
-    fn descriptors(plan in plans(), settings in settings(), schedule in schedules()) {
+    fn descriptors(scenario in scenarios(), schedule in schedules()) {
         let faults = [Fault::Kill, Fault::ClientReset, Fault::LostDescriptor, Fault::Grandchild];
-        holds(World::new(plan, settings).on(schedule.with_faults(Faults::only(&faults))))?;
+        holds(scenario.world().on(schedule.with_faults(Faults::only(&faults))))?;
     }
 
     /// When faults stop, everything comes to its end, however small the buffers are.
     #[test]
     fn liveness(
-        plan in plans(),
-        settings in settings(),
+        scenario in scenarios(),
         schedule in schedules(),
         faults in faults(),
-        bytes in channel_bytes(),
+        channel_bytes in channel_bytes(),
     ) {
-        holds(World::new(plan, settings).on(schedule.with_faults(faults)).with_channel_bytes(bytes))?;
+        holds(Scenario { channel_bytes, ..scenario }.world().on(schedule.with_faults(faults)))?;
     }
 }
