@@ -75,11 +75,19 @@ enum Link {
     Closed,
 }
 
+/// What one write takes at most, in bytes, so that a long line that goes out in pieces is not copied over and over.
+const PIECE: usize = 64 << 10;
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Line {
     bytes: Vec<u8>,
+    /// How much of it is written.
+    at: usize,
+    /// The descriptor, as long as it has not gone with the first byte.
     socket: Option<SocketId>,
     receipt: Option<SocketId>,
+    /// The message, if it carries a descriptor: its fate is told.
+    carries: Option<Outgoing>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -92,8 +100,9 @@ pub(crate) struct Channel {
     stray: Option<SocketId>,
     /// Lines to be written, the first perhaps in part.
     outbox: VecDeque<Line>,
+    /// What is not written yet, held lines among it, in bytes.
     unsent: usize,
-    /// The line the operating system is looking at, or has taken in part, and how many bytes it was offered.
+    /// The line the operating system is looking at, or has no room for, and how many bytes it was offered.
     writing: Option<(Line, usize)>,
     /// How many lines came to their turn while another was being written.
     late: usize,
@@ -104,7 +113,7 @@ pub(crate) struct Channel {
     /// The message whose descriptor is not acknowledged yet.
     unacknowledged: Option<Outgoing>,
     /// What waits for that.
-    held: VecDeque<Outgoing>,
+    held: VecDeque<Line>,
     /// The peer makes us write more than it reads, and is not read from.
     paused: bool,
     limits: Limits,
@@ -147,7 +156,7 @@ impl Channel {
 
     /// Whether nothing more may be put into the queue.
     pub(crate) fn is_full(&self) -> bool {
-        self.unsent >= self.limits.unsent_bytes || self.held.len() >= self.limits.unsent_bytes / 1024
+        self.unsent >= self.limits.unsent_bytes
     }
 
     /// Sends, or queues behind an unacknowledged descriptor.
@@ -156,11 +165,59 @@ impl Channel {
         outgoing: Outgoing,
         steps: &mut Steps<S>,
     ) {
-        if self.unacknowledged.is_some() {
-            self.held.push_back(outgoing);
-        } else {
-            self.transmit(outgoing, steps);
+        let bytes = message::encode(&outgoing.message, outgoing.socket.is_some());
+        let Outgoing { socket, receipt, .. } = outgoing;
+        let carries = socket.is_some().then_some(outgoing);
+        let line = Line { bytes, at: 0, socket, receipt, carries };
+        if self.unacknowledged.is_none() {
+            self.unsent += line.bytes.len();
+            self.transmit(line, steps);
+        } else if !self.broken {
+            self.unsent += line.bytes.len();
+            self.held.push_back(line);
         }
+        self.pause_if_full(steps);
+    }
+
+    /// Whether the peer has not acknowledged this descriptor: it cannot know of it.
+    pub(crate) fn is_carrying(&self, socket: SocketId) -> bool {
+        let carried = self.held.iter().filter_map(|line| line.carries.as_ref()).chain(&self.unacknowledged);
+        carried.into_iter().any(|outgoing| outgoing.socket == Some(socket))
+    }
+
+    /// The descriptor is being closed: what would have carried it is not sent. One that has gone is not called back.
+    pub(crate) fn cancel<S: From<(ChannelId, ChannelStep)>>(
+        &mut self,
+        socket: SocketId,
+        steps: &mut Steps<S>,
+    ) {
+        let carries = |line: &Line| line.socket == Some(socket);
+        let mut dropped = 0;
+        self.held.retain(|line| {
+            dropped += if carries(line) { line.bytes.len() } else { 0 };
+            !carries(line)
+        });
+        let before = dropped;
+        self.outbox.retain(|line| {
+            dropped += if carries(line) { line.bytes.len() } else { 0 };
+            !carries(line)
+        });
+        if let Some((line, _)) = self.writing.take_if(|(line, _)| carries(line)) {
+            dropped += line.bytes.len();
+            self.next_is_late(steps);
+        }
+        self.unsent -= dropped;
+        if dropped > before {
+            self.release(steps);
+        }
+    }
+
+    /// The process at the other end is dead: nothing more is said to whoever keeps its end open.
+    pub(crate) fn silence<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
+        self.broken = true;
+        self.drop_unsent();
+        self.close_if_done(steps);
+        self.resume_if_drained(steps);
     }
 
     /// Closes once everything is sent. Node: `disconnect()`.
@@ -219,30 +276,29 @@ impl Channel {
         }
     }
 
-    /// The operating system took a line, perhaps in part.
-    pub(crate) fn wrote<S: From<(ChannelId, ChannelStep)>>(&mut self, rest: Vec<u8>, steps: &mut Steps<S>) {
+    /// The operating system took what it was offered, perhaps in part.
+    pub(crate) fn wrote<S: From<(ChannelId, ChannelStep)>>(&mut self, rest: &[u8], steps: &mut Steps<S>) {
         let Some((line, offered)) = &mut self.writing else { return };
         let taken = *offered - rest.len();
         self.unsent -= taken;
-        line.bytes = rest;
+        line.at += taken;
         if taken > 0 {
             line.socket = None;
         }
-        if line.bytes.is_empty() {
+        if line.at == line.bytes.len() {
             let receipt = self.writing.take().and_then(|(line, _)| line.receipt);
             if let Some(socket) = receipt {
                 self.step(ChannelStep::Written(socket), steps);
             }
-            if self.late > 0 {
-                self.late -= 1;
-                self.step(ChannelStep::Write, steps);
-            }
+            self.next_is_late(steps);
             self.close_if_done(steps);
+        } else if rest.is_empty() {
+            self.writable(steps);
         }
         self.resume_if_drained(steps);
     }
 
-    /// There is room for the rest of a line.
+    /// There is room for the rest of a line, or it has more pieces.
     pub(crate) fn writable<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
         if let Some((line, _)) = self.writing.take() {
             self.outbox.push_front(line);
@@ -257,15 +313,22 @@ impl Channel {
         steps: &mut Steps<S>,
     ) {
         self.broken = true;
-        let lost = self.writing.take().is_some() || !self.outbox.is_empty();
-        self.outbox.clear();
-        self.late = 0;
-        self.unsent = 0;
+        let lost = self.unsent > 0;
+        self.drop_unsent();
         if lost && self.link == Link::Open {
             self.tick(ChannelStep::Lost(errno), steps);
         }
         self.close_if_done(steps);
         self.resume_if_drained(steps);
+    }
+
+    fn drop_unsent(&mut self) {
+        self.writing = None;
+        self.outbox.clear();
+        self.held.clear();
+        self.late = 0;
+        self.unsent = 0;
+        self.unacknowledged = None;
     }
 
     /// The channel is closed and everything that was written to it has been read.
@@ -275,12 +338,7 @@ impl Channel {
             self.step(ChannelStep::Call(Call::Close { socket }), steps);
         }
         self.partial = Vec::new();
-        self.writing = None;
-        self.outbox.clear();
-        self.late = 0;
-        self.held.clear();
-        self.unacknowledged = None;
-        self.unsent = 0;
+        self.drop_unsent();
         self.tick(ChannelStep::Gone, steps);
     }
 
@@ -334,8 +392,10 @@ impl Channel {
     /// Answers for a descriptor. The answer passes the handle queue, or two peers would wait for each other.
     fn acknowledge<S: From<(ChannelId, ChannelStep)>>(&mut self, arrived: bool, steps: &mut Steps<S>) {
         if self.link != Link::Closed {
-            let line = Line { bytes: message::encode_ack(arrived), socket: None, receipt: None };
-            self.enqueue(line, steps);
+            let bytes = message::encode_ack(arrived);
+            self.unsent += bytes.len();
+            self.enqueue(Line { bytes, at: 0, socket: None, receipt: None, carries: None }, steps);
+            self.pause_if_full(steps);
         }
     }
 
@@ -343,17 +403,15 @@ impl Channel {
     fn release<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) -> Option<Outgoing> {
         let answered = self.unacknowledged.take();
         while self.unacknowledged.is_none() {
-            let Some(outgoing) = self.held.pop_front() else { break };
-            self.transmit(outgoing, steps);
+            let Some(line) = self.held.pop_front() else { break };
+            self.transmit(line, steps);
         }
         self.close_if_done(steps);
         answered
     }
 
-    fn transmit<S: From<(ChannelId, ChannelStep)>>(&mut self, outgoing: Outgoing, steps: &mut Steps<S>) {
-        let bytes = message::encode(&outgoing.message, outgoing.socket.is_some());
-        let line = Line { bytes, socket: outgoing.socket, receipt: outgoing.receipt };
-        if outgoing.socket.is_some() {
+    fn transmit<S: From<(ChannelId, ChannelStep)>>(&mut self, mut line: Line, steps: &mut Steps<S>) {
+        if let Some(outgoing) = line.carries.take() {
             self.unacknowledged = Some(outgoing);
         }
         self.enqueue(line, steps);
@@ -361,14 +419,24 @@ impl Channel {
 
     fn enqueue<S: From<(ChannelId, ChannelStep)>>(&mut self, line: Line, steps: &mut Steps<S>) {
         if self.broken {
-            return;
+            return self.drop_unsent();
         }
-        self.unsent += line.bytes.len();
         self.outbox.push_back(line);
         self.step(ChannelStep::Write, steps);
+    }
+
+    fn pause_if_full<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
         if !self.paused && self.unsent > self.limits.unsent_bytes {
             self.paused = true;
             self.step(ChannelStep::Call(Call::PauseRead { channel: self.id }), steps);
+        }
+    }
+
+    /// A line came to its turn while another was being written: it is its turn again.
+    fn next_is_late<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
+        if self.late > 0 {
+            self.late -= 1;
+            self.step(ChannelStep::Write, steps);
         }
     }
 
@@ -385,11 +453,11 @@ impl Channel {
             self.late += 1;
             return None;
         }
-        let mut line = self.outbox.pop_front()?;
-        let bytes = core::mem::take(&mut line.bytes);
-        let (offered, socket) = (bytes.len(), line.socket);
+        let line = self.outbox.pop_front()?;
+        let piece = line.bytes[line.at..].chunks(PIECE).next().unwrap_or_default().to_vec();
+        let (offered, socket) = (piece.len(), line.socket);
         self.writing = Some((line, offered));
-        Some(Call::Write { channel: self.id, bytes, socket })
+        Some(Call::Write { channel: self.id, bytes: piece, socket })
     }
 
     fn close_if_done<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {

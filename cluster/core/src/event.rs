@@ -135,7 +135,7 @@ pub enum Violation {
     Malformed,
     /// A line longer than [`Limits::message_bytes`](crate::settings::Limits::message_bytes).
     TooLong,
-    /// An acknowledgement of a descriptor that was not sent.
+    /// An acknowledgement of a descriptor that was not sent, or an answer for a connection that it has not got.
     UnaskedAck,
     /// A descriptor without a message it belongs to.
     StrayDescriptor,
@@ -148,7 +148,7 @@ impl fmt::Display for Violation {
         f.write_str(match self {
             Violation::Malformed => "it sent a line that is not JSON",
             Violation::TooLong => "it sent a message longer than the limit",
-            Violation::UnaskedAck => "it acknowledged a descriptor that it was not sent",
+            Violation::UnaskedAck => "it answered for a descriptor that it has not got",
             Violation::StrayDescriptor => "it sent a descriptor that belongs to no message",
             Violation::BadFields => "it sent a message of the protocol with fields of the wrong kind",
         })

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use serde_json::Value;
 
 use crate::channel::{Channel, ChannelStep, Happened, Outgoing};
-use crate::event::{Event, Output, WorkerError};
+use crate::event::{Event, Output, Violation, WorkerError};
 use crate::handle::Handle;
 use crate::ledger::Ledger;
 use crate::message::{Act, Cluster, HandleKey, Message, Reply};
@@ -216,6 +216,7 @@ impl Primary {
         let Some(member) = self.members.get_mut(&worker) else { return };
         member.life.dead = true;
         let connected = member.channel.is_connected();
+        member.channel.silence(&mut self.steps);
         self.release(worker);
         if !connected {
             self.steps.push(Step::Remove(worker));
@@ -274,6 +275,11 @@ impl Primary {
         if let Some(reply) = cluster.reply
             && let Some(awaited) = self.pending.take(reply.ack, worker.into())
         {
+            if self.members[&worker].channel.is_carrying(awaited.connection) {
+                // It answers for a connection that it cannot have.
+                self.pending.expect(reply.ack, worker.into(), awaited);
+                return self.happened(worker, Happened::Violated(Violation::UnaskedAck));
+            }
             self.answered(worker, awaited, reply.accepted == Some(true));
             return None;
         }
@@ -401,7 +407,7 @@ impl Machine for Primary {
                 self.with_channel(channel, |channel, steps| channel.read(&bytes, socket, steps));
             }
             OsEvent::Wrote { channel, rest } => {
-                self.with_channel(channel, |channel, steps| channel.wrote(rest, steps));
+                self.with_channel(channel, |channel, steps| channel.wrote(&rest, steps));
             }
             OsEvent::Writable { channel } => self.with_channel(channel, Channel::writable),
             OsEvent::WriteFailed { channel, errno } => {

@@ -37,6 +37,8 @@ pub struct Limits {
     pub congested_bytes: usize,
     /// With this much unsent, `send` fails, and a peer whose own messages cause it is not read from.
     pub unsent_bytes: usize,
+    /// Listening sockets that one worker may have the primary open; with more, its `listen` fails with `EMFILE`.
+    pub sockets_per_worker: usize,
     /// Connections that wait in the primary for a worker, for each listening socket.
     /// With so many the primary stops accepting and the kernel's backlog holds the rest.
     pub queued_connections: usize,
@@ -48,6 +50,7 @@ impl Default for Limits {
             message_bytes: 64 << 20,
             congested_bytes: 131_072,
             unsent_bytes: 16 << 20,
+            sockets_per_worker: 128,
             queued_connections: 512,
         }
     }

@@ -332,7 +332,7 @@ impl Machine for Worker {
         let (channel, steps) = (&mut self.channel, &mut self.steps);
         match event {
             OsEvent::Read { channel: _, bytes, socket } => channel.read(&bytes, socket, steps),
-            OsEvent::Wrote { channel: _, rest } => channel.wrote(rest, steps),
+            OsEvent::Wrote { channel: _, rest } => channel.wrote(&rest, steps),
             OsEvent::Writable { channel: _ } => channel.writable(steps),
             OsEvent::WriteFailed { channel: _, errno } => channel.write_failed(errno, steps),
             OsEvent::ChannelClosed { channel: _ } => channel.closed(steps),

@@ -331,7 +331,7 @@ fn a_refused_connection_waits_a_little_instead_of_bouncing() {
     let mut house = serving(1, &[]);
     house.connect(BOUND);
     let refusal = b"{\"cmd\":\"NODE_CLUSTER\",\"ack\":1,\"accepted\":false,\"seq\":9}\n".to_vec();
-    // The real worker has acknowledged the descriptor already; this answers in its place.
+    // The real worker has acknowledged the descriptor; this answers in its place.
     house.tell(OsEvent::Read { channel: ONE.into(), bytes: refusal, socket: None });
     let Some(Call::SetTimer { timer, .. }) = house.desk.calls.last().cloned() else {
         unreachable!("{:?}", house.desk.calls.last())
@@ -397,4 +397,87 @@ fn a_shared_socket_that_is_bound_elsewhere_is_a_port_in_use() {
         unreachable!("{:?}", house.processes[&ONE].events)
     };
     assert_eq!(error.errno, Errno::EADDRINUSE);
+}
+
+#[test]
+fn a_shared_socket_that_is_closed_is_not_sent_any_more() {
+    let mut house = House::new(Settings { policy: SchedulingPolicy::Shared, ..Settings::default() });
+    house.fork(1);
+    let ask = |index: u32| {
+        format!(
+            "{{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"index\":{index},\"address\":null,\"port\":0,\
+             \"addressType\":4,\"seq\":{index}}}\n"
+        )
+    };
+    // It asks twice and does not acknowledge the first socket: the second answer is held.
+    for index in [7, 8] {
+        house.primary.handle(OsEvent::Read {
+            channel: ONE.into(),
+            bytes: ask(index).into_bytes(),
+            socket: None,
+        });
+        assert_eq!(cluster_core::pump(&mut house.primary, &mut house.desk), None);
+    }
+    let sent = |house: &House| {
+        house.desk.calls.iter().filter(|call| matches!(call, Call::Write { socket: Some(_), .. })).count()
+    };
+    house.primary.disconnect(ONE);
+    let acknowledged = b"{\"cmd\":\"NODE_HANDLE_ACK\"}\n".to_vec();
+    house.primary.handle(OsEvent::Read { channel: ONE.into(), bytes: acknowledged, socket: None });
+    while cluster_core::pump(&mut house.primary, &mut house.desk).is_some() {}
+    assert_eq!(sent(&house), 1, "the second socket is closed, and what would have carried it is not sent");
+    let said = house.desk.calls.iter().rev().find_map(|call| match call {
+        Call::Write { bytes, .. } => Some(String::from_utf8_lossy(bytes).into_owned()),
+        _ => None,
+    });
+    assert!(said.is_some_and(|said| said.contains("disconnect")), "what was held behind it is");
+}
+
+#[test]
+fn nothing_more_is_said_to_a_dead_worker_whose_channel_somebody_keeps_open() {
+    let mut house = serving(2, &[]);
+    house.worker(ONE).listen(ListenOptions { port: 81, ..ListenOptions::default() });
+    house.settle();
+    let connection = house.connect(BOUND);
+    house.processes.remove(&ONE);
+    house.tell(OsEvent::Exited { worker: ONE, status: ExitStatus::Code(0) });
+    let before = house.desk.calls.len();
+    house.primary.send(ONE, &json!("hello")).expect("its channel is open");
+    house.settle();
+    let to_one = |call: &&Call| matches!(call, Call::Write { channel, .. } if *channel == ONE.into());
+    assert_eq!(house.desk.calls[before..].iter().filter(to_one).count(), 0);
+    let mut open = house.primary.ledger().open();
+    assert!(matches!(open.next(), Some((socket, Standing::Handed(_, TWO))) if socket == connection));
+}
+
+#[test]
+fn an_answer_for_a_connection_that_has_not_arrived_is_a_lie() {
+    let mut house = serving(1, &[]);
+    house.processes.remove(&ONE);
+    house.connect(BOUND);
+    let accepted = b"{\"cmd\":\"NODE_CLUSTER\",\"ack\":1,\"accepted\":true,\"seq\":3}\n".to_vec();
+    house.tell(OsEvent::Read { channel: ONE.into(), bytes: accepted, socket: None });
+    assert_eq!(names(&house.events), ["error", "disconnect"]);
+    assert_eq!(house.primary.ledger().owned(), 0);
+}
+
+#[test]
+fn a_worker_cannot_take_every_descriptor_of_its_primary() {
+    let mut settings = Settings::default();
+    settings.limits.sockets_per_worker = 2;
+    let mut house = House::new(settings);
+    house.fork(1);
+    for _ in 0..3 {
+        house.worker(ONE).listen(ListenOptions::default());
+    }
+    house.settle();
+    let failed: Vec<Errno> = house.processes[&ONE]
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            WorkerEvent::ListenFailed { error, .. } => Some(error.errno),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(failed, [Errno::EMFILE]);
 }

@@ -18,11 +18,12 @@ struct Process<M> {
     open: bool,
     held: BTreeSet<SocketId>,
     next_socket: u32,
+    paused: bool,
 }
 
 impl<M: Machine> Process<M> {
     fn new(machine: M, channel: ChannelId) -> Self {
-        Process { machine, channel, open: true, held: BTreeSet::new(), next_socket: 100 }
+        Process { machine, channel, open: true, held: BTreeSet::new(), next_socket: 100, paused: false }
     }
 
     fn socket(&mut self) -> SocketId {
@@ -73,6 +74,8 @@ impl<M: Machine> Process<M> {
             return Some(OsEvent::Listening { socket: *socket, address });
         } else if let Call::CloseChannel { .. } = call {
             self.open = false;
+        } else if let Call::PauseRead { .. } = call {
+            self.paused = true;
         }
         None
     }
@@ -221,6 +224,32 @@ fn a_line_without_an_end_is_cut_off_at_the_limit() {
     assert_eq!(process.read(&[b'x'; 1000], false), []);
     assert!(matches!(process.read(b"x", false)[..], [Event::Error { .. }, Event::Disconnect { .. }]));
     assert!(!process.open);
+}
+
+/// What is held behind a descriptor that is never acknowledged counts, too.
+#[test]
+fn a_peer_that_never_acknowledges_is_not_read_from() {
+    let mut settings = Settings::default();
+    settings.limits.unsent_bytes = 1000;
+    let mut primary = Primary::new(settings);
+    primary.fork(Vec::new());
+    let mut process = Process::new(primary, ChannelId(1));
+    process.drain();
+    let query = |address: &str, seq: u32| {
+        format!(
+            "{{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"address\":{address},\"port\":0,\"addressType\":4,\
+             \"seq\":{seq}}}\n"
+        )
+    };
+    process.read(query("null", 1).as_bytes(), false);
+    let (listener, socket) = (*process.held.first().expect("it is bound"), process.socket());
+    process.give(OsEvent::Accepted { listener, socket });
+    let mut asked = 1;
+    while !process.paused {
+        asked += 1;
+        assert!(asked < 100, "it is never paused");
+        process.read(query("\"no address\"", asked).as_bytes(), false);
+    }
 }
 
 #[test]

@@ -31,7 +31,8 @@ struct In<'a> {
     accepted: Option<bool>,
     errno: Option<i64>,
     key: Option<String>,
-    data: Value,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
     #[serde(borrow)]
     sockname: Option<Box<Sockname<'a>>>,
     index: u64,
@@ -51,13 +52,24 @@ enum Port {
     Digits(String),
 }
 
+/// The longest `data` of a query, in bytes: it is kept, and echoed to every worker. Node sends 107 for TLS.
+const DATA: usize = 16 << 10;
+
+/// The longest host, in bytes. A Unix socket's path is shorter.
+const ADDRESS: usize = 4096;
+
 /// Reads one line, without its newline.
 pub(crate) fn decode(line: &[u8]) -> Result<Frame, Violation> {
+    // A retransmitted socket of Node 20 comes in two envelopes; nothing comes in more.
+    decode_within(line, 2)
+}
+
+fn decode_within(line: &[u8], envelopes: u8) -> Result<Frame, Violation> {
     if may_be_internal(line)
         && let Ok(fields) = serde_json::from_slice::<In<'_>>(line)
         && is_internal(&fields.cmd)
     {
-        return internal(fields);
+        return internal(fields, envelopes);
     }
     let value = serde_json::from_slice(line).map_err(|_| Violation::Malformed)?;
     if is_reserved(&value) { Err(Violation::BadFields) } else { Ok(Frame::Message(Message::User(value))) }
@@ -73,15 +85,16 @@ fn may_be_internal(line: &[u8]) -> bool {
         || memchr::memmem::find(line, b"\\u").is_some()
 }
 
-fn internal(fields: In<'_>) -> Result<Frame, Violation> {
+fn internal(fields: In<'_>, envelopes: u8) -> Result<Frame, Violation> {
     match &*fields.cmd {
         "NODE_HANDLE_ACK" => Ok(Frame::Ack),
         "NODE_HANDLE_NACK" => Ok(Frame::Nack),
         "NODE_CLUSTER" => cluster(fields).map(Frame::Message),
         "NODE_HANDLE" => {
+            let envelopes = envelopes.checked_sub(1).ok_or(Violation::BadFields)?;
             let inner = fields.msg.ok_or(Violation::BadFields)?;
-            match decode(inner.get().as_bytes())? {
-                // A retransmitted socket of Node 20 comes in two envelopes; it is owed one acknowledgement.
+            match decode_within(inner.get().as_bytes(), envelopes)? {
+                // However many there are, one acknowledgement is owed.
                 Frame::Message(message) | Frame::Handle(message) => Ok(Frame::Handle(message)),
                 Frame::Ack | Frame::Nack => Err(Violation::BadFields),
             }
@@ -116,14 +129,14 @@ fn reply(ack: u64, fields: In<'_>) -> Result<Reply, Violation> {
         Some(at) => Some(SocketAddr::new(at.address.parse().map_err(|_| Violation::BadFields)?, at.port)),
         None => None,
     };
-    let key = fields.key.map(HandleKey);
-    Ok(Reply { ack, errno, key, data: fields.data, sockname, accepted: fields.accepted })
+    let data = data(fields.data)?;
+    Ok(Reply { ack, errno, key: fields.key.map(HandleKey), data, sockname, accepted: fields.accepted })
 }
 
 fn listening(fields: &mut In<'_>) -> Result<ListeningAddress, Violation> {
     let port = port(fields)?.unwrap_or(0);
     Ok(ListeningAddress {
-        address: fields.address.take(),
+        address: address(fields)?,
         // A Unix socket says -1, which is no port.
         port: u16::try_from(port.max(0)).map_err(|_| Violation::BadFields)?,
         address_type: address_type(&fields.address_type)?,
@@ -133,14 +146,29 @@ fn listening(fields: &mut In<'_>) -> Result<ListeningAddress, Violation> {
 fn query(fields: &mut In<'_>) -> Result<QueryServer, Violation> {
     Ok(QueryServer {
         index: fields.index,
-        data: fields.data.take(),
-        address: fields.address.take(),
+        data: data(fields.data)?,
+        address: address(fields)?,
         port: port(fields)?,
         address_type: address_type(&fields.address_type)?,
         fd: fields.fd,
         flags: fields.flags,
         backlog: fields.backlog,
     })
+}
+
+fn data(raw: Option<&RawValue>) -> Result<Value, Violation> {
+    match raw {
+        None => Ok(Value::Null),
+        Some(raw) if raw.get().len() > DATA => Err(Violation::BadFields),
+        Some(raw) => serde_json::from_str(raw.get()).map_err(|_| Violation::BadFields),
+    }
+}
+
+fn address(fields: &mut In<'_>) -> Result<Option<String>, Violation> {
+    match fields.address.take() {
+        Some(address) if address.len() > ADDRESS => Err(Violation::BadFields),
+        address => Ok(address),
+    }
 }
 
 fn port(fields: &In<'_>) -> Result<Option<i64>, Violation> {
@@ -231,6 +259,30 @@ mod tests {
         let outer = json!({"cmd":"NODE_HANDLE","type":"net.Native","msg":inner});
         let line = serde_json::to_vec(&outer).expect("JSON");
         assert_eq!(decode(&line), Ok(Frame::Handle(Message::User(json!({"hello":1})))));
+    }
+
+    #[test]
+    fn nothing_comes_in_three_envelopes_or_in_thousands() {
+        for depth in [3, 100_000] {
+            let mut line = r#"{"cmd":"NODE_HANDLE","msg":"#.repeat(depth);
+            line.push('1');
+            line.push_str(&"}".repeat(depth));
+            assert_eq!(decode(line.as_bytes()), Err(Violation::BadFields));
+        }
+    }
+
+    #[test]
+    fn what_is_kept_for_a_query_is_bounded() {
+        for (field, length) in [("data", DATA), ("address", ADDRESS)] {
+            let query = |length: usize| {
+                let text = "x".repeat(length);
+                alloc::format!(
+                    r#"{{"cmd":"NODE_CLUSTER","act":"queryServer","{field}":"{text}","addressType":4}}"#
+                )
+            };
+            assert!(decode(query(length - 2).as_bytes()).is_ok());
+            assert_eq!(decode(query(length + 1).as_bytes()), Err(Violation::BadFields));
+        }
     }
 
     #[test]

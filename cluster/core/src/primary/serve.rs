@@ -25,7 +25,7 @@ const BACKLOG: u32 = 511;
 /// The answer that is awaited: whether a worker takes this connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Awaited {
-    connection: SocketId,
+    pub(super) connection: SocketId,
 }
 
 /// What is tried again when a timer fires.
@@ -59,7 +59,11 @@ impl Primary {
     }
 
     fn create(&mut self, worker: WorkerId, seq: u64, key: HandleKey, query: QueryServer) {
+        let served = self.handles.values().filter(|handle| handle.has(worker)).count();
         let address = match bind_address(&query) {
+            Ok(_) if served >= self.settings.limits.sockets_per_worker => {
+                return self.refuse(worker, seq, key, Errno::EMFILE);
+            }
             Ok(address) => address,
             Err(errno) => return self.refuse(worker, seq, key, errno),
         };
@@ -169,6 +173,9 @@ impl Primary {
         }
         if let Some((socket, _)) = handle.bound {
             self.listeners.remove(&socket);
+            for member in self.members.values_mut() {
+                member.channel.cancel(socket, &mut self.steps);
+            }
             self.steps.push(Step::Call(Call::Close { socket }));
         }
     }
