@@ -96,6 +96,13 @@ impl Faults {
         chosen.fold(Faults::none(), |faults, &fault| faults.and(fault))
     }
 
+    /// Those of them that a swarm arms.
+    #[must_use]
+    pub(crate) fn thinned(mut self, seed: u64) -> Self {
+        self.armed &= Faults::swarm(seed).armed;
+        self
+    }
+
     /// This one too.
     #[must_use]
     pub fn and(mut self, fault: Fault) -> Self {

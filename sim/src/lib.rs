@@ -58,11 +58,14 @@ mod program;
 #[cfg(test)]
 mod sabotage;
 mod schedule;
+mod script;
+mod shrink;
 mod trace;
 mod world;
 
 pub mod explore;
 pub mod replay;
+pub mod runs;
 pub mod standard;
 
 pub use check::{Check, Failure};

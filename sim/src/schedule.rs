@@ -4,9 +4,11 @@
 //! It does not know what the choices mean beyond their [`Point`], and it draws nothing that is not recorded.
 
 use crate::fault::{Fault, Faults};
+use crate::kernel::Step;
+use crate::script::{Player, Scribe, Script};
 
 /// What is being chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Point {
     /// Which enabled step comes next; 0 is the oldest, or the process that is running.
     Step,
@@ -37,12 +39,14 @@ pub struct Schedule {
     faults: Faults,
     struck: Faults,
     taken: Vec<Choice>,
+    scribe: Option<Box<Scribe>>,
 }
 
 #[derive(Debug, Clone)]
 enum Source {
     Random(Random),
     List { choices: Vec<u32>, at: usize },
+    Script(Box<Player>),
 }
 
 impl Schedule {
@@ -63,7 +67,22 @@ impl Schedule {
 
     fn from(source: Source) -> Self {
         let none = Faults::none();
-        Schedule { source, armed: none, faults: none, struck: none, taken: Vec::new() }
+        Schedule { source, armed: none, faults: none, struck: none, taken: Vec::new(), scribe: None }
+    }
+
+    /// What a script says.
+    pub(crate) fn script(script: Script) -> Self {
+        Schedule::from(Source::Script(Box::new(Player::new(script))))
+    }
+
+    /// The same schedule, and the run is written down as a script.
+    pub(crate) fn described(mut self) -> Self {
+        self.scribe = Some(Box::default());
+        self
+    }
+
+    pub(crate) fn scribe(&self) -> Option<&Scribe> {
+        self.scribe.as_deref()
     }
 
     /// The same schedule with these faults.
@@ -87,9 +106,31 @@ impl Schedule {
                 *at += 1;
                 value
             }
+            Source::Script(player) => player.choose(point).min(of - 1),
         };
         self.taken.push(Choice { value, of });
+        if let (Some(scribe), true) = (&mut self.scribe, point != Point::Step) {
+            scribe.choice(point, value);
+        }
         value as usize
+    }
+
+    /// Chooses one of `n` enabled steps.
+    pub(crate) fn choose_step(&mut self, n: usize, step: impl Fn(usize) -> Step) -> usize {
+        let chosen = if let Source::Script(player) = &mut self.source {
+            let chosen = player.step(n, &step);
+            if n > 1 {
+                let [value, of] = [chosen, n].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+                self.taken.push(Choice { value, of });
+            }
+            chosen
+        } else {
+            self.choose(Point::Step, n)
+        };
+        if let Some(scribe) = &mut self.scribe {
+            scribe.step(n, step, chosen);
+        }
+        chosen
     }
 
     /// Whether a fault strikes here. One that is not armed, or has struck too often, is not even asked.

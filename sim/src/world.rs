@@ -10,13 +10,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use cluster_core::Settings;
 
 use crate::check::{Check, Checks, Failure};
+use crate::fault::Faults;
 use crate::host::Host;
 use crate::journal::{Journal, Observation};
 use crate::kernel::process::Pid;
 use crate::kernel::{Kernel, Step, Verdict};
 use crate::program::Program;
 use crate::replay::Recording;
-use crate::schedule::{Point, Schedule};
+use crate::schedule::Schedule;
 use crate::trace::Trace;
 
 mod take;
@@ -81,6 +82,13 @@ impl<P: Program> World<P> {
     #[must_use]
     pub fn on(mut self, schedule: Schedule) -> Self {
         self.schedule = schedule;
+        self
+    }
+
+    /// The same world, in which these faults can strike.
+    #[must_use]
+    pub fn with_faults(mut self, faults: Faults) -> Self {
+        self.schedule = self.schedule.with_faults(faults);
         self
     }
 
@@ -151,7 +159,8 @@ impl<P: Program> World<P> {
         if self.steps() >= STEP_LIMIT {
             return Err((Check::Liveness, format!("still not at rest after {STEP_LIMIT} steps")));
         }
-        let chosen = self.schedule.choose(Point::Step, n);
+        let (ready, enabled) = (&self.kernel.ready, &self.enabled);
+        let chosen = self.schedule.choose_step(n, |at| step_at(ready, enabled[at]));
         let step = self.pick(chosen);
         self.recording.begin(step);
         let found = self.take(step).and_then(|()| self.look(step));
@@ -230,7 +239,7 @@ impl<P: Program> World<P> {
 
     /// The `n`th enabled step of the last survey.
     pub(crate) fn enabled(&self, n: usize) -> Step {
-        self.kernel.ready.get(self.enabled[n]).copied().unwrap_or(Step::Fire)
+        step_at(&self.kernel.ready, self.enabled[n])
     }
 
     /// Whether the `n`th enabled step can only go one way.
@@ -268,4 +277,9 @@ impl<P: Program> World<P> {
     fn is_busy(&self, pid: Pid) -> bool {
         self.hosts.get(pid.index()).and_then(Option::as_ref).is_some_and(|host| host.next.is_some())
     }
+}
+
+/// The ready steps, and behind them the timer.
+fn step_at(ready: &[Step], at: usize) -> Step {
+    ready.get(at).copied().unwrap_or(Step::Fire)
 }

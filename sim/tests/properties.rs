@@ -1,13 +1,13 @@
 //! Properties of the machines over random programs, schedules and faults. Every check looks at every run; a failure
-//! prints the line that replays it; its scenario says the program.
+//! prints the shrunk run, and last the line that replays it: its scenario says the program.
 
 use cluster_core::SchedulingPolicy;
+use cluster_sim::runs::hold;
 use cluster_sim::standard::{Plan, PrimaryDeed, Scenario, Serve, WorkerDeed};
-use cluster_sim::{Fault, Faults, Program, Schedule, World};
+use cluster_sim::{Fault, Faults, Program, World};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::subsequence;
-use proptest::test_runner::RngSeed;
 
 fn primary_deeds() -> impl Strategy<Value = Vec<PrimaryDeed>> {
     let deed = prop_oneof![
@@ -50,70 +50,50 @@ fn scenarios() -> impl Strategy<Value = Scenario<Plan>> {
     })
 }
 
-/// Seeds find; lists shrink, by shortening and zeroing.
-fn schedules() -> impl Strategy<Value = Schedule> {
-    let choice = prop_oneof![8 => Just(0_u32), 2 => 1..4_u32, 1 => 0..200_u32];
-    prop_oneof![any::<u64>().prop_map(Schedule::seed), vec(choice, 0..400).prop_map(Schedule::replay)]
-}
-
 fn faults() -> impl Strategy<Value = Faults> {
     (subsequence(Fault::ALL.to_vec(), 0..=Fault::ALL.len()), 0..6_u8)
         .prop_map(|(armed, limit)| Faults::only(&armed).limit(limit))
 }
 
-/// Buffers so small that a message does not fit, and larger ones.
+/// Buffers as they are, and so small that a message does not fit.
 fn channel_bytes() -> impl Strategy<Value = Option<usize>> {
-    prop_oneof![(1..300_usize).prop_map(Some), Just(None)]
+    prop_oneof![Just(None), (1..300_usize).prop_map(Some)]
 }
 
-fn holds<P: Program>(world: World<P>) -> Result<(), TestCaseError> {
-    let mut world = world;
-    world.run().map_err(|failure| TestCaseError::fail(format!("{failure}\n")))
+fn every_check_holds<P: Program>(worlds: impl Strategy<Value = World<P>>) {
+    let broken = hold(worlds, |_| Ok(())).map_or_else(|broken| broken.to_string(), |()| String::new());
+    assert!(broken.is_empty(), "{broken}");
 }
 
-/// The same cases every time, so that nobody's change fails for what somebody else has left. To look further:
-/// `PROPTEST_RNG_SEED` says which cases, `PROPTEST_CASES` how many (four times as many: a run is cheap).
-fn config() -> ProptestConfig {
-    let default = ProptestConfig::default();
-    let rng_seed = match default.rng_seed {
-        RngSeed::Random => RngSeed::Fixed(1),
-        RngSeed::Fixed(seed) => RngSeed::Fixed(seed),
-    };
-    ProptestConfig { cases: default.cases * 4, failure_persistence: None, rng_seed, ..default }
-}
-
-proptest! {
-    #![proptest_config(config())]
-
-    /// Every accepted connection is in one place, also when workers die before and after they acknowledge it.
-    #[test]
-    fn ledger(schedule in schedules(), clients in 1..9_u32, limit in 0..4_u8, keep_listening: bool) {
-        let faults = Faults::only(&[Fault::Kill, Fault::LostDescriptor, Fault::AcceptFailure]).limit(limit);
+/// Every accepted connection is in one place, also when workers die before and after they acknowledge it.
+#[test]
+fn ledger() {
+    let kinds = [Fault::Kill, Fault::LostDescriptor, Fault::AcceptFailure];
+    let parts = (1..9_u32, 0..4_u8, any::<bool>());
+    every_check_holds(parts.prop_map(|(clients, limit, keep_listening)| {
         let scenario = Scenario { keep_listening, ..Scenario::new(Serve::new(3, clients)) };
-        holds(scenario.world().on(schedule.with_faults(faults)))?;
-    }
+        scenario.world().with_faults(Faults::only(&kinds).limit(limit))
+    }));
+}
 
-    /// Whatever programs do, the events of a worker come in order.
-    #[test]
-    fn order(plan in plans(), schedule in schedules()) {
-        holds(Scenario::new(plan).world().on(schedule))?;
-    }
+/// Whatever programs do, the events of a worker come in order.
+#[test]
+fn order() {
+    every_check_holds(plans().prop_map(|plan| Scenario::new(plan).world()));
+}
 
-    /// Nobody keeps a descriptor, in both policies, when clients go and processes die.
-    #[test]
-    fn descriptors(scenario in scenarios(), schedule in schedules()) {
-        let faults = [Fault::Kill, Fault::ClientReset, Fault::LostDescriptor, Fault::Grandchild];
-        holds(scenario.world().on(schedule.with_faults(Faults::only(&faults))))?;
-    }
+/// Nobody keeps a descriptor, in both policies, when clients go and processes die.
+#[test]
+fn descriptors() {
+    let faults = [Fault::Kill, Fault::ClientReset, Fault::LostDescriptor, Fault::Grandchild];
+    every_check_holds(scenarios().prop_map(|scenario| scenario.world().with_faults(Faults::only(&faults))));
+}
 
-    /// When faults stop, everything comes to its end, however small the buffers are.
-    #[test]
-    fn liveness(
-        scenario in scenarios(),
-        schedule in schedules(),
-        faults in faults(),
-        channel_bytes in channel_bytes(),
-    ) {
-        holds(Scenario { channel_bytes, ..scenario }.world().on(schedule.with_faults(faults)))?;
-    }
+/// When faults stop, everything comes to its end, however small the buffers are.
+#[test]
+fn liveness() {
+    let parts = (scenarios(), faults(), channel_bytes());
+    every_check_holds(parts.prop_map(|(scenario, faults, channel_bytes)| {
+        Scenario { channel_bytes, ..scenario }.world().with_faults(faults)
+    }));
 }

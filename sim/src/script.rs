@@ -1,0 +1,179 @@
+//! A run in words that survive a change: who went on for how long, and what went wrong at which of their calls.
+//!
+//! A list of choices says "the third of five", and means something else as soon as anything before it is gone. A script
+//! names processes instead: it can be cut, moved and thinned out, and still says much the same. It does not know which
+//! scripts are worth trying: `shrink` does.
+
+use std::collections::BTreeMap;
+
+use crate::kernel::Step;
+use crate::kernel::process::Pid;
+use crate::program::ClientId;
+use crate::schedule::Point;
+
+/// Who goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Who {
+    Process(Pid),
+    Client(ClientId),
+    Driver,
+    Clock,
+}
+
+impl From<Step> for Who {
+    fn from(step: Step) -> Self {
+        match step {
+            Step::Run(pid)
+            | Step::Start(pid)
+            | Step::Read(pid, _)
+            | Step::Writable(pid, _)
+            | Step::Accept(pid, _)
+            | Step::Receive(pid, _)
+            | Step::Die(pid, _)
+            | Step::LetGo(pid) => Who::Process(pid),
+            Step::Reap(_) => Who::Process(Pid::PRIMARY),
+            Step::Act(client) | Step::Meet(client) => Who::Client(client),
+            Step::Hear => Who::Driver,
+            Step::Fire => Who::Clock,
+        }
+    }
+}
+
+/// So many steps of one process, the first of them this one; or of whoever is next on a quiet machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Segment {
+    pub(crate) first: Option<Step>,
+    pub(crate) steps: u32,
+}
+
+impl Segment {
+    pub(crate) fn who(self) -> Option<Who> {
+        self.first.map(Who::from)
+    }
+}
+
+/// The `nth` time that `who` is asked this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Site {
+    pub(crate) who: Who,
+    pub(crate) point: Point,
+    pub(crate) nth: u32,
+}
+
+/// See the module. After the last segment, and at every site that is not named, it is 0 that is chosen.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Script {
+    pub(crate) segments: Vec<Segment>,
+    pub(crate) odd: BTreeMap<Site, u32>,
+}
+
+/// Counts how often everybody was asked what.
+#[derive(Debug, Clone, Default)]
+struct Sites {
+    who: Option<Who>,
+    asked: BTreeMap<(Who, Point), u32>,
+}
+
+impl Sites {
+    fn next(&mut self, point: Point) -> Site {
+        let who = self.who.unwrap_or(Who::Driver);
+        let asked = self.asked.entry((who, point)).or_default();
+        *asked += 1;
+        Site { who, point, nth: *asked }
+    }
+}
+
+/// Writes down a run as a script.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Scribe {
+    script: Script,
+    sites: Sites,
+    /// Up to and including the last step that a quiet machine would not have taken.
+    used: usize,
+    last_steps: u32,
+    /// How many such steps there were.
+    pub(crate) switches: u32,
+    /// How many of them interrupted somebody who could go on.
+    pub(crate) preemptions: u32,
+}
+
+impl Scribe {
+    /// Of these enabled steps this one was taken.
+    pub(crate) fn step(&mut self, n: usize, step: impl Fn(usize) -> Step, chosen: usize) {
+        let taken = step(chosen);
+        let who = Who::from(taken);
+        let before = self.sites.who.replace(who);
+        let could_go_on = |before| (0..n).any(|at| Who::from(step(at)) == before);
+        self.preemptions += u32::from(before.is_some_and(|before| before != who && could_go_on(before)));
+        let own = (0..n).map(&step).find(|&step| Who::from(step) == who);
+        match self.script.segments.last_mut() {
+            Some(segment) if before == Some(who) && own == Some(taken) => segment.steps += 1,
+            _ => self.script.segments.push(Segment { first: Some(taken), steps: 1 }),
+        }
+        if chosen > 0 {
+            self.switches += 1;
+            self.used = self.script.segments.len();
+            self.last_steps = self.script.segments.last().map_or(0, |segment| segment.steps);
+        }
+    }
+
+    pub(crate) fn choice(&mut self, point: Point, value: u32) {
+        let site = self.sites.next(point);
+        if value > 0 {
+            self.script.odd.insert(site, value);
+        }
+    }
+
+    /// The script, without what a quiet machine does at the end anyway.
+    pub(crate) fn script(mut self) -> Script {
+        self.script.segments.truncate(self.used);
+        if let Some(last) = self.script.segments.last_mut() {
+            last.steps = self.last_steps;
+        }
+        self.script
+    }
+}
+
+/// Plays a script.
+#[derive(Debug, Clone)]
+pub(crate) struct Player {
+    script: Script,
+    at: usize,
+    done: u32,
+    sites: Sites,
+}
+
+impl Player {
+    pub(crate) fn new(script: Script) -> Self {
+        Player { script, at: 0, done: 0, sites: Sites::default() }
+    }
+
+    /// Which of these enabled steps. A segment whose process cannot go on is skipped.
+    pub(crate) fn step(&mut self, n: usize, step: impl Fn(usize) -> Step) -> usize {
+        let chosen = self.find(n, &step);
+        self.sites.who = Some(step(chosen).into());
+        chosen
+    }
+
+    fn find(&mut self, n: usize, step: &impl Fn(usize) -> Step) -> usize {
+        while let Some(segment) = self.script.segments.get(self.at) {
+            let wanted = |at: &usize| match segment.first {
+                None => true,
+                Some(first) if self.done == 0 => step(*at) == first,
+                Some(first) => Who::from(step(*at)) == Who::from(first),
+            };
+            if let Some(chosen) = (0..n).find(wanted).filter(|_| self.done < segment.steps) {
+                self.done += 1;
+                return chosen;
+            }
+            self.at += 1;
+            self.done = 0;
+        }
+        0
+    }
+
+    pub(crate) fn choose(&mut self, point: Point) -> u32 {
+        let site = self.sites.next(point);
+        self.script.odd.get(&site).copied().unwrap_or(0)
+    }
+}
