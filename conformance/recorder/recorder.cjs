@@ -81,6 +81,9 @@ function primary() {
   function fork(env) {
     const worker = cluster.fork(env);
     workers.set(worker.id, worker);
+    // Once a descriptor was sent over it, a channel does not keep Node alive. Without this, a primary that hears of the
+    // last worker's exit first ends before it hears of the disconnect.
+    worker.process.channel?.ref();
     worker.on('error', (error) => seen('error', worker, { error: error.code }));
   }
 
