@@ -144,12 +144,12 @@ impl Unix {
         })
     }
 
-    /// An end is told only when all that the process wrote has been told; while its channel is paused, it waits.
+    /// An end is told only when all that the process wrote has been told.
     fn poll_processes(&mut self, cx: &mut Context<'_>) -> Poll<OsEvent> {
         let Unix { processes, channels, buffer, .. } = self;
         let ended = processes.poll(|worker, process| {
             let status = ready!(process.poll_end(cx));
-            last_words(channels.find(worker.into()), buffer).map(|unread| (worker, status, unread))
+            Poll::Ready((worker, status, last_words(process, channels.find(worker.into()), buffer)))
         });
         ended.map(|(worker, status, unread)| {
             if let Some(unread) = unread {
@@ -297,13 +297,18 @@ impl Os for Unix {
     }
 }
 
-/// What a dead process has left unread. Pending while its channel is paused.
-fn last_words(channel: Option<&mut Channel>, buffer: &mut [u8]) -> Poll<Option<Heard>> {
-    match channel {
-        Some(channel) if channel.is_paused() => Poll::Pending,
-        Some(channel) => Poll::Ready(channel.read_now(buffer)),
-        None => Poll::Ready(None),
+/// What a dead process has left unread, though its channel be paused: as much as was there when it was found dead, and
+/// not what somebody adds who keeps its end open.
+fn last_words(process: &mut Process, channel: Option<&mut Channel>, buffer: &mut [u8]) -> Option<Heard> {
+    let channel = channel?;
+    let left = process.left_unread.get_or_insert_with(|| channel.unread());
+    if *left == 0 && !channel.is_at_end() {
+        return None;
     }
+    let heard = channel.read_now(buffer)?;
+    let read = if let Heard::Bytes(bytes, _) = &heard { bytes.len() } else { *left };
+    *left = left.saturating_sub(read);
+    Some(heard)
 }
 
 /// An error of std's own making has no number: an argument or a variable that no program can be given.

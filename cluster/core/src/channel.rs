@@ -191,33 +191,36 @@ impl Channel {
         socket: SocketId,
         steps: &mut Steps<S>,
     ) {
-        let carries = |line: &Line| line.socket == Some(socket);
-        let mut dropped = 0;
-        self.held.retain(|line| {
-            dropped += if carries(line) { line.bytes.len() } else { 0 };
-            !carries(line)
-        });
-        let before = dropped;
-        self.outbox.retain(|line| {
-            dropped += if carries(line) { line.bytes.len() } else { 0 };
-            !carries(line)
-        });
-        if let Some((line, _)) = self.writing.take_if(|(line, _)| carries(line)) {
-            dropped += line.bytes.len();
-            self.next_is_late(steps);
-        }
-        self.unsent -= dropped;
-        if dropped > before {
-            self.release(steps);
-        }
+        self.withdraw(|line| line.socket == Some(socket), steps);
     }
 
-    /// The process at the other end is dead: nothing more is said to whoever keeps its end open.
-    pub(crate) fn silence<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
-        self.broken = true;
-        self.drop_unsent();
-        self.close_if_done(steps);
-        self.resume_if_drained(steps);
+    /// The process at the other end is dead: whoever keeps its end open gets no descriptors in its place.
+    pub(crate) fn cancel_all<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
+        self.withdraw(|line| line.socket.is_some(), steps);
+        self.release(steps);
+    }
+
+    fn withdraw<S: From<(ChannelId, ChannelStep)>>(
+        &mut self,
+        carries: impl Fn(&Line) -> bool,
+        steps: &mut Steps<S>,
+    ) {
+        let lines = |lines: &mut VecDeque<Line>| {
+            let before: usize = lines.iter().map(|line| line.bytes.len()).sum();
+            lines.retain(|line| !carries(line));
+            before - lines.iter().map(|line| line.bytes.len()).sum::<usize>()
+        };
+        self.unsent -= lines(&mut self.held);
+        let mut next = lines(&mut self.outbox);
+        if let Some((line, _)) = self.writing.take_if(|(line, _)| carries(line)) {
+            next += line.bytes.len();
+            self.next_is_late(steps);
+        }
+        self.unsent -= next;
+        if next > 0 {
+            // It was the one to be acknowledged.
+            self.release(steps);
+        }
     }
 
     /// Closes once everything is sent. Node: `disconnect()`.

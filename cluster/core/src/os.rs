@@ -181,7 +181,7 @@ pub enum OsEvent {
         /// Why.
         errno: Errno,
     },
-    /// The process has ended and was reaped. Every byte it wrote to its channel was delivered before.
+    /// The process has ended and was reaped. Every byte it wrote to its channel was delivered before, paused or not.
     Exited {
         /// Whose.
         worker: WorkerId,

@@ -216,7 +216,7 @@ impl Primary {
         let Some(member) = self.members.get_mut(&worker) else { return };
         member.life.dead = true;
         let connected = member.channel.is_connected();
-        member.channel.silence(&mut self.steps);
+        member.channel.cancel_all(&mut self.steps);
         self.release(worker);
         if !connected {
             self.steps.push(Step::Remove(worker));

@@ -434,20 +434,29 @@ fn a_shared_socket_that_is_closed_is_not_sent_any_more() {
 }
 
 #[test]
-fn nothing_more_is_said_to_a_dead_worker_whose_channel_somebody_keeps_open() {
+fn whoever_keeps_a_dead_workers_channel_open_gets_no_connections_in_its_place() {
     let mut house = serving(2, &[]);
     house.worker(ONE).listen(ListenOptions { port: 81, ..ListenOptions::default() });
     house.settle();
-    let connection = house.connect(BOUND);
+    // The first is sent and not acknowledged, the second held behind it.
     house.processes.remove(&ONE);
+    let sent = house.connect(BOUND);
+    house.connect(SocketId(2));
     house.tell(OsEvent::Exited { worker: ONE, status: ExitStatus::Code(0) });
     let before = house.desk.calls.len();
     house.primary.send(ONE, &json!("hello")).expect("its channel is open");
     house.settle();
-    let to_one = |call: &&Call| matches!(call, Call::Write { channel, .. } if *channel == ONE.into());
-    assert_eq!(house.desk.calls[before..].iter().filter(to_one).count(), 0);
+    let descriptors = |call: &&Call| matches!(call, Call::Write { socket: Some(_), .. });
+    assert_eq!(house.desk.calls[before..].iter().filter(descriptors).count(), 0);
+    let said = |call: &&Call| matches!(call, Call::Write { channel, .. } if *channel == ONE.into());
+    assert_eq!(
+        house.desk.calls[before..].iter().filter(said).count(),
+        1,
+        "messages are still sent, as in Node"
+    );
+    assert_eq!(house.primary.ledger().closed(CloseReason::NoListener), 1, "nobody else listens there");
     let mut open = house.primary.ledger().open();
-    assert!(matches!(open.next(), Some((socket, Standing::Handed(_, TWO))) if socket == connection));
+    assert!(matches!(open.next(), Some((socket, Standing::Handed(_, TWO))) if socket == sent));
 }
 
 #[test]

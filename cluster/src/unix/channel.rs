@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    SendAncillaryMessage, SendFlags, recv, recvmsg, sendmsg,
 };
 use socket2::{SockRef, Type};
 use tokio::io::Interest;
@@ -53,10 +53,6 @@ impl Channel {
     /// Whether bytes are left in the kernel.
     pub(super) fn pause(&mut self, paused: bool) {
         self.paused = paused;
-    }
-
-    pub(super) fn is_paused(&self) -> bool {
-        self.paused
     }
 
     /// Writes what the kernel takes now, and the descriptor with the first byte. If that is not all, [`Heard::Room`]
@@ -103,6 +99,20 @@ impl Channel {
                 read => return Poll::Ready(heard(&read, buffer, waiting)),
             }
         }
+    }
+
+    /// How many bytes can be read this very moment.
+    pub(super) fn unread(&self) -> usize {
+        // A socket that cannot tell has nothing to say.
+        let unread = rustix::io::ioctl_fionread(&self.stream).unwrap_or_default();
+        usize::try_from(unread).unwrap_or(usize::MAX)
+    }
+
+    /// Whether nothing will be read any more.
+    pub(super) fn is_at_end(&self) -> bool {
+        let mut one = [0_u8];
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        recv(&self.stream, &mut one, flags).is_ok_and(|(read, _)| read == 0)
     }
 
     /// What can be read this very moment, whatever the reactor believes; `None` when there is nothing.

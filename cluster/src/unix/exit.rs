@@ -21,12 +21,14 @@ const STOLEN: ExitStatus = ExitStatus::Code(-1);
 pub(super) struct Process {
     child: Child,
     ended: Option<ExitStatus>,
+    /// How many bytes of it were still unread when it was found dead, as far as they have not been read since.
+    pub(super) left_unread: Option<usize>,
 }
 
 impl Process {
     /// Watches a child. Dropped before its end, the child lives on, and the runtime reaps it when it ends.
     pub(super) fn new(child: Child) -> Self {
-        Process { child, ended: None }
+        Process { child, ended: None, left_unread: None }
     }
 
     /// Its process id, until it was reaped.
