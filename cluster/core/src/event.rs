@@ -49,7 +49,8 @@ pub enum Event {
         /// Which.
         worker: WorkerId,
     },
-    /// Its process has ended. Node: `'exit'`.
+    /// Its process has ended. Node: `'exit'`. A worker that could not be started has no process and no exit: it ends
+    /// with [`Event::Disconnect`].
     Exit {
         /// Which.
         worker: WorkerId,
@@ -69,7 +70,7 @@ pub enum Event {
         /// Why; `EMFILE` and `ENFILE` mean that the limit on open descriptors should be raised.
         errno: Errno,
     },
-    /// After `disconnect_all` every worker is gone, and everything was told of them. Node: the callback of
+    /// All workers were asked to go and are gone, and everything was told of them. Node: the callback of
     /// `cluster.disconnect()`, which runs when the *first* worker is gone, though the documentation says the last.
     AllDisconnected,
 }
@@ -105,7 +106,8 @@ pub enum AddressType {
 /// What can go wrong with one worker. None of these harms another worker.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum WorkerError {
-    /// Its process could not be started.
+    /// Its process could not be started: `ENOENT` says that the program, or the directory it was to run in, is not
+    /// there. No [`Event::Exit`] follows.
     Spawn(Errno),
     /// It could not be signalled.
     Kill(Errno),
@@ -118,7 +120,9 @@ pub enum WorkerError {
 impl fmt::Display for WorkerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            WorkerError::Spawn(errno) => write!(f, "the worker's program could not be started: {errno}"),
+            WorkerError::Spawn(errno) => {
+                write!(f, "the worker could not be started: {errno}; check its program and its directory")
+            }
             WorkerError::Kill(errno) => write!(f, "the worker could not be signalled: {errno}"),
             WorkerError::Write(errno) => write!(f, "messages to the worker were lost: {errno}"),
             WorkerError::Protocol(violation) => write!(f, "the worker's channel was closed: {violation}"),

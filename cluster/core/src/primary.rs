@@ -106,7 +106,8 @@ impl Primary {
 
     /// Starts a worker. `env` is laid over the primary's own environment. Node: `cluster.fork(env)`.
     ///
-    /// [`Event::Fork`] follows, one tick later; if its program cannot be started, [`Event::Error`] comes before it.
+    /// [`Event::Fork`] follows, one tick later. If its program cannot be started, [`Event::Error`] comes before it and
+    /// [`Event::Disconnect`] after it, and no [`Event::Exit`]: there was no process. So it is in Node.
     pub fn fork(&mut self, mut env: Vec<(String, String)>) -> WorkerId {
         self.last_worker += 1;
         let worker = WorkerId(self.last_worker);
@@ -176,9 +177,16 @@ impl Primary {
         self.members.get(&id).map(|member| &member.life)
     }
 
-    /// The workers, in the order they were forked. Node: the keys of `cluster.workers`.
+    /// The workers, in the order they were forked. Node: the keys of `cluster.workers`. One that was asked to go is not
+    /// among them any more; see [`Primary::living`].
     pub fn workers(&self) -> impl Iterator<Item = WorkerId> {
         self.members.iter().filter(|(_, member)| member.life.listed).map(|(id, _)| *id)
+    }
+
+    /// The workers whose process has not ended, in the order they were forked, those that were asked to go among them:
+    /// whom to kill when a deadline has passed.
+    pub fn living(&self) -> impl Iterator<Item = WorkerId> {
+        self.members.iter().filter(|(_, member)| !member.life.dead).map(|(id, _)| *id)
     }
 
     /// How the workers are started and served.
