@@ -185,6 +185,7 @@ fn a_worker_the_primary_disconnects_drains_first() {
         (life.is_listed(), life.exited_after_disconnect(), life.is_connected()),
         (false, Some(true), true)
     );
+    assert_eq!((house.primary.workers().count(), house.primary.living().count()), (0, 1));
     let connection = house.processes[&ONE].events.iter().find_map(|event| match event {
         WorkerEvent::Connection { connection, .. } => Some(*connection),
         _ => None,
