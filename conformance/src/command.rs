@@ -10,10 +10,11 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::arm::unix;
-use crate::exceptions;
+use crate::exceptions::{self, Exceptions};
 use crate::fixture;
-use crate::order::Misfit;
+use crate::order;
 use crate::scenario::{self, Scenario};
+use crate::trace::Trace;
 
 mod interrupt;
 mod list;
@@ -208,12 +209,23 @@ fn say(what: impl fmt::Display) -> Result<(), Trouble> {
     }
 }
 
-/// Says what is not in the contract, if anything.
-fn say_misfits(misfits: &[Misfit]) -> Result<End, Trouble> {
-    for misfit in misfits {
-        say(format_args!("Not in the contract: {misfit}\n"))?;
+/// Says what of a runtime's trace is not in the contract, if anything, and what of that is excused.
+fn say_misfits(
+    scenario: &Scenario,
+    runtime: &str,
+    trace: &Trace,
+    exceptions: &Exceptions,
+) -> Result<End, Trouble> {
+    let mut end = End::Holds;
+    for misfit in order::check(scenario, trace) {
+        if let Some(exception) = exceptions.excuse_for(&scenario.name, runtime, &misfit) {
+            say(format_args!("Excused by an exception: {misfit}\n  {}\n", exception.reason))?;
+        } else {
+            say(format_args!("Not in the contract: {misfit}\n"))?;
+            end = End::Fails;
+        }
     }
-    Ok(if misfits.is_empty() { End::Holds } else { End::Fails })
+    Ok(end)
 }
 
 /// How wide what is printed may be.

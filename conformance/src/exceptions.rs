@@ -66,6 +66,17 @@ impl Exceptions {
         Exceptions { needed: vec![false; all.len()], all }
     }
 
+    /// Every runtime that an exception names, as it names it.
+    pub fn runtimes(&self) -> impl Iterator<Item = &str> {
+        self.all.iter().map(|exception| exception.runtime.as_str())
+    }
+
+    /// The exception that [excuses](Exceptions::excuse) a misfit, if one does. It is not needed by being asked for.
+    pub fn excuse_for(&self, scenario: &str, runtime: &str, misfit: &Misfit) -> Option<&Exception> {
+        let (observer, _, line) = misfit.seen.as_ref()?;
+        self.concerning(scenario, runtime).find(|exception| exception.means(*observer, line))
+    }
+
     /// Whether a misfit of this runtime's trace is excused: the line that does not fit is not compared.
     pub fn excuse(&mut self, scenario: &str, runtime: &str, misfit: &Misfit) -> bool {
         let line = misfit.seen.as_ref();
@@ -92,11 +103,7 @@ impl Exceptions {
     }
 
     /// The exceptions that are about this scenario on this runtime.
-    pub fn concerning<'a>(
-        &'a self,
-        scenario: &'a str,
-        runtime: &'a str,
-    ) -> impl Iterator<Item = &'a Exception> {
+    pub fn concerning(&self, scenario: &str, runtime: &str) -> impl Iterator<Item = &Exception> {
         self.all.iter().filter(move |exception| exception.concerns(scenario, runtime))
     }
 

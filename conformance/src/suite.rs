@@ -18,7 +18,7 @@ use crate::trace::Trace;
 use crate::verdict::{Failure, Inclusion, Judge, Verdict};
 
 /// The real system, where a runtime is named.
-const UNIX: &str = "unix";
+pub const UNIX: &str = "unix";
 
 /// What is to be tried.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::arm::sim::{Reach, Sim};
+use crate::arm::sim::{self, Reach, Sim};
 use crate::exceptions::{Exception, Exceptions};
 use crate::fixture::{Fixture, Recorded};
 use crate::order::{self, Misfit};
@@ -18,9 +18,6 @@ use crate::trace::Trace;
 mod failure;
 
 pub use failure::Failure;
-
-/// The simulator, where a runtime is named.
-const SIM: &str = "sim";
 
 /// What is claimed of a scenario: one set of traces is part of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -164,13 +161,16 @@ impl Judge {
             }
         }
         failures.extend(distinct.iter().filter_map(|(trace, replay)| {
-            let misfits = self.misfits(scenario, trace, SIM);
+            if let Some(hang) = sim.hang(trace) {
+                return Some(Failure::hangs(&hang, trace, replay));
+            }
+            let misfits = self.misfits(scenario, trace, sim::NAME);
             (!misfits.is_empty()).then(|| Failure::breaks(&misfits, trace, Some(replay)))
         }));
         Verdict {
             scenario: scenario.name.clone(),
             inclusion: Inclusion::SimulatedInContract,
-            runtime: SIM.to_owned(),
+            runtime: sim::NAME.to_owned(),
             runs: samples,
             traces: distinct.len(),
             failures,

@@ -15,6 +15,7 @@ use crate::pattern::LinePattern;
 use crate::scenario::Scenario;
 use crate::trace::Trace;
 
+mod hang;
 mod pen;
 mod player;
 mod primary;
@@ -23,6 +24,9 @@ mod worker;
 
 use pen::Play;
 pub use player::Player;
+
+/// The simulator, where a runtime is named.
+pub const NAME: &str = "sim";
 
 /// A scenario, ready to be simulated.
 #[derive(Debug, Clone)]
@@ -120,6 +124,11 @@ impl Sim {
             Reached::No(deepest) => Reach::No(self.nearest(deepest, trace)),
             Reached::Unknown(deepest) => Reach::Unknown(self.nearest(deepest, trace)),
         }
+    }
+
+    /// What never ends in a run that came to rest with this trace, in words; `None` if everything has ended.
+    pub fn hang(&self, trace: &Trace) -> Option<String> {
+        hang::words(&self.play.scenario, trace)
     }
 
     /// Runs a recorded line again. Its [`Trace`](cluster_sim::Trace) is kept.

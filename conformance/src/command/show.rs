@@ -7,11 +7,12 @@ use clap::Args;
 use super::{Arm, End, Places, Trouble, interrupt, say, say_misfits, width};
 use crate::arm::mixed::{Mixed, Side};
 use crate::arm::node::Runtime;
-use crate::arm::sim::Sim;
+use crate::arm::sim::{self, Sim};
 use crate::arm::unix::Unix;
-use crate::order;
+use crate::exceptions::Exceptions;
 use crate::report::columns;
 use crate::scenario::Scenario;
+use crate::suite::UNIX;
 use crate::trace::Trace;
 
 /// What to show, and where it runs.
@@ -33,32 +34,43 @@ pub(super) struct Show {
 impl Show {
     pub(super) fn perform(&self, places: &Places) -> Result<End, Trouble> {
         let scenario = places.scenario(&self.scenario)?;
+        let exceptions = Exceptions::load(&places.exceptions)?;
         interrupt::listen()?;
-        let trace = match self.arm {
+        let shown = match self.arm {
             Arm::Sim => self.simulate(&scenario),
-            Arm::Unix => Unix::this()?.run(&scenario).map_err(Trouble::from),
-            Arm::Node => Runtime::find(&self.node)?.run(&scenario).map_err(Trouble::from),
+            Arm::Unix => {
+                Unix::this()?.run(&scenario).map(|trace| (UNIX.to_owned(), trace)).map_err(Trouble::from)
+            }
+            Arm::Node => self.live(&scenario),
             Arm::RustNode => self.mix(Side::Unix, &scenario),
             Arm::NodeRust => self.mix(Side::Node, &scenario),
         };
         if interrupt::is_stopped() {
             return Ok(End::Interrupted);
         }
-        let trace = trace?;
+        let (runtime, trace) = shown?;
         let columns = columns(&trace, width());
         say(format_args!("{}\n\n{columns}", scenario.story))?;
         say("Rows are in no order: observers have no common clock.\n")?;
-        say_misfits(&order::check(&scenario, &trace))
+        if let Some(hang) = Sim::new(&scenario).hang(&trace) {
+            say(format_args!("{hang}\n"))?;
+        }
+        say_misfits(&scenario, &runtime, &trace, &exceptions)
     }
 
-    fn mix(&self, primary: Side, scenario: &Scenario) -> Result<Trace, Trouble> {
+    fn live(&self, scenario: &Scenario) -> Result<(String, Trace), Trouble> {
+        let node = Runtime::find(&self.node)?;
+        Ok((node.name(), node.run(scenario)?))
+    }
+
+    fn mix(&self, primary: Side, scenario: &Scenario) -> Result<(String, Trace), Trouble> {
         let mixed = Mixed::new(primary, Unix::this()?, Runtime::find(&self.node)?);
-        Ok(mixed.run(scenario)?)
+        Ok((mixed.name(), mixed.run(scenario)?))
     }
 
-    fn simulate(&self, scenario: &Scenario) -> Result<Trace, Trouble> {
+    fn simulate(&self, scenario: &Scenario) -> Result<(String, Trace), Trouble> {
         let sim = Sim::new(scenario);
         let run = self.seed.map_or_else(|| sim.quiet(), |seed| sim.sample(seed))?;
-        Ok(run.trace)
+        Ok((sim::NAME.to_owned(), run.trace))
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use cluster_sim::Check;
+
 use crate::arm::drive::RunError;
 use crate::arm::sim::{Misfit, Nearest};
 use crate::fixture::FixtureError;
@@ -36,6 +38,12 @@ impl Failure {
         Failure { replay: replay.cloned(), ..Failure::new(text) }
     }
 
+    /// A run of the simulator in which something never ends.
+    pub(super) fn hangs(hang: &str, trace: &Trace, replay: &str) -> Self {
+        let text = format!("{hang}; until then was seen:\n{}", trace.to_string().trim_end());
+        Failure { replay: Some(replay.to_owned()), ..Failure::new(text) }
+    }
+
     /// A trace that no schedule of the simulator has.
     pub(super) fn unreached(nearest: &Nearest) -> Self {
         let text = format!("no schedule of the simulator does what was seen:\n{}", sides(nearest));
@@ -55,7 +63,8 @@ impl Failure {
     /// A run of the simulator that fails one of its checks.
     pub(super) fn checked(failure: &cluster_sim::Failure) -> Self {
         let cluster_sim::Failure { check, what, step, replay } = failure;
-        let text = format!("the check `{check}` fails at step {step}: {what}");
+        let hangs = if *check == Check::Liveness { "hangs: " } else { "" };
+        let text = format!("{hangs}the check `{check}` fails at step {step}: {what}");
         Failure { replay: Some(replay.clone()), ..Failure::new(text) }
     }
 
@@ -85,17 +94,17 @@ fn place(misfit: &order::Misfit, trace: &Trace) -> String {
 
 fn sides(nearest: &Nearest) -> String {
     let Nearest { made, of, misfit, failed, .. } = nearest;
-    let mut text = format!("  the nearest run has made {made} of all {of} lines");
-    if let Some(Misfit { observer, line, found, wanted }) = misfit {
+    let there = misfit.as_ref().map(|Misfit { observer, line, found, wanted }| {
         let shown = |line: &Option<String>| line.clone().unwrap_or_else(|| "nothing more".to_owned());
         let (wanted, found) = (shown(wanted), shown(found));
-        text += &format!("; then {observer}, line {line}\n    seen      {wanted}\n    simulated {found}");
-    }
-    if let Some(failed) = failed {
-        text +=
-            &format!("\n  it fails the check `{}` at step {}: {}", failed.check, failed.step, failed.what);
-    }
-    text
+        format!("; then {observer}, line {line}\n    seen      {wanted}\n    simulated {found}")
+    });
+    let check = failed.as_ref().map(|failed| {
+        let cluster_sim::Failure { check, what, step, .. } = failed.as_ref();
+        format!("\n  it fails the check `{check}` at step {step}: {what}")
+    });
+    let (there, check) = (there.unwrap_or_default(), check.unwrap_or_default());
+    format!("  the nearest run has made {made} of all {of} lines{there}{check}")
 }
 
 impl fmt::Display for Failure {

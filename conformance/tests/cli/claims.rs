@@ -51,6 +51,75 @@ fn a_failure_of_the_simulator_can_be_replayed() {
     let other = line.replacen(":hello:", ":code:", 1);
     let said = stage.run(&["replay", &other]);
     assert!(said.out.contains("This is not what was recorded: between steps"), "{said}");
+    let said = Stage::new().run(&["replay", &other]);
+    assert_eq!(said.code, Some(1), "{said}");
+}
+
+#[test]
+fn a_line_of_the_simulators_own_scenarios_can_be_replayed() {
+    let mut world = cluster_sim::standard::world().on(cluster_sim::Schedule::seed(7));
+    world.run().expect("no check fails");
+    let line = world.replay_line();
+    let said = Stage::new().run(&["replay", &line]);
+    assert_eq!(said.code, Some(0), "{said}");
+    assert!(said.out.starts_with(" step | primary"), "{said}");
+    assert!(said.out.ends_with("Every check passes.\n"), "{said}");
+    let said = Stage::new().run(&["replay", &line.replacen(":standard:", ":serve-3-1:", 1)]);
+    assert_eq!(said.code, Some(1), "{said}");
+    assert!(said.out.contains("it went another way"), "{said}");
+}
+
+#[test]
+fn a_line_of_a_search_without_the_lines_of_an_exception_is_what_was_recorded() {
+    let stage = Stage::new();
+    stage.edit("recordings/node-v20.0.0/hello.json", "worker=1 code=0", "worker=1 code=4");
+    stage.write(
+        "exceptions.json",
+        r#"[{ "scenario": "hello", "runtime": "node *", "lines": "primary: all_disconnected", "reason": "None." }]"#,
+    );
+    let output = stage.command(&["run", "--arm", "sim", "--scenario", "hello", "--samples", "1"]).output();
+    let out = String::from_utf8(output.expect("the command can be started").stdout).expect("text");
+    let (_, replay) = out.split_once("conformance replay '").expect("a line to replay");
+    let (line, _) = replay.split_once('\'').expect("it ends");
+    let said = stage.run(&["replay", line]);
+    assert_eq!(said.code, Some(0), "{said}");
+    assert!(said.out.contains("all disconnected") || said.out.contains("AllDisconnected"), "{said}");
+    stage.write("exceptions.json", "[]");
+    assert_eq!(stage.run(&["replay", line]).code, Some(1));
+}
+
+#[test]
+fn what_never_ends_is_called_a_hang() {
+    let stage = Stage::new();
+    stage.edit("scenarios/hello.json", "[\"disconnect_all\"]", "[]");
+    stage.edit("scenarios/hello.json", ", \"end\"]", "]");
+    let said = stage.run(&["run", "--arm", "sim", "--scenario", "hello", "--samples", "1"]);
+    assert_eq!(said.code, Some(1), "{said}");
+    let hang = "hangs: worker 1 never ends, client 1 waits for an end that never comes";
+    assert!(said.out.contains(&format!("S ⊆ C hello (sim): {hang}; until then was seen:\n")), "{said}");
+    let said = stage.run(&["show", "hello"]);
+    assert_eq!(said.code, Some(1), "{said}");
+    assert!(said.out.contains(hang), "{said}");
+}
+
+#[test]
+fn what_is_shown_is_excused_as_when_it_is_run() {
+    let stage = Stage::new();
+    stage.edit(
+        "scenarios/code.json",
+        "\"primary: exit code=3\", \"times\": 1",
+        "\"primary: exit\", \"times\": 0",
+    );
+    let said = stage.run(&["show", "code"]);
+    assert_eq!(said.code, Some(1), "{said}");
+    stage.write(
+        "exceptions.json",
+        r#"[{ "scenario": "code", "runtime": "sim", "lines": "primary: exit", "reason": "For a test." }]"#,
+    );
+    let said = stage.run(&["show", "code"]);
+    assert_eq!(said.code, Some(0), "{said}");
+    assert!(said.out.contains("Excused by an exception: primary, line"), "{said}");
+    assert!(said.out.ends_with("For a test.\n"), "{said}");
 }
 
 #[test]

@@ -1,0 +1,42 @@
+//! What never ends: the simulator comes to rest where real processes would wait for ever.
+//!
+//! It reads the lines, as a person would. That a worker is still there though it was told to go is for the simulator's
+//! own checks, and of workers that outlive their primary nobody writes.
+
+use std::collections::BTreeSet;
+
+use crate::observation::{Observation, Observer};
+use crate::scenario::{Scenario, Step};
+use crate::trace::Trace;
+
+/// `hangs: ...`, if something does.
+pub(super) fn words(scenario: &Scenario, trace: &Trace) -> Option<String> {
+    let mut who = Vec::new();
+    if !scenario.primary_may_die() {
+        who.extend(workers(trace).into_iter().map(|id| format!("worker {id} never ends")));
+    }
+    who.extend(
+        clients(scenario, trace).map(|number| format!("client {number} waits for an end that never comes")),
+    );
+    (!who.is_empty()).then(|| format!("hangs: {}", who.join(", ")))
+}
+
+fn workers(trace: &Trace) -> BTreeSet<u32> {
+    let primary = trace.seen_by(Observer::Primary);
+    let of = |what: &'static str| {
+        primary.iter().filter(move |line| line.what == what).filter_map(Observation::worker)
+    };
+    let exited: BTreeSet<_> = of("exit").collect();
+    of("fork").filter(|id| !exited.contains(id)).collect()
+}
+
+fn clients(scenario: &Scenario, trace: &Trace) -> impl Iterator<Item = u32> {
+    let resets = |steps: &[Step]| steps.contains(&Step::Reset);
+    let all = scenario.clients.iter().flat_map(|group| (0..group.count).map(|_| group.steps.as_slice()));
+    // Whoever resets a connection sees nothing more of it.
+    let waiting = (1..).zip(all).filter(move |(number, steps)| {
+        let has = |what: &str| trace.seen_by(Observer::Client(*number)).iter().any(|line| line.what == what);
+        has("connected") && !has("end") && !has("reset") && !resets(steps)
+    });
+    waiting.map(|(number, _)| number)
+}
