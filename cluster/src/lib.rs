@@ -50,6 +50,7 @@
 compile_error!("a cluster needs Unix sockets that carry descriptors");
 
 mod connection;
+mod inbox;
 mod listener;
 mod primary;
 mod remote;
@@ -57,6 +58,11 @@ mod role;
 mod state;
 mod unix;
 mod worker;
+
+/// What `tests/loom.rs` replaces to try every interleaving.
+mod sync {
+    pub(crate) use std::sync::{Mutex, MutexGuard};
+}
 
 pub use cluster_core::{
     AddressType, ChannelError, Command, Errno, Event, ExitStatus, Life, Limits, ListenError as BindError,

@@ -1,7 +1,7 @@
 //! A worker's machine and operating system behind one lock, and the task that moves them. It decides nothing: events
 //! are only brought to whoever waits for them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,9 +11,10 @@ use std::{future, process};
 
 use cluster_core::{ListenError, ListenOptions, ListenerId, Machine, SocketId, flush, pump};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::warn;
 
+use crate::inbox::Inbox;
 use crate::unix::Unix;
 use crate::worker::WorkerEvent;
 
@@ -44,11 +45,10 @@ pub(crate) type Opening = oneshot::Receiver<Result<SocketAddr, ListenError>>;
 pub(crate) struct Shared {
     state: Mutex<State>,
     runtime: Handle,
+    inbox: Inbox<WorkerEvent>,
     phase: watch::Sender<Phase>,
     /// Whether the program ends its process itself.
     staying: watch::Sender<bool>,
-    /// An event waits, or none will come any more.
-    arrived: Notify,
 }
 
 #[derive(Debug)]
@@ -56,14 +56,7 @@ struct State {
     machine: cluster_core::Worker,
     unix: Unix,
     doors: BTreeMap<ListenerId, Door>,
-    inbox: VecDeque<WorkerEvent>,
     driver: Option<Waker>,
-    /// The program has asked for events: it hears the last one before its process ends.
-    listened_to: bool,
-    /// It has heard the last one.
-    heard: bool,
-    /// Nothing moves any more.
-    over: bool,
 }
 
 /// A listener, from inside.
@@ -73,21 +66,14 @@ struct Door {
     connections: mpsc::UnboundedSender<Arrival>,
 }
 
-/// What there is for whoever asks for an event.
-enum Next {
-    Event(WorkerEvent),
-    NotYet,
-    Never,
-}
-
 impl Shared {
     pub(crate) fn new(machine: cluster_core::Worker, unix: Unix, runtime: Handle) -> Self {
         Shared {
             state: Mutex::new(State::new(machine, unix)),
             runtime,
+            inbox: Inbox::new(WAITING),
             phase: watch::channel(Phase::Serving).0,
             staying: watch::channel(false).0,
-            arrived: Notify::new(),
         }
     }
 
@@ -134,17 +120,11 @@ impl Shared {
 
     /// The next event. If there will be none any more, and the program has not asked to stay, the process ends here.
     pub(crate) async fn next(&self) -> Option<WorkerEvent> {
-        loop {
-            let arrived = self.arrived.notified();
-            // Not in the `match`: the lock would be held while waiting.
-            let next = self.lock().take();
-            match next {
-                Next::Event(event) => return Some(event),
-                Next::NotYet => arrived.await,
-                Next::Never if self.is_staying() => return None,
-                Next::Never => process::exit(0),
-            }
+        let event = self.inbox.next().await;
+        if event.is_none() && !self.is_staying() {
+            process::exit(0);
         }
+        event
     }
 
     /// The program ends its process itself.
@@ -166,7 +146,7 @@ impl Shared {
     pub(crate) fn kill(&self) {
         self.staying.send_replace(false);
         self.command(cluster_core::Worker::kill);
-        if self.lock().over {
+        if self.inbox.has_ended() {
             process::exit(0);
         }
     }
@@ -180,84 +160,60 @@ impl Shared {
         }
     }
 
-    /// One event, or one after which nothing moves any more.
+    /// The next event, once there is room for it.
     fn poll_told(&self, cx: &mut Context<'_>) -> Poll<Told> {
-        let told = ready!(self.lock().poll_told(cx, &self.phase));
-        match told {
-            Told::Inbox => self.arrived.notify_one(),
-            Told::Over => self.arrived.notify_waiters(),
-            Told::Door => {}
+        ready!(self.inbox.poll_room(cx));
+        self.lock().poll_told(cx, &self.phase)
+    }
+
+    fn keep(&self, event: WorkerEvent) {
+        // Room was waited for: if there is none, nobody asks. Without a listener Node forgets every message.
+        if matches!(event, WorkerEvent::Message(_)) && self.inbox.is_full() {
+            return warn!("a message was forgotten: the program does not ask for events");
         }
-        Poll::Ready(told)
+        self.inbox.put(event);
+    }
+
+    /// Whether the program hears the last event before its process ends; not if it has killed itself.
+    fn may_react(&self) -> bool {
+        self.inbox.is_asked() && !self.lock().was_killed()
     }
 }
 
 /// To whom an event was brought.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 enum Told {
     /// To a listener.
     Door,
-    /// To whoever asks for the next event.
-    Inbox,
+    /// To nobody yet: it is for whoever asks for the next one.
+    Inbox(WorkerEvent),
     /// To nobody: the channel is closed, and that was said.
     Over,
 }
 
 impl State {
     fn new(machine: cluster_core::Worker, unix: Unix) -> Self {
-        State {
-            machine,
-            unix,
-            doors: BTreeMap::new(),
-            inbox: VecDeque::new(),
-            driver: None,
-            listened_to: false,
-            heard: false,
-            over: false,
-        }
+        State { machine, unix, doors: BTreeMap::new(), driver: None }
     }
 
     fn command<T>(&mut self, act: impl FnOnce(&mut cluster_core::Worker) -> T) -> T {
         let result = act(&mut self.machine);
         flush(&mut self.machine, &mut self.unix);
-        self.wake();
-        result
-    }
-
-    fn wake(&mut self) {
         if let Some(driver) = self.driver.take() {
             driver.wake();
         }
-    }
-
-    fn take(&mut self) -> Next {
-        self.listened_to = true;
-        if self.inbox.len() >= WAITING {
-            self.wake();
-        }
-        match self.inbox.pop_front() {
-            Some(event) => {
-                self.heard |= event == WorkerEvent::Disconnect;
-                Next::Event(event)
-            }
-            None if self.heard && self.over => Next::Never,
-            None => Next::NotYet,
-        }
+        result
     }
 
     fn poll_told(&mut self, cx: &mut Context<'_>, phase: &watch::Sender<Phase>) -> Poll<Told> {
         self.driver = Some(cx.waker().clone());
         loop {
-            if self.listened_to && self.inbox.len() >= WAITING {
-                return Poll::Pending;
-            }
             let event = pump(&mut self.machine, &mut self.unix);
             self.note(phase);
             if let Some(event) = event {
                 return Poll::Ready(self.bring(event, phase));
             }
             if self.is_over(*phase.borrow()) {
-                self.over = true;
                 return Poll::Ready(Told::Over);
             }
             let event = ready!(self.unix.poll_event(cx));
@@ -286,32 +242,22 @@ impl State {
             }
             Event::Connection { listener, connection } => self.arrived(listener, connection),
             Event::Closed { listener } => drop(self.doors.remove(&listener)),
-            // Without a listener Node forgets every message.
-            Event::Message { .. } if !self.listened_to && self.inbox.len() >= WAITING => {
-                warn!("a message was forgotten: the program does not ask for events");
-            }
-            Event::Message { message } => return self.keep(WorkerEvent::Message(message)),
-            Event::Error { error } => return self.keep(WorkerEvent::Error(error)),
+            Event::Message { message } => return Told::Inbox(WorkerEvent::Message(message)),
+            Event::Error { error } => return Told::Inbox(WorkerEvent::Error(error)),
             Event::Disconnect => {
                 advance(phase, Phase::Disconnected);
                 if !self.machine.exited_after_disconnect() {
                     self.doors.clear();
                 }
-                return self.keep(WorkerEvent::Disconnect);
+                return Told::Inbox(WorkerEvent::Disconnect);
             }
         }
         Told::Door
     }
 
-    /// Whether the program hears the last event before its process ends; not if it has killed itself.
-    fn may_react(&self) -> bool {
-        let killed = self.unix.exit().is_some() && self.machine.exited_after_disconnect();
-        self.listened_to && !killed
-    }
-
-    fn keep(&mut self, event: WorkerEvent) -> Told {
-        self.inbox.push_back(event);
-        Told::Inbox
+    /// Whether it ends because the program has killed it.
+    fn was_killed(&self) -> bool {
+        self.unix.exit().is_some() && self.machine.exited_after_disconnect()
     }
 
     fn opened(&mut self, listener: ListenerId, result: Result<SocketAddr, ListenError>) {
@@ -348,15 +294,20 @@ fn advance(phase: &watch::Sender<Phase>, to: Phase) {
 /// After each event everyone else runs first: on a current-thread runtime, what the program does at once in reaction to
 /// an event therefore happens before anything that was to follow it, as in Node's listeners.
 async fn drive(shared: Arc<Shared>) {
-    while let Told::Door | Told::Inbox = future::poll_fn(|cx| shared.poll_told(cx)).await {
+    loop {
+        match future::poll_fn(|cx| shared.poll_told(cx)).await {
+            Told::Door => {}
+            Told::Inbox(event) => shared.keep(event),
+            Told::Over => break,
+        }
         tokio::task::yield_now().await;
     }
+    shared.inbox.end();
     end(&shared).await;
 }
 
 async fn end(shared: &Shared) {
-    let react = shared.lock().may_react();
-    if react {
+    if shared.may_react() {
         // Asking for an event after the last one ends it earlier.
         tokio::time::sleep(REACTION).await;
     }
@@ -392,8 +343,11 @@ mod tests {
         shared.start();
         let writer = write(far, 3 * WAITING);
         shared.reached(Phase::Disconnected).await;
-        assert_eq!(shared.lock().inbox.len(), WAITING + 1);
-        assert_eq!(shared.lock().inbox.back(), Some(&WorkerEvent::Disconnect));
+        assert_eq!(shared.inbox.len(), WAITING + 1);
+        for number in 0..WAITING {
+            assert_eq!(shared.next().await, Some(WorkerEvent::Message(number.into())));
+        }
+        assert_eq!(shared.next().await, Some(WorkerEvent::Disconnect));
         writer.join().expect("no panic").expect("everything was written");
     }
 
@@ -419,12 +373,12 @@ mod tests {
     }
 
     async fn until_full(shared: &Shared) {
-        while shared.lock().inbox.len() < WAITING {
+        while shared.inbox.len() < WAITING {
             tokio::task::yield_now().await;
         }
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(shared.lock().inbox.len(), WAITING);
+        assert_eq!(shared.inbox.len(), WAITING);
     }
 }

@@ -1,0 +1,185 @@
+//! Every interleaving of those who meet at a worker's inbox, tried by loom on the very file that the library is made of.
+//! It does not test what is brought there, nor by whom: that is the work of the tests in `state`.
+
+#[path = "../src/inbox.rs"]
+mod inbox;
+
+/// As in the library, but each lock is a choice for loom.
+mod sync {
+    pub(crate) use loom::sync::{Mutex, MutexGuard};
+}
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use loom::thread::{self, JoinHandle, Thread};
+
+use crate::inbox::Inbox;
+
+#[test]
+fn each_event_goes_to_one_of_two_takers() {
+    loom::model(|| {
+        let inbox = Arc::new(Inbox::new(2));
+        let takers = [(); 2].map(|()| spawn(&inbox, |inbox| block_on(inbox.next())));
+        inbox.put(0);
+        inbox.put(1);
+        let mut taken = takers.map(|taker| taker.join().expect("no panic"));
+        taken.sort_unstable();
+        assert_eq!(taken, [Some(0), Some(1)]);
+    });
+}
+
+#[test]
+fn a_driver_without_room_waits_until_there_is_some() {
+    loom::model(|| {
+        let inbox = Arc::new(Inbox::new(1));
+        assert_eq!(ask_once(&inbox, None), Poll::Pending);
+        inbox.put(0);
+        let taker = spawn(&inbox, |inbox| [block_on(inbox.next()), block_on(inbox.next())]);
+        bring(&inbox, 1);
+        assert!(inbox.len() <= 1);
+        assert_eq!(taker.join().expect("no panic"), [Some(0), Some(1)]);
+    });
+}
+
+#[test]
+fn a_driver_that_nobody_asks_always_has_room() {
+    loom::model(|| {
+        let inbox = Arc::new(Inbox::new(1));
+        assert!(!inbox.is_asked());
+        bring(&inbox, 0);
+        bring(&inbox, 1);
+        assert!(inbox.is_full());
+        assert_eq!(block_on(inbox.next()), Some(0));
+        assert!(inbox.is_asked() && inbox.is_full());
+    });
+}
+
+#[test]
+fn a_driver_waits_while_an_overfull_inbox_is_emptied() {
+    loom::model(|| {
+        let inbox = Arc::new(Inbox::new(1));
+        inbox.put(0);
+        inbox.put(1);
+        let taker = spawn(&inbox, |inbox| [block_on(inbox.next()), block_on(inbox.next())]);
+        bring(&inbox, 2);
+        assert_eq!(taker.join().expect("no panic"), [Some(0), Some(1)]);
+        assert_eq!(block_on(inbox.next()), Some(2));
+    });
+}
+
+#[test]
+fn a_taker_that_goes_away_takes_nobodys_event() {
+    loom::model(|| {
+        let inbox = Arc::new(Inbox::new(1));
+        let leaver = spawn(&inbox, |inbox| {
+            // What it was given before it went, it gives back.
+            if let Poll::Ready(Some(event)) = ask_once(inbox, None) {
+                inbox.put(event);
+            }
+        });
+        let stayer = spawn(&inbox, |inbox| block_on(inbox.next()));
+        inbox.put(0);
+        // Nothing else will wake the one that stays.
+        assert_eq!(stayer.join().expect("no panic"), Some(0));
+        leaver.join().expect("no panic");
+    });
+}
+
+#[test]
+fn a_taker_that_goes_away_leaves_nothing_behind() {
+    loom::model(|| {
+        let inbox = Arc::new(Inbox::<u32>::new(1));
+        let task = Arc::new(Nobody);
+        assert_eq!(ask_once(&inbox, Some(task.clone())), Poll::Pending);
+        assert_eq!(Arc::strong_count(&task), 1);
+    });
+}
+
+#[test]
+fn a_taker_is_woken_where_it_waited_last() {
+    loom::model(|| {
+        let inbox = Arc::new(Inbox::new(1));
+        let taker = spawn(&inbox, |inbox| {
+            let mut next = pin!(inbox.next());
+            match next.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(event) => event,
+                Poll::Pending => block_on(next),
+            }
+        });
+        inbox.put(0);
+        assert_eq!(taker.join().expect("no panic"), Some(0));
+    });
+}
+
+#[test]
+fn the_end_wakes_everyone_who_waits() {
+    loom::model(|| {
+        let inbox = Arc::new(Inbox::<u32>::new(1));
+        let takers = [(); 2].map(|()| spawn(&inbox, |inbox| block_on(inbox.next())));
+        inbox.end();
+        assert!(inbox.has_ended());
+        for taker in takers {
+            assert_eq!(taker.join().expect("no panic"), None);
+        }
+    });
+}
+
+#[test]
+fn what_was_brought_before_the_end_is_heard_first() {
+    loom::model(|| {
+        let inbox = Arc::new(Inbox::new(1));
+        let taker = spawn(&inbox, |inbox| [block_on(inbox.next()), block_on(inbox.next())]);
+        inbox.put(0);
+        inbox.end();
+        assert_eq!(taker.join().expect("no panic"), [Some(0), None]);
+        assert!(inbox.has_ended());
+    });
+}
+
+/// A thread that waits for a future. It wakes when it is woken, and never otherwise: a wake that is forgotten is a
+/// deadlock, which loom reports.
+struct Sleeper(Thread);
+
+impl Wake for Sleeper {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    let waker = Waker::from(Arc::new(Sleeper(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        thread::park();
+    }
+}
+
+/// A task that need not be woken.
+struct Nobody;
+
+impl Wake for Nobody {
+    fn wake(self: Arc<Self>) {}
+}
+
+fn spawn<T: 'static>(inbox: &Arc<Inbox<u32>>, act: impl FnOnce(&Inbox<u32>) -> T + 'static) -> JoinHandle<T> {
+    let inbox = inbox.clone();
+    thread::spawn(move || act(&inbox))
+}
+
+/// The driver: waits for room, and uses it.
+fn bring(inbox: &Inbox<u32>, event: u32) {
+    block_on(poll_fn(|cx| inbox.poll_room(cx)));
+    inbox.put(event);
+}
+
+/// Asks for an event, and goes away whether it comes or not.
+fn ask_once(inbox: &Inbox<u32>, task: Option<Arc<Nobody>>) -> Poll<Option<u32>> {
+    let waker = task.map_or(Waker::noop().clone(), Waker::from);
+    pin!(inbox.next()).poll(&mut Context::from_waker(&waker))
+}
