@@ -45,6 +45,33 @@
 //! }
 //! ```
 //!
+//! A failure is best shrunk before it is read: [`runs::hold`] searches, shrinks, and explains what is left as a table
+//! and one line. `examples/respawn.rs` tests a respawn policy so; [`runs::runs`] is the strategy for properties of one's
+//! own. Here a primary gives up too early, and the smallest run that shows it is one kill on an otherwise quiet machine:
+//!
+//! ```
+//! use cluster_core::{Event, Primary, Settings};
+//! use cluster_sim::{Actor, Fault, Faults, Process, Program, World, runs};
+//! use proptest::strategy::Just;
+//!
+//! #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+//! struct One;
+//!
+//! impl Program for One {
+//!     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
+//!         primary.fork(Vec::new());
+//!     }
+//! }
+//!
+//! let world = World::new(One, Settings::default()).with_faults(Faults::only(&[Fault::Kill]));
+//! let broken = runs::hold(Just(world), |world| match world.living().count() {
+//!     1 => Err("the primary is alone".into()),
+//!     _ => Ok(()),
+//! });
+//! let run = broken.expect_err("nobody forks again").run.expect("there is a run");
+//! assert_eq!((run.faults(), run.switches()), (1, 0));
+//! ```
+//!
 //! There is no real process, socket, clock or random number here, and nothing depends on an address or on hash order.
 
 #![forbid(unsafe_code)]

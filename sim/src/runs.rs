@@ -27,7 +27,6 @@ pub struct Run<P> {
     outcome: Result<(), Box<Failure>>,
     script: Script,
     measure: Measure,
-    preemptions: u32,
 }
 
 impl<P: Program> Run<P> {
@@ -38,7 +37,7 @@ impl<P: Program> Run<P> {
         let scribe = world.schedule().scribe().cloned().unwrap_or_default();
         let script = scribe.clone().script();
         let measure = Measure::of(&scribe, &script, world.steps());
-        Run { start, world, outcome, script, measure, preemptions: scribe.preemptions }
+        Run { start, world, outcome, script, measure }
     }
 
     /// The world at the end.
@@ -65,9 +64,9 @@ impl<P: Program> Run<P> {
         self.measure.switches
     }
 
-    /// How often somebody was interrupted who could have gone on.
+    /// How often something came between an input of a process and the end of its reaction.
     pub fn preemptions(&self) -> u32 {
-        self.preemptions
+        self.measure.preemptions
     }
 
     /// The line that replays it.
@@ -94,7 +93,8 @@ impl<P: Program> fmt::Display for Run<P> {
         if let Some(trace) = again.trace() {
             write!(f, "{trace}")?;
         }
-        writeln!(f, "{} faults, {} switches", self.faults(), self.switches())?;
+        let (faults, switches) = (self.faults(), self.switches());
+        writeln!(f, "faults: {faults}, switches: {switches}, interruptions: {}", self.preemptions())?;
         f.write_str(&self.line())
     }
 }
@@ -211,7 +211,7 @@ pub struct Broken<P: Program> {
     pub run: Option<Run<P>>,
 }
 
-/// The run as a table, what is wrong, and last the line that replays it.
+/// What is wrong, the run as a table, and last the line that replays it.
 impl<P: Program> fmt::Display for Broken<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Broken { what, run } = self;

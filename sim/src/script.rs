@@ -44,6 +44,8 @@ impl From<Step> for Who {
 pub(crate) struct Segment {
     pub(crate) first: Option<Step>,
     pub(crate) steps: u32,
+    /// And on to the end of its reaction.
+    pub(crate) whole: bool,
 }
 
 impl Segment {
@@ -93,7 +95,7 @@ pub(crate) struct Scribe {
     last_steps: u32,
     /// How many such steps there were.
     pub(crate) switches: u32,
-    /// How many of them interrupted somebody who could go on.
+    /// How many of them came between an input of a process and the end of its reaction.
     pub(crate) preemptions: u32,
 }
 
@@ -103,12 +105,13 @@ impl Scribe {
         let taken = step(chosen);
         let who = Who::from(taken);
         let before = self.sites.who.replace(who);
-        let could_go_on = |before| (0..n).any(|at| Who::from(step(at)) == before);
-        self.preemptions += u32::from(before.is_some_and(|before| before != who && could_go_on(before)));
+        let is_busy =
+            |before| (0..n).any(|at| matches!(step(at), Step::Run(pid) if Who::Process(pid) == before));
+        self.preemptions += u32::from(before.is_some_and(|before| before != who && is_busy(before)));
         let own = (0..n).map(&step).find(|&step| Who::from(step) == who);
         match self.script.segments.last_mut() {
             Some(segment) if before == Some(who) && own == Some(taken) => segment.steps += 1,
-            _ => self.script.segments.push(Segment { first: Some(taken), steps: 1 }),
+            _ => self.script.segments.push(Segment { first: Some(taken), steps: 1, whole: false }),
         }
         if chosen > 0 {
             self.switches += 1;
@@ -157,12 +160,16 @@ impl Player {
 
     fn find(&mut self, n: usize, step: &impl Fn(usize) -> Step) -> usize {
         while let Some(segment) = self.script.segments.get(self.at) {
+            let is_over = self.done >= segment.steps;
             let wanted = |at: &usize| match segment.first {
-                None => true,
-                Some(first) if self.done == 0 => step(*at) == first,
-                Some(first) => Who::from(step(*at)) == Who::from(first),
+                None => !is_over,
+                Some(first) if self.done == 0 => !is_over && step(*at) == first,
+                Some(first) => {
+                    let goes_on = !is_over || (segment.whole && matches!(step(*at), Step::Run(_)));
+                    goes_on && Who::from(step(*at)) == Who::from(first)
+                }
             };
-            if let Some(chosen) = (0..n).find(wanted).filter(|_| self.done < segment.steps) {
+            if let Some(chosen) = (0..n).find(wanted) {
                 self.done += 1;
                 return chosen;
             }

@@ -14,8 +14,11 @@ use crate::script::{Scribe, Script, Segment};
 pub(crate) struct Measure {
     /// How many faults struck.
     pub(crate) faults: usize,
+    /// How often somebody was interrupted in the middle of a reaction.
+    pub(crate) preemptions: u32,
     /// How often something happened before what a quiet machine would have done.
     pub(crate) switches: u32,
+    segments: usize,
     /// How many lengths and errors were out of the ordinary.
     odd: usize,
     sizes: u64,
@@ -29,7 +32,9 @@ impl Measure {
         let faults = script.odd.keys().filter(|site| matches!(site.point, Point::Fault(_))).count();
         Measure {
             faults,
+            preemptions: scribe.preemptions,
             switches: scribe.switches,
+            segments: script.segments.len(),
             odd: script.odd.len() - faults,
             sizes: script.odd.values().copied().map(u64::from).sum(),
             scripted: script.segments.iter().map(|segment| u64::from(segment.steps)).sum(),
@@ -41,7 +46,7 @@ impl Measure {
 /// The proposals of one kind: the `at`th of them, `None` after the last.
 type Pass = fn(&Script, usize) -> Option<Script>;
 
-const PASSES: [Pass; 7] = [less_odd, without_process, cut, quieted, joined, shorter, smaller];
+const PASSES: [Pass; 8] = [less_odd, without_process, cut, quieted, whole, joined, shorter, smaller];
 
 /// Where the search for something smaller stands.
 #[derive(Debug, Clone, Default)]
@@ -107,7 +112,15 @@ fn quieted(script: &Script, at: usize) -> Option<Script> {
     let piece = piece(script.segments.len(), at)?;
     let steps = script.segments[piece.clone()].iter().map(|segment| segment.steps).sum();
     let mut less = script.clone();
-    less.segments.splice(piece, [Segment { first: None, steps }]);
+    less.segments.splice(piece, [Segment { first: None, steps, whole: false }]);
+    Some(less)
+}
+
+/// In this piece nobody is interrupted in the middle of a reaction.
+fn whole(script: &Script, at: usize) -> Option<Script> {
+    let piece = piece(script.segments.len(), at)?;
+    let mut less = script.clone();
+    less.segments[piece].iter_mut().for_each(|segment| segment.whole = true);
     Some(less)
 }
 

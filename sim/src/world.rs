@@ -15,7 +15,7 @@ use crate::host::Host;
 use crate::journal::{Journal, Observation};
 use crate::kernel::process::Pid;
 use crate::kernel::{Kernel, Step, Verdict};
-use crate::program::Program;
+use crate::program::{Actor, Program};
 use crate::replay::Recording;
 use crate::schedule::Schedule;
 use crate::trace::Trace;
@@ -176,6 +176,12 @@ impl<P: Program> World<P> {
     /// What was observed, in the order in which it was written down.
     pub fn observations(&self) -> impl Iterator<Item = &Observation> {
         self.journal.since(0)
+    }
+
+    /// The processes that live.
+    pub fn living(&self) -> impl Iterator<Item = Actor> {
+        let processes = (0..).map(Pid).zip(&self.kernel.processes);
+        processes.filter(|(_, process)| process.is_alive()).map(|(pid, _)| pid.into())
     }
 
     /// The schedule, with every choice that was taken.

@@ -89,7 +89,9 @@ impl PrimaryDeed {
             PrimaryDeed::Fork => {
                 primary.fork(Vec::new());
             }
-            PrimaryDeed::Send(to) => drop(primary.send(WorkerId(to.into()), &json!({ "to": to }))),
+            PrimaryDeed::Send(to) => {
+                let _ = primary.send(WorkerId(to.into()), &json!({ "to": to }));
+            }
             PrimaryDeed::Disconnect(worker) => primary.disconnect(WorkerId(worker.into())),
             PrimaryDeed::DisconnectAll => primary.disconnect_all(),
             PrimaryDeed::Kill(worker) => primary.kill(WorkerId(worker.into()), Signal::SIGTERM),
@@ -211,7 +213,9 @@ impl Program for Plan {
             WorkerDeed::Nothing => {}
             WorkerDeed::Listen => self.listeners.push(worker.listen(ListenOptions::default())),
             WorkerDeed::Close => self.listeners.pop().into_iter().for_each(|listener| worker.close(listener)),
-            WorkerDeed::Send => drop(worker.send(&json!("from a worker"))),
+            WorkerDeed::Send => {
+                let _ = worker.send(&json!("from a worker"));
+            }
             WorkerDeed::Disconnect => worker.disconnect(),
             WorkerDeed::Kill => worker.kill(),
             WorkerDeed::Exit => process.exit(3),

@@ -1,0 +1,54 @@
+//! A respawn policy of one's own, tested under every schedule and with workers that are killed anywhere.
+//!
+//! `cargo run -p cluster-sim --example respawn` finds what is wrong with it, and shows the smallest run that does. It
+//! is no policy to use: the mistake is planted.
+
+use cluster_core::{Event, Primary, Settings};
+use cluster_sim::runs::{Broken, hold};
+use cluster_sim::{Actor, Fault, Faults, Process, Program, World};
+use proptest::strategy::Just;
+
+/// There shall be two workers. Whenever one dies, as many are forked as are missing from those that are online.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(crate) struct KeepTwo {
+    online: u32,
+}
+
+impl Program for KeepTwo {
+    fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
+        primary.fork(Vec::new());
+        primary.fork(Vec::new());
+    }
+
+    fn primary_event(&mut self, primary: &mut Primary, _: &mut Process<'_>, event: Event) {
+        if let Event::Online { .. } = event {
+            self.online += 1;
+        }
+        if let Event::Exit { .. } = event {
+            self.online = self.online.saturating_sub(1);
+            for _ in self.online..2 {
+                primary.fork(Vec::new());
+            }
+        }
+    }
+}
+
+/// When everything has come to rest, there are two workers, unless the primary is dead.
+fn two_live(world: &World<KeepTwo>) -> Result<(), String> {
+    let workers = world.living().filter(|actor| *actor != Actor::Primary).count();
+    let is_right = workers == 2 || workers == world.living().count();
+    if is_right { Ok(()) } else { Err(format!("{workers} workers live, not 2")) }
+}
+
+/// What the simulator finds, at most two kills a run.
+pub(crate) fn search() -> Result<(), Box<Broken<KeepTwo>>> {
+    let world = World::new(KeepTwo::default(), Settings::default()).named("respawn");
+    hold(Just(world.with_faults(Faults::only(&[Fault::Kill]).limit(2))), two_live)
+}
+
+fn main() {
+    match search() {
+        Ok(()) => println!("Nothing was found."),
+        Err(broken) => println!("{broken}"),
+    }
+}
