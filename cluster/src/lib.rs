@@ -50,6 +50,7 @@
 compile_error!("a cluster needs Unix sockets that carry descriptors");
 
 mod connection;
+mod doors;
 mod inbox;
 mod listener;
 mod primary;

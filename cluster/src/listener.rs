@@ -6,11 +6,11 @@ use std::{io, net};
 
 use cluster_core::{Errno, ListenOptions, ListenerId};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 use tracing::debug;
 
 use crate::connection::Connection;
-use crate::state::{Arrival, Shared};
+use crate::doors::{Arrival, Arrivals};
+use crate::state::Shared;
 use crate::worker::ListenError;
 
 /// A server of a worker. Node: a `net.Server` that listens in a worker.
@@ -22,7 +22,7 @@ pub struct Listener {
     shared: Arc<Shared>,
     id: ListenerId,
     address: SocketAddr,
-    connections: mpsc::UnboundedReceiver<Arrival>,
+    connections: Arrivals,
 }
 
 impl Listener {

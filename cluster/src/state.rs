@@ -1,19 +1,17 @@
 //! A worker's machine and operating system behind one lock, and the task that moves them. It decides nothing: events
 //! are only brought to whoever waits for them.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use std::{future, process};
 
-use cluster_core::{ListenError, ListenOptions, ListenerId, Machine, SocketId, flush, pump};
+use cluster_core::{ListenOptions, ListenerId, Machine, SocketId, flush, pump};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 use tracing::warn;
 
+use crate::doors::{Arrivals, Doors, Opening};
 use crate::inbox::Inbox;
 use crate::unix::Unix;
 use crate::worker::WorkerEvent;
@@ -34,12 +32,6 @@ pub(crate) enum Phase {
     Disconnected,
 }
 
-/// A connection that is ours, with its number in the machine.
-pub(crate) type Arrival = (SocketId, OwnedFd);
-
-/// What a new listener is told: where it listens, or why not. Dropped unsaid: the worker is disconnected.
-pub(crate) type Opening = oneshot::Receiver<Result<SocketAddr, ListenError>>;
-
 /// What everyone in a worker process holds.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -55,15 +47,8 @@ pub(crate) struct Shared {
 struct State {
     machine: cluster_core::Worker,
     unix: Unix,
-    doors: BTreeMap<ListenerId, Door>,
+    doors: Doors,
     driver: Option<Waker>,
-}
-
-/// A listener, from inside.
-#[derive(Debug)]
-struct Door {
-    opening: Option<oneshot::Sender<Result<SocketAddr, ListenError>>>,
-    connections: mpsc::UnboundedSender<Arrival>,
 }
 
 impl Shared {
@@ -106,15 +91,10 @@ impl Shared {
     }
 
     /// Opens a listener: its number, what it is told first, and its connections.
-    pub(crate) fn listen(
-        &self,
-        options: ListenOptions,
-    ) -> (ListenerId, Opening, mpsc::UnboundedReceiver<Arrival>) {
-        let (opening, opened) = oneshot::channel();
-        let (sender, connections) = mpsc::unbounded_channel();
+    pub(crate) fn listen(&self, options: ListenOptions) -> (ListenerId, Opening, Arrivals) {
         let mut state = self.lock();
         let id = state.command(|machine| machine.listen(options));
-        state.doors.insert(id, Door { opening: Some(opening), connections: sender });
+        let (opened, connections) = state.doors.add(id);
         (id, opened, connections)
     }
 
@@ -193,7 +173,7 @@ enum Told {
 
 impl State {
     fn new(machine: cluster_core::Worker, unix: Unix) -> Self {
-        State { machine, unix, doors: BTreeMap::new(), driver: None }
+        State { machine, unix, doors: Doors::default(), driver: None }
     }
 
     fn command<T>(&mut self, act: impl FnOnce(&mut cluster_core::Worker) -> T) -> T {
@@ -235,13 +215,13 @@ impl State {
     fn bring(&mut self, event: cluster_core::WorkerEvent, phase: &watch::Sender<Phase>) -> Told {
         use cluster_core::WorkerEvent as Event;
         match event {
-            Event::Listening { listener, address } => self.opened(listener, Ok(address)),
+            Event::Listening { listener, address } => self.doors.open(listener, Ok(address)),
             Event::ListenFailed { listener, error } => {
-                self.opened(listener, Err(error));
-                self.doors.remove(&listener);
+                self.doors.open(listener, Err(error));
+                self.doors.remove(listener);
             }
             Event::Connection { listener, connection } => self.arrived(listener, connection),
-            Event::Closed { listener } => drop(self.doors.remove(&listener)),
+            Event::Closed { listener } => self.doors.remove(listener),
             Event::Message { message } => return Told::Inbox(WorkerEvent::Message(message)),
             Event::Error { error } => return Told::Inbox(WorkerEvent::Error(error)),
             Event::Disconnect => {
@@ -260,22 +240,9 @@ impl State {
         self.unix.exit().is_some() && self.machine.exited_after_disconnect()
     }
 
-    fn opened(&mut self, listener: ListenerId, result: Result<SocketAddr, ListenError>) {
-        let opening = self.doors.get_mut(&listener).and_then(|door| door.opening.take());
-        if let Some(opening) = opening {
-            // Nobody may be waiting any more; then the listener is being closed.
-            let _ = opening.send(result);
-        }
-    }
-
     fn arrived(&mut self, listener: ListenerId, connection: SocketId) {
         let descriptor = self.unix.take(connection).expect("a connection that was announced is here");
-        let undelivered = match self.doors.get(&listener) {
-            Some(door) => door.connections.send((connection, descriptor)).is_err(),
-            None => true,
-        };
-        // Its listener was dropped meanwhile: the connection is closed, as those in a dropped listener's backlog are.
-        if undelivered {
+        if !self.doors.bring(listener, (connection, descriptor)) {
             self.command(|machine| machine.release(connection));
         }
     }

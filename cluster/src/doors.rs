@@ -1,0 +1,67 @@
+//! The listeners of a worker, from inside: what each is told first, and the way its connections take. It opens and closes
+//! nothing in the machine.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use cluster_core::{ListenError, ListenerId, SocketId};
+use tokio::sync::{mpsc, oneshot};
+
+/// A connection that is ours, with its number in the machine.
+pub(crate) type Arrival = (SocketId, OwnedFd);
+
+/// The connections of a listener; ends when it is closed.
+pub(crate) type Arrivals = mpsc::UnboundedReceiver<Arrival>;
+
+/// What a new listener is told: where it listens, or why not. Dropped unsaid: the worker is disconnected.
+pub(crate) type Opening = oneshot::Receiver<Result<SocketAddr, ListenError>>;
+
+/// The listeners that are not closed.
+#[derive(Debug, Default)]
+pub(crate) struct Doors(BTreeMap<ListenerId, Door>);
+
+#[derive(Debug)]
+struct Door {
+    opening: Option<oneshot::Sender<Result<SocketAddr, ListenError>>>,
+    connections: mpsc::UnboundedSender<Arrival>,
+}
+
+impl Doors {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// For a new listener.
+    pub(crate) fn add(&mut self, listener: ListenerId) -> (Opening, Arrivals) {
+        let (opening, opened) = oneshot::channel();
+        let (connections, arrivals) = mpsc::unbounded_channel();
+        self.0.insert(listener, Door { opening: Some(opening), connections });
+        (opened, arrivals)
+    }
+
+    /// The listener is closed.
+    pub(crate) fn remove(&mut self, listener: ListenerId) {
+        self.0.remove(&listener);
+    }
+
+    /// The worker is lost, and every listener with it.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Says where a listener listens, or why not.
+    pub(crate) fn open(&mut self, listener: ListenerId, result: Result<SocketAddr, ListenError>) {
+        let opening = self.0.get_mut(&listener).and_then(|door| door.opening.take());
+        if let Some(opening) = opening {
+            // Nobody may be waiting any more; then the listener is being closed.
+            let _ = opening.send(result);
+        }
+    }
+
+    /// Brings a connection to its listener. Whether it is still there; if not, the connection is closed, as those in a
+    /// dropped listener's backlog are.
+    pub(crate) fn bring(&self, listener: ListenerId, arrival: Arrival) -> bool {
+        self.0.get(&listener).is_some_and(|door| door.connections.send(arrival).is_ok())
+    }
+}
