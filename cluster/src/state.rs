@@ -38,7 +38,6 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     runtime: Handle,
     inbox: Inbox<WorkerEvent>,
-    phase: watch::Sender<Phase>,
     /// Whether the program ends its process itself.
     staying: watch::Sender<bool>,
 }
@@ -48,6 +47,7 @@ struct State {
     machine: cluster_core::Worker,
     unix: Unix,
     doors: Doors,
+    phase: watch::Sender<Phase>,
     driver: Option<Waker>,
 }
 
@@ -57,7 +57,6 @@ impl Shared {
             state: Mutex::new(State::new(machine, unix)),
             runtime,
             inbox: Inbox::new(WAITING),
-            phase: watch::channel(Phase::Serving).0,
             staying: watch::channel(false).0,
         }
     }
@@ -133,7 +132,7 @@ impl Shared {
 
     /// Waits until the worker has come so far.
     pub(crate) fn reached(&self, phase: Phase) -> impl Future<Output = ()> + Send + use<> {
-        let mut phases = self.phase.subscribe();
+        let mut phases = self.lock().phase.subscribe();
         async move {
             // An error says that nobody is left who could come further: then it has ended.
             let _ = phases.wait_for(|now| *now >= phase).await;
@@ -143,7 +142,7 @@ impl Shared {
     /// The next event, once there is room for it.
     fn poll_told(&self, cx: &mut Context<'_>) -> Poll<Told> {
         ready!(self.inbox.poll_room(cx));
-        self.lock().poll_told(cx, &self.phase)
+        self.lock().poll_told(cx)
     }
 
     fn keep(&self, event: WorkerEvent) {
@@ -173,7 +172,8 @@ enum Told {
 
 impl State {
     fn new(machine: cluster_core::Worker, unix: Unix) -> Self {
-        State { machine, unix, doors: Doors::default(), driver: None }
+        let phase = watch::channel(Phase::Serving).0;
+        State { machine, unix, doors: Doors::default(), phase, driver: None }
     }
 
     fn command<T>(&mut self, act: impl FnOnce(&mut cluster_core::Worker) -> T) -> T {
@@ -185,15 +185,15 @@ impl State {
         result
     }
 
-    fn poll_told(&mut self, cx: &mut Context<'_>, phase: &watch::Sender<Phase>) -> Poll<Told> {
+    fn poll_told(&mut self, cx: &mut Context<'_>) -> Poll<Told> {
         self.driver = Some(cx.waker().clone());
         loop {
             let event = pump(&mut self.machine, &mut self.unix);
-            self.note(phase);
+            self.note();
             if let Some(event) = event {
-                return Poll::Ready(self.bring(event, phase));
+                return Poll::Ready(self.bring(event));
             }
-            if self.is_over(*phase.borrow()) {
+            if self.is_over() {
                 return Poll::Ready(Told::Over);
             }
             let event = ready!(self.unix.poll_event(cx));
@@ -202,17 +202,26 @@ impl State {
     }
 
     /// A worker that was told to go serves its connections to their end, though its primary may have died meanwhile.
-    fn is_over(&self, phase: Phase) -> bool {
-        self.unix.exit().is_some() || (phase == Phase::Disconnected && self.doors.is_empty())
+    fn is_over(&self) -> bool {
+        let disconnected = *self.phase.borrow() == Phase::Disconnected;
+        self.unix.exit().is_some() || (disconnected && self.doors.is_empty())
     }
 
-    fn note(&self, phase: &watch::Sender<Phase>) {
+    fn note(&self) {
         if self.machine.exited_after_disconnect() {
-            advance(phase, Phase::Disconnecting);
+            self.advance(Phase::Disconnecting);
         }
     }
 
-    fn bring(&mut self, event: cluster_core::WorkerEvent, phase: &watch::Sender<Phase>) -> Told {
+    fn advance(&self, to: Phase) {
+        self.phase.send_if_modified(|now| {
+            let further = *now < to;
+            *now = to.max(*now);
+            further
+        });
+    }
+
+    fn bring(&mut self, event: cluster_core::WorkerEvent) -> Told {
         use cluster_core::WorkerEvent as Event;
         match event {
             Event::Listening { listener, address } => self.doors.open(listener, Ok(address)),
@@ -225,7 +234,7 @@ impl State {
             Event::Message { message } => return Told::Inbox(WorkerEvent::Message(message)),
             Event::Error { error } => return Told::Inbox(WorkerEvent::Error(error)),
             Event::Disconnect => {
-                advance(phase, Phase::Disconnected);
+                self.advance(Phase::Disconnected);
                 if !self.machine.exited_after_disconnect() {
                     self.doors.clear();
                 }
@@ -246,14 +255,6 @@ impl State {
             self.command(|machine| machine.release(connection));
         }
     }
-}
-
-fn advance(phase: &watch::Sender<Phase>, to: Phase) {
-    phase.send_if_modified(|now| {
-        let further = *now < to;
-        *now = to.max(*now);
-        further
-    });
 }
 
 /// Moves a worker until its channel is closed, then ends the process unless the program does.
