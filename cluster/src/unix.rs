@@ -18,9 +18,8 @@ use std::os::unix::net::UnixStream;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use cluster_core::Command;
 use cluster_core::{
-    BindAddress, Call, ChannelId, Errno, HandleId, Os, OsEvent, Signal, SocketId, TimerId, WorkerId,
+    BindAddress, Call, ChannelId, Command, Errno, HandleId, Os, OsEvent, Signal, SocketId, TimerId, WorkerId,
 };
 use tracing::debug;
 
