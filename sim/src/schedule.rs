@@ -115,10 +115,15 @@ impl Schedule {
         value as usize
     }
 
-    /// Chooses one of `n` enabled steps.
-    pub(crate) fn choose_step(&mut self, n: usize, step: impl Fn(usize) -> Step) -> usize {
+    /// Chooses one of `n` enabled steps; before a step of a process, this is what it would do `next`, as a hash.
+    pub(crate) fn choose_step(
+        &mut self,
+        n: usize,
+        step: impl Fn(usize) -> Step,
+        next: impl Fn(Step) -> u64,
+    ) -> usize {
         let chosen = if let Source::Script(player) = &mut self.source {
-            let chosen = player.step(n, &step);
+            let chosen = player.step(n, &step, &next);
             if n > 1 {
                 let [value, of] = [chosen, n].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
                 self.taken.push(Choice { value, of });
@@ -128,7 +133,7 @@ impl Schedule {
             self.choose(Point::Step, n)
         };
         if let Some(scribe) = &mut self.scribe {
-            scribe.step(n, step, chosen);
+            scribe.step(n, step, next, chosen);
         }
         chosen
     }

@@ -1,4 +1,4 @@
-//! A run in words that survive a change: who went on for how long, and what went wrong at which of their calls.
+//! A run in words that survive a change: who went on, up to what, and what went wrong at which of their calls.
 //!
 //! A list of choices says "the third of five", and means something else as soon as anything before it is gone. A script
 //! names processes instead: it can be cut, moved and thinned out, and still says much the same. It does not know which
@@ -39,18 +39,37 @@ impl From<Step> for Who {
     }
 }
 
-/// So many steps of one process, the first of them this one; or of whoever is next on a quiet machine.
+/// A step and what follows from it in its process; or some steps of whoever is next on a quiet machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Segment {
+    /// `None`: the quiet machine's.
     pub(crate) first: Option<Step>,
+    /// What its process does not come to any more, as a hash; `None`: it goes on to the end of its reaction. This is not
+    /// a number of steps, so that it still means the same when the reaction has become shorter or longer.
+    pub(crate) until: Option<u64>,
+    /// How many steps these were.
     pub(crate) steps: u32,
-    /// And on to the end of its reaction.
-    pub(crate) whole: bool,
 }
 
 impl Segment {
+    pub(crate) fn quiet(steps: u32) -> Self {
+        Segment { first: None, until: None, steps }
+    }
+
     pub(crate) fn who(self) -> Option<Who> {
         self.first.map(Who::from)
+    }
+
+    /// Whether `step`, before which the process would do `next`, still belongs to this segment after `done` steps.
+    fn takes(self, done: u32, step: Step, next: impl Fn(Step) -> u64) -> bool {
+        match self.first {
+            None => done < self.steps,
+            Some(first) if done == 0 => step == first,
+            Some(first) => {
+                let goes_on = matches!(step, Step::Run(_)) && Who::from(step) == Who::from(first);
+                goes_on && self.until != Some(next(step))
+            }
+        }
     }
 }
 
@@ -92,7 +111,6 @@ pub(crate) struct Scribe {
     sites: Sites,
     /// Up to and including the last step that a quiet machine would not have taken.
     used: usize,
-    last_steps: u32,
     /// How many such steps there were.
     pub(crate) switches: u32,
     /// How many of them came between an input of a process and the end of its reaction.
@@ -100,23 +118,33 @@ pub(crate) struct Scribe {
 }
 
 impl Scribe {
-    /// Of these enabled steps this one was taken.
-    pub(crate) fn step(&mut self, n: usize, step: impl Fn(usize) -> Step, chosen: usize) {
+    /// Of these enabled steps this one was taken; before a step of a process, this is what it would do `next`.
+    pub(crate) fn step(
+        &mut self,
+        n: usize,
+        step: impl Fn(usize) -> Step,
+        next: impl Fn(Step) -> u64,
+        chosen: usize,
+    ) {
         let taken = step(chosen);
         let who = Who::from(taken);
         let before = self.sites.who.replace(who);
-        let is_busy =
-            |before| (0..n).any(|at| matches!(step(at), Step::Run(pid) if Who::Process(pid) == before));
-        self.preemptions += u32::from(before.is_some_and(|before| before != who && is_busy(before)));
-        let own = (0..n).map(&step).find(|&step| Who::from(step) == who);
-        match self.script.segments.last_mut() {
-            Some(segment) if before == Some(who) && own == Some(taken) => segment.steps += 1,
-            _ => self.script.segments.push(Segment { first: Some(taken), steps: 1, whole: false }),
+        let segments = &mut self.script.segments;
+        match segments.last_mut() {
+            Some(segment) if before == Some(who) && matches!(taken, Step::Run(_)) => segment.steps += 1,
+            last => {
+                let is_interrupted =
+                    |step: &Step| matches!(step, Step::Run(_)) && Some(Who::from(*step)) == before;
+                if let (Some(segment), Some(step)) = (last, (0..n).map(step).find(is_interrupted)) {
+                    segment.until = Some(next(step));
+                    self.preemptions += 1;
+                }
+                segments.push(Segment { first: Some(taken), until: None, steps: 1 });
+            }
         }
         if chosen > 0 {
             self.switches += 1;
             self.used = self.script.segments.len();
-            self.last_steps = self.script.segments.last().map_or(0, |segment| segment.steps);
         }
     }
 
@@ -130,9 +158,6 @@ impl Scribe {
     /// The script, without what a quiet machine does at the end anyway.
     pub(crate) fn script(mut self) -> Script {
         self.script.segments.truncate(self.used);
-        if let Some(last) = self.script.segments.last_mut() {
-            last.steps = self.last_steps;
-        }
         self.script
     }
 }
@@ -152,24 +177,20 @@ impl Player {
     }
 
     /// Which of these enabled steps. A segment whose process cannot go on is skipped.
-    pub(crate) fn step(&mut self, n: usize, step: impl Fn(usize) -> Step) -> usize {
-        let chosen = self.find(n, &step);
+    pub(crate) fn step(
+        &mut self,
+        n: usize,
+        step: impl Fn(usize) -> Step,
+        next: impl Fn(Step) -> u64,
+    ) -> usize {
+        let chosen = self.find(n, &step, &next);
         self.sites.who = Some(step(chosen).into());
         chosen
     }
 
-    fn find(&mut self, n: usize, step: &impl Fn(usize) -> Step) -> usize {
+    fn find(&mut self, n: usize, step: &impl Fn(usize) -> Step, next: &impl Fn(Step) -> u64) -> usize {
         while let Some(segment) = self.script.segments.get(self.at) {
-            let is_over = self.done >= segment.steps;
-            let wanted = |at: &usize| match segment.first {
-                None => !is_over,
-                Some(first) if self.done == 0 => !is_over && step(*at) == first,
-                Some(first) => {
-                    let goes_on = !is_over || (segment.whole && matches!(step(*at), Step::Run(_)));
-                    goes_on && Who::from(step(*at)) == Who::from(first)
-                }
-            };
-            if let Some(chosen) = (0..n).find(wanted) {
+            if let Some(chosen) = (0..n).find(|&at| segment.takes(self.done, step(at), next)) {
                 self.done += 1;
                 return chosen;
             }

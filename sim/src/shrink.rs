@@ -46,7 +46,7 @@ impl Measure {
 /// The proposals of one kind: the `at`th of them, `None` after the last.
 type Pass = fn(&Script, usize) -> Option<Script>;
 
-const PASSES: [Pass; 8] = [less_odd, without_process, cut, quieted, whole, joined, shorter, smaller];
+const PASSES: [Pass; 8] = [less_odd, without_process, cut, quieted, whole, joined, smaller, less_odd_and_cut];
 
 /// Where the search for something smaller stands.
 #[derive(Debug, Clone, Default)]
@@ -79,15 +79,12 @@ impl Cursor {
     }
 }
 
-/// Without any fault and odd length, then without each.
+/// Without the faults and odd lengths of this piece.
 fn less_odd(script: &Script, at: usize) -> Option<Script> {
+    let piece = piece(script.odd.len(), at)?;
     let mut less = script.clone();
-    if at == 0 {
-        less.odd.clear();
-    } else {
-        let site = *script.odd.keys().nth(at - 1)?;
-        less.odd.remove(&site);
-    }
+    let mut at = 0..;
+    less.odd.retain(|_, _| at.next().is_none_or(|at| !piece.contains(&at)));
     Some(less)
 }
 
@@ -112,7 +109,7 @@ fn quieted(script: &Script, at: usize) -> Option<Script> {
     let piece = piece(script.segments.len(), at)?;
     let steps = script.segments[piece.clone()].iter().map(|segment| segment.steps).sum();
     let mut less = script.clone();
-    less.segments.splice(piece, [Segment { first: None, steps, whole: false }]);
+    less.segments.splice(piece, [Segment::quiet(steps)]);
     Some(less)
 }
 
@@ -120,7 +117,7 @@ fn quieted(script: &Script, at: usize) -> Option<Script> {
 fn whole(script: &Script, at: usize) -> Option<Script> {
     let piece = piece(script.segments.len(), at)?;
     let mut less = script.clone();
-    less.segments[piece].iter_mut().for_each(|segment| segment.whole = true);
+    less.segments[piece].iter_mut().for_each(|segment| segment.until = None);
     Some(less)
 }
 
@@ -138,14 +135,6 @@ fn joined(script: &Script, at: usize) -> Option<Script> {
     Some(less)
 }
 
-/// A segment half as long, or one step shorter.
-fn shorter(script: &Script, at: usize) -> Option<Script> {
-    let mut less = script.clone();
-    let segment = less.segments.get_mut(at / 2)?;
-    segment.steps = if at.is_multiple_of(2) { segment.steps / 2 } else { segment.steps - 1 };
-    Some(less)
-}
-
 /// An odd length half as large.
 fn smaller(script: &Script, at: usize) -> Option<Script> {
     let mut less = script.clone();
@@ -153,6 +142,13 @@ fn smaller(script: &Script, at: usize) -> Option<Script> {
     *value /= 2;
     less.odd.retain(|_, value| *value > 0);
     Some(less)
+}
+
+/// What a fault has cut into several segments is one when it is gone: both at once.
+fn less_odd_and_cut(script: &Script, at: usize) -> Option<Script> {
+    let pieces = (0..).map_while(|at| piece(script.segments.len(), at)).count();
+    let less = less_odd(script, at.checked_div(pieces)?)?;
+    cut(&less, at % pieces)
 }
 
 /// All of `n` things, then their halves, quarters and so on, then each.

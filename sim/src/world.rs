@@ -4,10 +4,11 @@
 //! what is chosen: the schedule.
 
 use std::borrow::Cow;
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use cluster_core::Settings;
+use foldhash::fast::FixedState;
 
 use crate::check::{Check, Checks, Failure};
 use crate::fault::Faults;
@@ -159,8 +160,9 @@ impl<P: Program> World<P> {
         if self.steps() >= STEP_LIMIT {
             return Err((Check::Liveness, format!("still not at rest after {STEP_LIMIT} steps")));
         }
-        let (ready, enabled) = (&self.kernel.ready, &self.enabled);
-        let chosen = self.schedule.choose_step(n, |at| step_at(ready, enabled[at]));
+        let World { kernel, enabled, hosts, schedule, .. } = self;
+        let next = |step| hash_of_next(hosts, step);
+        let chosen = schedule.choose_step(n, |at| step_at(&kernel.ready, enabled[at]), next);
         let step = self.pick(chosen);
         self.recording.begin(step);
         let found = self.take(step).and_then(|()| self.look(step));
@@ -288,4 +290,11 @@ impl<P: Program> World<P> {
 /// The ready steps, and behind them the timer.
 fn step_at(ready: &[Step], at: usize) -> Step {
     ready.get(at).copied().unwrap_or(Step::Fire)
+}
+
+/// What a process is about to do, if this is a step of one.
+fn hash_of_next<P>(hosts: &[Option<Host<P>>], step: Step) -> u64 {
+    let Step::Run(pid) = step else { return 0 };
+    let host = hosts.get(pid.index()).and_then(Option::as_ref);
+    FixedState::default().hash_one(host.and_then(|host| host.next.as_ref()))
 }

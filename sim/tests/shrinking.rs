@@ -1,0 +1,102 @@
+//! Shrinking leaves what a bug needs, and nothing else: planted bugs that need three interruptions end at three.
+
+use cluster_core::{Event, Primary, Settings, Worker, WorkerEvent, WorkerId};
+use cluster_sim::runs::{Run, runs};
+use cluster_sim::{Fault, Faults, Process, Program, World};
+use proptest::prelude::*;
+use proptest::test_runner::{RngSeed, TestError, TestRunner};
+use serde_json::json;
+
+/// Three rounds. In each the primary writes to a worker and goes on at once; the worker answers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Rounds {
+    to: [u32; 3],
+    online: u32,
+}
+
+impl Rounds {
+    /// Writes to the worker of this round, and forks one more: of that it hears when it has written.
+    fn play(&self, round: usize, primary: &mut Primary, process: &mut Process<'_>) {
+        process.observe(format!("round {round}"));
+        if let Some(&to) = self.to.get(round) {
+            let _ = primary.send(WorkerId(to), &json!(round));
+            primary.fork(Vec::new());
+        }
+    }
+}
+
+impl Program for Rounds {
+    fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
+        for _ in 0..3 {
+            primary.fork(Vec::new());
+        }
+    }
+
+    fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
+        self.online += u32::from(matches!(event, Event::Online { .. }));
+        match event {
+            Event::Online { .. } if self.online == 3 => self.play(0, primary, process),
+            Event::Fork { worker: WorkerId(n @ 4..) } => self.play(n as usize - 3, primary, process),
+            Event::Fork { .. }
+            | Event::Online { .. }
+            | Event::Listening { .. }
+            | Event::Message { .. }
+            | Event::Disconnect { .. }
+            | Event::Exit { .. }
+            | Event::Error { .. }
+            | Event::AcceptFailed { .. }
+            | Event::AllDisconnected => {}
+        }
+    }
+
+    fn worker_start(&mut self, worker: &mut Worker, _: &mut Process<'_>) {
+        let _ = worker.send(&json!("hello"));
+    }
+
+    fn worker_event(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
+        if let WorkerEvent::Message { message } = event {
+            process.observe(format!("got {message}"));
+            let _ = worker.send(&message);
+        }
+    }
+}
+
+/// The planted bug: it shows when in every round the worker has its message before the primary is done with the round.
+/// The primary does all rounds without a pause, so somebody must interrupt it three times.
+fn no_worker_is_always_faster(world: &World<Rounds>) -> Result<(), TestCaseError> {
+    let place = |wanted: &str| world.observations().position(|observation| observation.text == wanted);
+    let is_fast = |round: usize| {
+        let got = place(&format!("got {round}"));
+        got.is_some_and(|got| place(&format!("round {}", round + 1)).is_some_and(|next| got < next))
+    };
+    prop_assert!(!(0..3).all(is_fast));
+    Ok(())
+}
+
+/// The shrunk run of this trial.
+fn trial(n: u64, to: [u32; 3]) -> Run<Rounds> {
+    let faults = Faults::only(&[Fault::Kill, Fault::PartialRead, Fault::ShortWrite, Fault::LostDescriptor]);
+    let world = World::new(Rounds { to, online: 0 }, Settings::default()).with_faults(faults);
+    let config = ProptestConfig {
+        cases: 200_000,
+        rng_seed: RngSeed::Fixed(n),
+        failure_persistence: None,
+        max_shrink_iters: 10_000,
+        ..ProptestConfig::default()
+    };
+    let found =
+        TestRunner::new(config).run(&runs(Just(world)), |run| no_worker_is_always_faster(run.world()));
+    let Err(TestError::Fail(_, run)) = found else { unreachable!("the bug is planted: {found:?}") };
+    run
+}
+
+/// In none of 30 trials is anything left beside the three.
+#[test]
+fn three_interruptions_are_left_of_every_run() {
+    let targets = [[1, 2, 3], [1, 1, 1], [2, 1, 2]];
+    let left = (0..30).zip(targets.into_iter().cycle()).map(|(n, to)| {
+        let run = trial(n, to);
+        (run.preemptions(), run.faults())
+    });
+    assert_eq!(left.collect::<Vec<_>>(), [(3, 0); 30]);
+}
