@@ -4,8 +4,10 @@
 
 use std::fmt;
 use std::io::{self, Write as _};
+use std::num::ParseIntError;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -48,13 +50,13 @@ struct Cli {
 #[command(next_help_heading = "Places")]
 struct Places {
     /// The directory with the scenarios
-    #[arg(long, global = true, value_name = "DIR", default_value = scenario::DIRECTORY, hide_default_value = true)]
+    #[arg(long, global = true, value_name = "DIR", default_value = scenario::DIRECTORY)]
     scenarios: PathBuf,
     /// The directory with the recordings, one directory a runtime in it
-    #[arg(long, global = true, value_name = "DIR", default_value = fixture::DIRECTORY, hide_default_value = true)]
+    #[arg(long, global = true, value_name = "DIR", default_value = fixture::DIRECTORY)]
     recordings: PathBuf,
-    /// The file with the exceptions
-    #[arg(long, global = true, value_name = "FILE", default_value = exceptions::FILE, hide_default_value = true)]
+    /// The file with the exceptions: where we differ from a runtime on purpose, each with its reason
+    #[arg(long, global = true, value_name = "FILE", default_value = exceptions::FILE)]
     exceptions: PathBuf,
 }
 
@@ -174,10 +176,10 @@ pub fn main() -> ExitCode {
 impl Places {
     /// The scenarios that are meant by at least one of these patterns; without patterns, all.
     fn scenarios(&self, patterns: &[String]) -> Result<Vec<Scenario>, Trouble> {
-        let mut scenarios = Scenario::all(&self.scenarios)?;
+        let mut scenarios = self.all_scenarios()?;
         for pattern in patterns {
             if !scenarios.iter().any(|scenario| exceptions::glob(pattern, &scenario.name)) {
-                return Err(unknown(pattern, &scenarios, &self.scenarios));
+                return Err(unknown(pattern, &scenarios));
             }
         }
         let is_meant = |name: &str| patterns.iter().any(|pattern| exceptions::glob(pattern, name));
@@ -187,18 +189,48 @@ impl Places {
 
     /// The scenario with this name.
     fn scenario(&self, name: &str) -> Result<Scenario, Trouble> {
-        let scenarios = Scenario::all(&self.scenarios)?;
+        let scenarios = self.all_scenarios()?;
         let found = scenarios.iter().find(|scenario| scenario.name == name).cloned();
-        found.ok_or_else(|| unknown(name, &scenarios, &self.scenarios))
+        found.ok_or_else(|| unknown(name, &scenarios))
+    }
+
+    /// At least one: of none, everything would hold.
+    fn all_scenarios(&self) -> Result<Vec<Scenario>, Trouble> {
+        let scenarios = Scenario::all(&self.scenarios)?;
+        if scenarios.is_empty() {
+            let directory = self.scenarios.display();
+            return Err(Trouble(format!("there is no scenario in {directory}; `--scenarios` names another")));
+        }
+        Ok(scenarios)
+    }
+
+    /// Whether each exception has something here that it was made for; with scenarios or recordings of one's own,
+    /// only exceptions of one's own do.
+    fn need_all_exceptions(&self) -> bool {
+        let Places { scenarios, recordings, exceptions } = self;
+        let all_ours =
+            scenarios == Path::new(scenario::DIRECTORY) && recordings == Path::new(fixture::DIRECTORY);
+        all_ours || exceptions != Path::new(exceptions::FILE)
     }
 }
 
-fn unknown(name: &str, scenarios: &[Scenario], directory: &Path) -> Trouble {
-    if scenarios.is_empty() {
-        return Trouble(format!("there is no scenario in {}", directory.display()));
-    }
+/// How alike two names are, from 0 to 1, if one is to be a slip of the other.
+const ALIKE: f64 = 0.8;
+
+fn unknown(name: &str, scenarios: &[Scenario]) -> Trouble {
     let names: Vec<_> = scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
-    Trouble(format!("no scenario is named `{name}`; there are:\n  {}", names.join("\n  ")))
+    let alike = names.iter().map(|known| (strsim::jaro_winkler(name, known), known));
+    let nearest =
+        alike.filter(|(alike, _)| *alike >= ALIKE).max_by(|(one, _), (other, _)| one.total_cmp(other));
+    let meant = nearest.map_or_else(String::new, |(_, known)| format!("; did you mean `{known}`?"));
+    let there_are = if meant.is_empty() { "; there are:" } else { " There are:" };
+    Trouble(format!("no scenario is named `{name}`{meant}{there_are}\n  {}", names.join("\n  ")))
+}
+
+/// A number of things to do: of nothing done, everything would hold.
+fn at_least_1<N: FromStr<Err = ParseIntError> + From<u8> + PartialOrd>(text: &str) -> Result<N, String> {
+    let number: N = text.parse().map_err(|error: ParseIntError| error.to_string())?;
+    if number >= N::from(1) { Ok(number) } else { Err("at least 1 is expected".to_owned()) }
 }
 
 /// Writes to standard output. A reader that has seen enough, as `head`, is no failure.

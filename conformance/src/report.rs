@@ -33,6 +33,8 @@ pub struct Absent {
     pub arm: String,
     /// Why, and what would help.
     pub why: String,
+    /// Whether the user has asked for it; otherwise nobody need miss it.
+    pub asked_for: bool,
 }
 
 impl Report {
@@ -51,5 +53,10 @@ impl Report {
     /// The verdicts on claims that do not hold.
     pub fn failed(&self) -> impl Iterator<Item = &Verdict> {
         self.verdicts.iter().filter(|verdict| !verdict.holds())
+    }
+
+    /// The arms that were asked for and did not run.
+    pub fn missed(&self) -> impl Iterator<Item = &Absent> {
+        self.absent.iter().filter(|absent| absent.asked_for)
     }
 }

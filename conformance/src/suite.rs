@@ -119,8 +119,9 @@ impl Suite {
         }
         let traces = match source {
             Source::Sampled => return vec![judge.samples(scenario, self.samples)],
-            Source::Recorded(directory) => Fixture::load(directory, &scenario.name)
-                .map_err(|error| (directory_name(directory), Failure::unrecorded(&error))),
+            Source::Recorded(directory) => Fixture::load(directory, &scenario.name).map_err(|error| {
+                (recorded_runtime(directory), Failure::unrecorded(scenario, directory, &error))
+            }),
             Source::Unix(unix) => self.runs(scenario, UNIX, stopped, || unix.run(scenario)),
             Source::Live(node) => self.runs(scenario, &node.name(), stopped, || node.run(scenario)),
             Source::Mixed(mixed) => self.runs(scenario, &mixed.name(), stopped, || mixed.run(scenario)),
@@ -155,8 +156,9 @@ impl Suite {
     }
 }
 
-fn directory_name(directory: &Path) -> String {
-    directory.file_name().unwrap_or_default().to_string_lossy().into_owned()
+/// `node v20.20.2` for `.../node-v20.20.2`.
+fn recorded_runtime(directory: &Path) -> String {
+    directory.file_name().unwrap_or_default().to_string_lossy().replacen('-', " ", 1)
 }
 
 fn failed(scenario: &Scenario, inclusion: Inclusion, runtime: &str, failure: Failure) -> Verdict {
@@ -166,6 +168,7 @@ fn failed(scenario: &Scenario, inclusion: Inclusion, runtime: &str, failure: Fai
         runtime: runtime.to_owned(),
         runs: 0,
         traces: 0,
+        excused: false,
         failures: vec![failure],
     }
 }

@@ -1,8 +1,8 @@
 //! The claims of the suite: each says that all traces of one set are in another, and a verdict says whether they are.
 //!
 //! *N* is what Node was recorded to do, *S* what the simulator can do, *U* what the real system did, *L* what the Node of
-//! this machine did, *M* what clusters of both did, and *C* the contract: [`order`] with the scenario's own claims. It runs no processes: the traces are
-//! brought. What is not in a set is told by a [`Failure`].
+//! this machine did, *M* what clusters of both did, and *C* the contract: [`order`] with the scenario's own
+//! claims. It runs no processes: the traces are brought. What is not in a set is told by a [`Failure`].
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -101,6 +101,8 @@ pub struct Verdict {
     pub runs: u64,
     /// How many different traces they had.
     pub traces: usize,
+    /// Whether an exception was needed: lines that a runtime is known to write elsewhere were not compared.
+    pub excused: bool,
     /// The traces, or runs, that speak against it.
     pub failures: Vec<Failure>,
 }
@@ -128,8 +130,8 @@ impl Judge {
     /// Holds the traces of a runtime against the contract.
     pub fn contract(&self, scenario: &Scenario, inclusion: Inclusion, traces: &Fixture) -> Verdict {
         verdict(scenario, inclusion, traces, |recorded| {
-            let misfits = self.misfits(scenario, &recorded.trace, &traces.runtime);
-            (!misfits.is_empty()).then(|| Failure::breaks(&misfits, &recorded.trace, None))
+            let (misfits, excused) = self.misfits(scenario, &recorded.trace, &traces.runtime);
+            ((!misfits.is_empty()).then(|| Failure::breaks(&misfits, &recorded.trace, None)), excused)
         })
     }
 
@@ -141,11 +143,12 @@ impl Judge {
         let sim = Sim::new(scenario).hiding(hidden);
         verdict(scenario, inclusion, traces, |recorded| {
             let compared = self.exceptions().apply(name, runtime, &recorded.trace);
-            match sim.reaches(&compared, self.worlds) {
+            let failure = match sim.reaches(&compared, self.worlds) {
                 Reach::Yes(_) => None,
                 Reach::No(nearest) => Some(Failure::unreached(&nearest)),
                 Reach::Unknown(nearest) => Some(Failure::undecided(&nearest)),
-            }
+            };
+            (failure, compared != recorded.trace)
         })
     }
 
@@ -154,6 +157,7 @@ impl Judge {
         let sim = Sim::new(scenario);
         let mut failures = Vec::new();
         let mut distinct = BTreeMap::new();
+        let mut any_excused = false;
         for seed in 0..samples {
             match sim.sample(seed) {
                 Ok(run) => drop(distinct.entry(run.trace).or_insert(run.replay)),
@@ -164,7 +168,8 @@ impl Judge {
             if let Some(hang) = sim.hang(trace) {
                 return Some(Failure::hangs(&hang, trace, replay));
             }
-            let misfits = self.misfits(scenario, trace, sim::NAME);
+            let (misfits, excused) = self.misfits(scenario, trace, sim::NAME);
+            any_excused |= excused;
             (!misfits.is_empty()).then(|| Failure::breaks(&misfits, trace, Some(replay)))
         }));
         Verdict {
@@ -173,6 +178,7 @@ impl Judge {
             runtime: sim::NAME.to_owned(),
             runs: samples,
             traces: distinct.len(),
+            excused: any_excused,
             failures,
         }
     }
@@ -186,11 +192,13 @@ impl Judge {
         self.exceptions().stale().map(stale).collect()
     }
 
-    /// What of a runtime's trace breaks the contract, beyond what is excused.
-    fn misfits(&self, scenario: &Scenario, trace: &Trace, runtime: &str) -> Vec<Misfit> {
+    /// What of a runtime's trace breaks the contract, beyond what is excused; and whether something is.
+    fn misfits(&self, scenario: &Scenario, trace: &Trace, runtime: &str) -> (Vec<Misfit>, bool) {
         let mut misfits = order::check(scenario, trace);
+        let all = misfits.len();
         misfits.retain(|misfit| !self.exceptions().excuse(&scenario.name, runtime, misfit));
-        misfits
+        let excused = misfits.len() < all;
+        (misfits, excused)
     }
 
     fn exceptions(&self) -> MutexGuard<'_, Exceptions> {
@@ -202,14 +210,16 @@ fn verdict(
     scenario: &Scenario,
     inclusion: Inclusion,
     held: &Fixture,
-    judge: impl Fn(&Recorded) -> Option<Failure>,
+    judge: impl Fn(&Recorded) -> (Option<Failure>, bool),
 ) -> Verdict {
     let runs = held.runs.values().copied().map(u64::from).sum();
-    let failures = held.traces.iter().filter_map(|recorded| {
+    let (mut failures, mut excused) = (Vec::new(), false);
+    for recorded in &held.traces {
         let seen: u64 = recorded.seen.values().copied().map(u64::from).sum();
-        judge(recorded).map(|failure| failure.seen_in(seen, runs))
-    });
-    let failures = failures.collect();
+        let (failure, needed) = judge(recorded);
+        failures.extend(failure.map(|failure| failure.seen_in(seen, runs)));
+        excused |= needed;
+    }
     let (scenario, runtime) = (scenario.name.clone(), held.runtime.clone());
-    Verdict { scenario, inclusion, runtime, runs, traces: held.traces.len(), failures }
+    Verdict { scenario, inclusion, runtime, runs, traces: held.traces.len(), excused, failures }
 }

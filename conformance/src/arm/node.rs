@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use super::drive::{self, Launch, RunError};
@@ -10,6 +9,8 @@ use super::load::Busy;
 use crate::fixture::{Fixture, Load};
 use crate::scenario::Scenario;
 use crate::trace::Trace;
+
+mod version;
 
 const RECORDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/recorder/recorder.cjs");
 
@@ -24,18 +25,15 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Asks the executable, searched in `PATH` if it is a bare name, for its version.
+    /// Asks the executable, searched in `PATH` if it is a bare name, for its version. It has five seconds.
     ///
     /// # Errors
     ///
     /// It cannot be executed, or has no version to tell.
     pub fn find(program: &Path) -> Result<Self, NoRuntime> {
         let none = |why: String| NoRuntime { program: program.to_owned(), why };
-        let output =
-            Command::new(program).arg("--version").output().map_err(|error| none(error.to_string()))?;
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let version = said.split_whitespace().find(|word| word.contains('.')).map(str::to_owned);
-        let version = version.filter(|_| output.status.success());
+        let said = version::ask(program).map_err(|error| none(error.to_string()))?;
+        let version = said.split_whitespace().find(|word| version::is_one(word)).map(str::to_owned);
         let version = version.ok_or_else(|| none(format!("`--version` says `{}`", said.trim())))?;
         Ok(Runtime { program: program.to_owned(), version })
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::progress::Progress;
-use super::{End, Places, Trouble, interrupt, say};
+use super::{End, Places, Trouble, at_least_1, interrupt, say};
 use crate::arm::node::Runtime;
 use crate::fixture::{Fixture, Load};
 use crate::scenario::Scenario;
@@ -17,7 +17,7 @@ pub(super) struct Record {
     #[arg(long, value_name = "PATH", default_value = "node")]
     node: PathBuf,
     /// Runs of each scenario on an idle machine, and as many again on a busy one
-    #[arg(long, value_name = "N", default_value_t = 30)]
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = at_least_1::<u32>)]
     runs: u32,
     /// Only the scenarios of this name, in which `*` is anything; may be given several times
     #[arg(long = "scenario", value_name = "GLOB")]

@@ -1,5 +1,6 @@
 //! `conformance run`: tries the claims and reports.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -7,7 +8,7 @@ use std::time::Instant;
 use clap::Args;
 
 use super::progress::Progress;
-use super::{Arm, End, Places, Trouble, interrupt, say};
+use super::{Arm, End, Places, Trouble, at_least_1, interrupt, say};
 use crate::arm::mixed::{Mixed, Side};
 use crate::arm::node::Runtime;
 use crate::arm::unix::Unix;
@@ -26,13 +27,13 @@ pub(super) struct Run {
     #[arg(long = "scenario", value_name = "GLOB")]
     globs: Vec<String>,
     /// Schedules of the simulator that are sampled for each scenario
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = at_least_1::<u64>)]
     samples: u64,
     /// Runs of each scenario on each arm but `sim`
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least_1::<u32>)]
     runs: u32,
     /// Worlds of the simulator that are looked at for one trace, at most
-    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = at_least_1::<usize>)]
     worlds: usize,
     /// The Node.js of `node`, `rust-node`, `node-rust`; naming one is asking for those, if no arm is named
     #[arg(long, value_name = "PATH")]
@@ -64,11 +65,15 @@ impl Default for Run {
 impl Run {
     pub(super) fn perform(&self, places: &Places) -> Result<End, Trouble> {
         let exceptions = Exceptions::load(&places.exceptions)?;
+        let scenarios = places.scenarios(&self.globs)?;
         let recordings = recordings(&places.recordings)?;
+        // Now: whoever cannot have it shall not wait for all claims to hear that.
+        let junit = self.junit.as_deref().map(create).transpose()?;
+        interrupt::listen()?;
         let (node, absent) = self.node(&recordings);
         let unix = Unix::this()?;
         let suite = Suite {
-            scenarios: places.scenarios(&self.globs)?,
+            scenarios,
             sim: self.wants(Arm::Sim),
             mixed: node.as_ref().map(|node| self.mixed(&unix, node)).unwrap_or_default(),
             unix: Some(unix).filter(|_| self.wants(Arm::Unix)),
@@ -79,16 +84,20 @@ impl Run {
         };
         let judge = Judge::new(exceptions, self.worlds);
         let begun = Instant::now();
-        let verdicts = try_all(&suite, &judge)?;
+        let verdicts = try_all(&suite, &judge);
         if interrupt::is_stopped() {
             eprintln!("interrupted: {} of {} claims were tried", verdicts.len(), suite.claims());
             return Ok(End::Interrupted);
         }
         // An exception for a scenario that was not run is not needed by any other.
-        let stale = if self.globs.is_empty() { judge.stale() } else { Vec::new() };
+        let all_needed = self.globs.is_empty() && places.need_all_exceptions();
+        let stale = if all_needed { judge.stale() } else { Vec::new() };
         let report = Report::new(verdicts, absent, stale, begun.elapsed());
         self.print(&report)?;
-        Ok(self.end(&report))
+        if let (Some(path), Some(file)) = (&self.junit, junit) {
+            report.junit().serialize(file).map_err(|error| unwritten(path, &error))?;
+        }
+        Ok(end(&report))
     }
 
     fn wants(&self, arm: Arm) -> bool {
@@ -109,8 +118,12 @@ impl Run {
         match found.map_err(|none| none.to_string()).and_then(|node| fitting(node, recordings)) {
             Ok(node) => (Some(node), Vec::new()),
             Err(why) => {
-                let absent = |arm: &Arm| Absent { arm: arm.to_string(), why: why.clone() };
-                (None, wanted.iter().map(absent).collect())
+                let absent = |arm: Arm| Absent {
+                    arm: arm.to_string(),
+                    why: why.clone(),
+                    asked_for: self.asks_for(arm),
+                };
+                (None, wanted.into_iter().map(absent).collect())
             }
         }
     }
@@ -122,22 +135,24 @@ impl Run {
     }
 
     fn print(&self, report: &Report) -> Result<(), Trouble> {
-        if let Some(path) = &self.junit {
-            let write = |file| report.junit().serialize(file).map_err(|error| error.to_string());
-            let file = fs::File::create(path).map_err(|error| error.to_string());
-            file.and_then(write).map_err(|error| Trouble(format!("{}: {error}", path.display())))?;
-        }
         if self.json { say(format_args!("{:#}\n", report.json())) } else { say(report) }
     }
+}
 
-    fn end(&self, report: &Report) -> End {
-        let is_missed = !report.absent.is_empty() && Arm::LIVE.iter().any(|arm| self.asks_for(*arm));
-        match report.holds() {
-            false => End::Fails,
-            true if is_missed => End::Absent,
-            true => End::Holds,
-        }
+fn end(report: &Report) -> End {
+    match report.holds() {
+        false => End::Fails,
+        true if report.missed().next().is_some() => End::Absent,
+        true => End::Holds,
     }
+}
+
+fn create(path: &Path) -> Result<fs::File, Trouble> {
+    fs::File::create(path).map_err(|error| unwritten(path, &error))
+}
+
+fn unwritten(path: &Path, error: &impl fmt::Display) -> Trouble {
+    Trouble(format!("{}: {error}", path.display()))
 }
 
 /// The directories with recordings, one a runtime.
@@ -148,6 +163,12 @@ fn recordings(directory: &Path) -> Result<Vec<PathBuf>, Trouble> {
     let mut directories: Vec<_> =
         entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
     directories.sort();
+    if directories.is_empty() {
+        let directory = directory.display();
+        return Err(Trouble(format!(
+            "there is no recording in {directory}; `conformance record` makes them"
+        )));
+    }
     Ok(directories)
 }
 
@@ -166,8 +187,7 @@ fn fitting(node: Runtime, recordings: &[PathBuf]) -> Result<Runtime, String> {
     ))
 }
 
-fn try_all(suite: &Suite, judge: &Judge) -> Result<Vec<Verdict>, Trouble> {
-    interrupt::listen()?;
+fn try_all(suite: &Suite, judge: &Judge) -> Vec<Verdict> {
     let mut progress = Progress::new(suite.claims());
     let mut verdicts = Vec::new();
     suite.run(judge, &interrupt::STOPPED, |verdict| {
@@ -176,7 +196,7 @@ fn try_all(suite: &Suite, judge: &Judge) -> Result<Vec<Verdict>, Trouble> {
             verdicts.push(verdict);
         }
     });
-    Ok(verdicts)
+    verdicts
 }
 
 fn told(verdict: &Verdict) -> String {

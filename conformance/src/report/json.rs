@@ -8,7 +8,10 @@ use crate::verdict::{Failure, Verdict};
 impl Report {
     /// Everything the report says.
     pub fn json(&self) -> Value {
-        let absent = self.absent.iter().map(|absent| json!({ "arm": absent.arm, "why": absent.why }));
+        let absent = self
+            .absent
+            .iter()
+            .map(|absent| json!({ "arm": absent.arm, "why": absent.why, "asked_for": absent.asked_for }));
         json!({
             "holds": self.holds(),
             "verdicts": self.verdicts.iter().map(verdict).collect::<Vec<_>>(),
@@ -27,6 +30,7 @@ fn verdict(verdict: &Verdict) -> Value {
         "holds": verdict.holds(),
         "runs": verdict.runs,
         "traces": verdict.traces,
+        "excused": verdict.excused,
         "failures": verdict.failures.iter().map(failure).collect::<Vec<_>>(),
     })
 }

@@ -1,4 +1,4 @@
-//! The report for people: what fails, one after another, then a table, its legend, and one last line.
+//! The report for people: what fails, one after another, then how to read the table, the table, and one last line.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,8 +17,8 @@ impl fmt::Display for Report {
         for stale in &self.stale {
             writeln!(f, "{} exceptions.json: {stale}\n", style("FAILS").red().bold())?;
         }
-        Table::of(&self.verdicts).fmt(f)?;
         self.legend(f)?;
+        Table::of(&self.verdicts).fmt(f)?;
         for absent in &self.absent {
             writeln!(f, "\n{} the arm {}: {}", style("Not run:").yellow(), absent.arm, absent.why)?;
         }
@@ -37,6 +37,17 @@ fn failures(f: &mut fmt::Formatter<'_>, verdict: &Verdict) -> fmt::Result {
     }
 }
 
+type Which = fn(&Verdict) -> bool;
+
+/// What the cells mean, and for which verdicts they stand.
+const CELLS: [(&str, &str, Which); 5] = [
+    ("1/60", "one different trace in sixty runs, and it is in the set", |_| true),
+    ("6/60", "six different traces in sixty runs, all of them in the set", |one| one.traces > 1),
+    ("6/60*", "lines that an exception names were not compared", |one| one.excused),
+    ("FAILS 2/6", "two of six different traces are not in the set", |one| !one.holds() && one.traces > 0),
+    ("no trace", "there was nothing to hold against the set", |one| one.traces == 0),
+];
+
 /// What the letters mean.
 const LETTERS: [(char, &str); 6] = [
     ('N', "what Node was recorded to do"),
@@ -49,19 +60,20 @@ const LETTERS: [(char, &str); 6] = [
 
 impl Report {
     fn legend(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f)?;
+        for (cell, meaning, is_meant) in CELLS {
+            if self.verdicts.iter().any(is_meant) {
+                writeln!(f, "  {cell:<9}  {meaning}")?;
+            }
+        }
         for (letter, meaning) in LETTERS {
             let of_letter = |verdict: &&Verdict| verdict.inclusion.to_string().contains(letter);
             let meant = self.verdicts.iter().filter(of_letter);
             let runtimes: BTreeSet<_> = meant.map(|verdict| verdict.runtime.as_str()).collect();
             if !runtimes.is_empty() {
-                writeln!(f, "  {letter}  {meaning}{}", told(letter, &runtimes))?;
+                writeln!(f, "  {letter:<9}  {meaning}{}", told(letter, &runtimes))?;
             }
         }
-        writeln!(
-            f,
-            "  6/60: six different traces in sixty runs, all in the set. FAILS 2/6: two of the six are not."
-        )
+        writeln!(f)
     }
 
     fn last_line(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -71,14 +83,21 @@ impl Report {
         let (claims_made, about) = (count(claims, "claim"), count(scenarios.len(), "scenario"));
         write!(f, "\n{claims_made} about {about} in {seconds:.1} s: ")?;
         if self.holds() {
-            return writeln!(f, "{}.", style("all hold").green().bold());
+            write!(f, "{}", style("all hold").green().bold())?;
+        } else {
+            let fail = style(format!("{failed} fail")).red().bold();
+            write!(f, "{} hold, {fail}", claims - failed)?;
         }
-        let fail = style(format!("{failed} fail")).red().bold();
-        write!(f, "{} hold, {fail}", claims - failed)?;
-        match self.stale.len() {
-            0 => writeln!(f, "."),
-            stale => writeln!(f, ", and of the exceptions {stale} {}.", style("not needed").red().bold()),
+        if !self.stale.is_empty() {
+            let not_needed = style("not needed").red().bold();
+            write!(f, ", and of the exceptions {} {not_needed}", self.stale.len())?;
         }
+        let missed: Vec<_> = self.missed().map(|absent| absent.arm.as_str()).collect();
+        if !missed.is_empty() {
+            let not_run = style("did not run").red().bold();
+            write!(f, "; what was asked for {not_run}: {}", missed.join(", "))?;
+        }
+        writeln!(f, ".")
     }
 }
 
@@ -101,6 +120,8 @@ struct Cell {
     runs: u64,
     traces: usize,
     failures: usize,
+    excused: bool,
+    has_gap: bool,
 }
 
 impl Cell {
@@ -108,55 +129,78 @@ impl Cell {
         self.runs += verdict.runs;
         self.traces += verdict.traces;
         self.failures += verdict.failures.len();
+        self.excused |= verdict.excused;
+        self.has_gap |= verdict.traces == 0;
     }
 
     fn text(self) -> String {
-        let Cell { runs, traces, failures } = self;
-        if failures == 0 { format!("{traces}/{runs}") } else { format!("FAILS {failures}/{traces}") }
+        let Cell { runs, traces, failures, excused, has_gap } = self;
+        let mark = if excused { "*" } else { "" };
+        match failures {
+            _ if has_gap => "no trace".to_owned(),
+            0 => format!("{traces}/{runs}{mark}"),
+            _ => format!("FAILS {failures}/{traces}{mark}"),
+        }
     }
 }
 
 struct Table<'a> {
-    inclusions: BTreeSet<Inclusion>,
+    columns: BTreeMap<Inclusion, Column>,
     rows: BTreeMap<&'a str, BTreeMap<Inclusion, Cell>>,
+}
+
+/// How wide its cells are, and whether there is room for a mark behind them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Column {
+    width: usize,
+    marked: bool,
+}
+
+impl Column {
+    fn fit(&mut self, text: &str) {
+        self.width = self.width.max(text.trim_end_matches('*').chars().count());
+        self.marked |= text.ends_with('*');
+    }
+
+    /// The mark stands behind the others' end, so that their digits are below each other.
+    fn pad(self, text: &str) -> String {
+        let Column { width, marked } = self;
+        let (text, mark) = text.strip_suffix('*').map_or((text, " "), |text| (text, "*"));
+        format!("  {text:>width$}{}", if marked { mark } else { "" })
+    }
 }
 
 impl<'a> Table<'a> {
     fn of(verdicts: &'a [Verdict]) -> Self {
-        let mut table = Table { inclusions: BTreeSet::new(), rows: BTreeMap::new() };
+        let mut table = Table { columns: BTreeMap::new(), rows: BTreeMap::new() };
         for verdict in verdicts {
-            table.inclusions.insert(verdict.inclusion);
             let row = table.rows.entry(&verdict.scenario).or_default();
             row.entry(verdict.inclusion).or_default().add(verdict);
         }
+        for (inclusion, cell) in table.rows.values().flatten() {
+            let column = table.columns.entry(*inclusion).or_default();
+            column.fit(&inclusion.to_string());
+            column.fit(&cell.text());
+        }
         table
-    }
-
-    fn width(&self, inclusion: Inclusion) -> usize {
-        let texts = self.rows.values().filter_map(|row| row.get(&inclusion)).map(|cell| cell.text().len());
-        texts.max().unwrap_or(0).max(inclusion.to_string().chars().count())
     }
 }
 
 impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let longest = self.rows.keys().map(|name| name.len()).max().unwrap_or(0).max("scenario".len());
-        write!(f, "{:<longest$}", "scenario")?;
-        for inclusion in &self.inclusions {
-            write!(f, "  {inclusion:>width$}", width = self.width(*inclusion))?;
-        }
-        writeln!(f)?;
+        let heads = self.columns.iter().map(|(inclusion, column)| column.pad(&inclusion.to_string()));
+        writeln!(f, "{}", format!("{:<longest$}{}", "scenario", heads.collect::<String>()).trim_end())?;
         for (name, row) in &self.rows {
-            write!(f, "{name:<longest$}")?;
-            for inclusion in &self.inclusions {
-                let cell = row.get(inclusion);
-                let text = cell.map_or_else(|| "-".to_owned(), |cell| cell.text());
-                let text = style(format!("{text:>width$}", width = self.width(*inclusion)));
-                let holds = cell.is_none_or(|cell| cell.failures == 0);
-                write!(f, "  {}", if holds { text } else { text.red() })?;
-            }
-            writeln!(f)?;
+            let cells = self.columns.iter().map(|(inclusion, column)| shown(row.get(inclusion), *column));
+            writeln!(f, "{}", format!("{name:<longest$}{}", cells.collect::<String>()).trim_end())?;
         }
         Ok(())
     }
+}
+
+fn shown(cell: Option<&Cell>, column: Column) -> String {
+    let text = column.pad(&cell.map_or_else(|| "-".to_owned(), |cell| cell.text()));
+    let holds = cell.is_none_or(|cell| cell.failures == 0);
+    if holds { text } else { style(text).red().to_string() }
 }

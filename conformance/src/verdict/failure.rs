@@ -1,13 +1,15 @@
 //! What speaks against a claim, in words: the first line that does not fit, both sides, and how to see it again.
 
 use std::fmt;
+use std::path::Path;
 
 use cluster_sim::Check;
 
 use crate::arm::drive::RunError;
 use crate::arm::sim::{Misfit, Nearest};
-use crate::fixture::FixtureError;
+use crate::fixture::{self, FixtureError};
 use crate::order;
+use crate::scenario::{self, Scenario};
 use crate::trace::Trace;
 use crate::verdict::Inclusion;
 
@@ -78,9 +80,18 @@ impl Failure {
         Failure::new(format!("there is no trace to hold against anything, see {other}"))
     }
 
-    /// No recording to hold against anything.
-    pub(crate) fn unrecorded(error: &FixtureError) -> Self {
-        Failure::new(format!("no recording: {error}; `conformance record` makes one"))
+    /// No recording to hold against anything: how to make it.
+    pub(crate) fn unrecorded(scenario: &Scenario, directory: &Path, error: &FixtureError) -> Self {
+        let (name, ours) = (&scenario.name, [scenario::DIRECTORY, fixture::DIRECTORY].map(Path::new));
+        let place = |option, path: Option<&Path>, ours| {
+            let own = path.filter(|path| *path != ours);
+            own.map_or_else(String::new, |path| format!(" {option} '{}'", path.display()))
+        };
+        let scenarios = place("--scenarios", scenario.path.parent(), ours[0]);
+        let recordings = place("--recordings", directory.parent(), ours[1]);
+        Failure::new(format!(
+            "no recording: {error}\n  this makes one: conformance record --scenario {name}{scenarios}{recordings}"
+        ))
     }
 }
 

@@ -19,6 +19,10 @@ fn what_is_not_known_is_answered_with_what_is() {
         ("unknown_option", &["run", "--scenarois", "x"]),
         ("unknown_command", &["rum"]),
         ("no_number", &["run", "--runs", "many"]),
+        ("no_runs", &["run", "--runs", "0"]),
+        ("no_samples", &["run", "--samples", "0"]),
+        ("no_worlds", &["run", "--worlds", "0"]),
+        ("no_runs_to_record", &["record", "--runs", "0"]),
         ("replay_other", &["replay", "sim:v0:hello"]),
         ("replay_cut", &["replay", "sim:v1:hello:3:-:12"]),
         ("replay_unknown", &["replay", "sim:v1:bye:0:-:0.0000000000000000."]),
@@ -46,6 +50,21 @@ fn a_place_where_nothing_is_is_named() {
 }
 
 #[test]
+fn of_nothing_nothing_is_claimed() {
+    let stage = Stage::new();
+    refused(&stage, "empty_scenarios", &["run", "--scenarios", "empty"]);
+    refused(&stage, "empty_recordings", &["run", "--recordings", "empty"]);
+}
+
+#[test]
+fn a_scenario_without_a_recording_says_how_to_make_it() {
+    let stage = Stage::new();
+    std::fs::remove_file(stage.path("recordings/node-v20.0.0/code.json")).expect("a file");
+    let said = stage.run(&["run", "--arm", "sim", "--samples", "1"]);
+    snapshot("unrecorded", &said);
+}
+
+#[test]
 fn nothing_can_be_recorded_without_node() {
     refused(&Stage::new(), "record_without_node", &["record"]);
 }
@@ -67,10 +86,15 @@ fn without_node_the_others_run_and_it_is_said() {
 #[test]
 fn without_the_node_that_was_asked_for_the_others_run_and_the_code_is_2() {
     let stage = Stage::new();
-    for args in [&["run", "--arm", "node", "--arm", "sim"][..], &["run", "--node", "/nowhere/node"]] {
+    for (arm, args) in [
+        ("node", &["run", "--arm", "node", "--arm", "sim"][..]),
+        ("rust-node", &["run", "--arm", "rust-node", "--arm", "sim"]),
+        ("node-rust", &["run", "--arm", "node-rust", "--arm", "sim"]),
+        ("node-rust", &["run", "--node", "/nowhere/node"]),
+    ] {
         let said = stage.run(args);
         assert_eq!(said.code, Some(2), "{said}");
-        assert!(claimed(&said, "S ⊆ C") && said.out.contains("Not run: the arm node"), "{said}");
+        assert!(claimed(&said, "S ⊆ C") && said.out.contains(&format!("Not run: the arm {arm}:")), "{said}");
     }
 }
 
@@ -100,8 +124,38 @@ fn a_node_that_cannot_run_the_recorder_fails_its_claims() {
 }
 
 #[test]
-fn a_report_that_cannot_be_written_is_no_success() {
+fn a_report_that_cannot_be_written_is_said_before_anything_is_run() {
     let said = Stage::new().run(&["run", "--arm", "sim", "--junit", "nowhere/report.xml"]);
+    assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{said}");
+    assert!(said.err.starts_with("error: nowhere/report.xml: No such file"), "{said}");
+}
+
+#[test]
+fn a_report_that_cannot_be_written_to_the_end_takes_nothing_from_the_table() {
+    let said = Stage::new().run(&["run", "--arm", "sim", "--junit", "/dev/full"]);
     assert_eq!(said.code, Some(2), "{said}");
-    assert!(said.err.contains("error: nowhere/report.xml: No such file"), "{said}");
+    assert!(said.out.ends_with(": all hold.\n"), "{said}");
+    assert!(said.err.contains("error: /dev/full: "), "{said}");
+}
+
+/// What is said of a `node` that answers in this way.
+fn answered(script: &str) -> Said {
+    let stage = Stage::new();
+    let node = stage.node(script);
+    stage.run(&["record", "--node", &node.to_string_lossy()])
+}
+
+#[test]
+fn a_node_that_never_answers_or_never_stops_to_is_none() {
+    for (script, why) in [
+        ("while :; do /bin/sleep 60; done", "no answer to `--version` within 5 s; install it"),
+        ("while :; do echo v20.9.9; done", "more than 4096 bytes of answer to `--version`; install it"),
+        ("/bin/sleep 60 & echo v20.9.9", "no answer to `--version` within 5 s"),
+        ("echo v20.9.9; exit 3", "`--version` fails: exit status: 3; install it"),
+        ("echo v20/../../../9.9", "`--version` says `v20/../../../9.9`; install it"),
+    ] {
+        let said = answered(script);
+        assert_eq!(said.code, Some(2), "{said}");
+        assert!(said.err.contains(why), "{said}");
+    }
 }

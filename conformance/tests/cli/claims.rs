@@ -123,6 +123,33 @@ fn what_is_shown_is_excused_as_when_it_is_run() {
 }
 
 #[test]
+fn a_claim_that_needs_an_exception_is_marked() {
+    let stage = Stage::new();
+    stage.edit(
+        "scenarios/code.json",
+        "\"primary: exit code=3\", \"times\": 1",
+        "\"primary: exit\", \"times\": 0",
+    );
+    stage.write(
+        "exceptions.json",
+        r#"[{ "scenario": "code", "runtime": "sim", "lines": "primary: exit", "reason": "For a test." }]"#,
+    );
+    let said = stage.run(&["run", "--arm", "sim", "--samples", "1"]);
+    assert!(
+        said.out.contains("\ncode      FAILS 1/1    1/1*    1/1\nhello           1/1    1/1     1/1\n"),
+        "{said}"
+    );
+    assert!(said.out.contains("6/60*      lines that an exception names were not compared"), "{said}");
+}
+
+#[test]
+fn the_exceptions_of_this_repository_are_not_stale_with_scenarios_of_ones_own() {
+    let stage = wrong();
+    let said = stage.run(&["run", "--arm", "sim", "--exceptions", cluster_conformance::exceptions::FILE]);
+    assert!(!said.out.contains("exceptions.json"), "{said}");
+}
+
+#[test]
 fn json_says_all() {
     let said = wrong().run(&["run", "--arm", "sim", "--samples", "1", "--json"]);
     assert_eq!(said.code, Some(1), "{said}");

@@ -126,6 +126,7 @@ impl Said {
     fn from(output: &Output, directory: &Path) -> Self {
         let text = |bytes: &[u8]| {
             let text = String::from_utf8_lossy(bytes).replace(&*directory.to_string_lossy(), "DIR");
+            let text = text.replace(env!("CARGO_MANIFEST_DIR"), "CONFORMANCE");
             text.lines().map(|line| without_seconds(&without_replay(line)) + "\n").collect()
         };
         Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }

@@ -1,0 +1,68 @@
+//! Asks an executable for its version. It may be anything: one that never answers, or never stops to, is ended.
+
+use std::io;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, Command};
+
+/// Even a busy machine starts a runtime in less.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// More bytes than any version has.
+const LONGEST: u64 = 4096;
+
+/// What it says to `--version`.
+///
+/// # Errors
+///
+/// It cannot be started, fails, says too much, or does not end in time. It is ended, then.
+pub(super) fn ask(program: &Path) -> io::Result<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut command = Command::new(program);
+        // A group of its own, so that whatever it has started ends with it.
+        command
+            .arg("--version")
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .stdout(Stdio::piped())
+            .process_group(0);
+        let mut asked = command.spawn()?;
+        let group = asked.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
+        let group = group.expect("a child that was not waited for has a process id");
+        let answer = tokio::time::timeout(DEADLINE, answer(&mut asked)).await;
+        if !matches!(answer, Ok(Ok(_))) {
+            // It has not been waited for, so the number still means this group.
+            killpg(group, Signal::SIGKILL)?;
+            asked.wait().await?;
+        }
+        let late = |_| io::Error::other(format!("no answer to `--version` within {} s", DEADLINE.as_secs()));
+        let (status, said) = answer.map_err(late)??;
+        if status.success() {
+            Ok(said)
+        } else {
+            Err(io::Error::other(format!("`--version` fails: {status}")))
+        }
+    })
+}
+
+async fn answer(asked: &mut Child) -> io::Result<(ExitStatus, String)> {
+    let stdout = asked.stdout.take().expect("it was asked for a pipe");
+    let mut said = Vec::new();
+    stdout.take(LONGEST + 1).read_to_end(&mut said).await?;
+    if said.len() as u64 > LONGEST {
+        return Err(io::Error::other(format!("more than {LONGEST} bytes of answer to `--version`")));
+    }
+    Ok((asked.wait().await?, String::from_utf8_lossy(&said).into_owned()))
+}
+
+/// Whether a word can be a version. It becomes part of a path.
+pub(super) fn is_one(word: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || ".-+_".contains(c);
+    word.contains('.') && word.chars().any(|c| c.is_ascii_digit()) && word.chars().all(fits)
+}
