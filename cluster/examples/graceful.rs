@@ -1,7 +1,7 @@
 //! Graceful shutdown with a deadline: workers are asked to go, and whoever is not gone in time is killed.
 //!
 //! `cargo run -p cluster --example graceful -- 2`, and then ctrl-c or SIGTERM to the primary. The argument is the deadline in
-//! seconds. `nc 127.0.0.1 PORT` beforehand, and a worker has a connection that does not end: it is killed.
+//! seconds. Connect to the port beforehand, with `nc` say, and a worker has a connection that does not end: it is killed.
 
 use std::env;
 use std::error::Error;
@@ -27,7 +27,9 @@ async fn primary() -> Result<(), Box<dyn Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut primary = Primary::new(Settings::default())?;
-    let workers: Vec<_> = (0..WORKERS).map(|_| primary.fork()).collect();
+    for _ in 0..WORKERS {
+        primary.fork();
+    }
     let mut listening = 0;
     // Set when the end has begun.
     let mut end: Option<Instant> = None;
@@ -47,8 +49,8 @@ async fn primary() -> Result<(), Box<dyn Error>> {
             _ = terminate.recv(), if end.is_none() => end = Some(begin(&mut primary, deadline)),
             _ = interrupt.recv(), if end.is_none() => end = Some(begin(&mut primary, deadline)),
             () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => {
-                for worker in &workers {
-                    primary.kill(*worker, Signal::SIGKILL);
+                for worker in primary.living().collect::<Vec<_>>() {
+                    primary.kill(worker, Signal::SIGKILL);
                 }
                 end = None;
             }

@@ -1,9 +1,11 @@
-//! An HTTP server on every core. Workers that die are replaced; SIGTERM or ctrl-c ends it when its requests are answered.
+//! An HTTP server on every core. Workers that die are replaced, unless they never came to serve; SIGTERM or ctrl-c ends it
+//! when its requests are answered.
 //!
 //! `cargo run -p cluster --example http -- 127.0.0.1:8000`, and then: `curl http://127.0.0.1:8000/`
 //!
 //! Without an address the kernel chooses a port; it is printed once every worker listens.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::error::Error;
 use std::process;
@@ -30,20 +32,24 @@ async fn primary() -> Result<(), Box<dyn Error>> {
     for _ in 0..workers {
         primary.fork();
     }
-    let mut listening = 0;
+    let mut serving = BTreeSet::new();
+    let mut announced = false;
     loop {
         tokio::select! {
             event = primary.next() => match event {
-                Some(Event::Listening { address, .. }) => {
-                    listening += 1;
-                    if listening == workers {
+                Some(Event::Listening { worker, address }) => {
+                    serving.insert(worker);
+                    if serving.len() == workers && !std::mem::replace(&mut announced, true) {
                         println!("{workers} workers serve port {}", address.port);
                     }
                 }
-                Some(Event::Exit { worker, status }) => {
+                Some(Event::Exit { worker, status }) if serving.remove(&worker) => {
                     println!("worker {worker} ended: {status:?}; starting another");
                     primary.fork();
                 }
+                // Another would end as this one did.
+                Some(Event::Exit { worker, status }) => println!("worker {worker} never served: {status:?}"),
+                Some(Event::Error { worker, error }) => println!("worker {worker}: {error}"),
                 Some(_) => {}
                 None => break,
             },
@@ -58,6 +64,8 @@ async fn primary() -> Result<(), Box<dyn Error>> {
 
 async fn worker() -> Result<(), Box<dyn Error>> {
     let worker = Worker::join()?;
+    // A terminal sends ctrl-c to every process; what it means for the workers is the primary's to say.
+    let _interrupt = signal(SignalKind::interrupt())?;
     let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:0".into());
     let listener = worker.listen(address).await?;
     let text = format!("worker {}, process {}\n", worker.id(), process::id());

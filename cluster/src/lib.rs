@@ -73,7 +73,11 @@ pub use cluster_core::{
 
 pub use connection::Connection;
 pub use listener::Listener;
-pub use primary::{NoRuntime, Primary};
+pub use primary::{NoRuntime, Primary, PrimaryError};
 pub use remote::{Remote, RemoteError};
 pub use role::{Role, RoleError, role, without_role};
 pub use worker::{JoinError, ListenError, Worker, WorkerEvent};
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::runtime::Handle;
 
 use crate::remote::{Remote, Requests};
+use crate::role::{RoleError, origin};
 use crate::unix::Unix;
 
 /// The primary of a cluster. Node: the `cluster` module in a primary process.
@@ -31,9 +32,14 @@ impl Primary {
     /// A primary without workers. Node: `cluster.setupPrimary(settings)`.
     ///
     /// # Errors
-    /// There is no tokio runtime here.
-    pub fn new(settings: Settings) -> Result<Self, NoRuntime> {
-        let runtime = Handle::try_current().map_err(|_| NoRuntime)?;
+    /// There is no tokio runtime here, or a primary has started this process as its worker: a program that does not
+    /// ask for its [`role`](crate::role()) would otherwise start itself without end. Once it has joined, a worker may
+    /// lead a cluster of its own.
+    pub fn new(settings: Settings) -> Result<Self, PrimaryError> {
+        let runtime = Handle::try_current().map_err(|_| PrimaryError::Runtime(NoRuntime))?;
+        if origin().as_ref().map_err(|error| PrimaryError::Role(error.clone()))?.is_to_join() {
+            return Err(PrimaryError::IsWorker);
+        }
         Ok(Primary {
             machine: cluster_core::Primary::new(settings),
             unix: Unix::new(),
@@ -104,6 +110,12 @@ impl Primary {
         self.machine.workers()
     }
 
+    /// The workers whose process has not ended, ascending, those that were told to go among them: whom to
+    /// [`kill`](Primary::kill) when a deadline has passed.
+    pub fn living(&self) -> impl Iterator<Item = WorkerId> {
+        self.machine.living()
+    }
+
     /// How workers are started and served. Node: `cluster.settings`.
     pub fn settings(&self) -> &Settings {
         self.machine.settings()
@@ -153,6 +165,31 @@ impl Primary {
         true
     }
 }
+
+/// Why a process did not become a primary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PrimaryError {
+    /// It was started as a worker and has not joined.
+    IsWorker,
+    /// Its environment is broken.
+    Role(RoleError),
+    /// There is no tokio runtime here.
+    Runtime(NoRuntime),
+}
+
+impl fmt::Display for PrimaryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PrimaryError::IsWorker => f.write_str(
+                "a primary has started this process as its worker: ask `cluster::role()` first, and join",
+            ),
+            PrimaryError::Role(error) => error.fmt(f),
+            PrimaryError::Runtime(error) => error.fmt(f),
+        }
+    }
+}
+
+impl error::Error for PrimaryError {}
 
 /// There is no tokio runtime here: call it from a task, or inside `Runtime::block_on`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -51,6 +51,16 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
+    /// Whether this is a worker that has not joined.
+    pub(crate) fn is_to_join(&self) -> bool {
+        match self {
+            Origin::Primary => false,
+            Origin::Worker(inheritance) => {
+                inheritance.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+            }
+        }
+    }
+
     /// A worker's inheritance, for the first who asks.
     pub(crate) fn take(&self) -> Result<Inheritance, JoinError> {
         match self {

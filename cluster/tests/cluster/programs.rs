@@ -4,7 +4,7 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::{env, process};
 
-use ::cluster::{Connection, ListenOptions, Listener, Worker, WorkerEvent, role};
+use ::cluster::{Connection, ListenOptions, Listener, Primary, Settings, Worker, WorkerEvent, role};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -23,6 +23,9 @@ pub(crate) fn run() -> ExitCode {
 }
 
 async fn program() -> Ended {
+    if env::var("PROGRAM")? == "forget the role" {
+        return Ok(Primary::new(Settings::default()).map(drop)?);
+    }
     let worker = Worker::join()?;
     match env::var("PROGRAM")?.as_str() {
         "echo" => echo(worker).await,

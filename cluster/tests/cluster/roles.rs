@@ -3,6 +3,7 @@
 use std::env;
 use std::process::{Command, Stdio};
 
+use ::cluster::{Event, ExitStatus};
 use libtest_mimic::Trial;
 use serde_json::json;
 
@@ -15,6 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("nothing_of_the_role_is_inherited_by_grandchildren", grandchildren),
         asynchronous("a_worker_joins_once", once),
         asynchronous("a_primary_cannot_join", primary_joins),
+        asynchronous("a_worker_that_forgets_its_role_does_not_lead", forgotten),
         trial("without_a_runtime_there_is_no_primary", no_runtime),
         trial("a_command_can_be_freed_of_the_role", freed),
     ]
@@ -81,9 +83,16 @@ async fn primary_joins() -> Tested {
     same(::cluster::Worker::join().map(drop), Err(::cluster::JoinError::NotAWorker))
 }
 
+async fn forgotten() -> Tested {
+    let mut primary = primary()?;
+    let worker = fork(&mut primary, "forget the role");
+    let exit = Event::Exit { worker, status: ExitStatus::Code(1) };
+    same(rest(&mut primary).await?.contains(&exit), true)
+}
+
 fn no_runtime() -> Tested {
     let primary = ::cluster::Primary::new(::cluster::Settings::default());
-    same(primary.map(drop), Err(::cluster::NoRuntime))
+    same(primary.map(drop), Err(::cluster::PrimaryError::Runtime(::cluster::NoRuntime)))
 }
 
 fn freed() -> Tested {

@@ -94,7 +94,7 @@ async fn port_in_use() -> Tested {
     rest(&mut primary).await.map(drop)
 }
 
-fn sharing() -> Result<Primary, ::cluster::NoRuntime> {
+fn sharing() -> Result<Primary, ::cluster::PrimaryError> {
     Primary::new(Settings { policy: SchedulingPolicy::Shared, ..Settings::default() })
 }
 
