@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -225,7 +226,7 @@ impl Scenario {
     ///
     /// The file cannot be read, or has a [`Mistake`]: file, line and what was expected.
     pub fn load(path: &Path) -> Result<Self, Mistake> {
-        let text = fs::read_to_string(path).map_err(|error| Mistake::unreadable(path, &error))?;
+        let text = read(path).map_err(|error| Mistake::unreadable(path, &error))?;
         Scenario::parse(path, &text)
     }
 
@@ -270,5 +271,14 @@ impl Scenario {
     pub fn primary_may_die(&self) -> bool {
         let dies = |action: &PrimaryAction| matches!(action, PrimaryAction::Exit(_) | PrimaryAction::Die(_));
         self.primary.iter().flat_map(|rule| &rule.actions).any(dies)
+    }
+}
+
+/// Reading something else than a file, as a pipe, can take for ever.
+fn read(path: &Path) -> io::Result<String> {
+    if fs::metadata(path)?.is_file() {
+        fs::read_to_string(path)
+    } else {
+        Err(io::Error::other("it is no regular file"))
     }
 }

@@ -10,6 +10,8 @@ use crate::observation::Observer;
 use crate::pattern::{LinePattern, Pattern, Whose};
 use crate::words::{self, Entry};
 
+mod forks;
+
 type Sense = Result<(), Nonsense>;
 
 pub(super) fn check(scenario: &Scenario) -> Sense {
@@ -27,7 +29,8 @@ pub(super) fn check(scenario: &Scenario) -> Sense {
             "a contract claims something: expected at least one claim",
         ));
     }
-    scenario.contract.iter().try_for_each(|claimed| claim(claimed, count))
+    scenario.contract.iter().try_for_each(|claimed| claim(claimed, count))?;
+    forks::check(scenario)
 }
 
 fn named_as_its_file(scenario: &Scenario) -> Sense {
@@ -154,7 +157,10 @@ fn steps(clients: &Clients, servers: &BTreeSet<&str>, count: u32) -> Sense {
 
 fn claim(claim: &Claim, clients: u32) -> Sense {
     match &claim.claimed {
-        Claimed::Seen { line, .. } => claimed_line(line, clients),
+        Claimed::Seen { line, times } => {
+            some(!times.is_empty(), line, "in `times`, a number that is permitted")?;
+            claimed_line(line, clients)
+        }
         Claimed::Before { first, then } => {
             if first.whose != then.whose {
                 let what = "only one observer's own order means anything: expected the same observer in both";
@@ -163,9 +169,30 @@ fn claim(claim: &Claim, clients: u32) -> Sense {
             claimed_line(first, clients)?;
             claimed_line(then, clients)
         }
-        Claimed::Cycle { lines, .. } => claimed_line(lines, clients),
-        Claimed::OneOf(lists) => lists.iter().flatten().try_for_each(|one| self::claim(one, clients)),
+        Claimed::Cycle { lines, detail, over } => {
+            some(*over > 0, lines, "`over` at least one value")?;
+            claimed_line(lines, clients)?;
+            has_detail(lines, detail, clients)
+        }
+        Claimed::OneOf(lists) => {
+            let full = !lists.is_empty() && lists.iter().all(|list| !list.is_empty());
+            some(full, &"\"one_of\"", "one list at least, and a claim in each")?;
+            lists.iter().flatten().try_for_each(|one| self::claim(one, clients))
+        }
     }
+}
+
+/// What is true of everything, or of nothing, claims nothing.
+fn some(claims: bool, at: &impl ToString, expected: &str) -> Sense {
+    if claims { Ok(()) } else { Err(Nonsense::new(at.to_string(), format!("expected {expected}"))) }
+}
+
+/// As if the pattern asked for the detail.
+fn has_detail(line: &LinePattern, detail: &str, clients: u32) -> Sense {
+    let mut asked = line.clone();
+    asked.pattern.asked.details.push((detail.to_owned(), String::new()));
+    line_pattern(&asked, clients, false)
+        .map_err(|nonsense| Nonsense { at: format!("\"{detail}\""), ..nonsense })
 }
 
 fn claimed_line(line: &LinePattern, clients: u32) -> Sense {

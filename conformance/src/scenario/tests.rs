@@ -164,6 +164,41 @@ fn mistakes_of_sense_are_found_on_their_line() {
             "\"then\": \"worker 1: end\"",
             "dir/good.json:18: only one observer's own order",
         ),
+        (
+            "\"seen\": \"client: data text=hello\", \"times\": 1",
+            "\"cycle\": \"client: data\", \"detail\": \"txt\", \"over\": 1",
+            "dir/good.json:17: `data` has no detail `txt`: expected one of `text`",
+        ),
+        (
+            "\"seen\": \"client: data text=hello\", \"times\": 1",
+            "\"cycle\": \"client: data\", \"detail\": \"text\", \"over\": 0",
+            "dir/good.json:17: expected `over` at least one value",
+        ),
+        (
+            "\"times\": 1",
+            "\"times\": []",
+            "dir/good.json:17: expected in `times`, a number that is permitted",
+        ),
+        (
+            "\"seen\": \"client: data text=hello\", \"times\": 1",
+            "\"one_of\": [[]]",
+            "dir/good.json:17: expected one list at least, and a claim in each",
+        ),
+        (
+            "\"disconnect\": \"it\"",
+            "\"disconnect\": 2",
+            "dir/good.json:6: worker 2 is never forked: expected an id up to 1",
+        ),
+        (
+            "\"then\": \"primary: exit\"",
+            "\"then\": \"primary: exit worker=7\"",
+            "dir/good.json:18: worker 7 is never forked: expected an id up to 1",
+        ),
+        (
+            "primary: listening #1",
+            "worker 2: listening #1",
+            "dir/good.json:14: worker 2 is never forked: expected an id up to 1",
+        ),
     ] {
         let seen = mistake(from, to);
         assert!(seen.starts_with(expected), "{seen}\n  instead of\n{expected}");
@@ -174,4 +209,20 @@ fn mistakes_of_sense_are_found_on_their_line() {
 fn a_file_that_is_not_there_is_named() {
     let mistake = Scenario::load(Path::new("no/such.json")).expect_err("it is not there").to_string();
     assert!(mistake.starts_with("no/such.json: cannot be read: "), "{mistake}");
+}
+
+#[test]
+fn workers_are_not_counted_where_a_rule_can_fork_again_and_again() {
+    let again =
+        GOOD.replace("\"disconnect\": \"it\"", "\"fork\": 1").replace("client: data", "worker 9: data");
+    Scenario::parse(Path::new("dir/good.json"), &again).expect("worker 9 is not excluded");
+}
+
+#[test]
+fn what_is_no_file_is_not_waited_for() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let pipe = directory.path().join("pipe.json");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a new pipe");
+    let mistake = Scenario::all(directory.path()).expect_err("it is no scenario").to_string();
+    assert!(mistake.ends_with("pipe.json: cannot be read: it is no regular file"), "{mistake}");
 }

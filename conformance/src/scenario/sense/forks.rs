@@ -1,0 +1,87 @@
+//! Workers that a scenario speaks of and can never fork.
+//!
+//! It counts only where counting is safe: one rule that forks and may act any number of times, and it says nothing.
+
+use super::super::{Claim, Claimed, PrimaryAction, Rule, Scenario, Step, Target};
+use super::{Nonsense, Sense};
+use crate::observation::Observer;
+use crate::pattern::{LinePattern, Pattern, Whose};
+
+pub(super) fn check(scenario: &Scenario) -> Sense {
+    let Some(most) = at_most(scenario) else { return Ok(()) };
+    let never = named(scenario).into_iter().find(|(id, _)| *id > most);
+    never.map_or(Ok(()), |(id, at)| {
+        Err(Nonsense::new(at, format!("worker {id} is never forked: expected an id up to {most}")))
+    })
+}
+
+/// How many workers there can be; `None` if that is not told by the file.
+fn at_most(scenario: &Scenario) -> Option<u32> {
+    let forking = scenario.primary.iter().map(|rule| (rule, forks(rule))).filter(|(_, forks)| *forks > 0);
+    forking.map(|(rule, forks)| acts_once(&rule.on).then_some(forks)).sum()
+}
+
+fn forks(rule: &Rule<PrimaryAction>) -> u32 {
+    let forks = |action: &PrimaryAction| match action {
+        PrimaryAction::Fork(count) => *count,
+        PrimaryAction::ForkWith(_) => 1,
+        PrimaryAction::Send { .. }
+        | PrimaryAction::Disconnect(_)
+        | PrimaryAction::DisconnectAll
+        | PrimaryAction::Kill { .. }
+        | PrimaryAction::Look(_)
+        | PrimaryAction::Exit(_)
+        | PrimaryAction::Die(_) => 0,
+    };
+    rule.actions.iter().map(forks).fold(0, u32::saturating_add)
+}
+
+/// A life has one of these.
+const ONCE: [&str; 4] = ["fork", "online", "disconnect", "exit"];
+
+fn acts_once(on: &Pattern) -> bool {
+    let what = on.asked.what.as_str();
+    on.nth.is_some() || what == "start" || (ONCE.contains(&what) && on.asked.worker().is_some())
+}
+
+/// Every worker that is named, and a piece of the file that shows where.
+fn named(scenario: &Scenario) -> Vec<(u32, String)> {
+    let mut named: Vec<_> = scenario.workers.keys().map(|id| (*id, format!("\"{id}\""))).collect();
+    for rule in &scenario.primary {
+        let ids = rule.actions.iter().filter_map(target).chain(rule.on.asked.worker());
+        named.extend(ids.map(|id| (id, format!("\"{}\"", rule.on))));
+    }
+    let mut lines = Vec::new();
+    scenario.contract.iter().for_each(|claim| claimed(claim, &mut lines));
+    let steps = scenario.clients.iter().flat_map(|clients| &clients.steps);
+    lines.extend(steps.filter_map(|step| if let Step::Await(line) = step { Some(line) } else { None }));
+    named.extend(lines.into_iter().filter_map(|line| Some((worker(line)?, line.to_string()))));
+    named
+}
+
+fn target(action: &PrimaryAction) -> Option<u32> {
+    let target = match action {
+        PrimaryAction::Send { to: target, .. }
+        | PrimaryAction::Kill { worker: target, .. }
+        | PrimaryAction::Disconnect(target)
+        | PrimaryAction::Look(target) => target,
+        PrimaryAction::Fork(_)
+        | PrimaryAction::ForkWith(_)
+        | PrimaryAction::DisconnectAll
+        | PrimaryAction::Exit(_)
+        | PrimaryAction::Die(_) => return None,
+    };
+    if let Target::Id(id) = target { Some(*id) } else { None }
+}
+
+fn claimed<'a>(claim: &'a Claim, lines: &mut Vec<&'a LinePattern>) {
+    match &claim.claimed {
+        Claimed::Seen { line, .. } | Claimed::Cycle { lines: line, .. } => lines.push(line),
+        Claimed::Before { first, then } => lines.extend([first, then]),
+        Claimed::OneOf(lists) => lists.iter().flatten().for_each(|claim| claimed(claim, lines)),
+    }
+}
+
+fn worker(line: &LinePattern) -> Option<u32> {
+    if let Whose::One(Observer::Worker(id)) = line.whose { Some(id) } else { line.pattern.asked.worker() }
+}
