@@ -42,7 +42,11 @@ type Which = fn(&Verdict) -> bool;
 /// What the cells mean, and for which verdicts they stand.
 const CELLS: [(&str, &str, Which); 5] = [
     ("1/60", "one different trace in sixty runs, and it is in the set", |_| true),
-    ("6/60", "six different traces in sixty runs, all of them in the set", |one| one.traces > 1),
+    (
+        "6/60",
+        "six different traces in sixty runs, all of them in the set; several runtimes are added up",
+        |one| one.traces > 1,
+    ),
     ("6/60*", "lines that an exception names were not compared", |one| one.excused),
     ("FAILS 2/6", "two of six different traces are not in the set", |one| !one.holds() && one.traces > 0),
     ("no trace", "there was nothing to hold against the set", |one| one.traces == 0),
