@@ -164,6 +164,15 @@ fn mistakes_of_sense_are_found_on_their_line() {
             "\"then\": \"worker 1: end\"",
             "dir/good.json:18: only one observer's own order",
         ),
+    ] {
+        let seen = mistake(from, to);
+        assert!(seen.starts_with(expected), "{seen}\n  instead of\n{expected}");
+    }
+}
+
+#[test]
+fn claims_about_what_nothing_has_are_found_on_their_line() {
+    for (from, to, expected) in [
         (
             "\"seen\": \"client: data text=hello\", \"times\": 1",
             "\"cycle\": \"client: data\", \"detail\": \"txt\", \"over\": 1",
