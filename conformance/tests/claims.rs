@@ -15,7 +15,7 @@ use cluster_conformance::scenario::{self, Scenario};
 use cluster_conformance::suite::Suite;
 use cluster_conformance::verdict::Judge;
 
-/// What the worst trace of the suite needs, a hundred times.
+/// Many times what any trace of the suite needs.
 const WORLDS: usize = 1_000_000;
 
 fn suite() -> Suite {
@@ -52,5 +52,5 @@ fn the_simulator_keeps_the_contract_and_does_all_that_node_was_seen_to_do() {
 #[test]
 fn this_system_keeps_the_contract_and_does_nothing_that_the_simulator_cannot() {
     let unix = Unix::at(Path::new(env!("CARGO_BIN_EXE_conformance")));
-    holds(&Suite { unix: Some(unix), runs: 5, ..suite() });
+    holds(&Suite { unix: Some(unix), runs: 10, ..suite() });
 }
