@@ -48,7 +48,8 @@ fn runs(criterion: &mut Criterion) {
 fn steps(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("simulator steps");
     group.throughput(Throughput::Elements(1));
-    group.bench_function("standard", |bencher| bencher.iter_custom(|steps| timed_steps(steps, standard::run)));
+    group
+        .bench_function("standard", |bencher| bencher.iter_custom(|steps| timed_steps(steps, standard::run)));
     for workers in [2, 16, 128] {
         group.bench_function(format!("{workers} workers, {workers} connections"), |bencher| {
             bencher.iter_custom(|steps| {
