@@ -13,12 +13,12 @@ fn hand_offs(criterion: &mut Criterion) {
     for workers in [2, 128] {
         let mut joined = Joined::new(workers);
         group.bench_function(format!("hand-off, {workers} workers"), |bencher| {
-            bencher.iter(|| joined.hand_off())
+            bencher.iter(|| joined.hand_off());
         });
     }
     group.throughput(Throughput::Elements(1));
     group.bench_function("a primary and 2 workers come up", |bencher| {
-        bencher.iter(|| black_box(Joined::new(2)))
+        bencher.iter(|| black_box(Joined::new(2)));
     });
     group.finish();
 }
