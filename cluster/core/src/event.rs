@@ -103,6 +103,20 @@ pub enum AddressType {
     Udp6,
 }
 
+impl fmt::Display for AddressType {
+    /// As JavaScript writes Node's `addressType` in a text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            AddressType::V4 => "4",
+            AddressType::V6 => "6",
+            AddressType::Path => "-1",
+            AddressType::Descriptor => "null",
+            AddressType::Udp4 => "udp4",
+            AddressType::Udp6 => "udp6",
+        })
+    }
+}
+
 /// What can go wrong with one worker. None of these harms another worker.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum WorkerError {

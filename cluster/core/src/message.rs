@@ -3,8 +3,8 @@
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
-use alloc::string::String;
-use core::fmt::Write as _;
+use alloc::format;
+use alloc::string::{String, ToString};
 use core::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
@@ -77,26 +77,11 @@ pub(crate) struct HandleKey(pub(crate) String);
 impl From<&QueryServer> for HandleKey {
     /// As Node writes it, so that recordings and logs agree.
     fn from(query: &QueryServer) -> Self {
-        let mut key = String::new();
-        let address = query.address.as_deref().unwrap_or("null");
-        // Writing to a `String` cannot fail.
-        let _ = match query.port {
-            Some(port) => write!(key, "{address}:{port}:"),
-            None => write!(key, "{address}:null:"),
-        };
-        key.push_str(match query.address_type {
-            AddressType::V4 => "4",
-            AddressType::V6 => "6",
-            AddressType::Path => "-1",
-            AddressType::Descriptor => "null",
-            AddressType::Udp4 => "udp4",
-            AddressType::Udp6 => "udp6",
-        });
-        let _ = match query.fd {
-            Some(fd) => write!(key, ":{fd}:{}", query.index),
-            None => write!(key, ":undefined:{}", query.index),
-        };
-        HandleKey(key)
+        let or = |value: Option<i64>, none: &str| value.map_or(String::from(none), |value| value.to_string());
+        let QueryServer { address, port, address_type, fd, index, .. } = query;
+        let (address, port) = (address.as_deref().unwrap_or("null"), or(*port, "null"));
+        let fd = or(*fd, "undefined");
+        HandleKey(format!("{address}:{port}:{address_type}:{fd}:{index}"))
     }
 }
 

@@ -2,8 +2,7 @@
 //! the simulator and for the real system, so that both write the same line for the same thing. It runs nothing.
 
 use cluster_core::{
-    AddressType, Errno, Event, ExitStatus, Life, SchedulingPolicy, Settings, Signal, WorkerError, WorkerId,
-    WorkerState,
+    Errno, Event, ExitStatus, Life, SchedulingPolicy, Settings, Signal, WorkerError, WorkerId, WorkerState,
 };
 use serde_json::Value;
 
@@ -35,8 +34,8 @@ pub(super) fn event<'a>(event: &Event, known: impl Fn(WorkerId) -> Option<&'a Li
         Event::Online { worker } => words::life("online", worker.0, life(worker)),
         Event::Disconnect { worker } => words::life("disconnect", worker.0, life(worker)),
         Event::Listening { worker, address } => {
-            let kind = address_type(address.address_type);
-            words::worker_listening(worker.0, address.address.as_deref(), kind, address.port, life(worker))
+            let kind = address.address_type.to_string();
+            words::worker_listening(worker.0, address.address.as_deref(), &kind, address.port, life(worker))
         }
         Event::Message { worker, message } => words::worker_message(worker.0, &text(message), life(worker)),
         Event::Exit { worker, status } => {
@@ -77,17 +76,6 @@ fn life(known: &Life) -> words::Life<'static> {
         connected: known.is_connected(),
         dead: known.is_dead(),
         listed: known.is_listed(),
-    }
-}
-
-fn address_type(kind: AddressType) -> &'static str {
-    match kind {
-        AddressType::V4 => "4",
-        AddressType::V6 => "6",
-        AddressType::Path => "-1",
-        AddressType::Descriptor => "null",
-        AddressType::Udp4 => "udp4",
-        AddressType::Udp6 => "udp6",
     }
 }
 

@@ -55,7 +55,7 @@ fn primary_rule(rule: &Rule<PrimaryAction>) -> Sense {
     not_by_an_action(&rule.on)?;
     let about_a_worker =
         keys(&rule.on.asked.what, words::PRIMARY).is_some_and(|keys| keys.contains(&"worker"));
-    if !about_a_worker && rule.actions.iter().any(means_it) {
+    if !about_a_worker && rule.actions.iter().any(|action| target(action) == Some(Target::It)) {
         let what = format!("`{}` is about no worker: expected the id of a worker instead of `it`", rule.on);
         return Err(Nonsense::new("\"it\"", what));
     }
@@ -71,19 +71,19 @@ fn not_by_an_action(on: &Pattern) -> Sense {
     Ok(())
 }
 
-fn means_it(action: &PrimaryAction) -> bool {
-    let target = match action {
+/// The worker that an action is about, if it is about one.
+fn target(action: &PrimaryAction) -> Option<Target> {
+    match action {
         PrimaryAction::Send { to: target, .. }
         | PrimaryAction::Kill { worker: target, .. }
         | PrimaryAction::Disconnect(target)
-        | PrimaryAction::Look(target) => target,
+        | PrimaryAction::Look(target) => Some(*target),
         PrimaryAction::Fork(_)
         | PrimaryAction::ForkWith(_)
         | PrimaryAction::DisconnectAll
         | PrimaryAction::Exit(_)
-        | PrimaryAction::Die(_) => return false,
-    };
-    *target == Target::It
+        | PrimaryAction::Die(_) => None,
+    }
 }
 
 fn worker_rule(rule: &Rule<WorkerAction>, servers: &BTreeSet<&str>) -> Sense {

@@ -3,7 +3,7 @@
 //! It counts only where counting is safe: one rule that forks and may act any number of times, and it says nothing.
 
 use super::super::{Claim, Claimed, PrimaryAction, Rule, Scenario, Step, Target};
-use super::{Nonsense, Sense};
+use super::{Nonsense, Sense, target};
 use crate::observation::Observer;
 use crate::pattern::{LinePattern, Pattern, Whose};
 
@@ -48,7 +48,7 @@ fn acts_once(on: &Pattern) -> bool {
 fn named(scenario: &Scenario) -> Vec<(u32, String)> {
     let mut named: Vec<_> = scenario.workers.keys().map(|id| (*id, format!("\"{id}\""))).collect();
     for rule in &scenario.primary {
-        let ids = rule.actions.iter().filter_map(target).chain(rule.on.asked.worker());
+        let ids = rule.actions.iter().filter_map(target).filter_map(id).chain(rule.on.asked.worker());
         named.extend(ids.map(|id| (id, format!("\"{}\"", rule.on))));
     }
     let mut lines = Vec::new();
@@ -59,19 +59,8 @@ fn named(scenario: &Scenario) -> Vec<(u32, String)> {
     named
 }
 
-fn target(action: &PrimaryAction) -> Option<u32> {
-    let target = match action {
-        PrimaryAction::Send { to: target, .. }
-        | PrimaryAction::Kill { worker: target, .. }
-        | PrimaryAction::Disconnect(target)
-        | PrimaryAction::Look(target) => target,
-        PrimaryAction::Fork(_)
-        | PrimaryAction::ForkWith(_)
-        | PrimaryAction::DisconnectAll
-        | PrimaryAction::Exit(_)
-        | PrimaryAction::Die(_) => return None,
-    };
-    if let Target::Id(id) = target { Some(*id) } else { None }
+fn id(target: Target) -> Option<u32> {
+    if let Target::Id(id) = target { Some(id) } else { None }
 }
 
 fn claimed<'a>(claim: &'a Claim, lines: &mut Vec<&'a LinePattern>) {
