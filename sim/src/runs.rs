@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use proptest::strategy::{NewTree, Strategy, ValueTree};
+use proptest::strategy::{Just, NewTree, Strategy, ValueTree};
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
 
 use crate::check::Failure;
@@ -14,6 +14,7 @@ use crate::program::Program;
 use crate::schedule::Schedule;
 use crate::script::Script;
 use crate::shrink::{Cursor, Measure};
+use crate::trace::Trace;
 use crate::world::World;
 
 /// How many steps all attempts at shrinking one run may take together.
@@ -30,7 +31,8 @@ pub struct Run<P> {
 }
 
 impl<P: Program> Run<P> {
-    fn new(start: World<P>, schedule: Schedule) -> Self {
+    /// Runs this world on this schedule, with the faults that are armed in the world.
+    pub fn new(start: World<P>, schedule: Schedule) -> Self {
         let schedule = schedule.with_faults(start.schedule().armed()).described();
         let mut world = start.clone().on(schedule);
         let outcome = world.run();
@@ -73,6 +75,28 @@ impl<P: Program> Run<P> {
     pub fn line(&self) -> String {
         self.world.replay_line()
     }
+
+    /// Every step. For this it runs once more.
+    pub fn trace(&self) -> Trace {
+        let choices = self.world.schedule().taken().iter().map(|choice| choice.value).collect();
+        let schedule = Schedule::replay(choices).with_faults(self.world.schedule().armed());
+        let mut again = self.start.clone().on(schedule).traced();
+        // How it ends is known.
+        let _ = again.run();
+        again.trace().cloned().unwrap_or_default()
+    }
+
+    /// The smallest run that is found of those that fail, too. This one does.
+    #[must_use]
+    pub fn shrunk(self, mut fails: impl FnMut(&Run<P>) -> bool) -> Self {
+        let worlds: Option<Just<World<P>>> = None;
+        let mut tree = RunTree { worlds, best: self, tried: None, cursor: Cursor::default(), effort: EFFORT };
+        let mut goes_on = tree.simplify();
+        while goes_on {
+            goes_on = if fails(&tree.current()) { tree.simplify() } else { tree.complicate() };
+        }
+        tree.best
+    }
 }
 
 /// The line that replays it.
@@ -85,14 +109,7 @@ impl<P: Program> fmt::Debug for Run<P> {
 /// Every step as a table, one column a process, then the line that replays it.
 impl<P: Program> fmt::Display for Run<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let choices = self.world.schedule().taken().iter().map(|choice| choice.value).collect();
-        let schedule = Schedule::replay(choices).with_faults(self.world.schedule().armed());
-        let mut again = self.start.clone().on(schedule).traced();
-        // How it ends is known.
-        let _ = again.run();
-        if let Some(trace) = again.trace() {
-            write!(f, "{trace}")?;
-        }
+        write!(f, "{}", self.trace())?;
         let (faults, switches) = (self.faults(), self.switches());
         writeln!(f, "faults: {faults}, switches: {switches}, interruptions: {}", self.preemptions())?;
         f.write_str(&self.line())

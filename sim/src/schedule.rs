@@ -37,7 +37,7 @@ pub struct Schedule {
     source: Source,
     armed: Faults,
     faults: Faults,
-    struck: Faults,
+    struck: Vec<Fault>,
     taken: Vec<Choice>,
     scribe: Option<Box<Scribe>>,
 }
@@ -67,7 +67,7 @@ impl Schedule {
 
     fn from(source: Source) -> Self {
         let none = Faults::none();
-        Schedule { source, armed: none, faults: none, struck: none, taken: Vec::new(), scribe: None }
+        Schedule { source, armed: none, faults: none, struck: Vec::new(), taken: Vec::new(), scribe: None }
     }
 
     /// What a script says.
@@ -144,7 +144,7 @@ impl Schedule {
             return false;
         }
         self.faults.struck(fault);
-        self.struck = self.struck.and(fault);
+        self.struck.push(fault);
         true
     }
 
@@ -158,9 +158,9 @@ impl Schedule {
         self.armed
     }
 
-    /// Whether this fault has struck.
-    pub fn has_struck(&self, fault: Fault) -> bool {
-        self.struck.is_armed(fault)
+    /// The faults that have struck, in order.
+    pub fn struck(&self) -> &[Fault] {
+        &self.struck
     }
 
     /// Every choice so far.
@@ -171,6 +171,7 @@ impl Schedule {
     /// The same faults, other choices, nothing recorded: how a search continues a world.
     pub(crate) fn force(&mut self, list: &[u32]) {
         self.taken.clear();
+        self.struck.clear();
         if let Source::List { choices, at } = &mut self.source {
             choices.clear();
             choices.extend_from_slice(list);

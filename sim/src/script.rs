@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::kernel::Step;
 use crate::kernel::process::Pid;
-use crate::program::ClientId;
+use crate::program::{Actor, ClientId};
 use crate::schedule::Point;
 
 /// Who goes on.
@@ -35,6 +35,17 @@ impl From<Step> for Who {
             Step::Act(client) | Step::Meet(client) => Who::Client(client),
             Step::Hear => Who::Driver,
             Step::Fire => Who::Clock,
+        }
+    }
+}
+
+/// The driver and the clock stand for the whole machine.
+impl From<Who> for Actor {
+    fn from(who: Who) -> Self {
+        match who {
+            Who::Process(pid) => pid.into(),
+            Who::Client(client) => Actor::Client(client),
+            Who::Driver | Who::Clock => Actor::Primary,
         }
     }
 }

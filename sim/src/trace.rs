@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use cluster_core::{Call, Event, OsEvent, SocketId, WorkerEvent};
+use cluster_core::{Call, Event, ExitStatus, OsEvent, SocketId, WorkerEvent};
 
-use crate::program::{Actor, Ending};
+use crate::fault::Fault;
+use crate::kernel::socket::Action;
+use crate::program::{Actor, ClientEvent, ClientId, Ending};
 
 /// How wide a column is.
 const WIDTH: usize = 48;
@@ -16,28 +18,92 @@ pub struct Trace {
     rows: Vec<Row>,
 }
 
+/// One thing that happened to somebody.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Row {
-    step: u64,
-    actor: Actor,
-    text: String,
+pub struct Row {
+    /// In which step, from 1.
+    pub step: u64,
+    /// To whom, or who did it.
+    pub actor: Actor,
+    /// What.
+    pub what: Crossing,
+}
+
+/// What crosses the line between a process, or a client, and everything else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Crossing {
+    /// A process exists.
+    Started,
+    /// Its program begins.
+    Begins,
+    /// It is over.
+    Ended(ExitStatus),
+    /// A machine asks the kernel for something.
+    Asked {
+        /// What for.
+        call: Call,
+        /// What it was answered at once.
+        answer: Option<OsEvent>,
+    },
+    /// The kernel tells a machine something.
+    Told(OsEvent),
+    /// The program of the primary hears something.
+    Primary(Event),
+    /// The program of a worker hears something.
+    Worker {
+        /// What.
+        event: WorkerEvent,
+        /// Whose connection it is, if it is one.
+        client: Option<ClientId>,
+    },
+    /// Something arrives at a connection that a worker's program has.
+    Arrived {
+        /// At which.
+        connection: SocketId,
+        /// From whom.
+        client: Option<ClientId>,
+        /// Bytes, or the end.
+        what: Result<Vec<u8>, Ending>,
+    },
+    /// A client does what it was told to, in words.
+    Acts(String),
+    /// A client hears something.
+    Client(ClientEvent),
+    /// A fault strikes: the rows after it, of the same step, show what comes of it.
+    Struck(Fault),
+    /// Somebody writes a line down.
+    Observed(Cow<'static, str>),
 }
 
 impl Trace {
-    pub(crate) fn push(&mut self, step: u64, actor: Actor, text: String) {
-        self.rows.push(Row { step, actor, text });
+    /// Every row, in order.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    pub(crate) fn push(&mut self, step: u64, actor: Actor, what: Crossing) {
+        self.rows.push(Row { step, actor, what });
+    }
+
+    /// A fault struck in the step whose rows begin at `at`.
+    pub(crate) fn strike(&mut self, at: usize, step: u64, actor: Actor, fault: Fault) {
+        self.rows.insert(at, Row { step, actor, what: Crossing::Struck(fault) });
     }
 
     /// The answer to the call in the last row.
-    pub(crate) fn answer(&mut self, text: Option<String>) {
-        if let (Some(row), Some(text)) = (self.rows.last_mut(), text) {
-            row.text.push_str(" -> ");
-            row.text.push_str(&text);
+    pub(crate) fn answer(&mut self, event: &OsEvent) {
+        if let Some(Row { what: Crossing::Asked { answer, .. }, .. }) = self.rows.last_mut() {
+            *answer = Some(event.clone());
         }
     }
 
+    /// The crossings. What is written down is seen where it is compared.
+    fn shown(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(|row| !matches!(row.what, Crossing::Observed(_)))
+    }
+
     fn columns(&self) -> Vec<Actor> {
-        let mut actors: Vec<Actor> = self.rows.iter().map(|row| row.actor).collect();
+        let mut actors: Vec<Actor> = self.shown().map(|row| row.actor).collect();
         actors.sort_unstable();
         actors.dedup();
         actors
@@ -51,9 +117,9 @@ impl fmt::Display for Trace {
         write!(f, "{:>5}", "step")?;
         columns.iter().try_for_each(|actor| write!(f, " | {:<WIDTH$}", actor.to_string()))?;
         writeln!(f)?;
-        for row in &self.rows {
+        for row in self.shown() {
             let at = columns.binary_search(&row.actor).unwrap_or(0);
-            let letters: Vec<char> = row.text.chars().collect();
+            let letters: Vec<char> = row.what.to_string().chars().collect();
             for (line, part) in letters.chunks(WIDTH).enumerate() {
                 let step = if line == 0 { row.step.to_string() } else { String::new() };
                 write!(f, "{step:>5}")?;
@@ -65,8 +131,47 @@ impl fmt::Display for Trace {
     }
 }
 
-/// A call, short.
-pub(crate) fn call(call: &Call) -> String {
+/// Short. What a program hears begins with `*`, a fault with `!`.
+impl fmt::Display for Crossing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Crossing::Started => f.write_str("is started"),
+            Crossing::Begins => f.write_str("begins"),
+            Crossing::Ended(status) => write!(f, "ends: {status:?}"),
+            Crossing::Asked { call, answer } => {
+                f.write_str(&said(call))?;
+                answer.as_ref().and_then(answered).map_or(Ok(()), |answer| write!(f, " -> {answer}"))
+            }
+            Crossing::Told(OsEvent::Read { channel, bytes, socket }) => {
+                write!(f, "read {}{}: {}", channel.0, with(*socket), text(bytes))
+            }
+            Crossing::Told(event) => write!(f, "{event:?}"),
+            Crossing::Primary(event) => write!(f, "* {event:?}"),
+            Crossing::Worker { event, .. } => write!(f, "* {event:?}"),
+            Crossing::Arrived { connection, what: Ok(bytes), .. } => {
+                write!(f, "* {connection:?}: {}", text(bytes))
+            }
+            Crossing::Arrived { connection, what: Err(ending), .. } => {
+                write!(f, "* {connection:?}: {ending:?}")
+            }
+            Crossing::Acts(action) => f.write_str(action),
+            Crossing::Client(event) => f.write_str(&heard(event)),
+            Crossing::Struck(fault) => write!(f, "! {fault:?}"),
+            Crossing::Observed(line) => write!(f, "writes down: {line}"),
+        }
+    }
+}
+
+/// What a client is about to do.
+pub(crate) fn action(action: &Action) -> String {
+    if let Action::Send(bytes) = action { format!("sends {}", text(bytes)) } else { format!("{action:?}") }
+}
+
+fn heard(event: &ClientEvent) -> String {
+    if let ClientEvent::Data(bytes) = event { format!("* {}", text(bytes)) } else { format!("* {event:?}") }
+}
+
+fn said(call: &Call) -> String {
     if let Call::Write { channel, bytes, socket } = call {
         return format!("write {}{}: {}", channel.0, with(*socket), text(bytes));
     }
@@ -77,37 +182,11 @@ pub(crate) fn call(call: &Call) -> String {
 }
 
 /// The answer to a call, if it says anything.
-pub(crate) fn answer(event: &OsEvent) -> Option<String> {
+fn answered(event: &OsEvent) -> Option<String> {
     if let OsEvent::Wrote { rest, .. } = event {
         return (!rest.is_empty()).then(|| format!("{} bytes left", rest.len()));
     }
     Some(format!("{event:?}"))
-}
-
-/// What the kernel tells, short.
-pub(crate) fn os_event(event: &OsEvent) -> String {
-    if let OsEvent::Read { channel, bytes, socket } = event {
-        return format!("read {}{}: {}", channel.0, with(*socket), text(bytes));
-    }
-    format!("{event:?}")
-}
-
-/// What a program hears in the primary.
-pub(crate) fn event(event: &Event) -> String {
-    format!("* {event:?}")
-}
-
-/// What a program hears in a worker.
-pub(crate) fn worker_event(event: &WorkerEvent) -> String {
-    format!("* {event:?}")
-}
-
-/// What arrives at a connection.
-pub(crate) fn received(connection: SocketId, arrived: &Result<Vec<u8>, Ending>) -> String {
-    match arrived {
-        Ok(bytes) => format!("* {connection:?}: {}", text(bytes)),
-        Err(ending) => format!("* {connection:?}: {ending:?}"),
-    }
 }
 
 fn with(socket: Option<SocketId>) -> String {

@@ -165,7 +165,9 @@ impl<P: Program> World<P> {
         let chosen = schedule.choose_step(n, |at| step_at(&kernel.ready, enabled[at]), next);
         let step = self.pick(chosen);
         self.recording.begin(step);
+        let before = self.before();
         let found = self.take(step).and_then(|()| self.look(step));
+        self.annotate(step, before);
         self.recording.end();
         found.map(|()| true)
     }

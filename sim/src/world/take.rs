@@ -13,8 +13,9 @@ use crate::journal::{Line, Observation};
 use crate::kernel::Step;
 use crate::kernel::channel::Side;
 use crate::kernel::process::{Phase, Pid};
-use crate::program::{Actor, Driver, Process, Program};
-use crate::trace;
+use crate::program::{Actor, ClientId, Driver, Process, Program};
+use crate::script::Who;
+use crate::trace::{self, Crossing};
 
 impl<P: Program> World<P> {
     pub(super) fn take(&mut self, step: Step) -> Result<(), (Check, String)> {
@@ -45,15 +46,23 @@ impl<P: Program> World<P> {
             Step::Receive(pid, connection) => self.receive(pid, connection),
             Step::Die(pid, signal) => self.die(pid, ExitStatus::Signal(signal)),
             Step::LetGo(pid) => self.kernel.let_channel_go(pid),
-            Step::Act(client) => self.kernel.act(client, schedule),
+            Step::Act(client) => self.act(client),
             Step::Meet(client) => {
                 let event = self.kernel.hear(client);
-                self.note(Actor::Client(client), || format!("{event:?}"));
+                self.note(Actor::Client(client), || Crossing::Client(event.clone()));
                 self.drive(|program, driver| program.client_event(driver, client, event));
             }
             Step::Hear => self.hear(),
         }
         Ok(())
+    }
+
+    fn act(&mut self, id: ClientId) {
+        if let (Some(_), Some(action)) = (&self.trace, self.kernel.client(id).actions.front()) {
+            let told = trace::action(action);
+            self.note(Actor::Client(id), || Crossing::Acts(told));
+        }
+        self.kernel.act(id, &mut self.schedule);
     }
 
     fn start(&mut self, pid: Pid) {
@@ -68,12 +77,12 @@ impl<P: Program> World<P> {
             Machine::Worker(Box::new(Worker::new(WorkerId(pid.0), self.settings.limits.clone())))
         };
         self.hosts[pid.index()] = Some(Host::new(machine, program));
-        self.note(pid.into(), || "is started".into());
+        self.note(pid.into(), || Crossing::Started);
         self.go_on(pid);
     }
 
     fn begin(&mut self, pid: Pid) {
-        self.note(pid.into(), || "begins".into());
+        self.note(pid.into(), || Crossing::Begins);
         self.within(pid, |program, machine, process| match machine {
             Machine::Primary(primary) => program.primary_start(primary, process),
             Machine::Worker(worker) => program.worker_start(worker, process),
@@ -100,9 +109,7 @@ impl<P: Program> World<P> {
         if self.schedule.strikes(Fault::Kill) {
             return self.die(pid, ExitStatus::Signal(Signal::SIGKILL));
         }
-        if let Some(trace) = &mut self.trace {
-            trace.push(self.recording.steps(), pid.into(), trace::call(&call));
-        }
+        self.note(pid.into(), || Crossing::Asked { call: call.clone(), answer: None });
         self.recording.call(&call);
         if let Call::Exit { code } = call {
             return self.die(pid, ExitStatus::Code(code));
@@ -111,7 +118,7 @@ impl<P: Program> World<P> {
         if let Some(host) = &mut self.hosts[pid.index()] {
             if let Some(answer) = answer {
                 if let Some(trace) = &mut self.trace {
-                    trace.answer(trace::answer(&answer));
+                    trace.answer(&answer);
                 }
                 host.handle(answer);
             }
@@ -121,9 +128,7 @@ impl<P: Program> World<P> {
 
     fn input(&mut self, pid: Pid, event: Option<OsEvent>) {
         let Some(event) = event else { return };
-        if let Some(trace) = &mut self.trace {
-            trace.push(self.recording.steps(), pid.into(), trace::os_event(&event));
-        }
+        self.note(pid.into(), || Crossing::Told(event.clone()));
         if let Some(host) = &mut self.hosts[pid.index()] {
             host.handle(event);
             self.go_on(pid);
@@ -131,7 +136,7 @@ impl<P: Program> World<P> {
     }
 
     fn primary_event(&mut self, event: Event) -> Result<(), (Check, String)> {
-        self.note(Actor::Primary, || trace::event(&event));
+        self.note(Actor::Primary, || Crossing::Primary(event.clone()));
         if let Some(primary) = self.hosts[0].as_ref().and_then(Host::primary) {
             self.checks.order.primary_event(&event, primary).map_err(|what| (Check::Order, what))?;
         }
@@ -144,9 +149,12 @@ impl<P: Program> World<P> {
     }
 
     fn worker_event(&mut self, pid: Pid, event: WorkerEvent) -> Result<(), (Check, String)> {
-        self.note(pid.into(), || trace::worker_event(&event));
-        if let WorkerEvent::Connection { connection, .. } = &event {
-            let client = self.kernel.hold(pid, *connection);
+        let connection =
+            if let WorkerEvent::Connection { connection, .. } = &event { Some(*connection) } else { None };
+        let client = connection.and_then(|connection| self.kernel.client_behind(pid, connection));
+        self.note(pid.into(), || Crossing::Worker { event: event.clone(), client });
+        if let Some(connection) = connection {
+            let client = self.kernel.hold(pid, connection);
             ledger::held(&self.kernel, pid, client).map_err(|what| (Check::Ledger, what))?;
         }
         self.checks.serving.worker_event(pid, &event);
@@ -160,8 +168,9 @@ impl<P: Program> World<P> {
     }
 
     fn receive(&mut self, pid: Pid, connection: SocketId) {
+        let client = self.kernel.client_behind(pid, connection);
         let Some(arrived) = self.kernel.receive(pid, connection) else { return };
-        self.note(pid.into(), || trace::received(connection, &arrived));
+        self.note(pid.into(), || Crossing::Arrived { connection, client, what: arrived.clone() });
         self.within(pid, |program, machine, process| {
             let Machine::Worker(worker) = machine else { return };
             match arrived {
@@ -205,7 +214,7 @@ impl<P: Program> World<P> {
     }
 
     fn die(&mut self, pid: Pid, status: ExitStatus) {
-        self.note(pid.into(), || format!("ends: {status:?}"));
+        self.note(pid.into(), || Crossing::Ended(status));
         if let Some(host) = self.hosts.get_mut(pid.index()) {
             *host = None;
         }
@@ -252,9 +261,38 @@ impl<P: Program> World<P> {
         }
     }
 
-    fn note(&mut self, actor: Actor, text: impl FnOnce() -> String) {
+    fn note(&mut self, actor: Actor, what: impl FnOnce() -> Crossing) {
         if let Some(trace) = &mut self.trace {
-            trace.push(self.recording.steps(), actor, text());
+            trace.push(self.recording.steps() + 1, actor, what());
         }
     }
+
+    /// What a step did beside its crossings: the faults that struck, and what was written down.
+    pub(super) fn annotate(&mut self, step: Step, before: Before) {
+        let World { trace: Some(trace), schedule, journal, recording, .. } = self else { return };
+        let (step, at) = (recording.steps() + 1, Actor::from(Who::from(step)));
+        for fault in schedule.struck().iter().skip(before.struck) {
+            trace.strike(before.rows, step, at, *fault);
+        }
+        for line in journal.since(before.written) {
+            trace.push(step, line.observer, Crossing::Observed(line.text.clone()));
+        }
+    }
+
+    /// Where trace, faults and log stand.
+    pub(super) fn before(&self) -> Before {
+        Before {
+            rows: self.trace.as_ref().map_or(0, |trace| trace.rows().len()),
+            struck: self.schedule.struck().len(),
+            written: self.journal.len(),
+        }
+    }
+}
+
+/// How much there was before a step.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Before {
+    rows: usize,
+    struck: usize,
+    written: usize,
 }
