@@ -18,6 +18,7 @@ use crate::order;
 use crate::scenario::{self, Scenario};
 use crate::trace::Trace;
 
+mod file;
 mod interrupt;
 mod list;
 mod progress;
@@ -225,6 +226,19 @@ fn unknown(name: &str, scenarios: &[Scenario]) -> Trouble {
     let meant = nearest.map_or_else(String::new, |(_, known)| format!("; did you mean `{known}`?"));
     let there_are = if meant.is_empty() { "; there are:" } else { " There are:" };
     Trouble(format!("no scenario is named `{name}`{meant}{there_are}\n  {}", names.join("\n  ")))
+}
+
+/// The Node.js of this machine, unless another is named.
+const NODE: &str = "node";
+
+/// Naming a Node.js for arms that have none is a slip.
+fn needs_node(arms: &[Arm], node: Option<&Path>) -> Result<(), Trouble> {
+    if node.is_none() || arms.is_empty() || arms.iter().any(|arm| Arm::LIVE.contains(arm)) {
+        return Ok(());
+    }
+    let names = |arms: &[Arm]| arms.iter().map(Arm::to_string).collect::<Vec<_>>().join(", ");
+    let (live, asked) = (names(&Arm::LIVE), names(arms));
+    Err(Trouble(format!("`--node` is for the arms {live}; what was asked for runs no Node.js: {asked}")))
 }
 
 /// A number of things to do: of nothing done, everything would hold.

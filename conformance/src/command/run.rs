@@ -1,6 +1,5 @@
 //! `conformance run`: tries the claims and reports.
 
-use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -8,7 +7,7 @@ use std::time::Instant;
 use clap::Args;
 
 use super::progress::Progress;
-use super::{Arm, End, Places, Trouble, at_least_1, interrupt, say};
+use super::{Arm, End, NODE, Places, Trouble, at_least_1, file, interrupt, needs_node, say};
 use crate::arm::mixed::{Mixed, Side};
 use crate::arm::node::Runtime;
 use crate::arm::unix::Unix;
@@ -64,11 +63,12 @@ impl Default for Run {
 
 impl Run {
     pub(super) fn perform(&self, places: &Places) -> Result<End, Trouble> {
+        needs_node(&self.arms, self.node.as_deref())?;
         let exceptions = Exceptions::load(&places.exceptions)?;
         let scenarios = places.scenarios(&self.globs)?;
         let recordings = recordings(&places.recordings)?;
         // Now: whoever cannot have it shall not wait for all claims to hear that.
-        let junit = self.junit.as_deref().map(create).transpose()?;
+        self.junit.as_deref().map_or(Ok(()), file::writable)?;
         interrupt::listen()?;
         let (node, absent) = self.node(&recordings);
         let unix = Unix::this()?;
@@ -94,8 +94,10 @@ impl Run {
         let stale = if all_needed { judge.stale() } else { Vec::new() };
         let report = Report::new(verdicts, absent, stale, begun.elapsed());
         self.print(&report)?;
-        if let (Some(path), Some(file)) = (&self.junit, junit) {
-            report.junit().serialize(file).map_err(|error| unwritten(path, &error))?;
+        if let Some(path) = &self.junit {
+            let mut xml = Vec::new();
+            report.junit().serialize(&mut xml).map_err(|error| file::unwritten(path, &error))?;
+            file::write(path, &xml)?;
         }
         Ok(end(&report))
     }
@@ -114,7 +116,7 @@ impl Run {
         if wanted.is_empty() {
             return (None, Vec::new());
         }
-        let found = Runtime::find(self.node.as_deref().unwrap_or(Path::new("node")));
+        let found = Runtime::find(self.node.as_deref().unwrap_or(Path::new(NODE)));
         match found.map_err(|none| none.to_string()).and_then(|node| fitting(node, recordings)) {
             Ok(node) => (Some(node), Vec::new()),
             Err(why) => {
@@ -145,14 +147,6 @@ fn end(report: &Report) -> End {
         true if report.missed().next().is_some() => End::Absent,
         true => End::Holds,
     }
-}
-
-fn create(path: &Path) -> Result<fs::File, Trouble> {
-    fs::File::create(path).map_err(|error| unwritten(path, &error))
-}
-
-fn unwritten(path: &Path, error: &impl fmt::Display) -> Trouble {
-    Trouble(format!("{}: {error}", path.display()))
 }
 
 /// The directories with recordings, one a runtime.

@@ -1,10 +1,10 @@
 //! `conformance show`: runs a scenario once and shows what everybody saw, whether it is right or not.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{Arm, End, Places, Trouble, interrupt, say, say_misfits, width};
+use super::{Arm, End, NODE, Places, Trouble, interrupt, needs_node, say, say_misfits, width};
 use crate::arm::mixed::{Mixed, Side};
 use crate::arm::node::Runtime;
 use crate::arm::sim::{self, Sim};
@@ -26,13 +26,14 @@ pub(super) struct Show {
     /// For the simulator: the number of a random schedule; without, as on a quiet machine
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// The Node.js of the arms `node`, `rust-node` and `node-rust`
-    #[arg(long, value_name = "PATH", default_value = "node")]
-    node: PathBuf,
+    /// The Node.js of the arms `node`, `rust-node` and `node-rust`, if it is not `node`
+    #[arg(long, value_name = "PATH")]
+    node: Option<PathBuf>,
 }
 
 impl Show {
     pub(super) fn perform(&self, places: &Places) -> Result<End, Trouble> {
+        needs_node(&[self.arm], self.node.as_deref())?;
         let scenario = places.scenario(&self.scenario)?;
         let exceptions = Exceptions::load(&places.exceptions)?;
         interrupt::listen()?;
@@ -59,13 +60,17 @@ impl Show {
     }
 
     fn live(&self, scenario: &Scenario) -> Result<(String, Trace), Trouble> {
-        let node = Runtime::find(&self.node)?;
+        let node = self.runtime()?;
         Ok((node.name(), node.run(scenario)?))
     }
 
     fn mix(&self, primary: Side, scenario: &Scenario) -> Result<(String, Trace), Trouble> {
-        let mixed = Mixed::new(primary, Unix::this()?, Runtime::find(&self.node)?);
+        let mixed = Mixed::new(primary, Unix::this()?, self.runtime()?);
         Ok((mixed.name(), mixed.run(scenario)?))
+    }
+
+    fn runtime(&self) -> Result<Runtime, Trouble> {
+        Ok(Runtime::find(self.node.as_deref().unwrap_or(Path::new(NODE)))?)
     }
 
     fn simulate(&self, scenario: &Scenario) -> Result<(String, Trace), Trouble> {

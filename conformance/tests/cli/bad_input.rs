@@ -1,5 +1,7 @@
 //! What is wrong is said plainly, with what would be right; the code is 2.
 
+use std::fs;
+
 use super::stage::{Said, Stage, snapshot};
 
 #[track_caller]
@@ -22,6 +24,8 @@ fn what_is_not_known_is_answered_with_what_is() {
         ("no_runs", &["run", "--runs", "0"]),
         ("no_samples", &["run", "--samples", "0"]),
         ("no_worlds", &["run", "--worlds", "0"]),
+        ("node_without_an_arm", &["run", "--arm", "sim", "--arm", "unix", "--node", "node"]),
+        ("node_not_shown", &["show", "hello", "--node", "node"]),
         ("no_runs_to_record", &["record", "--runs", "0"]),
         ("replay_other", &["replay", "sim:v0:hello"]),
         ("replay_cut", &["replay", "sim:v1:hello:3:-:12"]),
@@ -59,7 +63,7 @@ fn of_nothing_nothing_is_claimed() {
 #[test]
 fn a_scenario_without_a_recording_says_how_to_make_it() {
     let stage = Stage::new();
-    std::fs::remove_file(stage.path("recordings/node-v20.0.0/code.json")).expect("a file");
+    fs::remove_file(stage.path("recordings/node-v20.0.0/code.json")).expect("a file");
     let said = stage.run(&["run", "--arm", "sim", "--samples", "1"]);
     snapshot("unrecorded", &said);
 }
@@ -128,6 +132,28 @@ fn a_report_that_cannot_be_written_is_said_before_anything_is_run() {
     let said = Stage::new().run(&["run", "--arm", "sim", "--junit", "nowhere/report.xml"]);
     assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{said}");
     assert!(said.err.starts_with("error: nowhere/report.xml: No such file"), "{said}");
+}
+
+/// What was there before a run that does not come to its end is there after it, and nothing else.
+#[test]
+fn a_report_is_there_whole_or_not_at_all() {
+    let stage = Stage::new();
+    stage.write("reports/old.xml", "old");
+    let node =
+        stage.node("[ \"$1\" = --version ] && echo v20.9.9 && exit\nkill -INT $PPID\nexec /bin/sleep 60");
+    let node = node.to_string_lossy();
+    for report in ["reports/old.xml", "reports/new.xml"] {
+        let said = stage.run(&["run", "--arm", "node", "--node", &node, "--junit", report]);
+        assert_eq!(said.code, Some(130), "{said}");
+    }
+    let left: Vec<_> = fs::read_dir(stage.path("reports"))
+        .expect("a directory")
+        .map(|file| file.expect("a file").path())
+        .collect();
+    assert_eq!(left, [stage.path("reports/old.xml")]);
+    assert_eq!(fs::read_to_string(&left[0]).expect("a file"), "old");
+    stage.run(&["run", "--arm", "sim", "--samples", "1", "--junit", "reports/old.xml"]);
+    assert!(fs::read_to_string(&left[0]).expect("a report").ends_with("</testsuites>\n"));
 }
 
 #[test]
