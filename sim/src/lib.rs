@@ -100,5 +100,5 @@ pub use fault::{Fault, Faults};
 pub use journal::Observation;
 pub use program::{Actor, ClientEvent, ClientId, Driver, Ending, Process, Program};
 pub use schedule::{Choice, Point, Schedule};
-pub use trace::{Crossing, Row, Trace};
+pub use trace::{Act, Crossing, Row, Trace};
 pub use world::World;

@@ -46,7 +46,12 @@ pub enum Crossing {
         answer: Option<OsEvent>,
     },
     /// The kernel tells a machine something.
-    Told(OsEvent),
+    Told {
+        /// What.
+        event: OsEvent,
+        /// Whose connection was accepted, if one was.
+        client: Option<ClientId>,
+    },
     /// The program of the primary hears something.
     Primary(Event),
     /// The program of a worker hears something.
@@ -65,14 +70,38 @@ pub enum Crossing {
         /// Bytes, or the end.
         what: Result<Vec<u8>, Ending>,
     },
-    /// A client does what it was told to, in words.
-    Acts(String),
+    /// A client does something.
+    Acts(Act),
     /// A client hears something.
     Client(ClientEvent),
     /// A fault strikes: the rows after it, of the same step, show what comes of it.
     Struck(Fault),
     /// Somebody writes a line down.
     Observed(Cow<'static, str>),
+}
+
+/// What a client does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Act {
+    /// It connects to this port.
+    Connect(u16),
+    /// It sends bytes.
+    Send(Vec<u8>),
+    /// It says that it is done.
+    End,
+    /// It resets its connection.
+    Reset,
+}
+
+impl From<&Action> for Act {
+    fn from(action: &Action) -> Self {
+        match action {
+            Action::Connect(port) => Act::Connect(*port),
+            Action::Send(bytes) => Act::Send(bytes.clone()),
+            Action::End => Act::End,
+            Action::Reset => Act::Reset,
+        }
+    }
 }
 
 impl Trace {
@@ -142,10 +171,10 @@ impl fmt::Display for Crossing {
                 f.write_str(&said(call))?;
                 answer.as_ref().and_then(answered).map_or(Ok(()), |answer| write!(f, " -> {answer}"))
             }
-            Crossing::Told(OsEvent::Read { channel, bytes, socket }) => {
+            Crossing::Told { event: OsEvent::Read { channel, bytes, socket }, .. } => {
                 write!(f, "read {}{}: {}", channel.0, with(*socket), text(bytes))
             }
-            Crossing::Told(event) => write!(f, "{event:?}"),
+            Crossing::Told { event, .. } => write!(f, "{event:?}"),
             Crossing::Primary(event) => write!(f, "* {event:?}"),
             Crossing::Worker { event, .. } => write!(f, "* {event:?}"),
             Crossing::Arrived { connection, what: Ok(bytes), .. } => {
@@ -154,7 +183,7 @@ impl fmt::Display for Crossing {
             Crossing::Arrived { connection, what: Err(ending), .. } => {
                 write!(f, "* {connection:?}: {ending:?}")
             }
-            Crossing::Acts(action) => f.write_str(action),
+            Crossing::Acts(act) => act.fmt(f),
             Crossing::Client(event) => f.write_str(&heard(event)),
             Crossing::Struck(fault) => write!(f, "! {fault:?}"),
             Crossing::Observed(line) => write!(f, "writes down: {line}"),
@@ -162,9 +191,15 @@ impl fmt::Display for Crossing {
     }
 }
 
-/// What a client is about to do.
-pub(crate) fn action(action: &Action) -> String {
-    if let Action::Send(bytes) = action { format!("sends {}", text(bytes)) } else { format!("{action:?}") }
+impl fmt::Display for Act {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Act::Connect(port) => write!(f, "connects to port {port}"),
+            Act::Send(bytes) => write!(f, "sends {}", text(bytes)),
+            Act::End => f.write_str("is done"),
+            Act::Reset => f.write_str("resets its connection"),
+        }
+    }
 }
 
 fn heard(event: &ClientEvent) -> String {

@@ -15,7 +15,7 @@ use crate::kernel::channel::Side;
 use crate::kernel::process::{Phase, Pid};
 use crate::program::{Actor, ClientId, Driver, Process, Program};
 use crate::script::Who;
-use crate::trace::{self, Crossing};
+use crate::trace::{Act, Crossing};
 
 impl<P: Program> World<P> {
     pub(super) fn take(&mut self, step: Step) -> Result<(), (Check, String)> {
@@ -58,11 +58,13 @@ impl<P: Program> World<P> {
     }
 
     fn act(&mut self, id: ClientId) {
-        if let (Some(_), Some(action)) = (&self.trace, self.kernel.client(id).actions.front()) {
-            let told = trace::action(action);
-            self.note(Actor::Client(id), || Crossing::Acts(told));
-        }
+        let action = self.kernel.client(id).actions.front().filter(|_| self.trace.is_some());
+        let (act, struck) = (action.map(Act::from), self.schedule.struck().len());
         self.kernel.act(id, &mut self.schedule);
+        let is_struck = self.schedule.struck().len() > struck;
+        if let Some(act) = act {
+            self.note(Actor::Client(id), || Crossing::Acts(if is_struck { Act::Reset } else { act }));
+        }
     }
 
     fn start(&mut self, pid: Pid) {
@@ -128,7 +130,9 @@ impl<P: Program> World<P> {
 
     fn input(&mut self, pid: Pid, event: Option<OsEvent>) {
         let Some(event) = event else { return };
-        self.note(pid.into(), || Crossing::Told(event.clone()));
+        let accepted = if let OsEvent::Accepted { socket, .. } = &event { Some(*socket) } else { None };
+        let client = accepted.and_then(|socket| self.kernel.client_behind(pid, socket));
+        self.note(pid.into(), || Crossing::Told { event: event.clone(), client });
         if let Some(host) = &mut self.hosts[pid.index()] {
             host.handle(event);
             self.go_on(pid);
