@@ -4,6 +4,7 @@
 //! Both are questions to one depth-first search, which is in `search`; here they are asked and answered.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::check::Failure;
 use crate::journal::Observation;
@@ -12,6 +13,7 @@ use crate::schedule::Schedule;
 use crate::world::World;
 
 mod search;
+mod visited;
 
 use search::{Goal, Grain, Order, Outcome, Search};
 
@@ -64,9 +66,60 @@ pub struct Coverage {
     pub worlds: usize,
     /// How many different worlds were seen in which nothing can happen any more.
     pub ends: usize,
+    /// How many steps were taken between them.
+    pub transitions: u64,
+    /// What was remembered of the worlds took so many bytes.
+    pub bytes: usize,
     /// Whether that was all: every step of every process in every order, and every fault that is armed, wherever it
-    /// can strike. Otherwise the budget ended it.
-    pub complete: bool,
+    /// can strike. Otherwise this bound ended it.
+    pub cut: Option<Bound>,
+}
+
+impl Coverage {
+    /// Whether that was all.
+    pub fn is_complete(&self) -> bool {
+        self.cut.is_none()
+    }
+}
+
+/// Counts, and the word: complete, or what cut it.
+impl fmt::Display for Coverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Coverage { worlds, ends, transitions, bytes, cut } = self;
+        let states = worlds + ends;
+        let each = bytes / states.max(1);
+        write!(f, "{states} states ({ends} ends), {transitions} transitions, {each} bytes a state: ")?;
+        match cut {
+            None => f.write_str("complete"),
+            Some(Bound::States) => f.write_str("bounded by the number of states"),
+            Some(Bound::Memory) => f.write_str("bounded by memory"),
+        }
+    }
+}
+
+/// What cuts a search that outgrows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// [`Budget::states`].
+    States,
+    /// [`Budget::bytes`].
+    Memory,
+}
+
+/// How far a search may go. Where it ends, it says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// How many worlds may be seen.
+    pub states: usize,
+    /// How many bytes may be used to remember them. A search needs some megabytes beside, however long it is.
+    pub bytes: usize,
+}
+
+/// So many worlds, in 4 GiB.
+impl From<usize> for Budget {
+    fn from(states: usize) -> Self {
+        Budget { states, bytes: 4 << 30 }
+    }
 }
 
 /// Everything each observer saw in a run.
@@ -86,8 +139,9 @@ pub fn observed<'a>(observations: impl Iterator<Item = &'a Observation>) -> Obse
 /// will do, every step of every process is; so a "no" is a no to all schedules. A few short searches in different
 /// orders come before: where one order takes a wrong turn early and does not notice, another often does not.
 pub fn reaches<P: Program>(world: &World<P>, wanted: &Observed, budget: usize) -> Reached {
-    let search =
-        |budget, grain, order| reach(world, wanted, Search::new(Goal::seeing(wanted), budget, grain, order));
+    let search = |budget: usize, grain, order| {
+        reach(world, wanted, Search::new(Goal::seeing(wanted), budget.into(), grain, order))
+    };
     let mut left = budget;
     for order in [Order::Oldest, Order::Newest, Order::Mixed(1), Order::Mixed(2), Order::Mixed(3)] {
         match search(budget / 16, Grain::Reactions, order) {
@@ -106,7 +160,7 @@ pub fn reaches<P: Program>(world: &World<P>, wanted: &Observed, budget: usize) -
 }
 
 fn reach<P: Program>(world: &World<P>, wanted: &Observed, mut search: Search<'_>) -> Reached {
-    let outcome = search.walk(world.clone());
+    let outcome = search.walk(world);
     let deepest = Deepest {
         wanted: wanted.values().map(Vec::len).sum(),
         worlds: search.worlds(),
@@ -115,7 +169,7 @@ fn reach<P: Program>(world: &World<P>, wanted: &Observed, mut search: Search<'_>
     match outcome {
         Outcome::Stopped => Reached::Yes(search.path),
         Outcome::Exhausted => Reached::No(deepest),
-        Outcome::Spent => Reached::Unknown(deepest),
+        Outcome::OutOfStates | Outcome::OutOfMemory => Reached::Unknown(deepest),
     }
 }
 
@@ -125,12 +179,18 @@ fn reach<P: Program>(world: &World<P>, wanted: &Observed, mut search: Search<'_>
 /// # Errors
 ///
 /// The first check that fails, with the line that replays the run.
-pub fn every<P: Program>(world: &World<P>, budget: usize) -> Result<Coverage, Box<Failure>> {
-    let mut search = Search::new(Goal::Failing, budget, Grain::Steps, Order::Oldest);
-    let outcome = search.walk(world.clone());
+pub fn every<P: Program>(world: &World<P>, budget: impl Into<Budget>) -> Result<Coverage, Box<Failure>> {
+    let mut search = Search::new(Goal::Failing, budget.into(), Grain::Steps, Order::Oldest);
+    let outcome = search.walk(world);
     if outcome == Outcome::Stopped {
         let schedule = Schedule::replay(search.path.clone()).with_faults(*world.schedule().faults());
         world.clone().on(schedule).run()?;
     }
-    Ok(Coverage { worlds: search.worlds(), ends: search.ends(), complete: outcome == Outcome::Exhausted })
+    let cut = match outcome {
+        Outcome::Exhausted | Outcome::Stopped => None,
+        Outcome::OutOfStates => Some(Bound::States),
+        Outcome::OutOfMemory => Some(Bound::Memory),
+    };
+    let (worlds, ends) = (search.worlds(), search.ends());
+    Ok(Coverage { worlds, ends, transitions: search.transitions(), bytes: search.bytes(), cut })
 }

@@ -23,6 +23,7 @@ use process::{Phase, Pid, Process};
 use socket::{Client, File, FileId, Flow, Kind, Place};
 
 use crate::fault::Fault;
+use crate::part::Part;
 use crate::program::ClientId;
 use crate::schedule::Schedule;
 
@@ -70,11 +71,11 @@ pub(crate) enum Verdict {
 /// See the module.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Kernel {
-    pub(crate) processes: Vec<Process>,
+    pub(crate) processes: Vec<Part<Process>>,
     /// The channel of worker `n` at `n`.
-    channels: Vec<Option<Channel>>,
-    files: Vec<File>,
-    pub(crate) clients: Vec<Client>,
+    channels: Vec<Option<Part<Channel>>>,
+    files: Vec<Part<File>>,
+    pub(crate) clients: Vec<Part<Client>>,
     pub(crate) clock: Clock,
     next_port: u16,
     occupied: Vec<u16>,
@@ -94,7 +95,7 @@ impl Kernel {
     /// A kernel with a primary that has not begun, and channels that hold so many bytes in each direction.
     pub(crate) fn new(capacity: usize) -> Self {
         Kernel {
-            processes: vec![Process::starting(Vec::new())],
+            processes: vec![Process::starting(Vec::new()).into()],
             channels: vec![None],
             next_port: 40_001,
             capacity,
@@ -137,7 +138,7 @@ impl Kernel {
     }
 
     pub(crate) fn files(&self) -> impl Iterator<Item = (FileId, &File)> {
-        (0..).map(FileId).zip(&self.files)
+        (0..).map(FileId).zip(self.files.iter().map(|file| &**file))
     }
 
     /// The channel a process names so, and the end that is its own.
@@ -157,7 +158,7 @@ impl Kernel {
 
     /// Every channel with the worker it leads to.
     pub(crate) fn channels(&self) -> impl Iterator<Item = (Pid, &Channel)> {
-        (0..).map(Pid).zip(&self.channels).filter_map(|(pid, channel)| Some((pid, channel.as_ref()?)))
+        (0..).map(Pid).zip(&self.channels).filter_map(|(pid, channel)| Some((pid, &**channel.as_ref()?)))
     }
 
     /// A step may now be possible. The world looks before it takes it.
@@ -179,7 +180,7 @@ impl Kernel {
 
     fn open(&mut self, kind: Kind) -> FileId {
         let id = FileId(u32::try_from(self.files.len()).expect("fewer than 2^32 sockets a run"));
-        self.files.push(File { refs: 1, kind });
+        self.files.push(File { refs: 1, kind }.into());
         id
     }
 

@@ -81,6 +81,7 @@ mod fault;
 mod host;
 mod journal;
 mod kernel;
+mod part;
 mod program;
 #[cfg(test)]
 mod sabotage;

@@ -3,9 +3,9 @@
 //! A step is one enabled thing; what it does is in `take`. A world knows nothing of what is right: the checks do; nor of
 //! what is chosen: the schedule.
 
-use std::borrow::Cow;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use cluster_core::Settings;
 use foldhash::fast::FixedState;
@@ -16,6 +16,7 @@ use crate::host::Host;
 use crate::journal::{Journal, Observation};
 use crate::kernel::process::Pid;
 use crate::kernel::{Kernel, Step, Verdict};
+use crate::part::Part;
 use crate::program::{Actor, Program};
 use crate::replay::Recording;
 use crate::schedule::Schedule;
@@ -32,15 +33,15 @@ const STEP_LIMIT: u64 = 100_000;
 /// A primary, its workers, their clients, and everything between them.
 #[derive(Debug, Clone)]
 pub struct World<P> {
-    scenario: Cow<'static, str>,
-    program: P,
+    scenario: Arc<str>,
+    program: Part<P>,
     settings: Settings,
     pub(crate) kernel: Kernel,
-    pub(crate) hosts: Vec<Option<Host<P>>>,
-    driver: P,
+    pub(crate) hosts: Vec<Option<Part<Host<P>>>>,
+    driver: Part<P>,
     pub(crate) journal: Journal,
     schedule: Schedule,
-    checks: Checks,
+    checks: Part<Checks>,
     recording: Recording,
     trace: Option<Trace>,
     enabled: Vec<usize>,
@@ -61,14 +62,14 @@ impl<P: Program> World<P> {
     pub fn new(program: P, settings: Settings) -> Self {
         let mut world = World {
             scenario: "unnamed".into(),
-            driver: program.clone(),
-            program,
+            driver: program.clone().into(),
+            program: program.into(),
             settings,
             kernel: Kernel::new(CHANNEL_BYTES),
             hosts: vec![None],
             journal: Journal::default(),
             schedule: Schedule::quiet(),
-            checks: Checks::default(),
+            checks: Part::default(),
             recording: Recording::default(),
             trace: None,
             enabled: Vec::new(),
@@ -95,7 +96,7 @@ impl<P: Program> World<P> {
 
     /// The name of the scenario, for the replay line: no colon.
     #[must_use]
-    pub fn named(mut self, scenario: impl Into<Cow<'static, str>>) -> Self {
+    pub fn named(mut self, scenario: impl Into<Arc<str>>) -> Self {
         self.scenario = scenario.into();
         self
     }
@@ -148,7 +149,7 @@ impl<P: Program> World<P> {
 
     fn run_to_the_end(&mut self) -> Result<(), (Check, String)> {
         while self.advance()? {}
-        let primary = self.hosts[0].as_ref().and_then(Host::primary);
+        let primary = self.hosts[0].as_ref().and_then(|host| host.primary());
         self.checks.at_the_end(&self.kernel, primary)
     }
 
@@ -208,6 +209,14 @@ impl<P: Program> World<P> {
         self.recording.line(&self.scenario, &self.schedule)
     }
 
+    /// The same world without what only a person asks for: many copies of it will be made.
+    pub(crate) fn searched(mut self) -> Self {
+        self.recording.stop();
+        self.schedule.force(&[]);
+        self.trace = None;
+        self
+    }
+
     pub(crate) fn recording(&self) -> &Recording {
         &self.recording
     }
@@ -216,7 +225,7 @@ impl<P: Program> World<P> {
         &mut self.schedule
     }
 
-    pub(crate) fn checks(&self) -> &Checks {
+    pub(crate) fn checks(&self) -> &Part<Checks> {
         &self.checks
     }
 
@@ -295,7 +304,7 @@ fn step_at(ready: &[Step], at: usize) -> Step {
 }
 
 /// What a process is about to do, if this is a step of one.
-fn hash_of_next<P>(hosts: &[Option<Host<P>>], step: Step) -> u64 {
+fn hash_of_next<P>(hosts: &[Option<Part<Host<P>>>], step: Step) -> u64 {
     let Step::Run(pid) = step else { return 0 };
     let host = hosts.get(pid.index()).and_then(Option::as_ref);
     FixedState::default().hash_one(host.and_then(|host| host.next.as_ref()))

@@ -4,7 +4,7 @@ use cluster_core::{Primary, WorkerId};
 
 use crate::kernel::Kernel;
 use crate::kernel::channel::Side;
-use crate::kernel::process::{Pid, Process};
+use crate::kernel::process::Pid;
 use crate::kernel::socket::Kind;
 
 /// Nothing can happen any more.
@@ -50,7 +50,7 @@ fn has_use_for_a_listener(primary: &Primary) -> bool {
 /// The kernel's own book: it counts what it has.
 fn references(kernel: &Kernel) -> Result<(), String> {
     for (id, file) in kernel.files() {
-        let in_tables = kernel.processes.iter().flat_map(Process::descriptors);
+        let in_tables = kernel.processes.iter().flat_map(|process| process.descriptors());
         let in_flight = kernel.channels().flat_map(|(_, channel)| {
             channel.end(Side::Primary).in_flight().chain(channel.end(Side::Worker).in_flight())
         });

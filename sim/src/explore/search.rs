@@ -1,15 +1,16 @@
 //! The depth-first search. A branch ends where the goal says so, and at a world that was seen before with as much
 //! observed. It does not know what its answers are used for.
 
-use std::collections::HashSet;
 use std::hash::{BuildHasher, Hash};
 
 use foldhash::fast::FixedState;
 
-use super::{Deepest, Misfit, Observed};
+use super::visited::Visited;
+use super::{Budget, Deepest, Misfit, Observed};
 use crate::check::Checks;
 use crate::journal::Observation;
 use crate::kernel::Step;
+use crate::part::{Part, Print, print};
 use crate::program::{Actor, Program};
 use crate::schedule::Choice;
 use crate::world::World;
@@ -52,7 +53,7 @@ pub(super) enum Order {
 
 impl Order {
     /// So many steps, the first to be tried last.
-    fn of(self, n: usize, world: u64) -> Vec<usize> {
+    fn of(self, n: usize, world: Print) -> Vec<usize> {
         let mut order: Vec<usize> = (0..n).rev().collect();
         match self {
             Order::Oldest => {}
@@ -72,18 +73,21 @@ pub(super) enum Outcome {
     Stopped,
     /// Everything was tried.
     Exhausted,
-    /// The budget was used up.
-    Spent,
+    /// So many worlds were seen as the budget allows.
+    OutOfStates,
+    /// So much memory was used as the budget allows.
+    OutOfMemory,
 }
 
 #[derive(Debug)]
 pub(super) struct Search<'a> {
     goal: Goal<'a>,
-    budget: usize,
+    budget: Budget,
     grain: Grain,
     order: Order,
-    seen: HashSet<u64, FixedState>,
-    ends: HashSet<u64, FixedState>,
+    seen: Visited,
+    ends: Visited,
+    transitions: u64,
     pub(super) path: Vec<u32>,
     pub(super) deepest: Deepest,
 }
@@ -102,15 +106,36 @@ struct Branch<P> {
     again: Option<Vec<u32>>,
 }
 
-impl<P> Branch<P> {
-    fn next(&mut self) -> Option<Vec<u32>> {
-        self.again.take().or_else(|| self.steps.pop().map(choices))
+/// What is tried next at a branch: a step, perhaps with choices inside.
+#[derive(Debug)]
+enum Try {
+    Step(u32),
+    Again(Vec<u32>),
+}
+
+impl Try {
+    /// Where there is only one step, nothing is chosen, and a 0 does no harm.
+    fn step(step: usize) -> Self {
+        Try::Step(u32::try_from(step).expect("few steps are enabled"))
+    }
+
+    fn choices(&self) -> &[u32] {
+        match self {
+            Try::Step(step) => std::slice::from_ref(step),
+            Try::Again(choices) => choices,
+        }
     }
 }
 
-/// The choice of this step. Where there is only one, nothing is chosen, and a 0 does no harm.
-fn choices(step: usize) -> Vec<u32> {
-    vec![u32::try_from(step).expect("few steps are enabled")]
+impl<P: Program> Branch<P> {
+    fn next(&mut self) -> Option<Try> {
+        self.again.take().map(Try::Again).or_else(|| self.steps.pop().map(Try::step))
+    }
+
+    /// Nothing is left to be tried once this was.
+    fn ends_with(&self, next: &Try) -> bool {
+        matches!(next, Try::Step(step) if self.steps.is_empty() && self.world.is_certain(*step as usize))
+    }
 }
 
 /// What a step comes to.
@@ -122,9 +147,10 @@ enum Turn {
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(goal: Goal<'a>, budget: usize, grain: Grain, order: Order) -> Self {
-        let (seen, ends) = (HashSet::default(), HashSet::default());
-        Search { goal, budget, grain, order, seen, ends, path: Vec::new(), deepest: Deepest::default() }
+    pub(super) fn new(goal: Goal<'a>, budget: Budget, grain: Grain, order: Order) -> Self {
+        let (seen, ends) = (Visited::new(), Visited::new());
+        let (path, deepest) = (Vec::new(), Deepest::default());
+        Search { goal, budget, grain, order, seen, ends, transitions: 0, path, deepest }
     }
 
     /// How many worlds with a choice were seen.
@@ -137,23 +163,48 @@ impl<'a> Search<'a> {
         self.ends.len()
     }
 
-    pub(super) fn walk<P: Program>(&mut self, world: World<P>) -> Outcome {
+    /// How many steps were taken from one of them to the next.
+    pub(super) fn transitions(&self) -> u64 {
+        self.transitions
+    }
+
+    /// What the fingerprints take, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.seen.bytes() + self.ends.bytes()
+    }
+
+    fn spent(&self) -> Option<Outcome> {
+        if self.seen.len() >= self.budget.states {
+            return Some(Outcome::OutOfStates);
+        }
+        (self.bytes() >= self.budget.bytes).then_some(Outcome::OutOfMemory)
+    }
+
+    pub(super) fn walk<P: Program>(&mut self, world: &World<P>) -> Outcome {
+        let world = world.clone().searched();
         let observers = if let Goal::Seeing(wanted) = &self.goal { wanted.len() } else { 0 };
         let mut branches: Vec<Branch<P>> = Vec::new();
         let mut turn = self.follow(world, vec![0; observers], &mut branches);
         while turn != Turn::Goal {
             let Some(branch) = branches.last_mut() else { return Outcome::Exhausted };
-            if self.seen.len() >= self.budget {
-                return Outcome::Spent;
+            if let Some(spent) = self.spent() {
+                return spent;
             }
-            let Some(choices) = branch.next() else {
+            let Some(next) = branch.next() else {
                 branches.pop();
                 continue;
             };
             self.path.truncate(branch.base);
-            let (mut world, mut progress) = (branch.world.clone(), branch.progress.clone());
-            turn = self.step(&mut world, &mut progress, &choices);
-            branch.again = following(world.schedule().taken(), usize::from(branch.chose));
+            let (mut world, mut progress);
+            if branch.ends_with(&next) {
+                let last = branches.pop().expect("it was just looked at");
+                (world, progress) = (last.world, last.progress);
+                turn = self.step(&mut world, &mut progress, next.choices());
+            } else {
+                (world, progress) = (branch.world.clone(), branch.progress.clone());
+                turn = self.step(&mut world, &mut progress, next.choices());
+                branch.again = following(world.schedule().taken(), usize::from(branch.chose));
+            }
             if turn == Turn::GoOn {
                 turn = self.follow(world, progress, &mut branches);
             }
@@ -176,7 +227,7 @@ impl<'a> Search<'a> {
             let only = if n == 1 { Some(0) } else { self.settled(&world, n) };
             match only {
                 Some(only) if world.is_certain(only) => {
-                    let turn = self.step(&mut world, &mut progress, &choices(only));
+                    let turn = self.step(&mut world, &mut progress, Try::step(only).choices());
                     if turn != Turn::GoOn {
                         return turn;
                     }
@@ -192,7 +243,7 @@ impl<'a> Search<'a> {
     /// Remembers a world with a choice, if it is a new one.
     fn branch<P: Program>(
         &mut self,
-        world: World<P>,
+        mut world: World<P>,
         progress: Vec<usize>,
         n: usize,
         only: Option<usize>,
@@ -201,6 +252,7 @@ impl<'a> Search<'a> {
         let hash = self.hash(&world, &progress);
         if self.seen.insert(hash) {
             let steps = only.map_or_else(|| self.order.of(n, hash), |only| vec![only]);
+            world.schedule_mut().force(&[]);
             branches.push(Branch {
                 world,
                 progress,
@@ -212,9 +264,9 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn hash<P: Program>(&self, world: &World<P>, progress: &[usize]) -> u64 {
+    fn hash<P: Program>(&self, world: &World<P>, progress: &[usize]) -> Print {
         let checks = matches!(self.goal, Goal::Failing).then(|| world.checks());
-        FixedState::default().hash_one(Seen(world, progress, checks))
+        print(&Seen(world, progress, checks))
     }
 
     /// A step that is taken at once, before all others.
@@ -237,6 +289,7 @@ impl<'a> Search<'a> {
 
     fn step<P: Program>(&mut self, world: &mut World<P>, progress: &mut [usize], choices: &[u32]) -> Turn {
         let before = world.journal.len();
+        self.transitions += 1;
         world.schedule_mut().force(choices);
         let went_well = world.step().is_ok();
         self.path.extend(world.schedule().taken().iter().map(|choice| choice.value));
@@ -290,7 +343,7 @@ impl<'a> Search<'a> {
 
 /// What makes two points of a search the same. What the checks remember counts where they are asked.
 #[derive(Hash)]
-struct Seen<'a, P: Hash>(&'a World<P>, &'a [usize], Option<&'a Checks>);
+struct Seen<'a, P: Hash>(&'a World<P>, &'a [usize], Option<&'a Part<Checks>>);
 
 /// The choices after these, as in counting, while the first `fixed` stand: the last one that can be larger is.
 fn following(taken: &[Choice], fixed: usize) -> Option<Vec<u32>> {

@@ -9,6 +9,7 @@ use super::process::{Pid, Process};
 use super::socket::{FileId, Kind, Listener};
 use super::{Kernel, Step};
 use crate::fault::Fault;
+use crate::part::Part;
 use crate::schedule::{Point, Schedule};
 
 /// What a broken or hostile worker may say. Nothing here is a message for the user.
@@ -60,15 +61,15 @@ impl Kernel {
     fn spawn(&mut self, worker: WorkerId, env: Vec<(String, String)>, schedule: &mut Schedule) -> OsEvent {
         let pid = Pid::from(worker);
         while self.processes.len() <= pid.index() {
-            self.processes.push(Process::default());
+            self.processes.push(Part::default());
             self.channels.push(None);
         }
         if schedule.strikes(Fault::SpawnFailure) {
             let errno = [Errno::EAGAIN, Errno::ENOMEM][schedule.choose(Point::Error, 2)];
             return OsEvent::SpawnFailed { worker, errno };
         }
-        self.processes[pid.index()] = Process::starting(env);
-        self.channels[pid.index()] = Some(Channel::new());
+        self.processes[pid.index()] = Process::starting(env).into();
+        self.channels[pid.index()] = Some(Channel::new().into());
         self.wake(Step::Start(pid));
         OsEvent::Spawned { worker, pid: 1000 + worker.0 }
     }
@@ -76,7 +77,7 @@ impl Kernel {
     /// The signal strikes later, so that its target may do something more. No process here handles signals.
     pub(crate) fn signal(&mut self, pid: Pid, signal: Signal) -> Option<OsEvent> {
         let is_ignored = matches!(signal, Signal::SIGCHLD | Signal::SIGCONT | Signal(0));
-        if !is_ignored && self.processes.get(pid.index()).is_some_and(Process::is_alive) {
+        if !is_ignored && self.processes.get(pid.index()).is_some_and(|process| process.is_alive()) {
             self.wake(Step::Die(pid, signal));
         }
         None

@@ -3,15 +3,16 @@
 use cluster_core::SocketId;
 
 use super::process::{Descriptor, Pid};
-use super::socket::{Action, Client, FileId, Flow, Kind, Place};
+use super::socket::{Action, FileId, Flow, Kind, Place};
 use super::{Kernel, Step, Verdict};
 use crate::fault::Fault;
+use crate::part::Part;
 use crate::program::{ClientEvent, ClientId, Ending};
 use crate::schedule::Schedule;
 
 impl Kernel {
     pub(crate) fn add_client(&mut self) -> ClientId {
-        self.clients.push(Client::default());
+        self.clients.push(Part::default());
         ClientId(u32::try_from(self.clients.len()).expect("fewer than 2^32 clients a run"))
     }
 

@@ -72,13 +72,13 @@ impl<P: Program> World<P> {
         if self.hosts.len() <= pid.index() {
             self.hosts.resize_with(pid.index() + 1, || None);
         }
-        let program = self.program.clone();
+        let program = P::clone(&self.program);
         let machine = if pid == Pid::PRIMARY {
             Machine::Primary(Box::new(Primary::new(self.settings.clone())))
         } else {
             Machine::Worker(Box::new(Worker::new(WorkerId(pid.0), self.settings.limits.clone())))
         };
-        self.hosts[pid.index()] = Some(Host::new(machine, program));
+        self.hosts[pid.index()] = Some(Host::new(machine, program).into());
         self.note(pid.into(), || Crossing::Started);
         self.go_on(pid);
     }
@@ -141,7 +141,7 @@ impl<P: Program> World<P> {
 
     fn primary_event(&mut self, event: Event) -> Result<(), (Check, String)> {
         self.note(Actor::Primary, || Crossing::Primary(event.clone()));
-        if let Some(primary) = self.hosts[0].as_ref().and_then(Host::primary) {
+        if let Some(primary) = self.hosts[0].as_ref().and_then(|host| host.primary()) {
             self.checks.order.primary_event(&event, primary).map_err(|what| (Check::Order, what))?;
         }
         self.within(Pid::PRIMARY, |program, machine, process| {
@@ -186,7 +186,8 @@ impl<P: Program> World<P> {
 
     /// Runs a hook, then everything that follows from it.
     fn within(&mut self, pid: Pid, hook: impl FnOnce(&mut P, &mut Machine, &mut Process<'_>)) {
-        let Some(host) = &mut self.hosts[pid.index()] else { return };
+        let Some(Some(host)) = self.hosts.get_mut(pid.index()) else { return };
+        let host = &mut **host;
         let (kernel, journal) = (&mut self.kernel, &mut self.journal);
         let mut process = Process { pid, kernel, journal, exit: &mut host.exit, released: Vec::new() };
         hook(&mut host.program, &mut host.machine, &mut process);
