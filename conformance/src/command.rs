@@ -31,7 +31,7 @@ const AFTER: &str = "\
 Exit codes:
   0    every claim holds
   1    a claim fails
-  2    wrong usage, or something that is needed is not there
+  2    wrong usage, something that is needed is not there, or a replay is not what was recorded
   130  interrupted
 
 Without a command, everything is run with the budgets of `run`. Colours are for terminals; NO_COLOR takes them away.";
@@ -117,6 +117,8 @@ enum End {
     Holds,
     Fails,
     Absent,
+    /// A replay is not what was recorded.
+    Left,
     Interrupted,
 }
 
@@ -130,7 +132,7 @@ impl From<End> for ExitCode {
         ExitCode::from(match end {
             End::Holds => 0,
             End::Fails => 1,
-            End::Absent => 2,
+            End::Absent | End::Left => 2,
             End::Interrupted => End::INTERRUPTED,
         })
     }

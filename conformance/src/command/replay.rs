@@ -2,16 +2,18 @@
 //!
 //! The line is of a scenario, or of one of the simulator's own, as a failing `cargo test` prints them.
 
-use std::fmt;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 use clap::Args;
 use cluster_sim::replay::Line;
-use cluster_sim::{Failure, standard};
+use cluster_sim::{Failure, Trace, standard};
 
-use super::{End, Places, Trouble, say, say_misfits};
+use super::{End, Places, Trouble, file, say};
 use crate::arm::sim::{self, Sim};
+use crate::diagram::{About, Diagram};
 use crate::exceptions::Exceptions;
+use crate::order;
 use crate::scenario::Scenario;
 
 /// Which run.
@@ -19,45 +21,121 @@ use crate::scenario::Scenario;
 pub(super) struct Replay {
     /// The line, as a failure prints it: `sim:v1:...`
     line: String,
+    /// Write a page with the sequence diagram of the run, instead of the table
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 impl Replay {
     pub(super) fn perform(&self, places: &Places) -> Result<End, Trouble> {
         let line: Line = self.line.parse()?;
-        match (places.scenario(line.scenario()), standard::replay(&self.line)) {
+        self.html.as_deref().map_or(Ok(()), file::writable)?;
+        let run = match (places.scenario(line.scenario()), standard::replay(&self.line)) {
             (Ok(scenario), _) => of_a_scenario(&line, &scenario, &Exceptions::load(&places.exceptions)?),
-            (Err(_), Ok(again)) => of_the_simulator(&again),
-            (Err(unknown), Err(_)) => Err(unknown),
+            (Err(_), Ok(again)) => of_the_simulator(again),
+            (Err(unknown), Err(_)) => return Err(unknown),
+        };
+        match &self.html {
+            None => say(&run.trace)?,
+            Some(path) => {
+                let (about, name) = (run.about.clone(), line.scenario().to_owned());
+                let about = About { name, line: self.line.trim().to_owned(), ..about };
+                file::write(path, Diagram::of(about, &run.trace).page().as_bytes())?;
+                say(format_args!("The diagram is in {}.\n", path.display()))?;
+            }
         }
+        run.say()
     }
 }
 
-fn of_the_simulator(again: &standard::Again) -> Result<End, Trouble> {
-    let end = say_run(Some(&again.trace), again.left.as_ref(), &again.outcome)?;
-    if again.outcome.is_ok() {
-        say("Every check passes.\n")?;
-    }
-    Ok(end)
+/// A run that was had again, and what is to be said of it.
+struct Run {
+    trace: Trace,
+    about: About,
+    end: End,
+    /// What is right, or excused.
+    fine: Vec<String>,
 }
 
-fn of_a_scenario(line: &Line, scenario: &Scenario, exceptions: &Exceptions) -> Result<End, Trouble> {
+impl Run {
+    fn new(trace: Trace, left: Option<RangeInclusive<usize>>, outcome: Result<(), Box<Failure>>) -> Self {
+        let mut run = Run { trace, about: About::default(), end: End::Holds, fine: Vec::new() };
+        if let Err(failure) = outcome {
+            let Failure { check, step, what, .. } = *failure;
+            run.fails(format!("The check `{check}` fails at step {step}: {what}"));
+            run.about.step = Some(step);
+        }
+        if let Some(left) = left {
+            run.fails(run.departure(&left));
+            run.end = End::Left;
+        }
+        run
+    }
+
+    fn fails(&mut self, what: String) {
+        self.about.faulty.push(what);
+        self.end = if self.end == End::Left { End::Left } else { End::Fails };
+    }
+
+    /// Where the run is not what was recorded.
+    fn departure(&self, left: &RangeInclusive<usize>) -> String {
+        let (from, to) = (left.start(), left.end());
+        let first = self.trace.rows().iter().find(|row| row.step >= *from as u64);
+        let there = first.map_or_else(
+            || "now it ends before".to_owned(),
+            |row| format!("now step {} is of {}: {}", row.step, row.actor, row.what),
+        );
+        format!(
+            "This is not what was recorded: between steps {from} and {to} it went another way; {there}. \
+             The scenario, the code or the line has changed."
+        )
+    }
+
+    fn say(&self) -> Result<End, Trouble> {
+        let texts = self.fine.iter().chain(&self.about.faulty);
+        texts.into_iter().try_for_each(|text| say(format_args!("{text}\n")))?;
+        Ok(self.end)
+    }
+}
+
+fn of_the_simulator(again: standard::Again) -> Run {
+    let mut run = Run::new(again.trace, again.left, again.outcome);
+    if run.about.faulty.is_empty() {
+        run.fine.push("Every check passes.".to_owned());
+    }
+    run
+}
+
+fn of_a_scenario(line: &Line, scenario: &Scenario, exceptions: &Exceptions) -> Run {
     let sim = Sim::new(scenario);
     let replayed = sim.replay(line);
-    let left = replayed.left.as_ref().filter(|_| !is_recorded_with_less(line, scenario, exceptions));
-    let end = say_run(replayed.world.trace(), left, &replayed.outcome)?;
-    if replayed.outcome.is_err() {
-        return Ok(end);
+    let left = replayed.left.filter(|_| !is_recorded_with_less(line, scenario, exceptions));
+    let trace = replayed.world.trace().cloned().unwrap_or_default();
+    let has_ended = replayed.outcome.is_ok();
+    let mut run = Run::new(trace, left, replayed.outcome);
+    run.about.story.clone_from(&scenario.story);
+    if has_ended {
+        judge(&mut run, &sim::seen(&replayed.world), scenario, exceptions);
     }
-    let seen = sim::seen(&replayed.world);
-    if let Some(hang) = sim.hang(&seen) {
-        say(format_args!("{hang}\n"))?;
-        return Ok(End::Fails);
+    run
+}
+
+/// Holds what was seen against the contract. A run that fails a check has not come to its end, and is not judged.
+fn judge(run: &mut Run, seen: &crate::trace::Trace, scenario: &Scenario, exceptions: &Exceptions) {
+    if let Some(hang) = Sim::new(scenario).hang(seen) {
+        return run.fails(hang);
     }
-    let kept = say_misfits(scenario, sim::NAME, &seen, exceptions)?;
-    if kept == End::Holds {
-        say("Every check passes, and the contract is kept.\n")?;
+    for misfit in order::check(scenario, seen) {
+        match exceptions.excuse_for(&scenario.name, sim::NAME, &misfit) {
+            Some(exception) => {
+                run.fine.push(format!("Excused by an exception: {misfit}\n  {}", exception.reason));
+            }
+            None => run.fails(format!("Not in the contract: {misfit}")),
+        }
     }
-    Ok(if end == End::Holds { kept } else { end })
+    if run.about.faulty.is_empty() {
+        run.fine.push("Every check passes, and the contract is kept.".to_owned());
+    }
 }
 
 /// Whether the line is of a search in which the lines of some runtime's exceptions were not written down.
@@ -66,25 +144,4 @@ fn is_recorded_with_less(line: &Line, scenario: &Scenario, exceptions: &Exceptio
         let hidden = exceptions.concerning(&scenario.name, runtime).map(|exception| exception.lines.clone());
         Sim::new(scenario).hiding(hidden).replay(line).left.is_none()
     })
-}
-
-/// Shows the steps, whether they are those that were recorded, and the check that fails.
-fn say_run(
-    trace: Option<impl fmt::Display>,
-    left: Option<&RangeInclusive<usize>>,
-    outcome: &Result<(), Box<Failure>>,
-) -> Result<End, Trouble> {
-    trace.map_or(Ok(()), say)?;
-    if let Some(left) = left {
-        let (from, to) = (left.start(), left.end());
-        say(format_args!(
-            "This is not what was recorded: between steps {from} and {to} it went another way. \
-             The scenario or the code has changed.\n"
-        ))?;
-    }
-    if let Err(failure) = outcome {
-        let Failure { check, step, what, .. } = failure.as_ref();
-        say(format_args!("The check `{check}` fails at step {step}: {what}\n"))?;
-    }
-    Ok(if left.is_none() && outcome.is_ok() { End::Holds } else { End::Fails })
 }

@@ -1,0 +1,179 @@
+//! A run of the simulator as a sequence diagram: who is there, what happened to whom, and what led to what.
+//!
+//! It only arranges what a [`Trace`] holds. What an arrow is, is found in `arrows`; the words beside the lines are made in
+//! `label`; how it looks is a matter of `page`, which puts all of it into one file.
+
+use cluster_sim::{Actor, Crossing, Row, Trace};
+use serde::Serialize;
+
+mod arrows;
+mod channel;
+mod label;
+mod network;
+mod page;
+
+/// A run, ready to be drawn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Diagram {
+    /// Of what it is a run, and what that is about.
+    pub about: About,
+    /// Who is there, from left to right.
+    pub columns: Vec<Column>,
+    /// What happened, from top to bottom.
+    pub rows: Vec<Mark>,
+    /// What led to what.
+    pub arrows: Vec<Arrow>,
+}
+
+/// What stands above the diagram.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct About {
+    /// The scenario's name.
+    pub name: String,
+    /// The scenario's story, if it has one.
+    pub story: String,
+    /// The line that replays the run.
+    pub line: String,
+    /// What is wrong with the run, a paragraph each; nothing: all is well.
+    pub faulty: Vec<String>,
+    /// The step at which it went wrong, if it was at one.
+    pub step: Option<u64>,
+}
+
+/// Somebody who does and sees things.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Column {
+    /// Who.
+    pub name: String,
+    /// `primary`, `worker` or `client`.
+    pub role: &'static str,
+}
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Mark {
+    /// In which step, from 1.
+    pub step: u64,
+    /// To whom: the column.
+    pub column: usize,
+    /// What sort of thing it is.
+    pub kind: Kind,
+    /// In a few words.
+    pub label: String,
+    /// In full.
+    pub detail: String,
+    /// A descriptor goes with it.
+    pub descriptor: bool,
+    /// It sets off a reaction: what follows of the same process, up to the next such row.
+    pub begins: bool,
+    /// Nothing of this process comes after it.
+    pub ends: bool,
+}
+
+/// What sort of thing happened; each can be hidden.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Bytes on a channel.
+    Message,
+    /// A program hears an event.
+    Event,
+    /// A process is started or ends.
+    Life,
+    /// A process or a client is killed from outside, or comes to another bad end.
+    Death,
+    /// Clients and their connections.
+    Network,
+    /// Everything else between a process and its kernel.
+    Kernel,
+    /// Somebody writes a line down, which conformance compares.
+    Line,
+    /// Something goes wrong on purpose.
+    Fault,
+}
+
+/// What led to what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Arrow {
+    /// The row it comes from.
+    pub from: usize,
+    /// The row it leads to; `None`: it never arrived.
+    pub to: Option<usize>,
+    /// The column it leads to.
+    pub toward: usize,
+    /// What sort of arrow it is.
+    pub kind: Bond,
+    /// What travels, in a few words.
+    pub label: String,
+}
+
+/// How two rows belong together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bond {
+    /// A message was written and read.
+    Message,
+    /// The same, with a descriptor.
+    Descriptor,
+    /// The message arrived and its descriptor did not.
+    Lost,
+    /// A line that no machine has written.
+    Garbage,
+    /// A process is started, killed, or its end is told.
+    Life,
+    /// A channel is closed.
+    Close,
+    /// A connection is made, used or ended.
+    Network,
+}
+
+impl Diagram {
+    /// Draws what is in a trace.
+    pub fn of(about: About, trace: &Trace) -> Self {
+        let actors = actors(trace);
+        let column = |actor: Actor| actors.binary_search(&actor).unwrap_or_default();
+        let rows = trace.rows().iter().map(|row| mark(row, column(row.actor))).collect();
+        let arrows = arrows::of(trace.rows(), column);
+        Diagram { about, columns: actors.iter().copied().map(Column::of).collect(), rows, arrows }
+    }
+
+    /// One page that needs nothing else: no network, no font, no script of anybody.
+    pub fn page(&self) -> String {
+        page::of(self)
+    }
+}
+
+impl Column {
+    fn of(actor: Actor) -> Self {
+        let role = match actor {
+            Actor::Primary => "primary",
+            Actor::Worker(_) => "worker",
+            Actor::Client(_) => "client",
+        };
+        Column { name: actor.to_string(), role }
+    }
+}
+
+/// Everybody to whom something happens.
+fn actors(trace: &Trace) -> Vec<Actor> {
+    let mut actors: Vec<_> = trace.rows().iter().map(|row| row.actor).collect();
+    actors.sort_unstable();
+    actors.dedup();
+    actors
+}
+
+fn mark(row: &Row, column: usize) -> Mark {
+    let label::Label { kind, text, descriptor } = label::of(&row.what);
+    let begins = matches!(row.what, Crossing::Started | Crossing::Told { .. } | Crossing::Arrived { .. });
+    let ends = matches!(row.what, Crossing::Ended(_));
+    Mark {
+        step: row.step,
+        column,
+        kind,
+        label: text,
+        detail: label::full(&row.what),
+        descriptor,
+        begins,
+        ends,
+    }
+}

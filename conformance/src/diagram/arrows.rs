@@ -1,0 +1,242 @@
+//! What led to what: messages, connections, starts and ends, found in the order of a trace.
+//!
+//! What a trace does not hold is not drawn. One thing it holds only nearly: a worker's writing to a client happens in a
+//! reaction of its program, and the arrow begins at the last one before the client hears of it.
+
+use std::collections::BTreeMap;
+
+use cluster_core::{Call, ChannelId, ExitStatus, OsEvent, WorkerEvent};
+use cluster_sim::{Act, Actor, ClientEvent, ClientId, Crossing, Row};
+
+use super::channel::{Delivery, Lane};
+use super::network::Connection;
+use super::{Arrow, Bond, label};
+
+/// Finds the arrows of these rows.
+pub(super) fn of(rows: &[Row], column: impl Fn(Actor) -> usize) -> Vec<Arrow> {
+    let mut finder = Finder::default();
+    rows.iter().enumerate().for_each(|(at, row)| finder.see(at, row));
+    finder.give_up();
+    let place = |bond: &Found| Arrow {
+        from: bond.from,
+        to: bond.to,
+        toward: column(bond.toward),
+        kind: bond.kind,
+        label: bond.label.clone(),
+    };
+    let mut arrows: Vec<_> = finder.found.iter().map(place).collect();
+    arrows.sort_by_key(|arrow| (arrow.from, arrow.to));
+    arrows
+}
+
+/// An arrow whose column is not known yet.
+#[derive(Debug)]
+struct Found {
+    from: usize,
+    to: Option<usize>,
+    toward: Actor,
+    kind: Bond,
+    label: String,
+}
+
+#[derive(Debug, Default)]
+struct Finder {
+    found: Vec<Found>,
+    /// By who writes and who reads.
+    lanes: BTreeMap<(Actor, Actor), Lane>,
+    /// Where the wish stands that a process begins or ends, until it does.
+    wishes: BTreeMap<Actor, usize>,
+    /// Where a process has ended or closed its channel to somebody.
+    closed: BTreeMap<(Actor, Actor), usize>,
+    connections: BTreeMap<ClientId, Connection>,
+    /// The last row of each process in which its program, or its end, did something to its connections.
+    reacted: BTreeMap<Actor, usize>,
+}
+
+impl Finder {
+    fn see(&mut self, at: usize, row: &Row) {
+        let actor = row.actor;
+        match &row.what {
+            Crossing::Started => self.wished(at, actor),
+            Crossing::Ended(status) => self.ended(at, actor, *status),
+            Crossing::Asked { call, answer } => self.asked(at, actor, call, answer.as_ref()),
+            Crossing::Told { event, client } => self.told(at, actor, event, *client),
+            Crossing::Begins | Crossing::Primary(_) => self.reacts(at, actor),
+            Crossing::Worker { event, client } => {
+                self.reacts(at, actor);
+                if let (WorkerEvent::Connection { .. }, Some(client)) = (event, client) {
+                    self.connection(*client).server = Some(actor);
+                }
+            }
+            Crossing::Arrived { client, what, .. } => {
+                self.reacts(at, actor);
+                if let Some(client) = client {
+                    let sent = self.connection(*client).arrives(what.as_ref().ok().map(Vec::len));
+                    for from in sent {
+                        self.add(from, at, actor, Bond::Network, "");
+                    }
+                }
+            }
+            Crossing::Acts(act) => self.acts(at, actor, act),
+            Crossing::Client(event) => self.heard(at, actor, event),
+            Crossing::Struck(_) | Crossing::Observed(_) => {}
+        }
+    }
+
+    fn add(&mut self, from: usize, to: usize, toward: Actor, kind: Bond, label: &str) {
+        self.found.push(Found { from, to: Some(to), toward, kind, label: label.to_owned() });
+    }
+
+    fn reacts(&mut self, at: usize, actor: Actor) {
+        self.reacted.insert(actor, at);
+    }
+
+    fn connection(&mut self, client: ClientId) -> &mut Connection {
+        self.connections.entry(client).or_default()
+    }
+
+    // ---- processes
+
+    fn wished(&mut self, at: usize, actor: Actor) {
+        if let Some(from) = self.wishes.remove(&actor) {
+            self.add(from, at, actor, Bond::Life, "");
+        }
+    }
+
+    fn ended(&mut self, at: usize, actor: Actor, status: ExitStatus) {
+        if matches!(status, ExitStatus::Signal(_)) {
+            self.wished(at, actor);
+        }
+        self.reacts(at, actor);
+        self.closed.insert((actor, actor), at);
+    }
+
+    // ---- channels
+
+    fn asked(&mut self, at: usize, actor: Actor, call: &Call, answer: Option<&OsEvent>) {
+        if let Call::Write { channel, bytes, socket } = call {
+            let left = if let Some(OsEvent::Wrote { rest, .. }) = answer { rest.len() } else { bytes.len() };
+            let taken = &bytes[..bytes.len() - left];
+            let lane = self.lanes.entry((actor, peer(actor, *channel))).or_default();
+            lane.write(at, taken, socket.is_some() && !taken.is_empty());
+        }
+        if let (Call::Spawn { worker, .. }, Some(OsEvent::Spawned { .. })) = (call, answer) {
+            self.wishes.insert(Actor::Worker(*worker), at);
+        }
+        if let Call::Kill { worker, .. } = call {
+            self.wishes.insert(Actor::Worker(*worker), at);
+        }
+        if let Call::CloseChannel { channel } = call {
+            self.closed.insert((actor, peer(actor, *channel)), at);
+        }
+        if let Call::Close { .. } = call {
+            self.reacts(at, actor);
+        }
+    }
+
+    fn told(&mut self, at: usize, actor: Actor, event: &OsEvent, client: Option<ClientId>) {
+        if let OsEvent::Read { channel, bytes, socket } = event {
+            let from = peer(actor, *channel);
+            let lane = self.lanes.entry((from, actor)).or_default();
+            let read = lane.read(bytes, socket.is_some());
+            for message in read {
+                self.delivered(at, actor, from, &message);
+            }
+        }
+        if let OsEvent::ChannelClosed { channel } = event {
+            let other = peer(actor, *channel);
+            let closed = [(other, actor), (other, other)].into_iter().find_map(|key| self.closed.get(&key));
+            if let Some(from) = closed.copied() {
+                self.add(from, at, actor, Bond::Close, "");
+            }
+        }
+        if let OsEvent::Exited { worker, .. } = event
+            && let Some(from) = self.closed.get(&(Actor::Worker(*worker), Actor::Worker(*worker)))
+        {
+            self.add(*from, at, actor, Bond::Life, "");
+        }
+        if let Some(client) = client {
+            let connection = self.connection(client);
+            connection.server = Some(actor);
+            if let Some(from) = connection.connect.take() {
+                self.add(from, at, actor, Bond::Network, "");
+            }
+        }
+    }
+
+    /// What nobody wrote comes from the last row of whoever owns the channel.
+    fn delivered(&mut self, at: usize, reader: Actor, writer: Actor, message: &Delivery) {
+        let Delivery { from, text, has_descriptor, has_arrived } = message;
+        let kind = match (from, has_descriptor, has_arrived) {
+            (None, ..) => Bond::Garbage,
+            (Some(_), true, true) => Bond::Descriptor,
+            (Some(_), true, false) => Bond::Lost,
+            (Some(_), false, _) => Bond::Message,
+        };
+        if let Some(from) = from.or_else(|| self.reacted.get(&writer).copied()) {
+            self.add(from, at, reader, kind, &label::message(text));
+        }
+    }
+
+    // ---- clients
+
+    fn acts(&mut self, at: usize, actor: Actor, act: &Act) {
+        let Actor::Client(client) = actor else { return };
+        let connection = self.connection(client);
+        match act {
+            Act::Connect(_) => connection.connect = Some(at),
+            Act::Send(bytes) => connection.sent.push_back((at, bytes.len())),
+            Act::End => connection.end = Some(at),
+            Act::Reset => {
+                connection.sent.clear();
+                connection.end = Some(at);
+            }
+        }
+    }
+
+    fn heard(&mut self, at: usize, actor: Actor, event: &ClientEvent) {
+        let Actor::Client(client) = actor else { return };
+        let reacted = self.connection(client).server.and_then(|server| self.reacted.get(&server).copied());
+        match event {
+            ClientEvent::Connected | ClientEvent::Refused => {}
+            ClientEvent::Data(_) | ClientEvent::End | ClientEvent::Reset => {
+                if let Some(from) = reacted {
+                    self.add(from, at, actor, Bond::Network, "");
+                }
+                // One that hears the end ends too.
+                if *event == ClientEvent::End {
+                    self.connection(client).end.get_or_insert(at);
+                }
+            }
+        }
+    }
+
+    /// Nothing more happens: what is still on its way never arrives.
+    fn give_up(&mut self) {
+        for ((_, reader), lane) in std::mem::take(&mut self.lanes) {
+            self.found.extend(lane.rest().filter_map(|message| {
+                let kind = if message.has_descriptor { Bond::Lost } else { Bond::Message };
+                let label = label::message(&message.text);
+                Some(Found { from: message.from?, to: None, toward: reader, kind, label })
+            }));
+        }
+        for connection in std::mem::take(&mut self.connections).into_values() {
+            let (toward, kind) = (connection.server.unwrap_or(Actor::Primary), Bond::Network);
+            self.found.extend(connection.rest().map(|from| Found {
+                from,
+                to: None,
+                toward,
+                kind,
+                label: String::new(),
+            }));
+        }
+    }
+}
+
+/// Who is at the other end.
+fn peer(actor: Actor, channel: ChannelId) -> Actor {
+    match actor {
+        Actor::Primary => Actor::Worker(cluster_core::WorkerId(channel.0)),
+        Actor::Worker(_) | Actor::Client(_) => Actor::Primary,
+    }
+}

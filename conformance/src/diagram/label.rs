@@ -1,0 +1,221 @@
+//! What stands beside a line: a few words for each thing that can happen, and all of it for whoever asks.
+//!
+//! What is not named here is called as the code calls it.
+
+use std::fmt::Debug;
+
+use cluster_core::{Call, Event, ExitStatus, OsEvent, SocketId, WorkerEvent};
+use cluster_sim::{Act, ClientEvent, ClientId, Crossing};
+use serde_json::Value;
+
+use super::Kind;
+
+/// No label is longer: the rest is for those who ask.
+const LONGEST: usize = 48;
+
+/// A few words, and what they are about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Label {
+    pub(super) kind: Kind,
+    pub(super) text: String,
+    pub(super) descriptor: bool,
+}
+
+fn label(kind: Kind, text: impl Into<String>) -> Label {
+    Label { kind, text: short(&text.into()), descriptor: false }
+}
+
+/// In a few words.
+pub(super) fn of(what: &Crossing) -> Label {
+    match what {
+        Crossing::Started => label(Kind::Life, "is started"),
+        Crossing::Begins => label(Kind::Life, "its program begins"),
+        Crossing::Ended(status) => ended(*status),
+        Crossing::Asked { call, answer } => asked(call, answer.as_ref()),
+        Crossing::Told { event, client } => told(event, *client),
+        Crossing::Primary(event) => label(Kind::Event, primary(event)),
+        Crossing::Worker { event, client } => label(Kind::Event, worker(event, *client)),
+        Crossing::Arrived { client, what, .. } => {
+            let from = client.map_or_else(|| "somebody".to_owned(), |client| format!("client {}", client.0));
+            label(
+                Kind::Network,
+                what.as_ref().map_or_else(
+                    |ending| format!("{from} {}", words(ending)),
+                    |bytes| format!("{from}: {}", String::from_utf8_lossy(bytes)),
+                ),
+            )
+        }
+        Crossing::Acts(act) => {
+            label(if *act == Act::Reset { Kind::Death } else { Kind::Network }, act.to_string())
+        }
+        Crossing::Client(ClientEvent::Data(bytes)) => {
+            label(Kind::Network, format!("hears {}", String::from_utf8_lossy(bytes)))
+        }
+        Crossing::Client(event) => label(Kind::Network, format!("hears: {}", words(event))),
+        Crossing::Struck(fault) => label(Kind::Fault, words(fault)),
+        Crossing::Observed(line) => label(Kind::Line, line.as_ref()),
+    }
+}
+
+fn ended(status: ExitStatus) -> Label {
+    match status {
+        ExitStatus::Code(code) => label(Kind::Life, format!("exits with {code}")),
+        ExitStatus::Signal(signal) => label(Kind::Death, format!("killed by {signal:?}")),
+    }
+}
+
+fn asked(call: &Call, answer: Option<&OsEvent>) -> Label {
+    if let Call::Write { bytes, socket, .. } = call {
+        return Label { kind: Kind::Message, text: short(&messages(bytes)), descriptor: socket.is_some() };
+    }
+    if let Call::Spawn { worker, .. } = call {
+        let fails = if matches!(answer, Some(OsEvent::Spawned { .. })) { "" } else { ": fails" };
+        return label(Kind::Life, format!("spawns worker {worker}{fails}"));
+    }
+    if let Call::Kill { worker, signal } = call {
+        return label(Kind::Life, format!("{signal:?} to worker {worker}"));
+    }
+    let fails = answer.map(words).filter(|answer| answer.ends_with("failed"));
+    label(Kind::Kernel, fails.map_or_else(|| words(call), |_| format!("{}: fails", words(call))))
+}
+
+fn told(event: &OsEvent, client: Option<ClientId>) -> Label {
+    if let OsEvent::Read { bytes, socket, .. } = event {
+        return Label { kind: Kind::Message, text: short(&messages(bytes)), descriptor: socket.is_some() };
+    }
+    if let OsEvent::Exited { worker, status } = event {
+        return label(Kind::Life, format!("worker {worker} is gone: {}", ended(*status).text));
+    }
+    if let OsEvent::ChannelClosed { channel } = event {
+        return label(Kind::Kernel, format!("channel {} is closed", channel.0));
+    }
+    match client {
+        Some(client) => label(Kind::Network, format!("accepts client {}", client.0)),
+        None => label(Kind::Kernel, words(event)),
+    }
+}
+
+fn primary(event: &Event) -> String {
+    if let Event::Message { worker, message, .. } = event {
+        return format!("message of worker {worker}: {message}");
+    }
+    let (Event::Fork { worker, .. }
+    | Event::Online { worker, .. }
+    | Event::Listening { worker, .. }
+    | Event::Disconnect { worker, .. }
+    | Event::Exit { worker, .. }
+    | Event::Error { worker, .. }) = event
+    else {
+        return words(event);
+    };
+    format!("{} of worker {worker}", words(event))
+}
+
+fn worker(event: &WorkerEvent, client: Option<ClientId>) -> String {
+    if let WorkerEvent::Message { message, .. } = event {
+        return format!("message: {message}");
+    }
+    client.map_or_else(|| words(event), |client| format!("{} of client {}", words(event), client.0))
+}
+
+/// The messages in these bytes, by name; what is no whole message is said to be a piece.
+fn messages(bytes: &[u8]) -> String {
+    let names = bytes.split_inclusive(|byte| *byte == b'\n').map(message);
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// What a line of a channel is about: Node's own have a name, those of a program are shown.
+pub(super) fn message(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    match serde_json::from_slice::<Value>(line) {
+        Ok(value) => name(&value).unwrap_or_else(|| text.trim_end().to_owned()),
+        Err(_) => format!("a piece: {}", text.trim_end()),
+    }
+}
+
+fn name(value: &Value) -> Option<String> {
+    match value.get("cmd")?.as_str()? {
+        "NODE_CLUSTER" => inside(value),
+        "NODE_HANDLE" => value.get("msg").and_then(|inner| name(inner).or_else(|| Some(inner.to_string()))),
+        other => Some(other.to_lowercase().replace("node_", "").replace('_', " ")),
+    }
+}
+
+fn inside(value: &Value) -> Option<String> {
+    let number = |key: &str| value.get(key).and_then(Value::as_i64);
+    if let Some(act) = value.get("act").and_then(Value::as_str) {
+        return Some(number("seq").map_or_else(|| act.to_owned(), |seq| format!("{act} #{seq}")));
+    }
+    let refused = value.get("accepted").and_then(Value::as_bool) == Some(false);
+    let kind = if refused { "refusal of" } else { "ack of" };
+    number("ack").map(|ack| format!("{kind} #{ack}"))
+}
+
+/// The first name in what the code calls it, as words: `ResumeAccept { .. }` is `resume accept`.
+pub(super) fn words(thing: &impl Debug) -> String {
+    let text = format!("{thing:?}");
+    let mut words = String::new();
+    for letter in text.chars().take_while(char::is_ascii_alphanumeric) {
+        if letter.is_ascii_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.push(letter.to_ascii_lowercase());
+    }
+    words
+}
+
+fn short(text: &str) -> String {
+    let line = text.replace('\n', " ");
+    if line.chars().count() <= LONGEST {
+        return line;
+    }
+    line.chars().take(LONGEST - 1).chain(['…']).collect()
+}
+
+/// All of it, over several lines.
+pub(super) fn full(what: &Crossing) -> String {
+    match what {
+        Crossing::Asked { call: Call::Write { channel, bytes, socket }, answer } => {
+            let head = carried("writes to channel", channel.0, *socket);
+            let answer =
+                answer.as_ref().map_or_else(String::new, |answer| format!("\n\nanswer: {answer:#?}"));
+            format!("{head}\n\n{}{answer}", lines(bytes))
+        }
+        Crossing::Told { event: OsEvent::Read { channel, bytes, socket }, .. } => {
+            format!("{}\n\n{}", carried("reads from channel", channel.0, *socket), lines(bytes))
+        }
+        Crossing::Asked { call, answer } => {
+            let answer =
+                answer.as_ref().map_or_else(String::new, |answer| format!("\n\nanswer: {answer:#?}"));
+            format!("{call:#?}{answer}")
+        }
+        Crossing::Told { event, .. } => format!("{event:#?}"),
+        Crossing::Primary(event) => format!("{event:#?}"),
+        Crossing::Worker { event, .. } => format!("{event:#?}"),
+        Crossing::Observed(line) => line.clone().into_owned(),
+        Crossing::Started
+        | Crossing::Begins
+        | Crossing::Ended(_)
+        | Crossing::Arrived { .. }
+        | Crossing::Acts(_)
+        | Crossing::Client(_)
+        | Crossing::Struck(_) => what.to_string(),
+    }
+}
+
+fn carried(what: &str, channel: u32, socket: Option<SocketId>) -> String {
+    socket.map_or_else(
+        || format!("{what} {channel}"),
+        |socket| format!("{what} {channel}, with the descriptor of socket {}", socket.0),
+    )
+}
+
+/// The messages as JSON for people, the rest as it is.
+fn lines(bytes: &[u8]) -> String {
+    let text = |line: &[u8]| {
+        let value = serde_json::from_slice::<Value>(line).ok();
+        let pretty = value.and_then(|value| serde_json::to_string_pretty(&value).ok());
+        pretty.unwrap_or_else(|| String::from_utf8_lossy(line).trim_end().to_owned())
+    };
+    bytes.split_inclusive(|byte| *byte == b'\n').map(text).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,55 @@
+//! A client's connection: what of it is on its way to the server.
+
+use std::collections::VecDeque;
+
+use cluster_sim::Actor;
+
+/// What a client has done that nobody has heard of yet, by row.
+#[derive(Debug, Default)]
+pub(super) struct Connection {
+    /// Who has the other end.
+    pub(super) server: Option<Actor>,
+    pub(super) connect: Option<usize>,
+    /// With how many bytes each.
+    pub(super) sent: VecDeque<(usize, usize)>,
+    pub(super) end: Option<usize>,
+}
+
+impl Connection {
+    /// So many bytes arrive, or the end does: gives the rows they come from.
+    pub(super) fn arrives(&mut self, bytes: Option<usize>) -> Vec<usize> {
+        let Some(mut left) = bytes else { return self.end.take().into_iter().collect() };
+        let mut rows = Vec::new();
+        while left > 0
+            && let Some((row, waiting)) = self.sent.front_mut()
+        {
+            rows.push(*row);
+            let taken = left.min(*waiting);
+            (left, *waiting) = (left - taken, *waiting - taken);
+            if *waiting == 0 {
+                self.sent.pop_front();
+            }
+        }
+        rows
+    }
+
+    /// What never arrived.
+    pub(super) fn rest(self) -> impl Iterator<Item = usize> {
+        self.connect.into_iter().chain(self.sent.into_iter().map(|(row, _)| row))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_arrive_from_where_they_were_sent() {
+        let mut connection =
+            Connection { sent: [(1, 5), (2, 5)].into(), end: Some(3), ..Connection::default() };
+        assert_eq!(connection.arrives(Some(3)), [1]);
+        assert_eq!(connection.arrives(Some(4)), [1, 2]);
+        assert_eq!(connection.arrives(None), [3]);
+        assert_eq!(connection.rest().collect::<Vec<_>>(), [2]);
+    }
+}
