@@ -2,10 +2,11 @@
 //! No operating system, real or simulated: what is left is the core.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use cluster_core::{
-    Call, ChannelId, Limits, ListenOptions, ListenerId, Machine, OsEvent, Output, Primary, Settings,
-    SocketId, Worker, WorkerEvent, WorkerId,
+    Call, ChannelId, Limits, ListenOptions, ListenerId, Machine, OsEvent, Output, Primary, Serialization,
+    Settings, SocketId, Worker, WorkerEvent, WorkerId,
 };
 
 /// A primary and serving workers. Whatever one writes, the other reads at once.
@@ -31,14 +32,16 @@ impl Joined {
     pub fn new(workers: u32) -> Self {
         let mut joined = Joined {
             primary: Primary::new(Settings::default()),
-            workers: (1..=workers).map(|id| Worker::new(WorkerId(id), Limits::default())).collect(),
+            workers: (1..=workers)
+                .map(|id| Worker::new(WorkerId(id), Serialization::Json, Limits::default()))
+                .collect(),
             sockets: 0,
             listener: SocketId(0),
             wires: VecDeque::new(),
             served: 0,
         };
         for _ in 0..workers {
-            joined.primary.fork(Vec::new());
+            joined.primary.fork(Vec::new()).expect("nothing impossible was set up");
         }
         for worker in &mut joined.workers {
             let listener = worker.listen(ListenOptions::default());
@@ -102,7 +105,7 @@ impl Joined {
             } else if let Call::Bind { handle, .. } = call {
                 let socket = self.socket();
                 self.listener = socket;
-                let address = ([127, 0, 0, 1], 8000).into();
+                let address = SocketAddr::from(([127, 0, 0, 1], 8000)).into();
                 self.primary.handle(OsEvent::Bound { handle, socket, address });
             }
         }

@@ -2,10 +2,9 @@
 //! nothing in the machine.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
-use cluster_core::{ListenError, ListenerId, SocketId};
+use cluster_core::{ListenError, ListenerId, LocalAddress, SocketId};
 use tokio::sync::{mpsc, oneshot};
 
 /// A connection that is ours, with its number in the machine.
@@ -15,7 +14,7 @@ pub(crate) type Arrival = (SocketId, OwnedFd);
 pub(crate) type Arrivals = mpsc::UnboundedReceiver<Arrival>;
 
 /// What a new listener is told: where it listens, or why not. Dropped unsaid: the worker is disconnected.
-pub(crate) type Opening = oneshot::Receiver<Result<SocketAddr, ListenError>>;
+pub(crate) type Opening = oneshot::Receiver<Result<LocalAddress, ListenError>>;
 
 /// The listeners that are not closed.
 #[derive(Debug, Default)]
@@ -23,7 +22,7 @@ pub(crate) struct Doors(BTreeMap<ListenerId, Door>);
 
 #[derive(Debug)]
 struct Door {
-    opening: Option<oneshot::Sender<Result<SocketAddr, ListenError>>>,
+    opening: Option<oneshot::Sender<Result<LocalAddress, ListenError>>>,
     connections: mpsc::UnboundedSender<Arrival>,
 }
 
@@ -51,7 +50,7 @@ impl Doors {
     }
 
     /// Says where a listener listens, or why not.
-    pub(crate) fn open(&mut self, listener: ListenerId, result: Result<SocketAddr, ListenError>) {
+    pub(crate) fn open(&mut self, listener: ListenerId, result: Result<LocalAddress, ListenError>) {
         let opening = self.0.get_mut(&listener).and_then(|door| door.opening.take());
         if let Some(opening) = opening {
             // Nobody may be waiting any more; then the listener is being closed.

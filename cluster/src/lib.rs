@@ -66,9 +66,9 @@ mod sync {
 }
 
 pub use cluster_core::{
-    AddressType, ChannelError, Command, Errno, Event, ExitStatus, Life, Limits, ListenError as BindError,
-    ListenOptions, ListeningAddress, SchedulingPolicy, SendError, Sent, Settings, Signal, Violation,
-    WorkerError, WorkerId, WorkerState,
+    AddressType, ChannelError, Command, Errno, Event, ExitStatus, Life, Limits, ListenAddress,
+    ListenError as BindError, ListenOptions, ListeningAddress, SchedulingPolicy, SendError, Sent, Settings,
+    Signal, Violation, WorkerError, WorkerId, WorkerState,
 };
 
 pub use connection::Connection;

@@ -27,12 +27,12 @@ pub struct Listener {
 
 impl Listener {
     pub(crate) async fn open(shared: Arc<Shared>, options: ListenOptions) -> Result<Self, ListenError> {
-        let unknown = SocketAddr::new(net::Ipv4Addr::UNSPECIFIED.into(), options.port);
+        let unknown = SocketAddr::new(net::Ipv4Addr::UNSPECIFIED.into(), options.address.port());
         let (id, opened, connections) = shared.listen(options);
         // From here on, dropping this future closes it.
         let mut listener = Listener { shared, id, address: unknown, connections };
         match opened.await {
-            Ok(Ok(address)) => listener.address = address,
+            Ok(Ok(address)) => listener.address = address.ip().unwrap_or(unknown),
             Ok(Err(error)) if error.errno != Errno::ENOTCONN => return Err(ListenError::Bind(error)),
             Ok(Err(_)) | Err(_) => {
                 listener.shared.left().await;

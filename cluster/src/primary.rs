@@ -53,7 +53,7 @@ impl Primary {
     ///
     /// [`Event::Fork`] follows. If its program cannot be started, [`Event::Error`] says why, and nothing is left behind.
     pub fn fork(&mut self) -> WorkerId {
-        self.command(|machine| machine.fork(Vec::new()))
+        self.command(|machine| machine.fork(Vec::new())).expect("the settings have no `stdio` yet")
     }
 
     /// Starts a worker with more variables in its environment, laid over this process's own. Node: `cluster.fork(env)`.
@@ -63,7 +63,7 @@ impl Primary {
         V: Into<String>,
     {
         let env = env.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        self.command(|machine| machine.fork(env))
+        self.command(|machine| machine.fork(env)).expect("the settings have no `stdio` yet")
     }
 
     /// Sends a message to a worker. Node: `worker.send(message)`.

@@ -224,14 +224,14 @@ impl State {
     fn bring(&mut self, event: cluster_core::WorkerEvent) -> Told {
         use cluster_core::WorkerEvent as Event;
         match event {
-            Event::Listening { listener, address } => self.doors.open(listener, Ok(address)),
+            Event::Listening { listener, address, socket: _ } => self.doors.open(listener, Ok(address)),
             Event::ListenFailed { listener, error } => {
                 self.doors.open(listener, Err(error));
                 self.doors.remove(listener);
             }
             Event::Connection { listener, connection } => self.arrived(listener, connection),
             Event::Closed { listener } => self.doors.remove(listener),
-            Event::Message { message } => return Told::Inbox(WorkerEvent::Message(message)),
+            Event::Message { message, handle: _ } => return Told::Inbox(WorkerEvent::Message(message)),
             Event::Error { error } => return Told::Inbox(WorkerEvent::Error(error)),
             Event::Disconnect => {
                 self.advance(Phase::Disconnected);
@@ -323,7 +323,8 @@ mod tests {
     fn worker() -> (Arc<Shared>, UnixStream) {
         let (near, far) = UnixStream::pair().expect("a pair");
         let unix = Unix::with_channel(near).expect("a channel");
-        let machine = cluster_core::Worker::new(WorkerId(1), Limits::default());
+        let machine =
+            cluster_core::Worker::new(WorkerId(1), cluster_core::Serialization::Json, Limits::default());
         let shared = Arc::new(Shared::new(machine, unix, Handle::current()));
         shared.stay();
         (shared, far)

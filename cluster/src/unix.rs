@@ -204,7 +204,7 @@ impl Unix {
 
     fn bind(&mut self, handle: HandleId, address: &BindAddress, backlog: Option<u32>) -> OsEvent {
         match self.try_bind(address, backlog) {
-            Ok((socket, address)) => OsEvent::Bound { handle, socket, address },
+            Ok((socket, address)) => OsEvent::Bound { handle, socket, address: address.into() },
             Err(error) => OsEvent::BindFailed { handle, errno: errno(&error) },
         }
     }
@@ -228,7 +228,7 @@ impl Unix {
 
     fn listen(&mut self, socket: SocketId, backlog: u32) -> OsEvent {
         match self.try_listen(socket, backlog) {
-            Ok(address) => OsEvent::Listening { socket, address },
+            Ok(address) => OsEvent::Listening { socket, address: address.into() },
             Err(error) => OsEvent::ListenFailed { socket, errno: errno(&error) },
         }
     }

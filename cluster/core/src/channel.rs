@@ -6,8 +6,9 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::event::Violation;
-use crate::message::{self, Frame, Message};
+use crate::message::{self, Envelope, Frame, Message};
 use crate::os::{Call, ChannelId, Errno, SocketId};
+use crate::passing::Passed;
 use crate::settings::Limits;
 use crate::steps::{IsCall, Steps};
 
@@ -15,15 +16,15 @@ use crate::steps::{IsCall, Steps};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Outgoing {
     pub(crate) message: Message,
-    /// The descriptor it carries. The owner's copy stays open until the owner closes it.
-    pub(crate) socket: Option<SocketId>,
+    /// The socket it carries. The owner's copy stays open until the owner closes it.
+    pub(crate) handle: Option<Passed>,
     /// Say [`Happened::Written`] when the last byte is written.
     pub(crate) receipt: Option<SocketId>,
 }
 
 impl From<Message> for Outgoing {
     fn from(message: Message) -> Self {
-        Outgoing { message, socket: None, receipt: None }
+        Outgoing { message, handle: None, receipt: None }
     }
 }
 
@@ -35,7 +36,7 @@ pub(crate) enum ChannelStep {
     /// A line that was read.
     Frame(Frame, Option<SocketId>),
     /// The message inside an envelope, one tick after its acknowledgement.
-    Deliver(Message, Option<SocketId>),
+    Deliver(Message, Passed),
     /// The last byte of a line is written.
     Written(SocketId),
     /// Ask the operating system for something.
@@ -58,7 +59,7 @@ impl IsCall for ChannelStep {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Happened {
     Call(Call),
-    Received(Message, Option<SocketId>),
+    Received(Message, Option<Passed>),
     /// The peer did not get the descriptor of this message.
     Refused(Outgoing),
     Written(SocketId),
@@ -165,9 +166,10 @@ impl Channel {
         outgoing: Outgoing,
         steps: &mut Steps<S>,
     ) {
-        let bytes = message::encode(&outgoing.message, outgoing.socket.is_some());
-        let Outgoing { socket, receipt, .. } = outgoing;
-        let carries = socket.is_some().then_some(outgoing);
+        let bytes = message::encode(&outgoing.message, outgoing.handle.map(|handle| handle.kind));
+        let Outgoing { handle, receipt, .. } = outgoing;
+        let socket = handle.map(|handle| handle.socket);
+        let carries = handle.is_some().then_some(outgoing);
         let line = Line { bytes, at: 0, socket, receipt, carries };
         if self.unacknowledged.is_none() {
             self.unsent += line.bytes.len();
@@ -182,7 +184,7 @@ impl Channel {
     /// Whether the peer has not acknowledged this descriptor: it cannot know of it.
     pub(crate) fn is_carrying(&self, socket: SocketId) -> bool {
         let carried = self.held.iter().filter_map(|line| line.carries.as_ref()).chain(&self.unacknowledged);
-        carried.into_iter().any(|outgoing| outgoing.socket == Some(socket))
+        carried.filter_map(|outgoing| outgoing.handle).any(|handle| handle.socket == socket)
     }
 
     /// The descriptor is being closed: what would have carried it is not sent. One that has gone is not called back.
@@ -352,12 +354,15 @@ impl Channel {
         steps: &mut Steps<S>,
     ) -> Option<Happened> {
         match step {
-            ChannelStep::Frame(_, socket) | ChannelStep::Deliver(_, socket) if self.distrusted => {
+            ChannelStep::Frame(_, socket) if self.distrusted => {
                 socket.map(|socket| Happened::Call(Call::Close { socket }))
+            }
+            ChannelStep::Deliver(_, Passed { socket, .. }) if self.distrusted => {
+                Some(Happened::Call(Call::Close { socket }))
             }
             ChannelStep::Write => self.next_write().map(Happened::Call),
             ChannelStep::Frame(frame, socket) => self.frame(frame, socket, steps),
-            ChannelStep::Deliver(message, socket) => Some(Happened::Received(message, socket)),
+            ChannelStep::Deliver(message, handle) => Some(Happened::Received(message, Some(handle))),
             ChannelStep::Written(socket) => Some(Happened::Written(socket)),
             ChannelStep::Call(call) => Some(Happened::Call(call)),
             ChannelStep::Violated(violation) => Some(Happened::Violated(violation)),
@@ -374,10 +379,10 @@ impl Channel {
     ) -> Option<Happened> {
         match frame {
             Frame::Message(message) => Some(Happened::Received(message, None)),
-            Frame::Handle(message) => {
+            Frame::Handle(Envelope { message, kind, .. }) => {
                 self.acknowledge(socket.is_some(), steps);
-                if socket.is_some() {
-                    self.tick(ChannelStep::Deliver(message, socket), steps);
+                if let Some(socket) = socket {
+                    self.tick(ChannelStep::Deliver(message, Passed { socket, kind }), steps);
                 }
                 None
             }

@@ -1,12 +1,15 @@
 //! What a user hears, in the primary and in a worker. Values only; who decides on them is in the machines.
 
 use alloc::string::String;
+use alloc::sync::Arc;
 use core::fmt;
-use core::net::SocketAddr;
 
 use serde_json::Value;
 
-use crate::os::{Errno, ExitStatus, SocketId, WorkerId};
+use crate::listen::ListenAddress;
+use crate::os::{Errno, ExitStatus, LocalAddress, SocketId, WorkerId};
+use crate::passing::Passed;
+use crate::settings::Command;
 
 /// What a machine gives out: something for the user, or something for the operating system.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -20,6 +23,11 @@ pub enum Output<E> {
 /// What happens to workers, as the primary sees it. Node: the events of `cluster`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Event {
+    /// Settings were decided: by a call of `setup`, or by a fork, which is one too. Node: `'setup'`, one tick later.
+    Setup {
+        /// What was decided.
+        command: Arc<Command>,
+    },
     /// A worker was forked. Node: `'fork'`, one tick after `cluster.fork()`.
     Fork {
         /// Which.
@@ -43,6 +51,8 @@ pub enum Event {
         worker: WorkerId,
         /// What.
         message: Value,
+        /// A socket that came with it.
+        handle: Option<Passed>,
     },
     /// Its channel is closed. Node: `'disconnect'`. Usually before [`Event::Exit`], but not by any promise.
     Disconnect {
@@ -78,12 +88,14 @@ pub enum Event {
 /// Where a worker serves. Node: the argument of `'listening'`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ListeningAddress {
-    /// The host as the worker gave it; `None` for every address.
+    /// The host, or the path, as the worker gave it; `None` for every address, and for a descriptor.
     pub address: Option<String>,
-    /// The port, with 0 replaced by the one the kernel chose.
-    pub port: u16,
+    /// The port, with 0 replaced by the one the kernel chose; -1 for a path.
+    pub port: i32,
     /// What kind of address.
     pub address_type: AddressType,
+    /// The descriptor of the primary, if the worker asked for one. UDP without one: -1.
+    pub fd: Option<i64>,
 }
 
 /// The kind of an address on the wire. Node: `addressType`.
@@ -127,6 +139,9 @@ pub enum WorkerError {
     Kill(Errno),
     /// Messages to it were lost: it can no longer be written to.
     Write(Errno),
+    /// It refused the socket of a message four times: the message is lost, and the socket closed.
+    /// Node: the warning `SentHandleNotReceivedWarning`.
+    NotReceived,
     /// It broke the protocol, and its channel was closed.
     Protocol(Violation),
 }
@@ -139,6 +154,7 @@ impl fmt::Display for WorkerError {
             }
             WorkerError::Kill(errno) => write!(f, "the worker could not be signalled: {errno}"),
             WorkerError::Write(errno) => write!(f, "messages to the worker were lost: {errno}"),
+            WorkerError::NotReceived => f.write_str("a socket and its message did not reach the worker"),
             WorkerError::Protocol(violation) => write!(f, "the worker's channel was closed: {violation}"),
         }
     }
@@ -185,7 +201,9 @@ pub enum WorkerEvent {
         /// Which.
         listener: ListenerId,
         /// Where, with the port the kernel chose.
-        address: SocketAddr,
+        address: LocalAddress,
+        /// A UDP server's socket: the application reads and writes it, and `Worker::close` ends it.
+        socket: Option<SocketId>,
     },
     /// A server does not serve. Node: `'error'` on the server.
     ListenFailed {
@@ -210,6 +228,8 @@ pub enum WorkerEvent {
     Message {
         /// What.
         message: Value,
+        /// A socket that came with it.
+        handle: Option<Passed>,
     },
     /// The channel is closed. Node: `'disconnect'`. Unless the worker was asked to go, its process ends right after.
     Disconnect,
@@ -223,20 +243,19 @@ pub enum WorkerEvent {
 /// Why a server does not serve.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ListenError {
-    /// The error, as the primary's kernel gave it. `ENOTCONN`: the worker is leaving, and nobody will answer.
+    /// The error, as the kernel gave it to who was to bind. `ENOTCONN`: the worker is leaving, and nobody will answer.
     pub errno: Errno,
-    /// The host that was asked for.
-    pub host: Option<core::net::IpAddr>,
-    /// The port that was asked for.
-    pub port: u16,
+    /// What was asked for.
+    pub address: ListenAddress,
+    /// Whether the worker was to bind it itself; else the primary was.
+    pub exclusive: bool,
 }
 
 impl fmt::Display for ListenError {
+    /// As Node: the primary binds, an exclusive server listens.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host {
-            Some(host) => write!(f, "bind {} {}", self.errno, SocketAddr::new(host, self.port)),
-            None => write!(f, "bind {} port {} on every address", self.errno, self.port),
-        }
+        let what = if self.exclusive { "listen" } else { "bind" };
+        write!(f, "{what} {} {}", self.errno, self.address)
     }
 }
 
@@ -247,6 +266,9 @@ impl core::error::Error for ListenError {}
 pub enum ChannelError {
     /// Messages were lost: the primary can no longer be written to.
     Write(Errno),
+    /// It refused the socket of a message four times: the message is lost, and the socket closed.
+    /// Node: the warning `SentHandleNotReceivedWarning`.
+    NotReceived,
     /// The primary broke the protocol, and the channel was closed.
     Protocol(Violation),
 }
@@ -255,6 +277,7 @@ impl fmt::Display for ChannelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ChannelError::Write(errno) => write!(f, "messages to the primary were lost: {errno}"),
+            ChannelError::NotReceived => f.write_str("a socket and its message did not reach the primary"),
             ChannelError::Protocol(violation) => {
                 write!(f, "the channel to the primary was closed: {violation}")
             }

@@ -2,12 +2,11 @@
 //! Round robin and shared decide *who*; sending, replying and closing is the primary's.
 
 use alloc::vec::Vec;
-use core::net::SocketAddr;
 
 use serde_json::Value;
 
 use crate::message::HandleKey;
-use crate::os::{SocketId, WorkerId};
+use crate::os::{LocalAddress, SocketId, WorkerId};
 
 pub(crate) mod round_robin;
 pub(crate) mod shared;
@@ -26,7 +25,7 @@ pub(crate) enum Sharing {
 pub(crate) struct Handle {
     pub(crate) key: HandleKey,
     /// The listening (round robin) or bound (shared) socket and its address, once there is one.
-    pub(crate) bound: Option<(SocketId, SocketAddr)>,
+    pub(crate) bound: Option<(SocketId, LocalAddress)>,
     /// Whether accepting is paused because too many wait.
     pub(crate) throttled: bool,
     /// Who asked before it was bound, with the sequence number to answer.

@@ -29,8 +29,10 @@ mod errno;
 mod event;
 mod handle;
 mod ledger;
+mod listen;
 mod message;
 mod os;
+mod passing;
 mod pending;
 mod primary;
 mod pump;
@@ -44,12 +46,14 @@ pub use event::{
     WorkerError, WorkerEvent,
 };
 pub use ledger::{CloseReason, Ledger, Standing};
+pub use listen::{ListenAddress, ListenOptions};
 pub use os::{
-    BindAddress, Call, ChannelId, Errno, ExitStatus, HandleId, Os, OsEvent, Signal, SocketId, TimerId,
-    WorkerId,
+    BindAddress, Call, ChannelId, Errno, ExitStatus, HandleId, LocalAddress, Os, OsEvent, Signal, SocketId,
+    TimerId, WorkerId,
 };
-pub use primary::{Life, Primary, WorkerState};
+pub use passing::{Passed, PassedKind, Passing};
+pub use primary::{ForkError, Life, PolicyFrozen, Primary, WorkerState};
 pub use pump::{Machine, flush, pump};
 pub use send::{SendError, Sent};
-pub use settings::{Command, Limits, SchedulingPolicy, Settings};
-pub use worker::{ListenOptions, Worker};
+pub use settings::{Command, Limits, SchedulingPolicy, Serialization, Settings, Setup, Stdio};
+pub use worker::Worker;

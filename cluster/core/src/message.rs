@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::event::{AddressType, ListeningAddress};
 use crate::os::Errno;
+use crate::passing::PassedKind;
 
 mod decode;
 mod encode;
@@ -25,11 +26,21 @@ pub(crate) enum Frame {
     /// A message without a descriptor.
     Message(Message),
     /// A message that travels with a descriptor. Node: `NODE_HANDLE`.
-    Handle(Message),
+    Handle(Envelope),
     /// The descriptor has arrived. Node: `NODE_HANDLE_ACK`.
     Ack,
     /// The descriptor has not. Node: `NODE_HANDLE_NACK`.
     Nack,
+}
+
+/// What stands around a message that travels with a descriptor.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Envelope {
+    pub(crate) message: Message,
+    /// What the descriptor is. Node: `type`.
+    pub(crate) kind: PassedKind,
+    /// Which server of the sender has accepted it, if it asks after its connections. Node: `key`.
+    pub(crate) key: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -79,11 +90,17 @@ impl From<&QueryServer> for HandleKey {
     fn from(query: &QueryServer) -> Self {
         let or = |value: Option<i64>, none: &str| value.map_or(String::from(none), |value| value.to_string());
         let QueryServer { address, port, address_type, fd, index, .. } = query;
-        let (address, port) = (address.as_deref().unwrap_or("null"), or(*port, "null"));
+        // A UDP socket that is bound without a port: the field is not there at all.
+        let no_port = if *fd == Some(-1) { "undefined" } else { "null" };
+        let (address, port) = (address.as_deref().unwrap_or("null"), or(*port, no_port));
         let fd = or(*fd, "undefined");
         HandleKey(format!("{address}:{port}:{address_type}:{fd}:{index}"))
     }
 }
+
+/// The `flags` of a query. Node: `UV_UDP_IPV6ONLY`, which TCP has too, and `UV_UDP_REUSEADDR`.
+pub(crate) const IPV6_ONLY: u64 = 1;
+pub(crate) const REUSE_ADDRESS: u64 = 4;
 
 /// A worker wants to serve an address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -96,6 +113,10 @@ pub(crate) struct QueryServer {
     pub(crate) fd: Option<i64>,
     pub(crate) flags: Option<u64>,
     pub(crate) backlog: Option<u64>,
+    /// Of a path: let everybody read it.
+    pub(crate) readable_all: bool,
+    /// Of a path: let everybody write to it.
+    pub(crate) writable_all: bool,
 }
 
 /// The answer to a `QueryServer`, a `NewConn` or an `ExitedAfterDisconnect`.

@@ -41,7 +41,7 @@ impl From<WorkerId> for ChannelId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId(pub u32);
 
-/// A distribution object of the primary: what a [`Call::Bind`] is for.
+/// What a [`Call::Bind`] is for: a distribution object of the primary, or a worker's server that shares with nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HandleId(pub u32);
 
@@ -49,15 +49,89 @@ pub struct HandleId(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TimerId(pub u32);
 
-/// Where to bind a TCP socket.
+/// Where to bind a socket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct BindAddress {
-    /// `None`: every address, IPv6 with IPv4 where there is IPv6 (`::`), else `0.0.0.0`.
-    pub host: Option<IpAddr>,
-    /// 0: the kernel chooses.
-    pub port: u16,
-    /// With an IPv6 host: leave IPv4 alone.
-    pub ipv6_only: bool,
+pub enum BindAddress {
+    /// A TCP socket.
+    Tcp {
+        /// `None`: every address, IPv6 with IPv4 where there is IPv6 (`::`), else `0.0.0.0`.
+        host: Option<IpAddr>,
+        /// 0: the kernel chooses.
+        port: u16,
+        /// With an IPv6 host: leave IPv4 alone.
+        ipv6_only: bool,
+        /// Let other sockets that ask for the same bind here too; the kernel spreads the clients. `SO_REUSEPORT`.
+        reuse_port: bool,
+    },
+    /// A Unix stream socket. The operating system binds it however long its path is, and removes the path when the
+    /// process that bound it closes it.
+    Path {
+        /// Where. A path that is there already is not taken: `EADDRINUSE`.
+        path: String,
+        /// Let everybody read it (mode bits 0444).
+        readable_all: bool,
+        /// Let everybody write to it, and so connect (mode bits 0222).
+        writable_all: bool,
+    },
+    /// A UDP socket: it is never listened on, and a backlog means nothing.
+    Udp {
+        /// The address; its kind is the socket's.
+        host: IpAddr,
+        /// 0: the kernel chooses.
+        port: u16,
+        /// With an IPv6 host: leave IPv4 alone.
+        ipv6_only: bool,
+        /// Bind though another process may have bound it before. `SO_REUSEADDR`.
+        reuse_address: bool,
+        /// As for TCP; the kernel spreads the datagrams.
+        reuse_port: bool,
+    },
+    /// A socket that this process has already, by the number the kernel knows it by. A duplicate of it is taken.
+    Descriptor {
+        /// Its number.
+        fd: u32,
+        /// Whether it must be a datagram socket; else it must be a stream socket. `EINVAL` if it is not.
+        datagrams: bool,
+    },
+}
+
+/// Where a socket is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum LocalAddress {
+    /// TCP or UDP, with the port the kernel chose.
+    Ip(SocketAddr),
+    /// A Unix socket; empty if it has no path.
+    Path(String),
+}
+
+impl LocalAddress {
+    /// The address, unless it is a path.
+    pub fn ip(&self) -> Option<SocketAddr> {
+        match self {
+            LocalAddress::Ip(address) => Some(*address),
+            LocalAddress::Path(_) => None,
+        }
+    }
+
+    /// The port; 0 for a path.
+    pub fn port(&self) -> u16 {
+        self.ip().map_or(0, |address| address.port())
+    }
+}
+
+impl From<SocketAddr> for LocalAddress {
+    fn from(address: SocketAddr) -> Self {
+        LocalAddress::Ip(address)
+    }
+}
+
+impl fmt::Display for LocalAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LocalAddress::Ip(address) => address.fmt(f),
+            LocalAddress::Path(path) => path.fmt(f),
+        }
+    }
 }
 
 /// How a process ended.
@@ -112,16 +186,18 @@ pub enum Call {
         /// Which.
         channel: ChannelId,
     },
-    /// Make a TCP socket and bind it. Answers [`OsEvent::Bound`] or [`OsEvent::BindFailed`].
+    /// Make a socket and bind it. Answers [`OsEvent::Bound`] or [`OsEvent::BindFailed`].
     Bind {
-        /// What it is for; comes back in the answer.
+        /// What it is for; comes back in the answer. In a worker: the number of the server that is to have the socket to
+        /// itself.
         handle: HandleId,
         /// Where.
         address: BindAddress,
-        /// `Some`: listen too. `None`: leave listening to the workers that will share it.
+        /// `Some`: listen too, if it is a stream socket. `None`: leave listening to the workers that will share it.
         backlog: Option<u32>,
     },
-    /// Listen on a bound socket that was received. Answers [`OsEvent::Listening`] or [`OsEvent::ListenFailed`].
+    /// Listen on a bound socket that was received. Answers [`OsEvent::Listening`] or [`OsEvent::ListenFailed`]. A UDP
+    /// socket does not listen: the answer only says where it is.
     Listen {
         /// Which.
         socket: SocketId,
@@ -194,7 +270,8 @@ pub enum OsEvent {
         channel: ChannelId,
         /// Never empty.
         bytes: Vec<u8>,
-        /// A descriptor that came with them: nothing in `bytes` is newer than the message it belongs to.
+        /// A socket of any kind that came with them: nothing in `bytes` is newer than the message it belongs to. A
+        /// descriptor that is no socket is closed and not told: to the machine it has not arrived.
         socket: Option<SocketId>,
     },
     /// A write was taken, perhaps in part. If `rest` is not empty, [`OsEvent::Writable`] follows once there is room.
@@ -228,7 +305,7 @@ pub enum OsEvent {
         /// The new socket.
         socket: SocketId,
         /// Where it is, with the port the kernel chose.
-        address: SocketAddr,
+        address: LocalAddress,
     },
     /// Nothing was bound.
     BindFailed {
@@ -242,7 +319,7 @@ pub enum OsEvent {
         /// Which.
         socket: SocketId,
         /// Where it is.
-        address: SocketAddr,
+        address: LocalAddress,
     },
     /// A received socket does not listen.
     ListenFailed {

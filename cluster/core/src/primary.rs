@@ -2,8 +2,6 @@
 //! It does no IO: it asks for [`Call`]s. Serving (who listens where, who gets which connection) is in `serve`.
 
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::string::{String, ToString};
-use alloc::vec::Vec;
 
 use serde_json::Value;
 
@@ -13,22 +11,28 @@ use crate::handle::Handle;
 use crate::ledger::Ledger;
 use crate::message::{Act, Cluster, HandleKey, Message, Reply};
 use crate::os::{Call, ChannelId, Errno, ExitStatus, HandleId, OsEvent, Signal, SocketId, TimerId, WorkerId};
+use crate::passing::{Passed, Passing};
 use crate::pending::Pending;
 use crate::pump::Machine;
 use crate::send::{SendError, Sent};
 use crate::settings::Settings;
 use crate::steps::{self, IsCall, Stepper, Steps};
 
+mod address;
 mod life;
 mod serve;
+mod setup;
 
 pub use life::{Life, WorkerState};
 use serve::{Awaited, Retry};
+pub use setup::{ForkError, PolicyFrozen};
 
 /// What the primary has still to do.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Step {
     Emit(Event),
+    /// Emit it one tick later.
+    Later(Event),
     Call(Call),
     Channel(ChannelId, ChannelStep),
     /// Both its ends have come: it leaves the list.
@@ -50,7 +54,7 @@ impl From<(ChannelId, ChannelStep)> for Step {
 impl IsCall for Step {
     fn is_call(&self) -> bool {
         match self {
-            Step::Call(_) => true,
+            Step::Call(_) | Step::Later(_) => true,
             Step::Channel(_, step) => step.is_call(),
             Step::Emit(_) | Step::Remove(_) | Step::Exited(..) | Step::Disconnected(_) | Step::Forget(_) => {
                 false
@@ -69,6 +73,10 @@ struct Member {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Primary {
     settings: Settings,
+    /// The scheduling policy can no longer be changed.
+    frozen: bool,
+    /// How many workers got an inspector port of their own.
+    inspected: u32,
     last_worker: u32,
     members: BTreeMap<WorkerId, Member>,
     steps: Steps<Step>,
@@ -89,6 +97,8 @@ impl Primary {
     pub fn new(settings: Settings) -> Self {
         Primary {
             settings,
+            frozen: false,
+            inspected: 0,
             last_worker: 0,
             members: BTreeMap::new(),
             steps: Steps::new(),
@@ -104,23 +114,6 @@ impl Primary {
         }
     }
 
-    /// Starts a worker. `env` is laid over the primary's own environment. Node: `cluster.fork(env)`.
-    ///
-    /// [`Event::Fork`] follows, one tick later. If its program cannot be started, [`Event::Error`] comes before it and
-    /// [`Event::Disconnect`] after it, and no [`Event::Exit`]: there was no process. So it is in Node.
-    pub fn fork(&mut self, mut env: Vec<(String, String)>) -> WorkerId {
-        self.last_worker += 1;
-        let worker = WorkerId(self.last_worker);
-        env.retain(|(name, _)| name != "NODE_UNIQUE_ID");
-        env.push((String::from("NODE_UNIQUE_ID"), worker.to_string()));
-        let channel = Channel::new(worker.into(), self.settings.limits.clone());
-        self.members.insert(worker, Member { life: Life::new(), channel });
-        let entry = self.steps.enter_command();
-        self.steps.push(Step::Call(Call::Spawn { worker, command: self.settings.command.clone(), env }));
-        self.steps.leave(entry);
-        worker
-    }
-
     /// Sends a message to a worker. Node: `worker.send(message)`.
     ///
     /// # Errors
@@ -128,9 +121,32 @@ impl Primary {
     /// [`SendError`] if there is no such worker, its channel is closed or full, or the message would be taken for one
     /// of Node's own.
     pub fn send(&mut self, worker: WorkerId, message: &Value) -> Result<Sent, SendError> {
+        self.post(worker, message, None)
+    }
+
+    /// Sends a message and a socket to a worker. Node: `worker.send(message, handle, options)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Primary::send`]; the socket is still the caller's then.
+    pub fn send_with(
+        &mut self,
+        worker: WorkerId,
+        message: &Value,
+        passing: Passing,
+    ) -> Result<Sent, SendError> {
+        self.post(worker, message, Some(passing))
+    }
+
+    fn post(
+        &mut self,
+        worker: WorkerId,
+        message: &Value,
+        passing: Option<Passing>,
+    ) -> Result<Sent, SendError> {
         let member = self.members.get_mut(&worker).ok_or(SendError::Closed)?;
         let entry = self.steps.enter_command();
-        let sent = crate::send::user(&mut member.channel, message, &mut self.steps);
+        let sent = crate::send::user(&mut member.channel, message, passing, &mut self.steps);
         self.steps.leave(entry);
         sent
     }
@@ -157,7 +173,9 @@ impl Primary {
             }
         }
         if all.is_empty() {
-            self.steps.tick(Step::Emit(Event::AllDisconnected));
+            let entry = self.steps.enter_command();
+            self.steps.push(Step::Later(Event::AllDisconnected));
+            self.steps.leave(entry);
         } else {
             self.leaving.get_or_insert_default().extend(all);
         }
@@ -248,7 +266,7 @@ impl Primary {
     fn happened(&mut self, worker: WorkerId, happened: Happened) -> Option<Output<Event>> {
         match happened {
             Happened::Call(call) => return Some(Output::Call(call)),
-            Happened::Received(message, socket) => return self.received(worker, message, socket),
+            Happened::Received(message, handle) => return self.received(worker, message, handle),
             Happened::Refused(outgoing) => self.undelivered(worker, outgoing),
             Happened::Written(_) => {}
             Happened::Lost(errno) => self.error(worker, WorkerError::Write(errno)),
@@ -265,16 +283,18 @@ impl Primary {
         &mut self,
         worker: WorkerId,
         message: Message,
-        socket: Option<SocketId>,
+        handle: Option<Passed>,
     ) -> Option<Output<Event>> {
-        if let Some(socket) = socket {
-            // Nothing a worker sends a primary carries a descriptor yet.
+        if let Message::User(message) = message {
+            return Some(Output::Event(Event::Message { worker, message, handle }));
+        }
+        if let Some(Passed { socket, .. }) = handle {
+            // Nothing the cluster itself sends a primary carries a descriptor.
             self.steps.push(Step::Call(Call::Close { socket }));
         }
         match message {
-            Message::User(message) => return Some(Output::Event(Event::Message { worker, message })),
             Message::Cluster(cluster) => return self.cluster(worker, *cluster),
-            Message::Foreign => {}
+            Message::User(_) | Message::Foreign => {}
         }
         None
     }
@@ -351,16 +371,16 @@ impl Primary {
         self.transmit(worker, Cluster { seq, reply: None, act: Some(act) }, None);
     }
 
-    fn reply(&mut self, worker: WorkerId, reply: Reply, socket: Option<SocketId>) {
+    fn reply(&mut self, worker: WorkerId, reply: Reply, handle: Option<Passed>) {
         let seq = self.pending.next_seq();
-        self.transmit(worker, Cluster { seq, reply: Some(reply), act: None }, socket);
+        self.transmit(worker, Cluster { seq, reply: Some(reply), act: None }, handle);
     }
 
-    fn transmit(&mut self, worker: WorkerId, cluster: Cluster, socket: Option<SocketId>) {
+    fn transmit(&mut self, worker: WorkerId, cluster: Cluster, handle: Option<Passed>) {
         if let Some(member) = self.members.get_mut(&worker)
             && member.channel.is_connected()
         {
-            let outgoing = Outgoing { message: cluster.into(), socket, receipt: None };
+            let outgoing = Outgoing { message: cluster.into(), handle, receipt: None };
             member.channel.send(outgoing, &mut self.steps);
         }
     }
@@ -377,6 +397,7 @@ impl Stepper for Primary {
     fn run(&mut self, step: Step) -> Option<Output<Event>> {
         match step {
             Step::Emit(event) => return Some(Output::Event(event)),
+            Step::Later(event) => self.steps.tick(Step::Emit(event)),
             Step::Call(call) => return Some(Output::Call(call)),
             Step::Channel(channel, step) => {
                 let worker = WorkerId(channel.0);

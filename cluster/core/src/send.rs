@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::channel::{Channel, ChannelStep, Outgoing};
 use crate::message::{self, Message};
 use crate::os::ChannelId;
+use crate::passing::{Passed, Passing};
 use crate::steps::Steps;
 
 /// A message is on its way. Node: what `send()` returns.
@@ -44,6 +45,7 @@ impl core::error::Error for SendError {}
 pub(crate) fn user<S: From<(ChannelId, ChannelStep)>>(
     channel: &mut Channel,
     message: &Value,
+    passing: Option<Passing>,
     steps: &mut Steps<S>,
 ) -> Result<Sent, SendError> {
     if !channel.is_connected() {
@@ -55,6 +57,7 @@ pub(crate) fn user<S: From<(ChannelId, ChannelStep)>>(
     if channel.is_full() {
         return Err(SendError::Full);
     }
-    channel.send(Outgoing::from(Message::User(message.clone())), steps);
+    let handle = passing.map(|Passing { socket, kind, .. }| Passed { socket, kind });
+    channel.send(Outgoing { message: Message::User(message.clone()), handle, receipt: None }, steps);
     Ok(if channel.is_congested() { Sent::Congested } else { Sent::Buffered })
 }

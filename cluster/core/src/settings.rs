@@ -15,17 +15,82 @@ pub enum SchedulingPolicy {
     Shared,
 }
 
-/// A program to execute.
+/// How messages are written on a channel. Node: the `serialization` of `cluster.settings`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Serialization {
+    /// A line of JSON each. Node: `'json'`.
+    #[default]
+    Json,
+    /// V8's structured clone, each with its length before it. Node: `'advanced'`. Messages are JSON values here, too.
+    Advanced,
+}
+
+/// What a worker has as one of its first descriptors. Node: an element of `stdio`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stdio {
+    /// The primary's of the same number. Node: `'inherit'`.
+    Inherit,
+    /// Nothing: `/dev/null`. Node: `'ignore'`.
+    Ignore,
+    /// A pipe whose other end the primary has. Node: `'pipe'`.
+    Pipe,
+    /// The channel. Node: `'ipc'`.
+    Channel,
+    /// This descriptor of the primary. Node: its number.
+    Descriptor(u32),
+}
+
+/// A program to execute, and with what. Node: `cluster.settings`, the part that a new process gets.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Command {
     /// The executable, searched in `PATH` if it has no slash. `None`: this very program with its own arguments.
+    /// A primary of Node workers says `node` here and names their script in `args`.
     pub exec: Option<String>,
+    /// Arguments that go before all others. Node: `execArgv`.
+    pub exec_argv: Vec<String>,
     /// Its arguments, without the name of the program. With `exec: None`, added to this program's own.
     pub args: Vec<String>,
     /// Its working directory. `None`: the primary's.
     pub cwd: Option<String>,
-    /// Give it no standard input, output or error. Node's `silent` pipes them to the primary instead.
+    /// Pipe its standard input, output and error to the primary; `stdio` says otherwise if it says anything.
     pub silent: bool,
+    /// Its first descriptors, one of them the channel. Empty: the three standard ones, then the channel as number 3.
+    pub stdio: Vec<Stdio>,
+    /// As which user it runs. `None`: as the primary.
+    pub uid: Option<u32>,
+    /// As which group it runs. `None`: as the primary.
+    pub gid: Option<u32>,
+    /// How its channel is written.
+    pub serialization: Serialization,
+    /// Where a Node worker's inspector listens, if `exec_argv` asks for one; the same for all. `None`: 9229 and the
+    /// count of such forks.
+    pub inspect_port: Option<u16>,
+}
+
+/// What [`Primary::setup`](crate::Primary::setup) changes; `None` keeps what was said before.
+/// Node: the argument of `cluster.setupPrimary()`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Setup {
+    /// See [`Command::exec`].
+    pub exec: Option<String>,
+    /// See [`Command::exec_argv`].
+    pub exec_argv: Option<Vec<String>>,
+    /// See [`Command::args`].
+    pub args: Option<Vec<String>>,
+    /// See [`Command::cwd`].
+    pub cwd: Option<String>,
+    /// See [`Command::silent`].
+    pub silent: Option<bool>,
+    /// See [`Command::stdio`].
+    pub stdio: Option<Vec<Stdio>>,
+    /// See [`Command::uid`].
+    pub uid: Option<u32>,
+    /// See [`Command::gid`].
+    pub gid: Option<u32>,
+    /// See [`Command::serialization`].
+    pub serialization: Option<Serialization>,
+    /// See [`Command::inspect_port`].
+    pub inspect_port: Option<u16>,
 }
 
 /// The bounds of everything that could otherwise grow.

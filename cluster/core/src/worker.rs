@@ -2,25 +2,24 @@
 //! It does no IO. Its servers are in `serve`.
 
 use alloc::collections::BTreeMap;
-use core::net::SocketAddr;
 
 use serde_json::Value;
 
 use crate::channel::{Channel, ChannelStep, Happened, Outgoing};
 use crate::event::{ChannelError, ListenerId, Output, WorkerEvent};
 use crate::message::{Act, Cluster, Message, Reply};
-use crate::os::{Call, ChannelId, OsEvent, SocketId, WorkerId};
+use crate::os::{Call, ChannelId, LocalAddress, OsEvent, SocketId, WorkerId};
+use crate::passing::{Passed, Passing};
 use crate::pending::Pending;
 use crate::pump::Machine;
 use crate::send::{SendError, Sent};
-use crate::settings::Limits;
+use crate::settings::{Limits, Serialization};
 use crate::steps::{self, IsCall, Stepper, Steps};
 
 mod indexes;
 mod serve;
 
 use indexes::Indexes;
-pub use serve::ListenOptions;
 use serve::{Server, Unanswered};
 
 /// What the worker has still to do.
@@ -30,7 +29,7 @@ pub(crate) enum Step {
     Call(Call),
     Channel(ChannelStep),
     /// A server listens: the user hears it.
-    Listening(ListenerId, SocketAddr),
+    Listening(ListenerId, LocalAddress),
     /// The user has heard that a server listens: now the primary hears it, if it still does.
     Announce(ListenerId),
     /// A server is closed and its last connection has ended.
@@ -98,7 +97,11 @@ pub struct Worker {
 
 impl Worker {
     /// A worker with an open channel. The first thing it does is to say that it is online.
-    pub fn new(id: WorkerId, limits: Limits) -> Self {
+    ///
+    /// `serialization` is how its primary has it write. Node: `NODE_CHANNEL_SERIALIZATION_MODE`.
+    pub fn new(id: WorkerId, serialization: Serialization, limits: Limits) -> Self {
+        // Only JSON is spoken so far.
+        let _ = serialization;
         let mut worker = Worker {
             id,
             channel: Channel::new(ChannelId::PRIMARY, limits),
@@ -128,7 +131,18 @@ impl Worker {
     ///
     /// [`SendError`] if the channel is closed or full, or the message would be taken for one of Node's own.
     pub fn send(&mut self, message: &Value) -> Result<Sent, SendError> {
-        self.command(|worker| crate::send::user(&mut worker.channel, message, &mut worker.steps))
+        self.command(|worker| crate::send::user(&mut worker.channel, message, None, &mut worker.steps))
+    }
+
+    /// Sends a message and a socket to the primary. Node: `process.send(message, handle, options)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Worker::send`]; the socket is still the caller's then.
+    pub fn send_with(&mut self, message: &Value, passing: Passing) -> Result<Sent, SendError> {
+        self.command(|worker| {
+            crate::send::user(&mut worker.channel, message, Some(passing), &mut worker.steps)
+        })
     }
 
     /// Closes every server, waits for their connections, says goodbye and disconnects.
@@ -186,7 +200,7 @@ impl Worker {
 
     /// The next stage of leaving, once every server is closed.
     fn leave_on(&mut self) {
-        if !self.servers.is_empty() {
+        if self.shared_servers().next().is_some() {
             return;
         }
         match self.leaving {
@@ -219,7 +233,7 @@ impl Worker {
     fn happened(&mut self, happened: Happened) -> Option<Output<WorkerEvent>> {
         match happened {
             Happened::Call(call) => return Some(Output::Call(call)),
-            Happened::Received(message, socket) => return self.received(message, socket),
+            Happened::Received(message, handle) => return self.received(message, handle),
             Happened::Written(connection) => return self.written(connection),
             // A worker sends the primary no descriptors yet.
             Happened::Refused(_) => {}
@@ -235,7 +249,8 @@ impl Worker {
         None
     }
 
-    fn received(&mut self, message: Message, socket: Option<SocketId>) -> Option<Output<WorkerEvent>> {
+    fn received(&mut self, message: Message, handle: Option<Passed>) -> Option<Output<WorkerEvent>> {
+        let socket = handle.map(|handle| handle.socket);
         match message {
             Message::Cluster(cluster) => match (*cluster, socket) {
                 (Cluster { seq, act: Some(Act::NewConn(key)), .. }, Some(connection)) => {
@@ -244,8 +259,7 @@ impl Worker {
                 (cluster, socket) => self.cluster(cluster, socket),
             },
             Message::User(message) => {
-                self.close_socket(socket);
-                return Some(Output::Event(WorkerEvent::Message { message }));
+                return Some(Output::Event(WorkerEvent::Message { message, handle }));
             }
             Message::Foreign => self.close_socket(socket),
         }
@@ -289,7 +303,7 @@ impl Worker {
 
     fn transmit(&mut self, cluster: Cluster, receipt: Option<SocketId>) {
         if self.channel.is_connected() {
-            let outgoing = Outgoing { message: cluster.into(), socket: None, receipt };
+            let outgoing = Outgoing { message: cluster.into(), handle: None, receipt };
             self.channel.send(outgoing, &mut self.steps);
         }
     }
@@ -338,6 +352,8 @@ impl Machine for Worker {
             OsEvent::ChannelClosed { channel: _ } => channel.closed(steps),
             OsEvent::Listening { socket, address } => self.listening(socket, address),
             OsEvent::ListenFailed { socket, errno } => self.listen_failed(socket, errno),
+            OsEvent::Bound { handle, socket, address } => self.bound(handle, socket, address),
+            OsEvent::BindFailed { handle, errno } => self.bind_failed(handle, errno),
             OsEvent::Accepted { listener, socket } => self.accepted(listener, socket),
             // The kernel keeps the client, and the operating system tries again by itself. Node: ignored.
             OsEvent::AcceptFailed { .. } => {}
@@ -345,8 +361,6 @@ impl Machine for Worker {
             | OsEvent::SpawnFailed { .. }
             | OsEvent::KillFailed { .. }
             | OsEvent::Exited { .. }
-            | OsEvent::Bound { .. }
-            | OsEvent::BindFailed { .. }
             | OsEvent::Timer { .. } => unreachable!("a worker asks for nothing that {event:?} answers"),
         }
         self.steps.leave(entry);

@@ -6,9 +6,9 @@
 mod house;
 
 use cluster_core::{
-    Call, CloseReason, Errno, Event, ExitStatus, Life, ListenOptions, ListenerId, Machine, OsEvent, Output,
-    SchedulingPolicy, SendError, Sent, Settings, Signal, SocketId, Standing, WorkerError, WorkerEvent,
-    WorkerId, WorkerState,
+    Call, CloseReason, Errno, Event, ExitStatus, Life, ListenAddress, ListenOptions, ListenerId, Machine,
+    OsEvent, Output, SchedulingPolicy, SendError, Sent, Settings, Signal, SocketId, Standing, WorkerError,
+    WorkerEvent, WorkerId, WorkerState,
 };
 use house::House;
 use serde_json::json;
@@ -42,6 +42,7 @@ fn names(events: &[Event]) -> Vec<&'static str> {
     events
         .iter()
         .map(|event| match event {
+            Event::Setup { .. } => "setup",
             Event::Fork { .. } => "fork",
             Event::Online { .. } => "online",
             Event::Listening { .. } => "listening",
@@ -67,7 +68,7 @@ fn a_worker_is_forked_online_and_listening() {
     assert_eq!(house.primary.worker(ONE).map(Life::state), Some(WorkerState::Online));
     house.worker(ONE).listen(ListenOptions::default());
     house.settle();
-    assert_eq!(names(&house.events), ["fork", "online", "listening"]);
+    assert_eq!(names(&house.events), ["setup", "fork", "online", "listening"]);
     assert_eq!(house.primary.worker(ONE).map(Life::state), Some(WorkerState::Listening));
     let Some(Event::Listening { address, .. }) = house.events.last() else { unreachable!() };
     assert_eq!((address.address.as_deref(), address.port), (None, 40_001));
@@ -82,8 +83,11 @@ fn messages_go_both_ways_and_reserved_ones_nowhere() {
     assert_eq!(house.primary.send(ONE, &json!({"cmd": "NODE_CLUSTER"})), Err(SendError::Reserved));
     assert_eq!(house.primary.send(TWO, &json!(1)), Err(SendError::Closed));
     house.settle();
-    assert_eq!(house.events.last(), Some(&Event::Message { worker: ONE, message: json!("back") }));
-    let heard = WorkerEvent::Message { message: json!({"hello": [1, null, "\n"]}) };
+    assert_eq!(
+        house.events.last(),
+        Some(&Event::Message { worker: ONE, message: json!("back"), handle: None })
+    );
+    let heard = WorkerEvent::Message { message: json!({"hello": [1, null, "\n"]}), handle: None };
     assert_eq!(house.processes[&ONE].events, [heard]);
 }
 
@@ -240,12 +244,12 @@ fn all_disconnected_comes_with_the_last_and_not_the_first() {
 #[test]
 fn a_program_that_cannot_be_started_is_an_error_and_leaves_nothing() {
     let mut house = House::new(Settings::default());
-    house.primary.fork(Vec::new());
+    house.primary.fork(Vec::new()).expect("nothing impossible was set up");
     assert!(matches!(house.primary.poll(), Some(Output::Call(Call::Spawn { .. }))));
     house.tell(OsEvent::SpawnFailed { worker: ONE, errno: Errno::ENOENT });
-    assert_eq!(names(&house.events), ["error", "fork", "disconnect"]);
+    assert_eq!(names(&house.events), ["setup", "error", "fork", "disconnect"]);
     let error = WorkerError::Spawn(Errno::ENOENT);
-    assert_eq!(house.events[0], Event::Error { worker: ONE, error });
+    assert_eq!(house.events[1], Event::Error { worker: ONE, error });
     assert!(house.primary.worker(ONE).is_none());
     assert_eq!(house.fork(1), [TWO], "a number is never used twice");
 }
@@ -278,8 +282,8 @@ fn another_workers_answer_is_no_answer() {
 fn a_port_in_use_is_an_error_in_the_worker_that_asked() {
     let mut house = House::new(Settings::default());
     house.fork(1);
-    house.worker(ONE).listen(ListenOptions { port: 80, ..ListenOptions::default() });
-    house.worker(ONE).listen(ListenOptions { port: 80, ..ListenOptions::default() });
+    house.worker(ONE).listen(ListenAddress::any(80).into());
+    house.worker(ONE).listen(ListenAddress::any(80).into());
     let refuse = |house: &mut House| {
         let Some(Output::Call(Call::Write { bytes, .. })) = house.worker(ONE).poll() else { unreachable!() };
         house
@@ -302,7 +306,7 @@ fn a_port_in_use_is_an_error_in_the_worker_that_asked() {
         .events
         .iter()
         .map(|event| match event {
-            WorkerEvent::ListenFailed { listener, error } => (listener.0, error.errno, error.port),
+            WorkerEvent::ListenFailed { listener, error } => (listener.0, error.errno, error.address.port()),
             other => unreachable!("{other:?}"),
         })
         .collect();
@@ -344,7 +348,7 @@ fn a_refused_connection_waits_a_little_instead_of_bouncing() {
 #[test]
 fn commands_take_effect_in_the_order_they_are_given() {
     let mut house = House::new(Settings::default());
-    house.primary.fork(Vec::new());
+    house.primary.fork(Vec::new()).expect("nothing impossible was set up");
     house.primary.disconnect(ONE);
     house.primary.kill(ONE, Signal::SIGTERM);
     house.primary.send(ONE, &json!("too late")).expect("its channel is open");
@@ -365,8 +369,8 @@ fn kind(call: &Call) -> &'static str {
 #[test]
 fn a_program_that_cannot_be_started_does_not_hold_up_the_other_commands() {
     let mut house = House::new(Settings::default());
-    house.primary.fork(Vec::new());
-    house.primary.fork(Vec::new());
+    house.primary.fork(Vec::new()).expect("nothing impossible was set up");
+    house.primary.fork(Vec::new()).expect("nothing impossible was set up");
     assert!(matches!(house.primary.poll_call(), Some(Call::Spawn { worker: ONE, .. })));
     house.primary.handle(OsEvent::SpawnFailed { worker: ONE, errno: Errno::EAGAIN });
     assert!(matches!(house.primary.poll_call(), Some(Call::Spawn { worker: TWO, .. })));
@@ -392,7 +396,7 @@ fn a_shared_socket_that_is_bound_elsewhere_is_a_port_in_use() {
     let mut house = House::new(shared);
     house.fork(1);
     // The desk says that every shared socket listens at 40001.
-    house.worker(ONE).listen(ListenOptions { port: 40_002, ..ListenOptions::default() });
+    house.worker(ONE).listen(ListenAddress::any(40_002).into());
     house.settle();
     let [WorkerEvent::ListenFailed { error, .. }] = &house.processes[&ONE].events[..] else {
         unreachable!("{:?}", house.processes[&ONE].events)
@@ -437,7 +441,7 @@ fn a_shared_socket_that_is_closed_is_not_sent_any_more() {
 #[test]
 fn whoever_keeps_a_dead_workers_channel_open_gets_no_connections_in_its_place() {
     let mut house = serving(2, &[]);
-    house.worker(ONE).listen(ListenOptions { port: 81, ..ListenOptions::default() });
+    house.worker(ONE).listen(ListenAddress::any(81).into());
     house.settle();
     // The first is sent and not acknowledged, the second held behind it.
     house.processes.remove(&ONE);

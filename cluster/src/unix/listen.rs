@@ -82,14 +82,13 @@ fn starves(error: &io::Error) -> bool {
 
 /// A new TCP socket, bound. With no host: every address, IPv6 and IPv4, or IPv4 alone where there is no IPv6.
 pub(super) fn bind(address: &BindAddress) -> io::Result<OwnedFd> {
-    let bound = match address.host {
-        Some(host) => bind_to(SocketAddr::new(host, address.port), address.ipv6_only),
-        None => bind_to(any(Ipv6Addr::UNSPECIFIED.into(), address), false).or_else(|error| {
-            if no_ipv6(&error) {
-                bind_to(any(Ipv4Addr::UNSPECIFIED.into(), address), false)
-            } else {
-                Err(error)
-            }
+    let &BindAddress::Tcp { host, port, ipv6_only, .. } = address else {
+        return Err(nix::errno::Errno::EOPNOTSUPP.into());
+    };
+    let bound = match host {
+        Some(host) => bind_to(SocketAddr::new(host, port), ipv6_only),
+        None => bind_to(any(Ipv6Addr::UNSPECIFIED.into(), port), false).or_else(|error| {
+            if no_ipv6(&error) { bind_to(any(Ipv4Addr::UNSPECIFIED.into(), port), false) } else { Err(error) }
         }),
     };
     Ok(bound?.into())
@@ -106,8 +105,8 @@ pub(super) fn local_address(socket: &OwnedFd) -> io::Result<SocketAddr> {
     address.as_socket().ok_or_else(|| io::Error::from(nix::errno::Errno::EAFNOSUPPORT))
 }
 
-fn any(host: IpAddr, address: &BindAddress) -> SocketAddr {
-    SocketAddr::new(host, address.port)
+fn any(host: IpAddr, port: u16) -> SocketAddr {
+    SocketAddr::new(host, port)
 }
 
 fn no_ipv6(error: &io::Error) -> bool {

@@ -84,7 +84,10 @@ async fn port_in_use() -> Tested {
     let unlucky = fork_at(&mut primary, "serve", &address);
     let seen = until(&mut primary, |event| matches!(event, Event::Message { .. })).await?;
     let text = format!("bind EADDRINUSE {address}");
-    same(seen.last(), Some(&Event::Message { worker: unlucky, message: json!({ "listen": text }) }))?;
+    same(
+        seen.last(),
+        Some(&Event::Message { worker: unlucky, message: json!({ "listen": text }), handle: None }),
+    )?;
     same(seen.iter().any(|event| matches!(event, Event::Listening { .. })), false)?;
     // Neither that worker nor any other is harmed.
     let lucky = fork(&mut primary, "serve");

@@ -133,7 +133,7 @@ pub(crate) async fn until(
 /// The port of the next worker that listens.
 pub(crate) async fn port(primary: &mut Primary) -> Result<u16, Failed> {
     match until(primary, |event| matches!(event, Event::Listening { .. })).await?.pop() {
-        Some(Event::Listening { address, .. }) => Ok(address.port),
+        Some(Event::Listening { address, .. }) => Ok(u16::try_from(address.port)?),
         other => Err(format!("{other:?}").into()),
     }
 }

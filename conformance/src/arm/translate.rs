@@ -35,16 +35,19 @@ pub(super) fn event<'a>(event: &Event, known: impl Fn(WorkerId) -> Option<&'a Li
         Event::Disconnect { worker } => words::life("disconnect", worker.0, life(worker)),
         Event::Listening { worker, address } => {
             let kind = address.address_type.to_string();
-            words::worker_listening(worker.0, address.address.as_deref(), &kind, address.port, life(worker))
+            let port = u16::try_from(address.port).unwrap_or(0);
+            words::worker_listening(worker.0, address.address.as_deref(), &kind, port, life(worker))
         }
-        Event::Message { worker, message } => words::worker_message(worker.0, &text(message), life(worker)),
+        Event::Message { worker, message, handle: _ } => {
+            words::worker_message(worker.0, &text(message), life(worker))
+        }
         Event::Exit { worker, status } => {
             let (code, signal) = ending(*status);
             words::exit(worker.0, code, signal.as_deref(), life(worker))
         }
         Event::Error { worker, error } => words::worker_error(worker.0, &error_name(error), life(worker)),
         Event::AllDisconnected => words::all_disconnected(),
-        Event::AcceptFailed { errno: _ } => return None,
+        Event::Setup { .. } | Event::AcceptFailed { errno: _ } => return None,
     })
 }
 
@@ -89,6 +92,6 @@ fn ending(status: ExitStatus) -> (Option<i32>, Option<String>) {
 fn error_name(error: &WorkerError) -> String {
     match error {
         WorkerError::Spawn(number) | WorkerError::Kill(number) | WorkerError::Write(number) => errno(*number),
-        WorkerError::Protocol(_) => errno(Errno::EPROTO),
+        WorkerError::Protocol(_) | WorkerError::NotReceived => errno(Errno::EPROTO),
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct Serving {
 impl Serving {
     pub(crate) fn worker_event(&mut self, pid: Pid, event: &WorkerEvent) {
         let worker = WorkerId(pid.0);
-        if let WorkerEvent::Listening { listener, address } = event {
+        if let WorkerEvent::Listening { listener, address, .. } = event {
             self.ports.insert((worker, *listener), address.port());
         }
         if let WorkerEvent::Closed { listener } = event {

@@ -107,7 +107,7 @@ fn worker_of(event: &Event) -> Option<WorkerId> {
         | Event::Disconnect { worker }
         | Event::Exit { worker, .. }
         | Event::Error { worker, .. } => Some(*worker),
-        Event::AcceptFailed { .. } | Event::AllDisconnected => None,
+        Event::Setup { .. } | Event::AcceptFailed { .. } | Event::AllDisconnected => None,
     }
 }
 
@@ -119,7 +119,8 @@ impl Tale {
             Event::Listening { .. } | Event::Message { .. } => self.online && !self.disconnected,
             Event::Disconnect { .. } => !std::mem::replace(&mut self.disconnected, true),
             Event::Exit { .. } => !std::mem::replace(&mut self.exited, true),
-            Event::Fork { .. }
+            Event::Setup { .. }
+            | Event::Fork { .. }
             | Event::Error { .. }
             | Event::AcceptFailed { .. }
             | Event::AllDisconnected => true,

@@ -164,14 +164,17 @@ impl Kernel {
             let errno = [Errno::EADDRINUSE, Errno::EACCES][schedule.choose(Point::Error, 2)];
             return OsEvent::BindFailed { handle, errno };
         }
-        let host = address.host.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
-        let port = if address.port == 0 { self.free_port(host) } else { address.port };
+        let &BindAddress::Tcp { host, port, .. } = address else {
+            return OsEvent::BindFailed { handle, errno: Errno::EOPNOTSUPP };
+        };
+        let host = host.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+        let port = if port == 0 { self.free_port(host) } else { port };
         if !self.is_free(host, port) {
             return OsEvent::BindFailed { handle, errno: Errno::EADDRINUSE };
         }
         let address = SocketAddr::new(host, port);
         let file = self.open(Kind::Listener(Listener { address, limit: backlog, backlog: [].into() }));
-        OsEvent::Bound { handle, socket: self.process_mut(pid).add(file), address }
+        OsEvent::Bound { handle, socket: self.process_mut(pid).add(file), address: address.into() }
     }
 
     fn free_port(&mut self, host: IpAddr) -> u16 {
@@ -208,7 +211,7 @@ impl Kernel {
         match &mut self.file_mut(file).kind {
             Kind::Listener(listener) => {
                 listener.limit = Some(backlog);
-                OsEvent::Listening { socket, address: listener.address }
+                OsEvent::Listening { socket, address: listener.address.into() }
             }
             Kind::Connection(_) => OsEvent::ListenFailed { socket, errno: Errno::EINVAL },
         }

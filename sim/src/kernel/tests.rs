@@ -36,7 +36,7 @@ fn write(kernel: &mut Kernel, pid: Pid, text: &str, socket: Option<SocketId>) ->
 }
 
 fn bind(kernel: &mut Kernel, port: u16, backlog: Option<u32>) -> Option<OsEvent> {
-    let address = BindAddress { host: None, port, ipv6_only: false };
+    let address = BindAddress::Tcp { host: None, port, ipv6_only: false, reuse_port: false };
     perform(kernel, PRIMARY, Call::Bind { handle: HandleId(1), address, backlog })
 }
 

@@ -87,7 +87,7 @@ impl PrimaryDeed {
         match self {
             PrimaryDeed::Nothing => {}
             PrimaryDeed::Fork => {
-                primary.fork(Vec::new());
+                primary.fork(Vec::new()).expect("nothing impossible was set up");
             }
             PrimaryDeed::Send(to) => {
                 let _ = primary.send(WorkerId(to.into()), &json!({ "to": to }));
@@ -186,12 +186,12 @@ impl FromStr for Plan {
 
 impl Program for Plan {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
-        primary.fork(Vec::new());
+        primary.fork(Vec::new()).expect("nothing impossible was set up");
     }
 
     fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
         if matches!(event, Event::Fork { worker: WorkerId(n) } if n < self.workers) {
-            primary.fork(Vec::new());
+            primary.fork(Vec::new()).expect("nothing impossible was set up");
         } else if let Some(deed) = next(&mut self.heard, &self.primary) {
             deed.perform(primary, process);
         }
@@ -202,9 +202,9 @@ impl Program for Plan {
     }
 
     fn worker_event(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
-        if let WorkerEvent::Listening { listener, address } = event {
+        if let WorkerEvent::Listening { listener, address, .. } = &event {
             process.note(address.port().to_string());
-            worker.accept(listener);
+            worker.accept(*listener);
         }
         if let WorkerEvent::Connection { listener, .. } = event {
             worker.accept(listener);

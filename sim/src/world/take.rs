@@ -76,7 +76,11 @@ impl<P: Program> World<P> {
         let machine = if pid == Pid::PRIMARY {
             Machine::Primary(Box::new(Primary::new(self.settings.clone())))
         } else {
-            Machine::Worker(Box::new(Worker::new(WorkerId(pid.0), self.settings.limits.clone())))
+            Machine::Worker(Box::new(Worker::new(
+                WorkerId(pid.0),
+                self.settings.command.serialization,
+                self.settings.limits.clone(),
+            )))
         };
         self.hosts[pid.index()] = Some(Host::new(machine, program).into());
         self.note(pid.into(), || Crossing::Started);

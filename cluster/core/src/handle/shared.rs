@@ -3,13 +3,24 @@
 use alloc::collections::BTreeSet;
 
 use crate::os::WorkerId;
+use crate::passing::PassedKind;
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Shared {
     all: BTreeSet<WorkerId>,
+    /// What the socket is to them.
+    kind: PassedKind,
 }
 
 impl Shared {
+    pub(crate) fn new(kind: PassedKind) -> Self {
+        Shared { all: BTreeSet::new(), kind }
+    }
+
+    pub(crate) fn kind(&self) -> PassedKind {
+        self.kind
+    }
+
     pub(crate) fn add(&mut self, worker: WorkerId) {
         self.all.insert(worker);
     }

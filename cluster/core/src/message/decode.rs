@@ -10,10 +10,11 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{
-    Act, Cluster, Frame, HandleKey, Message, QueryServer, Reply, Sockname, is_internal, is_reserved,
+    Act, Cluster, Envelope, Frame, HandleKey, Message, QueryServer, Reply, Sockname, is_internal, is_reserved,
 };
 use crate::event::{AddressType, ListeningAddress, Violation};
 use crate::os::Errno;
+use crate::passing::PassedKind;
 
 /// Every field a message of Node's own can have that a cluster reads. Unknown ones are ignored, as Node does.
 #[derive(Deserialize)]
@@ -42,6 +43,12 @@ struct In<'a> {
     fd: Option<i64>,
     flags: Option<u64>,
     backlog: Option<u64>,
+    readable_all: Option<bool>,
+    writable_all: Option<bool>,
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
+    #[serde(borrow)]
+    dgram_type: Cow<'a, str>,
 }
 
 /// A port as Node accepts it: a number or its digits.
@@ -94,12 +101,27 @@ fn internal(fields: In<'_>, envelopes: u8) -> Result<Frame, Violation> {
             let envelopes = envelopes.checked_sub(1).ok_or(Violation::BadFields)?;
             let inner = fields.msg.ok_or(Violation::BadFields)?;
             match decode_within(inner.get().as_bytes(), envelopes)? {
-                // However many there are, one acknowledgement is owed.
-                Frame::Message(message) | Frame::Handle(message) => Ok(Frame::Handle(message)),
+                Frame::Message(message) => {
+                    Ok(Frame::Handle(Envelope { message, kind: kind(&fields)?, key: fields.key }))
+                }
+                // However many there are, one acknowledgement is owed, and the inner one says what it is.
+                inner @ Frame::Handle(_) => Ok(inner),
                 Frame::Ack | Frame::Nack => Err(Violation::BadFields),
             }
         }
         _ => Ok(Frame::Message(Message::Foreign)),
+    }
+}
+
+/// What a descriptor is. Node dies of a type that it does not know; a missing one is a bare socket.
+fn kind(fields: &In<'_>) -> Result<PassedKind, Violation> {
+    match &*fields.r#type {
+        "net.Native" | "" => Ok(PassedKind::Native),
+        "net.Server" => Ok(PassedKind::Server),
+        "net.Socket" => Ok(PassedKind::Socket),
+        "dgram.Native" => Ok(PassedKind::DatagramNative),
+        "dgram.Socket" => Ok(PassedKind::Datagram { v6: fields.dgram_type == "udp6" }),
+        _ => Err(Violation::BadFields),
     }
 }
 
@@ -134,12 +156,15 @@ fn reply(ack: u64, fields: In<'_>) -> Result<Reply, Violation> {
 }
 
 fn listening(fields: &mut In<'_>) -> Result<ListeningAddress, Violation> {
-    let port = port(fields)?.unwrap_or(0);
     Ok(ListeningAddress {
         address: address(fields)?,
-        // A Unix socket says -1, which is no port.
-        port: u16::try_from(port.max(0)).map_err(|_| Violation::BadFields)?,
+        port: match port(fields)?.unwrap_or(0) {
+            // A Unix socket says -1, which is no port.
+            port @ -1..=65_535 => i32::try_from(port).expect("it is small"),
+            _ => return Err(Violation::BadFields),
+        },
         address_type: address_type(&fields.address_type)?,
+        fd: fields.fd,
     })
 }
 
@@ -153,6 +178,8 @@ fn query(fields: &mut In<'_>) -> Result<QueryServer, Violation> {
         fd: fields.fd,
         flags: fields.flags,
         backlog: fields.backlog,
+        readable_all: fields.readable_all == Some(true),
+        writable_all: fields.writable_all == Some(true),
     })
 }
 
@@ -199,9 +226,10 @@ mod tests {
 
     fn cluster_message(line: &str) -> Cluster {
         match decode(line.as_bytes()) {
-            Ok(Frame::Message(Message::Cluster(cluster)) | Frame::Handle(Message::Cluster(cluster))) => {
-                *cluster
-            }
+            Ok(
+                Frame::Message(Message::Cluster(cluster))
+                | Frame::Handle(Envelope { message: Message::Cluster(cluster), .. }),
+            ) => *cluster,
             other => unreachable!("{line}: {other:?}"),
         }
     }
@@ -222,7 +250,10 @@ mod tests {
     fn what_node_wrote_is_understood_and_survives_our_own_writing() {
         for line in RECORDED {
             let cluster = cluster_message(line);
-            let ours = encode(&Message::from(cluster.clone()), line.contains("NODE_HANDLE"));
+            let ours = encode(
+                &Message::from(cluster.clone()),
+                line.contains("NODE_HANDLE").then_some(PassedKind::Native),
+            );
             assert_eq!(cluster_message(core::str::from_utf8(&ours).expect("JSON").trim_end()), cluster);
         }
     }
@@ -258,7 +289,11 @@ mod tests {
         let inner = json!({"cmd":"NODE_HANDLE","type":"net.Socket","msg":{"hello":1}});
         let outer = json!({"cmd":"NODE_HANDLE","type":"net.Native","msg":inner});
         let line = serde_json::to_vec(&outer).expect("JSON");
-        assert_eq!(decode(&line), Ok(Frame::Handle(Message::User(json!({"hello":1})))));
+        let message = Message::User(json!({"hello":1}));
+        assert_eq!(
+            decode(&line),
+            Ok(Frame::Handle(Envelope { message, kind: PassedKind::Socket, key: None }))
+        );
     }
 
     #[test]

@@ -7,13 +7,17 @@ use alloc::vec::Vec;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Act, Cluster, Message, Reply, Sockname};
+use super::{Act, Cluster, Message, QueryServer, Reply, Sockname};
 use crate::event::AddressType;
+use crate::passing::PassedKind;
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct HandleOut<'a, T> {
     cmd: &'static str,
     r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dgram_type: Option<&'static str>,
     msg: &'a T,
 }
 
@@ -50,14 +54,18 @@ struct ClusterOut<'a> {
     flags: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     backlog: Option<u64>,
+    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    readable_all: bool,
+    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    writable_all: bool,
     seq: u64,
 }
 
-/// A message as a line. `with_descriptor`: in the envelope that says so.
-pub(crate) fn encode(message: &Message, with_descriptor: bool) -> Vec<u8> {
+/// A message as a line. `carries`: in the envelope that says what comes with it.
+pub(crate) fn encode(message: &Message, carries: Option<PassedKind>) -> Vec<u8> {
     match message {
-        Message::User(value) => line(value, with_descriptor),
-        Message::Cluster(cluster) => line(&cluster_out(cluster), with_descriptor),
+        Message::User(value) => line(value, carries),
+        Message::Cluster(cluster) => line(&cluster_out(cluster), carries),
         Message::Foreign => unreachable!("a foreign message is never sent"),
     }
 }
@@ -69,15 +77,26 @@ pub(crate) fn encode_ack(arrived: bool) -> Vec<u8> {
     line.to_vec()
 }
 
-fn line<T: Serialize>(message: &T, with_descriptor: bool) -> Vec<u8> {
-    let encoded = if with_descriptor {
-        serde_json::to_vec(&HandleOut { cmd: "NODE_HANDLE", r#type: "net.Native", msg: message })
-    } else {
-        serde_json::to_vec(message)
+fn line<T: Serialize>(message: &T, carries: Option<PassedKind>) -> Vec<u8> {
+    let encoded = match carries {
+        Some(kind) => serde_json::to_vec(&envelope(kind, message)),
+        None => serde_json::to_vec(message),
     };
     let mut bytes = encoded.expect("a message has string keys and finite numbers only");
     bytes.push(b'\n');
     bytes
+}
+
+fn envelope<T>(kind: PassedKind, msg: &T) -> HandleOut<'_, T> {
+    let (r#type, dgram_type) = match kind {
+        PassedKind::Native => ("net.Native", None),
+        PassedKind::Server => ("net.Server", None),
+        PassedKind::Socket => ("net.Socket", None),
+        PassedKind::DatagramNative => ("dgram.Native", None),
+        PassedKind::Datagram { v6: false } => ("dgram.Socket", Some("udp4")),
+        PassedKind::Datagram { v6: true } => ("dgram.Socket", Some("udp6")),
+    };
+    HandleOut { cmd: "NODE_HANDLE", r#type, dgram_type, msg }
 }
 
 fn cluster_out(cluster: &Cluster) -> ClusterOut<'_> {
@@ -103,17 +122,20 @@ fn act_out(act: &Act) -> ClusterOut<'_> {
             address: Some(Value::from(at.address.clone())),
             port: Some(Value::from(at.port)),
             address_type: Some(address_type_out(at.address_type)),
+            fd: at.fd,
             ..named("listening")
         },
         Act::QueryServer(query) => ClusterOut {
             index: Some(query.index),
             data: Some(&query.data),
             address: Some(Value::from(query.address.clone())),
-            port: Some(Value::from(query.port)),
+            port: port_out(query),
             address_type: Some(address_type_out(query.address_type)),
             fd: query.fd,
             flags: query.flags,
             backlog: query.backlog,
+            readable_all: query.readable_all,
+            writable_all: query.writable_all,
             ..named("queryServer")
         },
     }
@@ -133,6 +155,14 @@ fn reply_out(reply: &Reply) -> ClusterOut<'_> {
             port: at.port(),
         }),
         ..ClusterOut::default()
+    }
+}
+
+/// As Node: a UDP socket that is bound without a port says nothing of it, anything else without one says `null`.
+fn port_out(query: &QueryServer) -> Option<Value> {
+    match query.port {
+        None if query.fd == Some(-1) => None,
+        port => Some(Value::from(port)),
     }
 }
 

@@ -2,17 +2,18 @@
 //! It decides nothing about a worker's life.
 
 use alloc::vec::Vec;
-use core::net::{IpAddr, SocketAddr};
 
+use super::address::{bind_address, is_udp};
 use super::{Primary, Step};
 use crate::channel::Outgoing;
-use crate::event::{AddressType, Event};
+use crate::event::Event;
 use crate::handle::round_robin::{Handoff, RoundRobin};
 use crate::handle::shared::Shared;
 use crate::handle::{Handle, Sharing};
 use crate::ledger::CloseReason;
 use crate::message::{Act, Cluster, HandleKey, Message, QueryServer, Reply};
-use crate::os::{BindAddress, Call, Errno, HandleId, SocketId, TimerId, WorkerId};
+use crate::os::{Call, Errno, HandleId, LocalAddress, SocketId, TimerId, WorkerId};
+use crate::passing::{Passed, PassedKind};
 use crate::settings::SchedulingPolicy;
 
 /// How long a worker that has refused a connection, or a socket that could not accept, is left alone.
@@ -53,7 +54,7 @@ impl Primary {
             handle.data = query.data;
         }
         match handle.bound {
-            Some((socket, address)) => self.join(id, worker, seq, socket, address),
+            Some(_) => self.join(id, worker, seq),
             None => handle.waiting.push((worker, seq)),
         }
     }
@@ -69,14 +70,7 @@ impl Primary {
         };
         self.last_handle += 1;
         let id = HandleId(self.last_handle);
-        let (sharing, backlog) = match self.settings.policy {
-            SchedulingPolicy::RoundRobin => {
-                let given = query.backlog.and_then(|backlog| u32::try_from(backlog).ok());
-                let backlog = given.filter(|backlog| *backlog > 0).unwrap_or(BACKLOG);
-                (Sharing::RoundRobin(RoundRobin::default()), Some(backlog))
-            }
-            SchedulingPolicy::Shared => (Sharing::Shared(Shared::default()), None),
-        };
+        let (sharing, backlog) = self.sharing(&query);
         let waiting = alloc::vec![(worker, seq)];
         self.keys.insert(key.clone(), id);
         self.handles
@@ -84,7 +78,20 @@ impl Primary {
         self.steps.push(Step::Call(Call::Bind { handle: id, address, backlog }));
     }
 
-    pub(super) fn bound(&mut self, id: HandleId, socket: SocketId, address: SocketAddr) {
+    /// How an address is shared, and with which backlog the primary listens, if it does. UDP has no connections to give.
+    fn sharing(&self, query: &QueryServer) -> (Sharing, Option<u32>) {
+        match self.settings.policy {
+            _ if is_udp(query) => (Sharing::Shared(Shared::new(PassedKind::DatagramNative)), None),
+            SchedulingPolicy::Shared => (Sharing::Shared(Shared::new(PassedKind::Native)), None),
+            SchedulingPolicy::RoundRobin => {
+                let given = query.backlog.and_then(|backlog| u32::try_from(backlog).ok());
+                let backlog = given.filter(|backlog| *backlog > 0).unwrap_or(BACKLOG);
+                (Sharing::RoundRobin(RoundRobin::default()), Some(backlog))
+            }
+        }
+    }
+
+    pub(super) fn bound(&mut self, id: HandleId, socket: SocketId, address: LocalAddress) {
         let Some(handle) = self.handles.get_mut(&id) else {
             // Everybody who asked has left meanwhile.
             return self.steps.push(Step::Call(Call::Close { socket }));
@@ -96,7 +103,7 @@ impl Primary {
             self.steps.push(Step::Call(Call::ResumeAccept { socket }));
         }
         for (worker, seq) in waiting {
-            self.join(id, worker, seq, socket, address);
+            self.join(id, worker, seq);
         }
     }
 
@@ -109,19 +116,21 @@ impl Primary {
     }
 
     /// A worker is told where it listens, and takes its place in the queue.
-    fn join(&mut self, id: HandleId, worker: WorkerId, seq: u64, socket: SocketId, address: SocketAddr) {
+    fn join(&mut self, id: HandleId, worker: WorkerId, seq: u64) {
         let handle = self.handle_mut(id);
+        let Some((socket, address)) = handle.bound.clone() else { unreachable!("{id:?} is not bound") };
         let reply =
             Reply { ack: seq, key: Some(handle.key.clone()), data: handle.data.clone(), ..Reply::default() };
         match &mut handle.sharing {
             Sharing::RoundRobin(round_robin) => {
                 let handoff = round_robin.add(worker);
-                self.reply(worker, Reply { sockname: Some(address), ..reply }, None);
+                self.reply(worker, Reply { sockname: address.ip(), ..reply }, None);
                 self.handoff(id, handoff);
             }
             Sharing::Shared(shared) => {
                 shared.add(worker);
-                self.reply(worker, reply, Some(socket));
+                let handle = Passed { socket, kind: shared.kind() };
+                self.reply(worker, reply, Some(handle));
             }
         }
     }
@@ -215,7 +224,7 @@ impl Primary {
             let seq = self.pending.next_seq();
             self.pending.expect(seq, worker.into(), Awaited { connection });
             let newconn = Cluster { seq, reply: None, act: Some(Act::NewConn(key)) };
-            self.transmit(worker, newconn, Some(connection));
+            self.transmit(worker, newconn, Some(Passed { socket: connection, kind: PassedKind::Native }));
         }
         self.throttle(id);
     }
@@ -224,9 +233,10 @@ impl Primary {
     fn throttle(&mut self, id: HandleId) {
         let limit = self.settings.limits.queued_connections;
         let handle = self.handle_mut(id);
-        let (Sharing::RoundRobin(round_robin), Some((socket, _))) = (&handle.sharing, handle.bound) else {
+        let (Sharing::RoundRobin(round_robin), Some((socket, _))) = (&handle.sharing, &handle.bound) else {
             return;
         };
+        let socket = *socket;
         let full = round_robin.queued() >= limit;
         if full != handle.throttled {
             handle.throttled = full;
@@ -327,20 +337,4 @@ impl Primary {
     fn handle_mut(&mut self, id: HandleId) -> &mut Handle {
         self.handles.get_mut(&id).unwrap_or_else(|| unreachable!("{id:?} is gone"))
     }
-}
-
-/// Where a query wants to listen.
-fn bind_address(query: &QueryServer) -> Result<BindAddress, Errno> {
-    match query.address_type {
-        AddressType::V4 | AddressType::V6 => {}
-        AddressType::Path | AddressType::Descriptor | AddressType::Udp4 | AddressType::Udp6 => {
-            return Err(Errno::EOPNOTSUPP);
-        }
-    }
-    let host: Option<IpAddr> = match &query.address {
-        Some(address) => Some(address.parse().map_err(|_| Errno::EINVAL)?),
-        None => None,
-    };
-    let port = u16::try_from(query.port.unwrap_or(0)).map_err(|_| Errno::EINVAL)?;
-    Ok(BindAddress { host, port, ipv6_only: query.flags.unwrap_or(0) & 1 == 1 })
 }

@@ -3,11 +3,13 @@
 //! is given back.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
 
-use super::ListenOptions;
+use crate::event::AddressType;
+use crate::listen::ListenAddress;
 
 /// What must be equal for two servers to be of one row. Node: `address:port:addressType:fd`.
-type Place = (Option<core::net::IpAddr>, u16);
+type Place = (Option<String>, Option<i64>, AddressType, Option<i64>);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Indexes {
@@ -20,8 +22,9 @@ struct Row {
     live: BTreeSet<u64>,
 }
 
-fn place(options: &ListenOptions) -> Place {
-    (options.host, options.port)
+fn place(address: &ListenAddress) -> Place {
+    let query = address.query(0, None);
+    (query.address, query.port, query.address_type, query.fd)
 }
 
 impl Indexes {
@@ -30,8 +33,8 @@ impl Indexes {
     }
 
     /// The index of a new server there.
-    pub(super) fn take(&mut self, options: &ListenOptions) -> u64 {
-        let row = self.rows.entry(place(options)).or_default();
+    pub(super) fn take(&mut self, address: &ListenAddress) -> u64 {
+        let row = self.rows.entry(place(address)).or_default();
         let index = row.next;
         row.next += 1;
         row.live.insert(index);
@@ -39,8 +42,8 @@ impl Indexes {
     }
 
     /// A server there is closed, or never came to be. With the last one the counting begins anew.
-    pub(super) fn give_back(&mut self, options: &ListenOptions, index: u64) {
-        let place = place(options);
+    pub(super) fn give_back(&mut self, address: &ListenAddress, index: u64) {
+        let place = place(address);
         if let Some(row) = self.rows.get_mut(&place) {
             row.live.remove(&index);
             if row.live.is_empty() {
@@ -56,7 +59,7 @@ mod tests {
 
     #[test]
     fn the_index_grows_until_the_last_is_given_back() {
-        let at = ListenOptions::default();
+        let at = ListenAddress::default();
         let mut indexes = Indexes::new();
         assert_eq!((indexes.take(&at), indexes.take(&at)), (0, 1));
         indexes.give_back(&at, 1);

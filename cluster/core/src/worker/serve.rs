@@ -3,45 +3,25 @@
 //! acknowledgement is written: so the primary always knows whose it is.
 
 use alloc::collections::VecDeque;
-use alloc::string::ToString;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use serde_json::Value;
-
 use super::{Awaited, Step, Worker};
-use crate::event::{AddressType, ListenError, ListenerId, ListeningAddress, Output, WorkerEvent};
+use crate::event::{ListenError, ListenerId, ListeningAddress, Output, WorkerEvent};
+use crate::listen::{ListenAddress, ListenOptions};
 use crate::message::{Act, HandleKey, QueryServer, Reply};
-use crate::os::{Call, ChannelId, Errno, SocketId};
+use crate::os::{Call, ChannelId, Errno, HandleId, LocalAddress, SocketId};
 
 /// How many connections the kernel may hold where the user does not say. Node: 511.
 const BACKLOG: u32 = 511;
 
-/// Where and how to listen. Node: the options of `server.listen()`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct ListenOptions {
-    /// `None`: every address.
-    pub host: Option<IpAddr>,
-    /// 0: the kernel chooses, the same for the n-th such server of every worker.
-    pub port: u16,
-    /// With an IPv6 host: leave IPv4 alone.
-    pub ipv6_only: bool,
-    /// How many connections the kernel may hold before the primary accepts them; `None`: 511.
-    pub backlog: Option<u32>,
-}
-
-impl From<SocketAddr> for ListenOptions {
-    fn from(address: SocketAddr) -> Self {
-        ListenOptions { host: Some(address.ip()), port: address.port(), ..ListenOptions::default() }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Standing {
     /// The primary has not answered.
     Asked,
     /// The primary accepts for it, at this address.
-    Given(SocketAddr),
+    Given(LocalAddress),
     /// It accepts from this socket itself.
     Own(SocketId),
     /// Closed; its connections have still to end.
@@ -51,7 +31,8 @@ enum Standing {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Server {
     options: ListenOptions,
-    index: u64,
+    /// Which of those on this address; `None` if it shares with nobody.
+    index: Option<u64>,
     standing: Standing,
     key: Option<HandleKey>,
     /// The port that the kernel chose.
@@ -65,7 +46,7 @@ pub(super) struct Server {
 /// A closed server of which the primary does not know yet that it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Unanswered {
-    options: ListenOptions,
+    address: ListenAddress,
     index: u64,
 }
 
@@ -75,17 +56,19 @@ impl Worker {
     pub fn listen(&mut self, options: ListenOptions) -> ListenerId {
         self.last_listener += 1;
         let listener = ListenerId(self.last_listener);
-        let index = self.indexes.take(&options);
+        let index = (!options.is_exclusive()).then(|| self.indexes.take(&options.address));
         let server = Server {
             standing: Standing::Asked,
             key: None,
-            port: options.port,
+            port: options.address.port(),
             wanted: false,
             offered: VecDeque::new(),
             options,
             index,
         };
-        self.command(|worker| worker.ask(listener, server));
+        self.command(|worker| {
+            if index.is_some() { worker.ask(listener, server) } else { worker.bind(listener, server) }
+        });
         listener
     }
 
@@ -106,6 +89,7 @@ impl Worker {
             if let Some(server) = worker.servers.get_mut(&listener)
                 && core::mem::take(&mut server.wanted)
                 && let Standing::Own(socket) = server.standing
+                && !server.is_udp()
             {
                 worker.steps.push(Step::Call(Call::PauseAccept { socket }));
             }
@@ -125,15 +109,46 @@ impl Worker {
         self.command(|worker| worker.close_server(listener));
     }
 
+    /// It shares with nobody: no primary is needed.
+    fn bind(&mut self, listener: ListenerId, server: Server) {
+        let address = server.options.address.to_bind(server.options.reuse_port);
+        let backlog = Some(server.backlog());
+        self.servers.insert(listener, server);
+        self.steps.push(Step::Call(Call::Bind { handle: HandleId(listener.0), address, backlog }));
+    }
+
+    /// The operating system has bound a socket for us alone.
+    pub(super) fn bound(&mut self, HandleId(listener): HandleId, socket: SocketId, address: LocalAddress) {
+        let listener = ListenerId(listener);
+        let Some(server) =
+            self.servers.get_mut(&listener).filter(|server| server.standing == Standing::Asked)
+        else {
+            return self.close_socket(Some(socket));
+        };
+        server.standing = Standing::Own(socket);
+        self.serves(listener, address);
+        self.serve(listener);
+    }
+
+    pub(super) fn bind_failed(&mut self, HandleId(listener): HandleId, errno: Errno) {
+        self.not_listening(ListenerId(listener), errno);
+    }
+
     fn ask(&mut self, listener: ListenerId, server: Server) {
         if !self.channel.is_connected() || self.exited_after_disconnect {
             // Nobody would answer.
-            self.indexes.give_back(&server.options, server.index);
+            self.give_back(&server);
             return self.failed(&server.options, listener, Errno::ENOTCONN);
         }
-        let seq = self.tell(Act::QueryServer(query(&server)));
+        let seq = self.tell(Act::QueryServer(server.query()));
         self.pending.expect(seq, ChannelId::PRIMARY, Awaited::Listen(listener));
         self.servers.insert(listener, server);
+    }
+
+    fn give_back(&mut self, server: &Server) {
+        if let Some(index) = server.index {
+            self.indexes.give_back(&server.options.address, index);
+        }
     }
 
     /// The primary has answered a `listen`.
@@ -147,34 +162,33 @@ impl Worker {
         server.key = reply.key;
         if let Some(socket) = socket {
             server.standing = Standing::Own(socket);
-            let backlog = server.options.backlog.filter(|backlog| *backlog > 0).unwrap_or(BACKLOG);
+            let backlog = server.backlog();
             return self.steps.push(Step::Call(Call::Listen { socket, backlog }));
         }
-        let any = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-        let asked = SocketAddr::new(server.options.host.unwrap_or(any), server.options.port);
-        let address = reply.sockname.unwrap_or(asked);
-        if asked.port() != 0 && asked.port() != address.port() {
+        let address = reply.sockname.map_or_else(|| unsaid(&server.options.address), LocalAddress::Ip);
+        let asked = server.options.address.port();
+        if asked != 0 && asked != address.port() {
             self.say_closed(listener);
             return self.not_listening(listener, Errno::EADDRINUSE);
         }
-        server.standing = Standing::Given(address);
+        server.standing = Standing::Given(address.clone());
         self.serves(listener, address);
     }
 
     /// The server was closed before the answer: the primary is told now, as it is only now that we know the key.
     fn answered_too_late(&mut self, listener: ListenerId, reply: Reply, socket: Option<SocketId>) {
         self.close_socket(socket);
-        if let Some(Unanswered { options, index }) = self.unanswered.remove(&listener) {
-            self.indexes.give_back(&options, index);
+        if let Some(Unanswered { address, index }) = self.unanswered.remove(&listener) {
+            self.indexes.give_back(&address, index);
         }
         if let (None, Some(key)) = (reply.errno, reply.key) {
             self.tell(Act::Close(key));
         }
     }
 
-    pub(super) fn listening(&mut self, socket: SocketId, address: SocketAddr) {
+    pub(super) fn listening(&mut self, socket: SocketId, address: LocalAddress) {
         let Some(listener) = self.owner(socket) else { return };
-        let asked = self.servers[&listener].options.port;
+        let asked = self.servers[&listener].options.address.port();
         if asked != 0 && asked != address.port() {
             // A Node primary that could not bind sends its socket all the same.
             return self.listen_failed(socket, Errno::EADDRINUSE);
@@ -197,7 +211,7 @@ impl Worker {
     }
 
     /// It listens. The user hears it first, and the primary after the user's reaction, as in Node.
-    fn serves(&mut self, listener: ListenerId, address: SocketAddr) {
+    fn serves(&mut self, listener: ListenerId, address: LocalAddress) {
         if let Some(server) = self.servers.get_mut(&listener) {
             server.port = address.port();
         }
@@ -205,34 +219,44 @@ impl Worker {
     }
 
     /// The tick in which the user hears that a server listens, if it still does.
-    pub(super) fn heard(&mut self, listener: ListenerId, address: SocketAddr) -> Option<Output<WorkerEvent>> {
+    pub(super) fn heard(
+        &mut self,
+        listener: ListenerId,
+        address: LocalAddress,
+    ) -> Option<Output<WorkerEvent>> {
         let server = self.servers.get(&listener)?;
         if server.standing == Standing::Closed {
             return None;
         }
+        let socket = match server.standing {
+            Standing::Own(socket) if server.is_udp() => Some(socket),
+            Standing::Own(_) | Standing::Asked | Standing::Given(_) | Standing::Closed => None,
+        };
         self.steps.push(Step::Announce(listener));
-        Some(Output::Event(WorkerEvent::Listening { listener, address }))
+        Some(Output::Event(WorkerEvent::Listening { listener, address, socket }))
     }
 
     pub(super) fn announce(&mut self, listener: ListenerId) {
         let Some(server) = self.servers.get(&listener) else { return };
-        if server.standing != Standing::Closed {
-            let QueryServer { address, address_type, .. } = query(server);
-            let address = ListeningAddress { address, port: server.port, address_type };
-            self.tell(Act::Listening(address));
+        if server.standing != Standing::Closed && server.index.is_some() {
+            let QueryServer { address, address_type, port, fd, .. } = server.query();
+            // A path has none, and says so: -1.
+            let port = if port == Some(-1) { -1 } else { i32::from(server.port) };
+            self.tell(Act::Listening(ListeningAddress { address, port, address_type, fd }));
         }
     }
 
     /// It does not listen, and never did: nothing of it stays.
     fn not_listening(&mut self, listener: ListenerId, errno: Errno) {
         let Some(server) = self.servers.remove(&listener) else { return };
-        self.indexes.give_back(&server.options, server.index);
+        self.give_back(&server);
         self.failed(&server.options, listener, errno);
         self.steps.push(Step::Leave);
     }
 
     fn failed(&mut self, options: &ListenOptions, listener: ListenerId, errno: Errno) {
-        let error = ListenError { errno, host: options.host, port: options.port };
+        let error =
+            ListenError { errno, address: options.address.clone(), exclusive: options.is_exclusive() };
         self.steps.tick(Step::Emit(WorkerEvent::ListenFailed { listener, error }));
     }
 
@@ -252,7 +276,7 @@ impl Worker {
     /// If one is wanted: acknowledges an offered connection, or lets the socket accept one.
     fn serve(&mut self, listener: ListenerId) {
         let Some(server) = self.servers.get_mut(&listener) else { return };
-        if !server.wanted {
+        if !server.wanted || server.is_udp() {
             return;
         }
         if let Standing::Own(socket) = server.standing {
@@ -307,14 +331,21 @@ impl Worker {
 
     /// Closes every server. Those the primary has not answered for never were: it will not answer any more.
     pub(super) fn close_all(&mut self) {
-        let asked = |_: &ListenerId, server: &mut Server| server.standing == Standing::Asked;
+        let asked = |_: &ListenerId, server: &mut Server| {
+            server.standing == Standing::Asked && server.index.is_some()
+        };
         for (listener, server) in self.servers.extract_if(.., asked).collect::<Vec<_>>() {
             self.failed(&server.options, listener, Errno::ENOTCONN);
         }
-        let listeners: Vec<ListenerId> = self.servers.keys().copied().collect();
+        let listeners: Vec<ListenerId> = self.shared_servers().collect();
         for listener in listeners {
             self.close_server(listener);
         }
+    }
+
+    /// The servers that a worker that leaves closes and waits for: those that the primary knows.
+    pub(super) fn shared_servers(&self) -> impl Iterator<Item = ListenerId> {
+        self.servers.iter().filter(|(_, server)| server.index.is_some()).map(|(listener, _)| *listener)
     }
 
     fn close_server(&mut self, listener: ListenerId) {
@@ -324,11 +355,13 @@ impl Worker {
         }
         let before = core::mem::replace(&mut server.standing, Standing::Closed);
         let offered = core::mem::take(&mut server.offered);
-        if before == Standing::Asked {
-            let unanswered = Unanswered { options: server.options.clone(), index: server.index };
-            self.unanswered.insert(listener, unanswered);
-        } else {
-            self.indexes.give_back(&server.options, server.index);
+        let address = server.options.address.clone();
+        match server.index {
+            Some(index) if before == Standing::Asked => {
+                self.unanswered.insert(listener, Unanswered { address, index });
+            }
+            Some(index) => self.indexes.give_back(&address, index),
+            None => {}
         }
         if let Standing::Own(socket) = before {
             self.steps.push(Step::Call(Call::Close { socket }));
@@ -357,16 +390,28 @@ impl Worker {
     }
 }
 
-fn query(server: &Server) -> QueryServer {
-    let ListenOptions { host, port, ipv6_only, backlog } = &server.options;
-    QueryServer {
-        index: server.index,
-        data: Value::Null,
-        address: host.map(|host| host.to_string()),
-        port: Some(i64::from(*port)),
-        address_type: if matches!(host, Some(IpAddr::V6(_))) { AddressType::V6 } else { AddressType::V4 },
-        fd: None,
-        flags: host.map(|_| u64::from(*ipv6_only)),
-        backlog: Some(u64::from(backlog.unwrap_or(0))),
+impl Server {
+    fn query(&self) -> QueryServer {
+        self.options.address.query(self.index.unwrap_or(0), self.options.backlog)
+    }
+
+    fn is_udp(&self) -> bool {
+        self.options.address.is_udp()
+    }
+
+    fn backlog(&self) -> u32 {
+        self.options.backlog.filter(|backlog| *backlog > 0).unwrap_or(BACKLOG)
+    }
+}
+
+/// Where a server is whose primary does not say it.
+fn unsaid(asked: &ListenAddress) -> LocalAddress {
+    match asked {
+        ListenAddress::Tcp { host, port, .. } | ListenAddress::Udp { host, port: Some(port), .. } => {
+            let any = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+            SocketAddr::new(host.unwrap_or(any), *port).into()
+        }
+        ListenAddress::Path { path, .. } => LocalAddress::Path(path.clone()),
+        ListenAddress::Descriptor { .. } | ListenAddress::Udp { .. } => LocalAddress::Path(String::new()),
     }
 }

@@ -5,9 +5,21 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv6Addr, SocketAddr};
 
 use cluster_core::{
-    Call, ChannelId, Event, ExitStatus, Machine, Os, OsEvent, Primary, Settings, Signal, SocketId, Worker,
-    WorkerEvent, WorkerId,
+    BindAddress, Call, ChannelId, Event, ExitStatus, HandleId, LocalAddress, Machine, Os, OsEvent, Primary,
+    Serialization, Settings, Signal, SocketId, Worker, WorkerEvent, WorkerId,
 };
+
+/// Where a socket comes to be: the port of a handle that asks for none is known before.
+fn bound(address: BindAddress, HandleId(handle): HandleId) -> LocalAddress {
+    let free = || u16::try_from(40_000 + handle).expect("few handles");
+    let at = |host, port| SocketAddr::new(host, if port == 0 { free() } else { port }).into();
+    match address {
+        BindAddress::Tcp { host, port, .. } => at(host.unwrap_or(Ipv6Addr::UNSPECIFIED.into()), port),
+        BindAddress::Udp { host, port, .. } => at(host, port),
+        BindAddress::Path { path, .. } => LocalAddress::Path(path),
+        BindAddress::Descriptor { .. } => at(Ipv6Addr::UNSPECIFIED.into(), 0),
+    }
+}
 
 /// The calls of one machine that somebody else must see.
 #[derive(Default)]
@@ -30,21 +42,12 @@ impl Os for Desk {
             Call::Spawn { worker, .. } => Some(OsEvent::Spawned { worker, pid: 1000 + worker.0 }),
             Call::Write { channel, .. } => Some(OsEvent::Wrote { channel, rest: Vec::new() }),
             Call::Bind { handle, address, .. } => {
-                let port = if address.port == 0 {
-                    u16::try_from(40_000 + handle.0).expect("few handles")
-                } else {
-                    address.port
-                };
                 let socket = self.next_socket();
-                Some(OsEvent::Bound {
-                    handle,
-                    socket,
-                    address: SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port),
-                })
+                Some(OsEvent::Bound { handle, socket, address: bound(address, handle) })
             }
             Call::Listen { socket, .. } => Some(OsEvent::Listening {
                 socket,
-                address: SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 40_001),
+                address: SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 40_001).into(),
             }),
             Call::Kill { .. }
             | Call::PauseRead { .. }
@@ -83,7 +86,9 @@ impl House {
 
     /// Forks workers and lets everything settle.
     pub(crate) fn fork(&mut self, count: usize) -> Vec<WorkerId> {
-        let workers = (0..count).map(|_| self.primary.fork(Vec::new())).collect();
+        let workers = (0..count)
+            .map(|_| self.primary.fork(Vec::new()).expect("nothing impossible was set up"))
+            .collect();
         self.settle();
         workers
     }
@@ -143,7 +148,7 @@ impl House {
             match call {
                 Call::Spawn { worker, .. } => {
                     let process = Process {
-                        worker: Worker::new(worker, cluster_core::Limits::default()),
+                        worker: Worker::new(worker, Serialization::Json, cluster_core::Limits::default()),
                         desk: Desk::default(),
                         events: Vec::new(),
                     };

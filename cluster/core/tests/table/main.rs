@@ -1,10 +1,8 @@
 //! The table state x input -> state + outputs of each machine, as a snapshot: a change of behaviour is a visible diff.
 //! It asserts nothing itself; the rows are read when they change.
 
+use cluster_core::{Call, ChannelId, Event, LocalAddress, Machine, OsEvent, Output, SocketId, WorkerId};
 use std::fmt::Write as _;
-use std::net::SocketAddr;
-
-use cluster_core::{Call, ChannelId, Event, Machine, OsEvent, Output, SocketId, WorkerId};
 
 const ONE: WorkerId = WorkerId(1);
 
@@ -73,8 +71,8 @@ fn os_event<M: Machine>(event: impl Fn(ChannelId) -> OsEvent + 'static) -> Act<M
     Box::new(move |machine| machine.handle(event(channel)))
 }
 
-fn address() -> SocketAddr {
-    "[::]:40001".parse().expect("an address")
+fn address() -> LocalAddress {
+    LocalAddress::Ip("[::]:40001".parse().expect("an address"))
 }
 
 fn after<M: Machine + Clone>(state: &M, inputs: &[Act<M>]) -> M {

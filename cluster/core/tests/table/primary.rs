@@ -34,7 +34,7 @@ fn commands() -> Vec<Input<Primary>> {
         (
             "fork",
             Box::new(|primary| {
-                let _ = primary.fork(vec![("A".into(), "1".into())]);
+                let _ = primary.fork(vec![("A".into(), "1".into())]).expect("nothing impossible was set up");
             }),
         ),
         (
@@ -108,7 +108,7 @@ fn state_times_input() {
     let forked = after(
         &none,
         &[Box::new(|primary| {
-            let _ = primary.fork(Vec::new());
+            let _ = primary.fork(Vec::new()).expect("nothing impossible was set up");
         })],
     );
     let running = after(&forked, &[read(ONLINE, None)]);

@@ -1,6 +1,6 @@
 //! The worker's table: one server, from the first word to the end of the channel.
 
-use cluster_core::{Errno, Limits, ListenOptions, ListenerId, OsEvent, SocketId, Worker};
+use cluster_core::{Errno, Limits, ListenOptions, ListenerId, OsEvent, Serialization, SocketId, Worker};
 use serde_json::json;
 
 use super::{Act, Input, ONE, address, after, os_event, read, table};
@@ -74,7 +74,7 @@ fn events() -> Vec<Input<Worker>> {
 
 #[test]
 fn state_times_input() {
-    let online = after(&Worker::new(ONE, Limits::default()), &[Box::new(|_| {})]);
+    let online = after(&Worker::new(ONE, Serialization::Json, Limits::default()), &[Box::new(|_| {})]);
     let asking = after(&online, &[listen()]);
     let serving = after(&asking, &[read(GRANTED, None)]);
     let offered = after(&serving, &[read(NEWCONN, Some(SocketId(2)))]);

@@ -42,7 +42,7 @@ impl PrimaryPart {
     fn obey(&mut self, primary: &mut Primary, process: &mut Process<'_>, command: PrimaryCommand) {
         match command {
             PrimaryCommand::Fork { env } => {
-                primary.fork(env);
+                primary.fork(env).expect("nothing impossible was set up");
             }
             PrimaryCommand::Send { worker, text } => {
                 // To a worker that is not connected nothing is sent, as the scenario says.

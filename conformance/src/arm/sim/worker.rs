@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use cluster_core::{Errno, ListenOptions, ListenerId, SocketId, Worker, WorkerEvent};
+use cluster_core::{Errno, ListenAddress, ListenerId, SocketId, Worker, WorkerEvent};
 use cluster_sim::{Ending, Process};
 use serde_json::Value;
 
@@ -52,7 +52,7 @@ impl WorkerPart {
 
     pub(super) fn hear(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
         match event {
-            WorkerEvent::Listening { listener, address } => {
+            WorkerEvent::Listening { listener, address, .. } => {
                 let seen = words::listening(self.name(listener), address.port());
                 self.serve(worker, process, &seen, listener, None);
             }
@@ -65,14 +65,14 @@ impl WorkerPart {
             WorkerEvent::ListenFailed { error, .. } if error.errno == Errno::ENOTCONN => {}
             WorkerEvent::ListenFailed { listener, error } => {
                 let error_name = translate::errno(error.errno);
-                let seen = words::listen_failed(self.name(listener), &error_name, error.port);
+                let seen = words::listen_failed(self.name(listener), &error_name, error.address.port());
                 let _ = self.see(worker, process, &seen, None);
             }
             WorkerEvent::Closed { listener } => {
                 let seen = words::server("closed", self.name(listener));
                 let _ = self.see(worker, process, &seen, None);
             }
-            WorkerEvent::Message { message } => {
+            WorkerEvent::Message { message, handle: _ } => {
                 let seen = words::message(&translate::text(&message));
                 let _ = self.see(worker, process, &seen, None);
             }
@@ -162,7 +162,7 @@ impl WorkerPart {
     ) -> Going {
         match command {
             WorkerCommand::Listen { server, host, port } => {
-                let listener = worker.listen(ListenOptions { host, port, ..ListenOptions::default() });
+                let listener = worker.listen(ListenAddress::Tcp { host, port, ipv6_only: false }.into());
                 self.servers.insert(listener, server);
             }
             WorkerCommand::Close { server } => self.close(worker, &server),

@@ -33,7 +33,7 @@ pub(super) fn open(part: Arc<Part>, name: String, options: ListenOptions) -> one
             Ok(listener) => serve(part, name, listener, closed).await,
             Err(ListenError::Bind(error)) => {
                 let errno = translate::errno(error.errno);
-                part.see(&words::listen_failed(&name, &errno, error.port), None);
+                part.see(&words::listen_failed(&name, &errno, error.address.port()), None);
             }
             // Asked to go before it listened: there is nothing to be told. A number needs no resolving.
             Err(ListenError::Disconnected | ListenError::Resolve(_)) => {}

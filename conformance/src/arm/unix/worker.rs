@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{env, process};
 
-use cluster::{JoinError, ListenOptions, Worker, WorkerEvent};
+use cluster::{JoinError, ListenAddress, Worker, WorkerEvent};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
@@ -99,7 +99,7 @@ impl Part {
     fn obey(self: &Arc<Self>, command: WorkerCommand, about: Option<&Talk>) {
         match command {
             WorkerCommand::Listen { server, host, port } => {
-                let options = ListenOptions { host, port, ..ListenOptions::default() };
+                let options = ListenAddress::Tcp { host, port, ipv6_only: false }.into();
                 let closing = servers::open(self.clone(), server.clone(), options);
                 self.state().servers.insert(server, closing);
             }

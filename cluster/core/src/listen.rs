@@ -1,0 +1,219 @@
+//! Where and how a worker can listen, and how that is asked of the primary. Values only.
+
+use alloc::string::{String, ToString};
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use serde_json::Value;
+
+use crate::event::AddressType;
+use crate::message::{IPV6_ONLY, QueryServer, REUSE_ADDRESS};
+use crate::os::BindAddress;
+
+/// Where and how to listen. Node: the options of `server.listen()` and of `socket.bind()`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct ListenOptions {
+    /// Where.
+    pub address: ListenAddress,
+    /// How many connections the kernel may hold before they are accepted; `None`: 511. The first worker that asks for
+    /// an address decides.
+    pub backlog: Option<u32>,
+    /// Share it with nobody: this worker binds it, and the primary hears nothing of it. It outlives the channel, and
+    /// a worker that disconnects does not wait for it.
+    pub exclusive: bool,
+    /// Bind though others do, and let the kernel spread the clients. Such a server is exclusive. Node: 22 and later.
+    pub reuse_port: bool,
+    /// With so many connections open, further ones go to other workers, or are closed if this one accepts itself.
+    /// Node: `server.maxConnections`; 0 takes none, as since Node 22.
+    pub max_connections: Option<u32>,
+}
+
+impl ListenOptions {
+    /// Whether the primary is not asked.
+    pub(crate) fn is_exclusive(&self) -> bool {
+        self.exclusive || self.reuse_port
+    }
+}
+
+impl From<ListenAddress> for ListenOptions {
+    fn from(address: ListenAddress) -> Self {
+        ListenOptions { address, ..ListenOptions::default() }
+    }
+}
+
+impl From<SocketAddr> for ListenOptions {
+    fn from(address: SocketAddr) -> Self {
+        let (host, port) = (Some(address.ip()), address.port());
+        ListenOptions::from(ListenAddress::Tcp { host, port, ipv6_only: false })
+    }
+}
+
+/// Where to listen.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ListenAddress {
+    /// TCP.
+    Tcp {
+        /// `None`: every address.
+        host: Option<IpAddr>,
+        /// 0: the kernel chooses, the same for the n-th such server of every worker.
+        port: u16,
+        /// With an IPv6 host: leave IPv4 alone.
+        ipv6_only: bool,
+    },
+    /// A Unix stream socket.
+    Path {
+        /// Where; absolute, as the primary's directory may be another.
+        path: String,
+        /// Let everybody read it. Node: `readableAll`.
+        readable_all: bool,
+        /// Let everybody write to it. Node: `writableAll`.
+        writable_all: bool,
+    },
+    /// A descriptor of the process that binds: of the primary, or of this worker if it is exclusive.
+    Descriptor {
+        /// Its number there.
+        fd: u32,
+        /// Whether it is a datagram socket.
+        udp: bool,
+    },
+    /// UDP. Shared by the workers whatever the scheduling policy.
+    Udp {
+        /// Whether it is of IPv6. Node: `'udp6'`.
+        v6: bool,
+        /// `None`: every address.
+        host: Option<IpAddr>,
+        /// `None` and 0: the kernel chooses; the two are not shared with each other. Node: `bind()` without a port.
+        port: Option<u16>,
+        /// With IPv6: leave IPv4 alone.
+        ipv6_only: bool,
+        /// Bind though another process may have bound it before. Node: `reuseAddr`.
+        reuse_address: bool,
+    },
+}
+
+impl ListenAddress {
+    /// Every address, at this port.
+    pub fn any(port: u16) -> Self {
+        ListenAddress::Tcp { host: None, port, ipv6_only: false }
+    }
+
+    /// The port that is asked for; 0 if there is none.
+    pub fn port(&self) -> u16 {
+        match self {
+            ListenAddress::Tcp { port, .. } => *port,
+            ListenAddress::Udp { port, .. } => port.unwrap_or(0),
+            ListenAddress::Path { .. } | ListenAddress::Descriptor { .. } => 0,
+        }
+    }
+
+    /// Whether it is for datagrams.
+    pub(crate) fn is_udp(&self) -> bool {
+        match self {
+            ListenAddress::Udp { .. } => true,
+            ListenAddress::Descriptor { udp, .. } => *udp,
+            ListenAddress::Tcp { .. } | ListenAddress::Path { .. } => false,
+        }
+    }
+
+    /// What an exclusive server binds.
+    pub(crate) fn to_bind(&self, reuse_port: bool) -> BindAddress {
+        match self.clone() {
+            ListenAddress::Tcp { host, port, ipv6_only } => {
+                BindAddress::Tcp { host, port, ipv6_only, reuse_port }
+            }
+            ListenAddress::Path { path, readable_all, writable_all } => {
+                BindAddress::Path { path, readable_all, writable_all }
+            }
+            ListenAddress::Descriptor { fd, udp } => BindAddress::Descriptor { fd, datagrams: udp },
+            ListenAddress::Udp { v6, host, port, ipv6_only, reuse_address } => {
+                let (host, port) = (host.unwrap_or(unspecified(v6)), port.unwrap_or(0));
+                BindAddress::Udp { host, port, ipv6_only, reuse_address, reuse_port }
+            }
+        }
+    }
+
+    /// What the primary is asked, with every field as Node fills it in.
+    pub(crate) fn query(&self, index: u64, backlog: Option<u32>) -> QueryServer {
+        let stream = QueryServer {
+            index,
+            data: Value::Null,
+            address: None,
+            port: None,
+            address_type: AddressType::V4,
+            fd: None,
+            flags: None,
+            backlog: Some(u64::from(backlog.unwrap_or(0))),
+            readable_all: false,
+            writable_all: false,
+        };
+        match self {
+            ListenAddress::Tcp { host, port, ipv6_only } => QueryServer {
+                address: host.map(|host| host.to_string()),
+                port: Some(i64::from(*port)),
+                address_type: if host.is_some_and(|host| host.is_ipv6()) {
+                    AddressType::V6
+                } else {
+                    AddressType::V4
+                },
+                flags: host.map(|_| flag(*ipv6_only, IPV6_ONLY)),
+                ..stream
+            },
+            ListenAddress::Path { path, readable_all, writable_all } => QueryServer {
+                address: Some(path.clone()),
+                port: Some(-1),
+                address_type: AddressType::Path,
+                readable_all: *readable_all,
+                writable_all: *writable_all,
+                ..stream
+            },
+            ListenAddress::Descriptor { fd, udp: false } => {
+                QueryServer { address_type: AddressType::Descriptor, fd: Some(i64::from(*fd)), ..stream }
+            }
+            ListenAddress::Descriptor { fd, udp: true } => QueryServer {
+                address_type: AddressType::Udp4,
+                fd: Some(i64::from(*fd)),
+                backlog: None,
+                ..stream
+            },
+            ListenAddress::Udp { v6, host, port, ipv6_only, reuse_address } => QueryServer {
+                address: Some(host.unwrap_or(unspecified(*v6)).to_string()),
+                port: port.map(i64::from),
+                address_type: if *v6 { AddressType::Udp6 } else { AddressType::Udp4 },
+                fd: Some(-1),
+                flags: Some(flag(*ipv6_only, IPV6_ONLY) | flag(*reuse_address, REUSE_ADDRESS)),
+                backlog: None,
+                ..stream
+            },
+        }
+    }
+}
+
+fn flag(set: bool, flag: u64) -> u64 {
+    if set { flag } else { 0 }
+}
+
+fn unspecified(v6: bool) -> IpAddr {
+    if v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() }
+}
+
+impl Default for ListenAddress {
+    /// Every address, at a port the kernel chooses.
+    fn default() -> Self {
+        ListenAddress::any(0)
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListenAddress::Tcp { host: Some(host), port, .. } => SocketAddr::new(*host, *port).fmt(f),
+            ListenAddress::Tcp { host: None, port, .. } => write!(f, "port {port} on every address"),
+            ListenAddress::Path { path, .. } => path.fmt(f),
+            ListenAddress::Descriptor { fd, .. } => write!(f, "descriptor {fd}"),
+            ListenAddress::Udp { v6, host, port, .. } => {
+                let host = host.unwrap_or(unspecified(*v6));
+                SocketAddr::new(host, port.unwrap_or(0)).fmt(f)
+            }
+        }
+    }
+}

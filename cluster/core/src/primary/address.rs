@@ -1,0 +1,64 @@
+//! What a worker wants to listen on, as what is to be bound. A worker can ask for anything; what makes no sense is
+//! `EINVAL`.
+
+use crate::event::AddressType;
+use crate::message::{IPV6_ONLY, QueryServer, REUSE_ADDRESS};
+use crate::os::{BindAddress, Errno};
+
+pub(super) fn bind_address(query: &QueryServer) -> Result<BindAddress, Errno> {
+    if let Some(fd) = query.fd.filter(|fd| *fd >= 0) {
+        let fd = u32::try_from(fd).map_err(|_| Errno::EINVAL)?;
+        return Ok(BindAddress::Descriptor { fd, datagrams: is_udp(query) });
+    }
+    match query.address_type {
+        AddressType::V4 | AddressType::V6 => tcp(query),
+        AddressType::Udp4 => udp(query, false),
+        AddressType::Udp6 => udp(query, true),
+        AddressType::Path => path(query),
+        AddressType::Descriptor => Err(Errno::EINVAL),
+    }
+}
+
+/// Whether it is for datagrams.
+pub(super) fn is_udp(query: &QueryServer) -> bool {
+    match query.address_type {
+        AddressType::Udp4 | AddressType::Udp6 => true,
+        AddressType::V4 | AddressType::V6 | AddressType::Path | AddressType::Descriptor => false,
+    }
+}
+
+fn tcp(query: &QueryServer) -> Result<BindAddress, Errno> {
+    let host = match &query.address {
+        Some(address) => Some(address.parse().map_err(|_| Errno::EINVAL)?),
+        None => None,
+    };
+    Ok(BindAddress::Tcp { host, port: port(query)?, ipv6_only: has(query, IPV6_ONLY), reuse_port: false })
+}
+
+fn udp(query: &QueryServer, v6: bool) -> Result<BindAddress, Errno> {
+    let address = query.address.as_deref().unwrap_or(if v6 { "::" } else { "0.0.0.0" });
+    let host: core::net::IpAddr = address.parse().map_err(|_| Errno::EINVAL)?;
+    if host.is_ipv6() != v6 {
+        return Err(Errno::EINVAL);
+    }
+    Ok(BindAddress::Udp {
+        host,
+        port: port(query)?,
+        ipv6_only: has(query, IPV6_ONLY),
+        reuse_address: has(query, REUSE_ADDRESS),
+        reuse_port: false,
+    })
+}
+
+fn path(query: &QueryServer) -> Result<BindAddress, Errno> {
+    let path = query.address.clone().filter(|path| !path.is_empty()).ok_or(Errno::EINVAL)?;
+    Ok(BindAddress::Path { path, readable_all: query.readable_all, writable_all: query.writable_all })
+}
+
+fn port(query: &QueryServer) -> Result<u16, Errno> {
+    u16::try_from(query.port.unwrap_or(0)).map_err(|_| Errno::EINVAL)
+}
+
+fn has(query: &QueryServer, flag: u64) -> bool {
+    query.flags.unwrap_or(0) & flag != 0
+}

@@ -1,0 +1,161 @@
+//! The beginning of workers: settings that add up, and forks. What a forked worker lives through is not told here.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::{Life, Member, Primary, Step};
+use crate::channel::Channel;
+use crate::event::Event;
+use crate::os::{Call, WorkerId};
+use crate::settings::{Command, SchedulingPolicy, Setup, Stdio};
+
+/// The inspector port of a process that is told none; its workers count on from there. Node: `process.debugPort`.
+const INSPECTOR: u32 = 9229;
+
+/// Why nothing was forked: the settings ask for what cannot be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ForkError {
+    /// `stdio` has no channel in it. Node: `ERR_CHILD_PROCESS_IPC_REQUIRED`.
+    NoChannel,
+    /// `stdio` has more than one channel in it. Node: `ERR_IPC_ONE_PIPE`.
+    TwoChannels,
+}
+
+impl fmt::Display for ForkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ForkError::NoChannel => "`stdio` has no `Stdio::Channel` in it: add one, or leave it empty",
+            ForkError::TwoChannels => "`stdio` has more than one `Stdio::Channel` in it: leave one",
+        })
+    }
+}
+
+impl core::error::Error for ForkError {}
+
+/// The scheduling policy is decided: something was set up or forked before. Node: a later policy has no effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PolicyFrozen;
+
+impl fmt::Display for PolicyFrozen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the scheduling policy is decided: change it before the first `setup` or `fork`")
+    }
+}
+
+impl core::error::Error for PolicyFrozen {}
+
+impl Primary {
+    /// Changes what later workers execute; what is `None` stays as it is. [`Event::Setup`] follows, one tick later.
+    /// Node: `cluster.setupPrimary(settings)`.
+    pub fn setup(&mut self, setup: Setup) {
+        setup.add_to(Arc::make_mut(&mut self.settings.command));
+        let entry = self.steps.enter_command();
+        self.decided();
+        self.steps.leave(entry);
+    }
+
+    /// Changes how connections find their worker. Node: an assignment to `cluster.schedulingPolicy`.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyFrozen`] after the first [`setup`](Primary::setup) or [`fork`](Primary::fork).
+    pub fn set_policy(&mut self, policy: SchedulingPolicy) -> Result<(), PolicyFrozen> {
+        if self.frozen {
+            return Err(PolicyFrozen);
+        }
+        self.settings.policy = policy;
+        Ok(())
+    }
+
+    /// Starts a worker. `env` is laid over the primary's own environment. Node: `cluster.fork(env)`.
+    ///
+    /// [`Event::Setup`] and [`Event::Fork`] follow, each in a tick of its own. If its program cannot be started,
+    /// [`Event::Error`] comes before the second and [`Event::Disconnect`] after it, and no [`Event::Exit`]: there was no
+    /// process. So it is in Node.
+    ///
+    /// # Errors
+    ///
+    /// [`ForkError`] if the settings ask for what cannot be: nothing is started, and a number is used up, as in Node.
+    pub fn fork(&mut self, mut env: Vec<(String, String)>) -> Result<WorkerId, ForkError> {
+        self.last_worker += 1;
+        let worker = WorkerId(self.last_worker);
+        let entry = self.steps.enter_command();
+        self.decided();
+        let command = self.command();
+        if let Ok(command) = &command {
+            env.retain(|(name, _)| name != "NODE_UNIQUE_ID");
+            env.push((String::from("NODE_UNIQUE_ID"), worker.to_string()));
+            let channel = Channel::new(worker.into(), self.settings.limits.clone());
+            self.members.insert(worker, Member { life: Life::new(), channel });
+            self.steps.push(Step::Call(Call::Spawn { worker, command: command.clone(), env }));
+        }
+        self.steps.leave(entry);
+        command.map(|_| worker)
+    }
+
+    /// The settings are used from here on, and the user hears of them.
+    fn decided(&mut self) {
+        self.frozen = true;
+        self.steps.push(Step::Later(Event::Setup { command: self.settings.command.clone() }));
+    }
+
+    /// What the next worker executes.
+    fn command(&mut self) -> Result<Arc<Command>, ForkError> {
+        let command = &self.settings.command;
+        let channels = command.stdio.iter().filter(|stdio| **stdio == Stdio::Channel).count();
+        match channels {
+            0 if !command.stdio.is_empty() => return Err(ForkError::NoChannel),
+            0 | 1 => {}
+            _ => return Err(ForkError::TwoChannels),
+        }
+        let mut command = command.clone();
+        if wants_inspector(&command) {
+            let port = self.inspect_port();
+            Arc::make_mut(&mut command).exec_argv.push(format!("--inspect-port={port}"));
+        }
+        Ok(command)
+    }
+
+    /// A port that is given is the same for all, as in Node; else each worker has its own.
+    fn inspect_port(&mut self) -> u32 {
+        const UNPRIVILEGED: u32 = 1024;
+        if let Some(port) = self.settings.command.inspect_port {
+            return port.into();
+        }
+        self.inspected += 1;
+        let ports = 65_536 - UNPRIVILEGED;
+        UNPRIVILEGED + (INSPECTOR - UNPRIVILEGED + self.inspected) % ports
+    }
+}
+
+/// Whether a Node worker would listen for a debugger.
+fn wants_inspector(command: &Command) -> bool {
+    command
+        .exec_argv
+        .iter()
+        .any(|argument| argument.contains("--inspect") || argument.contains("--debug-port"))
+}
+
+impl Setup {
+    fn add_to(self, command: &mut Command) {
+        fn change<T>(field: &mut T, to: Option<T>) {
+            if let Some(value) = to {
+                *field = value;
+            }
+        }
+        let Setup { exec, exec_argv, args, cwd, silent, stdio, uid, gid, serialization, inspect_port } = self;
+        command.exec = exec.or(command.exec.take());
+        change(&mut command.exec_argv, exec_argv);
+        change(&mut command.args, args);
+        command.cwd = cwd.or(command.cwd.take());
+        change(&mut command.silent, silent);
+        change(&mut command.stdio, stdio);
+        command.uid = uid.or(command.uid);
+        command.gid = gid.or(command.gid);
+        change(&mut command.serialization, serialization);
+        command.inspect_port = inspect_port.or(command.inspect_port);
+    }
+}
