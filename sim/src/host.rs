@@ -67,10 +67,11 @@ impl<P> Host<P> {
         }
     }
 
-    pub(crate) fn release(&mut self, connections: &[SocketId]) {
+    /// The program is done with these.
+    pub(crate) fn release(&mut self, sockets: &[SocketId]) {
         if let Machine::Worker(worker) = &mut self.machine {
-            for &connection in connections {
-                worker.release(connection);
+            for &socket in sockets {
+                worker.release(socket);
             }
         }
     }

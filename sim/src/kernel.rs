@@ -3,24 +3,31 @@
 //! It answers calls and delivers what happened, one step at a time; every cut and every failure is asked of the
 //! schedule. It does not run machines or programs: the world does.
 
+pub(crate) mod bind;
 pub(crate) mod calls;
 pub(crate) mod channel;
 pub(crate) mod client;
 pub(crate) mod clock;
+pub(crate) mod datagram;
 pub(crate) mod deliver;
+pub(crate) mod name;
+pub(crate) mod own;
 pub(crate) mod process;
 pub(crate) mod socket;
+pub(crate) mod system;
 #[cfg(test)]
 mod tests;
 
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use cluster_core::{ChannelId, ExitStatus, Signal, SocketId};
 
 use channel::{Channel, Side};
 use clock::Clock;
-use process::{Phase, Pid, Process};
+use process::{Accepting, Descriptor, Origin, Phase, Pid, Process};
 use socket::{Client, File, FileId, Flow, Kind, Place};
+use system::System;
 
 use crate::fault::Fault;
 use crate::part::Part;
@@ -40,7 +47,7 @@ pub(crate) enum Step {
     Writable(Pid, ChannelId),
     /// A connection is taken from a listener.
     Accept(Pid, SocketId),
-    /// Bytes, or their end, arrive at a connection that a program has.
+    /// Something arrives at a connection or a UDP socket that a program has.
     Receive(Pid, SocketId),
     /// A signal reaches a process.
     Die(Pid, Signal),
@@ -77,8 +84,8 @@ pub(crate) struct Kernel {
     files: Vec<Part<File>>,
     pub(crate) clients: Vec<Part<Client>>,
     pub(crate) clock: Clock,
+    system: Part<System>,
     next_port: u16,
-    occupied: Vec<u16>,
     capacity: usize,
     /// What could happen, oldest first. Derived from the rest: the order is a matter of taste, not of state.
     pub(crate) ready: Vec<Step>,
@@ -86,8 +93,8 @@ pub(crate) struct Kernel {
 
 impl Hash for Kernel {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Kernel { processes, channels, files, clients, clock, next_port, .. } = self;
-        (processes, channels, files, clients, clock, next_port).hash(state);
+        let Kernel { processes, channels, files, clients, clock, system, next_port, .. } = self;
+        (processes, channels, files, clients, clock, system, next_port).hash(state);
     }
 }
 
@@ -95,7 +102,7 @@ impl Kernel {
     /// A kernel with a primary that has not begun, and channels that hold so many bytes in each direction.
     pub(crate) fn new(capacity: usize) -> Self {
         Kernel {
-            processes: vec![Process::starting(Vec::new()).into()],
+            processes: vec![Process::starting(Arc::default(), Vec::new()).into()],
             channels: vec![None],
             next_port: 40_001,
             capacity,
@@ -106,11 +113,6 @@ impl Kernel {
 
     pub(crate) fn set_capacity(&mut self, bytes: usize) {
         self.capacity = bytes;
-    }
-
-    /// A port that a stranger serves.
-    pub(crate) fn occupy(&mut self, port: u16) {
-        self.occupied.push(port);
     }
 
     pub(crate) fn process(&self, pid: Pid) -> &Process {
@@ -204,6 +206,7 @@ impl Kernel {
                 let unread = !self.client(client).incoming.bytes.is_empty();
                 self.close_server_end(client, if unread { Flow::Reset } else { Flow::Ended });
             }
+            Kind::Datagrams(datagrams) => datagrams.queue.clear(),
         }
     }
 
@@ -214,9 +217,12 @@ impl Kernel {
         self.wake(Step::Meet(id));
     }
 
-    /// Closes a process's descriptor.
+    /// Closes a process's descriptor, and removes the path that it has bound.
     pub(crate) fn close(&mut self, pid: Pid, id: SocketId) {
         let Some(file) = self.process_mut(pid).remove(id) else { return };
+        if self.system.has_name_of((pid, id)) {
+            self.system.unname((pid, id));
+        }
         self.let_go(file);
     }
 
@@ -275,7 +281,7 @@ impl Kernel {
             Step::Start(pid) => when(self.process(pid).phase == Phase::Starting),
             Step::Read(pid, id) => self.readable(pid, id),
             Step::Writable(pid, id) => self.writable(pid, id),
-            Step::Accept(pid, id) => when(self.acceptable(pid, id)),
+            Step::Accept(pid, id) => self.acceptable(pid, id),
             Step::Receive(pid, id) => when(self.receivable(pid, id)),
             Step::Reap(pid) => self.reapable(pid),
             Step::Act(id) => self.can_act(id),
@@ -314,20 +320,55 @@ impl Kernel {
         }
     }
 
-    fn acceptable(&self, pid: Pid, id: SocketId) -> bool {
-        self.process(pid).descriptor(id).is_some_and(|descriptor| {
+    fn acceptable(&self, pid: Pid, id: SocketId) -> Verdict {
+        let waits = |descriptor: &&Descriptor| {
             let Kind::Listener(listener) = &self.file(descriptor.file).kind else { return false };
-            descriptor.accepting && !listener.backlog.is_empty()
-        })
+            descriptor.accepting != Accepting::No && !listener.backlog.is_empty()
+        };
+        match self.process(pid).descriptor(id).filter(waits) {
+            None => Verdict::Gone,
+            Some(descriptor) if descriptor.accepting == Accepting::Starved && !self.has_room(pid, 1) => {
+                Verdict::Waiting
+            }
+            Some(_) => Verdict::Enabled,
+        }
     }
 
-    fn receivable(&self, pid: Pid, id: SocketId) -> bool {
-        self.process(pid).descriptor(id).is_some_and(|descriptor| {
-            let Kind::Connection(client) = self.file(descriptor.file).kind else { return false };
-            let incoming = &self.client(client).incoming;
-            let has_ended = incoming.flow != Flow::Open && !descriptor.told;
-            descriptor.held && (has_ended || !incoming.bytes.is_empty())
-        })
+    // ---- how much a process may have
+
+    /// It can have so many more than now.
+    pub(crate) fn limit(&mut self, pid: Pid, more: Option<usize>) {
+        match more.map(|more| self.descriptors_of(pid) + more) {
+            Some(limit) => self.system.limits.insert(pid, limit),
+            None => self.system.limits.remove(&pid),
+        };
+    }
+
+    /// Whether anything is short of descriptors on purpose.
+    pub(crate) fn is_limited(&self) -> bool {
+        !self.system.limits.is_empty()
+    }
+
+    /// Whether a process can open so many more sockets.
+    pub(crate) fn has_room(&self, pid: Pid, more: usize) -> bool {
+        self.system.limits.get(&pid).is_none_or(|&limit| self.descriptors_of(pid) + more <= limit)
+    }
+
+    /// How many sockets and channels a process has.
+    fn descriptors_of(&self, pid: Pid) -> usize {
+        let sockets = self.processes.get(pid.index()).map_or(0, |process| process.descriptors().len());
+        let is_open = |&(worker, channel): &(Pid, &Channel)| match pid {
+            Pid::PRIMARY => channel.end(Side::Primary).open,
+            _ => worker == pid && channel.end(Side::Worker).open,
+        };
+        sockets + self.channels().filter(is_open).count()
+    }
+
+    /// Whether a worker goes on without its channel: its program has something, or its machine serves by itself.
+    pub(crate) fn goes_on(&self, pid: Pid) -> bool {
+        let process = self.process(pid);
+        let serves = |it: &Descriptor| it.origin == Origin::Machine && self.address_of(it.file).is_some();
+        process.lingers || process.descriptors().iter().any(|it| it.held || serves(it))
     }
 
     fn reapable(&self, pid: Pid) -> Verdict {

@@ -99,7 +99,7 @@ pub mod standard;
 pub use check::{Check, Failure};
 pub use fault::{Fault, Faults};
 pub use journal::Observation;
-pub use program::{Actor, ClientEvent, ClientId, Driver, Ending, Process, Program};
+pub use program::{Actor, ClientEvent, ClientId, Driver, Ending, Process, Program, SocketEvent};
 pub use schedule::{Choice, Point, Schedule};
 pub use trace::{Act, Crossing, Row, Trace};
 pub use world::World;

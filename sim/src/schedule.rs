@@ -20,6 +20,8 @@ pub enum Point {
     Fault(Fault),
     /// Which error a fault gives.
     Error,
+    /// Which of the sockets that share a port on purpose gets it.
+    Way,
 }
 
 /// One choice that was taken.
@@ -205,7 +207,7 @@ impl Random {
             Point::Step if self.below(100) < self.sticky_percent => 0,
             Point::Writes if self.below(2) == 0 => 0,
             Point::Fault(fault) => u32::from(self.below(self.fault_odds[fault as usize]) == 0),
-            Point::Step | Point::Writes | Point::Bytes | Point::Error => self.below(n),
+            Point::Step | Point::Writes | Point::Bytes | Point::Error | Point::Way => self.below(n),
         }
     }
 

@@ -137,6 +137,7 @@ impl Program for Serve {
             ClientEvent::Data(bytes) => driver.observe(client, String::from_utf8_lossy(&bytes).into_owned()),
             ClientEvent::End => driver.observe(client, "end"),
             ClientEvent::Reset => driver.observe(client, "reset"),
+            ClientEvent::Datagram { .. } => {}
         }
     }
 }

@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::SocketAddr;
 
-use cluster_core::{Call, Event, ExitStatus, OsEvent, SocketId, WorkerEvent};
+use cluster_core::{Call, Event, ExitStatus, LocalAddress, OsEvent, SocketId, WorkerEvent};
 
 use crate::fault::Fault;
 use crate::kernel::socket::Action;
-use crate::program::{Actor, ClientEvent, ClientId, Ending};
+use crate::program::{Actor, ClientEvent, ClientId, Ending, SocketEvent};
 
 /// How wide a column is.
 const WIDTH: usize = 48;
@@ -61,7 +62,7 @@ pub enum Crossing {
         /// Whose connection it is, if it is one.
         client: Option<ClientId>,
     },
-    /// Something arrives at a connection that a worker's program has.
+    /// Something arrives at a connection that a program has.
     Arrived {
         /// At which.
         connection: SocketId,
@@ -70,6 +71,8 @@ pub enum Crossing {
         /// Bytes, or the end.
         what: Result<Vec<u8>, Ending>,
     },
+    /// Something happens at a listening or UDP socket that a program has.
+    Socket(SocketEvent),
     /// A client does something.
     Acts(Act),
     /// A client hears something.
@@ -83,10 +86,12 @@ pub enum Crossing {
 /// What a client does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Act {
-    /// It connects to this port.
-    Connect(u16),
+    /// It connects.
+    Connect(LocalAddress),
     /// It sends bytes.
     Send(Vec<u8>),
+    /// It sends a datagram.
+    SendTo(SocketAddr, Vec<u8>),
     /// It says that it is done.
     End,
     /// It resets its connection.
@@ -96,8 +101,9 @@ pub enum Act {
 impl From<&Action> for Act {
     fn from(action: &Action) -> Self {
         match action {
-            Action::Connect(port) => Act::Connect(*port),
+            Action::Connect(to) => Act::Connect(to.clone()),
             Action::Send(bytes) => Act::Send(bytes.clone()),
+            Action::SendTo(to, bytes) => Act::SendTo(*to, bytes.clone()),
             Action::End => Act::End,
             Action::Reset => Act::Reset,
         }
@@ -183,6 +189,7 @@ impl fmt::Display for Crossing {
             Crossing::Arrived { connection, what: Err(ending), .. } => {
                 write!(f, "* {connection:?}: {ending:?}")
             }
+            Crossing::Socket(event) => write!(f, "* {event:?}"),
             Crossing::Acts(act) => act.fmt(f),
             Crossing::Client(event) => f.write_str(&heard(event)),
             Crossing::Struck(fault) => write!(f, "! {fault:?}"),
@@ -194,8 +201,9 @@ impl fmt::Display for Crossing {
 impl fmt::Display for Act {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Act::Connect(port) => write!(f, "connects to port {port}"),
+            Act::Connect(to) => write!(f, "connects to {to}"),
             Act::Send(bytes) => write!(f, "sends {}", text(bytes)),
+            Act::SendTo(to, bytes) => write!(f, "sends to {to}: {}", text(bytes)),
             Act::End => f.write_str("is done"),
             Act::Reset => f.write_str("resets its connection"),
         }

@@ -263,9 +263,10 @@ impl<P: Program> World<P> {
 
     /// Whether the `n`th enabled step can only go one way.
     pub(crate) fn is_certain(&self, n: usize) -> bool {
-        let is_many_reads =
-            matches!(self.enabled(n), Step::Read(pid, id) if self.kernel.waiting_writes(pid, id) > 1);
-        !is_many_reads && self.schedule.faults().is_none()
+        let step = self.enabled(n);
+        let is_many_reads = matches!(step, Step::Read(pid, id) if self.kernel.waiting_writes(pid, id) > 1);
+        let is_many_ways = matches!(step, Step::Act(client) if self.kernel.ways(client) > 1);
+        !is_many_reads && !is_many_ways && self.schedule.faults().is_none()
     }
 
     fn pick(&mut self, n: usize) -> Step {

@@ -61,7 +61,7 @@ impl Finder {
             Crossing::Ended(status) => self.ended(at, actor, *status),
             Crossing::Asked { call, answer } => self.asked(at, actor, call, answer.as_ref()),
             Crossing::Told { event, client } => self.told(at, actor, event, *client),
-            Crossing::Begins | Crossing::Primary(_) => self.reacts(at, actor),
+            Crossing::Begins | Crossing::Primary(_) | Crossing::Socket(_) => self.reacts(at, actor),
             Crossing::Worker { event, client } => {
                 self.reacts(at, actor);
                 if let (WorkerEvent::Connection { .. }, Some(client)) = (event, client) {
@@ -186,6 +186,8 @@ impl Finder {
         match act {
             Act::Connect(_) => connection.connect = Some(at),
             Act::Send(bytes) => connection.sent.push_back((at, bytes.len())),
+            // Whom a datagram comes to, nobody is told.
+            Act::SendTo(..) => {}
             Act::End => connection.end = Some(at),
             Act::Reset => {
                 connection.sent.clear();
@@ -198,7 +200,7 @@ impl Finder {
         let Actor::Client(client) = actor else { return };
         let reacted = self.connection(client).server.and_then(|server| self.reacted.get(&server).copied());
         match event {
-            ClientEvent::Connected | ClientEvent::Refused => {}
+            ClientEvent::Connected | ClientEvent::Refused | ClientEvent::Datagram { .. } => {}
             ClientEvent::Data(_) | ClientEvent::End | ClientEvent::Reset => {
                 if let Some(from) = reacted {
                     self.add(from, at, actor, Bond::Network, "");

@@ -45,6 +45,7 @@ pub(super) fn of(what: &Crossing) -> Label {
                 ),
             )
         }
+        Crossing::Socket(event) => label(Kind::Network, words(event)),
         Crossing::Acts(act) => {
             label(if *act == Act::Reset { Kind::Death } else { Kind::Network }, act.to_string())
         }
@@ -192,6 +193,7 @@ pub(super) fn full(what: &Crossing) -> String {
         Crossing::Told { event, .. } => format!("{event:#?}"),
         Crossing::Primary(event) => format!("{event:#?}"),
         Crossing::Worker { event, .. } => format!("{event:#?}"),
+        Crossing::Socket(event) => format!("{event:#?}"),
         Crossing::Observed(line) => line.clone().into_owned(),
         Crossing::Started
         | Crossing::Begins

@@ -4,7 +4,7 @@ use cluster_core::{Primary, WorkerId};
 
 use crate::kernel::Kernel;
 use crate::kernel::channel::Side;
-use crate::kernel::process::Pid;
+use crate::kernel::process::{Descriptor, Origin, Pid};
 use crate::kernel::socket::Kind;
 
 /// Nothing can happen any more.
@@ -21,15 +21,7 @@ pub(crate) fn at_the_end(kernel: &Kernel, primary: Option<&Primary>) -> Result<(
     for (n, process) in (0..).zip(&kernel.processes) {
         let pid = Pid(n);
         for descriptor in process.descriptors() {
-            let is_listener = matches!(kernel.file(descriptor.file).kind, Kind::Listener(_));
-            let is_of_use = match (is_listener, pid) {
-                (true, Pid::PRIMARY) => primary.is_some_and(has_use_for_a_listener),
-                (true, _) => true,
-                // The ledger check compares the primary's connections with its book.
-                (false, Pid::PRIMARY) => primary.is_some(),
-                (false, _) => descriptor.held,
-            };
-            if !is_of_use {
+            if !descriptor.held && !is_of_use(kernel, pid, descriptor, primary) {
                 return Err(format!(
                     "process {n} has kept {:?} ({:?})",
                     descriptor.id,
@@ -39,6 +31,20 @@ pub(crate) fn at_the_end(kernel: &Kernel, primary: Option<&Primary>) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Whether a machine has use for a descriptor that its program has not.
+fn is_of_use(kernel: &Kernel, pid: Pid, descriptor: &Descriptor, primary: Option<&Primary>) -> bool {
+    let is_connection = matches!(kernel.file(descriptor.file).kind, Kind::Connection(_));
+    match (descriptor.origin, is_connection) {
+        // It was left to the machine to be sent, or not taken from it when it came.
+        (Origin::Program, _) | (Origin::Channel, true) => false,
+        // Accepted. The ledger check compares the primary's connections with its book.
+        (Origin::Machine, true) => pid == Pid::PRIMARY && primary.is_some(),
+        (Origin::Machine, false) => pid != Pid::PRIMARY || primary.is_some_and(has_use_for_a_listener),
+        // Shared: of use to who is still in the cluster.
+        (Origin::Channel, false) => pid != Pid::PRIMARY,
+    }
 }
 
 fn has_use_for_a_listener(primary: &Primary) -> bool {

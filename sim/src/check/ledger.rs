@@ -8,7 +8,7 @@ use cluster_core::{Primary, SocketId, Standing};
 
 use super::liveness::Serving;
 use crate::kernel::Kernel;
-use crate::kernel::process::Pid;
+use crate::kernel::process::{Descriptor, Origin, Pid};
 use crate::kernel::socket::Kind;
 use crate::program::ClientId;
 
@@ -34,7 +34,9 @@ pub(crate) fn at_rest(kernel: &Kernel, primary: &Primary) -> Result<(), String> 
     }
     let open: BTreeMap<SocketId, Standing> = primary.ledger().open().collect();
     let mut had = 0;
-    for descriptor in kernel.process(Pid::PRIMARY).descriptors() {
+    // What the program accepted or was sent is not the cluster's.
+    let of_the_cluster = |descriptor: &&Descriptor| descriptor.origin == Origin::Machine;
+    for descriptor in kernel.process(Pid::PRIMARY).descriptors().iter().filter(of_the_cluster) {
         if let Kind::Connection(client) = kernel.file(descriptor.file).kind {
             had += 1;
             agrees(open.get(&descriptor.id), kernel, client)?;
@@ -66,8 +68,8 @@ pub(crate) fn at_the_end(kernel: &Kernel, primary: &Primary, serving: &Serving) 
             }
             Standing::Queued(_) => {
                 let client = kernel.client_behind(Pid::PRIMARY, socket);
-                let port = client.map(|client| kernel.client(client).port);
-                if let Some(worker) = port.and_then(|port| serving.who(port, primary)) {
+                let to = client.and_then(|client| kernel.client(client).to.as_ref());
+                if let Some(worker) = to.and_then(|to| serving.who(to, primary)) {
                     return Err(format!("a connection waits while worker {worker} serves there"));
                 }
             }

@@ -4,41 +4,51 @@
 
 use std::collections::BTreeMap;
 
-use cluster_core::{ListenerId, Primary, WorkerEvent, WorkerId};
+use cluster_core::{ListenerId, LocalAddress, Primary, WorkerEvent, WorkerId};
 
 use crate::kernel::Kernel;
-use crate::kernel::process::{Phase, Pid, Process};
+use crate::kernel::process::{Phase, Pid};
 use crate::kernel::socket::Place;
 use crate::program::ClientId;
 
-/// Which workers serve which ports, as they were told themselves.
+/// Which workers serve which addresses, as they were told themselves.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Serving {
-    ports: BTreeMap<(WorkerId, ListenerId), u16>,
+    addresses: BTreeMap<(WorkerId, ListenerId), LocalAddress>,
 }
 
 impl Serving {
     pub(crate) fn worker_event(&mut self, pid: Pid, event: &WorkerEvent) {
         let worker = WorkerId(pid.0);
         if let WorkerEvent::Listening { listener, address, .. } = event {
-            self.ports.insert((worker, *listener), address.port());
+            self.addresses.insert((worker, *listener), address.clone());
         }
         if let WorkerEvent::Closed { listener } = event {
-            self.ports.remove(&(worker, *listener));
+            self.addresses.remove(&(worker, *listener));
         }
     }
 
-    /// A worker that serves this port and is to stay.
-    pub(crate) fn who(&self, port: u16, primary: &Primary) -> Option<WorkerId> {
+    /// A worker that serves where a client went, and is to stay.
+    pub(crate) fn who(&self, to: &LocalAddress, primary: &Primary) -> Option<WorkerId> {
         let stays = |worker: WorkerId| {
             primary
                 .worker(worker)
                 .is_some_and(|life| life.is_connected() && life.exited_after_disconnect() != Some(true))
         };
-        let serves = |(&(worker, _), &served): (&(WorkerId, ListenerId), &u16)| {
-            (served == port && stays(worker)).then_some(worker)
+        let serves = |(&(worker, _), served): (&(WorkerId, ListenerId), &LocalAddress)| {
+            (is_at(served, to) && stays(worker)).then_some(worker)
         };
-        self.ports.iter().find_map(serves)
+        self.addresses.iter().find_map(serves)
+    }
+}
+
+fn is_at(served: &LocalAddress, to: &LocalAddress) -> bool {
+    match (served.ip(), to.ip()) {
+        (Some(own), Some(to)) => {
+            own.port() == to.port() && (own.ip().is_unspecified() || own.ip() == to.ip())
+        }
+        (None, None) => served == to,
+        (Some(_), None) | (None, Some(_)) => false,
     }
 }
 
@@ -59,21 +69,18 @@ fn workers(kernel: &Kernel, primary: Option<&Primary>) -> Result<(), String> {
         }
         let life = primary.and_then(|primary| primary.worker(WorkerId(n)));
         let is_to_go = life.is_none_or(|life| life.exited_after_disconnect() == Some(true));
-        if process.is_alive() && is_to_go && !has_connections(process) {
+        if process.is_alive() && is_to_go && !kernel.goes_on(Pid(n)) {
             return Err(format!("worker {n} is to go and has nothing left to do, but it lives"));
         }
     }
     Ok(())
 }
 
-fn has_connections(process: &Process) -> bool {
-    process.descriptors().iter().any(|descriptor| descriptor.held)
-}
-
 fn clients(kernel: &Kernel, primary: Option<&Primary>, serving: &Serving) -> Result<(), String> {
     for (n, client) in (1..).zip(&kernel.clients) {
         let waits = client.is_waiting() && kernel.holders(ClientId(n)).next().is_none();
-        let somebody = primary.and_then(|primary| serving.who(client.port, primary));
+        let to = client.to.as_ref().filter(|_| !kernel.is_limited());
+        let somebody = to.and_then(|to| serving.who(to, primary?));
         match (waits, client.place, somebody) {
             (true, Place::Accepted, _) if client.accepted_by != Some(Pid::PRIMARY) || primary.is_none() => {
                 return Err(format!("client {n} was accepted, and nobody serves it"));

@@ -1,12 +1,14 @@
 //! The calls of a process, and the answers that are part of them. What completes later is in `deliver`.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
-use cluster_core::{BindAddress, Call, ChannelId, Errno, HandleId, OsEvent, Signal, SocketId, WorkerId};
+use cluster_core::{
+    BindAddress, Call, ChannelId, Command, Errno, HandleId, OsEvent, Signal, SocketId, Stdio, WorkerId,
+};
 
 use super::channel::Channel;
-use super::process::{Pid, Process};
-use super::socket::{FileId, Kind, Listener};
+use super::process::{Accepting, Origin, Pid, Process};
+use super::socket::FileId;
 use super::{Kernel, Step};
 use crate::fault::Fault;
 use crate::part::Part;
@@ -28,7 +30,7 @@ impl Kernel {
     /// Does what a live process asks, except [`Call::Exit`], which is the world's.
     pub(crate) fn perform(&mut self, pid: Pid, call: Call, schedule: &mut Schedule) -> Option<OsEvent> {
         match call {
-            Call::Spawn { worker, command: _, env } => Some(self.spawn(worker, env, schedule)),
+            Call::Spawn { worker, command, env } => Some(self.spawn(worker, command, env, schedule)),
             Call::Kill { worker, signal } => self.signal(worker.into(), signal),
             Call::Write { channel, bytes, socket } => {
                 self.misbehave(pid, schedule);
@@ -41,9 +43,9 @@ impl Kernel {
                 None
             }
             Call::Bind { handle, address, backlog } => {
-                Some(self.bind(pid, handle, &address, backlog, schedule))
+                Some(self.bind_for(pid, handle, &address, backlog, schedule))
             }
-            Call::Listen { socket, backlog } => Some(self.listen(pid, socket, backlog)),
+            Call::Listen { socket, backlog } => Some(self.listen_for(pid, socket, backlog)),
             Call::PauseAccept { socket } => self.pause_accept(pid, socket, true),
             Call::ResumeAccept { socket } => self.pause_accept(pid, socket, false),
             Call::Close { socket } => {
@@ -58,20 +60,50 @@ impl Kernel {
         }
     }
 
-    fn spawn(&mut self, worker: WorkerId, env: Vec<(String, String)>, schedule: &mut Schedule) -> OsEvent {
+    fn spawn(
+        &mut self,
+        worker: WorkerId,
+        command: Arc<Command>,
+        env: Vec<(String, String)>,
+        schedule: &mut Schedule,
+    ) -> OsEvent {
         let pid = Pid::from(worker);
         while self.processes.len() <= pid.index() {
             self.processes.push(Part::default());
             self.channels.push(None);
         }
-        if schedule.strikes(Fault::SpawnFailure) {
-            let errno = [Errno::EAGAIN, Errno::ENOMEM][schedule.choose(Point::Error, 2)];
+        if let Some(errno) = self.why_no_process(&command, schedule) {
             return OsEvent::SpawnFailed { worker, errno };
         }
-        self.processes[pid.index()] = Process::starting(env).into();
+        self.processes[pid.index()] = Process::starting(command, env).into();
         self.channels[pid.index()] = Some(Channel::new().into());
         self.wake(Step::Start(pid));
         OsEvent::Spawned { worker, pid: 1000 + worker.0 }
+    }
+
+    /// For a moment the primary has both ends of the channel.
+    fn why_no_process(&self, command: &Command, schedule: &mut Schedule) -> Option<Errno> {
+        let primary = self.process(Pid::PRIMARY);
+        let is_foreign = command.uid.is_some() || command.gid.is_some();
+        let is_open = |stdio: &Stdio| match stdio {
+            Stdio::Descriptor(fd) => *fd < 3 || primary.socket_at(*fd).is_some(),
+            Stdio::Inherit | Stdio::Ignore | Stdio::Pipe | Stdio::Channel => true,
+        };
+        if !self.has_room(Pid::PRIMARY, 2) {
+            return Some(Errno::EMFILE);
+        }
+        if !command.stdio.iter().all(is_open) {
+            return Some(Errno::EBADF);
+        }
+        if is_foreign && self.system.no_root {
+            return Some(Errno::EPERM);
+        }
+        let broken = [&command.cwd, &command.exec].into_iter().flatten();
+        let errno = broken.into_iter().find_map(|path| self.system.fault_of(path));
+        errno.or_else(|| {
+            let strikes = schedule.strikes(Fault::SpawnFailure);
+            strikes.then(|| [Errno::EAGAIN, Errno::ENOMEM][schedule.choose(Point::Error, 2)])
+        })
     }
 
     /// The signal strikes later, so that its target may do something more. No process here handles signals.
@@ -144,15 +176,16 @@ impl Kernel {
         None
     }
 
-    fn pause_accept(&mut self, pid: Pid, id: SocketId, pause: bool) -> Option<OsEvent> {
-        self.process_mut(pid).descriptor_mut(id)?.accepting = !pause;
+    pub(super) fn pause_accept(&mut self, pid: Pid, id: SocketId, pause: bool) -> Option<OsEvent> {
+        self.process_mut(pid).descriptor_mut(id)?.accepting =
+            if pause { Accepting::No } else { Accepting::Yes };
         if !pause {
             self.wake(Step::Accept(pid, id));
         }
         None
     }
 
-    fn bind(
+    fn bind_for(
         &mut self,
         pid: Pid,
         handle: HandleId,
@@ -164,56 +197,21 @@ impl Kernel {
             let errno = [Errno::EADDRINUSE, Errno::EACCES][schedule.choose(Point::Error, 2)];
             return OsEvent::BindFailed { handle, errno };
         }
-        let &BindAddress::Tcp { host, port, .. } = address else {
-            return OsEvent::BindFailed { handle, errno: Errno::EOPNOTSUPP };
-        };
-        let host = host.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
-        let port = if port == 0 { self.free_port(host) } else { port };
-        if !self.is_free(host, port) {
-            return OsEvent::BindFailed { handle, errno: Errno::EADDRINUSE };
-        }
-        let address = SocketAddr::new(host, port);
-        let file = self.open(Kind::Listener(Listener { address, limit: backlog, backlog: [].into() }));
-        OsEvent::Bound { handle, socket: self.process_mut(pid).add(file), address: address.into() }
-    }
-
-    fn free_port(&mut self, host: IpAddr) -> u16 {
-        loop {
-            let port = self.next_port;
-            self.next_port = self.next_port.wrapping_add(1).max(1024);
-            if self.is_free(host, port) {
-                return port;
-            }
+        match self.bind(pid, Origin::Machine, address, backlog) {
+            Ok((socket, address)) => OsEvent::Bound { handle, socket, address },
+            Err(errno) => OsEvent::BindFailed { handle, errno },
         }
     }
 
-    fn is_free(&self, host: IpAddr, port: u16) -> bool {
-        let clashes = |address: SocketAddr| {
-            address.port() == port
-                && (host.is_unspecified() || address.ip().is_unspecified() || address.ip() == host)
-        };
-        !self.occupied.contains(&port) && !self.listeners().any(|(_, listener)| clashes(listener.address))
-    }
-
-    /// Every socket that is bound and still referred to.
-    pub(crate) fn listeners(&self) -> impl Iterator<Item = (FileId, &Listener)> {
-        self.files().filter(|(_, file)| file.refs > 0).filter_map(|(id, file)| match &file.kind {
-            Kind::Listener(listener) => Some((id, listener)),
-            Kind::Connection(_) => None,
-        })
-    }
-
-    fn listen(&mut self, pid: Pid, socket: SocketId, backlog: u32) -> OsEvent {
-        let Some(descriptor) = self.process(pid).descriptor(socket) else {
-            return OsEvent::ListenFailed { socket, errno: Errno::EBADF };
-        };
-        let file = descriptor.file;
-        match &mut self.file_mut(file).kind {
-            Kind::Listener(listener) => {
-                listener.limit = Some(backlog);
-                OsEvent::Listening { socket, address: listener.address.into() }
-            }
-            Kind::Connection(_) => OsEvent::ListenFailed { socket, errno: Errno::EINVAL },
+    fn listen_for(&mut self, pid: Pid, socket: SocketId, backlog: u32) -> OsEvent {
+        let file = self.process(pid).descriptor(socket).map(|descriptor| descriptor.file);
+        let listens = file.ok_or(Errno::EBADF).and_then(|file| {
+            self.listen(file, backlog)?;
+            self.address_of(file).ok_or(Errno::EINVAL)
+        });
+        match listens {
+            Ok(address) => OsEvent::Listening { socket, address },
+            Err(errno) => OsEvent::ListenFailed { socket, errno },
         }
     }
 }

@@ -1,14 +1,17 @@
-//! The other side of the network: what clients do and hear, and what a program does with a connection it has.
+//! The other side of the network: what clients do and hear.
 
-use cluster_core::SocketId;
+use std::net::{Ipv6Addr, SocketAddr};
 
-use super::process::{Descriptor, Pid};
+use cluster_core::LocalAddress;
+
+use super::datagram::{self, Datagram};
+use super::process::{Accepting, Pid};
 use super::socket::{Action, FileId, Flow, Kind, Place};
 use super::{Kernel, Step, Verdict};
 use crate::fault::Fault;
 use crate::part::Part;
-use crate::program::{ClientEvent, ClientId, Ending};
-use crate::schedule::Schedule;
+use crate::program::{ClientEvent, ClientId};
+use crate::schedule::{Point, Schedule};
 
 impl Kernel {
     pub(crate) fn add_client(&mut self) -> ClientId {
@@ -25,10 +28,11 @@ impl Kernel {
     pub(crate) fn can_act(&self, id: ClientId) -> Verdict {
         match self.client(id).actions.front() {
             None => Verdict::Gone,
-            Some(Action::Connect(port)) => match self.serving(*port) {
-                Some(file) if self.is_full(file) => Verdict::Waiting,
-                _ => Verdict::Enabled,
-            },
+            Some(Action::Connect(to)) => {
+                let doors = self.doors(to);
+                let is_open = doors.is_empty() || doors.iter().any(|door| !self.is_full(*door));
+                if is_open { Verdict::Enabled } else { Verdict::Waiting }
+            }
             Some(_) => Verdict::Enabled,
         }
     }
@@ -37,11 +41,19 @@ impl Kernel {
         matches!(self.client(id).actions.front(), Some(Action::Connect(_)))
     }
 
-    fn serving(&self, port: u16) -> Option<FileId> {
-        let serves = |(id, listener): (FileId, &super::socket::Listener)| {
-            (listener.address.port() == port && listener.limit.is_some()).then_some(id)
-        };
-        self.listeners().find_map(serves)
+    /// How many sockets could get what a client is about to send or to ask for.
+    pub(crate) fn ways(&self, id: ClientId) -> usize {
+        match self.client(id).actions.front() {
+            Some(Action::Connect(to)) => self.open_doors(to).len(),
+            Some(Action::SendTo(to, _)) => self.mailboxes(*to).len(),
+            Some(Action::Send(_) | Action::End | Action::Reset) | None => 0,
+        }
+    }
+
+    fn open_doors(&self, to: &LocalAddress) -> Vec<FileId> {
+        let mut doors = self.doors(to);
+        doors.retain(|door| !self.is_full(*door));
+        doors
     }
 
     fn is_full(&self, file: FileId) -> bool {
@@ -56,30 +68,46 @@ impl Kernel {
             action = Action::Reset;
         }
         match action {
-            Action::Connect(port) => self.connect(id, port),
+            Action::Connect(to) => self.connect(id, to, schedule),
             Action::Send(bytes) => self.send_to_server(id, &bytes),
+            Action::SendTo(to, bytes) => self.send_letter(id, to, bytes, schedule),
             Action::End => self.finish_to_server(id, Flow::Ended),
             Action::Reset => self.finish_to_server(id, Flow::Reset),
         }
     }
 
-    fn connect(&mut self, id: ClientId, port: u16) {
-        let file = self.serving(port);
-        self.client_mut(id).port = port;
-        self.client_mut(id).answer = Some(file.is_some());
+    fn connect(&mut self, id: ClientId, to: LocalAddress, schedule: &mut Schedule) {
+        let doors = self.open_doors(&to);
+        let client = self.client_mut(id);
+        client.to = Some(to);
+        client.answer = Some(!doors.is_empty());
         self.wake(Step::Meet(id));
-        let Some(file) = file else { return };
+        if doors.is_empty() {
+            return;
+        }
+        let file = doors[schedule.choose(Point::Way, doors.len())];
         self.client_mut(id).place = Place::Backlog;
         if let Kind::Listener(listener) = &mut self.file_mut(file).kind {
             listener.backlog.push_back(id);
         }
         for n in 0..self.processes.len() {
             let pid = Pid(u32::try_from(n).expect("counted by worker"));
-            let acceptor = self.process(pid).descriptors().iter().find(|d| d.file == file && d.accepting);
+            let acceptor = self
+                .process(pid)
+                .descriptors()
+                .iter()
+                .find(|d| d.file == file && d.accepting != Accepting::No);
             if let Some(socket) = acceptor.map(|descriptor| descriptor.id) {
                 self.wake(Step::Accept(pid, socket));
             }
         }
+    }
+
+    fn send_letter(&mut self, id: ClientId, to: SocketAddr, bytes: Vec<u8>, schedule: &mut Schedule) {
+        let port = self.client(id).udp_port.unwrap_or_else(|| self.free_port());
+        self.client_mut(id).udp_port = Some(port);
+        let from = datagram::sender(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), to);
+        self.send_datagram(from, to, bytes, |n| schedule.choose(Point::Way, n));
     }
 
     fn send_to_server(&mut self, id: ClientId, bytes: &[u8]) {
@@ -105,28 +133,14 @@ impl Kernel {
         self.wake_holders(id);
     }
 
-    /// The programs that have this connection. More than one, if a hostile process has it too.
-    pub(crate) fn holders(&self, id: ClientId) -> impl Iterator<Item = (Pid, SocketId)> {
-        let holds = move |descriptor: &&Descriptor| {
-            descriptor.held && self.file(descriptor.file).kind == Kind::Connection(id)
-        };
-        (0..).map(Pid).zip(&self.processes).flat_map(move |(pid, process)| {
-            process.descriptors().iter().filter(holds).map(move |descriptor| (pid, descriptor.id))
-        })
-    }
-
-    fn wake_holders(&mut self, id: ClientId) {
-        let holders: Vec<_> = self.holders(id).collect();
-        for (pid, socket) in holders {
-            self.wake(Step::Receive(pid, socket));
-        }
-    }
-
     /// What a client hears next. One that hears the end ends too.
     pub(crate) fn hear(&mut self, id: ClientId) -> ClientEvent {
         self.wake(Step::Meet(id));
         if let Some(connected) = self.client_mut(id).answer.take() {
             return if connected { ClientEvent::Connected } else { ClientEvent::Refused };
+        }
+        if let Some(Datagram { from, bytes }) = self.client_mut(id).letters.pop_front() {
+            return ClientEvent::Datagram { from, bytes };
         }
         match self.client_mut(id).outgoing.take() {
             Ok(bytes) => ClientEvent::Data(bytes),
@@ -136,48 +150,6 @@ impl Kernel {
                 ClientEvent::End
             }
         }
-    }
-
-    /// A program has this connection from now on. `None`: it is not a connection of this process.
-    pub(crate) fn hold(&mut self, pid: Pid, id: SocketId) -> Option<ClientId> {
-        let descriptor = self.process_mut(pid).descriptor_mut(id)?;
-        descriptor.held = true;
-        let file = descriptor.file;
-        let is_honest = !self.process(pid).hostile;
-        let Kind::Connection(client) = self.file(file).kind else { return None };
-        let held = self.client_mut(client);
-        held.served += u32::from(is_honest);
-        self.wake(Step::Receive(pid, id));
-        Some(client)
-    }
-
-    /// The client behind a connection of this process.
-    pub(crate) fn client_behind(&self, pid: Pid, id: SocketId) -> Option<ClientId> {
-        match self.file(self.process(pid).descriptor(id)?.file).kind {
-            Kind::Connection(client) => Some(client),
-            Kind::Listener(_) => None,
-        }
-    }
-
-    /// The client behind a connection that a program has.
-    pub(crate) fn held(&self, pid: Pid, id: SocketId) -> Option<ClientId> {
-        let is_held = self.process(pid).descriptor(id).is_some_and(|descriptor| descriptor.held);
-        self.client_behind(pid, id).filter(|_| is_held)
-    }
-
-    /// What has arrived at a connection that a program has. Its end is heard once by everybody who has it.
-    pub(crate) fn receive(&mut self, pid: Pid, id: SocketId) -> Option<Result<Vec<u8>, Ending>> {
-        let client = self.held(pid, id)?;
-        let incoming = &mut self.client_mut(client).incoming;
-        let arrived = if incoming.bytes.is_empty() {
-            let is_reset = incoming.flow == Flow::Reset;
-            self.process_mut(pid).descriptor_mut(id)?.told = true;
-            Err(if is_reset { Ending::Reset } else { Ending::Finished })
-        } else {
-            Ok(std::mem::take(&mut incoming.bytes))
-        };
-        self.wake(Step::Receive(pid, id));
-        Some(arrived)
     }
 
     pub(crate) fn write_to_client(&mut self, id: ClientId, bytes: &[u8]) {

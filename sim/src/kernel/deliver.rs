@@ -2,7 +2,7 @@
 
 use cluster_core::{ChannelId, Errno, OsEvent, SocketId, WorkerId};
 
-use super::process::{Phase, Pid};
+use super::process::{Accepting, Descriptor, Origin, Phase, Pid};
 use super::socket::{Kind, Place};
 use super::{Kernel, Step};
 use crate::fault::Fault;
@@ -31,11 +31,11 @@ impl Kernel {
         self.put_off(Step::Reap(Pid(id.0)));
         self.wake_blocked(pid, id);
         let socket = file.and_then(|file| {
-            if schedule.strikes(Fault::LostDescriptor) {
+            if !self.has_room(pid, 1) || schedule.strikes(Fault::LostDescriptor) {
                 self.let_go(file);
                 return None;
             }
-            Some(self.process_mut(pid).add(file))
+            Some(self.process_mut(pid).add(file, Origin::Channel))
         });
         Some(OsEvent::Read { channel: id, bytes, socket })
     }
@@ -64,18 +64,25 @@ impl Kernel {
     /// The connection that has waited longest, or a failure that leaves it where it is.
     pub(crate) fn accept(&mut self, pid: Pid, id: SocketId, schedule: &mut Schedule) -> Option<OsEvent> {
         self.wake(Step::Accept(pid, id));
+        let has_room = self.has_room(pid, 1);
+        let accepting = if has_room { Accepting::Yes } else { Accepting::Starved };
+        self.process_mut(pid).descriptor_mut(id)?.accepting = accepting;
+        if !has_room {
+            return Some(OsEvent::AcceptFailed { listener: id, errno: Errno::EMFILE });
+        }
         if schedule.strikes(Fault::AcceptFailure) {
             let errno = [Errno::EMFILE, Errno::ENFILE][schedule.choose(Point::Error, 2)];
             return Some(OsEvent::AcceptFailed { listener: id, errno });
         }
-        let file = self.process(pid).descriptor(id)?.file;
+        let &Descriptor { file, held, .. } = self.process(pid).descriptor(id)?;
         let Kind::Listener(listener) = &mut self.file_mut(file).kind else { return None };
         let client = listener.backlog.pop_front()?;
         let connection = self.open(Kind::Connection(client));
-        let socket = self.process_mut(pid).add(connection);
+        let origin = if held { Origin::Program } else { Origin::Machine };
+        let socket = self.process_mut(pid).add(connection, origin);
         let client = self.client_mut(client);
         client.place = Place::Accepted;
-        client.accepted_by = Some(pid);
+        client.accepted_by = Some(pid).filter(|_| !held);
         Some(OsEvent::Accepted { listener: id, socket })
     }
 

@@ -1,6 +1,8 @@
 //! The process table: who lives, how it ended, which sockets it has. It does not run anything.
 
-use cluster_core::{ExitStatus, SocketId, WorkerId};
+use std::sync::Arc;
+
+use cluster_core::{Command, ExitStatus, SocketId, WorkerId};
 
 use super::socket::FileId;
 
@@ -36,11 +38,17 @@ pub(crate) enum Phase {
     Reaped,
 }
 
+/// What a process calls its first socket: the numbers before are its standard input, output, error and channel.
+const FIRST_NUMBER: u32 = 4;
+
 /// The kernel's half of a process.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Process {
     pub(crate) phase: Phase,
+    pub(crate) command: Arc<Command>,
     pub(crate) env: Vec<(String, String)>,
+    /// It has something to do besides its channel and its sockets.
+    pub(crate) lingers: bool,
     /// It has written garbage: what it says of connections need not be true.
     pub(crate) hostile: bool,
     /// The last byte that it wrote to its channel did not end a line.
@@ -54,28 +62,60 @@ pub(crate) struct Process {
 pub(crate) struct Descriptor {
     pub(crate) id: SocketId,
     pub(crate) file: FileId,
-    /// A listener that delivers its connections to this process.
-    pub(crate) accepting: bool,
+    pub(crate) origin: Origin,
+    pub(crate) accepting: Accepting,
     /// The program has it; the machine no longer does.
     pub(crate) held: bool,
     /// The program has heard how the client's side ended.
     pub(crate) told: bool,
 }
 
+/// Whether a listener delivers its connections to this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Accepting {
+    No,
+    Yes,
+    /// It has heard that there is no descriptor for the next one, and tries again when there is.
+    Starved,
+}
+
+/// How a process came by a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Origin {
+    /// Its machine bound or accepted it.
+    Machine,
+    /// Its program did.
+    Program,
+    /// It came through the channel.
+    Channel,
+}
+
 impl Process {
-    pub(crate) fn starting(env: Vec<(String, String)>) -> Self {
-        Process { phase: Phase::Starting, env, ..Process::default() }
+    pub(crate) fn starting(command: Arc<Command>, env: Vec<(String, String)>) -> Self {
+        Process { phase: Phase::Starting, command, env, ..Process::default() }
     }
 
     pub(crate) fn is_alive(&self) -> bool {
         matches!(self.phase, Phase::Starting | Phase::Running)
     }
 
-    pub(crate) fn add(&mut self, file: FileId) -> SocketId {
+    pub(crate) fn add(&mut self, file: FileId, origin: Origin) -> SocketId {
         let id = SocketId(self.next_socket);
         self.next_socket += 1;
-        self.descriptors.push(Descriptor { id, file, accepting: false, held: false, told: false });
+        let accepting = Accepting::No;
+        self.descriptors.push(Descriptor { id, file, origin, accepting, held: false, told: false });
         id
+    }
+
+    /// The number of a socket, as a descriptor has one. It is never used again.
+    pub(crate) fn number_of(&self, id: SocketId) -> Option<u32> {
+        self.descriptor(id).map(|descriptor| FIRST_NUMBER + descriptor.id.0)
+    }
+
+    /// What is behind a number, if it is a socket.
+    pub(crate) fn socket_at(&self, number: u32) -> Option<FileId> {
+        let id = SocketId(number.checked_sub(FIRST_NUMBER)?);
+        self.descriptor(id).map(|descriptor| descriptor.file)
     }
 
     /// In table order, which is the order in which they appeared.

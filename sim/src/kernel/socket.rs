@@ -1,9 +1,13 @@
-//! Sockets behind their descriptors: listeners with a backlog, and connections as two pipes between a client and
-//! whoever has the descriptor. A file lives while anybody refers to it; the kernel counts.
+//! Sockets behind their descriptors: listeners with a backlog, connections as two pipes between a client and whoever has
+//! the descriptor, and UDP sockets. A file lives while anybody refers to it; the kernel counts.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use cluster_core::LocalAddress;
+
+use super::datagram::{Datagram, Datagrams};
+use super::name::Name;
 use super::process::Pid;
 use crate::program::ClientId;
 
@@ -23,12 +27,13 @@ pub(crate) struct File {
 pub(crate) enum Kind {
     Listener(Listener),
     Connection(ClientId),
+    Datagrams(Datagrams),
 }
 
-/// A bound socket.
+/// A bound stream socket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Listener {
-    pub(crate) address: SocketAddr,
+    pub(crate) name: Name,
     /// How many connections may wait; `None`: it is bound and does not listen.
     pub(crate) limit: Option<u32>,
     pub(crate) backlog: VecDeque<ClientId>,
@@ -44,7 +49,7 @@ impl Listener {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Client {
     /// Where it last tried to connect.
-    pub(crate) port: u16,
+    pub(crate) to: Option<LocalAddress>,
     pub(crate) actions: VecDeque<Action>,
     pub(crate) place: Place,
     /// Whether it was connected or refused, until it has heard.
@@ -53,17 +58,22 @@ pub(crate) struct Client {
     pub(crate) incoming: Pipe,
     /// To the client.
     pub(crate) outgoing: Pipe,
-    /// The first process that accepted it from the kernel.
+    /// The process whose machine accepted it from the kernel; `None`: none, or its program did.
     pub(crate) accepted_by: Option<Pid>,
     /// How many programs were ever given it, not counting those in hostile processes.
     pub(crate) served: u32,
+    /// The port its datagrams come from, once it has sent one.
+    pub(crate) udp_port: Option<u16>,
+    /// Datagrams it has not heard.
+    pub(crate) letters: VecDeque<Datagram>,
 }
 
 /// What a client is about to do.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Action {
-    Connect(u16),
+    Connect(LocalAddress),
     Send(Vec<u8>),
+    SendTo(SocketAddr, Vec<u8>),
     End,
     Reset,
 }
@@ -123,7 +133,7 @@ impl Pipe {
 
 impl Client {
     pub(crate) fn has_news(&self) -> bool {
-        self.answer.is_some() || self.outgoing.has_news()
+        self.answer.is_some() || !self.letters.is_empty() || self.outgoing.has_news()
     }
 
     /// It hangs: connected, and neither side has said that it is over.

@@ -1,7 +1,8 @@
 //! The kernel alone: what it answers, what it delivers, and what it does when a process dies.
 
 use cluster_core::{
-    BindAddress, Call, ChannelId, Errno, ExitStatus, HandleId, OsEvent, Signal, SocketId, WorkerId,
+    BindAddress, Call, ChannelId, Errno, ExitStatus, HandleId, LocalAddress, OsEvent, Signal, SocketId,
+    WorkerId,
 };
 
 use super::process::{Phase, Pid};
@@ -46,10 +47,14 @@ fn served(kernel: &mut Kernel) -> ClientId {
         matches!(bind(kernel, 0, Some(1)), Some(OsEvent::Bound { address, .. }) if address.port() == 40_001)
     );
     let client = kernel.add_client();
-    kernel.command(client, Action::Connect(40_001));
+    kernel.command(client, Action::Connect(port(40_001)));
     kernel.act(client, &mut Schedule::quiet());
     assert_eq!(kernel.hear(client), ClientEvent::Connected);
     client
+}
+
+fn port(port: u16) -> LocalAddress {
+    LocalAddress::Ip(([127, 0, 0, 1], port).into())
 }
 
 fn accept(kernel: &mut Kernel) -> Option<OsEvent> {
@@ -121,16 +126,16 @@ fn a_paused_channel_delivers_nothing() {
 #[test]
 fn a_port_is_taken_once_and_free_again_when_the_last_reference_is_gone() {
     let mut kernel = kernel();
-    assert!(matches!(bind(&mut kernel, 80, None), Some(OsEvent::Bound { .. })));
+    assert!(matches!(bind(&mut kernel, 80, Some(1)), Some(OsEvent::Bound { .. })));
     let taken = Some(OsEvent::BindFailed { handle: HandleId(1), errno: Errno::EADDRINUSE });
-    assert_eq!(bind(&mut kernel, 80, None), taken);
+    assert_eq!(bind(&mut kernel, 80, Some(1)), taken);
     write(&mut kernel, PRIMARY, "x", Some(SocketId(0)));
     perform(&mut kernel, PRIMARY, Call::Close { socket: SocketId(0) });
-    assert_eq!(bind(&mut kernel, 80, None), taken, "the message in flight refers to it");
+    assert_eq!(bind(&mut kernel, 80, Some(1)), taken, "the message in flight refers to it");
     die(&mut kernel, WORKER);
-    assert!(matches!(bind(&mut kernel, 80, None), Some(OsEvent::Bound { .. })));
-    kernel.occupy(81);
-    assert!(matches!(bind(&mut kernel, 81, None), Some(OsEvent::BindFailed { .. })));
+    assert!(matches!(bind(&mut kernel, 80, Some(1)), Some(OsEvent::Bound { .. })));
+    kernel.system_mut().tcp_ports.insert(81);
+    assert!(matches!(bind(&mut kernel, 81, Some(1)), Some(OsEvent::BindFailed { .. })));
 }
 
 #[test]
@@ -140,7 +145,7 @@ fn a_listener_that_closes_resets_who_waits_in_its_backlog() {
     perform(&mut kernel, PRIMARY, Call::Close { socket: SocketId(0) });
     assert_eq!(kernel.hear(client), ClientEvent::Reset);
     let late = kernel.add_client();
-    kernel.command(late, Action::Connect(40_001));
+    kernel.command(late, Action::Connect(port(40_001)));
     kernel.act(late, &mut Schedule::quiet());
     assert_eq!(kernel.hear(late), ClientEvent::Refused);
 }
@@ -150,7 +155,7 @@ fn a_client_waits_while_the_backlog_is_full() {
     let mut kernel = kernel();
     served(&mut kernel);
     let second = kernel.add_client();
-    kernel.command(second, Action::Connect(40_001));
+    kernel.command(second, Action::Connect(port(40_001)));
     assert_eq!(kernel.verdict(Step::Act(second)), Verdict::Waiting);
     assert!(matches!(accept(&mut kernel), Some(OsEvent::Accepted { .. })));
     assert_eq!(kernel.verdict(Step::Act(second)), Verdict::Enabled);

@@ -2,7 +2,7 @@
 //! Which step it is was decided before.
 
 use cluster_core::{
-    Call, ChannelId, Event, ExitStatus, OsEvent, Primary, Signal, SocketId, Worker, WorkerEvent, WorkerId,
+    Call, ChannelId, Event, ExitStatus, OsEvent, Passed, Primary, Signal, Worker, WorkerEvent, WorkerId,
 };
 
 use super::World;
@@ -13,7 +13,7 @@ use crate::journal::{Line, Observation};
 use crate::kernel::Step;
 use crate::kernel::channel::Side;
 use crate::kernel::process::{Phase, Pid};
-use crate::program::{Actor, ClientId, Driver, Process, Program};
+use crate::program::{Actor, ClientId, Driver, Process, Program, SocketEvent};
 use crate::script::Who;
 use crate::trace::{Act, Crossing};
 
@@ -31,6 +31,10 @@ impl<P: Program> World<P> {
                 let event = self.kernel.writable_again(pid, channel);
                 self.input(pid, event);
             }
+            Step::Accept(pid, listener) if self.kernel.is_held(pid, listener) => {
+                let event = self.kernel.accept_own(pid, listener, schedule);
+                self.at_socket(pid, event);
+            }
             Step::Accept(pid, listener) => {
                 let event = self.kernel.accept(pid, listener, schedule);
                 self.input(pid, event);
@@ -43,7 +47,10 @@ impl<P: Program> World<P> {
                 let (pid, timer) = self.kernel.clock.fire();
                 self.input(pid, Some(OsEvent::Timer { timer }));
             }
-            Step::Receive(pid, connection) => self.receive(pid, connection),
+            Step::Receive(pid, socket) => {
+                let event = self.kernel.receive(pid, socket);
+                self.at_socket(pid, event);
+            }
             Step::Die(pid, signal) => self.die(pid, ExitStatus::Signal(signal)),
             Step::LetGo(pid) => self.kernel.let_channel_go(pid),
             Step::Act(client) => self.act(client),
@@ -145,6 +152,9 @@ impl<P: Program> World<P> {
 
     fn primary_event(&mut self, event: Event) -> Result<(), (Check, String)> {
         self.note(Actor::Primary, || Crossing::Primary(event.clone()));
+        if let Event::Message { handle: Some(passed), .. } = &event {
+            self.kernel.own(Pid::PRIMARY, passed.socket);
+        }
         if let Some(primary) = self.hosts[0].as_ref().and_then(|host| host.primary()) {
             self.checks.order.primary_event(&event, primary).map_err(|what| (Check::Order, what))?;
         }
@@ -165,6 +175,11 @@ impl<P: Program> World<P> {
             let client = self.kernel.hold(pid, connection);
             ledger::held(&self.kernel, pid, client).map_err(|what| (Check::Ledger, what))?;
         }
+        if let WorkerEvent::Listening { socket: Some(socket), .. }
+        | WorkerEvent::Message { handle: Some(Passed { socket, .. }), .. } = &event
+        {
+            self.kernel.own(pid, *socket);
+        }
         self.checks.serving.worker_event(pid, &event);
         self.checks.order.worker_event(pid, &event).map_err(|what| (Check::Order, what))?;
         self.within(pid, |program, machine, process| {
@@ -175,17 +190,26 @@ impl<P: Program> World<P> {
         Ok(())
     }
 
-    fn receive(&mut self, pid: Pid, connection: SocketId) {
-        let client = self.kernel.client_behind(pid, connection);
-        let Some(arrived) = self.kernel.receive(pid, connection) else { return };
-        self.note(pid.into(), || Crossing::Arrived { connection, client, what: arrived.clone() });
-        self.within(pid, |program, machine, process| {
-            let Machine::Worker(worker) = machine else { return };
-            match arrived {
-                Ok(bytes) => program.connection_data(worker, process, connection, &bytes),
-                Err(ending) => program.connection_end(worker, process, connection, ending),
-            }
+    /// Something happens at a socket that a program has.
+    fn at_socket(&mut self, pid: Pid, event: Option<SocketEvent>) {
+        let Some(event) = event else { return };
+        if self.trace.is_some() {
+            let crossing = self.crossing(pid, event.clone());
+            self.note(pid.into(), || crossing);
+        }
+        self.within(pid, |program, machine, process| match machine {
+            Machine::Primary(primary) => program.primary_socket(primary, process, event),
+            Machine::Worker(worker) => program.worker_socket(worker, process, event),
         });
+    }
+
+    fn crossing(&self, pid: Pid, event: SocketEvent) -> Crossing {
+        let (connection, what) = match event {
+            SocketEvent::Data { connection, bytes } => (connection, Ok(bytes)),
+            SocketEvent::Ended { connection, ending } => (connection, Err(ending)),
+            SocketEvent::Accepted { .. } | SocketEvent::Datagram { .. } => return Crossing::Socket(event),
+        };
+        Crossing::Arrived { connection, client: self.kernel.client_behind(pid, connection), what }
     }
 
     /// Runs a hook, then everything that follows from it.
@@ -214,12 +238,12 @@ impl<P: Program> World<P> {
         }
     }
 
-    /// A worker without a channel and without connections: its loop is empty, and it ends. So it is in Node.
+    /// A worker without a channel and with nothing of its own: its loop is empty, and it ends. So it is in Node.
     fn has_nothing_left(&self, pid: Pid) -> bool {
         let channel = self.kernel.channel(pid, ChannelId::PRIMARY);
         pid != Pid::PRIMARY
             && channel.is_some_and(|(channel, _)| !channel.end(Side::Worker).open)
-            && !self.kernel.process(pid).descriptors().iter().any(|descriptor| descriptor.held)
+            && !self.kernel.goes_on(pid)
     }
 
     fn die(&mut self, pid: Pid, status: ExitStatus) {

@@ -55,6 +55,8 @@ impl Stage {
             }
             ClientEvent::End => vec![words::client_over("end")],
             ClientEvent::Reset => vec![words::client_over("reset")],
+            // No scenario has datagrams.
+            ClientEvent::Datagram { .. } => Vec::new(),
         };
         let number = client.number;
         for observation in seen {

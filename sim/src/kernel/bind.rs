@@ -1,0 +1,244 @@
+//! Binding and listening, by a machine or by a program of its own; and which listener a client comes to.
+//! Errors are Linux's. Faults that strike at random are in `calls`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use cluster_core::{BindAddress, Errno, LocalAddress, SocketId};
+
+use super::Kernel;
+use super::datagram::Datagrams;
+use super::name::{self, IpName, Name};
+use super::process::{Origin, Pid};
+use super::socket::{FileId, Kind, Listener};
+use super::system::System;
+
+/// Ports below this are root's.
+const UNPRIVILEGED: u16 = 1024;
+
+/// A socket, and where it is.
+pub(crate) type Bound = (SocketId, LocalAddress);
+
+impl Kernel {
+    pub(crate) fn system_mut(&mut self) -> &mut System {
+        &mut self.system
+    }
+
+    /// The mode bits of a path, if there is something.
+    pub(crate) fn mode(&self, path: &str) -> Option<u32> {
+        self.system.paths.get(path).map(|entry| entry.mode)
+    }
+
+    /// Makes a socket, binds it, and listens if there is a backlog.
+    pub(crate) fn bind(
+        &mut self,
+        pid: Pid,
+        origin: Origin,
+        address: &BindAddress,
+        backlog: Option<u32>,
+    ) -> Result<Bound, Errno> {
+        if !self.has_room(pid, 1) {
+            return Err(Errno::EMFILE);
+        }
+        let file = match address {
+            BindAddress::Tcp { host, port, ipv6_only, reuse_port } => {
+                let host = host.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+                let address = SocketAddr::new(host, *port);
+                let name =
+                    IpName { address, only_v6: *ipv6_only, reuse_address: true, reuse_port: *reuse_port };
+                self.bind_tcp(name)?
+            }
+            BindAddress::Path { path, .. } => self.bind_path(path)?,
+            BindAddress::Udp { host, port, ipv6_only, reuse_address, reuse_port } => {
+                let address = SocketAddr::new(*host, *port);
+                let (reuse_address, reuse_port) = (*reuse_address, *reuse_port);
+                self.bind_udp(IpName { address, only_v6: *ipv6_only, reuse_address, reuse_port })?
+            }
+            BindAddress::Descriptor { fd, datagrams } => self.duplicate(pid, *fd, *datagrams)?,
+        };
+        let socket = self.process_mut(pid).add(file, origin);
+        if let BindAddress::Path { path, readable_all, writable_all } = address {
+            let owner = (pid, socket);
+            self.system_mut().name(path.clone(), file, owner, *readable_all, *writable_all);
+        }
+        if let Some(errno) = backlog.and_then(|backlog| self.listen(file, backlog).err()) {
+            self.close(pid, socket);
+            return Err(errno);
+        }
+        Ok((socket, self.address_of(file).expect("a connection is not bound")))
+    }
+
+    fn bind_tcp(&mut self, mut name: IpName) -> Result<FileId, Errno> {
+        self.may_bind(name.address)?;
+        if name.address.port() == 0 {
+            name.address.set_port(self.free_port());
+        } else if self.system.tcp_ports.contains(&name.address.port()) || self.is_listened_at(&name, None) {
+            return Err(Errno::EADDRINUSE);
+        }
+        Ok(self.open(Kind::Listener(Listener { name: Name::Ip(name), limit: None, backlog: [].into() })))
+    }
+
+    fn bind_path(&mut self, path: &str) -> Result<FileId, Errno> {
+        if path.is_empty() || path.contains('\0') {
+            return Err(Errno::EINVAL);
+        }
+        if let Some(errno) = self.system.fault_of(path) {
+            return Err(errno);
+        }
+        if self.system.paths.contains_key(path) {
+            return Err(Errno::EADDRINUSE);
+        }
+        let name = Name::Path(path.to_owned());
+        Ok(self.open(Kind::Listener(Listener { name, limit: None, backlog: [].into() })))
+    }
+
+    fn bind_udp(&mut self, mut name: IpName) -> Result<FileId, Errno> {
+        self.may_bind(name.address)?;
+        let port = name.address.port();
+        let stands_in_the_way = |other: &IpName| {
+            let share = (name.reuse_address && other.reuse_address) || (name.reuse_port && other.reuse_port);
+            name.meets(other) && !share
+        };
+        if port == 0 {
+            name.address.set_port(self.free_port());
+        } else if self.system.udp_ports.contains(&port)
+            || self.datagrams().any(|(_, other)| stands_in_the_way(&other.name))
+        {
+            return Err(Errno::EADDRINUSE);
+        }
+        Ok(self.open(Kind::Datagrams(Datagrams::new(name))))
+    }
+
+    /// A descriptor that the process has already, once more.
+    fn duplicate(&mut self, pid: Pid, fd: u32, datagrams: bool) -> Result<FileId, Errno> {
+        let file = self.process(pid).socket_at(fd).ok_or(Errno::EINVAL)?;
+        let fits = match &self.file(file).kind {
+            Kind::Listener(_) => !datagrams,
+            Kind::Datagrams(_) => datagrams,
+            Kind::Connection(_) => false,
+        };
+        if !fits {
+            return Err(Errno::EINVAL);
+        }
+        self.file_mut(file).refs += 1;
+        Ok(file)
+    }
+
+    fn may_bind(&self, address: SocketAddr) -> Result<(), Errno> {
+        if !name::is_local(address.ip()) {
+            return Err(Errno::EADDRNOTAVAIL);
+        }
+        let is_roots = address.port() != 0 && address.port() < UNPRIVILEGED;
+        if is_roots && self.system.no_root { Err(Errno::EACCES) } else { Ok(()) }
+    }
+
+    /// A port that nobody has, for TCP or for UDP.
+    pub(crate) fn free_port(&mut self) -> u16 {
+        loop {
+            let port = self.next_port;
+            self.next_port = self.next_port.wrapping_add(1).max(UNPRIVILEGED);
+            let System { tcp_ports, udp_ports, .. } = &*self.system;
+            let is_had = self.names().any(|name| name.address.port() == port);
+            if !is_had && !tcp_ports.contains(&port) && !udp_ports.contains(&port) {
+                return port;
+            }
+        }
+    }
+
+    fn names(&self) -> impl Iterator<Item = &IpName> {
+        self.files().filter(|(_, file)| file.refs > 0).filter_map(|(_, file)| match &file.kind {
+            Kind::Listener(Listener { name: Name::Ip(name), .. }) => Some(name),
+            Kind::Datagrams(datagrams) => Some(&datagrams.name),
+            Kind::Listener(Listener { name: Name::Path(_), .. }) | Kind::Connection(_) => None,
+        })
+    }
+
+    /// Whether somebody listens at this address who does not share it. A bound socket that does not listen yet is in
+    /// nobody's way.
+    fn is_listened_at(&self, name: &IpName, but: Option<FileId>) -> bool {
+        self.listeners().any(|(id, listener)| {
+            let Name::Ip(other) = &listener.name else { return false };
+            let share = name.reuse_port && other.reuse_port;
+            Some(id) != but && listener.limit.is_some() && name.meets(other) && !share
+        })
+    }
+
+    /// Every stream socket that is bound and still referred to.
+    pub(crate) fn listeners(&self) -> impl Iterator<Item = (FileId, &Listener)> {
+        self.files().filter(|(_, file)| file.refs > 0).filter_map(|(id, file)| match &file.kind {
+            Kind::Listener(listener) => Some((id, listener)),
+            Kind::Connection(_) | Kind::Datagrams(_) => None,
+        })
+    }
+
+    /// Makes a bound socket listen, or listen with another backlog. A UDP socket is left as it is.
+    pub(crate) fn listen(&mut self, file: FileId, backlog: u32) -> Result<(), Errno> {
+        let Kind::Listener(Listener { name, .. }) = &self.file(file).kind else {
+            let is_udp = matches!(self.file(file).kind, Kind::Datagrams(_));
+            return if is_udp { Ok(()) } else { Err(Errno::EINVAL) };
+        };
+        if let Name::Ip(name) = name
+            && self.is_listened_at(name, Some(file))
+        {
+            return Err(Errno::EADDRINUSE);
+        }
+        if let Kind::Listener(listener) = &mut self.file_mut(file).kind {
+            listener.limit = Some(backlog);
+        }
+        Ok(())
+    }
+
+    /// Where a socket is bound; `None`: it is a connection.
+    pub(crate) fn address_of(&self, file: FileId) -> Option<LocalAddress> {
+        match &self.file(file).kind {
+            Kind::Listener(listener) => Some(listener.name.address()),
+            Kind::Datagrams(datagrams) => Some(LocalAddress::Ip(datagrams.name.address)),
+            Kind::Connection(_) => None,
+        }
+    }
+
+    // ---- clients
+
+    /// The listeners to one of which a client comes that goes there: those that are closest. More than one share their
+    /// port on purpose.
+    pub(crate) fn doors(&self, to: &LocalAddress) -> Vec<FileId> {
+        let mut doors = Vec::new();
+        let mut closest = 0;
+        for (id, listener) in self.listeners().filter(|(_, listener)| listener.limit.is_some()) {
+            let closeness = match (&listener.name, to) {
+                (Name::Ip(name), LocalAddress::Ip(to)) => name.closeness(*to),
+                (Name::Path(_), LocalAddress::Path(to)) => {
+                    let entry = self.system.paths.get(to);
+                    entry.is_some_and(|entry| entry.file == Some(id)).then_some(0)
+                }
+                (Name::Ip(_), LocalAddress::Path(_)) | (Name::Path(_), LocalAddress::Ip(_)) => None,
+            };
+            let Some(closeness) = closeness.filter(|closeness| doors.is_empty() || *closeness >= closest)
+            else {
+                continue;
+            };
+            if closeness > closest {
+                doors.clear();
+            }
+            closest = closeness;
+            doors.push(id);
+        }
+        doors
+    }
+}
+
+/// Where a client that goes to every address goes.
+pub(crate) fn destination(address: LocalAddress) -> LocalAddress {
+    match address {
+        LocalAddress::Ip(address) => LocalAddress::Ip(loopback(address)),
+        LocalAddress::Path(path) => LocalAddress::Path(path),
+    }
+}
+
+/// The loopback, if it is every address.
+pub(crate) fn loopback(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        let v6 = address.is_ipv6();
+        address.set_ip(if v6 { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() });
+    }
+    address
+}
