@@ -1,0 +1,162 @@
+//! The process a hook runs in: what a program can do besides commanding its machine. Everything takes effect at once.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+
+use cluster_core::{BindAddress, Command, Errno, ExitStatus, LocalAddress, Signal, SocketId};
+
+use super::Actor;
+use crate::journal::Journal;
+use crate::kernel::Kernel;
+use crate::kernel::process::Pid;
+use crate::kernel::socket::Flow;
+
+/// The process a hook runs in.
+#[derive(Debug)]
+pub struct Process<'a> {
+    pub(crate) pid: Pid,
+    pub(crate) kernel: &'a mut Kernel,
+    pub(crate) journal: &'a mut Journal,
+    pub(crate) exit: &'a mut Option<ExitStatus>,
+    pub(crate) released: Vec<SocketId>,
+}
+
+impl Process<'_> {
+    /// Writes down something that conformance compares: one line by this observer.
+    pub fn observe(&mut self, text: impl Into<Cow<'static, str>>) {
+        self.journal.observe(self.pid.into(), text.into());
+    }
+
+    /// Tells the driver something that nobody compares, such as a port.
+    pub fn note(&mut self, text: impl Into<Cow<'static, str>>) {
+        self.journal.note(self.pid.into(), text.into());
+    }
+
+    /// Who this is.
+    pub fn actor(&self) -> Actor {
+        self.pid.into()
+    }
+
+    /// The environment the primary gave it. Node: `process.env`, the part given to `cluster.fork(env)`.
+    pub fn env(&self) -> &[(String, String)] {
+        &self.kernel.process(self.pid).env
+    }
+
+    /// What the primary had executed; the primary's own is the default. Node: `process.argv`, `process.cwd()` and what
+    /// else was in `cluster.settings`.
+    pub fn command(&self) -> &Command {
+        &self.kernel.process(self.pid).command
+    }
+
+    // ---- connections
+
+    /// Sends bytes to the client of a connection.
+    pub fn write(&mut self, connection: SocketId, bytes: &[u8]) {
+        if let Some(client) = self.kernel.held(self.pid, connection) {
+            self.kernel.write_to_client(client, bytes);
+        }
+    }
+
+    /// Says that nothing more will be written; the client hears an end. Node: `socket.end()`.
+    pub fn end(&mut self, connection: SocketId) {
+        if let Some(client) = self.kernel.held(self.pid, connection) {
+            self.kernel.finish_to_client(client, Flow::Ended);
+        }
+    }
+
+    /// Resets the connection and is done with it. Node: `socket.resetAndDestroy()`.
+    pub fn reset(&mut self, connection: SocketId) {
+        if let Some(client) = self.kernel.held(self.pid, connection) {
+            self.kernel.finish_to_client(client, Flow::Reset);
+            self.close(connection);
+        }
+    }
+
+    /// Closes this process's descriptor of any socket the program has, and releases it to the machine. A client hears the
+    /// end when no other process has the descriptor either. Node: `socket.destroy()`, `server.close()`.
+    pub fn close(&mut self, socket: SocketId) {
+        if self.kernel.is_held(self.pid, socket) {
+            self.kernel.close(self.pid, socket);
+            self.released.push(socket);
+        }
+    }
+
+    // ---- sockets of its own
+
+    /// Binds a socket of the program's own, of which the machine knows nothing; with a backlog it listens and accepts.
+    /// [`Program::primary_socket`](super::Program::primary_socket) and
+    /// [`Program::worker_socket`](super::Program::worker_socket) hear what happens at it. Node: `server.listen()` in the
+    /// primary, `socket.bind()` there.
+    ///
+    /// # Errors
+    ///
+    /// What Linux says: `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`, `EINVAL`, `EMFILE`.
+    pub fn open(
+        &mut self,
+        address: &BindAddress,
+        backlog: Option<u32>,
+    ) -> Result<(SocketId, LocalAddress), Errno> {
+        self.kernel.open_own(self.pid, address, backlog)
+    }
+
+    /// Makes a socket that the program has bound or was sent listen and accept. Node: `server.listen(handle)`.
+    ///
+    /// # Errors
+    ///
+    /// `EADDRINUSE`: another socket listens there. `EINVAL`: it is a connection. `EBADF`: the program does not have it.
+    pub fn listen(&mut self, socket: SocketId, backlog: u32) -> Result<LocalAddress, Errno> {
+        self.kernel.listen_own(self.pid, socket, backlog)
+    }
+
+    /// Where a socket is bound that the program has; `None` for a connection. Node: `server.address()`.
+    pub fn address(&self, socket: SocketId) -> Option<LocalAddress> {
+        let descriptor = self.kernel.process(self.pid).descriptor(socket)?;
+        self.kernel.address_of(descriptor.file)
+    }
+
+    /// The number by which `ListenAddress::Descriptor` of any worker means this socket of the primary. Node:
+    /// `server._handle.fd`.
+    pub fn descriptor(&self, socket: SocketId) -> Option<u32> {
+        self.kernel.process(self.pid).number_of(socket)
+    }
+
+    /// Sends a datagram from a UDP socket that the program has. Node: `socket.send()`.
+    pub fn send_to(&mut self, socket: SocketId, to: SocketAddr, bytes: &[u8]) {
+        self.kernel.send_own(self.pid, socket, to, bytes);
+    }
+
+    /// The program reads and accepts no more from a socket that it has sent along with a message: the machine closes it
+    /// once the peer has it. Without this, both go on. Node: what `send` does with a socket unless `keepOpen`.
+    pub fn detach(&mut self, socket: SocketId) {
+        self.kernel.disown(self.pid, socket);
+    }
+
+    /// The mode bits of the file of a Unix socket: what anybody who looks would see. `None`: there is none.
+    pub fn mode(&self, path: &str) -> Option<u32> {
+        self.kernel.mode(path)
+    }
+
+    // ---- limits and ends
+
+    /// This process can open so many more sockets and channels than it has now; with `None`, as many as it likes. What is
+    /// too many fails with `EMFILE`; a descriptor that comes with a message is lost.
+    pub fn limit_descriptors(&mut self, more: Option<usize>) {
+        self.kernel.limit(self.pid, more);
+    }
+
+    /// Whether this process has something else to do, as with a timer in Node that repeats. A worker that has, goes on
+    /// when its channel is closed and its connections have ended.
+    pub fn linger(&mut self, on: bool) {
+        self.kernel.process_mut(self.pid).lingers = on;
+    }
+
+    /// Ends this process after this hook, once its commands have reached the kernel. Node: `process.exit(code)`.
+    pub fn exit(&mut self, code: i32) {
+        self.exit.get_or_insert(ExitStatus::Code(code));
+    }
+
+    /// Ends this process by a signal, like [`exit`](Process::exit). Node: `process.kill(process.pid, signal)`.
+    pub fn die(&mut self, signal: Signal) {
+        self.exit.get_or_insert(ExitStatus::Signal(signal));
+    }
+}
