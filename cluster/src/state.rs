@@ -48,6 +48,8 @@ struct State {
     unix: Unix,
     doors: Doors,
     phase: watch::Sender<Phase>,
+    /// The program has killed itself: it takes no more events.
+    killed: bool,
     driver: Option<Waker>,
 }
 
@@ -124,6 +126,7 @@ impl Shared {
     /// The program wants its process to end, whatever it said before.
     pub(crate) fn kill(&self) {
         self.staying.send_replace(false);
+        self.lock().killed = true;
         self.command(cluster_core::Worker::kill);
         if self.inbox.has_ended() {
             process::exit(0);
@@ -139,14 +142,16 @@ impl Shared {
         }
     }
 
-    /// The next event, once there is room for it.
+    /// The next event, once there is room for it; whoever has killed itself makes none any more.
     fn poll_told(&self, cx: &mut Context<'_>) -> Poll<Told> {
-        ready!(self.inbox.poll_room(cx));
+        if !self.lock().poll_killed(cx) {
+            ready!(self.inbox.poll_room(cx));
+        }
         self.lock().poll_told(cx)
     }
 
     fn keep(&self, event: WorkerEvent) {
-        // Room was waited for: if there is none, nobody asks. Without a listener Node forgets every message.
+        // Room was waited for: if there is none, nobody asks any more. Without a listener Node forgets every message.
         if matches!(event, WorkerEvent::Message(_)) && self.inbox.is_full() {
             return warn!("a message was forgotten: the program does not ask for events");
         }
@@ -155,7 +160,7 @@ impl Shared {
 
     /// Whether the program hears the last event before its process ends; not if it has killed itself.
     fn may_react(&self) -> bool {
-        self.inbox.is_asked() && !self.lock().was_killed()
+        self.inbox.is_asked() && !self.lock().killed
     }
 }
 
@@ -173,7 +178,7 @@ enum Told {
 impl State {
     fn new(machine: cluster_core::Worker, unix: Unix) -> Self {
         let phase = watch::channel(Phase::Serving).0;
-        State { machine, unix, doors: Doors::default(), phase, driver: None }
+        State { machine, unix, doors: Doors::default(), phase, killed: false, driver: None }
     }
 
     fn command<T>(&mut self, act: impl FnOnce(&mut cluster_core::Worker) -> T) -> T {
@@ -183,6 +188,12 @@ impl State {
             driver.wake();
         }
         result
+    }
+
+    /// Whether the program has killed itself; the driver is woken when it does.
+    fn poll_killed(&mut self, cx: &Context<'_>) -> bool {
+        self.driver = Some(cx.waker().clone());
+        self.killed
     }
 
     fn poll_told(&mut self, cx: &mut Context<'_>) -> Poll<Told> {
@@ -242,11 +253,6 @@ impl State {
             }
         }
         Told::Door
-    }
-
-    /// Whether it ends because the program has killed it.
-    fn was_killed(&self) -> bool {
-        self.unix.exit().is_some() && self.machine.exited_after_disconnect()
     }
 
     fn arrived(&mut self, listener: ListenerId, connection: SocketId) {

@@ -1,10 +1,12 @@
 //! The lives of workers: fork, online, messages, exit; programs that are none; remotes.
 
 use ::cluster::{
-    Command, Errno, Event, ExitStatus, Life, Primary, RemoteError, SendError, Sent, Settings, Signal,
+    Command, Errno, Event, ExitStatus, Life, Limits, Primary, RemoteError, SendError, Sent, Settings, Signal,
     WorkerError, WorkerId, WorkerState,
 };
 use libtest_mimic::Trial;
+use nix::sys::signal::{Signal::SIGKILL, kill};
+use nix::unistd::Pid;
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -19,11 +21,13 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("a_worker_that_exits_by_itself_has_a_code", exit_code),
         asynchronous("a_killed_worker_has_a_signal", killed),
         asynchronous("a_worker_may_kill_itself", kills_itself),
+        asynchronous("a_worker_may_kill_itself_though_it_leaves_its_messages", kills_itself_full),
         asynchronous("a_signal_that_is_none_is_an_error", no_signal),
         asynchronous("a_program_that_is_not_there_is_an_error", missing_program),
         asynchronous("a_program_that_may_not_be_executed_is_an_error", forbidden_program),
         asynchronous("a_file_that_is_no_program_ends_its_worker", no_program),
         asynchronous("an_exit_does_not_wait_for_a_grandchild_that_holds_the_channel", grandchild),
+        asynchronous("an_exit_does_not_wait_for_a_channel_that_is_not_read", grandchild_not_read),
         asynchronous("a_remote_commands_from_another_task", remote),
     ]
 }
@@ -104,6 +108,21 @@ async fn kills_itself() -> Tested {
     same(primary.worker(worker).and_then(Life::exited_after_disconnect), Some(true))
 }
 
+async fn kills_itself_full() -> Tested {
+    let mut primary = primary()?;
+    let worker = fork(&mut primary, "take one message, then kill yourself");
+    same(message(&mut primary).await?, json!("ready"))?;
+    // More than it keeps, and more than the kernel keeps for it.
+    let line = json!("x".repeat(1000));
+    for _ in 0..4000 {
+        primary.send(worker, &line)?;
+    }
+    primary.kill(worker, Signal::SIGUSR1);
+    let exit = Event::Exit { worker, status: ExitStatus::Code(0) };
+    until(&mut primary, |event| *event == exit).await?;
+    same(primary.worker(worker).and_then(Life::exited_after_disconnect), Some(true))
+}
+
 async fn no_signal() -> Tested {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "echo");
@@ -162,6 +181,30 @@ async fn grandchild() -> Tested {
     // Now the grandchild has its line, and goes too.
     primary.send(worker, &json!("go"))?;
     same(rest(&mut primary).await?, vec![Event::Disconnect { worker }])
+}
+
+/// More is to be sent than may wait, so that the primary does not read either; and the grandchild holds the channel.
+async fn grandchild_not_read() -> Tested {
+    let script = "sleep 1000 & echo $! >&3; exit 5";
+    let command = Command {
+        exec: Some("/bin/sh".into()),
+        args: vec!["-c".into(), script.into()],
+        ..Command::default()
+    };
+    let limits = Limits { unsent_bytes: 1000, ..Limits::default() };
+    let mut primary = Primary::new(Settings { command: command.into(), limits, ..Settings::default() })?;
+    let worker = primary.fork();
+    primary.send(worker, &json!("x".repeat(1 << 20)))?;
+    same(primary.send(worker, &json!(1)), Err(SendError::Full))?;
+    let exit = Event::Exit { worker, status: ExitStatus::Code(5) };
+    let seen = until(&mut primary, |event| *event == exit).await?;
+    let grandchild = seen.iter().find_map(|event| match event {
+        Event::Message { message, .. } => message.as_i64(),
+        _ => None,
+    });
+    same(seen.contains(&Event::Disconnect { worker }), false)?;
+    kill(Pid::from_raw(i32::try_from(grandchild.ok_or("its last words were not heard")?)?), SIGKILL)?;
+    same(rest(&mut primary).await?.last(), Some(&Event::Disconnect { worker }))
 }
 
 async fn remote() -> Tested {

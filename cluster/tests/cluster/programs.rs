@@ -7,6 +7,7 @@ use std::{env, process};
 use ::cluster::{Connection, ListenOptions, Listener, Primary, Settings, Worker, WorkerEvent, role};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::support::{Hoard, inherited, runtime};
 
@@ -32,6 +33,7 @@ async fn program() -> Ended {
         "count to 100 and exit" => count(&worker),
         "exit" => process::exit(3),
         "kill yourself" => kill_yourself(&worker).await,
+        "take one message, then kill yourself" => kill_yourself_full(&worker).await,
         "serve" => serve(worker).await,
         "serve everywhere" => serve_at(&worker, worker.listen_with(ListenOptions::default()).await?).await,
         "serve, and hear" => tokio::try_join!(serve(worker.clone()), hear(worker)).map(drop),
@@ -71,6 +73,19 @@ fn count(worker: &Worker) -> Ended {
 async fn kill_yourself(worker: &Worker) -> Ended {
     worker.kill();
     std::future::pending().await
+}
+
+/// Leaves all but the first of its messages, and is told by a signal when it has more than are kept.
+async fn kill_yourself_full(worker: &Worker) -> Ended {
+    let mut enough = signal(SignalKind::user_defined1())?;
+    worker.send(&json!("ready"))?;
+    worker.next().await;
+    enough.recv().await;
+    // Meanwhile the worker reads as much as it will.
+    for _ in 0..2000 {
+        tokio::task::yield_now().await;
+    }
+    kill_yourself(worker).await
 }
 
 async fn listen(worker: &Worker) -> Result<Listener, Box<dyn Error>> {
