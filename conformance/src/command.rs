@@ -18,6 +18,7 @@ use crate::order;
 use crate::scenario::{self, Scenario};
 use crate::trace::Trace;
 
+mod explore;
 mod file;
 mod interrupt;
 mod list;
@@ -73,6 +74,8 @@ enum Verb {
     Show(show::Show),
     /// Run again what a line of the simulator has recorded, and show every step
     Replay(replay::Replay),
+    /// Look for a run in which something is wrong, and explain the smallest that is found
+    Explore(explore::Explore),
     /// Play a part of a scenario: the arms with real processes start this
     #[command(name = unix::PLAY, hide = true)]
     Play {
@@ -163,6 +166,7 @@ pub fn main() -> ExitCode {
         Verb::List => list::perform(&places),
         Verb::Show(show) => show.perform(&places),
         Verb::Replay(replay) => replay.perform(&places),
+        Verb::Explore(explore) => explore.perform(&places),
         Verb::Play { scenario, workers } => {
             unix::play(&scenario, &workers).map(|()| End::Holds).map_err(Trouble::from)
         }

@@ -136,7 +136,8 @@ impl Sim {
         line.replay(self.world().traced())
     }
 
-    fn world(&self) -> World<Player> {
+    /// Its world, on a quiet schedule.
+    pub fn world(&self) -> World<Player> {
         World::new(Player::new(self.play.clone()), translate::settings(&self.play.scenario))
     }
 

@@ -1,40 +1,81 @@
 //! How far it has come: a bar on a terminal, lines elsewhere, both on standard error.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
+
+/// Of very many things, so many lines say how many are done.
+const LINES: u64 = 10;
 
 /// What the user sees while waiting.
 #[derive(Debug)]
 pub(super) enum Progress {
     Bar(ProgressBar),
-    Lines { done: u64, of: u64 },
+    Lines { done: AtomicU64, of: u64, what: String },
 }
 
 impl Progress {
-    /// So many things are to be done.
+    /// So many things are to be done; of each, it is said what.
     pub(super) fn new(of: usize) -> Self {
-        let of = of as u64;
+        Progress::with(of as u64, "", "{bar:30} {pos}/{len} {wide_msg}")
+    }
+
+    /// So very many that nothing is said of a single one.
+    pub(super) fn of_many(of: u64, what: &str) -> Self {
+        Progress::with(of, what, "{bar:30} {pos}/{len} {msg}, {per_sec}, {eta} left")
+    }
+
+    /// Nobody knows how much is to be done.
+    pub(super) fn endless(what: &str) -> Self {
         if !Term::stderr().is_term() {
-            return Progress::Lines { done: 0, of };
+            eprintln!("{what} ...");
+            return Progress::Lines { done: AtomicU64::new(0), of: 0, what: what.to_owned() };
         }
-        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {wide_msg}");
-        let bar = ProgressBar::new(of).with_style(style.expect("the template is well-formed"));
+        let bar = ProgressBar::new_spinner().with_message(what.to_owned());
+        bar.set_style(style("{spinner} {msg}, {elapsed}"));
+        bar.enable_steady_tick(Duration::from_millis(200));
         Progress::Bar(bar)
     }
 
+    fn with(of: u64, what: &str, template: &str) -> Self {
+        if !Term::stderr().is_term() {
+            return Progress::Lines { done: AtomicU64::new(0), of, what: what.to_owned() };
+        }
+        Progress::Bar(ProgressBar::new(of).with_style(style(template)).with_message(what.to_owned()))
+    }
+
     /// One more is done.
-    pub(super) fn step(&mut self, what: &str) {
+    pub(super) fn step(&self, what: &str) {
         match self {
             Progress::Bar(bar) => {
                 bar.set_message(what.to_owned());
                 bar.inc(1);
             }
-            Progress::Lines { done, of } => {
-                *done += 1;
-                eprintln!("[{done}/{of}] {what}");
+            Progress::Lines { done, of, .. } => {
+                eprintln!("[{}/{of}] {what}", done.fetch_add(1, Ordering::Relaxed) + 1);
             }
         }
     }
+
+    /// So many are done.
+    pub(super) fn reach(&self, now: u64) {
+        match self {
+            Progress::Bar(bar) => bar.set_position(now),
+            Progress::Lines { done, of, what } => {
+                let before = done.fetch_max(now, Ordering::Relaxed);
+                let part = of.div_ceil(LINES);
+                if now / part > before / part {
+                    eprintln!("[{now}/{of}] {what}");
+                }
+            }
+        }
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the template is well-formed")
 }
 
 /// The bar goes away.

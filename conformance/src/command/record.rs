@@ -30,7 +30,7 @@ impl Record {
         let node = Runtime::find(&self.node)?;
         let directory = places.recordings.join(node.directory());
         interrupt::listen()?;
-        let mut progress = Progress::new(scenarios.len());
+        let progress = Progress::new(scenarios.len());
         for scenario in &scenarios {
             let fixture = self.record(&node, scenario);
             if interrupt::is_stopped() {

@@ -182,7 +182,7 @@ fn fitting(node: Runtime, recordings: &[PathBuf]) -> Result<Runtime, String> {
 }
 
 fn try_all(suite: &Suite, judge: &Judge) -> Vec<Verdict> {
-    let mut progress = Progress::new(suite.claims());
+    let progress = Progress::new(suite.claims());
     let mut verdicts = Vec::new();
     suite.run(judge, &interrupt::STOPPED, |verdict| {
         if !interrupt::is_stopped() {

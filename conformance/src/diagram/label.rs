@@ -2,13 +2,12 @@
 //!
 //! What is not named here is called as the code calls it.
 
-use std::fmt::Debug;
-
 use cluster_core::{Call, Event, ExitStatus, OsEvent, SocketId, WorkerEvent};
 use cluster_sim::{Act, ClientEvent, ClientId, Crossing};
 use serde_json::Value;
 
 use super::Kind;
+use crate::text::words;
 
 /// No label is longer: the rest is for those who ask.
 const LONGEST: usize = 48;
@@ -150,19 +149,6 @@ fn inside(value: &Value) -> Option<String> {
     let refused = value.get("accepted").and_then(Value::as_bool) == Some(false);
     let kind = if refused { "refusal of" } else { "ack of" };
     number("ack").map(|ack| format!("{kind} #{ack}"))
-}
-
-/// The first name in what the code calls it, as words: `ResumeAccept { .. }` is `resume accept`.
-pub(super) fn words(thing: &impl Debug) -> String {
-    let text = format!("{thing:?}");
-    let mut words = String::new();
-    for letter in text.chars().take_while(char::is_ascii_alphanumeric) {
-        if letter.is_ascii_uppercase() && !words.is_empty() {
-            words.push(' ');
-        }
-        words.push(letter.to_ascii_lowercase());
-    }
-    words
 }
 
 fn short(text: &str) -> String {

@@ -12,6 +12,7 @@ fn help_is_as_it_was_read_last() {
         ("help_list", &["list", "--help"]),
         ("help_show", &["show", "--help"]),
         ("help_replay", &["replay", "--help"]),
+        ("help_explore", &["explore", "--help"]),
     ] {
         snapshot(name, &stage.run(args));
     }

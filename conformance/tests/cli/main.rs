@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod claims;
+mod explore;
 mod help;
 mod interrupt;
 mod stage;

@@ -1,0 +1,206 @@
+//! `conformance explore`: looks for a run of a scenario in which something is wrong, and explains the smallest it finds.
+//!
+//! Random schedules, or all of them. It says what was covered. A failing line is kept in the file of regressions, which
+//! is tried first the next time.
+
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::thread;
+
+use clap::Args;
+use cluster_sim::Program;
+use cluster_sim::explore::{Budget, every};
+use cluster_sim::runs::Run;
+use cluster_sim::standard::{self, Plan, Serve};
+
+use super::progress::Progress;
+use super::{End, Places, Trouble, at_least_1, interrupt, say};
+use crate::exceptions::Exceptions;
+
+mod difference;
+mod faults;
+mod hunt;
+mod regressions;
+mod subject;
+
+use regressions::Regressions;
+use subject::{Subject, Why};
+
+/// Of what, where to look, and for how long.
+#[derive(Debug, Args)]
+pub(super) struct Explore {
+    /// A scenario, or one of the simulator's own: standard, serve-<workers>-<clients>, plan-...
+    scenario: String,
+    /// Random schedules that are run
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = at_least_1::<u64>)]
+    seeds: u64,
+    /// Try every schedule and every strike of the faults, not a sample
+    #[arg(long, conflicts_with_all = ["seeds", "jobs"])]
+    exhaustive: bool,
+    /// What can go wrong: names with commas between them, `all` or `none`. A wrong name is answered with those there are
+    #[arg(long, value_name = "FAULTS", value_delimiter = ',', default_value = "none")]
+    faults: Vec<String>,
+    /// How many faults may strike in one run, those that only cut bytes aside
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = at_least_1::<u8>)]
+    strikes: u8,
+    /// Threads that run random schedules; without: one a core. What is found does not depend on it
+    #[arg(long, value_name = "N", value_parser = at_least_1::<usize>)]
+    jobs: Option<usize>,
+    /// With --exhaustive: worlds that are looked at, at most
+    #[arg(long, value_name = "N", default_value_t = 10_000_000, value_parser = at_least_1::<usize>)]
+    worlds: usize,
+    /// With --exhaustive: memory for the worlds that were seen, at most
+    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = at_least_1::<usize>)]
+    memory: usize,
+    /// The file with the lines that have failed; they are run first
+    #[arg(long, value_name = "FILE", default_value = regressions::FILE)]
+    regressions: PathBuf,
+}
+
+impl Explore {
+    pub(super) fn perform(&self, places: &Places) -> Result<End, Trouble> {
+        let faults = faults::read(&self.faults)?;
+        let unknown = match places.scenario(&self.scenario) {
+            Ok(scenario) => {
+                let exceptions = Exceptions::load(&places.exceptions)?;
+                return self.explore(&Subject::of(&scenario, exceptions, faults, self.strikes));
+            }
+            Err(unknown) => unknown,
+        };
+        if let Ok(serve) = self.scenario.parse::<standard::Scenario<Serve>>() {
+            return self.explore(&Subject::own(&serve, faults, self.strikes));
+        }
+        if let Ok(plan) = self.scenario.parse::<standard::Scenario<Plan>>() {
+            return self.explore(&Subject::own(&plan, faults, self.strikes));
+        }
+        Err(Trouble(format!(
+            "{unknown}\nor one of the simulator's own: standard, serve-<workers>-<clients>, plan-..."
+        )))
+    }
+
+    fn explore<P: Program + Send + Sync>(&self, subject: &Subject<P>) -> Result<End, Trouble> {
+        let mut regressions = Regressions::load(&self.regressions)?;
+        if let Some((why, run)) = again(subject, &regressions)? {
+            say("A regression: it has failed before.\n")?;
+            return explain(subject, &why, &run).map(|()| End::Fails);
+        }
+        let found = if self.exhaustive { self.all(subject)? } else { self.sample(subject)? };
+        match found {
+            Found::Nothing => Ok(End::Holds),
+            Found::Interrupted => Ok(End::Interrupted),
+            Found::Wrong(why, run) => {
+                let shrunk = shrink(subject, &why, *run);
+                let line = shrunk.line();
+                if regressions.add(&line)? {
+                    say(format_args!(
+                        "It is kept in {}, and run first from now on.\n",
+                        self.regressions.display()
+                    ))?;
+                }
+                explain(subject, &why, &shrunk).map(|()| End::Fails)
+            }
+        }
+    }
+
+    fn sample<P: Program + Send + Sync>(&self, subject: &Subject<P>) -> Result<Found<P>, Trouble> {
+        interrupt::listen()?;
+        let jobs = self.jobs.or_else(|| thread::available_parallelism().ok().map(NonZero::get)).unwrap_or(1);
+        let progress = Progress::of_many(self.seeds, "runs");
+        let hunt = hunt::hunt(subject, self.seeds, jobs, &|done| progress.reach(done));
+        drop(progress);
+        if let Some(seed) = hunt.found {
+            let run = subject.run(subject.seeded(seed));
+            let why = subject.why(run.world(), &run.outcome());
+            let why = why
+                .unwrap_or_else(|| unreachable!("seed {seed} has failed once: a run is decided by its seed"));
+            say(format_args!("Run {seed} of {}: {}\n", self.seeds, why.text))?;
+            return Ok(Found::Wrong(why, Box::new(run)));
+        }
+        if interrupt::is_stopped() {
+            eprintln!("interrupted: {} of {} runs; nothing was found", hunt.runs, self.seeds);
+            return Ok(Found::Interrupted);
+        }
+        let hunt::Hunt { runs, steps, struck, .. } = hunt;
+        let judged = subject.promise();
+        say(format_args!(
+            "{runs} runs, {steps} steps, {struck} runs with a fault: bounded by --seeds. {judged}\n"
+        ))?;
+        Ok(Found::Nothing)
+    }
+
+    fn all<P: Program>(&self, subject: &Subject<P>) -> Result<Found<P>, Trouble> {
+        let budget = Budget { states: self.worlds, bytes: self.memory << 20 };
+        let progress = Progress::endless(&format!("every run of {}", self.scenario));
+        let covered = every(subject.world(), budget);
+        drop(progress);
+        match covered {
+            Ok(coverage) => {
+                say(format_args!(
+                    "{coverage}. Every check passes; what observers write is not judged here.\n"
+                ))?;
+                Ok(Found::Nothing)
+            }
+            Err(failure) => {
+                let run = subject.run(failure.replay.parse::<cluster_sim::replay::Line>()?.schedule());
+                let why = Why::check(&failure);
+                say(format_args!("{}\n", why.text))?;
+                Ok(Found::Wrong(why, Box::new(run)))
+            }
+        }
+    }
+}
+
+/// What a search came to.
+enum Found<P: Program> {
+    Nothing,
+    Wrong(Why, Box<Run<P>>),
+    Interrupted,
+}
+
+/// The first line of the file that fails again.
+fn again<P: Program>(
+    subject: &Subject<P>,
+    regressions: &Regressions,
+) -> Result<Option<(Why, Run<P>)>, Trouble> {
+    let lines = regressions.of(subject.name());
+    let mut others = 0;
+    for line in &lines {
+        let run = subject.run(line.schedule());
+        if let Some(why) = subject.why(run.world(), &run.outcome()) {
+            return Ok(Some((why, run)));
+        }
+        others += usize::from(run.line() != line.to_string());
+    }
+    if !lines.is_empty() {
+        let of = lines.len();
+        say(format_args!(
+            "Known regressions: {of}, all pass; {others} went another way than when they failed.\n"
+        ))?;
+    }
+    Ok(None)
+}
+
+/// The smallest run that is wrong in the same way.
+fn shrink<P: Program>(subject: &Subject<P>, why: &Why, run: Run<P>) -> Run<P> {
+    let progress = Progress::endless("shrinking");
+    let fails =
+        |run: &Run<P>| subject.why(run.world(), &run.outcome()).is_some_and(|one| one.sort == why.sort);
+    let shrunk = run.shrunk(fails);
+    drop(progress);
+    shrunk
+}
+
+/// The run as a table, where the nearest one that passes goes another way, and last the line that replays it.
+fn explain<P: Program>(subject: &Subject<P>, why: &Why, run: &Run<P>) -> Result<(), Trouble> {
+    let trace = run.trace();
+    let why = subject.why(run.world(), &run.outcome()).map_or_else(|| why.text.clone(), |why| why.text);
+    let (faults, switches, interruptions) = (run.faults(), run.switches(), run.preemptions());
+    let steps = run.world().steps();
+    say(format_args!("\nThe smallest run that was found, {steps} steps:\n\n{trace}\n"))?;
+    say(format_args!("faults: {faults}, switches: {switches}, interruptions: {interruptions}\n{why}\n\n"))?;
+    match difference::nearest(subject, run) {
+        Some(other) => say(difference::between(&trace, &other.trace()))?,
+        None => say("No run that is near it passes.\n")?,
+    }
+    say(format_args!("\nAdd --html FILE for a diagram:\n  conformance replay '{}'\n", run.line()))
+}

@@ -1,0 +1,58 @@
+//! Why this run fails and another does not: the nearest run that passes, and the place where both part.
+//!
+//! Near is who goes the same way for longest: one choice is taken differently, as late as possible, and from there on
+//! the machine is quiet.
+
+use std::fmt::Write as _;
+
+use cluster_sim::runs::Run;
+use cluster_sim::{Crossing, Program, Row, Schedule, Trace};
+
+use super::subject::Subject;
+
+/// How many runs are tried.
+const TRIES: usize = 20_000;
+/// How many rows are shown of each side.
+const SHOWN: usize = 4;
+
+/// The run that passes and has most of its choices in common with this one.
+pub(super) fn nearest<P: Program>(subject: &Subject<P>, run: &Run<P>) -> Option<Run<P>> {
+    let schedule = run.world().schedule();
+    let taken = schedule.taken();
+    let values: Vec<u32> = taken.iter().map(|choice| choice.value).collect();
+    let places = (0..taken.len()).rev();
+    let others = places.flat_map(|at| {
+        (0..taken[at].of).filter(move |other| *other != taken[at].value).map(move |other| (at, other))
+    });
+    let schedules = others.take(TRIES).map(|(at, other)| {
+        let choices = values[..at].iter().copied().chain([other]).collect();
+        Schedule::replay(choices).with_faults(schedule.armed())
+    });
+    let mut runs = schedules.map(|schedule| subject.run(schedule));
+    runs.find(|run| subject.why(run.world(), &run.outcome()).is_none())
+}
+
+/// The first step at which two runs part, and how both go on.
+pub(super) fn between(fails: &Trace, passes: &Trace) -> String {
+    let [fails, passes] = [fails, passes].map(crossings);
+    let common = fails.iter().zip(&passes).take_while(|(one, other)| one == other).count();
+    let step = [&fails, &passes].iter().filter_map(|rows| rows.get(common)).map(|row| row.step).min();
+    let mut text = step.map_or_else(String::new, |step| {
+        format!("The nearest run that passes goes another way at step {step}:\n")
+    });
+    for (side, rows) in [("this one", &fails), ("it", &passes)] {
+        let mut side = side;
+        for row in rows.iter().skip(common).take(SHOWN) {
+            let _ = writeln!(text, "  {side:<8}  {:>4}  {}: {}", row.step, row.actor, row.what);
+            side = "";
+        }
+        if rows.len() <= common {
+            let _ = writeln!(text, "  {side:<8}        nothing more happens");
+        }
+    }
+    text
+}
+
+fn crossings(trace: &Trace) -> Vec<&Row> {
+    trace.rows().iter().filter(|row| !matches!(row.what, Crossing::Observed(_))).collect()
+}

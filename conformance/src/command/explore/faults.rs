@@ -1,0 +1,48 @@
+//! What can go wrong, by the names that the command line has for it.
+
+use cluster_sim::{Fault, Faults};
+
+use super::super::Trouble;
+use crate::text::words;
+
+/// The name of a fault: `lost-descriptor`.
+fn name(fault: Fault) -> String {
+    words(&fault).replace(' ', "-")
+}
+
+/// The faults of these names.
+pub(super) fn read(names: &[String]) -> Result<Faults, Trouble> {
+    let mut faults = Faults::none();
+    for wanted in names {
+        faults = match wanted.as_str() {
+            "all" => Faults::all(),
+            "none" if names.len() == 1 => faults,
+            _ => faults.and(fault(wanted)?),
+        };
+    }
+    Ok(faults)
+}
+
+fn fault(wanted: &str) -> Result<Fault, Trouble> {
+    let found = Fault::ALL.into_iter().find(|fault| name(*fault) == wanted);
+    found.ok_or_else(|| {
+        let names: Vec<_> = Fault::ALL.into_iter().map(name).collect();
+        Trouble(format!(
+            "there is no fault `{wanted}`; there are: {}; or `all`, or `none` alone",
+            names.join(", ")
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_has_a_name_of_its_own() {
+        for fault in Fault::ALL {
+            assert_eq!(read(&[name(fault)]).ok(), Some(Faults::only(&[fault])));
+        }
+        assert_eq!(name(Fault::LostDescriptor), "lost-descriptor");
+    }
+}

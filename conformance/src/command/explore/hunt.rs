@@ -1,0 +1,80 @@
+//! Random schedules on several threads. Which failure is reported is decided by its number, not by who was faster.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use cluster_sim::{Program, World};
+
+use super::super::interrupt;
+use super::subject::Subject;
+
+/// How often it is said how far it has come.
+const TOLD_EVERY: u64 = 64;
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Hunt {
+    /// The first number whose run is wrong.
+    pub(super) found: Option<u64>,
+    /// How many runs nothing is wrong with.
+    pub(super) runs: u64,
+    /// How many steps these were.
+    pub(super) steps: u64,
+    /// In how many of them a fault struck.
+    pub(super) struck: u64,
+}
+
+/// What the threads share.
+#[derive(Debug)]
+struct Shared {
+    next: AtomicU64,
+    found: AtomicU64,
+    runs: AtomicU64,
+    steps: AtomicU64,
+    struck: AtomicU64,
+}
+
+/// Runs the schedules `0..seeds`, until one is wrong or the user wants no more.
+pub(super) fn hunt<P: Program + Send + Sync>(
+    subject: &Subject<P>,
+    seeds: u64,
+    jobs: usize,
+    reached: &(dyn Fn(u64) + Sync),
+) -> Hunt {
+    let [next, runs, steps, struck] = [(); 4].map(|()| AtomicU64::new(0));
+    let shared = Shared { next, found: AtomicU64::new(seeds), runs, steps, struck };
+    thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| work(subject, &shared, reached));
+        }
+    });
+    let [found, runs, steps, struck] =
+        [shared.found, shared.runs, shared.steps, shared.struck].map(AtomicU64::into_inner);
+    Hunt { found: Some(found).filter(|found| *found < seeds), runs, steps, struck }
+}
+
+fn work<P: Program>(subject: &Subject<P>, shared: &Shared, reached: &(dyn Fn(u64) + Sync)) {
+    while !interrupt::is_stopped() {
+        let seed = shared.next.fetch_add(1, Ordering::Relaxed);
+        // One that was found by another thread has a smaller number than all that are left.
+        if seed >= shared.found.load(Ordering::Relaxed) {
+            break;
+        }
+        let mut world = begin(subject, seed);
+        let outcome = world.run();
+        if subject.why(&world, &outcome).is_some() {
+            shared.found.fetch_min(seed, Ordering::Relaxed);
+            break;
+        }
+        shared.steps.fetch_add(world.steps(), Ordering::Relaxed);
+        shared.struck.fetch_add(u64::from(!world.schedule().struck().is_empty()), Ordering::Relaxed);
+        let runs = 1 + shared.runs.fetch_add(1, Ordering::Relaxed);
+        if runs.is_multiple_of(TOLD_EVERY) {
+            reached(runs);
+        }
+    }
+}
+
+fn begin<P: Program>(subject: &Subject<P>, seed: u64) -> World<P> {
+    subject.world().clone().on(subject.seeded(seed))
+}

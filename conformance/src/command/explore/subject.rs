@@ -1,0 +1,118 @@
+//! What is explored: a world under a name, and when a run of it is wrong. It runs and judges; it does not search.
+
+use std::fmt;
+
+use cluster_sim::runs::Run;
+use cluster_sim::standard;
+use cluster_sim::{Failure, Fault, Faults, Program, Schedule, World};
+
+use crate::arm::sim::{self, Player, Sim};
+use crate::exceptions::Exceptions;
+use crate::order;
+use crate::scenario::Scenario;
+
+/// What happens on a healthy machine, too. A short write does not, between processes: what a worker that ends at once
+/// could not write is lost, and everybody sees it.
+const HEALTHY: [Fault; 1] = [Fault::PartialRead];
+
+/// Says what is wrong with a run that has come to its end.
+type Judge<P> = Box<dyn Fn(&World<P>) -> Option<Why> + Send + Sync>;
+
+/// See the module.
+pub(super) struct Subject<P> {
+    name: String,
+    world: World<P>,
+    strikes: u8,
+    judge: Option<Judge<P>>,
+}
+
+/// What is wrong with a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Why {
+    /// Two runs of one sort are wrong in the same way.
+    pub(super) sort: String,
+    /// In words.
+    pub(super) text: String,
+}
+
+impl Why {
+    pub(super) fn check(failure: &Failure) -> Self {
+        let Failure { check, step, what, .. } = failure;
+        Why { sort: check.to_string(), text: format!("The check `{check}` fails at step {step}: {what}") }
+    }
+}
+
+impl Subject<Player> {
+    /// A scenario of conformance. It is held against its contract if no fault is armed that its observers may see.
+    pub(super) fn of(scenario: &Scenario, exceptions: Exceptions, faults: Faults, strikes: u8) -> Self {
+        let faults = faults.limit(strikes);
+        let world = Sim::new(scenario).world().named(scenario.name.clone()).with_faults(faults);
+        let is_healthy = Fault::ALL.iter().all(|fault| !faults.is_armed(*fault) || HEALTHY.contains(fault));
+        let judged = scenario.clone();
+        let judge: Judge<Player> = Box::new(move |world| judge(world, &judged, &exceptions));
+        Subject { name: scenario.name.clone(), world, strikes, judge: is_healthy.then_some(judge) }
+    }
+}
+
+impl<P: Program> Subject<P> {
+    /// One of the simulator's own scenarios: it has no contract.
+    pub(super) fn own(scenario: &standard::Scenario<P>, faults: Faults, strikes: u8) -> Self
+    where
+        P: fmt::Display,
+    {
+        let world = scenario.world().with_faults(faults.limit(strikes));
+        Subject { name: scenario.to_string(), world, strikes, judge: None }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// At its beginning, with the faults that are armed.
+    pub(super) fn world(&self) -> &World<P> {
+        &self.world
+    }
+
+    /// The random schedule with this number. In every second one, only about half of the faults exist: some failures show
+    /// only when another kind is absent.
+    pub(super) fn seeded(&self, seed: u64) -> Schedule {
+        let armed = self.world.schedule().armed();
+        let swarm = Faults::swarm(seed);
+        let absent = |fault: &Fault| seed % 2 == 1 && !swarm.is_armed(*fault);
+        let kept = Fault::ALL.into_iter().filter(|fault| armed.is_armed(*fault) && !absent(fault));
+        Schedule::seed(seed).with_faults(kept.fold(Faults::none().limit(self.strikes), Faults::and))
+    }
+
+    /// A whole run, ready to be shrunk.
+    pub(super) fn run(&self, schedule: Schedule) -> Run<P> {
+        Run::new(self.world.clone().with_faults(schedule.armed()), schedule)
+    }
+
+    /// What is wrong with a run that ended like this.
+    pub(super) fn why(&self, world: &World<P>, outcome: &Result<(), Box<Failure>>) -> Option<Why> {
+        match outcome {
+            Err(failure) => Some(Why::check(failure)),
+            Ok(()) => self.judge.as_ref().and_then(|judge| judge(world)),
+        }
+    }
+
+    /// What holds if nothing is wrong.
+    pub(super) fn promise(&self) -> &'static str {
+        match self.judge {
+            Some(_) => "Every check passes, and the contract is kept.",
+            None => "Every check passes; no contract is made for these runs.",
+        }
+    }
+}
+
+fn judge(world: &World<Player>, scenario: &Scenario, exceptions: &Exceptions) -> Option<Why> {
+    let seen = sim::seen(world);
+    if let Some(hang) = Sim::new(scenario).hang(&seen) {
+        return Some(Why { sort: "hang".to_owned(), text: hang });
+    }
+    let misfits = order::check(scenario, &seen);
+    let mut meant =
+        misfits.iter().filter(|misfit| exceptions.excuse_for(&scenario.name, sim::NAME, misfit).is_none());
+    let first = meant.next()?;
+    Some(Why { sort: "contract".to_owned(), text: format!("Not in the contract: {first}") })
+}

@@ -1,0 +1,117 @@
+//! Looking for a run that fails, and what is said when there is one.
+
+use std::fs;
+
+use super::stage::{Said, Stage, snapshot};
+
+/// Who gets the connection is a matter of luck, and this contract does not know it.
+const LUCK: &str = r#"{
+  "name": "luck",
+  "story": "Two workers listen, and one client comes.",
+  "primary": [
+    { "on": "start", "do": [{ "fork": 2 }] },
+    { "on": "message", "do": ["disconnect_all"] }
+  ],
+  "worker": [
+    { "on": "start", "do": [{ "listen": { "server": "web" } }] },
+    { "on": "connection", "do": [{ "reply": "hello" }, "end"] },
+    { "on": "end", "do": [{ "send": "greeted" }] }
+  ],
+  "clients": [{ "steps": [{ "connect": "web" }] }],
+  "contract": [{ "says": "The first worker gets it.", "seen": "primary: message worker=2", "times": 0 }]
+}
+"#;
+
+fn explore(stage: &Stage, scenario: &str, more: &[&str]) -> Said {
+    let file = stage.path("regressions.txt");
+    stage.run(&[&["explore", scenario, "--regressions", &file.to_string_lossy()], more].concat())
+}
+
+fn luck() -> Stage {
+    let stage = Stage::new();
+    stage.scenario("luck", LUCK);
+    stage
+}
+
+#[test]
+fn a_failure_is_shrunk_explained_and_kept() {
+    let stage = luck();
+    let said = explore(&stage, "luck", &["--jobs", "1"]);
+    assert_eq!(said.code, Some(1), "{said}");
+    let parts = [
+        "Run ",
+        "Not in the contract: primary, line",
+        "It is kept in DIR/regressions.txt",
+        "The smallest run that was found, ",
+        " step | primary ",
+        "faults: 0, switches: ",
+        "The nearest run that passes goes another way at step ",
+        "\n  this one  ",
+        "\n  it  ",
+        "\n  conformance replay 'sim:v1:...'\n",
+    ];
+    let places: Vec<_> = parts.iter().map(|part| said.out.find(part)).collect();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?}\n{said}");
+    assert!(said.out.ends_with(parts[9]), "the line is last: {said}");
+    let others = explore(&luck(), "luck", &["--jobs", "3"]);
+    assert_eq!(others.out, said.out, "how many look does not matter");
+
+    let kept = fs::read_to_string(stage.path("regressions.txt")).expect("it was made");
+    let line = kept.lines().last().expect("a line");
+    let said = stage.run(&["replay", line]);
+    assert_eq!(said.code, Some(1), "{said}");
+    assert!(said.out.contains("Not in the contract: primary, line"), "{said}");
+
+    let said = explore(&stage, "luck", &["--seeds", "1"]);
+    assert!(said.code == Some(1) && said.out.starts_with("A regression: it has failed before."), "{said}");
+    assert_eq!(fs::read_to_string(stage.path("regressions.txt")).expect("it is there"), kept);
+}
+
+#[test]
+fn a_regression_that_passes_is_counted() {
+    let stage = Stage::new();
+    let quiet = "sim:v1:hello:3:-:9.0000000000000000.000000000000000000000000000000000000";
+    stage.write("regressions.txt", &format!("# for people\n\n{quiet}\n"));
+    let said = explore(&stage, "hello", &["--seeds", "50", "--faults", "partial-read"]);
+    assert_eq!(said.code, Some(0), "{said}");
+    assert!(said.out.starts_with("Known regressions: 1, all pass; 1 went another way"), "{said}");
+    assert!(said.out.contains("bounded by --seeds. Every check passes, and the contract is kept."), "{said}");
+}
+
+#[test]
+fn a_search_of_all_runs_says_what_it_has_covered() {
+    let stage = Stage::new();
+    let said = explore(&stage, "hello", &["--exhaustive"]);
+    assert!(said.code == Some(0) && said.out.contains(": complete. Every check passes"), "{said}");
+    let said = explore(&stage, "hello", &["--exhaustive", "--worlds", "100"]);
+    assert!(said.code == Some(0) && said.out.contains(": bounded by the number of states."), "{said}");
+    let said = explore(&stage, "serve-1-1+shared", &["--exhaustive", "--faults", "kill", "--strikes", "1"]);
+    assert!(said.code == Some(0) && said.out.contains(": complete. Every check passes"), "{said}");
+}
+
+#[test]
+fn what_cannot_be_explored_is_said() {
+    let stage = Stage::new();
+    stage.write("regressions.txt", "sim:v0:hello");
+    for (name, args) in [
+        ("explore_unknown", &["explore", "helo"][..]),
+        ("explore_all_and_some", &["explore", "hello", "--exhaustive", "--seeds", "9"]),
+        ("explore_no_regressions", &["explore", "hello", "--regressions", "regressions.txt"]),
+        ("explore_no_strikes", &["explore", "hello", "--strikes", "256"]),
+    ] {
+        let said = stage.run(args);
+        assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{said}");
+        snapshot(name, &said);
+    }
+}
+
+#[test]
+fn a_fault_that_there_is_not_is_answered_with_those_there_are() {
+    for faults in ["kill,flood", "none,kill", "Kill"] {
+        let said = Stage::new().run(&["explore", "hello", "--faults", faults]);
+        assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{said}");
+        for name in ["there are: ", "kill", "lost-descriptor", "or `all`, or `none` alone"] {
+            assert!(said.err.contains(name), "{name}: {said}");
+        }
+    }
+}
