@@ -76,7 +76,7 @@ async fn lead(policy: &str, workers: u32) -> Outcome<()> {
     let policy = if policy == "shared" { SchedulingPolicy::Shared } else { SchedulingPolicy::RoundRobin };
     let mut primary = Primary::new(Settings { policy, ..Settings::default() })?;
     for _ in 0..workers {
-        primary.fork();
+        primary.fork()?;
     }
     let mut listening = 0;
     while let Some(event) = primary.next().await {

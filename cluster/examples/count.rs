@@ -30,7 +30,7 @@ async fn primary() -> Result<(), Box<dyn Error>> {
     let mut listening = 0;
     let mut primary = Primary::new(Settings::default())?;
     for _ in 0..WORKERS {
-        primary.fork();
+        primary.fork()?;
     }
     while let Some(event) = primary.next().await {
         match event {

@@ -28,7 +28,7 @@ async fn primary() -> Result<(), Box<dyn Error>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut primary = Primary::new(Settings::default())?;
     for _ in 0..WORKERS {
-        primary.fork();
+        primary.fork()?;
     }
     let mut listening = 0;
     // Set when the end has begun.

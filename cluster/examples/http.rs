@@ -30,7 +30,7 @@ async fn primary() -> Result<(), Box<dyn Error>> {
     let mut primary = Primary::new(Settings::default())?;
     let workers = available_parallelism()?.get();
     for _ in 0..workers {
-        primary.fork();
+        primary.fork()?;
     }
     let mut serving = BTreeSet::new();
     let mut announced = false;
@@ -45,7 +45,7 @@ async fn primary() -> Result<(), Box<dyn Error>> {
                 }
                 Some(Event::Exit { worker, status }) if serving.remove(&worker) => {
                     println!("worker {worker} ended: {status:?}; starting another");
-                    primary.fork();
+                    primary.fork()?;
                 }
                 // Another would end as this one did.
                 Some(Event::Exit { worker, status }) => println!("worker {worker} never served: {status:?}"),

@@ -23,7 +23,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let command = Command { exec: Some(exec), args: vec!["hello".into()], ..Command::default() };
     let mut primary = Primary::new(Settings { command: Arc::new(command), ..Settings::default() })?;
     for number in 0..2 {
-        primary.fork_with_env([("NUMBER", number.to_string())]);
+        primary.fork_with_env([("NUMBER", number.to_string())])?;
     }
     while let Some(event) = primary.next().await {
         match event {

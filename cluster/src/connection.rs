@@ -12,25 +12,30 @@ use tokio::net::TcpStream;
 
 use crate::state::Shared;
 
-/// A connection of a [`Listener`](crate::Listener): a [`TcpStream`] that a graceful disconnect waits for.
+/// A connection of a [`Listener`](crate::Listener): a stream that a graceful disconnect waits for.
 ///
 /// Node: the socket of a `'connection'` event. Dropped, it is closed, and the worker no longer waits for it.
 #[derive(Debug)]
-pub struct Connection {
+pub struct Connection<T = TcpStream> {
     // Before the lease: the stream is closed when the worker is told so.
-    stream: TcpStream,
+    stream: T,
     _lease: Lease,
 }
 
-impl Connection {
+impl<T> Connection<T> {
     /// Makes the stream of a connection; if that fails, the connection is given back.
     pub(crate) fn lend(
         shared: &Arc<Shared>,
         id: SocketId,
-        stream: impl FnOnce() -> io::Result<TcpStream>,
+        stream: impl FnOnce() -> io::Result<T>,
     ) -> io::Result<Self> {
         let lease = Lease { shared: shared.clone(), id };
         Ok(Connection { stream: stream()?, _lease: lease })
+    }
+
+    /// The stream alone: the worker no longer waits for it. To send it on, or to let it outlive a disconnect.
+    pub fn into_inner(self) -> T {
+        self.stream
     }
 }
 
@@ -47,21 +52,21 @@ impl Drop for Lease {
     }
 }
 
-impl Deref for Connection {
-    type Target = TcpStream;
+impl<T> Deref for Connection<T> {
+    type Target = T;
 
-    fn deref(&self) -> &TcpStream {
+    fn deref(&self) -> &T {
         &self.stream
     }
 }
 
-impl DerefMut for Connection {
-    fn deref_mut(&mut self) -> &mut TcpStream {
+impl<T> DerefMut for Connection<T> {
+    fn deref_mut(&mut self) -> &mut T {
         &mut self.stream
     }
 }
 
-impl AsyncRead for Connection {
+impl<T: AsyncRead + Unpin> AsyncRead for Connection<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -71,7 +76,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl<T: AsyncWrite + Unpin> AsyncWrite for Connection<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }

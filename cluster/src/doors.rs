@@ -13,8 +13,17 @@ pub(crate) type Arrival = (SocketId, OwnedFd);
 /// The connections of a listener; ends when it is closed.
 pub(crate) type Arrivals = mpsc::UnboundedReceiver<Arrival>;
 
-/// What a new listener is told: where it listens, or why not. Dropped unsaid: the worker is disconnected.
-pub(crate) type Opening = oneshot::Receiver<Result<LocalAddress, ListenError>>;
+/// What a new listener is told: that it listens, or why not. Dropped unsaid: the worker is disconnected.
+pub(crate) type Opening = oneshot::Receiver<Result<Opened, ListenError>>;
+
+/// A listener listens.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// Where.
+    pub(crate) address: LocalAddress,
+    /// What a UDP socket is used by.
+    pub(crate) socket: Option<OwnedFd>,
+}
 
 /// The listeners that are not closed.
 #[derive(Debug, Default)]
@@ -22,7 +31,7 @@ pub(crate) struct Doors(BTreeMap<ListenerId, Door>);
 
 #[derive(Debug)]
 struct Door {
-    opening: Option<oneshot::Sender<Result<LocalAddress, ListenError>>>,
+    opening: Option<oneshot::Sender<Result<Opened, ListenError>>>,
     connections: mpsc::UnboundedSender<Arrival>,
 }
 
@@ -49,8 +58,8 @@ impl Doors {
         self.0.clear();
     }
 
-    /// Says where a listener listens, or why not.
-    pub(crate) fn open(&mut self, listener: ListenerId, result: Result<LocalAddress, ListenError>) {
+    /// Says that a listener listens, or why not.
+    pub(crate) fn open(&mut self, listener: ListenerId, result: Result<Opened, ListenError>) {
         let opening = self.0.get_mut(&listener).and_then(|door| door.opening.take());
         if let Some(opening) = opening {
             // Nobody may be waiting any more; then the listener is being closed.

@@ -12,11 +12,11 @@
 //!         Role::Primary => {
 //!             let mut primary = Primary::new(Settings::default())?;
 //!             for _ in 0..std::thread::available_parallelism()?.get() {
-//!                 primary.fork();
+//!                 primary.fork()?;
 //!             }
 //!             while let Some(event) = primary.next().await {
 //!                 if let Event::Exit { .. } = event {
-//!                     primary.fork();
+//!                     primary.fork()?;
 //!                 }
 //!             }
 //!         }
@@ -56,7 +56,12 @@ mod listener;
 mod primary;
 mod remote;
 mod role;
+mod server;
+mod socket;
 mod state;
+mod told;
+mod transport;
+mod udp;
 mod unix;
 mod worker;
 
@@ -66,9 +71,10 @@ mod sync {
 }
 
 pub use cluster_core::{
-    AddressType, ChannelError, Command, Errno, Event, ExitStatus, Life, Limits, ListenAddress,
-    ListenError as BindError, ListenOptions, ListeningAddress, SchedulingPolicy, SendError, Sent, Settings,
-    Signal, Violation, WorkerError, WorkerId, WorkerState,
+    AddressType, ChannelError, Command, Errno, Event, ExitStatus, ForkError, Life, Limits, ListenAddress,
+    ListenError as BindError, ListenOptions, ListeningAddress, Passed, PassedKind, PolicyFrozen,
+    SchedulingPolicy, SendError, Sent, Serialization, Settings, Setup, Signal, Stdio, Violation, WorkerError,
+    WorkerId, WorkerState,
 };
 
 pub use connection::Connection;
@@ -76,6 +82,9 @@ pub use listener::Listener;
 pub use primary::{NoRuntime, Primary, PrimaryError};
 pub use remote::{Remote, RemoteError};
 pub use role::{Role, RoleError, role, without_role};
+pub use socket::{NotSent, Socket};
+pub use transport::Transport;
+pub use udp::UdpSocket;
 pub use worker::{JoinError, ListenError, Worker, WorkerEvent};
 
 #[cfg(doctest)]

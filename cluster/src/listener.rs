@@ -1,50 +1,40 @@
-//! A worker's server: an address, and the connections that come to it one by one. It shares no descriptor with anyone.
+//! A worker's server of connections, TCP or Unix: where it is, and what comes to it one by one.
 
+use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
-use std::{io, net};
 
-use cluster_core::{Errno, ListenOptions, ListenerId};
-use tokio::net::TcpStream;
+use cluster_core::{ListenAddress, ListenOptions, LocalAddress};
+use tokio::net::{TcpStream, UnixStream};
 use tracing::debug;
 
 use crate::connection::Connection;
-use crate::doors::{Arrival, Arrivals};
+use crate::server::Server;
 use crate::state::Shared;
-use crate::worker::ListenError;
+use crate::transport::Transport;
+use crate::worker::{ANOTHER_KIND, ListenError, unfit};
 
 /// A server of a worker. Node: a `net.Server` that listens in a worker.
 ///
 /// Dropped, it is closed: no new connection is taken, and those it had not taken go to other workers. Node:
-/// `server.close()`.
+/// `server.close()`. The path of a Unix socket is removed by who has bound it, the primary unless the server is exclusive,
+/// when its last server is closed.
 #[derive(Debug)]
-pub struct Listener {
-    shared: Arc<Shared>,
-    id: ListenerId,
-    address: SocketAddr,
-    connections: Arrivals,
+pub struct Listener<T: Transport = TcpStream> {
+    server: Server,
+    place: T::Place,
 }
 
-impl Listener {
+impl<T: Transport> Listener<T> {
     pub(crate) async fn open(shared: Arc<Shared>, options: ListenOptions) -> Result<Self, ListenError> {
-        let unknown = SocketAddr::new(net::Ipv4Addr::UNSPECIFIED.into(), options.address.port());
-        let (id, opened, connections) = shared.listen(options);
-        // From here on, dropping this future closes it.
-        let mut listener = Listener { shared, id, address: unknown, connections };
-        match opened.await {
-            Ok(Ok(address)) => listener.address = address.ip().unwrap_or(unknown),
-            Ok(Err(error)) if error.errno != Errno::ENOTCONN => return Err(ListenError::Bind(error)),
-            Ok(Err(_)) | Err(_) => {
-                listener.shared.left().await;
-                return Err(ListenError::Disconnected);
-            }
+        if !T::serves(&options.address) {
+            return Err(unfit(ANOTHER_KIND));
         }
-        Ok(listener)
-    }
-
-    /// Where it listens, with the port the kernel chose.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.address
+        let path = path(&options.address);
+        let (server, opened) = Server::open(shared, options).await?;
+        let place = T::place(path.unwrap_or(opened.address)).ok_or_else(|| unfit(ANOTHER_KIND))?;
+        Ok(Listener { server, place })
     }
 
     /// The next connection, and where it comes from.
@@ -58,17 +48,16 @@ impl Listener {
     /// leaving, the listener's last connection has ended (Node: `'close'` on the server), and none will come any more.
     /// Elsewhere this waits, and the process ends. Any other error is one of the connection alone: it was closed, and
     /// the next call gives the next one.
-    pub async fn accept(&mut self) -> io::Result<(Connection, SocketAddr)> {
+    pub async fn accept(&mut self) -> io::Result<(Connection<T>, T::Client)> {
         loop {
-            let Some((id, descriptor)) = self.arrival().await else {
-                self.shared.left().await;
+            let Some((id, descriptor)) = self.server.arrival().await else {
+                self.server.shared.left().await;
                 return Err(io::ErrorKind::NotConnected.into());
             };
-            let stream = net::TcpStream::from(descriptor);
             // Whatever happens to it, it is released.
-            let stream = Connection::lend(&self.shared, id, || TcpStream::from_std(stream))?;
-            match stream.peer_addr() {
-                Ok(address) => return Ok((stream, address)),
+            let connection = Connection::lend(&self.server.shared, id, || T::adopt(descriptor))?;
+            match connection.client() {
+                Ok(client) => return Ok((connection, client)),
                 Err(error) => debug!(%error, "a client was gone before it was served"),
             }
         }
@@ -76,65 +65,41 @@ impl Listener {
 
     /// Closes it, and waits until its last connection has ended. Node: `server.close(callback)`. Dropping the future does
     /// not open it again.
-    pub async fn close(mut self) {
-        self.shared.command(|machine| machine.close(self.id));
-        while let Some(arrival) = self.connections.recv().await {
-            self.refuse(arrival);
-        }
-    }
-
-    /// Closes a connection that nobody took.
-    fn refuse(&self, (connection, descriptor): Arrival) {
-        drop(descriptor);
-        self.shared.command(|machine| machine.release(connection));
-    }
-
-    async fn arrival(&mut self) -> Option<Arrival> {
-        if let Ok(arrival) = self.connections.try_recv() {
-            return Some(arrival);
-        }
-        let _demand = Demand::new(&self.shared, self.id);
-        self.connections.recv().await
+    pub async fn close(self) {
+        self.server.close().await;
     }
 }
 
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.connections.close();
-        while let Ok(arrival) = self.connections.try_recv() {
-            self.refuse(arrival);
-        }
-        self.shared.command(|machine| machine.close(self.id));
+impl Listener<TcpStream> {
+    /// Where it listens, with the port the kernel chose. Node: `server.address()`.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.place
     }
 }
 
-/// The application's wish for one connection, for as long as it waits.
-struct Demand<'a> {
-    shared: &'a Shared,
-    listener: ListenerId,
-}
-
-impl<'a> Demand<'a> {
-    fn new(shared: &'a Shared, listener: ListenerId) -> Self {
-        shared.command(|machine| machine.accept(listener));
-        Demand { shared, listener }
+impl Listener<UnixStream> {
+    /// Where it listens; empty for a descriptor that has no path. Node: `server.address()`.
+    pub fn path(&self) -> &Path {
+        &self.place
     }
 }
 
-impl Drop for Demand<'_> {
-    fn drop(&mut self) {
-        self.shared.command(|machine| machine.withdraw(self.listener));
+/// The path that was asked for: the kernel may know a long one by another name.
+fn path(address: &ListenAddress) -> Option<LocalAddress> {
+    match address {
+        ListenAddress::Path { path, .. } => Some(LocalAddress::Path(path.clone())),
+        ListenAddress::Tcp { .. } | ListenAddress::Udp { .. } | ListenAddress::Descriptor { .. } => None,
     }
 }
 
 #[cfg(feature = "axum")]
-impl axum::serve::Listener for Listener {
-    type Io = Connection;
-    type Addr = SocketAddr;
+impl<T: Transport> axum::serve::Listener for Listener<T> {
+    type Io = Connection<T>;
+    type Addr = T::Client;
 
     /// Waits for ever when no connection can come any more: the end of the process, or of the wait for
     /// [`Worker::disconnecting`](crate::Worker::disconnecting), ends the server.
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
+    async fn accept(&mut self) -> (Connection<T>, T::Client) {
         loop {
             match Listener::accept(self).await {
                 Ok(accepted) => return accepted,
@@ -144,7 +109,7 @@ impl axum::serve::Listener for Listener {
         }
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.address)
+    fn local_addr(&self) -> io::Result<T::Client> {
+        T::named(&self.place)
     }
 }

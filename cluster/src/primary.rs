@@ -1,15 +1,22 @@
 //! The face of a primary: the machine, the operating system, and one place where both move. It decides nothing itself.
 
 use std::task::{Context, Poll};
-use std::{error, fmt, future};
+use std::{env, error, fmt, future};
 
-use cluster_core::{Event, Life, Machine, SendError, Sent, Settings, Signal, WorkerId, flush, pump};
+use cluster_core::{
+    Event, ForkError, Life, Machine, Passed, PolicyFrozen, SchedulingPolicy, SendError, Sent, Settings,
+    Setup, Signal, SocketId, WorkerId, flush, pump,
+};
 use serde_json::Value;
 use tokio::runtime::Handle;
 
 use crate::remote::{Remote, Requests};
 use crate::role::{RoleError, origin};
-use crate::unix::Unix;
+use crate::socket::{self, NotSent, Socket};
+use crate::unix::{Pipes, Unix};
+
+/// What says how connections are given out where the program does not.
+const POLICY: &str = "NODE_CLUSTER_SCHED_POLICY";
 
 /// The primary of a cluster. Node: the `cluster` module in a primary process.
 ///
@@ -26,19 +33,29 @@ pub struct Primary {
     requests: Requests,
     runtime: Handle,
     remotes_first: bool,
+    /// The socket of the last event.
+    offered: Option<SocketId>,
 }
 
 impl Primary {
-    /// A primary without workers. Node: `cluster.setupPrimary(settings)`.
+    /// A primary without workers. Node: the `cluster` module, once it is loaded, and what `cluster.settings` begins with.
+    ///
+    /// `Settings` that leave the policy as it is, at round robin, take it from the variable `NODE_CLUSTER_SCHED_POLICY`: `rr`
+    /// or `none`, anything else is ignored, as in Node. [`set_policy`](Primary::set_policy) has the last word.
     ///
     /// # Errors
     /// There is no tokio runtime here, or a primary has started this process as its worker: a program that does not
     /// ask for its [`role`](crate::role()) would otherwise start itself without end. Once it has joined, a worker may
     /// lead a cluster of its own.
-    pub fn new(settings: Settings) -> Result<Self, PrimaryError> {
+    pub fn new(mut settings: Settings) -> Result<Self, PrimaryError> {
         let runtime = Handle::try_current().map_err(|_| PrimaryError::Runtime(NoRuntime))?;
         if origin().as_ref().map_err(|error| PrimaryError::Role(error.clone()))?.is_to_join() {
             return Err(PrimaryError::IsWorker);
+        }
+        if settings.policy == SchedulingPolicy::default()
+            && env::var_os(POLICY).is_some_and(|policy| policy == "none")
+        {
+            settings.policy = SchedulingPolicy::Shared;
         }
         Ok(Primary {
             machine: cluster_core::Primary::new(settings),
@@ -46,24 +63,49 @@ impl Primary {
             requests: Requests::default(),
             runtime,
             remotes_first: false,
+            offered: None,
         })
+    }
+
+    /// Changes what later workers execute, and with what; `None` keeps what was said before. [`Event::Setup`] follows.
+    /// Node: `cluster.setupPrimary(settings)`.
+    pub fn setup(&mut self, setup: Setup) {
+        self.command(|machine| machine.setup(setup));
+    }
+
+    /// Changes how connections find their worker. Node: an assignment to `cluster.schedulingPolicy`.
+    ///
+    /// # Errors
+    /// It is decided by the first [`setup`](Primary::setup) or [`fork`](Primary::fork). Node ignores a later one.
+    pub fn set_policy(&mut self, policy: SchedulingPolicy) -> Result<(), PolicyFrozen> {
+        self.command(|machine| machine.set_policy(policy))
     }
 
     /// Starts a worker. Node: `cluster.fork()`.
     ///
-    /// [`Event::Fork`] follows. If its program cannot be started, [`Event::Error`] says why, and nothing is left behind.
-    pub fn fork(&mut self) -> WorkerId {
-        self.command(|machine| machine.fork(Vec::new())).expect("the settings have no `stdio` yet")
+    /// [`Event::Setup`] and [`Event::Fork`] follow. If its program cannot be started, [`Event::Error`] says why (ENOENT, EPERM
+    /// for a user or group that may not be taken, EMFILE, EAGAIN), and nothing is left behind.
+    ///
+    /// # Errors
+    /// The settings ask for what cannot be: nothing is started.
+    pub fn fork(&mut self) -> Result<WorkerId, ForkError> {
+        self.command(|machine| machine.fork(Vec::new()))
     }
 
     /// Starts a worker with more variables in its environment, laid over this process's own. Node: `cluster.fork(env)`.
-    pub fn fork_with_env<N, V>(&mut self, env: impl IntoIterator<Item = (N, V)>) -> WorkerId
+    ///
+    /// # Errors
+    /// As [`fork`](Primary::fork).
+    pub fn fork_with_env<N, V>(
+        &mut self,
+        env: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<WorkerId, ForkError>
     where
         N: Into<String>,
         V: Into<String>,
     {
         let env = env.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        self.command(|machine| machine.fork(env)).expect("the settings have no `stdio` yet")
+        self.command(|machine| machine.fork(env))
     }
 
     /// Sends a message to a worker. Node: `worker.send(message)`.
@@ -72,6 +114,43 @@ impl Primary {
     /// There is no such worker, its channel is closed or full, or the message is one of Node's own.
     pub fn send(&mut self, worker: WorkerId, message: &Value) -> Result<Sent, SendError> {
         self.command(|machine| machine.send(worker, message))
+    }
+
+    /// Sends a message and a socket to a worker. Node: `worker.send(message, handle)`.
+    ///
+    /// The socket is closed here once the worker has it; see [`Socket::duplicate`]. What is sent after it waits until then.
+    ///
+    /// # Errors
+    /// As [`send`](Primary::send), and the socket is in the error. [`WorkerError::NotReceived`](crate::WorkerError) is told
+    /// later if the worker could not take it.
+    pub fn send_with(
+        &mut self,
+        worker: WorkerId,
+        message: &Value,
+        socket: impl Into<Socket>,
+    ) -> Result<Sent, NotSent> {
+        let _context = self.runtime.enter();
+        let machine = &mut self.machine;
+        socket::pass(socket.into(), &mut self.unix, |unix, passing| {
+            let sent = machine.send_with(worker, message, passing);
+            flush(machine, unix);
+            sent
+        })
+    }
+
+    /// The socket that came with the last event, an [`Event::Message`]; `None` if it was taken before, or another event was
+    /// asked for since: what is not taken is closed then. Node: the second argument of `'message'`.
+    pub fn take(&mut self, passed: Passed) -> Option<Socket> {
+        self.offered.take_if(|offered| *offered == passed.socket)?;
+        socket::take(&mut self.unix, passed.socket)
+    }
+
+    /// Our ends of a worker's pipes, by the numbers of its ends, for the first who asks: what it writes to its standard output,
+    /// with [`silent`](crate::Command::silent), is read from number 1. Node: `worker.process.stdio`.
+    ///
+    /// They are Unix sockets; both sides may read and write. A worker whose full pipe nobody reads waits, as in Node.
+    pub fn stdio(&mut self, worker: WorkerId) -> Pipes {
+        self.unix.take_pipes(worker)
     }
 
     /// Asks every worker to finish its connections and go; [`Event::AllDisconnected`] says that all are gone.
@@ -135,14 +214,24 @@ impl Primary {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.close_offered();
         loop {
             if let Some(event) = pump(&mut self.machine, &mut self.unix) {
+                self.offered = passed(&event);
                 return Poll::Ready(Some(event));
             }
+            self.unix.keep_pipes(|worker| self.machine.worker(worker).is_some());
             if !self.take_input(cx) {
                 let over = self.unix.is_alone() && !self.requests.are_possible();
                 return if over { Poll::Ready(None) } else { Poll::Pending };
             }
+        }
+    }
+
+    /// Nobody has taken it.
+    fn close_offered(&mut self) {
+        if let Some(socket) = self.offered.take() {
+            drop(self.unix.take(socket));
         }
     }
 
@@ -166,8 +255,12 @@ impl Primary {
     }
 }
 
+fn passed(event: &Event) -> Option<SocketId> {
+    if let Event::Message { handle: Some(passed), .. } = event { Some(passed.socket) } else { None }
+}
+
 /// Why a process did not become a primary.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum PrimaryError {
     /// It was started as a worker and has not joined.
     IsWorker,
@@ -192,7 +285,7 @@ impl fmt::Display for PrimaryError {
 impl error::Error for PrimaryError {}
 
 /// There is no tokio runtime here: call it from a task, or inside `Runtime::block_on`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct NoRuntime;
 
 impl fmt::Display for NoRuntime {

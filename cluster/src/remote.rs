@@ -3,11 +3,12 @@
 use std::task::{Context, Poll};
 use std::{error, fmt};
 
-use cluster_core::{SendError, Sent, Signal, WorkerId};
+use cluster_core::{ForkError, SendError, Sent, Setup, Signal, WorkerId};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::primary::Primary;
+use crate::socket::Socket;
 
 /// How many requests may wait for the primary. With more, whoever asks waits.
 const WAITING: usize = 64;
@@ -25,20 +26,28 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// As [`Primary::fork`].
+    /// As [`Primary::setup`].
     ///
     /// # Errors
     /// The primary is gone.
+    pub async fn setup(&self, setup: Setup) -> Result<(), RemoteError> {
+        self.ask(|primary| primary.setup(setup)).await
+    }
+
+    /// As [`Primary::fork`].
+    ///
+    /// # Errors
+    /// The primary is gone, or the settings ask for what cannot be.
     pub async fn fork(&self) -> Result<WorkerId, RemoteError> {
-        self.ask(Primary::fork).await
+        self.ask(Primary::fork).await?.map_err(RemoteError::Fork)
     }
 
     /// As [`Primary::fork_with_env`].
     ///
     /// # Errors
-    /// The primary is gone.
+    /// As [`fork`](Remote::fork).
     pub async fn fork_with_env(&self, env: Vec<(String, String)>) -> Result<WorkerId, RemoteError> {
-        self.ask(|primary| primary.fork_with_env(env)).await
+        self.ask(|primary| primary.fork_with_env(env)).await?.map_err(RemoteError::Fork)
     }
 
     /// As [`Primary::send`].
@@ -48,6 +57,21 @@ impl Remote {
     pub async fn send(&self, worker: WorkerId, message: Value) -> Result<Sent, RemoteError> {
         let sent = self.ask(move |primary| primary.send(worker, &message)).await?;
         sent.map_err(RemoteError::Send)
+    }
+
+    /// As [`Primary::send_with`]; a socket that is not sent is closed.
+    ///
+    /// # Errors
+    /// As [`send`](Remote::send).
+    pub async fn send_with(
+        &self,
+        worker: WorkerId,
+        message: Value,
+        socket: impl Into<Socket>,
+    ) -> Result<Sent, RemoteError> {
+        let socket = socket.into();
+        let sent = self.ask(move |primary| primary.send_with(worker, &message, socket)).await?;
+        sent.map_err(|not_sent| RemoteError::Send(not_sent.error))
     }
 
     /// As [`Primary::disconnect`].
@@ -143,10 +167,12 @@ impl fmt::Debug for Requests {
 }
 
 /// Why a remote command was not done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum RemoteError {
     /// The primary was dropped.
     Gone,
+    /// The settings of the primary ask for what cannot be.
+    Fork(ForkError),
     /// The primary could not send the message.
     Send(SendError),
 }
@@ -155,6 +181,7 @@ impl fmt::Display for RemoteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RemoteError::Gone => f.write_str("the primary was dropped: end this task with it"),
+            RemoteError::Fork(error) => error.fmt(f),
             RemoteError::Send(error) => error.fmt(f),
         }
     }

@@ -83,7 +83,7 @@ pub(crate) fn origin() -> &'static Result<Origin, RoleError> {
 
 /// The environment says that this process is a worker, but not how. It was changed, or inherited from a worker that
 /// could not clean it: see [`role`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum RoleError {
     /// `NODE_UNIQUE_ID` is not a number from 1.
     Id {
@@ -104,7 +104,7 @@ pub enum RoleError {
         /// What the kernel says: EBADF if nothing was inherited, ENOTSOCK or EPROTO if something else was.
         errno: Errno,
     },
-    /// `NODE_CHANNEL_SERIALIZATION_MODE` is not `json`, the only one that is spoken here.
+    /// `NODE_CHANNEL_SERIALIZATION_MODE` is neither `json` nor `advanced`.
     Serialization {
         /// What it is.
         value: String,
@@ -120,7 +120,9 @@ impl fmt::Display for RoleError {
             RoleError::Channel { number, errno } => {
                 write!(f, "{CHANNEL} is {number}, which is not an inherited channel: {errno}")
             }
-            RoleError::Serialization { value } => write!(f, "{SERIALIZATION} is {value:?} and not \"json\""),
+            RoleError::Serialization { value } => {
+                write!(f, "{SERIALIZATION} is {value:?} and neither \"json\" nor \"advanced\"")
+            }
         }?;
         write!(f, "; unset {ID} and {CHANNEL} to start a primary, or let a primary start this program")
     }

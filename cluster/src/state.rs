@@ -6,13 +6,15 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use std::{future, process};
 
-use cluster_core::{ListenOptions, ListenerId, Machine, SocketId, flush, pump};
+use cluster_core::{ListenOptions, ListenerId, Machine, Sent, SocketId, flush, pump};
+use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::warn;
 
-use crate::doors::{Arrivals, Doors, Opening};
+use crate::doors::{Arrivals, Doors, Opened, Opening};
 use crate::inbox::Inbox;
+use crate::socket::{self, NotSent, Socket};
 use crate::unix::Unix;
 use crate::worker::WorkerEvent;
 
@@ -93,10 +95,25 @@ impl Shared {
 
     /// Opens a listener: its number, what it is told first, and its connections.
     pub(crate) fn listen(&self, options: ListenOptions) -> (ListenerId, Opening, Arrivals) {
+        // An exclusive one is bound at once.
+        let _context = self.runtime.enter();
         let mut state = self.lock();
         let id = state.command(|machine| machine.listen(options));
         let (opened, connections) = state.doors.add(id);
         (id, opened, connections)
+    }
+
+    /// Sends a message and a socket.
+    pub(crate) fn send_with(&self, message: &Value, socket: Socket) -> Result<Sent, NotSent> {
+        let _context = self.runtime.enter();
+        let state = &mut *self.lock();
+        let sent = socket::pass(socket, &mut state.unix, |unix, passing| {
+            let sent = state.machine.send_with(message, passing);
+            flush(&mut state.machine, unix);
+            sent
+        });
+        state.wake();
+        sent
     }
 
     /// The next event. If there will be none any more, and the program has not asked to stay, the process ends here.
@@ -152,7 +169,7 @@ impl Shared {
 
     fn keep(&self, event: WorkerEvent) {
         // Room was waited for: if there is none, nobody asks any more. Without a listener Node forgets every message.
-        if matches!(event, WorkerEvent::Message(_)) && self.inbox.is_full() {
+        if matches!(event, WorkerEvent::Message { .. }) && self.inbox.is_full() {
             return warn!("a message was forgotten: the program does not ask for events");
         }
         self.inbox.put(event);
@@ -184,10 +201,14 @@ impl State {
     fn command<T>(&mut self, act: impl FnOnce(&mut cluster_core::Worker) -> T) -> T {
         let result = act(&mut self.machine);
         flush(&mut self.machine, &mut self.unix);
+        self.wake();
+        result
+    }
+
+    fn wake(&mut self) {
         if let Some(driver) = self.driver.take() {
             driver.wake();
         }
-        result
     }
 
     /// Whether the program has killed itself; the driver is woken when it does.
@@ -235,14 +256,23 @@ impl State {
     fn bring(&mut self, event: cluster_core::WorkerEvent) -> Told {
         use cluster_core::WorkerEvent as Event;
         match event {
-            Event::Listening { listener, address, socket: _ } => self.doors.open(listener, Ok(address)),
+            Event::Listening { listener, address, socket } => {
+                let socket = socket.and_then(|socket| self.unix.take(socket));
+                self.doors.open(listener, Ok(Opened { address, socket }));
+            }
             Event::ListenFailed { listener, error } => {
                 self.doors.open(listener, Err(error));
                 self.doors.remove(listener);
             }
             Event::Connection { listener, connection } => self.arrived(listener, connection),
             Event::Closed { listener } => self.doors.remove(listener),
-            Event::Message { message, handle: _ } => return Told::Inbox(WorkerEvent::Message(message)),
+            Event::Message { message, handle } => {
+                let socket = handle.and_then(|handle| {
+                    self.machine.release(handle.socket);
+                    socket::take(&mut self.unix, handle.socket)
+                });
+                return Told::Inbox(WorkerEvent::Message { message, socket });
+            }
             Event::Error { error } => return Told::Inbox(WorkerEvent::Error(error)),
             Event::Disconnect => {
                 self.advance(Phase::Disconnected);
@@ -303,10 +333,10 @@ mod tests {
         let (shared, far) = worker();
         shared.start();
         let writer = write(far, 3 * WAITING);
-        assert_eq!(shared.next().await, Some(WorkerEvent::Message(0.into())));
+        assert_eq!(number_of(shared.next().await), Some(0));
         until_full(&shared).await;
         for number in 1..3 * WAITING {
-            assert_eq!(shared.next().await, Some(WorkerEvent::Message(number.into())));
+            assert_eq!(number_of(shared.next().await), Some(number));
         }
         writer.join().expect("no panic").expect("everything was written");
     }
@@ -319,10 +349,18 @@ mod tests {
         shared.reached(Phase::Disconnected).await;
         assert_eq!(shared.inbox.len(), WAITING + 1);
         for number in 0..WAITING {
-            assert_eq!(shared.next().await, Some(WorkerEvent::Message(number.into())));
+            assert_eq!(number_of(shared.next().await), Some(number));
         }
-        assert_eq!(shared.next().await, Some(WorkerEvent::Disconnect));
+        assert!(matches!(shared.next().await, Some(WorkerEvent::Disconnect)));
         writer.join().expect("no panic").expect("everything was written");
+    }
+
+    /// What a message says.
+    fn number_of(event: Option<WorkerEvent>) -> Option<usize> {
+        match event? {
+            WorkerEvent::Message { message, .. } => usize::try_from(message.as_u64()?).ok(),
+            WorkerEvent::Error(_) | WorkerEvent::Disconnect => None,
+        }
     }
 
     /// A worker, and its primary's end.

@@ -1,43 +1,54 @@
 //! The real operating system: it performs the machines' calls at once and tells them, when polled, what has happened.
 //! One file a kernel facility; nothing else in the project touches a descriptor. It decides nothing.
 
+mod bind;
 mod channel;
+pub(crate) mod descriptor;
 mod exit;
 pub(crate) mod inherit;
 mod listen;
+mod path;
 mod shown;
 pub(crate) mod spawn;
+mod stdio;
 mod timer;
 mod turns;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use cluster_core::{
-    BindAddress, Call, ChannelId, Command, Errno, HandleId, Os, OsEvent, Signal, SocketId, TimerId, WorkerId,
+    BindAddress, Call, ChannelId, Command, Errno, HandleId, LocalAddress, Os, OsEvent, Signal, SocketId,
+    TimerId, WorkerId,
 };
 use tracing::debug;
 
 use channel::{Channel, Heard};
 use exit::Process;
 use listen::Listening;
+use path::BoundPath;
 use shown::Shown;
+use spawn::Started;
+pub(crate) use stdio::Pipes;
 use timer::Timers;
 use turns::Turns;
 
 /// Everything of the operating system that one machine uses. Dropping it closes all its descriptors.
 #[derive(Debug)]
 pub(crate) struct Unix {
+    /// Before the sockets: a path goes before its listener.
+    paths: BTreeMap<SocketId, BoundPath>,
     channels: Turns<ChannelId, Channel>,
     listeners: Turns<SocketId, Listening>,
     processes: Turns<WorkerId, Process>,
     timers: Timers,
     sockets: Sockets,
+    /// Until somebody takes them.
+    pipes: BTreeMap<WorkerId, Pipes>,
     exit: Option<i32>,
     turn: usize,
     buffer: Box<[u8]>,
@@ -63,11 +74,13 @@ impl Unix {
     /// For a primary: nothing is open yet.
     pub(crate) fn new() -> Self {
         Unix {
+            paths: BTreeMap::new(),
             channels: Turns::new(),
             listeners: Turns::new(),
             processes: Turns::new(),
             timers: Timers::default(),
             sockets: Sockets::default(),
+            pipes: BTreeMap::new(),
             exit: None,
             turn: 0,
             buffer: vec![0; channel::READ].into(),
@@ -91,9 +104,24 @@ impl Unix {
         self.processes.is_empty() && self.channels.is_empty()
     }
 
-    /// Hands a connection over. From now on its number is only a number.
+    /// Hands a socket over. From now on its number is only a number.
     pub(crate) fn take(&mut self, socket: SocketId) -> Option<OwnedFd> {
         self.sockets.open.remove(&socket)
+    }
+
+    /// Takes a socket of the program's in, for the machine to send.
+    pub(crate) fn adopt(&mut self, socket: OwnedFd) -> SocketId {
+        self.sockets.insert(socket)
+    }
+
+    /// Hands over our ends of a worker's pipes.
+    pub(crate) fn take_pipes(&mut self, worker: WorkerId) -> Pipes {
+        self.pipes.remove(&worker).unwrap_or_default()
+    }
+
+    /// Closes the pipes of workers that are forgotten.
+    pub(crate) fn keep_pipes(&mut self, known: impl Fn(WorkerId) -> bool) {
+        self.pipes.retain(|worker, _| known(*worker));
     }
 
     /// The next thing that has happened. Channels, listeners, timers and processes take turns.
@@ -161,11 +189,12 @@ impl Unix {
 
     fn spawn(&mut self, worker: WorkerId, command: &Command, env: Vec<(String, String)>) -> OsEvent {
         match spawn::spawn(command, env) {
-            Ok((child, channel)) => {
+            Ok(Started { child, channel, pipes }) => {
                 let process = Process::new(child);
                 let pid = process.pid().expect("a child that was not waited for has its number");
                 self.processes.insert(worker, process);
                 self.channels.insert(worker.into(), channel);
+                self.pipes.insert(worker, pipes);
                 OsEvent::Spawned { worker, pid }
             }
             Err(error) => OsEvent::SpawnFailed { worker, errno: errno(&error) },
@@ -204,7 +233,7 @@ impl Unix {
 
     fn bind(&mut self, handle: HandleId, address: &BindAddress, backlog: Option<u32>) -> OsEvent {
         match self.try_bind(address, backlog) {
-            Ok((socket, address)) => OsEvent::Bound { handle, socket, address: address.into() },
+            Ok((socket, address)) => OsEvent::Bound { handle, socket, address },
             Err(error) => OsEvent::BindFailed { handle, errno: errno(&error) },
         }
     }
@@ -213,11 +242,13 @@ impl Unix {
         &mut self,
         address: &BindAddress,
         backlog: Option<u32>,
-    ) -> io::Result<(SocketId, SocketAddr)> {
-        let bound = listen::bind(address)?;
-        let address = listen::local_address(&bound)?;
+    ) -> io::Result<(SocketId, LocalAddress)> {
+        let (bound, path) = bind::bind(address)?;
+        let address = bind::local_address(&bound)?;
+        let listens = descriptor::is_stream(&bound);
         let socket = self.sockets.insert(bound);
-        if let Some(backlog) = backlog
+        self.paths.extend(path.map(|path| (socket, path)));
+        if let Some(backlog) = backlog.filter(|_| listens)
             && let Err(error) = self.try_listen(socket, backlog)
         {
             self.close(socket);
@@ -228,16 +259,18 @@ impl Unix {
 
     fn listen(&mut self, socket: SocketId, backlog: u32) -> OsEvent {
         match self.try_listen(socket, backlog) {
-            Ok(address) => OsEvent::Listening { socket, address: address.into() },
+            Ok(address) => OsEvent::Listening { socket, address },
             Err(error) => OsEvent::ListenFailed { socket, errno: errno(&error) },
         }
     }
 
-    fn try_listen(&mut self, socket: SocketId, backlog: u32) -> io::Result<SocketAddr> {
+    fn try_listen(&mut self, socket: SocketId, backlog: u32) -> io::Result<LocalAddress> {
         let bound = self.sockets.open.get(&socket).expect("a machine listens only on sockets it has");
-        listen::listen(bound, backlog)?;
-        let address = listen::local_address(bound)?;
-        self.watch(socket)?;
+        let address = bind::local_address(bound)?;
+        if descriptor::is_stream(bound) {
+            listen::listen(bound, backlog)?;
+            self.watch(socket)?;
+        }
         Ok(address)
     }
 
@@ -250,6 +283,7 @@ impl Unix {
     }
 
     fn close(&mut self, socket: SocketId) -> Option<OsEvent> {
+        self.paths.remove(&socket);
         self.sockets.open.remove(&socket);
         self.listeners.remove(socket);
         None

@@ -1,22 +1,30 @@
 //! The face of a worker: joining, listening, talking, leaving. What moves it is in `state`.
 
 use std::future::Future;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::{error, fmt, io};
 
 use cluster_core::{
-    ChannelError, Errno, Limits, ListenError as BindError, ListenOptions, SendError, Sent, Serialization,
+    ChannelError, Errno, Limits, ListenAddress, ListenError as BindError, ListenOptions, SendError, Sent,
     WorkerId,
 };
 use serde_json::Value;
-use tokio::net::{ToSocketAddrs, lookup_host};
+use tokio::net::{ToSocketAddrs, UnixStream, lookup_host};
 use tokio::runtime::Handle;
 
 use crate::listener::Listener;
 use crate::primary::NoRuntime;
 use crate::role::{RoleError, origin};
+use crate::socket::{NotSent, Socket};
 use crate::state::{Phase, Shared};
+use crate::udp::UdpSocket;
 use crate::unix::Unix;
+
+/// What to do about an address of another kind.
+pub(crate) const ANOTHER_KIND: &str =
+    "TCP is for `listen`, a path for `listen_path`, UDP for `bind_udp`, and a descriptor for what it is";
 
 /// A worker of a cluster. Node: `cluster.worker` in a worker process. Clones are cheap and mean the same worker.
 ///
@@ -44,10 +52,15 @@ pub struct Worker {
 }
 
 /// What a worker hears. Node: the events of `process` and `cluster.worker` in a worker.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug)]
 pub enum WorkerEvent {
     /// The primary sent a message. Node: `'message'`.
-    Message(Value),
+    Message {
+        /// What.
+        message: Value,
+        /// A socket that came with it, the program's from now on. Node: the second argument.
+        socket: Option<Socket>,
+    },
     /// Something went wrong with the channel. Node: `'error'`.
     Error(ChannelError),
     /// The channel is closed; nothing follows. Node: `'disconnect'`.
@@ -73,7 +86,7 @@ impl Worker {
         let inheritance = origin.take()?;
         let unix = Unix::with_channel(inheritance.channel)
             .map_err(|error| JoinError::Channel(Errno(error.raw_os_error().unwrap_or_default())))?;
-        let machine = cluster_core::Worker::new(inheritance.id, Serialization::Json, limits);
+        let machine = cluster_core::Worker::new(inheritance.id, inheritance.serialization, limits);
         let shared = Arc::new(Shared::new(machine, unix, runtime));
         shared.start();
         Ok(Worker { shared })
@@ -84,7 +97,7 @@ impl Worker {
         self.shared.look(cluster_core::Worker::id)
     }
 
-    /// Serves an address together with the other workers that do. Node: `server.listen(port, host)`.
+    /// Serves a TCP address together with the other workers that do. Node: `server.listen(port, host)`.
     ///
     /// A name is resolved here, and its first address is taken. Dropping the future gives the address up again.
     ///
@@ -92,18 +105,70 @@ impl Worker {
     /// The name has no address, or the primary could not bind it (EADDRINUSE and the like). In a program that
     /// [stays](Worker::stay): the worker is leaving. Elsewhere this waits, and the process ends.
     pub async fn listen(&self, address: impl ToSocketAddrs) -> Result<Listener, ListenError> {
-        let mut addresses = lookup_host(address).await.map_err(ListenError::Resolve)?;
-        let address = addresses.next();
-        let address = address.ok_or_else(|| ListenError::Resolve(io::ErrorKind::NotFound.into()))?;
-        self.listen_with(address.into()).await
+        self.listen_with(resolve(address).await?.into()).await
     }
 
-    /// As [`listen`](Worker::listen), with every choice: `host: None` is every address. Node: `server.listen(options)`.
+    /// As [`listen`](Worker::listen), with every choice: every address, a descriptor of the primary, a backlog, an exclusive
+    /// server, a limit of its connections. Node: `server.listen(options)`.
+    ///
+    /// An exclusive server is this worker's alone. The primary does not know of it: no [`Event::Listening`](crate::Event) is heard
+    /// there, [`disconnect`](Worker::disconnect) neither closes it nor waits for it, and the process goes on as long as it is open.
+    ///
+    /// # Errors
+    /// As [`listen`](Worker::listen). EINVAL: the primary has no such descriptor, or it is no socket that can listen.
+    pub async fn listen_with(&self, options: ListenOptions) -> Result<Listener, ListenError> {
+        Listener::open(self.shared.clone(), options).await
+    }
+
+    /// Serves a Unix socket together with the other workers that do. Node: `server.listen(path)`.
+    ///
+    /// A relative path begins at this process's directory. A path may be longer than what the kernel takes as an address (108
+    /// bytes), though not its last part. It is removed when the last worker closes it, by the process that has bound it.
+    ///
+    /// # Errors
+    /// As [`listen`](Worker::listen). EADDRINUSE: the path is there, perhaps left by a process that was killed. EACCES: its
+    /// directory is not there, or may not be written to; Node makes no difference either.
+    pub async fn listen_path(&self, path: impl AsRef<Path>) -> Result<Listener<UnixStream>, ListenError> {
+        let path = path.as_ref().to_str().ok_or_else(|| unfit("the path is not UTF-8"))?.to_owned();
+        let address = ListenAddress::Path { path, readable_all: false, writable_all: false };
+        self.listen_path_with(address.into()).await
+    }
+
+    /// As [`listen_path`](Worker::listen_path), with every choice: who may connect, a descriptor of the primary, and as
+    /// [`listen_with`](Worker::listen_with). Node: `server.listen({ path, readableAll, writableAll })`.
+    ///
+    /// # Errors
+    /// As [`listen_path`](Worker::listen_path).
+    pub async fn listen_path_with(
+        &self,
+        mut options: ListenOptions,
+    ) -> Result<Listener<UnixStream>, ListenError> {
+        if let ListenAddress::Path { path, .. } = &mut options.address {
+            let absolute = std::path::absolute(&*path).map_err(ListenError::Resolve)?;
+            *path =
+                absolute.into_os_string().into_string().map_err(|_| unfit("this directory is not UTF-8"))?;
+        }
+        Listener::open(self.shared.clone(), options).await
+    }
+
+    /// Receives the datagrams of an address together with the other workers that do. Node: `socket.bind(port, address)`.
     ///
     /// # Errors
     /// As [`listen`](Worker::listen).
-    pub async fn listen_with(&self, options: ListenOptions) -> Result<Listener, ListenError> {
-        Listener::open(self.shared.clone(), options).await
+    pub async fn bind_udp(&self, address: impl ToSocketAddrs) -> Result<UdpSocket, ListenError> {
+        let address = resolve(address).await?;
+        let (v6, host, port) = (address.is_ipv6(), Some(address.ip()), Some(address.port()));
+        let address = ListenAddress::Udp { v6, host, port, ipv6_only: false, reuse_address: false };
+        self.bind_udp_with(address.into()).await
+    }
+
+    /// As [`bind_udp`](Worker::bind_udp), with every choice. A backlog and a limit of connections mean nothing here.
+    /// Node: `dgram.createSocket(options)` and `socket.bind(options)`.
+    ///
+    /// # Errors
+    /// As [`listen_with`](Worker::listen_with).
+    pub async fn bind_udp_with(&self, options: ListenOptions) -> Result<UdpSocket, ListenError> {
+        UdpSocket::open(self.shared.clone(), options).await
     }
 
     /// Sends a message to the primary. Node: `process.send(message)`.
@@ -114,6 +179,17 @@ impl Worker {
     /// The channel is closed or full, or the message is one of Node's own.
     pub fn send(&self, message: &Value) -> Result<Sent, SendError> {
         self.shared.command(|machine| machine.send(message))
+    }
+
+    /// Sends a message and a socket to the primary. Node: `process.send(message, handle)`.
+    ///
+    /// The socket is closed here once the primary has it; see [`Socket::duplicate`]. What is sent after it waits until then.
+    ///
+    /// # Errors
+    /// As [`send`](Worker::send), and the socket is in the error. [`ChannelError::NotReceived`] is told later if the primary
+    /// could not take it.
+    pub fn send_with(&self, message: &Value, socket: impl Into<Socket>) -> Result<Sent, NotSent> {
+        self.shared.send_with(message, socket.into())
     }
 
     /// The next event. Dropping the future loses nothing. If several tasks ask, each event goes to one of them.
@@ -166,8 +242,18 @@ impl Worker {
     }
 }
 
+async fn resolve(address: impl ToSocketAddrs) -> Result<SocketAddr, ListenError> {
+    let mut addresses = lookup_host(address).await.map_err(ListenError::Resolve)?;
+    addresses.next().ok_or_else(|| ListenError::Resolve(io::ErrorKind::NotFound.into()))
+}
+
+/// The address cannot be served as it is asked.
+pub(crate) fn unfit(why: &'static str) -> ListenError {
+    ListenError::Resolve(io::Error::new(io::ErrorKind::InvalidInput, why))
+}
+
 /// Why a process did not become a worker.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum JoinError {
     /// No primary started it.
     NotAWorker,
@@ -200,9 +286,8 @@ impl fmt::Display for JoinError {
 impl error::Error for JoinError {}
 
 /// Why a worker does not serve an address.
-#[derive(Debug)]
 pub enum ListenError {
-    /// The name could not be resolved, or has no address.
+    /// The name could not be resolved, has no address, or is of another kind than what was asked to serve it.
     Resolve(io::Error),
     /// The address could not be bound; with the primary's error number and what was asked for.
     Bind(BindError),

@@ -12,9 +12,11 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recv, recvmsg, sendmsg,
 };
-use socket2::{SockRef, Type};
+use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
+
+use super::descriptor::kind;
 
 /// What one read takes at most, in bytes; Node reads as much.
 pub(super) const READ: usize = 64 << 10;
@@ -165,19 +167,16 @@ fn receive(stream: &UnixStream, buffer: &mut [u8], waiting: &mut VecDeque<OwnedF
     // them is which cannot be known, so none is delivered and the sender is told by the missing one.
     let whole = !message.flags.contains(ReturnFlags::CTRUNC);
     for descriptor in descriptors.flatten() {
-        if whole && waiting.len() < WAITING && adopt(&descriptor) {
+        if whole && waiting.len() < WAITING && can_be_passed(&descriptor) {
             waiting.push_back(descriptor);
         }
     }
     Ok(message.bytes)
 }
 
-/// Whether a received descriptor is a TCP socket, which is then made non-blocking. Anything else is closed by the caller.
-fn adopt(descriptor: &OwnedFd) -> bool {
-    let socket = SockRef::from(descriptor);
-    let stream = socket.r#type().is_ok_and(|kind| kind == Type::STREAM);
-    let internet = socket.local_addr().is_ok_and(|address| address.as_socket().is_some());
-    stream && internet && socket.set_nonblocking(true).is_ok()
+/// Whether a received descriptor is a socket, which is then made non-blocking. Anything else is closed by the caller.
+fn can_be_passed(descriptor: &OwnedFd) -> bool {
+    kind(descriptor).is_some() && SockRef::from(descriptor).set_nonblocking(true).is_ok()
 }
 
 fn send_flags() -> SendFlags {
@@ -275,9 +274,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_tcp_socket_is_closed_and_its_message_comes_without() {
+    async fn what_is_no_socket_is_closed_and_its_message_comes_without() {
         let (mut channel, far) = pair();
-        let (mut watch, foreign) = net::UnixStream::pair().expect("a pair");
+        let (mut watch, foreign) = io::pipe().expect("a pipe");
         send_all(&far, b"odd", &[foreign.as_fd()]);
         drop(foreign);
         let (bytes, descriptor) = read(&mut channel).await;

@@ -8,17 +8,18 @@ use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
-use cluster_core::{Errno, WorkerId};
+use cluster_core::{Errno, Serialization, WorkerId};
 use socket2::{SockRef, Type};
 
 use super::errno;
-use super::spawn::{CHANNEL, ID, SERIALIZATION};
+use super::spawn::{CHANNEL, ID, SERIALIZATION, written};
 use crate::role::RoleError;
 
 /// A worker's place in its cluster.
 #[derive(Debug)]
 pub(crate) struct Inheritance {
     pub(crate) id: WorkerId,
+    pub(crate) serialization: Serialization,
     pub(crate) channel: UnixStream,
 }
 
@@ -26,10 +27,10 @@ pub(crate) struct Inheritance {
 pub(crate) fn inherit() -> Result<Option<Inheritance>, RoleError> {
     let Some(id) = env::var_os(ID) else { return Ok(None) };
     let id = parse_id(&id)?;
-    parse_serialization(env::var_os(SERIALIZATION))?;
+    let serialization = parse_serialization(env::var_os(SERIALIZATION))?;
     let channel = take_channel(&env::var_os(CHANNEL).ok_or(RoleError::NoChannel)?)?;
     remove_variables();
-    Ok(Some(Inheritance { id, channel }))
+    Ok(Some(Inheritance { id, serialization, channel }))
 }
 
 fn parse_id(value: &OsStr) -> Result<WorkerId, RoleError> {
@@ -37,13 +38,11 @@ fn parse_id(value: &OsStr) -> Result<WorkerId, RoleError> {
     number.map(WorkerId).ok_or_else(|| RoleError::Id { value: value.to_string_lossy().into() })
 }
 
-fn parse_serialization(value: Option<OsString>) -> Result<(), RoleError> {
-    match value {
-        Some(value) if value != "json" => {
-            Err(RoleError::Serialization { value: value.to_string_lossy().into() })
-        }
-        _ => Ok(()),
-    }
+fn parse_serialization(value: Option<OsString>) -> Result<Serialization, RoleError> {
+    let Some(value) = value else { return Ok(Serialization::Json) };
+    let known =
+        [Serialization::Json, Serialization::Advanced].into_iter().find(|known| value == written(*known));
+    known.ok_or_else(|| RoleError::Serialization { value: value.to_string_lossy().into() })
 }
 
 fn take_channel(value: &OsStr) -> Result<UnixStream, RoleError> {

@@ -1,17 +1,19 @@
-//! Starting a worker: a socket pair, its far end as descriptor 3 of the new program, and the variables that name it.
-//! What the variables of a worker are is said here, and only here.
+//! Starting a worker: a socket pair, its far end as one of the first descriptors of the new program, and the variables that
+//! name it. What the variables of a worker are is said here, and only here.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::process::Stdio;
+use std::os::unix::process::CommandExt;
+use std::process;
 
-use cluster_core::Command;
-use command_fds::{CommandFdExt, FdMapping};
+use cluster_core::{Command, Serialization};
 use tokio::process::Child;
 
 use super::channel::Channel;
+use super::stdio::{Layout, Pipes};
 
 /// The worker's number.
 pub(crate) const ID: &str = "NODE_UNIQUE_ID";
@@ -20,43 +22,73 @@ pub(crate) const CHANNEL: &str = "NODE_CHANNEL_FD";
 /// How messages are written.
 pub(crate) const SERIALIZATION: &str = "NODE_CHANNEL_SERIALIZATION_MODE";
 
-/// Where a worker finds its channel: behind standard input, output and error, as with Node.
-const DESCRIPTOR: i32 = 3;
+/// What a primary has of a worker that was started.
+pub(super) struct Started {
+    pub(super) child: Child,
+    pub(super) channel: Channel,
+    pub(super) pipes: Pipes,
+}
 
 /// Starts a program with a channel. If it fails, nothing is left.
-pub(super) fn spawn(command: &Command, env: Vec<(String, String)>) -> io::Result<(Child, Channel)> {
+pub(super) fn spawn(command: &Command, env: Vec<(String, String)>) -> io::Result<Started> {
     let (ours, theirs) = UnixStream::pair()?;
     // First ours, because nothing can fail any more once there is a process.
     let channel = Channel::new(ours)?;
-    let child = start(command, env, theirs.into())?;
-    Ok((child, channel))
+    let layout = Layout::new(command, theirs.into())?;
+    let mut program = program(command)?;
+    describe(&mut program, command, &layout, env);
+    let _reserved = reserve(layout.len())?;
+    let pipes = layout.give(&mut program)?;
+    let child = tokio::process::Command::from(program).spawn()?;
+    Ok(Started { child, channel, pipes })
 }
 
-fn start(command: &Command, env: Vec<(String, String)>, channel: OwnedFd) -> io::Result<Child> {
-    let mut program = program(command)?;
+/// Everything but its descriptors.
+fn describe(program: &mut process::Command, command: &Command, layout: &Layout, env: Vec<(String, String)>) {
     for variable in [ID, CHANNEL, SERIALIZATION] {
         program.env_remove(variable);
     }
-    program.envs(env).env(CHANNEL, DESCRIPTOR.to_string()).env(SERIALIZATION, "json");
+    program.envs(env).env(CHANNEL, layout.channel.to_string());
+    program.env(SERIALIZATION, written(command.serialization));
     if let Some(directory) = &command.cwd {
         program.current_dir(directory);
     }
-    if command.silent {
-        program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    if let Some(gid) = command.gid {
+        program.gid(gid);
     }
-    program
-        .fd_mappings(vec![FdMapping { parent_fd: channel, child_fd: DESCRIPTOR }])
-        .map_err(|collision| io::Error::other(collision.to_string()))?;
-    tokio::process::Command::from(program).spawn()
+    if let Some(uid) = command.uid {
+        program.uid(uid);
+    }
 }
 
-/// The executable and its arguments. Without an executable: this program, with its own arguments first.
-fn program(command: &Command) -> io::Result<std::process::Command> {
+/// How a serialization is called in the variable.
+pub(crate) fn written(serialization: Serialization) -> &'static str {
+    match serialization {
+        Serialization::Json => "json",
+        Serialization::Advanced => "advanced",
+    }
+}
+
+/// The executable and its arguments. Without an executable: this program, with its own arguments.
+fn program(command: &Command) -> io::Result<process::Command> {
     let (executable, own): (OsString, Vec<OsString>) = match &command.exec {
         Some(executable) => (executable.into(), Vec::new()),
         None => (std::env::current_exe()?.into(), std::env::args_os().skip(1).collect()),
     };
-    let mut program = std::process::Command::new(executable);
-    program.args(own).args(&command.args);
+    let mut program = process::Command::new(executable);
+    program.args(&command.exec_argv).args(own).args(&command.args);
     Ok(program)
+}
+
+/// Takes the free numbers that the worker's descriptors will have: the new process tells by a descriptor of its own why it
+/// cannot execute the program, and that one must not be among those that are replaced.
+fn reserve(count: usize) -> io::Result<Vec<OwnedFd>> {
+    let mut reserved = Vec::new();
+    loop {
+        let next = OwnedFd::from(File::open("/dev/null")?);
+        if usize::try_from(next.as_raw_fd()).is_ok_and(|number| number >= count) {
+            return Ok(reserved);
+        }
+        reserved.push(next);
+    }
 }

@@ -136,7 +136,7 @@ async fn no_signal() -> Tested {
 
 async fn missing_program() -> Tested {
     let mut primary = primary_of("/no/such/program", &[])?;
-    let worker = primary.fork();
+    let worker = primary.fork()?;
     let error = WorkerError::Spawn(Errno::ENOENT);
     let seen = rest(&mut primary).await?;
     same(seen.get(1), Some(&Event::Error { worker, error }))?;
@@ -146,7 +146,7 @@ async fn missing_program() -> Tested {
 async fn forbidden_program() -> Tested {
     let directory = std::env::temp_dir();
     let mut primary = primary_of(directory.to_str().ok_or("the path is not UTF-8")?, &[])?;
-    let worker = primary.fork();
+    let worker = primary.fork()?;
     let error = WorkerError::Spawn(Errno::EACCES);
     same(rest(&mut primary).await?.get(1), Some(&Event::Error { worker, error }))
 }
@@ -159,7 +159,7 @@ async fn no_program() -> Tested {
     let exec = file.to_str().ok_or("the path is not UTF-8")?.into();
     let command = Command { exec: Some(exec), silent: true, ..Command::default() };
     let mut primary = Primary::new(Settings { command: command.into(), ..Settings::default() })?;
-    let worker = primary.fork();
+    let worker = primary.fork()?;
     let seen = rest(&mut primary).await?;
     let failed = |event: &Event| match event {
         Event::Exit { worker: who, status: ExitStatus::Code(code) } => *who == worker && *code != 0,
@@ -173,7 +173,7 @@ async fn no_program() -> Tested {
 
 async fn grandchild() -> Tested {
     let mut primary = primary_of("/bin/sh", &["-c", "(read line <&3) & exit 5"])?;
-    let worker = primary.fork();
+    let worker = primary.fork()?;
     let exit = Event::Exit { worker, status: ExitStatus::Code(5) };
     let seen = until(&mut primary, |event| *event == exit).await?;
     same(seen.contains(&Event::Disconnect { worker }), false)?;
@@ -193,7 +193,7 @@ async fn grandchild_not_read() -> Tested {
     };
     let limits = Limits { unsent_bytes: 1000, ..Limits::default() };
     let mut primary = Primary::new(Settings { command: command.into(), limits, ..Settings::default() })?;
-    let worker = primary.fork();
+    let worker = primary.fork()?;
     primary.send(worker, &json!("x".repeat(1 << 20)))?;
     same(primary.send(worker, &json!(1)), Err(SendError::Full))?;
     let exit = Event::Exit { worker, status: ExitStatus::Code(5) };

@@ -59,7 +59,7 @@ async fn node_worker(policy: SchedulingPolicy) -> Tested {
     let args = vec![script.to_str().ok_or("the path is not UTF-8")?.into()];
     let command = ::cluster::Command { exec: Some("node".into()), args, ..Default::default() };
     let mut primary = Primary::new(Settings { command: command.into(), policy, ..Settings::default() })?;
-    let worker = primary.fork();
+    let worker = primary.fork()?;
     let port = port(&mut primary).await?;
     for _ in 0..3 {
         same(said(&mut primary, connect(port)?).await?, "node 1".into())?;

@@ -55,7 +55,7 @@ async fn program() -> Ended {
 
 async fn echo(worker: Worker) -> Ended {
     while let Some(event) = worker.next().await {
-        if let WorkerEvent::Message(message) = event {
+        if let WorkerEvent::Message { message, .. } = event {
             worker.send(&message)?;
         }
     }
@@ -156,7 +156,7 @@ async fn say_goodbye(worker: Worker) -> Ended {
     let (mut connection, _) = listener.accept().await?;
     connection.write_all(b"hello").await?;
     while let Some(event) = worker.next().await {
-        if event == WorkerEvent::Disconnect {
+        if matches!(event, WorkerEvent::Disconnect) {
             // Longer than a turn of the runtime: the process must not end in between.
             for part in [", ", "good", "bye"] {
                 tokio::task::yield_now().await;
@@ -230,7 +230,7 @@ async fn hoard(worker: Worker) -> Ended {
     let hoard = Hoard::new()?;
     worker.send(&json!("hoarding"))?;
     let give_up = async {
-        while let Some(WorkerEvent::Message(Value::Number(turn))) = worker.next().await {
+        while let Some(WorkerEvent::Message { message: Value::Number(turn), .. }) = worker.next().await {
             worker.send(&turn.into())?;
         }
         drop(hoard);

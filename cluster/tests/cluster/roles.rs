@@ -32,7 +32,12 @@ const BROKEN: [(&str, Option<&str>, Option<&str>, &str); 9] = [
     ("1", Some("0"), None, "NODE_CHANNEL_FD is \"0\" and not a number from 3"),
     ("1", Some("three"), None, "NODE_CHANNEL_FD is \"three\" and not a number from 3"),
     ("1", Some("1000"), None, "NODE_CHANNEL_FD is 1000, which is not an inherited channel: EBADF"),
-    ("1", Some("3"), Some("advanced"), "NODE_CHANNEL_SERIALIZATION_MODE is \"advanced\" and not \"json\""),
+    (
+        "1",
+        Some("3"),
+        Some("v9"),
+        "NODE_CHANNEL_SERIALIZATION_MODE is \"v9\" and neither \"json\" nor \"advanced\"",
+    ),
 ];
 
 fn broken() -> Tested {

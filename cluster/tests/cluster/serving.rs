@@ -178,7 +178,7 @@ async fn leaves_at_once() -> Tested {
 async fn many_threads() -> Tested {
     let mut primary = primary()?;
     let env = [("PROGRAM", "serve, and hear"), ("THREADS", "2")];
-    let names = [primary.fork_with_env(env), primary.fork_with_env(env)].map(|worker| worker.to_string());
+    let names = [primary.fork_with_env(env)?, primary.fork_with_env(env)?].map(|worker| worker.to_string());
     let first = port(&mut primary).await?;
     same(port(&mut primary).await?, first)?;
     for _ in 0..20 {

@@ -104,12 +104,12 @@ pub(crate) fn primary_of(exec: &str, args: &[&str]) -> Result<Primary, Failed> {
 
 /// Forks a worker that runs this program.
 pub(crate) fn fork(primary: &mut Primary, program: &str) -> WorkerId {
-    primary.fork_with_env([("PROGRAM", program)])
+    primary.fork_with_env([("PROGRAM", program)]).expect("what can be")
 }
 
 /// Forks a worker that runs this program at this address.
 pub(crate) fn fork_at(primary: &mut Primary, program: &str, address: &str) -> WorkerId {
-    primary.fork_with_env([("PROGRAM", program), ("ADDRESS", address)])
+    primary.fork_with_env([("PROGRAM", program), ("ADDRESS", address)]).expect("what can be")
 }
 
 /// Everything that happens, up to the first event that is wanted.

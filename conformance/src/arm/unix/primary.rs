@@ -47,7 +47,7 @@ impl PrimaryPart {
     fn obey(&mut self, command: PrimaryCommand) {
         match command {
             PrimaryCommand::Fork { env } => {
-                self.primary.fork_with_env(env);
+                self.primary.fork_with_env(env).expect("a scenario has one channel a worker");
             }
             PrimaryCommand::Send { worker, text } => {
                 // To a worker that is not connected nothing is sent, as the scenario says.

@@ -28,7 +28,9 @@ pub(super) async fn play(scenario: &Scenario) -> Result<(), JoinError> {
     part.see(&words::start(), None);
     while let Some(event) = worker.next().await {
         match event {
-            WorkerEvent::Message(message) => part.see(&words::message(&translate::text(&message)), None),
+            WorkerEvent::Message { message, .. } => {
+                part.see(&words::message(&translate::text(&message)), None);
+            }
             WorkerEvent::Disconnect => {
                 let (meant, connected) = (worker.exited_after_disconnect(), worker.is_connected());
                 part.see(&words::disconnect(meant, connected), None);

@@ -1,0 +1,189 @@
+//! New sockets and where they are: TCP, UDP, and those that this process has already. Paths are in `path`.
+//! It neither listens nor accepts.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+
+use cluster_core::{BindAddress, LocalAddress};
+use nix::errno::Errno;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use super::descriptor::{Kind, duplicate, kind};
+use super::path::{self, BoundPath};
+
+/// A new socket, bound, and its path if it has one.
+pub(super) fn bind(address: &BindAddress) -> io::Result<(OwnedFd, Option<BoundPath>)> {
+    let socket = match *address {
+        BindAddress::Tcp { host, port, ipv6_only, reuse_port } => tcp(host, port, ipv6_only, reuse_port)?,
+        BindAddress::Udp { host, port, ipv6_only, reuse_address, reuse_port } => {
+            let socket = new(SocketAddr::new(host, port), Type::DGRAM, ipv6_only, reuse_port)?;
+            socket.set_reuse_address(reuse_address)?;
+            socket.bind(&SocketAddr::new(host, port).into())?;
+            socket
+        }
+        BindAddress::Path { ref path, readable_all, writable_all } => {
+            let (socket, path) = path::bind(path, readable_all, writable_all)?;
+            return Ok((socket, Some(path)));
+        }
+        BindAddress::Descriptor { fd, datagrams } => existing(fd, datagrams)?,
+    };
+    Ok((socket.into(), None))
+}
+
+/// With no host: every address, IPv6 and IPv4, or IPv4 alone where there is no IPv6.
+fn tcp(host: Option<IpAddr>, port: u16, ipv6_only: bool, reuse_port: bool) -> io::Result<Socket> {
+    let bind = |host: IpAddr, ipv6_only| bind_tcp(SocketAddr::new(host, port), ipv6_only, reuse_port);
+    match host {
+        Some(host) => bind(host, ipv6_only),
+        None => bind(Ipv6Addr::UNSPECIFIED.into(), false).or_else(|error| {
+            if no_ipv6(&error) { bind(Ipv4Addr::UNSPECIFIED.into(), false) } else { Err(error) }
+        }),
+    }
+}
+
+fn no_ipv6(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL))
+}
+
+/// As libuv binds: the address may be reused.
+fn bind_tcp(address: SocketAddr, ipv6_only: bool, reuse_port: bool) -> io::Result<Socket> {
+    let socket = new(address, Type::STREAM, ipv6_only, reuse_port)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// IPv6 says in either case whether it takes IPv4 too.
+fn new(address: SocketAddr, kind: Type, ipv6_only: bool, reuse_port: bool) -> io::Result<Socket> {
+    let protocol = if kind == Type::STREAM { Protocol::TCP } else { Protocol::UDP };
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    socket.set_nonblocking(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(ipv6_only)?;
+    }
+    if reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    Ok(socket)
+}
+
+/// A duplicate of a socket that this process has. Whatever cannot be served is EINVAL, as with Node; so is a connection: a
+/// worker that guessed the number of another's channel would otherwise get it.
+fn existing(number: u32, datagrams: bool) -> io::Result<Socket> {
+    let socket = duplicate(number).map_err(|_| Errno::EINVAL)?;
+    let fits = match kind(&socket) {
+        Some(Kind::Udp { .. }) => datagrams,
+        Some(Kind::TcpListener | Kind::UnixListener) => !datagrams,
+        Some(Kind::TcpStream | Kind::UnixStream) => !datagrams && SockRef::from(&socket).peer_addr().is_err(),
+        None => false,
+    };
+    if !fits {
+        return Err(Errno::EINVAL.into());
+    }
+    let socket = Socket::from(socket);
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Where a socket is.
+pub(super) fn local_address(socket: &OwnedFd) -> io::Result<LocalAddress> {
+    let address = SockRef::from(socket).local_addr()?;
+    let path = || address.as_pathname().map(|path| path.to_string_lossy().into_owned());
+    Ok(address.as_socket().map_or_else(|| LocalAddress::Path(path().unwrap_or_default()), LocalAddress::Ip))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::os::fd::{AsFd, AsRawFd};
+    use std::os::unix::net::UnixStream;
+
+    fn at(port: u16, reuse_port: bool) -> BindAddress {
+        BindAddress::Tcp { host: Some(Ipv4Addr::LOCALHOST.into()), port, ipv6_only: false, reuse_port }
+    }
+
+    fn bound(address: &BindAddress) -> Result<(OwnedFd, u16), Errno> {
+        let (socket, _) =
+            bind(address).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()))?;
+        let port = local_address(&socket).expect("an address").port();
+        Ok((socket, port))
+    }
+
+    fn listening(address: &BindAddress) -> Result<(OwnedFd, u16), Errno> {
+        let (socket, port) = bound(address)?;
+        rustix::net::listen(&socket, 1).map_err(|error| Errno::from_raw(error.raw_os_error()))?;
+        Ok((socket, port))
+    }
+
+    fn number(socket: &impl AsRawFd) -> u32 {
+        socket.as_raw_fd().try_into().expect("a number")
+    }
+
+    #[test]
+    fn a_port_is_shared_by_those_alone_who_all_ask_for_it() {
+        let (_first, port) = listening(&at(0, true)).expect("bound");
+        assert!(listening(&at(port, true)).is_ok());
+        assert_eq!(listening(&at(port, false)).map(drop), Err(Errno::EADDRINUSE));
+    }
+
+    #[test]
+    fn ipv6_alone_leaves_its_port_to_ipv4() {
+        let every = |v6: bool, port, ipv6_only| {
+            let host: IpAddr = if v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+            BindAddress::Tcp { host: Some(host), port, ipv6_only, reuse_port: false }
+        };
+        let (_alone, port) = listening(&every(true, 0, true)).expect("bound");
+        let (ipv4, _) = listening(&every(false, port, false)).expect("bound beside it");
+        drop(ipv4);
+        let (_both, port) = listening(&every(true, 0, false)).expect("bound");
+        assert_eq!(listening(&every(false, port, false)).map(drop), Err(Errno::EADDRINUSE));
+    }
+
+    #[test]
+    fn udp_is_bound_again_only_when_both_ask_for_it() {
+        let udp = |port, reuse_address| BindAddress::Udp {
+            host: Ipv4Addr::LOCALHOST.into(),
+            port,
+            ipv6_only: false,
+            reuse_address,
+            reuse_port: false,
+        };
+        let (_first, port) = bound(&udp(0, true)).expect("bound");
+        assert!(bound(&udp(port, true)).is_ok());
+        assert_eq!(bound(&udp(port, false)).map(drop), Err(Errno::EADDRINUSE));
+    }
+
+    #[test]
+    fn a_socket_of_this_process_is_taken_by_its_number() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let udp = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let existing =
+            |fd, datagrams| bound(&BindAddress::Descriptor { fd, datagrams }).map(|(_, port)| port);
+        let port = |address: io::Result<SocketAddr>| Ok(address.expect("an address").port());
+        assert_eq!(existing(number(&listener), false), port(listener.local_addr()));
+        assert_eq!(existing(number(&udp), true), port(udp.local_addr()));
+        assert_eq!(existing(number(&listener), true), Err(Errno::EINVAL));
+        assert_eq!(existing(number(&udp), false), Err(Errno::EINVAL));
+    }
+
+    #[test]
+    fn what_cannot_be_served_is_not_taken() {
+        let (channel, _far) = UnixStream::pair().expect("a pair");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("a client");
+        let file = std::fs::File::open("/dev/null").expect("a file");
+        for descriptor in [channel.as_fd(), client.as_fd(), file.as_fd()] {
+            for datagrams in [false, true] {
+                let address = BindAddress::Descriptor { fd: number(&descriptor), datagrams };
+                assert_eq!(bound(&address).map(drop), Err(Errno::EINVAL));
+            }
+        }
+        assert_eq!(
+            bound(&BindAddress::Descriptor { fd: 1_000_000, datagrams: false }).map(drop),
+            Err(Errno::EINVAL)
+        );
+    }
+}

@@ -1,0 +1,179 @@
+//! Unix sockets by their path: bound however long it is, with the mode that was asked for, and removed by who has bound it.
+//! It neither listens nor accepts.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use socket2::{Domain, SockAddr, Socket, Type};
+
+/// The mode bits that let everybody read, and write.
+const READABLE: u32 = 0o444;
+const WRITABLE: u32 = 0o222;
+
+/// A path that this process has bound. Dropped, it is removed, unless somebody has replaced it; that comes before its socket
+/// is closed, as with Node, so that nobody finds a path without a listener.
+#[derive(Debug)]
+pub(super) struct BoundPath {
+    path: PathBuf,
+    /// The device and the number of what was bound there.
+    identity: (u64, u64),
+}
+
+impl BoundPath {
+    fn new(path: PathBuf) -> io::Result<Self> {
+        let identity = identity(&path)?;
+        Ok(BoundPath { path, identity })
+    }
+}
+
+impl Drop for BoundPath {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
+            // It may be gone by now; that was the purpose.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+/// A new Unix stream socket, bound. A directory that is not there is EACCES, as with Node.
+pub(super) fn bind(path: &str, readable_all: bool, writable_all: bool) -> io::Result<(OwnedFd, BoundPath)> {
+    // The kernel would cut it there.
+    if path.contains('\0') {
+        return Err(Errno::EINVAL.into());
+    }
+    let path = std::path::absolute(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    bind_to(&socket, &path).map_err(missing_directory)?;
+    let bound = BoundPath::new(path)?;
+    let added = if readable_all { READABLE } else { 0 } | if writable_all { WRITABLE } else { 0 };
+    if added != 0 {
+        let mode = fs::symlink_metadata(&bound.path)?.mode();
+        fs::set_permissions(&bound.path, Permissions::from_mode(mode | added))?;
+    }
+    Ok((socket.into(), bound))
+}
+
+fn missing_directory(error: io::Error) -> io::Error {
+    if error.raw_os_error() == Some(Errno::ENOENT as i32) { Errno::EACCES.into() } else { error }
+}
+
+/// An address holds about a hundred bytes of a path; a longer one is named by way of its directory.
+fn bind_to(socket: &Socket, path: &Path) -> io::Result<()> {
+    match SockAddr::unix(path) {
+        Ok(address) => socket.bind(&address),
+        Err(_) => bind_in(socket, path),
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn bind_in(socket: &Socket, path: &Path) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(Errno::EINVAL.into());
+    };
+    let directory = fs::File::open(directory)?;
+    let by_number = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
+    socket.bind(&SockAddr::unix(by_number).map_err(|_| Errno::ENAMETOOLONG)?)
+}
+
+/// As Node does everywhere: from here on, if that is shorter.
+#[cfg(not(target_os = "linux"))]
+fn bind_in(socket: &Socket, path: &Path) -> io::Result<()> {
+    let here = std::env::current_dir()?;
+    let relative = path.strip_prefix(here).map_err(|_| Errno::ENAMETOOLONG)?;
+    socket.bind(&SockAddr::unix(relative).map_err(|_| Errno::ENAMETOOLONG)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use tempfile::TempDir;
+
+    fn place(name: &str) -> (TempDir, String) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join(name).to_str().expect("text").to_owned();
+        (directory, path)
+    }
+
+    fn errno(error: &io::Error) -> Option<Errno> {
+        error.raw_os_error().map(Errno::from_raw)
+    }
+
+    #[test]
+    fn a_path_is_removed_by_who_bound_it() {
+        let (_directory, path) = place("s");
+        let (socket, bound) = bind(&path, false, false).expect("bound");
+        let listener = UnixListener::from(socket);
+        rustix::net::listen(&listener, 1).expect("listens");
+        UnixStream::connect(&path).expect("a client");
+        assert_eq!(
+            bind(&path, false, false).map(drop).map_err(|error| errno(&error)),
+            Err(Some(Errno::EADDRINUSE))
+        );
+        assert!(Path::new(&path).exists(), "an attempt that failed removes nothing");
+        drop(bound);
+        assert!(!Path::new(&path).exists());
+    }
+
+    #[test]
+    fn a_path_that_somebody_has_replaced_stays() {
+        let (_directory, path) = place("s");
+        let bound = bind(&path, false, false).expect("bound");
+        fs::remove_file(&path).expect("removed");
+        let _theirs = bind(&path, false, false).expect("bound again");
+        drop(bound);
+        assert!(Path::new(&path).exists());
+    }
+
+    #[test]
+    fn the_mode_is_widened_as_asked() {
+        for (readable, writable, added) in [(true, false, 0o444), (false, true, 0o222), (true, true, 0o666)] {
+            let (_directory, path) = place("s");
+            let (_socket, _bound) = bind(&path, false, false).expect("bound");
+            let plain = fs::metadata(&path).expect("there").mode() & 0o777;
+            let (_directory, path) = place("s");
+            let (_socket, _bound) = bind(&path, readable, writable).expect("bound");
+            assert_eq!(fs::metadata(&path).expect("there").mode() & 0o777, plain | added);
+        }
+    }
+
+    #[test]
+    fn a_path_longer_than_an_address_is_bound_all_the_same() {
+        let (directory, _) = place("s");
+        let deep = directory.path().join("d".repeat(200));
+        fs::create_dir(&deep).expect("a directory");
+        let path = deep.join("s");
+        let (socket, bound) = bind(path.to_str().expect("text"), true, true).expect("bound");
+        rustix::net::listen(&socket, 1).expect("listens");
+        // Under another, short name it is the same.
+        let short = directory.path().join("s");
+        fs::rename(&path, &short).expect("renamed");
+        UnixStream::connect(&short).expect("a client");
+        fs::rename(&short, &path).expect("renamed");
+        drop(bound);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_cannot_be_bound_says_why_and_leaves_nothing() {
+        let (directory, path) = place("no/such/directory");
+        let failed = |path: &str| bind(path, true, true).map(drop).map_err(|error| errno(&error));
+        assert_eq!(failed(&path), Err(Some(Errno::EACCES)));
+        assert_eq!(failed(&format!("{path}\0")), Err(Some(Errno::EINVAL)));
+        let long = directory.path().join("n".repeat(200));
+        assert_eq!(failed(long.to_str().expect("text")), Err(Some(Errno::ENAMETOOLONG)));
+        assert_eq!(fs::read_dir(&directory).expect("a directory").count(), 0);
+    }
+}
