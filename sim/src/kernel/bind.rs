@@ -182,7 +182,8 @@ impl Kernel {
             return Err(Errno::EADDRINUSE);
         }
         if let Kind::Listener(listener) = &mut self.file_mut(file).kind {
-            listener.limit = Some(backlog);
+            // Linux lets one wait where 0 may.
+            listener.limit = Some(backlog.max(1));
         }
         Ok(())
     }

@@ -12,6 +12,10 @@ use crate::fault::{Fault, Faults};
 use crate::program::{ClientEvent, ClientId};
 use crate::schedule::Schedule;
 
+mod binding;
+mod limits;
+mod own;
+
 const PRIMARY: Pid = Pid::PRIMARY;
 const WORKER: Pid = Pid(1);
 const DOWN: ChannelId = ChannelId(1);

@@ -1,0 +1,90 @@
+//! What a process gets that may have no more descriptors, and what keeps a process from being made.
+
+use std::sync::Arc;
+
+use cluster_core::{BindAddress, Call, Command, Errno, HandleId, OsEvent, SocketId, Stdio, WorkerId};
+
+use super::super::{Kernel, Step, Verdict};
+use super::{DOWN, PRIMARY, UP, WORKER, accept, kernel, perform, read, served, write};
+
+#[test]
+fn a_process_at_its_limit_opens_nothing() {
+    let mut kernel = kernel();
+    kernel.limit(PRIMARY, Some(0));
+    let failed = OsEvent::BindFailed { handle: HandleId(1), errno: Errno::EMFILE };
+    assert_eq!(super::bind(&mut kernel, 0, Some(1)), Some(failed));
+    let failed = OsEvent::SpawnFailed { worker: WorkerId(2), errno: Errno::EMFILE };
+    assert_eq!(spawn(&mut kernel, Command::default()), Some(failed));
+    kernel.limit(PRIMARY, None);
+    assert!(matches!(super::bind(&mut kernel, 0, Some(1)), Some(OsEvent::Bound { .. })));
+}
+
+#[test]
+fn a_starved_listener_is_told_once_and_goes_on_when_there_is_room() {
+    let mut kernel = kernel();
+    served(&mut kernel);
+    perform(&mut kernel, PRIMARY, Call::ResumeAccept { socket: SocketId(0) });
+    kernel.limit(PRIMARY, Some(0));
+    let step = Step::Accept(PRIMARY, SocketId(0));
+    assert_eq!(kernel.verdict(step), Verdict::Enabled);
+    let failed = OsEvent::AcceptFailed { listener: SocketId(0), errno: Errno::EMFILE };
+    assert_eq!(accept(&mut kernel), Some(failed));
+    assert_eq!(kernel.verdict(step), Verdict::Waiting);
+    perform(&mut kernel, PRIMARY, Call::CloseChannel { channel: DOWN });
+    assert_eq!(kernel.verdict(step), Verdict::Enabled, "a channel is a descriptor, too");
+    assert!(matches!(accept(&mut kernel), Some(OsEvent::Accepted { .. })));
+}
+
+#[test]
+fn a_descriptor_that_there_is_no_room_for_is_lost() {
+    let mut kernel = kernel();
+    served(&mut kernel);
+    accept(&mut kernel);
+    kernel.limit(WORKER, Some(0));
+    write(&mut kernel, PRIMARY, "take it", Some(SocketId(1)));
+    perform(&mut kernel, PRIMARY, Call::Close { socket: SocketId(1) });
+    let arrived = read(&mut kernel, WORKER, UP);
+    assert_eq!(arrived, Some(OsEvent::Read { channel: UP, bytes: b"take it".to_vec(), socket: None }));
+}
+
+#[test]
+fn a_process_needs_its_program_its_directory_its_rights_and_its_descriptors() {
+    let mut kernel = kernel();
+    kernel.system_mut().break_path("/no/program".into(), Errno::ENOENT);
+    kernel.system_mut().break_path("/no/entry".into(), Errno::EACCES);
+    kernel.system_mut().no_root = true;
+    let exec = |exec: &str| Command { exec: Some(exec.into()), ..Command::default() };
+    let cwd = |cwd: &str| Command { cwd: Some(cwd.into()), ..Command::default() };
+    let stdio = |fd| Command { stdio: vec![Stdio::Channel, Stdio::Descriptor(fd)], ..Command::default() };
+    for (command, errno) in [
+        (exec("/no/program"), Errno::ENOENT),
+        (cwd("/no/entry/below"), Errno::EACCES),
+        (Command { uid: Some(1), ..Command::default() }, Errno::EPERM),
+        (Command { gid: Some(1), ..Command::default() }, Errno::EPERM),
+        (stdio(77), Errno::EBADF),
+    ] {
+        let failed = OsEvent::SpawnFailed { worker: WorkerId(2), errno };
+        assert_eq!(spawn(&mut kernel, command), Some(failed));
+    }
+    for command in [exec("/no"), cwd("/no"), stdio(2)] {
+        assert!(matches!(spawn(&mut kernel, command), Some(OsEvent::Spawned { .. })));
+    }
+    assert_eq!(kernel.process(WORKER).command, Arc::default());
+}
+
+fn spawn(kernel: &mut Kernel, command: Command) -> Option<OsEvent> {
+    perform(kernel, PRIMARY, Call::Spawn { worker: WorkerId(2), command: command.into(), env: Vec::new() })
+}
+
+#[test]
+fn a_worker_goes_on_while_something_is_its_own() {
+    let mut kernel = kernel();
+    assert!(!kernel.goes_on(WORKER));
+    let address = BindAddress::Tcp { host: None, port: 0, ipv6_only: false, reuse_port: false };
+    perform(&mut kernel, WORKER, Call::Bind { handle: HandleId(1), address, backlog: Some(1) });
+    assert!(kernel.goes_on(WORKER), "an exclusive server");
+    perform(&mut kernel, WORKER, Call::Close { socket: SocketId(0) });
+    assert!(!kernel.goes_on(WORKER));
+    kernel.process_mut(WORKER).lingers = true;
+    assert!(kernel.goes_on(WORKER));
+}

@@ -1,0 +1,159 @@
+//! What a program has and hears besides its machine, and how sockets travel with messages.
+
+use cluster_core::{BindAddress, Errno, OsEvent, SocketId};
+
+use super::super::socket::Action;
+use super::super::{Kernel, Step, Verdict};
+use super::{PRIMARY, UP, WORKER, die, kernel, port, read, write};
+use crate::program::{ClientEvent, ClientId, Ending, SocketEvent};
+use crate::schedule::Schedule;
+
+fn tcp() -> BindAddress {
+    BindAddress::Tcp { host: None, port: 0, ipv6_only: false, reuse_port: false }
+}
+
+fn udp(port: u16) -> BindAddress {
+    let host = std::net::Ipv4Addr::UNSPECIFIED.into();
+    BindAddress::Udp { host, port, ipv6_only: false, reuse_address: false, reuse_port: false }
+}
+
+/// A client that is connected to a listener of the primary's program, and the program's connection.
+fn connected(kernel: &mut Kernel) -> (ClientId, SocketId) {
+    let (listener, address) = kernel.open_own(PRIMARY, &tcp(), Some(1)).expect("it is free");
+    let client = kernel.add_client();
+    act(kernel, client, Action::Connect(port(address.port())));
+    assert_eq!(kernel.hear(client), ClientEvent::Connected);
+    assert_eq!(kernel.verdict(Step::Accept(PRIMARY, listener)), Verdict::Enabled);
+    let accepted = kernel.accept_own(PRIMARY, listener, &mut Schedule::quiet());
+    let Some(SocketEvent::Accepted { connection, .. }) = accepted else { unreachable!("{accepted:?}") };
+    (client, connection)
+}
+
+fn act(kernel: &mut Kernel, client: ClientId, action: Action) {
+    kernel.command(client, action);
+    kernel.act(client, &mut Schedule::quiet());
+}
+
+/// The worker reads its channel: the socket that came, as its program's own.
+fn received(kernel: &mut Kernel) -> SocketId {
+    let arrived = read(kernel, WORKER, UP);
+    let Some(OsEvent::Read { socket: Some(socket), .. }) = arrived else { unreachable!("{arrived:?}") };
+    kernel.own(WORKER, socket);
+    socket
+}
+
+#[test]
+fn a_program_hears_its_connections_and_they_are_nobody_elses() {
+    let mut kernel = kernel();
+    let (client, connection) = connected(&mut kernel);
+    assert_eq!(kernel.client(client).accepted_by, None, "no machine did");
+    act(&mut kernel, client, Action::Send(b"hi".to_vec()));
+    assert_eq!(kernel.verdict(Step::Receive(PRIMARY, connection)), Verdict::Enabled);
+    let data = SocketEvent::Data { connection, bytes: b"hi".to_vec() };
+    assert_eq!(kernel.receive(PRIMARY, connection), Some(data));
+    act(&mut kernel, client, Action::End);
+    let ended = SocketEvent::Ended { connection, ending: Ending::Finished };
+    assert_eq!(kernel.receive(PRIMARY, connection), Some(ended));
+    assert_eq!(kernel.verdict(Step::Receive(PRIMARY, connection)), Verdict::Gone, "once");
+}
+
+#[test]
+fn a_connection_goes_along_with_what_nobody_has_read_of_it() {
+    let mut kernel = kernel();
+    let (client, connection) = connected(&mut kernel);
+    act(&mut kernel, client, Action::Send(b"hi".to_vec()));
+    write(&mut kernel, PRIMARY, "take it", Some(connection));
+    kernel.disown(PRIMARY, connection);
+    assert_eq!(kernel.verdict(Step::Receive(PRIMARY, connection)), Verdict::Gone, "it is no longer its own");
+    kernel.close(PRIMARY, connection);
+    let there = received(&mut kernel);
+    let data = SocketEvent::Data { connection: there, bytes: b"hi".to_vec() };
+    assert_eq!(kernel.receive(WORKER, there), Some(data));
+    kernel.close(WORKER, there);
+    assert_eq!(kernel.hear(client), ClientEvent::End);
+}
+
+#[test]
+fn a_connection_on_its_way_to_the_dead_is_closed() {
+    let mut kernel = kernel();
+    let (client, connection) = connected(&mut kernel);
+    write(&mut kernel, PRIMARY, "take it", Some(connection));
+    kernel.close(PRIMARY, connection);
+    assert_eq!(kernel.verdict(Step::Meet(client)), Verdict::Gone, "the message has it");
+    die(&mut kernel, WORKER);
+    assert_eq!(kernel.hear(client), ClientEvent::End);
+}
+
+#[test]
+fn a_listener_that_was_sent_accepts_in_both_processes() {
+    let mut kernel = kernel();
+    let (listener, address) = kernel.open_own(PRIMARY, &tcp(), Some(2)).expect("it is free");
+    write(&mut kernel, PRIMARY, "take it", Some(listener));
+    let there = received(&mut kernel);
+    assert_eq!(kernel.verdict(Step::Accept(WORKER, there)), Verdict::Gone, "it was not told to");
+    assert_eq!(kernel.listen_own(WORKER, there, 2), Ok(address.clone()));
+    let client = kernel.add_client();
+    act(&mut kernel, client, Action::Connect(port(address.port())));
+    for step in [Step::Accept(PRIMARY, listener), Step::Accept(WORKER, there)] {
+        assert_eq!(kernel.verdict(step), Verdict::Enabled);
+    }
+    assert!(kernel.accept_own(WORKER, there, &mut Schedule::quiet()).is_some());
+    assert_eq!(kernel.verdict(Step::Accept(PRIMARY, listener)), Verdict::Gone, "one has it");
+    kernel.close(PRIMARY, listener);
+    act(&mut kernel, client, Action::Connect(port(address.port())));
+    assert_eq!(kernel.hear(client), ClientEvent::Connected, "the worker still listens");
+}
+
+#[test]
+fn whoever_reads_a_shared_udp_socket_first_has_the_datagram() {
+    let mut kernel = kernel();
+    let (socket, address) = kernel.open_own(PRIMARY, &udp(0), None).expect("it is free");
+    write(&mut kernel, PRIMARY, "take it", Some(socket));
+    let there = received(&mut kernel);
+    let client = kernel.add_client();
+    let to = address.ip().expect("it is UDP");
+    act(&mut kernel, client, Action::SendTo(to, b"ping".to_vec()));
+    for step in [Step::Receive(PRIMARY, socket), Step::Receive(WORKER, there)] {
+        assert_eq!(kernel.verdict(step), Verdict::Enabled);
+    }
+    let Some(SocketEvent::Datagram { from, bytes, .. }) = kernel.receive(WORKER, there) else {
+        unreachable!("it was there")
+    };
+    assert_eq!((from, bytes), (([127, 0, 0, 1], 40_002).into(), b"ping".to_vec()));
+    assert_eq!(kernel.verdict(Step::Receive(PRIMARY, socket)), Verdict::Gone);
+    kernel.send_own(WORKER, there, from, b"pong");
+    let from = ([127, 0, 0, 1], to.port()).into();
+    assert_eq!(kernel.hear(client), ClientEvent::Datagram { from, bytes: b"pong".to_vec() });
+}
+
+#[test]
+fn one_process_sends_a_datagram_to_another() {
+    let mut kernel = kernel();
+    let (socket, _) = kernel.open_own(PRIMARY, &udp(4000), None).expect("it is free");
+    let (there, address) = kernel.open_own(WORKER, &udp(0), None).expect("it is free");
+    kernel.send_own(WORKER, there, ([127, 0, 0, 1], 4000).into(), b"ping");
+    let from = ([127, 0, 0, 1], address.port()).into();
+    let event = SocketEvent::Datagram { socket, from, bytes: b"ping".to_vec() };
+    assert_eq!(kernel.receive(PRIMARY, socket), Some(event));
+    kernel.close(PRIMARY, socket);
+    kernel.send_own(WORKER, there, ([127, 0, 0, 1], 4000).into(), b"ping");
+    assert_eq!(
+        kernel.verdict(Step::Receive(PRIMARY, socket)),
+        Verdict::Gone,
+        "nobody has it, nobody is told"
+    );
+}
+
+#[test]
+fn what_a_program_does_not_have_it_cannot_use() {
+    let mut kernel = kernel();
+    let (_, connection) = connected(&mut kernel);
+    assert_eq!(kernel.listen_own(PRIMARY, connection, 1), Err(Errno::EINVAL));
+    assert_eq!(kernel.listen_own(WORKER, connection, 1), Err(Errno::EBADF));
+    let (socket, address) = kernel.open_own(PRIMARY, &tcp(), None).expect("it is free");
+    kernel.disown(PRIMARY, socket);
+    assert_eq!(kernel.listen_own(PRIMARY, socket, 1), Err(Errno::EBADF));
+    kernel.send_own(PRIMARY, connection, ([127, 0, 0, 1], address.port()).into(), b"no datagrams");
+    assert_eq!(kernel.verdict(Step::Receive(PRIMARY, socket)), Verdict::Gone);
+    assert_eq!(kernel.verdict(Step::Accept(PRIMARY, socket)), Verdict::Gone);
+}
