@@ -11,6 +11,7 @@ mod cluster {
     pub(crate) mod programs;
     pub(crate) mod roles;
     pub(crate) mod serving;
+    pub(crate) mod settings;
     pub(crate) mod support;
 }
 
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 use ::cluster::{Role, role};
 use libtest_mimic::{Arguments, Trial};
 
-use crate::cluster::{ends, lives, node, programs, roles, serving, support};
+use crate::cluster::{ends, lives, node, programs, roles, serving, settings, support};
 
 fn main() -> ExitCode {
     match role() {
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
 }
 
 fn trials() -> Vec<Trial> {
-    [lives::trials(), serving::trials(), ends::trials(), roles::trials(), node::trials()]
+    [lives::trials(), settings::trials(), serving::trials(), ends::trials(), roles::trials(), node::trials()]
         .into_iter()
         .flatten()
         .collect()

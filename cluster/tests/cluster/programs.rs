@@ -48,6 +48,7 @@ async fn program() -> Ended {
         "leave when listening" => leave_when_listening(&worker).await,
         "hoard, then serve" => hoard(worker).await,
         "environment" => environment(&worker).await,
+        "lead" => lead(&worker).await,
         "join again" => join_again(&worker).await,
         other => Err(format!("there is no program {other:?}").into()),
     }
@@ -242,6 +243,13 @@ async fn hoard(worker: Worker) -> Ended {
 /// Reports what a program that it starts inherits.
 async fn environment(worker: &Worker) -> Ended {
     worker.send(&inherited()?)?;
+    std::future::pending().await
+}
+
+/// Leads a cluster of its own, and says how.
+async fn lead(worker: &Worker) -> Ended {
+    let primary = Primary::new(Settings::default())?;
+    worker.send(&json!(format!("{:?}", primary.settings().policy)))?;
     std::future::pending().await
 }
 

@@ -186,10 +186,16 @@ pub(crate) struct Hoard {
 
 impl Hoard {
     pub(crate) fn new() -> io::Result<Self> {
+        Hoard::but(0)
+    }
+
+    /// All but so many.
+    pub(crate) fn but(free: usize) -> io::Result<Self> {
         let limit = getrlimit(Resource::RLIMIT_NOFILE)?;
         // Enough for what is open, and not too many to open.
         setrlimit(Resource::RLIMIT_NOFILE, 100, limit.1)?;
-        let descriptors = iter::from_fn(|| fs::File::open("/dev/null").ok()).collect();
+        let mut descriptors: Vec<_> = iter::from_fn(|| fs::File::open("/dev/null").ok()).collect();
+        descriptors.truncate(descriptors.len().saturating_sub(free));
         Ok(Hoard { limit, _descriptors: descriptors })
     }
 }

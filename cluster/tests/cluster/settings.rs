@@ -1,0 +1,277 @@
+//! What a worker is started with: arguments, descriptors, a user; and what cannot be started.
+
+use std::io::{Read, Seek};
+use std::os::fd::AsRawFd;
+
+use ::cluster::{
+    Command, Errno, Event, ExitStatus, ForkError, PolicyFrozen, Primary, SchedulingPolicy, Settings, Setup,
+    Stdio, WorkerError, WorkerId,
+};
+use libtest_mimic::{Failed, Trial};
+use nix::unistd::{Uid, geteuid, seteuid};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use super::support::{Hoard, Tested, asynchronous, fork, message, primary, rest, same, until};
+
+/// Nobody's, and somebody else's.
+const NOBODY: u32 = 65_534;
+const SOMEBODY: u32 = 1_234;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        asynchronous("a_silent_worker_speaks_through_pipes", silent),
+        asynchronous("a_pipe_is_open_in_both_directions", extra_pipe),
+        asynchronous("pipes_outlive_their_worker_as_long_as_it_is_known", pipes_nobody_took),
+        asynchronous("the_channel_may_be_another_descriptor", channel_elsewhere),
+        asynchronous("a_descriptor_of_the_primary_is_given_by_its_number", given_descriptor),
+        asynchronous("a_descriptor_that_is_not_there_is_an_error", missing_descriptor),
+        asynchronous("without_one_channel_nothing_is_forked", channels),
+        asynchronous("a_worker_has_the_arguments_it_is_given", arguments),
+        asynchronous("a_worker_has_the_user_and_the_group_it_is_given", user),
+        asynchronous("a_user_that_may_not_be_taken_is_an_error", forbidden_user),
+        asynchronous("a_program_that_is_not_there_is_an_error_whatever_it_was_to_have", missing_program),
+        asynchronous("a_fork_without_descriptors_is_an_error_and_leaves_nothing", no_descriptors),
+        asynchronous("settings_add_up_and_are_told", set_up),
+        asynchronous("the_policy_is_decided_by_the_first_fork", policy),
+        asynchronous("a_variable_decides_the_policy_where_the_program_does_not", policy_variable),
+    ]
+}
+
+/// A primary whose workers are scripts.
+fn shell(script: &str, command: Command) -> Result<Primary, Failed> {
+    let command = Command {
+        exec: Some("/bin/sh".into()),
+        exec_argv: vec!["-c".into()],
+        args: vec![script.into()],
+        ..command
+    };
+    Ok(Primary::new(Settings { command: command.into(), ..Settings::default() })?)
+}
+
+/// All that comes from a pipe.
+async fn text(mut pipe: UnixStream) -> Result<String, Failed> {
+    let mut text = String::new();
+    pipe.read_to_string(&mut text).await?;
+    Ok(text)
+}
+
+fn exit(worker: WorkerId, code: i32) -> Event {
+    Event::Exit { worker, status: ExitStatus::Code(code) }
+}
+
+async fn silent() -> Tested {
+    let script = "read line; echo out $line; echo err $line >&2";
+    let mut primary = shell(script, Command { silent: true, ..Command::default() })?;
+    let worker = primary.fork()?;
+    let mut pipes = primary.stdio(worker);
+    same(pipes.keys().copied().collect(), vec![0, 1, 2])?;
+    same(primary.stdio(worker).is_empty(), true)?;
+    let mut pipe = |number| pipes.remove(&number).ok_or("there are three pipes");
+    let (mut input, output, errors) = (pipe(0)?, pipe(1)?, pipe(2)?);
+    input.write_all(b"hello\n").await?;
+    same((text(output).await?, text(errors).await?), ("out hello\n".into(), "err hello\n".into()))?;
+    same(rest(&mut primary).await?.last(), Some(&exit(worker, 0)))
+}
+
+async fn extra_pipe() -> Tested {
+    let stdio =
+        vec![Stdio::Ignore, Stdio::Inherit, Stdio::Inherit, Stdio::Channel, Stdio::Ignore, Stdio::Pipe];
+    let script = "read line <&5; echo got $line >&5; read line || echo ignored >&5; (echo >&4) 2>/dev/null || echo none >&5";
+    let mut primary = shell(script, Command { stdio, ..Command::default() })?;
+    let worker = primary.fork()?;
+    let mut pipe = primary.stdio(worker).remove(&5).ok_or("there is a pipe")?;
+    pipe.write_all(b"hello\n").await?;
+    same(text(pipe).await?, "got hello\nignored\nnone\n".into())?;
+    rest(&mut primary).await.map(drop)
+}
+
+/// What it wrote can be read after its end; what nobody takes is closed when it is forgotten.
+async fn pipes_nobody_took() -> Tested {
+    let mut primary = shell("echo hello; exit 3", Command { silent: true, ..Command::default() })?;
+    let worker = primary.fork()?;
+    until(&mut primary, |event| *event == exit(worker, 3)).await?;
+    let output = primary.stdio(worker).remove(&1).ok_or("it is known as long as its last event")?;
+    same(text(output).await?, "hello\n".into())?;
+    let worker = primary.fork()?;
+    rest(&mut primary).await?;
+    same(primary.stdio(worker).is_empty(), true)
+}
+
+async fn channel_elsewhere() -> Tested {
+    let stdio = vec![Stdio::Inherit, Stdio::Inherit, Stdio::Inherit, Stdio::Pipe, Stdio::Channel];
+    let mut primary = primary()?;
+    primary.setup(Setup { stdio: Some(stdio), ..Setup::default() });
+    let worker = fork(&mut primary, "echo");
+    primary.send(worker, &json!("to and fro"))?;
+    same(message(&mut primary).await?, json!("to and fro"))?;
+    primary.disconnect();
+    rest(&mut primary).await.map(drop)
+}
+
+async fn given_descriptor() -> Tested {
+    let mut file = tempfile::tempfile()?;
+    let number = u32::try_from(file.as_raw_fd())?;
+    let stdio = vec![
+        Stdio::Ignore,
+        Stdio::Descriptor(number),
+        Stdio::Inherit,
+        Stdio::Channel,
+        Stdio::Descriptor(number),
+    ];
+    let mut primary = shell("echo one; echo two >&4", Command { stdio, ..Command::default() })?;
+    primary.fork()?;
+    rest(&mut primary).await?;
+    let mut text = String::new();
+    file.rewind()?;
+    file.read_to_string(&mut text)?;
+    same(text, "one\ntwo\n".into())
+}
+
+async fn missing_descriptor() -> Tested {
+    let stdio =
+        vec![Stdio::Inherit, Stdio::Inherit, Stdio::Pipe, Stdio::Channel, Stdio::Descriptor(1_000_000)];
+    let mut primary = shell("exit 1", Command { stdio, ..Command::default() })?;
+    let worker = primary.fork()?;
+    not_started(&mut primary, worker, Errno::EBADF).await
+}
+
+/// The error of a worker that was not started is all there is of it.
+async fn not_started(primary: &mut Primary, worker: WorkerId, errno: Errno) -> Tested {
+    let seen = rest(primary).await?;
+    let error = Event::Error { worker, error: WorkerError::Spawn(errno) };
+    let expected = [error, Event::Fork { worker }, Event::Disconnect { worker }];
+    same(seen.iter().filter(|event| !matches!(event, Event::Setup { .. })).eq(&expected), true)
+        .map_err(|_| format!("{seen:?} is not {expected:?}"))?;
+    same((primary.workers().count(), primary.living().count()), (0, 0))
+}
+
+async fn channels() -> Tested {
+    let mut primary = shell("exit 1", Command { stdio: vec![Stdio::Inherit], ..Command::default() })?;
+    same(primary.fork(), Err(ForkError::NoChannel))?;
+    primary.setup(Setup { stdio: Some(vec![Stdio::Channel, Stdio::Channel]), ..Setup::default() });
+    same(primary.fork(), Err(ForkError::TwoChannels))?;
+    let seen = rest(&mut primary).await?;
+    same(seen.iter().all(|event| matches!(event, Event::Setup { .. })), true)
+}
+
+async fn arguments() -> Tested {
+    let mut primary = shell("echo \"$0\" \"$@\"; pwd", Command { silent: true, ..Command::default() })?;
+    let mut args = primary.settings().command.args.clone();
+    args.extend(["zero".into(), "one two".into()]);
+    primary.setup(Setup { args: Some(args), cwd: Some("/usr".into()), ..Setup::default() });
+    let worker = primary.fork()?;
+    let output = primary.stdio(worker).remove(&1).ok_or("there is a pipe")?;
+    same(text(output).await?, "zero one two\n/usr\n".into())?;
+    rest(&mut primary).await.map(drop)
+}
+
+async fn user() -> Tested {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    let (uid, gid) = (Some(NOBODY), Some(SOMEBODY));
+    let mut primary = shell("id -u; id -g; id -G", Command { uid, gid, silent: true, ..Command::default() })?;
+    let worker = primary.fork()?;
+    let output = primary.stdio(worker).remove(&1).ok_or("there is a pipe")?;
+    same(text(output).await?, format!("{NOBODY}\n{SOMEBODY}\n{SOMEBODY}\n"))?;
+    rest(&mut primary).await.map(drop)
+}
+
+async fn forbidden_user() -> Tested {
+    for command in [
+        Command { uid: Some(SOMEBODY), ..Command::default() },
+        Command { gid: Some(SOMEBODY), ..Command::default() },
+    ] {
+        let mut primary = shell("exit 1", command)?;
+        let root = geteuid();
+        if root.is_root() {
+            seteuid(Uid::from_raw(NOBODY))?;
+        }
+        let worker = primary.fork();
+        seteuid(root)?;
+        not_started(&mut primary, worker?, Errno::EPERM).await?;
+    }
+    Ok(())
+}
+
+/// Whatever number its channel was to have: the failure is told on a descriptor, too.
+async fn missing_program() -> Tested {
+    for number in 3..40 {
+        let mut stdio = vec![Stdio::Ignore; number];
+        stdio.push(Stdio::Channel);
+        let exec = Some("/no/such/program".into());
+        let command = Command { exec, stdio, ..Command::default() };
+        let mut primary = Primary::new(Settings { command: command.into(), ..Settings::default() })?;
+        let worker = primary.fork()?;
+        not_started(&mut primary, worker, Errno::ENOENT).await?;
+    }
+    Ok(())
+}
+
+/// With every number of descriptors that is too small.
+async fn no_descriptors() -> Tested {
+    for free in 0.. {
+        let mut primary = shell("exit 5", Command { silent: true, ..Command::default() })?;
+        let hoard = Hoard::but(free)?;
+        let worker = primary.fork();
+        drop(hoard);
+        let worker = worker?;
+        let seen =
+            until(&mut primary, |event| matches!(event, Event::Exit { .. } | Event::Disconnect { .. }))
+                .await?;
+        if !seen.contains(&Event::Error { worker, error: WorkerError::Spawn(Errno::EMFILE) }) {
+            rest(&mut primary).await?;
+            return same(free > 5, true);
+        }
+        same((primary.living().count(), rest(&mut primary).await?), (0, Vec::new()))?;
+    }
+    Ok(())
+}
+
+async fn set_up() -> Tested {
+    let mut primary = shell("exit 5", Command::default())?;
+    primary.setup(Setup { cwd: Some("/".into()), ..Setup::default() });
+    primary.setup(Setup { silent: Some(true), ..Setup::default() });
+    let worker = primary.fork()?;
+    let settings = primary.settings().command.clone();
+    same(
+        (settings.cwd.as_deref(), settings.silent, settings.exec.as_deref()),
+        (Some("/"), true, Some("/bin/sh")),
+    )?;
+    let seen = rest(&mut primary).await?;
+    let told: Vec<bool> = seen
+        .iter()
+        .filter_map(|event| if let Event::Setup { command } = event { Some(command.silent) } else { None })
+        .collect();
+    same(told, vec![false, true, true])?;
+    same(seen.iter().find(|event| !matches!(event, Event::Setup { .. })), Some(&Event::Fork { worker }))
+}
+
+async fn policy() -> Tested {
+    let mut primary = shell("exit 5", Command::default())?;
+    same(primary.set_policy(SchedulingPolicy::Shared), Ok(()))?;
+    same(primary.settings().policy, SchedulingPolicy::Shared)?;
+    primary.fork()?;
+    same(primary.set_policy(SchedulingPolicy::RoundRobin), Err(PolicyFrozen))?;
+    same(primary.settings().policy, SchedulingPolicy::Shared)?;
+    rest(&mut primary).await.map(drop)
+}
+
+async fn policy_variable() -> Tested {
+    for (value, policy) in [
+        ("none", "Shared"),
+        ("rr", "RoundRobin"),
+        ("None", "RoundRobin"),
+        ("", "RoundRobin"),
+        ("x", "RoundRobin"),
+    ] {
+        let mut primary = primary()?;
+        primary.fork_with_env([("PROGRAM", "lead"), ("NODE_CLUSTER_SCHED_POLICY", value)])?;
+        same(message(&mut primary).await?, json!(policy))?;
+        primary.disconnect();
+        rest(&mut primary).await?;
+    }
+    Ok(())
+}
