@@ -49,6 +49,8 @@ pub(crate) enum Message {
     User(Value),
     /// The cluster's own.
     Cluster(Box<Cluster>),
+    /// Of connections that were passed on by whom counts them.
+    Counting(Counting),
     /// Node's own, but nothing a cluster needs: swallowed, as Node does.
     Foreign,
 }
@@ -57,6 +59,19 @@ impl From<Cluster> for Message {
     fn from(cluster: Cluster) -> Self {
         Message::Cluster(Box::new(cluster))
     }
+}
+
+/// Questions of a server's owner after the connections it has passed on, by its key, and their answers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Counting {
+    /// How many are open? Node: `NODE_SOCKET_GET_COUNT`.
+    HowMany(String),
+    /// So many. Node: `NODE_SOCKET_COUNT`.
+    SoMany(String, u64),
+    /// Say when none is open. Node: `NODE_SOCKET_NOTIFY_CLOSE`.
+    SayNone(String),
+    /// None is. Node: `NODE_SOCKET_ALL_CLOSED`.
+    None(String),
 }
 
 /// A message of the cluster. Node: `NODE_CLUSTER`.

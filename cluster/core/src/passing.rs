@@ -1,7 +1,11 @@
 //! Sockets that travel with a user's messages: what they are called, and whose they are while they travel.
-//! It moves none of them.
+//! It moves and closes none of them; that is the machines' part.
 
-use crate::os::SocketId;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+
+use crate::message::Counting as Question;
+use crate::os::{ChannelId, SocketId};
 
 /// What a passed socket is to its receiver. Node: the `type` of `NODE_HANDLE`.
 ///
@@ -41,4 +45,134 @@ pub struct Passing {
     pub kind: PassedKind,
     /// The socket stays the sender's, and open. Node: `keepOpen`.
     pub keep_open: bool,
+}
+
+/// Sockets on their way to peers. One that is kept open may be on several ways at once.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Travelling(BTreeMap<SocketId, Trip>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Trip {
+    copies: usize,
+    keep_open: bool,
+}
+
+impl Travelling {
+    /// Whether it was given away already.
+    pub(crate) fn is_given(&self, socket: SocketId) -> bool {
+        self.0.get(&socket).is_some_and(|trip| !trip.keep_open)
+    }
+
+    pub(crate) fn depart(&mut self, Passing { socket, keep_open, .. }: Passing) {
+        let trip = self.0.entry(socket).or_insert(Trip { copies: 0, keep_open });
+        trip.copies += 1;
+        trip.keep_open &= keep_open;
+    }
+
+    /// One copy has arrived, or never will. Returns whether the socket is to be closed here.
+    pub(crate) fn settle(&mut self, socket: SocketId) -> bool {
+        let trip = self.0.get_mut(&socket).unwrap_or_else(|| unreachable!("{socket:?} was not on its way"));
+        trip.copies -= 1;
+        let (over, keep_open) = (trip.copies == 0, trip.keep_open);
+        if over {
+            self.0.remove(&socket);
+        }
+        over && !keep_open
+    }
+}
+
+/// Received connections whose sender counts them, as they are of a server of its own. Node: `SocketListReceive`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Counted {
+    open: BTreeMap<SocketId, Counting>,
+    /// Who waits for the last of its connections.
+    asked: BTreeSet<Counting>,
+}
+
+/// Who counts, and by which key of its own.
+type Counting = (ChannelId, String);
+
+impl Counted {
+    pub(crate) fn add(&mut self, socket: SocketId, peer: ChannelId, key: String) {
+        self.open.insert(socket, (peer, key));
+    }
+
+    /// What a peer's question is answered at once, if anything.
+    pub(crate) fn answer(&mut self, peer: ChannelId, question: Question) -> Option<Question> {
+        match question {
+            Question::HowMany(key) => {
+                let counting = (peer, key);
+                let count = self.count(&counting);
+                Some(Question::SoMany(counting.1, count))
+            }
+            Question::SayNone(key) => self.ask((peer, key.clone())).then_some(Question::None(key)),
+            Question::SoMany(..) | Question::None(_) => None,
+        }
+    }
+
+    /// How many this peer would count under this key.
+    fn count(&self, counting: &Counting) -> u64 {
+        self.open.values().filter(|open| *open == counting).count() as u64
+    }
+
+    /// The peer wants to know when there are none. Returns whether there are none now.
+    fn ask(&mut self, counting: Counting) -> bool {
+        let none = self.count(&counting) == 0;
+        if !none {
+            self.asked.insert(counting);
+        }
+        none
+    }
+
+    /// The program is done with a socket. Returns who is to be told that it was the last.
+    pub(crate) fn release(&mut self, socket: SocketId) -> Option<Counting> {
+        let counting = self.open.remove(&socket)?;
+        if self.count(&counting) == 0 { self.asked.take(&counting) } else { None }
+    }
+
+    /// The peer is gone, and counts no more.
+    pub(crate) fn forget(&mut self, peer: ChannelId) {
+        self.open.retain(|_, (of, _)| *of != peer);
+        self.asked.retain(|(of, _)| *of != peer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOCKET: SocketId = SocketId(1);
+
+    fn passing(keep_open: bool) -> Passing {
+        Passing { socket: SOCKET, kind: PassedKind::Socket, keep_open }
+    }
+
+    #[test]
+    fn a_socket_is_closed_when_its_last_copy_has_arrived_unless_it_is_kept() {
+        let mut travelling = Travelling::default();
+        travelling.depart(passing(true));
+        travelling.depart(passing(true));
+        assert!(!travelling.is_given(SOCKET));
+        assert_eq!((travelling.settle(SOCKET), travelling.settle(SOCKET)), (false, false));
+        travelling.depart(passing(true));
+        travelling.depart(passing(false));
+        assert!(travelling.is_given(SOCKET));
+        assert_eq!((travelling.settle(SOCKET), travelling.settle(SOCKET)), (false, true));
+    }
+
+    #[test]
+    fn who_asks_is_told_of_the_last_connection_once() {
+        let of = |peer: u32| (ChannelId(peer), String::from("tcp4:80"));
+        let mut counted = Counted::default();
+        for (socket, peer) in [(1, 1), (2, 1), (3, 2)] {
+            counted.add(SocketId(socket), ChannelId(peer), String::from("tcp4:80"));
+        }
+        assert_eq!(counted.count(&of(1)), 2);
+        assert!(!counted.ask(of(1)));
+        assert_eq!(counted.release(SocketId(1)), None);
+        assert_eq!(counted.release(SocketId(2)), Some(of(1)));
+        assert_eq!(counted.release(SocketId(2)), None);
+        assert_eq!(counted.release(SocketId(3)), None, "nobody has asked");
+        assert!(counted.ask(of(1)), "there are none: that is said at once");
+    }
 }

@@ -3,23 +3,21 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
-
 use crate::channel::{Channel, ChannelStep, Happened, Outgoing};
 use crate::event::{Event, Output, Violation, WorkerError};
 use crate::handle::Handle;
 use crate::ledger::Ledger;
 use crate::message::{Act, Cluster, HandleKey, Message, Reply};
 use crate::os::{Call, ChannelId, Errno, ExitStatus, HandleId, OsEvent, Signal, SocketId, TimerId, WorkerId};
-use crate::passing::{Passed, Passing};
+use crate::passing::{Counted, Passed, Travelling};
 use crate::pending::Pending;
 use crate::pump::Machine;
-use crate::send::{SendError, Sent};
 use crate::settings::Settings;
 use crate::steps::{self, IsCall, Stepper, Steps};
 
 mod address;
 mod life;
+mod passing;
 mod serve;
 mod setup;
 
@@ -81,6 +79,8 @@ pub struct Primary {
     members: BTreeMap<WorkerId, Member>,
     steps: Steps<Step>,
     pending: Pending<Awaited>,
+    travelling: Travelling,
+    counted: Counted,
     handles: BTreeMap<HandleId, Handle>,
     keys: BTreeMap<HandleKey, HandleId>,
     listeners: BTreeMap<SocketId, HandleId>,
@@ -103,6 +103,8 @@ impl Primary {
             members: BTreeMap::new(),
             steps: Steps::new(),
             pending: Pending::new(),
+            travelling: Travelling::default(),
+            counted: Counted::default(),
             handles: BTreeMap::new(),
             keys: BTreeMap::new(),
             listeners: BTreeMap::new(),
@@ -112,43 +114,6 @@ impl Primary {
             last_timer: 0,
             leaving: None,
         }
-    }
-
-    /// Sends a message to a worker. Node: `worker.send(message)`.
-    ///
-    /// # Errors
-    ///
-    /// [`SendError`] if there is no such worker, its channel is closed or full, or the message would be taken for one
-    /// of Node's own.
-    pub fn send(&mut self, worker: WorkerId, message: &Value) -> Result<Sent, SendError> {
-        self.post(worker, message, None)
-    }
-
-    /// Sends a message and a socket to a worker. Node: `worker.send(message, handle, options)`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Primary::send`]; the socket is still the caller's then.
-    pub fn send_with(
-        &mut self,
-        worker: WorkerId,
-        message: &Value,
-        passing: Passing,
-    ) -> Result<Sent, SendError> {
-        self.post(worker, message, Some(passing))
-    }
-
-    fn post(
-        &mut self,
-        worker: WorkerId,
-        message: &Value,
-        passing: Option<Passing>,
-    ) -> Result<Sent, SendError> {
-        let member = self.members.get_mut(&worker).ok_or(SendError::Closed)?;
-        let entry = self.steps.enter_command();
-        let sent = crate::send::user(&mut member.channel, message, passing, &mut self.steps);
-        self.steps.leave(entry);
-        sent
     }
 
     /// Asks a worker to finish its connections and go. It leaves the list and gets no more connections at once.
@@ -243,7 +208,7 @@ impl Primary {
         member.life.dead = true;
         let connected = member.channel.is_connected();
         member.channel.cancel_all(&mut self.steps);
-        self.release(worker);
+        self.abandon(worker);
         if !connected {
             self.steps.push(Step::Remove(worker));
         }
@@ -253,7 +218,7 @@ impl Primary {
 
     /// The tick in which a closed channel is told of. Node: the child's `'disconnect'`.
     fn gone(&mut self, worker: WorkerId) {
-        self.release(worker);
+        self.abandon(worker);
         if self.members[&worker].life.dead {
             self.steps.push(Step::Remove(worker));
         }
@@ -266,8 +231,10 @@ impl Primary {
     fn happened(&mut self, worker: WorkerId, happened: Happened) -> Option<Output<Event>> {
         match happened {
             Happened::Call(call) => return Some(Output::Call(call)),
-            Happened::Received(message, handle) => return self.received(worker, message, handle),
+            Happened::Received(message) => return self.received(worker, message),
+            Happened::Arrived(envelope, socket) => return self.arrived(worker, envelope, socket),
             Happened::Refused(outgoing) => self.undelivered(worker, outgoing),
+            Happened::Settled(socket) => self.settled(socket),
             Happened::Written(_) => {}
             Happened::Lost(errno) => self.error(worker, WorkerError::Write(errno)),
             Happened::Violated(violation) => {
@@ -279,22 +246,14 @@ impl Primary {
         None
     }
 
-    fn received(
-        &mut self,
-        worker: WorkerId,
-        message: Message,
-        handle: Option<Passed>,
-    ) -> Option<Output<Event>> {
-        if let Message::User(message) = message {
-            return Some(Output::Event(Event::Message { worker, message, handle }));
-        }
-        if let Some(Passed { socket, .. }) = handle {
-            // Nothing the cluster itself sends a primary carries a descriptor.
-            self.steps.push(Step::Call(Call::Close { socket }));
-        }
+    fn received(&mut self, worker: WorkerId, message: Message) -> Option<Output<Event>> {
         match message {
+            Message::User(message) => {
+                return Some(Output::Event(Event::Message { worker, message, handle: None }));
+            }
             Message::Cluster(cluster) => return self.cluster(worker, *cluster),
-            Message::User(_) | Message::Foreign => {}
+            Message::Counting(question) => self.asked(worker, question),
+            Message::Foreign => {}
         }
         None
     }
@@ -350,6 +309,7 @@ impl Primary {
             return;
         }
         self.members.remove(&worker);
+        self.counted.forget(worker.into());
         if let Some(leaving) = &mut self.leaving {
             leaving.remove(&worker);
             if leaving.is_empty() {
@@ -380,8 +340,7 @@ impl Primary {
         if let Some(member) = self.members.get_mut(&worker)
             && member.channel.is_connected()
         {
-            let outgoing = Outgoing { message: cluster.into(), handle, receipt: None };
-            member.channel.send(outgoing, &mut self.steps);
+            member.channel.send(Outgoing::from(Message::from(cluster)).with(handle), &mut self.steps);
         }
     }
 }

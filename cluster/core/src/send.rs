@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::channel::{Channel, ChannelStep, Outgoing};
 use crate::message::{self, Message};
 use crate::os::ChannelId;
-use crate::passing::{Passed, Passing};
+use crate::passing::{Passed, Passing, Travelling};
 use crate::steps::Steps;
 
 /// A message is on its way. Node: what `send()` returns.
@@ -22,12 +22,14 @@ pub enum Sent {
 /// Why a message was not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SendError {
-    /// The channel is closed, or closing. Node: `ERR_IPC_CHANNEL_CLOSED`.
+    /// The channel is closed, or closing, or the peer can no longer be written to. Node: `ERR_IPC_CHANNEL_CLOSED`.
     Closed,
     /// [`Limits::unsent_bytes`](crate::settings::Limits::unsent_bytes) are waiting for a peer that does not read.
     Full,
     /// An object whose `cmd` begins with `NODE_`: the peer would take it for one of Node's own and never deliver it.
     Reserved,
+    /// The socket is on its way to a peer, and not to be kept open: it can go nowhere else. Node sends the message alone.
+    Given,
 }
 
 impl fmt::Display for SendError {
@@ -36,6 +38,7 @@ impl fmt::Display for SendError {
             SendError::Closed => "the channel is closed; check `is_connected` before sending",
             SendError::Full => "the peer does not read its channel; wait, or disconnect it",
             SendError::Reserved => "`cmd` must not begin with NODE_: such messages are Node's own",
+            SendError::Given => "the socket was given away before; pass it with `keep_open` to pass it again",
         })
     }
 }
@@ -46,9 +49,10 @@ pub(crate) fn user<S: From<(ChannelId, ChannelStep)>>(
     channel: &mut Channel,
     message: &Value,
     passing: Option<Passing>,
+    travelling: &mut Travelling,
     steps: &mut Steps<S>,
 ) -> Result<Sent, SendError> {
-    if !channel.is_connected() {
+    if !channel.is_connected() || channel.is_broken() {
         return Err(SendError::Closed);
     }
     if message::is_reserved(message) {
@@ -57,7 +61,13 @@ pub(crate) fn user<S: From<(ChannelId, ChannelStep)>>(
     if channel.is_full() {
         return Err(SendError::Full);
     }
+    if passing.is_some_and(|passing| travelling.is_given(passing.socket)) {
+        return Err(SendError::Given);
+    }
+    if let Some(passing) = passing {
+        travelling.depart(passing);
+    }
     let handle = passing.map(|Passing { socket, kind, .. }| Passed { socket, kind });
-    channel.send(Outgoing { message: Message::User(message.clone()), handle, receipt: None }, steps);
+    channel.send(Outgoing::from(Message::User(message.clone())).with(handle), steps);
     Ok(if channel.is_congested() { Sent::Congested } else { Sent::Buffered })
 }

@@ -1,22 +1,21 @@
 //! The machine in a worker process: its channel to the primary, its end, and what its user hears.
-//! It does no IO. Its servers are in `serve`.
+//! It does no IO. Its servers are in `serve`, what comes to them in `connections`, what its user says in `passing`.
 
 use alloc::collections::BTreeMap;
-
-use serde_json::Value;
 
 use crate::channel::{Channel, ChannelStep, Happened, Outgoing};
 use crate::event::{ChannelError, ListenerId, Output, WorkerEvent};
 use crate::message::{Act, Cluster, Message, Reply};
 use crate::os::{Call, ChannelId, LocalAddress, OsEvent, SocketId, WorkerId};
-use crate::passing::{Passed, Passing};
+use crate::passing::{Counted, Travelling};
 use crate::pending::Pending;
 use crate::pump::Machine;
-use crate::send::{SendError, Sent};
 use crate::settings::{Limits, Serialization};
 use crate::steps::{self, IsCall, Stepper, Steps};
 
+mod connections;
 mod indexes;
+mod passing;
 mod serve;
 
 use indexes::Indexes;
@@ -82,6 +81,8 @@ pub struct Worker {
     channel: Channel,
     steps: Steps<Step>,
     pending: Pending<Awaited>,
+    travelling: Travelling,
+    counted: Counted,
     leaving: Leaving,
     exited_after_disconnect: bool,
     servers: BTreeMap<ListenerId, Server>,
@@ -107,6 +108,8 @@ impl Worker {
             channel: Channel::new(ChannelId::PRIMARY, limits),
             steps: Steps::new(),
             pending: Pending::new(),
+            travelling: Travelling::default(),
+            counted: Counted::default(),
             leaving: Leaving::No,
             exited_after_disconnect: false,
             servers: BTreeMap::new(),
@@ -123,26 +126,6 @@ impl Worker {
     /// Its number in the primary. Node: `cluster.worker.id`.
     pub fn id(&self) -> WorkerId {
         self.id
-    }
-
-    /// Sends a message to the primary. Node: `process.send(message)`.
-    ///
-    /// # Errors
-    ///
-    /// [`SendError`] if the channel is closed or full, or the message would be taken for one of Node's own.
-    pub fn send(&mut self, message: &Value) -> Result<Sent, SendError> {
-        self.command(|worker| crate::send::user(&mut worker.channel, message, None, &mut worker.steps))
-    }
-
-    /// Sends a message and a socket to the primary. Node: `process.send(message, handle, options)`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Worker::send`]; the socket is still the caller's then.
-    pub fn send_with(&mut self, message: &Value, passing: Passing) -> Result<Sent, SendError> {
-        self.command(|worker| {
-            crate::send::user(&mut worker.channel, message, Some(passing), &mut worker.steps)
-        })
     }
 
     /// Closes every server, waits for their connections, says goodbye and disconnects.
@@ -233,10 +216,11 @@ impl Worker {
     fn happened(&mut self, happened: Happened) -> Option<Output<WorkerEvent>> {
         match happened {
             Happened::Call(call) => return Some(Output::Call(call)),
-            Happened::Received(message, handle) => return self.received(message, handle),
+            Happened::Received(message) => return self.received(message),
+            Happened::Arrived(envelope, socket) => return self.arrived(envelope, socket),
             Happened::Written(connection) => return self.written(connection),
-            // A worker sends the primary no descriptors yet.
-            Happened::Refused(_) => {}
+            Happened::Refused(outgoing) => return self.not_received(&outgoing),
+            Happened::Settled(socket) => self.settled(socket),
             Happened::Lost(errno) => {
                 return Some(Output::Event(WorkerEvent::Error { error: ChannelError::Write(errno) }));
             }
@@ -249,24 +233,22 @@ impl Worker {
         None
     }
 
-    fn received(&mut self, message: Message, handle: Option<Passed>) -> Option<Output<WorkerEvent>> {
-        let socket = handle.map(|handle| handle.socket);
+    fn received(&mut self, message: Message) -> Option<Output<WorkerEvent>> {
         match message {
-            Message::Cluster(cluster) => match (*cluster, socket) {
-                (Cluster { seq, act: Some(Act::NewConn(key)), .. }, Some(connection)) => {
-                    self.offered(seq, &key, connection);
-                }
-                (cluster, socket) => self.cluster(cluster, socket),
-            },
             Message::User(message) => {
-                return Some(Output::Event(WorkerEvent::Message { message, handle }));
+                return Some(Output::Event(WorkerEvent::Message { message, handle: None }));
             }
-            Message::Foreign => self.close_socket(socket),
+            Message::Cluster(cluster) => self.cluster(*cluster, None),
+            Message::Counting(question) => self.asked(question),
+            Message::Foreign => {}
         }
         None
     }
 
     fn cluster(&mut self, cluster: Cluster, socket: Option<SocketId>) {
+        if let (Some(Act::NewConn(key)), Some(connection)) = (&cluster.act, socket) {
+            return self.offered(cluster.seq, key, connection);
+        }
         let awaited = cluster.reply.and_then(|reply| {
             let awaited = self.pending.take(reply.ack, ChannelId::PRIMARY)?;
             Some((awaited, reply))
@@ -303,7 +285,7 @@ impl Worker {
 
     fn transmit(&mut self, cluster: Cluster, receipt: Option<SocketId>) {
         if self.channel.is_connected() {
-            let outgoing = Outgoing { message: cluster.into(), handle: None, receipt };
+            let outgoing = Outgoing::from(Message::from(cluster)).with_receipt(receipt);
             self.channel.send(outgoing, &mut self.steps);
         }
     }

@@ -10,7 +10,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{
-    Act, Cluster, Envelope, Frame, HandleKey, Message, QueryServer, Reply, Sockname, is_internal, is_reserved,
+    Act, Cluster, Counting, Envelope, Frame, HandleKey, Message, QueryServer, Reply, Sockname, is_internal,
+    is_reserved,
 };
 use crate::event::{AddressType, ListeningAddress, Violation};
 use crate::os::Errno;
@@ -62,7 +63,7 @@ enum Port {
 /// The longest `data` of a query, in bytes: it is kept, and echoed to every worker. Node sends 107 for TLS.
 const DATA: usize = 16 << 10;
 
-/// The longest host, in bytes. A Unix socket's path is shorter.
+/// The longest host or key, in bytes. A Unix socket's path is shorter.
 const ADDRESS: usize = 4096;
 
 /// Reads one line, without its newline.
@@ -102,15 +103,23 @@ fn internal(fields: In<'_>, envelopes: u8) -> Result<Frame, Violation> {
             let inner = fields.msg.ok_or(Violation::BadFields)?;
             match decode_within(inner.get().as_bytes(), envelopes)? {
                 Frame::Message(message) => {
-                    Ok(Frame::Handle(Envelope { message, kind: kind(&fields)?, key: fields.key }))
+                    let key = fields.key.clone().filter(|key| key.len() <= ADDRESS);
+                    Ok(Frame::Handle(Envelope { message, kind: kind(&fields)?, key }))
                 }
                 // However many there are, one acknowledgement is owed, and the inner one says what it is.
                 inner @ Frame::Handle(_) => Ok(inner),
                 Frame::Ack | Frame::Nack => Err(Violation::BadFields),
             }
         }
+        "NODE_SOCKET_GET_COUNT" => Ok(Frame::Message(Message::Counting(Counting::HowMany(key(fields)?)))),
+        "NODE_SOCKET_NOTIFY_CLOSE" => Ok(Frame::Message(Message::Counting(Counting::SayNone(key(fields)?)))),
+        // The answers to questions that we do not ask are among them.
         _ => Ok(Frame::Message(Message::Foreign)),
     }
+}
+
+fn key(fields: In<'_>) -> Result<String, Violation> {
+    fields.key.filter(|key| key.len() <= ADDRESS).ok_or(Violation::BadFields)
 }
 
 /// What a descriptor is. Node dies of a type that it does not know; a missing one is a bare socket.

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Act, Cluster, Message, QueryServer, Reply, Sockname};
+use super::{Act, Cluster, Counting, Message, QueryServer, Reply, Sockname};
 use crate::event::AddressType;
 use crate::passing::PassedKind;
 
@@ -19,6 +19,14 @@ struct HandleOut<'a, T> {
     #[serde(skip_serializing_if = "Option::is_none")]
     dgram_type: Option<&'static str>,
     msg: &'a T,
+}
+
+#[derive(Serialize)]
+struct CountingOut<'a> {
+    cmd: &'static str,
+    key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
 }
 
 #[derive(Serialize, Default)]
@@ -66,6 +74,7 @@ pub(crate) fn encode(message: &Message, carries: Option<PassedKind>) -> Vec<u8> 
     match message {
         Message::User(value) => line(value, carries),
         Message::Cluster(cluster) => line(&cluster_out(cluster), carries),
+        Message::Counting(counting) => line(&counting_out(counting), carries),
         Message::Foreign => unreachable!("a foreign message is never sent"),
     }
 }
@@ -97,6 +106,16 @@ fn envelope<T>(kind: PassedKind, msg: &T) -> HandleOut<'_, T> {
         PassedKind::Datagram { v6: true } => ("dgram.Socket", Some("udp6")),
     };
     HandleOut { cmd: "NODE_HANDLE", r#type, dgram_type, msg }
+}
+
+fn counting_out(counting: &Counting) -> CountingOut<'_> {
+    let (cmd, key, count) = match counting {
+        Counting::HowMany(key) => ("NODE_SOCKET_GET_COUNT", key, None),
+        Counting::SoMany(key, count) => ("NODE_SOCKET_COUNT", key, Some(*count)),
+        Counting::SayNone(key) => ("NODE_SOCKET_NOTIFY_CLOSE", key, None),
+        Counting::None(key) => ("NODE_SOCKET_ALL_CLOSED", key, None),
+    };
+    CountingOut { cmd, key, count }
 }
 
 fn cluster_out(cluster: &Cluster) -> ClusterOut<'_> {

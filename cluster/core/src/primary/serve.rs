@@ -264,6 +264,9 @@ impl Primary {
 
     /// The worker did not get the descriptor of this message.
     pub(super) fn undelivered(&mut self, worker: WorkerId, outgoing: Outgoing) {
+        if let Some(socket) = outgoing.passes() {
+            return self.not_received(worker, socket);
+        }
         let Message::Cluster(cluster) = outgoing.message else { return };
         let Cluster { seq, reply, act: _ } = *cluster;
         match reply {
@@ -280,7 +283,7 @@ impl Primary {
     }
 
     /// A worker listens nowhere and answers for nothing any more: what it has not acknowledged goes to others.
-    pub(super) fn release(&mut self, worker: WorkerId) {
+    pub(super) fn abandon(&mut self, worker: WorkerId) {
         self.leave_handles(worker);
         for awaited in self.pending.abandon(worker.into()) {
             let id = self.take_back(awaited.connection);

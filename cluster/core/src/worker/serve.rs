@@ -1,6 +1,4 @@
-//! The serving half of a worker: its servers, and the connections it is offered, acknowledges and gets.
-//! A connection is acknowledged when the application asks for one, and it is the application's only once the
-//! acknowledgement is written: so the primary always knows whose it is.
+//! The serving half of a worker: its servers, from the wish to the end. What comes to them is in `connections`.
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
@@ -17,7 +15,7 @@ use crate::os::{Call, ChannelId, Errno, HandleId, LocalAddress, SocketId};
 const BACKLOG: u32 = 511;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Standing {
+pub(super) enum Standing {
     /// The primary has not answered.
     Asked,
     /// The primary accepts for it, at this address.
@@ -30,17 +28,17 @@ enum Standing {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Server {
-    options: ListenOptions,
+    pub(super) options: ListenOptions,
     /// Which of those on this address; `None` if it shares with nobody.
     index: Option<u64>,
-    standing: Standing,
-    key: Option<HandleKey>,
+    pub(super) standing: Standing,
+    pub(super) key: Option<HandleKey>,
     /// The port that the kernel chose.
     port: u16,
     /// The application wants a connection.
-    wanted: bool,
+    pub(super) wanted: bool,
     /// Connections the primary has offered, with the number to answer.
-    offered: VecDeque<(u64, SocketId)>,
+    pub(super) offered: VecDeque<(u64, SocketId)>,
 }
 
 /// A closed server of which the primary does not know yet that it is.
@@ -72,37 +70,6 @@ impl Worker {
         listener
     }
 
-    /// The application wants one connection of this server. [`WorkerEvent::Connection`] follows when there is one.
-    /// Until then, asking again changes nothing.
-    pub fn accept(&mut self, listener: ListenerId) {
-        self.command(|worker| {
-            if let Some(server) = worker.servers.get_mut(&listener) {
-                server.wanted = true;
-                worker.serve(listener);
-            }
-        });
-    }
-
-    /// The application no longer wants one.
-    pub fn withdraw(&mut self, listener: ListenerId) {
-        self.command(|worker| {
-            if let Some(server) = worker.servers.get_mut(&listener)
-                && core::mem::take(&mut server.wanted)
-                && let Standing::Own(socket) = server.standing
-                && !server.is_udp()
-            {
-                worker.steps.push(Step::Call(Call::PauseAccept { socket }));
-            }
-        });
-    }
-
-    /// The application is done with a connection and has closed it.
-    pub fn release(&mut self, connection: SocketId) {
-        if let Some(listener) = self.connections.remove(&connection) {
-            self.command(|worker| worker.close_if_drained(listener));
-        }
-    }
-
     /// Closes a server; what it was offered and has not acknowledged goes to other workers.
     /// [`WorkerEvent::Closed`] follows when its connections have ended. Node: `server.close()`.
     pub fn close(&mut self, listener: ListenerId) {
@@ -131,7 +98,10 @@ impl Worker {
     }
 
     pub(super) fn bind_failed(&mut self, HandleId(listener): HandleId, errno: Errno) {
-        self.not_listening(ListenerId(listener), errno);
+        let listener = ListenerId(listener);
+        if self.servers.get(&listener).is_some_and(|server| server.standing == Standing::Asked) {
+            self.not_listening(listener, errno);
+        }
     }
 
     fn ask(&mut self, listener: ListenerId, server: Server) {
@@ -164,6 +134,11 @@ impl Worker {
             server.standing = Standing::Own(socket);
             let backlog = server.backlog();
             return self.steps.push(Step::Call(Call::Listen { socket, backlog }));
+        }
+        if server.is_udp() {
+            // There is nothing to be read from and written to.
+            self.say_closed(listener);
+            return self.not_listening(listener, Errno::EPROTO);
         }
         let address = reply.sockname.map_or_else(|| unsaid(&server.options.address), LocalAddress::Ip);
         let asked = server.options.address.port();
@@ -205,7 +180,7 @@ impl Worker {
         }
     }
 
-    fn owner(&self, socket: SocketId) -> Option<ListenerId> {
+    pub(super) fn owner(&self, socket: SocketId) -> Option<ListenerId> {
         let own = |server: &Server| server.standing == Standing::Own(socket);
         self.servers.iter().find(|(_, server)| own(server)).map(|(listener, _)| *listener)
     }
@@ -260,75 +235,6 @@ impl Worker {
         self.steps.tick(Step::Emit(WorkerEvent::ListenFailed { listener, error }));
     }
 
-    // ---- connections
-
-    /// The primary offers a connection. Node: `newconn`.
-    pub(super) fn offered(&mut self, seq: u64, key: &HandleKey, connection: SocketId) {
-        let open = |server: &Server| {
-            server.key.as_ref() == Some(key) && matches!(server.standing, Standing::Given(_))
-        };
-        let found = self.servers.iter_mut().find(|(_, server)| open(server));
-        let Some((&listener, server)) = found else { return self.decline(seq, connection) };
-        server.offered.push_back((seq, connection));
-        self.serve(listener);
-    }
-
-    /// If one is wanted: acknowledges an offered connection, or lets the socket accept one.
-    fn serve(&mut self, listener: ListenerId) {
-        let Some(server) = self.servers.get_mut(&listener) else { return };
-        if !server.wanted || server.is_udp() {
-            return;
-        }
-        if let Standing::Own(socket) = server.standing {
-            return self.steps.push(Step::Call(Call::ResumeAccept { socket }));
-        }
-        if let Some((seq, connection)) = server.offered.pop_front() {
-            server.wanted = false;
-            self.accepting.insert(connection, listener);
-            self.reply(Reply { ack: seq, accepted: Some(true), ..Reply::default() }, Some(connection));
-        }
-    }
-
-    /// The acknowledgement of a connection is written: it is the application's.
-    pub(super) fn written(&mut self, connection: SocketId) -> Option<Output<WorkerEvent>> {
-        let listener = self.accepting.remove(&connection)?;
-        self.connections.insert(connection, listener);
-        Some(Output::Event(WorkerEvent::Connection { listener, connection }))
-    }
-
-    /// A socket of our own has accepted a connection.
-    pub(super) fn accepted(&mut self, socket: SocketId, connection: SocketId) {
-        let Some(listener) = self.owner(socket) else { return self.close_socket(Some(connection)) };
-        self.connections.insert(connection, listener);
-        if let Some(server) = self.servers.get_mut(&listener) {
-            server.wanted = false;
-        }
-        self.steps.push(Step::Call(Call::PauseAccept { socket }));
-        self.steps.push(Step::Emit(WorkerEvent::Connection { listener, connection }));
-    }
-
-    fn decline(&mut self, seq: u64, connection: SocketId) {
-        self.reply(Reply { ack: seq, accepted: Some(false), ..Reply::default() }, None);
-        self.steps.push(Step::Call(Call::Close { socket: connection }));
-    }
-
-    /// The channel is gone: the primary gives to others what we have not acknowledged.
-    pub(super) fn drop_unacknowledged(&mut self) {
-        let accepting = core::mem::take(&mut self.accepting);
-        let offered = self.servers.values_mut().flat_map(|server| core::mem::take(&mut server.offered));
-        let dropped: Vec<SocketId> =
-            accepting.into_keys().chain(offered.map(|(_, connection)| connection)).collect();
-        for connection in dropped {
-            self.close_socket(Some(connection));
-        }
-        let listeners: Vec<ListenerId> = self.servers.keys().copied().collect();
-        for listener in listeners {
-            self.close_if_drained(listener);
-        }
-    }
-
-    // ---- closing
-
     /// Closes every server. Those the primary has not answered for never were: it will not answer any more.
     pub(super) fn close_all(&mut self) {
         let asked = |_: &ListenerId, server: &mut Server| {
@@ -381,7 +287,7 @@ impl Worker {
         }
     }
 
-    fn close_if_drained(&mut self, listener: ListenerId) {
+    pub(super) fn close_if_drained(&mut self, listener: ListenerId) {
         let closed = self.servers.get(&listener).is_some_and(|server| server.standing == Standing::Closed);
         let mut held = self.connections.values().chain(self.accepting.values());
         if closed && held.all(|of| *of != listener) {
@@ -395,7 +301,7 @@ impl Server {
         self.options.address.query(self.index.unwrap_or(0), self.options.backlog)
     }
 
-    fn is_udp(&self) -> bool {
+    pub(super) fn is_udp(&self) -> bool {
         self.options.address.is_udp()
     }
 

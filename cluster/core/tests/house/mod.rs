@@ -26,6 +26,8 @@ fn bound(address: BindAddress, HandleId(handle): HandleId) -> LocalAddress {
 pub(crate) struct Desk {
     sockets: u32,
     pub(crate) calls: Vec<Call>,
+    /// Where a received socket is; nowhere said: a TCP port of its own.
+    pub(crate) received_at: Option<LocalAddress>,
 }
 
 impl Desk {
@@ -45,10 +47,10 @@ impl Os for Desk {
                 let socket = self.next_socket();
                 Some(OsEvent::Bound { handle, socket, address: bound(address, handle) })
             }
-            Call::Listen { socket, .. } => Some(OsEvent::Listening {
-                socket,
-                address: SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 40_001).into(),
-            }),
+            Call::Listen { socket, .. } => {
+                let port = || SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 40_001).into();
+                Some(OsEvent::Listening { socket, address: self.received_at.clone().unwrap_or_else(port) })
+            }
             Call::Kill { .. }
             | Call::PauseRead { .. }
             | Call::ResumeRead { .. }
@@ -67,6 +69,8 @@ pub(crate) struct Process {
     pub(crate) worker: Worker,
     pub(crate) desk: Desk,
     pub(crate) events: Vec<WorkerEvent>,
+    /// What it has asked its operating system for so far.
+    pub(crate) asked: Vec<Call>,
 }
 
 /// The processes of one cluster.
@@ -75,13 +79,31 @@ pub(crate) struct House {
     pub(crate) desk: Desk,
     pub(crate) events: Vec<Event>,
     pub(crate) processes: BTreeMap<WorkerId, Process>,
+    /// How many sockets more do not arrive.
+    pub(crate) losing: usize,
     seen: usize,
+}
+
+/// What arrives of a socket.
+fn carried(losing: &mut usize, socket: Option<SocketId>) -> Option<SocketId> {
+    socket.filter(|_| {
+        let arrives = *losing == 0;
+        *losing = losing.saturating_sub(1);
+        arrives
+    })
 }
 
 impl House {
     pub(crate) fn new(settings: Settings) -> Self {
         let primary = Primary::new(settings);
-        House { primary, desk: Desk::default(), events: Vec::new(), processes: BTreeMap::new(), seen: 0 }
+        House {
+            primary,
+            desk: Desk::default(),
+            events: Vec::new(),
+            processes: BTreeMap::new(),
+            losing: 0,
+            seen: 0,
+        }
     }
 
     /// Forks workers and lets everything settle.
@@ -151,12 +173,14 @@ impl House {
                         worker: Worker::new(worker, Serialization::Json, cluster_core::Limits::default()),
                         desk: Desk::default(),
                         events: Vec::new(),
+                        asked: Vec::new(),
                     };
                     self.processes.insert(worker, process);
                     moved = true;
                 }
                 Call::Write { channel, bytes, socket } => {
                     if let Some(process) = self.processes.get_mut(&WorkerId(channel.0)) {
+                        let socket = carried(&mut self.losing, socket);
                         process.worker.handle(OsEvent::Read { channel: ChannelId::PRIMARY, bytes, socket });
                         moved = true;
                     }
@@ -170,12 +194,17 @@ impl House {
     /// What the workers have asked for reaches the primary.
     fn carry_up(&mut self) -> bool {
         let mut input = Vec::new();
+        let losing = &mut self.losing;
         self.processes.retain(|id, process| {
             let channel = ChannelId::from(*id);
             let mut lives = true;
             for call in std::mem::take(&mut process.desk.calls) {
+                process.asked.push(call.clone());
                 match call {
-                    Call::Write { bytes, socket, .. } => input.push(OsEvent::Read { channel, bytes, socket }),
+                    Call::Write { bytes, socket, .. } => {
+                        let socket = carried(losing, socket);
+                        input.push(OsEvent::Read { channel, bytes, socket });
+                    }
                     Call::CloseChannel { .. } => {
                         lives = false;
                         input.push(OsEvent::ChannelClosed { channel });

@@ -1,0 +1,77 @@
+//! The incoming half of a channel: bytes to frames, and a descriptor to the frame it came with. It knows where a frame
+//! ends, not what it means.
+
+use alloc::vec::Vec;
+
+use super::{Channel, ChannelStep};
+use crate::event::Violation;
+use crate::message::{self, Frame};
+use crate::os::{Call, ChannelId, SocketId};
+use crate::steps::Steps;
+
+/// What has arrived of a frame whose end has not.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(super) struct Reading {
+    partial: Vec<u8>,
+    /// A descriptor that arrived before the end of its envelope.
+    stray: Option<SocketId>,
+}
+
+impl Channel {
+    /// Bytes have arrived. Every frame is read now, and each is handled in a tick of its own, as in Node.
+    pub(crate) fn read<S: From<(ChannelId, ChannelStep)>>(
+        &mut self,
+        bytes: &[u8],
+        socket: Option<SocketId>,
+        steps: &mut Steps<S>,
+    ) {
+        if let Some(stray) = socket.and_then(|socket| self.reading.stray.replace(socket)) {
+            self.step(ChannelStep::Call(Call::Close { socket: stray }), steps);
+            return self.tick(ChannelStep::Violated(Violation::StrayDescriptor), steps);
+        }
+        if let Err(violation) = self.read_lines(bytes, steps) {
+            self.tick(ChannelStep::Violated(violation), steps);
+        }
+    }
+
+    /// One JSON text a line.
+    fn read_lines<S: From<(ChannelId, ChannelStep)>>(
+        &mut self,
+        bytes: &[u8],
+        steps: &mut Steps<S>,
+    ) -> Result<(), Violation> {
+        let mut rest = bytes;
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            let frame = if self.reading.partial.is_empty() {
+                message::decode(&rest[..end])
+            } else {
+                self.reading.partial.extend_from_slice(&rest[..end]);
+                message::decode(&core::mem::take(&mut self.reading.partial))
+            };
+            rest = &rest[end + 1..];
+            self.arrived(frame?, steps);
+        }
+        self.reading.partial.extend_from_slice(rest);
+        self.bounded(self.reading.partial.len())
+    }
+
+    fn bounded(&self, length: usize) -> Result<(), Violation> {
+        if length > self.limits.message_bytes { Err(Violation::TooLong) } else { Ok(()) }
+    }
+
+    fn arrived<S: From<(ChannelId, ChannelStep)>>(&mut self, frame: Frame, steps: &mut Steps<S>) {
+        let socket = match frame {
+            Frame::Handle(_) => self.reading.stray.take(),
+            Frame::Message(_) | Frame::Ack | Frame::Nack => None,
+        };
+        self.tick(ChannelStep::Frame(frame, socket), steps);
+    }
+
+    /// Nothing more arrives.
+    pub(super) fn drop_unread<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
+        let Reading { stray, .. } = core::mem::take(&mut self.reading);
+        if let Some(socket) = stray {
+            self.step(ChannelStep::Call(Call::Close { socket }), steps);
+        }
+    }
+}

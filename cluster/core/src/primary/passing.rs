@@ -1,0 +1,111 @@
+//! The talking half of the primary: a user's messages, and the sockets that travel with them.
+//! What the cluster itself says is elsewhere.
+
+use serde_json::Value;
+
+use super::{Primary, Step};
+use crate::channel::Outgoing;
+use crate::event::{Event, Output, WorkerError};
+use crate::message::{Counting, Envelope, Message};
+use crate::os::{Call, SocketId, WorkerId};
+use crate::passing::{Passed, Passing};
+use crate::send::{SendError, Sent};
+
+impl Primary {
+    /// Sends a message to a worker. Node: `worker.send(message)`.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`] if there is no such worker, its channel is closed or full, or the message would be taken for one
+    /// of Node's own.
+    pub fn send(&mut self, worker: WorkerId, message: &Value) -> Result<Sent, SendError> {
+        self.post(worker, message, None)
+    }
+
+    /// Sends a message and a socket to a worker. Node: `worker.send(message, handle, options)`.
+    ///
+    /// What the worker refuses is sent again, three times if it is more than a bare socket; then
+    /// [`WorkerError::NotReceived`] is told.
+    ///
+    /// # Errors
+    ///
+    /// As [`Primary::send`], or the socket was given away before. The socket is still the caller's then.
+    pub fn send_with(
+        &mut self,
+        worker: WorkerId,
+        message: &Value,
+        passing: Passing,
+    ) -> Result<Sent, SendError> {
+        self.post(worker, message, Some(passing))
+    }
+
+    fn post(
+        &mut self,
+        worker: WorkerId,
+        message: &Value,
+        passing: Option<Passing>,
+    ) -> Result<Sent, SendError> {
+        let member = self.members.get_mut(&worker).ok_or(SendError::Closed)?;
+        let entry = self.steps.enter_command();
+        let (travelling, steps) = (&mut self.travelling, &mut self.steps);
+        let sent = crate::send::user(&mut member.channel, message, passing, travelling, steps);
+        self.steps.leave(entry);
+        sent
+    }
+
+    /// The program is done with a socket that came with a message, and has closed it. A Node sender may wait for it.
+    pub fn release(&mut self, socket: SocketId) {
+        if let Some((peer, key)) = self.counted.release(socket) {
+            let entry = self.steps.enter_command();
+            self.answer(WorkerId(peer.0), Counting::None(key));
+            self.steps.leave(entry);
+        }
+    }
+
+    /// A message has come with a socket. Its sender may count it.
+    pub(super) fn arrived(
+        &mut self,
+        worker: WorkerId,
+        envelope: Envelope,
+        socket: SocketId,
+    ) -> Option<Output<Event>> {
+        let Envelope { message, kind, key } = envelope;
+        let Message::User(message) = message else {
+            // Nothing the cluster itself sends a primary carries a socket.
+            self.steps.push(Step::Call(Call::Close { socket }));
+            return self.received(worker, message);
+        };
+        if let Some(key) = key {
+            self.counted.add(socket, worker.into(), key);
+        }
+        let handle = Some(Passed { socket, kind });
+        Some(Output::Event(Event::Message { worker, message, handle }))
+    }
+
+    pub(super) fn asked(&mut self, worker: WorkerId, question: Counting) {
+        if let Some(answer) = self.counted.answer(worker.into(), question) {
+            self.answer(worker, answer);
+        }
+    }
+
+    fn answer(&mut self, worker: WorkerId, answer: Counting) {
+        if let Some(member) = self.members.get_mut(&worker)
+            && member.channel.is_connected()
+        {
+            member.channel.send(Outgoing::from(Message::Counting(answer)), &mut self.steps);
+        }
+    }
+
+    /// One copy of a socket that the program has passed is no longer on its way.
+    pub(super) fn settled(&mut self, socket: SocketId) {
+        if self.travelling.settle(socket) {
+            self.steps.push(Step::Call(Call::Close { socket }));
+        }
+    }
+
+    /// A worker has refused a socket of the program's too often.
+    pub(super) fn not_received(&mut self, worker: WorkerId, socket: SocketId) {
+        self.error(worker, WorkerError::NotReceived);
+        self.settled(socket);
+    }
+}

@@ -1,0 +1,117 @@
+//! The connections of a worker: which it is offered, acknowledges and gets. A connection is acknowledged when the
+//! application asks for one, and it is the application's only once the acknowledgement is written: so the primary always
+//! knows whose it is. Where the worker serves is in `serve`.
+
+use alloc::vec::Vec;
+
+use super::serve::{Server, Standing};
+use super::{Step, Worker};
+use crate::event::{ListenerId, Output, WorkerEvent};
+use crate::message::{HandleKey, Reply};
+use crate::os::{Call, SocketId};
+
+impl Worker {
+    /// The application wants one connection of this server. [`WorkerEvent::Connection`] follows when there is one.
+    /// Until then, asking again changes nothing.
+    pub fn accept(&mut self, listener: ListenerId) {
+        self.command(|worker| {
+            if let Some(server) = worker.servers.get_mut(&listener) {
+                server.wanted = true;
+                worker.serve(listener);
+            }
+        });
+    }
+
+    /// The application no longer wants one.
+    pub fn withdraw(&mut self, listener: ListenerId) {
+        self.command(|worker| {
+            if let Some(server) = worker.servers.get_mut(&listener)
+                && core::mem::take(&mut server.wanted)
+                && let Standing::Own(socket) = server.standing
+                && !server.is_udp()
+            {
+                worker.steps.push(Step::Call(Call::PauseAccept { socket }));
+            }
+        });
+    }
+
+    /// The primary offers a connection. Node: `newconn`.
+    pub(super) fn offered(&mut self, seq: u64, key: &HandleKey, connection: SocketId) {
+        let open = |server: &Server| {
+            server.key.as_ref() == Some(key) && matches!(server.standing, Standing::Given(_))
+        };
+        let found = self.servers.iter().find(|(_, server)| open(server)).map(|(listener, _)| *listener);
+        let Some(listener) = found.filter(|listener| !self.is_at_limit(*listener)) else {
+            return self.decline(seq, connection);
+        };
+        let server = self.servers.get_mut(&listener).expect("it was just found");
+        server.offered.push_back((seq, connection));
+        self.serve(listener);
+    }
+
+    /// Whether the application has, or is about to have, as many connections as it said. Node: `server.maxConnections`.
+    fn is_at_limit(&self, listener: ListenerId) -> bool {
+        let Some(server) = self.servers.get(&listener) else { return false };
+        let Some(limit) = server.options.max_connections else { return false };
+        let held = self.connections.values().chain(self.accepting.values()).filter(|of| **of == listener);
+        held.count() + server.offered.len() >= usize::try_from(limit).unwrap_or(usize::MAX)
+    }
+
+    /// If one is wanted: acknowledges an offered connection, or lets the socket accept one.
+    pub(super) fn serve(&mut self, listener: ListenerId) {
+        let Some(server) = self.servers.get_mut(&listener) else { return };
+        if !server.wanted || server.is_udp() {
+            return;
+        }
+        if let Standing::Own(socket) = server.standing {
+            return self.steps.push(Step::Call(Call::ResumeAccept { socket }));
+        }
+        if let Some((seq, connection)) = server.offered.pop_front() {
+            server.wanted = false;
+            self.accepting.insert(connection, listener);
+            self.reply(Reply { ack: seq, accepted: Some(true), ..Reply::default() }, Some(connection));
+        }
+    }
+
+    /// The acknowledgement of a connection is written: it is the application's.
+    pub(super) fn written(&mut self, connection: SocketId) -> Option<Output<WorkerEvent>> {
+        let listener = self.accepting.remove(&connection)?;
+        self.connections.insert(connection, listener);
+        Some(Output::Event(WorkerEvent::Connection { listener, connection }))
+    }
+
+    /// A socket of our own has accepted a connection.
+    pub(super) fn accepted(&mut self, socket: SocketId, connection: SocketId) {
+        let Some(listener) = self.owner(socket) else { return self.close_socket(Some(connection)) };
+        if self.is_at_limit(listener) {
+            // There is nobody to give it to. Node: `'drop'` on the server.
+            return self.close_socket(Some(connection));
+        }
+        self.connections.insert(connection, listener);
+        if let Some(server) = self.servers.get_mut(&listener) {
+            server.wanted = false;
+        }
+        self.steps.push(Step::Call(Call::PauseAccept { socket }));
+        self.steps.push(Step::Emit(WorkerEvent::Connection { listener, connection }));
+    }
+
+    pub(super) fn decline(&mut self, seq: u64, connection: SocketId) {
+        self.reply(Reply { ack: seq, accepted: Some(false), ..Reply::default() }, None);
+        self.steps.push(Step::Call(Call::Close { socket: connection }));
+    }
+
+    /// The channel is gone: the primary gives to others what we have not acknowledged.
+    pub(super) fn drop_unacknowledged(&mut self) {
+        let accepting = core::mem::take(&mut self.accepting);
+        let offered = self.servers.values_mut().flat_map(|server| core::mem::take(&mut server.offered));
+        let dropped: Vec<SocketId> =
+            accepting.into_keys().chain(offered.map(|(_, connection)| connection)).collect();
+        for connection in dropped {
+            self.close_socket(Some(connection));
+        }
+        let listeners: Vec<ListenerId> = self.servers.keys().copied().collect();
+        for listener in listeners {
+            self.close_if_drained(listener);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The talking half of a worker: a user's messages, and the sockets that travel with them.
+//! What the cluster itself says is elsewhere.
+
+use serde_json::Value;
+
+use super::{Step, Worker};
+use crate::channel::Outgoing;
+use crate::event::{ChannelError, Output, WorkerEvent};
+use crate::message::{Counting, Envelope, Message};
+use crate::os::{Call, ChannelId, SocketId};
+use crate::passing::{Passed, Passing};
+use crate::send::{SendError, Sent};
+
+impl Worker {
+    /// Sends a message to the primary. Node: `process.send(message)`.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`] if the channel is closed or full, or the message would be taken for one of Node's own.
+    pub fn send(&mut self, message: &Value) -> Result<Sent, SendError> {
+        self.post(message, None)
+    }
+
+    /// Sends a message and a socket to the primary. Node: `process.send(message, handle, options)`.
+    ///
+    /// A connection of a server of this worker is released when the primary has it. What the primary refuses is sent
+    /// again, three times if it is more than a bare socket; then [`ChannelError::NotReceived`] is told.
+    ///
+    /// # Errors
+    ///
+    /// As [`Worker::send`], or the socket was given away before. The socket is still the caller's then.
+    pub fn send_with(&mut self, message: &Value, passing: Passing) -> Result<Sent, SendError> {
+        self.post(message, Some(passing))
+    }
+
+    fn post(&mut self, message: &Value, passing: Option<Passing>) -> Result<Sent, SendError> {
+        self.command(|worker| {
+            let Worker { channel, travelling, steps, .. } = worker;
+            crate::send::user(channel, message, passing, travelling, steps)
+        })
+    }
+
+    /// The application is done with a connection, or with a socket that came with a message, and has closed it.
+    pub fn release(&mut self, socket: SocketId) {
+        self.command(|worker| {
+            if let Some(listener) = worker.connections.remove(&socket) {
+                worker.close_if_drained(listener);
+            }
+            if let Some((_, key)) = worker.counted.release(socket) {
+                worker.answer(Counting::None(key));
+            }
+        });
+    }
+
+    /// A message has come with a socket. Its sender may count it.
+    pub(super) fn arrived(&mut self, envelope: Envelope, socket: SocketId) -> Option<Output<WorkerEvent>> {
+        let Envelope { message, kind, key } = envelope;
+        match message {
+            Message::User(message) => {
+                if let Some(key) = key {
+                    self.counted.add(socket, ChannelId::PRIMARY, key);
+                }
+                let handle = Some(Passed { socket, kind });
+                return Some(Output::Event(WorkerEvent::Message { message, handle }));
+            }
+            Message::Cluster(cluster) => self.cluster(*cluster, Some(socket)),
+            Message::Counting(_) | Message::Foreign => self.close_socket(Some(socket)),
+        }
+        None
+    }
+
+    pub(super) fn asked(&mut self, question: Counting) {
+        if let Some(answer) = self.counted.answer(ChannelId::PRIMARY, question) {
+            self.answer(answer);
+        }
+    }
+
+    fn answer(&mut self, answer: Counting) {
+        if self.channel.is_connected() {
+            self.channel.send(Outgoing::from(Message::Counting(answer)), &mut self.steps);
+        }
+    }
+
+    /// One copy of a socket that the program has passed is no longer on its way.
+    pub(super) fn settled(&mut self, socket: SocketId) {
+        if self.travelling.settle(socket) {
+            self.steps.push(Step::Call(Call::Close { socket }));
+            if let Some(listener) = self.connections.remove(&socket) {
+                self.close_if_drained(listener);
+            }
+        }
+    }
+
+    /// The primary has refused a socket of the program's too often.
+    pub(super) fn not_received(&mut self, outgoing: &Outgoing) -> Option<Output<WorkerEvent>> {
+        self.settled(outgoing.passes()?);
+        Some(Output::Event(WorkerEvent::Error { error: ChannelError::NotReceived }))
+    }
+}

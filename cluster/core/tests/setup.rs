@@ -1,0 +1,129 @@
+//! Settings that add up, and what a fork makes of them.
+
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
+
+#[allow(dead_code, reason = "each test program uses a part of the house")]
+mod house;
+
+use cluster_core::{
+    Call, Command, Event, ForkError, Machine, PolicyFrozen, Primary, SchedulingPolicy, Serialization,
+    Settings, Setup, Stdio, WorkerId,
+};
+use house::House;
+
+/// What was spawned so far.
+fn commands(house: &House) -> Vec<Command> {
+    let spawned = house.desk.calls.iter().filter_map(|call| match call {
+        Call::Spawn { command, .. } => Some(Command::clone(command)),
+        _ => None,
+    });
+    spawned.collect()
+}
+
+#[test]
+fn what_is_not_said_again_stays_and_every_call_is_told() {
+    let mut house = House::new(Settings::default());
+    let args = |text: &str| Some(vec![text.to_owned()]);
+    house.primary.setup(Setup { exec: Some("node".into()), args: args("one"), ..Setup::default() });
+    house.primary.setup(Setup { args: args("two"), silent: Some(true), uid: Some(7), ..Setup::default() });
+    house.primary.setup(Setup { serialization: Some(Serialization::Advanced), ..Setup::default() });
+    house.fork(1);
+    let command = Command {
+        exec: Some("node".into()),
+        args: vec!["two".into()],
+        silent: true,
+        uid: Some(7),
+        serialization: Serialization::Advanced,
+        ..Command::default()
+    };
+    assert_eq!(commands(&house), std::slice::from_ref(&command));
+    assert_eq!(*house.primary.settings().command, command);
+    let told = house.events.iter().filter_map(|event| match event {
+        Event::Setup { command } => Some((command.args[0].as_str(), command.silent, command.serialization)),
+        _ => None,
+    });
+    let json = Serialization::Json;
+    let last = ("two", true, Serialization::Advanced);
+    assert_eq!(told.collect::<Vec<_>>(), [("one", false, json), ("two", true, json), last, last]);
+}
+
+#[test]
+fn each_fork_tells_its_settings_before_itself() {
+    let mut house = House::new(Settings::default());
+    let worker = |house: &mut House| house.primary.fork(Vec::new()).expect("nothing impossible was set up");
+    worker(&mut house);
+    worker(&mut house);
+    house.settle();
+    let told = house.events.iter().filter_map(|event| match event {
+        Event::Setup { .. } => Some(0),
+        Event::Fork { worker: WorkerId(number) } => Some(*number),
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [0, 1, 0, 2]);
+}
+
+#[test]
+fn the_policy_may_change_until_something_is_set_up_or_forked() {
+    let mut primary = Primary::new(Settings::default());
+    assert_eq!(primary.set_policy(SchedulingPolicy::Shared), Ok(()));
+    assert_eq!(primary.settings().policy, SchedulingPolicy::Shared);
+    let (mut set_up, mut forked) = (primary.clone(), primary);
+    set_up.setup(Setup::default());
+    forked.fork(Vec::new()).expect("nothing impossible was set up");
+    for mut primary in [set_up, forked] {
+        assert_eq!(primary.set_policy(SchedulingPolicy::RoundRobin), Err(PolicyFrozen));
+        assert_eq!(primary.settings().policy, SchedulingPolicy::Shared);
+    }
+}
+
+#[test]
+fn descriptors_without_one_channel_are_refused_at_once_and_nothing_is_started() {
+    let mut house = House::new(Settings::default());
+    for (stdio, error) in [
+        (vec![Stdio::Inherit; 3], ForkError::NoChannel),
+        (vec![Stdio::Channel, Stdio::Pipe, Stdio::Channel], ForkError::TwoChannels),
+    ] {
+        house.primary.setup(Setup { stdio: Some(stdio), ..Setup::default() });
+        assert_eq!(house.primary.fork(Vec::new()), Err(error));
+    }
+    house.settle();
+    assert_eq!(commands(&house), []);
+    assert_eq!((house.primary.workers().count(), house.primary.living().count()), (0, 0));
+    house.primary.setup(Setup { stdio: Some(vec![Stdio::Ignore, Stdio::Channel]), ..Setup::default() });
+    assert_eq!(house.fork(1), [WorkerId(3)], "a number is used up by each refusal");
+}
+
+/// The ports that so many forks are told, with these arguments before all others.
+fn ports(forks: u32, exec_argv: &str, inspect_port: Option<u16>) -> Vec<String> {
+    let mut primary = Primary::new(Settings::default());
+    let exec_argv = Some(vec![exec_argv.into()]);
+    primary.setup(Setup { exec_argv, inspect_port, ..Setup::default() });
+    let mut ports = Vec::new();
+    for _ in 0..forks {
+        primary.fork(Vec::new()).expect("nothing impossible was set up");
+        if let Some(Call::Spawn { command, .. }) = primary.poll_call() {
+            ports.extend(command.exec_argv.get(1).cloned());
+        }
+    }
+    assert_eq!(primary.settings().command.exec_argv.len(), 1, "the settings are as they were");
+    ports
+}
+
+#[test]
+fn a_worker_that_may_be_debugged_has_a_port_of_its_own() {
+    for asks in ["--inspect", "--inspect-brk=0", "--debug-port=1"] {
+        assert_eq!(ports(2, asks, None), ["--inspect-port=9230", "--inspect-port=9231"]);
+    }
+    assert_eq!(
+        ports(2, "--inspect", Some(12_000)),
+        ["--inspect-port=12000"; 2],
+        "as in Node, not counted on"
+    );
+    assert_eq!(ports(2, "--trace-warnings", Some(12_000)), [""; 0]);
+}
+
+#[test]
+fn the_ports_of_debuggers_begin_again_behind_the_last() {
+    let last = ports(56_307, "--inspect", None).split_off(56_305);
+    assert_eq!(last, ["--inspect-port=65535", "--inspect-port=1024"]);
+}
