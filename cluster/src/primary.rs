@@ -142,7 +142,10 @@ impl Primary {
     /// asked for since: what is not taken is closed then. Node: the second argument of `'message'`.
     pub fn take(&mut self, passed: Passed) -> Option<Socket> {
         self.offered.take_if(|offered| *offered == passed.socket)?;
-        socket::take(&mut self.unix, passed.socket)
+        let socket = socket::take(&mut self.unix, passed.socket);
+        // From here on it is not ours to count.
+        self.command(|machine| machine.release(passed.socket));
+        socket
     }
 
     /// Our ends of a worker's pipes, by the numbers of its ends, for the first who asks: what it writes to its standard output,
@@ -232,6 +235,7 @@ impl Primary {
     fn close_offered(&mut self) {
         if let Some(socket) = self.offered.take() {
             drop(self.unix.take(socket));
+            self.command(|machine| machine.release(socket));
         }
     }
 

@@ -12,6 +12,7 @@ mod cluster {
     pub(crate) mod roles;
     pub(crate) mod serving;
     pub(crate) mod settings;
+    pub(crate) mod sockets;
     pub(crate) mod support;
 }
 
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 use ::cluster::{Role, role};
 use libtest_mimic::{Arguments, Trial};
 
-use crate::cluster::{ends, lives, node, programs, roles, serving, settings, support};
+use crate::cluster::{ends, lives, node, programs, roles, serving, settings, sockets, support};
 
 fn main() -> ExitCode {
     match role() {
@@ -40,8 +41,16 @@ fn main() -> ExitCode {
 }
 
 fn trials() -> Vec<Trial> {
-    [lives::trials(), settings::trials(), serving::trials(), ends::trials(), roles::trials(), node::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        lives::trials(),
+        settings::trials(),
+        serving::trials(),
+        sockets::trials(),
+        ends::trials(),
+        roles::trials(),
+        node::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

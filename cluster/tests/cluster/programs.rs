@@ -11,6 +11,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::support::{Hoard, inherited, runtime};
 
+mod told;
+
 type Ended = Result<(), Box<dyn Error>>;
 
 pub(crate) fn run() -> ExitCode {
@@ -36,6 +38,7 @@ async fn program() -> Ended {
         "take one message, then kill yourself" => kill_yourself_full(&worker).await,
         "serve" => serve(worker).await,
         "serve everywhere" => serve_at(&worker, worker.listen_with(ListenOptions::default()).await?).await,
+        "serve as told" => told::run(worker).await,
         "serve, and hear" => tokio::try_join!(serve(worker.clone()), hear(worker)).map(drop),
         "stop accepting" => stop_accepting(&worker).await,
         "never accept" => never_accept(worker).await,

@@ -165,7 +165,10 @@ pub(crate) fn connect(port: u16) -> io::Result<TcpStream> {
 }
 
 /// What a server says to a client until it closes, while the primary goes on.
-pub(crate) async fn said(primary: &mut Primary, client: TcpStream) -> Result<String, Failed> {
+pub(crate) async fn said(
+    primary: &mut Primary,
+    client: impl io::Read + Send + 'static,
+) -> Result<String, Failed> {
     let reading = tokio::task::spawn_blocking(move || io::read_to_string(client));
     tokio::pin!(reading);
     loop {

@@ -1,0 +1,123 @@
+//! A worker that serves what the variable LISTEN says, as JSON.
+
+use std::env;
+use std::io::ErrorKind;
+use std::process;
+
+use ::cluster::{Connection, ListenAddress, ListenError, ListenOptions, Listener, Transport, Worker};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::Ended;
+use crate::cluster::sockets::NOT_CONNECTED;
+
+pub(super) async fn run(worker: Worker) -> Ended {
+    let told: Value = serde_json::from_str(&env::var("LISTEN")?)?;
+    let (options, yes) = (options(&told)?, |name: &str| told[name] == true);
+    let kind = told["as"].as_str().map(ToOwned::to_owned);
+    let kind = kind.unwrap_or_else(|| {
+        if yes("udp") {
+            "udp"
+        } else if yes("unix") || told["path"].is_string() {
+            "unix"
+        } else {
+            "tcp"
+        }
+        .into()
+    });
+    if yes("stay") {
+        worker.stay();
+    }
+    match kind.as_str() {
+        "udp" => datagrams(&worker, opened(&worker, worker.bind_udp_with(options).await).await?).await,
+        "unix" => {
+            let listener = opened(&worker, worker.listen_path_with(options).await).await?;
+            worker.send(&json!(listener.path()))?;
+            serve(&worker, &told, listener).await
+        }
+        _ => {
+            let listener = opened(&worker, worker.listen_with(options).await).await?;
+            worker.send(&json!(listener.local_addr()))?;
+            serve(&worker, &told, listener).await
+        }
+    }
+}
+
+fn options(told: &Value) -> Result<ListenOptions, Box<dyn std::error::Error>> {
+    let number = |name: &str| told[name].as_u64().and_then(|number| u32::try_from(number).ok());
+    let yes = |name: &str| told[name] == true;
+    let host = told["host"].as_str().map(str::parse).transpose()?;
+    let port = number("port").and_then(|port| u16::try_from(port).ok());
+    let ipv6_only = yes("ipv6_only");
+    let address = if let Some(fd) = number("fd") {
+        ListenAddress::Descriptor { fd, udp: yes("udp") }
+    } else if let Some(path) = told["path"].as_str() {
+        let (readable_all, writable_all) = (yes("readable_all"), yes("writable_all"));
+        ListenAddress::Path { path: path.into(), readable_all, writable_all }
+    } else if yes("udp") {
+        let v6 = host.is_some_and(|host: std::net::IpAddr| host.is_ipv6());
+        ListenAddress::Udp { v6, host, port, ipv6_only, reuse_address: yes("reuse_address") }
+    } else {
+        ListenAddress::Tcp { host, port: port.unwrap_or(0), ipv6_only }
+    };
+    Ok(ListenOptions {
+        address,
+        backlog: number("backlog"),
+        exclusive: yes("exclusive"),
+        reuse_port: yes("reuse_port"),
+        max_connections: number("max_connections"),
+    })
+}
+
+/// Says why it does not listen, and waits.
+async fn opened<T>(worker: &Worker, opened: Result<T, ListenError>) -> Result<T, Box<dyn std::error::Error>> {
+    match opened {
+        Ok(opened) => Ok(opened),
+        Err(error) => {
+            worker.send(&json!(error.to_string()))?;
+            std::future::pending().await
+        }
+    }
+}
+
+async fn serve<T: Transport>(worker: &Worker, told: &Value, mut listener: Listener<T>) -> Ended {
+    loop {
+        let (mut connection, _) = listener.accept().await?;
+        connection.write_all(worker.id().to_string().as_bytes()).await?;
+        if told["hold"] == true {
+            worker.send(&json!("held"))?;
+            tokio::spawn(hold(connection));
+        } else {
+            drop(connection);
+        }
+        if told["one"] == true {
+            listener.close().await;
+            worker.send(&json!("closed"))?;
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Until its client has enough.
+async fn hold<T: Transport>(mut connection: Connection<T>) {
+    // However it ends.
+    let _ = connection.read(&mut [0]).await;
+}
+
+async fn datagrams(worker: &Worker, socket: ::cluster::UdpSocket) -> Ended {
+    worker.send(&json!(socket.local_addr()?))?;
+    let mut datagram = [0; 100];
+    loop {
+        match socket.recv_from(&mut datagram).await {
+            Ok((length, client)) => {
+                let answer = format!("{} for {}", String::from_utf8_lossy(&datagram[..length]), worker.id());
+                socket.send_to(answer.as_bytes(), client).await?;
+            }
+            Err(error) if error.kind() == ErrorKind::NotConnected => {
+                worker.disconnected().await;
+                process::exit(NOT_CONNECTED);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

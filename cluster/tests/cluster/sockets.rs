@@ -1,0 +1,398 @@
+//! What a worker can listen on besides a TCP address: paths, datagrams, descriptors of the primary, sockets of its own.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::net::{Ipv6Addr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use ::cluster::{Event, ExitStatus, Primary, SchedulingPolicy, Settings, WorkerId};
+use libtest_mimic::{Failed, Trial};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::support::{FOREVER, Tested, asynchronous, connect, message, primary, rest, said, same, until};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        asynchronous("workers_serve_a_path_in_turn", || serves_a_path(SchedulingPolicy::RoundRobin)),
+        asynchronous("workers_share_a_path", || serves_a_path(SchedulingPolicy::Shared)),
+        asynchronous("a_relative_path_begins_where_the_worker_is", relative_path),
+        asynchronous("a_path_may_be_long", long_path),
+        asynchronous("a_path_has_the_mode_it_is_given", mode),
+        asynchronous("a_path_that_cannot_be_bound_says_why", bad_paths),
+        asynchronous("datagrams_go_to_any_worker", || datagrams("127.0.0.1")),
+        asynchronous("datagrams_go_to_any_worker_over_ipv6", || datagrams("::1")),
+        asynchronous("a_worker_that_is_told_to_go_gets_no_datagrams", last_datagram),
+        asynchronous("a_busy_udp_port_is_an_error", busy_udp_port),
+        asynchronous("an_exclusive_server_is_its_workers_alone", exclusive),
+        asynchronous("an_exclusive_path_is_removed_by_its_worker", exclusive_path),
+        asynchronous("a_busy_exclusive_port_is_an_error", busy_exclusive_port),
+        asynchronous("a_port_may_be_reused_by_workers", reused_port),
+        asynchronous("workers_serve_a_descriptor_of_the_primary", || {
+            descriptor(SchedulingPolicy::RoundRobin)
+        }),
+        asynchronous("workers_share_a_descriptor_of_the_primary", || descriptor(SchedulingPolicy::Shared)),
+        asynchronous("a_udp_descriptor_of_the_primary_is_read_by_workers", udp_descriptor),
+        asynchronous("what_is_no_server_is_not_served", bad_descriptors),
+        asynchronous("ipv6_alone_is_not_ipv4", ipv6_only),
+        asynchronous("an_address_of_another_kind_is_an_error", another_kind),
+        asynchronous("a_full_worker_leaves_its_clients_to_others", full_worker),
+    ]
+}
+
+/// A primary, and workers that serve this.
+fn serving(policy: SchedulingPolicy, workers: usize, listen: &Value) -> Result<Primary, Failed> {
+    let mut primary = Primary::new(Settings { policy, ..Settings::default() })?;
+    for _ in 0..workers {
+        fork(&mut primary, listen)?;
+    }
+    Ok(primary)
+}
+
+fn fork(primary: &mut Primary, listen: &Value) -> Result<WorkerId, Failed> {
+    Ok(primary.fork_with_env([("PROGRAM", "serve as told".to_owned()), ("LISTEN", listen.to_string())])?)
+}
+
+/// Where the next worker listens, or why not.
+async fn told(primary: &mut Primary) -> Result<String, Failed> {
+    let told = message(primary).await?;
+    Ok(told.as_str().ok_or("a worker says where it listens")?.to_owned())
+}
+
+async fn port(primary: &mut Primary) -> Result<u16, Failed> {
+    let told = told(primary).await?;
+    let (_, port) = told.rsplit_once(':').ok_or_else(|| told.clone())?;
+    Ok(port.parse()?)
+}
+
+/// One round of everything that a server that could not listen says.
+async fn refused(primary: &mut Primary, listen: Value, why: &str) -> Tested {
+    fork(primary, &listen)?;
+    same(told(primary).await?.as_str(), why)
+}
+
+async fn over(mut primary: Primary) -> Tested {
+    primary.disconnect();
+    let seen = rest(&mut primary).await?;
+    let failed =
+        |event: &&Event| matches!(event, Event::Exit { status, .. } if *status != ExitStatus::Code(0));
+    same(seen.iter().find(failed), None)
+}
+
+fn place(name: &str) -> io::Result<(TempDir, PathBuf)> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join(name);
+    Ok((directory, path))
+}
+
+/// What a server at a path says to a client.
+async fn said_at(primary: &mut Primary, path: &Path) -> Result<String, Failed> {
+    let client = UnixStream::connect(path)?;
+    client.set_read_timeout(Some(FOREVER))?;
+    said(primary, client).await
+}
+
+async fn serves_a_path(policy: SchedulingPolicy) -> Tested {
+    let (_directory, path) = place("s")?;
+    let mut primary = serving(policy, 2, &json!({ "path": path }))?;
+    for _ in 0..2 {
+        let listening = until(&mut primary, |event| matches!(event, Event::Listening { .. })).await?.pop();
+        let Some(Event::Listening { address, .. }) = listening else { return Err("it listens".into()) };
+        same((address.address.as_deref(), address.port), (path.to_str(), -1))?;
+    }
+    for _ in 0..4 {
+        let who = said_at(&mut primary, &path).await?;
+        same(["1", "2"].contains(&who.as_str()), true)?;
+    }
+    over(primary).await?;
+    same(path.exists(), false)
+}
+
+async fn relative_path() -> Tested {
+    let (directory, path) = place("s")?;
+    let mut primary = primary()?;
+    let cwd = directory.path().to_str().map(Into::into);
+    primary.setup(::cluster::Setup { cwd, ..Default::default() });
+    fork(&mut primary, &json!({ "path": "s" }))?;
+    same(Some(told(&mut primary).await?.as_str()), path.to_str())?;
+    same(said_at(&mut primary, &path).await?, "1".into())?;
+    over(primary).await
+}
+
+async fn long_path() -> Tested {
+    let (directory, _) = place("s")?;
+    let deep = directory.path().join("d".repeat(200));
+    fs::create_dir(&deep)?;
+    for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {
+        let mut primary = serving(policy, 2, &json!({ "path": deep.join("s") }))?;
+        for _ in 0..2 {
+            same(Some(told(&mut primary).await?.as_str()), deep.join("s").to_str())?;
+        }
+        // A client has the same trouble with it.
+        let there = File::open(&deep)?;
+        let short = format!("/proc/self/fd/{}/s", there.as_raw_fd());
+        let who = said_at(&mut primary, Path::new(&short)).await?;
+        same(["1", "2"].contains(&who.as_str()), true)?;
+        over(primary).await?;
+        same(fs::read_dir(&deep)?.count(), 0)?;
+    }
+    Ok(())
+}
+
+async fn mode() -> Tested {
+    let (_directory, path) = place("s")?;
+    for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {
+        let listen = json!({ "path": path, "readable_all": true, "writable_all": true });
+        let mut primary = serving(policy, 1, &listen)?;
+        told(&mut primary).await?;
+        same(fs::metadata(&path)?.permissions().mode() & 0o666, 0o666)?;
+        over(primary).await?;
+    }
+    Ok(())
+}
+
+async fn bad_paths() -> Tested {
+    let (directory, path) = place("s")?;
+    fs::write(&path, "here already")?;
+    let missing = directory.path().join("no/s");
+    let long = directory.path().join("n".repeat(200));
+    for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {
+        let mut primary = serving(policy, 0, &Value::Null)?;
+        for (path, errno) in [(&path, "EADDRINUSE"), (&missing, "EACCES"), (&long, "ENAMETOOLONG")] {
+            refused(&mut primary, json!({ "path": path }), &format!("bind {errno} {}", path.display()))
+                .await?;
+        }
+        over(primary).await?;
+    }
+    same(fs::read_to_string(&path)?, "here already".into())
+}
+
+/// A client that does not wait for ever.
+fn datagram_client(host: &str) -> io::Result<UdpSocket> {
+    let client = UdpSocket::bind((host, 0))?;
+    client.set_read_timeout(Some(FOREVER))?;
+    Ok(client)
+}
+
+/// What is answered to a datagram, while the primary goes on.
+async fn answered(primary: &mut Primary, client: &UdpSocket, text: &str) -> Result<String, Failed> {
+    client.send(text.as_bytes())?;
+    let client = client.try_clone()?;
+    let answer = tokio::task::spawn_blocking(move || {
+        let mut answer = [0; 100];
+        client.recv(&mut answer).map(|length| String::from_utf8_lossy(&answer[..length]).into_owned())
+    });
+    tokio::select! {
+        answer = answer => Ok(answer??),
+        event = until(primary, |event| matches!(event, Event::Exit { .. })) => Err(format!("{event:?}").into()),
+    }
+}
+
+async fn datagrams(host: &str) -> Tested {
+    let mut primary =
+        serving(SchedulingPolicy::RoundRobin, 2, &json!({ "udp": true, "host": host, "port": 0 }))?;
+    let first = port(&mut primary).await?;
+    same(port(&mut primary).await?, first)?;
+    let client = datagram_client(host)?;
+    client.connect((host, first))?;
+    for number in 0..10 {
+        let answer = answered(&mut primary, &client, &number.to_string()).await?;
+        same([format!("{number} for 1"), format!("{number} for 2")].contains(&answer), true)?;
+    }
+    over(primary).await
+}
+
+async fn last_datagram() -> Tested {
+    let mut primary = primary()?;
+    let listen = json!({ "udp": true, "host": "127.0.0.1", "port": 0, "stay": true });
+    fork(&mut primary, &listen)?;
+    port(&mut primary).await?;
+    primary.disconnect();
+    let seen = rest(&mut primary).await?;
+    // It ends itself, with what it got instead of a datagram.
+    same(seen.contains(&Event::Exit { worker: WorkerId(1), status: ExitStatus::Code(NOT_CONNECTED) }), true)
+}
+
+/// How a worker ends that could not receive because it was leaving.
+pub(crate) const NOT_CONNECTED: i32 = 9;
+
+async fn busy_udp_port() -> Tested {
+    let taken = UdpSocket::bind("127.0.0.1:0")?;
+    let address = taken.local_addr()?;
+    let mut primary = primary()?;
+    let listen = json!({ "udp": true, "host": "127.0.0.1", "port": address.port() });
+    refused(&mut primary, listen, &format!("bind EADDRINUSE {address}")).await?;
+    over(primary).await
+}
+
+async fn exclusive() -> Tested {
+    let listen = json!({ "host": "127.0.0.1", "port": 0, "exclusive": true });
+    let mut primary = serving(SchedulingPolicy::RoundRobin, 2, &listen)?;
+    let (first, second) = (port(&mut primary).await?, port(&mut primary).await?);
+    same(first == second, false)?;
+    let mut who = [said(&mut primary, connect(first)?).await?, said(&mut primary, connect(second)?).await?];
+    who.sort();
+    same(who, ["1".into(), "2".into()])?;
+    // It neither ends them nor lets them end: they are told by a signal.
+    primary.disconnect();
+    let both =
+        |seen: &[Event]| seen.iter().filter(|event| matches!(event, Event::Disconnect { .. })).count() == 2;
+    let mut seen = Vec::new();
+    while !both(&seen) {
+        seen.extend(until(&mut primary, |event| matches!(event, Event::Disconnect { .. })).await?);
+    }
+    same(seen.iter().any(|event| matches!(event, Event::Listening { .. } | Event::Exit { .. })), false)?;
+    same(said(&mut primary, connect(first)?).await?.is_empty(), false)?;
+    for worker in primary.living().collect::<Vec<_>>() {
+        primary.kill(worker, ::cluster::Signal::SIGKILL);
+    }
+    rest(&mut primary).await.map(drop)
+}
+
+async fn exclusive_path() -> Tested {
+    let (_directory, path) = place("s")?;
+    let mut primary = primary()?;
+    fork(&mut primary, &json!({ "path": path, "exclusive": true, "one": true }))?;
+    told(&mut primary).await?;
+    let client = UnixStream::connect(&path)?;
+    // It has closed its server, and its client before.
+    same(told(&mut primary).await?, "closed".into())?;
+    same((path.exists(), io::read_to_string(client)?), (false, "1".into()))?;
+    over(primary).await
+}
+
+async fn busy_exclusive_port() -> Tested {
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let address = taken.local_addr()?;
+    let mut primary = primary()?;
+    let listen = json!({ "host": "127.0.0.1", "port": address.port(), "exclusive": true });
+    refused(&mut primary, listen, &format!("listen EADDRINUSE {address}")).await?;
+    over(primary).await
+}
+
+async fn reused_port() -> Tested {
+    let mut primary = primary()?;
+    let listen = |port: u16| json!({ "host": "127.0.0.1", "port": port, "reuse_port": true });
+    fork(&mut primary, &listen(0))?;
+    let first = port(&mut primary).await?;
+    fork(&mut primary, &listen(first))?;
+    same(port(&mut primary).await?, first)?;
+    for _ in 0..5 {
+        let who = said(&mut primary, connect(first)?).await?;
+        same(["1", "2"].contains(&who.as_str()), true)?;
+    }
+    for worker in primary.living().collect::<Vec<_>>() {
+        primary.kill(worker, ::cluster::Signal::SIGKILL);
+    }
+    rest(&mut primary).await.map(drop)
+}
+
+async fn descriptor(policy: SchedulingPolicy) -> Tested {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let (_directory, path) = place("s")?;
+    let at_path = std::os::unix::net::UnixListener::bind(&path)?;
+    let port = listener.local_addr()?.port();
+    let mut primary = serving(policy, 2, &json!({ "fd": listener.as_raw_fd() }))?;
+    for _ in 0..2 {
+        same(told(&mut primary).await?, format!("127.0.0.1:{port}"))?;
+    }
+    for _ in 0..4 {
+        let who = said(&mut primary, connect(port)?).await?;
+        same(["1", "2"].contains(&who.as_str()), true)?;
+    }
+    fork(&mut primary, &json!({ "fd": at_path.as_raw_fd(), "unix": true }))?;
+    told(&mut primary).await?;
+    same(said_at(&mut primary, &path).await?, "3".into())?;
+    over(primary).await?;
+    // Both are still the primary's own.
+    same((listener.local_addr()?.port(), path.exists()), (port, true))?;
+    TcpStream::connect(("127.0.0.1", port)).map(drop)?;
+    Ok(())
+}
+
+async fn udp_descriptor() -> Tested {
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    let address = socket.local_addr()?;
+    let mut primary =
+        serving(SchedulingPolicy::RoundRobin, 1, &json!({ "udp": true, "fd": socket.as_raw_fd() }))?;
+    same(told(&mut primary).await?, address.to_string())?;
+    let client = datagram_client("127.0.0.1")?;
+    client.connect(address)?;
+    same(answered(&mut primary, &client, "hello").await?, "hello for 1".into())?;
+    over(primary).await
+}
+
+async fn bad_descriptors() -> Tested {
+    let file = File::open("/dev/null")?;
+    let (pipe, _other) = UnixStream::pair()?;
+    let udp = UdpSocket::bind("127.0.0.1:0")?;
+    for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {
+        let mut primary = serving(policy, 0, &Value::Null)?;
+        for fd in [1_000_000, file.as_raw_fd(), pipe.as_raw_fd(), udp.as_raw_fd()] {
+            refused(&mut primary, json!({ "fd": fd }), &format!("bind EINVAL descriptor {fd}")).await?;
+        }
+        over(primary).await?;
+    }
+    Ok(())
+}
+
+async fn ipv6_only() -> Tested {
+    let listen = |ipv6_only| json!({ "host": "::", "port": 0, "ipv6_only": ipv6_only });
+    let mut primary = primary()?;
+    fork(&mut primary, &listen(true))?;
+    let alone = port(&mut primary).await?;
+    same(
+        TcpStream::connect(("127.0.0.1", alone)).map(drop).map_err(|error| error.kind()),
+        Err(io::ErrorKind::ConnectionRefused),
+    )?;
+    let client = TcpStream::connect((Ipv6Addr::LOCALHOST, alone))?;
+    same(said(&mut primary, client).await?, "1".into())?;
+    over(primary).await?;
+    let mut primary = serving(SchedulingPolicy::RoundRobin, 1, &listen(false))?;
+    let both = port(&mut primary).await?;
+    same(said(&mut primary, connect(both)?).await?, "1".into())?;
+    over(primary).await
+}
+
+async fn another_kind() -> Tested {
+    let mut primary = primary()?;
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    for listen in [
+        json!({ "path": "/nowhere", "as": "tcp" }),
+        json!({ "port": 0, "as": "udp" }),
+        json!({ "port": 0, "as": "unix" }),
+    ] {
+        fork(&mut primary, &listen)?;
+        let told = told(&mut primary).await?;
+        same(told.starts_with("the address cannot be resolved: TCP is for `listen`"), true)?;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    fork(&mut primary, &json!({ "fd": listener.as_raw_fd(), "unix": true }))?;
+    let told = told(&mut primary).await?;
+    same(told.starts_with("the address cannot be resolved: TCP is for `listen`"), true)?;
+    drop(socket);
+    over(primary).await
+}
+
+async fn full_worker() -> Tested {
+    let mut primary = primary()?;
+    let listen = |most: u32| json!({ "host": "127.0.0.1", "port": 0, "max_connections": most, "hold": true });
+    fork(&mut primary, &listen(1))?;
+    let port = port(&mut primary).await?;
+    let mut first = connect(port)?;
+    same(message(&mut primary).await?, json!("held"))?;
+    let mut second = connect(port)?;
+    // It goes to nobody while there is nobody else.
+    fork(&mut primary, &listen(1))?;
+    told(&mut primary).await?;
+    same(message(&mut primary).await?, json!("held"))?;
+    let mut who = [0_u8; 2];
+    first.read_exact(&mut who[..1])?;
+    second.read_exact(&mut who[1..])?;
+    same(who, *b"12")?;
+    drop((first, second));
+    over(primary).await
+}
