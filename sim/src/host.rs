@@ -69,9 +69,10 @@ impl<P> Host<P> {
 
     /// The program is done with these.
     pub(crate) fn release(&mut self, sockets: &[SocketId]) {
-        if let Machine::Worker(worker) = &mut self.machine {
-            for &socket in sockets {
-                worker.release(socket);
+        for &socket in sockets {
+            match &mut self.machine {
+                Machine::Primary(primary) => primary.release(socket),
+                Machine::Worker(worker) => worker.release(socket),
             }
         }
     }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use cluster_core::{Event, Primary, WorkerEvent, WorkerId};
 
 use crate::kernel::Kernel;
-use crate::kernel::process::{Phase, Pid};
+use crate::kernel::process::{Origin, Phase, Pid};
 
 /// How far each worker has come, as its primary has told.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -66,12 +66,13 @@ impl OrderCheck {
     }
 
     /// A worker hears of its end once, and then nothing more from its primary.
-    pub(crate) fn worker_event(&mut self, pid: Pid, event: &WorkerEvent) -> Result<(), String> {
-        let may_follow = matches!(
-            event,
-            WorkerEvent::Closed { .. } | WorkerEvent::ListenFailed { .. } | WorkerEvent::Error { .. }
-        );
-        if self.gone_in_worker.contains(&pid) && !may_follow {
+    pub(crate) fn worker_event(
+        &mut self,
+        pid: Pid,
+        event: &WorkerEvent,
+        kernel: &Kernel,
+    ) -> Result<(), String> {
+        if self.gone_in_worker.contains(&pid) && !may_follow(pid, event, kernel) {
             return Err(format!("worker {} hears {event:?} after its disconnect", pid.0));
         }
         if let WorkerEvent::Disconnect = event {
@@ -94,6 +95,19 @@ impl OrderCheck {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether a worker may hear this without its primary: a server that it does not share goes on.
+fn may_follow(pid: Pid, event: &WorkerEvent, kernel: &Kernel) -> bool {
+    let mut own = kernel.process(pid).descriptors().iter().filter(|it| it.origin == Origin::Machine);
+    match event {
+        WorkerEvent::Closed { .. } | WorkerEvent::ListenFailed { .. } | WorkerEvent::Error { .. } => true,
+        WorkerEvent::Listening { address, .. } => {
+            own.any(|it| kernel.address_of(it.file).as_ref() == Some(address))
+        }
+        WorkerEvent::Connection { connection, .. } => own.any(|it| it.id == *connection),
+        WorkerEvent::Message { .. } | WorkerEvent::Disconnect => false,
     }
 }
 

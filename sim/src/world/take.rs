@@ -181,7 +181,7 @@ impl<P: Program> World<P> {
             self.kernel.own(pid, *socket);
         }
         self.checks.serving.worker_event(pid, &event);
-        self.checks.order.worker_event(pid, &event).map_err(|what| (Check::Order, what))?;
+        self.checks.order.worker_event(pid, &event, &self.kernel).map_err(|what| (Check::Order, what))?;
         self.within(pid, |program, machine, process| {
             if let Machine::Worker(worker) = machine {
                 program.worker_event(worker, process, event);

@@ -1,0 +1,448 @@
+//! Sockets of every kind in whole worlds: whoever has them, however they travel, and whatever fails on the way, nothing
+//! is left behind.
+#![expect(clippy::wildcard_enum_match_arm, reason = "a program hears what concerns it and lets the rest be")]
+
+use cluster_core::{
+    BindAddress, Event, ListenAddress, ListenOptions, LocalAddress, Passed, PassedKind, Passing, Primary,
+    SchedulingPolicy, Settings, SocketId, Worker, WorkerError, WorkerEvent, WorkerId,
+};
+use cluster_sim::explore::every;
+use cluster_sim::{
+    Actor, Check, ClientEvent, ClientId, Driver, Ending, Failure, Fault, Faults, Process, Program, Schedule,
+    SocketEvent, World,
+};
+use serde_json::json;
+
+/// Runs a program on many schedules, quietly and with everything that can fail.
+fn holds<P: Program>(program: &P, policy: SchedulingPolicy) {
+    for seed in 0..300 {
+        let faults = if seed < 100 { Faults::none() } else { Faults::swarm(seed) };
+        let settings = Settings { policy, ..Settings::default() };
+        let mut world = World::new(program.clone(), settings).on(Schedule::seed(seed)).with_faults(faults);
+        assert_eq!(world.run().map_err(|failure| failure.to_string()), Ok(()), "seed {seed}");
+    }
+}
+
+/// What a quiet run of it shows, a line each: who, and what.
+fn quiet<P: Program>(program: P, policy: SchedulingPolicy) -> Vec<String> {
+    let mut world = World::new(program, Settings { policy, ..Settings::default() });
+    world.run().expect("nothing fails");
+    world.observations().map(|line| format!("{}: {}", line.observer, line.text)).collect()
+}
+
+fn loopback(port: u16) -> ListenAddress {
+    ListenAddress::Tcp { host: Some([127, 0, 0, 1].into()), port, ipv6_only: false }
+}
+
+/// A worker serves by itself; it is told to go while a client is there, and serves one more.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+struct Exclusive {
+    port: u16,
+    served: u32,
+    listener: Option<cluster_core::ListenerId>,
+}
+
+impl Program for Exclusive {
+    fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
+        primary.fork(Vec::new()).expect("nothing impossible was set up");
+    }
+
+    fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
+        match event {
+            Event::Message { worker, .. } => primary.disconnect(worker),
+            Event::Disconnect { .. } => process.observe("disconnect"),
+            Event::Exit { status, .. } => process.observe(format!("exit {status:?}")),
+            Event::Listening { .. } => process.observe("heard of a server that is nobody's business"),
+            _ => {}
+        }
+    }
+
+    fn worker_start(&mut self, worker: &mut Worker, _: &mut Process<'_>) {
+        let options = ListenOptions { exclusive: true, ..ListenOptions::from(loopback(0)) };
+        self.listener = Some(worker.listen(options));
+    }
+
+    fn worker_event(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
+        match event {
+            WorkerEvent::Listening { listener, address, .. } => {
+                process.note(address.port().to_string());
+                worker.accept(listener);
+            }
+            WorkerEvent::Connection { listener, .. } => worker.accept(listener),
+            WorkerEvent::Disconnect => process.observe("disconnect"),
+            _ => {}
+        }
+    }
+
+    fn connection_data(
+        &mut self,
+        worker: &mut Worker,
+        process: &mut Process<'_>,
+        connection: SocketId,
+        _: &[u8],
+    ) {
+        self.served += 1;
+        process.observe(format!("serves {}", self.served));
+        process.end(connection);
+        if self.served == 1 {
+            // Whether anybody hears it is all the same.
+            let _ = worker.send(&json!("served"));
+        } else if let Some(listener) = self.listener.take() {
+            worker.close(listener);
+        }
+    }
+
+    fn noted(&mut self, driver: &mut Driver<'_>, _: Actor, text: &str) {
+        self.port = text.parse().expect("workers note ports");
+        driver.connect(self.port);
+    }
+
+    fn observed(&mut self, driver: &mut Driver<'_>, observer: Actor, text: &str) {
+        if observer == Actor::Primary && text == "disconnect" {
+            driver.connect(self.port);
+        }
+    }
+
+    fn client_event(&mut self, driver: &mut Driver<'_>, client: ClientId, event: ClientEvent) {
+        if event == ClientEvent::Connected {
+            driver.send(client, b"hello");
+        }
+    }
+}
+
+#[test]
+fn an_exclusive_server_outlives_its_workers_channel() {
+    let lines = quiet(Exclusive::default(), SchedulingPolicy::RoundRobin);
+    assert_eq!(
+        lines,
+        [
+            "worker 1: serves 1",
+            "worker 1: disconnect",
+            "primary: disconnect",
+            "worker 1: serves 2",
+            "primary: exit Code(0)",
+        ]
+    );
+    holds(&Exclusive::default(), SchedulingPolicy::RoundRobin);
+}
+
+/// Two workers serve a Unix socket; two clients come; everybody goes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+struct OnPath {
+    served: u32,
+    came: bool,
+}
+
+const DOOR: &str = "/run/door";
+
+impl Program for OnPath {
+    fn primary_start(&mut self, primary: &mut Primary, process: &mut Process<'_>) {
+        for _ in 0..2 {
+            primary.fork(Vec::new()).expect("nothing impossible was set up");
+        }
+        assert_eq!(process.mode(DOOR), None);
+    }
+
+    fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
+        match event {
+            Event::Listening { address, .. } if address.port == -1 => {
+                process.observe(format!("{:o}", process.mode(DOOR).unwrap_or(0)));
+            }
+            Event::Message { .. } => {
+                self.served += 1;
+                if self.served == 2 {
+                    primary.disconnect_all();
+                }
+            }
+            Event::AllDisconnected => process.observe(format!("{:?}", process.mode(DOOR))),
+            _ => {}
+        }
+    }
+
+    fn worker_start(&mut self, worker: &mut Worker, _: &mut Process<'_>) {
+        let address = ListenAddress::Path { path: DOOR.into(), readable_all: true, writable_all: true };
+        worker.listen(address.into());
+    }
+
+    fn worker_event(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
+        match event {
+            WorkerEvent::Listening { listener, address, .. } => {
+                assert_eq!(address, LocalAddress::Path(DOOR.into()));
+                process.note("listens");
+                worker.accept(listener);
+            }
+            WorkerEvent::Connection { listener, connection } => {
+                process.write(connection, b"welcome");
+                process.end(connection);
+                worker.accept(listener);
+                let _ = worker.send(&json!("served"));
+            }
+            _ => {}
+        }
+    }
+
+    fn noted(&mut self, driver: &mut Driver<'_>, _: Actor, _: &str) {
+        if !std::mem::replace(&mut self.came, true) {
+            for _ in 0..2 {
+                driver.connect_to(LocalAddress::Path(DOOR.into()));
+            }
+        }
+    }
+
+    fn client_event(&mut self, driver: &mut Driver<'_>, client: ClientId, event: ClientEvent) {
+        if let ClientEvent::Data(bytes) = event {
+            driver.observe(client, String::from_utf8_lossy(&bytes).into_owned());
+        }
+    }
+}
+
+#[test]
+fn a_path_is_served_and_removed_in_both_policies() {
+    for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {
+        let lines = quiet(OnPath::default(), policy);
+        for line in ["primary: 777", "client 1: welcome", "client 2: welcome", "primary: None"] {
+            assert!(lines.iter().any(|other| other == line), "{policy:?} {line}: {lines:?}");
+        }
+        holds(&OnPath::default(), policy);
+    }
+}
+
+/// Two workers share a UDP port; a client sends four datagrams, and each is answered.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+struct Datagrams {
+    answered: u32,
+    came: bool,
+}
+
+impl Program for Datagrams {
+    fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
+        for _ in 0..2 {
+            primary.fork(Vec::new()).expect("nothing impossible was set up");
+        }
+    }
+
+    fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
+        match event {
+            Event::Message { .. } => {
+                self.answered += 1;
+                if self.answered == 4 {
+                    primary.disconnect_all();
+                }
+            }
+            Event::AllDisconnected => process.observe("all disconnected"),
+            _ => {}
+        }
+    }
+
+    fn worker_start(&mut self, worker: &mut Worker, _: &mut Process<'_>) {
+        let (v6, host, port) = (false, None, Some(0));
+        let address = ListenAddress::Udp { v6, host, port, ipv6_only: false, reuse_address: false };
+        worker.listen(address.into());
+    }
+
+    fn worker_event(&mut self, _: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
+        if let WorkerEvent::Listening { address, socket, .. } = event {
+            assert!(socket.is_some(), "it is the program's to read");
+            process.note(address.port().to_string());
+        }
+    }
+
+    fn worker_socket(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: SocketEvent) {
+        if let SocketEvent::Datagram { socket, from, bytes } = event {
+            process.send_to(socket, from, &bytes);
+            let _ = worker.send(&json!("answered"));
+        }
+    }
+
+    fn noted(&mut self, driver: &mut Driver<'_>, _: Actor, port: &str) {
+        if !std::mem::replace(&mut self.came, true) {
+            let client = driver.client();
+            let to = ([127, 0, 0, 1], port.parse().expect("workers note ports")).into();
+            (0..4).for_each(|_| driver.send_to(client, to, b"ping"));
+        }
+    }
+
+    fn client_event(&mut self, driver: &mut Driver<'_>, client: ClientId, event: ClientEvent) {
+        if let ClientEvent::Datagram { bytes, .. } = event {
+            driver.observe(client, String::from_utf8_lossy(&bytes).into_owned());
+        }
+    }
+}
+
+#[test]
+fn a_shared_udp_port_answers_each_datagram_once() {
+    for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {
+        let lines = quiet(Datagrams::default(), policy);
+        let pings = lines.iter().filter(|line| *line == "client 1: ping").count();
+        assert_eq!((pings, lines.len()), (4, 5), "{lines:?}");
+        holds(&Datagrams::default(), policy);
+    }
+}
+
+/// The primary accepts by itself and passes the connection on; the worker sends it back; the primary answers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Pass {
+    keep_open: bool,
+    /// How many more descriptors the worker may open; `None`: any number.
+    room: Option<usize>,
+    /// The primary forgets to send what it has detached.
+    leaks: bool,
+    listener: Option<SocketId>,
+    waiting: Vec<SocketId>,
+}
+
+impl Pass {
+    fn new() -> Self {
+        Pass { keep_open: false, room: None, leaks: false, listener: None, waiting: Vec::new() }
+    }
+
+    fn passing(&self, socket: SocketId) -> Passing {
+        Passing { socket, kind: PassedKind::Socket, keep_open: self.keep_open }
+    }
+
+    fn pass_on(&mut self, primary: &mut Primary, process: &mut Process<'_>, worker: WorkerId) {
+        for connection in std::mem::take(&mut self.waiting) {
+            if self.leaks {
+                process.detach(connection);
+            } else if primary.send_with(worker, &json!("take it"), self.passing(connection)).is_err() {
+                process.close(connection);
+            } else if !self.keep_open {
+                process.detach(connection);
+            }
+        }
+    }
+}
+
+impl Program for Pass {
+    fn primary_start(&mut self, primary: &mut Primary, process: &mut Process<'_>) {
+        primary.fork(Vec::new()).expect("nothing impossible was set up");
+        let address = BindAddress::Tcp { host: None, port: 0, ipv6_only: false, reuse_port: false };
+        let (listener, address) = process.open(&address, Some(8)).expect("nothing else is there");
+        self.listener = Some(listener);
+        process.note(address.port().to_string());
+    }
+
+    fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
+        match event {
+            Event::Online { worker } => self.pass_on(primary, process, worker),
+            Event::Message { handle: Some(Passed { socket, .. }), .. } => {
+                process.observe("back");
+                process.write(socket, b"and back");
+                process.end(socket);
+            }
+            Event::Error { worker, error: WorkerError::NotReceived } => {
+                process.observe("not received");
+                primary.disconnect(worker);
+            }
+            Event::Disconnect { .. } => {
+                self.listener.take().into_iter().for_each(|listener| process.close(listener));
+                for waiting in std::mem::take(&mut self.waiting) {
+                    process.close(waiting);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn primary_socket(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: SocketEvent) {
+        match event {
+            SocketEvent::Accepted { connection, .. } => {
+                self.waiting.push(connection);
+                if primary.worker(WorkerId(1)).is_some_and(cluster_core::Life::is_connected) {
+                    self.pass_on(primary, process, WorkerId(1));
+                }
+            }
+            SocketEvent::Ended { connection, .. } => {
+                process.close(connection);
+                primary.disconnect(WorkerId(1));
+            }
+            SocketEvent::Data { .. } | SocketEvent::Datagram { .. } => {}
+        }
+    }
+
+    fn worker_start(&mut self, _: &mut Worker, process: &mut Process<'_>) {
+        process.limit_descriptors(self.room);
+    }
+
+    fn worker_event(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
+        if let WorkerEvent::Message { handle: Some(Passed { socket, .. }), .. } = event {
+            process.write(socket, b"there ");
+            if worker.send_with(&json!("take it back"), self.passing(socket)).is_err() {
+                process.close(socket);
+            } else if !self.keep_open {
+                process.detach(socket);
+            }
+        }
+    }
+
+    fn connection_end(&mut self, _: &mut Worker, process: &mut Process<'_>, connection: SocketId, _: Ending) {
+        process.close(connection);
+    }
+
+    fn noted(&mut self, driver: &mut Driver<'_>, _: Actor, port: &str) {
+        driver.connect(port.parse().expect("the primary notes its port"));
+    }
+
+    fn client_event(&mut self, driver: &mut Driver<'_>, client: ClientId, event: ClientEvent) {
+        if let ClientEvent::Data(bytes) = event {
+            driver.observe(client, String::from_utf8_lossy(&bytes).into_owned());
+        }
+    }
+}
+
+fn said(lines: &[String]) -> String {
+    lines.iter().filter_map(|line| line.strip_prefix("client 1: ")).collect()
+}
+
+#[test]
+fn a_connection_goes_to_a_worker_and_back_and_nothing_is_left_of_it() {
+    let lines = quiet(Pass::new(), SchedulingPolicy::RoundRobin);
+    assert_eq!(said(&lines), "there and back");
+    holds(&Pass::new(), SchedulingPolicy::RoundRobin);
+}
+
+#[test]
+fn a_connection_that_is_kept_open_is_everybodys_until_the_last_closes_it() {
+    let pass = Pass { keep_open: true, ..Pass::new() };
+    assert_eq!(said(&quiet(pass.clone(), SchedulingPolicy::RoundRobin)), "there and back");
+    holds(&pass, SchedulingPolicy::RoundRobin);
+}
+
+#[test]
+fn a_connection_that_cannot_be_received_is_told_to_its_sender() {
+    let pass = Pass { room: Some(0), ..Pass::new() };
+    let lines = quiet(pass.clone(), SchedulingPolicy::RoundRobin);
+    assert_eq!(lines, ["primary: not received"]);
+    holds(&pass, SchedulingPolicy::RoundRobin);
+}
+
+#[test]
+fn a_socket_that_is_left_to_the_machine_and_not_sent_is_a_leak() {
+    let mut world = World::new(Pass { leaks: true, ..Pass::new() }, Settings::default());
+    let Failure { check, what, .. } = *world.run().expect_err("the connection is nobody's");
+    assert_eq!(check, Check::Descriptors, "{what}");
+}
+
+/// Where a descriptor can be lost, it is, in some run; and it is sent again.
+#[test]
+fn a_lost_connection_is_sent_again() {
+    let faults = Faults::only(&[Fault::LostDescriptor]).limit(1);
+    let lost_and_found = (0..100).any(|seed| {
+        let mut world =
+            World::new(Pass::new(), Settings::default()).on(Schedule::seed(seed)).with_faults(faults);
+        world.run().expect("nothing but the descriptor is lost");
+        let lines: Vec<_> =
+            world.observations().map(|line| format!("{}: {}", line.observer, line.text)).collect();
+        world.schedule().struck().contains(&Fault::LostDescriptor) && said(&lines) == "there and back"
+    });
+    assert!(lost_and_found);
+}
+
+/// Every order of every step, with one descriptor lost, or one process killed, anywhere.
+#[test]
+fn on_every_schedule_a_connection_is_passed_or_closed() {
+    let faults = Faults::only(&[Fault::LostDescriptor, Fault::Kill]).limit(1);
+    let world = World::new(Pass::new(), Settings::default()).with_faults(faults);
+    let coverage = every(&world, 1 << 20).expect("no check fails");
+    assert_eq!(coverage.cut, None, "that is all there is");
+}
