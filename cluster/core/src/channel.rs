@@ -6,7 +6,7 @@ use crate::event::Violation;
 use crate::message::{Envelope, Frame, Message};
 use crate::os::{Call, ChannelId, Errno, SocketId};
 use crate::passing::{Passed, PassedKind};
-use crate::settings::Limits;
+use crate::settings::{Limits, Serialization};
 use crate::steps::{IsCall, Steps};
 
 mod reading;
@@ -119,6 +119,7 @@ enum Link {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Channel {
     id: ChannelId,
+    serialization: Serialization,
     link: Link,
     reading: Reading,
     sending: Sending,
@@ -128,9 +129,10 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
-    pub(crate) fn new(id: ChannelId, limits: Limits) -> Self {
+    pub(crate) fn new(id: ChannelId, serialization: Serialization, limits: Limits) -> Self {
         Channel {
             id,
+            serialization,
             link: Link::Open,
             reading: Reading::default(),
             sending: Sending::default(),

@@ -165,9 +165,9 @@ impl core::error::Error for WorkerError {}
 /// How a peer broke the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Violation {
-    /// A line that is not JSON, or an empty one.
+    /// A line that is not JSON, or an empty one; of the 'advanced' serialization, a payload that V8 would not have written.
     Malformed,
-    /// A line longer than [`Limits::message_bytes`](crate::settings::Limits::message_bytes).
+    /// A message longer than [`Limits::message_bytes`](crate::settings::Limits::message_bytes).
     TooLong,
     /// An acknowledgement of a descriptor that was not sent, or an answer for a connection that it has not got.
     UnaskedAck,
@@ -180,7 +180,7 @@ pub enum Violation {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Violation::Malformed => "it sent a line that is not JSON",
+            Violation::Malformed => "it sent a message that cannot be read",
             Violation::TooLong => "it sent a message longer than the limit",
             Violation::UnaskedAck => "it answered for a descriptor that it has not got",
             Violation::StrayDescriptor => "it sent a descriptor that belongs to no message",

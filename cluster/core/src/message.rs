@@ -1,5 +1,5 @@
-//! The typed vocabulary of the channel: what one line can say. Field names and envelopes are Node's; their JSON is in
-//! `encode` and `decode`. It knows no channel and no state; what a message means is decided by the machines.
+//! The typed vocabulary of the channel: what one frame can say. Field names and envelopes are Node's; their JSON is in
+//! `encode` and `decode`, Node's other serialization in `advanced`. It knows no channel and no state; what a message means is decided by the machines.
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -14,13 +14,14 @@ use crate::event::{AddressType, ListeningAddress};
 use crate::os::Errno;
 use crate::passing::PassedKind;
 
+mod advanced;
 mod decode;
 mod encode;
 
-pub(crate) use decode::decode;
+pub(crate) use decode::{decode, decode_advanced};
 pub(crate) use encode::{encode, encode_ack};
 
-/// One line of the channel.
+/// One frame of the channel.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Frame {
     /// A message without a descriptor.

@@ -101,11 +101,9 @@ impl Worker {
     ///
     /// `serialization` is how its primary has it write. Node: `NODE_CHANNEL_SERIALIZATION_MODE`.
     pub fn new(id: WorkerId, serialization: Serialization, limits: Limits) -> Self {
-        // Only JSON is spoken so far.
-        let _ = serialization;
         let mut worker = Worker {
             id,
-            channel: Channel::new(ChannelId::PRIMARY, limits),
+            channel: Channel::new(ChannelId::PRIMARY, serialization, limits),
             steps: Steps::new(),
             pending: Pending::new(),
             travelling: Travelling::default(),

@@ -8,7 +8,7 @@ mod house;
 
 use cluster_core::{
     Call, ChannelError, Event, ListenOptions, ListenerId, Machine, OsEvent, Passed, PassedKind, Passing,
-    SendError, Sent, Settings, SocketId, Standing, WorkerError, WorkerEvent, WorkerId,
+    SendError, Sent, Serialization, Settings, Setup, SocketId, Standing, WorkerError, WorkerEvent, WorkerId,
 };
 use house::House;
 use serde_json::json;
@@ -80,6 +80,40 @@ fn a_socket_goes_up_with_its_message_and_is_closed_there_once_it_is_here() {
     let handle = Some(Passed { socket: OWN, kind: PassedKind::Socket });
     assert_eq!(house.events, [Event::Message { worker: ONE, message: json!("take it"), handle }]);
     assert_eq!(closed(&house), (0, 1));
+}
+
+/// In Node's other serialization everything is as in JSON.
+#[test]
+fn a_cluster_may_speak_v8s_structured_clone() {
+    let advanced = Setup { serialization: Some(Serialization::Advanced), ..Setup::default() };
+    let mut house = House::new(Settings::default());
+    house.primary.setup(advanced);
+    house.fork(1);
+    let listener = house.worker(ONE).listen(ListenOptions::default());
+    house.worker(ONE).accept(listener);
+    house.worker(ONE).send_with(&json!({"up": ["\u{fc}", -1.5, null]}), SOCKET).expect("it is open");
+    house.primary.send(ONE, &json!("down")).expect("it is open");
+    house.settle();
+    let connection = house.connect(SocketId(1));
+    let down = WorkerEvent::Message { message: json!("down"), handle: None };
+    let got = WorkerEvent::Connection { listener, connection };
+    let heard = &house.processes[&ONE].events;
+    assert!(heard.contains(&down) && heard.contains(&got), "{heard:?}");
+    house.primary.disconnect(ONE);
+    house.worker(ONE).release(connection);
+    house.settle();
+    let handle = Some(Passed { socket: OWN, kind: PassedKind::Socket });
+    let up = Event::Message { worker: ONE, message: json!({"up": ["\u{fc}", -1.5, null]}), handle };
+    let heard = house.heard();
+    assert!(heard.contains(&up) && heard.contains(&Event::Disconnect { worker: ONE }), "{heard:?}");
+    let written = house.desk.calls.iter().filter_map(|call| match call {
+        Call::Write { bytes, .. } => Some(bytes),
+        _ => None,
+    });
+    for frame in written {
+        let length = u32::try_from(frame.len() - 4).expect("it is short").to_be_bytes();
+        assert_eq!((&frame[..4], &frame[4..6]), (&length[..], &[0xFF, 15][..]));
+    }
 }
 
 #[test]

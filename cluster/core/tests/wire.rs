@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use cluster_core::{
     Call, ChannelId, Event, Limits, ListenOptions, ListenerId, LocalAddress, Machine, OsEvent, Output,
-    Passed, Primary, Serialization, Settings, SocketId, Worker, WorkerEvent, WorkerId,
+    Passed, Primary, Serialization, Settings, Setup, SocketId, Worker, WorkerEvent, WorkerId,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -88,7 +88,12 @@ impl<M: Machine> Process<M> {
 }
 
 fn primary() -> Process<Primary> {
+    primary_with(Serialization::Json)
+}
+
+fn primary_with(serialization: Serialization) -> Process<Primary> {
     let mut primary = Primary::new(Settings::default());
+    primary.setup(Setup { serialization: Some(serialization), ..Setup::default() });
     primary.fork(Vec::new()).expect("nothing impossible was set up");
     let mut process = Process::new(primary, ChannelId(1));
     process.drain();
@@ -117,13 +122,23 @@ fn line() -> impl Strategy<Value = (Vec<u8>, bool)> {
     ];
     let key = prop_oneof![Just("\"null:0:4:undefined:0\""), Just("\"other\""), Just("7")];
     let port = prop_oneof![Just("0"), Just("80"), Just("70000"), Just("-1"), Just("\"80\""), Just("{}")];
-    let kind = prop_oneof![Just("4"), Just("6"), Just("\"udp4\""), Just("null"), Just("[]")];
-    let cluster = (act, key, port, kind, 0..6u8, 0..6u8, any::<bool>(), any::<bool>()).prop_map(
-        |(act, key, port, kind, seq, ack, accepted, reply)| {
+    let kind = prop_oneof![
+        Just("4"),
+        Just("6,\"fd\":3"),
+        Just("-1,\"readableAll\":true"),
+        Just("\"udp4\",\"fd\":-1,\"flags\":5"),
+        Just("null,\"fd\":7"),
+        Just("null"),
+        Just("[]")
+    ];
+    let address = prop_oneof![3 => Just("null"), 1 => Just("\"127.0.0.1\""), 1 => Just("\"/tmp/x\"")];
+    let place = (port, kind, address);
+    let cluster = (act, key, place, 0..6u8, 0..6u8, any::<bool>(), any::<bool>()).prop_map(
+        |(act, key, (port, kind, address), seq, ack, accepted, reply)| {
             let reply =
                 if reply { format!("\"ack\":{ack},\"accepted\":{accepted}") } else { format!("\"act\":\"{act}\"") };
             format!(
-                "{{\"cmd\":\"NODE_CLUSTER\",{reply},\"key\":{key},\"index\":0,\"address\":null,\"port\":{port},\
+                "{{\"cmd\":\"NODE_CLUSTER\",{reply},\"key\":{key},\"index\":0,\"address\":{address},\"port\":{port},\
                  \"addressType\":{kind},\"seq\":{seq}}}"
             )
         },
@@ -133,18 +148,43 @@ fn line() -> impl Strategy<Value = (Vec<u8>, bool)> {
         1 => Just(String::from("{\"cmd\":\"NODE_HANDLE_ACK\"}")),
         1 => Just(String::from("{\"cmd\":\"NODE_HANDLE_NACK\"}")),
         1 => Just(String::from("{\"cmd\":\"NODE_ELSE\"}")),
+        1 => Just(String::from("{\"cmd\":\"NODE_SOCKET_GET_COUNT\",\"key\":\"k\"}")),
+        1 => Just(String::from("{\"cmd\":\"NODE_SOCKET_NOTIFY_CLOSE\",\"key\":\"k\"}")),
         1 => Just(String::from("[1,\"two\",null]")),
         1 => "[ -~]{0,12}",
     ];
-    let text = (message, any::<bool>()).prop_map(|(message, wrapped)| {
+    let types = prop_oneof![
+        3 => Just("net.Native"),
+        2 => Just("net.Socket\",\"key\":\"k"),
+        1 => Just("dgram.Native"),
+        1 => Just("strange")
+    ];
+    let text = (message, any::<bool>(), types).prop_map(|(message, wrapped, kind)| {
         if wrapped {
-            format!("{{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Native\",\"msg\":{message}}}\n").into_bytes()
+            format!("{{\"cmd\":\"NODE_HANDLE\",\"type\":\"{kind}\",\"msg\":{message}}}\n").into_bytes()
         } else {
             format!("{message}\n").into_bytes()
         }
     });
     prop_oneof![8 => text, 1 => proptest::collection::vec(any::<u8>(), 0..20)]
         .prop_flat_map(|bytes| (Just(bytes), any::<bool>()))
+}
+
+/// The same in V8's structured clone, and worse.
+fn payload() -> impl Strategy<Value = (Vec<u8>, bool)> {
+    let tags = prop::sample::select(&b"oA^\"ID\\{$_0\x00\x01\x02\x04"[..]);
+    let text =
+        prop_oneof![Just("cmd"), Just("NODE_CLUSTER"), Just("NODE_HANDLE_ACK"), Just("act"), Just("online")];
+    let texts =
+        text.prop_map(|text| [&[b'"', u8::try_from(text.len()).expect("short")], text.as_bytes()].concat());
+    let part = prop_oneof![3 => tags.prop_map(|tag| vec![tag]), 2 => texts];
+    let object = proptest::collection::vec(part, 0..12).prop_map(|parts| parts.concat());
+    let length = prop_oneof![9 => Just(None), 1 => any::<u32>().prop_map(Some)];
+    (object, length, any::<bool>()).prop_map(|(object, length, with_socket)| {
+        let payload = [&[0xFF, 15][..], &object].concat();
+        let length = length.unwrap_or(u32::try_from(payload.len()).expect("short"));
+        ([&length.to_be_bytes()[..], &payload].concat(), with_socket)
+    })
 }
 
 fn messages(events: Vec<Event>) -> Vec<Value> {
@@ -169,6 +209,46 @@ proptest! {
             rest = later;
         }
         prop_assert_eq!(heard, said);
+    }
+
+    /// Nor in Node's other serialization.
+    #[test]
+    fn payloads_may_be_cut_anywhere(
+        said in proptest::collection::vec("[a-z]{0,200}", 1..6),
+        cuts in proptest::collection::vec(1..9usize, 1..200),
+    ) {
+        let frame = |text: &String| {
+            let length = u8::try_from(text.len()).expect("short");
+            // A length of more than seven bits takes two bytes.
+            let varint = if length < 128 { vec![length] } else { vec![length & 127 | 128, 1] };
+            let payload = [&[0xFF, 15, b'"'][..], &varint, text.as_bytes()].concat();
+            [&u32::try_from(payload.len()).expect("short").to_be_bytes()[..], &payload].concat()
+        };
+        let bytes: Vec<u8> = said.iter().flat_map(frame).collect();
+        let mut process = primary_with(Serialization::Advanced);
+        let (mut heard, mut rest, mut cuts) = (Vec::new(), &bytes[..], cuts.into_iter().cycle());
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(cuts.next().unwrap_or(1).min(rest.len()));
+            heard.extend(messages(process.read(now, false)));
+            rest = later;
+        }
+        prop_assert_eq!(heard, said.into_iter().map(Value::from).collect::<Vec<_>>());
+    }
+
+    /// In Node's other serialization a worker cannot hurt it, either.
+    #[test]
+    fn a_worker_that_speaks_otherwise_cannot_hurt_the_primary(
+        said in proptest::collection::vec(payload(), 0..12),
+    ) {
+        let mut process = primary_with(Serialization::Advanced);
+        let mut events = Vec::new();
+        for (bytes, with_socket) in &said {
+            events.extend(process.read(bytes, *with_socket));
+        }
+        process.close();
+        events.extend(process.drain());
+        prop_assert!(events.iter().filter(|event| matches!(event, Event::Disconnect { .. })).count() <= 1);
+        prop_assert!(process.held.is_empty(), "still open: {:?}", process.held);
     }
 
     /// Whatever a worker says: the primary does not panic, hears at most one end, and keeps nothing of it.

@@ -7,6 +7,7 @@ use super::{Channel, ChannelStep};
 use crate::event::Violation;
 use crate::message::{self, Frame};
 use crate::os::{Call, ChannelId, SocketId};
+use crate::settings::Serialization;
 use crate::steps::Steps;
 
 /// What has arrived of a frame whose end has not.
@@ -29,7 +30,11 @@ impl Channel {
             self.step(ChannelStep::Call(Call::Close { socket: stray }), steps);
             return self.tick(ChannelStep::Violated(Violation::StrayDescriptor), steps);
         }
-        if let Err(violation) = self.read_lines(bytes, steps) {
+        let read = match self.serialization {
+            Serialization::Json => self.read_lines(bytes, steps),
+            Serialization::Advanced => self.read_payloads(bytes, steps),
+        };
+        if let Err(violation) = read {
             self.tick(ChannelStep::Violated(violation), steps);
         }
     }
@@ -53,6 +58,28 @@ impl Channel {
         }
         self.reading.partial.extend_from_slice(rest);
         self.bounded(self.reading.partial.len())
+    }
+
+    /// Node's 'advanced' serialization: payloads, each behind its length.
+    fn read_payloads<S: From<(ChannelId, ChannelStep)>>(
+        &mut self,
+        bytes: &[u8],
+        steps: &mut Steps<S>,
+    ) -> Result<(), Violation> {
+        let mut unread = core::mem::take(&mut self.reading.partial);
+        unread.extend_from_slice(bytes);
+        let mut rest = &unread[..];
+        while let Some((length, behind)) = rest.split_first_chunk() {
+            let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+            self.bounded(length)?;
+            let Some((payload, next)) = behind.split_at_checked(length) else { break };
+            rest = next;
+            self.arrived(message::decode_advanced(payload, self.limits.message_bytes)?, steps);
+        }
+        let read = unread.len() - rest.len();
+        unread.drain(..read);
+        self.reading.partial = unread;
+        Ok(())
     }
 
     fn bounded(&self, length: usize) -> Result<(), Violation> {

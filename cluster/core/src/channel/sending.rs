@@ -70,7 +70,7 @@ impl Channel {
         outgoing: Outgoing,
         steps: &mut Steps<S>,
     ) {
-        let line = line(outgoing);
+        let line = self.line(outgoing);
         self.sending.unsent += line.bytes.len();
         if self.sending.unacknowledged.is_none() {
             self.transmit(line, steps);
@@ -202,7 +202,7 @@ impl Channel {
         steps: &mut Steps<S>,
     ) {
         if self.link != Link::Closed {
-            let bytes = message::encode_ack(arrived);
+            let bytes = message::encode_ack(arrived, self.serialization);
             self.sending.unsent += bytes.len();
             self.enqueue(Line { bytes, at: 0, socket: None, receipt: None, carries: None }, steps);
             self.pause_if_full(steps);
@@ -233,7 +233,7 @@ impl Channel {
         let mut outgoing = self.sending.unacknowledged.take()?;
         if outgoing.may_go_again() && outgoing.retransmissions < RETRANSMISSIONS {
             outgoing.retransmissions += 1;
-            let line = line(outgoing);
+            let line = self.line(outgoing);
             self.sending.unsent += line.bytes.len();
             self.transmit(line, steps);
             return None;
@@ -300,11 +300,11 @@ impl Channel {
             self.close(steps);
         }
     }
-}
 
-fn line(outgoing: Outgoing) -> Line {
-    let bytes = message::encode(&outgoing.message, outgoing.handle.map(|handle| handle.kind));
-    let Outgoing { handle, receipt, .. } = outgoing;
-    let socket = handle.map(|handle| handle.socket);
-    Line { bytes, at: 0, socket, receipt, carries: handle.is_some().then_some(outgoing) }
+    fn line(&self, outgoing: Outgoing) -> Line {
+        let Outgoing { message, handle, receipt, .. } = &outgoing;
+        let bytes = message::encode(message, handle.map(|handle| handle.kind), self.serialization);
+        let (socket, receipt) = (handle.map(|handle| handle.socket), *receipt);
+        Line { bytes, at: 0, socket, receipt, carries: handle.is_some().then_some(outgoing) }
+    }
 }

@@ -1,4 +1,4 @@
-//! Lines to messages. Unknown fields are ignored, as Node does; known ones of the wrong kind are a violation.
+//! Frames to messages. Unknown fields are ignored, as Node does; known ones of the wrong kind are a violation.
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -10,8 +10,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{
-    Act, Cluster, Counting, Envelope, Frame, HandleKey, Message, QueryServer, Reply, Sockname, is_internal,
-    is_reserved,
+    Act, Cluster, Counting, Envelope, Frame, HandleKey, Message, QueryServer, Reply, Sockname, advanced,
+    is_internal, is_reserved,
 };
 use crate::event::{AddressType, ListeningAddress, Violation};
 use crate::os::Errno;
@@ -70,6 +70,15 @@ const ADDRESS: usize = 4096;
 pub(crate) fn decode(line: &[u8]) -> Result<Frame, Violation> {
     // A retransmitted socket of Node 20 comes in two envelopes; nothing comes in more.
     decode_within(line, 2)
+}
+
+/// Reads one payload of the 'advanced' serialization; it may make `limit` bytes of JSON.
+pub(crate) fn decode_advanced(payload: &[u8], limit: usize) -> Result<Frame, Violation> {
+    let value = advanced::read(payload, limit)?;
+    if !is_reserved(&value) {
+        return Ok(Frame::Message(Message::User(value)));
+    }
+    decode(&serde_json::to_vec(&value).map_err(|_| Violation::Malformed)?)
 }
 
 fn decode_within(line: &[u8], envelopes: u8) -> Result<Frame, Violation> {
@@ -231,6 +240,7 @@ fn address_type(value: &Value) -> Result<AddressType, Violation> {
 mod tests {
     use super::*;
     use crate::message::encode;
+    use crate::settings::Serialization;
     use serde_json::json;
 
     fn cluster_message(line: &str) -> Cluster {
@@ -262,6 +272,7 @@ mod tests {
             let ours = encode(
                 &Message::from(cluster.clone()),
                 line.contains("NODE_HANDLE").then_some(PassedKind::Native),
+                Serialization::Json,
             );
             assert_eq!(cluster_message(core::str::from_utf8(&ours).expect("JSON").trim_end()), cluster);
         }

@@ -1,4 +1,4 @@
-//! Messages to lines.
+//! Messages to frames.
 
 use alloc::borrow::Cow;
 use alloc::string::ToString;
@@ -7,9 +7,10 @@ use alloc::vec::Vec;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Act, Cluster, Counting, Message, QueryServer, Reply, Sockname};
+use super::{Act, Cluster, Counting, Message, QueryServer, Reply, Sockname, advanced};
 use crate::event::AddressType;
 use crate::passing::PassedKind;
+use crate::settings::Serialization;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -19,6 +20,11 @@ struct HandleOut<'a, T> {
     #[serde(skip_serializing_if = "Option::is_none")]
     dgram_type: Option<&'static str>,
     msg: &'a T,
+}
+
+#[derive(Serialize)]
+struct AckOut {
+    cmd: &'static str,
 }
 
 #[derive(Serialize)]
@@ -69,31 +75,51 @@ struct ClusterOut<'a> {
     seq: u64,
 }
 
-/// A message as a line. `carries`: in the envelope that says what comes with it.
-pub(crate) fn encode(message: &Message, carries: Option<PassedKind>) -> Vec<u8> {
+/// A message as a frame. `carries`: in the envelope that says what comes with it.
+pub(crate) fn encode(
+    message: &Message,
+    carries: Option<PassedKind>,
+    serialization: Serialization,
+) -> Vec<u8> {
     match message {
-        Message::User(value) => line(value, carries),
-        Message::Cluster(cluster) => line(&cluster_out(cluster), carries),
-        Message::Counting(counting) => line(&counting_out(counting), carries),
+        Message::User(value) => enveloped(value, carries, serialization),
+        Message::Cluster(cluster) => enveloped(&cluster_out(cluster), carries, serialization),
+        Message::Counting(counting) => enveloped(&counting_out(counting), carries, serialization),
         Message::Foreign => unreachable!("a foreign message is never sent"),
     }
 }
 
-/// An acknowledgement of a descriptor as a line.
-pub(crate) fn encode_ack(arrived: bool) -> Vec<u8> {
-    let line: &[u8] =
-        if arrived { b"{\"cmd\":\"NODE_HANDLE_ACK\"}\n" } else { b"{\"cmd\":\"NODE_HANDLE_NACK\"}\n" };
-    line.to_vec()
+/// An acknowledgement of a descriptor as a frame.
+pub(crate) fn encode_ack(arrived: bool, serialization: Serialization) -> Vec<u8> {
+    let cmd = if arrived { "NODE_HANDLE_ACK" } else { "NODE_HANDLE_NACK" };
+    frame(&AckOut { cmd }, serialization)
 }
 
-fn line<T: Serialize>(message: &T, carries: Option<PassedKind>) -> Vec<u8> {
-    let encoded = match carries {
-        Some(kind) => serde_json::to_vec(&envelope(kind, message)),
-        None => serde_json::to_vec(message),
-    };
-    let mut bytes = encoded.expect("a message has string keys and finite numbers only");
-    bytes.push(b'\n');
-    bytes
+fn enveloped<T: Serialize>(
+    message: &T,
+    carries: Option<PassedKind>,
+    serialization: Serialization,
+) -> Vec<u8> {
+    match carries {
+        Some(kind) => frame(&envelope(kind, message), serialization),
+        None => frame(message, serialization),
+    }
+}
+
+fn frame<T: Serialize>(message: &T, serialization: Serialization) -> Vec<u8> {
+    const CANNOT_FAIL: &str = "a message has string keys and finite numbers only";
+    match serialization {
+        Serialization::Json => {
+            let mut line = serde_json::to_vec(message).expect(CANNOT_FAIL);
+            line.push(b'\n');
+            line
+        }
+        Serialization::Advanced => {
+            let payload = advanced::write(&serde_json::to_value(message).expect(CANNOT_FAIL));
+            let length = u32::try_from(payload.len()).expect("what may be unsent is less than 4 GiB");
+            [&length.to_be_bytes()[..], &payload].concat()
+        }
+    }
 }
 
 fn envelope<T>(kind: PassedKind, msg: &T) -> HandleOut<'_, T> {

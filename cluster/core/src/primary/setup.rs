@@ -88,7 +88,7 @@ impl Primary {
         if let Ok(command) = &command {
             env.retain(|(name, _)| name != "NODE_UNIQUE_ID");
             env.push((String::from("NODE_UNIQUE_ID"), worker.to_string()));
-            let channel = Channel::new(worker.into(), self.settings.limits.clone());
+            let channel = Channel::new(worker.into(), command.serialization, self.settings.limits.clone());
             self.members.insert(worker, Member { life: Life::new(), channel });
             self.steps.push(Step::Call(Call::Spawn { worker, command: command.clone(), env }));
         }

@@ -6,7 +6,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 
 use cluster_core::{
     BindAddress, Call, ChannelId, Event, ExitStatus, HandleId, LocalAddress, Machine, Os, OsEvent, Primary,
-    Serialization, Settings, Signal, SocketId, Worker, WorkerEvent, WorkerId,
+    Settings, Signal, SocketId, Worker, WorkerEvent, WorkerId,
 };
 
 /// Where a socket comes to be: the port of a handle that asks for none is known before.
@@ -168,9 +168,10 @@ impl House {
         let mut moved = false;
         for call in calls {
             match call {
-                Call::Spawn { worker, .. } => {
+                Call::Spawn { worker, command, .. } => {
+                    let limits = cluster_core::Limits::default();
                     let process = Process {
-                        worker: Worker::new(worker, Serialization::Json, cluster_core::Limits::default()),
+                        worker: Worker::new(worker, command.serialization, limits),
                         desk: Desk::default(),
                         events: Vec::new(),
                         asked: Vec::new(),
