@@ -3,6 +3,7 @@
 //! It only arranges what a [`Trace`] holds. What an arrow is, is found in `arrows`; the words beside the lines are made in
 //! `label`; how it looks is a matter of `page`, which puts all of it into one file.
 
+use cluster_core::OsEvent;
 use cluster_sim::{Actor, Crossing, Row, Trace};
 use serde::Serialize;
 
@@ -132,8 +133,9 @@ impl Diagram {
     pub fn of(about: About, trace: &Trace) -> Self {
         let actors = actors(trace);
         let column = |actor: Actor| actors.binary_search(&actor).unwrap_or_default();
-        let rows = trace.rows().iter().map(|row| mark(row, column(row.actor))).collect();
         let arrows = arrows::of(trace.rows(), column);
+        let mut rows: Vec<_> = trace.rows().iter().map(|row| mark(row, column(row.actor))).collect();
+        name_reads(&mut rows, trace.rows(), &arrows);
         Diagram { about, columns: actors.iter().copied().map(Column::of).collect(), rows, arrows }
     }
 
@@ -160,6 +162,17 @@ fn actors(trace: &Trace) -> Vec<Actor> {
     actors.sort_unstable();
     actors.dedup();
     actors
+}
+
+/// What was read is named after the messages that are complete by it, of which it may have only the last bytes.
+fn name_reads(marks: &mut [Mark], rows: &[Row], arrows: &[Arrow]) {
+    for (at, (mark, row)) in marks.iter_mut().zip(rows).enumerate() {
+        if let Crossing::Told { event: OsEvent::Read { bytes, .. }, .. } = &row.what {
+            let complete =
+                arrows.iter().filter(|arrow| arrow.to == Some(at)).map(|arrow| arrow.label.as_str());
+            mark.label = label::read(&complete.collect::<Vec<_>>(), bytes);
+        }
+    }
 }
 
 fn mark(row: &Row, column: usize) -> Mark {

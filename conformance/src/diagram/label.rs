@@ -118,6 +118,15 @@ fn worker(event: &WorkerEvent, client: Option<ClientId>) -> String {
     client.map_or_else(|| words(event), |client| format!("{} of client {}", words(event), client.0))
 }
 
+/// What was read: these messages are complete, and there may be a piece of another.
+pub(super) fn read(complete: &[&str], bytes: &[u8]) -> String {
+    match (complete, bytes.ends_with(b"\n")) {
+        ([], _) => format!("a piece, {} bytes", bytes.len()),
+        (names, true) => short(&names.join(", ")),
+        (names, false) => short(&format!("{}, and a piece", names.join(", "))),
+    }
+}
+
 /// The messages in these bytes, by name; what is no whole message is said to be a piece.
 fn messages(bytes: &[u8]) -> String {
     let names = bytes.split_inclusive(|byte| *byte == b'\n').map(message);
@@ -129,7 +138,8 @@ pub(super) fn message(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
     match serde_json::from_slice::<Value>(line) {
         Ok(value) => name(&value).unwrap_or_else(|| text.trim_end().to_owned()),
-        Err(_) => format!("a piece: {}", text.trim_end()),
+        Err(_) if line.ends_with(b"\n") => format!("no message: {}", text.trim_end()),
+        Err(_) => format!("a piece, {} bytes", line.len()),
     }
 }
 

@@ -3,7 +3,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
-const ROW = 24, GUTTER = 52, TOP = 6;
+const ROW = 24, GUTTER = 52, TOP = 6, NARROWEST = 118;
 
 // The legend, which is the filter, too: kind, name, what it means, whether it is shown at first.
 const KINDS = [
@@ -34,7 +34,7 @@ data.arrows.forEach((arrow, n) => {
   leads[arrow.from].push(n);
   if (arrow.to !== null) comes[arrow.to].push(n);
 });
-let shown = [], place = new Map(), lefts = [], picked = null, elements = new Map();
+let shown = [], place = new Map(), lefts = [], picked = null, wrong, elements = new Map();
 
 function node(name, attributes, ...inside) {
   const made = name.startsWith("svg:") ? document.createElementNS(SVG, name.slice(4)) : document.createElement(name);
@@ -59,6 +59,8 @@ function choose() {
   const is = (row) => kinds.get(row.kind) && columns[row.column] && fits(row, words);
   shown = data.rows.map((_, n) => n).filter((n) => is(data.rows[n]));
   place = new Map(shown.map((n, at) => [n, at]));
+  // The step itself may have nothing to show.
+  wrong = data.rows[shown.findLast((n) => data.rows[n].step <= data.about.step)]?.step;
   byId("shown").textContent = shown.length === data.rows.length ? "" : `${shown.length} of ${data.rows.length} rows`;
 }
 function widths() {
@@ -67,13 +69,18 @@ function widths() {
     const row = data.rows[n];
     longest[row.column] = Math.max(longest[row.column], row.label.length + (row.descriptor ? 4 : 0));
   }
+  const wanted = longest.map((letters) => Math.min(290, 52 + letters * 6.8)), room = byId("scroll").clientWidth;
+  // Where there is no room for all of them, the widest are made narrow: a row has one label, which may go on to its right.
+  let most = 290;
+  const width = (column) => Math.min(wanted[column], most);
+  const total = () => wanted.reduce((sum, _, column) => sum + width(column), GUTTER + 12);
+  while (most > NARROWEST && total() > room) most -= 4;
   let left = GUTTER;
-  lefts = longest.map((letters) => {
-    const here = left;
-    left += Math.min(290, 56 + letters * 6.6);
-    return here;
+  lefts = wanted.map((_, column) => {
+    left += width(column);
+    return left - width(column);
   });
-  return Math.max(left + 20, byId("scroll").clientWidth);
+  return Math.max(left + 12, room);
 }
 
 // ---- how it is drawn
@@ -102,8 +109,8 @@ function element(n) {
   const row = data.rows[n];
   const label = node("span", { class: "label" }, row.label);
   if (row.descriptor) label.append(node("span", { class: "fd" }, "fd"));
-  Object.assign(label.style, { left: `${lifeline(row.column) + 14}px`, maxWidth: "258px" });
-  const bad = row.step === data.about.step ? " bad" : "";
+  Object.assign(label.style, { left: `${lifeline(row.column) + 14}px`, maxWidth: "300px" });
+  const bad = row.step === wrong ? " bad" : "";
   const made = node("button", { class: `row ${row.kind}${bad}`, role: "option", tabindex: "-1", "data-row": n, "aria-label": `step ${row.step}, ${data.columns[row.column].name}: ${row.label}` });
   made.append(node("span", { class: "step" }, before(n) === row.step ? "" : String(row.step)), label);
   made.style.top = `${TOP + place.get(n) * ROW}px`;
@@ -155,10 +162,10 @@ function arrow(n) {
   ];
 }
 function map() {
-  const marks = shown.filter((n) => ["fault", "death"].includes(data.rows[n].kind) || data.rows[n].step === data.about.step || n === picked);
+  const marks = shown.filter((n) => ["fault", "death"].includes(data.rows[n].kind) || data.rows[n].step === wrong || n === picked);
   const ticks = marks.map((n) => {
     const tick = node("i"), row = data.rows[n];
-    const colour = n === picked ? "accent" : row.step === data.about.step ? "bad" : row.kind;
+    const colour = n === picked ? "accent" : row.step === wrong ? "bad" : row.kind;
     Object.assign(tick.style, { top: `${(100 * place.get(n)) / Math.max(1, shown.length)}%`, background: `var(--${colour})` });
     return tick;
   });
@@ -234,9 +241,9 @@ function help() {
     ["Home End", "the first row, the last row"], ["/", "filter"], ["Esc", "nothing"], ["t", "light or dark"],
   ];
   const key = ([names, what]) => [node("dt", {}, ...names.split(" ").flatMap((name) => [node("kbd", {}, name), " "])), node("dd", {}, what)];
-  const wrong = data.about.faulty.map((text) => node("p", { class: "bad" }, text));
+  const faulty = data.about.faulty.map((text) => node("p", { class: "bad" }, text));
   return [
-    node("h2", {}, wrong.length ? "What is wrong" : "Nothing is wrong"), ...wrong,
+    node("h2", {}, faulty.length ? "What is wrong" : "Nothing is wrong"), ...faulty,
     node("p", { class: "quiet" }, "Time runs down; processes run from left to right. Click on a row, or walk:"),
     node("dl", {}, ...keys.flatMap(key)),
     node("h3", {}, "Marks"), node("dl", {}, ...KINDS.flatMap(([kind, name, what]) => [node("dt", {}, glyph(kind), ` ${name}`), node("dd", {}, what)])),
@@ -271,7 +278,7 @@ function along(bonds, end) {
   if (target !== undefined) reveal(target);
 }
 function trouble() {
-  const is = (n) => ["fault", "death"].includes(data.rows[n].kind) || data.rows[n].step === data.about.step;
+  const is = (n) => ["fault", "death"].includes(data.rows[n].kind) || data.rows[n].step === wrong;
   const found = shown.filter(is);
   const next = found.find((n) => n > (picked ?? -1)) ?? found[0];
   if (next !== undefined) pick(next);

@@ -1,0 +1,132 @@
+//! A Chromium without a window, and what can be asked of it.
+
+use std::io::{BufRead as _, BufReader, Lines};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use fantoccini::key::Key;
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// What drives Chromium. In Debian it comes with it.
+const DRIVER: &str = "chromedriver";
+
+pub(crate) struct Browser {
+    client: Client,
+    _driver: Driver,
+    directory: TempDir,
+}
+
+impl Browser {
+    /// A browser that has never been used, in a window of the usual size.
+    pub(crate) async fn start() -> Browser {
+        let (driver, port) = Driver::start();
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let profile = format!("--user-data-dir={}", directory.path().join("profile").display());
+        // It runs as root where the tests do; no page asks for anything of any network.
+        let args = [
+            "--headless=new",
+            "--no-sandbox",
+            "--window-size=1400,900",
+            "--host-resolver-rules=MAP * ~NOTFOUND",
+        ];
+        let args: Vec<_> = args.into_iter().chain([profile.as_str()]).collect();
+        let options = json!({ "args": args });
+        let wanted = [("goog:chromeOptions".to_owned(), options)].into_iter().collect();
+        let client = ClientBuilder::new(HttpConnector::new())
+            .capabilities(wanted)
+            .connect(&format!("http://127.0.0.1:{port}"))
+            .await;
+        let client = client.unwrap_or_else(|error| {
+            unreachable!(
+                "Chromium does not start: {error}; install the Debian packages chromium and chromium-driver"
+            )
+        });
+        Browser { client, _driver: driver, directory }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub(crate) async fn open(&self, page: &Path) {
+        self.client.goto(&format!("file://{}", page.display())).await.expect("a page");
+    }
+
+    pub(crate) async fn ask(&self, script: &str) -> Value {
+        let answer = self.client.execute(&format!("return ({script})"), Vec::new()).await;
+        answer.unwrap_or_else(|error| unreachable!("{script}: {error}"))
+    }
+
+    /// The texts of everything that is meant, as they are seen.
+    pub(crate) async fn texts(&self, selector: &str) -> Vec<String> {
+        let script =
+            format!("[...document.querySelectorAll({selector:?})].map((one) => one.innerText.trim())");
+        serde_json::from_value(self.ask(&script).await).expect("texts")
+    }
+
+    pub(crate) async fn text(&self, selector: &str) -> String {
+        self.texts(selector).await.join("\n")
+    }
+
+    /// Clicks with the mouse on the first that is meant: what lies on top of it gets the click.
+    pub(crate) async fn click(&self, selector: &str) {
+        let found = self.client.find(Locator::Css(selector)).await;
+        let clicked = found.unwrap_or_else(|error| unreachable!("{selector}: {error}")).click().await;
+        clicked.unwrap_or_else(|error| unreachable!("{selector}: {error}"));
+    }
+
+    /// Types into whatever has the focus.
+    pub(crate) async fn type_in(&self, keys: &str) {
+        let focused = self.client.active_element().await.expect("there always is one");
+        focused.send_keys(keys).await.expect("keys");
+    }
+
+    pub(crate) async fn press(&self, key: Key) {
+        self.type_in(&char::from(key).to_string()).await;
+    }
+
+    pub(crate) async fn close(self) {
+        self.client.close().await.expect("it ends");
+    }
+}
+
+/// It leads a group, in which all its browsers are.
+struct Driver {
+    child: Child,
+    _out: Option<Lines<BufReader<ChildStdout>>>,
+}
+
+impl Driver {
+    fn start() -> (Driver, u16) {
+        let mut command = Command::new(DRIVER);
+        command.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+        let child = command.spawn();
+        let mut child = child.unwrap_or_else(|error| {
+            unreachable!("{DRIVER}: {error}; install the Debian packages chromium and chromium-driver")
+        });
+        let mut lines = child.stdout.take().map(|out| BufReader::new(out).lines());
+        let mut said = lines.iter_mut().flatten().map_while(Result::ok);
+        let port = said.find_map(|line| port(&line));
+        drop(said);
+        // The pipe stays open as long as somebody may write to it.
+        (Driver { child, _out: lines }, port.expect("it says where it listens"))
+    }
+}
+
+/// `ChromeDriver was started successfully on port 41521.`
+fn port(line: &str) -> Option<u16> {
+    line.split_once(" successfully on port ")?.1.trim_end_matches('.').parse().ok()
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let _ = killpg(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGKILL);
+        let _ = self.child.wait();
+    }
+}

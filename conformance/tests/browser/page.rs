@@ -1,0 +1,216 @@
+//! What a reader sees and does.
+
+use std::fs;
+use std::process::Command;
+
+use cluster_conformance::diagram::{About, Diagram};
+use cluster_sim::standard::{self, Scenario, Serve};
+use cluster_sim::{Fault, Faults, Schedule};
+use fantoccini::key::Key;
+
+use super::browser::Browser;
+
+/// A run in which a worker is killed and a descriptor is lost.
+fn eventful() -> String {
+    let faults = Faults::only(&[Fault::Kill, Fault::LostDescriptor]);
+    let run = |seed| {
+        let mut world = Scenario::new(Serve::new(2, 2)).world().on(Schedule::seed(seed).with_faults(faults));
+        world.run().expect("no check fails");
+        let struck = world.schedule().struck();
+        let primary_lives = world.observations().any(|line| line.text.starts_with("all disconnected"));
+        let is_eventful =
+            primary_lives && struck.contains(&Fault::Kill) && struck.contains(&Fault::LostDescriptor);
+        is_eventful.then(|| world.replay_line())
+    };
+    (0..10_000).find_map(run).expect("a run with both")
+}
+
+/// The command writes the page, and the browser shows it.
+async fn shown() -> Browser {
+    let browser = Browser::start().await;
+    let page = browser.path("run.html");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_conformance"));
+    let output = command.arg("replay").arg(eventful()).arg("--html").arg(&page).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    browser.open(&page).await;
+    browser
+}
+
+/// Clicks on the first row of this kind with this text.
+async fn pick(browser: &Browser, kind: &str, text: &str) {
+    let script = format!(
+        "[...document.querySelectorAll('.row.{kind}')].find((row) => row.innerText.includes({text:?}))?.dataset.row ?? ''"
+    );
+    let row = browser.ask(&script).await;
+    let row = row.as_str().filter(|row| !row.is_empty());
+    let row = row.unwrap_or_else(|| unreachable!("there is no row `{text}`"));
+    browser.click(&format!("[data-row='{row}']")).await;
+}
+
+async fn heading(browser: &Browser) -> String {
+    browser.text("#side h2").await
+}
+
+/// Whether the selected row can be read where it is: it is on the screen, and nothing lies on it.
+const READABLE: &str = "(() => {
+    const box = document.querySelector('.row.picked .label').getBoundingClientRect();
+    const top = document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);
+    return top?.closest('.row')?.classList.contains('picked') ?? false;
+})()";
+
+#[tokio::test]
+async fn a_run_is_shown_from_its_first_step_to_its_last() {
+    let browser = shown().await;
+    assert_eq!(browser.text("#name").await, "standard");
+    assert_eq!(browser.text("#verdict").await, "holds");
+    assert!(browser.text("#line").await.starts_with("conformance replay 'sim:v1:standard:"));
+    let heads = browser.texts("#heads .head").await;
+    assert_eq!(heads[..3], ["primary", "worker 1", "worker 2"]);
+    assert_eq!(heads.last().map(String::as_str), Some("client 2"));
+    let rows = browser.texts("#rows .row .label").await;
+    assert!(rows.len() > 60 && rows[0] == "is started", "{rows:?}");
+    for (what, selector) in [
+        ("killed by SIGKILL", ".row.death .label"),
+        ("lost descriptor", ".row.fault .label"),
+        ("newconn", ".row.message .label"),
+        ("hears worker", ".row.network .label"),
+        ("exit of worker", ".row.event .label"),
+    ] {
+        let texts = browser.text(selector).await;
+        assert!(texts.contains(what), "{what} is not in {texts}");
+    }
+    for kind in ["message", "descriptor", "lost", "life", "network"] {
+        let drawn = browser.ask(&format!("document.querySelectorAll('#below .arrow.{kind}').length")).await;
+        assert!(drawn.as_u64() > Some(0), "no line is a {kind}");
+    }
+    let legend = browser.texts("#kinds .kind").await;
+    assert!(legend.len() == 8 && legend[0].starts_with("messages"), "{legend:?}");
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn a_step_tells_its_details_and_leads_to_others() {
+    let browser = shown().await;
+    pick(&browser, "message", "newconn").await;
+    let first = heading(&browser).await;
+    assert!(first.starts_with("Step ") && first.ends_with(", primary"), "{first}");
+    let detail = browser.text("#side pre").await;
+    assert!(
+        detail.contains("with the descriptor of socket") && detail.contains("\"act\": \"newconn\""),
+        "{detail}"
+    );
+    assert!(browser.text("#side .go").await.contains("message with a descriptor: newconn"));
+    browser.click("#side .go").await;
+    assert!(heading(&browser).await.contains(", worker "), "the link leads to who reads it");
+    assert_eq!(browser.ask(READABLE).await, true);
+    browser.press(Key::Left).await;
+    assert_eq!(heading(&browser).await, first, "back to where it comes from");
+    browser.press(Key::Right).await;
+    assert!(heading(&browser).await.contains(", worker "));
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn the_keys_walk_through_the_run() {
+    let browser = shown().await;
+    browser.press(Key::Down).await;
+    assert_eq!(heading(&browser).await, "Step 1, primary");
+    browser.press(Key::Down).await;
+    assert_eq!(heading(&browser).await, "Step 2, primary");
+    browser.press(Key::Up).await;
+    assert_eq!(heading(&browser).await, "Step 1, primary");
+    browser.press(Key::End).await;
+    let last =
+        browser.ask("document.querySelector('#rows .row:last-child').classList.contains('picked')").await;
+    assert_eq!(last, true);
+    assert_eq!(browser.ask(READABLE).await, true, "it scrolls along");
+    browser.press(Key::Home).await;
+    browser.type_in("f").await;
+    let picked = browser.text(".row.picked.fault, .row.picked.death").await;
+    assert!(!picked.is_empty(), "the first fault or death");
+    assert_eq!(browser.ask(READABLE).await, true);
+    browser.press(Key::Escape).await;
+    assert_eq!(browser.texts(".row.picked").await, [""; 0]);
+    assert_eq!(heading(&browser).await, "Nothing is wrong");
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn what_is_not_wanted_is_hidden() {
+    let browser = shown().await;
+    let all = browser.texts("#rows .row").await.len();
+    let messages = browser.texts(".row.message").await.len();
+    browser.click("[data-kind=message]").await;
+    assert_eq!(browser.texts(".row").await.len(), all - messages);
+    assert_eq!(browser.texts("#below .arrow.message").await.len(), 0, "a line has two ends");
+    browser.click("[data-kind=message]").await;
+    assert_eq!(browser.texts(".row").await.len(), all);
+    browser.type_in("/").await;
+    browser.type_in("sigkill").await;
+    let found = browser.texts("#rows .row").await;
+    assert!(!found.is_empty() && found.len() < all / 4, "{found:?}");
+    assert!(browser.text("#shown").await.starts_with(&format!("{} of ", found.len())));
+    browser.press(Key::Escape).await;
+    assert_eq!(browser.texts(".row").await.len(), all);
+    browser.click("#heads .client").await;
+    let left = browser
+        .ask("[...document.querySelectorAll('.row')].some((row) => row.ariaLabel.includes(', client 1:'))");
+    assert_eq!(left.await, false);
+    browser.close().await;
+}
+
+/// How much lighter the one is than the other, as people see it: 4.5 is what is asked of small text.
+const CONTRAST: &str = "(() => {
+    const light = (colour) => {
+        const parts = colour.match(/[\\d.]+/g).slice(0, 3).map((part) => part / 255);
+        const [r, g, b] = parts.map((part) => (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const pair = (one) => {
+        const style = getComputedStyle(one);
+        return [light(style.color), light(style.backgroundColor)].sort((a, b) => b - a);
+    };
+    return Math.min(...[...document.querySelectorAll('.row .label')].map(pair).map(([a, b]) => (a + 0.05) / (b + 0.05)));
+})()";
+
+#[tokio::test]
+async fn everything_can_be_read_by_day_and_by_night() {
+    let browser = shown().await;
+    browser.click("[data-kind=kernel]").await;
+    browser.click("[data-kind=line]").await;
+    let mut pages = Vec::new();
+    for _ in 0..2 {
+        let contrast = browser.ask(CONTRAST).await;
+        assert!(contrast.as_f64() > Some(4.5), "{contrast}");
+        pages.push(browser.ask("getComputedStyle(document.body).backgroundColor").await);
+        browser.type_in("t").await;
+    }
+    assert_ne!(pages[0], pages[1]);
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn the_page_stands_alone_and_believes_nobody() {
+    let browser = Browser::start().await;
+    let mut world = standard::world().traced();
+    world.run().expect("no check fails");
+    let evil = "</script><script>document.title = 'taken'</script><img src='http://127.0.0.1:9/x'>";
+    let about = About {
+        name: evil.to_owned(),
+        story: evil.to_owned(),
+        line: evil.to_owned(),
+        faulty: vec![format!("The check fails: {evil}")],
+        step: Some(world.steps()),
+    };
+    let page = Diagram::of(about, world.trace().expect("it was asked for")).page();
+    fs::write(browser.path("run.html"), page).expect("a file");
+    browser.open(&browser.path("run.html")).await;
+    assert_eq!(browser.text("#story").await, evil);
+    assert_eq!(browser.ask("document.title").await, format!("A run of {evil}"));
+    assert_eq!(browser.ask("performance.getEntriesByType('resource').length").await, 0);
+    assert_eq!(browser.ask("document.images.length").await, 0);
+    assert_eq!(browser.text("#verdict").await, "fails");
+    assert!(browser.text("#end").await.contains(evil) && browser.text("#side .bad").await.contains(evil));
+    assert!(!browser.texts(".row.bad").await.is_empty(), "the step at which it went wrong is marked");
+    browser.close().await;
+}
