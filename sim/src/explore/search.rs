@@ -273,7 +273,7 @@ impl<'a> Search<'a> {
     fn settled<P: Program>(&self, world: &World<P>, n: usize) -> Option<usize> {
         let is_settled = |&at: &usize| match world.enabled(at) {
             Step::Run(_) | Step::Hear | Step::Meet(_) => true,
-            Step::Act(client) => !world.kernel.is_about_to_connect(client),
+            Step::Act(client) => !world.kernel.looks_for_somebody(client),
             Step::Start(_)
             | Step::Read(..)
             | Step::Writable(..)

@@ -81,8 +81,9 @@ impl Kernel {
         if path.is_empty() || path.contains('\0') {
             return Err(Errno::EINVAL);
         }
+        // That there is no such directory is EACCES, as with Node.
         if let Some(errno) = self.system.fault_of(path) {
-            return Err(errno);
+            return Err(if errno == Errno::ENOENT { Errno::EACCES } else { errno });
         }
         if self.system.paths.contains_key(path) {
             return Err(Errno::EADDRINUSE);

@@ -37,8 +37,9 @@ impl Kernel {
         }
     }
 
-    pub(crate) fn is_about_to_connect(&self, id: ClientId) -> bool {
-        matches!(self.client(id).actions.front(), Some(Action::Connect(_)))
+    /// Whether what a client does next depends on who is there.
+    pub(crate) fn looks_for_somebody(&self, id: ClientId) -> bool {
+        matches!(self.client(id).actions.front(), Some(Action::Connect(_) | Action::SendTo(..)))
     }
 
     /// How many sockets could get what a client is about to send or to ask for.

@@ -98,7 +98,8 @@ impl Driver<'_> {
     }
 
     /// Whatever needs this path fails so from now on: spawning a program that is here, spawning in a directory that is
-    /// here or below, binding a Unix socket below. `ENOENT`: it is not there; `EACCES`: nobody may use it.
+    /// here or below, binding a Unix socket below. `ENOENT`: it is not there, which a bind calls `EACCES`, as with Node;
+    /// `EACCES`: nobody may use it.
     pub fn break_path(&mut self, path: impl Into<String>, errno: Errno) {
         self.kernel.system_mut().break_path(path.into(), errno);
     }

@@ -138,10 +138,12 @@ fn a_path_is_taken_while_it_is_there_and_goes_with_who_bound_it() {
 fn a_path_can_be_impossible() {
     let mut kernel = kernel();
     kernel.system_mut().occupy_path("/tmp/file".into());
-    kernel.system_mut().break_path("/nowhere".into(), Errno::EACCES);
+    kernel.system_mut().break_path("/nowhere".into(), Errno::ENOENT);
+    kernel.system_mut().break_path("/forbidden".into(), Errno::EPERM);
     for (text, errno) in [
         ("/tmp/file", Errno::EADDRINUSE),
         ("/nowhere/door", Errno::EACCES),
+        ("/forbidden/below/door", Errno::EPERM),
         ("", Errno::EINVAL),
         ("/tmp/\0", Errno::EINVAL),
     ] {
