@@ -1,0 +1,179 @@
+//! A line is a run: the same one here, there and in a fresh process; and a line that somebody has touched is told from it.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use cluster_conformance::arm::sim::Sim;
+use cluster_conformance::scenario::{self, Scenario};
+use cluster_sim::replay::Line;
+use cluster_sim::standard::{self, Plan, Serve};
+use cluster_sim::{Faults, Program, Schedule, Trace, World};
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use proptest::test_runner::{RngSeed, TestRunner};
+
+/// Of conformance: one with everything in it.
+const SCENARIO: &str = "serve_and_disconnect";
+const OWN: [&str; 3] = ["serve-2-3", "serve-1-2+shared+keep", "serve-2-1+300b"];
+const PLAN: &str = "plan-2-1-..s1f.d1-.sc";
+
+fn ours() -> Scenario {
+    let path = Path::new(scenario::DIRECTORY).join(SCENARIO).with_extension("json");
+    Scenario::load(&path).unwrap_or_else(|mistake| unreachable!("{mistake}"))
+}
+
+fn line<P: Program>(world: World<P>, seed: u64) -> String {
+    let mut world = world.on(Schedule::seed(seed).with_faults(Faults::swarm(seed)));
+    // Whatever it comes to: that is for others to judge.
+    let _ = world.run();
+    world.replay_line()
+}
+
+/// The line of a random run, of one scenario or another.
+fn random(seed: u64) -> String {
+    match usize::try_from(seed % 5).expect("less than 5") {
+        own @ 0..3 => line(OWN[own].parse::<standard::Scenario<Serve>>().expect("a name").world(), seed),
+        3 => line(PLAN.parse::<standard::Scenario<Plan>>().expect("a name").world(), seed),
+        _ => line(Sim::new(&ours()).world().named(SCENARIO), seed),
+    }
+}
+
+/// What a line gives: every step, and whether it is what was recorded. `None`: it is no line of anything here.
+fn replay(text: &str) -> Option<(Trace, bool)> {
+    let line: Line = text.parse().ok()?;
+    if line.scenario() == SCENARIO {
+        let again = Sim::new(&ours()).replay(&line);
+        return Some((again.world.trace().cloned().unwrap_or_default(), again.left.is_none()));
+    }
+    let again = standard::replay(text).ok()?;
+    Some((again.trace, again.left.is_none()))
+}
+
+fn fresh(line: &str) -> Output {
+    let command = Command::new(env!("CARGO_BIN_EXE_conformance")).args(["replay", "--", line]).output();
+    command.expect("it can be started")
+}
+
+/// Other lines every time: whichever they are, they are the same runs twice here and once in a fresh process.
+#[test]
+fn a_line_is_the_same_run_everywhere() {
+    let config = ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() };
+    let same = |seed| {
+        let line = random(seed);
+        prop_assert_eq!(&random(seed), &line, "it was drawn twice");
+        let (trace, is_recorded) = replay(&line).expect("it was just written");
+        prop_assert!(is_recorded, "{}", line);
+        prop_assert!(replay(&line).expect("as before").0 == trace, "{}", line);
+        let output = fresh(&line);
+        prop_assert!(output.status.code() != Some(2), "{}: {:?}", line, output);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        prop_assert!(said.starts_with(&trace.to_string()), "{}:\n{}", line, said);
+        Ok(())
+    };
+    TestRunner::new(config).run(&any::<u64>(), same).unwrap_or_else(|failure| unreachable!("{failure}"));
+}
+
+/// What somebody may do to a line.
+#[derive(Debug, Clone)]
+enum Slip {
+    Cut(Index),
+    Drop(Index, usize),
+    Put(Index, char),
+    Change(Index, char),
+    Twice(Index, Index),
+}
+
+fn slip() -> impl Strategy<Value = Slip> {
+    let letters: Vec<char> = "0123456789abcdefxkswlr.:-+ ,v'é\u{0}".chars().collect();
+    prop_oneof![
+        any::<Index>().prop_map(Slip::Cut),
+        (any::<Index>(), 1..9_usize).prop_map(|(at, many)| Slip::Drop(at, many)),
+        (any::<Index>(), select(letters.clone())).prop_map(|(at, letter)| Slip::Put(at, letter)),
+        (any::<Index>(), select(letters)).prop_map(|(at, letter)| Slip::Change(at, letter)),
+        (any::<Index>(), any::<Index>()).prop_map(|(from, to)| Slip::Twice(from, to)),
+    ]
+}
+
+impl Slip {
+    fn make(&self, line: &str) -> String {
+        let mut letters: Vec<char> = line.chars().collect();
+        let many = letters.len();
+        if many == 0 {
+            return String::new();
+        }
+        match self {
+            Slip::Cut(at) => letters.truncate(at.index(many)),
+            Slip::Drop(at, len) => drop(letters.drain(at.index(many)..many.min(at.index(many) + len))),
+            Slip::Put(at, letter) => letters.insert(at.index(many), *letter),
+            Slip::Change(at, letter) => letters[at.index(many)] = *letter,
+            Slip::Twice(from, to) => {
+                let (from, to) = (from.index(many), to.index(many));
+                letters.extend_from_within(from.min(to)..from.max(to));
+            }
+        }
+        letters.into_iter().collect()
+    }
+}
+
+/// A line, by its number, and what has become of it.
+fn slips() -> impl Strategy<Value = (u64, String)> {
+    (0..200_u64, prop::collection::vec(slip(), 1..4))
+        .prop_map(|(seed, slips)| (seed, slips.iter().fold(random(seed), |line, slip| slip.make(&line))))
+}
+
+fn runner(cases: u32) -> TestRunner {
+    let rng_seed = RngSeed::Fixed(7);
+    TestRunner::new(ProptestConfig {
+        cases,
+        rng_seed,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })
+}
+
+/// It is no line, or not what was recorded, or the run that it was: nothing between, and never a panic.
+#[test]
+fn a_line_with_a_slip_is_never_taken_for_another_run() {
+    let honest = |(seed, text): (u64, String)| {
+        if let Some((trace, true)) = replay(&text) {
+            let original = replay(&random(seed)).map(|(trace, _)| trace);
+            prop_assert!(original == Some(trace), "another run: {}", text);
+        }
+        Ok(())
+    };
+    runner(1500).run(&slips(), honest).unwrap_or_else(|failure| unreachable!("{failure}"));
+}
+
+/// The command says by its code that it was not the recorded run, and why.
+#[test]
+fn the_command_survives_every_slip() {
+    let survives = |(_, text): (u64, String)| {
+        // No argument has it.
+        let text = text.replace('\u{0}', "");
+        let output = fresh(&text);
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        prop_assert!(!err.contains("panicked"), "{}: {}", text, err);
+        let is_recorded = replay(&text).is_some_and(|(_, is_recorded)| is_recorded);
+        prop_assert_eq!(output.status.code() == Some(2), !is_recorded, "{}: {:?}", text, output);
+        let out = String::from_utf8_lossy(&output.stdout).into_owned();
+        prop_assert!(
+            is_recorded || err.starts_with("error: ") || out.contains("went another way"),
+            "{}",
+            text
+        );
+        Ok(())
+    };
+    runner(60).run(&slips(), survives).unwrap_or_else(|failure| unreachable!("{failure}"));
+}
+
+#[test]
+fn a_wrong_hash_is_told_from_the_right_one() {
+    let line = random(4);
+    let (head, hash) = line.rsplit_once(':').expect("a hash is last");
+    let parts: Vec<_> = hash.split('.').collect();
+    let wrong = format!("{head}:{}.{:016x}.{}", parts[0], 7, parts[2]);
+    let output = fresh(&wrong);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("This is not what was recorded: between steps"), "{said}");
+}
