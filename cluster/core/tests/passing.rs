@@ -248,6 +248,7 @@ fn a_dead_worker_whose_channel_is_held_open_leaves_no_socket_of_ours_open() {
     house.settle();
     house.tell(OsEvent::Exited { worker: ONE, status: cluster_core::ExitStatus::Code(0) });
     assert_eq!(closed(&house), (1, 0));
+    assert_eq!(house.primary.send_with(ONE, &json!(1), SOCKET), Err(SendError::Closed));
 }
 
 #[test]

@@ -25,7 +25,7 @@ impl Primary {
     /// Sends a message and a socket to a worker. Node: `worker.send(message, handle, options)`.
     ///
     /// What the worker refuses is sent again, three times if it is more than a bare socket; then
-    /// [`WorkerError::NotReceived`] is told.
+    /// [`WorkerError::NotReceived`] is told. What it has not acknowledged when it ends is lost, as in Node, and closed.
     ///
     /// # Errors
     ///
@@ -46,6 +46,10 @@ impl Primary {
         passing: Option<Passing>,
     ) -> Result<Sent, SendError> {
         let member = self.members.get_mut(&worker).ok_or(SendError::Closed)?;
+        if member.life.dead && passing.is_some() {
+            // Whoever keeps its end of the channel open gets no sockets in its place.
+            return Err(SendError::Closed);
+        }
         let entry = self.steps.enter_command();
         let (travelling, steps) = (&mut self.travelling, &mut self.steps);
         let sent = crate::send::user(&mut member.channel, message, passing, travelling, steps);

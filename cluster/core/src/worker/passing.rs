@@ -24,7 +24,8 @@ impl Worker {
     /// Sends a message and a socket to the primary. Node: `process.send(message, handle, options)`.
     ///
     /// A connection of a server of this worker is released when the primary has it. What the primary refuses is sent
-    /// again, three times if it is more than a bare socket; then [`ChannelError::NotReceived`] is told.
+    /// again, three times if it is more than a bare socket; then [`ChannelError::NotReceived`] is told. What
+    /// it has not acknowledged when the channel closes is lost, as in Node, and closed.
     ///
     /// # Errors
     ///

@@ -1,6 +1,8 @@
 //! The primary's table: one worker, from before its fork to after its end.
 
-use cluster_core::{Errno, ExitStatus, HandleId, OsEvent, Primary, Settings, Signal, SocketId, TimerId};
+use cluster_core::{
+    Errno, ExitStatus, HandleId, OsEvent, PassedKind, Passing, Primary, Settings, Signal, SocketId, TimerId,
+};
 use serde_json::json;
 
 use super::{Act, Input, ONE, address, after, os_event, read, table};
@@ -130,5 +132,59 @@ fn state_times_input() {
         ("dead, not disconnected", dead),
     ];
     let inputs: Vec<Input<Primary>> = commands().into_iter().chain(lines()).chain(events()).collect();
+    insta::assert_snapshot!(table(&states, &inputs, &primary_summary));
+}
+
+const PASSED: &str = r#"{"cmd":"NODE_HANDLE","type":"net.Socket","key":"tcp:80","msg":{"hello":"primary"}}"#;
+const COUNT: &str = r#"{"cmd":"NODE_SOCKET_GET_COUNT","key":"tcp:80"}"#;
+const TELL_ME: &str = r#"{"cmd":"NODE_SOCKET_NOTIFY_CLOSE","key":"tcp:80"}"#;
+
+fn pass(keep_open: bool) -> Act<Primary> {
+    let passing = Passing { socket: SocketId(7), kind: PassedKind::Socket, keep_open };
+    Box::new(move |primary| {
+        let _ = primary.send_with(ONE, &json!("take it"), passing);
+    })
+}
+
+/// What becomes of sockets that travel with messages.
+#[test]
+fn passed_sockets_times_input() {
+    let forked = after(
+        &Primary::new(Settings::default()),
+        &[Box::new(|primary| {
+            let _ = primary.fork(Vec::new()).expect("nothing impossible was set up");
+        })],
+    );
+    let online = after(&forked, &[read(ONLINE, None)]);
+    let nack = || read(r#"{"cmd":"NODE_HANDLE_NACK"}"#, None);
+    let given = after(&online, &[pass(false)]);
+    let kept = after(&online, &[pass(true)]);
+    let refused = after(&given, &[nack(), nack(), nack()]);
+    let received = after(&online, &[read(PASSED, Some(SocketId(9)))]);
+    let asked = after(&received, &[read(TELL_ME, None)]);
+    let states = [
+        ("online", online),
+        ("a socket is on its way", given),
+        ("a socket to be kept is on its way", kept),
+        ("a socket was refused three times", refused),
+        ("a socket was received", received),
+        ("the end of a received socket is waited for", asked),
+    ];
+    let broken = os_event(|channel| OsEvent::WriteFailed { channel, errno: Errno::EPIPE });
+    let inputs: Vec<Input<Primary>> = vec![
+        ("pass it", pass(false)),
+        ("pass it and keep it", pass(true)),
+        ("release what was received", Box::new(|primary| primary.release(SocketId(9)))),
+        ("disconnect", Box::new(|primary| primary.disconnect(ONE))),
+        ("it has arrived", read(r#"{"cmd":"NODE_HANDLE_ACK"}"#, None)),
+        ("it has not arrived", nack()),
+        ("a socket arrives", read(PASSED, Some(SocketId(10)))),
+        ("a socket is lost", read(PASSED, None)),
+        ("how many are open?", read(COUNT, None)),
+        ("say when none is open", read(TELL_ME, None)),
+        ("it cannot be written to", broken),
+        ("its channel is closed", closed()),
+        ("its process has ended", exited()),
+    ];
     insta::assert_snapshot!(table(&states, &inputs, &primary_summary));
 }

@@ -1,6 +1,9 @@
 //! The worker's table: one server, from the first word to the end of the channel.
 
-use cluster_core::{Errno, Limits, ListenOptions, ListenerId, OsEvent, Serialization, SocketId, Worker};
+use cluster_core::{
+    Errno, HandleId, Limits, ListenAddress, ListenOptions, ListenerId, OsEvent, Serialization, SocketId,
+    Worker,
+};
 use serde_json::json;
 
 use super::{Act, Input, ONE, address, after, os_event, read, table};
@@ -97,6 +100,61 @@ fn state_times_input() {
         ("the channel is gone", lost),
     ];
     let inputs: Vec<Input<Worker>> = commands().into_iter().chain(events()).collect();
+    let summary = |worker: &Worker| {
+        format!("connected={} after_disconnect={}", worker.is_connected(), worker.exited_after_disconnect())
+    };
+    insta::assert_snapshot!(table(&states, &inputs, &summary));
+}
+
+const DATAGRAMS: &str = r#"{"cmd":"NODE_HANDLE","type":"dgram.Native","msg":{"cmd":"NODE_CLUSTER","errno":0,"key":"0.0.0.0:undefined:udp4:-1:0","ack":1,"data":null,"seq":0}}"#;
+
+/// The answer of a primary that was asked for nothing else.
+const MAY_GO: &str = r#"{"cmd":"NODE_CLUSTER","ack":1,"seq":0}"#;
+
+fn listen_on(options: ListenOptions) -> Act<Worker> {
+    Box::new(move |worker| {
+        let _ = worker.listen(options.clone());
+    })
+}
+
+/// Servers that share no TCP port: one of its own, one for datagrams, one with a path and a limit.
+#[test]
+fn other_servers_times_input() {
+    let online = after(&Worker::new(ONE, Serialization::Json, Limits::default()), &[Box::new(|_| {})]);
+    let alone = ListenOptions { exclusive: true, ..ListenOptions::default() };
+    let udp =
+        ListenAddress::Udp { v6: false, host: None, port: None, ipv6_only: false, reuse_address: false };
+    let path = ListenAddress::Path { path: "/run/x".into(), readable_all: false, writable_all: true };
+    let few = ListenOptions { max_connections: Some(1), ..path.into() };
+    let bound =
+        || os_event(|_| OsEvent::Bound { handle: HandleId(1), socket: SocketId(1), address: address() });
+    let unbound = os_event(|_| OsEvent::BindFailed { handle: HandleId(1), errno: Errno::EACCES });
+    let accepted = || os_event(|_| OsEvent::Accepted { listener: SocketId(1), socket: SocketId(2) });
+    let binding = after(&online, &[listen_on(alone)]);
+    let serving = after(&binding, &[bound(), accept()]);
+    let connected = after(&serving, &[accepted()]);
+    let gone = after(&connected, &[Box::new(Worker::disconnect), read(MAY_GO, None)]);
+    let asking = after(&online, &[listen_on(udp.into())]);
+    let datagrams = after(&asking, &[read(DATAGRAMS, Some(SocketId(1))), listening()]);
+    let path = r#"{"cmd":"NODE_CLUSTER","key":"null:0:4:undefined:0","ack":1,"data":null,"seq":0}"#;
+    let limited = after(&online, &[listen_on(few), read(path, None), accept()]);
+    let full = after(&limited, &[read(NEWCONN, Some(SocketId(3)))]);
+    let states = [
+        ("binding alone", binding),
+        ("serving alone", serving),
+        ("serving alone, a connection is ours", connected),
+        ("serving alone, disconnected", gone),
+        ("asking for datagrams", asking),
+        ("serving datagrams", datagrams),
+        ("serving a path, for one connection", limited),
+        ("serving a path, with one connection", full),
+    ];
+    let other: Vec<Input<Worker>> = vec![
+        ("the socket is bound", bound()),
+        ("the socket is not bound", unbound),
+        ("it may have datagrams", read(DATAGRAMS, Some(SocketId(1)))),
+    ];
+    let inputs: Vec<Input<Worker>> = commands().into_iter().chain(events()).chain(other).collect();
     let summary = |worker: &Worker| {
         format!("connected={} after_disconnect={}", worker.is_connected(), worker.exited_after_disconnect())
     };
