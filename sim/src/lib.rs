@@ -12,6 +12,8 @@
 //! goes through one door, `schedule.choose(point, n)`, and 0 is always what a quiet machine would do; so a run is
 //! `(scenario, choices)`, every prefix of a run ends by itself, and a failure is one line that replays it.
 //! After every step the checks look; [`explore::reaches`] searches for a run with given observations.
+//! Clients come by TCP, UDP and Unix sockets; a program may have sockets of its own, pass them with messages, and be
+//! short of descriptors or rights.
 //!
 //! ```
 //! use cluster_core::{Event, Primary, Settings, Worker};

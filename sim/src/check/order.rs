@@ -142,3 +142,32 @@ impl Tale {
         if is_right { Ok(()) } else { Err(format!("{event:?} does not fit here")) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cluster_core::{BindAddress, Call, ListenerId, WorkerId};
+
+    use crate::schedule::Schedule;
+
+    /// A connection that came through the channel is not heard of after its end, one that was accepted here is.
+    #[test]
+    fn only_what_is_its_own_may_follow_a_workers_disconnect() {
+        let mut kernel = Kernel::new(100);
+        let spawn = Call::Spawn { worker: WorkerId(1), command: std::sync::Arc::default(), env: Vec::new() };
+        kernel.perform(Pid::PRIMARY, spawn, &mut Schedule::quiet());
+        let address = BindAddress::Tcp { host: None, port: 0, ipv6_only: false, reuse_port: false };
+        let mut of = |origin| kernel.bind(Pid(1), origin, &address, Some(1)).expect("it is free");
+        let ((own, at), (came, elsewhere)) = (of(Origin::Machine), of(Origin::Channel));
+        let listener = ListenerId(1);
+        let mut order = OrderCheck::default();
+        order.worker_event(Pid(1), &WorkerEvent::Disconnect, &kernel).expect("the first");
+        for (connection, address, may) in [(own, at, true), (came, elsewhere, false)] {
+            let event = WorkerEvent::Connection { listener, connection };
+            assert_eq!(order.worker_event(Pid(1), &event, &kernel).is_ok(), may);
+            let event = WorkerEvent::Listening { listener, address, socket: None };
+            assert_eq!(order.worker_event(Pid(1), &event, &kernel).is_ok(), may);
+        }
+        assert!(order.worker_event(Pid(1), &WorkerEvent::Disconnect, &kernel).is_err(), "once");
+    }
+}

@@ -41,11 +41,9 @@ impl Kernel {
         }
         let file = match address {
             BindAddress::Tcp { host, port, ipv6_only, reuse_port } => {
-                let host = host.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
-                let address = SocketAddr::new(host, *port);
-                let name =
-                    IpName { address, only_v6: *ipv6_only, reuse_address: true, reuse_port: *reuse_port };
-                self.bind_tcp(name)?
+                let address = SocketAddr::new(host.unwrap_or(self.every_address()), *port);
+                let (only_v6, reuse_port) = (*ipv6_only, *reuse_port);
+                self.bind_tcp(IpName { address, only_v6, reuse_address: true, reuse_port })?
             }
             BindAddress::Path { path, .. } => self.bind_path(path)?,
             BindAddress::Udp { host, port, ipv6_only, reuse_address, reuse_port } => {
@@ -124,7 +122,14 @@ impl Kernel {
         Ok(file)
     }
 
+    fn every_address(&self) -> IpAddr {
+        if self.system.no_ipv6 { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
+    }
+
     fn may_bind(&self, address: SocketAddr) -> Result<(), Errno> {
+        if address.is_ipv6() && self.system.no_ipv6 {
+            return Err(Errno::EAFNOSUPPORT);
+        }
         if !name::is_local(address.ip()) {
             return Err(Errno::EADDRNOTAVAIL);
         }

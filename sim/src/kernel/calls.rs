@@ -15,7 +15,7 @@ use crate::part::Part;
 use crate::schedule::{Point, Schedule};
 
 /// What a broken or hostile worker may say. Nothing here is a message for the user.
-const GARBAGE: [&str; 8] = [
+const GARBAGE: [&str; 12] = [
     "\n",
     "{\"cmd\":\n",
     "\u{0}\u{7f}\n",
@@ -24,6 +24,10 @@ const GARBAGE: [&str; 8] = [
     "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"port\":\"?\",\"seq\":-1}\n",
     "{\"cmd\":\"NODE_CLUSTER\",\"ack\":1,\"accepted\":true,\"seq\":9}\n",
     "{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Native\",\"msg\":{\"cmd\":\"NODE_CLUSTER\",\"act\":\"newconn\",\"seq\":1}}\n",
+    "{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Socket\",\"key\":\"k\",\"msg\":1}\n",
+    "{\"cmd\":\"NODE_SOCKET_GET_COUNT\",\"key\":\"k\"}\n",
+    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"address\":\"\",\"port\":-1,\"addressType\":-1,\"index\":0,\"seq\":99}\n",
+    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"addressType\":\"udp4\",\"fd\":3,\"index\":0,\"seq\":99}\n",
 ];
 
 impl Kernel {

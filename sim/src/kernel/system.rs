@@ -27,6 +27,8 @@ pub(crate) struct System {
     pub(crate) limits: BTreeMap<Pid, usize>,
     /// Nobody here is root.
     pub(crate) no_root: bool,
+    /// There is no IPv6.
+    pub(crate) no_ipv6: bool,
 }
 
 /// A name in the file system.

@@ -73,7 +73,8 @@ impl Driver<'_> {
     }
 
     /// A process can open so many more sockets and channels than it has now; with `None`, as many as it likes. See
-    /// [`Process::limit_descriptors`](super::Process::limit_descriptors). A client has no process.
+    /// [`Process::limit_descriptors`](super::Process::limit_descriptors). A worker that is not there yet has nothing: its
+    /// channel will be the first. A client has no process.
     pub fn limit_descriptors(&mut self, actor: Actor, more: Option<usize>) {
         if let Some(pid) = pid(actor) {
             self.kernel.limit(pid, more);
@@ -107,6 +108,11 @@ impl Driver<'_> {
     /// Nobody here is root from now on: ports below 1024 are `EACCES`, and spawning as another user is `EPERM`.
     pub fn drop_root(&mut self) {
         self.kernel.system_mut().no_root = true;
+    }
+
+    /// There is no IPv6 from now on: every address is `0.0.0.0`, and binding one of IPv6 is `EAFNOSUPPORT`.
+    pub fn drop_ipv6(&mut self) {
+        self.kernel.system_mut().no_ipv6 = true;
     }
 
     /// The mode bits of the file of a Unix socket; `None`: there is no such file.

@@ -117,6 +117,19 @@ fn an_address_must_be_of_this_machine_and_a_port_of_ones_own() {
 }
 
 #[test]
+fn every_address_is_of_ipv4_where_there_is_no_ipv6() {
+    let mut kernel = kernel();
+    let every = BindAddress::Tcp { host: None, port: 4000, ipv6_only: false, reuse_port: false };
+    let address = |kernel: &mut Kernel| {
+        kernel.bind(PRIMARY, Origin::Machine, &every, None).map(|(_, address)| address.to_string())
+    };
+    assert_eq!(address(&mut kernel), Ok("[::]:4000".into()));
+    kernel.system_mut().no_ipv6 = true;
+    assert_eq!(address(&mut kernel), Ok("0.0.0.0:4000".into()));
+    assert_eq!(bind(&mut kernel, &tcp("[::1]:4000"), None), Err(Errno::EAFNOSUPPORT));
+}
+
+#[test]
 fn a_path_is_taken_while_it_is_there_and_goes_with_who_bound_it() {
     let mut kernel = kernel();
     let socket = bind(&mut kernel, &path("/tmp/door"), Some(1)).expect("nothing is there");
