@@ -8,6 +8,7 @@ mod cluster {
     pub(crate) mod ends;
     pub(crate) mod lives;
     pub(crate) mod node;
+    pub(crate) mod passing;
     pub(crate) mod programs;
     pub(crate) mod roles;
     pub(crate) mod serving;
@@ -21,7 +22,7 @@ use std::process::ExitCode;
 use ::cluster::{Role, role};
 use libtest_mimic::{Arguments, Trial};
 
-use crate::cluster::{ends, lives, node, programs, roles, serving, settings, sockets, support};
+use crate::cluster::{ends, lives, node, passing, programs, roles, serving, settings, sockets, support};
 
 fn main() -> ExitCode {
     match role() {
@@ -46,6 +47,7 @@ fn trials() -> Vec<Trial> {
         settings::trials(),
         serving::trials(),
         sockets::trials(),
+        passing::trials(),
         ends::trials(),
         roles::trials(),
         node::trials(),

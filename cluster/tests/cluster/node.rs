@@ -1,15 +1,20 @@
 //! Node.js on the other side: its workers under our primary, and our workers under its primary.
 //! Where there is no `node`, these tests say so and are ignored.
 
-use std::io::{BufRead, BufReader};
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::{env, io};
 
-use ::cluster::{Event, ExitStatus, Primary, SchedulingPolicy, Settings};
+use ::cluster::{AddressType, Event, ExitStatus, Primary, SchedulingPolicy, Settings, Signal, Socket};
 use libtest_mimic::{Failed, Trial};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::support::{Tested, asynchronous, connect, message, port, rest, said, same, trial};
+use super::support::{Tested, asynchronous, connect, message, port, rest, said, same, trial, until};
 
 const WORKER: &str = "
     const cluster = require('cluster');
@@ -33,6 +38,114 @@ const PRIMARY: &str = "
     });
 ";
 
+/// Uses each socket that it gets, and sends one of its own kind back.
+const PASSING_WORKER: &str = "
+    const [net, dgram] = [require('net'), require('dgram')];
+    process.on('message', (message, handle) => {
+        if (handle instanceof net.Socket) {
+            handle.end('node');
+            const server = net.createServer((connection) => {
+                server.close();
+                process.send('socket', connection);
+            }).listen({ port: 0, host: '127.0.0.1', exclusive: true }, () => process.send(server.address().port));
+        } else if (handle instanceof net.Server) {
+            handle.on('connection', (connection) => {
+                connection.end('node');
+                process.send('server', handle);
+            });
+        } else if (handle instanceof dgram.Socket) {
+            handle.on('message', (text, client) => {
+                handle.send('node', client.port, client.address);
+                process.send(handle.type, handle);
+            });
+        } else {
+            process.exit(3);
+        }
+    });
+";
+
+/// Sends a socket of each kind, one after the other, and gets one back for each.
+const PASSING_PRIMARY: &str = "
+    const [cluster, net, dgram, fs] = [require('cluster'), require('net'), require('dgram'), require('fs')];
+    process.execPath = process.argv[2];
+    cluster.setupPrimary({ exec: 'none', args: [] });
+    const worker = cluster.fork({ PROGRAM: 'send sockets back' });
+    worker.on('exit', (code, signal) => console.log('exit', code, signal));
+    const next = () => { const step = steps.shift(); if (step) step(); else worker.disconnect(); };
+    const came = (kind, handle) => {
+        console.log(kind, handle && handle.constructor.name);
+        handle.close ? handle.close() : handle.destroy();
+        next();
+    };
+    worker.on('message', came);
+    const server = (path) => {
+        const listening = net.createServer(() => console.log('not here')).listen(path, () => {
+            let to = listening.address().port;
+            // A path would be removed when it is closed here.
+            if (!to) fs.renameSync(path, to = path + '2');
+            worker.send('server', listening, () => listening.close(() => {
+                net.connect(to).on('data', (data) => console.log(String(data)));
+            }));
+        });
+    };
+    const steps = [
+        () => {
+            const listening = net.createServer((connection) => {
+                listening.close();
+                worker.send('socket', connection);
+            }).listen(0, '127.0.0.1', () => {
+                net.connect(listening.address().port).on('data', (data) => console.log(String(data)));
+            });
+        },
+        () => server(0),
+        () => server(process.argv[3]),
+        () => {
+            const socket = dgram.createSocket('udp4').bind(0, '127.0.0.1', () => {
+                const client = dgram.createSocket('udp4');
+                const { port } = socket.address();
+                client.on('message', (text) => { console.log(String(text)); client.close(); });
+                worker.send('datagram', socket, () => socket.close(() => client.send('?', port, '127.0.0.1')));
+            });
+        },
+    ];
+    worker.on('online', next);
+";
+
+/// Serves a path and datagrams.
+const PLACES: &str = "
+    const [net, dgram] = [require('net'), require('dgram')];
+    net.createServer((connection) => connection.end('node')).listen({ path: process.argv[2], readableAll: true });
+    const socket = dgram.createSocket('udp4');
+    socket.on('message', (text, client) => socket.send('node', client.port, client.address));
+    socket.bind(0, '127.0.0.1');
+";
+
+/// Has a worker serve a path and datagrams, and a client of each.
+const PLACES_PRIMARY: &str = "
+    const [cluster, net, dgram, fs] = [require('cluster'), require('net'), require('dgram'), require('fs')];
+    process.execPath = process.argv[2];
+    cluster.setupPrimary({ exec: 'none', args: [] });
+    if (process.argv[3] === 'shared') cluster.schedulingPolicy = cluster.SCHED_NONE;
+    const path = process.argv[4];
+    const worker = cluster.fork({ PROGRAM: 'serve both', LISTEN: path });
+    let left = 2;
+    const done = () => { if (--left === 0) worker.disconnect(); };
+    worker.on('exit', (code, signal) => console.log('exit', code, signal, !fs.existsSync(path)));
+    worker.on('listening', ({ address, port, addressType }) => {
+        if (addressType === 'udp4') {
+            console.log('listening', address, addressType);
+            const client = dgram.createSocket('udp4').on('message', (text) => {
+                console.log('datagram', String(text));
+                client.close(done);
+            });
+            client.send('?', port, address);
+        } else {
+            console.log('listening', address, port, addressType);
+            net.connect(path).on('data', (data) => console.log('data', String(data))).on('close', done);
+        }
+    });
+";
+
 pub(crate) fn trials() -> Vec<Trial> {
     let absent = Command::new("node").arg("--version").stdout(Stdio::null()).status().is_err();
     if absent {
@@ -43,22 +156,49 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("node_workers_share_under_our_primary", || node_worker(SchedulingPolicy::Shared)),
         trial("our_worker_serves_under_a_node_primary", || our_worker("round-robin")),
         trial("our_worker_shares_under_a_node_primary", || our_worker("shared")),
+        asynchronous("node_workers_serve_paths_and_datagrams", || places(SchedulingPolicy::RoundRobin)),
+        asynchronous("node_workers_share_paths_and_datagrams", || places(SchedulingPolicy::Shared)),
+        trial("our_worker_serves_paths_and_datagrams_under_a_node_primary", || our_places("round-robin")),
+        trial("our_worker_shares_paths_and_datagrams_under_a_node_primary", || our_places("shared")),
+        asynchronous("sockets_go_to_node_workers_and_back", node_sockets),
+        trial("sockets_go_from_a_node_primary_and_back", our_sockets),
     ];
     trials.into_iter().map(|trial| trial.with_ignored_flag(absent)).collect()
 }
 
+/// What ends a Node process that would otherwise wait for ever.
+const DEADLINE: &str = "setTimeout(() => process.exit(9), 60000).unref();";
+
 /// A script in a file that goes away with it.
 fn script(text: &str) -> io::Result<tempfile::TempPath> {
     let file = tempfile::Builder::new().suffix(".cjs").tempfile()?.into_temp_path();
-    std::fs::write(&file, text)?;
+    std::fs::write(&file, [DEADLINE, text].concat())?;
     Ok(file)
+}
+
+/// A primary of Node workers that run a script.
+fn leading(script: &Path, args: &[&Path], policy: SchedulingPolicy) -> Result<Primary, Failed> {
+    let paths = [script].into_iter().chain(args.iter().copied());
+    let args = paths.map(|path| path.to_string_lossy().into_owned()).collect();
+    let command = ::cluster::Command { exec: Some("node".into()), args, ..Default::default() };
+    Ok(Primary::new(Settings { command: command.into(), policy, ..Settings::default() })?)
+}
+
+/// What a Node primary of our worker prints.
+fn lines(script: &str, args: &[&OsStr]) -> Result<Vec<String>, Failed> {
+    let script = self::script(script)?;
+    let mut command = Command::new("node");
+    command.arg(&*script).arg(env::current_exe()?).args(args).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut node = command.spawn()?;
+    let output = BufReader::new(node.stdout.take().ok_or("no output")?);
+    let lines: Vec<String> = output.lines().collect::<io::Result<_>>()?;
+    same(node.wait()?.code(), Some(0))?;
+    Ok(lines)
 }
 
 async fn node_worker(policy: SchedulingPolicy) -> Tested {
     let script = script(WORKER)?;
-    let args = vec![script.to_str().ok_or("the path is not UTF-8")?.into()];
-    let command = ::cluster::Command { exec: Some("node".into()), args, ..Default::default() };
-    let mut primary = Primary::new(Settings { command: command.into(), policy, ..Settings::default() })?;
+    let mut primary = leading(&script, &[], policy)?;
     let worker = primary.fork()?;
     let port = port(&mut primary).await?;
     for _ in 0..3 {
@@ -72,13 +212,119 @@ async fn node_worker(policy: SchedulingPolicy) -> Tested {
 }
 
 fn our_worker(policy: &str) -> Tested {
-    let script = script(PRIMARY)?;
-    let mut command = Command::new("node");
-    command.arg(&*script).arg(env::current_exe()?).arg(policy).stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut node = command.spawn()?;
-    let output = BufReader::new(node.stdout.take().ok_or("no output")?);
-    let lines: Vec<String> = output.lines().collect::<io::Result<_>>()?;
-    same(node.wait()?.code(), Some(0))?;
+    let lines = lines(PRIMARY, &[policy.as_ref()])?;
     let expected = ["online", "listening 127.0.0.1", "data 1", "disconnect true", "exit 0 null"];
+    if lines == expected { Ok(()) } else { Err(Failed::from(format!("{lines:?}"))) }
+}
+
+async fn places(policy: SchedulingPolicy) -> Tested {
+    let script = script(PLACES)?;
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("s");
+    let mut primary = leading(&script, &[&path], policy)?;
+    primary.fork()?;
+    let (mut at_path, mut at_port) = (None, None);
+    while at_path.is_none() || at_port.is_none() {
+        let listening = until(&mut primary, |event| matches!(event, Event::Listening { .. })).await?.pop();
+        let Some(Event::Listening { address, .. }) = listening else { continue };
+        match address.address_type {
+            AddressType::Path => at_path = address.address,
+            _ => at_port = u16::try_from(address.port).ok(),
+        }
+    }
+    same(at_path.as_deref(), path.to_str())?;
+    let mode = std::fs::metadata(&path)?.permissions().mode();
+    same(mode & 0o444, 0o444)?;
+    same(said(&mut primary, UnixStream::connect(&path)?).await?, "node".into())?;
+    let client = UdpSocket::bind("127.0.0.1:0")?;
+    client.send_to(b"?", ("127.0.0.1", at_port.unwrap_or_default()))?;
+    same(datagram(&mut primary, client).await?, "node".into())?;
+    primary.disconnect();
+    rest(&mut primary).await?;
+    same(path.exists(), false)
+}
+
+/// The next datagram for a client, while the primary goes on.
+async fn datagram(primary: &mut Primary, client: UdpSocket) -> Result<String, Failed> {
+    client.set_nonblocking(true)?;
+    let client = tokio::net::UdpSocket::from_std(client)?;
+    let mut text = [0; 100];
+    tokio::select! {
+        length = client.recv(&mut text) => Ok(String::from_utf8_lossy(&text[..length?]).into_owned()),
+        event = until(primary, |event| matches!(event, Event::Exit { .. })) => Err(format!("{event:?}").into()),
+    }
+}
+
+fn our_places(policy: &str) -> Tested {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("s");
+    let mut lines = lines(PLACES_PRIMARY, &[policy.as_ref(), path.as_os_str()])?;
+    lines.sort();
+    let listening = format!("listening {} -1 -1", path.display());
+    let expected = ["data 1", "datagram ? for 1", "exit 0 null true", &listening, "listening 127.0.0.1 udp4"];
+    if lines == expected { Ok(()) } else { Err(Failed::from(format!("{lines:?}"))) }
+}
+
+async fn node_sockets() -> Tested {
+    let script = script(PASSING_WORKER)?;
+    let mut primary = leading(&script, &[], SchedulingPolicy::RoundRobin)?;
+    let worker = primary.fork()?;
+    until(&mut primary, |event| matches!(event, Event::Online { .. })).await?;
+
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let client = connect(listener.local_addr()?.port())?;
+    primary.send_with(worker, &json!("socket"), listener.accept()?.0)?;
+    let port = message(&mut primary).await?.as_u64().and_then(|port| u16::try_from(port).ok());
+    same(io::read_to_string(client)?, "node".into())?;
+    let client = connect(port.ok_or("it is a port")?)?;
+    match back(&mut primary).await? {
+        (kind, Socket::TcpStream(mut stream)) if kind == "socket" => stream.write_all(b"rust")?,
+        other => return Err(format!("{other:?}").into()),
+    }
+    same(io::read_to_string(client)?, "rust".into())?;
+
+    let address = listener.local_addr()?;
+    let client = connect(address.port())?;
+    primary.send_with(worker, &json!("server"), listener)?;
+    match back(&mut primary).await? {
+        (kind, Socket::TcpListener(listener)) if kind == "server" => same(listener.local_addr()?, address)?,
+        other => return Err(format!("{other:?}").into()),
+    }
+    same(io::read_to_string(client)?, "node".into())?;
+
+    // A Unix server is not among them: a Node worker takes its descriptor for one of the primary's.
+    let (client, stream) = UnixStream::pair()?;
+    primary.send_with(worker, &json!("socket"), stream)?;
+    message(&mut primary).await?;
+    same(io::read_to_string(client)?, "node".into())?;
+
+    let (socket, client) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
+    client.send_to(b"?", socket.local_addr()?)?;
+    primary.send_with(worker, &json!("datagram"), socket)?;
+    match back(&mut primary).await? {
+        (kind, Socket::UdpSocket(_)) if kind == "udp4" => {}
+        other => return Err(format!("{other:?}").into()),
+    }
+    same(datagram(&mut primary, client).await?, "node".into())?;
+    primary.kill(worker, Signal::SIGTERM);
+    rest(&mut primary).await.map(drop)
+}
+
+/// The next message that comes with a socket.
+async fn back(primary: &mut Primary) -> Result<(Value, Socket), Failed> {
+    match until(primary, |event| matches!(event, Event::Message { .. })).await?.pop() {
+        Some(Event::Message { message, handle: Some(passed), .. }) => {
+            Ok((message, primary.take(passed).ok_or("it is there")?))
+        }
+        other => Err(format!("{other:?}").into()),
+    }
+}
+
+fn our_sockets() -> Tested {
+    let directory = tempfile::tempdir()?;
+    let mut lines = lines(PASSING_PRIMARY, &[directory.path().join("s").as_os_str()])?;
+    lines.sort();
+    let back = ["TcpListener Server", "TcpStream Socket", "UdpSocket Socket", "UnixListener Server"];
+    let expected = [&back[..], &["exit 0 null", "used", "used", "used", "used"]].concat();
     if lines == expected { Ok(()) } else { Err(Failed::from(format!("{lines:?}"))) }
 }

@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::support::{Hoard, inherited, runtime};
 
+mod passing;
 mod told;
 
 type Ended = Result<(), Box<dyn Error>>;
@@ -38,6 +39,12 @@ async fn program() -> Ended {
         "take one message, then kill yourself" => kill_yourself_full(&worker).await,
         "serve" => serve(worker).await,
         "serve everywhere" => serve_at(&worker, worker.listen_with(ListenOptions::default()).await?).await,
+        "use sockets" => passing::use_all(&worker).await,
+        "hoard, then use sockets" => passing::hoard(&worker).await,
+        "send sockets" => passing::send_all(&worker).await,
+        "give connections away" => passing::give_away(&worker).await,
+        "send sockets back" => passing::send_back(&worker).await,
+        "serve both" => told::both(&worker).await,
         "serve as told" => told::run(worker).await,
         "serve, and hear" => tokio::try_join!(serve(worker.clone()), hear(worker)).map(drop),
         "stop accepting" => stop_accepting(&worker).await,

@@ -43,6 +43,14 @@ pub(super) async fn run(worker: Worker) -> Ended {
     }
 }
 
+/// A path, which is all that LISTEN says, and datagrams.
+pub(super) async fn both(worker: &Worker) -> Ended {
+    let listener = worker.listen_path(env::var("LISTEN")?).await?;
+    let socket = worker.bind_udp("127.0.0.1:0").await?;
+    let told = Value::Null;
+    tokio::try_join!(serve(worker, &told, listener), datagrams(worker, socket)).map(drop)
+}
+
 fn options(told: &Value) -> Result<ListenOptions, Box<dyn std::error::Error>> {
     let number = |name: &str| told[name].as_u64().and_then(|number| u32::try_from(number).ok());
     let yes = |name: &str| told[name] == true;
