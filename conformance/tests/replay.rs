@@ -177,3 +177,28 @@ fn a_wrong_hash_is_told_from_the_right_one() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said.contains("This is not what was recorded: between steps"), "{said}");
 }
+
+/// Whatever a choice changes, the hash changes with it.
+#[test]
+fn no_two_different_runs_have_one_hash() {
+    let world = OWN[0].parse::<standard::Scenario<Serve>>().expect("a name").world();
+    let run = |schedule: Schedule| {
+        let mut world = world.clone().on(schedule.with_faults(Faults::all())).traced();
+        let _ = world.run();
+        world
+    };
+    let mut different = 0;
+    for seed in 0..8 {
+        let original = run(Schedule::seed(seed));
+        let taken = original.schedule().taken();
+        for at in 0..taken.len() {
+            let mut choices: Vec<_> = taken.iter().map(|choice| choice.value).collect();
+            choices[at] = (choices[at] + 1) % taken[at].of;
+            let other = run(Schedule::replay(choices));
+            let is_same = other.trace() == original.trace();
+            assert!(is_same || other.trace_hash() != original.trace_hash(), "seed {seed}, choice {at}");
+            different += usize::from(!is_same);
+        }
+    }
+    assert!(different > 200, "{different}");
+}

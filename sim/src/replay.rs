@@ -8,7 +8,7 @@ use std::fmt::{self, Write as _};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use cluster_core::Call;
+use cluster_core::{Call, OsEvent};
 
 use crate::check::Failure;
 use crate::fault::Faults;
@@ -64,6 +64,29 @@ impl Recording {
             self.fold_bytes(bytes);
         } else {
             self.fold(0);
+        }
+    }
+
+    /// What the kernel tells a process, as far as a choice decides it: what is read, how much is taken, and every error.
+    pub(crate) fn told(&mut self, event: &OsEvent) {
+        if self.off {
+            return;
+        }
+        if let OsEvent::Read { bytes, socket, .. } = event {
+            self.fold(u64::from(socket.is_some()));
+            self.fold_bytes(bytes);
+        }
+        if let OsEvent::Wrote { rest, .. } = event {
+            self.fold(rest.len() as u64);
+        }
+        if let OsEvent::SpawnFailed { errno, .. }
+        | OsEvent::KillFailed { errno, .. }
+        | OsEvent::WriteFailed { errno, .. }
+        | OsEvent::BindFailed { errno, .. }
+        | OsEvent::ListenFailed { errno, .. }
+        | OsEvent::AcceptFailed { errno, .. } = event
+        {
+            self.fold(u64::from(errno.0.unsigned_abs()));
         }
     }
 

@@ -130,6 +130,7 @@ impl<P: Program> World<P> {
         let answer = self.kernel.perform(pid, call, &mut self.schedule);
         if let Some(host) = &mut self.hosts[pid.index()] {
             if let Some(answer) = answer {
+                self.recording.told(&answer);
                 if let Some(trace) = &mut self.trace {
                     trace.answer(&answer);
                 }
@@ -144,6 +145,7 @@ impl<P: Program> World<P> {
         let accepted = if let OsEvent::Accepted { socket, .. } = &event { Some(*socket) } else { None };
         let client = accepted.and_then(|socket| self.kernel.client_behind(pid, socket));
         self.note(pid.into(), || Crossing::Told { event: event.clone(), client });
+        self.recording.told(&event);
         if let Some(host) = &mut self.hosts[pid.index()] {
             host.handle(event);
             self.go_on(pid);
