@@ -324,7 +324,11 @@ async fn end(shared: &Shared) {
 mod tests {
     use super::*;
     use cluster_core::{Limits, WorkerId};
-    use std::io::{self, Write};
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+    use std::fs::File;
+    use std::io::{self, IoSlice, Read, Write};
+    use std::mem::MaybeUninit;
+    use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
     use std::thread::{self, JoinHandle};
 
@@ -353,6 +357,25 @@ mod tests {
         }
         assert!(matches!(shared.next().await, Some(WorkerEvent::Disconnect)));
         writer.join().expect("no panic").expect("everything was written");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_socket_is_refused_and_its_message_not_delivered() {
+        let (shared, far) = worker();
+        shared.start();
+        let file = File::open("/dev/null").expect("a file");
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let descriptors = [file.as_fd()];
+        assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
+        let line = br#"{"cmd":"NODE_HANDLE","type":"net.Socket","msg":1}"#;
+        let lines = [IoSlice::new(line), IoSlice::new(b"\n2\n")];
+        sendmsg(&far, &lines, &mut control, SendFlags::empty()).expect("sent");
+        // The message after it is the first that is heard.
+        assert_eq!(number_of(shared.next().await), Some(2));
+        let mut said = [0; 1000];
+        let length = (&far).read(&mut said).expect("it has answered before");
+        assert!(String::from_utf8_lossy(&said[..length]).ends_with("{\"cmd\":\"NODE_HANDLE_NACK\"}\n"));
     }
 
     /// What a message says.

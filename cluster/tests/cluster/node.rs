@@ -10,7 +10,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::{env, io};
 
-use ::cluster::{AddressType, Event, ExitStatus, Primary, SchedulingPolicy, Settings, Signal, Socket};
+use ::cluster::{
+    AddressType, Event, ExitStatus, Primary, SchedulingPolicy, Serialization, Settings, Setup, Signal, Socket,
+};
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
 
@@ -25,7 +27,7 @@ const WORKER: &str = "
 const PRIMARY: &str = "
     const cluster = require('cluster');
     process.execPath = process.argv[2];
-    cluster.setupPrimary({ exec: 'none', args: [] });
+    cluster.setupPrimary({ exec: 'none', args: [], serialization: process.argv[4] });
     if (process.argv[3] === 'shared') cluster.schedulingPolicy = cluster.SCHED_NONE;
     const worker = cluster.fork({ PROGRAM: 'serve' });
     worker.on('online', () => console.log('online'));
@@ -152,10 +154,18 @@ pub(crate) fn trials() -> Vec<Trial> {
         eprintln!("there is no `node` here: the tests with Node.js are ignored");
     }
     let trials = [
-        asynchronous("node_workers_serve_under_our_primary", || node_worker(SchedulingPolicy::RoundRobin)),
-        asynchronous("node_workers_share_under_our_primary", || node_worker(SchedulingPolicy::Shared)),
-        trial("our_worker_serves_under_a_node_primary", || our_worker("round-robin")),
-        trial("our_worker_shares_under_a_node_primary", || our_worker("shared")),
+        asynchronous("node_workers_serve_under_our_primary", || {
+            node_worker(SchedulingPolicy::RoundRobin, Serialization::Json)
+        }),
+        asynchronous("node_workers_speak_v8_with_our_primary", || {
+            node_worker(SchedulingPolicy::RoundRobin, Serialization::Advanced)
+        }),
+        asynchronous("node_workers_share_under_our_primary", || {
+            node_worker(SchedulingPolicy::Shared, Serialization::Advanced)
+        }),
+        trial("our_worker_serves_under_a_node_primary", || our_worker("round-robin", "json")),
+        trial("our_worker_speaks_v8_with_a_node_primary", || our_worker("round-robin", "advanced")),
+        trial("our_worker_shares_under_a_node_primary", || our_worker("shared", "advanced")),
         asynchronous("node_workers_serve_paths_and_datagrams", || places(SchedulingPolicy::RoundRobin)),
         asynchronous("node_workers_share_paths_and_datagrams", || places(SchedulingPolicy::Shared)),
         trial("our_worker_serves_paths_and_datagrams_under_a_node_primary", || our_places("round-robin")),
@@ -196,9 +206,10 @@ fn lines(script: &str, args: &[&OsStr]) -> Result<Vec<String>, Failed> {
     Ok(lines)
 }
 
-async fn node_worker(policy: SchedulingPolicy) -> Tested {
+async fn node_worker(policy: SchedulingPolicy, serialization: Serialization) -> Tested {
     let script = script(WORKER)?;
     let mut primary = leading(&script, &[], policy)?;
+    primary.setup(Setup { serialization: Some(serialization), ..Setup::default() });
     let worker = primary.fork()?;
     let port = port(&mut primary).await?;
     for _ in 0..3 {
@@ -211,8 +222,8 @@ async fn node_worker(policy: SchedulingPolicy) -> Tested {
     same(seen.contains(&Event::Exit { worker, status: ExitStatus::Code(0) }), true)
 }
 
-fn our_worker(policy: &str) -> Tested {
-    let lines = lines(PRIMARY, &[policy.as_ref()])?;
+fn our_worker(policy: &str, serialization: &str) -> Tested {
+    let lines = lines(PRIMARY, &[policy.as_ref(), serialization.as_ref()])?;
     let expected = ["online", "listening 127.0.0.1", "data 1", "disconnect true", "exit 0 null"];
     if lines == expected { Ok(()) } else { Err(Failed::from(format!("{lines:?}"))) }
 }

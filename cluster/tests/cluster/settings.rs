@@ -4,8 +4,8 @@ use std::io::{Read, Seek};
 use std::os::fd::AsRawFd;
 
 use ::cluster::{
-    Command, Errno, Event, ExitStatus, ForkError, PolicyFrozen, Primary, SchedulingPolicy, Settings, Setup,
-    Stdio, WorkerError, WorkerId,
+    Command, Errno, Event, ExitStatus, ForkError, PolicyFrozen, Primary, SchedulingPolicy, Serialization,
+    Settings, Setup, Stdio, WorkerError, WorkerId,
 };
 use libtest_mimic::{Failed, Trial};
 use nix::unistd::{Uid, geteuid, seteuid};
@@ -28,6 +28,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("a_descriptor_of_the_primary_is_given_by_its_number", given_descriptor),
         asynchronous("a_descriptor_that_is_not_there_is_an_error", missing_descriptor),
         asynchronous("without_one_channel_nothing_is_forked", channels),
+        asynchronous("messages_may_travel_in_v8s_form", advanced),
         asynchronous("a_worker_has_the_arguments_it_is_given", arguments),
         asynchronous("a_worker_has_the_user_and_the_group_it_is_given", user),
         asynchronous("a_user_that_may_not_be_taken_is_an_error", forbidden_user),
@@ -154,6 +155,19 @@ async fn channels() -> Tested {
     same(primary.fork(), Err(ForkError::TwoChannels))?;
     let seen = rest(&mut primary).await?;
     same(seen.iter().all(|event| matches!(event, Event::Setup { .. })), true)
+}
+
+async fn advanced() -> Tested {
+    let mut primary = primary()?;
+    primary.setup(Setup { serialization: Some(Serialization::Advanced), ..Setup::default() });
+    let worker = fork(&mut primary, "echo");
+    for value in [json!(null), json!(-1.5), json!({ "ä": [1, "2", { "a": [] }] }), json!("x".repeat(1 << 20))]
+    {
+        primary.send(worker, &value)?;
+        same(message(&mut primary).await?, value)?;
+    }
+    primary.disconnect();
+    same(rest(&mut primary).await?.last(), Some(&Event::AllDisconnected))
 }
 
 async fn arguments() -> Tested {
