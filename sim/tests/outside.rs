@@ -1,0 +1,142 @@
+//! What a driver does to the system its processes run on, and what they make of it.
+#![expect(clippy::wildcard_enum_match_arm, reason = "a program hears what concerns it and lets the rest be")]
+
+use std::net::IpAddr;
+
+use cluster_core::{
+    Command, Errno, Event, ListenAddress, ListenOptions, Primary, Settings, Setup, Signal, Worker,
+    WorkerEvent,
+};
+use cluster_sim::{Actor, Driver, Process, Program, World};
+
+/// What everybody wrote down in a quiet run, and who lives then.
+fn quiet<P: Program>(program: P) -> (Vec<String>, Vec<Actor>) {
+    let mut world = World::new(program, Settings::default());
+    world.run().expect("no check fails");
+    let lines = world.observations().map(|line| format!("{}: {}", line.observer, line.text)).collect();
+    (lines, world.living().collect())
+}
+
+/// Nothing can be had here: a worker asks for all of it, once through the primary and once for itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Nothing;
+
+fn tcp(port: u16) -> ListenAddress {
+    ListenAddress::Tcp { host: Some(IpAddr::from([127, 0, 0, 1])), port, ipv6_only: false }
+}
+
+fn udp(port: u16) -> ListenAddress {
+    let host = Some(IpAddr::from([127, 0, 0, 1]));
+    ListenAddress::Udp { v6: false, host, port: Some(port), ipv6_only: false, reuse_address: false }
+}
+
+fn path(path: &str) -> ListenAddress {
+    ListenAddress::Path { path: path.into(), readable_all: false, writable_all: false }
+}
+
+impl Program for Nothing {
+    fn driver_start(&mut self, driver: &mut Driver<'_>) {
+        driver.drop_root();
+        driver.drop_ipv6();
+        driver.occupy(4000);
+        driver.occupy_udp(4001);
+        driver.occupy_path("/tmp/taken");
+        driver.break_path("/nowhere", Errno::ENOENT);
+    }
+
+    fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
+        primary.fork(Vec::new()).expect("nothing impossible was set up");
+        primary.setup(Setup { exec: Some("/nowhere/program".into()), ..Setup::default() });
+        primary.fork(Vec::new()).expect("that it is not there is told later");
+    }
+
+    fn primary_event(&mut self, _: &mut Primary, process: &mut Process<'_>, event: Event) {
+        if let Event::Error { error, .. } = event {
+            process.observe(error.to_string());
+        }
+    }
+
+    fn worker_start(&mut self, worker: &mut Worker, _: &mut Process<'_>) {
+        for exclusive in [false, true] {
+            let v6 = ListenAddress::Tcp { host: Some(IpAddr::from([0_u16; 8])), port: 0, ipv6_only: true };
+            for address in [tcp(80), tcp(4000), udp(4001), path("/tmp/taken"), path("/nowhere/door"), v6] {
+                worker.listen(ListenOptions { exclusive, ..ListenOptions::from(address) });
+            }
+        }
+    }
+
+    fn worker_event(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
+        match event {
+            WorkerEvent::ListenFailed { error, .. } => process.observe(error.to_string()),
+            WorkerEvent::Listening { listener, .. } => worker.close(listener),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_had_is_said_by_name() {
+    let (mut lines, living) = quiet(Nothing);
+    lines.sort();
+    let mut wanted: Vec<String> = ["bind", "listen"]
+        .into_iter()
+        .flat_map(|what| {
+            [
+                format!("worker 1: {what} EACCES 127.0.0.1:80"),
+                format!("worker 1: {what} EADDRINUSE 127.0.0.1:4000"),
+                format!("worker 1: {what} EADDRINUSE 127.0.0.1:4001"),
+                format!("worker 1: {what} EADDRINUSE /tmp/taken"),
+                format!("worker 1: {what} EACCES /nowhere/door"),
+                format!("worker 1: {what} EAFNOSUPPORT [::]:0"),
+            ]
+        })
+        .collect();
+    wanted.push(
+        "primary: the worker could not be started: ENOENT; check its program and its directory".to_owned(),
+    );
+    wanted.sort();
+    assert_eq!(lines, wanted);
+    assert_eq!(living.len(), 2, "a primary and one worker");
+}
+
+/// A worker that has something else to do is told to go.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Lingers {
+    /// The driver ends it when it is disconnected.
+    killed: bool,
+}
+
+impl Program for Lingers {
+    fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
+        primary.fork(Vec::new()).expect("nothing impossible was set up");
+    }
+
+    fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
+        match event {
+            Event::Online { worker } => primary.disconnect(worker),
+            Event::Disconnect { .. } => process.observe("disconnect"),
+            Event::Exit { status, .. } => process.observe(format!("exit {status:?}")),
+            _ => {}
+        }
+    }
+
+    fn worker_start(&mut self, _: &mut Worker, process: &mut Process<'_>) {
+        assert_eq!(process.command(), &Command::default());
+        process.linger(true);
+    }
+
+    fn observed(&mut self, driver: &mut Driver<'_>, _: Actor, text: &str) {
+        if self.killed && text == "disconnect" {
+            driver.kill(Actor::Worker(cluster_core::WorkerId(1)), Signal::SIGTERM);
+        }
+    }
+}
+
+#[test]
+fn a_worker_with_something_to_do_outlives_its_channel() {
+    let (lines, living) = quiet(Lingers { killed: false });
+    assert_eq!((lines, living.len()), (vec!["primary: disconnect".to_owned()], 2));
+    let (lines, living) = quiet(Lingers { killed: true });
+    assert_eq!(lines, ["primary: disconnect", "primary: exit Signal(SIGTERM)"]);
+    assert_eq!(living, [Actor::Primary]);
+}
