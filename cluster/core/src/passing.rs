@@ -175,4 +175,13 @@ mod tests {
         assert_eq!(counted.release(SocketId(3)), None, "nobody has asked");
         assert!(counted.ask(of(1)), "there are none: that is said at once");
     }
+
+    #[test]
+    fn of_a_peer_that_is_gone_nothing_is_kept() {
+        let mut counted = Counted::default();
+        counted.add(SOCKET, ChannelId(1), String::from("tcp4:80"));
+        assert!(!counted.ask((ChannelId(1), String::from("tcp4:80"))));
+        counted.forget(ChannelId(1));
+        assert_eq!(counted, Counted::default());
+    }
 }

@@ -52,6 +52,7 @@ impl From<(ChannelId, ChannelStep)> for Step {
 impl IsCall for Step {
     fn is_call(&self) -> bool {
         match self {
+            // To put off an event gives nothing out, and its tick belongs before that of the call behind it.
             Step::Call(_) | Step::Later(_) => true,
             Step::Channel(_, step) => step.is_call(),
             Step::Emit(_) | Step::Remove(_) | Step::Exited(..) | Step::Disconnected(_) | Step::Forget(_) => {

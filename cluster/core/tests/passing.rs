@@ -245,9 +245,12 @@ fn a_dead_worker_whose_channel_is_held_open_leaves_no_socket_of_ours_open() {
     let mut house = house(1);
     house.processes.clear();
     house.primary.send_with(ONE, &json!(1), SOCKET).expect("it is open");
+    let second = Passing { socket: SocketId(78), ..SOCKET };
+    house.primary.send_with(ONE, &json!(2), second).expect("it is open");
     house.settle();
     house.tell(OsEvent::Exited { worker: ONE, status: cluster_core::ExitStatus::Code(0) });
-    assert_eq!(closed(&house), (1, 0));
+    assert_eq!((envelopes(&house).len(), closed(&house)), (1, (1, 0)));
+    assert!(house.desk.calls.contains(&Call::Close { socket: SocketId(78) }), "nor one that waited");
     assert_eq!(house.primary.send_with(ONE, &json!(1), SOCKET), Err(SendError::Closed));
 }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use cluster_core::{
     Call, ChannelId, Event, Limits, ListenOptions, ListenerId, LocalAddress, Machine, OsEvent, Output,
-    Passed, Primary, Serialization, Settings, Setup, SocketId, Worker, WorkerEvent, WorkerId,
+    Passed, Primary, Serialization, Settings, Setup, SocketId, Violation, Worker, WorkerError, WorkerEvent,
+    WorkerId,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -313,6 +314,28 @@ fn a_line_without_an_end_is_cut_off_at_the_limit() {
     process.drain();
     assert_eq!(process.read(&[b'x'; 1000], false), []);
     assert!(matches!(process.read(b"x", false)[..], [Event::Error { .. }, Event::Disconnect { .. }]));
+    assert!(!process.open);
+}
+
+#[test]
+fn a_payload_longer_than_the_limit_is_not_waited_for() {
+    let start = || {
+        let mut settings = Settings::default();
+        settings.limits.message_bytes = 1000;
+        let mut primary = Primary::new(settings);
+        primary.setup(Setup { serialization: Some(Serialization::Advanced), ..Setup::default() });
+        primary.fork(Vec::new()).expect("nothing impossible was set up");
+        let mut process = Process::new(primary, ChannelId(1));
+        process.drain();
+        process
+    };
+    let mut process = start();
+    assert_eq!(process.read(&1000_u32.to_be_bytes(), false), []);
+    assert!(process.open);
+    let mut process = start();
+    let error = WorkerError::Protocol(Violation::TooLong);
+    let told = process.read(&1001_u32.to_be_bytes(), false);
+    assert_eq!(told, [Event::Error { worker: ONE, error }, Event::Disconnect { worker: ONE }]);
     assert!(!process.open);
 }
 
