@@ -1,6 +1,6 @@
 //! Descriptors: at the end, every reference is somebody's, and everybody has a use for what he has.
 
-use cluster_core::{Primary, WorkerId};
+use cluster_core::{ChannelId, Primary, WorkerId};
 
 use crate::kernel::Kernel;
 use crate::kernel::channel::Side;
@@ -43,8 +43,12 @@ fn is_of_use(kernel: &Kernel, pid: Pid, descriptor: &Descriptor, primary: Option
         (Origin::Machine, true) => pid == Pid::PRIMARY && primary.is_some(),
         (Origin::Machine, false) => pid != Pid::PRIMARY || primary.is_some_and(has_use_for_a_listener),
         // Shared: of use to who is still in the cluster.
-        (Origin::Channel, false) => pid != Pid::PRIMARY,
+        (Origin::Channel, false) => pid != Pid::PRIMARY && is_connected(kernel, pid),
     }
+}
+
+fn is_connected(kernel: &Kernel, pid: Pid) -> bool {
+    kernel.channel(pid, ChannelId::PRIMARY).is_some_and(|(channel, side)| channel.end(side).open)
 }
 
 fn has_use_for_a_listener(primary: &Primary) -> bool {
