@@ -147,7 +147,7 @@ fn name(value: &Value) -> Option<String> {
     match value.get("cmd")?.as_str()? {
         "NODE_CLUSTER" => inside(value),
         "NODE_HANDLE" => value.get("msg").and_then(|inner| name(inner).or_else(|| Some(inner.to_string()))),
-        other => Some(other.to_lowercase().replace("node_", "").replace('_', " ")),
+        other => Some(other.strip_prefix("NODE_")?.to_lowercase().replace('_', " ")),
     }
 }
 
@@ -174,17 +174,15 @@ pub(super) fn full(what: &Crossing) -> String {
     match what {
         Crossing::Asked { call: Call::Write { channel, bytes, socket }, answer } => {
             let head = carried("writes to channel", channel.0, *socket);
-            let answer =
-                answer.as_ref().map_or_else(String::new, |answer| format!("\n\nanswer: {answer:#?}"));
+            let all = matches!(answer, Some(OsEvent::Wrote { rest, .. }) if rest.is_empty());
+            let answer = if all { String::new() } else { answered(answer.as_ref()) };
             format!("{head}\n\n{}{answer}", lines(bytes))
         }
         Crossing::Told { event: OsEvent::Read { channel, bytes, socket }, .. } => {
             format!("{}\n\n{}", carried("reads from channel", channel.0, *socket), lines(bytes))
         }
         Crossing::Asked { call, answer } => {
-            let answer =
-                answer.as_ref().map_or_else(String::new, |answer| format!("\n\nanswer: {answer:#?}"));
-            format!("{call:#?}{answer}")
+            format!("{call:#?}{}", answered(answer.as_ref()))
         }
         Crossing::Told { event, .. } => format!("{event:#?}"),
         Crossing::Primary(event) => format!("{event:#?}"),
@@ -199,6 +197,10 @@ pub(super) fn full(what: &Crossing) -> String {
         | Crossing::Client(_)
         | Crossing::Struck(_) => what.to_string(),
     }
+}
+
+fn answered(answer: Option<&OsEvent>) -> String {
+    answer.map_or_else(String::new, |answer| format!("\n\nanswer: {answer:#?}"))
 }
 
 fn carried(what: &str, channel: u32, socket: Option<SocketId>) -> String {
@@ -216,4 +218,27 @@ fn lines(bytes: &[u8]) -> String {
         pretty.unwrap_or_else(|| String::from_utf8_lossy(line).trim_end().to_owned())
     };
     bytes.split_inclusive(|byte| *byte == b'\n').map(text).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_has_the_name_that_a_reader_knows() {
+        for (line, name) in [
+            (r#"{"cmd":"NODE_CLUSTER","act":"online","seq":0}"#, "online #0"),
+            (r#"{"cmd":"NODE_CLUSTER","ack":3,"accepted":true,"seq":4}"#, "ack of #3"),
+            (r#"{"cmd":"NODE_CLUSTER","ack":3,"accepted":false,"seq":4}"#, "refusal of #3"),
+            (r#"{"cmd":"NODE_HANDLE","msg":{"cmd":"NODE_CLUSTER","act":"newconn","seq":2}}"#, "newconn #2"),
+            (r#"{"cmd":"NODE_HANDLE_ACK"}"#, "handle ack"),
+            (r#""hello""#, r#""hello""#),
+            (r#"{"cmd":"mine","n":1}"#, r#"{"cmd":"mine","n":1}"#),
+            ("{}}", "no message: {}}"),
+        ] {
+            assert_eq!(message(format!("{line}\n").as_bytes()), name);
+        }
+        assert_eq!(message(br#"{"cmd":"NODE"#), "a piece, 12 bytes");
+        assert_eq!(read(&["online #0"], b"x"), "online #0, and a piece");
+    }
 }
