@@ -13,6 +13,7 @@ use crate::schedule::Schedule;
 use crate::world::World;
 
 mod search;
+mod sleep;
 mod visited;
 
 use search::{Goal, Grain, Order, Outcome, Search};
@@ -182,9 +183,8 @@ fn reach<P: Program>(world: &World<P>, wanted: &Observed, mut search: Search<'_>
 pub fn every<P: Program>(world: &World<P>, budget: impl Into<Budget>) -> Result<Coverage, Box<Failure>> {
     let mut search = Search::new(Goal::Failing, budget.into(), Grain::Steps, Order::Oldest);
     let outcome = search.walk(world);
-    if outcome == Outcome::Stopped {
-        let schedule = Schedule::replay(search.path.clone()).with_faults(*world.schedule().faults());
-        world.clone().on(schedule).run()?;
+    if let Some(failure) = search.failure.take() {
+        return Err(named(*failure, world, &search).into());
     }
     let cut = match outcome {
         Outcome::Exhausted | Outcome::Stopped => None,
@@ -193,4 +193,42 @@ pub fn every<P: Program>(world: &World<P>, budget: impl Into<Budget>) -> Result<
     };
     let (worlds, ends) = (search.worlds(), search.ends());
     Ok(Coverage { worlds, ends, transitions: search.transitions(), bytes: search.bytes(), cut })
+}
+
+/// How many runs [`schedules`] has taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Schedules {
+    /// Runs that came to their end. No two of them differ only in the order of steps that commute.
+    pub complete: u64,
+    /// Runs that were given up on the way, since all they could still do had been done by others.
+    pub redundant: u64,
+    /// Whether those were all: otherwise the budget ended it.
+    pub cut: Option<Bound>,
+}
+
+/// Takes one run of each kind, where two runs are of one kind if they differ only in the order of steps that commute.
+/// No world is remembered, so this is for programs with few kinds of runs and long ones. At most `budget` runs are taken.
+///
+/// # Errors
+///
+/// The first check that fails, with the line that replays the run.
+pub fn schedules<P: Program>(world: &World<P>, budget: usize) -> Result<Schedules, Box<Failure>> {
+    let mut search = Search::new(Goal::Failing, budget.into(), Grain::Steps, Order::Newest).forgetting();
+    let outcome = search.walk(world);
+    if let Some(failure) = search.failure.take() {
+        return Err(named(*failure, world, &search).into());
+    }
+    let (complete, redundant) = search.runs();
+    let cut = (outcome != Outcome::Exhausted).then_some(Bound::States);
+    Ok(Schedules { complete, redundant, cut })
+}
+
+/// A failure of a search, with a line: a search writes none.
+fn named<P: Program>(failure: Failure, world: &World<P>, search: &Search<'_>) -> Failure {
+    let schedule = Schedule::replay(search.path.clone()).with_faults(*world.schedule().faults());
+    let mut world = world.clone().on(schedule);
+    match world.run() {
+        Err(failure) => *failure,
+        Ok(()) => Failure { replay: world.replay_line(), ..failure },
+    }
 }

@@ -5,6 +5,10 @@ use cluster_core::{
     Call, Event, ExitStatus, Machine as _, OsEvent, Output, Primary, SocketId, Worker, WorkerEvent,
 };
 
+mod moves;
+
+pub(crate) use moves::Moves;
+
 /// The user's half of a process.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Host<P> {
@@ -40,11 +44,20 @@ impl<P> Host<P> {
         Host { machine, program, next: None, begun: false, exit: None }
     }
 
-    pub(crate) fn handle(&mut self, event: OsEvent) {
+    fn handle(&mut self, event: OsEvent) {
         match &mut self.machine {
             Machine::Primary(primary) => primary.handle(event),
             Machine::Worker(worker) => worker.handle(event),
         }
+    }
+
+    /// What it was about to do is done; it hears the answer, if there is one, or something else.
+    pub(crate) fn react(&mut self, event: Option<OsEvent>) {
+        self.next = None;
+        if let Some(event) = event {
+            self.handle(event);
+        }
+        self.poll();
     }
 
     /// Polls ahead. A process that is about to end only does what its program has commanded.

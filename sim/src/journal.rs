@@ -57,6 +57,11 @@ impl Journal {
         self.dropped + self.lines.len()
     }
 
+    /// How many lines the driver has ever heard.
+    pub(crate) fn heard(&self) -> usize {
+        self.dropped + self.heard
+    }
+
     pub(crate) fn has_unheard(&self) -> bool {
         self.heard < self.lines.len()
     }

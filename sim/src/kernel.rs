@@ -17,6 +17,7 @@ pub(crate) mod socket;
 pub(crate) mod system;
 #[cfg(test)]
 mod tests;
+pub(crate) mod touch;
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -87,14 +88,24 @@ pub(crate) struct Kernel {
     system: Part<System>,
     next_port: u16,
     capacity: usize,
+    /// How often programs have asked for what depends on other processes: what a step has looked at is told by it.
+    asked: u32,
     /// What could happen, oldest first. Derived from the rest: the order is a matter of taste, not of state.
     pub(crate) ready: Vec<Step>,
 }
 
 impl Hash for Kernel {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Kernel { processes, channels, files, clients, clock, system, next_port, .. } = self;
+        let Kernel { processes, channels, files, clients, clock, system, next_port, ready, .. } = self;
         (processes, channels, files, clients, clock, system, next_port).hash(state);
+        // Of what is ready, only the signals stand nowhere else.
+        let is_alive = |pid: &Pid| processes.get(pid.index()).is_some_and(|process| process.is_alive());
+        let signal =
+            |step: &Step| if let Step::Die(pid, signal) = step { Some((*pid, signal.0)) } else { None };
+        let mut signals: Vec<(Pid, i32)> =
+            ready.iter().filter_map(signal).filter(|(pid, _)| is_alive(pid)).collect();
+        signals.sort_unstable();
+        signals.hash(state);
     }
 }
 

@@ -57,6 +57,27 @@ impl<T: Clone> DerefMut for Part<T> {
     }
 }
 
+impl<T> Part<T> {
+    /// Whether neither has changed since one was copied from the other.
+    pub(crate) fn is_shared_with(&self, other: &Part<T>) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether a copy of it exists.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+}
+
+/// Parts are equal if their values are.
+impl<T: PartialEq> PartialEq for Part<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.is_shared_with(other) || self.0.value == other.0.value
+    }
+}
+
+impl<T: Eq> Eq for Part<T> {}
+
 impl<T: Hash> Part<T> {
     pub(crate) fn print(&self) -> Print {
         *self.0.print.get_or_init(|| print(&self.0.value))

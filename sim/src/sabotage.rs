@@ -25,7 +25,7 @@ pub(crate) fn apply<P: Program>(world: &mut World<P>, pid: Pid, next: Next) -> O
     match world.sabotage.map_or(Fate::Leave, |sabotage| sabotage(pid, &next)) {
         Fate::Leave => Some(next),
         Fate::Drop => {
-            world.go_on(pid);
+            world.react(pid, None);
             None
         }
         Fate::Double => {

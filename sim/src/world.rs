@@ -12,7 +12,7 @@ use foldhash::fast::FixedState;
 
 use crate::check::{Check, Checks, Failure};
 use crate::fault::Faults;
-use crate::host::Host;
+use crate::host::{Host, Moves};
 use crate::journal::{Journal, Observation};
 use crate::kernel::process::Pid;
 use crate::kernel::{Kernel, Step, Verdict};
@@ -23,6 +23,7 @@ use crate::schedule::Schedule;
 use crate::trace::Trace;
 
 mod take;
+mod touch;
 
 /// What a socket buffer holds in each direction, in bytes, unless told otherwise. Linux: 212,992.
 const CHANNEL_BYTES: usize = 212_992;
@@ -44,7 +45,8 @@ pub struct World<P> {
     checks: Part<Checks>,
     recording: Recording,
     trace: Option<Trace>,
-    enabled: Vec<usize>,
+    enabled: Enabled,
+    moves: Option<Moves<P>>,
     #[cfg(test)]
     pub(crate) sabotage: Option<crate::sabotage::Sabotage>,
 }
@@ -72,7 +74,8 @@ impl<P: Program> World<P> {
             checks: Part::default(),
             recording: Recording::default(),
             trace: None,
-            enabled: Vec::new(),
+            enabled: Enabled::default(),
+            moves: None,
             #[cfg(test)]
             sabotage: None,
         };
@@ -133,6 +136,11 @@ impl<P: Program> World<P> {
         self.guarded(World::advance)
     }
 
+    /// The checks that hold whenever the primary has nothing to do, and were only asked for when it had done something.
+    pub(crate) fn inspect(&mut self) -> Result<(), Box<Failure>> {
+        self.guarded(|world| world.at_rest())
+    }
+
     fn guarded<T>(
         &mut self,
         act: impl FnOnce(&mut Self) -> Result<T, (Check, String)>,
@@ -163,7 +171,7 @@ impl<P: Program> World<P> {
         }
         let World { kernel, enabled, hosts, schedule, .. } = self;
         let next = |step| hash_of_next(hosts, step);
-        let chosen = schedule.choose_step(n, |at| step_at(&kernel.ready, enabled[at]), next);
+        let chosen = schedule.choose_step(n, |at| step_at(&kernel.ready, enabled.0[at]), next);
         let step = self.pick(chosen);
         self.recording.begin(step);
         let before = self.before();
@@ -214,6 +222,7 @@ impl<P: Program> World<P> {
         self.recording.stop();
         self.schedule.force(&[]);
         self.trace = None;
+        self.moves = Some(Moves::default());
         self
     }
 
@@ -234,7 +243,7 @@ impl<P: Program> World<P> {
     /// Counts the enabled steps and forgets those that never will be. Timers fire last.
     pub(crate) fn survey(&mut self) -> usize {
         let mut ready = std::mem::take(&mut self.kernel.ready);
-        self.enabled.clear();
+        self.enabled.0.clear();
         let mut kept = 0;
         for at in 0..ready.len() {
             let step = ready[at];
@@ -243,7 +252,7 @@ impl<P: Program> World<P> {
                 continue;
             }
             if verdict == Verdict::Enabled {
-                self.enabled.push(kept);
+                self.enabled.0.push(kept);
             }
             ready[kept] = step;
             kept += 1;
@@ -251,14 +260,14 @@ impl<P: Program> World<P> {
         ready.truncate(kept);
         self.kernel.ready = ready;
         if self.kernel.clock.next().is_some_and(|pid| !self.is_busy(pid)) {
-            self.enabled.push(kept);
+            self.enabled.0.push(kept);
         }
-        self.enabled.len()
+        self.enabled.0.len()
     }
 
     /// The `n`th enabled step of the last survey.
     pub(crate) fn enabled(&self, n: usize) -> Step {
-        step_at(&self.kernel.ready, self.enabled[n])
+        step_at(&self.kernel.ready, self.enabled.0[n])
     }
 
     /// Whether the `n`th enabled step can only go one way.
@@ -272,7 +281,7 @@ impl<P: Program> World<P> {
     fn pick(&mut self, n: usize) -> Step {
         let step = self.enabled(n);
         if step != Step::Fire {
-            self.kernel.ready.remove(self.enabled[n]);
+            self.kernel.ready.remove(self.enabled.0[n]);
         }
         step
     }
@@ -296,6 +305,16 @@ impl<P: Program> World<P> {
     /// One input, drain, next input: a process that is not drained hears nothing.
     fn is_busy(&self, pid: Pid) -> bool {
         self.hosts.get(pid.index()).and_then(Option::as_ref).is_some_and(|host| host.next.is_some())
+    }
+}
+
+/// Where the enabled steps stand among the ready ones. It is found anew for each step, and never copied.
+#[derive(Debug, Default)]
+struct Enabled(Vec<usize>);
+
+impl Clone for Enabled {
+    fn clone(&self) -> Self {
+        Enabled::default()
     }
 }
 

@@ -1,31 +1,107 @@
 //! Every run of small worlds: not a sample.
 
-use cluster_core::SchedulingPolicy;
-use cluster_sim::explore::{Bound, Budget, every};
-use cluster_sim::standard::{Scenario, Serve};
-use cluster_sim::{Fault, Faults, Schedule};
+use cluster_core::{Event, Primary, SchedulingPolicy, Settings};
+use cluster_sim::explore::{Bound, Budget, Coverage, every, schedules};
+use cluster_sim::standard::{Plan, Scenario, Serve};
+use cluster_sim::{Fault, Faults, Process, Program, World};
 
-/// Every interleaving of one worker that serves one connection, on a machine where nothing fails.
+fn all<P: Program>(world: &World<P>, name: &str) -> Coverage {
+    let coverage = every(world, 3_000_000).expect("every check holds");
+    println!("{name}: {coverage}");
+    assert!(coverage.is_complete(), "{name}: {coverage}");
+    coverage
+}
+
+fn plan(name: &str) -> World<Plan> {
+    name.parse::<Scenario<Plan>>().expect("it is a name").world()
+}
+
+fn one_kill() -> Faults {
+    Faults::only(&[Fault::Kill]).limit(1)
+}
+
+/// Connections are handed out, served, and everybody goes.
 #[test]
-fn one_worker_and_one_connection() {
+fn a_graceful_end() {
     for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {
         let scenario = Scenario { policy, ..Scenario::new(Serve::new(1, 1)) };
-        let coverage = every(&scenario.world(), 1_000_000).expect("every check holds");
-        println!("{scenario}: {coverage}");
-        assert!(coverage.is_complete());
+        all(&scenario.world(), &scenario.to_string());
     }
+    all(&Scenario::new(Serve::new(2, 0)).world(), "serve-2-0");
 }
 
 /// The same, with one kill, at any call of the primary or of the worker.
 #[test]
-fn one_worker_and_one_connection_with_one_kill() {
-    let faults = Faults::only(&[Fault::Kill]).limit(1);
-    let mut serve = Serve::new(1, 1);
-    serve.replacements = 0;
-    let world = Scenario::new(serve).world().on(Schedule::quiet().with_faults(faults));
-    let coverage = every(&world, 1_000_000).expect("every check holds");
-    println!("{coverage}");
-    assert!(coverage.is_complete() && coverage.ends > 10, "{coverage:?}");
+fn one_kill_at_any_call() {
+    let scenario: Scenario<Serve> = "serve-1-1-0".parse().expect("it is a name");
+    let world = scenario.world().with_faults(one_kill());
+    let coverage = all(&world, "serve-1-1-0, one kill");
+    assert!(coverage.ends > 10, "{coverage}");
+}
+
+/// A worker listens, closes and listens again, and its connections find it.
+#[test]
+fn listen_close_and_listen_again() {
+    all(&plan("plan-1-1--cl"), "plan-1-1--cl");
+}
+
+/// Both sides disconnect.
+#[test]
+fn disconnect_raced_from_both_sides() {
+    for name in ["plan-1-1-..d1-.d", "plan-1-1-...d1-.d", "plan-2-0-..d1-.d"] {
+        all(&plan(name), name);
+    }
+}
+
+/// The primary exits, and in another search is killed, wherever it may be.
+#[test]
+fn the_primary_dies() {
+    all(&plan("plan-1-1-...x-"), "plan-1-1-...x-");
+    all(&plan("plan-1-0--").with_faults(one_kill()), "plan-1-0--, one kill");
+}
+
+/// So many workers that say that they are online.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Online {
+    workers: u32,
+    /// Each is answered.
+    answer: bool,
+}
+
+impl Program for Online {
+    fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
+        for _ in 0..self.workers {
+            primary.fork(Vec::new()).expect("nothing impossible was set up");
+        }
+    }
+
+    fn primary_event(&mut self, primary: &mut Primary, _: &mut Process<'_>, event: Event) {
+        if let (Event::Online { worker }, true) = (event, self.answer) {
+            primary.send(worker, &"hello".into()).expect("the channel is open");
+        }
+    }
+}
+
+/// The reference programs of the literature: processes with private steps and one that all of them share. Of all the
+/// orders in which their steps can be taken (63,063,000 and 6.2e14) only those are different in which the shared steps
+/// are: 4! and 5!. A worker starts, writes and begins by itself; that the primary reads what it wrote is what is shared;
+/// in the second program it then reads and hears an answer by itself.
+fn one_schedule_for_each_order(workers: u32, answer: bool, orders: u64) {
+    let world = World::new(Online { workers, answer }, Settings::default());
+    let schedules = schedules(&world, 10_000_000).expect("every check holds");
+    println!("{workers} workers: {schedules:?}");
+    assert_eq!((schedules.complete, schedules.cut), (orders, None));
+}
+
+#[test]
+fn one_schedule_for_each_order_of_what_four_share() {
+    one_schedule_for_each_order(4, false, 24);
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "takes a minute without optimization: cargo test --release")]
+fn one_schedule_for_each_order_of_what_five_share() {
+    one_schedule_for_each_order(5, true, 120);
 }
 
 /// A search that outgrows its memory stops, and says so.

@@ -4,7 +4,7 @@
 //! Nothing is said about the events of different workers: they may mix as they like; nor about when all are gone,
 //! because nobody outside the primary knows for whom it waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cluster_core::{Event, Primary, WorkerEvent, WorkerId};
 
@@ -15,7 +15,7 @@ use crate::kernel::process::{Origin, Phase, Pid};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct OrderCheck {
     tales: BTreeMap<WorkerId, Tale>,
-    gone_in_worker: Vec<Pid>,
+    gone_in_worker: BTreeSet<Pid>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -76,7 +76,7 @@ impl OrderCheck {
             return Err(format!("worker {} hears {event:?} after its disconnect", pid.0));
         }
         if let WorkerEvent::Disconnect = event {
-            self.gone_in_worker.push(pid);
+            self.gone_in_worker.insert(pid);
         }
         Ok(())
     }

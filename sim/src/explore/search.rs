@@ -5,9 +5,10 @@ use std::hash::{BuildHasher, Hash};
 
 use foldhash::fast::FixedState;
 
+use super::sleep::{Sleep, bit};
 use super::visited::Visited;
 use super::{Budget, Deepest, Misfit, Observed};
-use crate::check::Checks;
+use crate::check::{Checks, Failure};
 use crate::journal::Observation;
 use crate::kernel::Step;
 use crate::part::{Part, Print, print};
@@ -16,7 +17,7 @@ use crate::schedule::Choice;
 use crate::world::World;
 
 /// What is searched for.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Goal<'a> {
     /// A run in which these observers see these lines, and nobody anything else.
     Seeing(Vec<(Actor, &'a [String])>),
@@ -88,6 +89,14 @@ pub(super) struct Search<'a> {
     seen: Visited,
     ends: Visited,
     transitions: u64,
+    /// Steps that commute are taken in one order only.
+    sleeps: bool,
+    /// Worlds that were seen before are not entered again.
+    remembers: bool,
+    /// How many runs came to their end, and how many were given up because they do what others do.
+    runs: (u64, u64),
+    /// What was found to be wrong.
+    pub(super) failure: Option<Box<Failure>>,
     pub(super) path: Vec<u32>,
     pub(super) deepest: Deepest,
 }
@@ -104,6 +113,7 @@ struct Branch<P> {
     chose: bool,
     /// The same step again, with other choices inside.
     again: Option<Vec<u32>>,
+    sleep: Sleep,
 }
 
 /// What is tried next at a branch: a step, perhaps with choices inside.
@@ -131,11 +141,6 @@ impl<P: Program> Branch<P> {
     fn next(&mut self) -> Option<Try> {
         self.again.take().map(Try::Again).or_else(|| self.steps.pop().map(Try::step))
     }
-
-    /// Nothing is left to be tried once this was.
-    fn ends_with(&self, next: &Try) -> bool {
-        matches!(next, Try::Step(step) if self.steps.is_empty() && self.world.is_certain(*step as usize))
-    }
 }
 
 /// What a step comes to.
@@ -150,7 +155,33 @@ impl<'a> Search<'a> {
     pub(super) fn new(goal: Goal<'a>, budget: Budget, grain: Grain, order: Order) -> Self {
         let (seen, ends) = (Visited::new(), Visited::new());
         let (path, deepest) = (Vec::new(), Deepest::default());
-        Search { goal, budget, grain, order, seen, ends, transitions: 0, path, deepest }
+        let (sleeps, remembers) = (goal == Goal::Failing, true);
+        Search {
+            goal,
+            budget,
+            grain,
+            order,
+            seen,
+            ends,
+            transitions: 0,
+            sleeps,
+            remembers,
+            runs: (0, 0),
+            failure: None,
+            path,
+            deepest,
+        }
+    }
+
+    /// Takes each run by itself, whatever worlds it comes through.
+    pub(super) fn forgetting(mut self) -> Self {
+        self.remembers = false;
+        self
+    }
+
+    /// How many runs came to their end, and how many were given up because they do what others do.
+    pub(super) fn runs(&self) -> (u64, u64) {
+        self.runs
     }
 
     /// How many worlds with a choice were seen.
@@ -174,7 +205,8 @@ impl<'a> Search<'a> {
     }
 
     fn spent(&self) -> Option<Outcome> {
-        if self.seen.len() >= self.budget.states {
+        let runs = usize::try_from(self.runs.0 + self.runs.1).unwrap_or(usize::MAX);
+        if self.seen.len() >= self.budget.states || (!self.remembers && runs >= self.budget.states) {
             return Some(Outcome::OutOfStates);
         }
         (self.bytes() >= self.budget.bytes).then_some(Outcome::OutOfMemory)
@@ -184,7 +216,7 @@ impl<'a> Search<'a> {
         let world = world.clone().searched();
         let observers = if let Goal::Seeing(wanted) = &self.goal { wanted.len() } else { 0 };
         let mut branches: Vec<Branch<P>> = Vec::new();
-        let mut turn = self.follow(world, vec![0; observers], &mut branches);
+        let mut turn = self.follow(world, vec![0; observers], Sleep::default(), &mut branches);
         while turn != Turn::Goal {
             let Some(branch) = branches.last_mut() else { return Outcome::Exhausted };
             if let Some(spent) = self.spent() {
@@ -195,21 +227,31 @@ impl<'a> Search<'a> {
                 continue;
             };
             self.path.truncate(branch.base);
-            let (mut world, mut progress);
-            if branch.ends_with(&next) {
-                let last = branches.pop().expect("it was just looked at");
-                (world, progress) = (last.world, last.progress);
-                turn = self.step(&mut world, &mut progress, next.choices());
-            } else {
-                (world, progress) = (branch.world.clone(), branch.progress.clone());
-                turn = self.step(&mut world, &mut progress, next.choices());
-                branch.again = following(world.schedule().taken(), usize::from(branch.chose));
-            }
-            if turn == Turn::GoOn {
-                turn = self.follow(world, progress, &mut branches);
-            }
+            turn = self.branch_off(&next, &mut branches);
         }
         Outcome::Stopped
+    }
+
+    /// Takes a step from the last branch, and goes on.
+    fn branch_off<P: Program>(&mut self, next: &Try, branches: &mut Vec<Branch<P>>) -> Turn {
+        let branch = branches.last_mut().expect("there is a branch to go on from");
+        let step = branch.world.enabled(if branch.chose { next.choices()[0] as usize } else { 0 });
+        let (mut world, mut progress) = (branch.world.clone(), branch.progress.clone());
+        let turn = self.step(&mut world, &mut progress, next.choices());
+        branch.again = following(world.schedule().taken(), usize::from(branch.chose));
+        let mut sleep = Sleep::default();
+        if self.sleeps && turn == Turn::GoOn {
+            let done = world.footprint(step, &branch.world);
+            sleep = branch.sleep.after(done);
+            if let Try::Step(_) = next {
+                if branch.sleep.has(step) {
+                    // Only what else may come of it is new.
+                    return Turn::DeadEnd;
+                }
+                branch.sleep.add(step, done);
+            }
+        }
+        if turn == Turn::GoOn { self.follow(world, progress, sleep, branches) } else { turn }
     }
 
     /// Goes on while there is no choice, to the next branch or to an end.
@@ -217,6 +259,7 @@ impl<'a> Search<'a> {
         &mut self,
         mut world: World<P>,
         mut progress: Vec<usize>,
+        mut sleep: Sleep,
         branches: &mut Vec<Branch<P>>,
     ) -> Turn {
         loop {
@@ -225,43 +268,58 @@ impl<'a> Search<'a> {
                 return self.end(world, &progress);
             }
             let only = if n == 1 { Some(0) } else { self.settled(&world, n) };
-            match only {
-                Some(only) if world.is_certain(only) => {
-                    let turn = self.step(&mut world, &mut progress, Try::step(only).choices());
-                    if turn != Turn::GoOn {
-                        return turn;
-                    }
-                }
-                _ => {
-                    self.branch(world, progress, n, only, branches);
-                    return Turn::DeadEnd;
-                }
+            let Some(only) = only.filter(|&only| world.is_certain(only)) else {
+                return self.branch(world, progress, n, only, sleep, branches);
+            };
+            let step = world.enabled(only);
+            if sleep.has(step) {
+                self.runs.1 += 1;
+                return Turn::DeadEnd;
             }
+            let before = (!sleep.is_empty()).then(|| world.clone());
+            let turn = self.step(&mut world, &mut progress, Try::step(only).choices());
+            if turn != Turn::GoOn {
+                return turn;
+            }
+            sleep = before.map_or_else(Sleep::default, |before| sleep.after(world.footprint(step, &before)));
         }
     }
 
-    /// Remembers a world with a choice, if it is a new one.
+    /// Remembers a world with a choice, if there is something new to be tried.
     fn branch<P: Program>(
         &mut self,
         mut world: World<P>,
         progress: Vec<usize>,
         n: usize,
         only: Option<usize>,
+        mut sleep: Sleep,
         branches: &mut Vec<Branch<P>>,
-    ) {
+    ) -> Turn {
         let hash = self.hash(&world, &progress);
-        if self.seen.insert(hash) {
-            let steps = only.map_or_else(|| self.order.of(n, hash), |only| vec![only]);
-            world.schedule_mut().force(&[]);
-            branches.push(Branch {
-                world,
-                progress,
-                base: self.path.len(),
-                steps,
-                chose: n > 1,
-                again: None,
-            });
+        let slept = if self.remembers { self.seen.see(hash, sleep.steps()) } else { None };
+        if slept.is_none() && self.goal == Goal::Failing && self.fails(world.inspect()) {
+            return Turn::Goal;
         }
+        let mut steps = only.map_or_else(|| self.order.of(n, hash), |only| vec![only]);
+        if let Some(slept) = slept {
+            sleep.keep(slept);
+            steps.retain(|&at| bit(world.enabled(at)) & slept != 0 && !sleep.has(world.enabled(at)));
+        } else {
+            steps.retain(|&at| !sleep.has(world.enabled(at)) || !world.is_certain(at));
+        }
+        if !steps.is_empty() {
+            world.schedule_mut().force(&[]);
+            let (base, chose) = (self.path.len(), n > 1);
+            branches.push(Branch { world, progress, base, steps, chose, again: None, sleep });
+        } else if slept.is_none() {
+            self.runs.1 += 1;
+        }
+        Turn::DeadEnd
+    }
+
+    fn fails<T>(&mut self, outcome: Result<T, Box<Failure>>) -> bool {
+        self.failure = outcome.err();
+        self.failure.is_some()
     }
 
     fn hash<P: Program>(&self, world: &World<P>, progress: &[usize]) -> Print {
@@ -291,7 +349,7 @@ impl<'a> Search<'a> {
         let before = world.journal.len();
         self.transitions += 1;
         world.schedule_mut().force(choices);
-        let went_well = world.step().is_ok();
+        let went_well = !self.fails(world.step());
         self.path.extend(world.schedule().taken().iter().map(|choice| choice.value));
         let fits = world.journal.since(before).all(|observation| self.fits(observation, progress));
         world.journal.forget();
@@ -319,8 +377,9 @@ impl<'a> Search<'a> {
     /// Nothing more happens.
     fn end<P: Program>(&mut self, mut world: World<P>, progress: &[usize]) -> Turn {
         let Goal::Seeing(wanted) = &self.goal else {
-            let is_new = self.ends.insert(self.hash(&world, progress));
-            return if is_new && world.run().is_err() { Turn::Goal } else { Turn::DeadEnd };
+            let is_new = self.ends.see(self.hash(&world, progress), 0).is_none();
+            self.runs.0 += 1;
+            return if is_new && self.fails(world.run()) { Turn::Goal } else { Turn::DeadEnd };
         };
         let missing = wanted.iter().zip(progress).find_map(|(&(observer, texts), &made)| {
             let wanted = Some(texts.get(made)?.clone());
@@ -356,6 +415,29 @@ fn following(taken: &[Choice], fixed: usize) -> Option<Vec<u32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::standard::{Plan, Scenario};
+    use crate::{Fault, Faults};
+
+    /// The reduction leaves out transitions and no world.
+    #[test]
+    fn what_commutes_is_taken_once_and_every_world_is_seen() {
+        let kill = Faults::only(&[Fault::Kill]).limit(1);
+        for (name, faults) in
+            [("plan-2-0-.d1-s", Faults::none()), ("plan-1-1--cl", Faults::none()), ("plan-1-1-.d1-d", kill)]
+        {
+            let scenario: Scenario<Plan> = name.parse().expect("it is a name");
+            let world = scenario.world().with_faults(faults);
+            let [reduced, whole] = [true, false].map(|sleeps| {
+                let mut search = Search::new(Goal::Failing, 200_000.into(), Grain::Steps, Order::Oldest);
+                search.sleeps = sleeps;
+                assert_eq!(search.walk(&world), Outcome::Exhausted, "{name}");
+                search
+            });
+            assert_eq!((reduced.worlds(), reduced.ends()), (whole.worlds(), whole.ends()), "{name}");
+            // A fault may strike where nothing else is new: so the step is taken, and only what did not strike is dropped.
+            assert!(!faults.is_none() || reduced.transitions() < whole.transitions(), "{name}");
+        }
+    }
 
     #[test]
     fn choices_are_counted_through() {

@@ -1,7 +1,9 @@
-//! Which worlds a search has seen: a flat set of fingerprints that knows what it weighs. It keeps no world.
+//! Which worlds a search has seen, and which of their steps it has not taken: a flat table of fingerprints that knows
+//! what it weighs. It keeps no world.
 
-use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::mem::size_of;
 
 use crate::part::Print;
@@ -12,26 +14,37 @@ const PIECES: usize = 64;
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Visited {
-    pieces: Vec<HashSet<Print, BuildHasherDefault<AsItIs>>>,
+    pieces: Vec<HashMap<Key, Steps, BuildHasherDefault<AsItIs>>>,
     len: usize,
     bytes: usize,
 }
 
 impl Visited {
     pub(super) fn new() -> Self {
-        Visited { pieces: (0..PIECES).map(|_| HashSet::default()).collect(), len: 0, bytes: 0 }
+        Visited { pieces: (0..PIECES).map(|_| HashMap::default()).collect(), len: 0, bytes: 0 }
     }
 
-    /// Whether it was not seen before.
-    pub(super) fn insert(&mut self, print: Print) -> bool {
-        let piece = &mut self.pieces[(print >> 122) as usize % PIECES];
+    /// Sees a world and leaves these steps of it asleep. Gives what slept each time until now; `None`: it is new.
+    pub(super) fn see(&mut self, print: Print, asleep: Steps) -> Option<Steps> {
+        let key = Key::from(print);
+        let piece = &mut self.pieces[key.0[0] as usize % PIECES];
         let before = piece.capacity();
-        let is_new = piece.insert(print);
-        self.len += usize::from(is_new);
+        let slept = match piece.entry(key) {
+            Entry::Occupied(mut entry) => {
+                let slept = *entry.get();
+                *entry.get_mut() &= asleep;
+                Some(slept)
+            }
+            Entry::Vacant(entry) => {
+                entry.insert(asleep);
+                self.len += 1;
+                None
+            }
+        };
         if piece.capacity() != before {
             self.bytes += weight(piece.capacity()) - weight(before);
         }
-        is_new
+        slept
     }
 
     pub(super) fn len(&self) -> usize {
@@ -46,7 +59,26 @@ impl Visited {
 
 /// A table has a byte beside each place, and leaves one place in eight empty.
 fn weight(capacity: usize) -> usize {
-    (capacity * 8).div_ceil(7) * (size_of::<Print>() + 1)
+    (capacity * 8).div_ceil(7) * (size_of::<(Key, Steps)>() + 1)
+}
+
+/// Steps of one world, a bit for each. Two may have the same: then both are taken for asleep, and tried again.
+pub(super) type Steps = u32;
+
+/// A fingerprint in pieces, which stand closer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Key([u32; 4]);
+
+impl From<Print> for Key {
+    fn from(print: Print) -> Self {
+        Key([96, 64, 32, 0].map(|at| u32::try_from(print >> at & 0xFFFF_FFFF).expect("32 bits")))
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(u64::from(self.0[1]) << 32 | u64::from(self.0[2]));
+    }
 }
 
 /// A fingerprint is a hash already.
@@ -58,8 +90,8 @@ impl Hasher for AsItIs {
         self.0 = bytes.iter().fold(self.0, |hash, &byte| hash << 8 | u64::from(byte));
     }
 
-    fn write_u128(&mut self, print: u128) {
-        self.0 = u64::try_from(print & u128::from(u64::MAX)).expect("64 bits");
+    fn write_u64(&mut self, half: u64) {
+        self.0 = half;
     }
 
     fn finish(&self) -> u64 {
@@ -76,10 +108,11 @@ mod tests {
     fn it_remembers_what_it_saw_and_takes_less_than_64_bytes_for_it() {
         let mut visited = Visited::new();
         for n in 0..200_000 {
-            assert!(visited.insert(print(&n)));
+            assert_eq!(visited.see(print(&n), 6), None);
             assert!(n < 10_000 || visited.bytes() < 64 * visited.len(), "{n}: {}", visited.bytes());
         }
-        assert!((0..200_000).all(|n| !visited.insert(print(&n))));
+        assert!((0..200_000).all(|n| visited.see(print(&n), 3) == Some(6)));
+        assert!((0..200_000).all(|n| visited.see(print(&n), 0) == Some(2)));
         assert_eq!(visited.len(), 200_000);
     }
 }

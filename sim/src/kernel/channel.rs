@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use super::socket::FileId;
+use crate::part::Part;
 
 /// Which end of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,7 +37,13 @@ pub(crate) struct End {
     pub(crate) paused: bool,
     /// A write was not taken whole: its process waits for room.
     pub(crate) blocked: bool,
-    inbox: VecDeque<Write>,
+    inbox: Part<Inbox>,
+}
+
+/// What was written to an end, a part of its own: who writes does not meet who writes the other way.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+struct Inbox {
+    writes: VecDeque<Write>,
     bytes: usize,
 }
 
@@ -48,7 +55,7 @@ struct Write {
 
 impl Channel {
     pub(crate) fn new() -> Self {
-        let end = End { open: true, paused: false, blocked: false, inbox: VecDeque::new(), bytes: 0 };
+        let end = End { open: true, paused: false, blocked: false, inbox: Part::default() };
         Channel { ends: [end.clone(), end] }
     }
 
@@ -62,7 +69,7 @@ impl Channel {
 
     /// How many bytes `side` can write.
     pub(crate) fn room(&self, side: Side, capacity: usize) -> usize {
-        capacity.saturating_sub(self.end(side.other()).bytes)
+        capacity.saturating_sub(self.end(side.other()).inbox.bytes)
     }
 
     /// `side` writes the first `take` of `bytes`; gives back the rest.
@@ -76,9 +83,9 @@ impl Channel {
         let rest = bytes.split_off(take);
         self.end_mut(side).blocked = !rest.is_empty();
         if !bytes.is_empty() {
-            let end = self.end_mut(side.other());
-            end.bytes += bytes.len();
-            end.inbox.push_back(Write { bytes, socket });
+            let inbox = &mut *self.end_mut(side.other()).inbox;
+            inbox.bytes += bytes.len();
+            inbox.writes.push_back(Write { bytes, socket });
         }
         rest
     }
@@ -88,25 +95,24 @@ impl Channel {
         let end = self.end_mut(side);
         end.open = false;
         end.blocked = false;
-        end.bytes = 0;
-        std::mem::take(&mut end.inbox).into_iter().filter_map(|write| write.socket).collect()
+        std::mem::take(&mut *end.inbox).writes.into_iter().filter_map(|write| write.socket).collect()
     }
 }
 
 impl End {
     pub(crate) fn is_drained(&self) -> bool {
-        self.inbox.is_empty()
+        self.inbox.writes.is_empty()
     }
 
     /// How many writes one read could take: up to the first with a descriptor.
     pub(crate) fn readable_writes(&self) -> usize {
-        let before = self.inbox.iter().take_while(|write| write.socket.is_none()).count();
-        (before + 1).min(self.inbox.len())
+        let before = self.inbox.writes.iter().take_while(|write| write.socket.is_none()).count();
+        (before + 1).min(self.inbox.writes.len())
     }
 
     /// How many bytes are in the first `writes` writes.
     pub(crate) fn readable_bytes(&self, writes: usize) -> usize {
-        self.inbox.iter().take(writes).map(|write| write.bytes.len()).sum()
+        self.inbox.writes.iter().take(writes).map(|write| write.bytes.len()).sum()
     }
 
     /// Takes exactly `limit` bytes, which must be there and hold at most one descriptor.
@@ -117,25 +123,37 @@ impl End {
             bytes.extend_from_slice(&more);
             socket = socket.or(with);
         }
-        self.bytes -= bytes.len();
+        self.inbox.bytes -= bytes.len();
         (bytes, socket)
     }
 
     fn read_one(&mut self, limit: usize) -> (Vec<u8>, Option<FileId>) {
-        let write = self.inbox.front_mut().expect("the caller counted the bytes");
+        let inbox = &mut *self.inbox;
+        let write = inbox.writes.front_mut().expect("the caller counted the bytes");
         let socket = write.socket.take();
         if write.bytes.len() > limit {
             let rest = write.bytes.split_off(limit);
             return (std::mem::replace(&mut write.bytes, rest), socket);
         }
         let bytes = std::mem::take(&mut write.bytes);
-        self.inbox.pop_front();
+        inbox.writes.pop_front();
         (bytes, socket)
+    }
+
+    /// Whether this end has, as one process to another, not changed since `before`: what was written to it aside.
+    pub(crate) fn is_as(&self, before: &End) -> bool {
+        let End { open, paused, blocked, inbox: _ } = self;
+        (*open, *paused, *blocked) == (before.open, before.paused, before.blocked)
+    }
+
+    /// Whether what waits at this end is the very same as `before`.
+    pub(crate) fn has_inbox_of(&self, before: &End) -> bool {
+        self.inbox.is_shared_with(&before.inbox)
     }
 
     /// The descriptors on their way to this end.
     pub(crate) fn in_flight(&self) -> impl Iterator<Item = FileId> {
-        self.inbox.iter().filter_map(|write| write.socket)
+        self.inbox.writes.iter().filter_map(|write| write.socket)
     }
 }
 

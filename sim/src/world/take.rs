@@ -91,7 +91,7 @@ impl<P: Program> World<P> {
         };
         self.hosts[pid.index()] = Some(Host::new(machine, program).into());
         self.note(pid.into(), || Crossing::Started);
-        self.go_on(pid);
+        self.react(pid, None);
     }
 
     fn begin(&mut self, pid: Pid) {
@@ -104,9 +104,10 @@ impl<P: Program> World<P> {
 
     /// The process does what it was about to do.
     fn go(&mut self, pid: Pid) -> Result<(), (Check, String)> {
-        let Some(next) = self.hosts[pid.index()].as_mut().and_then(|host| host.next.take()) else {
-            return Ok(());
-        };
+        let Some(host) = &mut self.hosts[pid.index()] else { return Ok(()) };
+        // To copy what it does next is less than to copy all of it.
+        let next = if host.is_shared() { host.next.clone() } else { host.next.take() };
+        let Some(next) = next else { return Ok(()) };
         #[cfg(test)]
         let Some(next) = crate::sabotage::apply(self, pid, next) else { return Ok(()) };
         match next {
@@ -128,16 +129,13 @@ impl<P: Program> World<P> {
             return self.die(pid, ExitStatus::Code(code));
         }
         let answer = self.kernel.perform(pid, call, &mut self.schedule);
-        if let Some(host) = &mut self.hosts[pid.index()] {
-            if let Some(answer) = answer {
-                self.recording.told(&answer);
-                if let Some(trace) = &mut self.trace {
-                    trace.answer(&answer);
-                }
-                host.handle(answer);
+        if let Some(answer) = &answer {
+            self.recording.told(answer);
+            if let Some(trace) = &mut self.trace {
+                trace.answer(answer);
             }
-            self.go_on(pid);
         }
+        self.react(pid, answer);
     }
 
     fn input(&mut self, pid: Pid, event: Option<OsEvent>) {
@@ -146,10 +144,7 @@ impl<P: Program> World<P> {
         let client = accepted.and_then(|socket| self.kernel.client_behind(pid, socket));
         self.note(pid.into(), || Crossing::Told { event: event.clone(), client });
         self.recording.told(&event);
-        if let Some(host) = &mut self.hosts[pid.index()] {
-            host.handle(event);
-            self.go_on(pid);
-        }
+        self.react(pid, Some(event));
     }
 
     fn primary_event(&mut self, event: Event) -> Result<(), (Check, String)> {
@@ -224,13 +219,16 @@ impl<P: Program> World<P> {
         let released = process.released;
         host.release(&released);
         self.wake_driver();
-        self.go_on(pid);
+        self.react(pid, None);
     }
 
     /// The process continues before others, unless the schedule says otherwise; or it has come to its end.
-    pub(crate) fn go_on(&mut self, pid: Pid) {
-        let Some(host) = &mut self.hosts[pid.index()] else { return };
-        host.poll();
+    pub(crate) fn react(&mut self, pid: Pid, event: Option<OsEvent>) {
+        let Some(Some(host)) = self.hosts.get_mut(pid.index()) else { return };
+        match &self.moves {
+            Some(moves) if host.is_shared() => moves.react(host, event),
+            Some(_) | None => host.react(event),
+        }
         if host.next.is_some() {
             self.kernel.ready.insert(0, Step::Run(pid));
         } else if let Some(status) = host.exit {
@@ -286,8 +284,11 @@ impl<P: Program> World<P> {
     /// The checks that hold after every step. What the ledger says is compared when the primary has done what it says.
     pub(super) fn look(&mut self, step: Step) -> Result<(), (Check, String)> {
         self.recording.observations(&self.journal);
-        let touched = matches!(step, Step::Run(Pid::PRIMARY));
-        let Some(Some(host)) = self.hosts.first().filter(|_| touched) else { return Ok(()) };
+        if matches!(step, Step::Run(Pid::PRIMARY)) { self.at_rest() } else { Ok(()) }
+    }
+
+    pub(super) fn at_rest(&self) -> Result<(), (Check, String)> {
+        let Some(Some(host)) = self.hosts.first() else { return Ok(()) };
         match host.primary() {
             Some(primary) if host.next.is_none() => {
                 ledger::at_rest(&self.kernel, primary).map_err(|what| (Check::Ledger, what))

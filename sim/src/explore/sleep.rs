@@ -1,0 +1,49 @@
+//! Sleep sets: which steps of a world need not be taken, since what follows from them is seen where they were taken
+//! earlier. They spare a search transitions, and no world. What depends on what is said by footprints.
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
+
+use super::visited::Steps;
+use crate::kernel::Step;
+use crate::kernel::touch::Footprint;
+
+/// Steps that need not be taken: what follows from them is seen elsewhere, where they were taken before others that do
+/// not touch what they touch.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sleep(Vec<(Step, Footprint)>);
+
+impl Sleep {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn add(&mut self, step: Step, done: Footprint) {
+        self.0.push((step, done));
+    }
+
+    pub(super) fn has(&self, step: Step) -> bool {
+        self.0.iter().any(|&(other, _)| other == step)
+    }
+
+    /// What still sleeps when this was done.
+    pub(super) fn after(&self, done: Footprint) -> Sleep {
+        Sleep(self.0.iter().copied().filter(|(_, asleep)| asleep.is_independent_of(done)).collect())
+    }
+
+    pub(super) fn steps(&self) -> Steps {
+        self.0.iter().fold(0, |steps, &(step, _)| steps | bit(step))
+    }
+
+    /// Without those that were once awake.
+    pub(super) fn keep(&mut self, steps: Steps) {
+        self.0.retain(|&(step, _)| bit(step) & steps != 0);
+    }
+}
+
+/// A bit for this step. Another may have the same.
+pub(super) fn bit(step: Step) -> Steps {
+    let bit = FixedState::default().hash_one(step) % u64::from(Steps::BITS);
+    1 << bit
+}

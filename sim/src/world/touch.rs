@@ -1,0 +1,125 @@
+//! What a step of a world has touched: what the kernel says, and the processes, the driver and the log.
+
+use super::World;
+use crate::host::Next;
+use crate::kernel::Step;
+use crate::kernel::process::Pid;
+use crate::kernel::touch::{Footprint, Objects};
+use crate::program::Program;
+
+impl<P: Program> World<P> {
+    /// What this step has touched that led here from `before`, which was copied and not changed since.
+    pub(crate) fn footprint(&self, step: Step, before: &World<P>) -> Footprint {
+        let mut footprint = before.call_of(step);
+        footprint.reads |= before.kernel.read_by(step);
+        footprint.writes |= self.kernel.written_since(&before.kernel);
+        if self.kernel.has_asked_since(&before.kernel) {
+            footprint.reads = Objects::ALL;
+        }
+        for (pid, host) in (0..).map(Pid).zip(&self.hosts) {
+            let is_as_before = match (host, before.hosts.get(pid.index()).and_then(Option::as_ref)) {
+                (Some(now), Some(before)) => now.is_shared_with(before),
+                (None, before) => before.is_none(),
+                (Some(_), None) => false,
+            };
+            if !is_as_before {
+                footprint.writes |= Objects::host(pid);
+            }
+        }
+        if self.driver != before.driver {
+            footprint.writes |= Objects::DRIVER;
+        }
+        if self.journal.len() != before.journal.len() {
+            footprint.writes |= Objects::LOG_WRITTEN;
+        }
+        if self.journal.heard() != before.journal.heard() {
+            footprint.writes |= Objects::LOG_HEARD;
+        }
+        let faults = [self, before].map(|world| *world.schedule.faults());
+        if !faults[1].is_none() {
+            footprint.reads |= Objects::FAULTS;
+        }
+        if faults[0] != faults[1] {
+            footprint.writes |= Objects::FAULTS;
+        }
+        footprint
+    }
+
+    fn call_of(&self, step: Step) -> Footprint {
+        let Step::Run(pid) = step else { return Footprint::default() };
+        let next = self.hosts.get(pid.index()).and_then(Option::as_ref).and_then(|host| host.next.as_ref());
+        match next {
+            Some(Next::Call(call)) => self.kernel.read_by_call(pid, call),
+            Some(Next::Begin | Next::Primary(_) | Next::Worker(_)) | None => Footprint::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::kernel::Step;
+    use crate::part::print;
+    use crate::program::Program;
+    use crate::standard::{Plan, Scenario, Serve};
+    use crate::world::World;
+    use crate::{Fault, Faults, Schedule};
+
+    /// The world after this step, if it is enabled.
+    fn after<P: Program>(world: &World<P>, step: Step) -> Option<World<P>> {
+        let mut world = world.clone();
+        let at = (0..world.survey()).find(|&at| world.enabled(at) == step)?;
+        world.schedule_mut().force(&[u32::try_from(at).ok()?]);
+        world.step().expect("every check holds");
+        Some(world)
+    }
+
+    /// All pairs of steps that are possible here, and touch nothing in common, come to the same in both orders.
+    fn pairs_commute<P: Program>(world: &mut World<P>) -> usize {
+        let steps: Vec<Step> = (0..world.survey()).map(|at| world.enabled(at)).collect();
+        let done: Vec<_> = steps.iter().map(|&step| after(world, step).expect("it is enabled")).collect();
+        let mut independent = 0;
+        for (a, after_a) in done.iter().enumerate() {
+            for (b, after_b) in done.iter().enumerate().skip(a + 1) {
+                let footprints =
+                    [(a, after_a), (b, after_b)].map(|(n, after)| after.footprint(steps[n], world));
+                if footprints[0].is_independent_of(footprints[1]) {
+                    let both = [after(after_a, steps[b]), after(after_b, steps[a])];
+                    let prints = both.map(|both| both.map(|both| print(&(&both, both.checks()))));
+                    let is_same = prints[0].is_some() && prints[0] == prints[1];
+                    assert!(is_same, "{:?} and {:?}: {footprints:?}", steps[a], steps[b]);
+                    independent += 1;
+                }
+            }
+        }
+        independent
+    }
+
+    fn walk<P: Program>(start: &World<P>, seed: u64) -> usize {
+        let mut guide = Schedule::seed(seed);
+        let mut world = start.clone().searched();
+        let mut independent = 0;
+        loop {
+            independent += pairs_commute(&mut world);
+            let n = world.survey();
+            if n == 0 {
+                return independent;
+            }
+            let step = world.enabled(guide.choose(crate::Point::Step, n));
+            world = after(&world, step).expect("it is enabled");
+        }
+    }
+
+    #[test]
+    fn steps_that_touch_nothing_in_common_commute() {
+        let kill = Faults::only(&[Fault::Kill]).limit(1);
+        let serve = Scenario::new(Serve::new(2, 2)).world();
+        let plans = ["plan-3-2-..d1s2.k3-.lcs", "plan-2-2-...k1..a-s.d+keep", "plan-2-2-..x-.l.z+shared"];
+        let plans = plans.map(|name| name.parse::<Scenario<Plan>>().expect("it is a name").world());
+        let mut independent = 0;
+        for seed in 0..100 {
+            independent += walk(&serve, seed) + walk(&serve.clone().with_faults(kill), seed);
+            independent += plans.iter().map(|plan| walk(plan, seed)).sum::<usize>();
+        }
+        assert!(independent > 10_000, "{independent}");
+    }
+}
