@@ -15,7 +15,7 @@ use crate::steps::Steps;
 pub enum Sent {
     /// It will be written soon. Node: `true`.
     Buffered,
-    /// It will be written, but the peer reads slowly: send less. Node: `false`.
+    /// It will be written, but the peer reads slowly, or is slow to acknowledge a socket: send less. Node: `false`.
     Congested,
 }
 

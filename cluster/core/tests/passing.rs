@@ -174,6 +174,16 @@ fn where_nothing_can_be_sent_the_socket_stays_the_callers() {
     assert_eq!(closed(&house), (0, 0));
 }
 
+/// Node: `send()` returns true for the first message that waits for a descriptor, and false for the others.
+#[test]
+fn a_second_message_that_waits_for_a_socket_is_one_too_many() {
+    let mut house = house(1);
+    let sent = [(); 3].map(|()| house.primary.send_with(ONE, &json!(1), KEPT));
+    assert_eq!(sent, [Ok(Sent::Buffered), Ok(Sent::Buffered), Ok(Sent::Congested)]);
+    house.settle();
+    assert_eq!(house.primary.send(ONE, &json!(1)), Ok(Sent::Buffered));
+}
+
 #[test]
 fn a_socket_that_does_not_arrive_is_sent_three_times_more() {
     let mut house = house(1);

@@ -54,9 +54,10 @@ impl Channel {
         self.sending.broken
     }
 
-    /// Whether so much is unsent that a sender should wait. Node: `send()` returns false.
+    /// Whether so much is unsent that a sender should wait, or more than one message waits for a descriptor's
+    /// acknowledgement. Node: `send()` returns false.
     pub(crate) fn is_congested(&self) -> bool {
-        self.sending.unsent >= self.limits.congested_bytes
+        self.sending.unsent >= self.limits.congested_bytes || self.sending.held.len() > 1
     }
 
     /// Whether nothing more may be put into the queue.
