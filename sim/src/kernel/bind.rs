@@ -28,6 +28,12 @@ impl Kernel {
         self.system.paths.get(path).map(|entry| entry.mode)
     }
 
+    /// How many connections may wait at who listens there; `None`: nobody listens.
+    pub(crate) fn backlog(&self, at: &LocalAddress) -> Option<u32> {
+        let door = *self.open_doors(at).first()?;
+        if let Kind::Listener(listener) = &self.file(door).kind { listener.limit } else { None }
+    }
+
     /// Makes a socket, binds it, and listens if there is a backlog.
     pub(crate) fn bind(
         &mut self,

@@ -51,7 +51,7 @@ impl Kernel {
         }
     }
 
-    fn open_doors(&self, to: &LocalAddress) -> Vec<FileId> {
+    pub(super) fn open_doors(&self, to: &LocalAddress) -> Vec<FileId> {
         let mut doors = self.doors(to);
         doors.retain(|door| !self.is_full(*door));
         doors

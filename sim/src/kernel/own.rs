@@ -40,6 +40,13 @@ impl Kernel {
         }
     }
 
+    /// A program keeps it and does not read from it.
+    pub(crate) fn mute(&mut self, pid: Pid, id: SocketId) {
+        if let Some(descriptor) = self.process_mut(pid).descriptor_mut(id) {
+            descriptor.muted = true;
+        }
+    }
+
     pub(crate) fn is_held(&self, pid: Pid, id: SocketId) -> bool {
         self.process(pid).descriptor(id).is_some_and(|descriptor| descriptor.held)
     }
@@ -91,6 +98,7 @@ impl Kernel {
     pub(crate) fn receivable(&self, pid: Pid, id: SocketId) -> bool {
         self.process(pid).descriptor(id).is_some_and(|descriptor| {
             descriptor.held
+                && !descriptor.muted
                 && match &self.file(descriptor.file).kind {
                     Kind::Connection(client) => {
                         let incoming = &self.client(*client).incoming;

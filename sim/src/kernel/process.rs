@@ -68,6 +68,8 @@ pub(crate) struct Descriptor {
     pub(crate) held: bool,
     /// The program has heard how the client's side ended.
     pub(crate) told: bool,
+    /// The program has it and does not read from it.
+    pub(crate) muted: bool,
 }
 
 /// Whether a listener delivers its connections to this process.
@@ -103,7 +105,15 @@ impl Process {
         let id = SocketId(self.next_socket);
         self.next_socket += 1;
         let accepting = Accepting::No;
-        self.descriptors.push(Descriptor { id, file, origin, accepting, held: false, told: false });
+        self.descriptors.push(Descriptor {
+            id,
+            file,
+            origin,
+            accepting,
+            held: false,
+            told: false,
+            muted: false,
+        });
         id
     }
 

@@ -110,6 +110,11 @@ impl Driver<'_> {
         self.kernel.system_mut().no_root = true;
     }
 
+    /// How many connections the kernel lets wait at who listens at an address; `None`: nobody listens.
+    pub fn backlog(&self, at: LocalAddress) -> Option<u32> {
+        self.kernel.backlog(&crate::kernel::bind::destination(at))
+    }
+
     /// There is no IPv6 from now on: every address is `0.0.0.0`, and binding one of IPv6 is `EAFNOSUPPORT`.
     pub fn drop_ipv6(&mut self) {
         self.kernel.system_mut().no_ipv6 = true;

@@ -125,6 +125,11 @@ impl Process<'_> {
         self.kernel.send_own(self.pid, socket, to, bytes);
     }
 
+    /// The program keeps a socket and does not read from it: others that have it do. Node: a handle that was only bound.
+    pub fn mute(&mut self, socket: SocketId) {
+        self.kernel.mute(self.pid, socket);
+    }
+
     /// The program reads and accepts no more from a socket that it has sent along with a message: the machine closes it
     /// once the peer has it. Without this, both go on. Node: what `send` does with a socket unless `keepOpen`.
     pub fn detach(&mut self, socket: SocketId) {
