@@ -11,10 +11,15 @@
 'use strict';
 
 const cluster = require('cluster');
+const dgram = require('dgram');
 const fs = require('fs');
 const net = require('net');
+const path = require('path');
 
 const scenario = JSON.parse(fs.readFileSync(process.argv[2], 'utf8'));
+
+// Paths of a run are in a directory of its own.
+const place = process.env.PLACE ?? process.cwd();
 
 if (cluster.isPrimary) primary();
 else worker(cluster.worker.id);
@@ -37,7 +42,7 @@ function observer(name, rules, act) {
     const due = fitting.filter(({ pattern, met }) => pattern.nth === undefined || pattern.nth === met);
     for (const action of due.flatMap((program) => program.actions)) {
       const [verb, value] = typeof action === 'string' ? [action] : Object.entries(action)[0];
-      act[verb](value, about);
+      act[verb](value, about, details);
       if (verb === 'die') return;
     }
   }
@@ -55,8 +60,69 @@ function fits(pattern, what, details) {
   return pattern.what === what && pattern.details.every(([key, value]) => String(details[key]) === value);
 }
 
+/** A server's address in lines: a port, or the name of a path. */
+function whereabouts(address) {
+  return typeof address === 'string' ? { path: path.basename(address) } : { port: address.port };
+}
+
+// ---- sockets: what a process serves, and whom
+
+/** What is seen of the connections and datagrams of servers; `observe` says so. */
+function serving(observe) {
+  const sockets = new Set();
+
+  function connection(server, socket) {
+    follow(server, socket);
+    observe('connection', { server }, socket);
+  }
+
+  function follow(server, socket) {
+    let rest = '';
+    let ended = false;
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
+    // A connection is over once: what breaks after its end is not seen, nor is what is passed on.
+    const over = (what) => {
+      if (ended || passed.has(socket)) return;
+      ended = true;
+      observe(what, { server }, socket);
+    };
+    socket.on('end', () => over('end'));
+    socket.on('error', () => over('reset'));
+    socket.on('data', (chunk) => {
+      const lines = (rest + chunk).split('\n');
+      rest = lines.pop();
+      lines.forEach((text) => observe('data', { server, text }, socket));
+    });
+  }
+
+  /** What came with a message is followed under the text of that message. */
+  function adopt(text, handle) {
+    if (handle instanceof net.Socket) follow(text, handle);
+    else if (handle instanceof net.Server) handle.on('connection', (socket) => connection(text, socket));
+    else datagram(text, handle);
+  }
+
+  const passed = new WeakSet();
+  const datagram = (server, socket) =>
+    socket.on('message', (text, { address, port }) => observe('datagram', { server, text, port }, {
+      write: (answer) => socket.send(answer.trimEnd(), port, address),
+    }));
+  return { sockets, connection, datagram, adopt, passed };
+}
+
+/** How a line says what came with a message. */
+function kind(handle) {
+  if (!handle) return {};
+  return { with: handle instanceof net.Socket ? 'connection' : handle instanceof net.Server ? 'server' : 'datagrams' };
+}
+
 function die(signal) {
   process.kill(process.pid, signal);
+}
+
+function crash() {
+  throw new Error('the scenario says: crash');
 }
 
 // ---- the primary
@@ -65,7 +131,12 @@ function primary() {
   const policies = { round_robin: cluster.SCHED_RR, shared: cluster.SCHED_NONE };
   cluster.schedulingPolicy = policies[scenario.settings?.policy ?? 'round_robin'];
   if (process.argv.length > 3) startInstead(...process.argv.slice(3));
+  if (scenario.settings?.as === 'nobody') becomeNobody();
 
+  const own = process.argv.slice(2);
+  const tells = scenario.primary.some((rule) => rule.do.some((action) => action === 'settings' || action.setup));
+  const mine = new Map();
+  const env = {};
   const workers = new Map();
   const find = (target, it) => (target === 'it' ? it : workers.get(target));
   const life = (worker) => ({
@@ -78,33 +149,112 @@ function primary() {
   const seen = (what, worker, details = {}) =>
     observe(what, { worker: worker.id, ...details, ...life(worker) }, worker);
 
-  function fork(env) {
-    const worker = cluster.fork(env);
+  function fork(more) {
+    const worker = cluster.fork({ ...env, ...more });
     workers.set(worker.id, worker);
     // Once a descriptor was sent over it, a channel does not keep Node alive. Without this, a primary that hears of the
     // last worker's exit first ends before it hears of the disconnect.
     worker.process.channel?.ref();
     worker.on('error', (error) => seen('error', worker, { error: error.code }));
+    worker.process.stdio?.forEach((pipe, fd) => pipe && fd !== 0 && listenTo(worker, pipe, fd));
+  }
+
+  /** A pipe to a worker. Its standard output is where it writes its lines: they go on to ours. */
+  function listenTo(worker, pipe, fd) {
+    if (fd === 1) return pipe.on('data', (chunk) => fs.writeSync(1, chunk));
+    let rest = '';
+    pipe.on('data', (chunk) => {
+      const lines = (rest + chunk).split('\n');
+      rest = lines.pop();
+      lines.forEach((text) => seen('pipe', worker, { fd, text }));
+    });
+  }
+
+  function fork_with(more, _, { port }) {
+    const filled = ([name, value]) => [name, value.replaceAll('$port', port)];
+    fork(Object.fromEntries(Object.entries(more).map(filled)));
+  }
+
+  /** What was set up, without what every run needs. */
+  function settings({ args, cwd, silent }) {
+    const given = (args ?? own).slice(own.length);
+    return { args: given.length ? given.join(',') : '-', cwd: cwd ?? '-', silent: silent === true };
+  }
+
+  function setup({ args, ...rest }) {
+    if (args) rest.args = [...own, ...args];
+    cluster.setupPrimary(rest);
+  }
+
+  function open({ server: name, path: at, udp, bound }) {
+    const opened = (address, { fd }) => {
+      Object.assign(env, { [`PORT_${name}`]: address.port, [`FD_${name}`]: fd });
+      observe('opened', { server: name, ...whereabouts(address) });
+    };
+    if (bound) {
+      const handle = udp ? new (process.binding('udp_wrap').UDP)() : new (process.binding('tcp_wrap').TCP)(1);
+      const address = {};
+      handle.bind('127.0.0.1', 0, 0);
+      handle.getsockname(address);
+      mine.set(name, handle);
+      process.nextTick(() => opened(address, handle));
+    } else if (udp) {
+      const socket = dgram.createSocket('udp4');
+      socket.bind(0, '127.0.0.1', () => opened(socket.address(), socket._handle));
+      mine.set(name, socket);
+      sockets.datagram(name, socket);
+    } else {
+      const server = net.createServer((socket) => sockets.connection(name, socket));
+      server.listen(at ? { path: at } : { host: '127.0.0.1', port: 0 }, () => opened(server.address(), server._handle));
+      mine.set(name, server);
+    }
+  }
+
+  function pass({ to, text, what, keep_open: keepOpen }, it) {
+    const socket = what ? mine.get(what) : it;
+    if (!what) sockets.passed.add(socket);
+    workers.get(to).send(text, socket, { keepOpen });
   }
 
   const { write, observe } = observer('primary', scenario.primary, {
     fork: (count) => { for (let i = 0; i < count; i++) fork(); },
-    fork_with: fork,
+    fork_with,
+    setup,
+    settings: () => write('settings', settings(cluster.settings)),
     send: ({ to, text }, it) => { if (find(to, it).isConnected()) find(to, it).send(text); },
     disconnect: (target, it) => find(target, it).disconnect(),
     disconnect_all: () => cluster.disconnect(() => observe('all_disconnected', {})),
     kill: ({ worker, signal }, it) => find(worker, it).kill(signal),
     look: (target, it) => write('look', { worker: find(target, it).id, ...life(find(target, it)) }),
+    open,
+    close: (name) => mine.get(name).close(),
+    pass,
+    reply: (text, it) => came(it).write(`${text}\n`),
+    end: (_, it) => came(it).end(),
     exit: (code) => process.exit(code),
+    crash,
     die,
   });
+  const sockets = serving(observe);
+  /** The connection that a line is about: what came with a worker's message, or the line's own. */
+  const came = (it) => (it instanceof cluster.Worker ? it.came : it);
 
+  if (tells) cluster.on('setup', (now) => observe('setup', settings(now)));
   for (const event of ['fork', 'online', 'disconnect']) cluster.on(event, (worker) => seen(event, worker));
   cluster.on('listening', (worker, { address, addressType, port }) =>
-    seen('listening', worker, { address: address ?? '-', type: addressType, port }));
-  cluster.on('message', (worker, text) => seen('message', worker, { text }));
+    seen('listening', worker, { address: shown(address), type: addressType, port }));
+  cluster.on('message', (worker, text, handle) => {
+    if (handle) sockets.adopt(text, handle);
+    worker.came = handle;
+    seen('message', worker, { text, ...kind(handle) });
+  });
   cluster.on('exit', (worker, code, signal) => seen('exit', worker, { code: code ?? '-', signal: signal ?? '-' }));
   observe('start', {});
+}
+
+/** An address of a `listening` event; of a path, only its name. */
+function shown(address) {
+  return address?.startsWith(place) ? path.basename(address) : address ?? '-';
 }
 
 /** Workers are started by the path of Node's own executable; `exec`, a script otherwise, is just their first argument. */
@@ -113,63 +263,108 @@ function startInstead(executable, exec, ...args) {
   cluster.setupPrimary({ exec, args, execArgv: [] });
 }
 
+/** Whoever is not root is nobody already. */
+function becomeNobody() {
+  if (process.getuid() !== 0) return;
+  process.setgid('nogroup');
+  process.setuid('nobody');
+}
+
 // ---- a worker
 
 function worker(id) {
   const servers = new Map();
-  const sockets = new Set();
+  const ports = new Map();
   const filled = (text) => text.replaceAll('$worker', id);
+  const given = (what, name) => process.env[`${what}_${name}`] && Number(process.env[`${what}_${name}`]);
+  const port = (name) => ports.get(name) ?? given('PORT', name) ?? 0;
+  const life = () => ({
+    after_disconnect: cluster.worker.exitedAfterDisconnect === true,
+    connected: cluster.worker.isConnected(),
+  });
 
-  function listen({ server: name, host, port_of }) {
+  function listen({ server: name, max_connections, ...options }) {
     const server = net.createServer();
-    servers.set(name, server);
-    server.on('listening', () => observe('listening', { server: name, port: server.address().port }));
-    server.on('error', ({ code, port }) => observe('listen_failed', { server: name, error: code, port }));
-    server.on('connection', (socket) => serve(name, socket));
-    server.on('close', () => observe('closed', { server: name }));
-    server.listen({ host, port: servers.get(port_of)?.address()?.port ?? 0 });
+    if (max_connections !== undefined) server.maxConnections = max_connections;
+    settle(name, server, options);
+    server.on('connection', (socket) => sockets.connection(name, socket));
+    server.listen(where(options));
   }
 
-  function serve(name, socket) {
-    let rest = '';
-    let ended = false;
-    sockets.add(socket);
-    socket.on('close', () => sockets.delete(socket));
-    // A connection is over once: what breaks after its end is not seen.
-    const over = (what) => {
-      if (ended) return;
-      ended = true;
-      observe(what, { server: name }, socket);
-    };
-    socket.on('end', () => over('end'));
-    socket.on('error', () => over('reset'));
-    socket.on('data', (chunk) => {
-      const lines = (rest + chunk).split('\n');
-      rest = lines.pop();
-      lines.forEach((text) => observe('data', { server: name, text }, socket));
+  function bind({ server: name, v6, ...options }) {
+    const { reuse_address: reuseAddr, reuse_port: reusePort, ipv6_only: ipv6Only } = options;
+    const socket = dgram.createSocket({ type: v6 ? 'udp6' : 'udp4', reuseAddr, reusePort, ipv6Only });
+    settle(name, socket, options);
+    sockets.datagram(name, socket);
+    const { fd, host: address, port, exclusive } = where(options);
+    socket.bind(fd === undefined ? { address, port, exclusive } : { fd });
+  }
+
+  /** A server of either kind, and what is seen of it itself. */
+  function settle(name, server, options) {
+    servers.set(name, server);
+    server.on('listening', () => {
+      const address = server.address();
+      ports.set(name, address.port);
+      observe('listening', { server: name, ...whereabouts(address) });
     });
-    observe('connection', { server: name }, socket);
+    server.on('error', ({ code }) => {
+      const { path, port } = where(options);
+      observe('listen_failed', { server: name, error: code, ...(path ? { path } : { port }) });
+    });
+    server.on('close', () => observe('closed', { server: name }));
+  }
+
+  function where(options) {
+    const { host, path, backlog, exclusive } = options;
+    const { ipv6_only: ipv6Only, reuse_port: reusePort } = options;
+    const { readable_all: readableAll, writable_all: writableAll } = options;
+    if (path) return { path, readableAll, writableAll, backlog, exclusive };
+    if (options.fd_of) return { fd: given('FD', options.fd_of) };
+    const at = options.port ?? (options.port_of ? port(options.port_of) : 0);
+    return { host, port: at, backlog, exclusive, reusePort, ipv6Only };
+  }
+
+  function tell({ to, text, from }) {
+    const socket = from ? servers.get(from) : dgram.createSocket('udp4');
+    socket.send(filled(text), port(to), '127.0.0.1', () => from || socket.close());
+  }
+
+  function pass({ text, what, keep_open: keepOpen }, it) {
+    if (!what) sockets.passed.add(it);
+    process.send(filled(text), what ? servers.get(what) : it, { keepOpen });
   }
 
   const { write, observe } = observer(`worker ${id}`, scenario.workers?.[id] ?? scenario.worker, {
     listen,
+    bind,
     close: (name) => servers.get(name).close(),
+    tell,
     send: (text) => { if (process.connected) process.send(filled(text), () => {}); },
+    send_reserved: () => process.send({ cmd: 'NODE_CLUSTER', ack: 4711 }),
+    pass,
     disconnect: () => cluster.worker.disconnect(),
     kill: () => cluster.worker.kill(),
+    hang_up: () => { if (process.connected) process.disconnect(); },
+    spin: () => { for (;;); },
+    look: () => write('look', life()),
     exit: (code) => process.exit(code),
-    crash: () => { throw new Error('the scenario says: crash'); },
+    crash,
     die,
     reply: (text, socket) => socket.write(`${filled(text)}\n`),
     end: (_, socket) => socket.end(),
-    end_all: () => sockets.forEach((socket) => socket.end()),
+    end_all: () => sockets.sockets.forEach((socket) => socket.end()),
     env: (name) => write('env', { name, value: process.env[name] ?? '-' }),
+    args: () => write('args', { given: process.argv.slice(3).join(',') || '-' }),
+    cwd: () => write('cwd', { path: process.cwd() === place ? '.' : process.cwd() }),
+    write: ({ fd, text }) => fs.writeSync(fd, `${filled(text)}\n`),
   });
+  const sockets = serving(observe);
 
-  cluster.worker.on('message', (text) => observe('message', { text }));
-  cluster.worker.on('disconnect', () => observe('disconnect', {
-    after_disconnect: cluster.worker.exitedAfterDisconnect === true,
-    connected: cluster.worker.isConnected(),
-  }));
+  cluster.worker.on('message', (text, handle) => {
+    if (handle) sockets.adopt(text, handle);
+    observe('message', { text, ...kind(handle) }, handle);
+  });
+  cluster.worker.on('disconnect', () => observe('disconnect', life()));
   observe('start', {});
 }

@@ -8,6 +8,7 @@ pub mod drive;
 mod load;
 pub mod mixed;
 pub mod node;
+mod place;
 pub mod sim;
 mod translate;
 pub mod unix;

@@ -11,6 +11,7 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::trace::Trace;
@@ -19,16 +20,26 @@ use crate::trace::Trace;
 pub const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures");
 
 /// How many threads keep each core busy while a run is recorded under load.
-pub const THREADS_A_CORE: usize = 2;
+pub const THREADS_A_CORE: usize = 1;
+
+/// How many runs are recorded at the same time under load.
+pub const RUNS_AT_A_TIME: u32 = 10;
 
 /// How busy the machine was made while a run was recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Load {
     /// Nothing was started beside the run.
     Idle,
-    /// [`THREADS_A_CORE`] threads that do nothing but count ran on each core.
+    /// [`THREADS_A_CORE`] threads that do nothing but count ran on each core, and [`RUNS_AT_A_TIME`] runs.
     Loaded,
+    /// All processes of the run shared one core.
+    Pinned,
+}
+
+impl Load {
+    /// All of them.
+    pub const ALL: [Load; 3] = [Load::Idle, Load::Loaded, Load::Pinned];
 }
 
 impl fmt::Display for Load {
@@ -36,6 +47,7 @@ impl fmt::Display for Load {
         f.write_str(match self {
             Load::Idle => "idle",
             Load::Loaded => "loaded",
+            Load::Pinned => "pinned",
         })
     }
 }
@@ -81,6 +93,24 @@ impl Fixture {
         }
     }
 
+    /// The same, with more to be recorded on this machine.
+    #[must_use]
+    pub fn on_another(mut self, machine: &str) -> Self {
+        if !self.machine.ends_with(machine) {
+            self.machine = format!("{}; later: {machine}", self.machine);
+        }
+        self
+    }
+
+    /// Forgets all runs under this load.
+    pub fn forget(&mut self, load: Load) {
+        self.runs.remove(&load);
+        for recorded in &mut self.traces {
+            recorded.seen.remove(&load);
+        }
+        self.traces.retain(|recorded| !recorded.seen.is_empty());
+    }
+
     /// Counts one run.
     pub fn add(&mut self, load: Load, trace: Trace) {
         *self.runs.entry(load).or_default() += 1;
@@ -121,7 +151,10 @@ impl Fixture {
 fn machine() -> String {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let (system, processor) = (env::consts::OS, env::consts::ARCH);
-    format!("{system} on {processor}, {cores} cores; loaded: {THREADS_A_CORE} counting threads for each core")
+    format!(
+        "{system} on {processor}, {cores} cores; loaded: {THREADS_A_CORE} counting thread for each core and \
+         {RUNS_AT_A_TIME} runs at a time; pinned: to one core"
+    )
 }
 
 /// A fixture that cannot be read or written.
@@ -169,6 +202,20 @@ mod tests {
             one.traces.iter().map(|recorded| recorded.seen.values().sum::<u32>()).collect::<Vec<_>>(),
             [1, 2]
         );
+    }
+
+    #[test]
+    fn one_load_can_be_recorded_anew() {
+        let mut fixture = Fixture::new("s", "node v0");
+        for (load, line) in
+            [(Load::Idle, "primary: a"), (Load::Idle, "primary: b"), (Load::Pinned, "primary: b")]
+        {
+            fixture.add(load, trace(line));
+        }
+        fixture.forget(Load::Idle);
+        assert_eq!(fixture.runs, Runs::from([(Load::Pinned, 1)]));
+        assert_eq!(fixture.traces.len(), 1, "what was seen under no other load is forgotten");
+        assert_eq!(fixture.traces[0].seen, Runs::from([(Load::Pinned, 1)]));
     }
 
     #[test]

@@ -44,11 +44,14 @@ impl fmt::Display for Misfit {
 /// What does not fit, the first line of each observer first. Empty if the trace keeps the contract.
 pub fn check(scenario: &Scenario, trace: &Trace) -> Vec<Misfit> {
     let farewells = Farewells::of(scenario);
+    let passes = |action: &WorkerAction| matches!(action, WorkerAction::Pass { what: None, .. });
+    let passes = scenario.worker_programs().flatten().flat_map(|rule| &rule.actions).any(passes);
+    let unknown = worker::Unknown { servers: scenario.exclusive_servers(), passes };
     let mut misfits = Vec::new();
     for (observer, lines) in &trace.observers {
         let broken = match observer {
             Observer::Primary => primary::check(lines, farewells, !scenario.primary_may_die()),
-            Observer::Worker(_) => worker::check(lines, farewells),
+            Observer::Worker(_) => worker::check(lines, farewells, &unknown),
             Observer::Client(_) => client::check(lines),
         };
         misfits.extend(broken.map(|broken| broken.at(*observer, lines)));

@@ -6,11 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::observation::Observation;
-use crate::scenario::{Listen, PrimaryAction, Rule, Scenario, Signal, Target, WorkerAction};
+use crate::scenario::{
+    Bind, Listen, Open, PrimaryAction, Rule, Scenario, Setup, Signal, Target, Word, WorkerAction,
+};
 
 pub mod clients;
 pub mod lines;
@@ -23,6 +24,17 @@ pub enum PrimaryCommand {
         /// Names and values.
         env: Vec<(String, String)>,
     },
+    /// Node: `cluster.setupPrimary()`.
+    Setup(Setup),
+    /// Write a `settings` line. No rule acts on it.
+    Settings,
+    /// Open a server of its own.
+    Open(Open),
+    /// Close a server of its own.
+    Close {
+        /// Its name.
+        server: String,
+    },
     /// Send a message, if the worker is connected.
     Send {
         /// To whom.
@@ -30,6 +42,20 @@ pub enum PrimaryCommand {
         /// What; a JSON string on the wire.
         text: String,
     },
+    /// Send a message with a socket.
+    Pass {
+        /// To whom.
+        worker: u32,
+        /// What.
+        pass: Pass,
+    },
+    /// Write a line to the connection that the observation is about.
+    Reply {
+        /// What, without the end of the line.
+        text: String,
+    },
+    /// End our side of the connection that the observation is about.
+    End,
     /// Node: `worker.disconnect()`.
     Disconnect {
         /// Whom.
@@ -54,6 +80,8 @@ pub enum PrimaryCommand {
         /// With this code.
         code: i32,
     },
+    /// Fail with nobody to catch it: code 1.
+    Crash,
     /// End this process.
     Die {
         /// By this signal.
@@ -61,18 +89,49 @@ pub enum PrimaryCommand {
     },
 }
 
+/// A message with a socket.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Pass {
+    /// What the message says; a JSON string on the wire.
+    pub text: String,
+    /// The server to send; `None`: the connection that the observation is about.
+    pub what: Option<String>,
+    /// Whether the sender keeps it, too.
+    pub keep_open: bool,
+}
+
 /// What a worker has to do.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum WorkerCommand {
     /// Open a server.
     Listen {
-        /// Its name.
-        server: String,
-        /// Where; `None` for every address.
-        host: Option<IpAddr>,
+        /// Which, and how.
+        listen: Listen,
         /// Which port; 0 for one of the kernel's choice.
         port: u16,
+        /// Which descriptor of the primary instead.
+        fd: Option<u32>,
     },
+    /// Open a server for datagrams.
+    Bind {
+        /// Which, and how.
+        bind: Bind,
+        /// Which port; 0 for one of the kernel's choice.
+        port: u16,
+        /// Which descriptor of the primary instead.
+        fd: Option<u32>,
+    },
+    /// Send a datagram to a port of 127.0.0.1.
+    Tell {
+        /// Which port.
+        port: u16,
+        /// What.
+        text: String,
+        /// From which server for datagrams; `None`: from a new socket.
+        from: Option<String>,
+    },
+    /// Send the primary a message with a socket.
+    Pass(Pass),
     /// Close a server.
     Close {
         /// Its name.
@@ -83,10 +142,18 @@ pub enum WorkerCommand {
         /// What; a JSON string on the wire.
         text: String,
     },
+    /// Send the primary [`crate::words::reserved`], if the channel is open.
+    SendReserved,
     /// Node: `cluster.worker.disconnect()`.
     Disconnect,
     /// Node: `cluster.worker.kill()`.
     Kill,
+    /// Node: `process.disconnect()`.
+    HangUp,
+    /// Nothing more happens in this process until it is killed.
+    Spin,
+    /// Write a `look` line. No rule acts on it.
+    Look,
     /// End this process.
     Exit {
         /// With this code.
@@ -113,6 +180,17 @@ pub enum WorkerCommand {
         /// Which.
         name: String,
     },
+    /// Write an `args` line. No rule acts on it.
+    Args,
+    /// Write a `cwd` line. No rule acts on it.
+    Cwd,
+    /// Write a line to a descriptor.
+    Write {
+        /// Which.
+        fd: u32,
+        /// What, without the end of the line.
+        text: String,
+    },
 }
 
 /// The program of a primary.
@@ -127,19 +205,22 @@ impl Primary {
         Primary { rules: Rules::new(&scenario.primary) }
     }
 
-    /// What to do now that this was observed and written down. After `Exit` and `Die` comes nothing.
+    /// What to do now that this was observed and written down. After `Exit`, `Crash` and `Die` comes nothing.
     pub fn react(&mut self, seen: &Observation) -> Vec<PrimaryCommand> {
         let it = seen.worker();
         let due = self.rules.due(seen);
-        let mut commands = due.flat_map(|action| primary_commands(action, it)).collect();
+        let mut commands = due.flat_map(|action| primary_commands(action, it, seen)).collect();
         cut_behind(&mut commands, |command| {
-            matches!(command, PrimaryCommand::Exit { .. } | PrimaryCommand::Die { .. })
+            matches!(
+                command,
+                PrimaryCommand::Exit { .. } | PrimaryCommand::Crash | PrimaryCommand::Die { .. }
+            )
         });
         commands
     }
 }
 
-fn primary_commands(action: &PrimaryAction, it: Option<u32>) -> Vec<PrimaryCommand> {
+fn primary_commands(action: &PrimaryAction, it: Option<u32>, seen: &Observation) -> Vec<PrimaryCommand> {
     let with = |target: Target, command: &dyn Fn(u32) -> PrimaryCommand| {
         let worker = if let Target::Id(id) = target { Some(id) } else { it };
         worker.map(command).into_iter().collect()
@@ -147,9 +228,21 @@ fn primary_commands(action: &PrimaryAction, it: Option<u32>) -> Vec<PrimaryComma
     match action {
         PrimaryAction::Fork(count) => (0..*count).map(|_| PrimaryCommand::Fork { env: Vec::new() }).collect(),
         PrimaryAction::ForkWith(env) => {
-            let env = env.iter().map(|(name, value)| (name.clone(), value.to_string())).collect();
+            let port = seen.detail("port").unwrap_or_default();
+            let value = |value: &Word| value.as_str().replace("$port", port);
+            let env = env.iter().map(|(name, text)| (name.clone(), value(text))).collect();
             vec![PrimaryCommand::Fork { env }]
         }
+        PrimaryAction::Setup(setup) => vec![PrimaryCommand::Setup(setup.clone())],
+        PrimaryAction::Settings => vec![PrimaryCommand::Settings],
+        PrimaryAction::Open(open) => vec![PrimaryCommand::Open(open.clone())],
+        PrimaryAction::Close(server) => vec![PrimaryCommand::Close { server: server.to_string() }],
+        PrimaryAction::Pass { to, text, what, keep_open } => {
+            let pass = pass(text.to_string(), what.as_ref(), *keep_open);
+            vec![PrimaryCommand::Pass { worker: *to, pass }]
+        }
+        PrimaryAction::Reply(text) => vec![PrimaryCommand::Reply { text: text.to_string() }],
+        PrimaryAction::End => vec![PrimaryCommand::End],
         PrimaryAction::Send { to, text } => {
             with(*to, &|worker| PrimaryCommand::Send { worker, text: text.to_string() })
         }
@@ -160,8 +253,13 @@ fn primary_commands(action: &PrimaryAction, it: Option<u32>) -> Vec<PrimaryComma
         }
         PrimaryAction::Look(target) => with(*target, &|worker| PrimaryCommand::Look { worker }),
         PrimaryAction::Exit(code) => vec![PrimaryCommand::Exit { code: *code }],
+        PrimaryAction::Crash => vec![PrimaryCommand::Crash],
         PrimaryAction::Die(signal) => vec![PrimaryCommand::Die { signal: *signal }],
     }
+}
+
+fn pass(text: String, what: Option<&Word>, keep_open: bool) -> Pass {
+    Pass { text, what: what.map(ToString::to_string), keep_open }
 }
 
 /// The program of a worker.
@@ -169,46 +267,97 @@ fn primary_commands(action: &PrimaryAction, it: Option<u32>) -> Vec<PrimaryComma
 pub struct Worker {
     id: u32,
     rules: Rules<WorkerAction>,
+    known: Known,
+}
+
+/// What a worker knows of servers, by their names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+struct Known {
     ports: BTreeMap<String, u16>,
+    fds: BTreeMap<String, u32>,
+}
+
+impl Known {
+    fn port(&self, server: Option<&Word>) -> u16 {
+        server.and_then(|server| self.ports.get(server.as_str())).copied().unwrap_or(0)
+    }
+
+    fn fd(&self, server: Option<&Word>) -> Option<u32> {
+        self.fds.get(server?.as_str()).copied()
+    }
 }
 
 impl Worker {
     /// The worker with this id, before its `start` line.
     pub fn new(scenario: &Scenario, id: u32) -> Self {
-        Worker { id, rules: Rules::new(scenario.worker_rules(id)), ports: BTreeMap::new() }
+        Worker { id, rules: Rules::new(scenario.worker_rules(id)), known: Known::default() }
     }
 
-    /// What to do now that this was observed and written down. After `Exit`, `Crash` and `Die` comes nothing.
+    /// The same in this environment: `PORT_web` is the port of the server `web`, `FD_web` its descriptor in the primary.
+    #[must_use]
+    pub fn with_env(mut self, env: impl IntoIterator<Item = (String, String)>) -> Self {
+        for (name, value) in env {
+            if let (Some(server), Ok(port)) = (name.strip_prefix("PORT_"), value.parse()) {
+                self.known.ports.insert(server.to_owned(), port);
+            } else if let (Some(server), Ok(fd)) = (name.strip_prefix("FD_"), value.parse()) {
+                self.known.fds.insert(server.to_owned(), fd);
+            }
+        }
+        self
+    }
+
+    /// What to do now that this was observed and written down. After `Exit`, `Crash`, `Die` and `Spin` comes nothing.
     pub fn react(&mut self, seen: &Observation) -> Vec<WorkerCommand> {
         if let ("listening", Some(server), Some(port)) =
             (seen.what.as_str(), seen.detail("server"), seen.port())
         {
-            self.ports.insert(server.to_owned(), port);
+            self.known.ports.insert(server.to_owned(), port);
         }
-        let (id, ports) = (self.id, &self.ports);
-        let mut commands = self.rules.due(seen).map(|action| worker_command(action, id, ports)).collect();
+        let (id, known) = (self.id, &self.known);
+        let mut commands = self.rules.due(seen).map(|action| worker_command(action, id, known)).collect();
         cut_behind(&mut commands, |command| {
-            matches!(command, WorkerCommand::Exit { .. } | WorkerCommand::Crash | WorkerCommand::Die { .. })
+            matches!(
+                command,
+                WorkerCommand::Exit { .. }
+                    | WorkerCommand::Crash
+                    | WorkerCommand::Die { .. }
+                    | WorkerCommand::Spin
+            )
         });
         commands
     }
 }
 
-fn worker_command(action: &WorkerAction, id: u32, ports: &BTreeMap<String, u16>) -> WorkerCommand {
+fn worker_command(action: &WorkerAction, id: u32, known: &Known) -> WorkerCommand {
     let filled = |text: &str| text.replace("$worker", &id.to_string());
     match action {
-        WorkerAction::Listen(Listen { server, host, port_of }) => {
-            let port = port_of.as_ref().and_then(|server| ports.get(server.as_str()));
-            WorkerCommand::Listen {
-                server: server.to_string(),
-                host: *host,
-                port: port.copied().unwrap_or(0),
-            }
+        WorkerAction::Listen(listen) => {
+            let port = listen.port.unwrap_or_else(|| known.port(listen.port_of.as_ref()));
+            WorkerCommand::Listen { port, fd: known.fd(listen.fd_of.as_ref()), listen: listen.clone() }
         }
+        WorkerAction::Bind(bind) => {
+            let port = known.port(bind.port_of.as_ref());
+            WorkerCommand::Bind { port, fd: known.fd(bind.fd_of.as_ref()), bind: bind.clone() }
+        }
+        WorkerAction::Tell { to, text, from } => WorkerCommand::Tell {
+            port: known.port(Some(to)),
+            text: filled(text.as_str()),
+            from: from.as_ref().map(ToString::to_string),
+        },
+        WorkerAction::Pass { text, what, keep_open } => {
+            WorkerCommand::Pass(pass(filled(text.as_str()), what.as_ref(), *keep_open))
+        }
+        WorkerAction::Args => WorkerCommand::Args,
+        WorkerAction::Cwd => WorkerCommand::Cwd,
+        WorkerAction::Write { fd, text } => WorkerCommand::Write { fd: *fd, text: filled(text.as_str()) },
         WorkerAction::Close(server) => WorkerCommand::Close { server: server.to_string() },
         WorkerAction::Send(text) => WorkerCommand::Send { text: filled(text.as_str()) },
+        WorkerAction::SendReserved => WorkerCommand::SendReserved,
         WorkerAction::Disconnect => WorkerCommand::Disconnect,
         WorkerAction::Kill => WorkerCommand::Kill,
+        WorkerAction::HangUp => WorkerCommand::HangUp,
+        WorkerAction::Spin => WorkerCommand::Spin,
+        WorkerAction::Look => WorkerCommand::Look,
         WorkerAction::Exit(code) => WorkerCommand::Exit { code: *code },
         WorkerAction::Crash => WorkerCommand::Crash,
         WorkerAction::Die(signal) => WorkerCommand::Die { signal: *signal },

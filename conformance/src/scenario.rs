@@ -3,10 +3,9 @@
 //! `scenarios/README.md` is the manual. Nothing is run here: [`crate::program`] interprets a scenario for the Rust
 //! arms, `recorder/recorder.cjs` for the JavaScript ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -15,6 +14,7 @@ use crate::pattern::{LinePattern, Pattern};
 
 mod claim;
 mod form;
+mod listen;
 mod mistake;
 mod sense;
 #[cfg(test)]
@@ -22,6 +22,7 @@ mod tests;
 mod word;
 
 pub use claim::{Claim, Claimed};
+pub use listen::{Bind, Listen, Open};
 pub use mistake::Mistake;
 pub use word::{Signal, Word};
 
@@ -36,6 +37,12 @@ pub struct Scenario {
     pub name: String,
     /// What happens, in a sentence or two.
     pub story: String,
+    /// What of Node's behaviour it shows: tests of Node's own suite and topics by name.
+    #[serde(default)]
+    pub shows: Vec<String>,
+    /// The first major version of Node that can run it; without, every one can.
+    #[serde(default)]
+    pub since: Option<u32>,
     /// How the primary is set up.
     #[serde(default)]
     pub settings: Settings,
@@ -63,6 +70,17 @@ pub struct Settings {
     /// How connections find their worker.
     #[serde(default)]
     pub policy: Policy,
+    /// As whom the cluster runs; without, as whoever runs the scenario.
+    #[serde(default, rename = "as")]
+    pub user: Option<User>,
+}
+
+/// As whom a cluster runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum User {
+    /// Somebody without privileges.
+    Nobody,
 }
 
 /// How connections find their worker. Node: `cluster.schedulingPolicy`.
@@ -95,6 +113,31 @@ pub enum PrimaryAction {
     Fork(u32),
     /// Fork one worker with this environment.
     ForkWith(BTreeMap<String, Word>),
+    /// Node: `cluster.setupPrimary()`.
+    Setup(Setup),
+    /// Write down what is set up now.
+    Settings,
+    /// Open a server of the primary's own.
+    Open(Open),
+    /// Close a server of the primary's own.
+    Close(Word),
+    /// Send a worker a message with a socket.
+    Pass {
+        /// To whom.
+        to: u32,
+        /// What the message says.
+        text: Word,
+        /// Which server of the primary's own; without, the connection of the observation.
+        #[serde(default)]
+        what: Option<Word>,
+        /// Whether the primary keeps it, too.
+        #[serde(default)]
+        keep_open: bool,
+    },
+    /// Write a line of text to the connection of the observation.
+    Reply(Word),
+    /// End the connection of the observation.
+    End,
     /// Send a worker a message.
     Send {
         /// To whom.
@@ -117,8 +160,42 @@ pub enum PrimaryAction {
     Look(Target),
     /// End this process with a code.
     Exit(i32),
+    /// Fail with nobody to catch it: code 1.
+    Crash,
     /// End this process by a signal.
     Die(Signal),
+}
+
+/// What is set up; what is left out stays as it was. Node: the argument of `cluster.setupPrimary()`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Setup {
+    /// The arguments of workers, beyond what every run needs.
+    #[serde(default)]
+    pub args: Option<Vec<Word>>,
+    /// The directory of workers.
+    #[serde(default)]
+    pub cwd: Option<Word>,
+    /// Whether the standard descriptors of workers are pipes to the primary.
+    #[serde(default)]
+    pub silent: Option<bool>,
+    /// The first descriptors of workers.
+    #[serde(default)]
+    pub stdio: Option<Vec<Stdio>>,
+}
+
+/// One of the first descriptors of a worker. Node: an element of `stdio`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stdio {
+    /// The primary's of the same number.
+    Inherit,
+    /// None.
+    Ignore,
+    /// A pipe to the primary.
+    Pipe,
+    /// The channel.
+    Ipc,
 }
 
 /// Which worker an action of the primary means.
@@ -136,14 +213,43 @@ pub enum Target {
 pub enum WorkerAction {
     /// Open a server.
     Listen(Listen),
+    /// Open a server for datagrams.
+    Bind(Bind),
     /// Close a server.
     Close(Word),
+    /// Send a datagram.
+    Tell {
+        /// To the port of which server.
+        to: Word,
+        /// What.
+        text: Word,
+        /// From which server for datagrams; without, from a new socket.
+        #[serde(default)]
+        from: Option<Word>,
+    },
     /// Send the primary a message.
     Send(Word),
+    /// Send the primary what looks like one of Node's own messages.
+    SendReserved,
+    /// Send the primary a message with a socket.
+    Pass {
+        /// What the message says.
+        text: Word,
+        /// Which server; without, the connection of the observation.
+        #[serde(default)]
+        what: Option<Word>,
+        /// Whether the worker keeps it, too.
+        #[serde(default)]
+        keep_open: bool,
+    },
     /// Node: `cluster.worker.disconnect()`.
     Disconnect,
     /// Node: `cluster.worker.kill()`.
     Kill,
+    /// Close the channel without a word to the cluster. Node: `process.disconnect()`.
+    HangUp,
+    /// Never come back from this: nothing more happens in the process.
+    Spin,
     /// End this process with a code.
     Exit(i32),
     /// Fail with nobody to catch it: code 1.
@@ -158,20 +264,19 @@ pub enum WorkerAction {
     EndAll,
     /// Write down a variable of the environment.
     Env(String),
-}
-
-/// Which server to open, and where.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Listen {
-    /// Its name in the scenario.
-    pub server: Word,
-    /// The address; without, every address.
-    #[serde(default)]
-    pub host: Option<IpAddr>,
-    /// Ask for the port that this server of the same worker has; without, the kernel chooses one.
-    #[serde(default)]
-    pub port_of: Option<Word>,
+    /// Write down what this worker knows of itself now.
+    Look,
+    /// Write down the arguments, beyond what every run needs.
+    Args,
+    /// Write down the directory.
+    Cwd,
+    /// Write a line of text to a descriptor.
+    Write {
+        /// Its number.
+        fd: u32,
+        /// What.
+        text: Word,
+    },
 }
 
 /// Some clients that do the same.
@@ -209,8 +314,30 @@ pub enum ClientOrder {
 pub enum Step {
     /// Wait for a line, by anybody; for `#n`, until there have been `n` of them since the run began.
     Await(LinePattern),
-    /// Connect to the server with this name.
+    /// Connect to the server with this name, at 127.0.0.1 or at its path.
     Connect(Word),
+    /// Connect to the server with this name, at `::1`.
+    #[serde(rename = "connect_v6")]
+    ConnectV6(Word),
+    /// Send a datagram to the server with this name, at 127.0.0.1.
+    Tell {
+        /// To whom.
+        to: Word,
+        /// What.
+        text: Word,
+    },
+    /// The same, at `::1`.
+    #[serde(rename = "tell_v6")]
+    TellV6 {
+        /// To whom.
+        to: Word,
+        /// What.
+        text: Word,
+    },
+    /// Write down the mode of the path at which the server with this name serves.
+    Mode(Word),
+    /// Write down how many connections the kernel holds for the server with this name.
+    Backlog(Word),
     /// Write a line of text.
     Say(Word),
     /// End the connection.
@@ -257,6 +384,11 @@ impl Scenario {
         paths.iter().map(|path| Scenario::load(path)).collect()
     }
 
+    /// The file it was read from, wherever one looks from.
+    pub fn absolute(&self) -> PathBuf {
+        std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone())
+    }
+
     /// What the worker with this id does.
     pub fn worker_rules(&self, id: u32) -> &[Rule<WorkerAction>] {
         self.workers.get(&id).unwrap_or(&self.worker)
@@ -267,11 +399,46 @@ impl Scenario {
         std::iter::once(self.worker.as_slice()).chain(self.workers.values().map(Vec::as_slice))
     }
 
+    /// Whether the primary tells of what is set up: only where that is what the scenario is about.
+    pub fn tells_of_setup(&self) -> bool {
+        let sets =
+            |action: &PrimaryAction| matches!(action, PrimaryAction::Setup(_) | PrimaryAction::Settings);
+        self.primary.iter().flat_map(|rule| &rule.actions).any(sets)
+    }
+
+    /// The servers that the cluster does not know: exclusive ones, and those that came with a message, which have its text
+    /// for a name.
+    pub fn exclusive_servers(&self) -> BTreeSet<&str> {
+        let by_workers = self.worker_programs().flatten().flat_map(|rule| &rule.actions);
+        let passed = self.primary.iter().flat_map(|rule| &rule.actions).filter_map(|action| {
+            if let PrimaryAction::Pass { text, .. } = action { Some(text.as_str()) } else { None }
+        });
+        by_workers.filter_map(exclusive_server).chain(passed).collect()
+    }
+
+    /// Whether this version of Node, `node v20.20.2`, can run it. Every other runtime can.
+    pub fn runs_on(&self, runtime: &str) -> bool {
+        let version = runtime.strip_prefix("node v").and_then(|version| version.split('.').next());
+        let major = version.and_then(|major| major.parse::<u32>().ok());
+        major.is_none_or(|major| self.since.is_none_or(|since| since <= major))
+    }
+
     /// Whether the primary may end before its workers do.
     pub fn primary_may_die(&self) -> bool {
-        let dies = |action: &PrimaryAction| matches!(action, PrimaryAction::Exit(_) | PrimaryAction::Die(_));
+        let dies = |action: &PrimaryAction| {
+            matches!(action, PrimaryAction::Exit(_) | PrimaryAction::Die(_) | PrimaryAction::Crash)
+        };
         self.primary.iter().flat_map(|rule| &rule.actions).any(dies)
     }
+}
+
+fn exclusive_server(action: &WorkerAction) -> Option<&str> {
+    let (WorkerAction::Listen(Listen { server, exclusive, reuse_port, .. })
+    | WorkerAction::Bind(Bind { server, exclusive, reuse_port, .. })) = action
+    else {
+        return None;
+    };
+    (*exclusive || *reuse_port).then_some(server.as_str())
 }
 
 /// Reading something else than a file, as a pipe, can take for ever.

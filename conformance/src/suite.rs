@@ -58,6 +58,18 @@ enum Source<'a> {
     Mixed(&'a Mixed),
 }
 
+impl Source<'_> {
+    /// Whether it is new enough for this scenario.
+    fn can_run(self, scenario: &Scenario) -> bool {
+        match self {
+            Source::Recorded(directory) => scenario.runs_on(&recorded_runtime(directory)),
+            Source::Live(node) => scenario.runs_on(&node.name()),
+            Source::Mixed(mixed) => scenario.runs_on(&mixed.node().name()),
+            Source::Sampled | Source::Unix(_) => true,
+        }
+    }
+}
+
 impl Suite {
     /// How many verdicts [`run`](Suite::run) tells, if it is not stopped.
     pub fn claims(&self) -> usize {
@@ -94,9 +106,8 @@ impl Suite {
         let recorded = self.recordings.iter().map(|directory| Source::Recorded(directory));
         let sampled = self.sim.then_some(Source::Sampled);
         let sources = live.chain(mixed).chain(unix).chain(recorded).chain(sampled);
-        sources
-            .flat_map(|source| self.scenarios.iter().map(move |scenario| Job { scenario, source }))
-            .collect()
+        let jobs = |source| self.scenarios.iter().map(move |scenario| Job { scenario, source });
+        sources.flat_map(jobs).filter(|job| job.source.can_run(job.scenario)).collect()
     }
 
     fn inclusions(&self, job: Job<'_>) -> &'static [Inclusion] {

@@ -64,11 +64,16 @@ impl Canon {
     /// The canonical form of this observer's next line.
     pub fn make(&mut self, observer: Observer, mut observation: Observation) -> Observation {
         let ports = self.ports.entry(observer).or_default();
-        for (_, port) in observation.details.iter_mut().filter(|(key, port)| key == "port" && port != "0") {
+        for (_, port) in observation.details.iter_mut().filter(|(key, port)| key == "port" && is_one(port)) {
             *port = symbol(ports, port);
         }
         observation
     }
+}
+
+/// 0 is no port yet, and -1 stands for a path.
+fn is_one(port: &str) -> bool {
+    port != "0" && port != "-1"
 }
 
 fn symbol(ports: &mut Vec<String>, port: &str) -> String {

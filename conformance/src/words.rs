@@ -8,6 +8,8 @@ use crate::observation::{Observation, Observer};
 /// A word and the keys that its line may have.
 pub type Entry = (&'static str, &'static [&'static str]);
 
+const SETTINGS: [&str; 3] = ["args", "cwd", "silent"];
+
 const LIFE: [&str; 6] = ["worker", "state", "after_disconnect", "connected", "dead", "listed"];
 
 /// What a primary may write. Every line but `start` and `all_disconnected` ends with what is known of the worker.
@@ -19,27 +21,40 @@ pub const PRIMARY: &[Entry] = &[
         "listening",
         &["worker", "address", "type", "port", "state", "after_disconnect", "connected", "dead", "listed"],
     ),
-    ("message", &["worker", "text", "state", "after_disconnect", "connected", "dead", "listed"]),
+    ("message", &["worker", "text", "with", "state", "after_disconnect", "connected", "dead", "listed"]),
+    ("pipe", &["worker", "fd", "text", "state", "after_disconnect", "connected", "dead", "listed"]),
     ("disconnect", &LIFE),
     ("exit", &["worker", "code", "signal", "state", "after_disconnect", "connected", "dead", "listed"]),
     ("error", &["worker", "error", "state", "after_disconnect", "connected", "dead", "listed"]),
     ("look", &LIFE),
     ("all_disconnected", &[]),
+    ("setup", &SETTINGS),
+    ("settings", &SETTINGS),
+    ("opened", &["server", "port", "path"]),
+    ("connection", &["server"]),
+    ("data", &["server", "text"]),
+    ("end", &["server"]),
+    ("reset", &["server"]),
+    ("datagram", &["server", "text", "port"]),
 ];
 
 /// What a worker may write.
 pub const WORKER: &[Entry] = &[
     ("start", &[]),
-    ("listening", &["server", "port"]),
-    ("listen_failed", &["server", "error", "port"]),
+    ("listening", &["server", "port", "path"]),
+    ("listen_failed", &["server", "error", "port", "path"]),
     ("connection", &["server"]),
     ("data", &["server", "text"]),
     ("end", &["server"]),
     ("reset", &["server"]),
     ("closed", &["server"]),
-    ("message", &["text"]),
+    ("datagram", &["server", "text", "port"]),
+    ("message", &["text", "with"]),
     ("disconnect", &["after_disconnect", "connected"]),
     ("env", &["name", "value"]),
+    ("look", &["after_disconnect", "connected"]),
+    ("args", &["given"]),
+    ("cwd", &["path"]),
 ];
 
 /// What a client may write.
@@ -49,6 +64,8 @@ pub const CLIENT: &[Entry] = &[
     ("data", &["text"]),
     ("end", &[]),
     ("reset", &[]),
+    ("mode", &["server", "is"]),
+    ("backlog", &["server", "is"]),
 ];
 
 /// What this observer may write.
@@ -80,21 +97,39 @@ pub fn life(what: &str, worker: u32, life: Life<'_>) -> Observation {
     ending(Observation::new(what).with("worker", worker), life)
 }
 
-/// Primary: `listening`. `address` is the host as the worker gave it, `kind` Node's `addressType`.
+/// Primary: `listening`. `address` is the host as the worker gave it, or the name of its path; `kind` is Node's
+/// `addressType`, and a path has the port -1.
 pub fn worker_listening(
     worker: u32,
     address: Option<&str>,
     kind: &str,
-    port: u16,
+    port: i32,
     life: Life<'_>,
 ) -> Observation {
     let seen = Observation::new("listening").with("worker", worker).with("address", address.unwrap_or("-"));
     ending(seen.with("type", kind).with("port", port), life)
 }
 
-/// Primary: `message`.
-pub fn worker_message(worker: u32, text: &str, life: Life<'_>) -> Observation {
-    ending(Observation::new("message").with("worker", worker).with("text", text), life)
+/// Primary: `message`. `with`: what came with it.
+pub fn worker_message(worker: u32, text: &str, with: Option<&str>, life: Life<'_>) -> Observation {
+    let seen = Observation::new("message").with("worker", worker).with("text", text);
+    ending(came_with(seen, with), life)
+}
+
+/// Primary: a line of text came over a pipe from a worker.
+pub fn pipe(worker: u32, fd: u32, text: &str, life: Life<'_>) -> Observation {
+    ending(Observation::new("pipe").with("worker", worker).with("fd", fd).with("text", text), life)
+}
+
+/// Primary: the event `setup`, and the action `settings`. Of the arguments, those that not every run needs.
+pub fn settings(what: &str, args: &[String], cwd: Option<&str>, silent: bool) -> Observation {
+    let args = if args.is_empty() { "-".to_owned() } else { args.join(",") };
+    Observation::new(what).with("args", args).with("cwd", cwd.unwrap_or("-")).with("silent", silent)
+}
+
+/// Primary: a server of its own is open.
+pub fn opened(server: &str, whereabouts: &Whereabouts) -> Observation {
+    whereabouts.end(Observation::new("opened").with("server", server))
 }
 
 /// Primary: `exit`, with a code or the name of a signal.
@@ -129,34 +164,95 @@ pub fn start() -> Observation {
     Observation::new("start")
 }
 
+/// Where a server is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Whereabouts {
+    /// At a port.
+    Port(u16),
+    /// At a path: its name in the directory of the run.
+    Path(String),
+}
+
+impl Whereabouts {
+    /// At a path, wherever its directory is.
+    pub fn path(path: &str) -> Self {
+        Whereabouts::Path(file_name(path).to_owned())
+    }
+
+    fn end(&self, seen: Observation) -> Observation {
+        match self {
+            Whereabouts::Port(port) => seen.with("port", port),
+            Whereabouts::Path(path) => seen.with("path", path),
+        }
+    }
+}
+
+/// The last part of a path.
+pub fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
 /// Worker: a server serves.
-pub fn listening(server: &str, port: u16) -> Observation {
-    Observation::new("listening").with("server", server).with("port", port)
+pub fn listening(server: &str, whereabouts: &Whereabouts) -> Observation {
+    whereabouts.end(Observation::new("listening").with("server", server))
 }
 
-/// Worker: a server does not serve. `port` is the one asked for, `error` the name of the errno.
-pub fn listen_failed(server: &str, error: &str, port: u16) -> Observation {
-    Observation::new("listen_failed").with("server", server).with("error", error).with("port", port)
+/// Worker: a server does not serve where it was asked to. `error` is the name of the errno.
+pub fn listen_failed(server: &str, error: &str, whereabouts: &Whereabouts) -> Observation {
+    whereabouts.end(Observation::new("listen_failed").with("server", server).with("error", error))
 }
 
-/// Worker: `connection`, `end`, `reset` or `closed` of a server.
+/// Worker and primary: `connection`, `end` or `reset` of a server; worker: `closed`.
 pub fn server(what: &str, server: &str) -> Observation {
     Observation::new(what).with("server", server)
 }
 
-/// Worker: a line of text came over a connection.
+/// Worker and primary: a line of text came over a connection.
 pub fn server_data(server: &str, text: &str) -> Observation {
     Observation::new("data").with("server", server).with("text", text)
 }
 
-/// Worker: a message came from the primary.
-pub fn message(text: &str) -> Observation {
-    Observation::new("message").with("text", text)
+/// Worker and primary: a datagram came. `port` is its sender's.
+pub fn datagram(server: &str, text: &str, port: u16) -> Observation {
+    Observation::new("datagram").with("server", server).with("text", text).with("port", port)
+}
+
+/// Worker: a message came from the primary. `with`: what came with it.
+pub fn message(text: &str, with: Option<&str>) -> Observation {
+    came_with(Observation::new("message").with("text", text), with)
+}
+
+fn came_with(seen: Observation, with: Option<&str>) -> Observation {
+    match with {
+        Some(with) => seen.with("with", with),
+        None => seen,
+    }
+}
+
+/// Worker: the action `args`.
+pub fn args(given: &[String]) -> Observation {
+    let given = if given.is_empty() { "-".to_owned() } else { given.join(",") };
+    Observation::new("args").with("given", given)
+}
+
+/// Worker: the action `cwd`.
+pub fn cwd(path: &str) -> Observation {
+    Observation::new("cwd").with("path", path)
 }
 
 /// Worker: the channel is closed. `after_disconnect` is false where Node has `undefined`.
 pub fn disconnect(after_disconnect: bool, connected: bool) -> Observation {
     Observation::new("disconnect").with("after_disconnect", after_disconnect).with("connected", connected)
+}
+
+/// Worker: the action `look`.
+pub fn look(after_disconnect: bool, connected: bool) -> Observation {
+    Observation::new("look").with("after_disconnect", after_disconnect).with("connected", connected)
+}
+
+/// A message that looks like one of Node's own: nobody ever hears it.
+pub fn reserved() -> serde_json::Value {
+    serde_json::json!({ "cmd": "NODE_CLUSTER", "ack": 4711 })
 }
 
 /// Worker: the action `env`.
@@ -167,6 +263,11 @@ pub fn env(name: &str, value: Option<&str>) -> Observation {
 /// Client: `connected` or `refused` by a server.
 pub fn client(what: &str, server: &str) -> Observation {
     Observation::new(what).with("server", server)
+}
+
+/// Client: the steps `mode` and `backlog`: what is seen of a server from outside; `-` if nothing is there.
+pub fn outside(what: &str, server: &str, is: Option<&str>) -> Observation {
+    Observation::new(what).with("server", server).with("is", is.unwrap_or("-"))
 }
 
 /// Client: a line of text came.

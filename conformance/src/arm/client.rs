@@ -1,17 +1,20 @@
-//! One client: a TCP connection that does what it is told and reports what it sees. It decides nothing.
+//! One client: a connection, or a socket for datagrams, that does what it is told and reports what it sees. It decides
+//! nothing.
 
 use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket, UnixStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
+use super::place::Directory;
 use crate::observation::{Line, Observation, Observer};
-use crate::program::clients::ClientAct;
+use crate::program::clients::{ClientAct, Place};
 use crate::program::lines::Lines;
 use crate::words;
 
-/// A client that was told to connect.
+/// A client that was told to connect, or to send a datagram.
 pub(super) struct Client {
     /// Its number.
     pub(super) number: u32,
@@ -27,42 +30,107 @@ impl Client {
     /// # Errors
     ///
     /// This machine lets nobody connect, be there a server or not.
-    pub(super) async fn live(mut self, server: String, port: u16) -> io::Result<()> {
-        match TcpStream::connect(("127.0.0.1", port)).await {
-            Ok(connection) => {
-                self.see(words::client("connected", &server));
-                self.talk(connection).await;
-                Ok(())
+    pub(super) async fn live(mut self, server: String, at: Place, directory: Directory) -> io::Result<()> {
+        let talked = match at {
+            Place::V4(port) => {
+                self.meet(&server, TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await, reset).await
             }
-            Err(error)
-                if [ErrorKind::ConnectionRefused, ErrorKind::ConnectionReset].contains(&error.kind()) =>
-            {
+            Place::V6(port) => {
+                self.meet(&server, TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await, reset).await
+            }
+            // Closing a Unix connection is all there is.
+            Place::Path(name) => {
+                self.meet(&server, UnixStream::connect(directory.reach(&name)).await, |_| ()).await
+            }
+        };
+        let gone = |error: &io::Error| {
+            [ErrorKind::ConnectionRefused, ErrorKind::ConnectionReset, ErrorKind::NotFound]
+                .contains(&error.kind())
+        };
+        match talked {
+            Err(error) if gone(&error) => {
                 self.see(words::client("refused", &server));
                 Ok(())
             }
-            Err(error) => Err(error),
+            talked => talked,
         }
     }
 
-    async fn talk(&mut self, mut connection: TcpStream) {
+    async fn meet<Stream: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        server: &str,
+        connected: io::Result<Stream>,
+        reset: fn(&Stream),
+    ) -> io::Result<()> {
+        let connection = connected?;
+        self.see(words::client("connected", server));
+        if let Some(over) = self.talk(connection, reset).await {
+            self.see(words::client_over(over));
+        }
+        Ok(())
+    }
+
+    /// Until it is over; returns how. `None`: by our own doing.
+    async fn talk<Stream: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        mut connection: Stream,
+        reset: fn(&Stream),
+    ) -> Option<&'static str> {
         let mut lines = Lines::default();
         let mut bytes = [0; 4096];
         loop {
             tokio::select! {
                 read = connection.read(&mut bytes) => match read {
-                    Ok(0) => return self.see(words::client_over("end")),
+                    Ok(0) => return Some("end"),
                     Ok(count) => lines.push(&bytes[..count]).iter().for_each(|text| self.see(words::client_data(text))),
-                    Err(_) => return self.see(words::client_over("reset")),
+                    Err(_) => return Some("reset"),
                 },
                 Some(act) = self.told.recv() => if act == ClientAct::Reset {
-                    // Without lingering, closing is resetting.
-                    return connection.set_zero_linger().unwrap_or_default();
+                    reset(&connection);
+                    return None;
                 } else {
                     // A connection that cannot be written to says so when it is read.
                     obey(&mut connection, act).await.unwrap_or_default();
                 },
             }
         }
+    }
+
+    /// Sends datagrams from one port and hears the answers, until it is told nothing more.
+    ///
+    /// # Errors
+    ///
+    /// This machine has no socket for it, or does not let it send.
+    pub(super) async fn exchange(mut self, v6: bool) -> io::Result<()> {
+        let home: SocketAddr =
+            if v6 { (Ipv6Addr::LOCALHOST, 0).into() } else { (Ipv4Addr::LOCALHOST, 0).into() };
+        let socket = UdpSocket::bind(home).await?;
+        let mut bytes = [0; 4096];
+        loop {
+            tokio::select! {
+                biased;
+                received = socket.recv_from(&mut bytes) => if let Ok((count, _)) = received {
+                    self.hear(&bytes[..count]);
+                },
+                act = self.told.recv() => match act {
+                    Some(ClientAct::Tell { at: Place::V4(port) | Place::V6(port), text }) => {
+                        socket.send_to(text.as_bytes(), (home.ip(), port)).await?;
+                    }
+                    Some(_) => {}
+                    None => break,
+                },
+            }
+        }
+        // Whoever could answer has answered.
+        while let Ok((count, _)) = socket.try_recv_from(&mut bytes) {
+            self.hear(&bytes[..count]);
+        }
+        Ok(())
+    }
+
+    /// An answer. That nobody was there to hear a datagram is none.
+    fn hear(&self, datagram: &[u8]) {
+        self.see(words::client_data(&String::from_utf8_lossy(datagram)));
     }
 
     fn see(&self, observation: Observation) {
@@ -72,10 +140,19 @@ impl Client {
     }
 }
 
-async fn obey(connection: &mut TcpStream, act: ClientAct) -> io::Result<()> {
+/// Without lingering, closing is resetting.
+fn reset(connection: &TcpStream) {
+    connection.set_zero_linger().unwrap_or_default();
+}
+
+async fn obey(connection: &mut (impl AsyncWrite + Unpin), act: ClientAct) -> io::Result<()> {
     match act {
         ClientAct::Say { text } => connection.write_all(format!("{text}\n").as_bytes()).await,
         ClientAct::End => connection.shutdown().await,
-        ClientAct::Connect { .. } | ClientAct::Reset => Ok(()),
+        ClientAct::Connect { .. }
+        | ClientAct::Tell { .. }
+        | ClientAct::Mode { .. }
+        | ClientAct::Backlog { .. }
+        | ClientAct::Reset => Ok(()),
     }
 }

@@ -19,10 +19,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
 use super::client::Client;
-use crate::observation::{BadLine, Line};
-use crate::program::clients::{Cast, ClientAct, ClientCommand};
+use super::place::{self, Directory};
+use crate::observation::{BadLine, Line, Observation, Observer};
+use crate::program::clients::{Cast, ClientAct, ClientCommand, Place};
 use crate::scenario::Scenario;
 use crate::trace::Trace;
+use crate::words;
 
 /// What makes a process a worker, or changes how it runs: it must not leak into a primary from outside.
 const FOREIGN: [&str; 5] = [
@@ -90,11 +92,12 @@ async fn perform(
     stderr: &File,
 ) -> Result<Vec<Line>, Stop> {
     let stderr = stderr.try_clone().map_err(RunError::Machine)?;
-    let mut primary = start(launch, stderr)?;
+    let directory = Directory::new().map_err(RunError::Machine)?;
+    let mut primary = start(launch, &directory, stderr)?;
     let group = primary.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
     let group = group.expect("a child that was not waited for has a process id");
     let stdout = primary.stdout.take().expect("it was asked for a pipe");
-    let mut stage = Stage::new(scenario);
+    let mut stage = Stage::new(scenario, directory);
     let ended = tokio::time::timeout(deadline, stage.play(stdout)).await;
     if !matches!(ended, Ok(Ok(()))) {
         // The leader has not been waited for, so the number still means this group.
@@ -108,12 +111,13 @@ async fn perform(
     }
 }
 
-fn start(launch: &Launch, stderr: File) -> Result<Child, RunError> {
+fn start(launch: &Launch, directory: &Directory, stderr: File) -> Result<Child, RunError> {
     let mut command = Command::new(&launch.program);
     command.args(&launch.args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).process_group(0);
     for name in FOREIGN {
         command.env_remove(name);
     }
+    command.current_dir(directory.path()).env("PLACE", directory.path());
     command.envs(launch.env.iter().map(|(name, value)| (name, value)));
     let program = launch.program.to_string_lossy().into_owned();
     command.spawn().map_err(|error| RunError::Spawn { program, error })
@@ -123,6 +127,7 @@ fn start(launch: &Launch, stderr: File) -> Result<Child, RunError> {
 struct Stage {
     lines: Vec<Line>,
     cast: Cast,
+    directory: Directory,
     clients: JoinSet<io::Result<()>>,
     acts: BTreeMap<u32, UnboundedSender<ClientAct>>,
     seen: UnboundedSender<Line>,
@@ -130,10 +135,10 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(scenario: &Scenario) -> Self {
+    fn new(scenario: &Scenario, directory: Directory) -> Self {
         let (seen, by_clients) = unbounded_channel();
         let (cast, clients, acts) = (Cast::new(scenario), JoinSet::new(), BTreeMap::new());
-        Stage { lines: Vec::new(), cast, clients, acts, seen, by_clients }
+        Stage { lines: Vec::new(), cast, directory, clients, acts, seen, by_clients }
     }
 
     /// Until no process is left and no client has anything more to see.
@@ -142,11 +147,14 @@ impl Stage {
         let mut processes_live = true;
         while processes_live || !self.clients.is_empty() || !self.by_clients.is_empty() {
             tokio::select! {
-                line = written.next_line(), if processes_live => match line.map_err(RunError::Machine)? {
-                    Some(text) => self.hear(text.parse().map_err(RunError::Garbled)?),
-                    None => processes_live = false,
+                line = written.next_line(), if processes_live => if let Some(text) = line.map_err(RunError::Machine)? {
+                    self.hear(text.parse().map_err(RunError::Garbled)?)?;
+                } else {
+                    processes_live = false;
+                    // Nobody will answer a datagram any more. A connection says by itself when it is over.
+                    self.acts.clear();
                 },
-                Some(line) = self.by_clients.recv() => self.hear(line),
+                Some(line) = self.by_clients.recv() => self.hear(line)?,
                 Some(over) = self.clients.join_next() => {
                     over.map_err(io::Error::from).and_then(|lived| lived).map_err(RunError::Machine)?;
                 }
@@ -155,24 +163,55 @@ impl Stage {
         Ok(())
     }
 
-    fn hear(&mut self, line: Line) {
-        for command in self.cast.hear(&line) {
-            self.command(command);
-        }
+    fn hear(&mut self, line: Line) -> Result<(), RunError> {
+        let commands = self.cast.hear(&line);
         self.lines.push(line);
+        commands.into_iter().try_for_each(|command| self.command(command))
     }
 
-    fn command(&mut self, command: ClientCommand) {
+    fn command(&mut self, command: ClientCommand) -> Result<(), RunError> {
         let ClientCommand { client: number, act } = command;
-        if let ClientAct::Connect { server, port } = act {
-            let (acts, told) = unbounded_channel();
-            self.acts.insert(number, acts);
-            let client = Client { number, seen: self.seen.clone(), told };
-            self.clients.spawn(client.live(server, port));
-        } else if let Some(acts) = self.acts.get(&number) {
-            // A client whose connection is over is told in vain.
-            acts.send(act).unwrap_or_default();
+        match act {
+            ClientAct::Connect { server, at } => {
+                let client = self.client(number);
+                self.clients.spawn(client.live(server, at, self.directory.clone()));
+            }
+            ClientAct::Mode { server, at } => {
+                let mode = self.directory.mode(&at);
+                self.see(number, words::outside("mode", &server, mode.as_deref()));
+            }
+            ClientAct::Backlog { server, at } => {
+                let backlog = place::backlog(&at).map_err(RunError::Machine)?;
+                self.see(number, words::outside("backlog", &server, backlog.as_deref()));
+            }
+            ClientAct::Tell { ref at, .. } => {
+                let v6 = matches!(at, Place::V6(_));
+                if !self.acts.contains_key(&number) {
+                    let client = self.client(number);
+                    self.clients.spawn(client.exchange(v6));
+                }
+                self.tell(number, &act);
+            }
+            ClientAct::Say { .. } | ClientAct::End | ClientAct::Reset => self.tell(number, &act),
         }
+        Ok(())
+    }
+
+    fn client(&mut self, number: u32) -> Client {
+        let (acts, told) = unbounded_channel();
+        self.acts.insert(number, acts);
+        Client { number, seen: self.seen.clone(), told }
+    }
+
+    /// A client whose connection is over is told in vain.
+    fn tell(&self, number: u32, act: &ClientAct) {
+        self.acts.get(&number).into_iter().for_each(|acts| acts.send(act.clone()).unwrap_or_default());
+    }
+
+    /// A line of a client that has no connection for it.
+    fn see(&self, number: u32, observation: Observation) {
+        let line = Line { observer: Observer::Client(number), observation };
+        self.seen.send(line).expect("the stage hears its own clients");
     }
 }
 

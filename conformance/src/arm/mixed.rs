@@ -46,6 +46,11 @@ impl Mixed {
         }
     }
 
+    /// The runtime that is not ours.
+    pub fn node(&self) -> &Runtime {
+        &self.node
+    }
+
     /// Runs a scenario once.
     ///
     /// # Errors

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use super::drive::{self, Launch, RunError};
-use super::load::Busy;
-use crate::fixture::{Fixture, Load};
+use super::load::{Busy, Pinned};
+use crate::fixture::{Fixture, Load, RUNS_AT_A_TIME};
 use crate::scenario::Scenario;
 use crate::trace::Trace;
 
@@ -60,7 +61,7 @@ impl Runtime {
 
     /// How a process that plays a part of this scenario is started.
     pub(super) fn launch(&self, scenario: &Scenario) -> Launch {
-        let args = vec![RECORDER.into(), scenario.path.clone().into()];
+        let args = vec![RECORDER.into(), scenario.absolute().into()];
         Launch { program: self.program.clone().into(), args, env: Vec::new() }
     }
 
@@ -78,12 +79,29 @@ impl Runtime {
         fixture: &mut Fixture,
         mut progress: impl FnMut(),
     ) -> Result<(), RunError> {
+        let _pinned = (load == Load::Pinned).then(Pinned::new).transpose().map_err(RunError::Machine)?;
         let _busy = (load == Load::Loaded).then(Busy::new);
-        for _ in 0..runs {
-            fixture.add(load, self.run(scenario)?);
-            progress();
+        let at_a_time = if load == Load::Loaded { RUNS_AT_A_TIME } else { 1 };
+        let mut left = runs;
+        while left > 0 {
+            let now = left.min(at_a_time);
+            for trace in self.run_at_once(scenario, now) {
+                fixture.add(load, trace?);
+                progress();
+            }
+            left -= now;
         }
         Ok(())
+    }
+
+    /// The first of them on this thread.
+    fn run_at_once(&self, scenario: &Scenario, runs: u32) -> Vec<Result<Trace, RunError>> {
+        thread::scope(|scope| {
+            let others: Vec<_> = (1..runs).map(|_| scope.spawn(|| self.run(scenario))).collect();
+            let first = self.run(scenario);
+            let others = others.into_iter().map(|other| other.join().expect("a run does not panic"));
+            std::iter::once(first).chain(others).collect()
+        })
     }
 }
 

@@ -19,11 +19,18 @@ mod hang;
 mod pen;
 mod player;
 mod primary;
+mod sockets;
 mod stage;
 mod worker;
 
 use pen::Play;
 pub use player::Player;
+
+/// The directory of a run.
+const PLACE: &str = "/run";
+
+/// Node ends with this code when an error is caught by nobody.
+const UNCAUGHT: i32 = 1;
 
 /// The simulator, where a runtime is named.
 pub const NAME: &str = "sim";

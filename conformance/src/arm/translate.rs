@@ -2,13 +2,14 @@
 //! the simulator and for the real system, so that both write the same line for the same thing. It runs nothing.
 
 use cluster_core::{
-    Errno, Event, ExitStatus, Life, SchedulingPolicy, Settings, Signal, WorkerError, WorkerId, WorkerState,
+    Command, Errno, Event, ExitStatus, Life, ListenAddress, ListenOptions, LocalAddress, Passed,
+    SchedulingPolicy, Settings, Setup, Signal, Stdio, WorkerError, WorkerId, WorkerState,
 };
 use serde_json::Value;
 
 use crate::observation::Observation;
-use crate::scenario::{Policy, Scenario};
-use crate::words;
+use crate::scenario::{self, Bind, Listen, Policy, Scenario, Word};
+use crate::words::{self, Whereabouts};
 
 /// How the primary of a scenario is set up. What is not said there is as in Node.
 pub(super) fn settings(scenario: &Scenario) -> Settings {
@@ -24,10 +25,91 @@ pub(super) fn signal(signal: crate::scenario::Signal) -> Signal {
     Signal::from_name(signal.name()).expect("the core knows every signal a scenario can name")
 }
 
+/// How a worker's server listens. `place` is the directory of the run, `fd` a descriptor of the primary.
+pub(super) fn listen(listen: &Listen, port: u16, fd: Option<u32>, place: &str) -> ListenOptions {
+    let Listen { host, ipv6_only, readable_all, writable_all, .. } = *listen;
+    let address = match (&listen.path, fd) {
+        (Some(path), _) => {
+            ListenAddress::Path { path: format!("{place}/{path}"), readable_all, writable_all }
+        }
+        (None, Some(fd)) => ListenAddress::Descriptor { fd, udp: false },
+        (None, None) => ListenAddress::Tcp { host, port, ipv6_only },
+    };
+    let Listen { exclusive, reuse_port, backlog, max_connections, .. } = *listen;
+    ListenOptions { address, exclusive, reuse_port, backlog, max_connections }
+}
+
+/// How a worker's server for datagrams is bound.
+pub(super) fn bind(bind: &Bind, port: u16, fd: Option<u32>) -> ListenOptions {
+    let Bind { v6, host, ipv6_only, reuse_address, exclusive, reuse_port, .. } = *bind;
+    let udp = ListenAddress::Udp { v6, host, port: Some(port), ipv6_only, reuse_address };
+    let address = fd.map_or(udp, |fd| ListenAddress::Descriptor { fd, udp: true });
+    ListenOptions { address, exclusive, reuse_port, ..ListenOptions::default() }
+}
+
+/// What is set up. `own` are the arguments that every run needs.
+pub(super) fn setup(setup: &scenario::Setup, own: &[String]) -> Setup {
+    let stdio = |stdio: &scenario::Stdio| match stdio {
+        scenario::Stdio::Inherit => Stdio::Inherit,
+        scenario::Stdio::Ignore => Stdio::Ignore,
+        scenario::Stdio::Pipe => Stdio::Pipe,
+        scenario::Stdio::Ipc => Stdio::Channel,
+    };
+    let with_own =
+        |args: &Vec<Word>| own.iter().cloned().chain(args.iter().map(ToString::to_string)).collect();
+    Setup {
+        args: setup.args.as_ref().map(with_own),
+        cwd: setup.cwd.as_ref().map(ToString::to_string),
+        silent: setup.silent,
+        stdio: setup.stdio.as_ref().map(|all| all.iter().map(stdio).collect()),
+        ..Setup::default()
+    }
+}
+
+/// The line of the event `setup` and of the action `settings`. The first `own` arguments are those that every run needs.
+pub(super) fn settings_line(what: &str, command: &Command, own: usize) -> Observation {
+    let given = command.args.get(own..).unwrap_or_default();
+    words::settings(what, given, command.cwd.as_deref(), command.silent)
+}
+
+/// What a simulated worker writes to a pipe. There are no pipes in the simulator: the channel carries it, in order.
+pub(super) fn piped(fd: u32, text: &str) -> Value {
+    serde_json::json!({ "fd": fd, "text": text })
+}
+
+fn unpiped(message: &Value) -> Option<(u32, &str)> {
+    let fd = u32::try_from(message.get("fd")?.as_u64()?).ok()?;
+    Some((fd, message.get("text")?.as_str()?))
+}
+
+/// Where a server is.
+pub(super) fn local(address: &LocalAddress) -> Whereabouts {
+    match address {
+        LocalAddress::Ip(address) => Whereabouts::Port(address.port()),
+        LocalAddress::Path(path) => Whereabouts::path(path),
+    }
+}
+
+/// Where a server was asked to be.
+pub(super) fn asked(address: &ListenAddress) -> Whereabouts {
+    if let ListenAddress::Path { path, .. } = address {
+        Whereabouts::path(path)
+    } else {
+        Whereabouts::Port(address.port())
+    }
+}
+
 /// The line a primary writes for an event. `known` is what it knows of a worker at this moment.
 ///
 /// `None`: an event Node does not have, and no word either.
-pub(super) fn event<'a>(event: &Event, known: impl Fn(WorkerId) -> Option<&'a Life>) -> Option<Observation> {
+/// `place` is the directory of the run, and every worker needs the first `own_args` arguments. `came` is told what came with a message, and its text, and says what it is.
+pub(super) fn event<'a>(
+    event: &Event,
+    place: &str,
+    own_args: usize,
+    known: impl Fn(WorkerId) -> Option<&'a Life>,
+    came: &mut impl FnMut(Passed, &str) -> &'static str,
+) -> Option<Observation> {
     let life = |worker: &WorkerId| life(known(*worker).expect("a worker is known while its events are told"));
     Some(match event {
         Event::Fork { worker } => words::life("fork", worker.0, life(worker)),
@@ -35,25 +117,39 @@ pub(super) fn event<'a>(event: &Event, known: impl Fn(WorkerId) -> Option<&'a Li
         Event::Disconnect { worker } => words::life("disconnect", worker.0, life(worker)),
         Event::Listening { worker, address } => {
             let kind = address.address_type.to_string();
-            let port = u16::try_from(address.port).unwrap_or(0);
-            words::worker_listening(worker.0, address.address.as_deref(), &kind, port, life(worker))
+            let at = address
+                .address
+                .as_deref()
+                .map(|at| at.strip_prefix(place).map_or(at, |name| name.trim_start_matches('/')));
+            words::worker_listening(worker.0, at, &kind, address.port, life(worker))
         }
-        Event::Message { worker, message, handle: _ } => {
-            words::worker_message(worker.0, &text(message), life(worker))
+        Event::Message { worker, message, handle } => {
+            if let Some((fd, text)) = unpiped(message) {
+                return Some(words::pipe(worker.0, fd, text, life(worker)));
+            }
+            let text = text(message);
+            let with = handle.map(|passed| came(passed, &text));
+            words::worker_message(worker.0, &text, with, life(worker))
         }
+        Event::Setup { command } => settings_line("setup", command, own_args),
         Event::Exit { worker, status } => {
             let (code, signal) = ending(*status);
             words::exit(worker.0, code, signal.as_deref(), life(worker))
         }
         Event::Error { worker, error } => words::worker_error(worker.0, &error_name(error), life(worker)),
         Event::AllDisconnected => words::all_disconnected(),
-        Event::Setup { .. } | Event::AcceptFailed { errno: _ } => return None,
+        Event::AcceptFailed { errno: _ } => return None,
     })
 }
 
 /// The line of the action `look`. `None`: everything that happens to this worker has happened, and it is forgotten.
 pub(super) fn look(worker: u32, known: Option<&Life>) -> Option<Observation> {
     known.map(|known| words::life("look", worker, life(known)))
+}
+
+/// The line of a text that came over a pipe. `None`: nothing is known of the worker any more.
+pub(super) fn pipe(worker: WorkerId, fd: u32, text: &str, known: Option<&Life>) -> Option<Observation> {
+    known.map(|known| words::pipe(worker.0, fd, text, life(known)))
 }
 
 /// A message as a text; in a scenario it is one.

@@ -9,11 +9,13 @@ use cluster::Role;
 
 use super::drive::{self, Launch, RunError};
 use crate::observation::{Line, Observation, Observer};
-use crate::scenario::{Mistake, Scenario, Signal};
+use crate::scenario::{Mistake, Scenario, Signal, User};
 use crate::trace::Trace;
 
+mod own;
 mod primary;
 mod servers;
+mod talk;
 mod worker;
 
 /// The name of the role: `conformance play SCENARIO.json`.
@@ -24,6 +26,9 @@ const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Node ends with this code when an error is caught by nobody.
 const UNCAUGHT: i32 = 1;
+
+/// The program, the name of its role, and the scenario.
+const OWN_ARGS: usize = 3;
 
 /// The executable that plays.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +62,7 @@ impl Unix {
 
     /// How a process that plays a part of this scenario is started.
     pub(super) fn launch(&self, scenario: &Scenario) -> Launch {
-        let args = vec![PLAY.into(), scenario.path.clone().into()];
+        let args = vec![PLAY.into(), scenario.absolute().into()];
         Launch { program: self.program.clone().into(), args, env: Vec::new() }
     }
 }
@@ -71,14 +76,31 @@ impl Unix {
 ///
 /// This process cannot play: its scenario, its environment or its channel is broken.
 pub fn play(scenario: &Path, workers: &[String]) -> Result<(), PlayError> {
+    let channel = env::var("NODE_CHANNEL_FD").ok().and_then(|number| number.parse().ok());
     let role = cluster::role().map_err(PlayError::Role)?;
     let scenario = Scenario::load(scenario).map_err(PlayError::Scenario)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PlayError::Runtime)?;
     match role {
+        Role::Primary if scenario.settings.user == Some(User::Nobody) => {
+            become_nobody().map_err(PlayError::Runtime)?;
+            runtime.block_on(primary::play(&scenario, workers))
+        }
         Role::Primary => runtime.block_on(primary::play(&scenario, workers)),
-        Role::Worker => runtime.block_on(worker::play(&scenario)).map_err(PlayError::Join),
+        Role::Worker => runtime.block_on(worker::play(&scenario, channel)).map_err(PlayError::Join),
     }
+}
+
+/// Whoever is not root is nobody already.
+fn become_nobody() -> io::Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    let nobody = nix::unistd::User::from_name("nobody")?;
+    let nobody = nobody.ok_or_else(|| io::Error::other("there is no user `nobody`"))?;
+    nix::unistd::setgid(nobody.gid)?;
+    nix::unistd::setuid(nobody.uid)?;
+    Ok(())
 }
 
 /// Writes a line down, in one write. If nobody reads any more, the run was given up, and so is this process.

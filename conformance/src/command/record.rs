@@ -1,6 +1,6 @@
 //! `conformance record`: writes anew what Node does in each scenario.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -16,9 +16,12 @@ pub(super) struct Record {
     /// The Node.js to record
     #[arg(long, value_name = "PATH", default_value = "node")]
     node: PathBuf,
-    /// Runs of each scenario on an idle machine, and as many again on a busy one
-    #[arg(long, value_name = "N", default_value_t = 30, value_parser = at_least_1::<u32>)]
+    /// Runs of each scenario on an idle machine, as many on a busy one, and as many with one core for all processes
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = at_least_1::<u32>)]
     runs: u32,
+    /// Only the runs under this load; the others stay as they were recorded. May be given several times
+    #[arg(long = "load", value_name = "LOAD")]
+    loads: Vec<Load>,
     /// Only the scenarios of this name, in which `*` is anything; may be given several times
     #[arg(long = "scenario", value_name = "GLOB")]
     globs: Vec<String>,
@@ -26,13 +29,14 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn perform(&self, places: &Places) -> Result<End, Trouble> {
-        let scenarios = places.scenarios(&self.globs)?;
+        let mut scenarios = places.scenarios(&self.globs)?;
         let node = Runtime::find(&self.node)?;
+        scenarios.retain(|scenario| scenario.runs_on(&node.name()));
         let directory = places.recordings.join(node.directory());
         interrupt::listen()?;
         let progress = Progress::new(scenarios.len());
         for scenario in &scenarios {
-            let fixture = self.record(&node, scenario);
+            let fixture = self.record(&node, scenario, &directory);
             if interrupt::is_stopped() {
                 return Ok(End::Interrupted);
             }
@@ -50,9 +54,19 @@ impl Record {
         Ok(End::Holds)
     }
 
-    fn record(&self, node: &Runtime, scenario: &Scenario) -> Result<Fixture, Trouble> {
-        let mut fixture = Fixture::new(&scenario.name, &node.name());
-        for load in [Load::Idle, Load::Loaded] {
+    fn record(&self, node: &Runtime, scenario: &Scenario, directory: &Path) -> Result<Fixture, Trouble> {
+        let new = Fixture::new(&scenario.name, &node.name());
+        let (mut fixture, loads) = if self.loads.is_empty() {
+            (new, Load::ALL.as_slice())
+        } else {
+            let before = Fixture::load(directory, &scenario.name);
+            (
+                before.map_or_else(|_| new.clone(), |before| before.on_another(&new.machine)),
+                self.loads.as_slice(),
+            )
+        };
+        for &load in loads {
+            fixture.forget(load);
             let recorded = node.record(scenario, self.runs, load, &mut fixture, || ());
             recorded.map_err(|error| Trouble(format!("{}, {load}: {error}", scenario.name)))?;
         }

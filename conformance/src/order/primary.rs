@@ -18,11 +18,19 @@ pub(super) fn check(lines: &[Observation], farewells: Farewells, to_the_end: boo
     })
 }
 
-/// The callback of `cluster.disconnect()` waits for the last end. On its own, because Node's does not.
+/// The callback of `cluster.disconnect()` waits for the last end of those who were there. On its own, because Node's
+/// does not.
 pub(super) fn check_all_disconnected(lines: &[Observation]) -> Option<Broken> {
-    let told = lines.iter().position(|line| line.what == "all_disconnected")?;
+    let told = |line: &&Observation| line.what == "all_disconnected";
+    let mut all = lines.iter().enumerate().filter(|(_, line)| told(line)).map(|(index, _)| index);
+    all.find_map(|told| late_end(lines, told))
+}
+
+fn late_end(lines: &[Observation], told: usize) -> Option<Broken> {
+    let (before, after) = lines.split_at(told);
     let is_end = |line: &Observation| ["disconnect", "exit"].contains(&line.what.as_str());
-    let late = lines[told..].iter().find(|line| is_end(line))?;
+    let was_there = |line: &Observation| before.iter().any(|one| one.worker() == line.worker());
+    let late = after.iter().find(|line| is_end(line) && was_there(line))?;
     let expected = format!("`{}` of worker {} before", late.what, late.worker().unwrap_or_default());
     Some(Broken { line: Some(told), expected })
 }
@@ -36,7 +44,8 @@ impl Primary {
     fn hear(&mut self, line: &Observation) -> Kept {
         match line.what.as_str() {
             "start" => expect(self.lives.is_empty(), "nothing before `start`"),
-            "all_disconnected" => Ok(()),
+            "all_disconnected" | "setup" | "settings" | "opened" => Ok(()),
+            _ if line.detail("server").is_some() => Ok(()),
             _ => self.hear_of_worker(line),
         }
     }
@@ -89,6 +98,9 @@ impl Life {
         let again = ONCE.contains(&what) && !self.once.insert(what.to_owned());
         expect(!again, &format!("one `{what}`"))?;
         expect(self.had("fork"), "`fork` first")?;
+        if what == "pipe" {
+            return Ok(());
+        }
         let speaks = ["online", "listening", "message"].contains(&what);
         expect(!speaks || self.had("online"), "`online` before anything the worker says")?;
         expect(!speaks || !self.had("disconnect"), "nothing the worker says after `disconnect`")

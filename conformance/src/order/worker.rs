@@ -1,19 +1,27 @@
 //! What a worker may write down: its servers open and close, its connections come and end, and `disconnect` is the last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Broken, Farewells, expect, walk};
 use crate::observation::Observation;
 
 type Kept = Result<(), String>;
 
-pub(super) fn check(lines: &[Observation], farewells: Farewells) -> Option<Broken> {
-    let mut worker = Worker::default();
+/// What the lines of a worker do not tell.
+pub(super) struct Unknown<'a> {
+    /// The servers that the cluster does not know.
+    pub(super) servers: BTreeSet<&'a str>,
+    /// Whether connections are passed on: their end is somebody else's.
+    pub(super) passes: bool,
+}
+
+pub(super) fn check(lines: &[Observation], farewells: Farewells, unknown: &Unknown<'_>) -> Option<Broken> {
+    let mut worker = Worker { unknown, started: false, disconnected: false, servers: BTreeMap::new() };
     walk(lines, |line| worker.hear(line, farewells))
 }
 
-#[derive(Default)]
-struct Worker {
+struct Worker<'a> {
+    unknown: &'a Unknown<'a>,
     started: bool,
     disconnected: bool,
     servers: BTreeMap<String, Server>,
@@ -25,15 +33,22 @@ struct Server {
     connections: usize,
 }
 
-impl Worker {
+impl Worker<'_> {
     fn hear(&mut self, line: &Observation, farewells: Farewells) -> Kept {
-        expect(!self.disconnected, "nothing after `disconnect`")?;
+        let is_known = line.detail("server").is_none_or(|server| !self.unknown.servers.contains(server));
+        expect(!(self.disconnected && is_known), "nothing after `disconnect`")?;
         let starts = !std::mem::replace(&mut self.started, true);
         expect(starts == (line.what == "start"), "one `start`, and first")?;
         if line.what == "disconnect" {
             self.disconnect(line, farewells)
+        } else if let (Some("connection"), Some(text)) = (line.detail("with"), line.detail("text")) {
+            self.servers.entry(text.to_owned()).or_default().connections += 1;
+            Ok(())
+        } else if let Some(text) = line.detail("with").and(line.detail("text")) {
+            self.servers.entry(text.to_owned()).or_default().serves = true;
+            Ok(())
         } else if let (Some(server), true) = (line.detail("server"), line.what != "listen_failed") {
-            self.servers.entry(server.to_owned()).or_default().hear(&line.what)
+            self.servers.entry(server.to_owned()).or_default().hear(&line.what, self.unknown.passes)
         } else {
             Ok(())
         }
@@ -45,25 +60,27 @@ impl Worker {
         let on_purpose = line.detail("after_disconnect") == Some("true");
         expect(!on_purpose || farewells.any(), "after_disconnect=false: nobody asks a worker to go")?;
         let graceful = on_purpose && !farewells.by_kill;
-        let serving = self.servers.values().any(|server| server.serves);
+        let known = self.servers.iter().filter(|(name, _)| !self.unknown.servers.contains(name.as_str()));
+        let serving = known.map(|(_, server)| server).any(|server| server.serves);
         expect(!(graceful && serving), "`closed` of every server before")
     }
 }
 
 impl Server {
-    fn hear(&mut self, what: &str) -> Kept {
+    fn hear(&mut self, what: &str, passes: bool) -> Kept {
         match what {
             "listening" => {
                 expect(!self.serves, "`closed` before it listens again")?;
                 self.serves = true;
             }
+            "datagram" => expect(self.serves, "`listening` before, and not `closed`")?,
             "connection" => {
                 expect(self.serves, "`listening` before, and not `closed`")?;
                 self.connections += 1;
             }
             "closed" => {
                 expect(self.serves, "one `closed`, after `listening`")?;
-                expect(self.connections == 0, "`end` or `reset` of every connection before")?;
+                expect(passes || self.connections == 0, "`end` or `reset` of every connection before")?;
                 self.serves = false;
             }
             _ => {

@@ -22,12 +22,33 @@ pub struct ClientCommand {
 /// What a client can be told to do.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ClientAct {
-    /// Connect to this port on 127.0.0.1 and write `connected` or `refused`.
+    /// Connect to a server on this machine and write `connected` or `refused`.
     Connect {
         /// The server's name, for the line.
         server: String,
-        /// Its port.
-        port: u16,
+        /// Where it is.
+        at: Place,
+    },
+    /// Send a datagram to a port on this machine.
+    Tell {
+        /// Where.
+        at: Place,
+        /// What.
+        text: String,
+    },
+    /// Write `mode`: that of the path of a server.
+    Mode {
+        /// The server's name, for the line.
+        server: String,
+        /// Where it is.
+        at: Place,
+    },
+    /// Write `backlog`: how many connections the kernel holds for a server.
+    Backlog {
+        /// The server's name, for the line.
+        server: String,
+        /// Where it is.
+        at: Place,
     },
     /// Write a line to the connection.
     Say {
@@ -40,11 +61,22 @@ pub enum ClientAct {
     Reset,
 }
 
+/// Where a client finds a server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// At a port of 127.0.0.1.
+    V4(u16),
+    /// At a port of `::1`.
+    V6(u16),
+    /// At a path in the directory of the run.
+    Path(String),
+}
+
 /// All clients of a scenario.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Cast {
     clients: Vec<Client>,
-    ports: BTreeMap<String, u16>,
+    places: BTreeMap<String, Place>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +106,16 @@ enum Phase {
     Over,
 }
 
+impl Place {
+    /// The same port of IPv6.
+    fn in_v6(&self) -> Place {
+        match self {
+            Place::V4(port) | Place::V6(port) => Place::V6(*port),
+            Place::Path(path) => Place::Path(path.clone()),
+        }
+    }
+}
+
 impl Cast {
     /// The clients of this scenario, before the first line.
     pub fn new(scenario: &Scenario) -> Self {
@@ -87,29 +129,29 @@ impl Cast {
                 Client::new(number, steps.clone(), waits.then(|| number - 1))
             }));
         }
-        Cast { clients, ports: BTreeMap::new() }
+        Cast { clients, places: BTreeMap::new() }
     }
 
     /// What the clients do now that somebody, perhaps one of them, wrote this line.
     pub fn hear(&mut self, line: &Line) -> Vec<ClientCommand> {
-        self.learn_port(line);
+        self.learn_place(line);
         self.clients.iter_mut().for_each(|client| client.hear(line));
         let mut commands = Vec::new();
         for index in 0..self.clients.len() {
             let before = self.clients[index].after.map(|number| number as usize - 1);
             if before.is_none_or(|before| self.clients[before].phase == Phase::Over) {
-                self.clients[index].go_on(&self.ports, &mut commands);
+                self.clients[index].go_on(&self.places, &mut commands);
             }
         }
         commands
     }
 
-    fn learn_port(&mut self, line: &Line) {
-        let Line { observer: Observer::Worker(_), observation } = line else { return };
-        if let ("listening", Some(server), Some(port)) =
-            (observation.what.as_str(), observation.detail("server"), observation.port())
-        {
-            self.ports.insert(server.to_owned(), port);
+    fn learn_place(&mut self, Line { observation, .. }: &Line) {
+        let Some(server) = observation.detail("server") else { return };
+        if ["listening", "opened"].contains(&observation.what.as_str()) {
+            let path = || observation.detail("path").map(|path| Place::Path(path.to_owned()));
+            let place = observation.port().map(Place::V4).or_else(path);
+            self.places.extend(place.map(|place| (server.to_owned(), place)));
         }
     }
 }
@@ -135,16 +177,37 @@ impl Client {
         }
     }
 
-    fn go_on(&mut self, ports: &BTreeMap<String, u16>, commands: &mut Vec<ClientCommand>) {
+    fn go_on(&mut self, places: &BTreeMap<String, Place>, commands: &mut Vec<ClientCommand>) {
         while let Some(step) = self.steps.get(self.next) {
             let act = match (step, self.phase) {
+                (Step::Mode(server), _) => {
+                    let Some(at) = places.get(server.as_str()).cloned() else { return };
+                    Some(ClientAct::Mode { server: server.to_string(), at })
+                }
+                (Step::Backlog(server), _) => {
+                    let Some(at) = places.get(server.as_str()).cloned() else { return };
+                    Some(ClientAct::Backlog { server: server.to_string(), at })
+                }
+                (Step::Tell { to, text }, _) => {
+                    let Some(at) = places.get(to.as_str()).cloned() else { return };
+                    Some(ClientAct::Tell { at, text: text.to_string() })
+                }
+                (Step::TellV6 { to, text }, _) => {
+                    let Some(at) = places.get(to.as_str()) else { return };
+                    Some(ClientAct::Tell { at: at.in_v6(), text: text.to_string() })
+                }
                 (_, Phase::Connecting | Phase::Over) => return,
                 (Step::Await(line), _) if self.met[self.next] >= line.pattern.nth.unwrap_or(1) => None,
                 (Step::Await(_), _) => return,
                 (Step::Connect(server), _) => {
-                    let Some(port) = ports.get(server.as_str()).copied() else { return };
+                    let Some(at) = places.get(server.as_str()).cloned() else { return };
                     self.phase = Phase::Connecting;
-                    Some(ClientAct::Connect { server: server.to_string(), port })
+                    Some(ClientAct::Connect { server: server.to_string(), at })
+                }
+                (Step::ConnectV6(server), _) => {
+                    let Some(at) = places.get(server.as_str()) else { return };
+                    self.phase = Phase::Connecting;
+                    Some(ClientAct::Connect { server: server.to_string(), at: at.in_v6() })
                 }
                 (Step::Say(text), _) => Some(ClientAct::Say { text: text.to_string() }),
                 (Step::End, _) => Some(ClientAct::End),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::clients::{Cast, ClientAct, ClientCommand};
+use super::clients::{Cast, ClientAct, ClientCommand, Place};
 use super::*;
 use crate::observation::Line;
 
@@ -55,11 +55,15 @@ fn a_primary_does_what_its_rules_say() {
 #[test]
 fn a_worker_does_what_its_rules_say() {
     let mut worker = Worker::new(&scenario(), 7);
-    let listen = |server: &str, host, port| WorkerCommand::Listen { server: server.to_owned(), host, port };
-    let local = Some(IpAddr::from([127, 0, 0, 1]));
-    assert_eq!(worker.react(&seen("start")), [listen("web", local, 0)]);
+    let listen = |json: &str, port| {
+        let listen = serde_json::from_str(json).expect(json);
+        WorkerCommand::Listen { listen, port, fd: None }
+    };
+    let web = listen(r#"{ "server": "web", "host": "127.0.0.1" }"#, 0);
+    assert_eq!(worker.react(&seen("start")), [web]);
     let on = WorkerCommand::Send { text: "on-7".to_owned() };
-    assert_eq!(worker.react(&seen("listening server=web port=4000")), [listen("same", None, 4000), on]);
+    let same = listen(r#"{ "server": "same", "port_of": "web" }"#, 4000);
+    assert_eq!(worker.react(&seen("listening server=web port=4000")), [same, on]);
     let hello = WorkerCommand::Reply { text: "hello-7".to_owned() };
     assert_eq!(worker.react(&seen("connection server=web")), [hello, WorkerCommand::End]);
 }
@@ -83,7 +87,7 @@ fn hear(cast: &mut Cast, line: &str, expected: &[(u32, ClientAct)]) {
 #[test]
 fn clients_come_in_turn_and_wait_for_what_they_await() {
     let mut cast = Cast::new(&scenario());
-    let connect = ClientAct::Connect { server: "web".to_owned(), port: 4001 };
+    let connect = ClientAct::Connect { server: "web".to_owned(), at: Place::V4(4001) };
     let hi = ClientAct::Say { text: "hi".to_owned() };
     hear(&mut cast, "primary: online worker=1", &[]);
     hear(&mut cast, "worker 1: listening server=web port=4001", &[(1, connect.clone())]);

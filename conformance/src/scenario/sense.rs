@@ -5,7 +5,8 @@
 use std::collections::BTreeSet;
 
 use super::mistake::Nonsense;
-use super::{Claim, Claimed, Clients, Listen, PrimaryAction, Rule, Scenario, Step, Target, WorkerAction};
+use super::{Bind, Listen, Open};
+use super::{Claim, Claimed, Clients, PrimaryAction, Rule, Scenario, Step, Target, WorkerAction};
 use crate::observation::Observer;
 use crate::pattern::{LinePattern, Pattern, Whose};
 use crate::words::{self, Entry};
@@ -17,7 +18,7 @@ type Sense = Result<(), Nonsense>;
 pub(super) fn check(scenario: &Scenario) -> Sense {
     named_as_its_file(scenario)?;
     let servers = servers(scenario);
-    scenario.primary.iter().try_for_each(primary_rule)?;
+    scenario.primary.iter().try_for_each(|rule| primary_rule(rule, &servers))?;
     for rule in scenario.worker_programs().flatten() {
         worker_rule(rule, &servers)?;
     }
@@ -42,17 +43,49 @@ fn named_as_its_file(scenario: &Scenario) -> Sense {
 }
 
 fn servers(scenario: &Scenario) -> BTreeSet<&str> {
-    let actions = scenario.worker_programs().flatten().flat_map(|rule| &rule.actions);
-    actions.filter_map(opened).map(|listen| listen.server.as_str()).collect()
+    let by_workers = scenario.worker_programs().flatten().flat_map(|rule| &rule.actions);
+    let by_primary = scenario.primary.iter().flat_map(|rule| &rule.actions);
+    by_workers.filter_map(opened).chain(by_primary.filter_map(opened_by_primary)).collect()
 }
 
-fn opened(action: &WorkerAction) -> Option<&Listen> {
-    if let WorkerAction::Listen(listen) = action { Some(listen) } else { None }
+fn opened(action: &WorkerAction) -> Option<&str> {
+    if let WorkerAction::Listen(Listen { server, .. }) | WorkerAction::Bind(Bind { server, .. }) = action {
+        Some(server.as_str())
+    } else {
+        None
+    }
 }
 
-fn primary_rule(rule: &Rule<PrimaryAction>) -> Sense {
+fn opened_by_primary(action: &PrimaryAction) -> Option<&str> {
+    if let PrimaryAction::Open(Open { server, .. }) = action { Some(server.as_str()) } else { None }
+}
+
+fn primary_rule(rule: &Rule<PrimaryAction>, servers: &BTreeSet<&str>) -> Sense {
     pattern(&rule.on, "a primary", words::PRIMARY)?;
     not_by_an_action(&rule.on)?;
+    for action in &rule.actions {
+        match action {
+            PrimaryAction::Close(server) | PrimaryAction::Pass { what: Some(server), .. } => {
+                known(server.as_str(), servers)?;
+            }
+            PrimaryAction::Reply(_) | PrimaryAction::End | PrimaryAction::Pass { .. } => {
+                has_connection(&rule.on)?;
+            }
+            PrimaryAction::Fork(_)
+            | PrimaryAction::ForkWith(_)
+            | PrimaryAction::Setup(_)
+            | PrimaryAction::Settings
+            | PrimaryAction::Open(_)
+            | PrimaryAction::Send { .. }
+            | PrimaryAction::Disconnect(_)
+            | PrimaryAction::DisconnectAll
+            | PrimaryAction::Kill { .. }
+            | PrimaryAction::Look(_)
+            | PrimaryAction::Exit(_)
+            | PrimaryAction::Crash
+            | PrimaryAction::Die(_) => {}
+        }
+    }
     let about_a_worker =
         keys(&rule.on.asked.what, words::PRIMARY).is_some_and(|keys| keys.contains(&"worker"));
     if !about_a_worker && rule.actions.iter().any(|action| target(action) == Some(Target::It)) {
@@ -62,8 +95,20 @@ fn primary_rule(rule: &Rule<PrimaryAction>) -> Sense {
     Ok(())
 }
 
+/// There is somebody to answer.
+fn has_connection(on: &Pattern) -> Sense {
+    let by_message = on.asked.what == "message" && on.asked.details.iter().any(|(key, _)| key == "with");
+    if by_message || ["connection", "data", "datagram"].contains(&on.asked.what.as_str()) {
+        return Ok(());
+    }
+    let what = format!(
+        "`{on}` has no connection to answer: expected `connection`, `data`, `datagram` or `message with=connection`"
+    );
+    Err(Nonsense::new(format!("\"{on}\""), what))
+}
+
 fn not_by_an_action(on: &Pattern) -> Sense {
-    if ["look", "env"].contains(&on.asked.what.as_str()) {
+    if ["look", "env", "settings", "args", "cwd"].contains(&on.asked.what.as_str()) {
         let what =
             format!("`{on}` is written by an action: expected an event, for rules act on nothing else");
         return Err(Nonsense::new(format!("\"{on}\""), what));
@@ -80,8 +125,16 @@ fn target(action: &PrimaryAction) -> Option<Target> {
         | PrimaryAction::Look(target) => Some(*target),
         PrimaryAction::Fork(_)
         | PrimaryAction::ForkWith(_)
+        | PrimaryAction::Setup(_)
+        | PrimaryAction::Settings
+        | PrimaryAction::Open(_)
+        | PrimaryAction::Close(_)
+        | PrimaryAction::Pass { .. }
+        | PrimaryAction::Reply(_)
+        | PrimaryAction::End
         | PrimaryAction::DisconnectAll
         | PrimaryAction::Exit(_)
+        | PrimaryAction::Crash
         | PrimaryAction::Die(_) => None,
     }
 }
@@ -89,26 +142,35 @@ fn target(action: &PrimaryAction) -> Option<Target> {
 fn worker_rule(rule: &Rule<WorkerAction>, servers: &BTreeSet<&str>) -> Sense {
     pattern(&rule.on, "a worker", words::WORKER)?;
     not_by_an_action(&rule.on)?;
-    let has_connection = ["connection", "data"].contains(&rule.on.asked.what.as_str());
     for action in &rule.actions {
         match action {
-            WorkerAction::Close(server) | WorkerAction::Listen(Listen { port_of: Some(server), .. }) => {
+            WorkerAction::Close(server)
+            | WorkerAction::Tell { to: server, .. }
+            | WorkerAction::Pass { what: Some(server), .. }
+            | WorkerAction::Listen(
+                Listen { port_of: Some(server), .. } | Listen { fd_of: Some(server), .. },
+            )
+            | WorkerAction::Bind(Bind { port_of: Some(server), .. } | Bind { fd_of: Some(server), .. }) => {
                 known(server.as_str(), servers)?;
             }
-            WorkerAction::Reply(_) | WorkerAction::End if !has_connection => {
-                let what =
-                    format!("`{}` has no connection to answer: expected `connection` or `data`", rule.on);
-                return Err(Nonsense::new(format!("\"{}\"", rule.on), what));
+            WorkerAction::Reply(_) | WorkerAction::End | WorkerAction::Pass { .. } => {
+                has_connection(&rule.on)?;
             }
             WorkerAction::Listen(_)
+            | WorkerAction::Bind(_)
             | WorkerAction::Send(_)
+            | WorkerAction::SendReserved
             | WorkerAction::Disconnect
             | WorkerAction::Kill
+            | WorkerAction::HangUp
+            | WorkerAction::Spin
+            | WorkerAction::Look
             | WorkerAction::Exit(_)
             | WorkerAction::Crash
             | WorkerAction::Die(_)
-            | WorkerAction::Reply(_)
-            | WorkerAction::End
+            | WorkerAction::Args
+            | WorkerAction::Cwd
+            | WorkerAction::Write { .. }
             | WorkerAction::EndAll
             | WorkerAction::Env(_) => {}
         }
@@ -133,7 +195,11 @@ fn steps(clients: &Clients, servers: &BTreeSet<&str>, count: u32) -> Sense {
         let was_connected = connected;
         match step {
             Step::Await(line) => line_pattern(line, count, true)?,
-            Step::Connect(server) => {
+            Step::Tell { to: server, .. }
+            | Step::TellV6 { to: server, .. }
+            | Step::Mode(server)
+            | Step::Backlog(server) => known(server.as_str(), servers)?,
+            Step::Connect(server) | Step::ConnectV6(server) => {
                 known(server.as_str(), servers)?;
                 connected = true;
                 if was_connected {

@@ -3,14 +3,15 @@
 //! What is written down is canonical from the beginning, because searches compare it; the driver, who needs real ports,
 //! is told them in notes. It judges nothing.
 
-use cluster_core::{Event, Primary, SocketId, Worker, WorkerEvent};
-use cluster_sim::{Actor, ClientEvent, ClientId, Driver, Ending, Process, Program};
+use cluster_core::{Event, Primary, Worker, WorkerEvent};
+use cluster_sim::{Actor, ClientEvent, ClientId, Driver, Process, Program, SocketEvent};
 
 use super::pen::Play;
 use super::primary::PrimaryPart;
 use super::stage::Stage;
 use super::worker::WorkerPart;
 use crate::observation::Observer;
+use crate::scenario::User;
 
 /// One executable that knows its part when it starts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -75,31 +76,22 @@ impl Program for Player {
         }
     }
 
-    fn connection_data(
-        &mut self,
-        worker: &mut Worker,
-        process: &mut Process<'_>,
-        connection: SocketId,
-        bytes: &[u8],
-    ) {
+    fn worker_socket(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: SocketEvent) {
         if let Some(part) = self.worker_part() {
-            part.data(worker, process, connection, bytes);
+            part.socket(worker, process, event);
         }
     }
 
-    fn connection_end(
-        &mut self,
-        worker: &mut Worker,
-        process: &mut Process<'_>,
-        connection: SocketId,
-        ending: Ending,
-    ) {
-        if let Some(part) = self.worker_part() {
-            part.over(worker, process, connection, ending);
+    fn primary_socket(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: SocketEvent) {
+        if let Part::Primary(part) = &mut self.part {
+            part.socket(primary, process, event);
         }
     }
 
-    fn driver_start(&mut self, _: &mut Driver<'_>) {
+    fn driver_start(&mut self, driver: &mut Driver<'_>) {
+        if self.play.scenario.settings.user == Some(User::Nobody) {
+            driver.drop_root();
+        }
         self.part = Part::Driver(Box::new(Stage::new(self.play.clone())));
     }
 

@@ -1,12 +1,15 @@
 //! The clients of a scenario in the simulator: the driver hears the log, tells the cast, and moves the clients.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
+use cluster_core::LocalAddress;
 use cluster_sim::{ClientEvent, ClientId, Driver};
 
+use super::PLACE;
 use super::pen::{Play, has_port};
 use crate::observation::{Line, Observation, Observer};
-use crate::program::clients::{Cast, ClientAct};
+use crate::program::clients::{Cast, ClientAct, Place};
 use crate::program::lines::Lines;
 use crate::words;
 
@@ -55,8 +58,7 @@ impl Stage {
             }
             ClientEvent::End => vec![words::client_over("end")],
             ClientEvent::Reset => vec![words::client_over("reset")],
-            // No scenario has datagrams.
-            ClientEvent::Datagram { .. } => Vec::new(),
+            ClientEvent::Datagram { bytes, .. } => vec![words::client_data(&String::from_utf8_lossy(&bytes))],
         };
         let number = client.number;
         for observation in seen {
@@ -76,19 +78,57 @@ impl Stage {
     }
 
     fn act(&mut self, driver: &mut Driver<'_>, number: u32, act: ClientAct) {
-        if let ClientAct::Connect { server, port } = act {
-            let id = driver.connect(port);
-            self.clients.insert(id, Client { number, server, lines: Lines::default() });
-            return;
-        }
-        let connected = self.clients.iter().find(|(_, client)| client.number == number);
-        let Some(id) = connected.map(|(id, _)| *id) else { return };
         match act {
-            ClientAct::Say { text } => driver.send(id, format!("{text}\n").as_bytes()),
-            ClientAct::End => driver.end(id),
-            ClientAct::Reset => driver.reset(id),
-            ClientAct::Connect { .. } => {}
+            ClientAct::Connect { server, at } => {
+                let id = driver.connect_to(address(&at));
+                self.clients.insert(id, Client { number, server, lines: Lines::default() });
+            }
+            ClientAct::Tell { at, text } => {
+                let Some(to) = address(&at).ip() else { return };
+                let id = self.client(number).unwrap_or_else(|| driver.client());
+                let client = Client { number, server: String::new(), lines: Lines::default() };
+                self.clients.entry(id).or_insert(client);
+                driver.send_to(id, to, text.as_bytes());
+            }
+            ClientAct::Mode { server, at } => {
+                let mode = driver.mode(&address(&at).to_string()).map(|mode| format!("{:o}", mode & 0o666));
+                self.look(driver, number, &words::outside("mode", &server, mode.as_deref()));
+            }
+            ClientAct::Backlog { server, at } => {
+                let backlog = driver.backlog(address(&at)).map(|backlog| backlog.to_string());
+                self.look(driver, number, &words::outside("backlog", &server, backlog.as_deref()));
+            }
+            ClientAct::Say { text } => {
+                self.with(number, |id| driver.send(id, format!("{text}\n").as_bytes()));
+            }
+            ClientAct::End => self.with(number, |id| driver.end(id)),
+            ClientAct::Reset => self.with(number, |id| driver.reset(id)),
         }
+    }
+
+    /// A line of a client that need not be connected for it.
+    fn look(&mut self, driver: &mut Driver<'_>, number: u32, seen: &Observation) {
+        let id = self.client(number).unwrap_or_else(|| driver.client());
+        let client = Client { number, server: String::new(), lines: Lines::default() };
+        self.clients.entry(id).or_insert(client);
+        driver.observe(ClientId(number), seen.to_string());
+    }
+
+    fn client(&self, number: u32) -> Option<ClientId> {
+        self.clients.iter().find(|(_, client)| client.number == number).map(|(id, _)| *id)
+    }
+
+    fn with(&self, number: u32, act: impl FnMut(ClientId)) {
+        self.client(number).into_iter().for_each(act);
+    }
+}
+
+/// Where a server is, as its clients find it.
+fn address(at: &Place) -> LocalAddress {
+    match at {
+        Place::V4(port) => LocalAddress::Ip((Ipv4Addr::LOCALHOST, *port).into()),
+        Place::V6(port) => LocalAddress::Ip((Ipv6Addr::LOCALHOST, *port).into()),
+        Place::Path(path) => LocalAddress::Path(format!("{PLACE}/{path}")),
     }
 }
 

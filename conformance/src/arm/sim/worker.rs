@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use cluster_core::{Errno, ListenAddress, ListenerId, SocketId, Worker, WorkerEvent};
-use cluster_sim::{Ending, Process};
+use cluster_core::{
+    ChannelId, Errno, ListenerId, LocalAddress, Machine as _, OsEvent, SocketId, Worker, WorkerEvent,
+};
+use cluster_sim::{Process, SocketEvent};
 use serde_json::Value;
 
 use super::super::translate;
 use super::pen::{Pen, Play};
+use super::sockets::{self, About, Sockets};
+use super::{PLACE, UNCAUGHT};
 use crate::observation::Observation;
-use crate::program::lines::Lines;
-use crate::program::{self, WorkerCommand};
+use crate::program::{self, Pass, WorkerCommand};
 use crate::words;
-
-/// Node ends with this code when an error is caught by nobody.
-const UNCAUGHT: i32 = 1;
 
 /// A worker, its rules, its servers and its connections.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -23,14 +23,9 @@ pub(super) struct WorkerPart {
     script: program::Worker,
     pen: Pen,
     servers: BTreeMap<ListenerId, String>,
-    connections: BTreeMap<SocketId, Talk>,
-}
-
-/// One connection: whose it is, and what of a line has come.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Talk {
-    listener: ListenerId,
-    lines: Lines,
+    sockets: Sockets,
+    /// It is in a loop that it does not come back from: nothing reaches its program any more.
+    spins: bool,
 }
 
 /// Broken off: the process ends, and nothing more may happen in it.
@@ -42,39 +37,43 @@ impl WorkerPart {
             script: program::Worker::new(&play.scenario, id),
             pen: Pen::new(play),
             servers: BTreeMap::new(),
-            connections: BTreeMap::new(),
+            sockets: Sockets::default(),
+            spins: false,
         }
     }
 
     pub(super) fn start(&mut self, worker: &mut Worker, process: &mut Process<'_>) {
+        self.script = self.script.clone().with_env(process.env().iter().cloned());
         let _ = self.see(worker, process, &words::start(), None);
     }
 
     pub(super) fn hear(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
         match event {
-            WorkerEvent::Listening { listener, address, .. } => {
-                let seen = words::listening(self.name(listener), address.port());
-                self.serve(worker, process, &seen, listener, None);
+            WorkerEvent::Listening { listener, address, socket } => {
+                self.listening(worker, process, listener, &address, socket);
             }
             WorkerEvent::Connection { listener, connection } => {
-                self.connections.insert(connection, Talk { listener, lines: Lines::default() });
+                self.sockets.meet(connection, &self.servers[&listener]);
                 let seen = words::server("connection", self.name(listener));
-                self.serve(worker, process, &seen, listener, Some(connection));
+                self.serve(worker, process, &seen, listener, Some(About::Connection(connection)));
             }
             // Asked to go before the primary answered: Node tells nothing.
             WorkerEvent::ListenFailed { error, .. } if error.errno == Errno::ENOTCONN => {}
             WorkerEvent::ListenFailed { listener, error } => {
                 let error_name = translate::errno(error.errno);
-                let seen = words::listen_failed(self.name(listener), &error_name, error.address.port());
+                let seen =
+                    words::listen_failed(self.name(listener), &error_name, &translate::asked(&error.address));
                 let _ = self.see(worker, process, &seen, None);
             }
             WorkerEvent::Closed { listener } => {
                 let seen = words::server("closed", self.name(listener));
                 let _ = self.see(worker, process, &seen, None);
             }
-            WorkerEvent::Message { message, handle: _ } => {
-                let seen = words::message(&translate::text(&message));
-                let _ = self.see(worker, process, &seen, None);
+            WorkerEvent::Message { message, handle } => {
+                let text = translate::text(&message);
+                let with = handle.map(|passed| self.sockets.adopt(process, passed, &text));
+                let about = handle.map(|passed| About::Connection(passed.socket));
+                let _ = self.see(worker, process, &words::message(&text, with), about);
             }
             WorkerEvent::Disconnect => {
                 let seen = words::disconnect(worker.exited_after_disconnect(), worker.is_connected());
@@ -85,47 +84,39 @@ impl WorkerPart {
         }
     }
 
-    pub(super) fn data(
-        &mut self,
-        worker: &mut Worker,
-        process: &mut Process<'_>,
-        connection: SocketId,
-        bytes: &[u8],
-    ) {
-        let Some(talk) = self.connections.get_mut(&connection) else { return };
-        let (lines, server) = (talk.lines.push(bytes), self.server_of(connection));
-        for text in lines {
-            let seen = words::server_data(&server, &text);
-            if self.see(worker, process, &seen, Some(connection)).is_break() {
+    /// Something happens at a socket of the program's own.
+    pub(super) fn socket(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: SocketEvent) {
+        let over = if let SocketEvent::Ended { connection, .. } = event { Some(connection) } else { None };
+        for (seen, about) in self.sockets.hear(event) {
+            if self.see(worker, process, &seen, Some(about)).is_break() {
                 return;
             }
         }
+        if let Some(connection) = over {
+            self.sockets.forget(connection);
+            process.close(connection);
+        }
     }
 
-    pub(super) fn over(
+    fn listening(
         &mut self,
         worker: &mut Worker,
         process: &mut Process<'_>,
-        connection: SocketId,
-        ending: Ending,
+        listener: ListenerId,
+        address: &LocalAddress,
+        socket: Option<SocketId>,
     ) {
-        let what = match ending {
-            Ending::Finished => "end",
-            Ending::Reset => "reset",
-        };
-        let seen = words::server(what, &self.server_of(connection));
-        if self.see(worker, process, &seen, Some(connection)).is_continue() {
-            self.connections.remove(&connection);
-            process.close(connection);
+        let seen = words::listening(self.name(listener), &translate::local(address));
+        if let Some(socket) = socket {
+            self.sockets.serve(socket, &self.servers[&listener]);
+            let _ = self.see(worker, process, &seen, None);
+        } else {
+            self.serve(worker, process, &seen, listener, None);
         }
     }
 
     fn name(&self, listener: ListenerId) -> &str {
         &self.servers[&listener]
-    }
-
-    fn server_of(&self, connection: SocketId) -> String {
-        self.connections.get(&connection).map_or_else(String::new, |talk| self.name(talk.listener).to_owned())
     }
 
     /// Sees something of a server that goes on serving: unless the process ends, it takes the next connection.
@@ -135,9 +126,9 @@ impl WorkerPart {
         process: &mut Process<'_>,
         seen: &Observation,
         listener: ListenerId,
-        connection: Option<SocketId>,
+        about: Option<About>,
     ) {
-        if self.see(worker, process, seen, connection).is_continue() {
+        if self.see(worker, process, seen, about).is_continue() {
             worker.accept(listener);
         }
     }
@@ -147,8 +138,11 @@ impl WorkerPart {
         worker: &mut Worker,
         process: &mut Process<'_>,
         seen: &Observation,
-        about: Option<SocketId>,
+        about: Option<About>,
     ) -> Going {
+        if self.spins {
+            return Going::Break(());
+        }
         self.pen.write(process, seen);
         self.script.react(seen).into_iter().try_for_each(|command| self.obey(worker, process, command, about))
     }
@@ -158,37 +152,79 @@ impl WorkerPart {
         worker: &mut Worker,
         process: &mut Process<'_>,
         command: WorkerCommand,
-        about: Option<SocketId>,
+        about: Option<About>,
     ) -> Going {
         match command {
-            WorkerCommand::Listen { server, host, port } => {
-                let listener = worker.listen(ListenAddress::Tcp { host, port, ipv6_only: false }.into());
-                self.servers.insert(listener, server);
+            WorkerCommand::Listen { listen, port, fd } => {
+                let listener = worker.listen(translate::listen(&listen, port, fd, PLACE));
+                self.servers.insert(listener, listen.server.to_string());
+            }
+            WorkerCommand::Bind { bind, port, fd } => {
+                let listener = worker.listen(translate::bind(&bind, port, fd));
+                self.servers.insert(listener, bind.server.to_string());
+            }
+            WorkerCommand::Tell { port, text, from } => {
+                let from = from.and_then(|name| self.sockets.named(&name));
+                sockets::tell(process, from, port, &text);
+            }
+            WorkerCommand::Pass(pass) => self.pass(worker, process, pass, about),
+            WorkerCommand::Args => self.pen.write(process, &words::args(&process.command().args)),
+            WorkerCommand::Cwd => {
+                let seen = words::cwd(process.command().cwd.as_deref().unwrap_or("."));
+                self.pen.write(process, &seen);
+            }
+            WorkerCommand::Write { fd, text } => {
+                let _ = worker.send(&translate::piped(fd, &text));
             }
             WorkerCommand::Close { server } => self.close(worker, &server),
             WorkerCommand::Send { text } => {
                 // On a closed channel nothing is sent, as the scenario says.
                 let _ = worker.send(&Value::String(text));
             }
+            WorkerCommand::SendReserved => {
+                // It is refused, as it would be lost.
+                let _ = worker.send(&words::reserved());
+            }
             WorkerCommand::Disconnect => worker.disconnect(),
             WorkerCommand::Kill => worker.kill(),
+            // The process ends with its channel, and the primary hears of that end.
+            WorkerCommand::HangUp => worker.handle(OsEvent::ChannelClosed { channel: ChannelId::PRIMARY }),
+            WorkerCommand::Look => {
+                let seen = words::look(worker.exited_after_disconnect(), worker.is_connected());
+                self.pen.write(process, &seen);
+            }
+            WorkerCommand::Spin => {
+                self.spins = true;
+                return Going::Break(());
+            }
             WorkerCommand::Env { name } => {
                 let value = variable(process, &name);
                 self.pen.write(process, &words::env(&name, value.as_deref()));
             }
-            WorkerCommand::Reply { text } => {
-                if let Some(connection) = about {
-                    process.write(connection, format!("{text}\n").as_bytes());
-                }
+            WorkerCommand::Reply { text } => sockets::reply(process, about, &text),
+            WorkerCommand::End => sockets::end(process, about),
+            WorkerCommand::EndAll => {
+                self.sockets.connections().for_each(|connection| process.end(connection));
             }
-            WorkerCommand::End => about.into_iter().for_each(|connection| process.end(connection)),
-            WorkerCommand::EndAll => self.connections.keys().for_each(|connection| process.end(*connection)),
             WorkerCommand::Exit { .. } | WorkerCommand::Crash | WorkerCommand::Die { .. } => {
                 leave(process, &command);
                 return Going::Break(());
             }
         }
         Going::Continue(())
+    }
+
+    fn pass(&mut self, worker: &mut Worker, process: &mut Process<'_>, pass: Pass, about: Option<About>) {
+        let Pass { text, what, keep_open } = pass;
+        let text = Value::String(text);
+        let Some(passing) = self.sockets.passing(what.as_deref(), about, keep_open) else {
+            // It is gone: the message travels alone.
+            let _ = worker.send(&text);
+            return;
+        };
+        if worker.send_with(&text, passing).is_ok() {
+            self.sockets.passed(process, passing);
+        }
     }
 
     /// The newest server of this name.
@@ -209,6 +245,10 @@ fn leave(process: &mut Process<'_>, command: &WorkerCommand) {
 }
 
 fn variable(process: &Process<'_>, name: &str) -> Option<String> {
+    // What makes a process a worker is taken away before its program begins.
+    if ["NODE_UNIQUE_ID", "NODE_CHANNEL_FD"].contains(&name) {
+        return None;
+    }
     let mut given = process.env().iter().rev();
     given.find(|(given, _)| given == name).map(|(_, value)| value.clone())
 }

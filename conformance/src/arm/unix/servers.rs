@@ -1,58 +1,102 @@
-//! The servers of a worker on the real face and their connections: one task each. They report to the worker's part and
-//! decide nothing.
+//! The servers of a worker on the real face: one task each. They report to the worker's part and decide nothing.
 
+use std::any::Any;
 use std::future::Future;
-use std::io::{self, ErrorKind};
-use std::net::Shutdown;
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use cluster::{Connection, ListenError, ListenOptions, Listener};
-use socket2::SockRef;
+use cluster::{ListenError, ListenOptions, Listener, Transport, UdpSocket};
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::translate;
+use super::talk::{self, Talk};
 use super::worker::Part;
-use crate::program::lines::Lines;
-use crate::words;
+use crate::words::{self, Whereabouts};
 
-/// Opens a server. Dropping what this returns closes it.
+/// A server that is being opened. Dropping the sender closes it.
+struct Server {
+    part: Arc<Part>,
+    name: String,
+    closed: oneshot::Receiver<()>,
+    /// Whether the cluster does not know it: then it outlives the channel, and keeps the process alive.
+    exclusive: bool,
+}
+
+/// Opens a server of connections. Dropping what this returns closes it.
 pub(super) fn open(part: Arc<Part>, name: String, options: ListenOptions) -> oneshot::Sender<()> {
-    let (closing, closed) = oneshot::channel();
     let worker = part.worker.clone();
-    let mut opening: Opening = Box::pin(async move { worker.listen_with(options).await });
-    // A future does nothing before it is polled, and a command shall take effect at once.
+    let is_path = matches!(options.address, cluster::ListenAddress::Path { .. });
+    let (server, closing) = server(part, name, &options);
+    if is_path {
+        begin(server, async move { worker.listen_path_with(options).await }, |server, listener| {
+            let at = Whereabouts::path(&listener.path().to_string_lossy());
+            serve(server, listener, at)
+        });
+    } else {
+        begin(server, async move { worker.listen_with(options).await }, |server, listener| {
+            let at = Whereabouts::Port(listener.local_addr().port());
+            serve(server, listener, at)
+        });
+    }
+    closing
+}
+
+/// Opens a server for datagrams.
+pub(super) fn bind(part: Arc<Part>, name: String, options: ListenOptions) -> oneshot::Sender<()> {
+    let worker = part.worker.clone();
+    let (server, closing) = server(part, name, &options);
+    begin(server, async move { worker.bind_udp_with(options).await }, receive);
+    closing
+}
+
+fn server(part: Arc<Part>, name: String, options: &ListenOptions) -> (Server, oneshot::Sender<()>) {
+    let (closing, closed) = oneshot::channel();
+    (Server { part, name, closed, exclusive: options.exclusive || options.reuse_port }, closing)
+}
+
+type Opening<T> = Pin<Box<dyn Future<Output = Result<T, ListenError>> + Send>>;
+
+/// A future does nothing before it is polled, and a command shall take effect at once.
+fn begin<T: Send + 'static, Serving: Future<Output = ()> + Send + 'static>(
+    server: Server,
+    opening: impl Future<Output = Result<T, ListenError>> + Send + 'static,
+    serve: impl FnOnce(Server, T) -> Serving + Send + 'static,
+) {
+    let mut opening: Opening<T> = Box::pin(opening);
     let first = opening.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    let alive = server.exclusive.then(|| server.part.alive());
     tokio::spawn(async move {
         let opened = match first {
             Poll::Ready(opened) => opened,
             Poll::Pending => opening.await,
         };
         match opened {
-            Ok(listener) => serve(part, name, listener, closed).await,
+            Ok(opened) => serve(server, opened).await,
             Err(ListenError::Bind(error)) => {
                 let errno = translate::errno(error.errno);
-                part.see(&words::listen_failed(&name, &errno, error.address.port()), None);
+                let seen = words::listen_failed(&server.name, &errno, &translate::asked(&error.address));
+                server.part.see(&seen, None);
             }
             // Asked to go before it listened: there is nothing to be told. A number needs no resolving.
             Err(ListenError::Disconnected | ListenError::Resolve(_)) => {}
         }
+        drop(alive);
     });
-    closing
 }
 
-type Opening = Pin<Box<dyn Future<Output = Result<Listener, ListenError>> + Send>>;
-
-async fn serve(part: Arc<Part>, name: String, mut listener: Listener, mut closed: oneshot::Receiver<()>) {
-    part.see(&words::listening(&name, listener.local_addr().port()), None);
-    let (held, mut released) = mpsc::channel(1);
+async fn serve<T: Transport + AsFd + Sync>(mut server: Server, mut listener: Listener<T>, at: Whereabouts) {
+    let (part, name) = (server.part.clone(), server.name.clone());
+    part.see(&words::listening(&name, &at), None);
+    let (held, mut released) = mpsc::channel::<()>(1);
     let leaving = loop {
         tokio::select! {
             biased;
-            _ = &mut closed => break false,
+            _ = &mut server.closed => break false,
             accepted = listener.accept() => match accepted {
-                Ok((connection, _)) => talk(&part, Talk { connection, server: name.clone(), _held: held.clone() }),
+                Ok((connection, _)) => meet(&part, &name, Lent { connection, _held: held.clone() }),
                 Err(error) if error.kind() == ErrorKind::NotConnected => break true,
                 // Its client was gone before it came; Node does not tell, either.
                 Err(_) => {}
@@ -64,67 +108,55 @@ async fn serve(part: Arc<Part>, name: String, mut listener: Listener, mut closed
         // The face does not say when the last connection of a dropped listener is over: the last one that holds this does.
         released.recv().await;
     }
-    // A worker that leaves closes its servers before its channel; one that is torn away does not close them.
-    if part.worker.is_connected() {
-        part.see(&words::server("closed", &name), None);
+    server.is_closed();
+}
+
+async fn receive(mut server: Server, socket: UdpSocket) {
+    let (part, name) = (server.part.clone(), server.name.clone());
+    let Ok(known) = part.open.know(&name, &*socket) else { return };
+    let Ok(at) = socket.local_addr() else { return };
+    part.see(&words::listening(&name, &Whereabouts::Port(at.port())), None);
+    let (ear, mut buffer) = (part.ear(), [0; 4096]);
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut server.closed => break,
+            received = socket.recv_from(&mut buffer) => match received {
+                Ok((count, from)) => talk::datagram(&ear, &name, &known, &buffer[..count], from),
+                Err(error) if error.kind() == ErrorKind::NotConnected => break,
+                // What a datagram of ours met at its end.
+                Err(_) => {}
+            },
+        }
+    }
+    part.open.forget(&name);
+    drop(socket);
+    server.is_closed();
+}
+
+impl Server {
+    /// A worker that leaves closes its servers before its channel; one that is torn away does not close them.
+    fn is_closed(&self) {
+        if self.part.worker.is_connected() {
+            self.part.see(&words::server("closed", &self.name), None);
+        }
     }
 }
 
-/// An open connection.
-pub(super) struct Talk {
-    connection: Connection,
-    server: String,
+/// A connection, and what tells that it is open.
+struct Lent<T: Transport> {
+    connection: cluster::Connection<T>,
     _held: mpsc::Sender<()>,
 }
 
-impl Talk {
-    /// Writes a line, at once: the process may end before it would wait. A connection that cannot be written to says so
-    /// when it is read.
-    pub(super) fn say(&self, text: &str) {
-        let _ = SockRef::from(&*self.connection).send(format!("{text}\n").as_bytes());
-    }
-
-    /// Ends this side.
-    pub(super) fn end(&self) {
-        let _ = SockRef::from(&*self.connection).shutdown(Shutdown::Write);
-    }
-
-    async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            self.connection.readable().await?;
-            match self.connection.try_read(buffer) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                read => return read,
-            }
-        }
+impl<T: Transport + AsFd> AsFd for Lent<T> {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        (*self.connection).as_fd()
     }
 }
 
-/// A connection has come: it is seen at once, and a task reads it.
-fn talk(part: &Arc<Part>, talk: Talk) {
-    let (part, talk) = (part.clone(), Arc::new(talk));
-    let number = part.keep(&talk);
-    part.see(&words::server("connection", &talk.server), Some(&talk));
-    tokio::spawn(async move {
-        let how = listen(&part, &talk).await;
-        part.see(&words::server(how, &talk.server), Some(&talk));
-        drop(talk);
-        part.forget(number);
-    });
-}
-
-/// Hears what the client says, until its side is over; returns how.
-async fn listen(part: &Arc<Part>, talk: &Talk) -> &'static str {
-    let (mut lines, mut buffer) = (Lines::default(), [0; 4096]);
-    loop {
-        match talk.read(&mut buffer).await {
-            Ok(0) => return "end",
-            Ok(count) => {
-                for text in lines.push(&buffer[..count]) {
-                    part.see(&words::server_data(&talk.server, &text), Some(talk));
-                }
-            }
-            Err(_) => return "reset",
-        }
-    }
+fn meet(part: &Arc<Part>, name: &str, connection: impl AsFd + Any + Send + Sync) {
+    // It cannot be heard if there is no descriptor left.
+    let Ok(talk) = Talk::new(name, connection) else { return };
+    tokio::spawn(part.open.connection(&part.ear(), talk));
 }

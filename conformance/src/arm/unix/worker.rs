@@ -1,36 +1,39 @@
 //! A worker's part of a scenario on the real face: what is seen, and what is done at once in reaction.
 //!
 //! The tasks that hear something call [`Part::see`] themselves, without awaiting anything in between: so a reaction
-//! comes before the next event, as in Node's listeners. Servers and connections are in `servers`.
+//! comes before the next event, as in Node's listeners. Servers are in `servers`, connections in `talk`.
 
 use std::collections::BTreeMap;
+use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::{env, process};
+use std::{env, process, thread};
 
-use cluster::{JoinError, ListenAddress, Worker, WorkerEvent};
+use cluster::{JoinError, Socket, Worker, WorkerEvent};
+use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::super::translate;
-use super::UNCAUGHT;
-use super::servers::{self, Talk};
+use super::own::{self, Servers};
+use super::talk::{self, About, Ear, Open};
+use super::{OWN_ARGS, UNCAUGHT, servers};
 use crate::observation::{Observation, Observer};
-use crate::program::{self, WorkerCommand};
+use crate::program::{self, Pass, WorkerCommand};
 use crate::scenario::Scenario;
 use crate::words;
 
-/// Plays until there is nothing more to hear. As in Node, a worker has nothing left to do then.
-pub(super) async fn play(scenario: &Scenario) -> Result<(), JoinError> {
+/// Plays until there is nothing more to hear. As in Node, a worker has nothing left to do then, unless it has servers that the
+/// cluster does not know.
+pub(super) async fn play(scenario: &Scenario, channel: Option<RawFd>) -> Result<(), JoinError> {
     let worker = Worker::join()?;
     // It wants to see how its servers are closed.
     worker.stay();
-    let part = Arc::new(Part::new(worker.clone(), scenario));
+    let (alive, mut idle) = mpsc::channel(1);
+    let part = Arc::new(Part::new(worker.clone(), scenario, channel, alive));
     part.see(&words::start(), None);
     while let Some(event) = worker.next().await {
         match event {
-            WorkerEvent::Message { message, .. } => {
-                part.see(&words::message(&translate::text(&message)), None);
-            }
+            WorkerEvent::Message { message, socket } => part.message(&translate::text(&message), socket),
             WorkerEvent::Disconnect => {
                 let (meant, connected) = (worker.exited_after_disconnect(), worker.is_connected());
                 part.see(&words::disconnect(meant, connected), None);
@@ -41,12 +44,22 @@ pub(super) async fn play(scenario: &Scenario) -> Result<(), JoinError> {
             }
         }
     }
+    part.state().alive = None;
+    idle.recv().await;
     Ok(())
+}
+
+/// The directory of this process.
+fn here() -> String {
+    env::current_dir().map(|here| here.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// A worker and its rules, shared by the tasks of its process.
 pub(super) struct Part {
     pub(super) worker: Worker,
+    pub(super) open: Open,
+    /// The descriptor of the channel, which the face does not show.
+    channel: Option<RawFd>,
     state: Mutex<State>,
 }
 
@@ -54,23 +67,36 @@ struct State {
     script: program::Worker,
     /// Dropped or used, it closes the server.
     servers: BTreeMap<String, oneshot::Sender<()>>,
-    connections: BTreeMap<u32, Arc<Talk>>,
-    last_connection: u32,
+    /// Servers that came with messages.
+    own: Servers,
+    /// Whoever has a clone keeps the process alive.
+    alive: Option<mpsc::Sender<()>>,
 }
 
 impl Part {
-    fn new(worker: Worker, scenario: &Scenario) -> Self {
-        let script = program::Worker::new(scenario, worker.id().0);
-        let (servers, connections) = (BTreeMap::new(), BTreeMap::new());
-        Part { worker, state: Mutex::new(State { script, servers, connections, last_connection: 0 }) }
+    fn new(worker: Worker, scenario: &Scenario, channel: Option<RawFd>, alive: mpsc::Sender<()>) -> Self {
+        let script = program::Worker::new(scenario, worker.id().0).with_env(env::vars());
+        let state = State { script, servers: BTreeMap::new(), own: Servers::default(), alive: Some(alive) };
+        Part { worker, open: Open::default(), channel, state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes a line down and does what the rules say. `about` is the connection it is about.
-    pub(super) fn see(self: &Arc<Self>, seen: &Observation, about: Option<&Talk>) {
+    /// As long as somebody has this, the process goes on without its channel.
+    pub(super) fn alive(&self) -> Option<mpsc::Sender<()>> {
+        self.state().alive.clone()
+    }
+
+    /// Whom tasks tell what they hear.
+    pub(super) fn ear(self: &Arc<Self>) -> Ear {
+        let part = self.clone();
+        Arc::new(move |seen, about| part.see(&seen, about.as_ref()))
+    }
+
+    /// Writes a line down and does what the rules say. `about` is whom it is about.
+    pub(super) fn see(self: &Arc<Self>, seen: &Observation, about: Option<&About>) {
         self.write(seen);
         let commands = self.state().script.react(seen);
         for command in commands {
@@ -78,49 +104,108 @@ impl Part {
         }
     }
 
-    /// A connection is open: it gets a number.
-    pub(super) fn keep(&self, talk: &Arc<Talk>) -> u32 {
-        let mut state = self.state();
-        state.last_connection += 1;
-        let number = state.last_connection;
-        state.connections.insert(number, talk.clone());
-        number
-    }
-
-    /// A connection is over.
-    pub(super) fn forget(&self, number: u32) {
-        let talk = self.state().connections.remove(&number);
-        // Closing it may close a server, and that is not done under the lock.
-        drop(talk);
+    /// What comes with a message goes by the text of that message.
+    fn message(self: &Arc<Self>, text: &str, socket: Option<Socket>) {
+        let with = socket.as_ref().map(talk::kind);
+        let alive = self.alive();
+        let adopted = socket.and_then(|socket| own::adopt(&self.ear(), &self.open, text, socket).ok());
+        let about = adopted.map(|adopted| {
+            self.state().own.extend(adopted.closing.map(|closing| (text.to_owned(), closing)));
+            tokio::spawn(async move {
+                adopted.task.await;
+                drop(alive);
+            });
+            adopted.about
+        });
+        self.see(&words::message(text, with), about.flatten().as_ref());
     }
 
     fn write(&self, seen: &Observation) {
         super::write(Observer::Worker(self.worker.id().0), seen);
     }
 
-    fn obey(self: &Arc<Self>, command: WorkerCommand, about: Option<&Talk>) {
+    fn hang_up(&self) {
+        let channel = self.channel.filter(|_| self.worker.is_connected());
+        // One that is closed already is closed.
+        if let Some(channel) = channel {
+            shutdown(channel, Shutdown::Both).unwrap_or_default();
+        }
+    }
+
+    fn obey(self: &Arc<Self>, command: WorkerCommand, about: Option<&About>) {
         match command {
-            WorkerCommand::Listen { server, host, port } => {
-                let options = ListenAddress::Tcp { host, port, ipv6_only: false }.into();
-                let closing = servers::open(self.clone(), server.clone(), options);
-                self.state().servers.insert(server, closing);
+            WorkerCommand::Listen { listen, port, fd } => {
+                let options = translate::listen(&listen, port, fd, &here());
+                let name = listen.server.to_string();
+                let closing = servers::open(self.clone(), name.clone(), options);
+                self.state().servers.insert(name, closing);
             }
-            WorkerCommand::Close { server } => drop(self.state().servers.remove(&server)),
+            WorkerCommand::Bind { bind, port, fd } => {
+                let name = bind.server.to_string();
+                let closing = servers::bind(self.clone(), name.clone(), translate::bind(&bind, port, fd));
+                self.state().servers.insert(name, closing);
+            }
+            WorkerCommand::Tell { port, text, from } => self.open.tell(from.as_deref(), port, &text),
+            WorkerCommand::Pass(pass) => self.pass(pass, about),
+            WorkerCommand::Close { server } => {
+                let closing = self.state().servers.remove(&server);
+                let own = self.state().own.remove(&server);
+                drop((closing, own));
+            }
             WorkerCommand::Send { text } => {
                 // On a closed channel nothing is sent, as the scenario says.
                 let _ = self.worker.send(&Value::String(text));
             }
+            WorkerCommand::SendReserved => {
+                // It is refused, as it would be lost.
+                let _ = self.worker.send(&words::reserved());
+            }
             WorkerCommand::Disconnect => self.worker.disconnect(),
             WorkerCommand::Kill => self.worker.kill(),
-            WorkerCommand::Env { name } => {
-                self.write(&words::env(&name, env::var(&name).ok().as_deref()));
+            WorkerCommand::HangUp => self.hang_up(),
+            WorkerCommand::Reply { text } => about.into_iter().for_each(|about| about.say(&text)),
+            WorkerCommand::End => about.into_iter().for_each(About::end),
+            WorkerCommand::EndAll => self.open.end_all(),
+            WorkerCommand::Write { fd, text } => {
+                let fd = RawFd::try_from(fd).expect("a scenario names small numbers");
+                // The pipes of our workers are sockets. One that nobody reads is nobody's concern.
+                let _ = send(fd, format!("{text}\n").as_bytes(), MsgFlags::MSG_NOSIGNAL);
             }
-            WorkerCommand::Reply { text } => about.into_iter().for_each(|talk| talk.say(&text)),
-            WorkerCommand::End => about.into_iter().for_each(Talk::end),
-            WorkerCommand::EndAll => self.state().connections.values().for_each(|talk| talk.end()),
+            WorkerCommand::Look | WorkerCommand::Env { .. } | WorkerCommand::Args | WorkerCommand::Cwd => {
+                self.tell_of_itself(&command);
+            }
+            WorkerCommand::Spin => loop {
+                thread::park();
+            },
             WorkerCommand::Exit { code } => process::exit(code),
             WorkerCommand::Crash => process::exit(UNCAUGHT),
             WorkerCommand::Die { signal } => super::die(signal),
         }
+    }
+
+    /// Writes a line about this process, if that is the command.
+    fn tell_of_itself(&self, command: &WorkerCommand) {
+        if let WorkerCommand::Env { name } = command {
+            self.write(&words::env(name, env::var(name).ok().as_deref()));
+        } else if *command == WorkerCommand::Args {
+            self.write(&words::args(&env::args().skip(OWN_ARGS).collect::<Vec<_>>()));
+        } else if *command == WorkerCommand::Cwd {
+            let (here, place) = (here(), env::var("PLACE").unwrap_or_default());
+            self.write(&words::cwd(if here == place { "." } else { &here }));
+        } else {
+            self.write(&words::look(self.worker.exited_after_disconnect(), self.worker.is_connected()));
+        }
+    }
+
+    fn pass(&self, pass: Pass, about: Option<&About>) {
+        let Pass { text, what, keep_open } = pass;
+        let text = Value::String(text);
+        let own = what.as_ref().and_then(|name| self.state().own.get(name).and_then(own::Closing::socket));
+        let socket = own.or_else(|| self.open.pass(about.filter(|_| what.is_none()), keep_open));
+        // What is gone cannot be sent: the message travels alone.
+        let _ = match socket {
+            Some(socket) => self.worker.send_with(&text, socket).is_ok(),
+            None => self.worker.send(&text).is_ok(),
+        };
     }
 }

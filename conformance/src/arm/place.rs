@@ -1,0 +1,70 @@
+//! The directory of a run and what is seen in it and of its servers from outside. It is made for the run and goes with it.
+//!
+//! Its path is longer than the address of a Unix socket can be, so that every scenario with a path shows that this is
+//! no limit: the processes are at home in it, and everybody else reaches its files by its descriptor.
+
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use crate::program::clients::Place;
+
+/// More than the address of a Unix socket holds.
+const LONG: usize = 120;
+
+/// The directory of one run.
+#[derive(Debug, Clone)]
+pub(super) struct Directory {
+    opened: Arc<File>,
+    path: PathBuf,
+    /// Removed with the last clone.
+    _whole: Arc<tempfile::TempDir>,
+}
+
+impl Directory {
+    /// A new one, in which everybody may do everything.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be made.
+    pub(super) fn new() -> io::Result<Self> {
+        let whole = tempfile::tempdir()?;
+        let path = whole.path().canonicalize()?.join("x".repeat(LONG));
+        fs::create_dir(&path)?;
+        fs::set_permissions(whole.path(), Permissions::from_mode(0o755))?;
+        fs::set_permissions(&path, Permissions::from_mode(0o777))?;
+        Ok(Directory { opened: Arc::new(File::open(&path)?), path, _whole: Arc::new(whole) })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A short path to a file in it, good while this lives.
+    pub(super) fn reach(&self, name: &str) -> PathBuf {
+        Path::new("/proc/self/fd").join(self.opened.as_raw_fd().to_string()).join(name)
+    }
+
+    /// Who may read and write the path of a server; `None`: there is none. That it can be executed means nothing.
+    pub(super) fn mode(&self, at: &Place) -> Option<String> {
+        let Place::Path(name) = at else { return None };
+        let metadata = fs::symlink_metadata(self.reach(name)).ok()?;
+        Some(format!("{:o}", metadata.permissions().mode() & 0o666))
+    }
+}
+
+/// How many connections the kernel holds for who listens at this port; `None`: nobody does.
+///
+/// # Errors
+///
+/// There is no `ss`, of the package `iproute2`, that tells it.
+pub(super) fn backlog(at: &Place) -> io::Result<Option<String>> {
+    let (Place::V4(port) | Place::V6(port)) = at else { return Ok(None) };
+    let told = Command::new("ss").args(["-Hltn", "sport", "=", &format!(":{port}")]).output()?;
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    Ok(told.split_whitespace().nth(2).map(str::to_owned))
+}

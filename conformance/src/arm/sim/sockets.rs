@@ -1,0 +1,201 @@
+//! What a simulated process itself has besides what its machine serves: connections, servers of its own, and what was
+//! sent to it. Their events become lines here; what is done about them is the process's part.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use cluster_core::{BindAddress, Passed, PassedKind, Passing, SocketId};
+use cluster_sim::{Ending, Process, SocketEvent};
+
+use crate::observation::Observation;
+use crate::program::lines::Lines;
+use crate::words;
+
+/// How many connections the kernel holds where nobody says how many. Node: 511.
+const BACKLOG: u32 = 511;
+
+/// All of a process's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(super) struct Sockets {
+    connections: BTreeMap<SocketId, Talk>,
+    /// Those that listen or receive datagrams.
+    servers: BTreeMap<SocketId, String>,
+}
+
+/// One connection: whose it is, and what of a line has come.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Talk {
+    server: String,
+    lines: Lines,
+}
+
+/// Whom a line is about, for those who answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum About {
+    Connection(SocketId),
+    Sender(SocketId, SocketAddr),
+}
+
+impl Sockets {
+    /// A connection is this program's from now on.
+    pub(super) fn meet(&mut self, connection: SocketId, server: &str) {
+        let talk = Talk { server: server.to_owned(), lines: Lines::default() };
+        self.connections.insert(connection, talk);
+    }
+
+    /// A server is.
+    pub(super) fn serve(&mut self, socket: SocketId, name: &str) {
+        self.servers.insert(socket, name.to_owned());
+    }
+
+    /// A connection or a server no longer is.
+    pub(super) fn forget(&mut self, socket: SocketId) {
+        self.connections.remove(&socket);
+        self.servers.remove(&socket);
+    }
+
+    /// What came with a message, under the text of that message; returns how a line says what it is.
+    pub(super) fn adopt(&mut self, process: &mut Process<'_>, passed: Passed, text: &str) -> &'static str {
+        match passed.kind {
+            PassedKind::Socket => {
+                self.meet(passed.socket, text);
+                "connection"
+            }
+            PassedKind::Server | PassedKind::Native => {
+                self.serve(passed.socket, text);
+                // It listens already, where it comes from; here it has to be accepted from.
+                let _ = process.listen(passed.socket, BACKLOG);
+                "server"
+            }
+            PassedKind::Datagram { .. } | PassedKind::DatagramNative => {
+                self.serve(passed.socket, text);
+                "datagrams"
+            }
+        }
+    }
+
+    /// The newest server with this name.
+    pub(super) fn named(&self, name: &str) -> Option<SocketId> {
+        self.servers.iter().rev().find(|(_, server)| *server == name).map(|(socket, _)| *socket)
+    }
+
+    /// What is to be written down of an event, in order, and whom it is about.
+    pub(super) fn hear(&mut self, event: SocketEvent) -> Vec<(Observation, About)> {
+        match event {
+            SocketEvent::Accepted { listener, connection } => {
+                let server = self.servers.get(&listener).cloned().unwrap_or_default();
+                self.meet(connection, &server);
+                vec![(words::server("connection", &server), About::Connection(connection))]
+            }
+            SocketEvent::Data { connection, bytes } => {
+                let Some(talk) = self.connections.get_mut(&connection) else { return Vec::new() };
+                let lines = talk.lines.push(&bytes);
+                let seen =
+                    |text: String| (words::server_data(&talk.server, &text), About::Connection(connection));
+                lines.into_iter().map(seen).collect()
+            }
+            SocketEvent::Ended { connection, ending } => {
+                let Some(talk) = self.connections.get(&connection) else { return Vec::new() };
+                let what = match ending {
+                    Ending::Finished => "end",
+                    Ending::Reset => "reset",
+                };
+                vec![(words::server(what, &talk.server), About::Connection(connection))]
+            }
+            SocketEvent::Datagram { socket, from, bytes } => {
+                let Some(server) = self.servers.get(&socket) else { return Vec::new() };
+                let seen = words::datagram(server, &String::from_utf8_lossy(&bytes), from.port());
+                vec![(seen, About::Sender(socket, from))]
+            }
+        }
+    }
+
+    /// Every open connection.
+    pub(super) fn connections(&self) -> impl Iterator<Item = SocketId> {
+        self.connections.keys().copied()
+    }
+
+    /// What is to be sent along: a server by its name, or whom the line is about. `None`: that is gone.
+    pub(super) fn passing(
+        &self,
+        what: Option<&str>,
+        about: Option<About>,
+        keep_open: bool,
+    ) -> Option<Passing> {
+        let connection = || match about? {
+            About::Connection(connection) => self.connections.contains_key(&connection).then_some(connection),
+            About::Sender(..) => None,
+        };
+        let socket = what.map_or_else(connection, |name| self.named(name))?;
+        let kind = if what.is_some() { PassedKind::Server } else { PassedKind::Socket };
+        Some(Passing { socket, kind, keep_open })
+    }
+
+    /// It has been sent along.
+    pub(super) fn passed(&mut self, process: &mut Process<'_>, passing: Passing) {
+        if !passing.keep_open {
+            process.detach(passing.socket);
+            self.forget(passing.socket);
+        }
+    }
+}
+
+/// Answers whom a line is about.
+pub(super) fn reply(process: &mut Process<'_>, about: Option<About>, text: &str) {
+    match about {
+        Some(About::Connection(connection)) => process.write(connection, format!("{text}\n").as_bytes()),
+        Some(About::Sender(socket, from)) => process.send_to(socket, from, text.as_bytes()),
+        None => {}
+    }
+}
+
+/// Ends the connection that a line is about.
+pub(super) fn end(process: &mut Process<'_>, about: Option<About>) {
+    if let Some(About::Connection(connection)) = about {
+        process.end(connection);
+    }
+}
+
+/// Sends a datagram to a port of 127.0.0.1, from this socket or from a new one.
+pub(super) fn tell(process: &mut Process<'_>, from: Option<SocketId>, port: u16, text: &str) {
+    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let (host, unset) = (Ipv4Addr::UNSPECIFIED.into(), false);
+    let anywhere =
+        BindAddress::Udp { host, port: 0, ipv6_only: unset, reuse_address: unset, reuse_port: unset };
+    match from {
+        Some(socket) => process.send_to(socket, to, text.as_bytes()),
+        None => {
+            if let Ok((socket, _)) = process.open(&anywhere, None) {
+                process.send_to(socket, to, text.as_bytes());
+                process.close(socket);
+            }
+        }
+    }
+}
+
+/// Opens a server of the program's own; returns it, and the line about it.
+pub(super) fn open(
+    sockets: &mut Sockets,
+    process: &mut Process<'_>,
+    open: &crate::scenario::Open,
+) -> Option<(SocketId, Observation)> {
+    let (host, port) = (Ipv4Addr::LOCALHOST.into(), 0);
+    let address = match &open.path {
+        Some(path) => BindAddress::Path {
+            path: format!("{}/{path}", super::PLACE),
+            readable_all: false,
+            writable_all: false,
+        },
+        None if open.udp => {
+            BindAddress::Udp { host, port, ipv6_only: false, reuse_address: false, reuse_port: false }
+        }
+        None => BindAddress::Tcp { host: Some(host), port, ipv6_only: false, reuse_port: false },
+    };
+    let backlog = (!open.udp && !open.bound).then_some(BACKLOG);
+    let (socket, local) = process.open(&address, backlog).ok()?;
+    if open.bound {
+        process.mute(socket);
+    }
+    sockets.serve(socket, open.server.as_str());
+    Some((socket, words::opened(open.server.as_str(), &super::super::translate::local(&local))))
+}

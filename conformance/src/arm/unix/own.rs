@@ -1,0 +1,188 @@
+//! Servers that a process has of its own, or that came with a message: the cluster knows nothing of them. One task each.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use cluster::Socket;
+use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
+use tokio::sync::oneshot;
+
+use super::talk::{self, About, Ear, Open, Talk, duplicate};
+use crate::scenario;
+use crate::words::Whereabouts;
+
+/// Servers by name.
+pub(super) type Servers = BTreeMap<String, Closing>;
+
+/// A server that is open. Dropping this closes it.
+#[derive(Debug)]
+pub(super) struct Closing {
+    socket: socket2::Socket,
+    _closing: oneshot::Sender<()>,
+}
+
+impl Closing {
+    /// Its descriptor, to be sent along.
+    pub(super) fn socket(&self) -> Option<Socket> {
+        Socket::duplicate(&self.socket).ok()
+    }
+
+    /// The number of its descriptor.
+    pub(super) fn number(&self) -> u32 {
+        u32::try_from(self.socket.as_raw_fd()).unwrap_or_default()
+    }
+}
+
+/// What a socket has to do.
+pub(super) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A socket that came with a message.
+pub(super) struct Adopted {
+    pub(super) task: Task,
+    pub(super) closing: Option<Closing>,
+    pub(super) about: Option<About>,
+}
+
+/// What came with a message goes by the text of that message from now on.
+///
+/// # Errors
+///
+/// There is no descriptor left for it.
+pub(super) fn adopt(ear: &Ear, open: &Open, name: &str, socket: Socket) -> io::Result<Adopted> {
+    match socket {
+        Socket::TcpStream(stream) => {
+            Ok(connection(ear, open, Talk::new(name, TcpStream::from_std(stream)?)?))
+        }
+        Socket::UnixStream(stream) => {
+            Ok(connection(ear, open, Talk::new(name, UnixStream::from_std(stream)?)?))
+        }
+        Socket::TcpListener(listener) => {
+            let (task, closing) = tcp(ear, open, name, TcpListener::from_std(listener)?)?;
+            Ok(Adopted { task, closing: Some(closing), about: None })
+        }
+        Socket::UnixListener(listener) => {
+            let (task, closing) = unix(ear, open, name, UnixListener::from_std(listener)?)?;
+            Ok(Adopted { task, closing: Some(closing), about: None })
+        }
+        Socket::UdpSocket(socket) => {
+            let (task, closing) = udp(ear, open, name, UdpSocket::from_std(socket)?)?;
+            Ok(Adopted { task, closing: Some(closing), about: None })
+        }
+    }
+}
+
+fn connection(ear: &Ear, open: &Open, with: Arc<Talk>) -> Adopted {
+    let task = Box::pin(open.follow(ear, with.clone()));
+    Adopted { task, closing: None, about: Some(About::Connection(with)) }
+}
+
+/// Opens a server of the process's own.
+///
+/// # Errors
+///
+/// As the kernel says.
+pub(super) fn open(
+    ear: &Ear,
+    open: &Open,
+    asked: &scenario::Open,
+) -> io::Result<(Task, Closing, Whereabouts)> {
+    let (name, home) = (asked.server.as_str(), "127.0.0.1:0");
+    if let Some(path) = &asked.path {
+        let (task, closing) = unix(ear, open, name, UnixListener::bind(path.as_str())?)?;
+        return Ok((task, closing, Whereabouts::path(path.as_str())));
+    }
+    let (task, closing) = match (asked.udp, asked.bound) {
+        (true, false) => {
+            let socket = std::net::UdpSocket::bind(home)?;
+            socket.set_nonblocking(true)?;
+            udp(ear, open, name, UdpSocket::from_std(socket)?)?
+        }
+        (true, true) => bound(&std::net::UdpSocket::bind(home)?)?,
+        (false, true) => bound(&unheard()?)?,
+        (false, false) => {
+            let listener = std::net::TcpListener::bind(home)?;
+            listener.set_nonblocking(true)?;
+            tcp(ear, open, name, TcpListener::from_std(listener)?)?
+        }
+    };
+    let port = closing.socket.local_addr()?.as_socket().map_or(0, |address| address.port());
+    Ok((task, closing, Whereabouts::Port(port)))
+}
+
+/// A stream socket that does not listen yet.
+fn unheard() -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+    socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+    Ok(socket)
+}
+
+/// Nothing is done with it: workers have its descriptor.
+fn bound(socket: &impl AsFd) -> io::Result<(Task, Closing)> {
+    let (closing, _) = closing(socket)?;
+    Ok((Box::pin(std::future::ready(())), closing))
+}
+
+fn closing(socket: &impl AsFd) -> io::Result<(Closing, oneshot::Receiver<()>)> {
+    let (sender, closed) = oneshot::channel();
+    Ok((Closing { socket: duplicate(socket)?, _closing: sender }, closed))
+}
+
+fn tcp(ear: &Ear, open: &Open, name: &str, listener: TcpListener) -> io::Result<(Task, Closing)> {
+    let (closing, mut closed) = closing(&listener)?;
+    let (ear, open, name) = (ear.clone(), open.clone(), name.to_owned());
+    let task = async move {
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut closed => return,
+                accepted = listener.accept() => {
+                    let talk = accepted.and_then(|(stream, _)| Talk::new(&name, stream));
+                    if let Ok(talk) = talk {
+                        tokio::spawn(open.connection(&ear, talk));
+                    }
+                }
+            }
+        }
+    };
+    Ok((Box::pin(task), closing))
+}
+
+fn unix(ear: &Ear, open: &Open, name: &str, listener: UnixListener) -> io::Result<(Task, Closing)> {
+    let (closing, mut closed) = closing(&listener)?;
+    let (ear, open, name) = (ear.clone(), open.clone(), name.to_owned());
+    let task = async move {
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut closed => return,
+                accepted = listener.accept() => {
+                    let talk = accepted.and_then(|(stream, _)| Talk::new(&name, stream));
+                    if let Ok(talk) = talk {
+                        tokio::spawn(open.connection(&ear, talk));
+                    }
+                }
+            }
+        }
+    };
+    Ok((Box::pin(task), closing))
+}
+
+fn udp(ear: &Ear, open: &Open, name: &str, socket: UdpSocket) -> io::Result<(Task, Closing)> {
+    let (closing, closed) = closing(&socket)?;
+    let known = open.know(name, &socket)?;
+    let (heard, open, own) =
+        (talk::datagrams(ear.clone(), name.to_owned(), known, socket), open.clone(), name.to_owned());
+    let task = async move {
+        tokio::select! {
+            biased;
+            _ = closed => {}
+            () = heard => {}
+        }
+        open.forget(&own);
+    };
+    Ok((Box::pin(task), closing))
+}

@@ -1,0 +1,102 @@
+//! The servers of a scenario and where they are: a worker's for connections, a worker's for datagrams, a primary's own.
+
+use std::net::IpAddr;
+
+use serde::Deserialize;
+
+use super::Word;
+
+/// Which server of a worker to open, and where. Node: the options of `server.listen()`.
+#[expect(clippy::struct_excessive_bools, reason = "they are Node's options, by our names")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// Its name in the scenario.
+    pub server: Word,
+    /// The address; without, every address.
+    #[serde(default)]
+    pub host: Option<IpAddr>,
+    /// Ask for this port; without, the kernel chooses one.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// Ask for the port that this server has, of the same worker or of one whose port was given along with the fork.
+    #[serde(default)]
+    pub port_of: Option<Word>,
+    /// A path in the directory of the run, instead of a port.
+    #[serde(default)]
+    pub path: Option<Word>,
+    /// Everybody may read the path. Node: `readableAll`.
+    #[serde(default)]
+    pub readable_all: bool,
+    /// Everybody may write to the path. Node: `writableAll`.
+    #[serde(default)]
+    pub writable_all: bool,
+    /// The descriptor of this server of the primary's own, instead of an address.
+    #[serde(default)]
+    pub fd_of: Option<Word>,
+    /// Leave IPv4 alone. Node: `ipv6Only`.
+    #[serde(default)]
+    pub ipv6_only: bool,
+    /// Share it with nobody.
+    #[serde(default)]
+    pub exclusive: bool,
+    /// Let others bind there too, and the kernel spread the clients. Node: `reusePort`.
+    #[serde(default)]
+    pub reuse_port: bool,
+    /// How many connections the kernel holds.
+    #[serde(default)]
+    pub backlog: Option<u32>,
+    /// How many connections the worker takes at a time. Node: `server.maxConnections`.
+    #[serde(default)]
+    pub max_connections: Option<u32>,
+}
+
+/// Which server of a worker for datagrams to open, and where. Node: `dgram.createSocket()` and `socket.bind()`.
+#[expect(clippy::struct_excessive_bools, reason = "they are Node's options, by our names")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bind {
+    /// Its name in the scenario.
+    pub server: Word,
+    /// Whether it is for IPv6. Node: `udp6`.
+    #[serde(default)]
+    pub v6: bool,
+    /// The address; without, every address.
+    #[serde(default)]
+    pub host: Option<IpAddr>,
+    /// Ask for the port that this server has, as in [`Listen::port_of`].
+    #[serde(default)]
+    pub port_of: Option<Word>,
+    /// The descriptor of this server of the primary's own, instead of an address.
+    #[serde(default)]
+    pub fd_of: Option<Word>,
+    /// Leave IPv4 alone. Node: `ipv6Only`.
+    #[serde(default)]
+    pub ipv6_only: bool,
+    /// Bind though another has bound there. Node: `reuseAddr`.
+    #[serde(default)]
+    pub reuse_address: bool,
+    /// As in [`Listen::reuse_port`].
+    #[serde(default)]
+    pub reuse_port: bool,
+    /// Share it with nobody.
+    #[serde(default)]
+    pub exclusive: bool,
+}
+
+/// Which server of the primary's own to open: the cluster knows nothing of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Open {
+    /// Its name in the scenario.
+    pub server: Word,
+    /// A path in the directory of the run, instead of a port of 127.0.0.1.
+    #[serde(default)]
+    pub path: Option<Word>,
+    /// Whether it is for datagrams.
+    #[serde(default)]
+    pub udp: bool,
+    /// Whether it is only bound, for workers that listen on its descriptor.
+    #[serde(default)]
+    pub bound: bool,
+}
