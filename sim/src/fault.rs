@@ -15,6 +15,8 @@ pub enum Fault {
     AcceptFailure,
     /// A descriptor does not arrive with its bytes, as when the receiver has no number left for it.
     LostDescriptor,
+    /// A client is gone before it is accepted: ECONNABORTED.
+    Aborted,
     /// A client resets its connection instead of what it was about to do.
     ClientReset,
     /// A process that dies has left a child behind that holds its channel open for a while.
@@ -25,21 +27,28 @@ pub enum Fault {
     ShortWrite,
     /// A read is cut anywhere.
     PartialRead,
+    /// A process is stopped after a call, and goes on at some later time: SIGSTOP and SIGCONT, or a slow machine.
+    Stop,
+    /// The clock jumps: a timer fires that was not the next.
+    TimeJump,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 10] = [
+    pub const ALL: [Fault; 13] = [
         Fault::Kill,
         Fault::SpawnFailure,
         Fault::BindFailure,
         Fault::AcceptFailure,
+        Fault::Aborted,
         Fault::LostDescriptor,
         Fault::ClientReset,
         Fault::Grandchild,
         Fault::Garbage,
         Fault::ShortWrite,
         Fault::PartialRead,
+        Fault::Stop,
+        Fault::TimeJump,
     ];
 
     /// Its letter in a replay line.
@@ -55,12 +64,15 @@ impl Fault {
             Fault::Garbage => 'h',
             Fault::ShortWrite => 'w',
             Fault::PartialRead => 'p',
+            Fault::Aborted => 'e',
+            Fault::Stop => 't',
+            Fault::TimeJump => 'j',
         }
     }
 
-    /// A fault that only cuts bytes loses nothing, and may strike without limit.
+    /// A fault that only cuts bytes or takes time loses nothing, and may strike without limit.
     fn is_harmless(self) -> bool {
-        matches!(self, Fault::ShortWrite | Fault::PartialRead)
+        matches!(self, Fault::ShortWrite | Fault::PartialRead | Fault::Stop | Fault::TimeJump)
     }
 }
 

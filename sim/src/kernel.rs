@@ -56,6 +56,8 @@ pub(crate) enum Step {
     Reap(Pid),
     /// What a dead process left behind closes the channel.
     LetGo(Pid),
+    /// A process that was stopped goes on.
+    Continue(Pid),
     /// A client does what it was told.
     Act(ClientId),
     /// A client hears something.
@@ -298,8 +300,20 @@ impl Kernel {
             Step::Act(id) => self.can_act(id),
             Step::Meet(id) => when(self.client(id).has_news()),
             Step::Fire => when(self.clock.next().is_some()),
+            Step::Continue(pid) => when(self.is_stopped(pid)),
             Step::LetGo(_) | Step::Hear => Verdict::Enabled,
         }
+    }
+
+    /// Whether a process lives and does nothing until it goes on.
+    pub(crate) fn is_stopped(&self, pid: Pid) -> bool {
+        self.processes.get(pid.index()).is_some_and(|process| process.phase == Phase::Stopped)
+    }
+
+    /// Stops a process; some time later it goes on.
+    pub(crate) fn stop(&mut self, pid: Pid) {
+        self.process_mut(pid).phase = Phase::Stopped;
+        self.wake(Step::Continue(pid));
     }
 
     fn readable(&self, pid: Pid, id: ChannelId) -> Verdict {

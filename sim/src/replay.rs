@@ -54,6 +54,7 @@ impl Recording {
             Step::Meet(client) => (11, client.0, 0),
             Step::Hear => (12, 0, 0),
             Step::Fire => (13, 0, 0),
+            Step::Continue(pid) => (14, pid.0, 0),
         };
         self.fold(tag << 56 | u64::from(a) << 28 | u64::from(b));
     }
@@ -328,7 +329,10 @@ mod tests {
     #[test]
     fn a_line_round_trips_without_its_last_zeros() {
         let text = line().to_string();
-        assert!(text.starts_with("sim:v1:serve:ksbalrghwp3:0x2.3.1x2.12:40.00000000000000ab.0007"), "{text}");
+        assert!(
+            text.starts_with("sim:v1:serve:ksbaelrghwptj3:0x2.3.1x2.12:40.00000000000000ab.0007"),
+            "{text}"
+        );
         let mut expected = line();
         expected.choices.pop();
         assert_eq!(text.parse(), Ok(expected));

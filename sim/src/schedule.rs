@@ -1,4 +1,4 @@
-//! The one door through which a run takes its choices: by seed or by list, and always recorded.
+//! The one door through which a run takes its choices: by seed, priorities, bytes, list or script, and always recorded.
 //!
 //! Choice 0 is what a quiet first-in-first-out machine would do. A choice among one is no choice and is not recorded.
 //! It does not know what the choices mean beyond their [`Point`], and it draws nothing that is not recorded.
@@ -6,6 +6,10 @@
 use crate::fault::{Fault, Faults};
 use crate::kernel::Step;
 use crate::script::{Player, Scribe, Script};
+
+mod pct;
+
+use pct::Pct;
 
 /// What is being chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,7 +24,7 @@ pub enum Point {
     Fault(Fault),
     /// Which error a fault gives.
     Error,
-    /// Which of the sockets that share a port on purpose gets it.
+    /// Which of the sockets that share a port on purpose gets it, or which timer fires when the clock jumps.
     Way,
 }
 
@@ -47,6 +51,8 @@ pub struct Schedule {
 #[derive(Debug, Clone)]
 enum Source {
     Random(Random),
+    Pct(Box<Pct>),
+    Bytes { bytes: Vec<u8>, at: usize },
     List { choices: Vec<u32>, at: usize },
     Script(Box<Player>),
 }
@@ -60,6 +66,18 @@ impl Schedule {
     /// Random choices, all of them decided by `seed`.
     pub fn seed(seed: u64) -> Self {
         Schedule::from(Source::Random(Random::new(seed)))
+    }
+
+    /// As [`seed`](Schedule::seed), but everybody has a priority, and `falls` times a run whoever goes on falls behind all
+    /// others: probabilistic concurrency testing. It finds what needs few interruptions at the right places.
+    pub fn pct(seed: u64, falls: u8) -> Self {
+        Schedule::from(Source::Pct(Box::new(Pct::new(seed, falls))))
+    }
+
+    /// What a fuzzer says: each choice takes a byte, or as many as it takes to tell all of them apart; past the end it
+    /// is 0. Any bytes are a schedule.
+    pub fn bytes(bytes: &[u8]) -> Self {
+        Schedule::from(Source::Bytes { bytes: bytes.to_vec(), at: 0 })
     }
 
     /// The choices of a list, and 0 past its end. A choice that is too large for its point is taken as the largest.
@@ -103,6 +121,8 @@ impl Schedule {
         let of = u32::try_from(n).unwrap_or(u32::MAX);
         let value = match &mut self.source {
             Source::Random(random) => random.choose(point, of),
+            Source::Pct(pct) => pct.random.choose(point, of),
+            Source::Bytes { bytes, at } => number(bytes, at, of),
             Source::List { choices, at } => {
                 let value = choices.get(*at).copied().unwrap_or(0).min(of - 1);
                 *at += 1;
@@ -124,16 +144,16 @@ impl Schedule {
         step: impl Fn(usize) -> Step,
         next: impl Fn(Step) -> u64,
     ) -> usize {
-        let chosen = if let Source::Script(player) = &mut self.source {
-            let chosen = player.step(n, &step, &next);
-            if n > 1 {
-                let [value, of] = [chosen, n].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
-                self.taken.push(Choice { value, of });
-            }
-            chosen
-        } else {
-            self.choose(Point::Step, n)
+        let by_name = match &mut self.source {
+            Source::Script(player) => Some(player.step(n, &step, &next)),
+            Source::Pct(pct) => Some(pct.step(n, &step)),
+            Source::Random(_) | Source::Bytes { .. } | Source::List { .. } => None,
         };
+        let chosen = by_name.unwrap_or_else(|| self.choose(Point::Step, n));
+        if by_name.is_some() && n > 1 {
+            let [value, of] = [chosen, n].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+            self.taken.push(Choice { value, of });
+        }
         if let Some(scribe) = &mut self.scribe {
             scribe.step(n, step, next, chosen);
         }
@@ -182,6 +202,18 @@ impl Schedule {
             self.source = Source::List { choices: list.to_vec(), at: 0 };
         }
     }
+}
+
+/// The next bytes as a number below `of`.
+fn number(bytes: &[u8], at: &mut usize, of: u32) -> u32 {
+    let mut number = 0_u64;
+    let mut most = 1_u64;
+    while most < u64::from(of) {
+        number = number << 8 | u64::from(bytes.get(*at).copied().unwrap_or(0));
+        most <<= 8;
+        *at += 1;
+    }
+    u32::try_from(number % u64::from(of)).expect("less than of")
 }
 
 /// Random choices. How often the running process goes on, and how often each fault strikes, is drawn once a run.
@@ -246,6 +278,12 @@ mod tests {
         assert_eq!(drawn, draw(&mut Schedule::replay(list)));
         assert_ne!(drawn, draw(&mut Schedule::seed(8)));
         assert_eq!(first.taken().len(), 48, "one of one is not recorded");
+    }
+
+    #[test]
+    fn bytes_are_choices_and_past_their_end_every_choice_is_zero() {
+        let mut schedule = Schedule::bytes(&[7, 1, 2, 3]);
+        assert_eq!([4, 1000, 256, 2].map(|n| schedule.choose(Point::Bytes, n)), [3, 258, 3, 0]);
     }
 
     #[test]

@@ -30,7 +30,8 @@ impl From<Step> for Who {
             | Step::Accept(pid, _)
             | Step::Receive(pid, _)
             | Step::Die(pid, _)
-            | Step::LetGo(pid) => Who::Process(pid),
+            | Step::LetGo(pid)
+            | Step::Continue(pid) => Who::Process(pid),
             Step::Reap(_) => Who::Process(Pid::PRIMARY),
             Step::Act(client) | Step::Meet(client) => Who::Client(client),
             Step::Hear => Who::Driver,

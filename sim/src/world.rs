@@ -259,7 +259,7 @@ impl<P: Program> World<P> {
         }
         ready.truncate(kept);
         self.kernel.ready = ready;
-        if self.kernel.clock.next().is_some_and(|pid| !self.is_busy(pid)) {
+        if self.kernel.clock.next().is_some_and(|pid| self.can_hear(pid)) {
             self.enabled.0.push(kept);
         }
         self.enabled.0.len()
@@ -290,21 +290,25 @@ impl<P: Program> World<P> {
         let hears = match step {
             Step::Read(pid, _) | Step::Writable(pid, _) | Step::Accept(pid, _) | Step::Receive(pid, _) => pid,
             Step::Reap(_) => Pid::PRIMARY,
+            Step::Run(pid) if self.kernel.is_stopped(pid) => return Verdict::Waiting,
             Step::Run(_)
             | Step::Start(_)
             | Step::Die(..)
             | Step::LetGo(_)
+            | Step::Continue(_)
             | Step::Act(_)
             | Step::Meet(_)
             | Step::Hear
             | Step::Fire => return self.kernel.verdict(step),
         };
-        if self.is_busy(hears) { Verdict::Waiting } else { self.kernel.verdict(step) }
+        if self.can_hear(hears) { self.kernel.verdict(step) } else { Verdict::Waiting }
     }
 
-    /// One input, drain, next input: a process that is not drained hears nothing.
-    fn is_busy(&self, pid: Pid) -> bool {
-        self.hosts.get(pid.index()).and_then(Option::as_ref).is_some_and(|host| host.next.is_some())
+    /// One input, drain, next input: a process that is not drained hears nothing, and neither does one that is stopped.
+    fn can_hear(&self, pid: Pid) -> bool {
+        let is_busy =
+            self.hosts.get(pid.index()).and_then(Option::as_ref).is_some_and(|host| host.next.is_some());
+        !is_busy && !self.kernel.is_stopped(pid)
     }
 }
 

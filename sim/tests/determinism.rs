@@ -59,6 +59,21 @@ fn every_line_replays_its_run() {
     }
 }
 
+/// Priorities and bytes are schedules as well: any of them, and a line of them replays.
+#[test]
+fn every_kind_of_schedule_is_recorded_alike() {
+    for seed in 0..100_u64 {
+        let bytes: Vec<u8> = (1..200).map(|n| seed.wrapping_mul(n * n).to_le_bytes()[1]).collect();
+        for schedule in [Schedule::pct(seed, 3), Schedule::bytes(&bytes)] {
+            let mut world = standard::world().on(schedule.with_faults(Faults::swarm(seed)));
+            world.run().expect("every check holds");
+            let line: Line = world.replay_line().parse().expect("it was just written");
+            let replayed = line.replay(standard::world());
+            assert_eq!((replayed.left, replayed.world.trace_hash()), (None, world.trace_hash()));
+        }
+    }
+}
+
 #[test]
 fn a_replay_of_something_else_says_where_it_leaves_the_recording() {
     let mut world = standard::world().on(Schedule::seed(3));

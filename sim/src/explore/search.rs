@@ -340,6 +340,7 @@ impl<'a> Search<'a> {
             | Step::Die(..)
             | Step::Reap(_)
             | Step::LetGo(_)
+            | Step::Continue(_)
             | Step::Fire => false,
         };
         (0..n).find(is_settled).filter(|_| self.grain == Grain::Reactions)

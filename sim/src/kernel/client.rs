@@ -122,7 +122,7 @@ impl Kernel {
         self.wake_holders(id);
     }
 
-    fn finish_to_server(&mut self, id: ClientId, flow: Flow) {
+    pub(crate) fn finish_to_server(&mut self, id: ClientId, flow: Flow) {
         let client = self.client_mut(id);
         if flow == Flow::Reset {
             client.actions.clear();

@@ -3,7 +3,7 @@
 use cluster_core::{ChannelId, Errno, OsEvent, SocketId, WorkerId};
 
 use super::process::{Accepting, Descriptor, Origin, Phase, Pid};
-use super::socket::{Kind, Place};
+use super::socket::{Flow, Kind, Place};
 use super::{Kernel, Step};
 use crate::fault::Fault;
 use crate::schedule::{Point, Schedule};
@@ -77,6 +77,11 @@ impl Kernel {
         let &Descriptor { file, held, .. } = self.process(pid).descriptor(id)?;
         let Kind::Listener(listener) = &mut self.file_mut(file).kind else { return None };
         let client = listener.backlog.pop_front()?;
+        if schedule.strikes(Fault::Aborted) {
+            self.finish_to_server(client, Flow::Reset);
+            self.client_mut(client).place = Place::Closed;
+            return Some(OsEvent::AcceptFailed { listener: id, errno: Errno::ECONNABORTED });
+        }
         let connection = self.open(Kind::Connection(client));
         let origin = if held { Origin::Program } else { Origin::Machine };
         let socket = self.process_mut(pid).add(connection, origin);

@@ -33,6 +33,8 @@ pub(crate) enum Phase {
     /// It exists and has not run yet.
     Starting,
     Running,
+    /// It does nothing until it goes on. Only a signal reaches it.
+    Stopped,
     /// Dead, its parent not told yet.
     Dead(ExitStatus),
     Reaped,
@@ -98,7 +100,7 @@ impl Process {
     }
 
     pub(crate) fn is_alive(&self) -> bool {
-        matches!(self.phase, Phase::Starting | Phase::Running)
+        matches!(self.phase, Phase::Starting | Phase::Running | Phase::Stopped)
     }
 
     pub(crate) fn add(&mut self, file: FileId, origin: Origin) -> SocketId {

@@ -157,6 +157,7 @@ impl Kernel {
                 own(Pid::PRIMARY) | Objects::process(pid) | incoming(Pid::PRIMARY, ChannelId(pid.0))
             }
             Step::LetGo(pid) => incoming(pid, ChannelId::PRIMARY),
+            Step::Continue(pid) => Objects::process(pid),
             Step::Act(client) => match self.client(client).actions.front() {
                 Some(Action::SendTo(..)) => Objects::ALL,
                 Some(Action::Connect(_)) => Objects::client(client) | Objects::FILES | Objects::SYSTEM,
@@ -164,7 +165,7 @@ impl Kernel {
             },
             Step::Meet(client) => Objects::client(client) | Objects::DRIVER,
             Step::Hear => Objects::LOG_HEARD | Objects::DRIVER,
-            Step::Fire => Objects::CLOCK | self.clock.next().map_or(Objects::NONE, own),
+            Step::Fire => self.clock.waiting().map(own).fold(Objects::CLOCK, BitOr::bitor),
         }
     }
 

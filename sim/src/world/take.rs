@@ -2,7 +2,8 @@
 //! Which step it is was decided before.
 
 use cluster_core::{
-    Call, ChannelId, Event, ExitStatus, OsEvent, Passed, Primary, Signal, Worker, WorkerEvent, WorkerId,
+    Call, ChannelId, Event, ExitStatus, OsEvent, Passed, Primary, Signal, TimerId, Worker, WorkerEvent,
+    WorkerId,
 };
 
 use super::World;
@@ -14,6 +15,7 @@ use crate::kernel::Step;
 use crate::kernel::channel::Side;
 use crate::kernel::process::{Phase, Pid};
 use crate::program::{Actor, ClientId, Driver, Process, Program, SocketEvent};
+use crate::schedule::Point;
 use crate::script::Who;
 use crate::trace::{Act, Crossing};
 
@@ -44,7 +46,7 @@ impl<P: Program> World<P> {
                 self.input(Pid::PRIMARY, event);
             }
             Step::Fire => {
-                let (pid, timer) = self.kernel.clock.fire();
+                let (pid, timer) = self.fire();
                 self.input(pid, Some(OsEvent::Timer { timer }));
             }
             Step::Receive(pid, socket) => {
@@ -53,6 +55,7 @@ impl<P: Program> World<P> {
             }
             Step::Die(pid, signal) => self.die(pid, ExitStatus::Signal(signal)),
             Step::LetGo(pid) => self.kernel.let_channel_go(pid),
+            Step::Continue(pid) => self.kernel.process_mut(pid).phase = Phase::Running,
             Step::Act(client) => self.act(client),
             Step::Meet(client) => {
                 let event = self.kernel.hear(client);
@@ -136,6 +139,18 @@ impl<P: Program> World<P> {
             }
         }
         self.react(pid, answer);
+        if self.kernel.process(pid).is_alive() && self.schedule.strikes(Fault::Stop) {
+            self.kernel.stop(pid);
+        }
+    }
+
+    /// The next timer, or another of those that can be heard.
+    fn fire(&mut self) -> (Pid, TimerId) {
+        let waiting = self.kernel.clock.waiting().enumerate();
+        let heard: Vec<usize> = waiting.filter(|&(_, pid)| self.can_hear(pid)).map(|(n, _)| n).collect();
+        let jumps = heard.len() > 1 && self.schedule.strikes(Fault::TimeJump);
+        let n = if jumps { 1 + self.schedule.choose(Point::Way, heard.len() - 1) } else { 0 };
+        self.kernel.clock.fire(heard.get(n).copied().unwrap_or(0))
     }
 
     fn input(&mut self, pid: Pid, event: Option<OsEvent>) {

@@ -1,0 +1,66 @@
+//! Drives whole worlds: the first bytes say the program, its surroundings and the faults, the rest is the schedule.
+//! Every check looks at every run. What it finds is printed as a line that `conformance replay` runs again.
+
+#![no_main]
+
+use cluster_core::SchedulingPolicy;
+use cluster_sim::standard::{Plan, PrimaryDeed, Scenario, WorkerDeed};
+use cluster_sim::{Fault, Faults, Schedule};
+use libfuzzer_sys::fuzz_target;
+
+/// How many bytes say what is run.
+const HEAD: usize = 24;
+
+fn primary(byte: u8) -> PrimaryDeed {
+    let worker = 1 + byte / 8 % 3;
+    match byte % 8 {
+        0 => PrimaryDeed::Fork,
+        1 => PrimaryDeed::Send(worker),
+        2 => PrimaryDeed::Disconnect(worker),
+        3 => PrimaryDeed::DisconnectAll,
+        4 => PrimaryDeed::Kill(worker),
+        5 if byte > 192 => PrimaryDeed::Exit,
+        _ => PrimaryDeed::Nothing,
+    }
+}
+
+fn worker(byte: u8) -> WorkerDeed {
+    match byte % 16 {
+        0 => WorkerDeed::Listen,
+        1 => WorkerDeed::Close,
+        2 => WorkerDeed::Send,
+        3 => WorkerDeed::Disconnect,
+        4 => WorkerDeed::Kill,
+        5 => WorkerDeed::Exit,
+        6 => WorkerDeed::Die,
+        _ => WorkerDeed::Nothing,
+    }
+}
+
+fn faults(low: u8, high: u8, limit: u8) -> Faults {
+    let bits = u16::from_le_bytes([low, high]);
+    let armed = Fault::ALL.into_iter().enumerate().filter(|(n, _)| bits >> n & 1 == 1);
+    armed.fold(Faults::none(), |faults, (_, fault)| faults.and(fault)).limit(limit % 6)
+}
+
+fuzz_target!(|data: &[u8]| {
+    let Some((head, schedule)) = data.split_at_checked(HEAD) else { return };
+    let [workers, clients, surroundings, low, high, limit, bytes, spare] = head[..8] else { return };
+    let deeds = head[8..16].iter().map(|&byte| primary(byte)).collect();
+    let program = Plan::new(
+        1 + u32::from(workers % 3),
+        u32::from(clients % 4),
+        deeds,
+        head[16..].iter().map(|&byte| worker(byte)).collect(),
+    );
+    let scenario = Scenario {
+        policy: if surroundings & 1 == 1 { SchedulingPolicy::Shared } else { SchedulingPolicy::RoundRobin },
+        keep_listening: surroundings & 2 == 2,
+        channel_bytes: (surroundings & 4 == 4).then(|| 1 + usize::from(bytes) + usize::from(spare & 1) * 256),
+        ..Scenario::new(program)
+    };
+    let schedule = Schedule::bytes(schedule).with_faults(faults(low, high, limit));
+    if let Err(failure) = scenario.world().on(schedule).run() {
+        panic!("{failure}");
+    }
+});

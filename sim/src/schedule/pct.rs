@@ -1,0 +1,76 @@
+//! Probabilistic concurrency testing: everybody has a priority, whoever has the highest goes on, and a few times a run
+//! whoever goes on falls behind everybody else. A mistake that needs `d` of those is found with a known probability,
+//! however long the run is (Burckhardt et al., 2010). What is no step is drawn as in any random run.
+
+use std::collections::BTreeMap;
+
+use super::Random;
+use crate::kernel::Step;
+use crate::script::Who;
+
+/// How many steps a run is taken to have; a longer one has no surprises at its end.
+const LENGTH: u32 = 512;
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub(super) struct Pct {
+    pub(super) random: Random,
+    /// Higher goes first.
+    priorities: BTreeMap<Who, u32>,
+    /// Before which steps somebody falls behind, the next one last.
+    falls: Vec<u32>,
+    steps: u32,
+}
+
+impl Pct {
+    pub(super) fn new(seed: u64, falls: u8) -> Self {
+        let mut random = Random::new(seed);
+        let mut falls: Vec<u32> = (0..falls).map(|_| random.below(LENGTH)).collect();
+        falls.sort_unstable_by(|a, b| b.cmp(a));
+        Pct { random, priorities: BTreeMap::new(), falls, steps: 0 }
+    }
+
+    /// Which of these enabled steps.
+    pub(super) fn step(&mut self, n: usize, step: &impl Fn(usize) -> Step) -> usize {
+        let mut chosen = self.first(n, step);
+        while self.falls.pop_if(|fall| *fall <= self.steps).is_some() {
+            let behind = u32::try_from(self.falls.len()).expect("few fall");
+            self.priorities.insert(step(chosen).into(), behind);
+            chosen = self.first(n, step);
+        }
+        self.steps += 1;
+        chosen
+    }
+
+    /// The first step of whoever has the highest priority.
+    fn first(&mut self, n: usize, step: &impl Fn(usize) -> Step) -> usize {
+        let mut best = (0, 0);
+        for at in 0..n {
+            let random = &mut self.random;
+            let drawn = || u32::from(u8::MAX) + random.below(u32::MAX - u32::from(u8::MAX));
+            let priority = *self.priorities.entry(step(at).into()).or_insert_with(drawn);
+            if at == 0 || priority > best.1 {
+                best = (at, priority);
+            }
+        }
+        best.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::process::Pid;
+
+    /// Without a fall one process runs as long as it can; with falls they take turns, that often.
+    #[test]
+    fn somebody_falls_behind_so_often() {
+        let step = |at| Step::Run(Pid(u32::try_from(at).expect("there are three")));
+        for falls in 0..4 {
+            let mut pct = Pct::new(7, falls);
+            let run: Vec<usize> = (0..1000).map(|_| pct.step(3, &step)).collect();
+            let switches = run.windows(2).filter(|pair| pair[0] != pair[1]).count();
+            assert!(switches == usize::from(falls), "{falls}: {switches}");
+        }
+    }
+}
