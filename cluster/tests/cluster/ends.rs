@@ -91,7 +91,7 @@ async fn told_to_go() -> Tested {
 }
 
 /// Drops a primary, does something, and waits until the runtime has reaped its workers.
-async fn abandon<T>(primary: Primary, act: impl FnOnce() -> T) -> io::Result<T> {
+pub(crate) async fn abandon<T>(primary: Primary, act: impl FnOnce() -> T) -> io::Result<T> {
     let mut child_ended = signal(SignalKind::child())?;
     drop(primary);
     let result = act();

@@ -131,7 +131,8 @@ async fn passed_on() -> Tested {
         let (message, handle) = passed(&mut primary).await?;
         let socket = handle.and_then(|passed| primary.take(passed)).ok_or("a socket comes with it")?;
         primary.send_with(other, &message, socket)?;
-        same(said(&mut primary, client).await?, "used".into())?;
+        same(super::support::message(&mut primary).await?, json!([message, "TcpStream"]))?;
+        same(io::read_to_string(client)?, "used".into())?;
     }
     over(primary).await
 }

@@ -13,6 +13,7 @@ use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::ends::abandon;
 use super::support::{FOREVER, Tested, asynchronous, connect, message, primary, rest, said, same, until};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -107,7 +108,13 @@ async fn serves_a_path(policy: SchedulingPolicy) -> Tested {
         let who = said_at(&mut primary, &path).await?;
         same(["1", "2"].contains(&who.as_str()), true)?;
     }
-    over(primary).await?;
+    primary.disconnect();
+    rest(&mut primary).await?;
+    // It goes with the last worker, not with the primary.
+    same(path.exists(), false)?;
+    fork(&mut primary, &json!({ "path": path }))?;
+    told(&mut primary).await?;
+    abandon(primary, || ()).await?;
     same(path.exists(), false)
 }
 

@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
 /// Nothing here takes so long: whoever waits longer waits for ever.
-pub(crate) const FOREVER: Duration = Duration::from_mins(1);
+pub(crate) const FOREVER: Duration = Duration::from_secs(3);
 
 pub(crate) type Tested = Result<(), Failed>;
 
