@@ -1,15 +1,21 @@
 //! What must be true of every run, one property a file, and what a failure says. The checks only look.
 
+pub(crate) mod acks;
 pub(crate) mod descriptors;
+pub(crate) mod harm;
+pub(crate) mod ids;
 pub(crate) mod ledger;
 pub(crate) mod liveness;
 pub(crate) mod order;
+pub(crate) mod queues;
 
 use std::fmt;
 
-use cluster_core::Primary;
+use cluster_core::{Event, Primary};
 
 use crate::kernel::Kernel;
+use acks::Acks;
+use ids::Ids;
 use liveness::Serving;
 use order::OrderCheck;
 
@@ -20,6 +26,14 @@ pub enum Check {
     Assertion,
     /// Every accepted connection is in exactly one place, and no two programs ever have it.
     Ledger,
+    /// A worker answers for a connection only if it was offered that connection, and once for each offer.
+    Acks,
+    /// Ids of workers ascend, and none is given twice.
+    Ids,
+    /// What waits in the primary stays within its limits.
+    Queues,
+    /// Who keeps to the protocol is never told that it broke it.
+    Harm,
     /// The events of each worker come in an order and number that Node's documentation and recordings allow.
     Order,
     /// At the end nobody holds a descriptor that is of no use to anybody.
@@ -33,6 +47,10 @@ impl fmt::Display for Check {
         f.write_str(match self {
             Check::Assertion => "assertion",
             Check::Ledger => "ledger",
+            Check::Acks => "acks",
+            Check::Ids => "ids",
+            Check::Queues => "queues",
+            Check::Harm => "harm",
             Check::Order => "order",
             Check::Descriptors => "descriptors",
             Check::Liveness => "liveness",
@@ -66,9 +84,29 @@ impl std::error::Error for Failure {}
 pub(crate) struct Checks {
     pub(crate) serving: Serving,
     pub(crate) order: OrderCheck,
+    pub(crate) acks: Acks,
+    ids: Ids,
 }
 
 impl Checks {
+    /// The primary is about to hear an event.
+    pub(crate) fn primary_event(
+        &mut self,
+        event: &Event,
+        primary: &Primary,
+        kernel: &Kernel,
+    ) -> Result<(), (Check, String)> {
+        self.ids.primary_event(event).map_err(|what| (Check::Ids, what))?;
+        harm::primary_event(event, kernel).map_err(|what| (Check::Harm, what))?;
+        self.order.primary_event(event, primary).map_err(|what| (Check::Order, what))
+    }
+
+    /// The primary has nothing left to do.
+    pub(crate) fn at_rest(kernel: &Kernel, primary: &Primary) -> Result<(), (Check, String)> {
+        queues::at_rest(primary, kernel.processes.len()).map_err(|what| (Check::Queues, what))?;
+        ledger::at_rest(kernel, primary).map_err(|what| (Check::Ledger, what))
+    }
+
     /// Nothing can happen any more.
     pub(crate) fn at_the_end(
         &self,

@@ -15,8 +15,6 @@ pub enum Fault {
     AcceptFailure,
     /// A descriptor does not arrive with its bytes, as when the receiver has no number left for it.
     LostDescriptor,
-    /// A client is gone before it is accepted: ECONNABORTED.
-    Aborted,
     /// A client resets its connection instead of what it was about to do.
     ClientReset,
     /// A process that dies has left a child behind that holds its channel open for a while.
@@ -27,6 +25,8 @@ pub enum Fault {
     ShortWrite,
     /// A read is cut anywhere.
     PartialRead,
+    /// A client is gone before it is accepted: ECONNABORTED.
+    Aborted,
     /// A process is stopped after a call, and goes on at some later time: SIGSTOP and SIGCONT, or a slow machine.
     Stop,
     /// The clock jumps: a timer fires that was not the next.
@@ -40,13 +40,13 @@ impl Fault {
         Fault::SpawnFailure,
         Fault::BindFailure,
         Fault::AcceptFailure,
-        Fault::Aborted,
         Fault::LostDescriptor,
         Fault::ClientReset,
         Fault::Grandchild,
         Fault::Garbage,
         Fault::ShortWrite,
         Fault::PartialRead,
+        Fault::Aborted,
         Fault::Stop,
         Fault::TimeJump,
     ];

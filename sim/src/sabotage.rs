@@ -75,6 +75,46 @@ fn ledger_sees_a_connection_with_two_owners() {
 }
 
 #[test]
+fn acks_sees_an_answer_that_is_given_twice() {
+    let twice = |pid, next: &Next| {
+        let is_answer = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains("\"accepted\":");
+        let is_ack = matches!(next, Next::Call(Call::Write { bytes, .. }) if is_answer(bytes));
+        fate(pid != Pid::PRIMARY && is_ack, Fate::Double)
+    };
+    assert_eq!(caught(twice), Some(Check::Acks));
+}
+
+#[test]
+fn harm_sees_an_honest_worker_that_is_blamed() {
+    let twice = |pid, next: &Next| {
+        let is_ack = |bytes: &[u8]| bytes.starts_with(b"{\"cmd\":\"NODE_HANDLE_ACK\"");
+        let is_ack = matches!(next, Next::Call(Call::Write { bytes, .. }) if is_ack(bytes));
+        fate(pid != Pid::PRIMARY && is_ack, Fate::Double)
+    };
+    assert_eq!(caught(twice), Some(Check::Harm));
+}
+
+#[test]
+fn queues_sees_a_primary_that_goes_on_accepting() {
+    let go_on = |pid, next: &Next| {
+        fate(pid == Pid::PRIMARY && matches!(next, Next::Call(Call::PauseAccept { .. })), Fate::Drop)
+    };
+    let mut settings = cluster_core::Settings::default();
+    settings.limits.queued_connections = 2;
+    let start = World::new(standard::Serve::new(1, 30), settings);
+    let sabotages: [Option<Sabotage>; 2] = [None, Some(go_on)];
+    let [well, badly] = sabotages.map(|sabotage| {
+        let run = |seed| {
+            let mut world = start.clone().on(Schedule::seed(seed));
+            world.sabotage = sabotage;
+            world.run().err().map(|failure| failure.check)
+        };
+        (0..30).find_map(run)
+    });
+    assert_eq!((well, badly), (None, Some(Check::Queues)));
+}
+
+#[test]
 fn order_sees_an_end_that_is_not_told() {
     let silent = |_, next: &Next| fate(matches!(next, Next::Primary(Event::Disconnect { .. })), Fate::Drop);
     assert_eq!(caught(silent), Some(Check::Order));

@@ -216,6 +216,9 @@ fn number(bytes: &[u8], at: &mut usize, of: u32) -> u32 {
     u32::try_from(number % u64::from(of)).expect("less than of")
 }
 
+/// The faults there were first. Odds of later ones are drawn aside, so that a seed keeps its run when one is added.
+const FIRST_FAULTS: usize = 10;
+
 /// Random choices. How often the running process goes on, and how often each fault strikes, is drawn once a run.
 #[derive(Debug, Clone)]
 struct Random {
@@ -228,8 +231,13 @@ impl Random {
     fn new(seed: u64) -> Self {
         let mut random = Random { state: seed, sticky_percent: 0, fault_odds: [0; Fault::ALL.len()] };
         random.sticky_percent = random.pick(&[0, 50, 90, 97]);
-        for fault in Fault::ALL {
+        let (first, later) = Fault::ALL.split_at(FIRST_FAULTS);
+        for &fault in first {
             random.fault_odds[fault as usize] = random.pick(&[2, 8, 32, 128]);
+        }
+        let mut aside = random.clone();
+        for &fault in later {
+            random.fault_odds[fault as usize] = aside.pick(&[2, 8, 32, 128]);
         }
         random
     }

@@ -56,7 +56,9 @@ fuzz_target!(|data: &[u8]| {
     let scenario = Scenario {
         policy: if surroundings & 1 == 1 { SchedulingPolicy::Shared } else { SchedulingPolicy::RoundRobin },
         keep_listening: surroundings & 2 == 2,
-        channel_bytes: (surroundings & 4 == 4).then(|| 1 + usize::from(bytes) + usize::from(spare & 1) * 256),
+        // With one byte at a time the largest of these programs would take longer than a run may.
+        channel_bytes: (surroundings & 4 == 4)
+            .then(|| 16 + usize::from(bytes) + usize::from(spare & 1) * 256),
         ..Scenario::new(program)
     };
     let schedule = Schedule::bytes(schedule).with_faults(faults(low, high, limit));

@@ -2,12 +2,12 @@
 //! Which step it is was decided before.
 
 use cluster_core::{
-    Call, ChannelId, Event, ExitStatus, OsEvent, Passed, Primary, Signal, TimerId, Worker, WorkerEvent,
-    WorkerId,
+    Call, ChannelId, Event, ExitStatus, OsEvent, Passed, Primary, Serialization, Signal, TimerId, Worker,
+    WorkerEvent, WorkerId,
 };
 
 use super::World;
-use crate::check::{Check, ledger};
+use crate::check::{Check, Checks, ledger};
 use crate::fault::Fault;
 use crate::host::{Host, Machine, Next};
 use crate::journal::{Line, Observation};
@@ -27,7 +27,9 @@ impl<P: Program> World<P> {
             Step::Start(pid) => self.start(pid),
             Step::Read(pid, channel) => {
                 let event = self.kernel.read(pid, channel, schedule);
+                let found = self.overhear(pid, event.as_ref());
                 self.input(pid, event);
+                return found;
             }
             Step::Writable(pid, channel) => {
                 let event = self.kernel.writable_again(pid, channel);
@@ -144,6 +146,18 @@ impl<P: Program> World<P> {
         }
     }
 
+    /// What a process reads of offers and answers, where a channel carries lines that can be trusted.
+    fn overhear(&mut self, pid: Pid, event: Option<&OsEvent>) -> Result<(), (Check, String)> {
+        let Some(OsEvent::Read { channel, bytes, .. }) = event else { return Ok(()) };
+        let worker = if pid == Pid::PRIMARY { Pid(channel.0) } else { pid };
+        let process = self.kernel.process(worker);
+        let is_plain = process.command.serialization == Serialization::Json && !process.hostile;
+        if !is_plain || !self.checks.acks.concerns(bytes) {
+            return Ok(());
+        }
+        self.checks.acks.read(pid, worker, bytes).map_err(|what| (Check::Acks, what))
+    }
+
     /// The next timer, or another of those that can be heard.
     fn fire(&mut self) -> (Pid, TimerId) {
         let waiting = self.kernel.clock.waiting().enumerate();
@@ -168,7 +182,7 @@ impl<P: Program> World<P> {
             self.kernel.own(Pid::PRIMARY, passed.socket);
         }
         if let Some(primary) = self.hosts[0].as_ref().and_then(|host| host.primary()) {
-            self.checks.order.primary_event(&event, primary).map_err(|what| (Check::Order, what))?;
+            self.checks.primary_event(&event, primary, &self.kernel)?;
         }
         self.within(Pid::PRIMARY, |program, machine, process| {
             if let Machine::Primary(primary) = machine {
@@ -305,9 +319,7 @@ impl<P: Program> World<P> {
     pub(super) fn at_rest(&self) -> Result<(), (Check, String)> {
         let Some(Some(host)) = self.hosts.first() else { return Ok(()) };
         match host.primary() {
-            Some(primary) if host.next.is_none() => {
-                ledger::at_rest(&self.kernel, primary).map_err(|what| (Check::Ledger, what))
-            }
+            Some(primary) if host.next.is_none() => Checks::at_rest(&self.kernel, primary),
             _ => Ok(()),
         }
     }

@@ -1,0 +1,72 @@
+//! Acks: a worker answers for a connection only if it was offered that connection, and once for each offer.
+//!
+//! It reads what processes read, line by line, and knows only the lines that offer and answer. What hostile workers
+//! write is not looked at, and of channels that carry no lines nothing is known.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use memchr::memmem;
+
+use crate::kernel::process::Pid;
+
+/// In the line of an offer, and in that of an answer.
+const NEW: &[u8] = br#""act":"newconn""#;
+const ANSWER: &[u8] = br#""accepted":"#;
+
+/// Which offers each worker has read and not answered, by their number.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Acks {
+    offered: BTreeSet<(Pid, u64)>,
+    /// Lines that are not whole yet: of a worker, and of the primary from a worker.
+    partial: BTreeMap<(Pid, Pid), Vec<u8>>,
+}
+
+impl Acks {
+    /// Whether these bytes can say anything of offers.
+    pub(crate) fn concerns(&self, bytes: &[u8]) -> bool {
+        !self.partial.is_empty() || !bytes.ends_with(b"\n") || has(bytes, NEW) || has(bytes, ANSWER)
+    }
+
+    /// A process has read these bytes, on the channel of this worker.
+    pub(crate) fn read(&mut self, reader: Pid, worker: Pid, bytes: &[u8]) -> Result<(), String> {
+        let mut bytes = bytes.to_vec();
+        if let Some(mut before) = self.partial.remove(&(reader, worker)) {
+            before.extend_from_slice(&bytes);
+            bytes = before;
+        }
+        let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        let rest = bytes.split_off(whole);
+        if !rest.is_empty() {
+            self.partial.insert((reader, worker), rest);
+        }
+        bytes.split(|&byte| byte == b'\n').try_for_each(|line| self.line(reader, worker, line))
+    }
+
+    fn line(&mut self, reader: Pid, worker: Pid, line: &[u8]) -> Result<(), String> {
+        if reader != Pid::PRIMARY {
+            if has(line, NEW)
+                && let Some(seq) = number(line, br#""seq":"#)
+            {
+                self.offered.insert((worker, seq));
+            }
+            return Ok(());
+        }
+        match number(line, br#""ack":"#) {
+            Some(seq) if has(line, ANSWER) && !self.offered.remove(&(worker, seq)) => Err(format!(
+                "worker {} answers for offer {seq}, which it was not made or has answered",
+                worker.0
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+fn has(line: &[u8], word: &[u8]) -> bool {
+    memmem::find(line, word).is_some()
+}
+
+fn number(line: &[u8], name: &[u8]) -> Option<u64> {
+    let after = &line[memmem::find(line, name)? + name.len()..];
+    let end = after.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(after.len());
+    std::str::from_utf8(&after[..end]).ok()?.parse().ok()
+}
