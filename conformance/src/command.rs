@@ -18,8 +18,10 @@ use crate::order;
 use crate::scenario::{self, Scenario};
 use crate::trace::Trace;
 
+mod coverage;
 mod explore;
 mod file;
+mod fuzz;
 mod interrupt;
 mod list;
 mod progress;
@@ -72,6 +74,10 @@ enum Verb {
     List,
     /// Run a scenario once and show what everybody saw
     Show(show::Show),
+    /// Say what of Node's own suite the scenarios show, and how they stand on each arm
+    Coverage(coverage::Coverage),
+    /// Run random scenarios for real and hold them against the simulator
+    Fuzz(fuzz::Fuzz),
     /// Run again what a line of the simulator has recorded, and show every step
     Replay(replay::Replay),
     /// Look for a run in which something is wrong, and explain the smallest that is found
@@ -165,6 +171,8 @@ pub fn main() -> ExitCode {
         Verb::Record(record) => record.perform(&places),
         Verb::List => list::perform(&places),
         Verb::Show(show) => show.perform(&places),
+        Verb::Coverage(coverage) => coverage.perform(&places),
+        Verb::Fuzz(fuzz) => fuzz.perform(&places),
         Verb::Replay(replay) => replay.perform(&places),
         Verb::Explore(explore) => explore.perform(&places),
         Verb::Play { scenario, workers } => {

@@ -14,9 +14,11 @@
 
 pub mod arm;
 pub mod command;
+pub mod coverage;
 pub mod diagram;
 pub mod exceptions;
 pub mod fixture;
+pub mod fuzz;
 pub mod observation;
 pub mod order;
 pub mod pattern;

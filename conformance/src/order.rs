@@ -57,7 +57,9 @@ pub fn check(scenario: &Scenario, trace: &Trace) -> Vec<Misfit> {
         misfits.extend(broken.map(|broken| broken.at(*observer, lines)));
     }
     let told = trace.seen_by(Observer::Primary);
-    misfits.extend(primary::check_all_disconnected(told).map(|broken| broken.at(Observer::Primary, told)));
+    misfits.extend(
+        primary::check_all_disconnected(scenario, told).map(|broken| broken.at(Observer::Primary, told)),
+    );
     misfits.extend(numbers::check(trace, !scenario.primary_may_die()));
     misfits.extend(scenario.contract.iter().filter_map(|claim| claims::check(claim, trace)));
     misfits

@@ -376,7 +376,7 @@ fn cut_behind<T>(commands: &mut Vec<T>, ends: impl Fn(&T) -> bool) {
 
 /// Rules, and how often each has been met.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Rules<Action> {
+pub(crate) struct Rules<Action> {
     rules: Arc<[Rule<Action>]>,
     met: Vec<u32>,
 }
@@ -389,12 +389,12 @@ impl<Action> Hash for Rules<Action> {
 }
 
 impl<Action: Clone> Rules<Action> {
-    fn new(rules: &[Rule<Action>]) -> Self {
+    pub(crate) fn new(rules: &[Rule<Action>]) -> Self {
         Rules { rules: rules.into(), met: vec![0; rules.len()] }
     }
 
     /// Counts the rules that fit and returns the actions of those whose turn it is.
-    fn due(&mut self, seen: &Observation) -> impl Iterator<Item = &Action> {
+    pub(crate) fn due(&mut self, seen: &Observation) -> impl Iterator<Item = &Action> {
         let counted = self.rules.iter().zip(&mut self.met).filter(|(rule, _)| rule.on.fits(seen));
         let due = counted.filter_map(|(rule, met)| {
             *met += 1;

@@ -12,10 +12,12 @@ use crate::program::{Actor, Program};
 use crate::schedule::Schedule;
 use crate::world::World;
 
+mod beam;
 mod search;
 mod sleep;
 mod visited;
 
+use beam::{Beam, Taste};
 use search::{Goal, Grain, Order, Outcome, Search};
 
 /// What each observer saw, or shall see, in its own order.
@@ -132,6 +134,10 @@ pub fn observed<'a>(observations: impl Iterator<Item = &'a Observation>) -> Obse
     observed
 }
 
+/// The beams that are tried before everything is, and how many paths each keeps.
+const BEAMS: [(Taste, usize); 4] =
+    [(Taste::Eager, 16), (Taste::Lazy, 16), (Taste::Any, 64), (Taste::Lazy, 256)];
+
 /// Searches for a run in which every observer sees exactly what is wanted, and then nothing more can happen.
 /// The world is taken as it is, with the faults that are armed in its schedule; `budget` bounds the worlds that are
 /// seen, which bounds time and memory.
@@ -144,6 +150,14 @@ pub fn reaches<P: Program>(world: &World<P>, wanted: &Observed, budget: usize) -
         reach(world, wanted, Search::new(Goal::seeing(wanted), budget.into(), grain, order))
     };
     let mut left = budget;
+    for (taste, width) in BEAMS {
+        let search = Search::new(Goal::seeing(wanted), left.into(), Grain::Reactions, Order::Oldest);
+        let (found, worlds) = Beam::new(search, taste, width).find(world, budget / 16);
+        if let Some(choices) = found {
+            return Reached::Yes(choices);
+        }
+        left = left.saturating_sub(worlds);
+    }
     for order in [Order::Oldest, Order::Newest, Order::Mixed(1), Order::Mixed(2), Order::Mixed(3)] {
         match search(budget / 16, Grain::Reactions, order) {
             Reached::Unknown(deepest) => left = left.saturating_sub(deepest.worlds),

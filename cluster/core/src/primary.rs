@@ -134,7 +134,8 @@ impl Primary {
     pub fn disconnect_all(&mut self) {
         let all: BTreeSet<WorkerId> = self.members.keys().copied().collect();
         for worker in &all {
-            if self.members[worker].channel.is_connected() {
+            // Who was asked before is not asked again: it may be on its way out, and could not be written to.
+            if self.members[worker].life.listed {
                 self.disconnect(*worker);
             }
         }

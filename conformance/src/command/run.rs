@@ -64,11 +64,23 @@ impl Default for Run {
 impl Run {
     pub(super) fn perform(&self, places: &Places) -> Result<End, Trouble> {
         needs_node(&self.arms, self.node.as_deref())?;
+        // Now: whoever cannot have it shall not wait for all claims to hear that.
+        self.junit.as_deref().map_or(Ok(()), file::writable)?;
+        let Some(report) = self.report(places)? else { return Ok(End::Interrupted) };
+        self.print(&report)?;
+        if let Some(path) = &self.junit {
+            let mut xml = Vec::new();
+            report.junit().serialize(&mut xml).map_err(|error| file::unwritten(path, &error))?;
+            file::write(path, &xml)?;
+        }
+        Ok(end(&report))
+    }
+
+    /// Tries everything; `None` if that was interrupted.
+    pub(super) fn report(&self, places: &Places) -> Result<Option<Report>, Trouble> {
         let exceptions = Exceptions::load(&places.exceptions)?;
         let scenarios = places.scenarios(&self.globs)?;
         let recordings = recordings(&places.recordings)?;
-        // Now: whoever cannot have it shall not wait for all claims to hear that.
-        self.junit.as_deref().map_or(Ok(()), file::writable)?;
         interrupt::listen()?;
         let (node, absent) = self.node(&recordings);
         let unix = Unix::this()?;
@@ -87,19 +99,12 @@ impl Run {
         let verdicts = try_all(&suite, &judge);
         if interrupt::is_stopped() {
             eprintln!("interrupted: {} of {} claims were tried", verdicts.len(), suite.claims());
-            return Ok(End::Interrupted);
+            return Ok(None);
         }
         // An exception for a scenario that was not run is not needed by any other.
         let all_needed = self.globs.is_empty() && places.need_all_exceptions();
         let stale = if all_needed { judge.stale() } else { Vec::new() };
-        let report = Report::new(verdicts, absent, stale, begun.elapsed());
-        self.print(&report)?;
-        if let Some(path) = &self.junit {
-            let mut xml = Vec::new();
-            report.junit().serialize(&mut xml).map_err(|error| file::unwritten(path, &error))?;
-            file::write(path, &xml)?;
-        }
-        Ok(end(&report))
+        Ok(Some(Report::new(verdicts, absent, stale, begun.elapsed())))
     }
 
     fn wants(&self, arm: Arm) -> bool {

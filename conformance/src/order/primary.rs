@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Broken, Farewells, expect, walk};
 use crate::observation::Observation;
+use crate::program::Rules;
+use crate::scenario::{PrimaryAction, Scenario};
 
 type Kept = Result<(), String>;
 
@@ -18,21 +20,49 @@ pub(super) fn check(lines: &[Observation], farewells: Farewells, to_the_end: boo
     })
 }
 
-/// The callback of `cluster.disconnect()` waits for the last end of those who were there. On its own, because Node's
-/// does not.
-pub(super) fn check_all_disconnected(lines: &[Observation]) -> Option<Broken> {
-    let told = |line: &&Observation| line.what == "all_disconnected";
-    let mut all = lines.iter().enumerate().filter(|(_, line)| told(line)).map(|(index, _)| index);
-    all.find_map(|told| late_end(lines, told))
+/// The callback of `cluster.disconnect()` waits for the last end of those that were forked before the call. On its own,
+/// because Node's does not.
+pub(super) fn check_all_disconnected(scenario: &Scenario, lines: &[Observation]) -> Option<Broken> {
+    let is_told = |line: &Observation| line.what == "all_disconnected";
+    let mut told = (0..lines.len()).filter(|&index| is_told(&lines[index]));
+    told.find_map(|told| {
+        let asked = asked_to_go(scenario, &lines[..told]);
+        let is_end = |line: &Observation| ["disconnect", "exit"].contains(&line.what.as_str());
+        let is_asked = |line: &Observation| line.worker().is_some_and(|id| id <= asked);
+        let late = lines[told..].iter().find(|line| is_end(line) && is_asked(line))?;
+        let expected = format!("`{}` of worker {} before", late.what, late.worker().unwrap_or_default());
+        Some(Broken { line: Some(told), expected })
+    })
 }
 
-fn late_end(lines: &[Observation], told: usize) -> Option<Broken> {
-    let (before, after) = lines.split_at(told);
-    let is_end = |line: &Observation| ["disconnect", "exit"].contains(&line.what.as_str());
-    let was_there = |line: &Observation| before.iter().any(|one| one.worker() == line.worker());
-    let late = after.iter().find(|line| is_end(line) && was_there(line))?;
-    let expected = format!("`{}` of worker {} before", late.what, late.worker().unwrap_or_default());
-    Some(Broken { line: Some(told), expected })
+/// The last worker that was forked when all were last asked to go; 0 if they were not.
+fn asked_to_go(scenario: &Scenario, lines: &[Observation]) -> u32 {
+    let mut rules = Rules::new(&scenario.primary);
+    let (mut forked, mut asked) = (0, 0);
+    for line in lines {
+        for action in rules.due(line) {
+            match action {
+                PrimaryAction::DisconnectAll => asked = forked,
+                PrimaryAction::Fork(count) => forked += count,
+                PrimaryAction::ForkWith(_) => forked += 1,
+                PrimaryAction::Setup(_)
+                | PrimaryAction::Settings
+                | PrimaryAction::Open(_)
+                | PrimaryAction::Close(_)
+                | PrimaryAction::Pass { .. }
+                | PrimaryAction::Reply(_)
+                | PrimaryAction::End
+                | PrimaryAction::Send { .. }
+                | PrimaryAction::Disconnect(_)
+                | PrimaryAction::Kill { .. }
+                | PrimaryAction::Look(_)
+                | PrimaryAction::Exit(_)
+                | PrimaryAction::Crash
+                | PrimaryAction::Die(_) => {}
+            }
+        }
+    }
+    asked
 }
 
 struct Primary {

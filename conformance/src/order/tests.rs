@@ -179,7 +179,7 @@ const WRONG_ELSEWHERE: &[Wrong] = &[
     (
         "worker 1: closed",
         "worker 1: closed server=web\nworker 1: closed server=web",
-        "expected one `closed`, after `listening`",
+        "expected `listening` before, or no `closed` before",
     ),
     (
         "worker 1: connection",

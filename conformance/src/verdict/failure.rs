@@ -34,7 +34,7 @@ impl Failure {
     }
 
     /// A trace that does not keep the contract.
-    pub(super) fn breaks(misfits: &[order::Misfit], trace: &Trace, replay: Option<&String>) -> Self {
+    pub(crate) fn breaks(misfits: &[order::Misfit], trace: &Trace, replay: Option<&String>) -> Self {
         let places: Vec<_> = misfits.iter().map(|misfit| place(misfit, trace)).collect();
         let text = format!("a trace does not keep the contract:\n{}", places.join("\n"));
         Failure { replay: replay.cloned(), ..Failure::new(text) }
@@ -47,13 +47,13 @@ impl Failure {
     }
 
     /// A trace that no schedule of the simulator has.
-    pub(super) fn unreached(nearest: &Nearest) -> Self {
+    pub(crate) fn unreached(nearest: &Nearest) -> Self {
         let text = format!("no schedule of the simulator does what was seen:\n{}", sides(nearest));
         Failure { replay: Some(nearest.replay.clone()), ..Failure::new(text) }
     }
 
     /// A trace that was neither found nor excluded.
-    pub(super) fn undecided(nearest: &Nearest) -> Self {
+    pub(crate) fn undecided(nearest: &Nearest) -> Self {
         let worlds = nearest.worlds;
         let text = format!(
             "undecided: what was seen is not among {worlds} worlds of the simulator; `--worlds` searches more:\n{}",

@@ -3,6 +3,7 @@
 mod bad_input;
 mod claims;
 mod explore;
+mod fuzz;
 mod help;
 mod interrupt;
 mod stage;

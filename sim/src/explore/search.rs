@@ -82,7 +82,7 @@ pub(super) enum Outcome {
 
 #[derive(Debug)]
 pub(super) struct Search<'a> {
-    goal: Goal<'a>,
+    pub(super) goal: Goal<'a>,
     budget: Budget,
     grain: Grain,
     order: Order,
@@ -145,7 +145,7 @@ impl<P: Program> Branch<P> {
 
 /// What a step comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Turn {
+pub(super) enum Turn {
     GoOn,
     DeadEnd,
     Goal,
@@ -197,6 +197,12 @@ impl<'a> Search<'a> {
     /// How many steps were taken from one of them to the next.
     pub(super) fn transitions(&self) -> u64 {
         self.transitions
+    }
+
+    /// Where the progress of an observer is counted.
+    pub(super) fn observer(&self, observer: Actor) -> Option<usize> {
+        let Goal::Seeing(wanted) = &self.goal else { return None };
+        wanted.iter().position(|&(actor, _)| actor == observer)
     }
 
     /// What the fingerprints take, in bytes.
@@ -322,13 +328,13 @@ impl<'a> Search<'a> {
         self.failure.is_some()
     }
 
-    fn hash<P: Program>(&self, world: &World<P>, progress: &[usize]) -> Print {
+    pub(super) fn hash<P: Program>(&self, world: &World<P>, progress: &[usize]) -> Print {
         let checks = matches!(self.goal, Goal::Failing).then(|| world.checks());
         print(&Seen(world, progress, checks))
     }
 
     /// A step that is taken at once, before all others.
-    fn settled<P: Program>(&self, world: &World<P>, n: usize) -> Option<usize> {
+    pub(super) fn settled<P: Program>(&self, world: &World<P>, n: usize) -> Option<usize> {
         let is_settled = |&at: &usize| match world.enabled(at) {
             Step::Run(_) | Step::Hear | Step::Meet(_) => true,
             Step::Act(client) => !world.kernel.looks_for_somebody(client),
@@ -346,7 +352,12 @@ impl<'a> Search<'a> {
         (0..n).find(is_settled).filter(|_| self.grain == Grain::Reactions)
     }
 
-    fn step<P: Program>(&mut self, world: &mut World<P>, progress: &mut [usize], choices: &[u32]) -> Turn {
+    pub(super) fn step<P: Program>(
+        &mut self,
+        world: &mut World<P>,
+        progress: &mut [usize],
+        choices: &[u32],
+    ) -> Turn {
         let before = world.journal.len();
         self.transitions += 1;
         world.schedule_mut().force(choices);
@@ -364,7 +375,7 @@ impl<'a> Search<'a> {
     fn fits(&mut self, observation: &Observation, progress: &mut [usize]) -> bool {
         let Goal::Seeing(wanted) = &self.goal else { return true };
         let observer = observation.observer;
-        let at = wanted.iter().position(|&(actor, _)| actor == observer);
+        let at = self.observer(observer);
         let wanted = at.and_then(|at| wanted[at].1.get(progress[at]));
         if let (Some(at), true) = (at, wanted.is_some_and(|wanted| *wanted == observation.text)) {
             progress[at] += 1;
@@ -376,7 +387,7 @@ impl<'a> Search<'a> {
     }
 
     /// Nothing more happens.
-    fn end<P: Program>(&mut self, mut world: World<P>, progress: &[usize]) -> Turn {
+    pub(super) fn end<P: Program>(&mut self, mut world: World<P>, progress: &[usize]) -> Turn {
         let Goal::Seeing(wanted) = &self.goal else {
             let is_new = self.ends.see(self.hash(&world, progress), 0).is_none();
             self.runs.0 += 1;
@@ -406,7 +417,7 @@ impl<'a> Search<'a> {
 struct Seen<'a, P: Hash>(&'a World<P>, &'a [usize], Option<&'a Part<Checks>>);
 
 /// The choices after these, as in counting, while the first `fixed` stand: the last one that can be larger is.
-fn following(taken: &[Choice], fixed: usize) -> Option<Vec<u32>> {
+pub(super) fn following(taken: &[Choice], fixed: usize) -> Option<Vec<u32>> {
     let last = taken.iter().rposition(|choice| choice.value + 1 < choice.of).filter(|&last| last >= fixed)?;
     let mut next: Vec<u32> = taken[..=last].iter().map(|choice| choice.value).collect();
     next[last] += 1;

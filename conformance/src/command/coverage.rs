@@ -1,0 +1,76 @@
+//! `conformance coverage`: the page that says what the scenarios show, and how they stand.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::Value;
+
+use super::run::Run;
+use super::{End, Places, Trouble, say};
+use crate::coverage::{self, Page, Subjects};
+
+/// From which report, and what to do with the page.
+#[derive(Debug, Args)]
+pub(super) struct Coverage {
+    /// What `conformance run --json` printed. Without, everything is run first
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Write the page to its file in the repository instead of printing it
+    #[arg(long, conflicts_with = "check")]
+    write: bool,
+    /// Print nothing but where the page in the repository is not what it should be
+    #[arg(long)]
+    check: bool,
+}
+
+impl Coverage {
+    pub(super) fn perform(&self, places: &Places) -> Result<End, Trouble> {
+        let subjects = Subjects::ours();
+        let scenarios = places.scenarios(&[])?;
+        subjects.check(&scenarios)?;
+        let report = match &self.report {
+            Some(path) => read(path)?,
+            None => match Run::default().report(places)? {
+                Some(report) => report.json(),
+                None => return Ok(End::Interrupted),
+            },
+        };
+        let standing = coverage::standings(&report)?;
+        let page = Page { subjects: &subjects, scenarios: &scenarios, standing: &standing }.to_string();
+        let path = Path::new(coverage::FILE);
+        if self.check {
+            return check(path, &page);
+        }
+        if self.write {
+            fs::write(path, &page).map_err(|error| Trouble(format!("{}: {error}", path.display())))?;
+        } else {
+            say(&page)?;
+        }
+        Ok(End::Holds)
+    }
+}
+
+fn read(path: &Path) -> Result<Value, Trouble> {
+    let trouble = |error: &dyn std::error::Error| Trouble(format!("{}: {error}", path.display()));
+    let text = fs::read_to_string(path).map_err(|error| trouble(&error))?;
+    serde_json::from_str(&text).map_err(|error| trouble(&error))
+}
+
+/// Whether the page in the repository is this one; if not, where it parts from it.
+fn check(path: &Path, page: &str) -> Result<End, Trouble> {
+    let stored = fs::read_to_string(path).unwrap_or_default();
+    if stored == page {
+        return Ok(End::Holds);
+    }
+    let line = stored.lines().zip(page.lines()).take_while(|(stored, made)| stored == made).count();
+    let at = |text: &str| text.lines().nth(line).unwrap_or("(nothing)").to_owned();
+    say(format_args!(
+        "{} is not current; `conformance coverage --write` makes it anew. Line {}:\n- {}\n+ {}\n",
+        path.display(),
+        line + 1,
+        at(&stored),
+        at(page),
+    ))?;
+    Ok(End::Fails)
+}

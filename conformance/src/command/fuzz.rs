@@ -1,0 +1,204 @@
+//! `conformance fuzz`: random scenarios, run for real and held against the simulator.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread;
+
+use clap::Args;
+
+use super::progress::Progress;
+use super::{Arm, End, Places, Trouble, at_least_1, interrupt, say};
+use crate::arm::mixed::{Mixed, Side};
+use crate::arm::node::Runtime;
+use crate::arm::unix::Unix;
+use crate::exceptions::Exceptions;
+use crate::fuzz::{self, Defect, Generated, Judge, Outcome, Real};
+
+/// So many of those that diverge are shrunk and shown.
+const SHOWN: usize = 5;
+
+/// How many, which and where.
+#[derive(Debug, Args)]
+pub(super) struct Fuzz {
+    /// How many random scenarios
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = at_least_1::<u64>)]
+    runs: u64,
+    /// Which ones: a seed stands for all its scenarios
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
+    /// Only the scenario with this number
+    #[arg(long, value_name = "N")]
+    only: Option<u64>,
+    /// Where they are run for real; may be given several times. Without: `unix` and `node`
+    #[arg(long = "arm", value_name = "ARM")]
+    arms: Vec<Arm>,
+    /// The Node.js of the arms that need one
+    #[arg(long, value_name = "PATH", default_value = "node")]
+    node: PathBuf,
+    /// Worlds of the simulator that are looked at for one trace, at most
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = at_least_1::<usize>)]
+    worlds: usize,
+    /// Tries at making a scenario that diverges smaller
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    shrinks: u32,
+    /// Where scenarios that diverge are written, shrunk; each can be added to the suite as it is
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
+}
+
+/// How many went how, arm by arm.
+#[derive(Default)]
+struct Tally(BTreeMap<String, BTreeMap<String, u64>>);
+
+impl Tally {
+    fn count(&mut self, arm: &str, outcome: &Outcome) {
+        let how = match outcome {
+            Outcome::Fits => "fit",
+            Outcome::Undecided(_) => "undecided: the search was given up, `--worlds` searches more",
+            Outcome::Known(defect) => defect,
+            Outcome::Diverges(_) => "DIVERGE",
+        };
+        *self.0.entry(arm.to_owned()).or_default().entry(how.to_owned()).or_default() += 1;
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (arm, counts) in &self.0 {
+            writeln!(f, "{arm}: {} scenarios", counts.values().sum::<u64>())?;
+            for (how, count) in counts {
+                writeln!(f, "  {count:>6}  {how}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How one scenario went on one arm.
+struct Told {
+    number: u64,
+    arm: String,
+    outcome: Outcome,
+}
+
+impl Fuzz {
+    pub(super) fn perform(&self, places: &Places) -> Result<End, Trouble> {
+        let judge = Judge {
+            exceptions: Exceptions::load(&places.exceptions)?,
+            defects: Defect::load(Path::new(fuzz::FILE))?,
+            worlds: self.worlds,
+        };
+        let reals = self.reals()?;
+        interrupt::listen()?;
+        let directory = tempfile::tempdir()?;
+        let mut tally = Tally::default();
+        let mut diverging = Vec::new();
+        self.run_all(&reals, &judge, directory.path(), |Told { number, arm, outcome }| {
+            tally.count(&arm, &outcome);
+            if let Outcome::Diverges(_) = outcome {
+                diverging.push((number, arm));
+            }
+        });
+        if interrupt::is_stopped() {
+            return Ok(End::Interrupted);
+        }
+        diverging.sort();
+        for (number, arm) in diverging.iter().take(SHOWN) {
+            let real = reals.iter().find(|real| real.name() == *arm).expect("it was run there");
+            self.explain(*number, real, &judge)?;
+        }
+        say(tally)?;
+        Ok(if diverging.is_empty() { End::Holds } else { End::Fails })
+    }
+
+    fn reals(&self) -> Result<Vec<Real>, Trouble> {
+        let arms = if self.arms.is_empty() { vec![Arm::Unix, Arm::Node] } else { self.arms.clone() };
+        arms.into_iter().map(|arm| self.real(arm)).collect()
+    }
+
+    fn real(&self, arm: Arm) -> Result<Real, Trouble> {
+        let node = || Runtime::find(&self.node);
+        let mixed = |side| Ok(Real::Mixed(Mixed::new(side, Unix::this()?, node()?)));
+        match arm {
+            Arm::Unix => Ok(Real::Unix(Unix::this()?)),
+            Arm::Node => Ok(Real::Node(node()?)),
+            Arm::RustNode => mixed(Side::Unix),
+            Arm::NodeRust => mixed(Side::Node),
+            Arm::Sim => Err(Trouble("the simulator is what the other arms are held against".to_owned())),
+        }
+    }
+
+    /// On as many threads as there are cores; tells what came of each as it comes.
+    fn run_all(&self, reals: &[Real], judge: &Judge, directory: &Path, mut tell: impl FnMut(Told)) {
+        let numbers = self.only.map_or(0..self.runs, |only| only..only + 1);
+        let count = usize::try_from(numbers.end - numbers.start).unwrap_or(usize::MAX);
+        let progress = Progress::new(count.saturating_mul(reals.len()));
+        let (next, (sender, told)) = (AtomicU64::new(numbers.start), mpsc::channel());
+        let work = |sender: mpsc::Sender<Told>| {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= numbers.end || interrupt::is_stopped() {
+                    return;
+                }
+                for real in reals {
+                    let outcome = self.one(number, real, judge, directory);
+                    let told = Told { number, arm: real.name(), outcome };
+                    sender.send(told).expect("whoever is told stays until all was told");
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..thread::available_parallelism().map_or(1, NonZero::get) {
+                let (work, sender) = (&work, sender.clone());
+                scope.spawn(move || work(sender));
+            }
+            drop(sender);
+            for one in told {
+                progress.step(&format!("scenario {} on {}: {}", one.number, one.arm, word(&one.outcome)));
+                tell(one);
+            }
+        });
+    }
+
+    fn one(&self, number: u64, real: &Real, judge: &Judge, directory: &Path) -> Outcome {
+        match Generated::new(self.seed, number).write(directory) {
+            Ok(scenario) => judge.judge(&scenario, real),
+            Err(error) => unreachable!("a plan that ends is a scenario: {error}"),
+        }
+    }
+
+    /// Shrinks a scenario that diverges, writes it where it can be taken from, and shows what is wrong with it.
+    fn explain(&self, number: u64, real: &Real, judge: &Judge) -> Result<(), Trouble> {
+        let directory = tempfile::tempdir()?;
+        let mut generated = Generated::new(self.seed, number);
+        let judged = |scenario: &_| judge.judge(scenario, real);
+        generated.shrink(self.shrinks, directory.path(), |scenario| {
+            matches!(judged(scenario), Outcome::Diverges(_)) && !interrupt::is_stopped()
+        });
+        let scenario = generated.write(&self.out)?;
+        let again = (0..20).map(|_| judged(&scenario)).find_map(|outcome| match outcome {
+            Outcome::Diverges(failure) => Some(failure),
+            Outcome::Fits | Outcome::Undecided(_) | Outcome::Known(_) => None,
+        });
+        let again =
+            again.map_or_else(|| "it did not diverge again".to_owned(), |failure| failure.to_string());
+        let (seed, name) = (self.seed, real.name());
+        say(format_args!(
+            "{name}, scenario {number} of seed {seed} (`--seed {seed} --only {number}`), shrunk: {}\n{again}\n\n",
+            scenario.path.display()
+        ))
+    }
+}
+
+fn word(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Fits => "fits",
+        Outcome::Undecided(_) => "undecided",
+        Outcome::Known(_) => "shows a known defect",
+        Outcome::Diverges(_) => "DIVERGES",
+    }
+}

@@ -1,0 +1,110 @@
+//! How a scenario stands on each arm: what a report says of it, brought together by arm.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// A column of the page.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Column {
+    /// The recordings of this major version of Node.
+    Recorded(u32),
+    /// The simulator.
+    Sim,
+    /// The real system.
+    Unix,
+    /// Our primary with Node's workers.
+    RustNode,
+    /// Node's primary with our workers.
+    NodeRust,
+    /// The Node of this machine.
+    Node,
+}
+
+impl fmt::Display for Column {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Column::Recorded(major) => write!(f, "Node {major}"),
+            Column::Sim => f.write_str("sim"),
+            Column::Unix => f.write_str("unix"),
+            Column::RustNode => f.write_str("rust-node"),
+            Column::NodeRust => f.write_str("node-rust"),
+            Column::Node => f.write_str("node"),
+        }
+    }
+}
+
+/// How something stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mark {
+    /// All claims hold.
+    Holds,
+    /// All claims hold, with an exception that has its reason.
+    Excused,
+    /// A claim fails.
+    Fails,
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Mark::Holds => "✓",
+            Mark::Excused => "✓*",
+            Mark::Fails => "✗",
+        })
+    }
+}
+
+/// How each scenario stands on each arm. What was not run is not there.
+pub type Standing = BTreeMap<Column, BTreeMap<String, Mark>>;
+
+/// What is needed of a verdict in a report.
+#[derive(Debug, Deserialize)]
+struct Told {
+    scenario: String,
+    claim: String,
+    runtime: String,
+    holds: bool,
+    excused: bool,
+}
+
+/// Reads how everything stands from what `conformance run --json` printed.
+///
+/// # Errors
+///
+/// It is no such report.
+pub fn standings(report: &Value) -> Result<Standing, serde_json::Error> {
+    let told: Vec<Told> = Deserialize::deserialize(&report["verdicts"])?;
+    let mut standing = Standing::new();
+    for told in told {
+        let mark = match (told.holds, told.excused) {
+            (false, _) => Mark::Fails,
+            (true, true) => Mark::Excused,
+            (true, false) => Mark::Holds,
+        };
+        let marks = standing.entry(column(&told)).or_default();
+        let worst = marks.entry(told.scenario).or_insert(mark);
+        *worst = mark.max(*worst);
+    }
+    Ok(standing)
+}
+
+/// The first letter of a claim says whose traces it is about.
+fn column(told: &Told) -> Column {
+    match told.claim.chars().next() {
+        Some('N') => Column::Recorded(major(&told.runtime)),
+        Some('U') => Column::Unix,
+        Some('L') => Column::Node,
+        Some('M') if told.runtime.starts_with("unix") => Column::RustNode,
+        Some('M') => Column::NodeRust,
+        Some(_) | None => Column::Sim,
+    }
+}
+
+/// 20 for `node v20.20.2`.
+fn major(runtime: &str) -> u32 {
+    let version = runtime.rsplit('v').next().unwrap_or_default();
+    version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0)
+}

@@ -1,0 +1,229 @@
+//! Random scenarios, whole ones: what they show on real processes must lie in what the simulator can do.
+//!
+//! A [`Plan`] is generated and shrunk by proptest; here it becomes a scenario, is run, and is held against the
+//! contract of all scenarios and against the simulator. Every plan comes from a seed and a number, so that one can be
+//! had again alone.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+use crate::arm::drive::RunError;
+use crate::arm::mixed::Mixed;
+use crate::arm::node::Runtime;
+use crate::arm::sim::{Reach, Sim};
+use crate::arm::unix::Unix;
+use crate::exceptions::Exceptions;
+use crate::order::{self, Misfit};
+use crate::scenario::Scenario;
+use crate::suite::UNIX;
+use crate::trace::Trace;
+use crate::verdict::Failure;
+
+mod defects;
+mod plan;
+
+pub use defects::{Defect, FILE};
+pub use plan::Plan;
+
+/// Random schedules on which a scenario has to come to its end before it is run for real.
+const TRIED: u64 = 24;
+
+/// Where scenarios are run for real.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Real {
+    /// Live Node.
+    Node(Runtime),
+    /// The real system.
+    Unix(Unix),
+    /// Both in one cluster.
+    Mixed(Mixed),
+}
+
+impl Real {
+    /// Its name, as exceptions know it.
+    pub fn name(&self) -> String {
+        match self {
+            Real::Node(node) => node.name(),
+            Real::Unix(_) => UNIX.to_owned(),
+            Real::Mixed(mixed) => mixed.name(),
+        }
+    }
+
+    fn run(&self, scenario: &Scenario) -> Result<Trace, RunError> {
+        match self {
+            Real::Node(node) => node.run(scenario),
+            Real::Unix(unix) => unix.run(scenario),
+            Real::Mixed(mixed) => mixed.run(scenario),
+        }
+    }
+}
+
+/// How a random scenario went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The simulator can do what was seen, and it is in the contract of all scenarios.
+    Fits,
+    /// Nobody knows: the search was given up.
+    Undecided(Failure),
+    /// A known defect of the runtime has shown; what came of it cannot be compared.
+    Known(String),
+    /// It does not fit.
+    Diverges(Failure),
+}
+
+/// What a run is held against.
+#[derive(Debug)]
+pub struct Judge {
+    /// Where we differ from a runtime on purpose.
+    pub exceptions: Exceptions,
+    /// What runtimes are known to do wrong.
+    pub defects: Vec<Defect>,
+    /// How many worlds of the simulator are looked at, at most.
+    pub worlds: usize,
+}
+
+impl Judge {
+    /// Runs a scenario once and says how it went.
+    pub fn judge(&self, scenario: &Scenario, real: &Real) -> Outcome {
+        let runtime = real.name();
+        let (trace, hang) = match real.run(scenario) {
+            Ok(trace) => (trace, None),
+            Err(RunError::Hang { seen, .. }) => {
+                let hang = Sim::new(scenario).hang(&seen);
+                (seen, hang)
+            }
+            Err(error) => return Outcome::Diverges(Failure::broken(&error)),
+        };
+        let mut misfits = order::check(scenario, &trace);
+        misfits.retain(|misfit| self.exceptions.excuse_for(&scenario.name, &runtime, misfit).is_none());
+        let hang = hang.map(|expected| Misfit { seen: None, expected });
+        if let Some(known) = misfits.iter().chain(&hang).find_map(|misfit| self.known(&runtime, misfit)) {
+            return Outcome::Known(known.to_owned());
+        }
+        if !misfits.is_empty() {
+            return Outcome::Diverges(Failure::breaks(&misfits, &trace, None));
+        }
+        self.search(scenario, &runtime, &trace)
+    }
+
+    fn known(&self, runtime: &str, misfit: &Misfit) -> Option<&str> {
+        let defect = self.defects.iter().find(|defect| defect.is_behind(runtime, misfit))?;
+        Some(&defect.defect)
+    }
+
+    fn search(&self, scenario: &Scenario, runtime: &str, trace: &Trace) -> Outcome {
+        let name = &scenario.name;
+        let concerning = self.exceptions.concerning(name, runtime);
+        let hidden: Vec<_> = concerning.map(|known| known.lines.clone()).collect();
+        let compared = self.exceptions.clone().apply(name, runtime, trace);
+        match Sim::new(scenario).hiding(hidden).reaches(&compared, self.worlds) {
+            Reach::Yes(_) => Outcome::Fits,
+            Reach::Unknown(nearest) => Outcome::Undecided(Failure::undecided(&nearest)),
+            Reach::No(nearest) => Outcome::Diverges(Failure::unreached(&nearest)),
+        }
+    }
+}
+
+/// A generated scenario that can be made smaller.
+pub struct Generated {
+    tree: Box<dyn ValueTree<Value = Plan>>,
+    name: String,
+}
+
+impl Generated {
+    /// The scenario with this number among those of a seed. It ends, as far as the simulator was asked.
+    ///
+    /// # Panics
+    ///
+    /// If nearly no plan ends: that is a mistake in the plans.
+    pub fn new(seed: u64, number: u64) -> Self {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        bytes[8..16].copy_from_slice(&number.to_le_bytes());
+        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+        let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+        let tree = plan::plan().prop_filter("it ends", ends).new_tree(&mut runner).expect("most plans end");
+        Generated { tree: Box::new(tree), name: format!("fuzz_{seed}_{number}") }
+    }
+
+    /// Writes the scenario as it is now into a directory, as a file that can be added to the suite as it is.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn write(&self, directory: &Path) -> io::Result<Scenario> {
+        write(&self.tree.current(), &self.name, directory)
+    }
+
+    /// Makes it smaller for as long as it still diverges, in at most so many tries.
+    pub fn shrink(&mut self, tries: u32, directory: &Path, diverges: impl Fn(&Scenario) -> bool) {
+        let mut simpler = self.tree.simplify();
+        for _ in 0..tries {
+            if !simpler {
+                return;
+            }
+            let still =
+                ends(&self.tree.current()) && self.write(directory).is_ok_and(|smaller| diverges(&smaller));
+            simpler = if still { self.tree.simplify() } else { self.tree.complicate() };
+        }
+        while self.tree.complicate() {}
+    }
+}
+
+impl fmt::Debug for Generated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Generated").field("name", &self.name).field("plan", &self.tree.current()).finish()
+    }
+}
+
+fn write(plan: &Plan, name: &str, directory: &Path) -> io::Result<Scenario> {
+    let path: PathBuf = directory.join(format!("{name}.json"));
+    let text = format!("{:#}\n", plan.scenario(name));
+    std::fs::write(&path, &text)?;
+    Scenario::parse(&path, &text).map_err(io::Error::other)
+}
+
+/// Whether it is a scenario, and comes to its end on a quiet machine and on some random schedules.
+fn ends(plan: &Plan) -> bool {
+    let text = plan.scenario("plan").to_string();
+    let Ok(scenario) = Scenario::parse(Path::new("plan.json"), &text) else { return false };
+    let sim = Sim::new(&scenario);
+    let ends = |run: Result<crate::arm::sim::Run, _>| run.is_ok_and(|run| sim.hang(&run.trace).is_none());
+    ends(sim.quiet()) && (0..TRIED).all(|seed| ends(sim.sample(seed)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::WorkerAction;
+
+    #[test]
+    fn the_same_seed_and_number_are_the_same_scenario_and_others_differ() {
+        let plan = |seed, number| Generated::new(seed, number).tree.current();
+        assert_eq!(plan(1, 1), plan(1, 1));
+        assert_ne!(plan(1, 1), plan(1, 2));
+        assert_ne!(plan(1, 1), plan(2, 1));
+    }
+
+    #[test]
+    fn shrinking_keeps_what_diverges_and_nothing_else() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let crashes = |scenario: &Scenario| {
+            std::fs::read_to_string(&scenario.path).is_ok_and(|text| text.contains("\"crash\""))
+        };
+        let big =
+            |number: &u64| crashes(&Generated::new(7, *number).write(directory.path()).expect("a file"));
+        let number = (0..200).find(big).expect("some scenario crashes a worker");
+        let mut generated = Generated::new(7, number);
+        generated.shrink(2000, directory.path(), crashes);
+        let small = generated.write(directory.path()).expect("a file");
+        assert!(crashes(&small));
+        let actions = small.worker_programs().flatten().flat_map(|rule| &rule.actions);
+        let others = actions.filter(|action| !matches!(action, WorkerAction::Listen(_))).count();
+        assert_eq!((others, small.clients.len()), (1, 0), "{small:?}");
+    }
+}

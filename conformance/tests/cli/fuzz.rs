@@ -1,0 +1,45 @@
+//! `conformance fuzz`: what it counts, what it shows of a scenario that does not fit, and what it refuses.
+
+use crate::stage::Stage;
+
+#[test]
+fn random_scenarios_on_the_real_system_fit_and_are_counted() {
+    let said = Stage::new().run(&["fuzz", "--runs", "6", "--seed", "1", "--worlds", "5000", "--arm", "unix"]);
+    assert_eq!(said.code, Some(0), "{said}");
+    assert!(said.out.starts_with("unix: 6 scenarios\n"), "{said}");
+}
+
+/// A runtime that says nothing diverges from everything.
+#[test]
+fn a_scenario_that_does_not_fit_is_shrunk_and_written() {
+    let stage = Stage::new();
+    let node = stage.node("test \"$1\" = --version && echo v20.20.2");
+    let out = stage.path("out");
+    std::fs::create_dir(&out).expect("a new directory");
+    let (node, out) = (node.to_string_lossy().into_owned(), out.to_string_lossy().into_owned());
+    let said = stage.run(&[
+        "fuzz",
+        "--runs",
+        "1",
+        "--seed",
+        "5",
+        "--shrinks",
+        "300",
+        "--arm",
+        "node",
+        "--node",
+        &node,
+        "--out",
+        &out,
+    ]);
+    assert_eq!(said.code, Some(1), "{said}");
+    assert!(said.out.contains("fuzz_5_0.json"), "{said}");
+    let scenario = std::fs::read_to_string(stage.path("out/fuzz_5_0.json")).expect("it was written");
+    assert!(scenario.contains("\"clients\": []"), "{scenario}");
+}
+
+#[test]
+fn the_simulator_is_no_arm_of_it() {
+    let said = Stage::new().run(&["fuzz", "--arm", "sim"]);
+    assert_eq!(said.code, Some(2), "{said}");
+}
