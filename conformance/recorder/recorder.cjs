@@ -187,8 +187,8 @@ function primary() {
   }
 
   function open({ server: name, path: at, udp, bound }) {
-    const opened = (address, { fd }) => {
-      Object.assign(env, { [`PORT_${name}`]: address.port, [`FD_${name}`]: fd });
+    const opened = (address, handle) => {
+      Object.assign(env, { [`PORT_${name}`]: address.port, [`FD_${name}`]: handle?.fd });
       observe('opened', { server: name, ...whereabouts(address) });
     };
     if (bound) {
@@ -200,7 +200,7 @@ function primary() {
       process.nextTick(() => opened(address, handle));
     } else if (udp) {
       const socket = dgram.createSocket('udp4');
-      socket.bind(0, '127.0.0.1', () => opened(socket.address(), socket._handle));
+      socket.bind(0, '127.0.0.1', () => opened(socket.address()));
       mine.set(name, socket);
       sockets.datagram(name, socket);
     } else {

@@ -23,6 +23,29 @@ struct Server {
     closed: oneshot::Receiver<()>,
     /// Whether the cluster does not know it: then it outlives the channel, and keeps the process alive.
     exclusive: bool,
+    /// Servers for datagrams are closed in the order in which they were opened, as Node does.
+    turn: Option<Turn>,
+}
+
+/// A place in the order of closing: when the one before has been dropped, it is one's turn.
+pub(super) struct Turn {
+    before: Option<oneshot::Receiver<()>>,
+    _after: oneshot::Sender<()>,
+}
+
+impl Turn {
+    /// Behind the one whose end this is; returns the end of this one.
+    pub(super) fn behind(before: Option<oneshot::Receiver<()>>) -> (Self, oneshot::Receiver<()>) {
+        let (sender, after) = oneshot::channel();
+        (Turn { before, _after: sender }, after)
+    }
+
+    async fn come(&mut self) {
+        if let Some(before) = self.before.take() {
+            // It is never used, only dropped.
+            before.await.unwrap_or_default();
+        }
+    }
 }
 
 /// Opens a server of connections. Dropping what this returns closes it.
@@ -47,14 +70,15 @@ pub(super) fn open(part: Arc<Part>, name: String, options: ListenOptions) -> one
 /// Opens a server for datagrams.
 pub(super) fn bind(part: Arc<Part>, name: String, options: ListenOptions) -> oneshot::Sender<()> {
     let worker = part.worker.clone();
-    let (server, closing) = server(part, name, &options);
+    let (mut server, closing) = server(part, name, &options);
+    server.turn = (!server.exclusive).then(|| server.part.turn());
     begin(server, async move { worker.bind_udp_with(options).await }, receive);
     closing
 }
 
 fn server(part: Arc<Part>, name: String, options: &ListenOptions) -> (Server, oneshot::Sender<()>) {
     let (closing, closed) = oneshot::channel();
-    (Server { part, name, closed, exclusive: options.exclusive || options.reuse_port }, closing)
+    (Server { part, name, closed, exclusive: options.exclusive || options.reuse_port, turn: None }, closing)
 }
 
 type Opening<T> = Pin<Box<dyn Future<Output = Result<T, ListenError>> + Send>>;
@@ -123,7 +147,12 @@ async fn receive(mut server: Server, socket: UdpSocket) {
             _ = &mut server.closed => break,
             received = socket.recv_from(&mut buffer) => match received {
                 Ok((count, from)) => talk::datagram(&ear, &name, &known, &buffer[..count], from),
-                Err(error) if error.kind() == ErrorKind::NotConnected => break,
+                Err(error) if error.kind() == ErrorKind::NotConnected => {
+                    if let Some(turn) = &mut server.turn {
+                        turn.come().await;
+                    }
+                    break;
+                }
                 // What a datagram of ours met at its end.
                 Err(_) => {}
             },

@@ -15,8 +15,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::super::translate;
 use super::own::{self, Servers};
+use super::servers::{self, Turn};
 use super::talk::{self, About, Ear, Open};
-use super::{OWN_ARGS, UNCAUGHT, servers};
+use super::{OWN_ARGS, UNCAUGHT};
 use crate::observation::{Observation, Observer};
 use crate::program::{self, Pass, WorkerCommand};
 use crate::scenario::Scenario;
@@ -71,12 +72,20 @@ struct State {
     own: Servers,
     /// Whoever has a clone keeps the process alive.
     alive: Option<mpsc::Sender<()>>,
+    /// Who is closed last of the servers for datagrams.
+    last_turn: Option<oneshot::Receiver<()>>,
 }
 
 impl Part {
     fn new(worker: Worker, scenario: &Scenario, channel: Option<RawFd>, alive: mpsc::Sender<()>) -> Self {
         let script = program::Worker::new(scenario, worker.id().0).with_env(env::vars());
-        let state = State { script, servers: BTreeMap::new(), own: Servers::default(), alive: Some(alive) };
+        let state = State {
+            script,
+            servers: BTreeMap::new(),
+            own: Servers::default(),
+            alive: Some(alive),
+            last_turn: None,
+        };
         Part { worker, open: Open::default(), channel, state: Mutex::new(state) }
     }
 
@@ -87,6 +96,14 @@ impl Part {
     /// As long as somebody has this, the process goes on without its channel.
     pub(super) fn alive(&self) -> Option<mpsc::Sender<()>> {
         self.state().alive.clone()
+    }
+
+    /// The next place in the order in which servers for datagrams are closed.
+    pub(super) fn turn(&self) -> Turn {
+        let mut state = self.state();
+        let (turn, end) = Turn::behind(state.last_turn.take());
+        state.last_turn = Some(end);
+        turn
     }
 
     /// Whom tasks tell what they hear.
