@@ -69,10 +69,13 @@ impl<'a> Reader<'a> {
     fn tag(&mut self) -> Result<(u8, usize), Violation> {
         loop {
             match self.byte()? {
-                // Padding before a text of two-byte characters.
-                0 => {}
+                // Padding before a text of two-byte characters. It is paid for, as it may be read again and again.
+                0 => self.spend(1)?,
                 // How many objects there are, for V8 to check.
-                b'?' => _ = self.varint()?,
+                b'?' => {
+                    self.spend(1)?;
+                    self.varint()?;
+                }
                 tag => return Ok((tag, self.at - 1)),
             }
         }
@@ -220,7 +223,7 @@ impl<'a> Reader<'a> {
             match self.byte()? {
                 b'.' => return Ok(()),
                 b'm' | b'c' | b's' => drop(self.value()?),
-                b'E' | b'R' | b'F' | b'S' | b'T' | b'U' => {}
+                b'E' | b'R' | b'F' | b'S' | b'T' | b'U' => self.spend(1)?,
                 _ => return Err(Violation::Malformed),
             }
         }

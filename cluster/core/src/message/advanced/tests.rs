@@ -59,7 +59,7 @@ fn depth_is_bounded() {
     assert!(read(&closed(128), LIMIT).is_ok());
     assert_eq!(read(&closed(129), LIMIT), Err(Violation::Malformed));
     assert_eq!(read(&nested(LIMIT / 4), LIMIT), Err(Violation::Malformed));
-    let padded = [vec![0xFF, 15], vec![0; 1 << 22], vec![b'T']].concat();
+    let padded = [vec![0xFF, 15], vec![0; LIMIT / 2], vec![b'T']].concat();
     assert_eq!(read(&padded, LIMIT), Ok(json!(true)), "padding is not depth");
 }
 
@@ -77,6 +77,21 @@ fn a_few_bytes_do_not_become_many() {
     assert_eq!(read(&sparse, LIMIT), Err(Violation::TooLong));
     let dense = [0xFF, 15, b'A', 0xFF, 0xFF, 0xFF, 0xFF, 0x0F];
     assert_eq!(read(&dense, LIMIT), Err(Violation::Malformed));
+}
+
+/// What a stranger may have us read again is paid for each time, also what makes nothing.
+#[test]
+fn a_few_bytes_are_not_read_for_ever() {
+    let member = vec![b'I', 0, b'0', b'{', 1];
+    let padding = [vec![b'o'], vec![0; LIMIT / 4], member.clone()].concat();
+    let counts = [vec![b'o'], [b'?', 0].repeat(LIMIT / 8), member].concat();
+    let error = [vec![b'r'], vec![b'E'; LIMIT / 4], vec![b'.']].concat();
+    for object in [padding, counts, error] {
+        let references = [b'^', 1].repeat(LIMIT / 8);
+        let count = [0x81, 0x80, 0x08];
+        let payload = [&[0xFF, 15, b'A'][..], &count, &object, &references, b"$\0\0"].concat();
+        assert_eq!(read(&payload, LIMIT), Err(Violation::TooLong));
+    }
 }
 
 #[test]
