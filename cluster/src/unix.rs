@@ -183,6 +183,9 @@ impl Unix {
                 return self.heard(worker.into(), unread);
             }
             self.processes.remove(worker);
+            if let Some(channel) = self.channels.find(worker.into()) {
+                channel.close_descriptors();
+            }
             OsEvent::Exited { worker, status }
         })
     }

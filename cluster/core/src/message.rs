@@ -18,7 +18,7 @@ mod advanced;
 mod decode;
 mod encode;
 
-pub(crate) use decode::{decode, decode_advanced};
+pub(crate) use decode::{ADDRESS, decode, decode_advanced};
 pub(crate) use encode::{encode, encode_ack};
 
 /// One frame of the channel.

@@ -191,6 +191,21 @@ fn what_makes_no_sense_is_an_error_and_binds_nothing() {
     assert!(house.primary.worker(ONE).is_some_and(cluster_core::Life::is_connected), "it may ask again");
 }
 
+#[test]
+fn what_is_too_long_to_be_kept_is_an_error_and_its_worker_goes_on() {
+    let mut house = House::new(Settings::default());
+    house.fork(1);
+    let path = ListenAddress::Path { path: "x".repeat(10_000), readable_all: false, writable_all: false };
+    house.worker(ONE).listen(path.into());
+    house.settle();
+    assert_eq!(binds(&house.desk.calls), []);
+    assert!(house.processes[&ONE].events.iter().any(|event| match event {
+        WorkerEvent::ListenFailed { error, .. } => error.errno == Errno::ENAMETOOLONG,
+        _ => false,
+    }));
+    assert!(house.primary.worker(ONE).is_some_and(cluster_core::Life::is_connected));
+}
+
 // ---- alone
 
 fn exclusive(address: ListenAddress) -> ListenOptions {

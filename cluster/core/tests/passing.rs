@@ -7,8 +7,9 @@
 mod house;
 
 use cluster_core::{
-    Call, ChannelError, Event, ListenOptions, ListenerId, Machine, OsEvent, Passed, PassedKind, Passing,
-    SendError, Sent, Serialization, Settings, Setup, SocketId, Standing, WorkerError, WorkerEvent, WorkerId,
+    Call, ChannelError, Event, ExitStatus, ListenOptions, ListenerId, Machine, OsEvent, Passed, PassedKind,
+    Passing, SendError, Sent, Serialization, Settings, Setup, SocketId, Standing, WorkerError, WorkerEvent,
+    WorkerId,
 };
 use house::House;
 use serde_json::json;
@@ -352,6 +353,18 @@ fn a_sender_that_counts_its_connections_is_answered() {
     assert_eq!(last_said(&house), none);
     let count = house.heard().iter().filter(|event| matches!(event, Event::Message { .. })).count();
     assert_eq!(count, 2, "questions and answers are no messages");
+}
+
+/// It may be the dead worker's end of its own channel, which would never end.
+#[test]
+fn a_socket_whose_envelope_was_not_finished_is_closed_with_its_worker() {
+    let mut house = house(1);
+    house.processes.clear();
+    let bytes = b"{\"cmd\":\"NODE_HAN".to_vec();
+    house.tell(OsEvent::Read { channel: ONE.into(), bytes, socket: Some(OWN) });
+    assert_eq!(closed(&house), (0, 0));
+    house.tell(OsEvent::Exited { worker: ONE, status: ExitStatus::Code(0) });
+    assert_eq!(closed(&house), (1, 0));
 }
 
 #[test]

@@ -31,6 +31,8 @@ pub(super) struct Channel {
     paused: bool,
     full: bool,
     waiting: VecDeque<OwnedFd>,
+    /// How many may wait.
+    room: usize,
 }
 
 /// What a channel says.
@@ -49,12 +51,19 @@ impl Channel {
     pub(super) fn new(stream: net::UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let stream = UnixStream::from_std(stream)?;
-        Ok(Channel { stream, paused: false, full: false, waiting: VecDeque::new() })
+        Ok(Channel { stream, paused: false, full: false, waiting: VecDeque::new(), room: WAITING })
     }
 
     /// Whether bytes are left in the kernel.
     pub(super) fn pause(&mut self, paused: bool) {
         self.paused = paused;
+    }
+
+    /// No descriptor comes any more: the process that could send them is dead. One of them may be its end of this very
+    /// channel, which would then never end.
+    pub(super) fn close_descriptors(&mut self) {
+        self.waiting.clear();
+        self.room = 0;
     }
 
     /// Writes what the kernel takes now, and the descriptor with the first byte. If that is not all, [`Heard::Room`]
@@ -88,7 +97,7 @@ impl Channel {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Heard> {
-        let Channel { stream, waiting, .. } = self;
+        let Channel { stream, waiting, room, .. } = self;
         loop {
             match stream.poll_read_ready(cx) {
                 Poll::Ready(Ok(())) => {}
@@ -96,7 +105,7 @@ impl Channel {
                 Poll::Ready(Err(_)) => return Poll::Ready(Heard::End),
                 Poll::Pending => return Poll::Pending,
             }
-            match stream.try_io(Interest::READABLE, || receive(stream, buffer, waiting)) {
+            match stream.try_io(Interest::READABLE, || receive(stream, buffer, waiting, *room)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 read => return Poll::Ready(heard(&read, buffer, waiting)),
             }
@@ -119,7 +128,7 @@ impl Channel {
 
     /// What can be read this very moment, whatever the reactor believes; `None` when there is nothing.
     pub(super) fn read_now(&mut self, buffer: &mut [u8]) -> Option<Heard> {
-        let read = receive(&self.stream, buffer, &mut self.waiting);
+        let read = receive(&self.stream, buffer, &mut self.waiting, self.room);
         match read {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             read => Some(heard(&read, buffer, &mut self.waiting)),
@@ -151,7 +160,12 @@ fn send(stream: &UnixStream, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -
     }
 }
 
-fn receive(stream: &UnixStream, buffer: &mut [u8], waiting: &mut VecDeque<OwnedFd>) -> io::Result<usize> {
+fn receive(
+    stream: &UnixStream,
+    buffer: &mut [u8],
+    waiting: &mut VecDeque<OwnedFd>,
+    room: usize,
+) -> io::Result<usize> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let message = loop {
@@ -167,7 +181,7 @@ fn receive(stream: &UnixStream, buffer: &mut [u8], waiting: &mut VecDeque<OwnedF
     // them is which cannot be known, so none is delivered and the sender is told by the missing one.
     let whole = !message.flags.contains(ReturnFlags::CTRUNC);
     for descriptor in descriptors.flatten() {
-        if whole && waiting.len() < WAITING && can_be_passed(&descriptor) {
+        if whole && waiting.len() < room && can_be_passed(&descriptor) {
             waiting.push_back(descriptor);
         }
     }
@@ -292,6 +306,21 @@ mod tests {
         send_all(&far, b"many", &[server.as_fd(); 8]);
         drop(server);
         assert!(read(&mut channel).await.1.is_none());
+        assert_eq!(client.read(&mut [0]).expect("the end"), 0);
+    }
+
+    #[tokio::test]
+    async fn of_a_dead_process_no_descriptor_is_kept() {
+        let (mut channel, far) = pair();
+        let (mut client, server) = connection();
+        send_all(&far, b"two", &[server.as_fd(), far.as_fd()]);
+        drop(read(&mut channel).await);
+        channel.close_descriptors();
+        // From whoever else holds its end.
+        send_all(&far, b"more", &[server.as_fd()]);
+        drop((far, server));
+        assert!(read(&mut channel).await.1.is_none());
+        assert!(matches!(next(&mut channel).await, Heard::End));
         assert_eq!(client.read(&mut [0]).expect("the end"), 0);
     }
 

@@ -96,8 +96,13 @@ impl Channel {
 
     /// Nothing more arrives.
     pub(super) fn drop_unread<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
-        let Reading { stray, .. } = core::mem::take(&mut self.reading);
-        if let Some(socket) = stray {
+        self.drop_stray(steps);
+        self.reading.partial = Vec::new();
+    }
+
+    /// The end of its envelope does not come any more.
+    pub(super) fn drop_stray<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
+        if let Some(socket) = self.reading.stray.take() {
             self.step(ChannelStep::Call(Call::Close { socket }), steps);
         }
     }

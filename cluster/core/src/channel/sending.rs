@@ -97,8 +97,10 @@ impl Channel {
         self.withdraw(|line| line.socket == Some(socket), steps);
     }
 
-    /// The process at the other end is dead: whoever keeps its end open gets no descriptors in its place.
+    /// The process at the other end is dead: whoever keeps its end open gets no descriptors in its place, and of the
+    /// process's own none is kept, as it may be that very end.
     pub(crate) fn cancel_all<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
+        self.drop_stray(steps);
         self.withdraw(|line| line.socket.is_some(), steps);
         self.answered(steps);
     }

@@ -1,11 +1,14 @@
 //! What a worker wants to listen on, as what is to be bound. A worker can ask for anything; what makes no sense is
-//! `EINVAL`.
+//! `EINVAL`, and what is too long to be kept `ENAMETOOLONG`.
 
 use crate::event::AddressType;
-use crate::message::{IPV6_ONLY, QueryServer, REUSE_ADDRESS};
+use crate::message::{ADDRESS, IPV6_ONLY, QueryServer, REUSE_ADDRESS};
 use crate::os::{BindAddress, Errno};
 
 pub(super) fn bind_address(query: &QueryServer) -> Result<BindAddress, Errno> {
+    if query.address.as_ref().is_some_and(|address| address.len() > ADDRESS) {
+        return Err(Errno::ENAMETOOLONG);
+    }
     if let Some(fd) = query.fd.filter(|fd| *fd >= 0) {
         let fd = u32::try_from(fd).map_err(|_| Errno::EINVAL)?;
         return Ok(BindAddress::Descriptor { fd, datagrams: is_udp(query) });
