@@ -69,12 +69,14 @@ impl Channel {
         let mut unread = core::mem::take(&mut self.reading.partial);
         unread.extend_from_slice(bytes);
         let mut rest = &unread[..];
+        // One for all: they are read before the first is handled.
+        let mut spare = self.limits.message_bytes;
         while let Some((length, behind)) = rest.split_first_chunk() {
             let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
             self.bounded(length)?;
             let Some((payload, next)) = behind.split_at_checked(length) else { break };
             rest = next;
-            self.arrived(message::decode_advanced(payload, self.limits.message_bytes)?, steps);
+            self.arrived(message::decode_advanced(payload, &mut spare)?, steps);
         }
         let read = unread.len() - rest.len();
         unread.drain(..read);

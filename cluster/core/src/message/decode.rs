@@ -72,9 +72,9 @@ pub(crate) fn decode(line: &[u8]) -> Result<Frame, Violation> {
     decode_within(line, 2)
 }
 
-/// Reads one payload of the 'advanced' serialization; it may make `limit` bytes of JSON.
-pub(crate) fn decode_advanced(payload: &[u8], limit: usize) -> Result<Frame, Violation> {
-    let value = advanced::read(payload, limit)?;
+/// Reads one payload of the 'advanced' serialization; what it makes beyond its own bytes of JSON is taken from `spare`.
+pub(crate) fn decode_advanced(payload: &[u8], spare: &mut usize) -> Result<Frame, Violation> {
+    let value = advanced::read(payload, spare)?;
     if !is_reserved(&value) {
         return Ok(Frame::Message(Message::User(value)));
     }

@@ -17,15 +17,19 @@ const COST: usize = 2;
 /// What an object's element costs at the least: `"0":0,`.
 const MEMBER: usize = 6;
 
-/// Reads one payload. It may make values of `limit` bytes of JSON, roughly: an object that is referred to many times is
-/// there as often.
-pub(crate) fn read(payload: &[u8], limit: usize) -> Result<Value, Violation> {
-    let mut reader = Reader { payload, at: 0, objects: Vec::new(), next: 0, open: Vec::new(), left: limit };
+/// Reads one payload. It may make values of as many bytes of JSON, roughly, as it has itself, and `spare` ones: an object
+/// that is referred to many times is there as often. What it makes beyond itself is taken from `spare`, so that many
+/// small payloads make no more than a large one.
+pub(crate) fn read(payload: &[u8], spare: &mut usize) -> Result<Value, Violation> {
+    let left = spare.saturating_add(payload.len());
+    let mut reader = Reader { payload, at: 0, objects: Vec::new(), next: 0, open: Vec::new(), left };
     if reader.byte()? != HEADER {
         return Err(Violation::Malformed);
     }
     reader.varint()?;
-    reader.value()?.ok_or(Violation::Malformed)
+    let value = reader.value()?.ok_or(Violation::Malformed)?;
+    *spare = reader.left.min(*spare);
+    Ok(value)
 }
 
 struct Reader<'a> {

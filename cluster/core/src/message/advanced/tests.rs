@@ -10,6 +10,10 @@ use crate::event::Violation;
 
 const LIMIT: usize = 1 << 20;
 
+fn read(payload: &[u8], mut spare: usize) -> Result<Value, Violation> {
+    super::read(payload, &mut spare)
+}
+
 /// What `process.send` of Node 20 wrote in mode 'advanced', and what it wrote of the same value in mode 'json'; where
 /// that refuses or cannot be read (a lone surrogate), what is said to stand for it.
 const RECORDED: &str = include_str!("../../../tests/recorded/advanced-node-20.txt");
@@ -77,6 +81,17 @@ fn a_few_bytes_do_not_become_many() {
     assert_eq!(read(&sparse, LIMIT), Err(Violation::TooLong));
     let dense = [0xFF, 15, b'A', 0xFF, 0xFF, 0xFF, 0xFF, 0x0F];
     assert_eq!(read(&dense, LIMIT), Err(Violation::Malformed));
+}
+
+#[test]
+fn many_payloads_make_no_more_than_one() {
+    // An array of a quarter of a million holes.
+    let sparse = [0xFF, 15, b'a', 0x80, 0x80, 0x10, b'@', 0, 0];
+    let mut spare = LIMIT;
+    let read = [(); 3].map(|()| super::read(&sparse, &mut spare).map(drop));
+    assert_eq!(read, [Ok(()), Ok(()), Err(Violation::TooLong)]);
+    let plain = write(&json!([1, "two", {"three": 4}]));
+    assert!(super::read(&plain, &mut 0).is_ok(), "what is as long as it says costs nothing");
 }
 
 /// What a stranger may have us read again is paid for each time, also what makes nothing.
