@@ -86,9 +86,9 @@ fn a_few_bytes_do_not_become_many() {
 #[test]
 fn many_payloads_make_no_more_than_one() {
     // An array of a quarter of a million holes.
-    let sparse = [0xFF, 15, b'a', 0x80, 0x80, 0x10, b'@', 0, 0];
+    let holes = [0xFF, 15, b'a', 0x80, 0x80, 0x10, b'@', 0, 0];
     let mut spare = LIMIT;
-    let read = [(); 3].map(|()| super::read(&sparse, &mut spare).map(drop));
+    let read = [(); 3].map(|()| super::read(&holes, &mut spare).map(drop));
     assert_eq!(read, [Ok(()), Ok(()), Err(Violation::TooLong)]);
     let plain = write(&json!([1, "two", {"three": 4}]));
     assert!(super::read(&plain, &mut 0).is_ok(), "what is as long as it says costs nothing");
