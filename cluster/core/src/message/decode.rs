@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use core::net::SocketAddr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -26,7 +26,7 @@ struct In<'a> {
     cmd: Cow<'a, str>,
     #[serde(borrow)]
     act: Cow<'a, str>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "present")]
     msg: Option<&'a RawValue>,
     seq: u64,
     ack: Option<u64>,
@@ -50,6 +50,11 @@ struct In<'a> {
     r#type: Cow<'a, str>,
     #[serde(borrow)]
     dgram_type: Cow<'a, str>,
+}
+
+/// Null is a value here, and not a field that is not there.
+fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(value).map(Some)
 }
 
 /// A port as Node accepts it: a number or its digits.
@@ -313,6 +318,16 @@ mod tests {
         let message = Message::User(json!({"hello":1}));
         assert_eq!(
             decode(&line),
+            Ok(Frame::Handle(Envelope { message, kind: PassedKind::Socket, key: None }))
+        );
+    }
+
+    #[test]
+    fn null_may_come_in_an_envelope() {
+        let line = br#"{"cmd":"NODE_HANDLE","type":"net.Socket","msg":null}"#;
+        let message = Message::User(Value::Null);
+        assert_eq!(
+            decode(line),
             Ok(Frame::Handle(Envelope { message, kind: PassedKind::Socket, key: None }))
         );
     }
