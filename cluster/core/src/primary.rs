@@ -135,7 +135,8 @@ impl Primary {
         let all: BTreeSet<WorkerId> = self.members.keys().copied().collect();
         for worker in &all {
             // Who was asked before is not asked again: it may be on its way out, and could not be written to.
-            if self.members[worker].life.listed {
+            let life = &self.members[worker].life;
+            if life.listed && life.connected {
                 self.disconnect(*worker);
             }
         }
