@@ -36,12 +36,20 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    /// Takes a worker out. Returns whether nobody is left.
-    pub(crate) fn remove(&mut self, worker: WorkerId) -> bool {
+    /// Takes a worker out.
+    pub(crate) fn remove(&mut self, worker: WorkerId) {
         self.waiting.retain(|(waiting, _)| *waiting != worker);
-        let nobody = match &mut self.sharing {
+        match &mut self.sharing {
             Sharing::RoundRobin(round_robin) => round_robin.remove(worker),
             Sharing::Shared(shared) => shared.remove(worker),
+        }
+    }
+
+    /// Whether nobody listens here or is about to.
+    pub(crate) fn is_unused(&self) -> bool {
+        let nobody = match &self.sharing {
+            Sharing::RoundRobin(round_robin) => round_robin.is_unused(),
+            Sharing::Shared(shared) => shared.is_unused(),
         };
         nobody && self.waiting.is_empty()
     }

@@ -129,7 +129,8 @@ impl Primary {
         self.steps.leave(entry);
     }
 
-    /// Asks every worker to finish and go; [`Event::AllDisconnected`] comes when the last of them is gone.
+    /// Asks every worker to finish and go; [`Event::AllDisconnected`] comes when the last of them is gone, and what
+    /// [`Settings::keep_listening`] has kept for nobody is closed then.
     /// Node: `cluster.disconnect()`, which calls back when the *first* is gone, against its documentation.
     pub fn disconnect_all(&mut self) {
         let all: BTreeSet<WorkerId> = self.members.keys().copied().collect();
@@ -142,6 +143,7 @@ impl Primary {
         }
         if all.is_empty() {
             let entry = self.steps.enter_command();
+            self.shut_unused();
             self.steps.push(Step::Later(Event::AllDisconnected));
             self.steps.leave(entry);
         } else {
@@ -317,7 +319,7 @@ impl Primary {
             leaving.remove(&worker);
             if leaving.is_empty() {
                 self.leaving = None;
-                self.shut_all();
+                self.shut_unused();
                 self.steps.push(Step::Emit(Event::AllDisconnected));
             }
         }

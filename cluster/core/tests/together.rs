@@ -61,6 +61,14 @@ fn connections(house: &House, worker: WorkerId) -> usize {
     events.iter().filter(|event| matches!(event, WorkerEvent::Connection { .. })).count()
 }
 
+fn first_connection(house: &House, worker: WorkerId) -> SocketId {
+    let connection = house.processes[&worker].events.iter().find_map(|event| match event {
+        WorkerEvent::Connection { connection, .. } => Some(*connection),
+        _ => None,
+    });
+    connection.expect("it was served")
+}
+
 #[test]
 fn a_worker_is_forked_online_and_listening() {
     let mut house = House::new(Settings::default());
@@ -158,6 +166,28 @@ fn with_keep_listening_the_door_stays_open_for_the_next_worker() {
 }
 
 #[test]
+fn who_comes_after_disconnect_all_goes_on_and_what_was_kept_for_nobody_is_closed() {
+    let mut house = serving_with(Settings { keep_listening: true, ..Settings::default() }, 1, &[ONE]);
+    house.connect(BOUND);
+    house.primary.disconnect_all();
+    house.fork(1);
+    house.worker(TWO).listen(ListenOptions::default());
+    house.settle();
+    house.worker(TWO).accept(LISTENER);
+    let connection = first_connection(&house, ONE);
+    house.worker(ONE).release(connection);
+    house.settle();
+    assert!(house.events.contains(&Event::AllDisconnected));
+    house.connect(BOUND);
+    assert_eq!(connections(&house, TWO), 1);
+    house.kill(TWO);
+    assert!(!house.desk.calls.contains(&Call::Close { socket: BOUND }));
+    house.primary.disconnect_all();
+    house.settle();
+    assert!(house.desk.calls.contains(&Call::Close { socket: BOUND }));
+}
+
+#[test]
 fn a_full_queue_stops_accepting_and_goes_on_when_it_drains() {
     let mut settings = Settings::default();
     settings.limits.queued_connections = 2;
@@ -190,11 +220,8 @@ fn a_worker_the_primary_disconnects_drains_first() {
         (false, Some(true), true)
     );
     assert_eq!((house.primary.workers().count(), house.primary.living().count()), (0, 1));
-    let connection = house.processes[&ONE].events.iter().find_map(|event| match event {
-        WorkerEvent::Connection { connection, .. } => Some(*connection),
-        _ => None,
-    });
-    house.worker(ONE).release(connection.expect("it was served"));
+    let connection = first_connection(&house, ONE);
+    house.worker(ONE).release(connection);
     house.settle();
     assert_eq!(names(&house.events), ["disconnect", "exit"]);
     assert!(house.primary.worker(ONE).is_none());

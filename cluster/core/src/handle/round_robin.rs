@@ -61,10 +61,14 @@ impl RoundRobin {
         Some(Handoff { worker, connection })
     }
 
-    /// Takes a worker out. Returns whether nobody is left.
-    pub(crate) fn remove(&mut self, worker: WorkerId) -> bool {
+    /// Takes a worker out.
+    pub(crate) fn remove(&mut self, worker: WorkerId) {
         self.all.remove(&worker);
         self.free.retain(|free| *free != worker);
+    }
+
+    /// Whether nobody listens here.
+    pub(crate) fn is_unused(&self) -> bool {
         self.all.is_empty()
     }
 
@@ -109,7 +113,8 @@ mod tests {
         let mut handle = RoundRobin::default();
         handle.add(ONE);
         handle.distribute(SocketId(1));
-        assert!(handle.remove(ONE));
+        handle.remove(ONE);
+        assert!(handle.is_unused());
         assert_eq!(handle.add(ONE), None);
         assert_eq!(handle.distribute(SocketId(2)), None);
         assert_eq!(given(handle.handoff(ONE)), Some((1, 2)));

@@ -29,9 +29,13 @@ impl Shared {
         self.all.contains(&worker)
     }
 
-    /// Takes a worker out. Returns whether nobody is left.
-    pub(crate) fn remove(&mut self, worker: WorkerId) -> bool {
+    /// Takes a worker out.
+    pub(crate) fn remove(&mut self, worker: WorkerId) {
         self.all.remove(&worker);
+    }
+
+    /// Whether nobody accepts from it.
+    pub(crate) fn is_unused(&self) -> bool {
         self.all.is_empty()
     }
 }

@@ -156,9 +156,10 @@ impl Primary {
         }
     }
 
-    /// Nobody is to listen any more, whatever `keep_listening` says.
-    pub(super) fn shut_all(&mut self) {
-        let ids: Vec<HandleId> = self.handles.keys().copied().collect();
+    /// Closes what `keep_listening` has kept for nobody.
+    pub(super) fn shut_unused(&mut self) {
+        let unused = self.handles.iter().filter(|(_, handle)| handle.is_unused());
+        let ids: Vec<HandleId> = unused.map(|(id, _)| *id).collect();
         for id in ids {
             self.shut(id);
         }
@@ -166,7 +167,9 @@ impl Primary {
 
     fn leave(&mut self, id: HandleId, worker: WorkerId) {
         let keep = self.settings.keep_listening;
-        if self.handle_mut(id).remove(worker) && !keep {
+        let handle = self.handle_mut(id);
+        handle.remove(worker);
+        if handle.is_unused() && !keep {
             self.shut(id);
         }
     }
