@@ -39,6 +39,7 @@ mod pump;
 mod send;
 mod settings;
 mod steps;
+mod told;
 mod worker;
 
 pub use event::{

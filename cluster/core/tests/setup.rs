@@ -6,8 +6,8 @@
 mod house;
 
 use cluster_core::{
-    Call, Command, Event, ForkError, Machine, PolicyFrozen, Primary, SchedulingPolicy, Serialization,
-    Settings, Setup, Stdio, WorkerId,
+    Call, Command, Event, ForkError, Machine, PolicyFrozen, Primary, SchedulingPolicy, SendError,
+    Serialization, Settings, Setup, Stdio, WorkerId,
 };
 use house::House;
 
@@ -126,4 +126,13 @@ fn a_worker_that_may_be_debugged_has_a_port_of_its_own() {
 fn the_ports_of_debuggers_begin_again_behind_the_last() {
     let last = ports(56_307, "--inspect", None).split_off(56_305);
     assert_eq!(last, ["--inspect-port=65535", "--inspect-port=1024"]);
+}
+
+#[test]
+fn an_error_that_main_returns_says_what_to_do() {
+    let errors: [Box<dyn std::error::Error>; 3] =
+        [ForkError::NoChannel.into(), PolicyFrozen.into(), SendError::Full.into()];
+    for error in errors {
+        assert_eq!(format!("{error:?}"), error.to_string());
+    }
 }

@@ -16,7 +16,7 @@ use crate::settings::{Command, SchedulingPolicy, Setup, Stdio};
 const INSPECTOR: u32 = 9229;
 
 /// Why nothing was forked: the settings ask for what cannot be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ForkError {
     /// `stdio` has no channel in it. Node: `ERR_CHILD_PROCESS_IPC_REQUIRED`.
     NoChannel,
@@ -36,7 +36,7 @@ impl fmt::Display for ForkError {
 impl core::error::Error for ForkError {}
 
 /// The scheduling policy is decided: something was set up or forked before. Node: a later policy has no effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PolicyFrozen;
 
 impl fmt::Display for PolicyFrozen {
