@@ -10,6 +10,7 @@ use cluster_core::{ListenOptions, ListenerId, Machine, Sent, SocketId, flush, pu
 use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tracing::warn;
 
 use crate::doors::{Arrivals, Doors, Opened, Opening};
@@ -23,6 +24,9 @@ const WAITING: usize = 1024;
 
 /// How long the end of a process waits for a program that has asked for events to react to the last one.
 const REACTION: Duration = Duration::from_secs(5);
+
+/// How often a worker that does not read looks whether its primary lives.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How far a worker has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -159,17 +163,24 @@ impl Shared {
         }
     }
 
-    /// The next event, once there is room for it; whoever has killed itself makes none any more.
-    fn poll_told(&self, cx: &mut Context<'_>) -> Poll<Told> {
-        if !self.lock().poll_killed(cx) {
-            ready!(self.inbox.poll_room(cx));
+    /// Waits for room for the next event. A death is not to be missed meanwhile, and nothing wakes us then: the reactor
+    /// cannot tell it from what is unread.
+    async fn room(&self) {
+        while timeout(LOOK, future::poll_fn(|cx| self.poll_room(cx))).await.is_err() {}
+    }
+
+    /// Whether to go on: whoever has killed itself makes no room any more, and of a primary that is gone little is unread.
+    fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.inbox.poll_room(cx).is_ready() {
+            return Poll::Ready(());
         }
-        self.lock().poll_told(cx)
+        let mut state = self.lock();
+        if state.poll_killed(cx) || state.unix.is_forsaken() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn keep(&self, event: WorkerEvent) {
-        // Room was waited for: if there is none, nobody asks any more. Without a listener Node forgets every message.
-        if matches!(event, WorkerEvent::Message { .. }) && self.inbox.is_full() {
+        // Without a listener Node forgets every message.
+        if matches!(event, WorkerEvent::Message { .. }) && self.inbox.is_full() && !self.inbox.is_asked() {
             return warn!("a message was forgotten: the program does not ask for events");
         }
         self.inbox.put(event);
@@ -299,7 +310,8 @@ impl State {
 /// an event therefore happens before anything that was to follow it, as in Node's listeners.
 async fn drive(shared: Arc<Shared>) {
     loop {
-        match future::poll_fn(|cx| shared.poll_told(cx)).await {
+        shared.room().await;
+        match future::poll_fn(|cx| shared.lock().poll_told(cx)).await {
             Told::Door => {}
             Told::Inbox(event) => shared.keep(event),
             Told::Over => break,
@@ -343,6 +355,23 @@ mod tests {
             assert_eq!(number_of(shared.next().await), Some(number));
         }
         writer.join().expect("no panic").expect("everything was written");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_death_of_a_primary_is_noticed_by_a_program_that_takes_no_messages() {
+        let (shared, mut far) = worker();
+        shared.start();
+        let lines: Vec<String> = (0..=WAITING).map(|number| format!("{number}\n")).collect();
+        far.write_all(lines.concat().as_bytes()).expect("written");
+        assert_eq!(number_of(shared.next().await), Some(0));
+        until_full(&shared).await;
+        writeln!(far, "{}", WAITING + 1).expect("written");
+        drop(far);
+        shared.reached(Phase::Disconnected).await;
+        for number in 1..WAITING + 2 {
+            assert_eq!(number_of(shared.next().await), Some(number), "nothing is forgotten");
+        }
+        assert!(matches!(shared.next().await, Some(WorkerEvent::Disconnect)));
     }
 
     #[tokio::test]

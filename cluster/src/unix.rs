@@ -104,6 +104,11 @@ impl Unix {
         self.processes.is_empty() && self.channels.is_empty()
     }
 
+    /// Whether the far end of a worker's channel is closed, though not everything it wrote be read.
+    pub(crate) fn is_forsaken(&mut self) -> bool {
+        self.channels.find(ChannelId::PRIMARY).is_some_and(|channel| channel.is_hung_up())
+    }
+
     /// Hands a socket over. From now on its number is only a number.
     pub(crate) fn take(&mut self, socket: SocketId) -> Option<OwnedFd> {
         self.sockets.open.remove(&socket)

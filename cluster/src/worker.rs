@@ -195,8 +195,8 @@ impl Worker {
     /// The next event. Dropping the future loses nothing. If several tasks ask, each event goes to one of them.
     ///
     /// Events are kept until they are taken. A program that has asked and leaves a thousand of them is not read from any
-    /// more, which its primary sees as congestion. A program that never asks loses messages beyond a thousand; Node
-    /// loses all that come when nobody listens.
+    /// more, which its primary sees as congestion; that its primary has died it sees within a second all the same. A
+    /// program that never asks loses messages beyond a thousand; Node loses all that come when nobody listens.
     ///
     /// `None`: the last event was taken, and the program has asked to [`stay`](Worker::stay); otherwise the process
     /// ends here with code 0.

@@ -8,6 +8,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net;
 use std::task::{Context, Poll};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recv, recvmsg, sendmsg,
@@ -124,6 +125,14 @@ impl Channel {
         let mut one = [0_u8];
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         recv(&self.stream, &mut one, flags).is_ok_and(|(read, _)| read == 0)
+    }
+
+    /// Whether the far end is closed, read or not.
+    pub(super) fn is_hung_up(&self) -> bool {
+        let mut polled = [PollFd::new(&self.stream, PollFlags::empty())];
+        // A failure says nothing, and is asked again.
+        poll(&mut polled, Some(&Timespec::default()))
+            .is_ok_and(|_| polled[0].revents().contains(PollFlags::HUP))
     }
 
     /// What can be read this very moment, whatever the reactor believes; `None` when there is nothing.
