@@ -236,15 +236,20 @@ fn both_sides_may_send_sockets_at_once() {
     assert_eq!((house.events.len(), house.processes[&ONE].events.len(), closed(&house)), (1, 1, (1, 0)));
 }
 
-#[test]
-fn a_dying_worker_leaves_no_socket_of_ours_open() {
+/// A worker is sent two sockets and answers for none: the second waits for the first.
+fn two_under_way() -> House {
     let mut house = house(1);
-    // Nobody answers: the first is not acknowledged, the second waits for that.
     house.processes.clear();
     house.primary.send_with(ONE, &json!(1), SOCKET).expect("it is open");
     let second = Passing { socket: SocketId(78), ..SOCKET };
     house.primary.send_with(ONE, &json!(2), second).expect("it is open");
     house.settle();
+    house
+}
+
+#[test]
+fn a_dying_worker_leaves_no_socket_of_ours_open() {
+    let mut house = two_under_way();
     assert_eq!((envelopes(&house).len(), closed(&house)), (1, (0, 0)));
     house.kill(ONE);
     assert_eq!(closed(&house), (1, 0));
@@ -253,12 +258,7 @@ fn a_dying_worker_leaves_no_socket_of_ours_open() {
 
 #[test]
 fn a_dead_worker_whose_channel_is_held_open_leaves_no_socket_of_ours_open() {
-    let mut house = house(1);
-    house.processes.clear();
-    house.primary.send_with(ONE, &json!(1), SOCKET).expect("it is open");
-    let second = Passing { socket: SocketId(78), ..SOCKET };
-    house.primary.send_with(ONE, &json!(2), second).expect("it is open");
-    house.settle();
+    let mut house = two_under_way();
     house.tell(OsEvent::Exited { worker: ONE, status: cluster_core::ExitStatus::Code(0) });
     assert_eq!((envelopes(&house).len(), closed(&house)), (1, (1, 0)));
     assert!(house.desk.calls.contains(&Call::Close { socket: SocketId(78) }), "nor one that waited");
