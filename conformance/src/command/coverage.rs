@@ -1,4 +1,5 @@
-//! `conformance coverage`: the page that says what the scenarios show, and how they stand.
+//! `conformance coverage`: the page that says what the scenarios show, and how they stand. Without a report it tries every
+//! claim first, and what fails is told as `run` tells it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ pub(super) struct Coverage {
     /// Write the page to its file in the repository instead of printing it
     #[arg(long, conflicts_with = "check")]
     write: bool,
-    /// Print nothing but where the page in the repository is not what it should be
+    /// Fail if the page in the repository is not this one, and say where
     #[arg(long)]
     check: bool,
 }
@@ -32,7 +33,8 @@ impl Coverage {
         let report = match &self.report {
             Some(path) => read(path)?,
             None => match Run::default().report(places)? {
-                Some(report) => report.json(),
+                Some(report) if report.holds() => report.json(),
+                Some(report) => return say(&report).map(|()| End::Fails),
                 None => return Ok(End::Interrupted),
             },
         };
@@ -61,6 +63,7 @@ fn read(path: &Path) -> Result<Value, Trouble> {
 fn check(path: &Path, page: &str) -> Result<End, Trouble> {
     let stored = fs::read_to_string(path).unwrap_or_default();
     if stored == page {
+        say(format_args!("every claim holds, and {} is current\n", path.display()))?;
         return Ok(End::Holds);
     }
     let line = stored.lines().zip(page.lines()).take_while(|(stored, made)| stored == made).count();
