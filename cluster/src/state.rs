@@ -124,7 +124,7 @@ impl Shared {
     pub(crate) async fn next(&self) -> Option<WorkerEvent> {
         let event = self.inbox.next().await;
         if event.is_none() && !self.is_staying() {
-            process::exit(0);
+            self.exit();
         }
         event
     }
@@ -150,8 +150,14 @@ impl Shared {
         self.lock().killed = true;
         self.command(cluster_core::Worker::kill);
         if self.inbox.has_ended() {
-            process::exit(0);
+            self.exit();
         }
+    }
+
+    /// The process ends, once the primary has heard everything.
+    fn exit(&self) -> ! {
+        self.lock().unix.farewell();
+        process::exit(0)
     }
 
     /// Waits until the worker has come so far.
@@ -328,7 +334,7 @@ async fn end(shared: &Shared) {
         tokio::time::sleep(REACTION).await;
     }
     if !shared.is_staying() {
-        process::exit(0);
+        shared.exit();
     }
 }
 

@@ -27,7 +27,7 @@ use cluster_core::{
 };
 use tracing::debug;
 
-use channel::{Channel, Heard};
+use channel::{Channel, Farewell, Heard};
 use exit::Process;
 use listen::Listening;
 use path::BoundPath;
@@ -50,6 +50,7 @@ pub(crate) struct Unix {
     /// Until somebody takes them.
     pipes: BTreeMap<WorkerId, Pipes>,
     exit: Option<i32>,
+    farewell: Option<Farewell>,
     turn: usize,
     buffer: Box<[u8]>,
 }
@@ -82,6 +83,7 @@ impl Unix {
             sockets: Sockets::default(),
             pipes: BTreeMap::new(),
             exit: None,
+            farewell: None,
             turn: 0,
             buffer: vec![0; channel::READ].into(),
         }
@@ -97,6 +99,14 @@ impl Unix {
     /// The code with which the machine wants this process to end. Ending it is the owner's work.
     pub(crate) fn exit(&self) -> Option<i32> {
         self.exit
+    }
+
+    /// To be called right before a worker's process ends: waits until its primary has read to the end of the channel, but
+    /// not long. A primary that hears of the exit first, as Node may, forgets what it has not read.
+    pub(crate) fn farewell(&mut self) {
+        if let Some(farewell) = self.farewell.take() {
+            farewell.wait();
+        }
     }
 
     /// Whether no process and no channel is left.
@@ -297,8 +307,13 @@ impl Unix {
         None
     }
 
+    /// A primary is done with a channel at once. A worker keeps it until its primary has closed it, too, or until the
+    /// process ends: see [`Unix::farewell`].
     fn close_channel(&mut self, channel: ChannelId) -> Option<OsEvent> {
-        self.channels.remove(channel);
+        let closed = self.channels.remove(channel);
+        if channel == ChannelId::PRIMARY {
+            self.farewell = closed.and_then(Channel::close);
+        }
         None
     }
 

@@ -2,11 +2,13 @@
 //! It does not know what the bytes say.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut, Read as _};
 use std::mem::MaybeUninit;
+use std::net::Shutdown;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
@@ -22,6 +24,9 @@ use super::descriptor::kind;
 /// What one read takes at most, in bytes; Node reads as much.
 pub(super) const READ: usize = 64 << 10;
 
+/// How long a process that ends waits for its peer to close.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Descriptors that came with one read and wait for a later one. What a peer sends beyond is closed.
 const WAITING: usize = 4;
 
@@ -34,6 +39,30 @@ pub(super) struct Channel {
     waiting: VecDeque<OwnedFd>,
     /// How many may wait.
     room: usize,
+}
+
+/// A channel that was closed on our side and not on the peer's.
+#[derive(Debug)]
+pub(super) struct Farewell(net::UnixStream);
+
+impl Farewell {
+    /// Waits until the peer has closed its side, too, but not long: it may be stopped.
+    pub(super) fn wait(mut self) {
+        let until = Instant::now() + PATIENCE;
+        let mut nothing = [0; 4096];
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let waits = !left.is_zero() && self.0.set_nonblocking(false).is_ok();
+            if !waits || self.0.set_read_timeout(Some(left)).is_err() {
+                return;
+            }
+            match self.0.read(&mut nothing) {
+                Ok(1..) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => return,
+            }
+        }
+    }
 }
 
 /// What a channel says.
@@ -53,6 +82,13 @@ impl Channel {
         stream.set_nonblocking(true)?;
         let stream = UnixStream::from_std(stream)?;
         Ok(Channel { stream, paused: false, full: false, waiting: VecDeque::new(), room: WAITING })
+    }
+
+    /// Says that nothing more will be written; the peer hears the end of everything that was.
+    pub(super) fn close(self) -> Option<Farewell> {
+        let stream = self.stream.into_std().ok()?;
+        stream.shutdown(Shutdown::Write).ok()?;
+        Some(Farewell(stream))
     }
 
     /// Whether bytes are left in the kernel.

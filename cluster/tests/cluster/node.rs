@@ -40,6 +40,19 @@ const PRIMARY: &str = "
     });
 ";
 
+/// One life after the other: who is told to go as soon as it is there.
+const LIVES_PRIMARY: &str = "
+    const cluster = require('cluster');
+    process.execPath = process.argv[2];
+    cluster.setupPrimary({ exec: 'none', args: [] });
+    let left = Number(process.argv[3]);
+    const fork = () => left-- > 0 && cluster.fork({ PROGRAM: 'serve' });
+    cluster.on('listening', (worker) => worker.disconnect());
+    cluster.on('disconnect', () => console.log('disconnect'));
+    cluster.on('exit', () => { console.log('exit'); fork(); });
+    fork();
+";
+
 /// Uses each socket that it gets, and sends one of its own kind back.
 const PASSING_WORKER: &str = "
     const [net, dgram] = [require('net'), require('dgram')];
@@ -164,6 +177,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             node_worker(SchedulingPolicy::Shared, Serialization::Advanced)
         }),
         trial("our_worker_serves_under_a_node_primary", || our_worker("round-robin", "json")),
+        trial("our_worker_is_heard_to_its_end_by_a_node_primary", our_lives),
         trial("our_worker_speaks_v8_with_a_node_primary", || our_worker("round-robin", "advanced")),
         trial("our_worker_shares_under_a_node_primary", || our_worker("shared", "advanced")),
         asynchronous("node_workers_serve_paths_and_datagrams", || places(SchedulingPolicy::RoundRobin)),
@@ -226,6 +240,12 @@ fn our_worker(policy: &str, serialization: &str) -> Tested {
     let lines = lines(PRIMARY, &[policy.as_ref(), serialization.as_ref()])?;
     let expected = ["online", "listening 127.0.0.1", "data 1", "disconnect true", "exit 0 null"];
     if lines == expected { Ok(()) } else { Err(Failed::from(format!("{lines:?}"))) }
+}
+
+/// Node forgets what it has not read when it hears of an exit; so a worker does not exit before it was read.
+fn our_lives() -> Tested {
+    let lines = lines(LIVES_PRIMARY, &["40".as_ref()])?;
+    if lines == ["disconnect", "exit"].repeat(40) { Ok(()) } else { Err(Failed::from(format!("{lines:?}"))) }
 }
 
 async fn places(policy: SchedulingPolicy) -> Tested {
