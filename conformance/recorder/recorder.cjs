@@ -212,7 +212,7 @@ function primary() {
 
   function pass({ to, text, what, keep_open: keepOpen }, it) {
     const socket = what ? mine.get(what) : it;
-    if (!what) sockets.passed.add(socket);
+    if (!what && !keepOpen) sockets.passed.add(socket);
     workers.get(to).send(text, socket, { keepOpen });
   }
 
@@ -331,7 +331,7 @@ function worker(id) {
   }
 
   function pass({ text, what, keep_open: keepOpen }, it) {
-    if (!what) sockets.passed.add(it);
+    if (!what && !keepOpen) sockets.passed.add(it);
     process.send(filled(text), what ? servers.get(what) : it, { keepOpen });
   }
 

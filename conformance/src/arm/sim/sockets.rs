@@ -19,7 +19,26 @@ const BACKLOG: u32 = 511;
 pub(super) struct Sockets {
     connections: BTreeMap<SocketId, Talk>,
     /// Those that listen or receive datagrams.
-    servers: BTreeMap<SocketId, String>,
+    servers: BTreeMap<SocketId, Server>,
+}
+
+/// A server of either kind: its name, and what it is to whom it is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Server {
+    pub(super) name: String,
+    kind: PassedKind,
+}
+
+impl Server {
+    /// One for connections.
+    pub(super) fn of_connections(name: &str) -> Self {
+        Server { name: name.to_owned(), kind: PassedKind::Server }
+    }
+
+    /// One for datagrams.
+    pub(super) fn of_datagrams(name: &str, v6: bool) -> Self {
+        Server { name: name.to_owned(), kind: PassedKind::Datagram { v6 } }
+    }
 }
 
 /// One connection: whose it is, and what of a line has come.
@@ -44,8 +63,8 @@ impl Sockets {
     }
 
     /// A server is.
-    pub(super) fn serve(&mut self, socket: SocketId, name: &str) {
-        self.servers.insert(socket, name.to_owned());
+    pub(super) fn serve(&mut self, socket: SocketId, server: Server) {
+        self.servers.insert(socket, server);
     }
 
     /// A connection or a server no longer is.
@@ -62,13 +81,14 @@ impl Sockets {
                 "connection"
             }
             PassedKind::Server | PassedKind::Native => {
-                self.serve(passed.socket, text);
+                self.serve(passed.socket, Server::of_connections(text));
                 // It listens already, where it comes from; here it has to be accepted from.
                 let _ = process.listen(passed.socket, BACKLOG);
                 "server"
             }
             PassedKind::Datagram { .. } | PassedKind::DatagramNative => {
-                self.serve(passed.socket, text);
+                let server = Server { name: text.to_owned(), kind: passed.kind };
+                self.serve(passed.socket, server);
                 "datagrams"
             }
         }
@@ -76,14 +96,15 @@ impl Sockets {
 
     /// The newest server with this name.
     pub(super) fn named(&self, name: &str) -> Option<SocketId> {
-        self.servers.iter().rev().find(|(_, server)| *server == name).map(|(socket, _)| *socket)
+        self.servers.iter().rev().find(|(_, server)| server.name == name).map(|(socket, _)| *socket)
     }
 
     /// What is to be written down of an event, in order, and whom it is about.
     pub(super) fn hear(&mut self, event: SocketEvent) -> Vec<(Observation, About)> {
         match event {
             SocketEvent::Accepted { listener, connection } => {
-                let server = self.servers.get(&listener).cloned().unwrap_or_default();
+                let server =
+                    self.servers.get(&listener).map(|server| server.name.clone()).unwrap_or_default();
                 self.meet(connection, &server);
                 vec![(words::server("connection", &server), About::Connection(connection))]
             }
@@ -104,7 +125,7 @@ impl Sockets {
             }
             SocketEvent::Datagram { socket, from, bytes } => {
                 let Some(server) = self.servers.get(&socket) else { return Vec::new() };
-                let seen = words::datagram(server, &String::from_utf8_lossy(&bytes), from.port());
+                let seen = words::datagram(&server.name, &String::from_utf8_lossy(&bytes), from.port());
                 vec![(seen, About::Sender(socket, from))]
             }
         }
@@ -127,7 +148,7 @@ impl Sockets {
             About::Sender(..) => None,
         };
         let socket = what.map_or_else(connection, |name| self.named(name))?;
-        let kind = if what.is_some() { PassedKind::Server } else { PassedKind::Socket };
+        let kind = self.servers.get(&socket).map_or(PassedKind::Socket, |server| server.kind);
         Some(Passing { socket, kind, keep_open })
     }
 
@@ -196,6 +217,8 @@ pub(super) fn open(
     if open.bound {
         process.mute(socket);
     }
-    sockets.serve(socket, open.server.as_str());
+    let name = open.server.as_str();
+    let server = if open.udp { Server::of_datagrams(name, false) } else { Server::of_connections(name) };
+    sockets.serve(socket, server);
     Some((socket, words::opened(open.server.as_str(), &super::super::translate::local(&local))))
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::super::translate;
 use super::pen::{Pen, Play};
-use super::sockets::{self, About, Sockets};
+use super::sockets::{self, About, Server, Sockets};
 use super::{PLACE, UNCAUGHT};
 use crate::observation::Observation;
 use crate::program::{self, Pass, WorkerCommand};
@@ -22,7 +22,7 @@ use crate::words;
 pub(super) struct WorkerPart {
     script: program::Worker,
     pen: Pen,
-    servers: BTreeMap<ListenerId, String>,
+    servers: BTreeMap<ListenerId, Server>,
     sockets: Sockets,
     /// It is in a loop that it does not come back from: nothing reaches its program any more.
     spins: bool,
@@ -53,7 +53,7 @@ impl WorkerPart {
                 self.listening(worker, process, listener, &address, socket);
             }
             WorkerEvent::Connection { listener, connection } => {
-                self.sockets.meet(connection, &self.servers[&listener]);
+                self.sockets.meet(connection, &self.servers[&listener].name);
                 let seen = words::server("connection", self.name(listener));
                 self.serve(worker, process, &seen, listener, Some(About::Connection(connection)));
             }
@@ -108,7 +108,7 @@ impl WorkerPart {
     ) {
         let seen = words::listening(self.name(listener), &translate::local(address));
         if let Some(socket) = socket {
-            self.sockets.serve(socket, &self.servers[&listener]);
+            self.sockets.serve(socket, self.servers[&listener].clone());
             let _ = self.see(worker, process, &seen, None);
         } else {
             self.serve(worker, process, &seen, listener, None);
@@ -116,7 +116,7 @@ impl WorkerPart {
     }
 
     fn name(&self, listener: ListenerId) -> &str {
-        &self.servers[&listener]
+        &self.servers[&listener].name
     }
 
     /// Sees something of a server that goes on serving: unless the process ends, it takes the next connection.
@@ -157,11 +157,11 @@ impl WorkerPart {
         match command {
             WorkerCommand::Listen { listen, port, fd } => {
                 let listener = worker.listen(translate::listen(&listen, port, fd, PLACE));
-                self.servers.insert(listener, listen.server.to_string());
+                self.servers.insert(listener, Server::of_connections(listen.server.as_str()));
             }
             WorkerCommand::Bind { bind, port, fd } => {
                 let listener = worker.listen(translate::bind(&bind, port, fd));
-                self.servers.insert(listener, bind.server.to_string());
+                self.servers.insert(listener, Server::of_datagrams(bind.server.as_str(), bind.v6));
             }
             WorkerCommand::Tell { port, text, from } => {
                 let from = from.and_then(|name| self.sockets.named(&name));
@@ -230,7 +230,7 @@ impl WorkerPart {
     /// The newest server of this name.
     fn close(&self, worker: &mut Worker, name: &str) {
         let mut servers = self.servers.iter().rev();
-        if let Some((listener, _)) = servers.find(|(_, server)| *server == name) {
+        if let Some((listener, _)) = servers.find(|(_, server)| server.name == name) {
             worker.close(*listener);
         }
     }
