@@ -29,6 +29,9 @@ pub use player::Player;
 /// The directory of a run.
 const PLACE: &str = "/run";
 
+/// A directory that does not exist, here and on real systems.
+const NOWHERE: &str = "/nowhere";
+
 /// Node ends with this code when an error is caught by nobody.
 const UNCAUGHT: i32 = 1;
 

@@ -100,6 +100,8 @@ struct Life {
     once: BTreeSet<String>,
     after_disconnect: Option<bool>,
     unlisted: bool,
+    /// The fork failed: there was no process, so that none exits.
+    unborn: bool,
 }
 
 impl Life {
@@ -108,7 +110,12 @@ impl Life {
     }
 
     fn is_over(&self) -> bool {
-        self.had("disconnect") && self.had("exit")
+        self.had("disconnect") && self.is_dead()
+    }
+
+    /// Node: `worker.isDead()`.
+    fn is_dead(&self) -> bool {
+        self.unborn || self.had("exit")
     }
 
     fn hear(&mut self, line: &Observation, farewells: Farewells) -> Kept {
@@ -122,9 +129,12 @@ impl Life {
 
     /// Which events there may be now.
     fn happen(&mut self, what: &str) -> Kept {
+        // Why a fork failed is told before the fork itself is.
+        self.unborn |= what == "error" && !self.had("fork");
         if ["look", "error"].contains(&what) {
             return Ok(());
         }
+        expect(!self.unborn || ["fork", "disconnect"].contains(&what), "nothing of a worker that never was")?;
         let again = ONCE.contains(&what) && !self.once.insert(what.to_owned());
         expect(!again, &format!("one `{what}`"))?;
         expect(self.had("fork"), "`fork` first")?;
@@ -152,10 +162,13 @@ impl Life {
         expect(states.contains(&state), &format!("state={}", states.join(" or ")))
     }
 
-    /// Connected until `disconnect`, alive until `exit`. The two may come in either order, and each sees the other.
+    /// Connected until `disconnect`, alive until `exit`. The two may come in either order, and each sees the other. Of a
+    /// worker that never was, Node says that it is connected until `disconnect`, though nobody is at the other end.
     fn ends(&self, line: &Observation) -> Kept {
-        yes_or_no(line, "connected", !self.had("disconnect"))?;
-        yes_or_no(line, "dead", self.had("exit"))
+        if !self.unborn || self.had("disconnect") {
+            yes_or_no(line, "connected", !self.had("disconnect"))?;
+        }
+        yes_or_no(line, "dead", self.is_dead())
     }
 
     /// Node: `exitedAfterDisconnect`: decided at the latest by the first of the two ends, and never taken back.

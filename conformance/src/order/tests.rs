@@ -86,6 +86,25 @@ fn exit_may_come_before_disconnect_if_each_sees_the_other() {
     assert!(unseen[0].ends_with("expected connected=true"), "{unseen:?}");
 }
 
+#[test]
+fn a_worker_that_never_was_disconnects_and_does_not_exit() {
+    let never = "\
+primary: start
+primary: error worker=1 error=ENOENT state=none after_disconnect=undefined connected=true dead=true listed=true
+primary: fork worker=1 state=none after_disconnect=undefined connected=true dead=true listed=true
+primary: disconnect worker=1 state=disconnected after_disconnect=false connected=false dead=true listed=false";
+    let of_the_primary = |text: &str| {
+        let broken = misfits(text);
+        broken
+            .into_iter()
+            .filter(|said| said.contains("primary, line") || said.contains("of worker 1"))
+            .collect::<Vec<_>>()
+    };
+    let exits = "exit worker=1 code=0 signal=- state=dead after_disconnect=false connected=false dead=true listed=false";
+    assert_eq!(of_the_primary(never), [""; 0]);
+    assert_eq!(of_the_primary(&format!("{never}\nprimary: {exits}")).len(), 1);
+}
+
 /// A line of the good trace, what stands there instead, and what must be said of it.
 type Wrong = (&'static str, &'static str, &'static str);
 

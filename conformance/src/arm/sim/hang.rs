@@ -23,11 +23,11 @@ pub(super) fn words(scenario: &Scenario, trace: &Trace) -> Option<String> {
 
 fn workers(trace: &Trace) -> BTreeSet<u32> {
     let primary = trace.seen_by(Observer::Primary);
-    let of = |what: &'static str| {
-        primary.iter().filter(move |line| line.what == what).filter_map(Observation::worker)
-    };
-    let exited: BTreeSet<_> = of("exit").collect();
-    of("fork").filter(|id| !exited.contains(id)).collect()
+    let exits = primary.iter().filter(|line| line.what == "exit");
+    let exited: BTreeSet<_> = exits.filter_map(Observation::worker).collect();
+    // Whose fork failed is dead from the beginning, and does not exit.
+    let began = primary.iter().filter(|line| line.what == "fork" && line.detail("dead") != Some("true"));
+    began.filter_map(Observation::worker).filter(|id| !exited.contains(id)).collect()
 }
 
 fn clients(scenario: &Scenario, trace: &Trace) -> impl Iterator<Item = u32> {

@@ -3,9 +3,10 @@
 //! What is written down is canonical from the beginning, because searches compare it; the driver, who needs real ports,
 //! is told them in notes. It judges nothing.
 
-use cluster_core::{Event, Primary, Worker, WorkerEvent};
+use cluster_core::{Errno, Event, Primary, Worker, WorkerEvent};
 use cluster_sim::{Actor, ClientEvent, ClientId, Driver, Process, Program, SocketEvent};
 
+use super::NOWHERE;
 use super::pen::Play;
 use super::primary::PrimaryPart;
 use super::stage::Stage;
@@ -92,6 +93,7 @@ impl Program for Player {
         if self.play.scenario.settings.user == Some(User::Nobody) {
             driver.drop_root();
         }
+        driver.break_path(NOWHERE, Errno::ENOENT);
         self.part = Part::Driver(Box::new(Stage::new(self.play.clone())));
     }
 
