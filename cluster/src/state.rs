@@ -124,7 +124,7 @@ impl Shared {
     pub(crate) async fn next(&self) -> Option<WorkerEvent> {
         let event = self.inbox.next().await;
         if event.is_none() && !self.is_staying() {
-            self.exit();
+            self.exit(0);
         }
         event
     }
@@ -150,14 +150,14 @@ impl Shared {
         self.lock().killed = true;
         self.command(cluster_core::Worker::kill);
         if self.inbox.has_ended() {
-            self.exit();
+            self.exit(0);
         }
     }
 
     /// The process ends, once the primary has heard everything.
-    fn exit(&self) -> ! {
+    pub(crate) fn exit(&self, code: i32) -> ! {
         self.lock().unix.farewell();
-        process::exit(0)
+        process::exit(code)
     }
 
     /// Waits until the worker has come so far.
@@ -334,7 +334,7 @@ async fn end(shared: &Shared) {
         tokio::time::sleep(REACTION).await;
     }
     if !shared.is_staying() {
-        shared.exit();
+        shared.exit(0);
     }
 }
 

@@ -104,6 +104,9 @@ impl Unix {
     /// To be called right before a worker's process ends: waits until its primary has read to the end of the channel, but
     /// not long. A primary that hears of the exit first, as Node may, forgets what it has not read.
     pub(crate) fn farewell(&mut self) {
+        if self.channels.find(ChannelId::PRIMARY).is_some() {
+            self.close_channel(ChannelId::PRIMARY);
+        }
         if let Some(farewell) = self.farewell.take() {
             farewell.wait();
         }

@@ -214,6 +214,15 @@ impl Worker {
         self.shared.kill();
     }
 
+    /// Ends this process with a code, once the primary has read all that was sent to it, at most a second later. Nothing is
+    /// said of it before: to the primary, the worker did not go because it was asked to.
+    /// Node: `process.exit(code)` in a worker.
+    ///
+    /// With [`std::process::exit`] a busy primary on Node may hear of the exit before the last messages.
+    pub fn exit(&self, code: i32) -> ! {
+        self.shared.exit(code)
+    }
+
     /// From now on the program ends its process itself: see [the end](Worker#the-end).
     pub fn stay(&self) {
         self.shared.stay();

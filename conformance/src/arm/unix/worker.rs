@@ -47,7 +47,7 @@ pub(super) async fn play(scenario: &Scenario, channel: Option<RawFd>) -> Result<
     }
     part.state().alive = None;
     idle.recv().await;
-    Ok(())
+    worker.exit(0)
 }
 
 /// The directory of this process.
@@ -194,8 +194,8 @@ impl Part {
             WorkerCommand::Spin => loop {
                 thread::park();
             },
-            WorkerCommand::Exit { code } => process::exit(code),
-            WorkerCommand::Crash => process::exit(UNCAUGHT),
+            WorkerCommand::Exit { code } => self.worker.exit(code),
+            WorkerCommand::Crash => self.worker.exit(UNCAUGHT),
             WorkerCommand::Die { signal } => super::die(signal),
         }
     }
