@@ -40,7 +40,9 @@ fn holds(suite: &Suite) {
     let mut verdicts = Vec::new();
     suite.run(&judge, &AtomicBool::new(false), |verdict| verdicts.push(verdict));
     assert_eq!(verdicts.len(), suite.claims(), "every claim is told");
-    let report = Report::new(verdicts, Vec::new(), judge.stale(), Duration::ZERO);
+    // Some exceptions are needed only where what Node does is searched for in the simulator.
+    let stale = if suite.sim { judge.stale() } else { Vec::new() };
+    let report = Report::new(verdicts, Vec::new(), stale, Duration::ZERO);
     assert!(report.holds(), "\n{report}");
 }
 

@@ -1,0 +1,48 @@
+//! The page of what is covered: what it says of what holds, needs an exception, fails, is not run and is not shown.
+
+use std::path::Path;
+
+use cluster_conformance::coverage::{Page, Subjects, standings};
+use cluster_conformance::scenario::{self, Scenario};
+use serde_json::{Value, json};
+
+fn verdict(claim: &str, runtime: &str, holds: bool, excused: bool) -> Value {
+    json!({ "scenario": "basic", "claim": claim, "runtime": runtime, "holds": holds, "excused": excused })
+}
+
+fn row(verdicts: &[Value]) -> String {
+    let scenarios = Scenario::all(Path::new(scenario::DIRECTORY)).expect("they are ours");
+    let standing = standings(&json!({ "verdicts": verdicts })).expect("a report");
+    let subjects = Subjects::ours();
+    let page = Page { subjects: &subjects, scenarios: &scenarios, standing: &standing }.to_string();
+    let row = page.lines().find(|line| line.starts_with("| `test-cluster-basic`")).expect("its row");
+    row.split(" | ").skip(1).collect::<Vec<_>>().join(" | ")
+}
+
+#[test]
+fn a_row_says_the_worst_of_each_arm() {
+    let node = "node v20.20.2";
+    assert_eq!(row(&[]), "`basic` |");
+    assert_eq!(
+        row(&[verdict("N ⊆ C", node, true, false), verdict("N ⊆ S", node, true, true)]),
+        "`basic` | ✓* |"
+    );
+    assert_eq!(
+        row(&[verdict("S ⊆ C", "sim", true, false), verdict("U ⊆ S", "unix", false, false)]),
+        "`basic` | ✓ | ✗ |"
+    );
+    assert_eq!(row(&[verdict("L ⊆ C", node, true, true)]), "`basic` | ✓ |");
+}
+
+#[test]
+fn what_nothing_shows_is_missing_and_what_nobody_knows_is_refused() {
+    let mut scenarios = Scenario::all(Path::new(scenario::DIRECTORY)).expect("they are ours");
+    let subjects = Subjects::ours();
+    assert_eq!(subjects.check(&scenarios), Ok(()));
+    let before = subjects.missing(&scenarios).len();
+    scenarios.retain(|scenario| scenario.name != "basic");
+    let missing: Vec<_> = subjects.missing(&scenarios).iter().map(|test| test.test.as_str()).collect();
+    assert_eq!((missing.len(), missing.contains(&"test-cluster-basic")), (before + 1, true), "{missing:?}");
+    scenarios[0].shows.push("nothing".to_owned());
+    assert!(subjects.check(&scenarios).is_err());
+}
