@@ -296,6 +296,9 @@ impl State {
                 if !self.machine.exited_after_disconnect() {
                     self.doors.clear();
                 }
+                // Whether the process is to end now is known before the program hears this, so that nothing comes between.
+                let later = pump(&mut self.machine, &mut self.unix);
+                assert!(later.is_none(), "a worker without a channel has no events: {later:?}");
                 return Told::Inbox(WorkerEvent::Disconnect);
             }
         }
@@ -319,7 +322,12 @@ async fn drive(shared: Arc<Shared>) {
         shared.room().await;
         match future::poll_fn(|cx| shared.lock().poll_told(cx)).await {
             Told::Door => {}
-            Told::Inbox(event) => shared.keep(event),
+            Told::Inbox(event) => {
+                shared.keep(event);
+                if shared.lock().is_over() {
+                    break;
+                }
+            }
             Told::Over => break,
         }
         tokio::task::yield_now().await;
@@ -392,6 +400,15 @@ mod tests {
         }
         assert!(matches!(shared.next().await, Some(WorkerEvent::Disconnect)));
         writer.join().expect("no panic").expect("everything was written");
+    }
+
+    #[tokio::test]
+    async fn nothing_comes_between_the_last_event_and_the_end_of_a_worker_that_was_not_asked_to_go() {
+        let (shared, far) = worker();
+        shared.start();
+        drop(far);
+        assert!(matches!(shared.next().await, Some(WorkerEvent::Disconnect)));
+        assert!(shared.inbox.has_ended());
     }
 
     #[tokio::test]

@@ -30,7 +30,7 @@ pub use defects::{Defect, FILE};
 pub use plan::Plan;
 
 /// Random schedules on which a scenario has to come to its end before it is run for real.
-const TRIED: u64 = 24;
+const TRIED: u64 = 200;
 
 /// Where scenarios are run for real.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,18 +92,18 @@ impl Judge {
         let runtime = real.name();
         let (trace, hang) = match real.run(scenario) {
             Ok(trace) => (trace, None),
-            Err(RunError::Hang { seen, .. }) => {
-                let hang = Sim::new(scenario).hang(&seen);
-                (seen, hang)
-            }
-            Err(error) => return Outcome::Diverges(Failure::broken(&error)),
+            Err(error) => match hang(scenario, &error) {
+                Some((seen, expected)) => (seen, Some(Misfit { seen: None, expected })),
+                None => return Outcome::Diverges(Failure::broken(&error)),
+            },
         };
         let mut misfits = order::check(scenario, &trace);
         misfits.retain(|misfit| self.exceptions.excuse_for(&scenario.name, &runtime, misfit).is_none());
-        let hang = hang.map(|expected| Misfit { seen: None, expected });
         if let Some(known) = misfits.iter().chain(&hang).find_map(|misfit| self.known(&runtime, misfit)) {
             return Outcome::Known(known.to_owned());
         }
+        // What never came is no breach where the simulator, too, comes to rest without it: that is for the search to say.
+        misfits.retain(|misfit| hang.is_none() || misfit.seen.is_some());
         if !misfits.is_empty() {
             return Outcome::Diverges(Failure::breaks(&misfits, &trace, None));
         }
@@ -126,6 +126,12 @@ impl Judge {
             Reach::No(nearest) => Outcome::Diverges(Failure::unreached(&nearest)),
         }
     }
+}
+
+/// What was seen of a run that did not end, and who it is that waits, if somebody does.
+fn hang(scenario: &Scenario, error: &RunError) -> Option<(Trace, String)> {
+    let RunError::Hang { seen, .. } = error else { return None };
+    Some((seen.clone(), Sim::new(scenario).hang(seen)?))
 }
 
 /// A generated scenario that can be made smaller.
@@ -154,7 +160,7 @@ impl Generated {
     ///
     /// # Errors
     ///
-    /// The file cannot be written.
+    /// The directory cannot be made, or the file cannot be written.
     pub fn write(&self, directory: &Path) -> io::Result<Scenario> {
         write(&self.tree.current(), &self.name, directory)
     }
@@ -183,6 +189,7 @@ impl fmt::Debug for Generated {
 fn write(plan: &Plan, name: &str, directory: &Path) -> io::Result<Scenario> {
     let path: PathBuf = directory.join(format!("{name}.json"));
     let text = format!("{:#}\n", plan.scenario(name));
+    std::fs::create_dir_all(directory)?;
     std::fs::write(&path, &text)?;
     Scenario::parse(&path, &text).map_err(io::Error::other)
 }
