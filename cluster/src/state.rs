@@ -325,7 +325,7 @@ async fn drive(shared: Arc<Shared>) {
             Told::Inbox(event) => {
                 shared.keep(event);
                 if shared.lock().is_over() {
-                    break;
+                    shared.inbox.end();
                 }
             }
             Told::Over => break,

@@ -47,7 +47,7 @@ pub struct Deepest {
     pub choices: Vec<u32>,
     /// How many different worlds were seen.
     pub worlds: usize,
-    /// Every run was tried in which nothing comes between an input of a process and the end of its reaction.
+    /// Every run was tried in which nothing but its death comes between an input of a process and the end of its reaction.
     pub reactions: bool,
 }
 
@@ -142,7 +142,7 @@ const BEAMS: [(Taste, usize); 4] =
 /// The world is taken as it is, with the faults that are armed in its schedule; `budget` bounds the worlds that are
 /// seen, which bounds time and memory.
 ///
-/// First only whole reactions are tried: a process that runs, runs until it has nothing to do. If no run of that kind
+/// First only whole reactions are tried: a process that runs, runs until it has nothing to do, or dies. If no run of that kind
 /// will do, every step of every process is; so a "no" is a no to all schedules. A few short searches in different
 /// orders come before: where one order takes a wrong turn early and does not notice, another often does not.
 pub fn reaches<P: Program>(world: &World<P>, wanted: &Observed, budget: usize) -> Reached {

@@ -37,6 +37,8 @@ pub(crate) enum Next {
     Call(Call),
     Primary(Event),
     Worker(WorkerEvent),
+    /// It ends. Others may act before: a real process, too, takes its time between its last words and its end.
+    Exit(ExitStatus),
 }
 
 impl<P> Host<P> {
@@ -77,6 +79,8 @@ impl<P> Host<P> {
         };
         if self.next.is_none() && !std::mem::replace(&mut self.begun, true) {
             self.next = Some(Next::Begin);
+        } else if self.next.is_none() {
+            self.next = self.exit.map(Next::Exit);
         }
     }
 

@@ -7,12 +7,12 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use cluster_core::Settings;
+use cluster_core::{Call, Settings};
 use foldhash::fast::FixedState;
 
 use crate::check::{Check, Checks, Failure};
 use crate::fault::Faults;
-use crate::host::{Host, Moves};
+use crate::host::{Host, Moves, Next};
 use crate::journal::{Journal, Observation};
 use crate::kernel::process::Pid;
 use crate::kernel::{Kernel, Step, Verdict};
@@ -268,6 +268,13 @@ impl<P: Program> World<P> {
     /// The `n`th enabled step of the last survey.
     pub(crate) fn enabled(&self, n: usize) -> Step {
         step_at(&self.kernel.ready, self.enabled.0[n])
+    }
+
+    /// Whether the next thing a process does is to let its channel go: others notice when they write to it.
+    pub(crate) fn is_about_to_part(&self, pid: Pid) -> bool {
+        let host = self.hosts.get(pid.index()).and_then(Option::as_ref);
+        let next = host.and_then(|host| host.next.as_ref());
+        matches!(next, Some(Next::Exit(_) | Next::Call(Call::Exit { .. } | Call::CloseChannel { .. })))
     }
 
     /// Whether the `n`th enabled step can only go one way.

@@ -30,7 +30,7 @@ pub(super) struct Fuzz {
     /// Which ones: a seed stands for all its scenarios
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
-    /// Only the scenario with this number
+    /// Only the scenario with this number; if it stays undecided, it is written, too, and said how near the simulator came
     #[arg(long, value_name = "N")]
     only: Option<u64>,
     /// Where they are run for real; may be given several times. Without: `unix` and `node`
@@ -96,15 +96,21 @@ impl Fuzz {
         interrupt::listen()?;
         let directory = tempfile::tempdir()?;
         let mut tally = Tally::default();
-        let mut diverging = Vec::new();
+        let (mut diverging, mut open) = (Vec::new(), Vec::new());
         self.run_all(&reals, &judge, directory.path(), |Told { number, arm, outcome }| {
             tally.count(&arm, &outcome);
-            if let Outcome::Diverges(_) = outcome {
-                diverging.push((number, arm));
+            match outcome {
+                Outcome::Diverges(_) => diverging.push((number, arm)),
+                Outcome::Undecided(nearest) if self.only.is_some() => open.push((number, arm, nearest)),
+                Outcome::Undecided(_) | Outcome::Fits | Outcome::Known(_) => {}
             }
         });
         if interrupt::is_stopped() {
             return Ok(End::Interrupted);
+        }
+        for (number, arm, nearest) in open {
+            let scenario = Generated::new(self.seed, number).write(&self.out)?;
+            say(format_args!("{arm}, {}: {nearest}\n\n", scenario.path.display()))?;
         }
         diverging.sort();
         for (number, arm) in diverging.iter().take(SHOWN) {

@@ -34,8 +34,8 @@ impl<'a> Goal<'a> {
 /// What a branch may interrupt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Grain {
-    /// Nothing between an input of a process and the end of its reaction, and nothing that only a client or the driver
-    /// hears is put off.
+    /// Nothing but its death between an input of a process and the end of its reaction, and nothing that only a client
+    /// or the driver hears is put off.
     Reactions,
     /// Everything.
     Steps,
@@ -335,8 +335,11 @@ impl<'a> Search<'a> {
 
     /// A step that is taken at once, before all others.
     pub(super) fn settled<P: Program>(&self, world: &World<P>, n: usize) -> Option<usize> {
+        let is_dying =
+            |pid| (0..n).any(|at| matches!(world.enabled(at), Step::Die(dying, _) if dying == pid));
         let is_settled = |&at: &usize| match world.enabled(at) {
-            Step::Run(_) | Step::Hear | Step::Meet(_) => true,
+            Step::Run(pid) => !is_dying(pid) && !world.is_about_to_part(pid),
+            Step::Hear | Step::Meet(_) => true,
             Step::Act(client) => !world.kernel.looks_for_somebody(client),
             Step::Start(_)
             | Step::Read(..)

@@ -11,9 +11,9 @@ use crate::check::{Check, Checks, ledger};
 use crate::fault::Fault;
 use crate::host::{Host, Machine, Next};
 use crate::journal::{Line, Observation};
-use crate::kernel::Step;
 use crate::kernel::channel::Side;
 use crate::kernel::process::{Phase, Pid};
+use crate::kernel::{Kernel, Step};
 use crate::program::{Actor, ClientId, Driver, Process, Program, SocketEvent};
 use crate::schedule::Point;
 use crate::script::Who;
@@ -120,6 +120,7 @@ impl<P: Program> World<P> {
             Next::Call(call) => self.call(pid, call),
             Next::Primary(event) => return self.primary_event(event),
             Next::Worker(event) => return self.worker_event(pid, event),
+            Next::Exit(status) => self.die(pid, status),
         }
         Ok(())
     }
@@ -251,28 +252,34 @@ impl<P: Program> World<P> {
         self.react(pid, None);
     }
 
-    /// The process continues before others, unless the schedule says otherwise; or it has come to its end.
+    /// The process continues before others, unless the schedule says otherwise, and be it to its end.
     pub(crate) fn react(&mut self, pid: Pid, event: Option<OsEvent>) {
         let Some(Some(host)) = self.hosts.get_mut(pid.index()) else { return };
         match &self.moves {
             Some(moves) if host.is_shared() => moves.react(host, event),
             Some(_) | None => host.react(event),
         }
+        if host.next.is_none() && Self::has_nothing_left(&self.kernel, pid) {
+            host.next = Some(Next::Exit(ExitStatus::Code(0)));
+        }
+        let is_exit = matches!(host.next, Some(Next::Exit(ExitStatus::Code(_))));
+        if is_exit && pid != Pid::PRIMARY && Self::is_connected(&self.kernel, pid) {
+            // A worker of ours hangs up before it exits, so that its primary hears everything.
+            host.next = Some(Next::Call(Call::CloseChannel { channel: ChannelId::PRIMARY }));
+        }
         if host.next.is_some() {
             self.kernel.ready.insert(0, Step::Run(pid));
-        } else if let Some(status) = host.exit {
-            self.die(pid, status);
-        } else if self.has_nothing_left(pid) {
-            self.die(pid, ExitStatus::Code(0));
         }
     }
 
     /// A worker without a channel and with nothing of its own: its loop is empty, and it ends. So it is in Node.
-    fn has_nothing_left(&self, pid: Pid) -> bool {
-        let channel = self.kernel.channel(pid, ChannelId::PRIMARY);
-        pid != Pid::PRIMARY
-            && channel.is_some_and(|(channel, _)| !channel.end(Side::Worker).open)
-            && !self.kernel.goes_on(pid)
+    fn has_nothing_left(kernel: &Kernel, pid: Pid) -> bool {
+        pid != Pid::PRIMARY && !Self::is_connected(kernel, pid) && !kernel.goes_on(pid)
+    }
+
+    fn is_connected(kernel: &Kernel, pid: Pid) -> bool {
+        let channel = kernel.channel(pid, ChannelId::PRIMARY);
+        channel.is_some_and(|(channel, _)| channel.end(Side::Worker).open)
     }
 
     fn die(&mut self, pid: Pid, status: ExitStatus) {

@@ -50,7 +50,9 @@ impl<P: Program> World<P> {
         let next = self.hosts.get(pid.index()).and_then(Option::as_ref).and_then(|host| host.next.as_ref());
         match next {
             Some(Next::Call(call)) => self.kernel.read_by_call(pid, call),
-            Some(Next::Begin | Next::Primary(_) | Next::Worker(_)) | None => Footprint::default(),
+            Some(Next::Begin | Next::Primary(_) | Next::Worker(_) | Next::Exit(_)) | None => {
+                Footprint::default()
+            }
         }
     }
 }
