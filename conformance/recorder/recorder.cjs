@@ -128,12 +128,15 @@ function crash() {
 // ---- the primary
 
 function primary() {
+  // A primary that is told what to start has set that up, and nobody shall see it. `own` is what every worker is given.
+  const isTold = process.argv.length > 3;
+  const own = process.argv.slice(isTold ? 5 : 2);
+  let unseen = isTold ? 1 : 0;
   const policies = { round_robin: cluster.SCHED_RR, shared: cluster.SCHED_NONE };
   cluster.schedulingPolicy = policies[scenario.settings?.policy ?? 'round_robin'];
-  if (process.argv.length > 3) startInstead(...process.argv.slice(3));
+  if (isTold) startInstead(...process.argv.slice(3));
   if (scenario.settings?.as === 'nobody') becomeNobody();
 
-  const own = process.argv.slice(2);
   const tells = scenario.primary.some((rule) => rule.do.some((action) => action === 'settings' || action.setup));
   const mine = new Map();
   const env = {};
@@ -239,7 +242,7 @@ function primary() {
   /** The connection that a line is about: what came with a worker's message, or the line's own. */
   const came = (it) => (it instanceof cluster.Worker ? it.came : it);
 
-  if (tells) cluster.on('setup', (now) => observe('setup', settings(now)));
+  if (tells) cluster.on('setup', (now) => unseen-- > 0 || observe('setup', settings(now)));
   for (const event of ['fork', 'online', 'disconnect']) cluster.on(event, (worker) => seen(event, worker));
   cluster.on('listening', (worker, { address, addressType, port }) =>
     seen('listening', worker, { address: shown(address), type: addressType, port }));
