@@ -139,6 +139,7 @@ function primary() {
 
   const tells = scenario.primary.some((rule) => rule.do.some((action) => action === 'settings' || action.setup));
   const mine = new Map();
+  const hoarded = [];
   const env = {};
   const workers = new Map();
   const find = (target, it) => (target === 'it' ? it : workers.get(target));
@@ -219,6 +220,15 @@ function primary() {
     workers.get(to).send(text, socket, { keepOpen });
   }
 
+  /** Until no descriptor is left. */
+  function hoard() {
+    try {
+      for (;;) hoarded.push(fs.openSync('/dev/null'));
+    } catch (error) {
+      if (error.code !== 'EMFILE') throw error;
+    }
+  }
+
   const { write, observe } = observer('primary', scenario.primary, {
     fork: (count) => { for (let i = 0; i < count; i++) fork(); },
     fork_with,
@@ -229,6 +239,8 @@ function primary() {
     disconnect_all: () => cluster.disconnect(() => observe('all_disconnected', {})),
     kill: ({ worker, signal }, it) => find(worker, it).kill(signal),
     look: (target, it) => write('look', { worker: find(target, it).id, ...life(find(target, it)) }),
+    hoard,
+    release: () => hoarded.splice(0).forEach((file) => fs.closeSync(file)),
     open,
     close: (name) => mine.get(name).close(),
     pass,

@@ -75,6 +75,10 @@ pub enum PrimaryCommand {
         /// Which.
         worker: u32,
     },
+    /// Open files until no descriptor is left.
+    Hoard,
+    /// Close them again.
+    Release,
     /// End this process.
     Exit {
         /// With this code.
@@ -252,6 +256,8 @@ fn primary_commands(action: &PrimaryAction, it: Option<u32>, seen: &Observation)
             with(*worker, &|worker| PrimaryCommand::Kill { worker, signal: *signal })
         }
         PrimaryAction::Look(target) => with(*target, &|worker| PrimaryCommand::Look { worker }),
+        PrimaryAction::Hoard => vec![PrimaryCommand::Hoard],
+        PrimaryAction::Release => vec![PrimaryCommand::Release],
         PrimaryAction::Exit(code) => vec![PrimaryCommand::Exit { code: *code }],
         PrimaryAction::Crash => vec![PrimaryCommand::Crash],
         PrimaryAction::Die(signal) => vec![PrimaryCommand::Die { signal: *signal }],

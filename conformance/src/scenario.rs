@@ -158,6 +158,10 @@ pub enum PrimaryAction {
     },
     /// Write down what is known of a worker now.
     Look(Target),
+    /// Open files until no descriptor is left.
+    Hoard,
+    /// Close them again.
+    Release,
     /// End this process with a code.
     Exit(i32),
     /// Fail with nobody to catch it: code 1.
@@ -421,6 +425,11 @@ impl Scenario {
         let version = runtime.strip_prefix("node v").and_then(|version| version.split('.').next());
         let major = version.and_then(|major| major.parse::<u32>().ok());
         major.is_none_or(|major| self.since.is_none_or(|since| since <= major))
+    }
+
+    /// Whether a process is to run out of descriptors.
+    pub fn hoards(&self) -> bool {
+        self.primary.iter().flat_map(|rule| &rule.actions).any(|action| *action == PrimaryAction::Hoard)
     }
 
     /// Whether the primary may end before its workers do.

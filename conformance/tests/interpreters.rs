@@ -55,6 +55,8 @@ impl Asked {
             | PrimaryCommand::Crash
             | PrimaryCommand::Setup(_)
             | PrimaryCommand::Settings
+            | PrimaryCommand::Hoard
+            | PrimaryCommand::Release
             | PrimaryCommand::Open(_)
             | PrimaryCommand::Close { .. }
             | PrimaryCommand::End

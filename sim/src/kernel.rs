@@ -352,9 +352,7 @@ impl Kernel {
         };
         match self.process(pid).descriptor(id).filter(waits) {
             None => Verdict::Gone,
-            Some(descriptor) if descriptor.accepting == Accepting::Starved && !self.has_room(pid, 1) => {
-                Verdict::Waiting
-            }
+            Some(descriptor) if descriptor.starved && !self.has_room(pid, 1) => Verdict::Waiting,
             Some(_) => Verdict::Enabled,
         }
     }

@@ -56,6 +56,8 @@ fn asked_to_go(scenario: &Scenario, lines: &[Observation]) -> u32 {
                 | PrimaryAction::Disconnect(_)
                 | PrimaryAction::Kill { .. }
                 | PrimaryAction::Look(_)
+                | PrimaryAction::Hoard
+                | PrimaryAction::Release
                 | PrimaryAction::Exit(_)
                 | PrimaryAction::Crash
                 | PrimaryAction::Die(_) => {}

@@ -81,6 +81,8 @@ fn primary_rule(rule: &Rule<PrimaryAction>, servers: &BTreeSet<&str>) -> Sense {
             | PrimaryAction::DisconnectAll
             | PrimaryAction::Kill { .. }
             | PrimaryAction::Look(_)
+            | PrimaryAction::Hoard
+            | PrimaryAction::Release
             | PrimaryAction::Exit(_)
             | PrimaryAction::Crash
             | PrimaryAction::Die(_) => {}
@@ -133,6 +135,8 @@ fn target(action: &PrimaryAction) -> Option<Target> {
         | PrimaryAction::Reply(_)
         | PrimaryAction::End
         | PrimaryAction::DisconnectAll
+        | PrimaryAction::Hoard
+        | PrimaryAction::Release
         | PrimaryAction::Exit(_)
         | PrimaryAction::Crash
         | PrimaryAction::Die(_) => None,

@@ -60,12 +60,15 @@ pub(crate) struct Process {
 }
 
 /// A socket as one process has it.
+#[expect(clippy::struct_excessive_bools, reason = "each of them changes alone")]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Descriptor {
     pub(crate) id: SocketId,
     pub(crate) file: FileId,
     pub(crate) origin: Origin,
     pub(crate) accepting: Accepting,
+    /// The process has heard that there is no descriptor for the next connection, and hears it no more until there is.
+    pub(crate) starved: bool,
     /// The program has it; the machine no longer does.
     pub(crate) held: bool,
     /// The program has heard how the client's side ended.
@@ -79,8 +82,6 @@ pub(crate) struct Descriptor {
 pub(crate) enum Accepting {
     No,
     Yes,
-    /// It has heard that there is no descriptor for the next one, and tries again when there is.
-    Starved,
 }
 
 /// How a process came by a socket.
@@ -112,6 +113,7 @@ impl Process {
             file,
             origin,
             accepting,
+            starved: false,
             held: false,
             told: false,
             muted: false,

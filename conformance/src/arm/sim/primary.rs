@@ -115,6 +115,8 @@ impl PrimaryPart {
                     self.pen.write(process, &seen);
                 }
             }
+            PrimaryCommand::Hoard => process.limit_descriptors(Some(0)),
+            PrimaryCommand::Release => process.limit_descriptors(None),
             PrimaryCommand::Exit { code } => process.exit(code),
             PrimaryCommand::Crash => process.exit(UNCAUGHT),
             PrimaryCommand::Die { signal } => process.die(translate::signal(signal)),

@@ -4,6 +4,7 @@
 //! event and the reaction to it.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::Write;
 use std::sync::Arc;
 use std::{env, process};
@@ -65,6 +66,8 @@ struct PrimaryPart {
     env: BTreeMap<String, String>,
     tasks: UnboundedSender<Heard>,
     running: usize,
+    /// What takes the descriptors away.
+    hoarded: Vec<File>,
 }
 
 impl PrimaryPart {
@@ -80,6 +83,7 @@ impl PrimaryPart {
             env: BTreeMap::new(),
             tasks,
             running: 0,
+            hoarded: Vec::new(),
         }
     }
 
@@ -198,6 +202,8 @@ impl PrimaryPart {
                     super::write(Observer::Primary, &seen);
                 }
             }
+            PrimaryCommand::Hoard => self.hoarded.extend(std::iter::from_fn(|| File::open("/dev/null").ok())),
+            PrimaryCommand::Release => self.hoarded.clear(),
             PrimaryCommand::Exit { code } => process::exit(code),
             PrimaryCommand::Crash => process::exit(UNCAUGHT),
             PrimaryCommand::Die { signal } => super::die(signal),

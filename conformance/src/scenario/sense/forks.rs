@@ -37,6 +37,8 @@ fn forks(rule: &Rule<PrimaryAction>) -> u32 {
         | PrimaryAction::DisconnectAll
         | PrimaryAction::Kill { .. }
         | PrimaryAction::Look(_)
+        | PrimaryAction::Hoard
+        | PrimaryAction::Release
         | PrimaryAction::Exit(_)
         | PrimaryAction::Crash
         | PrimaryAction::Die(_) => 0,
