@@ -10,6 +10,7 @@
 // scenarios/README.md; src/words.rs and src/program.rs say the same in Rust. Clients are not run here.
 'use strict';
 
+const { spawn } = require('child_process');
 const cluster = require('cluster');
 const dgram = require('dgram');
 const fs = require('fs');
@@ -350,6 +351,11 @@ function worker(id) {
     process.send(filled(text), what ? servers.get(what) : it, { keepOpen });
   }
 
+  /** It has the channel and the connection, and ends when the client has ended. */
+  function leave_child(_, socket) {
+    spawn('cat', { stdio: [socket, 'ignore', 'ignore', process.channel.fd] });
+  }
+
   const { write, observe } = observer(`worker ${id}`, scenario.workers?.[id] ?? scenario.worker, {
     listen,
     bind,
@@ -360,6 +366,7 @@ function worker(id) {
     pass,
     disconnect: () => cluster.worker.disconnect(),
     kill: () => cluster.worker.kill(),
+    leave_child,
     hang_up: () => { if (process.connected) process.disconnect(); },
     spin: () => { for (;;); },
     look: () => write('look', life()),

@@ -156,6 +156,8 @@ pub enum WorkerCommand {
     HangUp,
     /// Nothing more happens in this process until it is killed.
     Spin,
+    /// Start a child that has the channel and the connection that the observation is about, and ends with the latter.
+    LeaveChild,
     /// Write a `look` line. No rule acts on it.
     Look,
     /// End this process.
@@ -363,6 +365,7 @@ fn worker_command(action: &WorkerAction, id: u32, known: &Known) -> WorkerComman
         WorkerAction::Kill => WorkerCommand::Kill,
         WorkerAction::HangUp => WorkerCommand::HangUp,
         WorkerAction::Spin => WorkerCommand::Spin,
+        WorkerAction::LeaveChild => WorkerCommand::LeaveChild,
         WorkerAction::Look => WorkerCommand::Look,
         WorkerAction::Exit(code) => WorkerCommand::Exit { code: *code },
         WorkerAction::Crash => WorkerCommand::Crash,

@@ -254,6 +254,8 @@ pub enum WorkerAction {
     HangUp,
     /// Never come back from this: nothing more happens in the process.
     Spin,
+    /// Start a child that has the channel, too, and ends with the connection of the observation.
+    LeaveChild,
     /// End this process with a code.
     Exit(i32),
     /// Fail with nobody to catch it: code 1.

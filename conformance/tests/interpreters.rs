@@ -84,6 +84,7 @@ impl Asked {
             | WorkerCommand::SendReserved
             | WorkerCommand::HangUp
             | WorkerCommand::Spin
+            | WorkerCommand::LeaveChild
             | WorkerCommand::Exit { .. }
             | WorkerCommand::Crash
             | WorkerCommand::Die { .. }

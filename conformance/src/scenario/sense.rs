@@ -157,7 +157,10 @@ fn worker_rule(rule: &Rule<WorkerAction>, servers: &BTreeSet<&str>) -> Sense {
             | WorkerAction::Bind(Bind { port_of: Some(server), .. } | Bind { fd_of: Some(server), .. }) => {
                 known(server.as_str(), servers)?;
             }
-            WorkerAction::Reply(_) | WorkerAction::End | WorkerAction::Pass { .. } => {
+            WorkerAction::Reply(_)
+            | WorkerAction::End
+            | WorkerAction::Pass { .. }
+            | WorkerAction::LeaveChild => {
                 has_connection(&rule.on)?;
             }
             WorkerAction::Listen(_)

@@ -53,6 +53,8 @@ pub(crate) struct Process {
     pub(crate) lingers: bool,
     /// It has written garbage: what it says of connections need not be true.
     pub(crate) hostile: bool,
+    /// It has a child, which has its channel, too, and ends with the client of this connection.
+    pub(crate) child: Option<FileId>,
     /// The last byte that it wrote to its channel did not end a line.
     pub(crate) mid_line: bool,
     descriptors: Vec<Descriptor>,

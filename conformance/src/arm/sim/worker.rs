@@ -197,6 +197,11 @@ impl WorkerPart {
                 self.spins = true;
                 return Going::Break(());
             }
+            WorkerCommand::LeaveChild => {
+                if let Some(About::Connection(connection)) = about {
+                    process.leave_child(connection);
+                }
+            }
             WorkerCommand::Env { name } => {
                 let value = variable(process, &name);
                 self.pen.write(process, &words::env(&name, value.as_deref()));

@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::translate;
+use super::child;
 use super::own::{self, Servers};
 use super::servers::{self, Turn};
 use super::talk::{self, About, Ear, Open};
@@ -190,6 +191,11 @@ impl Part {
             }
             WorkerCommand::Look | WorkerCommand::Env { .. } | WorkerCommand::Args | WorkerCommand::Cwd => {
                 self.tell_of_itself(&command);
+            }
+            WorkerCommand::LeaveChild => {
+                let (channel, about) = (self.channel.expect("a worker has a channel"), about.into_iter());
+                let left = about.filter_map(About::connection).try_for_each(|it| child::leave(channel, it));
+                left.expect("there is `cat`, and Linux is 5.6 at least");
             }
             WorkerCommand::Spin => loop {
                 thread::park();
