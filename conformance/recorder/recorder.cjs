@@ -348,7 +348,7 @@ function worker(id) {
 
   function pass({ text, what, keep_open: keepOpen }, it) {
     if (!what && !keepOpen) sockets.passed.add(it);
-    process.send(filled(text), what ? servers.get(what) : it, { keepOpen });
+    process.send(filled(text), what ? servers.get(what) : it, { keepOpen }, () => {});
   }
 
   /** It has the channel and the connection, and ends when the client has ended. */

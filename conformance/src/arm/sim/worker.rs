@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use cluster_core::{
-    ChannelId, Errno, ListenerId, LocalAddress, Machine as _, OsEvent, SocketId, Worker, WorkerEvent,
+    ChannelError, ChannelId, Errno, ListenerId, LocalAddress, Machine as _, OsEvent, SocketId, Worker,
+    WorkerEvent,
 };
 use cluster_sim::{Process, SocketEvent};
 use serde_json::Value;
@@ -79,8 +80,12 @@ impl WorkerPart {
                 let seen = words::disconnect(worker.exited_after_disconnect(), worker.is_connected());
                 let _ = self.see(worker, process, &seen, None);
             }
+            // Its messages are lost, and the end of the channel follows: whoever sends on Node asks to be told, and lets it be.
+            WorkerEvent::Error { error: ChannelError::Write(_) } => {}
             // Nobody has a rule for it.
-            WorkerEvent::Error { error: _ } => process.exit(UNCAUGHT),
+            WorkerEvent::Error { error: ChannelError::NotReceived | ChannelError::Protocol(_) } => {
+                process.exit(UNCAUGHT);
+            }
         }
     }
 
