@@ -221,6 +221,18 @@ function primary() {
     workers.get(to).send(text, socket, { keepOpen });
   }
 
+  /** Node answers with what it returns; that a channel is closed, it also tells who asks to be told. */
+  function trySend(worker, text) {
+    const sent = worker.send(text, worker.isConnected() ? undefined : () => {});
+    write('tried', { worker: worker.id, text, sent });
+  }
+
+  /** Until a process that nobody reaps meanwhile has ended, and has nothing open any more: with its last thread. */
+  function outlive(pid) {
+    const isZombie = () => /^ Z/.test(fs.readFileSync(`/proc/${pid}/stat`, 'utf8').split(')').pop());
+    while (!isZombie() || fs.readdirSync(`/proc/${pid}/task`).length > 1);
+  }
+
   /** Until no descriptor is left. */
   function hoard() {
     try {
@@ -235,6 +247,8 @@ function primary() {
     fork_with,
     setup,
     settings: () => write('settings', settings(cluster.settings)),
+    try_send: ({ to, text }, it) => trySend(find(to, it), text),
+    outlive: (target, it) => outlive(find(target, it).process.pid),
     send: ({ to, text }, it) => { if (find(to, it).isConnected()) find(to, it).send(text); },
     disconnect: (target, it) => find(target, it).disconnect(),
     disconnect_all: () => cluster.disconnect(() => observe('all_disconnected', {})),
@@ -362,6 +376,10 @@ function worker(id) {
     close: (name) => servers.get(name).close(),
     tell,
     send: (text) => { if (process.connected) process.send(filled(text), () => {}); },
+    try_send: (text) => {
+      const sent = process.send(filled(text), process.connected ? undefined : () => {});
+      write('tried', { text: filled(text), sent });
+    },
     send_reserved: () => process.send({ cmd: 'NODE_CLUSTER', ack: 4711 }),
     pass,
     disconnect: () => cluster.worker.disconnect(),

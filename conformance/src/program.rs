@@ -42,6 +42,18 @@ pub enum PrimaryCommand {
         /// What; a JSON string on the wire.
         text: String,
     },
+    /// Send a message, and write a `tried` line. No rule acts on it.
+    TrySend {
+        /// To whom.
+        worker: u32,
+        /// What; a JSON string on the wire.
+        text: String,
+    },
+    /// Nothing more happens in this process until that of a worker has ended.
+    Outlive {
+        /// Whose.
+        worker: u32,
+    },
     /// Send a message with a socket.
     Pass {
         /// To whom.
@@ -143,6 +155,11 @@ pub enum WorkerCommand {
     },
     /// Send the primary a message, if the channel is open.
     Send {
+        /// What; a JSON string on the wire.
+        text: String,
+    },
+    /// Send the primary a message, and write a `tried` line. No rule acts on it.
+    TrySend {
         /// What; a JSON string on the wire.
         text: String,
     },
@@ -252,6 +269,10 @@ fn primary_commands(action: &PrimaryAction, it: Option<u32>, seen: &Observation)
         PrimaryAction::Send { to, text } => {
             with(*to, &|worker| PrimaryCommand::Send { worker, text: text.to_string() })
         }
+        PrimaryAction::TrySend { to, text } => {
+            with(*to, &|worker| PrimaryCommand::TrySend { worker, text: text.to_string() })
+        }
+        PrimaryAction::Outlive(target) => with(*target, &|worker| PrimaryCommand::Outlive { worker }),
         PrimaryAction::Disconnect(target) => with(*target, &|worker| PrimaryCommand::Disconnect { worker }),
         PrimaryAction::DisconnectAll => vec![PrimaryCommand::DisconnectAll],
         PrimaryAction::Kill { worker, signal } => {
@@ -360,6 +381,7 @@ fn worker_command(action: &WorkerAction, id: u32, known: &Known) -> WorkerComman
         WorkerAction::Write { fd, text } => WorkerCommand::Write { fd: *fd, text: filled(text.as_str()) },
         WorkerAction::Close(server) => WorkerCommand::Close { server: server.to_string() },
         WorkerAction::Send(text) => WorkerCommand::Send { text: filled(text.as_str()) },
+        WorkerAction::TrySend(text) => WorkerCommand::TrySend { text: filled(text.as_str()) },
         WorkerAction::SendReserved => WorkerCommand::SendReserved,
         WorkerAction::Disconnect => WorkerCommand::Disconnect,
         WorkerAction::Kill => WorkerCommand::Kill,

@@ -145,6 +145,15 @@ pub enum PrimaryAction {
         /// What.
         text: Word,
     },
+    /// Send a worker a message, and write down whether that can be.
+    TrySend {
+        /// To whom.
+        to: Target,
+        /// What.
+        text: Word,
+    },
+    /// Do nothing more until the process of a worker has ended, whatever else happens.
+    Outlive(Target),
     /// Node: `worker.disconnect()`.
     Disconnect(Target),
     /// Node: `cluster.disconnect()`.
@@ -233,6 +242,8 @@ pub enum WorkerAction {
     },
     /// Send the primary a message.
     Send(Word),
+    /// Send the primary a message, and write down whether that can be.
+    TrySend(Word),
     /// Send the primary what looks like one of Node's own messages.
     SendReserved,
     /// Send the primary a message with a socket.

@@ -186,6 +186,10 @@ impl WorkerPart {
                 // On a closed channel nothing is sent, as the scenario says.
                 let _ = worker.send(&Value::String(text));
             }
+            WorkerCommand::TrySend { text } => {
+                let sent = worker.send(&Value::String(text.clone())).is_ok();
+                self.pen.write(process, &words::tried(None, &text, sent));
+            }
             WorkerCommand::SendReserved => {
                 // It is refused, as it would be lost.
                 let _ = worker.send(&words::reserved());

@@ -199,6 +199,10 @@ impl Part {
                 // On a closed channel nothing is sent, as the scenario says.
                 let _ = self.worker.send(&Value::String(text));
             }
+            WorkerCommand::TrySend { text } => {
+                let sent = self.worker.send(&Value::String(text.clone())).is_ok();
+                self.write(&words::tried(None, &text, sent));
+            }
             WorkerCommand::SendReserved => {
                 // It is refused, as it would be lost.
                 let _ = self.worker.send(&words::reserved());

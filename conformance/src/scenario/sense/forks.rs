@@ -26,6 +26,8 @@ fn forks(rule: &Rule<PrimaryAction>) -> u32 {
         PrimaryAction::Fork(count) => *count,
         PrimaryAction::ForkWith(_) => 1,
         PrimaryAction::Send { .. }
+        | PrimaryAction::TrySend { .. }
+        | PrimaryAction::Outlive(_)
         | PrimaryAction::Setup(_)
         | PrimaryAction::Settings
         | PrimaryAction::Open(_)
