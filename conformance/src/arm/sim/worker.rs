@@ -173,11 +173,6 @@ impl WorkerPart {
                 sockets::tell(process, from, port, &text);
             }
             WorkerCommand::Pass(pass) => self.pass(worker, process, pass, about),
-            WorkerCommand::Args => self.pen.write(process, &words::args(&process.command().args)),
-            WorkerCommand::Cwd => {
-                let seen = words::cwd(process.command().cwd.as_deref().unwrap_or("."));
-                self.pen.write(process, &seen);
-            }
             WorkerCommand::Write { fd, text } => {
                 let _ = worker.send(&translate::piped(fd, &text));
             }
@@ -198,9 +193,8 @@ impl WorkerPart {
             WorkerCommand::Kill => worker.kill(),
             // The process ends with its channel, and the primary hears of that end.
             WorkerCommand::HangUp => worker.handle(OsEvent::ChannelClosed { channel: ChannelId::PRIMARY }),
-            WorkerCommand::Look => {
-                let seen = words::look(worker.exited_after_disconnect(), worker.is_connected());
-                self.pen.write(process, &seen);
+            WorkerCommand::Look | WorkerCommand::Env { .. } | WorkerCommand::Args | WorkerCommand::Cwd => {
+                self.tell_of_itself(worker, process, &command);
             }
             WorkerCommand::Spin => {
                 self.spins = true;
@@ -210,10 +204,6 @@ impl WorkerPart {
                 if let Some(About::Connection(connection)) = about {
                     process.leave_child(connection);
                 }
-            }
-            WorkerCommand::Env { name } => {
-                let value = variable(process, &name);
-                self.pen.write(process, &words::env(&name, value.as_deref()));
             }
             WorkerCommand::Reply { text } => sockets::reply(process, about, &text),
             WorkerCommand::End => sockets::end(process, about),
@@ -226,6 +216,20 @@ impl WorkerPart {
             }
         }
         Going::Continue(())
+    }
+
+    /// Writes a line about this process, if that is the command.
+    fn tell_of_itself(&mut self, worker: &Worker, process: &mut Process<'_>, command: &WorkerCommand) {
+        let seen = if let WorkerCommand::Env { name } = command {
+            words::env(name, variable(process, name).as_deref())
+        } else if *command == WorkerCommand::Args {
+            words::args(&process.command().args)
+        } else if *command == WorkerCommand::Cwd {
+            words::cwd(process.command().cwd.as_deref().unwrap_or("."))
+        } else {
+            words::look(worker.exited_after_disconnect(), worker.is_connected())
+        };
+        self.pen.write(process, &seen);
     }
 
     fn pass(&mut self, worker: &mut Worker, process: &mut Process<'_>, pass: Pass, about: Option<About>) {
