@@ -10,6 +10,7 @@
 // scenarios/README.md; src/words.rs and src/program.rs say the same in Rust. Clients are not run here.
 'use strict';
 
+const { spawn } = require('child_process');
 const cluster = require('cluster');
 const dgram = require('dgram');
 const fs = require('fs');
@@ -128,14 +129,18 @@ function crash() {
 // ---- the primary
 
 function primary() {
+  // A primary that is told what to start has set that up, and nobody shall see it. `own` is what every worker is given.
+  const isTold = process.argv.length > 3;
+  const own = process.argv.slice(isTold ? 5 : 2);
+  let unseen = isTold ? 1 : 0;
   const policies = { round_robin: cluster.SCHED_RR, shared: cluster.SCHED_NONE };
   cluster.schedulingPolicy = policies[scenario.settings?.policy ?? 'round_robin'];
-  if (process.argv.length > 3) startInstead(...process.argv.slice(3));
+  if (isTold) startInstead(...process.argv.slice(3));
   if (scenario.settings?.as === 'nobody') becomeNobody();
 
-  const own = process.argv.slice(2);
   const tells = scenario.primary.some((rule) => rule.do.some((action) => action === 'settings' || action.setup));
   const mine = new Map();
+  const hoarded = [];
   const env = {};
   const workers = new Map();
   const find = (target, it) => (target === 'it' ? it : workers.get(target));
@@ -216,16 +221,41 @@ function primary() {
     workers.get(to).send(text, socket, { keepOpen });
   }
 
+  /** Node answers with what it returns; that a channel is closed, it also tells who asks to be told. */
+  function trySend(worker, text) {
+    const sent = worker.send(text, worker.isConnected() ? undefined : () => {});
+    write('tried', { worker: worker.id, text, sent });
+  }
+
+  /** Until a process that nobody reaps meanwhile has ended, and has nothing open any more: with its last thread. */
+  function outlive(pid) {
+    const isZombie = () => /^ Z/.test(fs.readFileSync(`/proc/${pid}/stat`, 'utf8').split(')').pop());
+    while (!isZombie() || fs.readdirSync(`/proc/${pid}/task`).length > 1);
+  }
+
+  /** Until no descriptor is left. */
+  function hoard() {
+    try {
+      for (;;) hoarded.push(fs.openSync('/dev/null'));
+    } catch (error) {
+      if (error.code !== 'EMFILE') throw error;
+    }
+  }
+
   const { write, observe } = observer('primary', scenario.primary, {
     fork: (count) => { for (let i = 0; i < count; i++) fork(); },
     fork_with,
     setup,
     settings: () => write('settings', settings(cluster.settings)),
+    try_send: ({ to, text }, it) => trySend(find(to, it), text),
+    outlive: (target, it) => outlive(find(target, it).process.pid),
     send: ({ to, text }, it) => { if (find(to, it).isConnected()) find(to, it).send(text); },
     disconnect: (target, it) => find(target, it).disconnect(),
     disconnect_all: () => cluster.disconnect(() => observe('all_disconnected', {})),
     kill: ({ worker, signal }, it) => find(worker, it).kill(signal),
     look: (target, it) => write('look', { worker: find(target, it).id, ...life(find(target, it)) }),
+    hoard,
+    release: () => hoarded.splice(0).forEach((file) => fs.closeSync(file)),
     open,
     close: (name) => mine.get(name).close(),
     pass,
@@ -239,7 +269,7 @@ function primary() {
   /** The connection that a line is about: what came with a worker's message, or the line's own. */
   const came = (it) => (it instanceof cluster.Worker ? it.came : it);
 
-  if (tells) cluster.on('setup', (now) => observe('setup', settings(now)));
+  if (tells) cluster.on('setup', (now) => unseen-- > 0 || observe('setup', settings(now)));
   for (const event of ['fork', 'online', 'disconnect']) cluster.on(event, (worker) => seen(event, worker));
   cluster.on('listening', (worker, { address, addressType, port }) =>
     seen('listening', worker, { address: shown(address), type: addressType, port }));
@@ -332,7 +362,12 @@ function worker(id) {
 
   function pass({ text, what, keep_open: keepOpen }, it) {
     if (!what && !keepOpen) sockets.passed.add(it);
-    process.send(filled(text), what ? servers.get(what) : it, { keepOpen });
+    process.send(filled(text), what ? servers.get(what) : it, { keepOpen }, () => {});
+  }
+
+  /** It has the channel and the connection, and ends when the client has ended. */
+  function leave_child(_, socket) {
+    spawn('cat', { stdio: [socket, 'ignore', 'ignore', process.channel.fd] });
   }
 
   const { write, observe } = observer(`worker ${id}`, scenario.workers?.[id] ?? scenario.worker, {
@@ -341,10 +376,15 @@ function worker(id) {
     close: (name) => servers.get(name).close(),
     tell,
     send: (text) => { if (process.connected) process.send(filled(text), () => {}); },
+    try_send: (text) => {
+      const sent = process.send(filled(text), process.connected ? undefined : () => {});
+      write('tried', { text: filled(text), sent });
+    },
     send_reserved: () => process.send({ cmd: 'NODE_CLUSTER', ack: 4711 }),
     pass,
     disconnect: () => cluster.worker.disconnect(),
     kill: () => cluster.worker.kill(),
+    leave_child,
     hang_up: () => { if (process.connected) process.disconnect(); },
     spin: () => { for (;;); },
     look: () => write('look', life()),

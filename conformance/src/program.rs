@@ -42,6 +42,18 @@ pub enum PrimaryCommand {
         /// What; a JSON string on the wire.
         text: String,
     },
+    /// Send a message, and write a `tried` line. No rule acts on it.
+    TrySend {
+        /// To whom.
+        worker: u32,
+        /// What; a JSON string on the wire.
+        text: String,
+    },
+    /// Nothing more happens in this process until that of a worker has ended.
+    Outlive {
+        /// Whose.
+        worker: u32,
+    },
     /// Send a message with a socket.
     Pass {
         /// To whom.
@@ -75,6 +87,10 @@ pub enum PrimaryCommand {
         /// Which.
         worker: u32,
     },
+    /// Open files until no descriptor is left.
+    Hoard,
+    /// Close them again.
+    Release,
     /// End this process.
     Exit {
         /// With this code.
@@ -142,6 +158,11 @@ pub enum WorkerCommand {
         /// What; a JSON string on the wire.
         text: String,
     },
+    /// Send the primary a message, and write a `tried` line. No rule acts on it.
+    TrySend {
+        /// What; a JSON string on the wire.
+        text: String,
+    },
     /// Send the primary [`crate::words::reserved`], if the channel is open.
     SendReserved,
     /// Node: `cluster.worker.disconnect()`.
@@ -152,6 +173,8 @@ pub enum WorkerCommand {
     HangUp,
     /// Nothing more happens in this process until it is killed.
     Spin,
+    /// Start a child that has the channel and the connection that the observation is about, and ends with the latter.
+    LeaveChild,
     /// Write a `look` line. No rule acts on it.
     Look,
     /// End this process.
@@ -246,12 +269,18 @@ fn primary_commands(action: &PrimaryAction, it: Option<u32>, seen: &Observation)
         PrimaryAction::Send { to, text } => {
             with(*to, &|worker| PrimaryCommand::Send { worker, text: text.to_string() })
         }
+        PrimaryAction::TrySend { to, text } => {
+            with(*to, &|worker| PrimaryCommand::TrySend { worker, text: text.to_string() })
+        }
+        PrimaryAction::Outlive(target) => with(*target, &|worker| PrimaryCommand::Outlive { worker }),
         PrimaryAction::Disconnect(target) => with(*target, &|worker| PrimaryCommand::Disconnect { worker }),
         PrimaryAction::DisconnectAll => vec![PrimaryCommand::DisconnectAll],
         PrimaryAction::Kill { worker, signal } => {
             with(*worker, &|worker| PrimaryCommand::Kill { worker, signal: *signal })
         }
         PrimaryAction::Look(target) => with(*target, &|worker| PrimaryCommand::Look { worker }),
+        PrimaryAction::Hoard => vec![PrimaryCommand::Hoard],
+        PrimaryAction::Release => vec![PrimaryCommand::Release],
         PrimaryAction::Exit(code) => vec![PrimaryCommand::Exit { code: *code }],
         PrimaryAction::Crash => vec![PrimaryCommand::Crash],
         PrimaryAction::Die(signal) => vec![PrimaryCommand::Die { signal: *signal }],
@@ -352,11 +381,13 @@ fn worker_command(action: &WorkerAction, id: u32, known: &Known) -> WorkerComman
         WorkerAction::Write { fd, text } => WorkerCommand::Write { fd: *fd, text: filled(text.as_str()) },
         WorkerAction::Close(server) => WorkerCommand::Close { server: server.to_string() },
         WorkerAction::Send(text) => WorkerCommand::Send { text: filled(text.as_str()) },
+        WorkerAction::TrySend(text) => WorkerCommand::TrySend { text: filled(text.as_str()) },
         WorkerAction::SendReserved => WorkerCommand::SendReserved,
         WorkerAction::Disconnect => WorkerCommand::Disconnect,
         WorkerAction::Kill => WorkerCommand::Kill,
         WorkerAction::HangUp => WorkerCommand::HangUp,
         WorkerAction::Spin => WorkerCommand::Spin,
+        WorkerAction::LeaveChild => WorkerCommand::LeaveChild,
         WorkerAction::Look => WorkerCommand::Look,
         WorkerAction::Exit(code) => WorkerCommand::Exit { code: *code },
         WorkerAction::Crash => WorkerCommand::Crash,

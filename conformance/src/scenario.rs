@@ -145,6 +145,15 @@ pub enum PrimaryAction {
         /// What.
         text: Word,
     },
+    /// Send a worker a message, and write down whether that can be.
+    TrySend {
+        /// To whom.
+        to: Target,
+        /// What.
+        text: Word,
+    },
+    /// Do nothing more until the process of a worker has ended, whatever else happens.
+    Outlive(Target),
     /// Node: `worker.disconnect()`.
     Disconnect(Target),
     /// Node: `cluster.disconnect()`.
@@ -158,6 +167,10 @@ pub enum PrimaryAction {
     },
     /// Write down what is known of a worker now.
     Look(Target),
+    /// Open files until no descriptor is left.
+    Hoard,
+    /// Close them again.
+    Release,
     /// End this process with a code.
     Exit(i32),
     /// Fail with nobody to catch it: code 1.
@@ -229,6 +242,8 @@ pub enum WorkerAction {
     },
     /// Send the primary a message.
     Send(Word),
+    /// Send the primary a message, and write down whether that can be.
+    TrySend(Word),
     /// Send the primary what looks like one of Node's own messages.
     SendReserved,
     /// Send the primary a message with a socket.
@@ -250,6 +265,8 @@ pub enum WorkerAction {
     HangUp,
     /// Never come back from this: nothing more happens in the process.
     Spin,
+    /// Start a child that has the channel, too, and ends with the connection of the observation.
+    LeaveChild,
     /// End this process with a code.
     Exit(i32),
     /// Fail with nobody to catch it: code 1.
@@ -421,6 +438,11 @@ impl Scenario {
         let version = runtime.strip_prefix("node v").and_then(|version| version.split('.').next());
         let major = version.and_then(|major| major.parse::<u32>().ok());
         major.is_none_or(|major| self.since.is_none_or(|since| since <= major))
+    }
+
+    /// Whether a process is to run out of descriptors.
+    pub fn hoards(&self) -> bool {
+        self.primary.iter().flat_map(|rule| &rule.actions).any(|action| *action == PrimaryAction::Hoard)
     }
 
     /// Whether the primary may end before its workers do.

@@ -64,8 +64,7 @@ impl Source<'_> {
         match self {
             Source::Recorded(directory) => scenario.runs_on(&recorded_runtime(directory)),
             Source::Live(node) => scenario.runs_on(&node.name()),
-            // Whom a primary starts there is set up already, and a scenario about that would see it.
-            Source::Mixed(mixed) => scenario.runs_on(&mixed.node().name()) && !scenario.tells_of_setup(),
+            Source::Mixed(mixed) => scenario.runs_on(&mixed.node().name()),
             Source::Sampled | Source::Unix(_) => true,
         }
     }

@@ -27,6 +27,7 @@ pub const PRIMARY: &[Entry] = &[
     ("exit", &["worker", "code", "signal", "state", "after_disconnect", "connected", "dead", "listed"]),
     ("error", &["worker", "error", "state", "after_disconnect", "connected", "dead", "listed"]),
     ("look", &LIFE),
+    ("tried", &["worker", "text", "sent"]),
     ("all_disconnected", &[]),
     ("setup", &SETTINGS),
     ("settings", &SETTINGS),
@@ -55,6 +56,7 @@ pub const WORKER: &[Entry] = &[
     ("look", &["after_disconnect", "connected"]),
     ("args", &["given"]),
     ("cwd", &["path"]),
+    ("tried", &["text", "sent"]),
 ];
 
 /// What a client may write.
@@ -130,6 +132,13 @@ pub fn settings(what: &str, args: &[String], cwd: Option<&str>, silent: bool) ->
 /// Primary: a server of its own is open.
 pub fn opened(server: &str, whereabouts: &Whereabouts) -> Observation {
     whereabouts.end(Observation::new("opened").with("server", server))
+}
+
+/// Primary and worker: the action `try_send`. A primary says to whom, a worker has only its primary.
+pub fn tried(worker: Option<u32>, text: &str, sent: bool) -> Observation {
+    let seen = Observation::new("tried");
+    let seen = worker.into_iter().fold(seen, |seen, worker| seen.with("worker", worker));
+    seen.with("text", text).with("sent", sent)
 }
 
 /// Primary: `exit`, with a code or the name of a signal.

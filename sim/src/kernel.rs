@@ -268,7 +268,7 @@ impl Kernel {
             for n in 1..self.channels.len() {
                 self.close_channel(pid, ChannelId(u32::try_from(n).expect("counted by worker")));
             }
-        } else if schedule.strikes(Fault::Grandchild) {
+        } else if self.process(pid).child.is_some() || schedule.strikes(Fault::Grandchild) {
             self.wake(Step::LetGo(pid));
         } else {
             self.close_channel(pid, ChannelId::PRIMARY);
@@ -284,6 +284,18 @@ impl Kernel {
     /// What a dead process left behind closes its channel.
     pub(crate) fn let_channel_go(&mut self, pid: Pid) {
         self.close_channel(pid, ChannelId::PRIMARY);
+        if let Some(connection) = self.process_mut(pid).child.take() {
+            self.let_go(connection);
+        }
+    }
+
+    /// Whether it does not wait for a client.
+    fn lets_go(&self, pid: Pid) -> bool {
+        let waits_for = |file| match self.file(file).kind {
+            Kind::Connection(client) => self.client(client).incoming.flow == Flow::Open,
+            Kind::Listener(_) | Kind::Datagrams(_) => false,
+        };
+        !self.process(pid).child.is_some_and(waits_for)
     }
 
     /// Whether a step can be taken, if its process has nothing else to do.
@@ -301,6 +313,7 @@ impl Kernel {
             Step::Meet(id) => when(self.client(id).has_news()),
             Step::Fire => when(self.clock.next().is_some()),
             Step::Continue(pid) => when(self.is_stopped(pid)),
+            Step::LetGo(pid) if !self.lets_go(pid) => Verdict::Waiting,
             Step::LetGo(_) | Step::Hear => Verdict::Enabled,
         }
     }
@@ -352,9 +365,7 @@ impl Kernel {
         };
         match self.process(pid).descriptor(id).filter(waits) {
             None => Verdict::Gone,
-            Some(descriptor) if descriptor.accepting == Accepting::Starved && !self.has_room(pid, 1) => {
-                Verdict::Waiting
-            }
+            Some(descriptor) if descriptor.starved && !self.has_room(pid, 1) => Verdict::Waiting,
             Some(_) => Verdict::Enabled,
         }
     }

@@ -7,7 +7,7 @@ use cluster_core::{
     Command, Errno, Event, ListenAddress, ListenOptions, Primary, Settings, Setup, Signal, Worker,
     WorkerEvent,
 };
-use cluster_sim::{Actor, Driver, Process, Program, World};
+use cluster_sim::{Actor, ClientEvent, ClientId, Driver, Process, Program, Schedule, World};
 
 /// What everybody wrote down in a quiet run, and who lives then.
 fn quiet<P: Program>(program: P) -> (Vec<String>, Vec<Actor>) {
@@ -139,4 +139,135 @@ fn a_worker_with_something_to_do_outlives_its_channel() {
     let (lines, living) = quiet(Lingers { killed: true });
     assert_eq!(lines, ["primary: disconnect", "primary: exit Signal(SIGTERM)"]);
     assert_eq!(living, [Actor::Primary]);
+}
+
+/// What everybody wrote down on so many schedules; each once.
+fn seen<P: Program>(program: &P) -> Vec<Vec<String>> {
+    let mut seen: Vec<Vec<String>> = (0..300)
+        .map(|seed| {
+            let mut world = World::new(program.clone(), Settings::default()).on(Schedule::seed(seed));
+            world.run().unwrap_or_else(|failure| unreachable!("{failure}"));
+            world.observations().map(|line| format!("{}: {}", line.observer, line.text)).collect()
+        })
+        .collect();
+    seen.sort();
+    seen.dedup();
+    seen
+}
+
+/// A worker serves one client and leaves it to a child, which has the channel, too.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Leaves;
+
+impl Program for Leaves {
+    fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
+        primary.fork(Vec::new()).expect("nothing impossible was set up");
+    }
+
+    fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
+        match event {
+            Event::Message { worker, .. } => primary.kill(worker, Signal::SIGKILL),
+            Event::Exit { worker, .. } => {
+                let life = primary.worker(worker).expect("its disconnect is not told yet");
+                process.observe(format!("exit {}", life.is_connected()));
+            }
+            Event::Disconnect { .. } => process.observe("disconnect"),
+            _ => {}
+        }
+    }
+
+    fn worker_start(&mut self, worker: &mut Worker, _: &mut Process<'_>) {
+        worker.listen(tcp(4000).into());
+    }
+
+    fn worker_event(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
+        match event {
+            WorkerEvent::Listening { listener, .. } => {
+                worker.accept(listener);
+                process.note("serves");
+            }
+            WorkerEvent::Connection { connection, .. } => {
+                process.leave_child(connection);
+                worker.send(&"ready".into()).expect("the channel is open");
+            }
+            _ => {}
+        }
+    }
+
+    fn noted(&mut self, driver: &mut Driver<'_>, _: Actor, _: &str) {
+        driver.connect(4000);
+    }
+
+    fn observed(&mut self, driver: &mut Driver<'_>, _: Actor, text: &str) {
+        if text == "exit true" {
+            driver.end(ClientId(1));
+        }
+    }
+
+    fn client_event(&mut self, driver: &mut Driver<'_>, client: ClientId, event: ClientEvent) {
+        if event == ClientEvent::End {
+            driver.observe(client, "end");
+        }
+    }
+}
+
+#[test]
+fn a_child_that_has_the_channel_puts_off_the_disconnect() {
+    let (exit, disconnect, end) = ("primary: exit true", "primary: disconnect", "client 1: end");
+    let wanted =
+        [[exit, end, disconnect], [exit, disconnect, end]].map(|run| run.map(str::to_owned).to_vec());
+    let mut wanted = wanted.to_vec();
+    wanted.sort();
+    assert_eq!(seen(&Leaves), wanted);
+}
+
+/// A primary has no descriptor for its first client, until the driver hears of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Starves;
+
+impl Program for Starves {
+    fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
+        primary.fork(Vec::new()).expect("nothing impossible was set up");
+    }
+
+    fn primary_event(&mut self, _: &mut Primary, process: &mut Process<'_>, event: Event) {
+        match event {
+            Event::Listening { .. } => {
+                process.limit_descriptors(Some(0));
+                process.note("serves");
+            }
+            Event::AcceptFailed { errno } => process.observe(errno.to_string()),
+            _ => {}
+        }
+    }
+
+    fn worker_start(&mut self, worker: &mut Worker, _: &mut Process<'_>) {
+        worker.listen(tcp(4000).into());
+    }
+
+    fn worker_event(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
+        match event {
+            WorkerEvent::Listening { listener, .. } => worker.accept(listener),
+            WorkerEvent::Connection { connection, .. } => {
+                process.observe("served");
+                process.close(connection);
+            }
+            _ => {}
+        }
+    }
+
+    fn noted(&mut self, driver: &mut Driver<'_>, _: Actor, _: &str) {
+        driver.connect(4000);
+    }
+
+    fn observed(&mut self, driver: &mut Driver<'_>, _: Actor, text: &str) {
+        if text == "EMFILE" {
+            driver.limit_descriptors(Actor::Primary, None);
+        }
+    }
+}
+
+#[test]
+fn who_has_no_descriptor_hears_it_once_and_the_client_waits() {
+    assert_eq!(seen(&Starves), [["primary: EMFILE", "worker 1: served"]]);
 }

@@ -35,6 +35,10 @@ const FOREIGN: [&str; 5] = [
     "NODE_OPTIONS",
 ];
 
+/// How many descriptors a process can have that is to run out of them: more than it needs until then, and few enough to
+/// be used up in no time.
+const FEW: u32 = 256;
+
 /// How a primary is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Launch {
@@ -44,6 +48,15 @@ pub struct Launch {
     pub args: Vec<OsString>,
     /// Laid over this process's environment.
     pub env: Vec<(String, String)>,
+}
+
+impl Launch {
+    /// The same, and it and its workers can have only so many descriptors.
+    fn with_few_descriptors(&self) -> Launch {
+        let limited = format!("ulimit -n {FEW} && exec \"$0\" \"$@\"");
+        let args = ["-c".into(), limited.into(), self.program.clone()].into_iter().chain(self.args.clone());
+        Launch { program: "sh".into(), args: args.collect(), env: self.env.clone() }
+    }
 }
 
 /// Runs a scenario once, in at most this time, and returns what everybody saw.
@@ -93,7 +106,11 @@ async fn perform(
 ) -> Result<Vec<Line>, Stop> {
     let stderr = stderr.try_clone().map_err(RunError::Machine)?;
     let directory = Directory::new().map_err(RunError::Machine)?;
-    let mut primary = start(launch, &directory, stderr)?;
+    let mut primary = if scenario.hoards() {
+        start(&launch.with_few_descriptors(), &directory, stderr)?
+    } else {
+        start(launch, &directory, stderr)?
+    };
     let group = primary.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
     let group = group.expect("a child that was not waited for has a process id");
     let stdout = primary.stdout.take().expect("it was asked for a pipe");

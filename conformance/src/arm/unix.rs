@@ -12,6 +12,7 @@ use crate::observation::{Line, Observation, Observer};
 use crate::scenario::{Mistake, Scenario, Signal, User};
 use crate::trace::Trace;
 
+mod child;
 mod own;
 mod primary;
 mod servers;

@@ -53,9 +53,13 @@ fn asked_to_go(scenario: &Scenario, lines: &[Observation]) -> u32 {
                 | PrimaryAction::Reply(_)
                 | PrimaryAction::End
                 | PrimaryAction::Send { .. }
+                | PrimaryAction::TrySend { .. }
+                | PrimaryAction::Outlive(_)
                 | PrimaryAction::Disconnect(_)
                 | PrimaryAction::Kill { .. }
                 | PrimaryAction::Look(_)
+                | PrimaryAction::Hoard
+                | PrimaryAction::Release
                 | PrimaryAction::Exit(_)
                 | PrimaryAction::Crash
                 | PrimaryAction::Die(_) => {}
@@ -74,7 +78,7 @@ impl Primary {
     fn hear(&mut self, line: &Observation) -> Kept {
         match line.what.as_str() {
             "start" => expect(self.lives.is_empty(), "nothing before `start`"),
-            "all_disconnected" | "setup" | "settings" | "opened" => Ok(()),
+            "all_disconnected" | "setup" | "settings" | "opened" | "tried" => Ok(()),
             _ if line.detail("server").is_some() => Ok(()),
             _ => self.hear_of_worker(line),
         }

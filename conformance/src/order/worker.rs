@@ -38,7 +38,8 @@ struct Server {
 impl Worker<'_> {
     fn hear(&mut self, line: &Observation, farewells: Farewells) -> Kept {
         let is_known = line.detail("server").is_none_or(|server| !self.unknown.servers.contains(server));
-        expect(!(self.disconnected && is_known), "nothing after `disconnect`")?;
+        let is_told = is_known && line.what != "tried";
+        expect(!(self.disconnected && is_told), "nothing after `disconnect`")?;
         let starts = !std::mem::replace(&mut self.started, true);
         expect(starts == (line.what == "start"), "one `start`, and first")?;
         if line.what == "disconnect" {

@@ -77,10 +77,14 @@ fn primary_rule(rule: &Rule<PrimaryAction>, servers: &BTreeSet<&str>) -> Sense {
             | PrimaryAction::Settings
             | PrimaryAction::Open(_)
             | PrimaryAction::Send { .. }
+            | PrimaryAction::TrySend { .. }
+            | PrimaryAction::Outlive(_)
             | PrimaryAction::Disconnect(_)
             | PrimaryAction::DisconnectAll
             | PrimaryAction::Kill { .. }
             | PrimaryAction::Look(_)
+            | PrimaryAction::Hoard
+            | PrimaryAction::Release
             | PrimaryAction::Exit(_)
             | PrimaryAction::Crash
             | PrimaryAction::Die(_) => {}
@@ -108,7 +112,7 @@ fn has_connection(on: &Pattern) -> Sense {
 }
 
 fn not_by_an_action(on: &Pattern) -> Sense {
-    if ["look", "env", "settings", "args", "cwd"].contains(&on.asked.what.as_str()) {
+    if ["look", "env", "settings", "args", "cwd", "tried"].contains(&on.asked.what.as_str()) {
         let what =
             format!("`{on}` is written by an action: expected an event, for rules act on nothing else");
         return Err(Nonsense::new(format!("\"{on}\""), what));
@@ -120,6 +124,8 @@ fn not_by_an_action(on: &Pattern) -> Sense {
 fn target(action: &PrimaryAction) -> Option<Target> {
     match action {
         PrimaryAction::Send { to: target, .. }
+        | PrimaryAction::TrySend { to: target, .. }
+        | PrimaryAction::Outlive(target)
         | PrimaryAction::Kill { worker: target, .. }
         | PrimaryAction::Disconnect(target)
         | PrimaryAction::Look(target) => Some(*target),
@@ -133,6 +139,8 @@ fn target(action: &PrimaryAction) -> Option<Target> {
         | PrimaryAction::Reply(_)
         | PrimaryAction::End
         | PrimaryAction::DisconnectAll
+        | PrimaryAction::Hoard
+        | PrimaryAction::Release
         | PrimaryAction::Exit(_)
         | PrimaryAction::Crash
         | PrimaryAction::Die(_) => None,
@@ -153,12 +161,16 @@ fn worker_rule(rule: &Rule<WorkerAction>, servers: &BTreeSet<&str>) -> Sense {
             | WorkerAction::Bind(Bind { port_of: Some(server), .. } | Bind { fd_of: Some(server), .. }) => {
                 known(server.as_str(), servers)?;
             }
-            WorkerAction::Reply(_) | WorkerAction::End | WorkerAction::Pass { .. } => {
+            WorkerAction::Reply(_)
+            | WorkerAction::End
+            | WorkerAction::Pass { .. }
+            | WorkerAction::LeaveChild => {
                 has_connection(&rule.on)?;
             }
             WorkerAction::Listen(_)
             | WorkerAction::Bind(_)
             | WorkerAction::Send(_)
+            | WorkerAction::TrySend(_)
             | WorkerAction::SendReserved
             | WorkerAction::Disconnect
             | WorkerAction::Kill

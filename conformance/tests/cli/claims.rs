@@ -36,6 +36,12 @@ fn a_scenario_alone_does_not_make_the_exceptions_of_others_stale() {
 }
 
 #[test]
+fn an_arm_alone_does_not_make_exceptions_stale_that_only_the_simulator_needs() {
+    let said = wrong().run(&["run", "--arm", "unix", "--runs", "1"]);
+    assert!(!said.out.contains("exceptions.json"), "{said}");
+}
+
+#[test]
 fn a_failure_of_the_simulator_can_be_replayed() {
     let stage = wrong();
     let output = stage.command(&["run", "--arm", "sim", "--scenario", "hello", "--samples", "1"]).output();

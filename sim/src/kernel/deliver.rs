@@ -2,7 +2,7 @@
 
 use cluster_core::{ChannelId, Errno, OsEvent, SocketId, WorkerId};
 
-use super::process::{Accepting, Descriptor, Origin, Phase, Pid};
+use super::process::{Descriptor, Origin, Phase, Pid};
 use super::socket::{Flow, Kind, Place};
 use super::{Kernel, Step};
 use crate::fault::Fault;
@@ -65,8 +65,7 @@ impl Kernel {
     pub(crate) fn accept(&mut self, pid: Pid, id: SocketId, schedule: &mut Schedule) -> Option<OsEvent> {
         self.wake(Step::Accept(pid, id));
         let has_room = self.has_room(pid, 1);
-        let accepting = if has_room { Accepting::Yes } else { Accepting::Starved };
-        self.process_mut(pid).descriptor_mut(id)?.accepting = accepting;
+        self.process_mut(pid).descriptor_mut(id)?.starved = !has_room;
         if !has_room {
             return Some(OsEvent::AcceptFailed { listener: id, errno: Errno::EMFILE });
         }

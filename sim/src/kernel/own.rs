@@ -154,6 +154,15 @@ impl Kernel {
 
     // ---- doing
 
+    /// A program starts a child that has its channel and this connection.
+    pub(crate) fn leave_child(&mut self, pid: Pid, connection: SocketId) {
+        let held = self.process(pid).descriptor(connection).filter(|descriptor| descriptor.held);
+        if let (Some(file), None) = (held.map(|descriptor| descriptor.file), self.process(pid).child) {
+            self.file_mut(file).refs += 1;
+            self.process_mut(pid).child = Some(file);
+        }
+    }
+
     /// Opens a socket for a program. A listening one accepts.
     pub(crate) fn open_own(
         &mut self,

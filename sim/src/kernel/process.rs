@@ -53,6 +53,8 @@ pub(crate) struct Process {
     pub(crate) lingers: bool,
     /// It has written garbage: what it says of connections need not be true.
     pub(crate) hostile: bool,
+    /// It has a child, which has its channel, too, and ends with the client of this connection.
+    pub(crate) child: Option<FileId>,
     /// The last byte that it wrote to its channel did not end a line.
     pub(crate) mid_line: bool,
     descriptors: Vec<Descriptor>,
@@ -60,12 +62,15 @@ pub(crate) struct Process {
 }
 
 /// A socket as one process has it.
+#[expect(clippy::struct_excessive_bools, reason = "each of them changes alone")]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Descriptor {
     pub(crate) id: SocketId,
     pub(crate) file: FileId,
     pub(crate) origin: Origin,
     pub(crate) accepting: Accepting,
+    /// The process has heard that there is no descriptor for the next connection, and hears it no more until there is.
+    pub(crate) starved: bool,
     /// The program has it; the machine no longer does.
     pub(crate) held: bool,
     /// The program has heard how the client's side ended.
@@ -79,8 +84,6 @@ pub(crate) struct Descriptor {
 pub(crate) enum Accepting {
     No,
     Yes,
-    /// It has heard that there is no descriptor for the next one, and tries again when there is.
-    Starved,
 }
 
 /// How a process came by a socket.
@@ -112,6 +115,7 @@ impl Process {
             file,
             origin,
             accepting,
+            starved: false,
             held: false,
             told: false,
             muted: false,

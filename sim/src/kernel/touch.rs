@@ -156,7 +156,10 @@ impl Kernel {
             Step::Reap(pid) => {
                 own(Pid::PRIMARY) | Objects::process(pid) | incoming(Pid::PRIMARY, ChannelId(pid.0))
             }
-            Step::LetGo(pid) => incoming(pid, ChannelId::PRIMARY),
+            Step::LetGo(pid) => {
+                let child = self.process(pid).child.map(|connection| self.file_objects(connection));
+                incoming(pid, ChannelId::PRIMARY) | Objects::process(pid) | child.unwrap_or(Objects::NONE)
+            }
             Step::Continue(pid) => Objects::process(pid),
             Step::Act(client) => match self.client(client).actions.front() {
                 Some(Action::SendTo(..)) => Objects::ALL,

@@ -141,6 +141,13 @@ impl Process<'_> {
         self.kernel.mode(path)
     }
 
+    /// Starts a child of this worker that has its channel, too, and does nothing with it: when the worker has died, the
+    /// channel stays open until the client of this connection is done. There is one at most. Node: a channel among the
+    /// `stdio` of `child_process.spawn()`.
+    pub fn leave_child(&mut self, connection: SocketId) {
+        self.kernel.leave_child(self.pid, connection);
+    }
+
     // ---- limits and ends
 
     /// This process can open so many more sockets and channels than it has now; with `None`, as many as it likes. What is

@@ -105,6 +105,12 @@ impl PrimaryPart {
                 // To a worker that is not connected nothing is sent, as the scenario says.
                 let _ = primary.send(WorkerId(worker), &Value::String(text));
             }
+            PrimaryCommand::TrySend { worker, text } => {
+                let sent = primary.send(WorkerId(worker), &Value::String(text.clone())).is_ok();
+                self.pen.write(process, &words::tried(Some(worker), &text, sent));
+            }
+            // When it dies, the schedule says: it may be now.
+            PrimaryCommand::Outlive { worker: _ } => {}
             PrimaryCommand::Disconnect { worker } => primary.disconnect(WorkerId(worker)),
             PrimaryCommand::DisconnectAll => primary.disconnect_all(),
             PrimaryCommand::Kill { worker, signal } => {
@@ -115,6 +121,8 @@ impl PrimaryPart {
                     self.pen.write(process, &seen);
                 }
             }
+            PrimaryCommand::Hoard => process.limit_descriptors(Some(0)),
+            PrimaryCommand::Release => process.limit_descriptors(None),
             PrimaryCommand::Exit { code } => process.exit(code),
             PrimaryCommand::Crash => process.exit(UNCAUGHT),
             PrimaryCommand::Die { signal } => process.die(translate::signal(signal)),

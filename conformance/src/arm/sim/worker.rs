@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use cluster_core::{
-    ChannelId, Errno, ListenerId, LocalAddress, Machine as _, OsEvent, SocketId, Worker, WorkerEvent,
+    ChannelError, ChannelId, Errno, ListenerId, LocalAddress, Machine as _, OsEvent, SocketId, Worker,
+    WorkerEvent,
 };
 use cluster_sim::{Process, SocketEvent};
 use serde_json::Value;
@@ -79,8 +80,12 @@ impl WorkerPart {
                 let seen = words::disconnect(worker.exited_after_disconnect(), worker.is_connected());
                 let _ = self.see(worker, process, &seen, None);
             }
+            // Its messages are lost, and the end of the channel follows: whoever sends on Node asks to be told, and lets it be.
+            WorkerEvent::Error { error: ChannelError::Write(_) } => {}
             // Nobody has a rule for it.
-            WorkerEvent::Error { error: _ } => process.exit(UNCAUGHT),
+            WorkerEvent::Error { error: ChannelError::NotReceived | ChannelError::Protocol(_) } => {
+                process.exit(UNCAUGHT);
+            }
         }
     }
 
@@ -168,11 +173,6 @@ impl WorkerPart {
                 sockets::tell(process, from, port, &text);
             }
             WorkerCommand::Pass(pass) => self.pass(worker, process, pass, about),
-            WorkerCommand::Args => self.pen.write(process, &words::args(&process.command().args)),
-            WorkerCommand::Cwd => {
-                let seen = words::cwd(process.command().cwd.as_deref().unwrap_or("."));
-                self.pen.write(process, &seen);
-            }
             WorkerCommand::Write { fd, text } => {
                 let _ = worker.send(&translate::piped(fd, &text));
             }
@@ -180,6 +180,10 @@ impl WorkerPart {
             WorkerCommand::Send { text } => {
                 // On a closed channel nothing is sent, as the scenario says.
                 let _ = worker.send(&Value::String(text));
+            }
+            WorkerCommand::TrySend { text } => {
+                let sent = worker.send(&Value::String(text.clone())).is_ok();
+                self.pen.write(process, &words::tried(None, &text, sent));
             }
             WorkerCommand::SendReserved => {
                 // It is refused, as it would be lost.
@@ -189,17 +193,17 @@ impl WorkerPart {
             WorkerCommand::Kill => worker.kill(),
             // The process ends with its channel, and the primary hears of that end.
             WorkerCommand::HangUp => worker.handle(OsEvent::ChannelClosed { channel: ChannelId::PRIMARY }),
-            WorkerCommand::Look => {
-                let seen = words::look(worker.exited_after_disconnect(), worker.is_connected());
-                self.pen.write(process, &seen);
+            WorkerCommand::Look | WorkerCommand::Env { .. } | WorkerCommand::Args | WorkerCommand::Cwd => {
+                self.tell_of_itself(worker, process, &command);
             }
             WorkerCommand::Spin => {
                 self.spins = true;
                 return Going::Break(());
             }
-            WorkerCommand::Env { name } => {
-                let value = variable(process, &name);
-                self.pen.write(process, &words::env(&name, value.as_deref()));
+            WorkerCommand::LeaveChild => {
+                if let Some(About::Connection(connection)) = about {
+                    process.leave_child(connection);
+                }
             }
             WorkerCommand::Reply { text } => sockets::reply(process, about, &text),
             WorkerCommand::End => sockets::end(process, about),
@@ -212,6 +216,20 @@ impl WorkerPart {
             }
         }
         Going::Continue(())
+    }
+
+    /// Writes a line about this process, if that is the command.
+    fn tell_of_itself(&mut self, worker: &Worker, process: &mut Process<'_>, command: &WorkerCommand) {
+        let seen = if let WorkerCommand::Env { name } = command {
+            words::env(name, variable(process, name).as_deref())
+        } else if *command == WorkerCommand::Args {
+            words::args(&process.command().args)
+        } else if *command == WorkerCommand::Cwd {
+            words::cwd(process.command().cwd.as_deref().unwrap_or("."))
+        } else {
+            words::look(worker.exited_after_disconnect(), worker.is_connected())
+        };
+        self.pen.write(process, &seen);
     }
 
     fn pass(&mut self, worker: &mut Worker, process: &mut Process<'_>, pass: Pass, about: Option<About>) {

@@ -4,11 +4,12 @@
 //! event and the reaction to it.
 
 use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::io::Write;
 use std::sync::Arc;
 use std::{env, process};
 
-use cluster::{Command, Event, Primary, Settings, Socket, WorkerId};
+use cluster::{Command, Event, Life, Primary, Settings, Socket, WorkerId};
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
@@ -65,6 +66,8 @@ struct PrimaryPart {
     env: BTreeMap<String, String>,
     tasks: UnboundedSender<Heard>,
     running: usize,
+    /// What takes the descriptors away.
+    hoarded: Vec<File>,
 }
 
 impl PrimaryPart {
@@ -80,6 +83,7 @@ impl PrimaryPart {
             env: BTreeMap::new(),
             tasks,
             running: 0,
+            hoarded: Vec::new(),
         }
     }
 
@@ -188,6 +192,14 @@ impl PrimaryPart {
                 // To a worker that is not connected nothing is sent, as the scenario says.
                 let _ = self.primary.send(WorkerId(worker), &Value::String(text));
             }
+            PrimaryCommand::TrySend { worker, text } => {
+                let sent = self.primary.send(WorkerId(worker), &Value::String(text.clone())).is_ok();
+                super::write(Observer::Primary, &words::tried(Some(worker), &text, sent));
+            }
+            PrimaryCommand::Outlive { worker } => {
+                let pid = self.primary.worker(WorkerId(worker)).and_then(Life::pid);
+                pid.into_iter().for_each(outlive);
+            }
             PrimaryCommand::Disconnect { worker } => self.primary.disconnect_worker(WorkerId(worker)),
             PrimaryCommand::DisconnectAll => self.primary.disconnect(),
             PrimaryCommand::Kill { worker, signal } => {
@@ -198,6 +210,8 @@ impl PrimaryPart {
                     super::write(Observer::Primary, &seen);
                 }
             }
+            PrimaryCommand::Hoard => self.hoarded.extend(std::iter::from_fn(|| File::open("/dev/null").ok())),
+            PrimaryCommand::Release => self.hoarded.clear(),
             PrimaryCommand::Exit { code } => process::exit(code),
             PrimaryCommand::Crash => process::exit(UNCAUGHT),
             PrimaryCommand::Die { signal } => super::die(signal),
@@ -240,6 +254,19 @@ impl PrimaryPart {
             Some(socket) => self.primary.send_with(worker, &text, socket).is_ok(),
             None => self.primary.send(worker, &text).is_ok(),
         };
+    }
+}
+
+/// Until a process that nobody reaps meanwhile has ended, and has nothing open any more: with its last thread.
+fn outlive(pid: u32) {
+    let ended = || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let is_zombie = stat.rsplit(')').next().is_some_and(|state| state.starts_with(" Z"));
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+        threads == 0 || (is_zombie && threads == 1)
+    };
+    while !ended() {
+        std::thread::yield_now();
     }
 }
 

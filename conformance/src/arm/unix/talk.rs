@@ -35,6 +35,11 @@ impl About {
         };
     }
 
+    /// The socket, if it is a connection.
+    pub(super) fn connection(&self) -> Option<&socket2::Socket> {
+        if let About::Connection(talk) = self { Some(&talk.socket) } else { None }
+    }
+
     /// Ends this side.
     pub(super) fn end(&self) {
         if let About::Connection(talk) = self {

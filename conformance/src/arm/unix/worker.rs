@@ -5,15 +5,18 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::{env, process, thread};
 
-use cluster::{JoinError, Socket, Worker, WorkerEvent};
+use cluster::{ChannelError, JoinError, Socket, Worker, WorkerEvent};
 use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::translate;
+use super::child;
 use super::own::{self, Servers};
 use super::servers::{self, Turn};
 use super::talk::{self, About, Ear, Open};
@@ -33,17 +36,7 @@ pub(super) async fn play(scenario: &Scenario, channel: Option<RawFd>) -> Result<
     let part = Arc::new(Part::new(worker.clone(), scenario, channel, alive));
     part.see(&words::start(), None);
     while let Some(event) = worker.next().await {
-        match event {
-            WorkerEvent::Message { message, socket } => part.message(&translate::text(&message), socket),
-            WorkerEvent::Disconnect => {
-                let (meant, connected) = (worker.exited_after_disconnect(), worker.is_connected());
-                part.see(&words::disconnect(meant, connected), None);
-            }
-            WorkerEvent::Error(error) => {
-                eprintln!("{error}");
-                process::exit(UNCAUGHT);
-            }
-        }
+        part.hear(event);
     }
     part.state().alive = None;
     idle.recv().await;
@@ -112,8 +105,41 @@ impl Part {
         Arc::new(move |seen, about| part.see(&seen, about.as_ref()))
     }
 
+    fn hear(self: &Arc<Self>, event: WorkerEvent) {
+        match event {
+            WorkerEvent::Message { message, socket } => self.message(&translate::text(&message), socket),
+            WorkerEvent::Disconnect => {
+                let (meant, connected) = (self.worker.exited_after_disconnect(), self.worker.is_connected());
+                self.see(&words::disconnect(meant, connected), None);
+                // As in Node: whoever did not mean to go sees nothing more.
+                if !meant {
+                    self.worker.exit(0);
+                }
+            }
+            // Its messages are lost, and the end of the channel follows: whoever sends on Node asks to be told, and lets it be.
+            WorkerEvent::Error(ChannelError::Write(_)) => {}
+            WorkerEvent::Error(error @ (ChannelError::NotReceived | ChannelError::Protocol(_))) => {
+                eprintln!("{error}");
+                process::exit(UNCAUGHT);
+            }
+        }
+    }
+
+    /// That the channel is closed is heard before anything else that has happened with it: whoever hears the latter may
+    /// have been woken first.
+    fn catch_up(self: &Arc<Self>) {
+        while !self.worker.is_connected() {
+            let next = pin!(self.worker.next()).poll(&mut Context::from_waker(Waker::noop()));
+            let Poll::Ready(Some(event)) = next else { return };
+            self.hear(event);
+        }
+    }
+
     /// Writes a line down and does what the rules say. `about` is whom it is about.
     pub(super) fn see(self: &Arc<Self>, seen: &Observation, about: Option<&About>) {
+        if about.is_some() {
+            self.catch_up();
+        }
         self.write(seen);
         let commands = self.state().script.react(seen);
         for command in commands {
@@ -173,6 +199,10 @@ impl Part {
                 // On a closed channel nothing is sent, as the scenario says.
                 let _ = self.worker.send(&Value::String(text));
             }
+            WorkerCommand::TrySend { text } => {
+                let sent = self.worker.send(&Value::String(text.clone())).is_ok();
+                self.write(&words::tried(None, &text, sent));
+            }
             WorkerCommand::SendReserved => {
                 // It is refused, as it would be lost.
                 let _ = self.worker.send(&words::reserved());
@@ -190,6 +220,11 @@ impl Part {
             }
             WorkerCommand::Look | WorkerCommand::Env { .. } | WorkerCommand::Args | WorkerCommand::Cwd => {
                 self.tell_of_itself(&command);
+            }
+            WorkerCommand::LeaveChild => {
+                let (channel, about) = (self.channel.expect("a worker has a channel"), about.into_iter());
+                let left = about.filter_map(About::connection).try_for_each(|it| child::leave(channel, it));
+                left.expect("there is `cat`, and Linux is 5.6 at least");
             }
             WorkerCommand::Spin => loop {
                 thread::park();

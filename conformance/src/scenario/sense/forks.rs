@@ -26,6 +26,8 @@ fn forks(rule: &Rule<PrimaryAction>) -> u32 {
         PrimaryAction::Fork(count) => *count,
         PrimaryAction::ForkWith(_) => 1,
         PrimaryAction::Send { .. }
+        | PrimaryAction::TrySend { .. }
+        | PrimaryAction::Outlive(_)
         | PrimaryAction::Setup(_)
         | PrimaryAction::Settings
         | PrimaryAction::Open(_)
@@ -37,6 +39,8 @@ fn forks(rule: &Rule<PrimaryAction>) -> u32 {
         | PrimaryAction::DisconnectAll
         | PrimaryAction::Kill { .. }
         | PrimaryAction::Look(_)
+        | PrimaryAction::Hoard
+        | PrimaryAction::Release
         | PrimaryAction::Exit(_)
         | PrimaryAction::Crash
         | PrimaryAction::Die(_) => 0,
