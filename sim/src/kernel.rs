@@ -81,11 +81,11 @@ pub(crate) enum Verdict {
 /// See the module.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Kernel {
-    pub(crate) processes: Vec<Part<Process>>,
+    pub(crate) processes: Part<Vec<Part<Process>>>,
     /// The channel of worker `n` at `n`.
-    channels: Vec<Option<Part<Channel>>>,
-    files: Vec<Part<File>>,
-    pub(crate) clients: Vec<Part<Client>>,
+    channels: Part<Vec<Option<Part<Channel>>>>,
+    files: Part<Vec<Part<File>>>,
+    pub(crate) clients: Part<Vec<Part<Client>>>,
     pub(crate) clock: Clock,
     system: Part<System>,
     next_port: u16,
@@ -115,8 +115,8 @@ impl Kernel {
     /// A kernel with a primary that has not begun, and channels that hold so many bytes in each direction.
     pub(crate) fn new(capacity: usize) -> Self {
         Kernel {
-            processes: vec![Process::starting(Arc::default(), Vec::new()).into()],
-            channels: vec![None],
+            processes: vec![Process::starting(Arc::default(), Vec::new()).into()].into(),
+            channels: vec![None].into(),
             next_port: 40_001,
             capacity,
             ready: vec![Step::Start(Pid::PRIMARY)],

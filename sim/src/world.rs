@@ -34,9 +34,7 @@ const STEP_LIMIT: u64 = 100_000;
 /// A primary, its workers, their clients, and everything between them.
 #[derive(Debug, Clone)]
 pub struct World<P> {
-    scenario: Arc<str>,
-    program: Part<P>,
-    settings: Settings,
+    start: Part<Start<P>>,
     pub(crate) kernel: Kernel,
     pub(crate) hosts: Vec<Option<Part<Host<P>>>>,
     driver: Part<P>,
@@ -51,6 +49,14 @@ pub struct World<P> {
     pub(crate) sabotage: Option<crate::sabotage::Sabotage>,
 }
 
+/// What a run begins with, and what stays as it is.
+#[derive(Debug, Clone)]
+struct Start<P> {
+    scenario: Arc<str>,
+    program: P,
+    settings: Settings,
+}
+
 /// The state, without how it came about: two worlds with one hash go on alike.
 impl<P: Hash> Hash for World<P> {
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -63,10 +69,8 @@ impl<P: Program> World<P> {
     /// A world in which the primary is about to begin, on a quiet schedule, without faults.
     pub fn new(program: P, settings: Settings) -> Self {
         let mut world = World {
-            scenario: "unnamed".into(),
             driver: program.clone().into(),
-            program: program.into(),
-            settings,
+            start: Start { scenario: "unnamed".into(), program, settings }.into(),
             kernel: Kernel::new(CHANNEL_BYTES),
             hosts: vec![None],
             journal: Journal::default(),
@@ -100,7 +104,7 @@ impl<P: Program> World<P> {
     /// The name of the scenario, for the replay line: no colon.
     #[must_use]
     pub fn named(mut self, scenario: impl Into<Arc<str>>) -> Self {
-        self.scenario = scenario.into();
+        self.start.scenario = scenario.into();
         self
     }
 
@@ -214,7 +218,7 @@ impl<P: Program> World<P> {
 
     /// One line that replays this run.
     pub fn replay_line(&self) -> String {
-        self.recording.line(&self.scenario, &self.schedule)
+        self.recording.line(&self.start.scenario, &self.schedule)
     }
 
     /// The same world without what only a person asks for: many copies of it will be made.

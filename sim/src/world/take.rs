@@ -6,7 +6,7 @@ use cluster_core::{
     WorkerEvent, WorkerId,
 };
 
-use super::World;
+use super::{Start, World};
 use crate::check::{Check, Checks, ledger};
 use crate::fault::Fault;
 use crate::host::{Host, Machine, Next};
@@ -84,17 +84,17 @@ impl<P: Program> World<P> {
         if self.hosts.len() <= pid.index() {
             self.hosts.resize_with(pid.index() + 1, || None);
         }
-        let program = P::clone(&self.program);
+        let Start { program, settings, .. } = &*self.start;
         let machine = if pid == Pid::PRIMARY {
-            Machine::Primary(Box::new(Primary::new(self.settings.clone())))
+            Machine::Primary(Box::new(Primary::new(settings.clone())))
         } else {
             Machine::Worker(Box::new(Worker::new(
                 WorkerId(pid.0),
-                self.settings.command.serialization,
-                self.settings.limits.clone(),
+                settings.command.serialization,
+                settings.limits.clone(),
             )))
         };
-        self.hosts[pid.index()] = Some(Host::new(machine, program).into());
+        self.hosts[pid.index()] = Some(Host::new(machine, program.clone()).into());
         self.note(pid.into(), || Crossing::Started);
         self.react(pid, None);
     }
