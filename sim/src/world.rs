@@ -15,6 +15,7 @@ use crate::fault::Faults;
 use crate::host::{Host, Moves};
 use crate::journal::{Journal, Observation};
 use crate::kernel::process::Pid;
+use crate::kernel::ready::{Ready, Seen};
 use crate::kernel::{Kernel, Step, Verdict};
 use crate::part::Part;
 use crate::program::{Actor, Program};
@@ -166,7 +167,8 @@ impl<P: Program> World<P> {
     }
 
     fn advance(&mut self) -> Result<bool, (Check, String)> {
-        let n = self.survey();
+        let n = if self.enabled.is_known { self.enabled.steps.len() } else { self.survey() };
+        self.enabled.is_known = false;
         if n == 0 {
             return Ok(false);
         }
@@ -175,7 +177,7 @@ impl<P: Program> World<P> {
         }
         let World { kernel, enabled, hosts, schedule, .. } = self;
         let next = |step| hash_of_next(hosts, step);
-        let chosen = schedule.choose_step(n, |at| step_at(&kernel.ready, enabled.0[at]), next);
+        let chosen = schedule.choose_step(n, |at| step_at(&kernel.ready, enabled.steps[at]), next);
         let step = self.pick(chosen);
         self.recording.begin(step);
         let before = self.before();
@@ -247,31 +249,20 @@ impl<P: Program> World<P> {
     /// Counts the enabled steps and forgets those that never will be. Timers fire last.
     pub(crate) fn survey(&mut self) -> usize {
         let mut ready = std::mem::take(&mut self.kernel.ready);
-        self.enabled.0.clear();
-        let mut kept = 0;
-        for at in 0..ready.len() {
-            let step = ready[at];
-            let verdict = self.verdict(step);
-            if verdict == Verdict::Gone {
-                continue;
-            }
-            if verdict == Verdict::Enabled {
-                self.enabled.0.push(kept);
-            }
-            ready[kept] = step;
-            kept += 1;
-        }
-        ready.truncate(kept);
-        self.kernel.ready = ready;
+        let mut enabled = std::mem::take(&mut self.enabled.steps);
+        let touched = self.kernel.take_touched();
+        ready.survey(touched, self.can_hear(Pid::PRIMARY), |step| self.see(step), &mut enabled);
         if self.kernel.clock.next().is_some_and(|pid| self.can_hear(pid)) {
-            self.enabled.0.push(kept);
+            enabled.push(ready.len());
         }
-        self.enabled.0.len()
+        self.kernel.ready = ready;
+        self.enabled = Enabled { steps: enabled, is_known: true };
+        self.enabled.steps.len()
     }
 
     /// The `n`th enabled step of the last survey.
     pub(crate) fn enabled(&self, n: usize) -> Step {
-        step_at(&self.kernel.ready, self.enabled.0[n])
+        step_at(&self.kernel.ready, self.enabled.steps[n])
     }
 
     /// Whether the `n`th enabled step can only go one way.
@@ -285,16 +276,18 @@ impl<P: Program> World<P> {
     fn pick(&mut self, n: usize) -> Step {
         let step = self.enabled(n);
         if step != Step::Fire {
-            self.kernel.ready.remove(self.enabled.0[n]);
+            self.kernel.ready.remove(self.enabled.steps[n]);
         }
         step
     }
 
-    fn verdict(&self, step: Step) -> Verdict {
-        let hears = match step {
-            Step::Read(pid, _) | Step::Writable(pid, _) | Step::Accept(pid, _) | Step::Receive(pid, _) => pid,
-            Step::Reap(_) => Pid::PRIMARY,
-            Step::Run(pid) if self.kernel.is_stopped(pid) => return Verdict::Waiting,
+    /// What there is to see of a step. What the primary hears, many wait for: whether it is busy is not looked at here.
+    fn see(&self, step: Step) -> Seen {
+        let hearer = match step {
+            Step::Read(pid, _) | Step::Writable(pid, _) | Step::Accept(pid, _) | Step::Receive(pid, _) => {
+                Some(pid)
+            }
+            Step::Reap(_) => Some(Pid::PRIMARY),
             Step::Run(_)
             | Step::Start(_)
             | Step::Die(..)
@@ -303,9 +296,13 @@ impl<P: Program> World<P> {
             | Step::Act(_)
             | Step::Meet(_)
             | Step::Hear
-            | Step::Fire => return self.kernel.verdict(step),
+            | Step::Fire => None,
         };
-        if self.can_hear(hears) { self.kernel.verdict(step) } else { Verdict::Waiting }
+        let by_primary = hearer == Some(Pid::PRIMARY);
+        let is_stopped = matches!(step, Step::Run(pid) if self.kernel.is_stopped(pid));
+        let waits = is_stopped || !by_primary && hearer.is_some_and(|pid| !self.can_hear(pid));
+        let verdict = if waits { Verdict::Waiting } else { self.kernel.verdict(step) };
+        Seen { verdict, by_primary, depends: self.kernel.verdict_depends_on(step) }
     }
 
     /// One input, drain, next input: a process that is not drained hears nothing, and neither does one that is stopped.
@@ -316,9 +313,13 @@ impl<P: Program> World<P> {
     }
 }
 
-/// Where the enabled steps stand among the ready ones. It is found anew for each step, and never copied.
+/// Where the enabled steps stand among the ready ones. It is found anew for each world, and never copied.
 #[derive(Debug, Default)]
-struct Enabled(Vec<usize>);
+struct Enabled {
+    steps: Vec<usize>,
+    /// Nothing has happened since they were found.
+    is_known: bool,
+}
 
 impl Clone for Enabled {
     fn clone(&self) -> Self {
@@ -327,8 +328,8 @@ impl Clone for Enabled {
 }
 
 /// The ready steps, and behind them the timer.
-fn step_at(ready: &[Step], at: usize) -> Step {
-    ready.get(at).copied().unwrap_or(Step::Fire)
+fn step_at(ready: &Ready, at: usize) -> Step {
+    ready.get(at).unwrap_or(Step::Fire)
 }
 
 /// What a process is about to do, if this is a step of one.
