@@ -4,7 +4,9 @@
 
 use std::hash::{Hash, Hasher};
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
+
+use triomphe::Arc;
 
 /// A fingerprint of 128 bits. Two values with one print are taken for the same: among a thousand million of them, the
 /// chance that any two are mistaken for each other is below 10^-20.
@@ -124,7 +126,7 @@ impl<T> Part<T> {
 
     /// Whether a copy of it exists.
     pub(crate) fn is_shared(&self) -> bool {
-        Arc::strong_count(&self.0) > 1
+        !self.0.is_unique()
     }
 }
 

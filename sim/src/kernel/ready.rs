@@ -69,39 +69,54 @@ impl Marks {
     }
 }
 
-/// A step, and what was last seen of it.
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    seen: Seen,
-    step: Step,
-}
-
 /// What there is to see of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Seen {
-    pub(crate) depends: Marks,
     /// Whether it can be taken, if nothing but a busy primary is in its way.
     pub(crate) verdict: Verdict,
     /// The primary hears it, if it is not busy.
     pub(crate) by_primary: bool,
+    pub(crate) depends: Marks,
 }
 
-impl Seen {
-    fn verdict(self, primary_hears: bool) -> Verdict {
-        if self.by_primary && !primary_hears { Verdict::Waiting } else { self.verdict }
+/// A step, and what was last seen of it.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    step: Step,
+    depends: Marks,
+    flags: u8,
+}
+
+const ENABLED: u8 = 1;
+const GONE: u8 = 2;
+const BY_PRIMARY: u8 = 4;
+
+impl Entry {
+    fn new(step: Step) -> Self {
+        Entry { step, depends: Marks::ALL, flags: 0 }
+    }
+
+    fn see(&mut self, Seen { verdict, by_primary, depends }: Seen) {
+        let flag = match verdict {
+            Verdict::Enabled => ENABLED,
+            Verdict::Gone => GONE,
+            Verdict::Waiting => 0,
+        };
+        (self.flags, self.depends) = (flag | if by_primary { BY_PRIMARY } else { 0 }, depends);
+    }
+
+    /// What is there to see now was seen: whatever it depends on was touched.
+    #[cfg(test)]
+    fn was_touched(&self, now: Seen) {
+        let mut looked = Entry::new(self.step);
+        looked.see(now);
+        assert_eq!((self.flags, self.depends), (looked.flags, looked.depends), "{:?}", self.step);
     }
 }
 
 /// See the module.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ready(Vec<Entry>);
-
-impl Entry {
-    fn new(step: Step) -> Self {
-        let seen = Seen { depends: Marks::ALL, verdict: Verdict::Waiting, by_primary: false };
-        Entry { seen, step }
-    }
-}
 
 impl Ready {
     /// Comes before all others.
@@ -152,26 +167,35 @@ impl Ready {
         look: impl Fn(Step) -> Seen,
         enabled: &mut Vec<usize>,
     ) {
-        let touched = touched | Marks::NEW;
-        let mut is_any_gone = false;
-        for entry in &mut self.0 {
-            if entry.seen.depends.meet(touched) {
-                entry.seen = look(entry.step);
-            }
-            #[cfg(test)]
-            assert_eq!(entry.seen, look(entry.step), "{:?} was touched unseen", entry.step);
-            is_any_gone |= entry.seen.verdict(primary_hears) == Verdict::Gone;
+        let busy = if primary_hears { 0 } else { BY_PRIMARY };
+        if self.pass(touched | Marks::NEW, busy, &look, enabled) {
+            self.0.retain(|entry| entry.flags & (GONE | busy) != GONE);
+            self.pass(Marks::NONE, busy, look, enabled);
         }
-        if is_any_gone {
-            self.0.retain(|entry| entry.seen.verdict(primary_hears) != Verdict::Gone);
-        }
+    }
+
+    /// Says whether there is something to drop.
+    fn pass(
+        &mut self,
+        touched: Marks,
+        busy: u8,
+        look: impl Fn(Step) -> Seen,
+        enabled: &mut Vec<usize>,
+    ) -> bool {
         // Every place is written down, and stays if the step there can be taken: this spares a guess for each.
         enabled.resize(self.0.len(), 0);
-        let mut n = 0;
-        for (at, entry) in self.0.iter().enumerate() {
+        let (mut n, mut is_any_gone) = (0, false);
+        for (at, entry) in self.0.iter_mut().enumerate() {
+            if entry.depends.meet(touched) {
+                entry.see(look(entry.step));
+            }
+            #[cfg(test)]
+            entry.was_touched(look(entry.step));
             enabled[n] = at;
-            n += usize::from(entry.seen.verdict(primary_hears) == Verdict::Enabled);
+            n += usize::from(entry.flags & (ENABLED | busy) == ENABLED);
+            is_any_gone |= entry.flags & (GONE | busy) == GONE;
         }
         enabled.truncate(n);
+        is_any_gone
     }
 }
