@@ -87,6 +87,7 @@ struct Entry {
     flags: u8,
 }
 
+// The flags of an entry.
 const ENABLED: u8 = 1;
 const GONE: u8 = 2;
 const BY_PRIMARY: u8 = 4;
