@@ -338,3 +338,52 @@ fn hash_of_next<P>(hosts: &[Option<Part<Host<P>>>], step: Step) -> u64 {
     let host = hosts.get(pid.index()).and_then(Option::as_ref);
     FixedState::default().hash_one(host.and_then(|host| host.next.as_ref()))
 }
+
+#[cfg(test)]
+mod tests {
+    use cluster_core::{BindAddress, WorkerId};
+
+    use super::*;
+    use crate::{Driver, Process, SocketEvent};
+
+    /// A primary with a socket of its own, which has something to do at whatever comes there.
+    #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+    struct Own;
+
+    impl Program for Own {
+        fn primary_start(&mut self, primary: &mut cluster_core::Primary, process: &mut Process<'_>) {
+            let address = BindAddress::Tcp { host: None, port: 0, ipv6_only: false, reuse_port: false };
+            let (_, at) = process.open(&address, Some(8)).expect("it is free");
+            process.note(at.port().to_string());
+            primary.fork(Vec::new()).expect("nothing impossible was set up");
+        }
+
+        fn primary_socket(
+            &mut self,
+            primary: &mut cluster_core::Primary,
+            process: &mut Process<'_>,
+            event: SocketEvent,
+        ) {
+            let _ = primary.send(WorkerId(1), &"something came".into());
+            if let SocketEvent::Ended { connection, .. } = event {
+                process.close(connection);
+            }
+        }
+
+        fn noted(&mut self, driver: &mut Driver<'_>, _: Actor, port: &str) {
+            let client = driver.connect(port.parse().expect("it is a port"));
+            driver.send(client, b"one");
+            driver.send(client, b"two");
+            driver.end(client);
+        }
+    }
+
+    /// What is seen of a step is compared at each survey with what there is to see.
+    #[test]
+    fn what_comes_while_the_primary_is_busy_is_seen_when_it_is_not() {
+        for seed in 0..200 {
+            let mut world = World::new(Own, Settings::default()).on(Schedule::seed(seed));
+            world.run().expect("every check holds");
+        }
+    }
+}
