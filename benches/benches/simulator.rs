@@ -1,12 +1,13 @@
 //! The simulator's figures, one core, tracing off: standard runs per second ("primary, 2 workers, 2 connections,
-//! graceful disconnect", random schedules) and steps per second, with and without faults, and the cost of a step as
-//! workers are added.
+//! graceful disconnect", and "primary, 2 workers, 10 messages, disconnect", random schedules) and steps per second, with
+//! and without faults, the cost of a step as workers are added, and states per second of an exhaustive search.
 #![allow(missing_docs, reason = "criterion's macros write undocumented items")]
 
 use std::time::{Duration, Instant};
 
 use cluster_core::Settings;
-use cluster_sim::standard::{self, Serve};
+use cluster_sim::explore::every;
+use cluster_sim::standard::{self, Scenario, Serve, Talk};
 use cluster_sim::{Failure, Schedule, World};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -36,6 +37,13 @@ fn runs(criterion: &mut Criterion) {
             standard::run(seed).expect("a check fails only on a defect")
         });
     });
+    group.bench_function("2 workers, 10 messages", |bencher| {
+        bencher.iter(|| {
+            seed += 1;
+            let mut world = World::new(Talk::new(2, 10, 1), Settings::default()).on(Schedule::seed(seed));
+            world.run().expect("a check fails only on a defect");
+        });
+    });
     group.bench_function("standard, a swarm of faults", |bencher| {
         bencher.iter(|| {
             seed += 1;
@@ -52,17 +60,40 @@ fn steps(criterion: &mut Criterion) {
         .bench_function("standard", |bencher| bencher.iter_custom(|steps| timed_steps(steps, standard::run)));
     for workers in [2, 16, 128] {
         group.bench_function(format!("{workers} workers, {workers} connections"), |bencher| {
-            bencher.iter_custom(|steps| {
-                timed_steps(steps, |seed| {
-                    let program = Serve::new(workers, workers);
-                    let mut world = World::new(program, Settings::default()).on(Schedule::seed(seed));
-                    world.run().map(|()| world.steps())
-                })
-            });
+            bencher.iter_custom(|steps| timed_steps(steps, |seed| serve(workers, seed)));
         });
     }
     group.finish();
 }
 
-criterion_group!(benches, runs, steps);
+/// One run, and how many steps it took.
+fn serve(workers: u32, seed: u64) -> Result<u64, Box<Failure>> {
+    let mut world = World::new(Serve::new(workers, workers), Settings::default()).on(Schedule::seed(seed));
+    world.run().map(|()| world.steps())
+}
+
+/// How much dearer a step is with more workers: medians of ratios of what was measured in turns.
+fn flatness(_: &mut Criterion) {
+    const STEPS: u64 = 200_000;
+    let time = |workers| timed_steps(STEPS, |seed| serve(workers, seed)).as_secs_f64();
+    let rounds: Vec<[f64; 3]> = (0..5).map(|_| [2, 16, 128].map(time)).collect();
+    for (at, workers) in [(1, 16), (2, 128)] {
+        let mut ratios: Vec<f64> = rounds.iter().map(|times| times[at] / times[0]).collect();
+        ratios.sort_by(f64::total_cmp);
+        println!("a step with {workers} workers is {:.2} times a step with 2", ratios[ratios.len() / 2]);
+    }
+}
+
+/// What a search for every run has covered, and how fast.
+fn exhaustive(_: &mut Criterion) {
+    for (name, budget) in [("serve-1-1", 1_000_000), ("serve-2-0", 1_000_000), ("standard", 300_000)] {
+        let scenario: Scenario<Serve> = name.parse().expect("it is a name");
+        let started = Instant::now();
+        let coverage = every(&scenario.world(), budget).expect("a check fails only on a defect");
+        let states = u32::try_from(coverage.worlds + coverage.ends).expect("bounded by the budget");
+        println!("{name}: {coverage}; {:.0} states/s", f64::from(states) / started.elapsed().as_secs_f64());
+    }
+}
+
+criterion_group!(benches, runs, steps, flatness, exhaustive);
 criterion_main!(benches);

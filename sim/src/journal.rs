@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 
+use crate::part::{Part, print};
 use crate::program::Actor;
 
 /// One line by one observer.
@@ -17,7 +18,7 @@ pub struct Observation {
 /// The log.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Journal {
-    lines: Vec<Line>,
+    lines: Part<Vec<Line>>,
     heard: usize,
     dropped: usize,
 }
@@ -31,7 +32,8 @@ pub(crate) enum Line {
 /// What the driver has heard has had its effect.
 impl Hash for Journal {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.lines[self.heard..].hash(state);
+        let print = if self.heard == 0 { self.lines.print() } else { print(&self.lines[self.heard..]) };
+        print.hash(state);
     }
 }
 
@@ -75,8 +77,9 @@ impl Journal {
 
     /// Drops what the driver has heard: a search remembers it elsewhere.
     pub(crate) fn forget(&mut self) {
-        self.lines.drain(..self.heard);
-        self.dropped += self.heard;
-        self.heard = 0;
+        if self.heard > 0 {
+            self.lines.drain(..self.heard);
+            self.dropped += std::mem::take(&mut self.heard);
+        }
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod deliver;
 pub(crate) mod name;
 pub(crate) mod own;
 pub(crate) mod process;
+pub(crate) mod ready;
 pub(crate) mod socket;
 pub(crate) mod system;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use cluster_core::{ChannelId, ExitStatus, Signal, SocketId};
 use channel::{Channel, Side};
 use clock::Clock;
 use process::{Accepting, Descriptor, Origin, Phase, Pid, Process};
+use ready::{Marks, Ready};
 use socket::{Client, File, FileId, Flow, Kind, Place};
 use system::System;
 
@@ -81,11 +83,11 @@ pub(crate) enum Verdict {
 /// See the module.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Kernel {
-    pub(crate) processes: Vec<Part<Process>>,
+    pub(crate) processes: Part<Vec<Part<Process>>>,
     /// The channel of worker `n` at `n`.
-    channels: Vec<Option<Part<Channel>>>,
-    files: Vec<Part<File>>,
-    pub(crate) clients: Vec<Part<Client>>,
+    channels: Part<Vec<Option<Part<Channel>>>>,
+    files: Part<Vec<Part<File>>>,
+    pub(crate) clients: Part<Vec<Part<Client>>>,
     pub(crate) clock: Clock,
     system: Part<System>,
     next_port: u16,
@@ -93,7 +95,9 @@ pub(crate) struct Kernel {
     /// How often programs have asked for what depends on other processes: what a step has looked at is told by it.
     asked: u32,
     /// What could happen, oldest first. Derived from the rest: the order is a matter of taste, not of state.
-    pub(crate) ready: Vec<Step>,
+    pub(crate) ready: Ready,
+    /// What was touched since the steps that are ready were last looked at.
+    touched: Marks,
 }
 
 impl Hash for Kernel {
@@ -103,9 +107,9 @@ impl Hash for Kernel {
         // Of what is ready, only the signals stand nowhere else.
         let is_alive = |pid: &Pid| processes.get(pid.index()).is_some_and(|process| process.is_alive());
         let signal =
-            |step: &Step| if let Step::Die(pid, signal) = step { Some((*pid, signal.0)) } else { None };
+            |step: Step| if let Step::Die(pid, signal) = step { Some((pid, signal.0)) } else { None };
         let mut signals: Vec<(Pid, i32)> =
-            ready.iter().filter_map(signal).filter(|(pid, _)| is_alive(pid)).collect();
+            ready.steps().filter_map(signal).filter(|(pid, _)| is_alive(pid)).collect();
         signals.sort_unstable();
         signals.hash(state);
     }
@@ -114,12 +118,14 @@ impl Hash for Kernel {
 impl Kernel {
     /// A kernel with a primary that has not begun, and channels that hold so many bytes in each direction.
     pub(crate) fn new(capacity: usize) -> Self {
+        let mut ready = Ready::default();
+        ready.last(Step::Start(Pid::PRIMARY));
         Kernel {
-            processes: vec![Process::starting(Arc::default(), Vec::new()).into()],
-            channels: vec![None],
+            processes: vec![Process::starting(Arc::default(), Vec::new()).into()].into(),
+            channels: vec![None].into(),
             next_port: 40_001,
             capacity,
-            ready: vec![Step::Start(Pid::PRIMARY)],
+            ready,
             ..Kernel::default()
         }
     }
@@ -133,6 +139,7 @@ impl Kernel {
     }
 
     pub(crate) fn process_mut(&mut self, pid: Pid) -> &mut Process {
+        self.touched |= Marks::process(pid);
         &mut self.processes[pid.index()]
     }
 
@@ -141,6 +148,7 @@ impl Kernel {
     }
 
     pub(crate) fn client_mut(&mut self, id: ClientId) -> &mut Client {
+        self.touched |= Marks::client(id);
         &mut self.clients[id.0 as usize - 1]
     }
 
@@ -149,6 +157,7 @@ impl Kernel {
     }
 
     fn file_mut(&mut self, id: FileId) -> &mut File {
+        self.touched |= Marks::file(&self.file(id).kind);
         &mut self.files[id.0 as usize]
     }
 
@@ -164,11 +173,18 @@ impl Kernel {
 
     fn channel_mut(&mut self, pid: Pid, id: ChannelId) -> Option<(&mut Channel, Side)> {
         let (worker, side) = Self::locate(pid, id);
+        self.touched |= Marks::process(Self::worker_of(pid, id));
         Some((self.channels.get_mut(worker)?.as_mut()?, side))
     }
 
     fn locate(pid: Pid, id: ChannelId) -> (usize, Side) {
-        if pid == Pid::PRIMARY { (id.0 as usize, Side::Primary) } else { (pid.index(), Side::Worker) }
+        let side = if pid == Pid::PRIMARY { Side::Primary } else { Side::Worker };
+        (Self::worker_of(pid, id).index(), side)
+    }
+
+    /// To which worker the channel belongs that a process names so.
+    fn worker_of(pid: Pid, id: ChannelId) -> Pid {
+        if pid == Pid::PRIMARY { Pid(id.0) } else { pid }
     }
 
     /// Every channel with the worker it leads to.
@@ -178,9 +194,17 @@ impl Kernel {
 
     /// A step may now be possible. The world looks before it takes it.
     pub(crate) fn wake(&mut self, step: Step) {
-        if !self.ready.contains(&step) {
-            self.ready.push(step);
-        }
+        self.ready.last(step);
+    }
+
+    /// What was touched since this was last asked.
+    pub(crate) fn take_touched(&mut self) -> Marks {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// A process may have something else to do now, or no longer.
+    pub(crate) fn turn(&mut self, pid: Pid) {
+        self.touched |= Marks::process(pid);
     }
 
     fn wake_peer(&mut self, pid: Pid, id: ChannelId, step: fn(Pid, ChannelId) -> Step) {
@@ -234,7 +258,7 @@ impl Kernel {
     pub(crate) fn close(&mut self, pid: Pid, id: SocketId) {
         let Some(file) = self.process_mut(pid).remove(id) else { return };
         if self.system.has_name_of((pid, id)) {
-            self.system.unname((pid, id));
+            self.system_mut().unname((pid, id));
         }
         self.let_go(file);
     }
@@ -263,6 +287,7 @@ impl Kernel {
     /// it got them, its channels first.
     pub(crate) fn die(&mut self, pid: Pid, status: ExitStatus, schedule: &mut Schedule) {
         let descriptors = self.process_mut(pid).die(status);
+        self.touched |= Marks::life(pid);
         self.clock.forget(pid);
         if pid == Pid::PRIMARY {
             for n in 1..self.channels.len() {
@@ -318,14 +343,41 @@ impl Kernel {
         }
     }
 
+    /// What a verdict depends on, and whether the process that hears has something else to do.
+    pub(crate) fn verdict_depends_on(&self, step: Step) -> Marks {
+        match step {
+            Step::Run(pid) | Step::Start(pid) | Step::Die(pid, _) | Step::Continue(pid) => Marks::life(pid),
+            Step::Read(pid, id) | Step::Writable(pid, id) => {
+                Marks::life(pid) | Marks::process(Self::worker_of(pid, id))
+            }
+            // How many descriptors a process has depends on whatever it does.
+            Step::Accept(..) if self.is_limited() => Marks::ALL,
+            Step::Accept(pid, _) => Marks::process(pid) | Marks::DOORS,
+            Step::Receive(pid, id) => {
+                let client = self.client_behind(pid, id).map_or(Marks::NONE, Marks::client);
+                Marks::process(pid) | Marks::MAILBOXES | client
+            }
+            Step::Reap(pid) => Marks::life(pid) | Marks::life(Pid::PRIMARY),
+            Step::Act(id) => Marks::client(id) | Marks::DOORS,
+            Step::Meet(id) => Marks::client(id),
+            Step::LetGo(_) | Step::Hear | Step::Fire => Marks::NONE,
+        }
+    }
+
     /// Whether a process lives and does nothing until it goes on.
     pub(crate) fn is_stopped(&self, pid: Pid) -> bool {
         self.processes.get(pid.index()).is_some_and(|process| process.phase == Phase::Stopped)
     }
 
+    /// A process comes to another phase of its life.
+    pub(crate) fn enter(&mut self, pid: Pid, phase: Phase) {
+        self.process_mut(pid).phase = phase;
+        self.touched |= Marks::life(pid);
+    }
+
     /// Stops a process; some time later it goes on.
     pub(crate) fn stop(&mut self, pid: Pid) {
-        self.process_mut(pid).phase = Phase::Stopped;
+        self.enter(pid, Phase::Stopped);
         self.wake(Step::Continue(pid));
     }
 
@@ -374,6 +426,7 @@ impl Kernel {
 
     /// It can have so many more than now.
     pub(crate) fn limit(&mut self, pid: Pid, more: Option<usize>) {
+        self.touched = Marks::ALL;
         match more.map(|more| self.descriptors_of(pid) + more) {
             Some(limit) => self.system.limits.insert(pid, limit),
             None => self.system.limits.remove(&pid),

@@ -93,6 +93,7 @@ mod shrink;
 mod trace;
 mod world;
 
+pub mod bare;
 pub mod explore;
 pub mod replay;
 pub mod runs;

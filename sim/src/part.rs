@@ -2,20 +2,81 @@
 //!
 //! It makes worlds cheap to copy, to hash and to compare; what the parts are, the world and its kernel say.
 
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
-use foldhash::fast::FixedState;
+use triomphe::Arc;
 
 /// A fingerprint of 128 bits. Two values with one print are taken for the same: among a thousand million of them, the
 /// chance that any two are mistaken for each other is below 10^-20.
 pub(crate) type Print = u128;
 
 /// The fingerprint of a value, the same in every run and on every 64-bit machine.
-pub(crate) fn print(value: &impl Hash) -> Print {
-    let halves = [1, 2].map(|seed| FixedState::with_seed(seed).hash_one(value));
-    Print::from(halves[0]) << 64 | Print::from(halves[1])
+pub(crate) fn print(value: &(impl Hash + ?Sized)) -> Print {
+    let mut printer = Printer(SEEDS);
+    value.hash(&mut printer);
+    Print::from(printer.0[0]) << 64 | Print::from(printer.0[1])
+}
+
+/// Digits of pi. The factors are odd.
+const SEEDS: [u64; 2] = [0x243F_6A88_85A3_08D3, 0x1319_8A2E_0370_7344];
+const FACTORS: [u64; 2] = [0xA409_3822_299F_31D1, 0x082E_FA98_EC4E_6C89];
+
+/// Both halves of a print in one go: each word is folded into each half, by a multiplication of its own.
+struct Printer([u64; 2]);
+
+/// A product, its upper half folded onto its lower.
+fn fold(word: u64, factor: u64) -> u64 {
+    let product = u128::from(word) * u128::from(factor);
+    half(product, 0) ^ half(product, 64)
+}
+
+fn half(number: u128, from: u32) -> u64 {
+    u64::try_from(number >> from & u128::from(u64::MAX)).expect("64 bits")
+}
+
+impl Hasher for Printer {
+    fn finish(&self) -> u64 {
+        self.0[0]
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        let Printer([one, other]) = *self;
+        self.0 = [fold(one ^ word, FACTORS[0]), fold(other ^ word, FACTORS[1])];
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks();
+        for word in words {
+            self.write_u64(u64::from_le_bytes(*word));
+        }
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        last[7] = u8::try_from(rest.len()).expect("fewer than 8");
+        self.write_u64(u64::from_le_bytes(last));
+    }
+
+    fn write_u8(&mut self, number: u8) {
+        self.write_u64(number.into());
+    }
+
+    fn write_u16(&mut self, number: u16) {
+        self.write_u64(number.into());
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(number.into());
+    }
+
+    fn write_u128(&mut self, number: u128) {
+        self.write_u64(half(number, 0));
+        self.write_u64(half(number, 64));
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
+    }
 }
 
 /// See the module.
@@ -65,7 +126,16 @@ impl<T> Part<T> {
 
     /// Whether a copy of it exists.
     pub(crate) fn is_shared(&self) -> bool {
-        Arc::strong_count(&self.0) > 1
+        !self.0.is_unique()
+    }
+}
+
+impl<'a, T> IntoIterator for &'a Part<Vec<T>> {
+    type Item = &'a T;
+    type IntoIter = std::slice::Iter<'a, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
     }
 }
 
@@ -93,6 +163,23 @@ impl<T: Hash> Hash for Part<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_differs_has_another_print() {
+        let texts = ["", "\0", "\0\0", "1234567", "1234567\0", "12345678", "12345678\0", "123456780"];
+        for (n, one) in texts.iter().enumerate() {
+            assert!(texts[n + 1..].iter().all(|other| print(one) != print(other)), "{one:?}");
+        }
+        assert_ne!(print(&[1_u8, 2]), print(&[2_u8, 1]));
+        assert_ne!(print(&(1_u128 << 64)), print(&1_u128));
+        let halves = |print: Print| [print >> 64, print & Print::from(u64::MAX)];
+        let prints: Vec<[u128; 2]> = (0..100_000_u64).map(|n| halves(print(&n))).collect();
+        for half in 0..2 {
+            let different: std::collections::BTreeSet<u128> =
+                prints.iter().map(|print| print[half]).collect();
+            assert_eq!(different.len(), prints.len(), "a half alone tells that many apart");
+        }
+    }
 
     #[test]
     fn a_copy_changes_alone_and_its_print_with_it() {

@@ -52,8 +52,16 @@ pub struct Schedule {
 enum Source {
     Random(Random),
     Pct(Box<Pct>),
-    Bytes { bytes: Vec<u8>, at: usize },
-    List { choices: Vec<u32>, at: usize },
+    Bytes {
+        bytes: Vec<u8>,
+        at: usize,
+    },
+    List {
+        choices: Vec<u32>,
+        at: usize,
+    },
+    /// One choice, and then 0: what a search forces nearly always.
+    One(u32),
     Script(Box<Player>),
 }
 
@@ -128,6 +136,7 @@ impl Schedule {
                 *at += 1;
                 value
             }
+            Source::One(value) => std::mem::take(value).min(of - 1),
             Source::Script(player) => player.choose(point).min(of - 1),
         };
         self.taken.push(Choice { value, of });
@@ -147,7 +156,7 @@ impl Schedule {
         let by_name = match &mut self.source {
             Source::Script(player) => Some(player.step(n, &step, &next)),
             Source::Pct(pct) => Some(pct.step(n, &step)),
-            Source::Random(_) | Source::Bytes { .. } | Source::List { .. } => None,
+            Source::Random(_) | Source::Bytes { .. } | Source::List { .. } | Source::One(_) => None,
         };
         let chosen = by_name.unwrap_or_else(|| self.choose(Point::Step, n));
         if by_name.is_some() && n > 1 {
@@ -194,13 +203,11 @@ impl Schedule {
     pub(crate) fn force(&mut self, list: &[u32]) {
         self.taken.clear();
         self.struck.clear();
-        if let Source::List { choices, at } = &mut self.source {
-            choices.clear();
-            choices.extend_from_slice(list);
-            *at = 0;
-        } else {
-            self.source = Source::List { choices: list.to_vec(), at: 0 };
-        }
+        self.source = match list {
+            [] => Source::One(0),
+            [one] => Source::One(*one),
+            list => Source::List { choices: list.to_vec(), at: 0 },
+        };
     }
 }
 

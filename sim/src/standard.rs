@@ -15,9 +15,11 @@ use crate::{
 
 mod plan;
 mod scenario;
+mod talk;
 
 pub use plan::{Plan, PrimaryDeed, WorkerDeed};
 pub use scenario::{Again, ReplayError, Scenario, UnknownName, replay};
+pub use talk::Talk;
 
 /// A server on every worker: each connection gets an answer. A worker that dies is replaced, a few times; when all
 /// clients were served, everybody goes.

@@ -15,6 +15,7 @@ use crate::fault::Faults;
 use crate::host::{Host, Moves, Next};
 use crate::journal::{Journal, Observation};
 use crate::kernel::process::Pid;
+use crate::kernel::ready::{Ready, Seen};
 use crate::kernel::{Kernel, Step, Verdict};
 use crate::part::Part;
 use crate::program::{Actor, Program};
@@ -34,9 +35,7 @@ const STEP_LIMIT: u64 = 100_000;
 /// A primary, its workers, their clients, and everything between them.
 #[derive(Debug, Clone)]
 pub struct World<P> {
-    scenario: Arc<str>,
-    program: Part<P>,
-    settings: Settings,
+    start: Part<Start<P>>,
     pub(crate) kernel: Kernel,
     pub(crate) hosts: Vec<Option<Part<Host<P>>>>,
     driver: Part<P>,
@@ -51,6 +50,14 @@ pub struct World<P> {
     pub(crate) sabotage: Option<crate::sabotage::Sabotage>,
 }
 
+/// What a run begins with, and what stays as it is.
+#[derive(Debug, Clone)]
+struct Start<P> {
+    scenario: Arc<str>,
+    program: P,
+    settings: Settings,
+}
+
 /// The state, without how it came about: two worlds with one hash go on alike.
 impl<P: Hash> Hash for World<P> {
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -63,10 +70,8 @@ impl<P: Program> World<P> {
     /// A world in which the primary is about to begin, on a quiet schedule, without faults.
     pub fn new(program: P, settings: Settings) -> Self {
         let mut world = World {
-            scenario: "unnamed".into(),
             driver: program.clone().into(),
-            program: program.into(),
-            settings,
+            start: Start { scenario: "unnamed".into(), program, settings }.into(),
             kernel: Kernel::new(CHANNEL_BYTES),
             hosts: vec![None],
             journal: Journal::default(),
@@ -100,7 +105,7 @@ impl<P: Program> World<P> {
     /// The name of the scenario, for the replay line: no colon.
     #[must_use]
     pub fn named(mut self, scenario: impl Into<Arc<str>>) -> Self {
-        self.scenario = scenario.into();
+        self.start.scenario = scenario.into();
         self
     }
 
@@ -162,7 +167,8 @@ impl<P: Program> World<P> {
     }
 
     fn advance(&mut self) -> Result<bool, (Check, String)> {
-        let n = self.survey();
+        let n = if self.enabled.is_known { self.enabled.steps.len() } else { self.survey() };
+        self.enabled.is_known = false;
         if n == 0 {
             return Ok(false);
         }
@@ -171,7 +177,7 @@ impl<P: Program> World<P> {
         }
         let World { kernel, enabled, hosts, schedule, .. } = self;
         let next = |step| hash_of_next(hosts, step);
-        let chosen = schedule.choose_step(n, |at| step_at(&kernel.ready, enabled.0[at]), next);
+        let chosen = schedule.choose_step(n, |at| step_at(&kernel.ready, enabled.steps[at]), next);
         let step = self.pick(chosen);
         self.recording.begin(step);
         let before = self.before();
@@ -214,7 +220,7 @@ impl<P: Program> World<P> {
 
     /// One line that replays this run.
     pub fn replay_line(&self) -> String {
-        self.recording.line(&self.scenario, &self.schedule)
+        self.recording.line(&self.start.scenario, &self.schedule)
     }
 
     /// The same world without what only a person asks for: many copies of it will be made.
@@ -243,31 +249,20 @@ impl<P: Program> World<P> {
     /// Counts the enabled steps and forgets those that never will be. Timers fire last.
     pub(crate) fn survey(&mut self) -> usize {
         let mut ready = std::mem::take(&mut self.kernel.ready);
-        self.enabled.0.clear();
-        let mut kept = 0;
-        for at in 0..ready.len() {
-            let step = ready[at];
-            let verdict = self.verdict(step);
-            if verdict == Verdict::Gone {
-                continue;
-            }
-            if verdict == Verdict::Enabled {
-                self.enabled.0.push(kept);
-            }
-            ready[kept] = step;
-            kept += 1;
-        }
-        ready.truncate(kept);
-        self.kernel.ready = ready;
+        let mut enabled = std::mem::take(&mut self.enabled.steps);
+        let touched = self.kernel.take_touched();
+        ready.survey(touched, self.can_hear(Pid::PRIMARY), |step| self.see(step), &mut enabled);
         if self.kernel.clock.next().is_some_and(|pid| self.can_hear(pid)) {
-            self.enabled.0.push(kept);
+            enabled.push(ready.len());
         }
-        self.enabled.0.len()
+        self.kernel.ready = ready;
+        self.enabled = Enabled { steps: enabled, is_known: true };
+        self.enabled.steps.len()
     }
 
     /// The `n`th enabled step of the last survey.
     pub(crate) fn enabled(&self, n: usize) -> Step {
-        step_at(&self.kernel.ready, self.enabled.0[n])
+        step_at(&self.kernel.ready, self.enabled.steps[n])
     }
 
     /// Whether the next thing a process does is to let its channel go: others notice when they write to it.
@@ -288,16 +283,18 @@ impl<P: Program> World<P> {
     fn pick(&mut self, n: usize) -> Step {
         let step = self.enabled(n);
         if step != Step::Fire {
-            self.kernel.ready.remove(self.enabled.0[n]);
+            self.kernel.ready.remove(self.enabled.steps[n]);
         }
         step
     }
 
-    fn verdict(&self, step: Step) -> Verdict {
-        let hears = match step {
-            Step::Read(pid, _) | Step::Writable(pid, _) | Step::Accept(pid, _) | Step::Receive(pid, _) => pid,
-            Step::Reap(_) => Pid::PRIMARY,
-            Step::Run(pid) if self.kernel.is_stopped(pid) => return Verdict::Waiting,
+    /// What there is to see of a step. What the primary hears, many wait for: whether it is busy is not looked at here.
+    fn see(&self, step: Step) -> Seen {
+        let hearer = match step {
+            Step::Read(pid, _) | Step::Writable(pid, _) | Step::Accept(pid, _) | Step::Receive(pid, _) => {
+                Some(pid)
+            }
+            Step::Reap(_) => Some(Pid::PRIMARY),
             Step::Run(_)
             | Step::Start(_)
             | Step::Die(..)
@@ -306,9 +303,13 @@ impl<P: Program> World<P> {
             | Step::Act(_)
             | Step::Meet(_)
             | Step::Hear
-            | Step::Fire => return self.kernel.verdict(step),
+            | Step::Fire => None,
         };
-        if self.can_hear(hears) { self.kernel.verdict(step) } else { Verdict::Waiting }
+        let by_primary = hearer == Some(Pid::PRIMARY);
+        let is_stopped = matches!(step, Step::Run(pid) if self.kernel.is_stopped(pid));
+        let waits = is_stopped || !by_primary && hearer.is_some_and(|pid| !self.can_hear(pid));
+        let verdict = if waits { Verdict::Waiting } else { self.kernel.verdict(step) };
+        Seen { verdict, by_primary, depends: self.kernel.verdict_depends_on(step) }
     }
 
     /// One input, drain, next input: a process that is not drained hears nothing, and neither does one that is stopped.
@@ -319,9 +320,13 @@ impl<P: Program> World<P> {
     }
 }
 
-/// Where the enabled steps stand among the ready ones. It is found anew for each step, and never copied.
+/// Where the enabled steps stand among the ready ones. It is found anew for each world, and never copied.
 #[derive(Debug, Default)]
-struct Enabled(Vec<usize>);
+struct Enabled {
+    steps: Vec<usize>,
+    /// Nothing has happened since they were found.
+    is_known: bool,
+}
 
 impl Clone for Enabled {
     fn clone(&self) -> Self {
@@ -330,8 +335,8 @@ impl Clone for Enabled {
 }
 
 /// The ready steps, and behind them the timer.
-fn step_at(ready: &[Step], at: usize) -> Step {
-    ready.get(at).copied().unwrap_or(Step::Fire)
+fn step_at(ready: &Ready, at: usize) -> Step {
+    ready.get(at).unwrap_or(Step::Fire)
 }
 
 /// What a process is about to do, if this is a step of one.
@@ -339,4 +344,53 @@ fn hash_of_next<P>(hosts: &[Option<Part<Host<P>>>], step: Step) -> u64 {
     let Step::Run(pid) = step else { return 0 };
     let host = hosts.get(pid.index()).and_then(Option::as_ref);
     FixedState::default().hash_one(host.and_then(|host| host.next.as_ref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use cluster_core::{BindAddress, WorkerId};
+
+    use super::*;
+    use crate::{Driver, Process, SocketEvent};
+
+    /// A primary with a socket of its own, which has something to do at whatever comes there.
+    #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+    struct Own;
+
+    impl Program for Own {
+        fn primary_start(&mut self, primary: &mut cluster_core::Primary, process: &mut Process<'_>) {
+            let address = BindAddress::Tcp { host: None, port: 0, ipv6_only: false, reuse_port: false };
+            let (_, at) = process.open(&address, Some(8)).expect("it is free");
+            process.note(at.port().to_string());
+            primary.fork(Vec::new()).expect("nothing impossible was set up");
+        }
+
+        fn primary_socket(
+            &mut self,
+            primary: &mut cluster_core::Primary,
+            process: &mut Process<'_>,
+            event: SocketEvent,
+        ) {
+            let _ = primary.send(WorkerId(1), &"something came".into());
+            if let SocketEvent::Ended { connection, .. } = event {
+                process.close(connection);
+            }
+        }
+
+        fn noted(&mut self, driver: &mut Driver<'_>, _: Actor, port: &str) {
+            let client = driver.connect(port.parse().expect("it is a port"));
+            driver.send(client, b"one");
+            driver.send(client, b"two");
+            driver.end(client);
+        }
+    }
+
+    /// What is seen of a step is compared at each survey with what there is to see.
+    #[test]
+    fn what_comes_while_the_primary_is_busy_is_seen_when_it_is_not() {
+        for seed in 0..200 {
+            let mut world = World::new(Own, Settings::default()).on(Schedule::seed(seed));
+            world.run().expect("every check holds");
+        }
+    }
 }

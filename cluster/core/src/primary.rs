@@ -1,6 +1,7 @@
 //! The machine in the primary process: who was forked, how far each worker has come, and what the user hears of it.
 //! It does no IO: it asks for [`Call`]s. Serving (who listens where, who gets which connection) is in `serve`.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 
 use crate::channel::{Channel, ChannelStep, Happened, Outgoing};
@@ -77,12 +78,13 @@ pub struct Primary {
     /// How many workers got an inspector port of their own.
     inspected: u32,
     last_worker: u32,
-    members: BTreeMap<WorkerId, Member>,
+    /// In boxes: a map makes room for eleven values at once.
+    members: BTreeMap<WorkerId, Box<Member>>,
     steps: Steps<Step>,
     pending: Pending<Awaited>,
     travelling: Travelling,
     counted: Counted,
-    handles: BTreeMap<HandleId, Handle>,
+    handles: BTreeMap<HandleId, Box<Handle>>,
     keys: BTreeMap<HandleKey, HandleId>,
     listeners: BTreeMap<SocketId, HandleId>,
     last_handle: u32,

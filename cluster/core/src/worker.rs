@@ -1,6 +1,7 @@
 //! The machine in a worker process: its channel to the primary, its end, and what its user hears.
 //! It does no IO. Its servers are in `serve`, what comes to them in `connections`, what its user says in `passing`.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 
 use crate::channel::{Channel, ChannelStep, Happened, Outgoing};
@@ -85,7 +86,8 @@ pub struct Worker {
     counted: Counted,
     leaving: Leaving,
     exited_after_disconnect: bool,
-    servers: BTreeMap<ListenerId, Server>,
+    /// In boxes: a map makes room for eleven values at once.
+    servers: BTreeMap<ListenerId, Box<Server>>,
     last_listener: u32,
     indexes: Indexes,
     /// Servers that were closed before the primary answered; it has still to be told, and they keep their index.

@@ -9,6 +9,7 @@ use super::Kernel;
 use super::datagram::Datagrams;
 use super::name::{self, IpName, Name};
 use super::process::{Origin, Pid};
+use super::ready::Marks;
 use super::socket::{FileId, Kind, Listener};
 use super::system::System;
 
@@ -20,6 +21,7 @@ pub(crate) type Bound = (SocketId, LocalAddress);
 
 impl Kernel {
     pub(crate) fn system_mut(&mut self) -> &mut System {
+        self.touched |= Marks::DOORS;
         &mut self.system
     }
 

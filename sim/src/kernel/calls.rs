@@ -79,7 +79,7 @@ impl Kernel {
         if let Some(errno) = self.why_no_process(&command, schedule) {
             return OsEvent::SpawnFailed { worker, errno };
         }
-        self.processes[pid.index()] = Process::starting(command, env).into();
+        *self.process_mut(pid) = Process::starting(command, env);
         self.channels[pid.index()] = Some(Channel::new().into());
         self.wake(Step::Start(pid));
         OsEvent::Spawned { worker, pid: 1000 + worker.0 }
@@ -145,7 +145,9 @@ impl Kernel {
             self.wake(Step::Writable(pid, id));
         }
         if take > 0 {
-            self.process_mut(pid).mid_line = mid_line;
+            if self.process(pid).mid_line != mid_line {
+                self.process_mut(pid).mid_line = mid_line;
+            }
             self.refer(file);
             self.wake_peer(pid, id, Step::Read);
         }

@@ -28,7 +28,8 @@ impl Kernel {
         }
         let (bytes, file) = end.read(limit);
         self.wake(Step::Read(pid, id));
-        self.put_off(Step::Reap(Pid(id.0)));
+        // On a quiet machine an exit is heard after the end of the channel.
+        self.ready.put_off(Step::Reap(Pid(id.0)));
         self.wake_blocked(pid, id);
         let socket = file.and_then(|file| {
             if !self.has_room(pid, 1) || schedule.strikes(Fault::LostDescriptor) {
@@ -38,14 +39,6 @@ impl Kernel {
             Some(self.process_mut(pid).add(file, Origin::Channel))
         });
         Some(OsEvent::Read { channel: id, bytes, socket })
-    }
-
-    /// On a quiet machine an exit is heard after the end of the channel.
-    fn put_off(&mut self, step: Step) {
-        if let Some(at) = self.ready.iter().position(|&other| other == step) {
-            let step = self.ready.remove(at);
-            self.ready.push(step);
-        }
     }
 
     fn wake_blocked(&mut self, pid: Pid, id: ChannelId) {
@@ -93,7 +86,7 @@ impl Kernel {
     /// The primary hears how a worker ended.
     pub(crate) fn reap(&mut self, pid: Pid) -> Option<OsEvent> {
         let Phase::Dead(status) = self.process(pid).phase else { return None };
-        self.process_mut(pid).phase = Phase::Reaped;
+        self.enter(pid, Phase::Reaped);
         Some(OsEvent::Exited { worker: WorkerId(pid.0), status })
     }
 }

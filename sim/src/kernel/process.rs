@@ -5,6 +5,7 @@ use std::sync::Arc;
 use cluster_core::{Command, ExitStatus, SocketId, WorkerId};
 
 use super::socket::FileId;
+use crate::part::Part;
 
 /// A process: 0 is the primary, `n` is worker `n`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,8 +48,9 @@ const FIRST_NUMBER: u32 = 4;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Process {
     pub(crate) phase: Phase,
-    pub(crate) command: Arc<Command>,
-    pub(crate) env: Vec<(String, String)>,
+    /// Both stay as they are, all its life.
+    pub(crate) command: Part<Arc<Command>>,
+    pub(crate) env: Part<Vec<(String, String)>>,
     /// It has something to do besides its channel and its sockets.
     pub(crate) lingers: bool,
     /// It has written garbage: what it says of connections need not be true.
@@ -99,7 +101,16 @@ pub(crate) enum Origin {
 
 impl Process {
     pub(crate) fn starting(command: Arc<Command>, env: Vec<(String, String)>) -> Self {
-        Process { phase: Phase::Starting, command, env, ..Process::default() }
+        Process {
+            phase: Phase::Starting,
+            command: command.into(),
+            env: env.into(),
+            lingers: false,
+            hostile: false,
+            mid_line: false,
+            descriptors: Vec::new(),
+            next_socket: 0,
+        }
     }
 
     pub(crate) fn is_alive(&self) -> bool {

@@ -107,8 +107,16 @@ impl Objects {
     }
 }
 
-fn changed<T>(now: &[Part<T>], before: &[Part<T>], object: impl Fn(usize) -> Objects) -> Objects {
-    let changed = (0..).zip(now.iter().zip(before)).filter(|(_, (now, before))| !now.is_shared_with(before));
+fn changed<T>(
+    now: &Part<Vec<Part<T>>>,
+    before: &Part<Vec<Part<T>>>,
+    object: impl Fn(usize) -> Objects,
+) -> Objects {
+    if now.is_shared_with(before) {
+        return Objects::NONE;
+    }
+    let changed =
+        (0..).zip(now.iter().zip(before.iter())).filter(|(_, (now, before))| !now.is_shared_with(before));
     let numbers = if now.len() == before.len() { Objects::NONE } else { Objects::NUMBERS };
     let new = (before.len()..now.len()).map(&object);
     changed.map(|(n, _)| object(n)).chain(new).chain([numbers]).collect()

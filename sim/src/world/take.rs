@@ -6,7 +6,7 @@ use cluster_core::{
     WorkerEvent, WorkerId,
 };
 
-use super::World;
+use super::{Start, World};
 use crate::check::{Check, Checks, ledger};
 use crate::fault::Fault;
 use crate::host::{Host, Machine, Next};
@@ -57,7 +57,7 @@ impl<P: Program> World<P> {
             }
             Step::Die(pid, signal) => self.die(pid, ExitStatus::Signal(signal)),
             Step::LetGo(pid) => self.kernel.let_channel_go(pid),
-            Step::Continue(pid) => self.kernel.process_mut(pid).phase = Phase::Running,
+            Step::Continue(pid) => self.kernel.enter(pid, Phase::Running),
             Step::Act(client) => self.act(client),
             Step::Meet(client) => {
                 let event = self.kernel.hear(client);
@@ -80,21 +80,21 @@ impl<P: Program> World<P> {
     }
 
     fn start(&mut self, pid: Pid) {
-        self.kernel.process_mut(pid).phase = Phase::Running;
+        self.kernel.enter(pid, Phase::Running);
         if self.hosts.len() <= pid.index() {
             self.hosts.resize_with(pid.index() + 1, || None);
         }
-        let program = P::clone(&self.program);
+        let Start { program, settings, .. } = &*self.start;
         let machine = if pid == Pid::PRIMARY {
-            Machine::Primary(Box::new(Primary::new(self.settings.clone())))
+            Machine::Primary(Box::new(Primary::new(settings.clone())))
         } else {
             Machine::Worker(Box::new(Worker::new(
                 WorkerId(pid.0),
-                self.settings.command.serialization,
-                self.settings.limits.clone(),
+                settings.command.serialization,
+                settings.limits.clone(),
             )))
         };
-        self.hosts[pid.index()] = Some(Host::new(machine, program).into());
+        self.hosts[pid.index()] = Some(Host::new(machine, program.clone()).into());
         self.note(pid.into(), || Crossing::Started);
         self.react(pid, None);
     }
@@ -109,6 +109,7 @@ impl<P: Program> World<P> {
 
     /// The process does what it was about to do.
     fn go(&mut self, pid: Pid) -> Result<(), (Check, String)> {
+        self.kernel.turn(pid);
         let Some(host) = &mut self.hosts[pid.index()] else { return Ok(()) };
         // To copy what it does next is less than to copy all of it.
         let next = if host.is_shared() { host.next.clone() } else { host.next.take() };
@@ -254,6 +255,7 @@ impl<P: Program> World<P> {
 
     /// The process continues before others, unless the schedule says otherwise, and be it to its end.
     pub(crate) fn react(&mut self, pid: Pid, event: Option<OsEvent>) {
+        self.kernel.turn(pid);
         let Some(Some(host)) = self.hosts.get_mut(pid.index()) else { return };
         match &self.moves {
             Some(moves) if host.is_shared() => moves.react(host, event),
@@ -268,7 +270,7 @@ impl<P: Program> World<P> {
             host.next = Some(Next::Call(Call::CloseChannel { channel: ChannelId::PRIMARY }));
         }
         if host.next.is_some() {
-            self.kernel.ready.insert(0, Step::Run(pid));
+            self.kernel.ready.first(Step::Run(pid));
         }
     }
 

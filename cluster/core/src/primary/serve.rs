@@ -1,6 +1,7 @@
 //! The serving half of the primary: who listens where, and where every accepted connection goes.
 //! It decides nothing about a worker's life.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::address::{bind_address, is_udp};
@@ -73,8 +74,8 @@ impl Primary {
         let (sharing, backlog) = self.sharing(&query);
         let waiting = alloc::vec![(worker, seq)];
         self.keys.insert(key.clone(), id);
-        self.handles
-            .insert(id, Handle { key, bound: None, throttled: false, waiting, data: query.data, sharing });
+        let handle = Handle { key, bound: None, throttled: false, waiting, data: query.data, sharing };
+        self.handles.insert(id, Box::new(handle));
         self.steps.push(Step::Call(Call::Bind { handle: id, address, backlog }));
     }
 

@@ -1,5 +1,6 @@
 //! The beginning of workers: settings that add up, and forks. What a forked worker lives through is not told here.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -89,7 +90,7 @@ impl Primary {
             env.retain(|(name, _)| name != "NODE_UNIQUE_ID");
             env.push((String::from("NODE_UNIQUE_ID"), worker.to_string()));
             let channel = Channel::new(worker.into(), command.serialization, self.settings.limits.clone());
-            self.members.insert(worker, Member { life: Life::new(), channel });
+            self.members.insert(worker, Box::new(Member { life: Life::new(), channel }));
             self.steps.push(Step::Call(Call::Spawn { worker, command: command.clone(), env }));
         }
         self.steps.leave(entry);

@@ -1,5 +1,6 @@
 //! The serving half of a worker: its servers, from the wish to the end. What comes to them is in `connections`.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -80,7 +81,7 @@ impl Worker {
     fn bind(&mut self, listener: ListenerId, server: Server) {
         let address = server.options.address.to_bind(server.options.reuse_port);
         let backlog = Some(server.backlog());
-        self.servers.insert(listener, server);
+        self.servers.insert(listener, Box::new(server));
         self.steps.push(Step::Call(Call::Bind { handle: HandleId(listener.0), address, backlog }));
     }
 
@@ -112,7 +113,7 @@ impl Worker {
         }
         let seq = self.tell(Act::QueryServer(server.query()));
         self.pending.expect(seq, ChannelId::PRIMARY, Awaited::Listen(listener));
-        self.servers.insert(listener, server);
+        self.servers.insert(listener, Box::new(server));
     }
 
     fn give_back(&mut self, server: &Server) {
@@ -237,7 +238,7 @@ impl Worker {
 
     /// Closes every server. Those the primary has not answered for never were: it will not answer any more.
     pub(super) fn close_all(&mut self) {
-        let asked = |_: &ListenerId, server: &mut Server| {
+        let asked = |_: &ListenerId, server: &mut Box<Server>| {
             server.standing == Standing::Asked && server.index.is_some()
         };
         for (listener, server) in self.servers.extract_if(.., asked).collect::<Vec<_>>() {

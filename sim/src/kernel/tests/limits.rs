@@ -69,7 +69,7 @@ fn a_process_needs_its_program_its_directory_its_rights_and_its_descriptors() {
     for command in [exec("/no"), cwd("/no"), stdio(2)] {
         assert!(matches!(spawn(&mut kernel, command), Some(OsEvent::Spawned { .. })));
     }
-    assert_eq!(kernel.process(WORKER).command, Arc::default());
+    assert_eq!(*kernel.process(WORKER).command, Arc::default());
 }
 
 fn spawn(kernel: &mut Kernel, command: Command) -> Option<OsEvent> {
