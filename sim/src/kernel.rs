@@ -314,13 +314,16 @@ impl Kernel {
         }
     }
 
-    /// Whether it does not wait for a client.
+    /// The client whom a process's child waits for.
+    fn child_waits_for(&self, pid: Pid) -> Option<ClientId> {
+        match self.file(self.process(pid).child?).kind {
+            Kind::Connection(client) => Some(client),
+            Kind::Listener(_) | Kind::Datagrams(_) => None,
+        }
+    }
+
     fn lets_go(&self, pid: Pid) -> bool {
-        let waits_for = |file| match self.file(file).kind {
-            Kind::Connection(client) => self.client(client).incoming.flow == Flow::Open,
-            Kind::Listener(_) | Kind::Datagrams(_) => false,
-        };
-        !self.process(pid).child.is_some_and(waits_for)
+        self.child_waits_for(pid).is_none_or(|client| self.client(client).incoming.flow != Flow::Open)
     }
 
     /// Whether a step can be taken, if its process has nothing else to do.
@@ -360,7 +363,8 @@ impl Kernel {
             Step::Reap(pid) => Marks::life(pid) | Marks::life(Pid::PRIMARY),
             Step::Act(id) => Marks::client(id) | Marks::DOORS,
             Step::Meet(id) => Marks::client(id),
-            Step::LetGo(_) | Step::Hear | Step::Fire => Marks::NONE,
+            Step::LetGo(pid) => self.child_waits_for(pid).map_or(Marks::NONE, Marks::client),
+            Step::Hear | Step::Fire => Marks::NONE,
         }
     }
 

@@ -107,6 +107,7 @@ impl Process {
             env: env.into(),
             lingers: false,
             hostile: false,
+            child: None,
             mid_line: false,
             descriptors: Vec::new(),
             next_socket: 0,
