@@ -10,6 +10,7 @@ pub(crate) mod client;
 pub(crate) mod clock;
 pub(crate) mod datagram;
 pub(crate) mod deliver;
+mod halt;
 pub(crate) mod name;
 pub(crate) mod own;
 pub(crate) mod process;
@@ -300,7 +301,7 @@ impl Kernel {
             Step::Act(id) => self.can_act(id),
             Step::Meet(id) => when(self.client(id).has_news()),
             Step::Fire => when(self.clock.next().is_some()),
-            Step::Continue(pid) => when(self.is_stopped(pid)),
+            Step::Continue(pid) => self.can_continue(pid),
             Step::LetGo(_) | Step::Hear => Verdict::Enabled,
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use cluster_core::{Command, ExitStatus, SocketId, WorkerId};
 
+use super::halt::Halt;
 use super::socket::FileId;
 
 /// A process: 0 is the primary, `n` is worker `n`.
@@ -55,6 +56,8 @@ pub(crate) struct Process {
     pub(crate) hostile: bool,
     /// The last byte that it wrote to its channel did not end a line.
     pub(crate) mid_line: bool,
+    /// It does not come back from what its program does.
+    pub(super) halt: Option<Halt>,
     descriptors: Vec<Descriptor>,
     next_socket: u32,
 }

@@ -157,6 +157,7 @@ impl Kernel {
                 own(Pid::PRIMARY) | Objects::process(pid) | incoming(Pid::PRIMARY, ChannelId(pid.0))
             }
             Step::LetGo(pid) => incoming(pid, ChannelId::PRIMARY),
+            Step::Continue(pid) if self.looks_for_a_path(pid) => Objects::process(pid) | Objects::SYSTEM,
             Step::Continue(pid) => Objects::process(pid),
             Step::Act(client) => match self.client(client).actions.front() {
                 Some(Action::SendTo(..)) => Objects::ALL,
