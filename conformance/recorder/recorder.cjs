@@ -43,7 +43,7 @@ function observer(name, rules, act) {
     for (const action of due.flatMap((program) => program.actions)) {
       const [verb, value] = typeof action === 'string' ? [action] : Object.entries(action)[0];
       act[verb](value, about, details);
-      if (verb === 'die') return;
+      if (verb === 'die' || verb === 'block') return;
     }
   }
 
@@ -121,6 +121,12 @@ function die(signal) {
   process.kill(process.pid, signal);
 }
 
+/** Nothing more happens in this process before there is something at this path. */
+function block(name) {
+  const never = new Int32Array(new SharedArrayBuffer(4));
+  while (!fs.existsSync(name)) Atomics.wait(never, 0, 0, 1);
+}
+
 function crash() {
   throw new Error('the scenario says: crash');
 }
@@ -129,7 +135,11 @@ function crash() {
 
 function primary() {
   const policies = { round_robin: cluster.SCHED_RR, shared: cluster.SCHED_NONE };
-  cluster.schedulingPolicy = policies[scenario.settings?.policy ?? 'round_robin'];
+  if (scenario.settings?.policy_from !== 'environment') {
+    cluster.schedulingPolicy = policies[scenario.settings?.policy ?? 'round_robin'];
+  }
+  if (scenario.settings?.serialization) cluster.settings.serialization = scenario.settings.serialization;
+  if (scenario.settings?.catches) process.on('uncaughtException', () => {});
   if (process.argv.length > 3) startInstead(...process.argv.slice(3));
   if (scenario.settings?.as === 'nobody') becomeNobody();
 
@@ -181,8 +191,10 @@ function primary() {
     return { args: given.length ? given.join(',') : '-', cwd: cwd ?? '-', silent: silent === true };
   }
 
-  function setup({ args, ...rest }) {
+  function setup({ args, exec_argv: execArgv, inspect_port: inspectPort, ...rest }) {
     if (args) rest.args = [...own, ...args];
+    if (execArgv) rest.execArgv = execArgv;
+    if (inspectPort !== undefined) rest.inspectPort = inspectPort;
     cluster.setupPrimary(rest);
   }
 
@@ -221,6 +233,7 @@ function primary() {
     fork_with,
     setup,
     settings: () => write('settings', settings(cluster.settings)),
+    policy: (name) => { cluster.schedulingPolicy = policies[name]; },
     send: ({ to, text }, it) => { if (find(to, it).isConnected()) find(to, it).send(text); },
     disconnect: (target, it) => find(target, it).disconnect(),
     disconnect_all: () => cluster.disconnect(() => observe('all_disconnected', {})),
@@ -347,6 +360,7 @@ function worker(id) {
     kill: () => cluster.worker.kill(),
     hang_up: () => { if (process.connected) process.disconnect(); },
     spin: () => { for (;;); },
+    block,
     look: () => write('look', life()),
     exit: (code) => process.exit(code),
     crash,
@@ -356,6 +370,7 @@ function worker(id) {
     end_all: () => sockets.sockets.forEach((socket) => socket.end()),
     env: (name) => write('env', { name, value: process.env[name] ?? '-' }),
     args: () => write('args', { given: process.argv.slice(3).join(',') || '-' }),
+    exec_args: () => write('exec_args', { given: process.execArgv.join(',') || '-' }),
     cwd: () => write('cwd', { path: process.cwd() === place ? '.' : process.cwd() }),
     write: ({ fd, text }) => fs.writeSync(fd, `${filled(text)}\n`),
   });

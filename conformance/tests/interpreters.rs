@@ -55,6 +55,7 @@ impl Asked {
             | PrimaryCommand::Crash
             | PrimaryCommand::Setup(_)
             | PrimaryCommand::Settings
+            | PrimaryCommand::Policy(_)
             | PrimaryCommand::Open(_)
             | PrimaryCommand::Close { .. }
             | PrimaryCommand::End
@@ -74,6 +75,7 @@ impl Asked {
             | WorkerCommand::Bind { .. }
             | WorkerCommand::Tell { .. }
             | WorkerCommand::Args
+            | WorkerCommand::ExecArgs
             | WorkerCommand::Cwd
             | WorkerCommand::Write { .. }
             | WorkerCommand::Close { .. }
@@ -82,6 +84,7 @@ impl Asked {
             | WorkerCommand::SendReserved
             | WorkerCommand::HangUp
             | WorkerCommand::Spin
+            | WorkerCommand::Block { .. }
             | WorkerCommand::Exit { .. }
             | WorkerCommand::Crash
             | WorkerCommand::Die { .. }

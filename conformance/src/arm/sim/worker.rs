@@ -24,11 +24,12 @@ pub(super) struct WorkerPart {
     pen: Pen,
     servers: BTreeMap<ListenerId, Server>,
     sockets: Sockets,
-    /// It is in a loop that it does not come back from: nothing reaches its program any more.
-    spins: bool,
 }
 
-/// Broken off: the process ends, and nothing more may happen in it.
+/// The number of the channel, here and on real systems, where nothing else is set up.
+const CHANNEL: u32 = 3;
+
+/// Broken off: the process ends or hangs, and nothing more may happen in it.
 type Going = ControlFlow<()>;
 
 impl WorkerPart {
@@ -38,7 +39,6 @@ impl WorkerPart {
             pen: Pen::new(play),
             servers: BTreeMap::new(),
             sockets: Sockets::default(),
-            spins: false,
         }
     }
 
@@ -140,9 +140,6 @@ impl WorkerPart {
         seen: &Observation,
         about: Option<About>,
     ) -> Going {
-        if self.spins {
-            return Going::Break(());
-        }
         self.pen.write(process, seen);
         self.script.react(seen).into_iter().try_for_each(|command| self.obey(worker, process, command, about))
     }
@@ -168,11 +165,16 @@ impl WorkerPart {
                 sockets::tell(process, from, port, &text);
             }
             WorkerCommand::Pass(pass) => self.pass(worker, process, pass, about),
-            WorkerCommand::Args => self.pen.write(process, &words::args(&process.command().args)),
+            WorkerCommand::Args => self.pen.write(process, &words::args("args", &process.command().args)),
+            WorkerCommand::ExecArgs => {
+                let seen = words::args("exec_args", &process.command().exec_argv);
+                self.pen.write(process, &seen);
+            }
             WorkerCommand::Cwd => {
                 let seen = words::cwd(process.command().cwd.as_deref().unwrap_or("."));
                 self.pen.write(process, &seen);
             }
+            WorkerCommand::Write { fd: CHANNEL, text } => process.blurt_out(format!("{text}\n").as_bytes()),
             WorkerCommand::Write { fd, text } => {
                 let _ = worker.send(&translate::piped(fd, &text));
             }
@@ -194,9 +196,10 @@ impl WorkerPart {
                 self.pen.write(process, &seen);
             }
             WorkerCommand::Spin => {
-                self.spins = true;
+                process.halt(worker, None);
                 return Going::Break(());
             }
+            WorkerCommand::Block { path } => process.halt(worker, Some(&format!("{PLACE}/{path}"))),
             WorkerCommand::Env { name } => {
                 let value = variable(process, &name);
                 self.pen.write(process, &words::env(&name, value.as_deref()));
