@@ -44,7 +44,7 @@ function observer(name, rules, act) {
     for (const action of due.flatMap((program) => program.actions)) {
       const [verb, value] = typeof action === 'string' ? [action] : Object.entries(action)[0];
       act[verb](value, about, details);
-      if (verb === 'die') return;
+      if (verb === 'die' || verb === 'block') return;
     }
   }
 
@@ -122,6 +122,12 @@ function die(signal) {
   process.kill(process.pid, signal);
 }
 
+/** Nothing more happens in this process before there is something at this path. */
+function block(name) {
+  const never = new Int32Array(new SharedArrayBuffer(4));
+  while (!fs.existsSync(name)) Atomics.wait(never, 0, 0, 1);
+}
+
 function crash() {
   throw new Error('the scenario says: crash');
 }
@@ -134,7 +140,11 @@ function primary() {
   const own = process.argv.slice(isTold ? 5 : 2);
   let unseen = isTold ? 1 : 0;
   const policies = { round_robin: cluster.SCHED_RR, shared: cluster.SCHED_NONE };
-  cluster.schedulingPolicy = policies[scenario.settings?.policy ?? 'round_robin'];
+  if (scenario.settings?.policy_from !== 'environment') {
+    cluster.schedulingPolicy = policies[scenario.settings?.policy ?? 'round_robin'];
+  }
+  if (scenario.settings?.serialization) cluster.settings.serialization = scenario.settings.serialization;
+  if (scenario.settings?.catches) process.on('uncaughtException', () => {});
   if (isTold) startInstead(...process.argv.slice(3));
   if (scenario.settings?.as === 'nobody') becomeNobody();
 
@@ -186,8 +196,10 @@ function primary() {
     return { args: given.length ? given.join(',') : '-', cwd: cwd ?? '-', silent: silent === true };
   }
 
-  function setup({ args, ...rest }) {
+  function setup({ args, exec_argv: execArgv, inspect_port: inspectPort, ...rest }) {
     if (args) rest.args = [...own, ...args];
+    if (execArgv) rest.execArgv = execArgv;
+    if (inspectPort !== undefined) rest.inspectPort = inspectPort;
     cluster.setupPrimary(rest);
   }
 
@@ -249,6 +261,7 @@ function primary() {
     settings: () => write('settings', settings(cluster.settings)),
     try_send: ({ to, text }, it) => trySend(find(to, it), text),
     outlive: (target, it) => outlive(find(target, it).process.pid),
+    policy: (name) => { cluster.schedulingPolicy = policies[name]; },
     send: ({ to, text }, it) => { if (find(to, it).isConnected()) find(to, it).send(text); },
     disconnect: (target, it) => find(target, it).disconnect(),
     disconnect_all: () => cluster.disconnect(() => observe('all_disconnected', {})),
@@ -387,6 +400,7 @@ function worker(id) {
     leave_child,
     hang_up: () => { if (process.connected) process.disconnect(); },
     spin: () => { for (;;); },
+    block,
     look: () => write('look', life()),
     exit: (code) => process.exit(code),
     crash,
@@ -396,6 +410,7 @@ function worker(id) {
     end_all: () => sockets.sockets.forEach((socket) => socket.end()),
     env: (name) => write('env', { name, value: process.env[name] ?? '-' }),
     args: () => write('args', { given: process.argv.slice(3).join(',') || '-' }),
+    exec_args: () => write('exec_args', { given: process.execArgv.join(',') || '-' }),
     cwd: () => write('cwd', { path: process.cwd() === place ? '.' : process.cwd() }),
     write: ({ fd, text }) => fs.writeSync(fd, `${filled(text)}\n`),
   });

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use crate::observation::{Line, Observation, Observer};
 use crate::order::Misfit;
 use crate::pattern::LinePattern;
+use crate::scenario::{Claimed, Scenario};
 use crate::trace::Trace;
 
 /// The exceptions of this repository.
@@ -26,6 +27,9 @@ pub struct Exception {
     pub runtime: String,
     /// Which lines.
     pub lines: LinePattern,
+    /// Whether the runtime does not write them at all, though we do. Then it is not held to a claim that they are seen.
+    #[serde(default)]
+    pub lacks: bool,
     /// What differs, and why that is meant.
     pub reason: String,
 }
@@ -86,6 +90,7 @@ impl Exceptions {
     /// A trace without the lines that are not compared with this runtime. Do this to both sides.
     #[must_use]
     pub fn apply(&mut self, scenario: &str, runtime: &str, trace: &Trace) -> Trace {
+        self.miss(scenario, runtime, trace);
         let mut kept = Trace::default();
         for (observer, line) in trace.lines() {
             if !self.mean(scenario, runtime, observer, line) {
@@ -95,11 +100,30 @@ impl Exceptions {
         kept
     }
 
+    /// What the runtime lacks and this trace does not have is needed.
+    fn miss(&mut self, scenario: &str, runtime: &str, trace: &Trace) {
+        for (one, needed) in self.all.iter().zip(&mut self.needed) {
+            let has = || trace.lines().any(|(observer, line)| one.means(observer, line));
+            *needed |= one.lacks && one.concerns(scenario, runtime) && !has();
+        }
+    }
+
+    /// What this runtime is held to: the scenario without the claims that lines are seen which the runtime lacks.
+    pub fn relieve(&self, scenario: &Scenario, runtime: &str) -> Scenario {
+        let lacked: Vec<_> = self.concerning(&scenario.name, runtime).filter(|one| one.lacks).collect();
+        let mut relieved = scenario.clone();
+        relieved.contract.retain(|claim| match &claim.claimed {
+            Claimed::Seen { line, .. } => !lacked.iter().any(|one| one.lines == *line),
+            Claimed::Before { .. } | Claimed::Cycle { .. } | Claimed::OneOf(_) => true,
+        });
+        relieved
+    }
+
     /// Whether some exception means this line; it is needed, then.
     pub fn mean(&mut self, scenario: &str, runtime: &str, observer: Observer, line: &Observation) -> bool {
         let means = |one: &Exception| one.concerns(scenario, runtime) && one.means(observer, line);
         let found = self.all.iter().position(means);
-        found.inspect(|index| self.needed[*index] = true).is_some()
+        found.inspect(|index| self.needed[*index] |= !self.all[*index].lacks).is_some()
     }
 
     /// The exceptions that are about this scenario on this runtime.
@@ -149,6 +173,23 @@ mod tests {
         for (pattern, text) in [("", "a"), ("a", "ab"), ("a*c", "ab"), ("*b", "abc"), ("a*b*b", "ab")] {
             assert!(!glob(pattern, text), "{pattern} {text}");
         }
+    }
+
+    #[test]
+    fn what_a_runtime_lacks_is_not_asked_of_it_and_is_needed_where_it_is_lacking() {
+        let directory = Path::new(crate::scenario::DIRECTORY);
+        let scenario = Scenario::load(&directory.join("unacknowledged_connection.json"));
+        let scenario = scenario.unwrap_or_else(|mistake| unreachable!("{mistake}"));
+        let mut all = Exceptions::load(Path::new(FILE)).unwrap_or_else(|error| unreachable!("{error}"));
+        let claims = |held: &Scenario| held.contract.len();
+        assert_eq!(all.relieve(&scenario, "unix"), scenario);
+        assert_eq!(claims(&all.relieve(&scenario, "node v20.20.2")), claims(&scenario) - 1);
+        let before = all.stale().count();
+        let served = Trace::of(["client 1: data text=from-2".parse().expect("a line")]);
+        assert_eq!(all.apply(&scenario.name, "node v20.20.2", &served), Trace::default());
+        assert_eq!(all.stale().count(), before - 1, "the disconnect is lacking, the text is not");
+        let _ = all.apply(&scenario.name, "node v20.20.2", &Trace::default());
+        assert_eq!(all.stale().count(), before - 2);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::observation::Observation;
 use crate::scenario::{
-    Bind, Listen, Open, PrimaryAction, Rule, Scenario, Setup, Signal, Target, Word, WorkerAction,
+    Bind, Listen, Open, Policy, PrimaryAction, Rule, Scenario, Setup, Signal, Target, Word, WorkerAction,
 };
 
 pub mod clients;
@@ -28,6 +28,8 @@ pub enum PrimaryCommand {
     Setup(Setup),
     /// Write a `settings` line. No rule acts on it.
     Settings,
+    /// Node: an assignment to `cluster.schedulingPolicy`.
+    Policy(Policy),
     /// Open a server of its own.
     Open(Open),
     /// Close a server of its own.
@@ -175,6 +177,11 @@ pub enum WorkerCommand {
     Spin,
     /// Start a child that has the channel and the connection that the observation is about, and ends with the latter.
     LeaveChild,
+    /// Nothing more happens in this process before there is something at this path.
+    Block {
+        /// Its name in the directory of the run.
+        path: String,
+    },
     /// Write a `look` line. No rule acts on it.
     Look,
     /// End this process.
@@ -205,6 +212,8 @@ pub enum WorkerCommand {
     },
     /// Write an `args` line. No rule acts on it.
     Args,
+    /// Write an `exec_args` line. No rule acts on it.
+    ExecArgs,
     /// Write a `cwd` line. No rule acts on it.
     Cwd,
     /// Write a line to a descriptor.
@@ -258,6 +267,7 @@ fn primary_commands(action: &PrimaryAction, it: Option<u32>, seen: &Observation)
         }
         PrimaryAction::Setup(setup) => vec![PrimaryCommand::Setup(setup.clone())],
         PrimaryAction::Settings => vec![PrimaryCommand::Settings],
+        PrimaryAction::Policy(policy) => vec![PrimaryCommand::Policy(*policy)],
         PrimaryAction::Open(open) => vec![PrimaryCommand::Open(open.clone())],
         PrimaryAction::Close(server) => vec![PrimaryCommand::Close { server: server.to_string() }],
         PrimaryAction::Pass { to, text, what, keep_open } => {
@@ -335,7 +345,8 @@ impl Worker {
         self
     }
 
-    /// What to do now that this was observed and written down. After `Exit`, `Crash`, `Die` and `Spin` comes nothing.
+    /// What to do now that this was observed and written down. After `Exit`, `Crash`, `Die`, `Spin` and `Block` comes
+    /// nothing.
     pub fn react(&mut self, seen: &Observation) -> Vec<WorkerCommand> {
         if let ("listening", Some(server), Some(port)) =
             (seen.what.as_str(), seen.detail("server"), seen.port())
@@ -351,6 +362,7 @@ impl Worker {
                     | WorkerCommand::Crash
                     | WorkerCommand::Die { .. }
                     | WorkerCommand::Spin
+                    | WorkerCommand::Block { .. }
             )
         });
         commands
@@ -377,6 +389,7 @@ fn worker_command(action: &WorkerAction, id: u32, known: &Known) -> WorkerComman
             WorkerCommand::Pass(pass(filled(text.as_str()), what.as_ref(), *keep_open))
         }
         WorkerAction::Args => WorkerCommand::Args,
+        WorkerAction::ExecArgs => WorkerCommand::ExecArgs,
         WorkerAction::Cwd => WorkerCommand::Cwd,
         WorkerAction::Write { fd, text } => WorkerCommand::Write { fd: *fd, text: filled(text.as_str()) },
         WorkerAction::Close(server) => WorkerCommand::Close { server: server.to_string() },
@@ -388,6 +401,7 @@ fn worker_command(action: &WorkerAction, id: u32, known: &Known) -> WorkerComman
         WorkerAction::HangUp => WorkerCommand::HangUp,
         WorkerAction::Spin => WorkerCommand::Spin,
         WorkerAction::LeaveChild => WorkerCommand::LeaveChild,
+        WorkerAction::Block(path) => WorkerCommand::Block { path: path.to_string() },
         WorkerAction::Look => WorkerCommand::Look,
         WorkerAction::Exit(code) => WorkerCommand::Exit { code: *code },
         WorkerAction::Crash => WorkerCommand::Crash,

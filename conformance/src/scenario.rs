@@ -12,11 +12,13 @@ use serde::Deserialize;
 
 use crate::pattern::{LinePattern, Pattern};
 
+mod action;
 mod claim;
 mod form;
 mod listen;
 mod mistake;
 mod sense;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod word;
@@ -24,6 +26,7 @@ mod word;
 pub use claim::{Claim, Claimed};
 pub use listen::{Bind, Listen, Open};
 pub use mistake::Mistake;
+pub use settings::{PolicyFrom, Serialization};
 pub use word::{Signal, Word};
 
 /// Where the scenarios of this repository are.
@@ -70,6 +73,16 @@ pub struct Settings {
     /// How connections find their worker.
     #[serde(default)]
     pub policy: Policy,
+    /// Who says so.
+    #[serde(default)]
+    pub policy_from: PolicyFrom,
+    /// How channels are written.
+    #[serde(default)]
+    pub serialization: Serialization,
+    /// Whether a primary on Node goes on when Node's own code fails in it, as ours does in any case. Node: a listener of
+    /// `uncaughtException`.
+    #[serde(default)]
+    pub catches: bool,
     /// As whom the cluster runs; without, as whoever runs the scenario.
     #[serde(default, rename = "as")]
     pub user: Option<User>,
@@ -117,6 +130,8 @@ pub enum PrimaryAction {
     Setup(Setup),
     /// Write down what is set up now.
     Settings,
+    /// Node: an assignment to `cluster.schedulingPolicy`.
+    Policy(Policy),
     /// Open a server of the primary's own.
     Open(Open),
     /// Close a server of the primary's own.
@@ -186,6 +201,12 @@ pub struct Setup {
     /// The arguments of workers, beyond what every run needs.
     #[serde(default)]
     pub args: Option<Vec<Word>>,
+    /// What Node's own executable is told of workers, before their script.
+    #[serde(default)]
+    pub exec_argv: Option<Vec<Word>>,
+    /// Where the inspectors of workers listen.
+    #[serde(default)]
+    pub inspect_port: Option<u16>,
     /// The directory of workers.
     #[serde(default)]
     pub cwd: Option<Word>,
@@ -267,6 +288,8 @@ pub enum WorkerAction {
     Spin,
     /// Start a child that has the channel, too, and ends with the connection of the observation.
     LeaveChild,
+    /// Nothing more happens in the process before there is something at this path, of the directory of the run.
+    Block(Word),
     /// End this process with a code.
     Exit(i32),
     /// Fail with nobody to catch it: code 1.
@@ -285,6 +308,8 @@ pub enum WorkerAction {
     Look,
     /// Write down the arguments, beyond what every run needs.
     Args,
+    /// Write down what Node's own executable was told. Node: `process.execArgv`.
+    ExecArgs,
     /// Write down the directory.
     Cwd,
     /// Write a line of text to a descriptor.

@@ -55,6 +55,7 @@ pub const WORKER: &[Entry] = &[
     ("env", &["name", "value"]),
     ("look", &["after_disconnect", "connected"]),
     ("args", &["given"]),
+    ("exec_args", &["given"]),
     ("cwd", &["path"]),
     ("tried", &["text", "sent"]),
 ];
@@ -238,10 +239,10 @@ fn came_with(seen: Observation, with: Option<&str>) -> Observation {
     }
 }
 
-/// Worker: the action `args`.
-pub fn args(given: &[String]) -> Observation {
+/// Worker: the actions `args` and `exec_args`.
+pub fn args(what: &str, given: &[String]) -> Observation {
     let given = if given.is_empty() { "-".to_owned() } else { given.join(",") };
-    Observation::new("args").with("given", given)
+    Observation::new(what).with("given", given)
 }
 
 /// Worker: the action `cwd`.

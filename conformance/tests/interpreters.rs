@@ -59,6 +59,7 @@ impl Asked {
             | PrimaryCommand::Outlive { .. }
             | PrimaryCommand::Hoard
             | PrimaryCommand::Release
+            | PrimaryCommand::Policy(_)
             | PrimaryCommand::Open(_)
             | PrimaryCommand::Close { .. }
             | PrimaryCommand::End
@@ -80,6 +81,7 @@ impl Asked {
             | WorkerCommand::Bind { .. }
             | WorkerCommand::Tell { .. }
             | WorkerCommand::Args
+            | WorkerCommand::ExecArgs
             | WorkerCommand::Cwd
             | WorkerCommand::Write { .. }
             | WorkerCommand::Close { .. }
@@ -89,6 +91,7 @@ impl Asked {
             | WorkerCommand::HangUp
             | WorkerCommand::Spin
             | WorkerCommand::LeaveChild
+            | WorkerCommand::Block { .. }
             | WorkerCommand::Exit { .. }
             | WorkerCommand::Crash
             | WorkerCommand::Die { .. }

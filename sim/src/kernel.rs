@@ -10,6 +10,7 @@ pub(crate) mod client;
 pub(crate) mod clock;
 pub(crate) mod datagram;
 pub(crate) mod deliver;
+mod halt;
 pub(crate) mod name;
 pub(crate) mod own;
 pub(crate) mod process;
@@ -340,7 +341,7 @@ impl Kernel {
             Step::Act(id) => self.can_act(id),
             Step::Meet(id) => when(self.client(id).has_news()),
             Step::Fire => when(self.clock.next().is_some()),
-            Step::Continue(pid) => when(self.is_stopped(pid)),
+            Step::Continue(pid) => self.can_continue(pid),
             Step::LetGo(pid) if !self.lets_go(pid) => Verdict::Waiting,
             Step::LetGo(_) | Step::Hear => Verdict::Enabled,
         }
@@ -349,6 +350,8 @@ impl Kernel {
     /// What a verdict depends on, and whether the process that hears has something else to do.
     pub(crate) fn verdict_depends_on(&self, step: Step) -> Marks {
         match step {
+            // Whatever may open a path.
+            Step::Continue(pid) if self.looks_for_a_path(pid) => Marks::ALL,
             Step::Run(pid) | Step::Start(pid) | Step::Die(pid, _) | Step::Continue(pid) => Marks::life(pid),
             Step::Read(pid, id) | Step::Writable(pid, id) => {
                 Marks::life(pid) | Marks::process(Self::worker_of(pid, id))

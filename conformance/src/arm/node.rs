@@ -62,7 +62,8 @@ impl Runtime {
     /// How a process that plays a part of this scenario is started.
     pub(super) fn launch(&self, scenario: &Scenario) -> Launch {
         let args = vec![RECORDER.into(), scenario.absolute().into()];
-        Launch { program: self.program.clone().into(), args, env: Vec::new() }
+        let env = scenario.settings.policy_variable().into_iter().collect();
+        Launch { program: self.program.clone().into(), args, env }
     }
 
     /// Runs a scenario so many times under this load and adds what was seen to its fixture. `progress` is told after

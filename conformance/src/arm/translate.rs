@@ -3,7 +3,7 @@
 
 use cluster_core::{
     Command, Errno, Event, ExitStatus, Life, ListenAddress, ListenOptions, LocalAddress, Passed,
-    SchedulingPolicy, Settings, Setup, Signal, Stdio, WorkerError, WorkerId, WorkerState,
+    SchedulingPolicy, Serialization, Settings, Setup, Signal, Stdio, WorkerError, WorkerId, WorkerState,
 };
 use serde_json::Value;
 
@@ -13,11 +13,24 @@ use crate::words::{self, Whereabouts};
 
 /// How the primary of a scenario is set up. What is not said there is as in Node.
 pub(super) fn settings(scenario: &Scenario) -> Settings {
-    let policy = match scenario.settings.policy {
+    let command = Command { serialization: serialization(scenario), ..Command::default() };
+    Settings { policy: policy(scenario.settings.policy), command: command.into(), ..Settings::default() }
+}
+
+/// How channels are written.
+pub(super) fn serialization(scenario: &Scenario) -> Serialization {
+    match scenario.settings.serialization {
+        scenario::Serialization::Json => Serialization::Json,
+        scenario::Serialization::Advanced => Serialization::Advanced,
+    }
+}
+
+/// How connections find their worker.
+pub(super) fn policy(policy: Policy) -> SchedulingPolicy {
+    match policy {
         Policy::RoundRobin => SchedulingPolicy::RoundRobin,
         Policy::Shared => SchedulingPolicy::Shared,
-    };
-    Settings { policy, ..Settings::default() }
+    }
 }
 
 /// A signal of a scenario as the operating system has it.
@@ -57,8 +70,11 @@ pub(super) fn setup(setup: &scenario::Setup, own: &[String]) -> Setup {
     };
     let with_own =
         |args: &Vec<Word>| own.iter().cloned().chain(args.iter().map(ToString::to_string)).collect();
+    let as_given = |args: &Vec<Word>| args.iter().map(ToString::to_string).collect();
     Setup {
         args: setup.args.as_ref().map(with_own),
+        exec_argv: setup.exec_argv.as_ref().map(as_given),
+        inspect_port: setup.inspect_port,
         cwd: setup.cwd.as_ref().map(ToString::to_string),
         silent: setup.silent,
         stdio: setup.stdio.as_ref().map(|all| all.iter().map(stdio).collect()),

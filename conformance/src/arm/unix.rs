@@ -28,8 +28,8 @@ const DEADLINE: Duration = Duration::from_mins(1);
 /// Node ends with this code when an error is caught by nobody.
 const UNCAUGHT: i32 = 1;
 
-/// The program, the name of its role, and the scenario.
-const OWN_ARGS: usize = 3;
+/// The name of the role and the scenario.
+const OWN_ARGS: usize = 2;
 
 /// The executable that plays.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +64,8 @@ impl Unix {
     /// How a process that plays a part of this scenario is started.
     pub(super) fn launch(&self, scenario: &Scenario) -> Launch {
         let args = vec![PLAY.into(), scenario.absolute().into()];
-        Launch { program: self.program.clone().into(), args, env: Vec::new() }
+        let env = scenario.settings.policy_variable().into_iter().collect();
+        Launch { program: self.program.clone().into(), args, env }
     }
 }
 

@@ -41,29 +41,10 @@ fn asked_to_go(scenario: &Scenario, lines: &[Observation]) -> u32 {
     let (mut forked, mut asked) = (0, 0);
     for line in lines {
         for action in rules.due(line) {
-            match action {
-                PrimaryAction::DisconnectAll => asked = forked,
-                PrimaryAction::Fork(count) => forked += count,
-                PrimaryAction::ForkWith(_) => forked += 1,
-                PrimaryAction::Setup(_)
-                | PrimaryAction::Settings
-                | PrimaryAction::Open(_)
-                | PrimaryAction::Close(_)
-                | PrimaryAction::Pass { .. }
-                | PrimaryAction::Reply(_)
-                | PrimaryAction::End
-                | PrimaryAction::Send { .. }
-                | PrimaryAction::TrySend { .. }
-                | PrimaryAction::Outlive(_)
-                | PrimaryAction::Disconnect(_)
-                | PrimaryAction::Kill { .. }
-                | PrimaryAction::Look(_)
-                | PrimaryAction::Hoard
-                | PrimaryAction::Release
-                | PrimaryAction::Exit(_)
-                | PrimaryAction::Crash
-                | PrimaryAction::Die(_) => {}
+            if *action == PrimaryAction::DisconnectAll {
+                asked = forked;
             }
+            forked += action.forks();
         }
     }
     asked
@@ -106,6 +87,8 @@ struct Life {
     unlisted: bool,
     /// The fork failed: there was no process, so that none exits.
     unborn: bool,
+    /// Its channel was closed for what had come over it.
+    torn: bool,
 }
 
 impl Life {
@@ -168,9 +151,12 @@ impl Life {
 
     /// Connected until `disconnect`, alive until `exit`. The two may come in either order, and each sees the other. Of a
     /// worker that never was, Node says that it is connected until `disconnect`, though nobody is at the other end.
-    fn ends(&self, line: &Observation) -> Kept {
+    /// The channel of who has broken the protocol is closed when that is told.
+    fn ends(&mut self, line: &Observation) -> Kept {
+        let breaks = line.what == "error" && line.detail("error") == Some("EPROTO");
+        self.torn |= breaks && line.detail("connected") == Some("false");
         if !self.unborn || self.had("disconnect") {
-            yes_or_no(line, "connected", !self.had("disconnect"))?;
+            yes_or_no(line, "connected", !(self.torn || self.had("disconnect")))?;
         }
         yes_or_no(line, "dead", self.is_dead())
     }

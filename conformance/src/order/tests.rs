@@ -105,6 +105,23 @@ primary: disconnect worker=1 state=disconnected after_disconnect=false connected
     assert_eq!(of_the_primary(&format!("{never}\nprimary: {exits}")).len(), 1);
 }
 
+#[test]
+fn the_channel_of_who_breaks_the_protocol_is_closed_when_that_is_told() {
+    let error = |errno: &str| {
+        let line =
+            format!("primary: error worker=1 error={errno} state=listening after_disconnect=undefined");
+        format!("{line} connected=false dead=false listed=true\nprimary: disconnect")
+    };
+    let told = |errno: &str| misfits(&GOOD.replacen("primary: disconnect", &error(errno), 1));
+    assert_eq!(told("EPROTO"), [""; 0]);
+    let other = told("EPIPE");
+    assert!(other.len() == 1 && other[0].ends_with("expected connected=true"), "{other:?}");
+    let message = GOOD.lines().find(|line| line.starts_with("primary: message")).expect("there is one");
+    let after = error("EPROTO").replacen('\n', &format!("\n{message}\n"), 1);
+    let spoken = misfits(&GOOD.replacen("primary: disconnect", &after, 1));
+    assert!(spoken.iter().any(|said| said.ends_with("expected connected=false")), "{spoken:?}");
+}
+
 /// A line of the good trace, what stands there instead, and what must be said of it.
 type Wrong = (&'static str, &'static str, &'static str);
 

@@ -75,6 +75,7 @@ fn primary_rule(rule: &Rule<PrimaryAction>, servers: &BTreeSet<&str>) -> Sense {
             | PrimaryAction::ForkWith(_)
             | PrimaryAction::Setup(_)
             | PrimaryAction::Settings
+            | PrimaryAction::Policy(_)
             | PrimaryAction::Open(_)
             | PrimaryAction::Send { .. }
             | PrimaryAction::TrySend { .. }
@@ -112,7 +113,7 @@ fn has_connection(on: &Pattern) -> Sense {
 }
 
 fn not_by_an_action(on: &Pattern) -> Sense {
-    if ["look", "env", "settings", "args", "cwd", "tried"].contains(&on.asked.what.as_str()) {
+    if ["look", "env", "settings", "args", "exec_args", "cwd", "tried"].contains(&on.asked.what.as_str()) {
         let what =
             format!("`{on}` is written by an action: expected an event, for rules act on nothing else");
         return Err(Nonsense::new(format!("\"{on}\""), what));
@@ -133,6 +134,7 @@ fn target(action: &PrimaryAction) -> Option<Target> {
         | PrimaryAction::ForkWith(_)
         | PrimaryAction::Setup(_)
         | PrimaryAction::Settings
+        | PrimaryAction::Policy(_)
         | PrimaryAction::Open(_)
         | PrimaryAction::Close(_)
         | PrimaryAction::Pass { .. }
@@ -176,11 +178,13 @@ fn worker_rule(rule: &Rule<WorkerAction>, servers: &BTreeSet<&str>) -> Sense {
             | WorkerAction::Kill
             | WorkerAction::HangUp
             | WorkerAction::Spin
+            | WorkerAction::Block(_)
             | WorkerAction::Look
             | WorkerAction::Exit(_)
             | WorkerAction::Crash
             | WorkerAction::Die(_)
             | WorkerAction::Args
+            | WorkerAction::ExecArgs
             | WorkerAction::Cwd
             | WorkerAction::Write { .. }
             | WorkerAction::EndAll

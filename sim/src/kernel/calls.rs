@@ -33,6 +33,12 @@ const GARBAGE: [&str; 12] = [
 impl Kernel {
     /// Does what a live process asks, except [`Call::Exit`], which is the world's.
     pub(crate) fn perform(&mut self, pid: Pid, call: Call, schedule: &mut Schedule) -> Option<OsEvent> {
+        let answer = self.carry_out(pid, call, schedule);
+        self.count_down(pid);
+        answer
+    }
+
+    fn carry_out(&mut self, pid: Pid, call: Call, schedule: &mut Schedule) -> Option<OsEvent> {
         match call {
             Call::Spawn { worker, command, env } => Some(self.spawn(worker, command, env, schedule)),
             Call::Kill { worker, signal } => self.signal(worker.into(), signal),
@@ -160,7 +166,15 @@ impl Kernel {
         let Some((channel, side)) = self.channel_mut(pid, ChannelId::PRIMARY).filter(|_| may) else { return };
         if channel.end(side.other()).open && schedule.strikes(Fault::Garbage) {
             let line = GARBAGE[schedule.choose(Point::Error, GARBAGE.len())];
-            channel.write(side, line.into(), line.len(), None);
+            self.blurt_out(pid, line.as_bytes());
+        }
+    }
+
+    /// A worker says something that its machine knows nothing of.
+    pub(crate) fn blurt_out(&mut self, pid: Pid, bytes: &[u8]) {
+        let Some((channel, side)) = self.channel_mut(pid, ChannelId::PRIMARY) else { return };
+        if channel.end(side).open && channel.end(side.other()).open {
+            channel.write(side, bytes.into(), bytes.len(), None);
             self.process_mut(pid).hostile = true;
             self.wake_peer(pid, ChannelId::PRIMARY, Step::Read);
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use cluster_core::{Command, ExitStatus, SocketId, WorkerId};
 
+use super::halt::Halt;
 use super::socket::FileId;
 use crate::part::Part;
 
@@ -59,6 +60,8 @@ pub(crate) struct Process {
     pub(crate) child: Option<FileId>,
     /// The last byte that it wrote to its channel did not end a line.
     pub(crate) mid_line: bool,
+    /// It does not come back from what its program does.
+    pub(super) halt: Option<Halt>,
     descriptors: Vec<Descriptor>,
     next_socket: u32,
 }
@@ -108,6 +111,7 @@ impl Process {
             lingers: false,
             hostile: false,
             child: None,
+            halt: None,
             mid_line: false,
             descriptors: Vec::new(),
             next_socket: 0,

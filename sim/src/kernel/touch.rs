@@ -168,6 +168,7 @@ impl Kernel {
                 let child = self.process(pid).child.map(|connection| self.file_objects(connection));
                 incoming(pid, ChannelId::PRIMARY) | Objects::process(pid) | child.unwrap_or(Objects::NONE)
             }
+            Step::Continue(pid) if self.looks_for_a_path(pid) => Objects::process(pid) | Objects::SYSTEM,
             Step::Continue(pid) => Objects::process(pid),
             Step::Act(client) => match self.client(client).actions.front() {
                 Some(Action::SendTo(..)) => Objects::ALL,

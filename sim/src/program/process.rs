@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use cluster_core::{BindAddress, Command, Errno, ExitStatus, LocalAddress, Signal, SocketId};
+use cluster_core::{
+    BindAddress, Call, Command, Errno, ExitStatus, LocalAddress, Machine, OsEvent, Signal, SocketId, Worker,
+};
 
 use super::Actor;
 use crate::journal::Journal;
@@ -148,6 +150,20 @@ impl Process<'_> {
         self.kernel.leave_child(self.pid, connection);
     }
 
+    // ---- what no good program does
+
+    /// Writes to a worker's channel behind the back of its machine, as a broken or hostile program does. What the machine
+    /// was commanded in this hook comes later. Node: `fs.writeSync(3, ...)`.
+    pub fn blurt_out(&mut self, bytes: &[u8]) {
+        self.kernel.blurt_out(self.pid, bytes);
+    }
+
+    /// A worker does not come back from this hook, once what its program has commanded until now has reached the kernel:
+    /// for ever, or until there is something at a path. Nothing but a signal reaches it meanwhile. Node: a loop.
+    pub fn halt(&mut self, worker: &Worker, until: Option<&str>) {
+        self.kernel.halt(self.pid, commanded(worker), until.map(str::to_owned));
+    }
+
     // ---- limits and ends
 
     /// This process can open so many more sockets and channels than it has now; with `None`, as many as it likes. What is
@@ -171,4 +187,17 @@ impl Process<'_> {
     pub fn die(&mut self, signal: Signal) {
         self.exit.get_or_insert(ExitStatus::Signal(signal));
     }
+}
+
+/// How many calls a worker will make because of what it was commanded in this hook: each write is taken as a whole.
+fn commanded(worker: &Worker) -> usize {
+    let mut worker = worker.clone();
+    let calls = std::iter::from_fn(|| {
+        let call = worker.poll_call()?;
+        if let Call::Write { channel, .. } = call {
+            worker.handle(OsEvent::Wrote { channel, rest: Vec::new() });
+        }
+        Some(())
+    });
+    calls.count()
 }

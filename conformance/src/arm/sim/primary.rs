@@ -91,6 +91,10 @@ impl PrimaryPart {
                 let seen = translate::settings_line("settings", &primary.settings().command, 0);
                 self.pen.write(process, &seen);
             }
+            PrimaryCommand::Policy(policy) => {
+                // Once it is decided, Node says nothing of a later one.
+                let _ = primary.set_policy(translate::policy(policy));
+            }
             PrimaryCommand::Open(open) => self.open(primary, process, &open),
             PrimaryCommand::Close { server } => {
                 if let Some(socket) = self.sockets.named(&server) {

@@ -25,11 +25,12 @@ pub(super) struct WorkerPart {
     pen: Pen,
     servers: BTreeMap<ListenerId, Server>,
     sockets: Sockets,
-    /// It is in a loop that it does not come back from: nothing reaches its program any more.
-    spins: bool,
 }
 
-/// Broken off: the process ends, and nothing more may happen in it.
+/// The number of the channel, here and on real systems, where nothing else is set up.
+const CHANNEL: u32 = 3;
+
+/// Broken off: the process ends or hangs, and nothing more may happen in it.
 type Going = ControlFlow<()>;
 
 impl WorkerPart {
@@ -39,7 +40,6 @@ impl WorkerPart {
             pen: Pen::new(play),
             servers: BTreeMap::new(),
             sockets: Sockets::default(),
-            spins: false,
         }
     }
 
@@ -145,9 +145,6 @@ impl WorkerPart {
         seen: &Observation,
         about: Option<About>,
     ) -> Going {
-        if self.spins {
-            return Going::Break(());
-        }
         self.pen.write(process, seen);
         self.script.react(seen).into_iter().try_for_each(|command| self.obey(worker, process, command, about))
     }
@@ -173,6 +170,7 @@ impl WorkerPart {
                 sockets::tell(process, from, port, &text);
             }
             WorkerCommand::Pass(pass) => self.pass(worker, process, pass, about),
+            WorkerCommand::Write { fd: CHANNEL, text } => process.blurt_out(format!("{text}\n").as_bytes()),
             WorkerCommand::Write { fd, text } => {
                 let _ = worker.send(&translate::piped(fd, &text));
             }
@@ -193,11 +191,13 @@ impl WorkerPart {
             WorkerCommand::Kill => worker.kill(),
             // The process ends with its channel, and the primary hears of that end.
             WorkerCommand::HangUp => worker.handle(OsEvent::ChannelClosed { channel: ChannelId::PRIMARY }),
-            WorkerCommand::Look | WorkerCommand::Env { .. } | WorkerCommand::Args | WorkerCommand::Cwd => {
-                self.tell_of_itself(worker, process, &command);
-            }
+            WorkerCommand::Look
+            | WorkerCommand::Env { .. }
+            | WorkerCommand::Args
+            | WorkerCommand::ExecArgs
+            | WorkerCommand::Cwd => self.tell_of_itself(worker, process, &command),
             WorkerCommand::Spin => {
-                self.spins = true;
+                process.halt(worker, None);
                 return Going::Break(());
             }
             WorkerCommand::LeaveChild => {
@@ -205,6 +205,7 @@ impl WorkerPart {
                     process.leave_child(connection);
                 }
             }
+            WorkerCommand::Block { path } => process.halt(worker, Some(&format!("{PLACE}/{path}"))),
             WorkerCommand::Reply { text } => sockets::reply(process, about, &text),
             WorkerCommand::End => sockets::end(process, about),
             WorkerCommand::EndAll => {
@@ -223,7 +224,9 @@ impl WorkerPart {
         let seen = if let WorkerCommand::Env { name } = command {
             words::env(name, variable(process, name).as_deref())
         } else if *command == WorkerCommand::Args {
-            words::args(&process.command().args)
+            words::args("args", &process.command().args)
+        } else if *command == WorkerCommand::ExecArgs {
+            words::args("exec_args", &process.command().exec_argv)
         } else if *command == WorkerCommand::Cwd {
             words::cwd(process.command().cwd.as_deref().unwrap_or("."))
         } else {

@@ -1,11 +1,12 @@
 //! Servers that a process has of its own, or that came with a message: the cluster knows nothing of them. One task each.
 
 use std::collections::BTreeMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use cluster::Socket;
 use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
@@ -132,26 +133,29 @@ fn closing(socket: &impl AsFd) -> io::Result<(Closing, oneshot::Receiver<()>)> {
 }
 
 fn tcp(ear: &Ear, open: &Open, name: &str, listener: TcpListener) -> io::Result<(Task, Closing)> {
-    let (closing, mut closed) = closing(&listener)?;
-    let (ear, open, name) = (ear.clone(), open.clone(), name.to_owned());
-    let task = async move {
-        loop {
-            tokio::select! {
-                biased;
-                _ = &mut closed => return,
-                accepted = listener.accept() => {
-                    let talk = accepted.and_then(|(stream, _)| Talk::new(&name, stream));
-                    if let Ok(talk) = talk {
-                        tokio::spawn(open.connection(&ear, talk));
-                    }
-                }
-            }
-        }
-    };
-    Ok((Box::pin(task), closing))
+    listening(ear, open, name, listener, TcpListener::poll_accept)
 }
 
 fn unix(ear: &Ear, open: &Open, name: &str, listener: UnixListener) -> io::Result<(Task, Closing)> {
+    listening(ear, open, name, listener, UnixListener::poll_accept)
+}
+
+/// How a listener of either kind accepts.
+type Accept<L, T, A> = fn(&L, &mut Context<'_>) -> Poll<io::Result<(T, A)>>;
+
+/// Accepts until it is closed.
+fn listening<L, T, A>(
+    ear: &Ear,
+    open: &Open,
+    name: &str,
+    listener: L,
+    accept: Accept<L, T, A>,
+) -> io::Result<(Task, Closing)>
+where
+    L: AsFd + Send + Sync + 'static,
+    T: AsFd + Send + Sync + 'static,
+    A: Send + 'static,
+{
     let (closing, mut closed) = closing(&listener)?;
     let (ear, open, name) = (ear.clone(), open.clone(), name.to_owned());
     let task = async move {
@@ -159,7 +163,7 @@ fn unix(ear: &Ear, open: &Open, name: &str, listener: UnixListener) -> io::Resul
             tokio::select! {
                 biased;
                 _ = &mut closed => return,
-                accepted = listener.accept() => {
+                accepted = poll_fn(|cx| accept(&listener, cx)) => {
                     let talk = accepted.and_then(|(stream, _)| Talk::new(&name, stream));
                     if let Ok(talk) = talk {
                         tokio::spawn(open.connection(&ear, talk));

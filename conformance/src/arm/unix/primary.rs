@@ -9,7 +9,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::{env, process};
 
-use cluster::{Command, Event, Life, Primary, Settings, Socket, WorkerId};
+use cluster::{Command, Event, Life, Primary, SchedulingPolicy, Settings, Socket, WorkerId};
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
@@ -22,12 +22,18 @@ use super::{PlayError, UNCAUGHT};
 use crate::observation::{Observation, Observer};
 use crate::program::lines::Lines;
 use crate::program::{self, Pass, PrimaryCommand};
-use crate::scenario::{self, Scenario};
+use crate::scenario::{self, PolicyFrom, Scenario};
 use crate::words;
 
 /// Plays until no worker is left, and nothing of its own. `workers` is what they execute, if they are not this program.
 pub(super) async fn play(scenario: &Scenario, workers: &[String]) -> Result<(), PlayError> {
-    let settings = Settings { command: command(workers).into(), ..translate::settings(scenario) };
+    let mut settings = Settings {
+        command: Command { serialization: translate::serialization(scenario), ..command(workers) }.into(),
+        ..translate::settings(scenario)
+    };
+    if scenario.settings.policy_from == PolicyFrom::Environment {
+        settings.policy = SchedulingPolicy::default();
+    }
     let primary = Primary::new(settings).expect("it is called inside a runtime");
     let (tasks, mut inbox) = unbounded_channel();
     let mut part = PrimaryPart::new(primary, scenario, workers, tasks);
@@ -182,6 +188,10 @@ impl PrimaryPart {
                 let command = &self.primary.settings().command;
                 let seen = translate::settings_line("settings", command, self.own_args.len());
                 super::write(Observer::Primary, &seen);
+            }
+            PrimaryCommand::Policy(policy) => {
+                // Once it is decided, Node says nothing of a later one.
+                let _ = self.primary.set_policy(translate::policy(policy));
             }
             PrimaryCommand::Open(open) => self.open(&open),
             PrimaryCommand::Close { server } => drop(self.servers.remove(&server)),

@@ -5,9 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 use std::{env, process, thread};
 
 use cluster::{ChannelError, JoinError, Socket, Worker, WorkerEvent};
@@ -20,11 +22,14 @@ use super::child;
 use super::own::{self, Servers};
 use super::servers::{self, Turn};
 use super::talk::{self, About, Ear, Open};
-use super::{OWN_ARGS, UNCAUGHT};
+use super::{OWN_ARGS, PLAY, UNCAUGHT};
 use crate::observation::{Observation, Observer};
 use crate::program::{self, Pass, WorkerCommand};
 use crate::scenario::Scenario;
 use crate::words;
+
+/// How long a worker that is blocked sleeps before it looks again.
+const A_LITTLE: Duration = Duration::from_millis(1);
 
 /// Plays until there is nothing more to hear. As in Node, a worker has nothing left to do then, unless it has servers that the
 /// cluster does not know.
@@ -218,9 +223,11 @@ impl Part {
                 // The pipes of our workers are sockets. One that nobody reads is nobody's concern.
                 let _ = send(fd, format!("{text}\n").as_bytes(), MsgFlags::MSG_NOSIGNAL);
             }
-            WorkerCommand::Look | WorkerCommand::Env { .. } | WorkerCommand::Args | WorkerCommand::Cwd => {
-                self.tell_of_itself(&command);
-            }
+            WorkerCommand::Look
+            | WorkerCommand::Env { .. }
+            | WorkerCommand::Args
+            | WorkerCommand::ExecArgs
+            | WorkerCommand::Cwd => self.tell_of_itself(&command),
             WorkerCommand::LeaveChild => {
                 let (channel, about) = (self.channel.expect("a worker has a channel"), about.into_iter());
                 let left = about.filter_map(About::connection).try_for_each(|it| child::leave(channel, it));
@@ -229,6 +236,11 @@ impl Part {
             WorkerCommand::Spin => loop {
                 thread::park();
             },
+            WorkerCommand::Block { path } => {
+                while !Path::new(&path).exists() {
+                    thread::sleep(A_LITTLE);
+                }
+            }
             WorkerCommand::Exit { code } => self.worker.exit(code),
             WorkerCommand::Crash => self.worker.exit(UNCAUGHT),
             WorkerCommand::Die { signal } => super::die(signal),
@@ -240,7 +252,11 @@ impl Part {
         if let WorkerCommand::Env { name } = command {
             self.write(&words::env(name, env::var(name).ok().as_deref()));
         } else if *command == WorkerCommand::Args {
-            self.write(&words::args(&env::args().skip(OWN_ARGS).collect::<Vec<_>>()));
+            let given = env::args().skip_while(|argument| argument != PLAY).skip(OWN_ARGS);
+            self.write(&words::args("args", &given.collect::<Vec<_>>()));
+        } else if *command == WorkerCommand::ExecArgs {
+            let given = env::args().skip(1).take_while(|argument| argument != PLAY);
+            self.write(&words::args("exec_args", &given.collect::<Vec<_>>()));
         } else if *command == WorkerCommand::Cwd {
             let (here, place) = (here(), env::var("PLACE").unwrap_or_default());
             self.write(&words::cwd(if here == place { "." } else { &here }));

@@ -22,30 +22,7 @@ fn at_most(scenario: &Scenario) -> Option<u32> {
 }
 
 fn forks(rule: &Rule<PrimaryAction>) -> u32 {
-    let forks = |action: &PrimaryAction| match action {
-        PrimaryAction::Fork(count) => *count,
-        PrimaryAction::ForkWith(_) => 1,
-        PrimaryAction::Send { .. }
-        | PrimaryAction::TrySend { .. }
-        | PrimaryAction::Outlive(_)
-        | PrimaryAction::Setup(_)
-        | PrimaryAction::Settings
-        | PrimaryAction::Open(_)
-        | PrimaryAction::Close(_)
-        | PrimaryAction::Pass { .. }
-        | PrimaryAction::Reply(_)
-        | PrimaryAction::End
-        | PrimaryAction::Disconnect(_)
-        | PrimaryAction::DisconnectAll
-        | PrimaryAction::Kill { .. }
-        | PrimaryAction::Look(_)
-        | PrimaryAction::Hoard
-        | PrimaryAction::Release
-        | PrimaryAction::Exit(_)
-        | PrimaryAction::Crash
-        | PrimaryAction::Die(_) => 0,
-    };
-    rule.actions.iter().map(forks).fold(0, u32::saturating_add)
+    rule.actions.iter().map(PrimaryAction::forks).fold(0, u32::saturating_add)
 }
 
 /// A life has one of these.
