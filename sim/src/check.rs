@@ -32,7 +32,8 @@ pub enum Check {
     Assertion,
     /// Every accepted connection is in exactly one place, and no two programs ever have it.
     Ledger,
-    /// A worker answers for a connection only if it was offered that connection, and once for each offer.
+    /// A worker answers for a connection only if it was offered that connection, and once for each offer; and its
+    /// questions are answered.
     Acks,
     /// Ids of workers ascend, and none is given twice.
     Ids,
@@ -44,7 +45,7 @@ pub enum Check {
     Order,
     /// Messages come in order, each once, and none is lost that could be delivered.
     Messages,
-    /// No worker gets a second connection before everybody who was free all the time has got one.
+    /// No worker gets a second connection before everybody who was free all the time has got one, and none is turned away.
     Fairness,
     /// Of the connections that wait in the primary, who has come earlier is handed out earlier.
     Turns,
@@ -152,6 +153,7 @@ impl Checks {
         if let Some(primary) = primary {
             ledger::at_rest(kernel, primary).map_err(|what| (Check::Ledger, what))?;
             ledger::at_the_end(kernel, primary, &self.serving).map_err(|what| (Check::Ledger, what))?;
+            acks::at_the_end(&self.acks, kernel, primary).map_err(|what| (Check::Acks, what))?;
             self.order.at_the_end(kernel).map_err(|what| (Check::Order, what))?;
             self.messages.at_the_end(kernel).map_err(|what| (Check::Messages, what))?;
         }

@@ -14,9 +14,11 @@ use crate::{
 };
 
 mod plan;
+mod proofs;
 mod scenario;
 
 pub use plan::{Plan, PrimaryDeed, WorkerDeed};
+pub use proofs::{PROOFS, Proof};
 pub use scenario::{Again, ReplayError, Scenario, UnknownName, replay};
 
 /// A server on every worker: each connection gets an answer. A worker that dies is replaced, a few times; when all

@@ -1,5 +1,5 @@
 //! Fairness: among the workers of one address that are free all the time, nobody gets a second connection before everybody
-//! has got one.
+//! has got one; and no connection is turned away where a worker listens.
 //!
 //! It looks at the primary's ledger whenever the primary has nothing left to do, and knows of a worker what the primary
 //! was told by it. A worker that has refused, or of which something is not known for sure, is not counted as free until
@@ -7,9 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cluster_core::{Event, Life, Primary, Serialization, SocketId, Standing, WorkerId};
+use cluster_core::{CloseReason, Event, Primary, Serialization, SocketId, Standing, WorkerId};
 use memchr::memmem;
 
+use super::liveness::stays;
 use crate::kernel::Kernel;
 use crate::kernel::process::Pid;
 
@@ -27,7 +28,10 @@ pub(crate) struct Fairness {
     waiting: BTreeMap<(Place, WorkerId), Option<BTreeSet<WorkerId>>>,
     /// Who had which connection, and the port it came to.
     handed: BTreeMap<SocketId, (WorkerId, u16)>,
+    /// The ports that open connections came to.
+    ports: BTreeMap<SocketId, u16>,
     owned: u64,
+    turned_away: u64,
 }
 
 impl Fairness {
@@ -59,8 +63,12 @@ impl Fairness {
 
     /// The primary has nothing left to do.
     pub(crate) fn at_rest(&mut self, kernel: &Kernel, primary: &Primary) -> Result<(), String> {
+        let ports =
+            primary.ledger().open().filter_map(|(socket, _)| Some((socket, port_of(kernel, socket)?)));
+        let known = std::mem::replace(&mut self.ports, ports.collect());
+        self.closed(primary, &known)?;
         let handed = primary.ledger().open().filter_map(|(socket, standing)| match standing {
-            Standing::Handed(_, worker) => Some((socket, (worker, port_of(kernel, socket)?))),
+            Standing::Handed(_, worker) => Some((socket, (worker, *self.ports.get(&socket)?))),
             Standing::Queued(_) => None,
         });
         let handed = handed.collect();
@@ -69,6 +77,26 @@ impl Fairness {
         let new = self.handed.iter().filter(|(socket, with)| before.get(socket) != Some(with));
         let new: Vec<_> = new.map(|(_, with)| *with).collect();
         new.into_iter().try_for_each(|(worker, port)| self.given(primary, worker, port))
+    }
+
+    /// Connections were turned away, unless others were taken at the same time: then it is not known which.
+    fn closed(&mut self, primary: &Primary, known: &BTreeMap<SocketId, u16>) -> Result<(), String> {
+        let turned_away = primary.ledger().closed(CloseReason::NoListener);
+        let before = std::mem::replace(&mut self.turned_away, turned_away);
+        if before == turned_away || primary.ledger().owned() != self.owned {
+            return Ok(());
+        }
+        for (_, port) in known.iter().filter(|(socket, _)| !self.ports.contains_key(socket)) {
+            let there = || self.waiting.keys().filter(|((_, at), _)| at == port);
+            let is_one_place = there().map(|(place, _)| place).collect::<BTreeSet<_>>().len() == 1;
+            let worker = there().find(|(_, worker)| primary.worker(*worker).is_some_and(stays));
+            if let Some((_, worker)) = worker.filter(|_| is_one_place) {
+                return Err(format!(
+                    "a connection to port {port} is turned away, and worker {worker} listens"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Workers whose connection is their own now wait for another. Of connections that are gone for other reasons nothing
@@ -103,11 +131,6 @@ impl Fairness {
         }
         Ok(())
     }
-}
-
-/// Whether a worker is to stay.
-pub(super) fn stays(life: &Life) -> bool {
-    life.is_connected() && !life.is_dead() && life.exited_after_disconnect() != Some(true)
 }
 
 fn port_of(kernel: &Kernel, socket: SocketId) -> Option<u16> {
