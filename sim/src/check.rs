@@ -2,22 +2,28 @@
 
 pub(crate) mod acks;
 pub(crate) mod descriptors;
+pub(crate) mod fairness;
 pub(crate) mod harm;
 pub(crate) mod ids;
 pub(crate) mod ledger;
 pub(crate) mod liveness;
+pub(crate) mod messages;
 pub(crate) mod order;
 pub(crate) mod queues;
+pub(crate) mod turns;
 
 use std::fmt;
 
-use cluster_core::{Event, Primary};
+use cluster_core::{Event, Primary, SocketId, Standing};
 
 use crate::kernel::Kernel;
 use acks::Acks;
+use fairness::Fairness;
 use ids::Ids;
 use liveness::Serving;
+use messages::Messages;
 use order::OrderCheck;
+use turns::Turns;
 
 /// A property that is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,7 +32,8 @@ pub enum Check {
     Assertion,
     /// Every accepted connection is in exactly one place, and no two programs ever have it.
     Ledger,
-    /// A worker answers for a connection only if it was offered that connection, and once for each offer.
+    /// A worker answers for a connection only if it was offered that connection, and once for each offer; and its
+    /// questions are answered.
     Acks,
     /// Ids of workers ascend, and none is given twice.
     Ids,
@@ -36,6 +43,12 @@ pub enum Check {
     Harm,
     /// The events of each worker come in an order and number that Node's documentation and recordings allow.
     Order,
+    /// Messages come in order, each once, and none is lost that could be delivered.
+    Messages,
+    /// No worker gets a second connection before everybody who was free all the time has got one, and none is turned away.
+    Fairness,
+    /// Of the connections that wait in the primary, who has come earlier is handed out earlier.
+    Turns,
     /// At the end nobody holds a descriptor that is of no use to anybody.
     Descriptors,
     /// When faults stop, everything comes to its end: connections are served or closed, workers that are to go, go.
@@ -52,6 +65,9 @@ impl fmt::Display for Check {
             Check::Queues => "queues",
             Check::Harm => "harm",
             Check::Order => "order",
+            Check::Messages => "messages",
+            Check::Fairness => "fairness",
+            Check::Turns => "turns",
             Check::Descriptors => "descriptors",
             Check::Liveness => "liveness",
         })
@@ -85,7 +101,12 @@ pub(crate) struct Checks {
     pub(crate) serving: Serving,
     pub(crate) order: OrderCheck,
     pub(crate) acks: Acks,
+    pub(crate) messages: Messages,
+    pub(crate) fairness: Fairness,
+    turns: Turns,
     ids: Ids,
+    /// What the ledger said at the last look, and how many connections workers have.
+    ledger: (Vec<(SocketId, Standing)>, u64),
 }
 
 impl Checks {
@@ -98,7 +119,22 @@ impl Checks {
     ) -> Result<(), (Check, String)> {
         self.ids.primary_event(event).map_err(|what| (Check::Ids, what))?;
         harm::primary_event(event, kernel).map_err(|what| (Check::Harm, what))?;
+        self.fairness.primary_event(event, kernel);
+        self.messages.primary_event(event, primary).map_err(|what| (Check::Messages, what))?;
         self.order.primary_event(event, primary).map_err(|what| (Check::Order, what))
+    }
+
+    /// Whether the ledger says something else than at the last look.
+    pub(crate) fn is_stale(&self, primary: &Primary) -> bool {
+        let (open, owned) = &self.ledger;
+        primary.ledger().owned() != *owned || !primary.ledger().open().eq(open.iter().copied())
+    }
+
+    /// The ledger has changed, and the primary has nothing left to do.
+    pub(crate) fn look_again(&mut self, kernel: &Kernel, primary: &Primary) -> Result<(), (Check, String)> {
+        self.ledger = (primary.ledger().open().collect(), primary.ledger().owned());
+        self.turns.at_rest(primary).map_err(|what| (Check::Turns, what))?;
+        self.fairness.at_rest(kernel, primary).map_err(|what| (Check::Fairness, what))
     }
 
     /// The primary has nothing left to do.
@@ -117,7 +153,9 @@ impl Checks {
         if let Some(primary) = primary {
             ledger::at_rest(kernel, primary).map_err(|what| (Check::Ledger, what))?;
             ledger::at_the_end(kernel, primary, &self.serving).map_err(|what| (Check::Ledger, what))?;
+            acks::at_the_end(&self.acks, kernel, primary).map_err(|what| (Check::Acks, what))?;
             self.order.at_the_end(kernel).map_err(|what| (Check::Order, what))?;
+            self.messages.at_the_end(kernel).map_err(|what| (Check::Messages, what))?;
         }
         liveness::at_the_end(kernel, primary, &self.serving).map_err(|what| (Check::Liveness, what))
     }

@@ -88,9 +88,15 @@ impl<P: Program> Run<P> {
 
     /// The smallest run that is found of those that fail, too. This one does.
     #[must_use]
-    pub fn shrunk(self, mut fails: impl FnMut(&Run<P>) -> bool) -> Self {
+    pub fn shrunk(self, fails: impl FnMut(&Run<P>) -> bool) -> Self {
+        self.shrunk_within(EFFORT, fails)
+    }
+
+    /// The same; all attempts together take at most so many steps.
+    #[must_use]
+    pub fn shrunk_within(self, effort: u64, mut fails: impl FnMut(&Run<P>) -> bool) -> Self {
         let worlds: Option<Just<World<P>>> = None;
-        let mut tree = RunTree { worlds, best: self, tried: None, cursor: Cursor::default(), effort: EFFORT };
+        let mut tree = RunTree { worlds, best: self, tried: None, cursor: Cursor::default(), effort };
         let mut goes_on = tree.simplify();
         while goes_on {
             goes_on = if fails(&tree.current()) { tree.simplify() } else { tree.complicate() };

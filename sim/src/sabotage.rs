@@ -1,7 +1,7 @@
 //! Planted bugs: what a machine gives out is dropped or doubled, and the check that is there for it must see it.
 //! Only for tests.
 
-use cluster_core::{Call, Event, SocketId};
+use cluster_core::{Call, Event, SocketId, WorkerEvent};
 
 use crate::host::Next;
 use crate::kernel::process::Pid;
@@ -124,6 +124,45 @@ fn order_sees_an_end_that_is_not_told() {
 fn order_sees_a_worker_that_listens_before_it_is_online() {
     let silent = |_, next: &Next| fate(matches!(next, Next::Primary(Event::Online { .. })), Fate::Drop);
     assert_eq!(caught(silent), Some(Check::Order));
+}
+
+/// The check that some run of this plan fails with this bug, if none fails without.
+fn caught_in(plan: &str, sabotage: Sabotage) -> Option<Check> {
+    let start = plan.parse::<standard::Scenario<standard::Plan>>().expect("it is a name").world();
+    let [well, badly] = [None, Some(sabotage)].map(|sabotage| {
+        let run = |seed| {
+            let mut world = start.clone().on(Schedule::seed(seed));
+            world.sabotage = sabotage;
+            world.run().err().map(|failure| failure.check)
+        };
+        (0..30).find_map(run)
+    });
+    assert_eq!(well, None);
+    badly
+}
+
+/// Whether this tells of the `nth` message.
+fn tells(next: &Next, nth: u64) -> bool {
+    match next {
+        Next::Primary(Event::Message { message, .. })
+        | Next::Worker(WorkerEvent::Message { message, .. }) => message["nth"] == nth,
+        Next::Begin | Next::Call(_) | Next::Primary(_) | Next::Worker(_) | Next::Exit(_) => false,
+    }
+}
+
+#[test]
+fn messages_sees_one_that_is_missing() {
+    for plan in ["plan-1-0-.s1s1-", "plan-1-0--ss"] {
+        assert_eq!(caught_in(plan, |_, next| fate(tells(next, 1), Fate::Drop)), Some(Check::Messages));
+    }
+}
+
+#[test]
+fn messages_sees_that_the_last_does_not_come() {
+    let last = |_, next: &Next| fate(tells(next, 2), Fate::Drop);
+    for plan in ["plan-1-1-.s1s1-", "plan-1-1--ss", "plan-1-1--ssd"] {
+        assert_eq!(caught_in(plan, last), Some(Check::Messages));
+    }
 }
 
 #[test]

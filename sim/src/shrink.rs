@@ -46,7 +46,19 @@ impl Measure {
 /// The proposals of one kind: the `at`th of them, `None` after the last.
 type Pass = fn(&Script, usize) -> Option<Script>;
 
-const PASSES: [Pass; 8] = [less_odd, without_process, cut, quieted, whole, joined, smaller, less_odd_and_cut];
+const PASSES: [Pass; 10] = [
+    less_odd,
+    without_process,
+    cut,
+    quieted,
+    whole,
+    joined,
+    smaller,
+    less_odd_and_cut,
+    // What no single change makes smaller: there are many of these.
+    moved,
+    two_cut,
+];
 
 /// Where the search for something smaller stands.
 #[derive(Debug, Clone, Default)]
@@ -149,6 +161,30 @@ fn less_odd_and_cut(script: &Script, at: usize) -> Option<Script> {
     let pieces = (0..).map_while(|at| piece(script.segments.len(), at)).count();
     let less = less_odd(script, at.checked_div(pieces)?)?;
     cut(&less, at % pieces)
+}
+
+/// A segment at another place.
+fn moved(script: &Script, at: usize) -> Option<Script> {
+    let (from, to) = pair(script.segments.len(), at)?;
+    let mut less = script.clone();
+    let segment = less.segments.remove(from);
+    less.segments.insert(to, segment);
+    Some(less)
+}
+
+/// Without two segments.
+fn two_cut(script: &Script, at: usize) -> Option<Script> {
+    let (one, other) = pair(script.segments.len(), at)?;
+    let mut less = script.clone();
+    let mut nth = 0..;
+    less.segments.retain(|_| nth.next().is_none_or(|nth| nth != one && nth != other));
+    Some(less)
+}
+
+/// Any of `n` things, and any other.
+fn pair(n: usize, at: usize) -> Option<(usize, usize)> {
+    let one = at.checked_div(n)?;
+    (one < n).then_some((one, at % n))
 }
 
 /// All of `n` things, then their halves, quarters and so on, then each.

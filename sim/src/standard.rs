@@ -14,10 +14,12 @@ use crate::{
 };
 
 mod plan;
+mod proofs;
 mod scenario;
 mod talk;
 
 pub use plan::{Plan, PrimaryDeed, WorkerDeed};
+pub use proofs::{PROOFS, Proof};
 pub use scenario::{Again, ReplayError, Scenario, UnknownName, replay};
 pub use talk::Talk;
 

@@ -143,7 +143,7 @@ impl<P: Program> World<P> {
 
     /// The checks that hold whenever the primary has nothing to do, and were only asked for when it had done something.
     pub(crate) fn inspect(&mut self) -> Result<(), Box<Failure>> {
-        self.guarded(|world| world.at_rest())
+        self.guarded(World::at_rest)
     }
 
     fn guarded<T>(

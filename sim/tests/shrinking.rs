@@ -91,8 +91,7 @@ fn trial(n: u64, to: [u32; 3]) -> Run<Rounds> {
     run
 }
 
-/// In 28 of 30 trials nothing is left beside the three.
-// Since every fork tells its settings first, two of them stay where no shorter run is near.
+/// In at least 29 of 30 trials nothing is left beside the three.
 #[test]
 fn three_interruptions_are_left_of_nearly_every_run() {
     let targets = [[1, 2, 3], [1, 1, 1], [2, 1, 2]];
@@ -100,5 +99,6 @@ fn three_interruptions_are_left_of_nearly_every_run() {
         let run = trial(n, to);
         (run.preemptions(), run.faults())
     });
-    assert_eq!(left.filter(|left| *left == (3, 0)).count(), 28);
+    let least = left.filter(|left| *left == (3, 0)).count();
+    assert!(least >= 29, "{least}");
 }

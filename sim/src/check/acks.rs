@@ -1,22 +1,29 @@
-//! Acks: a worker answers for a connection only if it was offered that connection, and once for each offer.
+//! Acks: a worker answers for a connection only if it was offered that connection, and once for each offer; and whoever
+//! asks the primary where to listen is answered.
 //!
-//! It reads what processes read, line by line, and knows only the lines that offer and answer. What hostile workers
+//! It reads what processes read, line by line, and knows only the lines that offer, ask and answer. What hostile workers
 //! write is not looked at, and of channels that carry no lines nothing is known.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cluster_core::{Primary, WorkerId};
 use memchr::memmem;
 
+use super::liveness::stays;
+use crate::kernel::Kernel;
 use crate::kernel::process::Pid;
 
-/// In the line of an offer, and in that of an answer.
+/// In the line of an offer, in that of an answer to one, in that of a question, and in every answer.
 const NEW: &[u8] = br#""act":"newconn""#;
 const ANSWER: &[u8] = br#""accepted":"#;
+const QUERY: &[u8] = br#""act":"queryServer""#;
+const ACK: &[u8] = br#""ack":"#;
 
-/// Which offers each worker has read and not answered, by their number.
+/// Which offers each worker has read and not answered, by their number; and which questions of it the primary.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Acks {
     offered: BTreeSet<(Pid, u64)>,
+    asked: BTreeSet<(Pid, u64)>,
     /// Lines that are not whole yet: of a worker, and of the primary from a worker.
     partial: BTreeMap<(Pid, Pid), Vec<u8>>,
 }
@@ -24,7 +31,7 @@ pub(crate) struct Acks {
 impl Acks {
     /// Whether these bytes can say anything of offers.
     pub(crate) fn concerns(&self, bytes: &[u8]) -> bool {
-        !self.partial.is_empty() || !bytes.ends_with(b"\n") || has(bytes, NEW) || has(bytes, ANSWER)
+        !self.partial.is_empty() || !bytes.ends_with(b"\n") || has(bytes, b"NODE_CLUSTER")
     }
 
     /// A process has read these bytes, on the channel of this worker.
@@ -49,15 +56,36 @@ impl Acks {
             {
                 self.offered.insert((worker, seq));
             }
+            if let Some(ack) = number(line, ACK) {
+                self.asked.remove(&(worker, ack));
+            }
             return Ok(());
         }
-        match number(line, br#""ack":"#) {
+        if has(line, QUERY)
+            && let Some(seq) = number(line, br#""seq":"#)
+        {
+            self.asked.insert((worker, seq));
+        }
+        match number(line, ACK) {
             Some(seq) if has(line, ANSWER) && !self.offered.remove(&(worker, seq)) => Err(format!(
                 "worker {} answers for offer {seq}, which it was not made or has answered",
                 worker.0
             )),
             Some(_) | None => Ok(()),
         }
+    }
+}
+
+/// Nothing can happen any more, and who is to stay has all its answers.
+pub(crate) fn at_the_end(acks: &Acks, kernel: &Kernel, primary: &Primary) -> Result<(), String> {
+    let waits = acks.asked.iter().find(|(worker, _)| {
+        let process = kernel.process(*worker);
+        let is_to_stay = primary.worker(WorkerId(worker.0)).is_some_and(stays);
+        process.is_alive() && !process.hostile && is_to_stay
+    });
+    match waits {
+        Some((worker, seq)) => Err(format!("question {seq} of worker {} has no answer", worker.0)),
+        None => Ok(()),
     }
 }
 

@@ -72,6 +72,9 @@ pub(crate) fn at_the_end(kernel: &Kernel, primary: &Primary, serving: &Serving) 
                 if let Some(worker) = to.and_then(|to| serving.who(to, primary)) {
                     return Err(format!("a connection waits while worker {worker} serves there"));
                 }
+                if !primary.settings().keep_listening && primary.workers().next().is_none() {
+                    return Err(format!("a connection waits, and there is no worker: {socket:?}"));
+                }
             }
             Standing::Handed(..) => {}
         }

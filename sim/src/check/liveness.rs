@@ -4,11 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use cluster_core::{ListenerId, LocalAddress, Primary, WorkerEvent, WorkerId};
+use cluster_core::{Life, ListenerId, LocalAddress, Primary, WorkerEvent, WorkerId};
 
 use crate::kernel::Kernel;
 use crate::kernel::process::{Phase, Pid};
-use crate::kernel::socket::Place;
+use crate::kernel::socket::{Kind, Place};
 use crate::program::ClientId;
 
 /// Which workers serve which addresses, as they were told themselves.
@@ -30,16 +30,16 @@ impl Serving {
 
     /// A worker that serves where a client went, and is to stay.
     pub(crate) fn who(&self, to: &LocalAddress, primary: &Primary) -> Option<WorkerId> {
-        let stays = |worker: WorkerId| {
-            primary
-                .worker(worker)
-                .is_some_and(|life| life.is_connected() && life.exited_after_disconnect() != Some(true))
-        };
         let serves = |(&(worker, _), served): (&(WorkerId, ListenerId), &LocalAddress)| {
-            (is_at(served, to) && stays(worker)).then_some(worker)
+            (is_at(served, to) && primary.worker(worker).is_some_and(stays)).then_some(worker)
         };
         self.addresses.iter().find_map(serves)
     }
+}
+
+/// Whether a worker is to stay.
+pub(super) fn stays(life: &Life) -> bool {
+    life.is_connected() && !life.is_dead() && life.exited_after_disconnect() != Some(true)
 }
 
 fn is_at(served: &LocalAddress, to: &LocalAddress) -> bool {
@@ -59,6 +59,9 @@ pub(crate) fn at_the_end(
     serving: &Serving,
 ) -> Result<(), String> {
     workers(kernel, primary)?;
+    if let Some(primary) = primary {
+        servers(kernel, primary, serving)?;
+    }
     clients(kernel, primary, serving)
 }
 
@@ -71,6 +74,25 @@ fn workers(kernel: &Kernel, primary: Option<&Primary>) -> Result<(), String> {
         let is_to_go = life.is_none_or(|life| life.exited_after_disconnect() == Some(true));
         if process.is_alive() && is_to_go && !kernel.goes_on(Pid(n)) {
             return Err(format!("worker {n} is to go and has nothing left to do, but it lives"));
+        }
+    }
+    Ok(())
+}
+
+/// Where a worker serves there is a socket. One that has connections may have closed its server and wait for them.
+fn servers(kernel: &Kernel, primary: &Primary, serving: &Serving) -> Result<(), String> {
+    let is_open = |served: &LocalAddress| {
+        matches!(served, LocalAddress::Path(_))
+            || kernel.files().any(|(id, _)| kernel.address_of(id).as_ref() == Some(served))
+    };
+    let is_idle = |worker: WorkerId| {
+        let process = kernel.process(worker.into());
+        let mut files = process.descriptors().iter().map(|descriptor| &kernel.file(descriptor.file).kind);
+        !process.hostile && !files.any(|kind| matches!(kind, Kind::Connection(_)))
+    };
+    for (&(worker, _), served) in &serving.addresses {
+        if primary.worker(worker).is_some_and(stays) && is_idle(worker) && !is_open(served) {
+            return Err(format!("worker {worker} serves {served:?}, and nobody can come there"));
         }
     }
     Ok(())

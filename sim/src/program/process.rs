@@ -4,14 +4,18 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use cluster_core::{
-    BindAddress, Call, Command, Errno, ExitStatus, LocalAddress, Machine, OsEvent, Signal, SocketId, Worker,
+    BindAddress, Call, Command, Errno, ExitStatus, LocalAddress, Machine, OsEvent, SendError, Sent, Signal,
+    SocketId, Worker,
 };
+use serde_json::Value;
 
 use super::Actor;
+use crate::check::Checks;
 use crate::journal::Journal;
 use crate::kernel::Kernel;
 use crate::kernel::process::Pid;
 use crate::kernel::socket::Flow;
+use crate::part::Part;
 
 /// The process a hook runs in.
 #[derive(Debug)]
@@ -19,6 +23,7 @@ pub struct Process<'a> {
     pub(crate) pid: Pid,
     pub(crate) kernel: &'a mut Kernel,
     pub(crate) journal: &'a mut Journal,
+    pub(crate) checks: &'a mut Part<Checks>,
     pub(crate) exit: &'a mut Option<ExitStatus>,
     pub(crate) released: Vec<SocketId>,
 }
@@ -48,6 +53,28 @@ impl Process<'_> {
     /// else was in `cluster.settings`.
     pub fn command(&self) -> &Command {
         &self.kernel.process(self.pid).command
+    }
+
+    // ---- messages
+
+    /// Sends a message that is only a number: how many such messages this process has sent to that one. So the checks can
+    /// see whether all of them are heard, in order. `send` hands it to the machine.
+    ///
+    /// # Errors
+    ///
+    /// Those of `send`; the number is given to the next message then.
+    pub fn numbered(
+        &mut self,
+        to: Actor,
+        send: impl FnOnce(&Value) -> Result<Sent, SendError>,
+    ) -> Result<Sent, SendError> {
+        let to = match to {
+            Actor::Worker(worker) => worker.into(),
+            Actor::Primary | Actor::Client(_) => Pid::PRIMARY,
+        };
+        let said = send(&self.checks.messages.next(self.pid, to))?;
+        self.checks.messages.sent(self.pid, to);
+        Ok(said)
     }
 
     // ---- connections

@@ -6,7 +6,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use cluster_core::{Event, ListenOptions, ListenerId, Primary, Signal, Worker, WorkerEvent, WorkerId};
-use serde_json::json;
 
 use super::scenario::{UnknownName, counts};
 use crate::{Actor, ClientEvent, ClientId, Driver, Process, Program};
@@ -90,7 +89,8 @@ impl PrimaryDeed {
                 primary.fork(Vec::new()).expect("nothing impossible was set up");
             }
             PrimaryDeed::Send(to) => {
-                let _ = primary.send(WorkerId(to.into()), &json!({ "to": to }));
+                let to = WorkerId(to.into());
+                let _ = process.numbered(Actor::Worker(to), |message| primary.send(to, message));
             }
             PrimaryDeed::Disconnect(worker) => primary.disconnect(WorkerId(worker.into())),
             PrimaryDeed::DisconnectAll => primary.disconnect_all(),
@@ -214,7 +214,7 @@ impl Program for Plan {
             WorkerDeed::Listen => self.listeners.push(worker.listen(ListenOptions::default())),
             WorkerDeed::Close => self.listeners.pop().into_iter().for_each(|listener| worker.close(listener)),
             WorkerDeed::Send => {
-                let _ = worker.send(&json!("from a worker"));
+                let _ = process.numbered(Actor::Primary, |message| worker.send(message));
             }
             WorkerDeed::Disconnect => worker.disconnect(),
             WorkerDeed::Kill => worker.kill(),

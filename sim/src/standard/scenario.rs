@@ -1,6 +1,7 @@
 //! Scenarios of the simulator's own, whose name says everything: a line that names one can be replayed anywhere.
 //!
-//! `<program>[+shared][+keep][+<bytes>b]`: the program as text, the policy, `keep_listening`, and what a channel holds.
+//! `<program>[+shared][+keep][+<bytes>b][+<connections>q]`: the program as text, the policy, `keep_listening`, what a
+//! channel holds, and how many connections may wait in the primary.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -26,13 +27,16 @@ pub struct Scenario<P> {
     pub keep_listening: bool,
     /// What a channel holds in each direction, in bytes; `None`: what it does on Linux.
     pub channel_bytes: Option<usize>,
+    /// How many connections may wait in the primary for each socket; `None`: as many as there usually may.
+    /// See [`cluster_core::Limits::queued_connections`].
+    pub queued: Option<usize>,
 }
 
 impl<P> Scenario<P> {
     /// This program in the usual surroundings.
     pub fn new(program: P) -> Self {
         let Settings { policy, keep_listening, .. } = Settings::default();
-        Scenario { program, policy, keep_listening, channel_bytes: None }
+        Scenario { program, policy, keep_listening, channel_bytes: None, queued: None }
     }
 }
 
@@ -40,7 +44,10 @@ impl<P: Program + fmt::Display> Scenario<P> {
     /// Its world, on a quiet schedule.
     pub fn world(&self) -> World<P> {
         let Scenario { policy, keep_listening, .. } = *self;
-        let settings = Settings { policy, keep_listening, ..Settings::default() };
+        let mut settings = Settings { policy, keep_listening, ..Settings::default() };
+        if let Some(queued) = self.queued {
+            settings.limits.queued_connections = queued;
+        }
         let world = World::new(self.program.clone(), settings).named(self.to_string());
         match self.channel_bytes {
             Some(bytes) => world.with_channel_bytes(bytes),
@@ -63,7 +70,8 @@ impl<P: fmt::Display> fmt::Display for Scenario<P> {
         if self.keep_listening {
             f.write_str("+keep")?;
         }
-        self.channel_bytes.map_or(Ok(()), |bytes| write!(f, "+{bytes}b"))
+        self.channel_bytes.map_or(Ok(()), |bytes| write!(f, "+{bytes}b"))?;
+        self.queued.map_or(Ok(()), |queued| write!(f, "+{queued}q"))
     }
 }
 
@@ -79,14 +87,23 @@ impl<P: FromStr> FromStr for Scenario<P> {
             match part {
                 "shared" => scenario.policy = SchedulingPolicy::Shared,
                 "keep" => scenario.keep_listening = true,
-                bytes => {
-                    let bytes = bytes.strip_suffix('b').and_then(|bytes| bytes.parse().ok());
-                    scenario.channel_bytes = Some(bytes.filter(|&bytes| bytes > 0).ok_or_else(unknown)?);
+                limit => {
+                    let (bytes, queued) = (amount(limit, 'b'), amount(limit, 'q'));
+                    if bytes.or(queued).is_none() {
+                        return Err(unknown());
+                    }
+                    scenario.channel_bytes = bytes.or(scenario.channel_bytes);
+                    scenario.queued = queued.or(scenario.queued);
                 }
             }
         }
         Ok(scenario)
     }
+}
+
+/// `17b` with this unit, if it is more than nothing.
+fn amount(text: &str, unit: char) -> Option<usize> {
+    text.strip_suffix(unit)?.parse().ok().filter(|&amount| amount > 0)
 }
 
 /// How many workers and clients a name may ask for: a slip in a line shall not fill the memory.
@@ -104,7 +121,7 @@ impl fmt::Display for UnknownName {
         write!(
             f,
             "the simulator has no scenario {:?}; it has standard, serve-<workers>-<clients>[-<replacements>] and \
-             plan-<workers>-<clients>-<deeds>-<deeds>, each with +shared, +keep or +<bytes>b behind it",
+             plan-<workers>-<clients>-<deeds>-<deeds>, each with +shared, +keep, +<bytes>b or +<connections>q behind it",
             self.0
         )
     }
@@ -163,7 +180,7 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for name in ["plan-3-0-.fs1d2ak3x-.lcsdkxz+shared+keep+17b", "plan-1-1--", "plan-2-2-..-s+keep"] {
+        for name in ["plan-3-0-.fs1d2ak3x-.lcsdkxz+shared+keep+17b", "plan-1-1--", "plan-2-2-..-s+keep+3q"] {
             let scenario: Scenario<Plan> = name.parse().expect("it is a name");
             assert_eq!(scenario.to_string(), name);
             assert_eq!(name.parse(), Ok(scenario));
@@ -176,9 +193,16 @@ mod tests {
 
     #[test]
     fn a_line_of_somebody_else_is_said_to_be_one() {
-        for name in
-            ["plan-1-1-s-", "plan-1-1-q-", "plan-1-1", "serve-1", "serve-999999999-1", "standard+0b", ""]
-        {
+        for name in [
+            "plan-1-1-s-",
+            "plan-1-1-q-",
+            "plan-1-1",
+            "serve-1",
+            "serve-999999999-1",
+            "standard+0b",
+            "standard+b",
+            "",
+        ] {
             let line = format!("sim:v1:{name}:3:-:0.0000000000000000.");
             let error = replay(&line).expect_err(name);
             assert!(matches!(&error, ReplayError::Name(UnknownName(text)) if text == name), "{error:?}");

@@ -154,6 +154,9 @@ impl<P: Program> World<P> {
         let worker = if pid == Pid::PRIMARY { Pid(channel.0) } else { pid };
         let process = self.kernel.process(worker);
         let is_plain = process.command.serialization == Serialization::Json && !process.hostile;
+        if pid == Pid::PRIMARY && self.checks.fairness.concerns(bytes) {
+            self.checks.fairness.read(WorkerId(worker.0));
+        }
         if !is_plain || !self.checks.acks.concerns(bytes) {
             return Ok(());
         }
@@ -210,6 +213,10 @@ impl<P: Program> World<P> {
         }
         self.checks.serving.worker_event(pid, &event);
         self.checks.order.worker_event(pid, &event, &self.kernel).map_err(|what| (Check::Order, what))?;
+        if let WorkerEvent::Message { message, .. } = &event {
+            let heard = self.checks.messages.heard(Pid::PRIMARY, pid, message);
+            heard.map_err(|what| (Check::Messages, what))?;
+        }
         self.within(pid, |program, machine, process| {
             if let Machine::Worker(worker) = machine {
                 program.worker_event(worker, process, event);
@@ -245,7 +252,8 @@ impl<P: Program> World<P> {
         let Some(Some(host)) = self.hosts.get_mut(pid.index()) else { return };
         let host = &mut **host;
         let (kernel, journal) = (&mut self.kernel, &mut self.journal);
-        let mut process = Process { pid, kernel, journal, exit: &mut host.exit, released: Vec::new() };
+        let (exit, checks) = (&mut host.exit, &mut self.checks);
+        let mut process = Process { pid, kernel, journal, checks, exit, released: Vec::new() };
         hook(&mut host.program, &mut host.machine, &mut process);
         let released = process.released;
         host.release(&released);
@@ -325,12 +333,13 @@ impl<P: Program> World<P> {
         if matches!(step, Step::Run(Pid::PRIMARY)) { self.at_rest() } else { Ok(()) }
     }
 
-    pub(super) fn at_rest(&self) -> Result<(), (Check, String)> {
+    pub(super) fn at_rest(&mut self) -> Result<(), (Check, String)> {
         let Some(Some(host)) = self.hosts.first() else { return Ok(()) };
-        match host.primary() {
-            Some(primary) if host.next.is_none() => Checks::at_rest(&self.kernel, primary),
-            _ => Ok(()),
+        let Some(primary) = host.primary().filter(|_| host.next.is_none()) else { return Ok(()) };
+        if self.checks.is_stale(primary) {
+            self.checks.look_again(&self.kernel, primary)?;
         }
+        Checks::at_rest(&self.kernel, primary)
     }
 
     fn note(&mut self, actor: Actor, what: impl FnOnce() -> Crossing) {

@@ -1,0 +1,344 @@
+//! Every fault of the simulator, provoked once on the real system: the kernel does what the simulator has it do.
+//!
+//! A fault without a provocation does not compile. What the machines make of a fault in every schedule is the simulator's
+//! work; here it is seen that the fault exists. Every test waits for events, and leaves nothing open.
+
+#[expect(dead_code, reason = "the tests of the cluster use more of it")]
+#[path = "../../cluster/tests/cluster/support.rs"]
+mod support;
+
+use std::error::Error;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::time::Duration;
+use std::{env, future};
+
+use cluster::{
+    Errno, Event, ExitStatus, Life, Listener, Primary, Role, Settings, Signal, Violation, Worker,
+    WorkerError, role,
+};
+use cluster_sim::Fault;
+use libtest_mimic::{Arguments, Trial};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::time::TimeSpec;
+use nix::sys::timer::{Expiration, TimerSetTimeFlags};
+use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::{Pid, Uid, setuid};
+use serde_json::json;
+use socket2::SockRef;
+use support::{
+    Hoard, Tested, asynchronous, connect, fork, fork_at, message, port, primary, primary_of, rest, said,
+    same, trial, until,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+fn main() -> ExitCode {
+    match role() {
+        Ok(Role::Primary) => {
+            // The first runtime opens what all share and none closes.
+            drop(support::runtime());
+            // One at a time, because descriptors and children are counted.
+            let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
+            libtest_mimic::run(&arguments, Fault::ALL.map(provocation).into()).exit_code()
+        }
+        Ok(Role::Worker) => run(),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn provocation(fault: Fault) -> Trial {
+    let name = format!("{fault:?}");
+    match fault {
+        Fault::Kill => asynchronous(&name, kill),
+        Fault::SpawnFailure => asynchronous(&name, spawn_failure),
+        Fault::BindFailure => asynchronous(&name, bind_failure),
+        Fault::AcceptFailure => asynchronous(&name, accept_failure),
+        Fault::LostDescriptor => asynchronous(&name, lost_descriptor),
+        Fault::ClientReset => asynchronous(&name, client_reset),
+        Fault::Grandchild => asynchronous(&name, grandchild),
+        Fault::Garbage => asynchronous(&name, garbage),
+        Fault::ShortWrite => trial(&name, short_write),
+        Fault::PartialRead => asynchronous(&name, partial_read),
+        Fault::Aborted => asynchronous(&name, aborted),
+        Fault::Stop => asynchronous(&name, stop),
+        Fault::TimeJump => trial(&name, time_jump),
+    }
+}
+
+// ---- the provocations
+
+async fn kill() -> Tested {
+    let mut primary = primary()?;
+    let worker = fork(&mut primary, "serve");
+    until(&mut primary, |event| matches!(event, Event::Online { .. })).await?;
+    primary.kill(worker, Signal::SIGKILL);
+    let exit = Event::Exit { worker, status: ExitStatus::Signal(Signal::SIGKILL) };
+    same(rest(&mut primary).await?.contains(&exit), true)
+}
+
+/// EAGAIN: its user may have no more processes.
+async fn spawn_failure() -> Tested {
+    let mut primary = primary()?;
+    fork(&mut primary, "start one process too many");
+    let error = WorkerError::Spawn(Errno::EAGAIN);
+    same(message(&mut primary).await?, json!(format!("{error:?}")))?;
+    end(primary).await
+}
+
+/// EADDRINUSE: somebody else listens there.
+async fn bind_failure() -> Tested {
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let address = taken.local_addr()?.to_string();
+    let mut primary = primary()?;
+    fork_at(&mut primary, "serve", &address);
+    same(message(&mut primary).await?, json!(format!("bind EADDRINUSE {address}")))?;
+    end(primary).await
+}
+
+/// EMFILE, and when there is a number again the client is served.
+async fn accept_failure() -> Tested {
+    let mut primary = primary()?;
+    let worker = fork(&mut primary, "serve");
+    let client = connect(port(&mut primary).await?)?;
+    let hoard = Hoard::new()?;
+    let failed = Event::AcceptFailed { errno: Errno::EMFILE };
+    until(&mut primary, |event| *event == failed).await?;
+    drop(hoard);
+    same(said(&mut primary, client).await?, worker.to_string())?;
+    end(primary).await
+}
+
+/// The receiver has no number left: the bytes come, the descriptor does not, and another worker gets the connection.
+async fn lost_descriptor() -> Tested {
+    let mut primary = primary()?;
+    let poor = fork(&mut primary, "hoard, and serve");
+    same(message(&mut primary).await?, json!("hoarding"))?;
+    let number = port(&mut primary).await?;
+    let client = connect(number)?;
+    let rich = fork(&mut primary, "serve");
+    same(port(&mut primary).await?, number)?;
+    same(said(&mut primary, client).await?, rich.to_string())?;
+    // Nothing was wrong with the other but that.
+    same(primary.worker(poor).map(Life::is_connected), Some(true))?;
+    end(primary).await
+}
+
+/// ECONNRESET at the worker's read.
+async fn client_reset() -> Tested {
+    let mut primary = primary()?;
+    fork(&mut primary, "tell how it ends");
+    let mut client = connect(port(&mut primary).await?)?;
+    let reading = tokio::task::spawn_blocking(move || client.read_exact(&mut [0; 5]).map(|()| client));
+    same(message(&mut primary).await?, json!("greeted"))?;
+    reset(reading.await??)?;
+    same(message(&mut primary).await?, json!("ConnectionReset"))?;
+    end(primary).await
+}
+
+/// The worker is dead, and its channel open.
+async fn grandchild() -> Tested {
+    let mut primary = primary_of("/bin/sh", &["-c", "(read line <&3) & exit 5"])?;
+    let worker = primary.fork()?;
+    let exit = Event::Exit { worker, status: ExitStatus::Code(5) };
+    until(&mut primary, |event| *event == exit).await?;
+    same(primary.worker(worker).map(|life| (life.is_dead(), life.is_connected())), Some((true, true)))?;
+    primary.send(worker, &json!("go"))?;
+    same(rest(&mut primary).await?, vec![Event::Disconnect { worker }])
+}
+
+async fn garbage() -> Tested {
+    let mut primary = primary_of("/bin/sh", &["-c", "echo rubbish >&3; read line <&3; exit 5"])?;
+    let worker = primary.fork()?;
+    let seen = rest(&mut primary).await?;
+    let error = WorkerError::Protocol(Violation::Malformed);
+    same(seen.contains(&Event::Error { worker, error }), true)?;
+    same(seen.contains(&Event::Exit { worker, status: ExitStatus::Code(5) }), true)
+}
+
+/// The kernel takes a part, and of the next nothing: EAGAIN.
+fn short_write() -> Tested {
+    let (mut near, far) = UnixStream::pair()?;
+    near.set_nonblocking(true)?;
+    let bytes = vec![b'x'; 8 << 20];
+    let mut taken = near.write(&bytes)?;
+    same(0 < taken && taken < bytes.len(), true)?;
+    let full = loop {
+        match near.write(&bytes) {
+            Ok(more) => taken += more,
+            Err(error) => break error.raw_os_error(),
+        }
+    };
+    same(taken < bytes.len(), true)?;
+    drop(far);
+    same(full, Some(Errno::EAGAIN.0))
+}
+
+/// The second message is read in two pieces: the first of them with the message before it.
+async fn partial_read() -> Tested {
+    let script = r#"printf '"one"\n"tw' >&3; read line <&3; printf 'o"\n' >&3; read line <&3"#;
+    let mut primary = primary_of("/bin/sh", &["-c", script])?;
+    let worker = primary.fork()?;
+    same(message(&mut primary).await?, json!("one"))?;
+    primary.send(worker, &json!("go on"))?;
+    same(message(&mut primary).await?, json!("two"))?;
+    end(primary).await
+}
+
+/// A client is gone before it is accepted. Linux accepts it all the same, and its reader hears of it; other kernels say
+/// ECONNABORTED. In a cluster nobody hears of it, and who comes after it is served.
+async fn aborted() -> Tested {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    reset(connect(listener.local_addr()?.port())?)?;
+    let gone = listener.accept().and_then(|(mut client, _)| client.read(&mut [0]));
+    let gone = gone.map_err(|error| error.raw_os_error());
+    same([Errno::ECONNRESET, Errno::ECONNABORTED].map(|errno| Err(Some(errno.0))).contains(&gone), true)?;
+
+    let mut primary = primary()?;
+    fork(&mut primary, "tell how it ends");
+    let number = port(&mut primary).await?;
+    let client = connect(number)?;
+    let hoard = Hoard::new()?;
+    until(&mut primary, |event| matches!(event, Event::AcceptFailed { .. })).await?;
+    reset(client)?;
+    drop(hoard);
+    let after = connect(number)?;
+    same(message(&mut primary).await?, json!("greeted"))?;
+    after.shutdown(Shutdown::Write)?;
+    same(message(&mut primary).await?, json!("end"))?;
+    end(primary).await
+}
+
+/// A stopped worker takes nothing, holds up nobody, and goes on where it was.
+async fn stop() -> Tested {
+    let mut primary = primary()?;
+    let slow = fork(&mut primary, "serve");
+    let number = port(&mut primary).await?;
+    primary.kill(slow, Signal::SIGSTOP);
+    let pid = primary.worker(slow).and_then(Life::pid).ok_or("it has a number")?;
+    let pid = Pid::from_raw(i32::try_from(pid)?);
+    let stopped = waitid(Id::Pid(pid), WaitPidFlag::WSTOPPED | WaitPidFlag::WNOWAIT)?;
+    same(stopped, WaitStatus::Stopped(pid, nix::sys::signal::Signal::SIGSTOP))?;
+    let first = connect(number)?;
+    let other = fork(&mut primary, "serve");
+    same(port(&mut primary).await?, number)?;
+    same(said(&mut primary, connect(number)?).await?, other.to_string())?;
+    primary.kill(slow, Signal::SIGCONT);
+    same(said(&mut primary, first).await?, slow.to_string())?;
+    end(primary).await
+}
+
+/// Who was away while two timers came due finds both, and may hear the later one first.
+fn time_jump() -> Tested {
+    let timers = [1, 2].map(|after| -> Result<TimerFd, nix::Error> {
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::empty())?;
+        let after = TimeSpec::from_duration(Duration::from_nanos(after));
+        timer.set(Expiration::OneShot(after), TimerSetTimeFlags::empty())?;
+        Ok(timer)
+    });
+    let [earlier, later] = timers;
+    let (earlier, later) = (earlier?, later?);
+    later.wait()?;
+    let mut due = [PollFd::new(earlier.as_fd(), PollFlags::POLLIN)];
+    same(poll(&mut due, PollTimeout::ZERO)?, 1)?;
+    Ok(earlier.wait()?)
+}
+
+async fn end(mut primary: Primary) -> Tested {
+    primary.disconnect();
+    rest(&mut primary).await.map(drop)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is closed here")]
+fn reset(client: std::net::TcpStream) -> io::Result<()> {
+    SockRef::from(&client).set_linger(Some(Duration::ZERO))
+}
+
+// ---- the workers
+
+type Ended = Result<(), Box<dyn Error>>;
+
+fn run() -> ExitCode {
+    match support::runtime().map_err(Into::into).and_then(|runtime| runtime.block_on(program())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn program() -> Ended {
+    let worker = Worker::join()?;
+    match env::var("PROGRAM")?.as_str() {
+        "serve" => serve(&worker, listen(&worker).await?).await,
+        "hoard, and serve" => hoard(&worker).await,
+        "tell how it ends" => tell(&worker).await,
+        "start one process too many" => one_too_many(&worker).await,
+        other => Err(format!("there is no program {other:?}").into()),
+    }
+}
+
+async fn listen(worker: &Worker) -> Result<Listener, Box<dyn Error>> {
+    let address = env::var("ADDRESS").unwrap_or_else(|_| "127.0.0.1:0".into());
+    match worker.listen(address).await {
+        Ok(listener) => Ok(listener),
+        Err(error) => {
+            worker.send(&json!(error.to_string()))?;
+            future::pending().await
+        }
+    }
+}
+
+/// Says which worker it is, and hangs up.
+async fn serve(worker: &Worker, mut listener: Listener) -> Ended {
+    loop {
+        let (mut connection, _) = listener.accept().await?;
+        connection.write_all(worker.id().to_string().as_bytes()).await?;
+    }
+}
+
+async fn hoard(worker: &Worker) -> Ended {
+    let listener = listen(worker).await?;
+    let _hoard = Hoard::new()?;
+    worker.send(&json!("hoarding"))?;
+    serve(worker, listener).await
+}
+
+/// Greets each client, and tells its primary how the client ends.
+async fn tell(worker: &Worker) -> Ended {
+    let mut listener = listen(worker).await?;
+    loop {
+        let (mut connection, _) = listener.accept().await?;
+        let ended = async {
+            connection.write_all(b"hello").await?;
+            worker.send(&json!("greeted")).map_err(io::Error::other)?;
+            connection.read_to_end(&mut Vec::new()).await
+        };
+        let end = ended.await.map_or_else(|error| format!("{:?}", error.kind()), |_| "end".to_owned());
+        worker.send(&json!(end))?;
+    }
+}
+
+/// Leads a cluster of its own as a user who may have no more processes; root always may.
+async fn one_too_many(worker: &Worker) -> Ended {
+    if Uid::effective().is_root() {
+        setuid(Uid::from_raw(65_534))?;
+    }
+    setrlimit(Resource::RLIMIT_NPROC, 0, 0)?;
+    let mut primary = Primary::new(Settings::default())?;
+    primary.fork()?;
+    while let Some(event) = primary.next().await {
+        if let Event::Error { error, .. } = event {
+            worker.send(&json!(format!("{error:?}")))?;
+        }
+    }
+    future::pending().await
+}

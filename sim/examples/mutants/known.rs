@@ -1,0 +1,61 @@
+//! What came of earlier attempts at the same sources, so that an interrupted command goes on where it was.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use super::lab::Kill;
+use super::suite::{Mutant, Suite};
+
+/// Who has seen a mutant, if anybody has.
+pub(crate) type Fate = Option<Kill>;
+
+pub(crate) struct Known {
+    file: PathBuf,
+    sources: u64,
+    /// By the hash of everything that it depends on.
+    fates: BTreeMap<String, Fate>,
+}
+
+impl Known {
+    pub(crate) fn load(directory: &Path, sources: &[PathBuf], suite: &Suite) -> Result<Self, Box<dyn Error>> {
+        let file = directory.join("known.json");
+        let mut hasher = DefaultHasher::new();
+        sources.iter().try_for_each(|path| hash(path, &mut hasher))?;
+        (suite.runs, &suite.grounds).hash(&mut hasher);
+        let fates = match fs::read_to_string(&file) {
+            Ok(text) => serde_json::from_str(&text)?,
+            Err(_) => BTreeMap::new(),
+        };
+        Ok(Known { file, sources: hasher.finish(), fates })
+    }
+
+    pub(crate) fn of(&self, mutant: &Mutant) -> Option<&Fate> {
+        self.fates.get(&self.key(mutant))
+    }
+
+    pub(crate) fn add(&mut self, mutant: &Mutant, fate: Fate) -> Result<(), Box<dyn Error>> {
+        self.fates.insert(self.key(mutant), fate);
+        Ok(fs::write(&self.file, serde_json::to_string(&self.fates)?)?)
+    }
+
+    fn key(&self, Mutant { file, find, replace, killer, .. }: &Mutant) -> String {
+        let mut hasher = DefaultHasher::new();
+        // A killer that is a test is asked by name.
+        let test = killer.contains("::").then_some(killer);
+        (self.sources, file, find, replace, test).hash(&mut hasher);
+        hasher.finish().to_string()
+    }
+}
+
+fn hash(path: &Path, hasher: &mut DefaultHasher) -> io::Result<()> {
+    if !path.is_dir() {
+        fs::read(path)?.hash(hasher);
+        return Ok(());
+    }
+    let mut entries = fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    entries.sort();
+    entries.iter().try_for_each(|path| hash(path, hasher))
+}

@@ -1,0 +1,103 @@
+//! What came of the mutants, as a table and as the page `MUTANTS.md`.
+
+use std::fmt::Write as _;
+
+use super::lab::Kill;
+use super::suite::{Mutant, NOBODY, Suite};
+
+/// The page.
+pub(crate) const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/MUTANTS.md");
+
+/// A mutant, and who has seen it.
+pub(crate) struct Row<'a> {
+    pub(crate) mutant: &'a Mutant,
+    pub(crate) kill: Option<Kill>,
+}
+
+impl Row<'_> {
+    pub(crate) fn verdict(&self) -> String {
+        let Some(kill) = &self.kill else { return "survives".to_owned() };
+        match &kill.found {
+            Some(found) => {
+                format!("{} in run {}, {} steps: {}", kill.killer, found.runs, found.steps, kill.what)
+            }
+            None => format!("{}: {}", kill.killer, kill.what),
+        }
+    }
+
+    /// What is not as the suite says.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        let Mutant { name, killer, within, .. } = self.mutant;
+        let is_as_said = match &self.kill {
+            None => killer == NOBODY,
+            Some(kill) => {
+                kill.killer == *killer && kill.found.as_ref().map_or(0, |found| found.runs) <= *within
+            }
+        };
+        let verdict = self.verdict();
+        (!is_as_said).then(|| format!("`{name}`: {verdict}; expected: {killer} within {within} runs"))
+    }
+
+    fn cells(&self) -> [String; 4] {
+        let killer = self.kill.as_ref().map_or("nobody", |kill| kill.killer.as_str()).to_owned();
+        let found = self.kill.as_ref().and_then(|kill| kill.found.as_ref());
+        let runs = found.map_or_else(|| "a test".to_owned(), |found| found.runs.to_string());
+        let runs = if self.kill.is_none() { "-".to_owned() } else { runs };
+        let length = found.map_or_else(
+            || "-".to_owned(),
+            |found| match found.steps {
+                0..20_000 => format!("{} ({}, {})", found.steps, found.faults, found.switches),
+                _ => "goes on for ever".to_owned(),
+            },
+        );
+        [self.mutant.name.clone(), killer, runs, length]
+    }
+}
+
+const TITLES: [&str; 4] = ["mutant", "killed by", "runs", "steps (faults, switches)"];
+
+/// For a terminal.
+pub(crate) fn table(rows: &[Row<'_>]) -> String {
+    let mut cells = vec![TITLES.map(str::to_owned)];
+    cells.extend(rows.iter().map(Row::cells));
+    let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths = [0, 1, 2].map(width);
+    let mut text = String::new();
+    for [name, killer, runs, length] in &cells {
+        let [wide, middle, narrow] = widths;
+        let _ = writeln!(text, "{name:<wide$}  {killer:<middle$}  {runs:>narrow$}  {length}");
+    }
+    text
+}
+
+/// For the repository.
+pub(crate) fn page(suite: &Suite, rows: &[Row<'_>]) -> String {
+    let by_checks = rows.iter().filter(|row| row.kill.as_ref().is_some_and(|kill| kill.found.is_some()));
+    let by_checks = by_checks.count();
+    let killed = rows.iter().filter(|row| row.kill.is_some()).count();
+    let mut text = format!(
+        "# Does the simulator find bugs?\n\n\
+         Small wrong changes to `cluster/core/src`, each built and run; `mutants.json` has the changes.\n\
+         `cargo run --release -p cluster-sim --example mutants -- --write` makes this page, `--check` compares with it.\n\n\
+         {} mutants, {killed} killed: {by_checks} by a check of the simulator (`sim/src/check`), {} by a test of the core.\n\
+         One that nobody kills has passed {} runs of {} scenarios in turn, every third without faults; of the core's own tests\n\
+         only those that are named were asked. Steps, faults and switches between processes are those of the shrunk run.\n\n\
+         | {} |\n|---|---|---|---|\n",
+        rows.len(),
+        killed - by_checks,
+        suite.runs,
+        suite.grounds.len(),
+        TITLES.join(" | "),
+    );
+    for row in rows {
+        let _ = writeln!(text, "| {} |", row.cells().join(" | "));
+    }
+    let explained: Vec<_> = rows.iter().filter(|row| !row.mutant.reason.is_empty()).collect();
+    if !explained.is_empty() {
+        text.push_str("\nNot seen by a check:\n\n");
+    }
+    for row in explained {
+        let _ = writeln!(text, "* {}: {}", row.mutant.name, row.mutant.reason);
+    }
+    text
+}

@@ -1,0 +1,163 @@
+//! Fairness: among the workers of one address that are free all the time, nobody gets a second connection before everybody
+//! has got one; and no connection is turned away where a worker listens.
+//!
+//! It looks at the primary's ledger whenever the primary has nothing left to do, and knows of a worker what the primary
+//! was told by it. A worker that has refused, or of which something is not known for sure, is not counted as free until
+//! it has taken its next connection.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cluster_core::{CloseReason, Event, Primary, Serialization, SocketId, Standing, WorkerId};
+use memchr::memmem;
+
+use super::liveness::stays;
+use crate::kernel::Kernel;
+use crate::kernel::process::Pid;
+
+/// In the line of a worker that listens no longer.
+const CLOSE: &[u8] = br#""act":"close""#;
+
+/// Where a worker says that it listens: host and port.
+type Place = (Option<String>, u16);
+
+/// Who waits for a connection, and what the ledger said when it was last looked at.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Fairness {
+    /// Of each worker that listens at a place: who has got a connection there since it waits for one itself; `None`: it
+    /// does not wait, as far as is known.
+    waiting: BTreeMap<(Place, WorkerId), Option<BTreeSet<WorkerId>>>,
+    /// Who had which connection, and the port it came to.
+    handed: BTreeMap<SocketId, (WorkerId, u16)>,
+    /// The ports that open connections came to.
+    ports: BTreeMap<SocketId, u16>,
+    owned: u64,
+    turned_away: u64,
+}
+
+impl Fairness {
+    /// The primary is told that a worker listens. Two servers of a worker at one place cannot be told apart.
+    pub(crate) fn primary_event(&mut self, event: &Event, kernel: &Kernel) {
+        let Event::Listening { worker, address } = event else { return };
+        let process = kernel.process((*worker).into());
+        let Ok(port @ 1..) = u16::try_from(address.port) else { return };
+        if process.hostile || process.command.serialization != Serialization::Json {
+            return;
+        }
+        let place = (address.address.clone(), port);
+        let has_one = self.handed.values().any(|(with, _)| with == worker);
+        let waits = (!has_one).then(BTreeSet::new);
+        if self.waiting.insert((place.clone(), *worker), waits).is_some() {
+            self.waiting.retain(|(at, _), _| *at != place);
+        }
+    }
+
+    /// Whether what the primary reads says that a worker listens no longer, or has no end yet and may say so.
+    pub(crate) fn concerns(&self, bytes: &[u8]) -> bool {
+        !self.waiting.is_empty() && (!bytes.ends_with(b"\n") || memmem::find(bytes, CLOSE).is_some())
+    }
+
+    /// The primary has read such bytes.
+    pub(crate) fn read(&mut self, worker: WorkerId) {
+        self.waiting.retain(|(_, waiting), _| *waiting != worker);
+    }
+
+    /// The primary has nothing left to do.
+    pub(crate) fn at_rest(&mut self, kernel: &Kernel, primary: &Primary) -> Result<(), String> {
+        let ports =
+            primary.ledger().open().filter_map(|(socket, _)| Some((socket, port_of(kernel, socket)?)));
+        let known = std::mem::replace(&mut self.ports, ports.collect());
+        self.closed(primary, &known)?;
+        let handed = primary.ledger().open().filter_map(|(socket, standing)| match standing {
+            Standing::Handed(_, worker) => Some((socket, (worker, *self.ports.get(&socket)?))),
+            Standing::Queued(_) => None,
+        });
+        let handed = handed.collect();
+        let before = std::mem::replace(&mut self.handed, handed);
+        self.answered(&before, primary.ledger().owned());
+        let new = self.handed.iter().filter(|(socket, with)| before.get(socket) != Some(with));
+        let new: Vec<_> = new.map(|(_, with)| *with).collect();
+        new.into_iter().try_for_each(|(worker, port)| self.given(primary, worker, port))
+    }
+
+    /// Connections were turned away, unless others were taken at the same time: then it is not known which.
+    fn closed(&mut self, primary: &Primary, known: &BTreeMap<SocketId, u16>) -> Result<(), String> {
+        let turned_away = primary.ledger().closed(CloseReason::NoListener);
+        let before = std::mem::replace(&mut self.turned_away, turned_away);
+        if before == turned_away || primary.ledger().owned() != self.owned {
+            return Ok(());
+        }
+        for (_, port) in known.iter().filter(|(socket, _)| !self.ports.contains_key(socket)) {
+            let there = || self.waiting.keys().filter(|((_, at), _)| at == port);
+            let is_one_place = there().map(|(place, _)| place).collect::<BTreeSet<_>>().len() == 1;
+            let worker = there().find(|(_, worker)| primary.worker(*worker).is_some_and(stays));
+            if let Some((_, worker)) = worker.filter(|_| is_one_place) {
+                return Err(format!(
+                    "a connection to port {port} is turned away, and worker {worker} listens"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Workers whose connection is their own now wait for another. Of connections that are gone for other reasons nothing
+    /// follows, nor when there are such among them.
+    fn answered(&mut self, before: &BTreeMap<SocketId, (WorkerId, u16)>, owned: u64) {
+        let gone = before.iter().filter(|(socket, _)| !self.handed.contains_key(socket));
+        let gone: Vec<_> = gone.map(|(_, with)| *with).collect();
+        if owned - std::mem::replace(&mut self.owned, owned) != gone.len() as u64 {
+            return;
+        }
+        for (worker, port) in gone {
+            for (((_, at), who), waits) in &mut self.waiting {
+                if (*at, *who) == (port, worker) {
+                    waits.get_or_insert_default();
+                }
+            }
+        }
+    }
+
+    /// A worker has been given a connection.
+    fn given(&mut self, primary: &Primary, to: WorkerId, port: u16) -> Result<(), String> {
+        let mut places = self.waiting.keys().filter(|((_, at), who)| (*at, *who) == (port, to));
+        let (Some((place, _)), None) = (places.next().cloned(), places.next()) else { return Ok(()) };
+        self.waiting.insert((place.clone(), to), None);
+        for ((at, worker), waits) in &mut self.waiting {
+            let Some(passed) = waits.as_mut().filter(|_| *at == place) else { continue };
+            if primary.worker(*worker).is_some_and(stays) && !passed.insert(to) {
+                return Err(format!(
+                    "worker {to} has got two connections while worker {worker} waited for one"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn port_of(kernel: &Kernel, socket: SocketId) -> Option<u16> {
+    let client = kernel.client_behind(Pid::PRIMARY, socket)?;
+    kernel.client(client).to.as_ref()?.ip().map(|at| at.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cluster_core::Settings;
+
+    const ONE: WorkerId = WorkerId(1);
+    const TWO: WorkerId = WorkerId(2);
+
+    #[test]
+    fn a_second_connection_is_seen_while_another_waits_for_its_first() {
+        let mut primary = Primary::new(Settings::default());
+        for _ in [ONE, TWO] {
+            primary.fork(Vec::new()).expect("nothing impossible was set up");
+        }
+        let mut fairness = Fairness::default();
+        let waits = |worker| (((None, 80), worker), Some(BTreeSet::new()));
+        fairness.waiting = [ONE, TWO].map(waits).into();
+        assert_eq!(fairness.given(&primary, TWO, 80), Ok(()));
+        assert!(fairness.clone().given(&primary, TWO, 80).is_err());
+        assert_eq!(fairness.given(&primary, ONE, 80), Ok(()));
+        assert_eq!(fairness.given(&primary, TWO, 80), Ok(()), "nobody waits, as far as is known");
+    }
+}
