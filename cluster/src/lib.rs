@@ -14,9 +14,17 @@
 //!             for _ in 0..std::thread::available_parallelism()?.get() {
 //!                 primary.fork()?;
 //!             }
+//!             let mut served = std::collections::HashSet::new();
 //!             while let Some(event) = primary.next().await {
-//!                 if let Event::Exit { .. } = event {
-//!                     primary.fork()?;
+//!                 match event {
+//!                     Event::Listening { worker, .. } => {
+//!                         served.insert(worker);
+//!                     }
+//!                     // Replaced, but not one that never got so far as to serve: it would be for ever.
+//!                     Event::Exit { worker, .. } if served.remove(&worker) => {
+//!                         primary.fork()?;
+//!                     }
+//!                     _ => {}
 //!                 }
 //!             }
 //!         }

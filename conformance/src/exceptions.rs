@@ -119,7 +119,7 @@ impl Exceptions {
         relieved
     }
 
-    /// Whether some exception means this line; it is needed, then.
+    /// Whether some exception means this line; it is needed, then, unless it is there because such lines are lacking.
     pub fn mean(&mut self, scenario: &str, runtime: &str, observer: Observer, line: &Observation) -> bool {
         let means = |one: &Exception| one.concerns(scenario, runtime) && one.means(observer, line);
         let found = self.all.iter().position(means);

@@ -31,7 +31,7 @@ pub const RUNS_AT_A_TIME: u32 = 10;
 pub enum Load {
     /// Nothing was started beside the run.
     Idle,
-    /// [`THREADS_A_CORE`] threads that do nothing but count ran on each core, and [`RUNS_AT_A_TIME`] runs.
+    /// Threads that do nothing but count ran on each core, and several runs at a time.
     Loaded,
     /// All processes of the run shared one core.
     Pinned,

@@ -26,7 +26,7 @@ mod word;
 pub use claim::{Claim, Claimed};
 pub use listen::{Bind, Listen, Open};
 pub use mistake::Mistake;
-pub use settings::{PolicyFrom, Serialization};
+pub use settings::{Policy, PolicyFrom, Serialization, Settings, User};
 pub use word::{Signal, Word};
 
 /// Where the scenarios of this repository are.
@@ -64,47 +64,6 @@ pub struct Scenario {
     /// The file it was read from.
     #[serde(skip)]
     pub path: PathBuf,
-}
-
-/// How the primary is set up.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// How connections find their worker.
-    #[serde(default)]
-    pub policy: Policy,
-    /// Who says so.
-    #[serde(default)]
-    pub policy_from: PolicyFrom,
-    /// How channels are written.
-    #[serde(default)]
-    pub serialization: Serialization,
-    /// Whether a primary on Node goes on when Node's own code fails in it, as ours does in any case. Node: a listener of
-    /// `uncaughtException`.
-    #[serde(default)]
-    pub catches: bool,
-    /// As whom the cluster runs; without, as whoever runs the scenario.
-    #[serde(default, rename = "as")]
-    pub user: Option<User>,
-}
-
-/// As whom a cluster runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum User {
-    /// Somebody without privileges.
-    Nobody,
-}
-
-/// How connections find their worker. Node: `cluster.schedulingPolicy`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Policy {
-    /// The primary gives them out in turn.
-    #[default]
-    RoundRobin,
-    /// The workers share the listening socket.
-    Shared,
 }
 
 /// On such an observation of one's own, do this, in this order.
@@ -436,6 +395,10 @@ impl Scenario {
         self.workers.get(&id).unwrap_or(&self.worker)
     }
 
+    fn primary_actions(&self) -> impl Iterator<Item = &PrimaryAction> {
+        self.primary.iter().flat_map(|rule| &rule.actions)
+    }
+
     /// Every program of a worker in the file: the common one and those of single workers.
     pub fn worker_programs(&self) -> impl Iterator<Item = &[Rule<WorkerAction>]> {
         std::iter::once(self.worker.as_slice()).chain(self.workers.values().map(Vec::as_slice))
@@ -445,14 +408,14 @@ impl Scenario {
     pub fn tells_of_setup(&self) -> bool {
         let sets =
             |action: &PrimaryAction| matches!(action, PrimaryAction::Setup(_) | PrimaryAction::Settings);
-        self.primary.iter().flat_map(|rule| &rule.actions).any(sets)
+        self.primary_actions().any(sets)
     }
 
     /// The servers that the cluster does not know: exclusive ones, and those that came with a message, which have its text
     /// for a name.
     pub fn exclusive_servers(&self) -> BTreeSet<&str> {
         let by_workers = self.worker_programs().flatten().flat_map(|rule| &rule.actions);
-        let passed = self.primary.iter().flat_map(|rule| &rule.actions).filter_map(|action| {
+        let passed = self.primary_actions().filter_map(|action| {
             if let PrimaryAction::Pass { text, .. } = action { Some(text.as_str()) } else { None }
         });
         by_workers.filter_map(exclusive_server).chain(passed).collect()
@@ -467,7 +430,7 @@ impl Scenario {
 
     /// Whether a process is to run out of descriptors.
     pub fn hoards(&self) -> bool {
-        self.primary.iter().flat_map(|rule| &rule.actions).any(|action| *action == PrimaryAction::Hoard)
+        self.primary_actions().any(|action| *action == PrimaryAction::Hoard)
     }
 
     /// Whether the primary may end before its workers do.
@@ -475,7 +438,7 @@ impl Scenario {
         let dies = |action: &PrimaryAction| {
             matches!(action, PrimaryAction::Exit(_) | PrimaryAction::Die(_) | PrimaryAction::Crash)
         };
-        self.primary.iter().flat_map(|rule| &rule.actions).any(dies)
+        self.primary_actions().any(dies)
     }
 }
 

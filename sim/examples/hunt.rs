@@ -12,7 +12,7 @@ use std::str::FromStr;
 
 use cluster_sim::runs::Run;
 use cluster_sim::standard::{Plan, Scenario, Serve};
-use cluster_sim::{Check, Faults, Program, Schedule, World};
+use cluster_sim::{Faults, Program, Schedule, World};
 use serde_json::{Value, json};
 
 /// A run of so many steps has gone round in circles.
@@ -47,7 +47,7 @@ fn hunt<P: Program + Display>(start: &World<P>, seed: u64) -> Option<Value> {
     let faults = if seed.is_multiple_of(3) { Faults::none() } else { Faults::swarm(seed) };
     let start = start.clone().with_faults(faults);
     let failure = start.clone().on(Schedule::seed(seed).with_faults(faults)).run().err()?;
-    let fails = |run: &Run<P>| check_of(run) == Some(failure.check);
+    let fails = |run: &Run<P>| run.outcome().is_err_and(|other| other.check == failure.check);
     let run = Run::new(start, Schedule::seed(seed));
     // One that never comes to rest is as long as it may be, whatever is left out.
     let run = if failure.step < ENDLESS { run.shrunk_within(EFFORT, fails) } else { run };
@@ -56,10 +56,6 @@ fn hunt<P: Program + Display>(start: &World<P>, seed: u64) -> Option<Value> {
         "check": failure.check.to_string(), "what": what, "runs": seed + 1, "steps": run.world().steps(),
         "faults": run.faults(), "switches": run.switches(), "line": run.line(),
     }))
-}
-
-fn check_of<P: Program>(run: &Run<P>) -> Option<Check> {
-    run.outcome().err().map(|failure| failure.check)
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -18,7 +18,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     for proof in PROOFS {
         let kills = if proof.kills > 0 { " with a kill" } else { "" };
         print!("{}\n  {}{kills}: ", proof.story, proof.scenario);
-        match proof.attempt(Budget { states, bytes: memory << 20 }) {
+        match proof.attempt(Budget { states, bytes: memory.saturating_mul(1 << 20) }) {
             Ok(coverage) => {
                 complete += usize::from(coverage.is_complete());
                 println!("{coverage}");

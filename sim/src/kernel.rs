@@ -178,6 +178,11 @@ impl Kernel {
         Some((self.channels.get_mut(worker)?.as_mut()?, side))
     }
 
+    /// Whether a process has a channel and has not closed it.
+    pub(crate) fn has_open(&self, pid: Pid, id: ChannelId) -> bool {
+        self.channel(pid, id).is_some_and(|(channel, side)| channel.end(side).open)
+    }
+
     fn locate(pid: Pid, id: ChannelId) -> (usize, Side) {
         let side = if pid == Pid::PRIMARY { Side::Primary } else { Side::Worker };
         (Self::worker_of(pid, id).index(), side)

@@ -4,8 +4,8 @@
 //!   Program (yours)          World                              Kernel
 //!   primary, workers,  <---  one step = one enabled thing  ---> processes, channels, sockets, clients, a clock
 //!   driver                     |            |
-//!                          Schedule       checks: ledger, acks, ids, queues, harm, order, descriptors, liveness
-//!                   seed | list | priorities | bytes
+//!                          Schedule       checks: ledger, acks, ids, queues, harm, order, messages,
+//!                   seed | list | priorities | bytes         fairness, turns, descriptors, liveness
 //! ```
 //!
 //! A [`World`] is a value: processes with a machine and a [`Program`] each, a kernel, and a [`Schedule`]. Every choice

@@ -241,7 +241,7 @@ fn decode(text: &str) -> Option<Vec<u32>> {
     }
     for run in text.split('.') {
         let (value, count) = run.split_once('x').unwrap_or((run, "1"));
-        let count = count.parse::<usize>().ok().filter(|&count| choices.len() + count <= 10_000_000)?;
+        let count = count.parse::<usize>().ok().filter(|&count| count <= 10_000_000 - choices.len())?;
         choices.extend(std::iter::repeat_n(value.parse::<u32>().ok()?, count));
     }
     Some(choices)
@@ -265,7 +265,7 @@ pub enum ParseError {
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            ParseError::Version => "a replay line begins with sim:v1: (is it from another version?)",
+            ParseError::Version => "a replay line begins with sim:v1: (is it one, and of this version?)",
             ParseError::Parts => {
                 "a replay line is sim:v1:<scenario>:<faults>:<choices>:<hash>; is it cut off?"
             }

@@ -13,8 +13,11 @@ use cluster_sim::{Actor, ClientEvent, ClientId, Driver, Process, Program, Schedu
 fn quiet<P: Program>(program: P) -> (Vec<String>, Vec<Actor>) {
     let mut world = World::new(program, Settings::default());
     world.run().expect("no check fails");
-    let lines = world.observations().map(|line| format!("{}: {}", line.observer, line.text)).collect();
-    (lines, world.living().collect())
+    (lines(&world), world.living().collect())
+}
+
+fn lines<P: Program>(world: &World<P>) -> Vec<String> {
+    world.observations().map(|line| format!("{}: {}", line.observer, line.text)).collect()
 }
 
 /// Nothing can be had here: a worker asks for all of it, once through the primary and once for itself.
@@ -147,7 +150,7 @@ fn seen<P: Program>(program: &P) -> Vec<Vec<String>> {
         .map(|seed| {
             let mut world = World::new(program.clone(), Settings::default()).on(Schedule::seed(seed));
             world.run().unwrap_or_else(|failure| unreachable!("{failure}"));
-            world.observations().map(|line| format!("{}: {}", line.observer, line.text)).collect()
+            lines(&world)
         })
         .collect();
     seen.sort();
@@ -214,11 +217,7 @@ impl Program for Leaves {
 #[test]
 fn a_child_that_has_the_channel_puts_off_the_disconnect() {
     let (exit, disconnect, end) = ("primary: exit true", "primary: disconnect", "client 1: end");
-    let wanted =
-        [[exit, end, disconnect], [exit, disconnect, end]].map(|run| run.map(str::to_owned).to_vec());
-    let mut wanted = wanted.to_vec();
-    wanted.sort();
-    assert_eq!(seen(&Leaves), wanted);
+    assert_eq!(seen(&Leaves), [[exit, end, disconnect], [exit, disconnect, end]]);
 }
 
 /// A primary has no descriptor for its first client, until the driver hears of it.

@@ -17,6 +17,7 @@ use crate::passing::PassedKind;
 mod advanced;
 mod decode;
 mod encode;
+mod surrogates;
 
 pub(crate) use decode::{ADDRESS, decode, decode_advanced};
 pub(crate) use encode::{encode, encode_ack};

@@ -106,11 +106,8 @@ async fn perform(
 ) -> Result<Vec<Line>, Stop> {
     let stderr = stderr.try_clone().map_err(RunError::Machine)?;
     let directory = Directory::new().map_err(RunError::Machine)?;
-    let mut primary = if scenario.hoards() {
-        start(&launch.with_few_descriptors(), &directory, stderr)?
-    } else {
-        start(launch, &directory, stderr)?
-    };
+    let launch = if scenario.hoards() { &launch.with_few_descriptors() } else { launch };
+    let mut primary = start(launch, &directory, stderr)?;
     let group = primary.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
     let group = group.expect("a child that was not waited for has a process id");
     let stdout = primary.stdout.take().expect("it was asked for a pipe");
@@ -270,7 +267,12 @@ impl fmt::Display for RunError {
                 let seconds = deadline.as_secs();
                 write!(f, "the run did not end within {seconds} s; until then was seen:\n{seen}{stderr}")
             }
-            RunError::Silent { stderr } => write!(f, "the processes ended without a line: {stderr}"),
+            RunError::Silent { stderr } => {
+                write!(
+                    f,
+                    "the processes ended without a line: is what was started what it should be? {stderr}"
+                )
+            }
             RunError::Garbled(line) => write!(f, "a process wrote {line}"),
             RunError::Machine(error) => write!(f, "this machine cannot run the scenario: {error}"),
         }

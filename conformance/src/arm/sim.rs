@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use cluster_core::WorkerId;
+use cluster_core::{Command, WorkerId};
 use cluster_sim::explore::{self, Observed, Reached};
 use cluster_sim::{Actor, ClientId, Failure, Fault, Faults, Schedule, World, replay};
 
@@ -148,7 +148,10 @@ impl Sim {
 
     /// Its world, on a quiet schedule.
     pub fn world(&self) -> World<Player> {
-        World::new(Player::new(self.play.clone()), translate::settings(&self.play.scenario))
+        World::new(
+            Player::new(self.play.clone()),
+            translate::settings(&self.play.scenario, Command::default()),
+        )
     }
 
     fn run(&self, schedule: Schedule) -> Result<Run, Box<Failure>> {

@@ -12,13 +12,12 @@ use crate::scenario::{self, Bind, Listen, Policy, Scenario, Word};
 use crate::words::{self, Whereabouts};
 
 /// How the primary of a scenario is set up. What is not said there is as in Node.
-pub(super) fn settings(scenario: &Scenario) -> Settings {
-    let command = Command { serialization: serialization(scenario), ..Command::default() };
+pub(super) fn settings(scenario: &Scenario, command: Command) -> Settings {
+    let command = Command { serialization: serialization(scenario), ..command };
     Settings { policy: policy(scenario.settings.policy), command: command.into(), ..Settings::default() }
 }
 
-/// How channels are written.
-pub(super) fn serialization(scenario: &Scenario) -> Serialization {
+fn serialization(scenario: &Scenario) -> Serialization {
     match scenario.settings.serialization {
         scenario::Serialization::Json => Serialization::Json,
         scenario::Serialization::Advanced => Serialization::Advanced,

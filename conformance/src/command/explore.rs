@@ -26,6 +26,9 @@ mod subject;
 use regressions::Regressions;
 use subject::{Subject, Why};
 
+/// More threads than that help nobody.
+const MOST_JOBS: usize = 256;
+
 /// Of what, where to look, and for how long.
 #[derive(Debug, Args)]
 pub(super) struct Explore {
@@ -43,7 +46,7 @@ pub(super) struct Explore {
     /// How many faults may strike in one run, those that only cut bytes aside
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = at_least_1::<u8>)]
     strikes: u8,
-    /// Threads that run random schedules; without: one a core. What is found does not depend on it
+    /// Threads that run random schedules, 256 at most; without: one a core. What is found does not depend on it
     #[arg(long, value_name = "N", value_parser = at_least_1::<usize>)]
     jobs: Option<usize>,
     /// With --exhaustive: worlds that are looked at, at most
@@ -106,6 +109,7 @@ impl Explore {
         interrupt::listen()?;
         let jobs = self.jobs.or_else(|| thread::available_parallelism().ok().map(NonZero::get)).unwrap_or(1);
         let progress = Progress::of_many(self.seeds, "runs");
+        let jobs = jobs.min(MOST_JOBS).min(usize::try_from(self.seeds).unwrap_or(usize::MAX));
         let hunt = hunt::hunt(subject, self.seeds, jobs, &|done| progress.reach(done));
         drop(progress);
         if let Some(seed) = hunt.found {
@@ -129,7 +133,7 @@ impl Explore {
     }
 
     fn all<P: Program>(&self, subject: &Subject<P>) -> Result<Found<P>, Trouble> {
-        let budget = Budget { states: self.worlds, bytes: self.memory << 20 };
+        let budget = Budget { states: self.worlds, bytes: self.memory.saturating_mul(1 << 20) };
         let progress = Progress::endless(&format!("every run of {}", self.scenario));
         let covered = every(subject.world(), budget);
         drop(progress);

@@ -30,7 +30,8 @@ pub(super) struct Fuzz {
     /// Which ones: a seed stands for all its scenarios
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
-    /// Only the scenario with this number; if it stays undecided, it is written, too, and said how near the simulator came
+    /// Only the scenario with this number; if it stays undecided, it is written as one that diverges is, and the nearest
+    /// run of the simulator is shown
     #[arg(long, value_name = "N")]
     only: Option<u64>,
     /// Where they are run for real; may be given several times. Without: `unix` and `node`
@@ -140,7 +141,7 @@ impl Fuzz {
 
     /// On as many threads as there are cores; tells what came of each as it comes.
     fn run_all(&self, reals: &[Real], judge: &Judge, directory: &Path, mut tell: impl FnMut(Told)) {
-        let numbers = self.only.map_or(0..self.runs, |only| only..only + 1);
+        let numbers = self.only.map_or(0..self.runs, |only| only..only.saturating_add(1));
         let count = usize::try_from(numbers.end - numbers.start).unwrap_or(usize::MAX);
         let progress = Progress::new(count.saturating_mul(reals.len()));
         let (next, (sender, told)) = (AtomicU64::new(numbers.start), mpsc::channel());

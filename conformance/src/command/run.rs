@@ -40,7 +40,7 @@ pub(super) struct Run {
     /// Report on standard output as JSON
     #[arg(long)]
     json: bool,
-    /// Write a `JUnit` report, too
+    /// Write a report that build servers read, too (in the form of `junit`)
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
 }

@@ -34,13 +34,16 @@ pub(super) struct Show {
 impl Show {
     pub(super) fn perform(&self, places: &Places) -> Result<End, Trouble> {
         needs_node(&[self.arm], self.node.as_deref())?;
+        if self.seed.is_some() && self.arm != Arm::Sim {
+            return Err(Trouble(format!("`--seed` is for the simulator; {} takes what comes", self.arm)));
+        }
         let scenario = places.scenario(&self.scenario)?;
         let exceptions = Exceptions::load(&places.exceptions)?;
         interrupt::listen()?;
         let shown = match self.arm {
             Arm::Sim => self.simulate(&scenario),
             Arm::Unix => {
-                Unix::this()?.run(&scenario).map(|trace| (UNIX.to_owned(), trace)).map_err(Trouble::from)
+                Unix::this()?.run(&scenario).map(|trace| Shown::real(UNIX, trace)).map_err(Trouble::from)
             }
             Arm::Node => self.live(&scenario),
             Arm::RustNode => self.mix(Side::Unix, &scenario),
@@ -49,33 +52,50 @@ impl Show {
         if interrupt::is_stopped() {
             return Ok(End::Interrupted);
         }
-        let (runtime, trace) = shown?;
+        let Shown { runtime, trace, replay } = shown?;
         let columns = columns(&trace, width());
         say(format_args!("{}\n\n{columns}", scenario.story))?;
         say("Rows are in no order: observers have no common clock.\n")?;
         if let Some(hang) = Sim::new(&scenario).hang(&trace) {
             say(format_args!("{hang}\n"))?;
         }
+        if let Some(line) = replay {
+            say(format_args!("\nStep by step: conformance replay '{line}'\n"))?;
+        }
         say_misfits(&scenario, &runtime, &trace, &exceptions)
     }
 
-    fn live(&self, scenario: &Scenario) -> Result<(String, Trace), Trouble> {
+    fn live(&self, scenario: &Scenario) -> Result<Shown, Trouble> {
         let node = self.runtime()?;
-        Ok((node.name(), node.run(scenario)?))
+        Ok(Shown::real(&node.name(), node.run(scenario)?))
     }
 
-    fn mix(&self, primary: Side, scenario: &Scenario) -> Result<(String, Trace), Trouble> {
+    fn mix(&self, primary: Side, scenario: &Scenario) -> Result<Shown, Trouble> {
         let mixed = Mixed::new(primary, Unix::this()?, self.runtime()?);
-        Ok((mixed.name(), mixed.run(scenario)?))
+        Ok(Shown::real(&mixed.name(), mixed.run(scenario)?))
     }
 
     fn runtime(&self) -> Result<Runtime, Trouble> {
         Ok(Runtime::find(self.node.as_deref().unwrap_or(Path::new(NODE)))?)
     }
 
-    fn simulate(&self, scenario: &Scenario) -> Result<(String, Trace), Trouble> {
+    fn simulate(&self, scenario: &Scenario) -> Result<Shown, Trouble> {
         let sim = Sim::new(scenario);
-        let run = self.seed.map_or_else(|| sim.quiet(), |seed| sim.sample(seed))?;
-        Ok((sim::NAME.to_owned(), run.trace))
+        let sim::Run { trace, replay } = self.seed.map_or_else(|| sim.quiet(), |seed| sim.sample(seed))?;
+        Ok(Shown { runtime: sim::NAME.to_owned(), trace, replay: Some(replay) })
+    }
+}
+
+/// What is shown.
+struct Shown {
+    runtime: String,
+    trace: Trace,
+    /// The line that replays it, if the simulator ran it.
+    replay: Option<String>,
+}
+
+impl Shown {
+    fn real(runtime: &str, trace: Trace) -> Self {
+        Shown { runtime: runtime.to_owned(), trace, replay: None }
     }
 }

@@ -6,8 +6,26 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use super::lab::Kill;
+use serde::{Deserialize, Serialize};
+
 use super::suite::{Mutant, Suite};
+
+/// Who has seen a mutant.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Kill {
+    pub(crate) killer: String,
+    pub(crate) what: String,
+    /// After how many runs, and the smallest of them, if it was a check.
+    pub(crate) found: Option<Found>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Found {
+    pub(crate) runs: u64,
+    pub(crate) steps: u64,
+    pub(crate) faults: u64,
+    pub(crate) switches: u64,
+}
 
 /// Who has seen a mutant, if anybody has.
 pub(crate) type Fate = Option<Kill>;

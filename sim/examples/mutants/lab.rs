@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::{env, fs, io};
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::known::{Fate, Known};
+use super::known::{Fate, Found, Kill, Known};
 use super::suite::{Mutant, Suite};
 
 /// What is copied; tests of the simulator are not.
@@ -33,23 +32,6 @@ incremental = true
 [profile.mutants.package.\"*\"]
 opt-level = 2
 ";
-
-/// Who has seen a mutant.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Kill {
-    pub(crate) killer: String,
-    pub(crate) what: String,
-    /// After how many runs, and the smallest of them, if it was a check.
-    pub(crate) found: Option<Found>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Found {
-    pub(crate) runs: u64,
-    pub(crate) steps: u64,
-    pub(crate) faults: u64,
-    pub(crate) switches: u64,
-}
 
 pub(crate) struct Lab<'a> {
     suite: &'a Suite,
@@ -93,7 +75,7 @@ impl<'a> Lab<'a> {
     }
 
     /// Makes the change, looks for a run or a test that fails, and takes the change back.
-    fn try_out(&self, mutant: &Mutant) -> Result<Option<Kill>, Box<dyn Error>> {
+    fn try_out(&self, mutant: &Mutant) -> Result<Fate, Box<dyn Error>> {
         let path = self.directory.join("cluster/core/src").join(&mutant.file);
         let original = fs::read_to_string(&path)?;
         let places = original.matches(&mutant.find).count();
@@ -110,7 +92,7 @@ impl<'a> Lab<'a> {
     }
 
     /// A run in which a check fails.
-    pub(crate) fn hunt(&self) -> Result<Option<Kill>, Box<dyn Error>> {
+    pub(crate) fn hunt(&self) -> Result<Fate, Box<dyn Error>> {
         let built = self.cargo(&["build", "--quiet", "--example", "hunt"], &[])?;
         if !built.status.success() {
             return Err(format!("it does not build:\n{}", String::from_utf8_lossy(&built.stderr)).into());
@@ -131,7 +113,7 @@ impl<'a> Lab<'a> {
     }
 
     /// Whether this test of the core fails; those beside the machines are of the room `lib`.
-    fn test(&self, room: &str, test: &str) -> Result<Option<Kill>, Box<dyn Error>> {
+    fn test(&self, room: &str, test: &str) -> Result<Fate, Box<dyn Error>> {
         let target = if room == "lib" { vec!["--lib"] } else { vec!["--test", room] };
         let of_core = [&["test", "-p", "cluster-core"], &target[..]].concat();
         let out = self.cargo(&of_core, &["--", "--exact", test])?;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::lab::Kill;
+use super::known::{Fate, Kill};
 use super::suite::{Mutant, NOBODY, Suite};
 
 /// The page.
@@ -11,7 +11,7 @@ pub(crate) const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/MUTANTS.md")
 /// A mutant, and who has seen it.
 pub(crate) struct Row<'a> {
     pub(crate) mutant: &'a Mutant,
-    pub(crate) kill: Option<Kill>,
+    pub(crate) kill: Fate,
 }
 
 impl Row<'_> {
@@ -39,18 +39,20 @@ impl Row<'_> {
     }
 
     fn cells(&self) -> [String; 4] {
-        let killer = self.kill.as_ref().map_or("nobody", |kill| kill.killer.as_str()).to_owned();
-        let found = self.kill.as_ref().and_then(|kill| kill.found.as_ref());
-        let runs = found.map_or_else(|| "a test".to_owned(), |found| found.runs.to_string());
-        let runs = if self.kill.is_none() { "-".to_owned() } else { runs };
-        let length = found.map_or_else(
-            || "-".to_owned(),
-            |found| match found.steps {
-                0..20_000 => format!("{} ({}, {})", found.steps, found.faults, found.switches),
-                _ => "goes on for ever".to_owned(),
-            },
-        );
-        [self.mutant.name.clone(), killer, runs, length]
+        let none = || "-".to_owned();
+        let (killer, runs, length) = match &self.kill {
+            None => (NOBODY, none(), none()),
+            Some(Kill { killer, found: None, .. }) => (killer.as_str(), "a test".to_owned(), none()),
+            Some(Kill { killer, found: Some(found), .. }) => {
+                // As far as `hunt` lets a run go.
+                let length = match found.steps {
+                    0..20_000 => format!("{} ({}, {})", found.steps, found.faults, found.switches),
+                    _ => "goes on for ever".to_owned(),
+                };
+                (killer.as_str(), found.runs.to_string(), length)
+            }
+        };
+        [self.mutant.name.clone(), killer.to_owned(), runs, length]
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) struct Acks {
 }
 
 impl Acks {
-    /// Whether these bytes can say anything of offers.
+    /// Whether these bytes can say anything of offers and questions.
     pub(crate) fn concerns(&self, bytes: &[u8]) -> bool {
         !self.partial.is_empty() || !bytes.ends_with(b"\n") || has(bytes, b"NODE_CLUSTER")
     }

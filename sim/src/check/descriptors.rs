@@ -43,12 +43,8 @@ fn is_of_use(kernel: &Kernel, pid: Pid, descriptor: &Descriptor, primary: Option
         (Origin::Machine, true) => pid == Pid::PRIMARY && primary.is_some(),
         (Origin::Machine, false) => pid != Pid::PRIMARY || primary.is_some_and(has_use_for_a_listener),
         // Shared: of use to who is still in the cluster.
-        (Origin::Channel, false) => pid != Pid::PRIMARY && is_connected(kernel, pid),
+        (Origin::Channel, false) => pid != Pid::PRIMARY && kernel.has_open(pid, ChannelId::PRIMARY),
     }
-}
-
-fn is_connected(kernel: &Kernel, pid: Pid) -> bool {
-    kernel.channel(pid, ChannelId::PRIMARY).is_some_and(|(channel, side)| channel.end(side).open)
 }
 
 fn has_use_for_a_listener(primary: &Primary) -> bool {
@@ -64,8 +60,9 @@ fn references(kernel: &Kernel) -> Result<(), String> {
         let in_flight = kernel.channels().flat_map(|(_, channel)| {
             channel.end(Side::Primary).in_flight().chain(channel.end(Side::Worker).in_flight())
         });
-        let found =
-            in_tables.map(|descriptor| descriptor.file).chain(in_flight).filter(|&other| other == id).count();
+        let with_children = kernel.processes.iter().filter_map(|process| process.child);
+        let all = in_tables.map(|descriptor| descriptor.file).chain(in_flight).chain(with_children);
+        let found = all.filter(|&other| other == id).count();
         if found != file.refs as usize {
             return Err(format!("{id:?} has {found} holders and {} references: {file:?}", file.refs));
         }

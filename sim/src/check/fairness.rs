@@ -1,9 +1,9 @@
 //! Fairness: among the workers of one address that are free all the time, nobody gets a second connection before everybody
 //! has got one; and no connection is turned away where a worker listens.
 //!
-//! It looks at the primary's ledger whenever the primary has nothing left to do, and knows of a worker what the primary
-//! was told by it. A worker that has refused, or of which something is not known for sure, is not counted as free until
-//! it has taken its next connection.
+//! It looks at the primary's ledger when that has changed and the primary has nothing left to do, and knows of a worker
+//! what the primary was told by it. A worker that has refused, or of which something is not known for sure, is not counted
+//! as free until it has taken its next connection.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -78,10 +78,7 @@ impl Messages {
 
 /// Whether both processes of a channel live and neither has closed it.
 fn is_whole(kernel: &Kernel, worker: Pid) -> bool {
-    let is_open = |pid: Pid, id: ChannelId| {
-        kernel.process(pid).is_alive()
-            && kernel.channel(pid, id).is_some_and(|(channel, side)| channel.end(side).open)
-    };
+    let is_open = |pid: Pid, id: ChannelId| kernel.process(pid).is_alive() && kernel.has_open(pid, id);
     is_open(worker, ChannelId::PRIMARY) && is_open(Pid::PRIMARY, ChannelId(worker.0))
 }
 

@@ -1,7 +1,7 @@
 //! Turns: of the connections that wait in the primary, who has come earlier is handed out earlier.
 //!
-//! It looks at the primary's ledger whenever the primary has nothing left to do. Of connections that began to wait
-//! between two looks none was first; one that comes back from a worker has come anew.
+//! It looks at the primary's ledger when that has changed and the primary has nothing left to do. Of connections that
+//! began to wait between two looks none was first; one that comes back from a worker has come anew.
 
 use std::collections::BTreeSet;
 

@@ -1,10 +1,10 @@
 //! Processes that do not come back from what they are doing, as from an endless loop: for ever, or until something
 //! appears in the file system. That one is stopped by a fault for a while is not told here.
 
-use super::process::{Phase, Pid};
-use super::{Kernel, Step, Verdict};
+use super::process::Pid;
+use super::{Kernel, Verdict};
 
-/// What a process is about to do when it does nothing any more.
+/// When a process does nothing any more, and until when.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Halt {
     /// So many calls its program has commanded before.
@@ -36,8 +36,7 @@ impl Kernel {
 
     fn halt_if_done(&mut self, pid: Pid) {
         if self.process(pid).halt.as_ref().is_some_and(|halt| halt.calls == 0) {
-            self.enter(pid, Phase::Stopped);
-            self.wake(Step::Continue(pid));
+            self.stop(pid);
         }
     }
 

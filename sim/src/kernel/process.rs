@@ -104,6 +104,7 @@ pub(crate) enum Origin {
 
 impl Process {
     pub(crate) fn starting(command: Arc<Command>, env: Vec<(String, String)>) -> Self {
+        // All by name: the default would allocate parts, only to drop them.
         Process {
             phase: Phase::Starting,
             command: command.into(),

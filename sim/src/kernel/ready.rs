@@ -108,7 +108,7 @@ impl Entry {
 
     /// What is there to see now was seen: whatever it depends on was touched.
     #[cfg(test)]
-    fn was_touched(&self, now: Seen) {
+    fn assert_touched(&self, now: Seen) {
         let mut looked = Entry::new(self.step);
         looked.see(now);
         assert_eq!((self.flags, self.depends), (looked.flags, looked.depends), "{:?}", self.step);
@@ -191,7 +191,7 @@ impl Ready {
                 entry.see(look(entry.step));
             }
             #[cfg(test)]
-            entry.was_touched(look(entry.step));
+            entry.assert_touched(look(entry.step));
             enabled[n] = at;
             n += usize::from(entry.flags & (ENABLED | busy) == ENABLED);
             is_any_gone |= entry.flags & (GONE | busy) == GONE;

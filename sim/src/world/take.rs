@@ -11,7 +11,6 @@ use crate::check::{Check, Checks, ledger};
 use crate::fault::Fault;
 use crate::host::{Host, Machine, Next};
 use crate::journal::{Line, Observation};
-use crate::kernel::channel::Side;
 use crate::kernel::process::{Phase, Pid};
 use crate::kernel::{Kernel, Step};
 use crate::program::{Actor, ClientId, Driver, Process, Program, SocketEvent};
@@ -273,7 +272,7 @@ impl<P: Program> World<P> {
             host.next = Some(Next::Exit(ExitStatus::Code(0)));
         }
         let is_exit = matches!(host.next, Some(Next::Exit(ExitStatus::Code(_))));
-        if is_exit && pid != Pid::PRIMARY && Self::is_connected(&self.kernel, pid) {
+        if is_exit && pid != Pid::PRIMARY && self.kernel.has_open(pid, ChannelId::PRIMARY) {
             // A worker of ours hangs up before it exits, so that its primary hears everything.
             host.next = Some(Next::Call(Call::CloseChannel { channel: ChannelId::PRIMARY }));
         }
@@ -284,12 +283,7 @@ impl<P: Program> World<P> {
 
     /// A worker without a channel and with nothing of its own: its loop is empty, and it ends. So it is in Node.
     fn has_nothing_left(kernel: &Kernel, pid: Pid) -> bool {
-        pid != Pid::PRIMARY && !Self::is_connected(kernel, pid) && !kernel.goes_on(pid)
-    }
-
-    fn is_connected(kernel: &Kernel, pid: Pid) -> bool {
-        let channel = kernel.channel(pid, ChannelId::PRIMARY);
-        channel.is_some_and(|(channel, _)| channel.end(Side::Worker).open)
+        pid != Pid::PRIMARY && !kernel.has_open(pid, ChannelId::PRIMARY) && !kernel.goes_on(pid)
     }
 
     fn die(&mut self, pid: Pid, status: ExitStatus) {

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Act, Cluster, Counting, Envelope, Frame, HandleKey, Message, QueryServer, Reply, Sockname, advanced,
-    is_internal, is_reserved,
+    is_internal, is_reserved, surrogates,
 };
 use crate::event::{AddressType, ListeningAddress, Violation};
 use crate::os::Errno;
@@ -93,7 +93,13 @@ fn decode_within(line: &[u8], envelopes: u8) -> Result<Frame, Violation> {
     {
         return internal(fields, envelopes);
     }
-    let value = serde_json::from_slice(line).map_err(|_| Violation::Malformed)?;
+    let value = match serde_json::from_slice(line) {
+        Ok(value) => value,
+        Err(_) => match surrogates::without_lone_ones(line) {
+            Some(mended) => return decode_within(&mended, envelopes),
+            None => return Err(Violation::Malformed),
+        },
+    };
     if is_reserved(&value) { Err(Violation::BadFields) } else { Ok(Frame::Message(Message::User(value))) }
 }
 

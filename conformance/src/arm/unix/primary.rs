@@ -9,7 +9,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::{env, process};
 
-use cluster::{Command, Event, Life, Primary, SchedulingPolicy, Settings, Socket, WorkerId};
+use cluster::{Command, Event, Life, Primary, SchedulingPolicy, Socket, WorkerId};
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
@@ -27,10 +27,7 @@ use crate::words;
 
 /// Plays until no worker is left, and nothing of its own. `workers` is what they execute, if they are not this program.
 pub(super) async fn play(scenario: &Scenario, workers: &[String]) -> Result<(), PlayError> {
-    let mut settings = Settings {
-        command: Command { serialization: translate::serialization(scenario), ..command(workers) }.into(),
-        ..translate::settings(scenario)
-    };
+    let mut settings = translate::settings(scenario, command(workers));
     if scenario.settings.policy_from == PolicyFrom::Environment {
         settings.policy = SchedulingPolicy::default();
     }

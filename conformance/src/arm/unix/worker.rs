@@ -229,9 +229,10 @@ impl Part {
             | WorkerCommand::ExecArgs
             | WorkerCommand::Cwd => self.tell_of_itself(&command),
             WorkerCommand::LeaveChild => {
-                let (channel, about) = (self.channel.expect("a worker has a channel"), about.into_iter());
-                let left = about.filter_map(About::connection).try_for_each(|it| child::leave(channel, it));
-                left.expect("there is `cat`, and Linux is 5.6 at least");
+                if let Some(connection) = about.and_then(About::connection) {
+                    let channel = self.channel.expect("a worker has a channel");
+                    child::leave(channel, connection).expect("there is `cat`, and Linux is 5.6 at least");
+                }
             }
             WorkerCommand::Spin => loop {
                 thread::park();

@@ -1,0 +1,62 @@
+//! Half characters. JavaScript's strings may have a surrogate without the other one, as of a text that was cut, and Node
+//! sends it as it is; no text of ours can hold it. It becomes U+FFFD here, as where text is decoded anywhere.
+//!
+//! It knows escapes and nothing else of JSON: what is malformed stays so.
+
+use alloc::vec::Vec;
+
+const ESCAPE: usize = r"\uXXXX".len();
+
+/// The line with every lone surrogate replaced; `None` if there is none.
+pub(super) fn without_lone_ones(line: &[u8]) -> Option<Vec<u8>> {
+    let mut mended = line.to_vec();
+    let (mut at, mut is_mended) = (0, false);
+    while at < line.len() {
+        at += match (unit(line, at), unit(line, at + ESCAPE)) {
+            (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => 2 * ESCAPE,
+            (Some(0xD800..=0xDFFF), _) => {
+                mended[at..at + ESCAPE].copy_from_slice(br"\uFFFD");
+                is_mended = true;
+                ESCAPE
+            }
+            (Some(_), _) => ESCAPE,
+            // Another escape: what follows is not the beginning of one.
+            (None, _) if line[at] == b'\\' => 2,
+            (None, _) => 1,
+        };
+    }
+    is_mended.then_some(mended)
+}
+
+/// The code unit that is escaped here.
+fn unit(line: &[u8], at: usize) -> Option<u16> {
+    let digits = line.get(at..at + ESCAPE)?.strip_prefix(br"\u")?;
+    u16::from_str_radix(core::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mended(line: &str) -> Option<Vec<u8>> {
+        without_lone_ones(line.as_bytes())
+    }
+
+    #[test]
+    fn what_is_lone_is_replaced_and_pairs_stay() {
+        assert_eq!(mended(r#""a\ud800""#).as_deref(), Some(&br#""a\uFFFD""#[..]));
+        assert_eq!(
+            mended(r#""\udc00\uD83D\uDE00\ud83d""#).as_deref(),
+            Some(&br#""\uFFFD\uD83D\uDE00\uFFFD""#[..])
+        );
+        assert_eq!(mended(r#""\ud83d\ude00 \u0041""#), None);
+        assert_eq!(mended(r#""\\ud800 \ud8""#), None);
+    }
+
+    #[test]
+    fn a_message_with_half_a_character_arrives() {
+        use crate::message::{Frame, Message, decode};
+        let frame = decode(br#""cut \ud83d""#).expect("it is a message");
+        assert_eq!(frame, Frame::Message(Message::User("cut \u{fffd}".into())));
+    }
+}
