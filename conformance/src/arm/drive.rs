@@ -267,12 +267,10 @@ impl fmt::Display for RunError {
                 let seconds = deadline.as_secs();
                 write!(f, "the run did not end within {seconds} s; until then was seen:\n{seen}{stderr}")
             }
-            RunError::Silent { stderr } => {
-                write!(
-                    f,
-                    "the processes ended without a line: is what was started what it should be? {stderr}"
-                )
+            RunError::Silent { stderr } if stderr.is_empty() => {
+                f.write_str("the processes ended without a line; is what was started what it should be?")
             }
+            RunError::Silent { stderr } => write!(f, "the processes ended without a line: {stderr}"),
             RunError::Garbled(line) => write!(f, "a process wrote {line}"),
             RunError::Machine(error) => write!(f, "this machine cannot run the scenario: {error}"),
         }

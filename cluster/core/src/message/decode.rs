@@ -93,12 +93,9 @@ fn decode_within(line: &[u8], envelopes: u8) -> Result<Frame, Violation> {
     {
         return internal(fields, envelopes);
     }
-    let value = match serde_json::from_slice(line) {
-        Ok(value) => value,
-        Err(_) => match surrogates::without_lone_ones(line) {
-            Some(mended) => return decode_within(&mended, envelopes),
-            None => return Err(Violation::Malformed),
-        },
+    let Ok(value) = serde_json::from_slice(line) else {
+        let mended = surrogates::without_lone_ones(line).ok_or(Violation::Malformed)?;
+        return decode_within(&mended, envelopes);
     };
     if is_reserved(&value) { Err(Violation::BadFields) } else { Ok(Frame::Message(Message::User(value))) }
 }
