@@ -30,7 +30,7 @@ pub use defects::{Defect, FILE};
 pub use plan::Plan;
 
 /// Random schedules on which a scenario has to come to its end before it is run for real.
-const TRIED: u64 = 200;
+const TRIED: u64 = 60;
 
 /// Where scenarios are run for real.
 #[derive(Debug, Clone, PartialEq, Eq)]
