@@ -250,10 +250,11 @@ impl State {
         }
     }
 
-    /// A worker that was told to go serves its connections to their end, though its primary may have died meanwhile.
+    /// A worker that was told to go serves its connections to their end, though its primary may have died meanwhile; one
+    /// that has killed itself does not.
     fn is_over(&self) -> bool {
         let disconnected = *self.phase.borrow() == Phase::Disconnected;
-        self.unix.exit().is_some() || (disconnected && self.doors.is_empty())
+        self.unix.exit().is_some() || (disconnected && (self.killed || self.doors.is_empty()))
     }
 
     fn note(&self) {
@@ -296,9 +297,6 @@ impl State {
                 if !self.machine.exited_after_disconnect() {
                     self.doors.clear();
                 }
-                // Whether the process is to end now is known before the program hears this, so that nothing comes between.
-                let later = pump(&mut self.machine, &mut self.unix);
-                assert!(later.is_none(), "a worker without a channel has no events: {later:?}");
                 return Told::Inbox(WorkerEvent::Disconnect);
             }
         }
@@ -325,6 +323,7 @@ async fn drive(shared: Arc<Shared>) {
             Told::Inbox(event) => {
                 shared.keep(event);
                 if shared.lock().is_over() {
+                    // At once: whoever asks for more after the last event ends the process, and nothing comes between.
                     shared.inbox.end();
                 }
             }

@@ -5,7 +5,8 @@
 
 use alloc::vec::Vec;
 
-const ESCAPE: usize = r"\uXXXX".len();
+/// So long is the escape of a code unit.
+const ESCAPE: usize = r"\u0000".len();
 
 /// The line with every lone surrogate replaced; `None` if there is none.
 pub(super) fn without_lone_ones(line: &[u8]) -> Option<Vec<u8>> {
