@@ -328,6 +328,7 @@ impl Kernel {
         }
     }
 
+    /// Whether what a process left behind does not wait for a client.
     fn lets_go(&self, pid: Pid) -> bool {
         self.child_waits_for(pid).is_none_or(|client| self.client(client).incoming.flow != Flow::Open)
     }
