@@ -250,11 +250,18 @@ impl State {
         }
     }
 
-    /// A worker that was told to go serves its connections to their end, though its primary may have died meanwhile; one
-    /// that has killed itself does not.
+    /// A worker that was told to go serves its connections to their end, though its primary may have died meanwhile.
     fn is_over(&self) -> bool {
-        let disconnected = *self.phase.borrow() == Phase::Disconnected;
-        self.unix.exit().is_some() || (disconnected && (self.killed || self.doors.is_empty()))
+        self.unix.exit().is_some() || (self.is_disconnected() && self.doors.is_empty())
+    }
+
+    fn is_disconnected(&self) -> bool {
+        *self.phase.borrow() == Phase::Disconnected
+    }
+
+    /// Who has killed itself, or was not asked to go, ends with its channel. In Node nothing comes between.
+    fn ends_at_once(&self) -> bool {
+        self.is_disconnected() && (self.killed || !self.machine.exited_after_disconnect())
     }
 
     fn note(&self) {
@@ -322,8 +329,8 @@ async fn drive(shared: Arc<Shared>) {
             Told::Door => {}
             Told::Inbox(event) => {
                 shared.keep(event);
-                if shared.lock().is_over() {
-                    // At once: whoever asks for more after the last event ends the process, and nothing comes between.
+                if shared.lock().ends_at_once() {
+                    // Whoever asks for more after the last event ends the process.
                     shared.inbox.end();
                 }
             }
