@@ -56,11 +56,6 @@ fn names(events: &[Event]) -> Vec<&'static str> {
         .collect()
 }
 
-fn connections(house: &House, worker: WorkerId) -> usize {
-    let events = &house.processes[&worker].events;
-    events.iter().filter(|event| matches!(event, WorkerEvent::Connection { .. })).count()
-}
-
 fn first_connection(house: &House, worker: WorkerId) -> SocketId {
     let connection = house.processes[&worker].events.iter().find_map(|event| match event {
         WorkerEvent::Connection { connection, .. } => Some(*connection),
@@ -105,7 +100,7 @@ fn sequential_connections_rotate() {
     for round in 1..=2 {
         for worker in [ONE, TWO, WorkerId(3)] {
             house.connect(BOUND);
-            assert_eq!(connections(&house, worker), round);
+            assert_eq!(house.connections(worker), round);
             house.worker(worker).accept(LISTENER);
             house.settle();
         }
@@ -121,7 +116,7 @@ fn what_a_dead_worker_has_not_acknowledged_goes_to_another() {
     let handed = house.primary.ledger().open().next();
     assert!(matches!(handed, Some((socket, Standing::Handed(_, ONE))) if socket == connection));
     house.kill(ONE);
-    assert_eq!(connections(&house, TWO), 1);
+    assert_eq!(house.connections(TWO), 1);
     assert_eq!(house.primary.ledger().owned(), 1);
 }
 
@@ -131,7 +126,7 @@ fn a_dead_worker_is_not_in_the_way_when_its_exit_comes_before_its_channel_closes
     house.connect(BOUND);
     house.processes.remove(&ONE);
     house.tell(OsEvent::Exited { worker: ONE, status: ExitStatus::Code(0) });
-    assert_eq!(connections(&house, TWO), 1);
+    assert_eq!(house.connections(TWO), 1);
     let life = house.primary.worker(ONE).expect("its channel is open");
     assert!(life.is_dead() && life.is_connected() && life.is_listed());
     house.heard();
@@ -161,7 +156,7 @@ fn with_keep_listening_the_door_stays_open_for_the_next_worker() {
     house.settle();
     house.worker(TWO).accept(LISTENER);
     house.settle();
-    assert_eq!(connections(&house, TWO), 1);
+    assert_eq!(house.connections(TWO), 1);
     assert!(house.desk.calls.contains(&Call::Close { socket: connection }));
 }
 
@@ -179,7 +174,7 @@ fn who_comes_after_disconnect_all_goes_on_and_what_was_kept_for_nobody_is_closed
     house.settle();
     assert!(house.events.contains(&Event::AllDisconnected));
     house.connect(BOUND);
-    assert_eq!(connections(&house, TWO), 1);
+    assert_eq!(house.connections(TWO), 1);
     house.kill(TWO);
     assert!(!house.desk.calls.contains(&Call::Close { socket: BOUND }));
     house.primary.disconnect_all();
@@ -292,7 +287,7 @@ fn a_worker_that_talks_rubbish_loses_its_channel_and_nobody_else_does() {
         house.tell(OsEvent::Read { channel: ONE.into(), bytes, socket: None });
         assert_eq!(names(&house.events), ["error", "disconnect"], "{rubbish:?}");
         house.connect(BOUND);
-        assert_eq!(connections(&house, TWO), 1);
+        assert_eq!(house.connections(TWO), 1);
     }
 }
 
@@ -404,20 +399,6 @@ fn a_program_that_cannot_be_started_does_not_hold_up_the_other_commands() {
 }
 
 #[test]
-fn a_server_closed_before_the_answer_does_not_take_the_next_one_with_it() {
-    let mut house = House::new(Settings { keep_listening: true, ..Settings::default() });
-    house.fork(1);
-    let early = house.worker(ONE).listen(ListenOptions::default());
-    house.worker(ONE).close(early);
-    let late = house.worker(ONE).listen(ListenOptions::default());
-    house.settle();
-    house.worker(ONE).accept(late);
-    // The first socket was bound for the server that was closed, the second for the one that serves.
-    house.connect(SocketId(2));
-    assert_eq!(connections(&house, ONE), 1);
-}
-
-#[test]
 fn a_shared_socket_that_is_bound_elsewhere_is_a_port_in_use() {
     let shared = Settings { policy: SchedulingPolicy::Shared, ..Settings::default() };
     let mut house = House::new(shared);
@@ -429,40 +410,6 @@ fn a_shared_socket_that_is_bound_elsewhere_is_a_port_in_use() {
         unreachable!("{:?}", house.processes[&ONE].events)
     };
     assert_eq!(error.errno, Errno::EADDRINUSE);
-}
-
-#[test]
-fn a_shared_socket_that_is_closed_is_not_sent_any_more() {
-    let mut house = House::new(Settings { policy: SchedulingPolicy::Shared, ..Settings::default() });
-    house.fork(1);
-    let ask = |index: u32| {
-        format!(
-            "{{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"index\":{index},\"address\":null,\"port\":0,\
-             \"addressType\":4,\"seq\":{index}}}\n"
-        )
-    };
-    // It asks twice and does not acknowledge the first socket: the second answer is held.
-    for index in [7, 8] {
-        house.primary.handle(OsEvent::Read {
-            channel: ONE.into(),
-            bytes: ask(index).into_bytes(),
-            socket: None,
-        });
-        assert_eq!(cluster_core::pump(&mut house.primary, &mut house.desk), None);
-    }
-    let sent = |house: &House| {
-        house.desk.calls.iter().filter(|call| matches!(call, Call::Write { socket: Some(_), .. })).count()
-    };
-    house.primary.disconnect(ONE);
-    let acknowledged = b"{\"cmd\":\"NODE_HANDLE_ACK\"}\n".to_vec();
-    house.primary.handle(OsEvent::Read { channel: ONE.into(), bytes: acknowledged, socket: None });
-    while cluster_core::pump(&mut house.primary, &mut house.desk).is_some() {}
-    assert_eq!(sent(&house), 1, "the second socket is closed, and what would have carried it is not sent");
-    let said = house.desk.calls.iter().rev().find_map(|call| match call {
-        Call::Write { bytes, .. } => Some(String::from_utf8_lossy(bytes).into_owned()),
-        _ => None,
-    });
-    assert!(said.is_some_and(|said| said.contains("disconnect")), "what was held behind it is");
 }
 
 #[test]

@@ -297,9 +297,10 @@ impl Channel {
     }
 
     pub(super) fn close_if_done<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
-        let Sending { outbox, writing, held, unacknowledged, broken, .. } = &self.sending;
-        let sent = outbox.is_empty() && writing.is_none() && held.is_empty();
-        if self.link == Link::Closing && sent && (unacknowledged.is_none() || *broken) {
+        let Sending { outbox, writing, unacknowledged, broken, .. } = &self.sending;
+        // Whatever is held, is held for what is not acknowledged.
+        let sent = outbox.is_empty() && writing.is_none() && (unacknowledged.is_none() || *broken);
+        if self.link == Link::Closing && sent {
             self.close(steps);
         }
     }

@@ -144,6 +144,12 @@ impl House {
         self.tell(OsEvent::Exited { worker, status: ExitStatus::Signal(Signal::SIGKILL) });
     }
 
+    /// How many connections a worker was given.
+    pub(crate) fn connections(&self, worker: WorkerId) -> usize {
+        let events = &self.processes[&worker].events;
+        events.iter().filter(|event| matches!(event, WorkerEvent::Connection { .. })).count()
+    }
+
     /// The events so far, taken.
     pub(crate) fn heard(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
