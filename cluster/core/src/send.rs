@@ -19,6 +19,9 @@ pub enum Sent {
     Congested,
 }
 
+/// How deeply a message may be nested: a peer reads one level more, and the envelope of a socket is one.
+const DEPTH: usize = 126;
+
 /// Why a message was not sent.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SendError {
@@ -28,6 +31,11 @@ pub enum SendError {
     Full,
     /// An object whose `cmd` begins with `NODE_`: the peer would take it for one of Node's own and never deliver it.
     Reserved,
+    /// It is nested more than 126 levels deep. Node sends as deep a message as its stack bears.
+    TooDeep,
+    /// It is longer than [`Limits::message_bytes`](crate::settings::Limits::message_bytes), which a peer that has the
+    /// same limits does not read.
+    TooLong,
     /// The socket is on its way to a peer, and not to be kept open: it can go nowhere else. Node sends the message alone.
     Given,
 }
@@ -38,6 +46,12 @@ impl fmt::Display for SendError {
             SendError::Closed => "the channel is closed; check `is_connected` before sending",
             SendError::Full => "the peer does not read its channel; wait, or disconnect it",
             SendError::Reserved => "`cmd` must not begin with NODE_: such messages are Node's own",
+            SendError::TooDeep => {
+                "the message is nested too deeply for its peer; send it flatter, or as text"
+            }
+            SendError::TooLong => {
+                "the message is longer than a peer reads; send it in parts, or raise `message_bytes`"
+            }
             SendError::Given => "the socket was given away before; pass it with `keep_open` to pass it again",
         })
     }
@@ -58,16 +72,31 @@ pub(crate) fn user<S: From<(ChannelId, ChannelStep)>>(
     if message::is_reserved(message) {
         return Err(SendError::Reserved);
     }
+    if is_deeper(message, DEPTH) {
+        return Err(SendError::TooDeep);
+    }
     if channel.is_full() {
         return Err(SendError::Full);
     }
     if passing.is_some_and(|passing| travelling.is_given(passing.socket)) {
         return Err(SendError::Given);
     }
+    let handle = passing.map(|Passing { socket, kind, .. }| Passed { socket, kind });
+    let line = channel.line(Outgoing::from(Message::User(message.clone())).with(handle));
+    if channel.is_too_long(&line) {
+        return Err(SendError::TooLong);
+    }
     if let Some(passing) = passing {
         travelling.depart(passing);
     }
-    let handle = passing.map(|Passing { socket, kind, .. }| Passed { socket, kind });
-    channel.send(Outgoing::from(Message::User(message.clone())).with(handle), steps);
+    channel.send_line(line, steps);
     Ok(if channel.is_congested() { Sent::Congested } else { Sent::Buffered })
+}
+
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(values) => levels == 0 || values.iter().any(|value| is_deeper(value, levels - 1)),
+        Value::Object(fields) => levels == 0 || fields.values().any(|value| is_deeper(value, levels - 1)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
 }

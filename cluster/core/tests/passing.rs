@@ -118,6 +118,33 @@ fn a_cluster_may_speak_v8s_structured_clone() {
 }
 
 #[test]
+fn what_a_peer_could_not_read_is_not_sent() {
+    let nested = |levels| (0..levels).fold(json!("deep"), |inner, _| json!([inner]));
+    for serialization in [Serialization::Json, Serialization::Advanced] {
+        let mut house = House::new(Settings::default());
+        house.primary.setup(Setup { serialization: Some(serialization), ..Setup::default() });
+        house.fork(1);
+        assert_eq!(house.primary.send(ONE, &nested(127)), Err(SendError::TooDeep));
+        house.primary.send_with(ONE, &nested(126), SOCKET).expect("it can be read, in its envelope");
+        house.settle();
+        let [WorkerEvent::Message { message, .. }] = &house.processes[&ONE].events[..] else {
+            unreachable!("{:?}", house.events)
+        };
+        assert_eq!(*message, nested(126));
+    }
+    let mut settings = Settings::default();
+    settings.limits.message_bytes = 100;
+    let mut house = House::new(settings);
+    house.fork(1);
+    assert_eq!(house.primary.send_with(ONE, &json!("x".repeat(99)), SOCKET), Err(SendError::TooLong));
+    assert_eq!(
+        house.primary.send_with(ONE, &json!("short"), SOCKET),
+        Ok(Sent::Buffered),
+        "the socket is still ours"
+    );
+}
+
+#[test]
 fn each_kind_has_nodes_envelope_and_arrives_as_what_it_was_called() {
     for (kind, envelope) in [
         (PassedKind::Native, r#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":1}"#),

@@ -17,7 +17,7 @@ const RETRANSMISSIONS: u8 = 3;
 
 /// A message as it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Line {
+pub(crate) struct Line {
     bytes: Vec<u8>,
     /// How much of it is written.
     at: usize,
@@ -71,7 +71,11 @@ impl Channel {
         outgoing: Outgoing,
         steps: &mut Steps<S>,
     ) {
-        let line = self.line(outgoing);
+        self.send_line(self.line(outgoing), steps);
+    }
+
+    /// The same, of a line that was looked at before.
+    pub(crate) fn send_line<S: From<(ChannelId, ChannelStep)>>(&mut self, line: Line, steps: &mut Steps<S>) {
         self.sending.unsent += line.bytes.len();
         if self.sending.unacknowledged.is_none() {
             self.transmit(line, steps);
@@ -305,7 +309,13 @@ impl Channel {
         }
     }
 
-    fn line(&self, outgoing: Outgoing) -> Line {
+    /// Whether a peer with the same limits would not read it.
+    pub(crate) fn is_too_long(&self, line: &Line) -> bool {
+        line.bytes.len() > self.limits.message_bytes
+    }
+
+    /// A message as it is written.
+    pub(crate) fn line(&self, outgoing: Outgoing) -> Line {
         let Outgoing { message, handle, receipt, .. } = &outgoing;
         let bytes = message::encode(message, handle.map(|handle| handle.kind), self.serialization);
         let (socket, receipt) = (handle.map(|handle| handle.socket), *receipt);
