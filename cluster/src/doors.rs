@@ -14,7 +14,16 @@ pub(crate) type Arrival = (SocketId, OwnedFd);
 pub(crate) type Arrivals = mpsc::UnboundedReceiver<Arrival>;
 
 /// What a new listener is told: that it listens, or why not. Dropped unsaid: the worker is disconnected.
-pub(crate) type Opening = oneshot::Receiver<Result<Opened, ListenError>>;
+pub(crate) type Opening = oneshot::Receiver<Result<Opened, Unopened>>;
+
+/// A listener does not listen.
+#[derive(Debug)]
+pub(crate) enum Unopened {
+    /// It could not be bound, or nobody was left to ask.
+    Failed(ListenError),
+    /// It was bound, and closed before it was told so.
+    Closed,
+}
 
 /// A listener listens.
 #[derive(Debug)]
@@ -31,7 +40,7 @@ pub(crate) struct Doors(BTreeMap<ListenerId, Door>);
 
 #[derive(Debug)]
 struct Door {
-    opening: Option<oneshot::Sender<Result<Opened, ListenError>>>,
+    opening: Option<oneshot::Sender<Result<Opened, Unopened>>>,
     connections: mpsc::UnboundedSender<Arrival>,
 }
 
@@ -49,7 +58,8 @@ impl Doors {
     }
 
     /// The listener is closed.
-    pub(crate) fn remove(&mut self, listener: ListenerId) {
+    pub(crate) fn close(&mut self, listener: ListenerId) {
+        self.open(listener, Err(Unopened::Closed));
         self.0.remove(&listener);
     }
 
@@ -59,7 +69,7 @@ impl Doors {
     }
 
     /// Says that a listener listens, or why not.
-    pub(crate) fn open(&mut self, listener: ListenerId, result: Result<Opened, ListenError>) {
+    pub(crate) fn open(&mut self, listener: ListenerId, result: Result<Opened, Unopened>) {
         let opening = self.0.get_mut(&listener).and_then(|door| door.opening.take());
         if let Some(opening) = opening {
             // Nobody may be waiting any more; then the listener is being closed.
@@ -71,5 +81,21 @@ impl Doors {
     /// dropped listener's backlog are.
     pub(crate) fn bring(&self, listener: ListenerId, arrival: Arrival) -> bool {
         self.0.get(&listener).is_some_and(|door| door.connections.send(arrival).is_ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_closed_before_it_was_told_that_it_listens_is_told_that() {
+        let mut doors = Doors::default();
+        let (mut opening, _arrivals) = doors.add(ListenerId(1));
+        doors.close(ListenerId(1));
+        assert!(matches!(opening.try_recv(), Ok(Err(Unopened::Closed))));
+        let (mut lost, _arrivals) = doors.add(ListenerId(2));
+        doors.clear();
+        assert!(lost.try_recv().is_err(), "nobody closed it");
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cluster_core::{Errno, ListenOptions, ListenerId};
 
-use crate::doors::{Arrival, Arrivals, Opened};
+use crate::doors::{Arrival, Arrivals, Opened, Unopened};
 use crate::state::Shared;
 use crate::worker::ListenError;
 
@@ -25,14 +25,16 @@ impl Server {
     ) -> Result<(Self, Opened), ListenError> {
         let (id, opening, arrivals) = shared.listen(options);
         let server = Server { shared, id, arrivals };
-        match opening.await {
-            Ok(Ok(opened)) => Ok((server, opened)),
-            Ok(Err(error)) if error.errno != Errno::ENOTCONN => Err(ListenError::Bind(error)),
-            Ok(Err(_)) | Err(_) => {
-                server.shared.left().await;
-                Err(ListenError::Disconnected)
+        let unopened = match opening.await {
+            Ok(Ok(opened)) => return Ok((server, opened)),
+            Ok(Err(Unopened::Failed(error))) if error.errno != Errno::ENOTCONN => {
+                return Err(ListenError::Bind(error));
             }
-        }
+            Ok(Err(Unopened::Closed)) => ListenError::Closed,
+            Ok(Err(Unopened::Failed(_))) | Err(_) => ListenError::Disconnected,
+        };
+        server.shared.left().await;
+        Err(unopened)
     }
 
     /// The next connection; `None` after the last.

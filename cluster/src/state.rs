@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::warn;
 
-use crate::doors::{Arrivals, Doors, Opened, Opening};
+use crate::doors::{Arrivals, Doors, Opened, Opening, Unopened};
 use crate::inbox::Inbox;
 use crate::socket::{self, NotSent, Socket};
 use crate::unix::Unix;
@@ -286,11 +286,11 @@ impl State {
                 self.doors.open(listener, Ok(Opened { address, socket }));
             }
             Event::ListenFailed { listener, error } => {
-                self.doors.open(listener, Err(error));
-                self.doors.remove(listener);
+                self.doors.open(listener, Err(Unopened::Failed(error)));
+                self.doors.close(listener);
             }
             Event::Connection { listener, connection } => self.arrived(listener, connection),
-            Event::Closed { listener } => self.doors.remove(listener),
+            Event::Closed { listener } => self.doors.close(listener),
             Event::Message { message, handle } => {
                 let socket = handle.and_then(|handle| {
                     self.machine.release(handle.socket);

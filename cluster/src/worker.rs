@@ -302,6 +302,9 @@ pub enum ListenError {
     Bind(BindError),
     /// The worker is leaving, or was before the primary answered: nobody shares a socket with it.
     Disconnected,
+    /// The worker is leaving: the address was bound for it, and closed before it could be told. Node: `'close'` on a server
+    /// without a `'listening'` before.
+    Closed,
 }
 
 impl fmt::Display for ListenError {
@@ -309,7 +312,7 @@ impl fmt::Display for ListenError {
         match self {
             ListenError::Resolve(error) => write!(f, "the address cannot be resolved: {error}"),
             ListenError::Bind(error) => error.fmt(f),
-            ListenError::Disconnected => {
+            ListenError::Disconnected | ListenError::Closed => {
                 f.write_str("the worker is leaving: end, and let the primary fork another")
             }
         }
@@ -321,7 +324,7 @@ impl error::Error for ListenError {
         match self {
             ListenError::Resolve(error) => Some(error),
             ListenError::Bind(error) => Some(error),
-            ListenError::Disconnected => None,
+            ListenError::Disconnected | ListenError::Closed => None,
         }
     }
 }

@@ -104,6 +104,7 @@ fn begin<T: Send + 'static, Serving: Future<Output = ()> + Send + 'static>(
                 let seen = words::listen_failed(&server.name, &errno, &translate::asked(&error.address));
                 server.part.see(&seen, None);
             }
+            Err(ListenError::Closed) => server.is_closed(),
             // Asked to go before it listened: there is nothing to be told. A number needs no resolving.
             Err(ListenError::Disconnected | ListenError::Resolve(_)) => {}
         }
