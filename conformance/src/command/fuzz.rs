@@ -17,6 +17,7 @@ use crate::arm::node::Runtime;
 use crate::arm::unix::Unix;
 use crate::exceptions::Exceptions;
 use crate::fuzz::{self, Defect, Generated, Judge, Outcome, Real};
+use crate::verdict::Failure;
 
 /// So many of those that diverge are shrunk and shown.
 const SHOWN: usize = 5;
@@ -101,11 +102,12 @@ impl Fuzz {
         self.run_all(&reals, &judge, directory.path(), |Told { number, arm, outcome }| {
             tally.count(&arm, &outcome);
             match outcome {
-                Outcome::Diverges(_) => diverging.push((number, arm)),
+                Outcome::Diverges(failure) => diverging.push((number, arm, failure)),
                 Outcome::Undecided(nearest) if self.only.is_some() => open.push((number, arm, nearest)),
                 Outcome::Undecided(_) | Outcome::Fits | Outcome::Known(_) => {}
             }
         });
+        say(tally)?;
         if interrupt::is_stopped() {
             return Ok(End::Interrupted);
         }
@@ -113,12 +115,11 @@ impl Fuzz {
             let scenario = Generated::new(self.seed, number).write(&self.out)?;
             say(format_args!("{arm}, {}: {nearest}\n\n", scenario.path.display()))?;
         }
-        diverging.sort();
-        for (number, arm) in diverging.iter().take(SHOWN) {
+        diverging.sort_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
+        for (number, arm, failure) in diverging.iter().take(SHOWN) {
             let real = reals.iter().find(|real| real.name() == *arm).expect("it was run there");
-            self.explain(*number, real, &judge)?;
+            self.explain(*number, real, &judge, failure)?;
         }
-        say(tally)?;
         Ok(if diverging.is_empty() { End::Holds } else { End::Fails })
     }
 
@@ -141,18 +142,23 @@ impl Fuzz {
 
     /// On as many threads as there are cores; tells what came of each as it comes.
     fn run_all(&self, reals: &[Real], judge: &Judge, directory: &Path, mut tell: impl FnMut(Told)) {
-        let numbers = self.only.map_or(0..self.runs, |only| only..only.saturating_add(1));
-        let count = usize::try_from(numbers.end - numbers.start).unwrap_or(usize::MAX);
-        let progress = Progress::new(count.saturating_mul(reals.len()));
-        let (next, (sender, told)) = (AtomicU64::new(numbers.start), mpsc::channel());
+        let (first, count) = self.only.map_or((0, self.runs), |only| (only, 1));
+        let progress =
+            Progress::new(usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(reals.len()));
+        let (next, (sender, told)) = (AtomicU64::new(0), mpsc::channel());
         let work = |sender: mpsc::Sender<Told>| {
             loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= numbers.end || interrupt::is_stopped() {
+                let nth = next.fetch_add(1, Ordering::Relaxed);
+                if nth >= count || interrupt::is_stopped() {
                     return;
                 }
+                let number = first + nth;
                 for real in reals {
                     let outcome = self.one(number, real, judge, directory);
+                    if interrupt::is_stopped() {
+                        // Perhaps its processes were ended: it says nothing.
+                        return;
+                    }
                     let told = Told { number, arm: real.name(), outcome };
                     sender.send(told).expect("whoever is told stays until all was told");
                 }
@@ -178,8 +184,9 @@ impl Fuzz {
         }
     }
 
-    /// Shrinks a scenario that diverges, writes it where it can be taken from, and shows what is wrong with it.
-    fn explain(&self, number: u64, real: &Real, judge: &Judge) -> Result<(), Trouble> {
+    /// Shrinks a scenario that diverges, writes it where it can be taken from, and shows what is wrong with it; or what
+    /// was, when it was run first.
+    fn explain(&self, number: u64, real: &Real, judge: &Judge, first: &Failure) -> Result<(), Trouble> {
         let directory = tempfile::tempdir()?;
         let mut generated = Generated::new(self.seed, number);
         let judged = |scenario: &_| judge.judge(scenario, real);
@@ -191,8 +198,10 @@ impl Fuzz {
             Outcome::Diverges(failure) => Some(failure),
             Outcome::Fits | Outcome::Undecided(_) | Outcome::Known(_) => None,
         });
-        let again =
-            again.map_or_else(|| "it did not diverge again".to_owned(), |failure| failure.to_string());
+        let again = again.map_or_else(
+            || format!("it did not diverge again; as it was before it was shrunk, it did:\n{first}"),
+            |failure| failure.to_string(),
+        );
         let (seed, name) = (self.seed, real.name());
         say(format_args!(
             "{name}, scenario {number} of seed {seed} (`--seed {seed} --only {number}`), shrunk: {}\n{again}\n\n",

@@ -43,3 +43,11 @@ fn the_simulator_is_no_arm_of_it() {
     let said = Stage::new().run(&["fuzz", "--arm", "sim"]);
     assert_eq!(said.code, Some(2), "{said}");
 }
+
+#[test]
+fn the_last_of_all_scenarios_can_be_named() {
+    let last = u64::MAX.to_string();
+    let said = Stage::new()
+        .run(&["fuzz", "--only", &last, "--worlds", "5000", "--arm", "unix", "--out", "/nowhere"]);
+    assert!(said.out.contains("unix: 1 scenarios\n"), "{said}");
+}

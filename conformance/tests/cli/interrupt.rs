@@ -1,6 +1,7 @@
 //! Ctrl-C in the middle of a run: nothing is left.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
 use nix::sys::signal::{Signal, kill};
@@ -29,4 +30,23 @@ fn an_interrupted_run_leaves_no_process_behind() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("interrupted: "), "{output:?}");
     let played = Pid::from_raw(played.trim().parse().expect("a number"));
     assert!(kill(played, None).is_err(), "the node of the run lives on");
+}
+
+#[test]
+fn what_was_fuzzed_before_an_interruption_is_counted() {
+    let stage = Stage::new();
+    let mut command = stage.command(&["fuzz", "--runs", "1000000000", "--worlds", "1000", "--arm", "unix"]);
+    let mut fuzz = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be started");
+    let mut told = BufReader::new(fuzz.stderr.take().expect("it is piped")).lines();
+    told.next().expect("something was run").expect("it is text");
+    kill(Pid::from_raw(fuzz.id().cast_signed()), Signal::SIGINT).expect("it runs");
+    let rest: Vec<String> = told.map(|line| line.expect("it is text")).collect();
+    let mut tally = String::new();
+    fuzz.stdout.take().expect("it is piped").read_to_string(&mut tally).expect("it is text");
+    assert_eq!(fuzz.wait().expect("it ends").code(), Some(130));
+    assert!(rest.iter().any(|line| line.starts_with("ending: ")), "{rest:?}");
+    assert!(
+        tally.starts_with("unix: ") && !tally.contains("DIVERGE"),
+        "what was ended is not counted: {tally}"
+    );
 }
