@@ -7,7 +7,7 @@ mod house;
 
 use cluster_core::{
     Call, ChannelId, Limits, ListenOptions, Machine, OsEvent, Output, PassedKind, Passing, SchedulingPolicy,
-    Serialization, Settings, SocketId, Worker, WorkerId,
+    Sent, Serialization, Settings, SocketId, Worker, WorkerId,
 };
 use house::House;
 use serde_json::json;
@@ -31,7 +31,9 @@ fn a_server_closed_before_the_answer_does_not_take_the_next_one_with_it() {
 
 #[test]
 fn a_shared_socket_that_is_closed_is_not_sent_any_more() {
-    let mut house = House::new(Settings { policy: SchedulingPolicy::Shared, ..Settings::default() });
+    let mut settings = Settings { policy: SchedulingPolicy::Shared, ..Settings::default() };
+    settings.limits.congested_bytes = 100;
+    let mut house = House::new(settings);
     house.fork(1);
     let ask = |index: u32| {
         format!(
@@ -61,6 +63,8 @@ fn a_shared_socket_that_is_closed_is_not_sent_any_more() {
         _ => None,
     });
     assert!(said.is_some_and(|said| said.contains("disconnect")), "what was held behind it is");
+    let sent = house.primary.send(ONE, &json!("more"));
+    assert_eq!(sent, Ok(Sent::Buffered), "what is not sent any more is not waited for, either");
 }
 
 #[test]

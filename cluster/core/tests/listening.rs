@@ -100,6 +100,16 @@ fn a_path_is_bound_by_the_primary_and_has_no_port() {
 }
 
 #[test]
+fn the_kernel_holds_as_many_connections_as_the_first_asks_for() {
+    for (asked, held) in [(None, 511), (Some(0), 511), (Some(7), 7)] {
+        let options = ListenOptions { backlog: asked, ..ListenAddress::any(80).into() };
+        let house = serving(Settings::default(), &options);
+        let [(_, backlog)] = binds(&house.desk.calls)[..] else { unreachable!("both share a socket") };
+        assert_eq!(backlog, Some(held));
+    }
+}
+
+#[test]
 fn workers_take_turns_at_a_path_as_at_a_port() {
     let mut house = serving(Settings::default(), &path().into());
     for worker in [ONE, TWO] {

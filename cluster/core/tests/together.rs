@@ -69,6 +69,7 @@ fn a_worker_is_forked_online_and_listening() {
     let mut house = House::new(Settings::default());
     house.fork(1);
     assert_eq!(house.primary.worker(ONE).map(Life::state), Some(WorkerState::Online));
+    assert_eq!(house.primary.worker(ONE).and_then(Life::pid), Some(1001));
     house.worker(ONE).listen(ListenOptions::default());
     house.settle();
     assert_eq!(names(&house.events), ["setup", "fork", "online", "listening"]);
@@ -92,6 +93,17 @@ fn messages_go_both_ways_and_reserved_ones_nowhere() {
     );
     let heard = WorkerEvent::Message { message: json!({"hello": [1, null, "\n"]}), handle: None };
     assert_eq!(house.processes[&ONE].events, [heard]);
+}
+
+#[test]
+fn what_a_worker_is_told_to_do_needs_no_event_to_be_done() {
+    let mut house = House::new(Settings::default());
+    house.fork(1);
+    house.worker(ONE).send(&json!("now")).expect("it is open");
+    let Some(Call::Write { bytes, .. }) = house.worker(ONE).poll_call() else {
+        unreachable!("it is written")
+    };
+    assert_eq!(bytes, b"\"now\"\n");
 }
 
 #[test]

@@ -131,6 +131,13 @@ fn big_integers_are_texts() {
 }
 
 #[test]
+fn the_longest_integers_of_a_typed_array_are_texts() {
+    let bytes = [&[0xFF; 8][..], &[1, 0, 0, 0, 0, 0, 0, 0]].concat();
+    assert_eq!(lossy::view(11, &bytes), json!({"0": "-1", "1": "1"}));
+    assert_eq!(lossy::view(12, &bytes), json!({"0": "18446744073709551615", "1": "1"}));
+}
+
+#[test]
 fn dates_are_those_of_the_calendar() {
     for (milliseconds, text) in [
         (951_782_400_000.0, json!("2000-02-29T00:00:00.000Z")),
