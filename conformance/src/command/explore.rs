@@ -14,7 +14,7 @@ use cluster_sim::runs::Run;
 use cluster_sim::standard::{self, Plan, Serve};
 
 use super::progress::Progress;
-use super::{End, Places, Trouble, at_least_1, interrupt, say};
+use super::{End, Places, Trouble, at_least_1, file, interrupt, say};
 use crate::exceptions::Exceptions;
 
 mod difference;
@@ -83,6 +83,7 @@ impl Explore {
 
     fn explore<P: Program + Send + Sync>(&self, subject: &Subject<P>) -> Result<End, Trouble> {
         let mut regressions = Regressions::load(&self.regressions)?;
+        file::writable(&self.regressions)?;
         if let Some((why, run)) = again(subject, &regressions)? {
             say("A regression: it has failed before.\n")?;
             return explain(subject, &why, &run).map(|()| End::Fails);

@@ -11,7 +11,7 @@ use std::thread;
 use clap::Args;
 
 use super::progress::Progress;
-use super::{Arm, End, Places, Trouble, at_least_1, interrupt, say};
+use super::{Arm, End, Places, Trouble, at_least_1, file, interrupt, say};
 use crate::arm::mixed::{Mixed, Side};
 use crate::arm::node::Runtime;
 use crate::arm::unix::Unix;
@@ -89,6 +89,8 @@ struct Told {
 
 impl Fuzz {
     pub(super) fn perform(&self, places: &Places) -> Result<End, Trouble> {
+        std::fs::create_dir_all(&self.out).map_err(|error| file::unwritten(&self.out, &error))?;
+        file::writable(&self.out.join("fuzz.json"))?;
         let judge = Judge {
             exceptions: Exceptions::load(&places.exceptions)?,
             defects: Defect::load(Path::new(fuzz::FILE))?,

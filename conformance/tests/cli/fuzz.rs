@@ -47,7 +47,18 @@ fn the_simulator_is_no_arm_of_it() {
 #[test]
 fn the_last_of_all_scenarios_can_be_named() {
     let last = u64::MAX.to_string();
-    let said = Stage::new()
-        .run(&["fuzz", "--only", &last, "--worlds", "5000", "--arm", "unix", "--out", "/nowhere"]);
+    let stage = Stage::new();
+    let out = stage.path("out").to_string_lossy().into_owned();
+    let said = stage.run(&["fuzz", "--only", &last, "--worlds", "5000", "--arm", "unix", "--out", &out]);
     assert!(said.out.contains("unix: 1 scenarios\n"), "{said}");
+}
+
+#[test]
+fn a_place_where_nothing_can_be_written_is_refused_before_anything_is_run() {
+    let stage = Stage::new();
+    stage.write("file", "");
+    let out = stage.path("file/out").to_string_lossy().into_owned();
+    let said = stage.run(&["fuzz", "--runs", "1000000000", "--arm", "unix", "--out", &out]);
+    assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{said}");
+    assert!(said.err.contains("file/out: Not a directory"), "{said}");
 }
