@@ -11,14 +11,12 @@ use crate::observation::Observer;
 use crate::pattern::{LinePattern, Pattern, Whose};
 use crate::words::{self, Entry};
 
-mod bounds;
 mod forks;
 
 type Sense = Result<(), Nonsense>;
 
 pub(super) fn check(scenario: &Scenario) -> Sense {
     named_as_its_file(scenario)?;
-    bounds::check(scenario)?;
     let servers = servers(scenario);
     scenario.primary.iter().try_for_each(|rule| primary_rule(rule, &servers))?;
     for rule in scenario.worker_programs().flatten() {
