@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::mistake::Nonsense;
 use super::{Bind, Listen, Open};
-use super::{Claim, Claimed, Clients, PrimaryAction, Rule, Scenario, Step, Target, WorkerAction};
+use super::{Claim, Claimed, Clients, MOST, PrimaryAction, Rule, Scenario, Step, Target, WorkerAction};
 use crate::observation::Observer;
 use crate::pattern::{LinePattern, Pattern, Whose};
 use crate::words::{self, Entry};
@@ -22,7 +22,7 @@ pub(super) fn check(scenario: &Scenario) -> Sense {
     for rule in scenario.worker_programs().flatten() {
         worker_rule(rule, &servers)?;
     }
-    let count = scenario.clients.iter().map(|clients| clients.count).sum();
+    let count = clients(scenario)?;
     scenario.clients.iter().try_for_each(|clients| steps(clients, &servers, count))?;
     if scenario.contract.is_empty() {
         return Err(Nonsense::new(
@@ -40,6 +40,15 @@ fn named_as_its_file(scenario: &Scenario) -> Sense {
         return Ok(());
     }
     Err(Nonsense::new("\"name\"", format!("`{}`: expected the name of the file, `{stem}`", scenario.name)))
+}
+
+/// How many there are in all.
+fn clients(scenario: &Scenario) -> Result<u32, Nonsense> {
+    let count = scenario.clients.iter().map(|clients| clients.count).fold(0, u32::saturating_add);
+    if count <= MOST {
+        return Ok(count);
+    }
+    Err(Nonsense::new("\"clients\"", format!("there are {count} clients in all: expected at most {MOST}")))
 }
 
 fn servers(scenario: &Scenario) -> BTreeSet<&str> {

@@ -82,7 +82,17 @@ fn mistakes_of_form_are_found_on_their_line() {
         (
             "{ \"fork\": 1 }",
             "{ \"fork\": \"x\" }",
-            "dir/good.json:5: invalid type: string \"x\", expected u32",
+            "dir/good.json:5: invalid type: string \"x\", expected a number up to 1000",
+        ),
+        (
+            "{ \"fork\": 1 }",
+            "{ \"fork\": 4000000000 }",
+            "dir/good.json:5: invalid value: integer `4000000000`, expected a number up to 1000",
+        ),
+        (
+            "{ \"steps\"",
+            "{ \"count\": 1001, \"steps\"",
+            "dir/good.json:14: invalid value: integer `1001`, expected a number up to 1000",
         ),
         (
             "\"it\"",
@@ -211,6 +221,24 @@ fn claims_about_what_nothing_has_are_found_on_their_line() {
     ] {
         let seen = mistake(from, to);
         assert!(seen.starts_with(expected), "{seen}\n  instead of\n{expected}");
+    }
+}
+
+#[test]
+fn more_workers_and_clients_than_a_machine_can_have_are_found_on_their_line() {
+    for (from, to, expected) in [
+        (
+            "{ \"disconnect\": \"it\" }",
+            "{ \"fork\": 1000 }",
+            "dir/good.json:6: the rules up to `message text=served` fork 1001 workers: expected at most 1000",
+        ),
+        (
+            "{ \"steps\"",
+            "{ \"count\": 1000, \"steps\": [] }, { \"steps\"",
+            "dir/good.json:13: there are 1001 clients in all: expected at most 1000",
+        ),
+    ] {
+        assert_eq!(mistake(from, to), expected);
     }
 }
 
