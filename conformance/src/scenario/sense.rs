@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 
 use super::mistake::Nonsense;
 use super::{Bind, Listen, Open};
-use super::{Claim, Claimed, Clients, MOST, PrimaryAction, Rule, Scenario, Step, Target, WorkerAction};
+use super::{
+    Claim, Claimed, Clients, MOST, PrimaryAction, Rule, Scenario, Setup, Stdio, Step, Target, WorkerAction,
+};
 use crate::observation::Observer;
 use crate::pattern::{LinePattern, Pattern, Whose};
 use crate::words::{self, Entry};
@@ -80,9 +82,9 @@ fn primary_rule(rule: &Rule<PrimaryAction>, servers: &BTreeSet<&str>) -> Sense {
             PrimaryAction::Reply(_) | PrimaryAction::End | PrimaryAction::Pass { .. } => {
                 has_connection(&rule.on)?;
             }
+            PrimaryAction::Setup(setup) => one_channel(setup)?,
             PrimaryAction::Fork(_)
             | PrimaryAction::ForkWith(_)
-            | PrimaryAction::Setup(_)
             | PrimaryAction::Settings
             | PrimaryAction::Policy(_)
             | PrimaryAction::Open(_)
@@ -107,6 +109,19 @@ fn primary_rule(rule: &Rule<PrimaryAction>, servers: &BTreeSet<&str>) -> Sense {
         return Err(Nonsense::new("\"it\"", what));
     }
     Ok(())
+}
+
+/// Node throws at the fork: `ERR_CHILD_PROCESS_IPC_REQUIRED` without a channel, `ERR_IPC_ONE_PIPE` with two.
+fn one_channel(setup: &Setup) -> Sense {
+    let Some(stdio) = &setup.stdio else { return Ok(()) };
+    let channels = stdio.iter().filter(|stdio| **stdio == Stdio::Ipc).count();
+    if channels == 1 {
+        return Ok(());
+    }
+    Err(Nonsense::new(
+        "\"stdio\"",
+        format!("`stdio` has `ipc` {channels} times, and no worker can be forked: expected it once"),
+    ))
 }
 
 /// There is somebody to answer.

@@ -243,6 +243,16 @@ fn more_workers_and_clients_than_a_machine_can_have_are_found_on_their_line() {
 }
 
 #[test]
+fn standard_descriptors_without_exactly_one_channel_are_found_on_their_line() {
+    for (stdio, channels) in [("", 0), ("\"ignore\", \"pipe\"", 0), ("\"ipc\", \"ipc\"", 2)] {
+        let to = format!("{{ \"setup\": {{\n\"stdio\": [{stdio}] }} }}, {{ \"fork\": 1 }}");
+        let expected = format!("dir/good.json:6: `stdio` has `ipc` {channels} times");
+        let seen = mistake("{ \"fork\": 1 }", &to);
+        assert!(seen.starts_with(&expected), "{seen}\n  instead of\n{expected}");
+    }
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named() {
     let mistake = Scenario::load(Path::new("no/such.json")).expect_err("it is not there").to_string();
     assert!(mistake.starts_with("no/such.json: cannot be read: "), "{mistake}");
