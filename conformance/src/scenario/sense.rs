@@ -1,6 +1,6 @@
 //! What a well-formed scenario can still get wrong: names nobody defined, words nobody writes, actions out of place.
 //!
-//! It asks only what can be told from the file alone; whether the scenario ends is seen by running it.
+//! It asks only what can be told from the file alone; whether a scenario ends that can is seen by running it.
 
 use std::collections::BTreeSet;
 
@@ -13,6 +13,7 @@ use crate::observation::Observer;
 use crate::pattern::{LinePattern, Pattern, Whose};
 use crate::words::{self, Entry};
 
+mod ends;
 mod forks;
 
 type Sense = Result<(), Nonsense>;
@@ -33,6 +34,7 @@ pub(super) fn check(scenario: &Scenario) -> Sense {
         ));
     }
     scenario.contract.iter().try_for_each(|claimed| claim(claimed, count))?;
+    ends::check(scenario)?;
     forks::check(scenario)
 }
 

@@ -253,6 +253,18 @@ fn standard_descriptors_without_exactly_one_channel_are_found_on_their_line() {
 }
 
 #[test]
+fn a_server_of_its_own_that_keeps_the_primary_for_ever_is_found_on_its_line() {
+    let fork = "{ \"fork\": 1 }";
+    let open = format!("{fork},\n{{ \"open\": {{ \"server\": \"mine\" }} }}");
+    let expected = "dir/good.json:6: `mine` is never closed, and the primary never ends: expected { \"close\": \"mine\" } in a rule";
+    assert_eq!(mistake(fork, &open), expected);
+    for ends in ["{ \"close\": \"mine\" }", "{ \"exit\": 0 }", "\"crash\""] {
+        let text = GOOD.replacen(fork, &format!("{open}, {ends}"), 1);
+        Scenario::parse(Path::new("dir/good.json"), &text).expect("it can end");
+    }
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named() {
     let mistake = Scenario::load(Path::new("no/such.json")).expect_err("it is not there").to_string();
     assert!(mistake.starts_with("no/such.json: cannot be read: "), "{mistake}");
