@@ -34,7 +34,7 @@ pub(super) fn check(scenario: &Scenario) -> Sense {
         ));
     }
     scenario.contract.iter().try_for_each(|claimed| claim(claimed, count))?;
-    ends::check(scenario)?;
+    ends::check(scenario, count)?;
     forks::check(scenario)
 }
 

@@ -265,6 +265,42 @@ fn a_server_of_its_own_that_keeps_the_primary_for_ever_is_found_on_its_line() {
 }
 
 #[test]
+fn what_a_worker_would_never_do_is_found_on_its_line() {
+    let (reply, client) = ("[{ \"reply\": \"hello\" }, \"end\"]", "{ \"steps\"");
+    for (from, to, expected) in [
+        (
+            reply,
+            "[{ \"block\": \"gate\" },\n\"end\"]",
+            "dir/good.json:10: behind `block` nothing is done: expected it as the last action on `connection`",
+        ),
+        (
+            reply,
+            "[\"leave_child\", \"leave_child\"]",
+            "dir/good.json:10: a worker leaves one child, and on `connection` it may be another",
+        ),
+        (
+            "\"end\", \"do\": [{ \"send\": \"served\" }",
+            "\"connection #1\", \"do\": [\"leave_child\"] },\n{ \"on\": \"data text=x\", \"do\": [\"leave_child\"",
+            "dir/good.json:12: a worker leaves one child, and on `data text=x` it may be another",
+        ),
+    ] {
+        let seen = mistake(from, to);
+        assert!(seen.starts_with(expected), "{seen}\n  instead of\n{expected}");
+    }
+    for (line, clients, known) in
+        [("connection", 1, true), ("connection", 2, false), ("data #1", 2, true), ("data", 1, false)]
+    {
+        let text = GOOD.replacen("\"connection\"", &format!("\"{line}\""), 1).replacen(
+            reply,
+            "[\"leave_child\"]",
+            1,
+        );
+        let text = text.replacen(client, &format!("{{ \"count\": {clients}, \"steps\""), 1);
+        assert_eq!(Scenario::parse(Path::new("dir/good.json"), &text).is_ok(), known, "{line} of {clients}");
+    }
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named() {
     let mistake = Scenario::load(Path::new("no/such.json")).expect_err("it is not there").to_string();
     assert!(mistake.starts_with("no/such.json: cannot be read: "), "{mistake}");
