@@ -107,6 +107,13 @@ pub enum PrimaryCommand {
     },
 }
 
+impl PrimaryCommand {
+    /// Whether nothing comes after it.
+    pub fn ends(&self) -> bool {
+        matches!(self, PrimaryCommand::Exit { .. } | PrimaryCommand::Crash | PrimaryCommand::Die { .. })
+    }
+}
+
 /// A message with a socket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Pass {
@@ -242,12 +249,7 @@ impl Primary {
         let it = seen.worker();
         let due = self.rules.due(seen);
         let mut commands = due.flat_map(|action| primary_commands(action, it, seen)).collect();
-        cut_behind(&mut commands, |command| {
-            matches!(
-                command,
-                PrimaryCommand::Exit { .. } | PrimaryCommand::Crash | PrimaryCommand::Die { .. }
-            )
-        });
+        cut_behind(&mut commands, PrimaryCommand::ends);
         commands
     }
 }

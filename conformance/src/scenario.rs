@@ -32,6 +32,9 @@ pub use word::{Signal, Word};
 /// Where the scenarios of this repository are.
 pub const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
 
+/// How many clients a scenario has at most, and how many workers its rules fork: a slip of the pen must not take the machine.
+pub const MOST: u32 = 1000;
+
 /// One scenario. Fields appear in files under these names.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,7 +85,7 @@ pub struct Rule<Action> {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum PrimaryAction {
     /// Fork so many workers.
-    Fork(u32),
+    Fork(#[serde(deserialize_with = "form::few")] u32),
     /// Fork one worker with this environment.
     ForkWith(BTreeMap<String, Word>),
     /// Node: `cluster.setupPrimary()`.
@@ -285,7 +288,7 @@ pub enum WorkerAction {
 #[serde(deny_unknown_fields)]
 pub struct Clients {
     /// How many.
-    #[serde(default = "one")]
+    #[serde(default = "one", deserialize_with = "form::few")]
     pub count: u32,
     /// All at once, or the next when the one before is through.
     #[serde(default)]

@@ -6,8 +6,28 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Error, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::Target;
 use super::claim::{Claim, Times, Written};
+use super::{MOST, Target};
+
+/// A number of workers or of clients.
+pub(super) fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    deserializer.deserialize_u32(Few)
+}
+
+struct Few;
+
+impl Visitor<'_> for Few {
+    type Value = u32;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a number up to {MOST}")
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<u32, E> {
+        let few = u32::try_from(number).ok().filter(|number| *number <= MOST);
+        few.ok_or_else(|| E::invalid_value(Unexpected::Unsigned(number), &self))
+    }
+}
 
 impl<'de> Deserialize<'de> for Target {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

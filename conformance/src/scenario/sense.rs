@@ -1,16 +1,19 @@
 //! What a well-formed scenario can still get wrong: names nobody defined, words nobody writes, actions out of place.
 //!
-//! It asks only what can be told from the file alone; whether the scenario ends is seen by running it.
+//! It asks only what can be told from the file alone; whether a scenario ends that can is seen by running it.
 
 use std::collections::BTreeSet;
 
 use super::mistake::Nonsense;
 use super::{Bind, Listen, Open};
-use super::{Claim, Claimed, Clients, PrimaryAction, Rule, Scenario, Step, Target, WorkerAction};
+use super::{
+    Claim, Claimed, Clients, MOST, PrimaryAction, Rule, Scenario, Setup, Stdio, Step, Target, WorkerAction,
+};
 use crate::observation::Observer;
 use crate::pattern::{LinePattern, Pattern, Whose};
 use crate::words::{self, Entry};
 
+mod ends;
 mod forks;
 
 type Sense = Result<(), Nonsense>;
@@ -22,7 +25,7 @@ pub(super) fn check(scenario: &Scenario) -> Sense {
     for rule in scenario.worker_programs().flatten() {
         worker_rule(rule, &servers)?;
     }
-    let count = scenario.clients.iter().map(|clients| clients.count).sum();
+    let count = clients(scenario)?;
     scenario.clients.iter().try_for_each(|clients| steps(clients, &servers, count))?;
     if scenario.contract.is_empty() {
         return Err(Nonsense::new(
@@ -31,6 +34,7 @@ pub(super) fn check(scenario: &Scenario) -> Sense {
         ));
     }
     scenario.contract.iter().try_for_each(|claimed| claim(claimed, count))?;
+    ends::check(scenario, count)?;
     forks::check(scenario)
 }
 
@@ -40,6 +44,15 @@ fn named_as_its_file(scenario: &Scenario) -> Sense {
         return Ok(());
     }
     Err(Nonsense::new("\"name\"", format!("`{}`: expected the name of the file, `{stem}`", scenario.name)))
+}
+
+/// How many there are in all.
+fn clients(scenario: &Scenario) -> Result<u32, Nonsense> {
+    let count = scenario.clients.iter().map(|clients| clients.count).fold(0, u32::saturating_add);
+    if count <= MOST {
+        return Ok(count);
+    }
+    Err(Nonsense::new("\"clients\"", format!("there are {count} clients in all: expected at most {MOST}")))
 }
 
 fn servers(scenario: &Scenario) -> BTreeSet<&str> {
@@ -71,9 +84,9 @@ fn primary_rule(rule: &Rule<PrimaryAction>, servers: &BTreeSet<&str>) -> Sense {
             PrimaryAction::Reply(_) | PrimaryAction::End | PrimaryAction::Pass { .. } => {
                 has_connection(&rule.on)?;
             }
+            PrimaryAction::Setup(setup) => one_channel(setup)?,
             PrimaryAction::Fork(_)
             | PrimaryAction::ForkWith(_)
-            | PrimaryAction::Setup(_)
             | PrimaryAction::Settings
             | PrimaryAction::Policy(_)
             | PrimaryAction::Open(_)
@@ -98,6 +111,19 @@ fn primary_rule(rule: &Rule<PrimaryAction>, servers: &BTreeSet<&str>) -> Sense {
         return Err(Nonsense::new("\"it\"", what));
     }
     Ok(())
+}
+
+/// Node throws at the fork: `ERR_CHILD_PROCESS_IPC_REQUIRED` without a channel, `ERR_IPC_ONE_PIPE` with two.
+fn one_channel(setup: &Setup) -> Sense {
+    let Some(stdio) = &setup.stdio else { return Ok(()) };
+    let channels = stdio.iter().filter(|stdio| **stdio == Stdio::Ipc).count();
+    if channels == 1 {
+        return Ok(());
+    }
+    Err(Nonsense::new(
+        "\"stdio\"",
+        format!("`stdio` has `ipc` {channels} times, and no worker can be forked: expected it once"),
+    ))
 }
 
 /// There is somebody to answer.

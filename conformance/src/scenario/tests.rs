@@ -82,7 +82,17 @@ fn mistakes_of_form_are_found_on_their_line() {
         (
             "{ \"fork\": 1 }",
             "{ \"fork\": \"x\" }",
-            "dir/good.json:5: invalid type: string \"x\", expected u32",
+            "dir/good.json:5: invalid type: string \"x\", expected a number up to 1000",
+        ),
+        (
+            "{ \"fork\": 1 }",
+            "{ \"fork\": 4000000000 }",
+            "dir/good.json:5: invalid value: integer `4000000000`, expected a number up to 1000",
+        ),
+        (
+            "{ \"steps\"",
+            "{ \"count\": 1001, \"steps\"",
+            "dir/good.json:14: invalid value: integer `1001`, expected a number up to 1000",
         ),
         (
             "\"it\"",
@@ -211,6 +221,82 @@ fn claims_about_what_nothing_has_are_found_on_their_line() {
     ] {
         let seen = mistake(from, to);
         assert!(seen.starts_with(expected), "{seen}\n  instead of\n{expected}");
+    }
+}
+
+#[test]
+fn more_workers_and_clients_than_a_machine_can_have_are_found_on_their_line() {
+    for (from, to, expected) in [
+        (
+            "{ \"disconnect\": \"it\" }",
+            "{ \"fork\": 1000 }",
+            "dir/good.json:6: the rules up to `message text=served` fork 1001 workers: expected at most 1000",
+        ),
+        (
+            "{ \"steps\"",
+            "{ \"count\": 1000, \"steps\": [] }, { \"steps\"",
+            "dir/good.json:13: there are 1001 clients in all: expected at most 1000",
+        ),
+    ] {
+        assert_eq!(mistake(from, to), expected);
+    }
+}
+
+#[test]
+fn standard_descriptors_without_exactly_one_channel_are_found_on_their_line() {
+    for (stdio, channels) in [("", 0), ("\"ignore\", \"pipe\"", 0), ("\"ipc\", \"ipc\"", 2)] {
+        let to = format!("{{ \"setup\": {{\n\"stdio\": [{stdio}] }} }}, {{ \"fork\": 1 }}");
+        let expected = format!("dir/good.json:6: `stdio` has `ipc` {channels} times");
+        let seen = mistake("{ \"fork\": 1 }", &to);
+        assert!(seen.starts_with(&expected), "{seen}\n  instead of\n{expected}");
+    }
+}
+
+#[test]
+fn a_server_of_its_own_that_keeps_the_primary_for_ever_is_found_on_its_line() {
+    let fork = "{ \"fork\": 1 }";
+    let open = format!("{fork},\n{{ \"open\": {{ \"server\": \"mine\" }} }}");
+    let expected = "dir/good.json:6: `mine` is never closed, and the primary never ends: expected { \"close\": \"mine\" } in a rule";
+    assert_eq!(mistake(fork, &open), expected);
+    for ends in ["{ \"close\": \"mine\" }", "{ \"exit\": 0 }", "\"crash\""] {
+        let text = GOOD.replacen(fork, &format!("{open}, {ends}"), 1);
+        Scenario::parse(Path::new("dir/good.json"), &text).expect("it can end");
+    }
+}
+
+#[test]
+fn what_a_worker_would_never_do_is_found_on_its_line() {
+    let (reply, client) = ("[{ \"reply\": \"hello\" }, \"end\"]", "{ \"steps\"");
+    for (from, to, expected) in [
+        (
+            reply,
+            "[{ \"block\": \"gate\" },\n\"end\"]",
+            "dir/good.json:10: behind `block` nothing is done: expected it as the last action on `connection`",
+        ),
+        (
+            reply,
+            "[\"leave_child\", \"leave_child\"]",
+            "dir/good.json:10: a worker leaves one child, and on `connection` it may be another",
+        ),
+        (
+            "\"end\", \"do\": [{ \"send\": \"served\" }",
+            "\"connection #1\", \"do\": [\"leave_child\"] },\n{ \"on\": \"data text=x\", \"do\": [\"leave_child\"",
+            "dir/good.json:12: a worker leaves one child, and on `data text=x` it may be another",
+        ),
+    ] {
+        let seen = mistake(from, to);
+        assert!(seen.starts_with(expected), "{seen}\n  instead of\n{expected}");
+    }
+    for (line, clients, known) in
+        [("connection", 1, true), ("connection", 2, false), ("data #1", 2, true), ("data", 1, false)]
+    {
+        let text = GOOD.replacen("\"connection\"", &format!("\"{line}\""), 1).replacen(
+            reply,
+            "[\"leave_child\"]",
+            1,
+        );
+        let text = text.replacen(client, &format!("{{ \"count\": {clients}, \"steps\""), 1);
+        assert_eq!(Scenario::parse(Path::new("dir/good.json"), &text).is_ok(), known, "{line} of {clients}");
     }
 }
 

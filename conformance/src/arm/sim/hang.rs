@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 
 use crate::observation::{Observation, Observer};
-use crate::scenario::{Scenario, Step};
+use crate::program::{Primary, PrimaryCommand};
+use crate::scenario::{Open, Scenario, Step};
 use crate::trace::Trace;
 
 /// `hangs: ...`, if something does.
@@ -15,6 +16,8 @@ pub(super) fn words(scenario: &Scenario, trace: &Trace) -> Option<String> {
     if !scenario.primary_may_die() {
         who.extend(workers(trace).into_iter().map(|id| format!("worker {id} never ends")));
     }
+    let open = own_servers(scenario, trace);
+    who.extend(open.iter().map(|server| format!("the primary never closes its server `{server}`")));
     who.extend(
         clients(scenario, trace).map(|number| format!("client {number} waits for an end that never comes")),
     );
@@ -28,6 +31,30 @@ fn workers(trace: &Trace) -> BTreeSet<u32> {
     // Whose fork failed is dead from the beginning, and does not exit.
     let began = primary.iter().filter(|line| line.what == "fork" && line.detail("dead") != Some("true"));
     began.filter_map(Observation::worker).filter(|id| !exited.contains(id)).collect()
+}
+
+/// The servers of its own that the primary has still. Nobody writes that one is closed, so the rules are asked again.
+fn own_servers(scenario: &Scenario, trace: &Trace) -> BTreeSet<String> {
+    let (mut script, mut open) = (Primary::new(scenario), BTreeSet::new());
+    for seen in trace.seen_by(Observer::Primary) {
+        open.extend(came(seen));
+        for command in script.react(seen) {
+            if let PrimaryCommand::Open(Open { server, bound: false, .. }) = command {
+                open.insert(server.to_string());
+            } else if let PrimaryCommand::Close { server } = command {
+                open.remove(&server);
+            } else if command.ends() {
+                return BTreeSet::new();
+            }
+        }
+    }
+    open
+}
+
+/// A server that came with a message goes by its text.
+fn came(seen: &Observation) -> Option<String> {
+    let is_server = matches!(seen.detail("with"), Some("server" | "datagrams"));
+    seen.detail("text").filter(|_| is_server).map(str::to_owned)
 }
 
 fn clients(scenario: &Scenario, trace: &Trace) -> impl Iterator<Item = u32> {

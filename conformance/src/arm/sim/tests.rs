@@ -79,3 +79,30 @@ fn a_search_that_is_not_begun_says_so() {
     };
     assert_eq!((nearest.made, nearest.misfit), (0, None));
 }
+
+/// The primary closes its server when the second client has ended.
+const OPEN: &str = r#"{
+  "name": "open",
+  "story": "The primary has a server of its own.",
+  "primary": [
+    { "on": "start", "do": [{ "open": { "server": "mine" } }] },
+    { "on": "connection", "do": ["end"] },
+    { "on": "end #2", "do": [{ "close": "mine" }] }
+  ],
+  "worker": [],
+  "clients": [{ "count": 2, "steps": [{ "connect": "mine" }, "end"] }],
+  "contract": [{ "says": "Both are served.", "seen": "client: connected", "times": 2 }]
+}"#;
+
+#[test]
+fn a_server_of_its_own_that_is_never_closed_keeps_the_primary() {
+    let hang = |text: &str| {
+        let scenario = Scenario::parse(Path::new("open.json"), text);
+        let sim = Sim::new(&scenario.unwrap_or_else(|mistake| unreachable!("{mistake}")));
+        sim.hang(&quiet(&sim).trace)
+    };
+    assert_eq!(hang(OPEN), None);
+    let never = OPEN.replace("#2", "#3");
+    assert_eq!(hang(&never).as_deref(), Some("hangs: the primary never closes its server `mine`"));
+    assert_eq!(hang(&OPEN.replace("\"close\": \"mine\"", "\"exit\": 0")), None);
+}

@@ -7,14 +7,19 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use cluster::Socket;
 use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
 use tokio::sync::oneshot;
+use tokio::time::sleep;
 
 use super::talk::{self, About, Ear, Open, Talk, duplicate};
 use crate::scenario;
 use crate::words::Whereabouts;
+
+/// How long a server waits that could not accept, as one of the cluster does: nothing tells when there is a descriptor again.
+const STARVED: Duration = Duration::from_millis(100);
 
 /// Servers by name.
 pub(super) type Servers = BTreeMap<String, Closing>;
@@ -163,7 +168,7 @@ where
             tokio::select! {
                 biased;
                 _ = &mut closed => return,
-                accepted = poll_fn(|cx| accept(&listener, cx)) => {
+                accepted = next(&listener, accept) => {
                     let talk = accepted.and_then(|(stream, _)| Talk::new(&name, stream));
                     if let Ok(talk) = talk {
                         tokio::spawn(open.connection(&ear, talk));
@@ -173,6 +178,15 @@ where
         }
     };
     Ok((Box::pin(task), closing))
+}
+
+/// The next connection. Why there is none is told only when it is worth another try.
+async fn next<L, T, A>(listener: &L, accept: Accept<L, T, A>) -> io::Result<(T, A)> {
+    let accepted = poll_fn(|cx| accept(listener, cx)).await;
+    if accepted.is_err() {
+        sleep(STARVED).await;
+    }
+    accepted
 }
 
 fn udp(ear: &Ear, open: &Open, name: &str, socket: UdpSocket) -> io::Result<(Task, Closing)> {
@@ -189,4 +203,44 @@ fn udp(ear: &Ear, open: &Open, name: &str, socket: UdpSocket) -> io::Result<(Tas
         open.forget(&own);
     };
     Ok((Box::pin(task), closing))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::BorrowedFd;
+
+    use nix::errno::Errno;
+    use tokio::sync::mpsc::{Sender, channel};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// Notes when somebody tries to accept, as long as there is room for notes.
+    struct Starved {
+        listener: TcpListener,
+        tried: Sender<Instant>,
+    }
+
+    impl AsFd for Starved {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.listener.as_fd()
+        }
+    }
+
+    fn fail(starved: &Starved, _: &mut Context<'_>) -> Poll<io::Result<(TcpStream, ())>> {
+        let noted = starved.tried.try_send(Instant::now());
+        noted.map_or(Poll::Pending, |()| Poll::Ready(Err(Errno::EMFILE.into())))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_could_not_accept_waits_before_it_tries_again() {
+        let (tried, mut times) = channel(2);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let ear: Ear = Arc::new(|seen, _| unreachable!("{seen}"));
+        let server = listening(&ear, &Open::default(), "full", Starved { listener, tried }, fail);
+        let (task, _open) = server.expect("a descriptor is left");
+        tokio::spawn(task);
+        let (first, second) = (times.recv().await, times.recv().await);
+        assert_eq!(second.zip(first).map(|(second, first)| second - first), Some(STARVED));
+    }
 }

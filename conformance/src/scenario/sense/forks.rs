@@ -1,18 +1,31 @@
-//! Workers that a scenario speaks of and can never fork.
+//! Too many workers, and workers that a scenario speaks of and can never fork.
 //!
-//! It counts only where counting is safe: one rule that forks and may act any number of times, and it says nothing.
+//! The latter are counted only where counting is safe: one rule that forks and may act any number of times, and nothing is said.
 
-use super::super::{Claim, Claimed, PrimaryAction, Rule, Scenario, Step, Target};
+use super::super::{Claim, Claimed, MOST, PrimaryAction, Rule, Scenario, Step, Target};
 use super::{Nonsense, Sense, target};
 use crate::observation::Observer;
 use crate::pattern::{LinePattern, Pattern, Whose};
 
 pub(super) fn check(scenario: &Scenario) -> Sense {
+    not_too_many(scenario)?;
     let Some(most) = at_most(scenario) else { return Ok(()) };
     let never = named(scenario).into_iter().find(|(id, _)| *id > most);
     never.map_or(Ok(()), |(id, at)| {
         Err(Nonsense::new(at, format!("worker {id} is never forked: expected an id up to {most}")))
     })
+}
+
+fn not_too_many(scenario: &Scenario) -> Sense {
+    let mut count = 0;
+    for rule in &scenario.primary {
+        count = forks(rule).saturating_add(count);
+        if count > MOST {
+            let what = format!("the rules up to `{}` fork {count} workers: expected at most {MOST}", rule.on);
+            return Err(Nonsense::new(format!("\"{}\"", rule.on), what));
+        }
+    }
+    Ok(())
 }
 
 /// How many workers there can be; `None` if that is not told by the file.

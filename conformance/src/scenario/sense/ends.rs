@@ -1,0 +1,67 @@
+//! What would never end, and what would never be done: a primary with a server of its own that no rule closes; a worker's
+//! actions behind `block`, and its second child.
+
+use super::super::{Open, PrimaryAction, Rule, Scenario, Word, WorkerAction};
+use super::{Nonsense, Sense};
+use crate::pattern::Pattern;
+
+/// With so many clients.
+pub(super) fn check(scenario: &Scenario, clients: u32) -> Sense {
+    own_servers(scenario)?;
+    for program in scenario.worker_programs() {
+        program.iter().try_for_each(nothing_behind_a_block)?;
+        one_child(program, clients)?;
+    }
+    Ok(())
+}
+
+fn own_servers(scenario: &Scenario) -> Sense {
+    if scenario.primary_may_die() {
+        return Ok(());
+    }
+    let mut opened = scenario.primary_actions().filter_map(served);
+    let never = opened.find(|server| !scenario.primary_actions().any(|action| closes(action, server)));
+    never.map_or(Ok(()), |server| {
+        let what = format!(
+            "`{server}` is never closed, and the primary never ends: expected {{ \"close\": \"{server}\" }} in a rule"
+        );
+        Err(Nonsense::new(format!("\"{server}\""), what))
+    })
+}
+
+/// What is only bound lets the primary end.
+fn served(action: &PrimaryAction) -> Option<&Word> {
+    if let PrimaryAction::Open(Open { server, bound: false, .. }) = action { Some(server) } else { None }
+}
+
+fn closes(action: &PrimaryAction, server: &Word) -> bool {
+    matches!(action, PrimaryAction::Close(closed) if closed == server)
+}
+
+fn nothing_behind_a_block(rule: &Rule<WorkerAction>) -> Sense {
+    let mut before = rule.actions.iter().rev().skip(1);
+    if before.any(|action| matches!(action, WorkerAction::Block(_))) {
+        let what = format!("behind `block` nothing is done: expected it as the last action on `{}`", rule.on);
+        return Err(Nonsense::new("\"block\"", what));
+    }
+    Ok(())
+}
+
+/// The simulator knows one child of a worker.
+fn one_child(program: &[Rule<WorkerAction>], clients: u32) -> Sense {
+    let mut leaving = program.iter().flat_map(|rule| {
+        rule.actions.iter().filter(|action| **action == WorkerAction::LeaveChild).map(|_| &rule.on)
+    });
+    let again = leaving.next().filter(|on| !comes_once(on, clients)).or_else(|| leaving.next());
+    again.map_or(Ok(()), |on| {
+        let what = format!(
+            "a worker leaves one child, and on `{on}` it may be another: expected `leave_child` once, \
+             on a line that comes once, as `connection #1`"
+        );
+        Err(Nonsense::new(format!("\"{on}\""), what))
+    })
+}
+
+fn comes_once(on: &Pattern, clients: u32) -> bool {
+    on.nth.is_some() || (on.asked.what == "connection" && clients <= 1)
+}
