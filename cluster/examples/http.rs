@@ -51,7 +51,7 @@ async fn primary() -> Result<(), Box<dyn Error>> {
                 Some(Event::Exit { worker, status }) => println!("worker {worker} never served: {status:?}"),
                 Some(Event::Error { worker, error }) => println!("worker {worker}: {error}"),
                 Some(_) => {}
-                None => break,
+                None => return Err("no worker is left".into()),
             },
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,

@@ -32,7 +32,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 println!("worker {worker} says {message}");
                 primary.disconnect_worker(worker);
             }
-            Event::Error { worker, error } => println!("worker {worker}: {error}"),
+            // Most likely the second executable has not been built.
+            Event::Error { error, .. } => return Err(error.to_string().into()),
             Event::Exit { worker, status } => println!("worker {worker} ended: {status:?}"),
             _ => {}
         }

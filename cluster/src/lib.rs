@@ -27,6 +27,7 @@
 //!                     _ => {}
 //!                 }
 //!             }
+//!             return Err("no worker is left".into());
 //!         }
 //!         Role::Worker => {
 //!             let worker = Worker::join()?;

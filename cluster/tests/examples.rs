@@ -150,6 +150,28 @@ fn two_programs_talk() -> Tested {
 }
 
 #[test]
+fn a_primary_whose_worker_program_is_missing_names_it_and_fails() -> Tested {
+    let example = build("two_programs")?;
+    let alone = tempfile::tempdir_in(example.parent().ok_or("it is in a directory")?)?;
+    let linked = alone.path().join("two_programs");
+    fs::hard_link(example, &linked)?;
+    let output = Command::new(linked).output()?;
+    let said = String::from_utf8(output.stderr)?;
+    let named =
+        format!("`{}` could not be started: ENOENT", alone.path().join("two_programs_worker").display());
+    assert!(!output.status.success() && said.contains(&named), "{}: {said}", output.status);
+    Ok(())
+}
+
+#[test]
+fn http_fails_if_nobody_comes_to_serve() -> Tested {
+    let output = Command::new(build("http")?).arg("no address").output()?;
+    let said = String::from_utf8(output.stderr)?;
+    assert!(!output.status.success() && said.contains("no worker is left"), "{}: {said}", output.status);
+    Ok(())
+}
+
+#[test]
 fn a_worker_program_alone_says_that_it_is_none() -> Tested {
     let output = Command::new(build("two_programs_worker")?).output()?;
     let said = String::from_utf8(output.stderr)?;

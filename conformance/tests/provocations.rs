@@ -88,7 +88,7 @@ async fn kill() -> Tested {
 async fn spawn_failure() -> Tested {
     let mut primary = primary()?;
     fork(&mut primary, "start one process too many");
-    let error = WorkerError::Spawn(Errno::EAGAIN);
+    let error = WorkerError::Spawn { program: None, errno: Errno::EAGAIN };
     same(message(&mut primary).await?, json!(format!("{error:?}")))?;
     end(primary).await
 }

@@ -95,7 +95,8 @@ fn what_cannot_be_had_is_said_by_name() {
         })
         .collect();
     wanted.push(
-        "primary: the worker could not be started: ENOENT; check its program and its directory".to_owned(),
+        "primary: `/nowhere/program` could not be started: ENOENT; check that program and the worker's directory"
+            .to_owned(),
     );
     wanted.sort();
     assert_eq!(lines, wanted);

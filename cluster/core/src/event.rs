@@ -134,7 +134,12 @@ impl fmt::Display for AddressType {
 pub enum WorkerError {
     /// Its process could not be started: `ENOENT` says that the program, or the directory it was to run in, is not
     /// there. No [`Event::Exit`] follows.
-    Spawn(Errno),
+    Spawn {
+        /// The program, as [`Command::exec`]. `None`: the primary's own.
+        program: Option<String>,
+        /// Why not.
+        errno: Errno,
+    },
     /// It could not be signalled.
     Kill(Errno),
     /// Messages to it were lost: it can no longer be written to.
@@ -149,7 +154,13 @@ pub enum WorkerError {
 impl fmt::Display for WorkerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            WorkerError::Spawn(errno) => {
+            WorkerError::Spawn { program: Some(program), errno } => {
+                write!(
+                    f,
+                    "`{program}` could not be started: {errno}; check that program and the worker's directory"
+                )
+            }
+            WorkerError::Spawn { program: None, errno } => {
                 write!(f, "the worker could not be started: {errno}; check its program and its directory")
             }
             WorkerError::Kill(errno) => write!(f, "the worker could not be signalled: {errno}"),

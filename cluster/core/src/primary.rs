@@ -3,6 +3,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
 
 use crate::channel::{Channel, ChannelStep, Happened, Outgoing};
 use crate::event::{Event, Output, Violation, WorkerError};
@@ -13,7 +14,7 @@ use crate::os::{Call, ChannelId, Errno, ExitStatus, HandleId, OsEvent, Signal, S
 use crate::passing::{Counted, Passed, Travelling};
 use crate::pending::Pending;
 use crate::pump::Machine;
-use crate::settings::Settings;
+use crate::settings::{Command, Settings};
 use crate::steps::{self, IsCall, Stepper, Steps};
 
 mod address;
@@ -67,6 +68,8 @@ impl IsCall for Step {
 struct Member {
     life: Life,
     channel: Channel,
+    /// What is executed, until it is known whether it can be.
+    starting: Option<Arc<Command>>,
 }
 
 /// The primary of a cluster. Node: the `cluster` module in the primary process.
@@ -199,13 +202,20 @@ impl Primary {
     }
 
     fn spawned(&mut self, worker: WorkerId, pid: u32) {
+        self.started(worker);
         self.life(worker).pid = Some(pid);
         self.steps.tick(Step::Emit(Event::Fork { worker }));
     }
 
+    /// What was being started.
+    fn started(&mut self, worker: WorkerId) -> Option<Arc<Command>> {
+        self.members.get_mut(&worker)?.starting.take()
+    }
+
     fn spawn_failed(&mut self, worker: WorkerId, errno: Errno) {
         self.life(worker).dead = true;
-        self.steps.tick(Step::Emit(Event::Error { worker, error: WorkerError::Spawn(errno) }));
+        let program = self.started(worker).and_then(|command| command.exec.clone());
+        self.steps.tick(Step::Emit(Event::Error { worker, error: WorkerError::Spawn { program, errno } }));
         self.steps.tick(Step::Emit(Event::Fork { worker }));
         self.with_channel(worker.into(), Channel::closed);
     }

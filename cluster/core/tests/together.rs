@@ -6,9 +6,9 @@
 mod house;
 
 use cluster_core::{
-    Call, CloseReason, Errno, Event, ExitStatus, Life, ListenAddress, ListenOptions, ListenerId, Machine,
-    OsEvent, Output, SchedulingPolicy, SendError, Sent, Settings, Signal, SocketId, Standing, WorkerError,
-    WorkerEvent, WorkerId, WorkerState,
+    Call, CloseReason, Command, Errno, Event, ExitStatus, Life, ListenAddress, ListenOptions, ListenerId,
+    Machine, OsEvent, Output, SchedulingPolicy, SendError, Sent, Settings, Setup, Signal, SocketId, Standing,
+    WorkerError, WorkerEvent, WorkerId, WorkerState,
 };
 use house::House;
 use serde_json::json;
@@ -277,12 +277,18 @@ fn all_disconnected_comes_with_the_last_and_not_the_first() {
 
 #[test]
 fn a_program_that_cannot_be_started_is_an_error_and_leaves_nothing() {
-    let mut house = House::new(Settings::default());
+    let command = Command { exec: Some("/no/such/program".into()), ..Command::default() };
+    let mut house = House::new(Settings { command: command.into(), ..Settings::default() });
     house.primary.fork(Vec::new()).expect("nothing impossible was set up");
+    // It is for the next worker.
+    house.primary.setup(Setup { exec: Some("/another".into()), ..Setup::default() });
     assert!(matches!(house.primary.poll(), Some(Output::Call(Call::Spawn { .. }))));
     house.tell(OsEvent::SpawnFailed { worker: ONE, errno: Errno::ENOENT });
-    assert_eq!(names(&house.events), ["setup", "error", "fork", "disconnect"]);
-    let error = WorkerError::Spawn(Errno::ENOENT);
+    assert_eq!(names(&house.events), ["setup", "error", "fork", "disconnect", "setup"]);
+    let error = WorkerError::Spawn { program: Some("/no/such/program".into()), errno: Errno::ENOENT };
+    let told =
+        "`/no/such/program` could not be started: ENOENT; check that program and the worker's directory";
+    assert_eq!(error.to_string(), told);
     assert_eq!(house.events[1], Event::Error { worker: ONE, error });
     assert!(house.primary.worker(ONE).is_none());
     assert_eq!(house.fork(1), [TWO], "a number is never used twice");

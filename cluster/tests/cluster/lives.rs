@@ -137,7 +137,7 @@ async fn no_signal() -> Tested {
 async fn missing_program() -> Tested {
     let mut primary = primary_of("/no/such/program", &[])?;
     let worker = primary.fork()?;
-    let error = WorkerError::Spawn(Errno::ENOENT);
+    let error = WorkerError::Spawn { program: Some("/no/such/program".into()), errno: Errno::ENOENT };
     let seen = rest(&mut primary).await?;
     same(seen.get(1), Some(&Event::Error { worker, error }))?;
     same(primary.workers().count(), 0)
@@ -145,9 +145,10 @@ async fn missing_program() -> Tested {
 
 async fn forbidden_program() -> Tested {
     let directory = std::env::temp_dir();
-    let mut primary = primary_of(directory.to_str().ok_or("the path is not UTF-8")?, &[])?;
+    let program = directory.to_str().ok_or("the path is not UTF-8")?;
+    let mut primary = primary_of(program, &[])?;
     let worker = primary.fork()?;
-    let error = WorkerError::Spawn(Errno::EACCES);
+    let error = WorkerError::Spawn { program: Some(program.into()), errno: Errno::EACCES };
     same(rest(&mut primary).await?.get(1), Some(&Event::Error { worker, error }))
 }
 
@@ -163,7 +164,7 @@ async fn no_program() -> Tested {
     let seen = rest(&mut primary).await?;
     let failed = |event: &Event| match event {
         Event::Exit { worker: who, status: ExitStatus::Code(code) } => *who == worker && *code != 0,
-        Event::Error { worker: who, error: WorkerError::Spawn(errno) } => {
+        Event::Error { worker: who, error: WorkerError::Spawn { errno, .. } } => {
             *who == worker && *errno == Errno::ENOEXEC
         }
         _ => false,

@@ -140,8 +140,9 @@ async fn missing_descriptor() -> Tested {
 
 /// The error of a worker that was not started is all there is of it.
 async fn not_started(primary: &mut Primary, worker: WorkerId, errno: Errno) -> Tested {
+    let program = primary.settings().command.exec.clone();
     let seen = rest(primary).await?;
-    let error = Event::Error { worker, error: WorkerError::Spawn(errno) };
+    let error = Event::Error { worker, error: WorkerError::Spawn { program, errno } };
     let expected = [error, Event::Fork { worker }, Event::Disconnect { worker }];
     same(seen.iter().filter(|event| !matches!(event, Event::Setup { .. })).eq(&expected), true)
         .map_err(|_| format!("{seen:?} is not {expected:?}"))?;
@@ -235,7 +236,8 @@ async fn no_descriptors() -> Tested {
         let seen =
             until(&mut primary, |event| matches!(event, Event::Exit { .. } | Event::Disconnect { .. }))
                 .await?;
-        if !seen.contains(&Event::Error { worker, error: WorkerError::Spawn(Errno::EMFILE) }) {
+        let error = WorkerError::Spawn { program: Some("/bin/sh".into()), errno: Errno::EMFILE };
+        if !seen.contains(&Event::Error { worker, error }) {
             rest(&mut primary).await?;
             return same(free > 5, true);
         }

@@ -90,7 +90,8 @@ impl Primary {
             env.retain(|(name, _)| name != "NODE_UNIQUE_ID");
             env.push((String::from("NODE_UNIQUE_ID"), worker.to_string()));
             let channel = Channel::new(worker.into(), command.serialization, self.settings.limits.clone());
-            self.members.insert(worker, Box::new(Member { life: Life::new(), channel }));
+            let starting = Some(command.clone());
+            self.members.insert(worker, Box::new(Member { life: Life::new(), channel, starting }));
             self.steps.push(Step::Call(Call::Spawn { worker, command: command.clone(), env }));
         }
         self.steps.leave(entry);
