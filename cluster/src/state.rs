@@ -355,10 +355,12 @@ async fn end(shared: &Shared) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::Server;
+    use crate::worker::ListenError;
     use cluster_core::{Limits, WorkerId};
     use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
     use std::fs::File;
-    use std::io::{self, IoSlice, Read, Write};
+    use std::io::{self, BufRead, BufReader, IoSlice, Read, Write};
     use std::mem::MaybeUninit;
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
@@ -434,6 +436,29 @@ mod tests {
         let mut said = [0; 1000];
         let length = (&far).read(&mut said).expect("it has answered before");
         assert!(String::from_utf8_lossy(&said[..length]).ends_with("{\"cmd\":\"NODE_HANDLE_NACK\"}\n"));
+    }
+
+    /// The answer and the wish that it goes come together: the server is bound, and closed before anyone hears of it.
+    #[tokio::test]
+    async fn a_server_that_is_closed_before_its_program_knows_that_it_listens_says_so() {
+        let (shared, mut far) = worker();
+        shared.start();
+        let opening = tokio::spawn(Server::open(shared, ListenOptions::default()));
+        let asked = far.try_clone().expect("a copy");
+        let seq = tokio::task::spawn_blocking(|| seq_of_the_question(asked)).await.expect("it asks");
+        let answer = format!(r#"{{"cmd":"NODE_CLUSTER","ack":{seq},"key":"key","errno":null,"data":null}}"#);
+        let leave = r#"{"cmd":"NODE_CLUSTER","act":"disconnect","seq":0}"#;
+        far.write_all(format!("{answer}\n{leave}\n").as_bytes()).expect("written");
+        let opened = opening.await.expect("no panic");
+        assert!(matches!(opened, Err(ListenError::Closed)), "{opened:?}");
+    }
+
+    /// The number of the question for a server.
+    fn seq_of_the_question(far: UnixStream) -> u64 {
+        let lines = BufReader::new(far).lines().map(|line| line.expect("it is text"));
+        let mut questions = lines.filter(|line| line.contains("queryServer"));
+        let question: Value = serde_json::from_str(&questions.next().expect("it asks")).expect("it is JSON");
+        question["seq"].as_u64().expect("a number")
     }
 
     /// What a message says.

@@ -37,7 +37,7 @@ pub(super) fn listen() -> io::Result<()> {
                 if again {
                     process::exit(End::INTERRUPTED.into());
                 }
-                eprintln!("ending: a search under way is finished first; once more ends at once");
+                eprintln!("ending: what is under way is finished first; once more ends at once");
             }
         });
     });

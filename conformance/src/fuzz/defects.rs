@@ -22,9 +22,9 @@ pub const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/defects.json");
 pub struct Defect {
     /// Which runtimes: a name and version, in which `*` is anything.
     pub runtime: String,
-    /// The line that does not fit; without, something is missing.
+    /// The lines that may not fit; without any, something is missing.
     #[serde(default)]
-    pub seen: Option<LinePattern>,
+    pub seen: Vec<LinePattern>,
     /// A part of what is expected there.
     pub expected: String,
     /// What is wrong, in a sentence.
@@ -43,12 +43,12 @@ impl Defect {
 
     /// Whether this is what does not fit.
     pub fn is_behind(&self, runtime: &str, misfit: &Misfit) -> bool {
-        let fits = match (&self.seen, &misfit.seen) {
-            (Some(pattern), Some((observer, _, line))) => {
-                pattern.fits(&Line { observer: *observer, observation: line.clone() }, None)
+        let fits = match &misfit.seen {
+            Some((observer, _, line)) => {
+                let line = Line { observer: *observer, observation: line.clone() };
+                self.seen.iter().any(|pattern| pattern.fits(&line, None))
             }
-            (None, None) => true,
-            (Some(_), None) | (None, Some(_)) => false,
+            None => self.seen.is_empty(),
         };
         fits && glob(&self.runtime, runtime) && misfit.expected.contains(&self.expected)
     }

@@ -66,9 +66,18 @@ fn mistake(from: &str, to: &str) -> String {
     Scenario::parse(Path::new("dir/good.json"), &text).expect_err("this is a mistake").to_string()
 }
 
+/// Each of these mistakes is found, and begins to look like this.
+#[track_caller]
+fn all_found(mistakes: &[(&str, &str, &str)]) {
+    for (from, to, expected) in mistakes {
+        let seen = mistake(from, to);
+        assert!(seen.starts_with(expected), "{seen}\n  instead of\n{expected}");
+    }
+}
+
 #[test]
 fn mistakes_of_form_are_found_on_their_line() {
-    for (from, to, expected) in [
+    all_found(&[
         (
             "\"story\"",
             "\"storry\"",
@@ -122,15 +131,12 @@ fn mistakes_of_form_are_found_on_their_line() {
             "dir/good.json:15: `w b`: expected one word",
         ),
         ("]\n}", "]", "dir/good.json:19: EOF"),
-    ] {
-        let seen = mistake(from, to);
-        assert!(seen.starts_with(expected), "{seen}\n  instead of\n{expected}");
-    }
+    ]);
 }
 
 #[test]
 fn mistakes_of_sense_are_found_on_their_line() {
-    for (from, to, expected) in [
+    all_found(&[
         ("\"good\"", "\"bad\"", "dir/good.json:2: `bad`: expected the name of the file, `good`"),
         (
             "\"message text",
@@ -174,15 +180,12 @@ fn mistakes_of_sense_are_found_on_their_line() {
             "\"then\": \"worker 1: end\"",
             "dir/good.json:18: only one observer's own order",
         ),
-    ] {
-        let seen = mistake(from, to);
-        assert!(seen.starts_with(expected), "{seen}\n  instead of\n{expected}");
-    }
+    ]);
 }
 
 #[test]
 fn claims_about_what_nothing_has_are_found_on_their_line() {
-    for (from, to, expected) in [
+    all_found(&[
         (
             "\"seen\": \"client: data text=hello\", \"times\": 1",
             "\"cycle\": \"client: data\", \"detail\": \"txt\", \"over\": 1",
@@ -218,10 +221,7 @@ fn claims_about_what_nothing_has_are_found_on_their_line() {
             "worker 2: listening #1",
             "dir/good.json:14: worker 2 is never forked: expected an id up to 1",
         ),
-    ] {
-        let seen = mistake(from, to);
-        assert!(seen.starts_with(expected), "{seen}\n  instead of\n{expected}");
-    }
+    ]);
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn a_server_of_its_own_that_keeps_the_primary_for_ever_is_found_on_its_line() {
 #[test]
 fn what_a_worker_would_never_do_is_found_on_its_line() {
     let (reply, client) = ("[{ \"reply\": \"hello\" }, \"end\"]", "{ \"steps\"");
-    for (from, to, expected) in [
+    all_found(&[
         (
             reply,
             "[{ \"block\": \"gate\" },\n\"end\"]",
@@ -283,10 +283,7 @@ fn what_a_worker_would_never_do_is_found_on_its_line() {
             "\"connection #1\", \"do\": [\"leave_child\"] },\n{ \"on\": \"data text=x\", \"do\": [\"leave_child\"",
             "dir/good.json:12: a worker leaves one child, and on `data text=x` it may be another",
         ),
-    ] {
-        let seen = mistake(from, to);
-        assert!(seen.starts_with(expected), "{seen}\n  instead of\n{expected}");
-    }
+    ]);
     for (line, clients, known) in
         [("connection", 1, true), ("connection", 2, false), ("data #1", 2, true), ("data", 1, false)]
     {
