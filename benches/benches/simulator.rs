@@ -10,6 +10,11 @@ use cluster_sim::explore::every;
 use cluster_sim::standard::{self, Scenario, Serve, Talk};
 use cluster_sim::{Failure, Schedule, World};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use mimalloc::MiMalloc;
+
+/// The allocator of the command `conformance`.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Runs until so many steps are done, with ever new seeds, and gives the time for exactly that many.
 fn timed_steps(steps: u64, mut run: impl FnMut(u64) -> Result<u64, Box<Failure>>) -> Duration {

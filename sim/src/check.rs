@@ -105,7 +105,7 @@ pub(crate) struct Checks {
     pub(crate) fairness: Fairness,
     turns: Turns,
     ids: Ids,
-    /// What the ledger said at the last look, and how many connections workers have.
+    /// What the ledger said at the last look, in the order of its numbers, and how many connections workers have.
     ledger: (Vec<(SocketId, Standing)>, u64),
 }
 
@@ -133,8 +133,8 @@ impl Checks {
     /// The ledger has changed, and the primary has nothing left to do.
     pub(crate) fn look_again(&mut self, kernel: &Kernel, primary: &Primary) -> Result<(), (Check, String)> {
         self.ledger = (primary.ledger().open().collect(), primary.ledger().owned());
-        self.turns.at_rest(primary).map_err(|what| (Check::Turns, what))?;
-        self.fairness.at_rest(kernel, primary).map_err(|what| (Check::Fairness, what))
+        self.turns.at_rest(&self.ledger.0).map_err(|what| (Check::Turns, what))?;
+        self.fairness.at_rest(&self.ledger.0, kernel, primary).map_err(|what| (Check::Fairness, what))
     }
 
     /// The primary has nothing left to do.

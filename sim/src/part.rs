@@ -4,7 +4,7 @@
 
 use std::hash::{Hash, Hasher};
 use std::ops::{Deref, DerefMut};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use triomphe::Arc;
 
@@ -14,9 +14,14 @@ pub(crate) type Print = u128;
 
 /// The fingerprint of a value, the same in every run and on every 64-bit machine.
 pub(crate) fn print(value: &(impl Hash + ?Sized)) -> Print {
+    let [upper, lower] = halves(value);
+    Print::from(upper) << 64 | Print::from(lower)
+}
+
+fn halves(value: &(impl Hash + ?Sized)) -> [u64; 2] {
     let mut printer = Printer(SEEDS);
     value.hash(&mut printer);
-    Print::from(printer.0[0]) << 64 | Print::from(printer.0[1])
+    printer.0
 }
 
 /// Digits of pi. The factors are odd.
@@ -86,19 +91,40 @@ pub(crate) struct Part<T>(Arc<Inner<T>>);
 #[derive(Debug, Default)]
 struct Inner<T> {
     value: T,
-    print: OnceLock<Print>,
+    kept: Kept,
+}
+
+/// The print of a value, once somebody has asked for it. Whoever computes it comes to the same, so threads need not wait for
+/// each other: two words that are written one after the other are as good as one.
+#[derive(Debug, Default)]
+struct Kept([AtomicU64; 2]);
+
+impl Kept {
+    fn get_or_print(&self, value: &impl Hash) -> Print {
+        let kept = [0, 1].map(|half| self.0[half].load(Ordering::Relaxed));
+        // A half that is 0 is computed again and again, which no run will live to see.
+        let [upper, lower] = if kept.contains(&0) { self.keep(halves(value)) } else { kept };
+        Print::from(upper) << 64 | Print::from(lower)
+    }
+
+    fn keep(&self, halves: [u64; 2]) -> [u64; 2] {
+        for (word, half) in self.0.iter().zip(halves) {
+            word.store(half, Ordering::Relaxed);
+        }
+        halves
+    }
 }
 
 /// A copy is made to be changed.
 impl<T: Clone> Clone for Inner<T> {
     fn clone(&self) -> Self {
-        Inner { value: self.value.clone(), print: OnceLock::new() }
+        Inner { value: self.value.clone(), kept: Kept::default() }
     }
 }
 
 impl<T> From<T> for Part<T> {
     fn from(value: T) -> Self {
-        Part(Arc::new(Inner { value, print: OnceLock::new() }))
+        Part(Arc::new(Inner { value, kept: Kept::default() }))
     }
 }
 
@@ -113,7 +139,7 @@ impl<T> Deref for Part<T> {
 impl<T: Clone> DerefMut for Part<T> {
     fn deref_mut(&mut self) -> &mut T {
         let inner = Arc::make_mut(&mut self.0);
-        inner.print = OnceLock::new();
+        inner.kept = Kept::default();
         &mut inner.value
     }
 }
@@ -150,7 +176,7 @@ impl<T: Eq> Eq for Part<T> {}
 
 impl<T: Hash> Part<T> {
     pub(crate) fn print(&self) -> Print {
-        *self.0.print.get_or_init(|| print(&self.0.value))
+        self.0.kept.get_or_print(&self.0.value)
     }
 }
 

@@ -34,6 +34,11 @@ pub(crate) struct Recording {
 }
 
 impl Recording {
+    /// With room for what most runs take: to grow on the way costs more.
+    pub(crate) fn new() -> Self {
+        Recording { marks: Vec::with_capacity(64), ..Recording::default() }
+    }
+
     /// From here on only the steps are counted: nobody will ask for a line.
     pub(crate) fn stop(&mut self) {
         (self.marks, self.off) = (Vec::new(), true);

@@ -94,8 +94,16 @@ impl Schedule {
     }
 
     fn from(source: Source) -> Self {
+        // Room for what most runs choose: to grow on the way costs more.
         let none = Faults::none();
-        Schedule { source, armed: none, faults: none, struck: Vec::new(), taken: Vec::new(), scribe: None }
+        Schedule {
+            source,
+            armed: none,
+            faults: none,
+            struck: Vec::new(),
+            taken: Vec::with_capacity(64),
+            scribe: None,
+        }
     }
 
     /// What a script says.

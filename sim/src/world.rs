@@ -77,7 +77,7 @@ impl<P: Program> World<P> {
             journal: Journal::default(),
             schedule: Schedule::quiet(),
             checks: Part::default(),
-            recording: Recording::default(),
+            recording: Recording::new(),
             trace: None,
             enabled: Enabled::default(),
             moves: None,

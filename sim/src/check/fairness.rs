@@ -6,30 +6,34 @@
 //! as free until it has taken its next connection.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use cluster_core::{CloseReason, Event, Primary, Serialization, SocketId, Standing, WorkerId};
-use memchr::memmem;
+use memchr::memmem::Finder;
 
 use super::liveness::stays;
 use crate::kernel::Kernel;
 use crate::kernel::process::Pid;
 
 /// In the line of a worker that listens no longer.
-const CLOSE: &[u8] = br#""act":"close""#;
+static CLOSE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""act":"close""#));
 
 /// Where a worker says that it listens: host and port.
 type Place = (Option<String>, u16);
+
+/// Something about each of some connections, in the order of their numbers.
+type Connections<T> = Vec<(SocketId, T)>;
 
 /// Who waits for a connection, and what the ledger said when it was last looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Fairness {
     /// Of each worker that listens at a place: who has got a connection there since it waits for one itself; `None`: it
     /// does not wait, as far as is known.
-    waiting: BTreeMap<(Place, WorkerId), Option<BTreeSet<WorkerId>>>,
+    waiting: BTreeMap<(Place, WorkerId), Option<Workers>>,
     /// Who had which connection, and the port it came to.
-    handed: BTreeMap<SocketId, (WorkerId, u16)>,
+    handed: Connections<(WorkerId, u16)>,
     /// The ports that open connections came to.
-    ports: BTreeMap<SocketId, u16>,
+    ports: Connections<u16>,
     owned: u64,
     turned_away: u64,
 }
@@ -44,8 +48,8 @@ impl Fairness {
             return;
         }
         let place = (address.address.clone(), port);
-        let has_one = self.handed.values().any(|(with, _)| with == worker);
-        let waits = (!has_one).then(BTreeSet::new);
+        let has_one = self.handed.iter().any(|(_, (with, _))| with == worker);
+        let waits = (!has_one).then(Workers::default);
         if self.waiting.insert((place.clone(), *worker), waits).is_some() {
             self.waiting.retain(|(at, _), _| *at != place);
         }
@@ -53,7 +57,7 @@ impl Fairness {
 
     /// Whether what the primary reads says that a worker listens no longer, or has no end yet and may say so.
     pub(crate) fn concerns(&self, bytes: &[u8]) -> bool {
-        !self.waiting.is_empty() && (!bytes.ends_with(b"\n") || memmem::find(bytes, CLOSE).is_some())
+        !self.waiting.is_empty() && (!bytes.ends_with(b"\n") || CLOSE.find(bytes).is_some())
     }
 
     /// The primary has read such bytes.
@@ -61,32 +65,36 @@ impl Fairness {
         self.waiting.retain(|(_, waiting), _| *waiting != worker);
     }
 
-    /// The primary has nothing left to do.
-    pub(crate) fn at_rest(&mut self, kernel: &Kernel, primary: &Primary) -> Result<(), String> {
-        let ports =
-            primary.ledger().open().filter_map(|(socket, _)| Some((socket, port_of(kernel, socket)?)));
+    /// The primary has nothing left to do, and these connections are open, in the order of their numbers.
+    pub(crate) fn at_rest(
+        &mut self,
+        open: &[(SocketId, Standing)],
+        kernel: &Kernel,
+        primary: &Primary,
+    ) -> Result<(), String> {
+        let ports = open.iter().filter_map(|(socket, _)| Some((*socket, port_of(kernel, *socket)?)));
         let known = std::mem::replace(&mut self.ports, ports.collect());
         self.closed(primary, &known)?;
-        let handed = primary.ledger().open().filter_map(|(socket, standing)| match standing {
-            Standing::Handed(_, worker) => Some((socket, (worker, *self.ports.get(&socket)?))),
+        let handed = open.iter().filter_map(|(socket, standing)| match standing {
+            Standing::Handed(_, worker) => Some((*socket, (*worker, of(&self.ports, *socket)?))),
             Standing::Queued(_) => None,
         });
         let handed = handed.collect();
         let before = std::mem::replace(&mut self.handed, handed);
         self.answered(&before, primary.ledger().owned());
-        let new = self.handed.iter().filter(|(socket, with)| before.get(socket) != Some(with));
+        let new = self.handed.iter().filter(|(socket, with)| of(&before, *socket) != Some(*with));
         let new: Vec<_> = new.map(|(_, with)| *with).collect();
         new.into_iter().try_for_each(|(worker, port)| self.given(primary, worker, port))
     }
 
     /// Connections were turned away, unless others were taken at the same time: then it is not known which.
-    fn closed(&mut self, primary: &Primary, known: &BTreeMap<SocketId, u16>) -> Result<(), String> {
+    fn closed(&mut self, primary: &Primary, known: &[(SocketId, u16)]) -> Result<(), String> {
         let turned_away = primary.ledger().closed(CloseReason::NoListener);
         let before = std::mem::replace(&mut self.turned_away, turned_away);
         if before == turned_away || primary.ledger().owned() != self.owned {
             return Ok(());
         }
-        for (_, port) in known.iter().filter(|(socket, _)| !self.ports.contains_key(socket)) {
+        for (_, port) in known.iter().filter(|(socket, _)| of(&self.ports, *socket).is_none()) {
             let there = || self.waiting.keys().filter(|((_, at), _)| at == port);
             let is_one_place = there().map(|(place, _)| place).collect::<BTreeSet<_>>().len() == 1;
             let worker = there().find(|(_, worker)| primary.worker(*worker).is_some_and(stays));
@@ -101,8 +109,8 @@ impl Fairness {
 
     /// Workers whose connection is their own now wait for another. Of connections that are gone for other reasons nothing
     /// follows, nor when there are such among them.
-    fn answered(&mut self, before: &BTreeMap<SocketId, (WorkerId, u16)>, owned: u64) {
-        let gone = before.iter().filter(|(socket, _)| !self.handed.contains_key(socket));
+    fn answered(&mut self, before: &[(SocketId, (WorkerId, u16))], owned: u64) {
+        let gone = before.iter().filter(|(socket, _)| of(&self.handed, *socket).is_none());
         let gone: Vec<_> = gone.map(|(_, with)| *with).collect();
         if owned - std::mem::replace(&mut self.owned, owned) != gone.len() as u64 {
             return;
@@ -133,6 +141,29 @@ impl Fairness {
     }
 }
 
+/// A set of workers: there are as many of these sets as workers, and they are looked at for every connection.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+struct Workers(Vec<u64>);
+
+impl Workers {
+    /// Whether it was not there before.
+    fn insert(&mut self, WorkerId(worker): WorkerId) -> bool {
+        let (word, bit) = (worker as usize / 64, 1 << (worker % 64));
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        let is_new = self.0[word] & bit == 0;
+        self.0[word] |= bit;
+        is_new
+    }
+}
+
+/// What is known of a connection.
+fn of<T: Copy>(connections: &[(SocketId, T)], socket: SocketId) -> Option<T> {
+    let at = connections.binary_search_by_key(&socket, |(socket, _)| *socket).ok()?;
+    Some(connections[at].1)
+}
+
 fn port_of(kernel: &Kernel, socket: SocketId) -> Option<u16> {
     let client = kernel.client_behind(Pid::PRIMARY, socket)?;
     kernel.client(client).to.as_ref()?.ip().map(|at| at.port())
@@ -153,7 +184,7 @@ mod tests {
             primary.fork(Vec::new()).expect("nothing impossible was set up");
         }
         let mut fairness = Fairness::default();
-        let waits = |worker| (((None, 80), worker), Some(BTreeSet::new()));
+        let waits = |worker| (((None, 80), worker), Some(Workers::default()));
         fairness.waiting = [ONE, TWO].map(waits).into();
         assert_eq!(fairness.given(&primary, TWO, 80), Ok(()));
         assert!(fairness.clone().given(&primary, TWO, 80).is_err());

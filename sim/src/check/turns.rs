@@ -3,42 +3,40 @@
 //! It looks at the primary's ledger when that has changed and the primary has nothing left to do. Of connections that
 //! began to wait between two looks none was first; one that comes back from a worker has come anew.
 
-use std::collections::BTreeSet;
-
-use cluster_core::{HandleId, Primary, SocketId, Standing};
-
-type Connections = BTreeSet<(HandleId, SocketId)>;
+use cluster_core::{HandleId, SocketId, Standing};
 
 /// Who waits, the earliest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Turns {
-    queue: Vec<Connections>,
+    queue: Vec<Vec<(HandleId, SocketId)>>,
 }
 
 impl Turns {
-    /// The primary has nothing left to do.
-    pub(crate) fn at_rest(&mut self, primary: &Primary) -> Result<(), String> {
-        let (mut waits, mut handed) = (Connections::new(), Connections::new());
-        for (socket, standing) in primary.ledger().open() {
-            match standing {
-                Standing::Queued(handle) => waits.insert((handle, socket)),
-                Standing::Handed(handle, _) => handed.insert((handle, socket)),
-            };
-        }
-        self.look(waits, &handed)
-    }
-
-    fn look(&mut self, mut waits: Connections, handed: &Connections) -> Result<(), String> {
-        let mut before: BTreeSet<HandleId> = BTreeSet::new();
+    /// The primary has nothing left to do, and these connections are open, in the order of their numbers.
+    pub(crate) fn at_rest(&mut self, open: &[(SocketId, Standing)]) -> Result<(), String> {
+        let standing = |(_, socket)| {
+            let at = open.binary_search_by_key(&socket, |(socket, _)| *socket).ok()?;
+            Some(open[at].1)
+        };
+        let waits = |&one: &(HandleId, SocketId)| standing(one) == Some(Standing::Queued(one.0));
+        let is_handed = |&one: &(HandleId, SocketId)| matches!(standing(one), Some(Standing::Handed(handle, _)) if handle == one.0);
+        let mut before: Vec<HandleId> = Vec::new();
         for group in &self.queue {
-            let early = group.intersection(handed).find(|(handle, _)| before.contains(handle));
+            let early = group.iter().find(|one| before.contains(&one.0) && is_handed(one));
             if let Some((_, socket)) = early {
                 return Err(format!("{socket:?} was handed out, and one that came earlier still waits"));
             }
-            before.extend(group.intersection(&waits).map(|(handle, _)| *handle));
+            before.extend(group.iter().filter(|one| waits(one)).map(|(handle, _)| *handle));
         }
-        self.queue.iter_mut().for_each(|group| group.retain(|connection| waits.remove(connection)));
-        self.queue.push(waits);
+        self.queue.iter_mut().for_each(|group| group.retain(waits));
+        let new = open.iter().filter_map(|&(socket, standing)| match standing {
+            Standing::Queued(handle) => Some((handle, socket)),
+            Standing::Handed(..) => None,
+        });
+        let mut known = self.queue.concat();
+        known.sort_unstable();
+        let new = new.filter(|one| known.binary_search(one).is_err()).collect();
+        self.queue.push(new);
         self.queue.retain(|group| !group.is_empty());
         Ok(())
     }
@@ -47,18 +45,25 @@ impl Turns {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cluster_core::WorkerId;
 
-    fn of(sockets: &[u32]) -> Connections {
-        sockets.iter().map(|&socket| (HandleId(1), SocketId(socket))).collect()
+    /// So many wait, and so many are handed out.
+    fn of(queued: &[u32], handed: &[u32]) -> Vec<(SocketId, Standing)> {
+        let queued = queued.iter().map(|&socket| (SocketId(socket), Standing::Queued(HandleId(1))));
+        let standing = Standing::Handed(HandleId(1), WorkerId(1));
+        let handed = handed.iter().map(|&socket| (SocketId(socket), standing));
+        let mut open: Vec<_> = queued.chain(handed).collect();
+        open.sort_by_key(|(socket, _)| *socket);
+        open
     }
 
     #[test]
     fn who_is_passed_by_a_later_one_is_seen_and_who_came_together_may_go_in_any_order() {
         let mut turns = Turns::default();
-        assert_eq!(turns.look(of(&[2, 3]), &of(&[1])), Ok(()));
-        assert_eq!(turns.look(of(&[2, 4]), &of(&[1, 3])), Ok(()));
-        assert!(turns.clone().look(of(&[2]), &of(&[4])).is_err());
-        assert_eq!(turns.look(of(&[4, 3]), &of(&[2])), Ok(()), "3 has come back");
-        assert!(turns.look(of(&[4]), &of(&[3])).is_err());
+        assert_eq!(turns.at_rest(&of(&[2, 3], &[1])), Ok(()));
+        assert_eq!(turns.at_rest(&of(&[2, 4], &[1, 3])), Ok(()));
+        assert!(turns.clone().at_rest(&of(&[2], &[4])).is_err());
+        assert_eq!(turns.at_rest(&of(&[4, 3], &[2])), Ok(()), "3 has come back");
+        assert!(turns.at_rest(&of(&[4], &[3])).is_err());
     }
 }
