@@ -57,9 +57,8 @@ pub fn check(scenario: &Scenario, trace: &Trace) -> Vec<Misfit> {
         misfits.extend(broken.map(|broken| broken.at(*observer, lines)));
     }
     let told = trace.seen_by(Observer::Primary);
-    misfits.extend(
-        primary::check_all_disconnected(scenario, told).map(|broken| broken.at(Observer::Primary, told)),
-    );
+    let apart = [primary::check_all_disconnected(scenario, told), primary::check_codes(scenario, told)];
+    misfits.extend(apart.into_iter().flatten().map(|broken| broken.at(Observer::Primary, told)));
     misfits.extend(numbers::check(trace, !scenario.primary_may_die()));
     misfits.extend(scenario.contract.iter().filter_map(|claim| claims::check(claim, trace)));
     misfits

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Broken, Farewells, expect, walk};
 use crate::observation::Observation;
 use crate::program::Rules;
-use crate::scenario::{PrimaryAction, Scenario};
+use crate::scenario::{PrimaryAction, Scenario, WorkerAction};
 
 type Kept = Result<(), String>;
 
@@ -48,6 +48,24 @@ fn asked_to_go(scenario: &Scenario, lines: &[Observation]) -> u32 {
         }
     }
     asked
+}
+
+/// A worker ends with 0, or as a rule of it says. On its own, because Node's does not.
+pub(super) fn check_codes(scenario: &Scenario, lines: &[Observation]) -> Option<Broken> {
+    let actions = || scenario.worker_programs().flatten().flat_map(|rule| &rule.actions);
+    let said = actions().filter_map(|action| match action {
+        // The system keeps a byte of it.
+        WorkerAction::Exit(code) => Some(code & 0xff),
+        action => (*action == WorkerAction::Crash).then_some(1),
+    });
+    let codes: BTreeSet<String> = said.chain([0]).map(|code| code.to_string()).collect();
+    walk(lines, |line| {
+        let code = line.detail("code").filter(|code| line.what == "exit" && *code != "-");
+        expect(
+            code.is_none_or(|code| codes.contains(code)),
+            "code=0, or a code that a rule of the worker ends with",
+        )
+    })
 }
 
 struct Primary {

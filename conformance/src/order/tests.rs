@@ -14,7 +14,10 @@ const SCENARIO: &str = r#"{
     { "on": "start", "do": [{ "fork": 1 }] },
     { "on": "message", "do": ["disconnect_all"] }
   ],
-  "worker": [{ "on": "start", "do": [{ "listen": { "server": "web" } }] }],
+  "worker": [
+    { "on": "start", "do": [{ "listen": { "server": "web" } }] },
+    { "on": "data text=fail", "do": [{ "exit": 2 }] }
+  ],
   "clients": [{ "steps": [{ "connect": "web" }] }],
   "contract": [
     { "says": "Served once.", "seen": "client: data", "times": 1 },
@@ -84,6 +87,18 @@ fn exit_may_come_before_disconnect_if_each_sees_the_other() {
     let unseen = misfits(&lines.replace("connected=true dead=true", "connected=false dead=true"));
     assert_eq!(unseen.len(), 1, "{unseen:?}");
     assert!(unseen[0].ends_with("expected connected=true"), "{unseen:?}");
+}
+
+#[test]
+fn a_worker_ends_with_a_code_that_its_rules_say() {
+    let ends_with = |code: i32| {
+        let exit = format!(
+            "primary: exit worker=1 code={code} signal=- state=dead after_disconnect=true connected=false dead=true listed=false"
+        );
+        let said = with("primary: exit", &exit);
+        said.iter().filter(|said| said.contains("code=0, or a code that a rule")).count()
+    };
+    assert_eq!([0, 2, 3, 1].map(ends_with), [0, 0, 1, 1]);
 }
 
 #[test]
