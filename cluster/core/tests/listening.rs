@@ -9,10 +9,11 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use cluster_core::{
     AddressType, BindAddress, Call, Errno, Event, HandleId, Limits, ListenAddress, ListenError,
-    ListenOptions, ListenerId, ListeningAddress, LocalAddress, Machine, OsEvent, SchedulingPolicy, Settings,
-    SocketId, WorkerEvent, WorkerId,
+    ListenOptions, ListenerId, ListeningAddress, LocalAddress, Machine, OsEvent, SchedulingPolicy,
+    Serialization, Settings, SocketId, Worker, WorkerEvent, WorkerId,
 };
-use house::House;
+use house::{Desk, House};
+use serde_json::Value;
 
 const ONE: WorkerId = WorkerId(1);
 const TWO: WorkerId = WorkerId(2);
@@ -397,4 +398,74 @@ fn who_accepts_itself_closes_what_is_beyond_its_limit() {
     assert_eq!(process.asked.last(), Some(&Call::Close { socket: SocketId(99) }));
     let connections = process.events.iter().filter(|event| matches!(event, WorkerEvent::Connection { .. }));
     assert_eq!(connections.count(), 1);
+}
+
+/// What workers of Node 20 ask their primary, and what makes a worker of ours ask the same.
+#[test]
+fn a_worker_asks_with_every_field_as_node_fills_it_in() {
+    let ip = |host: &str| Some(host.parse().expect("an address"));
+    let tcp = |host, ipv6_only| ListenAddress::Tcp { host, port: 0, ipv6_only };
+    let path =
+        |readable_all, writable_all| ListenAddress::Path { path: "/a".into(), readable_all, writable_all };
+    let udp =
+        |v6, host, all| ListenAddress::Udp { v6, host, port: Some(0), ipv6_only: all, reuse_address: all };
+    for (asked, address, backlog) in [
+        (r#""address":null,"port":0,"addressType":4,"backlog":7"#, tcp(None, false), Some(7)),
+        (
+            r#""address":"127.0.0.1","port":0,"addressType":4,"flags":0,"backlog":0"#,
+            tcp(ip("127.0.0.1"), false),
+            None,
+        ),
+        (r#""address":"::1","port":0,"addressType":6,"flags":1,"backlog":0"#, tcp(ip("::1"), true), None),
+        (
+            r#""address":"/a","port":-1,"addressType":-1,"backlog":0,"readableAll":true"#,
+            path(true, false),
+            None,
+        ),
+        (
+            r#""address":"/a","port":-1,"addressType":-1,"backlog":3,"writableAll":true"#,
+            path(false, true),
+            Some(3),
+        ),
+        (
+            r#""address":null,"port":null,"addressType":null,"fd":0,"backlog":0"#,
+            ListenAddress::Descriptor { fd: 0, udp: false },
+            None,
+        ),
+        (
+            r#""address":"0.0.0.0","port":0,"addressType":"udp4","fd":-1,"flags":0"#,
+            udp(false, None, false),
+            None,
+        ),
+        (
+            r#""address":"::1","port":0,"addressType":"udp6","fd":-1,"flags":5"#,
+            udp(true, ip("::1"), true),
+            None,
+        ),
+    ] {
+        let asks = ListenOptions { address, backlog, ..ListenOptions::default() };
+        let node =
+            format!(r#"{{"cmd":"NODE_CLUSTER","act":"queryServer","index":0,"data":null,{asked},"seq":1}}"#);
+        assert_eq!(question(asks), serde_json::from_str::<Value>(&node).expect(&node));
+    }
+}
+
+/// The line by which a new worker asks for a server.
+fn question(options: ListenOptions) -> Value {
+    let mut worker = Worker::new(ONE, Serialization::Json, Limits::default());
+    worker.listen(options);
+    let mut desk = Desk::default();
+    assert_eq!(cluster_core::pump(&mut worker, &mut desk), None, "it waits for the answer");
+    let said: Vec<u8> = desk
+        .calls
+        .into_iter()
+        .filter_map(|call| match call {
+            Call::Write { bytes, .. } => Some(bytes),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    let said = String::from_utf8(said).expect("it is JSON");
+    let question = said.lines().find(|line| line.contains("queryServer")).expect("it asks");
+    serde_json::from_str(question).expect("it is JSON")
 }
