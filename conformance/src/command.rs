@@ -241,8 +241,11 @@ fn unknown(name: &str, scenarios: &[Scenario]) -> Trouble {
     let nearest =
         alike.filter(|(alike, _)| *alike >= ALIKE).max_by(|(one, _), (other, _)| one.total_cmp(other));
     let meant = nearest.map_or_else(String::new, |(_, known)| format!("; did you mean `{known}`?"));
-    let there_are = if meant.is_empty() { "; there are:" } else { " There are:" };
-    Trouble(format!("no scenario is named `{name}`{meant}{there_are}\n  {}", names.join("\n  ")))
+    let (colon, of) = (if meant.is_empty() { ";" } else { "" }, names.len());
+    Trouble(format!(
+        "no scenario is named `{name}`{meant}{colon} `conformance list` has the names of all {of}, and `--scenarios` is \
+         for those of another directory"
+    ))
 }
 
 /// The Node.js of this machine, unless another is named.

@@ -1,19 +1,27 @@
 //! Every run of five kinds of small worlds: all checks on every state, how many there were, and *complete* or what cut it.
 //!
-//! `cargo run --release -p cluster-sim --example proofs [STATES [MIB]]`: at most so many states and so much memory for
-//! each. It fails if a check fails. What is cut is no proof, and is said to be none.
-#![expect(clippy::disallowed_methods, reason = "it is outside of what is simulated")]
+//! `cargo run --release -p cluster-sim --example proofs`. It fails if a check fails. What is cut is no proof, and is said
+//! to be none.
 
-use std::error::Error;
 use std::process::ExitCode;
 
+use clap::Parser;
 use cluster_sim::explore::Budget;
 use cluster_sim::standard::PROOFS;
 
-fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let mut number = |default: usize| arguments.next().map_or(Ok(default), |text| text.parse());
-    let (states, memory) = (number(10_000_000)?, number(1024)?);
+/// Takes every run of fourteen small worlds, with all checks on every state
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Worlds that are looked at for each, at most
+    #[arg(default_value_t = 10_000_000)]
+    states: usize,
+    /// Memory for the worlds that were seen, in MiB, at most
+    #[arg(default_value_t = 1024)]
+    memory: usize,
+}
+
+fn main() -> ExitCode {
+    let Arguments { states, memory } = Arguments::parse();
     let mut complete = 0;
     for proof in PROOFS {
         let kills = if proof.kills > 0 { " with a kill" } else { "" };
@@ -25,10 +33,10 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             }
             Err(failure) => {
                 println!("{failure}");
-                return Ok(ExitCode::FAILURE);
+                return ExitCode::FAILURE;
             }
         }
     }
     println!("{complete} of {} are complete.", PROOFS.len());
-    Ok(ExitCode::SUCCESS)
+    ExitCode::SUCCESS
 }

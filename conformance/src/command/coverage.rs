@@ -38,7 +38,7 @@ impl Coverage {
                 None => return Ok(End::Interrupted),
             },
         };
-        let standing = coverage::standings(&report)?;
+        let standing = coverage::standings(&report).map_err(|error| no_report(&error))?;
         let page = Page { subjects: &subjects, scenarios: &scenarios, standing: &standing }.to_string();
         let path = Path::new(coverage::FILE);
         if self.check {
@@ -54,9 +54,12 @@ impl Coverage {
 }
 
 fn read(path: &Path) -> Result<Value, Trouble> {
-    let trouble = |error: &dyn std::error::Error| Trouble(format!("{}: {error}", path.display()));
-    let text = fs::read_to_string(path).map_err(|error| trouble(&error))?;
-    serde_json::from_str(&text).map_err(|error| trouble(&error))
+    let text = fs::read_to_string(path).map_err(|error| Trouble(format!("{}: {error}", path.display())))?;
+    serde_json::from_str(&text).map_err(|error| no_report(&error))
+}
+
+fn no_report(error: &serde_json::Error) -> Trouble {
+    Trouble(format!("the report is not what `conformance run --json` prints: {error}"))
 }
 
 /// Whether the page in the repository is this one; if not, where it parts from it.

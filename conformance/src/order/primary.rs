@@ -53,12 +53,11 @@ fn asked_to_go(scenario: &Scenario, lines: &[Observation]) -> u32 {
 /// A worker ends with 0, or as a rule of it says. On its own, because Node's does not.
 pub(super) fn check_codes(scenario: &Scenario, lines: &[Observation]) -> Option<Broken> {
     let actions = || scenario.worker_programs().flatten().flat_map(|rule| &rule.actions);
-    let said = actions().filter_map(|action| match action {
-        // The system keeps a byte of it.
-        WorkerAction::Exit(code) => Some(code & 0xff),
-        action => (*action == WorkerAction::Crash).then_some(1),
-    });
-    let codes: BTreeSet<String> = said.chain([0]).map(|code| code.to_string()).collect();
+    // Of what is said, the system keeps a byte.
+    let said = actions()
+        .filter_map(|action| if let WorkerAction::Exit(code) = action { Some(code & 0xff) } else { None });
+    let crash = actions().any(|action| *action == WorkerAction::Crash).then_some(1);
+    let codes: BTreeSet<String> = said.chain(crash).chain([0]).map(|code| code.to_string()).collect();
     walk(lines, |line| {
         let code = line.detail("code").filter(|code| line.what == "exit" && *code != "-");
         expect(

@@ -1,9 +1,8 @@
 //! Does the simulator find bugs? Every small wrong change of `sim/mutants.json` is made to a copy of the core, and the
 //! checks must see it.
 //!
-//! `cargo run --release -p cluster-sim --example mutants` prints the table, with a name behind it only those mutants
-//! whose name has it in it; `--write` writes `sim/MUTANTS.md` anew, `--check` compares with it. It fails if a mutant
-//! survives, or if another check than the one that is named kills it, or later than it is said.
+//! `cargo run --release -p cluster-sim --example mutants` prints the table. It fails if a mutant survives, or if another
+//! check than the one that is named kills it, or later than it is said.
 
 #![expect(
     clippy::disallowed_methods,
@@ -11,10 +10,11 @@
     reason = "it is outside of what is simulated"
 )]
 
-use std::env;
 use std::error::Error;
 use std::fs;
 use std::process::ExitCode;
+
+use clap::Parser;
 
 mod known;
 mod lab;
@@ -25,21 +25,30 @@ use lab::Lab;
 use suite::{Mutant, Suite};
 use table::Row;
 
+/// Makes small wrong changes to the core, one after the other, and says which check of the simulator sees each of them
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Only the mutants whose name has this in it
+    #[arg(conflicts_with_all = ["write", "check"])]
+    name: Option<String>,
+    /// Write sim/MUTANTS.md anew
+    #[arg(long, conflicts_with = "check")]
+    write: bool,
+    /// Fail if sim/MUTANTS.md says something else
+    #[arg(long)]
+    check: bool,
+}
+
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
-    let (write, check) = (has("--write"), has("--check"));
-    let only = arguments.iter().find(|argument| !argument.starts_with("--")).map_or("", String::as_str);
-    if !only.is_empty() && (write || check) {
-        return Err("the page is about all mutants: leave out the name, or --write and --check".into());
-    }
+    let Arguments { name, write, check } = Arguments::parse();
     let suite = Suite::load()?;
+    let chosen = suite.named(name.as_deref().unwrap_or_default())?;
     let mut lab = Lab::open(&suite)?;
     eprintln!("the core as it is: {} runs", suite.runs);
     if let Some(found) = lab.hunt()? {
         return Err(format!("without any mutant, {} fails: {}", found.killer, found.what).into());
     }
-    let rows = judge(&suite, &mut lab, only)?;
+    let rows = judge(&chosen, &mut lab)?;
     let page = table::page(&suite, &rows);
     print!("{}", table::table(&rows));
     if write {
@@ -54,8 +63,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     Ok(if complaints == 0 && !is_stale { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn judge<'a>(suite: &'a Suite, lab: &mut Lab<'_>, only: &str) -> Result<Vec<Row<'a>>, Box<dyn Error>> {
-    let chosen: Vec<&Mutant> = suite.mutants.iter().filter(|mutant| mutant.name.contains(only)).collect();
+fn judge<'a>(chosen: &[&'a Mutant], lab: &mut Lab<'_>) -> Result<Vec<Row<'a>>, Box<dyn Error>> {
     let mut rows = Vec::new();
     for (at, mutant) in chosen.iter().enumerate() {
         eprint!("{}/{} {}: ", at + 1, chosen.len(), mutant.name);

@@ -52,4 +52,13 @@ impl Suite {
             None => Ok(suite),
         }
     }
+
+    /// Those whose name has this in it: at least one, as of none all would be seen.
+    pub(crate) fn named(&self, part: &str) -> Result<Vec<&Mutant>, String> {
+        let named: Vec<_> = self.mutants.iter().filter(|mutant| mutant.name.contains(part)).collect();
+        if named.is_empty() {
+            return Err(format!("no mutant has `{part}` in its name; sim/MUTANTS.md has their names"));
+        }
+        Ok(named)
+    }
 }
