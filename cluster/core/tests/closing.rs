@@ -144,3 +144,23 @@ fn a_channel_closes_when_the_last_socket_has_arrived() {
     let last: Vec<Call> = std::iter::from_fn(|| asked(&mut worker)).collect();
     assert_eq!(last, [Call::Close { socket: passing.socket }, Call::CloseChannel { channel }]);
 }
+
+#[test]
+fn a_socket_goes_with_the_first_byte_of_its_line_and_not_with_the_rest_again() {
+    let channel = ChannelId::PRIMARY;
+    let mut worker = Worker::new(ONE, Serialization::Json, Limits::default());
+    asked(&mut worker).expect("it is online");
+    worker.handle(OsEvent::Wrote { channel, rest: Vec::new() });
+    let passing = Passing { socket: SocketId(77), kind: PassedKind::Socket, keep_open: false };
+    worker.send_with(&json!("take it"), passing).expect("it is open");
+    let mut offered = Vec::new();
+    // Nothing of the line is taken, then its first byte, then the rest.
+    for taken in [0, 1, usize::MAX] {
+        let Some(Call::Write { bytes, socket, .. }) = asked(&mut worker) else { unreachable!("it writes") };
+        offered.push(socket);
+        let rest = bytes.get(taken..).unwrap_or_default().to_vec();
+        worker.handle(OsEvent::Wrote { channel, rest });
+        worker.handle(OsEvent::Writable { channel });
+    }
+    assert_eq!(offered, [Some(passing.socket), Some(passing.socket), None]);
+}
