@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use cluster_core::{
-    Call, ChannelId, Event, Limits, ListenOptions, ListenerId, LocalAddress, Machine, OsEvent, Output,
+    Call, ChannelId, Errno, Event, Limits, ListenOptions, ListenerId, LocalAddress, Machine, OsEvent, Output,
     Passed, Primary, Serialization, Settings, Setup, SocketId, Violation, Worker, WorkerError, WorkerEvent,
     WorkerId,
 };
@@ -400,4 +400,47 @@ fn a_peer_that_floods_and_does_not_read_is_not_read_from() {
     primary.handle(OsEvent::Writable { channel });
     assert_eq!(drain(&mut primary, true), 2, "paused, then resumed");
     assert_eq!(taken, asked as usize, "every answer was written in the end");
+}
+
+/// What a dying peer has said before is worth more than what it does not take any more.
+#[test]
+fn a_peer_that_was_not_read_from_is_read_from_again_when_it_cannot_be_written_to() {
+    let mut settings = Settings::default();
+    settings.limits.unsent_bytes = 100;
+    let mut primary = Primary::new(settings);
+    primary.fork(Vec::new()).expect("nothing impossible was set up");
+    let channel = ChannelId(1);
+    let calls = |primary: &mut Primary| -> Vec<Call> {
+        let outputs = std::iter::from_fn(|| primary.poll());
+        outputs.filter_map(|output| if let Output::Call(call) = output { Some(call) } else { None }).collect()
+    };
+    calls(&mut primary);
+    primary.send(ONE, &Value::from("x".repeat(200))).expect("it is open");
+    assert!(calls(&mut primary).contains(&Call::PauseRead { channel }));
+    primary.handle(OsEvent::WriteFailed { channel, errno: Errno::EPIPE });
+    assert!(calls(&mut primary).contains(&Call::ResumeRead { channel }));
+}
+
+/// A Node worker that serves TLS brings something along for all workers; the first one's is everybody's.
+#[test]
+fn what_a_worker_brings_for_a_server_is_in_the_answer() {
+    let mut process = primary();
+    let question = r#"{"cmd":"NODE_CLUSTER","act":"queryServer","address":null,"port":0,"addressType":4,"data":{"a":1},"seq":1}"#;
+    process.machine.handle(OsEvent::Read {
+        channel: ONE.into(),
+        bytes: format!("{question}\n").into_bytes(),
+        socket: None,
+    });
+    let mut answers = Vec::new();
+    while let Some(output) = process.machine.poll() {
+        let Output::Call(call) = output else { continue };
+        if let Call::Write { bytes, .. } = &call {
+            answers.extend(serde_json::from_slice::<Value>(bytes));
+        }
+        if let Some(answer) = process.perform(&call) {
+            process.machine.handle(answer);
+        }
+    }
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    assert_eq!((&answers[0]["ack"], &answers[0]["data"]), (&1.into(), &serde_json::json!({ "a": 1 })));
 }
