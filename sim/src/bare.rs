@@ -63,7 +63,7 @@ fn next(kernel: &mut Kernel, enabled: &mut Vec<usize>, schedule: &mut Schedule) 
     let step_at = |at: usize| ready.get(enabled[at]).expect("it is enabled");
     let chosen = schedule.choose_step(enabled.len(), step_at, |_| 0);
     let step = step_at(chosen);
-    ready.remove(enabled[chosen]);
+    ready.take(enabled[chosen]);
     kernel.ready = ready;
     step
 }

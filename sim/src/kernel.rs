@@ -71,6 +71,24 @@ pub(crate) enum Step {
     Fire,
 }
 
+impl Step {
+    /// Whether it can be taken again when it was taken, if there is more of what it is about.
+    fn recurs(self) -> bool {
+        match self {
+            Step::Read(..) | Step::Accept(..) | Step::Receive(..) | Step::Act(_) | Step::Meet(_) => true,
+            Step::Run(_)
+            | Step::Start(_)
+            | Step::Writable(..)
+            | Step::Die(..)
+            | Step::Reap(_)
+            | Step::LetGo(_)
+            | Step::Continue(_)
+            | Step::Hear
+            | Step::Fire => false,
+        }
+    }
+}
+
 /// Whether a step can be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {

@@ -283,7 +283,7 @@ impl<P: Program> World<P> {
     fn pick(&mut self, n: usize) -> Step {
         let step = self.enabled(n);
         if step != Step::Fire {
-            self.kernel.ready.remove(self.enabled.steps[n]);
+            self.kernel.ready.take(self.enabled.steps[n]);
         }
         step
     }

@@ -64,7 +64,6 @@ impl Kernel {
     /// The next thing a client was told to do.
     pub(crate) fn act(&mut self, id: ClientId, schedule: &mut Schedule) {
         let Some(mut action) = self.client_mut(id).actions.pop_front() else { return };
-        self.wake(Step::Act(id));
         if self.client(id).is_waiting() && schedule.strikes(Fault::ClientReset) {
             action = Action::Reset;
         }
@@ -136,7 +135,6 @@ impl Kernel {
 
     /// What a client hears next. One that hears the end ends too.
     pub(crate) fn hear(&mut self, id: ClientId) -> ClientEvent {
-        self.wake(Step::Meet(id));
         if let Some(connected) = self.client_mut(id).answer.take() {
             return if connected { ClientEvent::Connected } else { ClientEvent::Refused };
         }

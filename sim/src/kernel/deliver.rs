@@ -27,9 +27,10 @@ impl Kernel {
             limit = 1 + schedule.choose(Point::Bytes, limit - 1);
         }
         let (bytes, file) = end.read(limit);
-        self.wake(Step::Read(pid, id));
-        // On a quiet machine an exit is heard after the end of the channel.
-        self.ready.put_off(Step::Reap(Pid(id.0)));
+        if pid == Pid::PRIMARY && !self.process(Pid(id.0)).is_alive() {
+            // On a quiet machine an exit is heard after the end of the channel.
+            self.ready.put_off(Step::Reap(Pid(id.0)));
+        }
         self.wake_blocked(pid, id);
         let socket = file.and_then(|file| {
             if !self.has_room(pid, 1) || schedule.strikes(Fault::LostDescriptor) {
@@ -56,7 +57,6 @@ impl Kernel {
 
     /// The connection that has waited longest, or a failure that leaves it where it is.
     pub(crate) fn accept(&mut self, pid: Pid, id: SocketId, schedule: &mut Schedule) -> Option<OsEvent> {
-        self.wake(Step::Accept(pid, id));
         let has_room = self.has_room(pid, 1);
         self.process_mut(pid).descriptor_mut(id)?.starved = !has_room;
         if !has_room {

@@ -113,7 +113,6 @@ impl Kernel {
 
     /// What has arrived at a socket that a program has. The end of a connection is heard once by everybody who has it.
     pub(crate) fn receive(&mut self, pid: Pid, id: SocketId) -> Option<SocketEvent> {
-        self.wake(Step::Receive(pid, id));
         let file = self.process(pid).descriptor(id).filter(|descriptor| descriptor.held)?.file;
         match &mut self.file_mut(file).kind {
             Kind::Connection(client) => {

@@ -139,8 +139,12 @@ impl Ready {
         }
     }
 
-    pub(crate) fn remove(&mut self, at: usize) {
-        self.0.remove(at);
+    /// Takes the step at this place. One that there may be more of comes after all others now.
+    pub(crate) fn take(&mut self, at: usize) {
+        let Entry { step, .. } = self.0.remove(at);
+        if step.recurs() {
+            self.0.push(Entry::new(step));
+        }
     }
 
     pub(crate) fn get(&self, at: usize) -> Option<Step> {
