@@ -120,11 +120,22 @@ impl Judge {
         let concerning = self.exceptions.concerning(name, runtime);
         let hidden: Vec<_> = concerning.map(|known| known.lines.clone()).collect();
         let compared = self.exceptions.clone().apply(name, runtime, trace);
-        match Sim::new(scenario).hiding(hidden).reaches(&compared, self.worlds) {
+        let sim = Sim::new(scenario).hiding(hidden);
+        match sim.reaches(&compared, self.worlds) {
             Reach::Yes(_) => Outcome::Fits,
             Reach::Unknown(nearest) => Outcome::Undecided(Failure::undecided(&nearest)),
-            Reach::No(nearest) => Outcome::Diverges(Failure::unreached(&nearest)),
+            Reach::No(nearest) => match self.read_otherwise(&sim, runtime, &compared) {
+                Some(known) => Outcome::Known(known.to_owned()),
+                None => Outcome::Diverges(Failure::unreached(&nearest)),
+            },
         }
+    }
+
+    /// The defect by which the runtime has written other lines than it should, if the simulator can do what those say.
+    fn read_otherwise(&self, sim: &Sim, runtime: &str, trace: &Trace) -> Option<&str> {
+        let is_reached = |trace: &Trace| matches!(sim.reaches(trace, self.worlds), Reach::Yes(_));
+        let explains = |defect: &&Defect| defect.readings(runtime, trace).iter().any(is_reached);
+        self.defects.iter().find(explains).map(|defect| defect.defect.as_str())
     }
 }
 

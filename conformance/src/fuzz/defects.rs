@@ -9,14 +9,19 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::exceptions::glob;
-use crate::observation::Line;
+use crate::observation::{Line, Observation, Observer};
 use crate::order::Misfit;
 use crate::pattern::LinePattern;
+use crate::trace::Trace;
 
 /// Those of this repository.
 pub const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/defects.json");
 
-/// One thing that a runtime does wrong, and the misfit by which it shows.
+/// More lines than that are not read in another way: there are too many ways.
+const MOST: usize = 6;
+
+/// One thing that a runtime does wrong, and the misfit by which it shows; or a line that it writes in the place of
+/// another.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Defect {
@@ -26,7 +31,11 @@ pub struct Defect {
     #[serde(default)]
     pub seen: Vec<LinePattern>,
     /// A part of what is expected there.
+    #[serde(default)]
     pub expected: String,
+    /// Such a line may stand for one with this word.
+    #[serde(default)]
+    pub instead: Option<String>,
     /// What is wrong, in a sentence.
     pub defect: String,
 }
@@ -50,6 +59,55 @@ impl Defect {
             }
             None => self.seen.is_empty(),
         };
-        fits && glob(&self.runtime, runtime) && misfit.expected.contains(&self.expected)
+        let is_seen = self.instead.is_none() && fits && glob(&self.runtime, runtime);
+        is_seen && misfit.expected.contains(&self.expected)
+    }
+
+    /// What a trace may stand for, if such lines stand for others: first each of them alone.
+    pub fn readings(&self, runtime: &str, trace: &Trace) -> Vec<Trace> {
+        let Some(word) = self.instead.as_ref().filter(|_| glob(&self.runtime, runtime)) else {
+            return Vec::new();
+        };
+        let is_meant = |observer: Observer, line: &Observation| {
+            let line = Line { observer, observation: line.clone() };
+            self.seen.iter().any(|pattern| pattern.fits(&line, None))
+        };
+        let meant = trace.observers.iter().flat_map(|(&observer, lines)| {
+            let meant = lines.iter().enumerate().filter(move |(_, line)| is_meant(observer, line));
+            meant.map(move |(at, _)| (observer, at))
+        });
+        let meant: Vec<(Observer, usize)> = meant.take(MOST).collect();
+        let mut sets: Vec<u32> = (1..1 << meant.len()).collect();
+        sets.sort_by_key(|set| set.count_ones());
+        let reading = |set: u32| {
+            let mut reading = trace.clone();
+            for (_, (observer, at)) in meant.iter().enumerate().filter(|(bit, _)| set & 1 << bit != 0) {
+                let lines = reading.observers.get_mut(observer).expect("it has this line");
+                lines[*at].what.clone_from(word);
+            }
+            reading
+        };
+        sets.into_iter().map(reading).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_is_read_in_every_other_way_and_first_with_one_line_changed() {
+        let text = r#"{ "runtime": "node v20.*", "seen": ["worker: end"], "instead": "reset", "defect": "It is an end." }"#;
+        let defect: Defect = serde_json::from_str(text).expect("it is one");
+        let lines =
+            ["worker 1: end server=web", "worker 1: closed", "worker 2: end server=web", "client 1: end"];
+        let trace = Trace::of(lines.map(|line| line.parse().expect(line)));
+        assert!(defect.readings("node v24.21.0", &trace).is_empty());
+        let resets = |trace: &Trace| -> Vec<bool> {
+            trace.lines().map(|(_, line)| line.to_string() == "reset server=web").collect()
+        };
+        let readings: Vec<_> = defect.readings("node v20.20.2", &trace).iter().map(resets).collect();
+        let [one, other] = [[true, false, false, false], [false, false, true, false]];
+        assert_eq!(readings, [one, other, [true, false, true, false]]);
     }
 }

@@ -125,7 +125,6 @@ impl Kernel {
         let client = self.client_mut(id);
         if flow == Flow::Reset {
             client.actions.clear();
-            client.incoming.bytes.clear();
             client.incoming.flow = Flow::Open;
             client.outgoing = super::socket::Pipe { flow, told: true, ..Default::default() };
         }

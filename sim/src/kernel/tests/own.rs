@@ -74,6 +74,18 @@ fn a_connection_goes_along_with_what_nobody_has_read_of_it() {
 }
 
 #[test]
+fn what_came_before_a_connection_was_broken_off_is_still_there() {
+    let mut kernel = kernel();
+    let (client, connection) = connected(&mut kernel);
+    act(&mut kernel, client, Action::Send(b"hi".to_vec()));
+    act(&mut kernel, client, Action::Reset);
+    let data = SocketEvent::Data { connection, bytes: b"hi".to_vec() };
+    assert_eq!(kernel.receive(PRIMARY, connection), Some(data));
+    let ended = SocketEvent::Ended { connection, ending: Ending::Reset };
+    assert_eq!(kernel.receive(PRIMARY, connection), Some(ended));
+}
+
+#[test]
 fn a_connection_on_its_way_to_the_dead_is_closed() {
     let mut kernel = kernel();
     let (client, connection) = connected(&mut kernel);
