@@ -469,3 +469,12 @@ fn question(options: ListenOptions) -> Value {
     let question = said.lines().find(|line| line.contains("queryServer")).expect("it asks");
     serde_json::from_str(question).expect("it is JSON")
 }
+
+#[test]
+fn the_primary_hears_whether_it_is_of_ipv6() {
+    for (host, kind) in [("127.0.0.1", AddressType::V4), ("::1", AddressType::V6)] {
+        let address = ListenAddress::Tcp { host: host.parse().ok(), port: 0, ipv6_only: false };
+        let house = serving(Settings::default(), &address.into());
+        assert_eq!(told(&house).iter().map(|(_, at)| at.address_type).collect::<Vec<_>>(), [kind; 2]);
+    }
+}

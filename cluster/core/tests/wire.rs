@@ -444,3 +444,18 @@ fn what_a_worker_brings_for_a_server_is_in_the_answer() {
     assert_eq!(answers.len(), 1, "{answers:?}");
     assert_eq!((&answers[0]["ack"], &answers[0]["data"]), (&1.into(), &serde_json::json!({ "a": 1 })));
 }
+
+/// A worker of Node keeps the index of a failed attempt for ever up to version 20; later ones would no longer match.
+#[test]
+fn what_could_not_be_bound_is_asked_for_again_as_the_first() {
+    let mut process = worker();
+    let refused = br#"{"cmd":"NODE_CLUSTER","errno":-98,"key":"k","ack":1,"data":null,"seq":0}"#;
+    let told = process.read(&[&refused[..], b"\n"].concat(), false);
+    assert!(matches!(told[..], [WorkerEvent::ListenFailed { .. }]), "{told:?}");
+    process.machine.listen(ListenOptions::default());
+    let Some(Output::Call(Call::Write { bytes, .. })) = process.machine.poll() else {
+        unreachable!("it asks")
+    };
+    let question: Value = serde_json::from_slice(&bytes).expect("it is JSON");
+    assert_eq!((&question["act"], &question["index"]), (&"queryServer".into(), &0.into()));
+}
