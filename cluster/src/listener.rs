@@ -43,6 +43,9 @@ impl<T: Transport> Listener<T> {
     /// nobody else gets it once it is returned. Dropping the future loses nothing: the demand is taken back, and a
     /// connection that was acknowledged meanwhile is kept for the next call.
     ///
+    /// A client that has broken off before is passed over, and with it what it said: where it came from is not known any
+    /// more. Node gives it to the program, without a `remoteAddress`.
+    ///
     /// # Errors
     /// [`NotConnected`](io::ErrorKind::NotConnected), in a program that [stays](crate::Worker::stay): the worker is
     /// leaving, the listener's last connection has ended (Node: `'close'` on the server), and none will come any more.

@@ -3,8 +3,11 @@
 use ::cluster::{Errno, Event, ExitStatus, Life, Primary, SchedulingPolicy, Settings, Signal};
 use libtest_mimic::Trial;
 use serde_json::json;
+use socket2::SockRef;
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::net::{Shutdown, TcpListener};
+use std::time::Duration;
 
 use super::support::{
     Hoard, Tested, asynchronous, connect, fork, fork_at, message, port, primary, rest, said, same, until,
@@ -18,6 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         }),
         asynchronous("who_stops_accepting_takes_nothing", || redistributed("stop accepting")),
         asynchronous("an_accept_that_is_given_up_loses_nothing", hesitation),
+        asynchronous("a_client_that_has_broken_off_is_passed_over", broken_off),
         asynchronous("a_port_in_use_is_an_error_in_the_worker_that_asked", port_in_use),
         asynchronous("workers_share_a_socket_under_the_shared_policy", shared),
         asynchronous("a_port_in_use_is_an_error_under_the_shared_policy", shared_port_in_use),
@@ -71,6 +75,22 @@ async fn hesitation() -> Tested {
     let worker = fork(&mut primary, "hesitate, then serve");
     let port = port(&mut primary).await?;
     for _ in 0..5 {
+        same(said(&mut primary, connect(port)?).await?, worker.to_string())?;
+    }
+    primary.disconnect();
+    rest(&mut primary).await.map(drop)
+}
+
+async fn broken_off() -> Tested {
+    let mut primary = primary()?;
+    let worker = fork(&mut primary, "serve");
+    let port = port(&mut primary).await?;
+    for _ in 0..5 {
+        // Nobody has accepted it before it is reset: the primary has no turn.
+        let client = connect(port)?;
+        (&client).write_all(b"anybody there?")?;
+        SockRef::from(&client).set_linger(Some(Duration::ZERO))?;
+        drop(client);
         same(said(&mut primary, connect(port)?).await?, worker.to_string())?;
     }
     primary.disconnect();
