@@ -30,6 +30,8 @@ pub(crate) struct Fairness {
     /// Of each worker that listens at a place: who has got a connection there since it waits for one itself; `None`: it
     /// does not wait, as far as is known.
     waiting: BTreeMap<(Place, WorkerId), Option<Workers>>,
+    /// Who was given a connection before it was known to listen: it may have refused it.
+    early: Workers,
     /// Who had which connection, and the port it came to.
     handed: Connections<(WorkerId, u16)>,
     /// The ports that open connections came to.
@@ -49,7 +51,7 @@ impl Fairness {
         }
         let place = (address.address.clone(), port);
         let has_one = self.handed.iter().any(|(_, (with, _))| with == worker);
-        let waits = (!has_one).then(Workers::default);
+        let waits = (!self.early.remove(*worker) && !has_one).then(Workers::default);
         if self.waiting.insert((place.clone(), *worker), waits).is_some() {
             self.waiting.retain(|(at, _), _| *at != place);
         }
@@ -127,7 +129,10 @@ impl Fairness {
     /// A worker has been given a connection.
     fn given(&mut self, primary: &Primary, to: WorkerId, port: u16) -> Result<(), String> {
         let mut places = self.waiting.keys().filter(|((_, at), who)| (*at, *who) == (port, to));
-        let (Some((place, _)), None) = (places.next().cloned(), places.next()) else { return Ok(()) };
+        let (Some((place, _)), None) = (places.next().cloned(), places.next()) else {
+            self.early.insert(to);
+            return Ok(());
+        };
         self.waiting.insert((place.clone(), to), None);
         for ((at, worker), waits) in &mut self.waiting {
             let Some(passed) = waits.as_mut().filter(|_| *at == place) else { continue };
@@ -147,14 +152,29 @@ struct Workers(Vec<u64>);
 
 impl Workers {
     /// Whether it was not there before.
-    fn insert(&mut self, WorkerId(worker): WorkerId) -> bool {
-        let (word, bit) = (worker as usize / 64, 1 << (worker % 64));
+    fn insert(&mut self, worker: WorkerId) -> bool {
+        let (word, bit) = Workers::place(worker);
         if self.0.len() <= word {
             self.0.resize(word + 1, 0);
         }
         let is_new = self.0[word] & bit == 0;
         self.0[word] |= bit;
         is_new
+    }
+
+    /// Whether it was there.
+    fn remove(&mut self, worker: WorkerId) -> bool {
+        let (word, bit) = Workers::place(worker);
+        let Some(word) = self.0.get_mut(word) else { return false };
+        let was_there = *word & bit != 0;
+        *word &= !bit;
+        // One set looks one way.
+        self.0.truncate(self.0.iter().rposition(|word| *word != 0).map_or(0, |last| last + 1));
+        was_there
+    }
+
+    fn place(WorkerId(worker): WorkerId) -> (usize, u64) {
+        (worker as usize / 64, 1 << (worker % 64))
     }
 }
 
@@ -172,10 +192,32 @@ fn port_of(kernel: &Kernel, socket: SocketId) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cluster_core::Settings;
+    use crate::Schedule;
+    use cluster_core::{AddressType, Call, ListeningAddress, Settings};
 
     const ONE: WorkerId = WorkerId(1);
     const TWO: WorkerId = WorkerId(2);
+
+    #[test]
+    fn who_has_refused_before_it_is_known_to_listen_is_not_free() {
+        let mut primary = Primary::new(Settings::default());
+        for _ in [ONE, TWO] {
+            primary.fork(Vec::new()).expect("nothing impossible was set up");
+        }
+        let mut kernel = Kernel::new(100);
+        for worker in [ONE, TWO] {
+            let spawn = Call::Spawn { worker, command: std::sync::Arc::default(), env: Vec::new() };
+            kernel.perform(Pid::PRIMARY, spawn, &mut Schedule::quiet());
+        }
+        let mut fairness = Fairness::default();
+        fairness.waiting = [(((None, 80), ONE), Some(Workers::default()))].into();
+        assert_eq!(fairness.given(&primary, TWO, 80), Ok(()), "it is given back");
+        let address = ListeningAddress { address: None, port: 80, address_type: AddressType::V4, fd: None };
+        fairness.primary_event(&Event::Listening { worker: TWO, address }, &kernel);
+        for _ in 0..2 {
+            assert_eq!(fairness.given(&primary, ONE, 80), Ok(()));
+        }
+    }
 
     #[test]
     fn a_second_connection_is_seen_while_another_waits_for_its_first() {
