@@ -133,7 +133,9 @@ impl Checks {
     /// The ledger has changed, and the primary has nothing left to do.
     pub(crate) fn look_again(&mut self, kernel: &Kernel, primary: &Primary) -> Result<(), (Check, String)> {
         self.ledger = (primary.ledger().open().collect(), primary.ledger().owned());
-        self.turns.at_rest(&self.ledger.0).map_err(|what| (Check::Turns, what))?;
+        self.turns
+            .at_rest(&self.ledger.0, primary.ledger().returned())
+            .map_err(|what| (Check::Turns, what))?;
         self.fairness.at_rest(&self.ledger.0, kernel, primary).map_err(|what| (Check::Fairness, what))
     }
 

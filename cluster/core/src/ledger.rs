@@ -28,6 +28,7 @@ pub struct Ledger {
     open: BTreeMap<SocketId, Standing>,
     accepted: u64,
     owned: u64,
+    returned: u64,
     closed: BTreeMap<CloseReason, u64>,
 }
 
@@ -45,6 +46,11 @@ impl Ledger {
     /// How many a worker has acknowledged so far.
     pub fn owned(&self) -> u64 {
         self.owned
+    }
+
+    /// How often a worker did not take one that it was handed, so far.
+    pub fn returned(&self) -> u64 {
+        self.returned
     }
 
     /// How many were closed for this reason so far.
@@ -69,6 +75,7 @@ impl Ledger {
         let standing = self.standing(socket);
         let Standing::Handed(handle, _) = *standing else { unreachable!("{socket:?} was not handed out") };
         *standing = Standing::Queued(handle);
+        self.returned += 1;
         handle
     }
 

@@ -209,8 +209,8 @@ mod tests {
             let spawn = Call::Spawn { worker, command: std::sync::Arc::default(), env: Vec::new() };
             kernel.perform(Pid::PRIMARY, spawn, &mut Schedule::quiet());
         }
-        let mut fairness = Fairness::default();
-        fairness.waiting = [(((None, 80), ONE), Some(Workers::default()))].into();
+        let waiting = [(((None, 80), ONE), Some(Workers::default()))].into();
+        let mut fairness = Fairness { waiting, ..Fairness::default() };
         assert_eq!(fairness.given(&primary, TWO, 80), Ok(()), "it is given back");
         let address = ListeningAddress { address: None, port: 80, address_type: AddressType::V4, fd: None };
         fairness.primary_event(&Event::Listening { worker: TWO, address }, &kernel);

@@ -1,7 +1,8 @@
 //! Turns: of the connections that wait in the primary, who has come earlier is handed out earlier.
 //!
 //! It looks at the primary's ledger when that has changed and the primary has nothing left to do. Of connections that
-//! began to wait between two looks none was first; one that comes back from a worker has come anew.
+//! began to wait between two looks none was first; one that comes back from a worker has come anew. It may have been handed
+//! out and have come back between two looks: then nobody was first.
 
 use cluster_core::{HandleId, SocketId, Standing};
 
@@ -9,11 +10,17 @@ use cluster_core::{HandleId, SocketId, Standing};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Turns {
     queue: Vec<Vec<(HandleId, SocketId)>>,
+    /// How many had come back from a worker.
+    returned: u64,
 }
 
 impl Turns {
-    /// The primary has nothing left to do, and these connections are open, in the order of their numbers.
-    pub(crate) fn at_rest(&mut self, open: &[(SocketId, Standing)]) -> Result<(), String> {
+    /// The primary has nothing left to do, and these connections are open, in the order of their numbers; so many
+    /// have come back from workers so far.
+    pub(crate) fn at_rest(&mut self, open: &[(SocketId, Standing)], returned: u64) -> Result<(), String> {
+        if std::mem::replace(&mut self.returned, returned) != returned {
+            self.queue.clear();
+        }
         let standing = |(_, socket)| {
             let at = open.binary_search_by_key(&socket, |(socket, _)| *socket).ok()?;
             Some(open[at].1)
@@ -60,10 +67,11 @@ mod tests {
     #[test]
     fn who_is_passed_by_a_later_one_is_seen_and_who_came_together_may_go_in_any_order() {
         let mut turns = Turns::default();
-        assert_eq!(turns.at_rest(&of(&[2, 3], &[1])), Ok(()));
-        assert_eq!(turns.at_rest(&of(&[2, 4], &[1, 3])), Ok(()));
-        assert!(turns.clone().at_rest(&of(&[2], &[4])).is_err());
-        assert_eq!(turns.at_rest(&of(&[4, 3], &[2])), Ok(()), "3 has come back");
-        assert!(turns.at_rest(&of(&[4], &[3])).is_err());
+        assert_eq!(turns.at_rest(&of(&[2, 3], &[1]), 0), Ok(()));
+        assert_eq!(turns.at_rest(&of(&[2, 4], &[1, 3]), 0), Ok(()));
+        assert!(turns.clone().at_rest(&of(&[2], &[4]), 0).is_err());
+        assert_eq!(turns.at_rest(&of(&[4, 3], &[2]), 0), Ok(()), "3 has come back");
+        assert!(turns.clone().at_rest(&of(&[4], &[3]), 0).is_err());
+        assert_eq!(turns.at_rest(&of(&[4], &[3]), 1), Ok(()), "4 has been handed out, and has come back");
     }
 }
