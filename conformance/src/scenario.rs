@@ -424,6 +424,13 @@ impl Scenario {
         by_workers.filter_map(exclusive_server).chain(passed).collect()
     }
 
+    /// The servers that receive datagrams.
+    pub fn datagram_servers(&self) -> BTreeSet<&str> {
+        let by_workers = self.worker_programs().flatten().flat_map(|rule| &rule.actions);
+        let opened = self.primary_actions().filter_map(opened_for_datagrams);
+        opened.chain(by_workers.filter_map(bound_server)).collect()
+    }
+
     /// Whether this version of Node, `node v20.20.2`, can run it. Every other runtime can.
     pub fn runs_on(&self, runtime: &str) -> bool {
         let version = runtime.strip_prefix("node v").and_then(|version| version.split('.').next());
@@ -452,6 +459,16 @@ fn exclusive_server(action: &WorkerAction) -> Option<&str> {
         return None;
     };
     (*exclusive || *reuse_port).then_some(server.as_str())
+}
+
+fn opened_for_datagrams(action: &PrimaryAction) -> Option<&str> {
+    let PrimaryAction::Open(open) = action else { return None };
+    open.udp.then_some(open.server.as_str())
+}
+
+fn bound_server(action: &WorkerAction) -> Option<&str> {
+    let WorkerAction::Bind(bind) = action else { return None };
+    Some(bind.server.as_str())
 }
 
 /// Reading something else than a file, as a pipe, can take for ever.

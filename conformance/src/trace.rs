@@ -1,6 +1,6 @@
 //! A trace: each observer's sequence, made canonical. Between observers there is no order: they have no common clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,17 @@ impl Trace {
             trace.push(line.observer, canon.make(line.observer, line.observation));
         }
         trace
+    }
+
+    /// The same for what real processes wrote, where these servers receive datagrams. A kernel may number a port for
+    /// datagrams as it has numbered one for connections: they are told apart all the same.
+    pub fn of_run(lines: impl IntoIterator<Item = Line>, datagram_servers: &BTreeSet<&str>) -> Self {
+        Trace::of(lines.into_iter().map(|mut line| {
+            if is_of_datagrams(&line.observation, datagram_servers) {
+                mark(&mut line.observation);
+            }
+            line
+        }))
     }
 
     /// Appends a line that is canonical already.
@@ -71,6 +82,19 @@ impl Canon {
     }
 }
 
+fn is_of_datagrams(observation: &Observation, servers: &BTreeSet<&str>) -> bool {
+    observation.what == "datagram"
+        || observation.detail("type").is_some_and(|kind| kind.starts_with("udp"))
+        || observation.detail("server").is_some_and(|server| servers.contains(server))
+}
+
+/// Makes the port another than that of a connection with the same number.
+fn mark(observation: &mut Observation) {
+    for (_, port) in observation.details.iter_mut().filter(|(key, port)| key == "port" && is_one(port)) {
+        port.insert_str(0, "udp ");
+    }
+}
+
 /// 0 is no port yet, and -1 stands for a path.
 fn is_one(port: &str) -> bool {
     port != "0" && port != "-1"
@@ -99,6 +123,26 @@ mod tests {
             trace.to_string(),
             "primary\n  listening port=p1\n  listening port=p2\nworker 1\n  listening port=p1\n"
         );
+    }
+
+    #[test]
+    fn a_port_for_datagrams_is_another_than_that_for_connections_with_its_number() {
+        let lines = [
+            "worker 1: listening server=web port=4001",
+            "worker 1: listening server=bell port=4001",
+            "worker 1: datagram server=bell text=ring port=4001",
+            "primary: listening type=udp4 port=4001",
+            "primary: listening type=4 port=4001",
+            "primary: listening type=udp4 port=0",
+        ]
+        .map(|line| line.parse::<Line>().expect(line));
+        let trace = Trace::of_run(lines, &BTreeSet::from(["bell"]));
+        let ports = |observer| {
+            let seen = trace.seen_by(observer).iter();
+            seen.map(|seen| seen.detail("port").expect("a port")).collect::<Vec<_>>()
+        };
+        assert_eq!(ports(Observer::Worker(1)), ["p1", "p2", "p2"]);
+        assert_eq!(ports(Observer::Primary), ["p1", "p2", "0"]);
     }
 
     #[test]

@@ -69,11 +69,12 @@ pub fn run(launch: &Launch, scenario: &Scenario, deadline: Duration) -> Result<T
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Machine)?;
     let mut stderr = tempfile::tempfile().map_err(RunError::Machine)?;
     let lines = runtime.block_on(perform(launch, scenario, deadline, &stderr));
+    let trace = |lines| Trace::of_run(lines, &scenario.datagram_servers());
     match lines {
         Ok(lines) if lines.is_empty() => Err(RunError::Silent { stderr: text(&mut stderr) }),
-        Ok(lines) => Ok(Trace::of(lines)),
+        Ok(lines) => Ok(trace(lines)),
         Err(Stop::Late { lines }) => {
-            let seen = Trace::of(lines);
+            let seen = trace(lines);
             Err(RunError::Hang { deadline, seen, stderr: text(&mut stderr) })
         }
         Err(Stop::Failed(error)) => Err(error),
