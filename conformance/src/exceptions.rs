@@ -161,6 +161,8 @@ impl std::error::Error for ExceptionError {}
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -185,7 +187,7 @@ mod tests {
         assert_eq!(all.relieve(&scenario, "unix"), scenario);
         assert_eq!(claims(&all.relieve(&scenario, "node v20.20.2")), claims(&scenario) - 1);
         let before = all.stale().count();
-        let served = Trace::of(["client 1: data text=from-2".parse().expect("a line")]);
+        let served = Trace::of(["client 1: data text=from-2".parse().expect("a line")], &BTreeSet::new());
         assert_eq!(all.apply(&scenario.name, "node v20.20.2", &served), Trace::default());
         assert_eq!(all.stale().count(), before - 1, "the disconnect is lacking, the text is not");
         let _ = all.apply(&scenario.name, "node v20.20.2", &Trace::default());
@@ -195,7 +197,8 @@ mod tests {
     #[test]
     fn exceptions_take_out_their_lines_and_no_others_and_are_needed_then() {
         let mut all = Exceptions::load(Path::new(FILE)).unwrap_or_else(|error| unreachable!("{error}"));
-        let parse = |lines: &[&str]| Trace::of(lines.iter().map(|line| line.parse().expect(line)));
+        let parse =
+            |lines: &[&str]| Trace::of(lines.iter().map(|line| line.parse().expect(line)), &BTreeSet::new());
         let (long, short) =
             (parse(&["primary: start", "primary: all_disconnected"]), parse(&["primary: start"]));
         let needed_by_nobody = all.stale().count();

@@ -176,10 +176,12 @@ impl std::error::Error for FixtureError {}
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn trace(line: &str) -> Trace {
-        Trace::of([line.parse().expect(line)])
+        Trace::of([line.parse().expect(line)], &BTreeSet::new())
     }
 
     #[test]

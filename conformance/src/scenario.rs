@@ -425,10 +425,10 @@ impl Scenario {
     }
 
     /// The servers that receive datagrams.
-    pub fn datagram_servers(&self) -> BTreeSet<&str> {
+    pub fn datagram_servers(&self) -> BTreeSet<String> {
         let by_workers = self.worker_programs().flatten().flat_map(|rule| &rule.actions);
         let opened = self.primary_actions().filter_map(opened_for_datagrams);
-        opened.chain(by_workers.filter_map(bound_server)).collect()
+        opened.chain(by_workers.filter_map(bound_server)).map(str::to_owned).collect()
     }
 
     /// Whether this version of Node, `node v20.20.2`, can run it. Every other runtime can.

@@ -16,25 +16,15 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Makes a run's lines canonical and sorts them by observer.
-    pub fn of(lines: impl IntoIterator<Item = Line>) -> Self {
+    /// Makes a run's lines canonical and sorts them by observer. These servers receive datagrams:
+    /// [`Scenario::datagram_servers`](crate::scenario::Scenario::datagram_servers).
+    pub fn of(lines: impl IntoIterator<Item = Line>, datagram_servers: &BTreeSet<String>) -> Self {
         let mut canon = Canon::default();
         let mut trace = Trace::default();
         for line in lines {
-            trace.push(line.observer, canon.make(line.observer, line.observation));
+            trace.push(line.observer, canon.make(line.observer, line.observation, datagram_servers));
         }
         trace
-    }
-
-    /// The same for what real processes wrote, where these servers receive datagrams. A kernel may number a port for
-    /// datagrams as it has numbered one for connections: they are told apart all the same.
-    pub fn of_run(lines: impl IntoIterator<Item = Line>, datagram_servers: &BTreeSet<&str>) -> Self {
-        Trace::of(lines.into_iter().map(|mut line| {
-            if is_of_datagrams(&line.observation, datagram_servers) {
-                mark(&mut line.observation);
-            }
-            line
-        }))
     }
 
     /// Appends a line that is canonical already.
@@ -62,36 +52,40 @@ impl fmt::Display for Trace {
     }
 }
 
-/// Makes lines canonical one by one: each observer's first port is `p1`, its next other one `p2`.
+/// Makes lines canonical one by one: each observer's first port is `p1`, its next other one `p2`. A port for datagrams
+/// is another than one for connections, also where the kernel gave both the same number.
 ///
 /// Every observer counts for itself, because that needs nobody else's clock; that two workers share a port is
 /// visible in the primary's lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Canon {
-    ports: BTreeMap<Observer, Vec<String>>,
+    ports: BTreeMap<Observer, Vec<Port>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Port {
+    of_datagrams: bool,
+    number: String,
 }
 
 impl Canon {
     /// The canonical form of this observer's next line.
-    pub fn make(&mut self, observer: Observer, mut observation: Observation) -> Observation {
-        let ports = self.ports.entry(observer).or_default();
-        for (_, port) in observation.details.iter_mut().filter(|(key, port)| key == "port" && is_one(port)) {
-            *port = symbol(ports, port);
-        }
+    pub fn make(
+        &mut self,
+        observer: Observer,
+        mut observation: Observation,
+        datagram_servers: &BTreeSet<String>,
+    ) -> Observation {
+        let Some(number) = observation.detail("port").filter(|port| is_one(port)) else { return observation };
+        let of_datagrams = is_of_datagrams(&observation, datagram_servers);
+        let port = Port { of_datagrams, number: number.to_owned() };
+        let symbol = symbol(self.ports.entry(observer).or_default(), port);
         observation
-    }
-}
-
-fn is_of_datagrams(observation: &Observation, servers: &BTreeSet<&str>) -> bool {
-    observation.what == "datagram"
-        || observation.detail("type").is_some_and(|kind| kind.starts_with("udp"))
-        || observation.detail("server").is_some_and(|server| servers.contains(server))
-}
-
-/// Makes the port another than that of a connection with the same number.
-fn mark(observation: &mut Observation) {
-    for (_, port) in observation.details.iter_mut().filter(|(key, port)| key == "port" && is_one(port)) {
-        port.insert_str(0, "udp ");
+            .details
+            .iter_mut()
+            .filter(|(key, _)| key == "port")
+            .for_each(|(_, port)| port.clone_from(&symbol));
+        observation
     }
 }
 
@@ -100,10 +94,16 @@ fn is_one(port: &str) -> bool {
     port != "0" && port != "-1"
 }
 
-fn symbol(ports: &mut Vec<String>, port: &str) -> String {
-    let known = ports.iter().position(|known| known == port);
+fn is_of_datagrams(observation: &Observation, servers: &BTreeSet<String>) -> bool {
+    observation.what == "datagram"
+        || observation.detail("type").is_some_and(|kind| kind.starts_with("udp"))
+        || observation.detail("server").is_some_and(|server| servers.contains(server))
+}
+
+fn symbol(ports: &mut Vec<Port>, port: Port) -> String {
+    let known = ports.iter().position(|known| *known == port);
     let index = known.unwrap_or_else(|| {
-        ports.push(port.to_owned());
+        ports.push(port);
         ports.len() - 1
     });
     format!("p{}", index + 1)
@@ -118,7 +118,7 @@ mod tests {
         let lines =
             ["primary: listening port=4001", "worker 1: listening port=4002", "primary: listening port=4002"]
                 .map(|line| line.parse::<Line>().expect(line));
-        let trace = Trace::of(lines);
+        let trace = Trace::of(lines, &BTreeSet::new());
         assert_eq!(
             trace.to_string(),
             "primary\n  listening port=p1\n  listening port=p2\nworker 1\n  listening port=p1\n"
@@ -136,7 +136,7 @@ mod tests {
             "primary: listening type=udp4 port=0",
         ]
         .map(|line| line.parse::<Line>().expect(line));
-        let trace = Trace::of_run(lines, &BTreeSet::from(["bell"]));
+        let trace = Trace::of(lines, &BTreeSet::from(["bell".to_owned()]));
         let ports = |observer| {
             let seen = trace.seen_by(observer).iter();
             seen.map(|seen| seen.detail("port").expect("a port")).collect::<Vec<_>>()
@@ -150,14 +150,14 @@ mod tests {
         let mut canon = Canon::default();
         for (port, symbol) in [("0", "0"), ("4001", "p1"), ("0", "0"), ("4002", "p2"), ("4001", "p1")] {
             let line = Observation::new("listen_failed").with("port", port);
-            assert_eq!(canon.make(Observer::Primary, line).detail("port"), Some(symbol));
+            assert_eq!(canon.make(Observer::Primary, line, &BTreeSet::new()).detail("port"), Some(symbol));
         }
     }
 
     #[test]
     fn a_trace_survives_the_way_through_json() {
-        let trace =
-            Trace::of(["worker 10: start", "worker 2: start", "primary: start"].map(|l| l.parse().expect(l)));
+        let lines = ["worker 10: start", "worker 2: start", "primary: start"].map(|l| l.parse().expect(l));
+        let trace = Trace::of(lines, &BTreeSet::new());
         let json = serde_json::to_string(&trace).expect("a trace is plain data");
         assert_eq!(json, r#"{"primary":["start"],"worker 2":["start"],"worker 10":["start"]}"#);
         assert_eq!(serde_json::from_str::<Trace>(&json).expect(&json), trace);

@@ -69,7 +69,7 @@ pub fn run(launch: &Launch, scenario: &Scenario, deadline: Duration) -> Result<T
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Machine)?;
     let mut stderr = tempfile::tempfile().map_err(RunError::Machine)?;
     let lines = runtime.block_on(perform(launch, scenario, deadline, &stderr));
-    let trace = |lines| Trace::of_run(lines, &scenario.datagram_servers());
+    let trace = |lines| Trace::of(lines, &scenario.datagram_servers());
     match lines {
         Ok(lines) if lines.is_empty() => Err(RunError::Silent { stderr: text(&mut stderr) }),
         Ok(lines) => Ok(trace(lines)),

@@ -97,7 +97,8 @@ pub struct Misfit {
 impl Sim {
     /// Prepares a scenario.
     pub fn new(scenario: &Scenario) -> Self {
-        Sim { play: Play { scenario: Arc::new(scenario.clone()), hidden: [].into() } }
+        let datagram_servers = Arc::new(scenario.datagram_servers());
+        Sim { play: Play { scenario: Arc::new(scenario.clone()), datagram_servers, hidden: [].into() } }
     }
 
     /// The same, but these lines are not written down.

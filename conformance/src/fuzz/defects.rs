@@ -93,6 +93,8 @@ impl Defect {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -101,7 +103,7 @@ mod tests {
         let defect: Defect = serde_json::from_str(text).expect("it is one");
         let lines =
             ["worker 1: end server=web", "worker 1: closed", "worker 2: end server=web", "client 1: end"];
-        let trace = Trace::of(lines.map(|line| line.parse().expect(line)));
+        let trace = Trace::of(lines.map(|line| line.parse().expect(line)), &BTreeSet::new());
         assert!(defect.readings("node v24.21.0", &trace).is_empty());
         let resets = |trace: &Trace| -> Vec<bool> {
             trace.lines().map(|(_, line)| line.to_string() == "reset server=web").collect()

@@ -51,7 +51,10 @@ client 1: end";
 fn misfits(lines: &str) -> Vec<String> {
     let scenario = Scenario::parse(Path::new("s.json"), SCENARIO).expect("the scenario above");
     let lines = lines.lines().map(|line| line.parse::<Line>().expect(line));
-    check(&scenario, &Trace::of(lines)).iter().map(ToString::to_string).collect()
+    check(&scenario, &Trace::of(lines, &scenario.datagram_servers()))
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 /// The good trace with one line replaced; `""` takes it out.
@@ -284,7 +287,10 @@ fn nobody_goes_on_purpose_without_being_asked() {
     let scenario = SCENARIO.replace("\"disconnect_all\"", "{ \"look\": 1 }");
     let scenario =
         Scenario::parse(Path::new("s.json"), &scenario).expect("the scenario above, without a farewell");
-    let misfits = check(&scenario, &Trace::of(GOOD.lines().map(|line| line.parse().expect(line))));
+    let misfits = check(
+        &scenario,
+        &Trace::of(GOOD.lines().map(|line| line.parse().expect(line)), &scenario.datagram_servers()),
+    );
     let misfits: Vec<_> = misfits.iter().map(ToString::to_string).collect();
     assert_eq!(misfits.len(), 2, "{misfits:?}");
     assert!(misfits.iter().all(|misfit| misfit.ends_with("nobody asks a worker to go")), "{misfits:?}");
@@ -298,7 +304,10 @@ fn a_primary_that_may_die_need_not_see_the_end() {
     let lines =
         GOOD.lines().filter(|line| !line.starts_with("primary: disconnect") && !line.contains("exit"));
     let lines = lines.map(|line| line.replace("after_disconnect=true", "after_disconnect=false"));
-    let misfits = check(&scenario, &Trace::of(lines.map(|line| line.parse().expect(&line))));
+    let misfits = check(
+        &scenario,
+        &Trace::of(lines.map(|line| line.parse().expect(&line)), &scenario.datagram_servers()),
+    );
     // Only the scenario's own claim about the exit is left.
     assert_eq!(misfits.len(), 1, "{misfits:?}");
     assert!(misfits[0].expected.ends_with("Either."), "{misfits:?}");

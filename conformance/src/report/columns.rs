@@ -72,10 +72,12 @@ fn wrap(line: &str, width: usize) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn trace(lines: &[&str]) -> Trace {
-        Trace::of(lines.iter().map(|line| line.parse().expect(line)))
+        Trace::of(lines.iter().map(|line| line.parse().expect(line)), &BTreeSet::new())
     }
 
     #[test]

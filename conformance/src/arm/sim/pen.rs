@@ -1,6 +1,7 @@
 //! How a simulated process writes a line: canonical for everybody to compare, and as it is for the driver who needs
 //! real ports. It makes no lines.
 
+use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -16,6 +17,8 @@ use crate::trace::Canon;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Play {
     pub(super) scenario: Arc<Scenario>,
+    /// Derived from it once: a search writes many lines.
+    pub(super) datagram_servers: Arc<BTreeSet<String>>,
     pub(super) hidden: Arc<[LinePattern]>,
 }
 
@@ -50,7 +53,7 @@ impl Pen {
         if hidden || has_port(seen) {
             process.note(seen.to_string());
         }
-        let canonical = self.canon.make(line.observer, line.observation);
+        let canonical = self.canon.make(line.observer, line.observation, &self.play.datagram_servers);
         if !hidden {
             process.observe(canonical.to_string());
         }
