@@ -16,6 +16,7 @@ pub(crate) mod own;
 pub(crate) mod process;
 pub(crate) mod ready;
 pub(crate) mod socket;
+mod step;
 pub(crate) mod system;
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,7 @@ pub(crate) mod touch;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use cluster_core::{ChannelId, ExitStatus, Signal, SocketId};
+use cluster_core::{ChannelId, ExitStatus, SocketId};
 
 use channel::{Channel, Side};
 use clock::Clock;
@@ -33,61 +34,12 @@ use ready::{Marks, Ready};
 use socket::{Client, File, FileId, Flow, Kind, Place};
 use system::System;
 
+pub(crate) use step::Step;
+
 use crate::fault::Fault;
 use crate::part::Part;
 use crate::program::ClientId;
 use crate::schedule::Schedule;
-
-/// One thing that can happen next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Step {
-    /// A process makes its next call, or hears its next event.
-    Run(Pid),
-    /// A process that was spawned begins.
-    Start(Pid),
-    /// Bytes, or their end, arrive at a channel.
-    Read(Pid, ChannelId),
-    /// There is room in a channel again.
-    Writable(Pid, ChannelId),
-    /// A connection is taken from a listener.
-    Accept(Pid, SocketId),
-    /// Something arrives at a connection or a UDP socket that a program has.
-    Receive(Pid, SocketId),
-    /// A signal reaches a process.
-    Die(Pid, Signal),
-    /// The primary hears of an exit.
-    Reap(Pid),
-    /// What a dead process left behind closes the channel.
-    LetGo(Pid),
-    /// A process that was stopped goes on.
-    Continue(Pid),
-    /// A client does what it was told.
-    Act(ClientId),
-    /// A client hears something.
-    Meet(ClientId),
-    /// The driver hears an observation.
-    Hear,
-    /// The next timer fires.
-    Fire,
-}
-
-impl Step {
-    /// Whether it can be taken again when it was taken, if there is more of what it is about.
-    fn recurs(self) -> bool {
-        match self {
-            Step::Read(..) | Step::Accept(..) | Step::Receive(..) | Step::Act(_) | Step::Meet(_) => true,
-            Step::Run(_)
-            | Step::Start(_)
-            | Step::Writable(..)
-            | Step::Die(..)
-            | Step::Reap(_)
-            | Step::LetGo(_)
-            | Step::Continue(_)
-            | Step::Hear
-            | Step::Fire => false,
-        }
-    }
-}
 
 /// Whether a step can be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

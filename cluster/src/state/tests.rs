@@ -1,0 +1,148 @@
+//! A worker's state over a real channel whose other end is the test.
+
+use super::*;
+use crate::server::Server;
+use crate::worker::ListenError;
+use cluster_core::{Limits, WorkerId};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::thread::{self, JoinHandle};
+
+#[tokio::test]
+async fn a_program_that_does_not_take_its_messages_is_not_read_from_until_it_does() {
+    let (shared, far) = worker();
+    shared.start();
+    let writer = write(far, 3 * WAITING);
+    assert_eq!(number_of(shared.next().await), Some(0));
+    until_full(&shared).await;
+    for number in 1..3 * WAITING {
+        assert_eq!(number_of(shared.next().await), Some(number));
+    }
+    writer.join().expect("no panic").expect("everything was written");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_death_of_a_primary_is_noticed_by_a_program_that_takes_no_messages() {
+    let (shared, mut far) = worker();
+    shared.start();
+    let lines: Vec<String> = (0..=WAITING).map(|number| format!("{number}\n")).collect();
+    far.write_all(lines.concat().as_bytes()).expect("written");
+    assert_eq!(number_of(shared.next().await), Some(0));
+    until_full(&shared).await;
+    writeln!(far, "{}", WAITING + 1).expect("written");
+    drop(far);
+    shared.reached(Phase::Disconnected).await;
+    for number in 1..WAITING + 2 {
+        assert_eq!(number_of(shared.next().await), Some(number), "nothing is forgotten");
+    }
+    assert!(matches!(shared.next().await, Some(WorkerEvent::Disconnect)));
+}
+
+#[tokio::test]
+async fn a_program_that_never_asks_for_messages_does_not_stop_its_worker() {
+    let (shared, far) = worker();
+    shared.start();
+    let writer = write(far, 3 * WAITING);
+    shared.reached(Phase::Disconnected).await;
+    assert_eq!(shared.inbox.len(), WAITING + 1);
+    for number in 0..WAITING {
+        assert_eq!(number_of(shared.next().await), Some(number));
+    }
+    assert!(matches!(shared.next().await, Some(WorkerEvent::Disconnect)));
+    writer.join().expect("no panic").expect("everything was written");
+}
+
+#[tokio::test]
+async fn nothing_comes_between_the_last_event_and_the_end_of_a_worker_that_was_not_asked_to_go() {
+    let (shared, far) = worker();
+    shared.start();
+    drop(far);
+    assert!(matches!(shared.next().await, Some(WorkerEvent::Disconnect)));
+    assert!(shared.inbox.has_ended());
+}
+
+#[tokio::test]
+async fn what_is_no_socket_is_refused_and_its_message_not_delivered() {
+    let (shared, far) = worker();
+    shared.start();
+    let file = File::open("/dev/null").expect("a file");
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [file.as_fd()];
+    assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
+    let line = br#"{"cmd":"NODE_HANDLE","type":"net.Socket","msg":1}"#;
+    let lines = [IoSlice::new(line), IoSlice::new(b"\n2\n")];
+    sendmsg(&far, &lines, &mut control, SendFlags::empty()).expect("sent");
+    // The message after it is the first that is heard.
+    assert_eq!(number_of(shared.next().await), Some(2));
+    let mut said = [0; 1000];
+    let length = (&far).read(&mut said).expect("it has answered before");
+    assert!(String::from_utf8_lossy(&said[..length]).ends_with("{\"cmd\":\"NODE_HANDLE_NACK\"}\n"));
+}
+
+/// The answer and the wish that it goes come together: the server is bound, and closed before anyone hears of it.
+#[tokio::test]
+async fn a_server_that_is_closed_before_its_program_knows_that_it_listens_says_so() {
+    let (shared, mut far) = worker();
+    shared.start();
+    let opening = tokio::spawn(Server::open(shared, ListenOptions::default()));
+    let asked = far.try_clone().expect("a copy");
+    let seq = tokio::task::spawn_blocking(|| seq_of_the_question(asked)).await.expect("it asks");
+    let answer = format!(r#"{{"cmd":"NODE_CLUSTER","ack":{seq},"key":"key","errno":null,"data":null}}"#);
+    let leave = r#"{"cmd":"NODE_CLUSTER","act":"disconnect","seq":0}"#;
+    far.write_all(format!("{answer}\n{leave}\n").as_bytes()).expect("written");
+    let opened = opening.await.expect("no panic");
+    assert!(matches!(opened, Err(ListenError::Closed)), "{opened:?}");
+}
+
+/// The number of the question for a server.
+fn seq_of_the_question(far: UnixStream) -> u64 {
+    let lines = BufReader::new(far).lines().map(|line| line.expect("it is text"));
+    let mut questions = lines.filter(|line| line.contains("queryServer"));
+    let question: Value = serde_json::from_str(&questions.next().expect("it asks")).expect("it is JSON");
+    question["seq"].as_u64().expect("a number")
+}
+
+/// What a message says.
+fn number_of(event: Option<WorkerEvent>) -> Option<usize> {
+    match event? {
+        WorkerEvent::Message { message, .. } => usize::try_from(message.as_u64()?).ok(),
+        WorkerEvent::Error(_) | WorkerEvent::Disconnect => None,
+    }
+}
+
+/// A worker, and its primary's end.
+fn worker() -> (Arc<Shared>, UnixStream) {
+    let (near, far) = UnixStream::pair().expect("a pair");
+    let unix = Unix::with_channel(near).expect("a channel");
+    let machine =
+        cluster_core::Worker::new(WorkerId(1), cluster_core::Serialization::Json, Limits::default());
+    let shared = Arc::new(Shared::new(machine, unix, Handle::current()));
+    shared.stay();
+    (shared, far)
+}
+
+/// Writes numbers and then that the worker is to go, and keeps the channel open.
+fn write(mut far: UnixStream, count: usize) -> JoinHandle<io::Result<UnixStream>> {
+    thread::spawn(move || {
+        for number in 0..count {
+            writeln!(far, "{number}")?;
+        }
+        writeln!(far, r#"{{"cmd":"NODE_CLUSTER","act":"disconnect","seq":0}}"#)?;
+        Ok(far)
+    })
+}
+
+async fn until_full(shared: &Shared) {
+    while shared.inbox.len() < WAITING {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(shared.inbox.len(), WAITING);
+}

@@ -1,0 +1,57 @@
+//! What a step is: one thing that the kernel, a process or a client does at once. Whether it can be taken is not known here.
+
+use cluster_core::{ChannelId, Signal, SocketId};
+
+use super::process::Pid;
+use crate::program::ClientId;
+
+/// One thing that can happen next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Step {
+    /// A process makes its next call, or hears its next event.
+    Run(Pid),
+    /// A process that was spawned begins.
+    Start(Pid),
+    /// Bytes, or their end, arrive at a channel.
+    Read(Pid, ChannelId),
+    /// There is room in a channel again.
+    Writable(Pid, ChannelId),
+    /// A connection is taken from a listener.
+    Accept(Pid, SocketId),
+    /// Something arrives at a connection or a UDP socket that a program has.
+    Receive(Pid, SocketId),
+    /// A signal reaches a process.
+    Die(Pid, Signal),
+    /// The primary hears of an exit.
+    Reap(Pid),
+    /// What a dead process left behind closes the channel.
+    LetGo(Pid),
+    /// A process that was stopped goes on.
+    Continue(Pid),
+    /// A client does what it was told.
+    Act(ClientId),
+    /// A client hears something.
+    Meet(ClientId),
+    /// The driver hears an observation.
+    Hear,
+    /// The next timer fires.
+    Fire,
+}
+
+impl Step {
+    /// Whether it can be taken again when it was taken, if there is more of what it is about.
+    pub(super) fn recurs(self) -> bool {
+        match self {
+            Step::Read(..) | Step::Accept(..) | Step::Receive(..) | Step::Act(_) | Step::Meet(_) => true,
+            Step::Run(_)
+            | Step::Start(_)
+            | Step::Writable(..)
+            | Step::Die(..)
+            | Step::Reap(_)
+            | Step::LetGo(_)
+            | Step::Continue(_)
+            | Step::Hear
+            | Step::Fire => false,
+        }
+    }
+}
