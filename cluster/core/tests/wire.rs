@@ -173,7 +173,7 @@ fn line() -> impl Strategy<Value = (Vec<u8>, bool)> {
 
 /// The same in V8's structured clone, and worse.
 fn payload() -> impl Strategy<Value = (Vec<u8>, bool)> {
-    let tags = prop::sample::select(&b"oA^\"ID\\{$_0\x00\x01\x02\x04"[..]);
+    let tags = prop::sample::select(&b"oA^\"ID\\\x7B$_0\x00\x01\x02\x04"[..]);
     let text =
         prop_oneof![Just("cmd"), Just("NODE_CLUSTER"), Just("NODE_HANDLE_ACK"), Just("act"), Just("online")];
     let texts =

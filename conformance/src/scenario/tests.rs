@@ -99,8 +99,8 @@ fn mistakes_of_form_are_found_on_their_line() {
             "dir/good.json:5: invalid value: integer `4000000000`, expected a number up to 1000",
         ),
         (
-            "{ \"steps\"",
-            "{ \"count\": 1001, \"steps\"",
+            "\"steps\"",
+            "\"count\": 1001, \"steps\"",
             "dir/good.json:14: invalid value: integer `1001`, expected a number up to 1000",
         ),
         (

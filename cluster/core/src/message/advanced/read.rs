@@ -45,6 +45,10 @@ struct Reader<'a> {
     left: usize,
 }
 
+const OBJECT_ENDS: u8 = b'{';
+const ARRAY_ENDS: u8 = b'$';
+const SPARSE_ARRAY_ENDS: u8 = b'@';
+
 /// A value; `None` is `undefined`, or a hole in an array.
 type Read = Result<Option<Value>, Violation>;
 
@@ -118,7 +122,7 @@ impl<'a> Reader<'a> {
 
     fn body(&mut self, tag: u8) -> Result<Value, Violation> {
         Ok(match tag {
-            b'o' => Value::Object(self.members(b'{', 1)?),
+            b'o' => Value::Object(self.members(OBJECT_ENDS, 1)?),
             b'A' => self.dense_array()?,
             b'a' => self.sparse_array()?,
             b'D' => lossy::date(self.double()?),
@@ -160,7 +164,7 @@ impl<'a> Reader<'a> {
         for _ in 0..self.length()? {
             elements.push(self.value()?.unwrap_or(Value::Null));
         }
-        self.members(b'$', 2)?;
+        self.members(ARRAY_ENDS, 2)?;
         Ok(Value::Array(elements))
     }
 
@@ -169,7 +173,7 @@ impl<'a> Reader<'a> {
         self.spend(length.saturating_mul(COST))?;
         let mut elements = Vec::new();
         elements.resize(length, Value::Null);
-        for (index, element) in self.members(b'@', 2)? {
+        for (index, element) in self.members(SPARSE_ARRAY_ENDS, 2)? {
             if let Some(place) = index.parse().ok().and_then(|index: usize| elements.get_mut(index)) {
                 *place = element;
             }

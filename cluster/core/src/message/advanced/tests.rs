@@ -97,7 +97,7 @@ fn many_payloads_make_no_more_than_one() {
 /// What a stranger may have us read again is paid for each time, also what makes nothing.
 #[test]
 fn a_few_bytes_are_not_read_for_ever() {
-    let member = vec![b'I', 0, b'0', b'{', 1];
+    let member = b"I\x000\x7B\x01".to_vec();
     let padding = [vec![b'o'], vec![0; LIMIT / 4], member.clone()].concat();
     let counts = [vec![b'o'], [b'?', 0].repeat(LIMIT / 8), member].concat();
     let error = [vec![b'r'], vec![b'E'; LIMIT / 4], vec![b'.']].concat();
