@@ -94,7 +94,7 @@ async fn work() -> Outcome<()> {
     let worker = Worker::join()?;
     let mut listener = worker.listen("127.0.0.1:0").await?;
     loop {
-        let (mut connection, _): (Connection, _) = listener.accept().await?;
+        let mut connection: Connection = listener.accept().await?;
         tokio::spawn(async move { answer(&mut connection).await });
     }
 }

@@ -57,7 +57,7 @@ async fn worker() -> Result<(), Box<dyn Error>> {
     let worker = Worker::join()?;
     let mut listener = worker.listen("127.0.0.1:0").await?;
     loop {
-        let (connection, _) = listener.accept().await?;
+        let connection = listener.accept().await?;
         let worker = worker.clone();
         tokio::spawn(async move {
             let mut connection = BufReader::new(connection);

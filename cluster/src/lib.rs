@@ -33,7 +33,7 @@
 //!             let worker = Worker::join()?;
 //!             let mut listener = worker.listen("127.0.0.1:8000").await?;
 //!             loop {
-//!                 let (connection, _address) = listener.accept().await?;
+//!                 let connection = listener.accept().await?;
 //!                 tokio::spawn(serve(connection));
 //!             }
 //!         }

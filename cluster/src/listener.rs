@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use cluster_core::{ListenAddress, ListenOptions, LocalAddress};
 use tokio::net::{TcpStream, UnixStream};
+#[cfg(feature = "axum")]
 use tracing::debug;
 
 use crate::connection::Connection;
@@ -37,33 +38,27 @@ impl<T: Transport> Listener<T> {
         Ok(Listener { server, place })
     }
 
-    /// The next connection, and where it comes from.
+    /// The next connection.
     ///
     /// It is acknowledged to the primary only when it is asked for here, so a worker that is busy does not get more, and
     /// nobody else gets it once it is returned. Dropping the future loses nothing: the demand is taken back, and a
     /// connection that was acknowledged meanwhile is kept for the next call.
     ///
-    /// A client that has broken off before is passed over, and with it what it said: where it came from is not known any
-    /// more. Node gives it to the program, without a `remoteAddress`.
+    /// Where it comes from is its `peer_addr()`. That fails if the client has broken off meanwhile; what it said can be
+    /// read all the same. Node: the `'connection'` event, and a socket that may have no `remoteAddress`.
     ///
     /// # Errors
     /// [`NotConnected`](io::ErrorKind::NotConnected), in a program that [stays](crate::Worker::stay): the worker is
     /// leaving, the listener's last connection has ended (Node: `'close'` on the server), and none will come any more.
     /// Elsewhere this waits, and the process ends. Any other error is one of the connection alone: it was closed, and
     /// the next call gives the next one.
-    pub async fn accept(&mut self) -> io::Result<(Connection<T>, T::Client)> {
-        loop {
-            let Some((id, descriptor)) = self.server.arrival().await else {
-                self.server.shared.left().await;
-                return Err(io::ErrorKind::NotConnected.into());
-            };
-            // Whatever happens to it, it is released.
-            let connection = Connection::lend(&self.server.shared, id, || T::adopt(descriptor))?;
-            match connection.client() {
-                Ok(client) => return Ok((connection, client)),
-                Err(error) => debug!(%error, "a client was gone before it was served"),
-            }
-        }
+    pub async fn accept(&mut self) -> io::Result<Connection<T>> {
+        let Some((id, descriptor)) = self.server.arrival().await else {
+            self.server.shared.left().await;
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        // Whatever happens to it, it is released.
+        Connection::lend(&self.server.shared, id, || T::adopt(descriptor))
     }
 
     /// Closes it, and waits until its last connection has ended. Node: `server.close(callback)`. Dropping the future does
@@ -100,12 +95,16 @@ impl<T: Transport> axum::serve::Listener for Listener<T> {
     type Io = Connection<T>;
     type Addr = T::Client;
 
-    /// Waits for ever when no connection can come any more: the end of the process, or of the wait for
+    /// Passes over a client that has broken off: it must be said where a connection comes from, and that is not known any
+    /// more. Waits for ever when no connection can come any more: the end of the process, or of the wait for
     /// [`Worker::disconnecting`](crate::Worker::disconnecting), ends the server.
     async fn accept(&mut self) -> (Connection<T>, T::Client) {
         loop {
             match Listener::accept(self).await {
-                Ok(accepted) => return accepted,
+                Ok(connection) => match connection.client() {
+                    Ok(client) => return (connection, client),
+                    Err(error) => debug!(%error, "a client was gone before it was served"),
+                },
                 Err(error) if error.kind() == io::ErrorKind::NotConnected => std::future::pending().await,
                 Err(error) => debug!(%error, "a connection was lost"),
             }

@@ -38,6 +38,8 @@ async fn program() -> Ended {
         "kill yourself" => kill_yourself(&worker).await,
         "take one message, then kill yourself" => kill_yourself_full(&worker).await,
         "serve" => serve(worker).await,
+        "serve with axum" => serve_with_axum(worker).await,
+        "say what was said" => say_what_was_said(&worker).await,
         "serve everywhere" => serve_at(&worker, worker.listen_with(ListenOptions::default()).await?).await,
         "use sockets" => passing::use_all(&worker).await,
         "hoard, then use sockets" => passing::hoard(&worker).await,
@@ -118,8 +120,27 @@ async fn serve(worker: Worker) -> Ended {
 
 async fn serve_at(worker: &Worker, mut listener: Listener) -> Ended {
     loop {
-        let (connection, _) = listener.accept().await?;
+        let connection = listener.accept().await?;
         say_who(worker, connection).await?;
+    }
+}
+
+/// As `axum::serve` accepts.
+async fn serve_with_axum(worker: Worker) -> Ended {
+    let mut listener = listen(&worker).await?;
+    loop {
+        let (connection, _) = axum::serve::Listener::accept(&mut listener).await;
+        say_who(&worker, connection).await?;
+    }
+}
+
+/// Tells the primary what each client has said, and how that ended.
+async fn say_what_was_said(worker: &Worker) -> Ended {
+    let mut listener = listen(worker).await?;
+    loop {
+        let (mut connection, mut said) = (listener.accept().await?, Vec::new());
+        let end = connection.read_to_end(&mut said).await.map_err(|error| format!("{:?}", error.kind()));
+        worker.send(&json!([String::from_utf8(said)?, end.err()]))?;
     }
 }
 
@@ -138,7 +159,7 @@ async fn stop_accepting(worker: &Worker) -> Ended {
     let mut listener = listen(worker).await?;
     tokio::select! {
         biased;
-        accepted = listener.accept() => say_who(worker, accepted?.0).await?,
+        accepted = listener.accept() => say_who(worker, accepted?).await?,
         () = std::future::ready(()) => {}
     }
     std::future::pending().await
@@ -150,7 +171,7 @@ async fn hesitate(worker: Worker) -> Ended {
     for _ in 0..100 {
         tokio::select! {
             biased;
-            accepted = listener.accept() => say_who(&worker, accepted?.0).await?,
+            accepted = listener.accept() => say_who(&worker, accepted?).await?,
             () = tokio::task::yield_now() => {}
         }
     }
@@ -164,7 +185,7 @@ async fn say_who(worker: &Worker, mut connection: Connection) -> Ended {
 /// Holds one connection, and says on it what it hears last.
 async fn say_goodbye(worker: Worker) -> Ended {
     let mut listener = listen(&worker).await?;
-    let (mut connection, _) = listener.accept().await?;
+    let mut connection = listener.accept().await?;
     connection.write_all(b"hello").await?;
     while let Some(event) = worker.next().await {
         if matches!(event, WorkerEvent::Disconnect) {
@@ -182,7 +203,7 @@ async fn say_goodbye(worker: Worker) -> Ended {
 async fn echo_connections(worker: &Worker) -> Ended {
     let mut listener = listen(worker).await?;
     loop {
-        let (connection, _) = listener.accept().await?;
+        let connection = listener.accept().await?;
         let (mut reader, mut writer) = tokio::io::split(connection);
         tokio::spawn(async move { tokio::io::copy(&mut reader, &mut writer).await });
     }
@@ -192,7 +213,7 @@ async fn echo_connections(worker: &Worker) -> Ended {
 async fn stay(worker: Worker) -> Ended {
     worker.stay();
     let mut listener = listen(&worker).await?;
-    let (mut connection, _) = listener.accept().await?;
+    let mut connection = listener.accept().await?;
     connection.write_all(b"hello").await?;
     worker.disconnected().await;
     let mut rest = String::new();
@@ -207,7 +228,7 @@ async fn stay(worker: Worker) -> Ended {
 async fn leave(worker: Worker) -> Ended {
     worker.stay();
     let mut listener = listen(&worker).await?;
-    let (mut connection, _) = listener.accept().await?;
+    let mut connection = listener.accept().await?;
     worker.disconnect();
     worker.send(&json!({ "leaving": worker.exited_after_disconnect() }))?;
     connection.read_to_string(&mut String::new()).await?;
@@ -221,7 +242,7 @@ async fn leave(worker: Worker) -> Ended {
 /// Closes its server while it has a connection.
 async fn close(worker: &Worker) -> Ended {
     let mut listener = listen(worker).await?;
-    let (mut connection, _) = listener.accept().await?;
+    let mut connection = listener.accept().await?;
     tokio::spawn(async move { connection.read_to_string(&mut String::new()).await });
     worker.send(&json!("closing"))?;
     listener.close().await;

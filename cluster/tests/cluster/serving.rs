@@ -5,8 +5,8 @@ use libtest_mimic::Trial;
 use serde_json::json;
 use socket2::SockRef;
 use std::collections::BTreeSet;
-use std::io::Write;
-use std::net::{Shutdown, TcpListener};
+use std::io::{self, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::Duration;
 
 use super::support::{
@@ -21,7 +21,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         }),
         asynchronous("who_stops_accepting_takes_nothing", || redistributed("stop accepting")),
         asynchronous("an_accept_that_is_given_up_loses_nothing", hesitation),
-        asynchronous("a_client_that_has_broken_off_is_passed_over", broken_off),
+        asynchronous("a_client_that_has_broken_off_is_heard", broken_off),
+        asynchronous("a_client_that_has_broken_off_is_passed_over_for_axum", passed_over),
         asynchronous("a_port_in_use_is_an_error_in_the_worker_that_asked", port_in_use),
         asynchronous("workers_share_a_socket_under_the_shared_policy", shared),
         asynchronous("a_port_in_use_is_an_error_under_the_shared_policy", shared_port_in_use),
@@ -83,18 +84,35 @@ async fn hesitation() -> Tested {
 
 async fn broken_off() -> Tested {
     let mut primary = primary()?;
-    let worker = fork(&mut primary, "serve");
+    fork(&mut primary, "say what was said");
     let port = port(&mut primary).await?;
     for _ in 0..5 {
-        // Nobody has accepted it before it is reset: the primary has no turn.
-        let client = connect(port)?;
-        (&client).write_all(b"anybody there?")?;
-        SockRef::from(&client).set_linger(Some(Duration::ZERO))?;
-        drop(client);
+        break_off(connect(port)?)?;
+        same(message(&mut primary).await?, json!(["anybody there?", "ConnectionReset"]))?;
+    }
+    primary.disconnect();
+    rest(&mut primary).await.map(drop)
+}
+
+/// A server of HTTP has nobody to answer, and axum asks where a connection comes from.
+async fn passed_over() -> Tested {
+    let mut primary = primary()?;
+    let worker = fork(&mut primary, "serve with axum");
+    let port = port(&mut primary).await?;
+    for _ in 0..5 {
+        break_off(connect(port)?)?;
         same(said(&mut primary, connect(port)?).await?, worker.to_string())?;
     }
     primary.disconnect();
     rest(&mut primary).await.map(drop)
+}
+
+/// Before it is accepted: the primary has no turn meanwhile.
+fn break_off(client: TcpStream) -> io::Result<()> {
+    (&client).write_all(b"anybody there?")?;
+    SockRef::from(&client).set_linger(Some(Duration::ZERO))?;
+    drop(client);
+    Ok(())
 }
 
 async fn port_in_use() -> Tested {

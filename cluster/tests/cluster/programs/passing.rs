@@ -100,7 +100,7 @@ pub(super) async fn send_all(worker: &Worker) -> Ended {
 pub(super) async fn give_away(worker: &Worker) -> Ended {
     let mut listener: Listener = listen(worker).await?;
     loop {
-        let (connection, _) = listener.accept().await?;
+        let connection = listener.accept().await?;
         worker.send_with(&json!("given away"), Socket::try_from(connection.into_inner())?)?;
     }
 }

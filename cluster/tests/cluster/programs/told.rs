@@ -90,7 +90,7 @@ async fn opened<T>(worker: &Worker, opened: Result<T, ListenError>) -> Result<T,
 
 async fn serve<T: Transport>(worker: &Worker, told: &Value, mut listener: Listener<T>) -> Ended {
     loop {
-        let (mut connection, _) = listener.accept().await?;
+        let mut connection = listener.accept().await?;
         connection.write_all(worker.id().to_string().as_bytes()).await?;
         if told["hold"] == true {
             worker.send(&json!("held"))?;

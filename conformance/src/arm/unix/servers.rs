@@ -121,9 +121,9 @@ async fn serve<T: Transport + AsFd + Sync>(mut server: Server, mut listener: Lis
             biased;
             _ = &mut server.closed => break false,
             accepted = listener.accept() => match accepted {
-                Ok((connection, _)) => meet(&part, &name, Lent { connection, _held: held.clone() }),
+                Ok(connection) => meet(&part, &name, Lent { connection, _held: held.clone() }),
                 Err(error) if error.kind() == ErrorKind::NotConnected => break true,
-                // Its client was gone before it came; Node does not tell, either.
+                // There is no descriptor left for it.
                 Err(_) => {}
             },
         }
