@@ -14,9 +14,11 @@ pub(crate) mod turns;
 
 use std::fmt;
 
-use cluster_core::{Event, Primary, SocketId, Standing};
+use cluster_core::{Event, Primary, SocketId, Standing, WorkerEvent};
 
 use crate::kernel::Kernel;
+use crate::kernel::process::Pid;
+use crate::part::Part;
 use acks::Acks;
 use fairness::Fairness;
 use ids::Ids;
@@ -95,18 +97,19 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// What the checks remember.
+/// What the checks remember. Each is a part of its own, and whoever has nothing to remember does not write to it: a copy
+/// of a world is then copied no further.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Checks {
-    pub(crate) serving: Serving,
-    pub(crate) order: OrderCheck,
-    pub(crate) acks: Acks,
-    pub(crate) messages: Messages,
-    pub(crate) fairness: Fairness,
-    turns: Turns,
+    pub(crate) serving: Part<Serving>,
+    pub(crate) order: Part<OrderCheck>,
+    pub(crate) acks: Part<Acks>,
+    pub(crate) messages: Part<Messages>,
+    pub(crate) fairness: Part<Fairness>,
+    turns: Part<Turns>,
     ids: Ids,
     /// What the ledger said at the last look, in the order of its numbers, and how many connections workers have.
-    ledger: (Vec<(SocketId, Standing)>, u64),
+    ledger: Part<(Vec<(SocketId, Standing)>, u64)>,
 }
 
 impl Checks {
@@ -119,20 +122,47 @@ impl Checks {
     ) -> Result<(), (Check, String)> {
         self.ids.primary_event(event).map_err(|what| (Check::Ids, what))?;
         harm::primary_event(event, kernel).map_err(|what| (Check::Harm, what))?;
-        self.fairness.primary_event(event, kernel);
-        self.messages.primary_event(event, primary).map_err(|what| (Check::Messages, what))?;
+        if matches!(event, Event::Listening { .. }) {
+            self.fairness.primary_event(event, kernel);
+        }
+        if matches!(event, Event::Message { .. } | Event::Exit { .. }) {
+            self.messages.primary_event(event, primary).map_err(|what| (Check::Messages, what))?;
+        }
         self.order.primary_event(event, primary).map_err(|what| (Check::Order, what))
+    }
+
+    /// A worker is about to hear an event.
+    pub(crate) fn worker_event(
+        checks: &mut Part<Checks>,
+        pid: Pid,
+        event: &WorkerEvent,
+        kernel: &Kernel,
+    ) -> Result<(), (Check, String)> {
+        checks.order.may_hear(pid, event, kernel).map_err(|what| (Check::Order, what))?;
+        match event {
+            WorkerEvent::Listening { .. } | WorkerEvent::Closed { .. } => {
+                checks.serving.worker_event(pid, event);
+            }
+            WorkerEvent::Disconnect => checks.order.disconnected(pid),
+            WorkerEvent::Message { message, .. } => {
+                let heard = checks.messages.heard(Pid::PRIMARY, pid, message);
+                heard.map_err(|what| (Check::Messages, what))?;
+            }
+            WorkerEvent::Connection { .. } | WorkerEvent::ListenFailed { .. } | WorkerEvent::Error { .. } => {
+            }
+        }
+        Ok(())
     }
 
     /// Whether the ledger says something else than at the last look.
     pub(crate) fn is_stale(&self, primary: &Primary) -> bool {
-        let (open, owned) = &self.ledger;
+        let (open, owned) = &*self.ledger;
         primary.ledger().owned() != *owned || !primary.ledger().open().eq(open.iter().copied())
     }
 
     /// The ledger has changed, and the primary has nothing left to do.
     pub(crate) fn look_again(&mut self, kernel: &Kernel, primary: &Primary) -> Result<(), (Check, String)> {
-        self.ledger = (primary.ledger().open().collect(), primary.ledger().owned());
+        self.ledger = (primary.ledger().open().collect(), primary.ledger().owned()).into();
         self.turns
             .at_rest(&self.ledger.0, primary.ledger().returned())
             .map_err(|what| (Check::Turns, what))?;

@@ -13,6 +13,7 @@ use crate::schedule::Schedule;
 use crate::world::World;
 
 mod beam;
+mod front;
 mod search;
 mod sleep;
 mod visited;

@@ -101,6 +101,34 @@ impl Kernel {
         }
     }
 
+    /// Becomes a copy, in the room it has.
+    pub(crate) fn take_over(&mut self, other: &Kernel) {
+        let Kernel {
+            processes,
+            channels,
+            files,
+            clients,
+            clock,
+            system,
+            next_port,
+            capacity,
+            asked,
+            ready,
+            touched,
+        } = other;
+        self.processes.clone_from(processes);
+        self.channels.clone_from(channels);
+        self.files.clone_from(files);
+        self.clients.clone_from(clients);
+        self.clock.clone_from(clock);
+        self.system.clone_from(system);
+        self.next_port = *next_port;
+        self.capacity = *capacity;
+        self.asked = *asked;
+        self.ready.take_over(ready);
+        self.touched = *touched;
+    }
+
     pub(crate) fn set_capacity(&mut self, bytes: usize) {
         self.capacity = bytes;
     }

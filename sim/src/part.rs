@@ -75,8 +75,9 @@ impl Hasher for Printer {
     }
 
     fn write_u128(&mut self, number: u128) {
-        self.write_u64(half(number, 0));
-        self.write_u64(half(number, 64));
+        let Printer([one, other]) = *self;
+        let [low, high] = [0, 64].map(|from| half(number, from));
+        self.0 = [fold(one ^ high, FACTORS[0] ^ low), fold(other ^ low, FACTORS[1] ^ high)];
     }
 
     fn write_usize(&mut self, number: usize) {
@@ -85,8 +86,21 @@ impl Hasher for Printer {
 }
 
 /// See the module.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Part<T>(Arc<Inner<T>>);
+
+impl<T> Clone for Part<T> {
+    fn clone(&self) -> Self {
+        Part(Arc::clone(&self.0))
+    }
+
+    /// What is shared already is not counted anew.
+    fn clone_from(&mut self, other: &Self) {
+        if !self.is_shared_with(other) {
+            self.0 = Arc::clone(&other.0);
+        }
+    }
+}
 
 #[derive(Debug, Default)]
 struct Inner<T> {

@@ -207,6 +207,12 @@ impl Schedule {
         &self.taken
     }
 
+    /// Becomes a copy of one of the same search that is about to be forced, in the room it has.
+    pub(crate) fn take_over(&mut self, other: &Schedule) {
+        (self.armed, self.faults) = (other.armed, other.faults);
+        self.force(&[]);
+    }
+
     /// The same faults, other choices, nothing recorded: how a search continues a world.
     pub(crate) fn force(&mut self, list: &[u32]) {
         self.taken.clear();

@@ -232,6 +232,34 @@ impl<P: Program> World<P> {
         self
     }
 
+    /// Becomes a copy of another world of the same search, in the room it has.
+    pub(crate) fn take_over(&mut self, other: &World<P>) {
+        let World {
+            kernel,
+            hosts,
+            driver,
+            journal,
+            schedule,
+            checks,
+            recording,
+            // The same in all worlds of a search, or found anew.
+            start: _,
+            trace: _,
+            enabled: _,
+            moves: _,
+            #[cfg(test)]
+                sabotage: _,
+        } = other;
+        self.kernel.take_over(kernel);
+        self.hosts.clone_from(hosts);
+        self.driver.clone_from(driver);
+        self.journal.clone_from(journal);
+        self.schedule.take_over(schedule);
+        self.checks.clone_from(checks);
+        self.recording.clone_from(recording);
+        self.enabled.is_known = false;
+    }
+
     pub(crate) fn recording(&self) -> &Recording {
         &self.recording
     }

@@ -91,8 +91,8 @@ impl<'a> Beam<'a> {
     fn expand<P: Program>(&mut self, mut node: Node<P>, next: &mut Vec<Node<P>>) -> Option<Vec<u32>> {
         let n = node.world.survey();
         if n == 0 {
-            let Node { world, progress, path } = node;
-            return (self.search.end(world, &progress) == Turn::Goal).then_some(path);
+            let Node { mut world, progress, path } = node;
+            return (self.search.end(&mut world, &progress) == Turn::Goal).then_some(path);
         }
         let only = if n == 1 { Some(0) } else { self.search.settled(&node.world, n) };
         let steps = only.map_or(0..n, |only| only..only + 1);

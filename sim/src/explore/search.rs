@@ -5,7 +5,8 @@ use std::hash::{BuildHasher, Hash};
 
 use foldhash::fast::FixedState;
 
-use super::sleep::{Sleep, bit};
+use super::front::{Front, Place, Try};
+use super::sleep::bit;
 use super::visited::Visited;
 use super::{Budget, Deepest, Misfit, Observed};
 use crate::check::{Checks, Failure};
@@ -53,9 +54,10 @@ pub(super) enum Order {
 }
 
 impl Order {
-    /// So many steps, the first to be tried last.
-    fn of(self, n: usize, world: Print) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..n).rev().collect();
+    /// So many steps, or the only one of them that counts, the first to be tried last.
+    fn put(self, n: usize, only: Option<usize>, world: Print, order: &mut Vec<usize>) {
+        order.clear();
+        order.extend(only.map_or(0..n, |only| only..only + 1).rev());
         match self {
             Order::Oldest => {}
             Order::Newest => order.reverse(),
@@ -63,7 +65,6 @@ impl Order {
                 order.sort_by_key(|at| FixedState::with_seed(number).hash_one((at, world)));
             }
         }
-        order
     }
 }
 
@@ -99,48 +100,6 @@ pub(super) struct Search<'a> {
     pub(super) failure: Option<Box<Failure>>,
     pub(super) path: Vec<u32>,
     pub(super) deepest: Deepest,
-}
-
-/// A world with steps that were not tried yet.
-struct Branch<P> {
-    world: World<P>,
-    progress: Vec<usize>,
-    /// How long the path to it is.
-    base: usize,
-    /// Which steps; the next to be tried is the last.
-    steps: Vec<usize>,
-    /// Whether which step it is was a choice at all, and is the first that is recorded.
-    chose: bool,
-    /// The same step again, with other choices inside.
-    again: Option<Vec<u32>>,
-    sleep: Sleep,
-}
-
-/// What is tried next at a branch: a step, perhaps with choices inside.
-#[derive(Debug)]
-enum Try {
-    Step(u32),
-    Again(Vec<u32>),
-}
-
-impl Try {
-    /// Where there is only one step, nothing is chosen, and a 0 does no harm.
-    fn step(step: usize) -> Self {
-        Try::Step(u32::try_from(step).expect("few steps are enabled"))
-    }
-
-    fn choices(&self) -> &[u32] {
-        match self {
-            Try::Step(step) => std::slice::from_ref(step),
-            Try::Again(choices) => choices,
-        }
-    }
-}
-
-impl<P: Program> Branch<P> {
-    fn next(&mut self) -> Option<Try> {
-        self.again.take().map(Try::Again).or_else(|| self.steps.pop().map(Try::step))
-    }
 }
 
 /// What a step comes to.
@@ -219,94 +178,89 @@ impl<'a> Search<'a> {
     }
 
     pub(super) fn walk<P: Program>(&mut self, world: &World<P>) -> Outcome {
-        let world = world.clone().searched();
         let observers = if let Goal::Seeing(wanted) = &self.goal { wanted.len() } else { 0 };
-        let mut branches: Vec<Branch<P>> = Vec::new();
-        let mut turn = self.follow(world, vec![0; observers], Sleep::default(), &mut branches);
+        let mut front = Front::new(world.clone().searched(), observers);
+        let mut turn = self.follow(&mut front);
         while turn != Turn::Goal {
-            let Some(branch) = branches.last_mut() else { return Outcome::Exhausted };
+            let Some(branch) = front.last() else { return Outcome::Exhausted };
             if let Some(spent) = self.spent() {
                 return spent;
             }
-            let Some(next) = branch.next() else {
-                branches.pop();
-                continue;
-            };
-            self.path.truncate(branch.base);
-            turn = self.branch_off(&next, &mut branches);
+            if let Some(next) = branch.next() {
+                self.path.truncate(branch.base);
+                turn = self.branch_off(&next, &mut front);
+            } else {
+                front.leave_it();
+            }
         }
         Outcome::Stopped
     }
 
     /// Takes a step from the last branch, and goes on.
-    fn branch_off<P: Program>(&mut self, next: &Try, branches: &mut Vec<Branch<P>>) -> Turn {
-        let branch = branches.last_mut().expect("there is a branch to go on from");
-        let step = branch.world.enabled(if branch.chose { next.choices()[0] as usize } else { 0 });
-        let (mut world, mut progress) = (branch.world.clone(), branch.progress.clone());
-        let turn = self.step(&mut world, &mut progress, next.choices());
+    fn branch_off<P: Program>(&mut self, next: &Try, front: &mut Front<P>) -> Turn {
+        let (Place { world, progress, sleep }, branch) = front.return_to_it();
+        let step = branch.place.world.enabled(if branch.chose { next.choices()[0] as usize } else { 0 });
+        let turn = self.step(world, progress, next.choices());
         branch.again = following(world.schedule().taken(), usize::from(branch.chose));
-        let mut sleep = Sleep::default();
-        if self.sleeps && turn == Turn::GoOn {
-            let done = world.footprint(step, &branch.world);
-            sleep = branch.sleep.after(done);
+        if turn != Turn::GoOn {
+            return turn;
+        }
+        if self.sleeps {
+            let done = world.footprint(step, &branch.place.world);
+            sleep.wake(done);
             if let Try::Step(_) = next {
-                if branch.sleep.has(step) {
+                if branch.place.sleep.has(step) {
                     // Only what else may come of it is new.
                     return Turn::DeadEnd;
                 }
-                branch.sleep.add(step, done);
+                branch.place.sleep.add(step, done);
             }
         }
-        if turn == Turn::GoOn { self.follow(world, progress, sleep, branches) } else { turn }
+        self.follow(front)
     }
 
     /// Goes on while there is no choice, to the next branch or to an end.
-    fn follow<P: Program>(
-        &mut self,
-        mut world: World<P>,
-        mut progress: Vec<usize>,
-        mut sleep: Sleep,
-        branches: &mut Vec<Branch<P>>,
-    ) -> Turn {
+    fn follow<P: Program>(&mut self, front: &mut Front<P>) -> Turn {
         loop {
+            let Place { world, progress, sleep } = &mut *front.here;
             let n = world.survey();
             if n == 0 {
-                return self.end(world, &progress);
+                return self.end(world, progress);
             }
-            let only = if n == 1 { Some(0) } else { self.settled(&world, n) };
+            let only = if n == 1 { Some(0) } else { self.settled(world, n) };
             let Some(only) = only.filter(|&only| world.is_certain(only)) else {
-                return self.branch(world, progress, n, only, sleep, branches);
+                return self.branch(n, only, front);
             };
             let step = world.enabled(only);
             if sleep.has(step) {
                 self.runs.1 += 1;
                 return Turn::DeadEnd;
             }
-            let before = (!sleep.is_empty()).then(|| world.clone());
-            let turn = self.step(&mut world, &mut progress, Try::step(only).choices());
+            let (sleeps, choices) = (!sleep.is_empty(), Try::step(only));
+            if sleeps {
+                front.mark();
+            }
+            let Place { world, progress, .. } = &mut *front.here;
+            let turn = self.step(world, progress, choices.choices());
             if turn != Turn::GoOn {
                 return turn;
             }
-            sleep = before.map_or_else(Sleep::default, |before| sleep.after(world.footprint(step, &before)));
+            if sleeps {
+                let done = front.here.world.footprint(step, front.before());
+                front.here.sleep.wake(done);
+            }
         }
     }
 
     /// Remembers a world with a choice, if there is something new to be tried.
-    fn branch<P: Program>(
-        &mut self,
-        mut world: World<P>,
-        progress: Vec<usize>,
-        n: usize,
-        only: Option<usize>,
-        mut sleep: Sleep,
-        branches: &mut Vec<Branch<P>>,
-    ) -> Turn {
-        let hash = self.hash(&world, &progress);
+    fn branch<P: Program>(&mut self, n: usize, only: Option<usize>, front: &mut Front<P>) -> Turn {
+        let (Place { world, progress, sleep }, steps) = (&mut *front.here, &mut front.steps);
+        let hash = self.hash(world, progress);
         let slept = if self.remembers { self.seen.see(hash, sleep.steps()) } else { None };
         if slept.is_none() && self.goal == Goal::Failing && self.fails(world.inspect()) {
             return Turn::Goal;
         }
-        let mut steps = only.map_or_else(|| self.order.of(n, hash), |only| vec![only]);
+        self.order.put(n, only, hash, steps);
         if let Some(slept) = slept {
             sleep.keep(slept);
             steps.retain(|&at| bit(world.enabled(at)) & slept != 0 && !sleep.has(world.enabled(at)));
@@ -314,9 +268,7 @@ impl<'a> Search<'a> {
             steps.retain(|&at| !sleep.has(world.enabled(at)) || !world.is_certain(at));
         }
         if !steps.is_empty() {
-            world.schedule_mut().force(&[]);
-            let (base, chose) = (self.path.len(), n > 1);
-            branches.push(Branch { world, progress, base, steps, chose, again: None, sleep });
+            front.branch(self.path.len(), n > 1);
         } else if slept.is_none() {
             self.runs.1 += 1;
         }
@@ -390,9 +342,9 @@ impl<'a> Search<'a> {
     }
 
     /// Nothing more happens.
-    pub(super) fn end<P: Program>(&mut self, mut world: World<P>, progress: &[usize]) -> Turn {
+    pub(super) fn end<P: Program>(&mut self, world: &mut World<P>, progress: &[usize]) -> Turn {
         let Goal::Seeing(wanted) = &self.goal else {
-            let is_new = self.ends.see(self.hash(&world, progress), 0).is_none();
+            let is_new = self.ends.see(self.hash(world, progress), 0).is_none();
             self.runs.0 += 1;
             return if is_new && self.fails(world.run()) { Turn::Goal } else { Turn::DeadEnd };
         };

@@ -11,8 +11,19 @@ use crate::kernel::touch::Footprint;
 
 /// Steps that need not be taken: what follows from them is seen elsewhere, where they were taken before others that do
 /// not touch what they touch.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Sleep(Vec<(Step, Footprint)>);
+
+impl Clone for Sleep {
+    fn clone(&self) -> Self {
+        Sleep(self.0.clone())
+    }
+
+    /// In the room it has.
+    fn clone_from(&mut self, other: &Self) {
+        self.0.clone_from(&other.0);
+    }
+}
 
 impl Sleep {
     pub(super) fn is_empty(&self) -> bool {
@@ -27,9 +38,9 @@ impl Sleep {
         self.0.iter().any(|&(other, _)| other == step)
     }
 
-    /// What still sleeps when this was done.
-    pub(super) fn after(&self, done: Footprint) -> Sleep {
-        Sleep(self.0.iter().copied().filter(|(_, asleep)| asleep.is_independent_of(done)).collect())
+    /// This was done: who depends on it sleeps no longer.
+    pub(super) fn wake(&mut self, done: Footprint) {
+        self.0.retain(|(_, asleep)| asleep.is_independent_of(done));
     }
 
     pub(super) fn steps(&self) -> Steps {

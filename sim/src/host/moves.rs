@@ -34,7 +34,7 @@ impl<P: Program> Moves<P> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (host.print(), print(&event));
         if let Some(after) = known.get(&key) {
-            *host = after.clone();
+            host.clone_from(after);
             return;
         }
         host.react(event);

@@ -120,6 +120,11 @@ impl Entry {
 pub(crate) struct Ready(Vec<Entry>);
 
 impl Ready {
+    /// Becomes a copy, in the room it has.
+    pub(crate) fn take_over(&mut self, other: &Ready) {
+        self.0.clone_from(&other.0);
+    }
+
     /// Comes before all others.
     pub(crate) fn first(&mut self, step: Step) {
         self.0.insert(0, Entry::new(step));

@@ -139,12 +139,11 @@ impl Kernel {
         if !system.is_shared_with(&before.system) {
             written |= Objects::SYSTEM;
         }
-        for (worker, channel) in channels.iter().enumerate() {
-            written |= channel_changes(
-                worker,
-                channel.as_ref(),
-                before.channels.get(worker).and_then(Option::as_ref),
-            );
+        if !channels.is_shared_with(&before.channels) {
+            for (worker, channel) in channels.iter().enumerate() {
+                let before = before.channels.get(worker).and_then(Option::as_ref);
+                written |= channel_changes(worker, channel.as_ref(), before);
+            }
         }
         written
     }

@@ -210,12 +210,7 @@ impl<P: Program> World<P> {
         {
             self.kernel.own(pid, *socket);
         }
-        self.checks.serving.worker_event(pid, &event);
-        self.checks.order.worker_event(pid, &event, &self.kernel).map_err(|what| (Check::Order, what))?;
-        if let WorkerEvent::Message { message, .. } = &event {
-            let heard = self.checks.messages.heard(Pid::PRIMARY, pid, message);
-            heard.map_err(|what| (Check::Messages, what))?;
-        }
+        Checks::worker_event(&mut self.checks, pid, &event, &self.kernel)?;
         self.within(pid, |program, machine, process| {
             if let Machine::Worker(worker) = machine {
                 program.worker_event(worker, process, event);

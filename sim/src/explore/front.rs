@@ -1,0 +1,120 @@
+//! Where a search stands, and the branches behind it to which it comes back. Worlds that it is done with are kept for
+//! their room: to make a new one for each step costs more than what the step does. It decides nothing.
+
+use super::sleep::Sleep;
+use crate::program::Program;
+use crate::world::World;
+
+/// A world, how much of what is wanted was observed on the way to it, and what need not be tried there.
+#[derive(Debug, Clone)]
+pub(super) struct Place<P> {
+    pub(super) world: World<P>,
+    pub(super) progress: Vec<usize>,
+    pub(super) sleep: Sleep,
+}
+
+impl<P: Program> Place<P> {
+    fn take_over(&mut self, Place { world, progress, sleep }: &Place<P>) {
+        self.world.take_over(world);
+        self.progress.clone_from(progress);
+        self.sleep.clone_from(sleep);
+    }
+}
+
+/// A place with steps that were not tried yet.
+#[derive(Debug)]
+pub(super) struct Branch<P> {
+    pub(super) place: Box<Place<P>>,
+    /// How long the path to it is.
+    pub(super) base: usize,
+    /// Which steps; the next to be tried is the last.
+    pub(super) steps: Vec<usize>,
+    /// Whether which step it is was a choice at all, and is the first that is recorded.
+    pub(super) chose: bool,
+    /// The same step again, with other choices inside.
+    pub(super) again: Option<Vec<u32>>,
+}
+
+impl<P> Branch<P> {
+    pub(super) fn next(&mut self) -> Option<Try> {
+        self.again.take().map(Try::Again).or_else(|| self.steps.pop().map(Try::step))
+    }
+}
+
+/// What is tried next at a branch: a step, perhaps with choices inside.
+#[derive(Debug)]
+pub(super) enum Try {
+    Step(u32),
+    Again(Vec<u32>),
+}
+
+impl Try {
+    /// Where there is only one step, nothing is chosen, and a 0 does no harm.
+    pub(super) fn step(step: usize) -> Self {
+        Try::Step(u32::try_from(step).expect("few steps are enabled"))
+    }
+
+    pub(super) fn choices(&self) -> &[u32] {
+        match self {
+            Try::Step(step) => std::slice::from_ref(step),
+            Try::Again(choices) => choices,
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Front<P> {
+    pub(super) here: Box<Place<P>>,
+    /// Which steps are to be tried here.
+    pub(super) steps: Vec<usize>,
+    /// The world one step earlier, while there is no choice.
+    before: Box<World<P>>,
+    branches: Vec<Branch<P>>,
+    spare: Vec<Branch<P>>,
+}
+
+impl<P: Program> Front<P> {
+    pub(super) fn new(world: World<P>, observers: usize) -> Self {
+        let before = Box::new(world.clone());
+        let here = Place { world, progress: vec![0; observers], sleep: Sleep::default() };
+        Front { here: Box::new(here), steps: Vec::new(), before, branches: Vec::new(), spare: Vec::new() }
+    }
+
+    /// The branch to go on from.
+    pub(super) fn last(&mut self) -> Option<&mut Branch<P>> {
+        self.branches.last_mut()
+    }
+
+    /// Goes back to the last branch.
+    pub(super) fn return_to_it(&mut self) -> (&mut Place<P>, &mut Branch<P>) {
+        let branch = self.branches.last_mut().expect("there is a branch to go on from");
+        self.here.take_over(&branch.place);
+        (&mut self.here, branch)
+    }
+
+    /// Everything was tried at the last branch.
+    pub(super) fn leave_it(&mut self) {
+        self.spare.extend(self.branches.pop());
+    }
+
+    /// Remembers the world, which a step is about to change.
+    pub(super) fn mark(&mut self) {
+        self.before.take_over(&self.here.world);
+    }
+
+    /// The world as it was at the mark.
+    pub(super) fn before(&self) -> &World<P> {
+        &self.before
+    }
+
+    /// Some steps are to be tried here; the path to here is so long.
+    pub(super) fn branch(&mut self, base: usize, chose: bool) {
+        let spare = self.spare.pop();
+        let (place, steps) =
+            spare.map_or_else(|| (self.here.clone(), Vec::new()), |spare| (spare.place, spare.steps));
+        let place = std::mem::replace(&mut self.here, place);
+        let steps = std::mem::replace(&mut self.steps, steps);
+        self.branches.push(Branch { place, base, steps, chose, again: None });
+    }
+}
