@@ -242,10 +242,10 @@ impl<P: Program> World<P> {
             schedule,
             checks,
             recording,
-            // The same in all worlds of a search, or found anew.
+            enabled,
+            // The same in all worlds of a search.
             start: _,
             trace: _,
-            enabled: _,
             moves: _,
             #[cfg(test)]
                 sabotage: _,
@@ -257,7 +257,8 @@ impl<P: Program> World<P> {
         self.schedule.take_over(schedule);
         self.checks.clone_from(checks);
         self.recording.clone_from(recording);
-        self.enabled.is_known = false;
+        self.enabled.steps.clone_from(&enabled.steps);
+        self.enabled.is_known = enabled.is_known;
     }
 
     pub(crate) fn recording(&self) -> &Recording {
@@ -348,7 +349,7 @@ impl<P: Program> World<P> {
     }
 }
 
-/// Where the enabled steps stand among the ready ones. It is found anew for each world, and never copied.
+/// Where the enabled steps stand among the ready ones. A copy that is made to be kept finds it anew.
 #[derive(Debug, Default)]
 struct Enabled {
     steps: Vec<usize>,

@@ -287,6 +287,9 @@ impl<'a> Search<'a> {
 
     /// A step that is taken at once, before all others.
     pub(super) fn settled<P: Program>(&self, world: &World<P>, n: usize) -> Option<usize> {
+        if self.grain != Grain::Reactions {
+            return None;
+        }
         let is_dying =
             |pid| (0..n).any(|at| matches!(world.enabled(at), Step::Die(dying, _) if dying == pid));
         let is_settled = |&at: &usize| match world.enabled(at) {
@@ -304,7 +307,7 @@ impl<'a> Search<'a> {
             | Step::Continue(_)
             | Step::Fire => false,
         };
-        (0..n).find(is_settled).filter(|_| self.grain == Grain::Reactions)
+        (0..n).find(is_settled)
     }
 
     pub(super) fn step<P: Program>(
