@@ -30,7 +30,7 @@ use turns::Turns;
 /// A property that is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Check {
-    /// No machine finds one of its own invariants broken.
+    /// No machine finds one of its own invariants broken, and no program panics.
     Assertion,
     /// Every accepted connection is in exactly one place, and no two programs ever have it.
     Ledger,
@@ -77,7 +77,7 @@ impl fmt::Display for Check {
 }
 
 /// A check that failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Failure {
     /// Which.
     pub check: Check,
@@ -94,6 +94,8 @@ impl fmt::Display for Failure {
         write!(f, "{} fails at step {}: {}\n{}", self.check, self.step, self.what, self.replay)
     }
 }
+
+cluster_core::debug_as_display!(Failure);
 
 impl std::error::Error for Failure {}
 

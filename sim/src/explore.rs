@@ -74,8 +74,8 @@ pub struct Coverage {
     pub transitions: u64,
     /// What was remembered of the worlds took so many bytes.
     pub bytes: usize,
-    /// Whether that was all: every step of every process in every order, and every fault that is armed, wherever it
-    /// can strike. Otherwise this bound ended it.
+    /// The bound that ended it; `None`: that was all, every step of every process in every order, and every fault that is
+    /// armed, wherever it can strike.
     pub cut: Option<Bound>,
 }
 
@@ -201,12 +201,7 @@ pub fn every<P: Program>(world: &World<P>, budget: impl Into<Budget>) -> Result<
     if let Some(failure) = search.failure.take() {
         return Err(named(*failure, world, &search).into());
     }
-    let cut = match outcome {
-        Outcome::Exhausted | Outcome::Stopped => None,
-        Outcome::OutOfStates => Some(Bound::States),
-        Outcome::OutOfMemory => Some(Bound::Memory),
-    };
-    let (worlds, ends) = (search.worlds(), search.ends());
+    let (cut, worlds, ends) = (bound(outcome), search.worlds(), search.ends());
     Ok(Coverage { worlds, ends, transitions: search.transitions(), bytes: search.bytes(), cut })
 }
 
@@ -217,12 +212,12 @@ pub struct Schedules {
     pub complete: u64,
     /// Runs that were given up on the way, since all they could still do had been done by others.
     pub redundant: u64,
-    /// Whether those were all: otherwise the budget ended it.
+    /// What ended it; `None`: those were all.
     pub cut: Option<Bound>,
 }
 
 /// Takes one run of each kind, where two runs are of one kind if they differ only in the order of steps that commute.
-/// No world is remembered, so this is for programs with few kinds of runs and long ones. At most `budget` runs are taken.
+/// No world is remembered but the ends, so this is for programs with few kinds of runs and long ones. At most `budget` runs are taken.
 ///
 /// # Errors
 ///
@@ -234,8 +229,15 @@ pub fn schedules<P: Program>(world: &World<P>, budget: usize) -> Result<Schedule
         return Err(named(*failure, world, &search).into());
     }
     let (complete, redundant) = search.runs();
-    let cut = (outcome != Outcome::Exhausted).then_some(Bound::States);
-    Ok(Schedules { complete, redundant, cut })
+    Ok(Schedules { complete, redundant, cut: bound(outcome) })
+}
+
+fn bound(outcome: Outcome) -> Option<Bound> {
+    match outcome {
+        Outcome::Exhausted | Outcome::Stopped => None,
+        Outcome::OutOfStates => Some(Bound::States),
+        Outcome::OutOfMemory => Some(Bound::Memory),
+    }
 }
 
 /// A failure of a search, with a line: a search writes none.

@@ -76,7 +76,11 @@ impl Fault {
     }
 }
 
-/// The faults that are armed for a run, and how many of the harmful ones may still strike.
+/// How many faults that do harm may strike, if [`Faults::limit`] does not say otherwise.
+const STRIKES: u8 = 3;
+
+/// The faults that are armed for a run, and how many of the harmful ones may still strike: three, unless
+/// [`limit`](Faults::limit) says otherwise.
 ///
 /// The limit is what makes every run settle: after the last strike nothing fails any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -88,7 +92,7 @@ pub struct Faults {
 impl Faults {
     /// Nothing fails.
     pub fn none() -> Self {
-        Faults { armed: 0, left: 3 }
+        Faults { armed: 0, left: STRIKES }
     }
 
     /// Everything can fail.

@@ -200,7 +200,7 @@ impl Line {
 
     /// Runs the scenario again.
     pub fn replay<P: Program>(&self, world: World<P>) -> Replayed<P> {
-        let mut world = world.on(self.schedule());
+        let mut world = world.with_faults(self.faults).on(self.schedule());
         let outcome = world.run();
         let left = self.left(world.recording());
         Replayed { world, outcome, left }

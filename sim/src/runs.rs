@@ -31,10 +31,10 @@ pub struct Run<P> {
 }
 
 impl<P: Program> Run<P> {
-    /// Runs this world on this schedule, with the faults that are armed in the world.
+    /// Runs this world on this schedule, as [`World::on`].
     pub fn new(start: World<P>, schedule: Schedule) -> Self {
-        let schedule = schedule.with_faults(start.schedule().armed()).described();
-        let mut world = start.clone().on(schedule);
+        let mut world = start.clone().on(schedule.described());
+        let start = start.with_faults(world.schedule().armed());
         let outcome = world.run();
         let scribe = world.schedule().scribe().cloned().unwrap_or_default();
         let script = scribe.clone().script();
@@ -226,7 +226,7 @@ impl<P: Program, T: ValueTree<Value = World<P>>> ValueTree for RunTree<T, P> {
 }
 
 /// What is wrong, and the smallest run that was found to show it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Broken<P: Program> {
     /// What is wrong.
     pub what: String,
@@ -242,6 +242,13 @@ impl<P: Program> fmt::Display for Broken<P> {
             Some(run) => write!(f, "{what}\n\n{run}"),
             None => f.write_str(what),
         }
+    }
+}
+
+/// As it is displayed: tests that unwrap it print it so.
+impl<P: Program> fmt::Debug for Broken<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -88,10 +88,12 @@ impl<P: Program> World<P> {
         world
     }
 
-    /// The same world on another schedule.
+    /// The same world on another schedule. The faults that can strike are those of the schedule, if it arms any, and
+    /// otherwise those of the world.
     #[must_use]
     pub fn on(mut self, schedule: Schedule) -> Self {
-        self.schedule = schedule;
+        let own = self.schedule.armed();
+        self.schedule = if schedule.armed().is_none() { schedule.with_faults(own) } else { schedule };
         self
     }
 
@@ -127,12 +129,13 @@ impl<P: Program> World<P> {
     ///
     /// # Errors
     ///
-    /// The first check that fails, with the line that replays the run. A broken assertion of a machine is one of them.
+    /// The first check that fails, with the line that replays the run. A broken assertion, of a machine or of the program, is
+    /// one of them.
     pub fn run(&mut self) -> Result<(), Box<Failure>> {
         self.guarded(World::run_to_the_end)
     }
 
-    /// Takes one step; `false` if nothing can happen any more.
+    /// Takes one step; `false` if nothing can happen any more. The checks at the end are not asked: [`World::run`] does.
     ///
     /// # Errors
     ///
@@ -380,7 +383,8 @@ mod tests {
     use cluster_core::{BindAddress, WorkerId};
 
     use super::*;
-    use crate::{Driver, Process, SocketEvent};
+    use crate::runs::Run;
+    use crate::{Driver, Fault, Process, SocketEvent};
 
     /// A primary with a socket of its own, which has something to do at whatever comes there.
     #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -412,6 +416,21 @@ mod tests {
             driver.send(client, b"two");
             driver.end(client);
         }
+    }
+
+    #[test]
+    fn faults_are_armed_by_the_schedule_or_else_by_the_world() {
+        let [kill, stop] = [Fault::Kill, Fault::Stop].map(|fault| Faults::only(&[fault]));
+        let world = || World::new(Own, Settings::default());
+        assert_eq!(world().with_faults(kill).on(Schedule::seed(1)).schedule().armed(), kill);
+        assert_eq!(world().on(Schedule::seed(1)).with_faults(kill).schedule().armed(), kill);
+        assert_eq!(
+            world().with_faults(kill).on(Schedule::seed(1).with_faults(stop)).schedule().armed(),
+            stop
+        );
+        let run = Run::new(world(), Schedule::seed(1).with_faults(stop));
+        assert_eq!(run.world().schedule().armed(), stop);
+        assert_eq!(Run::new(world().with_faults(kill), Schedule::seed(1)).world().schedule().armed(), kill);
     }
 
     /// What is seen of a step is compared at each survey with what there is to see.

@@ -1,7 +1,7 @@
 //! Messages: those of one process to another come in the order in which they were sent, each once, and none is lost
 //! that could be delivered.
 //!
-//! It knows only messages that are their own number, as [`Process::numbered`](crate::Process::numbered) sends them. One
+//! It knows only messages that say their number, as [`Process::numbered`](crate::Process::numbered) sends them. One
 //! that was on its way to or from somebody who ended before his time may be lost; which, the operating system decides.
 
 use std::collections::{BTreeMap, BTreeSet};

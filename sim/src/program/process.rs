@@ -57,8 +57,9 @@ impl Process<'_> {
 
     // ---- messages
 
-    /// Sends a message that is only a number: how many such messages this process has sent to that one. So the checks can
-    /// see whether all of them are heard, in order. `send` hands it to the machine.
+    /// Sends a message that only says its number, `{"nth": n}`: how many such messages this process has sent to that one.
+    /// So the checks can see whether all of them are heard, in order. `send` hands it to the machine. A worker sends to the
+    /// primary, whatever `to` says.
     ///
     /// # Errors
     ///

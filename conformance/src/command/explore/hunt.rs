@@ -76,5 +76,6 @@ fn work<P: Program>(subject: &Subject<P>, shared: &Shared, reached: &(dyn Fn(u64
 }
 
 fn begin<P: Program>(subject: &Subject<P>, seed: u64) -> World<P> {
-    subject.world().clone().on(subject.seeded(seed))
+    let schedule = subject.seeded(seed);
+    subject.world().clone().with_faults(schedule.armed()).on(schedule)
 }
