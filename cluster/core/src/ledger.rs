@@ -104,3 +104,38 @@ impl Ledger {
         assert_eq!(self.accepted, self.open.len() as u64 + settled, "a connection is nowhere");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HANDLE: HandleId = HandleId(1);
+
+    #[test]
+    fn what_becomes_of_connections_is_counted() {
+        let mut ledger = Ledger::default();
+        for n in 1..=4 {
+            ledger.accept(SocketId(n), HANDLE);
+        }
+        for n in 1..=3 {
+            ledger.hand(SocketId(n), WorkerId(1));
+            assert_eq!((ledger.take_back(SocketId(n)), ledger.returned()), (HANDLE, u64::from(n)));
+        }
+        assert_eq!(ledger.closed(CloseReason::NoListener), 0);
+        for n in 1..=2 {
+            ledger.close(SocketId(n), CloseReason::NoListener);
+            assert_eq!(ledger.closed(CloseReason::NoListener), u64::from(n));
+        }
+        ledger.hand(SocketId(3), WorkerId(1));
+        assert_eq!((ledger.own(SocketId(3)), ledger.owned(), ledger.accepted()), (HANDLE, 1, 4));
+        assert!(ledger.open().eq([(SocketId(4), Standing::Queued(HANDLE))]));
+    }
+
+    #[test]
+    #[should_panic(expected = "a connection is nowhere")]
+    fn a_book_that_does_not_balance_is_not_kept() {
+        let mut ledger = Ledger { accepted: 1, ..Ledger::default() };
+        ledger.accept(SocketId(1), HANDLE);
+        ledger.close(SocketId(1), CloseReason::NoListener);
+    }
+}

@@ -217,3 +217,46 @@ impl fmt::Display for ListenAddress {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_listened_on_as_it_is() {
+        let address: SocketAddr = "127.0.0.2:80".parse().expect("it is one");
+        let options = ListenOptions::from(address);
+        assert_eq!(options.address.to_string(), "127.0.0.2:80");
+        assert!(!options.is_exclusive());
+    }
+
+    #[test]
+    fn a_udp_server_asks_as_node_does() {
+        let udp = |ipv6_only, reuse_address| {
+            let address =
+                ListenAddress::Udp { v6: true, host: None, port: Some(53), ipv6_only, reuse_address };
+            address.query(0, Some(7))
+        };
+        assert_eq!(
+            [udp(false, false), udp(true, false), udp(true, true)].map(|query| query.flags),
+            [0, 1, 5].map(Some)
+        );
+        let query = udp(false, false);
+        assert_eq!((query.address.as_deref(), query.port), (Some("::"), Some(53)));
+        assert_eq!((query.address_type, query.fd, query.backlog), (AddressType::Udp6, Some(-1), None));
+    }
+
+    #[test]
+    fn a_descriptor_for_datagrams_asks_without_a_queue() {
+        let of = |udp| ListenAddress::Descriptor { fd: 5, udp }.query(0, Some(7));
+        let [stream, datagrams] = [false, true].map(of);
+        assert_eq!(
+            (stream.address_type, stream.fd, stream.backlog),
+            (AddressType::Descriptor, Some(5), Some(7))
+        );
+        assert_eq!(
+            (datagrams.address_type, datagrams.fd, datagrams.backlog),
+            (AddressType::Udp4, Some(5), None)
+        );
+    }
+}

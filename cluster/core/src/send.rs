@@ -100,3 +100,24 @@ fn is_deeper(value: &Value, levels: usize) -> bool {
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_level_too_many_is_seen_in_whatever_it_is() {
+        let wraps: [fn(Value) -> Value; 2] = [|value| json!([value]), |value| json!({ "in": value })];
+        for wrap in wraps {
+            let nested = |levels| (0..levels).fold(json!(1), |value, _| wrap(value));
+            for levels in 0..4 {
+                assert!(!is_deeper(&nested(levels), levels), "{levels}");
+                assert!(is_deeper(&nested(levels + 1), levels), "{levels}");
+            }
+            // The deep one is not the last.
+            let among_others = json!([1, nested(4), 2]);
+            assert!(!is_deeper(&among_others, 5) && is_deeper(&among_others, 4));
+        }
+    }
+}

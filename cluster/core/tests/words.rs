@@ -1,0 +1,57 @@
+//! What errors say to whoever reads them: what happened, and what to do where there is something to be done.
+
+use cluster_core::{ChannelError, Errno, ForkError, LocalAddress, PolicyFrozen, SendError, Violation};
+
+fn all<T: ToString>(values: &[T]) -> Vec<String> {
+    values.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_breach_of_the_protocol_is_told() {
+    let violations = [
+        Violation::Malformed,
+        Violation::TooLong,
+        Violation::UnaskedAck,
+        Violation::StrayDescriptor,
+        Violation::BadFields,
+    ];
+    let told = all(&violations);
+    assert!(told.iter().all(|told| told.starts_with("it ")), "{told:?}");
+    assert_eq!(told.iter().collect::<std::collections::BTreeSet<_>>().len(), told.len());
+}
+
+#[test]
+fn what_was_lost_is_told() {
+    let errors = [
+        ChannelError::Write(Errno::EPIPE),
+        ChannelError::NotReceived,
+        ChannelError::Protocol(Violation::TooLong),
+    ];
+    assert_eq!(
+        all(&errors),
+        [
+            "messages to the primary were lost: EPIPE",
+            "a socket and its message did not reach the primary",
+            "the channel to the primary was closed: it sent a message longer than the limit",
+        ]
+    );
+}
+
+/// Whoever unwraps one reads the same.
+#[test]
+fn advice_is_given_in_both_forms() {
+    assert_eq!(SendError::Closed.to_string(), "the channel is closed; check `is_connected` before sending");
+    assert_eq!(
+        format!("{:?}", SendError::Full),
+        "the peer does not read its channel; wait, or disconnect it"
+    );
+    let told = all(&[ForkError::NoChannel, ForkError::TwoChannels]);
+    assert!(told[0].ends_with("add one, or leave it empty") && told[1].ends_with("leave one"), "{told:?}");
+    assert!(PolicyFrozen.to_string().contains("before the first `setup` or `fork`"));
+}
+
+#[test]
+fn an_address_reads_as_one_writes_it() {
+    let ip: std::net::SocketAddr = "[::1]:80".parse().expect("it is one");
+    assert_eq!(all(&[LocalAddress::from(ip), LocalAddress::Path("/run/it".into())]), ["[::1]:80", "/run/it"]);
+}
