@@ -1,9 +1,9 @@
 //! The search finds the schedule of what was seen, and says what does not fit.
 
-use cluster_core::{Event, Primary, Settings, Worker, WorkerEvent};
-use cluster_sim::explore::{Observed, Reached, observed, reaches};
+use cluster_core::{Event, Primary, Settings, Signal, Worker, WorkerEvent, WorkerId};
+use cluster_sim::explore::{Observed, Reached, observed, reaches, schedules};
 use cluster_sim::standard;
-use cluster_sim::{Actor, Fault, Faults, Process, Program, Schedule, World};
+use cluster_sim::{Actor, ClientEvent, ClientId, Driver, Fault, Faults, Process, Program, Schedule, World};
 
 /// Everything a random run shows can be reached, and the answer replays.
 #[test]
@@ -94,4 +94,31 @@ fn a_kill_is_found_where_it_is_needed() {
         World::new(ComeAndGo, Settings::default()).on(Schedule::replay(choices).with_faults(faults));
     world.run().expect("every check holds");
     assert_eq!(observed(world.observations()), wanted);
+}
+
+/// Its driver kills the worker at once, if there is one by then.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Early;
+
+impl Program for Early {
+    fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
+        primary.fork(Vec::new()).expect("nothing impossible was set up");
+    }
+
+    fn driver_start(&mut self, driver: &mut Driver<'_>) {
+        driver.connect(1);
+    }
+
+    fn client_event(&mut self, driver: &mut Driver<'_>, _: ClientId, event: ClientEvent) {
+        if event == ClientEvent::Refused {
+            driver.kill(Actor::Worker(WorkerId(1)), Signal::SIGKILL);
+        }
+    }
+}
+
+/// What a driver does to a process depends on whether that is there.
+#[test]
+fn a_kill_by_the_driver_does_not_commute_with_the_fork() {
+    let taken = schedules(&World::new(Early, Settings::default()), 10_000).expect("every check holds");
+    assert!(taken.complete >= 3 && taken.cut.is_none(), "{taken:?}");
 }

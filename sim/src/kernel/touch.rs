@@ -180,6 +180,11 @@ impl Kernel {
         }
     }
 
+    /// A program asks for what depends on other processes.
+    pub(crate) fn asked(&mut self) {
+        self.asked += 1;
+    }
+
     /// Whether a program has asked, since `before`, for what depends on others: then it may have looked at anything.
     pub(crate) fn has_asked_since(&self, before: &Kernel) -> bool {
         self.asked != before.asked

@@ -68,6 +68,7 @@ impl Driver<'_> {
     /// Sends a signal to a process, as a person at a terminal does. A client has no process.
     pub fn kill(&mut self, actor: Actor, signal: Signal) {
         if let Some(pid) = pid(actor) {
+            self.kernel.asked();
             self.kernel.signal(pid, signal);
         }
     }
@@ -111,7 +112,8 @@ impl Driver<'_> {
     }
 
     /// How many connections the kernel lets wait at who listens at an address; `None`: nobody listens.
-    pub fn backlog(&self, at: LocalAddress) -> Option<u32> {
+    pub fn backlog(&mut self, at: LocalAddress) -> Option<u32> {
+        self.kernel.asked();
         self.kernel.backlog(&crate::kernel::bind::destination(at))
     }
 
@@ -121,7 +123,8 @@ impl Driver<'_> {
     }
 
     /// The mode bits of the file of a Unix socket; `None`: there is no such file.
-    pub fn mode(&self, path: &str) -> Option<u32> {
+    pub fn mode(&mut self, path: &str) -> Option<u32> {
+        self.kernel.asked();
         self.kernel.mode(path)
     }
 }
