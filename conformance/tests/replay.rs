@@ -23,7 +23,7 @@ fn ours() -> Scenario {
 }
 
 fn line<P: Program>(world: World<P>, seed: u64) -> String {
-    let mut world = world.on(Schedule::seed(seed).with_faults(Faults::swarm(seed)));
+    let mut world = world.with_faults(Faults::swarm(seed)).on(Schedule::seed(seed));
     // Whatever it comes to: that is for others to judge.
     let _ = world.run();
     world.replay_line()
@@ -183,7 +183,7 @@ fn a_wrong_hash_is_told_from_the_right_one() {
 fn no_two_different_runs_have_one_hash() {
     let world = OWN[0].parse::<standard::Scenario<Serve>>().expect("a name").world();
     let run = |schedule: Schedule| {
-        let mut world = world.clone().on(schedule.with_faults(Faults::all())).traced();
+        let mut world = world.clone().with_faults(Faults::all()).on(schedule).traced();
         let _ = world.run();
         world
     };

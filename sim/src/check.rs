@@ -99,8 +99,8 @@ cluster_core::debug_as_display!(Failure);
 
 impl std::error::Error for Failure {}
 
-/// What the checks remember. Each is a part of its own, and whoever has nothing to remember does not write to it: a copy
-/// of a world is then copied no further.
+/// What the checks remember. All but the smallest is a part of its own, and is written to only where there is something to
+/// remember: whatever is written to, a world no longer shares with its copies.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Checks {
     pub(crate) serving: Part<Serving>,
@@ -124,11 +124,20 @@ impl Checks {
     ) -> Result<(), (Check, String)> {
         self.ids.primary_event(event).map_err(|what| (Check::Ids, what))?;
         harm::primary_event(event, kernel).map_err(|what| (Check::Harm, what))?;
-        if matches!(event, Event::Listening { .. }) {
-            self.fairness.primary_event(event, kernel);
-        }
-        if matches!(event, Event::Message { .. } | Event::Exit { .. }) {
-            self.messages.primary_event(event, primary).map_err(|what| (Check::Messages, what))?;
+        match event {
+            Event::Listening { worker, address } => self.fairness.listening(*worker, address, kernel),
+            Event::Message { worker, message, .. } => {
+                let heard = self.messages.heard((*worker).into(), Pid::PRIMARY, message);
+                heard.map_err(|what| (Check::Messages, what))?;
+            }
+            Event::Exit { worker, status } => self.messages.exited(*worker, *status, primary),
+            Event::Fork { .. }
+            | Event::Online { .. }
+            | Event::Disconnect { .. }
+            | Event::AllDisconnected
+            | Event::Setup { .. }
+            | Event::AcceptFailed { .. }
+            | Event::Error { .. } => {}
         }
         self.order.primary_event(event, primary).map_err(|what| (Check::Order, what))
     }
@@ -142,9 +151,10 @@ impl Checks {
     ) -> Result<(), (Check, String)> {
         checks.order.may_hear(pid, event, kernel).map_err(|what| (Check::Order, what))?;
         match event {
-            WorkerEvent::Listening { .. } | WorkerEvent::Closed { .. } => {
-                checks.serving.worker_event(pid, event);
+            WorkerEvent::Listening { listener, address, .. } => {
+                checks.serving.listening(pid, *listener, address.clone());
             }
+            WorkerEvent::Closed { listener } => checks.serving.closed(pid, *listener),
             WorkerEvent::Disconnect => checks.order.disconnected(pid),
             WorkerEvent::Message { message, .. } => {
                 let heard = checks.messages.heard(Pid::PRIMARY, pid, message);

@@ -242,7 +242,7 @@ fn bound(outcome: Outcome) -> Option<Bound> {
 
 /// A failure of a search, with a line: a search writes none.
 fn named<P: Program>(failure: Failure, world: &World<P>, search: &Search<'_>) -> Failure {
-    let schedule = Schedule::replay(search.path.clone()).with_faults(*world.schedule().faults());
+    let schedule = Schedule::replay(search.path.clone());
     let mut world = world.clone().on(schedule);
     match world.run() {
         Err(failure) => *failure,

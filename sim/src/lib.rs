@@ -53,7 +53,7 @@
 //!
 //! ```
 //! use cluster_core::{Event, Primary, Settings};
-//! use cluster_sim::{Actor, Fault, Faults, Process, Program, World, runs};
+//! use cluster_sim::{Fault, Faults, Process, Program, World, replay, runs};
 //! use proptest::strategy::Just;
 //!
 //! #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -66,12 +66,16 @@
 //! }
 //!
 //! let world = World::new(One, Settings::default()).with_faults(Faults::only(&[Fault::Kill]));
-//! let broken = runs::hold(Just(world), |world| match world.living().count() {
+//! let broken = runs::hold(Just(world.clone()), |world| match world.living().count() {
 //!     1 => Err("the primary is alone".into()),
 //!     _ => Ok(()),
 //! });
 //! let run = broken.expect_err("nobody forks again").run.expect("there is a run");
 //! assert_eq!((run.faults(), run.switches()), (1, 0));
+//!
+//! // The last line that a failure prints brings its run back.
+//! let line: replay::Line = run.line().parse().expect("it was just written");
+//! assert_eq!(line.replay(world).left, None);
 //! ```
 //!
 //! There is no real process, socket, clock or random number here, and nothing depends on an address or on hash order.

@@ -28,7 +28,8 @@ fn halves(value: &(impl Hash + ?Sized)) -> [u64; 2] {
 const SEEDS: [u64; 2] = [0x243F_6A88_85A3_08D3, 0x1319_8A2E_0370_7344];
 const FACTORS: [u64; 2] = [0xA409_3822_299F_31D1, 0x082E_FA98_EC4E_6C89];
 
-/// Both halves of a print in one go: each word is folded into each half, by a multiplication of its own.
+/// Both halves of a print in one go: each word, and each pair of words that is a print itself, is folded into each half, by a
+/// multiplication of its own.
 struct Printer([u64; 2]);
 
 /// A product, its upper half folded onto its lower.
@@ -219,6 +220,9 @@ mod tests {
                 prints.iter().map(|print| print[half]).collect();
             assert_eq!(different.len(), prints.len(), "a half alone tells that many apart");
         }
+        let pairs: std::collections::BTreeSet<Print> =
+            (0..300_u128).flat_map(|a| (0..300_u128).map(move |b| print(&(a << 64 | b)))).collect();
+        assert_eq!(pairs.len(), 90_000);
     }
 
     #[test]

@@ -193,9 +193,14 @@ impl Line {
         &self.scenario
     }
 
-    /// The choices and the faults of the run.
+    /// The choices of the run.
     pub fn schedule(&self) -> Schedule {
-        Schedule::replay(self.choices.clone()).with_faults(self.faults)
+        Schedule::replay(self.choices.clone())
+    }
+
+    /// The faults that could strike in it.
+    pub fn faults(&self) -> Faults {
+        self.faults
     }
 
     /// Runs the scenario again.

@@ -31,10 +31,9 @@ pub struct Run<P> {
 }
 
 impl<P: Program> Run<P> {
-    /// Runs this world on this schedule, as [`World::on`].
+    /// Runs this world on this schedule.
     pub fn new(start: World<P>, schedule: Schedule) -> Self {
         let mut world = start.clone().on(schedule.described());
-        let start = start.with_faults(world.schedule().armed());
         let outcome = world.run();
         let scribe = world.schedule().scribe().cloned().unwrap_or_default();
         let script = scribe.clone().script();
@@ -79,7 +78,7 @@ impl<P: Program> Run<P> {
     /// Every step. For this it runs once more.
     pub fn trace(&self) -> Trace {
         let choices = self.world.schedule().taken().iter().map(|choice| choice.value).collect();
-        let schedule = Schedule::replay(choices).with_faults(self.world.schedule().armed());
+        let schedule = Schedule::replay(choices);
         let mut again = self.start.clone().on(schedule).traced();
         // How it ends is known.
         let _ = again.run();

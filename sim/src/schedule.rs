@@ -123,7 +123,7 @@ impl Schedule {
 
     /// The same schedule with these faults.
     #[must_use]
-    pub fn with_faults(mut self, faults: Faults) -> Self {
+    pub(crate) fn with_faults(mut self, faults: Faults) -> Self {
         self.armed = faults;
         self.faults = faults;
         self

@@ -182,6 +182,6 @@ pub fn run(seed: u64) -> Result<u64, Box<Failure>> {
 ///
 /// A check fails.
 pub fn run_with_faults(seed: u64) -> Result<u64, Box<Failure>> {
-    let mut world = world().on(Schedule::seed(seed).with_faults(Faults::swarm(seed)));
+    let mut world = world().with_faults(Faults::swarm(seed)).on(Schedule::seed(seed));
     world.run().map(|()| world.steps())
 }

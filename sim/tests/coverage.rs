@@ -6,7 +6,7 @@ use cluster_sim::{Fault, Faults, Schedule, World};
 const SEEDS: u64 = 3000;
 
 fn world(seed: u64) -> World<Serve> {
-    standard::world().on(Schedule::seed(seed).with_faults(Faults::swarm(seed)))
+    standard::world().with_faults(Faults::swarm(seed)).on(Schedule::seed(seed))
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn a_connection_is_handed_out_twice_and_served_once_in_some_run() {
     let is_again = |seed: u64| {
         let faults = Faults::only(&[Fault::Kill]).limit(1);
         let mut world = Scenario::new(Serve::new(2, 1)).world();
-        world = world.on(Schedule::seed(seed).with_faults(faults)).traced();
+        world = world.with_faults(faults).on(Schedule::seed(seed)).traced();
         world.run().expect("every check holds");
         let handoffs =
             world.trace().expect("it was asked for").to_string().matches(" + SocketId(1): ").count();

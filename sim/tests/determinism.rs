@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 
 use cluster_sim::replay::Line;
 use cluster_sim::standard::{self, Scenario, Serve};
-use cluster_sim::{Faults, Schedule};
+use cluster_sim::{Faults, Schedule, World};
 
-fn traced(schedule: Schedule) -> (u64, String) {
-    let mut world = standard::world().on(schedule).traced();
+fn traced(world: World<Serve>) -> (u64, String) {
+    let mut world = world.traced();
     world.run().expect("every check holds");
     (world.trace_hash(), world.trace().expect("it was asked for").to_string())
 }
 
-fn seeded(seed: u64) -> Schedule {
-    Schedule::seed(seed).with_faults(Faults::swarm(seed))
+fn seeded(seed: u64) -> World<Serve> {
+    standard::world().with_faults(Faults::swarm(seed)).on(Schedule::seed(seed))
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn one_seed_gives_one_trace_and_another_seed_another() {
 #[test]
 fn a_trace_costs_nothing_but_time() {
     for seed in 0..100 {
-        let mut world = standard::world().on(seeded(seed));
+        let mut world = seeded(seed);
         world.run().expect("every check holds");
         assert_eq!(world.trace_hash(), traced(seeded(seed)).0);
     }
@@ -37,7 +37,7 @@ fn a_trace_costs_nothing_but_time() {
 
 #[test]
 fn a_clone_in_the_middle_of_a_run_ends_alike() {
-    let mut world = standard::world().on(seeded(5));
+    let mut world = seeded(5);
     for _ in 0..40 {
         world.step().expect("every check holds");
     }
@@ -50,7 +50,7 @@ fn a_clone_in_the_middle_of_a_run_ends_alike() {
 #[test]
 fn every_line_replays_its_run() {
     for seed in 0..100 {
-        let mut world = standard::world().on(seeded(seed));
+        let mut world = seeded(seed);
         world.run().expect("every check holds");
         let line: Line = world.replay_line().parse().expect("it was just written");
         assert_eq!(line.scenario(), "standard");
@@ -65,7 +65,7 @@ fn every_kind_of_schedule_is_recorded_alike() {
     for seed in 0..100_u64 {
         let bytes: Vec<u8> = (1..200).map(|n| seed.wrapping_mul(n * n).to_le_bytes()[1]).collect();
         for schedule in [Schedule::pct(seed, 3), Schedule::bytes(&bytes)] {
-            let mut world = standard::world().on(schedule.with_faults(Faults::swarm(seed)));
+            let mut world = standard::world().with_faults(Faults::swarm(seed)).on(schedule);
             world.run().expect("every check holds");
             let line: Line = world.replay_line().parse().expect("it was just written");
             let replayed = line.replay(standard::world());
@@ -86,8 +86,8 @@ fn a_replay_of_something_else_says_where_it_leaves_the_recording() {
 
 #[test]
 fn all_zeros_is_the_quiet_run() {
-    let (quiet, trace) = traced(Schedule::quiet());
-    assert_eq!(traced(Schedule::replay(vec![0; 1000])).0, quiet);
+    let (quiet, trace) = traced(standard::world());
+    assert_eq!(traced(standard::world().on(Schedule::replay(vec![0; 1000]))).0, quiet);
     let place = |text: &str| trace.find(text).unwrap_or_else(|| unreachable!("{text} is in the trace"));
     assert!(place("* Disconnect { worker: WorkerId(2) }") < place("* Exit { worker: WorkerId(2)"));
 }

@@ -51,8 +51,8 @@ impl Program for Gate {
     }
 }
 
-fn lines(program: Gate, schedule: Schedule) -> Vec<String> {
-    let mut world = World::new(program, Settings::default()).on(schedule);
+fn lines(program: Gate, faults: Faults, seed: u64) -> Vec<String> {
+    let mut world = World::new(program, Settings::default()).with_faults(faults).on(Schedule::seed(seed));
     world.run().expect("no check fails");
     assert_eq!(world.living().collect::<Vec<_>>(), [Actor::Primary]);
     world.observations().map(|line| format!("{}: {}", line.observer, line.text)).collect()
@@ -62,8 +62,8 @@ fn lines(program: Gate, schedule: Schedule) -> Vec<String> {
 fn who_hangs_hears_everything_when_the_gate_is_open_and_not_before() {
     for seed in 0..200 {
         let faults = Faults::only(&[Fault::Stop, Fault::PartialRead]);
-        let schedule = Schedule::seed(seed).with_faults(if seed % 2 == 0 { faults } else { Faults::none() });
-        let seen = lines(Gate { shut: false }, schedule);
+        let faults = if seed % 2 == 0 { faults } else { Faults::none() };
+        let seen = lines(Gate { shut: false }, faults, seed);
         assert_eq!(seen, ["primary: it hangs", "worker 1: \"hello\"", "primary: it is gone: Code(0)"]);
     }
 }
@@ -72,7 +72,7 @@ fn who_hangs_hears_everything_when_the_gate_is_open_and_not_before() {
 fn who_hangs_for_ever_hears_nothing_and_is_killed() {
     for seed in 0..200 {
         let faults = Faults::only(&[Fault::Stop]);
-        let seen = lines(Gate { shut: true }, Schedule::seed(seed).with_faults(faults));
+        let seen = lines(Gate { shut: true }, faults, seed);
         assert_eq!(seen, ["primary: it hangs", "primary: it is gone: Signal(SIGKILL)"]);
     }
 }

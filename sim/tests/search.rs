@@ -87,11 +87,9 @@ fn a_kill_is_found_where_it_is_needed() {
     ]);
     let world = World::new(ComeAndGo, Settings::default());
     assert!(matches!(reaches(&world, &wanted, 1_000_000), Reached::No(_)));
-    let world = world.on(Schedule::quiet().with_faults(Faults::only(&[Fault::Kill]).limit(1)));
+    let world = world.with_faults(Faults::only(&[Fault::Kill]).limit(1));
     let Reached::Yes(choices) = reaches(&world, &wanted, 1_000_000) else { unreachable!("one kill will do") };
-    let faults = Faults::only(&[Fault::Kill]).limit(1);
-    let mut world =
-        World::new(ComeAndGo, Settings::default()).on(Schedule::replay(choices).with_faults(faults));
+    let mut world = world.on(Schedule::replay(choices));
     world.run().expect("every check holds");
     assert_eq!(observed(world.observations()), wanted);
 }

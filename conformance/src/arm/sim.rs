@@ -116,7 +116,7 @@ impl Sim {
     pub fn sample(&self, seed: u64) -> Result<Run, Box<Failure>> {
         let pieces = Faults::only(&[Fault::PartialRead]);
         let faults = if seed.is_multiple_of(2) { Faults::none() } else { pieces };
-        self.run(Schedule::seed(seed).with_faults(faults))
+        run(self.world().with_faults(faults).on(Schedule::seed(seed)))
     }
 
     /// Runs the scenario as a quiet machine would.
@@ -125,7 +125,7 @@ impl Sim {
     ///
     /// As [`sample`](Sim::sample).
     pub fn quiet(&self) -> Result<Run, Box<Failure>> {
-        self.run(Schedule::quiet())
+        run(self.world())
     }
 
     /// Searches for a schedule on which everybody sees exactly this, among at most so many worlds.
@@ -149,28 +149,13 @@ impl Sim {
 
     /// Its world, on a quiet schedule.
     pub fn world(&self) -> World<Player> {
-        World::new(
-            Player::new(self.play.clone()),
-            translate::settings(&self.play.scenario, Command::default()),
-        )
-    }
-
-    fn run(&self, schedule: Schedule) -> Result<Run, Box<Failure>> {
-        let mut world = self.world().on(schedule);
-        match world.run() {
-            Ok(()) => Ok(Run { trace: seen(&world), replay: self.named(&world.replay_line()) }),
-            Err(failure) => Err(Box::new(Failure { replay: self.named(&failure.replay), ..*failure })),
-        }
-    }
-
-    /// A world knows no name at run time, only one of the code.
-    fn named(&self, replay: &str) -> String {
-        replay.replacen(":unnamed:", &format!(":{}:", self.play.scenario.name), 1)
+        let settings = translate::settings(&self.play.scenario, Command::default());
+        World::new(Player::new(self.play.clone()), settings).named(self.play.scenario.name.clone())
     }
 
     /// A search answers by choices; only what a replay of them shows is believed.
     fn found(&self, choices: Vec<u32>, trace: &Trace) -> Run {
-        let run = self.run(Schedule::replay(choices));
+        let run = run(self.world().on(Schedule::replay(choices)));
         let run = run.unwrap_or_else(|failure| unreachable!("a search takes no step that fails: {failure}"));
         assert_eq!(run.trace, *trace, "a search that says yes has found this trace");
         run
@@ -186,8 +171,13 @@ impl Sim {
             let line = 1 + common(seen.seen_by(observer), trace.seen_by(observer));
             Misfit { observer, line, found, wanted }
         });
-        Nearest { made, of, misfit, failed, worlds, replay: self.named(&world.replay_line()) }
+        Nearest { made, of, misfit, failed, worlds, replay: world.replay_line() }
     }
+}
+
+fn run(mut world: World<Player>) -> Result<Run, Box<Failure>> {
+    world.run()?;
+    Ok(Run { trace: seen(&world), replay: world.replay_line() })
 }
 
 /// What everybody saw in a world; its lines are canonical.

@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use std::thread;
 
 use clap::Args;
-use cluster_sim::Program;
 use cluster_sim::explore::{Budget, every};
+use cluster_sim::replay::Line;
 use cluster_sim::runs::Run;
 use cluster_sim::standard::{self, Plan, Serve};
+use cluster_sim::{Program, Schedule};
 
 use super::progress::Progress;
 use super::{End, Places, Trouble, at_least_1, file, interrupt, say};
@@ -114,7 +115,7 @@ impl Explore {
         let hunt = hunt::hunt(subject, self.seeds, jobs, &|done| progress.reach(done));
         drop(progress);
         if let Some(seed) = hunt.found {
-            let run = subject.run(subject.seeded(seed));
+            let run = subject.run(subject.armed(seed), Schedule::seed(seed));
             let why = subject.why(run.world(), &run.outcome());
             let why = why
                 .unwrap_or_else(|| unreachable!("seed {seed} has failed once: a run is decided by its seed"));
@@ -146,7 +147,8 @@ impl Explore {
                 Ok(Found::Nothing)
             }
             Err(failure) => {
-                let run = subject.run(failure.replay.parse::<cluster_sim::replay::Line>()?.schedule());
+                let line: Line = failure.replay.parse()?;
+                let run = subject.run(line.faults(), line.schedule());
                 let why = Why::check(&failure);
                 say(format_args!("{}\n", why.text))?;
                 Ok(Found::Wrong(why, Box::new(run)))
@@ -170,7 +172,7 @@ fn again<P: Program>(
     let lines = regressions.of(subject.name());
     let mut others = 0;
     for line in &lines {
-        let run = subject.run(line.schedule());
+        let run = subject.run(line.faults(), line.schedule());
         if let Some(why) = subject.why(run.world(), &run.outcome()) {
             return Ok(Some((why, run)));
         }

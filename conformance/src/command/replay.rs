@@ -30,10 +30,13 @@ impl Replay {
     pub(super) fn perform(&self, places: &Places) -> Result<End, Trouble> {
         let line: Line = self.line.parse()?;
         self.html.as_deref().map_or(Ok(()), file::writable)?;
-        let run = match (places.scenario(line.scenario()), standard::replay(&self.line)) {
-            (Ok(scenario), _) => of_a_scenario(&line, &scenario, &Exceptions::load(&places.exceptions)?),
-            (Err(_), Ok(again)) => of_the_simulator(again),
-            (Err(unknown), Err(_)) => return Err(unknown),
+        let run = match places.scenario(line.scenario()) {
+            Ok(scenario) => of_a_scenario(&line, &scenario, &Exceptions::load(&places.exceptions)?),
+            Err(Trouble(unknown)) => standard::replay(&self.line).map(of_the_simulator).map_err(|_| {
+                Trouble(format!(
+                    "{unknown}. A line of your own program is replayed there: `Line::replay` of cluster-sim"
+                ))
+            })?,
         };
         match &self.html {
             None => say(&run.trace)?,

@@ -130,7 +130,7 @@ fn mistakes_of_form_are_found_on_their_line() {
             "\n{ \"connect\": \"w b\" },\n\"end\"",
             "dir/good.json:15: `w b`: expected one word",
         ),
-        ("]\n}", "]", "dir/good.json:19: EOF"),
+        ("]\n\u{7d}", "]", "dir/good.json:19: EOF"),
     ]);
 }
 

@@ -14,7 +14,7 @@ use super::browser::Browser;
 fn eventful() -> String {
     let faults = Faults::only(&[Fault::Kill, Fault::LostDescriptor]);
     let run = |seed| {
-        let mut world = Scenario::new(Serve::new(2, 2)).world().on(Schedule::seed(seed).with_faults(faults));
+        let mut world = Scenario::new(Serve::new(2, 2)).world().with_faults(faults).on(Schedule::seed(seed));
         world.run().expect("no check fails");
         let struck = world.schedule().struck();
         let primary_lives = world.observations().any(|line| line.text.starts_with("all disconnected"));

@@ -61,8 +61,8 @@ fuzz_target!(|data: &[u8]| {
             .then(|| 16 + usize::from(bytes) + usize::from(spare & 1) * 256),
         ..Scenario::new(program)
     };
-    let schedule = Schedule::bytes(schedule).with_faults(faults(low, high, limit));
-    if let Err(failure) = scenario.world().on(schedule).run() {
+    let world = scenario.world().with_faults(faults(low, high, limit));
+    if let Err(failure) = world.on(Schedule::bytes(schedule)).run() {
         panic!("{failure}");
     }
 });

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use cluster_core::{CloseReason, Event, Primary, Serialization, SocketId, Standing, WorkerId};
+use cluster_core::{CloseReason, ListeningAddress, Primary, Serialization, SocketId, Standing, WorkerId};
 use memchr::memmem::Finder;
 
 use super::liveness::stays;
@@ -42,17 +42,16 @@ pub(crate) struct Fairness {
 
 impl Fairness {
     /// The primary is told that a worker listens. Two servers of a worker at one place cannot be told apart.
-    pub(crate) fn primary_event(&mut self, event: &Event, kernel: &Kernel) {
-        let Event::Listening { worker, address } = event else { return };
-        let process = kernel.process((*worker).into());
+    pub(crate) fn listening(&mut self, worker: WorkerId, address: &ListeningAddress, kernel: &Kernel) {
+        let process = kernel.process(worker.into());
         let Ok(port @ 1..) = u16::try_from(address.port) else { return };
         if process.hostile || process.command.serialization != Serialization::Json {
             return;
         }
         let place = (address.address.clone(), port);
-        let has_one = self.handed.iter().any(|(_, (with, _))| with == worker);
-        let waits = (!self.early.remove(*worker) && !has_one).then(Workers::default);
-        if self.waiting.insert((place.clone(), *worker), waits).is_some() {
+        let has_one = self.handed.iter().any(|(_, (with, _))| *with == worker);
+        let waits = (!self.early.remove(worker) && !has_one).then(Workers::default);
+        if self.waiting.insert((place.clone(), worker), waits).is_some() {
             self.waiting.retain(|(at, _), _| *at != place);
         }
     }
@@ -193,7 +192,7 @@ fn port_of(kernel: &Kernel, socket: SocketId) -> Option<u16> {
 mod tests {
     use super::*;
     use crate::Schedule;
-    use cluster_core::{AddressType, Call, ListeningAddress, Settings};
+    use cluster_core::{AddressType, Call, Settings};
 
     const ONE: WorkerId = WorkerId(1);
     const TWO: WorkerId = WorkerId(2);
@@ -213,7 +212,7 @@ mod tests {
         let mut fairness = Fairness { waiting, ..Fairness::default() };
         assert_eq!(fairness.given(&primary, TWO, 80), Ok(()), "it is given back");
         let address = ListeningAddress { address: None, port: 80, address_type: AddressType::V4, fd: None };
-        fairness.primary_event(&Event::Listening { worker: TWO, address }, &kernel);
+        fairness.listening(TWO, &address, &kernel);
         for _ in 0..2 {
             assert_eq!(fairness.given(&primary, ONE, 80), Ok(()));
         }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use cluster_core::{Life, ListenerId, LocalAddress, Primary, WorkerEvent, WorkerId};
+use cluster_core::{Life, ListenerId, LocalAddress, Primary, WorkerId};
 
 use crate::kernel::Kernel;
 use crate::kernel::process::{Phase, Pid};
@@ -18,14 +18,12 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
-    pub(crate) fn worker_event(&mut self, pid: Pid, event: &WorkerEvent) {
-        let worker = WorkerId(pid.0);
-        if let WorkerEvent::Listening { listener, address, .. } = event {
-            self.addresses.insert((worker, *listener), address.clone());
-        }
-        if let WorkerEvent::Closed { listener } = event {
-            self.addresses.remove(&(worker, *listener));
-        }
+    pub(crate) fn listening(&mut self, pid: Pid, listener: ListenerId, address: LocalAddress) {
+        self.addresses.insert((WorkerId(pid.0), listener), address);
+    }
+
+    pub(crate) fn closed(&mut self, pid: Pid, listener: ListenerId) {
+        self.addresses.remove(&(WorkerId(pid.0), listener));
     }
 
     /// A worker that serves where a client went, and is to stay.

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cluster_core::{ChannelId, Event, ExitStatus, Primary, WorkerId};
+use cluster_core::{ChannelId, ExitStatus, Primary, WorkerId};
 use serde_json::{Value, json};
 
 use crate::kernel::Kernel;
@@ -45,17 +45,13 @@ impl Messages {
         Err(format!("process {to} hears message {nth} of process {from}, and {heard} is next"))
     }
 
-    /// A message; or a worker that ends as it was to: it has sent everything before.
-    pub(crate) fn primary_event(&mut self, event: &Event, primary: &Primary) -> Result<(), String> {
-        if let Event::Message { worker, message, .. } = event {
-            return self.heard((*worker).into(), Pid::PRIMARY, message);
+    /// A worker that has ended as it was to has sent everything before.
+    pub(crate) fn exited(&mut self, worker: WorkerId, status: ExitStatus, primary: &Primary) {
+        let was_asked_to =
+            primary.worker(worker).is_some_and(|life| life.exited_after_disconnect() == Some(true));
+        if status == ExitStatus::Code(0) && was_asked_to {
+            self.complete.insert(worker);
         }
-        if let Event::Exit { worker, status: ExitStatus::Code(0) } = event
-            && primary.worker(*worker).is_some_and(|life| life.exited_after_disconnect() == Some(true))
-        {
-            self.complete.insert(*worker);
-        }
-        Ok(())
     }
 
     /// Nothing can happen any more: everything has arrived that somebody lives to hear.

@@ -7,24 +7,24 @@ use crate::world::World;
 
 /// A world, how much of what is wanted was observed on the way to it, and what need not be tried there.
 #[derive(Debug, Clone)]
-pub(super) struct Place<P> {
+pub(super) struct Position<P> {
     pub(super) world: World<P>,
     pub(super) progress: Vec<usize>,
     pub(super) sleep: Sleep,
 }
 
-impl<P: Program> Place<P> {
-    fn take_over(&mut self, Place { world, progress, sleep }: &Place<P>) {
+impl<P: Program> Position<P> {
+    fn take_over(&mut self, Position { world, progress, sleep }: &Position<P>) {
         self.world.take_over(world);
         self.progress.clone_from(progress);
         self.sleep.clone_from(sleep);
     }
 }
 
-/// A place with steps that were not tried yet.
+/// A position with steps that were not tried yet.
 #[derive(Debug)]
 pub(super) struct Branch<P> {
-    pub(super) place: Box<Place<P>>,
+    pub(super) position: Box<Position<P>>,
     /// How long the path to it is.
     pub(super) base: usize,
     /// Which steps; the next to be tried is the last.
@@ -65,7 +65,7 @@ impl Try {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Front<P> {
-    pub(super) here: Box<Place<P>>,
+    pub(super) here: Box<Position<P>>,
     /// Which steps are to be tried here.
     pub(super) steps: Vec<usize>,
     /// The world one step earlier, while there is no choice.
@@ -77,24 +77,24 @@ pub(super) struct Front<P> {
 impl<P: Program> Front<P> {
     pub(super) fn new(world: World<P>, observers: usize) -> Self {
         let before = Box::new(world.clone());
-        let here = Place { world, progress: vec![0; observers], sleep: Sleep::default() };
+        let here = Position { world, progress: vec![0; observers], sleep: Sleep::default() };
         Front { here: Box::new(here), steps: Vec::new(), before, branches: Vec::new(), spare: Vec::new() }
     }
 
     /// The branch to go on from.
-    pub(super) fn last(&mut self) -> Option<&mut Branch<P>> {
+    pub(super) fn last_branch(&mut self) -> Option<&mut Branch<P>> {
         self.branches.last_mut()
     }
 
     /// Goes back to the last branch.
-    pub(super) fn return_to_it(&mut self) -> (&mut Place<P>, &mut Branch<P>) {
+    pub(super) fn return_to_last_branch(&mut self) -> (&mut Position<P>, &mut Branch<P>) {
         let branch = self.branches.last_mut().expect("there is a branch to go on from");
-        self.here.take_over(&branch.place);
+        self.here.take_over(&branch.position);
         (&mut self.here, branch)
     }
 
     /// Everything was tried at the last branch.
-    pub(super) fn leave_it(&mut self) {
+    pub(super) fn leave_last_branch(&mut self) {
         self.spare.extend(self.branches.pop());
     }
 
@@ -111,10 +111,10 @@ impl<P: Program> Front<P> {
     /// Some steps are to be tried here; the path to here is so long.
     pub(super) fn branch(&mut self, base: usize, chose: bool) {
         let spare = self.spare.pop();
-        let (place, steps) =
-            spare.map_or_else(|| (self.here.clone(), Vec::new()), |spare| (spare.place, spare.steps));
-        let place = std::mem::replace(&mut self.here, place);
+        let (position, steps) =
+            spare.map_or_else(|| (self.here.clone(), Vec::new()), |spare| (spare.position, spare.steps));
+        let position = std::mem::replace(&mut self.here, position);
         let steps = std::mem::replace(&mut self.steps, steps);
-        self.branches.push(Branch { place, base, steps, chose, again: None });
+        self.branches.push(Branch { position, base, steps, chose, again: None });
     }
 }

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hash};
 
 use foldhash::fast::FixedState;
 
-use super::front::{Front, Place, Try};
+use super::front::{Front, Position, Try};
 use super::sleep::bit;
 use super::visited::Visited;
 use super::{Budget, Deepest, Misfit, Observed};
@@ -182,7 +182,7 @@ impl<'a> Search<'a> {
         let mut front = Front::new(world.clone().searched(), observers);
         let mut turn = self.follow(&mut front);
         while turn != Turn::Goal {
-            let Some(branch) = front.last() else { return Outcome::Exhausted };
+            let Some(branch) = front.last_branch() else { return Outcome::Exhausted };
             if let Some(spent) = self.spent() {
                 return spent;
             }
@@ -190,7 +190,7 @@ impl<'a> Search<'a> {
                 self.path.truncate(branch.base);
                 turn = self.branch_off(&next, &mut front);
             } else {
-                front.leave_it();
+                front.leave_last_branch();
             }
         }
         Outcome::Stopped
@@ -198,22 +198,22 @@ impl<'a> Search<'a> {
 
     /// Takes a step from the last branch, and goes on.
     fn branch_off<P: Program>(&mut self, next: &Try, front: &mut Front<P>) -> Turn {
-        let (Place { world, progress, sleep }, branch) = front.return_to_it();
-        let step = branch.place.world.enabled(if branch.chose { next.choices()[0] as usize } else { 0 });
+        let (Position { world, progress, sleep }, branch) = front.return_to_last_branch();
+        let step = branch.position.world.enabled(if branch.chose { next.choices()[0] as usize } else { 0 });
         let turn = self.step(world, progress, next.choices());
         branch.again = following(world.schedule().taken(), usize::from(branch.chose));
         if turn != Turn::GoOn {
             return turn;
         }
         if self.sleeps {
-            let done = world.footprint(step, &branch.place.world);
+            let done = world.footprint(step, &branch.position.world);
             sleep.wake(done);
             if let Try::Step(_) = next {
-                if branch.place.sleep.has(step) {
+                if branch.position.sleep.has(step) {
                     // Only what else may come of it is new.
                     return Turn::DeadEnd;
                 }
-                branch.place.sleep.add(step, done);
+                branch.position.sleep.add(step, done);
             }
         }
         self.follow(front)
@@ -222,7 +222,7 @@ impl<'a> Search<'a> {
     /// Goes on while there is no choice, to the next branch or to an end.
     fn follow<P: Program>(&mut self, front: &mut Front<P>) -> Turn {
         loop {
-            let Place { world, progress, sleep } = &mut *front.here;
+            let Position { world, progress, sleep } = &mut *front.here;
             let n = world.survey();
             if n == 0 {
                 return self.end(world, progress);
@@ -240,7 +240,7 @@ impl<'a> Search<'a> {
             if sleeps {
                 front.mark();
             }
-            let Place { world, progress, .. } = &mut *front.here;
+            let Position { world, progress, .. } = &mut *front.here;
             let turn = self.step(world, progress, choices.choices());
             if turn != Turn::GoOn {
                 return turn;
@@ -254,7 +254,7 @@ impl<'a> Search<'a> {
 
     /// Remembers a world with a choice, if there is something new to be tried.
     fn branch<P: Program>(&mut self, n: usize, only: Option<usize>, front: &mut Front<P>) -> Turn {
-        let (Place { world, progress, sleep }, steps) = (&mut *front.here, &mut front.steps);
+        let (Position { world, progress, sleep }, steps) = (&mut *front.here, &mut front.steps);
         let hash = self.hash(world, progress);
         let slept = if self.remembers { self.seen.see(hash, sleep.steps()) } else { None };
         if slept.is_none() && self.goal == Goal::Failing && self.fails(world.inspect()) {

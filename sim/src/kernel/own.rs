@@ -169,7 +169,7 @@ impl Kernel {
         address: &BindAddress,
         backlog: Option<u32>,
     ) -> Result<Bound, Errno> {
-        self.asked += 1;
+        self.asked();
         let (socket, local) = self.bind(pid, Origin::Program, address, None)?;
         self.own(pid, socket);
         if let Some(errno) = backlog.and_then(|backlog| self.listen_own(pid, socket, backlog).err()) {
@@ -186,7 +186,7 @@ impl Kernel {
         socket: SocketId,
         backlog: u32,
     ) -> Result<LocalAddress, Errno> {
-        self.asked += 1;
+        self.asked();
         let descriptor = self.process(pid).descriptor(socket).filter(|descriptor| descriptor.held);
         let file = descriptor.ok_or(Errno::EBADF)?.file;
         self.listen(file, backlog)?;
@@ -196,7 +196,7 @@ impl Kernel {
 
     /// Sends a datagram from a socket that a program has. The kernel picks by the sender among sockets that share a port.
     pub(crate) fn send_own(&mut self, pid: Pid, socket: SocketId, to: SocketAddr, bytes: &[u8]) {
-        self.asked += 1;
+        self.asked();
         let Some(descriptor) = self.process(pid).descriptor(socket).filter(|descriptor| descriptor.held)
         else {
             return;

@@ -78,6 +78,7 @@ impl Driver<'_> {
     /// channel will be the first. A client has no process.
     pub fn limit_descriptors(&mut self, actor: Actor, more: Option<usize>) {
         if let Some(pid) = pid(actor) {
+            self.kernel.asked();
             self.kernel.limit(pid, more);
         }
     }

@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn every_line_of_a_plan_replays() {
         let scenario: Scenario<Plan> = "plan-2-1-..s1..d1-.sx+keep+90b".parse().expect("it is a name");
-        let mut world = scenario.world().on(crate::Schedule::seed(4).with_faults(crate::Faults::all()));
+        let mut world = scenario.world().with_faults(crate::Faults::all()).on(crate::Schedule::seed(4));
         let outcome = world.run();
         let again = replay(&world.replay_line()).expect("it is a line of ours");
         assert_eq!((again.outcome, again.left), (outcome, None));

@@ -59,12 +59,79 @@ impl<P: Program> World<P> {
 
 #[cfg(test)]
 mod tests {
+    use cluster_core::{Event, LocalAddress, Primary, Settings, Signal, Worker, WorkerEvent, WorkerId};
+
     use crate::kernel::Step;
     use crate::part::print;
     use crate::program::Program;
     use crate::standard::{Plan, Scenario, Serve};
     use crate::world::World;
-    use crate::{Fault, Faults, Schedule};
+    use crate::{Actor, ClientEvent, ClientId, Driver, Fault, Faults, Process, Schedule, SocketEvent};
+
+    /// The standard program, whose driver meddles in turn with everything that it can.
+    #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+    struct Meddler {
+        serve: Serve,
+        turn: u32,
+    }
+
+    impl Meddler {
+        fn meddle(&mut self, driver: &mut Driver<'_>) {
+            let worker = Actor::Worker(WorkerId(1 + self.turn % 2));
+            let at = LocalAddress::Ip(([127, 0, 0, 1], 40_001).into());
+            self.turn += 1;
+            match self.turn % 7 {
+                0 => driver.kill(worker, Signal::SIGKILL),
+                1 => driver.limit_descriptors(worker, Some(1)),
+                2 => driver.limit_descriptors(Actor::Primary, Some(4)),
+                3 => self.turn += driver.backlog(at).unwrap_or(0),
+                4 => self.turn += driver.mode("/nowhere").unwrap_or(0),
+                5 => driver.limit_descriptors(Actor::Primary, None),
+                _ => driver.occupy(1 + u16::try_from(self.turn).unwrap_or(0)),
+            }
+        }
+    }
+
+    impl Program for Meddler {
+        fn primary_start(&mut self, primary: &mut Primary, process: &mut Process<'_>) {
+            self.serve.primary_start(primary, process);
+        }
+
+        fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
+            self.serve.primary_event(primary, process, event);
+        }
+
+        fn worker_start(&mut self, worker: &mut Worker, process: &mut Process<'_>) {
+            self.serve.worker_start(worker, process);
+        }
+
+        fn worker_event(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
+            self.serve.worker_event(worker, process, event);
+        }
+
+        fn worker_socket(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: SocketEvent) {
+            self.serve.worker_socket(worker, process, event);
+        }
+
+        fn observed(&mut self, driver: &mut Driver<'_>, observer: Actor, text: &str) {
+            self.serve.observed(driver, observer, text);
+            self.meddle(driver);
+        }
+
+        fn noted(&mut self, driver: &mut Driver<'_>, author: Actor, text: &str) {
+            self.serve.noted(driver, author, text);
+        }
+
+        fn client_event(&mut self, driver: &mut Driver<'_>, client: ClientId, event: ClientEvent) {
+            self.serve.client_event(driver, client, event);
+            self.meddle(driver);
+        }
+
+        fn driver_start(&mut self, driver: &mut Driver<'_>) {
+            self.serve.driver_start(driver);
+            driver.connect(1);
+        }
+    }
 
     /// The world after this step, if it is enabled.
     fn after<P: Program>(world: &World<P>, step: Step) -> Option<World<P>> {
@@ -117,8 +184,10 @@ mod tests {
         let serve = Scenario::new(Serve::new(2, 2)).world();
         let plans = ["plan-3-2-..d1s2.k3-.lcs", "plan-2-2-...k1..a-s.d+keep", "plan-2-2-..x-.l.z+shared"];
         let plans = plans.map(|name| name.parse::<Scenario<Plan>>().expect("it is a name").world());
+        let meddler = |turn| World::new(Meddler { serve: Serve::new(2, 2), turn }, Settings::default());
         let mut independent = 0;
         for seed in 0..100 {
+            independent += (0..7).map(|turn| walk(&meddler(turn), seed)).sum::<usize>();
             independent += walk(&serve, seed) + walk(&serve.clone().with_faults(kill), seed);
             independent += plans.iter().map(|plan| walk(plan, seed)).sum::<usize>();
         }

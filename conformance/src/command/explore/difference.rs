@@ -26,9 +26,9 @@ pub(super) fn nearest<P: Program>(subject: &Subject<P>, run: &Run<P>) -> Option<
     });
     let schedules = others.take(TRIES).map(|(at, other)| {
         let choices = values[..at].iter().copied().chain([other]).collect();
-        Schedule::replay(choices).with_faults(schedule.armed())
+        Schedule::replay(choices)
     });
-    let mut runs = schedules.map(|schedule| subject.run(schedule));
+    let mut runs = schedules.map(|other| subject.run(schedule.armed(), other));
     runs.find(|run| subject.why(run.world(), &run.outcome()).is_none())
 }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use cluster_sim::{Program, World};
+use cluster_sim::{Program, Schedule};
 
 use super::super::interrupt;
 use super::subject::Subject;
@@ -60,7 +60,8 @@ fn work<P: Program>(subject: &Subject<P>, shared: &Shared, reached: &(dyn Fn(u64
         if seed >= shared.found.load(Ordering::Relaxed) {
             break;
         }
-        let mut world = begin(subject, seed);
+        let world = subject.world().clone().with_faults(subject.armed(seed));
+        let mut world = world.on(Schedule::seed(seed));
         let outcome = world.run();
         if subject.why(&world, &outcome).is_some() {
             shared.found.fetch_min(seed, Ordering::Relaxed);
@@ -73,9 +74,4 @@ fn work<P: Program>(subject: &Subject<P>, shared: &Shared, reached: &(dyn Fn(u64
             reached(runs);
         }
     }
-}
-
-fn begin<P: Program>(subject: &Subject<P>, seed: u64) -> World<P> {
-    let schedule = subject.seeded(seed);
-    subject.world().clone().with_faults(schedule.armed()).on(schedule)
 }

@@ -46,7 +46,7 @@ impl Subject<Player> {
     /// A scenario of conformance. It is held against its contract if no fault is armed that its observers may see.
     pub(super) fn of(scenario: &Scenario, exceptions: Exceptions, faults: Faults, strikes: u8) -> Self {
         let faults = faults.limit(strikes);
-        let world = Sim::new(scenario).world().named(scenario.name.clone()).with_faults(faults);
+        let world = Sim::new(scenario).world().with_faults(faults);
         let is_healthy = Fault::ALL.iter().all(|fault| !faults.is_armed(*fault) || HEALTHY.contains(fault));
         let judged = scenario.clone();
         let judge: Judge<Player> = Box::new(move |world| judge(world, &judged, &exceptions));
@@ -73,19 +73,19 @@ impl<P: Program> Subject<P> {
         &self.world
     }
 
-    /// The random schedule with this number. In every second one, only about half of the faults exist: some failures show
-    /// only when another kind is absent.
-    pub(super) fn seeded(&self, seed: u64) -> Schedule {
+    /// The faults of the random run with this number. In every second one, only about half of them exist: some failures
+    /// show only when another kind is absent.
+    pub(super) fn armed(&self, seed: u64) -> Faults {
         let armed = self.world.schedule().armed();
         let swarm = Faults::swarm(seed);
         let absent = |fault: &Fault| seed % 2 == 1 && !swarm.is_armed(*fault);
         let kept = Fault::ALL.into_iter().filter(|fault| armed.is_armed(*fault) && !absent(fault));
-        Schedule::seed(seed).with_faults(kept.fold(Faults::none().limit(self.strikes), Faults::and))
+        kept.fold(Faults::none().limit(self.strikes), Faults::and)
     }
 
     /// A whole run, ready to be shrunk.
-    pub(super) fn run(&self, schedule: Schedule) -> Run<P> {
-        Run::new(self.world.clone().with_faults(schedule.armed()), schedule)
+    pub(super) fn run(&self, faults: Faults, schedule: Schedule) -> Run<P> {
+        Run::new(self.world.clone().with_faults(faults), schedule)
     }
 
     /// What is wrong with a run that ended like this.
