@@ -4,7 +4,6 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -19,6 +18,8 @@ use cluster_conformance::scenario::{self, Scenario};
 use cluster_conformance::suite::Suite;
 use cluster_conformance::trace::Trace;
 use cluster_conformance::verdict::Judge;
+
+mod executable;
 
 const CONFORMANCE: &str = env!("CARGO_BIN_EXE_conformance");
 
@@ -42,8 +43,7 @@ impl Stage {
     fn new(node: &str) -> Self {
         let stage = Stage { directory: tempfile::tempdir().expect("a temporary directory") };
         let script = format!("#!/bin/sh\n[ \"$1\" = --version ] && echo v20.0.0 && exit\n{node}\n");
-        fs::write(stage.path("node"), script).expect("a new file");
-        fs::set_permissions(stage.path("node"), fs::Permissions::from_mode(0o755)).expect("our own file");
+        executable::write(&stage.path("node"), &script);
         fs::write(stage.path("s.json"), SCENARIO).expect("a new file");
         stage
     }

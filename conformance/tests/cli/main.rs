@@ -2,6 +2,8 @@
 
 mod bad_input;
 mod claims;
+#[path = "../executable/mod.rs"]
+mod executable;
 mod explore;
 mod fuzz;
 mod help;

@@ -1,7 +1,6 @@
 //! A directory with two small scenarios, their recordings and an empty `PATH`, and the command run in it.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -9,6 +8,8 @@ use cluster_conformance::arm::sim::Sim;
 use cluster_conformance::fixture::{Fixture, Load};
 use cluster_conformance::scenario::Scenario;
 use tempfile::TempDir;
+
+use crate::executable;
 
 const CODE: &str = r#"{
   "name": "code",
@@ -87,9 +88,9 @@ impl Stage {
 
     /// A program that is called like Node, and does this.
     pub(crate) fn node(&self, script: &str) -> PathBuf {
-        self.write("bin/node", &format!("#!/bin/sh\n{script}\n"));
         let path = self.path("bin/node");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("our own file");
+        fs::create_dir_all(self.path("bin")).expect("our own directory");
+        executable::write(&path, &format!("#!/bin/sh\n{script}\n"));
         path
     }
 
