@@ -5,7 +5,7 @@
 use cluster_core::{Call, ChannelId, OsEvent, WorkerId};
 
 use crate::kernel::process::{Phase, Pid};
-use crate::kernel::ready::Seen;
+use crate::kernel::ready::{Places, Seen};
 use crate::kernel::{Kernel, Step};
 use crate::schedule::Schedule;
 
@@ -27,7 +27,7 @@ pub fn messages(messages: u64, window: u64, schedule: &mut Schedule) -> u64 {
     kernel.enter(Pid::PRIMARY, Phase::Running);
     kernel.enter(WORKER, Phase::Running);
     write(&mut kernel, Pid::PRIMARY, window, schedule);
-    let (mut enabled, mut unread, mut left, mut steps) = (Vec::new(), window, messages, 0);
+    let (mut enabled, mut unread, mut left, mut steps) = (Places::default(), window, messages, 0);
     while left > 0 {
         let step = next(&mut kernel, &mut enabled, schedule);
         steps += 1;
@@ -52,7 +52,7 @@ fn write(kernel: &mut Kernel, pid: Pid, window: u64, schedule: &mut Schedule) {
 }
 
 /// The next step, as in a world; nobody here is ever busy.
-fn next(kernel: &mut Kernel, enabled: &mut Vec<usize>, schedule: &mut Schedule) -> Step {
+fn next(kernel: &mut Kernel, enabled: &mut Places, schedule: &mut Schedule) -> Step {
     let (touched, mut ready) = (kernel.take_touched(), std::mem::take(&mut kernel.ready));
     let look = |step| Seen {
         depends: kernel.verdict_depends_on(step),
@@ -60,10 +60,10 @@ fn next(kernel: &mut Kernel, enabled: &mut Vec<usize>, schedule: &mut Schedule) 
         by_primary: false,
     };
     ready.survey(touched, true, look, enabled);
-    let step_at = |at: usize| ready.get(enabled[at]).expect("it is enabled");
+    let step_at = |at: usize| ready.get(enabled.nth(at)).expect("it is enabled");
     let chosen = schedule.choose_step(enabled.len(), step_at, |_| 0);
     let step = step_at(chosen);
-    ready.take(enabled[chosen]);
+    ready.take(enabled.nth(chosen));
     kernel.ready = ready;
     step
 }

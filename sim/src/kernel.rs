@@ -368,8 +368,8 @@ impl Kernel {
                 Marks::process(pid) | Marks::MAILBOXES | client
             }
             Step::Reap(pid) => Marks::life(pid) | Marks::life(Pid::PRIMARY),
-            Step::Act(id) => Marks::client(id) | Marks::DOORS,
-            Step::Meet(id) => Marks::client(id),
+            Step::Act(id) if self.looks_for_somebody(id) => Marks::client(id) | Marks::DOORS,
+            Step::Act(id) | Step::Meet(id) => Marks::client(id),
             Step::LetGo(pid) => self.child_waits_for(pid).map_or(Marks::NONE, Marks::client),
             Step::Hear | Step::Fire => Marks::NONE,
         }

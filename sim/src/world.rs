@@ -15,7 +15,7 @@ use crate::fault::Faults;
 use crate::host::{Host, Moves, Next};
 use crate::journal::{Journal, Observation};
 use crate::kernel::process::Pid;
-use crate::kernel::ready::{Ready, Seen};
+use crate::kernel::ready::{Places, Ready, Seen};
 use crate::kernel::{Kernel, Step, Verdict};
 use crate::part::Part;
 use crate::program::{Actor, Program};
@@ -168,7 +168,7 @@ impl<P: Program> World<P> {
     }
 
     fn advance(&mut self) -> Result<bool, (Check, String)> {
-        let n = if self.enabled.is_known { self.enabled.steps.len() } else { self.survey() };
+        let n = if self.enabled.is_known { self.enabled.n } else { self.survey() };
         self.enabled.is_known = false;
         if n == 0 {
             return Ok(false);
@@ -178,7 +178,7 @@ impl<P: Program> World<P> {
         }
         let World { kernel, enabled, hosts, schedule, .. } = self;
         let next = |step| hash_of_next(hosts, step);
-        let chosen = schedule.choose_step(n, |at| step_at(&kernel.ready, enabled.steps[at]), next);
+        let chosen = schedule.choose_step(n, |at| step_at(&kernel.ready, enabled.places.nth(at)), next);
         let step = self.pick(chosen);
         self.recording.begin(step);
         let before = self.before();
@@ -258,8 +258,7 @@ impl<P: Program> World<P> {
         self.schedule.take_over(schedule);
         self.checks.clone_from(checks);
         self.recording.clone_from(recording);
-        self.enabled.steps.clone_from(&enabled.steps);
-        self.enabled.is_known = enabled.is_known;
+        self.enabled.clone_from(enabled);
     }
 
     pub(crate) fn recording(&self) -> &Recording {
@@ -279,20 +278,20 @@ impl<P: Program> World<P> {
     /// Counts the enabled steps and forgets those that never will be. Timers fire last.
     pub(crate) fn survey(&mut self) -> usize {
         let mut ready = std::mem::take(&mut self.kernel.ready);
-        let mut enabled = std::mem::take(&mut self.enabled.steps);
+        let mut enabled = std::mem::take(&mut self.enabled.places);
         let touched = self.kernel.take_touched();
         ready.survey(touched, self.can_hear(Pid::PRIMARY), |step| self.see(step), &mut enabled);
         if self.kernel.clock.next().is_some_and(|pid| self.can_hear(pid)) {
-            enabled.push(ready.len());
+            enabled.add(ready.len());
         }
         self.kernel.ready = ready;
-        self.enabled = Enabled { steps: enabled, is_known: true };
-        self.enabled.steps.len()
+        self.enabled = Enabled { n: enabled.len(), places: enabled, is_known: true };
+        self.enabled.n
     }
 
     /// The `n`th enabled step of the last survey.
     pub(crate) fn enabled(&self, n: usize) -> Step {
-        step_at(&self.kernel.ready, self.enabled.steps[n])
+        step_at(&self.kernel.ready, self.enabled.places.nth(n))
     }
 
     /// Whether the next thing a process does is to let its channel go: others notice when they write to it.
@@ -311,9 +310,10 @@ impl<P: Program> World<P> {
     }
 
     fn pick(&mut self, n: usize) -> Step {
-        let step = self.enabled(n);
+        let at = self.enabled.places.nth(n);
+        let step = step_at(&self.kernel.ready, at);
         if step != Step::Fire {
-            self.kernel.ready.take(self.enabled.steps[n]);
+            self.kernel.ready.take(at);
         }
         step
     }
@@ -351,11 +351,24 @@ impl<P: Program> World<P> {
 }
 
 /// Where the enabled steps stand among the ready ones.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 struct Enabled {
-    steps: Vec<usize>,
+    places: Places,
+    n: usize,
     /// Nothing has happened since they were found.
     is_known: bool,
+}
+
+impl Clone for Enabled {
+    fn clone(&self) -> Self {
+        let &Enabled { ref places, n, is_known } = self;
+        Enabled { places: places.clone(), n, is_known }
+    }
+
+    fn clone_from(&mut self, Enabled { places, n, is_known }: &Self) {
+        self.places.clone_from(places);
+        (self.n, self.is_known) = (*n, *is_known);
+    }
 }
 
 /// The ready steps, and behind them the timer.

@@ -133,9 +133,10 @@ impl Fairness {
             return Ok(());
         };
         self.waiting.insert((place.clone(), to), None);
-        for ((at, worker), waits) in &mut self.waiting {
-            let Some(passed) = waits.as_mut().filter(|_| *at == place) else { continue };
-            if primary.worker(*worker).is_some_and(stays) && !passed.insert(to) {
+        let there = (place.clone(), WorkerId(0))..=(place, WorkerId(u32::MAX));
+        for ((_, worker), waits) in self.waiting.range_mut(there) {
+            let passes_again = waits.as_mut().is_some_and(|passed| !passed.insert(to));
+            if passes_again && primary.worker(*worker).is_some_and(stays) {
                 return Err(format!(
                     "worker {to} has got two connections while worker {worker} waited for one"
                 ));

@@ -1,11 +1,13 @@
 //! The other side of the network: what clients do and hear.
 
+use std::collections::VecDeque;
 use std::net::{Ipv6Addr, SocketAddr};
 
 use cluster_core::LocalAddress;
 
 use super::datagram::{self, Datagram};
-use super::process::{Accepting, Pid};
+use super::process::{Accepting, Descriptor, Pid};
+use super::ready::Marks;
 use super::socket::{Action, FileId, Flow, Kind, Place};
 use super::{Kernel, Step, Verdict};
 use crate::fault::Fault;
@@ -87,20 +89,34 @@ impl Kernel {
         }
         let file = doors[schedule.choose(Point::Way, doors.len())];
         self.client_mut(id).place = Place::Backlog;
-        if let Kind::Listener(listener) = &mut self.file_mut(file).kind {
-            listener.backlog.push_back(id);
+        self.change_backlog(file, |backlog| backlog.push_back(id));
+        for acceptor in self.acceptors(file) {
+            self.wake(acceptor);
         }
-        for n in 0..self.processes.len() {
-            let pid = Pid(u32::try_from(n).expect("counted by worker"));
-            let acceptor = self
-                .process(pid)
-                .descriptors()
-                .iter()
-                .find(|d| d.file == file && d.accepting != Accepting::No);
-            if let Some(socket) = acceptor.map(|descriptor| descriptor.id) {
-                self.wake(Step::Accept(pid, socket));
-            }
+    }
+
+    /// Most changes make no difference to who would come or take one.
+    pub(super) fn change_backlog<T>(
+        &mut self,
+        file: FileId,
+        change: impl FnOnce(&mut VecDeque<ClientId>) -> T,
+    ) -> Option<T> {
+        let Kind::Listener(listener) = &mut self.files[file.0 as usize].kind else { return None };
+        let before = (listener.is_full(), listener.backlog.is_empty());
+        let changed = change(&mut listener.backlog);
+        if before != (listener.is_full(), listener.backlog.is_empty()) {
+            self.touched |= Marks::DOORS;
         }
+        Some(changed)
+    }
+
+    /// Who takes what comes to a listener. No more than refer to it.
+    fn acceptors(&self, file: FileId) -> Vec<Step> {
+        let takes = |it: &&Descriptor| it.file == file && it.accepting != Accepting::No;
+        let acceptors = (0..).map(Pid).zip(&self.processes).filter_map(|(pid, process)| {
+            process.descriptors().iter().find(takes).map(|descriptor| Step::Accept(pid, descriptor.id))
+        });
+        acceptors.take(self.file(file).refs as usize).collect()
     }
 
     fn send_letter(&mut self, id: ClientId, to: SocketAddr, bytes: Vec<u8>, schedule: &mut Schedule) {

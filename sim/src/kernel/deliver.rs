@@ -1,5 +1,7 @@
 //! What the kernel tells a process later: bytes, room, connections, exits, timers. One step, one [`OsEvent`].
 
+use std::collections::VecDeque;
+
 use cluster_core::{ChannelId, Errno, OsEvent, SocketId, WorkerId};
 
 use super::process::{Descriptor, Origin, Phase, Pid};
@@ -67,8 +69,7 @@ impl Kernel {
             return Some(OsEvent::AcceptFailed { listener: id, errno });
         }
         let &Descriptor { file, held, .. } = self.process(pid).descriptor(id)?;
-        let Kind::Listener(listener) = &mut self.file_mut(file).kind else { return None };
-        let client = listener.backlog.pop_front()?;
+        let client = self.change_backlog(file, VecDeque::pop_front)??;
         if schedule.strikes(Fault::Aborted) {
             self.finish_to_server(client, Flow::Reset);
             self.client_mut(client).place = Place::Closed;

@@ -157,16 +157,22 @@ impl Process {
     }
 
     pub(crate) fn descriptor(&self, id: SocketId) -> Option<&Descriptor> {
-        self.descriptors.iter().find(|descriptor| descriptor.id == id)
+        Some(&self.descriptors[self.place(id)?])
     }
 
     pub(crate) fn descriptor_mut(&mut self, id: SocketId) -> Option<&mut Descriptor> {
-        self.descriptors.iter_mut().find(|descriptor| descriptor.id == id)
+        let at = self.place(id)?;
+        Some(&mut self.descriptors[at])
     }
 
     pub(crate) fn remove(&mut self, id: SocketId) -> Option<FileId> {
-        let at = self.descriptors.iter().position(|descriptor| descriptor.id == id)?;
+        let at = self.place(id)?;
         Some(self.descriptors.remove(at).file)
+    }
+
+    /// The order of the table is that of the ids.
+    fn place(&self, id: SocketId) -> Option<usize> {
+        self.descriptors.binary_search_by_key(&id, |descriptor| descriptor.id).ok()
     }
 
     /// The end: every descriptor, in table order.

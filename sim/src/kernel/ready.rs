@@ -87,10 +87,10 @@ struct Entry {
     flags: u8,
 }
 
-// The flags of an entry.
+// The flags of an entry: how it is while the primary is busy, and by `HEARS` further to the left, how it is while it is not.
 const ENABLED: u8 = 1;
 const GONE: u8 = 2;
-const BY_PRIMARY: u8 = 4;
+const HEARS: u8 = 2;
 
 impl Entry {
     fn new(step: Step) -> Self {
@@ -103,7 +103,8 @@ impl Entry {
             Verdict::Gone => GONE,
             Verdict::Waiting => 0,
         };
-        (self.flags, self.depends) = (flag | if by_primary { BY_PRIMARY } else { 0 }, depends);
+        let meanwhile = if by_primary { 0 } else { flag };
+        (self.flags, self.depends) = (flag << HEARS | meanwhile, depends);
     }
 
     /// What is there to see now was seen: whatever it depends on was touched.
@@ -168,44 +169,97 @@ impl Ready {
         self.0.iter().position(|entry| entry.step == step)
     }
 
-    /// Looks again at what is new or depends on what was touched, drops what will never be taken, and writes down where
-    /// those stand that can be.
+    /// Looks again at what is new or depends on what was touched, drops what will never be taken, and marks where those
+    /// stand that can be.
     pub(crate) fn survey(
         &mut self,
         touched: Marks,
         primary_hears: bool,
         look: impl Fn(Step) -> Seen,
-        enabled: &mut Vec<usize>,
+        enabled: &mut Places,
     ) {
-        let busy = if primary_hears { 0 } else { BY_PRIMARY };
-        if self.pass(touched | Marks::NEW, busy, &look, enabled) {
-            self.0.retain(|entry| entry.flags & (GONE | busy) != GONE);
-            self.pass(Marks::NONE, busy, look, enabled);
-        }
-    }
-
-    /// Says whether there is something to drop.
-    fn pass(
-        &mut self,
-        touched: Marks,
-        busy: u8,
-        look: impl Fn(Step) -> Seen,
-        enabled: &mut Vec<usize>,
-    ) -> bool {
-        // Every place is written down, and stays if the step there can be taken: this spares a guess for each.
-        enabled.resize(self.0.len(), 0);
-        let (mut n, mut is_any_gone) = (0, false);
-        for (at, entry) in self.0.iter_mut().enumerate() {
+        let touched = touched | Marks::NEW;
+        let mut any = 0;
+        for entry in &mut self.0 {
             if entry.depends.meet(touched) {
                 entry.see(look(entry.step));
             }
             #[cfg(test)]
             entry.assert_touched(look(entry.step));
-            enabled[n] = at;
-            n += usize::from(entry.flags & (ENABLED | busy) == ENABLED);
-            is_any_gone |= entry.flags & (GONE | busy) == GONE;
+            any |= entry.flags;
         }
-        enabled.truncate(n);
-        is_any_gone
+        let [can_be_taken, is_gone] =
+            [ENABLED, GONE].map(|flag| if primary_hears { flag << HEARS } else { flag });
+        if any & is_gone != 0 {
+            self.0.retain(|entry| entry.flags & is_gone == 0);
+        }
+        enabled.mark(&self.0, |entry| entry.flags & can_be_taken != 0);
+    }
+}
+
+/// Some of the places of a row, a bit for each: to mark one costs no guess.
+#[derive(Debug, Default)]
+pub(crate) struct Places(Vec<u64>);
+
+impl Clone for Places {
+    fn clone(&self) -> Self {
+        Places(self.0.clone())
+    }
+
+    fn clone_from(&mut self, other: &Self) {
+        self.0.clone_from(&other.0);
+    }
+}
+
+impl Places {
+    const IN_A_WORD: usize = 64;
+
+    /// These of a row, and no others.
+    fn mark<T>(&mut self, row: &[T], is_one: impl Fn(&T) -> bool) {
+        let word = |part: &[T]| part.iter().rev().fold(0, |word, it| word << 1 | u64::from(is_one(it)));
+        self.0.clear();
+        self.0.extend(row.chunks(Self::IN_A_WORD).map(word));
+    }
+
+    pub(crate) fn add(&mut self, place: usize) {
+        let (word, bit) = (place / Self::IN_A_WORD, place % Self::IN_A_WORD);
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= 1 << bit;
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// The `n`th, from 0. There are more than `n`.
+    pub(crate) fn nth(&self, mut n: usize) -> usize {
+        for (at, &word) in self.0.iter().enumerate() {
+            let mut word = word;
+            while word != 0 {
+                if n == 0 {
+                    return at * Self::IN_A_WORD + word.trailing_zeros() as usize;
+                }
+                (n, word) = (n - 1, word & (word - 1));
+            }
+        }
+        unreachable!("there are more")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_counted_and_found_in_every_word() {
+        let mut places = Places::default();
+        let wanted = [0, 3, 63, 64, 130, 191, 320];
+        for place in wanted {
+            places.add(place);
+        }
+        assert_eq!(places.len(), wanted.len());
+        assert_eq!([0, 1, 2, 3, 4, 5, 6].map(|n| places.nth(n)), wanted);
     }
 }
