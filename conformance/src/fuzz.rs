@@ -8,6 +8,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use cluster_sim::explore::Budget;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
@@ -82,8 +83,8 @@ pub struct Judge {
     pub exceptions: Exceptions,
     /// What runtimes are known to do wrong.
     pub defects: Vec<Defect>,
-    /// How many worlds of the simulator are looked at, at most.
-    pub worlds: usize,
+    /// How long the simulator is searched for one trace.
+    pub budget: Budget,
 }
 
 impl Judge {
@@ -121,7 +122,7 @@ impl Judge {
         let hidden: Vec<_> = concerning.map(|known| known.lines.clone()).collect();
         let compared = self.exceptions.clone().apply(name, runtime, trace);
         let sim = Sim::new(scenario).hiding(hidden);
-        match sim.reaches(&compared, self.worlds) {
+        match sim.reaches(&compared, self.budget) {
             Reach::Yes(_) => Outcome::Fits,
             Reach::Unknown(nearest) => Outcome::Undecided(Failure::undecided(&nearest)),
             Reach::No(nearest) => match self.read_otherwise(&sim, runtime, &compared) {
@@ -133,7 +134,7 @@ impl Judge {
 
     /// The defect by which the runtime has written other lines than it should, if the simulator can do what those say.
     fn read_otherwise(&self, sim: &Sim, runtime: &str, trace: &Trace) -> Option<&str> {
-        let is_reached = |trace: &Trace| matches!(sim.reaches(trace, self.worlds), Reach::Yes(_));
+        let is_reached = |trace: &Trace| matches!(sim.reaches(trace, self.budget), Reach::Yes(_));
         let explains = |defect: &&Defect| defect.readings(runtime, trace).iter().any(is_reached);
         self.defects.iter().find(explains).map(|defect| defect.defect.as_str())
     }

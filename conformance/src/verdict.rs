@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use cluster_sim::explore::Budget;
+
 use crate::arm::sim::{self, Reach, Sim};
 use crate::exceptions::{Exception, Exceptions};
 use crate::fixture::{Fixture, Recorded};
@@ -118,13 +120,13 @@ impl Verdict {
 #[derive(Debug)]
 pub struct Judge {
     exceptions: Mutex<Exceptions>,
-    worlds: usize,
+    budget: Budget,
 }
 
 impl Judge {
-    /// A judge who knows these exceptions and looks at so many worlds for a trace.
-    pub fn new(exceptions: Exceptions, worlds: usize) -> Self {
-        Judge { exceptions: Mutex::new(exceptions), worlds }
+    /// A judge who knows these exceptions and searches the simulator so long for a trace.
+    pub fn new(exceptions: Exceptions, budget: impl Into<Budget>) -> Self {
+        Judge { exceptions: Mutex::new(exceptions), budget: budget.into() }
     }
 
     /// Holds the traces of a runtime against the contract.
@@ -143,7 +145,7 @@ impl Judge {
         let sim = Sim::new(scenario).hiding(hidden);
         verdict(scenario, inclusion, traces, |recorded| {
             let compared = self.exceptions().apply(name, runtime, &recorded.trace);
-            let failure = match sim.reaches(&compared, self.worlds) {
+            let failure = match sim.reaches(&compared, self.budget) {
                 Reach::Yes(_) => None,
                 Reach::No(nearest) => Some(Failure::unreached(&nearest)),
                 Reach::Unknown(nearest) => Some(Failure::undecided(&nearest)),

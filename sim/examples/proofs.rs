@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     for proof in PROOFS {
         let kills = if proof.kills > 0 { " with a kill" } else { "" };
         print!("{}\n  {}{kills}: ", proof.story, proof.scenario);
-        match proof.attempt(Budget { states, bytes: memory.saturating_mul(1 << 20) }) {
+        match proof.attempt(Budget::from(states).in_bytes(memory.saturating_mul(1 << 20))) {
             Ok(coverage) => {
                 complete += usize::from(coverage.is_complete());
                 println!("{coverage}");

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::check::Failure;
 use crate::journal::Observation;
@@ -97,6 +98,7 @@ impl fmt::Display for Coverage {
             None => f.write_str("complete"),
             Some(Bound::States) => f.write_str("bounded by the number of states"),
             Some(Bound::Memory) => f.write_str("bounded by memory"),
+            Some(Bound::Stopped) => f.write_str("bounded, since it was stopped"),
         }
     }
 }
@@ -108,21 +110,55 @@ pub enum Bound {
     States,
     /// [`Budget::bytes`].
     Memory,
+    /// [`Budget::stop`].
+    Stopped,
 }
 
 /// How far a search may go. Where it ends, it says so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Budget {
     /// How many worlds may be seen.
     pub states: usize,
     /// How many bytes may be used to remember them. A search needs some megabytes beside, however long it is.
     pub bytes: usize,
+    /// Who wants no more sets it.
+    pub stop: Option<&'static AtomicBool>,
 }
 
 /// So many worlds, in 4 GiB.
 impl From<usize> for Budget {
     fn from(states: usize) -> Self {
-        Budget { states, bytes: 4 << 30 }
+        Budget { states, bytes: 4 << 30, stop: None }
+    }
+}
+
+impl Budget {
+    /// The same, with this memory in bytes at most.
+    #[must_use]
+    pub fn in_bytes(self, bytes: usize) -> Self {
+        Budget { bytes, ..self }
+    }
+
+    /// The same, until this is set.
+    #[must_use]
+    pub fn until(self, stop: &'static AtomicBool) -> Self {
+        Budget { stop: Some(stop), ..self }
+    }
+
+    /// What there is none left of, when so many worlds were seen, which take so many bytes.
+    fn spent(&self, states: usize, bytes: usize) -> Option<Bound> {
+        if self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+            return Some(Bound::Stopped);
+        }
+        if states >= self.states {
+            return Some(Bound::States);
+        }
+        (bytes >= self.bytes).then_some(Bound::Memory)
+    }
+
+    /// What is left when so many worlds were seen.
+    fn less(self, states: usize) -> Self {
+        Budget { states: self.states.saturating_sub(states), ..self }
     }
 }
 
@@ -146,29 +182,29 @@ const BEAMS: [(Taste, usize); 4] =
 /// First only whole reactions are tried: a process that runs, runs until it has nothing to do, or dies. If no run of that kind
 /// will do, every step of every process is; so a "no" is a no to all schedules. A few short searches in different
 /// orders come before: where one order takes a wrong turn early and does not notice, another often does not.
-pub fn reaches<P: Program>(world: &World<P>, wanted: &Observed, budget: usize) -> Reached {
-    let search = |budget: usize, grain, order| {
-        reach(world, wanted, Search::new(Goal::seeing(wanted), budget.into(), grain, order))
-    };
-    let mut left = budget;
+pub fn reaches<P: Program>(world: &World<P>, wanted: &Observed, budget: impl Into<Budget>) -> Reached {
+    let search =
+        |budget, grain, order| reach(world, wanted, Search::new(Goal::seeing(wanted), budget, grain, order));
+    let mut left = budget.into();
+    let short = Budget { states: left.states / 16, ..left };
     for (taste, width) in BEAMS {
-        let search = Search::new(Goal::seeing(wanted), left.into(), Grain::Reactions, Order::Oldest);
-        let (found, worlds) = Beam::new(search, taste, width).find(world, budget / 16);
+        let search = Search::new(Goal::seeing(wanted), short, Grain::Reactions, Order::Oldest);
+        let (found, worlds) = Beam::new(search, taste, width).find(world);
         if let Some(choices) = found {
             return Reached::Yes(choices);
         }
-        left = left.saturating_sub(worlds);
+        left = left.less(worlds);
     }
     for order in [Order::Oldest, Order::Newest, Order::Mixed(1), Order::Mixed(2), Order::Mixed(3)] {
-        match search(budget / 16, Grain::Reactions, order) {
-            Reached::Unknown(deepest) => left = left.saturating_sub(deepest.worlds),
+        match search(short, Grain::Reactions, order) {
+            Reached::Unknown(deepest) => left = left.less(deepest.worlds),
             Reached::No(_) => break,
             Reached::Yes(choices) => return Reached::Yes(choices),
         }
     }
     let coarse = search(left, Grain::Reactions, Order::Oldest);
     let Reached::No(deepest) = coarse else { return coarse };
-    match search(left.saturating_sub(deepest.worlds), Grain::Steps, Order::Oldest) {
+    match search(left.less(deepest.worlds), Grain::Steps, Order::Oldest) {
         Reached::Unknown(fine) => Reached::Unknown(Deepest { reactions: true, ..fine }),
         Reached::Yes(choices) => Reached::Yes(choices),
         Reached::No(deepest) => Reached::No(deepest),
@@ -183,9 +219,9 @@ fn reach<P: Program>(world: &World<P>, wanted: &Observed, mut search: Search<'_>
         ..std::mem::take(&mut search.deepest)
     };
     match outcome {
-        Outcome::Stopped => Reached::Yes(search.path),
+        Outcome::Found => Reached::Yes(search.path),
         Outcome::Exhausted => Reached::No(deepest),
-        Outcome::OutOfStates | Outcome::OutOfMemory => Reached::Unknown(deepest),
+        Outcome::Cut(_) => Reached::Unknown(deepest),
     }
 }
 
@@ -234,18 +270,23 @@ pub fn schedules<P: Program>(world: &World<P>, budget: usize) -> Result<Schedule
 
 fn bound(outcome: Outcome) -> Option<Bound> {
     match outcome {
-        Outcome::Exhausted | Outcome::Stopped => None,
-        Outcome::OutOfStates => Some(Bound::States),
-        Outcome::OutOfMemory => Some(Bound::Memory),
+        Outcome::Exhausted | Outcome::Found => None,
+        Outcome::Cut(bound) => Some(bound),
     }
 }
 
+/// Of a failure that was found and did not come again on the same schedule.
+pub const UNLIKE_ITSELF: &str = "The same choices a second time did not lead there: something that the program does is not \
+    decided by what it was told (a clock, a random number, the order of a `HashMap`, a static)";
+
 /// A failure of a search, with a line: a search writes none.
-fn named<P: Program>(failure: Failure, world: &World<P>, search: &Search<'_>) -> Failure {
+fn named<P: Program>(mut found: Failure, world: &World<P>, search: &Search<'_>) -> Failure {
     let schedule = Schedule::replay(search.path.clone());
     let mut world = world.clone().on(schedule);
-    match world.run() {
-        Err(failure) => *failure,
-        Ok(()) => Failure { replay: world.replay_line(), ..failure },
+    if let Err(failure) = world.run() {
+        return *failure;
     }
+    found.what = format!("{}. {UNLIKE_ITSELF}", found.what);
+    found.replay = world.replay_line();
+    found
 }

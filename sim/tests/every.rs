@@ -1,5 +1,7 @@
 //! Every run of small worlds: not a sample.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use cluster_core::{Event, Primary, SchedulingPolicy, Settings};
 use cluster_sim::explore::{Bound, Budget, Coverage, every, schedules};
 use cluster_sim::standard::{Plan, Scenario, Serve};
@@ -104,16 +106,39 @@ fn one_schedule_for_each_order_of_what_five_share() {
     one_schedule_for_each_order(5, true, 120);
 }
 
+/// Nobody wants any more.
+static STOP: AtomicBool = AtomicBool::new(true);
+
 /// A search that outgrows its memory stops, and says so.
 #[test]
 fn a_search_that_outgrows_its_budget_says_that_it_is_bounded() {
     let world = Scenario::new(Serve::new(1, 2)).world();
     for (budget, cut) in [
-        (Budget { states: 5000, bytes: usize::MAX }, Bound::States),
-        (Budget { states: usize::MAX, bytes: 300_000 }, Bound::Memory),
+        (Budget::from(5000).in_bytes(usize::MAX), Bound::States),
+        (Budget::from(usize::MAX).in_bytes(300_000), Bound::Memory),
     ] {
         let coverage = every(&world, budget).expect("every check holds");
         assert_eq!(coverage.cut, Some(cut));
         assert!(coverage.worlds >= 5000 && coverage.to_string().contains("bounded"), "{coverage}");
     }
+    let coverage = every(&world, Budget::from(5000).until(&STOP)).expect("every check holds");
+    assert_eq!((coverage.cut, coverage.is_complete()), (Some(Bound::Stopped), false));
+}
+
+/// Once in a process: no schedule decides it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Once;
+
+static PANICKED: AtomicBool = AtomicBool::new(false);
+
+impl Program for Once {
+    fn primary_start(&mut self, _: &mut Primary, _: &mut Process<'_>) {
+        assert!(PANICKED.swap(true, Ordering::Relaxed), "the first time");
+    }
+}
+
+#[test]
+fn a_failure_that_does_not_come_again_is_said_to_be_no_matter_of_the_schedule() {
+    let failure = every(&World::new(Once, Settings::default()), 10).expect_err("it fails once");
+    assert!(failure.what.starts_with("the first time. The same choices a second time"), "{failure}");
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use cluster_core::{Command, WorkerId};
-use cluster_sim::explore::{self, Observed, Reached};
+use cluster_sim::explore::{self, Budget, Observed, Reached};
 use cluster_sim::{Actor, ClientId, Failure, Fault, Faults, Schedule, World, replay};
 
 use super::translate;
@@ -128,9 +128,9 @@ impl Sim {
         run(self.world())
     }
 
-    /// Searches for a schedule on which everybody sees exactly this, among at most so many worlds.
-    pub fn reaches(&self, trace: &Trace, worlds: usize) -> Reach {
-        match explore::reaches(&self.world(), &wanted(trace), worlds) {
+    /// Searches for a schedule on which everybody sees exactly this, within a budget of worlds.
+    pub fn reaches(&self, trace: &Trace, budget: impl Into<Budget>) -> Reach {
+        match explore::reaches(&self.world(), &wanted(trace), budget) {
             Reached::Yes(choices) => Reach::Yes(self.found(choices, trace)),
             Reached::No(deepest) => Reach::No(self.nearest(deepest, trace)),
             Reached::Unknown(deepest) => Reach::Unknown(self.nearest(deepest, trace)),

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::run::Run;
-use super::{End, Places, Trouble, say};
+use super::{End, Places, Trouble, file, say};
 use crate::coverage::{self, Page, Subjects};
 
 /// From which report, and what to do with the page.
@@ -45,7 +45,7 @@ impl Coverage {
             return check(path, &page);
         }
         if self.write {
-            fs::write(path, &page).map_err(|error| Trouble(format!("{}: {error}", path.display())))?;
+            file::write(path, page.as_bytes())?;
         } else {
             say(&page)?;
         }
@@ -54,7 +54,7 @@ impl Coverage {
 }
 
 fn read(path: &Path) -> Result<Value, Trouble> {
-    let text = fs::read_to_string(path).map_err(|error| Trouble(format!("{}: {error}", path.display())))?;
+    let text = fs::read_to_string(path).map_err(|error| file::trouble(path, &error))?;
     serde_json::from_str(&text).map_err(|error| no_report(&error))
 }
 

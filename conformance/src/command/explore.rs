@@ -8,14 +8,14 @@ use std::path::PathBuf;
 use std::thread;
 
 use clap::Args;
-use cluster_sim::explore::{Budget, every};
+use cluster_sim::explore::{Bound, Budget, UNLIKE_ITSELF, every};
 use cluster_sim::replay::Line;
 use cluster_sim::runs::Run;
 use cluster_sim::standard::{self, Plan, Serve};
 use cluster_sim::{Program, Schedule};
 
 use super::progress::Progress;
-use super::{End, Places, Trouble, at_least_1, file, interrupt, say};
+use super::{End, Places, Trouble, at_least_1, interrupt, say};
 use crate::exceptions::Exceptions;
 
 mod difference;
@@ -83,8 +83,8 @@ impl Explore {
     }
 
     fn explore<P: Program + Send + Sync>(&self, subject: &Subject<P>) -> Result<End, Trouble> {
-        let mut regressions = Regressions::load(&self.regressions)?;
-        file::writable(&self.regressions)?;
+        let regressions = Regressions::load(&self.regressions)?;
+        let _home = interrupt::listen()?;
         if let Some((why, run)) = again(subject, &regressions)? {
             say("A regression: it has failed before.\n")?;
             return explain(subject, &why, &run).map(|()| End::Fails);
@@ -108,7 +108,6 @@ impl Explore {
     }
 
     fn sample<P: Program + Send + Sync>(&self, subject: &Subject<P>) -> Result<Found<P>, Trouble> {
-        interrupt::listen()?;
         let jobs = self.jobs.or_else(|| thread::available_parallelism().ok().map(NonZero::get)).unwrap_or(1);
         let progress = Progress::of_many(self.seeds, "runs");
         let jobs = jobs.min(MOST_JOBS).min(usize::try_from(self.seeds).unwrap_or(usize::MAX));
@@ -117,8 +116,7 @@ impl Explore {
         if let Some(seed) = hunt.found {
             let run = subject.run(subject.armed(seed), Schedule::seed(seed));
             let why = subject.why(run.world(), &run.outcome());
-            let why = why
-                .unwrap_or_else(|| unreachable!("seed {seed} has failed once: a run is decided by its seed"));
+            let why = why.ok_or_else(|| Trouble(format!("run {seed} has failed. {UNLIKE_ITSELF}")))?;
             say(format_args!("Run {seed} of {}: {}\n", self.seeds, why.text))?;
             return Ok(Found::Wrong(why, Box::new(run)));
         }
@@ -135,11 +133,16 @@ impl Explore {
     }
 
     fn all<P: Program>(&self, subject: &Subject<P>) -> Result<Found<P>, Trouble> {
-        let budget = Budget { states: self.worlds, bytes: self.memory.saturating_mul(1 << 20) };
+        let memory = self.memory.saturating_mul(1 << 20);
+        let budget = Budget::from(self.worlds).in_bytes(memory).until(&interrupt::STOPPED);
         let progress = Progress::endless(&format!("every run of {}", self.scenario));
         let covered = every(subject.world(), budget);
         drop(progress);
         match covered {
+            Ok(coverage) if coverage.cut == Some(Bound::Stopped) => {
+                eprintln!("interrupted: {coverage}; nothing was found");
+                Ok(Found::Interrupted)
+            }
             Ok(coverage) => {
                 say(format_args!(
                     "{coverage}. Every check passes; what observers write is not judged here.\n"
@@ -190,8 +193,10 @@ fn again<P: Program>(
 /// The smallest run that is wrong in the same way.
 fn shrink<P: Program>(subject: &Subject<P>, why: &Why, run: Run<P>) -> Run<P> {
     let progress = Progress::endless("shrinking");
-    let fails =
-        |run: &Run<P>| subject.why(run.world(), &run.outcome()).is_some_and(|one| one.sort == why.sort);
+    let is_alike = |one: Why| one.sort == why.sort;
+    let fails = |run: &Run<P>| {
+        !interrupt::is_stopped() && subject.why(run.world(), &run.outcome()).is_some_and(is_alike)
+    };
     let shrunk = run.shrunk(fails);
     drop(progress);
     shrunk

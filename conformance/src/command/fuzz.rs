@@ -9,6 +9,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use clap::Args;
+use cluster_sim::explore::Budget;
 
 use super::progress::Progress;
 use super::{Arm, End, Places, Trouble, at_least_1, file, interrupt, say};
@@ -89,15 +90,15 @@ struct Told {
 
 impl Fuzz {
     pub(super) fn perform(&self, places: &Places) -> Result<End, Trouble> {
-        std::fs::create_dir_all(&self.out).map_err(|error| file::unwritten(&self.out, &error))?;
+        std::fs::create_dir_all(&self.out).map_err(|error| file::trouble(&self.out, &error))?;
         file::writable(&self.out.join("fuzz.json"))?;
         let judge = Judge {
             exceptions: Exceptions::load(&places.exceptions)?,
             defects: Defect::load(Path::new(fuzz::FILE))?,
-            worlds: self.worlds,
+            budget: Budget::from(self.worlds).until(&interrupt::STOPPED),
         };
         let reals = self.reals()?;
-        interrupt::listen()?;
+        let _home = interrupt::listen()?;
         let directory = tempfile::tempdir()?;
         let mut tally = Tally::default();
         let (mut diverging, mut open) = (Vec::new(), Vec::new());

@@ -1,7 +1,8 @@
 //! Ctrl-C and SIGTERM: nothing more is begun, and the processes of the runs in progress are ended. The second time, this
 //! process ends at once.
 //!
-//! Each run's processes are a group of their own, so that a terminal does not end them before we do.
+//! Each run's processes are a group of their own, so that a terminal does not end them before we do. All temporary files are
+//! at home in one directory, so that they can be removed even then.
 
 use std::fs;
 use std::io;
@@ -11,6 +12,7 @@ use std::thread;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::End;
@@ -18,8 +20,18 @@ use super::End;
 /// Set when the user has asked for an end.
 pub(super) static STOPPED: AtomicBool = AtomicBool::new(false);
 
+/// Where temporary files are made from here on. It goes when it is dropped.
+#[derive(Debug)]
+pub(super) struct Home {
+    _directory: TempDir,
+}
+
 /// Listens for the rest of this process's life.
-pub(super) fn listen() -> io::Result<()> {
+pub(super) fn listen() -> io::Result<Home> {
+    let directory = tempfile::tempdir()?;
+    let home = directory.path().to_owned();
+    // Whoever has said before where they are made has said so for good.
+    let _ = tempfile::env::override_temp_dir(&home);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let (mut interrupt, mut terminate) = {
         let _context = runtime.enter();
@@ -35,13 +47,15 @@ pub(super) fn listen() -> io::Result<()> {
                 let again = STOPPED.swap(true, Ordering::Relaxed);
                 end_runs();
                 if again {
+                    // What cannot be removed has to stay.
+                    let _ = fs::remove_dir_all(&home);
                     process::exit(End::INTERRUPTED.into());
                 }
                 eprintln!("ending: what is under way is finished first; once more ends at once");
             }
         });
     });
-    Ok(())
+    Ok(Home { _directory: directory })
 }
 
 pub(super) fn is_stopped() -> bool {

@@ -33,7 +33,7 @@ impl Record {
         let node = Runtime::find(&self.node)?;
         scenarios.retain(|scenario| scenario.runs_on(&node.name()));
         let directory = places.recordings.join(node.directory());
-        interrupt::listen()?;
+        let _home = interrupt::listen()?;
         let progress = Progress::new(scenarios.len());
         for scenario in &scenarios {
             let fixture = self.record(&node, scenario, &directory);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
+use cluster_sim::explore::Budget;
 
 use super::progress::Progress;
 use super::{Arm, End, NODE, Places, Trouble, at_least_1, file, interrupt, needs_node, say};
@@ -70,7 +71,7 @@ impl Run {
         self.print(&report)?;
         if let Some(path) = &self.junit {
             let mut xml = Vec::new();
-            report.junit().serialize(&mut xml).map_err(|error| file::unwritten(path, &error))?;
+            report.junit().serialize(&mut xml).map_err(|error| file::trouble(path, &error))?;
             file::write(path, &xml)?;
         }
         Ok(end(&report))
@@ -81,7 +82,7 @@ impl Run {
         let exceptions = Exceptions::load(&places.exceptions)?;
         let scenarios = places.scenarios(&self.globs)?;
         let recordings = recordings(&places.recordings)?;
-        interrupt::listen()?;
+        let _home = interrupt::listen()?;
         let (node, absent) = self.node(&recordings);
         let unix = Unix::this()?;
         let suite = Suite {
@@ -94,7 +95,7 @@ impl Run {
             samples: self.samples,
             runs: self.runs,
         };
-        let judge = Judge::new(exceptions, self.worlds);
+        let judge = Judge::new(exceptions, Budget::from(self.worlds).until(&interrupt::STOPPED));
         let begun = Instant::now();
         let verdicts = try_all(&suite, &judge);
         if interrupt::is_stopped() {

@@ -39,7 +39,7 @@ impl Show {
         }
         let scenario = places.scenario(&self.scenario)?;
         let exceptions = Exceptions::load(&places.exceptions)?;
-        interrupt::listen()?;
+        let _home = interrupt::listen()?;
         let shown = match self.arm {
             Arm::Sim => self.simulate(&scenario),
             Arm::Unix => {

@@ -50,3 +50,31 @@ fn what_was_fuzzed_before_an_interruption_is_counted() {
         "what was ended is not counted: {tally}"
     );
 }
+
+/// What it waits for has left its group: the first time it goes on waiting.
+#[test]
+fn whoever_asks_twice_is_obeyed_at_once_and_nothing_is_left_then_either() {
+    let stage = Stage::new();
+    let pipe = stage.path("pipe");
+    mkfifo(&pipe, Mode::S_IRWXU).expect("a new pipe");
+    let node = stage.node(&format!(
+        "[ \"$1\" = --version ] && echo v20.9.9 && exit\n/usr/bin/setsid /bin/sleep 60 &\necho $! > {}\nwait",
+        pipe.display()
+    ));
+    fs::create_dir(stage.path("tmp")).expect("a new directory");
+    let mut command =
+        stage.command(&["run", "--arm", "node", "--scenario", "code", "--node", &node.to_string_lossy()]);
+    let command = command.env("TMPDIR", stage.path("tmp")).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut command = command.spawn().expect("it can be started");
+    let asked = fs::read_to_string(&pipe).expect("it tells its number");
+    assert_eq!(fs::read_dir(stage.path("tmp")).expect("it is there").count(), 1, "they have one home");
+    let mut told = BufReader::new(command.stderr.take().expect("it is piped")).lines();
+    let interrupt = || kill(Pid::from_raw(command.id().cast_signed()), Signal::SIGINT).expect("it runs");
+    interrupt();
+    assert!(told.any(|line| line.is_ok_and(|line| line.starts_with("ending: "))));
+    interrupt();
+    assert_eq!(command.wait().expect("it ends").code(), Some(130));
+    assert_eq!(fs::read_dir(stage.path("tmp")).expect("it is there").count(), 0);
+    // It was still there, and so it was waited for.
+    kill(Pid::from_raw(asked.trim().parse().expect("a number")), Signal::SIGKILL).expect("it is ours");
+}

@@ -57,12 +57,12 @@ impl<'a> Beam<'a> {
         Beam { search, taste, width, seen: Visited::new() }
     }
 
-    /// The choices that lead to the goal, if it was found, before so many worlds were seen; and how many were.
-    pub(super) fn find<P: Program>(mut self, world: &World<P>, worlds: usize) -> (Option<Vec<u32>>, usize) {
+    /// The choices that lead to the goal, if it was found within the budget; and how many worlds were seen.
+    pub(super) fn find<P: Program>(mut self, world: &World<P>) -> (Option<Vec<u32>>, usize) {
         let Goal::Seeing(wanted) = &self.search.goal else { return (None, 0) };
         let progress = vec![0; wanted.len()];
         let mut front = vec![Node { world: world.clone().searched(), progress, path: Vec::new() }];
-        while !front.is_empty() && self.seen.len() < worlds {
+        while !front.is_empty() && self.search.budget.spent(self.seen.len(), self.seen.bytes()).is_none() {
             let mut next = Vec::new();
             for node in front {
                 if let Some(path) = self.expand(node, &mut next) {

@@ -8,7 +8,7 @@ use foldhash::fast::FixedState;
 use super::front::{Front, Position, Try};
 use super::sleep::bit;
 use super::visited::Visited;
-use super::{Budget, Deepest, Misfit, Observed};
+use super::{Bound, Budget, Deepest, Misfit, Observed};
 use crate::check::{Checks, Failure};
 use crate::journal::Observation;
 use crate::kernel::Step;
@@ -72,19 +72,17 @@ impl Order {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// At its goal: the path leads there.
-    Stopped,
+    Found,
     /// Everything was tried.
     Exhausted,
-    /// So many worlds were seen as the budget allows.
-    OutOfStates,
-    /// So much memory was used as the budget allows.
-    OutOfMemory,
+    /// At this bound of its budget.
+    Cut(Bound),
 }
 
 #[derive(Debug)]
 pub(super) struct Search<'a> {
     pub(super) goal: Goal<'a>,
-    budget: Budget,
+    pub(super) budget: Budget,
     grain: Grain,
     order: Order,
     seen: Visited,
@@ -169,12 +167,10 @@ impl<'a> Search<'a> {
         self.seen.bytes() + self.ends.bytes()
     }
 
-    fn spent(&self) -> Option<Outcome> {
+    fn spent(&self) -> Option<Bound> {
         let runs = usize::try_from(self.runs.0 + self.runs.1).unwrap_or(usize::MAX);
-        if self.seen.len() >= self.budget.states || (!self.remembers && runs >= self.budget.states) {
-            return Some(Outcome::OutOfStates);
-        }
-        (self.bytes() >= self.budget.bytes).then_some(Outcome::OutOfMemory)
+        let worlds = if self.remembers { self.worlds() } else { runs };
+        self.budget.spent(worlds, self.bytes())
     }
 
     pub(super) fn walk<P: Program>(&mut self, world: &World<P>) -> Outcome {
@@ -184,7 +180,7 @@ impl<'a> Search<'a> {
         while turn != Turn::Goal {
             let Some(branch) = front.last_branch() else { return Outcome::Exhausted };
             if let Some(spent) = self.spent() {
-                return spent;
+                return Outcome::Cut(spent);
             }
             if let Some(next) = branch.next() {
                 self.path.truncate(branch.base);
@@ -193,7 +189,7 @@ impl<'a> Search<'a> {
                 front.leave_last_branch();
             }
         }
-        Outcome::Stopped
+        Outcome::Found
     }
 
     /// Takes a step from the last branch, and goes on.

@@ -17,6 +17,7 @@ pub(super) fn read(names: &[String]) -> Result<Faults, Trouble> {
         faults = match wanted.as_str() {
             "all" => Faults::all(),
             "none" if names.len() == 1 => faults,
+            "" => return Err(Trouble("`--faults` names nothing: `none` is what that is called".to_owned())),
             _ => faults.and(fault(wanted)?),
         };
     }

@@ -1,7 +1,10 @@
 //! The file of lines that have failed once: one a line, whatever begins with `#` is for people.
+//!
+//! Several processes may keep their lines in it at once: each only adds to it, while it has it to itself.
 
-use std::fs;
-use std::io;
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use cluster_sim::replay::Line;
@@ -14,51 +17,130 @@ pub(super) const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/regressions.
 const HEAD: &str =
     "# Runs of the simulator that have failed: `conformance explore` tries them before anything else.\n";
 
+/// More than this is something else.
+const MOST_BYTES: u64 = 16 << 20;
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Regressions {
     path: PathBuf,
-    text: String,
     lines: Vec<Line>,
 }
 
 impl Regressions {
-    /// Reads the file; where there is none, nothing has failed yet.
+    /// Reads the file; where there is none, nothing has failed yet. One that cannot be added to is refused now.
     pub(super) fn load(path: &Path) -> Result<Self, Trouble> {
-        let text = match fs::read_to_string(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            read => read.map_err(|error| file::unwritten(path, &error))?,
+        let text = match fs::metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                file::writable(path)?;
+                String::new()
+            }
+            Err(error) => return Err(file::trouble(path, &error)),
+            Ok(known) if !known.is_file() => return Err(file::trouble(path, &"it is not a file")),
+            Ok(known) if known.len() > MOST_BYTES => {
+                return Err(file::trouble(path, &"it is too large to be a file of replay lines"));
+            }
+            Ok(_) => open(path)
+                .and_then(|mut file| read(&mut file))
+                .map_err(|error| file::trouble(path, &error))?,
         };
-        let mut lines = Vec::new();
+        let mut lines: Vec<Line> = Vec::new();
+        // Some editors put a mark before everything.
+        let text = text.trim_start_matches('\u{feff}');
         for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| is_run(line)) {
             let wrong = |error| Trouble(format!("{}, line {number}: {error}", path.display()));
             lines.push(line.parse().map_err(wrong)?);
         }
-        Ok(Regressions { path: path.to_owned(), text, lines })
+        Ok(Regressions { path: path.to_owned(), lines })
     }
 
-    /// Those of this scenario.
+    /// Those of this scenario, each once.
     pub(super) fn of(&self, scenario: &str) -> Vec<&Line> {
-        self.lines.iter().filter(|line| line.scenario() == scenario).collect()
+        let mut seen = BTreeSet::new();
+        let of_it = self.lines.iter().filter(|line| line.scenario() == scenario);
+        of_it.filter(|line| seen.insert(line.to_string())).collect()
     }
 
     /// Keeps a line, if it is not there already.
-    pub(super) fn add(&mut self, line: &str) -> Result<bool, Trouble> {
-        if self.text.lines().any(|known| known.trim() == line) {
-            return Ok(false);
-        }
-        if self.text.is_empty() {
-            self.text.push_str(HEAD);
-        } else if !self.text.ends_with('\n') {
-            self.text.push('\n');
-        }
-        self.text.push_str(line);
-        self.text.push('\n');
-        file::write(&self.path, self.text.as_bytes())?;
-        Ok(true)
+    pub(super) fn add(&self, line: &str) -> Result<bool, Trouble> {
+        add(&self.path, line).map_err(|error| file::trouble(&self.path, &error))
     }
+}
+
+fn add(path: &Path, line: &str) -> io::Result<bool> {
+    let mut file = open(path)?;
+    // Until it is closed.
+    file.lock()?;
+    let text = read(&mut file)?;
+    if text.lines().any(|known| known.trim() == line) {
+        return Ok(false);
+    }
+    let before = match text.as_str() {
+        "" => HEAD,
+        text if text.ends_with('\n') => "",
+        _ => "\n",
+    };
+    file.write_all(format!("{before}{line}\n").as_bytes())?;
+    Ok(true)
+}
+
+/// Whatever is written goes to its end.
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).append(true).create(true).open(path)
+}
+
+fn read(file: &mut File) -> io::Result<String> {
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn is_run(line: &str) -> bool {
     !line.trim().is_empty() && !line.trim_start().starts_with('#')
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    fn line(n: usize) -> String {
+        format!("sim:v1:hello:3:-:9.{n:016x}.{}", "0000".repeat(9))
+    }
+
+    #[test]
+    fn what_several_keep_at_once_is_all_there_and_once() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("regressions.txt");
+        thread::scope(|scope| {
+            for first in 0..4 {
+                let regressions = Regressions::load(&path).expect("there is none yet");
+                scope.spawn(move || {
+                    for n in first..first + 20 {
+                        regressions.add(&line(n)).expect("it can be written");
+                    }
+                });
+            }
+        });
+        let text = fs::read_to_string(&path).expect("it was made");
+        assert_eq!(text.matches(HEAD).count(), 1, "{text}");
+        let mut kept: Vec<&str> = text.lines().filter(|line| is_run(line)).collect();
+        kept.sort_unstable();
+        assert_eq!(kept, (0..23).map(line).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_is_no_file_of_lines_is_refused_and_a_mark_before_the_first_is_not() {
+        for path in ["/dev/zero", "/dev", "/nowhere/regressions.txt"] {
+            assert!(Regressions::load(Path::new(path)).is_err(), "{path}");
+        }
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("regressions.txt");
+        fs::write(&path, format!("\u{feff}# for people\n{0}\n{0}\n", line(1))).expect("a new file");
+        let regressions = Regressions::load(&path).expect("it is one");
+        assert_eq!(regressions.of("hello").len(), 1);
+        File::create(&path).and_then(|file| file.set_len(MOST_BYTES + 1)).expect("it is ours");
+        assert!(Regressions::load(&path).is_err(), "it is too large");
+    }
 }
