@@ -41,7 +41,7 @@ impl Joined {
             served: 0,
         };
         for _ in 0..workers {
-            joined.primary.fork(Vec::new()).expect("nothing impossible was set up");
+            joined.primary.fork().expect("nothing impossible was set up");
         }
         for worker in &mut joined.workers {
             let listener = worker.listen(ListenOptions::default());

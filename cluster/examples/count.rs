@@ -1,8 +1,8 @@
 //! Counts requests across workers: each worker reports what it has served, and the primary adds up.
 //!
-//! `cargo run -p cluster --example count -- 10`, and then ten times: `curl http://127.0.0.1:PORT/` with the printed port.
+//! `cargo run -p cluster --example count -- 10`, and then ten times `curl` with the address that is printed.
 //!
-//! It ends by itself when the total is reached.
+//! It ends by itself when the total is reached, and fails if all workers are gone before.
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "a program cares for some events only")]
 
@@ -25,7 +25,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn primary() -> Result<(), Box<dyn Error>> {
-    let total: u64 = env::args().nth(1).map_or(Ok(10), |total| total.parse())?;
+    let total = env::args().nth(1).unwrap_or_else(|| "10".into());
+    let total: u64 = total.parse().map_err(|_| format!("`{total}` is no number of requests"))?;
     let mut served: BTreeMap<WorkerId, u64> = BTreeMap::new();
     let mut listening = 0;
     let mut primary = Primary::new(Settings::default())?;
@@ -37,7 +38,7 @@ async fn primary() -> Result<(), Box<dyn Error>> {
             Event::Listening { address, .. } => {
                 listening += 1;
                 if listening == WORKERS {
-                    println!("{WORKERS} workers serve port {}", address.port);
+                    println!("{WORKERS} workers serve http://{address}/");
                 }
             }
             Event::Message { worker, message, .. } if message["served"] == 1 => {
@@ -50,7 +51,7 @@ async fn primary() -> Result<(), Box<dyn Error>> {
             _ => {}
         }
     }
-    Ok(())
+    if served.values().sum::<u64>() < total { Err("no worker is left".into()) } else { Ok(()) }
 }
 
 async fn worker() -> Result<(), Box<dyn Error>> {

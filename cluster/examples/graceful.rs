@@ -1,7 +1,8 @@
 //! Graceful shutdown with a deadline: workers are asked to go, and whoever is not gone in time is killed.
 //!
 //! `cargo run -p cluster --example graceful -- 2`, and then ctrl-c or SIGTERM to the primary. The argument is the deadline in
-//! seconds. Connect to the port beforehand, with `nc` say, and a worker has a connection that does not end: it is killed.
+//! seconds. Connect beforehand to the address that is printed (`nc`, or `bash -c 'exec 3<>/dev/tcp/HOST/PORT; sleep 99'`), and a worker has a connection that
+//! does not end: it is killed.
 
 use std::env;
 use std::error::Error;
@@ -23,7 +24,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn primary() -> Result<(), Box<dyn Error>> {
-    let deadline = Duration::from_secs(env::args().nth(1).map_or(Ok(10), |seconds| seconds.parse())?);
+    let seconds = env::args().nth(1).unwrap_or_else(|| "10".into());
+    let deadline = seconds.parse().map_err(|_| format!("`{seconds}` is no number of seconds"))?;
+    let deadline = Duration::from_secs(deadline);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut primary = Primary::new(Settings::default())?;
@@ -39,7 +42,7 @@ async fn primary() -> Result<(), Box<dyn Error>> {
                 Some(Event::Listening { address, .. }) => {
                     listening += 1;
                     if listening == WORKERS {
-                        println!("{WORKERS} workers serve port {}", address.port);
+                        println!("{WORKERS} workers serve {address}");
                     }
                 }
                 Some(Event::Exit { worker, status }) => println!("worker {worker} {}", told(status)),

@@ -42,6 +42,16 @@ pub(crate) struct Doors(BTreeMap<ListenerId, Door>);
 struct Door {
     opening: Option<oneshot::Sender<Result<Opened, Unopened>>>,
     connections: mpsc::UnboundedSender<Arrival>,
+    wish: Wish,
+}
+
+/// Whether somebody waits for a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    None,
+    Open,
+    /// It is here, and was not taken yet.
+    Answered,
 }
 
 impl Doors {
@@ -53,7 +63,7 @@ impl Doors {
     pub(crate) fn add(&mut self, listener: ListenerId) -> (Opening, Arrivals) {
         let (opening, opened) = oneshot::channel();
         let (connections, arrivals) = mpsc::unbounded_channel();
-        self.0.insert(listener, Door { opening: Some(opening), connections });
+        self.0.insert(listener, Door { opening: Some(opening), connections, wish: Wish::None });
         (opened, arrivals)
     }
 
@@ -79,8 +89,24 @@ impl Doors {
 
     /// Brings a connection to its listener. Whether it is still there; if not, the connection is closed, as those in a
     /// dropped listener's backlog are.
-    pub(crate) fn bring(&self, listener: ListenerId, arrival: Arrival) -> bool {
-        self.0.get(&listener).is_some_and(|door| door.connections.send(arrival).is_ok())
+    pub(crate) fn bring(&mut self, listener: ListenerId, arrival: Arrival) -> bool {
+        let Some(door) = self.0.get_mut(&listener) else { return false };
+        if door.wish == Wish::Open {
+            door.wish = Wish::Answered;
+        }
+        door.connections.send(arrival).is_ok()
+    }
+
+    /// Somebody waits for a connection, or nobody does any more.
+    pub(crate) fn wish(&mut self, listener: ListenerId, wish: Wish) {
+        if let Some(door) = self.0.get_mut(&listener) {
+            door.wish = wish;
+        }
+    }
+
+    /// Whether a connection is here that somebody waits for.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.0.values().any(|door| door.wish == Wish::Answered)
     }
 }
 

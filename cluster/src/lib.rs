@@ -3,7 +3,7 @@
 //! Rust primary can run Node.js workers and a Rust worker can serve under a Node.js primary.
 //!
 //! ```no_run
-//! use cluster::{Event, Primary, Role, Settings, Worker};
+//! use cluster::{Event, Life, Primary, Role, Settings, Worker};
 //!
 //! // One thread a process: a cluster uses the cores by its workers.
 //! #[tokio::main(flavor = "current_thread")]
@@ -20,6 +20,9 @@
 //!                     Event::Listening { worker, .. } => {
 //!                         served.insert(worker);
 //!                     }
+//!                     // It was asked to go. Who replaces it was started before.
+//!                     Event::Exit { worker, .. }
+//!                         if primary.worker(worker).and_then(Life::exited_after_disconnect) == Some(true) => {}
 //!                     // Replaced, but not one that never got so far as to serve: it would be for ever.
 //!                     Event::Exit { worker, .. } if served.remove(&worker) => {
 //!                         primary.fork()?;

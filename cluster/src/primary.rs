@@ -89,7 +89,7 @@ impl Primary {
     /// # Errors
     /// The settings ask for what cannot be: nothing is started.
     pub fn fork(&mut self) -> Result<WorkerId, ForkError> {
-        self.command(|machine| machine.fork(Vec::new()))
+        self.command(cluster_core::Primary::fork)
     }
 
     /// Starts a worker with more variables in its environment, laid over this process's own. Node: `cluster.fork(env)`.
@@ -105,7 +105,7 @@ impl Primary {
         V: Into<String>,
     {
         let env = env.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        self.command(|machine| machine.fork(env))
+        self.command(|machine| machine.fork_with_env(env))
     }
 
     /// Sends a message to a worker. Node: `worker.send(message)`.
@@ -159,12 +159,12 @@ impl Primary {
     /// Asks every worker to finish its connections and go; [`Event::AllDisconnected`] says that all are gone.
     /// Node: `cluster.disconnect()`.
     pub fn disconnect(&mut self) {
-        self.command(cluster_core::Primary::disconnect_all);
+        self.command(cluster_core::Primary::disconnect);
     }
 
     /// Asks one worker to finish its connections and go. Node: `worker.disconnect()`.
     pub fn disconnect_worker(&mut self, worker: WorkerId) {
-        self.command(|machine| machine.disconnect(worker));
+        self.command(|machine| machine.disconnect_worker(worker));
     }
 
     /// Sends a signal to a worker, and nothing else. Node: `worker.kill(signal)`.

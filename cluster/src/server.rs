@@ -79,13 +79,13 @@ struct Demand<'a> {
 
 impl<'a> Demand<'a> {
     fn new(shared: &'a Shared, listener: ListenerId) -> Self {
-        shared.command(|machine| machine.accept(listener));
+        shared.demand(listener);
         Demand { shared, listener }
     }
 }
 
 impl Drop for Demand<'_> {
     fn drop(&mut self) {
-        self.shared.command(|machine| machine.withdraw(self.listener));
+        self.shared.withdraw(self.listener);
     }
 }

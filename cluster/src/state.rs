@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::warn;
 
-use crate::doors::{Arrivals, Doors, Opened, Opening, Unopened};
+use crate::doors::{Arrivals, Doors, Opened, Opening, Unopened, Wish};
 use crate::inbox::Inbox;
 use crate::socket::{self, NotSent, Socket};
 use crate::unix::Unix;
@@ -105,6 +105,18 @@ impl Shared {
         let id = state.command(|machine| machine.listen(options));
         let (opened, connections) = state.doors.add(id);
         (id, opened, connections)
+    }
+
+    /// Somebody waits for a connection of this listener.
+    pub(crate) fn demand(&self, listener: ListenerId) {
+        self.lock().doors.wish(listener, Wish::Open);
+        self.command(|machine| machine.accept(listener));
+    }
+
+    /// Nobody does any more.
+    pub(crate) fn withdraw(&self, listener: ListenerId) {
+        self.lock().doors.wish(listener, Wish::None);
+        self.command(|machine| machine.withdraw(listener));
     }
 
     /// Sends a message and a socket.
@@ -264,8 +276,11 @@ impl State {
         self.is_disconnected() && (self.killed || !self.machine.exited_after_disconnect())
     }
 
+    /// It is said that the worker is to go when nothing more can come, and what has come was taken: whoever hears it may
+    /// leave the listener alone at once, and a connection that is ours would be lost.
     fn note(&self) {
-        if self.machine.exited_after_disconnect() {
+        let is_on_its_way = self.machine.is_acknowledging() || self.doors.has_answered();
+        if self.machine.exited_after_disconnect() && !is_on_its_way {
             self.advance(Phase::Disconnecting);
         }
     }

@@ -229,7 +229,11 @@ impl Worker {
     }
 
     /// Waits until the worker is asked to go, or its channel is lost. What has to stop for the connections to end, stops
-    /// here: `axum::serve(..).with_graceful_shutdown(worker.disconnecting())` closes connections that are only kept alive.
+    /// here: `axum::serve(..).with_graceful_shutdown(worker.disconnecting())` closes connections that are only kept alive. For
+    /// axum that is also one whose request has not begun to arrive: give clients that have just connected a second before.
+    ///
+    /// No connection comes after it, and none is on its way: one that somebody waits for in [`accept`](Listener::accept) is
+    /// taken there first. So a listener may be dropped here, and nobody is lost.
     pub fn disconnecting(&self) -> impl Future<Output = ()> + Send + use<> {
         self.shared.reached(Phase::Disconnecting)
     }

@@ -1,6 +1,7 @@
 //! Runs every example as its head says, and sees that nothing of it is left: its workers inherit its standard output,
 //! which ends only when the last of them has ended. It does not test the library beyond that.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -19,6 +20,15 @@ struct Example {
     lines: io::Lines<BufReader<ChildStdout>>,
 }
 
+/// Where a test fails, nothing is left either: the workers end with their primary.
+impl Drop for Example {
+    fn drop(&mut self) {
+        // It has usually ended.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
 impl Example {
     fn start(name: &str, arguments: &[&str]) -> Result<Self, Box<dyn Error>> {
         let mut command = Command::new(build(name)?);
@@ -34,17 +44,22 @@ impl Example {
     /// The port in the line that says that all workers listen.
     fn port(&mut self) -> Result<u16, Box<dyn Error>> {
         let line = self.line()?;
-        let port = line.rsplit_once("workers serve port ").ok_or_else(|| line.clone())?;
+        let (_, address) = line.split_once("workers serve ").ok_or_else(|| line.clone())?;
+        let port = address.trim_end_matches('/').rsplit_once(':').ok_or_else(|| line.clone())?;
         Ok(port.1.parse()?)
     }
 
     fn terminate(&self) -> Tested {
-        Ok(kill(Pid::from_raw(i32::try_from(self.process.id())?), Signal::SIGTERM)?)
+        self.signal(Signal::SIGTERM)
+    }
+
+    fn signal(&self, signal: Signal) -> Tested {
+        Ok(kill(Pid::from_raw(i32::try_from(self.process.id())?), signal)?)
     }
 
     /// What it says until all its processes have ended, after it has ended well.
     fn rest(mut self) -> Result<Vec<String>, Box<dyn Error>> {
-        let rest = self.lines.collect::<Result<_, _>>()?;
+        let rest = self.lines.by_ref().collect::<Result<_, _>>()?;
         let status = self.process.wait()?;
         if status.success() { Ok(rest) } else { Err(format!("{status}").into()) }
     }
@@ -84,6 +99,57 @@ fn http_serves_replaces_the_dead_and_ends_when_told() -> Tested {
     assert!(line.contains("Signal(SIGKILL); starting another"), "{line}");
     let answer = request(port)?;
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    example.terminate()?;
+    assert_eq!(example.rest()?, Vec::<String>::new());
+    Ok(())
+}
+
+/// The process that answers, without what it was before.
+fn who_answers(port: u16) -> Result<String, Box<dyn Error>> {
+    let answer = request(port)?;
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    Ok(answer.trim_end().rsplit(' ').next().ok_or("no number")?.to_owned())
+}
+
+/// Requests come all the time, and there are as many workers afterwards.
+#[test]
+fn http_replaces_all_workers_when_told_and_loses_no_request() -> Tested {
+    let mut example = Example::start("http", &[])?;
+    let port = example.port()?;
+    let workers = std::thread::available_parallelism()?.get();
+    let mut known = BTreeSet::new();
+    while known.len() < workers {
+        known.insert(who_answers(port)?);
+    }
+    for _ in 0..2 {
+        example.signal(Signal::SIGHUP)?;
+        let mut new = BTreeSet::new();
+        while new.len() < workers {
+            new.extend(Some(who_answers(port)?).filter(|process| !known.contains(process)));
+        }
+        for _ in 0..workers {
+            assert!(example.line()?.ends_with(" has gone"));
+        }
+        known = new;
+    }
+    for _ in 0..4 * workers {
+        assert!(known.contains(&who_answers(port)?), "there are more workers than there were");
+    }
+    example.terminate()?;
+    example.rest()?;
+    Ok(())
+}
+
+/// A request that does not end keeps its worker; who asks twice does not wait for it.
+#[test]
+fn http_ends_at_once_when_told_twice() -> Tested {
+    let mut example = Example::start("http", &[])?;
+    let port = example.port()?;
+    let mut half = TcpStream::connect(("127.0.0.1", port))?;
+    half.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n")?;
+    example.terminate()?;
+    let is_refused = || TcpStream::connect(("127.0.0.1", port)).is_err();
+    while !is_refused() {}
     example.terminate()?;
     assert_eq!(example.rest()?, Vec::<String>::new());
     Ok(())

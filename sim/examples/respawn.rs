@@ -16,8 +16,8 @@ pub(crate) struct KeepTwo {
 
 impl Program for KeepTwo {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
-        primary.fork(Vec::new()).expect("nothing impossible was set up");
-        primary.fork(Vec::new()).expect("nothing impossible was set up");
+        primary.fork().expect("nothing impossible was set up");
+        primary.fork().expect("nothing impossible was set up");
     }
 
     fn primary_event(&mut self, primary: &mut Primary, _: &mut Process<'_>, event: Event) {
@@ -27,7 +27,7 @@ impl Program for KeepTwo {
         if let Event::Exit { .. } = event {
             self.online = self.online.saturating_sub(1);
             for _ in self.online..2 {
-                primary.fork(Vec::new()).expect("nothing impossible was set up");
+                primary.fork().expect("nothing impossible was set up");
             }
         }
     }

@@ -25,13 +25,13 @@
 //!
 //! impl Program for Hello {
 //!     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
-//!         primary.fork(Vec::new()).expect("nothing impossible was set up");
+//!         primary.fork().expect("nothing impossible was set up");
 //!     }
 //!
 //!     fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
 //!         if let Event::Message { worker, message, .. } = event {
 //!             process.observe(message.to_string());
-//!             primary.disconnect(worker);
+//!             primary.disconnect_worker(worker);
 //!         }
 //!     }
 //!
@@ -61,7 +61,7 @@
 //!
 //! impl Program for One {
 //!     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
-//!         primary.fork(Vec::new()).expect("nothing impossible was set up");
+//!         primary.fork().expect("nothing impossible was set up");
 //!     }
 //! }
 //!

@@ -73,7 +73,7 @@ impl FromStr for Serve {
 impl Program for Serve {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
         for _ in 0..self.workers {
-            primary.fork(Vec::new()).expect("nothing impossible was set up");
+            primary.fork().expect("nothing impossible was set up");
         }
     }
 
@@ -82,7 +82,7 @@ impl Program for Serve {
         if let Event::Message { .. } = event {
             self.served += 1;
             if self.served == self.clients {
-                primary.disconnect_all();
+                primary.disconnect();
             }
         }
         if let Event::Exit { worker, .. } = event
@@ -91,7 +91,7 @@ impl Program for Serve {
             && primary.worker(worker).and_then(cluster_core::Life::exited_after_disconnect) == Some(false)
         {
             self.replacements -= 1;
-            primary.fork(Vec::new()).expect("nothing impossible was set up");
+            primary.fork().expect("nothing impossible was set up");
         }
     }
 

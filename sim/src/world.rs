@@ -400,7 +400,7 @@ mod tests {
             let address = BindAddress::Tcp { host: None, port: 0, ipv6_only: false, reuse_port: false };
             let (_, at) = process.open(&address, Some(8)).expect("it is free");
             process.note(at.port().to_string());
-            primary.fork(Vec::new()).expect("nothing impossible was set up");
+            primary.fork().expect("nothing impossible was set up");
         }
 
         fn primary_socket(

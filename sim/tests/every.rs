@@ -73,7 +73,7 @@ struct Online {
 impl Program for Online {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
         for _ in 0..self.workers {
-            primary.fork(Vec::new()).expect("nothing impossible was set up");
+            primary.fork().expect("nothing impossible was set up");
         }
     }
 

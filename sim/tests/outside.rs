@@ -48,9 +48,9 @@ impl Program for Nothing {
     }
 
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
-        primary.fork(Vec::new()).expect("nothing impossible was set up");
+        primary.fork().expect("nothing impossible was set up");
         primary.setup(Setup { exec: Some("/nowhere/program".into()), ..Setup::default() });
-        primary.fork(Vec::new()).expect("that it is not there is told later");
+        primary.fork().expect("that it is not there is told later");
     }
 
     fn primary_event(&mut self, _: &mut Primary, process: &mut Process<'_>, event: Event) {
@@ -112,12 +112,12 @@ struct Lingers {
 
 impl Program for Lingers {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
-        primary.fork(Vec::new()).expect("nothing impossible was set up");
+        primary.fork().expect("nothing impossible was set up");
     }
 
     fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
         match event {
-            Event::Online { worker } => primary.disconnect(worker),
+            Event::Online { worker } => primary.disconnect_worker(worker),
             Event::Disconnect { .. } => process.observe("disconnect"),
             Event::Exit { status, .. } => process.observe(format!("exit {status:?}")),
             _ => {}
@@ -165,7 +165,7 @@ struct Leaves;
 
 impl Program for Leaves {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
-        primary.fork(Vec::new()).expect("nothing impossible was set up");
+        primary.fork().expect("nothing impossible was set up");
     }
 
     fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
@@ -227,7 +227,7 @@ struct Starves;
 
 impl Program for Starves {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
-        primary.fork(Vec::new()).expect("nothing impossible was set up");
+        primary.fork().expect("nothing impossible was set up");
     }
 
     fn primary_event(&mut self, _: &mut Primary, process: &mut Process<'_>, event: Event) {

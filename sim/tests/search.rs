@@ -27,8 +27,8 @@ struct ComeAndGo;
 
 impl Program for ComeAndGo {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
-        primary.fork(Vec::new()).expect("nothing impossible was set up");
-        primary.fork(Vec::new()).expect("nothing impossible was set up");
+        primary.fork().expect("nothing impossible was set up");
+        primary.fork().expect("nothing impossible was set up");
     }
 
     fn primary_event(&mut self, _: &mut Primary, process: &mut Process<'_>, event: Event) {
@@ -100,7 +100,7 @@ struct Early;
 
 impl Program for Early {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
-        primary.fork(Vec::new()).expect("nothing impossible was set up");
+        primary.fork().expect("nothing impossible was set up");
     }
 
     fn driver_start(&mut self, driver: &mut Driver<'_>) {

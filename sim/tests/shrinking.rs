@@ -20,7 +20,7 @@ impl Rounds {
         process.observe(format!("round {round}"));
         if let Some(&to) = self.to.get(round) {
             let _ = primary.send(WorkerId(to), &json!(round));
-            primary.fork(Vec::new()).expect("nothing impossible was set up");
+            primary.fork().expect("nothing impossible was set up");
         }
     }
 }
@@ -28,7 +28,7 @@ impl Rounds {
 impl Program for Rounds {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
         for _ in 0..3 {
-            primary.fork(Vec::new()).expect("nothing impossible was set up");
+            primary.fork().expect("nothing impossible was set up");
         }
     }
 

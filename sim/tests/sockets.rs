@@ -44,12 +44,12 @@ struct Exclusive {
 
 impl Program for Exclusive {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
-        primary.fork(Vec::new()).expect("nothing impossible was set up");
+        primary.fork().expect("nothing impossible was set up");
     }
 
     fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
         match event {
-            Event::Message { worker, .. } => primary.disconnect(worker),
+            Event::Message { worker, .. } => primary.disconnect_worker(worker),
             Event::Disconnect { .. } => process.observe("disconnect"),
             Event::Exit { status, .. } => process.observe(format!("exit {status:?}")),
             Event::Listening { .. } => process.observe("heard of a server that is nobody's business"),
@@ -138,7 +138,7 @@ const DOOR: &str = "/run/door";
 impl Program for OnPath {
     fn primary_start(&mut self, primary: &mut Primary, process: &mut Process<'_>) {
         for _ in 0..2 {
-            primary.fork(Vec::new()).expect("nothing impossible was set up");
+            primary.fork().expect("nothing impossible was set up");
         }
         assert_eq!(process.mode(DOOR), None);
     }
@@ -151,7 +151,7 @@ impl Program for OnPath {
             Event::Message { .. } => {
                 self.served += 1;
                 if self.served == 2 {
-                    primary.disconnect_all();
+                    primary.disconnect();
                 }
             }
             Event::AllDisconnected => process.observe(format!("{:?}", process.mode(DOOR))),
@@ -217,7 +217,7 @@ struct Datagrams {
 impl Program for Datagrams {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
         for _ in 0..2 {
-            primary.fork(Vec::new()).expect("nothing impossible was set up");
+            primary.fork().expect("nothing impossible was set up");
         }
     }
 
@@ -226,7 +226,7 @@ impl Program for Datagrams {
             Event::Message { .. } => {
                 self.answered += 1;
                 if self.answered == 4 {
-                    primary.disconnect_all();
+                    primary.disconnect();
                 }
             }
             Event::AllDisconnected => process.observe("all disconnected"),
@@ -315,7 +315,7 @@ impl Pass {
 
 impl Program for Pass {
     fn primary_start(&mut self, primary: &mut Primary, process: &mut Process<'_>) {
-        primary.fork(Vec::new()).expect("nothing impossible was set up");
+        primary.fork().expect("nothing impossible was set up");
         let address = BindAddress::Tcp { host: None, port: 0, ipv6_only: false, reuse_port: false };
         let (listener, address) = process.open(&address, Some(8)).expect("nothing else is there");
         self.listener = Some(listener);
@@ -332,7 +332,7 @@ impl Program for Pass {
             }
             Event::Error { worker, error: WorkerError::NotReceived } => {
                 process.observe("not received");
-                primary.disconnect(worker);
+                primary.disconnect_worker(worker);
             }
             Event::Disconnect { .. } => {
                 self.listener.take().into_iter().for_each(|listener| process.close(listener));
@@ -354,7 +354,7 @@ impl Program for Pass {
             }
             SocketEvent::Ended { connection, .. } => {
                 process.close(connection);
-                primary.disconnect(WorkerId(1));
+                primary.disconnect_worker(WorkerId(1));
             }
             SocketEvent::Data { .. } | SocketEvent::Datagram { .. } => {}
         }

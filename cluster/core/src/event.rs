@@ -60,7 +60,8 @@ pub enum Event {
         worker: WorkerId,
     },
     /// Its process has ended. Node: `'exit'`. A worker that could not be started has no process and no exit: it ends
-    /// with [`Event::Disconnect`].
+    /// with [`Event::Disconnect`]. Whether it was asked to go, its [`Life`](crate::Life) knows, which is still there:
+    /// [`exited_after_disconnect`](crate::Life::exited_after_disconnect). Who replaces workers asks it.
     Exit {
         /// Which.
         worker: WorkerId,
@@ -96,6 +97,20 @@ pub struct ListeningAddress {
     pub address_type: AddressType,
     /// The descriptor of the primary, if the worker asked for one. UDP without one: -1.
     pub fd: Option<i64>,
+}
+
+/// As one writes it: `127.0.0.1:8000`, `[::1]:8000`, `*:8000`, a path.
+impl fmt::Display for ListeningAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ListeningAddress { address, port, fd, .. } = self;
+        match (address, fd) {
+            (Some(path), _) if *port < 0 => f.write_str(path),
+            (Some(host), _) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            (Some(host), _) => write!(f, "{host}:{port}"),
+            (None, Some(fd)) if *fd >= 0 => write!(f, "descriptor {fd}"),
+            (None, _) => write!(f, "*:{port}"),
+        }
+    }
 }
 
 /// The kind of an address on the wire. Node: `addressType`.

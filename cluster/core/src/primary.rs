@@ -94,7 +94,7 @@ pub struct Primary {
     ledger: Ledger,
     retries: BTreeMap<TimerId, Retry>,
     last_timer: u32,
-    /// Whom `disconnect_all` still waits for.
+    /// Whom `disconnect` still waits for.
     leaving: Option<BTreeSet<WorkerId>>,
 }
 
@@ -124,7 +124,7 @@ impl Primary {
 
     /// Asks a worker to finish its connections and go. It leaves the list and gets no more connections at once.
     /// Node: `worker.disconnect()`.
-    pub fn disconnect(&mut self, worker: WorkerId) {
+    pub fn disconnect_worker(&mut self, worker: WorkerId) {
         let Some(member) = self.members.get_mut(&worker) else { return };
         let entry = self.steps.enter_command();
         member.life.exited_after_disconnect = Some(true);
@@ -137,13 +137,13 @@ impl Primary {
     /// Asks every worker to finish and go; [`Event::AllDisconnected`] comes when the last of them is gone, and what
     /// [`Settings::keep_listening`] has kept for nobody is closed then.
     /// Node: `cluster.disconnect()`, which calls back when the *first* is gone, against its documentation.
-    pub fn disconnect_all(&mut self) {
+    pub fn disconnect(&mut self) {
         let all: BTreeSet<WorkerId> = self.members.keys().copied().collect();
         for worker in &all {
             // Who was asked before is not asked again: it may be on its way out, and could not be written to.
             let life = &self.members[worker].life;
             if life.listed && life.connected {
-                self.disconnect(*worker);
+                self.disconnect_worker(*worker);
             }
         }
         if all.is_empty() {

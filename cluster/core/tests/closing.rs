@@ -53,7 +53,7 @@ fn a_shared_socket_that_is_closed_is_not_sent_any_more() {
     let sent = |house: &House| {
         house.desk.calls.iter().filter(|call| matches!(call, Call::Write { socket: Some(_), .. })).count()
     };
-    house.primary.disconnect(ONE);
+    house.primary.disconnect_worker(ONE);
     let acknowledged = b"{\"cmd\":\"NODE_HANDLE_ACK\"}\n".to_vec();
     house.primary.handle(OsEvent::Read { channel: ONE.into(), bytes: acknowledged, socket: None });
     while cluster_core::pump(&mut house.primary, &mut house.desk).is_some() {}

@@ -100,7 +100,7 @@ fn a_cluster_may_speak_v8s_structured_clone() {
     let got = WorkerEvent::Connection { listener, connection };
     let heard = &house.processes[&ONE].events;
     assert!(heard.contains(&down) && heard.contains(&got), "{heard:?}");
-    house.primary.disconnect(ONE);
+    house.primary.disconnect_worker(ONE);
     house.worker(ONE).release(connection);
     house.settle();
     let handle = Some(Passed { socket: OWN, kind: PassedKind::Socket });

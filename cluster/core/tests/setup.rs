@@ -50,7 +50,7 @@ fn what_is_not_said_again_stays_and_every_call_is_told() {
 #[test]
 fn each_fork_tells_its_settings_before_itself() {
     let mut house = House::new(Settings::default());
-    let worker = |house: &mut House| house.primary.fork(Vec::new()).expect("nothing impossible was set up");
+    let worker = |house: &mut House| house.primary.fork().expect("nothing impossible was set up");
     worker(&mut house);
     worker(&mut house);
     house.settle();
@@ -69,7 +69,7 @@ fn the_policy_may_change_until_something_is_set_up_or_forked() {
     assert_eq!(primary.settings().policy, SchedulingPolicy::Shared);
     let (mut set_up, mut forked) = (primary.clone(), primary);
     set_up.setup(Setup::default());
-    forked.fork(Vec::new()).expect("nothing impossible was set up");
+    forked.fork().expect("nothing impossible was set up");
     for mut primary in [set_up, forked] {
         assert_eq!(primary.set_policy(SchedulingPolicy::RoundRobin), Err(PolicyFrozen));
         assert_eq!(primary.settings().policy, SchedulingPolicy::Shared);
@@ -84,7 +84,7 @@ fn descriptors_without_one_channel_are_refused_at_once_and_nothing_is_started() 
         (vec![Stdio::Channel, Stdio::Pipe, Stdio::Channel], ForkError::TwoChannels),
     ] {
         house.primary.setup(Setup { stdio: Some(stdio), ..Setup::default() });
-        assert_eq!(house.primary.fork(Vec::new()), Err(error));
+        assert_eq!(house.primary.fork(), Err(error));
     }
     house.settle();
     assert_eq!(commands(&house), []);
@@ -100,7 +100,7 @@ fn ports(forks: u32, exec_argv: &str, inspect_port: Option<u16>) -> Vec<String> 
     primary.setup(Setup { exec_argv, inspect_port, ..Setup::default() });
     let mut ports = Vec::new();
     for _ in 0..forks {
-        primary.fork(Vec::new()).expect("nothing impossible was set up");
+        primary.fork().expect("nothing impossible was set up");
         if let Some(Call::Spawn { command, .. }) = primary.poll_call() {
             ports.extend(command.exec_argv.get(1).cloned());
         }

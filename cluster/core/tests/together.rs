@@ -176,7 +176,7 @@ fn with_keep_listening_the_door_stays_open_for_the_next_worker() {
 fn who_comes_after_disconnect_all_goes_on_and_what_was_kept_for_nobody_is_closed() {
     let mut house = serving_with(Settings { keep_listening: true, ..Settings::default() }, 1, &[ONE]);
     house.connect(BOUND);
-    house.primary.disconnect_all();
+    house.primary.disconnect();
     house.fork(1);
     house.worker(TWO).listen(ListenOptions::default());
     house.settle();
@@ -189,7 +189,7 @@ fn who_comes_after_disconnect_all_goes_on_and_what_was_kept_for_nobody_is_closed
     assert_eq!(house.connections(TWO), 1);
     house.kill(TWO);
     assert!(!house.desk.calls.contains(&Call::Close { socket: BOUND }));
-    house.primary.disconnect_all();
+    house.primary.disconnect();
     house.settle();
     assert!(house.desk.calls.contains(&Call::Close { socket: BOUND }));
 }
@@ -218,7 +218,7 @@ fn a_full_queue_stops_accepting_and_goes_on_when_it_drains() {
 fn a_worker_the_primary_disconnects_drains_first() {
     let mut house = serving(1, &[ONE]);
     house.connect(BOUND);
-    house.primary.disconnect(ONE);
+    house.primary.disconnect_worker(ONE);
     house.settle();
     assert!(house.desk.calls.contains(&Call::Close { socket: BOUND }), "its listener closes at once");
     let life = house.primary.worker(ONE).expect("it drains");
@@ -263,14 +263,14 @@ fn exited_after_disconnect_is_decided_before_the_first_end_is_told() {
 fn all_disconnected_comes_with_the_last_and_not_the_first() {
     let mut house = serving(2, &[]);
     house.worker(TWO).accept(LISTENER);
-    house.primary.disconnect_all();
+    house.primary.disconnect();
     house.settle();
     assert_eq!(
         names(&house.events),
         ["disconnect", "exit", "disconnect", "exit", "all disconnected"],
         "Node calls back before the exit of the first"
     );
-    house.primary.disconnect_all();
+    house.primary.disconnect();
     house.settle();
     assert_eq!(house.events.last(), Some(&Event::AllDisconnected), "at once if there is nobody");
 }
@@ -279,7 +279,7 @@ fn all_disconnected_comes_with_the_last_and_not_the_first() {
 fn a_program_that_cannot_be_started_is_an_error_and_leaves_nothing() {
     let command = Command { exec: Some("/no/such/program".into()), ..Command::default() };
     let mut house = House::new(Settings { command: command.into(), ..Settings::default() });
-    house.primary.fork(Vec::new()).expect("nothing impossible was set up");
+    house.primary.fork().expect("nothing impossible was set up");
     // It is for the next worker.
     house.primary.setup(Setup { exec: Some("/another".into()), ..Setup::default() });
     assert!(matches!(house.primary.poll(), Some(Output::Call(Call::Spawn { .. }))));
@@ -388,8 +388,8 @@ fn a_refused_connection_waits_a_little_instead_of_bouncing() {
 #[test]
 fn commands_take_effect_in_the_order_they_are_given() {
     let mut house = House::new(Settings::default());
-    house.primary.fork(Vec::new()).expect("nothing impossible was set up");
-    house.primary.disconnect(ONE);
+    house.primary.fork().expect("nothing impossible was set up");
+    house.primary.disconnect_worker(ONE);
     house.primary.kill(ONE, Signal::SIGTERM);
     house.primary.send(ONE, &json!("too late")).expect("its channel is open");
     house.settle();
@@ -409,8 +409,8 @@ fn kind(call: &Call) -> &'static str {
 #[test]
 fn a_program_that_cannot_be_started_does_not_hold_up_the_other_commands() {
     let mut house = House::new(Settings::default());
-    house.primary.fork(Vec::new()).expect("nothing impossible was set up");
-    house.primary.fork(Vec::new()).expect("nothing impossible was set up");
+    house.primary.fork().expect("nothing impossible was set up");
+    house.primary.fork().expect("nothing impossible was set up");
     assert!(matches!(house.primary.poll_call(), Some(Call::Spawn { worker: ONE, .. })));
     house.primary.handle(OsEvent::SpawnFailed { worker: ONE, errno: Errno::EAGAIN });
     assert!(matches!(house.primary.poll_call(), Some(Call::Spawn { worker: TWO, .. })));

@@ -95,7 +95,7 @@ fn primary() -> Process<Primary> {
 fn primary_with(serialization: Serialization) -> Process<Primary> {
     let mut primary = Primary::new(Settings::default());
     primary.setup(Setup { serialization: Some(serialization), ..Setup::default() });
-    primary.fork(Vec::new()).expect("nothing impossible was set up");
+    primary.fork().expect("nothing impossible was set up");
     let mut process = Process::new(primary, ChannelId(1));
     process.drain();
     process
@@ -309,7 +309,7 @@ fn a_line_without_an_end_is_cut_off_at_the_limit() {
     let mut settings = Settings::default();
     settings.limits.message_bytes = 1000;
     let mut primary = Primary::new(settings);
-    primary.fork(Vec::new()).expect("nothing impossible was set up");
+    primary.fork().expect("nothing impossible was set up");
     let mut process = Process::new(primary, ChannelId(1));
     process.drain();
     assert_eq!(process.read(&[b'x'; 1000], false), []);
@@ -324,7 +324,7 @@ fn a_payload_longer_than_the_limit_is_not_waited_for() {
         settings.limits.message_bytes = 1000;
         let mut primary = Primary::new(settings);
         primary.setup(Setup { serialization: Some(Serialization::Advanced), ..Setup::default() });
-        primary.fork(Vec::new()).expect("nothing impossible was set up");
+        primary.fork().expect("nothing impossible was set up");
         let mut process = Process::new(primary, ChannelId(1));
         process.drain();
         process
@@ -345,7 +345,7 @@ fn a_peer_that_never_acknowledges_is_not_read_from() {
     let mut settings = Settings::default();
     settings.limits.unsent_bytes = 1000;
     let mut primary = Primary::new(settings);
-    primary.fork(Vec::new()).expect("nothing impossible was set up");
+    primary.fork().expect("nothing impossible was set up");
     let mut process = Process::new(primary, ChannelId(1));
     process.drain();
     let query = |address: &str, seq: u32| {
@@ -370,7 +370,7 @@ fn a_peer_that_floods_and_does_not_read_is_not_read_from() {
     let mut settings = Settings::default();
     settings.limits.unsent_bytes = 100;
     let mut primary = Primary::new(settings);
-    primary.fork(Vec::new()).expect("nothing impossible was set up");
+    primary.fork().expect("nothing impossible was set up");
     let channel = ChannelId(1);
     let mut calls = Vec::new();
     let mut taken = 0;
@@ -408,7 +408,7 @@ fn a_peer_that_was_not_read_from_is_read_from_again_when_it_cannot_be_written_to
     let mut settings = Settings::default();
     settings.limits.unsent_bytes = 100;
     let mut primary = Primary::new(settings);
-    primary.fork(Vec::new()).expect("nothing impossible was set up");
+    primary.fork().expect("nothing impossible was set up");
     let channel = ChannelId(1);
     let calls = |primary: &mut Primary| -> Vec<Call> {
         let outputs = std::iter::from_fn(|| primary.poll());

@@ -1,6 +1,9 @@
 //! What errors say to whoever reads them: what happened, and what to do where there is something to be done.
 
-use cluster_core::{ChannelError, Errno, ForkError, LocalAddress, PolicyFrozen, SendError, Violation};
+use cluster_core::{
+    AddressType, ChannelError, Errno, ForkError, ListeningAddress, LocalAddress, PolicyFrozen, SendError,
+    Violation,
+};
 
 fn all<T: ToString>(values: &[T]) -> Vec<String> {
     values.iter().map(ToString::to_string).collect()
@@ -54,4 +57,17 @@ fn advice_is_given_in_both_forms() {
 fn an_address_reads_as_one_writes_it() {
     let ip: std::net::SocketAddr = "[::1]:80".parse().expect("it is one");
     assert_eq!(all(&[LocalAddress::from(ip), LocalAddress::Path("/run/it".into())]), ["[::1]:80", "/run/it"]);
+}
+
+#[test]
+fn where_a_worker_serves_is_told_as_it_is_written() {
+    let at = |address: Option<&str>, port, address_type, fd| {
+        ListeningAddress { address: address.map(Into::into), port, address_type, fd }.to_string()
+    };
+    assert_eq!(at(Some("127.0.0.1"), 8000, AddressType::V4, None), "127.0.0.1:8000");
+    assert_eq!(at(Some("::1"), 8000, AddressType::V6, None), "[::1]:8000");
+    assert_eq!(at(None, 8000, AddressType::V4, None), "*:8000");
+    assert_eq!(at(None, 8000, AddressType::Udp4, Some(-1)), "*:8000");
+    assert_eq!(at(Some("/run/web"), -1, AddressType::Path, None), "/run/web");
+    assert_eq!(at(None, -1, AddressType::Descriptor, Some(3)), "descriptor 3");
 }

@@ -8,8 +8,10 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::AsFd;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::pin::{Pin, pin};
 use std::thread::{self, JoinHandle};
 
 #[tokio::test]
@@ -70,13 +72,7 @@ async fn what_is_no_socket_is_refused_and_its_message_not_delivered() {
     let (shared, far) = worker();
     shared.start();
     let file = File::open("/dev/null").expect("a file");
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let descriptors = [file.as_fd()];
-    assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
-    let line = br#"{"cmd":"NODE_HANDLE","type":"net.Socket","msg":1}"#;
-    let lines = [IoSlice::new(line), IoSlice::new(b"\n2\n")];
-    sendmsg(&far, &lines, &mut control, SendFlags::empty()).expect("sent");
+    send_with(&far, "{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Socket\",\"msg\":1}\n2\n", file.as_fd());
     // The message after it is the first that is heard.
     assert_eq!(number_of(shared.next().await), Some(2));
     let mut said = [0; 1000];
@@ -90,21 +86,66 @@ async fn a_server_that_is_closed_before_its_program_knows_that_it_listens_says_s
     let (shared, mut far) = worker();
     shared.start();
     let opening = tokio::spawn(Server::open(shared, ListenOptions::default()));
-    let asked = far.try_clone().expect("a copy");
-    let seq = tokio::task::spawn_blocking(|| seq_of_the_question(asked)).await.expect("it asks");
-    let answer = format!(r#"{{"cmd":"NODE_CLUSTER","ack":{seq},"key":"key","errno":null,"data":null}}"#);
-    let leave = r#"{"cmd":"NODE_CLUSTER","act":"disconnect","seq":0}"#;
-    far.write_all(format!("{answer}\n{leave}\n").as_bytes()).expect("written");
+    let answer = answer(&far).await;
+    far.write_all(format!("{answer}\n{LEAVE}\n").as_bytes()).expect("written");
     let opened = opening.await.expect("no panic");
     assert!(matches!(opened, Err(ListenError::Closed)), "{opened:?}");
 }
 
-/// The number of the question for a server.
-fn seq_of_the_question(far: UnixStream) -> u64 {
-    let lines = BufReader::new(far).lines().map(|line| line.expect("it is text"));
-    let mut questions = lines.filter(|line| line.contains("queryServer"));
-    let question: Value = serde_json::from_str(&questions.next().expect("it asks")).expect("it is JSON");
-    question["seq"].as_u64().expect("a number")
+/// A connection comes, and the wish that the worker goes. Whoever hears of the wish leaves its listener alone.
+#[tokio::test]
+async fn what_is_on_its_way_to_who_waits_for_it_is_taken_before_it_is_said_that_the_worker_is_to_go() {
+    let (shared, mut far) = worker();
+    shared.start();
+    let opening = tokio::spawn(Server::open(shared.clone(), ListenOptions::default()));
+    writeln!(far, "{}", answer(&far).await).expect("written");
+    let (mut server, _) = opening.await.expect("no panic").expect("it listens");
+    let mut leaving = pin!(shared.reached(Phase::Disconnecting));
+    {
+        let mut arrival = pin!(server.arrival());
+        assert!(poll(arrival.as_mut()).is_pending());
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let client = TcpStream::connect(listener.local_addr().expect("it has one")).expect("it listens");
+        let offer = r#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":{"cmd":"NODE_CLUSTER","act":"newconn","key":"key","seq":7}}"#;
+        send_with(&far, &format!("{offer}\n"), client.as_fd());
+        line_with(&far, r#""accepted":true"#).await;
+        writeln!(far, "{LEAVE}").expect("written");
+        line_with(&far, r#""act":"close""#).await;
+        assert!(poll(leaving.as_mut()).is_pending());
+        assert!(matches!(poll(arrival.as_mut()), Poll::Ready(Some(_))));
+    }
+    leaving.await;
+}
+
+fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// The worker is to go.
+const LEAVE: &str = r#"{"cmd":"NODE_CLUSTER","act":"disconnect","seq":0}"#;
+
+/// What lets it listen, once it asks.
+async fn answer(far: &UnixStream) -> String {
+    let question: Value = serde_json::from_str(&line_with(far, "queryServer").await).expect("it is JSON");
+    let seq = question["seq"].as_u64().expect("a number");
+    format!(r#"{{"cmd":"NODE_CLUSTER","ack":{seq},"key":"key","errno":null,"data":null}}"#)
+}
+
+/// The next line in which this is. What came with it is forgotten.
+async fn line_with(far: &UnixStream, text: &'static str) -> String {
+    let lines = BufReader::new(far.try_clone().expect("a copy")).lines().map_while(Result::ok);
+    let mut found = lines.filter(move |line| line.contains(text));
+    let found = tokio::task::spawn_blocking(move || found.next()).await.expect("no panic");
+    found.expect("it says so")
+}
+
+/// Writes lines, and a descriptor with the first.
+fn send_with(far: &UnixStream, lines: &str, descriptor: BorrowedFd<'_>) {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [descriptor];
+    assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
+    sendmsg(far, &[IoSlice::new(lines.as_bytes())], &mut control, SendFlags::empty()).expect("sent");
 }
 
 /// What a message says.

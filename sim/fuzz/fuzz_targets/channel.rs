@@ -55,7 +55,7 @@ fuzz_target!(|data: &[u8]| {
     settings.limits.message_bytes = 200;
     std::sync::Arc::make_mut(&mut settings.command).serialization = serialization;
     let mut primary = Primary::new(settings);
-    let worker = primary.fork(Vec::new()).expect("nothing impossible was set up");
+    let worker = primary.fork().expect("nothing impossible was set up");
     drain(&mut primary);
     feed(&mut primary, worker.into(), rest);
 });

@@ -202,7 +202,7 @@ mod tests {
     fn who_has_refused_before_it_is_known_to_listen_is_not_free() {
         let mut primary = Primary::new(Settings::default());
         for _ in [ONE, TWO] {
-            primary.fork(Vec::new()).expect("nothing impossible was set up");
+            primary.fork().expect("nothing impossible was set up");
         }
         let mut kernel = Kernel::new(100);
         for worker in [ONE, TWO] {
@@ -223,7 +223,7 @@ mod tests {
     fn a_second_connection_is_seen_while_another_waits_for_its_first() {
         let mut primary = Primary::new(Settings::default());
         for _ in [ONE, TWO] {
-            primary.fork(Vec::new()).expect("nothing impossible was set up");
+            primary.fork().expect("nothing impossible was set up");
         }
         let mut fairness = Fairness::default();
         let waits = |worker| (((None, 80), worker), Some(Workers::default()));

@@ -86,14 +86,14 @@ impl PrimaryDeed {
         match self {
             PrimaryDeed::Nothing => {}
             PrimaryDeed::Fork => {
-                primary.fork(Vec::new()).expect("nothing impossible was set up");
+                primary.fork().expect("nothing impossible was set up");
             }
             PrimaryDeed::Send(to) => {
                 let to = WorkerId(to.into());
                 let _ = process.numbered(Actor::Worker(to), |message| primary.send(to, message));
             }
-            PrimaryDeed::Disconnect(worker) => primary.disconnect(WorkerId(worker.into())),
-            PrimaryDeed::DisconnectAll => primary.disconnect_all(),
+            PrimaryDeed::Disconnect(worker) => primary.disconnect_worker(WorkerId(worker.into())),
+            PrimaryDeed::DisconnectAll => primary.disconnect(),
             PrimaryDeed::Kill(worker) => primary.kill(WorkerId(worker.into()), Signal::SIGTERM),
             PrimaryDeed::Exit => process.exit(0),
         }
@@ -186,12 +186,12 @@ impl FromStr for Plan {
 
 impl Program for Plan {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
-        primary.fork(Vec::new()).expect("nothing impossible was set up");
+        primary.fork().expect("nothing impossible was set up");
     }
 
     fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
         if matches!(event, Event::Fork { worker: WorkerId(n) } if n < self.workers) {
-            primary.fork(Vec::new()).expect("nothing impossible was set up");
+            primary.fork().expect("nothing impossible was set up");
         } else if let Some(deed) = next(&mut self.heard, &self.primary) {
             deed.perform(primary, process);
         }

@@ -33,7 +33,7 @@ impl Talk {
 impl Program for Talk {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
         for _ in 0..self.workers {
-            primary.fork(Vec::new()).expect("nothing impossible was set up");
+            primary.fork().expect("nothing impossible was set up");
         }
     }
 
@@ -44,7 +44,7 @@ impl Program for Talk {
         if let Event::Message { worker, .. } = event {
             self.unheard -= 1;
             if self.unheard == 0 {
-                primary.disconnect_all();
+                primary.disconnect();
             } else if self.unheard.is_multiple_of(self.window) {
                 self.send(primary, worker);
             }

@@ -71,7 +71,7 @@ impl Primary {
         Ok(())
     }
 
-    /// Starts a worker. `env` is laid over the primary's own environment. Node: `cluster.fork(env)`.
+    /// Starts a worker. Node: `cluster.fork()`.
     ///
     /// [`Event::Setup`] and [`Event::Fork`] follow, each in a tick of its own. If its program cannot be started,
     /// [`Event::Error`] comes before the second and [`Event::Disconnect`] after it, and no [`Event::Exit`]: there was no
@@ -80,7 +80,16 @@ impl Primary {
     /// # Errors
     ///
     /// [`ForkError`] if the settings ask for what cannot be: nothing is started, and a number is used up, as in Node.
-    pub fn fork(&mut self, mut env: Vec<(String, String)>) -> Result<WorkerId, ForkError> {
+    pub fn fork(&mut self) -> Result<WorkerId, ForkError> {
+        self.fork_with_env(Vec::new())
+    }
+
+    /// Starts a worker with more variables in its environment, laid over the primary's own. Node: `cluster.fork(env)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`fork`](Primary::fork).
+    pub fn fork_with_env(&mut self, mut env: Vec<(String, String)>) -> Result<WorkerId, ForkError> {
         self.last_worker += 1;
         let worker = WorkerId(self.last_worker);
         let entry = self.steps.enter_command();

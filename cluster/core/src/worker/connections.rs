@@ -35,6 +35,12 @@ impl Worker {
         });
     }
 
+    /// Whether the acknowledgement of a connection is being written: unless the channel is lost first,
+    /// [`WorkerEvent::Connection`] follows, and be it to a worker that was asked to go meanwhile.
+    pub fn is_acknowledging(&self) -> bool {
+        !self.accepting.is_empty()
+    }
+
     /// The primary offers a connection. Node: `newconn`.
     pub(super) fn offered(&mut self, seq: u64, key: &HandleKey, connection: SocketId) {
         let open = |server: &Server| {

@@ -108,9 +108,8 @@ impl House {
 
     /// Forks workers and lets everything settle.
     pub(crate) fn fork(&mut self, count: usize) -> Vec<WorkerId> {
-        let workers = (0..count)
-            .map(|_| self.primary.fork(Vec::new()).expect("nothing impossible was set up"))
-            .collect();
+        let workers =
+            (0..count).map(|_| self.primary.fork().expect("nothing impossible was set up")).collect();
         self.settle();
         workers
     }

@@ -36,7 +36,9 @@ fn commands() -> Vec<Input<Primary>> {
         (
             "fork",
             Box::new(|primary| {
-                let _ = primary.fork(vec![("A".into(), "1".into())]).expect("nothing impossible was set up");
+                let _ = primary
+                    .fork_with_env(vec![("A".into(), "1".into())])
+                    .expect("nothing impossible was set up");
             }),
         ),
         (
@@ -45,8 +47,8 @@ fn commands() -> Vec<Input<Primary>> {
                 let _ = primary.send(ONE, &json!("hello"));
             }),
         ),
-        ("disconnect", Box::new(|primary| primary.disconnect(ONE))),
-        ("disconnect_all", Box::new(Primary::disconnect_all)),
+        ("disconnect", Box::new(|primary| primary.disconnect_worker(ONE))),
+        ("disconnect_all", Box::new(Primary::disconnect)),
         ("kill SIGTERM", Box::new(|primary| primary.kill(ONE, Signal::SIGTERM))),
     ]
 }
@@ -110,14 +112,14 @@ fn state_times_input() {
     let forked = after(
         &none,
         &[Box::new(|primary| {
-            let _ = primary.fork(Vec::new()).expect("nothing impossible was set up");
+            let _ = primary.fork().expect("nothing impossible was set up");
         })],
     );
     let running = after(&forked, &[read(ONLINE, None)]);
     let binding = after(&running, &[read(QUERY, None)]);
     let serving = after(&binding, &[bound(), read(LISTENING, None)]);
     let handed = after(&serving, &[accepted(2)]);
-    let leaving = after(&handed, &[Box::new(|primary| primary.disconnect(ONE))]);
+    let leaving = after(&handed, &[Box::new(|primary| primary.disconnect_worker(ONE))]);
     let disconnected = after(&handed, &[closed()]);
     let dead = after(&handed, &[exited()]);
     let states = [
@@ -152,7 +154,7 @@ fn passed_sockets_times_input() {
     let forked = after(
         &Primary::new(Settings::default()),
         &[Box::new(|primary| {
-            let _ = primary.fork(Vec::new()).expect("nothing impossible was set up");
+            let _ = primary.fork().expect("nothing impossible was set up");
         })],
     );
     let online = after(&forked, &[read(ONLINE, None)]);
@@ -175,7 +177,7 @@ fn passed_sockets_times_input() {
         ("pass it", pass(false)),
         ("pass it and keep it", pass(true)),
         ("release what was received", Box::new(|primary| primary.release(SocketId(9)))),
-        ("disconnect", Box::new(|primary| primary.disconnect(ONE))),
+        ("disconnect", Box::new(|primary| primary.disconnect_worker(ONE))),
         ("it has arrived", read(r#"{"cmd":"NODE_HANDLE_ACK"}"#, None)),
         ("it has not arrived", nack()),
         ("a socket arrives", read(PASSED, Some(SocketId(10)))),

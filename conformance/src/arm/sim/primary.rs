@@ -84,7 +84,7 @@ impl PrimaryPart {
         match command {
             PrimaryCommand::Fork { env } => {
                 let env = self.env.iter().cloned().chain(env).collect();
-                primary.fork(env).expect("nothing impossible was set up");
+                primary.fork_with_env(env).expect("nothing impossible was set up");
             }
             PrimaryCommand::Setup(setup) => primary.setup(translate::setup(&setup, &[])),
             PrimaryCommand::Settings => {
@@ -115,8 +115,8 @@ impl PrimaryPart {
             }
             // When it dies, the schedule says: it may be now.
             PrimaryCommand::Outlive { worker: _ } => {}
-            PrimaryCommand::Disconnect { worker } => primary.disconnect(WorkerId(worker)),
-            PrimaryCommand::DisconnectAll => primary.disconnect_all(),
+            PrimaryCommand::Disconnect { worker } => primary.disconnect_worker(WorkerId(worker)),
+            PrimaryCommand::DisconnectAll => primary.disconnect(),
             PrimaryCommand::Kill { worker, signal } => {
                 primary.kill(WorkerId(worker), translate::signal(signal));
             }
