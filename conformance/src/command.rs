@@ -32,7 +32,7 @@ mod show;
 
 const AFTER: &str = "\
 Exit codes:
-  0    every claim holds
+  0    every claim holds; for `fuzz`: nothing diverges, though some may be undecided
   1    a claim fails
   2    wrong usage, something that is needed is not there, or a replay is not what was recorded
   130  interrupted

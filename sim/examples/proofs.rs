@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use cluster_sim::explore::Budget;
-use cluster_sim::standard::PROOFS;
+use cluster_sim::standard::{PROOFS, Proof};
 
 /// Takes every run of fourteen small worlds, with all checks on every state
 #[derive(Debug, Parser)]
@@ -18,12 +18,22 @@ struct Arguments {
     /// Memory for the worlds that were seen, in MiB, at most
     #[arg(default_value_t = 1024)]
     memory: usize,
+    /// Only those of this scenario
+    #[arg(long, value_name = "SCENARIO")]
+    only: Option<String>,
 }
 
 fn main() -> ExitCode {
-    let Arguments { states, memory } = Arguments::parse();
+    let Arguments { states, memory, only } = Arguments::parse();
+    let is_meant = |proof: &Proof| only.as_ref().is_none_or(|only| only == proof.scenario);
+    let proofs: Vec<Proof> = PROOFS.into_iter().filter(is_meant).collect();
+    if proofs.is_empty() {
+        let names: Vec<_> = PROOFS.iter().map(|proof| proof.scenario).collect();
+        eprintln!("there is no proof of that scenario; there are: {}", names.join(", "));
+        return ExitCode::from(2);
+    }
     let mut complete = 0;
-    for proof in PROOFS {
+    for proof in &proofs {
         let kills = if proof.kills > 0 { " with a kill" } else { "" };
         print!("{}\n  {}{kills}: ", proof.story, proof.scenario);
         match proof.attempt(Budget::from(states).in_bytes(memory.saturating_mul(1 << 20))) {
@@ -37,6 +47,6 @@ fn main() -> ExitCode {
             }
         }
     }
-    println!("{complete} of {} are complete.", PROOFS.len());
+    println!("{complete} of {} are complete.", proofs.len());
     ExitCode::SUCCESS
 }

@@ -14,21 +14,34 @@ pub(crate) struct KeepTwo {
     online: u32,
 }
 
+impl KeepTwo {
+    /// What is decided, and how it is done, are two things: a real primary asks the same,
+    /// `for _ in 0..policy.missing(&event) { primary.fork()?; }`. Events, ids and settings are the same types there.
+    fn missing(&mut self, event: &Event) -> u32 {
+        if let Event::Online { .. } = event {
+            self.online += 1;
+        }
+        if let Event::Exit { .. } = event {
+            self.online = self.online.saturating_sub(1);
+            return 2 - self.online;
+        }
+        0
+    }
+}
+
 impl Program for KeepTwo {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
         primary.fork().expect("nothing impossible was set up");
         primary.fork().expect("nothing impossible was set up");
     }
 
-    fn primary_event(&mut self, primary: &mut Primary, _: &mut Process<'_>, event: Event) {
-        if let Event::Online { .. } = event {
-            self.online += 1;
+    fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
+        let missing = self.missing(&event);
+        for _ in 0..missing {
+            primary.fork().expect("nothing impossible was set up");
         }
-        if let Event::Exit { .. } = event {
-            self.online = self.online.saturating_sub(1);
-            for _ in self.online..2 {
-                primary.fork().expect("nothing impossible was set up");
-            }
+        if missing > 0 {
+            process.observe(format!("{missing} are missing"));
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::check::Failure;
 use crate::journal::Observation;
@@ -123,12 +123,14 @@ pub struct Budget {
     pub bytes: usize,
     /// Who wants no more sets it.
     pub stop: Option<&'static AtomicBool>,
+    /// How many worlds were seen so far, for whoever waits.
+    pub seen: Option<&'static AtomicUsize>,
 }
 
 /// So many worlds, in 4 GiB.
 impl From<usize> for Budget {
     fn from(states: usize) -> Self {
-        Budget { states, bytes: 4 << 30, stop: None }
+        Budget { states, bytes: 4 << 30, stop: None, seen: None }
     }
 }
 
@@ -145,8 +147,17 @@ impl Budget {
         Budget { stop: Some(stop), ..self }
     }
 
+    /// The same, and it is written here how many worlds were seen.
+    #[must_use]
+    pub fn counted_in(self, seen: &'static AtomicUsize) -> Self {
+        Budget { seen: Some(seen), ..self }
+    }
+
     /// What there is none left of, when so many worlds were seen, which take so many bytes.
     fn spent(&self, states: usize, bytes: usize) -> Option<Bound> {
+        if let Some(seen) = self.seen {
+            seen.store(states, Ordering::Relaxed);
+        }
         if self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
             return Some(Bound::Stopped);
         }

@@ -111,17 +111,21 @@ impl<P: Program> fmt::Debug for Run<P> {
     }
 }
 
-/// Every step as a table, one column a process, then the line that replays it.
+/// Every step as a table, one column a process, with what programs have written down; then the line that replays it.
 impl<P: Program> fmt::Display for Run<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.trace())?;
-        let (faults, switches) = (self.faults(), self.switches());
-        writeln!(f, "faults: {faults}, switches: {switches}, interruptions: {}", self.preemptions())?;
+        writeln!(f, "{:#}", self.trace())?;
+        writeln!(f, "* a program hears, ! a fault strikes; a step that shows nothing has no row")?;
+        writeln!(f, "faults: {}", self.faults())?;
+        writeln!(f, "switches, where something came before its turn: {}", self.switches())?;
+        writeln!(f, "interruptions of a process in the middle of a reaction: {}", self.preemptions())?;
         f.write_str(&self.line())
     }
 }
 
 /// Random runs of these worlds, each with the faults that are armed in it.
+///
+/// In a property of your own a run prints as the line that replays it; `{run}` is the table.
 pub fn runs<S>(worlds: S) -> Runs<S> {
     Runs { worlds }
 }
@@ -254,6 +258,10 @@ impl<P: Program> fmt::Debug for Broken<P> {
 impl<P: Program> std::error::Error for Broken<P> {}
 
 /// Looks for a run of these worlds in which a check fails, or to which `property` says no; and shrinks it.
+///
+/// The property sees the world when nothing can happen any more: who lives ([`World::living`]), what was written down
+/// ([`World::observations`]), and what the programs of those who live have come to ([`World::program`]). A kill may have struck
+/// the primary, too: let the property say what holds then.
 ///
 /// The runs are the same every time. `PROPTEST_CASES` says how many (four times as many: a run is cheap), and
 /// `PROPTEST_RNG_SEED` which.

@@ -1,6 +1,7 @@
 //! A readable trace: one row a crossing, one column an actor. It is only written when asked for, and decides nothing.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -10,7 +11,7 @@ use crate::fault::Fault;
 use crate::kernel::socket::Action;
 use crate::program::{Actor, ClientEvent, ClientId, Ending, SocketEvent};
 
-/// How wide a column is.
+/// How wide a column is at most.
 const WIDTH: usize = 48;
 
 /// What happened, in order.
@@ -132,33 +133,31 @@ impl Trace {
         }
     }
 
-    /// The crossings. What is written down is seen where it is compared.
-    fn shown(&self) -> impl Iterator<Item = &Row> {
-        self.rows.iter().filter(|row| !matches!(row.what, Crossing::Observed(_)))
-    }
-
-    fn columns(&self) -> Vec<Actor> {
-        let mut actors: Vec<Actor> = self.shown().map(|row| row.actor).collect();
-        actors.sort_unstable();
-        actors.dedup();
-        actors
+    /// The crossings as texts, and what is written down, if it is asked for: a suite sees it where it is compared.
+    fn shown(&self, with_observed: bool) -> Vec<(&Row, Vec<char>)> {
+        let rows = self.rows.iter().filter(|row| with_observed || !matches!(row.what, Crossing::Observed(_)));
+        rows.map(|row| (row, row.what.to_string().chars().collect())).collect()
     }
 }
 
-/// A table. Texts that are too long for their column go on in the next row.
+/// A table. Texts that are too long for their column go on in the next row. In the alternate form (`{:#}`) with what
+/// programs have written down.
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let columns = self.columns();
+        let rows = self.shown(f.alternate());
+        let mut columns: BTreeMap<Actor, usize> = BTreeMap::new();
+        for (row, letters) in &rows {
+            let width = columns.entry(row.actor).or_insert(row.actor.to_string().len());
+            *width = letters.len().clamp(*width, WIDTH);
+        }
         write!(f, "{:>5}", "step")?;
-        columns.iter().try_for_each(|actor| write!(f, " | {:<WIDTH$}", actor.to_string()))?;
+        columns.iter().try_for_each(|(actor, width)| write!(f, " | {:<width$}", actor.to_string()))?;
         writeln!(f)?;
-        for row in self.shown() {
-            let at = columns.binary_search(&row.actor).unwrap_or(0);
-            let letters: Vec<char> = row.what.to_string().chars().collect();
+        for (row, letters) in rows {
             for (line, part) in letters.chunks(WIDTH).enumerate() {
                 let step = if line == 0 { row.step.to_string() } else { String::new() };
                 write!(f, "{step:>5}")?;
-                (0..at).try_for_each(|_| write!(f, " | {:WIDTH$}", ""))?;
+                columns.range(..row.actor).try_for_each(|(_, width)| write!(f, " | {:width$}", ""))?;
                 writeln!(f, " | {}", part.iter().collect::<String>())?;
             }
         }
@@ -181,6 +180,8 @@ impl fmt::Display for Crossing {
                 write!(f, "read {}{}: {}", channel.0, with(*socket), text(bytes))
             }
             Crossing::Told { event, .. } => write!(f, "{event:?}"),
+            // What workers are started with stays the same in nearly every run, and is long.
+            Crossing::Primary(Event::Setup { .. }) => f.write_str("* Setup"),
             Crossing::Primary(event) => write!(f, "* {event:?}"),
             Crossing::Worker { event, .. } => write!(f, "* {event:?}"),
             Crossing::Arrived { connection, what: Ok(bytes), .. } => {

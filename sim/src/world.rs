@@ -204,6 +204,16 @@ impl<P: Program> World<P> {
         processes.filter(|(_, process)| process.is_alive()).map(|(pid, _)| pid.into())
     }
 
+    /// The program of a process that lives, as it is now; `None` for any other, and for clients.
+    pub fn program(&self, actor: Actor) -> Option<&P> {
+        let pid = match actor {
+            Actor::Primary => Pid::PRIMARY,
+            Actor::Worker(worker) => worker.into(),
+            Actor::Client(_) => return None,
+        };
+        Some(&self.hosts.get(pid.index())?.as_ref()?.program)
+    }
+
     /// The schedule, with every choice that was taken.
     pub fn schedule(&self) -> &Schedule {
         &self.schedule

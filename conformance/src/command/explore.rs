@@ -5,6 +5,7 @@
 
 use std::num::NonZero;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
 use std::thread;
 
 use clap::Args;
@@ -27,13 +28,18 @@ mod subject;
 use regressions::Regressions;
 use subject::{Subject, Why};
 
+/// How many worlds an exhaustive search has seen.
+static SEEN: AtomicUsize = AtomicUsize::new(0);
+
 /// More threads than that help nobody.
 const MOST_JOBS: usize = 256;
 
 /// Of what, where to look, and for how long.
 #[derive(Debug, Args)]
 pub(super) struct Explore {
-    /// A scenario, or one of the simulator's own: standard, serve-<workers>-<clients>, plan-...
+    /// A scenario, or one of the simulator's own: standard, serve-<workers>-<clients>, or
+    /// plan-<workers>-<clients>-<deeds of the primary>-<deeds of each worker>, as plan-1-1--cl: close, and listen again.
+    /// `cargo doc -p cluster-sim`, `standard`, says what the letters mean
     scenario: String,
     /// Random schedules that are run
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = at_least_1::<u64>)]
@@ -78,7 +84,7 @@ impl Explore {
             return self.explore(&Subject::own(&plan, faults, self.strikes));
         }
         Err(Trouble(format!(
-            "{unknown}\nor one of the simulator's own: standard, serve-<workers>-<clients>, plan-..."
+            "{unknown}\nor one of the simulator's own: standard, serve-<workers>-<clients>, or plan-... (`explore --help`)"
         )))
     }
 
@@ -134,9 +140,9 @@ impl Explore {
 
     fn all<P: Program>(&self, subject: &Subject<P>) -> Result<Found<P>, Trouble> {
         let memory = self.memory.saturating_mul(1 << 20);
-        let budget = Budget::from(self.worlds).in_bytes(memory).until(&interrupt::STOPPED);
-        let progress = Progress::endless(&format!("every run of {}", self.scenario));
-        let covered = every(subject.world(), budget);
+        let budget = Budget::from(self.worlds).in_bytes(memory).until(&interrupt::STOPPED).counted_in(&SEEN);
+        let progress = Progress::of_many(self.worlds as u64, "worlds, at most");
+        let covered = progress.follow(&SEEN, || every(subject.world(), budget));
         drop(progress);
         match covered {
             Ok(coverage) if coverage.cut == Some(Bound::Stopped) => {
@@ -145,7 +151,7 @@ impl Explore {
             }
             Ok(coverage) => {
                 say(format_args!(
-                    "{coverage}. Every check passes; what observers write is not judged here.\n"
+                    "{coverage}. Every check of the simulator passes; what observers write is not judged here.\n"
                 ))?;
                 Ok(Found::Nothing)
             }

@@ -66,7 +66,10 @@ fn beside(path: &Path, permissions: Permissions) -> io::Result<NamedTempFile> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let mut builder = Builder::new();
     builder.prefix(".conformance-").permissions(permissions);
-    builder.tempfile_in(directory.unwrap_or(Path::new(".")))
+    let directory = directory.unwrap_or(Path::new("."));
+    // Its own errors name the file that was to be made.
+    fs::metadata(directory)?;
+    builder.tempfile_in(directory)
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! How far it has come: a bar on a terminal, lines elsewhere, both on standard error.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::Duration;
 
 use console::Term;
@@ -8,6 +10,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 /// Of very many things, so many lines say how many are done.
 const LINES: u64 = 10;
+
+/// How often is looked how many are done.
+const GLANCE: Duration = Duration::from_millis(200);
 
 /// What the user sees while waiting.
 #[derive(Debug)]
@@ -37,6 +42,21 @@ impl Progress {
         bar.set_style(style("{spinner} {msg}, {elapsed}"));
         bar.enable_steady_tick(Duration::from_millis(200));
         Progress::Bar(bar)
+    }
+
+    /// Shows how many are done while something is done that counts them.
+    pub(super) fn follow<T>(&self, done: &AtomicUsize, act: impl FnOnce() -> T) -> T {
+        let (end, ended) = mpsc::channel::<()>();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                while ended.recv_timeout(GLANCE) == Err(RecvTimeoutError::Timeout) {
+                    self.reach(done.load(Ordering::Relaxed) as u64);
+                }
+            });
+            let result = act();
+            drop(end);
+            result
+        })
     }
 
     fn with(of: u64, what: &str, template: &str) -> Self {

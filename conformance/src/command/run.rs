@@ -168,7 +168,7 @@ fn recordings(directory: &Path) -> Result<Vec<PathBuf>, Trouble> {
     if directories.is_empty() {
         let directory = directory.display();
         return Err(Trouble(format!(
-            "there is no recording in {directory}; `conformance record` makes them"
+            "there is no recording in {directory}; `conformance record --recordings {directory}` makes them"
         )));
     }
     Ok(directories)
@@ -202,7 +202,7 @@ fn try_all(suite: &Suite, judge: &Judge) -> Vec<Verdict> {
 }
 
 fn told(verdict: &Verdict) -> String {
-    let Verdict { scenario, inclusion, .. } = verdict;
+    let Verdict { scenario, inclusion, runtime, .. } = verdict;
     let how = if verdict.holds() { "holds" } else { "FAILS" };
-    format!("{inclusion} {how} {scenario}")
+    format!("{inclusion} {how} {scenario} ({runtime})")
 }

@@ -29,7 +29,8 @@ pub struct Process<'a> {
 }
 
 impl Process<'_> {
-    /// Writes down something that conformance compares: one line by this observer.
+    /// Writes down a line: conformance compares it, a property reads it ([`World::observations`](crate::World::observations)),
+    /// and the table of a run that fails shows it.
     pub fn observe(&mut self, text: impl Into<Cow<'static, str>>) {
         self.journal.observe(self.pid.into(), text.into());
     }

@@ -108,8 +108,8 @@ fn amount(text: &str, unit: char) -> Option<usize> {
 
 /// How many workers and clients a name may ask for: a slip in a line shall not fill the memory.
 pub(super) fn counts(workers: &str, clients: &str) -> Option<(u32, u32)> {
-    let read = |text: &str, most| text.parse().ok().filter(|&n: &u32| n <= most);
-    Some((read(workers, 256)?, read(clients, 10_000)?))
+    let read = |text: &str, of: RangeInclusive<u32>| text.parse().ok().filter(|n| of.contains(n));
+    Some((read(workers, 1..=256)?, read(clients, 0..=10_000)?))
 }
 
 /// A name that says no scenario of the simulator's own.
