@@ -9,6 +9,7 @@ fn every_run_of_the_small_worlds_is_right() {
     for proof in PROOFS.iter().filter(|proof| proof.is_small) {
         let coverage = proof.attempt(1_000_000).expect("every check holds");
         assert!(coverage.is_complete(), "{proof:?}: {coverage}");
+        assert!(proof.kills == 0 || coverage.ends > 1, "a kill makes a difference: {coverage}");
     }
 }
 

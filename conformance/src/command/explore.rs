@@ -9,11 +9,11 @@ use std::sync::atomic::AtomicUsize;
 use std::thread;
 
 use clap::Args;
+use cluster_sim::Program;
 use cluster_sim::explore::{Bound, Budget, UNLIKE_ITSELF, every};
 use cluster_sim::replay::Line;
 use cluster_sim::runs::Run;
 use cluster_sim::standard::{self, Plan, Serve};
-use cluster_sim::{Program, Schedule};
 
 use super::progress::Progress;
 use super::{End, Places, Trouble, at_least_1, interrupt, say};
@@ -120,7 +120,7 @@ impl Explore {
         let hunt = hunt::hunt(subject, self.seeds, jobs, &|done| progress.reach(done));
         drop(progress);
         if let Some(seed) = hunt.found {
-            let run = subject.run(subject.armed(seed), Schedule::seed(seed));
+            let run = subject.run(subject.armed(seed), Subject::<P>::schedule(seed));
             let why = subject.why(run.world(), &run.outcome());
             let why = why.ok_or_else(|| Trouble(format!("run {seed} has failed. {UNLIKE_ITSELF}")))?;
             say(format_args!("Run {seed} of {}: {}\n", self.seeds, why.text))?;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use cluster_sim::{Program, Schedule};
+use cluster_sim::Program;
 
 use super::super::interrupt;
 use super::subject::Subject;
@@ -61,7 +61,7 @@ fn work<P: Program>(subject: &Subject<P>, shared: &Shared, reached: &(dyn Fn(u64
             break;
         }
         let world = subject.world().clone().with_faults(subject.armed(seed));
-        let mut world = world.on(Schedule::seed(seed));
+        let mut world = world.on(Subject::<P>::schedule(seed));
         let outcome = world.run();
         if subject.why(&world, &outcome).is_some() {
             shared.found.fetch_min(seed, Ordering::Relaxed);

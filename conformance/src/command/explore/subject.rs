@@ -15,6 +15,9 @@ use crate::scenario::Scenario;
 /// could not write is lost, and everybody sees it.
 const HEALTHY: [Fault; 1] = [Fault::PartialRead];
 
+/// How often somebody falls behind in a run of priorities.
+const SURPRISES: u8 = 3;
+
 /// Says what is wrong with a run that has come to its end.
 type Judge<P> = Box<dyn Fn(&World<P>) -> Option<Why> + Send + Sync>;
 
@@ -92,6 +95,12 @@ impl<P: Program> Subject<P> {
         let absent = |fault: &Fault| seed % 2 == 1 && !swarm.is_armed(*fault);
         let kept = Fault::ALL.into_iter().filter(|fault| armed.is_armed(*fault) && !absent(fault));
         kept.fold(Faults::none().limit(self.strikes), Faults::and)
+    }
+
+    /// The schedule of the random run with this number. In one of four, priorities decide: what needs few surprises, however
+    /// far apart they are, is found so.
+    pub(super) fn schedule(seed: u64) -> Schedule {
+        if seed / 2 % 4 == 3 { Schedule::pct(seed, SURPRISES) } else { Schedule::seed(seed) }
     }
 
     /// A whole run, ready to be shrunk.
