@@ -91,7 +91,15 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} fails at step {}: {}\n{}", self.check, self.step, self.what, self.replay)
+        write!(f, "{}\n{}", self.summary(), self.replay)
+    }
+}
+
+impl Failure {
+    /// What is wrong and where, without the line that replays it.
+    pub fn summary(&self) -> String {
+        let Failure { check, step, what, .. } = self;
+        format!("the check `{check}` fails at step {step}: {what}")
     }
 }
 

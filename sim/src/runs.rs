@@ -275,7 +275,7 @@ where
     S: Strategy<Value = World<P>>,
 {
     let test = |run: Run<P>| match &run.outcome {
-        Err(failure) => Err(format!("{} fails at step {}: {}", failure.check, failure.step, failure.what)),
+        Err(failure) => Err(failure.summary()),
         Ok(()) => property(&run.world),
     };
     let test = |run| test(run).map_err(TestCaseError::fail);

@@ -64,9 +64,8 @@ impl Run {
     fn new(trace: Trace, left: Option<RangeInclusive<usize>>, outcome: Result<(), Box<Failure>>) -> Self {
         let mut run = Run { trace, about: About::default(), end: End::Holds, fine: Vec::new() };
         if let Err(failure) = outcome {
-            let Failure { check, step, what, .. } = *failure;
-            run.fails(format!("The check `{check}` fails at step {step}: {what}"));
-            run.about.step = Some(step);
+            run.fails(failure.summary());
+            run.about.step = Some(failure.step);
         }
         if let Some(left) = left {
             run.fails(run.departure(&left));

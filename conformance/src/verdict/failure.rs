@@ -64,10 +64,9 @@ impl Failure {
 
     /// A run of the simulator that fails one of its checks.
     pub(super) fn checked(failure: &cluster_sim::Failure) -> Self {
-        let cluster_sim::Failure { check, what, step, replay } = failure;
-        let hangs = if *check == Check::Liveness { "hangs: " } else { "" };
-        let text = format!("{hangs}the check `{check}` fails at step {step}: {what}");
-        Failure { replay: Some(replay.clone()), ..Failure::new(text) }
+        let hangs = if failure.check == Check::Liveness { "hangs: " } else { "" };
+        let text = format!("{hangs}{}", failure.summary());
+        Failure { replay: Some(failure.replay.clone()), ..Failure::new(text) }
     }
 
     /// A run without a trace.

@@ -42,8 +42,7 @@ pub(super) struct Why {
 
 impl Why {
     pub(super) fn check(failure: &Failure) -> Self {
-        let Failure { check, step, what, .. } = failure;
-        Why { sort: check.to_string(), text: format!("The check `{check}` fails at step {step}: {what}") }
+        Why { sort: failure.check.to_string(), text: failure.summary() }
     }
 }
 
