@@ -1,8 +1,8 @@
 //! Graceful shutdown with a deadline: workers are asked to go, and whoever is not gone in time is killed.
 //!
 //! `cargo run -p cluster --example graceful -- 2`, and then ctrl-c or SIGTERM to the primary. The argument is the deadline in
-//! seconds. Connect beforehand to the address that is printed (`nc`, or `bash -c 'exec 3<>/dev/tcp/HOST/PORT; sleep 99'`), and a worker has a connection that
-//! does not end: it is killed.
+//! seconds. Connect beforehand to the address that is printed, with `nc` or `bash -c 'exec 3<>/dev/tcp/HOST/PORT; sleep 99'`, and
+//! a worker has a connection that does not end: it is killed.
 
 use std::env;
 use std::error::Error;

@@ -1,5 +1,5 @@
 //! An HTTP server on every core. Workers that die are replaced, unless they never came to serve. SIGHUP replaces them all, one
-//! as soon as another serves in its place: no request is lost. SIGTERM or ctrl-c ends it when its requests are answered, and
+//! as soon as another serves in its place: no new connection is lost. SIGTERM or ctrl-c ends it when its requests are answered, and
 //! a second one at once.
 //!
 //! `cargo run -p cluster --example http -- 127.0.0.1:8000`, and then: `curl http://127.0.0.1:8000/`
@@ -17,11 +17,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use cluster::{Event, Life, Primary, Role, Settings, Signal, Worker, WorkerId};
+use cluster::{Event, Life, Primary, Role, Settings, Signal, Worker, WorkerError, WorkerId};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
-/// No new connection comes meanwhile.
+/// How long a client that has just connected has to begin its request.
 const MOMENT: Duration = Duration::from_secs(1);
 
 #[tokio::main(flavor = "current_thread")]
@@ -99,10 +99,11 @@ impl Serving {
             }
             Event::Exit { worker, status } if self.workers.remove(&worker) => {
                 println!("worker {worker} ended: {status:?}; starting another");
-                match self.old.iter().position(|old| *old == worker) {
+                if let Some(at) = self.old.iter().position(|old| *old == worker) {
                     // Another is on its way already.
-                    Some(at) => drop(self.old.remove(at)),
-                    None => drop(primary.fork()?),
+                    self.old.remove(at);
+                } else {
+                    primary.fork()?;
                 }
             }
             // Another would end as this one did; so who was to go for it stays.
@@ -110,7 +111,13 @@ impl Serving {
                 println!("worker {worker} never served: {status:?}");
                 self.old.pop_back();
             }
-            Event::Error { worker, error } => println!("worker {worker}: {error}"),
+            Event::Error { worker, error } => {
+                println!("worker {worker}: {error}");
+                // It will never serve; so who was to go for it stays.
+                if let WorkerError::Spawn { .. } = error {
+                    self.old.pop_back();
+                }
+            }
             _ => {}
         }
         Ok(())

@@ -109,14 +109,18 @@ impl Shared {
 
     /// Somebody waits for a connection of this listener.
     pub(crate) fn demand(&self, listener: ListenerId) {
-        self.lock().doors.wish(listener, Wish::Open);
-        self.command(|machine| machine.accept(listener));
+        let _context = self.runtime.enter();
+        let mut state = self.lock();
+        state.doors.wish(listener, Wish::Open);
+        state.command(|machine| machine.accept(listener));
     }
 
     /// Nobody does any more.
     pub(crate) fn withdraw(&self, listener: ListenerId) {
-        self.lock().doors.wish(listener, Wish::None);
-        self.command(|machine| machine.withdraw(listener));
+        let _context = self.runtime.enter();
+        let mut state = self.lock();
+        state.doors.wish(listener, Wish::None);
+        state.command(|machine| machine.withdraw(listener));
     }
 
     /// Sends a message and a socket.
@@ -249,10 +253,11 @@ impl State {
     fn poll_told(&mut self, cx: &mut Context<'_>) -> Poll<Told> {
         self.driver = Some(cx.waker().clone());
         loop {
-            let event = pump(&mut self.machine, &mut self.unix);
+            let told = pump(&mut self.machine, &mut self.unix).map(|event| self.bring(event));
+            // After it was brought: until then nobody can take it.
             self.note();
-            if let Some(event) = event {
-                return Poll::Ready(self.bring(event));
+            if let Some(told) = told {
+                return Poll::Ready(told);
             }
             if self.is_over() {
                 return Poll::Ready(Told::Over);
@@ -276,8 +281,8 @@ impl State {
         self.is_disconnected() && (self.killed || !self.machine.exited_after_disconnect())
     }
 
-    /// It is said that the worker is to go when nothing more can come, and what has come was taken: whoever hears it may
-    /// leave the listener alone at once, and a connection that is ours would be lost.
+    /// It is said that the worker is to go when what is on its way to somebody who waits was taken: whoever hears it may leave
+    /// the listener alone at once, and a connection that is ours would be lost.
     fn note(&self) {
         let is_on_its_way = self.machine.is_acknowledging() || self.doors.has_answered();
         if self.machine.exited_after_disconnect() && !is_on_its_way {

@@ -230,10 +230,12 @@ impl Worker {
 
     /// Waits until the worker is asked to go, or its channel is lost. What has to stop for the connections to end, stops
     /// here: `axum::serve(..).with_graceful_shutdown(worker.disconnecting())` closes connections that are only kept alive. For
-    /// axum that is also one whose request has not begun to arrive: give clients that have just connected a second before.
+    /// axum that is also one whose request has not begun to arrive: wait a second more before it closes them.
     ///
-    /// No connection comes after it, and none is on its way: one that somebody waits for in [`accept`](Listener::accept) is
-    /// taken there first. So a listener may be dropped here, and nobody is lost.
+    /// A connection that somebody waits for in [`accept`](Listener::accept) is taken there before this completes; so whoever
+    /// only waits for both may drop the listener here, and nobody is lost. Where `accept` is given up for other things in
+    /// between, let `select!` be `biased`, with `accept` before this: a connection that came meanwhile is kept for the next
+    /// call. A pending `accept` has to be polled or dropped: one that is kept and left alone holds this up.
     pub fn disconnecting(&self) -> impl Future<Output = ()> + Send + use<> {
         self.shared.reached(Phase::Disconnecting)
     }

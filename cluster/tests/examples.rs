@@ -20,7 +20,7 @@ struct Example {
     lines: io::Lines<BufReader<ChildStdout>>,
 }
 
-/// Where a test fails, nothing is left either: the workers end with their primary.
+/// Where a test fails, little is left: the workers end with their primary, unless they were asked to go and still serve.
 impl Drop for Example {
     fn drop(&mut self) {
         // It has usually ended.
@@ -111,7 +111,8 @@ fn who_answers(port: u16) -> Result<String, Box<dyn Error>> {
     Ok(answer.trim_end().rsplit(' ').next().ok_or("no number")?.to_owned())
 }
 
-/// Requests come all the time, and there are as many workers afterwards.
+/// Requests come all the time, and there are as many workers afterwards. A client that stood still for a second before its
+/// request would rightly be left behind.
 #[test]
 fn http_replaces_all_workers_when_told_and_loses_no_request() -> Tested {
     let mut example = Example::start("http", &[])?;

@@ -23,7 +23,7 @@ impl KeepTwo {
         }
         if let Event::Exit { .. } = event {
             self.online = self.online.saturating_sub(1);
-            return 2 - self.online;
+            return 2_u32.saturating_sub(self.online);
         }
         0
     }

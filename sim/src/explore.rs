@@ -106,25 +106,21 @@ impl fmt::Display for Coverage {
 /// What cuts a search that outgrows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bound {
-    /// [`Budget::states`].
+    /// The number of worlds.
     States,
-    /// [`Budget::bytes`].
+    /// [`Budget::in_bytes`].
     Memory,
-    /// [`Budget::stop`].
+    /// [`Budget::until`].
     Stopped,
 }
 
 /// How far a search may go. Where it ends, it says so.
 #[derive(Debug, Clone, Copy)]
 pub struct Budget {
-    /// How many worlds may be seen.
-    pub states: usize,
-    /// How many bytes may be used to remember them. A search needs some megabytes beside, however long it is.
-    pub bytes: usize,
-    /// Who wants no more sets it.
-    pub stop: Option<&'static AtomicBool>,
-    /// How many worlds were seen so far, for whoever waits.
-    pub seen: Option<&'static AtomicUsize>,
+    states: usize,
+    bytes: usize,
+    stop: Option<&'static AtomicBool>,
+    seen: Option<&'static AtomicUsize>,
 }
 
 /// So many worlds, in 4 GiB.
@@ -135,7 +131,7 @@ impl From<usize> for Budget {
 }
 
 impl Budget {
-    /// The same, with this memory in bytes at most.
+    /// The same, with so many bytes at most to remember worlds. A search needs some megabytes beside, however long it is.
     #[must_use]
     pub fn in_bytes(self, bytes: usize) -> Self {
         Budget { bytes, ..self }
@@ -147,17 +143,20 @@ impl Budget {
         Budget { stop: Some(stop), ..self }
     }
 
-    /// The same, and it is written here how many worlds were seen.
+    /// The same, and it is written here how many worlds were seen. [`reaches`] makes several searches, and each begins at 0.
     #[must_use]
     pub fn counted_in(self, seen: &'static AtomicUsize) -> Self {
         Budget { seen: Some(seen), ..self }
     }
 
-    /// What there is none left of, when so many worlds were seen, which take so many bytes.
-    fn spent(&self, states: usize, bytes: usize) -> Option<Bound> {
+    fn count(&self, states: usize) {
         if let Some(seen) = self.seen {
             seen.store(states, Ordering::Relaxed);
         }
+    }
+
+    /// What there is none left of, when so many worlds were seen, which take so many bytes.
+    fn spent(&self, states: usize, bytes: usize) -> Option<Bound> {
         if self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
             return Some(Bound::Stopped);
         }
@@ -264,12 +263,13 @@ pub struct Schedules {
 }
 
 /// Takes one run of each kind, where two runs are of one kind if they differ only in the order of steps that commute.
-/// No world is remembered but the ends, so this is for programs with few kinds of runs and long ones. At most `budget` runs are taken.
+/// No world is remembered but the ends, so this is for programs with few kinds of runs and long ones. `budget` bounds the runs that are
+/// taken.
 ///
 /// # Errors
 ///
 /// The first check that fails, with the line that replays the run.
-pub fn schedules<P: Program>(world: &World<P>, budget: usize) -> Result<Schedules, Box<Failure>> {
+pub fn schedules<P: Program>(world: &World<P>, budget: impl Into<Budget>) -> Result<Schedules, Box<Failure>> {
     let mut search = Search::new(Goal::Failing, budget.into(), Grain::Steps, Order::Newest).forgetting();
     let outcome = search.walk(world);
     if let Some(failure) = search.failure.take() {

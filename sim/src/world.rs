@@ -168,7 +168,7 @@ impl<P: Program> World<P> {
     }
 
     fn advance(&mut self) -> Result<bool, (Check, String)> {
-        let n = if self.enabled.is_known { self.enabled.n } else { self.survey() };
+        let n = if self.enabled.is_known { self.enabled.places.len() } else { self.survey() };
         self.enabled.is_known = false;
         if n == 0 {
             return Ok(false);
@@ -268,7 +268,8 @@ impl<P: Program> World<P> {
         self.schedule.take_over(schedule);
         self.checks.clone_from(checks);
         self.recording.clone_from(recording);
-        self.enabled.clone_from(enabled);
+        self.enabled.places.take_over(&enabled.places);
+        self.enabled.is_known = enabled.is_known;
     }
 
     pub(crate) fn recording(&self) -> &Recording {
@@ -295,8 +296,8 @@ impl<P: Program> World<P> {
             enabled.add(ready.len());
         }
         self.kernel.ready = ready;
-        self.enabled = Enabled { n: enabled.len(), places: enabled, is_known: true };
-        self.enabled.n
+        self.enabled = Enabled { places: enabled, is_known: true };
+        self.enabled.places.len()
     }
 
     /// The `n`th enabled step of the last survey.
@@ -361,24 +362,11 @@ impl<P: Program> World<P> {
 }
 
 /// Where the enabled steps stand among the ready ones.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Enabled {
     places: Places,
-    n: usize,
     /// Nothing has happened since they were found.
     is_known: bool,
-}
-
-impl Clone for Enabled {
-    fn clone(&self) -> Self {
-        let &Enabled { ref places, n, is_known } = self;
-        Enabled { places: places.clone(), n, is_known }
-    }
-
-    fn clone_from(&mut self, Enabled { places, n, is_known }: &Self) {
-        self.places.clone_from(places);
-        (self.n, self.is_known) = (*n, *is_known);
-    }
 }
 
 /// The ready steps, and behind them the timer.

@@ -60,8 +60,8 @@ pub enum Event {
         worker: WorkerId,
     },
     /// Its process has ended. Node: `'exit'`. A worker that could not be started has no process and no exit: it ends
-    /// with [`Event::Disconnect`]. Whether it was asked to go, its [`Life`](crate::Life) knows, which is still there:
-    /// [`exited_after_disconnect`](crate::Life::exited_after_disconnect). Who replaces workers asks it.
+    /// with [`Event::Disconnect`]. Its [`Life`](crate::Life) is still there and knows whether it was asked to go
+    /// ([`exited_after_disconnect`](crate::Life::exited_after_disconnect)): who replaces workers asks it.
     Exit {
         /// Which.
         worker: WorkerId,

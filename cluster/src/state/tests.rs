@@ -95,19 +95,12 @@ async fn a_server_that_is_closed_before_its_program_knows_that_it_listens_says_s
 /// A connection comes, and the wish that the worker goes. Whoever hears of the wish leaves its listener alone.
 #[tokio::test]
 async fn what_is_on_its_way_to_who_waits_for_it_is_taken_before_it_is_said_that_the_worker_is_to_go() {
-    let (shared, mut far) = worker();
-    shared.start();
-    let opening = tokio::spawn(Server::open(shared.clone(), ListenOptions::default()));
-    writeln!(far, "{}", answer(&far).await).expect("written");
-    let (mut server, _) = opening.await.expect("no panic").expect("it listens");
+    let (shared, mut far, mut server) = serving().await;
     let mut leaving = pin!(shared.reached(Phase::Disconnecting));
     {
         let mut arrival = pin!(server.arrival());
         assert!(poll(arrival.as_mut()).is_pending());
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let client = TcpStream::connect(listener.local_addr().expect("it has one")).expect("it listens");
-        let offer = r#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":{"cmd":"NODE_CLUSTER","act":"newconn","key":"key","seq":7}}"#;
-        send_with(&far, &format!("{offer}\n"), client.as_fd());
+        offer(&far);
         line_with(&far, r#""accepted":true"#).await;
         writeln!(far, "{LEAVE}").expect("written");
         line_with(&far, r#""act":"close""#).await;
@@ -115,6 +108,49 @@ async fn what_is_on_its_way_to_who_waits_for_it_is_taken_before_it_is_said_that_
         assert!(matches!(poll(arrival.as_mut()), Poll::Ready(Some(_))));
     }
     leaving.await;
+}
+
+/// The same, while its acknowledgement waits for room in the channel.
+#[tokio::test]
+async fn what_is_being_acknowledged_is_taken_before_it_is_said_that_the_worker_is_to_go() {
+    let (shared, mut far, mut server) = serving().await;
+    let mut leaving = pin!(shared.reached(Phase::Disconnecting));
+    {
+        let mut arrival = pin!(server.arrival());
+        assert!(poll(arrival.as_mut()).is_pending());
+        shared.command(|machine| machine.send(&"x".repeat(1 << 20).into())).expect("its channel is open");
+        offer(&far);
+        while !shared.look(cluster_core::Worker::is_acknowledging) {
+            tokio::task::yield_now().await;
+        }
+        writeln!(far, "{LEAVE}").expect("written");
+        while !shared.look(cluster_core::Worker::exited_after_disconnect) {
+            tokio::task::yield_now().await;
+        }
+        assert!(poll(leaving.as_mut()).is_pending());
+        line_with(&far, r#""act":"close""#).await;
+        assert!(poll(leaving.as_mut()).is_pending());
+        assert!(matches!(poll(arrival.as_mut()), Poll::Ready(Some(_))));
+    }
+    leaving.await;
+}
+
+/// A worker that listens, its primary's end, and its server.
+async fn serving() -> (Arc<Shared>, UnixStream, Server) {
+    let (shared, mut far) = worker();
+    shared.start();
+    let opening = tokio::spawn(Server::open(shared.clone(), ListenOptions::default()));
+    writeln!(far, "{}", answer(&far).await).expect("written");
+    let (server, _) = opening.await.expect("no panic").expect("it listens");
+    (shared, far, server)
+}
+
+/// The primary offers a connection.
+fn offer(far: &UnixStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let client = TcpStream::connect(listener.local_addr().expect("it has one")).expect("it listens");
+    let offer = r#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":{"cmd":"NODE_CLUSTER","act":"newconn","key":"key","seq":7}}"#;
+    send_with(far, &format!("{offer}\n"), client.as_fd());
 }
 
 fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {

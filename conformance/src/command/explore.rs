@@ -26,7 +26,7 @@ mod regressions;
 mod subject;
 
 use regressions::Regressions;
-use subject::{Subject, Why};
+use subject::{Subject, Why, schedule};
 
 /// How many worlds an exhaustive search has seen.
 static SEEN: AtomicUsize = AtomicUsize::new(0);
@@ -120,7 +120,7 @@ impl Explore {
         let hunt = hunt::hunt(subject, self.seeds, jobs, &|done| progress.reach(done));
         drop(progress);
         if let Some(seed) = hunt.found {
-            let run = subject.run(subject.armed(seed), Subject::<P>::schedule(seed));
+            let run = subject.run(subject.armed(seed), schedule(seed));
             let why = subject.why(run.world(), &run.outcome());
             let why = why.ok_or_else(|| Trouble(format!("run {seed} has failed. {UNLIKE_ITSELF}")))?;
             say(format_args!("Run {seed} of {}: {}\n", self.seeds, why.text))?;
@@ -142,6 +142,7 @@ impl Explore {
         let memory = self.memory.saturating_mul(1 << 20);
         let budget = Budget::from(self.worlds).in_bytes(memory).until(&interrupt::STOPPED).counted_in(&SEEN);
         let progress = Progress::of_many(self.worlds as u64, "worlds, at most");
+        eprintln!("every run of {} ...", self.scenario);
         let covered = progress.follow(&SEEN, || every(subject.world(), budget));
         drop(progress);
         match covered {
@@ -158,8 +159,9 @@ impl Explore {
             Err(failure) => {
                 let line: Line = failure.replay.parse()?;
                 let run = subject.run(line.faults(), line.schedule());
-                let why = Why::check(&failure);
-                say(format_args!("{}\n", why.text))?;
+                let why =
+                    subject.why(run.world(), &run.outcome()).ok_or_else(|| Trouble(failure.summary()))?;
+                say(format_args!("Found: {}\n", why.text))?;
                 Ok(Found::Wrong(why, Box::new(run)))
             }
         }

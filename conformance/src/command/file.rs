@@ -1,4 +1,5 @@
-//! Files that are written for somebody else: there whole, or not at all. It knows nothing of what is in them.
+//! Files that are written for somebody else: there whole, or not at all, unless they have several names or are no files. It
+//! knows nothing of what is in them.
 
 use std::fmt;
 use std::fs::{self, Metadata, Permissions};

@@ -1,11 +1,12 @@
 //! Ctrl-C and SIGTERM: nothing more is begun, and the processes of the runs in progress are ended. The second time, this
 //! process ends at once.
 //!
-//! Each run's processes are a group of their own, so that a terminal does not end them before we do. All temporary files are
-//! at home in one directory, so that they can be removed even then.
+//! Each run's processes are a group of their own, so that a terminal does not end them before we do. All temporary files but
+//! those beside what they are to replace are at home in one directory, so that they can be removed even then.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -30,6 +31,8 @@ pub(super) struct Home {
 pub(super) fn listen() -> io::Result<Home> {
     let directory = tempfile::tempdir()?;
     let home = directory.path().to_owned();
+    // Programs that become somebody else reach what is in it.
+    fs::set_permissions(&home, Permissions::from_mode(0o755))?;
     // Whoever has said before where they are made has said so for good.
     let _ = tempfile::env::override_temp_dir(&home);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;

@@ -40,7 +40,7 @@ impl Progress {
         }
         let bar = ProgressBar::new_spinner().with_message(what.to_owned());
         bar.set_style(style("{spinner} {msg}, {elapsed}"));
-        bar.enable_steady_tick(Duration::from_millis(200));
+        bar.enable_steady_tick(GLANCE);
         Progress::Bar(bar)
     }
 

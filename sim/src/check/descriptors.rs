@@ -11,10 +11,10 @@ use crate::kernel::socket::Kind;
 pub(crate) fn at_the_end(kernel: &Kernel, primary: Option<&Primary>) -> Result<(), String> {
     references(kernel)?;
     for (pid, channel) in kernel.channels() {
-        if [Side::Primary, Side::Worker]
-            .into_iter()
-            .any(|side| channel.end(side).in_flight().next().is_some())
-        {
+        // Who does nothing any more reads nothing.
+        let is_stuck =
+            |(reader, side)| !kernel.is_stopped(reader) && channel.end(side).in_flight().next().is_some();
+        if [(Pid::PRIMARY, Side::Primary), (pid, Side::Worker)].into_iter().any(is_stuck) {
             return Err(format!("a descriptor is stuck in the channel of worker {}", pid.0));
         }
     }

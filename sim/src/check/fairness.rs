@@ -135,8 +135,8 @@ impl Fairness {
         self.waiting.insert((place.clone(), to), None);
         let there = (place.clone(), WorkerId(0))..=(place, WorkerId(u32::MAX));
         for ((_, worker), waits) in self.waiting.range_mut(there) {
-            let passes_again = waits.as_mut().is_some_and(|passed| !passed.insert(to));
-            if passes_again && primary.worker(*worker).is_some_and(stays) {
+            let Some(passed) = waits else { continue };
+            if primary.worker(*worker).is_some_and(stays) && !passed.insert(to) {
                 return Err(format!(
                     "worker {to} has got two connections while worker {worker} waited for one"
                 ));

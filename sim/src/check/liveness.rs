@@ -70,7 +70,8 @@ fn workers(kernel: &Kernel, primary: Option<&Primary>) -> Result<(), String> {
         }
         let life = primary.and_then(|primary| primary.worker(WorkerId(n)));
         let is_to_go = life.is_none_or(|life| life.exited_after_disconnect() == Some(true));
-        if process.is_alive() && is_to_go && !kernel.goes_on(Pid(n)) {
+        // Who does not come back from what it does does not end either.
+        if process.is_alive() && is_to_go && !kernel.goes_on(Pid(n)) && !kernel.is_stopped(Pid(n)) {
             return Err(format!("worker {n} is to go and has nothing left to do, but it lives"));
         }
     }

@@ -170,6 +170,7 @@ impl<'a> Search<'a> {
     fn spent(&self) -> Option<Bound> {
         let runs = usize::try_from(self.runs.0 + self.runs.1).unwrap_or(usize::MAX);
         let worlds = if self.remembers { self.worlds() } else { runs };
+        self.budget.count(worlds);
         self.budget.spent(worlds, self.bytes())
     }
 

@@ -95,7 +95,8 @@ impl Kernel {
         }
     }
 
-    /// Most changes make no difference to who would come or take one.
+    /// Changes who waits at a listener; `None` if it is none. Only what makes a difference to who would come or take one
+    /// touches something.
     pub(super) fn change_backlog<T>(
         &mut self,
         file: FileId,
@@ -110,7 +111,7 @@ impl Kernel {
         Some(changed)
     }
 
-    /// Who takes what comes to a listener. No more than refer to it.
+    /// Who takes what comes to a listener. There are no more than refer to it: who comes after the last is not looked at.
     fn acceptors(&self, file: FileId) -> Vec<Step> {
         let takes = |it: &&Descriptor| it.file == file && it.accepting != Accepting::No;
         let acceptors = (0..).map(Pid).zip(&self.processes).filter_map(|(pid, process)| {

@@ -87,10 +87,10 @@ struct Entry {
     flags: u8,
 }
 
-// The flags of an entry: how it is while the primary is busy, and by `HEARS` further to the left, how it is while it is not.
+// The flags of an entry as it is while the primary is busy; shifted by `WHILE_IT_HEARS`, as it is while it is not.
 const ENABLED: u8 = 1;
 const GONE: u8 = 2;
-const HEARS: u8 = 2;
+const WHILE_IT_HEARS: u8 = 2;
 
 impl Entry {
     fn new(step: Step) -> Self {
@@ -104,7 +104,7 @@ impl Entry {
             Verdict::Waiting => 0,
         };
         let meanwhile = if by_primary { 0 } else { flag };
-        (self.flags, self.depends) = (flag << HEARS | meanwhile, depends);
+        (self.flags, self.depends) = (flag << WHILE_IT_HEARS | meanwhile, depends);
     }
 
     /// What is there to see now was seen: whatever it depends on was touched.
@@ -189,7 +189,7 @@ impl Ready {
             any |= entry.flags;
         }
         let [can_be_taken, is_gone] =
-            [ENABLED, GONE].map(|flag| if primary_hears { flag << HEARS } else { flag });
+            [ENABLED, GONE].map(|flag| if primary_hears { flag << WHILE_IT_HEARS } else { flag });
         if any & is_gone != 0 {
             self.0.retain(|entry| entry.flags & is_gone == 0);
         }
@@ -197,22 +197,17 @@ impl Ready {
     }
 }
 
-/// Some of the places of a row, a bit for each: to mark one costs no guess.
-#[derive(Debug, Default)]
+/// Some of the places of a row, a bit for each: marking has no branch to mispredict.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Places(Vec<u64>);
-
-impl Clone for Places {
-    fn clone(&self) -> Self {
-        Places(self.0.clone())
-    }
-
-    fn clone_from(&mut self, other: &Self) {
-        self.0.clone_from(&other.0);
-    }
-}
 
 impl Places {
     const IN_A_WORD: usize = 64;
+
+    /// Becomes a copy, in the room it has.
+    pub(crate) fn take_over(&mut self, other: &Places) {
+        self.0.clone_from(&other.0);
+    }
 
     /// These of a row, and no others.
     fn mark<T>(&mut self, row: &[T], is_one: impl Fn(&T) -> bool) {

@@ -36,7 +36,7 @@ impl Worker {
     }
 
     /// Whether the acknowledgement of a connection is being written: unless the channel is lost first,
-    /// [`WorkerEvent::Connection`] follows, and be it to a worker that was asked to go meanwhile.
+    /// [`WorkerEvent::Connection`] follows, even in a worker that was asked to go meanwhile.
     pub fn is_acknowledging(&self) -> bool {
         !self.accepting.is_empty()
     }

@@ -6,7 +6,7 @@ use std::thread;
 use cluster_sim::Program;
 
 use super::super::interrupt;
-use super::subject::Subject;
+use super::subject::{Subject, schedule};
 
 /// How often it is said how far it has come.
 const TOLD_EVERY: u64 = 64;
@@ -61,7 +61,7 @@ fn work<P: Program>(subject: &Subject<P>, shared: &Shared, reached: &(dyn Fn(u64
             break;
         }
         let world = subject.world().clone().with_faults(subject.armed(seed));
-        let mut world = world.on(Subject::<P>::schedule(seed));
+        let mut world = world.on(schedule(seed));
         let outcome = world.run();
         if subject.why(&world, &outcome).is_some() {
             shared.found.fetch_min(seed, Ordering::Relaxed);

@@ -30,23 +30,8 @@ pub(super) struct Regressions {
 impl Regressions {
     /// Reads the file; where there is none, nothing has failed yet. One that cannot be added to is refused now.
     pub(super) fn load(path: &Path) -> Result<Self, Trouble> {
-        let text = match fs::metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                file::writable(path)?;
-                String::new()
-            }
-            Err(error) => return Err(file::trouble(path, &error)),
-            Ok(known) if !known.is_file() => return Err(file::trouble(path, &"it is not a file")),
-            Ok(known) if known.len() > MOST_BYTES => {
-                return Err(file::trouble(path, &"it is too large to be a file of replay lines"));
-            }
-            Ok(_) => open(path)
-                .and_then(|mut file| read(&mut file))
-                .map_err(|error| file::trouble(path, &error))?,
-        };
+        let text = contents(path)?;
         let mut lines: Vec<Line> = Vec::new();
-        // Some editors put a mark before everything.
-        let text = text.trim_start_matches('\u{feff}');
         for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| is_run(line)) {
             let wrong = |error| Trouble(format!("{}, line {number}: {error}", path.display()));
             lines.push(line.parse().map_err(wrong)?);
@@ -67,10 +52,24 @@ impl Regressions {
     }
 }
 
+fn contents(path: &Path) -> Result<String, Trouble> {
+    let unfit = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return file::writable(path).map(|()| String::new());
+        }
+        Err(error) => return Err(file::trouble(path, &error)),
+        Ok(known) if !known.is_file() => "it is not a file",
+        Ok(known) if known.len() > MOST_BYTES => "it is too large to be a file of replay lines",
+        Ok(_) => {
+            let text = open(path).and_then(|mut file| read(&mut file));
+            return text.map_err(|error| file::trouble(path, &error));
+        }
+    };
+    Err(file::trouble(path, &unfit))
+}
+
 fn add(path: &Path, line: &str) -> io::Result<bool> {
     let mut file = open(path)?;
-    // Until it is closed.
-    file.lock()?;
     let text = read(&mut file)?;
     if text.lines().any(|known| known.trim() == line) {
         return Ok(false);
@@ -84,15 +83,18 @@ fn add(path: &Path, line: &str) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Whatever is written goes to its end.
+/// Nobody else has it until it is closed. Whatever is written goes to its end.
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).append(true).create(true).open(path)
+    let file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+    file.lock()?;
+    Ok(file)
 }
 
 fn read(file: &mut File) -> io::Result<String> {
     let mut text = String::new();
     file.read_to_string(&mut text)?;
-    Ok(text)
+    // Some editors put a mark before everything.
+    Ok(text.trim_start_matches('\u{feff}').to_owned())
 }
 
 fn is_run(line: &str) -> bool {

@@ -15,6 +15,10 @@ use crate::scenario::Scenario;
 /// could not write is lost, and everybody sees it.
 const HEALTHY: [Fault; 1] = [Fault::PartialRead];
 
+const KEPT: &str = "Every check of the simulator passes, and the scenario's contract is kept.";
+const UNJUDGED: &str =
+    "Every check of the simulator passes; the scenario's contract is for machines without such faults.";
+
 /// How often somebody falls behind in a run of priorities.
 const SURPRISES: u8 = 3;
 
@@ -54,15 +58,8 @@ impl Subject<Player> {
         let is_healthy = Fault::ALL.iter().all(|fault| !faults.is_armed(*fault) || HEALTHY.contains(fault));
         let judged = scenario.clone();
         let judge: Judge<Player> = Box::new(move |world| judge(world, &judged, &exceptions));
-        let (judge, promise) = if is_healthy {
-            (Some(judge), "Every check of the simulator passes, and the scenario's contract is kept.")
-        } else {
-            (
-                None,
-                "Every check of the simulator passes; the scenario's contract is for machines without such faults.",
-            )
-        };
-        Subject { name: scenario.name.clone(), world, strikes, judge, promise }
+        let promise = if is_healthy { KEPT } else { UNJUDGED };
+        Subject { name: scenario.name.clone(), world, strikes, judge: is_healthy.then_some(judge), promise }
     }
 }
 
@@ -96,12 +93,6 @@ impl<P: Program> Subject<P> {
         kept.fold(Faults::none().limit(self.strikes), Faults::and)
     }
 
-    /// The schedule of the random run with this number. In one of four, priorities decide: what needs few surprises, however
-    /// far apart they are, is found so.
-    pub(super) fn schedule(seed: u64) -> Schedule {
-        if seed / 2 % 4 == 3 { Schedule::pct(seed, SURPRISES) } else { Schedule::seed(seed) }
-    }
-
     /// A whole run, ready to be shrunk.
     pub(super) fn run(&self, faults: Faults, schedule: Schedule) -> Run<P> {
         Run::new(self.world.clone().with_faults(faults), schedule)
@@ -119,6 +110,12 @@ impl<P: Program> Subject<P> {
     pub(super) fn promise(&self) -> &'static str {
         self.promise
     }
+}
+
+/// The schedule of the random run with this number. In one of four, priorities decide: what needs few surprises, however
+/// far apart they are, is found so.
+pub(super) fn schedule(seed: u64) -> Schedule {
+    if seed / 2 % 4 == 3 { Schedule::pct(seed, SURPRISES) } else { Schedule::seed(seed) }
 }
 
 fn judge(world: &World<Player>, scenario: &Scenario, exceptions: &Exceptions) -> Option<Why> {
