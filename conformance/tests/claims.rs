@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use cluster_conformance::arm::sim::Sim;
 use cluster_conformance::arm::unix::Unix;
 use cluster_conformance::exceptions::{self, Exceptions};
 use cluster_conformance::fixture;
@@ -14,6 +15,7 @@ use cluster_conformance::report::Report;
 use cluster_conformance::scenario::{self, Scenario};
 use cluster_conformance::suite::Suite;
 use cluster_conformance::verdict::Judge;
+use cluster_sim::{Faults, Schedule};
 
 /// Many times what any trace of the suite needs.
 const WORLDS: usize = 1_000_000;
@@ -49,6 +51,20 @@ fn holds(suite: &Suite) {
 #[test]
 fn the_simulator_keeps_the_contract_and_does_all_that_node_was_seen_to_do() {
     holds(&Suite { sim: true, samples: 300, ..suite() });
+}
+
+/// Where anything may fail, the contract is not kept; but no check of the simulator breaks. In `max_connections` a worker
+/// that is full for ever refuses for ever, and the run does not come to rest.
+#[test]
+fn no_fault_breaks_a_check_in_any_scenario() {
+    let scenarios = suite().scenarios.into_iter().filter(|scenario| scenario.name != "max_connections");
+    for scenario in scenarios {
+        let world = Sim::new(&scenario).world().with_faults(Faults::all().limit(3));
+        for seed in 0..100 {
+            let mut world = world.clone().on(Schedule::seed(seed));
+            world.run().unwrap_or_else(|failure| unreachable!("{failure}"));
+        }
+    }
 }
 
 #[test]

@@ -69,7 +69,7 @@ pub(crate) fn at_the_end(kernel: &Kernel, primary: &Primary, serving: &Serving) 
             Standing::Queued(_) => {
                 let client = kernel.client_behind(Pid::PRIMARY, socket);
                 let to = client.and_then(|client| kernel.client(client).to.as_ref());
-                if let Some(worker) = to.and_then(|to| serving.who(to, primary)) {
+                if let Some(worker) = to.and_then(|to| serving.who(to, kernel, primary)) {
                     return Err(format!("a connection waits while worker {worker} serves there"));
                 }
                 if !primary.settings().keep_listening && primary.workers().next().is_none() {

@@ -26,10 +26,12 @@ impl Serving {
         self.addresses.remove(&(WorkerId(pid.0), listener));
     }
 
-    /// A worker that serves where a client went, and is to stay.
-    pub(crate) fn who(&self, to: &LocalAddress, primary: &Primary) -> Option<WorkerId> {
+    /// A worker that serves where a client went, and is to stay. Who does nothing any more serves nobody.
+    pub(crate) fn who(&self, to: &LocalAddress, kernel: &Kernel, primary: &Primary) -> Option<WorkerId> {
+        let is_there =
+            |worker| primary.worker(worker).is_some_and(stays) && !kernel.is_stopped(worker.into());
         let serves = |(&(worker, _), served): (&(WorkerId, ListenerId), &LocalAddress)| {
-            (is_at(served, to) && primary.worker(worker).is_some_and(stays)).then_some(worker)
+            (is_at(served, to) && is_there(worker)).then_some(worker)
         };
         self.addresses.iter().find_map(serves)
     }
@@ -99,9 +101,10 @@ fn servers(kernel: &Kernel, primary: &Primary, serving: &Serving) -> Result<(), 
 
 fn clients(kernel: &Kernel, primary: Option<&Primary>, serving: &Serving) -> Result<(), String> {
     for (n, client) in (1..).zip(&kernel.clients) {
-        let waits = client.is_waiting() && kernel.holders(ClientId(n)).next().is_none();
+        let id = ClientId(n);
+        let waits = client.is_waiting() && kernel.holders(id).next().is_none() && !kernel.is_kept(id);
         let to = client.to.as_ref().filter(|_| !kernel.is_limited());
-        let somebody = to.and_then(|to| serving.who(to, primary?));
+        let somebody = to.and_then(|to| serving.who(to, kernel, primary?));
         match (waits, client.place, somebody) {
             (true, Place::Accepted, _) if client.accepted_by != Some(Pid::PRIMARY) || primary.is_none() => {
                 return Err(format!("client {n} was accepted, and nobody serves it"));

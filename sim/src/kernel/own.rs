@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use cluster_core::{BindAddress, Errno, LocalAddress, OsEvent, SocketId};
 
 use super::bind::Bound;
+use super::channel::Side;
 use super::process::{Accepting, Descriptor, Origin, Pid};
 use super::socket::{FileId, Flow, Kind};
 use super::{Kernel, Step};
@@ -77,6 +78,19 @@ impl Kernel {
             let descriptors = process.descriptors().iter();
             descriptors.filter(move |it| it.held && of(self, it)).map(move |descriptor| (pid, descriptor.id))
         })
+    }
+
+    /// Whether a connection is with somebody who neither serves it nor lets it go: a child of a process, or a process that
+    /// does nothing any more.
+    pub(crate) fn is_kept(&self, id: ClientId) -> bool {
+        let is_it = |file: FileId| self.file(file).kind == Kind::Connection(id);
+        let idle = || (0..).map(Pid).zip(&self.processes).filter(|(pid, _)| self.is_stopped(*pid));
+        self.processes.iter().filter_map(|process| process.child).any(is_it)
+            || idle()
+                .any(|(_, process)| process.descriptors().iter().any(|descriptor| is_it(descriptor.file)))
+            || self.channels().any(|(pid, channel)| {
+                self.is_stopped(pid) && channel.end(Side::Worker).in_flight().any(is_it)
+            })
     }
 
     pub(crate) fn wake_holders(&mut self, id: ClientId) {
