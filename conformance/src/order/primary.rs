@@ -126,6 +126,10 @@ impl Life {
         expect(!self.is_over(), "nothing after both `disconnect` and `exit`")?;
         self.happen(&line.what)?;
         self.state(line)?;
+        expect(
+            line.what != "listening" || line.detail("port") != Some("0"),
+            "the port that the kernel chose",
+        )?;
         self.ends(line)?;
         self.purpose(line, farewells)?;
         self.list(line, farewells)

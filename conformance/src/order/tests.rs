@@ -216,6 +216,11 @@ const WRONG_IN_THE_PRIMARY: &[Wrong] = &[
     ("primary: exit", "", "missing: primary: one `disconnect` and one `exit` of worker 1"),
     ("primary: disconnect", "", "expected connected=true"),
     ("primary: listening", "primary: start", "expected nothing before `start`"),
+    (
+        "primary: listening",
+        "primary: listening worker=1 address=- type=4 port=0 state=listening after_disconnect=undefined connected=true dead=false listed=true",
+        "expected the port that the kernel chose",
+    ),
 ];
 
 /// In a worker or a client.
