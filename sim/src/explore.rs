@@ -288,7 +288,7 @@ fn bound(outcome: Outcome) -> Option<Bound> {
 
 /// Of a failure that was found and did not come again on the same schedule.
 pub const UNLIKE_ITSELF: &str = "The same choices a second time did not lead there: something that the program does is not \
-    decided by what it was told (a clock, a random number, the order of a `HashMap`, a static)";
+    decided by what it was told (a clock, a random number, the order of a hash map, a static)";
 
 /// A failure of a search, with a line: a search writes none.
 fn named<P: Program>(mut found: Failure, world: &World<P>, search: &Search<'_>) -> Failure {

@@ -2,10 +2,9 @@
 //! never sees its owner: what is to be done comes back as [`ChannelStep`]s, and what has happened as [`Happened`].
 //! How bytes become frames is in `reading`, how messages wait and go out in `sending`.
 
-use crate::event::Violation;
-use crate::message::{Envelope, Frame, Message};
+use crate::message::{Envelope, Frame, Message, PassedKind, Violation};
 use crate::os::{Call, ChannelId, Errno, SocketId};
-use crate::passing::{Passed, PassedKind};
+use crate::passing::Passed;
 use crate::settings::{Limits, Serialization};
 use crate::steps::{IsCall, Steps};
 

@@ -6,7 +6,9 @@ use core::fmt;
 
 use serde_json::Value;
 
+use crate::address::ListeningAddress;
 use crate::listen::ListenAddress;
+use crate::message::Violation;
 use crate::os::{Errno, ExitStatus, LocalAddress, SocketId, WorkerId};
 use crate::passing::Passed;
 use crate::settings::Command;
@@ -86,64 +88,6 @@ pub enum Event {
     AllDisconnected,
 }
 
-/// Where a worker serves. Node: the argument of `'listening'`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ListeningAddress {
-    /// The host, or the path, as the worker gave it; `None` for every address, and for a descriptor.
-    pub address: Option<String>,
-    /// The port, with 0 replaced by the one the kernel chose; -1 for a path.
-    pub port: i32,
-    /// What kind of address.
-    pub address_type: AddressType,
-    /// The descriptor of the primary, if the worker asked for one. UDP without one: -1.
-    pub fd: Option<i64>,
-}
-
-/// As one writes it: `127.0.0.1:8000`, `[::1]:8000`, `*:8000`, a path.
-impl fmt::Display for ListeningAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ListeningAddress { address, port, fd, .. } = self;
-        match (address, fd) {
-            (Some(path), _) if *port < 0 => f.write_str(path),
-            (Some(host), _) if host.contains(':') => write!(f, "[{host}]:{port}"),
-            (Some(host), _) => write!(f, "{host}:{port}"),
-            (None, Some(fd)) if *fd >= 0 => write!(f, "descriptor {fd}"),
-            (None, _) => write!(f, "*:{port}"),
-        }
-    }
-}
-
-/// The kind of an address on the wire. Node: `addressType`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum AddressType {
-    /// TCP over IPv4, or any address: 4.
-    V4,
-    /// TCP over IPv6: 6.
-    V6,
-    /// A Unix socket: -1.
-    Path,
-    /// A descriptor of the primary: null.
-    Descriptor,
-    /// UDP over IPv4: "udp4".
-    Udp4,
-    /// UDP over IPv6: "udp6".
-    Udp6,
-}
-
-impl fmt::Display for AddressType {
-    /// As JavaScript writes Node's `addressType` in a text.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            AddressType::V4 => "4",
-            AddressType::V6 => "6",
-            AddressType::Path => "-1",
-            AddressType::Descriptor => "null",
-            AddressType::Udp4 => "udp4",
-            AddressType::Udp6 => "udp6",
-        })
-    }
-}
-
 /// What can go wrong with one worker. None of these harms another worker.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum WorkerError {
@@ -187,33 +131,6 @@ impl fmt::Display for WorkerError {
 }
 
 impl core::error::Error for WorkerError {}
-
-/// How a peer broke the protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Violation {
-    /// A line that is not JSON, or an empty one; of the 'advanced' serialization, a payload that V8 would not have written.
-    Malformed,
-    /// A message longer than [`Limits::message_bytes`](crate::settings::Limits::message_bytes).
-    TooLong,
-    /// An acknowledgement of a descriptor that was not sent, or an answer for a connection that it has not got.
-    UnaskedAck,
-    /// A descriptor without a message it belongs to.
-    StrayDescriptor,
-    /// A message of Node's own with fields of the wrong kind.
-    BadFields,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Violation::Malformed => "it sent a message that cannot be read",
-            Violation::TooLong => "it sent a message longer than the limit",
-            Violation::UnaskedAck => "it answered for a descriptor that it has not got",
-            Violation::StrayDescriptor => "it sent a descriptor that belongs to no message",
-            Violation::BadFields => "it sent a message of the protocol with fields of the wrong kind",
-        })
-    }
-}
 
 /// A server of a worker: what `Worker::listen` returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

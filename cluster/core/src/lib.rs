@@ -24,6 +24,7 @@
 
 extern crate alloc;
 
+mod address;
 mod channel;
 mod errno;
 mod event;
@@ -42,17 +43,16 @@ mod steps;
 mod told;
 mod worker;
 
-pub use event::{
-    AddressType, ChannelError, Event, ListenError, ListenerId, ListeningAddress, Output, Violation,
-    WorkerError, WorkerEvent,
-};
+pub use address::{AddressType, ListeningAddress};
+pub use event::{ChannelError, Event, ListenError, ListenerId, Output, WorkerError, WorkerEvent};
 pub use ledger::{CloseReason, Ledger, Standing};
 pub use listen::{ListenAddress, ListenOptions};
+pub use message::{PassedKind, Violation};
 pub use os::{
     BindAddress, Call, ChannelId, Errno, ExitStatus, HandleId, LocalAddress, Os, OsEvent, Signal, SocketId,
     TimerId, WorkerId,
 };
-pub use passing::{Passed, PassedKind, Passing};
+pub use passing::{Passed, Passing};
 pub use primary::{ForkError, Life, PolicyFrozen, Primary, WorkerState};
 pub use pump::{Machine, flush, pump};
 pub use send::{SendError, Sent};

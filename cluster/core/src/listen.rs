@@ -6,7 +6,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde_json::Value;
 
-use crate::event::AddressType;
+use crate::address::AddressType;
 use crate::message::{IPV6_ONLY, QueryServer, REUSE_ADDRESS};
 use crate::os::BindAddress;
 

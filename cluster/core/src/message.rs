@@ -5,14 +5,14 @@ use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
+use core::fmt;
 use core::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::event::{AddressType, ListeningAddress};
+use crate::address::{AddressType, ListeningAddress};
 use crate::os::Errno;
-use crate::passing::PassedKind;
 
 mod advanced;
 mod decode;
@@ -43,6 +43,26 @@ pub(crate) struct Envelope {
     pub(crate) kind: PassedKind,
     /// Which server of the sender has accepted it, if it asks after its connections. Node: `key`.
     pub(crate) key: Option<String>,
+}
+
+/// What a passed socket is to its receiver. Node: the `type` of `NODE_HANDLE`.
+///
+/// It says how a Node receiver wraps the socket; what it really is, the kernel knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PassedKind {
+    /// A bare stream socket, listening or connected. Node: `net.Native`.
+    Native,
+    /// A listening stream socket. Node: `net.Server`.
+    Server,
+    /// A connection. Node: `net.Socket`.
+    Socket,
+    /// A bare datagram socket. Node: `dgram.Native`.
+    DatagramNative,
+    /// A bound datagram socket. Node: `dgram.Socket`.
+    Datagram {
+        /// Whether it is of IPv6. Node: `dgramType`.
+        v6: bool,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -168,4 +188,31 @@ struct Sockname<'a> {
     #[serde(default)]
     family: Cow<'a, str>,
     port: u16,
+}
+
+/// How a peer broke the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Violation {
+    /// A line that is not JSON, or an empty one; of the 'advanced' serialization, a payload that V8 would not have written.
+    Malformed,
+    /// A message longer than [`Limits::message_bytes`](crate::settings::Limits::message_bytes).
+    TooLong,
+    /// An acknowledgement of a descriptor that was not sent, or an answer for a connection that it has not got.
+    UnaskedAck,
+    /// A descriptor without a message it belongs to.
+    StrayDescriptor,
+    /// A message of Node's own with fields of the wrong kind.
+    BadFields,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Violation::Malformed => "it sent a message that cannot be read",
+            Violation::TooLong => "it sent a message longer than the limit",
+            Violation::UnaskedAck => "it answered for a descriptor that it has not got",
+            Violation::StrayDescriptor => "it sent a descriptor that belongs to no message",
+            Violation::BadFields => "it sent a message of the protocol with fields of the wrong kind",
+        })
+    }
 }

@@ -4,28 +4,8 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 
-use crate::message::Counting as Question;
+use crate::message::{Counting as Question, PassedKind};
 use crate::os::{ChannelId, SocketId};
-
-/// What a passed socket is to its receiver. Node: the `type` of `NODE_HANDLE`.
-///
-/// It says how a Node receiver wraps the socket; what it really is, the kernel knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum PassedKind {
-    /// A bare stream socket, listening or connected. Node: `net.Native`.
-    Native,
-    /// A listening stream socket. Node: `net.Server`.
-    Server,
-    /// A connection. Node: `net.Socket`.
-    Socket,
-    /// A bare datagram socket. Node: `dgram.Native`.
-    DatagramNative,
-    /// A bound datagram socket. Node: `dgram.Socket`.
-    Datagram {
-        /// Whether it is of IPv6. Node: `dgramType`.
-        v6: bool,
-    },
-}
 
 /// A socket that came with a message: the program's from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -6,10 +6,10 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 
 use crate::channel::{Channel, ChannelStep, Happened, Outgoing};
-use crate::event::{Event, Output, Violation, WorkerError};
+use crate::event::{Event, Output, WorkerError};
 use crate::handle::Handle;
 use crate::ledger::Ledger;
-use crate::message::{Act, Cluster, HandleKey, Message, Reply};
+use crate::message::{Act, Cluster, HandleKey, Message, Reply, Violation};
 use crate::os::{Call, ChannelId, Errno, ExitStatus, HandleId, OsEvent, Signal, SocketId, TimerId, WorkerId};
 use crate::passing::{Counted, Passed, Travelling};
 use crate::pending::Pending;

@@ -4,8 +4,7 @@
 use alloc::vec::Vec;
 
 use super::{Channel, ChannelStep};
-use crate::event::Violation;
-use crate::message::{self, Frame};
+use crate::message::{self, Frame, Violation};
 use crate::os::{Call, ChannelId, SocketId};
 use crate::settings::Serialization;
 use crate::steps::Steps;

@@ -2,8 +2,8 @@
 
 use alloc::collections::BTreeSet;
 
+use crate::message::PassedKind;
 use crate::os::WorkerId;
-use crate::passing::PassedKind;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Shared {

@@ -10,12 +10,11 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{
-    Act, Cluster, Counting, Envelope, Frame, HandleKey, Message, QueryServer, Reply, Sockname, advanced,
-    is_internal, is_reserved, surrogates,
+    Act, Cluster, Counting, Envelope, Frame, HandleKey, Message, PassedKind, QueryServer, Reply, Sockname,
+    Violation, advanced, is_internal, is_reserved, surrogates,
 };
-use crate::event::{AddressType, ListeningAddress, Violation};
+use crate::address::{AddressType, ListeningAddress};
 use crate::os::Errno;
-use crate::passing::PassedKind;
 
 /// Every field a message of Node's own can have that a cluster reads. Unknown ones are ignored, as Node does.
 #[derive(Deserialize)]

@@ -7,9 +7,8 @@ use alloc::vec::Vec;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Act, Cluster, Counting, Message, QueryServer, Reply, Sockname, advanced};
-use crate::event::AddressType;
-use crate::passing::PassedKind;
+use super::{Act, Cluster, Counting, Message, PassedKind, QueryServer, Reply, Sockname, advanced};
+use crate::address::AddressType;
 use crate::settings::Serialization;
 
 #[derive(Serialize)]

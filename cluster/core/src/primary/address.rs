@@ -1,7 +1,7 @@
 //! What a worker wants to listen on, as what is to be bound. A worker can ask for anything; what makes no sense is
 //! `EINVAL`, and what is too long to be kept `ENAMETOOLONG`.
 
-use crate::event::AddressType;
+use crate::address::AddressType;
 use crate::message::{ADDRESS, IPV6_ONLY, QueryServer, REUSE_ADDRESS};
 use crate::os::{BindAddress, Errno};
 

@@ -12,9 +12,9 @@ use crate::handle::round_robin::{Handoff, RoundRobin};
 use crate::handle::shared::Shared;
 use crate::handle::{Handle, Sharing};
 use crate::ledger::CloseReason;
-use crate::message::{Act, Cluster, HandleKey, Message, QueryServer, Reply};
+use crate::message::{Act, Cluster, HandleKey, Message, PassedKind, QueryServer, Reply};
 use crate::os::{Call, Errno, HandleId, LocalAddress, SocketId, TimerId, WorkerId};
-use crate::passing::{Passed, PassedKind};
+use crate::passing::Passed;
 use crate::settings::SchedulingPolicy;
 
 /// How long a worker that has refused a connection, or a socket that could not accept, is left alone.

@@ -5,7 +5,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 
-use crate::event::AddressType;
+use crate::address::AddressType;
 use crate::listen::ListenAddress;
 
 /// What must be equal for two servers to be of one row. Node: `address:port:addressType:fd`.

@@ -7,7 +7,8 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::{Awaited, Step, Worker};
-use crate::event::{ListenError, ListenerId, ListeningAddress, Output, WorkerEvent};
+use crate::address::ListeningAddress;
+use crate::event::{ListenError, ListenerId, Output, WorkerEvent};
 use crate::listen::{ListenAddress, ListenOptions};
 use crate::message::{Act, HandleKey, QueryServer, Reply};
 use crate::os::{Call, ChannelId, Errno, HandleId, LocalAddress, SocketId};

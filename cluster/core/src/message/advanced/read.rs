@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use serde_json::{Map, Value};
 
 use super::{HEADER, lossy};
-use crate::event::Violation;
+use crate::message::Violation;
 
 /// How deep values may be in each other; as `serde_json` has it for JSON.
 const DEPTH: usize = 128;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::event::Violation;
+use crate::message::Violation;
 
 const LIMIT: usize = 1 << 20;
 

@@ -1,0 +1,62 @@
+//! Where a worker serves, as its primary is told. What it asks for is in `listen`.
+
+use alloc::string::String;
+use core::fmt;
+
+/// Where a worker serves. Node: the argument of `'listening'`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ListeningAddress {
+    /// The host, or the path, as the worker gave it; `None` for every address, and for a descriptor.
+    pub address: Option<String>,
+    /// The port, with 0 replaced by the one the kernel chose; -1 for a path.
+    pub port: i32,
+    /// What kind of address.
+    pub address_type: AddressType,
+    /// The descriptor of the primary, if the worker asked for one. UDP without one: -1.
+    pub fd: Option<i64>,
+}
+
+/// As one writes it: `127.0.0.1:8000`, `[::1]:8000`, `*:8000`, a path.
+impl fmt::Display for ListeningAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ListeningAddress { address, port, fd, .. } = self;
+        match (address, fd) {
+            (Some(path), _) if *port < 0 => f.write_str(path),
+            (Some(host), _) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            (Some(host), _) => write!(f, "{host}:{port}"),
+            (None, Some(fd)) if *fd >= 0 => write!(f, "descriptor {fd}"),
+            (None, _) => write!(f, "*:{port}"),
+        }
+    }
+}
+
+/// The kind of an address on the wire. Node: `addressType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AddressType {
+    /// TCP over IPv4, or any address: 4.
+    V4,
+    /// TCP over IPv6: 6.
+    V6,
+    /// A Unix socket: -1.
+    Path,
+    /// A descriptor of the primary: null.
+    Descriptor,
+    /// UDP over IPv4: "udp4".
+    Udp4,
+    /// UDP over IPv6: "udp6".
+    Udp6,
+}
+
+impl fmt::Display for AddressType {
+    /// As JavaScript writes Node's `addressType` in a text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            AddressType::V4 => "4",
+            AddressType::V6 => "6",
+            AddressType::Path => "-1",
+            AddressType::Descriptor => "null",
+            AddressType::Udp4 => "udp4",
+            AddressType::Udp6 => "udp6",
+        })
+    }
+}
