@@ -11,19 +11,20 @@ use crate::kernel::socket::Kind;
 pub(crate) fn at_the_end(kernel: &Kernel, primary: Option<&Primary>) -> Result<(), String> {
     references(kernel)?;
     for (pid, channel) in kernel.channels() {
-        // Who does nothing any more reads nothing.
+        // Who does nothing any more reads nothing, and lets nothing go.
         let is_stuck =
             |(reader, side)| !kernel.is_stopped(reader) && channel.end(side).in_flight().next().is_some();
         if [(Pid::PRIMARY, Side::Primary), (pid, Side::Worker)].into_iter().any(is_stuck) {
             return Err(format!("a descriptor is stuck in the channel of worker {}", pid.0));
         }
     }
-    for (n, process) in (0..).zip(&kernel.processes) {
-        let pid = Pid(n);
+    let acting = (0..).map(Pid).zip(&kernel.processes).filter(|(pid, _)| !kernel.is_stopped(*pid));
+    for (pid, process) in acting {
         for descriptor in process.descriptors() {
             if !descriptor.held && !is_of_use(kernel, pid, descriptor, primary) {
                 return Err(format!(
-                    "process {n} has kept {:?} ({:?})",
+                    "process {} has kept {:?} ({:?})",
+                    pid.0,
                     descriptor.id,
                     kernel.file(descriptor.file)
                 ));
