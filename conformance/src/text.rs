@@ -67,3 +67,19 @@ pub(crate) fn words(thing: &impl Debug) -> String {
     }
     words
 }
+/// Breaks a text at its spaces. What goes on in another row begins with the indent.
+pub(crate) fn wrapped(text: &str, width: usize, indent: &str) -> Vec<String> {
+    let mut rows = vec![String::new()];
+    for word in text.split(' ') {
+        let row = rows.last_mut().expect("it began with one");
+        if row.is_empty() {
+            row.push_str(word);
+        } else if row.chars().count() + 1 + word.chars().count() <= width {
+            row.push(' ');
+            row.push_str(word);
+        } else {
+            rows.push(format!("{indent}{word}"));
+        }
+    }
+    rows
+}

@@ -12,7 +12,7 @@ use clap::Args;
 use cluster_sim::explore::Budget;
 
 use super::progress::Progress;
-use super::{Arm, End, Places, Trouble, at_least_1, file, interrupt, say};
+use super::{Arm, End, NODE, Places, Trouble, at_least_1, file, interrupt, needs_node, say};
 use crate::arm::mixed::{Mixed, Side};
 use crate::arm::node::Runtime;
 use crate::arm::unix::Unix;
@@ -39,9 +39,9 @@ pub(super) struct Fuzz {
     /// Where they are run for real; may be given several times. Without: `unix` and `node`
     #[arg(long = "arm", value_name = "ARM")]
     arms: Vec<Arm>,
-    /// The Node.js of the arms that need one
-    #[arg(long, value_name = "PATH", default_value = "node")]
-    node: PathBuf,
+    /// The Node.js of the arms that need one; without: `node`
+    #[arg(long, value_name = "PATH")]
+    node: Option<PathBuf>,
     /// Worlds of the simulator that are looked at for one trace, at most
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = at_least_1::<usize>)]
     worlds: usize,
@@ -90,6 +90,7 @@ struct Told {
 
 impl Fuzz {
     pub(super) fn perform(&self, places: &Places) -> Result<End, Trouble> {
+        needs_node(&self.arms, self.node.as_deref())?;
         std::fs::create_dir_all(&self.out).map_err(|error| file::trouble(&self.out, &error))?;
         file::writable(&self.out.join("fuzz.json"))?;
         let judge = Judge {
@@ -132,7 +133,7 @@ impl Fuzz {
     }
 
     fn real(&self, arm: Arm) -> Result<Real, Trouble> {
-        let node = || Runtime::find(&self.node);
+        let node = || Runtime::find(self.node.as_deref().unwrap_or(Path::new(NODE)));
         let mixed = |side| Ok(Real::Mixed(Mixed::new(side, Unix::this()?, node()?)));
         match arm {
             Arm::Unix => Ok(Real::Unix(Unix::this()?)),

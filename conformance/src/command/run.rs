@@ -17,6 +17,11 @@ use crate::report::{Absent, Report};
 use crate::suite::Suite;
 use crate::verdict::{Judge, Verdict};
 
+// Where nothing else is asked for.
+const SAMPLES: u64 = 1000;
+const RUNS: u32 = 5;
+const WORLDS: usize = 1_000_000;
+
 /// What to try, how long, and how to say it.
 #[derive(Debug, Args)]
 pub(super) struct Run {
@@ -27,13 +32,13 @@ pub(super) struct Run {
     #[arg(long = "scenario", value_name = "GLOB")]
     globs: Vec<String>,
     /// Schedules of the simulator that are sampled for each scenario
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = at_least_1::<u64>)]
+    #[arg(long, value_name = "N", default_value_t = SAMPLES, value_parser = at_least_1::<u64>)]
     samples: u64,
     /// Runs of each scenario on each arm but `sim`
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least_1::<u32>)]
+    #[arg(long, value_name = "N", default_value_t = RUNS, value_parser = at_least_1::<u32>)]
     runs: u32,
     /// Worlds of the simulator that are looked at for one trace, at most
-    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = at_least_1::<usize>)]
+    #[arg(long, value_name = "N", default_value_t = WORLDS, value_parser = at_least_1::<usize>)]
     worlds: usize,
     /// The Node.js of `node`, `rust-node`, `node-rust`; naming one is asking for those, if no arm is named
     #[arg(long, value_name = "PATH")]
@@ -52,9 +57,9 @@ impl Default for Run {
         Run {
             arms: Vec::new(),
             globs: Vec::new(),
-            samples: 1000,
-            runs: 5,
-            worlds: 1_000_000,
+            samples: SAMPLES,
+            runs: RUNS,
+            worlds: WORLDS,
             node: None,
             json: false,
             junit: None,

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::text::wrapped;
 use crate::trace::Trace;
 
 /// No column is wider: longer lines go on below.
@@ -13,7 +14,7 @@ pub fn columns(trace: &Trace, width: usize) -> String {
     let mut columns: Vec<Column> = Vec::new();
     for (observer, lines) in &trace.observers {
         let mut column = Column { width: 0, rows: vec![observer.to_string(), String::new()] };
-        column.rows.extend(lines.iter().flat_map(|line| wrap(&line.to_string(), WIDEST)));
+        column.rows.extend(lines.iter().flat_map(|line| wrapped(&line.to_string(), WIDEST, "  ")));
         column.width = column.rows.iter().map(|row| row.chars().count()).max().unwrap_or(0);
         columns.push(column);
     }
@@ -53,23 +54,6 @@ fn table(columns: &[Column], text: &mut String) {
     text.push('\n');
 }
 
-/// Breaks a line at its spaces; what goes on is indented.
-fn wrap(line: &str, width: usize) -> Vec<String> {
-    let mut rows = vec![String::new()];
-    for word in line.split(' ') {
-        let row = rows.last_mut().expect("it began with one");
-        if row.is_empty() {
-            row.push_str(word);
-        } else if row.chars().count() + 1 + word.chars().count() <= width {
-            row.push(' ');
-            row.push_str(word);
-        } else {
-            rows.push(format!("  {word}"));
-        }
-    }
-    rows
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -95,7 +79,7 @@ mod tests {
     fn long_lines_go_on_below() {
         let line = "exit worker=1 code=3 signal=- state=dead after_disconnect=false connected=false";
         let rows = ["exit worker=1 code=3 signal=- state=dead", "  after_disconnect=false connected=false"];
-        assert_eq!(wrap(line, WIDEST), rows);
-        assert_eq!(wrap("aaaa bb", 2), ["aaaa", "  bb"]);
+        assert_eq!(wrapped(line, WIDEST, "  "), rows);
+        assert_eq!(wrapped("aaaa bb", 2, "  "), ["aaaa", "  bb"]);
     }
 }
