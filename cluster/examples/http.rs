@@ -1,6 +1,6 @@
-//! An HTTP server on every core. Workers that die are replaced, unless they never came to serve. SIGHUP replaces them all, one
-//! as soon as another serves in its place: no new connection is lost. SIGTERM or ctrl-c ends it when its requests are answered, and
-//! a second one at once.
+//! An HTTP server on every core. Workers that die are replaced, unless they never came to serve. SIGHUP replaces them all, each
+//! as soon as another serves in its place: no new connection is lost. SIGTERM or ctrl-c ends it when its requests are
+//! answered, and a second one at once. Whom a request that does not end keeps, stays; `graceful` shows a deadline.
 //!
 //! `cargo run -p cluster --example http -- 127.0.0.1:8000`, and then: `curl http://127.0.0.1:8000/`
 //!
@@ -8,14 +8,20 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "a program cares for some events only")]
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::error::Error;
 use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
+use axum::middleware::map_response;
+use axum::response::Response;
 use axum::routing::get;
 use cluster::{Event, Life, Primary, Role, Settings, Signal, Worker, WorkerError, WorkerId};
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,14 +36,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Role::Primary => primary().await,
         Role::Worker => worker().await,
     }
-}
-
-/// Who serves, and who is to go for each that comes to serve.
-#[derive(Default)]
-struct Serving {
-    workers: BTreeSet<WorkerId>,
-    old: VecDeque<WorkerId>,
-    is_announced: bool,
 }
 
 async fn primary() -> Result<(), Box<dyn Error>> {
@@ -55,7 +53,7 @@ async fn primary() -> Result<(), Box<dyn Error>> {
                 Some(event) => serving.hear(&mut primary, event)?,
                 None => return Err("no worker is left".into()),
             },
-            _ = hangup.recv() => serving.replace_all(&mut primary)?,
+            _ = hangup.recv() => serving.reload(&mut primary)?,
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
@@ -77,13 +75,23 @@ fn kill_all(primary: &mut Primary) {
     }
 }
 
+/// Who serves, and who comes in whose place.
+#[derive(Default)]
+struct Serving {
+    workers: BTreeSet<WorkerId>,
+    /// The new and the old.
+    replacing: BTreeMap<WorkerId, WorkerId>,
+    /// Another reload is wanted, when this one is over.
+    again: bool,
+    is_announced: bool,
+}
+
 impl Serving {
     fn hear(&mut self, primary: &mut Primary, event: Event) -> Result<(), Box<dyn Error>> {
         match event {
             Event::Listening { worker, address } => {
                 self.workers.insert(worker);
-                if let Some(old) = self.old.pop_front() {
-                    self.workers.remove(&old);
+                if let Some(old) = self.replacing.remove(&worker).filter(|old| self.workers.remove(old)) {
                     primary.disconnect_worker(old);
                 }
                 if !self.is_announced && self.workers.len() == primary.workers().count() {
@@ -99,37 +107,36 @@ impl Serving {
             }
             Event::Exit { worker, status } if self.workers.remove(&worker) => {
                 println!("worker {worker} ended: {status:?}; starting another");
-                if let Some(at) = self.old.iter().position(|old| *old == worker) {
-                    // Another is on its way already.
-                    self.old.remove(at);
-                } else {
+                if !self.replacing.values().any(|old| *old == worker) {
                     primary.fork()?;
                 }
             }
             // Another would end as this one did; so who was to go for it stays.
             Event::Exit { worker, status } => {
                 println!("worker {worker} never served: {status:?}");
-                self.old.pop_back();
+                self.replacing.remove(&worker);
             }
             Event::Error { worker, error } => {
                 println!("worker {worker}: {error}");
-                // It will never serve; so who was to go for it stays.
                 if let WorkerError::Spawn { .. } = error {
-                    self.old.pop_back();
+                    self.replacing.remove(&worker);
                 }
             }
             _ => {}
         }
+        if self.replacing.is_empty() && std::mem::take(&mut self.again) {
+            self.reload(primary)?;
+        }
         Ok(())
     }
 
-    /// A reload. Who is to go already is not asked for again.
-    fn replace_all(&mut self, primary: &mut Primary) -> Result<(), Box<dyn Error>> {
+    fn reload(&mut self, primary: &mut Primary) -> Result<(), Box<dyn Error>> {
+        if !self.replacing.is_empty() {
+            self.again = true;
+            return Ok(());
+        }
         for &worker in &self.workers {
-            if !self.old.contains(&worker) {
-                primary.fork()?;
-                self.old.push_back(worker);
-            }
+            self.replacing.insert(primary.fork()?, worker);
         }
         Ok(())
     }
@@ -142,11 +149,22 @@ async fn worker() -> Result<(), Box<dyn Error>> {
     let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:0".into());
     let listener = worker.listen(address).await?;
     let text = format!("worker {}, process {}\n", worker.id(), process::id());
-    let app = Router::new().route("/", get(|| async { text }));
+    let is_leaving = Arc::new(AtomicBool::new(false));
+    let told = is_leaving.clone();
+    let app = Router::new().route("/", get(|| async { text })).layer(map_response(
+        move |mut response: Response| {
+            // Whoever keeps a connection alive hears with its next answer that it should make another.
+            if told.load(Ordering::Relaxed) {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            async { response }
+        },
+    ));
     // When the worker is told to go, connections are closed that are only kept alive. For axum that is also one whose
     // request has not begun to arrive; so whoever has just connected is given a moment.
     let closing = async move {
         worker.disconnecting().await;
+        is_leaving.store(true, Ordering::Relaxed);
         sleep(MOMENT).await;
     };
     axum::serve(listener, app).with_graceful_shutdown(closing).await?;

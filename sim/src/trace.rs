@@ -14,6 +14,9 @@ use crate::program::{Actor, ClientEvent, ClientId, Ending, SocketEvent};
 /// How wide a column is at most.
 const WIDTH: usize = 48;
 
+/// How many rows a table has at most: there is a column for everybody in them.
+const MOST: usize = 1000;
+
 /// What happened, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Trace {
@@ -133,18 +136,30 @@ impl Trace {
         }
     }
 
-    /// The crossings as texts, and what is written down, if it is asked for: a suite sees it where it is compared.
-    fn shown(&self, with_observed: bool) -> Vec<(&Row, Vec<char>)> {
-        let rows = self.rows.iter().filter(|row| with_observed || !matches!(row.what, Crossing::Observed(_)));
-        rows.map(|row| (row, row.what.to_string().chars().collect())).collect()
+    /// The last crossings, and what is written down, if it is asked for: a suite sees it where it is compared. And how many
+    /// come before.
+    fn shown(&self, with_observed: bool) -> (usize, Vec<(&Row, Vec<char>)>) {
+        let is_shown = |row: &&Row| with_observed || !matches!(row.what, Crossing::Observed(_));
+        let before = self.rows.iter().filter(is_shown).count().saturating_sub(MOST);
+        let rows = self.rows.iter().filter(is_shown).skip(before);
+        (before, rows.map(|row| (row, letters(&row.what))).collect())
     }
 }
 
-/// A table. Texts that are too long for their column go on in the next row. In the alternate form (`{:#}`) with what
-/// programs have written down.
+/// What nobody should send to a terminal stands as a dot.
+fn letters(what: &Crossing) -> Vec<char> {
+    let shown = |letter: char| if letter.is_control() { '\u{b7}' } else { letter };
+    what.to_string().chars().map(shown).collect()
+}
+
+/// A table of the last thousand rows. Texts that are too long for their column go on in the next row. In the alternate form
+/// (`{:#}`) with what programs have written down.
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows = self.shown(f.alternate());
+        let (before, rows) = self.shown(f.alternate());
+        if before > 0 {
+            writeln!(f, "{before} rows before these are left out")?;
+        }
         let mut columns: BTreeMap<Actor, usize> = BTreeMap::new();
         for (row, letters) in &rows {
             let width = columns.entry(row.actor).or_insert(row.actor.to_string().len());
@@ -242,5 +257,23 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
         text if text.trim_end().contains('\n') => Cow::Owned(text.trim_end().replace('\n', "\\n")),
         Cow::Borrowed(text) => Cow::Borrowed(text.trim_end()),
         Cow::Owned(text) => Cow::Owned(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_has_an_end_and_does_nothing_to_a_terminal() {
+        let mut trace = Trace::default();
+        for step in 0..MOST as u64 + 7 {
+            trace.push(step, Actor::Primary, Crossing::Observed("\u{1b}[2J\none".into()));
+        }
+        let table = format!("{trace:#}");
+        assert!(table.starts_with("7 rows before these are left out\n step | primary"), "{table}");
+        assert_eq!(table.lines().count(), MOST + 2);
+        assert!(table.ends_with(" | writes down: \u{b7}[2J\u{b7}one\n"), "{table}");
+        assert_eq!(trace.to_string().lines().count(), 1, "nothing has crossed");
     }
 }

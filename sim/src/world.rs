@@ -102,10 +102,16 @@ impl<P: Program> World<P> {
         self
     }
 
-    /// The name of the scenario, for the replay line: no colon.
+    /// The name of the scenario, for the replay line.
+    ///
+    /// # Panics
+    ///
+    /// There is a colon or a line break in it: the line could not be read.
     #[must_use]
     pub fn named(mut self, scenario: impl Into<Arc<str>>) -> Self {
-        self.start.scenario = scenario.into();
+        let name = scenario.into();
+        assert!(!name.contains([':', '\n', '\r']), "a name stands between colons, in one line: {name:?}");
+        self.start.scenario = name;
         self
     }
 
@@ -208,8 +214,8 @@ impl<P: Program> World<P> {
     pub fn program(&self, actor: Actor) -> Option<&P> {
         let pid = match actor {
             Actor::Primary => Pid::PRIMARY,
-            Actor::Worker(worker) => worker.into(),
-            Actor::Client(_) => return None,
+            Actor::Worker(worker) if worker.0 > 0 => worker.into(),
+            Actor::Worker(_) | Actor::Client(_) => return None,
         };
         Some(&self.hosts.get(pid.index())?.as_ref()?.program)
     }
@@ -428,6 +434,26 @@ mod tests {
         assert_eq!(world().with_faults(kill).on(Schedule::seed(1)).schedule().armed(), kill);
         assert_eq!(world().on(Schedule::seed(1)).with_faults(kill).schedule().armed(), kill);
         assert_eq!(Run::new(world().with_faults(kill), Schedule::seed(1)).world().schedule().armed(), kill);
+    }
+
+    #[test]
+    fn the_programs_of_those_who_live_can_be_seen() {
+        let mut world = World::new(Own, Settings::default());
+        let worker = |number| Actor::Worker(WorkerId(number));
+        assert!(world.program(Actor::Primary).is_none(), "it has not begun");
+        while world.program(worker(1)).is_none() {
+            assert!(world.step().expect("every check holds"), "a worker is forked");
+        }
+        assert!(world.program(Actor::Primary).is_some());
+        for actor in [worker(0), worker(2), worker(u32::MAX), Actor::Client(crate::ClientId(1))] {
+            assert!(world.program(actor).is_none(), "{actor}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a name stands between colons")]
+    fn a_name_that_breaks_its_line_is_refused() {
+        let _ = World::new(Own, Settings::default()).named("a:b");
     }
 
     /// What is seen of a step is compared at each survey with what there is to see.

@@ -182,7 +182,7 @@ fn again<P: Program>(
 ) -> Result<Option<(Why, Run<P>)>, Trouble> {
     let lines = regressions.of(subject.name());
     let mut others = 0;
-    for line in &lines {
+    for line in lines.iter().take_while(|_| !interrupt::is_stopped()) {
         let run = subject.run(line.faults(), line.schedule());
         if let Some(why) = subject.why(run.world(), &run.outcome()) {
             return Ok(Some((why, run)));

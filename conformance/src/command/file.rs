@@ -4,7 +4,7 @@
 use std::fmt;
 use std::fs::{self, Metadata, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use tempfile::{Builder, NamedTempFile};
@@ -15,6 +15,8 @@ use super::Trouble;
 pub(super) fn writable(path: &Path) -> Result<(), Trouble> {
     let asked = match replaced(path) {
         Some(permissions) => beside(path, permissions).map(|_| ()),
+        // Whoever reads from a pipe would take it for the end.
+        None if fs::metadata(path).is_ok_and(|known| known.file_type().is_fifo()) => Ok(()),
         None => fs::OpenOptions::new().write(true).open(path).map(|_| ()),
     };
     asked.map_err(|error| trouble(path, &error))
@@ -40,7 +42,7 @@ pub(super) fn trouble(path: &Path, error: &impl fmt::Display) -> Trouble {
 fn replaced(path: &Path) -> Option<Permissions> {
     match fs::metadata(path) {
         Ok(known) => is_alone(&known).then(|| known.permissions()),
-        // A link that leads nowhere is written through.
+        // A link that leads nowhere is not made to lead somewhere.
         Err(_) => fs::symlink_metadata(path).is_err().then(|| Permissions::from_mode(0o666)),
     }
 }
