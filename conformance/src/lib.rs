@@ -15,7 +15,6 @@
 pub mod arm;
 pub mod command;
 pub mod coverage;
-pub mod diagram;
 pub mod exceptions;
 pub mod fixture;
 pub mod fuzz;

@@ -1,7 +1,7 @@
 //! Values as text. In a file they are read by `FromStr`, so that a mistake is reported where the text stands; for people
 //! they are called as the code calls them.
 
-use std::fmt::{self, Debug};
+use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
 
@@ -55,18 +55,6 @@ macro_rules! write_as_text {
 
 pub(crate) use {read_as_text, write_as_text};
 
-/// The first name in what the code calls it, as words: `ResumeAccept { .. }` is `resume accept`.
-pub(crate) fn words(thing: &impl Debug) -> String {
-    let text = format!("{thing:?}");
-    let mut words = String::new();
-    for letter in text.chars().take_while(char::is_ascii_alphanumeric) {
-        if letter.is_ascii_uppercase() && !words.is_empty() {
-            words.push(' ');
-        }
-        words.push(letter.to_ascii_lowercase());
-    }
-    words
-}
 /// Breaks a text at its spaces. What goes on in another row begins with the indent.
 pub(crate) fn wrapped(text: &str, width: usize, indent: &str) -> Vec<String> {
     let mut rows = vec![String::new()];

@@ -13,7 +13,7 @@ use cluster_sim::standard::{PROOFS, Proof};
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Worlds that are looked at for each, at most
-    #[arg(default_value_t = 10_000_000)]
+    #[arg(default_value_t = 20_000_000)]
     states: usize,
     /// Memory for the worlds that were seen, in MiB, at most
     #[arg(default_value_t = 1024)]

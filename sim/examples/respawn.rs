@@ -1,7 +1,7 @@
 //! A respawn policy of one's own, tested under every schedule and with workers that are killed anywhere.
 //!
-//! `cargo run -p cluster-sim --example respawn` finds what is wrong with it, and shows the smallest run that does. It
-//! is no policy to use: the mistake is planted.
+//! `cargo run -p cluster-sim --example respawn` finds what is wrong with it, and shows the smallest run that does; with
+//! `-- run.html` behind it also as a picture for a browser. It is no policy to use: the mistake is planted.
 
 use cluster_core::{Event, Primary, Settings};
 use cluster_sim::runs::{Broken, hold};
@@ -59,9 +59,14 @@ pub(crate) fn search() -> Result<(), Box<Broken<KeepTwo>>> {
     hold(Just(world.with_faults(Faults::only(&[Fault::Kill]).limit(2))), two_live)
 }
 
-fn main() {
-    match search() {
-        Ok(()) => println!("Nothing was found."),
-        Err(broken) => println!("{broken}"),
+fn main() -> std::io::Result<()> {
+    let Err(broken) = search() else {
+        println!("Nothing was found.");
+        return Ok(());
+    };
+    println!("{broken}");
+    if let (Some(file), Some(page)) = (std::env::args_os().nth(1), broken.page()) {
+        std::fs::write(file, page)?;
     }
+    Ok(())
 }

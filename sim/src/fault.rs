@@ -76,6 +76,27 @@ impl Fault {
     }
 }
 
+/// Its name on a command line: `lost-descriptor`.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Fault::Kill => "kill",
+            Fault::SpawnFailure => "spawn-failure",
+            Fault::BindFailure => "bind-failure",
+            Fault::AcceptFailure => "accept-failure",
+            Fault::LostDescriptor => "lost-descriptor",
+            Fault::ClientReset => "client-reset",
+            Fault::Grandchild => "grandchild",
+            Fault::Garbage => "garbage",
+            Fault::ShortWrite => "short-write",
+            Fault::PartialRead => "partial-read",
+            Fault::Aborted => "aborted",
+            Fault::Stop => "stop",
+            Fault::TimeJump => "time-jump",
+        })
+    }
+}
+
 /// How many faults that do harm may strike, if [`Faults::limit`] does not say otherwise.
 const STRIKES: u8 = 3;
 

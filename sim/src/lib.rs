@@ -98,6 +98,7 @@ mod trace;
 mod world;
 
 pub mod bare;
+pub mod diagram;
 pub mod explore;
 pub mod replay;
 pub mod runs;

@@ -10,6 +10,7 @@ use proptest::strategy::{Just, NewTree, Strategy, ValueTree};
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
 
 use crate::check::Failure;
+use crate::diagram::{About, Diagram};
 use crate::program::Program;
 use crate::schedule::Schedule;
 use crate::script::Script;
@@ -73,6 +74,20 @@ impl<P: Program> Run<P> {
     /// The line that replays it.
     pub fn line(&self) -> String {
         self.world.replay_line()
+    }
+
+    /// A sequence diagram of it, to be clicked through in a browser: one file that needs nothing else.
+    pub fn page(&self) -> String {
+        self.page_that_says(
+            self.outcome.as_ref().err().map(|failure| failure.summary()).into_iter().collect(),
+        )
+    }
+
+    fn page_that_says(&self, faulty: Vec<String>) -> String {
+        let step = self.outcome.as_ref().err().map(|failure| failure.step);
+        let name = self.world.scenario().to_owned();
+        let about = About { name, story: String::new(), line: self.line(), faulty, step };
+        Diagram::of(about, &self.trace()).page()
     }
 
     /// Every step. For this it runs once more.
@@ -235,6 +250,13 @@ pub struct Broken<P: Program> {
     pub what: String,
     /// The run; `None`: there was none, since the strategy gave no worlds.
     pub run: Option<Run<P>>,
+}
+
+impl<P: Program> Broken<P> {
+    /// A sequence diagram of the run, as [`Run::page`], with what is wrong above it; `None`: there is no run.
+    pub fn page(&self) -> Option<String> {
+        Some(self.run.as_ref()?.page_that_says(vec![self.what.clone()]))
+    }
 }
 
 /// What is wrong, the run as a table, and last the line that replays it.

@@ -235,6 +235,10 @@ impl<P: Program> World<P> {
         self.trace.as_ref()
     }
 
+    pub(crate) fn scenario(&self) -> &str {
+        &self.start.scenario
+    }
+
     /// One line that replays this run.
     pub fn replay_line(&self) -> String {
         self.recording.line(&self.start.scenario, &self.schedule)

@@ -17,6 +17,11 @@ fn the_mistake_is_found_shrunk_and_explained() {
 
     let text = broken.to_string();
     assert!(text.lines().any(|line| line.contains("ends: Signal")), "{text}");
+    assert!(text.contains("writes down: 2 are missing"), "{text}");
+    let page = broken.page().expect("there is a run");
+    for shown in ["3 workers live, not 2", "2 are missing", "worker 3", "sim:v1:respawn:"] {
+        assert!(page.contains(shown), "{shown}");
+    }
     let line: Line = text.lines().last().expect("it is not empty").parse().expect("the last line replays it");
     let again = line.replay(World::new(respawn::KeepTwo::default(), Settings::default()));
     assert_eq!((again.left, again.world.living().count()), (None, 4), "a primary and three workers");

@@ -6,12 +6,12 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::Args;
+use cluster_sim::diagram::{About, Diagram};
 use cluster_sim::replay::Line;
 use cluster_sim::{Failure, Trace, standard};
 
 use super::{End, Places, Trouble, file, say};
 use crate::arm::sim::{self, Sim};
-use crate::diagram::{About, Diagram};
 use crate::exceptions::Exceptions;
 use crate::order;
 use crate::scenario::Scenario;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use cluster_conformance::diagram::{About, Diagram};
+use cluster_sim::diagram::{About, Diagram};
 use cluster_sim::standard::{self, Scenario, Serve};
 use cluster_sim::{Fault, Faults, Schedule};
 use fantoccini::key::Key;

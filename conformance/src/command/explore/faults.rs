@@ -3,12 +3,6 @@
 use cluster_sim::{Fault, Faults};
 
 use super::super::Trouble;
-use crate::text::words;
-
-/// The name of a fault: `lost-descriptor`.
-fn name(fault: Fault) -> String {
-    words(&fault).replace(' ', "-")
-}
 
 /// The faults of these names.
 pub(super) fn read(names: &[String]) -> Result<Faults, Trouble> {
@@ -25,9 +19,9 @@ pub(super) fn read(names: &[String]) -> Result<Faults, Trouble> {
 }
 
 fn fault(wanted: &str) -> Result<Fault, Trouble> {
-    let found = Fault::ALL.into_iter().find(|fault| name(*fault) == wanted);
+    let found = Fault::ALL.into_iter().find(|fault| fault.to_string() == wanted);
     found.ok_or_else(|| {
-        let names: Vec<_> = Fault::ALL.into_iter().map(name).collect();
+        let names: Vec<_> = Fault::ALL.into_iter().map(|fault| fault.to_string()).collect();
         Trouble(format!(
             "there is no fault `{wanted}`; there are: {}; or `all`, or `none` alone",
             names.join(", ")
@@ -42,8 +36,7 @@ mod tests {
     #[test]
     fn every_fault_has_a_name_of_its_own() {
         for fault in Fault::ALL {
-            assert_eq!(read(&[name(fault)]).ok(), Some(Faults::only(&[fault])));
+            assert_eq!(read(&[fault.to_string()]).ok(), Some(Faults::only(&[fault])));
         }
-        assert_eq!(name(Fault::LostDescriptor), "lost-descriptor");
     }
 }

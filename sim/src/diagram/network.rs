@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use cluster_sim::Actor;
+use crate::Actor;
 
 /// What a client has done that nobody has heard of yet, by row.
 #[derive(Debug, Default)]

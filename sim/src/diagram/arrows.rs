@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 
 use cluster_core::{Call, ChannelId, ExitStatus, OsEvent, WorkerEvent};
-use cluster_sim::{Act, Actor, ClientEvent, ClientId, Crossing, Row};
 
 use super::channel::{Delivery, Lane};
 use super::network::Connection;
 use super::{Arrow, Bond, label};
+use crate::{Act, Actor, ClientEvent, ClientId, Crossing, Row};
 
 /// Finds the arrows of these rows.
 pub(super) fn of(rows: &[Row], column: impl Fn(Actor) -> usize) -> Vec<Arrow> {

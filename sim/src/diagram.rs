@@ -4,8 +4,9 @@
 //! `label`; how it looks is a matter of `page`, which puts all of it into one file.
 
 use cluster_core::OsEvent;
-use cluster_sim::{Actor, Crossing, Row, Trace};
 use serde::Serialize;
+
+use crate::{Actor, Crossing, Row, Trace};
 
 mod arrows;
 mod channel;

@@ -2,12 +2,13 @@
 //!
 //! What is not named here is called as the code calls it.
 
+use std::fmt::Debug;
+
 use cluster_core::{Call, Event, ExitStatus, OsEvent, SocketId, WorkerEvent};
-use cluster_sim::{Act, ClientEvent, ClientId, Crossing};
 use serde_json::Value;
 
 use super::Kind;
-use crate::text::words;
+use crate::{Act, ClientEvent, ClientId, Crossing};
 
 /// No label is longer: the rest is for those who ask.
 const LONGEST: usize = 48;
@@ -218,6 +219,19 @@ fn lines(bytes: &[u8]) -> String {
         pretty.unwrap_or_else(|| String::from_utf8_lossy(line).trim_end().to_owned())
     };
     bytes.split_inclusive(|byte| *byte == b'\n').map(text).collect::<Vec<_>>().join("\n")
+}
+
+/// The first name in what the code calls it, as words: `ResumeAccept { .. }` is `resume accept`.
+fn words(thing: &impl Debug) -> String {
+    let text = format!("{thing:?}");
+    let mut words = String::new();
+    for letter in text.chars().take_while(char::is_ascii_alphanumeric) {
+        if letter.is_ascii_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.push(letter.to_ascii_lowercase());
+    }
+    words
 }
 
 #[cfg(test)]
