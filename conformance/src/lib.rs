@@ -9,7 +9,7 @@
 //! A [`scenario`] is read from a file; a [`program`] interprets it inside an arm; what the observers write down is a
 //! [`trace`]. Traces are held against the contract in [`order`] and against the recordings in [`fixture`].
 //! A [`suite`] tries the claims, a [`verdict`] says whether one holds, and [`command`] is how a person asks for a [`report`], or for
-//! the [`diagram`] of a run.
+//! the [diagram](cluster_sim::diagram) of a run.
 //! Nothing here knows how a primary or a worker works: that is what is being tested.
 
 pub mod arm;

@@ -48,7 +48,7 @@
 //! ```
 //!
 //! A failure is best shrunk before it is read: [`runs::hold`] searches, shrinks, and explains what is left as a table
-//! and one line. `examples/respawn.rs` tests a respawn policy so; [`runs::runs`] is the strategy for properties of one's
+//! and one line, or as a [`diagram`] for a browser. `examples/respawn.rs` tests a respawn policy so; [`runs::runs`] is the strategy for properties of one's
 //! own. Here a primary gives up too early, and the smallest run that shows it is one kill on an otherwise quiet machine:
 //!
 //! ```
