@@ -34,7 +34,7 @@ pub struct About {
     pub name: String,
     /// The scenario's story, if it has one.
     pub story: String,
-    /// The line that replays the run.
+    /// What brings the run back: a line, or the command that takes it.
     pub line: String,
     /// What is wrong with the run, a paragraph each; nothing: all is well.
     pub faulty: Vec<String>,

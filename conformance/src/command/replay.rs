@@ -42,7 +42,8 @@ impl Replay {
             None => say(&run.trace)?,
             Some(path) => {
                 let (about, name) = (run.about.clone(), line.scenario().to_owned());
-                let about = About { name, line: self.line.trim().to_owned(), ..about };
+                let about =
+                    About { name, line: format!("conformance replay '{}'", self.line.trim()), ..about };
                 file::write(path, Diagram::of(about, &run.trace).page().as_bytes())?;
                 say(format_args!("The diagram is in {}.\n", path.display()))?;
             }

@@ -14,7 +14,7 @@ const KINDS = [
   ["network", "connections", "clients, and what they and the workers do", true],
   ["fault", "faults", "what goes wrong on purpose", true],
   ["kernel", "kernel", "every other call and answer", false],
-  ["line", "written lines", "what observers write down, and conformance compares", false],
+  ["line", "written lines", "what observers write down", false],
 ];
 const BONDS = {
   message: "message", descriptor: "message with a descriptor", lost: "message whose descriptor is lost",
@@ -327,7 +327,7 @@ function begin() {
   document.title = `A run of ${name}`;
   byId("name").textContent = name;
   byId("story").textContent = story;
-  byId("line").textContent = `conformance replay '${line}'`;
+  byId("line").textContent = line;
   const good = faulty.length === 0, sort = good ? "good" : "bad";
   byId("verdict").textContent = good ? "holds" : "fails";
   byId("verdict").classList.add(sort);
