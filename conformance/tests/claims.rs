@@ -60,7 +60,8 @@ fn no_fault_breaks_a_check_in_any_scenario() {
     let scenarios = suite().scenarios.into_iter().filter(|scenario| scenario.name != "max_connections");
     for scenario in scenarios {
         let world = Sim::new(&scenario).world().with_faults(Faults::all().limit(3));
-        for seed in 0..100 {
+        // The last has failed once, and none of the others did in the same way.
+        for seed in (0..400).chain([6296]) {
             let mut world = world.clone().on(Schedule::seed(seed));
             world.run().unwrap_or_else(|failure| unreachable!("{failure}"));
         }

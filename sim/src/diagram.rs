@@ -17,14 +17,12 @@ mod page;
 /// A run, ready to be drawn.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagram {
-    /// Of what it is a run, and what that is about.
-    pub about: About,
-    /// Who is there, from left to right.
-    pub columns: Vec<Column>,
-    /// What happened, from top to bottom.
-    pub rows: Vec<Mark>,
-    /// What led to what.
-    pub arrows: Vec<Arrow>,
+    about: About,
+    /// From left to right.
+    columns: Vec<Column>,
+    /// From top to bottom.
+    rows: Vec<Mark>,
+    arrows: Vec<Arrow>,
 }
 
 /// What stands above the diagram.
@@ -44,38 +42,38 @@ pub struct About {
 
 /// Somebody who does and sees things.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Column {
+struct Column {
     /// Who.
-    pub name: String,
+    name: String,
     /// `primary`, `worker` or `client`.
-    pub role: &'static str,
+    role: &'static str,
 }
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Mark {
+struct Mark {
     /// In which step, from 1.
-    pub step: u64,
+    step: u64,
     /// To whom: the column.
-    pub column: usize,
+    column: usize,
     /// What sort of thing it is.
-    pub kind: Kind,
+    kind: Kind,
     /// In a few words.
-    pub label: String,
+    label: String,
     /// In full.
-    pub detail: String,
+    detail: String,
     /// A descriptor goes with it.
-    pub descriptor: bool,
+    descriptor: bool,
     /// It sets off a reaction: what follows of the same process, up to the next such row.
-    pub begins: bool,
+    begins: bool,
     /// Nothing of this process comes after it.
-    pub ends: bool,
+    ends: bool,
 }
 
 /// What sort of thing happened; each can be hidden.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+enum Kind {
     /// Bytes on a channel.
     Message,
     /// A program hears an event.
@@ -88,7 +86,7 @@ pub enum Kind {
     Network,
     /// Everything else between a process and its kernel.
     Kernel,
-    /// Somebody writes a line down, which conformance compares.
+    /// Somebody writes a line down.
     Line,
     /// Something goes wrong on purpose.
     Fault,
@@ -96,23 +94,23 @@ pub enum Kind {
 
 /// What led to what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Arrow {
+struct Arrow {
     /// The row it comes from.
-    pub from: usize,
+    from: usize,
     /// The row it leads to; `None`: it never arrived.
-    pub to: Option<usize>,
+    to: Option<usize>,
     /// The column it leads to.
-    pub toward: usize,
+    toward: usize,
     /// What sort of arrow it is.
-    pub kind: Bond,
+    kind: Bond,
     /// What travels, in a few words.
-    pub label: String,
+    label: String,
 }
 
 /// How two rows belong together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Bond {
+enum Bond {
     /// A message was written and read.
     Message,
     /// The same, with a descriptor.

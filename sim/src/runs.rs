@@ -76,20 +76,6 @@ impl<P: Program> Run<P> {
         self.world.replay_line()
     }
 
-    /// A sequence diagram of it, to be clicked through in a browser: one file that needs nothing else.
-    pub fn page(&self) -> String {
-        self.page_that_says(
-            self.outcome.as_ref().err().map(|failure| failure.summary()).into_iter().collect(),
-        )
-    }
-
-    fn page_that_says(&self, faulty: Vec<String>) -> String {
-        let step = self.outcome.as_ref().err().map(|failure| failure.step);
-        let name = self.world.scenario().to_owned();
-        let about = About { name, story: String::new(), line: self.line(), faulty, step };
-        Diagram::of(about, &self.trace()).page()
-    }
-
     /// Every step. For this it runs once more.
     pub fn trace(&self) -> Trace {
         let choices = self.world.schedule().taken().iter().map(|choice| choice.value).collect();
@@ -253,9 +239,18 @@ pub struct Broken<P: Program> {
 }
 
 impl<P: Program> Broken<P> {
-    /// A sequence diagram of the run, as [`Run::page`], with what is wrong above it; `None`: there is no run.
+    /// A sequence diagram of the run, to be clicked through in a browser: one file that needs nothing else. `None`: there is
+    /// no run.
     pub fn page(&self) -> Option<String> {
-        Some(self.run.as_ref()?.page_that_says(vec![self.what.clone()]))
+        let run = self.run.as_ref()?;
+        let about = About {
+            name: run.world.scenario().to_owned(),
+            line: run.line(),
+            faulty: vec![self.what.clone()],
+            step: run.outcome.as_ref().err().map(|failure| failure.step),
+            ..About::default()
+        };
+        Some(Diagram::of(about, &run.trace()).page())
     }
 }
 

@@ -21,14 +21,8 @@ use super::End;
 /// Set when the user has asked for an end.
 pub(super) static STOPPED: AtomicBool = AtomicBool::new(false);
 
-/// Where temporary files are made from here on. It goes when it is dropped.
-#[derive(Debug)]
-pub(super) struct Home {
-    _directory: TempDir,
-}
-
-/// Listens for the rest of this process's life.
-pub(super) fn listen() -> io::Result<Home> {
+/// Listens for the rest of this process's life. Temporary files are made in what is given back, and go with it.
+pub(super) fn listen() -> io::Result<TempDir> {
     let directory = tempfile::tempdir()?;
     let home = directory.path().to_owned();
     // Programs that become somebody else reach what is in it.
@@ -58,7 +52,7 @@ pub(super) fn listen() -> io::Result<Home> {
             }
         });
     });
-    Ok(Home { _directory: directory })
+    Ok(directory)
 }
 
 pub(super) fn is_stopped() -> bool {

@@ -154,8 +154,8 @@ fn mistakes_of_sense_are_found_on_their_line() {
             "dir/good.json:6: `all_disconnected` is about no worker",
         ),
         (
-            "\"end\", \"do\": [{ \"send\"",
-            "\"closed\", \"do\": [{ \"reply\"",
+            "\"end\", \"do\": [{ \"send\": \"served\" }]",
+            "\"closed\", \"do\": [{ \"reply\": \"served\" }]",
             "dir/good.json:11: `closed` has no connection",
         ),
         (

@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
 use super::stage::{Said, Stage, snapshot};
 
 #[track_caller]
@@ -26,6 +29,7 @@ fn what_is_not_known_is_answered_with_what_is() {
         ("no_worlds", &["run", "--worlds", "0"]),
         ("node_without_an_arm", &["run", "--arm", "sim", "--arm", "unix", "--node", "node"]),
         ("node_not_shown", &["show", "hello", "--node", "node"]),
+        ("node_not_fuzzed", &["fuzz", "--arm", "unix", "--node", "node"]),
         ("no_runs_to_record", &["record", "--runs", "0"]),
         ("replay_other", &["replay", "sim:v0:hello"]),
         ("replay_cut", &["replay", "sim:v1:hello:3:-:12"]),
@@ -162,6 +166,17 @@ fn a_report_that_cannot_be_written_to_the_end_takes_nothing_from_the_table() {
     assert_eq!(said.code, Some(2), "{said}");
     assert!(said.out.ends_with(": all hold.\n"), "{said}");
     assert!(said.err.contains("error: /dev/full: "), "{said}");
+}
+
+#[test]
+fn a_report_goes_through_a_pipe() {
+    let stage = Stage::new();
+    let pipe = stage.path("pipe");
+    mkfifo(&pipe, Mode::S_IRWXU).expect("a new pipe");
+    let reader = std::thread::spawn(move || fs::read_to_string(pipe).expect("it is text"));
+    let said = stage.run(&["run", "--arm", "sim", "--samples", "1", "--junit", "pipe"]);
+    assert_eq!(said.code, Some(0), "{said}");
+    assert!(reader.join().expect("no panic").ends_with("</testsuites>\n"));
 }
 
 /// What is said of a `node` that answers in this way.
