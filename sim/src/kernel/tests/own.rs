@@ -4,7 +4,8 @@ use cluster_core::{BindAddress, Errno, OsEvent, SocketId};
 
 use super::super::socket::Action;
 use super::super::{Kernel, Step, Verdict};
-use super::{PRIMARY, UP, WORKER, die, kernel, port, read, write};
+use super::{PRIMARY, UP, WORKER, accept, die, kernel, port, read, served, write};
+use crate::kernel::process::Phase;
 use crate::program::{ClientEvent, ClientId, Ending, SocketEvent};
 use crate::schedule::Schedule;
 
@@ -168,4 +169,22 @@ fn what_a_program_does_not_have_it_cannot_use() {
     kernel.send_own(PRIMARY, connection, ([127, 0, 0, 1], address.port()).into(), b"no datagrams");
     assert_eq!(kernel.verdict(Step::Receive(PRIMARY, socket)), Verdict::Gone);
     assert_eq!(kernel.verdict(Step::Accept(PRIMARY, socket)), Verdict::Gone);
+}
+
+/// On its way, and when it has arrived; by whom it is kept does not matter, only that nothing more happens to it there.
+#[test]
+fn what_is_with_a_process_that_does_nothing_any_more_is_kept() {
+    let mut kernel = kernel();
+    let client = served(&mut kernel);
+    let Some(OsEvent::Accepted { socket, .. }) = accept(&mut kernel) else { unreachable!("somebody waits") };
+    write(&mut kernel, PRIMARY, "a connection\n", Some(socket));
+    for is_read in [false, true] {
+        if is_read {
+            read(&mut kernel, WORKER, UP);
+        }
+        assert!(!kernel.is_kept(client), "it may be served, read: {is_read}");
+        kernel.enter(WORKER, Phase::Stopped);
+        assert!(kernel.is_kept(client), "read: {is_read}");
+        kernel.enter(WORKER, Phase::Running);
+    }
 }
