@@ -156,8 +156,8 @@ impl Primary {
         self.unix.take_pipes(worker)
     }
 
-    /// Asks every worker to finish its connections and go; [`Event::AllDisconnected`] says that all are gone.
-    /// Node: `cluster.disconnect()`.
+    /// Asks every worker to finish its connections and exit; [`Event::AllDisconnected`] follows the last exit. Every listening
+    /// socket closes at once, also with [`Settings::keep_listening`]: later clients are refused. Node: `cluster.disconnect()`.
     pub fn disconnect(&mut self) {
         self.command(cluster_core::Primary::disconnect);
     }

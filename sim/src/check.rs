@@ -192,6 +192,7 @@ impl Checks {
     /// The primary has nothing left to do.
     pub(crate) fn at_rest(kernel: &Kernel, primary: &Primary) -> Result<(), (Check, String)> {
         queues::at_rest(primary, kernel.processes.len()).map_err(|what| (Check::Queues, what))?;
+        descriptors::at_rest(kernel, primary).map_err(|what| (Check::Descriptors, what))?;
         ledger::at_rest(kernel, primary).map_err(|what| (Check::Ledger, what))
     }
 

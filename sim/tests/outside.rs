@@ -8,6 +8,7 @@ use cluster_core::{
     WorkerEvent,
 };
 use cluster_sim::{Actor, ClientEvent, ClientId, Driver, Process, Program, Schedule, World};
+use serde_json::json;
 
 /// What everybody wrote down in a quiet run, and who lives then.
 fn quiet<P: Program>(program: P) -> (Vec<String>, Vec<Actor>) {
@@ -270,4 +271,73 @@ impl Program for Starves {
 #[test]
 fn who_has_no_descriptor_hears_it_once_and_the_client_waits() {
     assert_eq!(seen(&Starves), [["primary: EMFILE", "worker 1: served"]]);
+}
+
+/// A worker keeps its connection while the whole cluster exits; a second client connects meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+struct LateClient {
+    port: u16,
+}
+
+impl Program for LateClient {
+    fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
+        primary.fork().expect("nothing impossible was set up");
+    }
+
+    fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
+        match event {
+            Event::Listening { address, .. } => process.note(address.port.to_string()),
+            Event::Message { message, .. } if message == 1 => primary.disconnect(),
+            // What `disconnect` calls is done before this event.
+            Event::Message { .. } => process.observe("disconnected"),
+            _ => {}
+        }
+    }
+
+    fn worker_start(&mut self, worker: &mut Worker, _: &mut Process<'_>) {
+        worker.listen(ListenOptions::from(tcp(0)));
+    }
+
+    fn worker_event(&mut self, worker: &mut Worker, _: &mut Process<'_>, event: WorkerEvent) {
+        match event {
+            WorkerEvent::Listening { listener, .. } => worker.accept(listener),
+            WorkerEvent::Connection { listener, .. } => {
+                for number in 1..=2 {
+                    worker.send(&json!(number)).expect("the channel has room");
+                }
+                worker.accept(listener);
+            }
+            _ => {}
+        }
+    }
+
+    fn noted(&mut self, driver: &mut Driver<'_>, _: Actor, port: &str) {
+        self.port = port.parse().expect("the primary notes a port");
+        driver.connect(self.port);
+    }
+
+    fn observed(&mut self, driver: &mut Driver<'_>, observer: Actor, _: &str) {
+        if observer == Actor::Primary {
+            driver.connect(self.port);
+        }
+    }
+
+    fn client_event(&mut self, driver: &mut Driver<'_>, client: ClientId, event: ClientEvent) {
+        if client == ClientId(2) {
+            driver.observe(client, format!("{event:?}"));
+            driver.end(ClientId(1));
+        }
+    }
+}
+
+/// Whatever `keep_listening` is: refused at once, neither accepted nor reset later.
+#[test]
+fn client_after_disconnect_is_refused() {
+    for (keep_listening, seed) in (0..200).flat_map(|seed| [(false, seed), (true, seed)]) {
+        let settings = Settings { keep_listening, ..Settings::default() };
+        let mut world = World::new(LateClient::default(), settings).on(Schedule::seed(seed));
+        assert_eq!(world.run().map_err(|failure| failure.to_string()), Ok(()), "seed {seed}");
+        let mut seen = world.observations().filter(|line| line.observer == Actor::Client(ClientId(2)));
+        assert_eq!(seen.next().map(|line| &*line.text), Some("Refused"), "seed {seed}");
+    }
 }

@@ -134,26 +134,36 @@ impl Primary {
         self.steps.leave(entry);
     }
 
-    /// Asks every worker to finish and go; [`Event::AllDisconnected`] comes when the last of them is gone, and what
-    /// [`Settings::keep_listening`] has kept for nobody is closed then.
-    /// Node: `cluster.disconnect()`, which calls back when the *first* is gone, against its documentation.
+    /// Asks every worker to finish and exit; [`Event::AllDisconnected`] follows the end of the last of them.
+    ///
+    /// Every listening socket closes at once, also with [`Settings::keep_listening`]: a later client is refused. A worker that
+    /// is forked after this call is not asked, and its sockets open again.
+    /// Node: `cluster.disconnect()`, which calls back when the *first* worker has ended, against its documentation.
     pub fn disconnect(&mut self) {
         let all: BTreeSet<WorkerId> = self.members.keys().copied().collect();
+        if !all.is_empty() {
+            self.leaving.get_or_insert_default().extend(all.iter().copied());
+        }
         for worker in &all {
-            // Who was asked before is not asked again: it may be on its way out, and could not be written to.
+            // A worker that was asked before is not asked again: its channel may be closing, and a write would fail.
             let life = &self.members[worker].life;
             if life.listed && life.connected {
                 self.disconnect_worker(*worker);
             }
         }
+        let entry = self.steps.enter_command();
+        self.shut_unused();
         if all.is_empty() {
-            let entry = self.steps.enter_command();
-            self.shut_unused();
             self.steps.push(Step::Later(Event::AllDisconnected));
-            self.steps.leave(entry);
-        } else {
-            self.leaving.get_or_insert_default().extend(all);
         }
+        self.steps.leave(entry);
+    }
+
+    /// Whether every worker was asked by [`disconnect`](Primary::disconnect) to exit, and the last has not ended.
+    pub fn is_disconnecting(&self) -> bool {
+        self.leaving
+            .as_ref()
+            .is_some_and(|leaving| self.members.keys().all(|worker| leaving.contains(worker)))
     }
 
     /// Sends a signal to a worker, and nothing else. Node: `worker.kill(signal)`.
@@ -327,13 +337,16 @@ impl Primary {
         }
         self.members.remove(&worker);
         self.counted.forget(worker.into());
-        if let Some(leaving) = &mut self.leaving {
-            leaving.remove(&worker);
-            if leaving.is_empty() {
-                self.leaving = None;
-                self.shut_unused();
-                self.steps.push(Step::Emit(Event::AllDisconnected));
-            }
+        let Some(leaving) = &mut self.leaving else { return };
+        leaving.remove(&worker);
+        let was_last = leaving.is_empty();
+        // Of the workers that were forked after `disconnect` this may have been the last.
+        if self.is_disconnecting() {
+            self.shut_unused();
+        }
+        if was_last {
+            self.leaving = None;
+            self.steps.push(Step::Emit(Event::AllDisconnected));
         }
     }
 

@@ -128,8 +128,9 @@ pub struct Settings {
     pub command: Arc<Command>,
     /// How connections find their worker.
     pub policy: SchedulingPolicy,
-    /// Keep the listening socket, and who waits at it, when its last worker leaves.
-    /// Off, as in Node: the socket is closed and who waits is refused.
+    /// Keep the listening socket and the clients that wait at it when its last worker leaves, until
+    /// [`Primary::disconnect`](crate::Primary::disconnect): after it no worker follows, and the socket closes at once.
+    /// Off, as in Node: the socket closes with its last worker, and the clients that wait are refused.
     pub keep_listening: bool,
     /// The bounds.
     pub limits: Limits,

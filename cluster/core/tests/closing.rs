@@ -6,14 +6,18 @@
 mod house;
 
 use cluster_core::{
-    Call, ChannelId, Limits, ListenOptions, Machine, OsEvent, Output, PassedKind, Passing, SchedulingPolicy,
-    Sent, Serialization, Settings, SocketId, Worker, WorkerId,
+    Call, ChannelId, Event, Limits, ListenOptions, ListenerId, LocalAddress, Machine, OsEvent, Output,
+    PassedKind, Passing, Primary, SchedulingPolicy, Sent, Serialization, Settings, SocketId, Worker,
+    WorkerEvent, WorkerId,
 };
 use house::House;
 use serde_json::json;
 
 const ONE: WorkerId = WorkerId(1);
 const TWO: WorkerId = WorkerId(2);
+/// The first socket a primary binds.
+const BOUND: SocketId = SocketId(1);
+const LISTENER: ListenerId = ListenerId(1);
 
 #[test]
 fn a_server_closed_before_the_answer_does_not_take_the_next_one_with_it() {
@@ -163,4 +167,100 @@ fn a_socket_goes_with_the_first_byte_of_its_line_and_not_with_the_rest_again() {
         worker.handle(OsEvent::Writable { channel });
     }
     assert_eq!(offered, [Some(passing.socket), Some(passing.socket), None]);
+}
+
+/// Workers that listen on one port; the first wants a connection.
+fn serving(settings: Settings, workers: usize) -> House {
+    let mut house = House::new(settings);
+    for worker in house.fork(workers) {
+        house.worker(worker).listen(ListenOptions::default());
+    }
+    house.settle();
+    house.worker(ONE).accept(LISTENER);
+    house.settle();
+    house
+}
+
+/// The last socket at which the primary began to accept.
+fn last_listener(house: &House) -> Option<SocketId> {
+    let resumed = |call: &Call| if let Call::ResumeAccept { socket } = call { Some(*socket) } else { None };
+    house.desk.calls.iter().rev().find_map(resumed)
+}
+
+/// A worker that is forked after `disconnect` serves on a socket of its own, which `keep_listening` keeps until the next one.
+#[test]
+fn worker_after_disconnect_binds_again() {
+    let mut house = serving(Settings { keep_listening: true, ..Settings::default() }, 1);
+    house.connect(BOUND);
+    house.primary.disconnect();
+    house.fork(1);
+    house.worker(TWO).listen(ListenOptions::default());
+    house.settle();
+    house.worker(TWO).accept(LISTENER);
+    let connection = house.processes[&ONE].events.iter().find_map(|event| match event {
+        WorkerEvent::Connection { connection, .. } => Some(*connection),
+        _ => None,
+    });
+    let connection = connection.expect("worker 1 has a connection");
+    house.worker(ONE).release(connection);
+    house.settle();
+    assert!(house.events.contains(&Event::AllDisconnected));
+    let again = last_listener(&house).expect("the second worker listens");
+    house.connect(again);
+    assert_eq!(house.connections(TWO), 1);
+    house.kill(TWO);
+    assert!(!house.desk.calls.contains(&Call::Close { socket: again }));
+    house.primary.disconnect();
+    house.settle();
+    assert!(house.desk.calls.contains(&Call::Close { socket: again }));
+}
+
+/// With and without `keep_listening`, in both policies, while a worker drains, and while its address is still being bound: no
+/// worker follows, so the socket closes at once.
+#[test]
+fn disconnect_closes_every_listening_socket() {
+    for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {
+        for keep_listening in [false, true] {
+            let settings = Settings { policy, keep_listening, ..Settings::default() };
+            let mut house = serving(settings, 2);
+            if policy == SchedulingPolicy::RoundRobin {
+                house.connect(BOUND);
+                assert_eq!(house.connections(ONE), 1, "the connection of worker 1 keeps it from exiting");
+            }
+            house.primary.disconnect();
+            while cluster_core::pump(&mut house.primary, &mut house.desk).is_some() {}
+            let closes = house.desk.calls.iter().filter(|call| **call == Call::Close { socket: BOUND });
+            assert_eq!(closes.count(), 1, "{policy:?}, keep_listening: {keep_listening}");
+        }
+    }
+}
+
+/// The answer of the kernel arrives after the call: the socket is closed unused.
+#[test]
+fn disconnect_while_binding_leaves_no_socket() {
+    let mut primary = Primary::new(Settings { keep_listening: true, ..Settings::default() });
+    let mut calls = Vec::new();
+    let drain = |primary: &mut Primary, calls: &mut Vec<Call>| {
+        while let Some(output) = primary.poll() {
+            let Output::Call(call) = output else { continue };
+            match call {
+                Call::Spawn { worker, .. } => primary.handle(OsEvent::Spawned { worker, pid: 1 }),
+                Call::Write { channel, .. } => primary.handle(OsEvent::Wrote { channel, rest: Vec::new() }),
+                call => calls.push(call),
+            }
+        }
+    };
+    primary.fork().expect("nothing impossible was set up");
+    drain(&mut primary, &mut calls);
+    let query = br#"{"cmd":"NODE_CLUSTER","act":"queryServer","index":0,"data":null,"address":null,"port":0,"addressType":4,"backlog":0,"seq":1}"#;
+    let bytes = [query.as_slice(), b"\n"].concat();
+    primary.handle(OsEvent::Read { channel: ONE.into(), bytes, socket: None });
+    drain(&mut primary, &mut calls);
+    let Some(Call::Bind { handle, .. }) = calls.pop() else { unreachable!("it binds") };
+    primary.disconnect();
+    drain(&mut primary, &mut calls);
+    let address = LocalAddress::Ip("127.0.0.1:4000".parse().expect("an address"));
+    primary.handle(OsEvent::Bound { handle, socket: BOUND, address });
+    drain(&mut primary, &mut calls);
+    assert_eq!(calls, [Call::Close { socket: BOUND }]);
 }

@@ -173,28 +173,6 @@ fn with_keep_listening_the_door_stays_open_for_the_next_worker() {
 }
 
 #[test]
-fn who_comes_after_disconnect_all_goes_on_and_what_was_kept_for_nobody_is_closed() {
-    let mut house = serving_with(Settings { keep_listening: true, ..Settings::default() }, 1, &[ONE]);
-    house.connect(BOUND);
-    house.primary.disconnect();
-    house.fork(1);
-    house.worker(TWO).listen(ListenOptions::default());
-    house.settle();
-    house.worker(TWO).accept(LISTENER);
-    let connection = first_connection(&house, ONE);
-    house.worker(ONE).release(connection);
-    house.settle();
-    assert!(house.events.contains(&Event::AllDisconnected));
-    house.connect(BOUND);
-    assert_eq!(house.connections(TWO), 1);
-    house.kill(TWO);
-    assert!(!house.desk.calls.contains(&Call::Close { socket: BOUND }));
-    house.primary.disconnect();
-    house.settle();
-    assert!(house.desk.calls.contains(&Call::Close { socket: BOUND }));
-}
-
-#[test]
 fn a_full_queue_stops_accepting_and_goes_on_when_it_drains() {
     let mut settings = Settings::default();
     settings.limits.queued_connections = 2;

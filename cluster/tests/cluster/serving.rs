@@ -5,7 +5,7 @@ use libtest_mimic::Trial;
 use serde_json::json;
 use socket2::SockRef;
 use std::collections::BTreeSet;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("a_worker_drains_before_it_leaves", drains),
         asynchronous("a_worker_that_leaves_when_it_listens_is_not_heard_to_listen", leaves_at_once),
         asynchronous("workers_may_have_many_threads", many_threads),
+        asynchronous("disconnect_refuses_later_clients", refuses_later_clients),
         asynchronous("a_primary_without_descriptors_serves_when_it_has_some_again", starved),
         asynchronous("a_worker_without_descriptors_serves_when_it_has_some_again", starved_worker),
     ]
@@ -201,6 +202,31 @@ async fn drains() -> Tested {
     same(primary.worker(worker).and_then(Life::exited_after_disconnect), Some(true))?;
     same(said(&mut primary, client).await?, String::new())?;
     rest(&mut primary).await.map(drop)
+}
+
+/// With `keep_listening`, too: no worker would serve them. A worker still has a connection meanwhile.
+async fn refuses_later_clients() -> Tested {
+    for keep_listening in [false, true] {
+        let mut primary = Primary::new(Settings { keep_listening, ..Settings::default() })?;
+        fork(&mut primary, "echo all");
+        let port = port(&mut primary).await?;
+        let mut client = connect(port)?;
+        client.write_all(b"hello")?;
+        let answered = tokio::task::spawn_blocking(move || client.read_exact(&mut [0; 5]).map(|()| client));
+        tokio::pin!(answered);
+        let client = loop {
+            tokio::select! {
+                client = &mut answered => break client??,
+                event = primary.next() => same(event.is_some(), true)?,
+            }
+        };
+        primary.disconnect();
+        let late = connect(port).map(drop).map_err(|error| error.kind());
+        same(late, Err(io::ErrorKind::ConnectionRefused))?;
+        drop(client);
+        rest(&mut primary).await?;
+    }
+    Ok(())
 }
 
 /// As in the callback of Node's `listen`: what the program does at once comes before what was to follow.

@@ -34,6 +34,22 @@ pub(crate) fn at_the_end(kernel: &Kernel, primary: Option<&Primary>) -> Result<(
     Ok(())
 }
 
+/// The primary has nothing left to do. While its whole cluster exits it listens nowhere: no worker would serve the client.
+pub(crate) fn at_rest(kernel: &Kernel, primary: &Primary) -> Result<(), String> {
+    if !primary.is_disconnecting() {
+        return Ok(());
+    }
+    let listens = |descriptor: &&Descriptor| {
+        descriptor.origin == Origin::Machine && matches!(kernel.file(descriptor.file).kind, Kind::Listener(_))
+    };
+    match kernel.process(Pid::PRIMARY).descriptors().iter().find(listens) {
+        Some(descriptor) => {
+            Err(format!("every worker was asked to exit, and the primary listens at {:?}", descriptor.id))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Whether a machine has use for a descriptor that its program has not.
 fn is_of_use(kernel: &Kernel, pid: Pid, descriptor: &Descriptor, primary: Option<&Primary>) -> bool {
     let is_connection = matches!(kernel.file(descriptor.file).kind, Kind::Connection(_));
@@ -51,7 +67,8 @@ fn is_of_use(kernel: &Kernel, pid: Pid, descriptor: &Descriptor, primary: Option
 fn has_use_for_a_listener(primary: &Primary) -> bool {
     let is_connected =
         |worker: WorkerId| primary.worker(worker).is_some_and(cluster_core::Life::is_connected);
-    primary.settings().keep_listening || primary.workers().any(is_connected)
+    let keeps = primary.settings().keep_listening && !primary.is_disconnecting();
+    keeps || primary.workers().any(is_connected)
 }
 
 /// The kernel's own book: it counts what it has.

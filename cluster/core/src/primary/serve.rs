@@ -157,7 +157,7 @@ impl Primary {
         }
     }
 
-    /// Closes what `keep_listening` has kept for nobody.
+    /// Closes every socket at which no worker listens: `keep_listening` keeps one only while a worker may follow.
     pub(super) fn shut_unused(&mut self) {
         let unused = self.handles.iter().filter(|(_, handle)| handle.is_unused());
         let ids: Vec<HandleId> = unused.map(|(id, _)| *id).collect();
@@ -167,7 +167,7 @@ impl Primary {
     }
 
     fn leave(&mut self, id: HandleId, worker: WorkerId) {
-        let keep = self.settings.keep_listening;
+        let keep = self.settings.keep_listening && !self.is_disconnecting();
         let handle = self.handle_mut(id);
         handle.remove(worker);
         if handle.is_unused() && !keep {
