@@ -14,7 +14,7 @@ use cluster_core::{
 pub struct Joined {
     primary: Primary,
     workers: Vec<Worker>,
-    sockets: u32,
+    sockets: u64,
     listener: SocketId,
     /// What was written and not yet read: by the primary (to a worker) or by a worker.
     wires: VecDeque<(Side, OsEvent)>,
@@ -33,7 +33,7 @@ impl Joined {
         let mut joined = Joined {
             primary: Primary::new(Settings::default()),
             workers: (1..=workers)
-                .map(|id| Worker::new(WorkerId(id), Serialization::Json, Limits::default()))
+                .map(|id| Worker::new(WorkerId(id.into()), Serialization::Json, Limits::default()))
                 .collect(),
             sockets: 0,
             listener: SocketId(0),
@@ -98,7 +98,7 @@ impl Joined {
         while let Some(output) = self.primary.poll() {
             let Output::Call(call) = output else { continue };
             if let Call::Write { channel, bytes, socket } = call {
-                let index = channel.0 as usize - 1;
+                let index = usize::try_from(channel.0).expect("few workers") - 1;
                 let read = OsEvent::Read { channel: ChannelId::PRIMARY, bytes, socket };
                 self.wires.push_back((Side::Worker(index), read));
                 self.primary.handle(OsEvent::Wrote { channel, rest: Vec::new() });
@@ -116,7 +116,7 @@ impl Joined {
         while let Some(output) = worker.poll() {
             match output {
                 Output::Call(Call::Write { channel, bytes, socket }) => {
-                    let from = ChannelId(u32::try_from(index + 1).unwrap_or(u32::MAX));
+                    let from = ChannelId(index as u64 + 1);
                     self.wires.push_back((Side::Primary, OsEvent::Read { channel: from, bytes, socket }));
                     worker.handle(OsEvent::Wrote { channel, rest: Vec::new() });
                 }

@@ -59,7 +59,7 @@ pub(crate) struct Unix {
 #[derive(Debug, Default)]
 struct Sockets {
     open: BTreeMap<SocketId, OwnedFd>,
-    last: u32,
+    last: u64,
 }
 
 impl Sockets {

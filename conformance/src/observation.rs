@@ -13,7 +13,7 @@ pub enum Observer {
     /// The primary process.
     Primary,
     /// The worker process with this id.
-    Worker(u32),
+    Worker(u64),
     /// The client with this number, from 1 in the order of the scenario.
     Client(u32),
 }
@@ -32,7 +32,9 @@ impl FromStr for Observer {
     type Err = BadLine;
 
     fn from_str(text: &str) -> Result<Self, BadLine> {
-        let number = |digits: &str| digits.parse().ok().filter(|number| *number > 0);
+        fn number<N: FromStr + Default + PartialOrd>(digits: &str) -> Option<N> {
+            digits.parse().ok().filter(|number| *number > N::default())
+        }
         let observer = match text.split_once(' ') {
             None if text == "primary" => Some(Observer::Primary),
             Some(("worker", id)) => number(id).map(Observer::Worker),
@@ -71,7 +73,7 @@ impl Observation {
     }
 
     /// The worker that the primary speaks of.
-    pub fn worker(&self) -> Option<u32> {
+    pub fn worker(&self) -> Option<u64> {
         self.detail("worker")?.parse().ok()
     }
 

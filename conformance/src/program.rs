@@ -40,26 +40,26 @@ pub enum PrimaryCommand {
     /// Send a message, if the worker is connected.
     Send {
         /// To whom.
-        worker: u32,
+        worker: u64,
         /// What; a JSON string on the wire.
         text: String,
     },
     /// Send a message, and write a `tried` line. No rule acts on it.
     TrySend {
         /// To whom.
-        worker: u32,
+        worker: u64,
         /// What; a JSON string on the wire.
         text: String,
     },
     /// Nothing more happens in this process until that of a worker has ended.
     Outlive {
         /// Whose.
-        worker: u32,
+        worker: u64,
     },
     /// Send a message with a socket.
     Pass {
         /// To whom.
-        worker: u32,
+        worker: u64,
         /// What.
         pass: Pass,
     },
@@ -73,21 +73,21 @@ pub enum PrimaryCommand {
     /// Node: `worker.disconnect()`.
     Disconnect {
         /// Whom.
-        worker: u32,
+        worker: u64,
     },
     /// Node: `cluster.disconnect()`.
     DisconnectAll,
     /// Node: `worker.kill(signal)`.
     Kill {
         /// Whom.
-        worker: u32,
+        worker: u64,
         /// With what.
         signal: Signal,
     },
     /// Write a `look` line about a worker. No rule acts on it.
     Look {
         /// Which.
-        worker: u32,
+        worker: u64,
     },
     /// Open files until no descriptor is left.
     Hoard,
@@ -254,8 +254,8 @@ impl Primary {
     }
 }
 
-fn primary_commands(action: &PrimaryAction, it: Option<u32>, seen: &Observation) -> Vec<PrimaryCommand> {
-    let with = |target: Target, command: &dyn Fn(u32) -> PrimaryCommand| {
+fn primary_commands(action: &PrimaryAction, it: Option<u64>, seen: &Observation) -> Vec<PrimaryCommand> {
+    let with = |target: Target, command: &dyn Fn(u64) -> PrimaryCommand| {
         let worker = if let Target::Id(id) = target { Some(id) } else { it };
         worker.map(command).into_iter().collect()
     };
@@ -306,7 +306,7 @@ fn pass(text: String, what: Option<&Word>, keep_open: bool) -> Pass {
 /// The program of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Worker {
-    id: u32,
+    id: u64,
     rules: Rules<WorkerAction>,
     known: Known,
 }
@@ -330,7 +330,7 @@ impl Known {
 
 impl Worker {
     /// The worker with this id, before its `start` line.
-    pub fn new(scenario: &Scenario, id: u32) -> Self {
+    pub fn new(scenario: &Scenario, id: u64) -> Self {
         Worker { id, rules: Rules::new(scenario.worker_rules(id)), known: Known::default() }
     }
 
@@ -371,7 +371,7 @@ impl Worker {
     }
 }
 
-fn worker_command(action: &WorkerAction, id: u32, known: &Known) -> WorkerCommand {
+fn worker_command(action: &WorkerAction, id: u64, known: &Known) -> WorkerCommand {
     let filled = |text: &str| text.replace("$worker", &id.to_string());
     match action {
         WorkerAction::Listen(listen) => {

@@ -58,7 +58,7 @@ pub struct Scenario {
     pub worker: Vec<Rule<WorkerAction>>,
     /// What the worker with this id does instead.
     #[serde(default)]
-    pub workers: BTreeMap<u32, Vec<Rule<WorkerAction>>>,
+    pub workers: BTreeMap<u64, Vec<Rule<WorkerAction>>>,
     /// What the clients do.
     #[serde(default)]
     pub clients: Vec<Clients>,
@@ -101,7 +101,7 @@ pub enum PrimaryAction {
     /// Send a worker a message with a socket.
     Pass {
         /// To whom.
-        to: u32,
+        to: u64,
         /// What the message says.
         text: Word,
         /// Which server of the primary's own; without, the connection of the observation.
@@ -198,7 +198,7 @@ pub enum Stdio {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Target {
     /// The one with this id.
-    Id(u32),
+    Id(u64),
     /// The one of the observation that the rule is on: `"it"`.
     It,
 }
@@ -394,7 +394,7 @@ impl Scenario {
     }
 
     /// What the worker with this id does.
-    pub fn worker_rules(&self, id: u32) -> &[Rule<WorkerAction>] {
+    pub fn worker_rules(&self, id: u64) -> &[Rule<WorkerAction>] {
         self.workers.get(&id).unwrap_or(&self.worker)
     }
 

@@ -96,14 +96,14 @@ pub struct Life<'a> {
 }
 
 /// Primary: one of the events that have no details of their own: `fork`, `online`, `disconnect`, and the action `look`.
-pub fn life(what: &str, worker: u32, life: Life<'_>) -> Observation {
+pub fn life(what: &str, worker: u64, life: Life<'_>) -> Observation {
     ending(Observation::new(what).with("worker", worker), life)
 }
 
 /// Primary: `listening`. `address` is the host as the worker gave it, or the name of its path; `kind` is Node's
 /// `addressType`, and a path has the port -1.
 pub fn worker_listening(
-    worker: u32,
+    worker: u64,
     address: Option<&str>,
     kind: &str,
     port: i32,
@@ -114,13 +114,13 @@ pub fn worker_listening(
 }
 
 /// Primary: `message`. `with`: what came with it.
-pub fn worker_message(worker: u32, text: &str, with: Option<&str>, life: Life<'_>) -> Observation {
+pub fn worker_message(worker: u64, text: &str, with: Option<&str>, life: Life<'_>) -> Observation {
     let seen = Observation::new("message").with("worker", worker).with("text", text);
     ending(came_with(seen, with), life)
 }
 
 /// Primary: a line of text came over a pipe from a worker.
-pub fn pipe(worker: u32, fd: u32, text: &str, life: Life<'_>) -> Observation {
+pub fn pipe(worker: u64, fd: u32, text: &str, life: Life<'_>) -> Observation {
     ending(Observation::new("pipe").with("worker", worker).with("fd", fd).with("text", text), life)
 }
 
@@ -136,21 +136,21 @@ pub fn opened(server: &str, whereabouts: &Whereabouts) -> Observation {
 }
 
 /// Primary and worker: the action `try_send`. A primary says to whom, a worker has only its primary.
-pub fn tried(worker: Option<u32>, text: &str, sent: bool) -> Observation {
+pub fn tried(worker: Option<u64>, text: &str, sent: bool) -> Observation {
     let seen = Observation::new("tried");
     let seen = worker.into_iter().fold(seen, |seen, worker| seen.with("worker", worker));
     seen.with("text", text).with("sent", sent)
 }
 
 /// Primary: `exit`, with a code or the name of a signal.
-pub fn exit(worker: u32, code: Option<i32>, signal: Option<&str>, life: Life<'_>) -> Observation {
+pub fn exit(worker: u64, code: Option<i32>, signal: Option<&str>, life: Life<'_>) -> Observation {
     let code = code.map_or_else(|| "-".to_owned(), |code| code.to_string());
     let seen = Observation::new("exit").with("worker", worker).with("code", code);
     ending(seen.with("signal", signal.unwrap_or("-")), life)
 }
 
 /// Primary: `error`, with the name of the errno.
-pub fn worker_error(worker: u32, error: &str, life: Life<'_>) -> Observation {
+pub fn worker_error(worker: u64, error: &str, life: Life<'_>) -> Observation {
     ending(Observation::new("error").with("worker", worker).with("error", error), life)
 }
 

@@ -11,7 +11,7 @@ use cluster_conformance::scenario::{self, Scenario};
 use cluster_conformance::trace::Trace;
 
 /// Texts by worker.
-type Texts = BTreeMap<u32, Vec<String>>;
+type Texts = BTreeMap<u64, Vec<String>>;
 
 /// What the Rust interpreter asks for in a recorded run.
 #[derive(Debug, Default)]
@@ -67,7 +67,7 @@ impl Asked {
         }
     }
 
-    fn of_worker(&mut self, id: u32, command: WorkerCommand) {
+    fn of_worker(&mut self, id: u64, command: WorkerCommand) {
         match command {
             WorkerCommand::Env { .. } => self.envs += 1,
             WorkerCommand::Look => self.looks += 1,
@@ -101,7 +101,7 @@ impl Asked {
     }
 }
 
-fn worker(observer: Observer) -> Option<u32> {
+fn worker(observer: Observer) -> Option<u64> {
     if let Observer::Worker(id) = observer { Some(id) } else { None }
 }
 
@@ -109,7 +109,7 @@ fn texts<'a>(lines: impl IntoIterator<Item = &'a Observation>) -> Vec<String> {
     lines.into_iter().filter_map(|line| line.detail("text")).map(str::to_owned).collect()
 }
 
-fn is_killed(trace: &Trace, id: u32) -> bool {
+fn is_killed(trace: &Trace, id: u64) -> bool {
     let is_end = |line: &&Observation| line.what == "exit" && line.worker() == Some(id);
     let end = trace.seen_by(Observer::Primary).iter().find(is_end);
     end.is_some_and(|end| end.detail("signal") != Some("-"))

@@ -188,7 +188,7 @@ impl Kernel {
 
     /// To which worker the channel belongs that a process names so.
     fn worker_of(pid: Pid, id: ChannelId) -> Pid {
-        if pid == Pid::PRIMARY { Pid(id.0) } else { pid }
+        if pid == Pid::PRIMARY { Pid::from(id) } else { pid }
     }
 
     /// Every channel with the worker it leads to.
@@ -212,11 +212,11 @@ impl Kernel {
     }
 
     fn wake_peer(&mut self, pid: Pid, id: ChannelId, step: fn(Pid, ChannelId) -> Step) {
-        let worker = Pid(id.0);
+        let worker = Pid::from(id);
         let step = if pid == Pid::PRIMARY {
             step(worker, ChannelId::PRIMARY)
         } else {
-            step(Pid::PRIMARY, ChannelId(pid.0))
+            step(Pid::PRIMARY, pid.channel())
         };
         self.wake(step);
     }
@@ -295,7 +295,7 @@ impl Kernel {
         self.clock.forget(pid);
         if pid == Pid::PRIMARY {
             for n in 1..self.channels.len() {
-                self.close_channel(pid, ChannelId(u32::try_from(n).expect("counted by worker")));
+                self.close_channel(pid, ChannelId(n as u64));
             }
         } else if self.process(pid).child.is_some() || schedule.strikes(Fault::Grandchild) {
             self.wake(Step::LetGo(pid));
@@ -476,7 +476,7 @@ impl Kernel {
         if !self.process(Pid::PRIMARY).is_alive() {
             return Verdict::Gone;
         }
-        match self.channel(Pid::PRIMARY, ChannelId(pid.0)) {
+        match self.channel(Pid::PRIMARY, pid.channel()) {
             Some((channel, side)) if channel.end(side).open && !channel.end(side).is_drained() => {
                 Verdict::Waiting
             }

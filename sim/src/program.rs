@@ -45,7 +45,7 @@ impl fmt::Display for Actor {
 
 impl From<Pid> for Actor {
     fn from(pid: Pid) -> Self {
-        if pid == Pid::PRIMARY { Actor::Primary } else { Actor::Worker(WorkerId(pid.0)) }
+        if pid == Pid::PRIMARY { Actor::Primary } else { Actor::Worker(pid.worker()) }
     }
 }
 

@@ -52,7 +52,7 @@ impl Recording {
             Step::Writable(pid, channel) => (4, pid.0, channel.0),
             Step::Accept(pid, socket) => (5, pid.0, socket.0),
             Step::Receive(pid, socket) => (6, pid.0, socket.0),
-            Step::Die(pid, signal) => (7, pid.0, signal.0.unsigned_abs()),
+            Step::Die(pid, signal) => (7, pid.0, signal.0.unsigned_abs().into()),
             Step::Reap(pid) => (8, pid.0, 0),
             Step::LetGo(pid) => (9, pid.0, 0),
             Step::Act(client) => (10, client.0, 0),
@@ -61,7 +61,7 @@ impl Recording {
             Step::Fire => (13, 0, 0),
             Step::Continue(pid) => (14, pid.0, 0),
         };
-        self.fold(tag << 56 | u64::from(a) << 28 | u64::from(b));
+        self.fold((tag << 56) ^ (u64::from(a) << 28) ^ b);
     }
 
     /// What is written is part of what happens; of other calls, that they are made.

@@ -449,7 +449,7 @@ mod tests {
             assert!(world.step().expect("every check holds"), "a worker is forked");
         }
         assert!(world.program(Actor::Primary).is_some());
-        for actor in [worker(0), worker(2), worker(u32::MAX), Actor::Client(crate::ClientId(1))] {
+        for actor in [worker(0), worker(2), worker(u64::MAX), Actor::Client(crate::ClientId(1))] {
             assert!(world.program(actor).is_none(), "{actor}");
         }
     }

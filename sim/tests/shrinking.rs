@@ -10,7 +10,7 @@ use serde_json::json;
 /// Three rounds. In each the primary writes to a worker and goes on at once; the worker answers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Rounds {
-    to: [u32; 3],
+    to: [u64; 3],
     online: u32,
 }
 
@@ -36,7 +36,10 @@ impl Program for Rounds {
         self.online += u32::from(matches!(event, Event::Online { .. }));
         match event {
             Event::Online { .. } if self.online == 3 => self.play(0, primary, process),
-            Event::Fork { worker: WorkerId(n @ 4..) } => self.play(n as usize - 3, primary, process),
+            Event::Fork { worker: WorkerId(n @ 4..) } => {
+                let round = usize::try_from(n).expect("few workers") - 3;
+                self.play(round, primary, process);
+            }
             Event::Fork { .. }
             | Event::Online { .. }
             | Event::Listening { .. }
@@ -75,7 +78,7 @@ fn no_worker_is_always_faster(world: &World<Rounds>) -> Result<(), TestCaseError
 }
 
 /// The shrunk run of this trial.
-fn trial(n: u64, to: [u32; 3]) -> Run<Rounds> {
+fn trial(n: u64, to: [u64; 3]) -> Run<Rounds> {
     let faults = Faults::only(&[Fault::Kill, Fault::PartialRead, Fault::ShortWrite, Fault::LostDescriptor]);
     let world = World::new(Rounds { to, online: 0 }, Settings::default()).with_faults(faults);
     let config = ProptestConfig {

@@ -134,7 +134,7 @@ impl core::error::Error for WorkerError {}
 
 /// A server of a worker: what `Worker::listen` returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ListenerId(pub u32);
+pub struct ListenerId(pub u64);
 
 /// What happens in a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -119,12 +119,12 @@ mod tests {
         }
         for n in 1..=3 {
             ledger.hand(SocketId(n), WorkerId(1));
-            assert_eq!((ledger.take_back(SocketId(n)), ledger.returned()), (HANDLE, u64::from(n)));
+            assert_eq!((ledger.take_back(SocketId(n)), ledger.returned()), (HANDLE, n));
         }
         assert_eq!(ledger.closed(CloseReason::NoListener), 0);
         for n in 1..=2 {
             ledger.close(SocketId(n), CloseReason::NoListener);
-            assert_eq!(ledger.closed(CloseReason::NoListener), u64::from(n));
+            assert_eq!(ledger.closed(CloseReason::NoListener), n);
         }
         ledger.hand(SocketId(3), WorkerId(1));
         assert_eq!((ledger.own(SocketId(3)), ledger.owned(), ledger.accepted()), (HANDLE, 1, 4));

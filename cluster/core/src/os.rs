@@ -14,7 +14,7 @@ use crate::settings::Command;
 
 /// A worker of this primary, ascending from 1; never a process id and never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WorkerId(pub u32);
+pub struct WorkerId(pub u64);
 
 impl fmt::Display for WorkerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -24,7 +24,7 @@ impl fmt::Display for WorkerId {
 
 /// One end of an IPC channel, as its process names it: 0 leads to the primary, `n` to worker `n`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ChannelId(pub u32);
+pub struct ChannelId(pub u64);
 
 impl ChannelId {
     /// A worker's channel to its primary.
@@ -39,15 +39,15 @@ impl From<WorkerId> for ChannelId {
 
 /// A socket of this process, numbered by the operating system in the order they appear; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SocketId(pub u32);
+pub struct SocketId(pub u64);
 
 /// What a [`Call::Bind`] is for: a distribution object of the primary, or a worker's server that shares with nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HandleId(pub u32);
+pub struct HandleId(pub u64);
 
 /// A timer, numbered by the machine that sets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TimerId(pub u32);
+pub struct TimerId(pub u64);
 
 /// Where to bind a socket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn who_asks_is_told_of_the_last_connection_once() {
-        let of = |peer: u32| (ChannelId(peer), String::from("tcp4:80"));
+        let of = |peer: u64| (ChannelId(peer), String::from("tcp4:80"));
         let mut counted = Counted::default();
         for (socket, peer) in [(1, 1), (2, 1), (3, 2)] {
             counted.add(SocketId(socket), ChannelId(peer), String::from("tcp4:80"));

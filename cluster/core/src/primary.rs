@@ -79,8 +79,8 @@ pub struct Primary {
     /// The scheduling policy can no longer be changed.
     frozen: bool,
     /// How many workers got an inspector port of their own.
-    inspected: u32,
-    last_worker: u32,
+    inspected: u64,
+    last_worker: u64,
     /// In boxes: a map makes room for eleven values at once.
     members: BTreeMap<WorkerId, Box<Member>>,
     steps: Steps<Step>,
@@ -90,10 +90,10 @@ pub struct Primary {
     handles: BTreeMap<HandleId, Box<Handle>>,
     keys: BTreeMap<HandleKey, HandleId>,
     listeners: BTreeMap<SocketId, HandleId>,
-    last_handle: u32,
+    last_handle: u64,
     ledger: Ledger,
     retries: BTreeMap<TimerId, Retry>,
-    last_timer: u32,
+    last_timer: u64,
     /// Whom `disconnect` still waits for.
     leaving: Option<BTreeSet<WorkerId>>,
 }

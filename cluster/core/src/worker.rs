@@ -88,7 +88,7 @@ pub struct Worker {
     exited_after_disconnect: bool,
     /// In boxes: a map makes room for eleven values at once.
     servers: BTreeMap<ListenerId, Box<Server>>,
-    last_listener: u32,
+    last_listener: u64,
     indexes: Indexes,
     /// Servers that were closed before the primary answered; it has still to be told, and they keep their index.
     unanswered: BTreeMap<ListenerId, Unanswered>,

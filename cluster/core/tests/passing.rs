@@ -361,7 +361,7 @@ fn a_sender_that_counts_its_connections_is_answered() {
     let mut house = house(1);
     house.processes.clear();
     let carry =
-        |msg: u32| format!(r#"{{"cmd":"NODE_HANDLE","type":"net.Socket","key":"4:::80","msg":{msg}}}"#);
+        |msg: u64| format!(r#"{{"cmd":"NODE_HANDLE","type":"net.Socket","key":"4:::80","msg":{msg}}}"#);
     let ask = |cmd: &str| format!(r#"{{"cmd":"{cmd}","key":"4:::80"}}"#);
     says(&mut house, &ask("NODE_SOCKET_NOTIFY_CLOSE"), None);
     let none = r#"{"cmd":"NODE_SOCKET_ALL_CLOSED","key":"4:::80"}"#;

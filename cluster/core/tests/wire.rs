@@ -18,7 +18,7 @@ struct Process<M> {
     channel: ChannelId,
     open: bool,
     held: BTreeSet<SocketId>,
-    next_socket: u32,
+    next_socket: u64,
     paused: bool,
 }
 

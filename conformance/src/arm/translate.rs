@@ -158,7 +158,7 @@ pub(super) fn event<'a>(
 }
 
 /// The line of the action `look`. `None`: everything that happens to this worker has happened, and it is forgotten.
-pub(super) fn look(worker: u32, known: Option<&Life>) -> Option<Observation> {
+pub(super) fn look(worker: u64, known: Option<&Life>) -> Option<Observation> {
     known.map(|known| words::life("look", worker, life(known)))
 }
 

@@ -15,7 +15,7 @@ pub(super) fn check(trace: &Trace, to_the_end: bool) -> Vec<Misfit> {
     misfits
 }
 
-fn workers(trace: &Trace) -> BTreeSet<u32> {
+fn workers(trace: &Trace) -> BTreeSet<u64> {
     let id = |(observer, line): (Observer, &Observation)| match observer {
         Observer::Primary => line.worker(),
         Observer::Worker(id) => Some(id),
@@ -25,7 +25,7 @@ fn workers(trace: &Trace) -> BTreeSet<u32> {
 }
 
 /// A worker's server is there before the primary hears of it.
-fn listening(trace: &Trace, id: u32) -> Option<Misfit> {
+fn listening(trace: &Trace, id: u64) -> Option<Misfit> {
     let served = count(trace.seen_by(Observer::Worker(id)), |line| line.what == "listening");
     let heard = |line: &Observation| line.what == "listening" && line.worker() == Some(id);
     let lines = trace.seen_by(Observer::Primary).iter().enumerate();
@@ -35,7 +35,7 @@ fn listening(trace: &Trace, id: u32) -> Option<Misfit> {
 }
 
 /// A worker says `online` before its program begins, and what it has said arrives.
-fn online(trace: &Trace, id: u32) -> Option<Misfit> {
+fn online(trace: &Trace, id: u64) -> Option<Misfit> {
     let started = !trace.seen_by(Observer::Worker(id)).is_empty();
     let heard = |line: &Observation| line.what == "online" && line.worker() == Some(id);
     let missed = started && !trace.seen_by(Observer::Primary).iter().any(heard);

@@ -36,7 +36,7 @@ pub(super) fn check_all_disconnected(scenario: &Scenario, lines: &[Observation])
 }
 
 /// The last worker that was forked when all were last asked to go; 0 if they were not.
-fn asked_to_go(scenario: &Scenario, lines: &[Observation]) -> u32 {
+fn asked_to_go(scenario: &Scenario, lines: &[Observation]) -> u64 {
     let mut rules = Rules::new(&scenario.primary);
     let (mut forked, mut asked) = (0, 0);
     for line in lines {
@@ -44,7 +44,7 @@ fn asked_to_go(scenario: &Scenario, lines: &[Observation]) -> u32 {
             if *action == PrimaryAction::DisconnectAll {
                 asked = forked;
             }
-            forked += action.forks();
+            forked += u64::from(action.forks());
         }
     }
     asked
@@ -69,7 +69,7 @@ pub(super) fn check_codes(scenario: &Scenario, lines: &[Observation]) -> Option<
 
 struct Primary {
     farewells: Farewells,
-    lives: BTreeMap<u32, Life>,
+    lives: BTreeMap<u64, Life>,
 }
 
 impl Primary {
@@ -86,7 +86,7 @@ impl Primary {
         let id = line.worker().ok_or("the id of a worker")?;
         let next = self.lives.values().filter(|life| life.had("fork")).count();
         if line.what == "fork" {
-            expect(Ok(id) == u32::try_from(next + 1), "ids that count up from 1 in the order of forking")?;
+            expect(Ok(id) == u64::try_from(next + 1), "ids that count up from 1 in the order of forking")?;
         }
         let farewells = self.farewells;
         self.lives.entry(id).or_default().hear(line, farewells)

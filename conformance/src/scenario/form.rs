@@ -45,8 +45,8 @@ impl Visitor<'_> for AnyTarget {
     }
 
     fn visit_u64<E: Error>(self, id: u64) -> Result<Target, E> {
-        let known = u32::try_from(id).ok().filter(|id| *id > 0);
-        known.map(Target::Id).ok_or_else(|| E::invalid_value(Unexpected::Unsigned(id), &self))
+        let known = (id > 0).then_some(Target::Id(id));
+        known.ok_or_else(|| E::invalid_value(Unexpected::Unsigned(id), &self))
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Target, E> {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use cluster_core::{Primary, WorkerId};
+use cluster_core::Primary;
 use memchr::memmem::Finder;
 
 use super::liveness::stays;
@@ -91,7 +91,7 @@ impl Acks {
 pub(crate) fn at_the_end(acks: &Acks, kernel: &Kernel, primary: &Primary) -> Result<(), String> {
     let waits = acks.asked.iter().find(|(worker, _)| {
         let process = kernel.process(*worker);
-        let is_to_stay = primary.worker(WorkerId(worker.0)).is_some_and(stays);
+        let is_to_stay = primary.worker(worker.worker()).is_some_and(stays);
         process.is_alive() && !process.hostile && is_to_stay
     });
     match waits {

@@ -133,7 +133,7 @@ impl Fairness {
             return Ok(());
         };
         self.waiting.insert((place.clone(), to), None);
-        let there = (place.clone(), WorkerId(0))..=(place, WorkerId(u32::MAX));
+        let there = (place.clone(), WorkerId(0))..=(place, WorkerId(u64::MAX));
         for ((_, worker), waits) in self.waiting.range_mut(there) {
             let Some(passed) = waits else { continue };
             if primary.worker(*worker).is_some_and(stays) && !passed.insert(to) {
@@ -174,7 +174,7 @@ impl Workers {
     }
 
     fn place(WorkerId(worker): WorkerId) -> (usize, u64) {
-        (worker as usize / 64, 1 << (worker % 64))
+        (usize::try_from(worker / 64).expect("few workers"), 1 << (worker % 64))
     }
 }
 

@@ -19,11 +19,11 @@ pub(crate) struct Serving {
 
 impl Serving {
     pub(crate) fn listening(&mut self, pid: Pid, listener: ListenerId, address: LocalAddress) {
-        self.addresses.insert((WorkerId(pid.0), listener), address);
+        self.addresses.insert((pid.worker(), listener), address);
     }
 
     pub(crate) fn closed(&mut self, pid: Pid, listener: ListenerId) {
-        self.addresses.remove(&(WorkerId(pid.0), listener));
+        self.addresses.remove(&(pid.worker(), listener));
     }
 
     /// A worker that serves where a client went, and is to stay. Who does nothing any more serves nobody.
@@ -67,13 +67,14 @@ pub(crate) fn at_the_end(
 
 fn workers(kernel: &Kernel, primary: Option<&Primary>) -> Result<(), String> {
     for (n, process) in (0..).zip(&kernel.processes).skip(1) {
+        let pid = Pid(n);
         if matches!(process.phase, Phase::Dead(_)) && primary.is_some() {
             return Err(format!("worker {n} is dead, and the primary was not told"));
         }
-        let life = primary.and_then(|primary| primary.worker(WorkerId(n)));
+        let life = primary.and_then(|primary| primary.worker(pid.worker()));
         let is_to_go = life.is_none_or(|life| life.exited_after_disconnect() == Some(true));
         // Who does not come back from what it does does not end either.
-        if process.is_alive() && is_to_go && !kernel.goes_on(Pid(n)) && !kernel.is_stopped(Pid(n)) {
+        if process.is_alive() && is_to_go && !kernel.goes_on(pid) && !kernel.is_stopped(pid) {
             return Err(format!("worker {n} is to go and has nothing left to do, but it lives"));
         }
     }

@@ -58,7 +58,7 @@ impl Messages {
     pub(crate) fn at_the_end(&self, kernel: &Kernel) -> Result<(), String> {
         for (&(from, to), &sent) in &self.sent {
             let worker = if from == Pid::PRIMARY { to } else { from };
-            let goes_well = from != Pid::PRIMARY && self.complete.contains(&WorkerId(worker.0));
+            let goes_well = from != Pid::PRIMARY && self.complete.contains(&worker.worker());
             let is_due = !kernel.process(worker).hostile && (goes_well || is_whole(kernel, worker));
             let heard = self.heard.get(&(from, to)).copied().unwrap_or_default();
             if is_due && heard != sent {
@@ -75,7 +75,7 @@ impl Messages {
 /// Whether both processes of a channel live and neither has closed it.
 fn is_whole(kernel: &Kernel, worker: Pid) -> bool {
     let is_open = |pid: Pid, id: ChannelId| kernel.process(pid).is_alive() && kernel.has_open(pid, id);
-    is_open(worker, ChannelId::PRIMARY) && is_open(Pid::PRIMARY, ChannelId(worker.0))
+    is_open(worker, ChannelId::PRIMARY) && is_open(Pid::PRIMARY, worker.channel())
 }
 
 #[cfg(test)]

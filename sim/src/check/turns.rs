@@ -55,7 +55,7 @@ mod tests {
     use cluster_core::WorkerId;
 
     /// So many wait, and so many are handed out.
-    fn of(queued: &[u32], handed: &[u32]) -> Vec<(SocketId, Standing)> {
+    fn of(queued: &[u64], handed: &[u64]) -> Vec<(SocketId, Standing)> {
         let queued = queued.iter().map(|&socket| (SocketId(socket), Standing::Queued(HandleId(1))));
         let standing = Standing::Handed(HandleId(1), WorkerId(1));
         let handed = handed.iter().map(|&socket| (SocketId(socket), standing));

@@ -204,7 +204,7 @@ fn answered(answer: Option<&OsEvent>) -> String {
     answer.map_or_else(String::new, |answer| format!("\n\nanswer: {answer:#?}"))
 }
 
-fn carried(what: &str, channel: u32, socket: Option<SocketId>) -> String {
+fn carried(what: &str, channel: u64, socket: Option<SocketId>) -> String {
     socket.map_or_else(
         || format!("{what} {channel}"),
         |socket| format!("{what} {channel}, with the descriptor of socket {}", socket.0),

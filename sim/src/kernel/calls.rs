@@ -88,7 +88,7 @@ impl Kernel {
         *self.process_mut(pid) = Process::starting(command, env);
         self.channels[pid.index()] = Some(Channel::new().into());
         self.wake(Step::Start(pid));
-        OsEvent::Spawned { worker, pid: 1000 + worker.0 }
+        OsEvent::Spawned { worker, pid: 1000 + pid.0 }
     }
 
     /// For a moment the primary has both ends of the channel.

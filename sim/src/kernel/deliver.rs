@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use cluster_core::{ChannelId, Errno, OsEvent, SocketId, WorkerId};
+use cluster_core::{ChannelId, Errno, OsEvent, SocketId};
 
 use super::process::{Descriptor, Origin, Phase, Pid};
 use super::socket::{Flow, Kind, Place};
@@ -29,9 +29,9 @@ impl Kernel {
             limit = 1 + schedule.choose(Point::Bytes, limit - 1);
         }
         let (bytes, file) = end.read(limit);
-        if pid == Pid::PRIMARY && !self.process(Pid(id.0)).is_alive() {
+        if pid == Pid::PRIMARY && !self.process(Pid::from(id)).is_alive() {
             // On a quiet machine an exit is heard after the end of the channel.
-            self.ready.put_off(Step::Reap(Pid(id.0)));
+            self.ready.put_off(Step::Reap(Pid::from(id)));
         }
         self.wake_blocked(pid, id);
         let socket = file.and_then(|file| {
@@ -88,6 +88,6 @@ impl Kernel {
     pub(crate) fn reap(&mut self, pid: Pid) -> Option<OsEvent> {
         let Phase::Dead(status) = self.process(pid).phase else { return None };
         self.enter(pid, Phase::Reaped);
-        Some(OsEvent::Exited { worker: WorkerId(pid.0), status })
+        Some(OsEvent::Exited { worker: pid.worker(), status })
     }
 }

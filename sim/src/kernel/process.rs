@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cluster_core::{Command, ExitStatus, SocketId, WorkerId};
+use cluster_core::{ChannelId, Command, ExitStatus, SocketId, WorkerId};
 
 use super::halt::Halt;
 use super::socket::FileId;
@@ -18,11 +18,28 @@ impl Pid {
     pub(crate) fn index(self) -> usize {
         self.0 as usize
     }
+
+    /// The worker whose process this is; of the primary, none that exists.
+    pub(crate) fn worker(self) -> WorkerId {
+        WorkerId(self.0.into())
+    }
+
+    /// The primary's end of this worker's channel.
+    pub(crate) fn channel(self) -> ChannelId {
+        ChannelId::from(self.worker())
+    }
 }
 
 impl From<WorkerId> for Pid {
     fn from(worker: WorkerId) -> Self {
-        Pid(worker.0)
+        // A run starts fewer than 2^32 processes: no process has the last number.
+        Pid(u32::try_from(worker.0).unwrap_or(u32::MAX))
+    }
+}
+
+impl From<ChannelId> for Pid {
+    fn from(channel: ChannelId) -> Self {
+        Pid::from(WorkerId(channel.0))
     }
 }
 
@@ -63,7 +80,7 @@ pub(crate) struct Process {
     /// It does not come back from what its program does.
     pub(super) halt: Option<Halt>,
     descriptors: Vec<Descriptor>,
-    next_socket: u32,
+    next_socket: u64,
 }
 
 /// A socket as one process has it.
@@ -82,6 +99,14 @@ pub(crate) struct Descriptor {
     pub(crate) told: bool,
     /// The program has it and does not read from it.
     pub(crate) muted: bool,
+}
+
+impl Descriptor {
+    /// The lower half of the id: a run opens fewer than 2^32 sockets.
+    fn number(&self) -> u32 {
+        let half = u32::try_from(self.id.0 & u64::from(u32::MAX)).expect("32 bits");
+        half.wrapping_add(FIRST_NUMBER)
+    }
 }
 
 /// Whether a listener delivers its connections to this process.
@@ -142,13 +167,13 @@ impl Process {
 
     /// The number of a socket, as a descriptor has one. It is never used again.
     pub(crate) fn number_of(&self, id: SocketId) -> Option<u32> {
-        self.descriptor(id).map(|descriptor| FIRST_NUMBER + descriptor.id.0)
+        self.descriptor(id).map(Descriptor::number)
     }
 
     /// What is behind a number, if it is a socket.
     pub(crate) fn socket_at(&self, number: u32) -> Option<FileId> {
-        let id = SocketId(number.checked_sub(FIRST_NUMBER)?);
-        self.descriptor(id).map(|descriptor| descriptor.file)
+        let at = self.descriptors.iter().find(|descriptor| descriptor.number() == number);
+        at.map(|descriptor| descriptor.file)
     }
 
     /// In table order, which is the order in which they appeared.

@@ -161,7 +161,7 @@ impl Kernel {
             }
             Step::Die(pid, _) => own(pid) | incoming(pid, ChannelId::PRIMARY) | self.held_by(pid),
             Step::Reap(pid) => {
-                own(Pid::PRIMARY) | Objects::process(pid) | incoming(Pid::PRIMARY, ChannelId(pid.0))
+                own(Pid::PRIMARY) | Objects::process(pid) | incoming(Pid::PRIMARY, pid.channel())
             }
             Step::LetGo(pid) => {
                 let child = self.process(pid).child.map(|connection| self.file_objects(connection));

@@ -190,7 +190,7 @@ impl Program for Plan {
     }
 
     fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
-        if matches!(event, Event::Fork { worker: WorkerId(n) } if n < self.workers) {
+        if matches!(event, Event::Fork { worker: WorkerId(n) } if n < self.workers.into()) {
             primary.fork().expect("nothing impossible was set up");
         } else if let Some(deed) = next(&mut self.heard, &self.primary) {
             deed.perform(primary, process);

@@ -3,7 +3,7 @@
 
 use cluster_core::{
     Call, ChannelId, Event, ExitStatus, OsEvent, Passed, Primary, Serialization, Signal, TimerId, Worker,
-    WorkerEvent, WorkerId,
+    WorkerEvent,
 };
 
 use super::{Start, World};
@@ -88,7 +88,7 @@ impl<P: Program> World<P> {
             Machine::Primary(Box::new(Primary::new(settings.clone())))
         } else {
             Machine::Worker(Box::new(Worker::new(
-                WorkerId(pid.0),
+                pid.worker(),
                 settings.command.serialization,
                 settings.limits.clone(),
             )))
@@ -150,11 +150,11 @@ impl<P: Program> World<P> {
     /// What a process reads of offers and answers, where a channel carries lines that can be trusted.
     fn overhear(&mut self, pid: Pid, event: Option<&OsEvent>) -> Result<(), (Check, String)> {
         let Some(OsEvent::Read { channel, bytes, .. }) = event else { return Ok(()) };
-        let worker = if pid == Pid::PRIMARY { Pid(channel.0) } else { pid };
+        let worker = if pid == Pid::PRIMARY { Pid::from(*channel) } else { pid };
         let process = self.kernel.process(worker);
         let is_plain = process.command.serialization == Serialization::Json && !process.hostile;
         if pid == Pid::PRIMARY && self.checks.fairness.concerns(bytes) {
-            self.checks.fairness.read(WorkerId(worker.0));
+            self.checks.fairness.read(worker.worker());
         }
         if !is_plain || !self.checks.acks.concerns(bytes) {
             return Ok(());

@@ -77,7 +77,7 @@ mod tests {
 
     impl Meddler {
         fn meddle(&mut self, driver: &mut Driver<'_>) {
-            let worker = Actor::Worker(WorkerId(1 + self.turn % 2));
+            let worker = Actor::Worker(WorkerId(1 + u64::from(self.turn % 2)));
             let at = LocalAddress::Ip(([127, 0, 0, 1], 40_001).into());
             self.turn += 1;
             match self.turn % 7 {

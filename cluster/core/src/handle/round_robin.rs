@@ -85,7 +85,7 @@ mod tests {
     const ONE: WorkerId = WorkerId(1);
     const TWO: WorkerId = WorkerId(2);
 
-    fn given(handoff: Option<Handoff>) -> Option<(u32, u32)> {
+    fn given(handoff: Option<Handoff>) -> Option<(u64, u64)> {
         handoff.map(|handoff| (handoff.worker.0, handoff.connection.0))
     }
 

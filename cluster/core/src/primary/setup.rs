@@ -14,7 +14,7 @@ use crate::os::{Call, WorkerId};
 use crate::settings::{Command, SchedulingPolicy, Setup, Stdio};
 
 /// The inspector port of a process that is told none; its workers count on from there. Node: `process.debugPort`.
-const INSPECTOR: u32 = 9229;
+const INSPECTOR: u64 = 9229;
 
 /// Why nothing was forked: the settings ask for what cannot be.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -131,14 +131,14 @@ impl Primary {
     }
 
     /// A port that is given is the same for all, as in Node; else each worker has its own.
-    fn inspect_port(&mut self) -> u32 {
-        const UNPRIVILEGED: u32 = 1024;
+    fn inspect_port(&mut self) -> u64 {
+        const UNPRIVILEGED: u64 = 1024;
         if let Some(port) = self.settings.command.inspect_port {
             return port.into();
         }
         self.inspected += 1;
         let ports = 65_536 - UNPRIVILEGED;
-        UNPRIVILEGED + (INSPECTOR - UNPRIVILEGED + self.inspected) % ports
+        UNPRIVILEGED + (INSPECTOR - UNPRIVILEGED + self.inspected % ports) % ports
     }
 }
 

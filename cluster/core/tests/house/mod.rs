@@ -11,7 +11,7 @@ use cluster_core::{
 
 /// Where a socket comes to be: the port of a handle that asks for none is known before.
 fn bound(address: BindAddress, HandleId(handle): HandleId) -> LocalAddress {
-    let free = || u16::try_from(40_000 + handle).expect("few handles");
+    let free = || 40_000 + u16::try_from(handle % 1000).expect("less than 1000");
     let at = |host, port| SocketAddr::new(host, if port == 0 { free() } else { port }).into();
     match address {
         BindAddress::Tcp { host, port, .. } => at(host.unwrap_or(Ipv6Addr::UNSPECIFIED.into()), port),
@@ -21,10 +21,15 @@ fn bound(address: BindAddress, HandleId(handle): HandleId) -> LocalAddress {
     }
 }
 
+/// A process id in the range of the kernel's, whatever the number of the worker.
+fn pid(WorkerId(worker): WorkerId) -> u32 {
+    1000 + u32::try_from(worker % 30_000).expect("less than 30,000")
+}
+
 /// The calls of one machine that somebody else must see.
 #[derive(Default)]
 pub(crate) struct Desk {
-    sockets: u32,
+    sockets: u64,
     pub(crate) calls: Vec<Call>,
     /// Where a received socket is; nowhere said: a TCP port of its own.
     pub(crate) received_at: Option<LocalAddress>,
@@ -41,7 +46,7 @@ impl Os for Desk {
     fn perform(&mut self, call: Call) -> Option<OsEvent> {
         self.calls.push(call.clone());
         match call {
-            Call::Spawn { worker, .. } => Some(OsEvent::Spawned { worker, pid: 1000 + worker.0 }),
+            Call::Spawn { worker, .. } => Some(OsEvent::Spawned { worker, pid: pid(worker) }),
             Call::Write { channel, .. } => Some(OsEvent::Wrote { channel, rest: Vec::new() }),
             Call::Bind { handle, address, .. } => {
                 let socket = self.next_socket();

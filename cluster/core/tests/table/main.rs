@@ -20,7 +20,7 @@ fn turn<M: Machine>(machine: &mut M, input: &dyn Fn(&mut M)) -> Vec<Output<M::Ev
         if let Output::Call(Call::Write { channel, .. }) = &output {
             machine.handle(OsEvent::Wrote { channel: *channel, rest: Vec::new() });
         } else if let Output::Call(Call::Spawn { worker, .. }) = &output {
-            machine.handle(OsEvent::Spawned { worker: *worker, pid: 1000 + worker.0 });
+            machine.handle(OsEvent::Spawned { worker: *worker, pid: 1000 });
         }
         outputs.push(output);
     }

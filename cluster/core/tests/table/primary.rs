@@ -19,7 +19,7 @@ fn bound() -> Act<Primary> {
     os_event(|_| OsEvent::Bound { handle: HandleId(1), socket: SocketId(1), address: address() })
 }
 
-fn accepted(socket: u32) -> Act<Primary> {
+fn accepted(socket: u64) -> Act<Primary> {
     os_event(move |_| OsEvent::Accepted { listener: SocketId(1), socket: SocketId(socket) })
 }
 

@@ -24,7 +24,7 @@ pub(super) fn words(scenario: &Scenario, trace: &Trace) -> Option<String> {
     (!who.is_empty()).then(|| format!("hangs: {}", who.join(", ")))
 }
 
-fn workers(trace: &Trace) -> BTreeSet<u32> {
+fn workers(trace: &Trace) -> BTreeSet<u64> {
     let primary = trace.seen_by(Observer::Primary);
     let exits = primary.iter().filter(|line| line.what == "exit");
     let exited: BTreeSet<_> = exits.filter_map(Observation::worker).collect();

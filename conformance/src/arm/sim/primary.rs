@@ -145,7 +145,7 @@ impl PrimaryPart {
         &mut self,
         primary: &mut Primary,
         process: &mut Process<'_>,
-        worker: u32,
+        worker: u64,
         pass: Pass,
         about: Option<About>,
     ) {

@@ -34,7 +34,7 @@ const CHANNEL: u32 = 3;
 type Going = ControlFlow<()>;
 
 impl WorkerPart {
-    pub(super) fn new(play: Play, id: u32) -> Self {
+    pub(super) fn new(play: Play, id: u64) -> Self {
         WorkerPart {
             script: program::Worker::new(&play.scenario, id),
             pen: Pen::new(play),

@@ -10,7 +10,7 @@ use crate::pattern::{LinePattern, Pattern, Whose};
 pub(super) fn check(scenario: &Scenario) -> Sense {
     not_too_many(scenario)?;
     let Some(most) = at_most(scenario) else { return Ok(()) };
-    let never = named(scenario).into_iter().find(|(id, _)| *id > most);
+    let never = named(scenario).into_iter().find(|(id, _)| *id > u64::from(most));
     never.map_or(Ok(()), |(id, at)| {
         Err(Nonsense::new(at, format!("worker {id} is never forked: expected an id up to {most}")))
     })
@@ -47,7 +47,7 @@ fn acts_once(on: &Pattern) -> bool {
 }
 
 /// Every worker that is named, and a piece of the file that shows where.
-fn named(scenario: &Scenario) -> Vec<(u32, String)> {
+fn named(scenario: &Scenario) -> Vec<(u64, String)> {
     let mut named: Vec<_> = scenario.workers.keys().map(|id| (*id, format!("\"{id}\""))).collect();
     for rule in &scenario.primary {
         let ids = rule.actions.iter().filter_map(target).filter_map(id).chain(rule.on.asked.worker());
@@ -61,7 +61,7 @@ fn named(scenario: &Scenario) -> Vec<(u32, String)> {
     named
 }
 
-fn id(target: Target) -> Option<u32> {
+fn id(target: Target) -> Option<u64> {
     if let Target::Id(id) = target { Some(id) } else { None }
 }
 
@@ -73,6 +73,6 @@ fn claimed<'a>(claim: &'a Claim, lines: &mut Vec<&'a LinePattern>) {
     }
 }
 
-fn worker(line: &LinePattern) -> Option<u32> {
+fn worker(line: &LinePattern) -> Option<u64> {
     if let Whose::One(Observer::Worker(id)) = line.whose { Some(id) } else { line.pattern.asked.worker() }
 }
