@@ -3,9 +3,7 @@
 
 use alloc::vec::Vec;
 
-use serde_json::Value;
-
-use crate::message::HandleKey;
+use crate::message::{Data, HandleKey};
 use crate::os::{LocalAddress, SocketId, WorkerId};
 
 pub(crate) mod round_robin;
@@ -31,7 +29,7 @@ pub(crate) struct Handle {
     /// Who asked before it was bound, with the sequence number to answer.
     pub(crate) waiting: Vec<(WorkerId, u64)>,
     /// The first `data` that says something; echoed to everybody. Node: TLS ticket keys.
-    pub(crate) data: Value,
+    pub(crate) data: Data,
     pub(crate) sharing: Sharing,
 }
 

@@ -47,7 +47,7 @@ pub use address::{AddressType, ListeningAddress};
 pub use event::{ChannelError, Event, ListenError, ListenerId, Output, WorkerError, WorkerEvent};
 pub use ledger::{CloseReason, Ledger, Standing};
 pub use listen::{ListenAddress, ListenOptions};
-pub use message::{PassedKind, Violation};
+pub use message::{FieldKind, PassedKind, Violation};
 pub use os::{
     BindAddress, Call, ChannelId, Errno, ExitStatus, HandleId, LocalAddress, Os, OsEvent, Signal, SocketId,
     TimerId, WorkerId,

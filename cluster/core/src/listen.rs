@@ -4,10 +4,8 @@ use alloc::string::{String, ToString};
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use serde_json::Value;
-
 use crate::address::AddressType;
-use crate::message::{IPV6_ONLY, QueryServer, REUSE_ADDRESS};
+use crate::message::{Data, HandleKey, IPV6_ONLY, QueryServer, REUSE_ADDRESS};
 use crate::os::BindAddress;
 
 /// Where and how to listen. Node: the options of `server.listen()` and of `socket.bind()`.
@@ -135,14 +133,15 @@ impl ListenAddress {
     /// What the primary is asked, with every field as Node fills it in.
     pub(crate) fn query(&self, index: u64, backlog: Option<u32>) -> QueryServer {
         let stream = QueryServer {
+            key: HandleKey::default(),
             index,
-            data: Value::Null,
+            data: Some(Data::null()),
             address: None,
             port: None,
             address_type: AddressType::V4,
             fd: None,
             flags: None,
-            backlog: Some(u64::from(backlog.unwrap_or(0))),
+            backlog: Some(backlog.unwrap_or(0)),
             readable_all: false,
             writable_all: false,
         };

@@ -1,23 +1,26 @@
 //! The typed vocabulary of the channel: what one frame can say. Field names and envelopes are Node's; their JSON is in
 //! `encode` and `decode`, Node's other serialization in `advanced`. It knows no channel and no state; what a message means is decided by the machines.
 
-use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use core::fmt;
 use core::net::SocketAddr;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::address::{AddressType, ListeningAddress};
 use crate::os::Errno;
 
 mod advanced;
+mod data;
 mod decode;
 mod encode;
+mod fields;
+mod js;
 mod surrogates;
+
+pub(crate) use data::Data;
 
 pub(crate) use decode::{ADDRESS, decode, decode_advanced};
 pub(crate) use encode::{encode, encode_ack};
@@ -119,18 +122,12 @@ pub(crate) enum Act {
 }
 
 /// What two workers must agree on to share a socket. Node: `address:port:addressType:fd:index`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct HandleKey(pub(crate) String);
 
-impl From<&QueryServer> for HandleKey {
-    /// As Node writes it, so that recordings and logs agree.
-    fn from(query: &QueryServer) -> Self {
-        let or = |value: Option<i64>, none: &str| value.map_or(String::from(none), |value| value.to_string());
-        let QueryServer { address, port, address_type, fd, index, .. } = query;
-        // A UDP socket that is bound without a port: the field is not there at all.
-        let no_port = if *fd == Some(-1) { "undefined" } else { "null" };
-        let (address, port) = (address.as_deref().unwrap_or("null"), or(*port, no_port));
-        let fd = or(*fd, "undefined");
+impl HandleKey {
+    /// As Node writes it, so that recordings and logs agree: each part is what JavaScript makes of the field as a text.
+    pub(crate) fn of([address, port, address_type, fd, index]: [&str; 5]) -> Self {
         HandleKey(format!("{address}:{port}:{address_type}:{fd}:{index}"))
     }
 }
@@ -139,17 +136,22 @@ impl From<&QueryServer> for HandleKey {
 pub(crate) const IPV6_ONLY: u64 = 1;
 pub(crate) const REUSE_ADDRESS: u64 = 4;
 
-/// A worker wants to serve an address.
+/// A worker wants to serve an address. Each field is coerced as Node's primary coerces it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct QueryServer {
+    /// From the fields as they were written. A worker does not need it: its primary says which it is.
+    pub(crate) key: HandleKey,
     pub(crate) index: u64,
-    pub(crate) data: Value,
+    /// `None` if it is too long or too deep to be kept.
+    pub(crate) data: Option<Data>,
     pub(crate) address: Option<String>,
     pub(crate) port: Option<i64>,
     pub(crate) address_type: AddressType,
+    /// A number that no descriptor has is `i64::MAX`.
     pub(crate) fd: Option<i64>,
     pub(crate) flags: Option<u64>,
-    pub(crate) backlog: Option<u64>,
+    /// 0 and `None`: the default of the primary.
+    pub(crate) backlog: Option<u32>,
     /// Of a path: let everybody read it.
     pub(crate) readable_all: bool,
     /// Of a path: let everybody write to it.
@@ -165,7 +167,7 @@ pub(crate) struct Reply {
     pub(crate) errno: Option<Errno>,
     /// To a `QueryServer`: under which key.
     pub(crate) key: Option<HandleKey>,
-    pub(crate) data: Value,
+    pub(crate) data: Data,
     /// To a `QueryServer` under round robin: where.
     pub(crate) sockname: Option<SocketAddr>,
     /// To a `NewConn`: whether the worker takes it.
@@ -181,15 +183,6 @@ fn is_internal(cmd: &str) -> bool {
     cmd.len() > 5 && cmd.starts_with("NODE_")
 }
 
-/// The address of a socket as Node writes it.
-#[derive(Serialize, Deserialize)]
-struct Sockname<'a> {
-    address: Cow<'a, str>,
-    #[serde(default)]
-    family: Cow<'a, str>,
-    port: u16,
-}
-
 /// How a peer broke the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Violation {
@@ -201,8 +194,46 @@ pub enum Violation {
     UnaskedAck,
     /// A descriptor without a message it belongs to.
     StrayDescriptor,
-    /// A message of Node's own with fields of the wrong kind.
-    BadFields,
+    /// A field of one of Node's own messages holds what no Node of any version writes there.
+    BadFields {
+        /// The name of the field.
+        field: &'static str,
+        /// The kind of value that was found there.
+        found: FieldKind,
+    },
+}
+
+/// A kind of value in a field of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FieldKind {
+    /// The message does not have the field.
+    Absent,
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Boolean,
+    /// A number.
+    Number,
+    /// A text.
+    Text,
+    /// A list.
+    List,
+    /// An object.
+    Object,
+}
+
+impl fmt::Display for FieldKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FieldKind::Absent => "nothing",
+            FieldKind::Null => "null",
+            FieldKind::Boolean => "a boolean",
+            FieldKind::Number => "a number",
+            FieldKind::Text => "a text",
+            FieldKind::List => "a list",
+            FieldKind::Object => "an object",
+        })
+    }
 }
 
 impl fmt::Display for Violation {
@@ -212,7 +243,9 @@ impl fmt::Display for Violation {
             Violation::TooLong => "it sent a message longer than the limit",
             Violation::UnaskedAck => "it answered for a descriptor that it has not got",
             Violation::StrayDescriptor => "it sent a descriptor that belongs to no message",
-            Violation::BadFields => "it sent a message of the protocol with fields of the wrong kind",
+            Violation::BadFields { field, found } => {
+                return write!(f, "it sent a message of the protocol with {found} in its field `{field}`");
+            }
         })
     }
 }

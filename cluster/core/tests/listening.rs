@@ -202,6 +202,51 @@ fn what_makes_no_sense_is_an_error_and_binds_nothing() {
     assert!(house.primary.worker(ONE).is_some_and(cluster_core::Life::is_connected), "it may ask again");
 }
 
+/// A worker of Node asks, with these fields.
+fn query(house: &mut House, fields: &str) {
+    let line = format!(r#"{{"cmd":"NODE_CLUSTER","act":"queryServer","index":0,{fields},"seq":1}}"#) + "\n";
+    house.tell(OsEvent::Read { channel: ONE.into(), bytes: line.into_bytes(), socket: None });
+}
+
+/// Everything that Node's own JavaScript can put into the fields is served.
+#[test]
+fn query_of_every_call_form_binds() {
+    let any = BindAddress::Tcp { host: None, port: 0, ipv6_only: false, reuse_port: false };
+    let local = BindAddress::Tcp {
+        host: Some(Ipv4Addr::LOCALHOST.into()),
+        port: 0,
+        ipv6_only: false,
+        reuse_port: false,
+    };
+    let v6 = BindAddress::Tcp { host: None, port: 0, ipv6_only: true, reuse_port: false };
+    for (ask, bound, backlog) in [
+        (r#""address":"127.0.0.1","port":0,"addressType":4,"flags":0,"backlog":false"#, &local, 511),
+        (r#""address":null,"port":0,"addressType":4,"backlog":"20""#, &any, 20),
+        (r#""address":null,"port":0,"addressType":4,"backlog":-1"#, &any, u32::MAX),
+        (r#""address":null,"port":0,"addressType":4,"backlog":1.5"#, &any, 1),
+        (r#""address":null,"port":0,"addressType":4,"backlog":null"#, &any, 511),
+        (r#""address":null,"port":0,"addressType":4"#, &any, 511),
+        (r#""address":null,"port":0,"addressType":4,"flags":1,"backlog":false"#, &v6, 511),
+        (r#""address":"127.0.0.1","port":0,"flags":0,"further":{"deep":[[[]]]}"#, &local, 511),
+    ] {
+        let mut house = House::new(Settings::default());
+        house.fork(1);
+        query(&mut house, ask);
+        assert_eq!(binds(&house.desk.calls), [(bound.clone(), Some(backlog))], "{ask}");
+        assert!(house.primary.worker(ONE).is_some_and(cluster_core::Life::is_connected), "{ask}");
+    }
+}
+
+/// A TLS server of Node reads its ticket keys from every answer, and dies of one without.
+#[test]
+fn refusal_echoes_data_of_query() {
+    let mut house = House::new(Settings::default());
+    house.fork(1);
+    let ask = r#""data":{"ticketKeys":"00"},"address":"nowhere","port":0,"addressType":4"#;
+    query(&mut house, ask);
+    assert!(said(&house).contains(r#""data":{"ticketKeys":"00"}"#), "{}", said(&house));
+}
+
 #[test]
 fn what_is_too_long_to_be_kept_is_an_error_and_its_worker_goes_on() {
     let mut house = House::new(Settings::default());

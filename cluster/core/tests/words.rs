@@ -1,8 +1,8 @@
 //! What errors say to whoever reads them: what happened, and what to do where there is something to be done.
 
 use cluster_core::{
-    AddressType, ChannelError, Errno, ForkError, ListeningAddress, LocalAddress, PolicyFrozen, SendError,
-    Violation,
+    AddressType, ChannelError, Errno, FieldKind, ForkError, ListeningAddress, LocalAddress, PolicyFrozen,
+    SendError, Violation,
 };
 
 fn all<T: ToString>(values: &[T]) -> Vec<String> {
@@ -16,7 +16,7 @@ fn a_breach_of_the_protocol_is_told() {
         Violation::TooLong,
         Violation::UnaskedAck,
         Violation::StrayDescriptor,
-        Violation::BadFields,
+        Violation::BadFields { field: "type", found: FieldKind::Text },
     ];
     let told = all(&violations);
     assert!(told.iter().all(|told| told.starts_with("it ")), "{told:?}");

@@ -1,71 +1,18 @@
-//! Frames to messages. Unknown fields are ignored, as Node does; known ones of the wrong kind are a violation.
+//! Frames to messages. Each field is coerced as Node's own code coerces it, and what that code does not look at is not
+//! looked at here: a violation is only what no unmodified Node sends. `docs/node.md` lists the fields.
 
 use alloc::borrow::Cow;
-use alloc::boxed::Box;
 use alloc::string::String;
 use core::net::SocketAddr;
 
-use serde::{Deserialize, Deserializer};
-use serde_json::Value;
-use serde_json::value::RawValue;
-
+use super::fields::Fields;
+use super::js::Js;
 use super::{
-    Act, Cluster, Counting, Envelope, Frame, HandleKey, Message, PassedKind, QueryServer, Reply, Sockname,
+    Act, Cluster, Counting, Data, Envelope, Frame, HandleKey, Message, PassedKind, QueryServer, Reply,
     Violation, advanced, is_internal, is_reserved, surrogates,
 };
 use crate::address::{AddressType, ListeningAddress};
 use crate::os::Errno;
-
-/// Every field a message of Node's own can have that a cluster reads. Unknown ones are ignored, as Node does.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[derive(Default)]
-struct In<'a> {
-    #[serde(borrow)]
-    cmd: Cow<'a, str>,
-    #[serde(borrow)]
-    act: Cow<'a, str>,
-    #[serde(borrow, deserialize_with = "present")]
-    msg: Option<&'a RawValue>,
-    seq: u64,
-    ack: Option<u64>,
-    accepted: Option<bool>,
-    errno: Option<i64>,
-    key: Option<String>,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-    #[serde(borrow)]
-    sockname: Option<Box<Sockname<'a>>>,
-    index: u64,
-    address: Option<String>,
-    port: Option<Port>,
-    address_type: Value,
-    fd: Option<i64>,
-    flags: Option<u64>,
-    backlog: Option<u64>,
-    readable_all: Option<bool>,
-    writable_all: Option<bool>,
-    #[serde(borrow)]
-    r#type: Cow<'a, str>,
-    #[serde(borrow)]
-    dgram_type: Cow<'a, str>,
-}
-
-/// Null is a value here, and not a field that is not there.
-fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(value).map(Some)
-}
-
-/// A port as Node accepts it: a number or its digits.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Port {
-    Number(i64),
-    Digits(String),
-}
-
-/// The longest `data` of a query, in bytes: it is kept, and echoed to every worker. Node sends 107 for TLS.
-const DATA: usize = 16 << 10;
 
 /// The longest host, path or key that is kept, in bytes. A Unix socket's path is shorter.
 pub(crate) const ADDRESS: usize = 4096;
@@ -87,16 +34,17 @@ pub(crate) fn decode_advanced(payload: &[u8], spare: &mut usize) -> Result<Frame
 
 fn decode_within(line: &[u8], envelopes: u8) -> Result<Frame, Violation> {
     if may_be_internal(line)
-        && let Ok(fields) = serde_json::from_slice::<In<'_>>(line)
-        && is_internal(&fields.cmd)
+        && let Ok(fields) = serde_json::from_slice::<Fields<'_>>(line)
+        && let Js::Text(cmd) = fields.get("cmd")
+        && is_internal(&cmd)
     {
-        return internal(fields, envelopes);
+        return internal(&cmd, &fields, envelopes);
     }
     let Ok(value) = serde_json::from_slice(line) else {
         let mended = surrogates::without_lone_ones(line).ok_or(Violation::Malformed)?;
         return decode_within(&mended, envelopes);
     };
-    if is_reserved(&value) { Err(Violation::BadFields) } else { Ok(Frame::Message(Message::User(value))) }
+    if is_reserved(&value) { Err(Violation::Malformed) } else { Ok(Frame::Message(Message::User(value))) }
 }
 
 /// How a message of Node's own begins when Node wrote it.
@@ -110,147 +58,200 @@ fn may_be_internal(line: &[u8]) -> bool {
     line.starts_with(BEGINNING) || may_say && (says(b"NODE_") || says(b"\\u"))
 }
 
-fn internal(fields: In<'_>, envelopes: u8) -> Result<Frame, Violation> {
-    match &*fields.cmd {
+fn internal(cmd: &str, fields: &Fields<'_>, envelopes: u8) -> Result<Frame, Violation> {
+    let counting = |question: fn(String) -> Counting| {
+        let question = key(fields).map_or(Message::Foreign, |key| Message::Counting(question(key)));
+        Ok(Frame::Message(question))
+    };
+    match cmd {
         "NODE_HANDLE_ACK" => Ok(Frame::Ack),
         "NODE_HANDLE_NACK" => Ok(Frame::Nack),
         "NODE_CLUSTER" => cluster(fields).map(Frame::Message),
-        "NODE_HANDLE" => {
-            let envelopes = envelopes.checked_sub(1).ok_or(Violation::BadFields)?;
-            let inner = fields.msg.ok_or(Violation::BadFields)?;
-            match decode_within(inner.get().as_bytes(), envelopes)? {
-                Frame::Message(message) => {
-                    let key = fields.key.clone().filter(|key| key.len() <= ADDRESS);
-                    Ok(Frame::Handle(Envelope { message, kind: kind(&fields)?, key }))
-                }
-                // However many there are, one acknowledgement is owed, and the inner one says what it is.
-                inner @ Frame::Handle(_) => Ok(inner),
-                Frame::Ack | Frame::Nack => Err(Violation::BadFields),
-            }
-        }
-        "NODE_SOCKET_GET_COUNT" => Ok(Frame::Message(Message::Counting(Counting::HowMany(key(fields)?)))),
-        "NODE_SOCKET_NOTIFY_CLOSE" => Ok(Frame::Message(Message::Counting(Counting::SayNone(key(fields)?)))),
+        "NODE_HANDLE" => envelope(fields, envelopes),
+        "NODE_SOCKET_GET_COUNT" => counting(Counting::HowMany),
+        "NODE_SOCKET_NOTIFY_CLOSE" => counting(Counting::SayNone),
         // The answers to questions that we do not ask are among them.
         _ => Ok(Frame::Message(Message::Foreign)),
     }
 }
 
-fn key(fields: In<'_>) -> Result<String, Violation> {
-    fields.key.filter(|key| key.len() <= ADDRESS).ok_or(Violation::BadFields)
+fn envelope(fields: &Fields<'_>, envelopes: u8) -> Result<Frame, Violation> {
+    let envelopes = envelopes.checked_sub(1).ok_or(fields.violation("msg"))?;
+    let inner = fields.raw("msg").ok_or(fields.violation("msg"))?;
+    match decode_within(inner.get().as_bytes(), envelopes)? {
+        Frame::Message(message) => {
+            Ok(Frame::Handle(Envelope { message, kind: kind(fields)?, key: key(fields) }))
+        }
+        // However many there are, one acknowledgement is owed, and the inner one says what it is.
+        inner @ Frame::Handle(_) => Ok(inner),
+        Frame::Ack | Frame::Nack => Err(fields.violation("msg")),
+    }
+}
+
+/// By which name a sender counts its connections. Node counts none without one.
+fn key(fields: &Fields<'_>) -> Option<String> {
+    let key = fields.text("key").filter(|key| !key.is_empty() && key.len() <= ADDRESS);
+    key.map(Cow::into_owned)
 }
 
 /// What a descriptor is. Node dies of a type that it does not know; a missing one is a bare socket.
-fn kind(fields: &In<'_>) -> Result<PassedKind, Violation> {
-    match &*fields.r#type {
-        "net.Native" | "" => Ok(PassedKind::Native),
-        "net.Server" => Ok(PassedKind::Server),
-        "net.Socket" => Ok(PassedKind::Socket),
-        "dgram.Native" => Ok(PassedKind::DatagramNative),
-        "dgram.Socket" => Ok(PassedKind::Datagram { v6: fields.dgram_type == "udp6" }),
-        _ => Err(Violation::BadFields),
+fn kind(fields: &Fields<'_>) -> Result<PassedKind, Violation> {
+    match fields.text("type").as_deref() {
+        // The last is of Node 24.21 and 26.
+        Some("net.Native" | "net.BoundSocket") | None => Ok(PassedKind::Native),
+        Some("net.Server") => Ok(PassedKind::Server),
+        Some("net.Socket") => Ok(PassedKind::Socket),
+        Some("dgram.Native") => Ok(PassedKind::DatagramNative),
+        Some("dgram.Socket") => {
+            Ok(PassedKind::Datagram { v6: fields.text("dgramType").as_deref() == Some("udp6") })
+        }
+        Some(_) => Err(fields.violation("type")),
     }
 }
 
-fn cluster(mut fields: In<'_>) -> Result<Message, Violation> {
-    let key = |fields: &mut In<'_>| fields.key.take().map(HandleKey).ok_or(Violation::BadFields);
-    let act = match &*fields.act {
-        "online" => Some(Act::Online),
-        "exitedAfterDisconnect" => Some(Act::ExitedAfterDisconnect),
-        "disconnect" => Some(Act::Disconnect),
-        "close" => Some(Act::Close(key(&mut fields)?)),
-        "newconn" => Some(Act::NewConn(key(&mut fields)?)),
-        "listening" => Some(Act::Listening(listening(&mut fields)?)),
-        "queryServer" => Some(Act::QueryServer(query(&mut fields)?)),
-        _ => None,
+/// An `act` that is not known, and an `ack` of nothing, are ignored, as by Node.
+fn cluster(fields: &Fields<'_>) -> Result<Message, Violation> {
+    let key = || HandleKey(fields.get("key").text().into_owned());
+    let act = match fields.text("act").as_deref() {
+        Some("online") => Some(Act::Online),
+        Some("exitedAfterDisconnect") => Some(Act::ExitedAfterDisconnect),
+        Some("disconnect") => Some(Act::Disconnect),
+        Some("close") => Some(Act::Close(key())),
+        Some("newconn") => Some(Act::NewConn(key())),
+        Some("listening") => Some(Act::Listening(listening(fields)?)),
+        Some("queryServer") => Some(Act::QueryServer(query(fields)?)),
+        Some(_) | None => None,
     };
-    let seq = fields.seq;
-    let reply = fields.ack.map(|ack| reply(ack, fields)).transpose()?;
-    Ok(Message::from(Cluster { seq, reply, act }))
+    Ok(Message::from(Cluster { seq: fields.count("seq")?, reply: reply(fields)?, act }))
 }
 
-fn reply(ack: u64, fields: In<'_>) -> Result<Reply, Violation> {
-    let errno = match fields.errno {
-        None | Some(0) => None,
-        Some(number) => Some(Errno(i32::try_from(number.unsigned_abs()).map_err(|_| Violation::BadFields)?)),
-    };
-    let sockname = match fields.sockname {
-        Some(at) => Some(SocketAddr::new(at.address.parse().map_err(|_| Violation::BadFields)?, at.port)),
-        None => None,
-    };
-    let data = data(fields.data)?;
-    Ok(Reply { ack, errno, key: fields.key.map(HandleKey), data, sockname, accepted: fields.accepted })
+fn reply(fields: &Fields<'_>) -> Result<Option<Reply>, Violation> {
+    // Node looks for a question with such a number, and finds none.
+    let Ok(ack) = fields.count("ack") else { return Ok(None) };
+    if fields.raw("ack").is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Reply {
+        ack,
+        errno: errno(&fields.get("errno")),
+        key: fields.text("key").map(|key| HandleKey(key.into_owned())),
+        data: Data::of(fields.raw("data")).unwrap_or_default(),
+        sockname: sockname(fields)?,
+        accepted: fields.raw("accepted").map(|_| fields.get("accepted").is_true()),
+    }))
 }
 
-fn listening(fields: &mut In<'_>) -> Result<ListeningAddress, Violation> {
+/// Anything true is an error, and a number says which.
+fn errno(value: &Js<'_>) -> Option<Errno> {
+    let number = || value.int32().checked_abs().filter(|number| *number != 0);
+    value.is_true().then(|| number().map_or(Errno::EPROTO, Errno))
+}
+
+/// Where a Node primary listens. It says nothing of a path, and an empty object where it does not know.
+fn sockname(fields: &Fields<'_>) -> Result<Option<SocketAddr>, Violation> {
+    let Some(raw) = fields.raw("sockname") else { return Ok(None) };
+    let inner = Fields::of(raw);
+    let Some(address) = inner.text("address").filter(|address| !address.is_empty()) else { return Ok(None) };
+    let host = address.parse().map_err(|_| inner.violation("address"))?;
+    let port = inner.get("port").integer().and_then(|port| u16::try_from(port).ok());
+    Ok(Some(SocketAddr::new(host, port.ok_or(inner.violation("port"))?)))
+}
+
+fn listening(fields: &Fields<'_>) -> Result<ListeningAddress, Violation> {
+    let address = fields.text("address").map(Cow::into_owned);
+    if address.as_ref().is_some_and(|address| address.len() > ADDRESS) {
+        return Err(fields.violation("address"));
+    }
     Ok(ListeningAddress {
-        address: address(fields)?,
-        port: match port(fields)?.unwrap_or(0) {
-            // A Unix socket says -1, which is no port.
+        address,
+        // A Unix socket says -1, which is no port; a descriptor of one says null.
+        port: match stream_port(fields)?.unwrap_or(0) {
             port @ -1..=65_535 => i32::try_from(port).expect("it is small"),
-            _ => return Err(Violation::BadFields),
+            _ => return Err(fields.violation("port")),
         },
-        address_type: address_type(&fields.address_type)?,
-        fd: fields.fd,
+        address_type: address_type(&fields.get("addressType")),
+        fd: fd(fields),
     })
 }
 
-fn query(fields: &mut In<'_>) -> Result<QueryServer, Violation> {
+fn query(fields: &Fields<'_>) -> Result<QueryServer, Violation> {
+    let address_type = address_type(&fields.get("addressType"));
+    let port = match address_type {
+        AddressType::Udp4 | AddressType::Udp6 => udp_port(&fields.get("port")),
+        AddressType::V4 | AddressType::V6 | AddressType::Path | AddressType::Descriptor => {
+            stream_port(fields)?
+        }
+    };
     Ok(QueryServer {
-        index: fields.index,
-        data: data(fields.data)?,
+        key: query_key(fields),
+        index: fields.count("index")?,
+        data: Data::of(fields.raw("data")),
         // However long: an honest program may ask for it, and is to be told why it does not get it.
-        address: fields.address.take(),
-        port: port(fields)?,
-        address_type: address_type(&fields.address_type)?,
-        fd: fields.fd,
-        flags: fields.flags,
-        backlog: fields.backlog,
-        readable_all: fields.readable_all == Some(true),
-        writable_all: fields.writable_all == Some(true),
+        address: fields.text("address").map(Cow::into_owned),
+        port,
+        address_type,
+        fd: fd(fields),
+        flags: flags(&fields.get("flags")),
+        backlog: backlog(&fields.get("backlog")),
+        // Not by truth: Node widens the mode for `true` alone.
+        readable_all: fields.get("readableAll") == Js::Boolean(true),
+        writable_all: fields.get("writableAll") == Js::Boolean(true),
     })
 }
 
-fn data(raw: Option<&RawValue>) -> Result<Value, Violation> {
-    match raw {
-        None => Ok(Value::Null),
-        Some(raw) if raw.get().len() > DATA => Err(Violation::BadFields),
-        Some(raw) => serde_json::from_str(raw.get()).map_err(|_| Violation::BadFields),
-    }
+/// What two workers must agree on, by the texts of the fields. What is too long is refused before it is kept.
+fn query_key(fields: &Fields<'_>) -> HandleKey {
+    let parts = ["address", "port", "addressType", "fd", "index"].map(|name| fields.get(name).text());
+    let [address, port, address_type, fd, index] = &parts;
+    HandleKey::of([address, port, address_type, fd, index])
 }
 
-fn address(fields: &mut In<'_>) -> Result<Option<String>, Violation> {
-    match fields.address.take() {
-        Some(address) if address.len() > ADDRESS => Err(Violation::BadFields),
-        address => Ok(address),
-    }
+/// `net` makes an integer of it, -1 for a path, or null for a descriptor.
+fn stream_port(fields: &Fields<'_>) -> Result<Option<i64>, Violation> {
+    let port = fields.get("port");
+    if port.is_nullish() { Ok(None) } else { port.integer().map(Some).ok_or(fields.violation("port")) }
 }
 
-fn port(fields: &In<'_>) -> Result<Option<i64>, Violation> {
-    match &fields.port {
-        None => Ok(None),
-        Some(Port::Number(port)) => Ok(Some(*port)),
-        Some(Port::Digits(digits)) => digits.parse().map(Some).map_err(|_| Violation::BadFields),
-    }
+/// `dgram` sends what the program gave: Node takes the low 16 bits of any value, and 0 for what is no number.
+fn udp_port(port: &Js<'_>) -> Option<i64> {
+    (!port.is_nullish()).then(|| i64::from(port.int32() & 0xFFFF))
 }
 
-fn address_type(value: &Value) -> Result<AddressType, Violation> {
-    match (value.as_i64(), value.as_str()) {
-        (Some(4), _) => Ok(AddressType::V4),
-        (Some(6), _) => Ok(AddressType::V6),
-        (Some(-1), _) => Ok(AddressType::Path),
-        (_, Some("udp4")) => Ok(AddressType::Udp4),
-        (_, Some("udp6")) => Ok(AddressType::Udp6),
-        (None, None) if value.is_null() => Ok(AddressType::Descriptor),
-        _ => Err(Violation::BadFields),
+fn flags(value: &Js<'_>) -> Option<u64> {
+    (!value.is_nullish()).then(|| value.int32().cast_unsigned().into())
+}
+
+/// A fraction, or what no descriptor can be, is kept as a number that no descriptor has.
+fn fd(fields: &Fields<'_>) -> Option<i64> {
+    let fd = fields.get("fd");
+    (!fd.is_nullish()).then(|| fd.integer().unwrap_or(i64::MAX))
+}
+
+/// Node: `backlog || 511`, then a 32-bit integer, of which the kernel takes a negative one for its greatest. What is 0
+/// only then is the kernel's least, which is 1.
+fn backlog(value: &Js<'_>) -> Option<u32> {
+    let given = || u32::try_from(value.int32()).unwrap_or(u32::MAX).max(1);
+    (*value != Js::Undefined).then(|| if value.is_true() { given() } else { 0 })
+}
+
+/// What Node does not know, such as the family that a program's own `dns.lookup` says, is TCP.
+fn address_type(value: &Js<'_>) -> AddressType {
+    match (&*value.text(), value.int32()) {
+        ("udp4", _) => AddressType::Udp4,
+        ("udp6", _) => AddressType::Udp6,
+        (_, -1) => AddressType::Path,
+        (_, 6) => AddressType::V6,
+        _ if value.is_nullish() => AddressType::Descriptor,
+        _ => AddressType::V4,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::encode;
+    use crate::message::{FieldKind, encode};
     use crate::settings::Serialization;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn cluster_message(line: &str) -> Cluster {
         match decode(line.as_bytes()) {
@@ -290,7 +291,7 @@ mod tests {
     #[test]
     fn the_key_of_a_query_is_nodes() {
         let Some(Act::QueryServer(query)) = cluster_message(RECORDED[1]).act else { unreachable!() };
-        assert_eq!(HandleKey::from(&query).0, "null:0:4:undefined:0");
+        assert_eq!(query.key.0, "null:0:4:undefined:0");
     }
 
     #[test]
@@ -341,27 +342,168 @@ mod tests {
             let mut line = r#"{"cmd":"NODE_HANDLE","msg":"#.repeat(depth);
             line.push('1');
             line.push_str(&"}".repeat(depth));
-            assert_eq!(decode(line.as_bytes()), Err(Violation::BadFields));
+            assert!(matches!(decode(line.as_bytes()), Err(Violation::BadFields { field: "msg", .. })));
         }
     }
 
-    #[test]
-    fn what_is_kept_for_a_query_is_bounded() {
-        let query = |length: usize| {
-            let text = "x".repeat(length);
-            alloc::format!(r#"{{"cmd":"NODE_CLUSTER","act":"queryServer","data":"{text}","addressType":4}}"#)
-        };
-        assert!(decode(query(DATA - 2).as_bytes()).is_ok());
-        assert_eq!(decode(query(DATA + 1).as_bytes()), Err(Violation::BadFields));
+    fn query_of(fields: &str) -> QueryServer {
+        let line =
+            alloc::format!(r#"{{"cmd":"NODE_CLUSTER","act":"queryServer","index":0,{fields},"seq":1}}"#);
+        let Some(Act::QueryServer(query)) = cluster_message(&line).act else { unreachable!("{line}") };
+        query
     }
 
+    /// What is kept for a query is bounded in length and in depth; the worker that exceeds it gets an errno.
     #[test]
-    fn rubbish_is_named() {
+    fn data_of_query_is_bounded() {
+        let data = |json: &str| query_of(&alloc::format!(r#""data":{json},"addressType":4"#)).data;
+        let nested = |depth| alloc::format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        for (json, is_kept) in [
+            (alloc::format!("{:?}", "x".repeat((16 << 10) - 2)), true),
+            (alloc::format!("{:?}", "x".repeat(16 << 10)), false),
+            (nested(64), true),
+            (nested(65), false),
+            (nested(1_000_000), false),
+        ] {
+            assert_eq!(data(&json).is_some(), is_kept);
+        }
+        assert!(query_of(r#""port":0"#).data.expect("kept").is_undefined());
+    }
+
+    /// `listen(port, host, callback)` sends `false`, and a program may give anything.
+    #[test]
+    fn backlog_is_coerced_as_in_node() {
+        for (json, backlog) in [
+            ("false", 0),
+            ("null", 0),
+            ("0", 0),
+            (r#""""#, 0),
+            ("true", 1),
+            ("128", 128),
+            (r#""128""#, 128),
+            ("1.9", 1),
+            ("0.5", 1),
+            (r#""many""#, 1),
+            ("-1", u32::MAX),
+            ("4294967297", 1),
+            ("[5]", 5),
+            ("{}", 1),
+        ] {
+            assert_eq!(query_of(&alloc::format!(r#""backlog":{json}"#)).backlog, Some(backlog), "{json}");
+        }
+        assert_eq!(query_of(r#""port":0"#).backlog, None);
+    }
+
+    /// The port of a datagram socket is what the program gave; its key is the text of that.
+    #[test]
+    fn udp_port_is_coerced_as_in_node() {
+        for (json, port, text) in [
+            ("53", Some(53), "53"),
+            (r#""53""#, Some(53), "53"),
+            (r#""0x35""#, Some(53), "0x35"),
+            ("53.7", Some(53), "53.7"),
+            ("65589", Some(53), "65589"),
+            ("-1", Some(65_535), "-1"),
+            ("true", Some(1), "true"),
+            (r#""domain""#, Some(0), "domain"),
+            ("null", None, "null"),
+        ] {
+            let fields = r#""address":"0.0.0.0","addressType":"udp4","fd":-1,"flags":0"#;
+            let query = query_of(&alloc::format!(r#""port":{json},{fields}"#));
+            assert_eq!(query.port, port, "{json}");
+            assert_eq!(query.key.0, alloc::format!("0.0.0.0:{text}:udp4:-1:0"));
+        }
+        assert_eq!(query_of(r#""addressType":"udp6","fd":-1"#).key.0, "undefined:undefined:udp6:-1:0");
+    }
+
+    /// A mode is widened for `true` alone, a descriptor may be no number of one, and a program's own `dns.lookup` may
+    /// say nothing of the family.
+    #[test]
+    fn fields_are_coerced_as_in_node() {
+        for (json, readable) in
+            [("true", true), ("false", false), ("1", false), (r#""yes""#, false), ("null", false)]
+        {
+            assert_eq!(query_of(&alloc::format!(r#""readableAll":{json}"#)).readable_all, readable, "{json}");
+        }
+        for (json, fd) in [("7", Some(7)), ("7.5", Some(i64::MAX)), ("null", None), ("1e300", Some(i64::MAX))]
+        {
+            assert_eq!(query_of(&alloc::format!(r#""fd":{json}"#)).fd, fd, "{json}");
+        }
+        for (json, kind) in [("4", AddressType::V4), ("6", AddressType::V6), (r#""IPv4""#, AddressType::V4)] {
+            assert_eq!(query_of(&alloc::format!(r#""addressType":{json}"#)).address_type, kind, "{json}");
+        }
+        assert_eq!(query_of(r#""flags":null"#).flags, None);
+        assert_eq!(query_of(r#""flags":5"#).flags, Some(5));
+    }
+
+    /// Nothing that Node itself ignores is a violation: foreign commands, further fields, an act or an answer that
+    /// belongs to nothing.
+    #[test]
+    fn fields_nobody_reads_are_ignored() {
+        let deep = alloc::format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        for field in ["seq", "ack", "key", "act", "port", "backlog", "data", "further"] {
+            for value in ["null", "-1", "0.5", r#""text""#, "true", "{}", &deep, r#""\ud800""#] {
+                let line = alloc::format!(r#"{{"cmd":"NODE_FOREIGN","{field}":{value}}}"#);
+                assert_eq!(decode(line.as_bytes()), Ok(Frame::Message(Message::Foreign)), "{field}");
+            }
+        }
+        for fields in [
+            r#""ack":-1"#,
+            r#""ack":0.5"#,
+            r#""ack":"1""#,
+            r#""act":7"#,
+            r#""act":"unknown""#,
+            r#""act":null"#,
+        ] {
+            let cluster = cluster_message(&alloc::format!(r#"{{"cmd":"NODE_CLUSTER",{fields},"seq":0}}"#));
+            assert_eq!(cluster, Cluster { seq: 0, reply: None, act: None }, "{fields}");
+        }
+        let online = alloc::format!(r#"{{"cmd":"NODE_CLUSTER","act":"online","further":{deep},"seq":0}}"#);
+        assert_eq!(cluster_message(&online).act, Some(Act::Online));
+    }
+
+    /// An answer of a Node primary.
+    #[test]
+    fn reply_is_coerced_as_in_node() {
+        let reply = |fields: &str| {
+            let line = alloc::format!(r#"{{"cmd":"NODE_CLUSTER",{fields},"ack":1,"seq":0}}"#);
+            cluster_message(&line).reply.expect("a reply")
+        };
+        for (json, errno) in
+            [("null", None), ("0", None), ("-98", Some(98)), ("98", Some(98)), ("-3008", Some(3008))]
+        {
+            assert_eq!(reply(&alloc::format!(r#""errno":{json}"#)).errno, errno.map(Errno), "{json}");
+        }
+        for (json, accepted) in [("true", true), ("1", true), ("0", false), ("null", false), ("false", false)]
+        {
+            assert_eq!(reply(&alloc::format!(r#""accepted":{json}"#)).accepted, Some(accepted), "{json}");
+        }
+        assert_eq!(reply(r#""sockname":{}"#).sockname, None);
+        assert_eq!(reply(r#""sockname":null"#).sockname, None);
+    }
+
+    /// A violation says in which field it is, and what was found there.
+    #[test]
+    fn violation_names_its_field() {
+        let failed = |line: &str| decode(line.as_bytes()).map(drop);
+        let bad = |field, found| Err(Violation::BadFields { field, found });
         assert_eq!(decode(b""), Err(Violation::Malformed));
         assert_eq!(decode(b"{\"a\":"), Err(Violation::Malformed));
         assert_eq!(decode(b"\xff\xfe"), Err(Violation::Malformed));
-        assert_eq!(decode(br#"{"cmd":"NODE_CLUSTER","act":"newconn"}"#), Err(Violation::BadFields));
-        assert_eq!(decode(br#"{"cmd":"NODE_CLUSTER","act":7}"#), Err(Violation::BadFields));
-        assert_eq!(decode(br#"{"cmd":"NODE_HANDLE","type":"net.Native"}"#), Err(Violation::BadFields));
+        for (line, field, found) in [
+            (r#"{"cmd":"NODE_HANDLE","type":"net.Native"}"#, "msg", FieldKind::Absent),
+            (r#"{"cmd":"NODE_HANDLE","type":"file","msg":1}"#, "type", FieldKind::Text),
+            (r#"{"cmd":"NODE_CLUSTER","act":"queryServer","index":"0"}"#, "index", FieldKind::Text),
+            (r#"{"cmd":"NODE_CLUSTER","act":"queryServer","port":{}}"#, "port", FieldKind::Object),
+            (r#"{"cmd":"NODE_CLUSTER","act":"listening","port":70000}"#, "port", FieldKind::Number),
+            (r#"{"cmd":"NODE_CLUSTER","act":"online","seq":[]}"#, "seq", FieldKind::List),
+            (
+                r#"{"cmd":"NODE_CLUSTER","ack":1,"sockname":{"address":"::1","port":{}}}"#,
+                "port",
+                FieldKind::Object,
+            ),
+        ] {
+            assert_eq!(failed(line), bad(field, found), "{line}");
+        }
     }
 }

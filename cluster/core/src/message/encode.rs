@@ -1,13 +1,12 @@
 //! Messages to frames.
 
-use alloc::borrow::Cow;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Act, Cluster, Counting, Message, PassedKind, QueryServer, Reply, Sockname, advanced};
+use super::{Act, Cluster, Counting, Data, Message, PassedKind, QueryServer, Reply, advanced};
 use crate::address::AddressType;
 use crate::settings::Serialization;
 
@@ -34,6 +33,14 @@ struct CountingOut<'a> {
     count: Option<u64>,
 }
 
+/// The address of a socket as Node writes it.
+#[derive(Serialize)]
+struct Sockname {
+    address: String,
+    family: &'static str,
+    port: u16,
+}
+
 #[derive(Serialize, Default)]
 #[serde(rename_all = "camelCase")]
 struct ClusterOut<'a> {
@@ -49,9 +56,9 @@ struct ClusterOut<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<&'a Value>,
+    data: Option<&'a Data>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    sockname: Option<Sockname<'a>>,
+    sockname: Option<Sockname>,
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<u64>,
     /// May be `null`, which Node tells from nothing.
@@ -66,7 +73,7 @@ struct ClusterOut<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     flags: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    backlog: Option<u64>,
+    backlog: Option<u32>,
     #[serde(skip_serializing_if = "core::ops::Not::not")]
     readable_all: bool,
     #[serde(skip_serializing_if = "core::ops::Not::not")]
@@ -171,7 +178,7 @@ fn act_out(act: &Act) -> ClusterOut<'_> {
         },
         Act::QueryServer(query) => ClusterOut {
             index: Some(query.index),
-            data: Some(&query.data),
+            data: query.data.as_ref(),
             address: Some(Value::from(query.address.clone())),
             port: port_out(query),
             address_type: Some(address_type_out(query.address_type)),
@@ -192,10 +199,10 @@ fn reply_out(reply: &Reply) -> ClusterOut<'_> {
         errno: reply.errno.map(|errno| -errno.0),
         key: reply.key.as_ref().map(|key| key.0.as_str()),
         // A Node worker that serves TLS needs `data` in every answer to its query.
-        data: reply.key.is_some().then_some(&reply.data),
+        data: Some(&reply.data).filter(|data| reply.key.is_some() && !data.is_undefined()),
         sockname: reply.sockname.map(|at| Sockname {
-            address: Cow::Owned(at.ip().to_string()),
-            family: Cow::Borrowed(if at.is_ipv4() { "IPv4" } else { "IPv6" }),
+            address: at.ip().to_string(),
+            family: if at.is_ipv4() { "IPv4" } else { "IPv6" },
             port: at.port(),
         }),
         ..ClusterOut::default()

@@ -1,12 +1,16 @@
 //! What a worker wants to listen on, as what is to be bound. A worker can ask for anything; what makes no sense is
 //! `EINVAL`, and what is too long to be kept `ENAMETOOLONG`.
 
+use alloc::string::String;
+
 use crate::address::AddressType;
 use crate::message::{ADDRESS, IPV6_ONLY, QueryServer, REUSE_ADDRESS};
 use crate::os::{BindAddress, Errno};
 
 pub(super) fn bind_address(query: &QueryServer) -> Result<BindAddress, Errno> {
-    if query.address.as_ref().is_some_and(|address| address.len() > ADDRESS) {
+    // The key is kept, too, and may have the text of any value as its port.
+    let is_long = |text: &String| text.len() > ADDRESS;
+    if query.address.as_ref().is_some_and(is_long) || query.key.0.len() > 2 * ADDRESS {
         return Err(Errno::ENAMETOOLONG);
     }
     if let Some(fd) = query.fd.filter(|fd| *fd >= 0) {
@@ -14,10 +18,12 @@ pub(super) fn bind_address(query: &QueryServer) -> Result<BindAddress, Errno> {
         return Ok(BindAddress::Descriptor { fd, datagrams: is_udp(query) });
     }
     match query.address_type {
-        AddressType::V4 | AddressType::V6 => tcp(query),
         AddressType::Udp4 => udp(query, false),
         AddressType::Udp6 => udp(query, true),
+        AddressType::V4 | AddressType::V6 => tcp(query),
         AddressType::Path => path(query),
+        // A program's own `dns.lookup` need not say the family.
+        AddressType::Descriptor if query.port.is_some() && query.address.is_some() => tcp(query),
         AddressType::Descriptor => Err(Errno::EINVAL),
     }
 }
@@ -31,10 +37,8 @@ pub(super) fn is_udp(query: &QueryServer) -> bool {
 }
 
 fn tcp(query: &QueryServer) -> Result<BindAddress, Errno> {
-    let host = match &query.address {
-        Some(address) => Some(address.parse().map_err(|_| Errno::EINVAL)?),
-        None => None,
-    };
+    let given = query.address.as_deref().filter(|address| !address.is_empty());
+    let host = given.map(|address| address.parse().map_err(|_| Errno::EINVAL)).transpose()?;
     Ok(BindAddress::Tcp { host, port: port(query)?, ipv6_only: has(query, IPV6_ONLY), reuse_port: false })
 }
 

@@ -12,7 +12,7 @@ use crate::handle::round_robin::{Handoff, RoundRobin};
 use crate::handle::shared::Shared;
 use crate::handle::{Handle, Sharing};
 use crate::ledger::CloseReason;
-use crate::message::{Act, Cluster, HandleKey, Message, PassedKind, QueryServer, Reply};
+use crate::message::{Act, Cluster, Data, HandleKey, Message, PassedKind, QueryServer, Reply};
 use crate::os::{Call, Errno, HandleId, LocalAddress, SocketId, TimerId, WorkerId};
 use crate::passing::Passed;
 use crate::settings::SchedulingPolicy;
@@ -45,14 +45,17 @@ impl Primary {
         if self.life(worker).exited_after_disconnect == Some(true) {
             return;
         }
-        let key = HandleKey::from(&query);
-        let Some(&id) = self.keys.get(&key) else { return self.create(worker, seq, key, query) };
+        let key = query.key.clone();
+        let Some(data) = query.data.clone() else {
+            return self.refuse(worker, seq, key, Data::null(), Errno::ENOBUFS);
+        };
+        let Some(&id) = self.keys.get(&key) else { return self.create(worker, seq, query, data) };
         let handle = self.handle_mut(id);
         if handle.has(worker) {
-            return self.refuse(worker, seq, key, Errno::EADDRINUSE);
+            return self.refuse(worker, seq, key, data, Errno::EADDRINUSE);
         }
-        if handle.data.is_null() {
-            handle.data = query.data;
+        if handle.data.is_falsy() {
+            handle.data = data;
         }
         match handle.bound {
             Some(_) => self.join(id, worker, seq),
@@ -60,21 +63,21 @@ impl Primary {
         }
     }
 
-    fn create(&mut self, worker: WorkerId, seq: u64, key: HandleKey, query: QueryServer) {
+    fn create(&mut self, worker: WorkerId, seq: u64, query: QueryServer, data: Data) {
         let served = self.handles.values().filter(|handle| handle.has(worker)).count();
         let address = match bind_address(&query) {
             Ok(_) if served >= self.settings.limits.sockets_per_worker => {
-                return self.refuse(worker, seq, key, Errno::EMFILE);
+                return self.refuse(worker, seq, query.key, data, Errno::EMFILE);
             }
             Ok(address) => address,
-            Err(errno) => return self.refuse(worker, seq, key, errno),
+            Err(errno) => return self.refuse(worker, seq, query.key, data, errno),
         };
         self.last_handle += 1;
         let id = HandleId(self.last_handle);
         let (sharing, backlog) = self.sharing(&query);
         let waiting = alloc::vec![(worker, seq)];
-        self.keys.insert(key.clone(), id);
-        let handle = Handle { key, bound: None, throttled: false, waiting, data: query.data, sharing };
+        self.keys.insert(query.key.clone(), id);
+        let handle = Handle { key: query.key, bound: None, throttled: false, waiting, data, sharing };
         self.handles.insert(id, Box::new(handle));
         self.steps.push(Step::Call(Call::Bind { handle: id, address, backlog }));
     }
@@ -85,8 +88,7 @@ impl Primary {
             _ if is_udp(query) => (Sharing::Shared(Shared::new(PassedKind::DatagramNative)), None),
             SchedulingPolicy::Shared => (Sharing::Shared(Shared::new(PassedKind::Native)), None),
             SchedulingPolicy::RoundRobin => {
-                let given = query.backlog.and_then(|backlog| u32::try_from(backlog).ok());
-                let backlog = given.filter(|backlog| *backlog > 0).unwrap_or(BACKLOG);
+                let backlog = query.backlog.filter(|backlog| *backlog > 0).unwrap_or(BACKLOG);
                 (Sharing::RoundRobin(RoundRobin::default()), Some(backlog))
             }
         }
@@ -112,7 +114,7 @@ impl Primary {
         let Some(handle) = self.handles.remove(&id) else { return };
         self.keys.remove(&handle.key);
         for (worker, seq) in handle.waiting {
-            self.refuse(worker, seq, handle.key.clone(), errno);
+            self.refuse(worker, seq, handle.key.clone(), handle.data.clone(), errno);
         }
     }
 
@@ -136,8 +138,9 @@ impl Primary {
         }
     }
 
-    fn refuse(&mut self, worker: WorkerId, seq: u64, key: HandleKey, errno: Errno) {
-        let reply = Reply { ack: seq, errno: Some(errno), key: Some(key), ..Reply::default() };
+    /// A refusal echoes the data, too: a TLS server of Node reads its ticket keys from every answer.
+    fn refuse(&mut self, worker: WorkerId, seq: u64, key: HandleKey, data: Data, errno: Errno) {
+        let reply = Reply { ack: seq, errno: Some(errno), key: Some(key), data, ..Reply::default() };
         self.reply(worker, reply, None);
     }
 
@@ -274,9 +277,9 @@ impl Primary {
         let Message::Cluster(cluster) = outgoing.message else { return };
         let Cluster { seq, reply, act: _ } = *cluster;
         match reply {
-            Some(Reply { ack, key: Some(key), .. }) => {
+            Some(Reply { ack, key: Some(key), data, .. }) => {
                 self.close(worker, &key);
-                self.refuse(worker, ack, key, Errno::EMFILE);
+                self.refuse(worker, ack, key, data, Errno::EMFILE);
             }
             Some(_) | None => {
                 if let Some(awaited) = self.pending.take(seq, worker.into()) {

@@ -1,0 +1,59 @@
+//! What a server of a worker shares with its like in other workers, by way of the primary. Node: the keys of TLS session
+//! tickets, but any value of JavaScript will do: it is kept as its JSON, and echoed.
+
+use alloc::boxed::Box;
+
+use serde::ser::{Error, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+/// The longest, in bytes: it is kept for every socket, and echoed to every worker. Node sends 107 for TLS.
+pub(super) const LONGEST: usize = 16 << 10;
+
+/// The deepest: what goes to a worker by the 'advanced' serialization must be written level by level.
+const DEEPEST: usize = 64;
+
+/// A value of JavaScript as JSON; `None`: undefined.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Data(Option<Box<str>>);
+
+impl Data {
+    pub(crate) fn null() -> Self {
+        Data(Some("null".into()))
+    }
+
+    /// `None` if it is too long or too deep to be kept.
+    pub(super) fn of(raw: Option<&RawValue>) -> Option<Self> {
+        let Some(json) = raw.map(RawValue::get) else { return Some(Data::default()) };
+        let fits = json.len() <= LONGEST && depth(json) <= DEEPEST;
+        fits.then(|| Data(Some(json.into())))
+    }
+
+    pub(crate) fn is_undefined(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Whether JavaScript takes it for false, so that the next worker's counts.
+    pub(crate) fn is_falsy(&self) -> bool {
+        matches!(self.0.as_deref(), None | Some("null" | "false" | "0" | r#""""#))
+    }
+}
+
+/// How deep a valid JSON value is at least; brackets in texts count, too.
+fn depth(json: &str) -> usize {
+    let depths = json.bytes().scan(0_usize, |depth, byte| {
+        *depth = match byte {
+            b'[' | b'{' => *depth + 1,
+            b']' | b'}' => depth.saturating_sub(1),
+            _ => *depth,
+        };
+        Some(*depth)
+    });
+    depths.max().unwrap_or(0)
+}
+
+impl Serialize for Data {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let json = self.0.as_deref().unwrap_or("null");
+        serde_json::from_str::<&RawValue>(json).map_err(S::Error::custom)?.serialize(serializer)
+    }
+}
