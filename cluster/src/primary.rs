@@ -170,6 +170,8 @@ impl Primary {
     /// Sends a signal to a worker, and nothing else. Node: `worker.kill(signal)`.
     ///
     /// A worker that is gone is no failure. [`Event::Error`] tells any other, EINVAL for a number that is no signal.
+    /// SIGHUP, SIGINT and SIGTERM have no effect where
+    /// [`ignore_terminal_signals`](crate::Command::ignore_terminal_signals) is set: disconnect the worker, or send SIGKILL.
     pub fn kill(&mut self, worker: WorkerId, signal: Signal) {
         self.command(|machine| machine.kill(worker, signal));
     }

@@ -3,12 +3,14 @@
 
 mod bind;
 mod channel;
+mod child;
 pub(crate) mod descriptor;
 mod exit;
 pub(crate) mod inherit;
 mod listen;
 mod path;
 mod shown;
+pub(crate) mod signals;
 pub(crate) mod spawn;
 mod stdio;
 mod timer;

@@ -20,7 +20,7 @@ use crate::role::{RoleError, origin};
 use crate::socket::{NotSent, Socket};
 use crate::state::{Phase, Shared};
 use crate::udp::UdpSocket;
-use crate::unix::Unix;
+use crate::unix::{Unix, signals};
 
 /// What to do about an address of another kind.
 pub(crate) const ANOTHER_KIND: &str =
@@ -221,6 +221,15 @@ impl Worker {
     /// With [`std::process::exit`] a busy primary on Node may hear of the exit before the last messages.
     pub fn exit(&self, code: i32) -> ! {
         self.shared.exit(code)
+    }
+
+    /// Leaves the meaning of SIGHUP, SIGINT and SIGTERM to the primary: from now on this process ignores those that the
+    /// program does not handle itself. For a worker whose primary does not say so, a Node.js primary for instance; ours says
+    /// it for all workers, from their start, with
+    /// [`Command::ignore_terminal_signals`](crate::Command::ignore_terminal_signals). Programs that this process starts
+    /// are unaffected.
+    pub fn ignore_terminal_signals(&self) {
+        signals::ignore();
     }
 
     /// From now on the program ends its process itself: see [the end](Worker#the-end).

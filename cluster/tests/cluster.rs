@@ -6,6 +6,7 @@
 
 mod cluster {
     pub(crate) mod ends;
+    pub(crate) mod inherited;
     pub(crate) mod lives;
     pub(crate) mod node;
     pub(crate) mod passing;
@@ -13,6 +14,7 @@ mod cluster {
     pub(crate) mod roles;
     pub(crate) mod serving;
     pub(crate) mod settings;
+    pub(crate) mod signals;
     pub(crate) mod sockets;
     pub(crate) mod support;
 }
@@ -22,7 +24,9 @@ use std::process::ExitCode;
 use ::cluster::{Role, role};
 use libtest_mimic::{Arguments, Trial};
 
-use crate::cluster::{ends, lives, node, passing, programs, roles, serving, settings, sockets, support};
+use crate::cluster::{
+    ends, inherited, lives, node, passing, programs, roles, serving, settings, signals, sockets, support,
+};
 
 fn main() -> ExitCode {
     match role() {
@@ -45,6 +49,8 @@ fn trials() -> Vec<Trial> {
     [
         lives::trials(),
         settings::trials(),
+        inherited::trials(),
+        signals::trials(),
         serving::trials(),
         sockets::trials(),
         passing::trials(),

@@ -60,6 +60,20 @@ pub struct Command {
     pub uid: Option<u32>,
     /// As which group it runs. `None`: as the primary.
     pub gid: Option<u32>,
+    /// Its supplementary groups. `None`: the primary's; with `uid` or `gid`, as in Node, none, unless the primary may not drop
+    /// them (it is not root), when the worker keeps them. Node has no such setting.
+    pub groups: Option<Vec<u32>>,
+    /// Leave the meaning of SIGHUP, SIGINT and SIGTERM to the primary: the worker ignores them, unless its program handles
+    /// them itself. A terminal (ctrl-c) and a service manager (systemd's default `KillMode`) send them to every process of
+    /// a service at once; without this setting workers end in the middle of their requests, as in Node, before the primary
+    /// can disconnect them.
+    ///
+    /// A worker then ends when it is disconnected, when its primary exits, and by SIGKILL; `kill` with one of the three has
+    /// no effect. Holds for every program from its start. Node.js restores default actions at its own start, so that
+    /// a Node worker gets an option in `NODE_OPTIONS`, `--import` with a listener for each of the three; the worker's own
+    /// environment does not show it. `node` from 18.18 can read it, and then
+    /// refuses a main file that is no ES module and whose extension it does not know. Off by default, as in Node.
+    pub ignore_terminal_signals: bool,
     /// How its channel is written.
     pub serialization: Serialization,
     /// Where a Node worker's inspector listens, if `exec_argv` asks for one; the same for all. `None`: 9229 and the
@@ -87,6 +101,10 @@ pub struct Setup {
     pub uid: Option<u32>,
     /// See [`Command::gid`].
     pub gid: Option<u32>,
+    /// See [`Command::groups`].
+    pub groups: Option<Vec<u32>>,
+    /// See [`Command::ignore_terminal_signals`].
+    pub ignore_terminal_signals: Option<bool>,
     /// See [`Command::serialization`].
     pub serialization: Option<Serialization>,
     /// See [`Command::inspect_port`].

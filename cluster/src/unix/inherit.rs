@@ -11,8 +11,8 @@ use std::os::unix::net::UnixStream;
 use cluster_core::{Errno, Serialization, WorkerId};
 use socket2::{SockRef, Type};
 
-use super::errno;
 use super::spawn::{CHANNEL, ID, SERIALIZATION, written};
+use super::{errno, signals};
 use crate::role::RoleError;
 
 /// A worker's place in its cluster.
@@ -30,6 +30,7 @@ pub(crate) fn inherit() -> Result<Option<Inheritance>, RoleError> {
     let serialization = parse_serialization(env::var_os(SERIALIZATION))?;
     let channel = take_channel(&env::var_os(CHANNEL).ok_or(RoleError::NoChannel)?)?;
     remove_variables();
+    signals::keep_ignoring();
     Ok(Some(Inheritance { id, serialization, channel }))
 }
 

@@ -6,14 +6,14 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::process;
+use std::{env, process};
 
 use cluster_core::{Command, Serialization};
 use tokio::process::Child;
 
 use super::channel::Channel;
 use super::stdio::{Layout, Pipes};
+use super::{child, signals};
 
 /// The worker's number.
 pub(crate) const ID: &str = "NODE_UNIQUE_ID";
@@ -21,6 +21,9 @@ pub(crate) const ID: &str = "NODE_UNIQUE_ID";
 pub(crate) const CHANNEL: &str = "NODE_CHANNEL_FD";
 /// How messages are written.
 pub(crate) const SERIALIZATION: &str = "NODE_CHANNEL_SERIALIZATION_MODE";
+
+/// What Node.js takes as options besides its arguments.
+const NODE_OPTIONS: &str = "NODE_OPTIONS";
 
 /// What a primary has of a worker that was started.
 pub(super) struct Started {
@@ -38,27 +41,42 @@ pub(super) fn spawn(command: &Command, env: Vec<(String, String)>) -> io::Result
     let mut program = program(command)?;
     describe(&mut program, command, &layout, env);
     let _reserved = reserve(layout.len())?;
-    let pipes = layout.give(&mut program)?;
+    let pipes = child::prepare(&mut program, command, layout)?;
     let child = tokio::process::Command::from(program).spawn()?;
     Ok(Started { child, channel, pipes })
 }
 
-/// Everything but its descriptors.
-fn describe(program: &mut process::Command, command: &Command, layout: &Layout, env: Vec<(String, String)>) {
+/// Its directory and its environment.
+fn describe(
+    program: &mut process::Command,
+    command: &Command,
+    layout: &Layout,
+    variables: Vec<(String, String)>,
+) {
     for variable in [ID, CHANNEL, SERIALIZATION] {
         program.env_remove(variable);
     }
-    program.envs(env).env(CHANNEL, layout.channel.to_string());
+    if command.ignore_terminal_signals {
+        program.env(NODE_OPTIONS, ignoring_signals(&variables));
+    }
+    let variables = variables.into_iter().filter(|(name, _)| {
+        // It is there already, with what these variables say.
+        !(command.ignore_terminal_signals && name == NODE_OPTIONS)
+    });
+    program.envs(variables).env(CHANNEL, layout.channel.to_string());
     program.env(SERIALIZATION, written(command.serialization));
     if let Some(directory) = &command.cwd {
         program.current_dir(directory);
     }
-    if let Some(gid) = command.gid {
-        program.gid(gid);
-    }
-    if let Some(uid) = command.uid {
-        program.uid(uid);
-    }
+}
+
+/// The options of Node.js that a worker would have, and the one that ignores the signals.
+fn ignoring_signals(variables: &[(String, String)]) -> OsString {
+    let own = variables.iter().rfind(|(name, _)| name == NODE_OPTIONS).map(|(_, options)| options.into());
+    let mut options = own.or_else(|| env::var_os(NODE_OPTIONS)).unwrap_or_default();
+    options.push(" ");
+    options.push(signals::NODE_OPTION);
+    options
 }
 
 /// How a serialization is called in the variable.
@@ -73,7 +91,7 @@ pub(crate) fn written(serialization: Serialization) -> &'static str {
 fn program(command: &Command) -> io::Result<process::Command> {
     let (executable, own): (OsString, Vec<OsString>) = match &command.exec {
         Some(executable) => (executable.into(), Vec::new()),
-        None => (std::env::current_exe()?.into(), std::env::args_os().skip(1).collect()),
+        None => (env::current_exe()?.into(), env::args_os().skip(1).collect()),
     };
     let mut program = process::Command::new(executable);
     program.args(&command.exec_argv).args(own).args(&command.args);

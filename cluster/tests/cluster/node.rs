@@ -162,7 +162,7 @@ const PLACES_PRIMARY: &str = "
 ";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let absent = Command::new("node").arg("--version").stdout(Stdio::null()).status().is_err();
+    let absent = is_absent();
     if absent {
         eprintln!("there is no `node` here: the tests with Node.js are ignored");
     }
@@ -190,11 +190,15 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.into_iter().map(|trial| trial.with_ignored_flag(absent)).collect()
 }
 
+pub(crate) fn is_absent() -> bool {
+    Command::new("node").arg("--version").stdout(Stdio::null()).status().is_err()
+}
+
 /// What ends a Node process that would otherwise wait for ever.
 const DEADLINE: &str = "setTimeout(() => process.exit(9), 60000).unref();";
 
 /// A script in a file that goes away with it.
-fn script(text: &str) -> io::Result<tempfile::TempPath> {
+pub(crate) fn script(text: &str) -> io::Result<tempfile::TempPath> {
     let file = tempfile::Builder::new().suffix(".cjs").tempfile()?.into_temp_path();
     std::fs::write(&file, [DEADLINE, text].concat())?;
     Ok(file)

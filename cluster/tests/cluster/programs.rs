@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::support::{Hoard, inherited, runtime};
 
+mod inherited;
 mod passing;
 mod told;
 
@@ -61,6 +62,8 @@ async fn program() -> Ended {
         "hoard, then serve" => hoard(worker).await,
         "environment" => environment(&worker).await,
         "lead" => lead(&worker).await,
+        "list descriptors" => inherited::descriptors(&worker).await,
+        "echo, ignoring signals" => inherited::echo_ignoring(worker).await,
         "join again" => join_again(&worker).await,
         other => Err(format!("there is no program {other:?}").into()),
     }

@@ -157,7 +157,8 @@ impl Setup {
                 *field = value;
             }
         }
-        let Setup { exec, exec_argv, args, cwd, silent, stdio, uid, gid, serialization, inspect_port } = self;
+        let Setup { exec, exec_argv, args, cwd, silent, stdio, uid, gid, groups, .. } = self;
+        let Setup { ignore_terminal_signals, serialization, inspect_port, .. } = self;
         command.exec = exec.or(command.exec.take());
         change(&mut command.exec_argv, exec_argv);
         change(&mut command.args, args);
@@ -166,6 +167,8 @@ impl Setup {
         change(&mut command.stdio, stdio);
         command.uid = uid.or(command.uid);
         command.gid = gid.or(command.gid);
+        command.groups = groups.or(command.groups.take());
+        change(&mut command.ignore_terminal_signals, ignore_terminal_signals);
         change(&mut command.serialization, serialization);
         command.inspect_port = inspect_port.or(command.inspect_port);
     }

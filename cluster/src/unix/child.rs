@@ -1,0 +1,173 @@
+//! The moments of a new process between `fork` and `exec`: its descriptors, its signals, its user. Nothing here
+//! allocates or takes a lock in the new process, because another thread of the primary may have held it at the `fork`.
+
+use std::os::fd::RawFd;
+use std::os::unix::process::CommandExt;
+use std::{fs, io, process};
+
+use cluster_core::Command;
+use nix::libc;
+use nix::unistd::{self, Gid, Uid};
+
+use super::signals;
+use super::stdio::{Layout, Pipes};
+
+/// Where a kernel lists the descriptors of the process that asks.
+const DESCRIPTORS: &str = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
+
+/// Has a program started with exactly the descriptors of the layout, and with the user and the signals of the command.
+pub(super) fn prepare(
+    program: &mut process::Command,
+    command: &Command,
+    layout: Layout,
+) -> io::Result<Pipes> {
+    let others = Others::find()?;
+    // Before the layout, which makes its own descriptors inheritable again.
+    before_exec(program, move || others.close_on_exec());
+    let pipes = layout.give(program)?;
+    let ignores_signals = command.ignore_terminal_signals;
+    before_exec(program, move || {
+        signals::restore_child_signal()?;
+        if ignores_signals { signals::ignore_in_child() } else { Ok(()) }
+    });
+    let user = User::new(command);
+    before_exec(program, move || user.assume());
+    Ok(pipes)
+}
+
+fn before_exec(program: &mut process::Command, act: impl FnMut() -> io::Result<()> + Send + Sync + 'static) {
+    #[expect(unsafe_code, reason = "there is no safe way to act between `fork` and `exec`")]
+    // SAFETY: what is given here makes system calls on values that exist before the `fork`; it neither allocates nor locks.
+    unsafe {
+        program.pre_exec(act);
+    }
+}
+
+/// The descriptors that the new process has from its primary and its program must not have: some part of the primary, or what
+/// started the primary, has opened them without close-on-exec.
+enum Others {
+    /// The kernel marks all of them in one call.
+    All,
+    /// Linux before 5.11, and other systems: those that were open just before the `fork`.
+    Listed(Vec<RawFd>),
+}
+
+impl Others {
+    fn find() -> io::Result<Self> {
+        // An empty range shows whether the kernel has the call.
+        if close_range_on_exec(libc::c_uint::MAX).is_ok() {
+            return Ok(Others::All);
+        }
+        Others::listed()
+    }
+
+    fn listed() -> io::Result<Self> {
+        let entries = fs::read_dir(DESCRIPTORS)?.filter_map(Result::ok);
+        let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        Ok(Others::Listed(numbers.filter(|number| *number > libc::STDERR_FILENO).collect()))
+    }
+
+    fn close_on_exec(&self) -> io::Result<()> {
+        match self {
+            Others::All => close_range_on_exec(3),
+            Others::Listed(numbers) => {
+                for number in numbers {
+                    #[expect(unsafe_code, reason = "a descriptor that is inherited has no owner here")]
+                    // SAFETY: F_SETFD touches no memory; EBADF, for one that was closed meanwhile, is no failure.
+                    unsafe {
+                        libc::fcntl(*number, libc::F_SETFD, libc::FD_CLOEXEC);
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Marks every descriptor from this number on.
+#[cfg(target_os = "linux")]
+fn close_range_on_exec(first: libc::c_uint) -> io::Result<()> {
+    #[expect(unsafe_code, reason = "no crate offers it without closing descriptors, which is unsafe")]
+    // SAFETY: with CLOSE_RANGE_CLOEXEC the call closes nothing and touches no memory.
+    let result =
+        unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn close_range_on_exec(_: libc::c_uint) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// As which user and with which groups the program runs.
+struct User {
+    uid: Option<u32>,
+    gid: Option<u32>,
+    groups: Option<Vec<Gid>>,
+}
+
+impl User {
+    fn new(command: &Command) -> Self {
+        let groups = command.groups.as_ref();
+        let groups = groups.map(|groups| groups.iter().copied().map(Gid::from_raw).collect());
+        User { uid: command.uid, gid: command.gid, groups }
+    }
+
+    /// In libuv's order, after the change of the directory: the supplementary groups, the group, the user. With another user or
+    /// group and no groups given, the primary's supplementary groups are dropped where that is permitted.
+    fn assume(&self) -> io::Result<()> {
+        if let Some(groups) = &self.groups {
+            set_groups(groups)?;
+        } else if self.uid.is_some() || self.gid.is_some() {
+            // Only root has groups to lose: as in libuv, a refusal (EPERM) leaves a user's own groups.
+            let _ = set_groups(&[]);
+        }
+        if let Some(gid) = self.gid {
+            unistd::setgid(Gid::from_raw(gid))?;
+        }
+        if let Some(uid) = self.uid {
+            unistd::setuid(Uid::from_raw(uid))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(not(target_vendor = "apple"))]
+fn set_groups(groups: &[Gid]) -> io::Result<()> {
+    Ok(unistd::setgroups(groups)?)
+}
+
+/// There nix does not offer it.
+#[cfg(target_vendor = "apple")]
+fn set_groups(groups: &[Gid]) -> io::Result<()> {
+    let count = libc::c_int::try_from(groups.len()).map_err(|_| nix::errno::Errno::EINVAL)?;
+    #[expect(unsafe_code, reason = "no crate offers it there")]
+    // SAFETY: a `Gid` is a `gid_t`, and the call only reads as many as there are.
+    let result = unsafe { libc::setgroups(count, groups.as_ptr().cast()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::os::fd::AsRawFd;
+
+    /// Whether a program has a descriptor that survives `exec` in this process.
+    fn is_inherited(others: impl FnOnce() -> Others) -> bool {
+        let leaked = unistd::dup(File::open("/dev/null").expect("a file")).expect("a duplicate");
+        let mut program = process::Command::new("readlink");
+        program.arg(format!("/proc/self/fd/{}", leaked.as_raw_fd()));
+        let others = others();
+        before_exec(&mut program, move || others.close_on_exec());
+        program.output().expect("a program").status.success()
+    }
+
+    /// On a kernel with the call and on one without.
+    #[test]
+    fn others_are_not_inherited() {
+        assert!(is_inherited(|| Others::Listed(Vec::new())));
+        assert!(!is_inherited(|| Others::find().expect("a way")));
+        assert!(!is_inherited(|| Others::listed().expect("a list")));
+    }
+}

@@ -1,0 +1,239 @@
+//! What a worker has from its primary and what it must not have: descriptors, users and groups.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::process;
+
+use ::cluster::{Command, Errno, Event, Primary, Settings, Stdio, WorkerError};
+use libtest_mimic::{Failed, Trial};
+use nix::unistd::{Gid, Uid, dup, getegid, geteuid, getgroups, setegid, seteuid, setgroups};
+use serde_json::Value;
+use tokio::io::AsyncReadExt;
+
+use super::node::is_absent;
+use super::support::{Tested, asynchronous, fork, message, output, primary, primary_of, rest, same, until};
+
+/// A user, a group, and supplementary groups of the primary that no worker with another user or group may have.
+const NOBODY: u32 = 65_534;
+const SOMEBODY: u32 = 1_234;
+const PRIVILEGED: u32 = 4_242;
+
+/// Prints the user, the group and all groups.
+const IDENTITY: &str = "id -u; id -g; id -G";
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let is_root = geteuid().is_root();
+    if !is_root {
+        eprintln!("this is not root: the tests of users and groups are ignored");
+    }
+    let without_node = is_absent();
+    vec![
+        asynchronous("descriptors_of_the_primary_stay_there", descriptors),
+        asynchronous("descriptors_stay_from_a_node_worker", node_descriptors).with_ignored_flag(without_node),
+        asynchronous("descriptors_of_a_worker_are_exact", exact_descriptors),
+        asynchronous("groups_follow_user_and_group", groups).with_ignored_flag(!is_root),
+        asynchronous("groups_are_those_of_libuv", groups_of_node).with_ignored_flag(!is_root || without_node),
+        asynchronous("groups_need_permission_to_change", forbidden_groups).with_ignored_flag(!is_root),
+        asynchronous("directory_precedes_the_user", directory).with_ignored_flag(!is_root),
+    ]
+}
+
+/// Descriptors as another program leaves them to this one: they survive `exec`.
+struct Leak {
+    descriptors: Vec<OwnedFd>,
+}
+
+impl Leak {
+    fn new() -> Result<Self, Failed> {
+        let (listener, file) = (TcpListener::bind("127.0.0.1:0")?, File::open("/dev/zero")?);
+        let (reader, _writer) = std::io::pipe()?;
+        // `dup` clears close-on-exec.
+        Ok(Leak { descriptors: vec![dup(listener)?, dup(file)?, dup(reader)?] })
+    }
+
+    /// What they are, by their names in /proc.
+    fn links(&self) -> Result<Vec<String>, Failed> {
+        let link = |descriptor: &OwnedFd| fs::read_link(format!("/proc/self/fd/{}", descriptor.as_raw_fd()));
+        let links = self.descriptors.iter().map(|descriptor| Ok(link(descriptor)?.to_string_lossy().into()));
+        links.collect()
+    }
+
+    /// Those that a worker has.
+    fn among(&self, found: &Value) -> Result<Vec<String>, Failed> {
+        let found = found.as_array().ok_or("a list")?;
+        let mut links = self.links()?;
+        links.retain(|link| found.contains(&Value::from(link.as_str())));
+        Ok(links)
+    }
+}
+
+/// Workers of this very program do not have them; other children of the program have them as before.
+async fn descriptors() -> Tested {
+    let leak = Leak::new()?;
+    let mut primary = primary()?;
+    fork(&mut primary, "list descriptors");
+    let found = message(&mut primary).await?;
+    same(leak.among(&found)?, Vec::new())?;
+    primary.disconnect();
+    rest(&mut primary).await?;
+    let path = format!("/proc/self/fd/{}", leak.descriptors[1].as_raw_fd());
+    same(output(process::Command::new("readlink").arg(path))?, "/dev/zero\n".into())
+}
+
+async fn node_descriptors() -> Tested {
+    const SCRIPT: &str = "
+        const fs = require('fs');
+        const link = (number) => { try { return fs.readlinkSync('/proc/self/fd/' + number); } catch { return ''; } };
+        process.send(fs.readdirSync('/proc/self/fd').map(link));
+    ";
+    let leak = Leak::new()?;
+    let script = super::node::script(SCRIPT)?;
+    let mut primary = primary_of("node", &[&script.to_string_lossy()])?;
+    primary.fork()?;
+    let found = message(&mut primary).await?;
+    same(leak.among(&found)?, Vec::new())?;
+    primary.disconnect();
+    rest(&mut primary).await.map(drop)
+}
+
+/// The standard ones, the channel, and what is given by its number, though that one is inheritable itself.
+async fn exact_descriptors() -> Tested {
+    let leak = Leak::new()?;
+    let given = u32::try_from(leak.descriptors[1].as_raw_fd())?;
+    let stdio = vec![
+        Stdio::Ignore,
+        Stdio::Pipe,
+        Stdio::Inherit,
+        Stdio::Channel,
+        Stdio::Ignore,
+        Stdio::Descriptor(given),
+        Stdio::Ignore,
+        Stdio::Pipe,
+    ];
+    let said = script("echo /proc/$$/fd/*; readlink /proc/$$/fd/5", Command { stdio, ..Command::default() });
+    let said = said.await?;
+    let numbers: Vec<&str> = said.split_whitespace().filter_map(|path| path.rsplit('/').next()).collect();
+    // The shell lists the directory through 4, the first free one.
+    same(numbers, vec!["0", "1", "2", "3", "4", "5", "7", "zero"])
+}
+
+/// What a shell script prints to its standard output.
+async fn script(script: &str, command: Command) -> Result<String, Failed> {
+    let silent = command.stdio.is_empty();
+    let exec = Some("/bin/sh".into());
+    let command =
+        Command { exec, exec_argv: vec!["-c".into()], args: vec![script.into()], silent, ..command };
+    let mut primary = Primary::new(Settings { command: command.into(), ..Settings::default() })?;
+    let worker = primary.fork()?;
+    let mut text = String::new();
+    let mut pipe = primary.stdio(worker).remove(&1).ok_or("there is a pipe")?;
+    pipe.read_to_string(&mut text).await?;
+    rest(&mut primary).await?;
+    Ok(text)
+}
+
+/// While it exists, this process has a supplementary group.
+struct Privileged(Vec<Gid>);
+
+impl Privileged {
+    fn new() -> Result<Self, Failed> {
+        let before = Privileged(getgroups()?);
+        setgroups(&[Gid::from_raw(0), Gid::from_raw(PRIVILEGED)])?;
+        Ok(before)
+    }
+}
+
+impl Drop for Privileged {
+    fn drop(&mut self) {
+        let restored = setgroups(&self.0);
+        assert!(restored.is_ok(), "root may have any groups: {restored:?}");
+    }
+}
+
+fn identity(uid: Option<u32>, gid: Option<u32>, groups: Option<&[u32]>) -> Command {
+    Command { uid, gid, groups: groups.map(<[u32]>::to_vec), ..Command::default() }
+}
+
+async fn groups() -> Tested {
+    let _privileged = Privileged::new()?;
+    let (nobody, somebody) = (Some(NOBODY), Some(SOMEBODY));
+    for (uid, gid, groups, expected) in [
+        (None, None, None, "0\n0\n0 4242\n"),
+        (nobody, None, None, "65534\n0\n0\n"),
+        (None, somebody, None, "0\n1234\n1234\n"),
+        (nobody, somebody, None, "65534\n1234\n1234\n"),
+        (None, None, Some([].as_slice()), "0\n0\n0\n"),
+        (None, None, Some(&[7, 8]), "0\n0\n0 7 8\n"),
+        (nobody, None, Some(&[7, 8]), "65534\n0\n0 7 8\n"),
+        (None, somebody, Some(&[7, 8]), "0\n1234\n1234 7 8\n"),
+        (nobody, somebody, Some(&[7]), "65534\n1234\n1234 7\n"),
+        (nobody, somebody, Some(&[]), "65534\n1234\n1234\n"),
+    ] {
+        same(script(IDENTITY, identity(uid, gid, groups)).await?, expected.into())?;
+    }
+    Ok(())
+}
+
+/// The four combinations of a user and a group, beside the `node` of this machine.
+async fn groups_of_node() -> Tested {
+    const SPAWN: &str = "
+        const [, script, uid, gid] = process.argv;
+        const options = { stdio: 'inherit' };
+        if (uid !== '-') options.uid = Number(uid);
+        if (gid !== '-') options.gid = Number(gid);
+        require('child_process').spawnSync('/bin/sh', ['-c', script], options);
+    ";
+    let _privileged = Privileged::new()?;
+    let text = |number: Option<u32>| number.map_or("-".into(), |number| number.to_string());
+    for uid in [None, Some(NOBODY)] {
+        for gid in [None, Some(SOMEBODY)] {
+            let mut node = process::Command::new("node");
+            node.args(["-e", SPAWN, IDENTITY, &text(uid), &text(gid)]);
+            let ours = script(IDENTITY, identity(uid, gid, None)).await?;
+            same(ours, output(&mut node)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// Groups that are asked for are a promise; groups that are only to be dropped are not, as in libuv.
+async fn forbidden_groups() -> Tested {
+    for (command, expected) in [
+        (identity(None, None, Some(&[7])), Some(Errno::EPERM)),
+        (identity(None, None, Some(&[])), Some(Errno::EPERM)),
+        // The real user is root: that one may be taken again.
+        (identity(Some(0), None, None), None),
+    ] {
+        let exec = Some("/bin/true".into());
+        let command = Command { exec, ..command };
+        let mut primary = Primary::new(Settings { command: command.into(), ..Settings::default() })?;
+        let (user, group) = (geteuid(), getegid());
+        seteuid(Uid::from_raw(NOBODY))?;
+        let worker = primary.fork();
+        seteuid(user)?;
+        setegid(group)?;
+        worker?;
+        let seen = rest(&mut primary).await?;
+        let errno = seen.iter().find_map(|event| match event {
+            Event::Error { error: WorkerError::Spawn { errno, .. }, .. } => Some(*errno),
+            _ => None,
+        });
+        same(errno, expected)?;
+    }
+    Ok(())
+}
+
+/// As in libuv: the primary's rights enter the directory.
+async fn directory() -> Tested {
+    let directory = tempfile::tempdir()?;
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700))?;
+    let cwd = Some(directory.path().to_string_lossy().into_owned());
+    let mut primary = primary_of("/bin/true", &[])?;
+    primary.setup(::cluster::Setup { cwd, uid: Some(NOBODY), ..::cluster::Setup::default() });
+    let worker = primary.fork()?;
+    let exit = Event::Exit { worker, status: ::cluster::ExitStatus::Code(0) };
+    until(&mut primary, |event| *event == exit).await?;
+    rest(&mut primary).await.map(drop)
+}

@@ -1,0 +1,152 @@
+//! Signals that a terminal or a service manager sends to every process: their meaning is the primary's where that is asked.
+
+use ::cluster::{Event, ExitStatus, Life, Primary, Setup, Signal, WorkerId};
+use libtest_mimic::{Failed, Trial};
+use nix::sys::signal::{self, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+use super::node::is_absent;
+use super::support::{FOREVER, Tested, asynchronous, fork, message, primary, primary_of, rest, same, until};
+
+const GROUP: [signal::Signal; 3] = [signal::Signal::SIGHUP, signal::Signal::SIGINT, signal::Signal::SIGTERM];
+
+/// Answers each message with what its environment says, and with what a program of its own ignores.
+const NODE: &str = "
+    const ignored = () => require('child_process').execFileSync('grep', ['SigIgn', '/proc/self/status']);
+    process.on('message', () => process.send([process.env.NODE_OPTIONS ?? null, String(ignored())]));
+    process.send('ready');
+";
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let without_node = is_absent();
+    vec![
+        asynchronous("signals_of_the_group_leave_workers", by_setting),
+        asynchronous("signals_may_be_ignored_by_workers", by_worker),
+        asynchronous("signals_leave_any_program", any_program),
+        asynchronous("signals_of_the_group_leave_node", node).with_ignored_flag(without_node),
+        asynchronous("signals_end_workers_by_default", by_default),
+        asynchronous("signals_end_node_by_default", node_by_default).with_ignored_flag(without_node),
+    ]
+}
+
+fn ignoring() -> Setup {
+    Setup { ignore_terminal_signals: Some(true), ..Setup::default() }
+}
+
+fn pid(primary: &Primary, worker: WorkerId) -> Result<Pid, Failed> {
+    let pid = primary.worker(worker).and_then(Life::pid).ok_or("a worker that was started has a number")?;
+    Ok(Pid::from_raw(pid.try_into()?))
+}
+
+/// Sends all of them, and a message: its answer. The kernel delivers a signal before the process returns to its program.
+async fn answer(primary: &mut Primary, worker: WorkerId) -> Result<Value, Failed> {
+    for signal in GROUP {
+        kill(pid(primary, worker)?, signal)?;
+    }
+    primary.send(worker, &json!("still there?"))?;
+    message(primary).await
+}
+
+/// It is disconnected as ever.
+async fn disconnected(primary: &mut Primary, worker: WorkerId) -> Tested {
+    primary.disconnect();
+    let exit = Event::Exit { worker, status: ExitStatus::Code(0) };
+    same(rest(primary).await?.contains(&exit), true)
+}
+
+/// A mask of a process that ignores none of the three.
+fn ignores_none(mask: &str) -> Tested {
+    let mask = mask.trim_start_matches("SigIgn:").trim();
+    let mask = u64::from_str_radix(mask, 16)?;
+    same(GROUP.iter().any(|signal| mask & (1 << (*signal as i32 - 1)) != 0), false)
+}
+
+async fn by_setting() -> Tested {
+    let mut primary = primary()?;
+    primary.setup(ignoring());
+    // Before it runs: it ignores them from its first instruction.
+    let worker = fork(&mut primary, "echo");
+    same(answer(&mut primary, worker).await?, json!("still there?"))?;
+    primary.kill(worker, Signal::SIGTERM);
+    same(answer(&mut primary, worker).await?, json!("still there?"))?;
+    disconnected(&mut primary, worker).await
+}
+
+/// And what the worker starts does not inherit it.
+async fn by_worker() -> Tested {
+    for setup in [Setup::default(), ignoring()] {
+        let mut primary = primary()?;
+        primary.setup(setup);
+        let worker = fork(&mut primary, "echo, ignoring signals");
+        same(message(&mut primary).await?, json!("ready"))?;
+        let mask = answer(&mut primary, worker).await?;
+        ignores_none(mask.as_str().ok_or("a text")?)?;
+        disconnected(&mut primary, worker).await?;
+    }
+    Ok(())
+}
+
+async fn any_program() -> Tested {
+    let mut primary = primary_of("/bin/sh", &["-c", "read line; exit 3"])?;
+    let stdio = vec![
+        ::cluster::Stdio::Pipe,
+        ::cluster::Stdio::Inherit,
+        ::cluster::Stdio::Inherit,
+        ::cluster::Stdio::Channel,
+    ];
+    primary.setup(Setup { stdio: Some(stdio), ..ignoring() });
+    let worker = primary.fork()?;
+    for signal in GROUP {
+        kill(pid(&primary, worker)?, signal)?;
+    }
+    drop(primary.stdio(worker));
+    let exit = Event::Exit { worker, status: ExitStatus::Code(3) };
+    same(rest(&mut primary).await?.contains(&exit), true)
+}
+
+/// A Node worker's environment is as it would be, so that the programs it starts are unaffected.
+async fn node() -> Tested {
+    let script = super::node::script(NODE)?;
+    let path = script.to_string_lossy().into_owned();
+    for options in [None, Some(""), Some("--max-old-space-size=300"), Some("  --no-warnings ")] {
+        let mut primary = primary_of("node", &[&path])?;
+        primary.setup(ignoring());
+        let env = options.map(|options| ("NODE_OPTIONS", options));
+        let worker = primary.fork_with_env(env)?;
+        same(message(&mut primary).await?, json!("ready"))?;
+        let said = answer(&mut primary, worker).await?;
+        let expected = options.filter(|options| !options.is_empty());
+        same(said[0].clone(), json!(expected))?;
+        ignores_none(said[1].as_str().ok_or("a text")?)?;
+        disconnected(&mut primary, worker).await?;
+    }
+    Ok(())
+}
+
+async fn by_default() -> Tested {
+    for signal in GROUP {
+        let mut primary = primary()?;
+        let worker = fork(&mut primary, "echo");
+        until(&mut primary, |event| matches!(event, Event::Online { .. })).await?;
+        ended(&mut primary, worker, signal).await?;
+    }
+    Ok(())
+}
+
+async fn node_by_default() -> Tested {
+    let script = super::node::script(NODE)?;
+    for signal in GROUP {
+        let mut primary = primary_of("node", &[&script.to_string_lossy()])?;
+        let worker = primary.fork()?;
+        same(message(&mut primary).await?, json!("ready"))?;
+        ended(&mut primary, worker, signal).await?;
+    }
+    Ok(())
+}
+
+async fn ended(primary: &mut Primary, worker: WorkerId, signal: signal::Signal) -> Tested {
+    kill(pid(primary, worker)?, signal)?;
+    let exit = Event::Exit { worker, status: ExitStatus::Signal(Signal(signal as i32)) };
+    same(tokio::time::timeout(FOREVER, rest(primary)).await??.contains(&exit), true)
+}
