@@ -301,3 +301,6 @@ impl fmt::Display for NoRuntime {
 }
 
 impl error::Error for NoRuntime {}
+
+#[cfg(test)]
+mod tests;

@@ -98,6 +98,18 @@ impl Unix {
         Ok(unix)
     }
 
+    /// Continues the numbers of sockets after this one.
+    #[cfg(test)]
+    pub(crate) fn count_after(&mut self, last: u64) {
+        self.sockets.last = last;
+    }
+
+    /// The socket that was numbered last.
+    #[cfg(test)]
+    pub(crate) fn last_socket(&self) -> SocketId {
+        SocketId(self.sockets.last)
+    }
+
     /// The code with which the machine wants this process to end. Ending it is the owner's work.
     pub(crate) fn exit(&self) -> Option<i32> {
         self.exit

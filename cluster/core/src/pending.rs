@@ -17,11 +17,17 @@ impl<A> Pending<A> {
         Pending { next: 0, awaited: BTreeMap::new() }
     }
 
-    /// The sequence number of the next message of this process.
+    /// The sequence number of the next message of this process. Node reads it as a double, exact up to 2^53: a million
+    /// messages a second reach that after 285 years.
     pub(crate) fn next_seq(&mut self) -> u64 {
         let seq = self.next;
         self.next += 1;
         seq
+    }
+
+    /// Continues after this number, unless it is further already.
+    pub(crate) fn count_after(&mut self, last: u64) {
+        self.next = self.next.max(last + 1);
     }
 
     /// A reply to message `seq` is awaited from `peer`.

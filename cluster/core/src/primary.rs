@@ -18,11 +18,13 @@ use crate::settings::{Command, Settings};
 use crate::steps::{self, IsCall, Stepper, Steps};
 
 mod address;
+mod counters;
 mod life;
 mod passing;
 mod serve;
 mod setup;
 
+use counters::Counters;
 pub use life::{Life, WorkerState};
 use serve::{Awaited, Retry};
 pub use setup::{ForkError, PolicyFrozen};
@@ -78,9 +80,7 @@ pub struct Primary {
     settings: Settings,
     /// The scheduling policy can no longer be changed.
     frozen: bool,
-    /// How many workers got an inspector port of their own.
-    inspected: u64,
-    last_worker: u64,
+    counters: Counters,
     /// In boxes: a map makes room for eleven values at once.
     members: BTreeMap<WorkerId, Box<Member>>,
     steps: Steps<Step>,
@@ -90,10 +90,8 @@ pub struct Primary {
     handles: BTreeMap<HandleId, Box<Handle>>,
     keys: BTreeMap<HandleKey, HandleId>,
     listeners: BTreeMap<SocketId, HandleId>,
-    last_handle: u64,
     ledger: Ledger,
     retries: BTreeMap<TimerId, Retry>,
-    last_timer: u64,
     /// Whom `disconnect` still waits for.
     leaving: Option<BTreeSet<WorkerId>>,
 }
@@ -104,8 +102,7 @@ impl Primary {
         Primary {
             settings,
             frozen: false,
-            inspected: 0,
-            last_worker: 0,
+            counters: Counters::default(),
             members: BTreeMap::new(),
             steps: Steps::new(),
             pending: Pending::new(),
@@ -114,10 +111,8 @@ impl Primary {
             handles: BTreeMap::new(),
             keys: BTreeMap::new(),
             listeners: BTreeMap::new(),
-            last_handle: 0,
             ledger: Ledger::default(),
             retries: BTreeMap::new(),
-            last_timer: 0,
             leaving: None,
         }
     }

@@ -123,6 +123,13 @@ impl Worker {
         worker
     }
 
+    /// Continues every counter after this number, as in a worker that has run for long: for tests of that. A counter that
+    /// is further already keeps its number.
+    pub fn count_after(&mut self, last: u64) {
+        self.last_listener = last.max(self.last_listener);
+        self.pending.count_after(last);
+    }
+
     /// Its number in the primary. Node: `cluster.worker.id`.
     pub fn id(&self) -> WorkerId {
         self.id

@@ -165,6 +165,10 @@ impl Process {
         id
     }
 
+    pub(crate) fn count_sockets_after(&mut self, SocketId(last): SocketId) {
+        self.next_socket = self.next_socket.max(last + 1);
+    }
+
     /// The number of a socket, as a descriptor has one. It is never used again.
     pub(crate) fn number_of(&self, id: SocketId) -> Option<u32> {
         self.descriptor(id).map(Descriptor::number)

@@ -207,6 +207,11 @@ impl Process<'_> {
         self.kernel.process_mut(self.pid).lingers = on;
     }
 
+    /// Continues the numbers of this process's sockets after this one, as if it had opened that many before.
+    pub fn count_sockets_after(&mut self, last: SocketId) {
+        self.kernel.process_mut(self.pid).count_sockets_after(last);
+    }
+
     /// Ends this process after this hook, once its commands have reached the kernel. Node: `process.exit(code)`.
     pub fn exit(&mut self, code: i32) {
         self.exit.get_or_insert(ExitStatus::Code(code));

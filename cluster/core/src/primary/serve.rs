@@ -72,8 +72,7 @@ impl Primary {
             Ok(address) => address,
             Err(errno) => return self.refuse(worker, seq, query.key, data, errno),
         };
-        self.last_handle += 1;
-        let id = HandleId(self.last_handle);
+        let id = self.counters.next_handle();
         let (sharing, backlog) = self.sharing(&query);
         let waiting = alloc::vec![(worker, seq)];
         self.keys.insert(query.key.clone(), id);
@@ -325,8 +324,7 @@ impl Primary {
     // ---- again, later
 
     fn retry(&mut self, retry: Retry) {
-        self.last_timer += 1;
-        let timer = TimerId(self.last_timer);
+        let timer = self.counters.next_timer();
         self.retries.insert(timer, retry);
         self.steps.push(Step::Call(Call::SetTimer { timer, after_ms: RETRY_MS }));
     }

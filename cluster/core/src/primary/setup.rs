@@ -90,8 +90,7 @@ impl Primary {
     ///
     /// As [`fork`](Primary::fork).
     pub fn fork_with_env(&mut self, mut env: Vec<(String, String)>) -> Result<WorkerId, ForkError> {
-        self.last_worker += 1;
-        let worker = WorkerId(self.last_worker);
+        let worker = self.counters.next_worker();
         let entry = self.steps.enter_command();
         self.decided();
         let command = self.command();
@@ -136,9 +135,8 @@ impl Primary {
         if let Some(port) = self.settings.command.inspect_port {
             return port.into();
         }
-        self.inspected += 1;
         let ports = 65_536 - UNPRIVILEGED;
-        UNPRIVILEGED + (INSPECTOR - UNPRIVILEGED + self.inspected % ports) % ports
+        UNPRIVILEGED + (INSPECTOR - UNPRIVILEGED + self.counters.next_inspected() % ports) % ports
     }
 }
 

@@ -30,6 +30,7 @@ fn pid(WorkerId(worker): WorkerId) -> u32 {
 #[derive(Default)]
 pub(crate) struct Desk {
     sockets: u64,
+    bound: Option<SocketId>,
     pub(crate) calls: Vec<Call>,
     /// Where a received socket is; nowhere said: a TCP port of its own.
     pub(crate) received_at: Option<LocalAddress>,
@@ -39,6 +40,18 @@ impl Desk {
     pub(crate) fn next_socket(&mut self) -> SocketId {
         self.sockets += 1;
         SocketId(self.sockets)
+    }
+
+    /// Continues the numbers of sockets after this one.
+    #[allow(dead_code, reason = "each test program uses a part of the house")]
+    pub(crate) fn count_after(&mut self, last: u64) {
+        self.sockets = last;
+    }
+
+    /// The socket that was bound last.
+    #[allow(dead_code, reason = "each test program uses a part of the house")]
+    pub(crate) fn last_bound(&self) -> Option<SocketId> {
+        self.bound
     }
 }
 
@@ -50,6 +63,7 @@ impl Os for Desk {
             Call::Write { channel, .. } => Some(OsEvent::Wrote { channel, rest: Vec::new() }),
             Call::Bind { handle, address, .. } => {
                 let socket = self.next_socket();
+                self.bound = Some(socket);
                 Some(OsEvent::Bound { handle, socket, address: bound(address, handle) })
             }
             Call::Listen { socket, .. } => {

@@ -1,0 +1,167 @@
+//! Machines that have counted far: the numbers where a 32-bit counter ended, where Node's ends, and close to the last one.
+//! The operating systems have tests of their own.
+
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
+
+#[allow(dead_code, reason = "each test program uses a part of the house")]
+mod house;
+
+use std::collections::BTreeSet;
+
+use cluster_core::{
+    Call, Command, Event, HandleId, Limits, ListenAddress, ListenOptions, ListenerId, Serialization,
+    Settings, TimerId, WorkerEvent, WorkerId,
+};
+use house::House;
+
+/// The last number that a double tells from its neighbours is 2^53: Node's own end, which `advanced` has, too.
+const DOUBLES: u64 = 1 << 53;
+
+/// Just before a number ends: of 31 and 32 bits, of a double (no message is sent beyond), of 63 bits, and the last.
+const NEAR_ENDS: [u64; 5] = [(1 << 31) - 8, (1 << 32) - 8, DOUBLES - 1_000, (1 << 63) - 8, u64::MAX - 1_000];
+
+/// A cluster of two workers, all of whose counters continue there.
+fn counted(last: u64, serialization: Serialization) -> House {
+    let command = Command { exec_argv: vec!["--inspect".into()], serialization, ..Command::default() };
+    let mut house = House::new(Settings { command: command.into(), ..Settings::default() });
+    house.primary.count_after(last);
+    house.primary.count_workers_after(WorkerId(last));
+    house.desk.count_after(last);
+    for worker in house.fork(2) {
+        house.worker(worker).count_after(last);
+        house.processes.get_mut(&worker).expect("a live worker").desk.count_after(last);
+    }
+    house
+}
+
+/// Everything listens, each on a port of its own and on one that all share; gives the listeners of the first worker.
+fn listen(house: &mut House) -> Vec<ListenerId> {
+    let workers: Vec<WorkerId> = house.primary.workers().collect();
+    let mut listeners = Vec::new();
+    for worker in &workers {
+        for port in [80, 81, 82] {
+            let address = ListenAddress::Tcp { host: None, port, ipv6_only: false };
+            listeners
+                .push(house.worker(*worker).listen(ListenOptions { address, ..ListenOptions::default() }));
+        }
+        house.settle();
+    }
+    listeners.truncate(3);
+    listeners
+}
+
+/// Serves so many connections at the first socket, each worker in turn.
+fn serve(house: &mut House, listener: ListenerId, count: usize) -> usize {
+    let bound = house.desk.last_bound().expect("something is bound");
+    let workers: Vec<WorkerId> = house.primary.workers().collect();
+    let before: usize = workers.iter().map(|worker| house.connections(*worker)).sum();
+    for _ in 0..count {
+        for worker in &workers {
+            house.worker(*worker).accept(listener);
+        }
+        house.settle();
+        house.connect(bound);
+    }
+    workers.iter().map(|worker| house.connections(*worker)).sum::<usize>() - before
+}
+
+/// Connections are served, and workers listen, exit and are replaced, across each end.
+#[test]
+fn counters_serve_across_old_ends() {
+    for serialization in [Serialization::Json, Serialization::Advanced] {
+        for last in NEAR_ENDS {
+            if serialization == Serialization::Advanced && last > DOUBLES {
+                continue;
+            }
+            let mut house = counted(last, serialization);
+            let listeners = listen(&mut house);
+            let listening = |event: &&Event| matches!(event, Event::Listening { .. });
+            assert_eq!(house.events.iter().filter(listening).count(), 6, "{last}: {:?}", house.events);
+            assert_eq!(serve(&mut house, listeners[2], 40), 40, "{last}, {serialization:?}");
+            let first = house.primary.workers().next().expect("two workers live");
+            house.kill(first);
+            assert_eq!(house.fork(1), [WorkerId(last + 3)]);
+            let errors = house.events.iter().filter(|event| matches!(event, Event::Error { .. }));
+            assert_eq!(errors.count(), 0, "{last}: {:?}", house.events);
+        }
+    }
+}
+
+/// No id is given twice across an end, of no kind.
+#[test]
+fn counters_never_repeat_an_id() {
+    for last in NEAR_ENDS {
+        let mut house = counted(last, Serialization::Json);
+        listen(&mut house);
+        let handles: Vec<HandleId> = house.desk.calls.iter().filter_map(handle).collect();
+        let unique: BTreeSet<HandleId> = handles.iter().copied().collect();
+        assert_eq!((handles.len(), unique.len()), (3, 3), "{handles:?}");
+        assert!(unique.iter().all(|HandleId(id)| *id > last), "{last}: {handles:?}");
+        let listening =
+            house.processes.values().flat_map(|process| &process.events).filter_map(|event| match event {
+                WorkerEvent::Listening { listener, .. } => Some(listener.0),
+                _ => None,
+            });
+        assert_eq!(listening.collect::<Vec<_>>(), [1, 2, 3, 1, 2, 3].map(|n| last + n));
+    }
+}
+
+fn handle(call: &Call) -> Option<HandleId> {
+    if let Call::Bind { handle, .. } = call { Some(*handle) } else { None }
+}
+
+/// Workers that refuse are asked again, by timers whose numbers never repeat.
+#[test]
+fn counters_number_retries_across_ends() {
+    for last in NEAR_ENDS {
+        let mut house = House::new(Settings::default());
+        house.primary.count_after(last);
+        let worker = house.fork(1)[0];
+        let options = ListenOptions { max_connections: Some(0), ..ListenOptions::default() };
+        house.worker(worker).listen(options);
+        house.settle();
+        let bound = house.desk.last_bound().expect("it is bound");
+        house.connect(bound);
+        let mut timers = BTreeSet::new();
+        for _ in 0..20 {
+            let set = house.desk.calls.iter().rev().find_map(|call| match call {
+                Call::SetTimer { timer, .. } => Some(*timer),
+                _ => None,
+            });
+            let timer = set.expect("a retry is set");
+            assert!(timer > TimerId(last) && timers.insert(timer), "{timer:?} of {timers:?}");
+            house.tell(cluster_core::OsEvent::Timer { timer });
+        }
+    }
+}
+
+/// The inspector ports continue where they were, and wrap inside the range of ports.
+#[test]
+fn counters_keep_inspector_ports_in_range() {
+    for last in NEAR_ENDS {
+        let mut house = counted(last, Serialization::Json);
+        house.fork(20);
+        let ports = house.desk.calls.iter().filter_map(|call| match call {
+            Call::Spawn { command, .. } => command.exec_argv.last().cloned(),
+            _ => None,
+        });
+        let ports: Vec<u16> =
+            ports.map(|port| port["--inspect-port=".len()..].parse().expect("a port")).collect();
+        assert!(ports.len() == 22 && ports.iter().all(|port| *port >= 1024), "{last}: {ports:?}");
+        assert_eq!(ports.iter().collect::<BTreeSet<_>>().len(), 22, "{last}: {ports:?}");
+    }
+}
+
+/// A machine that counts further than it is told keeps its own count.
+#[test]
+fn counters_never_turn_back() {
+    let mut house = House::new(Settings::default());
+    house.fork(3);
+    house.primary.count_workers_after(WorkerId(1));
+    assert_eq!(house.fork(1), [WorkerId(4)]);
+    let limits = Limits::default();
+    let mut worker = cluster_core::Worker::new(WorkerId(1), Serialization::Json, limits);
+    let first = worker.listen(ListenOptions::default());
+    worker.count_after(0);
+    assert!(worker.listen(ListenOptions::default()) > first);
+}

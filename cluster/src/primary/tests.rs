@@ -1,0 +1,165 @@
+//! A primary that has counted far, with workers of Node: the numbers where 32 bits end, and the last that Node tells apart.
+
+use std::io::{self, Read};
+use std::net::TcpStream;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster_core::{Command, ExitStatus, Serialization};
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::*;
+
+/// Bounds each wait of a test.
+const LONG: Duration = Duration::from_secs(30);
+
+/// Where numbers end: of 31 and 32 bits; up to 2^53 Node tells each from the next.
+const NEAR_ENDS: [u64; 3] = [(1 << 31) - 20, (1 << 32) - 20, (1 << 53) - 1_000];
+
+/// Serves, repeats messages and says its number.
+const WORKER: &str = "
+    setTimeout(() => process.exit(9), 60000).unref();
+    const cluster = require('cluster');
+    process.on('message', (message) => process.send({ id: cluster.worker.id, message }));
+    require('net').createServer((connection) => connection.end('node')).listen(0, '127.0.0.1');
+";
+
+/// A test of Node.js passes where there is none, and says so.
+fn lacks_node() -> bool {
+    let lacks = std::process::Command::new("node").arg("--version").stdout(Stdio::null()).status().is_err();
+    if lacks {
+        eprintln!("there is no `node` here");
+    }
+    lacks
+}
+
+fn script() -> io::Result<tempfile::TempPath> {
+    let file = tempfile::Builder::new().suffix(".cjs").tempfile()?.into_temp_path();
+    std::fs::write(&file, WORKER)?;
+    Ok(file)
+}
+
+/// A primary of such workers. `environment` is laid over theirs by the program `env`, which replaces itself.
+fn primary(script: &tempfile::TempPath, serialization: Serialization, environment: &[&str]) -> Primary {
+    let words = environment.iter().copied().chain(["node"]).map(String::from);
+    let args = words.chain([script.to_string_lossy().into_owned()]).collect();
+    let command = Command { exec: Some("env".into()), args, serialization, ..Command::default() };
+    Primary::new(Settings { command: Arc::new(command), ..Settings::default() }).expect("a primary")
+}
+
+async fn next(primary: &mut Primary) -> Event {
+    timeout(LONG, primary.next()).await.expect("in time").expect("workers live")
+}
+
+async fn port(primary: &mut Primary) -> u16 {
+    loop {
+        if let Event::Listening { address, .. } = next(primary).await {
+            return u16::try_from(address.port).expect("a port");
+        }
+    }
+}
+
+/// What a client reads until the worker ends the connection, while the primary runs.
+async fn answer(primary: &mut Primary, port: u16) -> String {
+    let mut reading = tokio::task::spawn_blocking(move || {
+        let mut client = TcpStream::connect(("127.0.0.1", port))?;
+        client.set_read_timeout(Some(LONG))?;
+        let mut text = String::new();
+        client.read_to_string(&mut text).map(|_| text)
+    });
+    loop {
+        tokio::select! {
+            read = &mut reading => return read.expect("no panic").expect("the worker answers"),
+            _ = primary.next() => {}
+        }
+    }
+}
+
+async fn echo(primary: &mut Primary, worker: WorkerId) -> Value {
+    primary.send(worker, &json!("hello")).expect("the worker reads");
+    loop {
+        if let Event::Message { message, .. } = next(primary).await {
+            return message;
+        }
+    }
+}
+
+/// The connections, messages and the end of a worker pass each end of the numbers.
+async fn passes_ends(serialization: Serialization) {
+    if lacks_node() {
+        return;
+    }
+    let script = script().expect("a file");
+    for last in NEAR_ENDS {
+        let mut primary = primary(&script, serialization, &[]);
+        primary.machine.count_after(last);
+        primary.unix.count_after(last);
+        let worker = primary.fork().expect("nothing impossible was set up");
+        let port = port(&mut primary).await;
+        for _ in 0..40 {
+            assert_eq!(answer(&mut primary, port).await, "node", "after {last}");
+        }
+        assert_eq!(echo(&mut primary, worker).await, json!({ "id": 1, "message": "hello" }));
+        assert!(primary.machine.ledger().owned() == 40 && primary.unix.last_socket().0 > last + 40);
+        end(&mut primary, worker).await;
+    }
+}
+
+/// Disconnects the worker, which ends with 0.
+async fn end(primary: &mut Primary, worker: WorkerId) {
+    primary.disconnect();
+    let mut status = None;
+    while let Some(event) = timeout(LONG, primary.next()).await.expect("in time") {
+        if let Event::Exit { worker: ended, status: with } = event {
+            status = (ended == worker).then_some(with);
+        }
+    }
+    assert_eq!(status, Some(ExitStatus::Code(0)));
+}
+
+#[tokio::test]
+async fn counters_pass_ends_in_json() {
+    passes_ends(Serialization::Json).await;
+}
+
+#[tokio::test]
+async fn counters_pass_ends_in_v8() {
+    passes_ends(Serialization::Advanced).await;
+}
+
+/// Node reads its number as 32 bits with a sign: it serves, whatever it takes itself for. The primary counts on.
+#[tokio::test]
+async fn worker_ids_beyond_node_serve() {
+    if lacks_node() {
+        return;
+    }
+    let script = script().expect("a file");
+    for (last, id) in [((1 << 31) - 1, -(1_i64 << 31)), ((1 << 32) - 1, 0), ((1 << 53) - 1, 0)] {
+        let mut primary = primary(&script, Serialization::Json, &[]);
+        primary.machine.count_workers_after(WorkerId(last));
+        let worker = primary.fork().expect("nothing impossible was set up");
+        assert_eq!(worker, WorkerId(last + 1));
+        let port = port(&mut primary).await;
+        assert_eq!(answer(&mut primary, port).await, "node");
+        assert_eq!(echo(&mut primary, worker).await, json!({ "id": id, "message": "hello" }));
+        end(&mut primary, worker).await;
+    }
+}
+
+/// Nothing in the primary depends on the number that a worker takes itself for.
+#[tokio::test]
+async fn worker_may_take_another_number() {
+    if lacks_node() {
+        return;
+    }
+    let script = script().expect("a file");
+    for id in ["2", "77", "4294967295"] {
+        let mut primary = primary(&script, Serialization::Json, &[&format!("NODE_UNIQUE_ID={id}")]);
+        let worker = primary.fork().expect("nothing impossible was set up");
+        let port = port(&mut primary).await;
+        assert_eq!(answer(&mut primary, port).await, "node");
+        end(&mut primary, worker).await;
+    }
+}
