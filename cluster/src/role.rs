@@ -22,10 +22,13 @@ pub enum Role {
 /// The role of this process. Node: `cluster.isPrimary`, decided when the module is loaded.
 ///
 /// The first call decides and takes over the inherited channel; later calls repeat its answer. **Call it first thing in
-/// `main`**: while it is the only thread of the process, it also removes the three variables that made it a worker from
-/// the environment, as Node does, so that programs started by a worker are not taken for workers themselves. With more
-/// threads (under a multi-threaded runtime, say) they stay, because changing the environment would be unsound: start
-/// such programs with [`without_role`]. Workers forked by a [`Primary`](crate::Primary) never inherit them.
+/// `main`**: until then, a program that this process starts inherits the channel.
+///
+/// The three variables that make a process a worker are removed from the environment before `main`, as Node removes them
+/// before the first line of a program, so that no program that a worker starts takes itself for a worker, under a multi-threaded
+/// runtime either. They stay only where this library cannot know that it is alone: another part of the program has
+/// started a thread before `main`, the library was loaded into a running program, or there is no /proc. There, start programs
+/// with [`without_role`].
 ///
 /// # Errors
 /// The variables are there but are not what a primary sets: see [`RoleError`].

@@ -15,6 +15,7 @@ pub(crate) mod spawn;
 mod stdio;
 mod timer;
 mod turns;
+mod variables;
 
 use std::collections::BTreeMap;
 use std::io;

@@ -23,12 +23,15 @@ use std::process::ExitCode;
 
 use ::cluster::{Role, role};
 use libtest_mimic::{Arguments, Trial};
+use tokio::runtime::Builder;
 
 use crate::cluster::{
     ends, inherited, lives, node, passing, programs, roles, serving, settings, signals, sockets, support,
 };
 
 fn main() -> ExitCode {
+    // As under `#[tokio::main]`: threads exist before the program asks for its role.
+    let _threads = std::env::var_os("EARLY").map(|_| Builder::new_multi_thread().worker_threads(4).build());
     match role() {
         Ok(Role::Primary) => {
             // The first runtime opens what all share and none closes.

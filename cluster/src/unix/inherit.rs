@@ -1,9 +1,7 @@
 //! What a worker's process inherits from its primary: a number, a channel, and the variables that name them.
 //! It only takes them over; who talks on the channel is the worker's matter.
 
-use std::env;
-use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -11,7 +9,8 @@ use std::os::unix::net::UnixStream;
 use cluster_core::{Errno, Serialization, WorkerId};
 use socket2::{SockRef, Type};
 
-use super::spawn::{CHANNEL, ID, SERIALIZATION, written};
+use super::spawn::written;
+use super::variables::variables;
 use super::{errno, signals};
 use crate::role::RoleError;
 
@@ -25,11 +24,10 @@ pub(crate) struct Inheritance {
 
 /// Takes over what this process has inherited, if it is a worker's. To be called once.
 pub(crate) fn inherit() -> Result<Option<Inheritance>, RoleError> {
-    let Some(id) = env::var_os(ID) else { return Ok(None) };
-    let id = parse_id(&id)?;
-    let serialization = parse_serialization(env::var_os(SERIALIZATION))?;
-    let channel = take_channel(&env::var_os(CHANNEL).ok_or(RoleError::NoChannel)?)?;
-    remove_variables();
+    let Some(variables) = variables() else { return Ok(None) };
+    let id = parse_id(&variables.id)?;
+    let serialization = parse_serialization(variables.serialization.as_deref())?;
+    let channel = take_channel(variables.channel.as_deref().ok_or(RoleError::NoChannel)?)?;
     signals::keep_ignoring();
     Ok(Some(Inheritance { id, serialization, channel }))
 }
@@ -39,7 +37,7 @@ fn parse_id(value: &OsStr) -> Result<WorkerId, RoleError> {
     number.map(WorkerId).ok_or_else(|| RoleError::Id { value: value.to_string_lossy().into() })
 }
 
-fn parse_serialization(value: Option<OsString>) -> Result<Serialization, RoleError> {
+fn parse_serialization(value: Option<&OsStr>) -> Result<Serialization, RoleError> {
     let Some(value) = value else { return Ok(Serialization::Json) };
     let known =
         [Serialization::Json, Serialization::Advanced].into_iter().find(|known| value == written(*known));
@@ -88,24 +86,4 @@ fn check(descriptor: BorrowedFd<'_>) -> io::Result<()> {
 
 fn failure(errno: Errno) -> io::Error {
     io::Error::from_raw_os_error(errno.0)
-}
-
-/// As Node does, so that the programs this process starts are not taken for workers. Only while there is no other
-/// thread: changing the environment while another thread reads it is undefined, and C code reads it without a lock.
-fn remove_variables() {
-    if !is_only_thread() {
-        return;
-    }
-    for variable in [ID, CHANNEL, SERIALIZATION] {
-        #[expect(unsafe_code, reason = "there is no safe way to change the environment")]
-        // SAFETY: this is the only thread, and only it could start another.
-        unsafe {
-            env::remove_var(variable);
-        }
-    }
-}
-
-/// Says no where it cannot know.
-fn is_only_thread() -> bool {
-    fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.take(2).count() == 1)
 }

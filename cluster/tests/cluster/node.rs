@@ -177,6 +177,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             node_worker(SchedulingPolicy::Shared, Serialization::Advanced)
         }),
         trial("our_worker_serves_under_a_node_primary", || our_worker("round-robin", "json")),
+        trial("our_worker_leaves_no_trace", our_variables),
         trial("our_worker_is_heard_to_its_end_by_a_node_primary", our_lives),
         trial("our_worker_speaks_v8_with_a_node_primary", || our_worker("round-robin", "advanced")),
         trial("our_worker_shares_under_a_node_primary", || our_worker("shared", "advanced")),
@@ -238,6 +239,18 @@ async fn node_worker(policy: SchedulingPolicy, serialization: Serialization) -> 
     primary.disconnect();
     let seen = rest(&mut primary).await?;
     same(seen.contains(&Event::Exit { worker, status: ExitStatus::Code(0) }), true)
+}
+
+/// Under a Node primary, too, the programs that a worker of many threads starts are no workers.
+fn our_variables() -> Tested {
+    const PRIMARY: &str = "
+        const cluster = require('cluster');
+        process.execPath = process.argv[2];
+        cluster.setupPrimary({ exec: 'none', args: [] });
+        const worker = cluster.fork({ PROGRAM: 'start others', EARLY: '1', THREADS: '4' });
+        worker.on('message', (printed) => { console.log(...printed.map((line) => line.trim())); worker.disconnect(); });
+    ";
+    same(lines(PRIMARY, &[])?, vec!["true undefined 1 true".to_owned()])
 }
 
 fn our_worker(policy: &str, serialization: &str) -> Tested {

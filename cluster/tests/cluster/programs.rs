@@ -62,6 +62,7 @@ async fn program() -> Ended {
         "hoard, then serve" => hoard(worker).await,
         "environment" => environment(&worker).await,
         "lead" => lead(&worker).await,
+        "start others" => inherited::others(&worker).await,
         "list descriptors" => inherited::descriptors(&worker).await,
         "echo, ignoring signals" => inherited::echo_ignoring(worker).await,
         "join again" => join_again(&worker).await,

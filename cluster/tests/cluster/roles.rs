@@ -7,6 +7,7 @@ use ::cluster::{Event, ExitStatus};
 use libtest_mimic::Trial;
 use serde_json::json;
 
+use super::node::is_absent;
 use super::support::{Tested, asynchronous, fork, message, output, primary, rest, same, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -14,6 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("broken_variables_are_an_error", broken),
         trial("a_descriptor_that_is_no_channel_is_an_error", no_channel),
         asynchronous("nothing_of_the_role_is_inherited_by_grandchildren", grandchildren),
+        asynchronous("role_leaves_no_trace", no_trace),
         asynchronous("a_worker_joins_once", once),
         asynchronous("a_primary_cannot_join", primary_joins),
         asynchronous("a_worker_that_forgets_its_role_does_not_lead", forgotten),
@@ -72,6 +74,22 @@ async fn grandchildren() -> Tested {
     same(message(&mut primary).await?, json!({ "variables": [], "descriptors": 4 }))?;
     primary.disconnect();
     rest(&mut primary).await.map(drop)
+}
+
+/// However many threads a worker has when it asks for its role, the programs that it starts are no workers.
+async fn no_trace() -> Tested {
+    let node: &[&str] = if is_absent() { &[] } else { &["true undefined\n", "1\n"] };
+    let expected: Vec<&str> = node.iter().copied().chain(["true\n"]).collect();
+    for program in [vec![], vec![("EARLY", "1")], vec![("EARLY", "1"), ("THREADS", "4")]] {
+        let mut primary = primary()?;
+        primary.fork_with_env(program.iter().copied().chain([("PROGRAM", "start others")]))?;
+        same(message(&mut primary).await?, json!(expected))?;
+        primary.fork_with_env(program.into_iter().chain([("PROGRAM", "environment")]))?;
+        same(message(&mut primary).await?["variables"].clone(), json!([]))?;
+        primary.disconnect();
+        rest(&mut primary).await?;
+    }
+    Ok(())
 }
 
 async fn once() -> Tested {

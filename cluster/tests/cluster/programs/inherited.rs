@@ -1,18 +1,44 @@
 //! Workers that report what they have from their primary.
 
 use std::process::{self, Stdio};
-use std::{fs, io};
+use std::{env, fs, io};
 
 use ::cluster::{Worker, WorkerEvent};
 use serde_json::json;
 
 use super::Ended;
+use crate::cluster::node::is_absent;
+use crate::cluster::support::output;
+
+/// A primary whose worker is the same script.
+const CLUSTER: &str = "
+    const [cluster, fs] = [require('cluster'), require('fs')];
+    const path = `${require('os').tmpdir()}/${process.pid}.cjs`;
+    fs.writeFileSync(path, 'process.send(require(\"cluster\").worker.id)');
+    cluster.setupPrimary({ exec: path, execArgv: [] });
+    cluster.fork().on('message', (id) => { console.log(id); cluster.disconnect(); });
+    cluster.on('exit', () => fs.unlinkSync(path));
+";
 
 /// Sends what each of its descriptors is.
 pub(super) async fn descriptors(worker: &Worker) -> Ended {
     let entries = fs::read_dir("/proc/self/fd")?.collect::<io::Result<Vec<_>>>()?;
     let links: Vec<_> = entries.iter().filter_map(|entry| fs::read_link(entry.path()).ok()).collect();
     worker.send(&json!(links))?;
+    std::future::pending().await
+}
+
+/// Sends what a program prints that is a worker if it takes itself for one: of Node.js, a cluster of Node.js, and this one.
+pub(super) async fn others(worker: &Worker) -> Ended {
+    let mut printed = Vec::new();
+    if !is_absent() {
+        for script in ["console.log(require('cluster').isPrimary, typeof process.send)", CLUSTER] {
+            printed.push(output(process::Command::new("node").args(["-e", script]))?);
+        }
+    }
+    let own = output(process::Command::new(env::current_exe()?).arg("--list"))?;
+    printed.push(format!("{}\n", own.lines().any(|line| line.starts_with("role_leaves_no_trace"))));
+    worker.send(&json!(printed))?;
     std::future::pending().await
 }
 
