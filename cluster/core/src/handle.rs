@@ -3,6 +3,7 @@
 
 use alloc::vec::Vec;
 
+use crate::backoff::Backoff;
 use crate::message::{Data, HandleKey};
 use crate::os::{LocalAddress, SocketId, WorkerId};
 
@@ -26,6 +27,8 @@ pub(crate) struct Handle {
     pub(crate) bound: Option<(SocketId, LocalAddress)>,
     /// Whether accepting is paused because too many wait.
     pub(crate) throttled: bool,
+    /// How long accepting rests after it has failed.
+    pub(crate) backoff: Backoff,
     /// Who asked before it was bound, with the sequence number to answer.
     pub(crate) waiting: Vec<(WorkerId, u64)>,
     /// The first `data` that says something; echoed to everybody. Node: TLS ticket keys.

@@ -241,6 +241,7 @@ impl Primary {
     /// The tick in which a closed channel is told of. Node: the child's `'disconnect'`.
     fn gone(&mut self, worker: WorkerId) {
         self.abandon(worker);
+        self.descriptor_freed();
         if self.members[&worker].life.dead {
             self.steps.push(Step::Remove(worker));
         }

@@ -344,13 +344,12 @@ impl Machine for Worker {
             OsEvent::Bound { handle, socket, address } => self.bound(handle, socket, address),
             OsEvent::BindFailed { handle, errno } => self.bind_failed(handle, errno),
             OsEvent::Accepted { listener, socket } => self.accepted(listener, socket),
-            // The kernel keeps the client, and the operating system tries again by itself. Node: ignored.
-            OsEvent::AcceptFailed { .. } => {}
+            OsEvent::AcceptFailed { listener, errno } => self.accept_failed(listener, errno),
+            OsEvent::Timer { timer } => self.rested(timer),
             OsEvent::Spawned { .. }
             | OsEvent::SpawnFailed { .. }
             | OsEvent::KillFailed { .. }
-            | OsEvent::Exited { .. }
-            | OsEvent::Timer { .. } => unreachable!("a worker asks for nothing that {event:?} answers"),
+            | OsEvent::Exited { .. } => unreachable!("a worker asks for nothing that {event:?} answers"),
         }
         self.steps.leave(entry);
     }

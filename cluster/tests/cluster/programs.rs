@@ -60,6 +60,7 @@ async fn program() -> Ended {
         "close" => close(&worker).await,
         "leave when listening" => leave_when_listening(&worker).await,
         "hoard, then serve" => hoard(worker).await,
+        "serve with one descriptor" => serve_with_one_descriptor(worker).await,
         "environment" => environment(&worker).await,
         "lead" => lead(&worker).await,
         "start others" => inherited::others(&worker).await,
@@ -273,6 +274,23 @@ async fn hoard(worker: Worker) -> Ended {
         hear(worker.clone()).await
     };
     tokio::try_join!(serve_at(&worker, listener), give_up).map(drop)
+}
+
+/// Asks for the next connection while it has one, and has a descriptor for one alone.
+async fn serve_with_one_descriptor(worker: Worker) -> Ended {
+    let mut listener = listen(&worker).await?;
+    let _hoard = Hoard::but(1)?;
+    worker.send(&json!("serving"))?;
+    loop {
+        let (worker, connection) = (worker.clone(), listener.accept().await?);
+        tokio::spawn(async move {
+            // Meanwhile it has tried to accept.
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            say_who(&worker, connection).await.map_err(|error| eprintln!("{error}"))
+        });
+    }
 }
 
 /// Reports what a program that it starts inherits.

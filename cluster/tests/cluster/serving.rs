@@ -10,7 +10,8 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::Duration;
 
 use super::support::{
-    Hoard, Tested, asynchronous, connect, fork, fork_at, message, port, primary, rest, said, same, until,
+    FOREVER, Hoard, Tested, asynchronous, connect, fork, fork_at, message, port, primary, rest, said, same,
+    until,
 };
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -31,6 +32,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("a_worker_drains_before_it_leaves", drains),
         asynchronous("a_worker_that_leaves_when_it_listens_is_not_heard_to_listen", leaves_at_once),
         asynchronous("workers_may_have_many_threads", many_threads),
+        asynchronous("starving_primary_does_not_spin", starving_does_not_spin),
+        asynchronous("worker_with_one_descriptor_serves_many", one_descriptor),
         asynchronous("disconnect_refuses_later_clients", refuses_later_clients),
         asynchronous("a_primary_without_descriptors_serves_when_it_has_some_again", starved),
         asynchronous("a_worker_without_descriptors_serves_when_it_has_some_again", starved_worker),
@@ -266,6 +269,44 @@ async fn starved() -> Tested {
     until(&mut primary, |event| *event == failed).await?;
     drop(hoard);
     same(said(&mut primary, client).await?, worker.to_string())?;
+    primary.disconnect();
+    rest(&mut primary).await.map(drop)
+}
+
+/// A timer never fires early, so ten failures take at least the ten pauses: 1, 2, 4, 8, 16, 32 and 3 x 64 ms.
+async fn starving_does_not_spin() -> Tested {
+    let mut primary = primary()?;
+    fork(&mut primary, "serve");
+    let client = connect(port(&mut primary).await?)?;
+    let hoard = Hoard::new()?;
+    let start = std::time::Instant::now();
+    for _ in 0..10 {
+        until(&mut primary, |event| matches!(event, Event::AcceptFailed { .. })).await?;
+    }
+    let pauses = Duration::from_millis(63 + 3 * 64);
+    same(start.elapsed() >= pauses, true)?;
+    drop(hoard);
+    same(said(&mut primary, client).await?, "1".into())?;
+    primary.disconnect();
+    rest(&mut primary).await.map(drop)
+}
+
+/// Each connection is closed while the next cannot be accepted: the worker tries again at that moment. If each failure cost a
+/// tenth of a second, the clients would take longer than the deadline.
+async fn one_descriptor() -> Tested {
+    const CLIENTS: usize = 40;
+    let mut primary = sharing()?;
+    let worker = fork(&mut primary, "serve with one descriptor").to_string();
+    same(message(&mut primary).await?, json!("serving"))?;
+    let port = port(&mut primary).await?;
+    let clients = (0..CLIENTS).map(|_| connect(port)).collect::<io::Result<Vec<_>>>()?;
+    let all = async {
+        for client in clients {
+            same(said(&mut primary, client).await?, worker.clone())?;
+        }
+        Tested::Ok(())
+    };
+    tokio::time::timeout(FOREVER, all).await.map_err(|_| "each failure costs too much")??;
     primary.disconnect();
     rest(&mut primary).await.map(drop)
 }

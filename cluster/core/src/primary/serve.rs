@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use super::address::{bind_address, is_udp};
 use super::{Primary, Step};
+use crate::backoff::Backoff;
 use crate::channel::Outgoing;
 use crate::event::Event;
 use crate::handle::round_robin::{Handoff, RoundRobin};
@@ -17,7 +18,7 @@ use crate::os::{Call, Errno, HandleId, LocalAddress, SocketId, TimerId, WorkerId
 use crate::passing::Passed;
 use crate::settings::SchedulingPolicy;
 
-/// How long a worker that has refused a connection, or a socket that could not accept, is left alone.
+/// How long a worker that has refused a connection gets none.
 /// Node has no such pause: a full worker and its primary pass the connection to and fro at a third of a core.
 const RETRY_MS: u64 = 20;
 
@@ -76,7 +77,15 @@ impl Primary {
         let (sharing, backlog) = self.sharing(&query);
         let waiting = alloc::vec![(worker, seq)];
         self.keys.insert(query.key.clone(), id);
-        let handle = Handle { key: query.key, bound: None, throttled: false, waiting, data, sharing };
+        let handle = Handle {
+            key: query.key,
+            bound: None,
+            throttled: false,
+            backoff: Backoff::default(),
+            waiting,
+            data,
+            sharing,
+        };
         self.handles.insert(id, Box::new(handle));
         self.steps.push(Step::Call(Call::Bind { handle: id, address, backlog }));
     }
@@ -201,18 +210,30 @@ impl Primary {
         let Some(&id) = self.listeners.get(&listener) else {
             return self.steps.push(Step::Call(Call::Close { socket: connection }));
         };
+        self.handle_mut(id).backoff.reset();
         self.ledger.accept(connection, id);
         self.distribute(id, connection);
     }
 
-    /// A socket that could not accept is left alone for a while; the clients wait in its backlog.
+    /// A socket that could not accept rests until this process frees a descriptor, or for a pause that grows; the clients
+    /// wait in its backlog.
     pub(super) fn accept_failed(&mut self, listener: SocketId, errno: Errno) {
-        if errno == Errno::ECONNABORTED || !self.listeners.contains_key(&listener) {
+        let Some(&id) = self.listeners.get(&listener) else { return };
+        if errno == Errno::ECONNABORTED {
             return;
         }
+        let pause = self.handle_mut(id).backoff.next_ms();
         self.steps.push(Step::Emit(Event::AcceptFailed { errno }));
         self.steps.push(Step::Call(Call::PauseAccept { socket: listener }));
-        self.retry(Retry::Accept(listener));
+        self.retry(Retry::Accept(listener), pause);
+    }
+
+    /// A descriptor is free again: every socket that rests tries once.
+    pub(super) fn descriptor_freed(&mut self) {
+        let rests = |_: &TimerId, retry: &mut Retry| matches!(retry, Retry::Accept(_));
+        for (_, retry) in self.retries.extract_if(.., rests).collect::<Vec<_>>() {
+            self.again(retry);
+        }
     }
 
     fn distribute(&mut self, id: HandleId, connection: SocketId) {
@@ -258,10 +279,11 @@ impl Primary {
             let id = self.ledger.own(connection);
             self.steps.push(Step::Call(Call::Close { socket: connection }));
             self.next_for(id, worker);
+            self.descriptor_freed();
         } else {
             let id = self.take_back(connection);
             if self.handles.get(&id).is_some_and(|handle| handle.has(worker)) {
-                self.retry(Retry::Worker(id, worker));
+                self.retry(Retry::Worker(id, worker), RETRY_MS);
             } else {
                 self.next_for(id, worker);
             }
@@ -319,26 +341,33 @@ impl Primary {
     fn hang_up(&mut self, connection: SocketId) {
         self.ledger.close(connection, CloseReason::NoListener);
         self.steps.push(Step::Call(Call::Close { socket: connection }));
+        self.descriptor_freed();
     }
 
     // ---- again, later
 
-    fn retry(&mut self, retry: Retry) {
+    fn retry(&mut self, retry: Retry, after_ms: u64) {
         let timer = self.counters.next_timer();
         self.retries.insert(timer, retry);
-        self.steps.push(Step::Call(Call::SetTimer { timer, after_ms: RETRY_MS }));
+        self.steps.push(Step::Call(Call::SetTimer { timer, after_ms }));
     }
 
     pub(super) fn timer(&mut self, timer: TimerId) {
-        match self.retries.remove(&timer) {
-            Some(Retry::Worker(id, worker)) => self.next_for(id, worker),
-            Some(Retry::Accept(socket)) => {
+        // A timer whose socket has not rested to the end means nothing.
+        if let Some(retry) = self.retries.remove(&timer) {
+            self.again(retry);
+        }
+    }
+
+    fn again(&mut self, retry: Retry) {
+        match retry {
+            Retry::Worker(id, worker) => self.next_for(id, worker),
+            Retry::Accept(socket) => {
                 let id = self.listeners.get(&socket);
                 if id.is_some_and(|id| !self.handles[id].throttled) {
                     self.steps.push(Step::Call(Call::ResumeAccept { socket }));
                 }
             }
-            None => {}
         }
     }
 

@@ -8,7 +8,7 @@ use super::serve::{Server, Standing};
 use super::{Step, Worker};
 use crate::event::{ListenerId, Output, WorkerEvent};
 use crate::message::{HandleKey, Reply};
-use crate::os::{Call, SocketId};
+use crate::os::{Call, Errno, SocketId, TimerId};
 
 impl Worker {
     /// The application wants one connection of this server. [`WorkerEvent::Connection`] follows when there is one.
@@ -70,7 +70,10 @@ impl Worker {
             return;
         }
         if let Standing::Own(socket) = server.standing {
-            return self.steps.push(Step::Call(Call::ResumeAccept { socket }));
+            if !server.resting {
+                self.steps.push(Step::Call(Call::ResumeAccept { socket }));
+            }
+            return;
         }
         if let Some((seq, connection)) = server.offered.pop_front() {
             server.wanted = false;
@@ -89,6 +92,9 @@ impl Worker {
     /// A socket of our own has accepted a connection.
     pub(super) fn accepted(&mut self, socket: SocketId, connection: SocketId) {
         let Some(listener) = self.owner(socket) else { return self.close_socket(Some(connection)) };
+        if let Some(server) = self.servers.get_mut(&listener) {
+            server.backoff.reset();
+        }
         if self.is_at_limit(listener) {
             // There is nobody to give it to. Node: `'drop'` on the server.
             return self.close_socket(Some(connection));
@@ -99,6 +105,34 @@ impl Worker {
         }
         self.steps.push(Step::Call(Call::PauseAccept { socket }));
         self.steps.push(Step::Emit(WorkerEvent::Connection { listener, connection }));
+    }
+
+    /// A socket of our own could not accept. It rests until this process frees a descriptor, or for a pause that grows; the
+    /// clients wait in its backlog. Node: ignored.
+    pub(super) fn accept_failed(&mut self, socket: SocketId, errno: Errno) {
+        let Some(listener) = self.owner(socket).filter(|_| errno != Errno::ECONNABORTED) else { return };
+        let Some(server) = self.servers.get_mut(&listener) else { return };
+        server.resting = true;
+        let after_ms = server.backoff.next_ms();
+        self.steps.push(Step::Call(Call::PauseAccept { socket }));
+        self.steps.push(Step::Call(Call::SetTimer { timer: TimerId(listener.0), after_ms }));
+    }
+
+    /// A pause is over. A socket that has tried earlier, and failed, tries once more than it had to.
+    pub(super) fn rested(&mut self, TimerId(listener): TimerId) {
+        let listener = ListenerId(listener);
+        if let Some(server) = self.servers.get_mut(&listener).filter(|server| server.resting) {
+            server.resting = false;
+            self.serve(listener);
+        }
+    }
+
+    /// A descriptor is free again: every socket that rests tries once.
+    pub(super) fn descriptor_freed(&mut self) {
+        let resting = self.servers.iter().filter(|(_, server)| server.resting).map(|(id, _)| *id);
+        for ListenerId(listener) in resting.collect::<Vec<_>>() {
+            self.rested(TimerId(listener));
+        }
     }
 
     pub(super) fn decline(&mut self, seq: u64, connection: SocketId) {

@@ -50,6 +50,7 @@ impl Worker {
             if let Some((_, key)) = worker.counted.release(socket) {
                 worker.answer(Counting::None(key));
             }
+            worker.descriptor_freed();
         });
     }
 
@@ -89,6 +90,7 @@ impl Worker {
             if let Some(listener) = self.connections.remove(&socket) {
                 self.close_if_drained(listener);
             }
+            self.descriptor_freed();
         }
     }
 

@@ -8,6 +8,7 @@ use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::{Awaited, Step, Worker};
 use crate::address::ListeningAddress;
+use crate::backoff::Backoff;
 use crate::event::{ListenError, ListenerId, Output, WorkerEvent};
 use crate::listen::{ListenAddress, ListenOptions};
 use crate::message::{Act, HandleKey, QueryServer, Reply};
@@ -39,6 +40,9 @@ pub(super) struct Server {
     port: u16,
     /// The application wants a connection.
     pub(super) wanted: bool,
+    /// Its own socket could not accept, and has not tried again.
+    pub(super) resting: bool,
+    pub(super) backoff: Backoff,
     /// Connections the primary has offered, with the number to answer.
     pub(super) offered: VecDeque<(u64, SocketId)>,
 }
@@ -62,6 +66,8 @@ impl Worker {
             key: None,
             port: options.address.port(),
             wanted: false,
+            resting: false,
+            backoff: Backoff::default(),
             offered: VecDeque::new(),
             options,
             index,

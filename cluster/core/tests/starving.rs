@@ -1,0 +1,171 @@
+//! Accepting without descriptors: it rests for a pause that grows, tries at once when a descriptor is freed, and never spins.
+
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
+
+#[allow(dead_code, reason = "each test program uses a part of the house")]
+mod house;
+
+use cluster_core::{
+    Call, Errno, Limits, ListenOptions, ListenerId, LocalAddress, Machine, OsEvent, Output, Serialization,
+    Settings, SocketId, TimerId, Worker, WorkerId,
+};
+use house::House;
+
+const ONE: WorkerId = WorkerId(1);
+const LISTENER: ListenerId = ListenerId(1);
+/// The socket that accepts.
+const BOUND: SocketId = SocketId(1);
+
+/// What a machine asks of the system about accepting.
+fn about_accepting(calls: &[Call]) -> Vec<&Call> {
+    let is_about = |call: &&Call| {
+        matches!(call, Call::PauseAccept { .. } | Call::ResumeAccept { .. } | Call::SetTimer { .. })
+    };
+    calls.iter().filter(is_about).collect()
+}
+
+fn failed(errno: Errno) -> OsEvent {
+    OsEvent::AcceptFailed { listener: BOUND, errno }
+}
+
+/// The last timer of these calls, and after how long it fires.
+fn timer(calls: &[Call]) -> Option<(TimerId, u64)> {
+    calls.iter().rev().find_map(|call| match call {
+        Call::SetTimer { timer, after_ms } => Some((*timer, *after_ms)),
+        _ => None,
+    })
+}
+
+/// A primary with one worker that wants a connection.
+fn serving() -> House {
+    let mut house = House::new(Settings::default());
+    house.fork(1);
+    house.worker(ONE).listen(ListenOptions::default());
+    house.settle();
+    house.worker(ONE).accept(LISTENER);
+    house.settle();
+    house
+}
+
+/// What one input makes a primary call.
+fn calls_of(house: &mut House, event: OsEvent) -> Vec<Call> {
+    let before = house.desk.calls.len();
+    house.tell(event);
+    house.desk.calls[before..].to_vec()
+}
+
+/// A worker that has a listening socket of its own, and a program that wants a connection.
+struct Own(Worker);
+
+impl Own {
+    fn new() -> Self {
+        let mut own = Own(Worker::new(ONE, Serialization::Json, Limits::default()));
+        own.0.listen(ListenOptions { exclusive: true, ..ListenOptions::default() });
+        let Some(Call::Bind { handle, .. }) = own.drain().pop() else { unreachable!("it binds") };
+        let address = LocalAddress::Ip("127.0.0.1:4000".parse().expect("an address"));
+        own.calls(OsEvent::Bound { handle, socket: BOUND, address });
+        own.0.accept(LISTENER);
+        own.drain();
+        own
+    }
+
+    fn drain(&mut self) -> Vec<Call> {
+        let mut calls = Vec::new();
+        while let Some(output) = self.0.poll() {
+            let Output::Call(call) = output else { continue };
+            if let Call::Write { channel, .. } = call {
+                self.0.handle(OsEvent::Wrote { channel, rest: Vec::new() });
+            } else {
+                calls.push(call);
+            }
+        }
+        calls
+    }
+
+    fn calls(&mut self, event: OsEvent) -> Vec<Call> {
+        self.0.handle(event);
+        self.drain()
+    }
+}
+
+const PAUSES: [u64; 8] = [1, 2, 4, 8, 16, 32, 64, 64];
+
+#[test]
+fn primary_pause_grows_until_success() {
+    let mut house = serving();
+    for pause in PAUSES {
+        let calls = calls_of(&mut house, failed(Errno::EMFILE));
+        let (timer, after_ms) = timer(&calls).expect("it rests");
+        assert_eq!(after_ms, pause);
+        assert!(calls.contains(&Call::PauseAccept { socket: BOUND }));
+        assert_eq!(calls_of(&mut house, OsEvent::Timer { timer }), [Call::ResumeAccept { socket: BOUND }]);
+    }
+    house.connect(BOUND);
+    assert_eq!(timer(&calls_of(&mut house, failed(Errno::ENFILE))).map(|(_, after_ms)| after_ms), Some(1));
+}
+
+/// An acknowledged connection is closed here, and so is the channel of a worker that is gone.
+#[test]
+fn primary_retries_when_descriptor_is_freed() {
+    let mut house = serving();
+    house.worker(ONE).withdraw(LISTENER);
+    house.connect(BOUND);
+    let (timer_id, _) = timer(&calls_of(&mut house, failed(Errno::EMFILE))).expect("it rests");
+    let before = house.desk.calls.len();
+    house.worker(ONE).accept(LISTENER);
+    house.settle();
+    assert_eq!(about_accepting(&house.desk.calls[before..]), [&Call::ResumeAccept { socket: BOUND }]);
+    assert_eq!(calls_of(&mut house, OsEvent::Timer { timer: timer_id }), []);
+
+    house.fork(1);
+    calls_of(&mut house, failed(Errno::EMFILE));
+    let calls = calls_of(&mut house, OsEvent::ChannelClosed { channel: WorkerId(2).into() });
+    assert_eq!(about_accepting(&calls), [&Call::ResumeAccept { socket: BOUND }]);
+}
+
+#[test]
+fn worker_pause_grows_until_success() {
+    let mut own = Own::new();
+    for pause in PAUSES {
+        let calls = own.calls(failed(Errno::EMFILE));
+        let (timer, after_ms) = timer(&calls).expect("it rests");
+        assert_eq!(after_ms, pause);
+        assert!(calls.contains(&Call::PauseAccept { socket: BOUND }));
+        assert_eq!(own.calls(OsEvent::Timer { timer }), [Call::ResumeAccept { socket: BOUND }]);
+    }
+    own.calls(OsEvent::Accepted { listener: BOUND, socket: SocketId(2) });
+    own.0.accept(LISTENER);
+    own.drain();
+    assert_eq!(timer(&own.calls(failed(Errno::ENFILE))).map(|(_, after_ms)| after_ms), Some(1));
+}
+
+#[test]
+fn worker_retries_when_connection_is_released() {
+    let mut own = Own::new();
+    own.calls(OsEvent::Accepted { listener: BOUND, socket: SocketId(2) });
+    own.0.accept(LISTENER);
+    own.drain();
+    let (timer, _) = timer(&own.calls(failed(Errno::EMFILE))).expect("it rests");
+    own.0.release(SocketId(2));
+    assert_eq!(own.drain(), [Call::ResumeAccept { socket: BOUND }]);
+    assert_eq!(own.calls(OsEvent::Timer { timer }), []);
+}
+
+/// A program that gives up its `accept` and begins another, as `select!` in a loop does, does not make the socket try again.
+#[test]
+fn worker_rests_though_its_program_asks_again() {
+    let mut own = Own::new();
+    own.calls(failed(Errno::EMFILE));
+    for _ in 0..10 {
+        own.0.withdraw(LISTENER);
+        own.0.accept(LISTENER);
+        assert!(!own.drain().contains(&Call::ResumeAccept { socket: BOUND }));
+    }
+}
+
+/// A client that has broken off says nothing about this process.
+#[test]
+fn aborted_connection_pauses_nothing() {
+    assert_eq!(calls_of(&mut serving(), failed(Errno::ECONNABORTED)), []);
+    assert_eq!(Own::new().calls(failed(Errno::ECONNABORTED)), []);
+}
