@@ -25,9 +25,10 @@ impl<A> Pending<A> {
         seq
     }
 
-    /// Continues after this number, unless it is further already.
+    /// Continues after this number, unless it is further already; a million messages before 2^53 at the most.
     pub(crate) fn count_after(&mut self, last: u64) {
-        self.next = self.next.max(last + 1);
+        const LATEST: u64 = (1 << 53) - 1_000_000;
+        self.next = self.next.max(last.min(LATEST) + 1);
     }
 
     /// A reply to message `seq` is awaited from `peer`.

@@ -124,7 +124,7 @@ impl Worker {
     }
 
     /// Continues every counter after this number, as in a worker that has run for long: for tests of that. A counter that
-    /// is further already keeps its number.
+    /// is further already keeps its number; those of messages continue before 2^53 at the latest, which no process reaches.
     pub fn count_after(&mut self, last: u64) {
         self.last_listener = last.max(self.last_listener);
         self.pending.count_after(last);

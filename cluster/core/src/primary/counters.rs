@@ -40,7 +40,8 @@ fn next(last: &mut u64) -> u64 {
 
 impl Primary {
     /// Continues every counter but that of the workers after this number, as in a primary that has run for long: for tests
-    /// of that. A counter that is further already keeps its number.
+    /// of that. A counter that is further already keeps its number; those of messages continue before 2^53 at the latest,
+    /// which no process reaches.
     pub fn count_after(&mut self, last: u64) {
         let Counters { worker: _, handle, timer, inspected } = &mut self.counters;
         for counter in [handle, timer, inspected] {
