@@ -41,7 +41,7 @@ async fn primary() -> Result<(), Box<dyn Error>> {
                     println!("{WORKERS} workers serve http://{address}/");
                 }
             }
-            Event::Message { worker, message, .. } if message["served"] == 1 => {
+            Event::Message { worker, message, .. } if message == json!({ "served": 1 }) => {
                 *served.entry(worker).or_default() += 1;
                 if served.values().sum::<u64>() == total {
                     primary.disconnect();

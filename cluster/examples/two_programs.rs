@@ -29,7 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         match event {
             Event::Online { worker } => drop(primary.send(worker, &json!("who are you?"))?),
             Event::Message { worker, message, .. } => {
-                println!("worker {worker} says {message}");
+                println!("worker {worker} says {}", message.json_text()?);
                 primary.disconnect_worker(worker);
             }
             // Most likely the second executable has not been built.

@@ -84,9 +84,9 @@ mod sync {
 
 pub use cluster_core::{
     AddressType, ChannelError, Command, Errno, Event, ExitStatus, FieldKind, ForkError, Life, Limits,
-    ListenAddress, ListenError as BindError, ListenOptions, ListeningAddress, Passed, PassedKind,
-    PolicyFrozen, SchedulingPolicy, SendError, Sent, Serialization, Settings, Setup, Signal, Stdio,
-    Violation, WorkerError, WorkerId, WorkerState,
+    ListenAddress, ListenError as BindError, ListenOptions, ListeningAddress, Message, MessageError, Passed,
+    PassedKind, PolicyFrozen, SchedulingPolicy, SendError, Sent, Serialization, Settings, Setup, Signal,
+    Stdio, Violation, WorkerError, WorkerId, WorkerState,
 };
 
 pub use connection::Connection;

@@ -4,10 +4,9 @@ use std::task::{Context, Poll};
 use std::{env, error, fmt, future};
 
 use cluster_core::{
-    Event, ForkError, Life, Machine, Passed, PolicyFrozen, SchedulingPolicy, SendError, Sent, Settings,
-    Setup, Signal, SocketId, WorkerId, flush, pump,
+    Event, ForkError, Life, Machine, Message, Passed, PolicyFrozen, SchedulingPolicy, SendError, Sent,
+    Settings, Setup, Signal, SocketId, WorkerId, flush, pump,
 };
-use serde_json::Value;
 use tokio::runtime::Handle;
 
 use crate::remote::{Remote, Requests};
@@ -112,7 +111,7 @@ impl Primary {
     ///
     /// # Errors
     /// There is no such worker, its channel is closed or full, or the message is one of Node's own.
-    pub fn send(&mut self, worker: WorkerId, message: &Value) -> Result<Sent, SendError> {
+    pub fn send(&mut self, worker: WorkerId, message: impl Into<Message>) -> Result<Sent, SendError> {
         self.command(|machine| machine.send(worker, message))
     }
 
@@ -126,7 +125,7 @@ impl Primary {
     pub fn send_with(
         &mut self,
         worker: WorkerId,
-        message: &Value,
+        message: impl Into<Message>,
         socket: impl Into<Socket>,
     ) -> Result<Sent, NotSent> {
         let _context = self.runtime.enter();

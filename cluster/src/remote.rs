@@ -3,8 +3,7 @@
 use std::task::{Context, Poll};
 use std::{error, fmt};
 
-use cluster_core::{ForkError, SendError, Sent, Setup, Signal, WorkerId};
-use serde_json::Value;
+use cluster_core::{ForkError, Message, SendError, Sent, Setup, Signal, WorkerId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::primary::Primary;
@@ -54,8 +53,9 @@ impl Remote {
     ///
     /// # Errors
     /// The primary is gone, or it could not send.
-    pub async fn send(&self, worker: WorkerId, message: Value) -> Result<Sent, RemoteError> {
-        let sent = self.ask(move |primary| primary.send(worker, &message)).await?;
+    pub async fn send(&self, worker: WorkerId, message: impl Into<Message>) -> Result<Sent, RemoteError> {
+        let message = message.into();
+        let sent = self.ask(move |primary| primary.send(worker, message)).await?;
         sent.map_err(RemoteError::Send)
     }
 
@@ -66,11 +66,11 @@ impl Remote {
     pub async fn send_with(
         &self,
         worker: WorkerId,
-        message: Value,
+        message: impl Into<Message>,
         socket: impl Into<Socket>,
     ) -> Result<Sent, RemoteError> {
-        let socket = socket.into();
-        let sent = self.ask(move |primary| primary.send_with(worker, &message, socket)).await?;
+        let (message, socket) = (message.into(), socket.into());
+        let sent = self.ask(move |primary| primary.send_with(worker, message, socket)).await?;
         sent.map_err(|not_sent| RemoteError::Send(not_sent.error))
     }
 

@@ -6,8 +6,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use std::{future, process};
 
-use cluster_core::{ListenOptions, ListenerId, Machine, Sent, SocketId, flush, pump};
-use serde_json::Value;
+use cluster_core::{ListenOptions, ListenerId, Machine, Message, Sent, SocketId, flush, pump};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -124,7 +123,7 @@ impl Shared {
     }
 
     /// Sends a message and a socket.
-    pub(crate) fn send_with(&self, message: &Value, socket: Socket) -> Result<Sent, NotSent> {
+    pub(crate) fn send_with(&self, message: Message, socket: Socket) -> Result<Sent, NotSent> {
         let _context = self.runtime.enter();
         let state = &mut *self.lock();
         let sent = socket::pass(socket, &mut state.unix, |unix, passing| {

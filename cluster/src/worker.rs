@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::{error, fmt, io};
 
 use cluster_core::{
-    ChannelError, Errno, Limits, ListenAddress, ListenError as BindError, ListenOptions, SendError, Sent,
-    WorkerId,
+    ChannelError, Errno, Limits, ListenAddress, ListenError as BindError, ListenOptions, Message, SendError,
+    Sent, WorkerId,
 };
-use serde_json::Value;
 use tokio::net::{ToSocketAddrs, UnixStream, lookup_host};
 use tokio::runtime::Handle;
 
@@ -57,7 +56,7 @@ pub enum WorkerEvent {
     /// The primary sent a message. Node: `'message'`.
     Message {
         /// What.
-        message: Value,
+        message: Message,
         /// A socket that came with it, the program's from now on. Node: the second argument.
         socket: Option<Socket>,
     },
@@ -177,7 +176,8 @@ impl Worker {
     ///
     /// # Errors
     /// The channel is closed or full, or the message is one of Node's own.
-    pub fn send(&self, message: &Value) -> Result<Sent, SendError> {
+    pub fn send(&self, message: impl Into<Message>) -> Result<Sent, SendError> {
+        let message = message.into();
         self.shared.command(|machine| machine.send(message))
     }
 
@@ -188,8 +188,8 @@ impl Worker {
     /// # Errors
     /// As [`send`](Worker::send), and the socket is in the error. [`ChannelError::NotReceived`] is told later if the primary
     /// could not take it.
-    pub fn send_with(&self, message: &Value, socket: impl Into<Socket>) -> Result<Sent, NotSent> {
-        self.shared.send_with(message, socket.into())
+    pub fn send_with(&self, message: impl Into<Message>, socket: impl Into<Socket>) -> Result<Sent, NotSent> {
+        self.shared.send_with(message.into(), socket.into())
     }
 
     /// The next event. Dropping the future loses nothing. If several tasks ask, each event goes to one of them.

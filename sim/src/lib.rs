@@ -30,20 +30,20 @@
 //!
 //!     fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
 //!         if let Event::Message { worker, message, .. } = event {
-//!             process.observe(message.to_string());
+//!             process.observe(message.to::<String>().expect("it is a text"));
 //!             primary.disconnect_worker(worker);
 //!         }
 //!     }
 //!
 //!     fn worker_start(&mut self, worker: &mut Worker, _: &mut Process<'_>) {
-//!         worker.send(&"hello".into()).expect("the channel is open");
+//!         worker.send("hello").expect("the channel is open");
 //!     }
 //! }
 //!
 //! for seed in 0..100 {
 //!     let mut world = World::new(Hello, Settings::default()).on(Schedule::seed(seed));
 //!     world.run().unwrap_or_else(|failure| panic!("{failure}"));
-//!     assert!(world.observations().any(|observation| observation.text == "\"hello\""));
+//!     assert!(world.observations().any(|observation| observation.text == "hello"));
 //! }
 //! ```
 //!

@@ -145,7 +145,9 @@ fn caught_in(plan: &str, sabotage: Sabotage) -> Option<Check> {
 fn tells(next: &Next, nth: u64) -> bool {
     match next {
         Next::Primary(Event::Message { message, .. })
-        | Next::Worker(WorkerEvent::Message { message, .. }) => message["nth"] == nth,
+        | Next::Worker(WorkerEvent::Message { message, .. }) => {
+            message.json().is_ok_and(|it| it["nth"] == nth)
+        }
         Next::Begin | Next::Call(_) | Next::Primary(_) | Next::Worker(_) | Next::Exit(_) => false,
     }
 }

@@ -417,7 +417,7 @@ mod tests {
             process: &mut Process<'_>,
             event: SocketEvent,
         ) {
-            let _ = primary.send(WorkerId(1), &"something came".into());
+            let _ = primary.send(WorkerId(1), "something came");
             if let SocketEvent::Ended { connection, .. } = event {
                 process.close(connection);
             }

@@ -44,7 +44,7 @@ impl Program for Online {
 
     fn primary_event(&mut self, primary: &mut Primary, _: &mut Process<'_>, event: Event) {
         if let (Event::Online { worker }, true) = (event, self.answer) {
-            primary.send(worker, &"hello".into()).expect("the channel is open");
+            primary.send(worker, "hello").expect("the channel is open");
         }
     }
 }

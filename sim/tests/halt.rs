@@ -45,7 +45,7 @@ impl Program for Gate {
 
     fn worker_event(&mut self, _: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
         if let WorkerEvent::Message { message, .. } = event {
-            process.observe(message.to_string());
+            process.observe(message.json_text().expect("it is JSON").into_owned());
             process.exit(0);
         }
     }

@@ -193,7 +193,7 @@ impl Program for Leaves {
             }
             WorkerEvent::Connection { connection, .. } => {
                 process.leave_child(connection);
-                worker.send(&"ready".into()).expect("the channel is open");
+                worker.send("ready").expect("the channel is open");
             }
             _ => {}
         }
@@ -287,7 +287,7 @@ impl Program for LateClient {
     fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
         match event {
             Event::Listening { address, .. } => process.note(address.port.to_string()),
-            Event::Message { message, .. } if message == 1 => primary.disconnect(),
+            Event::Message { message, .. } if message == json!(1) => primary.disconnect(),
             // What `disconnect` calls is done before this event.
             Event::Message { .. } => process.observe("disconnected"),
             _ => {}

@@ -59,7 +59,7 @@ impl Program for Rounds {
 
     fn worker_event(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
         if let WorkerEvent::Message { message, handle: _ } = event {
-            process.observe(format!("got {message}"));
+            process.observe(format!("got {}", message.json_text().expect("it is JSON")));
             let _ = worker.send(&message);
         }
     }

@@ -4,13 +4,12 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt;
 
-use serde_json::Value;
-
 use crate::address::ListeningAddress;
 use crate::listen::ListenAddress;
 use crate::message::Violation;
 use crate::os::{Errno, ExitStatus, LocalAddress, SocketId, WorkerId};
 use crate::passing::Passed;
+use crate::payload::Message;
 use crate::settings::Command;
 
 /// What a machine gives out: something for the user, or something for the operating system.
@@ -52,7 +51,7 @@ pub enum Event {
         /// Which.
         worker: WorkerId,
         /// What.
-        message: Value,
+        message: Message,
         /// A socket that came with it.
         handle: Option<Passed>,
     },
@@ -170,7 +169,7 @@ pub enum WorkerEvent {
     /// The primary sent a message. Node: `'message'`.
     Message {
         /// What.
-        message: Value,
+        message: Message,
         /// A socket that came with it.
         handle: Option<Passed>,
     },

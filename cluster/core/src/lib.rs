@@ -35,6 +35,7 @@ mod listen;
 mod message;
 mod os;
 mod passing;
+mod payload;
 mod pending;
 mod primary;
 mod pump;
@@ -54,6 +55,7 @@ pub use os::{
     TimerId, WorkerId,
 };
 pub use passing::{Passed, Passing};
+pub use payload::{Message, MessageError};
 pub use primary::{ForkError, Life, PolicyFrozen, Primary, WorkerState};
 pub use pump::{Machine, flush, pump};
 pub use send::{SendError, Sent};

@@ -7,18 +7,18 @@ use alloc::string::String;
 use core::fmt;
 use core::net::SocketAddr;
 
-use serde_json::Value;
-
 use crate::address::{AddressType, ListeningAddress};
 use crate::os::Errno;
+use crate::payload;
 
-mod advanced;
+pub(crate) mod advanced;
 mod data;
 mod decode;
 mod encode;
 mod fields;
 mod js;
-mod surrogates;
+pub(crate) mod json;
+pub(crate) mod surrogates;
 
 pub(crate) use data::Data;
 
@@ -71,7 +71,7 @@ pub enum PassedKind {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Message {
     /// A user's. Node: anything whose `cmd` does not begin with `NODE_`.
-    User(Value),
+    User(payload::Message),
     /// The cluster's own.
     Cluster(Box<Cluster>),
     /// Of connections that were passed on by whom counts them.
@@ -174,11 +174,7 @@ pub(crate) struct Reply {
     pub(crate) accepted: Option<bool>,
 }
 
-/// Whether a user's message would be taken for one of Node's own, and so never be delivered.
-pub(crate) fn is_reserved(value: &Value) -> bool {
-    value.get("cmd").and_then(Value::as_str).is_some_and(is_internal)
-}
-
+/// Whether Node takes an object with this `cmd` for one of its own.
 fn is_internal(cmd: &str) -> bool {
     cmd.len() > 5 && cmd.starts_with("NODE_")
 }

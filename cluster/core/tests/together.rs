@@ -89,9 +89,9 @@ fn messages_go_both_ways_and_reserved_ones_nowhere() {
     house.settle();
     assert_eq!(
         house.events.last(),
-        Some(&Event::Message { worker: ONE, message: json!("back"), handle: None })
+        Some(&Event::Message { worker: ONE, message: json!("back").into(), handle: None })
     );
-    let heard = WorkerEvent::Message { message: json!({"hello": [1, null, "\n"]}), handle: None };
+    let heard = WorkerEvent::Message { message: json!({"hello": [1, null, "\n"]}).into(), handle: None };
     assert_eq!(house.processes[&ONE].events, [heard]);
 }
 

@@ -190,7 +190,7 @@ fn payload() -> impl Strategy<Value = (Vec<u8>, bool)> {
 
 fn messages(events: Vec<Event>) -> Vec<Value> {
     let message = |event| if let Event::Message { message, .. } = event { Some(message) } else { None };
-    events.into_iter().filter_map(message).collect()
+    events.into_iter().filter_map(message).map(|message| message.json().expect("it has JSON")).collect()
 }
 
 proptest! {

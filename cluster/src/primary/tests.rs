@@ -77,7 +77,7 @@ async fn answer(primary: &mut Primary, port: u16) -> String {
     }
 }
 
-async fn echo(primary: &mut Primary, worker: WorkerId) -> Value {
+async fn echo(primary: &mut Primary, worker: WorkerId) -> Message {
     primary.send(worker, &json!("hello")).expect("the worker reads");
     loop {
         if let Event::Message { message, .. } = next(primary).await {

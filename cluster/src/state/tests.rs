@@ -118,7 +118,7 @@ async fn what_is_being_acknowledged_is_taken_before_it_is_said_that_the_worker_i
     {
         let mut arrival = pin!(server.arrival());
         assert!(poll(arrival.as_mut()).is_pending());
-        shared.command(|machine| machine.send(&"x".repeat(1 << 20).into())).expect("its channel is open");
+        shared.command(|machine| machine.send("x".repeat(1 << 20))).expect("its channel is open");
         offer(&far);
         while !shared.look(cluster_core::Worker::is_acknowledging) {
             tokio::task::yield_now().await;
@@ -162,7 +162,8 @@ const LEAVE: &str = r#"{"cmd":"NODE_CLUSTER","act":"disconnect","seq":0}"#;
 
 /// What lets it listen, once it asks.
 async fn answer(far: &UnixStream) -> String {
-    let question: Value = serde_json::from_str(&line_with(far, "queryServer").await).expect("it is JSON");
+    let question: serde_json::Value =
+        serde_json::from_str(&line_with(far, "queryServer").await).expect("it is JSON");
     let seq = question["seq"].as_u64().expect("a number");
     format!(r#"{{"cmd":"NODE_CLUSTER","ack":{seq},"key":"key","errno":null,"data":null}}"#)
 }
@@ -187,7 +188,7 @@ fn send_with(far: &UnixStream, lines: &str, descriptor: BorrowedFd<'_>) {
 /// What a message says.
 fn number_of(event: Option<WorkerEvent>) -> Option<usize> {
     match event? {
-        WorkerEvent::Message { message, .. } => usize::try_from(message.as_u64()?).ok(),
+        WorkerEvent::Message { message, .. } => message.to().ok(),
         WorkerEvent::Error(_) | WorkerEvent::Disconnect => None,
     }
 }

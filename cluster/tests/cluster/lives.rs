@@ -68,7 +68,7 @@ async fn last_words() -> Tested {
     let worker = fork(&mut primary, "count to 100 and exit");
     let seen = rest(&mut primary).await?;
     let numbers = seen.iter().filter_map(|event| match event {
-        Event::Message { message, .. } => message.as_u64(),
+        Event::Message { message, .. } => message.to::<u64>().ok(),
         _ => None,
     });
     same(numbers.collect::<Vec<_>>(), (0..100).collect())?;
@@ -200,7 +200,7 @@ async fn grandchild_not_read() -> Tested {
     let exit = Event::Exit { worker, status: ExitStatus::Code(5) };
     let seen = until(&mut primary, |event| *event == exit).await?;
     let grandchild = seen.iter().find_map(|event| match event {
-        Event::Message { message, .. } => message.as_i64(),
+        Event::Message { message, .. } => message.to::<i64>().ok(),
         _ => None,
     });
     same(seen.contains(&Event::Disconnect { worker }), false)?;

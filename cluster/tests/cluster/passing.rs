@@ -38,7 +38,7 @@ fn connection() -> io::Result<(TcpStream, TcpStream)> {
 /// The next message and its socket.
 async fn passed(primary: &mut Primary) -> Result<(Value, Option<Passed>), Failed> {
     match until(primary, |event| matches!(event, Event::Message { .. })).await?.pop() {
-        Some(Event::Message { message, handle, .. }) => Ok((message, handle)),
+        Some(Event::Message { message, handle, .. }) => Ok((message.json()?, handle)),
         other => Err(format!("{other:?}").into()),
     }
 }

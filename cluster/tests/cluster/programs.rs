@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::{env, process};
 
 use ::cluster::{Connection, ListenOptions, Listener, Primary, Settings, Worker, WorkerEvent, role};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -267,8 +267,10 @@ async fn hoard(worker: Worker) -> Ended {
     let hoard = Hoard::new()?;
     worker.send(&json!("hoarding"))?;
     let give_up = async {
-        while let Some(WorkerEvent::Message { message: Value::Number(turn), .. }) = worker.next().await {
-            worker.send(&turn.into())?;
+        while let Some(WorkerEvent::Message { message: turn, .. }) = worker.next().await
+            && turn.to::<u64>().is_ok()
+        {
+            worker.send(turn)?;
         }
         drop(hoard);
         hear(worker.clone()).await

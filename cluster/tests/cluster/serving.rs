@@ -128,7 +128,7 @@ async fn port_in_use() -> Tested {
     let text = format!("bind EADDRINUSE {address}");
     same(
         seen.last(),
-        Some(&Event::Message { worker: unlucky, message: json!({ "listen": text }), handle: None }),
+        Some(&Event::Message { worker: unlucky, message: json!({ "listen": text }).into(), handle: None }),
     )?;
     same(seen.iter().any(|event| matches!(event, Event::Listening { .. })), false)?;
     // Neither that worker nor any other is harmed.

@@ -141,7 +141,7 @@ pub(crate) async fn port(primary: &mut Primary) -> Result<u16, Failed> {
 /// The next message of a worker.
 pub(crate) async fn message(primary: &mut Primary) -> Result<Value, Failed> {
     match until(primary, |event| matches!(event, Event::Message { .. })).await?.pop() {
-        Some(Event::Message { message, .. }) => Ok(message),
+        Some(Event::Message { message, .. }) => Ok(message.json()?),
         other => Err(format!("{other:?}").into()),
     }
 }

@@ -1,10 +1,13 @@
 //! From the values of `cluster-core` to the words of observations, and from a scenario to its settings: the same for
 //! the simulator and for the real system, so that both write the same line for the same thing. It runs nothing.
 
+use std::borrow::Cow;
+
 use cluster_core::{
-    Command, Errno, Event, ExitStatus, Life, ListenAddress, ListenOptions, LocalAddress, Passed,
+    Command, Errno, Event, ExitStatus, Life, ListenAddress, ListenOptions, LocalAddress, Message, Passed,
     SchedulingPolicy, Serialization, Settings, Setup, Signal, Stdio, WorkerError, WorkerId, WorkerState,
 };
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::observation::Observation;
@@ -92,9 +95,14 @@ pub(super) fn piped(fd: u32, text: &str) -> Value {
     serde_json::json!({ "fd": fd, "text": text })
 }
 
-fn unpiped(message: &Value) -> Option<(u32, &str)> {
-    let fd = u32::try_from(message.get("fd")?.as_u64()?).ok()?;
-    Some((fd, message.get("text")?.as_str()?))
+fn unpiped(message: &Message) -> Option<(u32, String)> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Piped {
+        fd: u32,
+        text: String,
+    }
+    message.to::<Piped>().ok().map(|Piped { fd, text }| (fd, text))
 }
 
 /// Where a server is.
@@ -140,7 +148,7 @@ pub(super) fn event<'a>(
         }
         Event::Message { worker, message, handle } => {
             if let Some((fd, text)) = unpiped(message) {
-                return Some(words::pipe(worker.0, fd, text, life(worker)));
+                return Some(words::pipe(worker.0, fd, &text, life(worker)));
             }
             let text = text(message);
             let with = handle.map(|passed| came(passed, &text));
@@ -168,8 +176,9 @@ pub(super) fn pipe(worker: WorkerId, fd: u32, text: &str, known: Option<&Life>) 
 }
 
 /// A message as a text; in a scenario it is one.
-pub(super) fn text(message: &Value) -> String {
-    message.as_str().map_or_else(|| message.to_string(), str::to_owned)
+pub(super) fn text(message: &Message) -> String {
+    let json = || message.json_text().map_or_else(|error| error.to_string(), Cow::into_owned);
+    message.to::<String>().unwrap_or_else(|_| json())
 }
 
 /// The name of an error number, as Node's `error.code`.

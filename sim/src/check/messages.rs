@@ -6,11 +6,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cluster_core::{ChannelId, ExitStatus, Primary, WorkerId};
+use cluster_core::{ChannelId, ExitStatus, Message, Primary, WorkerId};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::kernel::Kernel;
 use crate::kernel::process::Pid;
+
+/// What a message says that [`Messages::next`] has made.
+#[derive(Deserialize)]
+struct Numbered {
+    nth: u64,
+}
 
 /// How many messages each has sent to whom, and has heard from whom.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -32,10 +39,11 @@ impl Messages {
     }
 
     /// One has heard a message of the other, perhaps of another kind.
-    pub(crate) fn heard(&mut self, from: Pid, to: Pid, message: &Value) -> Result<(), String> {
-        let Some(nth) = message["nth"].as_u64().filter(|_| self.sent.contains_key(&(from, to))) else {
+    pub(crate) fn heard(&mut self, from: Pid, to: Pid, message: &Message) -> Result<(), String> {
+        if !self.sent.contains_key(&(from, to)) {
             return Ok(());
-        };
+        }
+        let Ok(Numbered { nth }) = message.to() else { return Ok(()) };
         let heard = self.heard.entry((from, to)).or_default();
         *heard += 1;
         let (from, to) = (from.0, to.0);
@@ -90,7 +98,7 @@ mod tests {
         let sent = [(); 3].map(|()| {
             let message = messages.next(FROM, Pid::PRIMARY);
             messages.sent(FROM, Pid::PRIMARY);
-            message
+            Message::from(message)
         });
         let hears = |order: &[usize]| {
             let mut messages = messages.clone();

@@ -2,9 +2,10 @@
 //!
 //! What is not named here is called as the code calls it.
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 
-use cluster_core::{Call, Event, ExitStatus, OsEvent, SocketId, WorkerEvent};
+use cluster_core::{Call, Event, ExitStatus, Message, OsEvent, SocketId, WorkerEvent};
 use serde_json::Value;
 
 use super::Kind;
@@ -96,9 +97,14 @@ fn told(event: &OsEvent, client: Option<ClientId>) -> Label {
     }
 }
 
+/// A message as JSON.
+fn text(message: &Message) -> String {
+    message.json_text().map_or_else(|error| error.to_string(), Cow::into_owned)
+}
+
 fn primary(event: &Event) -> String {
     if let Event::Message { worker, message, .. } = event {
-        return format!("message of worker {worker}: {message}");
+        return format!("message of worker {worker}: {}", text(message));
     }
     let (Event::Fork { worker, .. }
     | Event::Online { worker, .. }
@@ -114,7 +120,7 @@ fn primary(event: &Event) -> String {
 
 fn worker(event: &WorkerEvent, client: Option<ClientId>) -> String {
     if let WorkerEvent::Message { message, .. } = event {
-        return format!("message: {message}");
+        return format!("message: {}", text(message));
     }
     client.map_or_else(|| words(event), |client| format!("{} of client {}", words(event), client.0))
 }

@@ -3,6 +3,8 @@
 
 use alloc::vec::Vec;
 
+use bytes::Bytes;
+
 use super::{Channel, ChannelStep};
 use crate::message::{self, Frame, Violation};
 use crate::os::{Call, ChannelId, SocketId};
@@ -15,6 +17,22 @@ pub(super) struct Reading {
     partial: Vec<u8>,
     /// A descriptor that arrived before the end of its envelope.
     stray: Option<SocketId>,
+}
+
+/// What stands before a payload: its length.
+const LENGTH: usize = 4;
+
+impl Reading {
+    /// Adds bytes to a frame of this length. Its memory is twice what has arrived, and never more than its length, so that
+    /// nobody has to be believed.
+    fn add(&mut self, bytes: &[u8], length: usize) {
+        let needed = self.partial.len() + bytes.len();
+        if needed > self.partial.capacity() {
+            let room = needed.saturating_mul(2).min(length).max(needed);
+            self.partial.reserve_exact(room - self.partial.len());
+        }
+        self.partial.extend_from_slice(bytes);
+    }
 }
 
 impl Channel {
@@ -47,15 +65,16 @@ impl Channel {
         let mut rest = bytes;
         while let Some(end) = memchr::memchr(b'\n', rest) {
             let frame = if self.reading.partial.is_empty() {
-                message::decode(&rest[..end])
+                message::decode(&rest[..end], &Bytes::copy_from_slice)
             } else {
-                self.reading.partial.extend_from_slice(&rest[..end]);
-                message::decode(&core::mem::take(&mut self.reading.partial))
+                self.reading.add(&rest[..end], usize::MAX);
+                let line = Bytes::from(core::mem::take(&mut self.reading.partial));
+                message::decode(&line, &|part| line.slice_ref(part))
             };
             rest = &rest[end + 1..];
             self.arrived(frame?, steps);
         }
-        self.reading.partial.extend_from_slice(rest);
+        self.reading.add(rest, usize::MAX);
         self.bounded(self.reading.partial.len())
     }
 
@@ -65,22 +84,51 @@ impl Channel {
         bytes: &[u8],
         steps: &mut Steps<S>,
     ) -> Result<(), Violation> {
-        let mut unread = core::mem::take(&mut self.reading.partial);
-        unread.extend_from_slice(bytes);
-        let mut rest = &unread[..];
-        // One for all: they are read before the first is handled.
-        let mut spare = self.limits.message_bytes;
-        while let Some((length, behind)) = rest.split_first_chunk() {
-            let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
-            self.bounded(length)?;
-            let Some((payload, next)) = behind.split_at_checked(length) else { break };
-            rest = next;
-            self.arrived(message::decode_advanced(payload, &mut spare)?, steps);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let frame = if self.reading.partial.is_empty()
+                && let Some((payload, next)) = self.whole(rest)?
+            {
+                rest = next;
+                message::decode_advanced(payload, &Bytes::copy_from_slice)
+            } else {
+                let Some(payload) = self.fill(&mut rest)? else { return Ok(()) };
+                message::decode_advanced(&payload, &|part| payload.slice_ref(part))
+            };
+            self.arrived(frame?, steps);
         }
-        let read = unread.len() - rest.len();
-        unread.drain(..read);
-        self.reading.partial = unread;
         Ok(())
+    }
+
+    /// The payload that these bytes begin with, if they have all of it.
+    fn whole<'a>(&self, bytes: &'a [u8]) -> Result<Option<(&'a [u8], &'a [u8])>, Violation> {
+        let Some((length, behind)) = bytes.split_first_chunk() else { return Ok(None) };
+        let length = self.payload_length(*length)?;
+        Ok(behind.split_at_checked(length))
+    }
+
+    /// Takes what belongs to the payload that has begun; the payload, if it ends here.
+    fn fill(&mut self, rest: &mut &[u8]) -> Result<Option<Bytes>, Violation> {
+        let mut length = self.reading.partial.len().max(LENGTH);
+        loop {
+            let missing = length - self.reading.partial.len();
+            let (now, later) = rest.split_at(missing.min(rest.len()));
+            self.reading.add(now, length);
+            *rest = later;
+            if self.reading.partial.len() < length {
+                return Ok(None);
+            }
+            let Some((first, _)) = self.reading.partial.split_first_chunk() else { return Ok(None) };
+            length = LENGTH + self.payload_length(*first)?;
+            if self.reading.partial.len() == length {
+                return Ok(Some(Bytes::from(core::mem::take(&mut self.reading.partial)).slice(LENGTH..)));
+            }
+        }
+    }
+
+    fn payload_length(&self, length: [u8; LENGTH]) -> Result<usize, Violation> {
+        let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+        self.bounded(length).map(|()| length)
     }
 
     fn bounded(&self, length: usize) -> Result<(), Violation> {

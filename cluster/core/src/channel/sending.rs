@@ -6,7 +6,9 @@ use alloc::vec::Vec;
 
 use super::{Channel, ChannelStep, Happened, Link, Outgoing};
 use crate::message;
+use crate::message::advanced::NoJson;
 use crate::os::{Call, ChannelId, Errno, SocketId};
+use crate::payload;
 use crate::steps::Steps;
 
 /// What one write takes at most, in bytes, so that a long line that goes out in pieces is not copied over and over.
@@ -307,6 +309,11 @@ impl Channel {
         if self.link == Link::Closing && sent {
             self.close(steps);
         }
+    }
+
+    /// A user's message as this channel writes it.
+    pub(crate) fn written(&self, message: &payload::Message) -> Result<payload::Message, NoJson> {
+        message.written_as(self.serialization, self.limits.message_bytes)
     }
 
     /// Whether a peer with the same limits would not read it.

@@ -1,19 +1,28 @@
-//! Node's 'advanced' serialization: V8's structured clone, as far as JSON can say it.
+//! Node's 'advanced' serialization: V8's structured clone, each payload behind its length.
 //!
-//! A message of Node's arrives as it would have arrived in mode 'json': what `JSON.stringify` makes of it. Thus
-//! `undefined` vanishes from objects and is `null` in arrays, NaN is `null`, a date is its text, a buffer is
-//! `{"type":"Buffer","data":[..]}`, a typed array an object of its elements, and a map, a set, an error or a regular
-//! expression is `{}`. What `JSON.stringify` refuses has a form, too: a big integer is a text (its decimal digits, or
-//! hexadecimal ones if it has more than 128 bits), and a reference to an object inside itself is `null`.
+//! A user's payload is passed on as it is; here it is checked, and looked through for what a message of Node's own has
+//! (`outline`), put into an envelope and taken out (`envelope`), and written from JSON and as JSON (`from_json`, `to_json`).
 //!
 //! It knows values, neither frames nor what they mean.
 
-mod lossy;
-mod read;
-mod write;
+pub(crate) mod date;
+mod envelope;
+mod from_json;
+mod numbers;
+pub(crate) mod text;
+mod to_json;
+pub(crate) mod tokens;
+pub(crate) mod views;
 
-pub(crate) use read::read;
-pub(crate) use write::write;
+use alloc::string::String;
+use core::ops::Range;
+
+use super::{Violation, is_internal};
+use tokens::{Open, Token, Tokens};
+
+pub(crate) use envelope::{detached, enveloped};
+pub(crate) use from_json::from_json;
+pub(crate) use to_json::{NoJson, Rules, to_json};
 
 #[cfg(test)]
 mod tests;
@@ -23,3 +32,78 @@ const HEADER: u8 = 0xFF;
 
 /// The version that Node 18 to 26 write. Older ones are read all the same.
 const VERSION: u8 = 15;
+
+/// What is looked at of a payload that is an object, and else nothing.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outline {
+    /// Its `cmd`, if that is a text.
+    pub(crate) cmd: Option<String>,
+    /// Its `msg`.
+    pub(crate) msg: Option<Part>,
+}
+
+impl Outline {
+    pub(crate) fn is_reserved(&self) -> bool {
+        self.cmd.as_deref().is_some_and(is_internal)
+    }
+}
+
+/// A value inside a payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Part {
+    range: Range<usize>,
+    /// The number of its first object.
+    first_object: u32,
+}
+
+/// The longest `cmd` that is looked at. Node's own have 26 characters at the most.
+const LONGEST_CMD: usize = 64;
+
+/// Checks a payload from its beginning to its end.
+pub(crate) fn outline(payload: &[u8]) -> Result<Outline, Violation> {
+    let mut tokens = Tokens::new(payload)?;
+    let mut outline = Outline::default();
+    let is_object = tokens.next()? == Some(Token::Open(Open::Object));
+    while let Some(token) = member(&mut tokens)? {
+        let (Token::Text(name), true) = (token, is_object) else { continue };
+        let (begins, first_object) = (tokens.end(), tokens.objects());
+        if name.is(b"cmd") {
+            let value = tokens.next()?;
+            outline.cmd = match value {
+                Some(Token::Text(cmd)) => Some(
+                    cmd.characters()
+                        .take(LONGEST_CMD)
+                        .map(|it| it.unwrap_or(char::REPLACEMENT_CHARACTER))
+                        .collect(),
+                ),
+                _ => None,
+            };
+        } else if name.is(b"msg") {
+            skip(&mut tokens)?;
+            outline.msg = Some(Part { range: begins..tokens.end(), first_object });
+        }
+    }
+    Ok(outline)
+}
+
+/// The next name of a member of the outermost object, or else anything outside of one.
+fn member<'a>(tokens: &mut Tokens<'a>) -> Result<Option<Token<'a>>, Violation> {
+    loop {
+        let is_member = tokens.depth() == 1 && tokens.is_at_key();
+        match tokens.next()? {
+            Some(token) if is_member => return Ok(Some(token)),
+            Some(_) => {}
+            None => return Ok(None),
+        }
+    }
+}
+
+/// Reads one value to its end.
+fn skip(tokens: &mut Tokens<'_>) -> Result<(), Violation> {
+    let depth = tokens.depth();
+    tokens.next()?;
+    while tokens.depth() > depth {
+        tokens.next()?;
+    }
+    Ok(())
+}

@@ -5,60 +5,78 @@ use alloc::borrow::Cow;
 use alloc::string::String;
 use core::net::SocketAddr;
 
+use bytes::Bytes;
+
+use super::advanced::{self, Rules};
 use super::fields::Fields;
 use super::js::Js;
 use super::{
     Act, Cluster, Counting, Data, Envelope, Frame, HandleKey, Message, PassedKind, QueryServer, Reply,
-    Violation, advanced, is_internal, is_reserved, surrogates,
+    Violation, is_internal, json, surrogates,
 };
 use crate::address::{AddressType, ListeningAddress};
 use crate::os::Errno;
+use crate::payload;
 
 /// The longest host, path or key that is kept, in bytes. A Unix socket's path is shorter.
 pub(crate) const ADDRESS: usize = 4096;
 
+/// Takes a part of what was read into keeping: it is copied, or shares what is kept already.
+pub(crate) type Keep<'a> = &'a dyn Fn(&[u8]) -> Bytes;
+
+/// The envelope of a message that a descriptor comes with.
+pub(super) const HANDLE: &str = "NODE_HANDLE";
+
+/// A retransmitted socket of Node 20 comes in two envelopes; nothing comes in more.
+const ENVELOPES: u8 = 2;
+
 /// Reads one line, without its newline.
-pub(crate) fn decode(line: &[u8]) -> Result<Frame, Violation> {
-    // A retransmitted socket of Node 20 comes in two envelopes; nothing comes in more.
-    decode_within(line, 2)
+pub(crate) fn decode(line: &[u8], keep: Keep<'_>) -> Result<Frame, Violation> {
+    let text = core::str::from_utf8(line).map_err(|_| Violation::Malformed)?;
+    decode_within(text, keep, ENVELOPES)
 }
 
-/// Reads one payload of the 'advanced' serialization; what it makes beyond its own bytes of JSON is taken from `spare`.
-pub(crate) fn decode_advanced(payload: &[u8], spare: &mut usize) -> Result<Frame, Violation> {
-    let value = advanced::read(payload, spare)?;
-    if !is_reserved(&value) {
-        return Ok(Frame::Message(Message::User(value)));
+/// Reads one payload of the 'advanced' serialization.
+pub(crate) fn decode_advanced(payload: &[u8], keep: Keep<'_>) -> Result<Frame, Violation> {
+    advanced_within(payload, keep, ENVELOPES)
+}
+
+fn advanced_within(payload: &[u8], keep: Keep<'_>, envelopes: u8) -> Result<Frame, Violation> {
+    let outline = advanced::outline(payload)?;
+    if !outline.is_reserved() {
+        return Ok(Frame::Message(Message::User(payload::Message::of_clone(keep(payload)))));
     }
-    decode(&serde_json::to_vec(&value).map_err(|_| Violation::Malformed)?)
+    let text = advanced::to_json(payload, Rules::Fields).map_err(|_| Violation::Malformed)?;
+    let Some(msg) = outline.msg.filter(|_| outline.cmd.as_deref() == Some(HANDLE)) else {
+        return decode_within(&text, &Bytes::copy_from_slice, envelopes);
+    };
+    let fields = serde_json::from_str::<Fields<'_>>(&text).unwrap_or_default();
+    let inner = Bytes::from(advanced::detached(payload, &msg)?);
+    envelope(&fields, envelopes, |left| advanced_within(&inner, &|part| inner.slice_ref(part), left))
 }
 
-fn decode_within(line: &[u8], envelopes: u8) -> Result<Frame, Violation> {
-    if may_be_internal(line)
-        && let Ok(fields) = serde_json::from_slice::<Fields<'_>>(line)
+fn decode_within(text: &str, keep: Keep<'_>, envelopes: u8) -> Result<Frame, Violation> {
+    let may_be_reserved = json::may_be_reserved(text);
+    if may_be_reserved
+        && let Ok(fields) = serde_json::from_str::<Fields<'_>>(text)
         && let Js::Text(cmd) = fields.get("cmd")
         && is_internal(&cmd)
     {
-        return internal(&cmd, &fields, envelopes);
+        return internal(&cmd, &fields, keep, envelopes);
     }
-    let Ok(value) = serde_json::from_slice(line) else {
-        let mended = surrogates::without_lone_ones(line).ok_or(Violation::Malformed)?;
-        return decode_within(&mended, envelopes);
-    };
-    if is_reserved(&value) { Err(Violation::Malformed) } else { Ok(Frame::Message(Message::User(value))) }
+    json::check(text)?;
+    // With a half character in the name of a field.
+    if may_be_reserved && json::reserved(text).is_some() {
+        let mended = surrogates::without_lone_ones(text.as_bytes()).ok_or(Violation::Malformed)?;
+        let mended = core::str::from_utf8(&mended).map_err(|_| Violation::Malformed)?;
+        let fields = serde_json::from_str::<Fields<'_>>(mended).map_err(|_| Violation::Malformed)?;
+        let Js::Text(cmd) = fields.get("cmd") else { return Err(Violation::Malformed) };
+        return internal(&cmd, &fields, &Bytes::copy_from_slice, envelopes);
+    }
+    Ok(Frame::Message(Message::User(payload::Message::of_json(keep(text.as_bytes())))))
 }
 
-/// How a message of Node's own begins when Node wrote it.
-const BEGINNING: &[u8] = br#"{"cmd":"NODE_"#;
-
-/// Whether the line is worth a second look: a `cmd` of Node's own must spell `NODE_`, or escape it.
-fn may_be_internal(line: &[u8]) -> bool {
-    let says = |word: &[u8]| memchr::memmem::find(line, word).is_some();
-    // Most lines have neither letter, which is seen at a glance.
-    let may_say = memchr::memchr2(b'N', b'\\', line).is_some();
-    line.starts_with(BEGINNING) || may_say && (says(b"NODE_") || says(b"\\u"))
-}
-
-fn internal(cmd: &str, fields: &Fields<'_>, envelopes: u8) -> Result<Frame, Violation> {
+fn internal(cmd: &str, fields: &Fields<'_>, keep: Keep<'_>, envelopes: u8) -> Result<Frame, Violation> {
     let counting = |question: fn(String) -> Counting| {
         let question = key(fields).map_or(Message::Foreign, |key| Message::Counting(question(key)));
         Ok(Frame::Message(question))
@@ -67,7 +85,10 @@ fn internal(cmd: &str, fields: &Fields<'_>, envelopes: u8) -> Result<Frame, Viol
         "NODE_HANDLE_ACK" => Ok(Frame::Ack),
         "NODE_HANDLE_NACK" => Ok(Frame::Nack),
         "NODE_CLUSTER" => cluster(fields).map(Frame::Message),
-        "NODE_HANDLE" => envelope(fields, envelopes),
+        HANDLE => {
+            let inner = fields.raw("msg").ok_or(fields.violation("msg"))?;
+            envelope(fields, envelopes, |left| decode_within(inner.get(), keep, left))
+        }
         "NODE_SOCKET_GET_COUNT" => counting(Counting::HowMany),
         "NODE_SOCKET_NOTIFY_CLOSE" => counting(Counting::SayNone),
         // The answers to questions that we do not ask are among them.
@@ -75,10 +96,14 @@ fn internal(cmd: &str, fields: &Fields<'_>, envelopes: u8) -> Result<Frame, Viol
     }
 }
 
-fn envelope(fields: &Fields<'_>, envelopes: u8) -> Result<Frame, Violation> {
+/// A message in the envelope that says what comes with it; so many more envelopes may be inside.
+fn envelope(
+    fields: &Fields<'_>,
+    envelopes: u8,
+    inner: impl FnOnce(u8) -> Result<Frame, Violation>,
+) -> Result<Frame, Violation> {
     let envelopes = envelopes.checked_sub(1).ok_or(fields.violation("msg"))?;
-    let inner = fields.raw("msg").ok_or(fields.violation("msg"))?;
-    match decode_within(inner.get().as_bytes(), envelopes)? {
+    match inner(envelopes)? {
         Frame::Message(message) => {
             Ok(Frame::Handle(Envelope { message, kind: kind(fields)?, key: key(fields) }))
         }
@@ -253,6 +278,10 @@ mod tests {
     use crate::settings::Serialization;
     use serde_json::{Value, json};
 
+    fn decode(line: &[u8]) -> Result<Frame, Violation> {
+        super::decode(line, &Bytes::copy_from_slice)
+    }
+
     fn cluster_message(line: &str) -> Cluster {
         match decode(line.as_bytes()) {
             Ok(
@@ -302,7 +331,12 @@ mod tests {
 
     #[test]
     fn only_a_cmd_that_begins_with_node_and_goes_on_is_internal() {
-        let user = |line: &str| decode(line.as_bytes()) == Ok(Frame::Message(Message::User(json_of(line))));
+        let user = |line: &str| {
+            decode(line.as_bytes())
+                == Ok(Frame::Message(Message::User(payload::Message::of_json(Bytes::copy_from_slice(
+                    line.as_bytes(),
+                )))))
+        };
         assert!(user(r#"{"cmd":"NODE_"}"#));
         assert!(user(r#""NODE_CLUSTER""#));
         assert!(user(r#"{"text":"NODE_CLUSTER","act":7}"#));
@@ -310,16 +344,12 @@ mod tests {
         assert_eq!(decode(br#"{"cmd":"\u004eODE_X"}"#), Ok(Frame::Message(Message::Foreign)));
     }
 
-    fn json_of(line: &str) -> Value {
-        serde_json::from_str(line).expect("JSON")
-    }
-
     #[test]
     fn two_envelopes_are_one() {
         let inner = json!({"cmd":"NODE_HANDLE","type":"net.Socket","msg":{"hello":1}});
         let outer = json!({"cmd":"NODE_HANDLE","type":"net.Native","msg":inner});
         let line = serde_json::to_vec(&outer).expect("JSON");
-        let message = Message::User(json!({"hello":1}));
+        let message = Message::User(json!({"hello":1}).into());
         assert_eq!(
             decode(&line),
             Ok(Frame::Handle(Envelope { message, kind: PassedKind::Socket, key: None }))
@@ -329,7 +359,7 @@ mod tests {
     #[test]
     fn null_may_come_in_an_envelope() {
         let line = br#"{"cmd":"NODE_HANDLE","type":"net.Socket","msg":null}"#;
-        let message = Message::User(Value::Null);
+        let message = Message::User(Value::Null.into());
         assert_eq!(
             decode(line),
             Ok(Frame::Handle(Envelope { message, kind: PassedKind::Socket, key: None }))

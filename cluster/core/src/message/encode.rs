@@ -6,8 +6,10 @@ use alloc::vec::Vec;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::decode::HANDLE;
 use super::{Act, Cluster, Counting, Data, Message, PassedKind, QueryServer, Reply, advanced};
 use crate::address::AddressType;
+use crate::payload;
 use crate::settings::Serialization;
 
 #[derive(Serialize)]
@@ -81,6 +83,8 @@ struct ClusterOut<'a> {
     seq: u64,
 }
 
+const CANNOT_FAIL: &str = "a message has string keys and finite numbers only";
+
 /// A message as a frame. `carries`: in the envelope that says what comes with it.
 pub(crate) fn encode(
     message: &Message,
@@ -88,11 +92,37 @@ pub(crate) fn encode(
     serialization: Serialization,
 ) -> Vec<u8> {
     match message {
-        Message::User(value) => enveloped(value, carries, serialization),
+        Message::User(message) => user(message, carries),
         Message::Cluster(cluster) => enveloped(&cluster_out(cluster), carries, serialization),
         Message::Counting(counting) => enveloped(&counting_out(counting), carries, serialization),
         Message::Foreign => unreachable!("a foreign message is never sent"),
     }
+}
+
+/// A user's, whose bytes are as the channel writes them.
+fn user(message: &payload::Message, carries: Option<PassedKind>) -> Vec<u8> {
+    let bytes = message.as_bytes();
+    match (message.serialization(), carries) {
+        (Serialization::Json, None) => [bytes, b"\n"].concat(),
+        (Serialization::Json, Some(kind)) => {
+            // The last member of the envelope, in place of `null}`.
+            let envelope = serde_json::to_vec(&envelope(kind, &())).expect(CANNOT_FAIL);
+            let before = envelope.strip_suffix(b"null}").unwrap_or(&envelope);
+            [before, bytes, b"}\n"].concat()
+        }
+        (Serialization::Advanced, None) => with_length(bytes),
+        (Serialization::Advanced, Some(kind)) => {
+            let (r#type, dgram_type) = type_of(kind);
+            let texts = [("cmd", HANDLE), ("type", r#type)].into_iter();
+            let texts: Vec<_> = texts.chain(dgram_type.map(|it| ("dgramType", it))).collect();
+            with_length(&advanced::enveloped(&texts, bytes).expect("a message was checked when it was made"))
+        }
+    }
+}
+
+fn with_length(payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("what may be unsent is less than 4 GiB");
+    [&length.to_be_bytes()[..], payload].concat()
 }
 
 /// An acknowledgement of a descriptor as a frame.
@@ -113,31 +143,33 @@ fn enveloped<T: Serialize>(
 }
 
 fn frame<T: Serialize>(message: &T, serialization: Serialization) -> Vec<u8> {
-    const CANNOT_FAIL: &str = "a message has string keys and finite numbers only";
+    let mut line = serde_json::to_vec(message).expect(CANNOT_FAIL);
     match serialization {
         Serialization::Json => {
-            let mut line = serde_json::to_vec(message).expect(CANNOT_FAIL);
             line.push(b'\n');
             line
         }
         Serialization::Advanced => {
-            let payload = advanced::write(&serde_json::to_value(message).expect(CANNOT_FAIL));
-            let length = u32::try_from(payload.len()).expect("what may be unsent is less than 4 GiB");
-            [&length.to_be_bytes()[..], &payload].concat()
+            with_length(&advanced::from_json(core::str::from_utf8(&line).expect(CANNOT_FAIL)))
         }
     }
 }
 
 fn envelope<T>(kind: PassedKind, msg: &T) -> HandleOut<'_, T> {
-    let (r#type, dgram_type) = match kind {
+    let (r#type, dgram_type) = type_of(kind);
+    HandleOut { cmd: HANDLE, r#type, dgram_type, msg }
+}
+
+/// What a descriptor is. Node: `type` and `dgramType`.
+fn type_of(kind: PassedKind) -> (&'static str, Option<&'static str>) {
+    match kind {
         PassedKind::Native => ("net.Native", None),
         PassedKind::Server => ("net.Server", None),
         PassedKind::Socket => ("net.Socket", None),
         PassedKind::DatagramNative => ("dgram.Native", None),
         PassedKind::Datagram { v6: false } => ("dgram.Socket", Some("udp4")),
         PassedKind::Datagram { v6: true } => ("dgram.Socket", Some("udp6")),
-    };
-    HandleOut { cmd: "NODE_HANDLE", r#type, dgram_type, msg }
+    }
 }
 
 fn counting_out(counting: &Counting) -> CountingOut<'_> {

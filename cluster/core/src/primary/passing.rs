@@ -1,14 +1,13 @@
 //! The talking half of the primary: a user's messages, and the sockets that travel with them.
 //! What the cluster itself says is elsewhere.
 
-use serde_json::Value;
-
 use super::{Primary, Step};
 use crate::channel::Outgoing;
 use crate::event::{Event, Output, WorkerError};
 use crate::message::{Counting, Envelope, Message};
 use crate::os::{Call, SocketId, WorkerId};
 use crate::passing::{Passed, Passing};
+use crate::payload;
 use crate::send::{SendError, Sent};
 
 impl Primary {
@@ -18,8 +17,12 @@ impl Primary {
     ///
     /// [`SendError`] if there is no such worker, its channel is closed or full, or the message would be taken for one
     /// of Node's own.
-    pub fn send(&mut self, worker: WorkerId, message: &Value) -> Result<Sent, SendError> {
-        self.post(worker, message, None)
+    pub fn send(
+        &mut self,
+        worker: WorkerId,
+        message: impl Into<payload::Message>,
+    ) -> Result<Sent, SendError> {
+        self.post(worker, message.into(), None)
     }
 
     /// Sends a message and a socket to a worker. Node: `worker.send(message, handle, options)`.
@@ -33,16 +36,16 @@ impl Primary {
     pub fn send_with(
         &mut self,
         worker: WorkerId,
-        message: &Value,
+        message: impl Into<payload::Message>,
         passing: Passing,
     ) -> Result<Sent, SendError> {
-        self.post(worker, message, Some(passing))
+        self.post(worker, message.into(), Some(passing))
     }
 
     fn post(
         &mut self,
         worker: WorkerId,
-        message: &Value,
+        message: payload::Message,
         passing: Option<Passing>,
     ) -> Result<Sent, SendError> {
         let member = self.members.get_mut(&worker).ok_or(SendError::Closed)?;

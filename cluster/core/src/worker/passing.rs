@@ -1,14 +1,13 @@
 //! The talking half of a worker: a user's messages, and the sockets that travel with them.
 //! What the cluster itself says is elsewhere.
 
-use serde_json::Value;
-
 use super::{Step, Worker};
 use crate::channel::Outgoing;
 use crate::event::{ChannelError, Output, WorkerEvent};
 use crate::message::{Counting, Envelope, Message};
 use crate::os::{Call, ChannelId, SocketId};
 use crate::passing::{Passed, Passing};
+use crate::payload;
 use crate::send::{SendError, Sent};
 
 impl Worker {
@@ -17,8 +16,8 @@ impl Worker {
     /// # Errors
     ///
     /// [`SendError`] if the channel is closed or full, or the message would be taken for one of Node's own.
-    pub fn send(&mut self, message: &Value) -> Result<Sent, SendError> {
-        self.post(message, None)
+    pub fn send(&mut self, message: impl Into<payload::Message>) -> Result<Sent, SendError> {
+        self.post(message.into(), None)
     }
 
     /// Sends a message and a socket to the primary. Node: `process.send(message, handle, options)`.
@@ -30,11 +29,15 @@ impl Worker {
     /// # Errors
     ///
     /// As [`Worker::send`], or the socket was given away before. The socket is still the caller's then.
-    pub fn send_with(&mut self, message: &Value, passing: Passing) -> Result<Sent, SendError> {
-        self.post(message, Some(passing))
+    pub fn send_with(
+        &mut self,
+        message: impl Into<payload::Message>,
+        passing: Passing,
+    ) -> Result<Sent, SendError> {
+        self.post(message.into(), Some(passing))
     }
 
-    fn post(&mut self, message: &Value, passing: Option<Passing>) -> Result<Sent, SendError> {
+    fn post(&mut self, message: payload::Message, passing: Option<Passing>) -> Result<Sent, SendError> {
         self.command(|worker| {
             let Worker { channel, travelling, steps, .. } = worker;
             crate::send::user(channel, message, passing, travelling, steps)

@@ -1,0 +1,34 @@
+//! JavaScript's dates as texts.
+
+use alloc::format;
+use alloc::string::String;
+
+/// A date, in milliseconds since 1970. JavaScript: `toISOString`.
+#[expect(clippy::cast_possible_truncation, reason = "a date has less than 54 bits")]
+pub(crate) fn iso(milliseconds: f64) -> Option<String> {
+    const LAST: f64 = 8.64e15;
+    if !(-LAST..=LAST).contains(&milliseconds) {
+        return None;
+    }
+    let milliseconds = milliseconds as i64;
+    let (year, month, day) = civil(milliseconds.div_euclid(86_400_000));
+    let time = milliseconds.rem_euclid(86_400_000);
+    let (hour, minute, second) = (time / 3_600_000, time / 60_000 % 60, time / 1000 % 60);
+    let year = match year {
+        0..=9999 => format!("{year:04}"),
+        _ => format!("{year:+07}"),
+    };
+    Some(format!("{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", time % 1000))
+}
+
+/// Year, month and day of so many days after 1970. Years begin in March here, so that the leap day is the last.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (era * 400 + year + i64::from(month <= 2), month, day)
+}

@@ -1,0 +1,57 @@
+//! A payload inside another: the objects of a payload are numbered, so that references change with what stands around.
+
+use alloc::vec::Vec;
+
+use super::from_json::{put_text, put_varint};
+use super::tokens::{Token, Tokens};
+use super::{HEADER, Part, VERSION};
+use crate::message::Violation;
+
+/// A part of a payload as a payload of its own. It refers to nothing outside of itself, or no Node has written it.
+pub(crate) fn detached(payload: &[u8], part: &Part) -> Result<Vec<u8>, Violation> {
+    let mut out = Vec::with_capacity(part.range.len() + 2);
+    out.extend([HEADER, VERSION]);
+    let tokens = Tokens::of_value(payload, part.range.start, part.first_object);
+    copy(payload, tokens, |object| object.checked_sub(part.first_object), &mut out)?;
+    Ok(out)
+}
+
+/// An object of these texts, and at last the value of a payload as its `msg`.
+pub(crate) fn enveloped(texts: &[(&str, &str)], payload: &[u8]) -> Result<Vec<u8>, Violation> {
+    let mut out = Vec::with_capacity(payload.len() + 96);
+    out.extend([HEADER, VERSION, b'o']);
+    for (name, text) in texts {
+        put_text(name, &mut out);
+        put_text(text, &mut out);
+    }
+    put_text("msg", &mut out);
+    let tokens = Tokens::new(payload)?;
+    if !out.len().abs_diff(tokens.end()).is_multiple_of(2) {
+        // Texts of two-byte characters stay at even places.
+        out.push(0);
+    }
+    copy(payload, tokens, |object| object.checked_add(1), &mut out)?;
+    out.push(b'{');
+    put_varint(texts.len() + 1, &mut out);
+    Ok(out)
+}
+
+/// Copies a value, and gives the objects it refers to other numbers.
+fn copy(
+    payload: &[u8],
+    mut tokens: Tokens<'_>,
+    number: impl Fn(u32) -> Option<u32>,
+    out: &mut Vec<u8>,
+) -> Result<(), Violation> {
+    let mut copied = tokens.end();
+    while let Some(token) = tokens.next()? {
+        if let Token::Reference(object) = token {
+            out.extend_from_slice(&payload[copied..tokens.start()]);
+            out.push(b'^');
+            put_varint(number(object).ok_or(Violation::Malformed)? as usize, out);
+            copied = tokens.end();
+        }
+    }
+    out.extend_from_slice(&payload[copied..tokens.end()]);
+    Ok(())
+}

@@ -1,0 +1,25 @@
+//! JavaScript's numbers as JSON has them.
+
+use alloc::string::{String, ToString};
+
+use serde_json::Number;
+
+/// Above, not every integer is a number of JavaScript's.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// A number; there is no NaN and no infinity in JSON.
+#[expect(clippy::cast_possible_truncation, reason = "it is an integer of less than 54 bits")]
+pub(super) fn put(number: f64, out: &mut String) {
+    if (-EXACT..=EXACT).contains(&number) && number % 1.0 == 0.0 {
+        out.push_str(&(number as i64).to_string());
+    } else {
+        out.push_str(&Number::from_f64(number).map_or_else(|| "null".into(), |number| number.to_string()));
+    }
+}
+
+/// The index of an array's element.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is an integer of 32 bits")]
+pub(super) fn index(number: f64) -> Option<u32> {
+    let is_index = (0.0..f64::from(u32::MAX)).contains(&number) && number % 1.0 == 0.0;
+    is_index.then_some(number as u32)
+}

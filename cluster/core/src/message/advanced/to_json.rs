@@ -1,0 +1,388 @@
+//! V8's structured clone to JSON, as `JSON.stringify` of Node writes it, without recursion. What JSON has no word for
+//! vanishes there: `undefined` from objects; a map, a set, an error or a regular expression is `{}`, a date is its text.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt::{self, Write as _};
+
+use super::text::Text;
+use super::tokens::{Open, Token, Tokens};
+use super::{date, numbers, views};
+use crate::message::Violation;
+
+/// Why a payload has no JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum NoJson {
+    /// `JSON.stringify` throws, too.
+    BigInt,
+    /// An object inside itself: `JSON.stringify` throws, too.
+    Cycle,
+    /// `undefined` alone.
+    Nothing,
+    /// Longer than it may be.
+    TooLong,
+    /// It is no payload.
+    Malformed,
+}
+
+impl NoJson {
+    pub(crate) fn what(self) -> &'static str {
+        match self {
+            NoJson::BigInt => "a big integer",
+            NoJson::Cycle => "an object inside itself",
+            NoJson::Nothing => "nothing but `undefined`",
+            NoJson::TooLong => "too much",
+            NoJson::Malformed => "what V8 has not written",
+        }
+    }
+}
+
+impl From<Violation> for NoJson {
+    fn from(_: Violation) -> Self {
+        NoJson::Malformed
+    }
+}
+
+/// How much is written, and of what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rules {
+    /// As `JSON.stringify`, so many bytes at the most.
+    Stringify(usize),
+    /// What a message of Node's own has: what is bytes, a big integer or a reference is null, so that the JSON is in
+    /// proportion to the payload, and what an envelope holds is left out.
+    Fields,
+}
+
+/// The JSON of a payload.
+pub(crate) fn to_json(payload: &[u8], rules: Rules) -> Result<String, NoJson> {
+    let tokens = Tokens::new(payload)?;
+    let limit = match rules {
+        Rules::Stringify(limit) => limit,
+        Rules::Fields => payload.len().saturating_mul(8).saturating_add(64),
+    };
+    let mut writer = Writer {
+        payload,
+        rules,
+        limit,
+        left: payload.len().saturating_add(limit),
+        out: String::new(),
+        objects: Vec::new(),
+        readers: Vec::from([tokens]),
+        levels: Vec::new(),
+    };
+    while writer.step()? {}
+    if writer.out.is_empty() { Err(NoJson::Nothing) } else { Ok(writer.out) }
+}
+
+/// Where the writer stands in what is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Before an element of an array; whether there was one before.
+    Element(bool),
+    /// Before the name of an element of a sparse array; how many were written.
+    Index(u32),
+    /// Before a sparse array's element of this index.
+    Sparse(u32),
+    /// Before what a sparse array of so many elements has besides.
+    Besides(u32),
+    /// Before a member's name; whether there was one before.
+    Name(bool),
+    /// Before a member's value, which may be nothing: then its name is taken back.
+    Value(bool),
+    /// Before a member's value that is left out.
+    Left(bool),
+    /// In an object of Node's own, which is its only value.
+    Host,
+    /// In what is not written.
+    Silent,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Level {
+    place: Place,
+    object: u32,
+    /// How long the text was before the name whose value follows.
+    before: usize,
+}
+
+struct Writer<'a> {
+    payload: &'a [u8],
+    rules: Rules,
+    limit: usize,
+    /// How many bytes may still be read: what is referred to is read as often.
+    left: usize,
+    out: String,
+    /// Where each object begins, as V8 numbers them, and whether it is open.
+    objects: Vec<(u32, bool)>,
+    /// What is read: the payload, and inside of it what it refers to.
+    readers: Vec<Tokens<'a>>,
+    levels: Vec<Level>,
+}
+
+impl<'a> Writer<'a> {
+    /// One token; whether there may be more.
+    fn step(&mut self) -> Result<bool, NoJson> {
+        let Some(tokens) = self.readers.last_mut() else { return Ok(false) };
+        let (number, from, is_besides) = (tokens.objects(), tokens.end(), tokens.is_besides_elements());
+        let Some(token) = tokens.next()? else {
+            self.readers.pop();
+            return Ok(true);
+        };
+        self.left = self.left.checked_sub(tokens.end() - from).ok_or(NoJson::TooLong)?;
+        if tokens.objects() > number && number as usize == self.objects.len() {
+            let start = u32::try_from(tokens.start()).map_err(|_| NoJson::Malformed)?;
+            self.objects.push((start, false));
+        }
+        let is_silent =
+            is_besides || matches!(self.place(), Some(Place::Silent | Place::Besides(_) | Place::Left(_)));
+        self.token(token, number, is_silent)?;
+        if self.out.len() > self.limit { Err(NoJson::TooLong) } else { Ok(true) }
+    }
+
+    fn token(&mut self, token: Token<'a>, number: u32, is_silent: bool) -> Result<(), NoJson> {
+        match token {
+            Token::Close(open) => self.close(open)?,
+            Token::Open(_) if is_silent => self.push(Place::Silent, number),
+            Token::Open(open) => {
+                self.begin();
+                self.open(open, number);
+            }
+            Token::ErrorName(_) | Token::ErrorMessage(_) | Token::ErrorStack(_) | Token::ErrorCause => {}
+            _ if is_silent => self.end_silently(),
+            Token::Reference(object) => self.reference(object)?,
+            token => match self.place() {
+                Some(Place::Name(had_one)) => self.name(token, had_one),
+                Some(Place::Index(written)) => self.index(token, written)?,
+                Some(_) | None => self.value(token)?,
+            },
+        }
+        Ok(())
+    }
+
+    fn place(&self) -> Option<Place> {
+        self.levels.last().map(|level| level.place)
+    }
+
+    fn set(&mut self, place: Place) {
+        if let Some(level) = self.levels.last_mut() {
+            level.place = place;
+        }
+    }
+
+    fn push(&mut self, place: Place, object: u32) {
+        self.levels.push(Level { place, object, before: 0 });
+    }
+
+    /// A value begins that is written.
+    fn begin(&mut self) {
+        if let Some(Place::Element(true)) = self.place() {
+            self.out.push(',');
+        }
+    }
+
+    /// A value has ended that was written.
+    fn end(&mut self) {
+        match self.place() {
+            Some(Place::Element(_)) => self.set(Place::Element(true)),
+            Some(Place::Sparse(index)) => self.set(Place::Index(index.saturating_add(1))),
+            Some(Place::Value(_)) => self.set(Place::Name(true)),
+            Some(_) | None => self.end_silently(),
+        }
+    }
+
+    /// A value has ended that was not written.
+    fn end_silently(&mut self) {
+        match self.place() {
+            Some(Place::Besides(written)) => self.set(Place::Index(written)),
+            Some(Place::Left(had_one)) => self.set(Place::Name(had_one)),
+            Some(_) | None => {}
+        }
+    }
+
+    fn open(&mut self, open: Open, number: u32) {
+        let is_sparse_field = self.rules == Rules::Fields;
+        let (text, place) = match open {
+            Open::Object => ("{", Place::Name(false)),
+            Open::Dense(_) => ("[", Place::Element(false)),
+            Open::Sparse(_) if !is_sparse_field => ("[", Place::Index(0)),
+            Open::Sparse(_) | Open::Map | Open::Set | Open::Error => ("{}", Place::Silent),
+            Open::Host => ("", Place::Host),
+        };
+        self.out.push_str(text);
+        self.push(place, number);
+        if let Some((_, is_open)) = self.objects.get_mut(number as usize) {
+            *is_open = true;
+        }
+    }
+
+    fn close(&mut self, open: Open) -> Result<(), NoJson> {
+        let Some(Level { place, object, .. }) = self.levels.pop() else { return Err(NoJson::Malformed) };
+        match (place, open) {
+            (Place::Index(written), Open::Sparse(length)) => {
+                self.nulls(written, length)?;
+                self.out.push(']');
+            }
+            (Place::Element(_), _) => self.out.push(']'),
+            (Place::Name(_), _) => self.out.push('}'),
+            _ => {}
+        }
+        if let Some((_, is_open)) = self.objects.get_mut(object as usize) {
+            *is_open = false;
+        }
+        self.end();
+        Ok(())
+    }
+
+    /// What a sparse array does not have.
+    fn nulls(&mut self, from: u32, to: u32) -> Result<(), NoJson> {
+        const NULL: &str = "null,";
+        let missing = to.saturating_sub(from) as usize;
+        if missing.saturating_mul(NULL.len()).saturating_add(self.out.len()) > self.limit {
+            return Err(NoJson::TooLong);
+        }
+        for index in from..to {
+            self.out.push_str(if index == 0 { "null" } else { ",null" });
+        }
+        Ok(())
+    }
+
+    fn index(&mut self, token: Token<'a>, written: u32) -> Result<(), NoJson> {
+        let index = match token {
+            Token::Integer(index) => u32::try_from(index).ok(),
+            Token::Double(index) => numbers::index(index),
+            Token::Text(text) => text.lossy().parse().ok(),
+            _ => None,
+        };
+        let Some(index) = index.filter(|index| *index >= written) else {
+            self.set(Place::Besides(written));
+            return Ok(());
+        };
+        self.nulls(written, index)?;
+        if index > 0 {
+            self.out.push(',');
+        }
+        self.set(Place::Sparse(index));
+        Ok(())
+    }
+
+    fn name(&mut self, token: Token<'a>, had_one: bool) {
+        if self.rules == Rules::Fields && self.levels.len() == 1 && is_enclosed(token) {
+            return self.set(Place::Left(had_one));
+        }
+        let before = self.out.len();
+        if had_one {
+            self.out.push(',');
+        }
+        match token {
+            Token::Text(name) => put_text(name, &mut self.out),
+            Token::Integer(index) => put(&mut self.out, format_args!("\"{index}\"")),
+            Token::Double(index) => {
+                self.out.push('"');
+                numbers::put(index, &mut self.out);
+                self.out.push('"');
+            }
+            _ => {}
+        }
+        self.out.push(':');
+        if let Some(level) = self.levels.last_mut() {
+            (level.place, level.before) = (Place::Value(had_one), before);
+        }
+    }
+
+    fn reference(&mut self, object: u32) -> Result<(), NoJson> {
+        if self.rules == Rules::Fields {
+            return self.value(Token::Null);
+        }
+        let (start, is_open) = *self.objects.get(object as usize).ok_or(NoJson::Malformed)?;
+        if is_open {
+            return Err(NoJson::Cycle);
+        }
+        self.readers.push(Tokens::of_value(self.payload, start as usize, object));
+        Ok(())
+    }
+
+    fn value(&mut self, token: Token<'a>) -> Result<(), NoJson> {
+        let is_nothing = matches!(token, Token::Undefined | Token::Hole);
+        match (is_nothing, self.levels.last().copied()) {
+            (true, None) => return Ok(()),
+            (true, Some(Level { place: Place::Value(had_one), before, .. })) => {
+                self.out.truncate(before);
+                self.set(Place::Name(had_one));
+                return Ok(());
+            }
+            _ => {}
+        }
+        self.begin();
+        match self.rules {
+            Rules::Stringify(_) => scalar(token, self.limit, &mut self.out)?,
+            Rules::Fields => field(token, &mut self.out)?,
+        }
+        self.end();
+        Ok(())
+    }
+}
+
+/// Whether what an envelope holds follows.
+fn is_enclosed(name: Token<'_>) -> bool {
+    matches!(name, Token::Text(name) if name.is(b"msg"))
+}
+
+/// What is left out of a message of Node's own is null.
+fn field(token: Token<'_>, out: &mut String) -> Result<(), NoJson> {
+    match token {
+        Token::BigInt(_) | Token::BoxedBigInt(_) | Token::View { .. } => out.push_str("null"),
+        token => scalar(token, usize::MAX, out)?,
+    }
+    Ok(())
+}
+
+fn scalar(token: Token<'_>, limit: usize, out: &mut String) -> Result<(), NoJson> {
+    match token {
+        Token::Bool(true) | Token::BoxedBool(true) => out.push_str("true"),
+        Token::Bool(false) | Token::BoxedBool(false) => out.push_str("false"),
+        Token::Integer(number) => put(out, format_args!("{number}")),
+        Token::Double(number) | Token::BoxedNumber(number) => numbers::put(number, out),
+        Token::Text(text) | Token::BoxedText(text) => put_text(text, out),
+        Token::Date(milliseconds) => put_date(milliseconds, out),
+        Token::View { kind, bytes } => {
+            // Two bytes a byte, at the least.
+            if bytes.len().saturating_mul(2).saturating_add(out.len()) > limit.saturating_mul(8) {
+                return Err(NoJson::TooLong);
+            }
+            views::put_view(kind, bytes, out)?;
+        }
+        Token::BigInt(_) | Token::BoxedBigInt(_) => return Err(NoJson::BigInt),
+        Token::RegExp { .. } | Token::ArrayBuffer { .. } => out.push_str("{}"),
+        _ => out.push_str("null"),
+    }
+    Ok(())
+}
+
+pub(super) fn put(out: &mut String, text: fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("a text takes everything");
+}
+
+fn put_date(milliseconds: f64, out: &mut String) {
+    match date::iso(milliseconds) {
+        Some(text) => put(out, format_args!("\"{text}\"")),
+        None => out.push_str("null"),
+    }
+}
+
+/// As `JSON.stringify`: half characters are escaped.
+fn put_text(text: Text<'_>, out: &mut String) {
+    out.push('"');
+    for character in text.characters() {
+        match character {
+            Ok('"') => out.push_str("\\\""),
+            Ok('\\') => out.push_str("\\\\"),
+            Ok('\n') => out.push_str("\\n"),
+            Ok('\t') => out.push_str("\\t"),
+            Ok('\r') => out.push_str("\\r"),
+            Ok(control @ '\0'..='\x1F') => put(out, format_args!("\\u{:04x}", u32::from(control))),
+            Ok(character) => out.push(character),
+            Err(half) => put(out, format_args!("\\u{half:04x}")),
+        }
+    }
+    out.push('"');
+}

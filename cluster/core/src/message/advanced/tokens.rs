@@ -1,0 +1,433 @@
+//! V8's structured clone as tokens, without recursion: 8 bytes a level are all that depth costs. The writer is a stranger,
+//! so that every length, count, key and reference is checked. It builds no value.
+
+use alloc::vec::Vec;
+
+use super::HEADER;
+use super::text::Text;
+use crate::message::Violation;
+
+/// A value, the beginning or the end of one that has others inside, or a part of an error.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Token<'a> {
+    Undefined,
+    /// An element that an array does not have.
+    Hole,
+    Null,
+    Bool(bool),
+    Integer(i64),
+    Double(f64),
+    BigInt(BigDigits<'a>),
+    Text(Text<'a>),
+    /// In milliseconds since 1970.
+    Date(f64),
+    BoxedBool(bool),
+    BoxedNumber(f64),
+    BoxedBigInt(BigDigits<'a>),
+    BoxedText(Text<'a>),
+    RegExp {
+        source: Text<'a>,
+        flags: u64,
+    },
+    ArrayBuffer {
+        bytes: &'a [u8],
+        /// Of a resizable one.
+        max: Option<u64>,
+    },
+    /// A typed array, a buffer or a data view, by Node's number for its kind.
+    View {
+        kind: u64,
+        bytes: &'a [u8],
+    },
+    /// An object that began before, by its number.
+    Reference(u32),
+    Open(Open),
+    /// The constructor of the error that is open, if it is not `Error`.
+    ErrorName(&'static str),
+    ErrorMessage(Text<'a>),
+    ErrorStack(Text<'a>),
+    /// The next value is the cause of the error that is open.
+    ErrorCause,
+    Close(Open),
+}
+
+/// The digits of a big integer, the lowest first.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct BigDigits<'a> {
+    pub(crate) negative: bool,
+    pub(crate) digits: &'a [u8],
+}
+
+/// What has other values inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Open {
+    Object,
+    /// So many elements, then members.
+    Dense(u32),
+    /// Members alone; its length.
+    Sparse(u32),
+    Map,
+    Set,
+    Error,
+    /// An object of Node's own, as a plain one: one value.
+    Host,
+}
+
+/// A value that is being read: where its tag stands, and how many values of it have been read.
+#[derive(Debug, Clone, Copy)]
+struct Level {
+    tag: u32,
+    count: u32,
+}
+
+/// What may stand at a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// The name of a member, or the end.
+    Key,
+    /// A value or the end.
+    ValueOrEnd,
+    /// An element of a dense array, which may be a hole.
+    Element,
+    Value,
+    /// The end alone.
+    End,
+    /// The next part of an error.
+    ErrorPart,
+}
+
+#[derive(Debug)]
+pub(crate) struct Tokens<'a> {
+    payload: &'a [u8],
+    at: usize,
+    levels: Vec<Level>,
+    /// The number of the next object, as V8 counts them.
+    next_object: u32,
+    /// Where the tag of the last token stands.
+    start: usize,
+    begun: bool,
+}
+
+impl<'a> Tokens<'a> {
+    /// Of a whole payload.
+    pub(crate) fn new(payload: &'a [u8]) -> Result<Self, Violation> {
+        let mut tokens = Tokens::of_value(payload, 0, 0);
+        if tokens.byte()? != HEADER || u32::try_from(payload.len()).is_err() {
+            return Err(Violation::Malformed);
+        }
+        tokens.varint()?;
+        Ok(tokens)
+    }
+
+    /// Of the value that stands at a place, whose first object has this number.
+    pub(crate) fn of_value(payload: &'a [u8], at: usize, next_object: u32) -> Self {
+        Tokens { payload, at, levels: Vec::new(), next_object, start: at, begun: false }
+    }
+
+    /// How many values are open.
+    pub(crate) fn depth(&self) -> usize {
+        self.levels.len()
+    }
+
+    /// Where the last token ends.
+    pub(crate) fn end(&self) -> usize {
+        self.at
+    }
+
+    /// Where the last token begins.
+    pub(crate) fn start(&self) -> usize {
+        self.start
+    }
+
+    /// How many objects have begun.
+    pub(crate) fn objects(&self) -> u32 {
+        self.next_object
+    }
+
+    /// Whether the next token is the name of a member, or the end of what is open.
+    pub(crate) fn is_at_key(&self) -> bool {
+        self.levels.last().is_some_and(|level| self.place(*level) == Place::Key)
+    }
+
+    /// Whether the next token is what an array has besides its elements, or its end.
+    pub(crate) fn is_besides_elements(&self) -> bool {
+        let array = self.levels.last().filter(|level| self.payload[level.tag as usize] == b'A');
+        array.is_some_and(|level| self.place(*level) != Place::Element)
+    }
+
+    /// The next token; `None` behind the last one of the value.
+    pub(crate) fn next(&mut self) -> Result<Option<Token<'a>>, Violation> {
+        let Some(level) = self.levels.last().copied() else {
+            let is_over = core::mem::replace(&mut self.begun, true);
+            return if is_over { Ok(None) } else { self.value(Place::Value).map(Some) };
+        };
+        let place = self.place(level);
+        let ends = match place {
+            Place::Key | Place::ValueOrEnd => self.is_next(self.end_tag(level)),
+            Place::Element | Place::Value => false,
+            Place::End => true,
+            Place::ErrorPart => return self.error_part().map(Some),
+        };
+        if ends { self.close(level).map(Some) } else { self.value(place).map(Some) }
+    }
+
+    fn place(&self, Level { tag, count }: Level) -> Place {
+        let pair = |count: u32| if count.is_multiple_of(2) { Place::Key } else { Place::Value };
+        match self.payload[tag as usize] {
+            b'o' | b'a' => pair(count),
+            b'A' => count.checked_sub(self.declared(tag)).map_or(Place::Element, pair),
+            b';' if !count.is_multiple_of(2) => Place::Value,
+            b'\\' if count == 0 => Place::Value,
+            b'\\' => Place::End,
+            // A cause was announced.
+            b'r' if !count.is_multiple_of(2) => Place::Value,
+            b'r' => Place::ErrorPart,
+            _ => Place::ValueOrEnd,
+        }
+    }
+
+    fn end_tag(&self, level: Level) -> u8 {
+        match self.payload[level.tag as usize] {
+            b'o' => b'{',
+            b'A' => b'$',
+            b'a' => b'@',
+            b';' => b':',
+            _ => b',',
+        }
+    }
+
+    /// The length of the array whose tag stands there: it was read before.
+    fn declared(&self, tag: u32) -> u32 {
+        Tokens::of_value(self.payload, tag as usize + 1, 0).varint32().unwrap_or(0)
+    }
+
+    fn open_of(&self, tag: u32) -> Open {
+        match self.payload[tag as usize] {
+            b'o' => Open::Object,
+            b'A' => Open::Dense(self.declared(tag)),
+            b'a' => Open::Sparse(self.declared(tag)),
+            b';' => Open::Map,
+            b'\'' => Open::Set,
+            b'r' => Open::Error,
+            _ => Open::Host,
+        }
+    }
+
+    /// Ends what is open, behind its end tag: the counts must be those of what was read.
+    fn close(&mut self, Level { tag, count }: Level) -> Result<Token<'a>, Violation> {
+        self.start = self.at.saturating_sub(1);
+        let open = self.open_of(tag);
+        let is_true = match open {
+            Open::Object => self.varint32()?.checked_mul(2) == Some(count),
+            Open::Dense(length) => {
+                self.varint32()?.checked_mul(2) == count.checked_sub(length) && self.varint32()? == length
+            }
+            Open::Sparse(length) => {
+                self.varint32()?.checked_mul(2) == Some(count) && self.varint32()? == length
+            }
+            Open::Map | Open::Set => self.varint32()? == count,
+            Open::Error | Open::Host => true,
+        };
+        self.levels.pop();
+        self.count();
+        if is_true { Ok(Token::Close(open)) } else { Err(Violation::Malformed) }
+    }
+
+    /// A value of what is open has been read.
+    fn count(&mut self) {
+        if let Some(level) = self.levels.last_mut() {
+            level.count = level.count.saturating_add(1);
+        }
+    }
+
+    fn value(&mut self, place: Place) -> Result<Token<'a>, Violation> {
+        let tag = self.tag()?;
+        let token = match tag {
+            b'_' => Token::Undefined,
+            b'-' if place == Place::Element => Token::Hole,
+            b'0' => Token::Null,
+            b'T' => Token::Bool(true),
+            b'F' => Token::Bool(false),
+            b'I' => Token::Integer(self.small_integer()?),
+            b'U' => Token::Integer(self.varint32()?.into()),
+            b'N' => Token::Double(self.double()?),
+            b'Z' => Token::BigInt(self.big_digits()?),
+            b'"' | b'c' | b'S' => Token::Text(self.text_of(tag)?),
+            b'^' => Token::Reference(self.reference()?),
+            _ => self.object(tag)?,
+        };
+        let is_name = matches!(token, Token::Text(_) | Token::Integer(_) | Token::Double(_));
+        if place == Place::Key && !is_name {
+            return Err(Violation::Malformed);
+        }
+        if !matches!(token, Token::Open(_)) {
+            self.count();
+        }
+        Ok(token)
+    }
+
+    /// What has a number, and may be referred to.
+    fn object(&mut self, tag: u8) -> Result<Token<'a>, Violation> {
+        self.next_object = self.next_object.checked_add(1).ok_or(Violation::Malformed)?;
+        Ok(match tag {
+            b'D' => Token::Date(self.double()?),
+            b'y' => Token::BoxedBool(true),
+            b'x' => Token::BoxedBool(false),
+            b'n' => Token::BoxedNumber(self.double()?),
+            b'z' => Token::BoxedBigInt(self.big_digits()?),
+            b's' => Token::BoxedText(self.text()?),
+            b'R' => Token::RegExp { source: self.text()?, flags: self.varint()? },
+            b'B' => Token::ArrayBuffer { bytes: self.run()?, max: None },
+            b'~' => self.resizable()?,
+            b'\\' => return self.host_object(),
+            b'o' | b'A' | b'a' | b';' | b'\'' | b'r' => return self.open(tag),
+            _ => return Err(Violation::Malformed),
+        })
+    }
+
+    fn open(&mut self, tag: u8) -> Result<Token<'a>, Violation> {
+        let place = u32::try_from(self.start).map_err(|_| Violation::Malformed)?;
+        if matches!(tag, b'A' | b'a') {
+            self.varint32()?;
+        }
+        self.levels.push(Level { tag: place, count: 0 });
+        Ok(Token::Open(self.open_of(place)))
+    }
+
+    /// What Node writes itself: views of bytes, and objects of its own as plain ones.
+    fn host_object(&mut self) -> Result<Token<'a>, Violation> {
+        const VIEW: u64 = 0;
+        const OTHER: u64 = 1;
+        match self.varint()? {
+            VIEW => Ok(Token::View { kind: self.varint()?, bytes: self.run()? }),
+            OTHER => self.open(b'\\'),
+            _ => Err(Violation::Malformed),
+        }
+    }
+
+    fn resizable(&mut self) -> Result<Token<'a>, Violation> {
+        let (length, max) = (self.varint32()?, self.varint()?);
+        Ok(Token::ArrayBuffer { bytes: self.bytes(length as usize)?, max: Some(max) })
+    }
+
+    /// The constructor of an error, its message, its cause and its stack, until a full stop.
+    fn error_part(&mut self) -> Result<Token<'a>, Violation> {
+        self.start = self.at;
+        Ok(match self.byte()? {
+            b'.' => {
+                self.levels.pop();
+                self.count();
+                Token::Close(Open::Error)
+            }
+            b'm' => Token::ErrorMessage(self.text()?),
+            b's' => Token::ErrorStack(self.text()?),
+            b'c' => {
+                self.count();
+                Token::ErrorCause
+            }
+            b'E' => Token::ErrorName("EvalError"),
+            b'R' => Token::ErrorName("RangeError"),
+            b'F' => Token::ErrorName("ReferenceError"),
+            b'S' => Token::ErrorName("SyntaxError"),
+            b'T' => Token::ErrorName("TypeError"),
+            b'U' => Token::ErrorName("URIError"),
+            _ => return Err(Violation::Malformed),
+        })
+    }
+
+    // ---- bytes
+
+    /// The next tag. Padding stands before texts of two-byte characters, and a count of objects, for V8 to check, before
+    /// anything.
+    fn tag(&mut self) -> Result<u8, Violation> {
+        loop {
+            self.start = self.at;
+            match self.byte()? {
+                0 => {}
+                b'?' => drop(self.varint()?),
+                tag => return Ok(tag),
+            }
+        }
+    }
+
+    fn is_next(&mut self, tag: u8) -> bool {
+        while self.payload.get(self.at) == Some(&0) {
+            self.at += 1;
+        }
+        let found = self.payload.get(self.at) == Some(&tag);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn text(&mut self) -> Result<Text<'a>, Violation> {
+        let tag = self.tag()?;
+        self.text_of(tag)
+    }
+
+    fn text_of(&mut self, tag: u8) -> Result<Text<'a>, Violation> {
+        match tag {
+            b'"' => Ok(Text::Latin1(self.run()?)),
+            b'S' => Ok(Text::Utf8(self.run()?)),
+            b'c' => {
+                let (units, rest) = self.run()?.as_chunks();
+                if rest.is_empty() { Ok(Text::Utf16(units)) } else { Err(Violation::Malformed) }
+            }
+            _ => Err(Violation::Malformed),
+        }
+    }
+
+    fn reference(&mut self) -> Result<u32, Violation> {
+        let number = self.varint32()?;
+        if number < self.next_object { Ok(number) } else { Err(Violation::Malformed) }
+    }
+
+    fn small_integer(&mut self) -> Result<i64, Violation> {
+        let zigzag = self.varint32()?;
+        let magnitude = i64::from(zigzag >> 1);
+        Ok(if zigzag & 1 == 0 { magnitude } else { -magnitude - 1 })
+    }
+
+    fn double(&mut self) -> Result<f64, Violation> {
+        let bytes = self.bytes(8)?;
+        Ok(f64::from_le_bytes(bytes.try_into().expect("eight were taken")))
+    }
+
+    fn big_digits(&mut self) -> Result<BigDigits<'a>, Violation> {
+        let bits = self.varint32()?;
+        Ok(BigDigits { negative: bits & 1 == 1, digits: self.bytes((bits >> 1) as usize)? })
+    }
+
+    /// Bytes behind their count.
+    fn run(&mut self) -> Result<&'a [u8], Violation> {
+        let length = self.varint32()?;
+        self.bytes(length as usize)
+    }
+
+    fn byte(&mut self) -> Result<u8, Violation> {
+        Ok(self.bytes(1)?[0])
+    }
+
+    fn bytes(&mut self, count: usize) -> Result<&'a [u8], Violation> {
+        let rest = self.payload.get(self.at..).ok_or(Violation::Malformed)?;
+        let bytes = rest.get(..count).ok_or(Violation::Malformed)?;
+        self.at += count;
+        Ok(bytes)
+    }
+
+    fn varint32(&mut self) -> Result<u32, Violation> {
+        u32::try_from(self.varint()?).map_err(|_| Violation::Malformed)
+    }
+
+    /// Seven bits a byte, the lowest first.
+    fn varint(&mut self) -> Result<u64, Violation> {
+        let mut number = 0;
+        for shift in (0..63).step_by(7) {
+            let byte = self.byte()?;
+            number |= u64::from(byte & 0x7F) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err(Violation::Malformed)
+    }
+}

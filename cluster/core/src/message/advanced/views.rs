@@ -1,0 +1,63 @@
+//! Typed arrays, buffers and data views, by Node's number for their kind, as JSON has them.
+
+use alloc::string::String;
+
+use super::numbers;
+use super::to_json::{NoJson, put};
+
+/// An array of 16-bit floats, since Node 24.
+const FLOAT16: u64 = 13;
+
+pub(super) fn put_view(kind: u64, bytes: &[u8], out: &mut String) -> Result<(), NoJson> {
+    let out = &mut *out;
+    match kind {
+        0 => elements(bytes, out, |[byte], out| put(out, format_args!("{}", i8::from_le_bytes([byte])))),
+        1 | 2 => elements(bytes, out, |[byte], out| put(out, format_args!("{byte}"))),
+        3 => elements(bytes, out, |it, out| put(out, format_args!("{}", i16::from_le_bytes(it)))),
+        4 => elements(bytes, out, |it, out| put(out, format_args!("{}", u16::from_le_bytes(it)))),
+        5 => elements(bytes, out, |it, out| put(out, format_args!("{}", i32::from_le_bytes(it)))),
+        6 => elements(bytes, out, |it, out| put(out, format_args!("{}", u32::from_le_bytes(it)))),
+        7 => elements(bytes, out, |it, out| numbers::put(f32::from_le_bytes(it).into(), out)),
+        8 => elements(bytes, out, |it, out| numbers::put(f64::from_le_bytes(it), out)),
+        10 => buffer(bytes, out),
+        11 | 12 if !bytes.is_empty() => return Err(NoJson::BigInt),
+        FLOAT16 => elements(bytes, out, |it, out| numbers::put(half(u16::from_le_bytes(it)), out)),
+        // A data view has no elements; what came later is not known here.
+        _ => out.push_str("{}"),
+    }
+    Ok(())
+}
+
+fn buffer(bytes: &[u8], out: &mut String) {
+    out.push_str(r#"{"type":"Buffer","data":["#);
+    for (index, byte) in bytes.iter().enumerate() {
+        put(out, format_args!("{}{byte}", if index == 0 { "" } else { "," }));
+    }
+    out.push_str("]}");
+}
+
+fn elements<const SIZE: usize>(bytes: &[u8], out: &mut String, element: impl Fn([u8; SIZE], &mut String)) {
+    out.push('{');
+    for (index, chunk) in bytes.as_chunks().0.iter().enumerate() {
+        put(out, format_args!("{}\"{index}\":", if index == 0 { "" } else { "," }));
+        element(*chunk, out);
+    }
+    out.push('}');
+}
+
+/// A float of 16 bits.
+pub(crate) fn half(bits: u16) -> f64 {
+    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1F), f64::from(bits & 0x3FF));
+    let magnitude = match exponent {
+        0 => fraction * exp2(-24),
+        0x1F if fraction == 0.0 => f64::INFINITY,
+        0x1F => f64::NAN,
+        _ => (1024.0 + fraction) * exp2(exponent - 25),
+    };
+    if bits >> 15 == 1 { -magnitude } else { magnitude }
+}
+
+/// A power of two between 2^-24 and 2^5.
+fn exp2(exponent: i32) -> f64 {
+    f64::from_bits(u64::try_from(exponent + 1023).expect("it is positive") << 52)
+}

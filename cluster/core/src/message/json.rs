@@ -1,0 +1,107 @@
+//! JSON as it arrives: whether it is JSON, and whether it is a message of Node's own. No value is built, and no depth is
+//! too deep.
+
+use alloc::borrow::Cow;
+use alloc::string::String;
+use core::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::{Violation, is_internal};
+
+/// Whether a text is JSON.
+pub(crate) fn check(text: &str) -> Result<(), Violation> {
+    serde_json::from_str::<IgnoredAny>(text).map(drop).map_err(|_| Violation::Malformed)
+}
+
+/// The `cmd` of JSON, if it is one of Node's own.
+pub(crate) fn reserved(json: &str) -> Option<Cow<'_, str>> {
+    if !may_be_reserved(json) || !json.trim_start().starts_with('{') {
+        return None;
+    }
+    let Members { cmd } = serde_json::from_str(json).ok()?;
+    let Bytes(cmd) = serde_json::from_str(cmd?.get()).ok()?;
+    let cmd = match cmd {
+        Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
+        Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
+    };
+    is_internal(&cmd).then_some(cmd)
+}
+
+/// How a message of Node's own begins when Node wrote it.
+const BEGINNING: &[u8] = br#"{"cmd":"NODE_"#;
+
+/// Whether the line is worth a second look: a `cmd` of Node's own must spell `NODE_`, or escape it.
+pub(crate) fn may_be_reserved(json: &str) -> bool {
+    let line = json.as_bytes();
+    let says = |word: &[u8]| memchr::memmem::find(line, word).is_some();
+    // Most lines have neither letter, which is seen at a glance.
+    let may_say = memchr::memchr2(b'N', b'\\', line).is_some();
+    line.starts_with(BEGINNING) || may_say && (says(b"NODE_") || says(b"\\u"))
+}
+
+/// What is looked at of an object: the last of its members named `cmd`, as JavaScript reads it.
+struct Members<'a> {
+    cmd: Option<&'a RawValue>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        struct Look;
+        impl<'de> Visitor<'de> for Look {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Members<'de>, A::Error> {
+                let mut cmd = None;
+                while let Some(Bytes(name)) = members.next_key()? {
+                    if *name == *b"cmd" {
+                        cmd = Some(members.next_value()?);
+                    } else {
+                        members.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(Members { cmd })
+            }
+        }
+        json.deserialize_map(Look)
+    }
+}
+
+/// A text that may have half characters.
+struct Bytes<'a>(Cow<'a, [u8]>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Bytes<'a> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        struct Look;
+        impl<'de> Visitor<'de> for Look {
+            type Value = Bytes<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text")
+            }
+
+            fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Bytes<'de>, E> {
+                Ok(Bytes(Cow::Borrowed(bytes)))
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Bytes<'de>, E> {
+                Ok(Bytes(Cow::Owned(bytes.into())))
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Bytes<'de>, E> {
+                Ok(Bytes(Cow::Borrowed(text.as_bytes())))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Bytes<'de>, E> {
+                Ok(Bytes(Cow::Owned(text.as_bytes().into())))
+            }
+        }
+        json.deserialize_bytes(Look)
+    }
+}

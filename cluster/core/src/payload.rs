@@ -1,0 +1,289 @@
+//! The payload of one user message: bytes as they were received or made, read on request, forwarded as they are.
+//! It knows no channel; what a message of the cluster's own says is in `message`.
+
+use alloc::borrow::Cow;
+use alloc::string::{String, ToString};
+use core::fmt;
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::ser::{Error as _, Serialize, Serializer};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::message::advanced::{self, NoJson, Rules};
+use crate::message::{json, surrogates};
+use crate::settings::Serialization;
+
+/// The payload of one user message. Node: the argument of `process.send` and of `'message'`.
+///
+/// A message holds the bytes that the sender wrote: JSON text, or a structured clone on a channel of
+/// [`Serialization::Advanced`]. Sent on a channel of the same serialization, the bytes are written unchanged, so that
+/// numbers, the order of members, half characters and every type of JavaScript arrive as they left. Clones share the bytes.
+///
+/// ```
+/// use cluster_core::Message;
+/// use serde_json::json;
+///
+/// let message = Message::from(json!({ "job": 7 }));
+/// assert_eq!(message, json!({ "job": 7 }));
+/// assert_eq!(message.json()?["job"], 7);
+/// # Ok::<(), cluster_core::MessageError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Message {
+    serialization: Serialization,
+    bytes: Bytes,
+}
+
+impl Message {
+    /// The JSON of a value.
+    ///
+    /// # Errors
+    /// [`MessageError::Type`]: the value has no JSON, for instance a map whose keys are not texts.
+    pub fn new<T: Serialize + ?Sized>(value: &T) -> Result<Self, MessageError> {
+        let json =
+            serde_json::to_vec(value).map_err(|error| MessageError::Type { reason: error.to_string() })?;
+        Ok(Message::of_json(json.into()))
+    }
+
+    /// A text that is JSON, which is sent as it is, but for line breaks: these become spaces.
+    ///
+    /// # Errors
+    /// [`MessageError::NotJson`]: the text is not JSON.
+    pub fn from_json_text(text: impl Into<String>) -> Result<Self, MessageError> {
+        let mut json = text.into().into_bytes();
+        serde_json::from_slice::<serde::de::IgnoredAny>(&json)
+            .map_err(|error| MessageError::NotJson { reason: error.to_string() })?;
+        // Line breaks stand between values alone: in a text they are escaped.
+        json.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
+        Ok(Message::of_json(json.into()))
+    }
+
+    /// Bytes that were checked.
+    pub(crate) fn of_json(bytes: Bytes) -> Self {
+        Message { serialization: Serialization::Json, bytes }
+    }
+
+    /// Bytes that were checked.
+    pub(crate) fn of_clone(bytes: Bytes) -> Self {
+        Message { serialization: Serialization::Advanced, bytes }
+    }
+
+    /// How the bytes are written.
+    pub fn serialization(&self) -> Serialization {
+        self.serialization
+    }
+
+    /// The bytes: JSON text, or V8's structured clone with its header.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The message as a value of this type.
+    ///
+    /// A half character, which no text of Rust can hold, becomes U+FFFD.
+    ///
+    /// # Errors
+    /// [`MessageError`]: the message is of another type, nested more than 128 levels deep, or has no JSON.
+    pub fn to<T: DeserializeOwned>(&self) -> Result<T, MessageError> {
+        let text = self.json_text()?;
+        serde_json::from_str(&text)
+            .or_else(|error| match surrogates::without_lone_ones(text.as_bytes()) {
+                Some(mended) => serde_json::from_slice(&mended),
+                None => Err(error),
+            })
+            .map_err(|error| MessageError::of_reading(&error))
+    }
+
+    /// The message as a value of JSON.
+    ///
+    /// # Errors
+    /// As [`to`](Message::to).
+    pub fn json(&self) -> Result<Value, MessageError> {
+        self.to()
+    }
+
+    /// The message as the text of JSON, as `JSON.stringify` of Node writes it.
+    ///
+    /// # Errors
+    /// [`MessageError::NoForm`]: `JSON.stringify` throws, too.
+    pub fn json_text(&self) -> Result<Cow<'_, str>, MessageError> {
+        match self.serialization {
+            Serialization::Json => Ok(Cow::Borrowed(self.checked_text())),
+            Serialization::Advanced => {
+                let text = advanced::to_json(&self.bytes, Rules::Stringify(LONGEST));
+                text.map(Cow::Owned).map_err(MessageError::of_no_json)
+            }
+        }
+    }
+
+    fn checked_text(&self) -> &str {
+        core::str::from_utf8(&self.bytes).expect("a message was checked when it was made")
+    }
+
+    /// The same message, written otherwise; no more than so many bytes of JSON.
+    pub(crate) fn written_as(&self, serialization: Serialization, limit: usize) -> Result<Message, NoJson> {
+        match (self.serialization, serialization) {
+            (Serialization::Json, Serialization::Advanced) if self.bytes.len() > LONGEST => {
+                Err(NoJson::TooLong)
+            }
+            (Serialization::Json, Serialization::Advanced) => {
+                Ok(Message::of_clone(advanced::from_json(self.checked_text()).into()))
+            }
+            (Serialization::Advanced, Serialization::Json) => {
+                advanced::to_json(&self.bytes, Rules::Stringify(limit))
+                    .map(|json| Message::of_json(json.into()))
+            }
+            (Serialization::Json, Serialization::Json)
+            | (Serialization::Advanced, Serialization::Advanced) => Ok(self.clone()),
+        }
+    }
+
+    /// Whether a peer would take it for one of Node's own, and never deliver it.
+    pub(crate) fn is_reserved(&self) -> bool {
+        match self.serialization {
+            Serialization::Json => json::reserved(self.checked_text()).is_some(),
+            Serialization::Advanced => {
+                advanced::outline(&self.bytes).is_ok_and(|outline| outline.is_reserved())
+            }
+        }
+    }
+}
+
+/// The longest text that is converted, in bytes: places in it have 32 bits.
+const LONGEST: usize = 1 << 30;
+
+/// Its kind and its length, never what it says: messages hold secrets.
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.serialization {
+            Serialization::Json => "json",
+            Serialization::Advanced => "advanced",
+        };
+        write!(f, "Message({kind}, {} bytes)", self.bytes.len())
+    }
+}
+
+impl Serialize for Message {
+    /// Inside of other JSON: as its own, number by number.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = self.json_text().map_err(S::Error::custom)?;
+        serde_json::from_str::<&RawValue>(&text).map_err(S::Error::custom)?.serialize(serializer)
+    }
+}
+
+impl From<&Value> for Message {
+    fn from(value: &Value) -> Self {
+        Message::of_json(serde_json::to_vec(value).expect("a value of JSON has JSON").into())
+    }
+}
+
+impl From<Value> for Message {
+    fn from(value: Value) -> Self {
+        Message::from(&value)
+    }
+}
+
+impl From<&Message> for Message {
+    fn from(message: &Message) -> Self {
+        message.clone()
+    }
+}
+
+impl From<&str> for Message {
+    /// A text, not JSON: see [`Message::from_json_text`].
+    fn from(text: &str) -> Self {
+        Message::of_json(serde_json::to_vec(text).expect("a text has JSON").into())
+    }
+}
+
+impl From<String> for Message {
+    /// A text, not JSON: see [`Message::from_json_text`].
+    fn from(text: String) -> Self {
+        Message::from(text.as_str())
+    }
+}
+
+impl PartialEq<Value> for Message {
+    fn eq(&self, value: &Value) -> bool {
+        self.json().is_ok_and(|json| json == *value)
+    }
+}
+
+impl PartialEq<Message> for Value {
+    fn eq(&self, message: &Message) -> bool {
+        message == self
+    }
+}
+
+impl PartialEq<str> for Message {
+    fn eq(&self, text: &str) -> bool {
+        self.to::<String>().is_ok_and(|it| it == text)
+    }
+}
+
+impl PartialEq<&str> for Message {
+    fn eq(&self, text: &&str) -> bool {
+        self == *text
+    }
+}
+
+/// Why a message was not read, or not made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MessageError {
+    /// The text is not JSON.
+    NotJson {
+        /// What is wrong, and where.
+        reason: String,
+    },
+    /// The message and the type do not fit.
+    Type {
+        /// What is wrong, and where.
+        reason: String,
+    },
+    /// The message is nested more than 128 levels deep. [`Message::as_bytes`] has all of it.
+    TooDeep,
+    /// The message, with all that it refers to, would be longer than a GiB.
+    TooLong,
+    /// A value of JavaScript's has no form in what was asked for.
+    NoForm {
+        /// The value's kind, as `big integer`.
+        what: &'static str,
+    },
+}
+
+impl MessageError {
+    fn of_reading(error: &serde_json::Error) -> Self {
+        let reason = error.to_string();
+        if reason.starts_with("recursion limit exceeded") {
+            MessageError::TooDeep
+        } else {
+            MessageError::Type { reason }
+        }
+    }
+
+    fn of_no_json(error: NoJson) -> Self {
+        match error {
+            NoJson::TooLong => MessageError::TooLong,
+            NoJson::BigInt | NoJson::Cycle | NoJson::Nothing | NoJson::Malformed => {
+                MessageError::NoForm { what: error.what() }
+            }
+        }
+    }
+}
+
+impl fmt::Display for MessageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MessageError::NotJson { reason } => write!(f, "the text is not JSON: {reason}"),
+            MessageError::Type { reason } => write!(f, "the message and the type do not fit: {reason}"),
+            MessageError::TooDeep => f.write_str("the message is nested more than 128 levels deep"),
+            MessageError::TooLong => f.write_str("the message would be longer than a GiB"),
+            MessageError::NoForm { what } => write!(f, "the message holds {what}, which has no form here"),
+        }
+    }
+}
+
+impl core::error::Error for MessageError {}
