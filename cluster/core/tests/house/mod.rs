@@ -26,6 +26,10 @@ fn pid(WorkerId(worker): WorkerId) -> u32 {
     1000 + u32::try_from(worker % 30_000).expect("less than 30,000")
 }
 
+/// The bounds of a test, far beyond what any needs: a machine that never comes to rest fails it.
+const TURNS: usize = 10_000;
+const OUTPUTS: usize = 200_000;
+
 /// The calls of one machine that somebody else must see.
 #[derive(Default)]
 pub(crate) struct Desk {
@@ -58,6 +62,7 @@ impl Desk {
 impl Os for Desk {
     fn perform(&mut self, call: Call) -> Option<OsEvent> {
         self.calls.push(call.clone());
+        assert!(self.calls.len() < OUTPUTS, "no end of calls: {call:?}");
         match call {
             Call::Spawn { worker, .. } => Some(OsEvent::Spawned { worker, pid: pid(worker) }),
             Call::Write { channel, .. } => Some(OsEvent::Wrote { channel, rest: Vec::new() }),
@@ -137,9 +142,9 @@ impl House {
         &mut self.processes.get_mut(&id).expect("a live worker").worker
     }
 
-    /// Runs until nobody has anything to do.
+    /// Runs until nobody has anything to do. The test fails if that takes longer than [`TURNS`], or a turn is without end.
     pub(crate) fn settle(&mut self) {
-        while self.turn() {}
+        assert!((0..TURNS).any(|_| !self.turn()), "the cluster is not at rest after {TURNS} turns");
     }
 
     /// Gives the primary one input and drains it.
@@ -176,10 +181,12 @@ impl House {
     fn turn(&mut self) -> bool {
         while let Some(event) = cluster_core::pump(&mut self.primary, &mut self.desk) {
             self.events.push(event);
+            assert!(self.events.len() < OUTPUTS, "no end of events: {:?}", self.events.last());
         }
         for process in self.processes.values_mut() {
             while let Some(event) = cluster_core::pump(&mut process.worker, &mut process.desk) {
                 process.events.push(event);
+                assert!(process.events.len() < OUTPUTS, "no end of events: {:?}", process.events.last());
             }
         }
         self.carry_down() | self.carry_up()

@@ -1,0 +1,380 @@
+//! Where connections, offers and sockets end up when an answer is late, a queue is full, or nobody is left: each test is the
+//! difference that a small wrong change makes.
+
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
+
+#[allow(dead_code, reason = "each test program uses a part of the house")]
+mod house;
+
+use cluster_core::{
+    Call, ChannelId, CloseReason, Errno, Event, Limits, ListenAddress, ListenOptions, ListenerId,
+    LocalAddress, Machine, OsEvent, Output, SchedulingPolicy, Serialization, Settings, SocketId, Worker,
+    WorkerEvent, WorkerId,
+};
+use house::House;
+
+const ONE: WorkerId = WorkerId(1);
+const TWO: WorkerId = WorkerId(2);
+const LISTENER: ListenerId = ListenerId(1);
+/// The first socket a primary binds.
+const BOUND: SocketId = SocketId(1);
+const KEY: &str = "null:0:4:undefined:0";
+
+/// Workers that listen at one address and want no connection.
+fn serving(settings: Settings, workers: usize) -> House {
+    let mut house = House::new(settings);
+    for worker in house.fork(workers) {
+        house.worker(worker).listen(ListenOptions::default());
+    }
+    house.settle();
+    house
+}
+
+fn limited(queued_connections: usize) -> Settings {
+    Settings { limits: Limits { queued_connections, ..Limits::default() }, ..Settings::default() }
+}
+
+/// The calls of the primary that one input causes.
+fn calls_of(house: &mut House, event: OsEvent) -> Vec<Call> {
+    let before = house.desk.calls.len();
+    house.tell(event);
+    house.desk.calls[before..].to_vec()
+}
+
+fn timers(calls: &[Call]) -> Vec<OsEvent> {
+    let timer = |call: &Call| match call {
+        Call::SetTimer { timer, .. } => Some(OsEvent::Timer { timer: *timer }),
+        _ => None,
+    };
+    calls.iter().filter_map(timer).collect()
+}
+
+const PAUSE: Call = Call::PauseAccept { socket: BOUND };
+const RESUME: Call = Call::ResumeAccept { socket: BOUND };
+
+// ---- a full queue
+
+/// A socket that rests because it could not accept does not accept again while the queue is full.
+#[test]
+fn retry_waits_while_queue_full() {
+    let mut house = serving(limited(2), 1);
+    for _ in 0..3 {
+        house.connect(BOUND);
+    }
+    assert_eq!(house.desk.calls.iter().filter(|call| **call == PAUSE).count(), 1, "two wait");
+    let failed = OsEvent::AcceptFailed { listener: BOUND, errno: Errno::EMFILE };
+    let retries = timers(&calls_of(&mut house, failed));
+    assert_eq!(retries.len(), 1);
+    assert_eq!(calls_of(&mut house, retries[0].clone()), [], "the queue is full");
+    for _ in 0..3 {
+        house.worker(ONE).accept(LISTENER);
+        house.settle();
+    }
+    assert_eq!(house.desk.calls.iter().rev().find(|call| [PAUSE, RESUME].contains(call)), Some(&RESUME));
+}
+
+/// The queue pauses accepting at its limit, not before and not after, and resumes below it.
+#[test]
+fn queue_pauses_at_its_limit() {
+    for limit in 1..4 {
+        let mut house = serving(limited(limit), 1);
+        // One is offered to the worker and does not wait in the queue.
+        for _ in 0..limit {
+            house.connect(BOUND);
+        }
+        assert!(!house.desk.calls.contains(&PAUSE), "{limit}");
+        house.connect(BOUND);
+        assert_eq!(house.desk.calls.iter().filter(|call| **call == PAUSE).count(), 1, "{limit}");
+        let resumes = |house: &House| house.desk.calls.iter().filter(|call| **call == RESUME).count();
+        let before = resumes(&house);
+        house.worker(ONE).accept(LISTENER);
+        house.settle();
+        assert_eq!(resumes(&house), before + 1, "{limit}");
+    }
+}
+
+/// A worker that refuses is asked again later, and not at once: nothing is passed to and fro without a pause.
+#[test]
+fn refusal_pauses_its_worker() {
+    let mut house = House::new(Settings::default());
+    let worker = house.fork(1)[0];
+    house.worker(worker).listen(ListenOptions { max_connections: Some(0), ..ListenOptions::default() });
+    house.settle();
+    let before = house.desk.calls.len();
+    house.connect(BOUND);
+    let offers = |calls: &[Call]| calls.iter().filter(|call| is_offer(call)).count();
+    let calls = house.desk.calls[before..].to_vec();
+    assert_eq!((offers(&calls), timers(&calls).len()), (1, 1));
+    let calls = calls_of(&mut house, timers(&calls)[0].clone());
+    assert_eq!((offers(&calls), timers(&calls).len()), (1, 1), "again, once a pause");
+}
+
+fn is_offer(call: &Call) -> bool {
+    matches!(call, Call::Write { bytes, socket: Some(_), .. } if String::from_utf8_lossy(bytes).contains("newconn"))
+}
+
+// ---- nobody is left
+
+/// A door that `keep_listening` holds for nobody closes at `disconnect`, and so does who waits at it.
+#[test]
+fn kept_door_closes_at_disconnect() {
+    for alive in [0, 1] {
+        let mut house = serving(Settings { keep_listening: true, ..Settings::default() }, 1);
+        house.fork(alive);
+        house.kill(ONE);
+        let client = house.connect(BOUND);
+        assert!(!house.desk.calls.contains(&Call::Close { socket: BOUND }), "the door is kept");
+        house.primary.disconnect();
+        house.settle();
+        for socket in [BOUND, client] {
+            let closes = house.desk.calls.iter().filter(|call| **call == Call::Close { socket }).count();
+            assert_eq!(closes, 1, "{socket:?} with {alive} alive");
+        }
+        assert_eq!(house.primary.ledger().closed(CloseReason::NoListener), 1);
+        assert_eq!(house.events.last(), Some(&Event::AllDisconnected));
+    }
+}
+
+/// Without `keep_listening` the door closes with its last worker, and not with an earlier one.
+#[test]
+fn door_closes_with_its_last_worker() {
+    for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {
+        let mut house = serving(Settings { policy, ..Settings::default() }, 2);
+        let closes = |house: &House| house.desk.calls.contains(&Call::Close { socket: BOUND });
+        house.kill(TWO);
+        assert!(!closes(&house));
+        house.kill(ONE);
+        assert!(closes(&house));
+        let worker = house.fork(1)[0];
+        house.worker(worker).listen(ListenOptions::default());
+        house.settle();
+        let bound = house.desk.last_bound().expect("bound again");
+        assert_ne!(bound, BOUND, "a new socket");
+    }
+}
+
+// ---- a worker, line by line
+
+/// A worker whose primary is the test.
+struct Alone(Worker);
+
+impl Alone {
+    fn new() -> Self {
+        let mut alone = Alone(Worker::new(ONE, Serialization::Json, Limits::default()));
+        alone.drain();
+        alone
+    }
+
+    /// Serves at a port, as its primary says.
+    fn serving(options: ListenOptions) -> Self {
+        let mut alone = Alone::new();
+        alone.0.listen(options);
+        alone.drain();
+        let sockname = r#"{"address":"127.0.0.1","family":"IPv4","port":4100}"#;
+        let reply = format!(
+            r#"{{"cmd":"NODE_CLUSTER","errno":null,"key":"{KEY}","ack":1,"sockname":{sockname},"seq":0}}"#
+        );
+        alone.says(&reply, None);
+        alone
+    }
+
+    /// What it does about a line, and a socket that comes with it.
+    fn says(&mut self, line: &str, socket: Option<SocketId>) -> (Vec<Call>, Vec<WorkerEvent>) {
+        let bytes = format!("{line}\n").into_bytes();
+        self.0.handle(OsEvent::Read { channel: ChannelId::PRIMARY, bytes, socket });
+        self.drain()
+    }
+
+    fn offers(&mut self, seq: u64, connection: SocketId) -> (Vec<Call>, Vec<WorkerEvent>) {
+        self.says(
+            &carried(&format!(r#"{{"cmd":"NODE_CLUSTER","act":"newconn","key":"{KEY}","seq":{seq}}}"#)),
+            Some(connection),
+        )
+    }
+
+    fn drain(&mut self) -> (Vec<Call>, Vec<WorkerEvent>) {
+        let (mut calls, mut events) = (Vec::new(), Vec::new());
+        while let Some(output) = self.0.poll() {
+            match output {
+                Output::Event(event) => events.push(event),
+                Output::Call(call) => {
+                    if let Call::Write { channel, .. } = call {
+                        self.0.handle(OsEvent::Wrote { channel, rest: Vec::new() });
+                    }
+                    calls.push(call);
+                }
+            }
+        }
+        (calls, events)
+    }
+}
+
+/// A message in the envelope of a native socket.
+fn carried(message: &str) -> String {
+    format!(r#"{{"cmd":"NODE_HANDLE","type":"net.Native","msg":{message}}}"#)
+}
+
+/// The answers to offers among these calls: to which, and whether it is taken.
+fn answers(calls: &[Call]) -> Vec<(u64, bool)> {
+    let answer = |call: &Call| {
+        let Call::Write { bytes, .. } = call else { return None };
+        let line: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+        Some((line.get("ack")?.as_u64()?, line.get("accepted")?.as_bool()?))
+    };
+    calls.iter().filter_map(answer).collect()
+}
+
+fn closes(calls: &[Call], socket: SocketId) -> usize {
+    calls.iter().filter(|call| **call == Call::Close { socket }).count()
+}
+
+/// Offers that the application has not taken count against `max_connections` like the connections that it has.
+#[test]
+fn offers_count_against_max_connections() {
+    for limit in 0..4_u32 {
+        let mut alone =
+            Alone::serving(ListenOptions { max_connections: Some(limit), ..ListenOptions::default() });
+        for nth in 1..=u64::from(limit) {
+            assert_eq!(answers(&alone.offers(nth, SocketId(nth)).0), [], "offer {nth} of {limit} waits");
+        }
+        let beyond = SocketId(99);
+        let (calls, _) = alone.offers(99, beyond);
+        assert_eq!((answers(&calls), closes(&calls, beyond)), (vec![(99, false)], 1), "limit {limit}");
+        alone.0.accept(LISTENER);
+        let (calls, events) = alone.drain();
+        assert_eq!((answers(&calls).len(), events.len()), (usize::from(limit > 0), usize::from(limit > 0)));
+        // What the application has counts still.
+        assert_eq!(answers(&alone.offers(100, beyond).0), [(100, false)]);
+        if limit > 0 {
+            alone.0.release(SocketId(1));
+            assert_eq!(answers(&alone.offers(101, beyond).0), [], "one has ended");
+        }
+    }
+}
+
+/// A socket that arrives for a server that was closed meanwhile is closed, and its sender gets an answer.
+#[test]
+fn late_socket_is_closed() {
+    let connection = SocketId(7);
+    let mut alone = Alone::serving(ListenOptions::default());
+    alone.0.close(LISTENER);
+    alone.drain();
+    let (calls, events) = alone.offers(5, connection);
+    assert_eq!((answers(&calls), closes(&calls, connection), events), (vec![(5, false)], 1, vec![]));
+}
+
+/// A shared socket that arrives as the answer to a `listen` that was given up is closed, and the primary learns of it.
+#[test]
+fn late_answer_closes_its_socket() {
+    let socket = SocketId(7);
+    let mut alone = Alone::new();
+    alone.0.listen(ListenOptions::default());
+    alone.drain();
+    alone.0.close(LISTENER);
+    alone.drain();
+    let reply = format!(r#"{{"cmd":"NODE_CLUSTER","errno":0,"key":"{KEY}","ack":1,"seq":0}}"#);
+    let (calls, events) = alone.says(&carried(&reply), Some(socket));
+    assert_eq!((closes(&calls, socket), events), (1, vec![]));
+    let tells = |call: &Call| matches!(call, Call::Write { bytes, .. } if String::from_utf8_lossy(bytes).contains(r#""act":"close""#));
+    assert_eq!(calls.iter().filter(|call| tells(call)).count(), 1);
+}
+
+/// A socket that comes with an answer nobody awaits is closed.
+#[test]
+fn unasked_socket_is_closed() {
+    let socket = SocketId(7);
+    for message in [
+        format!(r#"{{"cmd":"NODE_CLUSTER","errno":0,"key":"{KEY}","ack":99,"seq":0}}"#),
+        String::from(r#"{"cmd":"NODE_CLUSTER","act":"newconn","key":"another","seq":0}"#),
+        String::from(r#"{"cmd":"NODE_CLUSTER","act":"unheard of","seq":0}"#),
+    ] {
+        let mut alone = Alone::serving(ListenOptions::default());
+        let (calls, events) = alone.says(&carried(&message), Some(socket));
+        assert_eq!((closes(&calls, socket), events), (1, vec![]), "{message}");
+    }
+}
+
+/// A socket whose message is still on its way when the channel closes is closed.
+#[test]
+fn stray_socket_closes_with_channel() {
+    let socket = SocketId(7);
+    let mut alone = Alone::serving(ListenOptions::default());
+    let bytes = br#"{"cmd":"NODE_HANDLE","#.to_vec();
+    alone.0.handle(OsEvent::Read { channel: ChannelId::PRIMARY, bytes, socket: Some(socket) });
+    assert_eq!(alone.drain(), (vec![], vec![]));
+    alone.0.handle(OsEvent::ChannelClosed { channel: ChannelId::PRIMARY });
+    let (calls, _) = alone.drain();
+    assert_eq!(closes(&calls, socket), 1);
+}
+
+// ---- the primary's answer
+
+/// A worker listens where the primary's socket is, whatever the address and however many there are.
+#[test]
+fn answer_names_the_bound_port() {
+    let mut house = House::new(Settings::default());
+    house.fork(2);
+    let ports = [0, 0, 4321];
+    for worker in [ONE, TWO] {
+        for port in ports {
+            let address = ListenAddress::Tcp { host: None, port, ipv6_only: false };
+            house.worker(worker).listen(ListenOptions { address, ..ListenOptions::default() });
+        }
+    }
+    house.settle();
+    for worker in [ONE, TWO] {
+        let listening = house.processes[&worker].events.iter().filter_map(|event| match event {
+            WorkerEvent::Listening { address, .. } => Some(address.port()),
+            _ => None,
+        });
+        assert_eq!(listening.collect::<Vec<_>>(), [40_001, 40_002, 4321], "{worker}");
+    }
+    let said: Vec<i32> = house
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Listening { address, .. } => Some(address.port),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(said, [40_001, 40_002, 4321, 40_001, 40_002, 4321]);
+}
+
+/// A socket that is bound when everybody who asked has gone is closed.
+#[test]
+fn bound_for_nobody_is_closed() {
+    let mut primary = cluster_core::Primary::new(Settings::default());
+    let worker = primary.fork().expect("nothing impossible was set up");
+    let mut calls = drain(&mut primary);
+    let mut bind = None;
+    for event in [
+        OsEvent::Spawned { worker, pid: 1 },
+        OsEvent::Read {
+            channel: worker.into(),
+            bytes: b"{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"index\":0,\"port\":0,\"addressType\":4,\"address\":null,\"seq\":0}\n".to_vec(),
+            socket: None,
+        },
+        OsEvent::ChannelClosed { channel: worker.into() },
+        OsEvent::Exited { worker, status: cluster_core::ExitStatus::Code(0) },
+    ] {
+        primary.handle(event);
+        calls.extend(drain(&mut primary));
+        bind = bind.or(calls.iter().find_map(|call| match call {
+            Call::Bind { handle, .. } => Some(*handle),
+            _ => None,
+        }));
+    }
+    let address = LocalAddress::Ip("127.0.0.1:4000".parse().expect("an address"));
+    primary.handle(OsEvent::Bound { handle: bind.expect("it was to be bound"), socket: BOUND, address });
+    assert_eq!(closes(&drain(&mut primary), BOUND), 1);
+}
+
+fn drain(primary: &mut cluster_core::Primary) -> Vec<Call> {
+    let mut calls = Vec::new();
+    while let Some(output) = primary.poll() {
+        if let Output::Call(call) = output {
+            calls.push(call);
+        }
+    }
+    calls
+}
