@@ -71,6 +71,7 @@ fn told(status: ExitStatus) -> String {
     match status {
         ExitStatus::Code(code) => format!("ended with code {code}"),
         ExitStatus::Signal(signal) => format!("was ended by {signal}"),
+        ExitStatus::ReapedElsewhere => "ended with an unknown status".into(),
     }
 }
 

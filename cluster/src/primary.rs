@@ -82,8 +82,17 @@ impl Primary {
 
     /// Starts a worker. Node: `cluster.fork()`.
     ///
-    /// [`Event::Setup`] and [`Event::Fork`] follow. If its program cannot be started, [`Event::Error`] says why (ENOENT, EPERM
-    /// for a user or group that may not be taken, EMFILE, EAGAIN), and nothing is left behind.
+    /// [`Event::Setup`] and [`Event::Fork`] follow. If its program cannot be started, [`Event::Error`] names the program or the
+    /// directory and the reason (ENOENT, EPERM for a user or group that may not be taken, EMFILE, EAGAIN), and nothing is left
+    /// behind: a later fork may succeed.
+    ///
+    /// Without [`exec`](crate::Command::exec) the worker is started by the path by which this program was started, as Node
+    /// starts it by the path of its script: a new file at the path, or a symbolic link that leads to another one, is what later
+    /// workers run.
+    ///
+    /// A status is lost where the kernel does not keep it: before it starts a process, a fork ends an ignoring of SIGCHLD, which
+    /// this process may have inherited (and logs a warning). Where another part of the program waits for every
+    /// child, [`ExitStatus::ReapedElsewhere`](crate::ExitStatus::ReapedElsewhere) says so.
     ///
     /// # Errors
     /// The settings ask for what cannot be: nothing is started.
@@ -281,13 +290,23 @@ impl fmt::Display for PrimaryError {
             PrimaryError::IsWorker => f.write_str(
                 "a primary has started this process as its worker: ask `cluster::role()` first, and join",
             ),
-            PrimaryError::Role(error) => error.fmt(f),
-            PrimaryError::Runtime(error) => error.fmt(f),
+            PrimaryError::Role(_) => {
+                f.write_str("this process cannot lead a cluster: its environment is broken")
+            }
+            PrimaryError::Runtime(_) => f.write_str("a primary cannot be made here"),
         }
     }
 }
 
-impl error::Error for PrimaryError {}
+impl error::Error for PrimaryError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            PrimaryError::IsWorker => None,
+            PrimaryError::Role(error) => Some(error),
+            PrimaryError::Runtime(error) => Some(error),
+        }
+    }
+}
 
 /// There is no tokio runtime here: call it from a task, or inside `Runtime::block_on`.
 #[derive(Clone, Copy, PartialEq, Eq)]

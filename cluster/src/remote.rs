@@ -181,10 +181,18 @@ impl fmt::Display for RemoteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RemoteError::Gone => f.write_str("the primary was dropped: end this task with it"),
-            RemoteError::Fork(error) => error.fmt(f),
-            RemoteError::Send(error) => error.fmt(f),
+            RemoteError::Fork(_) => f.write_str("the primary cannot fork a worker"),
+            RemoteError::Send(_) => f.write_str("the primary cannot send the message"),
         }
     }
 }
 
-impl error::Error for RemoteError {}
+impl error::Error for RemoteError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            RemoteError::Gone => None,
+            RemoteError::Fork(error) => Some(error),
+            RemoteError::Send(error) => Some(error),
+        }
+    }
+}

@@ -7,6 +7,7 @@ use std::{error, fmt};
 use cluster_core::Errno;
 
 use crate::unix::inherit::{Inheritance, inherit};
+use crate::unix::own;
 use crate::unix::spawn::{CHANNEL, ID, SERIALIZATION};
 use crate::worker::JoinError;
 
@@ -79,6 +80,8 @@ impl Origin {
 pub(crate) fn origin() -> &'static Result<Origin, RoleError> {
     static ORIGIN: OnceLock<Result<Origin, RoleError>> = OnceLock::new();
     ORIGIN.get_or_init(|| {
+        // Now, while it is as it was when the program was started.
+        let _ = own::path();
         let inherited = inherit()?;
         Ok(inherited.map_or(Origin::Primary, |own| Origin::Worker(Mutex::new(Some(own)))))
     })

@@ -142,11 +142,15 @@ pub struct NotSent {
 
 impl fmt::Display for NotSent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
+        f.write_str("a message and its socket cannot be sent")
     }
 }
 
-impl error::Error for NotSent {}
+impl error::Error for NotSent {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
 
 /// The way of a socket into a machine, and back if it is not sent.
 pub(crate) fn pass(

@@ -38,7 +38,7 @@ impl UdpSocket {
         }
         let (server, opened) = Server::open(shared, options).await?;
         let socket = opened.socket.ok_or_else(|| unfit("the primary sent no socket"))?;
-        let socket = net::UdpSocket::from_std(socket.into()).map_err(ListenError::Resolve)?;
+        let socket = net::UdpSocket::from_std(socket.into()).map_err(ListenError::Socket)?;
         Ok(UdpSocket { socket, server, exclusive })
     }
 

@@ -8,6 +8,7 @@ pub(crate) mod descriptor;
 mod exit;
 pub(crate) mod inherit;
 mod listen;
+pub(crate) mod own;
 mod path;
 mod shown;
 pub(crate) mod signals;
@@ -233,7 +234,12 @@ impl Unix {
                 self.pipes.insert(worker, pipes);
                 OsEvent::Spawned { worker, pid }
             }
-            Err(error) => OsEvent::SpawnFailed { worker, errno: errno(&error) },
+            Err(error) => {
+                let own = || own::path().ok().map(|path| path.to_string_lossy().into_owned());
+                let program = command.exec.clone().or_else(own);
+                let directory = spawn::is_directory_at_fault(command, &error);
+                OsEvent::SpawnFailed { worker, program, directory, errno: errno(&error) }
+            }
         }
     }
 

@@ -128,7 +128,11 @@ impl Worker {
     /// As [`listen`](Worker::listen). EADDRINUSE: the path is there, perhaps left by a process that was killed. EACCES: its
     /// directory is not there, or may not be written to; Node makes no difference either.
     pub async fn listen_path(&self, path: impl AsRef<Path>) -> Result<Listener<UnixStream>, ListenError> {
-        let path = path.as_ref().to_str().ok_or_else(|| unfit("the path is not UTF-8"))?.to_owned();
+        let path = path
+            .as_ref()
+            .to_str()
+            .ok_or_else(|| unfit("the path is not UTF-8, and a message cannot carry it; rename it"))?
+            .to_owned();
         let address = ListenAddress::Path { path, readable_all: false, writable_all: false };
         self.listen_path_with(address.into()).await
     }
@@ -143,9 +147,10 @@ impl Worker {
         mut options: ListenOptions,
     ) -> Result<Listener<UnixStream>, ListenError> {
         if let ListenAddress::Path { path, .. } = &mut options.address {
-            let absolute = std::path::absolute(&*path).map_err(ListenError::Resolve)?;
-            *path =
-                absolute.into_os_string().into_string().map_err(|_| unfit("this directory is not UTF-8"))?;
+            let absolute = std::path::absolute(&*path).map_err(ListenError::Directory)?;
+            *path = absolute.into_os_string().into_string().map_err(|_| {
+                unfit("the working directory is not UTF-8, and a message cannot carry it; rename it")
+            })?;
         }
         Listener::open(self.shared.clone(), options).await
     }
@@ -273,7 +278,7 @@ async fn resolve(address: impl ToSocketAddrs) -> Result<SocketAddr, ListenError>
 
 /// The address cannot be served as it is asked.
 pub(crate) fn unfit(why: &'static str) -> ListenError {
-    ListenError::Resolve(io::Error::new(io::ErrorKind::InvalidInput, why))
+    ListenError::Unsuitable(why)
 }
 
 /// Why a process did not become a worker.
@@ -300,19 +305,35 @@ impl fmt::Display for JoinError {
             JoinError::Joined => {
                 f.write_str("this process has joined its cluster already: clone the first worker")
             }
-            JoinError::Role(error) => error.fmt(f),
-            JoinError::Runtime(error) => error.fmt(f),
+            JoinError::Role(_) => {
+                f.write_str("this process cannot join a cluster: its environment is broken")
+            }
+            JoinError::Runtime(_) => f.write_str("a worker cannot join here"),
             JoinError::Channel(errno) => write!(f, "the channel to the primary cannot be watched: {errno}"),
         }
     }
 }
 
-impl error::Error for JoinError {}
+impl error::Error for JoinError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            JoinError::NotAWorker | JoinError::Joined | JoinError::Channel(_) => None,
+            JoinError::Role(error) => Some(error),
+            JoinError::Runtime(error) => Some(error),
+        }
+    }
+}
 
 /// Why a worker does not serve an address.
 pub enum ListenError {
-    /// The name could not be resolved, has no address, or is of another kind than what was asked to serve it.
+    /// The name could not be resolved, or has no address.
     Resolve(io::Error),
+    /// The address is of another kind than what was asked to serve it, or cannot be written in a message.
+    Unsuitable(&'static str),
+    /// A relative path begins at the working directory, which cannot be read: it was removed, for instance.
+    Directory(io::Error),
+    /// A socket that the primary sent cannot be used.
+    Socket(io::Error),
     /// The address could not be bound; with the primary's error number and what was asked for.
     Bind(BindError),
     /// The worker is leaving, or was before the primary answered: nobody shares a socket with it.
@@ -325,7 +346,14 @@ pub enum ListenError {
 impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ListenError::Resolve(error) => write!(f, "the address cannot be resolved: {error}"),
+            ListenError::Resolve(_) => {
+                f.write_str("cannot resolve the name of the address; check the name, or give a number")
+            }
+            ListenError::Unsuitable(why) => write!(f, "the address is unsuitable: {why}"),
+            ListenError::Directory(_) => f.write_str(
+                "cannot read the working directory, where a relative path begins; give an absolute path, or change the directory",
+            ),
+            ListenError::Socket(_) => f.write_str("cannot use the socket that the primary sent"),
             ListenError::Bind(error) => error.fmt(f),
             ListenError::Disconnected | ListenError::Closed => {
                 f.write_str("the worker is leaving: end, and let the primary fork another")
@@ -337,9 +365,12 @@ impl fmt::Display for ListenError {
 impl error::Error for ListenError {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
-            ListenError::Resolve(error) => Some(error),
-            ListenError::Bind(error) => Some(error),
-            ListenError::Disconnected | ListenError::Closed => None,
+            ListenError::Resolve(error) | ListenError::Directory(error) | ListenError::Socket(error) => {
+                Some(error)
+            }
+            // It adds nothing to what it holds, and shows it.
+            ListenError::Bind(error) => error.source(),
+            ListenError::Unsuitable(_) | ListenError::Disconnected | ListenError::Closed => None,
         }
     }
 }

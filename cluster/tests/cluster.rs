@@ -16,6 +16,7 @@ mod cluster {
     pub(crate) mod settings;
     pub(crate) mod signals;
     pub(crate) mod sockets;
+    pub(crate) mod starts;
     pub(crate) mod support;
 }
 
@@ -26,7 +27,8 @@ use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::Builder;
 
 use crate::cluster::{
-    ends, inherited, lives, node, passing, programs, roles, serving, settings, signals, sockets, support,
+    ends, inherited, lives, node, passing, programs, roles, serving, settings, signals, sockets, starts,
+    support,
 };
 
 fn main() -> ExitCode {
@@ -54,6 +56,7 @@ fn trials() -> Vec<Trial> {
         settings::trials(),
         inherited::trials(),
         signals::trials(),
+        starts::trials(),
         serving::trials(),
         sockets::trials(),
         passing::trials(),

@@ -224,8 +224,7 @@ fn a_primary_whose_worker_program_is_missing_names_it_and_fails() -> Tested {
     fs::hard_link(example, &linked)?;
     let output = Command::new(linked).output()?;
     let said = String::from_utf8(output.stderr)?;
-    let named =
-        format!("`{}` could not be started: ENOENT", alone.path().join("two_programs_worker").display());
+    let named = format!("cannot start `{}`: ENOENT", alone.path().join("two_programs_worker").display());
     assert!(!output.status.success() && said.contains(&named), "{}: {said}", output.status);
     Ok(())
 }

@@ -88,7 +88,7 @@ async fn kill() -> Tested {
 async fn spawn_failure() -> Tested {
     let mut primary = primary()?;
     fork(&mut primary, "start one process too many");
-    let error = WorkerError::Spawn { program: None, errno: Errno::EAGAIN };
+    let error = WorkerError::Spawn { program: None, directory: None, errno: Errno::EAGAIN };
     same(message(&mut primary).await?, json!(format!("{error:?}")))?;
     end(primary).await
 }
@@ -99,7 +99,12 @@ async fn bind_failure() -> Tested {
     let address = taken.local_addr()?.to_string();
     let mut primary = primary()?;
     fork_at(&mut primary, "serve", &address);
-    same(message(&mut primary).await?, json!(format!("bind EADDRINUSE {address}")))?;
+    same(
+        message(&mut primary).await?,
+        json!(format!(
+            "cannot bind {address}: EADDRINUSE (the address is in use); stop what listens there, or choose another address"
+        )),
+    )?;
     end(primary).await
 }
 

@@ -82,23 +82,23 @@ impl Program for Nothing {
 fn what_cannot_be_had_is_said_by_name() {
     let (mut lines, living) = quiet(Nothing);
     lines.sort();
-    let mut wanted: Vec<String> = ["bind", "listen"]
+    let mut wanted: Vec<String> = ["bind", "listen on"]
         .into_iter()
         .flat_map(|what| {
             [
-                format!("worker 1: {what} EACCES 127.0.0.1:80"),
-                format!("worker 1: {what} EADDRINUSE 127.0.0.1:4000"),
-                format!("worker 1: {what} EADDRINUSE 127.0.0.1:4001"),
-                format!("worker 1: {what} EADDRINUSE /tmp/taken"),
-                format!("worker 1: {what} EACCES /nowhere/door"),
-                format!("worker 1: {what} EAFNOSUPPORT [::]:0"),
+                format!("worker 1: cannot {what} 127.0.0.1:80: EACCES"),
+                format!("worker 1: cannot {what} 127.0.0.1:4000: EADDRINUSE"),
+                format!("worker 1: cannot {what} 127.0.0.1:4001: EADDRINUSE"),
+                format!("worker 1: cannot {what} /tmp/taken: EADDRINUSE"),
+                format!("worker 1: cannot {what} /nowhere/door: EACCES"),
+                format!("worker 1: cannot {what} [::]:0: EAFNOSUPPORT"),
             ]
         })
         .collect();
-    wanted.push(
-        "primary: `/nowhere/program` could not be started: ENOENT; check that program and the worker's directory"
-            .to_owned(),
-    );
+    wanted.push("primary: cannot start `/nowhere/program`: ENOENT".to_owned());
+    // What it means and what to do are the core's to test.
+    let lines: Vec<String> =
+        lines.iter().map(|line| line.split(" (").next().unwrap_or(line).to_owned()).collect();
     wanted.sort();
     assert_eq!(lines, wanted);
     assert_eq!(living.len(), 2, "a primary and one worker");

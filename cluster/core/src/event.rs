@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use core::fmt;
 
 use crate::address::ListeningAddress;
+use crate::advice::{Advice, Failed, Reason};
 use crate::listen::ListenAddress;
 use crate::message::Violation;
 use crate::os::{Errno, ExitStatus, LocalAddress, SocketId, WorkerId};
@@ -90,11 +91,12 @@ pub enum Event {
 /// What can go wrong with one worker. None of these harms another worker.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum WorkerError {
-    /// Its process could not be started: `ENOENT` says that the program, or the directory it was to run in, is not
-    /// there. No [`Event::Exit`] follows.
+    /// Its process could not be started. No [`Event::Exit`] follows.
     Spawn {
-        /// The program, as [`Command::exec`]. `None`: the primary's own.
+        /// The program: [`Command::exec`], or the path of the primary's own. `None`: that path is unknown.
         program: Option<String>,
+        /// [`Command::cwd`], if the process could not change into it; else the program is what `errno` is about.
+        directory: Option<String>,
         /// Why not.
         errno: Errno,
     },
@@ -112,17 +114,28 @@ pub enum WorkerError {
 impl fmt::Display for WorkerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            WorkerError::Spawn { program: Some(program), errno } => {
-                write!(
-                    f,
-                    "`{program}` could not be started: {errno}; check that program and the worker's directory"
-                )
+            WorkerError::Spawn { program, directory, errno } => {
+                f.write_str("cannot start ")?;
+                match program {
+                    Some(program) => write!(f, "`{program}`")?,
+                    None => f.write_str("the program of this process, whose path is unknown")?,
+                }
+                match directory {
+                    Some(directory) => {
+                        let advice = Advice(Failed::Directory, *errno);
+                        write!(f, " in the directory `{directory}`: {}{advice}", Reason(*errno))
+                    }
+                    None => write!(f, ": {}{}", Reason(*errno), Advice(Failed::Spawn, *errno)),
+                }
             }
-            WorkerError::Spawn { program: None, errno } => {
-                write!(f, "the worker could not be started: {errno}; check its program and its directory")
+            WorkerError::Kill(errno) => {
+                let advice = Advice(Failed::Kill, *errno);
+                write!(f, "cannot send a signal to the worker: {}{advice}", Reason(*errno))
             }
-            WorkerError::Kill(errno) => write!(f, "the worker could not be signalled: {errno}"),
-            WorkerError::Write(errno) => write!(f, "messages to the worker were lost: {errno}"),
+            WorkerError::Write(errno) => {
+                let advice = Advice(Failed::Write, *errno);
+                write!(f, "messages to the worker are lost: {}{advice}", Reason(*errno))
+            }
             WorkerError::NotReceived => f.write_str("a socket and its message did not reach the worker"),
             WorkerError::Protocol(violation) => write!(f, "the worker's channel was closed: {violation}"),
         }
@@ -196,8 +209,10 @@ pub struct ListenError {
 impl fmt::Display for ListenError {
     /// As Node: the primary binds, an exclusive server listens.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = if self.exclusive { "listen" } else { "bind" };
-        write!(f, "{what} {} {}", self.errno, self.address)
+        let what = if self.exclusive { "listen on" } else { "bind" };
+        let is_path = matches!(self.address, ListenAddress::Path { .. });
+        let advice = Advice(if is_path { Failed::BindPath } else { Failed::Bind }, self.errno);
+        write!(f, "cannot {what} {}: {}{advice}", self.address, Reason(self.errno))
     }
 }
 
@@ -218,7 +233,10 @@ pub enum ChannelError {
 impl fmt::Display for ChannelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ChannelError::Write(errno) => write!(f, "messages to the primary were lost: {errno}"),
+            ChannelError::Write(errno) => {
+                let advice = Advice(Failed::Write, *errno);
+                write!(f, "messages to the primary are lost: {}{advice}", Reason(*errno))
+            }
             ChannelError::NotReceived => f.write_str("a socket and its message did not reach the primary"),
             ChannelError::Protocol(violation) => {
                 write!(f, "the channel to the primary was closed: {violation}")

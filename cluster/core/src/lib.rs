@@ -25,6 +25,7 @@
 extern crate alloc;
 
 mod address;
+mod advice;
 mod backoff;
 mod channel;
 mod errno;

@@ -141,6 +141,9 @@ pub enum ExitStatus {
     Code(i32),
     /// This signal ended it.
     Signal(Signal),
+    /// Unknown: something else in the primary's process has waited for it and taken its status, a loop around `waitpid(-1)` for
+    /// instance, or has ignored SIGCHLD after the worker was forked.
+    ReapedElsewhere,
 }
 
 /// What a machine asks of the operating system.
@@ -247,6 +250,10 @@ pub enum OsEvent {
     SpawnFailed {
         /// Whose.
         worker: WorkerId,
+        /// The path of the program where the command names none, if the backend knows it.
+        program: Option<String>,
+        /// Whether the directory of the command is what failed.
+        directory: bool,
         /// Why.
         errno: Errno,
     },

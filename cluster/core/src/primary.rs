@@ -3,6 +3,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
 use alloc::sync::Arc;
 
 use crate::channel::{Channel, ChannelStep, Happened, Outgoing};
@@ -217,10 +218,13 @@ impl Primary {
         self.members.get_mut(&worker)?.starting.take()
     }
 
-    fn spawn_failed(&mut self, worker: WorkerId, errno: Errno) {
+    fn spawn_failed(&mut self, worker: WorkerId, program: Option<String>, directory: bool, errno: Errno) {
         self.life(worker).dead = true;
-        let program = self.started(worker).and_then(|command| command.exec.clone());
-        self.steps.tick(Step::Emit(Event::Error { worker, error: WorkerError::Spawn { program, errno } }));
+        let command = self.started(worker);
+        let program = program.or_else(|| command.as_ref().and_then(|command| command.exec.clone()));
+        let directory = command.filter(|_| directory).and_then(|command| command.cwd.clone());
+        let error = WorkerError::Spawn { program, directory, errno };
+        self.steps.tick(Step::Emit(Event::Error { worker, error }));
         self.steps.tick(Step::Emit(Event::Fork { worker }));
         self.with_channel(worker.into(), Channel::closed);
     }
@@ -412,7 +416,9 @@ impl Machine for Primary {
         let entry = self.steps.enter();
         match event {
             OsEvent::Spawned { worker, pid } => self.spawned(worker, pid),
-            OsEvent::SpawnFailed { worker, errno } => self.spawn_failed(worker, errno),
+            OsEvent::SpawnFailed { worker, program, directory, errno } => {
+                self.spawn_failed(worker, program, directory, errno);
+            }
             OsEvent::KillFailed { worker, errno } => {
                 self.steps.tick(Step::Emit(Event::Error { worker, error: WorkerError::Kill(errno) }));
             }

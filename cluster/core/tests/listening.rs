@@ -350,7 +350,10 @@ fn an_exclusive_server_that_cannot_be_bound_says_so_as_node_does() {
             worker.handle(OsEvent::BindFailed { handle, errno: Errno::EADDRINUSE });
         } else if let cluster_core::Output::Event(event) = output {
             let WorkerEvent::ListenFailed { error, .. } = event else { unreachable!("{event:?}") };
-            assert_eq!(error.to_string(), "listen EADDRINUSE 127.0.0.1:80");
+            assert_eq!(
+                error.to_string(),
+                "cannot listen on 127.0.0.1:80: EADDRINUSE (the address is in use); stop what listens there, or choose another address"
+            );
             return;
         }
     }
@@ -361,10 +364,22 @@ fn an_exclusive_server_that_cannot_be_bound_says_so_as_node_does() {
 fn an_error_names_who_was_to_bind_and_what() {
     let text =
         |address: ListenAddress| ListenError { errno: Errno::EACCES, address, exclusive: false }.to_string();
-    assert_eq!(text(ListenAddress::any(80)), "bind EACCES port 80 on every address");
-    assert_eq!(text(path()), "bind EACCES /run/house");
-    assert_eq!(text(udp(Some(53))), "bind EACCES 127.0.0.1:53");
-    assert_eq!(text(ListenAddress::Descriptor { fd: 7, udp: false }), "bind EACCES descriptor 7");
+    assert_eq!(
+        text(ListenAddress::any(80)),
+        "cannot bind port 80 on every address: EACCES (permission denied); a port below 1024 needs root or CAP_NET_BIND_SERVICE"
+    );
+    assert_eq!(
+        text(path()),
+        "cannot bind /run/house: EACCES (permission denied); the directory of the path must exist, and the primary must be allowed to write in it"
+    );
+    assert_eq!(
+        text(udp(Some(53))),
+        "cannot bind 127.0.0.1:53: EACCES (permission denied); a port below 1024 needs root or CAP_NET_BIND_SERVICE"
+    );
+    assert_eq!(
+        text(ListenAddress::Descriptor { fd: 7, udp: false }),
+        "cannot bind descriptor 7: EACCES (permission denied); a port below 1024 needs root or CAP_NET_BIND_SERVICE"
+    );
 }
 
 // ---- only so many

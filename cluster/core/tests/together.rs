@@ -261,11 +261,14 @@ fn a_program_that_cannot_be_started_is_an_error_and_leaves_nothing() {
     // It is for the next worker.
     house.primary.setup(Setup { exec: Some("/another".into()), ..Setup::default() });
     assert!(matches!(house.primary.poll(), Some(Output::Call(Call::Spawn { .. }))));
-    house.tell(OsEvent::SpawnFailed { worker: ONE, errno: Errno::ENOENT });
+    house.tell(OsEvent::SpawnFailed { worker: ONE, program: None, directory: false, errno: Errno::ENOENT });
     assert_eq!(names(&house.events), ["setup", "error", "fork", "disconnect", "setup"]);
-    let error = WorkerError::Spawn { program: Some("/no/such/program".into()), errno: Errno::ENOENT };
-    let told =
-        "`/no/such/program` could not be started: ENOENT; check that program and the worker's directory";
+    let error = WorkerError::Spawn {
+        program: Some("/no/such/program".into()),
+        directory: None,
+        errno: Errno::ENOENT,
+    };
+    let told = "cannot start `/no/such/program`: ENOENT (no such file or directory); check the path of the program, or `PATH` if it has no slash, and the interpreter that a script names";
     assert_eq!(error.to_string(), told);
     assert_eq!(house.events[1], Event::Error { worker: ONE, error });
     assert!(house.primary.worker(ONE).is_none());
@@ -395,7 +398,12 @@ fn a_program_that_cannot_be_started_does_not_hold_up_the_other_commands() {
     house.primary.fork().expect("nothing impossible was set up");
     house.primary.fork().expect("nothing impossible was set up");
     assert!(matches!(house.primary.poll_call(), Some(Call::Spawn { worker: ONE, .. })));
-    house.primary.handle(OsEvent::SpawnFailed { worker: ONE, errno: Errno::EAGAIN });
+    house.primary.handle(OsEvent::SpawnFailed {
+        worker: ONE,
+        program: None,
+        directory: false,
+        errno: Errno::EAGAIN,
+    });
     assert!(matches!(house.primary.poll_call(), Some(Call::Spawn { worker: TWO, .. })));
 }
 

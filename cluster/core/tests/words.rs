@@ -1,8 +1,8 @@
 //! What errors say to whoever reads them: what happened, and what to do where there is something to be done.
 
 use cluster_core::{
-    AddressType, ChannelError, Errno, FieldKind, ForkError, ListeningAddress, LocalAddress, PolicyFrozen,
-    SendError, Violation,
+    AddressType, ChannelError, Errno, FieldKind, ForkError, ListenAddress, ListenError, ListeningAddress,
+    LocalAddress, PolicyFrozen, SendError, Violation, WorkerError,
 };
 
 fn all<T: ToString>(values: &[T]) -> Vec<String> {
@@ -33,11 +33,40 @@ fn what_was_lost_is_told() {
     assert_eq!(
         all(&errors),
         [
-            "messages to the primary were lost: EPIPE",
+            "messages to the primary are lost: EPIPE (the other end is closed); its process has exited or has closed the channel",
             "a socket and its message did not reach the primary",
             "the channel to the primary was closed: it sent a message longer than the limit",
         ]
     );
+}
+
+/// Every error number that has a name, in every place where one is shown.
+#[test]
+fn errnos_have_fitting_advice() {
+    use std::fmt::Write;
+    let start = |errno, directory: Option<&str>| WorkerError::Spawn {
+        program: Some("/srv/web".into()),
+        directory: directory.map(Into::into),
+        errno,
+    };
+    let bind = |errno, address| ListenError { errno, address, exclusive: false };
+    let path = || ListenAddress::Path { path: "/run/web".into(), readable_all: false, writable_all: false };
+    let mut table = String::new();
+    for errno in (1..200).map(Errno).filter(|errno| errno.name().is_some()) {
+        let said = [
+            start(errno, None).to_string(),
+            start(errno, Some("/srv")).to_string(),
+            bind(errno, ListenAddress::any(80)).to_string(),
+            bind(errno, path()).to_string(),
+            WorkerError::Kill(errno).to_string(),
+            WorkerError::Write(errno).to_string(),
+        ];
+        for text in said {
+            assert!(text.contains(errno.name().expect("it has one")), "{text}");
+            writeln!(table, "{text}").expect("there is room");
+        }
+    }
+    insta::assert_snapshot!(table);
 }
 
 /// Whoever unwraps one reads the same.

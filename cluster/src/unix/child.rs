@@ -166,6 +166,7 @@ mod tests {
     /// On a kernel with the call and on one without.
     #[test]
     fn others_are_not_inherited() {
+        let _alone = crate::unix::signals::tests::CHILDREN.lock().expect("no test panicked");
         assert!(is_inherited(|| Others::Listed(Vec::new())));
         assert!(!is_inherited(|| Others::find().expect("a way")));
         assert!(!is_inherited(|| Others::listed().expect("a list")));

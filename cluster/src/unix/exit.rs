@@ -13,9 +13,6 @@ use tokio::process::Child;
 
 use super::errno;
 
-/// What is reported when another part of the program has reaped the child and taken its status.
-const STOLEN: ExitStatus = ExitStatus::Code(-1);
-
 /// A child process that has not been reported as ended.
 #[derive(Debug)]
 pub(super) struct Process {
@@ -41,15 +38,18 @@ impl Process {
         if self.ended.is_none()
             && let Poll::Ready(status) = pin!(self.child.wait()).poll(cx)
         {
-            self.ended = Some(status.map_or(STOLEN, translate));
+            // ECHILD is the only failure: the child was waited for by something else.
+            self.ended = Some(status.map_or(ExitStatus::ReapedElsewhere, translate));
         }
         self.ended.map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Sends a signal. A process that has ended is no failure.
     pub(super) fn kill(&self, signal: Signal) -> Result<(), Errno> {
-        // Only we reap it, so the number is still its own.
         let Some(pid) = self.pid().and_then(|pid| i32::try_from(pid).ok()) else { return Ok(()) };
+        if !is_child(Pid::from_raw(pid)) {
+            return Ok(());
+        }
         let signal = signal::Signal::try_from(signal.0).map_err(|_| Errno::EINVAL)?;
         match signal::kill(Pid::from_raw(pid), signal) {
             Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
@@ -58,10 +58,25 @@ impl Process {
     }
 }
 
+/// Whether the number is still that of a child. Normally only this process's own wait frees it; where something else has
+/// reaped the child, another process may have the number by now.
+#[cfg(not(target_vendor = "apple"))]
+fn is_child(pid: Pid) -> bool {
+    use nix::sys::wait::{Id, WaitPidFlag, waitid};
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    waitid(Id::Pid(pid), flags).is_ok()
+}
+
+/// There nix cannot ask.
+#[cfg(target_vendor = "apple")]
+fn is_child(_: Pid) -> bool {
+    true
+}
+
 fn translate(status: std::process::ExitStatus) -> ExitStatus {
     match (status.code(), status.signal()) {
         (Some(code), _) => ExitStatus::Code(code),
         (None, Some(signal)) => ExitStatus::Signal(Signal(signal)),
-        (None, None) => STOLEN,
+        (None, None) => ExitStatus::ReapedElsewhere,
     }
 }

@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use std::{io, ptr};
 
 use nix::libc;
+use tracing::warn;
 
 /// What ctrl-c, a closed terminal and a service manager (systemd: `KillMode=control-group`) send to every process.
 const TERMINAL: [libc::c_int; 3] = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM];
@@ -62,15 +63,74 @@ fn set(signal: libc::c_int, handler: libc::sighandler_t) -> io::Result<()> {
 
 /// The present handler.
 fn action(signal: libc::c_int) -> io::Result<libc::sighandler_t> {
+    Ok(present(signal)?.sa_sigaction)
+}
+
+fn present(signal: libc::c_int) -> io::Result<libc::sigaction> {
     let mut now = MaybeUninit::<libc::sigaction>::zeroed();
     #[expect(unsafe_code, reason = "nix reads a handler only by replacing it")]
     // SAFETY: without a new action the call only writes the present one to `now`, which is valid when it is zeroed.
     let (result, now) =
         unsafe { (libc::sigaction(signal, ptr::null(), now.as_mut_ptr()), now.assume_init()) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(now.sa_sigaction) }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(now) }
+}
+
+/// Has the kernel keep the statuses of children that end: it does not while SIGCHLD is ignored, which a process inherits from the
+/// program that started it, or while its handler is set with `SA_NOCLDWAIT`.
+pub(super) fn keep_statuses() -> io::Result<()> {
+    let mut now = present(libc::SIGCHLD)?;
+    let is_ignored = now.sa_sigaction == libc::SIG_IGN;
+    if !is_ignored && now.sa_flags & libc::SA_NOCLDWAIT == 0 {
+        return Ok(());
+    }
+    warn!("SIGCHLD was ignored, and no longer is: the kernel would not report how workers end");
+    if is_ignored {
+        return set(libc::SIGCHLD, libc::SIG_DFL);
+    }
+    now.sa_flags &= !libc::SA_NOCLDWAIT;
+    #[expect(unsafe_code, reason = "a handler of a signal is a number")]
+    // SAFETY: the action is the present one, but for a flag that no handler depends on.
+    let result = unsafe { libc::sigaction(libc::SIGCHLD, &raw const now, ptr::null_mut()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Restores the default action of SIGCHLD in a new process. Safe between `fork` and `exec`.
 pub(super) fn restore_child_signal() -> io::Result<()> {
     set(libc::SIGCHLD, libc::SIG_DFL)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    /// For tests that start programs, or change what becomes of their statuses.
+    pub(in crate::unix) static CHILDREN: Mutex<()> = Mutex::new(());
+
+    /// Whatever a part of the program said about SIGCHLD before.
+    #[test]
+    fn statuses_are_kept() {
+        let _alone = CHILDREN.lock().expect("no test panicked");
+        let before = present(libc::SIGCHLD).expect("a signal");
+        for (handler, flags) in [
+            (libc::SIG_IGN, 0),
+            (libc::SIG_DFL, libc::SA_NOCLDWAIT),
+            (nothing as *const () as libc::sighandler_t, libc::SA_NOCLDWAIT | libc::SA_RESTART),
+        ] {
+            let mut action = before;
+            (action.sa_sigaction, action.sa_flags) = (handler, flags);
+            #[expect(unsafe_code, reason = "a handler of a signal is a number")]
+            // SAFETY: `nothing` may interrupt any code.
+            let set = unsafe { libc::sigaction(libc::SIGCHLD, &raw const action, ptr::null_mut()) };
+            assert_eq!(set, 0);
+            keep_statuses().expect("a signal");
+            let status = std::process::Command::new("sh").args(["-c", "exit 3"]).status();
+            assert_eq!(status.expect("a status").code(), Some(3));
+            let now = present(libc::SIGCHLD).expect("a signal");
+            // What else the program said of it stands.
+            assert!(now.sa_sigaction == handler || handler == libc::SIG_IGN);
+            assert_eq!(now.sa_flags & libc::SA_NOCLDWAIT, 0);
+        }
+        set(libc::SIGCHLD, before.sa_sigaction).expect("a signal");
+    }
 }

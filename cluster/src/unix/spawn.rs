@@ -13,7 +13,7 @@ use tokio::process::Child;
 
 use super::channel::Channel;
 use super::stdio::{Layout, Pipes};
-use super::{child, signals};
+use super::{child, own, signals};
 
 /// The worker's number.
 pub(crate) const ID: &str = "NODE_UNIQUE_ID";
@@ -41,6 +41,7 @@ pub(super) fn spawn(command: &Command, env: Vec<(String, String)>) -> io::Result
     let mut program = program(command)?;
     describe(&mut program, command, &layout, env);
     let _reserved = reserve(layout.len())?;
+    signals::keep_statuses()?;
     let pipes = child::prepare(&mut program, command, layout)?;
     let child = tokio::process::Command::from(program).spawn()?;
     Ok(Started { child, channel, pipes })
@@ -91,7 +92,7 @@ pub(crate) fn written(serialization: Serialization) -> &'static str {
 fn program(command: &Command) -> io::Result<process::Command> {
     let (executable, own): (OsString, Vec<OsString>) = match &command.exec {
         Some(executable) => (executable.into(), Vec::new()),
-        None => (env::current_exe()?.into(), env::args_os().skip(1).collect()),
+        None => (own::path()?.into(), env::args_os().skip(1).collect()),
     };
     let mut program = process::Command::new(executable);
     program.args(&command.exec_argv).args(own).args(&command.args);
@@ -109,4 +110,11 @@ fn reserve(count: usize) -> io::Result<Vec<OwnedFd>> {
         }
         reserved.push(next);
     }
+}
+
+/// Whether a program was not started because of its directory: the kernel's number alone says it of either.
+pub(super) fn is_directory_at_fault(command: &Command, error: &io::Error) -> bool {
+    let Some(directory) = &command.cwd else { return false };
+    let entered = rustix::fs::access(format!("{directory}/."), rustix::fs::Access::EXEC_OK);
+    entered.is_err_and(|refused| Some(refused.raw_os_error()) == error.raw_os_error())
 }

@@ -59,7 +59,20 @@ fn take() -> Option<Variables> {
     Some(variables)
 }
 
-/// `false` where /proc does not show it.
 fn is_only_thread() -> bool {
-    fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.take(2).count() == 1)
+    is_alone_to_the_kernel()
+        || fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.take(2).count() == 1)
+}
+
+/// Shown without /proc: to stop sharing what only threads share succeeds, and changes nothing, in a process of one thread.
+/// `false` also where a sandbox forbids the call.
+#[cfg(target_os = "linux")]
+fn is_alone_to_the_kernel() -> bool {
+    use nix::sched::{CloneFlags, unshare};
+    unshare(CloneFlags::CLONE_THREAD).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_alone_to_the_kernel() -> bool {
+    false
 }

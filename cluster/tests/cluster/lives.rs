@@ -137,7 +137,11 @@ async fn no_signal() -> Tested {
 async fn missing_program() -> Tested {
     let mut primary = primary_of("/no/such/program", &[])?;
     let worker = primary.fork()?;
-    let error = WorkerError::Spawn { program: Some("/no/such/program".into()), errno: Errno::ENOENT };
+    let error = WorkerError::Spawn {
+        program: Some("/no/such/program".into()),
+        directory: None,
+        errno: Errno::ENOENT,
+    };
     let seen = rest(&mut primary).await?;
     same(seen.get(1), Some(&Event::Error { worker, error }))?;
     same(primary.workers().count(), 0)
@@ -148,7 +152,7 @@ async fn forbidden_program() -> Tested {
     let program = directory.to_str().ok_or("the path is not UTF-8")?;
     let mut primary = primary_of(program, &[])?;
     let worker = primary.fork()?;
-    let error = WorkerError::Spawn { program: Some(program.into()), errno: Errno::EACCES };
+    let error = WorkerError::Spawn { program: Some(program.into()), directory: None, errno: Errno::EACCES };
     same(rest(&mut primary).await?.get(1), Some(&Event::Error { worker, error }))
 }
 

@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::support::{Hoard, inherited, runtime};
 
 mod inherited;
+mod leading;
 mod passing;
 mod told;
 
@@ -63,6 +64,8 @@ async fn program() -> Ended {
         "serve with one descriptor" => serve_with_one_descriptor(worker).await,
         "environment" => environment(&worker).await,
         "lead" => lead(&worker).await,
+        "start again" => leading::again(&worker).await,
+        "lose a status" => leading::reaped(&worker).await,
         "start others" => inherited::others(&worker).await,
         "list descriptors" => inherited::descriptors(&worker).await,
         "echo, ignoring signals" => inherited::echo_ignoring(worker).await,

@@ -119,13 +119,19 @@ fn break_off(client: TcpStream) -> io::Result<()> {
     Ok(())
 }
 
+fn port_taken(address: &str) -> String {
+    format!(
+        "cannot bind {address}: EADDRINUSE (the address is in use); stop what listens there, or choose another address"
+    )
+}
+
 async fn port_in_use() -> Tested {
     let taken = TcpListener::bind("127.0.0.1:0")?;
     let address = taken.local_addr()?.to_string();
     let mut primary = primary()?;
     let unlucky = fork_at(&mut primary, "serve", &address);
     let seen = until(&mut primary, |event| matches!(event, Event::Message { .. })).await?;
-    let text = format!("bind EADDRINUSE {address}");
+    let text = port_taken(&address);
     same(
         seen.last(),
         Some(&Event::Message { worker: unlucky, message: json!({ "listen": text }).into(), handle: None }),
@@ -167,7 +173,7 @@ async fn shared_port_in_use() -> Tested {
     let address = taken.local_addr()?.to_string();
     let mut primary = sharing()?;
     fork_at(&mut primary, "serve", &address);
-    same(message(&mut primary).await?, json!({ "listen": format!("bind EADDRINUSE {address}") }))?;
+    same(message(&mut primary).await?, json!({ "listen": port_taken(&address) }))?;
     primary.disconnect();
     rest(&mut primary).await.map(drop)
 }

@@ -142,7 +142,7 @@ async fn missing_descriptor() -> Tested {
 async fn not_started(primary: &mut Primary, worker: WorkerId, errno: Errno) -> Tested {
     let program = primary.settings().command.exec.clone();
     let seen = rest(primary).await?;
-    let error = Event::Error { worker, error: WorkerError::Spawn { program, errno } };
+    let error = Event::Error { worker, error: WorkerError::Spawn { program, directory: None, errno } };
     let expected = [error, Event::Fork { worker }, Event::Disconnect { worker }];
     same(seen.iter().filter(|event| !matches!(event, Event::Setup { .. })).eq(&expected), true)
         .map_err(|_| format!("{seen:?} is not {expected:?}"))?;
@@ -236,7 +236,8 @@ async fn no_descriptors() -> Tested {
         let seen =
             until(&mut primary, |event| matches!(event, Event::Exit { .. } | Event::Disconnect { .. }))
                 .await?;
-        let error = WorkerError::Spawn { program: Some("/bin/sh".into()), errno: Errno::EMFILE };
+        let error =
+            WorkerError::Spawn { program: Some("/bin/sh".into()), directory: None, errno: Errno::EMFILE };
         if !seen.contains(&Event::Error { worker, error }) {
             rest(&mut primary).await?;
             return same(free > 5, true);

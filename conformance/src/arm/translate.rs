@@ -206,6 +206,7 @@ fn ending(status: ExitStatus) -> (Option<i32>, Option<String>) {
     match status {
         ExitStatus::Code(code) => (Some(code), None),
         ExitStatus::Signal(signal) => (None, Some(signal.to_string())),
+        ExitStatus::ReapedElsewhere => (None, None),
     }
 }
 

@@ -63,6 +63,7 @@ fn ended(status: ExitStatus) -> Label {
     match status {
         ExitStatus::Code(code) => label(Kind::Life, format!("exits with {code}")),
         ExitStatus::Signal(signal) => label(Kind::Death, format!("killed by {signal:?}")),
+        ExitStatus::ReapedElsewhere => label(Kind::Death, "exits, status unknown"),
     }
 }
 

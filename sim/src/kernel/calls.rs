@@ -83,7 +83,7 @@ impl Kernel {
             self.channels.push(None);
         }
         if let Some(errno) = self.why_no_process(&command, schedule) {
-            return OsEvent::SpawnFailed { worker, errno };
+            return OsEvent::SpawnFailed { worker, program: None, directory: false, errno };
         }
         *self.process_mut(pid) = Process::starting(command, env);
         self.channels[pid.index()] = Some(Channel::new().into());

@@ -105,8 +105,14 @@ fn begin<T: Send + 'static, Serving: Future<Output = ()> + Send + 'static>(
                 server.part.see(&seen, None);
             }
             Err(ListenError::Closed) => server.is_closed(),
-            // Asked to go before it listened: there is nothing to be told. A number needs no resolving.
-            Err(ListenError::Disconnected | ListenError::Resolve(_)) => {}
+            // Asked to go before it listened: there is nothing to be told. The addresses of a scenario are numbers and absolute paths.
+            Err(
+                ListenError::Disconnected
+                | ListenError::Resolve(_)
+                | ListenError::Unsuitable(_)
+                | ListenError::Directory(_)
+                | ListenError::Socket(_),
+            ) => {}
         }
         drop(alive);
     });

@@ -7,13 +7,17 @@ use cluster_core::{BindAddress, Call, Command, Errno, HandleId, OsEvent, SocketI
 use super::super::{Kernel, Step, Verdict};
 use super::{DOWN, PRIMARY, UP, WORKER, accept, kernel, perform, read, served, write};
 
+fn not_started(errno: Errno) -> OsEvent {
+    OsEvent::SpawnFailed { worker: WorkerId(2), program: None, directory: false, errno }
+}
+
 #[test]
 fn a_process_at_its_limit_opens_nothing() {
     let mut kernel = kernel();
     kernel.limit(PRIMARY, Some(0));
     let failed = OsEvent::BindFailed { handle: HandleId(1), errno: Errno::EMFILE };
     assert_eq!(super::bind(&mut kernel, 0, Some(1)), Some(failed));
-    let failed = OsEvent::SpawnFailed { worker: WorkerId(2), errno: Errno::EMFILE };
+    let failed = not_started(Errno::EMFILE);
     assert_eq!(spawn(&mut kernel, Command::default()), Some(failed));
     kernel.limit(PRIMARY, None);
     assert!(matches!(super::bind(&mut kernel, 0, Some(1)), Some(OsEvent::Bound { .. })));
@@ -63,7 +67,7 @@ fn a_process_needs_its_program_its_directory_its_rights_and_its_descriptors() {
         (Command { gid: Some(1), ..Command::default() }, Errno::EPERM),
         (stdio(77), Errno::EBADF),
     ] {
-        let failed = OsEvent::SpawnFailed { worker: WorkerId(2), errno };
+        let failed = not_started(errno);
         assert_eq!(spawn(&mut kernel, command), Some(failed));
     }
     for command in [exec("/no"), cwd("/no"), stdio(2)] {

@@ -1,0 +1,186 @@
+//! What an error number means to a user, and what to do about it, by what failed. Texts only: nothing is decided by them.
+
+use core::fmt;
+
+use crate::os::Errno;
+
+/// An error number by name, with its meaning: "EACCES (permission denied)".
+#[derive(Clone, Copy)]
+pub(crate) struct Reason(pub(crate) Errno);
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match meaning(self.0) {
+            Some(meaning) => write!(f, "{} ({meaning})", self.0),
+            None => self.0.fmt(f),
+        }
+    }
+}
+
+/// What failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failed {
+    /// The start of a program.
+    Spawn,
+    /// The change of a new process into its directory.
+    Directory,
+    /// Binding an address or a descriptor.
+    Bind,
+    /// Binding a path.
+    BindPath,
+    /// A signal to a worker.
+    Kill,
+    /// A write to a channel.
+    Write,
+}
+
+/// The rest of a sentence: what to do.
+pub(crate) struct Advice(pub(crate) Failed, pub(crate) Errno);
+
+impl fmt::Display for Advice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let advice = match self.0 {
+            Failed::Spawn => spawn(self.1),
+            Failed::Directory => Some(directory(self.1)),
+            Failed::Bind => bind(self.1),
+            Failed::BindPath => bind_path(self.1),
+            Failed::Kill => kill(self.1),
+            Failed::Write => write(self.1),
+        };
+        advice.map_or(Ok(()), |advice| write!(f, "; {advice}"))
+    }
+}
+
+fn meaning(errno: Errno) -> Option<&'static str> {
+    Some(match errno {
+        Errno::EPERM => "not permitted",
+        Errno::ENOENT => "no such file or directory",
+        Errno::ESRCH => "no such process",
+        Errno::EIO => "input or output failed",
+        Errno::E2BIG => "arguments and environment are too long",
+        Errno::ENOEXEC => "not an executable format",
+        Errno::EBADF => "no such descriptor",
+        Errno::ECHILD => "no such child process",
+        Errno::EAGAIN => "a limit was reached for now",
+        Errno::ENOMEM => "no memory is left",
+        Errno::EACCES => "permission denied",
+        Errno::EBUSY => "busy",
+        Errno::EEXIST => "the file exists",
+        Errno::ENOTDIR => "a part of the path is not a directory",
+        Errno::EISDIR => "a directory",
+        Errno::EINVAL => "an invalid argument",
+        Errno::ENFILE => "the system has too many open files",
+        Errno::EMFILE => "this process has too many open files",
+        Errno::ETXTBSY => "the file is open for writing",
+        Errno::ENOSPC => "no space is left",
+        Errno::EROFS => "the file system is read-only",
+        Errno::EPIPE => "the other end is closed",
+        Errno::ENAMETOOLONG => "the path is too long",
+        Errno::ELOOP => "too many symbolic links",
+        Errno::ENOTSOCK => "not a socket",
+        Errno::EPROTO => "a protocol error",
+        Errno::EPROTONOSUPPORT => "the protocol is not supported",
+        Errno::EOPNOTSUPP => "not supported by this socket",
+        Errno::EAFNOSUPPORT => "the kind of address is not supported",
+        Errno::EADDRINUSE => "the address is in use",
+        Errno::EADDRNOTAVAIL => "this machine does not have the address",
+        Errno::ENETUNREACH => "the network is unreachable",
+        Errno::ECONNABORTED => "the connection was aborted",
+        Errno::ECONNRESET => "the other end has reset the connection",
+        Errno::ENOBUFS => "no buffer space is left",
+        Errno::ENOTCONN => "not connected",
+        Errno::ETOOMANYREFS => "too many descriptors are in flight",
+        Errno::ETIMEDOUT => "timed out",
+        Errno::ECONNREFUSED => "the connection was refused",
+        _ => return None,
+    })
+}
+
+fn spawn(errno: Errno) -> Option<&'static str> {
+    Some(match errno {
+        Errno::ENOENT | Errno::ENOTDIR => {
+            "check the path of the program, or `PATH` if it has no slash, and the interpreter that a script names"
+        }
+        Errno::EACCES => {
+            "make the program executable for the user of the worker, in a directory that may be searched"
+        }
+        Errno::EPERM => "only root may take another user, group or groups; check `uid`, `gid` and `groups`",
+        Errno::E2BIG => "shorten `args` or the environment; variables of the primary are inherited",
+        Errno::EAGAIN => {
+            "raise the limit on processes (RLIMIT_NPROC, or pids.max of the control group), or start fewer"
+        }
+        Errno::ENOMEM => "free memory, or start fewer workers",
+        Errno::EMFILE => "raise the limit on open files (RLIMIT_NOFILE) of the primary",
+        Errno::ENFILE => "raise the limit on open files of the system (fs.file-max)",
+        Errno::EBADF => "`stdio` names a descriptor that the primary does not have open",
+        Errno::EINVAL => {
+            "check `uid`, `gid` and `groups`, and that no argument, variable or path contains a NUL byte"
+        }
+        Errno::ENOEXEC | Errno::EIO => {
+            "check that the program is built for this machine, or begins with `#!`"
+        }
+        Errno::ETXTBSY => "the program is still being written; replace it by a rename, and fork again",
+        Errno::ELOOP | Errno::ENAMETOOLONG => "check the path of the program",
+        _ => return None,
+    })
+}
+
+fn directory(errno: Errno) -> &'static str {
+    match errno {
+        Errno::ENOENT | Errno::ENOTDIR => "create the directory, or change `cwd`",
+        Errno::EACCES => "let the user of the primary search the directory, or change `cwd`",
+        _ => "change `cwd`",
+    }
+}
+
+fn bind(errno: Errno) -> Option<&'static str> {
+    Some(match errno {
+        Errno::EADDRINUSE => "stop what listens there, or choose another address",
+        Errno::EADDRNOTAVAIL => "choose an address of an interface of this machine, or every address",
+        Errno::EACCES => "a port below 1024 needs root or CAP_NET_BIND_SERVICE",
+        Errno::EAFNOSUPPORT => "choose an address of the kind that this system has (IPv4, IPv6)",
+        Errno::EMFILE => {
+            "raise the limit on open files (RLIMIT_NOFILE), or `sockets_per_worker` of the primary's limits"
+        }
+        Errno::ENFILE => "raise the limit on open files of the system (fs.file-max)",
+        Errno::EBADF | Errno::ENOTSOCK | Errno::EINVAL | Errno::EOPNOTSUPP => {
+            "a descriptor must be a socket of the primary that can be served this way, an address complete"
+        }
+        Errno::ENOMEM | Errno::ENOBUFS => "free memory",
+        Errno::ENOTCONN => "the worker is disconnecting, or its channel is closed",
+        _ => return None,
+    })
+}
+
+fn bind_path(errno: Errno) -> Option<&'static str> {
+    Some(match errno {
+        Errno::EADDRINUSE => "stop what listens there, or remove the file if its process was killed",
+        Errno::EACCES | Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EROFS => {
+            "the directory of the path must exist, and the primary must be allowed to write in it"
+        }
+        Errno::EINVAL | Errno::ENAMETOOLONG => {
+            "the last part of a path may have about 100 bytes, and no NUL byte"
+        }
+        _ => return bind(errno),
+    })
+}
+
+fn kill(errno: Errno) -> Option<&'static str> {
+    Some(match errno {
+        Errno::EINVAL => "the number is not that of a signal",
+        Errno::EPERM => "the worker runs as another user, which only root may signal",
+        _ => return None,
+    })
+}
+
+fn write(errno: Errno) -> Option<&'static str> {
+    Some(match errno {
+        Errno::EPIPE | Errno::ECONNRESET => "its process has exited or has closed the channel",
+        Errno::ETOOMANYREFS => {
+            "the user has too many descriptors in flight (RLIMIT_NOFILE), in this or another process"
+        }
+        Errno::ENOMEM | Errno::ENOBUFS => "free memory",
+        Errno::EMFILE | Errno::ENFILE => "raise the limit on open files",
+        _ => return None,
+    })
+}

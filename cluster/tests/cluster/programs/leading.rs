@@ -1,0 +1,49 @@
+//! Workers that lead a cluster of their own, and report how its workers start and end.
+
+use std::sync::mpsc;
+use std::thread;
+
+use ::cluster::{Event, ExitStatus, Primary, Settings, Worker, WorkerEvent};
+use nix::sys::wait::wait;
+use serde_json::json;
+
+use super::Ended;
+
+/// For each message, starts this program again, which exits with 3, and reports what happened.
+pub(super) async fn again(worker: &Worker) -> Ended {
+    let mut primary = Primary::new(Settings::default())?;
+    worker.send(&json!("ready"))?;
+    while let Some(event) = worker.next().await {
+        if matches!(event, WorkerEvent::Message { .. }) {
+            primary.fork_with_env([("PROGRAM", "exit")])?;
+            worker.send(&json!(end(&mut primary).await))?;
+        }
+    }
+    Ok(())
+}
+
+/// The end of the only worker, or why it was not started.
+async fn end(primary: &mut Primary) -> String {
+    let mut end = String::new();
+    while let Some(event) = primary.next().await {
+        match event {
+            Event::Exit { status, .. } => end = format!("{status:?}"),
+            Event::Error { error, .. } => end = error.to_string(),
+            _ => {}
+        }
+    }
+    end
+}
+
+/// Has another thread wait for every child, and only then asks how its worker has ended.
+pub(super) async fn reaped(worker: &Worker) -> Ended {
+    let mut primary = Primary::new(Settings::default())?;
+    primary.fork_with_env([("PROGRAM", "exit")])?;
+    let (reaped, is_reaped) = mpsc::channel();
+    thread::spawn(move || reaped.send(wait().is_ok()));
+    assert!(is_reaped.recv()?, "there is one child");
+    let end = end(&mut primary).await;
+    assert_eq!(end, format!("{:?}", ExitStatus::ReapedElsewhere));
+    worker.send(&json!(end))?;
+    std::future::pending().await
+}

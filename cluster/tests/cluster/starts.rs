@@ -1,0 +1,171 @@
+//! By what path a worker is started, and what its primary learns of its end whatever started the primary.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::{env, process};
+
+use ::cluster::{Primary, Setup};
+use libtest_mimic::{Failed, Trial};
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::support::{Tested, asynchronous, fork, message, primary, primary_of, rest, same};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let without_namespaces = !has_namespaces();
+    if without_namespaces {
+        eprintln!("no mount namespace can be made here: the test without /proc is ignored");
+    }
+    vec![
+        asynchronous("program_is_started_by_its_path", replaced),
+        asynchronous("program_is_found_by_its_name", named),
+        asynchronous("program_follows_a_symbolic_link", linked),
+        asynchronous("program_starts_from_a_removed_directory", from_removed_directory),
+        asynchronous("program_starts_without_proc", without_proc).with_ignored_flag(without_namespaces),
+        asynchronous("status_survives_an_ignored_sigchld", ignored_sigchld),
+        asynchronous("status_names_another_reaper", reaped_elsewhere),
+    ]
+}
+
+/// This very program in a directory of its own.
+fn copy() -> io::Result<(TempDir, PathBuf)> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("program");
+    let own = env::current_exe()?;
+    fs::hard_link(&own, &path).or_else(|_| fs::copy(&own, &path).map(drop))?;
+    Ok((directory, path))
+}
+
+/// Another program at this path, as a deployment puts it there.
+fn replace(path: &Path) -> io::Result<()> {
+    let new = path.with_extension("new");
+    write(&new)?;
+    fs::rename(new, path)
+}
+
+fn write(path: &Path) -> io::Result<()> {
+    fs::write(path, "#!/bin/sh\nexit 42\n")?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+}
+
+/// How the worker of a worker ends now.
+async fn again(primary: &mut Primary) -> Result<String, Failed> {
+    let worker = primary.workers().next().ok_or("there is one")?;
+    primary.send(worker, &json!("again"))?;
+    Ok(message(primary).await?.as_str().ok_or("a text")?.to_owned())
+}
+
+async fn ready(primary: &mut Primary) -> Tested {
+    same(message(primary).await?, json!("ready"))
+}
+
+async fn over(mut primary: Primary) -> Tested {
+    primary.disconnect();
+    rest(&mut primary).await.map(drop)
+}
+
+/// Through everything that a deployment does to the file.
+async fn replaced() -> Tested {
+    let (_directory, path) = copy()?;
+    let mut primary = primary_of(&path.to_string_lossy(), &[])?;
+    fork(&mut primary, "start again");
+    ready(&mut primary).await?;
+    same(again(&mut primary).await?, "Code(3)".into())?;
+    replace(&path)?;
+    same(again(&mut primary).await?, "Code(42)".into())?;
+    fs::remove_file(&path)?;
+    let gone =
+        format!("cannot start `{}`: ENOENT (no such file or directory); check the path", path.display());
+    for _ in 0..2 {
+        let said = again(&mut primary).await?;
+        same(said.starts_with(&gone), true).map_err(|_| said)?;
+    }
+    write(&path)?;
+    same(again(&mut primary).await?, "Code(42)".into())?;
+    over(primary).await
+}
+
+/// The shell's way: a name without a slash.
+async fn named() -> Tested {
+    let (directory, path) = copy()?;
+    let mut primary = primary_of("program", &[])?;
+    let paths = format!("{}:{}", directory.path().display(), env::var("PATH")?);
+    primary.fork_with_env([("PROGRAM", "start again"), ("PATH", &*paths)])?;
+    ready(&mut primary).await?;
+    replace(&path)?;
+    same(again(&mut primary).await?, "Code(42)".into())?;
+    over(primary).await
+}
+
+/// A release is a directory, and a link says which is the present one.
+async fn linked() -> Tested {
+    let (directory, path) = copy()?;
+    let (current, next) = (directory.path().join("current"), directory.path().join("next"));
+    symlink(&path, &current)?;
+    let mut primary = primary_of(&current.to_string_lossy(), &[])?;
+    fork(&mut primary, "start again");
+    ready(&mut primary).await?;
+    same(again(&mut primary).await?, "Code(3)".into())?;
+    write(&next)?;
+    fs::remove_file(&current)?;
+    symlink(&next, &current)?;
+    same(again(&mut primary).await?, "Code(42)".into())?;
+    over(primary).await
+}
+
+async fn from_removed_directory() -> Tested {
+    let (directory, path) = copy()?;
+    let inner = directory.path().join("inner");
+    fs::create_dir(&inner)?;
+    // A relative name, too, is one of the start.
+    for program in [path.to_string_lossy().into_owned(), "../program".into()] {
+        let _ = fs::create_dir(&inner);
+        let mut primary = primary_of(&program, &[])?;
+        primary.setup(Setup { cwd: Some(inner.to_string_lossy().into_owned()), ..Setup::default() });
+        fork(&mut primary, "start again");
+        ready(&mut primary).await?;
+        fs::remove_dir(&inner)?;
+        same(again(&mut primary).await?, "Code(3)".into())?;
+        over(primary).await?;
+    }
+    Ok(())
+}
+
+const WITHOUT_PROC: &str = "mount -t tmpfs none /proc && exec \"$0\"";
+
+fn has_namespaces() -> bool {
+    let mut command = process::Command::new("unshare");
+    command.args(["--mount", "sh", "-c", WITHOUT_PROC, "true"]).stderr(process::Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// Its variables are removed there, too: what it starts is no worker of ours.
+async fn without_proc() -> Tested {
+    let (_directory, path) = copy()?;
+    let mut primary = primary_of("unshare", &["--mount", "sh", "-c", WITHOUT_PROC, &path.to_string_lossy()])?;
+    fork(&mut primary, "start again");
+    ready(&mut primary).await?;
+    same(again(&mut primary).await?, "Code(3)".into())?;
+    replace(&path)?;
+    same(again(&mut primary).await?, "Code(42)".into())?;
+    over(primary).await
+}
+
+/// As a program that has no interest in its children starts another one.
+async fn ignored_sigchld() -> Tested {
+    let own = env::current_exe()?;
+    let mut primary = primary_of("/bin/sh", &["-c", "trap '' CHLD; exec \"$0\"", &own.to_string_lossy()])?;
+    fork(&mut primary, "start again");
+    ready(&mut primary).await?;
+    same(again(&mut primary).await?, "Code(3)".into())?;
+    over(primary).await
+}
+
+async fn reaped_elsewhere() -> Tested {
+    let mut primary = primary()?;
+    fork(&mut primary, "lose a status");
+    same(message(&mut primary).await?, json!("ReapedElsewhere"))?;
+    over(primary).await
+}
