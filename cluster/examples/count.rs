@@ -67,7 +67,7 @@ async fn worker() -> Result<(), Box<dyn Error>> {
                 line.clear();
             }
             connection.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").await?;
-            worker.send(&json!({ "served": 1 })).map_err(std::io::Error::other)
+            worker.send(json!({ "served": 1 })).map_err(std::io::Error::other)
         });
     }
 }

@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     while let Some(event) = primary.next().await {
         match event {
-            Event::Online { worker } => drop(primary.send(worker, &json!("who are you?"))?),
+            Event::Online { worker } => drop(primary.send(worker, json!("who are you?"))?),
             Event::Message { worker, message, .. } => {
                 println!("worker {worker} says {}", message.json_text()?);
                 primary.disconnect_worker(worker);

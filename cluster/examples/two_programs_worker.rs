@@ -14,7 +14,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // Asking for the event after the last one ends the process, with code 0.
     while let Some(event) = worker.next().await {
         if let WorkerEvent::Message { message: question, .. } = event {
-            worker.send(&json!({ "question": question, "answer": format!("{greeting} {number}") }))?;
+            worker.send(json!({ "question": question, "answer": format!("{greeting} {number}") }))?;
         }
     }
     Ok(())

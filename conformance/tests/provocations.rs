@@ -155,7 +155,7 @@ async fn grandchild() -> Tested {
     let exit = Event::Exit { worker, status: ExitStatus::Code(5) };
     until(&mut primary, |event| *event == exit).await?;
     same(primary.worker(worker).map(|life| (life.is_dead(), life.is_connected())), Some((true, true)))?;
-    primary.send(worker, &json!("go"))?;
+    primary.send(worker, json!("go"))?;
     same(rest(&mut primary).await?, vec![Event::Disconnect { worker }])
 }
 
@@ -192,7 +192,7 @@ async fn partial_read() -> Tested {
     let mut primary = primary_of("/bin/sh", &["-c", script])?;
     let worker = primary.fork()?;
     same(message(&mut primary).await?, json!("one"))?;
-    primary.send(worker, &json!("go on"))?;
+    primary.send(worker, json!("go on"))?;
     same(message(&mut primary).await?, json!("two"))?;
     end(primary).await
 }
@@ -297,7 +297,7 @@ async fn listen(worker: &Worker) -> Result<Listener, Box<dyn Error>> {
     match worker.listen(address).await {
         Ok(listener) => Ok(listener),
         Err(error) => {
-            worker.send(&json!(error.to_string()))?;
+            worker.send(json!(error.to_string()))?;
             future::pending().await
         }
     }
@@ -314,7 +314,7 @@ async fn serve(worker: &Worker, mut listener: Listener) -> Ended {
 async fn hoard(worker: &Worker) -> Ended {
     let listener = listen(worker).await?;
     let _hoard = Hoard::new()?;
-    worker.send(&json!("hoarding"))?;
+    worker.send(json!("hoarding"))?;
     serve(worker, listener).await
 }
 
@@ -325,11 +325,11 @@ async fn tell(worker: &Worker) -> Ended {
         let mut connection = listener.accept().await?;
         let ended = async {
             connection.write_all(b"hello").await?;
-            worker.send(&json!("greeted")).map_err(io::Error::other)?;
+            worker.send(json!("greeted")).map_err(io::Error::other)?;
             connection.read_to_end(&mut Vec::new()).await
         };
         let end = ended.await.map_or_else(|error| format!("{:?}", error.kind()), |_| "end".to_owned());
-        worker.send(&json!(end))?;
+        worker.send(json!(end))?;
     }
 }
 
@@ -343,7 +343,7 @@ async fn one_too_many(worker: &Worker) -> Ended {
     primary.fork()?;
     while let Some(event) = primary.next().await {
         if let Event::Error { error, .. } = event {
-            worker.send(&json!(format!("{error:?}")))?;
+            worker.send(json!(format!("{error:?}")))?;
         }
     }
     future::pending().await

@@ -123,7 +123,7 @@ impl Program for Serve {
         _: Ending,
     ) {
         // A channel that is closing has nobody who counts.
-        let _ = worker.send(&json!("served"));
+        let _ = worker.send(json!("served"));
         process.close(connection);
     }
 

@@ -24,7 +24,7 @@ impl Program for Gate {
         match event {
             Event::Message { message, .. } if message == "hangs" => {
                 process.observe("it hangs");
-                primary.send(WORKER, &json!("hello")).expect("it is connected");
+                primary.send(WORKER, json!("hello")).expect("it is connected");
                 if self.shut {
                     primary.kill(WORKER, Signal::SIGKILL);
                 } else {
@@ -39,7 +39,7 @@ impl Program for Gate {
     }
 
     fn worker_start(&mut self, worker: &mut Worker, process: &mut Process<'_>) {
-        worker.send(&json!("hangs")).expect("the channel is open");
+        worker.send(json!("hangs")).expect("the channel is open");
         process.halt(worker, (!self.shut).then_some(GATE));
     }
 

@@ -303,7 +303,7 @@ impl Program for LateClient {
             WorkerEvent::Listening { listener, .. } => worker.accept(listener),
             WorkerEvent::Connection { listener, .. } => {
                 for number in 1..=2 {
-                    worker.send(&json!(number)).expect("the channel has room");
+                    worker.send(json!(number)).expect("the channel has room");
                 }
                 worker.accept(listener);
             }

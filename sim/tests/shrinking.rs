@@ -19,7 +19,7 @@ impl Rounds {
     fn play(&self, round: usize, primary: &mut Primary, process: &mut Process<'_>) {
         process.observe(format!("round {round}"));
         if let Some(&to) = self.to.get(round) {
-            let _ = primary.send(WorkerId(to), &json!(round));
+            let _ = primary.send(WorkerId(to), json!(round));
             primary.fork().expect("nothing impossible was set up");
         }
     }
@@ -54,7 +54,7 @@ impl Program for Rounds {
     }
 
     fn worker_start(&mut self, worker: &mut Worker, _: &mut Process<'_>) {
-        let _ = worker.send(&json!("hello"));
+        let _ = worker.send(json!("hello"));
     }
 
     fn worker_event(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {

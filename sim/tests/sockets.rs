@@ -86,7 +86,7 @@ impl Program for Exclusive {
         process.end(connection);
         if self.served == 1 {
             // Whether anybody hears it is all the same.
-            let _ = worker.send(&json!("served"));
+            let _ = worker.send(json!("served"));
         } else if let Some(listener) = self.listener.take() {
             worker.close(listener);
         }
@@ -175,7 +175,7 @@ impl Program for OnPath {
                 process.write(connection, b"welcome");
                 process.end(connection);
                 worker.accept(listener);
-                let _ = worker.send(&json!("served"));
+                let _ = worker.send(json!("served"));
             }
             _ => {}
         }
@@ -250,7 +250,7 @@ impl Program for Datagrams {
     fn worker_socket(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: SocketEvent) {
         if let SocketEvent::Datagram { socket, from, bytes } = event {
             process.send_to(socket, from, &bytes);
-            let _ = worker.send(&json!("answered"));
+            let _ = worker.send(json!("answered"));
         }
     }
 
@@ -304,7 +304,7 @@ impl Pass {
         for connection in std::mem::take(&mut self.waiting) {
             if self.leaks {
                 process.detach(connection);
-            } else if primary.send_with(worker, &json!("take it"), self.passing(connection)).is_err() {
+            } else if primary.send_with(worker, json!("take it"), self.passing(connection)).is_err() {
                 process.close(connection);
             } else if !self.keep_open {
                 process.detach(connection);
@@ -367,7 +367,7 @@ impl Program for Pass {
     fn worker_event(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
         if let WorkerEvent::Message { handle: Some(Passed { socket, .. }), .. } = event {
             process.write(socket, b"there ");
-            if worker.send_with(&json!("take it back"), self.passing(socket)).is_err() {
+            if worker.send_with(json!("take it back"), self.passing(socket)).is_err() {
                 process.close(socket);
             } else if !self.keep_open {
                 process.detach(socket);

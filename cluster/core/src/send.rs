@@ -69,7 +69,7 @@ impl From<NoJson> for SendError {
 
 pub(crate) fn user<S: From<(ChannelId, ChannelStep)>>(
     channel: &mut Channel,
-    message: payload::Message,
+    message: &payload::Message,
     passing: Option<Passing>,
     travelling: &mut Travelling,
     steps: &mut Steps<S>,
@@ -87,7 +87,7 @@ pub(crate) fn user<S: From<(ChannelId, ChannelStep)>>(
         return Err(SendError::Given);
     }
     let handle = passing.map(|Passing { socket, kind, .. }| Passed { socket, kind });
-    let message = channel.written(&message)?;
+    let message = channel.written(message)?;
     let line = channel.line(Outgoing::from(Message::User(message)).with(handle));
     if channel.is_too_long(&line) {
         return Err(SendError::TooLong);

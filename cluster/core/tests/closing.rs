@@ -67,7 +67,7 @@ fn a_shared_socket_that_is_closed_is_not_sent_any_more() {
         _ => None,
     });
     assert!(said.is_some_and(|said| said.contains("disconnect")), "what was held behind it is");
-    let sent = house.primary.send(ONE, &json!("more"));
+    let sent = house.primary.send(ONE, json!("more"));
     assert_eq!(sent, Ok(Sent::Buffered), "what is not sent any more is not waited for, either");
 }
 
@@ -138,7 +138,7 @@ fn a_channel_closes_when_the_last_socket_has_arrived() {
     };
     assert_eq!(written(&mut worker), None);
     let passing = Passing { socket: SocketId(77), kind: PassedKind::Socket, keep_open: false };
-    worker.send_with(&json!("last"), passing).expect("it is open");
+    worker.send_with(json!("last"), passing).expect("it is open");
     assert_eq!(written(&mut worker), Some(passing.socket));
     hears(&mut worker, LEAVE);
     assert_eq!(asked(&mut worker), None, "it waits for the answer");
@@ -156,7 +156,7 @@ fn a_socket_goes_with_the_first_byte_of_its_line_and_not_with_the_rest_again() {
     asked(&mut worker).expect("it is online");
     worker.handle(OsEvent::Wrote { channel, rest: Vec::new() });
     let passing = Passing { socket: SocketId(77), kind: PassedKind::Socket, keep_open: false };
-    worker.send_with(&json!("take it"), passing).expect("it is open");
+    worker.send_with(json!("take it"), passing).expect("it is open");
     let mut offered = Vec::new();
     // Nothing of the line is taken, then its first byte, then the rest.
     for taken in [0, 1, usize::MAX] {

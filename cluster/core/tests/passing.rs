@@ -65,7 +65,7 @@ fn last_said(house: &House) -> String {
 #[test]
 fn a_socket_goes_down_with_its_message_and_is_closed_here_once_it_is_there() {
     let mut house = house(1);
-    assert_eq!(house.primary.send_with(ONE, &json!("take it"), SOCKET), Ok(Sent::Buffered));
+    assert_eq!(house.primary.send_with(ONE, json!("take it"), SOCKET), Ok(Sent::Buffered));
     house.settle();
     let handle = Some(Passed { socket: OWN, kind: PassedKind::Socket });
     let message = WorkerEvent::Message { message: json!("take it").into(), handle };
@@ -76,7 +76,7 @@ fn a_socket_goes_down_with_its_message_and_is_closed_here_once_it_is_there() {
 #[test]
 fn a_socket_goes_up_with_its_message_and_is_closed_there_once_it_is_here() {
     let mut house = house(1);
-    assert_eq!(house.worker(ONE).send_with(&json!("take it"), SOCKET), Ok(Sent::Buffered));
+    assert_eq!(house.worker(ONE).send_with(json!("take it"), SOCKET), Ok(Sent::Buffered));
     house.settle();
     let handle = Some(Passed { socket: OWN, kind: PassedKind::Socket });
     assert_eq!(house.events, [Event::Message { worker: ONE, message: json!("take it").into(), handle }]);
@@ -92,8 +92,8 @@ fn a_cluster_may_speak_v8s_structured_clone() {
     house.fork(1);
     let listener = house.worker(ONE).listen(ListenOptions::default());
     house.worker(ONE).accept(listener);
-    house.worker(ONE).send_with(&json!({"up": ["\u{fc}", -1.5, null]}), SOCKET).expect("it is open");
-    house.primary.send(ONE, &json!("down")).expect("it is open");
+    house.worker(ONE).send_with(json!({"up": ["\u{fc}", -1.5, null]}), SOCKET).expect("it is open");
+    house.primary.send(ONE, json!("down")).expect("it is open");
     house.settle();
     let connection = house.connect(SocketId(1));
     let got = WorkerEvent::Connection { listener, connection };
@@ -153,9 +153,9 @@ fn what_a_peer_could_not_read_is_not_sent() {
     settings.limits.message_bytes = 100;
     let mut house = House::new(settings);
     house.fork(1);
-    assert_eq!(house.primary.send_with(ONE, &json!("x".repeat(99)), SOCKET), Err(SendError::TooLong));
+    assert_eq!(house.primary.send_with(ONE, json!("x".repeat(99)), SOCKET), Err(SendError::TooLong));
     assert_eq!(
-        house.primary.send_with(ONE, &json!("short"), SOCKET),
+        house.primary.send_with(ONE, json!("short"), SOCKET),
         Ok(Sent::Buffered),
         "the socket is still ours"
     );
@@ -174,7 +174,7 @@ fn each_kind_has_nodes_envelope_and_arrives_as_what_it_was_called() {
         ),
     ] {
         let mut house = house(1);
-        house.primary.send_with(ONE, &json!(1), passing(kind)).expect("it is open");
+        house.primary.send_with(ONE, json!(1), passing(kind)).expect("it is open");
         house.settle();
         assert_eq!(envelopes(&house), [envelope]);
         let handle = Some(Passed { socket: OWN, kind });
@@ -186,14 +186,14 @@ fn each_kind_has_nodes_envelope_and_arrives_as_what_it_was_called() {
 fn a_kept_socket_stays_open_and_may_go_to_everybody() {
     let mut house = house(2);
     for worker in [ONE, TWO, ONE] {
-        assert_eq!(house.primary.send_with(worker, &json!(1), KEPT), Ok(Sent::Buffered));
+        assert_eq!(house.primary.send_with(worker, json!(1), KEPT), Ok(Sent::Buffered));
     }
     house.settle();
     assert_eq!(envelopes(&house).len(), 3);
     assert_eq!(closed(&house), (0, 0));
     // To give it away at last is possible, too; then it is closed when all have it.
-    house.primary.send_with(ONE, &json!(2), KEPT).expect("it is open");
-    house.primary.send_with(TWO, &json!(2), SOCKET).expect("it is still ours");
+    house.primary.send_with(ONE, json!(2), KEPT).expect("it is open");
+    house.primary.send_with(TWO, json!(2), SOCKET).expect("it is still ours");
     house.settle();
     assert_eq!(closed(&house), (1, 0));
 }
@@ -201,8 +201,8 @@ fn a_kept_socket_stays_open_and_may_go_to_everybody() {
 #[test]
 fn what_was_given_away_cannot_be_given_again() {
     let mut house = house(2);
-    house.primary.send_with(ONE, &json!(1), SOCKET).expect("it is open");
-    assert_eq!(house.primary.send_with(TWO, &json!(1), SOCKET), Err(SendError::Given));
+    house.primary.send_with(ONE, json!(1), SOCKET).expect("it is open");
+    assert_eq!(house.primary.send_with(TWO, json!(1), SOCKET), Err(SendError::Given));
     house.settle();
     assert_eq!((envelopes(&house).len(), closed(&house)), (1, (1, 0)));
 }
@@ -212,10 +212,10 @@ fn where_nothing_can_be_sent_the_socket_stays_the_callers() {
     let mut house = house(1);
     let reserved = json!({"cmd": "NODE_X"});
     assert_eq!(house.primary.send_with(ONE, &reserved, SOCKET), Err(SendError::Reserved));
-    assert_eq!(house.primary.send_with(TWO, &json!(1), SOCKET), Err(SendError::Closed));
+    assert_eq!(house.primary.send_with(TWO, json!(1), SOCKET), Err(SendError::Closed));
     house.worker(ONE).disconnect();
     house.settle();
-    assert_eq!(house.primary.send_with(ONE, &json!(1), SOCKET), Err(SendError::Closed));
+    assert_eq!(house.primary.send_with(ONE, json!(1), SOCKET), Err(SendError::Closed));
     assert_eq!(closed(&house), (0, 0));
 }
 
@@ -223,18 +223,18 @@ fn where_nothing_can_be_sent_the_socket_stays_the_callers() {
 #[test]
 fn a_second_message_that_waits_for_a_socket_is_one_too_many() {
     let mut house = house(1);
-    let sent = [(); 3].map(|()| house.primary.send_with(ONE, &json!(1), KEPT));
+    let sent = [(); 3].map(|()| house.primary.send_with(ONE, json!(1), KEPT));
     assert_eq!(sent, [Ok(Sent::Buffered), Ok(Sent::Buffered), Ok(Sent::Congested)]);
     house.settle();
-    assert_eq!(house.primary.send(ONE, &json!(1)), Ok(Sent::Buffered));
+    assert_eq!(house.primary.send(ONE, json!(1)), Ok(Sent::Buffered));
 }
 
 #[test]
 fn a_socket_that_does_not_arrive_is_sent_three_times_more() {
     let mut house = house(1);
     house.losing = 3;
-    house.primary.send_with(ONE, &json!("first"), SOCKET).expect("it is open");
-    house.primary.send(ONE, &json!("second")).expect("it is open");
+    house.primary.send_with(ONE, json!("first"), SOCKET).expect("it is open");
+    house.primary.send(ONE, json!("second")).expect("it is open");
     house.settle();
     let once = r#"{"cmd":"NODE_HANDLE","type":"net.Socket","msg":"first"}"#;
     assert_eq!(envelopes(&house), [once; 4], "wrapped once each time");
@@ -249,8 +249,8 @@ fn a_socket_that_does_not_arrive_is_sent_three_times_more() {
 fn a_socket_refused_four_times_is_lost_and_closed_and_said_to_be() {
     let mut house = house(1);
     house.losing = 4;
-    house.primary.send_with(ONE, &json!("first"), SOCKET).expect("it is open");
-    house.primary.send(ONE, &json!("second")).expect("it is open");
+    house.primary.send_with(ONE, json!("first"), SOCKET).expect("it is open");
+    house.primary.send(ONE, json!("second")).expect("it is open");
     house.settle();
     assert_eq!((envelopes(&house).len(), closed(&house)), (4, (1, 0)));
     assert_eq!(house.heard(), [Event::Error { worker: ONE, error: WorkerError::NotReceived }]);
@@ -263,7 +263,7 @@ fn a_bare_socket_is_not_sent_again() {
     for kind in [PassedKind::Native, PassedKind::DatagramNative] {
         let mut house = house(1);
         house.losing = 1;
-        house.worker(ONE).send_with(&json!(1), passing(kind)).expect("it is open");
+        house.worker(ONE).send_with(json!(1), passing(kind)).expect("it is open");
         house.settle();
         let error = WorkerEvent::Error { error: ChannelError::NotReceived };
         assert_eq!((house.processes[&ONE].events.clone(), closed(&house)), (vec![error], (0, 1)));
@@ -274,8 +274,8 @@ fn a_bare_socket_is_not_sent_again() {
 #[test]
 fn both_sides_may_send_sockets_at_once() {
     let mut house = house(1);
-    house.primary.send_with(ONE, &json!("down"), SOCKET).expect("it is open");
-    house.worker(ONE).send_with(&json!("up"), KEPT).expect("it is open");
+    house.primary.send_with(ONE, json!("down"), SOCKET).expect("it is open");
+    house.worker(ONE).send_with(json!("up"), KEPT).expect("it is open");
     house.settle();
     assert_eq!((house.events.len(), house.processes[&ONE].events.len(), closed(&house)), (1, 1, (1, 0)));
 }
@@ -284,9 +284,9 @@ fn both_sides_may_send_sockets_at_once() {
 fn two_under_way() -> House {
     let mut house = house(1);
     house.processes.clear();
-    house.primary.send_with(ONE, &json!(1), SOCKET).expect("it is open");
+    house.primary.send_with(ONE, json!(1), SOCKET).expect("it is open");
     let second = Passing { socket: SocketId(78), ..SOCKET };
-    house.primary.send_with(ONE, &json!(2), second).expect("it is open");
+    house.primary.send_with(ONE, json!(2), second).expect("it is open");
     house.settle();
     house
 }
@@ -306,19 +306,19 @@ fn a_dead_worker_whose_channel_is_held_open_leaves_no_socket_of_ours_open() {
     house.tell(OsEvent::Exited { worker: ONE, status: cluster_core::ExitStatus::Code(0) });
     assert_eq!((envelopes(&house).len(), closed(&house)), (1, (1, 0)));
     assert!(house.desk.calls.contains(&Call::Close { socket: SocketId(78) }), "nor one that waited");
-    assert_eq!(house.primary.send_with(ONE, &json!(1), SOCKET), Err(SendError::Closed));
+    assert_eq!(house.primary.send_with(ONE, json!(1), SOCKET), Err(SendError::Closed));
 }
 
 #[test]
 fn a_peer_that_cannot_be_written_to_gets_no_socket() {
     let mut house = house(1);
     let channel = ONE.into();
-    house.primary.send_with(ONE, &json!(1), SOCKET).expect("it is open");
+    house.primary.send_with(ONE, json!(1), SOCKET).expect("it is open");
     while let Some(output) = house.primary.poll() {
         if let cluster_core::Output::Call(Call::Write { .. }) = output {
             house.primary.handle(OsEvent::WriteFailed { channel, errno: cluster_core::Errno::EPIPE });
         } else if output == cluster_core::Output::Call(Call::Close { socket: OWN }) {
-            assert_eq!(house.primary.send_with(ONE, &json!(1), SOCKET), Err(SendError::Closed));
+            assert_eq!(house.primary.send_with(ONE, json!(1), SOCKET), Err(SendError::Closed));
             // It had sent this before its end of the channel was closed.
             says(&mut house, r#"{"cmd":"NODE_HANDLE_ACK"}"#, None);
             assert_eq!(house.heard().len(), 1, "that messages were lost, and nothing else");
@@ -331,7 +331,7 @@ fn a_peer_that_cannot_be_written_to_gets_no_socket() {
 #[test]
 fn an_end_waits_until_the_last_socket_has_arrived() {
     let mut house = house(1);
-    house.worker(ONE).send_with(&json!("last"), SOCKET).expect("it is open");
+    house.worker(ONE).send_with(json!("last"), SOCKET).expect("it is open");
     house.worker(ONE).disconnect();
     house.settle();
     let handle = Some(Passed { socket: OWN, kind: PassedKind::Socket });
@@ -352,7 +352,7 @@ fn a_served_connection_that_is_passed_on_is_no_longer_the_servers() {
     let over = |house: &House| house.processes[&ONE].events.contains(&WorkerEvent::Closed { listener });
     assert!(!over(&house), "its connection is open");
     let passing = Passing { socket: connection, ..SOCKET };
-    house.worker(ONE).send_with(&json!("yours"), passing).expect("it is open");
+    house.worker(ONE).send_with(json!("yours"), passing).expect("it is open");
     house.settle();
     assert!(over(&house));
     assert!(house.processes[&ONE].asked.contains(&Call::Close { socket: connection }));

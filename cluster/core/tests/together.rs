@@ -82,10 +82,10 @@ fn a_worker_is_forked_online_and_listening() {
 fn messages_go_both_ways_and_reserved_ones_nowhere() {
     let mut house = House::new(Settings::default());
     house.fork(1);
-    assert_eq!(house.primary.send(ONE, &json!({"hello": [1, null, "\n"]})), Ok(Sent::Buffered));
-    assert_eq!(house.worker(ONE).send(&json!("back")), Ok(Sent::Buffered));
-    assert_eq!(house.primary.send(ONE, &json!({"cmd": "NODE_CLUSTER"})), Err(SendError::Reserved));
-    assert_eq!(house.primary.send(TWO, &json!(1)), Err(SendError::Closed));
+    assert_eq!(house.primary.send(ONE, json!({"hello": [1, null, "\n"]})), Ok(Sent::Buffered));
+    assert_eq!(house.worker(ONE).send(json!("back")), Ok(Sent::Buffered));
+    assert_eq!(house.primary.send(ONE, json!({"cmd": "NODE_CLUSTER"})), Err(SendError::Reserved));
+    assert_eq!(house.primary.send(TWO, json!(1)), Err(SendError::Closed));
     house.settle();
     assert_eq!(
         house.events.last(),
@@ -99,7 +99,7 @@ fn messages_go_both_ways_and_reserved_ones_nowhere() {
 fn what_a_worker_is_told_to_do_needs_no_event_to_be_done() {
     let mut house = House::new(Settings::default());
     house.fork(1);
-    house.worker(ONE).send(&json!("now")).expect("it is open");
+    house.worker(ONE).send(json!("now")).expect("it is open");
     let Some(Call::Write { bytes, .. }) = house.worker(ONE).poll_call() else {
         unreachable!("it is written")
     };
@@ -377,7 +377,7 @@ fn commands_take_effect_in_the_order_they_are_given() {
     house.primary.fork().expect("nothing impossible was set up");
     house.primary.disconnect_worker(ONE);
     house.primary.kill(ONE, Signal::SIGTERM);
-    house.primary.send(ONE, &json!("too late")).expect("its channel is open");
+    house.primary.send(ONE, json!("too late")).expect("its channel is open");
     house.settle();
     let kinds: Vec<&str> = house.desk.calls.iter().take(4).map(kind).collect();
     assert_eq!(kinds, ["spawn", "write", "kill", "write"]);
@@ -432,7 +432,7 @@ fn whoever_keeps_a_dead_workers_channel_open_gets_no_connections_in_its_place() 
     house.connect(SocketId(2));
     house.tell(OsEvent::Exited { worker: ONE, status: ExitStatus::Code(0) });
     let before = house.desk.calls.len();
-    house.primary.send(ONE, &json!("hello")).expect("its channel is open");
+    house.primary.send(ONE, json!("hello")).expect("its channel is open");
     house.settle();
     let descriptors = |call: &&Call| matches!(call, Call::Write { socket: Some(_), .. });
     assert_eq!(house.desk.calls[before..].iter().filter(descriptors).count(), 0);

@@ -415,7 +415,7 @@ fn a_peer_that_was_not_read_from_is_read_from_again_when_it_cannot_be_written_to
         outputs.filter_map(|output| if let Output::Call(call) = output { Some(call) } else { None }).collect()
     };
     calls(&mut primary);
-    primary.send(ONE, &Value::from("x".repeat(200))).expect("it is open");
+    primary.send(ONE, Value::from("x".repeat(200))).expect("it is open");
     assert!(calls(&mut primary).contains(&Call::PauseRead { channel }));
     primary.handle(OsEvent::WriteFailed { channel, errno: Errno::EPIPE });
     assert!(calls(&mut primary).contains(&Call::ResumeRead { channel }));

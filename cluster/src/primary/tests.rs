@@ -78,7 +78,7 @@ async fn answer(primary: &mut Primary, port: u16) -> String {
 }
 
 async fn echo(primary: &mut Primary, worker: WorkerId) -> Message {
-    primary.send(worker, &json!("hello")).expect("the worker reads");
+    primary.send(worker, json!("hello")).expect("the worker reads");
     loop {
         if let Event::Message { message, .. } = next(primary).await {
             return message;

@@ -65,7 +65,7 @@ async fn serves_on() -> Tested {
     client.write_all(b"hello")?;
     greeted(&mut primary, &mut client).await?;
     // Once it has answered, the primary knows that it has the connection, and nothing is held back.
-    primary.send(worker, &json!("there?"))?;
+    primary.send(worker, json!("there?"))?;
     same(message(&mut primary).await?, json!("there?"))?;
     primary.disconnect_worker(worker);
     let answer = abandon(primary, || {

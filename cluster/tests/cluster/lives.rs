@@ -40,7 +40,7 @@ async fn a_life() -> Tested {
     same(children().into_iter().next(), pid)?;
     let online = until(&mut primary, |event| matches!(event, Event::Online { .. })).await?;
     same(online[1..].to_vec(), vec![Event::Fork { worker }, Event::Online { worker }])?;
-    same(primary.send(worker, &json!({ "hello": 1 })), Ok(Sent::Buffered))?;
+    same(primary.send(worker, json!({ "hello": 1 })), Ok(Sent::Buffered))?;
     same(message(&mut primary).await?, json!({ "hello": 1 }))?;
     primary.disconnect();
     same(primary.workers().count(), 0)?;
@@ -48,7 +48,7 @@ async fn a_life() -> Tested {
     let rest = rest(&mut primary).await?;
     same(rest.iter().filter(|event| ends.contains(event)).count(), 2)?;
     same(rest.contains(&Event::AllDisconnected), true)?;
-    same(primary.send(worker, &json!(1)), Err(SendError::Closed))
+    same(primary.send(worker, json!(1)), Err(SendError::Closed))
 }
 
 async fn large_message() -> Tested {
@@ -56,7 +56,7 @@ async fn large_message() -> Tested {
     let worker = fork(&mut primary, "echo");
     let large = json!("ä".repeat(3 << 20));
     same(primary.send(worker, &large), Ok(Sent::Congested))?;
-    primary.send(worker, &json!("next"))?;
+    primary.send(worker, json!("next"))?;
     same(message(&mut primary).await? == large, true)?;
     same(message(&mut primary).await?, json!("next"))?;
     primary.disconnect();
@@ -184,7 +184,7 @@ async fn grandchild() -> Tested {
     same(seen.contains(&Event::Disconnect { worker }), false)?;
     same(primary.worker(worker).map(|life| (life.is_dead(), life.is_connected())), Some((true, true)))?;
     // Now the grandchild has its line, and goes too.
-    primary.send(worker, &json!("go"))?;
+    primary.send(worker, json!("go"))?;
     same(rest(&mut primary).await?, vec![Event::Disconnect { worker }])
 }
 
@@ -199,8 +199,8 @@ async fn grandchild_not_read() -> Tested {
     let limits = Limits { unsent_bytes: 1000, ..Limits::default() };
     let mut primary = Primary::new(Settings { command: command.into(), limits, ..Settings::default() })?;
     let worker = primary.fork()?;
-    primary.send(worker, &json!("x".repeat(1 << 20)))?;
-    same(primary.send(worker, &json!(1)), Err(SendError::Full))?;
+    primary.send(worker, json!("x".repeat(1 << 20)))?;
+    same(primary.send(worker, json!(1)), Err(SendError::Full))?;
     let exit = Event::Exit { worker, status: ExitStatus::Code(5) };
     let seen = until(&mut primary, |event| *event == exit).await?;
     let grandchild = seen.iter().find_map(|event| match event {

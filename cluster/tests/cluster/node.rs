@@ -234,7 +234,7 @@ async fn node_worker(policy: SchedulingPolicy, serialization: Serialization) -> 
     for _ in 0..3 {
         same(said(&mut primary, connect(port)?).await?, "node 1".into())?;
     }
-    primary.send(worker, &json!(["hello"]))?;
+    primary.send(worker, json!(["hello"]))?;
     same(message(&mut primary).await?, json!({ "id": 1, "message": ["hello"] }))?;
     primary.disconnect();
     let seen = rest(&mut primary).await?;
@@ -321,7 +321,7 @@ async fn node_sockets() -> Tested {
 
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let client = connect(listener.local_addr()?.port())?;
-    primary.send_with(worker, &json!("socket"), listener.accept()?.0)?;
+    primary.send_with(worker, json!("socket"), listener.accept()?.0)?;
     let port = message(&mut primary).await?.as_u64().and_then(|port| u16::try_from(port).ok());
     same(io::read_to_string(client)?, "node".into())?;
     let client = connect(port.ok_or("it is a port")?)?;
@@ -333,7 +333,7 @@ async fn node_sockets() -> Tested {
 
     let address = listener.local_addr()?;
     let client = connect(address.port())?;
-    primary.send_with(worker, &json!("server"), listener)?;
+    primary.send_with(worker, json!("server"), listener)?;
     match back(&mut primary).await? {
         (kind, Socket::TcpListener(listener)) if kind == "server" => same(listener.local_addr()?, address)?,
         other => return Err(format!("{other:?}").into()),
@@ -342,13 +342,13 @@ async fn node_sockets() -> Tested {
 
     // A Unix server is not among them: a Node worker takes its descriptor for one of the primary's.
     let (client, stream) = UnixStream::pair()?;
-    primary.send_with(worker, &json!("socket"), stream)?;
+    primary.send_with(worker, json!("socket"), stream)?;
     message(&mut primary).await?;
     same(io::read_to_string(client)?, "node".into())?;
 
     let (socket, client) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
     client.send_to(b"?", socket.local_addr()?)?;
-    primary.send_with(worker, &json!("datagram"), socket)?;
+    primary.send_with(worker, json!("datagram"), socket)?;
     match back(&mut primary).await? {
         (kind, Socket::UdpSocket(_)) if kind == "udp4" => {}
         other => return Err(format!("{other:?}").into()),

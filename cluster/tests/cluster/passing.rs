@@ -52,19 +52,19 @@ async fn to_worker() -> Tested {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "use sockets");
     let (client, server) = connection()?;
-    same(primary.send_with(worker, &json!("a"), server)?, Sent::Buffered)?;
+    same(primary.send_with(worker, json!("a"), server)?, Sent::Buffered)?;
     same(message(&mut primary).await?, json!(["a", "TcpStream"]))?;
     // The end of the file comes when no copy is left.
     same(said(&mut primary, client).await?, "used".into())?;
 
     let (client, server) = UnixStream::pair()?;
-    primary.send_with(worker, &json!("b"), server)?;
+    primary.send_with(worker, json!("b"), server)?;
     same(message(&mut primary).await?, json!(["b", "UnixStream"]))?;
     same(said(&mut primary, client).await?, "used".into())?;
 
     let server = TcpListener::bind("127.0.0.1:0")?;
     let client = connect(server.local_addr()?.port())?;
-    primary.send_with(worker, &json!("c"), server)?;
+    primary.send_with(worker, json!("c"), server)?;
     same(message(&mut primary).await?, json!(["c", "TcpListener"]))?;
     same(said(&mut primary, client).await?, "used".into())?;
 
@@ -72,7 +72,7 @@ async fn to_worker() -> Tested {
     let path = directory.path().join("s");
     let server = UnixListener::bind(&path)?;
     let client = UnixStream::connect(&path)?;
-    primary.send_with(worker, &json!("d"), server)?;
+    primary.send_with(worker, json!("d"), server)?;
     same(message(&mut primary).await?, json!(["d", "UnixListener"]))?;
     same(said(&mut primary, client).await?, "used".into())?;
 
@@ -80,7 +80,7 @@ async fn to_worker() -> Tested {
         (UdpSocket::bind("127.0.0.1:0")?, tokio::net::UdpSocket::bind("127.0.0.1:0").await?);
     client.set_read_timeout(Some(FOREVER))?;
     client.send_to(b"?", server.local_addr()?)?;
-    primary.send_with(worker, &json!("e"), Socket::try_from(server)?)?;
+    primary.send_with(worker, json!("e"), Socket::try_from(server)?)?;
     same(message(&mut primary).await?, json!(["e", "UdpSocket"]))?;
     let mut answer = [0; 10];
     let length = client.recv(&mut answer)?;
@@ -141,7 +141,7 @@ async fn kept_open() -> Tested {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "use sockets");
     let (client, mut server) = connection()?;
-    primary.send_with(worker, &json!("a"), Socket::duplicate(&server)?)?;
+    primary.send_with(worker, json!("a"), Socket::duplicate(&server)?)?;
     same(message(&mut primary).await?, json!(["a", "TcpStream"]))?;
     server.write_all(b" and still here")?;
     drop(server);
@@ -163,15 +163,14 @@ async fn not_taken() -> Tested {
 async fn not_sent() -> Tested {
     let mut primary = primary()?;
     let (client, server) = connection()?;
-    let not_sent =
-        primary.send_with(WorkerId(9), &json!(1), server).err().ok_or("there is no such worker")?;
+    let not_sent = primary.send_with(WorkerId(9), json!(1), server).err().ok_or("there is no such worker")?;
     same(not_sent.error, SendError::Closed)?;
     let worker = fork(&mut primary, "use sockets");
     let reserved = json!({ "cmd": "NODE_RESERVED" });
     let not_sent =
         primary.send_with(worker, &reserved, not_sent.socket).err().ok_or("it is not to be said")?;
     same(not_sent.error, SendError::Reserved)?;
-    primary.send_with(worker, &json!("a"), not_sent.socket)?;
+    primary.send_with(worker, json!("a"), not_sent.socket)?;
     same(said(&mut primary, client).await?, "used".into())?;
     over(primary).await
 }
@@ -185,7 +184,7 @@ async fn dead_worker() -> Tested {
     let mut clients = Vec::new();
     for number in 0..3 {
         let (client, server) = connection()?;
-        primary.send_with(worker, &json!(number), server)?;
+        primary.send_with(worker, json!(number), server)?;
         clients.push(client);
     }
     primary.kill(worker, Signal::SIGKILL);
@@ -204,15 +203,15 @@ async fn not_received() -> Tested {
     let worker = fork(&mut primary, "hoard, then use sockets");
     same(message(&mut primary).await?, json!("hoarding"))?;
     let (client, server) = connection()?;
-    primary.send_with(worker, &json!("lost"), server)?;
+    primary.send_with(worker, json!("lost"), server)?;
     let error = Event::Error { worker, error: WorkerError::NotReceived };
     until(&mut primary, |event| *event == error).await?;
     same(said(&mut primary, client).await?, String::new())?;
     // Nothing else is lost.
-    primary.send(worker, &json!("give up"))?;
+    primary.send(worker, json!("give up"))?;
     same(message(&mut primary).await?, json!("given up"))?;
     let (client, server) = connection()?;
-    primary.send_with(worker, &json!("a"), server)?;
+    primary.send_with(worker, json!("a"), server)?;
     same(said(&mut primary, client).await?, "used".into())?;
     over(primary).await
 }
@@ -230,8 +229,8 @@ async fn many() -> Tested {
     let mut clients = Vec::new();
     for number in 0..100 {
         clients.push(connect(listener.local_addr()?.port())?);
-        primary.send_with(worker, &json!(number), listener.accept()?.0)?;
-        primary.send(worker, &json!("between"))?;
+        primary.send_with(worker, json!(number), listener.accept()?.0)?;
+        primary.send(worker, json!("between"))?;
     }
     for number in 0..100 {
         same(message(&mut primary).await?, json!([number, "TcpStream"]))?;

@@ -86,7 +86,7 @@ async fn echo(worker: Worker) -> Ended {
 /// So little that the kernel has room for all of it: nothing else survives the exit.
 fn count(worker: &Worker) -> Ended {
     for number in 0..100 {
-        worker.send(&json!(number))?;
+        worker.send(json!(number))?;
     }
     process::exit(7)
 }
@@ -99,7 +99,7 @@ async fn kill_yourself(worker: &Worker) -> Ended {
 /// Leaves all but the first of its messages, and is told by a signal when it has more than are kept.
 async fn kill_yourself_full(worker: &Worker) -> Ended {
     let mut enough = signal(SignalKind::user_defined1())?;
-    worker.send(&json!("ready"))?;
+    worker.send(json!("ready"))?;
     worker.next().await;
     enough.recv().await;
     // Meanwhile the worker reads as much as it will.
@@ -114,7 +114,7 @@ async fn listen(worker: &Worker) -> Result<Listener, Box<dyn Error>> {
     match worker.listen(address).await {
         Ok(listener) => Ok(listener),
         Err(error) => {
-            worker.send(&json!({ "listen": error.to_string() }))?;
+            worker.send(json!({ "listen": error.to_string() }))?;
             std::future::pending().await
         }
     }
@@ -148,7 +148,7 @@ async fn say_what_was_said(worker: &Worker) -> Ended {
     loop {
         let (mut connection, mut said) = (listener.accept().await?, Vec::new());
         let end = connection.read_to_end(&mut said).await.map_err(|error| format!("{:?}", error.kind()));
-        worker.send(&json!([String::from_utf8(said)?, end.err()]))?;
+        worker.send(json!([String::from_utf8(said)?, end.err()]))?;
     }
 }
 
@@ -238,11 +238,11 @@ async fn leave(worker: Worker) -> Ended {
     let mut listener = listen(&worker).await?;
     let mut connection = listener.accept().await?;
     worker.disconnect();
-    worker.send(&json!({ "leaving": worker.exited_after_disconnect() }))?;
+    worker.send(json!({ "leaving": worker.exited_after_disconnect() }))?;
     connection.read_to_string(&mut String::new()).await?;
     drop(connection);
     let refused = listener.accept().await.map(drop).map_err(|error| error.kind());
-    worker.send(&json!({ "accept": format!("{refused:?}") }))?;
+    worker.send(json!({ "accept": format!("{refused:?}") }))?;
     worker.disconnected().await;
     Ok(())
 }
@@ -252,9 +252,9 @@ async fn close(worker: &Worker) -> Ended {
     let mut listener = listen(worker).await?;
     let mut connection = listener.accept().await?;
     tokio::spawn(async move { connection.read_to_string(&mut String::new()).await });
-    worker.send(&json!("closing"))?;
+    worker.send(json!("closing"))?;
     listener.close().await;
-    worker.send(&json!("closed"))?;
+    worker.send(json!("closed"))?;
     std::future::pending().await
 }
 
@@ -268,7 +268,7 @@ async fn leave_when_listening(worker: &Worker) -> Ended {
 async fn hoard(worker: Worker) -> Ended {
     let listener = listen(&worker).await?;
     let hoard = Hoard::new()?;
-    worker.send(&json!("hoarding"))?;
+    worker.send(json!("hoarding"))?;
     let give_up = async {
         while let Some(WorkerEvent::Message { message: turn, .. }) = worker.next().await
             && turn.to::<u64>().is_ok()
@@ -285,7 +285,7 @@ async fn hoard(worker: Worker) -> Ended {
 async fn serve_with_one_descriptor(worker: Worker) -> Ended {
     let mut listener = listen(&worker).await?;
     let _hoard = Hoard::but(1)?;
-    worker.send(&json!("serving"))?;
+    worker.send(json!("serving"))?;
     loop {
         let (worker, connection) = (worker.clone(), listener.accept().await?);
         tokio::spawn(async move {
@@ -307,12 +307,12 @@ async fn environment(worker: &Worker) -> Ended {
 /// Leads a cluster of its own, and says how.
 async fn lead(worker: &Worker) -> Ended {
     let primary = Primary::new(Settings::default())?;
-    worker.send(&json!(format!("{:?}", primary.settings().policy)))?;
+    worker.send(json!(format!("{:?}", primary.settings().policy)))?;
     std::future::pending().await
 }
 
 async fn join_again(worker: &Worker) -> Ended {
     let again = Worker::join().map(drop).map_err(|error| error.to_string());
-    worker.send(&json!({ "again": format!("{again:?}"), "role": format!("{:?}", role()) }))?;
+    worker.send(json!({ "again": format!("{again:?}"), "role": format!("{:?}", role()) }))?;
     std::future::pending().await
 }

@@ -325,10 +325,10 @@ async fn starved_worker() -> Tested {
     let client = connect(port(&mut primary).await?)?;
     // Two turns there and back: meanwhile it has tried to accept.
     for turn in 0..2 {
-        primary.send(worker, &json!(turn))?;
+        primary.send(worker, json!(turn))?;
         same(message(&mut primary).await?, json!(turn))?;
     }
-    primary.send(worker, &json!("give up"))?;
+    primary.send(worker, json!("give up"))?;
     same(said(&mut primary, client).await?, worker.to_string())?;
     primary.disconnect();
     rest(&mut primary).await.map(drop)

@@ -105,7 +105,7 @@ async fn channel_elsewhere() -> Tested {
     let mut primary = primary()?;
     primary.setup(Setup { stdio: Some(stdio), ..Setup::default() });
     let worker = fork(&mut primary, "echo");
-    primary.send(worker, &json!("to and fro"))?;
+    primary.send(worker, json!("to and fro"))?;
     same(message(&mut primary).await?, json!("to and fro"))?;
     primary.disconnect();
     rest(&mut primary).await.map(drop)

@@ -44,7 +44,7 @@ async fn answer(primary: &mut Primary, worker: WorkerId) -> Result<Value, Failed
     for signal in GROUP {
         kill(pid(primary, worker)?, signal)?;
     }
-    primary.send(worker, &json!("still there?"))?;
+    primary.send(worker, json!("still there?"))?;
     message(primary).await
 }
 

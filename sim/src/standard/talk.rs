@@ -25,7 +25,7 @@ impl Talk {
     fn send(&mut self, primary: &mut Primary, worker: WorkerId) {
         for _ in 0..self.window.min(self.unsent) {
             self.unsent -= 1;
-            primary.send(worker, &Value::from(12_345_678)).expect("there is room");
+            primary.send(worker, Value::from(12_345_678)).expect("there is room");
         }
     }
 }

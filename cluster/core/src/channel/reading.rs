@@ -19,6 +19,9 @@ pub(super) struct Reading {
     stray: Option<SocketId>,
 }
 
+/// A payload, and what follows it.
+type Whole<'a> = (&'a [u8], &'a [u8]);
+
 /// What stands before a payload: its length.
 const LENGTH: usize = 4;
 
@@ -101,7 +104,7 @@ impl Channel {
     }
 
     /// The payload that these bytes begin with, if they have all of it.
-    fn whole<'a>(&self, bytes: &'a [u8]) -> Result<Option<(&'a [u8], &'a [u8])>, Violation> {
+    fn whole<'a>(&self, bytes: &'a [u8]) -> Result<Option<Whole<'a>>, Violation> {
         let Some((length, behind)) = bytes.split_first_chunk() else { return Ok(None) };
         let length = self.payload_length(*length)?;
         Ok(behind.split_at_checked(length))

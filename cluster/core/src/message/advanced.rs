@@ -18,7 +18,7 @@ use alloc::string::String;
 use core::ops::Range;
 
 use super::{Violation, is_internal};
-use tokens::{Open, Token, Tokens};
+use tokens::{Leaf, Open, Token, Tokens};
 
 pub(crate) use envelope::{detached, enveloped};
 pub(crate) use from_json::from_json;
@@ -65,19 +65,15 @@ pub(crate) fn outline(payload: &[u8]) -> Result<Outline, Violation> {
     let mut outline = Outline::default();
     let is_object = tokens.next()? == Some(Token::Open(Open::Object));
     while let Some(token) = member(&mut tokens)? {
-        let (Token::Text(name), true) = (token, is_object) else { continue };
+        let (Token::Leaf(Leaf::Text(name)), true) = (token, is_object) else { continue };
         let (begins, first_object) = (tokens.end(), tokens.objects());
         if name.is(b"cmd") {
-            let value = tokens.next()?;
-            outline.cmd = match value {
-                Some(Token::Text(cmd)) => Some(
-                    cmd.characters()
-                        .take(LONGEST_CMD)
-                        .map(|it| it.unwrap_or(char::REPLACEMENT_CHARACTER))
-                        .collect(),
-                ),
-                _ => None,
+            let Some(Token::Leaf(Leaf::Text(cmd))) = tokens.next()? else {
+                outline.cmd = None;
+                continue;
             };
+            let cmd = cmd.characters().take(LONGEST_CMD);
+            outline.cmd = Some(cmd.map(|it| it.unwrap_or(char::REPLACEMENT_CHARACTER)).collect());
         } else if name.is(b"msg") {
             skip(&mut tokens)?;
             outline.msg = Some(Part { range: begins..tokens.end(), first_object });

@@ -22,7 +22,7 @@ impl Primary {
         worker: WorkerId,
         message: impl Into<payload::Message>,
     ) -> Result<Sent, SendError> {
-        self.post(worker, message.into(), None)
+        self.post(worker, &message.into(), None)
     }
 
     /// Sends a message and a socket to a worker. Node: `worker.send(message, handle, options)`.
@@ -39,13 +39,13 @@ impl Primary {
         message: impl Into<payload::Message>,
         passing: Passing,
     ) -> Result<Sent, SendError> {
-        self.post(worker, message.into(), Some(passing))
+        self.post(worker, &message.into(), Some(passing))
     }
 
     fn post(
         &mut self,
         worker: WorkerId,
-        message: payload::Message,
+        message: &payload::Message,
         passing: Option<Passing>,
     ) -> Result<Sent, SendError> {
         let member = self.members.get_mut(&worker).ok_or(SendError::Closed)?;

@@ -17,7 +17,7 @@ impl Worker {
     ///
     /// [`SendError`] if the channel is closed or full, or the message would be taken for one of Node's own.
     pub fn send(&mut self, message: impl Into<payload::Message>) -> Result<Sent, SendError> {
-        self.post(message.into(), None)
+        self.post(&message.into(), None)
     }
 
     /// Sends a message and a socket to the primary. Node: `process.send(message, handle, options)`.
@@ -34,10 +34,10 @@ impl Worker {
         message: impl Into<payload::Message>,
         passing: Passing,
     ) -> Result<Sent, SendError> {
-        self.post(message.into(), Some(passing))
+        self.post(&message.into(), Some(passing))
     }
 
-    fn post(&mut self, message: payload::Message, passing: Option<Passing>) -> Result<Sent, SendError> {
+    fn post(&mut self, message: &payload::Message, passing: Option<Passing>) -> Result<Sent, SendError> {
         self.command(|worker| {
             let Worker { channel, travelling, steps, .. } = worker;
             crate::send::user(channel, message, passing, travelling, steps)

@@ -44,7 +44,7 @@ fn commands() -> Vec<Input<Primary>> {
         (
             "send",
             Box::new(|primary| {
-                let _ = primary.send(ONE, &json!("hello"));
+                let _ = primary.send(ONE, json!("hello"));
             }),
         ),
         ("disconnect", Box::new(|primary| primary.disconnect_worker(ONE))),
@@ -144,7 +144,7 @@ const TELL_ME: &str = r#"{"cmd":"NODE_SOCKET_NOTIFY_CLOSE","key":"tcp:80"}"#;
 fn pass(keep_open: bool) -> Act<Primary> {
     let passing = Passing { socket: SocketId(7), kind: PassedKind::Socket, keep_open };
     Box::new(move |primary| {
-        let _ = primary.send_with(ONE, &json!("take it"), passing);
+        let _ = primary.send_with(ONE, json!("take it"), passing);
     })
 }
 

@@ -44,7 +44,7 @@ fn commands() -> Vec<Input<Worker>> {
         (
             "send",
             Box::new(|worker| {
-                let _ = worker.send(&json!("hello"));
+                let _ = worker.send(json!("hello"));
             }),
         ),
         ("disconnect", Box::new(Worker::disconnect)),

@@ -24,7 +24,7 @@ const CLUSTER: &str = "
 pub(super) async fn descriptors(worker: &Worker) -> Ended {
     let entries = fs::read_dir("/proc/self/fd")?.collect::<io::Result<Vec<_>>>()?;
     let links: Vec<_> = entries.iter().filter_map(|entry| fs::read_link(entry.path()).ok()).collect();
-    worker.send(&json!(links))?;
+    worker.send(json!(links))?;
     std::future::pending().await
 }
 
@@ -38,17 +38,17 @@ pub(super) async fn others(worker: &Worker) -> Ended {
     }
     let own = output(process::Command::new(env::current_exe()?).arg("--list"))?;
     printed.push(format!("{}\n", own.lines().any(|line| line.starts_with("role_leaves_no_trace"))));
-    worker.send(&json!(printed))?;
+    worker.send(json!(printed))?;
     std::future::pending().await
 }
 
 /// Answers each message with the signals that a program of its own ignores.
 pub(super) async fn echo_ignoring(worker: Worker) -> Ended {
     worker.ignore_terminal_signals();
-    worker.send(&json!("ready"))?;
+    worker.send(json!("ready"))?;
     while let Some(event) = worker.next().await {
         if matches!(event, WorkerEvent::Message { .. }) {
-            worker.send(&json!(ignored_by_children()?))?;
+            worker.send(json!(ignored_by_children()?))?;
         }
     }
     Ok(())

@@ -18,7 +18,7 @@ pub(super) async fn use_all(worker: &Worker) -> Ended {
         match socket {
             Some(socket) => {
                 let kind = used(socket).await?;
-                worker.send(&json!([message, kind]))?;
+                worker.send(json!([message, kind]))?;
             }
             None => drop(worker.send(&message)?),
         }
@@ -29,10 +29,10 @@ pub(super) async fn use_all(worker: &Worker) -> Ended {
 /// Cannot receive anything until it is told so.
 pub(super) async fn hoard(worker: &Worker) -> Ended {
     let hoard = Hoard::new()?;
-    worker.send(&json!("hoarding"))?;
+    worker.send(json!("hoarding"))?;
     worker.next().await;
     drop(hoard);
-    worker.send(&json!("given up"))?;
+    worker.send(json!("given up"))?;
     use_all(worker).await
 }
 
@@ -41,7 +41,7 @@ pub(super) async fn send_back(worker: &Worker) -> Ended {
     while let Some(event) = worker.next().await {
         if let WorkerEvent::Message { socket: Some(socket), .. } = event {
             let copy = Socket::duplicate(&socket)?;
-            worker.send_with(&json!(used(socket).await?), copy)?;
+            worker.send_with(json!(used(socket).await?), copy)?;
         }
     }
     Ok(())
@@ -80,19 +80,19 @@ async fn used(socket: Socket) -> io::Result<&'static str> {
 pub(super) async fn send_all(worker: &Worker) -> Ended {
     let tcp = TcpListener::bind("127.0.0.1:0")?;
     let mut ours = tokio::net::TcpStream::connect(tcp.local_addr()?).await?;
-    worker.send_with(&json!("tcp"), tcp.accept()?.0)?;
+    worker.send_with(json!("tcp"), tcp.accept()?.0)?;
     let (mut near, far) = tokio::net::UnixStream::pair()?;
-    worker.send_with(&json!("unix"), Socket::try_from(far)?)?;
-    worker.send_with(&json!(tcp.local_addr()?.port()), tcp)?;
+    worker.send_with(json!("unix"), Socket::try_from(far)?)?;
+    worker.send_with(json!(tcp.local_addr()?.port()), tcp)?;
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("s");
-    worker.send_with(&json!(path), UnixListener::bind(&path)?)?;
+    worker.send_with(json!(path), UnixListener::bind(&path)?)?;
     let udp = tokio::net::UdpSocket::bind("[::1]:0").await?;
-    worker.send_with(&json!(udp.local_addr()?.port()), Socket::try_from(udp)?)?;
+    worker.send_with(json!(udp.local_addr()?.port()), Socket::try_from(udp)?)?;
     let (mut first, mut second) = (String::new(), String::new());
     ours.read_to_string(&mut first).await?;
     near.read_to_string(&mut second).await?;
-    worker.send(&json!([first, second]))?;
+    worker.send(json!([first, second]))?;
     super::hear(worker.clone()).await
 }
 
@@ -101,6 +101,6 @@ pub(super) async fn give_away(worker: &Worker) -> Ended {
     let mut listener: Listener = listen(worker).await?;
     loop {
         let connection = listener.accept().await?;
-        worker.send_with(&json!("given away"), Socket::try_from(connection.into_inner())?)?;
+        worker.send_with(json!("given away"), Socket::try_from(connection.into_inner())?)?;
     }
 }

@@ -32,12 +32,12 @@ pub(super) async fn run(worker: Worker) -> Ended {
         "udp" => datagrams(&worker, opened(&worker, worker.bind_udp_with(options).await).await?).await,
         "unix" => {
             let listener = opened(&worker, worker.listen_path_with(options).await).await?;
-            worker.send(&json!(listener.path()))?;
+            worker.send(json!(listener.path()))?;
             serve(&worker, &told, listener).await
         }
         _ => {
             let listener = opened(&worker, worker.listen_with(options).await).await?;
-            worker.send(&json!(listener.local_addr()))?;
+            worker.send(json!(listener.local_addr()))?;
             serve(&worker, &told, listener).await
         }
     }
@@ -82,7 +82,7 @@ async fn opened<T>(worker: &Worker, opened: Result<T, ListenError>) -> Result<T,
     match opened {
         Ok(opened) => Ok(opened),
         Err(error) => {
-            worker.send(&json!(error.to_string()))?;
+            worker.send(json!(error.to_string()))?;
             std::future::pending().await
         }
     }
@@ -93,14 +93,14 @@ async fn serve<T: Transport>(worker: &Worker, told: &Value, mut listener: Listen
         let mut connection = listener.accept().await?;
         connection.write_all(worker.id().to_string().as_bytes()).await?;
         if told["hold"] == true {
-            worker.send(&json!("held"))?;
+            worker.send(json!("held"))?;
             tokio::spawn(hold(connection));
         } else {
             drop(connection);
         }
         if told["one"] == true {
             listener.close().await;
-            worker.send(&json!("closed"))?;
+            worker.send(json!("closed"))?;
             return std::future::pending().await;
         }
     }
@@ -113,7 +113,7 @@ async fn hold<T: Transport>(mut connection: Connection<T>) {
 }
 
 async fn datagrams(worker: &Worker, socket: ::cluster::UdpSocket) -> Ended {
-    worker.send(&json!(socket.local_addr()?))?;
+    worker.send(json!(socket.local_addr()?))?;
     let mut datagram = [0; 100];
     loop {
         match socket.recv_from(&mut datagram).await {

@@ -107,10 +107,10 @@ impl PrimaryPart {
             PrimaryCommand::End => sockets::end(process, about),
             PrimaryCommand::Send { worker, text } => {
                 // To a worker that is not connected nothing is sent, as the scenario says.
-                let _ = primary.send(WorkerId(worker), &Value::String(text));
+                let _ = primary.send(WorkerId(worker), Value::String(text));
             }
             PrimaryCommand::TrySend { worker, text } => {
-                let sent = primary.send(WorkerId(worker), &Value::String(text.clone())).is_ok();
+                let sent = primary.send(WorkerId(worker), Value::String(text.clone())).is_ok();
                 self.pen.write(process, &words::tried(Some(worker), &text, sent));
             }
             // When it dies, the schedule says: it may be now.

@@ -172,20 +172,20 @@ impl WorkerPart {
             WorkerCommand::Pass(pass) => self.pass(worker, process, pass, about),
             WorkerCommand::Write { fd: CHANNEL, text } => process.blurt_out(format!("{text}\n").as_bytes()),
             WorkerCommand::Write { fd, text } => {
-                let _ = worker.send(&translate::piped(fd, &text));
+                let _ = worker.send(translate::piped(fd, &text));
             }
             WorkerCommand::Close { server } => self.close(worker, &server),
             WorkerCommand::Send { text } => {
                 // On a closed channel nothing is sent, as the scenario says.
-                let _ = worker.send(&Value::String(text));
+                let _ = worker.send(Value::String(text));
             }
             WorkerCommand::TrySend { text } => {
-                let sent = worker.send(&Value::String(text.clone())).is_ok();
+                let sent = worker.send(Value::String(text.clone())).is_ok();
                 self.pen.write(process, &words::tried(None, &text, sent));
             }
             WorkerCommand::SendReserved => {
                 // It is refused, as it would be lost.
-                let _ = worker.send(&words::reserved());
+                let _ = worker.send(words::reserved());
             }
             WorkerCommand::Disconnect => worker.disconnect(),
             WorkerCommand::Kill => worker.kill(),

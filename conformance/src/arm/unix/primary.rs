@@ -197,10 +197,10 @@ impl PrimaryPart {
             PrimaryCommand::End => about.into_iter().for_each(About::end),
             PrimaryCommand::Send { worker, text } => {
                 // To a worker that is not connected nothing is sent, as the scenario says.
-                let _ = self.primary.send(WorkerId(worker), &Value::String(text));
+                let _ = self.primary.send(WorkerId(worker), Value::String(text));
             }
             PrimaryCommand::TrySend { worker, text } => {
-                let sent = self.primary.send(WorkerId(worker), &Value::String(text.clone())).is_ok();
+                let sent = self.primary.send(WorkerId(worker), Value::String(text.clone())).is_ok();
                 super::write(Observer::Primary, &words::tried(Some(worker), &text, sent));
             }
             PrimaryCommand::Outlive { worker } => {

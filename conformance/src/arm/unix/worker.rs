@@ -202,15 +202,15 @@ impl Part {
             }
             WorkerCommand::Send { text } => {
                 // On a closed channel nothing is sent, as the scenario says.
-                let _ = self.worker.send(&Value::String(text));
+                let _ = self.worker.send(Value::String(text));
             }
             WorkerCommand::TrySend { text } => {
-                let sent = self.worker.send(&Value::String(text.clone())).is_ok();
+                let sent = self.worker.send(Value::String(text.clone())).is_ok();
                 self.write(&words::tried(None, &text, sent));
             }
             WorkerCommand::SendReserved => {
                 // It is refused, as it would be lost.
-                let _ = self.worker.send(&words::reserved());
+                let _ = self.worker.send(words::reserved());
             }
             WorkerCommand::Disconnect => self.worker.disconnect(),
             WorkerCommand::Kill => self.worker.kill(),

@@ -124,12 +124,11 @@ fn without_duplicates(names: &[Name], out: &mut Vec<u8>) -> usize {
     for (index, (begins, ends)) in names.iter().enumerate() {
         let name = slice(*begins, Some(*ends));
         let value = slice(*ends, names.get(index + 1).map(|next| next.0));
-        match places.get(name) {
-            Some(place) => members[*place].1 = value,
-            None => {
-                places.insert(name, members.len());
-                members.push((name, value));
-            }
+        if let Some(place) = places.get(name) {
+            members[*place].1 = value;
+        } else {
+            places.insert(name, members.len());
+            members.push((name, value));
         }
     }
     for (name, value) in &members {

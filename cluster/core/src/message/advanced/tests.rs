@@ -182,7 +182,7 @@ fn enveloped_payload_is_detached_again() {
 fn typed_arrays_are_objects_of_elements() {
     let text = |kind, bytes: &[u8]| {
         let mut out = String::new();
-        views::put_view(kind, bytes, &mut out).map(|()| out)
+        views::put_view(kind, bytes, LIMIT, &mut out).map(|()| out)
     };
     assert_eq!(text(11, &[0xFF; 8]), Err(NoJson::BigInt));
     assert_eq!(text(12, &[]).as_deref(), Ok("{}"));

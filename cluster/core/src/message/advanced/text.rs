@@ -10,7 +10,7 @@ pub(crate) enum Text<'a> {
     Utf16(&'a [[u8; 2]]),
 }
 
-impl<'a> Text<'a> {
+impl Text<'_> {
     /// Its characters; a surrogate without its other half is an error of its number.
     pub(crate) fn characters(self) -> impl Iterator<Item = Result<char, u16>> {
         let (latin1, utf8, utf16): (&[u8], &[u8], &[[u8; 2]]) = match self {

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write as _};
 
 use super::text::Text;
-use super::tokens::{Open, Token, Tokens};
+use super::tokens::{Leaf, Open, Token, Tokens};
 use super::{date, numbers, views};
 use crate::message::Violation;
 
@@ -147,13 +147,13 @@ impl<'a> Writer<'a> {
                 self.begin();
                 self.open(open, number);
             }
-            Token::ErrorName(_) | Token::ErrorMessage(_) | Token::ErrorStack(_) | Token::ErrorCause => {}
-            _ if is_silent => self.end_silently(),
+            Token::Error(_) => {}
+            Token::Leaf(_) | Token::Reference(_) if is_silent => self.end_silently(),
             Token::Reference(object) => self.reference(object)?,
-            token => match self.place() {
-                Some(Place::Name(had_one)) => self.name(token, had_one),
-                Some(Place::Index(written)) => self.index(token, written)?,
-                Some(_) | None => self.value(token)?,
+            Token::Leaf(leaf) => match self.place() {
+                Some(Place::Name(had_one)) => self.name(leaf, had_one),
+                Some(Place::Index(written)) => self.index(leaf, written)?,
+                Some(_) | None => self.value(leaf)?,
             },
         }
         Ok(())
@@ -246,12 +246,15 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn index(&mut self, token: Token<'a>, written: u32) -> Result<(), NoJson> {
-        let index = match token {
-            Token::Integer(index) => u32::try_from(index).ok(),
-            Token::Double(index) => numbers::index(index),
-            Token::Text(text) => text.lossy().parse().ok(),
-            _ => None,
+    fn index(&mut self, name: Leaf<'a>, written: u32) -> Result<(), NoJson> {
+        let index = if let Leaf::Integer(index) = name {
+            u32::try_from(index).ok()
+        } else if let Leaf::Double(index) = name {
+            numbers::index(index)
+        } else if let Leaf::Text(text) = name {
+            text.lossy().parse().ok()
+        } else {
+            None
         };
         let Some(index) = index.filter(|index| *index >= written) else {
             self.set(Place::Besides(written));
@@ -265,23 +268,22 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn name(&mut self, token: Token<'a>, had_one: bool) {
-        if self.rules == Rules::Fields && self.levels.len() == 1 && is_enclosed(token) {
+    fn name(&mut self, name: Leaf<'a>, had_one: bool) {
+        if self.rules == Rules::Fields && self.levels.len() == 1 && is_enclosed(name) {
             return self.set(Place::Left(had_one));
         }
         let before = self.out.len();
         if had_one {
             self.out.push(',');
         }
-        match token {
-            Token::Text(name) => put_text(name, &mut self.out),
-            Token::Integer(index) => put(&mut self.out, format_args!("\"{index}\"")),
-            Token::Double(index) => {
-                self.out.push('"');
-                numbers::put(index, &mut self.out);
-                self.out.push('"');
-            }
-            _ => {}
+        if let Leaf::Text(name) = name {
+            put_text(name, &mut self.out);
+        } else if let Leaf::Integer(index) = name {
+            put(&mut self.out, format_args!("\"{index}\""));
+        } else if let Leaf::Double(index) = name {
+            self.out.push('"');
+            numbers::put(index, &mut self.out);
+            self.out.push('"');
         }
         self.out.push(':');
         if let Some(level) = self.levels.last_mut() {
@@ -291,7 +293,7 @@ impl<'a> Writer<'a> {
 
     fn reference(&mut self, object: u32) -> Result<(), NoJson> {
         if self.rules == Rules::Fields {
-            return self.value(Token::Null);
+            return self.value(Leaf::Null);
         }
         let (start, is_open) = *self.objects.get(object as usize).ok_or(NoJson::Malformed)?;
         if is_open {
@@ -301,8 +303,8 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn value(&mut self, token: Token<'a>) -> Result<(), NoJson> {
-        let is_nothing = matches!(token, Token::Undefined | Token::Hole);
+    fn value(&mut self, leaf: Leaf<'a>) -> Result<(), NoJson> {
+        let is_nothing = matches!(leaf, Leaf::Undefined | Leaf::Hole);
         match (is_nothing, self.levels.last().copied()) {
             (true, None) => return Ok(()),
             (true, Some(Level { place: Place::Value(had_one), before, .. })) => {
@@ -314,8 +316,8 @@ impl<'a> Writer<'a> {
         }
         self.begin();
         match self.rules {
-            Rules::Stringify(_) => scalar(token, self.limit, &mut self.out)?,
-            Rules::Fields => field(token, &mut self.out)?,
+            Rules::Stringify(_) => scalar(leaf, self.limit, &mut self.out)?,
+            Rules::Fields => field(leaf, &mut self.out)?,
         }
         self.end();
         Ok(())
@@ -323,37 +325,31 @@ impl<'a> Writer<'a> {
 }
 
 /// Whether what an envelope holds follows.
-fn is_enclosed(name: Token<'_>) -> bool {
-    matches!(name, Token::Text(name) if name.is(b"msg"))
+fn is_enclosed(name: Leaf<'_>) -> bool {
+    matches!(name, Leaf::Text(name) if name.is(b"msg"))
 }
 
 /// What is left out of a message of Node's own is null.
-fn field(token: Token<'_>, out: &mut String) -> Result<(), NoJson> {
-    match token {
-        Token::BigInt(_) | Token::BoxedBigInt(_) | Token::View { .. } => out.push_str("null"),
-        token => scalar(token, usize::MAX, out)?,
+fn field(leaf: Leaf<'_>, out: &mut String) -> Result<(), NoJson> {
+    if matches!(leaf, Leaf::BigInt(_) | Leaf::BoxedBigInt(_) | Leaf::View { .. }) {
+        out.push_str("null");
+        return Ok(());
     }
-    Ok(())
+    scalar(leaf, usize::MAX, out)
 }
 
-fn scalar(token: Token<'_>, limit: usize, out: &mut String) -> Result<(), NoJson> {
-    match token {
-        Token::Bool(true) | Token::BoxedBool(true) => out.push_str("true"),
-        Token::Bool(false) | Token::BoxedBool(false) => out.push_str("false"),
-        Token::Integer(number) => put(out, format_args!("{number}")),
-        Token::Double(number) | Token::BoxedNumber(number) => numbers::put(number, out),
-        Token::Text(text) | Token::BoxedText(text) => put_text(text, out),
-        Token::Date(milliseconds) => put_date(milliseconds, out),
-        Token::View { kind, bytes } => {
-            // Two bytes a byte, at the least.
-            if bytes.len().saturating_mul(2).saturating_add(out.len()) > limit.saturating_mul(8) {
-                return Err(NoJson::TooLong);
-            }
-            views::put_view(kind, bytes, out)?;
-        }
-        Token::BigInt(_) | Token::BoxedBigInt(_) => return Err(NoJson::BigInt),
-        Token::RegExp { .. } | Token::ArrayBuffer { .. } => out.push_str("{}"),
-        _ => out.push_str("null"),
+fn scalar(leaf: Leaf<'_>, limit: usize, out: &mut String) -> Result<(), NoJson> {
+    match leaf {
+        Leaf::Undefined | Leaf::Hole | Leaf::Null => out.push_str("null"),
+        Leaf::Bool(true) | Leaf::BoxedBool(true) => out.push_str("true"),
+        Leaf::Bool(false) | Leaf::BoxedBool(false) => out.push_str("false"),
+        Leaf::Integer(number) => put(out, format_args!("{number}")),
+        Leaf::Double(number) | Leaf::BoxedNumber(number) => numbers::put(number, out),
+        Leaf::Text(text) | Leaf::BoxedText(text) => put_text(text, out),
+        Leaf::Date(milliseconds) => put_date(milliseconds, out),
+        Leaf::View { kind, bytes } => views::put_view(kind, bytes, limit, out)?,
+        Leaf::BigInt(_) | Leaf::BoxedBigInt(_) => return Err(NoJson::BigInt),
+        Leaf::RegExp { .. } | Leaf::ArrayBuffer { .. } => out.push_str("{}"),
     }
     Ok(())
 }

@@ -7,9 +7,22 @@ use super::HEADER;
 use super::text::Text;
 use crate::message::Violation;
 
-/// A value, the beginning or the end of one that has others inside, or a part of an error.
+/// A step through a payload.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Token<'a> {
+    /// A value without others inside.
+    Leaf(Leaf<'a>),
+    /// An object that began before, by its number.
+    Reference(u32),
+    /// A value that has others inside begins.
+    Open(Open),
+    /// A part of the error that is open.
+    Error(ErrorPart<'a>),
+    Close(Open),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Leaf<'a> {
     Undefined,
     /// An element that an array does not have.
     Hole,
@@ -27,7 +40,7 @@ pub(crate) enum Token<'a> {
     BoxedText(Text<'a>),
     RegExp {
         source: Text<'a>,
-        flags: u64,
+        flags: u32,
     },
     ArrayBuffer {
         bytes: &'a [u8],
@@ -36,19 +49,19 @@ pub(crate) enum Token<'a> {
     },
     /// A typed array, a buffer or a data view, by Node's number for its kind.
     View {
-        kind: u64,
+        kind: u32,
         bytes: &'a [u8],
     },
-    /// An object that began before, by its number.
-    Reference(u32),
-    Open(Open),
-    /// The constructor of the error that is open, if it is not `Error`.
-    ErrorName(&'static str),
-    ErrorMessage(Text<'a>),
-    ErrorStack(Text<'a>),
-    /// The next value is the cause of the error that is open.
-    ErrorCause,
-    Close(Open),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum ErrorPart<'a> {
+    /// The constructor, if it is not `Error`.
+    Name(&'static str),
+    Message(Text<'a>),
+    Stack(Text<'a>),
+    /// The next value is the cause.
+    Cause,
 }
 
 /// The digits of a big integer, the lowest first.
@@ -176,11 +189,10 @@ impl<'a> Tokens<'a> {
         match self.payload[tag as usize] {
             b'o' | b'a' => pair(count),
             b'A' => count.checked_sub(self.declared(tag)).map_or(Place::Element, pair),
-            b';' if !count.is_multiple_of(2) => Place::Value,
             b'\\' if count == 0 => Place::Value,
             b'\\' => Place::End,
-            // A cause was announced.
-            b'r' if !count.is_multiple_of(2) => Place::Value,
+            // Between a key and the end of a map; of an error: a cause was announced.
+            b';' | b'r' if !count.is_multiple_of(2) => Place::Value,
             b'r' => Place::ErrorPart,
             _ => Place::ValueOrEnd,
         }
@@ -243,20 +255,20 @@ impl<'a> Tokens<'a> {
     fn value(&mut self, place: Place) -> Result<Token<'a>, Violation> {
         let tag = self.tag()?;
         let token = match tag {
-            b'_' => Token::Undefined,
-            b'-' if place == Place::Element => Token::Hole,
-            b'0' => Token::Null,
-            b'T' => Token::Bool(true),
-            b'F' => Token::Bool(false),
-            b'I' => Token::Integer(self.small_integer()?),
-            b'U' => Token::Integer(self.varint32()?.into()),
-            b'N' => Token::Double(self.double()?),
-            b'Z' => Token::BigInt(self.big_digits()?),
-            b'"' | b'c' | b'S' => Token::Text(self.text_of(tag)?),
+            b'_' => Token::Leaf(Leaf::Undefined),
+            b'-' if place == Place::Element => Token::Leaf(Leaf::Hole),
+            b'0' => Token::Leaf(Leaf::Null),
+            b'T' => Token::Leaf(Leaf::Bool(true)),
+            b'F' => Token::Leaf(Leaf::Bool(false)),
+            b'I' => Token::Leaf(Leaf::Integer(self.small_integer()?)),
+            b'U' => Token::Leaf(Leaf::Integer(self.varint32()?.into())),
+            b'N' => Token::Leaf(Leaf::Double(self.double()?)),
+            b'Z' => Token::Leaf(Leaf::BigInt(self.big_digits()?)),
+            b'"' | b'c' | b'S' => Token::Leaf(Leaf::Text(self.text_of(tag)?)),
             b'^' => Token::Reference(self.reference()?),
             _ => self.object(tag)?,
         };
-        let is_name = matches!(token, Token::Text(_) | Token::Integer(_) | Token::Double(_));
+        let is_name = matches!(token, Token::Leaf(Leaf::Text(_) | Leaf::Integer(_) | Leaf::Double(_)));
         if place == Place::Key && !is_name {
             return Err(Violation::Malformed);
         }
@@ -270,14 +282,14 @@ impl<'a> Tokens<'a> {
     fn object(&mut self, tag: u8) -> Result<Token<'a>, Violation> {
         self.next_object = self.next_object.checked_add(1).ok_or(Violation::Malformed)?;
         Ok(match tag {
-            b'D' => Token::Date(self.double()?),
-            b'y' => Token::BoxedBool(true),
-            b'x' => Token::BoxedBool(false),
-            b'n' => Token::BoxedNumber(self.double()?),
-            b'z' => Token::BoxedBigInt(self.big_digits()?),
-            b's' => Token::BoxedText(self.text()?),
-            b'R' => Token::RegExp { source: self.text()?, flags: self.varint()? },
-            b'B' => Token::ArrayBuffer { bytes: self.run()?, max: None },
+            b'D' => Token::Leaf(Leaf::Date(self.double()?)),
+            b'y' => Token::Leaf(Leaf::BoxedBool(true)),
+            b'x' => Token::Leaf(Leaf::BoxedBool(false)),
+            b'n' => Token::Leaf(Leaf::BoxedNumber(self.double()?)),
+            b'z' => Token::Leaf(Leaf::BoxedBigInt(self.big_digits()?)),
+            b's' => Token::Leaf(Leaf::BoxedText(self.text()?)),
+            b'R' => Token::Leaf(Leaf::RegExp { source: self.text()?, flags: self.varint32()? }),
+            b'B' => Token::Leaf(Leaf::ArrayBuffer { bytes: self.run()?, max: None }),
             b'~' => self.resizable()?,
             b'\\' => return self.host_object(),
             b'o' | b'A' | b'a' | b';' | b'\'' | b'r' => return self.open(tag),
@@ -299,7 +311,7 @@ impl<'a> Tokens<'a> {
         const VIEW: u64 = 0;
         const OTHER: u64 = 1;
         match self.varint()? {
-            VIEW => Ok(Token::View { kind: self.varint()?, bytes: self.run()? }),
+            VIEW => Ok(Token::Leaf(Leaf::View { kind: self.varint32()?, bytes: self.run()? })),
             OTHER => self.open(b'\\'),
             _ => Err(Violation::Malformed),
         }
@@ -307,7 +319,7 @@ impl<'a> Tokens<'a> {
 
     fn resizable(&mut self) -> Result<Token<'a>, Violation> {
         let (length, max) = (self.varint32()?, self.varint()?);
-        Ok(Token::ArrayBuffer { bytes: self.bytes(length as usize)?, max: Some(max) })
+        Ok(Token::Leaf(Leaf::ArrayBuffer { bytes: self.bytes(length as usize)?, max: Some(max) }))
     }
 
     /// The constructor of an error, its message, its cause and its stack, until a full stop.
@@ -319,18 +331,18 @@ impl<'a> Tokens<'a> {
                 self.count();
                 Token::Close(Open::Error)
             }
-            b'm' => Token::ErrorMessage(self.text()?),
-            b's' => Token::ErrorStack(self.text()?),
+            b'm' => Token::Error(ErrorPart::Message(self.text()?)),
+            b's' => Token::Error(ErrorPart::Stack(self.text()?)),
             b'c' => {
                 self.count();
-                Token::ErrorCause
+                Token::Error(ErrorPart::Cause)
             }
-            b'E' => Token::ErrorName("EvalError"),
-            b'R' => Token::ErrorName("RangeError"),
-            b'F' => Token::ErrorName("ReferenceError"),
-            b'S' => Token::ErrorName("SyntaxError"),
-            b'T' => Token::ErrorName("TypeError"),
-            b'U' => Token::ErrorName("URIError"),
+            b'E' => Token::Error(ErrorPart::Name("EvalError")),
+            b'R' => Token::Error(ErrorPart::Name("RangeError")),
+            b'F' => Token::Error(ErrorPart::Name("ReferenceError")),
+            b'S' => Token::Error(ErrorPart::Name("SyntaxError")),
+            b'T' => Token::Error(ErrorPart::Name("TypeError")),
+            b'U' => Token::Error(ErrorPart::Name("URIError")),
             _ => return Err(Violation::Malformed),
         })
     }

@@ -6,43 +6,60 @@ use super::numbers;
 use super::to_json::{NoJson, put};
 
 /// An array of 16-bit floats, since Node 24.
-const FLOAT16: u64 = 13;
+const FLOAT16: u32 = 13;
 
-pub(super) fn put_view(kind: u64, bytes: &[u8], out: &mut String) -> Result<(), NoJson> {
-    let out = &mut *out;
+/// No more than this long, and one element.
+pub(super) fn put_view(kind: u32, bytes: &[u8], limit: usize, out: &mut String) -> Result<(), NoJson> {
     match kind {
-        0 => elements(bytes, out, |[byte], out| put(out, format_args!("{}", i8::from_le_bytes([byte])))),
-        1 | 2 => elements(bytes, out, |[byte], out| put(out, format_args!("{byte}"))),
-        3 => elements(bytes, out, |it, out| put(out, format_args!("{}", i16::from_le_bytes(it)))),
-        4 => elements(bytes, out, |it, out| put(out, format_args!("{}", u16::from_le_bytes(it)))),
-        5 => elements(bytes, out, |it, out| put(out, format_args!("{}", i32::from_le_bytes(it)))),
-        6 => elements(bytes, out, |it, out| put(out, format_args!("{}", u32::from_le_bytes(it)))),
-        7 => elements(bytes, out, |it, out| numbers::put(f32::from_le_bytes(it).into(), out)),
-        8 => elements(bytes, out, |it, out| numbers::put(f64::from_le_bytes(it), out)),
-        10 => buffer(bytes, out),
-        11 | 12 if !bytes.is_empty() => return Err(NoJson::BigInt),
-        FLOAT16 => elements(bytes, out, |it, out| numbers::put(half(u16::from_le_bytes(it)), out)),
+        0 => {
+            elements(bytes, limit, out, |[byte], out| put(out, format_args!("{}", i8::from_le_bytes([byte]))))
+        }
+        1 | 2 => elements(bytes, limit, out, |[byte], out| put(out, format_args!("{byte}"))),
+        3 => elements(bytes, limit, out, |it, out| put(out, format_args!("{}", i16::from_le_bytes(it)))),
+        4 => elements(bytes, limit, out, |it, out| put(out, format_args!("{}", u16::from_le_bytes(it)))),
+        5 => elements(bytes, limit, out, |it, out| put(out, format_args!("{}", i32::from_le_bytes(it)))),
+        6 => elements(bytes, limit, out, |it, out| put(out, format_args!("{}", u32::from_le_bytes(it)))),
+        7 => elements(bytes, limit, out, |it, out| numbers::put(f32::from_le_bytes(it).into(), out)),
+        8 => elements(bytes, limit, out, |it, out| numbers::put(f64::from_le_bytes(it), out)),
+        10 => buffer(bytes, limit, out),
+        11 | 12 if !bytes.is_empty() => Err(NoJson::BigInt),
+        FLOAT16 => elements(bytes, limit, out, |it, out| numbers::put(half(u16::from_le_bytes(it)), out)),
         // A data view has no elements; what came later is not known here.
-        _ => out.push_str("{}"),
+        _ => {
+            out.push_str("{}");
+            Ok(())
+        }
     }
-    Ok(())
 }
 
-fn buffer(bytes: &[u8], out: &mut String) {
+fn buffer(bytes: &[u8], limit: usize, out: &mut String) -> Result<(), NoJson> {
     out.push_str(r#"{"type":"Buffer","data":["#);
     for (index, byte) in bytes.iter().enumerate() {
         put(out, format_args!("{}{byte}", if index == 0 { "" } else { "," }));
+        within(limit, out)?;
     }
     out.push_str("]}");
+    Ok(())
 }
 
-fn elements<const SIZE: usize>(bytes: &[u8], out: &mut String, element: impl Fn([u8; SIZE], &mut String)) {
+fn elements<const SIZE: usize>(
+    bytes: &[u8],
+    limit: usize,
+    out: &mut String,
+    element: impl Fn([u8; SIZE], &mut String),
+) -> Result<(), NoJson> {
     out.push('{');
     for (index, chunk) in bytes.as_chunks().0.iter().enumerate() {
         put(out, format_args!("{}\"{index}\":", if index == 0 { "" } else { "," }));
         element(*chunk, out);
+        within(limit, out)?;
     }
     out.push('}');
+    Ok(())
+}
+
+fn within(limit: usize, out: &str) -> Result<(), NoJson> {
+    if out.len() > limit { Err(NoJson::TooLong) } else { Ok(()) }
 }
 
 /// A float of 16 bits.
