@@ -106,6 +106,12 @@ impl Remote {
         self.ask(|primary| primary.workers().collect()).await
     }
 
+    /// Gives a command without an answer.
+    #[cfg(test)]
+    pub(crate) async fn request(&self, request: Request) {
+        assert!(self.requests.send(request).await.is_ok(), "the primary is there");
+    }
+
     async fn ask<T: Send + 'static>(
         &self,
         act: impl FnOnce(&mut Primary) -> T + Send + 'static,

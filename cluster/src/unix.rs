@@ -395,3 +395,6 @@ fn last_words(process: &mut Process, channel: Option<&mut Channel>, buffer: &mut
 fn errno(error: &io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EINVAL, Errno)
 }
+
+#[cfg(test)]
+mod tests;

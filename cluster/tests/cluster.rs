@@ -7,6 +7,7 @@
 mod cluster {
     pub(crate) mod ends;
     pub(crate) mod inherited;
+    pub(crate) mod interrupted;
     pub(crate) mod lives;
     pub(crate) mod node;
     pub(crate) mod passing;
@@ -27,8 +28,8 @@ use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::Builder;
 
 use crate::cluster::{
-    ends, inherited, lives, node, passing, programs, roles, serving, settings, signals, sockets, starts,
-    support,
+    ends, inherited, interrupted, lives, node, passing, programs, roles, serving, settings, signals, sockets,
+    starts, support,
 };
 
 fn main() -> ExitCode {
@@ -61,6 +62,7 @@ fn trials() -> Vec<Trial> {
         sockets::trials(),
         passing::trials(),
         ends::trials(),
+        interrupted::trials(),
         roles::trials(),
         node::trials(),
     ]

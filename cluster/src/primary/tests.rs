@@ -1,12 +1,15 @@
 //! A primary that has counted far, with workers of Node: the numbers where 32 bits end, and the last that Node tells apart.
+//! And whose turn it is: the kernel's, or a remote's.
 
+use std::future::poll_fn;
 use std::io::{self, Read};
 use std::net::TcpStream;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cluster_core::{Command, ExitStatus, Serialization};
+use cluster_core::{Call, Command, ExitStatus, Os, Serialization, TimerId};
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -162,4 +165,51 @@ async fn worker_may_take_another_number() {
         assert_eq!(answer(&mut primary, port).await, "node");
         end(&mut primary, worker).await;
     }
+}
+
+// ---- turns
+
+/// The events of the kernel, and after how many of the requests each comes, of inputs that are all ready.
+async fn turns(events: u64, requests: usize) -> Vec<usize> {
+    let mut primary = Primary::new(Settings::default()).expect("a primary");
+    let remote = primary.remote();
+    for timer in 1..=events {
+        primary.unix.perform(Call::SetTimer { timer: TimerId(timer), after_ms: 0 });
+    }
+    let obeyed = Arc::new(AtomicUsize::new(0));
+    for _ in 0..requests {
+        let obeyed = obeyed.clone();
+        remote
+            .request(Box::new(move |_| {
+                obeyed.fetch_add(1, Ordering::Relaxed);
+            }))
+            .await;
+    }
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let mut order = Vec::new();
+    let total = usize::try_from(events).expect("few") + requests;
+    for _ in 0..total {
+        let before = obeyed.load(Ordering::Relaxed);
+        assert!(poll_fn(|cx| Poll::Ready(primary.take_input(cx))).await, "everything is ready");
+        if obeyed.load(Ordering::Relaxed) == before {
+            order.push(before);
+        }
+    }
+    assert!(!poll_fn(|cx| Poll::Ready(primary.take_input(cx))).await, "and there is nothing else");
+    order
+}
+
+/// Neither the events of the kernel nor the requests of a remote starve behind the other: they alternate.
+#[tokio::test]
+async fn requests_and_events_take_turns() {
+    let order = turns(20, 20).await;
+    let fair = |(nth, before): (usize, &usize)| (nth..=nth + 1).contains(before);
+    assert!(order.len() == 20 && order.iter().enumerate().all(fair), "{order:?}");
+}
+
+/// Where one side has nothing, the other does not wait for it.
+#[tokio::test]
+async fn turns_are_not_wasted() {
+    assert_eq!(turns(5, 0).await, [0; 5]);
+    assert!(turns(0, 5).await.is_empty());
 }
