@@ -17,6 +17,9 @@ use crate::unix::{Pipes, Unix};
 /// What says how connections are given out where the program does not.
 const POLICY: &str = "NODE_CLUSTER_SCHED_POLICY";
 
+/// The options that Node workers inherit.
+const NODE_OPTIONS: &str = "NODE_OPTIONS";
+
 /// The primary of a cluster. Node: the `cluster` module in a primary process.
 ///
 /// It moves only while [`next`](Primary::next) is awaited: nothing happens between an event and your reaction to it,
@@ -56,6 +59,7 @@ impl Primary {
         {
             settings.policy = SchedulingPolicy::Shared;
         }
+        settings.node_options = settings.node_options.or_else(|| env::var(NODE_OPTIONS).ok());
         Ok(Primary {
             machine: cluster_core::Primary::new(settings),
             unix: Unix::new(),

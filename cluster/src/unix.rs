@@ -29,13 +29,13 @@ use cluster_core::{
     BindAddress, Call, ChannelId, Command, Errno, HandleId, LocalAddress, Os, OsEvent, Signal, SocketId,
     TimerId, WorkerId,
 };
-use tracing::debug;
+use tracing::{debug, trace};
 
 use channel::{Channel, Farewell, Heard};
 use exit::Process;
 use listen::Listening;
 use path::BoundPath;
-use shown::Shown;
+use shown::{Redacted, Shown};
 use spawn::Started;
 pub(crate) use stdio::Pipes;
 use timer::Timers;
@@ -169,7 +169,8 @@ impl Unix {
                 _ => self.poll_processes(cx),
             };
             if let Poll::Ready(event) = event {
-                debug!(event = %Shown(&event), "told");
+                debug!(event = %Redacted(&event), "told");
+                trace!(event = %Shown(&event), "told in full");
                 return Poll::Ready(event);
             }
         }
@@ -354,7 +355,8 @@ impl Unix {
 
 impl Os for Unix {
     fn perform(&mut self, call: Call) -> Option<OsEvent> {
-        debug!(call = %Shown(&call), "asked");
+        debug!(call = %Redacted(&call), "asked");
+        trace!(call = %Shown(&call), "asked in full");
         let answer = match call {
             Call::Spawn { worker, command, env } => Some(self.spawn(worker, &command, env)),
             Call::Kill { worker, signal } => self.kill(worker, signal),
@@ -371,7 +373,8 @@ impl Os for Unix {
             Call::Exit { code } => self.ask_exit(code),
         };
         if let Some(answer) = &answer {
-            debug!(answer = %Shown(answer), "answered");
+            debug!(answer = %Redacted(answer), "answered");
+            trace!(answer = %Shown(answer), "answered in full");
         }
         answer
     }

@@ -20,6 +20,7 @@ use crate::steps::{self, IsCall, Stepper, Steps};
 
 mod address;
 mod counters;
+mod inspector;
 mod life;
 mod passing;
 mod serve;

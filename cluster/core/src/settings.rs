@@ -76,8 +76,8 @@ pub struct Command {
     pub ignore_terminal_signals: bool,
     /// How its channel is written.
     pub serialization: Serialization,
-    /// Where a Node worker's inspector listens, if `exec_argv` asks for one; the same for all. `None`: 9229 and the
-    /// count of such forks.
+    /// Where a Node worker's inspector listens, if `exec_argv` or `NODE_OPTIONS` asks for one (`--inspect` and its forms); the same
+    /// for all. `None`: the count of such forks, added to the port that [`Settings::node_options`] names, or to 9229.
     pub inspect_port: Option<u16>,
 }
 
@@ -150,6 +150,9 @@ pub struct Settings {
     /// [`Primary::disconnect`](crate::Primary::disconnect): after it no worker follows, and the socket closes at once.
     /// Off, as in Node: the socket closes with its last worker, and the clients that wait are refused.
     pub keep_listening: bool,
+    /// `NODE_OPTIONS` in the environment that workers inherit: where it starts an inspector, each worker gets a port of its own.
+    /// `None`: what the environment of this process says, which the face reads; the machine reads no environment.
+    pub node_options: Option<String>,
     /// The bounds.
     pub limits: Limits,
 }

@@ -122,6 +122,58 @@ fn a_worker_that_may_be_debugged_has_a_port_of_its_own() {
     assert_eq!(ports(2, "--trace-warnings", Some(12_000)), [""; 0]);
 }
 
+/// The options that two forks are given in their environment, where these are inherited and those are their own.
+fn options(inherited: Option<&str>, own: Option<&str>, inspect_port: Option<u16>) -> Vec<Option<String>> {
+    let node_options = inherited.map(Into::into);
+    let mut primary = Primary::new(Settings { node_options, ..Settings::default() });
+    primary.setup(Setup { inspect_port, ..Setup::default() });
+    let mut options = Vec::new();
+    for _ in 0..2 {
+        let own = own.map(|own| (String::from("NODE_OPTIONS"), String::from(own)));
+        primary.fork_with_env(own.into_iter().collect()).expect("nothing impossible was set up");
+        let Some(Call::Spawn { command, env, .. }) = primary.poll_call() else { continue };
+        assert_eq!(command.exec_argv, [""; 0], "a program that is not Node's would not understand it");
+        let mut given = env.into_iter().filter(|(name, _)| name == "NODE_OPTIONS").map(|(_, value)| value);
+        options.push(given.next());
+        assert_eq!(given.next(), None);
+    }
+    options
+}
+
+/// An inspector that is started by the environment; a port, where one is named, is the primary's own.
+#[test]
+fn inspector_of_the_environment_is_counted() {
+    let ports =
+        |options: &str, ports: [u16; 2]| ports.map(|port| Some(format!("{options} --inspect-port={port}")));
+    for asks in
+        ["--inspect", "--inspect-brk", "--inspect-wait", "--inspect=localhost", "--no-warnings --inspect"]
+    {
+        assert_eq!(options(Some(asks), None, None), ports(asks, [9230, 9231]));
+        assert_eq!(options(None, Some(asks), None), ports(asks, [9230, 9231]));
+        assert_eq!(options(Some("--inspect=7000"), Some(asks), None), ports(asks, [7001, 7002]));
+        assert_eq!(options(Some(asks), None, Some(5000)), ports(asks, [5000, 5000]));
+    }
+    for asks in [
+        "--inspect=7000",
+        "--inspect-brk=127.0.0.1:7000",
+        "--inspect-wait=[::1]:7000",
+        "--inspect --inspect-port=7000",
+        "--inspect-port=7000",
+        "--debug-port=7000",
+        "--inspect=6000 --inspect=7000 --no-warnings",
+    ] {
+        assert_eq!(options(Some(asks), None, None), ports(asks, [7001, 7002]));
+        assert_eq!(options(None, Some(asks), None), [Some(asks.into()), Some(asks.into())], "its own choice");
+    }
+    assert_eq!(options(Some("--inspect=65535"), None, None), ports("--inspect=65535", [1024, 1025]));
+    assert_eq!(options(Some("--inspect=0"), None, None), [None, None], "the kernel chooses");
+    assert_eq!(options(Some("--no-warnings"), None, Some(5000)), [None, None]);
+    assert_eq!(
+        options(None, Some("--no-warnings"), None),
+        [Some("--no-warnings".into()), Some("--no-warnings".into())]
+    );
+}
+
 #[test]
 fn the_ports_of_debuggers_begin_again_behind_the_last() {
     let last = ports(56_307, "--inspect", None).split_off(56_305);

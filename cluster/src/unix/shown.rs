@@ -1,10 +1,66 @@
-//! How a crossing of the seam looks in a log: a channel's bytes as text. It changes nothing.
+//! How a crossing of the seam looks in a log: without the bodies of messages and the values of variables, which may be
+//! secrets, or in full. It changes nothing.
 
 use std::fmt;
 
 use cluster_core::{Call, OsEvent};
 
-/// A call or an event, for a person.
+/// A call or an event without what may be secret.
+pub(super) struct Redacted<'a, T>(pub(super) &'a T);
+
+impl fmt::Display for Redacted<'_, Call> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Call::Write { channel, bytes, socket } => {
+                write!(f, "Write {} {} bytes {socket:?}", channel.0, bytes.len())
+            }
+            Call::Spawn { worker, command, env } => {
+                let names: Vec<&str> = env.iter().map(|(name, _)| name.as_str()).collect();
+                let arguments = command.exec_argv.len() + command.args.len();
+                let program = command.exec.as_deref().unwrap_or("this program");
+                write!(f, "Spawn {worker} {program:?} with {arguments} arguments and the variables {names:?}")
+            }
+            Call::Kill { .. }
+            | Call::PauseRead { .. }
+            | Call::ResumeRead { .. }
+            | Call::CloseChannel { .. }
+            | Call::Bind { .. }
+            | Call::Listen { .. }
+            | Call::PauseAccept { .. }
+            | Call::ResumeAccept { .. }
+            | Call::Close { .. }
+            | Call::SetTimer { .. }
+            | Call::Exit { .. } => write!(f, "{:?}", self.0),
+        }
+    }
+}
+
+impl fmt::Display for Redacted<'_, OsEvent> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            OsEvent::Read { channel, bytes, socket } => {
+                write!(f, "Read {} {} bytes {socket:?}", channel.0, bytes.len())
+            }
+            OsEvent::Wrote { channel, rest } => write!(f, "Wrote {} {} bytes left", channel.0, rest.len()),
+            OsEvent::Spawned { .. }
+            | OsEvent::SpawnFailed { .. }
+            | OsEvent::KillFailed { .. }
+            | OsEvent::Exited { .. }
+            | OsEvent::Writable { .. }
+            | OsEvent::WriteFailed { .. }
+            | OsEvent::ChannelClosed { .. }
+            | OsEvent::Bound { .. }
+            | OsEvent::BindFailed { .. }
+            | OsEvent::Listening { .. }
+            | OsEvent::ListenFailed { .. }
+            | OsEvent::Accepted { .. }
+            | OsEvent::AcceptFailed { .. }
+            | OsEvent::Timer { .. } => write!(f, "{:?}", self.0),
+        }
+    }
+}
+
+/// A call or an event in full, a channel's bytes as text.
 pub(super) struct Shown<'a, T>(pub(super) &'a T);
 
 impl fmt::Display for Shown<'_, Call> {

@@ -8,8 +8,9 @@ use libtest_mimic::Trial;
 use nix::sys::signal::{Signal::SIGKILL, kill};
 use nix::unistd::Pid;
 use serde_json::json;
-use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::{Arc, Mutex};
+use std::{fs, io};
 
 use super::support::{Tested, asynchronous, children, fork, message, primary, primary_of, rest, same, until};
 
@@ -29,6 +30,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("an_exit_does_not_wait_for_a_grandchild_that_holds_the_channel", grandchild),
         asynchronous("an_exit_does_not_wait_for_a_channel_that_is_not_read", grandchild_not_read),
         asynchronous("a_remote_commands_from_another_task", remote),
+        asynchronous("log_shows_no_secrets_below_trace", secrets),
     ]
 }
 
@@ -232,4 +234,48 @@ async fn remote() -> Tested {
     task.await??;
     drop(primary);
     same(remote.fork().await, Err(RemoteError::Gone))
+}
+
+/// What a subscriber has been given.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().map_err(|_| io::ErrorKind::Other)?.extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Neither a message, short or cut into parts, nor a variable, in whatever form it is printed.
+async fn secrets() -> Tested {
+    for (level, is_shown) in [(tracing::Level::DEBUG, false), (tracing::Level::TRACE, true)] {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_max_level(level).with_writer(move || writer.clone());
+        let guard = tracing::subscriber::set_default(subscriber.finish());
+        let mut primary = primary()?;
+        let worker = primary.fork_with_env([("PROGRAM", "echo"), ("PASSWORD", "planted-variable")])?;
+        let large = "planted-body ".repeat(100_000);
+        for body in [json!({ "token": "planted-body" }), json!(large)] {
+            primary.send(worker, &body)?;
+            same(message(&mut primary).await? == body, true)?;
+        }
+        primary.disconnect();
+        rest(&mut primary).await?;
+        drop(guard);
+        let log = String::from_utf8(log.0.lock().map_err(|_| "a lock")?.clone())?;
+        for secret in ["planted-variable", "planted-body"] {
+            let as_numbers = format!("{:?}", secret.as_bytes());
+            let found = log.contains(secret) || log.contains(as_numbers.trim_matches(['[', ']']));
+            same((secret, found), (secret, is_shown))?;
+        }
+        // What is shown is enough to follow a run.
+        same(log.contains("PASSWORD") && log.contains("Read") && log.contains("Write"), true)?;
+    }
+    Ok(())
 }

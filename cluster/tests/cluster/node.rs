@@ -16,7 +16,7 @@ use ::cluster::{
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
 
-use super::support::{Tested, asynchronous, connect, message, port, rest, said, same, trial, until};
+use super::support::{Tested, asynchronous, connect, message, output, port, rest, said, same, trial, until};
 
 const WORKER: &str = "
     const cluster = require('cluster');
@@ -178,6 +178,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         }),
         trial("our_worker_serves_under_a_node_primary", || our_worker("round-robin", "json")),
         trial("our_worker_leaves_no_trace", our_variables),
+        asynchronous("inspectors_listen_as_under_node", inspectors),
         trial("our_worker_is_heard_to_its_end_by_a_node_primary", our_lives),
         trial("our_worker_speaks_v8_with_a_node_primary", || our_worker("round-robin", "advanced")),
         trial("our_worker_shares_under_a_node_primary", || our_worker("shared", "advanced")),
@@ -239,6 +240,46 @@ async fn node_worker(policy: SchedulingPolicy, serialization: Serialization) -> 
     primary.disconnect();
     let seen = rest(&mut primary).await?;
     same(seen.contains(&Event::Exit { worker, status: ExitStatus::Code(0) }), true)
+}
+
+/// The ports that the inspectors of two workers have, for everything in the environment that starts one and does not wait.
+async fn inspectors() -> Tested {
+    const WORKER: &str = "process.send(process.debugPort)";
+    const PRIMARY: &str = "
+        const cluster = require('cluster');
+        cluster.setupPrimary({ exec: process.argv[3] });
+        const fork = (left) => cluster.fork().on('message', (port) => {
+            console.log(port);
+            if (left > 0) fork(left - 1); else cluster.disconnect();
+        });
+        fork(1);
+    ";
+    let (worker, primary) = (script(WORKER)?, script(PRIMARY)?);
+    for options in
+        ["--inspect", "--inspect=21000", "--inspect=127.0.0.1:21000", "--inspect-port=21000 --no-warnings"]
+    {
+        let mut node = Command::new("node");
+        node.arg(&*primary)
+            .args(["-", &worker.to_string_lossy()])
+            .env("NODE_OPTIONS", options)
+            .stderr(Stdio::null());
+        let theirs = output(&mut node)?;
+        let mut primary = with_options(&leading(&worker, &[], SchedulingPolicy::RoundRobin)?, options)?;
+        let mut ours = String::new();
+        for _ in 0..2 {
+            primary.fork()?;
+            ours += &format!("{}\n", message(&mut primary).await?);
+        }
+        primary.disconnect();
+        rest(&mut primary).await?;
+        same(ours, theirs)?;
+    }
+    Ok(())
+}
+
+/// A primary with the same settings, and with these options for Node.js in the environment that workers inherit.
+fn with_options(primary: &Primary, options: &str) -> Result<Primary, Failed> {
+    Ok(Primary::new(Settings { node_options: Some(options.into()), ..primary.settings().clone() })?)
 }
 
 /// Under a Node primary, too, the programs that a worker of many threads starts are no workers.

@@ -64,6 +64,7 @@ async fn program() -> Ended {
         "serve with one descriptor" => serve_with_one_descriptor(worker).await,
         "environment" => environment(&worker).await,
         "lead" => lead(&worker).await,
+        "lead with options" => leading::with_options(&worker).await,
         "start again" => leading::again(&worker).await,
         "lose a status" => leading::reaped(&worker).await,
         "start others" => inherited::others(&worker).await,

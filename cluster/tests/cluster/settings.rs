@@ -37,6 +37,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("settings_add_up_and_are_told", set_up),
         asynchronous("the_policy_is_decided_by_the_first_fork", policy),
         asynchronous("a_variable_decides_the_policy_where_the_program_does_not", policy_variable),
+        asynchronous("options_of_node_are_inherited", node_options),
     ]
 }
 
@@ -291,4 +292,13 @@ async fn policy_variable() -> Tested {
         rest(&mut primary).await?;
     }
     Ok(())
+}
+
+/// What a primary's own environment says, where its settings say nothing.
+async fn node_options() -> Tested {
+    let mut primary = primary()?;
+    primary.fork_with_env([("PROGRAM", "lead with options"), ("NODE_OPTIONS", "--no-warnings")])?;
+    same(message(&mut primary).await?, json!([["--no-warnings"], ["--inspect"]]))?;
+    primary.disconnect();
+    rest(&mut primary).await.map(drop)
 }

@@ -1,7 +1,6 @@
 //! The beginning of workers: settings that add up, and forks. What a forked worker lives through is not told here.
 
 use alloc::boxed::Box;
-use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -12,9 +11,6 @@ use crate::channel::Channel;
 use crate::event::Event;
 use crate::os::{Call, WorkerId};
 use crate::settings::{Command, SchedulingPolicy, Setup, Stdio};
-
-/// The inspector port of a process that is told none; its workers count on from there. Node: `process.debugPort`.
-const INSPECTOR: u64 = 9229;
 
 /// Why nothing was forked: the settings ask for what cannot be.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -86,6 +82,9 @@ impl Primary {
 
     /// Starts a worker with more variables in its environment, laid over the primary's own. Node: `cluster.fork(env)`.
     ///
+    /// A `NODE_OPTIONS` that starts an inspector gets a port of the worker's own, unless it names one. Node does that for
+    /// the options that the worker inherits, and not for those in `env`.
+    ///
     /// # Errors
     ///
     /// As [`fork`](Primary::fork).
@@ -93,8 +92,9 @@ impl Primary {
         let worker = self.counters.next_worker();
         let entry = self.steps.enter_command();
         self.decided();
-        let command = self.command();
-        if let Ok(command) = &command {
+        let mut command = self.command();
+        if let Ok(command) = &mut command {
+            self.assign_inspector(command, &mut env);
             env.retain(|(name, _)| name != "NODE_UNIQUE_ID");
             env.push((String::from("NODE_UNIQUE_ID"), worker.to_string()));
             let channel = Channel::new(worker.into(), command.serialization, self.settings.limits.clone());
@@ -113,7 +113,7 @@ impl Primary {
     }
 
     /// What the next worker executes.
-    fn command(&mut self) -> Result<Arc<Command>, ForkError> {
+    fn command(&self) -> Result<Arc<Command>, ForkError> {
         let command = &self.settings.command;
         let channels = command.stdio.iter().filter(|stdio| **stdio == Stdio::Channel).count();
         match channels {
@@ -121,31 +121,8 @@ impl Primary {
             0 | 1 => {}
             _ => return Err(ForkError::TwoChannels),
         }
-        let mut command = command.clone();
-        if wants_inspector(&command) {
-            let port = self.inspect_port();
-            Arc::make_mut(&mut command).exec_argv.push(format!("--inspect-port={port}"));
-        }
-        Ok(command)
+        Ok(command.clone())
     }
-
-    /// A port that is given is the same for all, as in Node; else each worker has its own.
-    fn inspect_port(&mut self) -> u64 {
-        const UNPRIVILEGED: u64 = 1024;
-        if let Some(port) = self.settings.command.inspect_port {
-            return port.into();
-        }
-        let ports = 65_536 - UNPRIVILEGED;
-        UNPRIVILEGED + (INSPECTOR - UNPRIVILEGED + self.counters.next_inspected() % ports) % ports
-    }
-}
-
-/// Whether a Node worker would listen for a debugger.
-fn wants_inspector(command: &Command) -> bool {
-    command
-        .exec_argv
-        .iter()
-        .any(|argument| argument.contains("--inspect") || argument.contains("--debug-port"))
 }
 
 impl Setup {

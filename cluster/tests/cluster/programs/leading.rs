@@ -47,3 +47,12 @@ pub(super) async fn reaped(worker: &Worker) -> Ended {
     worker.send(&json!(end))?;
     std::future::pending().await
 }
+
+/// Reports the options for Node.js that its own workers inherit, where its settings say nothing and where they do.
+pub(super) async fn with_options(worker: &Worker) -> Ended {
+    let inherited = Primary::new(Settings::default())?;
+    let said = Primary::new(Settings { node_options: Some("--inspect".into()), ..Settings::default() })?;
+    let options = [&inherited, &said].map(|primary| Vec::from_iter(primary.settings().node_options.clone()));
+    worker.send(&json!(options))?;
+    std::future::pending().await
+}

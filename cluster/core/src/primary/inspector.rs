@@ -1,0 +1,73 @@
+//! The ports at which the inspectors of Node workers listen. Node: `process.debugPort` and what counts on from it.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::Primary;
+use crate::settings::Command;
+
+/// The inspector port of a process that is given none; its workers count on from there.
+const DEFAULT: u64 = 9229;
+
+/// The variable by which an environment gives options to Node.js.
+const NODE_OPTIONS: &str = "NODE_OPTIONS";
+
+/// What options ask of an inspector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Asked {
+    /// The last port that is named.
+    port: Option<u16>,
+}
+
+impl Primary {
+    /// Gives the next worker a port of its own if its arguments, or the options in its environment, start an inspector.
+    ///
+    /// The arguments go before the environment, as for Node. A port in the options of a fork's own environment is left as it is:
+    /// it was chosen for this worker. So is port 0, with which the kernel chooses.
+    pub(super) fn assign_inspector(&mut self, command: &mut Arc<Command>, env: &mut Vec<(String, String)>) {
+        if asked(command.exec_argv.iter().map(String::as_str)).is_some() {
+            let port = self.inspect_port();
+            Arc::make_mut(command).exec_argv.push(format!("--inspect-port={port}"));
+            return;
+        }
+        let own = env.iter().rfind(|(name, _)| name == NODE_OPTIONS).map(|(_, options)| options);
+        let Some(options) = own.or(self.settings.node_options.as_ref()) else { return };
+        let Some(Asked { port }) = asked(options.split_whitespace()) else { return };
+        if port == Some(0) || (own.is_some() && port.is_some()) {
+            return;
+        }
+        let options = format!("{options} --inspect-port=");
+        let port = self.inspect_port();
+        env.retain(|(name, _)| name != NODE_OPTIONS);
+        env.push((NODE_OPTIONS.into(), format!("{options}{port}")));
+    }
+
+    /// A port that is given is the same for all, as in Node; else each worker has its own.
+    fn inspect_port(&mut self) -> u64 {
+        const UNPRIVILEGED: u64 = 1024;
+        if let Some(port) = self.settings.command.inspect_port {
+            return port.into();
+        }
+        let inherited =
+            self.settings.node_options.as_ref().and_then(|options| asked(options.split_whitespace()));
+        let first =
+            inherited.and_then(|asked| asked.port).filter(|port| *port > 0).map_or(DEFAULT, u64::from);
+        let ports = 65_536 - UNPRIVILEGED;
+        // A port below may be named; the next one is counted on from it all the same.
+        let offset = first.saturating_sub(UNPRIVILEGED) + self.counters.next_inspected() % ports;
+        UNPRIVILEGED + offset % ports
+    }
+}
+
+/// As Node looks for it: the forms of `--inspect` (`-brk`, `-port`, `-wait`, with or without a host and a port), and `--debug-port`.
+fn asked<'a>(options: impl Iterator<Item = &'a str>) -> Option<Asked> {
+    let mut asking = options.filter(|option| option.contains("--inspect") || option.contains("--debug-port"));
+    let first = asking.next()?;
+    let ports = [first].into_iter().chain(asking).filter_map(|option| {
+        let (_, at) = option.trim_matches('"').split_once('=')?;
+        at.rsplit(':').next()?.parse().ok()
+    });
+    Some(Asked { port: ports.last() })
+}
