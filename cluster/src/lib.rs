@@ -97,6 +97,7 @@ pub use role::{Role, RoleError, role, without_role};
 pub use socket::{NotSent, Socket};
 pub use transport::Transport;
 pub use udp::UdpSocket;
+pub use unix::Pipe;
 pub use worker::{JoinError, ListenError, Worker, WorkerEvent};
 
 #[cfg(doctest)]

@@ -60,9 +60,10 @@ impl Primary {
             settings.policy = SchedulingPolicy::Shared;
         }
         settings.node_options = settings.node_options.or_else(|| env::var(NODE_OPTIONS).ok());
+        let unix = Unix::keeping(settings.limits.unread_output_bytes);
         Ok(Primary {
             machine: cluster_core::Primary::new(settings),
-            unix: Unix::new(),
+            unix,
             requests: Requests::default(),
             runtime,
             remotes_first: false,
@@ -163,7 +164,9 @@ impl Primary {
     /// Our ends of a worker's pipes, by the numbers of its ends, for the first who asks: what it writes to its standard output,
     /// with [`silent`](crate::Command::silent), is read from number 1. Node: `worker.process.stdio`.
     ///
-    /// They are Unix sockets; both sides may read and write. A worker whose full pipe nobody reads waits, as in Node.
+    /// They are Unix sockets; both sides may read and write. What a worker writes before its pipe is taken is kept, up to
+    /// [`unread_output_bytes`](crate::Limits::unread_output_bytes) a pipe, while the primary is awaited; a worker that writes more waits
+    /// until the pipe is read. Let workers whose output nobody reads write to [`Stdio::Ignore`](crate::Stdio::Ignore) instead.
     pub fn stdio(&mut self, worker: WorkerId) -> Pipes {
         self.unix.take_pipes(worker)
     }

@@ -10,6 +10,7 @@ pub(crate) mod inherit;
 mod listen;
 pub(crate) mod own;
 mod path;
+mod pipe;
 mod shown;
 pub(crate) mod signals;
 pub(crate) mod spawn;
@@ -35,6 +36,7 @@ use channel::{Channel, Farewell, Heard};
 use exit::Process;
 use listen::Listening;
 use path::BoundPath;
+pub use pipe::Pipe;
 use shown::{Redacted, Shown};
 use spawn::Started;
 pub(crate) use stdio::Pipes;
@@ -53,6 +55,8 @@ pub(crate) struct Unix {
     sockets: Sockets,
     /// Until somebody takes them.
     pipes: BTreeMap<WorkerId, Pipes>,
+    /// How many bytes of each are kept until then.
+    unread_output: usize,
     exit: Option<i32>,
     farewell: Option<Farewell>,
     turn: usize,
@@ -76,7 +80,12 @@ impl Sockets {
 }
 
 impl Unix {
-    /// For a primary: nothing is open yet.
+    /// For a primary that keeps so many bytes of each pipe that is not taken.
+    pub(crate) fn keeping(unread_output: usize) -> Self {
+        Unix { unread_output, ..Unix::new() }
+    }
+
+    /// Nothing is open yet.
     pub(crate) fn new() -> Self {
         Unix {
             paths: BTreeMap::new(),
@@ -86,6 +95,7 @@ impl Unix {
             timers: Timers::default(),
             sockets: Sockets::default(),
             pipes: BTreeMap::new(),
+            unread_output: 0,
             exit: None,
             farewell: None,
             turn: 0,
@@ -160,6 +170,9 @@ impl Unix {
 
     /// The next thing that has happened. Channels, listeners, timers and processes take turns.
     pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<OsEvent> {
+        for pipe in self.pipes.values_mut().flat_map(BTreeMap::values_mut) {
+            pipe.keep(cx, self.unread_output);
+        }
         self.turn = self.turn.wrapping_add(1);
         for offset in 0..4 {
             let event = match (self.turn.wrapping_add(offset)) % 4 {

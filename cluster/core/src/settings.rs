@@ -125,6 +125,10 @@ pub struct Limits {
     /// Connections that wait in the primary for a worker, for each listening socket.
     /// With so many the primary stops accepting and the kernel's backlog holds the rest.
     pub queued_connections: usize,
+    /// What a worker has written to a pipe that the program has not taken, in bytes, for each pipe: so much the primary
+    /// reads and keeps. A worker that writes more waits, with some 200 KiB in the kernel, short lines counted as much more. Node
+    /// keeps 64 KiB.
+    pub unread_output_bytes: usize,
 }
 
 impl Default for Limits {
@@ -135,6 +139,7 @@ impl Default for Limits {
             unsent_bytes: 16 << 20,
             sockets_per_worker: 128,
             queued_connections: 512,
+            unread_output_bytes: 1 << 20,
         }
     }
 }

@@ -10,10 +10,11 @@ use std::process;
 
 use cluster_core::{Command, Stdio};
 use command_fds::{CommandFdExt, FdMapping};
-use tokio::net::UnixStream;
 
-/// Our ends of a worker's pipes, by the numbers of its ends. They are Unix sockets, as with Node: both sides read and write.
-pub(crate) type Pipes = BTreeMap<u32, UnixStream>;
+use super::pipe::Pipe;
+
+/// Our ends of a worker's pipes, by the numbers of its ends.
+pub(crate) type Pipes = BTreeMap<u32, Pipe>;
 
 /// What a worker is given, before it is there.
 #[derive(Debug, Default)]
@@ -58,8 +59,7 @@ impl Layout {
 
     fn pipe(&mut self, number: u32) -> io::Result<OwnedFd> {
         let (ours, theirs) = net::UnixStream::pair()?;
-        ours.set_nonblocking(true)?;
-        self.pipes.insert(number, UnixStream::from_std(ours)?);
+        self.pipes.insert(number, Pipe::new(ours)?);
         Ok(theirs.into())
     }
 

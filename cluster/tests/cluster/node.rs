@@ -279,7 +279,11 @@ async fn inspectors() -> Tested {
 
 /// A primary with the same settings, and with these options for Node.js in the environment that workers inherit.
 fn with_options(primary: &Primary, options: &str) -> Result<Primary, Failed> {
-    Ok(Primary::new(Settings { node_options: Some(options.into()), ..primary.settings().clone() })?)
+    let mut primary =
+        Primary::new(Settings { node_options: Some(options.into()), ..primary.settings().clone() })?;
+    // An inspector says where it listens.
+    primary.setup(Setup { silent: Some(true), ..Setup::default() });
+    Ok(primary)
 }
 
 /// Under a Node primary, too, the programs that a worker of many threads starts are no workers.

@@ -4,14 +4,13 @@ use std::io::{Read, Seek};
 use std::os::fd::AsRawFd;
 
 use ::cluster::{
-    Command, Errno, Event, ExitStatus, ForkError, PolicyFrozen, Primary, SchedulingPolicy, Serialization,
-    Settings, Setup, Stdio, WorkerError, WorkerId,
+    Command, Errno, Event, ExitStatus, ForkError, Limits, Pipe, PolicyFrozen, Primary, SchedulingPolicy,
+    Serialization, Settings, Setup, Stdio, WorkerError, WorkerId,
 };
 use libtest_mimic::{Failed, Trial};
 use nix::unistd::{Uid, geteuid, seteuid};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
 
 use super::support::{Hoard, Tested, asynchronous, fork, message, primary, rest, same, until};
 
@@ -22,6 +21,7 @@ const SOMEBODY: u32 = 1_234;
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         asynchronous("a_silent_worker_speaks_through_pipes", silent),
+        asynchronous("output_that_nobody_reads_is_kept", unread_output),
         asynchronous("a_pipe_is_open_in_both_directions", extra_pipe),
         asynchronous("pipes_outlive_their_worker_as_long_as_it_is_known", pipes_nobody_took),
         asynchronous("the_channel_may_be_another_descriptor", channel_elsewhere),
@@ -53,7 +53,7 @@ fn shell(script: &str, command: Command) -> Result<Primary, Failed> {
 }
 
 /// All that comes from a pipe.
-async fn text(mut pipe: UnixStream) -> Result<String, Failed> {
+async fn text(mut pipe: Pipe) -> Result<String, Failed> {
     let mut text = String::new();
     pipe.read_to_string(&mut text).await?;
     Ok(text)
@@ -75,6 +75,33 @@ async fn silent() -> Tested {
     input.write_all(b"hello\n").await?;
     same((text(output).await?, text(errors).await?), ("out hello\n".into(), "err hello\n".into()))?;
     same(rest(&mut primary).await?.last(), Some(&exit(worker, 0)))
+}
+
+/// A worker that writes a hundred thousand bytes, line by line, ends though nobody reads; all of it is there afterwards. With a
+/// smaller bound it ends when its pipe is read.
+async fn unread_output() -> Tested {
+    const LINES: usize = 20_000;
+    let script = format!("i=0; while [ $i -lt {LINES} ]; do echo $i; i=$((i+1)); done; exit 3");
+    let expected: String = (0..LINES).map(|line| format!("{line}\n")).collect();
+    for (bound, is_taken_first) in [(Limits::default().unread_output_bytes, false), (1000, true)] {
+        let mut primary = shell(&script, Command { silent: true, ..Command::default() })?;
+        let limits = Limits { unread_output_bytes: bound, ..Limits::default() };
+        let settings = Settings { limits, ..primary.settings().clone() };
+        primary = Primary::new(settings)?;
+        let worker = primary.fork()?;
+        let taken = if is_taken_first { primary.stdio(worker).remove(&1) } else { None };
+        let reading = taken.map(|pipe| {
+            tokio::spawn(async { text(pipe).await.map_err(|error| error.message().map(ToOwned::to_owned)) })
+        });
+        until(&mut primary, |event| *event == exit(worker, 3)).await?;
+        let said = match reading {
+            Some(reading) => reading.await?.map_err(|error| error.unwrap_or_default())?,
+            None => text(primary.stdio(worker).remove(&1).ok_or("a pipe")?).await?,
+        };
+        same(said == expected, true)?;
+        rest(&mut primary).await?;
+    }
+    Ok(())
 }
 
 async fn extra_pipe() -> Tested {

@@ -9,10 +9,9 @@ use std::io::Write;
 use std::sync::Arc;
 use std::{env, process};
 
-use cluster::{Command, Event, Life, Primary, SchedulingPolicy, Socket, WorkerId};
+use cluster::{Command, Event, Life, Pipe, Primary, SchedulingPolicy, Socket, WorkerId};
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
-use tokio::net::UnixStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::super::translate;
@@ -278,7 +277,7 @@ fn outlive(pid: u32) {
 }
 
 /// A worker's standard output is where it writes its lines: they go on to ours.
-async fn forward(mut pipe: UnixStream) {
+async fn forward(mut pipe: Pipe) {
     let mut buffer = [0; 4096];
     while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
         std::io::stdout().write_all(&buffer[..count]).unwrap_or_default();
@@ -287,7 +286,7 @@ async fn forward(mut pipe: UnixStream) {
 }
 
 /// What a worker writes to another pipe is heard.
-async fn listen(mut pipe: UnixStream, tasks: UnboundedSender<Heard>, worker: WorkerId, fd: u32) {
+async fn listen(mut pipe: Pipe, tasks: UnboundedSender<Heard>, worker: WorkerId, fd: u32) {
     let (mut lines, mut buffer) = (Lines::default(), [0; 4096]);
     while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
         for text in lines.push(&buffer[..count]) {

@@ -1,0 +1,152 @@
+//! Our ends of a worker's pipes: what the worker writes before the program takes its pipe is kept, up to a bound.
+//! They open and close nothing else.
+
+use std::io;
+use std::os::unix::net;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::UnixStream;
+
+/// How much is read from one pipe before everything else has its turn.
+const TURN: usize = 65_536;
+
+/// Our end of a worker's pipe, from [`Primary::stdio`](crate::Primary::stdio). Node: a stream of `worker.process.stdio`.
+///
+/// It is a Unix socket, both sides read and write; it begins with what the worker has written before.
+#[derive(Debug)]
+pub struct Pipe {
+    stream: UnixStream,
+    /// What was read and not given out, from `given` on.
+    kept: Vec<u8>,
+    given: usize,
+    has_ended: bool,
+}
+
+impl Pipe {
+    /// Our end of a new pair.
+    pub(super) fn new(stream: net::UnixStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        let stream = UnixStream::from_std(stream)?;
+        Ok(Pipe { stream, kept: Vec::new(), given: 0, has_ended: false })
+    }
+
+    /// What was read from the socket already, and the socket.
+    pub fn into_parts(mut self) -> (Vec<u8>, UnixStream) {
+        (self.kept.split_off(self.given), self.stream)
+    }
+
+    /// Reads what the worker has written, for the program that takes the pipe later, until so many bytes are kept.
+    pub(super) fn keep(&mut self, cx: &mut Context<'_>, bound: usize) {
+        let mut left = TURN;
+        while !self.has_ended && self.kept.len() < bound {
+            if left == 0 {
+                // The others have their turns first.
+                cx.waker().wake_by_ref();
+                return;
+            }
+            match self.stream.poll_read_ready(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return,
+                Poll::Pending => return,
+            }
+            let before = self.kept.len();
+            let room = left.min(bound - before);
+            self.kept.resize(before + room, 0);
+            let read = self.stream.try_read(&mut self.kept[before..]);
+            self.kept.truncate(before + read.as_ref().copied().unwrap_or_default());
+            match read {
+                Ok(0) => self.has_ended = true,
+                Ok(count) => left -= count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // The program that takes the pipe reads the error.
+                Err(_) => self.has_ended = true,
+            }
+        }
+    }
+}
+
+impl AsyncRead for Pipe {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let kept = &self.kept[self.given..];
+        if kept.is_empty() {
+            self.kept = Vec::new();
+            self.given = 0;
+            return Pin::new(&mut self.stream).poll_read(cx, buffer);
+        }
+        let count = kept.len().min(buffer.remaining());
+        buffer.put_slice(&kept[..count]);
+        self.given += count;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Pipe {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use std::io::Write;
+    use tokio::io::AsyncReadExt;
+
+    async fn kept(pipe: &mut Pipe, bound: usize, wanted: usize) {
+        poll_fn(|cx| {
+            pipe.keep(cx, bound);
+            if pipe.kept.len() >= wanted { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// In order, however much was kept, and never more than the bound.
+    #[tokio::test]
+    async fn pipe_begins_with_what_it_kept() {
+        let text: Vec<u8> = (0..10_000_u32).flat_map(u32::to_le_bytes).collect();
+        for bound in [0, 1, 999, 40_000, usize::MAX] {
+            let (ours, mut theirs) = net::UnixStream::pair().expect("a pair");
+            let mut pipe = Pipe::new(ours).expect("a pipe");
+            theirs.write_all(&text).expect("room");
+            let wanted = bound.min(text.len());
+            kept(&mut pipe, bound, wanted).await;
+            kept(&mut pipe, bound, wanted).await;
+            assert_eq!(pipe.kept.len(), wanted);
+            drop(theirs);
+            let mut read = Vec::new();
+            pipe.read_to_end(&mut read).await.expect("read");
+            assert_eq!(read, text);
+        }
+    }
+
+    #[tokio::test]
+    async fn pipe_comes_apart() {
+        let (ours, mut theirs) = net::UnixStream::pair().expect("a pair");
+        let mut pipe = Pipe::new(ours).expect("a pipe");
+        theirs.write_all(b"before").expect("room");
+        kept(&mut pipe, 100, 6).await;
+        pipe.read_exact(&mut [0; 2]).await.expect("read");
+        theirs.write_all(b"after").expect("room");
+        drop(theirs);
+        let (before, mut stream) = pipe.into_parts();
+        let mut after = String::new();
+        stream.read_to_string(&mut after).await.expect("read");
+        assert_eq!((before.as_slice(), after.as_str()), (b"fore".as_slice(), "after"));
+    }
+}
