@@ -8,9 +8,9 @@
 mod support;
 
 use std::error::Error;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpListener};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -23,7 +23,8 @@ use cluster::{
 use cluster_sim::Fault;
 use libtest_mimic::{Arguments, Trial};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, rlim_t, setrlimit};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use nix::sys::time::TimeSpec;
 use nix::sys::timer::{Expiration, TimerSetTimeFlags};
 use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
@@ -70,6 +71,7 @@ fn provocation(fault: Fault) -> Trial {
         Fault::Aborted => asynchronous(&name, aborted),
         Fault::Stop => asynchronous(&name, stop),
         Fault::TimeJump => trial(&name, time_jump),
+        Fault::WriteFailure => asynchronous(&name, write_failure),
     }
 }
 
@@ -257,6 +259,14 @@ fn time_jump() -> Tested {
     Ok(earlier.wait()?)
 }
 
+/// ETOOMANYREFS: too many descriptors of the primary's user are in flight. Every client is served when they have arrived.
+async fn write_failure() -> Tested {
+    let mut primary = primary()?;
+    fork(&mut primary, "hand off too much");
+    same(message(&mut primary).await?, json!(["ETOOMANYREFS", CLIENTS]))?;
+    end(primary).await
+}
+
 async fn end(mut primary: Primary) -> Tested {
     primary.disconnect();
     rest(&mut primary).await.map(drop)
@@ -288,6 +298,7 @@ async fn program() -> Ended {
         "hoard, and serve" => hoard(&worker).await,
         "tell how it ends" => tell(&worker).await,
         "start one process too many" => one_too_many(&worker).await,
+        "hand off too much" => too_much(&worker).await,
         other => Err(format!("there is no program {other:?}").into()),
     }
 }
@@ -346,5 +357,47 @@ async fn one_too_many(worker: &Worker) -> Ended {
             worker.send(json!(format!("{error:?}")))?;
         }
     }
+    future::pending().await
+}
+
+/// How many clients wait while no descriptor can be sent.
+const CLIENTS: usize = 8;
+
+/// How many descriptors a process may have that sends none while so many of its user's are in flight.
+const DESCRIPTORS: rlim_t = 100;
+
+/// Leads a cluster of its own as a user whose descriptors in flight are too many for a while; root's never are.
+async fn too_much(worker: &Worker) -> Ended {
+    let mut primary = Primary::new(Settings::default())?;
+    for _ in 0..2 {
+        fork(&mut primary, "serve");
+    }
+    let mut number = 0;
+    for _ in 0..2 {
+        number = port(&mut primary).await.map_err(|_| "a worker does not listen")?;
+    }
+    if Uid::effective().is_root() {
+        // Nobody else is this one.
+        setuid(Uid::from_raw(54_321))?;
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, DESCRIPTORS)?;
+    let in_flight = UnixStream::pair()?;
+    let many = vec![in_flight.0.as_raw_fd(); usize::try_from(DESCRIPTORS)? + 1];
+    let control = [ControlMessage::ScmRights(&many)];
+    sendmsg::<()>(in_flight.0.as_raw_fd(), &[IoSlice::new(b"x")], &control, MsgFlags::empty(), None)?;
+    let clients = (0..CLIENTS).map(|_| connect(number)).collect::<Result<Vec<_>, _>>()?;
+    let failed = until(&mut primary, |event| matches!(event, Event::Error { .. })).await;
+    let failed = failed.map_err(|_| "no write has failed")?.pop();
+    drop(in_flight);
+    let mut served = 0;
+    for client in clients {
+        let said = said(&mut primary, client).await.map_err(|_| "a client was not served")?;
+        served += usize::from(["1", "2"].contains(&said.as_str()));
+    }
+    let error = match failed {
+        Some(Event::Error { error: WorkerError::Delayed(errno), .. }) => errno.to_string(),
+        other => format!("{other:?}"),
+    };
+    worker.send(&json!([error, served]))?;
     future::pending().await
 }

@@ -31,11 +31,14 @@ pub enum Fault {
     Stop,
     /// The clock jumps: a timer fires that was not the next.
     TimeJump,
+    /// A write fails with any error number that `sendmsg` can give; with those that say that the connection is broken, it is
+    /// broken for both ends.
+    WriteFailure,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 13] = [
+    pub const ALL: [Fault; 14] = [
         Fault::Kill,
         Fault::SpawnFailure,
         Fault::BindFailure,
@@ -49,6 +52,7 @@ impl Fault {
         Fault::Aborted,
         Fault::Stop,
         Fault::TimeJump,
+        Fault::WriteFailure,
     ];
 
     /// Its letter in a replay line.
@@ -67,6 +71,7 @@ impl Fault {
             Fault::Aborted => 'e',
             Fault::Stop => 't',
             Fault::TimeJump => 'j',
+            Fault::WriteFailure => 'f',
         }
     }
 
@@ -93,6 +98,7 @@ impl fmt::Display for Fault {
             Fault::Aborted => "aborted",
             Fault::Stop => "stop",
             Fault::TimeJump => "time-jump",
+            Fault::WriteFailure => "write-failure",
         })
     }
 }

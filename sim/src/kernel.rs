@@ -287,6 +287,21 @@ impl Kernel {
         }
     }
 
+    /// The connection of a channel breaks: both ends read what is on its way, and then its end.
+    fn cut_channel(&mut self, pid: Pid, id: ChannelId) {
+        let Some((channel, _)) = self.channel_mut(pid, id) else { return };
+        channel.cut();
+        for wake in [Step::Read, Step::Writable] {
+            self.wake(wake(pid, id));
+            self.wake_peer(pid, id, wake);
+        }
+    }
+
+    /// Whether the connection of a worker's channel was broken from outside.
+    pub(crate) fn is_cut(&self, worker: Pid) -> bool {
+        self.channel(worker, ChannelId::PRIMARY).is_some_and(|(channel, side)| channel.end(side).cut)
+    }
+
     /// The end of a process: from here on nothing it would do happens. Its descriptors close in the order in which
     /// it got them, its channels first.
     pub(crate) fn die(&mut self, pid: Pid, status: ExitStatus, schedule: &mut Schedule) {
@@ -396,7 +411,7 @@ impl Kernel {
         let Some((channel, side)) = self.channel(pid, id) else { return Verdict::Gone };
         let end = channel.end(side);
         let is_dead = !self.process(pid).is_alive();
-        if is_dead || !end.open || (end.is_drained() && channel.end(side.other()).open) {
+        if is_dead || !end.open || (end.is_drained() && channel.is_connected(side)) {
             Verdict::Gone
         } else if end.paused || self.process(pid).phase == Phase::Starting {
             Verdict::Waiting
@@ -414,7 +429,7 @@ impl Kernel {
         let Some((channel, side)) = self.channel(pid, id) else { return Verdict::Gone };
         if !channel.end(side).blocked || !self.process(pid).is_alive() {
             Verdict::Gone
-        } else if channel.room(side, self.capacity) == 0 && channel.end(side.other()).open {
+        } else if channel.room(side, self.capacity) == 0 && channel.is_connected(side) {
             Verdict::Waiting
         } else {
             Verdict::Enabled

@@ -1,12 +1,12 @@
 //! Planted bugs: what a machine gives out is dropped or doubled, and the check that is there for it must see it.
 //! Only for tests.
 
-use cluster_core::{Call, Event, SocketId, WorkerEvent};
+use cluster_core::{Call, Event, OsEvent, Settings, SocketId, WorkerEvent};
 
 use crate::host::Next;
 use crate::kernel::process::Pid;
 use crate::program::Program;
-use crate::standard;
+use crate::standard::{self, Flood};
 use crate::world::World;
 use crate::{Check, Schedule};
 
@@ -16,6 +16,8 @@ pub(crate) enum Fate {
     Leave,
     Drop,
     Double,
+    /// A process does not read while what it writes has no room.
+    Deafen,
 }
 
 pub(crate) type Sabotage = fn(Pid, &Next) -> Fate;
@@ -34,6 +36,15 @@ pub(crate) fn apply<P: Program>(world: &mut World<P>, pid: Pid, next: Next) -> O
                 drop(answer);
             }
             Some(next)
+        }
+        Fate::Deafen => {
+            let Next::Call(call @ Call::Write { channel, .. }) = next else { return Some(next) };
+            let answer = world.kernel.perform(pid, call, &mut Schedule::quiet());
+            let is_full = matches!(&answer, Some(OsEvent::Wrote { rest, .. }) if !rest.is_empty());
+            let reading = if is_full { Call::PauseRead { channel } } else { Call::ResumeRead { channel } };
+            world.kernel.perform(pid, reading, &mut Schedule::quiet());
+            world.react(pid, answer);
+            None
         }
     }
 }
@@ -99,7 +110,7 @@ fn queues_sees_a_primary_that_goes_on_accepting() {
     let go_on = |pid, next: &Next| {
         fate(pid == Pid::PRIMARY && matches!(next, Next::Call(Call::PauseAccept { .. })), Fate::Drop)
     };
-    let mut settings = cluster_core::Settings::default();
+    let mut settings = Settings::default();
     settings.limits.queued_connections = 2;
     let start = World::new(standard::Serve::new(1, 30), settings);
     let sabotages: [Option<Sabotage>; 2] = [None, Some(go_on)];
@@ -183,6 +194,22 @@ fn liveness_sees_a_worker_that_does_not_go() {
         fate(pid != Pid::PRIMARY && is_end, Fate::Drop)
     };
     assert_eq!(caught(stay), Some(Check::Liveness));
+}
+
+/// Both ends wait until the other reads: what the simulator must see, and what the machines must not do.
+#[test]
+fn liveness_sees_two_that_wait_for_each_other() {
+    let deaf: Sabotage = |_, next| fate(matches!(next, Next::Call(Call::Write { .. })), Fate::Deafen);
+    for flood in Flood::ALL {
+        let start = World::new(flood, Settings::default()).with_channel_bytes(32);
+        let [well, badly] = [None, Some(deaf)].map(|sabotage| {
+            let mut world = start.clone();
+            world.sabotage = sabotage;
+            crate::explore::every(&world, 200_000).err().map(|failure| failure.check)
+        });
+        assert_eq!(well, None, "{flood:?}");
+        assert!(matches!(badly, Some(Check::Liveness | Check::Messages)), "{flood:?}: {badly:?}");
+    }
 }
 
 #[test]

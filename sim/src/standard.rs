@@ -13,11 +13,13 @@ use crate::{
     Actor, ClientEvent, ClientId, Driver, Ending, Failure, Faults, Process, Program, Schedule, World,
 };
 
+mod flood;
 mod plan;
 mod proofs;
 mod scenario;
 mod talk;
 
+pub use flood::{Flood, Parting};
 pub use plan::{Plan, PrimaryDeed, WorkerDeed};
 pub use proofs::{PROOFS, Proof};
 pub use scenario::{Again, ReplayError, Scenario, UnknownName, replay};

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use cluster_core::{Event, Primary, Settings};
 use cluster_sim::explore::{Bound, Budget, Coverage, every, schedules};
-use cluster_sim::standard::{Plan, Scenario, Serve};
-use cluster_sim::{Process, Program, World};
+use cluster_sim::standard::{Flood, Parting, Plan, Scenario, Serve};
+use cluster_sim::{Fault, Faults, Process, Program, World};
 
 fn all<P: Program>(world: &World<P>, name: &str) -> Coverage {
     let coverage = every(world, 3_000_000).expect("every check holds");
@@ -25,6 +25,40 @@ fn small_worlds_are_right_on_every_schedule() {
         all(&name.parse::<Scenario<Serve>>().expect("it is a name").world(), name);
     }
     all(&plan("plan-1-1-..d1-.d"), "plan-1-1-..d1-.d");
+}
+
+/// Both directions are full before either end has read anything, whoever then disconnects.
+#[test]
+fn floods_end_on_every_schedule() {
+    for flood in Flood::ALL {
+        let world = World::new(flood, narrow()).with_channel_bytes(32);
+        all(&world, &format!("{flood:?}"));
+    }
+}
+
+/// Less than one answer may wait unsent.
+fn narrow() -> Settings {
+    let mut settings = Settings::default();
+    settings.limits.unsent_bytes = 64;
+    settings.limits.congested_bytes = 16;
+    settings.limits.answer_bytes = 16;
+    settings
+}
+
+/// Every write of a hand-off can fail once, in every way.
+#[test]
+fn a_write_that_fails_once_is_right_on_every_schedule() {
+    let faults = Faults::only(&[Fault::WriteFailure]).limit(1);
+    for flood in
+        [Flood { messages: 1, parting: Parting::Primary }, Flood { messages: 1, parting: Parting::Worker }]
+    {
+        all(
+            &World::new(flood, Settings::default()).with_faults(faults),
+            &format!("{flood:?}, a write fails"),
+        );
+    }
+    let world = "serve-1-1-0".parse::<Scenario<Serve>>().expect("it is a name").world().with_faults(faults);
+    all(&world, "serve-1-1-0, a write fails");
 }
 
 /// So many workers that say that they are online.

@@ -89,6 +89,27 @@ fn descriptors() {
     every_check_holds(scenarios().prop_map(|scenario| scenario.world().with_faults(Faults::only(&faults))));
 }
 
+/// Writes fail with every error number: nothing is lost but with a broken channel, and everything comes to its end.
+#[test]
+fn writes_that_fail() {
+    let others = subsequence(vec![Fault::Kill, Fault::ShortWrite, Fault::LostDescriptor], 0..=3);
+    let parts = (scenarios(), others, 0..9_u8, channel_bytes());
+    every_check_holds(parts.prop_map(|(scenario, others, limit, channel_bytes)| {
+        let faults = Faults::only(&others).and(Fault::WriteFailure).limit(limit);
+        Scenario { channel_bytes, ..scenario }.world().with_faults(faults)
+    }));
+}
+
+/// The same of servers that are to serve every client.
+#[test]
+fn handoffs_whose_write_fails() {
+    let parts = (1..4_u32, 1..9_u32, 1..9_u8, channel_bytes());
+    every_check_holds(parts.prop_map(|(workers, clients, limit, channel_bytes)| {
+        let faults = Faults::only(&[Fault::WriteFailure]).limit(limit);
+        Scenario { channel_bytes, ..Scenario::new(Serve::new(workers, clients)) }.world().with_faults(faults)
+    }));
+}
+
 /// When faults stop, everything comes to its end, however small the buffers are.
 #[test]
 fn liveness() {

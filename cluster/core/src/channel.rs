@@ -1,18 +1,21 @@
 //! One IPC channel: bytes to messages and back, one descriptor a write. It knows frames, not what they mean, and it
 //! never sees its owner: what is to be done comes back as [`ChannelStep`]s, and what has happened as [`Happened`].
-//! How bytes become frames is in `reading`, how messages wait and go out in `sending`.
+//! How bytes become frames is in `reading`, how messages wait and are written in `sending`, why reading never waits for
+//! the peer's reading in its documentation.
 
-use crate::message::{Envelope, Frame, Message, PassedKind, Violation};
+use crate::message::{Act, Envelope, Frame, Message, PassedKind, Violation};
 use crate::os::{Call, ChannelId, Errno, SocketId};
 use crate::passing::Passed;
 use crate::settings::{Limits, Serialization};
 use crate::steps::{IsCall, Steps};
 
+mod failing;
 mod reading;
 mod sending;
 
 use reading::Reading;
 use sending::Sending;
+pub(crate) use sending::Source;
 
 /// A message on its way out.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -22,13 +25,21 @@ pub(crate) struct Outgoing {
     pub(crate) handle: Option<Passed>,
     /// Say [`Happened::Written`] when the last byte is written.
     pub(crate) receipt: Option<SocketId>,
+    pub(crate) source: Source,
     /// How often it was sent again because its socket did not arrive.
     retransmissions: u8,
 }
 
 impl From<Message> for Outgoing {
     fn from(message: Message) -> Self {
-        Outgoing { message, handle: None, receipt: None, retransmissions: 0 }
+        let source = match &message {
+            Message::User(_) => Source::Program,
+            Message::Cluster(cluster) if cluster.act == Some(Act::Disconnect) => Source::Wish,
+            Message::Cluster(cluster) if cluster.reply.is_some() => Source::Answer,
+            Message::Counting(_) => Source::Answer,
+            Message::Cluster(_) | Message::Foreign => Source::Cluster,
+        };
+        Outgoing { message, handle: None, receipt: None, source, retransmissions: 0 }
     }
 }
 
@@ -48,6 +59,14 @@ impl Outgoing {
         match self.message {
             Message::User(_) => self.handle.map(|handle| handle.socket),
             Message::Cluster(_) | Message::Counting(_) | Message::Foreign => None,
+        }
+    }
+
+    /// Whether it offers a connection, which another peer may take as well.
+    fn is_offer(&self) -> bool {
+        match &self.message {
+            Message::Cluster(cluster) => matches!(cluster.act, Some(Act::NewConn(_))),
+            Message::User(_) | Message::Counting(_) | Message::Foreign => false,
         }
     }
 
@@ -78,8 +97,16 @@ pub(crate) enum ChannelStep {
     Call(Call),
     /// The peer broke the protocol.
     Violated(Violation),
-    /// What was to be sent is lost.
-    Lost(Errno),
+    /// So many of the program's messages are lost.
+    Lost(Errno, u64),
+    /// The descriptor of this message has not gone, and does not.
+    Unsent(Outgoing),
+    /// A write has failed, and the channel is as it was.
+    Failing(Errno),
+    /// Try the write that has failed again, later.
+    Retry,
+    /// The peer cannot be written to any more.
+    Broken,
     /// The channel is closed. Node: the tick of `'disconnect'`.
     Gone,
 }
@@ -103,7 +130,14 @@ pub(crate) enum Happened {
     /// One copy of a socket that a user has passed is no longer on its way.
     Settled(SocketId),
     Violated(Violation),
-    Lost(Errno),
+    /// So many of the program's messages were accepted and never written whole.
+    Lost(Errno, u64),
+    /// A write has failed; it is repeated, or its message is refused. Reported once until such a write succeeds.
+    Failing(Errno),
+    /// [`Channel::writable`] is to be called after a while.
+    Retry,
+    /// Nothing can be written any more; what the peer has written can still be read.
+    Broken,
     Gone,
 }
 
@@ -175,7 +209,8 @@ impl Channel {
     pub(crate) fn closed<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
         self.link = Link::Closed;
         self.drop_unread(steps);
-        self.drop_unsent(steps);
+        // The error is what a write would have given.
+        self.lose_unsent(Errno::EPIPE, |source| source == Source::Program, steps);
         self.tick(ChannelStep::Gone, steps);
     }
 
@@ -199,7 +234,11 @@ impl Channel {
             ChannelStep::Settled(socket) => Some(Happened::Settled(socket)),
             ChannelStep::Call(call) => Some(Happened::Call(call)),
             ChannelStep::Violated(violation) => Some(Happened::Violated(violation)),
-            ChannelStep::Lost(errno) => Some(Happened::Lost(errno)),
+            ChannelStep::Lost(errno, lost) => Some(Happened::Lost(errno, lost)),
+            ChannelStep::Unsent(outgoing) => Some(Happened::Refused(outgoing)),
+            ChannelStep::Failing(errno) => Some(Happened::Failing(errno)),
+            ChannelStep::Retry => Some(Happened::Retry),
+            ChannelStep::Broken => Some(Happened::Broken),
             ChannelStep::Gone => Some(Happened::Gone),
         }
     }

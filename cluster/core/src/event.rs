@@ -102,8 +102,18 @@ pub enum WorkerError {
     },
     /// It could not be signalled.
     Kill(Errno),
-    /// Messages to it were lost: it can no longer be written to.
-    Write(Errno),
+    /// Messages to it that were accepted, or the wish that it disconnects, were lost: it can no longer be written to.
+    /// Nothing else is: what the cluster itself had to say is not counted.
+    Write {
+        /// Why.
+        errno: Errno,
+        /// How many.
+        lost: u64,
+    },
+    /// The kernel does not take a message to it now, for want of memory or because too many descriptors of this user are in
+    /// flight. Nothing is lost: messages are tried again in their order, and a connection is offered to other workers, too.
+    /// Reported once until a write succeeds.
+    Delayed(Errno),
     /// It refused the socket of a message four times: the message is lost, and the socket closed.
     /// Node: the warning `SentHandleNotReceivedWarning`.
     NotReceived,
@@ -132,9 +142,13 @@ impl fmt::Display for WorkerError {
                 let advice = Advice(Failed::Kill, *errno);
                 write!(f, "cannot send a signal to the worker: {}{advice}", Reason(*errno))
             }
-            WorkerError::Write(errno) => {
+            WorkerError::Write { errno, lost } => {
                 let advice = Advice(Failed::Write, *errno);
-                write!(f, "messages to the worker are lost: {}{advice}", Reason(*errno))
+                write!(f, "{}: {}{advice}", Lost(*lost, "worker"), Reason(*errno))
+            }
+            WorkerError::Delayed(errno) => {
+                let advice = Advice(Failed::Write, *errno);
+                write!(f, "messages to the worker wait: {}{advice}", Reason(*errno))
             }
             WorkerError::NotReceived => f.write_str("a socket and its message did not reach the worker"),
             WorkerError::Protocol(violation) => write!(f, "the worker's channel was closed: {violation}"),
@@ -143,6 +157,18 @@ impl fmt::Display for WorkerError {
 }
 
 impl core::error::Error for WorkerError {}
+
+/// How many messages were lost, and to which peer.
+struct Lost(u64, &'static str);
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => write!(f, "a message to the {} is lost", self.1),
+            lost => write!(f, "{lost} messages to the {} are lost", self.1),
+        }
+    }
+}
 
 /// A server of a worker: what `Worker::listen` returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -221,8 +247,15 @@ impl core::error::Error for ListenError {}
 /// What can go wrong with the channel to the primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ChannelError {
-    /// Messages were lost: the primary can no longer be written to.
-    Write(Errno),
+    /// Messages that were accepted were lost: the primary can no longer be written to.
+    Write {
+        /// Why.
+        errno: Errno,
+        /// How many.
+        lost: u64,
+    },
+    /// The kernel does not take a message now: see [`WorkerError::Delayed`].
+    Delayed(Errno),
     /// It refused the socket of a message four times: the message is lost, and the socket closed.
     /// Node: the warning `SentHandleNotReceivedWarning`.
     NotReceived,
@@ -233,9 +266,13 @@ pub enum ChannelError {
 impl fmt::Display for ChannelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ChannelError::Write(errno) => {
+            ChannelError::Write { errno, lost } => {
                 let advice = Advice(Failed::Write, *errno);
-                write!(f, "messages to the primary are lost: {}{advice}", Reason(*errno))
+                write!(f, "{}: {}{advice}", Lost(*lost, "primary"), Reason(*errno))
+            }
+            ChannelError::Delayed(errno) => {
+                let advice = Advice(Failed::Write, *errno);
+                write!(f, "messages to the primary wait: {}{advice}", Reason(*errno))
             }
             ChannelError::NotReceived => f.write_str("a socket and its message did not reach the primary"),
             ChannelError::Protocol(violation) => {

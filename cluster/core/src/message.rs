@@ -197,6 +197,9 @@ pub enum Violation {
         /// The kind of value that was found there.
         found: FieldKind,
     },
+    /// More than [`Limits::answer_bytes`](crate::settings::Limits::answer_bytes) of answers wait for the acknowledgement of a
+    /// descriptor that it does not give.
+    Unacknowledged,
 }
 
 /// A kind of value in a field of a message.
@@ -241,6 +244,9 @@ impl fmt::Display for Violation {
             Violation::StrayDescriptor => "it sent a descriptor that belongs to no message",
             Violation::BadFields { field, found } => {
                 return write!(f, "it sent a message of the protocol with {found} in its field `{field}`");
+            }
+            Violation::Unacknowledged => {
+                "it asks and asks, and does not acknowledge a descriptor that it was sent"
             }
         })
     }

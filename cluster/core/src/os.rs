@@ -293,11 +293,13 @@ pub enum OsEvent {
         /// Where.
         channel: ChannelId,
     },
-    /// The peer can no longer be written to. What it wrote before may still be read.
+    /// Nothing of a write was taken, and its descriptor has not gone. No [`OsEvent::Writable`] follows. What the peer wrote
+    /// before may still be read.
     WriteFailed {
         /// Where.
         channel: ChannelId,
-        /// Why.
+        /// Why: `EPIPE` and the like if the peer can no longer be written to, `ETOOMANYREFS` and the like if only this write
+        /// could not be done now.
         errno: Errno,
     },
     /// The peer's end is closed and everything it wrote was delivered. Our end is closed too.

@@ -28,7 +28,7 @@ mod setup;
 
 use counters::Counters;
 pub use life::{Life, WorkerState};
-use serve::{Awaited, Retry};
+use serve::{Awaited, RETRY_MS, Retry};
 pub use setup::{ForkError, PolicyFrozen};
 
 /// What the primary has still to do.
@@ -163,6 +163,21 @@ impl Primary {
             .is_some_and(|leaving| self.members.keys().all(|worker| leaving.contains(worker)))
     }
 
+    /// Closes every channel once everything is sent on it, and asks nobody to go: this process is about to end.
+    pub fn finish(&mut self) {
+        let entry = self.steps.enter_command();
+        for member in self.members.values_mut() {
+            member.channel.disconnect(&mut self.steps);
+            member.life.connected = member.channel.is_connected();
+        }
+        self.steps.leave(entry);
+    }
+
+    /// Whether every channel is closed.
+    pub fn is_finished(&self) -> bool {
+        self.members.values().all(|member| member.channel.is_over())
+    }
+
     /// Sends a signal to a worker, and nothing else. Node: `worker.kill(signal)`.
     pub fn kill(&mut self, worker: WorkerId, signal: Signal) {
         if self.members.get(&worker).is_some_and(|member| !member.life.dead) {
@@ -264,7 +279,11 @@ impl Primary {
             Happened::Refused(outgoing) => self.undelivered(worker, outgoing),
             Happened::Settled(socket) => self.settled(socket),
             Happened::Written(_) => {}
-            Happened::Lost(errno) => self.error(worker, WorkerError::Write(errno)),
+            Happened::Lost(errno, lost) => self.error(worker, WorkerError::Write { errno, lost }),
+            Happened::Failing(errno) => self.error(worker, WorkerError::Delayed(errno)),
+            Happened::Retry => self.retry(Retry::Write(worker), RETRY_MS),
+            // What it has read and not acknowledged stays its own until its channel is read to the end.
+            Happened::Broken => self.offer_no_more(worker),
             Happened::Violated(violation) => {
                 self.error(worker, WorkerError::Protocol(violation));
                 self.with_channel(worker.into(), Channel::abort);

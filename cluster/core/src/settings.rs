@@ -118,8 +118,11 @@ pub struct Limits {
     pub message_bytes: usize,
     /// With this much unsent on a channel, in bytes, `send` reports congestion. Node: 131,072.
     pub congested_bytes: usize,
-    /// With this much unsent, `send` fails, and a peer whose own messages cause it is not read from.
+    /// With this much unsent, in bytes, `send` fails. Reading goes on.
     pub unsent_bytes: usize,
+    /// With more than this much unsent, in bytes, of what a worker's own messages have caused (answers to its questions,
+    /// acknowledgements), the worker is not read from until it has read half of it. A worker always reads its primary.
+    pub answer_bytes: usize,
     /// Listening sockets that one worker may have the primary open; with more, its `listen` fails with `EMFILE`.
     pub sockets_per_worker: usize,
     /// Connections that wait in the primary for a worker, for each listening socket.
@@ -137,6 +140,7 @@ impl Default for Limits {
             message_bytes: 64 << 20,
             congested_bytes: 131_072,
             unsent_bytes: 16 << 20,
+            answer_bytes: 16 << 20,
             sockets_per_worker: 128,
             queued_connections: 512,
             unread_output_bytes: 1 << 20,

@@ -7,12 +7,18 @@ use alloc::collections::BTreeMap;
 use crate::channel::{Channel, ChannelStep, Happened, Outgoing};
 use crate::event::{ChannelError, ListenerId, Output, WorkerEvent};
 use crate::message::{Act, Cluster, Message, Reply};
-use crate::os::{Call, ChannelId, LocalAddress, OsEvent, SocketId, WorkerId};
+use crate::os::{Call, ChannelId, LocalAddress, OsEvent, SocketId, TimerId, WorkerId};
 use crate::passing::{Counted, Travelling};
 use crate::pending::Pending;
 use crate::pump::Machine;
 use crate::settings::{Limits, Serialization};
 use crate::steps::{self, IsCall, Stepper, Steps};
+
+/// How long a write that has failed is left alone.
+const RETRY_MS: u64 = 20;
+
+/// The timer of that. Those of listeners have their listener's number, which is never 0.
+const WRITE: TimerId = TimerId(0);
 
 mod connections;
 mod indexes;
@@ -86,6 +92,8 @@ pub struct Worker {
     counted: Counted,
     leaving: Leaving,
     exited_after_disconnect: bool,
+    /// How many guards hold the channel open.
+    holds: u32,
     /// In boxes: a map makes room for eleven values at once.
     servers: BTreeMap<ListenerId, Box<Server>>,
     last_listener: u64,
@@ -103,6 +111,8 @@ impl Worker {
     ///
     /// `serialization` is how its primary has it write. Node: `NODE_CHANNEL_SERIALIZATION_MODE`.
     pub fn new(id: WorkerId, serialization: Serialization, limits: Limits) -> Self {
+        // It always reads: what its primary causes it to answer is bounded by the protocol.
+        let limits = Limits { answer_bytes: usize::MAX, ..limits };
         let mut worker = Worker {
             id,
             channel: Channel::new(ChannelId::PRIMARY, serialization, limits),
@@ -112,6 +122,7 @@ impl Worker {
             counted: Counted::default(),
             leaving: Leaving::No,
             exited_after_disconnect: false,
+            holds: 0,
             servers: BTreeMap::new(),
             last_listener: 0,
             indexes: Indexes::new(),
@@ -151,9 +162,12 @@ impl Worker {
         }
         self.command(|worker| {
             if worker.channel.is_connected() {
-                worker.leave(Leaving::Destroying);
-            } else {
-                worker.exited_after_disconnect = true;
+                return worker.leave(Leaving::Destroying);
+            }
+            worker.exited_after_disconnect = true;
+            worker.leaving = Leaving::Destroying;
+            // What was accepted before is written first, and the end of the channel ends the process.
+            if worker.channel.is_over() {
                 worker.steps.push(Step::Call(Call::Exit { code: 0 }));
             }
         });
@@ -188,9 +202,33 @@ impl Worker {
         self.steps.push(Step::Leave);
     }
 
-    /// The next stage of leaving, once every server is closed.
+    /// Holds the channel open when the worker is asked to go, also after its last connection has ended, until
+    /// [`Worker::let_go`] is called as often. [`Worker::kill`] does not wait for it.
+    pub fn hold(&mut self) {
+        self.holds += 1;
+    }
+
+    /// Takes one [`Worker::hold`] back.
+    pub fn let_go(&mut self) {
+        self.command(|worker| {
+            worker.holds = worker.holds.saturating_sub(1);
+            worker.steps.push(Step::Leave);
+        });
+    }
+
+    /// Closes the channel once everything is sent, and reports nothing: the process is about to end, whatever it serves.
+    pub fn finish(&mut self) {
+        self.command(|worker| worker.channel.disconnect(&mut worker.steps));
+    }
+
+    /// Whether the channel is closed.
+    pub fn is_finished(&self) -> bool {
+        self.channel.is_over()
+    }
+
+    /// The next stage of leaving, once every server is closed and nobody holds the channel.
     fn leave_on(&mut self) {
-        if self.shared_servers().next().is_some() {
+        if self.holds > 0 || self.shared_servers().next().is_some() {
             return;
         }
         match self.leaving {
@@ -228,12 +266,14 @@ impl Worker {
             Happened::Written(connection) => return self.written(connection),
             Happened::Refused(outgoing) => return self.not_received(&outgoing),
             Happened::Settled(socket) => self.settled(socket),
-            Happened::Lost(errno) => {
-                return Some(Output::Event(WorkerEvent::Error { error: ChannelError::Write(errno) }));
-            }
+            Happened::Lost(errno, lost) => return error(ChannelError::Write { errno, lost }),
+            Happened::Failing(errno) => return error(ChannelError::Delayed(errno)),
+            Happened::Retry => self.retry(),
+            // The end of the channel follows.
+            Happened::Broken => {}
             Happened::Violated(violation) => {
                 self.channel.abort(&mut self.steps);
-                return Some(Output::Event(WorkerEvent::Error { error: ChannelError::Protocol(violation) }));
+                return error(ChannelError::Protocol(violation));
             }
             Happened::Gone => self.gone(),
         }
@@ -279,6 +319,11 @@ impl Worker {
 
     // ---- sending
 
+    /// The last write has failed, and is tried again when the timer fires.
+    fn retry(&mut self) {
+        self.steps.push(Step::Call(Call::SetTimer { timer: WRITE, after_ms: RETRY_MS }));
+    }
+
     fn tell(&mut self, act: Act) -> u64 {
         let seq = self.pending.next_seq();
         self.transmit(Cluster { seq, reply: None, act: Some(act) }, None);
@@ -296,6 +341,10 @@ impl Worker {
             self.channel.send(outgoing, &mut self.steps);
         }
     }
+}
+
+fn error(error: ChannelError) -> Option<Output<WorkerEvent>> {
+    Some(Output::Event(WorkerEvent::Error { error }))
 }
 
 impl Stepper for Worker {
@@ -338,6 +387,7 @@ impl Machine for Worker {
             OsEvent::Wrote { channel: _, rest } => channel.wrote(&rest, steps),
             OsEvent::Writable { channel: _ } => channel.writable(steps),
             OsEvent::WriteFailed { channel: _, errno } => channel.write_failed(errno, steps),
+            OsEvent::Timer { timer: WRITE } => channel.writable(steps),
             OsEvent::ChannelClosed { channel: _ } => channel.closed(steps),
             OsEvent::Listening { socket, address } => self.listening(socket, address),
             OsEvent::ListenFailed { socket, errno } => self.listen_failed(socket, errno),

@@ -339,11 +339,11 @@ fn a_payload_longer_than_the_limit_is_not_waited_for() {
     assert!(!process.open);
 }
 
-/// What is held behind a descriptor that is never acknowledged counts, too.
+/// Not to read from it would be to wait in a circle: the acknowledgement may stand behind the questions.
 #[test]
-fn a_peer_that_never_acknowledges_is_not_read_from() {
+fn asking_without_acknowledging_ends_the_channel() {
     let mut settings = Settings::default();
-    settings.limits.unsent_bytes = 1000;
+    settings.limits.answer_bytes = 1000;
     let mut primary = Primary::new(settings);
     primary.fork().expect("nothing impossible was set up");
     let mut process = Process::new(primary, ChannelId(1));
@@ -358,17 +358,21 @@ fn a_peer_that_never_acknowledges_is_not_read_from() {
     let (listener, socket) = (*process.held.first().expect("it is bound"), process.socket());
     process.give(OsEvent::Accepted { listener, socket });
     let mut asked = 1;
-    while !process.paused {
+    let mut seen = Vec::new();
+    while seen.is_empty() {
         asked += 1;
-        assert!(asked < 100, "it is never paused");
-        process.read(query("\"no address\"", asked).as_bytes(), false);
+        assert!(asked < 100, "the answers are held without a bound");
+        seen = process.read(query("\"no address\"", asked).as_bytes(), false);
     }
+    let error = WorkerError::Protocol(Violation::Unacknowledged);
+    assert_eq!(seen, [Event::Error { worker: ONE, error }, Event::Disconnect { worker: ONE }]);
+    assert!(!process.open && !process.paused && asked > 5);
 }
 
 #[test]
 fn a_peer_that_floods_and_does_not_read_is_not_read_from() {
     let mut settings = Settings::default();
-    settings.limits.unsent_bytes = 100;
+    settings.limits.answer_bytes = 100;
     let mut primary = Primary::new(settings);
     primary.fork().expect("nothing impossible was set up");
     let channel = ChannelId(1);
@@ -402,23 +406,71 @@ fn a_peer_that_floods_and_does_not_read_is_not_read_from() {
     assert_eq!(taken, asked as usize, "every answer was written in the end");
 }
 
-/// What a dying peer has said before is worth more than what it does not take any more.
-#[test]
-fn a_peer_that_was_not_read_from_is_read_from_again_when_it_cannot_be_written_to() {
+/// A question that is answered by the primary.
+fn goodbye(seq: u32) -> Vec<u8> {
+    format!("{{\"cmd\":\"NODE_CLUSTER\",\"act\":\"exitedAfterDisconnect\",\"seq\":{seq}}}\n").into_bytes()
+}
+
+/// A primary with one worker, and few bytes that may wait.
+fn narrow() -> Primary {
     let mut settings = Settings::default();
+    settings.limits.answer_bytes = 100;
     settings.limits.unsent_bytes = 100;
     let mut primary = Primary::new(settings);
     primary.fork().expect("nothing impossible was set up");
-    let channel = ChannelId(1);
-    let calls = |primary: &mut Primary| -> Vec<Call> {
-        let outputs = std::iter::from_fn(|| primary.poll());
-        outputs.filter_map(|output| if let Output::Call(call) = output { Some(call) } else { None }).collect()
-    };
     calls(&mut primary);
-    primary.send(ONE, Value::from("x".repeat(200))).expect("it is open");
+    primary
+}
+
+/// What a machine asks for. No write is answered.
+fn calls<M: Machine>(machine: &mut M) -> Vec<Call> {
+    let outputs = std::iter::from_fn(|| machine.poll());
+    outputs.filter_map(|output| if let Output::Call(call) = output { Some(call) } else { None }).collect()
+}
+
+/// What a dying peer has said before is worth more than what it does not take any more.
+#[test]
+fn a_peer_that_was_not_read_from_is_read_from_again_when_it_cannot_be_written_to() {
+    let mut primary = narrow();
+    let channel = ChannelId(1);
+    for seq in 0..3 {
+        primary.handle(OsEvent::Read { channel, bytes: goodbye(seq), socket: None });
+    }
     assert!(calls(&mut primary).contains(&Call::PauseRead { channel }));
     primary.handle(OsEvent::WriteFailed { channel, errno: Errno::EPIPE });
     assert!(calls(&mut primary).contains(&Call::ResumeRead { channel }));
+}
+
+/// Whatever a program sends, its peer is read from: two that both send would otherwise wait for each other.
+#[test]
+fn reading_goes_on_whatever_is_sent() {
+    let mut primary = narrow();
+    let channel = ChannelId(1);
+    let long = Value::from("x".repeat(200));
+    assert_eq!(primary.send(ONE, &long), Ok(cluster_core::Sent::Buffered));
+    assert_eq!(primary.send(ONE, &long), Err(cluster_core::SendError::Full));
+    primary.disconnect_worker(ONE);
+    assert!(!calls(&mut primary).contains(&Call::PauseRead { channel }));
+    // Its own answers still count.
+    for seq in 0..3 {
+        primary.handle(OsEvent::Read { channel, bytes: goodbye(seq), socket: None });
+    }
+    assert!(calls(&mut primary).contains(&Call::PauseRead { channel }));
+}
+
+/// A worker reads its primary whatever it owes it.
+#[test]
+fn worker_always_reads() {
+    let limits = Limits { answer_bytes: 0, unsent_bytes: 0, ..Limits::default() };
+    let mut worker = Worker::new(ONE, Serialization::Json, limits);
+    let (channel, mut asked) = (ChannelId::PRIMARY, Vec::new());
+    let offer = "{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Native\",\"msg\":{\"cmd\":\"NODE_CLUSTER\",\"act\":\"newconn\",\"seq\":1}}\n";
+    for socket in 1..9 {
+        let socket = Some(SocketId(socket));
+        worker.handle(OsEvent::Read { channel, bytes: offer.into(), socket });
+        asked.extend(calls(&mut worker));
+    }
+    assert!(!asked.contains(&Call::PauseRead { channel }), "{asked:?}");
 }
 
 /// A Node worker that serves TLS brings something along for all workers; the first one's is everybody's.

@@ -17,6 +17,7 @@ fn a_breach_of_the_protocol_is_told() {
         Violation::UnaskedAck,
         Violation::StrayDescriptor,
         Violation::BadFields { field: "type", found: FieldKind::Text },
+        Violation::Unacknowledged,
     ];
     let told = all(&violations);
     assert!(told.iter().all(|told| told.starts_with("it ")), "{told:?}");
@@ -26,14 +27,14 @@ fn a_breach_of_the_protocol_is_told() {
 #[test]
 fn what_was_lost_is_told() {
     let errors = [
-        ChannelError::Write(Errno::EPIPE),
+        ChannelError::Write { errno: Errno::EPIPE, lost: 1 },
         ChannelError::NotReceived,
         ChannelError::Protocol(Violation::TooLong),
     ];
     assert_eq!(
         all(&errors),
         [
-            "messages to the primary are lost: EPIPE (the other end is closed); its process has exited or has closed the channel",
+            "a message to the primary is lost: EPIPE (the other end is closed); its process has exited or has closed the channel",
             "a socket and its message did not reach the primary",
             "the channel to the primary was closed: it sent a message longer than the limit",
         ]
@@ -59,7 +60,8 @@ fn errnos_have_fitting_advice() {
             bind(errno, ListenAddress::any(80)).to_string(),
             bind(errno, path()).to_string(),
             WorkerError::Kill(errno).to_string(),
-            WorkerError::Write(errno).to_string(),
+            WorkerError::Write { errno, lost: 2 }.to_string(),
+            WorkerError::Delayed(errno).to_string(),
         ];
         for text in said {
             assert!(text.contains(errno.name().expect("it has one")), "{text}");

@@ -212,9 +212,10 @@ fn ending(status: ExitStatus) -> (Option<i32>, Option<String>) {
 
 fn error_name(error: &WorkerError) -> String {
     match error {
-        WorkerError::Spawn { errno: number, .. } | WorkerError::Kill(number) | WorkerError::Write(number) => {
-            errno(*number)
-        }
+        WorkerError::Spawn { errno: number, .. }
+        | WorkerError::Kill(number)
+        | WorkerError::Write { errno: number, .. }
+        | WorkerError::Delayed(number) => errno(*number),
         WorkerError::Protocol(_) | WorkerError::NotReceived => errno(Errno::EPROTO),
     }
 }

@@ -17,6 +17,8 @@ use crate::kernel::process::Pid;
 
 /// In the line of a worker that listens no longer.
 static CLOSE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""act":"close""#));
+/// In the line of one that listens.
+static LISTENING: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""act":"listening""#));
 
 /// Where a worker says that it listens: host and port.
 type Place = (Option<String>, u16);
@@ -32,6 +34,12 @@ pub(crate) struct Fairness {
     waiting: BTreeMap<(Place, WorkerId), Option<Workers>>,
     /// Who was given a connection before it was known to listen: it may have refused it.
     early: Workers,
+    /// Who could not be written to: an offer to it may have returned.
+    missed: Workers,
+    /// How many times a worker is still to be told of that listens no longer: both were read at once.
+    outdated: BTreeMap<WorkerId, usize>,
+    /// Of whom the beginning of a line was read.
+    partial: Workers,
     /// Who had which connection, and the port it came to.
     handed: Connections<(WorkerId, u16)>,
     /// The ports that open connections came to.
@@ -44,6 +52,13 @@ impl Fairness {
     /// The primary is told that a worker listens. Two servers of a worker at one place cannot be told apart.
     pub(crate) fn listening(&mut self, worker: WorkerId, address: &ListeningAddress, kernel: &Kernel) {
         let process = kernel.process(worker.into());
+        if let Some(outdated) = self.outdated.get_mut(&worker) {
+            *outdated -= 1;
+            if *outdated == 0 {
+                self.outdated.remove(&worker);
+            }
+            return;
+        }
         let Ok(port @ 1..) = u16::try_from(address.port) else { return };
         if process.hostile || process.command.serialization != Serialization::Json {
             return;
@@ -58,12 +73,29 @@ impl Fairness {
 
     /// Whether what the primary reads says that a worker listens no longer, or has no end yet and may say so.
     pub(crate) fn concerns(&self, bytes: &[u8]) -> bool {
-        !self.waiting.is_empty() && (!bytes.ends_with(b"\n") || CLOSE.find(bytes).is_some())
+        !self.partial.0.is_empty() || !bytes.ends_with(b"\n") || CLOSE.find(bytes).is_some()
     }
 
     /// The primary has read such bytes.
-    pub(crate) fn read(&mut self, worker: WorkerId) {
+    pub(crate) fn read(&mut self, worker: WorkerId, bytes: &[u8]) {
+        let is_whole = bytes.ends_with(b"\n");
+        let last = if is_whole { CLOSE.find_iter(bytes).last() } else { Some(bytes.len()) };
+        // The rest of a line may be of one that listens.
+        let begun = usize::from(self.partial.remove(worker) && last.is_some());
+        let listening = LISTENING.find_iter(&bytes[..last.unwrap_or(0)]).count() + begun;
+        if !is_whole {
+            self.partial.insert(worker);
+        }
+        if listening > 0 {
+            *self.outdated.entry(worker).or_default() += listening;
+        }
         self.waiting.retain(|(_, waiting), _| *waiting != worker);
+    }
+
+    /// The primary could not write to a worker: perhaps it was an offer.
+    pub(crate) fn not_reached(&mut self, worker: WorkerId) {
+        self.missed.insert(worker);
+        self.early.insert(worker);
     }
 
     /// The primary has nothing left to do, and these connections are open, in the order of their numbers.
@@ -83,6 +115,10 @@ impl Fairness {
         let handed = handed.collect();
         let before = std::mem::replace(&mut self.handed, handed);
         self.answered(&before, primary.ledger().owned());
+        for worker in std::mem::take(&mut self.missed).iter() {
+            let places = self.waiting.iter_mut().filter(|((_, who), _)| *who == worker);
+            places.for_each(|(_, waits)| *waits = None);
+        }
         let new = self.handed.iter().filter(|(socket, with)| of(&before, *socket) != Some(*with));
         let new: Vec<_> = new.map(|(_, with)| *with).collect();
         new.into_iter().try_for_each(|(worker, port)| self.given(primary, worker, port))
@@ -171,6 +207,12 @@ impl Workers {
         // One set looks one way.
         self.0.truncate(self.0.iter().rposition(|word| *word != 0).map_or(0, |last| last + 1));
         was_there
+    }
+
+    fn iter(&self) -> impl Iterator<Item = WorkerId> {
+        let workers =
+            (0_u64..).zip(&self.0).flat_map(|(word, bits)| (0..64).map(move |bit| (word, bit, *bits)));
+        workers.filter(|(_, bit, bits)| bits >> bit & 1 == 1).map(|(word, bit, _)| WorkerId(word * 64 + bit))
     }
 
     fn place(WorkerId(worker): WorkerId) -> (usize, u64) {

@@ -67,7 +67,8 @@ impl Messages {
         for (&(from, to), &sent) in &self.sent {
             let worker = if from == Pid::PRIMARY { to } else { from };
             let goes_well = from != Pid::PRIMARY && self.complete.contains(&worker.worker());
-            let is_due = !kernel.process(worker).hostile && (goes_well || is_whole(kernel, worker));
+            let is_trusted = !kernel.process(worker).hostile && !kernel.is_cut(worker);
+            let is_due = is_trusted && (goes_well || is_whole(kernel, worker));
             let heard = self.heard.get(&(from, to)).copied().unwrap_or_default();
             if is_due && heard != sent {
                 return Err(format!(

@@ -30,6 +30,35 @@ const GARBAGE: [&str; 12] = [
     "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"addressType\":\"udp4\",\"fd\":3,\"index\":0,\"seq\":99}\n",
 ];
 
+/// Every error number that `sendmsg` can give on a connected Unix socket, and some that a security module may add. EAGAIN and
+/// EINTR are no failures: the first is a write of which nothing is taken, the second is repeated at once.
+const WRITE_ERRORS: [Errno; 18] = [
+    Errno::ETOOMANYREFS,
+    Errno::ENOBUFS,
+    Errno::ENOMEM,
+    Errno::EMFILE,
+    Errno::ENFILE,
+    Errno::EINVAL,
+    Errno::EPERM,
+    Errno::EACCES,
+    Errno::EMSGSIZE,
+    Errno::EOPNOTSUPP,
+    Errno::EFAULT,
+    Errno::EISCONN,
+    Errno::EDESTADDRREQ,
+    Errno::EBADF,
+    Errno::ENOTSOCK,
+    Errno::EPIPE,
+    Errno::ECONNRESET,
+    Errno::ENOTCONN,
+];
+
+/// Whether an error number says that the connection is broken. Of a write with a descriptor, EBADF is about that.
+fn breaks(errno: Errno, with_socket: bool) -> bool {
+    let is_about_the_channel = [Errno::EBADF, Errno::ENOTSOCK].contains(&errno) && !with_socket;
+    is_about_the_channel || [Errno::EPIPE, Errno::ECONNRESET, Errno::ENOTCONN].contains(&errno)
+}
+
 impl Kernel {
     /// Does what a live process asks, except [`Call::Exit`], which is the world's.
     pub(crate) fn perform(&mut self, pid: Pid, call: Call, schedule: &mut Schedule) -> Option<OsEvent> {
@@ -138,8 +167,15 @@ impl Kernel {
         let Some((channel, side)) = self.channel_mut(pid, id) else {
             return OsEvent::WriteFailed { channel: id, errno: Errno::EBADF };
         };
-        if !channel.end(side).open || !channel.end(side.other()).open {
+        if !channel.end(side).open || !channel.is_connected(side) {
             return OsEvent::WriteFailed { channel: id, errno: Errno::EPIPE };
+        }
+        if schedule.strikes(Fault::WriteFailure) {
+            let errno = WRITE_ERRORS[schedule.choose(Point::Error, WRITE_ERRORS.len())];
+            if breaks(errno, file.is_some()) {
+                self.cut_channel(pid, id);
+            }
+            return OsEvent::WriteFailed { channel: id, errno };
         }
         let mut take = channel.room(side, capacity).min(bytes.len());
         if take > 0 && schedule.strikes(Fault::ShortWrite) {
@@ -164,7 +200,7 @@ impl Kernel {
     fn misbehave(&mut self, pid: Pid, schedule: &mut Schedule) {
         let may = pid != Pid::PRIMARY && !self.process(pid).mid_line;
         let Some((channel, side)) = self.channel_mut(pid, ChannelId::PRIMARY).filter(|_| may) else { return };
-        if channel.end(side.other()).open && schedule.strikes(Fault::Garbage) {
+        if channel.is_connected(side) && schedule.strikes(Fault::Garbage) {
             let line = GARBAGE[schedule.choose(Point::Error, GARBAGE.len())];
             self.blurt_out(pid, line.as_bytes());
         }
@@ -173,7 +209,7 @@ impl Kernel {
     /// A worker says something that its machine knows nothing of.
     pub(crate) fn blurt_out(&mut self, pid: Pid, bytes: &[u8]) {
         let Some((channel, side)) = self.channel_mut(pid, ChannelId::PRIMARY) else { return };
-        if channel.end(side).open && channel.end(side.other()).open {
+        if channel.end(side).open && channel.is_connected(side) {
             channel.write(side, bytes.into(), bytes.len(), None);
             self.process_mut(pid).hostile = true;
             self.wake_peer(pid, ChannelId::PRIMARY, Step::Read);

@@ -37,6 +37,8 @@ pub(crate) struct End {
     pub(crate) paused: bool,
     /// A write was not taken whole: its process waits for room.
     pub(crate) blocked: bool,
+    /// The connection was broken from outside: what is on its way arrives, and nothing more is taken.
+    pub(crate) cut: bool,
     inbox: Part<Inbox>,
 }
 
@@ -55,7 +57,7 @@ struct Write {
 
 impl Channel {
     pub(crate) fn new() -> Self {
-        let end = End { open: true, paused: false, blocked: false, inbox: Part::default() };
+        let end = End { open: true, paused: false, blocked: false, cut: false, inbox: Part::default() };
         Channel { ends: [end.clone(), end] }
     }
 
@@ -65,6 +67,19 @@ impl Channel {
 
     pub(crate) fn end_mut(&mut self, side: Side) -> &mut End {
         &mut self.ends[side as usize]
+    }
+
+    /// Whether what `side` writes can arrive.
+    pub(crate) fn is_connected(&self, side: Side) -> bool {
+        let peer = self.end(side.other());
+        peer.open && !peer.cut
+    }
+
+    /// The connection breaks for both ends.
+    pub(crate) fn cut(&mut self) {
+        for end in &mut self.ends {
+            end.cut = true;
+        }
     }
 
     /// How many bytes `side` can write.
@@ -142,8 +157,8 @@ impl End {
 
     /// Whether this end has, as one process to another, not changed since `before`: what was written to it aside.
     pub(crate) fn is_as(&self, before: &End) -> bool {
-        let End { open, paused, blocked, inbox: _ } = self;
-        (*open, *paused, *blocked) == (before.open, before.paused, before.blocked)
+        let End { open, paused, blocked, cut, inbox: _ } = self;
+        (*open, *paused, *blocked, *cut) == (before.open, before.paused, before.blocked, before.cut)
     }
 
     /// Whether what waits at this end is the very same as `before`.

@@ -141,6 +141,9 @@ impl<P: Program> World<P> {
                 trace.answer(answer);
             }
         }
+        if let (Pid::PRIMARY, Some(OsEvent::WriteFailed { channel, .. })) = (pid, &answer) {
+            self.checks.fairness.not_reached(cluster_core::WorkerId(channel.0));
+        }
         self.react(pid, answer);
         if self.kernel.process(pid).is_alive() && self.schedule.strikes(Fault::Stop) {
             self.kernel.stop(pid);
@@ -154,7 +157,7 @@ impl<P: Program> World<P> {
         let process = self.kernel.process(worker);
         let is_plain = process.command.serialization == Serialization::Json && !process.hostile;
         if pid == Pid::PRIMARY && self.checks.fairness.concerns(bytes) {
-            self.checks.fairness.read(worker.worker());
+            self.checks.fairness.read(worker.worker(), bytes);
         }
         if !is_plain || !self.checks.acks.concerns(bytes) {
             return Ok(());

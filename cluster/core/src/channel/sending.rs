@@ -1,13 +1,42 @@
 //! The outgoing half of a channel: what waits to be written, Node's handle queue, and back-pressure. After a message
-//! with a socket everything waits for its acknowledgement.
+//! with a socket everything waits for its acknowledgement. What a failed write means is in `failing`.
+//!
+//! # Why two peers that both send never wait for each other
+//!
+//! *Reading never depends on the peer reading because of what our own program has sent.* Each unsent byte has a source:
+//!
+//! * **The program** (`send`, and its wish that the peer disconnects). With [`Limits::unsent_bytes`] unsent, `send` fails
+//!   with `Full`. Reading goes on.
+//! * **The peer**, whose messages cause answers: acknowledgements of descriptors, answers to questions, counts. With more
+//!   than [`Limits::answer_bytes`] of answers that could be written, a primary does not read from that peer until half
+//!   of them are written. No answer is ever dropped.
+//! * **The cluster** itself: at most one offer of a connection for each key, and what a worker says of its servers.
+//!
+//! A worker always reads its primary, and so does every program of Node. So of two ends at most one, the primary, does not
+//! read, and then only while the other end does: the bytes that it waits for leave, and it reads again. Hence both
+//! directions move, whatever the programs have queued, a disconnect included. What a primary causes at an honest worker
+//! is bounded without a limit: one acknowledgement, as the next descriptor waits for it, and one answer for each key, as the
+//! next offer waits for it.
+//!
+//! Answers that are *held* behind a descriptor that the peer has not acknowledged are another matter: its acknowledgement
+//! may stand behind the very questions that cause them, so that not to read would be to wait in a circle. Reading goes
+//! on, and a peer that has asked for more than [`Limits::answer_bytes`] of them breaks the protocol
+//! ([`Violation::Unacknowledged`]): tens of thousands of questions before one acknowledgement.
+//!
+//! The memory of a channel is bounded by `unsent_bytes` and one message of the program (`send` succeeds while there is room
+//! for a byte), twice `answer_bytes`, and what one read may cause.
+//!
+//! [`Limits::unsent_bytes`]: crate::settings::Limits::unsent_bytes
+//! [`Limits::answer_bytes`]: crate::settings::Limits::answer_bytes
+//! [`Violation::Unacknowledged`]: crate::message::Violation::Unacknowledged
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::{Channel, ChannelStep, Happened, Link, Outgoing};
-use crate::message;
 use crate::message::advanced::NoJson;
-use crate::os::{Call, ChannelId, Errno, SocketId};
+use crate::message::{self, Violation};
+use crate::os::{Call, ChannelId, SocketId};
 use crate::payload;
 use crate::steps::Steps;
 
@@ -17,6 +46,20 @@ const PIECE: usize = 64 << 10;
 /// How often a user's message is sent again when its socket does not arrive. Node: as often.
 const RETRANSMISSIONS: u8 = 3;
 
+/// Why a line is written: see the module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Source {
+    /// A message of the program. Counted until it is written whole.
+    Program,
+    /// The program wants the peer to disconnect. Counted as well, but lost only if it could not be written: a channel that
+    /// closes has done what was wanted.
+    Wish,
+    /// A message of the peer has caused it.
+    Answer,
+    /// The cluster needs it.
+    Cluster,
+}
+
 /// A message as it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Line {
@@ -24,30 +67,67 @@ pub(crate) struct Line {
     /// How much of it is written.
     at: usize,
     /// The descriptor, as long as it has not gone with the first byte.
-    socket: Option<SocketId>,
+    pub(super) socket: Option<SocketId>,
     receipt: Option<SocketId>,
     /// The message, if it carries a descriptor: its fate is told.
-    carries: Option<Outgoing>,
+    pub(super) carries: Option<Outgoing>,
+    pub(super) source: Source,
+}
+
+impl Line {
+    fn unsent(&self) -> usize {
+        self.bytes.len() - self.at
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Sending {
     /// Lines to be written, the first perhaps in part.
-    outbox: VecDeque<Line>,
+    pub(super) outbox: VecDeque<Line>,
     /// What is not written yet, held lines among it, in bytes.
     unsent: usize,
+    /// The answers among it that are not held, in bytes.
+    answers: usize,
+    /// The answers among it that are held, in bytes.
+    held_answers: usize,
     /// The line the operating system is looking at, or has no room for, and how many bytes it was offered.
-    writing: Option<(Line, usize)>,
+    pub(super) writing: Option<(Line, usize)>,
     /// How many lines came to their turn while another was being written.
     late: usize,
     /// The peer cannot be written to any more.
-    broken: bool,
+    pub(super) broken: bool,
     /// The message whose descriptor is not acknowledged yet.
-    unacknowledged: Option<Outgoing>,
+    pub(super) unacknowledged: Option<Outgoing>,
     /// What waits for that.
-    held: VecDeque<Line>,
+    pub(super) held: VecDeque<Line>,
     /// The peer makes us write more than it reads, and is not read from.
     paused: bool,
+    /// Whether the last write without a descriptor, and the last with one, has failed: reported once.
+    pub(super) failing: [bool; 2],
+    /// How many lines of the program are not written whole. What is given back to the owner is not counted.
+    pub(super) unwritten: u64,
+    /// Lines of the program were lost.
+    pub(super) lossy: bool,
+}
+
+impl Sending {
+    /// A line leaves the queues, not wholly written.
+    pub(super) fn forget(&mut self, line: &Line) {
+        self.unsent -= line.unsent();
+        match line.source {
+            Source::Program | Source::Wish => self.unwritten -= 1,
+            Source::Answer => self.answers -= line.unsent(),
+            Source::Cluster => {}
+        }
+    }
+
+    /// A held line leaves its queue.
+    fn let_go(&mut self, line: &Line) {
+        if line.source.is_answer() {
+            self.held_answers -= line.unsent();
+            self.answers += line.unsent();
+        }
+    }
 }
 
 impl Channel {
@@ -79,19 +159,29 @@ impl Channel {
     /// The same, of a line that was looked at before.
     pub(crate) fn send_line<S: From<(ChannelId, ChannelStep)>>(&mut self, line: Line, steps: &mut Steps<S>) {
         self.sending.unsent += line.bytes.len();
+        self.sending.unwritten += u64::from(line.source.is_counted() && !self.sending.broken);
         if self.sending.unacknowledged.is_none() {
+            self.count_answer(&line, steps);
             self.transmit(line, steps);
         } else {
-            self.sending.held.push_back(line);
+            self.hold(line, steps);
         }
-        self.pause_if_full(steps);
     }
 
-    /// Whether the peer has not acknowledged this descriptor: it cannot know of it.
-    pub(crate) fn is_carrying(&self, socket: SocketId) -> bool {
-        let held = self.sending.held.iter().filter_map(|line| line.carries.as_ref());
-        let mut carried = held.chain(&self.sending.unacknowledged);
-        carried.any(|outgoing| outgoing.handle.is_some_and(|handle| handle.socket == socket))
+    fn hold<S: From<(ChannelId, ChannelStep)>>(&mut self, line: Line, steps: &mut Steps<S>) {
+        if line.source.is_answer() {
+            let (before, limit) = (self.sending.held_answers, self.limits.answer_bytes);
+            self.sending.held_answers = before + line.unsent();
+            if before <= limit && self.sending.held_answers > limit {
+                self.tick(ChannelStep::Violated(Violation::Unacknowledged), steps);
+            }
+        }
+        self.sending.held.push_back(line);
+    }
+
+    /// How many messages of the program are not written whole; `None` if some were lost.
+    pub(crate) fn unwritten(&self) -> Option<u64> {
+        (!self.sending.lossy).then_some(self.sending.unwritten)
     }
 
     /// The descriptor is being closed: what would have carried it is not sent. One that has gone is not called back.
@@ -127,10 +217,13 @@ impl Channel {
             next.push_back(line);
             self.next_is_late(steps);
         }
-        let unsent = |lines: &VecDeque<Line>| lines.iter().map(|line| line.bytes.len()).sum::<usize>();
-        self.sending.unsent -= unsent(&held) + unsent(&next);
         for line in held {
+            self.sending.let_go(&line);
+            self.sending.forget(&line);
             self.settle(line.carries.as_ref(), steps);
+        }
+        for line in &next {
+            self.sending.forget(line);
         }
         if !next.is_empty() {
             // It was the one to be acknowledged.
@@ -144,10 +237,14 @@ impl Channel {
         let taken = *offered - rest.len();
         self.sending.unsent -= taken;
         line.at += taken;
+        if line.source.is_answer() {
+            self.sending.answers -= taken;
+        }
         if taken > 0 {
-            line.socket = None;
+            self.sending.failing[usize::from(line.socket.take().is_some())] = false;
         }
         if line.at == line.bytes.len() {
+            self.sending.unwritten -= u64::from(line.source.is_counted());
             let receipt = self.sending.writing.take().and_then(|(line, _)| line.receipt);
             if let Some(socket) = receipt {
                 self.step(ChannelStep::Written(socket), steps);
@@ -160,7 +257,7 @@ impl Channel {
         self.resume_if_drained(steps);
     }
 
-    /// There is room for the rest of a line, or it has more pieces.
+    /// There is room for the rest of a line, or it has more pieces, or it is time to try again.
     pub(crate) fn writable<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
         if let Some((line, _)) = self.sending.writing.take() {
             self.sending.outbox.push_front(line);
@@ -168,25 +265,10 @@ impl Channel {
         }
     }
 
-    /// The peer reads no more. What was to be sent is lost; what it sent before may still arrive.
-    pub(crate) fn write_failed<S: From<(ChannelId, ChannelStep)>>(
-        &mut self,
-        errno: Errno,
-        steps: &mut Steps<S>,
-    ) {
-        self.sending.broken = true;
-        let lost = self.sending.unsent > 0;
-        self.drop_unsent(steps);
-        if lost && self.link == Link::Open {
-            self.tick(ChannelStep::Lost(errno), steps);
-        }
-        self.close_if_done(steps);
-        self.resume_if_drained(steps);
-    }
-
     pub(super) fn drop_unsent<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
-        let Sending { broken, paused, .. } = self.sending;
-        let unsent = core::mem::replace(&mut self.sending, Sending { broken, paused, ..Sending::default() });
+        let Sending { broken, paused, unwritten, lossy, .. } = self.sending;
+        let empty = Sending { broken, paused, unwritten, lossy, ..Sending::default() };
+        let unsent = core::mem::replace(&mut self.sending, empty);
         self.settle(unsent.unacknowledged.as_ref(), steps);
         for line in unsent.held {
             self.settle(line.carries.as_ref(), steps);
@@ -212,9 +294,11 @@ impl Channel {
     ) {
         if self.link != Link::Closed {
             let bytes = message::encode_ack(arrived, self.serialization);
-            self.sending.unsent += bytes.len();
-            self.enqueue(Line { bytes, at: 0, socket: None, receipt: None, carries: None }, steps);
-            self.pause_if_full(steps);
+            let line =
+                Line { bytes, at: 0, socket: None, receipt: None, carries: None, source: Source::Answer };
+            self.sending.unsent += line.unsent();
+            self.count_answer(&line, steps);
+            self.enqueue(line, steps);
         }
     }
 
@@ -227,10 +311,17 @@ impl Channel {
     pub(super) fn answered<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
         let answered = self.sending.unacknowledged.take();
         self.settle(answered.as_ref(), steps);
+        self.release_held(steps);
+    }
+
+    /// What is held leaves, up to the next descriptor.
+    pub(super) fn release_held<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
         while self.sending.unacknowledged.is_none() {
             let Some(line) = self.sending.held.pop_front() else { break };
+            self.sending.let_go(&line);
             self.transmit(line, steps);
         }
+        self.pause_if_full(steps);
         self.close_if_done(steps);
     }
 
@@ -242,8 +333,9 @@ impl Channel {
         let mut outgoing = self.sending.unacknowledged.take()?;
         if outgoing.may_go_again() && outgoing.retransmissions < RETRANSMISSIONS {
             outgoing.retransmissions += 1;
-            let line = self.line(outgoing);
-            self.sending.unsent += line.bytes.len();
+            // The message was written before: only its socket is still to arrive.
+            let line = Line { source: Source::Cluster, ..self.line(outgoing) };
+            self.sending.unsent += line.unsent();
             self.transmit(line, steps);
             return None;
         }
@@ -252,6 +344,11 @@ impl Channel {
     }
 
     fn transmit<S: From<(ChannelId, ChannelStep)>>(&mut self, mut line: Line, steps: &mut Steps<S>) {
+        if self.sending.broken
+            && let Some(offer) = line.carries.take_if(|outgoing| outgoing.is_offer())
+        {
+            self.step(ChannelStep::Unsent(offer), steps);
+        }
         if let Some(outgoing) = line.carries.take() {
             self.sending.unacknowledged = Some(outgoing);
         }
@@ -266,15 +363,22 @@ impl Channel {
         self.step(ChannelStep::Write, steps);
     }
 
+    fn count_answer<S: From<(ChannelId, ChannelStep)>>(&mut self, line: &Line, steps: &mut Steps<S>) {
+        if line.source.is_answer() {
+            self.sending.answers += line.unsent();
+            self.pause_if_full(steps);
+        }
+    }
+
     fn pause_if_full<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
-        if !self.sending.paused && self.sending.unsent > self.limits.unsent_bytes {
+        if !self.sending.paused && self.sending.answers > self.limits.answer_bytes {
             self.sending.paused = true;
             self.step(ChannelStep::Call(Call::PauseRead { channel: self.id }), steps);
         }
     }
 
-    fn resume_if_drained<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
-        let drained = self.sending.unsent <= self.limits.unsent_bytes / 2;
+    pub(super) fn resume_if_drained<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
+        let drained = self.sending.answers <= self.limits.answer_bytes / 2;
         if self.sending.paused && drained && self.link != Link::Closed {
             self.sending.paused = false;
             self.step(ChannelStep::Call(Call::ResumeRead { channel: self.id }), steps);
@@ -282,7 +386,7 @@ impl Channel {
     }
 
     /// A line came to its turn while another was being written: it is its turn again.
-    fn next_is_late<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
+    pub(super) fn next_is_late<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
         if self.sending.late > 0 {
             self.sending.late -= 1;
             self.step(ChannelStep::Write, steps);
@@ -323,9 +427,9 @@ impl Channel {
 
     /// A message as it is written.
     pub(crate) fn line(&self, outgoing: Outgoing) -> Line {
-        let Outgoing { message, handle, receipt, .. } = &outgoing;
+        let Outgoing { message, handle, receipt, source, .. } = &outgoing;
         let bytes = message::encode(message, handle.map(|handle| handle.kind), self.serialization);
-        let (socket, receipt) = (handle.map(|handle| handle.socket), *receipt);
-        Line { bytes, at: 0, socket, receipt, carries: handle.is_some().then_some(outgoing) }
+        let (socket, receipt, source) = (handle.map(|handle| handle.socket), *receipt, *source);
+        Line { bytes, at: 0, socket, receipt, carries: handle.is_some().then_some(outgoing), source }
     }
 }

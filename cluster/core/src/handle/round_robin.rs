@@ -61,6 +61,14 @@ impl RoundRobin {
         Some(Handoff { worker, connection })
     }
 
+    /// A worker is given nothing until it is asked for by [`RoundRobin::handoff`].
+    pub(crate) fn pass_over(&mut self, worker: WorkerId) {
+        if self.all.contains(&worker) {
+            self.free.retain(|free| *free != worker);
+            self.busy.insert(worker);
+        }
+    }
+
     /// Takes a worker out.
     pub(crate) fn remove(&mut self, worker: WorkerId) {
         self.all.remove(&worker);

@@ -42,6 +42,12 @@ impl Primary {
         self.post(worker, &message.into(), Some(passing))
     }
 
+    /// How many messages to a worker that were accepted has the operating system not taken whole? The wish that it disconnects
+    /// is one. `None`: some were lost, or nothing is known of the worker.
+    pub fn unwritten(&self, worker: WorkerId) -> Option<u64> {
+        self.members.get(&worker)?.channel.unwritten()
+    }
+
     fn post(
         &mut self,
         worker: WorkerId,

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use super::address::{bind_address, is_udp};
 use super::{Primary, Step};
 use crate::backoff::Backoff;
-use crate::channel::Outgoing;
+use crate::channel::{Channel, Outgoing};
 use crate::event::Event;
 use crate::handle::round_robin::{Handoff, RoundRobin};
 use crate::handle::shared::Shared;
@@ -18,9 +18,9 @@ use crate::os::{Call, Errno, HandleId, LocalAddress, SocketId, TimerId, WorkerId
 use crate::passing::Passed;
 use crate::settings::SchedulingPolicy;
 
-/// How long a worker that has refused a connection gets none.
+/// How long a worker that has refused a connection gets none, and a write that has failed is left alone.
 /// Node has no such pause: a full worker and its primary pass the connection to and fro at a third of a core.
-const RETRY_MS: u64 = 20;
+pub(super) const RETRY_MS: u64 = 20;
 
 /// How many connections the kernel may hold where the worker does not say. Node: 511.
 const BACKLOG: u32 = 511;
@@ -36,6 +36,7 @@ pub(super) struct Awaited {
 pub(super) enum Retry {
     Worker(HandleId, WorkerId),
     Accept(SocketId),
+    Write(WorkerId),
 }
 
 impl Primary {
@@ -290,7 +291,7 @@ impl Primary {
         }
     }
 
-    /// The worker did not get the descriptor of this message.
+    /// The worker did not get the descriptor of this message: it could not be sent, or did not arrive.
     pub(super) fn undelivered(&mut self, worker: WorkerId, outgoing: Outgoing) {
         if let Some(socket) = outgoing.passes() {
             return self.not_received(worker, socket);
@@ -330,7 +331,19 @@ impl Primary {
         id
     }
 
+    /// A worker cannot be written to. Its place at its handles stays its own until its channel is read to the end.
+    pub(super) fn offer_no_more(&mut self, worker: WorkerId) {
+        for handle in self.handles.values_mut() {
+            if let Sharing::RoundRobin(round_robin) = &mut handle.sharing {
+                round_robin.pass_over(worker);
+            }
+        }
+    }
+
     fn next_for(&mut self, id: HandleId, worker: WorkerId) {
+        if self.members.get(&worker).is_some_and(|member| member.channel.is_broken()) {
+            return;
+        }
         let Some(handle) = self.handles.get_mut(&id) else { return };
         if let Sharing::RoundRobin(round_robin) = &mut handle.sharing {
             let handoff = round_robin.handoff(worker);
@@ -346,7 +359,7 @@ impl Primary {
 
     // ---- again, later
 
-    fn retry(&mut self, retry: Retry, after_ms: u64) {
+    pub(super) fn retry(&mut self, retry: Retry, after_ms: u64) {
         let timer = self.counters.next_timer();
         self.retries.insert(timer, retry);
         self.steps.push(Step::Call(Call::SetTimer { timer, after_ms }));
@@ -362,6 +375,7 @@ impl Primary {
     fn again(&mut self, retry: Retry) {
         match retry {
             Retry::Worker(id, worker) => self.next_for(id, worker),
+            Retry::Write(worker) => self.with_channel(worker.into(), Channel::writable),
             Retry::Accept(socket) => {
                 let id = self.listeners.get(&socket);
                 if id.is_some_and(|id| !self.handles[id].throttled) {

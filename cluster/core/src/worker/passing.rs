@@ -37,6 +37,11 @@ impl Worker {
         self.post(&message.into(), Some(passing))
     }
 
+    /// How many messages that were accepted has the operating system not taken whole? `None`: some were lost.
+    pub fn unwritten(&self) -> Option<u64> {
+        self.channel.unwritten()
+    }
+
     fn post(&mut self, message: &payload::Message, passing: Option<Passing>) -> Result<Sent, SendError> {
         self.command(|worker| {
             let Worker { channel, travelling, steps, .. } = worker;

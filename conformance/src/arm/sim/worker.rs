@@ -81,7 +81,7 @@ impl WorkerPart {
                 let _ = self.see(worker, process, &seen, None);
             }
             // Its messages are lost, and the end of the channel follows: whoever sends on Node asks to be told, and lets it be.
-            WorkerEvent::Error { error: ChannelError::Write(_) } => {}
+            WorkerEvent::Error { error: ChannelError::Write { .. } | ChannelError::Delayed(_) } => {}
             // Nobody has a rule for it.
             WorkerEvent::Error { error: ChannelError::NotReceived | ChannelError::Protocol(_) } => {
                 process.exit(UNCAUGHT);

@@ -122,7 +122,7 @@ impl Part {
                 }
             }
             // Its messages are lost, and the end of the channel follows: whoever sends on Node asks to be told, and lets it be.
-            WorkerEvent::Error(ChannelError::Write(_)) => {}
+            WorkerEvent::Error(ChannelError::Write { .. } | ChannelError::Delayed(_)) => {}
             WorkerEvent::Error(error @ (ChannelError::NotReceived | ChannelError::Protocol(_))) => {
                 eprintln!("{error}");
                 process::exit(UNCAUGHT);
