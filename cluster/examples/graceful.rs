@@ -8,7 +8,7 @@ use std::env;
 use std::error::Error;
 use std::time::Duration;
 
-use cluster::{Event, ExitStatus, Primary, Role, Settings, Signal, Worker};
+use cluster::{Command, Event, ExitStatus, Primary, Role, Settings, Signal, Worker};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
@@ -29,7 +29,9 @@ async fn primary() -> Result<(), Box<dyn Error>> {
     let deadline = Duration::from_secs(deadline);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut primary = Primary::new(Settings::default())?;
+    // Both may reach the whole process group: what they mean for the workers is decided here.
+    let command = Command { ignore_terminal_signals: true, ..Command::default() };
+    let mut primary = Primary::new(Settings { command: command.into(), ..Settings::default() })?;
     for _ in 0..WORKERS {
         primary.fork()?;
     }
@@ -77,8 +79,6 @@ fn told(status: ExitStatus) -> String {
 
 /// Sends back what it gets, for as long as the client likes.
 async fn worker() -> Result<(), Box<dyn Error>> {
-    // Ctrl-c reaches the whole terminal; the primary decides.
-    let _interrupt = signal(SignalKind::interrupt())?;
     let worker = Worker::join()?;
     let mut listener = worker.listen("127.0.0.1:0").await?;
     loop {

@@ -1,34 +1,39 @@
-//! An HTTP server on every core. Workers that die are replaced, unless they never came to serve. SIGHUP replaces them all, each
-//! as soon as another serves in its place: no new connection is lost. SIGTERM or ctrl-c ends it when its requests are
-//! answered, and a second one at once. Whom a request that does not end keeps, stays; `graceful` shows a deadline.
+//! An HTTP server on every core that keeps its workers, and replaces them all without losing a request.
 //!
 //! `cargo run -p cluster --example http -- 127.0.0.1:8000`, and then: `curl http://127.0.0.1:8000/`
 //!
-//! Without an address the kernel chooses a port; it is printed once every worker listens.
+//! Each argument is an address, with `=FILE` behind it if a worker is to answer with what was in this file when it started.
+//! Without an argument the kernel chooses a port; it is printed once every worker is ready.
+//!
+//! A worker that ends is replaced, after a pause that grows if it was young. SIGHUP reloads: one worker after another is replaced
+//! by a new one, and asked to exit when that one listens wherever the service did before. A new worker that does not within
+//! `READY_SECONDS` (10) is killed; it and one that dies end the reload, and the workers that are left stay. SIGTERM or ctrl-c ends
+//! the service when its requests are answered, and a second one at once. With `RECYCLE` a worker that has answered so many
+//! requests asks to be replaced.
 
-#![expect(clippy::wildcard_enum_match_arm, reason = "a program cares for some events only")]
+#![expect(clippy::wildcard_enum_match_arm, reason = "a program reacts to some events only")]
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::env;
+use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
-use std::process;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::available_parallelism;
 use std::time::Duration;
+use std::{env, fs, process};
 
 use axum::Router;
-use axum::http::HeaderValue;
-use axum::http::header::CONNECTION;
-use axum::middleware::map_response;
-use axum::response::Response;
 use axum::routing::get;
-use cluster::{Event, Life, Primary, Role, Settings, Signal, Worker, WorkerError, WorkerId};
+use cluster::{
+    Command, Event, ListeningAddress, Primary, Role, Settings, Signal, Worker, WorkerError, WorkerId,
+};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::sleep;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 
-/// How long a client that has just connected has to begin its request.
-const MOMENT: Duration = Duration::from_secs(1);
+/// A worker that lives shorter is young: the next one starts after a pause.
+const YOUNG: Duration = Duration::from_secs(5);
+/// The shortest and the longest pause.
+const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(30)];
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -42,131 +47,217 @@ async fn primary() -> Result<(), Box<dyn Error>> {
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut primary = Primary::new(Settings::default())?;
-    for _ in 0..available_parallelism()?.get() {
-        primary.fork()?;
-    }
-    let mut serving = Serving::default();
+    let mut service = Service::new()?;
     loop {
+        let due = service.due();
         tokio::select! {
-            event = primary.next() => match event {
-                Some(event) => serving.hear(&mut primary, event)?,
-                None => return Err("no worker is left".into()),
-            },
-            _ = hangup.recv() => serving.reload(&mut primary)?,
+            Some(event) = service.primary.next() => service.hear(event)?,
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => service.act()?,
+            _ = hangup.recv() => service.reload(),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
     }
+    let primary = &mut service.primary;
     primary.disconnect();
     loop {
         tokio::select! {
             event = primary.next() => if event.is_none() { return Ok(()) },
-            _ = terminate.recv() => kill_all(&mut primary),
-            _ = interrupt.recv() => kill_all(&mut primary),
+            _ = terminate.recv() => kill_all(primary),
+            _ = interrupt.recv() => kill_all(primary),
         }
     }
 }
 
-/// Who was asked to go and serves its last requests would outlive even its primary.
+/// A worker that drains outlives even its primary.
 fn kill_all(primary: &mut Primary) {
     for worker in primary.living().collect::<Vec<_>>() {
         primary.kill(worker, Signal::SIGKILL);
     }
 }
 
-/// Who serves, and who comes in whose place.
-#[derive(Default)]
-struct Serving {
-    workers: BTreeSet<WorkerId>,
-    /// The new and the old.
-    replacing: BTreeMap<WorkerId, WorkerId>,
-    /// Another reload is wanted, when this one is over.
+/// A worker that was started, and was not asked to exit.
+struct Started {
+    at: Instant,
+    /// Where it listens.
+    addresses: Vec<ListeningAddress>,
+    /// Where it has to listen to be ready; empty: anywhere.
+    needs: Vec<ListeningAddress>,
+}
+
+impl Started {
+    fn is_ready(&self) -> bool {
+        !self.addresses.is_empty() && self.needs.iter().all(|address| self.addresses.contains(address))
+    }
+}
+
+/// The workers, and what is to be done about them.
+struct Service {
+    primary: Primary,
+    wanted: usize,
+    ready_within: Duration,
+    workers: BTreeMap<WorkerId, Started>,
+    /// Where any worker has listened: a later one is ready when it listens there, too.
+    served: Vec<ListeningAddress>,
+    /// The workers that a reload has still to replace. While there are any, one worker more is wanted.
+    old: VecDeque<WorkerId>,
+    /// Another reload follows this one.
     again: bool,
+    pause: Duration,
+    next_fork: Instant,
     is_announced: bool,
 }
 
-impl Serving {
-    fn hear(&mut self, primary: &mut Primary, event: Event) -> Result<(), Box<dyn Error>> {
-        match event {
-            Event::Listening { worker, address } => {
-                self.workers.insert(worker);
-                if let Some(old) = self.replacing.remove(&worker).filter(|old| self.workers.remove(old)) {
-                    primary.disconnect_worker(old);
-                }
-                if !self.is_announced && self.workers.len() == primary.workers().count() {
-                    self.is_announced = true;
-                    println!("{} workers serve http://{address}/", self.workers.len());
-                }
-            }
-            // It was asked to go, and another serves in its place.
-            Event::Exit { worker, .. }
-                if primary.worker(worker).and_then(Life::exited_after_disconnect) == Some(true) =>
-            {
-                println!("worker {worker} has gone");
-            }
-            Event::Exit { worker, status } if self.workers.remove(&worker) => {
-                println!("worker {worker} ended: {status:?}; starting another");
-                if !self.replacing.values().any(|old| *old == worker) {
-                    primary.fork()?;
-                }
-            }
-            // Another would end as this one did; so who was to go for it stays.
-            Event::Exit { worker, status } => {
-                println!("worker {worker} never served: {status:?}");
-                self.replacing.remove(&worker);
-            }
-            Event::Error { worker, error } => {
-                println!("worker {worker}: {error}");
-                if let WorkerError::Spawn { .. } = error {
-                    self.replacing.remove(&worker);
-                }
-            }
-            _ => {}
+impl Service {
+    fn new() -> Result<Self, Box<dyn Error>> {
+        // Signals to the whole process group are for the primary: workers finish their requests.
+        let command = Command { ignore_terminal_signals: true, ..Command::default() };
+        let settings = Settings { command: command.into(), keep_listening: true, ..Settings::default() };
+        let seconds = env::var("READY_SECONDS").map_or(Ok(10), |seconds| seconds.parse())?;
+        Ok(Service {
+            primary: Primary::new(settings)?,
+            wanted: available_parallelism()?.get(),
+            ready_within: Duration::from_secs(seconds),
+            workers: BTreeMap::new(),
+            served: Vec::new(),
+            old: VecDeque::new(),
+            again: false,
+            pause: Duration::ZERO,
+            next_fork: Instant::now(),
+            is_announced: false,
+        })
+    }
+
+    fn is_short_of_workers(&self) -> bool {
+        self.workers.len() < self.wanted + usize::from(!self.old.is_empty())
+    }
+
+    /// When there is something to do, if there is.
+    fn due(&self) -> Option<Instant> {
+        let late = |started: &Started| (!started.is_ready()).then_some(started.at + self.ready_within);
+        let fork = self.is_short_of_workers().then_some(self.next_fork);
+        self.workers.values().filter_map(late).chain(fork).min()
+    }
+
+    fn act(&mut self) -> Result<(), Box<dyn Error>> {
+        let now = Instant::now();
+        let is_late = |started: &Started| !started.is_ready() && started.at + self.ready_within <= now;
+        let late: Vec<_> = self.workers.iter().filter(|(_, it)| is_late(it)).map(|(id, _)| *id).collect();
+        for worker in late {
+            println!("worker {worker} is not ready after {:?}: killed", self.ready_within);
+            self.primary.kill(worker, Signal::SIGKILL);
+            self.ended(worker);
         }
-        if self.replacing.is_empty() && std::mem::take(&mut self.again) {
-            self.reload(primary)?;
+        if self.is_short_of_workers() && self.next_fork <= now {
+            let started = Started { at: now, addresses: Vec::new(), needs: self.served.clone() };
+            self.workers.insert(self.primary.fork()?, started);
         }
         Ok(())
     }
 
-    fn reload(&mut self, primary: &mut Primary) -> Result<(), Box<dyn Error>> {
-        if !self.replacing.is_empty() {
-            self.again = true;
-            return Ok(());
+    fn hear(&mut self, event: Event) -> Result<(), Box<dyn Error>> {
+        match event {
+            Event::Listening { worker, address } => self.listens(worker, address),
+            Event::Exit { worker, status } => {
+                println!("worker {worker} has exited: {status:?}");
+                self.ended(worker);
+            }
+            // It disconnects itself.
+            Event::Disconnect { worker } => self.ended(worker),
+            Event::Error { worker, error } => {
+                println!("worker {worker}: {error}");
+                if let WorkerError::Spawn { .. } = error {
+                    self.ended(worker);
+                }
+            }
+            _ => {}
         }
-        for &worker in &self.workers {
-            self.replacing.insert(primary.fork()?, worker);
+        if self.served.is_empty() && self.workers.is_empty() {
+            return Err("no worker is left: none has ever served".into());
         }
         Ok(())
+    }
+
+    fn listens(&mut self, worker: WorkerId, address: ListeningAddress) {
+        if !self.served.contains(&address) {
+            self.served.push(address.clone());
+        }
+        let Some(started) = self.workers.get_mut(&worker) else { return };
+        started.addresses.push(address);
+        let ready = self.workers.values().filter(|started| started.is_ready()).count();
+        if ready == self.wanted && !self.is_announced {
+            self.is_announced = true;
+            let places: Vec<_> = self.served.iter().map(|address| format!("http://{address}/")).collect();
+            println!("{ready} workers serve {}", places.join(" "));
+        }
+        if ready > self.wanted
+            && let Some(old) = self.old.pop_front()
+        {
+            self.workers.remove(&old);
+            self.primary.disconnect_worker(old);
+            self.reload_again();
+        }
+    }
+
+    /// A worker serves no longer, or will not.
+    fn ended(&mut self, worker: WorkerId) {
+        // Of one that was asked to exit nothing is expected.
+        let Some(started) = self.workers.remove(&worker) else { return };
+        if started.is_ready() && started.at.elapsed() > YOUNG {
+            self.pause = Duration::ZERO;
+        } else if started.at >= self.next_fork {
+            // Of workers that die together, the first alone doubles the pause.
+            self.pause = (2 * self.pause).clamp(PAUSES[0], PAUSES[1]);
+        }
+        self.next_fork = Instant::now() + self.pause;
+        self.old.retain(|old| *old != worker);
+        if !started.is_ready() && !self.old.is_empty() {
+            println!("worker {worker} did not get ready: the reload is abandoned");
+            self.old.clear();
+        }
+        self.reload_again();
+    }
+
+    fn reload(&mut self) {
+        self.again = true;
+        self.reload_again();
+    }
+
+    /// Begins a reload that is wanted, if none is under way.
+    fn reload_again(&mut self) {
+        if self.old.is_empty() && std::mem::take(&mut self.again) {
+            self.old = self.workers.keys().copied().collect();
+        }
     }
 }
 
 async fn worker() -> Result<(), Box<dyn Error>> {
     let worker = Worker::join()?;
-    // A terminal sends ctrl-c to every process; what it means for the workers is the primary's to say.
-    let _interrupt = signal(SignalKind::interrupt())?;
-    let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:0".into());
-    let listener = worker.listen(address).await?;
-    let text = format!("worker {}, process {}\n", worker.id(), process::id());
-    let is_leaving = Arc::new(AtomicBool::new(false));
-    let told = is_leaving.clone();
-    let app = Router::new().route("/", get(|| async { text })).layer(map_response(
-        move |mut response: Response| {
-            // Whoever keeps a connection alive hears with its next answer that it should make another.
-            if told.load(Ordering::Relaxed) {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    let recycle = env::var("RECYCLE").map_or(Ok(u64::MAX), |requests| requests.parse())?;
+    let answered = Arc::new(AtomicU64::new(0));
+    let mut places: Vec<String> = env::args().skip(1).collect();
+    if places.is_empty() {
+        places.push("127.0.0.1:0".into());
+    }
+    let mut servers = JoinSet::new();
+    for place in places {
+        let (address, file) =
+            place.split_once('=').map_or((&*place, None), |(address, file)| (address, Some(file)));
+        let who = format!("worker {}, process {}\n", worker.id(), process::id());
+        let text = file.map_or(Ok(who), fs::read_to_string)?;
+        let listener = worker.listen(address).await?;
+        let (answered, leaving) = (answered.clone(), worker.clone());
+        let answer = move || async move {
+            if answered.fetch_add(1, Ordering::Relaxed) + 1 == recycle {
+                leaving.disconnect();
             }
-            async { response }
-        },
-    ));
-    // When the worker is told to go, connections are closed that are only kept alive. For axum that is also one whose
-    // request has not begun to arrive; so whoever has just connected is given a moment.
-    let closing = async move {
-        worker.disconnecting().await;
-        is_leaving.store(true, Ordering::Relaxed);
-        sleep(MOMENT).await;
-    };
-    axum::serve(listener, app).with_graceful_shutdown(closing).await?;
+            text
+        };
+        let app = Router::new().route("/", get(answer));
+        servers.spawn(cluster::serve(&worker, listener, app).into_future());
+    }
+    while let Some(ended) = servers.join_next().await {
+        ended??;
+    }
     Ok(())
 }

@@ -3,47 +3,22 @@
 //! Rust primary can run Node.js workers and a Rust worker can serve under a Node.js primary.
 //!
 //! ```no_run
-//! use cluster::{Event, Life, Primary, Role, Settings, Worker};
+#![doc = include_str!("../examples/server.rs")]
+//! ```
 //!
-//! // One thread a process: a cluster uses the cores by its workers.
-//! #[tokio::main(flavor = "current_thread")]
-//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     match cluster::role()? {
-//!         Role::Primary => {
-//!             let mut primary = Primary::new(Settings::default())?;
-//!             for _ in 0..std::thread::available_parallelism()?.get() {
-//!                 primary.fork()?;
-//!             }
-//!             let mut served = std::collections::HashSet::new();
-//!             while let Some(event) = primary.next().await {
-//!                 match event {
-//!                     Event::Listening { worker, .. } => {
-//!                         served.insert(worker);
-//!                     }
-//!                     // It was asked to go. Who replaces it was started before.
-//!                     Event::Exit { worker, .. }
-//!                         if primary.worker(worker).and_then(Life::exited_after_disconnect) == Some(true) => {}
-//!                     // Replaced, but not one that never got so far as to serve: it would be for ever.
-//!                     Event::Exit { worker, .. } if served.remove(&worker) => {
-//!                         primary.fork()?;
-//!                     }
-//!                     _ => {}
-//!                 }
-//!             }
-//!             return Err("no worker is left".into());
-//!         }
-//!         Role::Worker => {
-//!             let worker = Worker::join()?;
-//!             let mut listener = worker.listen("127.0.0.1:8000").await?;
-//!             loop {
-//!                 let connection = listener.accept().await?;
-//!                 tokio::spawn(serve(connection));
-//!             }
-//!         }
-//!     }
-//!     Ok(())
-//! }
+//! Without axum a worker accepts by itself, and stops to accept when it is asked to exit:
+//!
+//! ```no_run
 //! # async fn serve(_connection: cluster::Connection) {}
+//! # async fn program() -> Result<(), Box<dyn std::error::Error>> {
+//! let worker = cluster::Worker::join()?;
+//! let mut listener = worker.listen("127.0.0.1:8000").await?;
+//! loop {
+//!     // When the last connection of an exiting worker has ended, its process ends here.
+//!     let connection = listener.accept().await?;
+//!     tokio::spawn(serve(connection));
+//! }
+//! # }
 //! ```
 //!
 //! # Runtime
@@ -53,7 +28,8 @@
 //!
 //! # Feature `axum`
 //!
-//! [`Listener`] can be given to `axum::serve`. Off by default.
+//! [`serve`] serves an axum application so that a worker that exits loses no request, and [`Listener`] can be given to
+//! `axum::serve`. Off by default.
 //!
 //! This crate holds the face and the real operating system. What a cluster *does* is decided in the crate
 //! `cluster-core`, whose values are repeated here.
@@ -68,6 +44,8 @@ mod listener;
 mod primary;
 mod remote;
 mod role;
+#[cfg(feature = "axum")]
+mod serve;
 mod server;
 mod socket;
 mod state;
@@ -94,6 +72,8 @@ pub use listener::Listener;
 pub use primary::{NoRuntime, Primary, PrimaryError};
 pub use remote::{Remote, RemoteError};
 pub use role::{Role, RoleError, role, without_role};
+#[cfg(feature = "axum")]
+pub use serve::{Serve, serve};
 pub use socket::{NotSent, Socket};
 pub use transport::Transport;
 pub use udp::UdpSocket;

@@ -38,6 +38,11 @@ impl<T: Transport> Listener<T> {
         Ok(Listener { server, place })
     }
 
+    #[cfg(feature = "axum")]
+    pub(crate) fn place(&self) -> &T::Place {
+        &self.place
+    }
+
     /// The next connection.
     ///
     /// It is acknowledged to the primary only when it is asked for here, so a worker that is busy does not get more, and

@@ -12,7 +12,7 @@ use tokio::net::{TcpStream, UnixStream, unix};
 /// What a [`Listener`](crate::Listener) gives: [`TcpStream`] or [`UnixStream`], and nothing else.
 pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin + Sized + sealed::Sealed + 'static {
     /// Where a client is.
-    type Client: fmt::Debug + Send;
+    type Client: fmt::Debug + Clone + Send + Sync + 'static;
     /// Where a server is.
     type Place: Clone + fmt::Debug + Send + Sync;
 

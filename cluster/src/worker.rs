@@ -98,13 +98,14 @@ impl Worker {
 
     /// Serves a TCP address together with the other workers that do. Node: `server.listen(port, host)`.
     ///
-    /// A name is resolved here, and its first address is taken. Dropping the future gives the address up again.
+    /// A name is resolved here, and its addresses are tried in turn until one can be bound, as tokio's `TcpListener::bind`
+    /// does. Dropping the future gives the address up again.
     ///
     /// # Errors
-    /// The name has no address, or the primary could not bind it (EADDRINUSE and the like). In a program that
+    /// The name has no address, or the primary could not bind the last one (EADDRINUSE and the like). In a program that
     /// [stays](Worker::stay): the worker is leaving. Elsewhere this waits, and the process ends.
     pub async fn listen(&self, address: impl ToSocketAddrs) -> Result<Listener, ListenError> {
-        self.listen_with(resolve(address).await?.into()).await
+        first_of(address, |address| self.listen_with(address.into())).await
     }
 
     /// As [`listen`](Worker::listen), with every choice: every address, a descriptor of the primary, a backlog, an exclusive
@@ -160,10 +161,12 @@ impl Worker {
     /// # Errors
     /// As [`listen`](Worker::listen).
     pub async fn bind_udp(&self, address: impl ToSocketAddrs) -> Result<UdpSocket, ListenError> {
-        let address = resolve(address).await?;
-        let (v6, host, port) = (address.is_ipv6(), Some(address.ip()), Some(address.port()));
-        let address = ListenAddress::Udp { v6, host, port, ipv6_only: false, reuse_address: false };
-        self.bind_udp_with(address.into()).await
+        first_of(address, |address| {
+            let (v6, host, port) = (address.is_ipv6(), Some(address.ip()), Some(address.port()));
+            let address = ListenAddress::Udp { v6, host, port, ipv6_only: false, reuse_address: false };
+            self.bind_udp_with(address.into())
+        })
+        .await
     }
 
     /// As [`bind_udp`](Worker::bind_udp), with every choice. A backlog and a limit of connections mean nothing here.
@@ -243,8 +246,7 @@ impl Worker {
     }
 
     /// Waits until the worker is asked to go, or its channel is lost. What has to stop for the connections to end, stops
-    /// here: `axum::serve(..).with_graceful_shutdown(worker.disconnecting())` closes connections that are only kept alive. For
-    /// axum that is also one whose request has not begun to arrive: wait a second more before it closes them.
+    /// here. An axum application needs more, lest a request be lost: [`serve`](crate::serve()) does it.
     ///
     /// A connection that somebody waits for in [`accept`](Listener::accept) is taken there before this completes; so whoever
     /// only waits for both may drop the listener here, and nobody is lost. Where `accept` is given up for other things in
@@ -271,9 +273,19 @@ impl Worker {
     }
 }
 
-async fn resolve(address: impl ToSocketAddrs) -> Result<SocketAddr, ListenError> {
-    let mut addresses = lookup_host(address).await.map_err(ListenError::Resolve)?;
-    addresses.next().ok_or_else(|| ListenError::Resolve(io::ErrorKind::NotFound.into()))
+/// The first of a name's addresses that can be bound, or the error of the last.
+async fn first_of<T, F: Future<Output = Result<T, ListenError>>>(
+    name: impl ToSocketAddrs,
+    open: impl Fn(SocketAddr) -> F,
+) -> Result<T, ListenError> {
+    let mut result = Err(ListenError::Resolve(io::ErrorKind::NotFound.into()));
+    for address in lookup_host(name).await.map_err(ListenError::Resolve)? {
+        result = open(address).await;
+        if !matches!(result, Err(ListenError::Bind(_))) {
+            break;
+        }
+    }
+    result
 }
 
 /// The address cannot be served as it is asked.

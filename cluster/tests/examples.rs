@@ -1,10 +1,16 @@
 //! Runs every example as its head says, and sees that nothing of it is left: its workers inherit its standard output,
 //! which ends only when the last of them has ended. It does not test the library beyond that.
 
+mod examples {
+    pub(crate) mod load;
+    pub(crate) mod under_load;
+}
+
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::{env, fs};
@@ -31,8 +37,18 @@ impl Drop for Example {
 
 impl Example {
     fn start(name: &str, arguments: &[&str]) -> Result<Self, Box<dyn Error>> {
+        Example::start_with(name, arguments, &[])
+    }
+
+    /// In a process group of its own, as a terminal and a service manager start a program.
+    fn start_with(
+        name: &str,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<Self, Box<dyn Error>> {
         let mut command = Command::new(build(name)?);
-        let mut process = command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        command.args(arguments).envs(variables.iter().copied()).process_group(0);
+        let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let output = process.stdout.take().ok_or("it has no output")?;
         Ok(Example { process, lines: BufReader::new(output).lines() })
     }
@@ -43,10 +59,36 @@ impl Example {
 
     /// The port in the line that says that all workers listen.
     fn port(&mut self) -> Result<u16, Box<dyn Error>> {
+        Ok(*self.ports()?.first().ok_or("no port")?)
+    }
+
+    /// The ports in that line.
+    fn ports(&mut self) -> Result<Vec<u16>, Box<dyn Error>> {
         let line = self.line()?;
-        let (_, address) = line.split_once("workers serve ").ok_or_else(|| line.clone())?;
-        let port = address.trim_end_matches('/').rsplit_once(':').ok_or_else(|| line.clone())?;
-        Ok(port.1.parse()?)
+        let (_, addresses) = line.split_once("workers serve ").ok_or_else(|| line.clone())?;
+        addresses.split(' ').map(|address| port_of(address).ok_or_else(|| line.clone().into())).collect()
+    }
+
+    /// The port in the next line that says that one worker listens.
+    fn served(&mut self) -> Result<u16, Box<dyn Error>> {
+        loop {
+            let line = self.line()?;
+            if let Some((_, address)) = line.split_once(" serves ") {
+                return port_of(address).ok_or_else(|| line.clone().into());
+            }
+        }
+    }
+
+    /// Its process group.
+    fn group(&self) -> Result<Pid, Box<dyn Error>> {
+        Ok(Pid::from_raw(i32::try_from(self.process.id())?))
+    }
+
+    /// Its workers, ascending.
+    fn children(&self) -> Result<Vec<Pid>, Box<dyn Error>> {
+        let of = self.process.id();
+        let children = fs::read_to_string(format!("/proc/{of}/task/{of}/children"))?;
+        children.split_whitespace().map(|child| Ok(Pid::from_raw(child.parse()?))).collect()
     }
 
     fn terminate(&self) -> Tested {
@@ -63,6 +105,10 @@ impl Example {
         let status = self.process.wait()?;
         if status.success() { Ok(rest) } else { Err(format!("{status}").into()) }
     }
+}
+
+fn port_of(address: &str) -> Option<u16> {
+    address.trim_end_matches('/').rsplit_once(':')?.1.parse().ok()
 }
 
 /// The executable, which `cargo test` has built; a test that is run alone builds it.
@@ -96,7 +142,7 @@ fn http_serves_replaces_the_dead_and_ends_when_told() -> Tested {
     idle.read_exact(&mut [0; 15])?;
     kill(Pid::from_raw(victim), Signal::SIGKILL)?;
     let line = example.line()?;
-    assert!(line.contains("Signal(SIGKILL); starting another"), "{line}");
+    assert!(line.ends_with("has exited: Signal(SIGKILL)"), "{line}");
     let answer = request(port)?;
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     example.terminate()?;
@@ -129,7 +175,7 @@ fn http_replaces_all_workers_when_told_and_loses_no_request() -> Tested {
             new.extend(Some(who_answers(port)?).filter(|process| !known.contains(process)));
         }
         for _ in 0..workers {
-            assert!(example.line()?.ends_with(" has gone"));
+            assert!(example.line()?.ends_with(" has exited: Code(0)"));
         }
         known = new;
     }
@@ -175,7 +221,8 @@ fn graceful_waits_for_connections_before_the_deadline() -> Tested {
     let mut client = TcpStream::connect(("127.0.0.1", port))?;
     client.write_all(b"hello")?;
     client.read_exact(&mut [0; 5])?;
-    example.terminate()?;
+    // As a service manager does: to every process of the group.
+    nix::sys::signal::killpg(example.group()?, Signal::SIGTERM)?;
     assert_eq!(example.line()?, "asking the workers to go");
     let first = example.line()?;
     assert!(first.ends_with("ended with code 0"), "{first}");

@@ -41,6 +41,8 @@ async fn program() -> Ended {
         "take one message, then kill yourself" => kill_yourself_full(&worker).await,
         "serve" => serve(worker).await,
         "serve with axum" => serve_with_axum(worker).await,
+        "serve an application" => serve_application(&worker).await,
+        "listen at the first that can be bound" => listen_at_one_of(&worker).await,
         "say what was said" => say_what_was_said(&worker).await,
         "serve everywhere" => serve_at(&worker, worker.listen_with(ListenOptions::default()).await?).await,
         "use sockets" => passing::use_all(&worker).await,
@@ -141,6 +143,32 @@ async fn serve_with_axum(worker: Worker) -> Ended {
         let (connection, _) = axum::serve::Listener::accept(&mut listener).await;
         say_who(&worker, connection).await?;
     }
+}
+
+/// Answers with the address of the client.
+async fn serve_application(worker: &Worker) -> Ended {
+    use axum::extract::ConnectInfo;
+    let app = axum::Router::new().route(
+        "/",
+        axum::routing::get(|ConnectInfo(client): ConnectInfo<std::net::SocketAddr>| async move {
+            client.to_string()
+        }),
+    );
+    Ok(::cluster::serve(worker, listen(worker).await?, app).await?)
+}
+
+/// The first address is no machine's: it is kept for documents.
+async fn listen_at_one_of(worker: &Worker) -> Ended {
+    let taken: std::net::SocketAddr = env::var("ADDRESS")?.parse()?;
+    let nowhere = "192.0.2.1:0".parse()?;
+    let addresses = [nowhere, taken, "127.0.0.1:0".parse()?];
+    let listener = worker.listen(&addresses[..]).await?;
+    worker.send(&json!(listener.local_addr().ip().to_string()))?;
+    let udp = worker.bind_udp(&addresses[..]).await?;
+    worker.send(&json!(udp.local_addr()?.ip().to_string()))?;
+    let error = worker.listen(&addresses[..2]).await.map(drop).map_err(|error| error.to_string());
+    worker.send(&json!(error.err()))?;
+    std::future::pending().await
 }
 
 /// Tells the primary what each client has said, and how that ended.

@@ -34,6 +34,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("workers_may_have_many_threads", many_threads),
         asynchronous("starving_primary_does_not_spin", starving_does_not_spin),
         asynchronous("worker_with_one_descriptor_serves_many", one_descriptor),
+        asynchronous("listen_tries_each_address", tries_each_address),
+        asynchronous("serve_reports_the_client_address", client_address),
         asynchronous("disconnect_refuses_later_clients", refuses_later_clients),
         asynchronous("a_primary_without_descriptors_serves_when_it_has_some_again", starved),
         asynchronous("a_worker_without_descriptors_serves_when_it_has_some_again", starved_worker),
@@ -141,6 +143,34 @@ async fn port_in_use() -> Tested {
     let lucky = fork(&mut primary, "serve");
     let port = port(&mut primary).await?;
     same(said(&mut primary, connect(port)?).await?, lucky.to_string())?;
+    primary.disconnect();
+    rest(&mut primary).await.map(drop)
+}
+
+/// As tokio's `bind`: an address that cannot be bound is passed over, and the last error is the one that is returned.
+async fn tries_each_address() -> Tested {
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let address = taken.local_addr()?.to_string();
+    for mut primary in [primary()?, sharing()?] {
+        fork_at(&mut primary, "listen at the first that can be bound", &address);
+        same(message(&mut primary).await?, json!("127.0.0.1"))?;
+        same(message(&mut primary).await?, json!("127.0.0.1"))?;
+        same(message(&mut primary).await?, json!(format!("bind EADDRINUSE {address}")))?;
+        primary.disconnect();
+        rest(&mut primary).await?;
+    }
+    Ok(())
+}
+
+/// A handler extracts it by `ConnectInfo`.
+async fn client_address() -> Tested {
+    let mut primary = primary()?;
+    fork(&mut primary, "serve an application");
+    let mut client = connect(port(&mut primary).await?)?;
+    client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let address = client.local_addr()?.to_string();
+    let answer = said(&mut primary, client).await?;
+    same(answer.ends_with(&format!("\r\n\r\n{address}")), true)?;
     primary.disconnect();
     rest(&mut primary).await.map(drop)
 }

@@ -1,0 +1,213 @@
+//! The examples that serve HTTP, under load: through deaths, workers that disconnect themselves, reloads that succeed and
+//! reloads that fail, and signals to the whole process group. Requests are counted, not timed.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
+
+use super::load::{Load, Tally};
+use crate::{Example, Tested, request};
+
+const CLIENTS: usize = 16;
+
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Waits for so many lines with these words.
+fn lines(example: &mut Example, count: usize, words: &str) -> Tested {
+    let mut found = 0;
+    while found < count {
+        found += usize::from(example.line()?.contains(words));
+    }
+    Ok(())
+}
+
+fn nothing_failed(tally: Tally) {
+    assert_eq!(tally.failed(), 0, "{tally:?}");
+    assert!(tally.answered > 0, "{tally:?}");
+}
+
+/// The process of the worker that answers.
+fn process(port: u16) -> Result<Pid, Box<dyn std::error::Error>> {
+    let answer = request(port)?;
+    Ok(Pid::from_raw(answer.trim_end().rsplit(' ').next().ok_or("no number")?.parse()?))
+}
+
+#[test]
+fn http_reload_loses_no_request() -> Tested {
+    let mut example = Example::start("http", &[])?;
+    let load = Load::start(CLIENTS, &[example.port()?]);
+    for _ in 0..2 {
+        load.wait_for(500);
+        example.signal(Signal::SIGHUP)?;
+        lines(&mut example, workers(), "has exited: Code(0)")?;
+    }
+    load.wait_for(500);
+    nothing_failed(load.stop());
+    example.terminate()?;
+    example.rest().map(drop)
+}
+
+/// Of the connections of the dead worker each client has one at most; no client is refused.
+#[test]
+fn http_death_costs_its_connections_alone() -> Tested {
+    let mut example = Example::start("http", &[])?;
+    let port = example.port()?;
+    let load = Load::start(CLIENTS, &[port]);
+    for _ in 0..3 {
+        load.wait_for(500);
+        kill(process(port)?, Signal::SIGKILL)?;
+        lines(&mut example, 1, "Signal(SIGKILL)")?;
+    }
+    load.wait_for(500);
+    let tally = load.stop();
+    assert_eq!(tally.refused, 0, "{tally:?}");
+    assert!(tally.failed() <= 3 * CLIENTS as u64, "{tally:?}");
+    example.terminate()?;
+    example.rest().map(drop)
+}
+
+#[test]
+fn http_replaces_workers_that_disconnect_themselves() -> Tested {
+    let mut example = Example::start_with("http", &[], &[("RECYCLE", "300")])?;
+    let load = Load::start(CLIENTS, &[example.port()?]);
+    lines(&mut example, 2 * workers(), "has exited: Code(0)")?;
+    load.wait_for(1);
+    nothing_failed(load.stop());
+    example.terminate()?;
+    example.rest().map(drop)
+}
+
+/// As a service manager does: the workers get the signal, too. What a client has begun on an open connection is answered.
+#[test]
+fn http_group_signal_breaks_no_request() -> Tested {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut example = Example::start("http", &[])?;
+        let load = Load::start(CLIENTS, &[example.port()?]);
+        load.wait_for(500);
+        killpg(example.group()?, signal)?;
+        example.rest()?;
+        let tally = load.stop();
+        assert_eq!(tally.broken, 0, "{tally:?}");
+    }
+    Ok(())
+}
+
+fn replace_by_pipe(path: &Path) -> Tested {
+    fs::remove_file(path)?;
+    Ok(mkfifo(path, Mode::S_IRWXU)?)
+}
+
+fn replace_by_text(path: &Path, text: &str) -> Tested {
+    fs::remove_file(path)?;
+    Ok(fs::write(path, text)?)
+}
+
+/// A new worker waits at a pipe for ever, or dies; the workers that serve stay, and the next reload is as good as any.
+#[test]
+fn http_failed_reload_blocks_no_later_one() -> Tested {
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("text");
+    fs::write(&file, "first\n")?;
+    let place = format!("127.0.0.1:0={}", file.display());
+    let mut example = Example::start_with("http", &[&place], &[("READY_SECONDS", "1")])?;
+    let port = example.port()?;
+    let load = Load::start(CLIENTS, &[port]);
+    replace_by_pipe(&file)?;
+    example.signal(Signal::SIGHUP)?;
+    lines(&mut example, 1, "is not ready after 1s: killed")?;
+    lines(&mut example, 1, "the reload is abandoned")?;
+    fs::remove_file(&file)?;
+    example.signal(Signal::SIGHUP)?;
+    lines(&mut example, 1, "the reload is abandoned")?;
+    assert!(request(port)?.ends_with("first\n"), "the old workers serve");
+    fs::write(&file, "second\n")?;
+    example.signal(Signal::SIGHUP)?;
+    lines(&mut example, workers(), "has exited: Code(0)")?;
+    for _ in 0..2 * workers() {
+        assert!(request(port)?.ends_with("second\n"), "every worker is new");
+    }
+    nothing_failed(load.stop());
+    example.terminate()?;
+    example.rest().map(drop)
+}
+
+/// A new worker listens at the first address and hangs before the second: that is not yet ready.
+#[test]
+fn http_successor_listens_everywhere_first() -> Tested {
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("text");
+    fs::write(&file, "first\n")?;
+    let second = format!("127.0.0.1:0={}", file.display());
+    let mut example = Example::start_with("http", &["127.0.0.1:0", &second], &[("READY_SECONDS", "1")])?;
+    let ports = example.ports()?;
+    assert_eq!(ports.len(), 2);
+    let load = Load::start(CLIENTS / 2, &ports);
+    replace_by_pipe(&file)?;
+    example.signal(Signal::SIGHUP)?;
+    lines(&mut example, 1, "the reload is abandoned")?;
+    load.wait_for(500);
+    replace_by_text(&file, "second\n")?;
+    example.signal(Signal::SIGHUP)?;
+    lines(&mut example, workers(), "has exited: Code(0)")?;
+    assert!(request(ports[1])?.ends_with("second\n"), "every worker is new");
+    nothing_failed(load.stop());
+    example.terminate()?;
+    example.rest().map(drop)
+}
+
+/// The program of the README keeps its workers: a killed one is replaced, and no client is refused meanwhile.
+#[test]
+fn server_replaces_the_dead_under_load() -> Tested {
+    let mut example = Example::start("server", &["127.0.0.1:0"])?;
+    let port = example.served()?;
+    lines(&mut example, workers() - 1, "serves")?;
+    let load = Load::start(CLIENTS, &[port]);
+    for _ in 0..2 {
+        load.wait_for(500);
+        kill(example.children()?[0], Signal::SIGKILL)?;
+        lines(&mut example, 1, "serves")?;
+    }
+    load.wait_for(500);
+    let tally = load.stop();
+    assert_eq!(tally.refused, 0, "{tally:?}");
+    assert!(tally.failed() <= 2 * CLIENTS as u64, "{tally:?}");
+    killpg(example.group()?, Signal::SIGTERM)?;
+    example.rest().map(drop)
+}
+
+/// Workers that die before they serve are replaced, ever more slowly: 100 ms after the first generation has died, 200 ms after the
+/// second. The program serves as soon as it can.
+#[test]
+fn server_replaces_the_doomed_with_backoff() -> Tested {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let port = taken.local_addr()?.port();
+    let start = Instant::now();
+    let mut example = Example::start("server", &[&format!("127.0.0.1:{port}")])?;
+    lines(&mut example, 3 * workers(), "Exit {")?;
+    assert!(start.elapsed() >= Duration::from_millis(300), "{:?}", start.elapsed());
+    drop(taken);
+    assert_eq!(example.served()?, port);
+    assert!(request(port)?.ends_with("hello"));
+    example.terminate()?;
+    example.rest().map(drop)
+}
+
+/// What README.md prints is the example, but for its head.
+#[test]
+fn server_is_what_the_readme_prints() -> Tested {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let example = fs::read_to_string(root.join("examples/server.rs"))?;
+    let program = &example[example.find("use std").ok_or("it uses std")?..];
+    let readme = fs::read_to_string(root.join("../README.md"))?;
+    assert!(
+        readme.contains(&format!("```rust,no_run\n{program}```\n")),
+        "copy examples/server.rs into README.md"
+    );
+    Ok(())
+}
