@@ -6,7 +6,7 @@
 //! Without an argument the kernel chooses a port; it is printed once every worker is ready.
 //!
 //! A worker that ends is replaced, after a pause that grows if it was young. SIGHUP reloads: one worker after another is replaced
-//! by a new one, and asked to exit when that one listens wherever the service did before. A new worker that does not within
+//! by a new one, and asked to exit when that one listens at every address. A new worker that does not within
 //! `READY_SECONDS` (10) is killed; it and one that dies end the reload, and the workers that are left stay. SIGTERM or ctrl-c ends
 //! the service when its requests are answered, and a second one at once. With `RECYCLE` a worker that has answered so many
 //! requests asks to be replaced.
@@ -81,14 +81,19 @@ struct Started {
     at: Instant,
     /// Where it listens.
     addresses: Vec<ListeningAddress>,
-    /// Where it has to listen to be ready; empty: anywhere.
-    needs: Vec<ListeningAddress>,
 }
 
 impl Started {
+    /// At one address alone it would not yet serve all that its predecessor served.
     fn is_ready(&self) -> bool {
-        !self.addresses.is_empty() && self.needs.iter().all(|address| self.addresses.contains(address))
+        self.addresses.len() >= places().len()
     }
+}
+
+/// What a worker is to serve: the arguments.
+fn places() -> Vec<String> {
+    let places: Vec<String> = env::args().skip(1).collect();
+    if places.is_empty() { vec!["127.0.0.1:0".into()] } else { places }
 }
 
 /// The workers, and what is to be done about them.
@@ -97,8 +102,6 @@ struct Service {
     wanted: usize,
     ready_within: Duration,
     workers: BTreeMap<WorkerId, Started>,
-    /// Where any worker has listened: a later one is ready when it listens there, too.
-    served: Vec<ListeningAddress>,
     /// The workers that a reload has still to replace. While there are any, one worker more is wanted.
     old: VecDeque<WorkerId>,
     /// Another reload follows this one.
@@ -119,7 +122,6 @@ impl Service {
             wanted: available_parallelism()?.get(),
             ready_within: Duration::from_secs(seconds),
             workers: BTreeMap::new(),
-            served: Vec::new(),
             old: VecDeque::new(),
             again: false,
             pause: Duration::ZERO,
@@ -149,7 +151,7 @@ impl Service {
             self.ended(worker);
         }
         if self.is_short_of_workers() && self.next_fork <= now {
-            let started = Started { at: now, addresses: Vec::new(), needs: self.served.clone() };
+            let started = Started { at: now, addresses: Vec::new() };
             self.workers.insert(self.primary.fork()?, started);
         }
         Ok(())
@@ -172,22 +174,20 @@ impl Service {
             }
             _ => {}
         }
-        if self.served.is_empty() && self.workers.is_empty() {
-            return Err("no worker is left: none has ever served".into());
+        if !self.is_announced && self.workers.is_empty() {
+            return Err("no worker is left, before all of them served".into());
         }
         Ok(())
     }
 
     fn listens(&mut self, worker: WorkerId, address: ListeningAddress) {
-        if !self.served.contains(&address) {
-            self.served.push(address.clone());
-        }
         let Some(started) = self.workers.get_mut(&worker) else { return };
         started.addresses.push(address);
         let ready = self.workers.values().filter(|started| started.is_ready()).count();
         if ready == self.wanted && !self.is_announced {
             self.is_announced = true;
-            let places: Vec<_> = self.served.iter().map(|address| format!("http://{address}/")).collect();
+            let addresses = self.workers[&worker].addresses.iter();
+            let places: Vec<_> = addresses.map(|address| format!("http://{address}/")).collect();
             println!("{ready} workers serve {}", places.join(" "));
         }
         if ready > self.wanted
@@ -235,12 +235,8 @@ async fn worker() -> Result<(), Box<dyn Error>> {
     let worker = Worker::join()?;
     let recycle = env::var("RECYCLE").map_or(Ok(u64::MAX), |requests| requests.parse())?;
     let answered = Arc::new(AtomicU64::new(0));
-    let mut places: Vec<String> = env::args().skip(1).collect();
-    if places.is_empty() {
-        places.push("127.0.0.1:0".into());
-    }
     let mut servers = JoinSet::new();
-    for place in places {
+    for place in places() {
         let (address, file) =
             place.split_once('=').map_or((&*place, None), |(address, file)| (address, Some(file)));
         let who = format!("worker {}, process {}\n", worker.id(), process::id());

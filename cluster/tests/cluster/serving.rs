@@ -155,7 +155,8 @@ async fn tries_each_address() -> Tested {
         fork_at(&mut primary, "listen at the first that can be bound", &address);
         same(message(&mut primary).await?, json!("127.0.0.1"))?;
         same(message(&mut primary).await?, json!("127.0.0.1"))?;
-        same(message(&mut primary).await?, json!(format!("bind EADDRINUSE {address}")))?;
+        let error = message(&mut primary).await?.to_string();
+        same(error.contains(&format!("{address}: EADDRINUSE")), true)?;
         primary.disconnect();
         rest(&mut primary).await?;
     }
