@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use cluster_core::{
@@ -205,6 +205,7 @@ impl Unix {
             Heard::Room => OsEvent::Writable { channel },
             Heard::End => {
                 self.channels.remove(channel);
+                self.expect_end(channel);
                 OsEvent::ChannelClosed { channel }
             }
         }
@@ -222,11 +223,14 @@ impl Unix {
     /// An end is told only when all that the process wrote has been told.
     fn poll_processes(&mut self, cx: &mut Context<'_>) -> Poll<OsEvent> {
         let Unix { processes, channels, buffer, .. } = self;
-        let ended = processes.poll(|worker, process| {
-            let status = ready!(process.poll_end(cx));
-            Poll::Ready((worker, status, last_words(process, channels.find(worker.into()), buffer)))
+        let polled = processes.poll(|worker, process| {
+            let Poll::Ready(status) = process.poll_end(cx) else {
+                return process.poll_lingers(cx).map(|()| (worker, None, None));
+            };
+            Poll::Ready((worker, Some(status), last_words(process, channels.find(worker.into()), buffer)))
         });
-        ended.map(|(worker, status, unread)| {
+        polled.map(|(worker, ended, unread)| {
+            let Some(status) = ended else { return OsEvent::Lingers { worker } };
             if let Some(unread) = unread {
                 return self.heard(worker.into(), unread);
             }
@@ -349,10 +353,18 @@ impl Unix {
     /// process ends: see [`Unix::farewell`].
     fn close_channel(&mut self, channel: ChannelId) -> Option<OsEvent> {
         let closed = self.channels.remove(channel);
+        self.expect_end(channel);
         if channel == ChannelId::PRIMARY {
             self.farewell = closed.and_then(Channel::close);
         }
         None
+    }
+
+    /// A worker's process ends with its channel.
+    fn expect_end(&mut self, channel: ChannelId) {
+        if let Some(process) = self.processes.find(WorkerId(channel.0)) {
+            process.expect_end();
+        }
     }
 
     fn set_timer(&mut self, timer: TimerId, after_ms: u64) -> Option<OsEvent> {

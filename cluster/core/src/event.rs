@@ -56,7 +56,8 @@ pub enum Event {
         /// A socket that came with it.
         handle: Option<Passed>,
     },
-    /// Its channel is closed. Node: `'disconnect'`. Usually before [`Event::Exit`], but not by any promise.
+    /// Its channel is closed. Node: `'disconnect'`. Usually before [`Event::Exit`], but not by any promise. A process that does not
+    /// exit then is reported by [`WorkerError::Lingers`].
     Disconnect {
         /// Which.
         worker: WorkerId,
@@ -119,6 +120,10 @@ pub enum WorkerError {
     NotReceived,
     /// It broke the protocol, and its channel was closed.
     Protocol(Violation),
+    /// Its process still runs ten seconds after its channel was closed, though it was not disconnected: it has closed
+    /// the descriptor itself, is stopped, or hangs. It serves nobody, and no [`Event::Exit`] follows until it is killed. Node
+    /// emits `'disconnect'` and nothing after it.
+    Lingers,
 }
 
 impl fmt::Display for WorkerError {
@@ -151,6 +156,9 @@ impl fmt::Display for WorkerError {
                 write!(f, "messages to the worker wait: {}{advice}", Reason(*errno))
             }
             WorkerError::NotReceived => f.write_str("a socket and its message did not reach the worker"),
+            WorkerError::Lingers => f.write_str(
+                "the worker's process runs on without its channel; send it SIGKILL, and replace it when it has exited",
+            ),
             WorkerError::Protocol(violation) => write!(f, "the worker's channel was closed: {violation}"),
         }
     }

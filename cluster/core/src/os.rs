@@ -271,6 +271,12 @@ pub enum OsEvent {
         /// How.
         status: ExitStatus,
     },
+    /// The process runs on though its channel has been closed for a while; once a process. A worker exits with its
+    /// channel, so this one is stopped, hung, or has closed the descriptor itself.
+    Lingers {
+        /// Whose.
+        worker: WorkerId,
+    },
     /// Bytes arrived, cut anywhere.
     Read {
         /// From where.

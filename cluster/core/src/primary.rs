@@ -245,6 +245,14 @@ impl Primary {
         self.with_channel(worker.into(), Channel::closed);
     }
 
+    /// One that was disconnected may finish what it does.
+    fn lingers(&mut self, worker: WorkerId) {
+        let life = self.members.get(&worker).map(|member| &member.life);
+        if life.is_some_and(|life| !life.dead && life.exited_after_disconnect() != Some(true)) {
+            self.error(worker, WorkerError::Lingers);
+        }
+    }
+
     fn exited(&mut self, worker: WorkerId, status: ExitStatus) {
         let Some(member) = self.members.get_mut(&worker) else { return };
         member.life.dead = true;
@@ -443,6 +451,7 @@ impl Machine for Primary {
                 self.steps.tick(Step::Emit(Event::Error { worker, error: WorkerError::Kill(errno) }));
             }
             OsEvent::Exited { worker, status } => self.exited(worker, status),
+            OsEvent::Lingers { worker } => self.lingers(worker),
             OsEvent::Read { channel, bytes, socket } => {
                 self.with_channel(channel, |channel, steps| channel.read(&bytes, socket, steps));
             }

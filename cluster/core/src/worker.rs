@@ -399,6 +399,7 @@ impl Machine for Worker {
             OsEvent::Spawned { .. }
             | OsEvent::SpawnFailed { .. }
             | OsEvent::KillFailed { .. }
+            | OsEvent::Lingers { .. }
             | OsEvent::Exited { .. } => unreachable!("a worker asks for nothing that {event:?} answers"),
         }
         self.steps.leave(entry);

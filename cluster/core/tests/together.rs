@@ -253,6 +253,29 @@ fn all_disconnected_comes_with_the_last_and_not_the_first() {
     assert_eq!(house.events.last(), Some(&Event::AllDisconnected), "at once if there is nobody");
 }
 
+/// Only a worker that was not disconnected, whose process is not known to have ended.
+#[test]
+fn lingering_is_reported_unless_asked() {
+    for is_asked in [false, true] {
+        let mut house = House::new(Settings::default());
+        house.fork(1);
+        if is_asked {
+            house.primary.disconnect_worker(ONE);
+        }
+        house.events.clear();
+        house.tell(OsEvent::ChannelClosed { channel: ONE.into() });
+        house.tell(OsEvent::Lingers { worker: ONE });
+        assert_eq!(
+            names(&house.events),
+            if is_asked { vec!["disconnect"] } else { vec!["disconnect", "error"] }
+        );
+        house.tell(OsEvent::Exited { worker: ONE, status: cluster_core::ExitStatus::Code(0) });
+        house.events.clear();
+        house.tell(OsEvent::Lingers { worker: ONE });
+        assert_eq!(names(&house.events), [""; 0]);
+    }
+}
+
 #[test]
 fn a_program_that_cannot_be_started_is_an_error_and_leaves_nothing() {
     let command = Command { exec: Some("/no/such/program".into()), ..Command::default() };

@@ -3,15 +3,20 @@
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
-use std::pin::pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use cluster_core::{Errno, ExitStatus, Signal};
 use nix::sys::signal;
 use nix::unistd::Pid;
 use tokio::process::Child;
+use tokio::time::{Sleep, sleep};
 
 use super::errno;
+
+/// How long a process may run on without its channel. Longer than a Rust worker takes to react to its loss (five seconds).
+const GRACE: Duration = Duration::from_secs(10);
 
 /// A child process that has not been reported as ended.
 #[derive(Debug)]
@@ -20,12 +25,14 @@ pub(super) struct Process {
     ended: Option<ExitStatus>,
     /// How many bytes of it were still unread when it was found dead, as far as they have not been read since.
     pub(super) left_unread: Option<usize>,
+    /// When it should have ended, once its channel is closed.
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl Process {
     /// Watches a child. Dropped before its end, the child lives on, and the runtime reaps it when it ends.
     pub(super) fn new(child: Child) -> Self {
-        Process { child, ended: None, left_unread: None }
+        Process { child, ended: None, left_unread: None, deadline: None }
     }
 
     /// Its process id, until it was reaped.
@@ -42,6 +49,19 @@ impl Process {
             self.ended = Some(status.map_or(ExitStatus::ReapedElsewhere, translate));
         }
         self.ended.map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Its channel is closed, on whatever side: it is to end.
+    pub(super) fn expect_end(&mut self) {
+        self.deadline = Some(Box::pin(sleep(GRACE)));
+    }
+
+    /// Whether it has not ended in time, once.
+    pub(super) fn poll_lingers(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(deadline) = &mut self.deadline else { return Poll::Pending };
+        ready!(deadline.as_mut().poll(cx));
+        self.deadline = None;
+        Poll::Ready(())
     }
 
     /// Sends a signal. A process that has ended is no failure.

@@ -46,11 +46,8 @@ impl Pipe {
                 cx.waker().wake_by_ref();
                 return;
             }
-            match self.stream.poll_read_ready(cx) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return,
-                Poll::Pending => return,
-            }
+            // The reactor fails only when the runtime shuts down.
+            let Poll::Ready(Ok(())) = self.stream.poll_read_ready(cx) else { return };
             let before = self.kept.len();
             let room = left.min(bound - before);
             self.kept.resize(before + room, 0);

@@ -46,6 +46,7 @@ impl fmt::Display for Redacted<'_, OsEvent> {
             | OsEvent::SpawnFailed { .. }
             | OsEvent::KillFailed { .. }
             | OsEvent::Exited { .. }
+            | OsEvent::Lingers { .. }
             | OsEvent::Writable { .. }
             | OsEvent::WriteFailed { .. }
             | OsEvent::ChannelClosed { .. }

@@ -12,7 +12,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 use std::{fs, io};
 
-use super::support::{Tested, asynchronous, children, fork, message, primary, primary_of, rest, same, until};
+use super::support::{
+    Tested, asynchronous, children, fork, message, primary, primary_of, rest, same, trial, until,
+};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -30,6 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("an_exit_does_not_wait_for_a_grandchild_that_holds_the_channel", grandchild),
         asynchronous("an_exit_does_not_wait_for_a_channel_that_is_not_read", grandchild_not_read),
         asynchronous("a_remote_commands_from_another_task", remote),
+        trial("process_without_channel_is_reported", lingers),
         asynchronous("log_shows_no_secrets_below_trace", secrets),
     ]
 }
@@ -278,4 +281,32 @@ async fn secrets() -> Tested {
         same(log.contains("PASSWORD") && log.contains("Read") && log.contains("Write"), true)?;
     }
     Ok(())
+}
+
+/// Its channel is closed, by itself or because it broke the protocol, and its process runs on: it can be replaced. The clock
+/// advances while nothing happens.
+fn lingers() -> Tested {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().start_paused(true).build()?;
+    runtime.block_on(async {
+        for script in ["exec 3>&-; exec sleep 1000", "echo nonsense >&3; exec sleep 1000 3>&-"] {
+            let mut primary = primary_of("/bin/sh", &["-c", script])?;
+            let worker = primary.fork()?;
+            let lingers = Event::Error { worker, error: WorkerError::Lingers };
+            let mut seen = Vec::new();
+            while !seen.contains(&lingers) {
+                seen.push(primary.next().await.ok_or("it lives")?);
+            }
+            same(seen.contains(&Event::Disconnect { worker }), true)?;
+            same(primary.living().collect(), vec![worker])?;
+            primary.kill(worker, Signal::SIGKILL);
+            let mut last = None;
+            while let Some(event) = primary.next().await {
+                same(event == lingers, false)?;
+                last = Some(event);
+            }
+            same(last, Some(Event::Exit { worker, status: ExitStatus::Signal(Signal::SIGKILL) }))?;
+        }
+        Ok(())
+    })
 }

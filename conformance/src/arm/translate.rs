@@ -216,6 +216,6 @@ fn error_name(error: &WorkerError) -> String {
         | WorkerError::Kill(number)
         | WorkerError::Write { errno: number, .. }
         | WorkerError::Delayed(number) => errno(*number),
-        WorkerError::Protocol(_) | WorkerError::NotReceived => errno(Errno::EPROTO),
+        WorkerError::Protocol(_) | WorkerError::NotReceived | WorkerError::Lingers => errno(Errno::EPROTO),
     }
 }
