@@ -61,10 +61,11 @@ mod sync {
 }
 
 pub use cluster_core::{
-    AddressType, ChannelError, Command, Errno, Event, ExitStatus, FieldKind, ForkError, Life, Limits,
-    ListenAddress, ListenError as BindError, ListenOptions, ListeningAddress, Message, MessageError, Passed,
-    PassedKind, PolicyFrozen, SchedulingPolicy, SendError, Sent, Serialization, Settings, Setup, Signal,
-    Stdio, Violation, WorkerError, WorkerId, WorkerState,
+    AddressType, BigInt, ChannelError, Command, Errno, Event, ExitStatus, FieldKind, ForkError, JsError,
+    JsString, Life, Limits, ListenAddress, ListenError as BindError, ListenOptions, ListeningAddress,
+    Message, MessageError, OutOfRange, Passed, PassedKind, PolicyFrozen, RegExp, SchedulingPolicy, SendError,
+    Sent, Serialization, Settings, Setup, Signal, Stdio, Structured, ViewKind, Violation, WorkerError,
+    WorkerId, WorkerState,
 };
 
 pub use connection::Connection;

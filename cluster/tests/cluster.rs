@@ -12,6 +12,7 @@ mod cluster {
     pub(crate) mod node;
     pub(crate) mod passing;
     pub(crate) mod programs;
+    pub(crate) mod relay;
     pub(crate) mod roles;
     pub(crate) mod serving;
     pub(crate) mod settings;
@@ -28,8 +29,8 @@ use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::Builder;
 
 use crate::cluster::{
-    ends, inherited, interrupted, lives, node, passing, programs, roles, serving, settings, signals, sockets,
-    starts, support,
+    ends, inherited, interrupted, lives, node, passing, programs, relay, roles, serving, settings, signals,
+    sockets, starts, support,
 };
 
 fn main() -> ExitCode {
@@ -58,6 +59,7 @@ fn trials() -> Vec<Trial> {
         inherited::trials(),
         signals::trials(),
         starts::trials(),
+        relay::trials(),
         serving::trials(),
         sockets::trials(),
         passing::trials(),

@@ -43,6 +43,7 @@ mod pump;
 mod send;
 mod settings;
 mod steps;
+mod structured;
 mod told;
 mod worker;
 
@@ -61,4 +62,5 @@ pub use primary::{ForkError, Life, PolicyFrozen, Primary, WorkerState};
 pub use pump::{Machine, flush, pump};
 pub use send::{SendError, Sent};
 pub use settings::{Command, Limits, SchedulingPolicy, Serialization, Settings, Setup, Stdio};
+pub use structured::{BigInt, JsError, JsString, OutOfRange, RegExp, Structured, ViewKind};
 pub use worker::Worker;

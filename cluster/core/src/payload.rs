@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use crate::message::advanced::{self, NoJson, Rules};
 use crate::message::{json, surrogates};
 use crate::settings::Serialization;
+use crate::structured::{self, Structured};
 
 /// The payload of one user message. Node: the argument of `process.send` and of `'message'`.
 ///
@@ -80,13 +81,43 @@ impl Message {
         &self.bytes
     }
 
-    /// The message as a value of this type.
-    ///
-    /// A half character, which no text of Rust can hold, becomes U+FFFD.
+    /// A structured clone. It holds what `process.send` of Node sends in mode 'advanced'.
     ///
     /// # Errors
-    /// [`MessageError`]: the message is of another type, nested more than 128 levels deep, or has no JSON.
+    /// [`MessageError::TooDeep`]: the value is nested more than 128 levels deep. [`MessageError::Type`]: it refers to an object
+    /// that has not begun, or boxes what is no primitive.
+    pub fn from_structured(value: &Structured) -> Result<Self, MessageError> {
+        structured::write(value).map(|payload| Message::of_clone(payload.into()))
+    }
+
+    /// The message as a value of JavaScript's, whatever it is.
+    ///
+    /// # Errors
+    /// [`MessageError::TooDeep`]: it is nested more than 128 levels deep.
+    pub fn structured(&self) -> Result<Structured, MessageError> {
+        match self.serialization {
+            Serialization::Advanced => structured::read(&self.bytes),
+            Serialization::Json => {
+                let payload =
+                    self.written_as(Serialization::Advanced, LONGEST).map_err(MessageError::of_no_json)?;
+                structured::read(&payload.bytes)
+            }
+        }
+    }
+
+    /// The message as a value of this type.
+    ///
+    /// A half character, which no text of Rust can hold, becomes U+FFFD. Of a structured clone, a `Map` is a map, a `Set`, an
+    /// array and a typed array a sequence, bytes are a sequence or bytes, a `Date` is its text, an error has its name, its
+    /// message and its stack, and a big integer is an integer; what is referred to twice is there twice.
+    ///
+    /// # Errors
+    /// [`MessageError`]: the message is of another type, nested more than 128 levels deep, or holds what has no form here, such as
+    /// a regular expression or an object inside itself. [`structured`](Message::structured) reads those.
     pub fn to<T: DeserializeOwned>(&self) -> Result<T, MessageError> {
+        if self.serialization == Serialization::Advanced {
+            return structured::to(&structured::read(&self.bytes)?);
+        }
         let text = self.json_text()?;
         serde_json::from_str(&text)
             .or_else(|error| match surrogates::without_lone_ones(text.as_bytes()) {
@@ -249,8 +280,10 @@ pub enum MessageError {
     TooLong,
     /// A value of JavaScript's has no form in what was asked for.
     NoForm {
-        /// The value's kind, as `big integer`.
+        /// The value's kind, as `a regular expression`.
         what: &'static str,
+        /// Where it is, as `.list[3]`; empty for the whole message.
+        path: String,
     },
 }
 
@@ -268,7 +301,7 @@ impl MessageError {
         match error {
             NoJson::TooLong => MessageError::TooLong,
             NoJson::BigInt | NoJson::Cycle | NoJson::Nothing | NoJson::Malformed => {
-                MessageError::NoForm { what: error.what() }
+                MessageError::NoForm { what: error.what(), path: String::new() }
             }
         }
     }
@@ -281,7 +314,9 @@ impl fmt::Display for MessageError {
             MessageError::Type { reason } => write!(f, "the message and the type do not fit: {reason}"),
             MessageError::TooDeep => f.write_str("the message is nested more than 128 levels deep"),
             MessageError::TooLong => f.write_str("the message would be longer than a GiB"),
-            MessageError::NoForm { what } => write!(f, "the message holds {what}, which has no form here"),
+            MessageError::NoForm { what, path } => {
+                write!(f, "message{path} is or holds {what}, which has no form in what was asked for")
+            }
         }
     }
 }

@@ -207,7 +207,7 @@ pub(crate) fn script(text: &str) -> io::Result<tempfile::TempPath> {
 }
 
 /// A primary of Node workers that run a script.
-fn leading(script: &Path, args: &[&Path], policy: SchedulingPolicy) -> Result<Primary, Failed> {
+pub(crate) fn leading(script: &Path, args: &[&Path], policy: SchedulingPolicy) -> Result<Primary, Failed> {
     let paths = [script].into_iter().chain(args.iter().copied());
     let args = paths.map(|path| path.to_string_lossy().into_owned()).collect();
     let command = ::cluster::Command { exec: Some("node".into()), args, ..Default::default() };
@@ -215,7 +215,7 @@ fn leading(script: &Path, args: &[&Path], policy: SchedulingPolicy) -> Result<Pr
 }
 
 /// What a Node primary of our worker prints.
-fn lines(script: &str, args: &[&OsStr]) -> Result<Vec<String>, Failed> {
+pub(crate) fn lines(script: &str, args: &[&OsStr]) -> Result<Vec<String>, Failed> {
     let script = self::script(script)?;
     let mut command = Command::new("node");
     command.arg(&*script).arg(env::current_exe()?).args(args).stdin(Stdio::null()).stdout(Stdio::piped());

@@ -53,7 +53,7 @@ fn write(path: &Path) -> io::Result<()> {
 /// How the worker of a worker ends now.
 async fn again(primary: &mut Primary) -> Result<String, Failed> {
     let worker = primary.workers().next().ok_or("there is one")?;
-    primary.send(worker, &json!("again"))?;
+    primary.send(worker, json!("again"))?;
     Ok(message(primary).await?.as_str().ok_or("a text")?.to_owned())
 }
 

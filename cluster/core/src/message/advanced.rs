@@ -7,8 +7,8 @@
 
 pub(crate) mod date;
 mod envelope;
-mod from_json;
-mod numbers;
+pub(crate) mod from_json;
+pub(crate) mod numbers;
 pub(crate) mod text;
 mod to_json;
 pub(crate) mod tokens;
@@ -28,10 +28,10 @@ pub(crate) use to_json::{NoJson, Rules, to_json};
 mod tests;
 
 /// What every payload begins with; the version of the format follows.
-const HEADER: u8 = 0xFF;
+pub(crate) const HEADER: u8 = 0xFF;
 
 /// The version that Node 18 to 26 write. Older ones are read all the same.
-const VERSION: u8 = 15;
+pub(crate) const VERSION: u8 = 15;
 
 /// What is looked at of a payload that is an object, and else nothing.
 #[derive(Debug, Default, PartialEq, Eq)]

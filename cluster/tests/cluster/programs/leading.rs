@@ -12,11 +12,11 @@ use super::Ended;
 /// For each message, starts this program again, which exits with 3, and reports what happened.
 pub(super) async fn again(worker: &Worker) -> Ended {
     let mut primary = Primary::new(Settings::default())?;
-    worker.send(&json!("ready"))?;
+    worker.send(json!("ready"))?;
     while let Some(event) = worker.next().await {
         if matches!(event, WorkerEvent::Message { .. }) {
             primary.fork_with_env([("PROGRAM", "exit")])?;
-            worker.send(&json!(end(&mut primary).await))?;
+            worker.send(json!(end(&mut primary).await))?;
         }
     }
     Ok(())
@@ -44,7 +44,7 @@ pub(super) async fn reaped(worker: &Worker) -> Ended {
     assert!(is_reaped.recv()?, "there is one child");
     let end = end(&mut primary).await;
     assert_eq!(end, format!("{:?}", ExitStatus::ReapedElsewhere));
-    worker.send(&json!(end))?;
+    worker.send(json!(end))?;
     std::future::pending().await
 }
 

@@ -227,14 +227,18 @@ fn put_number(number: &str, out: &mut Vec<u8>) {
     if number != "-0"
         && let Ok(small) = number.parse::<i32>()
     {
-        out.push(b'I');
-        let zigzag = (small << 1) ^ (small >> 31);
-        put_varint(zigzag.cast_unsigned() as usize, out);
+        put_small(small, out);
     } else {
         out.push(b'N');
         // What is too large is infinite, as in JavaScript.
         out.extend(number.parse::<f64>().unwrap_or(f64::NAN).to_le_bytes());
     }
+}
+
+pub(crate) fn put_small(number: i32, out: &mut Vec<u8>) {
+    out.push(b'I');
+    let zigzag = (number << 1) ^ (number >> 31);
+    put_varint(zigzag.cast_unsigned() as usize, out);
 }
 
 /// A text between its quotation marks.
@@ -245,14 +249,14 @@ fn put_json_text(text: &str, out: &mut Vec<u8>) {
     }
 }
 
-pub(super) fn put_text(text: &str, out: &mut Vec<u8>) {
+pub(crate) fn put_text(text: &str, out: &mut Vec<u8>) {
     out.push(if text.is_ascii() { b'"' } else { b'S' });
     put_varint(text.len(), out);
     out.extend_from_slice(text.as_bytes());
 }
 
 /// A text of UTF-16, at an even place, as V8 has it.
-pub(super) fn put_units(units: &[u16], out: &mut Vec<u8>) {
+pub(crate) fn put_units(units: &[u16], out: &mut Vec<u8>) {
     let mut length = Vec::with_capacity(5);
     put_varint(units.len() * 2, &mut length);
     if !(out.len() + 1 + length.len()).is_multiple_of(2) {
@@ -298,7 +302,7 @@ fn escape(after: &[u8]) -> (u16, usize) {
     }
 }
 
-pub(super) fn put_varint(mut number: usize, out: &mut Vec<u8>) {
+pub(crate) fn put_varint(mut number: usize, out: &mut Vec<u8>) {
     while number > 0x7F {
         out.push(u8::try_from(number & 0x7F).expect("seven bits") | 0x80);
         number >>= 7;

@@ -9,7 +9,7 @@ const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// A number; there is no NaN and no infinity in JSON.
 #[expect(clippy::cast_possible_truncation, reason = "it is an integer of less than 54 bits")]
-pub(super) fn put(number: f64, out: &mut String) {
+pub(crate) fn put(number: f64, out: &mut String) {
     if (-EXACT..=EXACT).contains(&number) && number % 1.0 == 0.0 {
         out.push_str(&(number as i64).to_string());
     } else {

@@ -1,0 +1,224 @@
+//! Values to payloads, as V8 writes them.
+
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+use super::{BigInt, JsError, JsString, LEVELS, Structured};
+use crate::message::advanced::from_json::{put_small, put_text, put_units, put_varint};
+use crate::message::advanced::{HEADER, VERSION};
+use crate::payload::MessageError;
+
+/// The payload of a value.
+pub(crate) fn write(value: &Structured) -> Result<Vec<u8>, MessageError> {
+    let mut writer = Writer { out: Vec::from([HEADER, VERSION]), objects: 0 };
+    writer.value(value, LEVELS)?;
+    Ok(writer.out)
+}
+
+struct Writer {
+    out: Vec<u8>,
+    /// How many objects have begun.
+    objects: u32,
+}
+
+impl Writer {
+    fn value(&mut self, value: &Structured, levels: usize) -> Result<(), MessageError> {
+        match value {
+            Structured::Undefined => self.out.push(b'_'),
+            Structured::Hole => self.out.push(b'-'),
+            Structured::Null => self.out.push(b'0'),
+            Structured::Bool(value) => self.out.push(if *value { b'T' } else { b'F' }),
+            Structured::Number(number) => self.number(*number),
+            Structured::BigInt(number) => self.big_integer(b'Z', number),
+            Structured::String(text) => self.text(text),
+            Structured::Reference(object) if *object < self.objects => {
+                self.out.push(b'^');
+                put_varint(*object as usize, &mut self.out);
+            }
+            Structured::Reference(object) => {
+                let reason = alloc::format!("it refers to object {object}, and {} have begun", self.objects);
+                return Err(MessageError::Type { reason });
+            }
+            Structured::Date(_)
+            | Structured::Boxed(_)
+            | Structured::RegExp(_)
+            | Structured::Array(..)
+            | Structured::SparseArray(..)
+            | Structured::Object(_)
+            | Structured::Map(_)
+            | Structured::Set(_)
+            | Structured::ArrayBuffer(..)
+            | Structured::View(..)
+            | Structured::Error(_)
+            | Structured::Host(_) => {
+                self.objects += 1;
+                let levels = levels.checked_sub(1).ok_or(MessageError::TooDeep)?;
+                self.object(value, levels)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn object(&mut self, object: &Structured, levels: usize) -> Result<(), MessageError> {
+        if let Structured::Date(milliseconds) = object {
+            self.double(b'D', *milliseconds);
+        } else if let Structured::Boxed(inner) = object {
+            self.boxed(inner)?;
+        } else if let Structured::RegExp(it) = object {
+            self.out.push(b'R');
+            self.text(&it.source);
+            put_varint(it.flags as usize, &mut self.out);
+        } else if let Structured::Array(elements, others) = object {
+            self.counted(b'A', elements.len());
+            elements.iter().try_for_each(|element| self.value(element, levels))?;
+            self.members(b'$', others, levels)?;
+            put_varint(elements.len(), &mut self.out);
+        } else if let Structured::SparseArray(length, members) = object {
+            self.counted(b'a', *length as usize);
+            self.members(b'@', members, levels)?;
+            put_varint(*length as usize, &mut self.out);
+        } else if let Structured::Object(members) = object {
+            self.out.push(b'o');
+            self.members(b'{', members, levels)?;
+        } else {
+            self.other_object(object, levels)?;
+        }
+        Ok(())
+    }
+
+    fn other_object(&mut self, object: &Structured, levels: usize) -> Result<(), MessageError> {
+        if let Structured::Map(entries) = object {
+            self.out.push(b';');
+            for (key, value) in entries {
+                self.value(key, levels)?;
+                self.value(value, levels)?;
+            }
+            self.counted(b':', entries.len() * 2);
+        } else if let Structured::Set(values) = object {
+            self.out.push(b'\'');
+            values.iter().try_for_each(|value| self.value(value, levels))?;
+            self.counted(b',', values.len());
+        } else if let Structured::ArrayBuffer(bytes, max) = object {
+            self.counted(if max.is_some() { b'~' } else { b'B' }, bytes.len());
+            if let Some(max) = max {
+                put_varint(usize::try_from(*max).unwrap_or(usize::MAX), &mut self.out);
+            }
+            self.out.extend_from_slice(bytes);
+        } else if let Structured::View(kind, bytes) = object {
+            self.out.extend([b'\\', 0]);
+            put_varint(kind.number() as usize, &mut self.out);
+            put_varint(bytes.len(), &mut self.out);
+            self.out.extend_from_slice(bytes);
+        } else if let Structured::Error(error) = object {
+            self.error(error, levels)?;
+        } else if let Structured::Host(inner) = object {
+            self.out.extend([b'\\', 1]);
+            self.value(inner, levels)?;
+        }
+        Ok(())
+    }
+
+    fn boxed(&mut self, inner: &Structured) -> Result<(), MessageError> {
+        if let Structured::Bool(value) = inner {
+            self.out.push(if *value { b'y' } else { b'x' });
+        } else if let Structured::Number(number) = inner {
+            self.double(b'n', *number);
+        } else if let Structured::BigInt(number) = inner {
+            self.big_integer(b'z', number);
+        } else if let Structured::String(text) = inner {
+            self.out.push(b's');
+            self.text(text);
+        } else {
+            return Err(MessageError::Type { reason: "a boxed value is a primitive one".into() });
+        }
+        Ok(())
+    }
+
+    fn members(
+        &mut self,
+        end: u8,
+        members: &[(JsString, Structured)],
+        levels: usize,
+    ) -> Result<(), MessageError> {
+        for (name, value) in members {
+            match name.as_str().and_then(index) {
+                Some(index) => self.number(f64::from(index)),
+                None => self.text(name),
+            }
+            self.value(value, levels)?;
+        }
+        self.counted(end, members.len());
+        Ok(())
+    }
+
+    fn error(&mut self, error: &JsError, levels: usize) -> Result<(), MessageError> {
+        self.out.push(b'r');
+        let tag = match error.name.as_str() {
+            "EvalError" => Some(b'E'),
+            "RangeError" => Some(b'R'),
+            "ReferenceError" => Some(b'F'),
+            "SyntaxError" => Some(b'S'),
+            "TypeError" => Some(b'T'),
+            "URIError" => Some(b'U'),
+            _ => None,
+        };
+        self.out.extend(tag);
+        if let Some(message) = &error.message {
+            self.out.push(b'm');
+            self.text(message);
+        }
+        if let Some(cause) = &error.cause {
+            self.out.push(b'c');
+            self.value(cause, levels)?;
+        }
+        if let Some(stack) = &error.stack {
+            self.out.push(b's');
+            self.text(stack);
+        }
+        self.out.push(b'.');
+        Ok(())
+    }
+
+    /// A small integer as one, as V8 does; negative zero is none.
+    #[expect(clippy::cast_possible_truncation, reason = "what is cut off is seen")]
+    fn number(&mut self, number: f64) {
+        let small = number as i32;
+        if f64::from(small).to_bits() == number.to_bits() {
+            put_small(small, &mut self.out);
+        } else {
+            self.double(b'N', number);
+        }
+    }
+
+    fn double(&mut self, tag: u8, number: f64) {
+        self.out.push(tag);
+        self.out.extend(number.to_le_bytes());
+    }
+
+    fn big_integer(&mut self, tag: u8, number: &BigInt) {
+        const WORD: usize = 8;
+        let digits = number.to_le_bytes();
+        let length = digits.len().next_multiple_of(WORD);
+        self.counted(tag, length << 1 | usize::from(number.is_negative()));
+        self.out.extend_from_slice(digits);
+        self.out.resize(self.out.len() + length - digits.len(), 0);
+    }
+
+    fn text(&mut self, text: &JsString) {
+        match text.units() {
+            Ok(text) => put_text(text, &mut self.out),
+            Err(units) => put_units(units, &mut self.out),
+        }
+    }
+
+    fn counted(&mut self, tag: u8, count: usize) {
+        self.out.push(tag);
+        put_varint(count, &mut self.out);
+    }
+}
+
+/// The index that a name is, as JavaScript writes it.
+fn index(name: &str) -> Option<u32> {
+    let index: u32 = name.parse().ok()?;
+    (index < u32::MAX && index.to_string() == name).then_some(index)
+}

@@ -1,0 +1,77 @@
+//! Messages that are passed on: what a Node worker gets from another by way of our primary is what it gets by way of Node's
+//! primary, in both serializations; and what our worker sends back under Node's primary is what was sent. The values are in
+//! `relay.cjs`. Where there is no `node`, these tests are ignored.
+
+use std::time::Duration;
+
+use ::cluster::{Event, Primary, SchedulingPolicy, Serialization, Setup};
+use libtest_mimic::{Failed, Trial};
+use tokio::time::timeout;
+
+use super::node::{is_absent, leading, lines, script};
+use super::support::{Tested, asynchronous, rest, same, trial};
+
+const SCRIPT: &str = include_str!("relay.cjs");
+
+/// A hundred thousand doubles and three megabytes take their time where there is nothing but a debug build.
+const LONG: Duration = Duration::from_secs(30);
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let trials = [
+        asynchronous("relay_in_json_is_that_of_node", || relay(Serialization::Json, "json")),
+        asynchronous("relay_in_advanced_is_that_of_node", || relay(Serialization::Advanced, "advanced")),
+        trial("echo_in_json_is_what_was_sent", || echo("json")),
+        trial("echo_in_advanced_is_what_was_sent", || echo("advanced")),
+    ];
+    trials.into_iter().map(|trial| trial.with_ignored_flag(is_absent())).collect()
+}
+
+/// A worker sends everything, the primary passes it on to another, and that one says what it has got.
+async fn relay(serialization: Serialization, name: &str) -> Tested {
+    let ours = reported(serialization).await?;
+    let nodes = lines(SCRIPT, &["relay".as_ref(), name.as_ref()])?;
+    let nodes: Vec<String> = nodes
+        .iter()
+        .map(|line| serde_json::from_str(line))
+        .collect::<Result<_, _>>()
+        .map_err(|it| it.to_string())?;
+    let differences: Vec<_> = nodes.iter().zip(&ours).filter(|(node, our)| node != our).collect();
+    if !differences.is_empty() || nodes.len() < 59 {
+        return Err(format!("{} of {} differ: {differences:#?}", differences.len(), nodes.len()).into());
+    }
+    same(ours.len(), nodes.len())
+}
+
+async fn reported(serialization: Serialization) -> Result<Vec<String>, Failed> {
+    let script = script(SCRIPT)?;
+    let mut primary = leading(&script, &[], SchedulingPolicy::default())?;
+    primary.setup(Setup { serialization: Some(serialization), ..Setup::default() });
+    let [a, b] = ["a", "b"].map(|role| primary.fork_with_env([("ROLE", role)]));
+    let (a, b) = (a?, b?);
+    let mut online = 0;
+    loop {
+        match next(&mut primary).await? {
+            Event::Online { .. } if online == 1 => drop(primary.send(a, "go")?),
+            Event::Online { .. } => online += 1,
+            Event::Message { worker, message, .. } if worker == a => drop(primary.send(b, &message)?),
+            Event::Message { message, .. } => {
+                primary.disconnect();
+                rest(&mut primary).await?;
+                return Ok(message.to()?);
+            }
+            Event::Error { error, .. } => return Err(error.to_string().into()),
+            _ => {}
+        }
+    }
+}
+
+async fn next(primary: &mut Primary) -> Result<Event, Failed> {
+    let event = timeout(LONG, primary.next()).await.map_err(|_| "nothing happened for long")?;
+    Ok(event.ok_or("nothing happens any more")?)
+}
+
+/// Our worker sends everything back.
+fn echo(serialization: &str) -> Tested {
+    let lines = lines(SCRIPT, &["echo".as_ref(), serialization.as_ref()])?;
+    same(lines, vec!["exit 0".into()])
+}
