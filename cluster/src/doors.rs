@@ -59,6 +59,11 @@ impl Doors {
         self.0.is_empty()
     }
 
+    /// All of them.
+    pub(crate) fn ids(&self) -> Vec<ListenerId> {
+        self.0.keys().copied().collect()
+    }
+
     /// For a new listener.
     pub(crate) fn add(&mut self, listener: ListenerId) -> (Opening, Arrivals) {
         let (opening, opened) = oneshot::channel();

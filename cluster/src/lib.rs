@@ -79,7 +79,7 @@ pub use socket::{NotSent, Socket};
 pub use transport::Transport;
 pub use udp::UdpSocket;
 pub use unix::Pipe;
-pub use worker::{JoinError, ListenError, Worker, WorkerEvent};
+pub use worker::{Hold, JoinError, ListenError, Worker, WorkerEvent};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

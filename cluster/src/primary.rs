@@ -1,6 +1,8 @@
 //! The face of a primary: the machine, the operating system, and one place where both move. It decides nothing itself.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use std::{env, error, fmt, future};
 
 use cluster_core::{
@@ -8,11 +10,17 @@ use cluster_core::{
     Settings, Setup, Signal, SocketId, WorkerId, flush, pump,
 };
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
 use crate::remote::{Remote, Requests};
 use crate::role::{RoleError, origin};
 use crate::socket::{self, NotSent, Socket};
+use crate::state::LINGER;
 use crate::unix::{Pipes, Unix};
+
+mod sending;
+
+use sending::Kept;
 
 /// What says how connections are given out where the program does not.
 const POLICY: &str = "NODE_CLUSTER_SCHED_POLICY";
@@ -26,7 +34,9 @@ const NODE_OPTIONS: &str = "NODE_OPTIONS";
 /// and a primary that is not awaited takes no more from its workers and clients than the kernel holds. Commands take
 /// effect at once, as calls inside a listener do in Node. Other tasks command it through a [`Remote`].
 ///
-/// Dropped, it closes its channels, and workers end as they do when a primary dies: at once, unless they are draining.
+/// Dropped, as when `main` returns, it writes what [`send`](Primary::send) has accepted, for which it waits as long as
+/// [`set_linger`](Primary::set_linger) says for workers that do not read; before [`std::process::exit`] wait for
+/// [`flush`](Primary::flush). Then it closes its channels, and workers end as they do when a primary dies: at once, unless they are draining.
 /// The runtime reaps them when they end; none stays a zombie of a process that lives on.
 #[derive(Debug)]
 pub struct Primary {
@@ -37,6 +47,10 @@ pub struct Primary {
     remotes_first: bool,
     /// The socket of the last event.
     offered: Option<SocketId>,
+    kept: Kept,
+    linger: Duration,
+    /// Something has happened, and there may be room again.
+    progress: Arc<Notify>,
 }
 
 impl Primary {
@@ -68,6 +82,9 @@ impl Primary {
             runtime,
             remotes_first: false,
             offered: None,
+            kept: Kept::default(),
+            linger: LINGER,
+            progress: Arc::default(),
         })
     }
 
@@ -201,7 +218,7 @@ impl Primary {
 
     /// What is known of a worker: from its fork until the call of [`next`](Primary::next) after its last event.
     pub fn worker(&self, worker: WorkerId) -> Option<&Life> {
-        self.machine.worker(worker)
+        self.machine.worker(worker).or_else(|| self.kept.known(worker))
     }
 
     /// The workers, ascending. Node: the keys of `cluster.workers`; a worker that was told to go is not among them.
@@ -222,7 +239,7 @@ impl Primary {
 
     /// A remote control for other tasks. As long as one exists, [`next`](Primary::next) waits for what it may ask.
     pub fn remote(&mut self) -> Remote {
-        self.requests.remote()
+        self.requests.remote(&self.progress)
     }
 
     fn command<T>(&mut self, act: impl FnOnce(&mut cluster_core::Primary) -> T) -> T {
@@ -235,6 +252,10 @@ impl Primary {
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         self.close_offered();
+        if let Some(event) = self.kept.take() {
+            self.offered = passed(&event);
+            return Poll::Ready(Some(event));
+        }
         loop {
             if let Some(event) = pump(&mut self.machine, &mut self.unix) {
                 self.offered = passed(&event);
@@ -266,6 +287,7 @@ impl Primary {
     fn listen(&mut self, cx: &mut Context<'_>) -> bool {
         let Poll::Ready(event) = self.unix.poll_event(cx) else { return false };
         self.machine.handle(event);
+        self.progress.notify_waiters();
         true
     }
 

@@ -1,10 +1,12 @@
 //! A remote control of a primary: its commands, for other tasks. It knows nothing that the primary does not tell it.
 
+use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::{error, fmt};
 
 use cluster_core::{ForkError, Message, SendError, Sent, Setup, Signal, WorkerId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::primary::Primary;
 use crate::socket::Socket;
@@ -22,6 +24,7 @@ pub(crate) type Request = Box<dyn FnOnce(&mut Primary) + Send>;
 #[derive(Clone)]
 pub struct Remote {
     requests: mpsc::Sender<Request>,
+    progress: Arc<Notify>,
 }
 
 impl Remote {
@@ -57,6 +60,26 @@ impl Remote {
         let message = message.into();
         let sent = self.ask(move |primary| primary.send(worker, message)).await?;
         sent.map_err(RemoteError::Send)
+    }
+
+    /// Sends a message when there is room for it. The primary goes on meanwhile, and its events are heard as ever.
+    ///
+    /// # Errors
+    /// As [`send`](Remote::send), but never [`SendError::Full`].
+    pub async fn send_when_room(
+        &self,
+        worker: WorkerId,
+        message: impl Into<Message>,
+    ) -> Result<Sent, RemoteError> {
+        let message = message.into();
+        loop {
+            let mut progress = pin!(self.progress.notified());
+            progress.as_mut().enable();
+            match self.send(worker, message.clone()).await {
+                Err(RemoteError::Send(SendError::Full)) => progress.await,
+                sent => return sent,
+            }
+        }
     }
 
     /// As [`Primary::send_with`]; a socket that is not sent is closed.
@@ -137,14 +160,14 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
-    pub(crate) fn remote(&mut self) -> Remote {
+    pub(crate) fn remote(&mut self, progress: &Arc<Notify>) -> Remote {
         let existing = self.open.as_ref().and_then(|(requests, _)| requests.upgrade());
         let requests = existing.unwrap_or_else(|| {
             let (requests, receiver) = mpsc::channel(WAITING);
             self.open = Some((requests.downgrade(), receiver));
             requests
         });
-        Remote { requests }
+        Remote { requests, progress: progress.clone() }
     }
 
     /// Whether anybody could still ask.

@@ -1,14 +1,16 @@
 //! A worker's machine and operating system behind one lock, and the task that moves them. It decides nothing: events
 //! are only brought to whoever waits for them.
 
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{future, process};
 
-use cluster_core::{ListenOptions, ListenerId, Machine, Message, Sent, SocketId, flush, pump};
+use cluster_core::{ListenOptions, ListenerId, Machine, Message, SendError, Sent, SocketId, flush, pump};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -27,6 +29,9 @@ const REACTION: Duration = Duration::from_secs(5);
 /// How often a worker that does not read looks whether its primary lives.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// How long the end of a process waits for a peer that does not read, unless the program says otherwise.
+pub(crate) const LINGER: Duration = Duration::from_secs(5);
+
 /// How far a worker has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
@@ -43,6 +48,12 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     runtime: Handle,
     inbox: Inbox<WorkerEvent>,
+    /// Something has been written, or never will be.
+    progress: Arc<Notify>,
+    /// How many wait for that: meanwhile everything is read, or two programs that send would wait for each other.
+    senders: AtomicUsize,
+    /// Those that wait for room are served in the order in which they came.
+    turn: tokio::sync::Mutex<()>,
     /// Whether the program ends its process itself.
     staying: watch::Sender<bool>,
 }
@@ -55,15 +66,25 @@ struct State {
     phase: watch::Sender<Phase>,
     /// The program has killed itself: it takes no more events.
     killed: bool,
+    /// The driver has said that the worker's work is over.
+    over: bool,
+    /// How many messages were accepted.
+    posted: u64,
+    linger: Duration,
+    progress: Arc<Notify>,
     driver: Option<Waker>,
 }
 
 impl Shared {
     pub(crate) fn new(machine: cluster_core::Worker, unix: Unix, runtime: Handle) -> Self {
+        let progress = Arc::new(Notify::new());
         Shared {
-            state: Mutex::new(State::new(machine, unix)),
+            state: Mutex::new(State::new(machine, unix, progress.clone())),
             runtime,
             inbox: Inbox::new(WAITING),
+            progress,
+            senders: AtomicUsize::new(0),
+            turn: tokio::sync::Mutex::new(()),
             staying: watch::channel(false).0,
         }
     }
@@ -122,6 +143,48 @@ impl Shared {
         state.command(|machine| machine.withdraw(listener));
     }
 
+    /// Sends a message.
+    pub(crate) fn send(&self, message: impl Into<Message>) -> Result<Sent, SendError> {
+        let _context = self.runtime.enter();
+        let mut state = self.lock();
+        let sent = state.command(|machine| machine.send(message));
+        state.posted += u64::from(sent.is_ok());
+        sent
+    }
+
+    /// Sends a message when there is room.
+    pub(crate) async fn send_when_room(&self, message: Message) -> Result<Sent, SendError> {
+        let _turn = self.turn.lock().await;
+        let _sender = Sender::new(self);
+        loop {
+            let mut progress = pin!(self.progress.notified());
+            progress.as_mut().enable();
+            match self.send(message.clone()) {
+                Err(SendError::Full) => progress.await,
+                sent => return sent,
+            }
+        }
+    }
+
+    /// Waits until the kernel has all messages that were accepted before.
+    pub(crate) async fn flush(&self) -> Result<(), SendError> {
+        let posted = self.lock().posted;
+        let _sender = Sender::new(self);
+        loop {
+            let mut progress = pin!(self.progress.notified());
+            progress.as_mut().enable();
+            if self.lock().written()? >= posted {
+                return Ok(());
+            }
+            progress.await;
+        }
+    }
+
+    /// How long the end of the process waits for a primary that does not read.
+    pub(crate) fn linger(&self, linger: Duration) {
+        self.lock().linger = linger;
+    }
+
     /// Sends a message and a socket.
     pub(crate) fn send_with(&self, message: Message, socket: Socket) -> Result<Sent, NotSent> {
         let _context = self.runtime.enter();
@@ -131,6 +194,7 @@ impl Shared {
             flush(&mut state.machine, unix);
             sent
         });
+        state.posted += u64::from(sent.is_ok());
         state.wake();
         sent
     }
@@ -160,18 +224,25 @@ impl Shared {
     }
 
     /// The program wants its process to end, whatever it said before.
-    pub(crate) fn kill(&self) {
+    pub(crate) fn kill(self: &Arc<Self>) {
         self.staying.send_replace(false);
         self.lock().killed = true;
         self.command(cluster_core::Worker::kill);
         if self.inbox.has_ended() {
             self.exit(0);
         }
+        let (shared, linger) = (self.clone(), self.lock().linger);
+        self.runtime.spawn(async move {
+            tokio::time::sleep(linger).await;
+            // A primary that does not read does not answer, either.
+            shared.linger(Duration::ZERO);
+            shared.exit(0)
+        });
     }
 
-    /// The process ends, once the primary has heard everything.
+    /// The process ends, once the primary has read everything, or does not read for too long.
     pub(crate) fn exit(&self, code: i32) -> ! {
-        self.lock().unix.farewell();
+        self.lock().finish();
         process::exit(code)
     }
 
@@ -184,19 +255,29 @@ impl Shared {
         }
     }
 
-    /// Waits for room for the next event. A death is not to be missed meanwhile, and nothing wakes us then: the reactor
-    /// cannot tell it from what is unread.
-    async fn room(&self) {
-        while timeout(LOOK, future::poll_fn(|cx| self.poll_room(cx))).await.is_err() {}
+    /// What happens next. The death of a primary that is not read from is not to be missed, and nothing wakes us then: the
+    /// reactor cannot tell it from what is unread.
+    async fn told(&self) -> Told {
+        loop {
+            let told = future::poll_fn(|cx| self.poll_told(cx));
+            if !self.inbox.is_full() {
+                return told.await;
+            }
+            if let Ok(told) = timeout(LOOK, told).await {
+                return told;
+            }
+        }
     }
 
-    /// Whether to go on: whoever has killed itself makes no room any more, and of a primary that is gone little is unread.
-    fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
-        if self.inbox.poll_room(cx).is_ready() {
-            return Poll::Ready(());
-        }
+    /// While there is no room for events nothing is read; what is to be written is written all the same.
+    fn poll_told(&self, cx: &mut Context<'_>) -> Poll<Told> {
+        let is_full = self.inbox.poll_room(cx).is_pending();
         let mut state = self.lock();
-        if state.poll_killed(cx) || state.unix.is_forsaken() { Poll::Ready(()) } else { Poll::Pending }
+        // A program that has killed itself makes no room, and of a primary that is gone little is unread.
+        let reads = !is_full || self.senders.load(Ordering::Relaxed) > 0 || state.killed;
+        let held = !reads && !state.unix.is_forsaken();
+        state.unix.hold(held);
+        state.poll_told(cx)
     }
 
     fn keep(&self, event: WorkerEvent) {
@@ -213,6 +294,30 @@ impl Shared {
     }
 }
 
+impl Drop for Shared {
+    /// `main` has returned, or the runtime ends: what was accepted is not lost by that.
+    fn drop(&mut self) {
+        self.state.get_mut().unwrap_or_else(PoisonError::into_inner).finish();
+    }
+}
+
+/// A program that waits until something is written.
+struct Sender<'a>(&'a Shared);
+
+impl<'a> Sender<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        shared.senders.fetch_add(1, Ordering::Relaxed);
+        shared.lock().wake();
+        Sender(shared)
+    }
+}
+
+impl Drop for Sender<'_> {
+    fn drop(&mut self) {
+        self.0.senders.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// To whom an event was brought.
 #[derive(Debug)]
 enum Told {
@@ -225,9 +330,50 @@ enum Told {
 }
 
 impl State {
-    fn new(machine: cluster_core::Worker, unix: Unix) -> Self {
-        let phase = watch::channel(Phase::Serving).0;
-        State { machine, unix, doors: Doors::default(), phase, killed: false, driver: None }
+    fn new(machine: cluster_core::Worker, unix: Unix, progress: Arc<Notify>) -> Self {
+        State {
+            machine,
+            unix,
+            doors: Doors::default(),
+            phase: watch::channel(Phase::Serving).0,
+            killed: false,
+            over: false,
+            posted: 0,
+            linger: LINGER,
+            progress,
+            driver: None,
+        }
+    }
+
+    /// How many of the messages that were accepted are written.
+    fn written(&self) -> Result<u64, SendError> {
+        let unwritten = self.machine.unwritten().ok_or(SendError::Closed)?;
+        Ok(self.posted.saturating_sub(unwritten))
+    }
+
+    /// The end of the process: writes what was accepted, and lets the primary read it, but waits no longer than the program
+    /// allows. No connection is taken any more.
+    fn finish(&mut self) {
+        let until = Instant::now() + self.linger;
+        self.unix.leave_runtime();
+        for listener in self.doors.ids() {
+            self.machine.withdraw(listener);
+        }
+        loop {
+            // Nobody is left to take an event.
+            while pump(&mut self.machine, &mut self.unix).is_some() {}
+            match self.machine.unwritten() {
+                None | Some(0) => break,
+                Some(unwritten) => {
+                    let Some(event) = self.unix.wait(until) else {
+                        warn!(unwritten, "messages were lost: the primary does not read");
+                        break;
+                    };
+                    self.machine.handle(event);
+                }
+            }
+        }
+        self.unix.farewell(until);
     }
 
     fn command<T>(&mut self, act: impl FnOnce(&mut cluster_core::Worker) -> T) -> T {
@@ -243,12 +389,6 @@ impl State {
         }
     }
 
-    /// Whether the program has killed itself; the driver is woken when it does.
-    fn poll_killed(&mut self, cx: &Context<'_>) -> bool {
-        self.driver = Some(cx.waker().clone());
-        self.killed
-    }
-
     fn poll_told(&mut self, cx: &mut Context<'_>) -> Poll<Told> {
         self.driver = Some(cx.waker().clone());
         loop {
@@ -258,11 +398,13 @@ impl State {
             if let Some(told) = told {
                 return Poll::Ready(told);
             }
-            if self.is_over() {
+            if !self.over && self.is_over() {
+                self.over = true;
                 return Poll::Ready(Told::Over);
             }
             let event = ready!(self.unix.poll_event(cx));
             self.machine.handle(event);
+            self.progress.notify_waiters();
         }
     }
 
@@ -337,28 +479,34 @@ impl State {
     }
 }
 
-/// Moves a worker until its channel is closed, then ends the process unless the program does.
+/// Moves a worker until its channel is closed, then ends the process unless the program does. In a program that stays it goes
+/// on: what it still asks for has to be answered.
 ///
 /// After each event everyone else runs first: on a current-thread runtime, what the program does at once in reaction to
 /// an event therefore happens before anything that was to follow it, as in Node's listeners.
 async fn drive(shared: Arc<Shared>) {
-    loop {
-        shared.room().await;
-        match future::poll_fn(|cx| shared.lock().poll_told(cx)).await {
-            Told::Door => {}
-            Told::Inbox(event) => {
-                shared.keep(event);
-                if shared.lock().ends_at_once() {
-                    // Whoever asks for more after the last event ends the process.
-                    shared.inbox.end();
-                }
-            }
-            Told::Over => break,
-        }
-        tokio::task::yield_now().await;
-    }
+    while drive_on(&shared).await {}
     shared.inbox.end();
-    end(&shared).await;
+    let ending = shared.clone();
+    shared.runtime.spawn(async move { end(&ending).await });
+    while drive_on(&shared).await {}
+}
+
+/// Brings one event; whether the worker's work goes on.
+async fn drive_on(shared: &Shared) -> bool {
+    match shared.told().await {
+        Told::Door => {}
+        Told::Inbox(event) => {
+            shared.keep(event);
+            if shared.lock().ends_at_once() {
+                // Whoever asks for more after the last event ends the process.
+                shared.inbox.end();
+            }
+        }
+        Told::Over => return false,
+    }
+    tokio::task::yield_now().await;
+    true
 }
 
 async fn end(shared: &Shared) {

@@ -5,6 +5,7 @@ mod bind;
 mod channel;
 mod child;
 pub(crate) mod descriptor;
+mod ending;
 mod exit;
 pub(crate) mod inherit;
 mod listen;
@@ -24,7 +25,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cluster_core::{
     BindAddress, Call, ChannelId, Command, Errno, HandleId, LocalAddress, Os, OsEvent, Signal, SocketId,
@@ -128,13 +129,20 @@ impl Unix {
     }
 
     /// To be called right before a worker's process ends: waits until its primary has read to the end of the channel, but
-    /// not long. A primary that hears of the exit first, as Node may, forgets what it has not read.
-    pub(crate) fn farewell(&mut self) {
+    /// not longer than until then, and not longer than a second. A primary that hears of the exit first, as Node may, forgets what it has not read.
+    pub(crate) fn farewell(&mut self, until: Instant) {
         if self.channels.find(ChannelId::PRIMARY).is_some() {
             self.close_channel(ChannelId::PRIMARY);
         }
         if let Some(farewell) = self.farewell.take() {
-            farewell.wait();
+            farewell.wait(until);
+        }
+    }
+
+    /// Whether what comes from a worker's primary is left in the kernel.
+    pub(crate) fn hold(&mut self, held: bool) {
+        if let Some(channel) = self.channels.find(ChannelId::PRIMARY) {
+            channel.hold(held);
         }
     }
 

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use std::{error, fmt, io};
 
 use cluster_core::{
@@ -37,6 +38,11 @@ pub(crate) const ANOTHER_KIND: &str =
 /// * *disconnected* by either side, once its connections have ended (also if its primary dies meanwhile). Node would go
 ///   on until nothing is left to do; a Rust program cannot know that, and `axum::serve` alone never returns.
 /// * *lost*, because the primary died or closed the channel: at once, as in Node.
+///
+/// Whatever was accepted by [`send`](Worker::send) is written before, whichever end it is: these, [`kill`](Worker::kill),
+/// [`exit`](Worker::exit), and `main` returning, which drops the runtime and with it the last of this worker. Each waits for a
+/// primary that does not read for [`set_linger`](Worker::set_linger) at most. Only [`std::process::exit`], a signal, a
+/// panic that aborts, and a runtime that is never dropped lose what the kernel had no room for.
 ///
 /// A program that has asked for events hears [`WorkerEvent::Disconnect`] first: the process ends when it asks for the
 /// [`next`](Worker::next) event after that, and at the latest after five seconds. Whatever else waits for the cluster
@@ -180,13 +186,48 @@ impl Worker {
 
     /// Sends a message to the primary. Node: `process.send(message)`.
     ///
-    /// What the kernel has room for is written before this returns, so it is not lost if the process then ends.
+    /// What the kernel has room for is written before this returns. What it has not is not lost by an [end](Worker#the-end)
+    /// of this library's own; before [`std::process::exit`] wait for [`flush`](Worker::flush).
     ///
     /// # Errors
     /// The channel is closed or full, or the message is one of Node's own.
     pub fn send(&self, message: impl Into<Message>) -> Result<Sent, SendError> {
-        let message = message.into();
-        self.shared.command(|machine| machine.send(message))
+        self.shared.send(message)
+    }
+
+    /// Sends a message to the primary when there is room for it. Those that wait are served in their order. Dropping the future
+    /// sends nothing.
+    ///
+    /// While it waits, messages of the primary are received whether the program takes them or not: two programs that both
+    /// send and do not receive would otherwise wait for each other.
+    ///
+    /// # Errors
+    /// As [`send`](Worker::send), but never [`Full`](SendError::Full).
+    pub async fn send_when_room(&self, message: impl Into<Message>) -> Result<Sent, SendError> {
+        self.shared.send_when_room(message.into()).await
+    }
+
+    /// Waits until the kernel has every message that was accepted before, whole. From then on they survive this process,
+    /// however it ends: a primary of ours reads them first and hears of the exit after. It does not say that they were read.
+    ///
+    /// # Errors
+    /// [`Closed`](SendError::Closed): a message was lost, as the primary can no longer be written to.
+    pub async fn flush(&self) -> Result<(), SendError> {
+        self.shared.flush().await
+    }
+
+    /// How long an [end](Worker#the-end) of this process waits for a primary that does not read: five seconds, if this is not
+    /// called. Zero: it does not wait.
+    pub fn set_linger(&self, linger: Duration) {
+        self.shared.linger(linger);
+    }
+
+    /// Holds the channel open until the guard is dropped, when the worker is asked to disconnect: for a last report after
+    /// the last connection. Without it the channel closes as soon as the servers are closed and their connections have
+    /// ended, as in Node, and a message after that fails. [`kill`](Worker::kill) and [`exit`](Worker::exit) do not wait for it.
+    pub fn hold(&self) -> Hold {
+        self.shared.command(cluster_core::Worker::hold);
+        Hold { shared: self.shared.clone() }
     }
 
     /// Sends a message and a socket to the primary. Node: `process.send(message, handle)`.
@@ -217,16 +258,19 @@ impl Worker {
         self.shared.command(cluster_core::Worker::disconnect);
     }
 
-    /// Leaves without waiting for connections, and ends the process with code 0. Node: `worker.kill()` in a worker.
+    /// Leaves without waiting for connections, and ends the process with code 0, once the primary has read what was sent to it
+    /// and has answered, or has not within [`set_linger`](Worker::set_linger). Node: `worker.kill()` in a worker, which waits
+    /// without a bound.
     pub fn kill(&self) {
         self.shared.kill();
     }
 
-    /// Ends this process with a code, once the primary has read all that was sent to it, at most a second later. Nothing is
-    /// said of it before: to the primary, the worker did not go because it was asked to.
-    /// Node: `process.exit(code)` in a worker.
+    /// Ends this process with a code, once the kernel has every message that was accepted and the primary has read them. It
+    /// waits for a primary that does not read for [`set_linger`](Worker::set_linger), and at most a second for one that has
+    /// only the end left to read. To the primary, the worker did not go because it was asked to.
+    /// Node: `process.exit(code)` in a worker, which loses what the kernel had no room for.
     ///
-    /// With [`std::process::exit`] a busy primary on Node may hear of the exit before the last messages.
+    /// [`std::process::exit`] loses that, too, and a busy primary on Node may hear of the exit before the last messages.
     pub fn exit(&self, code: i32) -> ! {
         self.shared.exit(code)
     }
@@ -270,6 +314,19 @@ impl Worker {
     /// Whether it was asked to go, by the primary or by itself. Node: `worker.exitedAfterDisconnect`.
     pub fn exited_after_disconnect(&self) -> bool {
         self.shared.look(cluster_core::Worker::exited_after_disconnect)
+    }
+}
+
+/// Holds the channel of a worker open: see [`Worker::hold`].
+#[derive(Debug)]
+#[must_use = "the channel closes as if nothing held it when this is dropped"]
+pub struct Hold {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.shared.command(cluster_core::Worker::let_go);
     }
 }
 

@@ -14,6 +14,7 @@ mod cluster {
     pub(crate) mod programs;
     pub(crate) mod relay;
     pub(crate) mod roles;
+    pub(crate) mod sending;
     pub(crate) mod serving;
     pub(crate) mod settings;
     pub(crate) mod signals;
@@ -29,8 +30,8 @@ use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::Builder;
 
 use crate::cluster::{
-    ends, inherited, interrupted, lives, node, passing, programs, relay, roles, serving, settings, signals,
-    sockets, starts, support,
+    ends, inherited, interrupted, lives, node, passing, programs, relay, roles, sending, serving, settings,
+    signals, sockets, starts, support,
 };
 
 fn main() -> ExitCode {
@@ -64,6 +65,7 @@ fn trials() -> Vec<Trial> {
         sockets::trials(),
         passing::trials(),
         ends::trials(),
+        sending::trials(),
         interrupted::trials(),
         roles::trials(),
         node::trials(),

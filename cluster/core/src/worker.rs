@@ -110,9 +110,9 @@ impl Worker {
     /// A worker with an open channel. The first thing it does is to say that it is online.
     ///
     /// `serialization` is how its primary has it write. Node: `NODE_CHANNEL_SERIALIZATION_MODE`.
-    pub fn new(id: WorkerId, serialization: Serialization, limits: Limits) -> Self {
+    pub fn new(id: WorkerId, serialization: Serialization, mut limits: Limits) -> Self {
         // It always reads: what its primary causes it to answer is bounded by the protocol.
-        let limits = Limits { answer_bytes: usize::MAX, ..limits };
+        limits.answer_bytes = usize::MAX;
         let mut worker = Worker {
             id,
             channel: Channel::new(ChannelId::PRIMARY, serialization, limits),
@@ -266,14 +266,14 @@ impl Worker {
             Happened::Written(connection) => return self.written(connection),
             Happened::Refused(outgoing) => return self.not_received(&outgoing),
             Happened::Settled(socket) => self.settled(socket),
-            Happened::Lost(errno, lost) => return error(ChannelError::Write { errno, lost }),
-            Happened::Failing(errno) => return error(ChannelError::Delayed(errno)),
+            Happened::Lost(errno, lost) => return Some(error(ChannelError::Write { errno, lost })),
+            Happened::Failing(errno) => return Some(error(ChannelError::Delayed(errno))),
             Happened::Retry => self.retry(),
             // The end of the channel follows.
             Happened::Broken => {}
             Happened::Violated(violation) => {
                 self.channel.abort(&mut self.steps);
-                return error(ChannelError::Protocol(violation));
+                return Some(error(ChannelError::Protocol(violation)));
             }
             Happened::Gone => self.gone(),
         }
@@ -343,8 +343,8 @@ impl Worker {
     }
 }
 
-fn error(error: ChannelError) -> Option<Output<WorkerEvent>> {
-    Some(Output::Event(WorkerEvent::Error { error }))
+fn error(error: ChannelError) -> Output<WorkerEvent> {
+    Output::Event(WorkerEvent::Error { error })
 }
 
 impl Stepper for Worker {
@@ -385,9 +385,8 @@ impl Machine for Worker {
         match event {
             OsEvent::Read { channel: _, bytes, socket } => channel.read(&bytes, socket, steps),
             OsEvent::Wrote { channel: _, rest } => channel.wrote(&rest, steps),
-            OsEvent::Writable { channel: _ } => channel.writable(steps),
+            OsEvent::Writable { channel: _ } | OsEvent::Timer { timer: WRITE } => channel.writable(steps),
             OsEvent::WriteFailed { channel: _, errno } => channel.write_failed(errno, steps),
-            OsEvent::Timer { timer: WRITE } => channel.writable(steps),
             OsEvent::ChannelClosed { channel: _ } => channel.closed(steps),
             OsEvent::Listening { socket, address } => self.listening(socket, address),
             OsEvent::ListenFailed { socket, errno } => self.listen_failed(socket, errno),

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut, Read as _};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -31,11 +31,16 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const WAITING: usize = 4;
 
 /// A non-blocking, close-on-exec end of a channel.
+#[expect(clippy::struct_excessive_bools, reason = "each of them changes alone")]
 #[derive(Debug)]
 pub(super) struct Channel {
     stream: UnixStream,
     paused: bool,
+    /// Its program has not taken what was read before.
+    held: bool,
     full: bool,
+    /// The runtime is not asked any more.
+    alone: bool,
     waiting: VecDeque<OwnedFd>,
     /// How many may wait.
     room: usize,
@@ -47,8 +52,8 @@ pub(super) struct Farewell(net::UnixStream);
 
 impl Farewell {
     /// Waits until the peer has closed its side, too, but not long: it may be stopped.
-    pub(super) fn wait(mut self) {
-        let until = Instant::now() + PATIENCE;
+    pub(super) fn wait(mut self, until: Instant) {
+        let until = until.min(Instant::now() + PATIENCE);
         let mut nothing = [0; 4096];
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -62,6 +67,12 @@ impl Farewell {
                 Ok(0) | Err(_) => return,
             }
         }
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 }
 
@@ -81,7 +92,15 @@ impl Channel {
     pub(super) fn new(stream: net::UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let stream = UnixStream::from_std(stream)?;
-        Ok(Channel { stream, paused: false, full: false, waiting: VecDeque::new(), room: WAITING })
+        Ok(Channel {
+            stream,
+            paused: false,
+            held: false,
+            full: false,
+            alone: false,
+            waiting: VecDeque::new(),
+            room: WAITING,
+        })
     }
 
     /// Says that nothing more will be written; the peer hears the end of everything that was.
@@ -96,6 +115,36 @@ impl Channel {
         self.paused = paused;
     }
 
+    /// Whether bytes are left in the kernel because the program does not take them.
+    pub(super) fn hold(&mut self, held: bool) {
+        self.held = held;
+    }
+
+    /// From now on the runtime is not asked.
+    pub(super) fn leave_runtime(&mut self) {
+        self.alone = true;
+    }
+
+    /// What to wait for, when the runtime is not asked.
+    pub(super) fn awaits(&self) -> PollFlags {
+        let mut flags = PollFlags::empty();
+        flags.set(PollFlags::IN, !self.paused);
+        flags.set(PollFlags::OUT, self.full);
+        flags
+    }
+
+    /// What it says at this moment, when the runtime is not asked.
+    pub(super) fn hear_now(&mut self, buffer: &mut [u8]) -> Option<Heard> {
+        let mut polled = [PollFd::new(&self.stream, self.awaits())];
+        poll(&mut polled, Some(&Timespec::default())).ok()?;
+        let ready = polled[0].revents();
+        if self.full && ready.intersects(PollFlags::OUT | PollFlags::HUP | PollFlags::ERR) {
+            self.full = false;
+            return Some(Heard::Room);
+        }
+        if ready.is_empty() { None } else { self.read_now(buffer) }
+    }
+
     /// No descriptor comes any more: the process that could send them is dead. One of them may be its end of this very
     /// channel, which would then never end.
     pub(super) fn close_descriptors(&mut self) {
@@ -108,7 +157,7 @@ impl Channel {
     pub(super) fn write(&mut self, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<usize> {
         let taken = match send(&self.stream, bytes, descriptor) {
             // Once more through the reactor, which then knows that there is no room and watches for it.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !self.alone => {
                 self.stream.try_io(Interest::WRITABLE, || send(&self.stream, bytes, descriptor))
             }
             sent => sent,
@@ -127,7 +176,7 @@ impl Channel {
             self.full = false;
             return Poll::Ready(Heard::Room);
         }
-        if self.paused {
+        if self.paused || self.held {
             return Poll::Pending;
         }
         self.poll_read(cx, buffer)
@@ -259,7 +308,6 @@ mod tests {
     use std::future::poll_fn;
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
-    use std::os::fd::AsFd;
 
     /// A channel and its far end, which blocks.
     fn pair() -> (Channel, net::UnixStream) {

@@ -21,6 +21,17 @@ impl Timers {
         self.due.insert((Instant::now() + after, timer));
     }
 
+    /// When the next one is due.
+    pub(super) fn due(&self) -> Option<std::time::Instant> {
+        self.due.first().map(|(due, _)| due.into_std())
+    }
+
+    /// Takes the next one, if it is due.
+    pub(super) fn take_due(&mut self) -> Option<TimerId> {
+        let is_due = self.due()? <= std::time::Instant::now();
+        if is_due { self.due.pop_first().map(|(_, timer)| timer) } else { None }
+    }
+
     /// The next one that fires.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<TimerId> {
         let Some(&(due, timer)) = self.due.first() else { return Poll::Pending };

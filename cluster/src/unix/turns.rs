@@ -28,6 +28,20 @@ impl<K: Ord + Copy, V> Turns<K, V> {
         self.entries.get_mut(&key)
     }
 
+    /// All keys, ascending.
+    pub(super) fn keys(&self) -> impl Iterator<Item = K> {
+        self.entries.keys().copied()
+    }
+
+    /// All entries, in the order of their keys.
+    pub(super) fn values(&self) -> impl Iterator<Item = &V> {
+        self.entries.values()
+    }
+
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.entries.values_mut()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

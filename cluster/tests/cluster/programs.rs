@@ -14,6 +14,7 @@ use super::support::{Hoard, inherited, runtime};
 mod inherited;
 mod leading;
 mod passing;
+pub(crate) mod sending;
 mod told;
 
 type Ended = Result<(), Box<dyn Error>>;
@@ -72,6 +73,13 @@ async fn program() -> Ended {
         "start others" => inherited::others(&worker).await,
         "list descriptors" => inherited::descriptors(&worker).await,
         "echo, ignoring signals" => inherited::echo_ignoring(worker).await,
+        "send and end" => sending::and_end(worker).await,
+        "count all" => sending::counted(worker).await,
+        "lead and return" => sending::lead(),
+        "flood" => sending::flood(worker).await,
+        "listen late" => sending::listen_late(worker).await,
+        "report at the end" => sending::report(worker).await,
+        "exit in vain" => sending::exit_in_vain(worker).await,
         "join again" => join_again(&worker).await,
         other => Err(format!("there is no program {other:?}").into()),
     }

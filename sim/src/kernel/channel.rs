@@ -31,6 +31,7 @@ pub(crate) struct Channel {
 }
 
 /// One end and what waits to be read at it.
+#[expect(clippy::struct_excessive_bools, reason = "each of them changes alone")]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct End {
     pub(crate) open: bool,

@@ -1,0 +1,187 @@
+//! Writes that fail: with every error number, with and without a descriptor, in a primary and in a worker. Only a broken
+//! connection loses anything, and that is counted.
+
+use cluster_core::{
+    Call, ChannelError, ChannelId, Errno, Event, Limits, Machine, OsEvent, Output, PassedKind, Passing,
+    Primary, Serialization, Settings, SocketId, Standing, TimerId, Worker, WorkerError, WorkerEvent,
+    WorkerId,
+};
+
+const ONE: WorkerId = WorkerId(1);
+const CHANNEL: ChannelId = ChannelId(1);
+const CONNECTION: SocketId = SocketId(7);
+
+/// The numbers that say that nothing can be written any more; the last two only without a descriptor, which they are about
+/// otherwise.
+const BROKEN: [Errno; 6] =
+    [Errno::EPIPE, Errno::ECONNRESET, Errno::ENOTCONN, Errno::ESHUTDOWN, Errno::EBADF, Errno::ENOTSOCK];
+
+fn errnos() -> impl Iterator<Item = Errno> {
+    (1..135).map(Errno)
+}
+
+/// What a machine gives out. A write succeeds, or fails with this error number, once.
+fn drain<M: Machine>(machine: &mut M, failure: &mut Option<Errno>) -> Vec<Output<M::Event>> {
+    let mut outputs = Vec::new();
+    while let Some(output) = machine.poll() {
+        if let Output::Call(Call::Write { channel, .. }) = &output {
+            let answer = match failure.take() {
+                Some(errno) => OsEvent::WriteFailed { channel: *channel, errno },
+                None => OsEvent::Wrote { channel: *channel, rest: Vec::new() },
+            };
+            machine.handle(answer);
+        }
+        if let Output::Call(Call::Spawn { worker, .. }) = &output {
+            machine.handle(OsEvent::Spawned { worker: *worker, pid: 1 });
+        }
+        outputs.push(output);
+    }
+    outputs
+}
+
+/// The lines that were offered to the operating system.
+fn lines<E>(outputs: &[Output<E>]) -> Vec<String> {
+    let lines = outputs.iter().filter_map(|output| match output {
+        Output::Call(Call::Write { bytes, .. }) => Some(String::from_utf8_lossy(bytes).trim_end().to_owned()),
+        Output::Call(_) | Output::Event(_) => None,
+    });
+    lines.collect()
+}
+
+fn timer<E>(outputs: &[Output<E>]) -> Option<TimerId> {
+    outputs.iter().find_map(|output| match output {
+        Output::Call(Call::SetTimer { timer, .. }) => Some(*timer),
+        Output::Call(_) | Output::Event(_) => None,
+    })
+}
+
+fn worker() -> Worker {
+    let mut worker = Worker::new(ONE, Serialization::Json, Limits::default());
+    drain(&mut worker, &mut None);
+    worker
+}
+
+#[test]
+fn worker_repeats_a_failed_write_in_order() {
+    for errno in errnos() {
+        let mut worker = worker();
+        for text in ["one", "two"] {
+            worker.send(text).expect("it is open");
+        }
+        let outputs = drain(&mut worker, &mut Some(errno));
+        let errors: Vec<_> = outputs.iter().filter(|output| matches!(output, Output::Event(_))).collect();
+        if BROKEN.contains(&errno) {
+            let error = ChannelError::Write { errno, lost: 2 };
+            assert_eq!(errors, [&Output::Event(WorkerEvent::Error { error })], "{errno}");
+            assert_eq!(worker.unwritten(), None, "{errno}");
+            continue;
+        }
+        let error = ChannelError::Delayed(errno);
+        assert_eq!(errors, [&Output::Event(WorkerEvent::Error { error })], "{errno}");
+        assert_eq!((lines(&outputs), worker.unwritten()), (vec!["\"one\"".to_owned()], Some(2)), "{errno}");
+        worker.handle(OsEvent::Timer { timer: timer(&outputs).expect("it is tried again") });
+        let again = drain(&mut worker, &mut None);
+        assert_eq!((lines(&again), worker.unwritten()), (vec!["\"one\"".into(), "\"two\"".into()], Some(0)));
+    }
+}
+
+/// A socket that cannot travel is refused, and what is behind it goes on; a shortage is waited for.
+#[test]
+fn sockets_that_cannot_travel_hold_up_nothing() {
+    let shortages = [11, 4, 12, 23, 24, 105, 109].map(Errno);
+    for errno in errnos() {
+        let mut worker = worker();
+        let passing = Passing { socket: CONNECTION, kind: PassedKind::Socket, keep_open: false };
+        worker.send_with("with", passing).expect("it is open");
+        worker.send("behind").expect("it is open");
+        let outputs = drain(&mut worker, &mut Some(errno));
+        let closed = outputs.contains(&Output::Call(Call::Close { socket: CONNECTION }));
+        let refused =
+            outputs.contains(&Output::Event(WorkerEvent::Error { error: ChannelError::NotReceived }));
+        let behind = lines(&outputs).iter().any(|line| line.contains("behind"));
+        let is_broken = BROKEN[..4].contains(&errno);
+        let is_short = shortages.contains(&errno);
+        assert_eq!((closed, refused), (!is_short, !is_short && !is_broken), "{errno}");
+        assert_eq!((behind, timer(&outputs).is_some()), (!is_short && !is_broken, is_short), "{errno}");
+    }
+}
+
+/// A primary that has accepted a connection, and whose only worker listens.
+fn serving() -> (Primary, SocketId) {
+    let mut primary = Primary::new(Settings::default());
+    primary.fork().expect("nothing impossible was set up");
+    drain(&mut primary, &mut None);
+    let query = r#"{"cmd":"NODE_CLUSTER","act":"queryServer","address":null,"port":0,"addressType":4,"index":0,"seq":1}"#;
+    primary.handle(OsEvent::Read { channel: CHANNEL, bytes: format!("{query}\n").into(), socket: None });
+    let handle = drain(&mut primary, &mut None).into_iter().find_map(|output| match output {
+        Output::Call(Call::Bind { handle, .. }) => Some(handle),
+        Output::Call(_) | Output::Event(_) => None,
+    });
+    let socket = SocketId(1);
+    let address = cluster_core::LocalAddress::Ip(([127, 0, 0, 1], 80).into());
+    primary.handle(OsEvent::Bound { handle: handle.expect("it is bound"), socket, address });
+    drain(&mut primary, &mut None);
+    (primary, socket)
+}
+
+#[test]
+fn handoff_that_fails_returns_to_the_ledger() {
+    for errno in errnos() {
+        let (mut primary, listener) = serving();
+        primary.handle(OsEvent::Accepted { listener, socket: CONNECTION });
+        let outputs = drain(&mut primary, &mut Some(errno));
+        let standing: Vec<_> = primary.ledger().open().collect();
+        assert!(matches!(standing[..], [(CONNECTION, Standing::Queued(_))]), "{errno}: {standing:?}");
+        let errors: Vec<_> = outputs.iter().filter(|output| matches!(output, Output::Event(_))).collect();
+        if BROKEN[..4].contains(&errno) {
+            assert!(errors.is_empty(), "nothing of the program's is lost: {errno}");
+        } else {
+            let error = Event::Error { worker: ONE, error: WorkerError::Delayed(errno) };
+            assert_eq!(errors, [&Output::Event(error)], "{errno}");
+            primary.handle(OsEvent::Timer { timer: timer(&outputs).expect("it is tried again") });
+            let again = lines(&drain(&mut primary, &mut None));
+            assert!(again.iter().any(|line| line.contains("newconn")), "{errno}: {again:?}");
+        }
+    }
+}
+
+#[test]
+fn broken_channel_is_offered_nothing() {
+    let (mut primary, listener) = serving();
+    for socket in 7..9 {
+        primary.handle(OsEvent::Accepted { listener, socket: SocketId(socket) });
+        let offered = lines(&drain(&mut primary, &mut Some(Errno::EPIPE)));
+        assert_eq!(offered.len(), usize::from(socket == 7), "{offered:?}");
+    }
+    primary.handle(OsEvent::ChannelClosed { channel: CHANNEL });
+    drain(&mut primary, &mut None);
+    assert_eq!(primary.ledger().closed(cluster_core::CloseReason::NoListener), 2);
+}
+
+/// What the cluster itself has to say is nothing of the program's.
+#[test]
+fn loss_counts_the_messages_of_the_program() {
+    let mut primary = serving().0;
+    for text in ["one", "two", "three"] {
+        primary.send(ONE, text).expect("it is open");
+    }
+    let outputs = drain(&mut primary, &mut Some(Errno::ECONNRESET));
+    let error = WorkerError::Write { errno: Errno::ECONNRESET, lost: 3 };
+    assert!(outputs.contains(&Output::Event(Event::Error { worker: ONE, error })), "{outputs:?}");
+}
+
+/// It is asked to disconnect, and the guard is dropped only after a last message.
+#[test]
+fn hold_keeps_the_channel_open() {
+    let mut worker = worker();
+    let leave = b"{\"cmd\":\"NODE_CLUSTER\",\"act\":\"disconnect\",\"seq\":1}\n".to_vec();
+    let close = Output::Call(Call::CloseChannel { channel: ChannelId::PRIMARY });
+    worker.hold();
+    worker.handle(OsEvent::Read { channel: ChannelId::PRIMARY, bytes: leave, socket: None });
+    assert!(!drain(&mut worker, &mut None).contains(&close));
+    worker.send("last").expect("it is held open");
+    worker.let_go();
+    let outputs = drain(&mut worker, &mut None);
+    assert_eq!(lines(&outputs), ["\"last\""]);
+    assert!(outputs.contains(&close), "{outputs:?}");
+}

@@ -1,0 +1,151 @@
+//! Sending that waits, in a primary. Everything goes on meanwhile, and the events of that are kept: a primary that took none
+//! while it waits for a worker could wait for one that waits for it. How a primary ends is here, too.
+
+use std::collections::VecDeque;
+use std::future;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use cluster_core::{Event, Life, Machine, Message, SendError, Sent, WorkerId, pump};
+use tracing::warn;
+
+use super::Primary;
+
+/// Events that came while a command waited, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    events: VecDeque<(Event, Option<Life>)>,
+    /// What was known of the worker of the last event that was taken: it may be forgotten since.
+    known: Option<(WorkerId, Life)>,
+}
+
+impl Kept {
+    pub(super) fn put(&mut self, event: Event, life: Option<Life>) {
+        self.events.push_back((event, life));
+    }
+
+    /// The oldest event.
+    pub(super) fn take(&mut self) -> Option<Event> {
+        self.known = None;
+        let (event, life) = self.events.pop_front()?;
+        self.known = worker_of(&event).zip(life);
+        Some(event)
+    }
+
+    /// What was known of a worker when the last event came.
+    pub(super) fn known(&self, worker: WorkerId) -> Option<&Life> {
+        self.known.as_ref().filter(|(known, _)| *known == worker).map(|(_, life)| life)
+    }
+}
+
+impl Primary {
+    /// Sends a message to a worker when there is room for it. Dropping the future sends nothing.
+    ///
+    /// While it waits, everything goes on: workers are read from, connections are given out, remotes are obeyed. The events
+    /// of that are kept for [`next`](Primary::next), as many as there are: a task that is to react to them meanwhile leaves
+    /// this to another one with a [`Remote`](crate::Remote).
+    ///
+    /// # Errors
+    /// As [`send`](Primary::send), but never [`Full`](SendError::Full).
+    pub async fn send_when_room(
+        &mut self,
+        worker: WorkerId,
+        message: impl Into<Message>,
+    ) -> Result<Sent, SendError> {
+        let message = message.into();
+        future::poll_fn(|cx| {
+            loop {
+                match self.send(worker, message.clone()) {
+                    Err(SendError::Full) => ready!(self.poll_progress(cx)),
+                    sent => return Poll::Ready(sent),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Waits until the kernel has every message that was accepted, whole, or it is reported as lost
+    /// ([`WorkerError::Write`](crate::WorkerError)). From then on they survive this process, however it ends: their workers read
+    /// them before they find that it is gone. It does not say that they were read. Events are kept as by
+    /// [`send_when_room`](Primary::send_when_room).
+    pub async fn flush(&mut self) {
+        future::poll_fn(|cx| {
+            while self.unwritten() > 0 {
+                ready!(self.poll_progress(cx));
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// How long dropping it waits for workers that do not read: five seconds, if this is not called. Zero: it does not wait.
+    pub fn set_linger(&mut self, linger: Duration) {
+        self.linger = linger;
+    }
+
+    /// One input; its events are kept.
+    fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.keep_events();
+        if !self.take_input(cx) {
+            return Poll::Pending;
+        }
+        self.keep_events();
+        Poll::Ready(())
+    }
+
+    fn keep_events(&mut self) {
+        while let Some(event) = pump(&mut self.machine, &mut self.unix) {
+            let life = worker_of(&event).and_then(|worker| self.machine.worker(worker)).cloned();
+            self.kept.put(event, life);
+        }
+    }
+
+    /// How many messages are accepted and not written.
+    fn unwritten(&self) -> u64 {
+        self.machine.living().filter_map(|worker| self.machine.unwritten(worker)).sum()
+    }
+
+    /// Writes what was accepted, without the runtime, which may be gone.
+    fn finish(&mut self) {
+        if self.unwritten() == 0 {
+            return;
+        }
+        let until = Instant::now() + self.linger;
+        self.unix.leave_runtime();
+        loop {
+            // Nobody is left to take an event.
+            while pump(&mut self.machine, &mut self.unix).is_some() {}
+            let unwritten = self.unwritten();
+            if unwritten == 0 {
+                return;
+            }
+            let Some(event) = self.unix.wait(until) else {
+                return warn!(unwritten, "messages were lost: their workers do not read");
+            };
+            self.machine.handle(event);
+        }
+    }
+}
+
+impl Drop for Primary {
+    fn drop(&mut self) {
+        let runtime = self.runtime.clone();
+        let _context = runtime.enter();
+        self.finish();
+        // Who waits for room hears that the primary is gone.
+        self.progress.notify_waiters();
+    }
+}
+
+fn worker_of(event: &Event) -> Option<WorkerId> {
+    match event {
+        Event::Fork { worker }
+        | Event::Online { worker }
+        | Event::Listening { worker, .. }
+        | Event::Message { worker, .. }
+        | Event::Disconnect { worker }
+        | Event::Exit { worker, .. }
+        | Event::Error { worker, .. } => Some(*worker),
+        Event::Setup { .. } | Event::AcceptFailed { .. } | Event::AllDisconnected => None,
+    }
+}

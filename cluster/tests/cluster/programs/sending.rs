@@ -1,0 +1,132 @@
+//! Workers that send much, and then end in every way.
+
+use std::net::TcpStream;
+use std::time::Duration;
+use std::{env, io, process};
+
+use ::cluster::{ListenError, Message, Primary, Settings, Worker, WorkerEvent};
+use serde_json::json;
+
+use super::Ended;
+
+/// More than a channel and a queue hold.
+pub(crate) const PIECES: usize = 24;
+
+/// One piece of that, in bytes.
+pub(crate) const PIECE: usize = 1 << 20;
+
+/// Waits for the primary without reading from it: connected to, it goes on.
+fn meet() -> io::Result<TcpStream> {
+    TcpStream::connect(env::var("ADDRESS").map_err(io::Error::other)?)
+}
+
+/// Sends more than the kernel takes, and ends while its primary does not read.
+pub(super) async fn and_end(worker: Worker) -> Ended {
+    if env::var("WHAT")? == "one" {
+        worker.send("x".repeat(PIECE))?;
+    } else {
+        for number in 0..5000 {
+            worker.send(json!({ "number": number, "filling": "x".repeat(90) }))?;
+        }
+    }
+    let how = env::var("HOW")?;
+    if how == "flush" {
+        let flushed = worker.flush();
+        meet()?;
+        flushed.await?;
+        process::exit(0);
+    }
+    meet()?;
+    match how.as_str() {
+        "exit" => worker.exit(0),
+        "kill" => worker.kill(),
+        "disconnect" => worker.disconnect(),
+        "return" => return Ok(()),
+        other => return Err(format!("nothing ends by {other}").into()),
+    }
+    std::future::pending().await
+}
+
+/// Counts what it is sent until its primary is gone, one after the other, and says it over another connection.
+pub(super) async fn counted(worker: Worker) -> Ended {
+    let mut count = 0;
+    while let Some(event) = worker.next().await {
+        match event {
+            WorkerEvent::Message { .. } => count += 1,
+            WorkerEvent::Error(error) => return Err(error.into()),
+            WorkerEvent::Disconnect => {
+                io::Write::write_all(&mut meet()?, format!("{count}").as_bytes())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Sends much to a worker of its own, and returns.
+pub(super) fn lead() -> Ended {
+    let mut primary = Primary::new(Settings::default())?;
+    let worker = primary.fork_with_env([("PROGRAM", "count all")])?;
+    primary.send(worker, "x".repeat(PIECE))?;
+    for number in 0..4999 {
+        primary.send(worker, json!({ "number": number, "filling": "x".repeat(90) }))?;
+    }
+    Ok(())
+}
+
+/// Sends more than fits while its primary does the same, and only then takes anything.
+pub(super) async fn flood(worker: Worker) -> Ended {
+    let piece = Message::from("x".repeat(PIECE));
+    for _ in 0..PIECES {
+        worker.send_when_room(piece.clone()).await?;
+    }
+    let mut got = 0;
+    while got < PIECES {
+        match worker.next().await {
+            Some(WorkerEvent::Message { .. }) => got += 1,
+            other => return Err(format!("{other:?}").into()),
+        }
+    }
+    worker.send(json!({ "got": got }))?;
+    while worker.next().await.is_some() {}
+    Ok(())
+}
+
+/// Asks to listen when its channel is closed.
+pub(super) async fn listen_late(worker: Worker) -> Ended {
+    worker.stay();
+    worker.disconnected().await;
+    let late = worker.listen("127.0.0.1:0").await;
+    let is_told = matches!(late, Err(ListenError::Disconnected));
+    let alone = worker.listen_with(exclusive()).await;
+    io::Write::write_all(&mut meet()?, format!("{is_told}, {}", alone.is_ok()).as_bytes())?;
+    Ok(())
+}
+
+fn exclusive() -> ::cluster::ListenOptions {
+    ::cluster::ListenOptions { exclusive: true, ..::cluster::ListenOptions::default() }
+}
+
+/// Reports when its last connection has ended.
+pub(super) async fn report(worker: Worker) -> Ended {
+    let hold = worker.hold();
+    let mut listener = worker.listen("127.0.0.1:0").await?;
+    let connection = listener.accept().await?;
+    worker.send("accepted")?;
+    worker.disconnecting().await;
+    drop(connection);
+    listener.close().await;
+    // Without the guard the channel closes before this.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    worker.send("last report")?;
+    drop(hold);
+    std::future::pending().await
+}
+
+/// Does not wait for a primary that does not read.
+pub(super) async fn exit_in_vain(worker: Worker) -> Ended {
+    worker.set_linger(Duration::from_millis(10));
+    worker.send("x".repeat(PIECE))?;
+    worker.exit(5)
+}

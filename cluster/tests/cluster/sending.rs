@@ -1,0 +1,255 @@
+//! What was accepted arrives: both sides send more than fits, and a process ends in every way while its peer is busy.
+
+use std::io;
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+
+use ::cluster::{
+    Errno, Event, ExitStatus, Message, Primary, Serialization, Settings, Setup, Signal, WorkerError,
+};
+use libtest_mimic::Trial;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+use serde_json::json;
+
+use super::ends::abandon;
+use super::node::script;
+use super::programs::sending::{PIECE, PIECES};
+use super::support::{
+    Tested, asynchronous, connect, fork, message, output, port, primary, primary_of, rest, same, until,
+};
+
+/// Each way is tried so often: what is lost is not lost every time.
+const TIMES: usize = 5;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let ends = ["exit", "return", "kill", "disconnect", "flush"].into_iter().flat_map(|how| {
+        ["one", "many"]
+            .map(|what| asynchronous(&format!("sent_{what}_survives_{how}"), move || worker_ends(how, what)))
+    });
+    let floods = [Serialization::Json, Serialization::Advanced].into_iter().flat_map(|how| {
+        [
+            asynchronous(&format!("floods_cross_{how:?}"), move || flood(how)),
+            asynchronous(&format!("floods_cross_with_node_{how:?}"), move || node_flood(how)),
+        ]
+    });
+    let others = vec![
+        asynchronous("sent_survives_a_dropped_primary", primary_ends),
+        asynchronous("sent_survives_a_returning_primary", primary_returns),
+        asynchronous("exit_waits_no_longer_than_lingering", exit_in_vain),
+        asynchronous("remote_sends_when_there_is_room", remote),
+        asynchronous("listening_late_is_an_error", listen_late),
+        asynchronous("hold_allows_a_last_report", report),
+        asynchronous("loss_is_reported_with_its_count", lost),
+        asynchronous("kill_under_load_is_no_loss", no_loss),
+    ];
+    ends.chain(floods).chain(others).collect()
+}
+
+/// Forks a worker and waits, without reading, until it is about to end.
+fn meet(primary: &mut Primary, program: &str, how: &str, what: &str) -> io::Result<::cluster::WorkerId> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?.to_string();
+    let env = [("PROGRAM", program), ("ADDRESS", &address), ("HOW", how), ("WHAT", what)];
+    let worker = primary.fork_with_env(env).expect("what can be");
+    listener.accept()?;
+    Ok(worker)
+}
+
+async fn worker_ends(how: &'static str, what: &'static str) -> Tested {
+    for _ in 0..TIMES {
+        let mut primary = primary()?;
+        let worker = meet(&mut primary, "send and end", how, what)?;
+        let seen = rest(&mut primary).await?;
+        let messages = seen.iter().filter(|event| matches!(event, Event::Message { .. })).count();
+        same(messages, if what == "one" { 1 } else { 5000 })?;
+        same(seen.contains(&Event::Exit { worker, status: ExitStatus::Code(0) }), true)?;
+    }
+    Ok(())
+}
+
+/// One long message, then many short ones.
+fn send_all(primary: &mut Primary, worker: ::cluster::WorkerId) -> Tested {
+    primary.send(worker, "x".repeat(PIECE))?;
+    for number in 0..4999 {
+        primary.send(worker, json!({ "number": number, "filling": "x".repeat(90) }))?;
+    }
+    Ok(())
+}
+
+async fn primary_ends() -> Tested {
+    for _ in 0..TIMES {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let mut primary = primary()?;
+        let address = listener.local_addr()?.to_string();
+        let worker = primary.fork_with_env([("PROGRAM", "count all"), ("ADDRESS", &address)])?;
+        send_all(&mut primary, worker)?;
+        let counted = abandon(primary, || io::read_to_string(listener.accept()?.0)).await??;
+        same(counted, "5000".into())?;
+    }
+    Ok(())
+}
+
+/// A primary that is a process of its own, and whose `main` returns.
+async fn primary_returns() -> Tested {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut primary = primary()?;
+    let address = listener.local_addr()?.to_string();
+    primary.fork_with_env([("PROGRAM", "lead and return"), ("ADDRESS", &address)])?;
+    let counted = tokio::task::spawn_blocking(move || io::read_to_string(listener.accept()?.0));
+    rest(&mut primary).await?;
+    same(counted.await??, "5000".into())
+}
+
+/// The process is dead though nothing was read.
+async fn exit_in_vain() -> Tested {
+    let mut primary = primary()?;
+    let worker = fork(&mut primary, "exit in vain");
+    until(&mut primary, |event| matches!(event, Event::Fork { .. })).await?;
+    let pid = primary.worker(worker).and_then(::cluster::Life::pid).ok_or("it has a number")?;
+    let pid = Pid::from_raw(i32::try_from(pid)?);
+    let ended = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)?;
+    same(ended, WaitStatus::Exited(pid, 5))?;
+    rest(&mut primary).await.map(drop)
+}
+
+fn speaking(serialization: Serialization) -> Result<Primary, libtest_mimic::Failed> {
+    let mut primary = primary()?;
+    primary.setup(Setup { serialization: Some(serialization), ..Setup::default() });
+    Ok(primary)
+}
+
+/// Sends more than fits, takes nothing before, and disconnects in the middle.
+async fn flood_of(primary: &mut Primary, worker: ::cluster::WorkerId) -> Tested {
+    let piece = Message::from("x".repeat(PIECE));
+    for _ in 0..PIECES {
+        primary.send_when_room(worker, piece.clone()).await?;
+    }
+    primary.flush().await;
+    let mut pieces = 0;
+    let mut got = None;
+    while got.is_none() {
+        let Event::Message { message, .. } =
+            until(primary, |event| matches!(event, Event::Message { .. })).await?.pop().ok_or("a message")?
+        else {
+            return Err("no message".into());
+        };
+        let message = message.json()?;
+        pieces += usize::from(message.is_string());
+        got = message["got"].as_u64();
+    }
+    same((pieces, got), (PIECES, Some(PIECES as u64)))?;
+    primary.disconnect();
+    same(rest(primary).await?.contains(&Event::Exit { worker, status: ExitStatus::Code(0) }), true)
+}
+
+async fn flood(serialization: Serialization) -> Tested {
+    let mut primary = speaking(serialization)?;
+    let worker = fork(&mut primary, "flood");
+    flood_of(&mut primary, worker).await
+}
+
+const NODE_WORKER: &str = "
+    let got = 0;
+    process.on('message', () => ++got === 24 && process.send({ got }));
+    for (let n = 0; n < 24; n++) process.send('x'.repeat(1 << 20));
+";
+
+async fn node_flood(serialization: Serialization) -> Tested {
+    if output(Command::new("node").arg("--version").stderr(Stdio::null())).is_err() {
+        return Ok(());
+    }
+    let worker = script(NODE_WORKER)?;
+    let mut primary = primary_of("node", &[&worker.to_string_lossy()])?;
+    primary.setup(Setup { serialization: Some(serialization), ..Setup::default() });
+    let worker = primary.fork()?;
+    flood_of(&mut primary, worker).await
+}
+
+async fn remote() -> Tested {
+    let limits = ::cluster::Limits { unsent_bytes: PIECE, ..::cluster::Limits::default() };
+    let mut primary = Primary::new(Settings { limits, ..Settings::default() })?;
+    let worker = fork(&mut primary, "echo");
+    let remote = primary.remote();
+    let sending = tokio::spawn(async move {
+        for number in 0..PIECES {
+            remote.send_when_room(worker, json!([number, "x".repeat(PIECE)])).await?;
+        }
+        Ok::<_, ::cluster::RemoteError>(())
+    });
+    for number in 0..PIECES {
+        same(message(&mut primary).await?[0].as_u64(), Some(number as u64))?;
+    }
+    sending.await??;
+    primary.disconnect();
+    rest(&mut primary).await.map(drop)
+}
+
+async fn listen_late() -> Tested {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?.to_string();
+    let mut primary = primary()?;
+    primary.fork_with_env([("PROGRAM", "listen late"), ("ADDRESS", &address)])?;
+    until(&mut primary, |event| matches!(event, Event::Online { .. })).await?;
+    primary.disconnect();
+    let told = tokio::task::spawn_blocking(move || io::read_to_string(listener.accept()?.0));
+    rest(&mut primary).await?;
+    same(told.await??, "true, true".into())
+}
+
+async fn report() -> Tested {
+    for _ in 0..TIMES {
+        let mut primary = primary()?;
+        let worker = fork(&mut primary, "report at the end");
+        let client = connect(port(&mut primary).await?)?;
+        same(message(&mut primary).await?, json!("accepted"))?;
+        primary.disconnect_worker(worker);
+        let seen = rest(&mut primary).await?;
+        let messages: Vec<_> = seen.iter().filter(|event| matches!(event, Event::Message { .. })).collect();
+        same(messages.len(), 1)?;
+        same(seen.contains(&Event::Exit { worker, status: ExitStatus::Code(0) }), true)?;
+        drop(client);
+    }
+    Ok(())
+}
+
+async fn lost() -> Tested {
+    let mut primary = primary_of("sleep", &["1000"])?;
+    let worker = primary.fork()?;
+    primary.send(worker, "x".repeat(PIECE))?;
+    primary.send(worker, "never")?;
+    primary.kill(worker, Signal::SIGKILL);
+    let seen = rest(&mut primary).await?;
+    let errors: Vec<_> = seen.into_iter().filter(|event| matches!(event, Event::Error { .. })).collect();
+    let error = |errno| Event::Error { worker, error: WorkerError::Write { errno, lost: 2 } };
+    same([Errno::EPIPE, Errno::ECONNRESET].map(|errno| errors == [error(errno)]).contains(&true), true)
+}
+
+/// What the cluster itself could not say is nothing of the program's.
+async fn no_loss() -> Tested {
+    for _ in 0..TIMES {
+        let mut primary = primary()?;
+        let workers = [fork(&mut primary, "serve"), fork(&mut primary, "serve")];
+        let number = port(&mut primary).await?;
+        port(&mut primary).await?;
+        primary.kill(workers[0], Signal::SIGKILL);
+        let clients = (0..32).map(|_| connect(number)).collect::<Result<Vec<_>, _>>()?;
+        let said = tokio::task::spawn_blocking(move || {
+            clients.into_iter().map(io::read_to_string).filter(Result::is_ok).count()
+        });
+        tokio::pin!(said);
+        let served = loop {
+            tokio::select! {
+                served = &mut said => break served?,
+                event = primary.next() => if let Some(Event::Error { error, .. }) = event {
+                    return Err(format!("{error:?}").into());
+                }
+            }
+        };
+        same(served, 32)?;
+        primary.disconnect();
+        let seen = rest(&mut primary).await?;
+        same(seen.iter().any(|event| matches!(event, Event::Error { .. })), false)?;
+    }
+    Ok(())
+}
