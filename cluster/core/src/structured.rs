@@ -25,7 +25,7 @@ pub(crate) const LEVELS: usize = 128;
 /// A value of JavaScript's: what [`Message::structured`](crate::Message::structured) reads and
 /// [`Message::from_structured`](crate::Message::from_structured) writes, every type and every reference kept.
 ///
-/// Bytes are shared with the message they were read from. A value takes at most 96 bytes of memory for each byte that it
+/// Bytes are shared with the message they were read from. A value takes at most 128 bytes of memory for each byte that it
 /// was read from, one of bytes alone none.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]

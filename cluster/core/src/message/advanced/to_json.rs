@@ -60,6 +60,8 @@ pub(crate) fn to_json(payload: &[u8], rules: Rules) -> Result<String, NoJson> {
         Rules::Stringify(limit) => limit,
         Rules::Fields => payload.len().saturating_mul(8).saturating_add(64),
     };
+    // Places in the text have 32 bits.
+    let limit = limit.min(u32::MAX as usize / 2);
     let mut writer = Writer {
         payload,
         rules,
@@ -102,7 +104,7 @@ struct Level {
     place: Place,
     object: u32,
     /// How long the text was before the name whose value follows.
-    before: usize,
+    before: u32,
 }
 
 struct Writer<'a> {
@@ -129,7 +131,9 @@ impl<'a> Writer<'a> {
             return Ok(true);
         };
         self.left = self.left.checked_sub(tokens.end() - from).ok_or(NoJson::TooLong)?;
-        if tokens.objects() > number && number as usize == self.objects.len() {
+        let is_new = tokens.objects() > number && number as usize == self.objects.len();
+        // Fields do not follow references.
+        if is_new && self.rules != Rules::Fields {
             let start = u32::try_from(tokens.start()).map_err(|_| NoJson::Malformed)?;
             self.objects.push((start, false));
         }
@@ -272,7 +276,7 @@ impl<'a> Writer<'a> {
         if self.rules == Rules::Fields && self.levels.len() == 1 && is_enclosed(name) {
             return self.set(Place::Left(had_one));
         }
-        let before = self.out.len();
+        let before = u32::try_from(self.out.len()).unwrap_or(u32::MAX);
         if had_one {
             self.out.push(',');
         }
@@ -308,7 +312,7 @@ impl<'a> Writer<'a> {
         match (is_nothing, self.levels.last().copied()) {
             (true, None) => return Ok(()),
             (true, Some(Level { place: Place::Value(had_one), before, .. })) => {
-                self.out.truncate(before);
+                self.out.truncate(before as usize);
                 self.set(Place::Name(had_one));
                 return Ok(());
             }

@@ -1,0 +1,239 @@
+//! What a message costs in memory: in proportion to its bytes, with a small factor, whatever a stranger writes. Counted are
+//! all bytes that were ever allocated, freed ones among them, so that time is bounded, too.
+
+use std::alloc::System;
+
+use cap::Cap;
+use cluster_core::{
+    ChannelId, Event, Limits, Machine, Message, MessageError, OsEvent, Output, Primary, Serialization,
+    Settings, Setup, SocketId,
+};
+
+#[global_allocator]
+static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
+
+/// How many bytes may be allocated for each byte of a message that is received.
+const RECEIVED: usize = 20;
+
+/// How many for each byte of a message that is read as [`cluster_core::Structured`].
+const READ: usize = 160;
+
+/// What the kernel gives at once.
+const PIECE: usize = 64 << 10;
+
+const MIB: usize = 1 << 20;
+
+/// So many small values.
+const MANY: usize = 1 << 18;
+
+/// A primary with a worker, and everything that has happened.
+fn primary(serialization: Serialization) -> Primary {
+    let mut primary = Primary::new(Settings::default());
+    primary.setup(Setup { serialization: Some(serialization), ..Setup::default() });
+    primary.fork().expect("nothing impossible was set up");
+    drain(&mut primary);
+    primary
+}
+
+fn drain(primary: &mut Primary) -> Vec<Event> {
+    let outputs = std::iter::from_fn(|| primary.poll());
+    outputs.filter_map(|output| if let Output::Event(event) = output { Some(event) } else { None }).collect()
+}
+
+/// What receiving costs, and what is received.
+fn cost(serialization: Serialization, bytes: &[u8], socket: Option<SocketId>) -> (usize, Vec<Event>) {
+    let mut primary = primary(serialization);
+    let read = |(index, piece): (usize, &[u8])| OsEvent::Read {
+        channel: ChannelId(1),
+        bytes: piece.to_vec(),
+        socket: socket.filter(|_| index == 0),
+    };
+    let reads: Vec<OsEvent> = bytes.chunks(PIECE).enumerate().map(read).collect();
+    let before = ALLOCATOR.total_allocated();
+    let mut events = Vec::new();
+    for read in reads {
+        primary.handle(read);
+        events.extend(drain(&mut primary));
+    }
+    (ALLOCATOR.total_allocated() - before, events)
+}
+
+fn varint(mut number: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number > 127 {
+        bytes.push(u8::try_from(number & 127).expect("seven bits") | 128);
+        number >>= 7;
+    }
+    bytes.push(u8::try_from(number).expect("seven bits"));
+    bytes
+}
+
+/// A payload of this value.
+fn payload(value: &[Vec<u8>]) -> Vec<u8> {
+    [vec![0xFF, 15], value.concat()].concat()
+}
+
+fn frame(payload: &[u8]) -> Vec<u8> {
+    [&u32::try_from(payload.len()).expect("short").to_be_bytes()[..], payload].concat()
+}
+
+/// So many times this value in an array.
+fn array(count: usize, value: &[u8]) -> Vec<u8> {
+    payload(&[vec![b'A'], varint(count), value.repeat(count), vec![b'$', 0], varint(count)])
+}
+
+/// The values of 'advanced' that cost most, by what they are.
+fn payloads() -> Vec<(&'static str, Vec<u8>)> {
+    let bytes = |count: usize| [varint(count), vec![7; count]].concat();
+    vec![
+        ("a Uint8Array of 12 MiB", payload(&[vec![b'\\', 0, 1], bytes(12 * MIB)])),
+        ("a Buffer of 14 MiB", payload(&[vec![b'\\', 0, 10], bytes(14 * MIB)])),
+        ("a Buffer of 60 MiB", payload(&[vec![b'\\', 0, 10], bytes(60 * MIB)])),
+        ("an ArrayBuffer", payload(&[vec![b'B'], bytes(4 * MIB)])),
+        ("a text", payload(&[vec![b'"'], bytes(4 * MIB)])),
+        ("a big integer", payload(&[vec![b'Z'], varint(4 * MIB * 2), vec![1; 4 * MIB]])),
+        ("many holes", array(MANY, b"-")),
+        ("many undefined", array(MANY, b"_")),
+        ("many numbers", array(MANY, b"I\x02")),
+        ("many empty texts", array(MANY, b"\"\0")),
+        ("many empty objects", array(MANY, b"o\x7B\0")),
+        ("many dates", array(MANY, b"D\0\0\0\0\0\0\0\0")),
+        ("many booleans", array(MANY, b"y")),
+        ("many expressions", array(MANY, b"R\"\0\0")),
+        ("many empty arrays", array(MANY, b"A\0$\0\0")),
+        ("many empty sets", array(MANY, b"'\x2C\0")),
+        ("many empty maps", array(MANY, b";:\0")),
+        ("many errors", array(MANY, b"r.")),
+        ("many views", array(MANY, b"\\\0\x01\0")),
+        ("many sparse arrays", array(MANY / 8, b"a\xFF\xFF\xFF\xFF\x0F@\0\xFF\xFF\xFF\xFF\x0F")),
+        ("many references", {
+            let count = MANY + 1;
+            payload(&[
+                vec![b'A'],
+                varint(count),
+                b"o\x7B\0".to_vec(),
+                b"^\x01".repeat(MANY),
+                vec![b'$', 0],
+                varint(count),
+            ])
+        }),
+        ("many entries", payload(&[vec![b';'], b"00".repeat(MANY), vec![b':'], varint(2 * MANY)])),
+        ("many members", payload(&[vec![b'o'], b"\"\x01k0".repeat(MANY), vec![b'{'], varint(MANY)])),
+        ("many levels", payload(&[b"A\x01".repeat(MANY), vec![b'0'], b"$\0\x01".repeat(MANY)])),
+        (
+            "many objects in each other",
+            payload(&[b"o\"\0".repeat(MANY), vec![b'0'], b"\x7B\x01".repeat(MANY)]),
+        ),
+        ("what is only padding", payload(&[vec![0; MANY], vec![b'0']])),
+    ]
+}
+
+fn message(events: &[Event]) -> Option<&Message> {
+    if let [Event::Message { message, .. }] = events { Some(message) } else { None }
+}
+
+/// One after the other: the count is of the whole process.
+#[test]
+fn messages_cost_in_proportion() {
+    receiving_is_in_proportion();
+    claimed_length_costs_nothing();
+    lines_are_in_proportion();
+    envelopes_are_in_proportion();
+    reading_is_in_proportion();
+}
+
+/// One copy of what arrives, and little more. A payload that claims more than it has is refused, and costs as little.
+fn receiving_is_in_proportion() {
+    for (name, payload) in payloads() {
+        let frame = frame(&payload);
+        let (cost, events) = cost(Serialization::Advanced, &frame, None);
+        let received = message(&events).unwrap_or_else(|| unreachable!("{name}: {events:?}"));
+        assert_eq!(received.as_bytes(), payload, "{name}");
+        println!("{name}: {:.1} bytes a byte", factor(cost, frame.len()));
+        assert!(cost <= RECEIVED * frame.len() + PIECE, "{name}: {cost} bytes for {}", frame.len());
+        let cut = self::frame(&payload[..payload.len() - 1]);
+        let (cost, events) = self::cost(Serialization::Advanced, &cut, None);
+        assert_eq!(message(&events), None, "{name}");
+        assert!(cost <= RECEIVED * cut.len() + PIECE, "{name}, cut: {cost} bytes for {}", cut.len());
+    }
+}
+
+/// A length that is only claimed costs nothing.
+fn claimed_length_costs_nothing() {
+    let length = u32::try_from(Limits::default().message_bytes).expect("short");
+    let (cost, _) = cost(Serialization::Advanced, &length.to_be_bytes(), None);
+    assert!(cost < 1000, "{cost}");
+    for value in [&b"A\xFF\xFF\xFF\xFF\x0F"[..], b"\"\xFF\xFF\xFF\xFF\x0F", b"\\\0\x0A\xFF\xFF\xFF\xFF\x0F"] {
+        let (cost, events) = self::cost(Serialization::Advanced, &frame(&payload(&[value.to_vec()])), None);
+        assert!(cost < 2000 && message(&events).is_none(), "{cost}: {events:?}");
+    }
+}
+
+/// Lines of JSON, too, in one piece or many.
+fn lines_are_in_proportion() {
+    let levels = 4 * MIB;
+    for (name, line) in [
+        ("a text", format!("\"{}\"", "x".repeat(20 * MIB))),
+        ("zeros", format!("[{}0]", "0,".repeat(MIB))),
+        ("levels", ["[".repeat(levels), "]".repeat(levels)].concat()),
+        ("half characters", format!("[\"{}\",\"NODE_\"]", r"\ud800".repeat(MIB))),
+    ] {
+        let bytes = [line.as_bytes(), b"\n"].concat();
+        let (cost, events) = cost(Serialization::Json, &bytes, None);
+        assert_eq!(message(&events).expect("it is a message").as_bytes(), line.as_bytes(), "{name}");
+        println!("{name}: {:.1} bytes a byte", factor(cost, bytes.len()));
+        assert!(cost <= RECEIVED * bytes.len() + PIECE, "{name}: {cost} bytes for {}", bytes.len());
+    }
+}
+
+/// In the envelope of a socket it is copied once more; a message of Node's own costs no more than its bytes, either.
+fn envelopes_are_in_proportion() {
+    let names = |cmd: &str| {
+        [b"o\"\x03cmd\"", &[u8::try_from(cmd.len()).expect("short")][..], cmd.as_bytes()].concat()
+    };
+    for (name, payload) in payloads() {
+        let handle = self::payload(&[
+            names("NODE_HANDLE"),
+            b"\"\x03msg".to_vec(),
+            payload[2..].to_vec(),
+            b"\x7B\x02".to_vec(),
+        ]);
+        let cluster = self::payload(&[
+            names("NODE_CLUSTER"),
+            b"\"\x01x".to_vec(),
+            payload[2..].to_vec(),
+            b"\x7B\x02".to_vec(),
+        ]);
+        for payload in [handle, cluster] {
+            let frame = frame(&payload);
+            let (cost, events) = cost(Serialization::Advanced, &frame, Some(SocketId(7)));
+            assert!(
+                !events.iter().any(|event| matches!(event, Event::Error { .. }))
+                    || name.contains("references"),
+                "{name}: {events:?}"
+            );
+            println!("{name}: {:.1} bytes a byte", factor(cost, frame.len()));
+            assert!(cost <= 2 * RECEIVED * frame.len() + PIECE, "{name}: {cost} bytes for {}", frame.len());
+        }
+    }
+}
+
+/// A value that is read takes more, but within its factor.
+fn reading_is_in_proportion() {
+    for (name, payload) in payloads() {
+        let frame = frame(&payload);
+        let (_, events) = cost(Serialization::Advanced, &frame, None);
+        let Some(message) = message(&events) else { unreachable!("{name}: {events:?}") };
+        let before = ALLOCATOR.total_allocated();
+        let value = message.structured();
+        let cost = ALLOCATOR.total_allocated() - before;
+        println!("{name}: {:.1} bytes a byte", factor(cost, payload.len()));
+        assert!(value.is_ok() || value == Err(MessageError::TooDeep), "{name}");
+        assert!(cost <= READ * payload.len(), "{name}: {cost} bytes for {}", payload.len());
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "it is printed with one decimal")]
+fn factor(cost: usize, bytes: usize) -> f64 {
+    cost as f64 / bytes as f64
+}
