@@ -10,6 +10,7 @@ mod cluster {
     pub(crate) mod interrupted;
     pub(crate) mod lives;
     pub(crate) mod node;
+    pub(crate) mod node_programs;
     pub(crate) mod passing;
     pub(crate) mod programs;
     pub(crate) mod relay;
@@ -30,8 +31,8 @@ use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::Builder;
 
 use crate::cluster::{
-    ends, inherited, interrupted, lives, node, passing, programs, relay, roles, sending, serving, settings,
-    signals, sockets, starts, support,
+    ends, inherited, interrupted, lives, node, node_programs, passing, programs, relay, roles, sending,
+    serving, settings, signals, sockets, starts, support,
 };
 
 fn main() -> ExitCode {
@@ -69,6 +70,7 @@ fn trials() -> Vec<Trial> {
         interrupted::trials(),
         roles::trials(),
         node::trials(),
+        node_programs::trials(),
     ]
     .into_iter()
     .flatten()

@@ -93,6 +93,28 @@ fn descriptors_without_one_channel_are_refused_at_once_and_nothing_is_started() 
     assert_eq!(house.fork(1), [WorkerId(3)], "a number is used up by each refusal");
 }
 
+/// `node -e` has a `cluster.worker` only with an argument behind its text. Other programs may have options of that name.
+#[test]
+fn node_eval_needs_an_argument() {
+    let fork = |exec: &str, args: &[&str]| {
+        let mut primary = Primary::new(Settings::default());
+        let args = Some(args.iter().map(|arg| (*arg).into()).collect());
+        primary.setup(Setup { exec: Some(exec.into()), args, ..Setup::default() });
+        primary.fork().err()
+    };
+    for args in
+        [&["-e", "1"][..], &["-p", "1"], &["--eval", "1", "--no-warnings"], &["--inspect", "-pe", "1"]]
+    {
+        assert_eq!(fork("/opt/bin/node", args), Some(ForkError::NoScript), "{args:?}");
+        assert_eq!(fork("/opt/bin/perl", args), None, "{args:?}");
+    }
+    for args in
+        [&["-e", "1", "x"][..], &["server.js", "-e", "1"], &["-r", "./first.js", "-e", "1"], &["-"], &[]]
+    {
+        assert_eq!(fork("node", args), None, "{args:?}");
+    }
+}
+
 /// The ports that so many forks are told, with these arguments before all others.
 fn ports(forks: u32, exec_argv: &str, inspect_port: Option<u16>) -> Vec<String> {
     let mut primary = Primary::new(Settings::default());

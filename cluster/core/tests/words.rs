@@ -79,7 +79,7 @@ fn advice_is_given_in_both_forms() {
         format!("{:?}", SendError::Full),
         "the peer does not read its channel; wait, or disconnect it"
     );
-    let told = all(&[ForkError::NoChannel, ForkError::TwoChannels]);
+    let told = all(&[ForkError::NoChannel, ForkError::TwoChannels, ForkError::NoScript]);
     assert!(told[0].ends_with("add one, or leave it empty") && told[1].ends_with("leave one"), "{told:?}");
     assert!(PolicyFrozen.to_string().contains("before the first `setup` or `fork`"));
 }

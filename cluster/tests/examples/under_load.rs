@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill, killpg};
@@ -198,16 +199,43 @@ fn server_replaces_the_doomed_with_backoff() -> Tested {
     example.rest().map(drop)
 }
 
+/// An unmodified Node.js server: its dead are replaced, and what the group's SIGTERM finds in progress is finished.
+#[test]
+fn node_replaces_the_dead_under_load() -> Tested {
+    if Command::new("node").arg("--version").stdout(Stdio::null()).status().is_err() {
+        eprintln!("there is no `node` here: the test with Node.js is ignored");
+        return Ok(());
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/node.js");
+    let script = script.to_str().ok_or("the checkout is named in UTF-8")?;
+    // Its workers listen at a port that the kernel chooses: the same for all.
+    let mut example = Example::start("node", &[script, "0"])?;
+    let port = example.served()?;
+    lines(&mut example, workers() - 1, "serves")?;
+    let load = Load::start(CLIENTS, &[port]);
+    for _ in 0..2 {
+        load.wait_for(500);
+        kill(process(port)?, Signal::SIGKILL)?;
+        lines(&mut example, 1, "serves")?;
+    }
+    load.wait_for(500);
+    let tally = load.stop();
+    assert_eq!(tally.refused, 0, "{tally:?}");
+    assert!(tally.failed() <= 2 * CLIENTS as u64, "{tally:?}");
+    killpg(example.group()?, Signal::SIGTERM)?;
+    example.rest().map(drop)
+}
+
 /// What README.md prints is the example, but for its head.
 #[test]
-fn server_is_what_the_readme_prints() -> Tested {
+fn readme_prints_the_examples() -> Tested {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let example = fs::read_to_string(root.join("examples/server.rs"))?;
-    let program = &example[example.find("use std").ok_or("it uses std")?..];
     let readme = fs::read_to_string(root.join("../README.md"))?;
-    assert!(
-        readme.contains(&format!("```rust,no_run\n{program}```\n")),
-        "copy examples/server.rs into README.md"
-    );
+    for name in ["server", "node"] {
+        let example = fs::read_to_string(root.join(format!("examples/{name}.rs")))?;
+        let program = &example[example.find("use std").ok_or("it uses std")?..];
+        let printed = readme.contains(&format!("```rust,no_run\n{program}```\n"));
+        assert!(printed, "copy examples/{name}.rs into README.md");
+    }
     Ok(())
 }

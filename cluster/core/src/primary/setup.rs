@@ -19,6 +19,9 @@ pub enum ForkError {
     NoChannel,
     /// `stdio` has more than one channel in it. Node: `ERR_IPC_ONE_PIPE`.
     TwoChannels,
+    /// It is `node -e`, or `-p`, without an argument behind the text. Node.js makes no `cluster.worker` in such a process,
+    /// and its servers would wait for an answer forever.
+    NoScript,
 }
 
 impl fmt::Display for ForkError {
@@ -26,11 +29,34 @@ impl fmt::Display for ForkError {
         f.write_str(match self {
             ForkError::NoChannel => "`stdio` has no `Stdio::Channel` in it: add one, or leave it empty",
             ForkError::TwoChannels => "`stdio` has more than one `Stdio::Channel` in it: leave one",
+            ForkError::NoScript => {
+                "`node -e` without an argument behind its text is no worker, as Node.js makes no `cluster.worker` in it: add an \
+                 argument, or name a script"
+            }
         })
     }
 }
 
 impl core::error::Error for ForkError {}
+
+/// Whether a command is Node.js with a text to evaluate and nothing behind it. What could be the value of another option
+/// passes for an argument: a command that may be a worker is never refused.
+fn lacks_a_script(command: &Command) -> bool {
+    let name = command.exec.as_deref().and_then(|exec| exec.rsplit('/').next());
+    let mut evaluates = false;
+    let mut args = command.exec_argv.iter().chain(&command.args).map(String::as_str);
+    while let Some(arg) = args.next() {
+        match arg {
+            "-e" | "--eval" | "-p" | "--print" | "-pe" => {
+                evaluates = true;
+                args.next();
+            }
+            option if option.starts_with('-') && option != "-" && option != "--" => {}
+            _ => return false,
+        }
+    }
+    evaluates && matches!(name, Some("node" | "nodejs"))
+}
 
 /// The scheduling policy is decided: something was set up or forked before. Node: a later policy has no effect.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -116,6 +142,9 @@ impl Primary {
     fn command(&self) -> Result<Arc<Command>, ForkError> {
         let command = &self.settings.command;
         let channels = command.stdio.iter().filter(|stdio| **stdio == Stdio::Channel).count();
+        if lacks_a_script(command) {
+            return Err(ForkError::NoScript);
+        }
         match channels {
             0 if !command.stdio.is_empty() => return Err(ForkError::NoChannel),
             0 | 1 => {}
