@@ -10,11 +10,11 @@ use nix::unistd::Pid;
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use std::{fs, io};
+use tokio::time::timeout;
 
-use super::support::{
-    Tested, asynchronous, children, fork, message, primary, primary_of, rest, same, trial, until,
-};
+use super::support::{Tested, asynchronous, children, fork, message, primary, primary_of, rest, same, until};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -32,7 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("an_exit_does_not_wait_for_a_grandchild_that_holds_the_channel", grandchild),
         asynchronous("an_exit_does_not_wait_for_a_channel_that_is_not_read", grandchild_not_read),
         asynchronous("a_remote_commands_from_another_task", remote),
-        trial("process_without_channel_is_reported", lingers),
+        asynchronous("process_without_channel_is_reported", lingers),
         asynchronous("log_shows_no_secrets_below_trace", secrets),
     ]
 }
@@ -283,30 +283,21 @@ async fn secrets() -> Tested {
     Ok(())
 }
 
-/// Its channel is closed, by itself or because it broke the protocol, and its process runs on: it can be replaced. The clock
-/// advances while nothing happens.
-fn lingers() -> Tested {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_all().start_paused(true).build()?;
-    runtime.block_on(async {
-        for script in ["exec 3>&-; exec sleep 1000", "echo nonsense >&3; exec sleep 1000 3>&-"] {
-            let mut primary = primary_of("/bin/sh", &["-c", script])?;
-            let worker = primary.fork()?;
-            let lingers = Event::Error { worker, error: WorkerError::Lingers };
-            let mut seen = Vec::new();
-            while !seen.contains(&lingers) {
-                seen.push(primary.next().await.ok_or("it lives")?);
-            }
-            same(seen.contains(&Event::Disconnect { worker }), true)?;
-            same(primary.living().collect(), vec![worker])?;
-            primary.kill(worker, Signal::SIGKILL);
-            let mut last = None;
-            while let Some(event) = primary.next().await {
-                same(event == lingers, false)?;
-                last = Some(event);
-            }
-            same(last, Some(Event::Exit { worker, status: ExitStatus::Signal(Signal::SIGKILL) }))?;
-        }
-        Ok(())
-    })
+/// Its channel is closed, by itself or because it broke the protocol, and its process runs on: it can be replaced. From then on
+/// the clock advances by itself.
+async fn lingers() -> Tested {
+    for script in ["exec 3>&-; exec sleep 100", "echo nonsense >&3; exec sleep 100 3>&-"] {
+        let mut primary = primary_of("/bin/sh", &["-c", script])?;
+        let worker = primary.fork()?;
+        until(&mut primary, |event| *event == Event::Disconnect { worker }).await?;
+        tokio::time::pause();
+        let reported = timeout(Duration::from_secs(3600), primary.next()).await;
+        tokio::time::resume();
+        same(primary.living().collect(), vec![worker])?;
+        primary.kill(worker, Signal::SIGKILL);
+        let exit = Event::Exit { worker, status: ExitStatus::Signal(Signal::SIGKILL) };
+        same(rest(&mut primary).await?, vec![exit])?;
+        same(reported?, Some(Event::Error { worker, error: WorkerError::Lingers }))?;
+    }
+    Ok(())
 }

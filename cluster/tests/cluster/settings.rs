@@ -33,6 +33,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("a_worker_has_the_user_and_the_group_it_is_given", user),
         asynchronous("a_user_that_may_not_be_taken_is_an_error", forbidden_user),
         asynchronous("a_program_that_is_not_there_is_an_error_whatever_it_was_to_have", missing_program),
+        asynchronous("error_of_a_start_says_what_failed", start_errors),
         asynchronous("a_fork_without_descriptors_is_an_error_and_leaves_nothing", no_descriptors),
         asynchronous("settings_add_up_and_are_told", set_up),
         asynchronous("the_policy_is_decided_by_the_first_fork", policy),
@@ -328,4 +329,57 @@ async fn node_options() -> Tested {
     same(message(&mut primary).await?, json!([["--no-warnings"], ["--inspect"]]))?;
     primary.disconnect();
     rest(&mut primary).await.map(drop)
+}
+
+/// What failed, with which value, the number by name, and advice that fits it.
+async fn start_errors() -> Tested {
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("file");
+    std::fs::write(&file, "")?;
+    let path = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
+    let exec = |exec: &str| Command { exec: Some(exec.into()), ..Command::default() };
+    let sh = || exec("/bin/sh");
+    let lost = |number| vec![Stdio::Channel, Stdio::Descriptor(number)];
+    for (command, named, advised) in [
+        (exec("/no/such"), "cannot start `/no/such`: ENOENT (", "check the path of the program"),
+        (exec("no-such-name"), "cannot start `no-such-name`: ENOENT (", "`PATH`"),
+        (
+            exec(&path("file")),
+            &format!("cannot start `{}`: EACCES (", path("file")),
+            "make the program executable",
+        ),
+        (
+            Command { cwd: Some(path("gone")), ..sh() },
+            &format!("cannot start `/bin/sh` in the directory `{}`: ENOENT (", path("gone")),
+            "create the directory",
+        ),
+        (
+            Command { cwd: Some(path("file")), ..sh() },
+            &format!("cannot start `/bin/sh` in the directory `{}`: ENOTDIR (", path("file")),
+            "create the directory",
+        ),
+        (
+            Command { cwd: Some(path("")), ..exec("/no/such") },
+            "cannot start `/no/such`: ENOENT (",
+            "check the path of the program",
+        ),
+        (
+            Command { args: vec!["x".repeat(1 << 20)], ..sh() },
+            "cannot start `/bin/sh`: E2BIG (",
+            "shorten `args`",
+        ),
+        (Command { args: vec!["a\0b".into()], ..sh() }, "cannot start `/bin/sh`: EINVAL (", "NUL"),
+        (Command { stdio: lost(1_000_000), ..sh() }, "cannot start `/bin/sh`: EBADF (", "`stdio` names"),
+    ] {
+        let mut primary = Primary::new(Settings { command: command.into(), ..Settings::default() })?;
+        primary.fork()?;
+        let seen = rest(&mut primary).await?;
+        let said = seen.iter().find_map(|event| match event {
+            Event::Error { error, .. } => Some(error.to_string()),
+            _ => None,
+        });
+        let said = said.ok_or("an error")?;
+        same(said.starts_with(named) && said.contains(advised), true).map_err(|_| said)?;
+    }
+    Ok(())
 }
