@@ -21,6 +21,7 @@ use crate::trace::Trace;
 mod coverage;
 mod explore;
 mod file;
+mod forms;
 mod fuzz;
 mod interrupt;
 mod list;
@@ -81,6 +82,8 @@ enum Verb {
     Coverage(coverage::Coverage),
     /// Run random scenarios for real and hold them against the simulator
     Fuzz(fuzz::Fuzz),
+    /// Try every form of a call that a Node program may use, under our primary and under Node's own
+    Forms(forms::FormsOf),
     /// Run again what a line of the simulator has recorded, and show every step
     Replay(replay::Replay),
     /// Look for a run in which something is wrong, and explain the smallest that is found
@@ -176,6 +179,7 @@ pub fn main() -> ExitCode {
         Verb::Show(show) => show.perform(&places),
         Verb::Coverage(coverage) => coverage.perform(&places),
         Verb::Fuzz(fuzz) => fuzz.perform(&places),
+        Verb::Forms(forms) => forms.perform(),
         Verb::Replay(replay) => replay.perform(&places),
         Verb::Explore(explore) => explore.perform(&places),
         Verb::Play { scenario, workers } => {

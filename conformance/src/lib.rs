@@ -17,6 +17,7 @@ pub mod command;
 pub mod coverage;
 pub mod exceptions;
 pub mod fixture;
+pub mod forms;
 pub mod fuzz;
 pub mod observation;
 pub mod order;

@@ -45,6 +45,11 @@ impl Runtime {
         format!("{name} {}", self.version)
     }
 
+    /// What is executed.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// The name of the directory with its recordings: `node-v20.20.2`.
     pub fn directory(&self) -> String {
         self.name().replace(' ', "-")

@@ -5,6 +5,7 @@ mod claims;
 #[path = "../executable/mod.rs"]
 mod executable;
 mod explore;
+mod forms;
 mod fuzz;
 mod help;
 mod interrupt;

@@ -1,0 +1,99 @@
+//! `conformance forms`: every form of a call that a Node program may use, under our primary and under Node's own.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::progress::Progress;
+use super::{End, NODE, Trouble, interrupt, say};
+use crate::arm::node::Runtime;
+use crate::exceptions::glob;
+use crate::forms::{Forms, Setting, Tally};
+
+/// So many of those that differ are shown for each setting.
+const SHOWN: usize = 20;
+
+/// Which, and on what.
+#[derive(Debug, Args)]
+pub(super) struct FormsOf {
+    /// The Node.js to use; may be given several times. Without: `node`
+    #[arg(long = "node", value_name = "PATH")]
+    nodes: Vec<PathBuf>,
+    /// Only these settings, as `forms.json` names them; `*` is anything; may be given several times
+    #[arg(long = "setting", value_name = "NAME")]
+    settings: Vec<String>,
+}
+
+/// One line of the table.
+struct Row<'a>(&'a str, &'a Tally);
+
+impl fmt::Display for Row<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Row(node, Tally { setting, tried, alike, oracle_died, excused, different }) = self;
+        let different = different.len();
+        writeln!(
+            f,
+            "{node:<16}  {setting:<20}  {tried:>6}  {alike:>6}  {excused:>7}  {different:>9}  {oracle_died:>11}"
+        )
+    }
+}
+
+impl FormsOf {
+    pub(super) fn perform(&self) -> Result<End, Trouble> {
+        let nodes = if self.nodes.is_empty() { vec![PathBuf::from(NODE)] } else { self.nodes.clone() };
+        let nodes = nodes.iter().map(|node| Runtime::find(node)).collect::<Result<Vec<_>, _>>()?;
+        let forms = Forms::ours();
+        let settings = self.settings(&forms)?;
+        let _home = interrupt::listen()?;
+        let directory = tempfile::tempdir()?;
+        let tallies = compare(&forms, &nodes, &settings, directory.path())?;
+        if interrupt::is_stopped() {
+            return Ok(End::Interrupted);
+        }
+        let counts = format!("{:>6}  {:>6}  excused  different  Node's died", "tried", "alike");
+        say(format_args!("{:<16}  {:<20}  {counts}\n", "node", "setting"))?;
+        for (node, tally) in &tallies {
+            say(Row(node, tally))?;
+        }
+        for (node, tally) in &tallies {
+            for difference in tally.different.iter().take(SHOWN) {
+                say(format_args!("\n{node}, {}: {difference}", tally.setting))?;
+            }
+        }
+        let differ = tallies.iter().any(|(_, tally)| !tally.different.is_empty());
+        Ok(if differ { End::Fails } else { End::Holds })
+    }
+
+    fn settings<'a>(&self, forms: &'a Forms) -> Result<Vec<&'a Setting>, Trouble> {
+        let is_meant = |setting: &&Setting| {
+            self.settings.is_empty() || self.settings.iter().any(|pattern| glob(pattern, &setting.name))
+        };
+        let settings: Vec<_> = forms.settings().iter().filter(is_meant).collect();
+        if settings.is_empty() {
+            let names: Vec<_> = forms.settings().iter().map(|setting| setting.name.as_str()).collect();
+            return Err(Trouble(format!("there is no such setting; there are {}", names.join("; "))));
+        }
+        Ok(settings)
+    }
+}
+
+fn compare(
+    forms: &Forms,
+    nodes: &[Runtime],
+    settings: &[&Setting],
+    directory: &Path,
+) -> Result<Vec<(String, Tally)>, Trouble> {
+    let progress = Progress::new(nodes.len() * settings.len());
+    let mut tallies = Vec::new();
+    for node in nodes {
+        for setting in settings {
+            if interrupt::is_stopped() {
+                return Ok(tallies);
+            }
+            tallies.push((node.name(), forms.compare(setting, node, directory)?));
+            progress.step(&format!("{}, {}", node.name(), setting.name));
+        }
+    }
+    Ok(tallies)
+}

@@ -1,0 +1,237 @@
+//! Forms of calls: every way in which a Node program may call `listen`, `bind` and `send`, tried in one worker under a primary
+//! of ours and under Node's own, which is the oracle. The forms are data, in `forms/forms.json`; `forms/forms.cjs` tries them.
+//!
+//! A form holds where both end alike. One that ends Node's own primary shows nothing, and is counted apart.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::arm::node::Runtime;
+
+mod attempt;
+
+pub use attempt::FormsError;
+use attempt::{Attempt, Primary};
+
+const FORMS: &str = include_str!("../forms/forms.json");
+
+/// A form that ends differently is tried again so often: another process may have taken its port meanwhile.
+const AGAIN: usize = 2;
+
+/// All forms, and the settings under which they are tried.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Forms {
+    settings: Vec<Setting>,
+    /// Where we differ from Node on purpose: a form, and why.
+    excused: BTreeMap<String, String>,
+    listen: Vec<Family>,
+    send: Vec<String>,
+}
+
+/// What a primary sets up before it forks.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Setting {
+    /// What it is called in the table.
+    pub name: String,
+    policy: Policy,
+    #[serde(default)]
+    serialization: Option<String>,
+    #[serde(default)]
+    silent: bool,
+    #[serde(default)]
+    exec_argv: Vec<String>,
+    #[serde(default)]
+    stdio: Vec<String>,
+    /// Only each n-th form.
+    #[serde(default = "one")]
+    every: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Policy {
+    RoundRobin,
+    Shared,
+}
+
+/// Forms of one call: arguments, each with alternatives of which `null` leaves it out, or an object of options, of which
+/// one after the other varies.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Family {
+    on: String,
+    #[serde(default)]
+    args: Vec<Vec<Option<String>>>,
+    #[serde(default)]
+    options: BTreeMap<String, String>,
+    #[serde(default)]
+    vary: BTreeMap<String, Vec<String>>,
+}
+
+/// What a worker does with a form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Listen,
+    Send,
+}
+
+/// One form of a call, in JavaScript.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+struct Form {
+    kind: Kind,
+    code: String,
+}
+
+impl Family {
+    fn forms(&self) -> Vec<String> {
+        let mut rows: Vec<Vec<String>> = vec![Vec::new()];
+        for alternatives in &self.args {
+            rows =
+                rows.iter().flat_map(|row| alternatives.iter().map(|one| with(row, one.as_ref()))).collect();
+        }
+        if !self.options.is_empty() {
+            rows = self.variations().iter().map(|options| vec![object(options)]).collect();
+        }
+        rows.iter().map(|args| format!("{}({})", self.on, args.join(", "))).collect()
+    }
+
+    fn variations(&self) -> Vec<BTreeMap<String, String>> {
+        let mut all = vec![self.options.clone()];
+        for (name, values) in &self.vary {
+            for value in values {
+                let mut options = self.options.clone();
+                options.insert(name.clone(), value.clone());
+                all.push(options);
+            }
+        }
+        all
+    }
+}
+
+fn with(row: &[String], one: Option<&String>) -> Vec<String> {
+    row.iter().chain(one).cloned().collect()
+}
+
+fn object(options: &BTreeMap<String, String>) -> String {
+    let members: Vec<_> = options.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    format!("{{ {} }}", members.join(", "))
+}
+
+/// How the forms under one setting ended.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Under which setting.
+    pub setting: String,
+    /// So many were tried.
+    pub tried: usize,
+    /// So many ended alike.
+    pub alike: usize,
+    /// So many ended Node's own primary: that says nothing of ours.
+    pub oracle_died: usize,
+    /// So many did not, on purpose: `forms.json` has the reasons.
+    pub excused: usize,
+    /// Those that did not.
+    pub different: Vec<Difference>,
+}
+
+/// A form that ends differently under the two primaries.
+#[derive(Debug)]
+pub struct Difference {
+    code: String,
+    ours: Value,
+    nodes: Value,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.code)?;
+        writeln!(f, "    here {}", self.ours)?;
+        writeln!(f, "    Node {}", self.nodes)
+    }
+}
+
+impl Forms {
+    /// Those of this suite.
+    pub fn ours() -> Self {
+        serde_json::from_str(FORMS).expect("forms.json is what a test has read")
+    }
+
+    /// Under which settings they are tried.
+    pub fn settings(&self) -> &[Setting] {
+        &self.settings
+    }
+
+    /// Each once.
+    fn all(&self) -> Vec<Form> {
+        let listen = self.listen.iter().flat_map(Family::forms).map(|code| Form { kind: Kind::Listen, code });
+        let send = self.send.iter().map(|code| Form { kind: Kind::Send, code: code.clone() });
+        let mut seen = BTreeSet::new();
+        listen.chain(send).filter(|form| seen.insert(form.clone())).collect()
+    }
+
+    /// Tries the forms under one setting, under both primaries.
+    ///
+    /// # Errors
+    ///
+    /// Node cannot be executed, or a file cannot be written.
+    pub fn compare(&self, setting: &Setting, node: &Runtime, directory: &Path) -> Result<Tally, FormsError> {
+        let forms: Vec<Form> = self.all().into_iter().step_by(setting.every).collect();
+        let attempt = |forms: &[Form], primary| Attempt { setting, node, directory, primary }.run(forms);
+        let mut tally = Tally { setting: setting.name.clone(), tried: forms.len(), ..Tally::default() };
+        let mut open = forms;
+        for again in 0..=AGAIN {
+            let (ours, nodes) = (attempt(&open, Primary::Ours)?, attempt(&open, Primary::Node)?);
+            let ended: Vec<_> = open.into_iter().zip(ours.into_iter().zip(nodes)).collect();
+            open = Vec::new();
+            for (form, (ours, nodes)) in ended {
+                match (ours, nodes) {
+                    (_, None) => tally.oracle_died += 1,
+                    (Some(ours), Some(nodes)) if ours == nodes => tally.alike += 1,
+                    (_, Some(_)) if self.excused.contains_key(&form.code) => tally.excused += 1,
+                    (ours, Some(nodes)) if again == AGAIN => {
+                        let ours = ours.unwrap_or("our primary has ended".into());
+                        tally.different.push(Difference { code: form.code, ours, nodes });
+                    }
+                    (_, Some(_)) => open.push(form),
+                }
+            }
+            if open.is_empty() {
+                break;
+            }
+        }
+        Ok(tally)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Arguments multiply, options vary one at a time, and no form is tried twice.
+    #[test]
+    fn forms_expand_once_each() {
+        let family = r#"{ "on": "f", "args": [["1", "2"], [null, "3"]] }"#;
+        let family: Family = serde_json::from_str(family).expect("a family");
+        assert_eq!(family.forms(), ["f(1)", "f(1, 3)", "f(2)", "f(2, 3)"]);
+        let family = r#"{ "on": "f", "options": { "a": "1" }, "vary": { "a": ["2"], "b": ["3"] } }"#;
+        let family: Family = serde_json::from_str(family).expect("a family");
+        assert_eq!(family.forms(), ["f({ a: 1 })", "f({ a: 2 })", "f({ a: 1, b: 3 })"]);
+        let all = Forms::ours().all();
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
+        assert!(all.len() > 700, "{}", all.len());
+        for excused in Forms::ours().excused.keys() {
+            assert!(all.iter().any(|form| form.code == *excused), "no form is {excused}");
+        }
+    }
+}

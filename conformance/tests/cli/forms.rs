@@ -1,0 +1,46 @@
+//! `conformance forms`: what a Node program may call, tried on the Node of this machine. Without one, it says so.
+
+use std::path::Path;
+
+use cluster_conformance::arm::node::Runtime;
+
+use crate::stage::Stage;
+
+/// Every form of a call ends under our primary as under Node's.
+#[test]
+fn forms_end_as_under_node() {
+    if let Err(none) = Runtime::find(Path::new("node")) {
+        eprintln!("ignored: {none}");
+        return;
+    }
+    let stage = Stage::new();
+    let settings = ["round robin", "advanced, shared", "silent", "execArgv", "stdio*"];
+    let mut args = vec!["forms"];
+    args.extend(settings.iter().flat_map(|setting| ["--setting", setting]));
+    let mut command = stage.command(&args);
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    let output = command.output().expect("the command can be started");
+    let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    assert_eq!(output.status.code(), Some(0), "{out}{err}");
+    assert_eq!(out.lines().count(), 7, "{out}");
+}
+
+/// A setting that is not there is refused with the names of those that are.
+#[test]
+fn forms_refuse_unknown_setting() {
+    let stage = Stage::new();
+    let node = stage.node("echo v20.20.2").to_string_lossy().into_owned();
+    let said = stage.run(&["forms", "--node", &node, "--setting", "square robin"]);
+    assert_eq!(said.code, Some(2), "{said}");
+    assert!(said.err.contains("round robin; shared; advanced;"), "{said}");
+}
+
+/// A runtime that tries nothing is no oracle.
+#[test]
+fn forms_refuse_runtime_that_tries_nothing() {
+    let stage = Stage::new();
+    let node = stage.node("test \"$1\" = --version && echo v20.20.2").to_string_lossy().into_owned();
+    let said = stage.run(&["forms", "--node", &node, "--setting", "silent"]);
+    assert_eq!(said.code, Some(2), "{said}");
+    assert!(said.err.contains("it ended after 0 forms"), "{said}");
+}
