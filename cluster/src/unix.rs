@@ -146,6 +146,10 @@ impl Unix {
         }
     }
 
+    fn is_primarys(&mut self) -> bool {
+        self.channels.find(ChannelId::PRIMARY).is_none()
+    }
+
     /// Whether no process and no channel is left.
     pub(crate) fn is_alone(&self) -> bool {
         self.processes.is_empty() && self.channels.is_empty()
@@ -312,6 +316,9 @@ impl Unix {
         backlog: Option<u32>,
     ) -> io::Result<(SocketId, LocalAddress)> {
         let (bound, path) = bind::bind(address)?;
+        if self.is_primarys() {
+            bind::leaves_room(&bound)?;
+        }
         let address = bind::local_address(&bound)?;
         let listens = descriptor::is_stream(&bound);
         let socket = self.sockets.insert(bound);

@@ -129,7 +129,8 @@ impl Worker {
     /// Serves a Unix socket together with the other workers that do. Node: `server.listen(path)`.
     ///
     /// A relative path begins at this process's directory. A path may be longer than what the kernel takes as an address (108
-    /// bytes), though not its last part. It is removed when the last worker closes it, by the process that has bound it.
+    /// bytes), though not its last part. A path that begins with a NUL is an abstract name of Linux: there is no file. A path
+    /// is removed when the last worker closes it, by the process that has bound it.
     ///
     /// # Errors
     /// As [`listen`](Worker::listen). EADDRINUSE: the path is there, perhaps left by a process that was killed. EACCES: its
@@ -153,7 +154,9 @@ impl Worker {
         &self,
         mut options: ListenOptions,
     ) -> Result<Listener<UnixStream>, ListenError> {
-        if let ListenAddress::Path { path, .. } = &mut options.address {
+        if let ListenAddress::Path { path, .. } = &mut options.address
+            && !path.starts_with('\0')
+        {
             let absolute = std::path::absolute(&*path).map_err(ListenError::Directory)?;
             *path = absolute.into_os_string().into_string().map_err(|_| {
                 unfit("the working directory is not UTF-8, and a message cannot carry it; rename it")

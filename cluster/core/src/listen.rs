@@ -60,7 +60,7 @@ pub enum ListenAddress {
     },
     /// A Unix stream socket.
     Path {
-        /// Where; absolute, as the primary's directory may be another.
+        /// Where; absolute, as the primary's directory may be another. With a NUL before it, an abstract name of Linux.
         path: String,
         /// Let everybody read it. Node: `readableAll`.
         readable_all: bool,
@@ -207,13 +207,21 @@ impl fmt::Display for ListenAddress {
         match self {
             ListenAddress::Tcp { host: Some(host), port, .. } => SocketAddr::new(*host, *port).fmt(f),
             ListenAddress::Tcp { host: None, port, .. } => write!(f, "port {port} on every address"),
-            ListenAddress::Path { path, .. } => path.fmt(f),
+            ListenAddress::Path { path, .. } => fmt_path(path, f),
             ListenAddress::Descriptor { fd, .. } => write!(f, "descriptor {fd}"),
             ListenAddress::Udp { v6, host, port, .. } => {
                 let host = host.unwrap_or(unspecified(*v6));
                 SocketAddr::new(host, port.unwrap_or(0)).fmt(f)
             }
         }
+    }
+}
+
+/// A path, or `@` and an abstract name, as Linux tools write it.
+pub(crate) fn fmt_path(path: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match path.strip_prefix('\0') {
+        Some(name) => write!(f, "@{name}"),
+        None => f.write_str(path),
     }
 }
 

@@ -58,7 +58,7 @@ pub enum BindAddress {
         host: Option<IpAddr>,
         /// 0: the kernel chooses.
         port: u16,
-        /// With an IPv6 host: leave IPv4 alone.
+        /// With an IPv6 host, or without one: leave IPv4 alone.
         ipv6_only: bool,
         /// Let other sockets that ask for the same bind here too; the kernel spreads the clients. `SO_REUSEPORT`.
         reuse_port: bool,
@@ -66,7 +66,8 @@ pub enum BindAddress {
     /// A Unix stream socket. The operating system binds it however long its path is, and removes the path when the
     /// process that bound it closes it.
     Path {
-        /// Where. A path that is there already is not taken: `EADDRINUSE`.
+        /// Where. A path that is there already is not taken: `EADDRINUSE`. An abstract name, with the NUL before it, makes
+        /// no file: nothing is removed, and there is no mode.
         path: String,
         /// Let everybody read it (mode bits 0444).
         readable_all: bool,
@@ -100,7 +101,7 @@ pub enum BindAddress {
 pub enum LocalAddress {
     /// TCP or UDP, with the port the kernel chose.
     Ip(SocketAddr),
-    /// A Unix socket; empty if it has no path.
+    /// A Unix socket; empty if it has no path; an abstract name with the NUL before it.
     Path(String),
 }
 
@@ -129,7 +130,7 @@ impl fmt::Display for LocalAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LocalAddress::Ip(address) => address.fmt(f),
-            LocalAddress::Path(path) => path.fmt(f),
+            LocalAddress::Path(path) => crate::listen::fmt_path(path, f),
         }
     }
 }

@@ -123,7 +123,9 @@ pub struct Limits {
     /// With more than this much unsent, in bytes, of what a worker's own messages have caused (answers to its questions,
     /// acknowledgements), the worker is not read from until it has read half of it. A worker always reads its primary.
     pub answer_bytes: usize,
-    /// Listening sockets that one worker may have the primary open; with more, its `listen` fails with `EMFILE`.
+    /// Listening sockets that one worker may have the primary open; with more, its `listen` fails with `EMFILE`. The
+    /// default is `usize::MAX`, as in Node: the bound is the primary's own number of descriptors (`ulimit -n`), of which
+    /// an eighth is kept for connections, channels and further workers; beyond that, too, a `listen` fails with `EMFILE`.
     pub sockets_per_worker: usize,
     /// Connections that wait in the primary for a worker, for each listening socket.
     /// With so many the primary stops accepting and the kernel's backlog holds the rest.
@@ -141,7 +143,7 @@ impl Default for Limits {
             congested_bytes: 131_072,
             unsent_bytes: 16 << 20,
             answer_bytes: 16 << 20,
-            sockets_per_worker: 128,
+            sockets_per_worker: usize::MAX,
             queued_connections: 512,
             unread_output_bytes: 1 << 20,
         }

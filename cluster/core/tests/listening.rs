@@ -237,6 +237,48 @@ fn query_of_every_call_form_binds() {
     }
 }
 
+/// A worker of Node takes an abstract name for a relative path; the primary binds the name, whatever directory is before it.
+#[test]
+fn abstract_name_is_bound_as_it_is() {
+    for (address, bound) in [
+        (r"\u0000name", Some("\0name")),
+        (r"/srv/app/\u0000name/with/slash", Some("\0name/with/slash")),
+        (r"/srv/app/name\u0000", None),
+    ] {
+        for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {
+            let mut house = House::new(Settings { policy, ..Settings::default() });
+            house.fork(1);
+            query(&mut house, &format!(r#""address":"{address}","port":-1,"addressType":-1,"backlog":0"#));
+            let asked: Vec<_> = binds(&house.desk.calls).into_iter().map(|(address, _)| address).collect();
+            let path = bound.unwrap_or("/srv/app/name\0").to_owned();
+            assert_eq!(asked, [BindAddress::Path { path, readable_all: false, writable_all: false }]);
+        }
+    }
+}
+
+/// A worker of Node puts its directory before the address of a UDP port below 0.
+#[test]
+fn udp_port_below_0_is_bound() {
+    let mut house = House::new(Settings::default());
+    house.fork(1);
+    let fields = r#""addressType":"udp4","fd":-1,"flags":0"#;
+    query(&mut house, &format!(r#""address":"/srv/app/127.0.0.1","port":-1,{fields}"#));
+    let (reuse_address, reuse_port, ipv6_only) = (false, false, false);
+    let bound = BindAddress::Udp { host: LOOPBACK, port: 65_535, ipv6_only, reuse_address, reuse_port };
+    assert_eq!(binds(&house.desk.calls), [(bound, None)]);
+}
+
+/// No honest program of Node has too many servers.
+#[test]
+fn servers_of_worker_are_not_counted_by_default() {
+    let mut house = House::new(Settings::default());
+    house.fork(1);
+    for port in 1..=2000 {
+        query(&mut house, &format!(r#""address":null,"port":{port},"addressType":4,"backlog":0"#));
+    }
+    assert_eq!(binds(&house.desk.calls).len(), 2000);
+}
+
 /// A TLS server of Node reads its ticket keys from every answer, and dies of one without.
 #[test]
 fn refusal_echoes_data_of_query() {

@@ -3,11 +3,12 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use cluster_core::{BindAddress, LocalAddress};
 use nix::errno::Errno;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use rustix::process::{Resource, getrlimit};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use super::descriptor::{Kind, duplicate, kind};
 use super::path::{self, BoundPath};
@@ -23,8 +24,7 @@ pub(super) fn bind(address: &BindAddress) -> io::Result<(OwnedFd, Option<BoundPa
             socket
         }
         BindAddress::Path { ref path, readable_all, writable_all } => {
-            let (socket, path) = path::bind(path, readable_all, writable_all)?;
-            return Ok((socket, Some(path)));
+            return path::bind(path, readable_all, writable_all);
         }
         BindAddress::Descriptor { fd, datagrams } => existing(fd, datagrams)?,
     };
@@ -36,7 +36,7 @@ fn tcp(host: Option<IpAddr>, port: u16, ipv6_only: bool, reuse_port: bool) -> io
     let bind = |host: IpAddr, ipv6_only| bind_tcp(SocketAddr::new(host, port), ipv6_only, reuse_port);
     match host {
         Some(host) => bind(host, ipv6_only),
-        None => bind(Ipv6Addr::UNSPECIFIED.into(), false).or_else(|error| {
+        None => bind(Ipv6Addr::UNSPECIFIED.into(), ipv6_only).or_else(|error| {
             if no_ipv6(&error) { bind(Ipv4Addr::UNSPECIFIED.into(), false) } else { Err(error) }
         }),
     }
@@ -87,18 +87,37 @@ fn existing(number: u32, datagrams: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// The part of the descriptors that listening sockets leave to connections, channels and workers: one in so many.
+const LEFT: u64 = 8;
+
+/// EMFILE if a socket of a worker's wish is among the last descriptors that this process may have. The kernel gives out the
+/// lowest number that is free, so that a number says how many are in use.
+pub(super) fn leaves_room(socket: &OwnedFd) -> io::Result<()> {
+    let limit = getrlimit(Resource::Nofile).current;
+    let last = limit.map(|limit| limit - limit / LEFT);
+    let number = u64::try_from(socket.as_raw_fd()).unwrap_or(0);
+    if last.is_some_and(|last| number >= last) { Err(Errno::EMFILE.into()) } else { Ok(()) }
+}
+
 /// Where a socket is.
 pub(super) fn local_address(socket: &OwnedFd) -> io::Result<LocalAddress> {
     let address = SockRef::from(socket).local_addr()?;
-    let path = || address.as_pathname().map(|path| path.to_string_lossy().into_owned());
+    let path = || unix_name(&address);
     Ok(address.as_socket().map_or_else(|| LocalAddress::Path(path().unwrap_or_default()), LocalAddress::Ip))
+}
+
+/// The path of a Unix socket, or its abstract name with the NUL before it.
+fn unix_name(address: &SockAddr) -> Option<String> {
+    let path = address.as_pathname().map(|path| path.to_string_lossy().into_owned());
+    let name = || address.as_abstract_namespace().map(|name| format!("\0{}", String::from_utf8_lossy(name)));
+    path.or_else(name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::net::{TcpListener, TcpStream, UdpSocket};
-    use std::os::fd::{AsFd, AsRawFd};
+    use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
 
     fn at(port: u16, reuse_port: bool) -> BindAddress {

@@ -44,15 +44,24 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     Ok((metadata.dev(), metadata.ino()))
 }
 
-/// A new Unix stream socket, bound. A directory that is not there is EACCES, as with Node.
-pub(super) fn bind(path: &str, readable_all: bool, writable_all: bool) -> io::Result<(OwnedFd, BoundPath)> {
+/// A new Unix stream socket, bound. A directory that is not there is EACCES, as with Node. A name that begins with a NUL
+/// is an abstract one: there is no file, so nothing to remove and no mode.
+pub(super) fn bind(
+    path: &str,
+    readable_all: bool,
+    writable_all: bool,
+) -> io::Result<(OwnedFd, Option<BoundPath>)> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    if path.starts_with('\0') {
+        bind_abstract(&socket, path)?;
+        return Ok((socket.into(), None));
+    }
     // The kernel would cut it there.
     if path.contains('\0') {
         return Err(Errno::EINVAL.into());
     }
     let path = std::path::absolute(path)?;
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
     bind_to(&socket, &path).map_err(missing_directory)?;
     let bound = BoundPath::new(path)?;
     let added = if readable_all { READABLE } else { 0 } | if writable_all { WRITABLE } else { 0 };
@@ -60,7 +69,18 @@ pub(super) fn bind(path: &str, readable_all: bool, writable_all: bool) -> io::Re
         let mode = fs::symlink_metadata(&bound.path)?.mode();
         fs::set_permissions(&bound.path, Permissions::from_mode(mode | added))?;
     }
-    Ok((socket.into(), bound))
+    Ok((socket.into(), Some(bound)))
+}
+
+#[cfg(target_os = "linux")]
+fn bind_abstract(socket: &Socket, name: &str) -> io::Result<()> {
+    socket.bind(&SockAddr::unix(name).map_err(|_| Errno::ENAMETOOLONG)?)
+}
+
+/// Linux alone has them.
+#[cfg(not(target_os = "linux"))]
+fn bind_abstract(_: &Socket, _: &str) -> io::Result<()> {
+    Err(Errno::EINVAL.into())
 }
 
 fn missing_directory(error: io::Error) -> io::Error {
@@ -107,6 +127,32 @@ mod tests {
         (directory, path)
     }
 
+    /// The socket and its path.
+    fn path_bound(path: &str, readable_all: bool, writable_all: bool) -> io::Result<(OwnedFd, BoundPath)> {
+        let (socket, path) = bind(path, readable_all, writable_all)?;
+        Ok((socket, path.expect("it is no abstract name")))
+    }
+
+    /// An abstract name is bound and connected to; it makes no file, and is free again when its socket is closed.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn abstract_name_is_bound_without_file() {
+        use std::os::linux::net::SocketAddrExt;
+        use std::os::unix::net::SocketAddr;
+
+        let name = format!("\0cluster test {}/with a slash", std::process::id());
+        let (socket, path) = bind(&name, true, true).expect("bound");
+        assert!(path.is_none());
+        rustix::net::listen(&socket, 1).expect("listens");
+        let address = SocketAddr::from_abstract_name(&name[1..]).expect("a name");
+        UnixStream::connect_addr(&address).expect("a client");
+        let failed = |name: &str| bind(name, false, false).map(drop).map_err(|error| errno(&error));
+        assert_eq!(failed(&name), Err(Some(Errno::EADDRINUSE)));
+        drop(socket);
+        assert_eq!(failed(&name), Ok(()));
+        assert_eq!(failed(&format!("\0{}", "n".repeat(200))), Err(Some(Errno::ENAMETOOLONG)));
+    }
+
     fn errno(error: &io::Error) -> Option<Errno> {
         error.raw_os_error().map(Errno::from_raw)
     }
@@ -114,7 +160,7 @@ mod tests {
     #[test]
     fn a_path_is_removed_by_who_bound_it() {
         let (_directory, path) = place("s");
-        let (socket, bound) = bind(&path, false, false).expect("bound");
+        let (socket, bound) = path_bound(&path, false, false).expect("bound");
         let listener = UnixListener::from(socket);
         rustix::net::listen(&listener, 1).expect("listens");
         UnixStream::connect(&path).expect("a client");
@@ -130,9 +176,9 @@ mod tests {
     #[test]
     fn a_path_that_somebody_has_replaced_stays() {
         let (_directory, path) = place("s");
-        let bound = bind(&path, false, false).expect("bound");
+        let bound = path_bound(&path, false, false).expect("bound");
         fs::remove_file(&path).expect("removed");
-        let _theirs = bind(&path, false, false).expect("bound again");
+        let _theirs = path_bound(&path, false, false).expect("bound again");
         drop(bound);
         assert!(Path::new(&path).exists());
     }
@@ -141,10 +187,10 @@ mod tests {
     fn the_mode_is_widened_as_asked() {
         for (readable, writable, added) in [(true, false, 0o444), (false, true, 0o222), (true, true, 0o666)] {
             let (_directory, path) = place("s");
-            let (_socket, _bound) = bind(&path, false, false).expect("bound");
+            let (_socket, _bound) = path_bound(&path, false, false).expect("bound");
             let plain = fs::metadata(&path).expect("there").mode() & 0o777;
             let (_directory, path) = place("s");
-            let (_socket, _bound) = bind(&path, readable, writable).expect("bound");
+            let (_socket, _bound) = path_bound(&path, readable, writable).expect("bound");
             assert_eq!(fs::metadata(&path).expect("there").mode() & 0o777, plain | added);
         }
     }
@@ -155,7 +201,7 @@ mod tests {
         let deep = directory.path().join("d".repeat(200));
         fs::create_dir(&deep).expect("a directory");
         let path = deep.join("s");
-        let (socket, bound) = bind(path.to_str().expect("text"), true, true).expect("bound");
+        let (socket, bound) = path_bound(path.to_str().expect("text"), true, true).expect("bound");
         rustix::net::listen(&socket, 1).expect("listens");
         // Under another, short name it is the same.
         let short = directory.path().join("s");

@@ -4,8 +4,9 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::net::{Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{self, UnixStream};
 use std::path::{Path, PathBuf};
 
 use ::cluster::{Event, ExitStatus, Primary, SchedulingPolicy, Settings, WorkerId};
@@ -22,6 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("workers_share_a_path", || serves_a_path(SchedulingPolicy::Shared)),
         asynchronous("a_relative_path_begins_where_the_worker_is", relative_path),
         asynchronous("a_path_may_be_long", long_path),
+        asynchronous("abstract_name_is_served", abstract_name),
         asynchronous("a_path_has_the_mode_it_is_given", mode),
         asynchronous("a_path_that_cannot_be_bound_says_why", bad_paths),
         asynchronous("path_needs_a_directory_to_begin", removed_directory),
@@ -147,6 +149,23 @@ async fn long_path() -> Tested {
         same(["1", "2"].contains(&who.as_str()), true)?;
         over(primary).await?;
         same(fs::read_dir(&deep)?.count(), 0)?;
+    }
+    Ok(())
+}
+
+/// A Unix socket that has a name and no file, whoever accepts.
+async fn abstract_name() -> Tested {
+    let name = format!("cluster-{}", std::process::id());
+    let address = net::SocketAddr::from_abstract_name(&name)?;
+    for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {
+        let listen = json!({ "path": format!("\0{name}") });
+        let mut primary = serving(policy, 1, &listen)?;
+        same(told(&mut primary).await?, format!("\0{name}"))?;
+        let client = UnixStream::connect_addr(&address)?;
+        client.set_read_timeout(Some(FOREVER))?;
+        same(said(&mut primary, client).await?, "1".into())?;
+        over(primary).await?;
+        same(UnixStream::connect_addr(&address).is_err(), true)?;
     }
     Ok(())
 }

@@ -62,7 +62,9 @@ impl Kernel {
             BindAddress::Descriptor { fd, datagrams } => self.duplicate(pid, *fd, *datagrams)?,
         };
         let socket = self.process_mut(pid).add(file, origin);
-        if let BindAddress::Path { path, readable_all, writable_all } = address {
+        if let BindAddress::Path { path, readable_all, writable_all } = address
+            && !is_abstract(path)
+        {
             let owner = (pid, socket);
             self.system_mut().name(path.clone(), file, owner, *readable_all, *writable_all);
         }
@@ -84,6 +86,9 @@ impl Kernel {
     }
 
     fn bind_path(&mut self, path: &str) -> Result<FileId, Errno> {
+        if is_abstract(path) {
+            return self.bind_abstract(path);
+        }
         if path.is_empty() || path.contains('\0') {
             return Err(Errno::EINVAL);
         }
@@ -95,6 +100,20 @@ impl Kernel {
             return Err(Errno::EADDRINUSE);
         }
         let name = Name::Path(path.to_owned());
+        Ok(self.open(Kind::Listener(Listener { name, limit: None, backlog: [].into() })))
+    }
+
+    /// An abstract name is taken as long as a socket that is bound to it is open anywhere; there is no file.
+    fn bind_abstract(&mut self, name: &str) -> Result<FileId, Errno> {
+        /// What `sockaddr_un` holds.
+        const LONGEST: usize = 108;
+        if name.len() > LONGEST {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        let name = Name::Path(name.to_owned());
+        if self.listeners().any(|(_, listener)| listener.name == name) {
+            return Err(Errno::EADDRINUSE);
+        }
         Ok(self.open(Kind::Listener(Listener { name, limit: None, backlog: [].into() })))
     }
 
@@ -221,6 +240,7 @@ impl Kernel {
         for (id, listener) in self.listeners().filter(|(_, listener)| listener.limit.is_some()) {
             let closeness = match (&listener.name, to) {
                 (Name::Ip(name), LocalAddress::Ip(to)) => name.closeness(*to),
+                (Name::Path(name), LocalAddress::Path(to)) if is_abstract(to) => (name == to).then_some(0),
                 (Name::Path(_), LocalAddress::Path(to)) => {
                     let entry = self.system.paths.get(to);
                     entry.is_some_and(|entry| entry.file == Some(id)).then_some(0)
@@ -239,6 +259,11 @@ impl Kernel {
         }
         doors
     }
+}
+
+/// Whether it names no file. Linux: the name of an abstract Unix socket begins with a NUL.
+fn is_abstract(path: &str) -> bool {
+    path.starts_with('\0')
 }
 
 /// Where a client that goes to every address goes.

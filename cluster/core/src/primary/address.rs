@@ -43,7 +43,9 @@ fn tcp(query: &QueryServer) -> Result<BindAddress, Errno> {
 }
 
 fn udp(query: &QueryServer, v6: bool) -> Result<BindAddress, Errno> {
-    let address = query.address.as_deref().unwrap_or(if v6 { "::" } else { "0.0.0.0" });
+    let given = query.address.as_deref().unwrap_or(if v6 { "::" } else { "0.0.0.0" });
+    // A worker of Node puts its directory before the address of a port below 0, as if that were a path.
+    let address = given.rsplit_once('/').map_or(given, |(_, address)| address);
     let host: core::net::IpAddr = address.parse().map_err(|_| Errno::EINVAL)?;
     if host.is_ipv6() != v6 {
         return Err(Errno::EINVAL);
@@ -58,8 +60,16 @@ fn udp(query: &QueryServer, v6: bool) -> Result<BindAddress, Errno> {
 }
 
 fn path(query: &QueryServer) -> Result<BindAddress, Errno> {
-    let path = query.address.clone().filter(|path| !path.is_empty()).ok_or(Errno::EINVAL)?;
+    let given = query.address.as_deref().filter(|path| !path.is_empty()).ok_or(Errno::EINVAL)?;
+    let path = String::from(abstract_name(given).unwrap_or(given));
     Ok(BindAddress::Path { path, readable_all: query.readable_all, writable_all: query.writable_all })
+}
+
+/// The name of an abstract Unix socket, with its leading NUL. A worker of Node takes it for a relative path and puts its
+/// working directory before it; a path has no NUL.
+fn abstract_name(path: &str) -> Option<&str> {
+    let begin = path.find('\0')?;
+    (begin == 0 || path[..begin].ends_with('/')).then(|| &path[begin..])
 }
 
 fn port(query: &QueryServer) -> Result<u16, Errno> {

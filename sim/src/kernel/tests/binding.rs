@@ -147,6 +147,23 @@ fn a_path_is_taken_while_it_is_there_and_goes_with_who_bound_it() {
     assert_eq!(taken, Err(Errno::EADDRINUSE));
 }
 
+/// An abstract name makes no file, and is taken until the last socket that is bound to it is closed.
+#[test]
+fn abstract_name_goes_with_its_last_socket() {
+    let mut kernel = kernel();
+    let name = "\0door";
+    let socket = bind(&mut kernel, &path(name), Some(1)).expect("it is free");
+    assert_eq!(kernel.mode(name), None);
+    assert_eq!(kernel.doors(&LocalAddress::Path(name.into())).len(), 1);
+    assert_eq!(kernel.doors(&LocalAddress::Path("door".into())).len(), 0);
+    assert_eq!(bind(&mut kernel, &path(name), Some(1)), Err(Errno::EADDRINUSE));
+    bind(&mut kernel, &path("\0other"), Some(1)).expect("another name");
+    kernel.close(PRIMARY, socket);
+    bind(&mut kernel, &path(name), Some(1)).expect("it is free again");
+    let long = format!("\0{}", "n".repeat(108));
+    assert_eq!(bind(&mut kernel, &path(&long), None), Err(Errno::ENAMETOOLONG));
+}
+
 #[test]
 fn a_path_can_be_impossible() {
     let mut kernel = kernel();
