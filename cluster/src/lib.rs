@@ -26,6 +26,13 @@
 //! Everything runs inside a tokio runtime with IO and time enabled; it has two tasks of its own in a worker process, and none in
 //! a primary, which moves only while [`Primary::next`] is awaited.
 //!
+//! # Messages
+//!
+//! A [`Message`] holds the bytes that its sender wrote, and is passed on as it is: `primary.send(other, &message)?`. It is made from
+//! a `serde_json::Value`, a text, whatever can be serialized ([`Message::new`]) or a [`Structured`] value, and read as any type of the
+//! program's: `message.to::<Job>()?`. What is too deep for that type, or has no form in it, is a [`MessageError`] that says where;
+//! the channel goes on.
+//!
 //! # Feature `axum`
 //!
 //! [`serve`] serves an axum application so that a worker that exits loses no request, and [`Listener`] can be given to

@@ -398,6 +398,6 @@ async fn too_much(worker: &Worker) -> Ended {
         Some(Event::Error { error: WorkerError::Delayed(errno), .. }) => errno.to_string(),
         other => format!("{other:?}"),
     };
-    worker.send(&json!([error, served]))?;
+    worker.send(json!([error, served]))?;
     future::pending().await
 }

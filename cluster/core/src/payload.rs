@@ -16,6 +16,8 @@ use crate::message::{json, surrogates};
 use crate::settings::Serialization;
 use crate::structured::{self, Structured};
 
+mod value;
+
 /// The payload of one user message. Node: the argument of `process.send` and of `'message'`.
 ///
 /// A message holds the bytes that the sender wrote: JSON text, or a structured clone on a channel of
@@ -206,7 +208,7 @@ impl Serialize for Message {
 
 impl From<&Value> for Message {
     fn from(value: &Value) -> Self {
-        Message::of_json(serde_json::to_vec(value).expect("a value of JSON has JSON").into())
+        Message::of_json(value::text(value).into())
     }
 }
 

@@ -21,7 +21,8 @@ pub enum Serialization {
     /// A line of JSON each. Node: `'json'`.
     #[default]
     Json,
-    /// V8's structured clone, each with its length before it. Node: `'advanced'`. Messages are JSON values here, too.
+    /// V8's structured clone, each with its length before it. Node: `'advanced'`. A [`Message`](crate::Message)
+    /// keeps every type of JavaScript; [`Structured`](crate::Structured) has them all.
     Advanced,
 }
 

@@ -171,11 +171,11 @@ async fn listen_at_one_of(worker: &Worker) -> Ended {
     let nowhere = "192.0.2.1:0".parse()?;
     let addresses = [nowhere, taken, "127.0.0.1:0".parse()?];
     let listener = worker.listen(&addresses[..]).await?;
-    worker.send(&json!(listener.local_addr().ip().to_string()))?;
+    worker.send(json!(listener.local_addr().ip().to_string()))?;
     let udp = worker.bind_udp(&addresses[..]).await?;
-    worker.send(&json!(udp.local_addr()?.ip().to_string()))?;
+    worker.send(json!(udp.local_addr()?.ip().to_string()))?;
     let error = worker.listen(&addresses[..2]).await.map(drop).map_err(|error| error.to_string());
-    worker.send(&json!(error.err()))?;
+    worker.send(json!(error.err()))?;
     std::future::pending().await
 }
 

@@ -53,6 +53,6 @@ pub(super) async fn with_options(worker: &Worker) -> Ended {
     let inherited = Primary::new(Settings::default())?;
     let said = Primary::new(Settings { node_options: Some("--inspect".into()), ..Settings::default() })?;
     let options = [&inherited, &said].map(|primary| Vec::from_iter(primary.settings().node_options.clone()));
-    worker.send(&json!(options))?;
+    worker.send(json!(options))?;
     std::future::pending().await
 }
