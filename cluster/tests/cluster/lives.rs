@@ -291,7 +291,7 @@ async fn lingers() -> Tested {
         let worker = primary.fork()?;
         until(&mut primary, |event| *event == Event::Disconnect { worker }).await?;
         tokio::time::pause();
-        let reported = timeout(Duration::from_secs(3600), primary.next()).await;
+        let reported = timeout(Duration::from_hours(1), primary.next()).await;
         tokio::time::resume();
         same(primary.living().collect(), vec![worker])?;
         primary.kill(worker, Signal::SIGKILL);

@@ -265,14 +265,14 @@ async fn inspectors() -> Tested {
             .stderr(Stdio::null());
         let theirs = output(&mut node)?;
         let mut primary = with_options(&leading(&worker, &[], SchedulingPolicy::RoundRobin)?, options)?;
-        let mut ours = String::new();
+        let mut ours = Vec::new();
         for _ in 0..2 {
             primary.fork()?;
-            ours += &format!("{}\n", message(&mut primary).await?);
+            ours.push(message(&mut primary).await?.to_string());
         }
         primary.disconnect();
         rest(&mut primary).await?;
-        same(ours, theirs)?;
+        same(ours, theirs.lines().map(ToOwned::to_owned).collect())?;
     }
     Ok(())
 }

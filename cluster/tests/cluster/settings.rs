@@ -78,12 +78,13 @@ async fn silent() -> Tested {
     same(rest(&mut primary).await?.last(), Some(&exit(worker, 0)))
 }
 
-/// A worker that writes a hundred thousand bytes, line by line, ends though nobody reads; all of it is there afterwards. With a
+/// A worker that writes five thousand lines, one by one, ends though nobody reads; all of it is there afterwards. With a
 /// smaller bound it ends when its pipe is read.
 async fn unread_output() -> Tested {
-    const LINES: usize = 20_000;
+    const LINES: usize = 5_000;
     let script = format!("i=0; while [ $i -lt {LINES} ]; do echo $i; i=$((i+1)); done; exit 3");
-    let expected: String = (0..LINES).map(|line| format!("{line}\n")).collect();
+    let lines: Vec<String> = (0..LINES).map(|line| line.to_string()).collect();
+    let expected = lines.join("\n") + "\n";
     for (bound, is_taken_first) in [(Limits::default().unread_output_bytes, false), (1000, true)] {
         let mut primary = shell(&script, Command { silent: true, ..Command::default() })?;
         let limits = Limits { unread_output_bytes: bound, ..Limits::default() };
@@ -92,7 +93,7 @@ async fn unread_output() -> Tested {
         let worker = primary.fork()?;
         let taken = if is_taken_first { primary.stdio(worker).remove(&1) } else { None };
         let reading = taken.map(|pipe| {
-            tokio::spawn(async { text(pipe).await.map_err(|error| error.message().map(ToOwned::to_owned)) })
+            tokio::spawn(async { text(pipe).await.map_err(|error| error.message().map(String::from)) })
         });
         until(&mut primary, |event| *event == exit(worker, 3)).await?;
         let said = match reading {
