@@ -12,6 +12,9 @@ pub enum SchedulingPolicy {
     #[default]
     RoundRobin,
     /// The workers share the listening socket and the kernel decides. Node: `SCHED_NONE`.
+    ///
+    /// A connection wakes every worker that waits for one, and all but one wait again, as in Node: the cost of a connection grows
+    /// with the number of idle workers.
     Shared,
 }
 

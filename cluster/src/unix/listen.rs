@@ -10,6 +10,10 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// A socket that listens. A new one is paused.
+///
+/// Of the workers that share one, each is woken by each connection. `EPOLLEXCLUSIVE` would wake one, but tokio does not register with
+/// it, and in an epoll instance of our own that tokio watches the kernel ignores it: it counts a wakeup only where a thread waits
+/// in `epoll_wait` on that very instance.
 #[derive(Debug)]
 pub(super) struct Listening {
     socket: AsyncFd<OwnedFd>,
