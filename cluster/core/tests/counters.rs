@@ -160,3 +160,23 @@ fn counters_never_turn_back() {
     worker.count_after(0);
     assert!(worker.listen(ListenOptions::default()) > first);
 }
+
+/// Messages are numbered from there, and at the latest from a million before 2^53.
+#[test]
+fn counters_number_messages_below_doubles() {
+    for (last, first) in
+        [(0, 1), (100, 101), ((1 << 32) - 1, 1_u64 << 32), (u64::MAX, (1 << 53) - 1_000_000 + 1)]
+    {
+        let mut house = House::new(Settings::default());
+        let worker = house.fork(1)[0];
+        house.primary.count_after(last);
+        house.primary.disconnect_worker(worker);
+        house.settle();
+        let wants = format!(r#""seq":{first}"#);
+        let written = |call: &Call| match call {
+            Call::Write { bytes, .. } => String::from_utf8_lossy(bytes).contains(&wants),
+            _ => false,
+        };
+        assert!(house.desk.calls.iter().any(written), "{wants} in {:?}", house.desk.calls);
+    }
+}

@@ -361,6 +361,9 @@ mod tests {
             found = descriptor.or(found);
         }
         let mut received = TcpStream::from(found.expect("the connection"));
+        // Asked first: a read that blocks would never return.
+        let flags = rustix::fs::fcntl_getfl(&received).expect("flags");
+        assert!(flags.contains(rustix::fs::OFlags::NONBLOCK));
         assert_eq!(received.read(&mut [0]).map_err(|error| error.kind()), Err(io::ErrorKind::WouldBlock));
         received.write_all(b"!").expect("written");
         client.read_exact(&mut [0]).expect("read");
