@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cluster_core::{Call, Command, ExitStatus, Os, Serialization, TimerId};
+use cluster_core::{Call, Command, ExitStatus, Os, PassedKind, Serialization, TimerId};
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -212,4 +212,19 @@ async fn requests_and_events_take_turns() {
 async fn turns_are_not_wasted() {
     assert_eq!(turns(5, 0).await, [0; 5]);
     assert!(turns(0, 5).await.is_empty());
+}
+
+// ---- sockets
+
+/// A socket is taken by the event that brought it, once, and by no other.
+#[tokio::test]
+async fn socket_is_taken_with_its_event() {
+    let mut primary = Primary::new(Settings::default()).expect("a primary");
+    let (near, _far) = std::os::unix::net::UnixStream::pair().expect("a pair");
+    let socket = primary.unix.adopt(near.into());
+    primary.offered = Some(socket);
+    let passed = |socket| Passed { socket, kind: PassedKind::Socket };
+    assert!(primary.take(passed(SocketId(socket.0 + 1))).is_none(), "of another event");
+    assert!(primary.take(passed(socket)).is_some());
+    assert!(primary.take(passed(socket)).is_none(), "once");
 }

@@ -317,7 +317,8 @@ mod tests {
 
     async fn next(channel: &mut Channel) -> Heard {
         let mut buffer = vec![0; READ];
-        poll_fn(|cx| channel.poll(cx, &mut buffer)).await
+        let heard = poll_fn(|cx| channel.poll(cx, &mut buffer));
+        tokio::time::timeout(Duration::from_secs(10), heard).await.expect("the channel is ready in time")
     }
 
     /// Bytes, and whether a descriptor came with them.

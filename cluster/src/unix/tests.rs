@@ -203,6 +203,22 @@ async fn closed_listener_leaves_nothing() {
     assert!(unix.take(socket).is_none() && unix.is_alone());
 }
 
+/// A socket that is bound and cannot listen is closed again.
+#[tokio::test]
+async fn failed_listen_leaves_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let mut client = TcpStream::connect(listener.local_addr().expect("an address")).expect("a client");
+    client.set_read_timeout(Some(LONG)).expect("a deadline");
+    let connection = listener.accept().expect("a connection").0;
+    let fd = u32::try_from(connection.as_raw_fd()).expect("a number");
+    let mut unix = Unix::new();
+    let address = BindAddress::Descriptor { fd, datagrams: false };
+    let answer = unix.perform(Call::Bind { handle: HandleId(1), address, backlog: Some(5) });
+    assert!(matches!(answer, Some(OsEvent::BindFailed { errno: Errno::EINVAL, .. })), "{answer:?}");
+    drop(connection);
+    assert_eq!(client.read(&mut [0]).expect("the end: no duplicate is left"), 0);
+}
+
 /// The machine's close ends a connection for its client, and a socket that the program took is the program's.
 #[tokio::test]
 async fn close_ends_what_the_machine_has() {
