@@ -203,9 +203,9 @@ async fn closed_listener_leaves_nothing() {
     assert!(unix.take(socket).is_none() && unix.is_alone());
 }
 
-/// A socket that is bound and cannot listen is closed again.
+/// A connection that a descriptor names cannot listen, and no duplicate of it is left.
 #[tokio::test]
-async fn failed_listen_leaves_nothing() {
+async fn connected_descriptor_leaves_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
     let mut client = TcpStream::connect(listener.local_addr().expect("an address")).expect("a client");
     client.set_read_timeout(Some(LONG)).expect("a deadline");
