@@ -127,4 +127,21 @@ mod tests {
         assert_eq!(handle.distribute(SocketId(2)), None);
         assert_eq!(given(handle.handoff(ONE)), Some((1, 2)));
     }
+
+    /// A worker that is passed over gets nothing until its pause ends; the others get what arrives.
+    #[test]
+    fn passed_over_worker_waits() {
+        let mut handle = RoundRobin::default();
+        for worker in [ONE, TWO] {
+            handle.add(worker);
+        }
+        handle.pass_over(ONE);
+        assert_eq!(given(handle.distribute(SocketId(1))), Some((2, 1)));
+        assert_eq!(handle.distribute(SocketId(2)), None, "one pauses, the other is busy");
+        assert_eq!(given(handle.handoff(ONE)), Some((1, 2)));
+        // A worker that listens nowhere stays out.
+        handle.remove(TWO);
+        handle.pass_over(TWO);
+        assert_eq!((handle.handoff(TWO), handle.busy.contains(&TWO)), (None, false));
+    }
 }
