@@ -91,7 +91,10 @@ impl Listener<UnixStream> {
 fn path(address: &ListenAddress) -> Option<LocalAddress> {
     match address {
         ListenAddress::Path { path, .. } => Some(LocalAddress::Path(path.clone())),
-        ListenAddress::Tcp { .. } | ListenAddress::Udp { .. } | ListenAddress::Descriptor { .. } => None,
+        ListenAddress::Tcp { .. }
+        | ListenAddress::Udp { .. }
+        | ListenAddress::Zoned { .. }
+        | ListenAddress::Descriptor { .. } => None,
     }
 }
 

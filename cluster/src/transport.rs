@@ -50,7 +50,11 @@ impl Transport for TcpStream {
     }
 
     fn serves(address: &ListenAddress) -> bool {
-        matches!(address, ListenAddress::Tcp { .. } | ListenAddress::Descriptor { udp: false, .. })
+        match address {
+            ListenAddress::Tcp { .. } => true,
+            ListenAddress::Descriptor { udp, .. } | ListenAddress::Zoned { udp, .. } => !udp,
+            ListenAddress::Udp { .. } | ListenAddress::Path { .. } => false,
+        }
     }
 
     fn place(address: LocalAddress) -> Option<SocketAddr> {

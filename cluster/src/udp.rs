@@ -32,8 +32,12 @@ pub struct UdpSocket {
 impl UdpSocket {
     pub(crate) async fn open(shared: Arc<Shared>, options: ListenOptions) -> Result<Self, ListenError> {
         let exclusive = options.exclusive || options.reuse_port;
-        if !matches!(options.address, ListenAddress::Udp { .. } | ListenAddress::Descriptor { udp: true, .. })
-        {
+        if !matches!(
+            options.address,
+            ListenAddress::Udp { .. }
+                | ListenAddress::Zoned { udp: true, .. }
+                | ListenAddress::Descriptor { udp: true, .. }
+        ) {
             return Err(unfit(ANOTHER_KIND));
         }
         let (server, opened) = Server::open(shared, options).await?;

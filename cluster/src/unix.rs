@@ -1,7 +1,7 @@
 //! The real operating system: it performs the machines' calls at once and tells them, when polled, what has happened.
 //! One file a kernel facility; nothing else in the project touches a descriptor. It decides nothing.
 
-mod bind;
+pub(crate) mod bind;
 mod channel;
 mod child;
 pub(crate) mod descriptor;

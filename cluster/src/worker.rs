@@ -20,6 +20,7 @@ use crate::role::{RoleError, origin};
 use crate::socket::{NotSent, Socket};
 use crate::state::{Phase, Shared};
 use crate::udp::UdpSocket;
+use crate::unix::bind::name_zone;
 use crate::unix::{Unix, signals};
 
 /// What to do about an address of another kind.
@@ -122,7 +123,8 @@ impl Worker {
     ///
     /// # Errors
     /// As [`listen`](Worker::listen). EINVAL: the primary has no such descriptor, or it is no socket that can listen.
-    pub async fn listen_with(&self, options: ListenOptions) -> Result<Listener, ListenError> {
+    pub async fn listen_with(&self, mut options: ListenOptions) -> Result<Listener, ListenError> {
+        name_zone(&mut options.address);
         Listener::open(self.shared.clone(), options).await
     }
 
@@ -172,7 +174,17 @@ impl Worker {
     pub async fn bind_udp(&self, address: impl ToSocketAddrs) -> Result<UdpSocket, ListenError> {
         first_of(address, |address| {
             let (v6, host, port) = (address.is_ipv6(), Some(address.ip()), Some(address.port()));
-            let address = ListenAddress::Udp { v6, host, port, ipv6_only: false, reuse_address: false };
+            let address = match ListenOptions::from(address).address {
+                ListenAddress::Zoned { host, zone, port, ipv6_only, .. } => {
+                    ListenAddress::Zoned { host, zone, port, udp: true, ipv6_only }
+                }
+                ListenAddress::Tcp { .. }
+                | ListenAddress::Udp { .. }
+                | ListenAddress::Path { .. }
+                | ListenAddress::Descriptor { .. } => {
+                    ListenAddress::Udp { v6, host, port, ipv6_only: false, reuse_address: false }
+                }
+            };
             self.bind_udp_with(address.into())
         })
         .await
@@ -183,7 +195,8 @@ impl Worker {
     ///
     /// # Errors
     /// As [`listen_with`](Worker::listen_with).
-    pub async fn bind_udp_with(&self, options: ListenOptions) -> Result<UdpSocket, ListenError> {
+    pub async fn bind_udp_with(&self, mut options: ListenOptions) -> Result<UdpSocket, ListenError> {
+        name_zone(&mut options.address);
         UdpSocket::open(self.shared.clone(), options).await
     }
 

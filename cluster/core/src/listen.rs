@@ -1,5 +1,6 @@
 //! Where and how a worker can listen, and how that is asked of the primary. Values only.
 
+use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -41,8 +42,19 @@ impl From<ListenAddress> for ListenOptions {
 
 impl From<SocketAddr> for ListenOptions {
     fn from(address: SocketAddr) -> Self {
-        let (host, port) = (Some(address.ip()), address.port());
-        ListenOptions::from(ListenAddress::Tcp { host, port, ipv6_only: false })
+        let port = address.port();
+        ListenOptions::from(match address {
+            SocketAddr::V6(v6) if v6.scope_id() != 0 => ListenAddress::Zoned {
+                host: *v6.ip(),
+                zone: v6.scope_id().to_string(),
+                port,
+                udp: false,
+                ipv6_only: false,
+            },
+            SocketAddr::V4(_) | SocketAddr::V6(_) => {
+                ListenAddress::Tcp { host: Some(address.ip()), port, ipv6_only: false }
+            }
+        })
     }
 }
 
@@ -87,6 +99,19 @@ pub enum ListenAddress {
         /// Bind though another process may have bound it before. Node: `reuseAddr`.
         reuse_address: bool,
     },
+    /// TCP or UDP at an IPv6 address in a zone, such as a link-local one.
+    Zoned {
+        /// The address.
+        host: Ipv6Addr,
+        /// The name of the network interface. A primary of ours takes its number, too, Node's does not.
+        zone: String,
+        /// 0: the kernel chooses.
+        port: u16,
+        /// Whether it is UDP.
+        udp: bool,
+        /// Leave IPv4 alone.
+        ipv6_only: bool,
+    },
 }
 
 impl ListenAddress {
@@ -98,7 +123,7 @@ impl ListenAddress {
     /// The port that is asked for; 0 if there is none.
     pub fn port(&self) -> u16 {
         match self {
-            ListenAddress::Tcp { port, .. } => *port,
+            ListenAddress::Tcp { port, .. } | ListenAddress::Zoned { port, .. } => *port,
             ListenAddress::Udp { port, .. } => port.unwrap_or(0),
             ListenAddress::Path { .. } | ListenAddress::Descriptor { .. } => 0,
         }
@@ -108,7 +133,7 @@ impl ListenAddress {
     pub(crate) fn is_udp(&self) -> bool {
         match self {
             ListenAddress::Udp { .. } => true,
-            ListenAddress::Descriptor { udp, .. } => *udp,
+            ListenAddress::Descriptor { udp, .. } | ListenAddress::Zoned { udp, .. } => *udp,
             ListenAddress::Tcp { .. } | ListenAddress::Path { .. } => false,
         }
     }
@@ -123,6 +148,10 @@ impl ListenAddress {
                 BindAddress::Path { path, readable_all, writable_all }
             }
             ListenAddress::Descriptor { fd, udp } => BindAddress::Descriptor { fd, datagrams: udp },
+            ListenAddress::Zoned { host, zone, port, udp: datagrams, ipv6_only } => {
+                let reuse_address = false;
+                BindAddress::Zoned { host, zone, port, datagrams, ipv6_only, reuse_address, reuse_port }
+            }
             ListenAddress::Udp { v6, host, port, ipv6_only, reuse_address } => {
                 let (host, port) = (host.unwrap_or(unspecified(v6)), port.unwrap_or(0));
                 BindAddress::Udp { host, port, ipv6_only, reuse_address, reuse_port }
@@ -174,6 +203,15 @@ impl ListenAddress {
                 backlog: None,
                 ..stream
             },
+            ListenAddress::Zoned { host, zone, port, udp, ipv6_only } => QueryServer {
+                address: Some(format!("{host}%{zone}")),
+                port: Some(i64::from(*port)),
+                address_type: if *udp { AddressType::Udp6 } else { AddressType::V6 },
+                fd: udp.then_some(-1),
+                flags: Some(flag(*ipv6_only, IPV6_ONLY)),
+                backlog: stream.backlog.filter(|_| !udp),
+                ..stream
+            },
             ListenAddress::Udp { v6, host, port, ipv6_only, reuse_address } => QueryServer {
                 address: Some(host.unwrap_or(unspecified(*v6)).to_string()),
                 port: port.map(i64::from),
@@ -209,6 +247,7 @@ impl fmt::Display for ListenAddress {
             ListenAddress::Tcp { host: None, port, .. } => write!(f, "port {port} on every address"),
             ListenAddress::Path { path, .. } => fmt_path(path, f),
             ListenAddress::Descriptor { fd, .. } => write!(f, "descriptor {fd}"),
+            ListenAddress::Zoned { host, zone, port, .. } => write!(f, "[{host}%{zone}]:{port}"),
             ListenAddress::Udp { v6, host, port, .. } => {
                 let host = host.unwrap_or(unspecified(*v6));
                 SocketAddr::new(host, port.unwrap_or(0)).fmt(f)
@@ -235,6 +274,17 @@ mod tests {
         let options = ListenOptions::from(address);
         assert_eq!(options.address.to_string(), "127.0.0.2:80");
         assert!(!options.is_exclusive());
+    }
+
+    /// The zone of an address is kept on the whole way to the primary and to the kernel.
+    #[test]
+    fn zone_is_kept() {
+        let address: SocketAddr = "[fe80::1%7]:80".parse().expect("it is one");
+        let ListenOptions { address, .. } = ListenOptions::from(address);
+        assert_eq!(address.to_string(), "[fe80::1%7]:80");
+        assert_eq!(address.query(0, None).address.as_deref(), Some("fe80::1%7"));
+        let BindAddress::Zoned { zone, datagrams, .. } = address.to_bind(false) else { unreachable!() };
+        assert_eq!((zone.as_str(), datagrams), ("7", false));
     }
 
     #[test]

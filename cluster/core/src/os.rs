@@ -7,7 +7,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 pub use crate::errno::{Errno, Signal};
 use crate::settings::Command;
@@ -85,6 +85,23 @@ pub enum BindAddress {
         /// Bind though another process may have bound it before. `SO_REUSEADDR`.
         reuse_address: bool,
         /// As for TCP; the kernel spreads the datagrams.
+        reuse_port: bool,
+    },
+    /// A TCP or UDP socket at an IPv6 address in a zone.
+    Zoned {
+        /// The address.
+        host: Ipv6Addr,
+        /// The name of a network interface, or its number. One that is not there is no zone, as for libuv.
+        zone: String,
+        /// 0: the kernel chooses.
+        port: u16,
+        /// Whether it is for datagrams.
+        datagrams: bool,
+        /// Leave IPv4 alone.
+        ipv6_only: bool,
+        /// As for UDP. A TCP address is always bound again.
+        reuse_address: bool,
+        /// As for TCP.
         reuse_port: bool,
     },
     /// A socket that this process has already, by the number the kernel knows it by. A duplicate of it is taken.

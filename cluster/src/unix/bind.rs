@@ -2,11 +2,12 @@
 //! It neither listens nor accepts.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use cluster_core::{BindAddress, LocalAddress};
+use cluster_core::{BindAddress, ListenAddress, LocalAddress};
 use nix::errno::Errno;
+use nix::net::if_::{if_indextoname, if_nametoindex};
 use rustix::process::{Resource, getrlimit};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
@@ -18,13 +19,18 @@ pub(super) fn bind(address: &BindAddress) -> io::Result<(OwnedFd, Option<BoundPa
     let socket = match *address {
         BindAddress::Tcp { host, port, ipv6_only, reuse_port } => tcp(host, port, ipv6_only, reuse_port)?,
         BindAddress::Udp { host, port, ipv6_only, reuse_address, reuse_port } => {
-            let socket = new(SocketAddr::new(host, port), Type::DGRAM, ipv6_only, reuse_port)?;
-            socket.set_reuse_address(reuse_address)?;
-            socket.bind(&SocketAddr::new(host, port).into())?;
-            socket
+            bind_udp(SocketAddr::new(host, port), ipv6_only, reuse_address, reuse_port)?
         }
         BindAddress::Path { ref path, readable_all, writable_all } => {
             return path::bind(path, readable_all, writable_all);
+        }
+        BindAddress::Zoned { host, ref zone, port, datagrams, ipv6_only, reuse_address, reuse_port } => {
+            let address = SocketAddrV6::new(host, port, 0, scope(zone)).into();
+            if datagrams {
+                bind_udp(address, ipv6_only, reuse_address, reuse_port)?
+            } else {
+                bind_tcp(address, ipv6_only, reuse_port)?
+            }
         }
         BindAddress::Descriptor { fd, datagrams } => existing(fd, datagrams)?,
     };
@@ -53,6 +59,32 @@ fn bind_tcp(address: SocketAddr, ipv6_only: bool, reuse_port: bool) -> io::Resul
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     Ok(socket)
+}
+
+fn bind_udp(
+    address: SocketAddr,
+    ipv6_only: bool,
+    reuse_address: bool,
+    reuse_port: bool,
+) -> io::Result<Socket> {
+    let socket = new(address, Type::DGRAM, ipv6_only, reuse_port)?;
+    socket.set_reuse_address(reuse_address)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// The number of a network interface, by its name or its number; 0 if there is none, as for libuv.
+fn scope(zone: &str) -> u32 {
+    if_nametoindex(zone).ok().or_else(|| zone.parse().ok()).unwrap_or(0)
+}
+
+/// The zone of an address by the name of its interface, as a Node primary takes no number.
+pub(crate) fn name_zone(address: &mut ListenAddress) {
+    let ListenAddress::Zoned { zone, .. } = address else { return };
+    let named = |number| if_indextoname(number).ok()?.into_string().ok();
+    if let Some(name) = zone.parse().ok().and_then(named) {
+        *zone = name;
+    }
 }
 
 /// IPv6 says in either case whether it takes IPv4 too.
@@ -159,6 +191,28 @@ mod tests {
         drop(ipv4);
         let (_both, port) = listening(&every(true, 0, false)).expect("bound");
         assert_eq!(listening(&every(false, port, false)).map(drop), Err(Errno::EADDRINUSE));
+    }
+
+    /// By the name of an interface and by its number; an interface that is not there is none, as for libuv.
+    #[test]
+    fn zone_is_an_interface() {
+        for zone in ["lo", "1", "no such one"] {
+            for datagrams in [false, true] {
+                let (host, zone) = (Ipv6Addr::LOCALHOST, zone.to_owned());
+                let (ipv6_only, reuse_address, reuse_port) = (false, false, false);
+                let zoned = BindAddress::Zoned {
+                    host,
+                    zone,
+                    port: 0,
+                    datagrams,
+                    ipv6_only,
+                    reuse_address,
+                    reuse_port,
+                };
+                assert!(bound(&zoned).is_ok_and(|(_, port)| port != 0));
+            }
+        }
+        assert_eq!([scope("lo"), scope("7"), scope("no such one")], [1, 7, 0]);
     }
 
     #[test]

@@ -42,6 +42,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("a_udp_descriptor_of_the_primary_is_read_by_workers", udp_descriptor),
         asynchronous("what_is_no_server_is_not_served", bad_descriptors),
         asynchronous("ipv6_alone_is_not_ipv4", ipv6_only),
+        asynchronous("zone_is_served", zone),
         asynchronous("an_address_of_another_kind_is_an_error", another_kind),
         asynchronous("a_full_worker_leaves_its_clients_to_others", full_worker),
     ]
@@ -418,6 +419,23 @@ async fn ipv6_only() -> Tested {
     let both = port(&mut primary).await?;
     same(said(&mut primary, connect(both)?).await?, "1".into())?;
     over(primary).await
+}
+
+/// An IPv6 address in a zone, by the name and by the number of its interface.
+async fn zone() -> Tested {
+    for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {
+        for zone in ["lo", "1"] {
+            let mut primary = serving(policy, 1, &json!({ "host": "::1", "zone": zone, "port": 0 }))?;
+            let listening =
+                until(&mut primary, |event| matches!(event, Event::Listening { .. })).await?.pop();
+            let Some(Event::Listening { address, .. }) = listening else { return Err("it listens".into()) };
+            same(address.address.as_deref(), Some("::1%lo"))?;
+            let client = TcpStream::connect((Ipv6Addr::LOCALHOST, address.port.try_into()?))?;
+            same(said(&mut primary, client).await?, "1".into())?;
+            over(primary).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn another_kind() -> Tested {

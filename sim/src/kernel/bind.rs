@@ -1,7 +1,7 @@
 //! Binding and listening, by a machine or by a program of its own; and which listener a client comes to.
 //! Errors are Linux's. Faults that strike at random are in `calls`.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use cluster_core::{BindAddress, Errno, LocalAddress, SocketId};
 
@@ -58,6 +58,25 @@ impl Kernel {
                 let address = SocketAddr::new(*host, *port);
                 let (reuse_address, reuse_port) = (*reuse_address, *reuse_port);
                 self.bind_udp(IpName { address, only_v6: *ipv6_only, reuse_address, reuse_port })?
+            }
+            BindAddress::Zoned {
+                host,
+                port,
+                datagrams,
+                ipv6_only: only_v6,
+                reuse_address,
+                reuse_port,
+                zone,
+            } => {
+                // Here each host has one interface, with the number 1 whatever its name is.
+                let scope = if *host == Ipv6Addr::LOCALHOST { 0 } else { zone.parse().unwrap_or(1) };
+                let address = SocketAddrV6::new(*host, *port, 0, scope).into();
+                let (only_v6, reuse_port) = (*only_v6, *reuse_port);
+                if *datagrams {
+                    self.bind_udp(IpName { address, only_v6, reuse_address: *reuse_address, reuse_port })?
+                } else {
+                    self.bind_tcp(IpName { address, only_v6, reuse_address: true, reuse_port })?
+                }
             }
             BindAddress::Descriptor { fd, datagrams } => self.duplicate(pid, *fd, *datagrams)?,
         };

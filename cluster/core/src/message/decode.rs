@@ -177,9 +177,15 @@ fn sockname(fields: &Fields<'_>) -> Result<Option<SocketAddr>, Violation> {
     let Some(raw) = fields.raw("sockname") else { return Ok(None) };
     let inner = Fields::of(raw);
     let Some(address) = inner.text("address").filter(|address| !address.is_empty()) else { return Ok(None) };
-    let host = address.parse().map_err(|_| inner.violation("address"))?;
+    let (host, zone) = address.split_once('%').unwrap_or((&address, ""));
+    let host = host.parse().map_err(|_| inner.violation("address"))?;
     let port = inner.get("port").integer().and_then(|port| u16::try_from(port).ok());
-    Ok(Some(SocketAddr::new(host, port.ok_or(inner.violation("port"))?)))
+    let mut address = SocketAddr::new(host, port.ok_or(inner.violation("port"))?);
+    if let SocketAddr::V6(v6) = &mut address {
+        // Node says the name of the interface, which is the operating system's to know; our primary says its number.
+        v6.set_scope_id(zone.parse().unwrap_or(0));
+    }
+    Ok(Some(address))
 }
 
 fn listening(fields: &Fields<'_>) -> Result<ListeningAddress, Violation> {
@@ -274,6 +280,8 @@ fn address_type(value: &Js<'_>) -> AddressType {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::string::ToString;
+
     use crate::message::{FieldKind, encode};
     use crate::settings::Serialization;
     use serde_json::{Value, json};
@@ -508,6 +516,15 @@ mod tests {
         {
             assert_eq!(reply(&alloc::format!(r#""accepted":{json}"#)).accepted, Some(accepted), "{json}");
         }
+        let at = |address: &str| {
+            let sockname =
+                alloc::format!(r#""sockname":{{"address":"{address}","family":"IPv6","port":80}}"#);
+            reply(&sockname).sockname.expect("an address").to_string()
+        };
+        assert_eq!(
+            ["fe80::1", "fe80::1%eth0", "fe80::1%2"].map(at),
+            ["[fe80::1]:80", "[fe80::1]:80", "[fe80::1%2]:80"]
+        );
         assert_eq!(reply(r#""sockname":{}"#).sockname, None);
         assert_eq!(reply(r#""sockname":null"#).sockname, None);
     }

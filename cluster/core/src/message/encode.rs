@@ -1,7 +1,10 @@
 //! Messages to frames.
 
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+
+use core::net::SocketAddr;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -233,11 +236,19 @@ fn reply_out(reply: &Reply) -> ClusterOut<'_> {
         // A Node worker that serves TLS needs `data` in every answer to its query.
         data: Some(&reply.data).filter(|data| reply.key.is_some() && !data.is_undefined()),
         sockname: reply.sockname.map(|at| Sockname {
-            address: at.ip().to_string(),
+            address: host_out(at),
             family: if at.is_ipv4() { "IPv4" } else { "IPv6" },
             port: at.port(),
         }),
         ..ClusterOut::default()
+    }
+}
+
+/// The host, with its zone if it has one.
+fn host_out(at: SocketAddr) -> String {
+    match at {
+        SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
+        SocketAddr::V4(_) | SocketAddr::V6(_) => at.ip().to_string(),
     }
 }
 

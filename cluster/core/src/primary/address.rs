@@ -38,6 +38,9 @@ pub(super) fn is_udp(query: &QueryServer) -> bool {
 
 fn tcp(query: &QueryServer) -> Result<BindAddress, Errno> {
     let given = query.address.as_deref().filter(|address| !address.is_empty());
+    if let Some((host, zone)) = given.and_then(|address| address.split_once('%')) {
+        return zoned(query, host, zone);
+    }
     let host = given.map(|address| address.parse().map_err(|_| Errno::EINVAL)).transpose()?;
     Ok(BindAddress::Tcp { host, port: port(query)?, ipv6_only: has(query, IPV6_ONLY), reuse_port: false })
 }
@@ -46,6 +49,9 @@ fn udp(query: &QueryServer, v6: bool) -> Result<BindAddress, Errno> {
     let given = query.address.as_deref().unwrap_or(if v6 { "::" } else { "0.0.0.0" });
     // A worker of Node puts its directory before the address of a port below 0, as if that were a path.
     let address = given.rsplit_once('/').map_or(given, |(_, address)| address);
+    if let Some((host, zone)) = address.split_once('%').filter(|_| v6) {
+        return zoned(query, host, zone);
+    }
     let host: core::net::IpAddr = address.parse().map_err(|_| Errno::EINVAL)?;
     if host.is_ipv6() != v6 {
         return Err(Errno::EINVAL);
@@ -55,6 +61,20 @@ fn udp(query: &QueryServer, v6: bool) -> Result<BindAddress, Errno> {
         port: port(query)?,
         ipv6_only: has(query, IPV6_ONLY),
         reuse_address: has(query, REUSE_ADDRESS),
+        reuse_port: false,
+    })
+}
+
+/// An IPv6 address in a zone; which interface that is, the operating system knows.
+fn zoned(query: &QueryServer, host: &str, zone: &str) -> Result<BindAddress, Errno> {
+    let datagrams = is_udp(query);
+    Ok(BindAddress::Zoned {
+        host: host.parse().map_err(|_| Errno::EINVAL)?,
+        zone: zone.into(),
+        port: port(query)?,
+        datagrams,
+        ipv6_only: has(query, IPV6_ONLY),
+        reuse_address: datagrams && has(query, REUSE_ADDRESS),
         reuse_port: false,
     })
 }

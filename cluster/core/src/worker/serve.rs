@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use super::{Awaited, Step, Worker};
 use crate::address::ListeningAddress;
@@ -324,6 +324,9 @@ fn unsaid(asked: &ListenAddress) -> LocalAddress {
         ListenAddress::Tcp { host, port, .. } | ListenAddress::Udp { host, port: Some(port), .. } => {
             let any = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
             SocketAddr::new(host.unwrap_or(any), *port).into()
+        }
+        ListenAddress::Zoned { host, zone, port, .. } => {
+            SocketAddr::from(SocketAddrV6::new(*host, *port, 0, zone.parse().unwrap_or(0))).into()
         }
         ListenAddress::Path { path, .. } => LocalAddress::Path(path.clone()),
         ListenAddress::Descriptor { .. } | ListenAddress::Udp { .. } => LocalAddress::Path(String::new()),

@@ -16,6 +16,7 @@ fn bound(address: BindAddress, HandleId(handle): HandleId) -> LocalAddress {
     match address {
         BindAddress::Tcp { host, port, .. } => at(host.unwrap_or(Ipv6Addr::UNSPECIFIED.into()), port),
         BindAddress::Udp { host, port, .. } => at(host, port),
+        BindAddress::Zoned { host, port, .. } => at(host.into(), port),
         BindAddress::Path { path, .. } => LocalAddress::Path(path),
         BindAddress::Descriptor { .. } => at(Ipv6Addr::UNSPECIFIED.into(), 0),
     }

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::process;
 
 use ::cluster::{Connection, ListenAddress, ListenError, ListenOptions, Listener, Transport, Worker};
@@ -54,7 +55,7 @@ pub(super) async fn both(worker: &Worker) -> Ended {
 fn options(told: &Value) -> Result<ListenOptions, Box<dyn std::error::Error>> {
     let number = |name: &str| told[name].as_u64().and_then(|number| u32::try_from(number).ok());
     let yes = |name: &str| told[name] == true;
-    let host = told["host"].as_str().map(str::parse).transpose()?;
+    let host: Option<IpAddr> = told["host"].as_str().map(str::parse).transpose()?;
     let port = number("port").and_then(|port| u16::try_from(port).ok());
     let ipv6_only = yes("ipv6_only");
     let address = if let Some(fd) = number("fd") {
@@ -62,8 +63,11 @@ fn options(told: &Value) -> Result<ListenOptions, Box<dyn std::error::Error>> {
     } else if let Some(path) = told["path"].as_str() {
         let (readable_all, writable_all) = (yes("readable_all"), yes("writable_all"));
         ListenAddress::Path { path: path.into(), readable_all, writable_all }
+    } else if let (Some(zone), Some(IpAddr::V6(host))) = (told["zone"].as_str(), host) {
+        let (zone, port) = (zone.into(), port.unwrap_or(0));
+        ListenAddress::Zoned { host, zone, port, udp: yes("udp"), ipv6_only }
     } else if yes("udp") {
-        let v6 = host.is_some_and(|host: std::net::IpAddr| host.is_ipv6());
+        let v6 = host.is_some_and(|host| host.is_ipv6());
         ListenAddress::Udp { v6, host, port, ipv6_only, reuse_address: yes("reuse_address") }
     } else {
         ListenAddress::Tcp { host, port: port.unwrap_or(0), ipv6_only }
