@@ -1,14 +1,13 @@
 //! A worker's machine and operating system behind one lock, and the task that moves them. It decides nothing: events
 //! are only brought to whoever waits for them.
 
-use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{future, process};
 
-use cluster_core::{ListenOptions, ListenerId, Machine, Message, SendError, Sent, SocketId, flush, pump};
+use cluster_core::{ListenOptions, ListenerId, Machine, SocketId, flush, pump};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
@@ -16,7 +15,7 @@ use tracing::warn;
 
 use crate::doors::{Arrivals, Doors, Opened, Opening, Unopened, Wish};
 use crate::inbox::Inbox;
-use crate::socket::{self, NotSent, Socket};
+use crate::socket;
 use crate::unix::Unix;
 use crate::worker::WorkerEvent;
 
@@ -143,62 +142,6 @@ impl Shared {
         state.command(|machine| machine.withdraw(listener));
     }
 
-    /// Sends a message.
-    pub(crate) fn send(&self, message: impl Into<Message>) -> Result<Sent, SendError> {
-        let _context = self.runtime.enter();
-        let mut state = self.lock();
-        let sent = state.command(|machine| machine.send(message));
-        state.posted += u64::from(sent.is_ok());
-        sent
-    }
-
-    /// Sends a message when there is room.
-    pub(crate) async fn send_when_room(&self, message: Message) -> Result<Sent, SendError> {
-        let _turn = self.turn.lock().await;
-        let _sender = Sender::new(self);
-        loop {
-            let mut progress = pin!(self.progress.notified());
-            progress.as_mut().enable();
-            match self.send(message.clone()) {
-                Err(SendError::Full) => progress.await,
-                sent => return sent,
-            }
-        }
-    }
-
-    /// Waits until the kernel has all messages that were accepted before.
-    pub(crate) async fn flush(&self) -> Result<(), SendError> {
-        let posted = self.lock().posted;
-        let _sender = Sender::new(self);
-        loop {
-            let mut progress = pin!(self.progress.notified());
-            progress.as_mut().enable();
-            if self.lock().written()? >= posted {
-                return Ok(());
-            }
-            progress.await;
-        }
-    }
-
-    /// How long the end of the process waits for a primary that does not read.
-    pub(crate) fn linger(&self, linger: Duration) {
-        self.lock().linger = linger;
-    }
-
-    /// Sends a message and a socket.
-    pub(crate) fn send_with(&self, message: Message, socket: Socket) -> Result<Sent, NotSent> {
-        let _context = self.runtime.enter();
-        let state = &mut *self.lock();
-        let sent = socket::pass(socket, &mut state.unix, |unix, passing| {
-            let sent = state.machine.send_with(message, passing);
-            flush(&mut state.machine, unix);
-            sent
-        });
-        state.posted += u64::from(sent.is_ok());
-        state.wake();
-        sent
-    }
-
     /// The next event. If there will be none any more, and the program has not asked to stay, the process ends here.
     pub(crate) async fn next(&self) -> Option<WorkerEvent> {
         let event = self.inbox.next().await;
@@ -240,12 +183,6 @@ impl Shared {
         });
     }
 
-    /// The process ends, once the primary has read everything, or does not read for too long.
-    pub(crate) fn exit(&self, code: i32) -> ! {
-        self.lock().finish();
-        process::exit(code)
-    }
-
     /// Waits until the worker has come so far.
     pub(crate) fn reached(&self, phase: Phase) -> impl Future<Output = ()> + Send + use<> {
         let mut phases = self.lock().phase.subscribe();
@@ -260,7 +197,7 @@ impl Shared {
     async fn told(&self) -> Told {
         loop {
             let told = future::poll_fn(|cx| self.poll_told(cx));
-            if !self.inbox.is_full() {
+            if !self.inbox.is_full() || !self.inbox.is_asked() {
                 return told.await;
             }
             if let Ok(told) = timeout(LOOK, told).await {
@@ -294,30 +231,6 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
-    /// `main` has returned, or the runtime ends: what was accepted is not lost by that.
-    fn drop(&mut self) {
-        self.state.get_mut().unwrap_or_else(PoisonError::into_inner).finish();
-    }
-}
-
-/// A program that waits until something is written.
-struct Sender<'a>(&'a Shared);
-
-impl<'a> Sender<'a> {
-    fn new(shared: &'a Shared) -> Self {
-        shared.senders.fetch_add(1, Ordering::Relaxed);
-        shared.lock().wake();
-        Sender(shared)
-    }
-}
-
-impl Drop for Sender<'_> {
-    fn drop(&mut self) {
-        self.0.senders.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// To whom an event was brought.
 #[derive(Debug)]
 enum Told {
@@ -343,37 +256,6 @@ impl State {
             progress,
             driver: None,
         }
-    }
-
-    /// How many of the messages that were accepted are written.
-    fn written(&self) -> Result<u64, SendError> {
-        let unwritten = self.machine.unwritten().ok_or(SendError::Closed)?;
-        Ok(self.posted.saturating_sub(unwritten))
-    }
-
-    /// The end of the process: writes what was accepted, and lets the primary read it, but waits no longer than the program
-    /// allows. No connection is taken any more.
-    fn finish(&mut self) {
-        let until = Instant::now() + self.linger;
-        self.unix.leave_runtime();
-        for listener in self.doors.ids() {
-            self.machine.withdraw(listener);
-        }
-        loop {
-            // Nobody is left to take an event.
-            while pump(&mut self.machine, &mut self.unix).is_some() {}
-            match self.machine.unwritten() {
-                None | Some(0) => break,
-                Some(unwritten) => {
-                    let Some(event) = self.unix.wait(until) else {
-                        warn!(unwritten, "messages were lost: the primary does not read");
-                        break;
-                    };
-                    self.machine.handle(event);
-                }
-            }
-        }
-        self.unix.farewell(until);
     }
 
     fn command<T>(&mut self, act: impl FnOnce(&mut cluster_core::Worker) -> T) -> T {
@@ -518,6 +400,8 @@ async fn end(shared: &Shared) {
         shared.exit(0);
     }
 }
+
+mod sending;
 
 #[cfg(test)]
 mod tests;

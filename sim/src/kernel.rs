@@ -287,21 +287,6 @@ impl Kernel {
         }
     }
 
-    /// The connection of a channel breaks: both ends read what is on its way, and then its end.
-    fn cut_channel(&mut self, pid: Pid, id: ChannelId) {
-        let Some((channel, _)) = self.channel_mut(pid, id) else { return };
-        channel.cut();
-        for wake in [Step::Read, Step::Writable] {
-            self.wake(wake(pid, id));
-            self.wake_peer(pid, id, wake);
-        }
-    }
-
-    /// Whether the connection of a worker's channel was broken from outside.
-    pub(crate) fn is_cut(&self, worker: Pid) -> bool {
-        self.channel(worker, ChannelId::PRIMARY).is_some_and(|(channel, side)| channel.end(side).cut)
-    }
-
     /// The end of a process: from here on nothing it would do happens. Its descriptors close in the order in which
     /// it got them, its channels first.
     pub(crate) fn die(&mut self, pid: Pid, status: ExitStatus, schedule: &mut Schedule) {

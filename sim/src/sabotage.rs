@@ -201,7 +201,7 @@ fn liveness_sees_a_worker_that_does_not_go() {
 fn liveness_sees_two_that_wait_for_each_other() {
     let deaf: Sabotage = |_, next| fate(matches!(next, Next::Call(Call::Write { .. })), Fate::Deafen);
     for flood in Flood::ALL {
-        let start = World::new(flood, Settings::default()).with_channel_bytes(32);
+        let start = World::new(flood, Settings::default()).with_channel_bytes(24);
         let [well, badly] = [None, Some(deaf)].map(|sabotage| {
             let mut world = start.clone();
             world.sabotage = sabotage;

@@ -31,7 +31,7 @@ fn small_worlds_are_right_on_every_schedule() {
 #[test]
 fn floods_end_on_every_schedule() {
     for flood in Flood::ALL {
-        let world = World::new(flood, narrow()).with_channel_bytes(32);
+        let world = World::new(flood, narrow()).with_channel_bytes(24);
         all(&world, &format!("{flood:?}"));
     }
 }

@@ -441,38 +441,6 @@ fn a_peer_that_was_not_read_from_is_read_from_again_when_it_cannot_be_written_to
     assert!(calls(&mut primary).contains(&Call::ResumeRead { channel }));
 }
 
-/// Whatever a program sends, its peer is read from: two that both send would otherwise wait for each other.
-#[test]
-fn reading_goes_on_whatever_is_sent() {
-    let mut primary = narrow();
-    let channel = ChannelId(1);
-    let long = Value::from("x".repeat(200));
-    assert_eq!(primary.send(ONE, &long), Ok(cluster_core::Sent::Buffered));
-    assert_eq!(primary.send(ONE, &long), Err(cluster_core::SendError::Full));
-    primary.disconnect_worker(ONE);
-    assert!(!calls(&mut primary).contains(&Call::PauseRead { channel }));
-    // Its own answers still count.
-    for seq in 0..3 {
-        primary.handle(OsEvent::Read { channel, bytes: goodbye(seq), socket: None });
-    }
-    assert!(calls(&mut primary).contains(&Call::PauseRead { channel }));
-}
-
-/// A worker reads its primary whatever it owes it.
-#[test]
-fn worker_always_reads() {
-    let limits = Limits { answer_bytes: 0, unsent_bytes: 0, ..Limits::default() };
-    let mut worker = Worker::new(ONE, Serialization::Json, limits);
-    let (channel, mut asked) = (ChannelId::PRIMARY, Vec::new());
-    let offer = "{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Native\",\"msg\":{\"cmd\":\"NODE_CLUSTER\",\"act\":\"newconn\",\"seq\":1}}\n";
-    for socket in 1..9 {
-        let socket = Some(SocketId(socket));
-        worker.handle(OsEvent::Read { channel, bytes: offer.into(), socket });
-        asked.extend(calls(&mut worker));
-    }
-    assert!(!asked.contains(&Call::PauseRead { channel }), "{asked:?}");
-}
-
 /// A Node worker that serves TLS brings something along for all workers; the first one's is everybody's.
 #[test]
 fn what_a_worker_brings_for_a_server_is_in_the_answer() {

@@ -185,3 +185,57 @@ fn hold_keeps_the_channel_open() {
     assert_eq!(lines(&outputs), ["\"last\""]);
     assert!(outputs.contains(&close), "{outputs:?}");
 }
+
+/// A question that is answered by the primary.
+fn goodbye(seq: u32) -> Vec<u8> {
+    format!("{{\"cmd\":\"NODE_CLUSTER\",\"act\":\"exitedAfterDisconnect\",\"seq\":{seq}}}\n").into_bytes()
+}
+
+/// A primary with one worker, and few bytes that may wait.
+fn narrow() -> Primary {
+    let mut settings = Settings::default();
+    settings.limits.answer_bytes = 100;
+    settings.limits.unsent_bytes = 100;
+    let mut primary = Primary::new(settings);
+    primary.fork().expect("nothing impossible was set up");
+    calls(&mut primary);
+    primary
+}
+
+/// What a machine asks for. No write is answered.
+fn calls<M: Machine>(machine: &mut M) -> Vec<Call> {
+    let outputs = std::iter::from_fn(|| machine.poll());
+    outputs.filter_map(|output| if let Output::Call(call) = output { Some(call) } else { None }).collect()
+}
+
+/// Whatever a program sends, its peer is read from: two that both send would otherwise wait for each other.
+#[test]
+fn reading_goes_on_whatever_is_sent() {
+    let mut primary = narrow();
+    let channel = ChannelId(1);
+    let long = "x".repeat(200);
+    assert_eq!(primary.send(ONE, long.as_str()), Ok(cluster_core::Sent::Buffered));
+    assert_eq!(primary.send(ONE, long.as_str()), Err(cluster_core::SendError::Full));
+    primary.disconnect_worker(ONE);
+    assert!(!calls(&mut primary).contains(&Call::PauseRead { channel }));
+    // Its own answers still count.
+    for seq in 0..3 {
+        primary.handle(OsEvent::Read { channel, bytes: goodbye(seq), socket: None });
+    }
+    assert!(calls(&mut primary).contains(&Call::PauseRead { channel }));
+}
+
+/// A worker reads its primary whatever it owes it.
+#[test]
+fn worker_always_reads() {
+    let limits = Limits { answer_bytes: 0, unsent_bytes: 0, ..Limits::default() };
+    let mut worker = Worker::new(ONE, Serialization::Json, limits);
+    let (channel, mut asked) = (ChannelId::PRIMARY, Vec::new());
+    let offer = "{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Native\",\"msg\":{\"cmd\":\"NODE_CLUSTER\",\"act\":\"newconn\",\"seq\":1}}\n";
+    for socket in 1..9 {
+        let socket = Some(SocketId(socket));
+        worker.handle(OsEvent::Read { channel, bytes: offer.into(), socket });
+        asked.extend(calls(&mut worker));
+    }
+    assert!(!asked.contains(&Call::PauseRead { channel }), "{asked:?}");
+}

@@ -31,11 +31,14 @@ pub(crate) fn trials() -> Vec<Trial> {
         [
             asynchronous(&format!("floods_cross_{how:?}"), move || flood(how)),
             asynchronous(&format!("floods_cross_with_node_{how:?}"), move || node_flood(how)),
+            asynchronous(&format!("floods_cross_under_node_{how:?}"), move || flood_under_node(how)),
         ]
     });
     let others = vec![
         asynchronous("sent_survives_a_dropped_primary", primary_ends),
         asynchronous("sent_survives_a_returning_primary", primary_returns),
+        asynchronous("sent_survives_a_disconnecting_primary", primary_disconnects),
+        asynchronous("sent_survives_exit_under_node", exit_under_node),
         asynchronous("exit_waits_no_longer_than_lingering", exit_in_vain),
         asynchronous("remote_sends_when_there_is_room", remote),
         asynchronous("listening_late_is_an_error", listen_late),
@@ -86,6 +89,48 @@ async fn primary_ends() -> Tested {
         send_all(&mut primary, worker)?;
         let counted = abandon(primary, || io::read_to_string(listener.accept()?.0)).await??;
         same(counted, "5000".into())?;
+    }
+    Ok(())
+}
+
+async fn primary_disconnects() -> Tested {
+    for _ in 0..TIMES {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let mut primary = primary()?;
+        let address = listener.local_addr()?.to_string();
+        let worker = primary.fork_with_env([("PROGRAM", "count all"), ("ADDRESS", &address)])?;
+        send_all(&mut primary, worker)?;
+        primary.disconnect_worker(worker);
+        let counted = tokio::task::spawn_blocking(move || io::read_to_string(listener.accept()?.0));
+        rest(&mut primary).await?;
+        same(counted.await??, "5000".into())?;
+    }
+    Ok(())
+}
+
+const COUNTING_PRIMARY: &str = "
+    const cluster = require('cluster');
+    process.execPath = process.argv[2];
+    cluster.setupPrimary({ exec: 'none', args: [] });
+    let count = 0;
+    const [HOW, WHAT, ADDRESS] = ['exit', process.argv[3], process.argv[4]];
+    cluster.fork({ PROGRAM: 'send and end', HOW, WHAT, ADDRESS }).on('message', () => count++)
+        .on('exit', (code) => console.log(count, code));
+";
+
+async fn exit_under_node() -> Tested {
+    if output(Command::new("node").arg("--version").stderr(Stdio::null())).is_err() {
+        return Ok(());
+    }
+    let script = script(COUNTING_PRIMARY)?;
+    for (what, all) in [("one", "1 0\n"), ("many", "5000 0\n")] {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?.to_string();
+        let mut node = Command::new("node");
+        node.arg(&*script).arg(std::env::current_exe()?).args([what, &address]);
+        let seen = tokio::task::spawn_blocking(move || output(&mut node));
+        listener.accept()?;
+        same(seen.await??, all.into())?;
     }
     Ok(())
 }
@@ -151,8 +196,8 @@ async fn flood(serialization: Serialization) -> Tested {
 
 const NODE_WORKER: &str = "
     let got = 0;
-    process.on('message', () => ++got === 24 && process.send({ got }));
-    for (let n = 0; n < 24; n++) process.send('x'.repeat(1 << 20));
+    process.on('message', () => ++got === 18 && process.send({ got }));
+    for (let n = 0; n < 18; n++) process.send('x'.repeat(1 << 20));
 ";
 
 async fn node_flood(serialization: Serialization) -> Tested {
@@ -164,6 +209,32 @@ async fn node_flood(serialization: Serialization) -> Tested {
     primary.setup(Setup { serialization: Some(serialization), ..Setup::default() });
     let worker = primary.fork()?;
     flood_of(&mut primary, worker).await
+}
+
+const NODE_PRIMARY: &str = "
+    const cluster = require('cluster');
+    process.execPath = process.argv[2];
+    cluster.setupPrimary({ exec: 'none', args: [], serialization: process.argv[3] });
+    const worker = cluster.fork({ PROGRAM: 'flood' });
+    let pieces = 0;
+    worker.on('online', () => { for (let n = 0; n < 18; n++) worker.send('x'.repeat(1 << 20)); });
+    worker.on('message', (message) => {
+        pieces += typeof message === 'string';
+        if (message.got) { console.log(pieces, message.got); worker.disconnect(); }
+    });
+    worker.on('exit', (code) => console.log('exit', code));
+";
+
+async fn flood_under_node(serialization: Serialization) -> Tested {
+    if output(Command::new("node").arg("--version").stderr(Stdio::null())).is_err() {
+        return Ok(());
+    }
+    let script = script(NODE_PRIMARY)?;
+    let how = if serialization == Serialization::Json { "json" } else { "advanced" };
+    let mut node = Command::new("node");
+    node.arg(&*script).arg(std::env::current_exe()?).arg(how);
+    let seen = tokio::task::spawn_blocking(move || output(&mut node)).await??;
+    same(seen, "18 18\nexit 0\n".into())
 }
 
 async fn remote() -> Tested {

@@ -196,6 +196,21 @@ impl Kernel {
         OsEvent::Wrote { channel: id, rest }
     }
 
+    /// The connection of a channel breaks: both ends read what is on its way, and then its end.
+    fn cut_channel(&mut self, pid: Pid, id: ChannelId) {
+        let Some((channel, _)) = self.channel_mut(pid, id) else { return };
+        channel.cut();
+        for wake in [Step::Read, Step::Writable] {
+            self.wake(wake(pid, id));
+            self.wake_peer(pid, id, wake);
+        }
+    }
+
+    /// Whether the connection of a worker's channel was broken from outside.
+    pub(crate) fn is_cut(&self, worker: Pid) -> bool {
+        self.channel(worker, ChannelId::PRIMARY).is_some_and(|(channel, side)| channel.end(side).cut)
+    }
+
     /// A worker may say something that it should not, between two lines.
     fn misbehave(&mut self, pid: Pid, schedule: &mut Schedule) {
         let may = pid != Pid::PRIMARY && !self.process(pid).mid_line;

@@ -29,12 +29,12 @@ pub struct Flood {
 const WORKER: WorkerId = WorkerId(1);
 
 impl Flood {
-    /// Every way to end, with so many messages that no channel of 32 bytes holds them.
+    /// Every way to end, with so many messages that no channel of 24 bytes holds them.
     pub const ALL: [Flood; 4] = [
-        Flood { messages: 4, parting: Parting::Never },
-        Flood { messages: 4, parting: Parting::Primary },
-        Flood { messages: 4, parting: Parting::Worker },
-        Flood { messages: 4, parting: Parting::Both },
+        Flood { messages: 3, parting: Parting::Never },
+        Flood { messages: 3, parting: Parting::Primary },
+        Flood { messages: 3, parting: Parting::Worker },
+        Flood { messages: 3, parting: Parting::Both },
     ];
 
     fn parts(self, who: Parting) -> bool {

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::Ended;
 
 /// More than a channel and a queue hold.
-pub(crate) const PIECES: usize = 24;
+pub(crate) const PIECES: usize = 18;
 
 /// One piece of that, in bytes.
 pub(crate) const PIECE: usize = 1 << 20;

@@ -1,0 +1,84 @@
+//! A primary and a worker that send each other so many MiB at once, each in a task of its own that waits for room.
+//!
+//! `cargo run --release -p cluster --example flood -- 256` prints how fast that is, and what the two processes need at most.
+
+use std::error::Error;
+use std::time::Instant;
+use std::{env, fs};
+
+use cluster::{Event, Message, Primary, RemoteError, Role, SendError, Settings, Worker, WorkerEvent};
+use serde_json::{Value, json};
+
+type Ended = Result<(), Box<dyn Error>>;
+
+fn pieces() -> usize {
+    env::args().nth(1).and_then(|mebibytes| mebibytes.parse().ok()).unwrap_or(64)
+}
+
+fn piece() -> Message {
+    Message::from("x".repeat(1 << 20))
+}
+
+/// The most that this process had in memory, as Linux tells it.
+fn peak() -> String {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.map_or_else(|| "unknown".into(), |peak| peak.trim().into())
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Ended {
+    match cluster::role()? {
+        Role::Primary => primary().await,
+        Role::Worker => worker(Worker::join()?).await,
+    }
+}
+
+async fn primary() -> Ended {
+    let mut primary = Primary::new(Settings::default())?;
+    let worker = primary.fork()?;
+    while !matches!(primary.next().await, Some(Event::Online { .. }) | None) {}
+    let begin = Instant::now();
+    let (remote, piece) = (primary.remote(), piece());
+    let sending = tokio::spawn(async move {
+        for _ in 0..pieces() {
+            remote.send_when_room(worker, piece.clone()).await?;
+        }
+        Ok::<_, RemoteError>(())
+    });
+    let mut others = Value::Null;
+    while others.is_null() {
+        match primary.next().await {
+            Some(Event::Message { message, .. }) => others = message.json()?["peak"].take(),
+            Some(_) => {}
+            None => return Err("the worker is gone".into()),
+        }
+    }
+    sending.await??;
+    let seconds = begin.elapsed().as_secs_f64();
+    let speed = 2.0 * f64::from(u32::try_from(pieces())?) / seconds;
+    println!("{} MiB each way in {seconds:.2} s: {speed:.0} MiB/s", pieces());
+    println!("at most in memory: {} in the primary, {others} in the worker", peak());
+    primary.disconnect();
+    while primary.next().await.is_some() {}
+    Ok(())
+}
+
+async fn worker(worker: Worker) -> Ended {
+    let (sender, piece) = (worker.clone(), piece());
+    let sending = tokio::spawn(async move {
+        for _ in 0..pieces() {
+            sender.send_when_room(piece.clone()).await?;
+        }
+        Ok::<_, SendError>(())
+    });
+    for _ in 0..pieces() {
+        let Some(WorkerEvent::Message { .. }) = worker.next().await else {
+            return Err("it ends early".into());
+        };
+    }
+    sending.await??;
+    worker.send(json!({ "peak": peak() }))?;
+    while worker.next().await.is_some() {}
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! Sending that waits, and the end of a worker's process: what its program has sent is written first. What else moves a worker
+//! is in `state`.
+
+use std::pin::pin;
+use std::process;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use cluster_core::{Machine, Message, SendError, Sent, flush, pump};
+use tracing::warn;
+
+use super::{Shared, State};
+use crate::socket::{self, NotSent, Socket};
+
+impl Shared {
+    /// Sends a message.
+    pub(crate) fn send(&self, message: impl Into<Message>) -> Result<Sent, SendError> {
+        let _context = self.runtime.enter();
+        let mut state = self.lock();
+        let sent = state.command(|machine| machine.send(message));
+        state.posted += u64::from(sent.is_ok());
+        sent
+    }
+
+    /// Sends a message when there is room.
+    pub(crate) async fn send_when_room(&self, message: Message) -> Result<Sent, SendError> {
+        let _turn = self.turn.lock().await;
+        let _sender = Sender::new(self);
+        loop {
+            let mut progress = pin!(self.progress.notified());
+            progress.as_mut().enable();
+            match self.send(message.clone()) {
+                Err(SendError::Full) => progress.await,
+                sent => return sent,
+            }
+        }
+    }
+
+    /// Waits until the kernel has all messages that were accepted before.
+    pub(crate) async fn flush(&self) -> Result<(), SendError> {
+        let posted = self.lock().posted;
+        let _sender = Sender::new(self);
+        loop {
+            let mut progress = pin!(self.progress.notified());
+            progress.as_mut().enable();
+            if self.lock().written()? >= posted {
+                return Ok(());
+            }
+            progress.await;
+        }
+    }
+
+    /// How long the end of the process waits for a primary that does not read.
+    pub(crate) fn linger(&self, linger: Duration) {
+        self.lock().linger = linger;
+    }
+
+    /// Sends a message and a socket.
+    pub(crate) fn send_with(&self, message: Message, socket: Socket) -> Result<Sent, NotSent> {
+        let _context = self.runtime.enter();
+        let state = &mut *self.lock();
+        let sent = socket::pass(socket, &mut state.unix, |unix, passing| {
+            let sent = state.machine.send_with(message, passing);
+            flush(&mut state.machine, unix);
+            sent
+        });
+        state.posted += u64::from(sent.is_ok());
+        state.wake();
+        sent
+    }
+
+    /// The process ends, once the primary has read everything, or does not read for too long.
+    pub(crate) fn exit(&self, code: i32) -> ! {
+        self.lock().finish();
+        process::exit(code)
+    }
+}
+
+impl Drop for Shared {
+    /// `main` has returned, or the runtime ends: what was accepted is not lost by that.
+    fn drop(&mut self) {
+        self.state.get_mut().unwrap_or_else(PoisonError::into_inner).finish();
+    }
+}
+
+/// A program that waits until something is written.
+struct Sender<'a>(&'a Shared);
+
+impl<'a> Sender<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        shared.senders.fetch_add(1, Ordering::Relaxed);
+        shared.lock().wake();
+        Sender(shared)
+    }
+}
+
+impl Drop for Sender<'_> {
+    fn drop(&mut self) {
+        self.0.senders.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl State {
+    /// How many of the messages that were accepted are written.
+    fn written(&self) -> Result<u64, SendError> {
+        let unwritten = self.machine.unwritten().ok_or(SendError::Closed)?;
+        Ok(self.posted.saturating_sub(unwritten))
+    }
+
+    /// The end of the process: writes what was accepted, and lets the primary read it, but waits no longer than the program
+    /// allows. No connection is taken any more.
+    fn finish(&mut self) {
+        let until = Instant::now() + self.linger;
+        self.unix.leave_runtime();
+        for listener in self.doors.ids() {
+            self.machine.withdraw(listener);
+        }
+        loop {
+            // Nobody is left to take an event.
+            while pump(&mut self.machine, &mut self.unix).is_some() {}
+            match self.machine.unwritten() {
+                None | Some(0) => break,
+                Some(unwritten) => {
+                    let Some(event) = self.unix.wait(until) else {
+                        warn!(unwritten, "messages were lost: the primary does not read");
+                        break;
+                    };
+                    self.machine.handle(event);
+                }
+            }
+        }
+        self.unix.farewell(until);
+    }
+}
