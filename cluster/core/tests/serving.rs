@@ -27,6 +27,8 @@ fn serving(settings: Settings, workers: usize) -> House {
         house.worker(worker).listen(ListenOptions::default());
     }
     house.settle();
+    let listening = house.events.iter().filter(|event| matches!(event, Event::Listening { .. }));
+    assert_eq!(listening.count(), workers, "{:?}", house.events);
     house
 }
 
