@@ -15,11 +15,13 @@ use crate::world::World;
 
 mod beam;
 mod front;
+mod guided;
 mod search;
 mod sleep;
 mod visited;
 
 use beam::{Beam, Taste};
+use guided::{Guided, Haste, Reads};
 use search::{Goal, Grain, Order, Outcome, Search};
 
 /// What each observer saw, or shall see, in its own order.
@@ -149,6 +151,11 @@ impl Budget {
         Budget { seen: Some(seen), ..self }
     }
 
+    /// Whether what [`until`](Budget::until) names is set.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed))
+    }
+
     fn count(&self, states: usize) {
         if let Some(seen) = self.seen {
             seen.store(states, Ordering::Relaxed);
@@ -157,7 +164,7 @@ impl Budget {
 
     /// What there is none left of, when so many worlds were seen, which take so many bytes.
     fn spent(&self, states: usize, bytes: usize) -> Option<Bound> {
-        if self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+        if self.is_stopped() {
             return Some(Bound::Stopped);
         }
         if states >= self.states {
@@ -181,6 +188,13 @@ pub fn observed<'a>(observations: impl Iterator<Item = &'a Observation>) -> Obse
     observed
 }
 
+/// What is tried first, and which part of the budget each has.
+const HASTES: [(Haste, usize); 3] = [
+    (Haste { reads: Reads::Never, primary: true }, 4),
+    (Haste { reads: Reads::Observed, primary: true }, 8),
+    (Haste { reads: Reads::Never, primary: false }, 8),
+];
+
 /// The beams that are tried before everything is, and how many paths each keeps.
 const BEAMS: [(Taste, usize); 4] =
     [(Taste::Eager, 16), (Taste::Lazy, 16), (Taste::Any, 64), (Taste::Lazy, 256)];
@@ -196,7 +210,17 @@ pub fn reaches<P: Program>(world: &World<P>, wanted: &Observed, budget: impl Int
     let search =
         |budget, grain, order| reach(world, wanted, Search::new(Goal::seeing(wanted), budget, grain, order));
     let mut left = budget.into();
-    let short = Budget { states: left.states / 16, ..left };
+    let all = left.states;
+    let short = Budget { states: all / 16, ..left };
+    for (haste, part) in HASTES {
+        let budget = Budget { states: all / part, ..left };
+        let search = Search::new(Goal::seeing(wanted), budget, Grain::Reactions, Order::Oldest);
+        let (found, worlds) = Guided::new(search, haste).find(world);
+        if let Some(choices) = found {
+            return Reached::Yes(choices);
+        }
+        left = left.less(worlds);
+    }
     for (taste, width) in BEAMS {
         let search = Search::new(Goal::seeing(wanted), short, Grain::Reactions, Order::Oldest);
         let (found, worlds) = Beam::new(search, taste, width).find(world);

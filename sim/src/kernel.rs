@@ -471,6 +471,11 @@ impl Kernel {
         process.lingers || process.descriptors().iter().any(|it| it.held || serves(it))
     }
 
+    /// How many processes have ended and were not reaped yet.
+    pub(crate) fn unreported(&self) -> usize {
+        self.processes.iter().filter(|process| matches!(process.phase, Phase::Dead(_))).count()
+    }
+
     fn reapable(&self, pid: Pid) -> Verdict {
         let Phase::Dead(_) = self.process(pid).phase else { return Verdict::Gone };
         if !self.process(Pid::PRIMARY).is_alive() {

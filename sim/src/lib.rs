@@ -89,6 +89,7 @@ mod journal;
 mod kernel;
 mod part;
 mod program;
+mod quiet;
 #[cfg(test)]
 mod sabotage;
 mod schedule;

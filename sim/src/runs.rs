@@ -5,6 +5,7 @@
 //! between processes, and lengths. What is right is said by the checks and by the caller, not here.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::strategy::{Just, NewTree, Strategy, ValueTree};
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
@@ -18,7 +19,7 @@ use crate::shrink::{Cursor, Measure};
 use crate::trace::Trace;
 use crate::world::World;
 
-/// How many steps all attempts at shrinking one run may take together.
+/// How many steps all attempts at shrinking one run may take together. An attempt counts as at least its script is long.
 const EFFORT: u64 = 3_000_000;
 
 /// A run that has come to its end, or to the check that failed.
@@ -95,8 +96,23 @@ impl<P: Program> Run<P> {
     /// The same; all attempts together take at most so many steps.
     #[must_use]
     pub fn shrunk_within(self, effort: u64, mut fails: impl FnMut(&Run<P>) -> bool) -> Self {
+        self.shrink(effort, None, &mut fails)
+    }
+
+    /// As [`shrunk`](Run::shrunk), until this is set: the smallest run that was found by then.
+    #[must_use]
+    pub fn shrunk_until(self, stop: &'static AtomicBool, mut fails: impl FnMut(&Run<P>) -> bool) -> Self {
+        self.shrink(EFFORT, Some(stop), &mut fails)
+    }
+
+    fn shrink(
+        self,
+        effort: u64,
+        stop: Option<&'static AtomicBool>,
+        fails: &mut dyn FnMut(&Run<P>) -> bool,
+    ) -> Self {
         let worlds: Option<Just<World<P>>> = None;
-        let mut tree = RunTree { worlds, best: self, tried: None, cursor: Cursor::default(), effort };
+        let mut tree = RunTree { worlds, best: self, tried: None, cursor: Cursor::default(), effort, stop };
         let mut goes_on = tree.simplify();
         while goes_on {
             goes_on = if fails(&tree.current()) { tree.simplify() } else { tree.complicate() };
@@ -150,7 +166,14 @@ impl<P: Program, S: Strategy<Value = World<P>>> Strategy for Runs<S> {
             start = start.with_faults(faults);
         }
         let best = Run::new(start, Schedule::seed(seed));
-        Ok(RunTree { worlds: Some(worlds), best, tried: None, cursor: Cursor::default(), effort: EFFORT })
+        Ok(RunTree {
+            worlds: Some(worlds),
+            best,
+            tried: None,
+            cursor: Cursor::default(),
+            effort: EFFORT,
+            stop: None,
+        })
     }
 }
 
@@ -162,6 +185,8 @@ pub struct RunTree<T, P> {
     tried: Option<Run<P>>,
     cursor: Cursor,
     effort: u64,
+    /// Nothing more is tried once this is set.
+    stop: Option<&'static AtomicBool>,
 }
 
 impl<T, P: Program> fmt::Debug for RunTree<T, P> {
@@ -187,10 +212,12 @@ impl<P: Program, T: ValueTree<Value = World<P>>> RunTree<T, P> {
 
     /// The next script that makes a smaller run of this world.
     fn try_script(&mut self) -> bool {
-        while self.effort > 0 {
+        while self.effort > 0 && !self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
             let Some(script) = self.cursor.next(&self.best.script) else { break };
+            // To propose a script takes time in proportion to its length, however short its run is.
+            let proposed = script.segments.len() as u64;
             let run = Run::new(self.best.start.clone(), Schedule::script(script));
-            self.effort = self.effort.saturating_sub(run.world.steps());
+            self.effort = self.effort.saturating_sub(run.world.steps().max(proposed));
             if run.measure < self.best.measure {
                 self.tried = Some(run);
                 return true;

@@ -19,6 +19,7 @@ use crate::kernel::ready::{Places, Ready, Seen};
 use crate::kernel::{Kernel, Step, Verdict};
 use crate::part::Part;
 use crate::program::{Actor, Program};
+use crate::quiet::{self, Quiet};
 use crate::replay::Recording;
 use crate::schedule::Schedule;
 use crate::trace::Trace;
@@ -46,6 +47,7 @@ pub struct World<P> {
     trace: Option<Trace>,
     enabled: Enabled,
     moves: Option<Moves<P>>,
+    quiet: Quiet,
     #[cfg(test)]
     pub(crate) sabotage: Option<crate::sabotage::Sabotage>,
 }
@@ -81,6 +83,7 @@ impl<P: Program> World<P> {
             trace: None,
             enabled: Enabled::default(),
             moves: None,
+            quiet: Quiet::default(),
             #[cfg(test)]
             sabotage: None,
         };
@@ -188,10 +191,44 @@ impl<P: Program> World<P> {
         let step = self.pick(chosen);
         self.recording.begin(step);
         let before = self.before();
+        let is_noticed = self.is_noticed(step);
         let found = self.take(step).and_then(|()| self.look(step));
         self.annotate(step, before);
         self.recording.end();
-        found.map(|()| true)
+        found?;
+        let is_progress =
+            is_noticed || before.is_left_behind(self.journal.len(), self.schedule.struck().len());
+        if self.quiet.is_short_after(step, is_progress) {
+            return Ok(true);
+        }
+        let (limit, quiet) = (quiet::LIMIT, &self.quiet);
+        Err((
+            Check::Liveness,
+            format!(
+                "never at rest: no program, client or observer notices anything of the last {limit} \
+             steps, in which these repeat: {quiet}"
+            ),
+        ))
+    }
+
+    /// Whether a program or a client takes part in a step, or a process starts or ends.
+    fn is_noticed(&self, step: Step) -> bool {
+        match step {
+            Step::Run(pid) => {
+                let host = self.hosts.get(pid.index()).and_then(Option::as_ref);
+                !matches!(host.and_then(|host| host.next.as_ref()), Some(Next::Call(_)))
+            }
+            Step::Read(..) | Step::Writable(..) | Step::Accept(..) | Step::Fire => false,
+            Step::Start(_)
+            | Step::Receive(..)
+            | Step::Die(..)
+            | Step::Reap(_)
+            | Step::LetGo(_)
+            | Step::Continue(_)
+            | Step::Act(_)
+            | Step::Meet(_)
+            | Step::Hear => true,
+        }
     }
 
     /// How many steps were taken.
@@ -264,6 +301,7 @@ impl<P: Program> World<P> {
             checks,
             recording,
             enabled,
+            quiet,
             // The same in all worlds of a search.
             start: _,
             trace: _,
@@ -280,6 +318,7 @@ impl<P: Program> World<P> {
         self.recording.clone_from(recording);
         self.enabled.places.take_over(&enabled.places);
         self.enabled.is_known = enabled.is_known;
+        self.quiet.take_over(quiet);
     }
 
     pub(crate) fn recording(&self) -> &Recording {
@@ -307,6 +346,11 @@ impl<P: Program> World<P> {
         }
         self.kernel.ready = ready;
         self.enabled = Enabled { places: enabled, is_known: true };
+        self.enabled.places.len()
+    }
+
+    /// How many steps were enabled at the last survey.
+    pub(crate) fn enabled_len(&self) -> usize {
         self.enabled.places.len()
     }
 

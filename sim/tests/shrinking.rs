@@ -1,8 +1,10 @@
 //! Shrinking leaves what a bug needs, and nothing else: planted bugs that need three interruptions end at three.
 
+use std::sync::atomic::AtomicBool;
+
 use cluster_core::{Event, Primary, Settings, Worker, WorkerEvent, WorkerId};
 use cluster_sim::runs::{Run, runs};
-use cluster_sim::{Fault, Faults, Process, Program, World};
+use cluster_sim::{Fault, Faults, Process, Program, Schedule, World};
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestError, TestRunner};
 use serde_json::json;
@@ -104,4 +106,15 @@ fn three_interruptions_are_left_of_nearly_every_run() {
     });
     let least = left.filter(|left| *left == (3, 0)).count();
     assert!(least >= 29, "{least}");
+}
+
+/// Once it is told to stop, shrinking tries nothing more, and keeps what it has.
+#[test]
+fn shrinking_stops_when_it_is_told() {
+    static STOP: AtomicBool = AtomicBool::new(true);
+    let world = || World::new(Rounds { to: [1, 2, 3], online: 0 }, Settings::default());
+    let run = Run::new(world(), Schedule::seed(3));
+    let line = run.line();
+    let shrunk = run.shrunk_until(&STOP, |_| unreachable!("nothing is tried"));
+    assert_eq!(shrunk.line(), line);
 }

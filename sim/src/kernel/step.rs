@@ -1,5 +1,7 @@
 //! What a step is: one thing that the kernel, a process or a client does at once. Whether it can be taken is not known here.
 
+use std::fmt;
+
 use cluster_core::{ChannelId, Signal, SocketId};
 
 use super::process::Pid;
@@ -52,6 +54,43 @@ impl Step {
             | Step::Continue(_)
             | Step::Hear
             | Step::Fire => false,
+        }
+    }
+}
+
+/// For people.
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Run(pid) => write!(f, "{pid} acts"),
+            Step::Start(pid) => write!(f, "{pid} starts"),
+            Step::Read(Pid::PRIMARY, ChannelId(worker)) => {
+                write!(f, "the primary reads from worker {worker}")
+            }
+            Step::Read(pid, _) => write!(f, "{pid} reads from the primary"),
+            Step::Writable(Pid::PRIMARY, ChannelId(worker)) => {
+                write!(f, "the primary can write to worker {worker} again")
+            }
+            Step::Writable(pid, _) => write!(f, "{pid} can write to the primary again"),
+            Step::Accept(pid, _) => write!(f, "{pid} accepts a connection"),
+            Step::Receive(pid, _) => write!(f, "{pid} receives from a socket"),
+            Step::Die(pid, signal) => write!(f, "{pid} is killed by {signal}"),
+            Step::Reap(pid) => write!(f, "{pid} is reaped"),
+            Step::LetGo(pid) => write!(f, "what {pid} left behind closes its channel"),
+            Step::Continue(pid) => write!(f, "{pid} continues"),
+            Step::Act(ClientId(client)) => write!(f, "client {client} acts"),
+            Step::Meet(ClientId(client)) => write!(f, "client {client} receives"),
+            Step::Hear => f.write_str("the driver reads the log"),
+            Step::Fire => f.write_str("a timer fires"),
+        }
+    }
+}
+
+impl fmt::Display for Pid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Pid::PRIMARY => f.write_str("the primary"),
+            Pid(worker) => write!(f, "worker {worker}"),
         }
     }
 }

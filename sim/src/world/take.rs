@@ -362,6 +362,13 @@ impl<P: Program> World<P> {
     }
 }
 
+impl Before {
+    /// Whether something was written down, or a fault has struck.
+    pub(super) fn is_left_behind(&self, written: usize, struck: usize) -> bool {
+        written != self.written || struck != self.struck
+    }
+}
+
 /// How much there was before a step.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Before {

@@ -1,0 +1,292 @@
+//! A search that is guided by what each observer is to see. Workers and clients act at once where that fits: what a wrong
+//! decision of the primary leads to shows one step later, and not after everything that has nothing to do with it.
+//!
+//! The nodes are expanded in turn by how near they are to the goal and at random, so that a plateau does not hold the search.
+//! It finds; that it does not find says nothing.
+
+use std::collections::BTreeMap;
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
+
+use super::search::{Goal, Search, Turn, following};
+use super::visited::Visited;
+use crate::kernel::Step;
+use crate::kernel::process::Pid;
+use crate::program::{Actor, Program};
+use crate::world::World;
+
+/// A path and where it leads.
+struct Node<P> {
+    world: World<P>,
+    progress: Vec<usize>,
+    path: Vec<u32>,
+}
+
+impl<P> Node<P> {
+    fn made(&self) -> usize {
+        self.progress.iter().sum()
+    }
+}
+
+/// Which processes act at once. Each leaves out other runs, so several are tried one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Haste {
+    /// Workers read from their channels at once.
+    pub(super) reads: Reads,
+    /// The primary ends its reaction before others act.
+    pub(super) primary: bool,
+}
+
+/// Which reads of workers happen at once. Two messages in one read can come to something else than in two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reads {
+    Never,
+    /// Those by which the worker observes what is wanted next.
+    Observed,
+}
+
+/// How a step is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Urgency {
+    /// At once: whatever others do, the same comes of it.
+    Now,
+    /// At once where it fits.
+    Soon,
+    /// At once where something that is wanted is observed by it.
+    Observed,
+    /// It is chosen.
+    Later,
+}
+
+/// What is known of a node once workers and clients have acted.
+enum Settled<P> {
+    Goal(Vec<u32>),
+    DeadEnd,
+    /// So many workers have an input that does not fit yet.
+    Open(Box<Node<P>>, usize),
+}
+
+/// The next step that is taken at once.
+enum Next<P> {
+    Step(Node<P>),
+    DeadEnd,
+    /// There is none; so many steps did not fit.
+    None(usize),
+}
+
+/// How much farther from the goal a node is for each input that does not fit, in observations.
+const STUCK: usize = 2;
+
+/// See the module.
+pub(super) struct Guided<'a> {
+    search: Search<'a>,
+    haste: Haste,
+    seen: Visited,
+    wanted: usize,
+}
+
+impl<'a> Guided<'a> {
+    pub(super) fn new(search: Search<'a>, haste: Haste) -> Self {
+        let wanted = match &search.goal {
+            Goal::Seeing(wanted) => wanted.iter().map(|(_, texts)| texts.len()).sum(),
+            Goal::Failing => 0,
+        };
+        Guided { search, haste, seen: Visited::new(), wanted }
+    }
+
+    /// The choices that lead to the goal, if it was found within the budget; and how many different worlds with a choice were
+    /// seen.
+    pub(super) fn find<P: Program>(mut self, world: &World<P>) -> (Option<Vec<u32>>, usize) {
+        let Goal::Seeing(wanted) = &self.search.goal else { return (None, 0) };
+        let progress = vec![0; wanted.len()];
+        let mut open = Open::default();
+        let root = Node { world: world.clone().searched(), progress, path: Vec::new() };
+        let mut found = self.put(root, &mut open);
+        while found.is_none() && self.search.budget.spent(self.seen.len(), self.seen.bytes()).is_none() {
+            self.search.budget.count(self.seen.len());
+            let Some(node) = open.take() else { break };
+            found = self.expand(node, &mut open);
+        }
+        (found, self.seen.len())
+    }
+
+    /// A node with everything that happens there at once; the path, if that is the goal.
+    fn put<P: Program>(&mut self, node: Node<P>, open: &mut Open<P>) -> Option<Vec<u32>> {
+        match self.settle(node) {
+            Settled::Goal(path) => return Some(path),
+            Settled::DeadEnd => {}
+            Settled::Open(node, stuck) => {
+                if self.seen.see(self.search.hash(&node.world, &node.progress), 0).is_none() {
+                    let unreported = node.world.kernel.unreported();
+                    open.put(self.wanted - node.made() + STUCK * stuck + unreported, *node);
+                }
+            }
+        }
+        None
+    }
+
+    /// Every way on from a node; the path, if one is at the goal.
+    fn expand<P: Program>(&mut self, node: Node<P>, open: &mut Open<P>) -> Option<Vec<u32>> {
+        let n = node.world.enabled_len();
+        for at in (0..n).rev() {
+            let mut again = Some(choices(n, at, &[]));
+            while let Some(choices) = again {
+                let child = self.child(&node, &choices);
+                again = child.1;
+                if let Some(child) = child.0
+                    && let Some(path) = self.put(child, open)
+                {
+                    return Some(path);
+                }
+            }
+        }
+        None
+    }
+
+    /// One step from a node, if it fits; and the choices that are to be tried after these.
+    fn child<P: Program>(&mut self, node: &Node<P>, choices: &[u32]) -> (Option<Node<P>>, Option<Vec<u32>>) {
+        let (mut world, mut progress) = (node.world.clone(), node.progress.clone());
+        self.search.path.clone_from(&node.path);
+        let turn = self.search.step(&mut world, &mut progress, choices);
+        let again = following(world.schedule().taken(), usize::from(node.world.enabled_len() > 1));
+        let path = self.search.path.clone();
+        ((turn == Turn::GoOn).then_some(Node { world, progress, path }), again)
+    }
+
+    fn settle<P: Program>(&mut self, mut node: Node<P>) -> Settled<P> {
+        loop {
+            let n = node.world.survey();
+            if n == 0 {
+                let Node { mut world, progress, path } = node;
+                self.search.path.clone_from(&path);
+                let is_goal = self.search.end(&mut world, &progress) == Turn::Goal;
+                return if is_goal { Settled::Goal(path) } else { Settled::DeadEnd };
+            }
+            match self.next(&node, n) {
+                Next::Step(next) => node = next,
+                Next::DeadEnd => return Settled::DeadEnd,
+                Next::None(stuck) => return Settled::Open(Box::new(node), stuck),
+            }
+        }
+    }
+
+    fn next<P: Program>(&mut self, node: &Node<P>, n: usize) -> Next<P> {
+        let made = node.made();
+        let (mut unobserved, mut stuck) = (None, 0);
+        for at in 0..n {
+            let step = node.world.enabled(at);
+            let urgency = self.urgency(node, step, n);
+            if urgency == Urgency::Later {
+                continue;
+            }
+            // Of several writes the first alone.
+            let child = self.child(node, &choices(n, at, &[1])).0;
+            match (child, urgency) {
+                (Some(child), Urgency::Now) => return Next::Step(child),
+                (Some(child), _) if child.made() > made => return Next::Step(child),
+                (Some(child), Urgency::Soon) => unobserved = unobserved.or(Some(child)),
+                (Some(_), Urgency::Observed | Urgency::Later) => {}
+                (None, Urgency::Now) if !self.may_die_first(node, step) => return Next::DeadEnd,
+                (None, _) => stuck += 1,
+            }
+        }
+        unobserved.map_or(Next::None(stuck), Next::Step)
+    }
+
+    fn urgency<P: Program>(&self, node: &Node<P>, step: Step, n: usize) -> Urgency {
+        let world = &node.world;
+        let is_dying =
+            |pid| (0..n).any(|at| matches!(world.enabled(at), Step::Die(dying, _) if dying == pid));
+        match step {
+            Step::Run(Pid::PRIMARY) if !self.haste.primary => Urgency::Later,
+            Step::Run(pid) if is_dying(pid) || world.is_about_to_part(pid) => Urgency::Later,
+            // A worker that has shown everything may be killed before it does anything more.
+            Step::Run(pid) if pid != Pid::PRIMARY && !self.is_wanted(node, pid.into()) => Urgency::Later,
+            Step::Hear | Step::Meet(_) | Step::Run(_) => Urgency::Now,
+            // A client that breaks off sees nothing more.
+            Step::Act(client) if self.is_wanted(node, Actor::Client(client)) => Urgency::Later,
+            Step::Act(client) if world.kernel.looks_for_somebody(client) => Urgency::Later,
+            Step::Act(_) => Urgency::Now,
+            Step::Start(pid)
+            | Step::Read(pid, _)
+            | Step::Writable(pid, _)
+            | Step::Receive(pid, _)
+            | Step::Accept(pid, _)
+                if pid == Pid::PRIMARY || is_dying(pid) || !self.is_wanted(node, pid.into()) =>
+            {
+                Urgency::Later
+            }
+            Step::Read(..) if self.haste.reads == Reads::Never => Urgency::Later,
+            Step::Read(..) | Step::Accept(..) | Step::Receive(..) => Urgency::Observed,
+            Step::Start(_) | Step::Writable(..) => Urgency::Soon,
+            Step::Die(..) | Step::Reap(_) | Step::LetGo(_) | Step::Continue(_) | Step::Fire => Urgency::Later,
+        }
+    }
+
+    /// Whether an observer is to see more.
+    fn is_wanted<P>(&self, node: &Node<P>, observer: Actor) -> bool {
+        let Goal::Seeing(wanted) = &self.search.goal else { return false };
+        let at = self.search.observer(observer);
+        at.is_some_and(|at| node.progress[at] < wanted[at].1.len())
+    }
+
+    /// Whether the process whose step this is has nothing more to see: it can be killed before it takes the step.
+    fn may_die_first<P>(&self, node: &Node<P>, step: Step) -> bool {
+        matches!(step, Step::Run(pid) if !self.is_wanted(node, pid.into()))
+    }
+}
+
+/// What is chosen for this of `n` steps. Where there is only one, it is not chosen.
+fn choices(n: usize, at: usize, inside: &[u32]) -> Vec<u32> {
+    let step = u32::try_from(at).expect("few steps are enabled");
+    let step = (n > 1).then_some(step);
+    step.into_iter().chain(inside.iter().copied()).collect()
+}
+
+/// The nodes that are not expanded yet, by how far they are from the goal.
+struct Open<P> {
+    nodes: BTreeMap<usize, Vec<Node<P>>>,
+    turn: u64,
+}
+
+impl<P> Default for Open<P> {
+    fn default() -> Self {
+        Open { nodes: BTreeMap::new(), turn: 0 }
+    }
+}
+
+impl<P> Open<P> {
+    fn put(&mut self, distance: usize, node: Node<P>) {
+        self.nodes.entry(distance).or_default().push(node);
+    }
+
+    /// In turn the last of the nearest, and any.
+    fn take(&mut self) -> Option<Node<P>> {
+        self.turn += 1;
+        if self.turn.is_multiple_of(2) { self.take_any() } else { self.take_nearest() }
+    }
+
+    fn take_nearest(&mut self) -> Option<Node<P>> {
+        let mut nearest = self.nodes.first_entry()?;
+        let node = nearest.get_mut().pop();
+        if nearest.get().is_empty() {
+            nearest.remove();
+        }
+        node
+    }
+
+    /// Every distance is as likely, however many nodes are there.
+    fn take_any(&mut self) -> Option<Node<P>> {
+        let random = FixedState::default().hash_one(self.turn);
+        let [one, other] =
+            [random >> 32, random & u64::from(u32::MAX)].map(|half| usize::try_from(half).expect("32 bits"));
+        let distance = *self.nodes.keys().nth(one % self.nodes.len().max(1))?;
+        let nodes = self.nodes.get_mut(&distance)?;
+        let node = nodes.swap_remove(other % nodes.len());
+        if nodes.is_empty() {
+            self.nodes.remove(&distance);
+        }
+        Some(node)
+    }
+}
