@@ -9,13 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::arm::unix;
-use crate::exceptions::{self, Exceptions};
-use crate::fixture;
+use crate::exceptions::Exceptions;
 use crate::order;
-use crate::scenario::{self, Scenario};
+use crate::scenario::Scenario;
 use crate::trace::Trace;
 
 mod coverage;
@@ -25,11 +24,14 @@ mod forms;
 mod fuzz;
 mod interrupt;
 mod list;
+mod places;
 mod progress;
 mod record;
 mod replay;
 mod run;
 mod show;
+
+use places::Places;
 
 const AFTER: &str = "\
 Exit codes:
@@ -47,25 +49,10 @@ struct Cli {
     #[command(subcommand)]
     verb: Option<Verb>,
     #[command(flatten)]
-    places: Places,
+    places: places::Named,
     /// What Node's own executable takes: a primary starts our workers with it, too, and they only write it down
     #[arg(long = "inspect-port", hide = true, value_name = "PORT")]
     _inspect_port: Vec<u16>,
-}
-
-/// Where everything is. Only those who bring their own scenarios need to say.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Places")]
-struct Places {
-    /// The directory with the scenarios
-    #[arg(long, global = true, value_name = "DIR", default_value = scenario::DIRECTORY)]
-    scenarios: PathBuf,
-    /// The directory with the recordings, one directory a runtime in it
-    #[arg(long, global = true, value_name = "DIR", default_value = fixture::DIRECTORY)]
-    recordings: PathBuf,
-    /// The file with the exceptions: where we differ from a runtime on purpose, each with its reason
-    #[arg(long, global = true, value_name = "FILE", default_value = exceptions::FILE)]
-    exceptions: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]
@@ -171,8 +158,22 @@ impl fmt::Display for Trouble {
 
 /// Does what the command line asks.
 pub fn main() -> ExitCode {
-    let Cli { verb, places, .. } = Cli::parse();
-    let end = match verb.unwrap_or_else(|| Verb::Run(run::Run::default())) {
+    match obey(Cli::parse()) {
+        Ok(end) => end.into(),
+        Err(trouble) => {
+            eprintln!("{} {trouble}", console::style("error:").for_stderr().red().bold());
+            End::Absent.into()
+        }
+    }
+}
+
+fn obey(Cli { verb, places, .. }: Cli) -> Result<End, Trouble> {
+    let verb = match verb.unwrap_or_else(|| Verb::Run(run::Run::default())) {
+        Verb::Play { scenario, workers } => return Ok(unix::play(&scenario, &workers).map(|()| End::Holds)?),
+        verb => verb,
+    };
+    let places = places.find()?;
+    match verb {
         Verb::Run(run) => run.perform(&places),
         Verb::Record(record) => record.perform(&places),
         Verb::List => list::perform(&places),
@@ -182,57 +183,7 @@ pub fn main() -> ExitCode {
         Verb::Forms(forms) => forms.perform(),
         Verb::Replay(replay) => replay.perform(&places),
         Verb::Explore(explore) => explore.perform(&places),
-        Verb::Play { scenario, workers } => {
-            unix::play(&scenario, &workers).map(|()| End::Holds).map_err(Trouble::from)
-        }
-    };
-    match end {
-        Ok(end) => end.into(),
-        Err(trouble) => {
-            eprintln!("{} {trouble}", console::style("error:").for_stderr().red().bold());
-            End::Absent.into()
-        }
-    }
-}
-
-impl Places {
-    /// The scenarios that are meant by at least one of these patterns; without patterns, all.
-    fn scenarios(&self, patterns: &[String]) -> Result<Vec<Scenario>, Trouble> {
-        let mut scenarios = self.all_scenarios()?;
-        for pattern in patterns {
-            if !scenarios.iter().any(|scenario| exceptions::glob(pattern, &scenario.name)) {
-                return Err(unknown(pattern, &scenarios));
-            }
-        }
-        let is_meant = |name: &str| patterns.iter().any(|pattern| exceptions::glob(pattern, name));
-        scenarios.retain(|scenario| patterns.is_empty() || is_meant(&scenario.name));
-        Ok(scenarios)
-    }
-
-    /// The scenario with this name.
-    fn scenario(&self, name: &str) -> Result<Scenario, Trouble> {
-        let scenarios = self.all_scenarios()?;
-        let found = scenarios.iter().find(|scenario| scenario.name == name).cloned();
-        found.ok_or_else(|| unknown(name, &scenarios))
-    }
-
-    /// At least one: of none, everything would hold.
-    fn all_scenarios(&self) -> Result<Vec<Scenario>, Trouble> {
-        let scenarios = Scenario::all(&self.scenarios)?;
-        if scenarios.is_empty() {
-            let directory = self.scenarios.display();
-            return Err(Trouble(format!("there is no scenario in {directory}; `--scenarios` names another")));
-        }
-        Ok(scenarios)
-    }
-
-    /// Whether each exception has something here that it was made for; with scenarios or recordings of one's own,
-    /// only exceptions of one's own do.
-    fn need_all_exceptions(&self) -> bool {
-        let Places { scenarios, recordings, exceptions } = self;
-        let all_ours =
-            scenarios == Path::new(scenario::DIRECTORY) && recordings == Path::new(fixture::DIRECTORY);
-        all_ours || exceptions != Path::new(exceptions::FILE)
+        Verb::Play { .. } => unreachable!("it is played already"),
     }
 }
 

@@ -27,7 +27,7 @@ use crate::verdict::Failure;
 mod defects;
 mod plan;
 
-pub use defects::{Defect, FILE};
+pub use defects::Defect;
 pub use plan::Plan;
 
 /// Random schedules on which a scenario has to come to its end before it is run for real.

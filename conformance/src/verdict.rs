@@ -160,7 +160,7 @@ impl Judge {
         let mut failures = Vec::new();
         let mut distinct = BTreeMap::new();
         let mut any_excused = false;
-        for seed in 0..samples {
+        for seed in (0..samples).take_while(|_| !self.budget.is_stopped()) {
             match sim.sample(seed) {
                 Ok(run) => drop(distinct.entry(run.trace).or_insert(run.replay)),
                 Err(failure) => failures.push(Failure::checked(&failure)),

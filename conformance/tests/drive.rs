@@ -19,7 +19,12 @@ const SCENARIO: &str = r#"{
 
 fn run(script: &str, deadline: Duration) -> Result<Trace, RunError> {
     let args = ["-c", script].map(OsString::from).to_vec();
-    let launch = Launch { program: "sh".into(), args, env: vec![("COLOR".to_owned(), "blue".to_owned())] };
+    let launch = Launch {
+        program: "sh".into(),
+        args,
+        env: vec![("COLOR".to_owned(), "blue".to_owned())],
+        files: Vec::new(),
+    };
     let scenario = Scenario::parse(Path::new("s.json"), SCENARIO).expect("the scenario above");
     drive::run(&launch, &scenario, deadline)
 }
@@ -71,7 +76,7 @@ fn silence_is_no_trace() {
 
 #[test]
 fn a_program_that_is_not_there_is_named() {
-    let launch = Launch { program: "/no/such".into(), args: Vec::new(), env: Vec::new() };
+    let launch = Launch { program: "/no/such".into(), args: Vec::new(), env: Vec::new(), files: Vec::new() };
     let scenario = Scenario::parse(Path::new("s.json"), SCENARIO).expect("the scenario above");
     let error = drive::run(&launch, &scenario, ENOUGH).expect_err("it is not there").to_string();
     assert!(error.starts_with("`/no/such` cannot be started: "), "{error}");

@@ -48,14 +48,25 @@ pub struct Launch {
     pub args: Vec<OsString>,
     /// Laid over this process's environment.
     pub env: Vec<(String, String)>,
+    /// Files that are written beside the directory of the run, by name: an argument that is [`BESIDE`] and a name is their
+    /// path.
+    pub files: Vec<(&'static str, &'static str)>,
 }
+
+/// Where the files of a [`Launch`] are.
+pub const BESIDE: &str = "{beside}/";
 
 impl Launch {
     /// The same, and it and its workers can have only so many descriptors.
     fn with_few_descriptors(&self) -> Launch {
         let limited = format!("ulimit -n {FEW} && exec \"$0\" \"$@\"");
         let args = ["-c".into(), limited.into(), self.program.clone()].into_iter().chain(self.args.clone());
-        Launch { program: "sh".into(), args: args.collect(), env: self.env.clone() }
+        Launch {
+            program: "sh".into(),
+            args: args.collect(),
+            env: self.env.clone(),
+            files: self.files.clone(),
+        }
     }
 }
 
@@ -128,7 +139,19 @@ async fn perform(
 
 fn start(launch: &Launch, directory: &Directory, stderr: File) -> Result<Child, RunError> {
     let mut command = Command::new(&launch.program);
-    command.args(&launch.args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).process_group(0);
+    for &(name, text) in &launch.files {
+        directory.write_beside(name, text).map_err(RunError::Machine)?;
+    }
+    let beside = |arg: &OsString| {
+        let name = arg.to_str().and_then(|arg| arg.strip_prefix(BESIDE));
+        name.map_or_else(|| arg.clone(), |name| directory.beside(name).into())
+    };
+    command
+        .args(launch.args.iter().map(beside))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(stderr)
+        .process_group(0);
     for name in FOREIGN {
         command.env_remove(name);
     }

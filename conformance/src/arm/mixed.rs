@@ -69,6 +69,7 @@ impl Mixed {
         };
         primary.args.push(workers.program);
         primary.args.extend(workers.args);
+        primary.files.extend(workers.files);
         primary
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use super::drive::{self, Launch, RunError};
+use super::drive::{self, BESIDE, Launch, RunError};
 use super::load::{Busy, Pinned};
 use crate::fixture::{Fixture, Load, RUNS_AT_A_TIME};
 use crate::scenario::Scenario;
@@ -13,7 +13,7 @@ use crate::trace::Trace;
 
 mod version;
 
-const RECORDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/recorder/recorder.cjs");
+const RECORDER: (&str, &str) = ("recorder.cjs", include_str!("../../recorder/recorder.cjs"));
 
 /// More than any run takes, even on a busy machine.
 const DEADLINE: Duration = Duration::from_mins(1);
@@ -66,9 +66,9 @@ impl Runtime {
 
     /// How a process that plays a part of this scenario is started.
     pub(super) fn launch(&self, scenario: &Scenario) -> Launch {
-        let args = vec![RECORDER.into(), scenario.absolute().into()];
+        let args = vec![format!("{BESIDE}{}", RECORDER.0).into(), scenario.absolute().into()];
         let env = scenario.settings.policy_variable().into_iter().collect();
-        Launch { program: self.program.clone().into(), args, env }
+        Launch { program: self.program.clone().into(), args, env, files: vec![RECORDER] }
     }
 
     /// Runs a scenario so many times under this load and adds what was seen to its fixture. `progress` is told after

@@ -22,7 +22,7 @@ pub(super) struct Directory {
     opened: Arc<File>,
     path: PathBuf,
     /// Removed with the last clone.
-    _whole: Arc<tempfile::TempDir>,
+    whole: Arc<tempfile::TempDir>,
 }
 
 impl Directory {
@@ -37,11 +37,27 @@ impl Directory {
         fs::create_dir(&path)?;
         fs::set_permissions(whole.path(), Permissions::from_mode(0o755))?;
         fs::set_permissions(&path, Permissions::from_mode(0o777))?;
-        Ok(Directory { opened: Arc::new(File::open(&path)?), path, _whole: Arc::new(whole) })
+        Ok(Directory { opened: Arc::new(File::open(&path)?), path, whole: Arc::new(whole) })
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// A file beside it, which no scenario sees.
+    pub(super) fn beside(&self, name: &str) -> PathBuf {
+        self.whole.path().join(name)
+    }
+
+    /// Writes a file beside it that everybody may read.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub(super) fn write_beside(&self, name: &str, text: &str) -> io::Result<()> {
+        let path = self.beside(name);
+        fs::write(&path, text)?;
+        fs::set_permissions(&path, Permissions::from_mode(0o644))
     }
 
     /// A short path to a file in it, good while this lives.

@@ -65,7 +65,7 @@ impl Unix {
     pub(super) fn launch(&self, scenario: &Scenario) -> Launch {
         let args = vec![PLAY.into(), scenario.absolute().into()];
         let env = scenario.settings.policy_variable().into_iter().collect();
-        Launch { program: self.program.clone().into(), args, env }
+        Launch { program: self.program.clone().into(), args, env, files: Vec::new() }
     }
 }
 

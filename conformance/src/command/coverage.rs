@@ -28,6 +28,16 @@ pub(super) struct Coverage {
 impl Coverage {
     pub(super) fn perform(&self, places: &Places) -> Result<End, Trouble> {
         let subjects = Subjects::ours();
+        if self.report.is_none() {
+            places.need_recordings()?;
+        }
+        let stored = places.in_checkout(coverage::FILE).filter(|_| self.check || self.write);
+        if stored.is_none() && (self.check || self.write) {
+            let (file, without) = (coverage::FILE, "without `--check` and `--write` the page is printed");
+            return Err(Trouble(format!(
+                "{file} is in a checkout, and the working directory is not in one; {without}"
+            )));
+        }
         let scenarios = places.scenarios(&[])?;
         subjects.check(&scenarios)?;
         let report = match &self.report {
@@ -40,14 +50,10 @@ impl Coverage {
         };
         let standing = coverage::standings(&report).map_err(|error| no_report(&error))?;
         let page = Page { subjects: &subjects, scenarios: &scenarios, standing: &standing }.to_string();
-        let path = Path::new(coverage::FILE);
-        if self.check {
-            return check(path, &page);
-        }
-        if self.write {
-            file::write(path, page.as_bytes())?;
-        } else {
-            say(&page)?;
+        match stored {
+            Some(path) if self.check => return check(&path, &page),
+            Some(path) => file::write(&path, page.as_bytes())?,
+            None => say(&page)?,
         }
         Ok(End::Holds)
     }

@@ -4,9 +4,10 @@
 //! is tried first the next time.
 
 use std::num::NonZero;
-use std::path::PathBuf;
-use std::sync::atomic::AtomicUsize;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use cluster_sim::Program;
@@ -17,7 +18,6 @@ use cluster_sim::standard::{self, Plan, Serve};
 
 use super::progress::Progress;
 use super::{End, Places, Trouble, at_least_1, interrupt, say};
-use crate::exceptions::Exceptions;
 
 mod difference;
 mod faults;
@@ -62,55 +62,74 @@ pub(super) struct Explore {
     /// With --exhaustive: memory for the worlds that were seen, at most
     #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = at_least_1::<usize>)]
     memory: usize,
-    /// The file with the lines that have failed; they are run first
-    #[arg(long, value_name = "FILE", default_value = regressions::FILE)]
-    regressions: PathBuf,
+    /// Seconds in which a run that fails is made smaller, at most. What was found until then is shown
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    shrink_seconds: u64,
+    /// The file with the lines that have failed; they are run first. Without: that of the checkout around the working
+    /// directory, or `regressions.txt`
+    #[arg(long, value_name = "FILE")]
+    regressions: Option<PathBuf>,
 }
 
 impl Explore {
     pub(super) fn perform(&self, places: &Places) -> Result<End, Trouble> {
         let faults = faults::read(&self.faults)?;
+        let named = self.regressions.clone().or_else(|| places.in_checkout(regressions::FILE));
+        let file = named.unwrap_or_else(|| PathBuf::from(regressions::FILE));
         let unknown = match places.scenario(&self.scenario) {
             Ok(scenario) => {
-                let exceptions = Exceptions::load(&places.exceptions)?;
-                return self.explore(&Subject::of(&scenario, exceptions, faults, self.strikes));
+                let exceptions = places.exceptions()?;
+                return self.explore(&Subject::of(&scenario, exceptions, faults, self.strikes), &file);
             }
             Err(unknown) => unknown,
         };
         if let Ok(serve) = self.scenario.parse::<standard::Scenario<Serve>>() {
-            return self.explore(&Subject::own(&serve, faults, self.strikes));
+            return self.explore(&Subject::own(&serve, faults, self.strikes), &file);
         }
         if let Ok(plan) = self.scenario.parse::<standard::Scenario<Plan>>() {
-            return self.explore(&Subject::own(&plan, faults, self.strikes));
+            return self.explore(&Subject::own(&plan, faults, self.strikes), &file);
         }
         Err(Trouble(format!(
             "{unknown}\nor one of the simulator's own: standard, serve-<workers>-<clients>, or plan-... (`explore --help`)"
         )))
     }
 
-    fn explore<P: Program + Send + Sync>(&self, subject: &Subject<P>) -> Result<End, Trouble> {
-        let regressions = Regressions::load(&self.regressions)?;
+    fn explore<P: Program + Send + Sync>(&self, subject: &Subject<P>, file: &Path) -> Result<End, Trouble> {
+        let regressions = Regressions::load(file)?;
         let _home = interrupt::listen()?;
         if let Some((why, run)) = again(subject, &regressions)? {
             say("A regression: it has failed before.\n")?;
-            return explain(subject, &why, &run).map(|()| End::Fails);
+            return explain(subject, &why, &run, Nearest::Searched).map(|()| End::Fails);
         }
         let found = if self.exhaustive { self.all(subject)? } else { self.sample(subject)? };
         match found {
             Found::Nothing => Ok(End::Holds),
             Found::Interrupted => Ok(End::Interrupted),
             Found::Wrong(why, run) => {
-                let shrunk = shrink(subject, &why, *run);
+                let shrunk = self.shrink(subject, &why, *run);
                 let line = shrunk.line();
                 if regressions.add(&line)? {
-                    say(format_args!(
-                        "It is kept in {}, and run first from now on.\n",
-                        self.regressions.display()
-                    ))?;
+                    say(format_args!("It is kept in {}, and run first from now on.\n", file.display()))?;
                 }
-                explain(subject, &why, &shrunk).map(|()| End::Fails)
+                if interrupt::is_stopped() {
+                    eprintln!("interrupted: shrinking ended early");
+                    return explain(subject, &why, &shrunk, Nearest::Untried).map(|()| End::Interrupted);
+                }
+                explain(subject, &why, &shrunk, Nearest::Searched).map(|()| End::Fails)
             }
         }
+    }
+
+    /// The smallest run that is wrong in the same way, of those that are tried until the user or the clock ends it.
+    fn shrink<P: Program>(&self, subject: &Subject<P>, why: &Why, run: Run<P>) -> Run<P> {
+        let progress = Progress::endless("shrinking");
+        let fails = |run: &Run<P>| {
+            subject.why(run.world(), &run.outcome()).is_some_and(|one: Why| one.sort == why.sort)
+        };
+        watch(Duration::from_secs(self.shrink_seconds));
+        let shrunk = run.shrunk_until(&ENOUGH, fails);
+        drop(progress);
+        shrunk
     }
 
     fn sample<P: Program + Send + Sync>(&self, subject: &Subject<P>) -> Result<Found<P>, Trouble> {
@@ -168,6 +187,30 @@ impl Explore {
     }
 }
 
+/// Set when shrinking has taken long enough.
+static ENOUGH: AtomicBool = AtomicBool::new(false);
+
+/// How often the clock is looked at.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// Ends shrinking after this time, or when the user wants no more. The simulator itself has no clock.
+fn watch(at_most: Duration) {
+    let begun = Instant::now();
+    thread::spawn(move || {
+        while begun.elapsed() < at_most && !interrupt::is_stopped() {
+            thread::sleep(GLANCE);
+        }
+        ENOUGH.store(true, Ordering::Relaxed);
+    });
+}
+
+/// Whether the nearest run that passes is searched for, which takes time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Nearest {
+    Searched,
+    Untried,
+}
+
 /// What a search came to.
 enum Found<P: Program> {
     Nothing,
@@ -198,29 +241,24 @@ fn again<P: Program>(
     Ok(None)
 }
 
-/// The smallest run that is wrong in the same way.
-fn shrink<P: Program>(subject: &Subject<P>, why: &Why, run: Run<P>) -> Run<P> {
-    let progress = Progress::endless("shrinking");
-    let is_alike = |one: Why| one.sort == why.sort;
-    let fails = |run: &Run<P>| {
-        !interrupt::is_stopped() && subject.why(run.world(), &run.outcome()).is_some_and(is_alike)
-    };
-    let shrunk = run.shrunk(fails);
-    drop(progress);
-    shrunk
-}
-
 /// The run as a table, where the nearest one that passes goes another way, and last the line that replays it.
-fn explain<P: Program>(subject: &Subject<P>, why: &Why, run: &Run<P>) -> Result<(), Trouble> {
+fn explain<P: Program>(
+    subject: &Subject<P>,
+    why: &Why,
+    run: &Run<P>,
+    nearest: Nearest,
+) -> Result<(), Trouble> {
     let trace = run.trace();
     let why = subject.why(run.world(), &run.outcome()).map_or_else(|| why.text.clone(), |why| why.text);
     let (faults, switches, interruptions) = (run.faults(), run.switches(), run.preemptions());
     let steps = run.world().steps();
     say(format_args!("\nThe smallest run that was found, {steps} steps:\n\n{trace}\n"))?;
     say(format_args!("faults: {faults}, switches: {switches}, interruptions: {interruptions}\n{why}\n\n"))?;
-    match difference::nearest(subject, run) {
-        Some(other) => say(difference::between(&trace, &other.trace()))?,
-        None => say("No run that is near it passes.\n")?,
+    let is_searched = nearest == Nearest::Searched;
+    match is_searched.then(|| difference::nearest(subject, run)) {
+        Some(Some(other)) => say(difference::between(&trace, &other.trace()))?,
+        Some(None) => say("No run that is near it passes.\n")?,
+        None => {}
     }
     say(format_args!("\nAdd --html FILE for a diagram:\n  conformance replay '{}'\n", run.line()))
 }

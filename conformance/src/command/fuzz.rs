@@ -16,8 +16,7 @@ use super::{Arm, End, NODE, Places, Trouble, at_least_1, file, interrupt, needs_
 use crate::arm::mixed::{Mixed, Side};
 use crate::arm::node::Runtime;
 use crate::arm::unix::Unix;
-use crate::exceptions::Exceptions;
-use crate::fuzz::{self, Defect, Generated, Judge, Outcome, Real};
+use crate::fuzz::{Generated, Judge, Outcome, Real};
 use crate::verdict::Failure;
 
 /// So many of those that diverge are shrunk and shown.
@@ -94,8 +93,8 @@ impl Fuzz {
         std::fs::create_dir_all(&self.out).map_err(|error| file::trouble(&self.out, &error))?;
         file::writable(&self.out.join("fuzz.json"))?;
         let judge = Judge {
-            exceptions: Exceptions::load(&places.exceptions)?,
-            defects: Defect::load(Path::new(fuzz::FILE))?,
+            exceptions: places.exceptions()?,
+            defects: places.defects()?,
             budget: Budget::from(self.worlds).until(&interrupt::STOPPED),
         };
         let reals = self.reals()?;
@@ -123,6 +122,9 @@ impl Fuzz {
         for (number, arm, failure) in diverging.iter().take(SHOWN) {
             let real = reals.iter().find(|real| real.name() == *arm).expect("it was run there");
             self.explain(*number, real, &judge, failure)?;
+            if interrupt::is_stopped() {
+                return Ok(End::Interrupted);
+            }
         }
         Ok(if diverging.is_empty() { End::Holds } else { End::Fails })
     }
@@ -195,13 +197,16 @@ impl Fuzz {
         let mut generated = Generated::new(self.seed, number);
         let judged = |scenario: &_| judge.judge(scenario, real);
         generated.shrink(self.shrinks, directory.path(), |scenario| {
-            matches!(judged(scenario), Outcome::Diverges(_)) && !interrupt::is_stopped()
+            !interrupt::is_stopped() && matches!(judged(scenario), Outcome::Diverges(_))
         });
         let scenario = generated.write(&self.out)?;
-        let again = (0..20).map(|_| judged(&scenario)).find_map(|outcome| match outcome {
-            Outcome::Diverges(failure) => Some(failure),
-            Outcome::Fits | Outcome::Undecided(_) | Outcome::Known(_) => None,
-        });
+        let again =
+            (0..20).take_while(|_| !interrupt::is_stopped()).map(|_| judged(&scenario)).find_map(|outcome| {
+                match outcome {
+                    Outcome::Diverges(failure) => Some(failure),
+                    Outcome::Fits | Outcome::Undecided(_) | Outcome::Known(_) => None,
+                }
+            });
         let again = again.map_or_else(
             || format!("it did not diverge again; as it was before it was shrunk, it did:\n{first}"),
             |failure| failure.to_string(),

@@ -7,8 +7,10 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use nix::sys::signal::{Signal, killpg};
@@ -21,10 +23,19 @@ use super::End;
 /// Set when the user has asked for an end.
 pub(super) static STOPPED: AtomicBool = AtomicBool::new(false);
 
+/// What is removed when this process ends at once.
+static HOMES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// A directory that is to be removed even when this process ends at once.
+pub(super) fn remove_at_the_end(directory: &Path) {
+    HOMES.lock().unwrap_or_else(PoisonError::into_inner).push(directory.to_owned());
+}
+
 /// Listens for the rest of this process's life. Temporary files are made in what is given back, and go with it.
 pub(super) fn listen() -> io::Result<TempDir> {
     let directory = tempfile::tempdir()?;
     let home = directory.path().to_owned();
+    remove_at_the_end(&home);
     // Programs that become somebody else reach what is in it.
     fs::set_permissions(&home, Permissions::from_mode(0o755))?;
     // Whoever has said before where they are made has said so for good.
@@ -44,8 +55,10 @@ pub(super) fn listen() -> io::Result<TempDir> {
                 let again = STOPPED.swap(true, Ordering::Relaxed);
                 end_runs();
                 if again {
-                    // What cannot be removed has to stay.
-                    let _ = fs::remove_dir_all(&home);
+                    for home in HOMES.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                        // What cannot be removed has to stay.
+                        let _ = fs::remove_dir_all(home);
+                    }
                     process::exit(End::INTERRUPTED.into());
                 }
                 eprintln!("ending: what is under way is finished first; once more ends at once");

@@ -32,7 +32,7 @@ impl Record {
         let mut scenarios = places.scenarios(&self.globs)?;
         let node = Runtime::find(&self.node)?;
         scenarios.retain(|scenario| scenario.runs_on(&node.name()));
-        let directory = places.recordings.join(node.directory());
+        let directory = places.need_recordings()?.join(node.directory());
         let _home = interrupt::listen()?;
         let progress = Progress::new(scenarios.len());
         for scenario in &scenarios {

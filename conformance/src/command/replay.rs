@@ -31,7 +31,7 @@ impl Replay {
         let line: Line = self.line.parse()?;
         self.html.as_deref().map_or(Ok(()), file::writable)?;
         let run = match places.scenario(line.scenario()) {
-            Ok(scenario) => of_a_scenario(&line, &scenario, &Exceptions::load(&places.exceptions)?),
+            Ok(scenario) => of_a_scenario(&line, &scenario, &places.exceptions()?),
             Err(Trouble(unknown)) => standard::replay(&self.line).map(of_the_simulator).map_err(|_| {
                 Trouble(format!(
                     "{unknown}. A line of your own program is replayed there: `Line::replay` of cluster-sim"

@@ -7,12 +7,12 @@ use std::time::Instant;
 use clap::Args;
 use cluster_sim::explore::Budget;
 
+use super::places::NO_RECORDINGS;
 use super::progress::Progress;
 use super::{Arm, End, NODE, Places, Trouble, at_least_1, file, interrupt, needs_node, say};
 use crate::arm::mixed::{Mixed, Side};
 use crate::arm::node::Runtime;
 use crate::arm::unix::Unix;
-use crate::exceptions::Exceptions;
 use crate::report::{Absent, Report};
 use crate::suite::Suite;
 use crate::verdict::{Judge, Verdict};
@@ -84,11 +84,15 @@ impl Run {
 
     /// Tries everything; `None` if that was interrupted.
     pub(super) fn report(&self, places: &Places) -> Result<Option<Report>, Trouble> {
-        let exceptions = Exceptions::load(&places.exceptions)?;
+        let exceptions = places.exceptions()?;
         let scenarios = places.scenarios(&self.globs)?;
-        let recordings = recordings(&places.recordings)?;
+        let recordings = places.recordings().map(recordings).transpose()?;
         let _home = interrupt::listen()?;
-        let (node, absent) = self.node(&recordings);
+        let (node, mut absent) = self.node(recordings.as_deref());
+        if recordings.is_none() {
+            let (arm, why) = ("recordings".to_owned(), NO_RECORDINGS.to_owned());
+            absent.push(Absent { arm, why, asked_for: false });
+        }
         let unix = Unix::this()?;
         let suite = Suite {
             scenarios,
@@ -96,7 +100,7 @@ impl Run {
             mixed: node.as_ref().map(|node| self.mixed(&unix, node)).unwrap_or_default(),
             unix: Some(unix).filter(|_| self.wants(Arm::Unix)),
             node: node.filter(|_| self.wants(Arm::Node)),
-            recordings,
+            recordings: recordings.unwrap_or_default(),
             samples: self.samples,
             runs: self.runs,
         };
@@ -124,7 +128,7 @@ impl Run {
     }
 
     /// The Node of this machine, if an arm wants it and it is one of those that were recorded; otherwise why not.
-    fn node(&self, recordings: &[PathBuf]) -> (Option<Runtime>, Vec<Absent>) {
+    fn node(&self, recordings: Option<&[PathBuf]>) -> (Option<Runtime>, Vec<Absent>) {
         let wanted: Vec<_> = Arm::LIVE.into_iter().filter(|arm| self.wants(*arm)).collect();
         if wanted.is_empty() {
             return (None, Vec::new());
@@ -179,8 +183,9 @@ fn recordings(directory: &Path) -> Result<Vec<PathBuf>, Trouble> {
     Ok(directories)
 }
 
-/// A Node of a recorded major version; no other need behave alike.
-fn fitting(node: Runtime, recordings: &[PathBuf]) -> Result<Runtime, String> {
+/// A Node of a recorded major version; no other need behave alike. Without recordings, any.
+fn fitting(node: Runtime, recordings: Option<&[PathBuf]>) -> Result<Runtime, String> {
+    let Some(recordings) = recordings else { return Ok(node) };
     let major = |name: &str| name.split('.').next().map(str::to_owned);
     let recorded =
         recordings.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));

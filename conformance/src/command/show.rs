@@ -9,7 +9,6 @@ use crate::arm::mixed::{Mixed, Side};
 use crate::arm::node::Runtime;
 use crate::arm::sim::{self, Sim};
 use crate::arm::unix::Unix;
-use crate::exceptions::Exceptions;
 use crate::report::columns;
 use crate::scenario::Scenario;
 use crate::suite::UNIX;
@@ -38,7 +37,7 @@ impl Show {
             return Err(Trouble(format!("`--seed` is for the simulator; {} takes what comes", self.arm)));
         }
         let scenario = places.scenario(&self.scenario)?;
-        let exceptions = Exceptions::load(&places.exceptions)?;
+        let exceptions = places.exceptions()?;
         let _home = interrupt::listen()?;
         let shown = match self.arm {
             Arm::Sim => self.simulate(&scenario),

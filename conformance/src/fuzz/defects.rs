@@ -14,9 +14,6 @@ use crate::order::Misfit;
 use crate::pattern::LinePattern;
 use crate::trace::Trace;
 
-/// Those of this repository.
-pub const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/defects.json");
-
 /// More lines than that are not read in another way: there are too many ways.
 const MOST: usize = 6;
 
@@ -47,7 +44,16 @@ impl Defect {
     ///
     /// The file cannot be read, or is no such list.
     pub fn load(path: &Path) -> io::Result<Vec<Self>> {
-        Ok(serde_json::from_str(&fs::read_to_string(path)?)?)
+        Ok(Self::parse(&fs::read_to_string(path)?)?)
+    }
+
+    /// Reads a list of them from its text.
+    ///
+    /// # Errors
+    ///
+    /// The text is no such list.
+    pub fn parse(text: &str) -> serde_json::Result<Vec<Self>> {
+        serde_json::from_str(text)
     }
 
     /// Whether this is what does not fit.
@@ -111,5 +117,30 @@ mod tests {
         let readings: Vec<_> = defect.readings("node v20.20.2", &trace).iter().map(resets).collect();
         let [one, other] = [[true, false, false, false], [false, false, true, false]];
         assert_eq!(readings, [one, other, [true, false, true, false]]);
+    }
+
+    /// Node's mistakes as a worker are known under our primary, and those as a primary with our workers.
+    #[test]
+    fn defects_hold_for_mixed_clusters() {
+        let defects = Defect::parse(include_str!("../../defects.json")).expect("a list of them");
+        let known = |runtime: &str, seen: &str, expected: &str| {
+            let Line { observer, observation } = seen.parse().expect("a line");
+            let misfit = Misfit { seen: Some((observer, 1, observation)), expected: expected.to_owned() };
+            defects.iter().any(|defect| defect.is_behind(runtime, &misfit))
+        };
+        let told_twice = ("primary: exit worker=1 code=1", "code=0, or a code that a rule asks for");
+        let lost = ("primary: exit worker=1 connected=false", "connected=true");
+        let versions = ["v20.20.2", "v22.23.3", "v24.21.0", "v26.10.0"];
+        for [alone, workers, primary] in versions.map(|version| {
+            let node = format!("node {version}");
+            [node.clone(), format!("unix with workers on {node}"), format!("{node} with workers on unix")]
+        }) {
+            for runtime in [&alone, &workers, &primary] {
+                assert!(known(runtime, told_twice.0, told_twice.1), "{runtime}");
+            }
+            assert!(known(&alone, lost.0, lost.1) && known(&primary, lost.0, lost.1));
+            assert!(!known(&workers, lost.0, lost.1), "our primary keeps that promise");
+        }
+        assert!(!known("unix", told_twice.0, told_twice.1));
     }
 }

@@ -41,14 +41,14 @@ type Which = fn(&Verdict) -> bool;
 
 /// What the cells mean, and for which verdicts they stand.
 const CELLS: [(&str, &str, Which); 5] = [
-    ("1/60", "one different trace in sixty runs, and it is in the set", |_| true),
+    ("60 (1)", "sixty runs, which showed one trace, and it is in the set", |_| true),
     (
-        "6/60",
-        "six different traces in sixty runs, all of them in the set; several runtimes are added up",
+        "60 (6)",
+        "sixty runs, which showed six different traces, all of them in the set; several runtimes are added up",
         |one| one.traces > 1,
     ),
-    ("6/60*", "lines that an exception names were not compared", |one| one.excused),
-    ("FAILS 2/6", "two of six different traces are not in the set", |one| !one.holds() && one.traces > 0),
+    ("60 (6)*", "lines that an exception names were not compared", |one| one.excused),
+    ("FAILS 2 of 6", "two of six different traces are not in the set", |one| !one.holds() && one.traces > 0),
     ("no trace", "there was nothing to hold against the set", |one| one.traces == 0),
 ];
 
@@ -66,7 +66,7 @@ impl Report {
     fn legend(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (cell, meaning, is_meant) in CELLS {
             if self.verdicts.iter().any(is_meant) {
-                writeln!(f, "  {cell:<9}  {meaning}")?;
+                writeln!(f, "  {cell:<12}  {meaning}")?;
             }
         }
         for (letter, meaning) in LETTERS {
@@ -74,7 +74,7 @@ impl Report {
             let meant = self.verdicts.iter().filter(of_letter);
             let runtimes: BTreeSet<_> = meant.map(|verdict| verdict.runtime.as_str()).collect();
             if !runtimes.is_empty() {
-                writeln!(f, "  {letter:<9}  {meaning}{}", told(letter, &runtimes))?;
+                writeln!(f, "  {letter:<12}  {meaning}{}", told(letter, &runtimes))?;
             }
         }
         writeln!(f)
@@ -142,8 +142,8 @@ impl Cell {
         let mark = if excused { "*" } else { "" };
         match failures {
             _ if has_gap => "no trace".to_owned(),
-            0 => format!("{traces}/{runs}{mark}"),
-            _ => format!("FAILS {failures}/{traces}{mark}"),
+            0 => format!("{runs} ({traces}){mark}"),
+            _ => format!("FAILS {failures} of {traces}{mark}"),
         }
     }
 }

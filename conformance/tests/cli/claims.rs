@@ -142,10 +142,10 @@ fn a_claim_that_needs_an_exception_is_marked() {
     );
     let said = stage.run(&["run", "--arm", "sim", "--samples", "1"]);
     assert!(
-        said.out.contains("\ncode      FAILS 1/1    1/1*    1/1\nhello           1/1    1/1     1/1\n"),
+        said.out.contains("\ncode      FAILS 1 of 1  1 (1)*  1 (1)\nhello            1 (1)  1 (1)   1 (1)\n"),
         "{said}"
     );
-    assert!(said.out.contains("6/60*      lines that an exception names were not compared"), "{said}");
+    assert!(said.out.contains("60 (6)*       lines that an exception names were not compared"), "{said}");
 }
 
 #[test]

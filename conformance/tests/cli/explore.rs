@@ -125,3 +125,34 @@ fn a_fault_that_there_is_not_is_answered_with_those_there_are() {
         }
     }
 }
+
+/// The worker refuses the only connection, again and again.
+const REFUSE: &str = r#"{
+  "name": "refuse",
+  "story": "A worker refuses every connection.",
+  "primary": [{ "on": "start", "do": [{ "fork": 1 }] }],
+  "worker": [{ "on": "start", "do": [{ "listen": { "server": "web", "max_connections": 0 } }] }],
+  "clients": [{ "steps": [{ "connect": "web" }, "end"] }],
+  "contract": [{ "says": "Nobody is served.", "seen": "worker: connection", "times": 0 }]
+}
+"#;
+
+/// A run that never comes to rest is recognised, its steps are named, and shrinking it ends.
+#[test]
+fn endless_run_names_its_circle() {
+    for faults in ["none", "all"] {
+        let stage = Stage::new();
+        stage.scenario("refuse", REFUSE);
+        let said = explore(&stage, "refuse", &["--faults", faults, "--jobs", "1"]);
+        assert_eq!(said.code, Some(1), "{said}");
+        for part in [
+            "the check `liveness` fails at step ",
+            "never at rest: no program, client or observer notices anything of the last 20000 steps",
+            "a timer fires (",
+            "the primary reads from worker 1 (",
+            "worker 1 reads from the primary (",
+        ] {
+            assert!(said.out.contains(part), "{part}: {said}");
+        }
+    }
+}

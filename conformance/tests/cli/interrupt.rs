@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
@@ -77,4 +77,71 @@ fn whoever_asks_twice_is_obeyed_at_once_and_nothing_is_left_then_either() {
     assert_eq!(fs::read_dir(stage.path("tmp")).expect("it is there").count(), 0);
     // It was still there, and so it was waited for.
     kill(Pid::from_raw(asked.trim().parse().expect("a number")), Signal::SIGKILL).expect("it is ours");
+}
+
+/// Interrupts a command by this signal once it writes this to its standard error, and waits for its end.
+fn end_by(signal: Signal, command: &mut Command, begun: &str) -> (Option<i32>, String) {
+    let mut command =
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it can be started");
+    let mut told = BufReader::new(command.stderr.take().expect("it is piped")).lines();
+    let mut seen = String::new();
+    while !seen.contains(begun) {
+        let line = told.next().unwrap_or_else(|| unreachable!("it ends without `{begun}`: {seen}"));
+        seen += &(line.expect("it is text") + "\n");
+    }
+    kill(Pid::from_raw(command.id().cast_signed()), signal).expect("it runs");
+    seen.extend(told.map(|line| line.expect("it is text") + "\n"));
+    (command.wait().expect("it ends").code(), seen)
+}
+
+const SIGNALS: [Signal; 2] = [Signal::SIGINT, Signal::SIGTERM];
+
+/// SIGTERM and ctrl-c end commands that take long in the same way.
+#[test]
+fn long_commands_end_at_a_signal() {
+    let many = "1000000000";
+    for signal in SIGNALS {
+        let stage = Stage::new();
+        let mut explore_all =
+            stage.command(&["explore", "hello", "--exhaustive", "--faults", "all", "--worlds", many]);
+        let mut fuzz = stage.command(&["fuzz", "--runs", many, "--worlds", "1000", "--arm", "unix"]);
+        for (command, begun) in [(&mut explore_all, "every run of "), (&mut fuzz, "[")] {
+            let (code, said) = end_by(signal, command, begun);
+            assert_eq!(code, Some(130), "{command:?} at {signal}: {said}");
+            assert!(said.contains("ending: "), "{command:?} at {signal}: {said}");
+        }
+    }
+}
+
+/// A recording in progress ends, too, and with it the Node that is recorded.
+#[test]
+fn record_ends_at_a_signal() {
+    for signal in SIGNALS {
+        let stage = Stage::new();
+        let pipe = stage.path("pipe");
+        mkfifo(&pipe, Mode::S_IRWXU).expect("a new pipe");
+        let node = stage.node(&format!(
+            "[ \"$1\" = --version ] && echo v20.9.9 && exit\necho $$ > {}\nwhile :; do /bin/sleep 60; done",
+            pipe.display()
+        ));
+        let mut command = stage.command(&["record", "--scenario", "code", "--node", &node.to_string_lossy()]);
+        let mut command =
+            command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it can be started");
+        let played = fs::read_to_string(&pipe).expect("it tells its number");
+        kill(Pid::from_raw(command.id().cast_signed()), signal).expect("it runs");
+        assert_eq!(command.wait().expect("it ends").code(), Some(130), "{signal}");
+        let played = Pid::from_raw(played.trim().parse().expect("a number"));
+        assert!(kill(played, None).is_err(), "the node of the run lives on");
+    }
+}
+
+/// The page of what is covered tries all claims first: a signal ends that.
+#[test]
+fn coverage_ends_at_a_signal() {
+    for signal in SIGNALS {
+        let mut coverage = Command::new(env!("CARGO_BIN_EXE_conformance"));
+        coverage.arg("coverage").current_dir(env!("CARGO_MANIFEST_DIR"));
+        let (code, said) = end_by(signal, &mut coverage, "[");
+        assert_eq!(code, Some(130), "{signal}: {said}");
+    }
 }

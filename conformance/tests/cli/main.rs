@@ -1,5 +1,6 @@
 //! The command as its users meet it: what it prints, where, and with which code it ends.
 
+mod away;
 mod bad_input;
 mod claims;
 #[path = "../executable/mod.rs"]

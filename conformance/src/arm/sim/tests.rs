@@ -106,3 +106,47 @@ fn a_server_of_its_own_that_is_never_closed_keeps_the_primary() {
     assert_eq!(hang(&never).as_deref(), Some("hangs: the primary never closes its server `mine`"));
     assert_eq!(hang(&OPEN.replace("\"close\": \"mine\"", "\"exit\": 0")), None);
 }
+
+/// The primary disconnects four workers at once, each of which has two servers.
+const FOUR: &str = r#"{
+  "name": "four",
+  "story": "Four workers leave at once.",
+  "primary": [
+    { "on": "start", "do": [{ "fork": 4 }] },
+    { "on": "listening #4", "do": [{ "disconnect": 1 }, { "disconnect": 2 }, { "disconnect": 3 }, { "disconnect": 4 }] }
+  ],
+  "worker": [{ "on": "start", "do": [{ "listen": { "server": "web" } }, { "listen": { "server": "admin" } }] }],
+  "contract": [{ "says": "All leave.", "seen": "primary: disconnect", "times": 4 }]
+}"#;
+
+fn four() -> Sim {
+    let scenario = Scenario::parse(Path::new("four.json"), FOUR);
+    Sim::new(&scenario.unwrap_or_else(|mistake| unreachable!("{mistake}")))
+}
+
+/// What a random run shows is found well within the budget of the random scenarios in CI.
+#[test]
+fn four_disconnects_at_once_are_found() {
+    let sim = four();
+    for seed in 0..24 {
+        let trace = sim.sample(seed).unwrap_or_else(|failure| unreachable!("{failure}")).trace;
+        let reach = sim.reaches(&trace, 50_000);
+        assert!(matches!(reach, Reach::Yes(_)), "seed {seed}: {reach:?}\n{trace}");
+    }
+}
+
+/// A worker that exits before it was forked, or listens after it has left, is in no run.
+#[test]
+fn impossible_orders_are_not_found() {
+    let sim = four();
+    for seed in 0..6 {
+        let trace = sim.sample(seed).unwrap_or_else(|failure| unreachable!("{failure}")).trace;
+        for (observer, lines) in &trace.observers {
+            let mut wrong = trace.clone();
+            let swapped = wrong.observers.get_mut(observer).expect("it is a copy");
+            swapped.swap(0, lines.len() - 1);
+            let reach = sim.reaches(&wrong, 2_000);
+            assert!(!matches!(reach, Reach::Yes(_)), "seed {seed}: {wrong}");
+        }
+    }
+}

@@ -8,10 +8,13 @@ use std::fmt::Write as _;
 use cluster_sim::runs::Run;
 use cluster_sim::{Crossing, Program, Row, Schedule, Trace};
 
+use super::super::interrupt;
 use super::subject::Subject;
 
 /// How many runs are tried.
 const TRIES: usize = 20_000;
+/// How many steps all of them may take together: where the failing run is long, so are they.
+const EFFORT: u64 = 2_000_000;
 /// How many rows are shown of each side.
 const SHOWN: usize = 4;
 
@@ -28,7 +31,13 @@ pub(super) fn nearest<P: Program>(subject: &Subject<P>, run: &Run<P>) -> Option<
         let choices = values[..at].iter().copied().chain([other]).collect();
         Schedule::replay(choices)
     });
-    let mut runs = schedules.map(|other| subject.run(schedule.armed(), other));
+    let mut left = EFFORT;
+    let runs = schedules.map(|other| subject.run(schedule.armed(), other));
+    let mut runs = runs.take_while(|run| {
+        let is_within = left > 0 && !interrupt::is_stopped();
+        left = left.saturating_sub(run.world().steps());
+        is_within
+    });
     runs.find(|run| subject.why(run.world(), &run.outcome()).is_none())
 }
 

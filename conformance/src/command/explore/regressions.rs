@@ -11,8 +11,8 @@ use cluster_sim::replay::Line;
 
 use super::super::{Trouble, file};
 
-/// The regressions of this repository.
-pub(super) const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/regressions.txt");
+/// The name of the file of regressions.
+pub(super) const FILE: &str = "regressions.txt";
 
 const HEAD: &str =
     "# Runs of the simulator that have failed: `conformance explore` tries them before anything else.\n";

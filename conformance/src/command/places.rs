@@ -1,0 +1,170 @@
+//! Where the scenarios, the recordings and the rest are: where the command line says, in the checkout around the working
+//! directory, or in a temporary directory with what this program carries. Nothing depends on where it was compiled.
+
+use std::ffi::OsStr;
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use tempfile::TempDir;
+
+use super::{Trouble, interrupt, unknown};
+use crate::exceptions::{self, Exceptions};
+use crate::fuzz::Defect;
+use crate::scenario::Scenario;
+
+/// The scenarios, by the names of their files.
+const SCENARIOS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/scenarios.rs"));
+const EXCEPTIONS: &str = include_str!("../../exceptions.json");
+const DEFECTS: &str = include_str!("../../defects.json");
+
+/// What the command line says of them.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Places")]
+pub(super) struct Named {
+    /// The directory with the scenarios. Without: that of the checkout around the working directory, or those that this
+    /// program carries
+    #[arg(long, global = true, value_name = "DIR")]
+    scenarios: Option<PathBuf>,
+    /// The directory with the recordings, one directory a runtime in it. Without: that of the checkout around the working
+    /// directory
+    #[arg(long, global = true, value_name = "DIR")]
+    recordings: Option<PathBuf>,
+    /// The file with the exceptions: where we differ from a runtime on purpose, each with its reason. Without: as with
+    /// `--scenarios`
+    #[arg(long, global = true, value_name = "FILE")]
+    exceptions: Option<PathBuf>,
+}
+
+/// Where everything is.
+#[derive(Debug)]
+pub(super) struct Places {
+    scenarios: PathBuf,
+    recordings: Option<PathBuf>,
+    exceptions: PathBuf,
+    /// The crate `conformance` of the checkout.
+    checkout: Option<PathBuf>,
+    /// Whether each exception has something here that it was made for.
+    are_one: bool,
+    /// Removed with the last of what needs it.
+    _carried: Option<TempDir>,
+}
+
+impl Named {
+    /// Finds what the command line does not name.
+    pub(super) fn find(self) -> Result<Places, Trouble> {
+        let found = checkout(&std::env::current_dir()?);
+        let Named { scenarios, recordings, exceptions } = self;
+        let has_own_data = scenarios.is_some() || recordings.is_some();
+        let are_ours =
+            |path: &PathBuf| checkout(path).is_some_and(|checkout| checkout.join("exceptions.json") == *path);
+        let are_one = !has_own_data || exceptions.as_ref().is_some_and(|path| !are_ours(path));
+        let carries = found.is_none() && (scenarios.is_none() || exceptions.is_none());
+        let carried = carries.then(carry).transpose()?;
+        let home = found.as_deref().or(carried.as_ref().map(TempDir::path)).unwrap_or(Path::new("."));
+        let in_checkout = found.as_ref().map(|checkout| checkout.join("../fixtures"));
+        Ok(Places {
+            scenarios: scenarios.unwrap_or_else(|| home.join("scenarios")),
+            recordings: recordings.or(in_checkout),
+            exceptions: exceptions.unwrap_or_else(|| home.join("exceptions.json")),
+            are_one,
+            checkout: found,
+            _carried: carried,
+        })
+    }
+}
+
+/// The crate of the scenarios in the checkout of which a directory is a part.
+fn checkout(directory: &Path) -> Option<PathBuf> {
+    let crates = directory.ancestors().map(|above| above.join("conformance"));
+    crates.into_iter().find(|it| it.join("scenarios").is_dir() && it.join("exceptions.json").is_file())
+}
+
+/// A directory with what this program carries. Other users read it, too: a scenario may be played by one.
+fn carry() -> io::Result<TempDir> {
+    let home = tempfile::tempdir()?;
+    interrupt::remove_at_the_end(home.path());
+    let scenarios = home.path().join("scenarios");
+    fs::create_dir(&scenarios)?;
+    for directory in [home.path(), &scenarios] {
+        fs::set_permissions(directory, Permissions::from_mode(0o755))?;
+    }
+    let beside = [("exceptions.json", EXCEPTIONS)].map(|(name, text)| (home.path().join(name), text));
+    let files = SCENARIOS.iter().map(|&(name, text)| (scenarios.join(name), text)).chain(beside);
+    for (path, text) in files {
+        fs::write(&path, text)?;
+        fs::set_permissions(&path, Permissions::from_mode(0o644))?;
+    }
+    Ok(home)
+}
+
+impl Places {
+    /// The scenarios that are meant by at least one of these patterns; without patterns, all.
+    pub(super) fn scenarios(&self, patterns: &[String]) -> Result<Vec<Scenario>, Trouble> {
+        let mut scenarios = self.all_scenarios()?;
+        for pattern in patterns {
+            if !scenarios.iter().any(|scenario| exceptions::glob(pattern, &scenario.name)) {
+                return Err(unknown(pattern, &scenarios));
+            }
+        }
+        let is_meant = |name: &str| patterns.iter().any(|pattern| exceptions::glob(pattern, name));
+        scenarios.retain(|scenario| patterns.is_empty() || is_meant(&scenario.name));
+        Ok(scenarios)
+    }
+
+    /// The scenario with this name.
+    pub(super) fn scenario(&self, name: &str) -> Result<Scenario, Trouble> {
+        let scenarios = self.all_scenarios()?;
+        let found = scenarios.iter().find(|scenario| scenario.name == name).cloned();
+        found.ok_or_else(|| unknown(name, &scenarios))
+    }
+
+    /// At least one: of none, everything would hold.
+    fn all_scenarios(&self) -> Result<Vec<Scenario>, Trouble> {
+        let scenarios = Scenario::all(&self.scenarios)?;
+        if scenarios.is_empty() {
+            let directory = self.scenarios.display();
+            return Err(Trouble(format!("there is no scenario in {directory}; `--scenarios` names another")));
+        }
+        Ok(scenarios)
+    }
+
+    pub(super) fn exceptions(&self) -> Result<Exceptions, Trouble> {
+        Ok(Exceptions::load(&self.exceptions)?)
+    }
+
+    /// What runtimes are known to do wrong.
+    pub(super) fn defects(&self) -> Result<Vec<Defect>, Trouble> {
+        match &self.checkout {
+            Some(checkout) => Ok(Defect::load(&checkout.join("defects.json"))?),
+            None => Ok(Defect::parse(DEFECTS)?),
+        }
+    }
+
+    /// The directory with the recordings, if there is one.
+    pub(super) fn recordings(&self) -> Option<&Path> {
+        self.recordings.as_deref()
+    }
+
+    /// The same, for a command that cannot do without.
+    pub(super) fn need_recordings(&self) -> Result<&Path, Trouble> {
+        self.recordings().ok_or_else(|| Trouble(NO_RECORDINGS.to_owned()))
+    }
+
+    /// A file beside the scenarios in the checkout.
+    pub(super) fn in_checkout(&self, name: impl AsRef<OsStr>) -> Option<PathBuf> {
+        self.checkout.as_ref().map(|checkout| checkout.join(Path::new(name.as_ref())))
+    }
+
+    /// Whether each exception has something here that it was made for; with scenarios or recordings of one's own,
+    /// only exceptions of one's own do.
+    pub(super) fn need_all_exceptions(&self) -> bool {
+        self.are_one
+    }
+}
+
+/// Where the recordings are, and how to name them.
+pub(super) const NO_RECORDINGS: &str = "the recordings are in a checkout of this project, and the working directory is not in \
+    one; `--recordings DIR` names the directory `fixtures` of a checkout";

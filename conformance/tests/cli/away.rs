@@ -1,0 +1,134 @@
+//! The program away from the checkout in which it was compiled: in an empty directory, and in another checkout.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// A copy of the program in a directory where nothing else is.
+struct Away {
+    directory: TempDir,
+}
+
+impl Away {
+    fn new() -> Self {
+        let away = Away { directory: tempfile::tempdir().expect("a temporary directory") };
+        fs::copy(env!("CARGO_BIN_EXE_conformance"), away.path("program")).expect("a copy");
+        fs::create_dir(away.path("here")).expect("a new directory");
+        away
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn command(&self, at: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(self.path("program"));
+        command.args(args).current_dir(self.path(at));
+        command
+    }
+
+    fn run(&self, at: &str, args: &[&str]) -> Output {
+        self.command(at, args).output().expect("it can be started")
+    }
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Every command that needs no recording works, with real processes, too, and leaves nothing.
+#[test]
+fn program_works_in_empty_directory() {
+    let away = Away::new();
+    for args in [
+        &["list"][..],
+        &["show", "worker_exit"],
+        &["show", "worker_exit", "--arm", "unix"],
+        &[
+            "run",
+            "--arm",
+            "sim",
+            "--arm",
+            "unix",
+            "--scenario",
+            "worker_exit",
+            "--runs",
+            "1",
+            "--samples",
+            "5",
+        ],
+        &["explore", "worker_exit", "--seeds", "5"],
+        &["fuzz", "--runs", "1", "--arm", "unix", "--worlds", "1000"],
+    ] {
+        let output = away.run("here", args);
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", text(&output));
+        assert!(!text(&output).contains(env!("CARGO_MANIFEST_DIR")), "{args:?}: {}", text(&output));
+    }
+    assert_eq!(fs::read_dir(away.path("here")).expect("it is there").count(), 0, "nothing is left");
+}
+
+/// The checkout is hidden behind an empty file system, where the machine lets a test do that.
+#[test]
+fn program_works_without_its_checkout() {
+    let away = Away::new();
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("it is in a workspace");
+    let hide = "mount -t tmpfs none \"$0\" && exec \"$@\"";
+    let hidden = |args: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", hide]).arg(checkout);
+        command.args(args).current_dir(away.path("here")).output()
+    };
+    if !hidden(&["true"]).is_ok_and(|output| output.status.success()) {
+        // Not by a macro: those are captured.
+        writeln!(
+            io::stderr(),
+            "NOT RUN: the program without its checkout, because nothing can be mounted here"
+        )
+        .expect("standard error is open");
+        return;
+    }
+    let program = away.path("program");
+    let program = program.to_str().expect("it is text");
+    for args in
+        [&["list"][..], &["show", "worker_exit", "--arm", "unix"], &["show", "worker_exit", "--arm", "sim"]]
+    {
+        let output = hidden(&[&[program], args].concat()).expect("it can be started");
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", text(&output));
+    }
+}
+
+/// What cannot be done without recordings says which option names them.
+#[test]
+fn missing_recordings_name_their_option() {
+    let away = Away::new();
+    for args in [&["coverage"][..], &["coverage", "--check"]] {
+        let output = away.run("here", args);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+        assert!(text(&output).contains("`--recordings DIR` names"), "{}", text(&output));
+    }
+    let output = away.run("here", &["run", "--arm", "sim", "--scenario", "worker_exit", "--samples", "1"]);
+    assert!(text(&output).contains("Not run: the arm recordings: "), "{}", text(&output));
+}
+
+/// In another checkout that checkout's scenarios are meant, wherever in it the program is run.
+#[test]
+fn other_checkout_has_its_own_scenarios() {
+    let away = Away::new();
+    let (scenarios, deep) = (away.path("other/conformance/scenarios"), away.path("other/a/b"));
+    fs::create_dir_all(&scenarios).expect("a new directory");
+    fs::create_dir_all(&deep).expect("a new directory");
+    let worker_exit = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/worker_exit.json");
+    let story = fs::read_to_string(worker_exit).expect("a scenario of ours");
+    fs::write(scenarios.join("mine.json"), story.replace("\"worker_exit\"", "\"mine\"")).expect("a file");
+    fs::write(away.path("other/conformance/exceptions.json"), "[]").expect("a file");
+    for at in ["other", "other/conformance/scenarios", "other/a/b"] {
+        let output = away.run(at, &["list"]);
+        let said = text(&output);
+        assert!(said.starts_with("mine\n") && !said.contains("worker_exit"), "{at}: {said}");
+    }
+    let output = away.run("other/a/b", &["run", "--arm", "unix", "--scenario", "mine", "--runs", "1"]);
+    assert!(text(&output).contains("other/conformance/../fixtures: No such file"), "{}", text(&output));
+}
