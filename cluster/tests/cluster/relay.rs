@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use ::cluster::{Event, Primary, SchedulingPolicy, Serialization, Setup};
+use ::cluster::{Event, Primary, SchedulingPolicy, Serialization, Setup, Structured, ViewKind};
 use libtest_mimic::{Failed, Trial};
 use tokio::time::timeout;
 
@@ -20,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let trials = [
         asynchronous("relay_in_json_is_that_of_node", || relay(Serialization::Json, "json")),
         asynchronous("relay_in_advanced_is_that_of_node", || relay(Serialization::Advanced, "advanced")),
+        asynchronous("large_bytes_of_node_arrive", large),
         trial("echo_in_json_is_what_was_sent", || echo("json")),
         trial("echo_in_advanced_is_what_was_sent", || echo("advanced")),
     ];
@@ -74,4 +75,36 @@ async fn next(primary: &mut Primary) -> Result<Event, Failed> {
 fn echo(serialization: &str) -> Tested {
     let lines = lines(SCRIPT, &["echo".as_ref(), serialization.as_ref()])?;
     same(lines, vec!["exit 0".into()])
+}
+
+/// Bytes in 'advanced' cost their length, also where they are long: none ends its worker.
+async fn large() -> Tested {
+    const WORKER: &str = "
+        process.on('message', () => {
+            process.send(new Uint8Array(12 << 20).fill(7));
+            process.send(Buffer.alloc(14 << 20, 7));
+            process.send(Buffer.alloc(60 << 20, 7));
+        });
+    ";
+    let script = script(WORKER)?;
+    let mut primary = leading(&script, &[], SchedulingPolicy::default())?;
+    primary.setup(Setup { serialization: Some(Serialization::Advanced), ..Setup::default() });
+    let worker = primary.fork()?;
+    let mut received = Vec::new();
+    while received.len() < 3 {
+        match next(&mut primary).await? {
+            Event::Online { .. } => drop(primary.send(worker, "go")?),
+            Event::Message { message, .. } => match message.structured()? {
+                Structured::View(kind, bytes) if bytes.iter().all(|byte| *byte == 7) => {
+                    received.push((kind, bytes.len() >> 20));
+                }
+                _ => return Err(format!("{message:?}").into()),
+            },
+            Event::Error { error, .. } => return Err(error.to_string().into()),
+            _ => {}
+        }
+    }
+    primary.disconnect();
+    rest(&mut primary).await?;
+    same(received, vec![(ViewKind::Uint8Array, 12), (ViewKind::Buffer, 14), (ViewKind::Buffer, 60)])
 }
