@@ -49,7 +49,10 @@ async fn primary() -> Ended {
     let mut others = Value::Null;
     while others.is_null() {
         match primary.next().await {
-            Some(Event::Message { message, .. }) => others = message.json()?["peak"].take(),
+            Some(Event::Message { message, .. }) => {
+                let message: Value = message.json()?;
+                others = message["peak"].clone();
+            }
             Some(_) => {}
             None => return Err("the worker is gone".into()),
         }
@@ -78,7 +81,7 @@ async fn worker(worker: Worker) -> Ended {
         };
     }
     sending.await??;
-    worker.send(json!({ "peak": peak() }))?;
+    worker.send_when_room(json!({ "peak": peak() })).await?;
     while worker.next().await.is_some() {}
     Ok(())
 }
