@@ -1,5 +1,6 @@
 //! Lists the scenarios, so that the program carries them with it.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::{env, fs, io};
 
@@ -11,9 +12,13 @@ fn main() -> io::Result<()> {
     let mut paths: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     paths.sort();
-    let entries: String = paths
-        .iter()
-        .filter_map(|path| Some(format!("({:?}, include_str!({path:?})),\n", path.file_name()?)))
-        .collect();
+    let mut entries = String::new();
+    for path in &paths {
+        let [name, path] = [path.file_name(), Some(path.as_os_str())].map(|it| it.and_then(OsStr::to_str));
+        let (Some(name), Some(path)) = (name, path) else {
+            return Err(io::Error::other("a path is no text"));
+        };
+        entries.extend(["(", &format!("{name:?}"), ", include_str!(", &format!("{path:?}"), ")),\n"]);
+    }
     fs::write(variable("OUT_DIR")?.join("scenarios.rs"), format!("&[\n{entries}]\n"))
 }

@@ -168,10 +168,10 @@ pub fn main() -> ExitCode {
 }
 
 fn obey(Cli { verb, places, .. }: Cli) -> Result<End, Trouble> {
-    let verb = match verb.unwrap_or_else(|| Verb::Run(run::Run::default())) {
-        Verb::Play { scenario, workers } => return Ok(unix::play(&scenario, &workers).map(|()| End::Holds)?),
-        verb => verb,
-    };
+    let verb = verb.unwrap_or_else(|| Verb::Run(run::Run::default()));
+    if let Verb::Play { scenario, workers } = &verb {
+        return Ok(unix::play(scenario, workers).map(|()| End::Holds)?);
+    }
     let places = places.find()?;
     match verb {
         Verb::Run(run) => run.perform(&places),

@@ -61,8 +61,8 @@ impl Named {
         let are_ours =
             |path: &PathBuf| checkout(path).is_some_and(|checkout| checkout.join("exceptions.json") == *path);
         let are_one = !has_own_data || exceptions.as_ref().is_some_and(|path| !are_ours(path));
-        let carries = found.is_none() && (scenarios.is_none() || exceptions.is_none());
-        let carried = carries.then(carry).transpose()?;
+        let is_away = found.is_none() && (scenarios.is_none() || exceptions.is_none());
+        let carried = is_away.then(carry).transpose()?;
         let home = found.as_deref().or(carried.as_ref().map(TempDir::path)).unwrap_or(Path::new("."));
         let in_checkout = found.as_ref().map(|checkout| checkout.join("../fixtures"));
         Ok(Places {

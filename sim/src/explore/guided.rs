@@ -69,7 +69,7 @@ enum Settled<P> {
 
 /// The next step that is taken at once.
 enum Next<P> {
-    Step(Node<P>),
+    Step(Box<Node<P>>),
     DeadEnd,
     /// There is none; so many steps did not fit.
     None(usize),
@@ -106,7 +106,7 @@ impl<'a> Guided<'a> {
         while found.is_none() && self.search.budget.spent(self.seen.len(), self.seen.bytes()).is_none() {
             self.search.budget.count(self.seen.len());
             let Some(node) = open.take() else { break };
-            found = self.expand(node, &mut open);
+            found = self.expand(&node, &mut open);
         }
         (found, self.seen.len())
     }
@@ -127,12 +127,12 @@ impl<'a> Guided<'a> {
     }
 
     /// Every way on from a node; the path, if one is at the goal.
-    fn expand<P: Program>(&mut self, node: Node<P>, open: &mut Open<P>) -> Option<Vec<u32>> {
+    fn expand<P: Program>(&mut self, node: &Node<P>, open: &mut Open<P>) -> Option<Vec<u32>> {
         let n = node.world.enabled_len();
         for at in (0..n).rev() {
             let mut again = Some(choices(n, at, &[]));
             while let Some(choices) = again {
-                let child = self.child(&node, &choices);
+                let child = self.child(node, &choices);
                 again = child.1;
                 if let Some(child) = child.0
                     && let Some(path) = self.put(child, open)
@@ -164,7 +164,7 @@ impl<'a> Guided<'a> {
                 return if is_goal { Settled::Goal(path) } else { Settled::DeadEnd };
             }
             match self.next(&node, n) {
-                Next::Step(next) => node = next,
+                Next::Step(next) => node = *next,
                 Next::DeadEnd => return Settled::DeadEnd,
                 Next::None(stuck) => return Settled::Open(Box::new(node), stuck),
             }
@@ -183,15 +183,15 @@ impl<'a> Guided<'a> {
             // Of several writes the first alone.
             let child = self.child(node, &choices(n, at, &[1])).0;
             match (child, urgency) {
-                (Some(child), Urgency::Now) => return Next::Step(child),
-                (Some(child), _) if child.made() > made => return Next::Step(child),
+                (Some(child), Urgency::Now) => return Next::Step(Box::new(child)),
+                (Some(child), _) if child.made() > made => return Next::Step(Box::new(child)),
                 (Some(child), Urgency::Soon) => unobserved = unobserved.or(Some(child)),
                 (Some(_), Urgency::Observed | Urgency::Later) => {}
                 (None, Urgency::Now) if !self.may_die_first(node, step) => return Next::DeadEnd,
                 (None, _) => stuck += 1,
             }
         }
-        unobserved.map_or(Next::None(stuck), Next::Step)
+        unobserved.map_or(Next::None(stuck), |child| Next::Step(Box::new(child)))
     }
 
     fn urgency<P: Program>(&self, node: &Node<P>, step: Step, n: usize) -> Urgency {
@@ -203,11 +203,13 @@ impl<'a> Guided<'a> {
             Step::Run(pid) if is_dying(pid) || world.is_about_to_part(pid) => Urgency::Later,
             // A worker that has shown everything may be killed before it does anything more.
             Step::Run(pid) if pid != Pid::PRIMARY && !self.is_wanted(node, pid.into()) => Urgency::Later,
-            Step::Hear | Step::Meet(_) | Step::Run(_) => Urgency::Now,
             // A client that breaks off sees nothing more.
-            Step::Act(client) if self.is_wanted(node, Actor::Client(client)) => Urgency::Later,
-            Step::Act(client) if world.kernel.looks_for_somebody(client) => Urgency::Later,
-            Step::Act(_) => Urgency::Now,
+            Step::Act(client)
+                if self.is_wanted(node, Actor::Client(client)) || world.kernel.looks_for_somebody(client) =>
+            {
+                Urgency::Later
+            }
+            Step::Hear | Step::Meet(_) | Step::Run(_) | Step::Act(_) => Urgency::Now,
             Step::Start(pid)
             | Step::Read(pid, _)
             | Step::Writable(pid, _)
