@@ -79,7 +79,7 @@ async fn program() -> Ended {
         "flood" => sending::flood(worker).await,
         "listen late" => sending::listen_late(worker).await,
         "report at the end" => sending::report(worker).await,
-        "exit in vain" => sending::exit_in_vain(worker).await,
+        "exit in vain" => sending::exit_in_vain(&worker),
         "join again" => join_again(&worker).await,
         other => Err(format!("there is no program {other:?}").into()),
     }

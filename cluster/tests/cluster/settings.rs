@@ -97,7 +97,7 @@ async fn unread_output() -> Tested {
         });
         until(&mut primary, |event| *event == exit(worker, 3)).await?;
         let said = match reading {
-            Some(reading) => reading.await?.map_err(|error| error.unwrap_or_default())?,
+            Some(reading) => reading.await?.map_err(Option::unwrap_or_default)?,
             None => text(primary.stdio(worker).remove(&1).ok_or("a pipe")?).await?,
         };
         same(said == expected, true)?;

@@ -156,9 +156,17 @@ impl Attempt<'_> {
                     let _ = primary.send(worker, message);
                 }
                 Event::Error { error, .. } => how = format!("has died: {error}"),
-                Event::Exit { status: ExitStatus::Code(0), .. } => {}
-                Event::Exit { status, .. } => how = format!("{how} ({status:?})"),
-                _ => {}
+                Event::Exit { status, .. } if status != ExitStatus::Code(0) => {
+                    how = format!("{how} ({status:?})");
+                }
+                Event::Setup { .. }
+                | Event::Fork { .. }
+                | Event::Online { .. }
+                | Event::Listening { .. }
+                | Event::Disconnect { .. }
+                | Event::Exit { .. }
+                | Event::AcceptFailed { .. }
+                | Event::AllDisconnected => {}
             }
         }
         Ok(End::Worker(how))

@@ -125,7 +125,7 @@ pub(super) async fn report(worker: Worker) -> Ended {
 }
 
 /// Does not wait for a primary that does not read.
-pub(super) async fn exit_in_vain(worker: Worker) -> Ended {
+pub(super) fn exit_in_vain(worker: &Worker) -> Ended {
     worker.set_linger(Duration::from_millis(10));
     worker.send("x".repeat(PIECE))?;
     worker.exit(5)
