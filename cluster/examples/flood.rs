@@ -19,7 +19,7 @@ fn piece() -> Message {
     Message::from("x".repeat(1 << 20))
 }
 
-/// The most that this process had in memory, as Linux tells it.
+/// The most memory that this process had, as Linux reports it.
 fn peak() -> String {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

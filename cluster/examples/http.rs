@@ -30,7 +30,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-/// A worker that lives shorter is young: the next one starts after a pause.
+/// A worker that runs for less is young: the next one starts after a pause.
 const YOUNG: Duration = Duration::from_secs(5);
 /// The shortest and the longest pause.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(30)];

@@ -27,9 +27,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     while let Some(event) = primary.next().await {
         match event {
-            Event::Online { worker } => drop(primary.send(worker, json!("who are you?"))?),
+            Event::Online { worker } => drop(primary.send(worker, json!("what is your number?"))?),
             Event::Message { worker, message, .. } => {
-                println!("worker {worker} says {}", message.json_text()?);
+                println!("worker {worker} answers {}", message.json_text()?);
                 primary.disconnect_worker(worker);
             }
             // Most likely the second executable has not been built.

@@ -28,10 +28,11 @@
 //!
 //! # Messages
 //!
-//! A [`Message`] holds the bytes that its sender wrote, and is passed on as it is: `primary.send(other, &message)?`. It is made from
-//! a `serde_json::Value`, a text, whatever can be serialized ([`Message::new`]) or a [`Structured`] value, and read as any type of the
-//! program's: `message.to::<Job>()?`. What is too deep for that type, or has no form in it, is a [`MessageError`] that says where;
-//! the channel goes on.
+//! A [`Message`] holds the bytes that its sender wrote, and is passed on as it is: `primary.send(other, &message)?`. It is
+//! made from a `serde_json::Value`, a text, whatever can be serialized ([`Message::new`]) or a [`Structured`] value, and
+//! read as any type of the program's: `message.to::<Job>()?`. A message that is too deep for that type, or has no form in
+//! it, is a
+//! [`MessageError`] with the place; the channel remains open.
 //!
 //! # Feature `axum`
 //!

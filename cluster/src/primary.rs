@@ -34,8 +34,8 @@ const NODE_OPTIONS: &str = "NODE_OPTIONS";
 /// and a primary that is not awaited takes no more from its workers and clients than the kernel holds. Commands take
 /// effect at once, as calls inside a listener do in Node. Other tasks command it through a [`Remote`].
 ///
-/// Dropped, as when `main` returns, it writes what [`send`](Primary::send) has accepted, for which it waits as long as
-/// [`set_linger`](Primary::set_linger) says for workers that do not read; before [`std::process::exit`] wait for
+/// Dropped, as when `main` returns, it writes what [`send`](Primary::send) has accepted, and waits at most
+/// [`set_linger`](Primary::set_linger) for workers that do not read; before [`std::process::exit`] wait for
 /// [`flush`](Primary::flush). Then it closes its channels, and workers end as they do when a primary dies: at once, unless they are draining.
 /// The runtime reaps them when they end; none stays a zombie of a process that lives on.
 #[derive(Debug)]
@@ -114,7 +114,7 @@ impl Primary {
     ///
     /// A status is lost where the kernel does not keep it: before it starts a process, a fork ends an ignoring of SIGCHLD, which
     /// this process may have inherited (and logs a warning). Where another part of the program waits for every
-    /// child, [`ExitStatus::ReapedElsewhere`](crate::ExitStatus::ReapedElsewhere) says so.
+    /// child, the status is [`ExitStatus::ReapedElsewhere`](crate::ExitStatus::ReapedElsewhere).
     ///
     /// # Errors
     /// The settings ask for what cannot be: nothing is started.
@@ -183,7 +183,7 @@ impl Primary {
     ///
     /// They are Unix sockets; both sides may read and write. What a worker writes before its pipe is taken is kept, up to
     /// [`unread_output_bytes`](crate::Limits::unread_output_bytes) a pipe, while the primary is awaited; a worker that writes more waits
-    /// until the pipe is read. Let workers whose output nobody reads write to [`Stdio::Ignore`](crate::Stdio::Ignore) instead.
+    /// until the pipe is read. Give workers with output that is never read [`Stdio::Ignore`](crate::Stdio::Ignore) instead.
     pub fn stdio(&mut self, worker: WorkerId) -> Pipes {
         self.unix.take_pipes(worker)
     }

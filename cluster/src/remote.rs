@@ -62,7 +62,7 @@ impl Remote {
         sent.map_err(RemoteError::Send)
     }
 
-    /// Sends a message when there is room for it. The primary goes on meanwhile, and its events are heard as ever.
+    /// Sends a message when there is room for it. Meanwhile the primary handles every input and returns its events.
     ///
     /// # Errors
     /// As [`send`](Remote::send), but never [`SendError::Full`].

@@ -34,8 +34,8 @@ const DRAIN: Duration = Duration::from_secs(30);
 /// `Connection: close`, so that its clients reconnect to another worker. After [`lame_duck`](Serve::lame_duck) it closes idle
 /// connections, and completes when the last request is answered, at most [`drain`](Serve::drain) later.
 ///
-/// A client that is idle for longer than `lame_duck` and sends a request in the moment in which its connection closes has to
-/// repeat it, as HTTP says.
+/// A client that is idle for longer than `lame_duck` and sends a request in the moment in which its connection closes has
+/// to repeat it, as with every HTTP server.
 ///
 /// Handlers can extract `ConnectInfo` with the client's address: a [`SocketAddr`](std::net::SocketAddr) for TCP.
 ///
@@ -89,7 +89,7 @@ impl<T: Transport> Serve<T> {
             worker.disconnecting().await;
             sleep(lame_duck.saturating_add(drain)).await;
         };
-        // Only through `tap_io` does axum tell an application the client of another crate's listener.
+        // Only through `tap_io` does axum pass an application the client of another crate's listener.
         let served = axum::serve(listener.tap_io(|_| ()), app).with_graceful_shutdown(closing);
         within(served.into_future(), bound).await
     }

@@ -28,7 +28,7 @@ const REACTION: Duration = Duration::from_secs(5);
 /// How often a worker that does not read looks whether its primary lives.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How long the end of a process waits for a peer that does not read, unless the program says otherwise.
+/// How long the end of a process waits for a peer that does not read, unless the program sets another bound.
 pub(crate) const LINGER: Duration = Duration::from_secs(5);
 
 /// How far a worker has come.
@@ -65,7 +65,7 @@ struct State {
     phase: watch::Sender<Phase>,
     /// The program has killed itself: it takes no more events.
     killed: bool,
-    /// The driver has said that the worker's work is over.
+    /// The driver has reported that the worker's work is over.
     over: bool,
     /// How many messages were accepted.
     posted: u64,
@@ -193,7 +193,7 @@ impl Shared {
     }
 
     /// What happens next. The death of a primary that is not read from is not to be missed, and nothing wakes us then: the
-    /// reactor cannot tell it from what is unread.
+    /// reactor cannot distinguish it from what is unread.
     async fn told(&self) -> Told {
         loop {
             let told = future::poll_fn(|cx| self.poll_told(cx));
@@ -210,7 +210,7 @@ impl Shared {
     fn poll_told(&self, cx: &mut Context<'_>) -> Poll<Told> {
         let is_full = self.inbox.poll_room(cx).is_pending();
         let mut state = self.lock();
-        // A program that has killed itself makes no room, and of a primary that is gone little is unread.
+        // A program that has killed itself makes no room, and of a primary that has exited little is unread.
         let reads = !is_full || self.senders.load(Ordering::Relaxed) > 0 || state.killed;
         let held = !reads && !state.unix.is_forsaken();
         state.unix.hold(held);
@@ -361,8 +361,8 @@ impl State {
     }
 }
 
-/// Moves a worker until its channel is closed, then ends the process unless the program does. In a program that stays it goes
-/// on: what it still asks for has to be answered.
+/// Moves a worker until its channel is closed, then ends the process unless the program does. In a program that ends its
+/// process itself the driver continues, because later requests need an answer.
 ///
 /// After each event everyone else runs first: on a current-thread runtime, what the program does at once in reaction to
 /// an event therefore happens before anything that was to follow it, as in Node's listeners.
@@ -374,14 +374,14 @@ async fn drive(shared: Arc<Shared>) {
     while drive_on(&shared).await {}
 }
 
-/// Brings one event; whether the worker's work goes on.
+/// Delivers one event; whether the worker's work continues.
 async fn drive_on(shared: &Shared) -> bool {
     match shared.told().await {
         Told::Door => {}
         Told::Inbox(event) => {
             shared.keep(event);
             if shared.lock().ends_at_once() {
-                // Whoever asks for more after the last event ends the process.
+                // A caller that asks for another event after the last one ends the process.
                 shared.inbox.end();
             }
         }

@@ -128,8 +128,9 @@ impl Unix {
         self.exit
     }
 
-    /// To be called right before a worker's process ends: waits until its primary has read to the end of the channel, but
-    /// not longer than until then, and not longer than a second. A primary that hears of the exit first, as Node may, forgets what it has not read.
+    /// To be called right before a worker's process ends: waits until its primary has read to the end of the channel, no
+    /// longer than `until` and no longer than a second. A primary that reaps the process first, as Node may, drops what
+    /// it has not read.
     pub(crate) fn farewell(&mut self, until: Instant) {
         if self.channels.find(ChannelId::PRIMARY).is_some() {
             self.close_channel(ChannelId::PRIMARY);
@@ -139,7 +140,7 @@ impl Unix {
         }
     }
 
-    /// Whether what comes from a worker's primary is left in the kernel.
+    /// Leaves what the worker's primary sends in the kernel, or reads it again.
     pub(crate) fn hold(&mut self, held: bool) {
         if let Some(channel) = self.channels.find(ChannelId::PRIMARY) {
             channel.hold(held);

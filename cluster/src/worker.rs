@@ -224,7 +224,8 @@ impl Worker {
     }
 
     /// Waits until the kernel has every message that was accepted before, whole. From then on they survive this process,
-    /// however it ends: a primary of ours reads them first and hears of the exit after. It does not say that they were read.
+    /// however it ends: a primary of this library reads them before it reports the exit. This does not mean that they
+    /// were read.
     ///
     /// # Errors
     /// [`Closed`](SendError::Closed): a message was lost, as the primary can no longer be written to.
@@ -283,17 +284,18 @@ impl Worker {
 
     /// Ends this process with a code, once the kernel has every message that was accepted and the primary has read them. It
     /// waits for a primary that does not read for [`set_linger`](Worker::set_linger), and at most a second for one that has
-    /// only the end left to read. To the primary, the worker did not go because it was asked to.
+    /// only the end left to read. For the primary this is no exit after a disconnect.
     /// Node: `process.exit(code)` in a worker, which loses what the kernel had no room for.
     ///
-    /// [`std::process::exit`] loses that, too, and a busy primary on Node may hear of the exit before the last messages.
+    /// [`std::process::exit`] loses that, too, and a busy primary on Node may reap the process before it reads the last
+    /// messages.
     pub fn exit(&self, code: i32) -> ! {
         self.shared.exit(code)
     }
 
     /// Leaves the meaning of SIGHUP, SIGINT and SIGTERM to the primary: from now on this process ignores those that the
-    /// program does not handle itself. For a worker whose primary does not say so, a Node.js primary for instance; ours says
-    /// it for all workers, from their start, with
+    /// program does not handle itself. For a worker of a primary that does not set this, a Node.js primary for instance;
+    /// a primary of this library sets it for all workers, from their start, with
     /// [`Command::ignore_terminal_signals`](crate::Command::ignore_terminal_signals). Programs that this process starts
     /// are unaffected.
     pub fn ignore_terminal_signals(&self) {

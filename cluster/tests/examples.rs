@@ -69,7 +69,7 @@ impl Example {
         addresses.split(' ').map(|address| port_of(address).ok_or_else(|| line.clone().into())).collect()
     }
 
-    /// The port in the next line that says that one worker listens.
+    /// The port in the next line about a worker that listens.
     fn served(&mut self) -> Result<u16, Box<dyn Error>> {
         loop {
             let line = self.line()?;
@@ -252,12 +252,12 @@ fn two_programs_talk() -> Tested {
     build("two_programs_worker")?;
     let mut rest = Example::start("two_programs", &[])?.rest()?;
     rest.sort();
-    let answer = |number: u32| format!(r#"{{"answer":"hello {number}","question":"who are you?"}}"#);
+    let answer = |number: u32| format!(r#"{{"answer":"hello {number}","question":"what is your number?"}}"#);
     let expected = [
         "worker 1 ended: Code(0)".into(),
-        format!("worker 1 says {}", answer(0)),
+        format!("worker 1 answers {}", answer(0)),
         "worker 2 ended: Code(0)".into(),
-        format!("worker 2 says {}", answer(1)),
+        format!("worker 2 answers {}", answer(1)),
     ];
     assert_eq!(rest, expected);
     Ok(())

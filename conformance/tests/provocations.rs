@@ -366,7 +366,7 @@ const CLIENTS: usize = 8;
 /// How many descriptors a process may have that sends none while so many of its user's are in flight.
 const DESCRIPTORS: rlim_t = 100;
 
-/// Leads a cluster of its own as a user whose descriptors in flight are too many for a while; root's never are.
+/// Leads a cluster of its own as a user with too many descriptors in flight for a while; for root there is no limit.
 async fn too_much(worker: &Worker) -> Ended {
     let mut primary = Primary::new(Settings::default())?;
     for _ in 0..2 {
@@ -377,7 +377,7 @@ async fn too_much(worker: &Worker) -> Ended {
         number = port(&mut primary).await.map_err(|_| "a worker does not listen")?;
     }
     if Uid::effective().is_root() {
-        // Nobody else is this one.
+        // No other process runs as this user.
         setuid(Uid::from_raw(54_321))?;
     }
     setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, DESCRIPTORS)?;

@@ -31,8 +31,8 @@ pub enum Fault {
     Stop,
     /// The clock jumps: a timer fires that was not the next.
     TimeJump,
-    /// A write fails with any error number that `sendmsg` can give; with those that say that the connection is broken, it is
-    /// broken for both ends.
+    /// A write fails with any error number that `sendmsg` can give; a number that means a broken connection breaks it for
+    /// both ends.
     WriteFailure,
 }
 

@@ -1,4 +1,4 @@
-//! Recognises a run that goes round in a circle: step after step only machines and channels act, and nothing happens that a
+//! Recognises a run that is a circle: step after step only machines and channels act, and nothing happens that a
 //! program, a client or an observer could notice.
 //!
 //! States never repeat bit for bit, since sequence numbers, socket ids and the clock advance with every round. What does not
@@ -8,7 +8,7 @@ use std::fmt;
 
 use crate::kernel::Step;
 
-/// A run without progress for so many steps goes on like that. The longest stretch without progress of a run that does end is a
+/// A run without progress for so many steps never ends. The longest stretch without progress of a run that does end is a
 /// message that is carried through a channel in pieces, with a few steps for each.
 pub(crate) const LIMIT: u32 = 20_000;
 
@@ -26,7 +26,7 @@ pub(crate) struct Quiet {
 }
 
 impl Quiet {
-    /// A step was taken. `false`: the run goes round in a circle.
+    /// A step was taken. `false`: the run is a circle.
     pub(crate) fn is_short_after(&mut self, step: Step, is_progress: bool) -> bool {
         if is_progress {
             self.steps = 0;

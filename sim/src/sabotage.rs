@@ -198,7 +198,7 @@ fn liveness_sees_a_worker_that_does_not_go() {
 
 /// Both ends wait until the other reads: what the simulator must see, and what the machines must not do.
 #[test]
-fn liveness_sees_two_that_wait_for_each_other() {
+fn liveness_sees_mutual_waiting() {
     let deaf: Sabotage = |_, next| fate(matches!(next, Next::Call(Call::Write { .. })), Fate::Deafen);
     for flood in Flood::ALL {
         let start = World::new(flood, Settings::default()).with_channel_bytes(24);

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 const OLD_END: u64 = 1 << 32;
 
-/// [`Serve`] in processes whose counters continue after a number.
+/// [`Serve`] in processes with counters that continue after a number.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Late {
     last: u64,

@@ -27,7 +27,7 @@ fn small_worlds_are_right_on_every_schedule() {
     all(&plan("plan-1-1-..d1-.d"), "plan-1-1-..d1-.d");
 }
 
-/// Both directions are full before either end has read anything, whoever then disconnects.
+/// Both directions are full before either end has read anything, and either may disconnect.
 #[test]
 fn floods_end_on_every_schedule() {
     for flood in Flood::ALL {
@@ -47,7 +47,7 @@ fn narrow() -> Settings {
 
 /// Every write of a hand-off can fail once, in every way.
 #[test]
-fn a_write_that_fails_once_is_right_on_every_schedule() {
+fn failed_write_holds_on_every_schedule() {
     let faults = Faults::only(&[Fault::WriteFailure]).limit(1);
     for flood in
         [Flood { messages: 1, parting: Parting::Primary }, Flood { messages: 1, parting: Parting::Worker }]

@@ -89,7 +89,7 @@ fn descriptors() {
     every_check_holds(scenarios().prop_map(|scenario| scenario.world().with_faults(Faults::only(&faults))));
 }
 
-/// Writes fail with every error number: nothing is lost but with a broken channel, and everything comes to its end.
+/// Writes fail with every error number: nothing is lost but with a broken channel, and every process ends.
 #[test]
 fn writes_that_fail() {
     let others = subsequence(vec![Fault::Kill, Fault::ShortWrite, Fault::LostDescriptor], 0..=3);
@@ -102,7 +102,7 @@ fn writes_that_fail() {
 
 /// The same of servers that are to serve every client.
 #[test]
-fn handoffs_whose_write_fails() {
+fn handoffs_with_failed_writes() {
     let parts = (1..4_u32, 1..9_u32, 1..9_u8, channel_bytes());
     every_check_holds(parts.prop_map(|(workers, clients, limit, channel_bytes)| {
         let faults = Faults::only(&[Fault::WriteFailure]).limit(limit);

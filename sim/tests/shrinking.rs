@@ -108,9 +108,9 @@ fn three_interruptions_are_left_of_nearly_every_run() {
     assert!(least >= 29, "{least}");
 }
 
-/// Once it is told to stop, shrinking tries nothing more, and keeps what it has.
+/// After a stop, shrinking tries nothing more, and keeps the smallest run.
 #[test]
-fn shrinking_stops_when_it_is_told() {
+fn shrinking_stops_at_once() {
     static STOP: AtomicBool = AtomicBool::new(true);
     let world = || World::new(Rounds { to: [1, 2, 3], online: 0 }, Settings::default());
     let run = Run::new(world(), Schedule::seed(3));

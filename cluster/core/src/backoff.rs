@@ -1,4 +1,4 @@
-//! How long a socket rests whose accept has failed: a pause that grows with each failure in a row. It sets no timer.
+//! The pause of a socket after a failed accept: it grows with each failure in a row. No timer is set here.
 
 /// The first pause.
 const FIRST_MS: u64 = 1;
@@ -30,7 +30,7 @@ impl Backoff {
 mod tests {
     use super::*;
 
-    /// It neither spins nor sleeps long: 24 failures in the first second, 16 in each second after it.
+    /// A starved socket neither spins nor sleeps long: 24 failures in the first second, 16 in each second after it.
     #[test]
     fn pause_doubles_to_its_bound() {
         let mut backoff = Backoff::default();

@@ -104,7 +104,7 @@ pub enum WorkerError {
     /// It could not be signalled.
     Kill(Errno),
     /// Messages to it that were accepted, or the wish that it disconnects, were lost: it can no longer be written to.
-    /// Nothing else is: what the cluster itself had to say is not counted.
+    /// Messages of the cluster itself are not counted.
     Write {
         /// Why.
         errno: Errno,
@@ -120,9 +120,9 @@ pub enum WorkerError {
     NotReceived,
     /// It broke the protocol, and its channel was closed.
     Protocol(Violation),
-    /// Its process still runs ten seconds after its channel was closed, though it was not disconnected: it has closed
-    /// the descriptor itself, is stopped, or hangs. It serves nobody, and no [`Event::Exit`] follows until it is killed. Node
-    /// emits `'disconnect'` and nothing after it.
+    /// Its process still runs ten seconds after its channel was closed, though it was not disconnected: it has closed the
+    /// descriptor itself, is stopped, or hangs. The process serves no client, and no [`Event::Exit`] follows until it is
+    /// killed. Node emits `'disconnect'` and nothing after it.
     Lingers,
 }
 
@@ -133,7 +133,7 @@ impl fmt::Display for WorkerError {
                 f.write_str("cannot start ")?;
                 match program {
                     Some(program) => write!(f, "`{program}`")?,
-                    None => f.write_str("the program of this process, whose path is unknown")?,
+                    None => f.write_str("the program of this process (path unknown)")?,
                 }
                 match directory {
                     Some(directory) => {

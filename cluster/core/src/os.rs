@@ -292,7 +292,7 @@ pub enum OsEvent {
     /// The process runs on though its channel has been closed for a while; once a process. A worker exits with its
     /// channel, so this one is stopped, hung, or has closed the descriptor itself.
     Lingers {
-        /// Whose.
+        /// The worker of the process.
         worker: WorkerId,
     },
     /// Bytes arrived, cut anywhere.
@@ -317,7 +317,7 @@ pub enum OsEvent {
         /// Where.
         channel: ChannelId,
     },
-    /// Nothing of a write was taken, and its descriptor has not gone. No [`OsEvent::Writable`] follows. What the peer wrote
+    /// Nothing of a write was taken, and its descriptor was not sent. No [`OsEvent::Writable`] follows. What the peer wrote
     /// before may still be read.
     WriteFailed {
         /// Where.

@@ -1,5 +1,5 @@
 //! The payload of one user message: bytes as they were received or made, read on request, forwarded as they are.
-//! It knows no channel; what a message of the cluster's own says is in `message`.
+//! No channel is known here; the messages of the cluster itself are in `message`.
 
 use alloc::borrow::Cow;
 use alloc::string::{String, ToString};
@@ -43,7 +43,7 @@ impl Message {
     /// The JSON of a value.
     ///
     /// # Errors
-    /// [`MessageError::Type`]: the value has no JSON, for instance a map whose keys are not texts.
+    /// [`MessageError::Type`]: the value has no JSON, for instance a map with keys that are not texts.
     pub fn new<T: Serialize + ?Sized>(value: &T) -> Result<Self, MessageError> {
         let json =
             serde_json::to_vec(value).map_err(|error| MessageError::Type { reason: error.to_string() })?;
@@ -187,7 +187,7 @@ impl Message {
 /// The longest text that is converted, in bytes: places in it have 32 bits.
 const LONGEST: usize = 1 << 30;
 
-/// Its kind and its length, never what it says: messages hold secrets.
+/// The kind and the length, never the content: messages hold secrets.
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.serialization {

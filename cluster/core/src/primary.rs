@@ -163,7 +163,7 @@ impl Primary {
             .is_some_and(|leaving| self.members.keys().all(|worker| leaving.contains(worker)))
     }
 
-    /// Closes every channel once everything is sent on it, and asks nobody to go: this process is about to end.
+    /// Closes every channel once everything is sent on it, and asks no worker to exit: this process is about to end.
     pub fn finish(&mut self) {
         let entry = self.steps.enter_command();
         for member in self.members.values_mut() {

@@ -73,10 +73,10 @@ pub struct Command {
     /// can disconnect them.
     ///
     /// A worker then ends when it is disconnected, when its primary exits, and by SIGKILL; `kill` with one of the three has
-    /// no effect. Holds for every program from its start. Node.js restores default actions at its own start, so that
-    /// a Node worker gets an option in `NODE_OPTIONS`, `--import` with a listener for each of the three; the worker's own
-    /// environment does not show it. `node` from 18.18 can read it, and then
-    /// refuses a main file that is no ES module and whose extension it does not know. Off by default, as in Node.
+    /// no effect. Holds for every program from its start. Node.js restores default actions at its own start, so that a Node
+    /// worker gets an option in `NODE_OPTIONS`, `--import` with a listener for each of the three; the worker's own
+    /// environment does not show it. `node` from 18.18 can read it, and then refuses a main file that is no ES module and
+    /// has an unknown extension. Off by default, as in Node.
     pub ignore_terminal_signals: bool,
     /// How its channel is written.
     pub serialization: Serialization,
@@ -166,7 +166,7 @@ pub struct Settings {
     /// Off, as in Node: the socket closes with its last worker, and the clients that wait are refused.
     pub keep_listening: bool,
     /// `NODE_OPTIONS` in the environment that workers inherit: where it starts an inspector, each worker gets a port of its own.
-    /// `None`: what the environment of this process says, which the face reads; the machine reads no environment.
+    /// `None`: the value in the environment of this process, which the face reads; the machine reads no environment.
     pub node_options: Option<String>,
     /// The bounds.
     pub limits: Limits,

@@ -52,7 +52,7 @@ pub enum Structured {
     RegExp(Box<RegExp>),
     /// An array, and what it has besides its elements.
     Array(Vec<Structured>, Vec<(JsString, Structured)>),
-    /// An array of this length, most of whose elements are holes: its elements by their index, and what it has besides.
+    /// An array of this length, mostly holes: its elements by their index, and what it has besides.
     SparseArray(u32, Vec<(JsString, Structured)>),
     /// A plain object, its members in their order.
     Object(Vec<(JsString, Structured)>),

@@ -1,6 +1,6 @@
 //! How errors are shown to who prints them unread. It makes none.
 
-/// A program whose `main` returns an error prints its `Debug`: it shows the text of the error and those of its sources.
+/// When `main` returns an error, the runtime prints its `Debug`: here the text of the error and those of its sources.
 /// For the errors of this project's libraries.
 #[doc(hidden)]
 #[macro_export]

@@ -202,7 +202,7 @@ impl Worker {
         self.steps.push(Step::Leave);
     }
 
-    /// Holds the channel open when the worker is asked to go, also after its last connection has ended, until
+    /// Holds the channel open when the worker is asked to exit, also after its last connection has ended, until
     /// [`Worker::let_go`] is called as often. [`Worker::kill`] does not wait for it.
     pub fn hold(&mut self) {
         self.holds += 1;
@@ -226,7 +226,7 @@ impl Worker {
         self.channel.is_over()
     }
 
-    /// The next stage of leaving, once every server is closed and nobody holds the channel.
+    /// The next stage of leaving, once every server is closed and no guard holds the channel.
     fn leave_on(&mut self) {
         if self.holds > 0 || self.shared_servers().next().is_some() {
             return;

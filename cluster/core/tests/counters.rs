@@ -15,10 +15,10 @@ use cluster_core::{
 use house::House;
 
 /// Just before a number ends: of 31 and 32 bits, of a double, of 63 bits, and the last. Messages are numbered up to 2^53 alone,
-/// the last number that a double tells from its neighbours.
+/// the last number that a double distinguishes from its neighbours.
 const NEAR_ENDS: [u64; 5] = [(1 << 31) - 8, (1 << 32) - 8, (1 << 53) - 8, (1 << 63) - 8, u64::MAX - 1_000];
 
-/// A cluster of two workers, all of whose counters continue there.
+/// A cluster of two workers; every counter continues there.
 fn counted(last: u64, serialization: Serialization) -> House {
     let command = Command { exec_argv: vec!["--inspect".into()], serialization, ..Command::default() };
     let mut house = House::new(Settings { command: command.into(), ..Settings::default() });
@@ -105,7 +105,7 @@ fn handle(call: &Call) -> Option<HandleId> {
     if let Call::Bind { handle, .. } = call { Some(*handle) } else { None }
 }
 
-/// Workers that refuse are asked again, by timers whose numbers never repeat.
+/// A worker that refuses is asked again, by timers with numbers that never repeat.
 #[test]
 fn counters_number_retries_across_ends() {
     for last in NEAR_ENDS {
@@ -147,7 +147,7 @@ fn counters_keep_inspector_ports_in_range() {
     }
 }
 
-/// A machine that counts further than it is told keeps its own count.
+/// A counter beyond the requested number keeps its own.
 #[test]
 fn counters_never_turn_back() {
     let mut house = House::new(Settings::default());

@@ -239,7 +239,7 @@ fn query_of_every_call_form_binds() {
 
 /// A worker of Node takes an abstract name for a relative path; the primary binds the name, whatever directory is before it.
 #[test]
-fn abstract_name_is_bound_as_it_is() {
+fn abstract_name_is_bound_unchanged() {
     for (address, bound) in [
         (r"\u0000name", Some("\0name")),
         (r"/srv/app/\u0000name/with/slash", Some("\0name/with/slash")),
@@ -270,7 +270,7 @@ fn udp_port_below_0_is_bound() {
 
 /// No honest program of Node has too many servers.
 #[test]
-fn servers_of_worker_are_not_counted_by_default() {
+fn servers_of_worker_have_no_limit() {
     let mut house = House::new(Settings::default());
     house.fork(1);
     for port in 1..=2000 {

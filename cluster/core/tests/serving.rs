@@ -1,5 +1,5 @@
-//! Where connections, offers and sockets end up when an answer is late, a queue is full, or nobody is left: each test is the
-//! difference that a small wrong change makes.
+//! Where connections, offers and sockets end up when an answer is late, a queue is full, or no worker is left: each test is
+//! the difference that a small wrong change makes.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
@@ -115,9 +115,9 @@ fn is_offer(call: &Call) -> bool {
     matches!(call, Call::Write { bytes, socket: Some(_), .. } if String::from_utf8_lossy(bytes).contains("newconn"))
 }
 
-// ---- nobody is left
+// ---- no worker is left
 
-/// A door that `keep_listening` holds for nobody closes at `disconnect`, and so does who waits at it.
+/// A listener that `keep_listening` holds without a worker closes at `disconnect`, and so do the clients in its queue.
 #[test]
 fn kept_door_closes_at_disconnect() {
     for alive in [0, 1] {
@@ -157,7 +157,7 @@ fn door_closes_with_its_last_worker() {
 
 // ---- a worker, line by line
 
-/// A worker whose primary is the test.
+/// A worker; the test is its primary.
 struct Alone(Worker);
 
 impl Alone {
@@ -167,7 +167,7 @@ impl Alone {
         alone
     }
 
-    /// Serves at a port, as its primary says.
+    /// Serves at the port that its primary names.
     fn serving(options: ListenOptions) -> Self {
         let mut alone = Alone::new();
         alone.0.listen(options);
@@ -180,7 +180,7 @@ impl Alone {
         alone
     }
 
-    /// What it does about a line, and a socket that comes with it.
+    /// What the worker does about a line and its socket.
     fn says(&mut self, line: &str, socket: Option<SocketId>) -> (Vec<Call>, Vec<WorkerEvent>) {
         let bytes = format!("{line}\n").into_bytes();
         self.0.handle(OsEvent::Read { channel: ChannelId::PRIMARY, bytes, socket });
@@ -281,7 +281,7 @@ fn late_answer_closes_its_socket() {
     assert_eq!(calls.iter().filter(|call| tells(call)).count(), 1);
 }
 
-/// A socket that comes with an answer nobody awaits is closed.
+/// A socket that arrives with an unawaited answer is closed.
 #[test]
 fn unasked_socket_is_closed() {
     let socket = SocketId(7);
@@ -296,7 +296,7 @@ fn unasked_socket_is_closed() {
     }
 }
 
-/// A socket whose message is still on its way when the channel closes is closed.
+/// A socket is closed when its channel closes before the rest of its message arrives.
 #[test]
 fn stray_socket_closes_with_channel() {
     let socket = SocketId(7);
@@ -342,9 +342,9 @@ fn answer_names_the_bound_port() {
     assert_eq!(said, [40_001, 40_002, 4321, 40_001, 40_002, 4321]);
 }
 
-/// A socket that is bound when everybody who asked has gone is closed.
+/// A socket that is bound after every worker that asked has exited is closed.
 #[test]
-fn bound_for_nobody_is_closed() {
+fn bound_without_worker_is_closed() {
     let mut primary = cluster_core::Primary::new(Settings::default());
     let worker = primary.fork().expect("nothing impossible was set up");
     let mut calls = drain(&mut primary);

@@ -104,7 +104,7 @@ fn primary_pause_grows_until_success() {
     assert_eq!(timer(&calls_of(&mut house, failed(Errno::ENFILE))).map(|(_, after_ms)| after_ms), Some(1));
 }
 
-/// An acknowledged connection is closed here, and so is the channel of a worker that is gone.
+/// An acknowledged connection is closed here, and so is the channel of a worker that has exited.
 #[test]
 fn primary_retries_when_descriptor_is_freed() {
     let mut house = serving();
@@ -153,7 +153,7 @@ fn worker_retries_when_connection_is_released() {
 
 /// A program that gives up its `accept` and begins another, as `select!` in a loop does, does not make the socket try again.
 #[test]
-fn worker_rests_though_its_program_asks_again() {
+fn worker_rests_through_repeated_accepts() {
     let mut own = Own::new();
     own.calls(failed(Errno::EMFILE));
     for _ in 0..10 {
@@ -163,7 +163,7 @@ fn worker_rests_though_its_program_asks_again() {
     }
 }
 
-/// A client that has broken off says nothing about this process.
+/// An aborted connection is no shortage of this process.
 #[test]
 fn aborted_connection_pauses_nothing() {
     assert_eq!(calls_of(&mut serving(), failed(Errno::ECONNABORTED)), []);

@@ -130,7 +130,7 @@ fn value_without_form_is_named() {
 
 /// What is nested too deeply, or doubles with each level, is an error soon.
 #[test]
-fn value_too_deep_or_too_often_is_refused() {
+fn value_beyond_bounds_is_refused() {
     let nested =
         |levels| (0..levels).fold(Structured::Null, |inner, _| Structured::Array(vec![inner], vec![]));
     assert!(message(&nested(128)).structured().is_ok());

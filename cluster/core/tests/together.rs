@@ -253,7 +253,7 @@ fn all_disconnected_comes_with_the_last_and_not_the_first() {
     assert_eq!(house.events.last(), Some(&Event::AllDisconnected), "at once if there is nobody");
 }
 
-/// Only a worker that was not disconnected, whose process is not known to have ended.
+/// Only for a worker that was not disconnected and is not known to have exited.
 #[test]
 fn lingering_is_reported_unless_asked() {
     for is_asked in [false, true] {

@@ -428,7 +428,7 @@ fn calls<M: Machine>(machine: &mut M) -> Vec<Call> {
     outputs.filter_map(|output| if let Output::Call(call) = output { Some(call) } else { None }).collect()
 }
 
-/// What a dying peer has said before is worth more than what it does not take any more.
+/// What a dying peer has sent is read, though the peer can no longer be written to.
 #[test]
 fn a_peer_that_was_not_read_from_is_read_from_again_when_it_cannot_be_written_to() {
     let mut primary = narrow();

@@ -11,8 +11,7 @@ const ONE: WorkerId = WorkerId(1);
 const CHANNEL: ChannelId = ChannelId(1);
 const CONNECTION: SocketId = SocketId(7);
 
-/// The numbers that say that nothing can be written any more; the last two only without a descriptor, which they are about
-/// otherwise.
+/// The numbers of a broken connection; the last two only without a descriptor: with one they are about that descriptor.
 const BROKEN: [Errno; 6] =
     [Errno::EPIPE, Errno::ECONNRESET, Errno::ENOTCONN, Errno::ESHUTDOWN, Errno::EBADF, Errno::ENOTSOCK];
 
@@ -62,7 +61,7 @@ fn worker() -> Worker {
 }
 
 #[test]
-fn worker_repeats_a_failed_write_in_order() {
+fn worker_repeats_failed_writes_in_order() {
     for errno in errnos() {
         let mut worker = worker();
         for text in ["one", "two"] {
@@ -85,9 +84,9 @@ fn worker_repeats_a_failed_write_in_order() {
     }
 }
 
-/// A socket that cannot travel is refused, and what is behind it goes on; a shortage is waited for.
+/// A socket that cannot travel is refused, and the messages behind it are sent; a shortage is waited for.
 #[test]
-fn sockets_that_cannot_travel_hold_up_nothing() {
+fn unfit_sockets_hold_up_nothing() {
     let shortages = [11, 4, 12, 23, 24, 105, 109].map(Errno);
     for errno in errnos() {
         let mut worker = worker();
@@ -106,7 +105,7 @@ fn sockets_that_cannot_travel_hold_up_nothing() {
     }
 }
 
-/// A primary that has accepted a connection, and whose only worker listens.
+/// A primary with one worker, which listens, and the listening socket.
 fn serving() -> (Primary, SocketId) {
     let mut primary = Primary::new(Settings::default());
     primary.fork().expect("nothing impossible was set up");
@@ -125,7 +124,7 @@ fn serving() -> (Primary, SocketId) {
 }
 
 #[test]
-fn handoff_that_fails_returns_to_the_ledger() {
+fn failed_handoff_returns_to_ledger() {
     for errno in errnos() {
         let (mut primary, listener) = serving();
         primary.handle(OsEvent::Accepted { listener, socket: CONNECTION });
@@ -158,9 +157,9 @@ fn broken_channel_is_offered_nothing() {
     assert_eq!(primary.ledger().closed(cluster_core::CloseReason::NoListener), 2);
 }
 
-/// What the cluster itself has to say is nothing of the program's.
+/// Messages of the cluster itself are not counted.
 #[test]
-fn loss_counts_the_messages_of_the_program() {
+fn loss_counts_messages_of_the_program() {
     let mut primary = serving().0;
     for text in ["one", "two", "three"] {
         primary.send(ONE, text).expect("it is open");
@@ -170,7 +169,7 @@ fn loss_counts_the_messages_of_the_program() {
     assert!(outputs.contains(&Output::Event(Event::Error { worker: ONE, error })), "{outputs:?}");
 }
 
-/// It is asked to disconnect, and the guard is dropped only after a last message.
+/// A worker that is asked to disconnect drops the guard only after a last message.
 #[test]
 fn hold_keeps_the_channel_open() {
     let mut worker = worker();
@@ -210,7 +209,7 @@ fn calls<M: Machine>(machine: &mut M) -> Vec<Call> {
 
 /// Whatever a program sends, its peer is read from: two that both send would otherwise wait for each other.
 #[test]
-fn reading_goes_on_whatever_is_sent() {
+fn reading_never_depends_on_sending() {
     let mut primary = narrow();
     let channel = ChannelId(1);
     let long = "x".repeat(200);

@@ -1,5 +1,5 @@
-//! Sending that waits, in a primary. Everything goes on meanwhile, and the events of that are kept: a primary that took none
-//! while it waits for a worker could wait for one that waits for it. How a primary ends is here, too.
+//! Sending that waits, in a primary. Every input is handled meanwhile, and its events are kept: a primary that handled
+//! none while it waits for a worker could wait for one that waits for it. The end of a primary is here, too.
 
 use std::collections::VecDeque;
 use std::future;
@@ -41,9 +41,9 @@ impl Kept {
 impl Primary {
     /// Sends a message to a worker when there is room for it. Dropping the future sends nothing.
     ///
-    /// While it waits, everything goes on: workers are read from, connections are given out, remotes are obeyed. The events
-    /// of that are kept for [`next`](Primary::next), as many as there are: a task that is to react to them meanwhile leaves
-    /// this to another one with a [`Remote`](crate::Remote).
+    /// While it waits, every input is handled: workers are read from, connections are given out, remotes are obeyed. The
+    /// events of that are kept for [`next`](Primary::next), as many as there are: a task that is to react to them meanwhile
+    /// leaves this to another one with a [`Remote`](crate::Remote).
     ///
     /// # Errors
     /// As [`send`](Primary::send), but never [`Full`](SendError::Full).
@@ -66,7 +66,7 @@ impl Primary {
 
     /// Waits until the kernel has every message that was accepted, whole, or it is reported as lost
     /// ([`WorkerError::Write`](crate::WorkerError)). From then on they survive this process, however it ends: their workers read
-    /// them before they find that it is gone. It does not say that they were read. Events are kept as by
+    /// them before they find that it has exited. This does not mean that they were read. Events are kept as by
     /// [`send_when_room`](Primary::send_when_room).
     pub async fn flush(&mut self) {
         future::poll_fn(|cx| {
@@ -105,7 +105,7 @@ impl Primary {
         self.machine.living().filter_map(|worker| self.machine.unwritten(worker)).sum()
     }
 
-    /// Writes what was accepted, without the runtime, which may be gone.
+    /// Writes what was accepted, without the runtime, which may have ended.
     fn finish(&mut self) {
         if self.unwritten() == 0 {
             return;
@@ -113,7 +113,7 @@ impl Primary {
         let until = Instant::now() + self.linger;
         self.unix.leave_runtime();
         loop {
-            // Nobody is left to take an event.
+            // No caller is left to take an event.
             while pump(&mut self.machine, &mut self.unix).is_some() {}
             let unwritten = self.unwritten();
             if unwritten == 0 {
@@ -132,7 +132,7 @@ impl Drop for Primary {
         let runtime = self.runtime.clone();
         let _context = runtime.enter();
         self.finish();
-        // Who waits for room hears that the primary is gone.
+        // Remotes that wait for room return `RemoteError::Gone`.
         self.progress.notify_waiters();
     }
 }

@@ -1,5 +1,5 @@
-//! A primary that has counted far, with workers of Node: the numbers where 32 bits end, and the last that Node tells apart.
-//! And whose turn it is: the kernel's, or a remote's.
+//! A primary that has counted far, with workers of Node: the numbers where 32 bits end, and the last that Node
+//! distinguishes. And the turns of the kernel and of remotes.
 
 use std::future::poll_fn;
 use std::io::{self, Read};
@@ -18,10 +18,10 @@ use super::*;
 /// Bounds each wait of a test.
 const LONG: Duration = Duration::from_secs(30);
 
-/// Where numbers end: of 31 and 32 bits; up to 2^53 Node tells each from the next.
+/// Where numbers end: of 31 and 32 bits; up to 2^53 Node distinguishes each from the next.
 const NEAR_ENDS: [u64; 3] = [(1 << 31) - 20, (1 << 32) - 20, (1 << 53) - 1_000];
 
-/// Serves, repeats messages and says its number.
+/// Serves, repeats messages and sends its number.
 const WORKER: &str = "
     setTimeout(() => process.exit(9), 60000).unref();
     const cluster = require('cluster');
@@ -29,7 +29,7 @@ const WORKER: &str = "
     require('net').createServer((connection) => connection.end('node')).listen(0, '127.0.0.1');
 ";
 
-/// A test of Node.js passes where there is none, and says so.
+/// A test of Node.js passes where there is none, and prints that.
 fn lacks_node() -> bool {
     let lacks = std::process::Command::new("node").arg("--version").stdout(Stdio::null()).status().is_err();
     if lacks {
@@ -169,7 +169,7 @@ async fn worker_may_take_another_number() {
 
 // ---- turns
 
-/// The events of the kernel, and after how many of the requests each comes, of inputs that are all ready.
+/// The events of the kernel, and after how many of the requests each is taken, of inputs that are all ready.
 async fn turns(events: u64, requests: usize) -> Vec<usize> {
     let mut primary = Primary::new(Settings::default()).expect("a primary");
     let remote = primary.remote();

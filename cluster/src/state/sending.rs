@@ -109,7 +109,7 @@ impl State {
     }
 
     /// The end of the process: writes what was accepted, and lets the primary read it, but waits no longer than the program
-    /// allows. No connection is taken any more.
+    /// allows. No further connection is taken.
     fn finish(&mut self) {
         let until = Instant::now() + self.linger;
         self.unix.leave_runtime();
@@ -117,7 +117,7 @@ impl State {
             self.machine.withdraw(listener);
         }
         loop {
-            // Nobody is left to take an event.
+            // No caller is left to take an event.
             while pump(&mut self.machine, &mut self.unix).is_some() {}
             match self.machine.unwritten() {
                 None | Some(0) => break,

@@ -123,7 +123,7 @@ fn existing(number: u32, datagrams: bool) -> io::Result<Socket> {
 const LEFT: u64 = 8;
 
 /// EMFILE if a socket of a worker's wish is among the last descriptors that this process may have. The kernel gives out the
-/// lowest number that is free, so that a number says how many are in use.
+/// lowest number that is free, so that a number shows how many are in use.
 pub(super) fn leaves_room(socket: &OwnedFd) -> io::Result<()> {
     let limit = getrlimit(Resource::Nofile).current;
     let last = limit.map(|limit| limit - limit / LEFT);

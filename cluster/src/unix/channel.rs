@@ -39,7 +39,7 @@ pub(super) struct Channel {
     /// Its program has not taken what was read before.
     held: bool,
     full: bool,
-    /// The runtime is not asked any more.
+    /// The runtime is no longer asked.
     alone: bool,
     waiting: VecDeque<OwnedFd>,
     /// How many may wait.
@@ -133,7 +133,7 @@ impl Channel {
         flags
     }
 
-    /// What it says at this moment, when the runtime is not asked.
+    /// The event of this moment, when the runtime is not asked.
     pub(super) fn hear_now(&mut self, buffer: &mut [u8]) -> Option<Heard> {
         let mut polled = [PollFd::new(&self.stream, self.awaits())];
         poll(&mut polled, Some(&Timespec::default())).ok()?;

@@ -1,5 +1,5 @@
-//! The end of a process: what its program has sent is written without the runtime, which may be gone. Channels and timers are
-//! waited for with `poll`, and nothing else is.
+//! The end of a process: what its program has sent is written without the runtime, which may have ended. Channels and
+//! timers are waited for with `poll`, and nothing else is.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -10,12 +10,12 @@ use rustix::event::{PollFd, Timespec, poll};
 use super::Unix;
 
 impl Unix {
-    /// From now on nothing asks the runtime: [`Unix::wait`] says what happens.
+    /// From now on nothing asks the runtime: [`Unix::wait`] returns the events.
     pub(crate) fn leave_runtime(&mut self) {
         self.channels.values_mut().for_each(super::channel::Channel::leave_runtime);
     }
 
-    /// The next thing that a channel or a timer says; `None`: nothing did until then.
+    /// The next event of a channel or a timer; `None`: there was none until then.
     pub(crate) fn wait(&mut self, until: Instant) -> Option<OsEvent> {
         loop {
             if let Some(timer) = self.timers.take_due() {
@@ -41,7 +41,7 @@ impl Unix {
             channels.map(|(channel, flags)| PollFd::from_borrowed_fd(channel.as_fd(), flags)).collect();
         // Rounded up, so that what is due is due.
         let within = Timespec::try_from(within + Duration::from_millis(1)).ok()?;
-        // A failure, such as a signal, says nothing, and is asked again.
+        // A failure, such as a signal, is no event: the caller polls again.
         poll(&mut polled, Some(&within)).ok()?;
         let ready = polled.iter().position(|polled| !polled.revents().is_empty())?;
         ids.get(ready).copied()

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
 use std::{env, fs, io};
 
-/// What the kernel says this process executes. Once the file is replaced or removed, it is no path.
+/// The file that this process executes, as the kernel names it. Once the file is replaced or removed, it is no path.
 const RUNNING: &str = "/proc/self/exe";
 
 /// What a kernel adds to the path of a file that was removed.

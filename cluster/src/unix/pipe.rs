@@ -14,7 +14,7 @@ const TURN: usize = 65_536;
 
 /// Our end of a worker's pipe, from [`Primary::stdio`](crate::Primary::stdio). Node: a stream of `worker.process.stdio`.
 ///
-/// It is a Unix socket, both sides read and write; it begins with what the worker has written before.
+/// The pipe is a Unix socket, both sides read and write; it begins with what the worker has written before.
 #[derive(Debug)]
 pub struct Pipe {
     stream: UnixStream,
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pipe_comes_apart() {
+    async fn pipe_splits_into_parts() {
         let (ours, mut theirs) = net::UnixStream::pair().expect("a pair");
         let mut pipe = Pipe::new(ours).expect("a pipe");
         theirs.write_all(b"before").expect("room");

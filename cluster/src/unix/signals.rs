@@ -107,7 +107,7 @@ pub(super) mod tests {
     /// For tests that start programs, or change what becomes of their statuses.
     pub(in crate::unix) static CHILDREN: Mutex<()> = Mutex::new(());
 
-    /// Whatever a part of the program said about SIGCHLD before.
+    /// Whatever action a part of the program set for SIGCHLD before.
     #[test]
     fn statuses_are_kept() {
         let _alone = CHILDREN.lock().expect("no test panicked");
@@ -127,7 +127,7 @@ pub(super) mod tests {
             let status = std::process::Command::new("sh").args(["-c", "exit 3"]).status();
             assert_eq!(status.expect("a status").code(), Some(3));
             let now = present(libc::SIGCHLD).expect("a signal");
-            // What else the program said of it stands.
+            // The rest of the program's action is unchanged.
             assert!(now.sa_sigaction == handler || handler == libc::SIG_IGN);
             assert_eq!(now.sa_flags & libc::SA_NOCLDWAIT, 0);
         }

@@ -112,7 +112,7 @@ fn reserve(count: usize) -> io::Result<Vec<OwnedFd>> {
     }
 }
 
-/// Whether a program was not started because of its directory: the kernel's number alone says it of either.
+/// Whether a program was not started because of its directory: the error number alone fits the program as well.
 pub(super) fn is_directory_at_fault(command: &Command, error: &io::Error) -> bool {
     let Some(directory) = &command.cwd else { return false };
     let entered = rustix::fs::access(format!("{directory}/."), rustix::fs::Access::EXEC_OK);

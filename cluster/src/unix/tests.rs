@@ -1,4 +1,5 @@
-//! The real operating system, call by call: what every descriptor is like, when timers fire, and whose turn it is.
+//! The real operating system, call by call: what every descriptor is like, when timers fire, and which events have their
+//! turn.
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
@@ -167,7 +168,7 @@ async fn kinds_of_events_take_turns() {
     for timer in 1..=20 {
         unix.perform(Call::SetTimer { timer: TimerId(timer), after_ms: 0 });
     }
-    // From here on the reactor knows that all of them are ready.
+    // From here on all of them are ready for the reactor.
     tokio::time::sleep(Duration::from_millis(20)).await;
     let mut counts = [0_u32; 3];
     for _ in 0..32 {

@@ -16,7 +16,7 @@ pub(super) struct Variables {
     pub(super) serialization: Option<OsString>,
 }
 
-/// What the environment of this process said at its start, if it is a worker's.
+/// The variables in the environment of this process at its start, if it is a worker's.
 pub(super) fn variables() -> Option<&'static Variables> {
     static VARIABLES: OnceLock<Option<Variables>> = OnceLock::new();
     VARIABLES.get_or_init(take).as_ref()

@@ -281,7 +281,7 @@ async fn inspectors() -> Tested {
 fn with_options(primary: &Primary, options: &str) -> Result<Primary, Failed> {
     let mut primary =
         Primary::new(Settings { node_options: Some(options.into()), ..primary.settings().clone() })?;
-    // An inspector says where it listens.
+    // An inspector prints where it listens.
     primary.setup(Setup { silent: Some(true), ..Setup::default() });
     Ok(primary)
 }

@@ -33,7 +33,7 @@ const TLS_CLIENT: &str = "
     next();
 ";
 
-/// For tests alone: a key that nothing else has, and its certificate, whose dates no client here looks at.
+/// For tests alone: a key that nothing else has, and its certificate. No client here checks its dates.
 const KEY: &str = include_str!("tls/key.pem");
 const CERTIFICATE: &str = include_str!("tls/certificate.pem");
 

@@ -68,7 +68,7 @@ const show = (value, name) => {
     if (name.startsWith('deep')) return depth(value);
     if (value instanceof DataView) return `DataView ${Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('hex')}`;
     const options = { depth: null, showHidden: true, maxArrayLength: null, maxStringLength: null, breakLength: Infinity };
-    // Where a view lies in what was received is nobody's concern.
+    // The place of a view in what was received does not matter.
     const text = inspect(value, options).replace(/\[byteOffset\]: \d+|\[buffer\]: ArrayBuffer \{[^}]*\}/g, '');
     if (name === 'resizable') return `${text}, at most ${value.maxByteLength}`;
     return text.length < 1000 ? text : require('crypto').createHash('md5').update(text).digest('hex');

@@ -18,16 +18,16 @@ const LONG: Duration = Duration::from_secs(30);
 
 pub(crate) fn trials() -> Vec<Trial> {
     let trials = [
-        asynchronous("relay_in_json_is_that_of_node", || relay(Serialization::Json, "json")),
-        asynchronous("relay_in_advanced_is_that_of_node", || relay(Serialization::Advanced, "advanced")),
+        asynchronous("relay_in_json_matches_node", || relay(Serialization::Json, "json")),
+        asynchronous("relay_in_advanced_matches_node", || relay(Serialization::Advanced, "advanced")),
         asynchronous("large_bytes_of_node_arrive", large),
-        trial("echo_in_json_is_what_was_sent", || echo("json")),
-        trial("echo_in_advanced_is_what_was_sent", || echo("advanced")),
+        trial("echo_in_json_is_lossless", || echo("json")),
+        trial("echo_in_advanced_is_lossless", || echo("advanced")),
     ];
     trials.into_iter().map(|trial| trial.with_ignored_flag(is_absent())).collect()
 }
 
-/// A worker sends everything, the primary passes it on to another, and that one says what it has got.
+/// A worker sends everything, the primary passes it on to another, and that one reports what it has received.
 async fn relay(serialization: Serialization, name: &str) -> Tested {
     let ours = reported(serialization).await?;
     let nodes = lines(SCRIPT, &["relay".as_ref(), name.as_ref()])?;
@@ -68,7 +68,7 @@ async fn reported(serialization: Serialization) -> Result<Vec<String>, Failed> {
 
 async fn next(primary: &mut Primary) -> Result<Event, Failed> {
     let event = timeout(LONG, primary.next()).await.map_err(|_| "nothing happened for long")?;
-    Ok(event.ok_or("nothing happens any more")?)
+    Ok(event.ok_or("no worker is left")?)
 }
 
 /// Our worker sends everything back.

@@ -135,7 +135,7 @@ async fn exit_under_node() -> Tested {
     Ok(())
 }
 
-/// A primary that is a process of its own, and whose `main` returns.
+/// A primary in a process of its own, which returns from `main`.
 async fn primary_returns() -> Tested {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut primary = primary()?;
@@ -296,7 +296,7 @@ async fn lost() -> Tested {
     same([Errno::EPIPE, Errno::ECONNRESET].map(|errno| errors == [error(errno)]).contains(&true), true)
 }
 
-/// What the cluster itself could not say is nothing of the program's.
+/// Messages of the cluster itself are not counted.
 async fn no_loss() -> Tested {
     for _ in 0..TIMES {
         let mut primary = primary()?;

@@ -21,7 +21,7 @@ const SOMEBODY: u32 = 1_234;
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         asynchronous("a_silent_worker_speaks_through_pipes", silent),
-        asynchronous("output_that_nobody_reads_is_kept", unread_output),
+        asynchronous("unread_output_is_kept", unread_output),
         asynchronous("a_pipe_is_open_in_both_directions", extra_pipe),
         asynchronous("pipes_outlive_their_worker_as_long_as_it_is_known", pipes_nobody_took),
         asynchronous("the_channel_may_be_another_descriptor", channel_elsewhere),
@@ -33,7 +33,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("a_worker_has_the_user_and_the_group_it_is_given", user),
         asynchronous("a_user_that_may_not_be_taken_is_an_error", forbidden_user),
         asynchronous("a_program_that_is_not_there_is_an_error_whatever_it_was_to_have", missing_program),
-        asynchronous("error_of_a_start_says_what_failed", start_errors),
+        asynchronous("start_error_names_what_failed", start_errors),
         asynchronous("a_fork_without_descriptors_is_an_error_and_leaves_nothing", no_descriptors),
         asynchronous("settings_add_up_and_are_told", set_up),
         asynchronous("the_policy_is_decided_by_the_first_fork", policy),
@@ -78,8 +78,8 @@ async fn silent() -> Tested {
     same(rest(&mut primary).await?.last(), Some(&exit(worker, 0)))
 }
 
-/// A worker that writes five thousand lines, one by one, ends though nobody reads; all of it is there afterwards. With a
-/// smaller bound it ends when its pipe is read.
+/// A worker that writes five thousand lines, one by one, exits though its pipe is not read; all of it is there afterwards.
+/// With a smaller bound it ends when its pipe is read.
 async fn unread_output() -> Tested {
     const LINES: usize = 5_000;
     let script = format!("i=0; while [ $i -lt {LINES} ]; do echo $i; i=$((i+1)); done; exit 3");
@@ -323,7 +323,7 @@ async fn policy_variable() -> Tested {
     Ok(())
 }
 
-/// What a primary's own environment says, where its settings say nothing.
+/// The options in a primary's own environment, where its settings have none.
 async fn node_options() -> Tested {
     let mut primary = primary()?;
     primary.fork_with_env([("PROGRAM", "lead with options"), ("NODE_OPTIONS", "--no-warnings")])?;

@@ -11,7 +11,7 @@ use super::support::{FOREVER, Tested, asynchronous, fork, message, primary, prim
 
 const GROUP: [signal::Signal; 3] = [signal::Signal::SIGHUP, signal::Signal::SIGINT, signal::Signal::SIGTERM];
 
-/// Answers each message with what its environment says, and with what a program of its own ignores.
+/// Answers each message with the options in its environment and with the signals that a child ignores.
 const NODE: &str = "
     const ignored = () => require('child_process').execFileSync('grep', ['SigIgn', '/proc/self/status']);
     process.on('message', () => process.send([process.env.NODE_OPTIONS ?? null, String(ignored())]));
@@ -48,7 +48,7 @@ async fn answer(primary: &mut Primary, worker: WorkerId) -> Result<Value, Failed
     message(primary).await
 }
 
-/// It is disconnected as ever.
+/// The worker is disconnected as without signals.
 async fn disconnected(primary: &mut Primary, worker: WorkerId) -> Tested {
     primary.disconnect();
     let exit = Event::Exit { worker, status: ExitStatus::Code(0) };

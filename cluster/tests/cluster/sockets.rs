@@ -154,7 +154,7 @@ async fn long_path() -> Tested {
     Ok(())
 }
 
-/// A Unix socket that has a name and no file, whoever accepts.
+/// A Unix socket that has a name and no file, under both policies.
 async fn abstract_name() -> Tested {
     let name = format!("cluster-{}", std::process::id());
     let address = net::SocketAddr::from_abstract_name(&name)?;

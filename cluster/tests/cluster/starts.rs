@@ -99,7 +99,7 @@ async fn named() -> Tested {
     over(primary).await
 }
 
-/// A release is a directory, and a link says which is the present one.
+/// A release is a directory, and a link names the present one.
 async fn linked() -> Tested {
     let (directory, path) = copy()?;
     let (current, next) = (directory.path().join("current"), directory.path().join("next"));

@@ -109,9 +109,9 @@ fn replace_by_text(path: &Path, text: &str) -> Tested {
     Ok(fs::write(path, text)?)
 }
 
-/// A new worker waits at a pipe for ever, or dies; the workers that serve stay, and the next reload is as good as any.
+/// A new worker waits at a pipe forever, or dies; the workers that serve stay, and the next reload is as good as any.
 #[test]
-fn http_failed_reload_blocks_no_later_one() -> Tested {
+fn http_survives_failed_reloads() -> Tested {
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("text");
     fs::write(&file, "first\n")?;

@@ -100,7 +100,7 @@ fn program_works_without_its_checkout() {
     }
 }
 
-/// What cannot be done without recordings says which option names them.
+/// A command that needs recordings names their option.
 #[test]
 fn missing_recordings_name_their_option() {
     let away = Away::new();

@@ -133,11 +133,11 @@ const REFUSE: &str = r#"{
   "primary": [{ "on": "start", "do": [{ "fork": 1 }] }],
   "worker": [{ "on": "start", "do": [{ "listen": { "server": "web", "max_connections": 0 } }] }],
   "clients": [{ "steps": [{ "connect": "web" }, "end"] }],
-  "contract": [{ "says": "Nobody is served.", "seen": "worker: connection", "times": 0 }]
+  "contract": [{ "says": "No client is served.", "seen": "worker: connection", "times": 0 }]
 }
 "#;
 
-/// A run that never comes to rest is recognised, its steps are named, and shrinking it ends.
+/// A run that never rests is recognised, its steps are named, and shrinking it ends.
 #[test]
 fn endless_run_names_its_circle() {
     for faults in ["none", "all"] {

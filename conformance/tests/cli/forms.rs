@@ -1,4 +1,4 @@
-//! `conformance forms`: what a Node program may call, tried on the Node of this machine. Without one, it says so.
+//! `conformance forms`: what a Node program may call, tried on the Node of this machine. Without one, the test is ignored.
 
 use std::path::Path;
 

@@ -127,7 +127,7 @@ fn record_ends_at_a_signal() {
         let mut command = stage.command(&["record", "--scenario", "code", "--node", &node.to_string_lossy()]);
         let mut command =
             command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it can be started");
-        let played = fs::read_to_string(&pipe).expect("it tells its number");
+        let played = fs::read_to_string(&pipe).expect("its number is text");
         kill(Pid::from_raw(command.id().cast_signed()), signal).expect("it runs");
         assert_eq!(command.wait().expect("it ends").code(), Some(130), "{signal}");
         let played = Pid::from_raw(played.trim().parse().expect("a number"));

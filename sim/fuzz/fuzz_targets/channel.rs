@@ -1,5 +1,5 @@
 //! Drives the channel alone: arbitrary bytes, cut anywhere, with descriptors that nobody asked for, arrive at a primary
-//! or at a worker, in either serialization. Nothing they say may break a machine, and what it allocates, freed bytes among
+//! or at a worker, in either serialization. Nothing in them may break a machine, and what it allocates, freed bytes among
 //! it, is in proportion to what arrives; so it is where a message is read.
 
 #![no_main]

@@ -34,11 +34,11 @@ pub(crate) struct Fairness {
     waiting: BTreeMap<(Place, WorkerId), Option<Workers>>,
     /// Who was given a connection before it was known to listen: it may have refused it.
     early: Workers,
-    /// Who could not be written to: an offer to it may have returned.
+    /// Workers that could not be written to: an offer may have returned.
     missed: Workers,
-    /// How many times a worker is still to be told of that listens no longer: both were read at once.
+    /// How many `listening` events of a worker are outdated: its `close` was read in the same read.
     outdated: BTreeMap<WorkerId, usize>,
-    /// Of whom the beginning of a line was read.
+    /// Workers of which the beginning of a line was read.
     partial: Workers,
     /// Who had which connection, and the port it came to.
     handed: Connections<(WorkerId, u16)>,

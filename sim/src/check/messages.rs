@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::kernel::Kernel;
 use crate::kernel::process::Pid;
 
-/// What a message says that [`Messages::next`] has made.
+/// The content of a message of [`Messages::next`].
 #[derive(Deserialize)]
 struct Numbered {
     nth: u64,

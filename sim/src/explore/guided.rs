@@ -2,7 +2,7 @@
 //! decision of the primary leads to shows one step later, and not after everything that has nothing to do with it.
 //!
 //! The nodes are expanded in turn by how near they are to the goal and at random, so that a plateau does not hold the search.
-//! It finds; that it does not find says nothing.
+//! A run that is found is one; a search that finds none proves nothing.
 
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
@@ -38,7 +38,7 @@ pub(super) struct Haste {
     pub(super) primary: bool,
 }
 
-/// Which reads of workers happen at once. Two messages in one read can come to something else than in two.
+/// Which reads of workers happen at once. Two messages in one read can have another effect than in two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reads {
     Never,
@@ -49,13 +49,13 @@ pub(super) enum Reads {
 /// How a step is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Urgency {
-    /// At once: whatever others do, the same comes of it.
+    /// At once: the result does not depend on what others do.
     Now,
     /// At once where it fits.
     Soon,
     /// At once where something that is wanted is observed by it.
     Observed,
-    /// It is chosen.
+    /// By choice.
     Later,
 }
 
@@ -233,7 +233,7 @@ impl<'a> Guided<'a> {
         at.is_some_and(|at| node.progress[at] < wanted[at].1.len())
     }
 
-    /// Whether the process whose step this is has nothing more to see: it can be killed before it takes the step.
+    /// Whether the process of this step has nothing more to see: it can be killed before it takes the step.
     fn may_die_first<P>(&self, node: &Node<P>, step: Step) -> bool {
         matches!(step, Step::Run(pid) if !self.is_wanted(node, pid.into()))
     }

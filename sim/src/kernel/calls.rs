@@ -53,7 +53,8 @@ const WRITE_ERRORS: [Errno; 18] = [
     Errno::ENOTCONN,
 ];
 
-/// Whether an error number says that the connection is broken. Of a write with a descriptor, EBADF is about that.
+/// Whether an error number means that the connection is broken. Of a write with a descriptor, EBADF is about the
+/// descriptor.
 fn breaks(errno: Errno, with_socket: bool) -> bool {
     let is_about_the_channel = [Errno::EBADF, Errno::ENOTSOCK].contains(&errno) && !with_socket;
     is_about_the_channel || [Errno::EPIPE, Errno::ECONNRESET, Errno::ENOTCONN].contains(&errno)

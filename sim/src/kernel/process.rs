@@ -19,7 +19,7 @@ impl Pid {
         self.0 as usize
     }
 
-    /// The worker whose process this is; of the primary, none that exists.
+    /// The worker of this process; of the primary, none that exists.
     pub(crate) fn worker(self) -> WorkerId {
         WorkerId(self.0.into())
     }

@@ -4,10 +4,10 @@ use cluster_core::{Event, Primary, Worker, WorkerEvent, WorkerId};
 
 use crate::{Actor, Process, Program};
 
-/// Who disconnects, once everything was sent, or in the middle of it.
+/// The process that disconnects, while its messages are on their way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Parting {
-    /// Nobody.
+    /// Neither.
     Never,
     /// The primary disconnects its worker.
     Primary,

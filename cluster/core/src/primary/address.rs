@@ -22,7 +22,7 @@ pub(super) fn bind_address(query: &QueryServer) -> Result<BindAddress, Errno> {
         AddressType::Udp6 => udp(query, true),
         AddressType::V4 | AddressType::V6 => tcp(query),
         AddressType::Path => path(query),
-        // A program's own `dns.lookup` need not say the family.
+        // A program's own `dns.lookup` need not return the family.
         AddressType::Descriptor if query.port.is_some() && query.address.is_some() => tcp(query),
         AddressType::Descriptor => Err(Errno::EINVAL),
     }

@@ -24,8 +24,8 @@ struct Asked {
 impl Primary {
     /// Gives the next worker a port of its own if its arguments, or the options in its environment, start an inspector.
     ///
-    /// The arguments go before the environment, as for Node. A port in the options of a fork's own environment is left as it is:
-    /// it was chosen for this worker. So is port 0, with which the kernel chooses.
+    /// The arguments take precedence over the environment, as for Node. A port in the options of a fork's own environment
+    /// is left as it is: it was chosen for this worker. So is port 0, with which the kernel chooses.
     pub(super) fn assign_inspector(&mut self, command: &mut Arc<Command>, env: &mut Vec<(String, String)>) {
         if asked(command.exec_argv.iter().map(String::as_str)).is_some() {
             let port = self.inspect_port();

@@ -366,7 +366,7 @@ impl Primary {
     }
 
     pub(super) fn timer(&mut self, timer: TimerId) {
-        // A timer whose socket has not rested to the end means nothing.
+        // The timer of a socket that was resumed before has no retry left.
         if let Some(retry) = self.retries.remove(&timer) {
             self.again(retry);
         }

@@ -19,8 +19,8 @@ pub enum ForkError {
     NoChannel,
     /// `stdio` has more than one channel in it. Node: `ERR_IPC_ONE_PIPE`.
     TwoChannels,
-    /// It is `node -e`, or `-p`, without an argument behind the text. Node.js makes no `cluster.worker` in such a process,
-    /// and its servers would wait for an answer forever.
+    /// The command is `node -e`, or `-p`, without an argument behind the text. Node.js makes no `cluster.worker` in such a
+    /// process, and its servers would wait for an answer forever.
     NoScript,
 }
 

@@ -1,4 +1,5 @@
-//! Values to types of the program's. What has no form in the type that was asked for is an error that says what and where.
+//! Values to types of the program's. A value without a form in the requested type is an error that names the value and
+//! its place.
 
 use alloc::format;
 use alloc::string::{String, ToString};

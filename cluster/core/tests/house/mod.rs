@@ -143,7 +143,8 @@ impl House {
         &mut self.processes.get_mut(&id).expect("a live worker").worker
     }
 
-    /// Runs until nobody has anything to do. The test fails if that takes longer than [`TURNS`], or a turn is without end.
+    /// Runs until no process has anything to do. The test fails if that takes longer than [`TURNS`], or a turn is without
+    /// end.
     pub(crate) fn settle(&mut self) {
         assert!((0..TURNS).any(|_| !self.turn()), "the cluster is not at rest after {TURNS} turns");
     }

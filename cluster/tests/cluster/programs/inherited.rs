@@ -10,7 +10,7 @@ use super::Ended;
 use crate::cluster::node::is_absent;
 use crate::cluster::support::output;
 
-/// A primary whose worker is the same script.
+/// A primary that writes the script of its worker.
 const CLUSTER: &str = "
     const [cluster, fs] = [require('cluster'), require('fs')];
     const path = `${require('os').tmpdir()}/${process.pid}.cjs`;

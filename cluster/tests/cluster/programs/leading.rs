@@ -48,7 +48,7 @@ pub(super) async fn reaped(worker: &Worker) -> Ended {
     std::future::pending().await
 }
 
-/// Reports the options for Node.js that its own workers inherit, where its settings say nothing and where they do.
+/// Reports the options for Node.js that its own workers inherit, where its settings have none and where they have.
 pub(super) async fn with_options(worker: &Worker) -> Ended {
     let inherited = Primary::new(Settings::default())?;
     let said = Primary::new(Settings { node_options: Some("--inspect".into()), ..Settings::default() })?;

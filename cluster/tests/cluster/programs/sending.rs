@@ -15,7 +15,7 @@ pub(crate) const PIECES: usize = 18;
 /// One piece of that, in bytes.
 pub(crate) const PIECE: usize = 1 << 20;
 
-/// Waits for the primary without reading from it: connected to, it goes on.
+/// Waits, without reading, until the primary accepts this connection.
 fn meet() -> io::Result<TcpStream> {
     TcpStream::connect(env::var("ADDRESS").map_err(io::Error::other)?)
 }
@@ -47,7 +47,7 @@ pub(super) async fn and_end(worker: Worker) -> Ended {
     std::future::pending().await
 }
 
-/// Counts what it is sent until its primary is gone, one after the other, and says it over another connection.
+/// Counts the messages until its primary has exited, and sends the count over another connection.
 pub(super) async fn counted(worker: Worker) -> Ended {
     let mut count = 0;
     while let Some(event) = worker.next().await {
@@ -96,9 +96,9 @@ pub(super) async fn listen_late(worker: Worker) -> Ended {
     worker.stay();
     worker.disconnected().await;
     let late = worker.listen("127.0.0.1:0").await;
-    let is_told = matches!(late, Err(ListenError::Disconnected));
+    let is_error = matches!(late, Err(ListenError::Disconnected));
     let alone = worker.listen_with(exclusive()).await;
-    io::Write::write_all(&mut meet()?, format!("{is_told}, {}", alone.is_ok()).as_bytes())?;
+    io::Write::write_all(&mut meet()?, format!("{is_error}, {}", alone.is_ok()).as_bytes())?;
     Ok(())
 }
 

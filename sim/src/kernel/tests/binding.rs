@@ -149,7 +149,7 @@ fn a_path_is_taken_while_it_is_there_and_goes_with_who_bound_it() {
 
 /// An abstract name makes no file, and is taken until the last socket that is bound to it is closed.
 #[test]
-fn abstract_name_goes_with_its_last_socket() {
+fn abstract_name_ends_with_last_socket() {
     let mut kernel = kernel();
     let name = "\0door";
     let socket = bind(&mut kernel, &path(name), Some(1)).expect("it is free");
