@@ -50,6 +50,7 @@ mod doors;
 mod inbox;
 mod listener;
 mod primary;
+mod received;
 mod remote;
 mod role;
 #[cfg(feature = "axum")]
@@ -79,6 +80,7 @@ pub use cluster_core::{
 pub use connection::Connection;
 pub use listener::Listener;
 pub use primary::{NoRuntime, Primary, PrimaryError};
+pub use received::{CountGuard, Received};
 pub use remote::{Remote, RemoteError};
 pub use role::{Role, RoleError, role, without_role};
 #[cfg(feature = "axum")]

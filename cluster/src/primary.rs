@@ -12,6 +12,7 @@ use cluster_core::{
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use crate::received::{Received, Releases};
 use crate::remote::{Remote, Requests};
 use crate::role::{RoleError, origin};
 use crate::socket::{self, NotSent, Socket};
@@ -47,6 +48,8 @@ pub struct Primary {
     remotes_first: bool,
     /// The socket of the last event.
     offered: Option<SocketId>,
+    /// Sockets that the program has taken and no longer holds.
+    releases: Releases,
     kept: Kept,
     linger: Duration,
     /// Something has happened, and there may be room again.
@@ -82,6 +85,7 @@ impl Primary {
             runtime,
             remotes_first: false,
             offered: None,
+            releases: Releases::default(),
             kept: Kept::default(),
             linger: LINGER,
             progress: Arc::default(),
@@ -170,12 +174,12 @@ impl Primary {
 
     /// The socket that came with the last event, an [`Event::Message`]; `None` if it was taken before, or another event was
     /// asked for since: what is not taken is closed then. Node: the second argument of `'message'`.
-    pub fn take(&mut self, passed: Passed) -> Option<Socket> {
+    ///
+    /// A Node.js worker that counts the connection among those of its server counts it until the [`Received`] is dropped, and
+    /// learns of that while the primary is awaited.
+    pub fn take(&mut self, passed: Passed) -> Option<Received> {
         self.offered.take_if(|offered| *offered == passed.socket)?;
-        let socket = socket::take(&mut self.unix, passed.socket);
-        // From here on it is not ours to count.
-        self.command(|machine| machine.release(passed.socket));
-        socket
+        self.releases.take(&mut self.unix, passed.socket)
     }
 
     /// Our ends of a worker's pipes, by the numbers of its ends, for the first who asks: what it writes to its standard output,
@@ -277,8 +281,12 @@ impl Primary {
         }
     }
 
-    /// One input, of the operating system or of a remote in turn; whether there was one.
+    /// One input, of the operating system or of a remote in turn; whether there was one. What the program has let go is first:
+    /// a worker that asks for its count gets the present one.
     fn take_input(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.release_dropped(cx) {
+            return true;
+        }
         self.remotes_first = !self.remotes_first;
         let first = self.remotes_first && self.obey(cx);
         first || self.listen(cx) || self.obey(cx)
@@ -286,9 +294,21 @@ impl Primary {
 
     fn listen(&mut self, cx: &mut Context<'_>) -> bool {
         let Poll::Ready(event) = self.unix.poll_event(cx) else { return false };
+        // What another thread let go before it caused the event.
+        self.release_dropped(cx);
         self.machine.handle(event);
         self.progress.notify_waiters();
         true
+    }
+
+    /// Whether the program has let a received socket go.
+    fn release_dropped(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut any = false;
+        while let Poll::Ready(socket) = self.releases.poll(cx) {
+            self.machine.release(socket);
+            any = true;
+        }
+        any
     }
 
     fn obey(&mut self, cx: &mut Context<'_>) -> bool {

@@ -15,7 +15,7 @@ use tracing::warn;
 
 use crate::doors::{Arrivals, Doors, Opened, Opening, Unopened, Wish};
 use crate::inbox::Inbox;
-use crate::socket;
+use crate::received::Releases;
 use crate::unix::Unix;
 use crate::worker::WorkerEvent;
 
@@ -62,6 +62,8 @@ struct State {
     machine: cluster_core::Worker,
     unix: Unix,
     doors: Doors,
+    /// Sockets that the program has received and no longer holds.
+    releases: Releases,
     phase: watch::Sender<Phase>,
     /// The program has killed itself: it takes no more events.
     killed: bool,
@@ -248,6 +250,7 @@ impl State {
             machine,
             unix,
             doors: Doors::default(),
+            releases: Releases::default(),
             phase: watch::channel(Phase::Serving).0,
             killed: false,
             over: false,
@@ -274,6 +277,7 @@ impl State {
     fn poll_told(&mut self, cx: &mut Context<'_>) -> Poll<Told> {
         self.driver = Some(cx.waker().clone());
         loop {
+            self.release_dropped(cx);
             let told = pump(&mut self.machine, &mut self.unix).map(|event| self.bring(event));
             // After it was brought: until then nobody can take it.
             self.note();
@@ -285,8 +289,17 @@ impl State {
                 return Poll::Ready(Told::Over);
             }
             let event = ready!(self.unix.poll_event(cx));
+            // What another thread let go before it caused the event.
+            self.release_dropped(cx);
             self.machine.handle(event);
             self.progress.notify_waiters();
+        }
+    }
+
+    /// The senders of the sockets that the program has let go count them no longer.
+    fn release_dropped(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready(socket) = self.releases.poll(cx) {
+            self.machine.release(socket);
         }
     }
 
@@ -335,10 +348,7 @@ impl State {
             Event::Connection { listener, connection } => self.arrived(listener, connection),
             Event::Closed { listener } => self.doors.close(listener),
             Event::Message { message, handle } => {
-                let socket = handle.and_then(|handle| {
-                    self.machine.release(handle.socket);
-                    socket::take(&mut self.unix, handle.socket)
-                });
+                let socket = handle.and_then(|handle| self.releases.take(&mut self.unix, handle.socket));
                 return Told::Inbox(WorkerEvent::Message { message, socket });
             }
             Event::Error { error } => return Told::Inbox(WorkerEvent::Error(error)),

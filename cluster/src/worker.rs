@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 
 use crate::listener::Listener;
 use crate::primary::NoRuntime;
+use crate::received::Received;
 use crate::role::{RoleError, origin};
 use crate::socket::{NotSent, Socket};
 use crate::state::{Phase, Shared};
@@ -65,7 +66,7 @@ pub enum WorkerEvent {
         /// What.
         message: Message,
         /// A socket that came with it, the program's from now on. Node: the second argument.
-        socket: Option<Socket>,
+        socket: Option<Received>,
     },
     /// Something went wrong with the channel. Node: `'error'`.
     Error(ChannelError),

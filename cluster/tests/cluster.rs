@@ -5,6 +5,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test cares for some events only")]
 
 mod cluster {
+    pub(crate) mod counting;
     pub(crate) mod ends;
     pub(crate) mod inherited;
     pub(crate) mod interrupted;
@@ -31,8 +32,8 @@ use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::Builder;
 
 use crate::cluster::{
-    ends, inherited, interrupted, lives, node, node_programs, passing, programs, relay, roles, sending,
-    serving, settings, signals, sockets, starts, support,
+    counting, ends, inherited, interrupted, lives, node, node_programs, passing, programs, relay, roles,
+    sending, serving, settings, signals, sockets, starts, support,
 };
 
 fn main() -> ExitCode {
@@ -71,6 +72,7 @@ fn trials() -> Vec<Trial> {
         roles::trials(),
         node::trials(),
         node_programs::trials(),
+        counting::trials(),
     ]
     .into_iter()
     .flatten()

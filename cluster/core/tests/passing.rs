@@ -400,6 +400,35 @@ fn a_sender_that_counts_its_connections_is_answered() {
 }
 
 /// It may be the dead worker's end of its own channel, which would never end.
+/// The sender of a connection that its receiver passes on counts the connection until the next process has it.
+#[test]
+fn forwarded_connection_is_counted_until_delivered() {
+    let mut house = house(2);
+    house.processes.remove(&ONE);
+    let counted = r#"{"cmd":"NODE_HANDLE","type":"net.Socket","key":"4:::80","msg":1}"#;
+    says(&mut house, counted, Some(OWN));
+    says(&mut house, r#"{"cmd":"NODE_SOCKET_NOTIFY_CLOSE","key":"4:::80"}"#, None);
+    let none = r#"{"cmd":"NODE_SOCKET_ALL_CLOSED","key":"4:::80"}"#;
+    house.primary.send_with(TWO, json!("kept"), KEPT).expect("the channel is open");
+    house.settle();
+    assert_eq!(answers(&house, none), 0, "the primary still has its copy");
+    house.primary.send_with(TWO, json!("given"), SOCKET).expect("the channel is open");
+    house.settle();
+    assert_eq!(answers(&house, none), 1);
+    house.primary.release(OWN);
+    house.settle();
+    assert_eq!(answers(&house, none), 1, "once");
+}
+
+/// How often the primary has written this line to the first worker.
+fn answers(house: &House, line: &str) -> usize {
+    let is_answer = |call: &&Call| {
+        matches!(call, Call::Write { channel, bytes, .. }
+            if *channel == ONE.into() && bytes.trim_ascii_end() == line.as_bytes())
+    };
+    house.desk.calls.iter().filter(is_answer).count()
+}
+
 #[test]
 fn a_socket_whose_envelope_was_not_finished_is_closed_with_its_worker() {
     let mut house = house(1);

@@ -96,7 +96,7 @@ async fn to_primary() -> Tested {
         let passed = handle.ok_or("a socket comes with it")?;
         let socket = primary.take(passed).ok_or("it is there")?;
         same(primary.take(passed).is_none(), true)?;
-        same(message, used(socket, passed.kind)?)?;
+        same(message, used(socket.into(), passed.kind)?)?;
     }
     // What it has read from the connections.
     same(message(&mut primary).await?, json!(["tcp", "unix"]))?;

@@ -50,6 +50,7 @@ async fn program() -> Ended {
         "hoard, then use sockets" => passing::hoard(&worker).await,
         "send sockets" => passing::send_all(&worker).await,
         "give connections away" => passing::give_away(&worker).await,
+        "hold sockets" => passing::hold(&worker).await,
         "send sockets back" => passing::send_back(&worker).await,
         "serve both" => told::both(&worker).await,
         "serve as told" => told::run(worker).await,

@@ -68,10 +68,15 @@ impl Primary {
 
     /// The program is done with a socket that came with a message, and has closed it. A Node sender may wait for it.
     pub fn release(&mut self, socket: SocketId) {
+        let entry = self.steps.enter_command();
+        self.uncount(socket);
+        self.steps.leave(entry);
+    }
+
+    /// The sender of a socket no longer counts the socket.
+    fn uncount(&mut self, socket: SocketId) {
         if let Some((peer, key)) = self.counted.release(socket) {
-            let entry = self.steps.enter_command();
             self.answer(WorkerId(peer.0), Counting::None(key));
-            self.steps.leave(entry);
         }
     }
 
@@ -113,6 +118,7 @@ impl Primary {
     pub(super) fn settled(&mut self, socket: SocketId) {
         if self.travelling.settle(socket) {
             self.steps.push(Step::Call(Call::Close { socket }));
+            self.uncount(socket);
         }
     }
 

@@ -55,11 +55,16 @@ impl Worker {
             if let Some(listener) = worker.connections.remove(&socket) {
                 worker.close_if_drained(listener);
             }
-            if let Some((_, key)) = worker.counted.release(socket) {
-                worker.answer(Counting::None(key));
-            }
+            worker.uncount(socket);
             worker.descriptor_freed();
         });
+    }
+
+    /// The sender of a socket no longer counts the socket.
+    fn uncount(&mut self, socket: SocketId) {
+        if let Some((_, key)) = self.counted.release(socket) {
+            self.answer(Counting::None(key));
+        }
     }
 
     /// A message has come with a socket. Its sender may count it.
@@ -98,6 +103,7 @@ impl Worker {
             if let Some(listener) = self.connections.remove(&socket) {
                 self.close_if_drained(listener);
             }
+            self.uncount(socket);
             self.descriptor_freed();
         }
     }

@@ -17,7 +17,7 @@ pub(super) async fn use_all(worker: &Worker) -> Ended {
         let WorkerEvent::Message { message, socket } = event else { continue };
         match socket {
             Some(socket) => {
-                let kind = used(socket).await?;
+                let kind = used(socket.into()).await?;
                 worker.send(json!([message, kind]))?;
             }
             None => drop(worker.send(&message)?),
@@ -41,7 +41,7 @@ pub(super) async fn send_back(worker: &Worker) -> Ended {
     while let Some(event) = worker.next().await {
         if let WorkerEvent::Message { socket: Some(socket), .. } = event {
             let copy = Socket::duplicate(&socket)?;
-            worker.send_with(json!(used(socket).await?), copy)?;
+            worker.send_with(json!(used(socket.into()).await?), copy)?;
         }
     }
     Ok(())
@@ -103,4 +103,33 @@ pub(super) async fn give_away(worker: &Worker) -> Ended {
         let connection = listener.accept().await?;
         worker.send_with(json!("given away"), Socket::try_from(connection.into_inner())?)?;
     }
+}
+
+/// Holds every socket that it gets, and lets one go at each command.
+pub(super) async fn hold(worker: &Worker) -> Ended {
+    let (mut held, mut guard) = (Vec::new(), None);
+    while let Some(event) = worker.next().await {
+        let WorkerEvent::Message { message, socket } = event else { continue };
+        if let Some(received) = socket {
+            held.push(received);
+            worker.send(json!("held"))?;
+            continue;
+        }
+        let done = match message.to::<String>()?.as_str() {
+            "keep the guard" => {
+                guard = held.pop().map(|received| received.into_parts().0);
+                "kept the guard"
+            }
+            "drop the guard" => {
+                drop(guard.take());
+                "dropped the guard"
+            }
+            _ => {
+                drop(held.pop());
+                "dropped one"
+            }
+        };
+        worker.send(json!(done))?;
+    }
+    Ok(())
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use cluster::Socket;
+use cluster::{Received, Socket};
 use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
@@ -58,13 +58,14 @@ pub(super) struct Adopted {
 /// # Errors
 ///
 /// There is no descriptor left for it.
-pub(super) fn adopt(ear: &Ear, open: &Open, name: &str, socket: Socket) -> io::Result<Adopted> {
+pub(super) fn adopt(ear: &Ear, open: &Open, name: &str, received: Received) -> io::Result<Adopted> {
+    let (guard, socket) = received.into_parts();
     match socket {
         Socket::TcpStream(stream) => {
-            Ok(connection(ear, open, Talk::new(name, TcpStream::from_std(stream)?)?))
+            Ok(connection(ear, open, Talk::counted(name, TcpStream::from_std(stream)?, guard)?))
         }
         Socket::UnixStream(stream) => {
-            Ok(connection(ear, open, Talk::new(name, UnixStream::from_std(stream)?)?))
+            Ok(connection(ear, open, Talk::counted(name, UnixStream::from_std(stream)?, guard)?))
         }
         Socket::TcpListener(listener) => {
             let (task, closing) = tcp(ear, open, name, TcpListener::from_std(listener)?)?;

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::{env, process};
 
-use cluster::{Command, Event, Life, Pipe, Primary, SchedulingPolicy, Socket, WorkerId};
+use cluster::{Command, Event, Life, Pipe, Primary, Received, SchedulingPolicy, WorkerId};
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -134,8 +134,8 @@ impl PrimaryPart {
         } else {
             None
         };
-        let with = socket.as_ref().map(talk::kind);
-        let about = socket.and_then(|socket| self.adopt(event, socket));
+        let with = socket.as_deref().map(talk::kind);
+        let about = socket.and_then(|received| self.adopt(event, received));
         let own = self.own_args.len();
         let known = |worker| self.primary.worker(worker);
         let seen = translate::event(event, &self.place, own, known, &mut |_, _| with.unwrap_or_default());
@@ -145,10 +145,10 @@ impl PrimaryPart {
     }
 
     /// What comes with a message goes by the text of that message.
-    fn adopt(&mut self, event: &Event, socket: Socket) -> Option<About> {
+    fn adopt(&mut self, event: &Event, received: Received) -> Option<About> {
         let Event::Message { message, .. } = event else { return None };
         let name = translate::text(message);
-        let adopted = own::adopt(&self.ear(), &self.open, &name, socket).ok()?;
+        let adopted = own::adopt(&self.ear(), &self.open, &name, received).ok()?;
         self.servers.extend(adopted.closing.map(|closing| (name, closing)));
         self.run(adopted.task);
         adopted.about

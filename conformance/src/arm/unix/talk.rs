@@ -9,7 +9,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cluster::Socket;
+use cluster::{CountGuard, Socket};
 use socket2::SockRef;
 use tokio::net::{TcpStream, UdpSocket, UnixStream};
 use tokio::sync::Notify;
@@ -72,12 +72,30 @@ impl fmt::Debug for Talk {
 
 impl Talk {
     pub(super) fn new<T: AsFd + Any + Send + Sync>(server: &str, lent: T) -> io::Result<Arc<Self>> {
+        Talk::with(server, lent, ())
+    }
+
+    /// A connection that came with a message: its sender counts it until it has closed here.
+    pub(super) fn counted<T: AsFd + Any + Send + Sync>(
+        server: &str,
+        stream: T,
+        guard: CountGuard,
+    ) -> io::Result<Arc<Self>> {
+        Talk::with(server, stream, guard)
+    }
+
+    fn with<T, W>(server: &str, lent: T, with: W) -> io::Result<Arc<Self>>
+    where
+        T: AsFd + Any + Send + Sync,
+        W: Any + Send + Sync,
+    {
         let (socket, heard) = (duplicate(&lent)?, Wire::new(duplicate(&lent)?)?);
         Ok(Arc::new(Talk {
             heard,
             server: server.to_owned(),
             socket,
-            _lent: Box::new(lent),
+            // The parts of a pair drop in their order.
+            _lent: Box::new((lent, with)),
             passed: Notify::new(),
         }))
     }

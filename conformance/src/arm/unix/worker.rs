@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use std::{env, process, thread};
 
-use cluster::{ChannelError, JoinError, Socket, Worker, WorkerEvent};
+use cluster::{ChannelError, JoinError, Received, Worker, WorkerEvent};
 use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -153,8 +153,8 @@ impl Part {
     }
 
     /// What comes with a message goes by the text of that message.
-    fn message(self: &Arc<Self>, text: &str, socket: Option<Socket>) {
-        let with = socket.as_ref().map(talk::kind);
+    fn message(self: &Arc<Self>, text: &str, socket: Option<Received>) {
+        let with = socket.as_deref().map(talk::kind);
         let alive = self.alive();
         let adopted = socket.and_then(|socket| own::adopt(&self.ear(), &self.open, text, socket).ok());
         let about = adopted.map(|adopted| {

@@ -1,0 +1,192 @@
+//! Passed connections that a Node.js process counts among those of its server, until our process has closed them: its workers
+//! under our primary, and our worker under its primary. Where there is no `node`, these tests are ignored.
+
+use std::io::{self, Write};
+
+use ::cluster::{
+    CountGuard, Event, Primary, Received, SchedulingPolicy, Serialization, Setup, Signal, Socket,
+};
+use libtest_mimic::{Failed, Trial};
+use serde_json::json;
+
+use super::node::{is_absent, leading, lines, script};
+use super::support::{Tested, asynchronous, connect, message, port, rest, same, trial, until};
+
+/// Passes each connection of its server, and reports what the server counts. The answer to `close` is what a count after
+/// `server.close` gives: by then the primary has read the question of that, too. Until the server has closed, Node counts one
+/// more.
+const WORKER: &str = "
+    const server = require('net').createServer((connection) => process.send('passed', connection));
+    const count = (of) => server.getConnections((error, count) => process.send({ of, count }));
+    process.on('message', (command) => {
+        if (command === 'close') server.close(() => process.send('closed'));
+        count(command);
+    });
+    server.listen(0, '127.0.0.1');
+";
+
+/// Passes three connections to its worker, which lets them go one by one. After each release the server counts, and it closes
+/// while two are held: from then on Node counts one more.
+const PRIMARY: &str = "
+    const [cluster, net] = [require('cluster'), require('net')];
+    const [, , ours, serialization, theirs] = process.argv;
+    if (!theirs) process.execPath = ours;
+    cluster.setupPrimary({ exec: theirs || 'none', args: [], serialization });
+    const worker = cluster.fork({ PROGRAM: 'hold sockets' });
+    worker.on('exit', (code, signal) => console.log('exit', code, signal));
+    const server = net.createServer((connection) => worker.send('hold', connection));
+    const print = (of) => server.getConnections((error, count) => {
+        console.log(of, count);
+        worker.send(of);
+    });
+    const connect = () => net.connect(server.address().port).resume();
+    let [held, left] = [0, 2];
+    worker.on('message', (what) => {
+        if (what === 'held' && ++held < 3) connect();
+        else if (what === 'held') print('keep the guard');
+        else if (what === 'kept the guard') print('drop the guard');
+        else if (what === 'dropped the guard') {
+            server.close(() => { console.log('closed'); worker.disconnect(); });
+            print('drop one');
+        } else if (--left > 0) print('drop one');
+    });
+    worker.on('online', () => server.listen(0, '127.0.0.1', connect));
+";
+
+/// A Node worker that does the same as the program `hold sockets`: what the primary prints must not differ.
+const HOLDING: &str = "
+    const held = [];
+    process.on('message', (message, socket) => {
+        if (socket) { held.push(socket); return process.send('held'); }
+        if (message === 'keep the guard') return process.send('kept the guard');
+        const done = message === 'drop the guard' ? 'dropped the guard' : 'dropped one';
+        held.pop().destroy().once('close', () => process.send(done));
+    });
+";
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let trials = [
+        asynchronous("node_workers_count_passed_connections", || counted(Serialization::Json)),
+        asynchronous("node_workers_count_with_v8", || counted(Serialization::Advanced)),
+        asynchronous("node_workers_count_until_guard_drops", guarded),
+        asynchronous("node_workers_count_nothing_untaken", untaken),
+        asynchronous("node_workers_count_nothing_passed_on", passed_on),
+        trial("our_worker_is_counted_by_json", || our_worker("json")),
+        trial("our_worker_is_counted_by_v8", || our_worker("advanced")),
+    ];
+    trials.into_iter().map(|trial| trial.with_ignored_flag(is_absent())).collect()
+}
+
+/// A primary with one Node worker that passes its connections, and the port of that worker.
+struct Passing {
+    primary: Primary,
+    port: u16,
+    _script: tempfile::TempPath,
+}
+
+impl Passing {
+    async fn new(serialization: Serialization) -> Result<Self, Failed> {
+        let script = script(WORKER)?;
+        let mut primary = leading(&script, &[], SchedulingPolicy::RoundRobin)?;
+        primary.setup(Setup { serialization: Some(serialization), ..Setup::default() });
+        primary.fork()?;
+        let port = port(&mut primary).await?;
+        Ok(Passing { primary, port, _script: script })
+    }
+
+    /// A client, and its connection as the primary has received it.
+    async fn connection(&mut self) -> Result<(std::net::TcpStream, Received), Failed> {
+        let client = connect(self.port)?;
+        let received =
+            match until(&mut self.primary, |event| matches!(event, Event::Message { .. })).await?.pop() {
+                Some(Event::Message { handle: Some(passed), .. }) => self.primary.take(passed),
+                other => return Err(format!("{other:?}").into()),
+            };
+        Ok((client, received.ok_or("the connection was not taken before")?))
+    }
+
+    /// Gives the worker a command, and checks what its server counts then.
+    async fn count(&mut self, command: &str, count: u32) -> Tested {
+        let worker = self.primary.workers().next().ok_or("the worker is connected")?;
+        self.primary.send(worker, json!(command))?;
+        same(message(&mut self.primary).await?, json!({ "of": command, "count": count }))
+    }
+
+    /// The callback of `server.close` follows, as the next message.
+    async fn closed(mut self) -> Tested {
+        same(message(&mut self.primary).await?, json!("closed"))?;
+        for worker in self.primary.workers().collect::<Vec<_>>() {
+            self.primary.kill(worker, Signal::SIGTERM);
+        }
+        rest(&mut self.primary).await.map(drop)
+    }
+}
+
+async fn counted(serialization: Serialization) -> Tested {
+    let mut passing = Passing::new(serialization).await?;
+    passing.count("none", 0).await?;
+    let (first, first_received) = passing.connection().await?;
+    passing.count("one", 1).await?;
+    let (second, second_received) = passing.connection().await?;
+    passing.count("two", 2).await?;
+    drop(first_received);
+    same(io::read_to_string(first)?, String::new())?;
+    passing.count("one", 1).await?;
+    passing.count("close", 2).await?;
+    passing.count("still one", 2).await?;
+    // While the primary waits: the drop wakes it.
+    tokio::spawn(async move { drop(second_received) });
+    passing.closed().await?;
+    same(io::read_to_string(second)?, String::new())
+}
+
+/// The guard keeps the count, whatever becomes of the socket, in any thread.
+async fn guarded() -> Tested {
+    let mut passing = Passing::new(Serialization::Json).await?;
+    let (client, received) = passing.connection().await?;
+    let (guard, socket): (CountGuard, Socket) = received.into_parts();
+    let Socket::TcpStream(stream) = socket else { return Err("it is a TCP connection".into()) };
+    let stream = tokio::net::TcpStream::from_std(stream)?;
+    passing.count("converted", 1).await?;
+    stream.into_std()?.write_all(b"rust")?;
+    same(io::read_to_string(client)?, "rust".into())?;
+    passing.count("close", 2).await?;
+    std::thread::spawn(move || drop(guard));
+    passing.closed().await
+}
+
+/// A connection that the program does not take is closed, and no longer counted.
+async fn untaken() -> Tested {
+    let mut passing = Passing::new(Serialization::Json).await?;
+    let client = connect(passing.port)?;
+    same(message(&mut passing.primary).await?, json!("passed"))?;
+    passing.count("none", 0).await?;
+    same(io::read_to_string(client)?, String::new())?;
+    passing.primary.disconnect();
+    rest(&mut passing.primary).await.map(drop)
+}
+
+/// A connection that the program sends on is no longer the first worker's.
+async fn passed_on() -> Tested {
+    let mut passing = Passing::new(Serialization::Json).await?;
+    let (_client, received) = passing.connection().await?;
+    let copy = Socket::duplicate(&received)?;
+    let worker = passing.primary.workers().next().ok_or("the worker is connected")?;
+    passing.primary.send_with(worker, json!("copy"), copy)?;
+    same(message(&mut passing.primary).await?, json!({ "of": "copy", "count": 1 }))?;
+    passing.primary.send_with(worker, json!("original"), received)?;
+    same(message(&mut passing.primary).await?, json!({ "of": "original", "count": 0 }))?;
+    passing.primary.kill(worker, Signal::SIGTERM);
+    rest(&mut passing.primary).await.map(drop)
+}
+
+fn our_worker(serialization: &str) -> Tested {
+    let expected =
+        ["keep the guard 3", "drop the guard 3", "drop one 3", "drop one 2", "closed", "exit 0 null"];
+    let theirs = script(HOLDING)?;
+    same(
+        lines(PRIMARY, &[serialization.as_ref(), theirs.as_os_str()])?,
+        expected.map(String::from).to_vec(),
+    )?;
+    same(lines(PRIMARY, &[serialization.as_ref()])?, expected.map(String::from).to_vec())
+}
