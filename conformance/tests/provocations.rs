@@ -90,7 +90,8 @@ async fn kill() -> Tested {
 async fn spawn_failure() -> Tested {
     let mut primary = primary()?;
     fork(&mut primary, "start one process too many");
-    let error = WorkerError::Spawn { program: None, directory: None, errno: Errno::EAGAIN };
+    let program = std::env::current_exe()?.into_os_string().into_string().ok();
+    let error = WorkerError::Spawn { program, directory: None, errno: Errno::EAGAIN };
     same(message(&mut primary).await?, json!(format!("{error:?}")))?;
     end(primary).await
 }

@@ -108,6 +108,10 @@ impl State {
         Ok(self.posted.saturating_sub(unwritten))
     }
 
+    fn has_unwritten(&self) -> bool {
+        self.machine.unwritten().is_some_and(|unwritten| unwritten > 0)
+    }
+
     /// The end of the process: writes what was accepted, and lets the primary read it, but waits no longer than the program
     /// allows. No further connection is taken.
     fn finish(&mut self) {
@@ -116,19 +120,20 @@ impl State {
         for listener in self.doors.ids() {
             self.machine.withdraw(listener);
         }
-        loop {
-            // No caller is left to take an event.
+        // First the writes alone: the rest of a transition in whose middle the program ends does not happen. Node: a
+        // worker that exits in the callback of `listen` never announces that it listens.
+        flush(&mut self.machine, &mut self.unix);
+        while self.has_unwritten() {
+            // No program is left to take an event.
             while pump(&mut self.machine, &mut self.unix).is_some() {}
-            match self.machine.unwritten() {
-                None | Some(0) => break,
-                Some(unwritten) => {
-                    let Some(event) = self.unix.wait(until) else {
-                        warn!(unwritten, "messages were lost: the primary does not read");
-                        break;
-                    };
-                    self.machine.handle(event);
-                }
+            if !self.has_unwritten() {
+                break;
             }
+            let Some(event) = self.unix.wait(until) else {
+                warn!(unwritten = self.machine.unwritten(), "messages were lost: the primary does not read");
+                break;
+            };
+            self.machine.handle(event);
         }
         self.unix.farewell(until);
     }

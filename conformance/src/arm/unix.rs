@@ -1,9 +1,10 @@
 //! The real operating system as an arm: this project's own executable, started in a role that no user needs, plays the
 //! primary and its workers on the face of `cluster`. The driver of all real processes runs it.
 
+use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::{env, error, fmt, io, process};
+use std::{env, error, fmt, fs, io, process};
 
 use cluster::Role;
 
@@ -78,7 +79,7 @@ impl Unix {
 ///
 /// This process cannot play: its scenario, its environment or its channel is broken.
 pub fn play(scenario: &Path, workers: &[String]) -> Result<(), PlayError> {
-    let channel = env::var("NODE_CHANNEL_FD").ok().and_then(|number| number.parse().ok());
+    let channel = channel_at_start();
     let role = cluster::role().map_err(PlayError::Role)?;
     let scenario = Scenario::load(scenario).map_err(PlayError::Scenario)?;
     let runtime =
@@ -91,6 +92,15 @@ pub fn play(scenario: &Path, workers: &[String]) -> Result<(), PlayError> {
         Role::Primary => runtime.block_on(primary::play(&scenario, workers)),
         Role::Worker => runtime.block_on(worker::play(&scenario, channel)).map_err(PlayError::Join),
     }
+}
+
+/// The number of the channel's descriptor. The library removes its variable before `main`; the kernel still shows the
+/// environment with which the process has started.
+fn channel_at_start() -> Option<RawFd> {
+    let environment = fs::read("/proc/self/environ").ok()?;
+    let mut variables = environment.split(|byte| *byte == 0);
+    let value = variables.find_map(|variable| variable.strip_prefix(b"NODE_CHANNEL_FD="))?;
+    str::from_utf8(value).ok()?.parse().ok()
 }
 
 /// Whoever is not root is nobody already.
