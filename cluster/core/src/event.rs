@@ -89,6 +89,22 @@ pub enum Event {
     AllDisconnected,
 }
 
+impl Event {
+    /// The worker that the event is about, if it is about one.
+    pub fn worker(&self) -> Option<WorkerId> {
+        match self {
+            Event::Fork { worker }
+            | Event::Online { worker }
+            | Event::Listening { worker, .. }
+            | Event::Message { worker, .. }
+            | Event::Disconnect { worker }
+            | Event::Exit { worker, .. }
+            | Event::Error { worker, .. } => Some(*worker),
+            Event::Setup { .. } | Event::AcceptFailed { .. } | Event::AllDisconnected => None,
+        }
+    }
+}
+
 /// What can go wrong with one worker. None of these harms another worker.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum WorkerError {

@@ -28,7 +28,7 @@ impl Kept {
     pub(super) fn take(&mut self) -> Option<Event> {
         self.known = None;
         let (event, life) = self.events.pop_front()?;
-        self.known = worker_of(&event).zip(life);
+        self.known = event.worker().zip(life);
         Some(event)
     }
 
@@ -95,7 +95,7 @@ impl Primary {
 
     fn keep_events(&mut self) {
         while let Some(event) = pump(&mut self.machine, &mut self.unix) {
-            let life = worker_of(&event).and_then(|worker| self.machine.worker(worker)).cloned();
+            let life = event.worker().and_then(|worker| self.machine.worker(worker)).cloned();
             self.kept.put(event, life);
         }
     }
@@ -134,18 +134,5 @@ impl Drop for Primary {
         self.finish();
         // Remotes that wait for room return `RemoteError::Gone`.
         self.progress.notify_waiters();
-    }
-}
-
-fn worker_of(event: &Event) -> Option<WorkerId> {
-    match event {
-        Event::Fork { worker }
-        | Event::Online { worker }
-        | Event::Listening { worker, .. }
-        | Event::Message { worker, .. }
-        | Event::Disconnect { worker }
-        | Event::Exit { worker, .. }
-        | Event::Error { worker, .. } => Some(*worker),
-        Event::Setup { .. } | Event::AcceptFailed { .. } | Event::AllDisconnected => None,
     }
 }

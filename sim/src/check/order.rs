@@ -28,7 +28,7 @@ struct Tale {
 
 impl OrderCheck {
     pub(crate) fn primary_event(&mut self, event: &Event, primary: &Primary) -> Result<(), String> {
-        let Some(worker) = worker_of(event) else { return Ok(()) };
+        let Some(worker) = event.worker() else { return Ok(()) };
         if let Event::Fork { .. } = event {
             self.tales.insert(worker, Tale::default());
             return Ok(());
@@ -96,20 +96,6 @@ fn may_follow(pid: Pid, event: &WorkerEvent, kernel: &Kernel) -> bool {
         }
         WorkerEvent::Connection { connection, .. } => own.any(|it| it.id == *connection),
         WorkerEvent::Message { .. } | WorkerEvent::Disconnect => false,
-    }
-}
-
-/// Whom an event is about.
-fn worker_of(event: &Event) -> Option<WorkerId> {
-    match event {
-        Event::Fork { worker }
-        | Event::Online { worker }
-        | Event::Listening { worker, .. }
-        | Event::Message { worker, .. }
-        | Event::Disconnect { worker }
-        | Event::Exit { worker, .. }
-        | Event::Error { worker, .. } => Some(*worker),
-        Event::Setup { .. } | Event::AcceptFailed { .. } | Event::AllDisconnected => None,
     }
 }
 
