@@ -118,25 +118,25 @@ pub struct Setup {
 /// The bounds of everything that could otherwise grow.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Limits {
-    /// The longest message a peer may send, in bytes. A longer one ends its channel.
+    /// The longest message a peer may send, in bytes. A longer one ends its channel. Default: 64 MiB.
     pub message_bytes: usize,
-    /// With this much unsent on a channel, in bytes, `send` reports congestion. Node: 131,072.
+    /// With this much unsent on a channel, in bytes, `send` reports congestion. Default: 131,072, as in Node.
     pub congested_bytes: usize,
-    /// With this much unsent, in bytes, `send` fails. Reading goes on.
+    /// With this much unsent, in bytes, `send` fails; the peer is still read from. Default: 16 MiB.
     pub unsent_bytes: usize,
     /// With more than this much unsent, in bytes, of what a worker's own messages have caused (answers to its questions,
     /// acknowledgements), the worker is not read from until it has read half of it. A worker always reads its primary.
+    /// Default: 16 MiB.
     pub answer_bytes: usize,
     /// Listening sockets that one worker may have the primary open; with more, its `listen` fails with `EMFILE`. The
     /// default is `usize::MAX`, as in Node: the bound is the primary's own number of descriptors (`ulimit -n`), of which
     /// an eighth is kept for connections, channels and further workers; beyond that, too, a `listen` fails with `EMFILE`.
     pub sockets_per_worker: usize,
     /// Connections that wait in the primary for a worker, for each listening socket.
-    /// With so many the primary stops accepting and the kernel's backlog holds the rest.
+    /// With so many the primary stops accepting and the kernel's backlog holds the rest. Default: 512.
     pub queued_connections: usize,
-    /// What a worker has written to a pipe that the program has not taken, in bytes, for each pipe: so much the primary
-    /// reads and keeps. A worker that writes more waits, with some 200 KiB in the kernel, short lines counted as much more. Node
-    /// keeps 64 KiB.
+    /// How many bytes of a pipe that the program has not taken the primary reads and keeps. A worker that writes more waits,
+    /// with some 200 KiB in the kernel, short lines counted as much more. Default: 1 MiB a pipe; Node keeps 64 KiB.
     pub unread_output_bytes: usize,
 }
 
