@@ -47,7 +47,10 @@ impl fmt::Display for Advice {
             Failed::Kill => kill(self.1),
             Failed::Write => write(self.1),
         };
-        advice.map_or(Ok(()), |advice| write!(f, "; {advice}"))
+        match advice {
+            Some(advice) => write!(f, "; {advice}"),
+            None => Ok(()),
+        }
     }
 }
 

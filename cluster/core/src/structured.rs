@@ -114,8 +114,10 @@ impl Structured {
         if let Structured::Map(entries) = self {
             entries.iter().flat_map(|(key, value)| [key, value]).for_each(&mut *act);
         }
-        if let Structured::Error(error) = self {
-            error.cause.iter().for_each(&mut *act);
+        if let Structured::Error(error) = self
+            && let Some(cause) = &error.cause
+        {
+            act(cause);
         }
         if let Structured::Host(inner) = self {
             act(inner);

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::advanced::numbers;
 use super::{FieldKind, surrogates};
 
 /// The value of a field. A list or an object stays raw, so that its depth costs nothing.
@@ -99,11 +100,8 @@ impl<'a> Js<'a> {
     }
 
     /// An integer that a float holds exactly.
-    #[expect(clippy::cast_possible_truncation, reason = "it is an integer of less than 54 bits")]
     pub(super) fn integer(&self) -> Option<i64> {
-        const EXACT: f64 = 9_007_199_254_740_992.0;
-        let number = self.number();
-        ((-EXACT..=EXACT).contains(&number) && number % 1.0 == 0.0).then_some(number as i64)
+        numbers::integer(self.number())
     }
 
     /// JavaScript: `String(value)`.

@@ -11,8 +11,8 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, Map
 use serde::forward_to_deserialize_any;
 
 use super::{JsString, LEVELS, Structured, ViewKind};
-use crate::message::advanced::date;
 use crate::message::advanced::views::half;
+use crate::message::advanced::{date, numbers};
 use crate::payload::MessageError;
 
 /// How many values may be read again, as they are referred to.
@@ -204,14 +204,10 @@ impl<'de> Deserializer<'de> for Value<'de> {
 }
 
 /// An integer as one, if it is exact; negative zero is none.
-#[expect(clippy::cast_possible_truncation, reason = "it has less than 54 bits")]
 fn visit_number<'a, V: Visitor<'a>>(number: f64, visitor: V) -> Result<V::Value, MessageError> {
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    let is_integer = (-EXACT..=EXACT).contains(&number) && number % 1.0 == 0.0;
-    if is_integer && number.to_bits() != (-0.0_f64).to_bits() {
-        visit_integer((number as i64).into(), visitor)
-    } else {
-        visitor.visit_f64(number)
+    match numbers::integer(number).filter(|_| number.to_bits() != (-0.0_f64).to_bits()) {
+        Some(integer) => visit_integer(integer.into(), visitor),
+        None => visitor.visit_f64(number),
     }
 }
 

@@ -3,7 +3,7 @@
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use super::{BigInt, JsError, JsString, LEVELS, Structured};
+use super::{BigInt, JsError, JsString, LEVELS, Structured, ViewKind};
 use crate::message::advanced::from_json::{put_small, put_text, put_units, put_varint};
 use crate::message::advanced::{HEADER, VERSION};
 use crate::payload::MessageError;
@@ -23,6 +23,11 @@ struct Writer {
 
 impl Writer {
     fn value(&mut self, value: &Structured, levels: usize) -> Result<(), MessageError> {
+        let mut levels = levels;
+        if value.is_object() {
+            self.objects += 1;
+            levels = levels.checked_sub(1).ok_or(MessageError::TooDeep)?;
+        }
         match value {
             Structured::Undefined => self.out.push(b'_'),
             Structured::Hole => self.out.push(b'-'),
@@ -31,91 +36,76 @@ impl Writer {
             Structured::Number(number) => self.number(*number),
             Structured::BigInt(number) => self.big_integer(b'Z', number),
             Structured::String(text) => self.text(text),
-            Structured::Reference(object) if *object < self.objects => {
-                self.out.push(b'^');
-                put_varint(*object as usize, &mut self.out);
+            Structured::Reference(object) => self.reference(*object)?,
+            Structured::Date(milliseconds) => self.double(b'D', *milliseconds),
+            Structured::Boxed(inner) => self.boxed(inner)?,
+            Structured::RegExp(it) => {
+                self.out.push(b'R');
+                self.text(&it.source);
+                put_varint(it.flags as usize, &mut self.out);
             }
-            Structured::Reference(object) => {
-                let reason = alloc::format!("it refers to object {object}, and {} have begun", self.objects);
-                return Err(MessageError::Type { reason });
+            Structured::Array(elements, others) => {
+                self.counted(b'A', elements.len());
+                elements.iter().try_for_each(|element| self.value(element, levels))?;
+                self.members(b'$', others, levels)?;
+                put_varint(elements.len(), &mut self.out);
             }
-            Structured::Date(_)
-            | Structured::Boxed(_)
-            | Structured::RegExp(_)
-            | Structured::Array(..)
-            | Structured::SparseArray(..)
-            | Structured::Object(_)
-            | Structured::Map(_)
-            | Structured::Set(_)
-            | Structured::ArrayBuffer(..)
-            | Structured::View(..)
-            | Structured::Error(_)
-            | Structured::Host(_) => {
-                self.objects += 1;
-                let levels = levels.checked_sub(1).ok_or(MessageError::TooDeep)?;
-                self.object(value, levels)?;
+            Structured::SparseArray(length, members) => {
+                self.counted(b'a', *length as usize);
+                self.members(b'@', members, levels)?;
+                put_varint(*length as usize, &mut self.out);
+            }
+            Structured::Object(members) => {
+                self.out.push(b'o');
+                self.members(b'{', members, levels)?;
+            }
+            Structured::Map(entries) => {
+                self.out.push(b';');
+                for (key, value) in entries {
+                    self.value(key, levels)?;
+                    self.value(value, levels)?;
+                }
+                self.counted(b':', entries.len() * 2);
+            }
+            Structured::Set(values) => {
+                self.out.push(b'\'');
+                values.iter().try_for_each(|value| self.value(value, levels))?;
+                self.counted(b',', values.len());
+            }
+            Structured::ArrayBuffer(bytes, max) => self.array_buffer(bytes, *max),
+            Structured::View(kind, bytes) => self.view(*kind, bytes),
+            Structured::Error(error) => self.error(error, levels)?,
+            Structured::Host(inner) => {
+                self.out.extend([b'\\', 1]);
+                self.value(inner, levels)?;
             }
         }
         Ok(())
     }
 
-    fn object(&mut self, object: &Structured, levels: usize) -> Result<(), MessageError> {
-        if let Structured::Date(milliseconds) = object {
-            self.double(b'D', *milliseconds);
-        } else if let Structured::Boxed(inner) = object {
-            self.boxed(inner)?;
-        } else if let Structured::RegExp(it) = object {
-            self.out.push(b'R');
-            self.text(&it.source);
-            put_varint(it.flags as usize, &mut self.out);
-        } else if let Structured::Array(elements, others) = object {
-            self.counted(b'A', elements.len());
-            elements.iter().try_for_each(|element| self.value(element, levels))?;
-            self.members(b'$', others, levels)?;
-            put_varint(elements.len(), &mut self.out);
-        } else if let Structured::SparseArray(length, members) = object {
-            self.counted(b'a', *length as usize);
-            self.members(b'@', members, levels)?;
-            put_varint(*length as usize, &mut self.out);
-        } else if let Structured::Object(members) = object {
-            self.out.push(b'o');
-            self.members(b'{', members, levels)?;
-        } else {
-            self.other_object(object, levels)?;
+    fn reference(&mut self, object: u32) -> Result<(), MessageError> {
+        if object >= self.objects {
+            let reason = alloc::format!("it refers to object {object}, and {} have begun", self.objects);
+            return Err(MessageError::Type { reason });
         }
+        self.out.push(b'^');
+        put_varint(object as usize, &mut self.out);
         Ok(())
     }
 
-    fn other_object(&mut self, object: &Structured, levels: usize) -> Result<(), MessageError> {
-        if let Structured::Map(entries) = object {
-            self.out.push(b';');
-            for (key, value) in entries {
-                self.value(key, levels)?;
-                self.value(value, levels)?;
-            }
-            self.counted(b':', entries.len() * 2);
-        } else if let Structured::Set(values) = object {
-            self.out.push(b'\'');
-            values.iter().try_for_each(|value| self.value(value, levels))?;
-            self.counted(b',', values.len());
-        } else if let Structured::ArrayBuffer(bytes, max) = object {
-            self.counted(if max.is_some() { b'~' } else { b'B' }, bytes.len());
-            if let Some(max) = max {
-                put_varint(usize::try_from(*max).unwrap_or(usize::MAX), &mut self.out);
-            }
-            self.out.extend_from_slice(bytes);
-        } else if let Structured::View(kind, bytes) = object {
-            self.out.extend([b'\\', 0]);
-            put_varint(kind.number() as usize, &mut self.out);
-            put_varint(bytes.len(), &mut self.out);
-            self.out.extend_from_slice(bytes);
-        } else if let Structured::Error(error) = object {
-            self.error(error, levels)?;
-        } else if let Structured::Host(inner) = object {
-            self.out.extend([b'\\', 1]);
-            self.value(inner, levels)?;
+    fn array_buffer(&mut self, bytes: &[u8], max: Option<u64>) {
+        self.counted(if max.is_some() { b'~' } else { b'B' }, bytes.len());
+        if let Some(max) = max {
+            put_varint(usize::try_from(max).unwrap_or(usize::MAX), &mut self.out);
         }
-        Ok(())
+        self.out.extend_from_slice(bytes);
+    }
+
+    fn view(&mut self, kind: ViewKind, bytes: &[u8]) {
+        self.out.extend([b'\\', 0]);
+        put_varint(kind.number() as usize, &mut self.out);
+        put_varint(bytes.len(), &mut self.out);
+        self.out.extend_from_slice(bytes);
     }
 
     fn boxed(&mut self, inner: &Structured) -> Result<(), MessageError> {

@@ -7,14 +7,16 @@ use serde_json::Number;
 /// Above, not every integer is a number of JavaScript's.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
+/// The integer that a number is, if the number holds it exactly.
+#[expect(clippy::cast_possible_truncation, reason = "an exact integer has less than 54 bits")]
+pub(crate) fn integer(number: f64) -> Option<i64> {
+    ((-EXACT..=EXACT).contains(&number) && number % 1.0 == 0.0).then_some(number as i64)
+}
+
 /// A number; there is no NaN and no infinity in JSON.
-#[expect(clippy::cast_possible_truncation, reason = "it is an integer of less than 54 bits")]
 pub(crate) fn put(number: f64, out: &mut String) {
-    if (-EXACT..=EXACT).contains(&number) && number % 1.0 == 0.0 {
-        out.push_str(&(number as i64).to_string());
-    } else {
-        out.push_str(&Number::from_f64(number).map_or_else(|| "null".into(), |number| number.to_string()));
-    }
+    let other = || Number::from_f64(number).map_or_else(|| "null".into(), |number| number.to_string());
+    out.push_str(&integer(number).map_or_else(other, |number| number.to_string()));
 }
 
 /// The index of an array's element.
