@@ -51,7 +51,7 @@ async fn primary() -> Result<(), Box<dyn Error>> {
     loop {
         let due = service.due();
         tokio::select! {
-            Some(event) = service.primary.next() => service.hear(event)?,
+            Some(event) = service.primary.next() => service.react(event)?,
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => service.act()?,
             _ = hangup.recv() => service.reload(),
             _ = terminate.recv() => break,
@@ -157,7 +157,7 @@ impl Service {
         Ok(())
     }
 
-    fn hear(&mut self, event: Event) -> Result<(), Box<dyn Error>> {
+    fn react(&mut self, event: Event) -> Result<(), Box<dyn Error>> {
         match event {
             Event::Listening { worker, address } => self.listens(worker, address),
             Event::Exit { worker, status } => {
@@ -239,8 +239,8 @@ async fn worker() -> Result<(), Box<dyn Error>> {
     for place in places() {
         let (address, file) =
             place.split_once('=').map_or((&*place, None), |(address, file)| (address, Some(file)));
-        let who = format!("worker {}, process {}\n", worker.id(), process::id());
-        let text = file.map_or(Ok(who), fs::read_to_string)?;
+        let own = format!("worker {}, process {}\n", worker.id(), process::id());
+        let text = file.map_or(Ok(own), fs::read_to_string)?;
         let listener = worker.listen(address).await?;
         let (answered, leaving) = (answered.clone(), worker.clone());
         let answer = move || async move {

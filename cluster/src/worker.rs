@@ -174,19 +174,15 @@ impl Worker {
     /// As [`listen`](Worker::listen).
     pub async fn bind_udp(&self, address: impl ToSocketAddrs) -> Result<UdpSocket, ListenError> {
         first_of(address, |address| {
-            let (v6, host, port) = (address.is_ipv6(), Some(address.ip()), Some(address.port()));
-            let address = match ListenOptions::from(address).address {
-                ListenAddress::Zoned { host, zone, port, ipv6_only, .. } => {
-                    ListenAddress::Zoned { host, zone, port, udp: true, ipv6_only }
-                }
-                ListenAddress::Tcp { .. }
-                | ListenAddress::Udp { .. }
-                | ListenAddress::Path { .. }
-                | ListenAddress::Descriptor { .. } => {
-                    ListenAddress::Udp { v6, host, port, ipv6_only: false, reuse_address: false }
-                }
-            };
-            self.bind_udp_with(address.into())
+            let mut options = ListenOptions::from(address);
+            if let ListenAddress::Zoned { udp, .. } = &mut options.address {
+                *udp = true;
+            } else {
+                let (v6, host, port) = (address.is_ipv6(), Some(address.ip()), Some(address.port()));
+                options.address =
+                    ListenAddress::Udp { v6, host, port, ipv6_only: false, reuse_address: false };
+            }
+            self.bind_udp_with(options)
         })
         .await
     }

@@ -57,14 +57,8 @@ fn describe(
     for variable in [ID, CHANNEL, SERIALIZATION] {
         program.env_remove(variable);
     }
-    if command.ignore_terminal_signals {
-        program.env(NODE_OPTIONS, ignoring_signals(&variables));
-    }
-    let variables = variables.into_iter().filter(|(name, _)| {
-        // It is there already, with what these variables say.
-        !(command.ignore_terminal_signals && name == NODE_OPTIONS)
-    });
-    program.envs(variables).env(CHANNEL, layout.channel.to_string());
+    let options = command.ignore_terminal_signals.then(|| (NODE_OPTIONS, ignoring_signals(&variables)));
+    program.envs(variables).envs(options).env(CHANNEL, layout.channel.to_string());
     program.env(SERIALIZATION, written(command.serialization));
     if let Some(directory) = &command.cwd {
         program.current_dir(directory);
