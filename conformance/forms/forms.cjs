@@ -1,5 +1,5 @@
 // Tries forms of calls in one worker, one after the other, and writes down how each ended. Without a primary of ours it is
-// the primary, too: Node's own, which is the oracle. Which forms there are says `forms.json`; nothing is judged here.
+// the primary, too: Node's own, which is the oracle. The forms are in `forms.json`; nothing is judged here.
 //
 // FORMS_FILE: a JSON list of { kind: 'listen' | 'send', code }. FORMS_FROM: the first of them that is tried. FORMS_OUT: where
 // a line is appended before each form and after it. FORMS_SETTINGS: what the oracle sets up.
@@ -150,7 +150,7 @@ async function free() {
     return port;
 }
 
-/// Where it listens, whether that is what was asked for, and who is served there.
+/// The address, whether it is the requested one, and which clients are served there.
 async function serving(server, { free, place, abstract }) {
     const address = server.address();
     if (typeof address === 'string') {
@@ -185,7 +185,7 @@ function served(server, to) {
 /// the exact name, which is what our primary binds, and every later Node.
 const pads = Number(process.versions.node.split('.')[0]) < 22;
 
-/// Whether the kernel knows the name.
+/// Whether the kernel lists the name.
 function listed(server, { path }) {
     return fs.readFileSync('/proc/net/unix', 'latin1').includes(`@${path.slice(1)}`);
 }

@@ -137,7 +137,7 @@ pub struct Tally {
     pub tried: usize,
     /// So many ended alike.
     pub alike: usize,
-    /// So many ended Node's own primary: that says nothing of ours.
+    /// So many ended Node's own primary: they show nothing of ours.
     pub oracle_died: usize,
     /// So many did not, on purpose: `forms.json` has the reasons.
     pub excused: usize,

@@ -99,13 +99,13 @@ pub(crate) enum ChannelStep {
     Violated(Violation),
     /// So many of the program's messages are lost.
     Lost(Errno, u64),
-    /// The descriptor of this message has not gone, and does not.
+    /// The descriptor of this message was not sent, and will not be.
     Unsent(Outgoing),
     /// A write has failed, and the channel is as it was.
     Failing(Errno),
     /// Try the write that has failed again, later.
     Retry,
-    /// The peer cannot be written to any more.
+    /// The peer can no longer be written to.
     Broken,
     /// The channel is closed. Node: the tick of `'disconnect'`.
     Gone,
@@ -136,7 +136,7 @@ pub(crate) enum Happened {
     Failing(Errno),
     /// [`Channel::writable`] is to be called after a while.
     Retry,
-    /// Nothing can be written any more; what the peer has written can still be read.
+    /// Nothing can be written from now on; what the peer has written can still be read.
     Broken,
     Gone,
 }

@@ -1,5 +1,6 @@
-//! The typed vocabulary of the channel: what one frame can say. Field names and envelopes are Node's; their JSON is in
-//! `encode` and `decode`, Node's other serialization in `advanced`. It knows no channel and no state; what a message means is decided by the machines.
+//! The typed vocabulary of the channel: what one frame can hold. Field names and envelopes are Node's; their JSON is in
+//! `encode` and `decode`, Node's other serialization in `advanced`. It knows no channel and no state; what a message means
+//! is decided by the machines.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -139,7 +140,7 @@ pub(crate) const REUSE_ADDRESS: u64 = 4;
 /// A worker wants to serve an address. Each field is coerced as Node's primary coerces it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct QueryServer {
-    /// From the fields as they were written. A worker does not need it: its primary says which it is.
+    /// From the fields as they were written. A worker needs none: its primary sends it.
     pub(crate) key: HandleKey,
     pub(crate) index: u64,
     /// `None` if it is too long or too deep to be kept.

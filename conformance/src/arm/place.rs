@@ -49,7 +49,7 @@ impl Directory {
         self.whole.path().join(name)
     }
 
-    /// Writes a file beside it that everybody may read.
+    /// Writes a file beside it that every user may read.
     ///
     /// # Errors
     ///

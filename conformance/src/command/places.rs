@@ -1,5 +1,5 @@
-//! Where the scenarios, the recordings and the rest are: where the command line says, in the checkout around the working
-//! directory, or in a temporary directory with what this program carries. Nothing depends on where it was compiled.
+//! Where the scenarios, the recordings and the rest are: where the command line names them, in the checkout around the
+//! working directory, or in a temporary directory with what this program carries. Nothing depends on where it was compiled.
 
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
@@ -20,7 +20,7 @@ const SCENARIOS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/scenarios
 const EXCEPTIONS: &str = include_str!("../../exceptions.json");
 const DEFECTS: &str = include_str!("../../defects.json");
 
-/// What the command line says of them.
+/// What the command line names.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Places")]
 pub(super) struct Named {

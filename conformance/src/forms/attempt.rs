@@ -1,5 +1,5 @@
 //! One attempt at a list of forms: a primary, and one worker of Node that tries them. When the worker dies of a form, that is how
-//! the form ended, and another worker goes on behind it.
+//! the form ended, and another worker continues behind it.
 
 use std::fs;
 use std::io;
@@ -29,7 +29,7 @@ pub enum FormsError {
     Io(io::Error),
     /// Our primary did not start.
     Primary(String),
-    /// The script that tries them has failed, or says what it should not.
+    /// The script that tries them has failed, or prints what it should not.
     Script(String),
 }
 
@@ -136,7 +136,7 @@ impl Attempt<'_> {
         command.arg(self.script()).envs(self.env(from));
         command.stdin(process::Stdio::null()).stdout(process::Stdio::null()).stderr(process::Stdio::null());
         let status = command.status()?;
-        // The script says so with these.
+        // The script exits with these for its worker.
         Ok(match status.code() {
             Some(0 | 10) => End::Worker(String::from("has died")),
             Some(_) | None => End::Primary,
@@ -152,7 +152,7 @@ impl Attempt<'_> {
         while let Some(event) = primary.next().await {
             match event {
                 Event::Message { worker, message, .. } => {
-                    // A worker that has gone meanwhile is told so by its exit.
+                    // A worker that has ended meanwhile is reported by its exit.
                     let _ = primary.send(worker, message);
                 }
                 Event::Error { error, .. } => how = format!("has died: {error}"),
@@ -180,7 +180,7 @@ enum End {
     Primary,
 }
 
-/// Adds what the script has said. Returns whether it has begun another form and not said how that ended.
+/// Adds what the script has printed. Returns whether it has begun another form and not printed how that ended.
 fn add(outcomes: &mut Vec<Option<Value>>, said: &str) -> Result<bool, FormsError> {
     let mut begun = false;
     for line in said.lines() {

@@ -41,7 +41,7 @@ impl Failure {
 
 impl Channel {
     /// A write has failed. After a shortage the same bytes are written again when the owner's timer fires; a connection on
-    /// offer returns to its owner instead, who may offer it to another peer. The order of messages stays.
+    /// offer returns to its owner instead, which may offer it to another peer. The order of messages is kept.
     pub(crate) fn write_failed<S: From<(ChannelId, ChannelStep)>>(
         &mut self,
         errno: Errno,
@@ -65,7 +65,7 @@ impl Channel {
         }
     }
 
-    /// The line that is being written carries a descriptor that has not gone: its owner decides about the message.
+    /// The line that is being written carries a descriptor that was not sent: its owner decides about the message.
     fn give_back<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
         let Some((line, _)) = self.sending.writing.take() else { return };
         self.sending.forget(&line);
@@ -93,7 +93,7 @@ impl Channel {
         self.resume_if_drained(steps);
     }
 
-    /// The connections on offer whose descriptor has certainly not gone.
+    /// The connections on offer with a descriptor that was certainly not sent.
     fn unsent_offers(&mut self) -> Vec<Outgoing> {
         let sending = &mut self.sending;
         let is_unsent = |line: &Line| line.socket.is_some();
@@ -107,7 +107,7 @@ impl Channel {
         offers
     }
 
-    /// Nothing more is written. The program hears how many of its messages are lost.
+    /// Nothing more is written, and the number of the program's lost messages is reported.
     pub(super) fn lose_unsent<S: From<(ChannelId, ChannelStep)>>(
         &mut self,
         errno: Errno,

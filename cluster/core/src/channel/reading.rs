@@ -26,8 +26,8 @@ type Whole<'a> = (&'a [u8], &'a [u8]);
 const LENGTH: usize = 4;
 
 impl Reading {
-    /// Adds bytes to a frame of this length. Its memory is twice what has arrived, and never more than its length, so that
-    /// nobody has to be believed.
+    /// Adds bytes to a frame of this length. Its memory is twice what has arrived, and never more than its length: a
+    /// claimed length allocates nothing.
     fn add(&mut self, bytes: &[u8], length: usize) {
         let needed = self.partial.len() + bytes.len();
         if needed > self.partial.capacity() {

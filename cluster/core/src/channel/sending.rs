@@ -7,10 +7,10 @@
 //!
 //! * **The program** (`send`, and its wish that the peer disconnects). With [`Limits::unsent_bytes`] unsent, `send` fails
 //!   with `Full`. Reading goes on.
-//! * **The peer**, whose messages cause answers: acknowledgements of descriptors, answers to questions, counts. With more
-//!   than [`Limits::answer_bytes`] of answers that could be written, a primary does not read from that peer until half
-//!   of them are written. No answer is ever dropped.
-//! * **The cluster** itself: at most one offer of a connection for each key, and what a worker says of its servers.
+//! * **The peer**: its messages cause answers, which are acknowledgements of descriptors, answers to questions, counts.
+//!   With more than [`Limits::answer_bytes`] of answers that could be written, a primary does not read from that peer until
+//!   half of them are written. No answer is ever dropped.
+//! * **The cluster** itself: at most one offer of a connection for each key, and what a worker reports of its servers.
 //!
 //! A worker always reads its primary, and so does every program of Node. So of two ends at most one, the primary, does not
 //! read, and then only while the other end does: the bytes that it waits for leave, and it reads again. Hence both

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 /// The longest, in bytes: it is kept for every socket, and echoed to every worker. Node sends 107 for TLS.
 pub(super) const LONGEST: usize = 16 << 10;
 
-/// The deepest: what goes to a worker by the 'advanced' serialization must be written level by level.
+/// The deepest: what is sent to a worker by the 'advanced' serialization must be written level by level.
 const DEEPEST: usize = 64;
 
 /// A value of JavaScript as JSON; `None`: undefined.

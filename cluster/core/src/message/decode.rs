@@ -24,10 +24,10 @@ pub(crate) const ADDRESS: usize = 4096;
 /// Takes a part of what was read into keeping: it is copied, or shares what is kept already.
 pub(crate) type Keep<'a> = &'a dyn Fn(&[u8]) -> Bytes;
 
-/// The envelope of a message that a descriptor comes with.
+/// The envelope of a message with a descriptor.
 pub(super) const HANDLE: &str = "NODE_HANDLE";
 
-/// A retransmitted socket of Node 20 comes in two envelopes; nothing comes in more.
+/// A retransmitted socket of Node 20 arrives in two envelopes; nothing arrives in more.
 const ENVELOPES: u8 = 2;
 
 /// Reads one line, without its newline.
@@ -96,7 +96,7 @@ fn internal(cmd: &str, fields: &Fields<'_>, keep: Keep<'_>, envelopes: u8) -> Re
     }
 }
 
-/// A message in the envelope that says what comes with it; so many more envelopes may be inside.
+/// A message in the envelope that describes its descriptor; so many more envelopes may be inside.
 fn envelope(
     fields: &Fields<'_>,
     envelopes: u8,
@@ -107,7 +107,7 @@ fn envelope(
         Frame::Message(message) => {
             Ok(Frame::Handle(Envelope { message, kind: kind(fields)?, key: key(fields) }))
         }
-        // However many there are, one acknowledgement is owed, and the inner one says what it is.
+        // However many there are, one acknowledgement is owed, and the inner one describes the descriptor.
         inner @ Frame::Handle(_) => Ok(inner),
         Frame::Ack | Frame::Nack => Err(fields.violation("msg")),
     }
@@ -166,13 +166,13 @@ fn reply(fields: &Fields<'_>) -> Result<Option<Reply>, Violation> {
     }))
 }
 
-/// Anything true is an error, and a number says which.
+/// Anything true is an error; a number is its error number.
 fn errno(value: &Js<'_>) -> Option<Errno> {
     let number = || value.int32().checked_abs().filter(|number| *number != 0);
     value.is_true().then(|| number().map_or(Errno::EPROTO, Errno))
 }
 
-/// Where a Node primary listens. It says nothing of a path, and an empty object where it does not know.
+/// Where a Node primary listens: absent for a path, and an empty object where the primary has no address.
 fn sockname(fields: &Fields<'_>) -> Result<Option<SocketAddr>, Violation> {
     let Some(raw) = fields.raw("sockname") else { return Ok(None) };
     let inner = Fields::of(raw);
@@ -182,7 +182,8 @@ fn sockname(fields: &Fields<'_>) -> Result<Option<SocketAddr>, Violation> {
     let port = inner.get("port").integer().and_then(|port| u16::try_from(port).ok());
     let mut address = SocketAddr::new(host, port.ok_or(inner.violation("port"))?);
     if let SocketAddr::V6(v6) = &mut address {
-        // Node says the name of the interface, which is the operating system's to know; our primary says its number.
+        // Node sends the name of the interface, which only the operating system resolves; a primary of ours sends its
+        // number.
         v6.set_scope_id(zone.parse().unwrap_or(0));
     }
     Ok(Some(address))
@@ -195,7 +196,7 @@ fn listening(fields: &Fields<'_>) -> Result<ListeningAddress, Violation> {
     }
     Ok(ListeningAddress {
         address,
-        // A Unix socket says -1, which is no port; a descriptor of one says null.
+        // A Unix socket has -1, which is no port; a descriptor of one has null.
         port: match stream_port(fields)?.unwrap_or(0) {
             port @ -1..=65_535 => i32::try_from(port).expect("it is small"),
             _ => return Err(fields.violation("port")),
@@ -265,7 +266,7 @@ fn backlog(value: &Js<'_>) -> Option<u32> {
     (*value != Js::Undefined).then(|| if value.is_true() { given() } else { 0 })
 }
 
-/// What Node does not know, such as the family that a program's own `dns.lookup` says, is TCP.
+/// What Node does not handle, such as another family from a program's own `dns.lookup`, is TCP.
 fn address_type(value: &Js<'_>) -> AddressType {
     match (&*value.text(), value.int32()) {
         ("udp4", _) => AddressType::Udp4,
@@ -434,7 +435,7 @@ mod tests {
 
     /// The port of a datagram socket is what the program gave; its key is the text of that.
     #[test]
-    fn udp_port_is_coerced_as_in_node() {
+    fn udp_port_coerces_as_in_node() {
         for (json, port, text) in [
             ("53", Some(53), "53"),
             (r#""53""#, Some(53), "53"),
@@ -455,7 +456,7 @@ mod tests {
     }
 
     /// A mode is widened for `true` alone, a descriptor may be no number of one, and a program's own `dns.lookup` may
-    /// say nothing of the family.
+    /// omit the family.
     #[test]
     fn fields_are_coerced_as_in_node() {
         for (json, readable) in
@@ -477,7 +478,7 @@ mod tests {
     /// Nothing that Node itself ignores is a violation: foreign commands, further fields, an act or an answer that
     /// belongs to nothing.
     #[test]
-    fn fields_nobody_reads_are_ignored() {
+    fn unread_fields_are_ignored() {
         let deep = alloc::format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         for field in ["seq", "ack", "key", "act", "port", "backlog", "data", "further"] {
             for value in ["null", "-1", "0.5", r#""text""#, "true", "{}", &deep, r#""\ud800""#] {
@@ -529,7 +530,7 @@ mod tests {
         assert_eq!(reply(r#""sockname":null"#).sockname, None);
     }
 
-    /// A violation says in which field it is, and what was found there.
+    /// A violation names its field and what was found there.
     #[test]
     fn violation_names_its_field() {
         let failed = |line: &str| decode(line.as_bytes()).map(drop);

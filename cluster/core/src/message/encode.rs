@@ -102,7 +102,7 @@ pub(crate) fn encode(
     }
 }
 
-/// A user's, whose bytes are as the channel writes them.
+/// A user's message; its bytes are as the channel writes them.
 fn user(message: &payload::Message, carries: Option<PassedKind>) -> Vec<u8> {
     let bytes = message.as_bytes();
     match (message.serialization(), carries) {

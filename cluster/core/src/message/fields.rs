@@ -1,4 +1,4 @@
-//! The fields of an internal message, each as it was written. A field that nobody asks for is not looked into: newer
+//! The fields of an internal message, each as it was written. A field that is not asked for is not looked into: newer
 //! versions of Node have further ones, and a program's own message may borrow a `cmd` of Node's.
 
 use alloc::borrow::Cow;

@@ -105,7 +105,8 @@ fn begin<T: Send + 'static, Serving: Future<Output = ()> + Send + 'static>(
                 server.part.see(&seen, None);
             }
             Err(ListenError::Closed) => server.is_closed(),
-            // Asked to go before it listened: there is nothing to be told. The addresses of a scenario are numbers and absolute paths.
+            // Asked to exit before it listened: nothing is reported. The addresses of a scenario are numbers and absolute
+            // paths.
             Err(
                 ListenError::Disconnected
                 | ListenError::Resolve(_)

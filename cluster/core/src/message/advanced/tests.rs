@@ -115,7 +115,7 @@ fn depth_is_no_danger() {
 
 /// What is referred to is there as often, but no more than the limit.
 #[test]
-fn few_bytes_become_no_more_than_the_limit() {
+fn few_bytes_stay_within_the_limit() {
     // Each array holds the one before it, twice.
     let mut doubling = vec![0xFF, 15, b'A', 26, b'A', 0, b'$', 0, 0];
     for object in 1..26 {
@@ -134,7 +134,7 @@ fn few_bytes_become_no_more_than_the_limit() {
 
 /// What a stranger may have us read again is paid for each time, also what writes nothing.
 #[test]
-fn few_bytes_are_not_read_for_ever() {
+fn repeated_reading_is_bounded() {
     let member = b"I\x000\x7B\x01".to_vec();
     let padding = [vec![b'o'], vec![0; LIMIT / 4], member.clone()].concat();
     let counts = [vec![b'o'], [b'?', 0].repeat(LIMIT / 8), member].concat();

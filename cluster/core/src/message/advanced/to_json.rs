@@ -21,7 +21,7 @@ pub(crate) enum NoJson {
     Nothing,
     /// Longer than it may be.
     TooLong,
-    /// It is no payload.
+    /// The bytes are no payload.
     Malformed,
 }
 
@@ -103,7 +103,7 @@ enum Place {
 struct Level {
     place: Place,
     object: u32,
-    /// How long the text was before the name whose value follows.
+    /// How long the text was before the name of the value that follows.
     before: u32,
 }
 

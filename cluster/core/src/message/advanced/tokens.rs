@@ -132,7 +132,7 @@ impl<'a> Tokens<'a> {
         Ok(tokens)
     }
 
-    /// Of the value that stands at a place, whose first object has this number.
+    /// Of the value at a place; its first object has this number.
     pub(crate) fn of_value(payload: &'a [u8], at: usize, next_object: u32) -> Self {
         Tokens { payload, at, levels: Vec::new(), next_object, start: at, begun: false }
     }
@@ -208,7 +208,7 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// The length of the array whose tag stands there: it was read before.
+    /// The length of the array with its tag there; it was read before.
     fn declared(&self, tag: u32) -> u32 {
         Tokens::of_value(self.payload, tag as usize + 1, 0).varint32().unwrap_or(0)
     }
