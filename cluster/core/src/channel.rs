@@ -3,11 +3,12 @@
 //! How bytes become frames is in `reading`, how messages wait and are written in `sending`, why reading never waits for
 //! the peer's reading in its documentation.
 
-use crate::message::{Act, Envelope, Frame, Message, PassedKind, Violation};
+use crate::message::{Act, Envelope, Frame, Message, PassedKind};
 use crate::os::{Call, ChannelId, Errno, SocketId};
 use crate::passing::Passed;
 use crate::settings::{Limits, Serialization};
 use crate::steps::{IsCall, Steps};
+use crate::violation::Violation;
 
 mod failing;
 mod reading;

@@ -7,11 +7,11 @@ use core::fmt;
 use crate::address::ListeningAddress;
 use crate::advice::{Advice, Failed, Reason};
 use crate::listen::ListenAddress;
-use crate::message::Violation;
 use crate::os::{Errno, ExitStatus, LocalAddress, SocketId, WorkerId};
 use crate::passing::Passed;
 use crate::payload::Message;
 use crate::settings::Command;
+use crate::violation::Violation;
 
 /// What a machine gives out: something for the user, or something for the operating system.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

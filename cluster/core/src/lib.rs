@@ -45,13 +45,14 @@ mod settings;
 mod steps;
 mod structured;
 mod told;
+mod violation;
 mod worker;
 
 pub use address::{AddressType, ListeningAddress};
 pub use event::{ChannelError, Event, ListenError, ListenerId, Output, WorkerError, WorkerEvent};
 pub use ledger::{CloseReason, Ledger, Standing};
 pub use listen::{ListenAddress, ListenOptions};
-pub use message::{FieldKind, PassedKind, Violation};
+pub use message::PassedKind;
 pub use os::{
     BindAddress, Call, ChannelId, Errno, ExitStatus, HandleId, LocalAddress, Os, OsEvent, Signal, SocketId,
     TimerId, WorkerId,
@@ -63,4 +64,5 @@ pub use pump::{Machine, flush, pump};
 pub use send::{SendError, Sent};
 pub use settings::{Command, Limits, SchedulingPolicy, Serialization, Settings, Setup, Stdio};
 pub use structured::{BigInt, JsError, JsString, OutOfRange, RegExp, Structured, ViewKind};
+pub use violation::{FieldKind, Violation};
 pub use worker::Worker;

@@ -7,7 +7,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::address::AddressType;
 use crate::message::{Data, HandleKey, IPV6_ONLY, QueryServer, REUSE_ADDRESS};
-use crate::os::BindAddress;
+use crate::os::{BindAddress, fmt_path};
 
 /// Where and how to listen. Node: the options of `server.listen()` and of `socket.bind()`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -253,14 +253,6 @@ impl fmt::Display for ListenAddress {
                 SocketAddr::new(host, port.unwrap_or(0)).fmt(f)
             }
         }
-    }
-}
-
-/// A path, or `@` and an abstract name, as Linux tools write it.
-pub(crate) fn fmt_path(path: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    match path.strip_prefix('\0') {
-        Some(name) => write!(f, "@{name}"),
-        None => f.write_str(path),
     }
 }
 

@@ -147,8 +147,16 @@ impl fmt::Display for LocalAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LocalAddress::Ip(address) => address.fmt(f),
-            LocalAddress::Path(path) => crate::listen::fmt_path(path, f),
+            LocalAddress::Path(path) => fmt_path(path, f),
         }
+    }
+}
+
+/// A path, or `@` and an abstract name, as Linux tools write it.
+pub(crate) fn fmt_path(path: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match path.strip_prefix('\0') {
+        Some(name) => write!(f, "@{name}"),
+        None => f.write_str(path),
     }
 }
 

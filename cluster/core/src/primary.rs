@@ -10,13 +10,14 @@ use crate::channel::{Channel, ChannelStep, Happened, Outgoing};
 use crate::event::{Event, Output, WorkerError};
 use crate::handle::Handle;
 use crate::ledger::Ledger;
-use crate::message::{Act, Cluster, HandleKey, Message, Reply, Violation};
+use crate::message::{Act, Cluster, HandleKey, Message, Reply};
 use crate::os::{Call, ChannelId, Errno, ExitStatus, HandleId, OsEvent, Signal, SocketId, TimerId, WorkerId};
 use crate::passing::{Counted, Passed, Travelling};
 use crate::pending::Pending;
 use crate::pump::Machine;
 use crate::settings::{Command, Settings};
 use crate::steps::{self, IsCall, Stepper, Steps};
+use crate::violation::Violation;
 
 mod address;
 mod counters;

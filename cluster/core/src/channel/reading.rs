@@ -6,10 +6,11 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::{Channel, ChannelStep};
-use crate::message::{self, Frame, Violation};
+use crate::message::{self, Frame};
 use crate::os::{Call, ChannelId, SocketId};
 use crate::settings::Serialization;
 use crate::steps::Steps;
+use crate::violation::Violation;
 
 /// What has arrived of a frame whose end has not.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]

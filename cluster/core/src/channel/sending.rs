@@ -28,17 +28,18 @@
 //!
 //! [`Limits::unsent_bytes`]: crate::settings::Limits::unsent_bytes
 //! [`Limits::answer_bytes`]: crate::settings::Limits::answer_bytes
-//! [`Violation::Unacknowledged`]: crate::message::Violation::Unacknowledged
+//! [`Violation::Unacknowledged`]: crate::violation::Violation::Unacknowledged
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::{Channel, ChannelStep, Happened, Link, Outgoing};
+use crate::message;
 use crate::message::advanced::NoJson;
-use crate::message::{self, Violation};
 use crate::os::{Call, ChannelId, SocketId};
 use crate::payload;
 use crate::steps::Steps;
+use crate::violation::Violation;
 
 /// What one write takes at most, in bytes, so that a long line that goes out in pieces is not copied over and over.
 const PIECE: usize = 64 << 10;

@@ -8,6 +8,7 @@
 pub(crate) mod date;
 mod envelope;
 pub(crate) mod from_json;
+mod no_json;
 pub(crate) mod numbers;
 pub(crate) mod text;
 mod to_json;
@@ -17,12 +18,14 @@ pub(crate) mod views;
 use alloc::string::String;
 use core::ops::Range;
 
-use super::{Violation, is_internal};
+use super::json::is_internal;
+use crate::violation::Violation;
 use tokens::{Leaf, Open, Token, Tokens};
 
 pub(crate) use envelope::{detached, enveloped};
 pub(crate) use from_json::from_json;
-pub(crate) use to_json::{NoJson, Rules, to_json};
+pub(crate) use no_json::NoJson;
+pub(crate) use to_json::{Rules, to_json};
 
 #[cfg(test)]
 mod tests;

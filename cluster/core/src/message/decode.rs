@@ -11,12 +11,13 @@ use super::advanced::{self, Rules};
 use super::fields::Fields;
 use super::js::Js;
 use super::{
-    Act, Cluster, Counting, Data, Envelope, Frame, HandleKey, Message, PassedKind, QueryServer, Reply,
-    Violation, is_internal, json, surrogates,
+    Act, Cluster, Counting, Data, Envelope, Frame, HandleKey, Message, PassedKind, QueryServer, Reply, json,
+    surrogates,
 };
 use crate::address::{AddressType, ListeningAddress};
 use crate::os::Errno;
 use crate::payload;
+use crate::violation::Violation;
 
 /// The longest host, path or key that is kept, in bytes. A Unix socket's path is shorter.
 pub(crate) const ADDRESS: usize = 4096;
@@ -60,7 +61,7 @@ fn decode_within(text: &str, keep: Keep<'_>, envelopes: u8) -> Result<Frame, Vio
     if may_be_reserved
         && let Ok(fields) = serde_json::from_str::<Fields<'_>>(text)
         && let Js::Text(cmd) = fields.get("cmd")
-        && is_internal(&cmd)
+        && json::is_internal(&cmd)
     {
         return internal(&cmd, &fields, keep, envelopes);
     }
@@ -283,8 +284,9 @@ mod tests {
     use super::*;
     use alloc::string::ToString;
 
-    use crate::message::{FieldKind, encode};
+    use crate::message::encode;
     use crate::settings::Serialization;
+    use crate::violation::FieldKind;
     use serde_json::{Value, json};
 
     fn decode(line: &[u8]) -> Result<Frame, Violation> {

@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::js::Js;
-use super::{FieldKind, Violation};
+use crate::violation::{FieldKind, Violation};
 
 /// Every field that a cluster reads.
 const NAMES: [&str; 22] = [

@@ -9,7 +9,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::advanced::numbers;
-use super::{FieldKind, surrogates};
+use super::surrogates;
+use crate::violation::FieldKind;
 
 /// The value of a field. A list or an object stays raw, so that its depth costs nothing.
 #[derive(Debug, Clone, PartialEq)]

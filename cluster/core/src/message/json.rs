@@ -9,11 +9,16 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Violation, is_internal};
+use crate::violation::Violation;
 
 /// Whether a text is JSON.
 pub(crate) fn check(text: &str) -> Result<(), Violation> {
     serde_json::from_str::<IgnoredAny>(text).map(drop).map_err(|_| Violation::Malformed)
+}
+
+/// Whether Node takes an object with this `cmd` for one of its own.
+pub(super) fn is_internal(cmd: &str) -> bool {
+    cmd.len() > 5 && cmd.starts_with("NODE_")
 }
 
 /// The `cmd` of JSON, if it is one of Node's own.

@@ -13,7 +13,7 @@ use serde::forward_to_deserialize_any;
 use super::{JsString, LEVELS, Structured, ViewKind};
 use crate::message::advanced::views::half;
 use crate::message::advanced::{date, numbers};
-use crate::payload::MessageError;
+use crate::payload::error::MessageError;
 
 /// How many values may be read again, as they are referred to.
 const AGAIN: usize = 1 << 20;

@@ -7,10 +7,10 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::{BigInt, JsError, JsString, LEVELS, RegExp, Structured, ViewKind};
-use crate::message::Violation;
 use crate::message::advanced::text::Text;
 use crate::message::advanced::tokens::{BigDigits, ErrorPart, Leaf, Open, Token, Tokens};
-use crate::payload::MessageError;
+use crate::payload::error::MessageError;
+use crate::violation::Violation;
 
 /// The value of a payload, which was checked before.
 pub(crate) fn read(payload: &Bytes) -> Result<Structured, MessageError> {

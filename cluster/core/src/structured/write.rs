@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::{BigInt, JsError, JsString, LEVELS, Structured, ViewKind};
 use crate::message::advanced::from_json::{put_small, put_text, put_units, put_varint};
 use crate::message::advanced::{HEADER, VERSION};
-use crate::payload::MessageError;
+use crate::payload::error::MessageError;
 
 /// The payload of a value.
 pub(crate) fn write(value: &Structured) -> Result<Vec<u8>, MessageError> {

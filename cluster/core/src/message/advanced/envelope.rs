@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::from_json::{put_text, put_varint};
 use super::tokens::{Token, Tokens};
 use super::{HEADER, Part, VERSION};
-use crate::message::Violation;
+use crate::violation::Violation;
 
 /// A part of a payload as a payload of its own. It refers to nothing outside of itself, or no Node has written it.
 pub(crate) fn detached(payload: &[u8], part: &Part) -> Result<Vec<u8>, Violation> {

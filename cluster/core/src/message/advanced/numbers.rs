@@ -1,6 +1,7 @@
 //! JavaScript's numbers as JSON has them.
 
 use alloc::string::{String, ToString};
+use core::fmt::{self, Write as _};
 
 use serde_json::Number;
 
@@ -24,4 +25,9 @@ pub(crate) fn put(number: f64, out: &mut String) {
 pub(super) fn index(number: f64) -> Option<u32> {
     let is_index = (0.0..f64::from(u32::MAX)).contains(&number) && number % 1.0 == 0.0;
     is_index.then_some(number as u32)
+}
+
+/// Appends formatted text, such as `format_args!("{number}")`.
+pub(super) fn append(out: &mut String, text: fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("a text takes everything");
 }

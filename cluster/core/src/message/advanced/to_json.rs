@@ -3,45 +3,12 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt::{self, Write as _};
 
+use super::no_json::NoJson;
+use super::numbers::append;
 use super::text::Text;
 use super::tokens::{Leaf, Open, Token, Tokens};
 use super::{date, numbers, views};
-use crate::message::Violation;
-
-/// Why a payload has no JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum NoJson {
-    /// `JSON.stringify` throws, too.
-    BigInt,
-    /// An object inside itself: `JSON.stringify` throws, too.
-    Cycle,
-    /// `undefined` alone.
-    Nothing,
-    /// Longer than it may be.
-    TooLong,
-    /// The bytes are no payload.
-    Malformed,
-}
-
-impl NoJson {
-    pub(crate) fn what(self) -> &'static str {
-        match self {
-            NoJson::BigInt => "a big integer",
-            NoJson::Cycle => "an object inside itself",
-            NoJson::Nothing => "nothing but `undefined`",
-            NoJson::TooLong => "too much",
-            NoJson::Malformed => "what V8 has not written",
-        }
-    }
-}
-
-impl From<Violation> for NoJson {
-    fn from(_: Violation) -> Self {
-        NoJson::Malformed
-    }
-}
 
 /// How much is written, and of what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -283,7 +250,7 @@ impl<'a> Writer<'a> {
         if let Leaf::Text(name) = name {
             put_text(name, &mut self.out);
         } else if let Leaf::Integer(index) = name {
-            put(&mut self.out, format_args!("\"{index}\""));
+            append(&mut self.out, format_args!("\"{index}\""));
         } else if let Leaf::Double(index) = name {
             self.out.push('"');
             numbers::put(index, &mut self.out);
@@ -347,7 +314,7 @@ fn scalar(leaf: Leaf<'_>, limit: usize, out: &mut String) -> Result<(), NoJson> 
         Leaf::Undefined | Leaf::Hole | Leaf::Null => out.push_str("null"),
         Leaf::Bool(true) | Leaf::BoxedBool(true) => out.push_str("true"),
         Leaf::Bool(false) | Leaf::BoxedBool(false) => out.push_str("false"),
-        Leaf::Integer(number) => put(out, format_args!("{number}")),
+        Leaf::Integer(number) => append(out, format_args!("{number}")),
         Leaf::Double(number) | Leaf::BoxedNumber(number) => numbers::put(number, out),
         Leaf::Text(text) | Leaf::BoxedText(text) => put_text(text, out),
         Leaf::Date(milliseconds) => put_date(milliseconds, out),
@@ -358,13 +325,9 @@ fn scalar(leaf: Leaf<'_>, limit: usize, out: &mut String) -> Result<(), NoJson> 
     Ok(())
 }
 
-pub(super) fn put(out: &mut String, text: fmt::Arguments<'_>) {
-    out.write_fmt(text).expect("a text takes everything");
-}
-
 fn put_date(milliseconds: f64, out: &mut String) {
     match date::iso(milliseconds) {
-        Some(text) => put(out, format_args!("\"{text}\"")),
+        Some(text) => append(out, format_args!("\"{text}\"")),
         None => out.push_str("null"),
     }
 }
@@ -379,9 +342,9 @@ fn put_text(text: Text<'_>, out: &mut String) {
             Ok('\n') => out.push_str("\\n"),
             Ok('\t') => out.push_str("\\t"),
             Ok('\r') => out.push_str("\\r"),
-            Ok(control @ '\0'..='\x1F') => put(out, format_args!("\\u{:04x}", u32::from(control))),
+            Ok(control @ '\0'..='\x1F') => append(out, format_args!("\\u{:04x}", u32::from(control))),
             Ok(character) => out.push(character),
-            Err(half) => put(out, format_args!("\\u{half:04x}")),
+            Err(half) => append(out, format_args!("\\u{half:04x}")),
         }
     }
     out.push('"');

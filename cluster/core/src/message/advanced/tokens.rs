@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::HEADER;
 use super::text::Text;
-use crate::message::Violation;
+use crate::violation::Violation;
 
 /// A step through a payload.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -2,8 +2,8 @@
 
 use alloc::string::String;
 
-use super::numbers;
-use super::to_json::{NoJson, put};
+use super::no_json::NoJson;
+use super::numbers::{self, append};
 
 /// An array of 16-bit floats, since Node 24.
 const FLOAT16: u32 = 13;
@@ -11,14 +11,14 @@ const FLOAT16: u32 = 13;
 /// No more than this long, and one element.
 pub(super) fn put_view(kind: u32, bytes: &[u8], limit: usize, out: &mut String) -> Result<(), NoJson> {
     match kind {
-        0 => {
-            elements(bytes, limit, out, |[byte], out| put(out, format_args!("{}", i8::from_le_bytes([byte]))))
-        }
-        1 | 2 => elements(bytes, limit, out, |[byte], out| put(out, format_args!("{byte}"))),
-        3 => elements(bytes, limit, out, |it, out| put(out, format_args!("{}", i16::from_le_bytes(it)))),
-        4 => elements(bytes, limit, out, |it, out| put(out, format_args!("{}", u16::from_le_bytes(it)))),
-        5 => elements(bytes, limit, out, |it, out| put(out, format_args!("{}", i32::from_le_bytes(it)))),
-        6 => elements(bytes, limit, out, |it, out| put(out, format_args!("{}", u32::from_le_bytes(it)))),
+        0 => elements(bytes, limit, out, |[byte], out| {
+            append(out, format_args!("{}", i8::from_le_bytes([byte])));
+        }),
+        1 | 2 => elements(bytes, limit, out, |[byte], out| append(out, format_args!("{byte}"))),
+        3 => elements(bytes, limit, out, |it, out| append(out, format_args!("{}", i16::from_le_bytes(it)))),
+        4 => elements(bytes, limit, out, |it, out| append(out, format_args!("{}", u16::from_le_bytes(it)))),
+        5 => elements(bytes, limit, out, |it, out| append(out, format_args!("{}", i32::from_le_bytes(it)))),
+        6 => elements(bytes, limit, out, |it, out| append(out, format_args!("{}", u32::from_le_bytes(it)))),
         7 => elements(bytes, limit, out, |it, out| numbers::put(f32::from_le_bytes(it).into(), out)),
         8 => elements(bytes, limit, out, |it, out| numbers::put(f64::from_le_bytes(it), out)),
         10 => buffer(bytes, limit, out),
@@ -35,7 +35,7 @@ pub(super) fn put_view(kind: u32, bytes: &[u8], limit: usize, out: &mut String) 
 fn buffer(bytes: &[u8], limit: usize, out: &mut String) -> Result<(), NoJson> {
     out.push_str(r#"{"type":"Buffer","data":["#);
     for (index, byte) in bytes.iter().enumerate() {
-        put(out, format_args!("{}{byte}", if index == 0 { "" } else { "," }));
+        append(out, format_args!("{}{byte}", if index == 0 { "" } else { "," }));
         within(limit, out)?;
     }
     out.push_str("]}");
@@ -50,7 +50,7 @@ fn elements<const SIZE: usize>(
 ) -> Result<(), NoJson> {
     out.push('{');
     for (index, chunk) in bytes.as_chunks().0.iter().enumerate() {
-        put(out, format_args!("{}\"{index}\":", if index == 0 { "" } else { "," }));
+        append(out, format_args!("{}\"{index}\":", if index == 0 { "" } else { "," }));
         element(*chunk, out);
         within(limit, out)?;
     }

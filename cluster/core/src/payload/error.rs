@@ -1,0 +1,69 @@
+//! Why a message is not read, or not made.
+
+use alloc::string::{String, ToString};
+use core::fmt;
+
+use crate::message::advanced::NoJson;
+
+/// Why a message was not read, or not made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MessageError {
+    /// The text is not JSON.
+    NotJson {
+        /// What is wrong, and where.
+        reason: String,
+    },
+    /// The message and the type do not fit.
+    Type {
+        /// What is wrong, and where.
+        reason: String,
+    },
+    /// The message is nested more than 128 levels deep. [`Message::as_bytes`](super::Message::as_bytes) has all of it.
+    TooDeep,
+    /// The message, with all that it refers to, would be longer than a GiB.
+    TooLong,
+    /// A value of JavaScript's has no form in what was asked for.
+    NoForm {
+        /// The value's kind, as `a regular expression`.
+        what: &'static str,
+        /// Where it is, as `.list[3]`; empty for the whole message.
+        path: String,
+    },
+}
+
+impl MessageError {
+    pub(super) fn of_reading(error: &serde_json::Error) -> Self {
+        let reason = error.to_string();
+        if reason.starts_with("recursion limit exceeded") {
+            MessageError::TooDeep
+        } else {
+            MessageError::Type { reason }
+        }
+    }
+
+    pub(super) fn of_no_json(error: NoJson) -> Self {
+        match error {
+            NoJson::TooLong => MessageError::TooLong,
+            NoJson::BigInt | NoJson::Cycle | NoJson::Nothing | NoJson::Malformed => {
+                MessageError::NoForm { what: error.what(), path: String::new() }
+            }
+        }
+    }
+}
+
+impl fmt::Display for MessageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MessageError::NotJson { reason } => write!(f, "the text is not JSON: {reason}"),
+            MessageError::Type { reason } => write!(f, "the message and the type do not fit: {reason}"),
+            MessageError::TooDeep => f.write_str("the message is nested more than 128 levels deep"),
+            MessageError::TooLong => f.write_str("the message would be longer than a GiB"),
+            MessageError::NoForm { what, path } => {
+                write!(f, "message{path} is or holds {what}, which has no form in what was asked for")
+            }
+        }
+    }
+}
+
+impl core::error::Error for MessageError {}
