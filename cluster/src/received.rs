@@ -88,7 +88,7 @@ impl Drop for CountGuard {
     }
 }
 
-/// The sockets whose guards were dropped, for the machine. As many as the machine has received, and no more.
+/// The sockets of dropped guards, for the machine. As many as the machine has received, and no more.
 #[derive(Debug)]
 pub(crate) struct Releases {
     guard: UnboundedSender<SocketId>,

@@ -254,10 +254,10 @@ fn two_programs_talk() -> Tested {
     rest.sort();
     let answer = |number: u32| format!(r#"{{"answer":"hello {number}","question":"what is your number?"}}"#);
     let expected = [
-        "worker 1 ended: Code(0)".into(),
         format!("worker 1 answers {}", answer(0)),
-        "worker 2 ended: Code(0)".into(),
+        "worker 1 ended: Code(0)".into(),
         format!("worker 2 answers {}", answer(1)),
+        "worker 2 ended: Code(0)".into(),
     ];
     assert_eq!(rest, expected);
     Ok(())

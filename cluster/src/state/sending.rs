@@ -120,7 +120,7 @@ impl State {
         for listener in self.doors.ids() {
             self.machine.withdraw(listener);
         }
-        // First the writes alone: the rest of a transition in whose middle the program ends does not happen. Node: a
+        // First the writes alone: where the program ends within a transition, the rest of that does not happen. Node: a
         // worker that exits in the callback of `listen` never announces that it listens.
         flush(&mut self.machine, &mut self.unix);
         while self.has_unwritten() {
