@@ -15,8 +15,8 @@ static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 /// How many bytes may be allocated for each byte of a message that is received.
 const RECEIVED: usize = 20;
 
-/// How many for each byte of a message that is read as [`cluster_core::Structured`].
-const READ: usize = 160;
+/// How many for each byte of a message that is read as [`cluster_core::Structured`]; its documentation names the figure.
+const READ: usize = 128;
 
 /// What the kernel gives at once.
 const PIECE: usize = 64 << 10;

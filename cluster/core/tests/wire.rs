@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use cluster_core::{
-    Call, ChannelId, Errno, Event, Limits, ListenOptions, ListenerId, LocalAddress, Machine, OsEvent, Output,
+    Call, ChannelId, Event, Limits, ListenOptions, ListenerId, LocalAddress, Machine, OsEvent, Output,
     Passed, Primary, Serialization, Settings, Setup, SocketId, Violation, Worker, WorkerError, WorkerEvent,
     WorkerId,
 };
@@ -404,41 +404,6 @@ fn a_peer_that_floods_and_does_not_read_is_not_read_from() {
     primary.handle(OsEvent::Writable { channel });
     assert_eq!(drain(&mut primary, true), 2, "paused, then resumed");
     assert_eq!(taken, asked as usize, "every answer was written in the end");
-}
-
-/// A question that is answered by the primary.
-fn goodbye(seq: u32) -> Vec<u8> {
-    format!("{{\"cmd\":\"NODE_CLUSTER\",\"act\":\"exitedAfterDisconnect\",\"seq\":{seq}}}\n").into_bytes()
-}
-
-/// A primary with one worker, and few bytes that may wait.
-fn narrow() -> Primary {
-    let mut settings = Settings::default();
-    settings.limits.answer_bytes = 100;
-    settings.limits.unsent_bytes = 100;
-    let mut primary = Primary::new(settings);
-    primary.fork().expect("nothing impossible was set up");
-    calls(&mut primary);
-    primary
-}
-
-/// What a machine asks for. No write is answered.
-fn calls<M: Machine>(machine: &mut M) -> Vec<Call> {
-    let outputs = std::iter::from_fn(|| machine.poll());
-    outputs.filter_map(|output| if let Output::Call(call) = output { Some(call) } else { None }).collect()
-}
-
-/// What a dying peer has sent is read, though the peer can no longer be written to.
-#[test]
-fn a_peer_that_was_not_read_from_is_read_from_again_when_it_cannot_be_written_to() {
-    let mut primary = narrow();
-    let channel = ChannelId(1);
-    for seq in 0..3 {
-        primary.handle(OsEvent::Read { channel, bytes: goodbye(seq), socket: None });
-    }
-    assert!(calls(&mut primary).contains(&Call::PauseRead { channel }));
-    primary.handle(OsEvent::WriteFailed { channel, errno: Errno::EPIPE });
-    assert!(calls(&mut primary).contains(&Call::ResumeRead { channel }));
 }
 
 /// A Node worker that serves TLS brings something along for all workers; the first one's is everybody's.

@@ -224,6 +224,18 @@ fn reading_never_depends_on_sending() {
     assert!(calls(&mut primary).contains(&Call::PauseRead { channel }));
 }
 
+/// What a dying peer has sent is read, though the peer can no longer be written to.
+#[test]
+fn broken_channel_is_read_again() {
+    let mut primary = narrow();
+    for seq in 0..3 {
+        primary.handle(OsEvent::Read { channel: CHANNEL, bytes: goodbye(seq), socket: None });
+    }
+    assert!(calls(&mut primary).contains(&Call::PauseRead { channel: CHANNEL }));
+    primary.handle(OsEvent::WriteFailed { channel: CHANNEL, errno: Errno::EPIPE });
+    assert!(calls(&mut primary).contains(&Call::ResumeRead { channel: CHANNEL }));
+}
+
 /// A worker reads its primary whatever it owes it.
 #[test]
 fn worker_always_reads() {

@@ -162,16 +162,17 @@ fn http_successor_listens_everywhere_first() -> Tested {
     example.rest().map(drop)
 }
 
-/// The program of the README keeps its workers: a killed one is replaced, and no client is refused meanwhile.
-#[test]
-fn server_replaces_the_dead_under_load() -> Tested {
-    let mut example = Example::start("server", &["127.0.0.1:0"])?;
-    let port = example.served()?;
+/// Kills two workers under load. Of the connections of each, every client has one at most; no client is refused.
+fn replaces_the_dead(
+    mut example: Example,
+    port: u16,
+    victim: impl Fn(&Example) -> Result<Pid, Box<dyn std::error::Error>>,
+) -> Tested {
     lines(&mut example, workers() - 1, "serves")?;
     let load = Load::start(CLIENTS, &[port]);
     for _ in 0..2 {
         load.wait_for(500);
-        kill(example.children()?[0], Signal::SIGKILL)?;
+        kill(victim(&example)?, Signal::SIGKILL)?;
         lines(&mut example, 1, "serves")?;
     }
     load.wait_for(500);
@@ -180,6 +181,14 @@ fn server_replaces_the_dead_under_load() -> Tested {
     assert!(tally.failed() <= 2 * CLIENTS as u64, "{tally:?}");
     killpg(example.group()?, Signal::SIGTERM)?;
     example.rest().map(drop)
+}
+
+/// The program of the README keeps its workers: a killed one is replaced, and no client is refused meanwhile.
+#[test]
+fn server_replaces_the_dead_under_load() -> Tested {
+    let mut example = Example::start("server", &["127.0.0.1:0"])?;
+    let port = example.served()?;
+    replaces_the_dead(example, port, |example| Ok(example.children()?[0]))
 }
 
 /// Workers that die before they serve are replaced, ever more slowly: 100 ms after the first generation has died, 200 ms after the
@@ -211,19 +220,7 @@ fn node_replaces_the_dead_under_load() -> Tested {
     // Its workers listen at a port that the kernel chooses: the same for all.
     let mut example = Example::start("node", &[script, "0"])?;
     let port = example.served()?;
-    lines(&mut example, workers() - 1, "serves")?;
-    let load = Load::start(CLIENTS, &[port]);
-    for _ in 0..2 {
-        load.wait_for(500);
-        kill(process(port)?, Signal::SIGKILL)?;
-        lines(&mut example, 1, "serves")?;
-    }
-    load.wait_for(500);
-    let tally = load.stop();
-    assert_eq!(tally.refused, 0, "{tally:?}");
-    assert!(tally.failed() <= 2 * CLIENTS as u64, "{tally:?}");
-    killpg(example.group()?, Signal::SIGTERM)?;
-    example.rest().map(drop)
+    replaces_the_dead(example, port, |_| process(port))
 }
 
 /// What README.md prints is the example, but for its head.
