@@ -21,7 +21,7 @@ use crate::unix::{Pipes, Unix};
 
 mod sending;
 
-use sending::Kept;
+use sending::KeptEvents;
 
 /// What says how connections are given out where the program does not.
 const POLICY: &str = "NODE_CLUSTER_SCHED_POLICY";
@@ -50,7 +50,7 @@ pub struct Primary {
     offered: Option<SocketId>,
     /// Sockets that the program has taken and no longer holds.
     releases: Releases,
-    kept: Kept,
+    kept: KeptEvents,
     linger: Duration,
     /// Something has happened, and there may be room again.
     progress: Arc<Notify>,
@@ -86,7 +86,7 @@ impl Primary {
             remotes_first: false,
             offered: None,
             releases: Releases::default(),
-            kept: Kept::default(),
+            kept: KeptEvents::default(),
             linger: LINGER,
             progress: Arc::default(),
         })

@@ -13,13 +13,13 @@ use super::Primary;
 
 /// Events that came while a command waited, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+pub(super) struct KeptEvents {
     events: VecDeque<(Event, Option<Life>)>,
     /// What was known of the worker of the last event that was taken: it may be forgotten since.
     known: Option<(WorkerId, Life)>,
 }
 
-impl Kept {
+impl KeptEvents {
     pub(super) fn put(&mut self, event: Event, life: Option<Life>) {
         self.events.push_back((event, life));
     }

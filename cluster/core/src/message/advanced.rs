@@ -42,7 +42,7 @@ pub(crate) struct Outline {
     /// Its `cmd`, if that is a text.
     pub(crate) cmd: Option<String>,
     /// Its `msg`.
-    pub(crate) msg: Option<Part>,
+    pub(crate) msg: Option<Span>,
 }
 
 impl Outline {
@@ -53,7 +53,7 @@ impl Outline {
 
 /// A value inside a payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Part {
+pub(crate) struct Span {
     range: Range<usize>,
     /// The number of its first object.
     first_object: u32,
@@ -79,7 +79,7 @@ pub(crate) fn outline(payload: &[u8]) -> Result<Outline, Violation> {
             outline.cmd = Some(cmd.map(|it| it.unwrap_or(char::REPLACEMENT_CHARACTER)).collect());
         } else if name.is(b"msg") {
             skip(&mut tokens)?;
-            outline.msg = Some(Part { range: begins..tokens.end(), first_object });
+            outline.msg = Some(Span { range: begins..tokens.end(), first_object });
         }
     }
     Ok(outline)

@@ -4,15 +4,15 @@ use alloc::vec::Vec;
 
 use super::from_json::{put_text, put_varint};
 use super::tokens::{Token, Tokens};
-use super::{HEADER, Part, VERSION};
+use super::{HEADER, Span, VERSION};
 use crate::violation::Violation;
 
-/// A part of a payload as a payload of its own. It refers to nothing outside of itself, or no Node has written it.
-pub(crate) fn detached(payload: &[u8], part: &Part) -> Result<Vec<u8>, Violation> {
-    let mut out = Vec::with_capacity(part.range.len() + 2);
+/// A value inside a payload as a payload of its own. The value refers to nothing outside of itself, or no Node has written it.
+pub(crate) fn detached(payload: &[u8], span: &Span) -> Result<Vec<u8>, Violation> {
+    let mut out = Vec::with_capacity(span.range.len() + 2);
     out.extend([HEADER, VERSION]);
-    let tokens = Tokens::of_value(payload, part.range.start, part.first_object);
-    copy(payload, tokens, |object| object.checked_sub(part.first_object), &mut out)?;
+    let tokens = Tokens::of_value(payload, span.range.start, span.first_object);
+    copy(payload, tokens, |object| object.checked_sub(span.first_object), &mut out)?;
     Ok(out)
 }
 

@@ -45,7 +45,7 @@ pub(crate) fn to_json(payload: &[u8], rules: Rules) -> Result<String, NoJson> {
 
 /// Where the writer stands in what is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Position {
     /// Before an element of an array; whether there was one before.
     Element(bool),
     /// Before the name of an element of a sparse array; how many were written.
@@ -68,7 +68,7 @@ enum Place {
 
 #[derive(Debug, Clone, Copy)]
 struct Level {
-    place: Place,
+    position: Position,
     object: u32,
     /// How long the text was before the name of the value that follows.
     before: u32,
@@ -104,8 +104,8 @@ impl<'a> Writer<'a> {
             let start = u32::try_from(tokens.start()).map_err(|_| NoJson::Malformed)?;
             self.objects.push((start, false));
         }
-        let is_silent =
-            is_besides || matches!(self.place(), Some(Place::Silent | Place::Besides(_) | Place::Left(_)));
+        let is_silent = is_besides
+            || matches!(self.position(), Some(Position::Silent | Position::Besides(_) | Position::Left(_)));
         self.token(token, number, is_silent)?;
         if self.out.len() > self.limit { Err(NoJson::TooLong) } else { Ok(true) }
     }
@@ -113,7 +113,7 @@ impl<'a> Writer<'a> {
     fn token(&mut self, token: Token<'a>, number: u32, is_silent: bool) -> Result<(), NoJson> {
         match token {
             Token::Close(open) => self.close(open)?,
-            Token::Open(_) if is_silent => self.push(Place::Silent, number),
+            Token::Open(_) if is_silent => self.push(Position::Silent, number),
             Token::Open(open) => {
                 self.begin();
                 self.open(open, number);
@@ -121,80 +121,80 @@ impl<'a> Writer<'a> {
             Token::Error(_) => {}
             Token::Leaf(_) | Token::Reference(_) if is_silent => self.end_silently(),
             Token::Reference(object) => self.reference(object)?,
-            Token::Leaf(leaf) => match self.place() {
-                Some(Place::Name(had_one)) => self.name(leaf, had_one),
-                Some(Place::Index(written)) => self.index(leaf, written)?,
+            Token::Leaf(leaf) => match self.position() {
+                Some(Position::Name(had_one)) => self.name(leaf, had_one),
+                Some(Position::Index(written)) => self.index(leaf, written)?,
                 Some(_) | None => self.value(leaf)?,
             },
         }
         Ok(())
     }
 
-    fn place(&self) -> Option<Place> {
-        self.levels.last().map(|level| level.place)
+    fn position(&self) -> Option<Position> {
+        self.levels.last().map(|level| level.position)
     }
 
-    fn set(&mut self, place: Place) {
+    fn set(&mut self, position: Position) {
         if let Some(level) = self.levels.last_mut() {
-            level.place = place;
+            level.position = position;
         }
     }
 
-    fn push(&mut self, place: Place, object: u32) {
-        self.levels.push(Level { place, object, before: 0 });
+    fn push(&mut self, position: Position, object: u32) {
+        self.levels.push(Level { position, object, before: 0 });
     }
 
     /// A value begins that is written.
     fn begin(&mut self) {
-        if let Some(Place::Element(true)) = self.place() {
+        if let Some(Position::Element(true)) = self.position() {
             self.out.push(',');
         }
     }
 
     /// A value has ended that was written.
     fn end(&mut self) {
-        match self.place() {
-            Some(Place::Element(_)) => self.set(Place::Element(true)),
-            Some(Place::Sparse(index)) => self.set(Place::Index(index.saturating_add(1))),
-            Some(Place::Value(_)) => self.set(Place::Name(true)),
+        match self.position() {
+            Some(Position::Element(_)) => self.set(Position::Element(true)),
+            Some(Position::Sparse(index)) => self.set(Position::Index(index.saturating_add(1))),
+            Some(Position::Value(_)) => self.set(Position::Name(true)),
             Some(_) | None => self.end_silently(),
         }
     }
 
     /// A value has ended that was not written.
     fn end_silently(&mut self) {
-        match self.place() {
-            Some(Place::Besides(written)) => self.set(Place::Index(written)),
-            Some(Place::Left(had_one)) => self.set(Place::Name(had_one)),
+        match self.position() {
+            Some(Position::Besides(written)) => self.set(Position::Index(written)),
+            Some(Position::Left(had_one)) => self.set(Position::Name(had_one)),
             Some(_) | None => {}
         }
     }
 
     fn open(&mut self, open: Open, number: u32) {
         let is_sparse_field = self.rules == Rules::Fields;
-        let (text, place) = match open {
-            Open::Object => ("{", Place::Name(false)),
-            Open::Dense(_) => ("[", Place::Element(false)),
-            Open::Sparse(_) if !is_sparse_field => ("[", Place::Index(0)),
-            Open::Sparse(_) | Open::Map | Open::Set | Open::Error => ("{}", Place::Silent),
-            Open::Host => ("", Place::Host),
+        let (text, position) = match open {
+            Open::Object => ("{", Position::Name(false)),
+            Open::Dense(_) => ("[", Position::Element(false)),
+            Open::Sparse(_) if !is_sparse_field => ("[", Position::Index(0)),
+            Open::Sparse(_) | Open::Map | Open::Set | Open::Error => ("{}", Position::Silent),
+            Open::Host => ("", Position::Host),
         };
         self.out.push_str(text);
-        self.push(place, number);
+        self.push(position, number);
         if let Some((_, is_open)) = self.objects.get_mut(number as usize) {
             *is_open = true;
         }
     }
 
     fn close(&mut self, open: Open) -> Result<(), NoJson> {
-        let Some(Level { place, object, .. }) = self.levels.pop() else { return Err(NoJson::Malformed) };
-        match (place, open) {
-            (Place::Index(written), Open::Sparse(length)) => {
+        let Some(Level { position, object, .. }) = self.levels.pop() else { return Err(NoJson::Malformed) };
+        match (position, open) {
+            (Position::Index(written), Open::Sparse(length)) => {
                 self.nulls(written, length)?;
                 self.out.push(']');
             }
-            (Place::Element(_), _) => self.out.push(']'),
-            (Place::Name(_), _) => self.out.push('}'),
+            (Position::Element(_), _) => self.out.push(']'),
+            (Position::Name(_), _) => self.out.push('}'),
             _ => {}
         }
         if let Some((_, is_open)) = self.objects.get_mut(object as usize) {
@@ -228,20 +228,20 @@ impl<'a> Writer<'a> {
             None
         };
         let Some(index) = index.filter(|index| *index >= written) else {
-            self.set(Place::Besides(written));
+            self.set(Position::Besides(written));
             return Ok(());
         };
         self.nulls(written, index)?;
         if index > 0 {
             self.out.push(',');
         }
-        self.set(Place::Sparse(index));
+        self.set(Position::Sparse(index));
         Ok(())
     }
 
     fn name(&mut self, name: Leaf<'a>, had_one: bool) {
         if self.rules == Rules::Fields && self.levels.len() == 1 && is_enclosed(name) {
-            return self.set(Place::Left(had_one));
+            return self.set(Position::Left(had_one));
         }
         let before = u32::try_from(self.out.len()).unwrap_or(u32::MAX);
         if had_one {
@@ -258,7 +258,7 @@ impl<'a> Writer<'a> {
         }
         self.out.push(':');
         if let Some(level) = self.levels.last_mut() {
-            (level.place, level.before) = (Place::Value(had_one), before);
+            (level.position, level.before) = (Position::Value(had_one), before);
         }
     }
 
@@ -278,9 +278,9 @@ impl<'a> Writer<'a> {
         let is_nothing = matches!(leaf, Leaf::Undefined | Leaf::Hole);
         match (is_nothing, self.levels.last().copied()) {
             (true, None) => return Ok(()),
-            (true, Some(Level { place: Place::Value(had_one), before, .. })) => {
+            (true, Some(Level { position: Position::Value(had_one), before, .. })) => {
                 self.out.truncate(before as usize);
-                self.set(Place::Name(had_one));
+                self.set(Position::Name(had_one));
                 return Ok(());
             }
             _ => {}

@@ -93,9 +93,9 @@ struct Level {
     count: u32,
 }
 
-/// What may stand at a place.
+/// What may follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Expected {
     /// The name of a member, or the end.
     Key,
     /// A value or the end.
@@ -159,42 +159,42 @@ impl<'a> Tokens<'a> {
 
     /// Whether the next token is the name of a member, or the end of what is open.
     pub(crate) fn is_at_key(&self) -> bool {
-        self.levels.last().is_some_and(|level| self.place(*level) == Place::Key)
+        self.levels.last().is_some_and(|level| self.expected(*level) == Expected::Key)
     }
 
     /// Whether the next token is what an array has besides its elements, or its end.
     pub(crate) fn is_besides_elements(&self) -> bool {
         let array = self.levels.last().filter(|level| self.payload[level.tag as usize] == b'A');
-        array.is_some_and(|level| self.place(*level) != Place::Element)
+        array.is_some_and(|level| self.expected(*level) != Expected::Element)
     }
 
     /// The next token; `None` behind the last one of the value.
     pub(crate) fn next(&mut self) -> Result<Option<Token<'a>>, Violation> {
         let Some(level) = self.levels.last().copied() else {
             let is_over = core::mem::replace(&mut self.begun, true);
-            return if is_over { Ok(None) } else { self.value(Place::Value).map(Some) };
+            return if is_over { Ok(None) } else { self.value(Expected::Value).map(Some) };
         };
-        let place = self.place(level);
-        let ends = match place {
-            Place::Key | Place::ValueOrEnd => self.is_next(self.end_tag(level)),
-            Place::Element | Place::Value => false,
-            Place::End => true,
-            Place::ErrorPart => return self.error_part().map(Some),
+        let expected = self.expected(level);
+        let ends = match expected {
+            Expected::Key | Expected::ValueOrEnd => self.is_next(self.end_tag(level)),
+            Expected::Element | Expected::Value => false,
+            Expected::End => true,
+            Expected::ErrorPart => return self.error_part().map(Some),
         };
-        if ends { self.close(level).map(Some) } else { self.value(place).map(Some) }
+        if ends { self.close(level).map(Some) } else { self.value(expected).map(Some) }
     }
 
-    fn place(&self, Level { tag, count }: Level) -> Place {
-        let pair = |count: u32| if count.is_multiple_of(2) { Place::Key } else { Place::Value };
+    fn expected(&self, Level { tag, count }: Level) -> Expected {
+        let pair = |count: u32| if count.is_multiple_of(2) { Expected::Key } else { Expected::Value };
         match self.payload[tag as usize] {
             b'o' | b'a' => pair(count),
-            b'A' => count.checked_sub(self.declared(tag)).map_or(Place::Element, pair),
-            b'\\' if count == 0 => Place::Value,
-            b'\\' => Place::End,
+            b'A' => count.checked_sub(self.declared(tag)).map_or(Expected::Element, pair),
+            b'\\' if count == 0 => Expected::Value,
+            b'\\' => Expected::End,
             // Between a key and the end of a map; of an error: a cause was announced.
-            b';' | b'r' if !count.is_multiple_of(2) => Place::Value,
-            b'r' => Place::ErrorPart,
-            _ => Place::ValueOrEnd,
+            b';' | b'r' if !count.is_multiple_of(2) => Expected::Value,
+            b'r' => Expected::ErrorPart,
+            _ => Expected::ValueOrEnd,
         }
     }
 
@@ -252,11 +252,11 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    fn value(&mut self, place: Place) -> Result<Token<'a>, Violation> {
+    fn value(&mut self, expected: Expected) -> Result<Token<'a>, Violation> {
         let tag = self.tag()?;
         let token = match tag {
             b'_' => Token::Leaf(Leaf::Undefined),
-            b'-' if place == Place::Element => Token::Leaf(Leaf::Hole),
+            b'-' if expected == Expected::Element => Token::Leaf(Leaf::Hole),
             b'0' => Token::Leaf(Leaf::Null),
             b'T' => Token::Leaf(Leaf::Bool(true)),
             b'F' => Token::Leaf(Leaf::Bool(false)),
@@ -269,7 +269,7 @@ impl<'a> Tokens<'a> {
             _ => self.object(tag)?,
         };
         let is_name = matches!(token, Token::Leaf(Leaf::Text(_) | Leaf::Integer(_) | Leaf::Double(_)));
-        if place == Place::Key && !is_name {
+        if expected == Expected::Key && !is_name {
             return Err(Violation::Malformed);
         }
         if !matches!(token, Token::Open(_)) {
@@ -298,12 +298,12 @@ impl<'a> Tokens<'a> {
     }
 
     fn open(&mut self, tag: u8) -> Result<Token<'a>, Violation> {
-        let place = u32::try_from(self.start).map_err(|_| Violation::Malformed)?;
+        let at = u32::try_from(self.start).map_err(|_| Violation::Malformed)?;
         if matches!(tag, b'A' | b'a') {
             self.varint32()?;
         }
-        self.levels.push(Level { tag: place, count: 0 });
-        Ok(Token::Open(self.open_of(place)))
+        self.levels.push(Level { tag: at, count: 0 });
+        Ok(Token::Open(self.open_of(at)))
     }
 
     /// What Node writes itself: views of bytes, and objects of its own as plain ones.
