@@ -160,6 +160,9 @@ impl Worker {
         if let ListenAddress::Path { path, .. } = &mut options.address
             && !path.starts_with('\0')
         {
+            if path.is_empty() {
+                return Err(unfit("its path is empty"));
+            }
             let absolute = std::path::absolute(&*path).map_err(ListenError::Directory)?;
             *path = absolute.into_os_string().into_string().map_err(|_| {
                 unfit("the working directory is not UTF-8, and a message cannot carry it; rename it")

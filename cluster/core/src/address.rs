@@ -3,6 +3,8 @@
 use alloc::string::String;
 use core::fmt;
 
+use crate::listen::fmt_path;
+
 /// Where a worker serves. Node: the argument of `'listening'`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ListeningAddress {
@@ -16,12 +18,12 @@ pub struct ListeningAddress {
     pub fd: Option<i64>,
 }
 
-/// As one writes it: `127.0.0.1:8000`, `[::1]:8000`, `*:8000`, a path.
+/// As one writes it: `127.0.0.1:8000`, `[::1]:8000`, `*:8000`, a path, `@` and an abstract name.
 impl fmt::Display for ListeningAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ListeningAddress { address, port, fd, .. } = self;
         match (address, fd) {
-            (Some(path), _) if *port < 0 => f.write_str(path),
+            (Some(path), _) if *port < 0 => fmt_path(path, f),
             (Some(host), _) if host.contains(':') => write!(f, "[{host}]:{port}"),
             (Some(host), _) => write!(f, "{host}:{port}"),
             (None, Some(fd)) if *fd >= 0 => write!(f, "descriptor {fd}"),

@@ -24,8 +24,12 @@ pub(crate) enum Failed {
     Spawn,
     /// The change of a new process into its directory.
     Directory,
-    /// Binding an address or a descriptor.
+    /// Binding a descriptor.
     Bind,
+    /// Binding an address of TCP or UDP.
+    BindAddress,
+    /// Binding an address in a zone.
+    BindZone,
     /// Binding a path.
     BindPath,
     /// A signal to a worker.
@@ -43,6 +47,13 @@ impl fmt::Display for Advice {
             Failed::Spawn => spawn(self.1),
             Failed::Directory => Some(directory(self.1)),
             Failed::Bind => bind(self.1),
+            Failed::BindAddress if self.1 == Errno::EINVAL => {
+                Some("a link-local IPv6 address needs its zone, as in `fe80::1%2`")
+            }
+            Failed::BindZone if self.1 == Errno::EINVAL => {
+                Some("the zone must be the name or the number of a network interface of this machine")
+            }
+            Failed::BindAddress | Failed::BindZone => bind(self.1),
             Failed::BindPath => bind_path(self.1),
             Failed::Kill => kill(self.1),
             Failed::Write => write(self.1),
@@ -152,7 +163,7 @@ fn bind(errno: Errno) -> Option<&'static str> {
         }
         Errno::ENFILE => "raise the limit on open files of the system (fs.file-max)",
         Errno::EBADF | Errno::ENOTSOCK | Errno::EINVAL | Errno::EOPNOTSUPP => {
-            "a descriptor must be a socket of the primary that can be served this way, an address complete"
+            "a descriptor must be a socket of the primary that can be served this way"
         }
         Errno::ENOMEM | Errno::ENOBUFS => "free memory",
         Errno::ENOTCONN => "the worker is disconnecting, or its channel is closed",

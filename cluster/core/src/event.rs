@@ -260,8 +260,13 @@ impl fmt::Display for ListenError {
     /// As Node: the primary binds, an exclusive server listens.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = if self.exclusive { "listen on" } else { "bind" };
-        let is_path = matches!(self.address, ListenAddress::Path { .. });
-        let advice = Advice(if is_path { Failed::BindPath } else { Failed::Bind }, self.errno);
+        let failed = match self.address {
+            ListenAddress::Tcp { .. } | ListenAddress::Udp { .. } => Failed::BindAddress,
+            ListenAddress::Zoned { .. } => Failed::BindZone,
+            ListenAddress::Path { .. } => Failed::BindPath,
+            ListenAddress::Descriptor { .. } => Failed::Bind,
+        };
+        let advice = Advice(failed, self.errno);
         write!(f, "cannot {what} {}: {}{advice}", self.address, Reason(self.errno))
     }
 }

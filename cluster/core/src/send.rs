@@ -42,7 +42,9 @@ impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             SendError::Closed => "the channel is closed; check `is_connected` before sending",
-            SendError::Full => "the peer does not read its channel; wait, or disconnect it",
+            SendError::Full => {
+                "the peer reads its channel too slowly, or not at all; wait for room with `send_when_room`, or disconnect it"
+            },
             SendError::Reserved => "`cmd` must not begin with NODE_: such messages are Node's own",
             SendError::TooLong => {
                 "the message is longer than a peer reads; send it in parts, or raise `message_bytes`"

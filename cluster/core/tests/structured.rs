@@ -128,6 +128,17 @@ fn value_without_form_is_named() {
     );
 }
 
+/// A reason quotes the ends of a long value, in JSON and in a structured clone, and cuts no character in two.
+#[test]
+fn reason_of_long_value_is_short() {
+    let long = "\u{e9}".repeat(1_000_000);
+    for message in [Message::from(long.as_str()), message(&text(&long))] {
+        let reason = message.to::<u8>().expect_err("it is a text").to_string();
+        assert!(reason.len() < 400, "{} bytes", reason.len());
+        assert!(reason.contains("invalid type: string") && reason.contains("expected u8"), "{reason}");
+    }
+}
+
 /// What is nested too deeply, or doubles with each level, is an error soon.
 #[test]
 fn value_beyond_bounds_is_refused() {

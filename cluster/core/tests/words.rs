@@ -77,7 +77,7 @@ fn advice_is_given_in_both_forms() {
     assert_eq!(SendError::Closed.to_string(), "the channel is closed; check `is_connected` before sending");
     assert_eq!(
         format!("{:?}", SendError::Full),
-        "the peer does not read its channel; wait, or disconnect it"
+        "the peer reads its channel too slowly, or not at all; wait for room with `send_when_room`, or disconnect it"
     );
     let told = all(&[ForkError::NoChannel, ForkError::TwoChannels, ForkError::NoScript]);
     assert!(told[0].ends_with("add one, or leave it empty") && told[1].ends_with("leave one"), "{told:?}");
@@ -100,5 +100,6 @@ fn where_a_worker_serves_is_told_as_it_is_written() {
     assert_eq!(at(None, 8000, AddressType::V4, None), "*:8000");
     assert_eq!(at(None, 8000, AddressType::Udp4, Some(-1)), "*:8000");
     assert_eq!(at(Some("/run/web"), -1, AddressType::Path, None), "/run/web");
+    assert_eq!(at(Some("\0web"), -1, AddressType::Path, None), "@web");
     assert_eq!(at(None, -1, AddressType::Descriptor, Some(3)), "descriptor 3");
 }

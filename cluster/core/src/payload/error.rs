@@ -1,5 +1,6 @@
 //! Why a message is not read, or not made.
 
+use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt;
 
@@ -16,7 +17,7 @@ pub enum MessageError {
     },
     /// The message and the type do not fit.
     Type {
-        /// What is wrong, and where.
+        /// What is wrong, and where. A long value is quoted without its middle.
         reason: String,
     },
     /// The message is nested more than 128 levels deep. [`Message::as_bytes`](super::Message::as_bytes) has all of it.
@@ -38,8 +39,21 @@ impl MessageError {
         if reason.starts_with("recursion limit exceeded") {
             MessageError::TooDeep
         } else {
-            MessageError::Type { reason }
+            MessageError::unfit(&reason)
         }
+    }
+
+    /// Libraries quote the value that does not fit, which may be megabytes long: the middle of a long reason is left out.
+    pub(crate) fn unfit(reason: &str) -> Self {
+        const END: usize = 120;
+        let head = reason.floor_char_boundary(END);
+        let tail = reason.ceil_char_boundary(reason.len().saturating_sub(END));
+        let reason = if head < tail {
+            format!("{} ... {}", &reason[..head], &reason[tail..])
+        } else {
+            String::from(reason)
+        };
+        MessageError::Type { reason }
     }
 
     pub(super) fn of_no_json(error: NoJson) -> Self {

@@ -103,7 +103,7 @@ impl MessageError {
 
 impl serde::de::Error for MessageError {
     fn custom<T: core::fmt::Display>(reason: T) -> Self {
-        MessageError::Type { reason: reason.to_string() }
+        MessageError::unfit(&reason.to_string())
     }
 }
 
