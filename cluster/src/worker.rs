@@ -434,7 +434,7 @@ impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ListenError::Resolve(_) => {
-                f.write_str("cannot resolve the name of the address; check the name, or give a number")
+                f.write_str("cannot resolve the address; write `HOST:PORT` with a name that exists, or a number")
             }
             ListenError::Unsuitable(why) => write!(f, "the address is unsuitable: {why}"),
             ListenError::Directory(_) => f.write_str(

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use core::fmt;
 
-use crate::listen::fmt_path;
+use crate::os::fmt_path;
 
 /// Where a worker serves. Node: the argument of `'listening'`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

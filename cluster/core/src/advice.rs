@@ -46,14 +46,13 @@ impl fmt::Display for Advice {
         let advice = match self.0 {
             Failed::Spawn => spawn(self.1),
             Failed::Directory => Some(directory(self.1)),
-            Failed::Bind => bind(self.1),
             Failed::BindAddress if self.1 == Errno::EINVAL => {
                 Some("a link-local IPv6 address needs its zone, as in `fe80::1%2`")
             }
             Failed::BindZone if self.1 == Errno::EINVAL => {
                 Some("the zone must be the name or the number of a network interface of this machine")
             }
-            Failed::BindAddress | Failed::BindZone => bind(self.1),
+            Failed::Bind | Failed::BindAddress | Failed::BindZone => bind(self.1),
             Failed::BindPath => bind_path(self.1),
             Failed::Kill => kill(self.1),
             Failed::Write => write(self.1),

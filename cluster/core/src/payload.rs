@@ -48,8 +48,7 @@ impl Message {
     /// # Errors
     /// [`MessageError::Type`]: the value has no JSON, for instance a map with keys that are not texts.
     pub fn new<T: Serialize + ?Sized>(value: &T) -> Result<Self, MessageError> {
-        let json =
-            serde_json::to_vec(value).map_err(|error| MessageError::unfit(&error.to_string()))?;
+        let json = serde_json::to_vec(value).map_err(|error| MessageError::unfit(&error.to_string()))?;
         Ok(Message::of_json(json.into()))
     }
 

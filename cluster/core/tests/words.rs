@@ -84,6 +84,25 @@ fn advice_is_given_in_both_forms() {
     assert!(PolicyFrozen.to_string().contains("before the first `setup` or `fork`"));
 }
 
+/// The advice for an invalid argument depends on the kind of the address.
+#[test]
+fn invalid_address_has_fitting_advice() {
+    let zoned = ListenAddress::Zoned {
+        host: "fe80::1".parse().expect("an address"),
+        zone: "nonesuch".into(),
+        port: 80,
+        udp: false,
+        ipv6_only: false,
+    };
+    let descriptor = ListenAddress::Descriptor { fd: 77, udp: false };
+    let advice = |address| ListenError { errno: Errno::EINVAL, address, exclusive: false }.to_string();
+    assert!(
+        advice(zoned)
+            .ends_with("the zone must be the name or the number of a network interface of this machine")
+    );
+    assert!(advice(descriptor).contains("a descriptor must be a socket of the primary"));
+}
+
 #[test]
 fn an_address_reads_as_one_writes_it() {
     let ip: std::net::SocketAddr = "[::1]:80".parse().expect("it is one");

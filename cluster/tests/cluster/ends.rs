@@ -20,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("a_worker_that_stays_ends_itself", stays),
         asynchronous("a_worker_told_to_go_serves_on_though_its_primary_dies", serves_on),
         asynchronous("a_worker_told_to_go_ends_with_0", told_to_go),
+        asynchronous("exit_when_listening_announces_nothing", exits_when_listening),
     ]
 }
 
@@ -88,6 +89,15 @@ async fn told_to_go() -> Tested {
     let seen = rest(&mut primary).await?;
     let clean = |worker| seen.contains(&Event::Exit { worker, status: ExitStatus::Code(0) });
     same(workers.map(clean), [true; 3])
+}
+
+/// As in Node, a worker that exits as soon as it listens does not announce its server.
+async fn exits_when_listening() -> Tested {
+    let mut primary = primary()?;
+    let worker = fork(&mut primary, "exit when listening");
+    let seen = rest(&mut primary).await?;
+    same(seen.contains(&Event::Exit { worker, status: ExitStatus::Code(3) }), true)?;
+    same(seen.iter().any(|event| matches!(event, Event::Listening { .. })), false)
 }
 
 /// Drops a primary, does something, and waits until the runtime has reaped its workers.

@@ -64,6 +64,10 @@ async fn program() -> Ended {
         "leave" => leave(worker).await,
         "close" => close(&worker).await,
         "leave when listening" => leave_when_listening(&worker).await,
+        "exit when listening" => {
+            let _listener = worker.listen(("127.0.0.1", 0)).await?;
+            worker.exit(3)
+        }
         "hoard, then serve" => hoard(worker).await,
         "serve with one descriptor" => serve_with_one_descriptor(worker).await,
         "environment" => environment(&worker).await,

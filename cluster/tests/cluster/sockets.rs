@@ -27,6 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("a_path_has_the_mode_it_is_given", mode),
         asynchronous("a_path_that_cannot_be_bound_says_why", bad_paths),
         asynchronous("path_needs_a_directory_to_begin", removed_directory),
+        asynchronous("empty_path_is_refused", empty_path),
         asynchronous("datagrams_go_to_any_worker", || datagrams("127.0.0.1")),
         asynchronous("datagrams_go_to_any_worker_over_ipv6", || datagrams("::1")),
         asynchronous("a_worker_that_is_told_to_go_gets_no_datagrams", last_datagram),
@@ -400,6 +401,13 @@ async fn removed_directory() -> Tested {
     primary.setup(::cluster::Setup { cwd: inner.to_str().map(Into::into), ..Default::default() });
     let said = "cannot read the working directory, where a relative path begins; give an absolute path";
     refused(&mut primary, json!({ "path": "s" }), said).await?;
+    over(primary).await
+}
+
+/// An empty path is no failure of the working directory.
+async fn empty_path() -> Tested {
+    let mut primary = primary()?;
+    refused(&mut primary, json!({ "path": "" }), "the address is unsuitable: its path is empty").await?;
     over(primary).await
 }
 
