@@ -34,6 +34,11 @@
 //! it, is a
 //! [`MessageError`] with the place; the channel remains open.
 //!
+//! # TLS
+//!
+//! TLS belongs to the application. Node.js workers resume the sessions of one another, as under Node: the primary passes the ticket
+//! keys of the first worker to the others. A TLS library in Rust workers needs common ticket keys from the program.
+//!
 //! # Feature `axum`
 //!
 //! [`serve`] serves an axum application so that a worker that exits loses no request, and [`Listener`] can be given to
