@@ -122,7 +122,8 @@ pub struct Limits {
     pub message_bytes: usize,
     /// With this much unsent on a channel, in bytes, `send` reports congestion. Default: 131,072, as in Node.
     pub congested_bytes: usize,
-    /// With this much unsent, in bytes, `send` fails; the peer is still read from. Default: 16 MiB.
+    /// With this much unsent, in bytes, or with one unsent message for each 64 of these bytes, `send` fails; the peer is still
+    /// read from. A short message takes more memory than its bytes. Default: 16 MiB.
     pub unsent_bytes: usize,
     /// With more than this much unsent, in bytes, of what a worker's own messages have caused (answers to its questions,
     /// acknowledgements), the worker is not read from until it has read half of it. A worker always reads its primary.

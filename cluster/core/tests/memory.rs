@@ -2,11 +2,12 @@
 //! all bytes that were ever allocated, freed ones among them, so that time is bounded, too.
 
 use std::alloc::System;
+use std::time::{Duration, Instant};
 
 use cap::Cap;
 use cluster_core::{
-    ChannelId, Event, Limits, Machine, Message, MessageError, OsEvent, Output, Primary, Serialization,
-    Settings, Setup, SocketId,
+    Call, ChannelId, Event, Limits, LocalAddress, Machine, Message, MessageError, OsEvent, Output, Primary,
+    SendError, Serialization, Settings, Setup, SocketId, WorkerId,
 };
 
 #[global_allocator]
@@ -140,6 +141,9 @@ fn messages_cost_in_proportion() {
     lines_are_in_proportion();
     envelopes_are_in_proportion();
     reading_is_in_proportion();
+    lists_are_in_proportion();
+    unsent_messages_are_bounded();
+    sockets_take_time_in_proportion();
 }
 
 /// One copy of what arrives, and little more. A payload that claims more than it has is refused, and costs as little.
@@ -231,6 +235,65 @@ fn reading_is_in_proportion() {
         assert!(value.is_ok() || value == Err(MessageError::TooDeep), "{name}");
         assert!(cost <= READ * payload.len(), "{name}: {cost} bytes for {}", payload.len());
     }
+}
+
+/// A list in a field of a message of Node's own, whose text is asked for.
+fn lists_are_in_proportion() {
+    for element in ["0,", "null,", "[],", "\"\","] {
+        let list = element.repeat(MANY);
+        let line =
+            format!("{{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"seq\":1,\"address\":[{list}0]}}\n");
+        let (cost, events) = cost(Serialization::Json, line.as_bytes(), None);
+        println!("a list of {element} {:.1} bytes a byte", factor(cost, line.len()));
+        assert_eq!(events, [], "{element}");
+        assert!(cost <= RECEIVED * line.len() + PIECE, "{element}: {cost} bytes for {}", line.len());
+    }
+}
+
+/// Messages that wait for a worker that does not read, however short: within five times the limit of their bytes.
+fn unsent_messages_are_bounded() {
+    let limit = Limits::default().unsent_bytes;
+    for text in ["", "a text of 64 bytes, with which the bytes are the first at their end"] {
+        let mut primary = primary(Serialization::Json);
+        let message = Message::from(text);
+        let before = ALLOCATOR.allocated();
+        while primary.send(WorkerId(1), message.clone()).is_ok() {
+            drain(&mut primary);
+            assert!(ALLOCATOR.allocated() - before <= 5 * limit, "{text:?}");
+        }
+        println!("{text:?}: {:.1} bytes a byte", factor(ALLOCATOR.allocated() - before, limit));
+        assert_eq!(primary.send(WorkerId(1), message), Err(SendError::Full));
+    }
+}
+
+/// Eight times as many listening sockets of one worker take some eight times as long, and not their square: a worker
+/// that opens thousands does not stall the others. The least of three times each, as the machine does other work.
+fn sockets_take_time_in_proportion() {
+    let time = |count| (0..3).map(|_| time_of_sockets(count)).min().expect("three times");
+    let (few, many) = (time(4_000), time(32_000));
+    println!("4,000 sockets: {few:?}, 32,000 sockets: {many:?}");
+    assert!(many < 20 * few, "4,000 sockets: {few:?}, 32,000 sockets: {many:?}");
+}
+
+fn time_of_sockets(count: u64) -> Duration {
+    let mut primary = primary(Serialization::Json);
+    let start = Instant::now();
+    for index in 0..count {
+        let query = format!(
+            "{{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"index\":{index},\"data\":null,\"port\":0,\"addressType\":4,\"seq\":{index}}}\n"
+        );
+        primary.handle(OsEvent::Read { channel: ChannelId(1), bytes: query.into(), socket: None });
+        while let Some(output) = primary.poll() {
+            if let Output::Call(Call::Bind { handle, .. }) = output {
+                let address = LocalAddress::Ip(([127, 0, 0, 1], 80).into());
+                primary.handle(OsEvent::Bound { handle, socket: SocketId(index + 1), address });
+            }
+            if let Output::Call(Call::Write { channel, .. }) = output {
+                primary.handle(OsEvent::Wrote { channel, rest: Vec::new() });
+            }
+        }
+    }
+    start.elapsed()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "it is printed with one decimal")]

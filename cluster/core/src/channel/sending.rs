@@ -23,8 +23,9 @@
 //! on, and a peer that has asked for more than [`Limits::answer_bytes`] of them breaks the protocol
 //! ([`Violation::Unacknowledged`]): tens of thousands of questions before one acknowledgement.
 //!
-//! The memory of a channel is bounded by `unsent_bytes` and one message of the program (`send` succeeds while there is room
-//! for a byte), twice `answer_bytes`, and what one read may cause.
+//! The unsent bytes of a channel are bounded by `unsent_bytes` and one message of the program (`send` succeeds while there is
+//! room for a byte), twice `answer_bytes`, and what one read may cause. Its memory is up to five times that: a line takes
+//! some 200 bytes beside its text, and the number of the program's lines is bounded, too.
 //!
 //! [`Limits::unsent_bytes`]: crate::settings::Limits::unsent_bytes
 //! [`Limits::answer_bytes`]: crate::settings::Limits::answer_bytes
@@ -43,6 +44,13 @@ use crate::violation::Violation;
 
 /// What one write takes at most, in bytes, so that a long line that goes out in pieces is not copied over and over.
 const PIECE: usize = 64 << 10;
+
+/// For how many unsent bytes one line may wait. A line takes some 200 bytes beside its text, so that the shortest messages take
+/// four times [`Limits::unsent_bytes`](crate::settings::Limits::unsent_bytes); without this bound they take a hundred times.
+const LINE: usize = 64;
+
+/// So many lines may always wait.
+const LINES: usize = 64;
 
 /// How often a user's message is sent again when its socket does not arrive. Node: as often.
 const RETRANSMISSIONS: u8 = 3;
@@ -145,7 +153,9 @@ impl Channel {
 
     /// Whether nothing more may be put into the queue.
     pub(crate) fn is_full(&self) -> bool {
+        let lines = self.sending.outbox.len() + self.sending.held.len();
         self.sending.unsent >= self.limits.unsent_bytes
+            || lines >= (self.limits.unsent_bytes / LINE).max(LINES)
     }
 
     /// Sends, or queues behind an unacknowledged descriptor.

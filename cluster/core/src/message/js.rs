@@ -28,6 +28,10 @@ pub(super) enum Js<'a> {
 /// A list in a list in a list is a number, too, if the innermost is; deeper ones are not looked into.
 const DEPTH: u8 = 8;
 
+/// The longest list that is joined, in bytes of JSON. The text of a longer one is too long for an address or a key, which are
+/// refused, and a join takes many times the bytes of the list.
+const LIST: usize = 64 << 10;
+
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -118,6 +122,7 @@ impl<'a> Js<'a> {
             Js::Boolean(false) => Cow::Borrowed("false"),
             Js::Number(_, text) => Cow::Borrowed(*text),
             Js::Text(text) => text.clone(),
+            Js::List(list) if list.len() > LIST => Cow::Borrowed(*list),
             Js::List(list) => Cow::Owned(joined(list, depth)),
             Js::Object => Cow::Borrowed("[object Object]"),
         }

@@ -66,9 +66,8 @@ impl Primary {
     }
 
     fn create(&mut self, worker: WorkerId, seq: u64, query: QueryServer, data: Data) {
-        let served = self.handles.values().filter(|handle| handle.has(worker)).count();
         let address = match bind_address(&query) {
-            Ok(_) if served >= self.settings.limits.sockets_per_worker => {
+            Ok(_) if self.serves_too_much(worker) => {
                 return self.refuse(worker, seq, query.key, data, Errno::EMFILE);
             }
             Ok(address) => address,
@@ -89,6 +88,14 @@ impl Primary {
         };
         self.handles.insert(id, Box::new(handle));
         self.steps.push(Step::Call(Call::Bind { handle: id, address, backlog }));
+    }
+
+    /// Whether a worker has as many sockets as one may have. Without a limit nothing is counted: the count visits every socket,
+    /// and a worker with thousands of them would stall the others.
+    fn serves_too_much(&self, worker: WorkerId) -> bool {
+        let limit = self.settings.limits.sockets_per_worker;
+        let served = self.handles.values().filter(|handle| handle.has(worker));
+        limit < usize::MAX && served.take(limit).count() == limit
     }
 
     /// How an address is shared, and with which backlog the primary listens, if it does. UDP has no connections to give.
