@@ -54,7 +54,7 @@ async fn primary() -> Ended {
                 others = message["peak"].clone();
             }
             Some(_) => {}
-            None => return Err("the worker is gone".into()),
+            None => return Err("the worker has exited".into()),
         }
     }
     sending.await??;

@@ -281,8 +281,8 @@ impl Primary {
         }
     }
 
-    /// One input, of the operating system or of a remote in turn; whether there was one. What the program has let go is first:
-    /// a worker that asks for its count gets the present one.
+    /// One input, of the operating system or of a remote in turn; whether there was one. What the program has released is
+    /// first: a worker that asks for its count gets the present one.
     fn take_input(&mut self, cx: &mut Context<'_>) -> bool {
         if self.release_dropped(cx) {
             return true;
@@ -294,14 +294,14 @@ impl Primary {
 
     fn listen(&mut self, cx: &mut Context<'_>) -> bool {
         let Poll::Ready(event) = self.unix.poll_event(cx) else { return false };
-        // What another thread let go before it caused the event.
+        // What another thread released before it caused the event.
         self.release_dropped(cx);
         self.machine.handle(event);
         self.progress.notify_waiters();
         true
     }
 
-    /// Whether the program has let a received socket go.
+    /// Whether the program has released a received socket.
     fn release_dropped(&mut self, cx: &mut Context<'_>) -> bool {
         let mut any = false;
         while let Poll::Ready(socket) = self.releases.poll(cx) {

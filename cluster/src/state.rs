@@ -289,14 +289,14 @@ impl State {
                 return Poll::Ready(Told::Over);
             }
             let event = ready!(self.unix.poll_event(cx));
-            // What another thread let go before it caused the event.
+            // What another thread released before it caused the event.
             self.release_dropped(cx);
             self.machine.handle(event);
             self.progress.notify_waiters();
         }
     }
 
-    /// The senders of the sockets that the program has let go count them no longer.
+    /// The senders of the sockets that the program has released count them no longer.
     fn release_dropped(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(socket) = self.releases.poll(cx) {
             self.machine.release(socket);

@@ -147,7 +147,7 @@ impl Unix {
         }
     }
 
-    fn is_primarys(&mut self) -> bool {
+    fn is_of_primary(&mut self) -> bool {
         self.channels.find(ChannelId::PRIMARY).is_none()
     }
 
@@ -317,7 +317,7 @@ impl Unix {
         backlog: Option<u32>,
     ) -> io::Result<(SocketId, LocalAddress)> {
         let (bound, path) = bind::bind(address)?;
-        if self.is_primarys() {
+        if self.is_of_primary() {
             bind::leaves_room(&bound)?;
         }
         let address = bind::local_address(&bound)?;

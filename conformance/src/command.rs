@@ -168,22 +168,17 @@ pub fn main() -> ExitCode {
 }
 
 fn obey(Cli { verb, places, .. }: Cli) -> Result<End, Trouble> {
-    let verb = verb.unwrap_or_else(|| Verb::Run(run::Run::default()));
-    if let Verb::Play { scenario, workers } = &verb {
-        return Ok(unix::play(scenario, workers).map(|()| End::Holds)?);
-    }
-    let places = places.find()?;
-    match verb {
-        Verb::Run(run) => run.perform(&places),
-        Verb::Record(record) => record.perform(&places),
-        Verb::List => list::perform(&places),
-        Verb::Show(show) => show.perform(&places),
-        Verb::Coverage(coverage) => coverage.perform(&places),
-        Verb::Fuzz(fuzz) => fuzz.perform(&places),
+    match verb.unwrap_or_else(|| Verb::Run(run::Run::default())) {
+        Verb::Run(run) => run.perform(&places.find()?),
+        Verb::Record(record) => record.perform(&places.find()?),
+        Verb::List => list::perform(&places.find()?),
+        Verb::Show(show) => show.perform(&places.find()?),
+        Verb::Coverage(coverage) => coverage.perform(&places.find()?),
+        Verb::Fuzz(fuzz) => fuzz.perform(&places.find()?),
         Verb::Forms(forms) => forms.perform(),
-        Verb::Replay(replay) => replay.perform(&places),
-        Verb::Explore(explore) => explore.perform(&places),
-        Verb::Play { .. } => unreachable!("it is played already"),
+        Verb::Replay(replay) => replay.perform(&places.find()?),
+        Verb::Explore(explore) => explore.perform(&places.find()?),
+        Verb::Play { scenario, workers } => Ok(unix::play(&scenario, &workers).map(|()| End::Holds)?),
     }
 }
 

@@ -1,6 +1,11 @@
-//! The pause of a socket after a failed accept: it grows with each failure in a row. No timer is set here.
+//! The pauses before something is tried again. That of a socket after a failed accept grows with each failure in a row. No
+//! timer is set here.
 
-/// The first pause.
+/// How long a worker that has refused a connection gets none, and a failed write waits, in milliseconds.
+/// Node has no such pause: a full worker and its primary pass the connection to and fro at a third of a core.
+pub(crate) const RETRY_MS: u64 = 20;
+
+/// The first pause, in milliseconds.
 const FIRST_MS: u64 = 1;
 
 /// How often a pause doubles: 64 ms is the longest.

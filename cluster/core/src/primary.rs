@@ -6,6 +6,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
 
+use crate::backoff::RETRY_MS;
 use crate::channel::{Channel, ChannelStep, Happened, Outgoing};
 use crate::event::{Event, Output, WorkerError};
 use crate::handle::Handle;
@@ -29,7 +30,7 @@ mod setup;
 
 use counters::Counters;
 pub use life::{Life, WorkerState};
-use serve::{Awaited, RETRY_MS, Retry};
+use serve::{Awaited, Retry};
 pub use setup::{ForkError, PolicyFrozen};
 
 /// What the primary has still to do.

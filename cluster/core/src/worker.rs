@@ -4,6 +4,7 @@
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 
+use crate::backoff::RETRY_MS;
 use crate::channel::{Channel, ChannelStep, Happened, Outgoing};
 use crate::event::{ChannelError, ListenerId, Output, WorkerEvent};
 use crate::message::{Act, Cluster, Message, Reply};
@@ -14,10 +15,7 @@ use crate::pump::Machine;
 use crate::settings::{Limits, Serialization};
 use crate::steps::{self, IsCall, Stepper, Steps};
 
-/// How long a write that has failed is left alone.
-const RETRY_MS: u64 = 20;
-
-/// The timer of that. Those of listeners have their listener's number, which is never 0.
+/// The timer of a failed write. Those of listeners have their listener's number, which is never 0.
 const WRITE: TimerId = TimerId(0);
 
 mod connections;

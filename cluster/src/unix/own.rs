@@ -20,7 +20,7 @@ pub(crate) fn path() -> io::Result<&'static Path> {
 }
 
 /// The name by which the program was started, if it leads to the running file: a symbolic link in it is kept, so that
-/// workers follow it to a new release. Else the path that the kernel knows.
+/// workers follow it to a new release. Else the path that the kernel has.
 fn find() -> Option<PathBuf> {
     let named = env::args_os().next().and_then(|name| locate(&name));
     match (named, env::current_exe()) {

@@ -25,8 +25,8 @@ const WORKER: &str = "
     server.listen(0, '127.0.0.1');
 ";
 
-/// Passes three connections to its worker, which lets them go one by one. After each release the server counts, and it closes
-/// while two are held: from then on Node counts one more.
+/// Passes three connections to its worker, which releases them one by one. After each release the server counts, and it
+/// closes while two are held: from then on Node counts one more.
 const PRIMARY: &str = "
     const [cluster, net] = [require('cluster'), require('net')];
     const [, , ours, serialization, theirs] = process.argv;

@@ -131,7 +131,7 @@ fn record_ends_at_a_signal() {
         kill(Pid::from_raw(command.id().cast_signed()), signal).expect("it runs");
         assert_eq!(command.wait().expect("it ends").code(), Some(130), "{signal}");
         let played = Pid::from_raw(played.trim().parse().expect("a number"));
-        assert!(kill(played, None).is_err(), "the node of the run lives on");
+        assert!(kill(played, None).is_err(), "the node of the run still runs");
     }
 }
 

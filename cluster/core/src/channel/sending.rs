@@ -6,7 +6,7 @@
 //! *Reading never depends on the peer reading because of what our own program has sent.* Each unsent byte has a source:
 //!
 //! * **The program** (`send`, and its wish that the peer disconnects). With [`Limits::unsent_bytes`] unsent, `send` fails
-//!   with `Full`. Reading goes on.
+//!   with `Full`. Reading continues.
 //! * **The peer**: its messages cause answers, which are acknowledgements of descriptors, answers to questions, counts.
 //!   With more than [`Limits::answer_bytes`] of answers that could be written, a primary does not read from that peer until
 //!   half of them are written. No answer is ever dropped.
@@ -19,8 +19,8 @@
 //! next offer waits for it.
 //!
 //! Answers that are *held* behind a descriptor that the peer has not acknowledged are another matter: its acknowledgement
-//! may stand behind the very questions that cause them, so that not to read would be to wait in a circle. Reading goes
-//! on, and a peer that has asked for more than [`Limits::answer_bytes`] of them breaks the protocol
+//! may stand behind the very questions that cause them, so that without reading both ends would wait in a circle. Reading
+//! continues, and a peer that has asked for more than [`Limits::answer_bytes`] of them breaks the protocol
 //! ([`Violation::Unacknowledged`]): tens of thousands of questions before one acknowledgement.
 //!
 //! The unsent bytes of a channel are bounded by `unsent_bytes` and one message of the program (`send` succeeds while there is

@@ -65,7 +65,7 @@ fn udp(query: &QueryServer, v6: bool) -> Result<BindAddress, Errno> {
     })
 }
 
-/// An IPv6 address in a zone; which interface that is, the operating system knows.
+/// An IPv6 address in a zone; the operating system resolves the interface.
 fn zoned(query: &QueryServer, host: &str, zone: &str) -> Result<BindAddress, Errno> {
     let datagrams = is_udp(query);
     Ok(BindAddress::Zoned {

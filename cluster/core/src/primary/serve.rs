@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use super::address::{bind_address, is_udp};
 use super::{Primary, Step};
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, RETRY_MS};
 use crate::channel::{Channel, Outgoing};
 use crate::event::Event;
 use crate::handle::round_robin::{Handoff, RoundRobin};
@@ -17,10 +17,6 @@ use crate::message::{Act, Cluster, Data, HandleKey, Message, PassedKind, QuerySe
 use crate::os::{Call, Errno, HandleId, LocalAddress, SocketId, TimerId, WorkerId};
 use crate::passing::Passed;
 use crate::settings::SchedulingPolicy;
-
-/// How long a worker that has refused a connection gets none, and a write that has failed is left alone.
-/// Node has no such pause: a full worker and its primary pass the connection to and fro at a third of a core.
-pub(super) const RETRY_MS: u64 = 20;
 
 /// How many connections the kernel may hold where the worker does not say. Node: 511.
 const BACKLOG: u32 = 511;

@@ -27,7 +27,7 @@ fn pid(WorkerId(worker): WorkerId) -> u32 {
     1000 + u32::try_from(worker % 30_000).expect("less than 30,000")
 }
 
-/// The bounds of a test, far beyond what any needs: a machine that never comes to rest fails it.
+/// The bounds of a test, far beyond what any needs: a machine that never rests fails it.
 const TURNS: usize = 10_000;
 const OUTPUTS: usize = 200_000;
 

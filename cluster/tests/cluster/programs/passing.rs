@@ -105,7 +105,7 @@ pub(super) async fn give_away(worker: &Worker) -> Ended {
     }
 }
 
-/// Holds every socket that it gets, and lets one go at each command.
+/// Holds every socket that it gets, and releases one at each command.
 pub(super) async fn hold(worker: &Worker) -> Ended {
     let (mut held, mut guard) = (Vec::new(), None);
     while let Some(event) = worker.next().await {
