@@ -331,8 +331,21 @@ function worker(id) {
     if (max_connections !== undefined) server.maxConnections = max_connections;
     settle(name, server, options);
     server.on('connection', (socket) => sockets.connection(name, socket));
-    server.listen(where(options));
+    forms[options.form ?? 'options'](server, where(options));
   }
+
+  /** Ways to call `listen` that mean the same. */
+  const forms = {
+    options: (server, at) => server.listen(at),
+    callback: (server, { port, host }) => server.listen(port, host, () => {}),
+    arguments: (server, { port, host }) => server.listen(...[port, host].filter((given) => given !== undefined)),
+    text: (server, { port, host }) => server.listen(String(port), host, '511'),
+    text_options: (server, { port, host }) => server.listen({ port: String(port), host, backlog: '511' }),
+    nulls: (server, { port, host = null }) =>
+      server.listen({ port, host, path: null, fd: null, backlog: null, exclusive: null, ipv6Only: null }),
+    fraction: (server, { port, host }) => server.listen({ port, host, backlog: 511.5 }),
+    negative: (server, { port, host }) => server.listen({ port, host, backlog: -1 }),
+  };
 
   function bind({ server: name, v6, ...options }) {
     const { reuse_address: reuseAddr, reuse_port: reusePort, ipv6_only: ipv6Only } = options;

@@ -28,7 +28,7 @@ mod defects;
 mod plan;
 
 pub use defects::Defect;
-pub use plan::Plan;
+pub use plan::{FORMS, Plan};
 
 /// Random schedules on which a scenario has to come to its end before it is run for real.
 const TRIED: u64 = 60;

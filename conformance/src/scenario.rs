@@ -24,7 +24,7 @@ mod tests;
 mod word;
 
 pub use claim::{Claim, Claimed};
-pub use listen::{Bind, Listen, Open};
+pub use listen::{Bind, CallForm, Listen, Open};
 pub use mistake::Mistake;
 pub use settings::{Policy, PolicyFrom, Serialization, Settings, User};
 pub use word::{Signal, Word};

@@ -12,12 +12,14 @@ use cluster_conformance::arm::mixed::{Mixed, Side};
 use cluster_conformance::arm::node::Runtime;
 use cluster_conformance::arm::unix::Unix;
 use cluster_conformance::exceptions::{self, Exceptions};
+use cluster_conformance::fuzz::{self, FORMS, Outcome, Real};
 use cluster_conformance::observation::Observer;
 use cluster_conformance::report::Report;
 use cluster_conformance::scenario::{self, Scenario};
 use cluster_conformance::suite::Suite;
 use cluster_conformance::trace::Trace;
 use cluster_conformance::verdict::Judge;
+use serde_json::json;
 
 mod executable;
 
@@ -86,6 +88,57 @@ fn a_primary_on_node_is_told_to_start_our_workers() {
 /// The Node that is installed, if it is of the version that the wire is held against.
 fn node_20() -> Option<Runtime> {
     Runtime::find(Path::new("node")).ok().filter(|node| node.name().starts_with("node v20."))
+}
+
+/// A Node worker that calls `listen` in this form, with a host or without, and serves a client.
+fn listening(form: &str, policy: &str, host: Option<&str>, directory: &Path) -> Scenario {
+    let mut listen = json!({ "server": "web", "form": form });
+    if let Some(host) = host {
+        listen["host"] = json!(host);
+    }
+    let text = json!({
+        "name": "form",
+        "story": "A worker serves a client and exits.",
+        "settings": { "policy": policy },
+        "primary": [
+            { "on": "start", "do": [{ "fork": 1 }] },
+            { "on": "message text=served", "do": [{ "disconnect": "it" }] },
+        ],
+        "worker": [
+            { "on": "start", "do": [{ "listen": listen }] },
+            { "on": "connection", "do": [{ "reply": "hello" }, "end"] },
+            { "on": "end", "do": [{ "send": "served" }] },
+        ],
+        "clients": [{ "steps": [{ "await": "primary: listening #1" }, { "connect": "web" }] }],
+        "contract": [{ "says": "It serves.", "seen": "client 1: data text=hello", "times": 1 }],
+    });
+    let path = directory.join("form.json");
+    fs::write(&path, text.to_string()).expect("a file");
+    Scenario::load(&path).unwrap_or_else(|mistake| unreachable!("{mistake}"))
+}
+
+/// Every way to call `listen` opens the same server under our primary.
+#[test]
+fn call_forms_hold_under_our_primary() {
+    let Some(node) = node_20() else {
+        writeln!(io::stderr(), "NOT RUN: the call forms, because there is no `node` 20 in PATH")
+            .expect("standard error is open");
+        return;
+    };
+    let exceptions = Exceptions::load(Path::new(exceptions::FILE));
+    let judge = fuzz::Judge {
+        exceptions: exceptions.unwrap_or_else(|error| unreachable!("{error}")),
+        defects: Vec::new(),
+        budget: WORLDS.into(),
+    };
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let real = Real::Mixed(Mixed::new(Side::Unix, Unix::at(Path::new(CONFORMANCE)), node));
+    for form in FORMS {
+        for (policy, host) in [("round_robin", None), ("shared", None), ("round_robin", Some("127.0.0.1"))] {
+            let scenario = listening(form, policy, host, directory.path());
+            assert_eq!(judge.judge(&scenario, &real), Outcome::Fits, "{form}, {policy}, {host:?}");
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What random scenarios are made of: forks, listens, messages, closes, disconnects, kills, crashes and clients, on one to
 //! four workers, in random order. proptest makes plans and shrinks them; this only says which there are.
 //!
+//! Workers on Node call `listen` in one of the forms that mean the same; other arms do not see which.
+//!
 //! A plan does only what has a meaning for every worker at every time; what that meaning is, the arms say.
 
 use proptest::collection::vec;
@@ -19,6 +21,8 @@ pub struct Plan {
     workers: [Vec<Rule>; 2],
     clients: Vec<Clients>,
     ending: Rule,
+    /// How the workers with odd ids call `listen` on Node, and those with even ids.
+    forms: [&'static str; 2],
 }
 
 /// On the n-th of these events, or on each of them if `nth` is 0, do this.
@@ -46,11 +50,11 @@ impl Plan {
         let rules = self.primary.iter().chain([&self.ending]);
         let primary: Vec<_> = std::iter::once(start).chain(rules.filter_map(Rule::json)).collect();
         let servers = if self.admin { &["web", "admin"][..] } else { &["web"] };
-        let listens: Vec<_> =
-            servers.iter().map(|server| json!({ "listen": { "server": server } })).collect();
-        let [odd, even] = self.workers.each_ref().map(|rules| {
+        let [odd, even] = [0, 1].map(|parity: usize| {
+            let listens: Vec<_> = servers.iter().map(|server| listen(server, self.forms[parity])).collect();
             let listen = json!({ "on": "start", "do": listens });
-            std::iter::once(listen).chain(rules.iter().filter_map(Rule::json)).collect::<Vec<_>>()
+            let rules = self.workers[parity].iter().filter_map(Rule::json);
+            std::iter::once(listen).chain(rules).collect::<Vec<_>>()
         });
         let evens: serde_json::Map<_, _> =
             [2, 4].iter().filter(|_| odd != even).map(|id: &u32| (id.to_string(), json!(even))).collect();
@@ -64,6 +68,14 @@ impl Plan {
             "clients": self.clients.iter().map(|clients| clients.json(self.admin)).collect::<Vec<_>>(),
             "contract": [{ "says": "There is a primary.", "seen": "primary: start", "times": 1 }],
         })
+    }
+}
+
+fn listen(server: &str, form: &str) -> Value {
+    if form == FORMS[0] {
+        json!({ "listen": { "server": server } })
+    } else {
+        json!({ "listen": { "server": server, "form": form } })
     }
 }
 
@@ -89,9 +101,9 @@ impl Clients {
 pub(super) fn plan() -> impl Strategy<Value = Plan> {
     let workers = [vec(worker_rule(), 0..4), vec(worker_rule(), 0..4)];
     let policy_and_servers = (any::<bool>(), proptest::bool::weighted(0.3));
-    let parts =
-        (policy_and_servers, 1_u32..=4, vec(primary_rule(), 0..4), workers, vec(clients(), 0..3), ending());
-    parts.prop_map(|((shared, admin), forks, primary, workers, clients, ending)| Plan {
+    let rules = (vec(primary_rule(), 0..4), workers, vec(clients(), 0..3), ending());
+    let parts = (policy_and_servers, 1_u32..=4, rules, [form(), form()]);
+    parts.prop_map(|((shared, admin), forks, (primary, workers, clients, ending), forms)| Plan {
         shared,
         forks,
         admin,
@@ -99,7 +111,16 @@ pub(super) fn plan() -> impl Strategy<Value = Plan> {
         workers,
         clients,
         ending,
+        forms,
     })
+}
+
+/// The names of every [`CallForm`](crate::scenario::CallForm), the one first to which the others shrink.
+pub const FORMS: [&str; 8] =
+    ["options", "callback", "arguments", "text", "text_options", "nulls", "fraction", "negative"];
+
+fn form() -> impl Strategy<Value = &'static str> {
+    proptest::sample::select(&FORMS[..])
 }
 
 const LIVES: [&str; 6] = ["fork", "online", "listening", "message", "disconnect", "exit"];

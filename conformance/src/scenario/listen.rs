@@ -49,6 +49,42 @@ pub struct Listen {
     /// How many connections the worker takes at a time. Node: `server.maxConnections`.
     #[serde(default)]
     pub max_connections: Option<u32>,
+    /// How a worker on Node calls `listen`; with an address and a port only.
+    #[serde(default)]
+    pub form: CallForm,
+}
+
+/// A way to call Node's `server.listen()`. Each puts other values on the wire and opens the same server; only Node knows it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallForm {
+    /// `listen({ port, host })`.
+    #[default]
+    Options,
+    /// `listen(port, host, callback)`: a backlog of `false`.
+    Callback,
+    /// `listen(port, host)` without a host that was not given: a backlog of 0.
+    Arguments,
+    /// `listen('port', host, '511')`.
+    Text,
+    /// As options, whose numbers are texts: the backlog is one on the wire, too.
+    TextOptions,
+    /// As options, of which those that are left out are `null`.
+    Nulls,
+    /// As options, with a backlog of 511.5.
+    Fraction,
+    /// As options, with a backlog of -1.
+    Negative,
+}
+
+impl Listen {
+    /// Whether nothing is asked for that a form other than options cannot say.
+    pub(super) fn suits_forms(&self) -> bool {
+        let Listen { path, fd_of, backlog, .. } = self;
+        let Listen { readable_all, writable_all, ipv6_only, exclusive, reuse_port, .. } = *self;
+        let options = [readable_all, writable_all, ipv6_only, exclusive, reuse_port];
+        path.is_none() && fd_of.is_none() && backlog.is_none() && !options.contains(&true)
+    }
 }
 
 /// Which server of a worker for datagrams to open, and where. Node: `dgram.createSocket()` and `socket.bind()`.

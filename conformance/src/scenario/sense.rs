@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::mistake::Nonsense;
-use super::{Bind, Listen, Open};
+use super::{Bind, CallForm, Listen, Open};
 use super::{
     Claim, Claimed, Clients, MOST, PrimaryAction, Rule, Scenario, Setup, Stdio, Step, Target, WorkerAction,
 };
@@ -179,6 +179,9 @@ fn worker_rule(rule: &Rule<WorkerAction>, servers: &BTreeSet<&str>) -> Sense {
     pattern(&rule.on, "a worker", words::WORKER)?;
     not_by_an_action(&rule.on)?;
     for action in &rule.actions {
+        if let WorkerAction::Listen(listen) = action {
+            form_suits(listen)?;
+        }
         match action {
             WorkerAction::Close(server)
             | WorkerAction::Tell { to: server, .. }
@@ -218,6 +221,20 @@ fn worker_rule(rule: &Rule<WorkerAction>, servers: &BTreeSet<&str>) -> Sense {
         }
     }
     Ok(())
+}
+
+/// Arguments cannot say everything that options can.
+fn form_suits(listen: &Listen) -> Sense {
+    if listen.form == CallForm::Options || listen.suits_forms() {
+        return Ok(());
+    }
+    let server = &listen.server;
+    Err(Nonsense::new(
+        "\"form\"",
+        format!(
+            "`{server}` has a `form`: expected nothing beside `host`, `port`, `port_of` and `max_connections`"
+        ),
+    ))
 }
 
 fn known(server: &str, servers: &BTreeSet<&str>) -> Sense {

@@ -137,6 +137,11 @@ fn mistakes_of_form_are_found_on_their_line() {
 #[test]
 fn mistakes_of_sense_are_found_on_their_line() {
     all_found(&[
+        (
+            "\"web\" } }] }",
+            "\"web\", \"form\": \"text\", \"exclusive\": true } }] }",
+            "dir/good.json:9: `web` has a `form`: expected nothing beside `host`",
+        ),
         ("\"good\"", "\"bad\"", "dir/good.json:2: `bad`: expected the name of the file, `good`"),
         (
             "\"message text",
