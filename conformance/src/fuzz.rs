@@ -18,6 +18,7 @@ use crate::arm::node::Runtime;
 use crate::arm::sim::{Reach, Sim};
 use crate::arm::unix::Unix;
 use crate::exceptions::Exceptions;
+use crate::observation::{Observation, Observer};
 use crate::order::{self, Misfit};
 use crate::scenario::Scenario;
 use crate::suite::UNIX;
@@ -99,6 +100,7 @@ impl Judge {
             },
         };
         let mut misfits = order::check(scenario, &trace);
+        misfits.extend(violation(&trace));
         misfits.retain(|misfit| self.exceptions.excuse_for(&scenario.name, &runtime, misfit).is_none());
         if let Some(known) = misfits.iter().chain(&hang).find_map(|misfit| self.known(&runtime, misfit)) {
             return Outcome::Known(known.to_owned());
@@ -138,6 +140,15 @@ impl Judge {
         let explains = |defect: &&Defect| defect.readings(runtime, trace).iter().any(is_reached);
         self.defects.iter().find(explains).map(|defect| defect.defect.as_str())
     }
+}
+
+/// The first worker that a primary of ours has ended for a violation. No random scenario asks for one, whatever its workers are.
+fn violation(trace: &Trace) -> Option<Misfit> {
+    let mut lines = (1..).zip(trace.seen_by(Observer::Primary));
+    let is_violation = |line: &Observation| line.what == "error" && line.detail("error") == Some("EPROTO");
+    let (number, line) = lines.find(|(_, line)| is_violation(line))?;
+    let expected = "no violation: every worker is an honest one".to_owned();
+    Some(Misfit { seen: Some((Observer::Primary, number, line.clone())), expected })
 }
 
 /// What was seen of a run that did not end, and who it is that waits, if somebody does.
@@ -241,7 +252,9 @@ mod tests {
         generated.shrink(2000, directory.path(), crashes);
         let small = generated.write(directory.path()).expect("a file");
         assert!(crashes(&small));
-        let actions = small.worker_programs().flatten().flat_map(|rule| &rule.actions);
+        // The fourth worker repeats the second.
+        let programs = [Some(&small.worker), small.workers.get(&2)];
+        let actions = programs.into_iter().flatten().flatten().flat_map(|rule| &rule.actions);
         let others = actions.filter(|action| !matches!(action, WorkerAction::Listen(_))).count();
         assert_eq!((others, small.clients.len()), (1, 0), "{small:?}");
     }
