@@ -237,7 +237,7 @@ fn reading_is_in_proportion() {
     }
 }
 
-/// A list in a field of a message of Node's own, whose text is asked for.
+/// A list in a field of a message of Node's own, read as text.
 fn lists_are_in_proportion() {
     for element in ["0,", "null,", "[],", "\"\","] {
         let list = element.repeat(MANY);

@@ -148,7 +148,7 @@ fn deep_messages_are_forwarded() {
 }
 
 #[test]
-fn what_a_peer_could_not_read_is_not_sent() {
+fn unreadable_message_is_not_sent() {
     let mut settings = Settings::default();
     settings.limits.message_bytes = 100;
     let mut house = House::new(settings);
