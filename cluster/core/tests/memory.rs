@@ -2,12 +2,11 @@
 //! all bytes that were ever allocated, freed ones among them, so that time is bounded, too.
 
 use std::alloc::System;
-use std::time::{Duration, Instant};
 
 use cap::Cap;
 use cluster_core::{
-    Call, ChannelId, Event, Limits, LocalAddress, Machine, Message, MessageError, OsEvent, Output, Primary,
-    SendError, Serialization, Settings, Setup, SocketId, WorkerId,
+    ChannelId, Event, Limits, Machine, Message, MessageError, OsEvent, Output, Primary, SendError,
+    Serialization, Settings, Setup, SocketId, WorkerId,
 };
 
 #[global_allocator]
@@ -143,7 +142,6 @@ fn messages_cost_in_proportion() {
     reading_is_in_proportion();
     lists_are_in_proportion();
     unsent_messages_are_bounded();
-    sockets_take_time_in_proportion();
 }
 
 /// One copy of what arrives, and little more. A payload that claims more than it has is refused, and costs as little.
@@ -264,36 +262,6 @@ fn unsent_messages_are_bounded() {
         println!("{text:?}: {:.1} bytes a byte", factor(ALLOCATOR.allocated() - before, limit));
         assert_eq!(primary.send(WorkerId(1), message), Err(SendError::Full));
     }
-}
-
-/// Eight times as many listening sockets of one worker take some eight times as long, and not their square: a worker
-/// that opens thousands does not stall the others. The least of three times each, as the machine does other work.
-fn sockets_take_time_in_proportion() {
-    let time = |count| (0..3).map(|_| time_of_sockets(count)).min().expect("three times");
-    let (few, many) = (time(4_000), time(32_000));
-    println!("4,000 sockets: {few:?}, 32,000 sockets: {many:?}");
-    assert!(many < 20 * few, "4,000 sockets: {few:?}, 32,000 sockets: {many:?}");
-}
-
-fn time_of_sockets(count: u64) -> Duration {
-    let mut primary = primary(Serialization::Json);
-    let start = Instant::now();
-    for index in 0..count {
-        let query = format!(
-            "{{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"index\":{index},\"data\":null,\"port\":0,\"addressType\":4,\"seq\":{index}}}\n"
-        );
-        primary.handle(OsEvent::Read { channel: ChannelId(1), bytes: query.into(), socket: None });
-        while let Some(output) = primary.poll() {
-            if let Output::Call(Call::Bind { handle, .. }) = output {
-                let address = LocalAddress::Ip(([127, 0, 0, 1], 80).into());
-                primary.handle(OsEvent::Bound { handle, socket: SocketId(index + 1), address });
-            }
-            if let Output::Call(Call::Write { channel, .. }) = output {
-                primary.handle(OsEvent::Wrote { channel, rest: Vec::new() });
-            }
-        }
-    }
-    start.elapsed()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "it is printed with one decimal")]
