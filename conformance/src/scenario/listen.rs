@@ -67,7 +67,7 @@ pub enum CallForm {
     Arguments,
     /// `listen('port', host, '511')`.
     Text,
-    /// As options, whose numbers are texts: the backlog is one on the wire, too.
+    /// As options with numbers written as texts; the backlog is a text on the wire, too.
     TextOptions,
     /// As options, of which those that are left out are `null`.
     Nulls,
