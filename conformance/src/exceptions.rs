@@ -30,6 +30,9 @@ pub struct Exception {
     /// Whether the runtime does not write them at all, though we do. Then it is not held to a claim that they are seen.
     #[serde(default)]
     pub lacks: bool,
+    /// Whether the runtime writes them only when a race ends so: then a run without them needs the exception, too.
+    #[serde(default)]
+    pub rare: bool,
     /// What differs, and why that is meant.
     pub reason: String,
 }
@@ -65,9 +68,9 @@ impl Exceptions {
         serde_json::from_str(&text).map(Exceptions::new).map_err(|error| failed(error.to_string()))
     }
 
-    /// These exceptions, none of them needed yet.
+    /// These exceptions, none of them needed yet but the rare ones.
     pub fn new(all: Vec<Exception>) -> Self {
-        Exceptions { needed: vec![false; all.len()], all }
+        Exceptions { needed: all.iter().map(|one| one.rare).collect(), all }
     }
 
     /// Every runtime that an exception names, as it names it.
