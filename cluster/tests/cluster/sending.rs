@@ -80,13 +80,19 @@ fn send_all(primary: &mut Primary, worker: ::cluster::WorkerId) -> Tested {
     Ok(())
 }
 
+/// A worker that counts what was sent to it, and the listener to which it connects to report the count.
+fn sent_to_a_counting_worker() -> Result<(TcpListener, Primary, ::cluster::WorkerId), libtest_mimic::Failed> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut primary = primary()?;
+    let address = listener.local_addr()?.to_string();
+    let worker = primary.fork_with_env([("PROGRAM", "count all"), ("ADDRESS", &address)])?;
+    send_all(&mut primary, worker)?;
+    Ok((listener, primary, worker))
+}
+
 async fn primary_ends() -> Tested {
     for _ in 0..TIMES {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let mut primary = primary()?;
-        let address = listener.local_addr()?.to_string();
-        let worker = primary.fork_with_env([("PROGRAM", "count all"), ("ADDRESS", &address)])?;
-        send_all(&mut primary, worker)?;
+        let (listener, primary, _) = sent_to_a_counting_worker()?;
         let counted = abandon(primary, || io::read_to_string(listener.accept()?.0)).await??;
         same(counted, "5000".into())?;
     }
@@ -95,11 +101,7 @@ async fn primary_ends() -> Tested {
 
 async fn primary_disconnects() -> Tested {
     for _ in 0..TIMES {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let mut primary = primary()?;
-        let address = listener.local_addr()?.to_string();
-        let worker = primary.fork_with_env([("PROGRAM", "count all"), ("ADDRESS", &address)])?;
-        send_all(&mut primary, worker)?;
+        let (listener, mut primary, worker) = sent_to_a_counting_worker()?;
         primary.disconnect_worker(worker);
         let counted = tokio::task::spawn_blocking(move || io::read_to_string(listener.accept()?.0));
         rest(&mut primary).await?;
