@@ -44,7 +44,7 @@ async fn primary() -> Result<(), Box<dyn Error>> {
             Event::Message { worker, message, .. } if message == json!({ "served": 1 }) => {
                 *served.entry(worker).or_default() += 1;
                 if served.values().sum::<u64>() == total {
-                    primary.disconnect();
+                    primary.disconnect_all();
                 }
             }
             Event::AllDisconnected => println!("served {total} in all: {served:?}"),

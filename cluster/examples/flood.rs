@@ -62,7 +62,7 @@ async fn primary() -> Ended {
     let speed = 2.0 * f64::from(u32::try_from(pieces())?) / seconds;
     println!("{} MiB each way in {seconds:.2} s: {speed:.0} MiB/s", pieces());
     println!("at most in memory: {} in the primary, {others} in the worker", peak());
-    primary.disconnect();
+    primary.disconnect_all();
     while primary.next().await.is_some() {}
     Ok(())
 }

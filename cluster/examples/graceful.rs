@@ -54,7 +54,7 @@ async fn primary() -> Result<(), Box<dyn Error>> {
             _ = terminate.recv(), if end.is_none() => end = Some(begin(&mut primary, deadline)),
             _ = interrupt.recv(), if end.is_none() => end = Some(begin(&mut primary, deadline)),
             () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => {
-                for worker in primary.living().collect::<Vec<_>>() {
+                for worker in primary.running_workers().collect::<Vec<_>>() {
                     primary.kill(worker, Signal::SIGKILL);
                 }
                 end = None;
@@ -65,7 +65,7 @@ async fn primary() -> Result<(), Box<dyn Error>> {
 
 fn begin(primary: &mut Primary, deadline: Duration) -> Instant {
     println!("asking the workers to go");
-    primary.disconnect();
+    primary.disconnect_all();
     Instant::now() + deadline
 }
 

@@ -59,7 +59,7 @@ async fn primary() -> Result<(), Box<dyn Error>> {
         }
     }
     let primary = &mut service.primary;
-    primary.disconnect();
+    primary.disconnect_all();
     loop {
         tokio::select! {
             event = primary.next() => if event.is_none() { return Ok(()) },
@@ -71,7 +71,7 @@ async fn primary() -> Result<(), Box<dyn Error>> {
 
 /// A worker that drains outlives even its primary.
 fn kill_all(primary: &mut Primary) {
-    for worker in primary.living().collect::<Vec<_>>() {
+    for worker in primary.running_workers().collect::<Vec<_>>() {
         primary.kill(worker, Signal::SIGKILL);
     }
 }

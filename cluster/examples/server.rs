@@ -71,10 +71,10 @@ async fn primary() -> Result<(), Box<dyn Error>> {
             _ = interrupt.recv() => break,
         }
     }
-    primary.disconnect();
+    primary.disconnect_all();
     let end = async { while primary.next().await.is_some() {} };
     if timeout(Duration::from_mins(1), end).await.is_err() {
-        for worker in primary.living().collect::<Vec<_>>() {
+        for worker in primary.running_workers().collect::<Vec<_>>() {
             primary.kill(worker, Signal::SIGKILL);
         }
     }

@@ -75,11 +75,11 @@ mod sync {
 }
 
 pub use cluster_core::{
-    AddressType, BigInt, ChannelError, Command, Errno, Event, ExitStatus, FieldKind, ForkError, JsError,
-    JsString, Life, Limits, ListenAddress, ListenError as BindError, ListenOptions, ListeningAddress,
-    Message, MessageError, OutOfRange, Passed, PassedKind, PolicyFrozen, RegExp, SchedulingPolicy, SendError,
+    AddressType, BigInt, ChannelError, Command, Errno, Event, ExitStatus, FieldKind, ForkError, HandleType,
+    IncomingHandle, JsError, JsString, Limits, ListenAddress, ListenError as BindError, ListenOptions,
+    ListeningAddress, Message, MessageError, OutOfRange, PolicyFrozen, RegExp, SchedulingPolicy, SendError,
     Sent, Serialization, Settings, Setup, Signal, Stdio, Structured, ViewKind, Violation, WorkerError,
-    WorkerId, WorkerState,
+    WorkerId, WorkerInfo, WorkerState,
 };
 
 pub use connection::Connection;

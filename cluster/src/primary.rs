@@ -6,8 +6,8 @@ use std::time::Duration;
 use std::{env, error, fmt, future};
 
 use cluster_core::{
-    Event, ForkError, Life, Machine, Message, Passed, PolicyFrozen, SchedulingPolicy, SendError, Sent,
-    Settings, Setup, Signal, SocketId, WorkerId, flush, pump,
+    Event, ForkError, IncomingHandle, Machine, Message, PolicyFrozen, SchedulingPolicy, SendError, Sent,
+    Settings, Setup, Signal, SocketId, WorkerId, WorkerInfo, flush, pump,
 };
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -177,7 +177,7 @@ impl Primary {
     ///
     /// A Node.js worker that counts the connection among those of its server counts it until the [`Received`] is dropped, and
     /// learns of that while the primary is awaited.
-    pub fn take(&mut self, passed: Passed) -> Option<Received> {
+    pub fn take(&mut self, passed: IncomingHandle) -> Option<Received> {
         self.offered.take_if(|offered| *offered == passed.socket)?;
         self.releases.take(&mut self.unix, passed.socket)
     }
@@ -194,8 +194,8 @@ impl Primary {
 
     /// Asks every worker to finish its connections and exit; [`Event::AllDisconnected`] follows the last exit. Every listening
     /// socket closes at once, also with [`Settings::keep_listening`]: later clients are refused. Node: `cluster.disconnect()`.
-    pub fn disconnect(&mut self) {
-        self.command(cluster_core::Primary::disconnect);
+    pub fn disconnect_all(&mut self) {
+        self.command(cluster_core::Primary::disconnect_all);
     }
 
     /// Asks one worker to finish its connections and go. Node: `worker.disconnect()`.
@@ -221,7 +221,7 @@ impl Primary {
     }
 
     /// What is known of a worker: from its fork until the call of [`next`](Primary::next) after its last event.
-    pub fn worker(&self, worker: WorkerId) -> Option<&Life> {
+    pub fn worker(&self, worker: WorkerId) -> Option<&WorkerInfo> {
         self.machine.worker(worker).or_else(|| self.kept.known(worker))
     }
 
@@ -232,8 +232,8 @@ impl Primary {
 
     /// The workers whose process has not ended, ascending, those that were told to go among them: whom to
     /// [`kill`](Primary::kill) when a deadline has passed.
-    pub fn living(&self) -> impl Iterator<Item = WorkerId> {
-        self.machine.living()
+    pub fn running_workers(&self) -> impl Iterator<Item = WorkerId> {
+        self.machine.running_workers()
     }
 
     /// How workers are started and served. Node: `cluster.settings`.

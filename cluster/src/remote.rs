@@ -97,12 +97,12 @@ impl Remote {
         sent.map_err(|not_sent| RemoteError::Send(not_sent.error))
     }
 
-    /// As [`Primary::disconnect`].
+    /// As [`Primary::disconnect_all`].
     ///
     /// # Errors
     /// The primary is gone.
-    pub async fn disconnect(&self) -> Result<(), RemoteError> {
-        self.ask(Primary::disconnect).await
+    pub async fn disconnect_all(&self) -> Result<(), RemoteError> {
+        self.ask(Primary::disconnect_all).await
     }
 
     /// As [`Primary::disconnect_worker`].

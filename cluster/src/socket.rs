@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::{error, fmt, io};
 
-use cluster_core::{Errno, PassedKind, Passing, SendError, Sent, SocketId};
+use cluster_core::{Errno, HandleType, OutgoingHandle, SendError, Sent, SocketId};
 use socket2::SockRef;
 
 use crate::unix::Unix;
@@ -73,11 +73,11 @@ impl Socket {
 }
 
 /// What a socket is to its receiver.
-fn passed(kind: Kind) -> PassedKind {
+fn passed(kind: Kind) -> HandleType {
     match kind {
-        Kind::TcpStream | Kind::UnixStream => PassedKind::Socket,
-        Kind::TcpListener | Kind::UnixListener => PassedKind::Server,
-        Kind::Udp { v6 } => PassedKind::Datagram { v6 },
+        Kind::TcpStream | Kind::UnixStream => HandleType::Socket,
+        Kind::TcpListener | Kind::UnixListener => HandleType::Server,
+        Kind::Udp { v6 } => HandleType::Datagram { v6 },
     }
 }
 
@@ -156,13 +156,13 @@ impl error::Error for NotSent {
 pub(crate) fn pass(
     socket: Socket,
     unix: &mut Unix,
-    send: impl FnOnce(&mut Unix, Passing) -> Result<Sent, SendError>,
+    send: impl FnOnce(&mut Unix, OutgoingHandle) -> Result<Sent, SendError>,
 ) -> Result<Sent, NotSent> {
     let kind = socket.kind();
     // Its file is the receiver's too: a server that blocks would stop a worker of Node 20.
     let _ = SockRef::from(&socket).set_nonblocking(true);
     let id = unix.adopt(socket.into());
-    send(unix, Passing { socket: id, kind: passed(kind), keep_open: false }).map_err(|error| {
+    send(unix, OutgoingHandle { socket: id, kind: passed(kind), keep_open: false }).map_err(|error| {
         let descriptor = unix.take(id).expect("what was not sent is still here");
         NotSent { error, socket: Socket::of(kind, descriptor) }
     })

@@ -17,8 +17,8 @@ use std::time::Duration;
 use std::{env, future};
 
 use cluster::{
-    Errno, Event, ExitStatus, Life, Listener, Primary, Role, Settings, Signal, Violation, Worker,
-    WorkerError, role,
+    Errno, Event, ExitStatus, Listener, Primary, Role, Settings, Signal, Violation, Worker, WorkerError,
+    WorkerInfo, role,
 };
 use cluster_sim::Fault;
 use libtest_mimic::{Arguments, Trial};
@@ -135,7 +135,7 @@ async fn lost_descriptor() -> Tested {
     same(port(&mut primary).await?, number)?;
     same(said(&mut primary, client).await?, rich.to_string())?;
     // Nothing was wrong with the other but that.
-    same(primary.worker(poor).map(Life::is_connected), Some(true))?;
+    same(primary.worker(poor).map(WorkerInfo::is_connected), Some(true))?;
     end(primary).await
 }
 
@@ -231,7 +231,7 @@ async fn stop() -> Tested {
     let slow = fork(&mut primary, "serve");
     let number = port(&mut primary).await?;
     primary.kill(slow, Signal::SIGSTOP);
-    let pid = primary.worker(slow).and_then(Life::pid).ok_or("it has a number")?;
+    let pid = primary.worker(slow).and_then(WorkerInfo::pid).ok_or("it has a number")?;
     let pid = Pid::from_raw(i32::try_from(pid)?);
     let stopped = waitid(Id::Pid(pid), WaitPidFlag::WSTOPPED | WaitPidFlag::WNOWAIT)?;
     same(stopped, WaitStatus::Stopped(pid, nix::sys::signal::Signal::SIGSTOP))?;
@@ -269,7 +269,7 @@ async fn write_failure() -> Tested {
 }
 
 async fn end(mut primary: Primary) -> Tested {
-    primary.disconnect();
+    primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 

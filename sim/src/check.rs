@@ -14,7 +14,7 @@ pub(crate) mod turns;
 
 use std::fmt;
 
-use cluster_core::{Event, Primary, SocketId, Standing, WorkerEvent};
+use cluster_core::{ConnectionState, Event, Primary, SocketId, WorkerEvent};
 
 use crate::kernel::Kernel;
 use crate::kernel::process::Pid;
@@ -119,7 +119,7 @@ pub(crate) struct Checks {
     turns: Part<Turns>,
     ids: Ids,
     /// What the ledger said at the last look, in the order of its numbers, and how many connections workers have.
-    ledger: Part<(Vec<(SocketId, Standing)>, u64)>,
+    ledger: Part<(Vec<(SocketId, ConnectionState)>, u64)>,
 }
 
 impl Checks {

@@ -84,13 +84,14 @@ impl Program for Serve {
         if let Event::Message { .. } = event {
             self.served += 1;
             if self.served == self.clients {
-                primary.disconnect();
+                primary.disconnect_all();
             }
         }
         if let Event::Exit { worker, .. } = event
             && self.served < self.clients
             && self.replacements > 0
-            && primary.worker(worker).and_then(cluster_core::Life::exited_after_disconnect) == Some(false)
+            && primary.worker(worker).and_then(cluster_core::WorkerInfo::exited_after_disconnect)
+                == Some(false)
         {
             self.replacements -= 1;
             primary.fork().expect("nothing impossible was set up");

@@ -287,7 +287,7 @@ impl Program for LateClient {
     fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
         match event {
             Event::Listening { address, .. } => process.note(address.port.to_string()),
-            Event::Message { message, .. } if message == json!(1) => primary.disconnect(),
+            Event::Message { message, .. } if message == json!(1) => primary.disconnect_all(),
             // What `disconnect` calls is done before this event.
             Event::Message { .. } => process.observe("disconnected"),
             _ => {}

@@ -3,8 +3,9 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a program hears what concerns it and lets the rest be")]
 
 use cluster_core::{
-    BindAddress, Event, ListenAddress, ListenOptions, LocalAddress, Passed, PassedKind, Passing, Primary,
-    SchedulingPolicy, Settings, SocketId, Worker, WorkerError, WorkerEvent, WorkerId,
+    BindAddress, Event, HandleType, IncomingHandle, ListenAddress, ListenOptions, LocalAddress,
+    OutgoingHandle, Primary, SchedulingPolicy, Settings, SocketId, Worker, WorkerError, WorkerEvent,
+    WorkerId,
 };
 use cluster_sim::explore::every;
 use cluster_sim::{
@@ -151,7 +152,7 @@ impl Program for OnPath {
             Event::Message { .. } => {
                 self.served += 1;
                 if self.served == 2 {
-                    primary.disconnect();
+                    primary.disconnect_all();
                 }
             }
             Event::AllDisconnected => process.observe(format!("{:?}", process.mode(DOOR))),
@@ -226,7 +227,7 @@ impl Program for Datagrams {
             Event::Message { .. } => {
                 self.answered += 1;
                 if self.answered == 4 {
-                    primary.disconnect();
+                    primary.disconnect_all();
                 }
             }
             Event::AllDisconnected => process.observe("all disconnected"),
@@ -296,8 +297,8 @@ impl Pass {
         Pass { keep_open: false, room: None, leaks: false, listener: None, waiting: Vec::new() }
     }
 
-    fn passing(&self, socket: SocketId) -> Passing {
-        Passing { socket, kind: PassedKind::Socket, keep_open: self.keep_open }
+    fn passing(&self, socket: SocketId) -> OutgoingHandle {
+        OutgoingHandle { socket, kind: HandleType::Socket, keep_open: self.keep_open }
     }
 
     fn pass_on(&mut self, primary: &mut Primary, process: &mut Process<'_>, worker: WorkerId) {
@@ -325,7 +326,7 @@ impl Program for Pass {
     fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
         match event {
             Event::Online { worker } => self.pass_on(primary, process, worker),
-            Event::Message { handle: Some(Passed { socket, .. }), .. } => {
+            Event::Message { handle: Some(IncomingHandle { socket, .. }), .. } => {
                 process.observe("back");
                 process.write(socket, b"and back");
                 process.end(socket);
@@ -348,7 +349,7 @@ impl Program for Pass {
         match event {
             SocketEvent::Accepted { connection, .. } => {
                 self.waiting.push(connection);
-                if primary.worker(WorkerId(1)).is_some_and(cluster_core::Life::is_connected) {
+                if primary.worker(WorkerId(1)).is_some_and(cluster_core::WorkerInfo::is_connected) {
                     self.pass_on(primary, process, WorkerId(1));
                 }
             }
@@ -365,7 +366,7 @@ impl Program for Pass {
     }
 
     fn worker_event(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
-        if let WorkerEvent::Message { handle: Some(Passed { socket, .. }), .. } = event {
+        if let WorkerEvent::Message { handle: Some(IncomingHandle { socket, .. }), .. } = event {
             process.write(socket, b"there ");
             if worker.send_with(json!("take it back"), self.passing(socket)).is_err() {
                 process.close(socket);

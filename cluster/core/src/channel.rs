@@ -1,11 +1,11 @@
 //! One IPC channel: bytes to messages and back, one descriptor a write. It knows frames, not what they mean, and it
-//! never sees its owner: what is to be done comes back as [`ChannelStep`]s, and what has happened as [`Happened`].
+//! never sees its owner: what is to be done comes back as [`ChannelStep`]s, and what has happened as [`ChannelEvent`].
 //! How bytes become frames is in `reading`, how messages wait and are written in `sending`, why reading never waits for
 //! the peer's reading in its documentation.
 
-use crate::message::{Act, Envelope, Frame, Message, PassedKind};
+use crate::message::{ChannelMessage, Envelope, Frame, HandleType, Request};
 use crate::os::{Call, ChannelId, Errno, SocketId};
-use crate::passing::Passed;
+use crate::passing::IncomingHandle;
 use crate::settings::{Limits, Serialization};
 use crate::steps::{IsCall, Steps};
 use crate::violation::Violation;
@@ -14,31 +14,31 @@ mod failing;
 mod reading;
 mod sending;
 
-use reading::Reading;
-use sending::Sending;
+use reading::FrameReader;
+use sending::SendQueue;
 pub(crate) use sending::Source;
 
 /// A message on its way out.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Outgoing {
-    pub(crate) message: Message,
+    pub(crate) message: ChannelMessage,
     /// The socket it carries. The owner's copy stays open until the owner closes it.
-    pub(crate) handle: Option<Passed>,
-    /// Say [`Happened::Written`] when the last byte is written.
+    pub(crate) handle: Option<IncomingHandle>,
+    /// Say [`ChannelEvent::Written`] when the last byte is written.
     pub(crate) receipt: Option<SocketId>,
     pub(crate) source: Source,
     /// How often it was sent again because its socket did not arrive.
     retransmissions: u8,
 }
 
-impl From<Message> for Outgoing {
-    fn from(message: Message) -> Self {
+impl From<ChannelMessage> for Outgoing {
+    fn from(message: ChannelMessage) -> Self {
         let source = match &message {
-            Message::User(_) => Source::Program,
-            Message::Cluster(cluster) if cluster.act == Some(Act::Disconnect) => Source::Wish,
-            Message::Cluster(cluster) if cluster.reply.is_some() => Source::Answer,
-            Message::Counting(_) => Source::Answer,
-            Message::Cluster(_) | Message::Foreign => Source::Cluster,
+            ChannelMessage::User(_) => Source::Program,
+            ChannelMessage::Cluster(cluster) if cluster.request == Some(Request::Disconnect) => Source::Wish,
+            ChannelMessage::Cluster(cluster) if cluster.reply.is_some() => Source::Answer,
+            ChannelMessage::SocketCount(_) => Source::Answer,
+            ChannelMessage::Cluster(_) | ChannelMessage::Foreign => Source::Cluster,
         };
         Outgoing { message, handle: None, receipt: None, source, retransmissions: 0 }
     }
@@ -46,11 +46,11 @@ impl From<Message> for Outgoing {
 
 impl Outgoing {
     /// The same, with a socket.
-    pub(crate) fn with(self, handle: Option<Passed>) -> Self {
+    pub(crate) fn with(self, handle: Option<IncomingHandle>) -> Self {
         Outgoing { handle, ..self }
     }
 
-    /// The same, and [`Happened::Written`] is said.
+    /// The same, and [`ChannelEvent::Written`] is said.
     pub(crate) fn with_receipt(self, receipt: Option<SocketId>) -> Self {
         Outgoing { receipt, ..self }
     }
@@ -58,16 +58,16 @@ impl Outgoing {
     /// The socket that a user passes with it.
     pub(crate) fn passes(&self) -> Option<SocketId> {
         match self.message {
-            Message::User(_) => self.handle.map(|handle| handle.socket),
-            Message::Cluster(_) | Message::Counting(_) | Message::Foreign => None,
+            ChannelMessage::User(_) => self.handle.map(|handle| handle.socket),
+            ChannelMessage::Cluster(_) | ChannelMessage::SocketCount(_) | ChannelMessage::Foreign => None,
         }
     }
 
     /// Whether it offers a connection, which another peer may take as well.
     fn is_offer(&self) -> bool {
         match &self.message {
-            Message::Cluster(cluster) => matches!(cluster.act, Some(Act::NewConn(_))),
-            Message::User(_) | Message::Counting(_) | Message::Foreign => false,
+            ChannelMessage::Cluster(cluster) => matches!(cluster.request, Some(Request::NewConn(_))),
+            ChannelMessage::User(_) | ChannelMessage::SocketCount(_) | ChannelMessage::Foreign => false,
         }
     }
 
@@ -75,8 +75,8 @@ impl Outgoing {
     fn may_go_again(&self) -> bool {
         self.passes().is_some()
             && self.handle.is_some_and(|handle| match handle.kind {
-                PassedKind::Socket | PassedKind::Server | PassedKind::Datagram { .. } => true,
-                PassedKind::Native | PassedKind::DatagramNative => false,
+                HandleType::Socket | HandleType::Server | HandleType::Datagram { .. } => true,
+                HandleType::Native | HandleType::DatagramNative => false,
             })
     }
 }
@@ -109,7 +109,7 @@ pub(crate) enum ChannelStep {
     /// The peer can no longer be written to.
     Broken,
     /// The channel is closed. Node: the tick of `'disconnect'`.
-    Gone,
+    Closed,
 }
 
 impl IsCall for ChannelStep {
@@ -120,9 +120,9 @@ impl IsCall for ChannelStep {
 
 /// What a step of a channel means to its owner.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Happened {
+pub(crate) enum ChannelEvent {
     Call(Call),
-    Received(Message),
+    Received(ChannelMessage),
     /// A message with a socket.
     Arrived(Envelope, SocketId),
     /// The peer did not get the descriptor of this message.
@@ -139,7 +139,7 @@ pub(crate) enum Happened {
     Retry,
     /// Nothing can be written from now on; what the peer has written can still be read.
     Broken,
-    Gone,
+    Closed,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -155,8 +155,8 @@ pub(crate) struct Channel {
     id: ChannelId,
     serialization: Serialization,
     link: Link,
-    reading: Reading,
-    sending: Sending,
+    reading: FrameReader,
+    sending: SendQueue,
     /// The peer broke the protocol: nothing it has said since counts.
     distrusted: bool,
     limits: Limits,
@@ -168,8 +168,8 @@ impl Channel {
             id,
             serialization,
             link: Link::Open,
-            reading: Reading::default(),
-            sending: Sending::default(),
+            reading: FrameReader::default(),
+            sending: SendQueue::default(),
             distrusted: false,
             limits,
         }
@@ -212,7 +212,7 @@ impl Channel {
         self.drop_unread(steps);
         // The error is what a write would have given.
         self.lose_unsent(Errno::EPIPE, |source| source == Source::Program, steps);
-        self.tick(ChannelStep::Gone, steps);
+        self.tick(ChannelStep::Closed, steps);
     }
 
     /// Does a step, and says what it means.
@@ -220,27 +220,27 @@ impl Channel {
         &mut self,
         step: ChannelStep,
         steps: &mut Steps<S>,
-    ) -> Option<Happened> {
+    ) -> Option<ChannelEvent> {
         match step {
             ChannelStep::Frame(_, socket) if self.distrusted => {
-                socket.map(|socket| Happened::Call(Call::Close { socket }))
+                socket.map(|socket| ChannelEvent::Call(Call::Close { socket }))
             }
             ChannelStep::Deliver(_, socket) if self.distrusted => {
-                Some(Happened::Call(Call::Close { socket }))
+                Some(ChannelEvent::Call(Call::Close { socket }))
             }
-            ChannelStep::Write => self.next_write().map(Happened::Call),
+            ChannelStep::Write => self.next_write().map(ChannelEvent::Call),
             ChannelStep::Frame(frame, socket) => self.frame(frame, socket, steps),
-            ChannelStep::Deliver(envelope, socket) => Some(Happened::Arrived(envelope, socket)),
-            ChannelStep::Written(socket) => Some(Happened::Written(socket)),
-            ChannelStep::Settled(socket) => Some(Happened::Settled(socket)),
-            ChannelStep::Call(call) => Some(Happened::Call(call)),
-            ChannelStep::Violated(violation) => Some(Happened::Violated(violation)),
-            ChannelStep::Lost(errno, lost) => Some(Happened::Lost(errno, lost)),
-            ChannelStep::Unsent(outgoing) => Some(Happened::Refused(outgoing)),
-            ChannelStep::Failing(errno) => Some(Happened::Failing(errno)),
-            ChannelStep::Retry => Some(Happened::Retry),
-            ChannelStep::Broken => Some(Happened::Broken),
-            ChannelStep::Gone => Some(Happened::Gone),
+            ChannelStep::Deliver(envelope, socket) => Some(ChannelEvent::Arrived(envelope, socket)),
+            ChannelStep::Written(socket) => Some(ChannelEvent::Written(socket)),
+            ChannelStep::Settled(socket) => Some(ChannelEvent::Settled(socket)),
+            ChannelStep::Call(call) => Some(ChannelEvent::Call(call)),
+            ChannelStep::Violated(violation) => Some(ChannelEvent::Violated(violation)),
+            ChannelStep::Lost(errno, lost) => Some(ChannelEvent::Lost(errno, lost)),
+            ChannelStep::Unsent(outgoing) => Some(ChannelEvent::Refused(outgoing)),
+            ChannelStep::Failing(errno) => Some(ChannelEvent::Failing(errno)),
+            ChannelStep::Retry => Some(ChannelEvent::Retry),
+            ChannelStep::Broken => Some(ChannelEvent::Broken),
+            ChannelStep::Closed => Some(ChannelEvent::Closed),
         }
     }
 
@@ -249,9 +249,9 @@ impl Channel {
         frame: Frame,
         socket: Option<SocketId>,
         steps: &mut Steps<S>,
-    ) -> Option<Happened> {
+    ) -> Option<ChannelEvent> {
         match frame {
-            Frame::Message(message) => Some(Happened::Received(message)),
+            Frame::Message(message) => Some(ChannelEvent::Received(message)),
             Frame::Handle(envelope) => {
                 self.acknowledge(socket.is_some(), steps);
                 if let Some(socket) = socket {
@@ -259,7 +259,9 @@ impl Channel {
                 }
                 None
             }
-            Frame::Ack | Frame::Nack if !self.awaits_ack() => Some(Happened::Violated(Violation::UnaskedAck)),
+            Frame::Ack | Frame::Nack if !self.awaits_ack() => {
+                Some(ChannelEvent::Violated(Violation::UnaskedAck))
+            }
             Frame::Ack => {
                 self.answered(steps);
                 None

@@ -8,7 +8,7 @@ use crate::address::ListeningAddress;
 use crate::advice::{Advice, Failed, Reason};
 use crate::listen::ListenAddress;
 use crate::os::{Errno, ExitStatus, LocalAddress, SocketId, WorkerId};
-use crate::passing::Passed;
+use crate::passing::IncomingHandle;
 use crate::payload::Message;
 use crate::settings::Command;
 use crate::violation::Violation;
@@ -54,7 +54,7 @@ pub enum Event {
         /// What.
         message: Message,
         /// A socket that came with it.
-        handle: Option<Passed>,
+        handle: Option<IncomingHandle>,
     },
     /// Its channel is closed. Node: `'disconnect'`. Usually before [`Event::Exit`], but not by any promise. A process that does not
     /// exit then is reported by [`WorkerError::Lingers`].
@@ -63,8 +63,8 @@ pub enum Event {
         worker: WorkerId,
     },
     /// Its process has ended. Node: `'exit'`. A worker that could not be started has no process and no exit: it ends
-    /// with [`Event::Disconnect`]. Its [`Life`](crate::Life) is still there and knows whether it was asked to go
-    /// ([`exited_after_disconnect`](crate::Life::exited_after_disconnect)): who replaces workers asks it.
+    /// with [`Event::Disconnect`]. Its [`WorkerInfo`](crate::WorkerInfo) is still there and knows whether it was asked to go
+    /// ([`exited_after_disconnect`](crate::WorkerInfo::exited_after_disconnect)): who replaces workers asks it.
     Exit {
         /// Which.
         worker: WorkerId,
@@ -234,7 +234,7 @@ pub enum WorkerEvent {
         /// What.
         message: Message,
         /// A socket that came with it.
-        handle: Option<Passed>,
+        handle: Option<IncomingHandle>,
     },
     /// The channel is closed. Node: `'disconnect'`. Unless the worker was asked to go, its process ends right after.
     Disconnect,

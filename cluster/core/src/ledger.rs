@@ -8,7 +8,7 @@ use crate::os::{HandleId, SocketId, WorkerId};
 
 /// Where a connection is that the primary still answers for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Standing {
+pub enum ConnectionState {
     /// It waits at this handle for a worker.
     Queued(HandleId),
     /// It was sent to this worker, which has not acknowledged it yet.
@@ -25,7 +25,7 @@ pub enum CloseReason {
 /// The book of connections.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Ledger {
-    open: BTreeMap<SocketId, Standing>,
+    open: BTreeMap<SocketId, ConnectionState>,
     accepted: u64,
     owned: u64,
     returned: u64,
@@ -34,7 +34,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// The connections the primary still answers for, in the order they were accepted.
-    pub fn open(&self) -> impl Iterator<Item = (SocketId, Standing)> {
+    pub fn open(&self) -> impl Iterator<Item = (SocketId, ConnectionState)> {
         self.open.iter().map(|(socket, standing)| (*socket, *standing))
     }
 
@@ -60,28 +60,32 @@ impl Ledger {
 
     pub(crate) fn accept(&mut self, socket: SocketId, handle: HandleId) {
         self.accepted += 1;
-        let before = self.open.insert(socket, Standing::Queued(handle));
+        let before = self.open.insert(socket, ConnectionState::Queued(handle));
         assert_eq!(before, None, "{socket:?} was accepted twice");
     }
 
     pub(crate) fn hand(&mut self, socket: SocketId, worker: WorkerId) {
         let standing = self.standing(socket);
-        let Standing::Queued(handle) = *standing else { unreachable!("{socket:?} was handed out twice") };
-        *standing = Standing::Handed(handle, worker);
+        let ConnectionState::Queued(handle) = *standing else {
+            unreachable!("{socket:?} was handed out twice")
+        };
+        *standing = ConnectionState::Handed(handle, worker);
     }
 
     /// The worker does not take it: it is queued again. Returns where.
-    pub(crate) fn take_back(&mut self, socket: SocketId) -> HandleId {
+    pub(crate) fn requeue(&mut self, socket: SocketId) -> HandleId {
         let standing = self.standing(socket);
-        let Standing::Handed(handle, _) = *standing else { unreachable!("{socket:?} was not handed out") };
-        *standing = Standing::Queued(handle);
+        let ConnectionState::Handed(handle, _) = *standing else {
+            unreachable!("{socket:?} was not handed out")
+        };
+        *standing = ConnectionState::Queued(handle);
         self.returned += 1;
         handle
     }
 
     /// The worker has acknowledged it. Returns where it was accepted.
     pub(crate) fn own(&mut self, socket: SocketId) -> HandleId {
-        let Some(Standing::Handed(handle, _)) = self.open.remove(&socket) else {
+        let Some(ConnectionState::Handed(handle, _)) = self.open.remove(&socket) else {
             unreachable!("{socket:?} is owned, but was not handed out")
         };
         self.owned += 1;
@@ -90,12 +94,15 @@ impl Ledger {
 
     pub(crate) fn close(&mut self, socket: SocketId, reason: CloseReason) {
         let standing = self.open.remove(&socket);
-        assert!(matches!(standing, Some(Standing::Queued(_))), "{socket:?} is closed, but was not queued");
+        assert!(
+            matches!(standing, Some(ConnectionState::Queued(_))),
+            "{socket:?} is closed, but was not queued"
+        );
         *self.closed.entry(reason).or_default() += 1;
         self.balance();
     }
 
-    fn standing(&mut self, socket: SocketId) -> &mut Standing {
+    fn standing(&mut self, socket: SocketId) -> &mut ConnectionState {
         self.open.get_mut(&socket).unwrap_or_else(|| unreachable!("{socket:?} is not in the ledger"))
     }
 
@@ -119,7 +126,7 @@ mod tests {
         }
         for n in 1..=3 {
             ledger.hand(SocketId(n), WorkerId(1));
-            assert_eq!((ledger.take_back(SocketId(n)), ledger.returned()), (HANDLE, n));
+            assert_eq!((ledger.requeue(SocketId(n)), ledger.returned()), (HANDLE, n));
         }
         assert_eq!(ledger.closed(CloseReason::NoListener), 0);
         for n in 1..=2 {
@@ -128,7 +135,7 @@ mod tests {
         }
         ledger.hand(SocketId(3), WorkerId(1));
         assert_eq!((ledger.own(SocketId(3)), ledger.owned(), ledger.accepted()), (HANDLE, 1, 4));
-        assert!(ledger.open().eq([(SocketId(4), Standing::Queued(HANDLE))]));
+        assert!(ledger.open().eq([(SocketId(4), ConnectionState::Queued(HANDLE))]));
     }
 
     #[test]

@@ -50,16 +50,16 @@ mod worker;
 
 pub use address::{AddressType, ListeningAddress};
 pub use event::{ChannelError, Event, ListenError, ListenerId, Output, WorkerError, WorkerEvent};
-pub use ledger::{CloseReason, Ledger, Standing};
+pub use ledger::{CloseReason, ConnectionState, Ledger};
 pub use listen::{ListenAddress, ListenOptions};
-pub use message::PassedKind;
+pub use message::HandleType;
 pub use os::{
     BindAddress, Call, ChannelId, Errno, ExitStatus, HandleId, LocalAddress, Os, OsEvent, Signal, SocketId,
     TimerId, WorkerId,
 };
-pub use passing::{Passed, Passing};
+pub use passing::{IncomingHandle, OutgoingHandle};
 pub use payload::{Message, MessageError};
-pub use primary::{ForkError, Life, PolicyFrozen, Primary, WorkerState};
+pub use primary::{ForkError, PolicyFrozen, Primary, WorkerInfo, WorkerState};
 pub use pump::{Machine, flush, pump};
 pub use send::{SendError, Sent};
 pub use settings::{Command, Limits, SchedulingPolicy, Serialization, Settings, Setup, Stdio};

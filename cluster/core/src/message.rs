@@ -9,7 +9,7 @@ use core::net::SocketAddr;
 
 use crate::address::{AddressType, ListeningAddress};
 use crate::os::Errno;
-use crate::payload;
+use crate::payload::Message;
 
 pub(crate) mod advanced;
 mod data;
@@ -29,7 +29,7 @@ pub(crate) use encode::{encode, encode_ack};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Frame {
     /// A message without a descriptor.
-    Message(Message),
+    Message(ChannelMessage),
     /// A message that travels with a descriptor. Node: `NODE_HANDLE`.
     Handle(Envelope),
     /// The descriptor has arrived. Node: `NODE_HANDLE_ACK`.
@@ -41,9 +41,9 @@ pub(crate) enum Frame {
 /// What stands around a message that travels with a descriptor.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Envelope {
-    pub(crate) message: Message,
+    pub(crate) message: ChannelMessage,
     /// What the descriptor is. Node: `type`.
-    pub(crate) kind: PassedKind,
+    pub(crate) kind: HandleType,
     /// Which server of the sender has accepted it, if it asks after its connections. Node: `key`.
     pub(crate) key: Option<String>,
 }
@@ -52,7 +52,7 @@ pub(crate) struct Envelope {
 ///
 /// It says how a Node receiver wraps the socket; what it really is, the kernel knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum PassedKind {
+pub enum HandleType {
     /// A bare stream socket, listening or connected. Node: `net.Native`.
     Native,
     /// A listening stream socket. Node: `net.Server`.
@@ -69,49 +69,49 @@ pub enum PassedKind {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Message {
+pub(crate) enum ChannelMessage {
     /// A user's. Node: anything whose `cmd` does not begin with `NODE_`.
-    User(payload::Message),
+    User(Message),
     /// The cluster's own.
-    Cluster(Box<Cluster>),
+    Cluster(Box<ClusterMessage>),
     /// Of connections that were passed on by whom counts them.
-    Counting(Counting),
+    SocketCount(SocketCount),
     /// Node's own, but nothing a cluster needs: swallowed, as Node does.
     Foreign,
 }
 
-impl From<Cluster> for Message {
-    fn from(cluster: Cluster) -> Self {
-        Message::Cluster(Box::new(cluster))
+impl From<ClusterMessage> for ChannelMessage {
+    fn from(cluster: ClusterMessage) -> Self {
+        ChannelMessage::Cluster(Box::new(cluster))
     }
 }
 
 /// Questions of a server's owner after the connections it has passed on, by its key, and their answers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Counting {
+pub(crate) enum SocketCount {
     /// How many are open? Node: `NODE_SOCKET_GET_COUNT`.
-    HowMany(String),
+    GetCount(String),
     /// So many. Node: `NODE_SOCKET_COUNT`.
-    SoMany(String, u64),
+    Count(String, u64),
     /// Say when none is open. Node: `NODE_SOCKET_NOTIFY_CLOSE`.
-    SayNone(String),
+    NotifyClose(String),
     /// None is. Node: `NODE_SOCKET_ALL_CLOSED`.
-    None(String),
+    AllClosed(String),
 }
 
 /// A message of the cluster. Node: `NODE_CLUSTER`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Cluster {
+pub(crate) struct ClusterMessage {
     /// Its number in the process that sent it.
     pub(crate) seq: u64,
     /// If it answers one of ours.
     pub(crate) reply: Option<Reply>,
     /// What it asks, if it is not a reply.
-    pub(crate) act: Option<Act>,
+    pub(crate) request: Option<Request>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Act {
+pub(crate) enum Request {
     Online,
     QueryServer(QueryServer),
     Listening(ListeningAddress),

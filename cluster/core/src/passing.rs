@@ -4,47 +4,47 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 
-use crate::message::{Counting as Question, PassedKind};
+use crate::message::{HandleType, SocketCount};
 use crate::os::{ChannelId, SocketId};
 
 /// A socket that came with a message: the program's from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Passed {
+pub struct IncomingHandle {
     /// The socket. Whoever is done with it closes it, and tells the machine by `release`.
     pub socket: SocketId,
     /// What its sender calls it.
-    pub kind: PassedKind,
+    pub kind: HandleType,
 }
 
 /// A socket to send along. Node: the second argument of `send()`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Passing {
+pub struct OutgoingHandle {
     /// The socket. From now on the machine's: it closes it once the peer has it, or cannot get it any more.
     pub socket: SocketId,
     /// What it is to the receiver.
-    pub kind: PassedKind,
+    pub kind: HandleType,
     /// The socket stays the sender's, and open. Node: `keepOpen`.
     pub keep_open: bool,
 }
 
 /// Sockets on their way to peers. One that is kept open may be on several ways at once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub(crate) struct Travelling(BTreeMap<SocketId, Trip>);
+pub(crate) struct InFlightHandles(BTreeMap<SocketId, InFlight>);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Trip {
+struct InFlight {
     copies: usize,
     keep_open: bool,
 }
 
-impl Travelling {
+impl InFlightHandles {
     /// Whether it was given away already.
     pub(crate) fn is_given(&self, socket: SocketId) -> bool {
         self.0.get(&socket).is_some_and(|trip| !trip.keep_open)
     }
 
-    pub(crate) fn depart(&mut self, Passing { socket, keep_open, .. }: Passing) {
-        let trip = self.0.entry(socket).or_insert(Trip { copies: 0, keep_open });
+    pub(crate) fn depart(&mut self, OutgoingHandle { socket, keep_open, .. }: OutgoingHandle) {
+        let trip = self.0.entry(socket).or_insert(InFlight { copies: 0, keep_open });
         trip.copies += 1;
         trip.keep_open &= keep_open;
     }
@@ -63,40 +63,42 @@ impl Travelling {
 
 /// Received connections whose sender counts them, as they are of a server of its own. Node: `SocketListReceive`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub(crate) struct Counted {
-    open: BTreeMap<SocketId, Counting>,
+pub(crate) struct CountedHandles {
+    open: BTreeMap<SocketId, CountKey>,
     /// Who waits for the last of its connections.
-    asked: BTreeSet<Counting>,
+    asked: BTreeSet<CountKey>,
 }
 
 /// Who counts, and by which key of its own.
-type Counting = (ChannelId, String);
+type CountKey = (ChannelId, String);
 
-impl Counted {
+impl CountedHandles {
     pub(crate) fn add(&mut self, socket: SocketId, peer: ChannelId, key: String) {
         self.open.insert(socket, (peer, key));
     }
 
     /// What a peer's question is answered at once, if anything.
-    pub(crate) fn answer(&mut self, peer: ChannelId, question: Question) -> Option<Question> {
+    pub(crate) fn answer(&mut self, peer: ChannelId, question: SocketCount) -> Option<SocketCount> {
         match question {
-            Question::HowMany(key) => {
+            SocketCount::GetCount(key) => {
                 let counting = (peer, key);
                 let count = self.count(&counting);
-                Some(Question::SoMany(counting.1, count))
+                Some(SocketCount::Count(counting.1, count))
             }
-            Question::SayNone(key) => self.ask((peer, key.clone())).then_some(Question::None(key)),
-            Question::SoMany(..) | Question::None(_) => None,
+            SocketCount::NotifyClose(key) => {
+                self.ask((peer, key.clone())).then_some(SocketCount::AllClosed(key))
+            }
+            SocketCount::Count(..) | SocketCount::AllClosed(_) => None,
         }
     }
 
     /// How many this peer would count under this key.
-    fn count(&self, counting: &Counting) -> u64 {
+    fn count(&self, counting: &CountKey) -> u64 {
         self.open.values().filter(|open| *open == counting).count() as u64
     }
 
     /// The peer wants to know when there are none. Returns whether there are none now.
-    fn ask(&mut self, counting: Counting) -> bool {
+    fn ask(&mut self, counting: CountKey) -> bool {
         let none = self.count(&counting) == 0;
         if !none {
             self.asked.insert(counting);
@@ -105,7 +107,7 @@ impl Counted {
     }
 
     /// The program is done with a socket. Returns who is to be told that it was the last.
-    pub(crate) fn release(&mut self, socket: SocketId) -> Option<Counting> {
+    pub(crate) fn release(&mut self, socket: SocketId) -> Option<CountKey> {
         let counting = self.open.remove(&socket)?;
         if self.count(&counting) == 0 { self.asked.take(&counting) } else { None }
     }
@@ -123,27 +125,27 @@ mod tests {
 
     const SOCKET: SocketId = SocketId(1);
 
-    fn passing(keep_open: bool) -> Passing {
-        Passing { socket: SOCKET, kind: PassedKind::Socket, keep_open }
+    fn passing(keep_open: bool) -> OutgoingHandle {
+        OutgoingHandle { socket: SOCKET, kind: HandleType::Socket, keep_open }
     }
 
     #[test]
     fn a_socket_is_closed_when_its_last_copy_has_arrived_unless_it_is_kept() {
-        let mut travelling = Travelling::default();
-        travelling.depart(passing(true));
-        travelling.depart(passing(true));
-        assert!(!travelling.is_given(SOCKET));
-        assert_eq!((travelling.settle(SOCKET), travelling.settle(SOCKET)), (false, false));
-        travelling.depart(passing(true));
-        travelling.depart(passing(false));
-        assert!(travelling.is_given(SOCKET));
-        assert_eq!((travelling.settle(SOCKET), travelling.settle(SOCKET)), (false, true));
+        let mut in_flight = InFlightHandles::default();
+        in_flight.depart(passing(true));
+        in_flight.depart(passing(true));
+        assert!(!in_flight.is_given(SOCKET));
+        assert_eq!((in_flight.settle(SOCKET), in_flight.settle(SOCKET)), (false, false));
+        in_flight.depart(passing(true));
+        in_flight.depart(passing(false));
+        assert!(in_flight.is_given(SOCKET));
+        assert_eq!((in_flight.settle(SOCKET), in_flight.settle(SOCKET)), (false, true));
     }
 
     #[test]
     fn who_asks_is_told_of_the_last_connection_once() {
         let of = |peer: u64| (ChannelId(peer), String::from("tcp4:80"));
-        let mut counted = Counted::default();
+        let mut counted = CountedHandles::default();
         for (socket, peer) in [(1, 1), (2, 1), (3, 2)] {
             counted.add(SocketId(socket), ChannelId(peer), String::from("tcp4:80"));
         }
@@ -158,10 +160,10 @@ mod tests {
 
     #[test]
     fn of_a_peer_that_is_gone_nothing_is_kept() {
-        let mut counted = Counted::default();
+        let mut counted = CountedHandles::default();
         counted.add(SOCKET, ChannelId(1), String::from("tcp4:80"));
         assert!(!counted.ask((ChannelId(1), String::from("tcp4:80"))));
         counted.forget(ChannelId(1));
-        assert_eq!(counted, Counted::default());
+        assert_eq!(counted, CountedHandles::default());
     }
 }

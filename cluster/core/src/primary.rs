@@ -7,31 +7,31 @@ use alloc::string::String;
 use alloc::sync::Arc;
 
 use crate::backoff::RETRY_MS;
-use crate::channel::{Channel, ChannelStep, Happened, Outgoing};
+use crate::channel::{Channel, ChannelEvent, ChannelStep, Outgoing};
 use crate::event::{Event, Output, WorkerError};
 use crate::handle::Handle;
 use crate::ledger::Ledger;
-use crate::message::{Act, Cluster, HandleKey, Message, Reply};
+use crate::message::{ChannelMessage, ClusterMessage, HandleKey, Reply, Request};
 use crate::os::{Call, ChannelId, Errno, ExitStatus, HandleId, OsEvent, Signal, SocketId, TimerId, WorkerId};
-use crate::passing::{Counted, Passed, Travelling};
+use crate::passing::{CountedHandles, InFlightHandles, IncomingHandle};
 use crate::pending::Pending;
 use crate::pump::Machine;
 use crate::settings::{Command, Settings};
 use crate::steps::{self, IsCall, Stepper, Steps};
 use crate::violation::Violation;
 
-mod address;
+mod bind_address;
 mod counters;
+mod distribution;
 mod inspector;
-mod life;
-mod passing;
-mod serve;
+mod messages;
 mod setup;
+mod worker_info;
 
 use counters::Counters;
-pub use life::{Life, WorkerState};
-use serve::{Awaited, Retry};
+use distribution::{PendingHandoff, Retry};
 pub use setup::{ForkError, PolicyFrozen};
+pub use worker_info::{WorkerInfo, WorkerState};
 
 /// What the primary has still to do.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -71,8 +71,8 @@ impl IsCall for Step {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Member {
-    life: Life,
+struct WorkerEntry {
+    info: WorkerInfo,
     channel: Channel,
     /// What is executed, until it is known whether it can be.
     starting: Option<Arc<Command>>,
@@ -86,11 +86,11 @@ pub struct Primary {
     frozen: bool,
     counters: Counters,
     /// In boxes: a map makes room for eleven values at once.
-    members: BTreeMap<WorkerId, Box<Member>>,
+    workers: BTreeMap<WorkerId, Box<WorkerEntry>>,
     steps: Steps<Step>,
-    pending: Pending<Awaited>,
-    travelling: Travelling,
-    counted: Counted,
+    pending: Pending<PendingHandoff>,
+    in_flight: InFlightHandles,
+    counted: CountedHandles,
     handles: BTreeMap<HandleId, Box<Handle>>,
     keys: BTreeMap<HandleKey, HandleId>,
     listeners: BTreeMap<SocketId, HandleId>,
@@ -107,11 +107,11 @@ impl Primary {
             settings,
             frozen: false,
             counters: Counters::default(),
-            members: BTreeMap::new(),
+            workers: BTreeMap::new(),
             steps: Steps::new(),
             pending: Pending::new(),
-            travelling: Travelling::default(),
-            counted: Counted::default(),
+            in_flight: InFlightHandles::default(),
+            counted: CountedHandles::default(),
             handles: BTreeMap::new(),
             keys: BTreeMap::new(),
             listeners: BTreeMap::new(),
@@ -124,11 +124,11 @@ impl Primary {
     /// Asks a worker to finish its connections and go. It leaves the list and gets no more connections at once.
     /// Node: `worker.disconnect()`.
     pub fn disconnect_worker(&mut self, worker: WorkerId) {
-        let Some(member) = self.members.get_mut(&worker) else { return };
+        let Some(member) = self.workers.get_mut(&worker) else { return };
         let entry = self.steps.enter_command();
-        member.life.exited_after_disconnect = Some(true);
-        member.life.listed = false;
-        self.tell(worker, Act::Disconnect);
+        member.info.exited_after_disconnect = Some(true);
+        member.info.listed = false;
+        self.send_request(worker, Request::Disconnect);
         self.leave_handles(worker);
         self.steps.leave(entry);
     }
@@ -138,51 +138,51 @@ impl Primary {
     /// Every listening socket closes at once, also with [`Settings::keep_listening`]: a later client is refused. A worker that
     /// is forked after this call is not asked, and its sockets open again.
     /// Node: `cluster.disconnect()`, which calls back when the *first* worker has ended, against its documentation.
-    pub fn disconnect(&mut self) {
-        let all: BTreeSet<WorkerId> = self.members.keys().copied().collect();
+    pub fn disconnect_all(&mut self) {
+        let all: BTreeSet<WorkerId> = self.workers.keys().copied().collect();
         if !all.is_empty() {
             self.leaving.get_or_insert_default().extend(all.iter().copied());
         }
         for worker in &all {
             // A worker that was asked before is not asked again: its channel may be closing, and a write would fail.
-            let life = &self.members[worker].life;
-            if life.listed && life.connected {
+            let info = &self.workers[worker].info;
+            if info.listed && info.connected {
                 self.disconnect_worker(*worker);
             }
         }
         let entry = self.steps.enter_command();
-        self.shut_unused();
+        self.close_unused_handles();
         if all.is_empty() {
             self.steps.push(Step::Later(Event::AllDisconnected));
         }
         self.steps.leave(entry);
     }
 
-    /// Whether every worker was asked by [`disconnect`](Primary::disconnect) to exit, and the last has not ended.
+    /// Whether every worker was asked by [`disconnect`](Primary::disconnect_all) to exit, and the last has not ended.
     pub fn is_disconnecting(&self) -> bool {
         self.leaving
             .as_ref()
-            .is_some_and(|leaving| self.members.keys().all(|worker| leaving.contains(worker)))
+            .is_some_and(|leaving| self.workers.keys().all(|worker| leaving.contains(worker)))
     }
 
     /// Closes every channel once everything is sent on it, and asks no worker to exit: this process is about to end.
     pub fn finish(&mut self) {
         let entry = self.steps.enter_command();
-        for member in self.members.values_mut() {
+        for member in self.workers.values_mut() {
             member.channel.disconnect(&mut self.steps);
-            member.life.connected = member.channel.is_connected();
+            member.info.connected = member.channel.is_connected();
         }
         self.steps.leave(entry);
     }
 
     /// Whether every channel is closed.
     pub fn is_finished(&self) -> bool {
-        self.members.values().all(|member| member.channel.is_over())
+        self.workers.values().all(|member| member.channel.is_over())
     }
 
     /// Sends a signal to a worker, and nothing else. Node: `worker.kill(signal)`.
     pub fn kill(&mut self, worker: WorkerId, signal: Signal) {
-        if self.members.get(&worker).is_some_and(|member| !member.life.dead) {
+        if self.workers.get(&worker).is_some_and(|member| !member.info.dead) {
             let entry = self.steps.enter_command();
             self.steps.push(Step::Call(Call::Kill { worker, signal }));
             self.steps.leave(entry);
@@ -190,20 +190,20 @@ impl Primary {
     }
 
     /// What is known of a worker: until the next [`Machine::poll`] after its last event.
-    pub fn worker(&self, id: WorkerId) -> Option<&Life> {
-        self.members.get(&id).map(|member| &member.life)
+    pub fn worker(&self, id: WorkerId) -> Option<&WorkerInfo> {
+        self.workers.get(&id).map(|member| &member.info)
     }
 
     /// The workers, in the order they were forked. Node: the keys of `cluster.workers`. One that was asked to go is not
-    /// among them any more; see [`Primary::living`].
+    /// among them any more; see [`Primary::running_workers`].
     pub fn workers(&self) -> impl Iterator<Item = WorkerId> {
-        self.members.iter().filter(|(_, member)| member.life.listed).map(|(id, _)| *id)
+        self.workers.iter().filter(|(_, member)| member.info.listed).map(|(id, _)| *id)
     }
 
     /// The workers whose process has not ended, in the order they were forked, those that were asked to go among them:
     /// whom to kill when a deadline has passed.
-    pub fn living(&self) -> impl Iterator<Item = WorkerId> {
-        self.members.iter().filter(|(_, member)| !member.life.dead).map(|(id, _)| *id)
+    pub fn running_workers(&self) -> impl Iterator<Item = WorkerId> {
+        self.workers.iter().filter(|(_, member)| !member.info.dead).map(|(id, _)| *id)
     }
 
     /// How the workers are started and served.
@@ -219,25 +219,25 @@ impl Primary {
     // ---- what the operating system tells
 
     fn with_channel(&mut self, channel: ChannelId, act: impl FnOnce(&mut Channel, &mut Steps<Step>)) {
-        if let Some(member) = self.members.get_mut(&WorkerId(channel.0)) {
+        if let Some(member) = self.workers.get_mut(&WorkerId(channel.0)) {
             act(&mut member.channel, &mut self.steps);
-            member.life.connected = member.channel.is_connected();
+            member.info.connected = member.channel.is_connected();
         }
     }
 
     fn spawned(&mut self, worker: WorkerId, pid: u32) {
         self.started(worker);
-        self.life(worker).pid = Some(pid);
+        self.info(worker).pid = Some(pid);
         self.steps.tick(Step::Emit(Event::Fork { worker }));
     }
 
     /// What was being started.
     fn started(&mut self, worker: WorkerId) -> Option<Arc<Command>> {
-        self.members.get_mut(&worker)?.starting.take()
+        self.workers.get_mut(&worker)?.starting.take()
     }
 
     fn spawn_failed(&mut self, worker: WorkerId, program: Option<String>, directory: bool, errno: Errno) {
-        self.life(worker).dead = true;
+        self.info(worker).dead = true;
         let command = self.started(worker);
         let program = program.or_else(|| command.as_ref().and_then(|command| command.exec.clone()));
         let directory = command.filter(|_| directory).and_then(|command| command.cwd.clone());
@@ -249,15 +249,15 @@ impl Primary {
 
     /// One that was disconnected may finish what it does.
     fn lingers(&mut self, worker: WorkerId) {
-        let life = self.members.get(&worker).map(|member| &member.life);
-        if life.is_some_and(|life| !life.dead && life.exited_after_disconnect() != Some(true)) {
+        let info = self.workers.get(&worker).map(|member| &member.info);
+        if info.is_some_and(|info| !info.dead && info.exited_after_disconnect() != Some(true)) {
             self.error(worker, WorkerError::Lingers);
         }
     }
 
     fn exited(&mut self, worker: WorkerId, status: ExitStatus) {
-        let Some(member) = self.members.get_mut(&worker) else { return };
-        member.life.dead = true;
+        let Some(member) = self.workers.get_mut(&worker) else { return };
+        member.info.dead = true;
         let connected = member.channel.is_connected();
         member.channel.cancel_all(&mut self.steps);
         self.abandon(worker);
@@ -269,10 +269,10 @@ impl Primary {
     }
 
     /// The tick in which a closed channel is told of. Node: the child's `'disconnect'`.
-    fn gone(&mut self, worker: WorkerId) {
+    fn channel_closed(&mut self, worker: WorkerId) {
         self.abandon(worker);
         self.descriptor_freed();
-        if self.members[&worker].life.dead {
+        if self.workers[&worker].info.dead {
             self.steps.push(Step::Remove(worker));
         }
         self.steps.push(Step::Disconnected(worker));
@@ -281,98 +281,98 @@ impl Primary {
 
     // ---- what a step means
 
-    fn happened(&mut self, worker: WorkerId, happened: Happened) -> Option<Output<Event>> {
-        match happened {
-            Happened::Call(call) => return Some(Output::Call(call)),
-            Happened::Received(message) => return self.received(worker, message),
-            Happened::Arrived(envelope, socket) => return self.arrived(worker, envelope, socket),
-            Happened::Refused(outgoing) => self.undelivered(worker, outgoing),
-            Happened::Settled(socket) => self.settled(socket),
-            Happened::Written(_) => {}
-            Happened::Lost(errno, lost) => self.error(worker, WorkerError::Write { errno, lost }),
-            Happened::Failing(errno) => self.error(worker, WorkerError::Delayed(errno)),
-            Happened::Retry => self.retry(Retry::Write(worker), RETRY_MS),
+    fn on_channel_event(&mut self, worker: WorkerId, event: ChannelEvent) -> Option<Output<Event>> {
+        match event {
+            ChannelEvent::Call(call) => return Some(Output::Call(call)),
+            ChannelEvent::Received(message) => return self.received(worker, message),
+            ChannelEvent::Arrived(envelope, socket) => return self.arrived(worker, envelope, socket),
+            ChannelEvent::Refused(outgoing) => self.undelivered(worker, outgoing),
+            ChannelEvent::Settled(socket) => self.settled(socket),
+            ChannelEvent::Written(_) => {}
+            ChannelEvent::Lost(errno, lost) => self.error(worker, WorkerError::Write { errno, lost }),
+            ChannelEvent::Failing(errno) => self.error(worker, WorkerError::Delayed(errno)),
+            ChannelEvent::Retry => self.retry(Retry::Write(worker), RETRY_MS),
             // What it has read and not acknowledged stays its own until its channel is read to the end.
-            Happened::Broken => self.offer_no_more(worker),
-            Happened::Violated(violation) => {
+            ChannelEvent::Broken => self.offer_no_more(worker),
+            ChannelEvent::Violated(violation) => {
                 self.error(worker, WorkerError::Protocol(violation));
                 self.with_channel(worker.into(), Channel::abort);
             }
-            Happened::Gone => self.gone(worker),
+            ChannelEvent::Closed => self.channel_closed(worker),
         }
         None
     }
 
-    fn received(&mut self, worker: WorkerId, message: Message) -> Option<Output<Event>> {
+    fn received(&mut self, worker: WorkerId, message: ChannelMessage) -> Option<Output<Event>> {
         match message {
-            Message::User(message) => {
+            ChannelMessage::User(message) => {
                 return Some(Output::Event(Event::Message { worker, message, handle: None }));
             }
-            Message::Cluster(cluster) => return self.cluster(worker, *cluster),
-            Message::Counting(question) => self.asked(worker, question),
-            Message::Foreign => {}
+            ChannelMessage::Cluster(cluster) => return self.cluster(worker, *cluster),
+            ChannelMessage::SocketCount(question) => self.asked(worker, question),
+            ChannelMessage::Foreign => {}
         }
         None
     }
 
-    fn cluster(&mut self, worker: WorkerId, cluster: Cluster) -> Option<Output<Event>> {
+    fn cluster(&mut self, worker: WorkerId, cluster: ClusterMessage) -> Option<Output<Event>> {
         if let Some(reply) = cluster.reply
             && let Some(awaited) = self.pending.take(reply.ack, worker.into())
         {
-            if self.members[&worker].channel.is_carrying(awaited.connection) {
+            if self.workers[&worker].channel.is_carrying(awaited.connection) {
                 // It answers for a connection that it cannot have.
                 self.pending.expect(reply.ack, worker.into(), awaited);
-                return self.happened(worker, Happened::Violated(Violation::UnaskedAck));
+                return self.on_channel_event(worker, ChannelEvent::Violated(Violation::UnaskedAck));
             }
             self.answered(worker, awaited, reply.accepted == Some(true));
             return None;
         }
-        match cluster.act? {
-            Act::Online => {
-                self.life(worker).state = WorkerState::Online;
+        match cluster.request? {
+            Request::Online => {
+                self.info(worker).state = WorkerState::Online;
                 return Some(Output::Event(Event::Online { worker }));
             }
-            Act::Listening(address) => {
-                self.life(worker).state = WorkerState::Listening;
+            Request::Listening(address) => {
+                self.info(worker).state = WorkerState::Listening;
                 return Some(Output::Event(Event::Listening { worker, address }));
             }
-            Act::ExitedAfterDisconnect => {
-                self.life(worker).exited_after_disconnect = Some(true);
+            Request::ExitedAfterDisconnect => {
+                self.info(worker).exited_after_disconnect = Some(true);
                 self.reply(worker, Reply { ack: cluster.seq, ..Reply::default() }, None);
             }
-            Act::QueryServer(query) => self.query(worker, cluster.seq, query),
-            Act::Close(key) => self.close(worker, &key),
+            Request::QueryServer(query) => self.query(worker, cluster.seq, query),
+            Request::Close(key) => self.close(worker, &key),
             // These a primary sends; one that comes back is ignored, as in Node.
-            Act::NewConn(_) | Act::Disconnect => {}
+            Request::NewConn(_) | Request::Disconnect => {}
         }
         None
     }
 
-    fn life(&mut self, worker: WorkerId) -> &mut Life {
-        let member = self.members.get_mut(&worker);
-        &mut member.unwrap_or_else(|| unreachable!("worker {worker} was forgotten while it spoke")).life
+    fn info(&mut self, worker: WorkerId) -> &mut WorkerInfo {
+        let member = self.workers.get_mut(&worker);
+        &mut member.unwrap_or_else(|| unreachable!("worker {worker} was forgotten while it spoke")).info
     }
 
     fn end(&mut self, worker: WorkerId, state: WorkerState) {
-        let life = self.life(worker);
-        life.decide();
-        life.state = state;
+        let info = self.info(worker);
+        info.settle_exit_intent();
+        info.state = state;
     }
 
     /// Once everything was told of a worker nothing is kept of it, and perhaps it was the last to wait for.
     fn forget(&mut self, worker: WorkerId) {
-        let member = &self.members[&worker];
-        if !(member.life.dead && member.channel.is_over()) {
+        let member = &self.workers[&worker];
+        if !(member.info.dead && member.channel.is_over()) {
             return;
         }
-        self.members.remove(&worker);
+        self.workers.remove(&worker);
         self.counted.forget(worker.into());
         let Some(leaving) = &mut self.leaving else { return };
         leaving.remove(&worker);
         let was_last = leaving.is_empty();
         // Of the workers that were forked after `disconnect` this may have been the last.
         if self.is_disconnecting() {
-            self.shut_unused();
+            self.close_unused_handles();
         }
         if was_last {
             self.leaving = None;
@@ -386,21 +386,21 @@ impl Primary {
 
     // ---- sending
 
-    fn tell(&mut self, worker: WorkerId, act: Act) {
+    fn send_request(&mut self, worker: WorkerId, request: Request) {
         let seq = self.pending.next_seq();
-        self.transmit(worker, Cluster { seq, reply: None, act: Some(act) }, None);
+        self.transmit(worker, ClusterMessage { seq, reply: None, request: Some(request) }, None);
     }
 
-    fn reply(&mut self, worker: WorkerId, reply: Reply, handle: Option<Passed>) {
+    fn reply(&mut self, worker: WorkerId, reply: Reply, handle: Option<IncomingHandle>) {
         let seq = self.pending.next_seq();
-        self.transmit(worker, Cluster { seq, reply: Some(reply), act: None }, handle);
+        self.transmit(worker, ClusterMessage { seq, reply: Some(reply), request: None }, handle);
     }
 
-    fn transmit(&mut self, worker: WorkerId, cluster: Cluster, handle: Option<Passed>) {
-        if let Some(member) = self.members.get_mut(&worker)
+    fn transmit(&mut self, worker: WorkerId, cluster: ClusterMessage, handle: Option<IncomingHandle>) {
+        if let Some(member) = self.workers.get_mut(&worker)
             && member.channel.is_connected()
         {
-            member.channel.send(Outgoing::from(Message::from(cluster)).with(handle), &mut self.steps);
+            member.channel.send(Outgoing::from(ChannelMessage::from(cluster)).with(handle), &mut self.steps);
         }
     }
 }
@@ -420,11 +420,11 @@ impl Stepper for Primary {
             Step::Call(call) => return Some(Output::Call(call)),
             Step::Channel(channel, step) => {
                 let worker = WorkerId(channel.0);
-                let member = self.members.get_mut(&worker)?;
-                let happened = member.channel.run(step, &mut self.steps)?;
-                return self.happened(worker, happened);
+                let member = self.workers.get_mut(&worker)?;
+                let event = member.channel.run(step, &mut self.steps)?;
+                return self.on_channel_event(worker, event);
             }
-            Step::Remove(worker) => self.life(worker).listed = false,
+            Step::Remove(worker) => self.info(worker).listed = false,
             Step::Exited(worker, status) => {
                 self.end(worker, WorkerState::Dead);
                 return Some(Output::Event(Event::Exit { worker, status }));

@@ -3,11 +3,11 @@
 use core::fmt;
 
 use crate::channel::{Channel, ChannelStep, Outgoing};
-use crate::message::Message;
+use crate::message::ChannelMessage;
 use crate::message::advanced::NoJson;
 use crate::os::ChannelId;
-use crate::passing::{Passed, Passing, Travelling};
-use crate::payload;
+use crate::passing::{InFlightHandles, IncomingHandle, OutgoingHandle};
+use crate::payload::Message;
 use crate::steps::Steps;
 
 /// A message is on its way. Node: what `send()` returns.
@@ -35,7 +35,7 @@ pub enum SendError {
     /// integer, or an object inside itself. Node: `JSON.stringify` throws.
     NoJson,
     /// The socket is on its way to a peer, and not to be kept open: it can go nowhere else. Node sends the message alone.
-    Given,
+    HandleAlreadySent,
 }
 
 impl fmt::Display for SendError {
@@ -53,7 +53,7 @@ impl fmt::Display for SendError {
                 "the message holds a big integer or an object inside itself, which JSON cannot say; \
                  send it on a channel of `Serialization::Advanced`"
             }
-            SendError::Given => "the socket was given away before; pass it with `keep_open` to pass it again",
+            SendError::HandleAlreadySent => "the socket was given away before; pass it with `keep_open` to pass it again",
         })
     }
 }
@@ -69,11 +69,11 @@ impl From<NoJson> for SendError {
     }
 }
 
-pub(crate) fn user<S: From<(ChannelId, ChannelStep)>>(
+pub(crate) fn send_message<S: From<(ChannelId, ChannelStep)>>(
     channel: &mut Channel,
-    message: &payload::Message,
-    passing: Option<Passing>,
-    travelling: &mut Travelling,
+    message: &Message,
+    passing: Option<OutgoingHandle>,
+    in_flight: &mut InFlightHandles,
     steps: &mut Steps<S>,
 ) -> Result<Sent, SendError> {
     if !channel.is_connected() || channel.is_broken() {
@@ -85,18 +85,18 @@ pub(crate) fn user<S: From<(ChannelId, ChannelStep)>>(
     if channel.is_full() {
         return Err(SendError::Full);
     }
-    if passing.is_some_and(|passing| travelling.is_given(passing.socket)) {
-        return Err(SendError::Given);
+    if passing.is_some_and(|passing| in_flight.is_given(passing.socket)) {
+        return Err(SendError::HandleAlreadySent);
     }
-    let handle = passing.map(|Passing { socket, kind, .. }| Passed { socket, kind });
+    let handle = passing.map(|OutgoingHandle { socket, kind, .. }| IncomingHandle { socket, kind });
     let message = channel.written(message)?;
-    let line = channel.line(Outgoing::from(Message::User(message)).with(handle));
+    let line = channel.to_frame(Outgoing::from(ChannelMessage::User(message)).with(handle));
     if channel.is_too_long(&line) {
         return Err(SendError::TooLong);
     }
     if let Some(passing) = passing {
-        travelling.depart(passing);
+        in_flight.depart(passing);
     }
-    channel.send_line(line, steps);
+    channel.send_frame(line, steps);
     Ok(if channel.is_congested() { Sent::Congested } else { Sent::Buffered })
 }

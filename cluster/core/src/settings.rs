@@ -163,7 +163,7 @@ pub struct Settings {
     /// How connections find their worker.
     pub policy: SchedulingPolicy,
     /// Keep the listening socket and the clients that wait at it when its last worker leaves, until
-    /// [`Primary::disconnect`](crate::Primary::disconnect): after it no worker follows, and the socket closes at once.
+    /// [`Primary::disconnect_all`](crate::Primary::disconnect_all): after it no worker follows, and the socket closes at once.
     /// Off, as in Node: the socket closes with its last worker, and the clients that wait are refused.
     pub keep_listening: bool,
     /// `NODE_OPTIONS` in the environment that workers inherit: where it starts an inspector, each worker gets a port of its own.

@@ -5,11 +5,11 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 
 use crate::backoff::RETRY_MS;
-use crate::channel::{Channel, ChannelStep, Happened, Outgoing};
+use crate::channel::{Channel, ChannelEvent, ChannelStep, Outgoing};
 use crate::event::{ChannelError, ListenerId, Output, WorkerEvent};
-use crate::message::{Act, Cluster, Message, Reply};
+use crate::message::{ChannelMessage, ClusterMessage, Reply, Request};
 use crate::os::{Call, ChannelId, LocalAddress, OsEvent, SocketId, TimerId, WorkerId};
-use crate::passing::{Counted, Travelling};
+use crate::passing::{CountedHandles, InFlightHandles};
 use crate::pending::Pending;
 use crate::pump::Machine;
 use crate::settings::{Limits, Serialization};
@@ -20,11 +20,11 @@ const WRITE: TimerId = TimerId(0);
 
 mod connections;
 mod indexes;
-mod passing;
-mod serve;
+mod messages;
+mod servers;
 
 use indexes::Indexes;
-use serve::{Server, Unanswered};
+use servers::{Server, Unanswered};
 
 /// What the worker has still to do.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -60,7 +60,7 @@ impl From<(ChannelId, ChannelStep)> for Step {
 
 /// How the worker is about to end. Node: `worker.state`, as far as it matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Leaving {
+enum Shutdown {
     No,
     /// The primary asked: close, drain, disconnect.
     Asked,
@@ -74,7 +74,7 @@ enum Leaving {
 
 /// What the primary is to answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Awaited {
+enum PendingReply {
     Listen(ListenerId),
     ExitedAfterDisconnect,
 }
@@ -85,10 +85,10 @@ pub struct Worker {
     id: WorkerId,
     channel: Channel,
     steps: Steps<Step>,
-    pending: Pending<Awaited>,
-    travelling: Travelling,
-    counted: Counted,
-    leaving: Leaving,
+    pending: Pending<PendingReply>,
+    in_flight: InFlightHandles,
+    counted: CountedHandles,
+    shutdown: Shutdown,
     exited_after_disconnect: bool,
     /// How many guards hold the channel open.
     holds: u32,
@@ -116,9 +116,9 @@ impl Worker {
             channel: Channel::new(ChannelId::PRIMARY, serialization, limits),
             steps: Steps::new(),
             pending: Pending::new(),
-            travelling: Travelling::default(),
-            counted: Counted::default(),
-            leaving: Leaving::No,
+            in_flight: InFlightHandles::default(),
+            counted: CountedHandles::default(),
+            shutdown: Shutdown::No,
             exited_after_disconnect: false,
             holds: 0,
             servers: BTreeMap::new(),
@@ -128,7 +128,7 @@ impl Worker {
             accepting: BTreeMap::new(),
             connections: BTreeMap::new(),
         };
-        worker.command(|worker| worker.tell(Act::Online));
+        worker.command(|worker| worker.send_request(Request::Online));
         worker
     }
 
@@ -147,23 +147,23 @@ impl Worker {
     /// Closes every server, waits for their connections, says goodbye and disconnects.
     /// Node: `worker.disconnect()` in the worker.
     pub fn disconnect(&mut self) {
-        if self.leaving == Leaving::No {
-            self.command(|worker| worker.leave(Leaving::Disconnecting));
+        if self.shutdown == Shutdown::No {
+            self.command(|worker| worker.leave(Shutdown::Disconnecting));
         }
     }
 
     /// Says goodbye, disconnects and exits with 0, without waiting for connections.
     /// Node: `worker.kill()` in the worker.
     pub fn kill(&mut self) {
-        if self.leaving == Leaving::Destroying {
+        if self.shutdown == Shutdown::Destroying {
             return;
         }
         self.command(|worker| {
             if worker.channel.is_connected() {
-                return worker.leave(Leaving::Destroying);
+                return worker.leave(Shutdown::Destroying);
             }
             worker.exited_after_disconnect = true;
-            worker.leaving = Leaving::Destroying;
+            worker.shutdown = Shutdown::Destroying;
             // What was accepted before is written first, and the end of the channel ends the process.
             if worker.channel.is_over() {
                 worker.steps.push(Step::Call(Call::Exit { code: 0 }));
@@ -190,10 +190,10 @@ impl Worker {
 
     // ---- leaving
 
-    fn leave(&mut self, how: Leaving) {
+    fn leave(&mut self, how: Shutdown) {
         self.exited_after_disconnect = true;
-        self.leaving = how;
-        if how == Leaving::Destroying {
+        self.shutdown = how;
+        if how == Shutdown::Destroying {
             return self.report();
         }
         self.close_all();
@@ -229,69 +229,69 @@ impl Worker {
         if self.holds > 0 || self.shared_servers().next().is_some() {
             return;
         }
-        match self.leaving {
-            Leaving::Asked => self.channel.disconnect(&mut self.steps),
-            Leaving::Disconnecting => {
-                self.leaving = Leaving::Reported;
+        match self.shutdown {
+            Shutdown::Asked => self.channel.disconnect(&mut self.steps),
+            Shutdown::Disconnecting => {
+                self.shutdown = Shutdown::Reported;
                 self.report();
             }
-            Leaving::No | Leaving::Reported | Leaving::Destroying => {}
+            Shutdown::No | Shutdown::Reported | Shutdown::Destroying => {}
         }
     }
 
     /// Tells the primary that the end is wanted; its answer allows to disconnect.
     fn report(&mut self) {
-        let seq = self.tell(Act::ExitedAfterDisconnect);
-        self.pending.expect(seq, ChannelId::PRIMARY, Awaited::ExitedAfterDisconnect);
+        let seq = self.send_request(Request::ExitedAfterDisconnect);
+        self.pending.expect(seq, ChannelId::PRIMARY, PendingReply::ExitedAfterDisconnect);
     }
 
     /// The channel is closed. Whoever was not asked to go goes at once, as in Node.
-    fn gone(&mut self) {
+    fn channel_closed(&mut self) {
         self.drop_unacknowledged();
         self.steps.push(Step::Emit(WorkerEvent::Disconnect));
-        if !self.exited_after_disconnect || self.leaving == Leaving::Destroying {
+        if !self.exited_after_disconnect || self.shutdown == Shutdown::Destroying {
             self.steps.push(Step::Call(Call::Exit { code: 0 }));
         }
     }
 
     // ---- what a step means
 
-    fn happened(&mut self, happened: Happened) -> Option<Output<WorkerEvent>> {
-        match happened {
-            Happened::Call(call) => return Some(Output::Call(call)),
-            Happened::Received(message) => return self.received(message),
-            Happened::Arrived(envelope, socket) => return self.arrived(envelope, socket),
-            Happened::Written(connection) => return self.written(connection),
-            Happened::Refused(outgoing) => return self.not_received(&outgoing),
-            Happened::Settled(socket) => self.settled(socket),
-            Happened::Lost(errno, lost) => return Some(error(ChannelError::Write { errno, lost })),
-            Happened::Failing(errno) => return Some(error(ChannelError::Delayed(errno))),
-            Happened::Retry => self.retry(),
+    fn on_channel_event(&mut self, event: ChannelEvent) -> Option<Output<WorkerEvent>> {
+        match event {
+            ChannelEvent::Call(call) => return Some(Output::Call(call)),
+            ChannelEvent::Received(message) => return self.received(message),
+            ChannelEvent::Arrived(envelope, socket) => return self.arrived(envelope, socket),
+            ChannelEvent::Written(connection) => return self.written(connection),
+            ChannelEvent::Refused(outgoing) => return self.not_received(&outgoing),
+            ChannelEvent::Settled(socket) => self.settled(socket),
+            ChannelEvent::Lost(errno, lost) => return Some(error(ChannelError::Write { errno, lost })),
+            ChannelEvent::Failing(errno) => return Some(error(ChannelError::Delayed(errno))),
+            ChannelEvent::Retry => self.retry(),
             // The end of the channel follows.
-            Happened::Broken => {}
-            Happened::Violated(violation) => {
+            ChannelEvent::Broken => {}
+            ChannelEvent::Violated(violation) => {
                 self.channel.abort(&mut self.steps);
                 return Some(error(ChannelError::Protocol(violation)));
             }
-            Happened::Gone => self.gone(),
+            ChannelEvent::Closed => self.channel_closed(),
         }
         None
     }
 
-    fn received(&mut self, message: Message) -> Option<Output<WorkerEvent>> {
+    fn received(&mut self, message: ChannelMessage) -> Option<Output<WorkerEvent>> {
         match message {
-            Message::User(message) => {
+            ChannelMessage::User(message) => {
                 return Some(Output::Event(WorkerEvent::Message { message, handle: None }));
             }
-            Message::Cluster(cluster) => self.cluster(*cluster, None),
-            Message::Counting(question) => self.asked(question),
-            Message::Foreign => {}
+            ChannelMessage::Cluster(cluster) => self.cluster(*cluster, None),
+            ChannelMessage::SocketCount(question) => self.asked(question),
+            ChannelMessage::Foreign => {}
         }
         None
     }
 
-    fn cluster(&mut self, cluster: Cluster, socket: Option<SocketId>) {
-        if let (Some(Act::NewConn(key)), Some(connection)) = (&cluster.act, socket) {
+    fn cluster(&mut self, cluster: ClusterMessage, socket: Option<SocketId>) {
+        if let (Some(Request::NewConn(key)), Some(connection)) = (&cluster.request, socket) {
             return self.offered(cluster.seq, key, connection);
         }
         let awaited = cluster.reply.and_then(|reply| {
@@ -299,10 +299,10 @@ impl Worker {
             Some((awaited, reply))
         });
         match awaited {
-            Some((Awaited::Listen(listener), reply)) => return self.answered(listener, reply, socket),
-            Some((Awaited::ExitedAfterDisconnect, _)) => self.channel.disconnect(&mut self.steps),
-            None if cluster.act == Some(Act::Disconnect) && self.leaving != Leaving::Destroying => {
-                self.leave(Leaving::Asked);
+            Some((PendingReply::Listen(listener), reply)) => return self.answered(listener, reply, socket),
+            Some((PendingReply::ExitedAfterDisconnect, _)) => self.channel.disconnect(&mut self.steps),
+            None if cluster.request == Some(Request::Disconnect) && self.shutdown != Shutdown::Destroying => {
+                self.leave(Shutdown::Asked);
             }
             None => {}
         }
@@ -322,20 +322,20 @@ impl Worker {
         self.steps.push(Step::Call(Call::SetTimer { timer: WRITE, after_ms: RETRY_MS }));
     }
 
-    fn tell(&mut self, act: Act) -> u64 {
+    fn send_request(&mut self, request: Request) -> u64 {
         let seq = self.pending.next_seq();
-        self.transmit(Cluster { seq, reply: None, act: Some(act) }, None);
+        self.transmit(ClusterMessage { seq, reply: None, request: Some(request) }, None);
         seq
     }
 
     fn reply(&mut self, reply: Reply, receipt: Option<SocketId>) {
         let seq = self.pending.next_seq();
-        self.transmit(Cluster { seq, reply: Some(reply), act: None }, receipt);
+        self.transmit(ClusterMessage { seq, reply: Some(reply), request: None }, receipt);
     }
 
-    fn transmit(&mut self, cluster: Cluster, receipt: Option<SocketId>) {
+    fn transmit(&mut self, cluster: ClusterMessage, receipt: Option<SocketId>) {
         if self.channel.is_connected() {
-            let outgoing = Outgoing::from(Message::from(cluster)).with_receipt(receipt);
+            let outgoing = Outgoing::from(ChannelMessage::from(cluster)).with_receipt(receipt);
             self.channel.send(outgoing, &mut self.steps);
         }
     }
@@ -358,8 +358,8 @@ impl Stepper for Worker {
             Step::Emit(event) => return Some(Output::Event(event)),
             Step::Call(call) => return Some(Output::Call(call)),
             Step::Channel(step) => {
-                let happened = self.channel.run(step, &mut self.steps)?;
-                return self.happened(happened);
+                let event = self.channel.run(step, &mut self.steps)?;
+                return self.on_channel_event(event);
             }
             Step::Listening(listener, address) => return self.heard(listener, address),
             Step::Announce(listener) => self.announce(listener),

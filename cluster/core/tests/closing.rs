@@ -6,8 +6,8 @@
 mod house;
 
 use cluster_core::{
-    Call, ChannelId, Event, Limits, ListenOptions, ListenerId, LocalAddress, Machine, OsEvent, Output,
-    PassedKind, Passing, Primary, SchedulingPolicy, Sent, Serialization, Settings, SocketId, Worker,
+    Call, ChannelId, Event, HandleType, Limits, ListenOptions, ListenerId, LocalAddress, Machine, OsEvent,
+    OutgoingHandle, Output, Primary, SchedulingPolicy, Sent, Serialization, Settings, SocketId, Worker,
     WorkerEvent, WorkerId,
 };
 use house::House;
@@ -137,7 +137,7 @@ fn a_channel_closes_when_the_last_socket_has_arrived() {
         socket
     };
     assert_eq!(written(&mut worker), None);
-    let passing = Passing { socket: SocketId(77), kind: PassedKind::Socket, keep_open: false };
+    let passing = OutgoingHandle { socket: SocketId(77), kind: HandleType::Socket, keep_open: false };
     worker.send_with(json!("last"), passing).expect("it is open");
     assert_eq!(written(&mut worker), Some(passing.socket));
     hears(&mut worker, LEAVE);
@@ -155,7 +155,7 @@ fn a_socket_goes_with_the_first_byte_of_its_line_and_not_with_the_rest_again() {
     let mut worker = Worker::new(ONE, Serialization::Json, Limits::default());
     asked(&mut worker).expect("it is online");
     worker.handle(OsEvent::Wrote { channel, rest: Vec::new() });
-    let passing = Passing { socket: SocketId(77), kind: PassedKind::Socket, keep_open: false };
+    let passing = OutgoingHandle { socket: SocketId(77), kind: HandleType::Socket, keep_open: false };
     worker.send_with(json!("take it"), passing).expect("it is open");
     let mut offered = Vec::new();
     // Nothing of the line is taken, then its first byte, then the rest.
@@ -192,7 +192,7 @@ fn last_listener(house: &House) -> Option<SocketId> {
 fn worker_after_disconnect_binds_again() {
     let mut house = serving(Settings { keep_listening: true, ..Settings::default() }, 1);
     house.connect(BOUND);
-    house.primary.disconnect();
+    house.primary.disconnect_all();
     house.fork(1);
     house.worker(TWO).listen(ListenOptions::default());
     house.settle();
@@ -210,7 +210,7 @@ fn worker_after_disconnect_binds_again() {
     assert_eq!(house.connections(TWO), 1);
     house.kill(TWO);
     assert!(!house.desk.calls.contains(&Call::Close { socket: again }));
-    house.primary.disconnect();
+    house.primary.disconnect_all();
     house.settle();
     assert!(house.desk.calls.contains(&Call::Close { socket: again }));
 }
@@ -227,7 +227,7 @@ fn disconnect_closes_every_listening_socket() {
                 house.connect(BOUND);
                 assert_eq!(house.connections(ONE), 1, "the connection of worker 1 keeps it from exiting");
             }
-            house.primary.disconnect();
+            house.primary.disconnect_all();
             while cluster_core::pump(&mut house.primary, &mut house.desk).is_some() {}
             let closes = house.desk.calls.iter().filter(|call| **call == Call::Close { socket: BOUND });
             assert_eq!(closes.count(), 1, "{policy:?}, keep_listening: {keep_listening}");
@@ -257,7 +257,7 @@ fn disconnect_while_binding_leaves_no_socket() {
     primary.handle(OsEvent::Read { channel: ONE.into(), bytes, socket: None });
     drain(&mut primary, &mut calls);
     let Some(Call::Bind { handle, .. }) = calls.pop() else { unreachable!("it binds") };
-    primary.disconnect();
+    primary.disconnect_all();
     drain(&mut primary, &mut calls);
     let address = LocalAddress::Ip("127.0.0.1:4000".parse().expect("an address"));
     primary.handle(OsEvent::Bound { handle, socket: BOUND, address });

@@ -199,7 +199,10 @@ fn what_makes_no_sense_is_an_error_and_binds_nothing() {
     }
     assert_eq!(binds(&house.desk.calls), []);
     assert_eq!(said(&house).matches(&format!("\"errno\":-{}", Errno::EINVAL.0)).count(), asks.len());
-    assert!(house.primary.worker(ONE).is_some_and(cluster_core::Life::is_connected), "it may ask again");
+    assert!(
+        house.primary.worker(ONE).is_some_and(cluster_core::WorkerInfo::is_connected),
+        "it may ask again"
+    );
 }
 
 /// A worker of Node asks, with these fields.
@@ -233,7 +236,7 @@ fn query_of_every_call_form_binds() {
         house.fork(1);
         query(&mut house, ask);
         assert_eq!(binds(&house.desk.calls), [(bound.clone(), Some(backlog))], "{ask}");
-        assert!(house.primary.worker(ONE).is_some_and(cluster_core::Life::is_connected), "{ask}");
+        assert!(house.primary.worker(ONE).is_some_and(cluster_core::WorkerInfo::is_connected), "{ask}");
     }
 }
 
@@ -301,7 +304,7 @@ fn what_is_too_long_to_be_kept_is_an_error_and_its_worker_goes_on() {
         WorkerEvent::ListenFailed { error, .. } => error.errno == Errno::ENAMETOOLONG,
         _ => false,
     }));
-    assert!(house.primary.worker(ONE).is_some_and(cluster_core::Life::is_connected));
+    assert!(house.primary.worker(ONE).is_some_and(cluster_core::WorkerInfo::is_connected));
 }
 
 // ---- alone

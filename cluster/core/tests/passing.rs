@@ -7,9 +7,9 @@
 mod house;
 
 use cluster_core::{
-    Call, ChannelError, Event, ExitStatus, ListenOptions, ListenerId, Machine, Message, MessageError,
-    OsEvent, Passed, PassedKind, Passing, SendError, Sent, Serialization, Settings, Setup, SocketId,
-    Standing, WorkerError, WorkerEvent, WorkerId,
+    Call, ChannelError, ConnectionState, Event, ExitStatus, HandleType, IncomingHandle, ListenOptions,
+    ListenerId, Machine, Message, MessageError, OsEvent, OutgoingHandle, SendError, Sent, Serialization,
+    Settings, Setup, SocketId, WorkerError, WorkerEvent, WorkerId,
 };
 use house::House;
 use serde_json::json;
@@ -19,12 +19,12 @@ const TWO: WorkerId = WorkerId(2);
 /// A socket of the program's own.
 const OWN: SocketId = SocketId(77);
 
-const fn passing(kind: PassedKind) -> Passing {
-    Passing { socket: OWN, kind, keep_open: false }
+const fn passing(kind: HandleType) -> OutgoingHandle {
+    OutgoingHandle { socket: OWN, kind, keep_open: false }
 }
 
-const SOCKET: Passing = passing(PassedKind::Socket);
-const KEPT: Passing = Passing { keep_open: true, ..SOCKET };
+const SOCKET: OutgoingHandle = passing(HandleType::Socket);
+const KEPT: OutgoingHandle = OutgoingHandle { keep_open: true, ..SOCKET };
 
 fn house(workers: usize) -> House {
     let mut house = House::new(Settings::default());
@@ -67,7 +67,7 @@ fn a_socket_goes_down_with_its_message_and_is_closed_here_once_it_is_there() {
     let mut house = house(1);
     assert_eq!(house.primary.send_with(ONE, json!("take it"), SOCKET), Ok(Sent::Buffered));
     house.settle();
-    let handle = Some(Passed { socket: OWN, kind: PassedKind::Socket });
+    let handle = Some(IncomingHandle { socket: OWN, kind: HandleType::Socket });
     let message = WorkerEvent::Message { message: json!("take it").into(), handle };
     assert_eq!(house.processes[&ONE].events, [message]);
     assert_eq!(closed(&house), (1, 0));
@@ -78,7 +78,7 @@ fn a_socket_goes_up_with_its_message_and_is_closed_there_once_it_is_here() {
     let mut house = house(1);
     assert_eq!(house.worker(ONE).send_with(json!("take it"), SOCKET), Ok(Sent::Buffered));
     house.settle();
-    let handle = Some(Passed { socket: OWN, kind: PassedKind::Socket });
+    let handle = Some(IncomingHandle { socket: OWN, kind: HandleType::Socket });
     assert_eq!(house.events, [Event::Message { worker: ONE, message: json!("take it").into(), handle }]);
     assert_eq!(closed(&house), (0, 1));
 }
@@ -103,7 +103,7 @@ fn a_cluster_may_speak_v8s_structured_clone() {
     house.primary.disconnect_worker(ONE);
     house.worker(ONE).release(connection);
     house.settle();
-    let passed = Some(Passed { socket: OWN, kind: PassedKind::Socket });
+    let passed = Some(IncomingHandle { socket: OWN, kind: HandleType::Socket });
     let up = json!({"up": ["\u{fc}", -1.5, null]});
     let heard = house.heard();
     let is_up = |event: &Event| matches!(event, Event::Message { worker: ONE, message, handle } if *message == up && *handle == passed);
@@ -164,12 +164,12 @@ fn unreadable_message_is_not_sent() {
 #[test]
 fn each_kind_has_nodes_envelope_and_arrives_as_what_it_was_called() {
     for (kind, envelope) in [
-        (PassedKind::Native, r#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":1}"#),
-        (PassedKind::Server, r#"{"cmd":"NODE_HANDLE","type":"net.Server","msg":1}"#),
-        (PassedKind::Socket, r#"{"cmd":"NODE_HANDLE","type":"net.Socket","msg":1}"#),
-        (PassedKind::DatagramNative, r#"{"cmd":"NODE_HANDLE","type":"dgram.Native","msg":1}"#),
+        (HandleType::Native, r#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":1}"#),
+        (HandleType::Server, r#"{"cmd":"NODE_HANDLE","type":"net.Server","msg":1}"#),
+        (HandleType::Socket, r#"{"cmd":"NODE_HANDLE","type":"net.Socket","msg":1}"#),
+        (HandleType::DatagramNative, r#"{"cmd":"NODE_HANDLE","type":"dgram.Native","msg":1}"#),
         (
-            PassedKind::Datagram { v6: true },
+            HandleType::Datagram { v6: true },
             r#"{"cmd":"NODE_HANDLE","type":"dgram.Socket","dgramType":"udp6","msg":1}"#,
         ),
     ] {
@@ -177,7 +177,7 @@ fn each_kind_has_nodes_envelope_and_arrives_as_what_it_was_called() {
         house.primary.send_with(ONE, json!(1), passing(kind)).expect("it is open");
         house.settle();
         assert_eq!(envelopes(&house), [envelope]);
-        let handle = Some(Passed { socket: OWN, kind });
+        let handle = Some(IncomingHandle { socket: OWN, kind });
         assert_eq!(house.processes[&ONE].events, [WorkerEvent::Message { message: json!(1).into(), handle }]);
     }
 }
@@ -202,7 +202,7 @@ fn a_kept_socket_stays_open_and_may_go_to_everybody() {
 fn what_was_given_away_cannot_be_given_again() {
     let mut house = house(2);
     house.primary.send_with(ONE, json!(1), SOCKET).expect("it is open");
-    assert_eq!(house.primary.send_with(TWO, json!(1), SOCKET), Err(SendError::Given));
+    assert_eq!(house.primary.send_with(TWO, json!(1), SOCKET), Err(SendError::HandleAlreadySent));
     house.settle();
     assert_eq!((envelopes(&house).len(), closed(&house)), (1, (1, 0)));
 }
@@ -238,7 +238,7 @@ fn a_socket_that_does_not_arrive_is_sent_three_times_more() {
     house.settle();
     let once = r#"{"cmd":"NODE_HANDLE","type":"net.Socket","msg":"first"}"#;
     assert_eq!(envelopes(&house), [once; 4], "wrapped once each time");
-    let handle = Some(Passed { socket: OWN, kind: PassedKind::Socket });
+    let handle = Some(IncomingHandle { socket: OWN, kind: HandleType::Socket });
     let first = WorkerEvent::Message { message: json!("first").into(), handle };
     let second = WorkerEvent::Message { message: json!("second").into(), handle: None };
     assert_eq!(house.processes[&ONE].events, [first, second]);
@@ -260,7 +260,7 @@ fn a_socket_refused_four_times_is_lost_and_closed_and_said_to_be() {
 
 #[test]
 fn a_bare_socket_is_not_sent_again() {
-    for kind in [PassedKind::Native, PassedKind::DatagramNative] {
+    for kind in [HandleType::Native, HandleType::DatagramNative] {
         let mut house = house(1);
         house.losing = 1;
         house.worker(ONE).send_with(json!(1), passing(kind)).expect("it is open");
@@ -285,7 +285,7 @@ fn two_under_way() -> House {
     let mut house = house(1);
     house.processes.clear();
     house.primary.send_with(ONE, json!(1), SOCKET).expect("it is open");
-    let second = Passing { socket: SocketId(78), ..SOCKET };
+    let second = OutgoingHandle { socket: SocketId(78), ..SOCKET };
     house.primary.send_with(ONE, json!(2), second).expect("it is open");
     house.settle();
     house
@@ -334,7 +334,7 @@ fn an_end_waits_until_the_last_socket_has_arrived() {
     house.worker(ONE).send_with(json!("last"), SOCKET).expect("it is open");
     house.worker(ONE).disconnect();
     house.settle();
-    let handle = Some(Passed { socket: OWN, kind: PassedKind::Socket });
+    let handle = Some(IncomingHandle { socket: OWN, kind: HandleType::Socket });
     assert_eq!(house.events[0], Event::Message { worker: ONE, message: json!("last").into(), handle });
     assert!(house.events.contains(&Event::Disconnect { worker: ONE }));
 }
@@ -351,7 +351,7 @@ fn a_served_connection_that_is_passed_on_is_no_longer_the_servers() {
     house.settle();
     let over = |house: &House| house.processes[&ONE].events.contains(&WorkerEvent::Closed { listener });
     assert!(!over(&house), "its connection is open");
-    let passing = Passing { socket: connection, ..SOCKET };
+    let passing = OutgoingHandle { socket: connection, ..SOCKET };
     house.worker(ONE).send_with(json!("yours"), passing).expect("it is open");
     house.settle();
     assert!(over(&house));
@@ -364,7 +364,7 @@ fn an_envelope_around_an_envelope_is_acknowledged_once() {
     house.processes.clear();
     let inner = r#"{"cmd":"NODE_HANDLE","type":"net.Socket","msg":"twice"}"#;
     says(&mut house, &format!(r#"{{"cmd":"NODE_HANDLE","type":"net.Native","msg":{inner}}}"#), Some(OWN));
-    let handle = Some(Passed { socket: OWN, kind: PassedKind::Socket });
+    let handle = Some(IncomingHandle { socket: OWN, kind: HandleType::Socket });
     assert_eq!(house.heard(), [Event::Message { worker: ONE, message: json!("twice").into(), handle }]);
     let acks = house.desk.calls.iter().filter(|call| match call {
         Call::Write { bytes, .. } => bytes.starts_with(b"{\"cmd\":\"NODE_HANDLE_ACK\"}"),
@@ -449,7 +449,7 @@ fn what_the_cluster_hands_out_is_not_counted_among_the_passed() {
     // It is not wanted yet: acknowledged as a descriptor, not as a connection.
     assert_eq!(
         house.primary.ledger().open().collect::<Vec<_>>(),
-        [(connection, Standing::Handed(cluster_core::HandleId(1), ONE))]
+        [(connection, ConnectionState::Handed(cluster_core::HandleId(1), ONE))]
     );
     house.worker(ONE).accept(listener);
     house.settle();

@@ -126,7 +126,7 @@ fn kept_door_closes_at_disconnect() {
         house.kill(ONE);
         let client = house.connect(BOUND);
         assert!(!house.desk.calls.contains(&Call::Close { socket: BOUND }), "the door is kept");
-        house.primary.disconnect();
+        house.primary.disconnect_all();
         house.settle();
         for socket in [BOUND, client] {
             let closes = house.desk.calls.iter().filter(|call| **call == Call::Close { socket }).count();

@@ -88,7 +88,7 @@ fn descriptors_without_one_channel_are_refused_at_once_and_nothing_is_started() 
     }
     house.settle();
     assert_eq!(commands(&house), []);
-    assert_eq!((house.primary.workers().count(), house.primary.living().count()), (0, 0));
+    assert_eq!((house.primary.workers().count(), house.primary.running_workers().count()), (0, 0));
     house.primary.setup(Setup { stdio: Some(vec![Stdio::Ignore, Stdio::Channel]), ..Setup::default() });
     assert_eq!(house.fork(1), [WorkerId(3)], "a number is used up by each refusal");
 }

@@ -6,9 +6,9 @@
 mod house;
 
 use cluster_core::{
-    Call, CloseReason, Command, Errno, Event, ExitStatus, Life, ListenAddress, ListenOptions, ListenerId,
-    Machine, OsEvent, Output, SchedulingPolicy, SendError, Sent, Settings, Setup, Signal, SocketId, Standing,
-    WorkerError, WorkerEvent, WorkerId, WorkerState,
+    Call, CloseReason, Command, ConnectionState, Errno, Event, ExitStatus, ListenAddress, ListenOptions,
+    ListenerId, Machine, OsEvent, Output, SchedulingPolicy, SendError, Sent, Settings, Setup, Signal,
+    SocketId, WorkerError, WorkerEvent, WorkerId, WorkerInfo, WorkerState,
 };
 use house::House;
 use serde_json::json;
@@ -68,12 +68,12 @@ fn first_connection(house: &House, worker: WorkerId) -> SocketId {
 fn a_worker_is_forked_online_and_listening() {
     let mut house = House::new(Settings::default());
     house.fork(1);
-    assert_eq!(house.primary.worker(ONE).map(Life::state), Some(WorkerState::Online));
-    assert_eq!(house.primary.worker(ONE).and_then(Life::pid), Some(1001));
+    assert_eq!(house.primary.worker(ONE).map(WorkerInfo::state), Some(WorkerState::Online));
+    assert_eq!(house.primary.worker(ONE).and_then(WorkerInfo::pid), Some(1001));
     house.worker(ONE).listen(ListenOptions::default());
     house.settle();
     assert_eq!(names(&house.events), ["setup", "fork", "online", "listening"]);
-    assert_eq!(house.primary.worker(ONE).map(Life::state), Some(WorkerState::Listening));
+    assert_eq!(house.primary.worker(ONE).map(WorkerInfo::state), Some(WorkerState::Listening));
     let Some(Event::Listening { address, .. }) = house.events.last() else { unreachable!() };
     assert_eq!((address.address.as_deref(), address.port), (None, 40_001));
 }
@@ -126,7 +126,7 @@ fn what_a_dead_worker_has_not_acknowledged_goes_to_another() {
     let mut house = serving(2, &[TWO]);
     let connection = house.connect(BOUND);
     let handed = house.primary.ledger().open().next();
-    assert!(matches!(handed, Some((socket, Standing::Handed(_, ONE))) if socket == connection));
+    assert!(matches!(handed, Some((socket, ConnectionState::Handed(_, ONE))) if socket == connection));
     house.kill(ONE);
     assert_eq!(house.connections(TWO), 1);
     assert_eq!(house.primary.ledger().owned(), 1);
@@ -204,7 +204,7 @@ fn a_worker_the_primary_disconnects_drains_first() {
         (life.is_listed(), life.exited_after_disconnect(), life.is_connected()),
         (false, Some(true), true)
     );
-    assert_eq!((house.primary.workers().count(), house.primary.living().count()), (0, 1));
+    assert_eq!((house.primary.workers().count(), house.primary.running_workers().count()), (0, 1));
     let connection = first_connection(&house, ONE);
     house.worker(ONE).release(connection);
     house.settle();
@@ -225,7 +225,7 @@ fn a_worker_that_disconnects_itself_waits_for_the_answer() {
 fn exited_after_disconnect_is_decided_before_the_first_end_is_told() {
     let mut house = serving(1, &[]);
     house.primary.handle(OsEvent::ChannelClosed { channel: ONE.into() });
-    assert_eq!(house.primary.worker(ONE).and_then(Life::exited_after_disconnect), None);
+    assert_eq!(house.primary.worker(ONE).and_then(WorkerInfo::exited_after_disconnect), None);
     let event = loop {
         match house.primary.poll() {
             Some(Output::Event(event)) => break event,
@@ -234,21 +234,21 @@ fn exited_after_disconnect_is_decided_before_the_first_end_is_told() {
         }
     };
     assert_eq!(event, Event::Disconnect { worker: ONE });
-    assert_eq!(house.primary.worker(ONE).and_then(Life::exited_after_disconnect), Some(false));
+    assert_eq!(house.primary.worker(ONE).and_then(WorkerInfo::exited_after_disconnect), Some(false));
 }
 
 #[test]
 fn all_disconnected_comes_with_the_last_and_not_the_first() {
     let mut house = serving(2, &[]);
     house.worker(TWO).accept(LISTENER);
-    house.primary.disconnect();
+    house.primary.disconnect_all();
     house.settle();
     assert_eq!(
         names(&house.events),
         ["disconnect", "exit", "disconnect", "exit", "all disconnected"],
         "Node calls back before the exit of the first"
     );
-    house.primary.disconnect();
+    house.primary.disconnect_all();
     house.settle();
     assert_eq!(house.events.last(), Some(&Event::AllDisconnected), "at once if there is nobody");
 }
@@ -377,7 +377,7 @@ fn kill_sends_a_signal_and_decides_nothing() {
     house.primary.kill(ONE, Signal::SIGTERM);
     house.settle();
     assert!(house.desk.calls.contains(&Call::Kill { worker: ONE, signal: Signal::SIGTERM }));
-    assert_eq!(house.primary.worker(ONE).and_then(Life::exited_after_disconnect), None);
+    assert_eq!(house.primary.worker(ONE).and_then(WorkerInfo::exited_after_disconnect), None);
 }
 
 #[test]
@@ -467,7 +467,7 @@ fn whoever_keeps_a_dead_workers_channel_open_gets_no_connections_in_its_place() 
     );
     assert_eq!(house.primary.ledger().closed(CloseReason::NoListener), 1, "nobody else listens there");
     let mut open = house.primary.ledger().open();
-    assert!(matches!(open.next(), Some((socket, Standing::Handed(_, TWO))) if socket == sent));
+    assert!(matches!(open.next(), Some((socket, ConnectionState::Handed(_, TWO))) if socket == sent));
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use cluster_core::{
-    Call, ChannelId, Event, Limits, ListenOptions, ListenerId, LocalAddress, Machine, OsEvent, Output,
-    Passed, Primary, Serialization, Settings, Setup, SocketId, Violation, Worker, WorkerError, WorkerEvent,
-    WorkerId,
+    Call, ChannelId, Event, IncomingHandle, Limits, ListenOptions, ListenerId, LocalAddress, Machine,
+    OsEvent, Output, Primary, Serialization, Settings, Setup, SocketId, Violation, Worker, WorkerError,
+    WorkerEvent, WorkerId,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -271,7 +271,7 @@ proptest! {
         events.extend(process.drain());
         for event in &events {
             // What came with a message is the program's.
-            if let Event::Message { handle: Some(Passed { socket, .. }), .. } = event {
+            if let Event::Message { handle: Some(IncomingHandle { socket, .. }), .. } = event {
                 process.held.remove(socket);
             }
         }
@@ -292,7 +292,7 @@ proptest! {
                 if let WorkerEvent::Connection { connection, .. } = event {
                     given.insert(connection);
                 }
-                if let WorkerEvent::Message { handle: Some(Passed { socket, .. }), .. } = event {
+                if let WorkerEvent::Message { handle: Some(IncomingHandle { socket, .. }), .. } = event {
                     given.insert(socket);
                 }
             }

@@ -2,9 +2,9 @@
 //! connection loses anything, and that is counted.
 
 use cluster_core::{
-    Call, ChannelError, ChannelId, Errno, Event, Limits, Machine, OsEvent, Output, PassedKind, Passing,
-    Primary, Serialization, Settings, SocketId, Standing, TimerId, Worker, WorkerError, WorkerEvent,
-    WorkerId,
+    Call, ChannelError, ChannelId, ConnectionState, Errno, Event, HandleType, Limits, Machine, OsEvent,
+    OutgoingHandle, Output, Primary, Serialization, Settings, SocketId, TimerId, Worker, WorkerError,
+    WorkerEvent, WorkerId,
 };
 
 const ONE: WorkerId = WorkerId(1);
@@ -90,7 +90,7 @@ fn unfit_sockets_hold_up_nothing() {
     let shortages = [11, 4, 12, 23, 24, 105, 109].map(Errno);
     for errno in errnos() {
         let mut worker = worker();
-        let passing = Passing { socket: CONNECTION, kind: PassedKind::Socket, keep_open: false };
+        let passing = OutgoingHandle { socket: CONNECTION, kind: HandleType::Socket, keep_open: false };
         worker.send_with("with", passing).expect("it is open");
         worker.send("behind").expect("it is open");
         let outputs = drain(&mut worker, &mut Some(errno));
@@ -130,7 +130,7 @@ fn failed_handoff_returns_to_ledger() {
         primary.handle(OsEvent::Accepted { listener, socket: CONNECTION });
         let outputs = drain(&mut primary, &mut Some(errno));
         let standing: Vec<_> = primary.ledger().open().collect();
-        assert!(matches!(standing[..], [(CONNECTION, Standing::Queued(_))]), "{errno}: {standing:?}");
+        assert!(matches!(standing[..], [(CONNECTION, ConnectionState::Queued(_))]), "{errno}: {standing:?}");
         let errors: Vec<_> = outputs.iter().filter(|output| matches!(output, Output::Event(_))).collect();
         if BROKEN[..4].contains(&errno) {
             assert!(errors.is_empty(), "nothing of the program's is lost: {errno}");

@@ -6,7 +6,7 @@ use std::future;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use cluster_core::{Event, Life, Machine, Message, SendError, Sent, WorkerId, pump};
+use cluster_core::{Event, Machine, Message, SendError, Sent, WorkerId, WorkerInfo, pump};
 use tracing::warn;
 
 use super::Primary;
@@ -14,13 +14,13 @@ use super::Primary;
 /// Events that came while a command waited, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct KeptEvents {
-    events: VecDeque<(Event, Option<Life>)>,
+    events: VecDeque<(Event, Option<WorkerInfo>)>,
     /// What was known of the worker of the last event that was taken: it may be forgotten since.
-    known: Option<(WorkerId, Life)>,
+    known: Option<(WorkerId, WorkerInfo)>,
 }
 
 impl KeptEvents {
-    pub(super) fn put(&mut self, event: Event, life: Option<Life>) {
+    pub(super) fn put(&mut self, event: Event, life: Option<WorkerInfo>) {
         self.events.push_back((event, life));
     }
 
@@ -33,7 +33,7 @@ impl KeptEvents {
     }
 
     /// What was known of a worker when the last event came.
-    pub(super) fn known(&self, worker: WorkerId) -> Option<&Life> {
+    pub(super) fn known(&self, worker: WorkerId) -> Option<&WorkerInfo> {
         self.known.as_ref().filter(|(known, _)| *known == worker).map(|(_, life)| life)
     }
 }
@@ -102,7 +102,7 @@ impl Primary {
 
     /// How many messages are accepted and not written.
     fn unwritten(&self) -> u64 {
-        self.machine.living().filter_map(|worker| self.machine.unwritten(worker)).sum()
+        self.machine.running_workers().filter_map(|worker| self.machine.unwritten(worker)).sum()
     }
 
     /// Writes what was accepted, without the runtime, which may have ended.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cluster_core::{Call, Command, ExitStatus, Os, PassedKind, Serialization, TimerId};
+use cluster_core::{Call, Command, ExitStatus, HandleType, Os, Serialization, TimerId};
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -112,7 +112,7 @@ async fn passes_ends(serialization: Serialization) {
 
 /// Disconnects the worker, which ends with 0.
 async fn end(primary: &mut Primary, worker: WorkerId) {
-    primary.disconnect();
+    primary.disconnect_all();
     let mut status = None;
     while let Some(event) = timeout(LONG, primary.next()).await.expect("in time") {
         if let Event::Exit { worker: ended, status: with } = event {
@@ -223,7 +223,7 @@ async fn socket_is_taken_with_its_event() {
     let (near, _far) = std::os::unix::net::UnixStream::pair().expect("a pair");
     let socket = primary.unix.adopt(near.into());
     primary.offered = Some(socket);
-    let passed = |socket| Passed { socket, kind: PassedKind::Socket };
+    let passed = |socket| IncomingHandle { socket, kind: HandleType::Socket };
     assert!(primary.take(passed(SocketId(socket.0 + 1))).is_none(), "of another event");
     assert!(primary.take(passed(socket)).is_some());
     assert!(primary.take(passed(socket)).is_none(), "once");

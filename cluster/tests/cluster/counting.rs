@@ -162,7 +162,7 @@ async fn untaken() -> Tested {
     same(message(&mut passing.primary).await?, json!("passed"))?;
     passing.count("none", 0).await?;
     same(io::read_to_string(client)?, String::new())?;
-    passing.primary.disconnect();
+    passing.primary.disconnect_all();
     rest(&mut passing.primary).await.map(drop)
 }
 

@@ -85,7 +85,7 @@ async fn told_to_go() -> Tested {
     for _ in workers {
         until(&mut primary, |event| matches!(event, Event::Online { .. })).await?;
     }
-    primary.disconnect();
+    primary.disconnect_all();
     let seen = rest(&mut primary).await?;
     let clean = |worker| seen.contains(&Event::Exit { worker, status: ExitStatus::Code(0) });
     same(workers.map(clean), [true; 3])

@@ -76,7 +76,7 @@ async fn descriptors() -> Tested {
     fork(&mut primary, "list descriptors");
     let found = message(&mut primary).await?;
     same(leak.among(&found)?, Vec::new())?;
-    primary.disconnect();
+    primary.disconnect_all();
     rest(&mut primary).await?;
     let path = format!("/proc/self/fd/{}", leak.descriptors[1].as_raw_fd());
     same(output(process::Command::new("readlink").arg(path))?, "/dev/zero\n".into())
@@ -94,7 +94,7 @@ async fn node_descriptors() -> Tested {
     primary.fork()?;
     let found = message(&mut primary).await?;
     same(leak.among(&found)?, Vec::new())?;
-    primary.disconnect();
+    primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 

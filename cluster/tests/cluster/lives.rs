@@ -1,8 +1,8 @@
 //! The lives of workers: fork, online, messages, exit; programs that are none; remotes.
 
 use ::cluster::{
-    Command, Errno, Event, ExitStatus, Life, Limits, Primary, RemoteError, SendError, Sent, Settings, Signal,
-    WorkerError, WorkerId, WorkerState,
+    Command, Errno, Event, ExitStatus, Limits, Primary, RemoteError, SendError, Sent, Settings, Signal,
+    WorkerError, WorkerId, WorkerInfo, WorkerState,
 };
 use libtest_mimic::Trial;
 use nix::sys::signal::{Signal::SIGKILL, kill};
@@ -40,14 +40,14 @@ pub(crate) fn trials() -> Vec<Trial> {
 async fn a_life() -> Tested {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "echo");
-    same(primary.worker(worker).map(Life::state), Some(WorkerState::None))?;
-    let pid = primary.worker(worker).and_then(Life::pid);
+    same(primary.worker(worker).map(WorkerInfo::state), Some(WorkerState::None))?;
+    let pid = primary.worker(worker).and_then(WorkerInfo::pid);
     same(children().into_iter().next(), pid)?;
     let online = until(&mut primary, |event| matches!(event, Event::Online { .. })).await?;
     same(online[1..].to_vec(), vec![Event::Fork { worker }, Event::Online { worker }])?;
     same(primary.send(worker, json!({ "hello": 1 })), Ok(Sent::Buffered))?;
     same(message(&mut primary).await?, json!({ "hello": 1 }))?;
-    primary.disconnect();
+    primary.disconnect_all();
     same(primary.workers().count(), 0)?;
     let ends = [Event::Disconnect { worker }, Event::Exit { worker, status: ExitStatus::Code(0) }];
     let rest = rest(&mut primary).await?;
@@ -64,7 +64,7 @@ async fn large_message() -> Tested {
     primary.send(worker, json!("next"))?;
     same(message(&mut primary).await? == large, true)?;
     same(message(&mut primary).await?, json!("next"))?;
-    primary.disconnect();
+    primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
@@ -96,8 +96,8 @@ async fn killed() -> Tested {
     primary.kill(worker, Signal::SIGKILL);
     let exit = Event::Exit { worker, status: ExitStatus::Signal(Signal::SIGKILL) };
     until(&mut primary, |event| *event == exit).await?;
-    same(primary.worker(worker).and_then(Life::exited_after_disconnect), Some(false))?;
-    same(primary.worker(worker).map(Life::is_dead), Some(true))?;
+    same(primary.worker(worker).and_then(WorkerInfo::exited_after_disconnect), Some(false))?;
+    same(primary.worker(worker).map(WorkerInfo::is_dead), Some(true))?;
     same(primary.next().await, None)?;
     same(primary.worker(worker).is_none(), true)?;
     // Killing who is gone is no failure.
@@ -110,7 +110,7 @@ async fn kills_itself() -> Tested {
     let worker = fork(&mut primary, "kill yourself");
     let exit = Event::Exit { worker, status: ExitStatus::Code(0) };
     until(&mut primary, |event| *event == exit).await?;
-    same(primary.worker(worker).and_then(Life::exited_after_disconnect), Some(true))
+    same(primary.worker(worker).and_then(WorkerInfo::exited_after_disconnect), Some(true))
 }
 
 async fn kills_itself_full() -> Tested {
@@ -125,7 +125,7 @@ async fn kills_itself_full() -> Tested {
     primary.kill(worker, Signal::SIGUSR1);
     let exit = Event::Exit { worker, status: ExitStatus::Code(0) };
     until(&mut primary, |event| *event == exit).await?;
-    same(primary.worker(worker).and_then(Life::exited_after_disconnect), Some(true))
+    same(primary.worker(worker).and_then(WorkerInfo::exited_after_disconnect), Some(true))
 }
 
 async fn no_signal() -> Tested {
@@ -135,7 +135,7 @@ async fn no_signal() -> Tested {
     let seen = until(&mut primary, |event| matches!(event, Event::Error { .. })).await?;
     let error = WorkerError::Kill(Errno::EINVAL);
     same(seen.last(), Some(&Event::Error { worker, error }))?;
-    primary.disconnect();
+    primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
@@ -268,7 +268,7 @@ async fn secrets() -> Tested {
             primary.send(worker, &body)?;
             same(message(&mut primary).await? == body, true)?;
         }
-        primary.disconnect();
+        primary.disconnect_all();
         rest(&mut primary).await?;
         drop(guard);
         let log = String::from_utf8(log.0.lock().map_err(|_| "a lock")?.clone())?;
@@ -293,7 +293,7 @@ async fn lingers() -> Tested {
         tokio::time::pause();
         let reported = timeout(Duration::from_hours(1), primary.next()).await;
         tokio::time::resume();
-        same(primary.living().collect(), vec![worker])?;
+        same(primary.running_workers().collect(), vec![worker])?;
         primary.kill(worker, Signal::SIGKILL);
         let exit = Event::Exit { worker, status: ExitStatus::Signal(Signal::SIGKILL) };
         same(rest(&mut primary).await?, vec![exit])?;

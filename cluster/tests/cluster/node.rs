@@ -237,7 +237,7 @@ async fn node_worker(policy: SchedulingPolicy, serialization: Serialization) -> 
     }
     primary.send(worker, json!(["hello"]))?;
     same(message(&mut primary).await?, json!({ "id": 1, "message": ["hello"] }))?;
-    primary.disconnect();
+    primary.disconnect_all();
     let seen = rest(&mut primary).await?;
     same(seen.contains(&Event::Exit { worker, status: ExitStatus::Code(0) }), true)
 }
@@ -270,7 +270,7 @@ async fn inspectors() -> Tested {
             primary.fork()?;
             ours.push(message(&mut primary).await?.to_string());
         }
-        primary.disconnect();
+        primary.disconnect_all();
         rest(&mut primary).await?;
         same(ours, theirs.lines().map(ToOwned::to_owned).collect())?;
     }
@@ -332,7 +332,7 @@ async fn places(policy: SchedulingPolicy) -> Tested {
     let client = UdpSocket::bind("127.0.0.1:0")?;
     client.send_to(b"?", ("127.0.0.1", at_port.unwrap_or_default()))?;
     same(datagram(&mut primary, client).await?, "node".into())?;
-    primary.disconnect();
+    primary.disconnect_all();
     rest(&mut primary).await?;
     same(path.exists(), false)
 }

@@ -72,7 +72,7 @@ async fn sessions() -> Tested {
         let resumed = client.stdout.take().ok_or("its output is a pipe")?;
         same(said(&mut primary, resumed).await?, "19\n".into())?;
         client.wait()?;
-        primary.disconnect();
+        primary.disconnect_all();
         rest(&mut primary).await?;
     }
     Ok(())
@@ -83,7 +83,7 @@ async fn evaluated() -> Tested {
     let worker = primary.fork()?;
     let port = port(&mut primary).await?;
     same(said(&mut primary, connect(port)?).await?, format!("node {worker}"))?;
-    primary.disconnect();
+    primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 

@@ -5,7 +5,9 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use ::cluster::{Event, Passed, PassedKind, Primary, SendError, Sent, Signal, Socket, WorkerError, WorkerId};
+use ::cluster::{
+    Event, HandleType, IncomingHandle, Primary, SendError, Sent, Signal, Socket, WorkerError, WorkerId,
+};
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
 
@@ -36,7 +38,7 @@ fn connection() -> io::Result<(TcpStream, TcpStream)> {
 }
 
 /// The next message and its socket.
-async fn passed(primary: &mut Primary) -> Result<(Value, Option<Passed>), Failed> {
+async fn passed(primary: &mut Primary) -> Result<(Value, Option<IncomingHandle>), Failed> {
     match until(primary, |event| matches!(event, Event::Message { .. })).await?.pop() {
         Some(Event::Message { message, handle, .. }) => Ok((message.json()?, handle)),
         other => Err(format!("{other:?}").into()),
@@ -44,7 +46,7 @@ async fn passed(primary: &mut Primary) -> Result<(Value, Option<Passed>), Failed
 }
 
 async fn over(mut primary: Primary) -> Tested {
-    primary.disconnect();
+    primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
@@ -104,19 +106,19 @@ async fn to_primary() -> Tested {
 }
 
 /// What the worker says of a socket that it sends.
-fn used(socket: Socket, kind: PassedKind) -> Result<Value, Failed> {
+fn used(socket: Socket, kind: HandleType) -> Result<Value, Failed> {
     Ok(match (socket, kind) {
-        (Socket::TcpStream(mut stream), PassedKind::Socket) => {
+        (Socket::TcpStream(mut stream), HandleType::Socket) => {
             stream.write_all(b"tcp")?;
             json!("tcp")
         }
-        (Socket::UnixStream(mut stream), PassedKind::Socket) => {
+        (Socket::UnixStream(mut stream), HandleType::Socket) => {
             stream.write_all(b"unix")?;
             json!("unix")
         }
-        (Socket::TcpListener(listener), PassedKind::Server) => json!(listener.local_addr()?.port()),
-        (Socket::UnixListener(listener), PassedKind::Server) => json!(listener.local_addr()?.as_pathname()),
-        (Socket::UdpSocket(socket), PassedKind::Datagram { v6: true }) => json!(socket.local_addr()?.port()),
+        (Socket::TcpListener(listener), HandleType::Server) => json!(listener.local_addr()?.port()),
+        (Socket::UnixListener(listener), HandleType::Server) => json!(listener.local_addr()?.as_pathname()),
+        (Socket::UdpSocket(socket), HandleType::Datagram { v6: true }) => json!(socket.local_addr()?.port()),
         other => return Err(format!("{other:?}").into()),
     })
 }

@@ -56,7 +56,7 @@ async fn reported(serialization: Serialization) -> Result<Vec<String>, Failed> {
             Event::Online { .. } => online += 1,
             Event::Message { worker, message, .. } if worker == a => drop(primary.send(b, &message)?),
             Event::Message { message, .. } => {
-                primary.disconnect();
+                primary.disconnect_all();
                 rest(&mut primary).await?;
                 return Ok(message.to()?);
             }
@@ -104,7 +104,7 @@ async fn large() -> Tested {
             _ => {}
         }
     }
-    primary.disconnect();
+    primary.disconnect_all();
     rest(&mut primary).await?;
     same(received, vec![(ViewKind::Uint8Array, 12), (ViewKind::Buffer, 14), (ViewKind::Buffer, 60)])
 }

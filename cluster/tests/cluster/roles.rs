@@ -72,7 +72,7 @@ async fn grandchildren() -> Tested {
     fork(&mut primary, "environment");
     // The three standard ones, and that of `ls`: whatever this process would leave to a program of its own.
     same(message(&mut primary).await?, json!({ "variables": [], "descriptors": 4 }))?;
-    primary.disconnect();
+    primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
@@ -86,7 +86,7 @@ async fn no_trace() -> Tested {
         same(message(&mut primary).await?, json!(expected))?;
         primary.fork_with_env(program.into_iter().chain([("PROGRAM", "environment")]))?;
         same(message(&mut primary).await?["variables"].clone(), json!([]))?;
-        primary.disconnect();
+        primary.disconnect_all();
         rest(&mut primary).await?;
     }
     Ok(())
@@ -98,7 +98,7 @@ async fn once() -> Tested {
     let said = message(&mut primary).await?;
     same(said["role"].clone(), json!("Ok(Worker)"))?;
     same(said["again"].as_str().is_some_and(|text| text.contains("joined its cluster already")), true)?;
-    primary.disconnect();
+    primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 

@@ -153,7 +153,7 @@ async fn exit_in_vain() -> Tested {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "exit in vain");
     until(&mut primary, |event| matches!(event, Event::Fork { .. })).await?;
-    let pid = primary.worker(worker).and_then(::cluster::Life::pid).ok_or("it has a number")?;
+    let pid = primary.worker(worker).and_then(::cluster::WorkerInfo::pid).ok_or("it has a number")?;
     let pid = Pid::from_raw(i32::try_from(pid)?);
     let ended = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)?;
     same(ended, WaitStatus::Exited(pid, 5))?;
@@ -186,7 +186,7 @@ async fn flood_of(primary: &mut Primary, worker: ::cluster::WorkerId) -> Tested 
         got = message["got"].as_u64();
     }
     same((pieces, got), (PIECES, Some(PIECES as u64)))?;
-    primary.disconnect();
+    primary.disconnect_all();
     same(rest(primary).await?.contains(&Event::Exit { worker, status: ExitStatus::Code(0) }), true)
 }
 
@@ -254,7 +254,7 @@ async fn remote() -> Tested {
         same(message(&mut primary).await?[0].as_u64(), Some(number as u64))?;
     }
     sending.await??;
-    primary.disconnect();
+    primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
@@ -264,7 +264,7 @@ async fn listen_late() -> Tested {
     let mut primary = primary()?;
     primary.fork_with_env([("PROGRAM", "listen late"), ("ADDRESS", &address)])?;
     until(&mut primary, |event| matches!(event, Event::Online { .. })).await?;
-    primary.disconnect();
+    primary.disconnect_all();
     let told = tokio::task::spawn_blocking(move || io::read_to_string(listener.accept()?.0));
     rest(&mut primary).await?;
     same(told.await??, "true, true".into())
@@ -320,7 +320,7 @@ async fn no_loss() -> Tested {
             }
         };
         same(served, 32)?;
-        primary.disconnect();
+        primary.disconnect_all();
         let seen = rest(&mut primary).await?;
         same(seen.iter().any(|event| matches!(event, Event::Error { .. })), false)?;
     }

@@ -1,6 +1,6 @@
 //! Workers that serve: who gets a connection, and what becomes of it when its worker does not take it.
 
-use ::cluster::{Errno, Event, ExitStatus, Life, Primary, SchedulingPolicy, Settings, Signal};
+use ::cluster::{Errno, Event, ExitStatus, Primary, SchedulingPolicy, Settings, Signal, WorkerInfo};
 use libtest_mimic::Trial;
 use serde_json::json;
 use socket2::SockRef;
@@ -57,7 +57,7 @@ async fn round_robin() -> Tested {
     )?;
     same(&who[..2], &who[2..4])?;
     same(&who[..2], &who[4..6])?;
-    primary.disconnect();
+    primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
@@ -73,7 +73,7 @@ async fn redistributed(program: &str) -> Tested {
     same(second, other.to_string())?;
     primary.kill(idle, Signal::SIGKILL);
     same(said(&mut primary, client).await?, other.to_string())?;
-    primary.disconnect();
+    primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
@@ -84,7 +84,7 @@ async fn hesitation() -> Tested {
     for _ in 0..5 {
         same(said(&mut primary, connect(port)?).await?, worker.to_string())?;
     }
-    primary.disconnect();
+    primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
@@ -96,7 +96,7 @@ async fn broken_off() -> Tested {
         break_off(connect(port)?)?;
         same(message(&mut primary).await?, json!(["anybody there?", "ConnectionReset"]))?;
     }
-    primary.disconnect();
+    primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
@@ -109,7 +109,7 @@ async fn passed_over() -> Tested {
         break_off(connect(port)?)?;
         same(said(&mut primary, connect(port)?).await?, worker.to_string())?;
     }
-    primary.disconnect();
+    primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
@@ -143,7 +143,7 @@ async fn port_in_use() -> Tested {
     let lucky = fork(&mut primary, "serve");
     let port = port(&mut primary).await?;
     same(said(&mut primary, connect(port)?).await?, lucky.to_string())?;
-    primary.disconnect();
+    primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
@@ -157,7 +157,7 @@ async fn tries_each_address() -> Tested {
         same(message(&mut primary).await?, json!("127.0.0.1"))?;
         let error = message(&mut primary).await?.to_string();
         same(error.contains(&format!("{address}: EADDRINUSE")), true)?;
-        primary.disconnect();
+        primary.disconnect_all();
         rest(&mut primary).await?;
     }
     Ok(())
@@ -172,7 +172,7 @@ async fn client_address() -> Tested {
     let address = client.local_addr()?.to_string();
     let answer = said(&mut primary, client).await?;
     same(answer.ends_with(&format!("\r\n\r\n{address}")), true)?;
-    primary.disconnect();
+    primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
@@ -195,7 +195,7 @@ async fn shared() -> Tested {
     for _ in 0..5 {
         same(said(&mut primary, connect(first)?).await?, names[1].clone())?;
     }
-    primary.disconnect();
+    primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
@@ -205,7 +205,7 @@ async fn shared_port_in_use() -> Tested {
     let mut primary = sharing()?;
     fork_at(&mut primary, "serve", &address);
     same(message(&mut primary).await?, json!({ "listen": port_taken(&address) }))?;
-    primary.disconnect();
+    primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
@@ -214,7 +214,7 @@ async fn every_address() -> Tested {
     let worker = fork(&mut primary, "serve everywhere");
     let port = port(&mut primary).await?;
     same(said(&mut primary, connect(port)?).await?, worker.to_string())?;
-    primary.disconnect();
+    primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
@@ -225,7 +225,7 @@ async fn closes() -> Tested {
     same(message(&mut primary).await?, json!("closing"))?;
     client.shutdown(Shutdown::Write)?;
     same(message(&mut primary).await?, json!("closed"))?;
-    primary.disconnect();
+    primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
@@ -235,11 +235,11 @@ async fn drains() -> Tested {
     let client = connect(port(&mut primary).await?)?;
     same(message(&mut primary).await?, json!({ "leaving": true }))?;
     // It waits for its connection.
-    same(primary.worker(worker).map(Life::is_connected), Some(true))?;
+    same(primary.worker(worker).map(WorkerInfo::is_connected), Some(true))?;
     client.shutdown(Shutdown::Write)?;
     same(message(&mut primary).await?, json!({ "accept": "Err(NotConnected)" }))?;
     until(&mut primary, |event| matches!(event, Event::Disconnect { .. })).await?;
-    same(primary.worker(worker).and_then(Life::exited_after_disconnect), Some(true))?;
+    same(primary.worker(worker).and_then(WorkerInfo::exited_after_disconnect), Some(true))?;
     same(said(&mut primary, client).await?, String::new())?;
     rest(&mut primary).await.map(drop)
 }
@@ -260,7 +260,7 @@ async fn refuses_later_clients() -> Tested {
                 event = primary.next() => same(event.is_some(), true)?,
             }
         };
-        primary.disconnect();
+        primary.disconnect_all();
         let late = connect(port).map(drop).map_err(|error| error.kind());
         same(late, Err(io::ErrorKind::ConnectionRefused))?;
         drop(client);
@@ -276,7 +276,7 @@ async fn leaves_at_once() -> Tested {
     let seen = until(&mut primary, |event| matches!(event, Event::Exit { .. })).await?;
     same(seen.last(), Some(&Event::Exit { worker, status: ExitStatus::Code(0) }))?;
     same(seen.iter().any(|event| matches!(event, Event::Listening { .. })), false)?;
-    same(primary.worker(worker).and_then(Life::exited_after_disconnect), Some(true))
+    same(primary.worker(worker).and_then(WorkerInfo::exited_after_disconnect), Some(true))
 }
 
 async fn many_threads() -> Tested {
@@ -289,7 +289,7 @@ async fn many_threads() -> Tested {
         let who = said(&mut primary, connect(first)?).await?;
         same(names.contains(&who), true)?;
     }
-    primary.disconnect();
+    primary.disconnect_all();
     let seen = rest(&mut primary).await?;
     same(
         seen.iter().filter(|event| matches!(event, Event::Exit { status: ExitStatus::Code(0), .. })).count(),
@@ -306,7 +306,7 @@ async fn starved() -> Tested {
     until(&mut primary, |event| *event == failed).await?;
     drop(hoard);
     same(said(&mut primary, client).await?, worker.to_string())?;
-    primary.disconnect();
+    primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
@@ -324,7 +324,7 @@ async fn starving_does_not_spin() -> Tested {
     same(start.elapsed() >= pauses, true)?;
     drop(hoard);
     same(said(&mut primary, client).await?, "1".into())?;
-    primary.disconnect();
+    primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
@@ -344,7 +344,7 @@ async fn one_descriptor() -> Tested {
         Tested::Ok(())
     };
     tokio::time::timeout(FOREVER, all).await.map_err(|_| "each failure costs too much")??;
-    primary.disconnect();
+    primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
@@ -361,6 +361,6 @@ async fn starved_worker() -> Tested {
     }
     primary.send(worker, json!("give up"))?;
     same(said(&mut primary, client).await?, worker.to_string())?;
-    primary.disconnect();
+    primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }

@@ -137,7 +137,7 @@ async fn channel_elsewhere() -> Tested {
     let worker = fork(&mut primary, "echo");
     primary.send(worker, json!("to and fro"))?;
     same(message(&mut primary).await?, json!("to and fro"))?;
-    primary.disconnect();
+    primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
@@ -176,7 +176,7 @@ async fn not_started(primary: &mut Primary, worker: WorkerId, errno: Errno) -> T
     let expected = [error, Event::Fork { worker }, Event::Disconnect { worker }];
     same(seen.iter().filter(|event| !matches!(event, Event::Setup { .. })).eq(&expected), true)
         .map_err(|_| format!("{seen:?} is not {expected:?}"))?;
-    same((primary.workers().count(), primary.living().count()), (0, 0))
+    same((primary.workers().count(), primary.running_workers().count()), (0, 0))
 }
 
 async fn channels() -> Tested {
@@ -197,7 +197,7 @@ async fn advanced() -> Tested {
         primary.send(worker, &value)?;
         same(message(&mut primary).await?, value)?;
     }
-    primary.disconnect();
+    primary.disconnect_all();
     same(rest(&mut primary).await?.last(), Some(&Event::AllDisconnected))
 }
 
@@ -272,7 +272,7 @@ async fn no_descriptors() -> Tested {
             rest(&mut primary).await?;
             return same(free > 5, true);
         }
-        same((primary.living().count(), rest(&mut primary).await?), (0, Vec::new()))?;
+        same((primary.running_workers().count(), rest(&mut primary).await?), (0, Vec::new()))?;
     }
     Ok(())
 }
@@ -317,7 +317,7 @@ async fn policy_variable() -> Tested {
         let mut primary = primary()?;
         primary.fork_with_env([("PROGRAM", "lead"), ("NODE_CLUSTER_SCHED_POLICY", value)])?;
         same(message(&mut primary).await?, json!(policy))?;
-        primary.disconnect();
+        primary.disconnect_all();
         rest(&mut primary).await?;
     }
     Ok(())
@@ -328,7 +328,7 @@ async fn node_options() -> Tested {
     let mut primary = primary()?;
     primary.fork_with_env([("PROGRAM", "lead with options"), ("NODE_OPTIONS", "--no-warnings")])?;
     same(message(&mut primary).await?, json!([["--no-warnings"], ["--inspect"]]))?;
-    primary.disconnect();
+    primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 

@@ -1,6 +1,6 @@
 //! Signals that a terminal or a service manager sends to every process: their meaning is the primary's where that is asked.
 
-use ::cluster::{Event, ExitStatus, Life, Primary, Setup, Signal, WorkerId};
+use ::cluster::{Event, ExitStatus, Primary, Setup, Signal, WorkerId, WorkerInfo};
 use libtest_mimic::{Failed, Trial};
 use nix::sys::signal::{self, kill};
 use nix::unistd::Pid;
@@ -35,7 +35,8 @@ fn ignoring() -> Setup {
 }
 
 fn pid(primary: &Primary, worker: WorkerId) -> Result<Pid, Failed> {
-    let pid = primary.worker(worker).and_then(Life::pid).ok_or("a worker that was started has a number")?;
+    let pid =
+        primary.worker(worker).and_then(WorkerInfo::pid).ok_or("a worker that was started has a number")?;
     Ok(Pid::from_raw(pid.try_into()?))
 }
 
@@ -50,7 +51,7 @@ async fn answer(primary: &mut Primary, worker: WorkerId) -> Result<Value, Failed
 
 /// The worker is disconnected as without signals.
 async fn disconnected(primary: &mut Primary, worker: WorkerId) -> Tested {
-    primary.disconnect();
+    primary.disconnect_all();
     let exit = Event::Exit { worker, status: ExitStatus::Code(0) };
     same(rest(primary).await?.contains(&exit), true)
 }

@@ -82,7 +82,7 @@ async fn refused(primary: &mut Primary, listen: Value, why: &str) -> Tested {
 }
 
 async fn over(mut primary: Primary) -> Tested {
-    primary.disconnect();
+    primary.disconnect_all();
     let seen = rest(&mut primary).await?;
     let failed =
         |event: &&Event| matches!(event, Event::Exit { status, .. } if *status != ExitStatus::Code(0));
@@ -114,7 +114,7 @@ async fn serves_a_path(policy: SchedulingPolicy) -> Tested {
         let who = said_at(&mut primary, &path).await?;
         same(["1", "2"].contains(&who.as_str()), true)?;
     }
-    primary.disconnect();
+    primary.disconnect_all();
     rest(&mut primary).await?;
     // It goes with the last worker, not with the primary.
     same(path.exists(), false)?;
@@ -244,7 +244,7 @@ async fn last_datagram() -> Tested {
     let listen = json!({ "udp": true, "host": "127.0.0.1", "port": 0, "stay": true });
     fork(&mut primary, &listen)?;
     port(&mut primary).await?;
-    primary.disconnect();
+    primary.disconnect_all();
     let seen = rest(&mut primary).await?;
     // It ends itself, with what it got instead of a datagram.
     same(seen.contains(&Event::Exit { worker: WorkerId(1), status: ExitStatus::Code(NOT_CONNECTED) }), true)
@@ -276,7 +276,7 @@ async fn exclusive() -> Tested {
     who.sort();
     same(who, ["1".into(), "2".into()])?;
     // It neither ends them nor lets them end: they are told by a signal.
-    primary.disconnect();
+    primary.disconnect_all();
     let both =
         |seen: &[Event]| seen.iter().filter(|event| matches!(event, Event::Disconnect { .. })).count() == 2;
     let mut seen = Vec::new();
@@ -285,7 +285,7 @@ async fn exclusive() -> Tested {
     }
     same(seen.iter().any(|event| matches!(event, Event::Listening { .. } | Event::Exit { .. })), false)?;
     same(said(&mut primary, connect(first)?).await?.is_empty(), false)?;
-    for worker in primary.living().collect::<Vec<_>>() {
+    for worker in primary.running_workers().collect::<Vec<_>>() {
         primary.kill(worker, ::cluster::Signal::SIGKILL);
     }
     rest(&mut primary).await.map(drop)
@@ -328,7 +328,7 @@ async fn reused_port() -> Tested {
         let who = said(&mut primary, connect(first)?).await?;
         same(["1", "2"].contains(&who.as_str()), true)?;
     }
-    for worker in primary.living().collect::<Vec<_>>() {
+    for worker in primary.running_workers().collect::<Vec<_>>() {
         primary.kill(worker, ::cluster::Signal::SIGKILL);
     }
     rest(&mut primary).await.map(drop)

@@ -62,7 +62,7 @@ async fn ready(primary: &mut Primary) -> Tested {
 }
 
 async fn over(mut primary: Primary) -> Tested {
-    primary.disconnect();
+    primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 

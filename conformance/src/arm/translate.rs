@@ -4,8 +4,9 @@
 use std::borrow::Cow;
 
 use cluster_core::{
-    Command, Errno, Event, ExitStatus, Life, ListenAddress, ListenOptions, LocalAddress, Message, Passed,
-    SchedulingPolicy, Serialization, Settings, Setup, Signal, Stdio, WorkerError, WorkerId, WorkerState,
+    Command, Errno, Event, ExitStatus, IncomingHandle, ListenAddress, ListenOptions, LocalAddress, Message,
+    SchedulingPolicy, Serialization, Settings, Setup, Signal, Stdio, WorkerError, WorkerId, WorkerInfo,
+    WorkerState,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -130,8 +131,8 @@ pub(super) fn event<'a>(
     event: &Event,
     place: &str,
     own_args: usize,
-    known: impl Fn(WorkerId) -> Option<&'a Life>,
-    came: &mut impl FnMut(Passed, &str) -> &'static str,
+    known: impl Fn(WorkerId) -> Option<&'a WorkerInfo>,
+    came: &mut impl FnMut(IncomingHandle, &str) -> &'static str,
 ) -> Option<Observation> {
     let life = |worker: &WorkerId| life(known(*worker).expect("a worker is known while its events are told"));
     Some(match event {
@@ -166,12 +167,12 @@ pub(super) fn event<'a>(
 }
 
 /// The line of the action `look`. `None`: everything that happens to this worker has happened, and it is forgotten.
-pub(super) fn look(worker: u64, known: Option<&Life>) -> Option<Observation> {
+pub(super) fn look(worker: u64, known: Option<&WorkerInfo>) -> Option<Observation> {
     known.map(|known| words::life("look", worker, life(known)))
 }
 
 /// The line of a text that came over a pipe. `None`: nothing is known of the worker any more.
-pub(super) fn pipe(worker: WorkerId, fd: u32, text: &str, known: Option<&Life>) -> Option<Observation> {
+pub(super) fn pipe(worker: WorkerId, fd: u32, text: &str, known: Option<&WorkerInfo>) -> Option<Observation> {
     known.map(|known| words::pipe(worker.0, fd, text, life(known)))
 }
 
@@ -186,7 +187,7 @@ pub(super) fn errno(errno: Errno) -> String {
     errno.to_string()
 }
 
-fn life(known: &Life) -> words::Life<'static> {
+fn life(known: &WorkerInfo) -> words::Life<'static> {
     words::Life {
         state: match known.state() {
             WorkerState::None => "none",

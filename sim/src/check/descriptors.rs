@@ -66,7 +66,7 @@ fn is_of_use(kernel: &Kernel, pid: Pid, descriptor: &Descriptor, primary: Option
 
 fn has_use_for_a_listener(primary: &Primary) -> bool {
     let is_connected =
-        |worker: WorkerId| primary.worker(worker).is_some_and(cluster_core::Life::is_connected);
+        |worker: WorkerId| primary.worker(worker).is_some_and(cluster_core::WorkerInfo::is_connected);
     let keeps = primary.settings().keep_listening && !primary.is_disconnecting();
     keeps || primary.workers().any(is_connected)
 }

@@ -8,7 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use cluster_core::{CloseReason, ListeningAddress, Primary, Serialization, SocketId, Standing, WorkerId};
+use cluster_core::{
+    CloseReason, ConnectionState, ListeningAddress, Primary, Serialization, SocketId, WorkerId,
+};
 use memchr::memmem::Finder;
 
 use super::liveness::stays;
@@ -101,7 +103,7 @@ impl Fairness {
     /// The primary has nothing left to do, and these connections are open, in the order of their numbers.
     pub(crate) fn at_rest(
         &mut self,
-        open: &[(SocketId, Standing)],
+        open: &[(SocketId, ConnectionState)],
         kernel: &Kernel,
         primary: &Primary,
     ) -> Result<(), String> {
@@ -109,8 +111,8 @@ impl Fairness {
         let known = std::mem::replace(&mut self.ports, ports.collect());
         self.closed(primary, &known)?;
         let handed = open.iter().filter_map(|(socket, standing)| match standing {
-            Standing::Handed(_, worker) => Some((*socket, (*worker, of(&self.ports, *socket)?))),
-            Standing::Queued(_) => None,
+            ConnectionState::Handed(_, worker) => Some((*socket, (*worker, of(&self.ports, *socket)?))),
+            ConnectionState::Queued(_) => None,
         });
         let handed = handed.collect();
         let before = std::mem::replace(&mut self.handed, handed);

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use cluster_core::{Primary, SocketId, Standing};
+use cluster_core::{ConnectionState, Primary, SocketId};
 
 use super::liveness::Serving;
 use crate::kernel::Kernel;
@@ -32,7 +32,7 @@ pub(crate) fn at_rest(kernel: &Kernel, primary: &Primary) -> Result<(), String> 
             "the kernel let the primary accept {accepted} connections, the ledger has {counted}"
         ));
     }
-    let open: BTreeMap<SocketId, Standing> = primary.ledger().open().collect();
+    let open: BTreeMap<SocketId, ConnectionState> = primary.ledger().open().collect();
     let mut had = 0;
     // What the program accepted or was sent is not the cluster's.
     let of_the_cluster = |descriptor: &&Descriptor| descriptor.origin == Origin::Machine;
@@ -48,11 +48,11 @@ pub(crate) fn at_rest(kernel: &Kernel, primary: &Primary) -> Result<(), String> 
     Err(format!("the ledger answers for {} connections, the primary has {had}", open.len()))
 }
 
-fn agrees(standing: Option<&Standing>, kernel: &Kernel, client: ClientId) -> Result<(), String> {
+fn agrees(standing: Option<&ConnectionState>, kernel: &Kernel, client: ClientId) -> Result<(), String> {
     let ClientId(n) = client;
     match standing {
         None => Err(format!("the primary has the connection of client {n}, the ledger has not")),
-        Some(Standing::Queued(_)) if kernel.client(client).served > 0 => {
+        Some(ConnectionState::Queued(_)) if kernel.client(client).served > 0 => {
             Err(format!("the connection of client {n} is queued, and a program was given it"))
         }
         Some(_) => Ok(()),
@@ -63,10 +63,10 @@ fn agrees(standing: Option<&Standing>, kernel: &Kernel, client: ClientId) -> Res
 pub(crate) fn at_the_end(kernel: &Kernel, primary: &Primary, serving: &Serving) -> Result<(), String> {
     for (socket, standing) in primary.ledger().open() {
         match standing {
-            Standing::Handed(_, worker) if !kernel.process(worker.into()).is_alive() => {
+            ConnectionState::Handed(_, worker) if !kernel.process(worker.into()).is_alive() => {
                 return Err(format!("a connection was handed to worker {worker}, which is dead"));
             }
-            Standing::Queued(_) => {
+            ConnectionState::Queued(_) => {
                 let client = kernel.client_behind(Pid::PRIMARY, socket);
                 let to = client.and_then(|client| kernel.client(client).to.as_ref());
                 if let Some(worker) = to.and_then(|to| serving.who(to, kernel, primary)) {
@@ -76,7 +76,7 @@ pub(crate) fn at_the_end(kernel: &Kernel, primary: &Primary, serving: &Serving) 
                     return Err(format!("a connection waits, and there is no worker: {socket:?}"));
                 }
             }
-            Standing::Handed(..) => {}
+            ConnectionState::Handed(..) => {}
         }
     }
     Ok(())

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use cluster_core::{Life, ListenerId, LocalAddress, Primary, WorkerId};
+use cluster_core::{ListenerId, LocalAddress, Primary, WorkerId, WorkerInfo};
 
 use crate::kernel::Kernel;
 use crate::kernel::process::{Phase, Pid};
@@ -38,7 +38,7 @@ impl Serving {
 }
 
 /// Whether a worker is to stay.
-pub(super) fn stays(life: &Life) -> bool {
+pub(super) fn stays(life: &WorkerInfo) -> bool {
     life.is_connected() && !life.is_dead() && life.exited_after_disconnect() != Some(true)
 }
 

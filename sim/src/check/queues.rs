@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use cluster_core::{HandleId, Primary, Standing};
+use cluster_core::{ConnectionState, HandleId, Primary};
 
 /// The primary has nothing left to do. What a worker gives back is queued again, full or not: each can give back one.
 pub(crate) fn at_rest(primary: &Primary, processes: usize) -> Result<(), String> {
     let mut queued: BTreeMap<HandleId, usize> = BTreeMap::new();
     for (_, standing) in primary.ledger().open() {
-        if let Standing::Queued(handle) = standing {
+        if let ConnectionState::Queued(handle) = standing {
             *queued.entry(handle).or_default() += 1;
         }
     }

@@ -4,7 +4,7 @@
 //! began to wait between two looks none was first; one that comes back from a worker has come anew. It may have been handed
 //! out and have come back between two looks: then nobody was first.
 
-use cluster_core::{HandleId, SocketId, Standing};
+use cluster_core::{ConnectionState, HandleId, SocketId};
 
 /// Who waits, the earliest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -17,7 +17,11 @@ pub(crate) struct Turns {
 impl Turns {
     /// The primary has nothing left to do, and these connections are open, in the order of their numbers; so many
     /// have come back from workers so far.
-    pub(crate) fn at_rest(&mut self, open: &[(SocketId, Standing)], returned: u64) -> Result<(), String> {
+    pub(crate) fn at_rest(
+        &mut self,
+        open: &[(SocketId, ConnectionState)],
+        returned: u64,
+    ) -> Result<(), String> {
         if std::mem::replace(&mut self.returned, returned) != returned {
             self.queue.clear();
         }
@@ -25,8 +29,8 @@ impl Turns {
             let at = open.binary_search_by_key(&socket, |(socket, _)| *socket).ok()?;
             Some(open[at].1)
         };
-        let waits = |&one: &(HandleId, SocketId)| standing(one) == Some(Standing::Queued(one.0));
-        let is_handed = |&one: &(HandleId, SocketId)| matches!(standing(one), Some(Standing::Handed(handle, _)) if handle == one.0);
+        let waits = |&one: &(HandleId, SocketId)| standing(one) == Some(ConnectionState::Queued(one.0));
+        let is_handed = |&one: &(HandleId, SocketId)| matches!(standing(one), Some(ConnectionState::Handed(handle, _)) if handle == one.0);
         let mut before: Vec<HandleId> = Vec::new();
         for group in &self.queue {
             let early = group.iter().find(|one| before.contains(&one.0) && is_handed(one));
@@ -37,8 +41,8 @@ impl Turns {
         }
         self.queue.iter_mut().for_each(|group| group.retain(waits));
         let new = open.iter().filter_map(|&(socket, standing)| match standing {
-            Standing::Queued(handle) => Some((handle, socket)),
-            Standing::Handed(..) => None,
+            ConnectionState::Queued(handle) => Some((handle, socket)),
+            ConnectionState::Handed(..) => None,
         });
         let mut known = self.queue.concat();
         known.sort_unstable();
@@ -55,9 +59,9 @@ mod tests {
     use cluster_core::WorkerId;
 
     /// So many wait, and so many are handed out.
-    fn of(queued: &[u64], handed: &[u64]) -> Vec<(SocketId, Standing)> {
-        let queued = queued.iter().map(|&socket| (SocketId(socket), Standing::Queued(HandleId(1))));
-        let standing = Standing::Handed(HandleId(1), WorkerId(1));
+    fn of(queued: &[u64], handed: &[u64]) -> Vec<(SocketId, ConnectionState)> {
+        let queued = queued.iter().map(|&socket| (SocketId(socket), ConnectionState::Queued(HandleId(1))));
+        let standing = ConnectionState::Handed(HandleId(1), WorkerId(1));
         let handed = handed.iter().map(|&socket| (SocketId(socket), standing));
         let mut open: Vec<_> = queued.chain(handed).collect();
         open.sort_by_key(|(socket, _)| *socket);

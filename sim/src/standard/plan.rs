@@ -93,7 +93,7 @@ impl PrimaryDeed {
                 let _ = process.numbered(Actor::Worker(to), |message| primary.send(to, message));
             }
             PrimaryDeed::Disconnect(worker) => primary.disconnect_worker(WorkerId(worker.into())),
-            PrimaryDeed::DisconnectAll => primary.disconnect(),
+            PrimaryDeed::DisconnectAll => primary.disconnect_all(),
             PrimaryDeed::Kill(worker) => primary.kill(WorkerId(worker.into()), Signal::SIGTERM),
             PrimaryDeed::Exit => process.exit(0),
         }

@@ -44,7 +44,7 @@ impl Program for Talk {
         if let Event::Message { worker, .. } = event {
             self.unheard -= 1;
             if self.unheard == 0 {
-                primary.disconnect();
+                primary.disconnect_all();
             } else if self.unheard.is_multiple_of(self.window) {
                 self.send(primary, worker);
             }

@@ -2,8 +2,8 @@
 //! Which step it is was decided before.
 
 use cluster_core::{
-    Call, ChannelId, Event, ExitStatus, OsEvent, Passed, Primary, Serialization, Signal, TimerId, Worker,
-    WorkerEvent,
+    Call, ChannelId, Event, ExitStatus, IncomingHandle, OsEvent, Primary, Serialization, Signal, TimerId,
+    Worker, WorkerEvent,
 };
 
 use super::{Start, World};
@@ -209,7 +209,7 @@ impl<P: Program> World<P> {
             ledger::held(&self.kernel, pid, client).map_err(|what| (Check::Ledger, what))?;
         }
         if let WorkerEvent::Listening { socket: Some(socket), .. }
-        | WorkerEvent::Message { handle: Some(Passed { socket, .. }), .. } = &event
+        | WorkerEvent::Message { handle: Some(IncomingHandle { socket, .. }), .. } = &event
         {
             self.kernel.own(pid, *socket);
         }

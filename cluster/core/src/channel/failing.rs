@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use super::sending::{Line, Source};
+use super::sending::{OutgoingFrame, Source};
 use super::{Channel, ChannelStep, Outgoing};
 use crate::os::{ChannelId, Errno, SocketId};
 use crate::steps::Steps;
@@ -70,11 +70,11 @@ impl Channel {
         let Some((line, _)) = self.sending.writing.take() else { return };
         self.sending.forget(&line);
         let outgoing = self.sending.unacknowledged.take();
-        self.next_is_late(steps);
+        self.run_deferred_write(steps);
         if let Some(outgoing) = outgoing {
             self.step(ChannelStep::Unsent(outgoing), steps);
         }
-        self.release_held(steps);
+        self.release_blocked(steps);
     }
 
     /// The peer reads no more. What was to be sent is lost, but for connections on offer, which return to their owner;
@@ -96,10 +96,11 @@ impl Channel {
     /// The connections on offer with a descriptor that was certainly not sent.
     fn unsent_offers(&mut self) -> Vec<Outgoing> {
         let sending = &mut self.sending;
-        let is_unsent = |line: &Line| line.socket.is_some();
+        let is_unsent = |line: &OutgoingFrame| line.socket.is_some();
         let first = sending.writing.iter().map(|(line, _)| line).chain(&sending.outbox).any(is_unsent);
-        let held = sending.held.iter_mut().filter_map(|line| line.carries.take_if(|it| it.is_offer()));
-        let mut offers: Vec<Outgoing> = held.collect();
+        let blocked_on_ack =
+            sending.blocked_on_ack.iter_mut().filter_map(|line| line.carries.take_if(|it| it.is_offer()));
+        let mut offers: Vec<Outgoing> = blocked_on_ack.collect();
         if first {
             let offer = sending.unacknowledged.take_if(|outgoing| outgoing.is_offer());
             offers.splice(0..0, offer);
@@ -116,7 +117,7 @@ impl Channel {
     ) {
         let sending = &mut self.sending;
         let first = sending.writing.iter().map(|(line, _)| line);
-        let lines = first.chain(&sending.outbox).chain(&sending.held);
+        let lines = first.chain(&sending.outbox).chain(&sending.blocked_on_ack);
         let lost = lines.filter(|line| is_loss(line.source)).count() as u64;
         sending.unwritten = 0;
         self.drop_unsent(steps);
@@ -128,8 +129,8 @@ impl Channel {
 
     /// Whether the peer has not acknowledged this descriptor: it cannot know of it.
     pub(crate) fn is_carrying(&self, socket: SocketId) -> bool {
-        let held = self.sending.held.iter().filter_map(|line| line.carries.as_ref());
-        let mut carried = held.chain(&self.sending.unacknowledged);
+        let blocked_on_ack = self.sending.blocked_on_ack.iter().filter_map(|line| line.carries.as_ref());
+        let mut carried = blocked_on_ack.chain(&self.sending.unacknowledged);
         carried.any(|outgoing| outgoing.handle.is_some_and(|handle| handle.socket == socket))
     }
 }

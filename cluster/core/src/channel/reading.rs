@@ -14,10 +14,10 @@ use crate::violation::Violation;
 
 /// What has arrived of a frame whose end has not.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub(super) struct Reading {
+pub(super) struct FrameReader {
     partial: Vec<u8>,
     /// A descriptor that arrived before the end of its envelope.
-    stray: Option<SocketId>,
+    pending_fd: Option<SocketId>,
 }
 
 /// A payload, and what follows it.
@@ -26,7 +26,7 @@ type Whole<'a> = (&'a [u8], &'a [u8]);
 /// What stands before a payload: its length.
 const LENGTH: usize = 4;
 
-impl Reading {
+impl FrameReader {
     /// Adds bytes to a frame of this length. Its memory is twice what has arrived, and never more than its length: a
     /// claimed length allocates nothing.
     fn add(&mut self, bytes: &[u8], length: usize) {
@@ -47,7 +47,7 @@ impl Channel {
         socket: Option<SocketId>,
         steps: &mut Steps<S>,
     ) {
-        if let Some(stray) = socket.and_then(|socket| self.reading.stray.replace(socket)) {
+        if let Some(stray) = socket.and_then(|socket| self.reading.pending_fd.replace(socket)) {
             self.step(ChannelStep::Call(Call::Close { socket: stray }), steps);
             return self.tick(ChannelStep::Violated(Violation::StrayDescriptor), steps);
         }
@@ -141,7 +141,7 @@ impl Channel {
 
     fn arrived<S: From<(ChannelId, ChannelStep)>>(&mut self, frame: Frame, steps: &mut Steps<S>) {
         let socket = match frame {
-            Frame::Handle(_) => self.reading.stray.take(),
+            Frame::Handle(_) => self.reading.pending_fd.take(),
             Frame::Message(_) | Frame::Ack | Frame::Nack => None,
         };
         self.tick(ChannelStep::Frame(frame, socket), steps);
@@ -149,13 +149,13 @@ impl Channel {
 
     /// Nothing more arrives.
     pub(super) fn drop_unread<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
-        self.drop_stray(steps);
+        self.drop_pending_fd(steps);
         self.reading.partial = Vec::new();
     }
 
     /// The end of its envelope does not come any more.
-    pub(super) fn drop_stray<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
-        if let Some(socket) = self.reading.stray.take() {
+    pub(super) fn drop_pending_fd<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
+        if let Some(socket) = self.reading.pending_fd.take() {
             self.step(ChannelStep::Call(Call::Close { socket }), steps);
         }
     }

@@ -34,11 +34,11 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::{Channel, ChannelStep, Happened, Link, Outgoing};
+use super::{Channel, ChannelEvent, ChannelStep, Link, Outgoing};
 use crate::message;
 use crate::message::advanced::NoJson;
 use crate::os::{Call, ChannelId, SocketId};
-use crate::payload;
+use crate::payload::Message;
 use crate::steps::Steps;
 use crate::violation::Violation;
 
@@ -71,7 +71,7 @@ pub(crate) enum Source {
 
 /// A message as it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Line {
+pub(crate) struct OutgoingFrame {
     bytes: Vec<u8>,
     /// How much of it is written.
     at: usize,
@@ -83,32 +83,32 @@ pub(crate) struct Line {
     pub(super) source: Source,
 }
 
-impl Line {
+impl OutgoingFrame {
     fn unsent(&self) -> usize {
         self.bytes.len() - self.at
     }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub(super) struct Sending {
+pub(super) struct SendQueue {
     /// Lines to be written, the first perhaps in part.
-    pub(super) outbox: VecDeque<Line>,
+    pub(super) outbox: VecDeque<OutgoingFrame>,
     /// What is not written yet, held lines among it, in bytes.
     unsent: usize,
     /// The answers among it that are not held, in bytes.
     answers: usize,
     /// The answers among it that are held, in bytes.
-    held_answers: usize,
+    blocked_answers: usize,
     /// The line the operating system is looking at, or has no room for, and how many bytes it was offered.
-    pub(super) writing: Option<(Line, usize)>,
+    pub(super) writing: Option<(OutgoingFrame, usize)>,
     /// How many lines came to their turn while another was being written.
-    late: usize,
+    deferred: usize,
     /// The peer cannot be written to any more.
     pub(super) broken: bool,
     /// The message whose descriptor is not acknowledged yet.
     pub(super) unacknowledged: Option<Outgoing>,
     /// What waits for that.
-    pub(super) held: VecDeque<Line>,
+    pub(super) blocked_on_ack: VecDeque<OutgoingFrame>,
     /// The peer makes us write more than it reads, and is not read from.
     paused: bool,
     /// Whether the last write without a descriptor, and the last with one, has failed: reported once.
@@ -119,9 +119,9 @@ pub(super) struct Sending {
     pub(super) lossy: bool,
 }
 
-impl Sending {
+impl SendQueue {
     /// A line leaves the queues, not wholly written.
-    pub(super) fn forget(&mut self, line: &Line) {
+    pub(super) fn forget(&mut self, line: &OutgoingFrame) {
         self.unsent -= line.unsent();
         match line.source {
             Source::Program | Source::Wish => self.unwritten -= 1,
@@ -131,9 +131,9 @@ impl Sending {
     }
 
     /// A held line leaves its queue.
-    fn let_go(&mut self, line: &Line) {
+    fn unblock(&mut self, line: &OutgoingFrame) {
         if line.source.is_answer() {
-            self.held_answers -= line.unsent();
+            self.blocked_answers -= line.unsent();
             self.answers += line.unsent();
         }
     }
@@ -148,12 +148,12 @@ impl Channel {
     /// Whether so much is unsent that a sender should wait, or more than one message waits for a descriptor's
     /// acknowledgement. Node: `send()` returns false.
     pub(crate) fn is_congested(&self) -> bool {
-        self.sending.unsent >= self.limits.congested_bytes || self.sending.held.len() > 1
+        self.sending.unsent >= self.limits.congested_bytes || self.sending.blocked_on_ack.len() > 1
     }
 
     /// Whether nothing more may be put into the queue.
     pub(crate) fn is_full(&self) -> bool {
-        let lines = self.sending.outbox.len() + self.sending.held.len();
+        let lines = self.sending.outbox.len() + self.sending.blocked_on_ack.len();
         self.sending.unsent >= self.limits.unsent_bytes
             || lines >= (self.limits.unsent_bytes / LINE).max(LINES)
     }
@@ -164,11 +164,15 @@ impl Channel {
         outgoing: Outgoing,
         steps: &mut Steps<S>,
     ) {
-        self.send_line(self.line(outgoing), steps);
+        self.send_frame(self.to_frame(outgoing), steps);
     }
 
     /// The same, of a line that was looked at before.
-    pub(crate) fn send_line<S: From<(ChannelId, ChannelStep)>>(&mut self, line: Line, steps: &mut Steps<S>) {
+    pub(crate) fn send_frame<S: From<(ChannelId, ChannelStep)>>(
+        &mut self,
+        line: OutgoingFrame,
+        steps: &mut Steps<S>,
+    ) {
         self.sending.unsent += line.bytes.len();
         self.sending.unwritten += u64::from(line.source.is_counted() && !self.sending.broken);
         if self.sending.unacknowledged.is_none() {
@@ -179,15 +183,15 @@ impl Channel {
         }
     }
 
-    fn hold<S: From<(ChannelId, ChannelStep)>>(&mut self, line: Line, steps: &mut Steps<S>) {
+    fn hold<S: From<(ChannelId, ChannelStep)>>(&mut self, line: OutgoingFrame, steps: &mut Steps<S>) {
         if line.source.is_answer() {
-            let (before, limit) = (self.sending.held_answers, self.limits.answer_bytes);
-            self.sending.held_answers = before + line.unsent();
-            if before <= limit && self.sending.held_answers > limit {
+            let (before, limit) = (self.sending.blocked_answers, self.limits.answer_bytes);
+            self.sending.blocked_answers = before + line.unsent();
+            if before <= limit && self.sending.blocked_answers > limit {
                 self.tick(ChannelStep::Violated(Violation::Unacknowledged), steps);
             }
         }
-        self.sending.held.push_back(line);
+        self.sending.blocked_on_ack.push_back(line);
     }
 
     /// How many messages of the program are not written whole; `None` if some were lost.
@@ -207,29 +211,29 @@ impl Channel {
     /// The process at the other end is dead: whoever keeps its end open gets no descriptors in its place, and of the
     /// process's own none is kept, as it may be that very end.
     pub(crate) fn cancel_all<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
-        self.drop_stray(steps);
+        self.drop_pending_fd(steps);
         self.withdraw(|line| line.socket.is_some(), steps);
         self.answered(steps);
     }
 
     fn withdraw<S: From<(ChannelId, ChannelStep)>>(
         &mut self,
-        carries: impl Fn(&Line) -> bool,
+        carries: impl Fn(&OutgoingFrame) -> bool,
         steps: &mut Steps<S>,
     ) {
-        let take = |lines: &mut VecDeque<Line>| -> VecDeque<Line> {
+        let take = |lines: &mut VecDeque<OutgoingFrame>| -> VecDeque<OutgoingFrame> {
             let (taken, left) = core::mem::take(lines).into_iter().partition(&carries);
             *lines = left;
             taken
         };
-        let held = take(&mut self.sending.held);
+        let blocked_on_ack = take(&mut self.sending.blocked_on_ack);
         let mut next = take(&mut self.sending.outbox);
         if let Some((line, _)) = self.sending.writing.take_if(|(line, _)| carries(line)) {
             next.push_back(line);
-            self.next_is_late(steps);
+            self.run_deferred_write(steps);
         }
-        for line in held {
-            self.sending.let_go(&line);
+        for line in blocked_on_ack {
+            self.sending.unblock(&line);
             self.sending.forget(&line);
             self.settle(line.carries.as_ref(), steps);
         }
@@ -260,7 +264,7 @@ impl Channel {
             if let Some(socket) = receipt {
                 self.step(ChannelStep::Written(socket), steps);
             }
-            self.next_is_late(steps);
+            self.run_deferred_write(steps);
             self.close_if_done(steps);
         } else if rest.is_empty() {
             self.writable(steps);
@@ -277,11 +281,11 @@ impl Channel {
     }
 
     pub(super) fn drop_unsent<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
-        let Sending { broken, paused, unwritten, lossy, .. } = self.sending;
-        let empty = Sending { broken, paused, unwritten, lossy, ..Sending::default() };
+        let SendQueue { broken, paused, unwritten, lossy, .. } = self.sending;
+        let empty = SendQueue { broken, paused, unwritten, lossy, ..SendQueue::default() };
         let unsent = core::mem::replace(&mut self.sending, empty);
         self.settle(unsent.unacknowledged.as_ref(), steps);
-        for line in unsent.held {
+        for line in unsent.blocked_on_ack {
             self.settle(line.carries.as_ref(), steps);
         }
     }
@@ -305,8 +309,14 @@ impl Channel {
     ) {
         if self.link != Link::Closed {
             let bytes = message::encode_ack(arrived, self.serialization);
-            let line =
-                Line { bytes, at: 0, socket: None, receipt: None, carries: None, source: Source::Answer };
+            let line = OutgoingFrame {
+                bytes,
+                at: 0,
+                socket: None,
+                receipt: None,
+                carries: None,
+                source: Source::Answer,
+            };
             self.sending.unsent += line.unsent();
             self.count_answer(&line, steps);
             self.enqueue(line, steps);
@@ -322,14 +332,14 @@ impl Channel {
     pub(super) fn answered<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
         let answered = self.sending.unacknowledged.take();
         self.settle(answered.as_ref(), steps);
-        self.release_held(steps);
+        self.release_blocked(steps);
     }
 
     /// What is held leaves, up to the next descriptor.
-    pub(super) fn release_held<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
+    pub(super) fn release_blocked<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
         while self.sending.unacknowledged.is_none() {
-            let Some(line) = self.sending.held.pop_front() else { break };
-            self.sending.let_go(&line);
+            let Some(line) = self.sending.blocked_on_ack.pop_front() else { break };
+            self.sending.unblock(&line);
             self.transmit(line, steps);
         }
         self.pause_if_full(steps);
@@ -340,21 +350,21 @@ impl Channel {
     pub(super) fn refused<S: From<(ChannelId, ChannelStep)>>(
         &mut self,
         steps: &mut Steps<S>,
-    ) -> Option<Happened> {
+    ) -> Option<ChannelEvent> {
         let mut outgoing = self.sending.unacknowledged.take()?;
         if outgoing.may_go_again() && outgoing.retransmissions < RETRANSMISSIONS {
             outgoing.retransmissions += 1;
             // The message was written before: only its socket is still to arrive.
-            let line = Line { source: Source::Cluster, ..self.line(outgoing) };
+            let line = OutgoingFrame { source: Source::Cluster, ..self.to_frame(outgoing) };
             self.sending.unsent += line.unsent();
             self.transmit(line, steps);
             return None;
         }
         self.answered(steps);
-        Some(Happened::Refused(outgoing))
+        Some(ChannelEvent::Refused(outgoing))
     }
 
-    fn transmit<S: From<(ChannelId, ChannelStep)>>(&mut self, mut line: Line, steps: &mut Steps<S>) {
+    fn transmit<S: From<(ChannelId, ChannelStep)>>(&mut self, mut line: OutgoingFrame, steps: &mut Steps<S>) {
         if self.sending.broken
             && let Some(offer) = line.carries.take_if(|outgoing| outgoing.is_offer())
         {
@@ -366,7 +376,7 @@ impl Channel {
         self.enqueue(line, steps);
     }
 
-    fn enqueue<S: From<(ChannelId, ChannelStep)>>(&mut self, line: Line, steps: &mut Steps<S>) {
+    fn enqueue<S: From<(ChannelId, ChannelStep)>>(&mut self, line: OutgoingFrame, steps: &mut Steps<S>) {
         if self.sending.broken {
             return self.drop_unsent(steps);
         }
@@ -374,7 +384,11 @@ impl Channel {
         self.step(ChannelStep::Write, steps);
     }
 
-    fn count_answer<S: From<(ChannelId, ChannelStep)>>(&mut self, line: &Line, steps: &mut Steps<S>) {
+    fn count_answer<S: From<(ChannelId, ChannelStep)>>(
+        &mut self,
+        line: &OutgoingFrame,
+        steps: &mut Steps<S>,
+    ) {
         if line.source.is_answer() {
             self.sending.answers += line.unsent();
             self.pause_if_full(steps);
@@ -397,9 +411,9 @@ impl Channel {
     }
 
     /// A line came to its turn while another was being written: it is its turn again.
-    pub(super) fn next_is_late<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
-        if self.sending.late > 0 {
-            self.sending.late -= 1;
+    pub(super) fn run_deferred_write<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
+        if self.sending.deferred > 0 {
+            self.sending.deferred -= 1;
             self.step(ChannelStep::Write, steps);
         }
     }
@@ -407,7 +421,7 @@ impl Channel {
     /// The turn of one line: each has one of its own, so that calls are made in the order of what asked for them.
     pub(super) fn next_write(&mut self) -> Option<Call> {
         if self.sending.writing.is_some() {
-            self.sending.late += 1;
+            self.sending.deferred += 1;
             return None;
         }
         let line = self.sending.outbox.pop_front()?;
@@ -418,7 +432,7 @@ impl Channel {
     }
 
     pub(super) fn close_if_done<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
-        let Sending { outbox, writing, unacknowledged, broken, .. } = &self.sending;
+        let SendQueue { outbox, writing, unacknowledged, broken, .. } = &self.sending;
         // Whatever is held, is held for what is not acknowledged.
         let sent = outbox.is_empty() && writing.is_none() && (unacknowledged.is_none() || *broken);
         if self.link == Link::Closing && sent {
@@ -427,20 +441,20 @@ impl Channel {
     }
 
     /// A user's message as this channel writes it.
-    pub(crate) fn written(&self, message: &payload::Message) -> Result<payload::Message, NoJson> {
+    pub(crate) fn written(&self, message: &Message) -> Result<Message, NoJson> {
         message.written_as(self.serialization, self.limits.message_bytes)
     }
 
     /// Whether a peer with the same limits would not read it.
-    pub(crate) fn is_too_long(&self, line: &Line) -> bool {
+    pub(crate) fn is_too_long(&self, line: &OutgoingFrame) -> bool {
         line.bytes.len() > self.limits.message_bytes
     }
 
     /// A message as it is written.
-    pub(crate) fn line(&self, outgoing: Outgoing) -> Line {
+    pub(crate) fn to_frame(&self, outgoing: Outgoing) -> OutgoingFrame {
         let Outgoing { message, handle, receipt, source, .. } = &outgoing;
         let bytes = message::encode(message, handle.map(|handle| handle.kind), self.serialization);
         let (socket, receipt, source) = (handle.map(|handle| handle.socket), *receipt, *source);
-        Line { bytes, at: 0, socket, receipt, carries: handle.is_some().then_some(outgoing), source }
+        OutgoingFrame { bytes, at: 0, socket, receipt, carries: handle.is_some().then_some(outgoing), source }
     }
 }

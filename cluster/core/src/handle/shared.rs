@@ -2,22 +2,22 @@
 
 use alloc::collections::BTreeSet;
 
-use crate::message::PassedKind;
+use crate::message::HandleType;
 use crate::os::WorkerId;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Shared {
     all: BTreeSet<WorkerId>,
     /// What the socket is to them.
-    kind: PassedKind,
+    kind: HandleType,
 }
 
 impl Shared {
-    pub(crate) fn new(kind: PassedKind) -> Self {
+    pub(crate) fn new(kind: HandleType) -> Self {
         Shared { all: BTreeSet::new(), kind }
     }
 
-    pub(crate) fn kind(&self) -> PassedKind {
+    pub(crate) fn kind(&self) -> HandleType {
         self.kind
     }
 

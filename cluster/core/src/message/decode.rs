@@ -11,12 +11,12 @@ use super::advanced::{self, Rules};
 use super::fields::Fields;
 use super::js::Js;
 use super::{
-    Act, Cluster, Counting, Data, Envelope, Frame, HandleKey, Message, PassedKind, QueryServer, Reply, json,
-    surrogates,
+    ChannelMessage, ClusterMessage, Data, Envelope, Frame, HandleKey, HandleType, QueryServer, Reply,
+    Request, SocketCount, json, surrogates,
 };
 use crate::address::{AddressType, ListeningAddress};
 use crate::os::Errno;
-use crate::payload;
+use crate::payload::Message;
 use crate::violation::Violation;
 
 /// The longest host, path or key that is kept, in bytes. A Unix socket's path is shorter.
@@ -45,7 +45,7 @@ pub(crate) fn decode_advanced(payload: &[u8], keep: Keep<'_>) -> Result<Frame, V
 fn advanced_within(payload: &[u8], keep: Keep<'_>, envelopes: u8) -> Result<Frame, Violation> {
     let outline = advanced::outline(payload)?;
     if !outline.is_reserved() {
-        return Ok(Frame::Message(Message::User(payload::Message::of_clone(keep(payload)))));
+        return Ok(Frame::Message(ChannelMessage::User(Message::of_clone(keep(payload)))));
     }
     let text = advanced::to_json(payload, Rules::Fields).map_err(|_| Violation::Malformed)?;
     let Some(msg) = outline.msg.filter(|_| outline.cmd.as_deref() == Some(HANDLE)) else {
@@ -74,12 +74,13 @@ fn decode_within(text: &str, keep: Keep<'_>, envelopes: u8) -> Result<Frame, Vio
         let Js::Text(cmd) = fields.get("cmd") else { return Err(Violation::Malformed) };
         return internal(&cmd, &fields, &Bytes::copy_from_slice, envelopes);
     }
-    Ok(Frame::Message(Message::User(payload::Message::of_json(keep(text.as_bytes())))))
+    Ok(Frame::Message(ChannelMessage::User(Message::of_json(keep(text.as_bytes())))))
 }
 
 fn internal(cmd: &str, fields: &Fields<'_>, keep: Keep<'_>, envelopes: u8) -> Result<Frame, Violation> {
-    let counting = |question: fn(String) -> Counting| {
-        let question = key(fields).map_or(Message::Foreign, |key| Message::Counting(question(key)));
+    let counting = |question: fn(String) -> SocketCount| {
+        let question =
+            key(fields).map_or(ChannelMessage::Foreign, |key| ChannelMessage::SocketCount(question(key)));
         Ok(Frame::Message(question))
     };
     match cmd {
@@ -90,10 +91,10 @@ fn internal(cmd: &str, fields: &Fields<'_>, keep: Keep<'_>, envelopes: u8) -> Re
             let inner = fields.raw("msg").ok_or(fields.violation("msg"))?;
             envelope(fields, envelopes, |left| decode_within(inner.get(), keep, left))
         }
-        "NODE_SOCKET_GET_COUNT" => counting(Counting::HowMany),
-        "NODE_SOCKET_NOTIFY_CLOSE" => counting(Counting::SayNone),
+        "NODE_SOCKET_GET_COUNT" => counting(SocketCount::GetCount),
+        "NODE_SOCKET_NOTIFY_CLOSE" => counting(SocketCount::NotifyClose),
         // The answers to questions that we do not ask are among them.
-        _ => Ok(Frame::Message(Message::Foreign)),
+        _ => Ok(Frame::Message(ChannelMessage::Foreign)),
     }
 }
 
@@ -121,34 +122,34 @@ fn key(fields: &Fields<'_>) -> Option<String> {
 }
 
 /// What a descriptor is. Node dies of a type that it does not know; a missing one is a bare socket.
-fn kind(fields: &Fields<'_>) -> Result<PassedKind, Violation> {
+fn kind(fields: &Fields<'_>) -> Result<HandleType, Violation> {
     match fields.text("type").as_deref() {
         // The last is of Node 24.21 and 26.
-        Some("net.Native" | "net.BoundSocket") | None => Ok(PassedKind::Native),
-        Some("net.Server") => Ok(PassedKind::Server),
-        Some("net.Socket") => Ok(PassedKind::Socket),
-        Some("dgram.Native") => Ok(PassedKind::DatagramNative),
+        Some("net.Native" | "net.BoundSocket") | None => Ok(HandleType::Native),
+        Some("net.Server") => Ok(HandleType::Server),
+        Some("net.Socket") => Ok(HandleType::Socket),
+        Some("dgram.Native") => Ok(HandleType::DatagramNative),
         Some("dgram.Socket") => {
-            Ok(PassedKind::Datagram { v6: fields.text("dgramType").as_deref() == Some("udp6") })
+            Ok(HandleType::Datagram { v6: fields.text("dgramType").as_deref() == Some("udp6") })
         }
         Some(_) => Err(fields.violation("type")),
     }
 }
 
 /// An `act` that is not known, and an `ack` of nothing, are ignored, as by Node.
-fn cluster(fields: &Fields<'_>) -> Result<Message, Violation> {
+fn cluster(fields: &Fields<'_>) -> Result<ChannelMessage, Violation> {
     let key = || HandleKey(fields.get("key").text().into_owned());
-    let act = match fields.text("act").as_deref() {
-        Some("online") => Some(Act::Online),
-        Some("exitedAfterDisconnect") => Some(Act::ExitedAfterDisconnect),
-        Some("disconnect") => Some(Act::Disconnect),
-        Some("close") => Some(Act::Close(key())),
-        Some("newconn") => Some(Act::NewConn(key())),
-        Some("listening") => Some(Act::Listening(listening(fields)?)),
-        Some("queryServer") => Some(Act::QueryServer(query(fields)?)),
+    let request = match fields.text("act").as_deref() {
+        Some("online") => Some(Request::Online),
+        Some("exitedAfterDisconnect") => Some(Request::ExitedAfterDisconnect),
+        Some("disconnect") => Some(Request::Disconnect),
+        Some("close") => Some(Request::Close(key())),
+        Some("newconn") => Some(Request::NewConn(key())),
+        Some("listening") => Some(Request::Listening(listening(fields)?)),
+        Some("queryServer") => Some(Request::QueryServer(query(fields)?)),
         Some(_) | None => None,
     };
-    Ok(Message::from(Cluster { seq: fields.count("seq")?, reply: reply(fields)?, act }))
+    Ok(ChannelMessage::from(ClusterMessage { seq: fields.count("seq")?, reply: reply(fields)?, request }))
 }
 
 fn reply(fields: &Fields<'_>) -> Result<Option<Reply>, Violation> {
@@ -293,11 +294,11 @@ mod tests {
         super::decode(line, &Bytes::copy_from_slice)
     }
 
-    fn cluster_message(line: &str) -> Cluster {
+    fn cluster_message(line: &str) -> ClusterMessage {
         match decode(line.as_bytes()) {
             Ok(
-                Frame::Message(Message::Cluster(cluster))
-                | Frame::Handle(Envelope { message: Message::Cluster(cluster), .. }),
+                Frame::Message(ChannelMessage::Cluster(cluster))
+                | Frame::Handle(Envelope { message: ChannelMessage::Cluster(cluster), .. }),
             ) => *cluster,
             other => unreachable!("{line}: {other:?}"),
         }
@@ -320,8 +321,8 @@ mod tests {
         for line in RECORDED {
             let cluster = cluster_message(line);
             let ours = encode(
-                &Message::from(cluster.clone()),
-                line.contains("NODE_HANDLE").then_some(PassedKind::Native),
+                &ChannelMessage::from(cluster.clone()),
+                line.contains("NODE_HANDLE").then_some(HandleType::Native),
                 Serialization::Json,
             );
             assert_eq!(cluster_message(core::str::from_utf8(&ours).expect("JSON").trim_end()), cluster);
@@ -330,7 +331,7 @@ mod tests {
 
     #[test]
     fn the_key_of_a_query_is_nodes() {
-        let Some(Act::QueryServer(query)) = cluster_message(RECORDED[1]).act else { unreachable!() };
+        let Some(Request::QueryServer(query)) = cluster_message(RECORDED[1]).request else { unreachable!() };
         assert_eq!(query.key.0, "null:0:4:undefined:0");
     }
 
@@ -344,15 +345,15 @@ mod tests {
     fn only_a_cmd_that_begins_with_node_and_goes_on_is_internal() {
         let user = |line: &str| {
             decode(line.as_bytes())
-                == Ok(Frame::Message(Message::User(payload::Message::of_json(Bytes::copy_from_slice(
+                == Ok(Frame::Message(ChannelMessage::User(Message::of_json(Bytes::copy_from_slice(
                     line.as_bytes(),
                 )))))
         };
         assert!(user(r#"{"cmd":"NODE_"}"#));
         assert!(user(r#""NODE_CLUSTER""#));
         assert!(user(r#"{"text":"NODE_CLUSTER","act":7}"#));
-        assert_eq!(decode(br#"{"cmd":"NODE_X"}"#), Ok(Frame::Message(Message::Foreign)));
-        assert_eq!(decode(br#"{"cmd":"\u004eODE_X"}"#), Ok(Frame::Message(Message::Foreign)));
+        assert_eq!(decode(br#"{"cmd":"NODE_X"}"#), Ok(Frame::Message(ChannelMessage::Foreign)));
+        assert_eq!(decode(br#"{"cmd":"\u004eODE_X"}"#), Ok(Frame::Message(ChannelMessage::Foreign)));
     }
 
     #[test]
@@ -360,20 +361,20 @@ mod tests {
         let inner = json!({"cmd":"NODE_HANDLE","type":"net.Socket","msg":{"hello":1}});
         let outer = json!({"cmd":"NODE_HANDLE","type":"net.Native","msg":inner});
         let line = serde_json::to_vec(&outer).expect("JSON");
-        let message = Message::User(json!({"hello":1}).into());
+        let message = ChannelMessage::User(json!({"hello":1}).into());
         assert_eq!(
             decode(&line),
-            Ok(Frame::Handle(Envelope { message, kind: PassedKind::Socket, key: None }))
+            Ok(Frame::Handle(Envelope { message, kind: HandleType::Socket, key: None }))
         );
     }
 
     #[test]
     fn null_may_come_in_an_envelope() {
         let line = br#"{"cmd":"NODE_HANDLE","type":"net.Socket","msg":null}"#;
-        let message = Message::User(Value::Null.into());
+        let message = ChannelMessage::User(Value::Null.into());
         assert_eq!(
             decode(line),
-            Ok(Frame::Handle(Envelope { message, kind: PassedKind::Socket, key: None }))
+            Ok(Frame::Handle(Envelope { message, kind: HandleType::Socket, key: None }))
         );
     }
 
@@ -390,7 +391,9 @@ mod tests {
     fn query_of(fields: &str) -> QueryServer {
         let line =
             alloc::format!(r#"{{"cmd":"NODE_CLUSTER","act":"queryServer","index":0,{fields},"seq":1}}"#);
-        let Some(Act::QueryServer(query)) = cluster_message(&line).act else { unreachable!("{line}") };
+        let Some(Request::QueryServer(query)) = cluster_message(&line).request else {
+            unreachable!("{line}")
+        };
         query
     }
 
@@ -485,7 +488,7 @@ mod tests {
         for field in ["seq", "ack", "key", "act", "port", "backlog", "data", "further"] {
             for value in ["null", "-1", "0.5", r#""text""#, "true", "{}", &deep, r#""\ud800""#] {
                 let line = alloc::format!(r#"{{"cmd":"NODE_FOREIGN","{field}":{value}}}"#);
-                assert_eq!(decode(line.as_bytes()), Ok(Frame::Message(Message::Foreign)), "{field}");
+                assert_eq!(decode(line.as_bytes()), Ok(Frame::Message(ChannelMessage::Foreign)), "{field}");
             }
         }
         for fields in [
@@ -497,10 +500,10 @@ mod tests {
             r#""act":null"#,
         ] {
             let cluster = cluster_message(&alloc::format!(r#"{{"cmd":"NODE_CLUSTER",{fields},"seq":0}}"#));
-            assert_eq!(cluster, Cluster { seq: 0, reply: None, act: None }, "{fields}");
+            assert_eq!(cluster, ClusterMessage { seq: 0, reply: None, request: None }, "{fields}");
         }
         let online = alloc::format!(r#"{{"cmd":"NODE_CLUSTER","act":"online","further":{deep},"seq":0}}"#);
-        assert_eq!(cluster_message(&online).act, Some(Act::Online));
+        assert_eq!(cluster_message(&online).request, Some(Request::Online));
     }
 
     /// An answer of a Node primary.

@@ -10,9 +10,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::decode::HANDLE;
-use super::{Act, Cluster, Counting, Data, Message, PassedKind, QueryServer, Reply, advanced};
+use super::{
+    ChannelMessage, ClusterMessage, Data, HandleType, QueryServer, Reply, Request, SocketCount, advanced,
+};
 use crate::address::AddressType;
-use crate::payload;
+use crate::payload::Message;
 use crate::settings::Serialization;
 
 #[derive(Serialize)]
@@ -31,7 +33,7 @@ struct AckOut {
 }
 
 #[derive(Serialize)]
-struct CountingOut<'a> {
+struct SocketCountOut<'a> {
     cmd: &'static str,
     key: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,20 +92,20 @@ const CANNOT_FAIL: &str = "a message has string keys and finite numbers only";
 
 /// A message as a frame. `carries`: in the envelope that says what comes with it.
 pub(crate) fn encode(
-    message: &Message,
-    carries: Option<PassedKind>,
+    message: &ChannelMessage,
+    carries: Option<HandleType>,
     serialization: Serialization,
 ) -> Vec<u8> {
     match message {
-        Message::User(message) => user(message, carries),
-        Message::Cluster(cluster) => enveloped(&cluster_out(cluster), carries, serialization),
-        Message::Counting(counting) => enveloped(&counting_out(counting), carries, serialization),
-        Message::Foreign => unreachable!("a foreign message is never sent"),
+        ChannelMessage::User(message) => user(message, carries),
+        ChannelMessage::Cluster(cluster) => enveloped(&cluster_out(cluster), carries, serialization),
+        ChannelMessage::SocketCount(count) => enveloped(&socket_count_out(count), carries, serialization),
+        ChannelMessage::Foreign => unreachable!("a foreign message is never sent"),
     }
 }
 
 /// A user's message; its bytes are as the channel writes them.
-fn user(message: &payload::Message, carries: Option<PassedKind>) -> Vec<u8> {
+fn user(message: &Message, carries: Option<HandleType>) -> Vec<u8> {
     let bytes = message.as_bytes();
     match (message.serialization(), carries) {
         (Serialization::Json, None) => [bytes, b"\n"].concat(),
@@ -136,7 +138,7 @@ pub(crate) fn encode_ack(arrived: bool, serialization: Serialization) -> Vec<u8>
 
 fn enveloped<T: Serialize>(
     message: &T,
-    carries: Option<PassedKind>,
+    carries: Option<HandleType>,
     serialization: Serialization,
 ) -> Vec<u8> {
     match carries {
@@ -158,36 +160,36 @@ fn frame<T: Serialize>(message: &T, serialization: Serialization) -> Vec<u8> {
     }
 }
 
-fn envelope<T>(kind: PassedKind, msg: &T) -> HandleOut<'_, T> {
+fn envelope<T>(kind: HandleType, msg: &T) -> HandleOut<'_, T> {
     let (r#type, dgram_type) = type_of(kind);
     HandleOut { cmd: HANDLE, r#type, dgram_type, msg }
 }
 
 /// What a descriptor is. Node: `type` and `dgramType`.
-fn type_of(kind: PassedKind) -> (&'static str, Option<&'static str>) {
+fn type_of(kind: HandleType) -> (&'static str, Option<&'static str>) {
     match kind {
-        PassedKind::Native => ("net.Native", None),
-        PassedKind::Server => ("net.Server", None),
-        PassedKind::Socket => ("net.Socket", None),
-        PassedKind::DatagramNative => ("dgram.Native", None),
-        PassedKind::Datagram { v6: false } => ("dgram.Socket", Some("udp4")),
-        PassedKind::Datagram { v6: true } => ("dgram.Socket", Some("udp6")),
+        HandleType::Native => ("net.Native", None),
+        HandleType::Server => ("net.Server", None),
+        HandleType::Socket => ("net.Socket", None),
+        HandleType::DatagramNative => ("dgram.Native", None),
+        HandleType::Datagram { v6: false } => ("dgram.Socket", Some("udp4")),
+        HandleType::Datagram { v6: true } => ("dgram.Socket", Some("udp6")),
     }
 }
 
-fn counting_out(counting: &Counting) -> CountingOut<'_> {
-    let (cmd, key, count) = match counting {
-        Counting::HowMany(key) => ("NODE_SOCKET_GET_COUNT", key, None),
-        Counting::SoMany(key, count) => ("NODE_SOCKET_COUNT", key, Some(*count)),
-        Counting::SayNone(key) => ("NODE_SOCKET_NOTIFY_CLOSE", key, None),
-        Counting::None(key) => ("NODE_SOCKET_ALL_CLOSED", key, None),
+fn socket_count_out(count: &SocketCount) -> SocketCountOut<'_> {
+    let (cmd, key, count) = match count {
+        SocketCount::GetCount(key) => ("NODE_SOCKET_GET_COUNT", key, None),
+        SocketCount::Count(key, count) => ("NODE_SOCKET_COUNT", key, Some(*count)),
+        SocketCount::NotifyClose(key) => ("NODE_SOCKET_NOTIFY_CLOSE", key, None),
+        SocketCount::AllClosed(key) => ("NODE_SOCKET_ALL_CLOSED", key, None),
     };
-    CountingOut { cmd, key, count }
+    SocketCountOut { cmd, key, count }
 }
 
-fn cluster_out(cluster: &Cluster) -> ClusterOut<'_> {
-    let mut out = match (&cluster.act, &cluster.reply) {
-        (Some(act), _) => act_out(act),
+fn cluster_out(cluster: &ClusterMessage) -> ClusterOut<'_> {
+    let mut out = match (&cluster.request, &cluster.reply) {
+        (Some(request), _) => request_out(request),
         (None, Some(reply)) => reply_out(reply),
         (None, None) => ClusterOut::default(),
     };
@@ -196,22 +198,22 @@ fn cluster_out(cluster: &Cluster) -> ClusterOut<'_> {
     out
 }
 
-fn act_out(act: &Act) -> ClusterOut<'_> {
+fn request_out(request: &Request) -> ClusterOut<'_> {
     let named = |act| ClusterOut { act: Some(act), ..ClusterOut::default() };
-    match act {
-        Act::Online => named("online"),
-        Act::ExitedAfterDisconnect => named("exitedAfterDisconnect"),
-        Act::Disconnect => named("disconnect"),
-        Act::Close(key) => ClusterOut { key: Some(&key.0), ..named("close") },
-        Act::NewConn(key) => ClusterOut { key: Some(&key.0), ..named("newconn") },
-        Act::Listening(at) => ClusterOut {
+    match request {
+        Request::Online => named("online"),
+        Request::ExitedAfterDisconnect => named("exitedAfterDisconnect"),
+        Request::Disconnect => named("disconnect"),
+        Request::Close(key) => ClusterOut { key: Some(&key.0), ..named("close") },
+        Request::NewConn(key) => ClusterOut { key: Some(&key.0), ..named("newconn") },
+        Request::Listening(at) => ClusterOut {
             address: Some(Value::from(at.address.clone())),
             port: Some(Value::from(at.port)),
             address_type: Some(address_type_out(at.address_type)),
             fd: at.fd,
             ..named("listening")
         },
-        Act::QueryServer(query) => ClusterOut {
+        Request::QueryServer(query) => ClusterOut {
             index: Some(query.index),
             data: query.data.as_ref(),
             address: Some(Value::from(query.address.clone())),

@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::{Life, Member, Primary, Step};
+use super::{Primary, Step, WorkerEntry, WorkerInfo};
 use crate::channel::Channel;
 use crate::event::Event;
 use crate::os::{Call, WorkerId};
@@ -125,7 +125,7 @@ impl Primary {
             env.push((String::from("NODE_UNIQUE_ID"), worker.to_string()));
             let channel = Channel::new(worker.into(), command.serialization, self.settings.limits.clone());
             let starting = Some(command.clone());
-            self.members.insert(worker, Box::new(Member { life: Life::new(), channel, starting }));
+            self.workers.insert(worker, Box::new(WorkerEntry { info: WorkerInfo::new(), channel, starting }));
             self.steps.push(Step::Call(Call::Spawn { worker, command: command.clone(), env }));
         }
         self.steps.leave(entry);

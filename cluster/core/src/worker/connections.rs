@@ -4,7 +4,7 @@
 
 use alloc::vec::Vec;
 
-use super::serve::{Server, Standing};
+use super::servers::{Server, ServerState};
 use super::{Step, Worker};
 use crate::event::{ListenerId, Output, WorkerEvent};
 use crate::message::{HandleKey, Reply};
@@ -27,7 +27,7 @@ impl Worker {
         self.command(|worker| {
             if let Some(server) = worker.servers.get_mut(&listener)
                 && core::mem::take(&mut server.wanted)
-                && let Standing::Own(socket) = server.standing
+                && let ServerState::Bound(socket) = server.state
                 && !server.is_udp()
             {
                 worker.steps.push(Step::Call(Call::PauseAccept { socket }));
@@ -44,7 +44,7 @@ impl Worker {
     /// The primary offers a connection. Node: `newconn`.
     pub(super) fn offered(&mut self, seq: u64, key: &HandleKey, connection: SocketId) {
         let open = |server: &Server| {
-            server.key.as_ref() == Some(key) && matches!(server.standing, Standing::Given(_))
+            server.key.as_ref() == Some(key) && matches!(server.state, ServerState::RoundRobin(_))
         };
         let found = self.servers.iter().find(|(_, server)| open(server)).map(|(listener, _)| *listener);
         let Some(listener) = found.filter(|listener| !self.is_at_limit(*listener)) else {
@@ -69,7 +69,7 @@ impl Worker {
         if !server.wanted || server.is_udp() {
             return;
         }
-        if let Standing::Own(socket) = server.standing {
+        if let ServerState::Bound(socket) = server.state {
             if !server.resting {
                 self.steps.push(Step::Call(Call::ResumeAccept { socket }));
             }

@@ -1,7 +1,8 @@
 //! The primary's table: one worker, from before its fork to after its end.
 
 use cluster_core::{
-    Errno, ExitStatus, HandleId, OsEvent, PassedKind, Passing, Primary, Settings, Signal, SocketId, TimerId,
+    Errno, ExitStatus, HandleId, HandleType, OsEvent, OutgoingHandle, Primary, Settings, Signal, SocketId,
+    TimerId,
 };
 use serde_json::json;
 
@@ -48,7 +49,7 @@ fn commands() -> Vec<Input<Primary>> {
             }),
         ),
         ("disconnect", Box::new(|primary| primary.disconnect_worker(ONE))),
-        ("disconnect_all", Box::new(Primary::disconnect)),
+        ("disconnect_all", Box::new(Primary::disconnect_all)),
         ("kill SIGTERM", Box::new(|primary| primary.kill(ONE, Signal::SIGTERM))),
     ]
 }
@@ -142,7 +143,7 @@ const COUNT: &str = r#"{"cmd":"NODE_SOCKET_GET_COUNT","key":"tcp:80"}"#;
 const TELL_ME: &str = r#"{"cmd":"NODE_SOCKET_NOTIFY_CLOSE","key":"tcp:80"}"#;
 
 fn pass(keep_open: bool) -> Act<Primary> {
-    let passing = Passing { socket: SocketId(7), kind: PassedKind::Socket, keep_open };
+    let passing = OutgoingHandle { socket: SocketId(7), kind: HandleType::Socket, keep_open };
     Box::new(move |primary| {
         let _ = primary.send_with(ONE, json!("take it"), passing);
     })

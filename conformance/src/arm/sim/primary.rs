@@ -1,6 +1,6 @@
 //! The primary's part of a scenario in the simulator: events in, commands to the machine out.
 
-use cluster_core::{Event, Passed, Primary, WorkerId};
+use cluster_core::{Event, IncomingHandle, Primary, WorkerId};
 use cluster_sim::{Process, SocketEvent};
 use serde_json::Value;
 
@@ -40,7 +40,7 @@ impl PrimaryPart {
             return;
         }
         let mut about = None;
-        let mut came = |passed: Passed, text: &str| {
+        let mut came = |passed: IncomingHandle, text: &str| {
             about = Some(About::Connection(passed.socket));
             self.sockets.adopt(process, passed, text)
         };
@@ -116,7 +116,7 @@ impl PrimaryPart {
             // When it dies, the schedule says: it may be now.
             PrimaryCommand::Outlive { worker: _ } => {}
             PrimaryCommand::Disconnect { worker } => primary.disconnect_worker(WorkerId(worker)),
-            PrimaryCommand::DisconnectAll => primary.disconnect(),
+            PrimaryCommand::DisconnectAll => primary.disconnect_all(),
             PrimaryCommand::Kill { worker, signal } => {
                 primary.kill(WorkerId(worker), translate::signal(signal));
             }

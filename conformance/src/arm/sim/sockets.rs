@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use cluster_core::{BindAddress, Passed, PassedKind, Passing, SocketId};
+use cluster_core::{BindAddress, HandleType, IncomingHandle, OutgoingHandle, SocketId};
 use cluster_sim::{Ending, Process, SocketEvent};
 
 use crate::observation::Observation;
@@ -26,18 +26,18 @@ pub(super) struct Sockets {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Server {
     pub(super) name: String,
-    kind: PassedKind,
+    kind: HandleType,
 }
 
 impl Server {
     /// One for connections.
     pub(super) fn of_connections(name: &str) -> Self {
-        Server { name: name.to_owned(), kind: PassedKind::Server }
+        Server { name: name.to_owned(), kind: HandleType::Server }
     }
 
     /// One for datagrams.
     pub(super) fn of_datagrams(name: &str, v6: bool) -> Self {
-        Server { name: name.to_owned(), kind: PassedKind::Datagram { v6 } }
+        Server { name: name.to_owned(), kind: HandleType::Datagram { v6 } }
     }
 }
 
@@ -74,19 +74,24 @@ impl Sockets {
     }
 
     /// What came with a message, under the text of that message; returns how a line says what it is.
-    pub(super) fn adopt(&mut self, process: &mut Process<'_>, passed: Passed, text: &str) -> &'static str {
+    pub(super) fn adopt(
+        &mut self,
+        process: &mut Process<'_>,
+        passed: IncomingHandle,
+        text: &str,
+    ) -> &'static str {
         match passed.kind {
-            PassedKind::Socket => {
+            HandleType::Socket => {
                 self.meet(passed.socket, text);
                 "connection"
             }
-            PassedKind::Server | PassedKind::Native => {
+            HandleType::Server | HandleType::Native => {
                 self.serve(passed.socket, Server::of_connections(text));
                 // It listens already, where it comes from; here it has to be accepted from.
                 let _ = process.listen(passed.socket, BACKLOG);
                 "server"
             }
-            PassedKind::Datagram { .. } | PassedKind::DatagramNative => {
+            HandleType::Datagram { .. } | HandleType::DatagramNative => {
                 let server = Server { name: text.to_owned(), kind: passed.kind };
                 self.serve(passed.socket, server);
                 "datagrams"
@@ -142,18 +147,18 @@ impl Sockets {
         what: Option<&str>,
         about: Option<About>,
         keep_open: bool,
-    ) -> Option<Passing> {
+    ) -> Option<OutgoingHandle> {
         let connection = || match about? {
             About::Connection(connection) => self.connections.contains_key(&connection).then_some(connection),
             About::Sender(..) => None,
         };
         let socket = what.map_or_else(connection, |name| self.named(name))?;
-        let kind = self.servers.get(&socket).map_or(PassedKind::Socket, |server| server.kind);
-        Some(Passing { socket, kind, keep_open })
+        let kind = self.servers.get(&socket).map_or(HandleType::Socket, |server| server.kind);
+        Some(OutgoingHandle { socket, kind, keep_open })
     }
 
     /// It has been sent along.
-    pub(super) fn passed(&mut self, process: &mut Process<'_>, passing: Passing) {
+    pub(super) fn passed(&mut self, process: &mut Process<'_>, passing: OutgoingHandle) {
         if !passing.keep_open {
             process.detach(passing.socket);
             self.forget(passing.socket);

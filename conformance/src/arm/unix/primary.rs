@@ -9,7 +9,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::{env, process};
 
-use cluster::{Command, Event, Life, Pipe, Primary, Received, SchedulingPolicy, WorkerId};
+use cluster::{Command, Event, Pipe, Primary, Received, SchedulingPolicy, WorkerId, WorkerInfo};
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -203,11 +203,11 @@ impl PrimaryPart {
                 super::write(Observer::Primary, &words::tried(Some(worker), &text, sent));
             }
             PrimaryCommand::Outlive { worker } => {
-                let pid = self.primary.worker(WorkerId(worker)).and_then(Life::pid);
+                let pid = self.primary.worker(WorkerId(worker)).and_then(WorkerInfo::pid);
                 pid.into_iter().for_each(outlive);
             }
             PrimaryCommand::Disconnect { worker } => self.primary.disconnect_worker(WorkerId(worker)),
-            PrimaryCommand::DisconnectAll => self.primary.disconnect(),
+            PrimaryCommand::DisconnectAll => self.primary.disconnect_all(),
             PrimaryCommand::Kill { worker, signal } => {
                 self.primary.kill(WorkerId(worker), translate::signal(signal));
             }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::message::{Frame, Message, decode_advanced};
+use crate::message::{ChannelMessage, Frame, decode_advanced};
 
 const LIMIT: usize = 1 << 20;
 
@@ -45,7 +45,7 @@ fn payloads_of_node_are_kept() {
     assert_eq!(recorded().count(), 52);
     for (payload, _) in recorded() {
         let frame = decode_advanced(&payload, &bytes::Bytes::copy_from_slice).expect("Node wrote it");
-        if let Frame::Message(Message::User(message)) = frame {
+        if let Frame::Message(ChannelMessage::User(message)) = frame {
             assert_eq!(message.as_bytes(), payload);
         }
     }

@@ -4,10 +4,10 @@
 use super::{Step, Worker};
 use crate::channel::Outgoing;
 use crate::event::{ChannelError, Output, WorkerEvent};
-use crate::message::{Counting, Envelope, Message};
+use crate::message::{ChannelMessage, Envelope, SocketCount};
 use crate::os::{Call, ChannelId, SocketId};
-use crate::passing::{Passed, Passing};
-use crate::payload;
+use crate::passing::{IncomingHandle, OutgoingHandle};
+use crate::payload::Message;
 use crate::send::{SendError, Sent};
 
 impl Worker {
@@ -16,7 +16,7 @@ impl Worker {
     /// # Errors
     ///
     /// [`SendError`] if the channel is closed or full, or the message would be taken for one of Node's own.
-    pub fn send(&mut self, message: impl Into<payload::Message>) -> Result<Sent, SendError> {
+    pub fn send(&mut self, message: impl Into<Message>) -> Result<Sent, SendError> {
         self.post(&message.into(), None)
     }
 
@@ -31,8 +31,8 @@ impl Worker {
     /// As [`Worker::send`], or the socket was given away before. The socket is still the caller's then.
     pub fn send_with(
         &mut self,
-        message: impl Into<payload::Message>,
-        passing: Passing,
+        message: impl Into<Message>,
+        passing: OutgoingHandle,
     ) -> Result<Sent, SendError> {
         self.post(&message.into(), Some(passing))
     }
@@ -42,10 +42,10 @@ impl Worker {
         self.channel.unwritten()
     }
 
-    fn post(&mut self, message: &payload::Message, passing: Option<Passing>) -> Result<Sent, SendError> {
+    fn post(&mut self, message: &Message, passing: Option<OutgoingHandle>) -> Result<Sent, SendError> {
         self.command(|worker| {
-            let Worker { channel, travelling, steps, .. } = worker;
-            crate::send::user(channel, message, passing, travelling, steps)
+            let Worker { channel, in_flight, steps, .. } = worker;
+            crate::send::send_message(channel, message, passing, in_flight, steps)
         })
     }
 
@@ -63,7 +63,7 @@ impl Worker {
     /// The sender of a socket no longer counts the socket.
     fn uncount(&mut self, socket: SocketId) {
         if let Some((_, key)) = self.counted.release(socket) {
-            self.answer(Counting::None(key));
+            self.answer(SocketCount::AllClosed(key));
         }
     }
 
@@ -71,34 +71,34 @@ impl Worker {
     pub(super) fn arrived(&mut self, envelope: Envelope, socket: SocketId) -> Option<Output<WorkerEvent>> {
         let Envelope { message, kind, key } = envelope;
         match message {
-            Message::User(message) => {
+            ChannelMessage::User(message) => {
                 if let Some(key) = key {
                     self.counted.add(socket, ChannelId::PRIMARY, key);
                 }
-                let handle = Some(Passed { socket, kind });
+                let handle = Some(IncomingHandle { socket, kind });
                 return Some(Output::Event(WorkerEvent::Message { message, handle }));
             }
-            Message::Cluster(cluster) => self.cluster(*cluster, Some(socket)),
-            Message::Counting(_) | Message::Foreign => self.close_socket(Some(socket)),
+            ChannelMessage::Cluster(cluster) => self.cluster(*cluster, Some(socket)),
+            ChannelMessage::SocketCount(_) | ChannelMessage::Foreign => self.close_socket(Some(socket)),
         }
         None
     }
 
-    pub(super) fn asked(&mut self, question: Counting) {
+    pub(super) fn asked(&mut self, question: SocketCount) {
         if let Some(answer) = self.counted.answer(ChannelId::PRIMARY, question) {
             self.answer(answer);
         }
     }
 
-    fn answer(&mut self, answer: Counting) {
+    fn answer(&mut self, answer: SocketCount) {
         if self.channel.is_connected() {
-            self.channel.send(Outgoing::from(Message::Counting(answer)), &mut self.steps);
+            self.channel.send(Outgoing::from(ChannelMessage::SocketCount(answer)), &mut self.steps);
         }
     }
 
     /// One copy of a socket that the program has passed is no longer on its way.
     pub(super) fn settled(&mut self, socket: SocketId) {
-        if self.travelling.settle(socket) {
+        if self.in_flight.settle(socket) {
             self.steps.push(Step::Call(Call::Close { socket }));
             if let Some(listener) = self.connections.remove(&socket) {
                 self.close_if_drained(listener);

@@ -2,7 +2,7 @@
 
 /// How far a worker has come. Node: `worker.state`.
 ///
-/// It names the last thing that happened; whether a worker is connected or dead, ask [`Life`].
+/// It names the last thing that happened; whether a worker is connected or dead, ask [`WorkerInfo`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WorkerState {
     /// Forked, and not heard of yet.
@@ -19,7 +19,7 @@ pub enum WorkerState {
 
 /// What the primary knows of one worker.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Life {
+pub struct WorkerInfo {
     pub(super) state: WorkerState,
     pub(super) exited_after_disconnect: Option<bool>,
     pub(super) connected: bool,
@@ -28,9 +28,9 @@ pub struct Life {
     pub(super) pid: Option<u32>,
 }
 
-impl Life {
+impl WorkerInfo {
     pub(super) fn new() -> Self {
-        Life {
+        WorkerInfo {
             state: WorkerState::None,
             exited_after_disconnect: None,
             connected: true,
@@ -41,7 +41,7 @@ impl Life {
     }
 
     /// The first of its two ends decides: who was not asked to go by then went by itself.
-    pub(super) fn decide(&mut self) {
+    pub(super) fn settle_exit_intent(&mut self) {
         self.exited_after_disconnect.get_or_insert(false);
     }
 

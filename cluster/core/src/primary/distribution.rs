@@ -4,7 +4,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::address::{bind_address, is_udp};
+use super::bind_address::{bind_address, is_udp};
 use super::{Primary, Step};
 use crate::backoff::{Backoff, RETRY_MS};
 use crate::channel::{Channel, Outgoing};
@@ -13,9 +13,11 @@ use crate::handle::round_robin::{Handoff, RoundRobin};
 use crate::handle::shared::Shared;
 use crate::handle::{Handle, Sharing};
 use crate::ledger::CloseReason;
-use crate::message::{Act, Cluster, Data, HandleKey, Message, PassedKind, QueryServer, Reply};
+use crate::message::{
+    ChannelMessage, ClusterMessage, Data, HandleKey, HandleType, QueryServer, Reply, Request,
+};
 use crate::os::{Call, Errno, HandleId, LocalAddress, SocketId, TimerId, WorkerId};
-use crate::passing::Passed;
+use crate::passing::IncomingHandle;
 use crate::settings::SchedulingPolicy;
 
 /// How many connections the kernel may hold where the worker does not say. Node: 511.
@@ -23,7 +25,7 @@ const BACKLOG: u32 = 511;
 
 /// The answer that is awaited: whether a worker takes this connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Awaited {
+pub(super) struct PendingHandoff {
     pub(super) connection: SocketId,
 }
 
@@ -40,7 +42,7 @@ impl Primary {
 
     /// A worker wants to listen. One that was asked to go gets no answer, as in Node.
     pub(super) fn query(&mut self, worker: WorkerId, seq: u64, query: QueryServer) {
-        if self.life(worker).exited_after_disconnect == Some(true) {
+        if self.info(worker).exited_after_disconnect == Some(true) {
             return;
         }
         let key = query.key.clone();
@@ -97,8 +99,8 @@ impl Primary {
     /// How an address is shared, and with which backlog the primary listens, if it does. UDP has no connections to give.
     fn sharing(&self, query: &QueryServer) -> (Sharing, Option<u32>) {
         match self.settings.policy {
-            _ if is_udp(query) => (Sharing::Shared(Shared::new(PassedKind::DatagramNative)), None),
-            SchedulingPolicy::Shared => (Sharing::Shared(Shared::new(PassedKind::Native)), None),
+            _ if is_udp(query) => (Sharing::Shared(Shared::new(HandleType::DatagramNative)), None),
+            SchedulingPolicy::Shared => (Sharing::Shared(Shared::new(HandleType::Native)), None),
             SchedulingPolicy::RoundRobin => {
                 let backlog = query.backlog.filter(|backlog| *backlog > 0).unwrap_or(BACKLOG);
                 (Sharing::RoundRobin(RoundRobin::default()), Some(backlog))
@@ -144,7 +146,7 @@ impl Primary {
             }
             Sharing::Shared(shared) => {
                 shared.add(worker);
-                let handle = Passed { socket, kind: shared.kind() };
+                let handle = IncomingHandle { socket, kind: shared.kind() };
                 self.reply(worker, reply, Some(handle));
             }
         }
@@ -173,11 +175,11 @@ impl Primary {
     }
 
     /// Closes every socket at which no worker listens: `keep_listening` keeps one only while a worker may follow.
-    pub(super) fn shut_unused(&mut self) {
+    pub(super) fn close_unused_handles(&mut self) {
         let unused = self.handles.iter().filter(|(_, handle)| handle.is_unused());
         let ids: Vec<HandleId> = unused.map(|(id, _)| *id).collect();
         for id in ids {
-            self.shut(id);
+            self.close_handle(id);
         }
     }
 
@@ -186,22 +188,22 @@ impl Primary {
         let handle = self.handle_mut(id);
         handle.remove(worker);
         if handle.is_unused() && !keep {
-            self.shut(id);
+            self.close_handle(id);
         }
     }
 
     /// Nobody listens here: the socket is closed, and so is who waits at it.
-    fn shut(&mut self, id: HandleId) {
+    fn close_handle(&mut self, id: HandleId) {
         let Some(mut handle) = self.handles.remove(&id) else { return };
         self.keys.remove(&handle.key);
         if let Sharing::RoundRobin(round_robin) = &mut handle.sharing {
             for connection in round_robin.drain() {
-                self.hang_up(connection);
+                self.close_connection(connection);
             }
         }
         if let Some((socket, _)) = handle.bound {
             self.listeners.remove(&socket);
-            for member in self.members.values_mut() {
+            for member in self.workers.values_mut() {
                 member.channel.cancel(socket, &mut self.steps);
             }
             self.steps.push(Step::Call(Call::Close { socket }));
@@ -253,9 +255,13 @@ impl Primary {
             let key = self.handle_mut(id).key.clone();
             self.ledger.hand(connection, worker);
             let seq = self.pending.next_seq();
-            self.pending.expect(seq, worker.into(), Awaited { connection });
-            let newconn = Cluster { seq, reply: None, act: Some(Act::NewConn(key)) };
-            self.transmit(worker, newconn, Some(Passed { socket: connection, kind: PassedKind::Native }));
+            self.pending.expect(seq, worker.into(), PendingHandoff { connection });
+            let newconn = ClusterMessage { seq, reply: None, request: Some(Request::NewConn(key)) };
+            self.transmit(
+                worker,
+                newconn,
+                Some(IncomingHandle { socket: connection, kind: HandleType::Native }),
+            );
         }
         self.throttle(id);
     }
@@ -277,7 +283,7 @@ impl Primary {
     }
 
     /// A worker has answered for its connection.
-    pub(super) fn answered(&mut self, worker: WorkerId, awaited: Awaited, accepted: bool) {
+    pub(super) fn answered(&mut self, worker: WorkerId, awaited: PendingHandoff, accepted: bool) {
         let connection = awaited.connection;
         if accepted {
             let id = self.ledger.own(connection);
@@ -285,7 +291,7 @@ impl Primary {
             self.next_for(id, worker);
             self.descriptor_freed();
         } else {
-            let id = self.take_back(connection);
+            let id = self.requeue(connection);
             if self.handles.get(&id).is_some_and(|handle| handle.has(worker)) {
                 self.retry(Retry::Worker(id, worker), RETRY_MS);
             } else {
@@ -299,8 +305,8 @@ impl Primary {
         if let Some(socket) = outgoing.passes() {
             return self.not_received(worker, socket);
         }
-        let Message::Cluster(cluster) = outgoing.message else { return };
-        let Cluster { seq, reply, act: _ } = *cluster;
+        let ChannelMessage::Cluster(cluster) = outgoing.message else { return };
+        let ClusterMessage { seq, reply, request: _ } = *cluster;
         match reply {
             Some(Reply { ack, key: Some(key), data, .. }) => {
                 self.close(worker, &key);
@@ -318,18 +324,18 @@ impl Primary {
     pub(super) fn abandon(&mut self, worker: WorkerId) {
         self.leave_handles(worker);
         for awaited in self.pending.abandon(worker.into()) {
-            let id = self.take_back(awaited.connection);
+            let id = self.requeue(awaited.connection);
             self.next_for(id, worker);
         }
     }
 
     /// A connection is nobody's again: it is distributed anew, or closed if nobody listens there any more.
-    fn take_back(&mut self, connection: SocketId) -> HandleId {
-        let id = self.ledger.take_back(connection);
+    fn requeue(&mut self, connection: SocketId) -> HandleId {
+        let id = self.ledger.requeue(connection);
         if self.handles.contains_key(&id) {
             self.distribute(id, connection);
         } else {
-            self.hang_up(connection);
+            self.close_connection(connection);
         }
         id
     }
@@ -344,7 +350,7 @@ impl Primary {
     }
 
     fn next_for(&mut self, id: HandleId, worker: WorkerId) {
-        if self.members.get(&worker).is_some_and(|member| member.channel.is_broken()) {
+        if self.workers.get(&worker).is_some_and(|member| member.channel.is_broken()) {
             return;
         }
         let Some(handle) = self.handles.get_mut(&id) else { return };
@@ -354,7 +360,7 @@ impl Primary {
         }
     }
 
-    fn hang_up(&mut self, connection: SocketId) {
+    fn close_connection(&mut self, connection: SocketId) {
         self.ledger.close(connection, CloseReason::NoListener);
         self.steps.push(Step::Call(Call::Close { socket: connection }));
         self.descriptor_freed();

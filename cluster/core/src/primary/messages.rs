@@ -4,10 +4,10 @@
 use super::{Primary, Step};
 use crate::channel::Outgoing;
 use crate::event::{Event, Output, WorkerError};
-use crate::message::{Counting, Envelope, Message};
+use crate::message::{ChannelMessage, Envelope, SocketCount};
 use crate::os::{Call, SocketId, WorkerId};
-use crate::passing::{Passed, Passing};
-use crate::payload;
+use crate::passing::{IncomingHandle, OutgoingHandle};
+use crate::payload::Message;
 use crate::send::{SendError, Sent};
 
 impl Primary {
@@ -17,11 +17,7 @@ impl Primary {
     ///
     /// [`SendError`] if there is no such worker, its channel is closed or full, or the message would be taken for one
     /// of Node's own.
-    pub fn send(
-        &mut self,
-        worker: WorkerId,
-        message: impl Into<payload::Message>,
-    ) -> Result<Sent, SendError> {
+    pub fn send(&mut self, worker: WorkerId, message: impl Into<Message>) -> Result<Sent, SendError> {
         self.post(worker, &message.into(), None)
     }
 
@@ -36,8 +32,8 @@ impl Primary {
     pub fn send_with(
         &mut self,
         worker: WorkerId,
-        message: impl Into<payload::Message>,
-        passing: Passing,
+        message: impl Into<Message>,
+        passing: OutgoingHandle,
     ) -> Result<Sent, SendError> {
         self.post(worker, &message.into(), Some(passing))
     }
@@ -45,23 +41,23 @@ impl Primary {
     /// How many messages to a worker that were accepted has the operating system not taken whole? The wish that it disconnects
     /// is one. `None`: some were lost, or nothing is known of the worker.
     pub fn unwritten(&self, worker: WorkerId) -> Option<u64> {
-        self.members.get(&worker)?.channel.unwritten()
+        self.workers.get(&worker)?.channel.unwritten()
     }
 
     fn post(
         &mut self,
         worker: WorkerId,
-        message: &payload::Message,
-        passing: Option<Passing>,
+        message: &Message,
+        passing: Option<OutgoingHandle>,
     ) -> Result<Sent, SendError> {
-        let member = self.members.get_mut(&worker).ok_or(SendError::Closed)?;
-        if member.life.dead && passing.is_some() {
+        let member = self.workers.get_mut(&worker).ok_or(SendError::Closed)?;
+        if member.info.dead && passing.is_some() {
             // Whoever keeps its end of the channel open gets no sockets in its place.
             return Err(SendError::Closed);
         }
         let entry = self.steps.enter_command();
-        let (travelling, steps) = (&mut self.travelling, &mut self.steps);
-        let sent = crate::send::user(&mut member.channel, message, passing, travelling, steps);
+        let (in_flight, steps) = (&mut self.in_flight, &mut self.steps);
+        let sent = crate::send::send_message(&mut member.channel, message, passing, in_flight, steps);
         self.steps.leave(entry);
         sent
     }
@@ -76,7 +72,7 @@ impl Primary {
     /// The sender of a socket no longer counts the socket.
     fn uncount(&mut self, socket: SocketId) {
         if let Some((peer, key)) = self.counted.release(socket) {
-            self.answer(WorkerId(peer.0), Counting::None(key));
+            self.answer(WorkerId(peer.0), SocketCount::AllClosed(key));
         }
     }
 
@@ -88,7 +84,7 @@ impl Primary {
         socket: SocketId,
     ) -> Option<Output<Event>> {
         let Envelope { message, kind, key } = envelope;
-        let Message::User(message) = message else {
+        let ChannelMessage::User(message) = message else {
             // Nothing the cluster itself sends a primary carries a socket.
             self.steps.push(Step::Call(Call::Close { socket }));
             return self.received(worker, message);
@@ -96,27 +92,27 @@ impl Primary {
         if let Some(key) = key {
             self.counted.add(socket, worker.into(), key);
         }
-        let handle = Some(Passed { socket, kind });
+        let handle = Some(IncomingHandle { socket, kind });
         Some(Output::Event(Event::Message { worker, message, handle }))
     }
 
-    pub(super) fn asked(&mut self, worker: WorkerId, question: Counting) {
+    pub(super) fn asked(&mut self, worker: WorkerId, question: SocketCount) {
         if let Some(answer) = self.counted.answer(worker.into(), question) {
             self.answer(worker, answer);
         }
     }
 
-    fn answer(&mut self, worker: WorkerId, answer: Counting) {
-        if let Some(member) = self.members.get_mut(&worker)
+    fn answer(&mut self, worker: WorkerId, answer: SocketCount) {
+        if let Some(member) = self.workers.get_mut(&worker)
             && member.channel.is_connected()
         {
-            member.channel.send(Outgoing::from(Message::Counting(answer)), &mut self.steps);
+            member.channel.send(Outgoing::from(ChannelMessage::SocketCount(answer)), &mut self.steps);
         }
     }
 
     /// One copy of a socket that the program has passed is no longer on its way.
     pub(super) fn settled(&mut self, socket: SocketId) {
-        if self.travelling.settle(socket) {
+        if self.in_flight.settle(socket) {
             self.steps.push(Step::Call(Call::Close { socket }));
             self.uncount(socket);
         }

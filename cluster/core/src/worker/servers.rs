@@ -6,25 +6,25 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-use super::{Awaited, Step, Worker};
+use super::{PendingReply, Step, Worker};
 use crate::address::ListeningAddress;
 use crate::backoff::Backoff;
 use crate::event::{ListenError, ListenerId, Output, WorkerEvent};
 use crate::listen::{ListenAddress, ListenOptions};
-use crate::message::{Act, HandleKey, QueryServer, Reply};
+use crate::message::{HandleKey, QueryServer, Reply, Request};
 use crate::os::{Call, ChannelId, Errno, HandleId, LocalAddress, SocketId};
 
 /// How many connections the kernel may hold where the user does not say. Node: 511.
 const BACKLOG: u32 = 511;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Standing {
+pub(super) enum ServerState {
     /// The primary has not answered.
-    Asked,
+    Requested,
     /// The primary accepts for it, at this address.
-    Given(LocalAddress),
+    RoundRobin(LocalAddress),
     /// It accepts from this socket itself.
-    Own(SocketId),
+    Bound(SocketId),
     /// Closed; its connections have still to end.
     Closed,
 }
@@ -34,7 +34,7 @@ pub(super) struct Server {
     pub(super) options: ListenOptions,
     /// Which of those on this address; `None` if it shares with nobody.
     index: Option<u64>,
-    pub(super) standing: Standing,
+    pub(super) state: ServerState,
     pub(super) key: Option<HandleKey>,
     /// The port that the kernel chose.
     port: u16,
@@ -62,7 +62,7 @@ impl Worker {
         let listener = ListenerId(self.last_listener);
         let index = (!options.is_exclusive()).then(|| self.indexes.take(&options.address));
         let server = Server {
-            standing: Standing::Asked,
+            state: ServerState::Requested,
             key: None,
             port: options.address.port(),
             wanted: false,
@@ -96,18 +96,18 @@ impl Worker {
     pub(super) fn bound(&mut self, HandleId(listener): HandleId, socket: SocketId, address: LocalAddress) {
         let listener = ListenerId(listener);
         let Some(server) =
-            self.servers.get_mut(&listener).filter(|server| server.standing == Standing::Asked)
+            self.servers.get_mut(&listener).filter(|server| server.state == ServerState::Requested)
         else {
             return self.close_socket(Some(socket));
         };
-        server.standing = Standing::Own(socket);
+        server.state = ServerState::Bound(socket);
         self.serves(listener, address);
         self.serve(listener);
     }
 
     pub(super) fn bind_failed(&mut self, HandleId(listener): HandleId, errno: Errno) {
         let listener = ListenerId(listener);
-        if self.servers.get(&listener).is_some_and(|server| server.standing == Standing::Asked) {
+        if self.servers.get(&listener).is_some_and(|server| server.state == ServerState::Requested) {
             self.not_listening(listener, errno);
         }
     }
@@ -118,8 +118,8 @@ impl Worker {
             self.give_back(&server);
             return self.failed(&server.options, listener, Errno::ENOTCONN);
         }
-        let seq = self.tell(Act::QueryServer(server.query()));
-        self.pending.expect(seq, ChannelId::PRIMARY, Awaited::Listen(listener));
+        let seq = self.send_request(Request::QueryServer(server.query()));
+        self.pending.expect(seq, ChannelId::PRIMARY, PendingReply::Listen(listener));
         self.servers.insert(listener, Box::new(server));
     }
 
@@ -131,7 +131,7 @@ impl Worker {
 
     /// The primary has answered a `listen`.
     pub(super) fn answered(&mut self, listener: ListenerId, reply: Reply, socket: Option<SocketId>) {
-        let asked = self.servers.get_mut(&listener).filter(|server| server.standing == Standing::Asked);
+        let asked = self.servers.get_mut(&listener).filter(|server| server.state == ServerState::Requested);
         let Some(server) = asked else { return self.answered_too_late(listener, reply, socket) };
         if let Some(errno) = reply.errno {
             self.close_socket(socket);
@@ -139,7 +139,7 @@ impl Worker {
         }
         server.key = reply.key;
         if let Some(socket) = socket {
-            server.standing = Standing::Own(socket);
+            server.state = ServerState::Bound(socket);
             let backlog = server.backlog();
             return self.steps.push(Step::Call(Call::Listen { socket, backlog }));
         }
@@ -154,7 +154,7 @@ impl Worker {
             self.say_closed(listener);
             return self.not_listening(listener, Errno::EADDRINUSE);
         }
-        server.standing = Standing::Given(address.clone());
+        server.state = ServerState::RoundRobin(address.clone());
         self.serves(listener, address);
     }
 
@@ -165,7 +165,7 @@ impl Worker {
             self.indexes.give_back(&address, index);
         }
         if let (None, Some(key)) = (reply.errno, reply.key) {
-            self.tell(Act::Close(key));
+            self.send_request(Request::Close(key));
         }
     }
 
@@ -189,7 +189,7 @@ impl Worker {
     }
 
     pub(super) fn owner(&self, socket: SocketId) -> Option<ListenerId> {
-        let own = |server: &Server| server.standing == Standing::Own(socket);
+        let own = |server: &Server| server.state == ServerState::Bound(socket);
         self.servers.iter().find(|(_, server)| own(server)).map(|(listener, _)| *listener)
     }
 
@@ -208,12 +208,15 @@ impl Worker {
         address: LocalAddress,
     ) -> Option<Output<WorkerEvent>> {
         let server = self.servers.get(&listener)?;
-        if server.standing == Standing::Closed {
+        if server.state == ServerState::Closed {
             return None;
         }
-        let socket = match server.standing {
-            Standing::Own(socket) if server.is_udp() => Some(socket),
-            Standing::Own(_) | Standing::Asked | Standing::Given(_) | Standing::Closed => None,
+        let socket = match server.state {
+            ServerState::Bound(socket) if server.is_udp() => Some(socket),
+            ServerState::Bound(_)
+            | ServerState::Requested
+            | ServerState::RoundRobin(_)
+            | ServerState::Closed => None,
         };
         self.steps.push(Step::Announce(listener));
         Some(Output::Event(WorkerEvent::Listening { listener, address, socket }))
@@ -221,11 +224,11 @@ impl Worker {
 
     pub(super) fn announce(&mut self, listener: ListenerId) {
         let Some(server) = self.servers.get(&listener) else { return };
-        if server.standing != Standing::Closed && server.index.is_some() {
+        if server.state != ServerState::Closed && server.index.is_some() {
             let QueryServer { address, address_type, port, fd, .. } = server.query();
             // A path has none, and says so: -1.
             let port = if port == Some(-1) { -1 } else { i32::from(server.port) };
-            self.tell(Act::Listening(ListeningAddress { address, port, address_type, fd }));
+            self.send_request(Request::Listening(ListeningAddress { address, port, address_type, fd }));
         }
     }
 
@@ -246,7 +249,7 @@ impl Worker {
     /// Closes every server. Those the primary has not answered for never were: it will not answer any more.
     pub(super) fn close_all(&mut self) {
         let asked = |_: &ListenerId, server: &mut Box<Server>| {
-            server.standing == Standing::Asked && server.index.is_some()
+            server.state == ServerState::Requested && server.index.is_some()
         };
         for (listener, server) in self.servers.extract_if(.., asked).collect::<Vec<_>>() {
             self.failed(&server.options, listener, Errno::ENOTCONN);
@@ -264,20 +267,20 @@ impl Worker {
 
     fn close_server(&mut self, listener: ListenerId) {
         let Some(server) = self.servers.get_mut(&listener) else { return };
-        if server.standing == Standing::Closed {
+        if server.state == ServerState::Closed {
             return;
         }
-        let before = core::mem::replace(&mut server.standing, Standing::Closed);
+        let before = core::mem::replace(&mut server.state, ServerState::Closed);
         let offered = core::mem::take(&mut server.offered);
         let address = server.options.address.clone();
         match server.index {
-            Some(index) if before == Standing::Asked => {
+            Some(index) if before == ServerState::Requested => {
                 self.unanswered.insert(listener, Unanswered { address, index });
             }
             Some(index) => self.indexes.give_back(&address, index),
             None => {}
         }
-        if let Standing::Own(socket) = before {
+        if let ServerState::Bound(socket) = before {
             self.steps.push(Step::Call(Call::Close { socket }));
         }
         // The primary hears this first, so that it does not offer them to us again.
@@ -291,12 +294,12 @@ impl Worker {
     /// Tells the primary, once it has told us the key.
     fn say_closed(&mut self, listener: ListenerId) {
         if let Some(key) = self.servers.get(&listener).and_then(|server| server.key.clone()) {
-            self.tell(Act::Close(key));
+            self.send_request(Request::Close(key));
         }
     }
 
     pub(super) fn close_if_drained(&mut self, listener: ListenerId) {
-        let closed = self.servers.get(&listener).is_some_and(|server| server.standing == Standing::Closed);
+        let closed = self.servers.get(&listener).is_some_and(|server| server.state == ServerState::Closed);
         let mut held = self.connections.values().chain(self.accepting.values());
         if closed && held.all(|of| *of != listener) {
             self.steps.tick(Step::Closed(listener));
