@@ -10,7 +10,7 @@ use cluster_core::SocketId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::state::Shared;
+use crate::driver::Inner;
 
 /// A connection of a [`Listener`](crate::Listener): a stream that a graceful disconnect waits for.
 ///
@@ -25,11 +25,11 @@ pub struct Connection<T = TcpStream> {
 impl<T> Connection<T> {
     /// Makes the stream of a connection; if that fails, the connection is given back.
     pub(crate) fn lend(
-        shared: &Arc<Shared>,
+        inner: &Arc<Inner>,
         id: SocketId,
         stream: impl FnOnce() -> io::Result<T>,
     ) -> io::Result<Self> {
-        let lease = Lease { shared: shared.clone(), id };
+        let lease = Lease { inner: inner.clone(), id };
         Ok(Connection { stream: stream()?, _lease: lease })
     }
 
@@ -42,13 +42,13 @@ impl<T> Connection<T> {
 /// What the worker waits for.
 #[derive(Debug)]
 struct Lease {
-    shared: Arc<Shared>,
+    inner: Arc<Inner>,
     id: SocketId,
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.shared.command(|machine| machine.release(self.id));
+        self.inner.command(|machine| machine.release(self.id));
     }
 }
 

@@ -51,18 +51,18 @@
 compile_error!("a cluster needs Unix sockets that carry descriptors");
 
 mod connection;
-mod doors;
+mod driver;
 mod inbox;
 mod listener;
+mod listener_handle;
+mod listeners;
 mod primary;
 mod received;
 mod remote;
 mod role;
 #[cfg(feature = "axum")]
 mod serve;
-mod server;
 mod socket;
-mod state;
 mod told;
 mod transport;
 mod udp;
@@ -87,7 +87,7 @@ pub use listener::Listener;
 pub use primary::{NoRuntime, Primary, PrimaryError};
 pub use received::{CountGuard, Received};
 pub use remote::{Remote, RemoteError};
-pub use role::{Role, RoleError, role, without_role};
+pub use role::{Role, RoleError, clear_cluster_env, role};
 #[cfg(feature = "axum")]
 pub use serve::{Serve, serve};
 pub use socket::{NotSent, Socket};

@@ -11,8 +11,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tracing::debug;
 
 use crate::connection::Connection;
-use crate::server::Server;
-use crate::state::Shared;
+use crate::driver::Inner;
+use crate::listener_handle::ListenerHandle;
 use crate::transport::Transport;
 use crate::worker::{ANOTHER_KIND, ListenError, unfit};
 
@@ -23,17 +23,17 @@ use crate::worker::{ANOTHER_KIND, ListenError, unfit};
 /// when its last server is closed.
 #[derive(Debug)]
 pub struct Listener<T: Transport = TcpStream> {
-    server: Server,
+    server: ListenerHandle,
     place: T::Place,
 }
 
 impl<T: Transport> Listener<T> {
-    pub(crate) async fn open(shared: Arc<Shared>, options: ListenOptions) -> Result<Self, ListenError> {
+    pub(crate) async fn open(inner: Arc<Inner>, options: ListenOptions) -> Result<Self, ListenError> {
         if !T::serves(&options.address) {
             return Err(unfit(ANOTHER_KIND));
         }
         let path = path(&options.address);
-        let (server, opened) = Server::open(shared, options).await?;
+        let (server, opened) = ListenerHandle::open(inner, options).await?;
         let place = T::place(path.unwrap_or(opened.address)).ok_or_else(|| unfit(ANOTHER_KIND))?;
         Ok(Listener { server, place })
     }
@@ -53,17 +53,17 @@ impl<T: Transport> Listener<T> {
     /// read all the same. Node: the `'connection'` event, and a socket that may have no `remoteAddress`.
     ///
     /// # Errors
-    /// [`NotConnected`](io::ErrorKind::NotConnected), in a program that [stays](crate::Worker::stay): the worker is
+    /// [`NotConnected`](io::ErrorKind::NotConnected), in a program that [stays](crate::Worker::keep_running): the worker is
     /// leaving, the listener's last connection has ended (Node: `'close'` on the server), and none will come any more.
     /// Elsewhere this waits, and the process ends. Any other error is one of the connection alone: it was closed, and
     /// the next call gives the next one.
     pub async fn accept(&mut self) -> io::Result<Connection<T>> {
-        let Some((id, descriptor)) = self.server.arrival().await else {
-            self.server.shared.left().await;
+        let Some((id, descriptor)) = self.server.next_accepted().await else {
+            self.server.inner.wait_for_exit().await;
             return Err(io::ErrorKind::NotConnected.into());
         };
         // Whatever happens to it, it is released.
-        Connection::lend(&self.server.shared, id, || T::adopt(descriptor))
+        Connection::lend(&self.server.inner, id, || T::adopt(descriptor))
     }
 
     /// Closes it, and waits until its last connection has ended. Node: `server.close(callback)`. Dropping the future does

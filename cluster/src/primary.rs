@@ -12,11 +12,11 @@ use cluster_core::{
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use crate::driver::LINGER;
 use crate::received::{Received, Releases};
 use crate::remote::{Remote, Requests};
 use crate::role::{RoleError, origin};
 use crate::socket::{self, NotSent, Socket};
-use crate::state::LINGER;
 use crate::unix::{Pipes, Unix};
 
 mod sending;
@@ -47,7 +47,7 @@ pub struct Primary {
     runtime: Handle,
     remotes_first: bool,
     /// The socket of the last event.
-    offered: Option<SocketId>,
+    unclaimed: Option<SocketId>,
     /// Sockets that the program has taken and no longer holds.
     releases: Releases,
     kept: KeptEvents,
@@ -84,7 +84,7 @@ impl Primary {
             requests: Requests::default(),
             runtime,
             remotes_first: false,
-            offered: None,
+            unclaimed: None,
             releases: Releases::default(),
             kept: KeptEvents::default(),
             linger: LINGER,
@@ -177,8 +177,8 @@ impl Primary {
     ///
     /// A Node.js worker that counts the connection among those of its server counts it until the [`Received`] is dropped, and
     /// learns of that while the primary is awaited.
-    pub fn take(&mut self, passed: IncomingHandle) -> Option<Received> {
-        self.offered.take_if(|offered| *offered == passed.socket)?;
+    pub fn take_socket(&mut self, passed: IncomingHandle) -> Option<Received> {
+        self.unclaimed.take_if(|unclaimed| *unclaimed == passed.socket)?;
         self.releases.take(&mut self.unix, passed.socket)
     }
 
@@ -255,14 +255,14 @@ impl Primary {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        self.close_offered();
+        self.close_unclaimed();
         if let Some(event) = self.kept.take() {
-            self.offered = passed(&event);
+            self.unclaimed = passed(&event);
             return Poll::Ready(Some(event));
         }
         loop {
             if let Some(event) = pump(&mut self.machine, &mut self.unix) {
-                self.offered = passed(&event);
+                self.unclaimed = passed(&event);
                 return Poll::Ready(Some(event));
             }
             self.unix.keep_pipes(|worker| self.machine.worker(worker).is_some());
@@ -274,8 +274,8 @@ impl Primary {
     }
 
     /// Nobody has taken it.
-    fn close_offered(&mut self) {
-        if let Some(socket) = self.offered.take() {
+    fn close_unclaimed(&mut self) {
+        if let Some(socket) = self.unclaimed.take() {
             drop(self.unix.take(socket));
             self.command(|machine| machine.release(socket));
         }
@@ -288,11 +288,11 @@ impl Primary {
             return true;
         }
         self.remotes_first = !self.remotes_first;
-        let first = self.remotes_first && self.obey(cx);
-        first || self.listen(cx) || self.obey(cx)
+        let first = self.remotes_first && self.poll_request(cx);
+        first || self.poll_os(cx) || self.poll_request(cx)
     }
 
-    fn listen(&mut self, cx: &mut Context<'_>) -> bool {
+    fn poll_os(&mut self, cx: &mut Context<'_>) -> bool {
         let Poll::Ready(event) = self.unix.poll_event(cx) else { return false };
         // What another thread released before it caused the event.
         self.release_dropped(cx);
@@ -311,7 +311,7 @@ impl Primary {
         any
     }
 
-    fn obey(&mut self, cx: &mut Context<'_>) -> bool {
+    fn poll_request(&mut self, cx: &mut Context<'_>) -> bool {
         let Poll::Ready(request) = self.requests.poll(cx) else { return false };
         request(self);
         true

@@ -29,7 +29,7 @@ pub enum Role {
 /// before the first line of a program, so that no program that a worker starts takes itself for a worker, under a multi-threaded
 /// runtime either. They stay only where this library cannot know that it is alone: another part of the program has
 /// started a thread before `main`, the library was loaded into a running program, or there is no /proc. There, start programs
-/// with [`without_role`].
+/// with [`clear_cluster_env`].
 ///
 /// # Errors
 /// The variables are there but are not what a primary sets: see [`RoleError`].
@@ -43,7 +43,7 @@ pub fn role() -> Result<Role, RoleError> {
 
 /// Keeps a command's process from taking itself for this worker. Needed only where [`role`] could not clean the
 /// environment; harmless elsewhere.
-pub fn without_role(command: &mut Command) -> &mut Command {
+pub fn clear_cluster_env(command: &mut Command) -> &mut Command {
     command.env_remove(ID).env_remove(CHANNEL).env_remove(SERIALIZATION)
 }
 

@@ -11,8 +11,8 @@ use std::task::Poll;
 use cluster_core::{ListenAddress, ListenOptions};
 use tokio::net;
 
-use crate::server::Server;
-use crate::state::{Phase, Shared};
+use crate::driver::{Inner, Phase};
+use crate::listener_handle::ListenerHandle;
 use crate::worker::{ANOTHER_KIND, ListenError, unfit};
 
 /// A UDP socket of a worker. Node: a `dgram.Socket` that is bound in a worker.
@@ -25,12 +25,12 @@ use crate::worker::{ANOTHER_KIND, ListenError, unfit};
 pub struct UdpSocket {
     // Before the server: it is closed when the primary is told so.
     socket: net::UdpSocket,
-    server: Server,
+    server: ListenerHandle,
     exclusive: bool,
 }
 
 impl UdpSocket {
-    pub(crate) async fn open(shared: Arc<Shared>, options: ListenOptions) -> Result<Self, ListenError> {
+    pub(crate) async fn open(inner: Arc<Inner>, options: ListenOptions) -> Result<Self, ListenError> {
         let exclusive = options.exclusive || options.reuse_port;
         if !matches!(
             options.address,
@@ -40,7 +40,7 @@ impl UdpSocket {
         ) {
             return Err(unfit(ANOTHER_KIND));
         }
-        let (server, opened) = Server::open(shared, options).await?;
+        let (server, opened) = ListenerHandle::open(inner, options).await?;
         let socket = opened.socket.ok_or_else(|| unfit("the primary sent no socket"))?;
         let socket = net::UdpSocket::from_std(socket.into()).map_err(ListenError::Socket)?;
         Ok(UdpSocket { socket, server, exclusive })
@@ -49,7 +49,7 @@ impl UdpSocket {
     /// The next datagram, and where it comes from. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// [`NotConnected`](io::ErrorKind::NotConnected), in a program that [stays](crate::Worker::stay): the worker is
+    /// [`NotConnected`](io::ErrorKind::NotConnected), in a program that [stays](crate::Worker::keep_running): the worker is
     /// leaving (Node: `'close'` on the socket). Elsewhere this waits, and the process ends; an exclusive socket lives on.
     /// Any other error is the kernel's.
     pub async fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
@@ -62,7 +62,7 @@ impl UdpSocket {
         if let Some(received) = received.await {
             return received;
         }
-        self.server.shared.left().await;
+        self.server.inner.wait_for_exit().await;
         Err(io::ErrorKind::NotConnected.into())
     }
 
@@ -70,7 +70,7 @@ impl UdpSocket {
         if self.exclusive {
             return std::future::pending().await;
         }
-        self.server.shared.reached(Phase::Disconnecting).await;
+        self.server.inner.wait_for_phase(Phase::Disconnecting).await;
     }
 }
 

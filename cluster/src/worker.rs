@@ -1,4 +1,4 @@
-//! The face of a worker: joining, listening, talking, leaving. What moves it is in `state`.
+//! The face of a worker: joining, listening, talking, leaving. What moves it is in `driver`.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -14,12 +14,12 @@ use cluster_core::{
 use tokio::net::{ToSocketAddrs, UnixStream, lookup_host};
 use tokio::runtime::Handle;
 
+use crate::driver::{Inner, Phase};
 use crate::listener::Listener;
 use crate::primary::NoRuntime;
 use crate::received::Received;
 use crate::role::{RoleError, origin};
 use crate::socket::{NotSent, Socket};
-use crate::state::{Phase, Shared};
 use crate::udp::UdpSocket;
 use crate::unix::bind::name_zone;
 use crate::unix::{Unix, signals};
@@ -51,11 +51,11 @@ pub(crate) const ANOTHER_KIND: &str =
 /// ([`listen`](Worker::listen), [`accept`](Listener::accept)) does not return any more, so that no error of leaving
 /// reaches `main` before the code 0.
 ///
-/// A program that wants to see its own end calls [`stay`](Worker::stay): then everything returns, the process goes on,
+/// A program that wants to see its own end calls [`keep_running`](Worker::keep_running): then everything returns, the process goes on,
 /// and the program ends it.
 #[derive(Debug, Clone)]
 pub struct Worker {
-    shared: Arc<Shared>,
+    inner: Arc<Inner>,
 }
 
 /// What a worker hears. Node: the events of `process` and `cluster.worker` in a worker.
@@ -94,14 +94,14 @@ impl Worker {
         let unix = Unix::with_channel(inheritance.channel)
             .map_err(|error| JoinError::Channel(Errno(error.raw_os_error().unwrap_or_default())))?;
         let machine = cluster_core::Worker::new(inheritance.id, inheritance.serialization, limits);
-        let shared = Arc::new(Shared::new(machine, unix, runtime));
-        shared.start();
-        Ok(Worker { shared })
+        let inner = Arc::new(Inner::new(machine, unix, runtime));
+        inner.start();
+        Ok(Worker { inner })
     }
 
     /// Its number in the primary. Node: `cluster.worker.id`.
     pub fn id(&self) -> WorkerId {
-        self.shared.look(cluster_core::Worker::id)
+        self.inner.with_machine(cluster_core::Worker::id)
     }
 
     /// Serves a TCP address together with the other workers that do. Node: `server.listen(port, host)`.
@@ -111,7 +111,7 @@ impl Worker {
     ///
     /// # Errors
     /// The name has no address, or the primary could not bind the last one (EADDRINUSE and the like). In a program that
-    /// [stays](Worker::stay): the worker is leaving. Elsewhere this waits, and the process ends.
+    /// [stays](Worker::keep_running): the worker is leaving. Elsewhere this waits, and the process ends.
     pub async fn listen(&self, address: impl ToSocketAddrs) -> Result<Listener, ListenError> {
         first_of(address, |address| self.listen_with(address.into())).await
     }
@@ -126,7 +126,7 @@ impl Worker {
     /// As [`listen`](Worker::listen). EINVAL: the primary has no such descriptor, or it is no socket that can listen.
     pub async fn listen_with(&self, mut options: ListenOptions) -> Result<Listener, ListenError> {
         name_zone(&mut options.address);
-        Listener::open(self.shared.clone(), options).await
+        Listener::open(self.inner.clone(), options).await
     }
 
     /// Serves a Unix socket together with the other workers that do. Node: `server.listen(path)`.
@@ -168,7 +168,7 @@ impl Worker {
                 unfit("the working directory is not UTF-8, and a message cannot carry it; rename it")
             })?;
         }
-        Listener::open(self.shared.clone(), options).await
+        Listener::open(self.inner.clone(), options).await
     }
 
     /// Receives the datagrams of an address together with the other workers that do. Node: `socket.bind(port, address)`.
@@ -197,7 +197,7 @@ impl Worker {
     /// As [`listen_with`](Worker::listen_with).
     pub async fn bind_udp_with(&self, mut options: ListenOptions) -> Result<UdpSocket, ListenError> {
         name_zone(&mut options.address);
-        UdpSocket::open(self.shared.clone(), options).await
+        UdpSocket::open(self.inner.clone(), options).await
     }
 
     /// Sends a message to the primary. Node: `process.send(message)`.
@@ -208,7 +208,7 @@ impl Worker {
     /// # Errors
     /// The channel is closed or full, or the message is one of Node's own.
     pub fn send(&self, message: impl Into<Message>) -> Result<Sent, SendError> {
-        self.shared.send(message)
+        self.inner.send(message)
     }
 
     /// Sends a message to the primary when there is room for it. Those that wait are served in their order. Dropping the future
@@ -220,7 +220,7 @@ impl Worker {
     /// # Errors
     /// As [`send`](Worker::send), but never [`Full`](SendError::Full).
     pub async fn send_when_room(&self, message: impl Into<Message>) -> Result<Sent, SendError> {
-        self.shared.send_when_room(message.into()).await
+        self.inner.send_when_room(message.into()).await
     }
 
     /// Waits until the kernel has every message that was accepted before, whole. From then on they survive this process,
@@ -230,21 +230,21 @@ impl Worker {
     /// # Errors
     /// [`Closed`](SendError::Closed): a message was lost, as the primary can no longer be written to.
     pub async fn flush(&self) -> Result<(), SendError> {
-        self.shared.flush().await
+        self.inner.flush().await
     }
 
     /// How long an [end](Worker#the-end) of this process waits for a primary that does not read: five seconds, if this is not
     /// called. Zero: it does not wait.
     pub fn set_linger(&self, linger: Duration) {
-        self.shared.linger(linger);
+        self.inner.linger(linger);
     }
 
     /// Holds the channel open until the guard is dropped, when the worker is asked to disconnect: for a last report after
     /// the last connection. Without it the channel closes as soon as the servers are closed and their connections have
     /// ended, as in Node, and a message after that fails. [`kill`](Worker::kill) and [`exit`](Worker::exit) do not wait for it.
     pub fn hold(&self) -> Hold {
-        self.shared.command(cluster_core::Worker::hold);
-        Hold { shared: self.shared.clone() }
+        self.inner.command(cluster_core::Worker::hold);
+        Hold { inner: self.inner.clone() }
     }
 
     /// Sends a message and a socket to the primary. Node: `process.send(message, handle)`.
@@ -255,7 +255,7 @@ impl Worker {
     /// As [`send`](Worker::send), and the socket is in the error. [`ChannelError::NotReceived`] is told later if the primary
     /// could not take it.
     pub fn send_with(&self, message: impl Into<Message>, socket: impl Into<Socket>) -> Result<Sent, NotSent> {
-        self.shared.send_with(message.into(), socket.into())
+        self.inner.send_with(message.into(), socket.into())
     }
 
     /// The next event. Dropping the future loses nothing. If several tasks ask, each event goes to one of them.
@@ -264,22 +264,22 @@ impl Worker {
     /// more, which its primary sees as congestion; that its primary has died it sees within a second all the same. A
     /// program that never asks loses messages beyond a thousand; Node loses all that come when nobody listens.
     ///
-    /// `None`: the last event was taken, and the program has asked to [`stay`](Worker::stay); otherwise the process
+    /// `None`: the last event was taken, and the program has asked to [`keep_running`](Worker::keep_running); otherwise the process
     /// ends here with code 0.
     pub async fn next(&self) -> Option<WorkerEvent> {
-        self.shared.next().await
+        self.inner.next().await
     }
 
     /// Closes every listener, waits until the connections have ended, and leaves. Node: `worker.disconnect()`.
     pub fn disconnect(&self) {
-        self.shared.command(cluster_core::Worker::disconnect);
+        self.inner.command(cluster_core::Worker::disconnect);
     }
 
     /// Leaves without waiting for connections, and ends the process with code 0, once the primary has read what was sent to it
     /// and has answered, or has not within [`set_linger`](Worker::set_linger). Node: `worker.kill()` in a worker, which waits
     /// without a bound.
     pub fn kill(&self) {
-        self.shared.kill();
+        self.inner.kill();
     }
 
     /// Ends this process with a code, once the kernel has every message that was accepted and the primary has read them. It
@@ -290,7 +290,7 @@ impl Worker {
     /// [`std::process::exit`] loses that, too, and a busy primary on Node may reap the process before it reads the last
     /// messages.
     pub fn exit(&self, code: i32) -> ! {
-        self.shared.exit(code)
+        self.inner.exit(code)
     }
 
     /// Leaves the meaning of SIGHUP, SIGINT and SIGTERM to the primary: from now on this process ignores those that the
@@ -303,8 +303,8 @@ impl Worker {
     }
 
     /// From now on the program ends its process itself: see [the end](Worker#the-end).
-    pub fn stay(&self) {
-        self.shared.stay();
+    pub fn keep_running(&self) {
+        self.inner.keep_running();
     }
 
     /// Waits until the worker is asked to go, or its channel is lost. What has to stop for the connections to end, stops
@@ -315,23 +315,23 @@ impl Worker {
     /// between, let `select!` be `biased`, with `accept` before this: a connection that came meanwhile is kept for the next
     /// call. A pending `accept` has to be polled or dropped: one that is kept and left alone holds this up.
     pub fn disconnecting(&self) -> impl Future<Output = ()> + Send + use<> {
-        self.shared.reached(Phase::Disconnecting)
+        self.inner.wait_for_phase(Phase::Disconnecting)
     }
 
-    /// Waits until the channel is closed. Whoever asks for this ends the process: it is a [`stay`](Worker::stay).
+    /// Waits until the channel is closed. Whoever asks for this ends the process: it is a [`keep_running`](Worker::keep_running).
     pub fn disconnected(&self) -> impl Future<Output = ()> + Send + use<> {
-        self.shared.stay();
-        self.shared.reached(Phase::Disconnected)
+        self.inner.keep_running();
+        self.inner.wait_for_phase(Phase::Disconnected)
     }
 
     /// Whether messages can be sent. Node: `worker.isConnected()`.
     pub fn is_connected(&self) -> bool {
-        self.shared.look(cluster_core::Worker::is_connected)
+        self.inner.with_machine(cluster_core::Worker::is_connected)
     }
 
     /// Whether it was asked to go, by the primary or by itself. Node: `worker.exitedAfterDisconnect`.
     pub fn exited_after_disconnect(&self) -> bool {
-        self.shared.look(cluster_core::Worker::exited_after_disconnect)
+        self.inner.with_machine(cluster_core::Worker::exited_after_disconnect)
     }
 }
 
@@ -339,12 +339,12 @@ impl Worker {
 #[derive(Debug)]
 #[must_use = "the channel closes as if nothing held it when this is dropped"]
 pub struct Hold {
-    shared: Arc<Shared>,
+    inner: Arc<Inner>,
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.shared.command(cluster_core::Worker::let_go);
+        self.inner.command(cluster_core::Worker::let_go);
     }
 }
 

@@ -222,9 +222,9 @@ async fn socket_is_taken_with_its_event() {
     let mut primary = Primary::new(Settings::default()).expect("a primary");
     let (near, _far) = std::os::unix::net::UnixStream::pair().expect("a pair");
     let socket = primary.unix.adopt(near.into());
-    primary.offered = Some(socket);
+    primary.unclaimed = Some(socket);
     let passed = |socket| IncomingHandle { socket, kind: HandleType::Socket };
-    assert!(primary.take(passed(SocketId(socket.0 + 1))).is_none(), "of another event");
-    assert!(primary.take(passed(socket)).is_some());
-    assert!(primary.take(passed(socket)).is_none(), "once");
+    assert!(primary.take_socket(passed(SocketId(socket.0 + 1))).is_none(), "of another event");
+    assert!(primary.take_socket(passed(socket)).is_some());
+    assert!(primary.take_socket(passed(socket)).is_none(), "once");
 }

@@ -26,7 +26,7 @@ pub(super) fn variables() -> Option<&'static Variables> {
 ///
 /// A program calls `role` when it likes: under `#[tokio::main]` when the threads of the runtime exist. To change the environment
 /// is unsound then, and with the variables still there, every Node.js program and every program of this library that the
-/// worker starts would take itself for a worker, and end. A safe way to start programs (`without_role`) does not reach those that
+/// worker starts would take itself for a worker, and end. A safe way to start programs (`clear_cluster_env`) does not reach those that
 /// a library starts. So the variables are taken where the process has one thread by construction. The loader of a program,
 /// static or not, glibc or musl, runs the functions of this section; `used` keeps the linker from dropping it.
 #[used]

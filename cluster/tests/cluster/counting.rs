@@ -99,7 +99,7 @@ impl Passing {
         let client = connect(self.port)?;
         let received =
             match until(&mut self.primary, |event| matches!(event, Event::Message { .. })).await?.pop() {
-                Some(Event::Message { handle: Some(passed), .. }) => self.primary.take(passed),
+                Some(Event::Message { handle: Some(passed), .. }) => self.primary.take_socket(passed),
                 other => return Err(format!("{other:?}").into()),
             };
         Ok((client, received.ok_or("the connection was not taken before")?))

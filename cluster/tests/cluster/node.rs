@@ -407,7 +407,7 @@ async fn node_sockets() -> Tested {
 async fn back(primary: &mut Primary) -> Result<(Value, Socket), Failed> {
     match until(primary, |event| matches!(event, Event::Message { .. })).await?.pop() {
         Some(Event::Message { message, handle: Some(passed), .. }) => {
-            Ok((message.json()?, primary.take(passed).ok_or("it is there")?.into()))
+            Ok((message.json()?, primary.take_socket(passed).ok_or("it is there")?.into()))
         }
         other => Err(format!("{other:?}").into()),
     }

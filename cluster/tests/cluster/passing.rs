@@ -96,8 +96,8 @@ async fn to_primary() -> Tested {
     for _ in 0..5 {
         let (message, handle) = passed(&mut primary).await?;
         let passed = handle.ok_or("a socket comes with it")?;
-        let socket = primary.take(passed).ok_or("it is there")?;
-        same(primary.take(passed).is_none(), true)?;
+        let socket = primary.take_socket(passed).ok_or("it is there")?;
+        same(primary.take_socket(passed).is_none(), true)?;
         same(message, used(socket.into(), passed.kind)?)?;
     }
     // What it has read from the connections.
@@ -131,7 +131,7 @@ async fn passed_on() -> Tested {
     for _ in 0..3 {
         let client = connect(port)?;
         let (message, handle) = passed(&mut primary).await?;
-        let socket = handle.and_then(|passed| primary.take(passed)).ok_or("a socket comes with it")?;
+        let socket = handle.and_then(|passed| primary.take_socket(passed)).ok_or("a socket comes with it")?;
         primary.send_with(other, &message, socket)?;
         same(super::support::message(&mut primary).await?, json!([message, "TcpStream"]))?;
         same(io::read_to_string(client)?, "used".into())?;
@@ -158,7 +158,7 @@ async fn not_taken() -> Tested {
     let (_, handle) = passed(&mut primary).await?;
     same(handle.is_some(), true)?;
     same(said(&mut primary, client).await?, String::new())?;
-    same(handle.and_then(|passed| primary.take(passed)).is_none(), true)?;
+    same(handle.and_then(|passed| primary.take_socket(passed)).is_none(), true)?;
     over(primary).await
 }
 

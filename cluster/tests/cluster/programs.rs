@@ -261,7 +261,7 @@ async fn echo_connections(worker: &Worker) -> Ended {
 
 /// Serves its one connection to the end, whatever becomes of the primary.
 async fn stay(worker: Worker) -> Ended {
-    worker.stay();
+    worker.keep_running();
     let mut listener = listen(&worker).await?;
     let mut connection = listener.accept().await?;
     connection.write_all(b"hello").await?;
@@ -276,7 +276,7 @@ async fn stay(worker: Worker) -> Ended {
 }
 
 async fn leave(worker: Worker) -> Ended {
-    worker.stay();
+    worker.keep_running();
     let mut listener = listen(&worker).await?;
     let mut connection = listener.accept().await?;
     worker.disconnect();

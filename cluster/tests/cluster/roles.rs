@@ -121,6 +121,6 @@ fn no_runtime() -> Tested {
 fn freed() -> Tested {
     let mut command = Command::new("env");
     command.env("NODE_UNIQUE_ID", "1").env("NODE_CHANNEL_FD", "3");
-    let variables = output(::cluster::without_role(&mut command))?;
+    let variables = output(::cluster::clear_cluster_env(&mut command))?;
     same(variables.contains("NODE_UNIQUE_ID") || variables.contains("NODE_CHANNEL_FD"), false)
 }

@@ -93,7 +93,7 @@ pub(super) async fn flood(worker: Worker) -> Ended {
 
 /// Asks to listen when its channel is closed.
 pub(super) async fn listen_late(worker: Worker) -> Ended {
-    worker.stay();
+    worker.keep_running();
     worker.disconnected().await;
     let late = worker.listen("127.0.0.1:0").await;
     let is_error = matches!(late, Err(ListenError::Disconnected));

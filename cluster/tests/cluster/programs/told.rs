@@ -27,7 +27,7 @@ pub(super) async fn run(worker: Worker) -> Ended {
         .into()
     });
     if yes("stay") {
-        worker.stay();
+        worker.keep_running();
     }
     match kind.as_str() {
         "udp" => datagrams(&worker, opened(&worker, worker.bind_udp_with(options).await).await?).await,

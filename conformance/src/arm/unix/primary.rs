@@ -130,7 +130,7 @@ impl PrimaryPart {
             return;
         }
         let socket = if let Event::Message { handle: Some(passed), .. } = event {
-            self.primary.take(*passed)
+            self.primary.take_socket(*passed)
         } else {
             None
         };

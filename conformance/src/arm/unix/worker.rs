@@ -36,7 +36,7 @@ const A_LITTLE: Duration = Duration::from_millis(1);
 pub(super) async fn play(scenario: &Scenario, channel: Option<RawFd>) -> Result<(), JoinError> {
     let worker = Worker::join()?;
     // It wants to see how its servers are closed.
-    worker.stay();
+    worker.keep_running();
     let (alive, mut idle) = mpsc::channel(1);
     let part = Arc::new(Part::new(worker.clone(), scenario, channel, alive));
     part.see(&words::start(), None);

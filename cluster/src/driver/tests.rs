@@ -1,7 +1,7 @@
 //! A worker's state over a real channel whose other end is the test.
 
 use super::*;
-use crate::server::Server;
+use crate::listener_handle::ListenerHandle;
 use crate::worker::ListenError;
 use cluster_core::{Limits, WorkerId};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -16,68 +16,68 @@ use std::thread::{self, JoinHandle};
 
 #[tokio::test]
 async fn a_program_that_does_not_take_its_messages_is_not_read_from_until_it_does() {
-    let (shared, far) = worker();
-    shared.start();
+    let (inner, far) = worker();
+    inner.start();
     // More than one read and the kernel hold.
     let many = 64 * WAITING;
     let writer = write(far, many);
-    assert_eq!(number_of(shared.next().await), Some(0));
-    until_full(&shared).await;
+    assert_eq!(number_of(inner.next().await), Some(0));
+    until_full(&inner).await;
     assert!(!writer.is_finished());
     for number in 1..many {
-        assert_eq!(number_of(shared.next().await), Some(number));
+        assert_eq!(number_of(inner.next().await), Some(number));
     }
     writer.join().expect("no panic").expect("everything was written");
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_death_of_a_primary_is_noticed_by_a_program_that_takes_no_messages() {
-    let (shared, mut far) = worker();
-    shared.start();
+    let (inner, mut far) = worker();
+    inner.start();
     let lines: Vec<String> = (0..=WAITING).map(|number| format!("{number}\n")).collect();
     far.write_all(lines.concat().as_bytes()).expect("written");
-    assert_eq!(number_of(shared.next().await), Some(0));
-    until_full(&shared).await;
+    assert_eq!(number_of(inner.next().await), Some(0));
+    until_full(&inner).await;
     writeln!(far, "{}", WAITING + 1).expect("written");
     drop(far);
-    shared.reached(Phase::Disconnected).await;
+    inner.wait_for_phase(Phase::Disconnected).await;
     for number in 1..WAITING + 2 {
-        assert_eq!(number_of(shared.next().await), Some(number), "nothing is forgotten");
+        assert_eq!(number_of(inner.next().await), Some(number), "nothing is forgotten");
     }
-    assert!(matches!(shared.next().await, Some(WorkerEvent::Disconnect)));
+    assert!(matches!(inner.next().await, Some(WorkerEvent::Disconnect)));
 }
 
 #[tokio::test]
 async fn a_program_that_never_asks_for_messages_does_not_stop_its_worker() {
-    let (shared, far) = worker();
-    shared.start();
+    let (inner, far) = worker();
+    inner.start();
     let writer = write(far, 3 * WAITING);
-    shared.reached(Phase::Disconnected).await;
-    assert_eq!(shared.inbox.len(), WAITING + 1);
+    inner.wait_for_phase(Phase::Disconnected).await;
+    assert_eq!(inner.inbox.len(), WAITING + 1);
     for number in 0..WAITING {
-        assert_eq!(number_of(shared.next().await), Some(number));
+        assert_eq!(number_of(inner.next().await), Some(number));
     }
-    assert!(matches!(shared.next().await, Some(WorkerEvent::Disconnect)));
+    assert!(matches!(inner.next().await, Some(WorkerEvent::Disconnect)));
     writer.join().expect("no panic").expect("everything was written");
 }
 
 #[tokio::test]
 async fn nothing_comes_between_the_last_event_and_the_end_of_a_worker_that_was_not_asked_to_go() {
-    let (shared, far) = worker();
-    shared.start();
+    let (inner, far) = worker();
+    inner.start();
     drop(far);
-    assert!(matches!(shared.next().await, Some(WorkerEvent::Disconnect)));
-    assert!(shared.inbox.has_ended());
+    assert!(matches!(inner.next().await, Some(WorkerEvent::Disconnect)));
+    assert!(inner.inbox.has_ended());
 }
 
 #[tokio::test]
 async fn what_is_no_socket_is_refused_and_its_message_not_delivered() {
-    let (shared, far) = worker();
-    shared.start();
+    let (inner, far) = worker();
+    inner.start();
     let file = File::open("/dev/null").expect("a file");
     send_with(&far, "{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Socket\",\"msg\":1}\n2\n", file.as_fd());
     // The message after it is the first that is heard.
-    assert_eq!(number_of(shared.next().await), Some(2));
+    assert_eq!(number_of(inner.next().await), Some(2));
     let mut said = [0; 1000];
     let length = (&far).read(&mut said).expect("it has answered before");
     assert!(String::from_utf8_lossy(&said[..length]).ends_with("{\"cmd\":\"NODE_HANDLE_NACK\"}\n"));
@@ -86,9 +86,9 @@ async fn what_is_no_socket_is_refused_and_its_message_not_delivered() {
 /// The answer and the wish that it goes come together: the server is bound, and closed before anyone hears of it.
 #[tokio::test]
 async fn a_server_that_is_closed_before_its_program_knows_that_it_listens_says_so() {
-    let (shared, mut far) = worker();
-    shared.start();
-    let opening = tokio::spawn(Server::open(shared, ListenOptions::default()));
+    let (inner, mut far) = worker();
+    inner.start();
+    let opening = tokio::spawn(ListenerHandle::open(inner, ListenOptions::default()));
     let answer = answer(&far).await;
     far.write_all(format!("{answer}\n{LEAVE}\n").as_bytes()).expect("written");
     let opened = opening.await.expect("no panic");
@@ -98,17 +98,17 @@ async fn a_server_that_is_closed_before_its_program_knows_that_it_listens_says_s
 /// A connection comes, and the wish that the worker goes. Whoever hears of the wish leaves its listener alone.
 #[tokio::test]
 async fn what_is_on_its_way_to_who_waits_for_it_is_taken_before_it_is_said_that_the_worker_is_to_go() {
-    let (shared, mut far, mut server) = serving().await;
-    let mut leaving = pin!(shared.reached(Phase::Disconnecting));
+    let (inner, mut far, mut server) = serving().await;
+    let mut leaving = pin!(inner.wait_for_phase(Phase::Disconnecting));
     {
-        let mut arrival = pin!(server.arrival());
-        assert!(poll(arrival.as_mut()).is_pending());
+        let mut accepted = pin!(server.next_accepted());
+        assert!(poll(accepted.as_mut()).is_pending());
         offer(&far);
         line_with(&far, r#""accepted":true"#).await;
         writeln!(far, "{LEAVE}").expect("written");
         line_with(&far, r#""act":"close""#).await;
         assert!(poll(leaving.as_mut()).is_pending());
-        assert!(matches!(poll(arrival.as_mut()), Poll::Ready(Some(_))));
+        assert!(matches!(poll(accepted.as_mut()), Poll::Ready(Some(_))));
     }
     leaving.await;
 }
@@ -116,36 +116,36 @@ async fn what_is_on_its_way_to_who_waits_for_it_is_taken_before_it_is_said_that_
 /// The same, while its acknowledgement waits for room in the channel.
 #[tokio::test]
 async fn what_is_being_acknowledged_is_taken_before_it_is_said_that_the_worker_is_to_go() {
-    let (shared, mut far, mut server) = serving().await;
-    let mut leaving = pin!(shared.reached(Phase::Disconnecting));
+    let (inner, mut far, mut server) = serving().await;
+    let mut leaving = pin!(inner.wait_for_phase(Phase::Disconnecting));
     {
-        let mut arrival = pin!(server.arrival());
-        assert!(poll(arrival.as_mut()).is_pending());
-        shared.command(|machine| machine.send("x".repeat(1 << 20))).expect("its channel is open");
+        let mut accepted = pin!(server.next_accepted());
+        assert!(poll(accepted.as_mut()).is_pending());
+        inner.command(|machine| machine.send("x".repeat(1 << 20))).expect("its channel is open");
         offer(&far);
-        while !shared.look(cluster_core::Worker::is_acknowledging) {
+        while !inner.with_machine(cluster_core::Worker::is_acknowledging) {
             tokio::task::yield_now().await;
         }
         writeln!(far, "{LEAVE}").expect("written");
-        while !shared.look(cluster_core::Worker::exited_after_disconnect) {
+        while !inner.with_machine(cluster_core::Worker::exited_after_disconnect) {
             tokio::task::yield_now().await;
         }
         assert!(poll(leaving.as_mut()).is_pending());
         line_with(&far, r#""act":"close""#).await;
         assert!(poll(leaving.as_mut()).is_pending());
-        assert!(matches!(poll(arrival.as_mut()), Poll::Ready(Some(_))));
+        assert!(matches!(poll(accepted.as_mut()), Poll::Ready(Some(_))));
     }
     leaving.await;
 }
 
 /// A worker that listens, its primary's end, and its server.
-async fn serving() -> (Arc<Shared>, UnixStream, Server) {
-    let (shared, mut far) = worker();
-    shared.start();
-    let opening = tokio::spawn(Server::open(shared.clone(), ListenOptions::default()));
+async fn serving() -> (Arc<Inner>, UnixStream, ListenerHandle) {
+    let (inner, mut far) = worker();
+    inner.start();
+    let opening = tokio::spawn(ListenerHandle::open(inner.clone(), ListenOptions::default()));
     writeln!(far, "{}", answer(&far).await).expect("written");
     let (server, _) = opening.await.expect("no panic").expect("it listens");
-    (shared, far, server)
+    (inner, far, server)
 }
 
 /// The primary offers a connection.
@@ -197,14 +197,14 @@ fn number_of(event: Option<WorkerEvent>) -> Option<usize> {
 }
 
 /// A worker, and its primary's end.
-fn worker() -> (Arc<Shared>, UnixStream) {
+fn worker() -> (Arc<Inner>, UnixStream) {
     let (near, far) = UnixStream::pair().expect("a pair");
     let unix = Unix::with_channel(near).expect("a channel");
     let machine =
         cluster_core::Worker::new(WorkerId(1), cluster_core::Serialization::Json, Limits::default());
-    let shared = Arc::new(Shared::new(machine, unix, Handle::current()));
-    shared.stay();
-    (shared, far)
+    let inner = Arc::new(Inner::new(machine, unix, Handle::current()));
+    inner.keep_running();
+    (inner, far)
 }
 
 /// Writes numbers and then that the worker is to go, and keeps the channel open.
@@ -218,10 +218,10 @@ fn write(mut far: UnixStream, count: usize) -> JoinHandle<io::Result<UnixStream>
     })
 }
 
-async fn until_full(shared: &Shared) {
+async fn until_full(inner: &Inner) {
     let mut before = 0;
-    while before < WAITING || shared.inbox.len() > before {
-        before = shared.inbox.len();
+    while before < WAITING || inner.inbox.len() > before {
+        before = inner.inbox.len();
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }

@@ -8,17 +8,17 @@ use cluster_core::{ListenError, ListenerId, LocalAddress, SocketId};
 use tokio::sync::{mpsc, oneshot};
 
 /// A connection that is ours, with its number in the machine.
-pub(crate) type Arrival = (SocketId, OwnedFd);
+pub(crate) type Accepted = (SocketId, OwnedFd);
 
 /// The connections of a listener; ends when it is closed.
-pub(crate) type Arrivals = mpsc::UnboundedReceiver<Arrival>;
+pub(crate) type AcceptedConnections = mpsc::UnboundedReceiver<Accepted>;
 
 /// What a new listener is told: that it listens, or why not. Dropped unsaid: the worker is disconnected.
-pub(crate) type Opening = oneshot::Receiver<Result<Opened, Unopened>>;
+pub(crate) type BindReply = oneshot::Receiver<Result<Bound, BindFailure>>;
 
 /// A listener does not listen.
 #[derive(Debug)]
-pub(crate) enum Unopened {
+pub(crate) enum BindFailure {
     /// It could not be bound, or nobody was left to ask.
     Failed(ListenError),
     /// It was bound, and closed before it was told so.
@@ -27,7 +27,7 @@ pub(crate) enum Unopened {
 
 /// A listener listens.
 #[derive(Debug)]
-pub(crate) struct Opened {
+pub(crate) struct Bound {
     /// Where.
     pub(crate) address: LocalAddress,
     /// What a UDP socket is used by.
@@ -36,25 +36,25 @@ pub(crate) struct Opened {
 
 /// The listeners that are not closed.
 #[derive(Debug, Default)]
-pub(crate) struct Doors(BTreeMap<ListenerId, Door>);
+pub(crate) struct Listeners(BTreeMap<ListenerId, ListenerSlot>);
 
 #[derive(Debug)]
-struct Door {
-    opening: Option<oneshot::Sender<Result<Opened, Unopened>>>,
-    connections: mpsc::UnboundedSender<Arrival>,
-    wish: Wish,
+struct ListenerSlot {
+    opening: Option<oneshot::Sender<Result<Bound, BindFailure>>>,
+    connections: mpsc::UnboundedSender<Accepted>,
+    demand: Demand,
 }
 
 /// Whether somebody waits for a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wish {
+pub(crate) enum Demand {
     None,
-    Open,
+    Pending,
     /// It is here, and was not taken yet.
-    Answered,
+    Delivered,
 }
 
-impl Doors {
+impl Listeners {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -65,16 +65,16 @@ impl Doors {
     }
 
     /// For a new listener.
-    pub(crate) fn add(&mut self, listener: ListenerId) -> (Opening, Arrivals) {
+    pub(crate) fn add(&mut self, listener: ListenerId) -> (BindReply, AcceptedConnections) {
         let (opening, opened) = oneshot::channel();
-        let (connections, arrivals) = mpsc::unbounded_channel();
-        self.0.insert(listener, Door { opening: Some(opening), connections, wish: Wish::None });
-        (opened, arrivals)
+        let (connections, accepted) = mpsc::unbounded_channel();
+        self.0.insert(listener, ListenerSlot { opening: Some(opening), connections, demand: Demand::None });
+        (opened, accepted)
     }
 
     /// The listener is closed.
     pub(crate) fn close(&mut self, listener: ListenerId) {
-        self.open(listener, Err(Unopened::Closed));
+        self.open(listener, Err(BindFailure::Closed));
         self.0.remove(&listener);
     }
 
@@ -84,8 +84,8 @@ impl Doors {
     }
 
     /// Says that a listener listens, or why not.
-    pub(crate) fn open(&mut self, listener: ListenerId, result: Result<Opened, Unopened>) {
-        let opening = self.0.get_mut(&listener).and_then(|door| door.opening.take());
+    pub(crate) fn open(&mut self, listener: ListenerId, result: Result<Bound, BindFailure>) {
+        let opening = self.0.get_mut(&listener).and_then(|slot| slot.opening.take());
         if let Some(opening) = opening {
             // Nobody may be waiting any more; then the listener is being closed.
             let _ = opening.send(result);
@@ -94,24 +94,24 @@ impl Doors {
 
     /// Brings a connection to its listener. Whether it is still there; if not, the connection is closed, as those in a
     /// dropped listener's backlog are.
-    pub(crate) fn bring(&mut self, listener: ListenerId, arrival: Arrival) -> bool {
-        let Some(door) = self.0.get_mut(&listener) else { return false };
-        if door.wish == Wish::Open {
-            door.wish = Wish::Answered;
+    pub(crate) fn deliver(&mut self, listener: ListenerId, accepted: Accepted) -> bool {
+        let Some(slot) = self.0.get_mut(&listener) else { return false };
+        if slot.demand == Demand::Pending {
+            slot.demand = Demand::Delivered;
         }
-        door.connections.send(arrival).is_ok()
+        slot.connections.send(accepted).is_ok()
     }
 
     /// Somebody waits for a connection, or nobody does any more.
-    pub(crate) fn wish(&mut self, listener: ListenerId, wish: Wish) {
-        if let Some(door) = self.0.get_mut(&listener) {
-            door.wish = wish;
+    pub(crate) fn set_demand(&mut self, listener: ListenerId, demand: Demand) {
+        if let Some(slot) = self.0.get_mut(&listener) {
+            slot.demand = demand;
         }
     }
 
     /// Whether a connection is here that somebody waits for.
-    pub(crate) fn has_answered(&self) -> bool {
-        self.0.values().any(|door| door.wish == Wish::Answered)
+    pub(crate) fn has_delivered(&self) -> bool {
+        self.0.values().any(|slot| slot.demand == Demand::Delivered)
     }
 }
 
@@ -121,12 +121,12 @@ mod tests {
 
     #[test]
     fn who_is_closed_before_it_was_told_that_it_listens_is_told_that() {
-        let mut doors = Doors::default();
-        let (mut opening, _arrivals) = doors.add(ListenerId(1));
-        doors.close(ListenerId(1));
-        assert!(matches!(opening.try_recv(), Ok(Err(Unopened::Closed))));
-        let (mut lost, _arrivals) = doors.add(ListenerId(2));
-        doors.clear();
+        let mut listeners = Listeners::default();
+        let (mut opening, _arrivals) = listeners.add(ListenerId(1));
+        listeners.close(ListenerId(1));
+        assert!(matches!(opening.try_recv(), Ok(Err(BindFailure::Closed))));
+        let (mut lost, _arrivals) = listeners.add(ListenerId(2));
+        listeners.clear();
         assert!(lost.try_recv().is_err(), "nobody closed it");
     }
 }

@@ -1,5 +1,5 @@
 //! Sending that waits, and the end of a worker's process: what its program has sent is written first. What else moves a worker
-//! is in `state`.
+//! is in `driver`.
 
 use std::pin::pin;
 use std::process;
@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 use cluster_core::{Machine, Message, SendError, Sent, flush, pump};
 use tracing::warn;
 
-use super::{Shared, State};
+use super::{Driver, Inner};
 use crate::socket::{self, NotSent, Socket};
 
-impl Shared {
+impl Inner {
     /// Sends a message.
     pub(crate) fn send(&self, message: impl Into<Message>) -> Result<Sent, SendError> {
         let _context = self.runtime.enter();
-        let mut state = self.lock();
-        let sent = state.command(|machine| machine.send(message));
-        state.posted += u64::from(sent.is_ok());
+        let mut driver = self.lock();
+        let sent = driver.command(|machine| machine.send(message));
+        driver.posted += u64::from(sent.is_ok());
         sent
     }
 
@@ -59,14 +59,14 @@ impl Shared {
     /// Sends a message and a socket.
     pub(crate) fn send_with(&self, message: Message, socket: Socket) -> Result<Sent, NotSent> {
         let _context = self.runtime.enter();
-        let state = &mut *self.lock();
-        let sent = socket::pass(socket, &mut state.unix, |unix, passing| {
-            let sent = state.machine.send_with(message, passing);
-            flush(&mut state.machine, unix);
+        let driver = &mut *self.lock();
+        let sent = socket::pass(socket, &mut driver.unix, |unix, passing| {
+            let sent = driver.machine.send_with(message, passing);
+            flush(&mut driver.machine, unix);
             sent
         });
-        state.posted += u64::from(sent.is_ok());
-        state.wake();
+        driver.posted += u64::from(sent.is_ok());
+        driver.wake();
         sent
     }
 
@@ -77,21 +77,21 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
+impl Drop for Inner {
     /// `main` has returned, or the runtime ends: what was accepted is not lost by that.
     fn drop(&mut self) {
-        self.state.get_mut().unwrap_or_else(PoisonError::into_inner).finish();
+        self.driver.get_mut().unwrap_or_else(PoisonError::into_inner).finish();
     }
 }
 
 /// A program that waits until something is written.
-struct Sender<'a>(&'a Shared);
+struct Sender<'a>(&'a Inner);
 
 impl<'a> Sender<'a> {
-    fn new(shared: &'a Shared) -> Self {
-        shared.senders.fetch_add(1, Ordering::Relaxed);
-        shared.lock().wake();
-        Sender(shared)
+    fn new(inner: &'a Inner) -> Self {
+        inner.senders.fetch_add(1, Ordering::Relaxed);
+        inner.lock().wake();
+        Sender(inner)
     }
 }
 
@@ -101,7 +101,7 @@ impl Drop for Sender<'_> {
     }
 }
 
-impl State {
+impl Driver {
     /// How many of the messages that were accepted are written.
     fn written(&self) -> Result<u64, SendError> {
         let unwritten = self.machine.unwritten().ok_or(SendError::Closed)?;
@@ -117,7 +117,7 @@ impl State {
     fn finish(&mut self) {
         let until = Instant::now() + self.linger;
         self.unix.leave_runtime();
-        for listener in self.doors.ids() {
+        for listener in self.listeners.ids() {
             self.machine.withdraw(listener);
         }
         // First the writes alone: where the program ends within a transition, the rest of that does not happen. Node: a

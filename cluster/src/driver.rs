@@ -13,8 +13,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tracing::warn;
 
-use crate::doors::{Arrivals, Doors, Opened, Opening, Unopened, Wish};
 use crate::inbox::Inbox;
+use crate::listeners::{AcceptedConnections, BindFailure, BindReply, Bound, Demand, Listeners};
 use crate::received::Releases;
 use crate::unix::Unix;
 use crate::worker::WorkerEvent;
@@ -43,8 +43,8 @@ pub(crate) enum Phase {
 
 /// What everyone in a worker process holds.
 #[derive(Debug)]
-pub(crate) struct Shared {
-    state: Mutex<State>,
+pub(crate) struct Inner {
+    driver: Mutex<Driver>,
     runtime: Handle,
     inbox: Inbox<WorkerEvent>,
     /// Something has been written, or never will be.
@@ -58,10 +58,10 @@ pub(crate) struct Shared {
 }
 
 #[derive(Debug)]
-struct State {
+struct Driver {
     machine: cluster_core::Worker,
     unix: Unix,
-    doors: Doors,
+    listeners: Listeners,
     /// Sockets that the program has received and no longer holds.
     releases: Releases,
     phase: watch::Sender<Phase>,
@@ -76,11 +76,11 @@ struct State {
     driver: Option<Waker>,
 }
 
-impl Shared {
+impl Inner {
     pub(crate) fn new(machine: cluster_core::Worker, unix: Unix, runtime: Handle) -> Self {
         let progress = Arc::new(Notify::new());
-        Shared {
-            state: Mutex::new(State::new(machine, unix, progress.clone())),
+        Inner {
+            driver: Mutex::new(Driver::new(machine, unix, progress.clone())),
             runtime,
             inbox: Inbox::new(WAITING),
             progress,
@@ -102,8 +102,8 @@ impl Shared {
         });
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Driver> {
+        self.driver.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives a command: it takes effect at once, and what follows from it as soon as the driver runs.
@@ -114,34 +114,34 @@ impl Shared {
     }
 
     /// Looks at the machine.
-    pub(crate) fn look<T>(&self, look: impl FnOnce(&cluster_core::Worker) -> T) -> T {
+    pub(crate) fn with_machine<T>(&self, look: impl FnOnce(&cluster_core::Worker) -> T) -> T {
         look(&self.lock().machine)
     }
 
     /// Opens a listener: its number, what it is told first, and its connections.
-    pub(crate) fn listen(&self, options: ListenOptions) -> (ListenerId, Opening, Arrivals) {
+    pub(crate) fn listen(&self, options: ListenOptions) -> (ListenerId, BindReply, AcceptedConnections) {
         // An exclusive one is bound at once.
         let _context = self.runtime.enter();
-        let mut state = self.lock();
-        let id = state.command(|machine| machine.listen(options));
-        let (opened, connections) = state.doors.add(id);
+        let mut driver = self.lock();
+        let id = driver.command(|machine| machine.listen(options));
+        let (opened, connections) = driver.listeners.add(id);
         (id, opened, connections)
     }
 
     /// Somebody waits for a connection of this listener.
     pub(crate) fn demand(&self, listener: ListenerId) {
         let _context = self.runtime.enter();
-        let mut state = self.lock();
-        state.doors.wish(listener, Wish::Open);
-        state.command(|machine| machine.accept(listener));
+        let mut driver = self.lock();
+        driver.listeners.set_demand(listener, Demand::Pending);
+        driver.command(|machine| machine.accept(listener));
     }
 
     /// Nobody does any more.
     pub(crate) fn withdraw(&self, listener: ListenerId) {
         let _context = self.runtime.enter();
-        let mut state = self.lock();
-        state.doors.wish(listener, Wish::None);
-        state.command(|machine| machine.withdraw(listener));
+        let mut driver = self.lock();
+        driver.listeners.set_demand(listener, Demand::None);
+        driver.command(|machine| machine.withdraw(listener));
     }
 
     /// The next event. If there will be none any more, and the program has not asked to stay, the process ends here.
@@ -154,7 +154,7 @@ impl Shared {
     }
 
     /// The program ends its process itself.
-    pub(crate) fn stay(&self) {
+    pub(crate) fn keep_running(&self) {
         self.staying.send_replace(true);
     }
 
@@ -163,7 +163,7 @@ impl Shared {
     }
 
     /// For what comes to nothing because the worker is leaving: waits for the end, unless the program wants to see it.
-    pub(crate) async fn left(&self) {
+    pub(crate) async fn wait_for_exit(&self) {
         // An error would say that nobody could decide any more; but we are somebody.
         let _ = self.staying.subscribe().wait_for(|staying| *staying).await;
     }
@@ -176,17 +176,17 @@ impl Shared {
         if self.inbox.has_ended() {
             self.exit(0);
         }
-        let (shared, linger) = (self.clone(), self.lock().linger);
+        let (inner, linger) = (self.clone(), self.lock().linger);
         self.runtime.spawn(async move {
             tokio::time::sleep(linger).await;
             // A primary that does not read does not answer, either.
-            shared.linger(Duration::ZERO);
-            shared.exit(0)
+            inner.linger(Duration::ZERO);
+            inner.exit(0)
         });
     }
 
     /// Waits until the worker has come so far.
-    pub(crate) fn reached(&self, phase: Phase) -> impl Future<Output = ()> + Send + use<> {
+    pub(crate) fn wait_for_phase(&self, phase: Phase) -> impl Future<Output = ()> + Send + use<> {
         let mut phases = self.lock().phase.subscribe();
         async move {
             // An error says that nobody is left who could come further: then it has ended.
@@ -196,9 +196,9 @@ impl Shared {
 
     /// What happens next. The death of a primary that is not read from is not to be missed, and nothing wakes us then: the
     /// reactor cannot distinguish it from what is unread.
-    async fn told(&self) -> Told {
+    async fn next_delivery(&self) -> Delivery {
         loop {
-            let told = future::poll_fn(|cx| self.poll_told(cx));
+            let told = future::poll_fn(|cx| self.poll_delivery(cx));
             if !self.inbox.is_full() || !self.inbox.is_asked() {
                 return told.await;
             }
@@ -209,14 +209,14 @@ impl Shared {
     }
 
     /// While there is no room for events nothing is read; what is to be written is written all the same.
-    fn poll_told(&self, cx: &mut Context<'_>) -> Poll<Told> {
+    fn poll_delivery(&self, cx: &mut Context<'_>) -> Poll<Delivery> {
         let is_full = self.inbox.poll_room(cx).is_pending();
-        let mut state = self.lock();
+        let mut driver = self.lock();
         // A program that has killed itself makes no room, and of a primary that has exited little is unread.
-        let reads = !is_full || self.senders.load(Ordering::Relaxed) > 0 || state.killed;
-        let held = !reads && !state.unix.is_forsaken();
-        state.unix.hold(held);
-        state.poll_told(cx)
+        let reads = !is_full || self.senders.load(Ordering::Relaxed) > 0 || driver.killed;
+        let held = !reads && !driver.unix.is_forsaken();
+        driver.unix.hold(held);
+        driver.poll_delivery(cx)
     }
 
     fn keep(&self, event: WorkerEvent) {
@@ -235,21 +235,21 @@ impl Shared {
 
 /// To whom an event was brought.
 #[derive(Debug)]
-enum Told {
+enum Delivery {
     /// To a listener.
-    Door,
+    Listener,
     /// To nobody yet: it is for whoever asks for the next one.
     Inbox(WorkerEvent),
     /// To nobody: the channel is closed, and that was said.
     Over,
 }
 
-impl State {
+impl Driver {
     fn new(machine: cluster_core::Worker, unix: Unix, progress: Arc<Notify>) -> Self {
-        State {
+        Driver {
             machine,
             unix,
-            doors: Doors::default(),
+            listeners: Listeners::default(),
             releases: Releases::default(),
             phase: watch::channel(Phase::Serving).0,
             killed: false,
@@ -274,19 +274,19 @@ impl State {
         }
     }
 
-    fn poll_told(&mut self, cx: &mut Context<'_>) -> Poll<Told> {
+    fn poll_delivery(&mut self, cx: &mut Context<'_>) -> Poll<Delivery> {
         self.driver = Some(cx.waker().clone());
         loop {
             self.release_dropped(cx);
-            let told = pump(&mut self.machine, &mut self.unix).map(|event| self.bring(event));
+            let told = pump(&mut self.machine, &mut self.unix).map(|event| self.deliver(event));
             // After it was brought: until then nobody can take it.
-            self.note();
+            self.update_phase();
             if let Some(told) = told {
                 return Poll::Ready(told);
             }
             if !self.over && self.is_over() {
                 self.over = true;
-                return Poll::Ready(Told::Over);
+                return Poll::Ready(Delivery::Over);
             }
             let event = ready!(self.unix.poll_event(cx));
             // What another thread released before it caused the event.
@@ -305,7 +305,7 @@ impl State {
 
     /// A worker that was told to go serves its connections to their end, though its primary may have died meanwhile.
     fn is_over(&self) -> bool {
-        self.unix.exit().is_some() || (self.is_disconnected() && self.doors.is_empty())
+        self.unix.exit().is_some() || (self.is_disconnected() && self.listeners.is_empty())
     }
 
     fn is_disconnected(&self) -> bool {
@@ -319,8 +319,8 @@ impl State {
 
     /// It is said that the worker is to go when what is on its way to somebody who waits was taken: whoever hears it may leave
     /// the listener alone at once, and a connection that is ours would be lost.
-    fn note(&self) {
-        let is_on_its_way = self.machine.is_acknowledging() || self.doors.has_answered();
+    fn update_phase(&self) {
+        let is_on_its_way = self.machine.is_acknowledging() || self.listeners.has_delivered();
         if self.machine.exited_after_disconnect() && !is_on_its_way {
             self.advance(Phase::Disconnecting);
         }
@@ -334,38 +334,38 @@ impl State {
         });
     }
 
-    fn bring(&mut self, event: cluster_core::WorkerEvent) -> Told {
+    fn deliver(&mut self, event: cluster_core::WorkerEvent) -> Delivery {
         use cluster_core::WorkerEvent as Event;
         match event {
             Event::Listening { listener, address, socket } => {
                 let socket = socket.and_then(|socket| self.unix.take(socket));
-                self.doors.open(listener, Ok(Opened { address, socket }));
+                self.listeners.open(listener, Ok(Bound { address, socket }));
             }
             Event::ListenFailed { listener, error } => {
-                self.doors.open(listener, Err(Unopened::Failed(error)));
-                self.doors.close(listener);
+                self.listeners.open(listener, Err(BindFailure::Failed(error)));
+                self.listeners.close(listener);
             }
-            Event::Connection { listener, connection } => self.arrived(listener, connection),
-            Event::Closed { listener } => self.doors.close(listener),
+            Event::Connection { listener, connection } => self.deliver_connection(listener, connection),
+            Event::Closed { listener } => self.listeners.close(listener),
             Event::Message { message, handle } => {
                 let socket = handle.and_then(|handle| self.releases.take(&mut self.unix, handle.socket));
-                return Told::Inbox(WorkerEvent::Message { message, socket });
+                return Delivery::Inbox(WorkerEvent::Message { message, socket });
             }
-            Event::Error { error } => return Told::Inbox(WorkerEvent::Error(error)),
+            Event::Error { error } => return Delivery::Inbox(WorkerEvent::Error(error)),
             Event::Disconnect => {
                 self.advance(Phase::Disconnected);
                 if !self.machine.exited_after_disconnect() {
-                    self.doors.clear();
+                    self.listeners.clear();
                 }
-                return Told::Inbox(WorkerEvent::Disconnect);
+                return Delivery::Inbox(WorkerEvent::Disconnect);
             }
         }
-        Told::Door
+        Delivery::Listener
     }
 
-    fn arrived(&mut self, listener: ListenerId, connection: SocketId) {
+    fn deliver_connection(&mut self, listener: ListenerId, connection: SocketId) {
         let descriptor = self.unix.take(connection).expect("a connection that was announced is here");
-        if !self.doors.bring(listener, (connection, descriptor)) {
+        if !self.listeners.deliver(listener, (connection, descriptor)) {
             self.command(|machine| machine.release(connection));
         }
     }
@@ -376,38 +376,38 @@ impl State {
 ///
 /// After each event everyone else runs first: on a current-thread runtime, what the program does at once in reaction to
 /// an event therefore happens before anything that was to follow it, as in Node's listeners.
-async fn drive(shared: Arc<Shared>) {
-    while drive_on(&shared).await {}
-    shared.inbox.end();
-    let ending = shared.clone();
-    shared.runtime.spawn(async move { end(&ending).await });
-    while drive_on(&shared).await {}
+async fn drive(inner: Arc<Inner>) {
+    while drive_on(&inner).await {}
+    inner.inbox.end();
+    let ending = inner.clone();
+    inner.runtime.spawn(async move { end(&ending).await });
+    while drive_on(&inner).await {}
 }
 
 /// Delivers one event; whether the worker's work continues.
-async fn drive_on(shared: &Shared) -> bool {
-    match shared.told().await {
-        Told::Door => {}
-        Told::Inbox(event) => {
-            shared.keep(event);
-            if shared.lock().ends_at_once() {
+async fn drive_on(inner: &Inner) -> bool {
+    match inner.next_delivery().await {
+        Delivery::Listener => {}
+        Delivery::Inbox(event) => {
+            inner.keep(event);
+            if inner.lock().ends_at_once() {
                 // A caller that asks for another event after the last one ends the process.
-                shared.inbox.end();
+                inner.inbox.end();
             }
         }
-        Told::Over => return false,
+        Delivery::Over => return false,
     }
     tokio::task::yield_now().await;
     true
 }
 
-async fn end(shared: &Shared) {
-    if shared.may_react() {
+async fn end(inner: &Inner) {
+    if inner.may_react() {
         // Asking for an event after the last one ends it earlier.
         tokio::time::sleep(REACTION).await;
     }
-    if !shared.is_staying() {
-        shared.exit(0);
+    if !inner.is_staying() {
+        inner.exit(0);
     }
 }
 
