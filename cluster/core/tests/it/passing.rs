@@ -3,15 +3,12 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
-#[allow(dead_code, reason = "each test program uses a part of the house")]
-mod house;
-
+use crate::house::House;
 use cluster_core::{
     Call, ChannelError, ConnectionState, Event, ExitStatus, HandleType, IncomingHandle, ListenOptions,
     ListenerId, Machine, Message, MessageError, OsEvent, OutgoingHandle, SendError, Sent, Serialization,
     Settings, Setup, SocketId, WorkerError, WorkerEvent, WorkerId,
 };
-use house::House;
 use serde_json::json;
 
 const ONE: WorkerId = WorkerId(1);

@@ -1,16 +1,11 @@
 //! What a message costs in memory: in proportion to its bytes, with a small factor, whatever a stranger writes. Counted are
-//! all bytes that were ever allocated, freed ones among them, so that time is bounded, too.
+//! all bytes that its thread ever allocated, freed ones among them, so that time is bounded, too.
 
-use std::alloc::System;
-
-use cap::Cap;
+use allocation_counter::measure;
 use cluster_core::{
     ChannelId, Event, Limits, Machine, Message, MessageError, OsEvent, Output, Primary, SendError,
-    Serialization, Settings, Setup, SocketId, WorkerId,
+    Serialization, Settings, Setup, SocketId, Structured, WorkerId,
 };
-
-#[global_allocator]
-static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
 /// How many bytes may be allocated for each byte of a message that is received.
 const RECEIVED: usize = 20;
@@ -49,13 +44,19 @@ fn cost(serialization: Serialization, bytes: &[u8], socket: Option<SocketId>) ->
         socket: socket.filter(|_| index == 0),
     };
     let reads: Vec<OsEvent> = bytes.chunks(PIECE).enumerate().map(read).collect();
-    let before = ALLOCATOR.total_allocated();
     let mut events = Vec::new();
-    for read in reads {
-        primary.handle(read);
-        events.extend(drain(&mut primary));
-    }
-    (ALLOCATOR.total_allocated() - before, events)
+    let cost = allocated(|| {
+        for read in reads {
+            primary.handle(read);
+            events.extend(drain(&mut primary));
+        }
+    });
+    (cost, events)
+}
+
+/// The bytes that are allocated meanwhile.
+fn allocated(run: impl FnOnce()) -> usize {
+    usize::try_from(measure(run).bytes_total).expect("64 bits")
 }
 
 fn varint(mut number: usize) -> Vec<u8> {
@@ -132,19 +133,8 @@ fn message(events: &[Event]) -> Option<&Message> {
     if let [Event::Message { message, .. }] = events { Some(message) } else { None }
 }
 
-/// One after the other: the count is of the whole process.
-#[test]
-fn messages_cost_in_proportion() {
-    receiving_is_in_proportion();
-    claimed_length_costs_nothing();
-    lines_are_in_proportion();
-    envelopes_are_in_proportion();
-    reading_is_in_proportion();
-    lists_are_in_proportion();
-    unsent_messages_are_bounded();
-}
-
 /// One copy of what arrives, and little more. A payload that claims more than it has is refused, and costs as little.
+#[test]
 fn receiving_is_in_proportion() {
     for (name, payload) in payloads() {
         let frame = frame(&payload);
@@ -161,6 +151,7 @@ fn receiving_is_in_proportion() {
 }
 
 /// A length that is only claimed costs nothing.
+#[test]
 fn claimed_length_costs_nothing() {
     let length = u32::try_from(Limits::default().message_bytes).expect("short");
     let (cost, _) = cost(Serialization::Advanced, &length.to_be_bytes(), None);
@@ -172,6 +163,7 @@ fn claimed_length_costs_nothing() {
 }
 
 /// Lines of JSON, too, in one piece or many.
+#[test]
 fn lines_are_in_proportion() {
     let levels = 4 * MIB;
     for (name, line) in [
@@ -189,6 +181,7 @@ fn lines_are_in_proportion() {
 }
 
 /// In the envelope of a socket it is copied once more; a message of Node's own costs no more than its bytes, either.
+#[test]
 fn envelopes_are_in_proportion() {
     let names = |cmd: &str| {
         [b"o\"\x03cmd\"", &[u8::try_from(cmd.len()).expect("short")][..], cmd.as_bytes()].concat()
@@ -221,14 +214,14 @@ fn envelopes_are_in_proportion() {
 }
 
 /// A value that is read takes more, but within its factor.
+#[test]
 fn reading_is_in_proportion() {
     for (name, payload) in payloads() {
         let frame = frame(&payload);
         let (_, events) = cost(Serialization::Advanced, &frame, None);
         let Some(message) = message(&events) else { unreachable!("{name}: {events:?}") };
-        let before = ALLOCATOR.total_allocated();
-        let value = message.structured();
-        let cost = ALLOCATOR.total_allocated() - before;
+        let mut value = Ok(Structured::Null);
+        let cost = allocated(|| value = message.structured());
         println!("{name}: {:.1} bytes a byte", factor(cost, payload.len()));
         assert!(value.is_ok() || value == Err(MessageError::TooDeep), "{name}");
         assert!(cost <= READ * payload.len(), "{name}: {cost} bytes for {}", payload.len());
@@ -236,6 +229,7 @@ fn reading_is_in_proportion() {
 }
 
 /// A list in a field of a message of Node's own, read as text.
+#[test]
 fn lists_are_in_proportion() {
     for element in ["0,", "null,", "[],", "\"\","] {
         let list = element.repeat(MANY);
@@ -249,18 +243,24 @@ fn lists_are_in_proportion() {
 }
 
 /// Messages that wait for a worker that does not read, however short: within five times the limit of their bytes.
+#[test]
 fn unsent_messages_are_bounded() {
-    let limit = Limits::default().unsent_bytes;
+    let limit = i64::try_from(Limits::default().unsent_bytes).expect("short");
     for text in ["", "a text of 64 bytes, with which the bytes are the first at their end"] {
         let mut primary = primary(Serialization::Json);
         let message = Message::from(text);
-        let before = ALLOCATOR.allocated();
-        while primary.send(WorkerId(1), message.clone()).is_ok() {
-            drain(&mut primary);
-            assert!(ALLOCATOR.allocated() - before <= 5 * limit, "{text:?}");
+        let mut held = 0;
+        let mut refused = None;
+        while refused.is_none() {
+            let turn = measure(|| {
+                refused = primary.send(WorkerId(1), message.clone()).err();
+                drain(&mut primary);
+            });
+            held += turn.bytes_current;
+            assert!(held <= 5 * limit, "{text:?}");
         }
-        println!("{text:?}: {:.1} bytes a byte", factor(ALLOCATOR.allocated() - before, limit));
-        assert_eq!(primary.send(WorkerId(1), message), Err(SendError::Full));
+        println!("{text:?}: {held} bytes for {limit}");
+        assert_eq!(refused, Some(SendError::Full));
     }
 }
 

@@ -3,15 +3,12 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
-#[allow(dead_code, reason = "each test program uses a part of the house")]
-mod house;
-
+use crate::house::House;
 use cluster_core::{
     Call, ChannelId, CloseReason, Errno, Event, Limits, ListenAddress, ListenOptions, ListenerId,
     LocalAddress, Machine, OsEvent, Output, SchedulingPolicy, Serialization, Settings, SocketId, Worker,
     WorkerEvent, WorkerId,
 };
-use house::House;
 
 const ONE: WorkerId = WorkerId(1);
 const TWO: WorkerId = WorkerId(2);

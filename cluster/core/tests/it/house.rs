@@ -1,6 +1,8 @@
 //! A primary and its workers joined by plain queues: everything is delivered at once and in order. It knows no faults
 //! and no schedules; those are the simulator's.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv6Addr, SocketAddr};
 
@@ -48,13 +50,11 @@ impl Desk {
     }
 
     /// Continues the numbers of sockets after this one.
-    #[allow(dead_code, reason = "each test program uses a part of the house")]
     pub(crate) fn count_after(&mut self, last: u64) {
         self.sockets = last;
     }
 
     /// The socket that was bound last.
-    #[allow(dead_code, reason = "each test program uses a part of the house")]
     pub(crate) fn last_bound(&self) -> Option<SocketId> {
         self.bound
     }

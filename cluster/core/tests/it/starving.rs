@@ -2,14 +2,11 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
-#[allow(dead_code, reason = "each test program uses a part of the house")]
-mod house;
-
+use crate::house::House;
 use cluster_core::{
     Call, Errno, Limits, ListenOptions, ListenerId, LocalAddress, Machine, OsEvent, Output, Serialization,
     Settings, SocketId, TimerId, Worker, WorkerId,
 };
-use house::House;
 
 const ONE: WorkerId = WorkerId(1);
 const LISTENER: ListenerId = ListenerId(1);

@@ -2,15 +2,12 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
-#[allow(dead_code, reason = "each test program uses a part of the house")]
-mod house;
-
+use crate::house::House;
 use cluster_core::{
     Call, ChannelId, Event, HandleType, Limits, ListenOptions, ListenerId, LocalAddress, Machine, OsEvent,
     OutgoingHandle, Output, Primary, SchedulingPolicy, Sent, Serialization, Settings, SocketId, Worker,
     WorkerEvent, WorkerId,
 };
-use house::House;
 use serde_json::json;
 
 const ONE: WorkerId = WorkerId(1);

@@ -2,17 +2,14 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
-#[allow(dead_code, reason = "each test program uses a part of the house")]
-mod house;
-
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::house::{Desk, House};
 use cluster_core::{
     AddressType, BindAddress, Call, Errno, Event, HandleId, Limits, ListenAddress, ListenError,
     ListenOptions, ListenerId, ListeningAddress, LocalAddress, Machine, OsEvent, SchedulingPolicy,
     Serialization, Settings, SocketId, Worker, WorkerEvent, WorkerId,
 };
-use house::{Desk, House};
 use serde_json::Value;
 
 const ONE: WorkerId = WorkerId(1);
@@ -355,7 +352,7 @@ fn a_worker_that_leaves_neither_closes_an_exclusive_server_nor_waits_for_it() {
 #[test]
 fn an_exclusive_server_may_be_opened_and_closed_without_a_channel() {
     let mut worker = cluster_core::Worker::new(ONE, cluster_core::Serialization::Json, Limits::default());
-    let mut desk = house::Desk::default();
+    let mut desk = Desk::default();
     let mut events = Vec::new();
     let mut drain = |worker: &mut _| {
         while let Some(event) = cluster_core::pump(worker, &mut desk) {

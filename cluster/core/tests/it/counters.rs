@@ -3,16 +3,13 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
-#[allow(dead_code, reason = "each test program uses a part of the house")]
-mod house;
-
 use std::collections::BTreeSet;
 
+use crate::house::House;
 use cluster_core::{
     Call, Command, Event, HandleId, Limits, ListenAddress, ListenOptions, ListenerId, Serialization,
     Settings, TimerId, WorkerEvent, WorkerId,
 };
-use house::House;
 
 /// Just before a number ends: of 31 and 32 bits, of a double, of 63 bits, and the last. Messages are numbered up to 2^53 alone,
 /// the last number that a double distinguishes from its neighbours.

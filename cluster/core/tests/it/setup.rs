@@ -2,14 +2,11 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
-#[allow(dead_code, reason = "each test program uses a part of the house")]
-mod house;
-
+use crate::house::House;
 use cluster_core::{
     Call, Command, Event, ForkError, Machine, PolicyFrozen, Primary, SchedulingPolicy, SendError,
     Serialization, Settings, Setup, Stdio, WorkerId,
 };
-use house::House;
 
 /// What was spawned so far.
 fn commands(house: &House) -> Vec<Command> {

@@ -3,14 +3,12 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
-mod house;
-
+use crate::house::House;
 use cluster_core::{
     Call, CloseReason, Command, ConnectionState, Errno, Event, ExitStatus, ListenAddress, ListenOptions,
     ListenerId, Machine, OsEvent, Output, SchedulingPolicy, SendError, Sent, Settings, Setup, Signal,
     SocketId, WorkerError, WorkerEvent, WorkerId, WorkerInfo, WorkerState,
 };
-use house::House;
 use serde_json::json;
 
 const ONE: WorkerId = WorkerId(1);
