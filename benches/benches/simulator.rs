@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use cluster_core::Settings;
 use cluster_sim::explore::every;
-use cluster_sim::standard::{self, Scenario, Serve, Talk};
+use cluster_sim::scenarios::{self, PingPong, ReplyServer, Scenario};
 use cluster_sim::{Failure, Schedule, World};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mimalloc::MiMalloc;
@@ -39,20 +39,20 @@ fn runs(criterion: &mut Criterion) {
     group.bench_function("standard", |bencher| {
         bencher.iter(|| {
             seed += 1;
-            standard::run(seed).expect("a check fails only on a defect")
+            scenarios::run_standard(seed).expect("a check fails only on a defect")
         });
     });
     group.bench_function("2 workers, 10 messages", |bencher| {
         bencher.iter(|| {
             seed += 1;
-            let mut world = World::new(Talk::new(2, 10, 1), Settings::default()).on(Schedule::seed(seed));
+            let mut world = World::new(PingPong::new(2, 10, 1), Settings::default()).on(Schedule::seed(seed));
             world.run().expect("a check fails only on a defect");
         });
     });
     group.bench_function("standard, a swarm of faults", |bencher| {
         bencher.iter(|| {
             seed += 1;
-            standard::run_with_faults(seed).expect("a check fails only on a defect")
+            scenarios::run_standard_with_faults(seed).expect("a check fails only on a defect")
         });
     });
     group.finish();
@@ -61,8 +61,9 @@ fn runs(criterion: &mut Criterion) {
 fn steps(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("simulator steps");
     group.throughput(Throughput::Elements(1));
-    group
-        .bench_function("standard", |bencher| bencher.iter_custom(|steps| timed_steps(steps, standard::run)));
+    group.bench_function("standard", |bencher| {
+        bencher.iter_custom(|steps| timed_steps(steps, scenarios::run_standard))
+    });
     for workers in [2, 16, 128] {
         group.bench_function(format!("{workers} workers, {workers} connections"), |bencher| {
             bencher.iter_custom(|steps| timed_steps(steps, |seed| serve(workers, seed)));
@@ -73,7 +74,8 @@ fn steps(criterion: &mut Criterion) {
 
 /// One run, and how many steps it took.
 fn serve(workers: u32, seed: u64) -> Result<u64, Box<Failure>> {
-    let mut world = World::new(Serve::new(workers, workers), Settings::default()).on(Schedule::seed(seed));
+    let mut world =
+        World::new(ReplyServer::new(workers, workers), Settings::default()).on(Schedule::seed(seed));
     world.run().map(|()| world.steps())
 }
 
@@ -92,7 +94,7 @@ fn flatness(_: &mut Criterion) {
 /// What a search for every run has covered, and how fast.
 fn exhaustive(_: &mut Criterion) {
     for (name, budget) in [("serve-1-1", 1_000_000), ("serve-2-0", 1_000_000), ("standard", 300_000)] {
-        let scenario: Scenario<Serve> = name.parse().expect("it is a name");
+        let scenario: Scenario<ReplyServer> = name.parse().expect("it is a name");
         let started = Instant::now();
         let coverage = every(&scenario.world(), budget).expect("a check fails only on a defect");
         let states = u32::try_from(coverage.worlds + coverage.ends).expect("bounded by the budget");

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use cluster_conformance::arm::sim::Sim;
 use cluster_conformance::scenario::{self, Scenario};
 use cluster_sim::replay::Line;
-use cluster_sim::standard::{self, Plan, Serve};
+use cluster_sim::scenarios::{self, RandomProgram, ReplyServer};
 use cluster_sim::{Faults, Program, Schedule, Trace, World};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -32,8 +32,10 @@ fn line<P: Program>(world: World<P>, seed: u64) -> String {
 /// The line of a random run, of one scenario or another.
 fn random(seed: u64) -> String {
     match usize::try_from(seed % 5).expect("less than 5") {
-        own @ 0..3 => line(OWN[own].parse::<standard::Scenario<Serve>>().expect("a name").world(), seed),
-        3 => line(PLAN.parse::<standard::Scenario<Plan>>().expect("a name").world(), seed),
+        own @ 0..3 => {
+            line(OWN[own].parse::<scenarios::Scenario<ReplyServer>>().expect("a name").world(), seed)
+        }
+        3 => line(PLAN.parse::<scenarios::Scenario<RandomProgram>>().expect("a name").world(), seed),
         _ => line(Sim::new(&ours()).world().named(SCENARIO), seed),
     }
 }
@@ -45,7 +47,7 @@ fn replay(text: &str) -> Option<(Trace, bool)> {
         let again = Sim::new(&ours()).replay(&line);
         return Some((again.world.trace().cloned().unwrap_or_default(), again.left.is_none()));
     }
-    let again = standard::replay(text).ok()?;
+    let again = scenarios::replay(text).ok()?;
     Some((again.trace, again.left.is_none()))
 }
 
@@ -181,7 +183,7 @@ fn a_wrong_hash_is_told_from_the_right_one() {
 /// Whatever a choice changes, the hash changes with it.
 #[test]
 fn no_two_different_runs_have_one_hash() {
-    let world = OWN[0].parse::<standard::Scenario<Serve>>().expect("a name").world();
+    let world = OWN[0].parse::<scenarios::Scenario<ReplyServer>>().expect("a name").world();
     let run = |schedule: Schedule| {
         let mut world = world.clone().with_faults(Faults::all()).on(schedule).traced();
         let _ = world.run();

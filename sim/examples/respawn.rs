@@ -4,7 +4,7 @@
 //! `-- run.html` behind it also as a picture for a browser. It is no policy to use: the mistake is planted.
 
 use cluster_core::{Event, Primary, Settings};
-use cluster_sim::runs::{Broken, hold};
+use cluster_sim::prop::{Counterexample, check};
 use cluster_sim::{Actor, Fault, Faults, Process, Program, World};
 use proptest::strategy::Just;
 
@@ -48,15 +48,15 @@ impl Program for KeepTwo {
 
 /// When everything has come to rest, there are two workers, unless the primary is dead.
 fn two_live(world: &World<KeepTwo>) -> Result<(), String> {
-    let workers = world.living().filter(|actor| *actor != Actor::Primary).count();
-    let is_right = workers == 2 || workers == world.living().count();
+    let workers = world.running().filter(|actor| *actor != Actor::Primary).count();
+    let is_right = workers == 2 || workers == world.running().count();
     if is_right { Ok(()) } else { Err(format!("{workers} workers live, not 2")) }
 }
 
 /// What the simulator finds, at most two kills a run.
-pub(crate) fn search() -> Result<(), Box<Broken<KeepTwo>>> {
+pub(crate) fn search() -> Result<(), Box<Counterexample<KeepTwo>>> {
     let world = World::new(KeepTwo::default(), Settings::default()).named("respawn");
-    hold(Just(world.with_faults(Faults::only(&[Fault::Kill]).limit(2))), two_live)
+    check(Just(world.with_faults(Faults::only(&[Fault::Kill]).limit(2))), two_live)
 }
 
 fn main() -> std::io::Result<()> {

@@ -3,29 +3,29 @@
 pub(crate) mod acks;
 pub(crate) mod descriptors;
 pub(crate) mod fairness;
-pub(crate) mod harm;
+pub(crate) mod false_blame;
+pub(crate) mod fifo;
 pub(crate) mod ids;
 pub(crate) mod ledger;
 pub(crate) mod liveness;
 pub(crate) mod messages;
 pub(crate) mod order;
 pub(crate) mod queues;
-pub(crate) mod turns;
 
 use std::fmt;
 
 use cluster_core::{ConnectionState, Event, Primary, SocketId, WorkerEvent};
 
+use crate::cow::CowArc;
 use crate::kernel::Kernel;
-use crate::kernel::process::Pid;
-use crate::part::Part;
+use crate::kernel::process_table::Pid;
 use acks::Acks;
 use fairness::Fairness;
+use fifo::Fifo;
 use ids::Ids;
 use liveness::Serving;
 use messages::Messages;
 use order::OrderCheck;
-use turns::Turns;
 
 /// A property that is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,7 +42,7 @@ pub enum Check {
     /// What waits in the primary stays within its limits.
     Queues,
     /// Who keeps to the protocol is never told that it broke it.
-    Harm,
+    FalseBlame,
     /// The events of each worker come in an order and number that Node's documentation and recordings allow.
     Order,
     /// Messages come in order, each once, and none is lost that could be delivered.
@@ -50,7 +50,7 @@ pub enum Check {
     /// No worker gets a second connection before everybody who was free all the time has got one, and none is turned away.
     Fairness,
     /// Of the connections that wait in the primary, who has come earlier is handed out earlier.
-    Turns,
+    Fifo,
     /// At the end nobody holds a descriptor that is of no use to anybody.
     Descriptors,
     /// When faults stop, everything comes to its end: connections are served or closed, workers that are to go, go.
@@ -65,11 +65,11 @@ impl fmt::Display for Check {
             Check::Acks => "acks",
             Check::Ids => "ids",
             Check::Queues => "queues",
-            Check::Harm => "harm",
+            Check::FalseBlame => "false_blame",
             Check::Order => "order",
             Check::Messages => "messages",
             Check::Fairness => "fairness",
-            Check::Turns => "turns",
+            Check::Fifo => "fifo",
             Check::Descriptors => "descriptors",
             Check::Liveness => "liveness",
         })
@@ -111,15 +111,15 @@ impl std::error::Error for Failure {}
 /// remember: whatever is written to, a world no longer shares with its copies.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Checks {
-    pub(crate) serving: Part<Serving>,
-    pub(crate) order: Part<OrderCheck>,
-    pub(crate) acks: Part<Acks>,
-    pub(crate) messages: Part<Messages>,
-    pub(crate) fairness: Part<Fairness>,
-    turns: Part<Turns>,
+    pub(crate) serving: CowArc<Serving>,
+    pub(crate) order: CowArc<OrderCheck>,
+    pub(crate) acks: CowArc<Acks>,
+    pub(crate) messages: CowArc<Messages>,
+    pub(crate) fairness: CowArc<Fairness>,
+    fifo: CowArc<Fifo>,
     ids: Ids,
     /// What the ledger said at the last look, in the order of its numbers, and how many connections workers have.
-    ledger: Part<(Vec<(SocketId, ConnectionState)>, u64)>,
+    ledger: CowArc<(Vec<(SocketId, ConnectionState)>, u64)>,
 }
 
 impl Checks {
@@ -131,7 +131,7 @@ impl Checks {
         kernel: &Kernel,
     ) -> Result<(), (Check, String)> {
         self.ids.primary_event(event).map_err(|what| (Check::Ids, what))?;
-        harm::primary_event(event, kernel).map_err(|what| (Check::Harm, what))?;
+        false_blame::primary_event(event, kernel).map_err(|what| (Check::FalseBlame, what))?;
         match event {
             Event::Listening { worker, address } => self.fairness.listening(*worker, address, kernel),
             Event::Message { worker, message, .. } => {
@@ -152,7 +152,7 @@ impl Checks {
 
     /// A worker is about to hear an event.
     pub(crate) fn worker_event(
-        checks: &mut Part<Checks>,
+        checks: &mut CowArc<Checks>,
         pid: Pid,
         event: &WorkerEvent,
         kernel: &Kernel,
@@ -183,9 +183,7 @@ impl Checks {
     /// The ledger has changed, and the primary has nothing left to do.
     pub(crate) fn look_again(&mut self, kernel: &Kernel, primary: &Primary) -> Result<(), (Check, String)> {
         self.ledger = (primary.ledger().open().collect(), primary.ledger().owned()).into();
-        self.turns
-            .at_rest(&self.ledger.0, primary.ledger().returned())
-            .map_err(|what| (Check::Turns, what))?;
+        self.fifo.at_rest(&self.ledger.0, primary.ledger().returned()).map_err(|what| (Check::Fifo, what))?;
         self.fairness.at_rest(&self.ledger.0, kernel, primary).map_err(|what| (Check::Fairness, what))
     }
 

@@ -166,7 +166,7 @@ fn actors(trace: &Trace) -> Vec<Actor> {
 /// What was read is named after the messages that are complete by it, of which it may have only the last bytes.
 fn name_reads(marks: &mut [Mark], rows: &[Row], arrows: &[Arrow]) {
     for (at, (mark, row)) in marks.iter_mut().zip(rows).enumerate() {
-        if let Crossing::Told { event: OsEvent::Read { bytes, .. }, .. } = &row.what {
+        if let Crossing::Input { event: OsEvent::Read { bytes, .. }, .. } = &row.what {
             let complete =
                 arrows.iter().filter(|arrow| arrow.to == Some(at)).map(|arrow| arrow.label.as_str());
             mark.label = label::read(&complete.collect::<Vec<_>>(), bytes);
@@ -176,7 +176,7 @@ fn name_reads(marks: &mut [Mark], rows: &[Row], arrows: &[Arrow]) {
 
 fn mark(row: &Row, column: usize) -> Mark {
     let label::Label { kind, text, descriptor } = label::of(&row.what);
-    let begins = matches!(row.what, Crossing::Started | Crossing::Told { .. } | Crossing::Arrived { .. });
+    let begins = matches!(row.what, Crossing::Started | Crossing::Input { .. } | Crossing::Arrived { .. });
     let ends = matches!(row.what, Crossing::Ended(_));
     Mark {
         step: row.step,

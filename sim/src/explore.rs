@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::check::Failure;
-use crate::journal::Observation;
+use crate::observations::Observation;
 use crate::program::{Actor, Program};
 use crate::schedule::Schedule;
 use crate::world::World;

@@ -4,23 +4,23 @@
 //! schedule. It does not run machines or programs: the world does.
 
 pub(crate) mod bind;
+mod blocking;
+pub(crate) mod bound_address;
 pub(crate) mod calls;
 pub(crate) mod channel;
 pub(crate) mod client;
 pub(crate) mod clock;
-pub(crate) mod datagram;
 pub(crate) mod deliver;
-mod halt;
-pub(crate) mod name;
-pub(crate) mod own;
-pub(crate) mod process;
+pub(crate) mod footprint;
+pub(crate) mod process_table;
+pub(crate) mod program_sockets;
 pub(crate) mod ready;
 pub(crate) mod socket;
 mod step;
 pub(crate) mod system;
 #[cfg(test)]
 mod tests;
-pub(crate) mod touch;
+pub(crate) mod udp;
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -29,38 +29,38 @@ use cluster_core::{ChannelId, ExitStatus, SocketId};
 
 use channel::{Channel, Side};
 use clock::Clock;
-use process::{Accepting, Descriptor, Origin, Phase, Pid, Process};
-use ready::{Marks, Ready};
-use socket::{Client, File, FileId, Flow, Kind, Place};
+use process_table::{Accepting, Descriptor, Origin, Phase, Pid, ProcessEntry};
+use ready::{Dependencies, Ready};
+use socket::{Client, ClientState, File, FileId, Flow, SocketKind};
 use system::System;
 
 pub(crate) use step::Step;
 
+use crate::cow::CowArc;
 use crate::fault::Fault;
-use crate::part::Part;
 use crate::program::ClientId;
 use crate::schedule::Schedule;
 
 /// Whether a step can be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Readiness {
     Enabled,
     /// Something must happen first.
     Waiting,
     /// It will never be taken, unless it is woken again.
-    Gone,
+    Obsolete,
 }
 
 /// See the module.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Kernel {
-    pub(crate) processes: Part<Vec<Part<Process>>>,
+    pub(crate) processes: CowArc<Vec<CowArc<ProcessEntry>>>,
     /// The channel of worker `n` at `n`.
-    channels: Part<Vec<Option<Part<Channel>>>>,
-    files: Part<Vec<Part<File>>>,
-    pub(crate) clients: Part<Vec<Part<Client>>>,
+    channels: CowArc<Vec<Option<CowArc<Channel>>>>,
+    files: CowArc<Vec<CowArc<File>>>,
+    pub(crate) clients: CowArc<Vec<CowArc<Client>>>,
     pub(crate) clock: Clock,
-    system: Part<System>,
+    system: CowArc<System>,
     next_port: u16,
     capacity: usize,
     /// How often programs have asked for what depends on other processes: what a step has looked at is told by it.
@@ -68,7 +68,7 @@ pub(crate) struct Kernel {
     /// What could happen, oldest first. Derived from the rest: the order is a matter of taste, not of state.
     pub(crate) ready: Ready,
     /// What was touched since the steps that are ready were last looked at.
-    touched: Marks,
+    touched: Dependencies,
 }
 
 impl Hash for Kernel {
@@ -78,7 +78,7 @@ impl Hash for Kernel {
         // Of what is ready, only the signals stand nowhere else.
         let is_alive = |pid: &Pid| processes.get(pid.index()).is_some_and(|process| process.is_alive());
         let signal =
-            |step: Step| if let Step::Die(pid, signal) = step { Some((pid, signal.0)) } else { None };
+            |step: Step| if let Step::Signal(pid, signal) = step { Some((pid, signal.0)) } else { None };
         let mut signals: Vec<(Pid, i32)> =
             ready.steps().filter_map(signal).filter(|(pid, _)| is_alive(pid)).collect();
         signals.sort_unstable();
@@ -92,7 +92,7 @@ impl Kernel {
         let mut ready = Ready::default();
         ready.last(Step::Start(Pid::PRIMARY));
         Kernel {
-            processes: vec![Process::starting(Arc::default(), Vec::new()).into()].into(),
+            processes: vec![ProcessEntry::starting(Arc::default(), Vec::new()).into()].into(),
             channels: vec![None].into(),
             next_port: 40_001,
             capacity,
@@ -102,7 +102,7 @@ impl Kernel {
     }
 
     /// Becomes a copy, in the room it has.
-    pub(crate) fn take_over(&mut self, other: &Kernel) {
+    pub(crate) fn copy_from(&mut self, other: &Kernel) {
         let Kernel {
             processes,
             channels,
@@ -125,7 +125,7 @@ impl Kernel {
         self.next_port = *next_port;
         self.capacity = *capacity;
         self.asked = *asked;
-        self.ready.take_over(ready);
+        self.ready.copy_from(ready);
         self.touched = *touched;
     }
 
@@ -133,12 +133,12 @@ impl Kernel {
         self.capacity = bytes;
     }
 
-    pub(crate) fn process(&self, pid: Pid) -> &Process {
+    pub(crate) fn process(&self, pid: Pid) -> &ProcessEntry {
         &self.processes[pid.index()]
     }
 
-    pub(crate) fn process_mut(&mut self, pid: Pid) -> &mut Process {
-        self.touched |= Marks::process(pid);
+    pub(crate) fn process_mut(&mut self, pid: Pid) -> &mut ProcessEntry {
+        self.touched |= Dependencies::process(pid);
         &mut self.processes[pid.index()]
     }
 
@@ -147,7 +147,7 @@ impl Kernel {
     }
 
     pub(crate) fn client_mut(&mut self, id: ClientId) -> &mut Client {
-        self.touched |= Marks::client(id);
+        self.touched |= Dependencies::client(id);
         &mut self.clients[id.0 as usize - 1]
     }
 
@@ -156,7 +156,7 @@ impl Kernel {
     }
 
     fn file_mut(&mut self, id: FileId) -> &mut File {
-        self.touched |= Marks::file(&self.file(id).kind);
+        self.touched |= Dependencies::file(&self.file(id).kind);
         &mut self.files[id.0 as usize]
     }
 
@@ -172,7 +172,7 @@ impl Kernel {
 
     fn channel_mut(&mut self, pid: Pid, id: ChannelId) -> Option<(&mut Channel, Side)> {
         let (worker, side) = Self::locate(pid, id);
-        self.touched |= Marks::process(Self::worker_of(pid, id));
+        self.touched |= Dependencies::process(Self::worker_of(pid, id));
         Some((self.channels.get_mut(worker)?.as_mut()?, side))
     }
 
@@ -202,13 +202,13 @@ impl Kernel {
     }
 
     /// What was touched since this was last asked.
-    pub(crate) fn take_touched(&mut self) -> Marks {
+    pub(crate) fn take_touched(&mut self) -> Dependencies {
         std::mem::take(&mut self.touched)
     }
 
     /// A process may have something else to do now, or no longer.
     pub(crate) fn turn(&mut self, pid: Pid) {
-        self.touched |= Marks::process(pid);
+        self.touched |= Dependencies::process(pid);
     }
 
     fn wake_peer(&mut self, pid: Pid, id: ChannelId, step: fn(Pid, ChannelId) -> Step) {
@@ -221,50 +221,50 @@ impl Kernel {
         self.wake(step);
     }
 
-    fn open(&mut self, kind: Kind) -> FileId {
+    fn open(&mut self, kind: SocketKind) -> FileId {
         let id = FileId(u32::try_from(self.files.len()).expect("fewer than 2^32 sockets a run"));
         self.files.push(File { refs: 1, kind }.into());
         id
     }
 
     /// One reference less.
-    fn let_go(&mut self, id: FileId) {
+    fn release(&mut self, id: FileId) {
         let file = self.file_mut(id);
         file.refs -= 1;
         if file.refs > 0 {
             return;
         }
         match &mut file.kind {
-            Kind::Listener(listener) => {
+            SocketKind::Listener(listener) => {
                 listener.limit = None;
                 let waiting = std::mem::take(&mut listener.backlog);
                 for client in waiting {
                     self.close_server_end(client, Flow::Reset);
                 }
             }
-            Kind::Connection(client) => {
+            SocketKind::Connection(client) => {
                 let client = *client;
                 let unread = !self.client(client).incoming.bytes.is_empty();
                 self.close_server_end(client, if unread { Flow::Reset } else { Flow::Ended });
             }
-            Kind::Datagrams(datagrams) => datagrams.queue.clear(),
+            SocketKind::Udp(datagrams) => datagrams.queue.clear(),
         }
     }
 
     fn close_server_end(&mut self, id: ClientId, flow: Flow) {
         let client = self.client_mut(id);
-        client.place = Place::Closed;
+        client.state = ClientState::Closed;
         client.outgoing.finish(flow);
-        self.wake(Step::Meet(id));
+        self.wake(Step::ClientEvent(id));
     }
 
     /// Closes a process's descriptor, and removes the path that it has bound.
     pub(crate) fn close(&mut self, pid: Pid, id: SocketId) {
         let Some(file) = self.process_mut(pid).remove(id) else { return };
-        if self.system.has_name_of((pid, id)) {
-            self.system_mut().unname((pid, id));
+        if self.system.has_path_of((pid, id)) {
+            self.system_mut().remove_paths_of((pid, id));
         }
-        self.let_go(file);
+        self.release(file);
     }
 
     /// Closes one end of a channel; the other end will hear of it.
@@ -275,14 +275,14 @@ impl Kernel {
         }
         let lost = channel.close(side);
         let peer = channel.end(side.other());
-        let (open, blocked) = (peer.open, peer.blocked);
+        let (open, write_blocked) = (peer.open, peer.write_blocked);
         for file in lost {
-            self.let_go(file);
+            self.release(file);
         }
         if open {
             self.wake_peer(pid, id, Step::Read);
         }
-        if blocked {
+        if write_blocked {
             self.wake_peer(pid, id, Step::Writable);
         }
     }
@@ -291,19 +291,19 @@ impl Kernel {
     /// it got them, its channels first.
     pub(crate) fn die(&mut self, pid: Pid, status: ExitStatus, schedule: &mut Schedule) {
         let descriptors = self.process_mut(pid).die(status);
-        self.touched |= Marks::life(pid);
+        self.touched |= Dependencies::life(pid);
         self.clock.forget(pid);
         if pid == Pid::PRIMARY {
             for n in 1..self.channels.len() {
                 self.close_channel(pid, ChannelId(n as u64));
             }
         } else if self.process(pid).child.is_some() || schedule.strikes(Fault::Grandchild) {
-            self.wake(Step::LetGo(pid));
+            self.wake(Step::CloseInherited(pid));
         } else {
             self.close_channel(pid, ChannelId::PRIMARY);
         }
         for descriptor in descriptors {
-            self.let_go(descriptor.file);
+            self.release(descriptor.file);
         }
         if pid != Pid::PRIMARY {
             self.wake(Step::Reap(pid));
@@ -311,67 +311,73 @@ impl Kernel {
     }
 
     /// What a dead process left behind closes its channel.
-    pub(crate) fn let_channel_go(&mut self, pid: Pid) {
+    pub(crate) fn close_inherited(&mut self, pid: Pid) {
         self.close_channel(pid, ChannelId::PRIMARY);
         if let Some(connection) = self.process_mut(pid).child.take() {
-            self.let_go(connection);
+            self.release(connection);
         }
     }
 
     /// The client whom a process's child waits for.
     fn child_waits_for(&self, pid: Pid) -> Option<ClientId> {
         match self.file(self.process(pid).child?).kind {
-            Kind::Connection(client) => Some(client),
-            Kind::Listener(_) | Kind::Datagrams(_) => None,
+            SocketKind::Connection(client) => Some(client),
+            SocketKind::Listener(_) | SocketKind::Udp(_) => None,
         }
     }
 
     /// Whether what a process left behind does not wait for a client.
-    fn lets_go(&self, pid: Pid) -> bool {
+    fn can_close_inherited(&self, pid: Pid) -> bool {
         self.child_waits_for(pid).is_none_or(|client| self.client(client).incoming.flow != Flow::Open)
     }
 
     /// Whether a step can be taken, if its process has nothing else to do.
-    pub(crate) fn verdict(&self, step: Step) -> Verdict {
-        let when = |possible| if possible { Verdict::Enabled } else { Verdict::Gone };
+    pub(crate) fn readiness(&self, step: Step) -> Readiness {
+        let when = |possible| if possible { Readiness::Enabled } else { Readiness::Obsolete };
         match step {
-            Step::Run(pid) | Step::Die(pid, _) => when(self.process(pid).is_alive()),
+            Step::Run(pid) | Step::Signal(pid, _) => when(self.process(pid).is_alive()),
             Step::Start(pid) => when(self.process(pid).phase == Phase::Starting),
             Step::Read(pid, id) => self.readable(pid, id),
             Step::Writable(pid, id) => self.writable(pid, id),
             Step::Accept(pid, id) => self.acceptable(pid, id),
             Step::Receive(pid, id) => when(self.receivable(pid, id)),
             Step::Reap(pid) => self.reapable(pid),
-            Step::Act(id) => self.can_act(id),
-            Step::Meet(id) => when(self.client(id).has_news()),
-            Step::Fire => when(self.clock.next().is_some()),
+            Step::ClientAction(id) => self.can_act(id),
+            Step::ClientEvent(id) => when(self.client(id).has_news()),
+            Step::Timer => when(self.clock.next().is_some()),
             Step::Continue(pid) => self.can_continue(pid),
-            Step::LetGo(pid) if !self.lets_go(pid) => Verdict::Waiting,
-            Step::LetGo(_) | Step::Hear => Verdict::Enabled,
+            Step::CloseInherited(pid) if !self.can_close_inherited(pid) => Readiness::Waiting,
+            Step::CloseInherited(_) | Step::DriverEvent => Readiness::Enabled,
         }
     }
 
     /// What a verdict depends on, and whether the process that hears has something else to do.
-    pub(crate) fn verdict_depends_on(&self, step: Step) -> Marks {
+    pub(crate) fn dependencies(&self, step: Step) -> Dependencies {
         match step {
             // Whatever may open a path.
-            Step::Continue(pid) if self.looks_for_a_path(pid) => Marks::ALL,
-            Step::Run(pid) | Step::Start(pid) | Step::Die(pid, _) | Step::Continue(pid) => Marks::life(pid),
+            Step::Continue(pid) if self.waits_for_path(pid) => Dependencies::ALL,
+            Step::Run(pid) | Step::Start(pid) | Step::Signal(pid, _) | Step::Continue(pid) => {
+                Dependencies::life(pid)
+            }
             Step::Read(pid, id) | Step::Writable(pid, id) => {
-                Marks::life(pid) | Marks::process(Self::worker_of(pid, id))
+                Dependencies::life(pid) | Dependencies::process(Self::worker_of(pid, id))
             }
             // How many descriptors a process has depends on whatever it does.
-            Step::Accept(..) if self.is_limited() => Marks::ALL,
-            Step::Accept(pid, _) => Marks::process(pid) | Marks::DOORS,
+            Step::Accept(..) if self.is_limited() => Dependencies::ALL,
+            Step::Accept(pid, _) => Dependencies::process(pid) | Dependencies::LISTENERS,
             Step::Receive(pid, id) => {
-                let client = self.client_behind(pid, id).map_or(Marks::NONE, Marks::client);
-                Marks::process(pid) | Marks::MAILBOXES | client
+                let client = self.client_behind(pid, id).map_or(Dependencies::NONE, Dependencies::client);
+                Dependencies::process(pid) | Dependencies::UDP_QUEUES | client
             }
-            Step::Reap(pid) => Marks::life(pid) | Marks::life(Pid::PRIMARY),
-            Step::Act(id) if self.looks_for_somebody(id) => Marks::client(id) | Marks::DOORS,
-            Step::Act(id) | Step::Meet(id) => Marks::client(id),
-            Step::LetGo(pid) => self.child_waits_for(pid).map_or(Marks::NONE, Marks::client),
-            Step::Hear | Step::Fire => Marks::NONE,
+            Step::Reap(pid) => Dependencies::life(pid) | Dependencies::life(Pid::PRIMARY),
+            Step::ClientAction(id) if self.looks_up_sockets(id) => {
+                Dependencies::client(id) | Dependencies::LISTENERS
+            }
+            Step::ClientAction(id) | Step::ClientEvent(id) => Dependencies::client(id),
+            Step::CloseInherited(pid) => {
+                self.child_waits_for(pid).map_or(Dependencies::NONE, Dependencies::client)
+            }
+            Step::DriverEvent | Step::Timer => Dependencies::NONE,
         }
     }
 
@@ -383,7 +389,7 @@ impl Kernel {
     /// A process comes to another phase of its life.
     pub(crate) fn enter(&mut self, pid: Pid, phase: Phase) {
         self.process_mut(pid).phase = phase;
-        self.touched |= Marks::life(pid);
+        self.touched |= Dependencies::life(pid);
     }
 
     /// Stops a process; some time later it goes on.
@@ -392,16 +398,16 @@ impl Kernel {
         self.wake(Step::Continue(pid));
     }
 
-    fn readable(&self, pid: Pid, id: ChannelId) -> Verdict {
-        let Some((channel, side)) = self.channel(pid, id) else { return Verdict::Gone };
+    fn readable(&self, pid: Pid, id: ChannelId) -> Readiness {
+        let Some((channel, side)) = self.channel(pid, id) else { return Readiness::Obsolete };
         let end = channel.end(side);
         let is_dead = !self.process(pid).is_alive();
         if is_dead || !end.open || (end.is_drained() && channel.is_connected(side)) {
-            Verdict::Gone
+            Readiness::Obsolete
         } else if end.paused || self.process(pid).phase == Phase::Starting {
-            Verdict::Waiting
+            Readiness::Waiting
         } else {
-            Verdict::Enabled
+            Readiness::Enabled
         }
     }
 
@@ -410,26 +416,26 @@ impl Kernel {
         self.channel(pid, id).map_or(0, |(channel, side)| channel.end(side).readable_writes())
     }
 
-    fn writable(&self, pid: Pid, id: ChannelId) -> Verdict {
-        let Some((channel, side)) = self.channel(pid, id) else { return Verdict::Gone };
-        if !channel.end(side).blocked || !self.process(pid).is_alive() {
-            Verdict::Gone
+    fn writable(&self, pid: Pid, id: ChannelId) -> Readiness {
+        let Some((channel, side)) = self.channel(pid, id) else { return Readiness::Obsolete };
+        if !channel.end(side).write_blocked || !self.process(pid).is_alive() {
+            Readiness::Obsolete
         } else if channel.room(side, self.capacity) == 0 && channel.is_connected(side) {
-            Verdict::Waiting
+            Readiness::Waiting
         } else {
-            Verdict::Enabled
+            Readiness::Enabled
         }
     }
 
-    fn acceptable(&self, pid: Pid, id: SocketId) -> Verdict {
+    fn acceptable(&self, pid: Pid, id: SocketId) -> Readiness {
         let waits = |descriptor: &&Descriptor| {
-            let Kind::Listener(listener) = &self.file(descriptor.file).kind else { return false };
+            let SocketKind::Listener(listener) = &self.file(descriptor.file).kind else { return false };
             descriptor.accepting != Accepting::No && !listener.backlog.is_empty()
         };
         match self.process(pid).descriptor(id).filter(waits) {
-            None => Verdict::Gone,
-            Some(descriptor) if descriptor.starved && !self.has_room(pid, 1) => Verdict::Waiting,
-            Some(_) => Verdict::Enabled,
+            None => Readiness::Obsolete,
+            Some(descriptor) if descriptor.starved && !self.has_room(pid, 1) => Readiness::Waiting,
+            Some(_) => Readiness::Enabled,
         }
     }
 
@@ -437,7 +443,7 @@ impl Kernel {
 
     /// It can have so many more than now.
     pub(crate) fn limit(&mut self, pid: Pid, more: Option<usize>) {
-        self.touched = Marks::ALL;
+        self.touched = Dependencies::ALL;
         match more.map(|more| self.descriptors_of(pid) + more) {
             Some(limit) => self.system.limits.insert(pid, limit),
             None => self.system.limits.remove(&pid),
@@ -465,10 +471,10 @@ impl Kernel {
     }
 
     /// Whether a worker goes on without its channel: its program has something, or its machine serves by itself.
-    pub(crate) fn goes_on(&self, pid: Pid) -> bool {
+    pub(crate) fn keeps_running(&self, pid: Pid) -> bool {
         let process = self.process(pid);
         let serves = |it: &Descriptor| it.origin == Origin::Machine && self.address_of(it.file).is_some();
-        process.lingers || process.descriptors().iter().any(|it| it.held || serves(it))
+        process.kept_alive || process.descriptors().iter().any(|it| it.held || serves(it))
     }
 
     /// How many processes have ended and were not reaped yet.
@@ -476,16 +482,16 @@ impl Kernel {
         self.processes.iter().filter(|process| matches!(process.phase, Phase::Dead(_))).count()
     }
 
-    fn reapable(&self, pid: Pid) -> Verdict {
-        let Phase::Dead(_) = self.process(pid).phase else { return Verdict::Gone };
+    fn reapable(&self, pid: Pid) -> Readiness {
+        let Phase::Dead(_) = self.process(pid).phase else { return Readiness::Obsolete };
         if !self.process(Pid::PRIMARY).is_alive() {
-            return Verdict::Gone;
+            return Readiness::Obsolete;
         }
         match self.channel(Pid::PRIMARY, pid.channel()) {
             Some((channel, side)) if channel.end(side).open && !channel.end(side).is_drained() => {
-                Verdict::Waiting
+                Readiness::Waiting
             }
-            _ => Verdict::Enabled,
+            _ => Readiness::Enabled,
         }
     }
 }

@@ -47,13 +47,13 @@
 //! }
 //! ```
 //!
-//! A failure is best shrunk before it is read: [`runs::hold`] searches, shrinks, and explains what is left as a table
-//! and one line, or as a [`diagram`] for a browser. `examples/respawn.rs` tests a respawn policy so; [`runs::runs`] is the strategy for properties of one's
+//! A failure is best shrunk before it is read: [`prop::check`] searches, shrinks, and explains what is left as a table
+//! and one line, or as a [`diagram`] for a browser. `examples/respawn.rs` tests a respawn policy so; [`prop::runs`] is the strategy for properties of one's
 //! own. Here a primary gives up too early, and the smallest run that shows it is one kill on an otherwise quiet machine:
 //!
 //! ```
 //! use cluster_core::{Event, Primary, Settings};
-//! use cluster_sim::{Fault, Faults, Process, Program, World, replay, runs};
+//! use cluster_sim::{Fault, Faults, Process, Program, World, replay, prop};
 //! use proptest::strategy::Just;
 //!
 //! #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -66,7 +66,7 @@
 //! }
 //!
 //! let world = World::new(One, Settings::default()).with_faults(Faults::only(&[Fault::Kill]));
-//! let broken = runs::hold(Just(world.clone()), |world| match world.living().count() {
+//! let broken = prop::check(Just(world.clone()), |world| match world.running().count() {
 //!     1 => Err("the primary is alone".into()),
 //!     _ => Ok(()),
 //! });
@@ -83,32 +83,34 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod cow;
 mod fault;
-mod host;
-mod journal;
 mod kernel;
-mod part;
-mod program;
-mod quiet;
+mod livelock;
+mod observations;
 #[cfg(test)]
-mod sabotage;
+mod planted_bugs;
+mod program;
+mod running_process;
 mod schedule;
-mod script;
+
 mod shrink;
 mod trace;
 mod world;
 
-pub mod bare;
 pub mod diagram;
 pub mod explore;
+pub mod kernel_only;
+pub mod prop;
 pub mod replay;
-pub mod runs;
-pub mod standard;
+pub mod scenarios;
 
 pub use check::{Check, Failure};
 pub use fault::{Fault, Faults};
-pub use journal::Observation;
-pub use program::{Actor, ClientEvent, ClientId, Driver, Ending, Process, Program, SocketEvent};
+pub use observations::Observation;
+pub use program::{
+    Actor, ClientAction, ClientEvent, ClientId, Driver, Ending, Process, Program, SocketEvent,
+};
 pub use schedule::{Choice, Point, Schedule};
-pub use trace::{Act, Crossing, Row, Trace};
+pub use trace::{Crossing, Row, Trace};
 pub use world::World;

@@ -8,9 +8,9 @@ use std::fmt;
 use std::hash::Hash;
 use std::net::SocketAddr;
 
-use cluster_core::{Event, Primary, SocketId, Worker, WorkerEvent, WorkerId};
+use cluster_core::{Event, LocalAddress, Primary, SocketId, Worker, WorkerEvent, WorkerId};
 
-use crate::kernel::process::Pid;
+use crate::kernel::process_table::Pid;
 
 mod driver;
 mod process;
@@ -47,6 +47,21 @@ impl From<Pid> for Actor {
     fn from(pid: Pid) -> Self {
         if pid == Pid::PRIMARY { Actor::Primary } else { Actor::Worker(pid.worker()) }
     }
+}
+
+/// What a client does.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ClientAction {
+    /// Connects.
+    Connect(LocalAddress),
+    /// Sends bytes.
+    Send(Vec<u8>),
+    /// Sends a datagram.
+    SendTo(SocketAddr, Vec<u8>),
+    /// Ends the client's side of the connection.
+    End,
+    /// Resets the connection.
+    Reset,
 }
 
 /// What a client hears.
@@ -177,7 +192,7 @@ pub trait Program: Clone + Eq + Hash + fmt::Debug {
     fn observed(&mut self, driver: &mut Driver<'_>, observer: Actor, text: &str) {}
 
     /// The driver hears a note, in the same order.
-    fn noted(&mut self, driver: &mut Driver<'_>, author: Actor, text: &str) {}
+    fn notified(&mut self, driver: &mut Driver<'_>, author: Actor, text: &str) {}
 
     /// A client hears something.
     fn client_event(&mut self, driver: &mut Driver<'_>, client: ClientId, event: ClientEvent) {}

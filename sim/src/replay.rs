@@ -12,8 +12,8 @@ use cluster_core::{Call, OsEvent};
 
 use crate::check::Failure;
 use crate::fault::Faults;
-use crate::journal::Journal;
 use crate::kernel::Step;
+use crate::observations::ObservationLog;
 use crate::program::Program;
 use crate::schedule::{Choice, Schedule};
 use crate::world::World;
@@ -23,7 +23,7 @@ const MARKS: usize = 16;
 
 /// The rolling hash of what has happened.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Recording {
+pub(crate) struct TraceHasher {
     hash: u64,
     steps: u64,
     /// A piece of the hash after each step.
@@ -33,10 +33,10 @@ pub(crate) struct Recording {
     off: bool,
 }
 
-impl Recording {
+impl TraceHasher {
     /// With room for what most runs take: to grow on the way costs more.
     pub(crate) fn new() -> Self {
-        Recording { marks: Vec::with_capacity(64), ..Recording::default() }
+        TraceHasher { marks: Vec::with_capacity(64), ..TraceHasher::default() }
     }
 
     /// From here on only the steps are counted: nobody will ask for a line.
@@ -52,13 +52,13 @@ impl Recording {
             Step::Writable(pid, channel) => (4, pid.0, channel.0),
             Step::Accept(pid, socket) => (5, pid.0, socket.0),
             Step::Receive(pid, socket) => (6, pid.0, socket.0),
-            Step::Die(pid, signal) => (7, pid.0, signal.0.unsigned_abs().into()),
+            Step::Signal(pid, signal) => (7, pid.0, signal.0.unsigned_abs().into()),
             Step::Reap(pid) => (8, pid.0, 0),
-            Step::LetGo(pid) => (9, pid.0, 0),
-            Step::Act(client) => (10, client.0, 0),
-            Step::Meet(client) => (11, client.0, 0),
-            Step::Hear => (12, 0, 0),
-            Step::Fire => (13, 0, 0),
+            Step::CloseInherited(pid) => (9, pid.0, 0),
+            Step::ClientAction(client) => (10, client.0, 0),
+            Step::ClientEvent(client) => (11, client.0, 0),
+            Step::DriverEvent => (12, 0, 0),
+            Step::Timer => (13, 0, 0),
             Step::Continue(pid) => (14, pid.0, 0),
         };
         self.fold((tag << 56) ^ (u64::from(a) << 28) ^ b);
@@ -96,14 +96,14 @@ impl Recording {
         }
     }
 
-    pub(crate) fn observations(&mut self, journal: &Journal) {
-        if self.off || self.heard == journal.len() {
+    pub(crate) fn observations(&mut self, log: &ObservationLog) {
+        if self.off || self.heard == log.len() {
             return;
         }
-        for observation in journal.since(self.heard) {
+        for observation in log.since(self.heard) {
             self.fold_bytes(observation.text.as_bytes());
         }
-        self.heard = journal.len();
+        self.heard = log.len();
     }
 
     pub(crate) fn end(&mut self) {
@@ -207,19 +207,19 @@ impl Line {
     pub fn replay<P: Program>(&self, world: World<P>) -> Replayed<P> {
         let mut world = world.with_faults(self.faults).on(self.schedule());
         let outcome = world.run();
-        let left = self.left(world.recording());
+        let left = self.left(world.trace_hasher());
         Replayed { world, outcome, left }
     }
 
-    fn left(&self, recording: &Recording) -> Option<RangeInclusive<usize>> {
+    fn left(&self, trace_hasher: &TraceHasher) -> Option<RangeInclusive<usize>> {
         let spacing = spacing(self.steps);
         for (n, mark) in (1..).zip(&self.marks) {
-            if recording.marks.get(n * spacing - 1) != Some(mark) {
+            if trace_hasher.marks.get(n * spacing - 1) != Some(mark) {
                 return Some((n - 1) * spacing + 1..=n * spacing);
             }
         }
-        let is_whole = recording.hash == self.hash && recording.marks.len() == self.steps;
-        (!is_whole).then(|| self.marks.len() * spacing + 1..=recording.marks.len().max(self.steps))
+        let is_whole = trace_hasher.hash == self.hash && trace_hasher.marks.len() == self.steps;
+        (!is_whole).then(|| self.marks.len() * spacing + 1..=trace_hasher.marks.len().max(self.steps))
     }
 }
 

@@ -5,9 +5,10 @@
 
 use crate::fault::{Fault, Faults};
 use crate::kernel::Step;
-use crate::script::{Player, Scribe, Script};
+use script::{Player, Recorder, Script};
 
 mod pct;
+pub(crate) mod script;
 
 use pct::Pct;
 
@@ -25,7 +26,7 @@ pub enum Point {
     /// Which error a fault gives.
     Error,
     /// Which of the sockets that share a port on purpose gets it, or which timer fires when the clock jumps.
-    Way,
+    Target,
 }
 
 /// One choice that was taken.
@@ -45,7 +46,7 @@ pub struct Schedule {
     faults: Faults,
     struck: Vec<Fault>,
     taken: Vec<Choice>,
-    scribe: Option<Box<Scribe>>,
+    recorder: Option<Box<Recorder>>,
 }
 
 #[derive(Debug, Clone)]
@@ -102,7 +103,7 @@ impl Schedule {
             faults: none,
             struck: Vec::new(),
             taken: Vec::with_capacity(64),
-            scribe: None,
+            recorder: None,
         }
     }
 
@@ -113,12 +114,12 @@ impl Schedule {
 
     /// The same schedule, and the run is written down as a script.
     pub(crate) fn described(mut self) -> Self {
-        self.scribe = Some(Box::default());
+        self.recorder = Some(Box::default());
         self
     }
 
-    pub(crate) fn scribe(&self) -> Option<&Scribe> {
-        self.scribe.as_deref()
+    pub(crate) fn recorder(&self) -> Option<&Recorder> {
+        self.recorder.as_deref()
     }
 
     /// The same schedule with these faults.
@@ -148,8 +149,8 @@ impl Schedule {
             Source::Script(player) => player.choose(point).min(of - 1),
         };
         self.taken.push(Choice { value, of });
-        if let (Some(scribe), true) = (&mut self.scribe, point != Point::Step) {
-            scribe.choice(point, value);
+        if let (Some(recorder), true) = (&mut self.recorder, point != Point::Step) {
+            recorder.choice(point, value);
         }
         value as usize
     }
@@ -171,8 +172,8 @@ impl Schedule {
             let [value, of] = [chosen, n].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
             self.taken.push(Choice { value, of });
         }
-        if let Some(scribe) = &mut self.scribe {
-            scribe.step(n, step, next, chosen);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.step(n, step, next, chosen);
         }
         chosen
     }
@@ -208,7 +209,7 @@ impl Schedule {
     }
 
     /// Becomes a copy of one of the same search that is about to be forced, in the room it has.
-    pub(crate) fn take_over(&mut self, other: &Schedule) {
+    pub(crate) fn copy_from(&mut self, other: &Schedule) {
         (self.armed, self.faults) = (other.armed, other.faults);
         self.force(&[]);
     }
@@ -268,7 +269,7 @@ impl Random {
             Point::Step if self.below(100) < self.sticky_percent => 0,
             Point::Writes if self.below(2) == 0 => 0,
             Point::Fault(fault) => u32::from(self.below(self.fault_odds[fault as usize]) == 0),
-            Point::Step | Point::Writes | Point::Bytes | Point::Error | Point::Way => self.below(n),
+            Point::Step | Point::Writes | Point::Bytes | Point::Error | Point::Target => self.below(n),
         }
     }
 

@@ -6,38 +6,38 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::schedule::Point;
-use crate::script::{Scribe, Script, Segment};
+use crate::schedule::script::{Burst, Recorder, Script};
 
 /// How much a run takes to tell, what matters most first. A shrunk run is smaller in this order than the one before, so
 /// no two passes undo each other for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(crate) struct Measure {
+pub(crate) struct Complexity {
     /// How many faults struck.
     pub(crate) faults: usize,
     /// How often somebody was interrupted in the middle of a reaction.
     pub(crate) preemptions: u32,
     /// How often something happened before what a quiet machine would have done.
     pub(crate) switches: u32,
-    segments: usize,
+    bursts: usize,
     /// How many lengths and errors were out of the ordinary.
-    odd: usize,
+    non_default: usize,
     sizes: u64,
     /// How long it takes until everything is quiet.
     scripted: u64,
     steps: u64,
 }
 
-impl Measure {
-    pub(crate) fn of(scribe: &Scribe, script: &Script, steps: u64) -> Self {
-        let faults = script.odd.keys().filter(|site| matches!(site.point, Point::Fault(_))).count();
-        Measure {
+impl Complexity {
+    pub(crate) fn of(recorder: &Recorder, script: &Script, steps: u64) -> Self {
+        let faults = script.non_default.keys().filter(|site| matches!(site.point, Point::Fault(_))).count();
+        Complexity {
             faults,
-            preemptions: scribe.preemptions,
-            switches: scribe.switches,
-            segments: script.segments.len(),
-            odd: script.odd.len() - faults,
-            sizes: script.odd.values().copied().map(u64::from).sum(),
-            scripted: script.segments.iter().map(|segment| u64::from(segment.steps)).sum(),
+            preemptions: recorder.preemptions,
+            switches: recorder.switches,
+            bursts: script.bursts.len(),
+            non_default: script.non_default.len() - faults,
+            sizes: script.non_default.values().copied().map(u64::from).sum(),
+            scripted: script.bursts.iter().map(|burst| u64::from(burst.steps)).sum(),
             steps,
         }
     }
@@ -47,17 +47,17 @@ impl Measure {
 type Pass = fn(&Script, usize) -> Option<Script>;
 
 const PASSES: [Pass; 10] = [
-    less_odd,
-    without_process,
-    cut,
-    quieted,
-    whole,
-    joined,
-    smaller,
-    less_odd_and_cut,
+    drop_choices,
+    drop_owner,
+    drop_bursts,
+    make_quiet,
+    remove_preemptions,
+    move_adjacent,
+    halve_choice,
+    drop_choices_and_bursts,
     // What no single change makes smaller: there are many of these.
-    moved,
-    two_cut,
+    move_anywhere,
+    drop_two_bursts,
 ];
 
 /// Where the search for something smaller stands.
@@ -92,92 +92,92 @@ impl Cursor {
 }
 
 /// Without the faults and odd lengths of this piece.
-fn less_odd(script: &Script, at: usize) -> Option<Script> {
-    let piece = piece(script.odd.len(), at)?;
+fn drop_choices(script: &Script, at: usize) -> Option<Script> {
+    let piece = piece(script.non_default.len(), at)?;
     let mut less = script.clone();
     let mut at = 0..;
-    less.odd.retain(|_, _| at.next().is_none_or(|at| !piece.contains(&at)));
+    less.non_default.retain(|_, _| at.next().is_none_or(|at| !piece.contains(&at)));
     Some(less)
 }
 
-fn without_process(script: &Script, at: usize) -> Option<Script> {
-    let everybody: BTreeSet<_> = script.segments.iter().filter_map(|segment| segment.who()).collect();
-    let who = everybody.into_iter().nth(at)?;
+fn drop_owner(script: &Script, at: usize) -> Option<Script> {
+    let everybody: BTreeSet<_> = script.bursts.iter().filter_map(|burst| burst.owner()).collect();
+    let owner = everybody.into_iter().nth(at)?;
     let mut less = script.clone();
-    less.segments.retain(|segment| segment.who() != Some(who));
-    less.odd.retain(|site, _| site.who != who);
+    less.bursts.retain(|burst| burst.owner() != Some(owner));
+    less.non_default.retain(|site, _| site.owner != owner);
     Some(less)
 }
 
-fn cut(script: &Script, at: usize) -> Option<Script> {
-    let piece = piece(script.segments.len(), at)?;
+fn drop_bursts(script: &Script, at: usize) -> Option<Script> {
+    let piece = piece(script.bursts.len(), at)?;
     let mut less = script.clone();
-    less.segments.drain(piece);
+    less.bursts.drain(piece);
     Some(less)
 }
 
 /// In this piece a quiet machine goes on for as long.
-fn quieted(script: &Script, at: usize) -> Option<Script> {
-    let piece = piece(script.segments.len(), at)?;
-    let steps = script.segments[piece.clone()].iter().map(|segment| segment.steps).sum();
+fn make_quiet(script: &Script, at: usize) -> Option<Script> {
+    let piece = piece(script.bursts.len(), at)?;
+    let steps = script.bursts[piece.clone()].iter().map(|burst| burst.steps).sum();
     let mut less = script.clone();
-    less.segments.splice(piece, [Segment::quiet(steps)]);
+    less.bursts.splice(piece, [Burst::quiet(steps)]);
     Some(less)
 }
 
 /// In this piece nobody is interrupted in the middle of a reaction.
-fn whole(script: &Script, at: usize) -> Option<Script> {
-    let piece = piece(script.segments.len(), at)?;
+fn remove_preemptions(script: &Script, at: usize) -> Option<Script> {
+    let piece = piece(script.bursts.len(), at)?;
     let mut less = script.clone();
-    less.segments[piece].iter_mut().for_each(|segment| segment.until = None);
+    less.bursts[piece].iter_mut().for_each(|burst| burst.until = None);
     Some(less)
 }
 
 /// A segment beside the next of its process: that comes earlier, or it comes later.
-fn joined(script: &Script, at: usize) -> Option<Script> {
+fn move_adjacent(script: &Script, at: usize) -> Option<Script> {
     let (here, later) = (at / 2, at % 2 == 1);
-    let who = script.segments.get(here)?.who();
-    let next = script.segments.iter().skip(here + 1).position(|segment| segment.who() == who);
+    let owner = script.bursts.get(here)?.owner();
+    let next = script.bursts.iter().skip(here + 1).position(|burst| burst.owner() == owner);
     let mut less = script.clone();
     if let Some(next) = next.map(|after| here + 1 + after) {
         let (from, to) = if later { (here, next - 1) } else { (next, here + 1) };
-        let segment = less.segments.remove(from);
-        less.segments.insert(to, segment);
+        let burst = less.bursts.remove(from);
+        less.bursts.insert(to, burst);
     }
     Some(less)
 }
 
 /// An odd length half as large.
-fn smaller(script: &Script, at: usize) -> Option<Script> {
+fn halve_choice(script: &Script, at: usize) -> Option<Script> {
     let mut less = script.clone();
-    let value = less.odd.values_mut().nth(at)?;
+    let value = less.non_default.values_mut().nth(at)?;
     *value /= 2;
-    less.odd.retain(|_, value| *value > 0);
+    less.non_default.retain(|_, value| *value > 0);
     Some(less)
 }
 
 /// What a fault has cut into several segments is one when it is gone: both at once.
-fn less_odd_and_cut(script: &Script, at: usize) -> Option<Script> {
-    let pieces = (0..).map_while(|at| piece(script.segments.len(), at)).count();
-    let less = less_odd(script, at.checked_div(pieces)?)?;
-    cut(&less, at % pieces)
+fn drop_choices_and_bursts(script: &Script, at: usize) -> Option<Script> {
+    let pieces = (0..).map_while(|at| piece(script.bursts.len(), at)).count();
+    let less = drop_choices(script, at.checked_div(pieces)?)?;
+    drop_bursts(&less, at % pieces)
 }
 
 /// A segment at another place.
-fn moved(script: &Script, at: usize) -> Option<Script> {
-    let (from, to) = pair(script.segments.len(), at)?;
+fn move_anywhere(script: &Script, at: usize) -> Option<Script> {
+    let (from, to) = pair(script.bursts.len(), at)?;
     let mut less = script.clone();
-    let segment = less.segments.remove(from);
-    less.segments.insert(to, segment);
+    let burst = less.bursts.remove(from);
+    less.bursts.insert(to, burst);
     Some(less)
 }
 
 /// Without two segments.
-fn two_cut(script: &Script, at: usize) -> Option<Script> {
-    let (one, other) = pair(script.segments.len(), at)?;
+fn drop_two_bursts(script: &Script, at: usize) -> Option<Script> {
+    let (one, other) = pair(script.bursts.len(), at)?;
     let mut less = script.clone();
     let mut nth = 0..;
-    less.segments.retain(|_| nth.next().is_none_or(|nth| nth != one && nth != other));
+    less.bursts.retain(|_| nth.next().is_none_or(|nth| nth != one && nth != other));
     Some(less)
 }
 
@@ -215,8 +215,8 @@ mod tests {
     #[test]
     fn a_search_without_success_ends() {
         let mut cursor = Cursor::default();
-        let segment = || Segment { first: None, until: None, steps: 4 };
-        let script = Script { segments: (0..3).map(|_| segment()).collect(), ..Script::default() };
+        let burst = || Burst { first: None, until: None, steps: 4 };
+        let script = Script { bursts: (0..3).map(|_| burst()).collect(), ..Script::default() };
         let proposed = (0..10_000).map_while(|_| cursor.next(&script)).count();
         assert!((3..10_000).contains(&proposed), "{proposed}");
     }

@@ -3,13 +3,11 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
 
-use cluster_core::{Call, Event, ExitStatus, LocalAddress, OsEvent, SocketId, WorkerEvent};
+use cluster_core::{Call, Event, ExitStatus, OsEvent, SocketId, WorkerEvent};
 
 use crate::fault::Fault;
-use crate::kernel::socket::Action;
-use crate::program::{Actor, ClientEvent, ClientId, Ending, SocketEvent};
+use crate::program::{Actor, ClientAction, ClientEvent, ClientId, Ending, SocketEvent};
 
 /// How wide a column is at most.
 const WIDTH: usize = 48;
@@ -44,23 +42,23 @@ pub enum Crossing {
     /// It is over.
     Ended(ExitStatus),
     /// A machine asks the kernel for something.
-    Asked {
+    Call {
         /// What for.
         call: Call,
         /// What it was answered at once.
         answer: Option<OsEvent>,
     },
     /// The kernel tells a machine something.
-    Told {
+    Input {
         /// What.
         event: OsEvent,
         /// Whose connection was accepted, if one was.
         client: Option<ClientId>,
     },
     /// The program of the primary hears something.
-    Primary(Event),
+    PrimaryEvent(Event),
     /// The program of a worker hears something.
-    Worker {
+    WorkerEvent {
         /// What.
         event: WorkerEvent,
         /// Whose connection it is, if it is one.
@@ -76,42 +74,15 @@ pub enum Crossing {
         what: Result<Vec<u8>, Ending>,
     },
     /// Something happens at a listening or UDP socket that a program has.
-    Socket(SocketEvent),
+    SocketEvent(SocketEvent),
     /// A client does something.
-    Acts(Act),
+    ClientAction(ClientAction),
     /// A client hears something.
-    Client(ClientEvent),
+    ClientEvent(ClientEvent),
     /// A fault strikes: the rows after it, of the same step, show what comes of it.
-    Struck(Fault),
+    Fault(Fault),
     /// Somebody writes a line down.
-    Observed(Cow<'static, str>),
-}
-
-/// What a client does.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Act {
-    /// It connects.
-    Connect(LocalAddress),
-    /// It sends bytes.
-    Send(Vec<u8>),
-    /// It sends a datagram.
-    SendTo(SocketAddr, Vec<u8>),
-    /// It says that it is done.
-    End,
-    /// It resets its connection.
-    Reset,
-}
-
-impl From<&Action> for Act {
-    fn from(action: &Action) -> Self {
-        match action {
-            Action::Connect(to) => Act::Connect(to.clone()),
-            Action::Send(bytes) => Act::Send(bytes.clone()),
-            Action::SendTo(to, bytes) => Act::SendTo(*to, bytes.clone()),
-            Action::End => Act::End,
-            Action::Reset => Act::Reset,
-        }
-    }
+    Observation(Cow<'static, str>),
 }
 
 impl Trace {
@@ -126,12 +97,12 @@ impl Trace {
 
     /// A fault struck in the step whose rows begin at `at`.
     pub(crate) fn strike(&mut self, at: usize, step: u64, actor: Actor, fault: Fault) {
-        self.rows.insert(at, Row { step, actor, what: Crossing::Struck(fault) });
+        self.rows.insert(at, Row { step, actor, what: Crossing::Fault(fault) });
     }
 
     /// The answer to the call in the last row.
     pub(crate) fn answer(&mut self, event: &OsEvent) {
-        if let Some(Row { what: Crossing::Asked { answer, .. }, .. }) = self.rows.last_mut() {
+        if let Some(Row { what: Crossing::Call { answer, .. }, .. }) = self.rows.last_mut() {
             *answer = Some(event.clone());
         }
     }
@@ -139,7 +110,7 @@ impl Trace {
     /// The last crossings, and what is written down, if it is asked for: a suite sees it where it is compared. And how many
     /// come before.
     fn shown(&self, with_observed: bool) -> (usize, Vec<(&Row, Vec<char>)>) {
-        let is_shown = |row: &&Row| with_observed || !matches!(row.what, Crossing::Observed(_));
+        let is_shown = |row: &&Row| with_observed || !matches!(row.what, Crossing::Observation(_));
         let before = self.rows.iter().filter(is_shown).count().saturating_sub(MOST);
         let rows = self.rows.iter().filter(is_shown).skip(before);
         (before, rows.map(|row| (row, letters(&row.what))).collect())
@@ -187,41 +158,41 @@ impl fmt::Display for Crossing {
             Crossing::Started => f.write_str("is started"),
             Crossing::Begins => f.write_str("begins"),
             Crossing::Ended(status) => write!(f, "ends: {status:?}"),
-            Crossing::Asked { call, answer } => {
+            Crossing::Call { call, answer } => {
                 f.write_str(&said(call))?;
                 answer.as_ref().and_then(answered).map_or(Ok(()), |answer| write!(f, " -> {answer}"))
             }
-            Crossing::Told { event: OsEvent::Read { channel, bytes, socket }, .. } => {
+            Crossing::Input { event: OsEvent::Read { channel, bytes, socket }, .. } => {
                 write!(f, "read {}{}: {}", channel.0, with(*socket), text(bytes))
             }
-            Crossing::Told { event, .. } => write!(f, "{event:?}"),
+            Crossing::Input { event, .. } => write!(f, "{event:?}"),
             // What workers are started with stays the same in nearly every run, and is long.
-            Crossing::Primary(Event::Setup { .. }) => f.write_str("* Setup"),
-            Crossing::Primary(event) => write!(f, "* {event:?}"),
-            Crossing::Worker { event, .. } => write!(f, "* {event:?}"),
+            Crossing::PrimaryEvent(Event::Setup { .. }) => f.write_str("* Setup"),
+            Crossing::PrimaryEvent(event) => write!(f, "* {event:?}"),
+            Crossing::WorkerEvent { event, .. } => write!(f, "* {event:?}"),
             Crossing::Arrived { connection, what: Ok(bytes), .. } => {
                 write!(f, "* {connection:?}: {}", text(bytes))
             }
             Crossing::Arrived { connection, what: Err(ending), .. } => {
                 write!(f, "* {connection:?}: {ending:?}")
             }
-            Crossing::Socket(event) => write!(f, "* {event:?}"),
-            Crossing::Acts(act) => act.fmt(f),
-            Crossing::Client(event) => f.write_str(&heard(event)),
-            Crossing::Struck(fault) => write!(f, "! {fault:?}"),
-            Crossing::Observed(line) => write!(f, "writes down: {line}"),
+            Crossing::SocketEvent(event) => write!(f, "* {event:?}"),
+            Crossing::ClientAction(act) => act.fmt(f),
+            Crossing::ClientEvent(event) => f.write_str(&heard(event)),
+            Crossing::Fault(fault) => write!(f, "! {fault:?}"),
+            Crossing::Observation(line) => write!(f, "writes down: {line}"),
         }
     }
 }
 
-impl fmt::Display for Act {
+impl fmt::Display for ClientAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Act::Connect(to) => write!(f, "connects to {to}"),
-            Act::Send(bytes) => write!(f, "sends {}", text(bytes)),
-            Act::SendTo(to, bytes) => write!(f, "sends to {to}: {}", text(bytes)),
-            Act::End => f.write_str("is done"),
-            Act::Reset => f.write_str("resets its connection"),
+            ClientAction::Connect(to) => write!(f, "connects to {to}"),
+            ClientAction::Send(bytes) => write!(f, "sends {}", text(bytes)),
+            ClientAction::SendTo(to, bytes) => write!(f, "sends to {to}: {}", text(bytes)),
+            ClientAction::End => f.write_str("is done"),
+            ClientAction::Reset => f.write_str("resets its connection"),
         }
     }
 }
@@ -268,7 +239,7 @@ mod tests {
     fn a_table_has_an_end_and_does_nothing_to_a_terminal() {
         let mut trace = Trace::default();
         for step in 0..MOST as u64 + 7 {
-            trace.push(step, Actor::Primary, Crossing::Observed("\u{1b}[2J\none".into()));
+            trace.push(step, Actor::Primary, Crossing::Observation("\u{1b}[2J\none".into()));
         }
         let table = format!("{trace:#}");
         assert!(table.starts_with("7 rows before these are left out\n step | primary"), "{table}");

@@ -11,21 +11,21 @@ use cluster_core::{Call, Settings};
 use foldhash::fast::FixedState;
 
 use crate::check::{Check, Checks, Failure};
+use crate::cow::CowArc;
 use crate::fault::Faults;
-use crate::host::{Host, Moves, Next};
-use crate::journal::{Journal, Observation};
-use crate::kernel::process::Pid;
-use crate::kernel::ready::{Places, Ready, Seen};
-use crate::kernel::{Kernel, Step, Verdict};
-use crate::part::Part;
+use crate::kernel::process_table::Pid;
+use crate::kernel::ready::{IndexSet, Ready, StepStatus};
+use crate::kernel::{Kernel, Readiness, Step};
+use crate::livelock::{self, LivelockDetector};
+use crate::observations::{Observation, ObservationLog};
 use crate::program::{Actor, Program};
-use crate::quiet::{self, Quiet};
-use crate::replay::Recording;
+use crate::replay::TraceHasher;
+use crate::running_process::{NextAction, RunningProcess, TransitionCache};
 use crate::schedule::Schedule;
 use crate::trace::Trace;
 
-mod take;
-mod touch;
+mod execute;
+mod footprint;
 
 /// What a socket buffer holds in each direction, in bytes, unless told otherwise. Linux: 212,992.
 const CHANNEL_BYTES: usize = 212_992;
@@ -36,20 +36,20 @@ const STEP_LIMIT: u64 = 100_000;
 /// A primary, its workers, their clients, and everything between them.
 #[derive(Debug, Clone)]
 pub struct World<P> {
-    start: Part<Start<P>>,
+    start: CowArc<Start<P>>,
     pub(crate) kernel: Kernel,
-    pub(crate) hosts: Vec<Option<Part<Host<P>>>>,
-    driver: Part<P>,
-    pub(crate) journal: Journal,
+    pub(crate) running: Vec<Option<CowArc<RunningProcess<P>>>>,
+    driver: CowArc<P>,
+    pub(crate) log: ObservationLog,
     schedule: Schedule,
-    checks: Part<Checks>,
-    recording: Recording,
+    checks: CowArc<Checks>,
+    trace_hasher: TraceHasher,
     trace: Option<Trace>,
     enabled: Enabled,
-    moves: Option<Moves<P>>,
-    quiet: Quiet,
+    transitions: Option<TransitionCache<P>>,
+    livelock: LivelockDetector,
     #[cfg(test)]
-    pub(crate) sabotage: Option<crate::sabotage::Sabotage>,
+    pub(crate) planted_bug: Option<crate::planted_bugs::PlantedBug>,
 }
 
 /// What a run begins with, and what stays as it is.
@@ -63,8 +63,8 @@ struct Start<P> {
 /// The state, without how it came about: two worlds with one hash go on alike.
 impl<P: Hash> Hash for World<P> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let World { kernel, hosts, driver, journal, schedule, .. } = self;
-        (kernel, hosts, driver, journal, schedule.faults()).hash(state);
+        let World { kernel, running, driver, log, schedule, .. } = self;
+        (kernel, running, driver, log, schedule.faults()).hash(state);
     }
 }
 
@@ -75,17 +75,17 @@ impl<P: Program> World<P> {
             driver: program.clone().into(),
             start: Start { scenario: "unnamed".into(), program, settings }.into(),
             kernel: Kernel::new(CHANNEL_BYTES),
-            hosts: vec![None],
-            journal: Journal::default(),
+            running: vec![None],
+            log: ObservationLog::default(),
             schedule: Schedule::quiet(),
-            checks: Part::default(),
-            recording: Recording::new(),
+            checks: CowArc::default(),
+            trace_hasher: TraceHasher::new(),
             trace: None,
             enabled: Enabled::default(),
-            moves: None,
-            quiet: Quiet::default(),
+            transitions: None,
+            livelock: LivelockDetector::default(),
             #[cfg(test)]
-            sabotage: None,
+            planted_bug: None,
         };
         world.drive(P::driver_start);
         world
@@ -172,12 +172,12 @@ impl<P: Program> World<P> {
 
     fn run_to_the_end(&mut self) -> Result<(), (Check, String)> {
         while self.advance()? {}
-        let primary = self.hosts[0].as_ref().and_then(|host| host.primary());
+        let primary = self.running[0].as_ref().and_then(|running| running.primary());
         self.checks.at_the_end(&self.kernel, primary)
     }
 
     fn advance(&mut self) -> Result<bool, (Check, String)> {
-        let n = if self.enabled.is_known { self.enabled.places.len() } else { self.survey() };
+        let n = if self.enabled.is_known { self.enabled.indexes.len() } else { self.refresh() };
         self.enabled.is_known = false;
         if n == 0 {
             return Ok(false);
@@ -185,28 +185,27 @@ impl<P: Program> World<P> {
         if self.steps() >= STEP_LIMIT {
             return Err((Check::Liveness, format!("still not at rest after {STEP_LIMIT} steps")));
         }
-        let World { kernel, enabled, hosts, schedule, .. } = self;
-        let next = |step| hash_of_next(hosts, step);
-        let chosen = schedule.choose_step(n, |at| step_at(&kernel.ready, enabled.places.nth(at)), next);
+        let World { kernel, enabled, running, schedule, .. } = self;
+        let next = |step| hash_of_next(running, step);
+        let chosen = schedule.choose_step(n, |at| step_at(&kernel.ready, enabled.indexes.nth(at)), next);
         let step = self.pick(chosen);
-        self.recording.begin(step);
+        self.trace_hasher.begin(step);
         let before = self.before();
         let is_noticed = self.is_noticed(step);
-        let found = self.take(step).and_then(|()| self.look(step));
+        let found = self.execute(step).and_then(|()| self.look(step));
         self.annotate(step, before);
-        self.recording.end();
+        self.trace_hasher.end();
         found?;
-        let is_progress =
-            is_noticed || before.is_left_behind(self.journal.len(), self.schedule.struck().len());
-        if self.quiet.is_short_after(step, is_progress) {
+        let is_progress = is_noticed || before.is_left_behind(self.log.len(), self.schedule.struck().len());
+        if self.livelock.is_short_after(step, is_progress) {
             return Ok(true);
         }
-        let (limit, quiet) = (quiet::LIMIT, &self.quiet);
+        let (limit, livelock) = (livelock::LIMIT, &self.livelock);
         Err((
             Check::Liveness,
             format!(
                 "never at rest: no program, client or observer notices anything of the last {limit} \
-             steps, in which these repeat: {quiet}"
+             steps, in which these repeat: {livelock}"
             ),
         ))
     }
@@ -215,34 +214,34 @@ impl<P: Program> World<P> {
     fn is_noticed(&self, step: Step) -> bool {
         match step {
             Step::Run(pid) => {
-                let host = self.hosts.get(pid.index()).and_then(Option::as_ref);
-                !matches!(host.and_then(|host| host.next.as_ref()), Some(Next::Call(_)))
+                let running = self.running.get(pid.index()).and_then(Option::as_ref);
+                !matches!(running.and_then(|running| running.next.as_ref()), Some(NextAction::Call(_)))
             }
-            Step::Read(..) | Step::Writable(..) | Step::Accept(..) | Step::Fire => false,
+            Step::Read(..) | Step::Writable(..) | Step::Accept(..) | Step::Timer => false,
             Step::Start(_)
             | Step::Receive(..)
-            | Step::Die(..)
+            | Step::Signal(..)
             | Step::Reap(_)
-            | Step::LetGo(_)
+            | Step::CloseInherited(_)
             | Step::Continue(_)
-            | Step::Act(_)
-            | Step::Meet(_)
-            | Step::Hear => true,
+            | Step::ClientAction(_)
+            | Step::ClientEvent(_)
+            | Step::DriverEvent => true,
         }
     }
 
     /// How many steps were taken.
     pub fn steps(&self) -> u64 {
-        self.recording.steps()
+        self.trace_hasher.steps()
     }
 
     /// What was observed, in the order in which it was written down.
     pub fn observations(&self) -> impl Iterator<Item = &Observation> {
-        self.journal.since(0)
+        self.log.since(0)
     }
 
     /// The processes that live.
-    pub fn living(&self) -> impl Iterator<Item = Actor> {
+    pub fn running(&self) -> impl Iterator<Item = Actor> {
         let processes = (0..).map(Pid).zip(&self.kernel.processes);
         processes.filter(|(_, process)| process.is_alive()).map(|(pid, _)| pid.into())
     }
@@ -254,7 +253,7 @@ impl<P: Program> World<P> {
             Actor::Worker(worker) if worker.0 > 0 => worker.into(),
             Actor::Worker(_) | Actor::Client(_) => return None,
         };
-        Some(&self.hosts.get(pid.index())?.as_ref()?.program)
+        Some(&self.running.get(pid.index())?.as_ref()?.program)
     }
 
     /// The schedule, with every choice that was taken.
@@ -264,7 +263,7 @@ impl<P: Program> World<P> {
 
     /// A hash of everything that has happened, in order. The same on every machine and in every build.
     pub fn trace_hash(&self) -> u64 {
-        self.recording.hash()
+        self.trace_hasher.hash()
     }
 
     /// The trace, if it was asked for with [`World::traced`].
@@ -278,113 +277,116 @@ impl<P: Program> World<P> {
 
     /// One line that replays this run.
     pub fn replay_line(&self) -> String {
-        self.recording.line(&self.start.scenario, &self.schedule)
+        self.trace_hasher.line(&self.start.scenario, &self.schedule)
     }
 
     /// The same world without what only a person asks for: many copies of it will be made.
     pub(crate) fn searched(mut self) -> Self {
-        self.recording.stop();
+        self.trace_hasher.stop();
         self.schedule.force(&[]);
         self.trace = None;
-        self.moves = Some(Moves::default());
+        self.transitions = Some(TransitionCache::default());
         self
     }
 
     /// Becomes a copy of another world of the same search, in the room it has.
-    pub(crate) fn take_over(&mut self, other: &World<P>) {
+    pub(crate) fn copy_from(&mut self, other: &World<P>) {
         let World {
             kernel,
-            hosts,
+            running,
             driver,
-            journal,
+            log,
             schedule,
             checks,
-            recording,
+            trace_hasher,
             enabled,
-            quiet,
+            livelock,
             // The same in all worlds of a search.
             start: _,
             trace: _,
-            moves: _,
+            transitions: _,
             #[cfg(test)]
-                sabotage: _,
+                planted_bug: _,
         } = other;
-        self.kernel.take_over(kernel);
-        self.hosts.clone_from(hosts);
+        self.kernel.copy_from(kernel);
+        self.running.clone_from(running);
         self.driver.clone_from(driver);
-        self.journal.clone_from(journal);
-        self.schedule.take_over(schedule);
+        self.log.clone_from(log);
+        self.schedule.copy_from(schedule);
         self.checks.clone_from(checks);
-        self.recording.clone_from(recording);
-        self.enabled.places.take_over(&enabled.places);
+        self.trace_hasher.clone_from(trace_hasher);
+        self.enabled.indexes.copy_from(&enabled.indexes);
         self.enabled.is_known = enabled.is_known;
-        self.quiet.take_over(quiet);
+        self.livelock.copy_from(livelock);
     }
 
-    pub(crate) fn recording(&self) -> &Recording {
-        &self.recording
+    pub(crate) fn trace_hasher(&self) -> &TraceHasher {
+        &self.trace_hasher
     }
 
     pub(crate) fn schedule_mut(&mut self) -> &mut Schedule {
         &mut self.schedule
     }
 
-    pub(crate) fn checks(&self) -> &Part<Checks> {
+    pub(crate) fn checks(&self) -> &CowArc<Checks> {
         &self.checks
     }
 
     // ---- which step
 
     /// Counts the enabled steps and forgets those that never will be. Timers fire last.
-    pub(crate) fn survey(&mut self) -> usize {
+    pub(crate) fn refresh(&mut self) -> usize {
         let mut ready = std::mem::take(&mut self.kernel.ready);
-        let mut enabled = std::mem::take(&mut self.enabled.places);
+        let mut enabled = std::mem::take(&mut self.enabled.indexes);
         let touched = self.kernel.take_touched();
-        ready.survey(touched, self.can_hear(Pid::PRIMARY), |step| self.see(step), &mut enabled);
+        ready.refresh(touched, self.can_hear(Pid::PRIMARY), |step| self.status(step), &mut enabled);
         if self.kernel.clock.next().is_some_and(|pid| self.can_hear(pid)) {
             enabled.add(ready.len());
         }
         self.kernel.ready = ready;
-        self.enabled = Enabled { places: enabled, is_known: true };
-        self.enabled.places.len()
+        self.enabled = Enabled { indexes: enabled, is_known: true };
+        self.enabled.indexes.len()
     }
 
     /// How many steps were enabled at the last survey.
     pub(crate) fn enabled_len(&self) -> usize {
-        self.enabled.places.len()
+        self.enabled.indexes.len()
     }
 
     /// The `n`th enabled step of the last survey.
     pub(crate) fn enabled(&self, n: usize) -> Step {
-        step_at(&self.kernel.ready, self.enabled.places.nth(n))
+        step_at(&self.kernel.ready, self.enabled.indexes.nth(n))
     }
 
     /// Whether the next thing a process does is to let its channel go: others notice when they write to it.
-    pub(crate) fn is_about_to_part(&self, pid: Pid) -> bool {
-        let host = self.hosts.get(pid.index()).and_then(Option::as_ref);
-        let next = host.and_then(|host| host.next.as_ref());
-        matches!(next, Some(Next::Exit(_) | Next::Call(Call::Exit { .. } | Call::CloseChannel { .. })))
+    pub(crate) fn is_about_to_close_channel(&self, pid: Pid) -> bool {
+        let running = self.running.get(pid.index()).and_then(Option::as_ref);
+        let next = running.and_then(|running| running.next.as_ref());
+        matches!(
+            next,
+            Some(NextAction::Exit(_) | NextAction::Call(Call::Exit { .. } | Call::CloseChannel { .. }))
+        )
     }
 
     /// Whether the `n`th enabled step can only go one way.
     pub(crate) fn is_certain(&self, n: usize) -> bool {
         let step = self.enabled(n);
         let is_many_reads = matches!(step, Step::Read(pid, id) if self.kernel.waiting_writes(pid, id) > 1);
-        let is_many_ways = matches!(step, Step::Act(client) if self.kernel.ways(client) > 1);
+        let is_many_ways = matches!(step, Step::ClientAction(client) if self.kernel.candidates(client) > 1);
         !is_many_reads && !is_many_ways && self.schedule.faults().is_none()
     }
 
     fn pick(&mut self, n: usize) -> Step {
-        let at = self.enabled.places.nth(n);
+        let at = self.enabled.indexes.nth(n);
         let step = step_at(&self.kernel.ready, at);
-        if step != Step::Fire {
+        if step != Step::Timer {
             self.kernel.ready.take(at);
         }
         step
     }
 
     /// What there is to see of a step. What the primary hears, many wait for: whether it is busy is not looked at here.
-    fn see(&self, step: Step) -> Seen {
+    fn status(&self, step: Step) -> StepStatus {
         let hearer = match step {
             Step::Read(pid, _) | Step::Writable(pid, _) | Step::Accept(pid, _) | Step::Receive(pid, _) => {
                 Some(pid)
@@ -392,25 +394,28 @@ impl<P: Program> World<P> {
             Step::Reap(_) => Some(Pid::PRIMARY),
             Step::Run(_)
             | Step::Start(_)
-            | Step::Die(..)
-            | Step::LetGo(_)
+            | Step::Signal(..)
+            | Step::CloseInherited(_)
             | Step::Continue(_)
-            | Step::Act(_)
-            | Step::Meet(_)
-            | Step::Hear
-            | Step::Fire => None,
+            | Step::ClientAction(_)
+            | Step::ClientEvent(_)
+            | Step::DriverEvent
+            | Step::Timer => None,
         };
         let by_primary = hearer == Some(Pid::PRIMARY);
         let is_stopped = matches!(step, Step::Run(pid) if self.kernel.is_stopped(pid));
         let waits = is_stopped || !by_primary && hearer.is_some_and(|pid| !self.can_hear(pid));
-        let verdict = if waits { Verdict::Waiting } else { self.kernel.verdict(step) };
-        Seen { verdict, by_primary, depends: self.kernel.verdict_depends_on(step) }
+        let readiness = if waits { Readiness::Waiting } else { self.kernel.readiness(step) };
+        StepStatus { readiness, by_primary, depends: self.kernel.dependencies(step) }
     }
 
     /// One input, drain, next input: a process that is not drained hears nothing, and neither does one that is stopped.
     fn can_hear(&self, pid: Pid) -> bool {
-        let is_busy =
-            self.hosts.get(pid.index()).and_then(Option::as_ref).is_some_and(|host| host.next.is_some());
+        let is_busy = self
+            .running
+            .get(pid.index())
+            .and_then(Option::as_ref)
+            .is_some_and(|running| running.next.is_some());
         !is_busy && !self.kernel.is_stopped(pid)
     }
 }
@@ -418,21 +423,21 @@ impl<P: Program> World<P> {
 /// Where the enabled steps stand among the ready ones.
 #[derive(Debug, Clone, Default)]
 struct Enabled {
-    places: Places,
+    indexes: IndexSet,
     /// Nothing has happened since they were found.
     is_known: bool,
 }
 
 /// The ready steps, and behind them the timer.
 fn step_at(ready: &Ready, at: usize) -> Step {
-    ready.get(at).unwrap_or(Step::Fire)
+    ready.get(at).unwrap_or(Step::Timer)
 }
 
 /// What a process is about to do, if this is a step of one.
-fn hash_of_next<P>(hosts: &[Option<Part<Host<P>>>], step: Step) -> u64 {
+fn hash_of_next<P>(running: &[Option<CowArc<RunningProcess<P>>>], step: Step) -> u64 {
     let Step::Run(pid) = step else { return 0 };
-    let host = hosts.get(pid.index()).and_then(Option::as_ref);
-    FixedState::default().hash_one(host.and_then(|host| host.next.as_ref()))
+    let running = running.get(pid.index()).and_then(Option::as_ref);
+    FixedState::default().hash_one(running.and_then(|running| running.next.as_ref()))
 }
 
 #[cfg(test)]
@@ -440,7 +445,7 @@ mod tests {
     use cluster_core::{BindAddress, WorkerId};
 
     use super::*;
-    use crate::runs::Run;
+    use crate::prop::Run;
     use crate::{Driver, Fault, Process, SocketEvent};
 
     /// A primary with a socket of its own, which has something to do at whatever comes there.
@@ -451,7 +456,7 @@ mod tests {
         fn primary_start(&mut self, primary: &mut cluster_core::Primary, process: &mut Process<'_>) {
             let address = BindAddress::Tcp { host: None, port: 0, ipv6_only: false, reuse_port: false };
             let (_, at) = process.open(&address, Some(8)).expect("it is free");
-            process.note(at.port().to_string());
+            process.notify_driver(at.port().to_string());
             primary.fork().expect("nothing impossible was set up");
         }
 
@@ -467,7 +472,7 @@ mod tests {
             }
         }
 
-        fn noted(&mut self, driver: &mut Driver<'_>, _: Actor, port: &str) {
+        fn notified(&mut self, driver: &mut Driver<'_>, _: Actor, port: &str) {
             let client = driver.connect(port.parse().expect("it is a port"));
             driver.send(client, b"one");
             driver.send(client, b"two");

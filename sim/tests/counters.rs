@@ -2,18 +2,18 @@
 //! workers, which name a place in the simulator's process table, begin at 1.
 
 use cluster_core::{Event, Primary, Settings, SocketId, Worker, WorkerEvent};
-use cluster_sim::runs::{Run, hold};
-use cluster_sim::standard::Serve;
+use cluster_sim::prop::{Run, check};
+use cluster_sim::scenarios::ReplyServer;
 use cluster_sim::{Actor, ClientEvent, ClientId, Driver, Faults, Process, Program, Schedule, World};
 use proptest::prelude::*;
 
 const OLD_END: u64 = 1 << 32;
 
-/// [`Serve`] in processes with counters that continue after a number.
+/// [`ReplyServer`] in processes with counters that continue after a number.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Late {
     last: u64,
-    serve: Serve,
+    serve: ReplyServer,
 }
 
 impl Program for Late {
@@ -51,8 +51,8 @@ impl Program for Late {
         self.serve.observed(driver, observer, text);
     }
 
-    fn noted(&mut self, driver: &mut Driver<'_>, author: Actor, text: &str) {
-        self.serve.noted(driver, author, text);
+    fn notified(&mut self, driver: &mut Driver<'_>, author: Actor, text: &str) {
+        self.serve.notified(driver, author, text);
     }
 
     fn client_event(&mut self, driver: &mut Driver<'_>, client: ClientId, event: ClientEvent) {
@@ -65,7 +65,7 @@ impl Program for Late {
 }
 
 fn world(last: u64, workers: u32, clients: u32) -> World<Late> {
-    World::new(Late { last, serve: Serve::new(workers, clients) }, Settings::default())
+    World::new(Late { last, serve: ReplyServer::new(workers, clients) }, Settings::default())
 }
 
 /// Every connection is served, and no check fails, under any schedule and fault across the old end.
@@ -76,7 +76,7 @@ fn counters_hold_every_check() {
         let world = world(last, workers, clients);
         if faulty { world.with_faults(Faults::all()) } else { world }
     });
-    let broken = hold(worlds, |_| Ok(())).map_or_else(|broken| broken.to_string(), |()| String::new());
+    let broken = check(worlds, |_| Ok(())).map_or_else(|broken| broken.to_string(), |()| String::new());
     assert!(broken.is_empty(), "{broken}");
 }
 

@@ -1,12 +1,12 @@
 //! The rare things do happen: a suite in which they never did would prove nothing.
 
-use cluster_sim::standard::{self, Scenario, Serve};
+use cluster_sim::scenarios::{self, ReplyServer, Scenario};
 use cluster_sim::{Fault, Faults, Schedule, World};
 
 const SEEDS: u64 = 3000;
 
-fn world(seed: u64) -> World<Serve> {
-    standard::world().with_faults(Faults::swarm(seed)).on(Schedule::seed(seed))
+fn world(seed: u64) -> World<ReplyServer> {
+    scenarios::standard_world().with_faults(Faults::swarm(seed)).on(Schedule::seed(seed))
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn every_rare_thing_happens_in_some_run() {
 fn a_connection_is_handed_out_twice_and_served_once_in_some_run() {
     let is_again = |seed: u64| {
         let faults = Faults::only(&[Fault::Kill]).limit(1);
-        let mut world = Scenario::new(Serve::new(2, 1)).world();
+        let mut world = Scenario::new(ReplyServer::new(2, 1)).world();
         world = world.with_faults(faults).on(Schedule::seed(seed)).traced();
         world.run().expect("every check holds");
         let handoffs =
@@ -69,7 +69,7 @@ fn a_connection_is_handed_out_twice_and_served_once_in_some_run() {
 #[test]
 fn exit_comes_before_disconnect_in_some_run_and_after_it_in_another() {
     let order = |seed: u64| {
-        let mut world = standard::world().on(Schedule::seed(seed));
+        let mut world = scenarios::standard_world().on(Schedule::seed(seed));
         world.run().expect("every check holds");
         let of = |text: &str| world.observations().position(|observation| observation.text == text);
         of("exit 1") < of("disconnect 1")

@@ -3,17 +3,17 @@
 use std::collections::BTreeSet;
 
 use cluster_sim::replay::Line;
-use cluster_sim::standard::{self, Scenario, Serve};
+use cluster_sim::scenarios::{self, ReplyServer, Scenario};
 use cluster_sim::{Faults, Schedule, World};
 
-fn traced(world: World<Serve>) -> (u64, String) {
+fn traced(world: World<ReplyServer>) -> (u64, String) {
     let mut world = world.traced();
     world.run().expect("every check holds");
     (world.trace_hash(), world.trace().expect("it was asked for").to_string())
 }
 
-fn seeded(seed: u64) -> World<Serve> {
-    standard::world().with_faults(Faults::swarm(seed)).on(Schedule::seed(seed))
+fn seeded(seed: u64) -> World<ReplyServer> {
+    scenarios::standard_world().with_faults(Faults::swarm(seed)).on(Schedule::seed(seed))
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn every_line_replays_its_run() {
         world.run().expect("every check holds");
         let line: Line = world.replay_line().parse().expect("it was just written");
         assert_eq!(line.scenario(), "standard");
-        let replayed = line.replay(standard::world());
+        let replayed = line.replay(scenarios::standard_world());
         assert_eq!((replayed.left, replayed.world.trace_hash()), (None, world.trace_hash()));
     }
 }
@@ -65,10 +65,10 @@ fn every_kind_of_schedule_is_recorded_alike() {
     for seed in 0..100_u64 {
         let bytes: Vec<u8> = (1..200).map(|n| seed.wrapping_mul(n * n).to_le_bytes()[1]).collect();
         for schedule in [Schedule::pct(seed, 3), Schedule::bytes(&bytes)] {
-            let mut world = standard::world().with_faults(Faults::swarm(seed)).on(schedule);
+            let mut world = scenarios::standard_world().with_faults(Faults::swarm(seed)).on(schedule);
             world.run().expect("every check holds");
             let line: Line = world.replay_line().parse().expect("it was just written");
-            let replayed = line.replay(standard::world());
+            let replayed = line.replay(scenarios::standard_world());
             assert_eq!((replayed.left, replayed.world.trace_hash()), (None, world.trace_hash()));
         }
     }
@@ -76,18 +76,18 @@ fn every_kind_of_schedule_is_recorded_alike() {
 
 #[test]
 fn a_replay_of_something_else_says_where_it_leaves_the_recording() {
-    let mut world = standard::world().on(Schedule::seed(3));
+    let mut world = scenarios::standard_world().on(Schedule::seed(3));
     world.run().expect("every check holds");
     let line: Line = world.replay_line().parse().expect("it was just written");
-    let other = line.replay(Scenario::new(Serve::new(2, 3)).world());
+    let other = line.replay(Scenario::new(ReplyServer::new(2, 3)).world());
     let left = other.left.expect("a third client comes");
     assert!(*left.start() > 1 && *left.end() < 200, "{left:?}");
 }
 
 #[test]
 fn all_zeros_is_the_quiet_run() {
-    let (quiet, trace) = traced(standard::world());
-    assert_eq!(traced(standard::world().on(Schedule::replay(vec![0; 1000]))).0, quiet);
+    let (quiet, trace) = traced(scenarios::standard_world());
+    assert_eq!(traced(scenarios::standard_world().on(Schedule::replay(vec![0; 1000]))).0, quiet);
     let place = |text: &str| trace.find(text).unwrap_or_else(|| unreachable!("{text} is in the trace"));
     assert!(place("* Disconnect { worker: WorkerId(2) }") < place("* Exit { worker: WorkerId(2)"));
 }

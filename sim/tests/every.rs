@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use cluster_core::{Event, Primary, Settings};
 use cluster_sim::explore::{Bound, Budget, Coverage, every, schedules};
-use cluster_sim::standard::{Flood, Parting, Plan, Scenario, Serve};
+use cluster_sim::scenarios::{Flood, Parting, RandomProgram, ReplyServer, Scenario};
 use cluster_sim::{Fault, Faults, Process, Program, World};
 
 fn all<P: Program>(world: &World<P>, name: &str) -> Coverage {
@@ -14,15 +14,15 @@ fn all<P: Program>(world: &World<P>, name: &str) -> Coverage {
     coverage
 }
 
-fn plan(name: &str) -> World<Plan> {
-    name.parse::<Scenario<Plan>>().expect("it is a name").world()
+fn plan(name: &str) -> World<RandomProgram> {
+    name.parse::<Scenario<RandomProgram>>().expect("it is a name").world()
 }
 
 /// Beside those that are proofs.
 #[test]
 fn small_worlds_are_right_on_every_schedule() {
     for name in ["serve-1-1+shared", "serve-2-0"] {
-        all(&name.parse::<Scenario<Serve>>().expect("it is a name").world(), name);
+        all(&name.parse::<Scenario<ReplyServer>>().expect("it is a name").world(), name);
     }
     all(&plan("plan-1-1-..d1-.d"), "plan-1-1-..d1-.d");
 }
@@ -57,7 +57,8 @@ fn failed_write_holds_on_every_schedule() {
             &format!("{flood:?}, a write fails"),
         );
     }
-    let world = "serve-1-1-0".parse::<Scenario<Serve>>().expect("it is a name").world().with_faults(faults);
+    let world =
+        "serve-1-1-0".parse::<Scenario<ReplyServer>>().expect("it is a name").world().with_faults(faults);
     all(&world, "serve-1-1-0, a write fails");
 }
 
@@ -111,7 +112,7 @@ static STOP: AtomicBool = AtomicBool::new(true);
 /// A search that outgrows its memory stops, and says so.
 #[test]
 fn a_search_that_outgrows_its_budget_says_that_it_is_bounded() {
-    let world = Scenario::new(Serve::new(1, 2)).world();
+    let world = Scenario::new(ReplyServer::new(1, 2)).world();
     for (budget, cut) in [
         (Budget::from(5000).in_bytes(usize::MAX), Bound::States),
         (Budget::from(usize::MAX).in_bytes(300_000), Bound::Memory),

@@ -40,7 +40,7 @@ impl Program for Gate {
 
     fn worker_start(&mut self, worker: &mut Worker, process: &mut Process<'_>) {
         worker.send(json!("hangs")).expect("the channel is open");
-        process.halt(worker, (!self.shut).then_some(GATE));
+        process.block(worker, (!self.shut).then_some(GATE));
     }
 
     fn worker_event(&mut self, _: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
@@ -54,7 +54,7 @@ impl Program for Gate {
 fn lines(program: Gate, faults: Faults, seed: u64) -> Vec<String> {
     let mut world = World::new(program, Settings::default()).with_faults(faults).on(Schedule::seed(seed));
     world.run().expect("no check fails");
-    assert_eq!(world.living().collect::<Vec<_>>(), [Actor::Primary]);
+    assert_eq!(world.running().collect::<Vec<_>>(), [Actor::Primary]);
     world.observations().map(|line| format!("{}: {}", line.observer, line.text)).collect()
 }
 

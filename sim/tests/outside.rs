@@ -14,7 +14,7 @@ use serde_json::json;
 fn quiet<P: Program>(program: P) -> (Vec<String>, Vec<Actor>) {
     let mut world = World::new(program, Settings::default());
     world.run().expect("no check fails");
-    (lines(&world), world.living().collect())
+    (lines(&world), world.running().collect())
 }
 
 fn lines<P: Program>(world: &World<P>) -> Vec<String> {
@@ -127,7 +127,7 @@ impl Program for Lingers {
 
     fn worker_start(&mut self, _: &mut Worker, process: &mut Process<'_>) {
         assert_eq!(process.command(), &Command::default());
-        process.linger(true);
+        process.keep_alive(true);
     }
 
     fn observed(&mut self, driver: &mut Driver<'_>, _: Actor, text: &str) {
@@ -189,7 +189,7 @@ impl Program for Leaves {
         match event {
             WorkerEvent::Listening { listener, .. } => {
                 worker.accept(listener);
-                process.note("serves");
+                process.notify_driver("serves");
             }
             WorkerEvent::Connection { connection, .. } => {
                 process.leave_child(connection);
@@ -199,7 +199,7 @@ impl Program for Leaves {
         }
     }
 
-    fn noted(&mut self, driver: &mut Driver<'_>, _: Actor, _: &str) {
+    fn notified(&mut self, driver: &mut Driver<'_>, _: Actor, _: &str) {
         driver.connect(4000);
     }
 
@@ -235,7 +235,7 @@ impl Program for Starves {
         match event {
             Event::Listening { .. } => {
                 process.limit_descriptors(Some(0));
-                process.note("serves");
+                process.notify_driver("serves");
             }
             Event::AcceptFailed { errno } => process.observe(errno.to_string()),
             _ => {}
@@ -257,7 +257,7 @@ impl Program for Starves {
         }
     }
 
-    fn noted(&mut self, driver: &mut Driver<'_>, _: Actor, _: &str) {
+    fn notified(&mut self, driver: &mut Driver<'_>, _: Actor, _: &str) {
         driver.connect(4000);
     }
 
@@ -286,7 +286,7 @@ impl Program for LateClient {
 
     fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
         match event {
-            Event::Listening { address, .. } => process.note(address.port.to_string()),
+            Event::Listening { address, .. } => process.notify_driver(address.port.to_string()),
             Event::Message { message, .. } if message == json!(1) => primary.disconnect_all(),
             // What `disconnect` calls is done before this event.
             Event::Message { .. } => process.observe("disconnected"),
@@ -311,7 +311,7 @@ impl Program for LateClient {
         }
     }
 
-    fn noted(&mut self, driver: &mut Driver<'_>, _: Actor, port: &str) {
+    fn notified(&mut self, driver: &mut Driver<'_>, _: Actor, port: &str) {
         self.port = port.parse().expect("the primary notes a port");
         driver.connect(self.port);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cluster_sim::standard::PROOFS;
+use cluster_sim::scenarios::PROOFS;
 
 #[test]
 fn every_run_of_the_small_worlds_is_right() {
@@ -16,7 +16,7 @@ fn every_run_of_the_small_worlds_is_right() {
 #[test]
 fn every_story_has_a_small_world() {
     let stories = |small: bool| -> BTreeSet<_> {
-        PROOFS.iter().filter(|proof| proof.is_small == small).map(|proof| proof.story).collect()
+        PROOFS.iter().filter(|proof| proof.is_small == small).map(|proof| proof.description).collect()
     };
     assert_eq!(stories(true), stories(false));
     assert_eq!(stories(true).len(), 5);

@@ -2,47 +2,47 @@
 //! prints the shrunk run, and last the line that replays it: its scenario says the program.
 
 use cluster_core::SchedulingPolicy;
-use cluster_sim::runs::hold;
-use cluster_sim::standard::{Plan, PrimaryDeed, Scenario, Serve, WorkerDeed};
+use cluster_sim::prop::check;
+use cluster_sim::scenarios::{PrimaryMove, RandomProgram, ReplyServer, Scenario, WorkerMove};
 use cluster_sim::{Fault, Faults, Program, World};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::subsequence;
 
-fn primary_deeds() -> impl Strategy<Value = Vec<PrimaryDeed>> {
+fn primary_deeds() -> impl Strategy<Value = Vec<PrimaryMove>> {
     let deed = prop_oneof![
-        8 => Just(PrimaryDeed::Nothing),
-        2 => Just(PrimaryDeed::Fork),
-        2 => (1..4_u8).prop_map(PrimaryDeed::Send),
-        2 => (1..4_u8).prop_map(PrimaryDeed::Disconnect),
-        1 => Just(PrimaryDeed::DisconnectAll),
-        2 => (1..4_u8).prop_map(PrimaryDeed::Kill),
-        1 => Just(PrimaryDeed::Exit),
+        8 => Just(PrimaryMove::Nothing),
+        2 => Just(PrimaryMove::Fork),
+        2 => (1..4_u8).prop_map(PrimaryMove::Send),
+        2 => (1..4_u8).prop_map(PrimaryMove::Disconnect),
+        1 => Just(PrimaryMove::DisconnectAll),
+        2 => (1..4_u8).prop_map(PrimaryMove::Kill),
+        1 => Just(PrimaryMove::Exit),
     ];
     vec(deed, 0..16)
 }
 
-fn worker_deeds() -> impl Strategy<Value = Vec<WorkerDeed>> {
+fn worker_deeds() -> impl Strategy<Value = Vec<WorkerMove>> {
     let deed = prop_oneof![
-        6 => Just(WorkerDeed::Nothing),
-        2 => Just(WorkerDeed::Listen),
-        2 => Just(WorkerDeed::Close),
-        2 => Just(WorkerDeed::Send),
-        1 => Just(WorkerDeed::Disconnect),
-        1 => Just(WorkerDeed::Kill),
-        1 => Just(WorkerDeed::Exit),
-        1 => Just(WorkerDeed::Die),
+        6 => Just(WorkerMove::Nothing),
+        2 => Just(WorkerMove::Listen),
+        2 => Just(WorkerMove::Close),
+        2 => Just(WorkerMove::Send),
+        1 => Just(WorkerMove::Disconnect),
+        1 => Just(WorkerMove::Kill),
+        1 => Just(WorkerMove::Exit),
+        1 => Just(WorkerMove::Die),
     ];
     vec(deed, 0..8)
 }
 
-fn plans() -> impl Strategy<Value = Plan> {
+fn plans() -> impl Strategy<Value = RandomProgram> {
     (1..4_u32, 0..4_u32, primary_deeds(), worker_deeds())
-        .prop_map(|(workers, clients, primary, worker)| Plan::new(workers, clients, primary, worker))
+        .prop_map(|(workers, clients, primary, worker)| RandomProgram::new(workers, clients, primary, worker))
 }
 
 /// Plans in all surroundings.
-fn scenarios() -> impl Strategy<Value = Scenario<Plan>> {
+fn scenarios() -> impl Strategy<Value = Scenario<RandomProgram>> {
     (plans(), any::<bool>(), any::<bool>()).prop_map(|(program, shared, keep_listening)| Scenario {
         policy: if shared { SchedulingPolicy::Shared } else { SchedulingPolicy::RoundRobin },
         keep_listening,
@@ -61,7 +61,7 @@ fn channel_bytes() -> impl Strategy<Value = Option<usize>> {
 }
 
 fn every_check_holds<P: Program>(worlds: impl Strategy<Value = World<P>>) {
-    let broken = hold(worlds, |_| Ok(())).map_or_else(|broken| broken.to_string(), |()| String::new());
+    let broken = check(worlds, |_| Ok(())).map_or_else(|broken| broken.to_string(), |()| String::new());
     assert!(broken.is_empty(), "{broken}");
 }
 
@@ -71,7 +71,7 @@ fn ledger() {
     let kinds = [Fault::Kill, Fault::LostDescriptor, Fault::AcceptFailure];
     let parts = (1..9_u32, 0..4_u8, any::<bool>());
     every_check_holds(parts.prop_map(|(clients, limit, keep_listening)| {
-        let scenario = Scenario { keep_listening, ..Scenario::new(Serve::new(3, clients)) };
+        let scenario = Scenario { keep_listening, ..Scenario::new(ReplyServer::new(3, clients)) };
         scenario.world().with_faults(Faults::only(&kinds).limit(limit))
     }));
 }
@@ -106,7 +106,9 @@ fn handoffs_with_failed_writes() {
     let parts = (1..4_u32, 1..9_u32, 1..9_u8, channel_bytes());
     every_check_holds(parts.prop_map(|(workers, clients, limit, channel_bytes)| {
         let faults = Faults::only(&[Fault::WriteFailure]).limit(limit);
-        Scenario { channel_bytes, ..Scenario::new(Serve::new(workers, clients)) }.world().with_faults(faults)
+        Scenario { channel_bytes, ..Scenario::new(ReplyServer::new(workers, clients)) }
+            .world()
+            .with_faults(faults)
     }));
 }
 

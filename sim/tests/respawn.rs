@@ -24,5 +24,5 @@ fn the_mistake_is_found_shrunk_and_explained() {
     }
     let line: Line = text.lines().last().expect("it is not empty").parse().expect("the last line replays it");
     let again = line.replay(World::new(respawn::KeepTwo::default(), Settings::default()));
-    assert_eq!((again.left, again.world.living().count()), (None, 4), "a primary and three workers");
+    assert_eq!((again.left, again.world.running().count()), (None, 4), "a primary and three workers");
 }

@@ -2,20 +2,20 @@
 
 use cluster_core::{Event, Primary, Settings, Signal, Worker, WorkerEvent, WorkerId};
 use cluster_sim::explore::{Observed, Reached, observed, reaches, schedules};
-use cluster_sim::standard;
+use cluster_sim::scenarios;
 use cluster_sim::{Actor, ClientEvent, ClientId, Driver, Fault, Faults, Process, Program, Schedule, World};
 
 /// Everything a random run shows can be reached, and the answer replays.
 #[test]
 fn what_was_seen_is_reached() {
     for seed in 0..200 {
-        let mut seen = standard::world().on(Schedule::seed(seed));
+        let mut seen = scenarios::standard_world().on(Schedule::seed(seed));
         seen.run().expect("every check holds");
         let wanted = observed(seen.observations());
-        let Reached::Yes(choices) = reaches(&standard::world(), &wanted, 50_000) else {
+        let Reached::Yes(choices) = reaches(&scenarios::standard_world(), &wanted, 50_000) else {
             unreachable!("{wanted:?} was seen, and not reached");
         };
-        let mut world = standard::world().on(Schedule::replay(choices));
+        let mut world = scenarios::standard_world().on(Schedule::replay(choices));
         world.run().expect("every check holds");
         assert_eq!(observed(world.observations()), wanted);
     }

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use cluster_core::{Event, Primary, Settings, Worker, WorkerEvent, WorkerId};
-use cluster_sim::runs::{Run, runs};
+use cluster_sim::prop::{Run, runs};
 use cluster_sim::{Fault, Faults, Process, Program, Schedule, World};
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestError, TestRunner};

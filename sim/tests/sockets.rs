@@ -66,7 +66,7 @@ impl Program for Exclusive {
     fn worker_event(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
         match event {
             WorkerEvent::Listening { listener, address, .. } => {
-                process.note(address.port().to_string());
+                process.notify_driver(address.port().to_string());
                 worker.accept(listener);
             }
             WorkerEvent::Connection { listener, .. } => worker.accept(listener),
@@ -93,7 +93,7 @@ impl Program for Exclusive {
         }
     }
 
-    fn noted(&mut self, driver: &mut Driver<'_>, _: Actor, text: &str) {
+    fn notified(&mut self, driver: &mut Driver<'_>, _: Actor, text: &str) {
         self.port = text.parse().expect("workers note ports");
         driver.connect(self.port);
     }
@@ -169,7 +169,7 @@ impl Program for OnPath {
         match event {
             WorkerEvent::Listening { listener, address, .. } => {
                 assert_eq!(address, LocalAddress::Path(DOOR.into()));
-                process.note("listens");
+                process.notify_driver("listens");
                 worker.accept(listener);
             }
             WorkerEvent::Connection { listener, connection } => {
@@ -182,7 +182,7 @@ impl Program for OnPath {
         }
     }
 
-    fn noted(&mut self, driver: &mut Driver<'_>, _: Actor, _: &str) {
+    fn notified(&mut self, driver: &mut Driver<'_>, _: Actor, _: &str) {
         if !std::mem::replace(&mut self.came, true) {
             for _ in 0..2 {
                 driver.connect_to(LocalAddress::Path(DOOR.into()));
@@ -244,7 +244,7 @@ impl Program for Datagrams {
     fn worker_event(&mut self, _: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
         if let WorkerEvent::Listening { address, socket, .. } = event {
             assert!(socket.is_some(), "it is the program's to read");
-            process.note(address.port().to_string());
+            process.notify_driver(address.port().to_string());
         }
     }
 
@@ -255,7 +255,7 @@ impl Program for Datagrams {
         }
     }
 
-    fn noted(&mut self, driver: &mut Driver<'_>, _: Actor, port: &str) {
+    fn notified(&mut self, driver: &mut Driver<'_>, _: Actor, port: &str) {
         if !std::mem::replace(&mut self.came, true) {
             let client = driver.client();
             let to = ([127, 0, 0, 1], port.parse().expect("workers note ports")).into();
@@ -320,7 +320,7 @@ impl Program for Pass {
         let address = BindAddress::Tcp { host: None, port: 0, ipv6_only: false, reuse_port: false };
         let (listener, address) = process.open(&address, Some(8)).expect("nothing else is there");
         self.listener = Some(listener);
-        process.note(address.port().to_string());
+        process.notify_driver(address.port().to_string());
     }
 
     fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
@@ -380,7 +380,7 @@ impl Program for Pass {
         process.close(connection);
     }
 
-    fn noted(&mut self, driver: &mut Driver<'_>, _: Actor, port: &str) {
+    fn notified(&mut self, driver: &mut Driver<'_>, _: Actor, port: &str) {
         driver.connect(port.parse().expect("the primary notes its port"));
     }
 

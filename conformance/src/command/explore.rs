@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use cluster_sim::Program;
 use cluster_sim::explore::{Bound, Budget, UNLIKE_ITSELF, every};
+use cluster_sim::prop::Run;
 use cluster_sim::replay::Line;
-use cluster_sim::runs::Run;
-use cluster_sim::standard::{self, Plan, Serve};
+use cluster_sim::scenarios::{self, RandomProgram, ReplyServer};
 
 use super::progress::Progress;
 use super::{End, Places, Trouble, at_least_1, interrupt, say};
@@ -83,10 +83,10 @@ impl Explore {
             }
             Err(unknown) => unknown,
         };
-        if let Ok(serve) = self.scenario.parse::<standard::Scenario<Serve>>() {
+        if let Ok(serve) = self.scenario.parse::<scenarios::Scenario<ReplyServer>>() {
             return self.explore(&Subject::own(&serve, faults, self.strikes), &file);
         }
-        if let Ok(plan) = self.scenario.parse::<standard::Scenario<Plan>>() {
+        if let Ok(plan) = self.scenario.parse::<scenarios::Scenario<RandomProgram>>() {
             return self.explore(&Subject::own(&plan, faults, self.strikes), &file);
         }
         Err(Trouble(format!(

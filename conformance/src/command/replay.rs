@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 use cluster_sim::diagram::{About, Diagram};
 use cluster_sim::replay::Line;
-use cluster_sim::{Failure, Trace, standard};
+use cluster_sim::{Failure, Trace, scenarios};
 
 use super::{End, Places, Trouble, file, say};
 use crate::arm::sim::{self, Sim};
@@ -32,7 +32,7 @@ impl Replay {
         self.html.as_deref().map_or(Ok(()), file::writable)?;
         let run = match places.scenario(line.scenario()) {
             Ok(scenario) => of_a_scenario(&line, &scenario, &places.exceptions()?),
-            Err(Trouble(unknown)) => standard::replay(&self.line).map(of_the_simulator).map_err(|_| {
+            Err(Trouble(unknown)) => scenarios::replay(&self.line).map(of_the_simulator).map_err(|_| {
                 Trouble(format!(
                     "{unknown}. A line of your own program is replayed there: `Line::replay` of cluster-sim"
                 ))
@@ -101,7 +101,7 @@ impl Run {
     }
 }
 
-fn of_the_simulator(again: standard::Again) -> Run {
+fn of_the_simulator(again: scenarios::ReplayOutcome) -> Run {
     let mut run = Run::new(again.trace, again.left, again.outcome);
     if run.about.faulty.is_empty() {
         run.fine.push("Every check passes.".to_owned());

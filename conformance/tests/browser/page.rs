@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use cluster_sim::diagram::{About, Diagram};
-use cluster_sim::standard::{self, Scenario, Serve};
+use cluster_sim::scenarios::{self, ReplyServer, Scenario};
 use cluster_sim::{Fault, Faults, Schedule};
 use fantoccini::key::Key;
 
@@ -14,7 +14,8 @@ use super::browser::Browser;
 fn eventful() -> String {
     let faults = Faults::only(&[Fault::Kill, Fault::LostDescriptor]);
     let run = |seed| {
-        let mut world = Scenario::new(Serve::new(2, 2)).world().with_faults(faults).on(Schedule::seed(seed));
+        let mut world =
+            Scenario::new(ReplyServer::new(2, 2)).world().with_faults(faults).on(Schedule::seed(seed));
         world.run().expect("no check fails");
         let struck = world.schedule().struck();
         let primary_lives = world.observations().any(|line| line.text.starts_with("all disconnected"));
@@ -192,7 +193,7 @@ async fn everything_can_be_read_by_day_and_by_night() {
 #[tokio::test]
 async fn the_page_stands_alone_and_believes_nobody() {
     let browser = Browser::start().await;
-    let mut world = standard::world().traced();
+    let mut world = scenarios::standard_world().traced();
     world.run().expect("no check fails");
     let evil = "</script><script>document.title = 'taken'</script><img src='http://127.0.0.1:9/x'>";
     let about = About {

@@ -63,7 +63,7 @@ fn a_failure_of_the_simulator_can_be_replayed() {
 
 #[test]
 fn a_line_of_the_simulators_own_scenarios_can_be_replayed() {
-    let mut world = cluster_sim::standard::world().on(cluster_sim::Schedule::seed(7));
+    let mut world = cluster_sim::scenarios::standard_world().on(cluster_sim::Schedule::seed(7));
     world.run().expect("no check fails");
     let line = world.replay_line();
     let said = Stage::new().run(&["replay", &line]);

@@ -4,36 +4,36 @@
 #![no_main]
 
 use cluster_core::SchedulingPolicy;
-use cluster_sim::standard::{Plan, PrimaryDeed, Scenario, WorkerDeed};
+use cluster_sim::scenarios::{RandomProgram, PrimaryMove, Scenario, WorkerMove};
 use cluster_sim::{Fault, Faults, Schedule};
 use libfuzzer_sys::fuzz_target;
 
 /// How many bytes say what is run.
 const HEAD: usize = 24;
 
-fn primary(byte: u8) -> PrimaryDeed {
+fn primary(byte: u8) -> PrimaryMove {
     let worker = 1 + byte / 8 % 3;
     match byte % 8 {
-        0 => PrimaryDeed::Fork,
-        1 => PrimaryDeed::Send(worker),
-        2 => PrimaryDeed::Disconnect(worker),
-        3 => PrimaryDeed::DisconnectAll,
-        4 => PrimaryDeed::Kill(worker),
-        5 if byte > 192 => PrimaryDeed::Exit,
-        _ => PrimaryDeed::Nothing,
+        0 => PrimaryMove::Fork,
+        1 => PrimaryMove::Send(worker),
+        2 => PrimaryMove::Disconnect(worker),
+        3 => PrimaryMove::DisconnectAll,
+        4 => PrimaryMove::Kill(worker),
+        5 if byte > 192 => PrimaryMove::Exit,
+        _ => PrimaryMove::Nothing,
     }
 }
 
-fn worker(byte: u8) -> WorkerDeed {
+fn worker(byte: u8) -> WorkerMove {
     match byte % 16 {
-        0 => WorkerDeed::Listen,
-        1 => WorkerDeed::Close,
-        2 => WorkerDeed::Send,
-        3 => WorkerDeed::Disconnect,
-        4 => WorkerDeed::Kill,
-        5 => WorkerDeed::Exit,
-        6 => WorkerDeed::Die,
-        _ => WorkerDeed::Nothing,
+        0 => WorkerMove::Listen,
+        1 => WorkerMove::Close,
+        2 => WorkerMove::Send,
+        3 => WorkerMove::Disconnect,
+        4 => WorkerMove::Kill,
+        5 => WorkerMove::Exit,
+        6 => WorkerMove::Die,
+        _ => WorkerMove::Nothing,
     }
 }
 
@@ -47,7 +47,7 @@ fuzz_target!(|data: &[u8]| {
     let Some((head, schedule)) = data.split_at_checked(HEAD) else { return };
     let [workers, clients, surroundings, low, high, limit, bytes, spare] = head[..8] else { return };
     let deeds = head[8..16].iter().map(|&byte| primary(byte)).collect();
-    let program = Plan::new(
+    let program = RandomProgram::new(
         1 + u32::from(workers % 3),
         u32::from(clients % 4),
         deeds,

@@ -12,7 +12,7 @@ use memchr::memmem::Finder;
 
 use super::liveness::stays;
 use crate::kernel::Kernel;
-use crate::kernel::process::Pid;
+use crate::kernel::process_table::Pid;
 
 /// What a line says: prepared once, as every line is searched for it.
 type Word = LazyLock<Finder<'static>>;

@@ -4,8 +4,8 @@ use cluster_core::{ChannelId, Primary, WorkerId};
 
 use crate::kernel::Kernel;
 use crate::kernel::channel::Side;
-use crate::kernel::process::{Descriptor, Origin, Pid};
-use crate::kernel::socket::Kind;
+use crate::kernel::process_table::{Descriptor, Origin, Pid};
+use crate::kernel::socket::SocketKind;
 
 /// Nothing can happen any more.
 pub(crate) fn at_the_end(kernel: &Kernel, primary: Option<&Primary>) -> Result<(), String> {
@@ -40,7 +40,8 @@ pub(crate) fn at_rest(kernel: &Kernel, primary: &Primary) -> Result<(), String> 
         return Ok(());
     }
     let listens = |descriptor: &&Descriptor| {
-        descriptor.origin == Origin::Machine && matches!(kernel.file(descriptor.file).kind, Kind::Listener(_))
+        descriptor.origin == Origin::Machine
+            && matches!(kernel.file(descriptor.file).kind, SocketKind::Listener(_))
     };
     match kernel.process(Pid::PRIMARY).descriptors().iter().find(listens) {
         Some(descriptor) => {
@@ -52,7 +53,7 @@ pub(crate) fn at_rest(kernel: &Kernel, primary: &Primary) -> Result<(), String> 
 
 /// Whether a machine has use for a descriptor that its program has not.
 fn is_of_use(kernel: &Kernel, pid: Pid, descriptor: &Descriptor, primary: Option<&Primary>) -> bool {
-    let is_connection = matches!(kernel.file(descriptor.file).kind, Kind::Connection(_));
+    let is_connection = matches!(kernel.file(descriptor.file).kind, SocketKind::Connection(_));
     match (descriptor.origin, is_connection) {
         // It was left to the machine to be sent, or not taken from it when it came.
         (Origin::Program, _) | (Origin::Channel, true) => false,

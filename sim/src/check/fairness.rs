@@ -15,7 +15,7 @@ use memchr::memmem::Finder;
 
 use super::liveness::stays;
 use crate::kernel::Kernel;
-use crate::kernel::process::Pid;
+use crate::kernel::process_table::Pid;
 
 /// In the line of a worker that listens no longer.
 static CLOSE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""act":"close""#));
@@ -23,7 +23,7 @@ static CLOSE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""act"
 static LISTENING: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""act":"listening""#));
 
 /// Where a worker says that it listens: host and port.
-type Place = (Option<String>, u16);
+type HostPort = (Option<String>, u16);
 
 /// Something about each of some connections, in the order of their numbers.
 type Connections<T> = Vec<(SocketId, T)>;
@@ -33,7 +33,7 @@ type Connections<T> = Vec<(SocketId, T)>;
 pub(crate) struct Fairness {
     /// Of each worker that listens at a place: who has got a connection there since it waits for one itself; `None`: it
     /// does not wait, as far as is known.
-    waiting: BTreeMap<(Place, WorkerId), Option<Workers>>,
+    waiting: BTreeMap<(HostPort, WorkerId), Option<Workers>>,
     /// Who was given a connection before it was known to listen: it may have refused it.
     early: Workers,
     /// Workers that could not be written to: an offer may have returned.

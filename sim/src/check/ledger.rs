@@ -8,8 +8,8 @@ use cluster_core::{ConnectionState, Primary, SocketId};
 
 use super::liveness::Serving;
 use crate::kernel::Kernel;
-use crate::kernel::process::{Descriptor, Origin, Pid};
-use crate::kernel::socket::Kind;
+use crate::kernel::process_table::{Descriptor, Origin, Pid};
+use crate::kernel::socket::SocketKind;
 use crate::program::ClientId;
 
 /// A program was given a connection.
@@ -37,7 +37,7 @@ pub(crate) fn at_rest(kernel: &Kernel, primary: &Primary) -> Result<(), String> 
     // What the program accepted or was sent is not the cluster's.
     let of_the_cluster = |descriptor: &&Descriptor| descriptor.origin == Origin::Machine;
     for descriptor in kernel.process(Pid::PRIMARY).descriptors().iter().filter(of_the_cluster) {
-        if let Kind::Connection(client) = kernel.file(descriptor.file).kind {
+        if let SocketKind::Connection(client) = kernel.file(descriptor.file).kind {
             had += 1;
             agrees(open.get(&descriptor.id), kernel, client)?;
         }

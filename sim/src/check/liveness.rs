@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use cluster_core::{ListenerId, LocalAddress, Primary, WorkerId, WorkerInfo};
 
 use crate::kernel::Kernel;
-use crate::kernel::process::{Phase, Pid};
-use crate::kernel::socket::{Kind, Place};
+use crate::kernel::process_table::{Phase, Pid};
+use crate::kernel::socket::{ClientState, SocketKind};
 use crate::program::ClientId;
 
 /// Which workers serve which addresses, as they were told themselves.
@@ -74,7 +74,7 @@ fn workers(kernel: &Kernel, primary: Option<&Primary>) -> Result<(), String> {
         let life = primary.and_then(|primary| primary.worker(pid.worker()));
         let is_to_go = life.is_none_or(|life| life.exited_after_disconnect() == Some(true));
         // Who does not come back from what it does does not end either.
-        if process.is_alive() && is_to_go && !kernel.goes_on(pid) && !kernel.is_stopped(pid) {
+        if process.is_alive() && is_to_go && !kernel.keeps_running(pid) && !kernel.is_stopped(pid) {
             return Err(format!("worker {n} is to go and has nothing left to do, but it lives"));
         }
     }
@@ -90,7 +90,7 @@ fn servers(kernel: &Kernel, primary: &Primary, serving: &Serving) -> Result<(), 
     let is_idle = |worker: WorkerId| {
         let process = kernel.process(worker.into());
         let mut files = process.descriptors().iter().map(|descriptor| &kernel.file(descriptor.file).kind);
-        !process.hostile && !files.any(|kind| matches!(kind, Kind::Connection(_)))
+        !process.hostile && !files.any(|kind| matches!(kind, SocketKind::Connection(_)))
     };
     for (&(worker, _), served) in &serving.addresses {
         if primary.worker(worker).is_some_and(stays) && is_idle(worker) && !is_open(served) {
@@ -106,8 +106,10 @@ fn clients(kernel: &Kernel, primary: Option<&Primary>, serving: &Serving) -> Res
         let waits = client.is_waiting() && kernel.holders(id).next().is_none() && !kernel.is_kept(id);
         let to = client.to.as_ref().filter(|_| !kernel.is_limited());
         let somebody = to.and_then(|to| serving.who(to, kernel, primary?));
-        match (waits, client.place, somebody) {
-            (true, Place::Accepted, _) if client.accepted_by != Some(Pid::PRIMARY) || primary.is_none() => {
+        match (waits, client.state, somebody) {
+            (true, ClientState::Accepted, _)
+                if client.accepted_by != Some(Pid::PRIMARY) || primary.is_none() =>
+            {
                 return Err(format!("client {n} was accepted, and nobody serves it"));
             }
             (true, _, Some(worker)) => {

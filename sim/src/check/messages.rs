@@ -1,7 +1,7 @@
 //! Messages: those of one process to another come in the order in which they were sent, each once, and none is lost
 //! that could be delivered.
 //!
-//! It knows only messages that say their number, as [`Process::numbered`](crate::Process::numbered) sends them. One
+//! It knows only messages that say their number, as [`Process::send_numbered`](crate::Process::send_numbered) sends them. One
 //! that was on its way to or from somebody who ended before his time may be lost; which, the operating system decides.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::kernel::Kernel;
-use crate::kernel::process::Pid;
+use crate::kernel::process_table::Pid;
 
 /// The content of a message of [`Messages::next`].
 #[derive(Deserialize)]

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cluster_core::{Event, Primary, WorkerEvent, WorkerId};
 
 use crate::kernel::Kernel;
-use crate::kernel::process::{Origin, Phase, Pid};
+use crate::kernel::process_table::{Origin, Phase, Pid};
 
 /// How far each worker has come, as its primary has told.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]

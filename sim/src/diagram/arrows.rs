@@ -10,7 +10,7 @@ use cluster_core::{Call, ChannelId, ExitStatus, OsEvent, WorkerEvent};
 use super::channel::{Delivery, Lane};
 use super::network::Connection;
 use super::{Arrow, Bond, label};
-use crate::{Act, Actor, ClientEvent, ClientId, Crossing, Row};
+use crate::{Actor, ClientAction, ClientEvent, ClientId, Crossing, Row};
 
 /// Finds the arrows of these rows.
 pub(super) fn of(rows: &[Row], column: impl Fn(Actor) -> usize) -> Vec<Arrow> {
@@ -59,10 +59,10 @@ impl Finder {
         match &row.what {
             Crossing::Started => self.wished(at, actor),
             Crossing::Ended(status) => self.ended(at, actor, *status),
-            Crossing::Asked { call, answer } => self.asked(at, actor, call, answer.as_ref()),
-            Crossing::Told { event, client } => self.told(at, actor, event, *client),
-            Crossing::Begins | Crossing::Primary(_) | Crossing::Socket(_) => self.reacts(at, actor),
-            Crossing::Worker { event, client } => {
+            Crossing::Call { call, answer } => self.asked(at, actor, call, answer.as_ref()),
+            Crossing::Input { event, client } => self.told(at, actor, event, *client),
+            Crossing::Begins | Crossing::PrimaryEvent(_) | Crossing::SocketEvent(_) => self.reacts(at, actor),
+            Crossing::WorkerEvent { event, client } => {
                 self.reacts(at, actor);
                 if let (WorkerEvent::Connection { .. }, Some(client)) = (event, client) {
                     self.connection(*client).server = Some(actor);
@@ -77,9 +77,9 @@ impl Finder {
                     }
                 }
             }
-            Crossing::Acts(act) => self.acts(at, actor, act),
-            Crossing::Client(event) => self.heard(at, actor, event),
-            Crossing::Struck(_) | Crossing::Observed(_) => {}
+            Crossing::ClientAction(act) => self.acts(at, actor, act),
+            Crossing::ClientEvent(event) => self.heard(at, actor, event),
+            Crossing::Fault(_) | Crossing::Observation(_) => {}
         }
     }
 
@@ -180,16 +180,16 @@ impl Finder {
 
     // ---- clients
 
-    fn acts(&mut self, at: usize, actor: Actor, act: &Act) {
+    fn acts(&mut self, at: usize, actor: Actor, act: &ClientAction) {
         let Actor::Client(client) = actor else { return };
         let connection = self.connection(client);
         match act {
-            Act::Connect(_) => connection.connect = Some(at),
-            Act::Send(bytes) => connection.sent.push_back((at, bytes.len())),
+            ClientAction::Connect(_) => connection.connect = Some(at),
+            ClientAction::Send(bytes) => connection.sent.push_back((at, bytes.len())),
             // Whom a datagram comes to, nobody is told.
-            Act::SendTo(..) => {}
-            Act::End => connection.end = Some(at),
-            Act::Reset => {
+            ClientAction::SendTo(..) => {}
+            ClientAction::End => connection.end = Some(at),
+            ClientAction::Reset => {
                 connection.sent.clear();
                 connection.end = Some(at);
             }

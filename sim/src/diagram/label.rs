@@ -9,7 +9,7 @@ use cluster_core::{Call, Event, ExitStatus, Message, OsEvent, SocketId, WorkerEv
 use serde_json::Value;
 
 use super::Kind;
-use crate::{Act, ClientEvent, ClientId, Crossing};
+use crate::{ClientAction, ClientEvent, ClientId, Crossing};
 
 /// No label is longer: the rest is for those who ask.
 const LONGEST: usize = 48;
@@ -32,10 +32,10 @@ pub(super) fn of(what: &Crossing) -> Label {
         Crossing::Started => label(Kind::Life, "is started"),
         Crossing::Begins => label(Kind::Life, "its program begins"),
         Crossing::Ended(status) => ended(*status),
-        Crossing::Asked { call, answer } => asked(call, answer.as_ref()),
-        Crossing::Told { event, client } => told(event, *client),
-        Crossing::Primary(event) => label(Kind::Event, primary(event)),
-        Crossing::Worker { event, client } => label(Kind::Event, worker(event, *client)),
+        Crossing::Call { call, answer } => asked(call, answer.as_ref()),
+        Crossing::Input { event, client } => told(event, *client),
+        Crossing::PrimaryEvent(event) => label(Kind::Event, primary(event)),
+        Crossing::WorkerEvent { event, client } => label(Kind::Event, worker(event, *client)),
         Crossing::Arrived { client, what, .. } => {
             let from = client.map_or_else(|| "somebody".to_owned(), |client| format!("client {}", client.0));
             label(
@@ -46,16 +46,16 @@ pub(super) fn of(what: &Crossing) -> Label {
                 ),
             )
         }
-        Crossing::Socket(event) => label(Kind::Network, words(event)),
-        Crossing::Acts(act) => {
-            label(if *act == Act::Reset { Kind::Death } else { Kind::Network }, act.to_string())
+        Crossing::SocketEvent(event) => label(Kind::Network, words(event)),
+        Crossing::ClientAction(act) => {
+            label(if *act == ClientAction::Reset { Kind::Death } else { Kind::Network }, act.to_string())
         }
-        Crossing::Client(ClientEvent::Data(bytes)) => {
+        Crossing::ClientEvent(ClientEvent::Data(bytes)) => {
             label(Kind::Network, format!("hears {}", String::from_utf8_lossy(bytes)))
         }
-        Crossing::Client(event) => label(Kind::Network, format!("hears: {}", words(event))),
-        Crossing::Struck(fault) => label(Kind::Fault, words(fault)),
-        Crossing::Observed(line) => label(Kind::Line, line.as_ref()),
+        Crossing::ClientEvent(event) => label(Kind::Network, format!("hears: {}", words(event))),
+        Crossing::Fault(fault) => label(Kind::Fault, words(fault)),
+        Crossing::Observation(line) => label(Kind::Line, line.as_ref()),
     }
 }
 
@@ -180,30 +180,30 @@ fn short(text: &str) -> String {
 /// All of it, over several lines.
 pub(super) fn full(what: &Crossing) -> String {
     match what {
-        Crossing::Asked { call: Call::Write { channel, bytes, socket }, answer } => {
+        Crossing::Call { call: Call::Write { channel, bytes, socket }, answer } => {
             let head = carried("writes to channel", channel.0, *socket);
             let all = matches!(answer, Some(OsEvent::Wrote { rest, .. }) if rest.is_empty());
             let answer = if all { String::new() } else { answered(answer.as_ref()) };
             format!("{head}\n\n{}{answer}", lines(bytes))
         }
-        Crossing::Told { event: OsEvent::Read { channel, bytes, socket }, .. } => {
+        Crossing::Input { event: OsEvent::Read { channel, bytes, socket }, .. } => {
             format!("{}\n\n{}", carried("reads from channel", channel.0, *socket), lines(bytes))
         }
-        Crossing::Asked { call, answer } => {
+        Crossing::Call { call, answer } => {
             format!("{call:#?}{}", answered(answer.as_ref()))
         }
-        Crossing::Told { event, .. } => format!("{event:#?}"),
-        Crossing::Primary(event) => format!("{event:#?}"),
-        Crossing::Worker { event, .. } => format!("{event:#?}"),
-        Crossing::Socket(event) => format!("{event:#?}"),
-        Crossing::Observed(line) => line.clone().into_owned(),
+        Crossing::Input { event, .. } => format!("{event:#?}"),
+        Crossing::PrimaryEvent(event) => format!("{event:#?}"),
+        Crossing::WorkerEvent { event, .. } => format!("{event:#?}"),
+        Crossing::SocketEvent(event) => format!("{event:#?}"),
+        Crossing::Observation(line) => line.clone().into_owned(),
         Crossing::Started
         | Crossing::Begins
         | Crossing::Ended(_)
         | Crossing::Arrived { .. }
-        | Crossing::Acts(_)
-        | Crossing::Client(_)
-        | Crossing::Struck(_) => what.to_string(),
+        | Crossing::ClientAction(_)
+        | Crossing::ClientEvent(_)
+        | Crossing::Fault(_) => what.to_string(),
     }
 }
 

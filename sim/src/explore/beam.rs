@@ -89,7 +89,7 @@ impl<'a> Beam<'a> {
 
     /// Every way on from a node that leads to a new world; the path, if this one is at the goal.
     fn expand<P: Program>(&mut self, mut node: Node<P>, next: &mut Vec<Node<P>>) -> Option<Vec<u32>> {
-        let n = node.world.survey();
+        let n = node.world.refresh();
         if n == 0 {
             let Node { mut world, progress, path } = node;
             return (self.search.end(&mut world, &progress) == Turn::Goal).then_some(path);

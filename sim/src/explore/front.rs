@@ -14,8 +14,8 @@ pub(super) struct Position<P> {
 }
 
 impl<P: Program> Position<P> {
-    fn take_over(&mut self, Position { world, progress, sleep }: &Position<P>) {
-        self.world.take_over(world);
+    fn copy_from(&mut self, Position { world, progress, sleep }: &Position<P>) {
+        self.world.copy_from(world);
         self.progress.clone_from(progress);
         self.sleep.clone_from(sleep);
     }
@@ -89,7 +89,7 @@ impl<P: Program> Front<P> {
     /// Goes back to the last branch.
     pub(super) fn return_to_last_branch(&mut self) -> (&mut Position<P>, &mut Branch<P>) {
         let branch = self.branches.last_mut().expect("there is a branch to go on from");
-        self.here.take_over(&branch.position);
+        self.here.copy_from(&branch.position);
         (&mut self.here, branch)
     }
 
@@ -100,7 +100,7 @@ impl<P: Program> Front<P> {
 
     /// Remembers the world, which a step is about to change.
     pub(super) fn mark(&mut self) {
-        self.before.take_over(&self.here.world);
+        self.before.copy_from(&self.here.world);
     }
 
     /// The world as it was at the mark.

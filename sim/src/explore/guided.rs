@@ -12,7 +12,7 @@ use foldhash::fast::FixedState;
 use super::search::{Goal, Search, Turn, following};
 use super::visited::Visited;
 use crate::kernel::Step;
-use crate::kernel::process::Pid;
+use crate::kernel::process_table::Pid;
 use crate::program::{Actor, Program};
 use crate::world::World;
 
@@ -156,7 +156,7 @@ impl<'a> Guided<'a> {
 
     fn settle<P: Program>(&mut self, mut node: Node<P>) -> Settled<P> {
         loop {
-            let n = node.world.survey();
+            let n = node.world.refresh();
             if n == 0 {
                 let Node { mut world, progress, path } = node;
                 self.search.path.clone_from(&path);
@@ -197,19 +197,19 @@ impl<'a> Guided<'a> {
     fn urgency<P: Program>(&self, node: &Node<P>, step: Step, n: usize) -> Urgency {
         let world = &node.world;
         let is_dying =
-            |pid| (0..n).any(|at| matches!(world.enabled(at), Step::Die(dying, _) if dying == pid));
+            |pid| (0..n).any(|at| matches!(world.enabled(at), Step::Signal(dying, _) if dying == pid));
         match step {
             Step::Run(Pid::PRIMARY) if !self.haste.primary => Urgency::Later,
-            Step::Run(pid) if is_dying(pid) || world.is_about_to_part(pid) => Urgency::Later,
+            Step::Run(pid) if is_dying(pid) || world.is_about_to_close_channel(pid) => Urgency::Later,
             // A worker that has shown everything may be killed before it does anything more.
             Step::Run(pid) if pid != Pid::PRIMARY && !self.is_wanted(node, pid.into()) => Urgency::Later,
             // A client that breaks off sees nothing more.
-            Step::Act(client)
-                if self.is_wanted(node, Actor::Client(client)) || world.kernel.looks_for_somebody(client) =>
+            Step::ClientAction(client)
+                if self.is_wanted(node, Actor::Client(client)) || world.kernel.looks_up_sockets(client) =>
             {
                 Urgency::Later
             }
-            Step::Hear | Step::Meet(_) | Step::Run(_) | Step::Act(_) => Urgency::Now,
+            Step::DriverEvent | Step::ClientEvent(_) | Step::Run(_) | Step::ClientAction(_) => Urgency::Now,
             Step::Start(pid)
             | Step::Read(pid, _)
             | Step::Writable(pid, _)
@@ -222,7 +222,9 @@ impl<'a> Guided<'a> {
             Step::Read(..) if self.haste.reads == Reads::Never => Urgency::Later,
             Step::Read(..) | Step::Accept(..) | Step::Receive(..) => Urgency::Observed,
             Step::Start(_) | Step::Writable(..) => Urgency::Soon,
-            Step::Die(..) | Step::Reap(_) | Step::LetGo(_) | Step::Continue(_) | Step::Fire => Urgency::Later,
+            Step::Signal(..) | Step::Reap(_) | Step::CloseInherited(_) | Step::Continue(_) | Step::Timer => {
+                Urgency::Later
+            }
         }
     }
 

@@ -10,9 +10,9 @@ use super::sleep::bit;
 use super::visited::Visited;
 use super::{Bound, Budget, Deepest, Misfit, Observed};
 use crate::check::{Checks, Failure};
-use crate::journal::Observation;
+use crate::cow::{CowArc, Fingerprint, fingerprint};
 use crate::kernel::Step;
-use crate::part::{Part, Print, print};
+use crate::observations::Observation;
 use crate::program::{Actor, Program};
 use crate::schedule::Choice;
 use crate::world::World;
@@ -55,7 +55,7 @@ pub(super) enum Order {
 
 impl Order {
     /// So many steps, or the only one of them that counts, the first to be tried last.
-    fn put(self, n: usize, only: Option<usize>, world: Print, order: &mut Vec<usize>) {
+    fn put(self, n: usize, only: Option<usize>, world: Fingerprint, order: &mut Vec<usize>) {
         order.clear();
         order.extend(only.map_or(0..n, |only| only..only + 1).rev());
         match self {
@@ -220,7 +220,7 @@ impl<'a> Search<'a> {
     fn follow<P: Program>(&mut self, front: &mut Front<P>) -> Turn {
         loop {
             let Position { world, progress, sleep } = &mut *front.here;
-            let n = world.survey();
+            let n = world.refresh();
             if n == 0 {
                 return self.end(world, progress);
             }
@@ -277,9 +277,9 @@ impl<'a> Search<'a> {
         self.failure.is_some()
     }
 
-    pub(super) fn hash<P: Program>(&self, world: &World<P>, progress: &[usize]) -> Print {
+    pub(super) fn hash<P: Program>(&self, world: &World<P>, progress: &[usize]) -> Fingerprint {
         let checks = matches!(self.goal, Goal::Failing).then(|| world.checks());
-        print(&Seen(world, progress, checks))
+        fingerprint(&Seen(world, progress, checks))
     }
 
     /// A step that is taken at once, before all others.
@@ -288,21 +288,21 @@ impl<'a> Search<'a> {
             return None;
         }
         let is_dying =
-            |pid| (0..n).any(|at| matches!(world.enabled(at), Step::Die(dying, _) if dying == pid));
+            |pid| (0..n).any(|at| matches!(world.enabled(at), Step::Signal(dying, _) if dying == pid));
         let is_settled = |&at: &usize| match world.enabled(at) {
-            Step::Run(pid) => !is_dying(pid) && !world.is_about_to_part(pid),
-            Step::Hear | Step::Meet(_) => true,
-            Step::Act(client) => !world.kernel.looks_for_somebody(client),
+            Step::Run(pid) => !is_dying(pid) && !world.is_about_to_close_channel(pid),
+            Step::DriverEvent | Step::ClientEvent(_) => true,
+            Step::ClientAction(client) => !world.kernel.looks_up_sockets(client),
             Step::Start(_)
             | Step::Read(..)
             | Step::Writable(..)
             | Step::Accept(..)
             | Step::Receive(..)
-            | Step::Die(..)
+            | Step::Signal(..)
             | Step::Reap(_)
-            | Step::LetGo(_)
+            | Step::CloseInherited(_)
             | Step::Continue(_)
-            | Step::Fire => false,
+            | Step::Timer => false,
         };
         (0..n).find(is_settled)
     }
@@ -313,13 +313,13 @@ impl<'a> Search<'a> {
         progress: &mut [usize],
         choices: &[u32],
     ) -> Turn {
-        let before = world.journal.len();
+        let before = world.log.len();
         self.transitions += 1;
         world.schedule_mut().force(choices);
         let went_well = !self.fails(world.step());
         self.path.extend(world.schedule().taken().iter().map(|choice| choice.value));
-        let fits = world.journal.since(before).all(|observation| self.fits(observation, progress));
-        world.journal.forget();
+        let fits = world.log.since(before).all(|observation| self.fits(observation, progress));
+        world.log.discard_read();
         match (&self.goal, went_well && fits) {
             (_, true) => Turn::GoOn,
             (Goal::Seeing(_), false) => Turn::DeadEnd,
@@ -369,7 +369,7 @@ impl<'a> Search<'a> {
 
 /// What makes two points of a search the same. What the checks remember counts where they are asked.
 #[derive(Hash)]
-struct Seen<'a, P: Hash>(&'a World<P>, &'a [usize], Option<&'a Part<Checks>>);
+struct Seen<'a, P: Hash>(&'a World<P>, &'a [usize], Option<&'a CowArc<Checks>>);
 
 /// The choices after these, as in counting, while the first `fixed` stand: the last one that can be larger is.
 pub(super) fn following(taken: &[Choice], fixed: usize) -> Option<Vec<u32>> {
@@ -382,7 +382,7 @@ pub(super) fn following(taken: &[Choice], fixed: usize) -> Option<Vec<u32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::standard::{Plan, Scenario};
+    use crate::scenarios::{RandomProgram, Scenario};
     use crate::{Fault, Faults};
 
     /// The reduction leaves out transitions and no world.
@@ -392,7 +392,7 @@ mod tests {
         for (name, faults) in
             [("plan-2-0-.d1-s", Faults::none()), ("plan-1-1--cl", Faults::none()), ("plan-1-1-.d1-d", kill)]
         {
-            let scenario: Scenario<Plan> = name.parse().expect("it is a name");
+            let scenario: Scenario<RandomProgram> = name.parse().expect("it is a name");
             let world = scenario.world().with_faults(faults);
             let [reduced, whole] = [true, false].map(|sleeps| {
                 let mut search = Search::new(Goal::Failing, 200_000.into(), Grain::Steps, Order::Oldest);

@@ -7,7 +7,7 @@ use foldhash::fast::FixedState;
 
 use super::visited::Steps;
 use crate::kernel::Step;
-use crate::kernel::touch::Footprint;
+use crate::kernel::footprint::Footprint;
 
 /// Steps that need not be taken: what follows from them is seen elsewhere, where they were taken before others that do
 /// not touch what they touch.

@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::mem::size_of;
 
-use crate::part::Print;
+use crate::cow::Fingerprint;
 
 /// In how many pieces. A set that grows is there twice for a moment: so only a piece of it is.
 const PIECES: usize = 64;
@@ -25,8 +25,8 @@ impl Visited {
     }
 
     /// Sees a world and leaves these steps of it asleep. Gives what slept each time until now; `None`: it is new.
-    pub(super) fn see(&mut self, print: Print, asleep: Steps) -> Option<Steps> {
-        let key = Key::from(print);
+    pub(super) fn see(&mut self, fingerprint: Fingerprint, asleep: Steps) -> Option<Steps> {
+        let key = Key::from(fingerprint);
         let piece = &mut self.pieces[key.0[0] as usize % PIECES];
         let before = piece.capacity();
         let slept = match piece.entry(key) {
@@ -69,9 +69,9 @@ pub(super) type Steps = u32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Key([u32; 4]);
 
-impl From<Print> for Key {
-    fn from(print: Print) -> Self {
-        Key([96, 64, 32, 0].map(|at| u32::try_from(print >> at & 0xFFFF_FFFF).expect("32 bits")))
+impl From<Fingerprint> for Key {
+    fn from(fingerprint: Fingerprint) -> Self {
+        Key([96, 64, 32, 0].map(|at| u32::try_from(fingerprint >> at & 0xFFFF_FFFF).expect("32 bits")))
     }
 }
 
@@ -102,17 +102,17 @@ impl Hasher for AsItIs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::part::print;
+    use crate::cow::fingerprint;
 
     #[test]
     fn it_remembers_what_it_saw_and_takes_less_than_64_bytes_for_it() {
         let mut visited = Visited::new();
         for n in 0..200_000 {
-            assert_eq!(visited.see(print(&n), 6), None);
+            assert_eq!(visited.see(fingerprint(&n), 6), None);
             assert!(n < 10_000 || visited.bytes() < 64 * visited.len(), "{n}: {}", visited.bytes());
         }
-        assert!((0..200_000).all(|n| visited.see(print(&n), 3) == Some(6)));
-        assert!((0..200_000).all(|n| visited.see(print(&n), 0) == Some(2)));
+        assert!((0..200_000).all(|n| visited.see(fingerprint(&n), 3) == Some(6)));
+        assert!((0..200_000).all(|n| visited.see(fingerprint(&n), 0) == Some(2)));
         assert_eq!(visited.len(), 200_000);
     }
 }

@@ -6,22 +6,22 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use cluster_core::{BindAddress, Errno, LocalAddress, SocketId};
 
 use super::Kernel;
-use super::datagram::Datagrams;
-use super::name::{self, IpName, Name};
-use super::process::{Origin, Pid};
-use super::ready::Marks;
-use super::socket::{FileId, Kind, Listener};
+use super::bound_address::{self, BoundAddress, BoundIp};
+use super::process_table::{Origin, Pid};
+use super::ready::Dependencies;
+use super::socket::{FileId, Listener, SocketKind};
 use super::system::System;
+use super::udp::UdpSocket;
 
 /// Ports below this are root's.
 const UNPRIVILEGED: u16 = 1024;
 
 /// A socket, and where it is.
-pub(crate) type Bound = (SocketId, LocalAddress);
+pub(crate) type BoundSocket = (SocketId, LocalAddress);
 
 impl Kernel {
     pub(crate) fn system_mut(&mut self) -> &mut System {
-        self.touched |= Marks::DOORS;
+        self.touched |= Dependencies::LISTENERS;
         &mut self.system
     }
 
@@ -32,8 +32,8 @@ impl Kernel {
 
     /// How many connections may wait at who listens there; `None`: nobody listens.
     pub(crate) fn backlog(&self, at: &LocalAddress) -> Option<u32> {
-        let door = *self.open_doors(at).first()?;
-        if let Kind::Listener(listener) = &self.file(door).kind { listener.limit } else { None }
+        let door = *self.accepting_listeners(at).first()?;
+        if let SocketKind::Listener(listener) = &self.file(door).kind { listener.limit } else { None }
     }
 
     /// Makes a socket, binds it, and listens if there is a backlog.
@@ -43,7 +43,7 @@ impl Kernel {
         origin: Origin,
         address: &BindAddress,
         backlog: Option<u32>,
-    ) -> Result<Bound, Errno> {
+    ) -> Result<BoundSocket, Errno> {
         if !self.has_room(pid, 1) {
             return Err(Errno::EMFILE);
         }
@@ -51,13 +51,13 @@ impl Kernel {
             BindAddress::Tcp { host, port, ipv6_only, reuse_port } => {
                 let address = SocketAddr::new(host.unwrap_or(self.every_address()), *port);
                 let (only_v6, reuse_port) = (*ipv6_only, *reuse_port);
-                self.bind_tcp(IpName { address, only_v6, reuse_address: true, reuse_port })?
+                self.bind_tcp(BoundIp { address, only_v6, reuse_address: true, reuse_port })?
             }
             BindAddress::Path { path, .. } => self.bind_path(path)?,
             BindAddress::Udp { host, port, ipv6_only, reuse_address, reuse_port } => {
                 let address = SocketAddr::new(*host, *port);
                 let (reuse_address, reuse_port) = (*reuse_address, *reuse_port);
-                self.bind_udp(IpName { address, only_v6: *ipv6_only, reuse_address, reuse_port })?
+                self.bind_udp(BoundIp { address, only_v6: *ipv6_only, reuse_address, reuse_port })?
             }
             BindAddress::Zoned {
                 host,
@@ -73,9 +73,9 @@ impl Kernel {
                 let address = SocketAddrV6::new(*host, *port, 0, scope).into();
                 let (only_v6, reuse_port) = (*only_v6, *reuse_port);
                 if *datagrams {
-                    self.bind_udp(IpName { address, only_v6, reuse_address: *reuse_address, reuse_port })?
+                    self.bind_udp(BoundIp { address, only_v6, reuse_address: *reuse_address, reuse_port })?
                 } else {
-                    self.bind_tcp(IpName { address, only_v6, reuse_address: true, reuse_port })?
+                    self.bind_tcp(BoundIp { address, only_v6, reuse_address: true, reuse_port })?
                 }
             }
             BindAddress::Descriptor { fd, datagrams } => self.duplicate(pid, *fd, *datagrams)?,
@@ -85,7 +85,7 @@ impl Kernel {
             && !is_abstract(path)
         {
             let owner = (pid, socket);
-            self.system_mut().name(path.clone(), file, owner, *readable_all, *writable_all);
+            self.system_mut().add_path(path.clone(), file, owner, *readable_all, *writable_all);
         }
         if let Some(errno) = backlog.and_then(|backlog| self.listen(file, backlog).err()) {
             self.close(pid, socket);
@@ -94,14 +94,18 @@ impl Kernel {
         Ok((socket, self.address_of(file).expect("a connection is not bound")))
     }
 
-    fn bind_tcp(&mut self, mut name: IpName) -> Result<FileId, Errno> {
-        self.may_bind(name.address)?;
-        if name.address.port() == 0 {
-            name.address.set_port(self.free_port());
-        } else if self.system.tcp_ports.contains(&name.address.port()) || self.is_listened_at(&name, None) {
+    fn bind_tcp(&mut self, mut bound: BoundIp) -> Result<FileId, Errno> {
+        self.may_bind(bound.address)?;
+        if bound.address.port() == 0 {
+            bound.address.set_port(self.free_port());
+        } else if self.system.tcp_ports.contains(&bound.address.port()) || self.is_listened_at(&bound, None) {
             return Err(Errno::EADDRINUSE);
         }
-        Ok(self.open(Kind::Listener(Listener { name: Name::Ip(name), limit: None, backlog: [].into() })))
+        Ok(self.open(SocketKind::Listener(Listener {
+            bound: BoundAddress::Ip(bound),
+            limit: None,
+            backlog: [].into(),
+        })))
     }
 
     fn bind_path(&mut self, path: &str) -> Result<FileId, Errno> {
@@ -118,48 +122,49 @@ impl Kernel {
         if self.system.paths.contains_key(path) {
             return Err(Errno::EADDRINUSE);
         }
-        let name = Name::Path(path.to_owned());
-        Ok(self.open(Kind::Listener(Listener { name, limit: None, backlog: [].into() })))
+        let bound = BoundAddress::Path(path.to_owned());
+        Ok(self.open(SocketKind::Listener(Listener { bound, limit: None, backlog: [].into() })))
     }
 
     /// An abstract name is taken as long as a socket that is bound to it is open anywhere; there is no file.
-    fn bind_abstract(&mut self, name: &str) -> Result<FileId, Errno> {
+    fn bind_abstract(&mut self, bound: &str) -> Result<FileId, Errno> {
         /// What `sockaddr_un` holds.
         const LONGEST: usize = 108;
-        if name.len() > LONGEST {
+        if bound.len() > LONGEST {
             return Err(Errno::ENAMETOOLONG);
         }
-        let name = Name::Path(name.to_owned());
-        if self.listeners().any(|(_, listener)| listener.name == name) {
+        let bound = BoundAddress::Path(bound.to_owned());
+        if self.listeners().any(|(_, listener)| listener.bound == bound) {
             return Err(Errno::EADDRINUSE);
         }
-        Ok(self.open(Kind::Listener(Listener { name, limit: None, backlog: [].into() })))
+        Ok(self.open(SocketKind::Listener(Listener { bound, limit: None, backlog: [].into() })))
     }
 
-    fn bind_udp(&mut self, mut name: IpName) -> Result<FileId, Errno> {
-        self.may_bind(name.address)?;
-        let port = name.address.port();
-        let stands_in_the_way = |other: &IpName| {
-            let share = (name.reuse_address && other.reuse_address) || (name.reuse_port && other.reuse_port);
-            name.meets(other) && !share
+    fn bind_udp(&mut self, mut bound: BoundIp) -> Result<FileId, Errno> {
+        self.may_bind(bound.address)?;
+        let port = bound.address.port();
+        let stands_in_the_way = |other: &BoundIp| {
+            let share =
+                (bound.reuse_address && other.reuse_address) || (bound.reuse_port && other.reuse_port);
+            bound.conflicts_with(other) && !share
         };
         if port == 0 {
-            name.address.set_port(self.free_port());
+            bound.address.set_port(self.free_port());
         } else if self.system.udp_ports.contains(&port)
-            || self.datagrams().any(|(_, other)| stands_in_the_way(&other.name))
+            || self.udp_sockets().any(|(_, other)| stands_in_the_way(&other.bound))
         {
             return Err(Errno::EADDRINUSE);
         }
-        Ok(self.open(Kind::Datagrams(Datagrams::new(name))))
+        Ok(self.open(SocketKind::Udp(UdpSocket::new(bound))))
     }
 
     /// A descriptor that the process has already, once more.
     fn duplicate(&mut self, pid: Pid, fd: u32, datagrams: bool) -> Result<FileId, Errno> {
         let file = self.process(pid).socket_at(fd).ok_or(Errno::EINVAL)?;
         let fits = match &self.file(file).kind {
-            Kind::Listener(_) => !datagrams,
-            Kind::Datagrams(_) => datagrams,
-            Kind::Connection(_) => false,
+            SocketKind::Listener(_) => !datagrams,
+            SocketKind::Udp(_) => datagrams,
+            SocketKind::Connection(_) => false,
         };
         if !fits {
             return Err(Errno::EINVAL);
@@ -176,7 +181,7 @@ impl Kernel {
         if address.is_ipv6() && self.system.no_ipv6 {
             return Err(Errno::EAFNOSUPPORT);
         }
-        if !name::is_local(address.ip()) {
+        if !bound_address::is_local(address.ip()) {
             return Err(Errno::EADDRNOTAVAIL);
         }
         let is_roots = address.port() != 0 && address.port() < UNPRIVILEGED;
@@ -189,51 +194,52 @@ impl Kernel {
             let port = self.next_port;
             self.next_port = self.next_port.wrapping_add(1).max(UNPRIVILEGED);
             let System { tcp_ports, udp_ports, .. } = &*self.system;
-            let is_had = self.names().any(|name| name.address.port() == port);
+            let is_had = self.names().any(|bound| bound.address.port() == port);
             if !is_had && !tcp_ports.contains(&port) && !udp_ports.contains(&port) {
                 return port;
             }
         }
     }
 
-    fn names(&self) -> impl Iterator<Item = &IpName> {
+    fn names(&self) -> impl Iterator<Item = &BoundIp> {
         self.files().filter(|(_, file)| file.refs > 0).filter_map(|(_, file)| match &file.kind {
-            Kind::Listener(Listener { name: Name::Ip(name), .. }) => Some(name),
-            Kind::Datagrams(datagrams) => Some(&datagrams.name),
-            Kind::Listener(Listener { name: Name::Path(_), .. }) | Kind::Connection(_) => None,
+            SocketKind::Listener(Listener { bound: BoundAddress::Ip(bound), .. }) => Some(bound),
+            SocketKind::Udp(datagrams) => Some(&datagrams.bound),
+            SocketKind::Listener(Listener { bound: BoundAddress::Path(_), .. })
+            | SocketKind::Connection(_) => None,
         })
     }
 
     /// Whether somebody listens at this address who does not share it. A bound socket that does not listen yet is in
     /// nobody's way.
-    fn is_listened_at(&self, name: &IpName, but: Option<FileId>) -> bool {
+    fn is_listened_at(&self, bound: &BoundIp, but: Option<FileId>) -> bool {
         self.listeners().any(|(id, listener)| {
-            let Name::Ip(other) = &listener.name else { return false };
-            let share = name.reuse_port && other.reuse_port;
-            Some(id) != but && listener.limit.is_some() && name.meets(other) && !share
+            let BoundAddress::Ip(other) = &listener.bound else { return false };
+            let share = bound.reuse_port && other.reuse_port;
+            Some(id) != but && listener.limit.is_some() && bound.conflicts_with(other) && !share
         })
     }
 
     /// Every stream socket that is bound and still referred to.
     pub(crate) fn listeners(&self) -> impl Iterator<Item = (FileId, &Listener)> {
         self.files().filter(|(_, file)| file.refs > 0).filter_map(|(id, file)| match &file.kind {
-            Kind::Listener(listener) => Some((id, listener)),
-            Kind::Connection(_) | Kind::Datagrams(_) => None,
+            SocketKind::Listener(listener) => Some((id, listener)),
+            SocketKind::Connection(_) | SocketKind::Udp(_) => None,
         })
     }
 
     /// Makes a bound socket listen, or listen with another backlog. A UDP socket is left as it is.
     pub(crate) fn listen(&mut self, file: FileId, backlog: u32) -> Result<(), Errno> {
-        let Kind::Listener(Listener { name, .. }) = &self.file(file).kind else {
-            let is_udp = matches!(self.file(file).kind, Kind::Datagrams(_));
+        let SocketKind::Listener(Listener { bound, .. }) = &self.file(file).kind else {
+            let is_udp = matches!(self.file(file).kind, SocketKind::Udp(_));
             return if is_udp { Ok(()) } else { Err(Errno::EINVAL) };
         };
-        if let Name::Ip(name) = name
-            && self.is_listened_at(name, Some(file))
+        if let BoundAddress::Ip(bound) = bound
+            && self.is_listened_at(bound, Some(file))
         {
             return Err(Errno::EADDRINUSE);
         }
-        if let Kind::Listener(listener) = &mut self.file_mut(file).kind {
+        if let SocketKind::Listener(listener) = &mut self.file_mut(file).kind {
             // Linux lets one wait where 0 may.
             listener.limit = Some(backlog.max(1));
         }
@@ -243,9 +249,9 @@ impl Kernel {
     /// Where a socket is bound; `None`: it is a connection.
     pub(crate) fn address_of(&self, file: FileId) -> Option<LocalAddress> {
         match &self.file(file).kind {
-            Kind::Listener(listener) => Some(listener.name.address()),
-            Kind::Datagrams(datagrams) => Some(LocalAddress::Ip(datagrams.name.address)),
-            Kind::Connection(_) => None,
+            SocketKind::Listener(listener) => Some(listener.bound.address()),
+            SocketKind::Udp(datagrams) => Some(LocalAddress::Ip(datagrams.bound.address)),
+            SocketKind::Connection(_) => None,
         }
     }
 
@@ -253,27 +259,31 @@ impl Kernel {
 
     /// The listeners to one of which a client comes that goes there: those that are closest. More than one share their
     /// port on purpose.
-    pub(crate) fn doors(&self, to: &LocalAddress) -> Vec<FileId> {
+    pub(crate) fn matching_listeners(&self, to: &LocalAddress) -> Vec<FileId> {
         let mut doors = Vec::new();
         let mut closest = 0;
         for (id, listener) in self.listeners().filter(|(_, listener)| listener.limit.is_some()) {
-            let closeness = match (&listener.name, to) {
-                (Name::Ip(name), LocalAddress::Ip(to)) => name.closeness(*to),
-                (Name::Path(name), LocalAddress::Path(to)) if is_abstract(to) => (name == to).then_some(0),
-                (Name::Path(_), LocalAddress::Path(to)) => {
+            let specificity = match (&listener.bound, to) {
+                (BoundAddress::Ip(bound), LocalAddress::Ip(to)) => bound.specificity(*to),
+                (BoundAddress::Path(bound), LocalAddress::Path(to)) if is_abstract(to) => {
+                    (bound == to).then_some(0)
+                }
+                (BoundAddress::Path(_), LocalAddress::Path(to)) => {
                     let entry = self.system.paths.get(to);
                     entry.is_some_and(|entry| entry.file == Some(id)).then_some(0)
                 }
-                (Name::Ip(_), LocalAddress::Path(_)) | (Name::Path(_), LocalAddress::Ip(_)) => None,
+                (BoundAddress::Ip(_), LocalAddress::Path(_))
+                | (BoundAddress::Path(_), LocalAddress::Ip(_)) => None,
             };
-            let Some(closeness) = closeness.filter(|closeness| doors.is_empty() || *closeness >= closest)
+            let Some(specificity) =
+                specificity.filter(|specificity| doors.is_empty() || *specificity >= closest)
             else {
                 continue;
             };
-            if closeness > closest {
+            if specificity > closest {
                 doors.clear();
             }
-            closest = closeness;
+            closest = specificity;
             doors.push(id);
         }
         doors

@@ -7,11 +7,11 @@ use cluster_core::{
 };
 
 use super::channel::Channel;
-use super::process::{Accepting, Origin, Pid, Process};
+use super::process_table::{Accepting, Origin, Pid, ProcessEntry};
 use super::socket::FileId;
 use super::{Kernel, Step};
+use crate::cow::CowArc;
 use crate::fault::Fault;
-use crate::part::Part;
 use crate::schedule::{Point, Schedule};
 
 /// What a broken or hostile worker may say. Nothing here is a message for the user.
@@ -64,7 +64,7 @@ impl Kernel {
     /// Does what a live process asks, except [`Call::Exit`], which is the world's.
     pub(crate) fn perform(&mut self, pid: Pid, call: Call, schedule: &mut Schedule) -> Option<OsEvent> {
         let answer = self.carry_out(pid, call, schedule);
-        self.count_down(pid);
+        self.count_call(pid);
         answer
     }
 
@@ -109,13 +109,13 @@ impl Kernel {
     ) -> OsEvent {
         let pid = Pid::from(worker);
         while self.processes.len() <= pid.index() {
-            self.processes.push(Part::default());
+            self.processes.push(CowArc::default());
             self.channels.push(None);
         }
         if let Some(errno) = self.why_no_process(&command, schedule) {
             return OsEvent::SpawnFailed { worker, program: None, directory: false, errno };
         }
-        *self.process_mut(pid) = Process::starting(command, env);
+        *self.process_mut(pid) = ProcessEntry::starting(command, env);
         self.channels[pid.index()] = Some(Channel::new().into());
         self.wake(Step::Start(pid));
         OsEvent::Spawned { worker, pid: 1000 + pid.0 }
@@ -150,7 +150,7 @@ impl Kernel {
     pub(crate) fn signal(&mut self, pid: Pid, signal: Signal) -> Option<OsEvent> {
         let is_ignored = matches!(signal, Signal::SIGCHLD | Signal::SIGCONT | Signal(0));
         if !is_ignored && self.processes.get(pid.index()).is_some_and(|process| process.is_alive()) {
-            self.wake(Step::Die(pid, signal));
+            self.wake(Step::Signal(pid, signal));
         }
         None
     }
@@ -218,12 +218,12 @@ impl Kernel {
         let Some((channel, side)) = self.channel_mut(pid, ChannelId::PRIMARY).filter(|_| may) else { return };
         if channel.is_connected(side) && schedule.strikes(Fault::Garbage) {
             let line = GARBAGE[schedule.choose(Point::Error, GARBAGE.len())];
-            self.blurt_out(pid, line.as_bytes());
+            self.write_raw(pid, line.as_bytes());
         }
     }
 
     /// A worker says something that its machine knows nothing of.
-    pub(crate) fn blurt_out(&mut self, pid: Pid, bytes: &[u8]) {
+    pub(crate) fn write_raw(&mut self, pid: Pid, bytes: &[u8]) {
         let Some((channel, side)) = self.channel_mut(pid, ChannelId::PRIMARY) else { return };
         if channel.end(side).open && channel.is_connected(side) {
             channel.write(side, bytes.into(), bytes.len(), None);

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use super::socket::FileId;
-use crate::part::Part;
+use crate::cow::CowArc;
 
 /// Which end of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,10 +37,10 @@ pub(crate) struct End {
     pub(crate) open: bool,
     pub(crate) paused: bool,
     /// A write was not taken whole: its process waits for room.
-    pub(crate) blocked: bool,
+    pub(crate) write_blocked: bool,
     /// The connection was broken from outside: what is on its way arrives, and nothing more is taken.
     pub(crate) cut: bool,
-    inbox: Part<Inbox>,
+    inbox: CowArc<Inbox>,
 }
 
 /// What was written to an end, a part of its own: who writes does not meet who writes the other way.
@@ -58,7 +58,8 @@ struct Write {
 
 impl Channel {
     pub(crate) fn new() -> Self {
-        let end = End { open: true, paused: false, blocked: false, cut: false, inbox: Part::default() };
+        let end =
+            End { open: true, paused: false, write_blocked: false, cut: false, inbox: CowArc::default() };
         Channel { ends: [end.clone(), end] }
     }
 
@@ -97,7 +98,7 @@ impl Channel {
         socket: Option<FileId>,
     ) -> Vec<u8> {
         let rest = bytes.split_off(take);
-        self.end_mut(side).blocked = !rest.is_empty();
+        self.end_mut(side).write_blocked = !rest.is_empty();
         if !bytes.is_empty() {
             let inbox = &mut *self.end_mut(side.other()).inbox;
             inbox.bytes += bytes.len();
@@ -110,7 +111,7 @@ impl Channel {
     pub(crate) fn close(&mut self, side: Side) -> Vec<FileId> {
         let end = self.end_mut(side);
         end.open = false;
-        end.blocked = false;
+        end.write_blocked = false;
         std::mem::take(&mut *end.inbox).writes.into_iter().filter_map(|write| write.socket).collect()
     }
 }
@@ -158,8 +159,9 @@ impl End {
 
     /// Whether this end has, as one process to another, not changed since `before`: what was written to it aside.
     pub(crate) fn is_as(&self, before: &End) -> bool {
-        let End { open, paused, blocked, cut, inbox: _ } = self;
-        (*open, *paused, *blocked, *cut) == (before.open, before.paused, before.blocked, before.cut)
+        let End { open, paused, write_blocked, cut, inbox: _ } = self;
+        (*open, *paused, *write_blocked, *cut)
+            == (before.open, before.paused, before.write_blocked, before.cut)
     }
 
     /// Whether what waits at this end is the very same as `before`.
@@ -200,7 +202,7 @@ mod tests {
         let mut channel = Channel::new();
         assert_eq!(channel.room(Side::Primary, 4), 4);
         assert_eq!(channel.write(Side::Primary, b"abcdef".to_vec(), 4, None), b"ef");
-        assert!(channel.end(Side::Primary).blocked);
+        assert!(channel.end(Side::Primary).write_blocked);
         assert_eq!(channel.room(Side::Primary, 4), 0);
         assert_eq!(channel.room(Side::Worker, 4), 4, "each direction has its own");
     }

@@ -5,90 +5,90 @@ use std::net::{Ipv6Addr, SocketAddr};
 
 use cluster_core::LocalAddress;
 
-use super::datagram::{self, Datagram};
-use super::process::{Accepting, Descriptor, Pid};
-use super::ready::Marks;
-use super::socket::{Action, FileId, Flow, Kind, Place};
-use super::{Kernel, Step, Verdict};
+use super::process_table::{Accepting, Descriptor, Pid};
+use super::ready::Dependencies;
+use super::socket::{ClientState, FileId, Flow, SocketKind};
+use super::udp::{self, Datagram};
+use super::{Kernel, Readiness, Step};
+use crate::cow::CowArc;
 use crate::fault::Fault;
-use crate::part::Part;
-use crate::program::{ClientEvent, ClientId};
+use crate::program::{ClientAction, ClientEvent, ClientId};
 use crate::schedule::{Point, Schedule};
 
 impl Kernel {
     pub(crate) fn add_client(&mut self) -> ClientId {
-        self.clients.push(Part::default());
+        self.clients.push(CowArc::default());
         ClientId(u32::try_from(self.clients.len()).expect("fewer than 2^32 clients a run"))
     }
 
-    pub(crate) fn command(&mut self, id: ClientId, action: Action) {
+    pub(crate) fn command(&mut self, id: ClientId, action: ClientAction) {
         self.client_mut(id).actions.push_back(action);
-        self.wake(Step::Act(id));
+        self.wake(Step::ClientAction(id));
     }
 
     /// A connect waits while the backlog is full, as a dropped SYN is sent again.
-    pub(crate) fn can_act(&self, id: ClientId) -> Verdict {
+    pub(crate) fn can_act(&self, id: ClientId) -> Readiness {
         match self.client(id).actions.front() {
-            None => Verdict::Gone,
-            Some(Action::Connect(to)) => {
-                let doors = self.doors(to);
+            None => Readiness::Obsolete,
+            Some(ClientAction::Connect(to)) => {
+                let doors = self.matching_listeners(to);
                 let is_open = doors.is_empty() || doors.iter().any(|door| !self.is_full(*door));
-                if is_open { Verdict::Enabled } else { Verdict::Waiting }
+                if is_open { Readiness::Enabled } else { Readiness::Waiting }
             }
-            Some(_) => Verdict::Enabled,
+            Some(_) => Readiness::Enabled,
         }
     }
 
     /// Whether what a client does next depends on who is there.
-    pub(crate) fn looks_for_somebody(&self, id: ClientId) -> bool {
-        matches!(self.client(id).actions.front(), Some(Action::Connect(_) | Action::SendTo(..)))
+    pub(crate) fn looks_up_sockets(&self, id: ClientId) -> bool {
+        matches!(self.client(id).actions.front(), Some(ClientAction::Connect(_) | ClientAction::SendTo(..)))
     }
 
     /// How many sockets could get what a client is about to send or to ask for.
-    pub(crate) fn ways(&self, id: ClientId) -> usize {
+    pub(crate) fn candidates(&self, id: ClientId) -> usize {
         match self.client(id).actions.front() {
-            Some(Action::Connect(to)) => self.open_doors(to).len(),
-            Some(Action::SendTo(to, _)) => self.mailboxes(*to).len(),
-            Some(Action::Send(_) | Action::End | Action::Reset) | None => 0,
+            Some(ClientAction::Connect(to)) => self.accepting_listeners(to).len(),
+            Some(ClientAction::SendTo(to, _)) => self.matching_udp_sockets(*to).len(),
+            Some(ClientAction::Send(_) | ClientAction::End | ClientAction::Reset) | None => 0,
         }
     }
 
-    pub(super) fn open_doors(&self, to: &LocalAddress) -> Vec<FileId> {
-        let mut doors = self.doors(to);
+    pub(super) fn accepting_listeners(&self, to: &LocalAddress) -> Vec<FileId> {
+        let mut doors = self.matching_listeners(to);
         doors.retain(|door| !self.is_full(*door));
         doors
     }
 
     fn is_full(&self, file: FileId) -> bool {
-        matches!(&self.file(file).kind, Kind::Listener(listener) if listener.is_full())
+        matches!(&self.file(file).kind, SocketKind::Listener(listener) if listener.is_full())
     }
 
     /// The next thing a client was told to do.
     pub(crate) fn act(&mut self, id: ClientId, schedule: &mut Schedule) {
         let Some(mut action) = self.client_mut(id).actions.pop_front() else { return };
         if self.client(id).is_waiting() && schedule.strikes(Fault::ClientReset) {
-            action = Action::Reset;
+            action = ClientAction::Reset;
         }
         match action {
-            Action::Connect(to) => self.connect(id, to, schedule),
-            Action::Send(bytes) => self.send_to_server(id, &bytes),
-            Action::SendTo(to, bytes) => self.send_letter(id, to, bytes, schedule),
-            Action::End => self.finish_to_server(id, Flow::Ended),
-            Action::Reset => self.finish_to_server(id, Flow::Reset),
+            ClientAction::Connect(to) => self.connect(id, to, schedule),
+            ClientAction::Send(bytes) => self.send_to_server(id, &bytes),
+            ClientAction::SendTo(to, bytes) => self.send_client_datagram(id, to, bytes, schedule),
+            ClientAction::End => self.finish_to_server(id, Flow::Ended),
+            ClientAction::Reset => self.finish_to_server(id, Flow::Reset),
         }
     }
 
     fn connect(&mut self, id: ClientId, to: LocalAddress, schedule: &mut Schedule) {
-        let doors = self.open_doors(&to);
+        let doors = self.accepting_listeners(&to);
         let client = self.client_mut(id);
         client.to = Some(to);
         client.answer = Some(!doors.is_empty());
-        self.wake(Step::Meet(id));
+        self.wake(Step::ClientEvent(id));
         if doors.is_empty() {
             return;
         }
-        let file = doors[schedule.choose(Point::Way, doors.len())];
-        self.client_mut(id).place = Place::Backlog;
+        let file = doors[schedule.choose(Point::Target, doors.len())];
+        self.client_mut(id).state = ClientState::Queued;
         self.change_backlog(file, |backlog| backlog.push_back(id));
         for acceptor in self.acceptors(file) {
             self.wake(acceptor);
@@ -102,11 +102,11 @@ impl Kernel {
         file: FileId,
         change: impl FnOnce(&mut VecDeque<ClientId>) -> T,
     ) -> Option<T> {
-        let Kind::Listener(listener) = &mut self.files[file.0 as usize].kind else { return None };
+        let SocketKind::Listener(listener) = &mut self.files[file.0 as usize].kind else { return None };
         let before = (listener.is_full(), listener.backlog.is_empty());
         let changed = change(&mut listener.backlog);
         if before != (listener.is_full(), listener.backlog.is_empty()) {
-            self.touched |= Marks::DOORS;
+            self.touched |= Dependencies::LISTENERS;
         }
         Some(changed)
     }
@@ -120,21 +120,27 @@ impl Kernel {
         acceptors.take(self.file(file).refs as usize).collect()
     }
 
-    fn send_letter(&mut self, id: ClientId, to: SocketAddr, bytes: Vec<u8>, schedule: &mut Schedule) {
+    fn send_client_datagram(
+        &mut self,
+        id: ClientId,
+        to: SocketAddr,
+        bytes: Vec<u8>,
+        schedule: &mut Schedule,
+    ) {
         let port = self.client(id).udp_port.unwrap_or_else(|| self.free_port());
         self.client_mut(id).udp_port = Some(port);
-        let from = datagram::sender(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), to);
-        self.send_datagram(from, to, bytes, |n| schedule.choose(Point::Way, n));
+        let from = udp::sender(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), to);
+        self.send_datagram(from, to, bytes, |n| schedule.choose(Point::Target, n));
     }
 
     fn send_to_server(&mut self, id: ClientId, bytes: &[u8]) {
         let client = self.client_mut(id);
-        match client.place {
-            Place::Nowhere => {}
-            Place::Closed => client.outgoing.finish(Flow::Reset),
-            Place::Backlog | Place::Accepted => client.incoming.bytes.extend_from_slice(bytes),
+        match client.state {
+            ClientState::Idle => {}
+            ClientState::Closed => client.outgoing.finish(Flow::Reset),
+            ClientState::Queued | ClientState::Accepted => client.incoming.bytes.extend_from_slice(bytes),
         }
-        self.wake(Step::Meet(id));
+        self.wake(Step::ClientEvent(id));
         self.wake_holders(id);
     }
 
@@ -150,11 +156,11 @@ impl Kernel {
     }
 
     /// What a client hears next. One that hears the end ends too.
-    pub(crate) fn hear(&mut self, id: ClientId) -> ClientEvent {
+    pub(crate) fn next_client_event(&mut self, id: ClientId) -> ClientEvent {
         if let Some(connected) = self.client_mut(id).answer.take() {
             return if connected { ClientEvent::Connected } else { ClientEvent::Refused };
         }
-        if let Some(Datagram { from, bytes }) = self.client_mut(id).letters.pop_front() {
+        if let Some(Datagram { from, bytes }) = self.client_mut(id).datagrams.pop_front() {
             return ClientEvent::Datagram { from, bytes };
         }
         match self.client_mut(id).outgoing.take() {
@@ -171,12 +177,12 @@ impl Kernel {
         let client = self.client_mut(id);
         if client.outgoing.flow == Flow::Open {
             client.outgoing.bytes.extend_from_slice(bytes);
-            self.wake(Step::Meet(id));
+            self.wake(Step::ClientEvent(id));
         }
     }
 
     pub(crate) fn finish_to_client(&mut self, id: ClientId, flow: Flow) {
         self.client_mut(id).outgoing.finish(flow);
-        self.wake(Step::Meet(id));
+        self.wake(Step::ClientEvent(id));
     }
 }

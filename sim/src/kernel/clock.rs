@@ -2,7 +2,7 @@
 
 use cluster_core::TimerId;
 
-use super::process::Pid;
+use super::process_table::Pid;
 
 /// Timers, in the order in which they are due.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]

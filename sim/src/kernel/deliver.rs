@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use cluster_core::{ChannelId, Errno, OsEvent, SocketId};
 
-use super::process::{Descriptor, Origin, Phase, Pid};
-use super::socket::{Flow, Kind, Place};
+use super::process_table::{Descriptor, Origin, Phase, Pid};
+use super::socket::{ClientState, Flow, SocketKind};
 use super::{Kernel, Step};
 use crate::fault::Fault;
 use crate::schedule::{Point, Schedule};
@@ -36,7 +36,7 @@ impl Kernel {
         self.wake_blocked(pid, id);
         let socket = file.and_then(|file| {
             if !self.has_room(pid, 1) || schedule.strikes(Fault::LostDescriptor) {
-                self.let_go(file);
+                self.release(file);
                 return None;
             }
             Some(self.process_mut(pid).add(file, Origin::Channel))
@@ -45,7 +45,7 @@ impl Kernel {
     }
 
     fn wake_blocked(&mut self, pid: Pid, id: ChannelId) {
-        if self.channel(pid, id).is_some_and(|(channel, side)| channel.end(side.other()).blocked) {
+        if self.channel(pid, id).is_some_and(|(channel, side)| channel.end(side.other()).write_blocked) {
             self.wake_peer(pid, id, Step::Writable);
         }
     }
@@ -53,7 +53,7 @@ impl Kernel {
     /// There is room again.
     pub(crate) fn writable_again(&mut self, pid: Pid, id: ChannelId) -> Option<OsEvent> {
         let (channel, side) = self.channel_mut(pid, id)?;
-        channel.end_mut(side).blocked = false;
+        channel.end_mut(side).write_blocked = false;
         Some(OsEvent::Writable { channel: id })
     }
 
@@ -72,14 +72,14 @@ impl Kernel {
         let client = self.change_backlog(file, VecDeque::pop_front)??;
         if schedule.strikes(Fault::Aborted) {
             self.finish_to_server(client, Flow::Reset);
-            self.client_mut(client).place = Place::Closed;
+            self.client_mut(client).state = ClientState::Closed;
             return Some(OsEvent::AcceptFailed { listener: id, errno: Errno::ECONNABORTED });
         }
-        let connection = self.open(Kind::Connection(client));
+        let connection = self.open(SocketKind::Connection(client));
         let origin = if held { Origin::Program } else { Origin::Machine };
         let socket = self.process_mut(pid).add(connection, origin);
         let client = self.client_mut(client);
-        client.place = Place::Accepted;
+        client.state = ClientState::Accepted;
         client.accepted_by = Some(pid).filter(|_| !held);
         Some(OsEvent::Accepted { listener: id, socket })
     }

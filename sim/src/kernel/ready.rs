@@ -5,103 +5,103 @@
 
 use std::ops::{BitOr, BitOrAssign};
 
-use super::process::Pid;
-use super::socket::Kind;
-use super::{Step, Verdict};
+use super::process_table::Pid;
+use super::socket::SocketKind;
+use super::{Readiness, Step};
 use crate::program::ClientId;
 
 /// A set of things that steps depend on. Some share a bit: a step is then looked at in vain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Marks(u64);
+pub(crate) struct Dependencies(u64);
 
-impl BitOr for Marks {
-    type Output = Marks;
+impl BitOr for Dependencies {
+    type Output = Dependencies;
 
-    fn bitor(self, other: Marks) -> Marks {
-        Marks(self.0 | other.0)
+    fn bitor(self, other: Dependencies) -> Dependencies {
+        Dependencies(self.0 | other.0)
     }
 }
 
-impl BitOrAssign for Marks {
-    fn bitor_assign(&mut self, other: Marks) {
+impl BitOrAssign for Dependencies {
+    fn bitor_assign(&mut self, other: Dependencies) {
         *self = *self | other;
     }
 }
 
-impl Marks {
-    pub(crate) const NONE: Marks = Marks(0);
-    pub(crate) const ALL: Marks = Marks(u64::MAX);
+impl Dependencies {
+    pub(crate) const NONE: Dependencies = Dependencies(0);
+    pub(crate) const ALL: Dependencies = Dependencies(u64::MAX);
     /// Of a step that was not looked at yet.
-    const NEW: Marks = Marks(1 << 59);
+    const NEW: Dependencies = Dependencies(1 << 59);
     /// Who listens where, and who waits there.
-    pub(crate) const DOORS: Marks = Marks(1 << 60);
+    pub(crate) const LISTENERS: Dependencies = Dependencies(1 << 60);
     /// The datagrams that wait.
-    pub(crate) const MAILBOXES: Marks = Marks(1 << 61);
-    const PRIMARY: Marks = Marks(1 << 62);
+    pub(crate) const UDP_QUEUES: Dependencies = Dependencies(1 << 61);
+    const PRIMARY: Dependencies = Dependencies(1 << 62);
     /// A great many steps depend on it, and it changes seldom.
-    const LIFE_OF_PRIMARY: Marks = Marks(1 << 63);
+    const LIFE_OF_PRIMARY: Dependencies = Dependencies(1 << 63);
 
     /// A process and its descriptors; of a worker also its life, its channel, and whether it has something to do.
-    pub(crate) fn process(pid: Pid) -> Marks {
-        if pid == Pid::PRIMARY { Marks::PRIMARY } else { Marks(1 << (pid.0 % 32)) }
+    pub(crate) fn process(pid: Pid) -> Dependencies {
+        if pid == Pid::PRIMARY { Dependencies::PRIMARY } else { Dependencies(1 << (pid.0 % 32)) }
     }
 
     /// Whether a process lives and is not stopped.
-    pub(crate) fn life(pid: Pid) -> Marks {
-        if pid == Pid::PRIMARY { Marks::LIFE_OF_PRIMARY } else { Marks::process(pid) }
+    pub(crate) fn life(pid: Pid) -> Dependencies {
+        if pid == Pid::PRIMARY { Dependencies::LIFE_OF_PRIMARY } else { Dependencies::process(pid) }
     }
 
-    pub(crate) fn client(ClientId(client): ClientId) -> Marks {
-        Marks(1 << (32 + client % 27))
+    pub(crate) fn client(ClientId(client): ClientId) -> Dependencies {
+        Dependencies(1 << (32 + client % 27))
     }
 
-    fn meet(self, other: Marks) -> bool {
+    fn intersects(self, other: Dependencies) -> bool {
         self.0 & other.0 != 0
     }
 
     /// What hangs on a file. The client behind a connection has a mark of its own.
-    pub(crate) fn file(kind: &Kind) -> Marks {
+    pub(crate) fn file(kind: &SocketKind) -> Dependencies {
         match kind {
-            Kind::Listener(_) => Marks::DOORS,
-            Kind::Datagrams(_) => Marks::MAILBOXES,
-            Kind::Connection(_) => Marks::NONE,
+            SocketKind::Listener(_) => Dependencies::LISTENERS,
+            SocketKind::Udp(_) => Dependencies::UDP_QUEUES,
+            SocketKind::Connection(_) => Dependencies::NONE,
         }
     }
 }
 
 /// What there is to see of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub(crate) struct StepStatus {
     /// Whether it can be taken, if nothing but a busy primary is in its way.
-    pub(crate) verdict: Verdict,
+    pub(crate) readiness: Readiness,
     /// The primary hears it, if it is not busy.
     pub(crate) by_primary: bool,
-    pub(crate) depends: Marks,
+    pub(crate) depends: Dependencies,
 }
 
 /// A step, and what was last seen of it.
 #[derive(Debug, Clone, Copy)]
-struct Entry {
+struct ReadyStep {
     step: Step,
-    depends: Marks,
+    depends: Dependencies,
     flags: u8,
 }
 
 // The flags of an entry as it is while the primary is busy; shifted by `WHILE_IT_HEARS`, as it is while it is not.
 const ENABLED: u8 = 1;
-const GONE: u8 = 2;
+const OBSOLETE: u8 = 2;
 const WHILE_IT_HEARS: u8 = 2;
 
-impl Entry {
+impl ReadyStep {
     fn new(step: Step) -> Self {
-        Entry { step, depends: Marks::ALL, flags: 0 }
+        ReadyStep { step, depends: Dependencies::ALL, flags: 0 }
     }
 
-    fn see(&mut self, Seen { verdict, by_primary, depends }: Seen) {
-        let flag = match verdict {
-            Verdict::Enabled => ENABLED,
-            Verdict::Gone => GONE,
-            Verdict::Waiting => 0,
+    fn set_status(&mut self, StepStatus { readiness, by_primary, depends }: StepStatus) {
+        let flag = match readiness {
+            Readiness::Enabled => ENABLED,
+            Readiness::Obsolete => OBSOLETE,
+            Readiness::Waiting => 0,
         };
         let meanwhile = if by_primary { 0 } else { flag };
         (self.flags, self.depends) = (flag << WHILE_IT_HEARS | meanwhile, depends);
@@ -109,32 +109,32 @@ impl Entry {
 
     /// What is there to see now was seen: whatever it depends on was touched.
     #[cfg(test)]
-    fn assert_touched(&self, now: Seen) {
-        let mut looked = Entry::new(self.step);
-        looked.see(now);
+    fn assert_unchanged(&self, now: StepStatus) {
+        let mut looked = ReadyStep::new(self.step);
+        looked.set_status(now);
         assert_eq!((self.flags, self.depends), (looked.flags, looked.depends), "{:?}", self.step);
     }
 }
 
 /// See the module.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Ready(Vec<Entry>);
+pub(crate) struct Ready(Vec<ReadyStep>);
 
 impl Ready {
     /// Becomes a copy, in the room it has.
-    pub(crate) fn take_over(&mut self, other: &Ready) {
+    pub(crate) fn copy_from(&mut self, other: &Ready) {
         self.0.clone_from(&other.0);
     }
 
     /// Comes before all others.
     pub(crate) fn first(&mut self, step: Step) {
-        self.0.insert(0, Entry::new(step));
+        self.0.insert(0, ReadyStep::new(step));
     }
 
     /// Comes after all others, unless it is there.
     pub(crate) fn last(&mut self, step: Step) {
         if self.find(step).is_none() {
-            self.0.push(Entry::new(step));
+            self.0.push(ReadyStep::new(step));
         }
     }
 
@@ -147,9 +147,9 @@ impl Ready {
 
     /// Takes the step at this place. One that there may be more of comes after all others now.
     pub(crate) fn take(&mut self, at: usize) {
-        let Entry { step, .. } = self.0.remove(at);
+        let ReadyStep { step, .. } = self.0.remove(at);
         if step.recurs() {
-            self.0.push(Entry::new(step));
+            self.0.push(ReadyStep::new(step));
         }
     }
 
@@ -171,27 +171,27 @@ impl Ready {
 
     /// Looks again at what is new or depends on what was touched, drops what will never be taken, and marks where those
     /// stand that can be.
-    pub(crate) fn survey(
+    pub(crate) fn refresh(
         &mut self,
-        touched: Marks,
+        touched: Dependencies,
         primary_hears: bool,
-        look: impl Fn(Step) -> Seen,
-        enabled: &mut Places,
+        look: impl Fn(Step) -> StepStatus,
+        enabled: &mut IndexSet,
     ) {
-        let touched = touched | Marks::NEW;
+        let touched = touched | Dependencies::NEW;
         let mut any = 0;
         for entry in &mut self.0 {
-            if entry.depends.meet(touched) {
-                entry.see(look(entry.step));
+            if entry.depends.intersects(touched) {
+                entry.set_status(look(entry.step));
             }
             #[cfg(test)]
-            entry.assert_touched(look(entry.step));
+            entry.assert_unchanged(look(entry.step));
             any |= entry.flags;
         }
-        let [can_be_taken, is_gone] =
-            [ENABLED, GONE].map(|flag| if primary_hears { flag << WHILE_IT_HEARS } else { flag });
-        if any & is_gone != 0 {
-            self.0.retain(|entry| entry.flags & is_gone == 0);
+        let [can_be_taken, is_obsolete] =
+            [ENABLED, OBSOLETE].map(|flag| if primary_hears { flag << WHILE_IT_HEARS } else { flag });
+        if any & is_obsolete != 0 {
+            self.0.retain(|entry| entry.flags & is_obsolete == 0);
         }
         enabled.mark(&self.0, |entry| entry.flags & can_be_taken != 0);
     }
@@ -199,13 +199,13 @@ impl Ready {
 
 /// Some of the places of a row, a bit for each: marking has no branch to mispredict.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Places(Vec<u64>);
+pub(crate) struct IndexSet(Vec<u64>);
 
-impl Places {
+impl IndexSet {
     const IN_A_WORD: usize = 64;
 
     /// Becomes a copy, in the room it has.
-    pub(crate) fn take_over(&mut self, other: &Places) {
+    pub(crate) fn copy_from(&mut self, other: &IndexSet) {
         self.0.clone_from(&other.0);
     }
 
@@ -216,8 +216,8 @@ impl Places {
         self.0.extend(row.chunks(Self::IN_A_WORD).map(word));
     }
 
-    pub(crate) fn add(&mut self, place: usize) {
-        let (word, bit) = (place / Self::IN_A_WORD, place % Self::IN_A_WORD);
+    pub(crate) fn add(&mut self, index: usize) {
+        let (word, bit) = (index / Self::IN_A_WORD, index % Self::IN_A_WORD);
         if self.0.len() <= word {
             self.0.resize(word + 1, 0);
         }
@@ -249,12 +249,12 @@ mod tests {
 
     #[test]
     fn places_are_counted_and_found_in_every_word() {
-        let mut places = Places::default();
+        let mut indexes = IndexSet::default();
         let wanted = [0, 3, 63, 64, 130, 191, 320];
-        for place in wanted {
-            places.add(place);
+        for index in wanted {
+            indexes.add(index);
         }
-        assert_eq!(places.len(), wanted.len());
-        assert_eq!([0, 1, 2, 3, 4, 5, 6].map(|n| places.nth(n)), wanted);
+        assert_eq!(indexes.len(), wanted.len());
+        assert_eq!([0, 1, 2, 3, 4, 5, 6].map(|n| indexes.nth(n)), wanted);
     }
 }

@@ -2,14 +2,13 @@
 //! the descriptor, and UDP sockets. A file lives while anybody refers to it; the kernel counts.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 
 use cluster_core::LocalAddress;
 
-use super::datagram::{Datagram, Datagrams};
-use super::name::Name;
-use super::process::Pid;
-use crate::program::ClientId;
+use super::bound_address::BoundAddress;
+use super::process_table::Pid;
+use super::udp::{Datagram, UdpSocket};
+use crate::program::{ClientAction, ClientId};
 
 /// What a descriptor refers to, in any number of processes and messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,20 +19,20 @@ pub(crate) struct FileId(pub(crate) u32);
 pub(crate) struct File {
     /// Descriptors and messages in flight that refer to it. At 0 it is closed.
     pub(crate) refs: u32,
-    pub(crate) kind: Kind,
+    pub(crate) kind: SocketKind,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
+pub(crate) enum SocketKind {
     Listener(Listener),
     Connection(ClientId),
-    Datagrams(Datagrams),
+    Udp(UdpSocket),
 }
 
 /// A bound stream socket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Listener {
-    pub(crate) name: Name,
+    pub(crate) bound: BoundAddress,
     /// How many connections may wait; `None`: it is bound and does not listen.
     pub(crate) limit: Option<u32>,
     pub(crate) backlog: VecDeque<ClientId>,
@@ -50,8 +49,8 @@ impl Listener {
 pub(crate) struct Client {
     /// Where it last tried to connect.
     pub(crate) to: Option<LocalAddress>,
-    pub(crate) actions: VecDeque<Action>,
-    pub(crate) place: Place,
+    pub(crate) actions: VecDeque<ClientAction>,
+    pub(crate) state: ClientState,
     /// Whether it was connected or refused, until it has heard.
     pub(crate) answer: Option<bool>,
     /// From the client.
@@ -65,27 +64,17 @@ pub(crate) struct Client {
     /// The port its datagrams come from, once it has sent one.
     pub(crate) udp_port: Option<u16>,
     /// Datagrams it has not heard.
-    pub(crate) letters: VecDeque<Datagram>,
-}
-
-/// What a client is about to do.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Action {
-    Connect(LocalAddress),
-    Send(Vec<u8>),
-    SendTo(SocketAddr, Vec<u8>),
-    End,
-    Reset,
+    pub(crate) datagrams: VecDeque<Datagram>,
 }
 
 /// Where a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub(crate) enum Place {
+pub(crate) enum ClientState {
     /// Not connected, or not yet.
     #[default]
-    Nowhere,
+    Idle,
     /// In the backlog of a listener.
-    Backlog,
+    Queued,
     /// Accepted, and somebody refers to the server's end.
     Accepted,
     /// The server's end is closed.
@@ -133,12 +122,12 @@ impl Pipe {
 
 impl Client {
     pub(crate) fn has_news(&self) -> bool {
-        self.answer.is_some() || !self.letters.is_empty() || self.outgoing.has_news()
+        self.answer.is_some() || !self.datagrams.is_empty() || self.outgoing.has_news()
     }
 
     /// It hangs: connected, and neither side has said that it is over.
     pub(crate) fn is_waiting(&self) -> bool {
-        matches!(self.place, Place::Backlog | Place::Accepted)
+        matches!(self.state, ClientState::Queued | ClientState::Accepted)
             && self.outgoing.flow == Flow::Open
             && self.incoming.flow != Flow::Reset
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use cluster_core::{ChannelId, Signal, SocketId};
 
-use super::process::Pid;
+use super::process_table::Pid;
 use crate::program::ClientId;
 
 /// One thing that can happen next.
@@ -23,37 +23,41 @@ pub(crate) enum Step {
     /// Something arrives at a connection or a UDP socket that a program has.
     Receive(Pid, SocketId),
     /// A signal reaches a process.
-    Die(Pid, Signal),
+    Signal(Pid, Signal),
     /// The primary hears of an exit.
     Reap(Pid),
     /// What a dead process left behind closes the channel.
-    LetGo(Pid),
+    CloseInherited(Pid),
     /// A process that was stopped goes on.
     Continue(Pid),
     /// A client does what it was told.
-    Act(ClientId),
+    ClientAction(ClientId),
     /// A client hears something.
-    Meet(ClientId),
+    ClientEvent(ClientId),
     /// The driver hears an observation.
-    Hear,
+    DriverEvent,
     /// The next timer fires.
-    Fire,
+    Timer,
 }
 
 impl Step {
     /// Whether it can be taken again when it was taken, if there is more of what it is about.
     pub(super) fn recurs(self) -> bool {
         match self {
-            Step::Read(..) | Step::Accept(..) | Step::Receive(..) | Step::Act(_) | Step::Meet(_) => true,
+            Step::Read(..)
+            | Step::Accept(..)
+            | Step::Receive(..)
+            | Step::ClientAction(_)
+            | Step::ClientEvent(_) => true,
             Step::Run(_)
             | Step::Start(_)
             | Step::Writable(..)
-            | Step::Die(..)
+            | Step::Signal(..)
             | Step::Reap(_)
-            | Step::LetGo(_)
+            | Step::CloseInherited(_)
             | Step::Continue(_)
-            | Step::Hear
-            | Step::Fire => false,
+            | Step::DriverEvent
+            | Step::Timer => false,
         }
     }
 }
@@ -74,14 +78,14 @@ impl fmt::Display for Step {
             Step::Writable(pid, _) => write!(f, "{pid} can write to the primary again"),
             Step::Accept(pid, _) => write!(f, "{pid} accepts a connection"),
             Step::Receive(pid, _) => write!(f, "{pid} receives from a socket"),
-            Step::Die(pid, signal) => write!(f, "{pid} is killed by {signal}"),
+            Step::Signal(pid, signal) => write!(f, "{pid} is killed by {signal}"),
             Step::Reap(pid) => write!(f, "{pid} is reaped"),
-            Step::LetGo(pid) => write!(f, "what {pid} left behind closes its channel"),
+            Step::CloseInherited(pid) => write!(f, "what {pid} left behind closes its channel"),
             Step::Continue(pid) => write!(f, "{pid} continues"),
-            Step::Act(ClientId(client)) => write!(f, "client {client} acts"),
-            Step::Meet(ClientId(client)) => write!(f, "client {client} receives"),
-            Step::Hear => f.write_str("the driver reads the log"),
-            Step::Fire => f.write_str("a timer fires"),
+            Step::ClientAction(ClientId(client)) => write!(f, "client {client} acts"),
+            Step::ClientEvent(ClientId(client)) => write!(f, "client {client} receives"),
+            Step::DriverEvent => f.write_str("the driver reads the log"),
+            Step::Timer => f.write_str("a timer fires"),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use cluster_core::{Errno, SocketId};
 
-use super::process::Pid;
+use super::process_table::Pid;
 use super::socket::FileId;
 
 /// What a Unix socket's file is made with: 0777, less what the usual umask of 022 takes away.
@@ -20,7 +20,7 @@ pub(crate) struct System {
     /// UDP ports that strangers have.
     pub(crate) udp_ports: BTreeSet<u16>,
     /// The files of Unix sockets, and those of strangers.
-    pub(crate) paths: BTreeMap<String, Entry>,
+    pub(crate) paths: BTreeMap<String, PathEntry>,
     /// Programs and directories that cannot be used, and why.
     broken: BTreeMap<String, Errno>,
     /// How many sockets and channels a process may have.
@@ -33,7 +33,7 @@ pub(crate) struct System {
 
 /// A name in the file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Entry {
+pub(crate) struct PathEntry {
     /// `None`: a stranger's.
     pub(crate) file: Option<FileId>,
     /// With whose descriptor it goes.
@@ -57,11 +57,11 @@ impl System {
 
     /// A stranger's file.
     pub(crate) fn occupy_path(&mut self, path: String) {
-        self.paths.insert(path, Entry { file: None, owner: None, mode: MODE });
+        self.paths.insert(path, PathEntry { file: None, owner: None, mode: MODE });
     }
 
     /// A socket is bound at a path that is free.
-    pub(crate) fn name(
+    pub(crate) fn add_path(
         &mut self,
         path: String,
         file: FileId,
@@ -71,16 +71,17 @@ impl System {
     ) {
         let read = if readable_all { 0o444 } else { 0 };
         let write = if writable_all { 0o222 } else { 0 };
-        self.paths.insert(path, Entry { file: Some(file), owner: Some(owner), mode: MODE | read | write });
+        self.paths
+            .insert(path, PathEntry { file: Some(file), owner: Some(owner), mode: MODE | read | write });
     }
 
     /// Whether a path goes with this descriptor.
-    pub(crate) fn has_name_of(&self, owner: (Pid, SocketId)) -> bool {
+    pub(crate) fn has_path_of(&self, owner: (Pid, SocketId)) -> bool {
         self.paths.values().any(|entry| entry.owner == Some(owner))
     }
 
     /// Removes the path that goes with a descriptor.
-    pub(crate) fn unname(&mut self, owner: (Pid, SocketId)) {
+    pub(crate) fn remove_paths_of(&mut self, owner: (Pid, SocketId)) {
         self.paths.retain(|_, entry| entry.owner != Some(owner));
     }
 }

@@ -5,16 +5,16 @@ use cluster_core::{
     WorkerId,
 };
 
-use super::process::{Phase, Pid};
-use super::socket::Action;
-use super::{Kernel, Step, Verdict};
+use super::process_table::{Phase, Pid};
+use super::{Kernel, Readiness, Step};
 use crate::fault::{Fault, Faults};
+use crate::program::ClientAction;
 use crate::program::{ClientEvent, ClientId};
 use crate::schedule::Schedule;
 
 mod binding;
 mod limits;
-mod own;
+mod program_sockets;
 
 const PRIMARY: Pid = Pid::PRIMARY;
 const WORKER: Pid = Pid(1);
@@ -51,9 +51,9 @@ fn served(kernel: &mut Kernel) -> ClientId {
         matches!(bind(kernel, 0, Some(1)), Some(OsEvent::Bound { address, .. }) if address.port() == 40_001)
     );
     let client = kernel.add_client();
-    kernel.command(client, Action::Connect(port(40_001)));
+    kernel.command(client, ClientAction::Connect(port(40_001)));
     kernel.act(client, &mut Schedule::quiet());
-    assert_eq!(kernel.hear(client), ClientEvent::Connected);
+    assert_eq!(kernel.next_client_event(client), ClientEvent::Connected);
     client
 }
 
@@ -78,16 +78,16 @@ fn an_exit_is_heard_after_every_byte_and_before_or_after_the_end_of_the_channel(
     let mut kernel = kernel();
     write(&mut kernel, WORKER, "last words", None);
     die(&mut kernel, WORKER);
-    assert_eq!(kernel.verdict(Step::Reap(WORKER)), Verdict::Waiting);
+    assert_eq!(kernel.readiness(Step::Reap(WORKER)), Readiness::Waiting);
     assert!(
         matches!(read(&mut kernel, PRIMARY, DOWN), Some(OsEvent::Read { bytes, .. }) if bytes == b"last words")
     );
-    assert_eq!(kernel.verdict(Step::Reap(WORKER)), Verdict::Enabled);
-    assert_eq!(kernel.verdict(Step::Read(PRIMARY, DOWN)), Verdict::Enabled);
+    assert_eq!(kernel.readiness(Step::Reap(WORKER)), Readiness::Enabled);
+    assert_eq!(kernel.readiness(Step::Read(PRIMARY, DOWN)), Readiness::Enabled);
     assert_eq!(read(&mut kernel, PRIMARY, DOWN), Some(OsEvent::ChannelClosed { channel: DOWN }));
     let status = ExitStatus::Signal(Signal::SIGKILL);
     assert_eq!(kernel.reap(WORKER), Some(OsEvent::Exited { worker: WorkerId(1), status }));
-    assert_eq!(kernel.verdict(Step::Reap(WORKER)), Verdict::Gone);
+    assert_eq!(kernel.readiness(Step::Reap(WORKER)), Readiness::Obsolete);
 }
 
 #[test]
@@ -95,10 +95,10 @@ fn a_grandchild_holds_the_channel_open_beyond_the_exit() {
     let mut kernel = kernel();
     let mut schedule = Schedule::replay(vec![1]).with_faults(Faults::only(&[Fault::Grandchild]));
     kernel.die(WORKER, ExitStatus::Code(0), &mut schedule);
-    assert_eq!(kernel.verdict(Step::Read(PRIMARY, DOWN)), Verdict::Gone, "no end of file yet");
-    assert_eq!(kernel.verdict(Step::Reap(WORKER)), Verdict::Enabled);
-    kernel.let_channel_go(WORKER);
-    assert_eq!(kernel.verdict(Step::Read(PRIMARY, DOWN)), Verdict::Enabled);
+    assert_eq!(kernel.readiness(Step::Read(PRIMARY, DOWN)), Readiness::Obsolete, "no end of file yet");
+    assert_eq!(kernel.readiness(Step::Reap(WORKER)), Readiness::Enabled);
+    kernel.close_inherited(WORKER);
+    assert_eq!(kernel.readiness(Step::Read(PRIMARY, DOWN)), Readiness::Enabled);
 }
 
 #[test]
@@ -109,9 +109,9 @@ fn a_write_is_cut_at_the_buffer_and_goes_on_when_there_is_room() {
         write(&mut kernel, PRIMARY, &"x".repeat(120), None),
         Some(OsEvent::Wrote { channel: DOWN, rest })
     );
-    assert_eq!(kernel.verdict(Step::Writable(PRIMARY, DOWN)), Verdict::Waiting);
+    assert_eq!(kernel.readiness(Step::Writable(PRIMARY, DOWN)), Readiness::Waiting);
     assert!(matches!(read(&mut kernel, WORKER, UP), Some(OsEvent::Read { bytes, .. }) if bytes.len() == 100));
-    assert_eq!(kernel.verdict(Step::Writable(PRIMARY, DOWN)), Verdict::Enabled);
+    assert_eq!(kernel.readiness(Step::Writable(PRIMARY, DOWN)), Readiness::Enabled);
     die(&mut kernel, WORKER);
     let failed = OsEvent::WriteFailed { channel: DOWN, errno: Errno::EPIPE };
     assert_eq!(write(&mut kernel, PRIMARY, "y", None), Some(failed));
@@ -122,9 +122,9 @@ fn a_paused_channel_delivers_nothing() {
     let mut kernel = kernel();
     perform(&mut kernel, WORKER, Call::PauseRead { channel: UP });
     write(&mut kernel, PRIMARY, "x", None);
-    assert_eq!(kernel.verdict(Step::Read(WORKER, UP)), Verdict::Waiting);
+    assert_eq!(kernel.readiness(Step::Read(WORKER, UP)), Readiness::Waiting);
     perform(&mut kernel, WORKER, Call::ResumeRead { channel: UP });
-    assert_eq!(kernel.verdict(Step::Read(WORKER, UP)), Verdict::Enabled);
+    assert_eq!(kernel.readiness(Step::Read(WORKER, UP)), Readiness::Enabled);
 }
 
 #[test]
@@ -147,11 +147,11 @@ fn a_listener_that_closes_resets_who_waits_in_its_backlog() {
     let mut kernel = kernel();
     let client = served(&mut kernel);
     perform(&mut kernel, PRIMARY, Call::Close { socket: SocketId(0) });
-    assert_eq!(kernel.hear(client), ClientEvent::Reset);
+    assert_eq!(kernel.next_client_event(client), ClientEvent::Reset);
     let late = kernel.add_client();
-    kernel.command(late, Action::Connect(port(40_001)));
+    kernel.command(late, ClientAction::Connect(port(40_001)));
     kernel.act(late, &mut Schedule::quiet());
-    assert_eq!(kernel.hear(late), ClientEvent::Refused);
+    assert_eq!(kernel.next_client_event(late), ClientEvent::Refused);
 }
 
 #[test]
@@ -159,10 +159,10 @@ fn a_client_waits_while_the_backlog_is_full() {
     let mut kernel = kernel();
     served(&mut kernel);
     let second = kernel.add_client();
-    kernel.command(second, Action::Connect(port(40_001)));
-    assert_eq!(kernel.verdict(Step::Act(second)), Verdict::Waiting);
+    kernel.command(second, ClientAction::Connect(port(40_001)));
+    assert_eq!(kernel.readiness(Step::ClientAction(second)), Readiness::Waiting);
     assert!(matches!(accept(&mut kernel), Some(OsEvent::Accepted { .. })));
-    assert_eq!(kernel.verdict(Step::Act(second)), Verdict::Enabled);
+    assert_eq!(kernel.readiness(Step::ClientAction(second)), Readiness::Enabled);
 }
 
 #[test]
@@ -174,9 +174,9 @@ fn a_connection_ends_when_the_last_who_has_it_closes_it() {
     let arrived = read(&mut kernel, WORKER, UP);
     assert!(matches!(arrived, Some(OsEvent::Read { socket: Some(SocketId(0)), .. })), "{arrived:?}");
     perform(&mut kernel, PRIMARY, Call::Close { socket: SocketId(1) });
-    assert_eq!(kernel.verdict(Step::Meet(client)), Verdict::Gone);
+    assert_eq!(kernel.readiness(Step::ClientEvent(client)), Readiness::Obsolete);
     kernel.close(WORKER, SocketId(0));
-    assert_eq!(kernel.hear(client), ClientEvent::End);
+    assert_eq!(kernel.next_client_event(client), ClientEvent::End);
 }
 
 #[test]
@@ -184,10 +184,10 @@ fn a_connection_closed_with_unread_bytes_is_reset() {
     let mut kernel = kernel();
     let client = served(&mut kernel);
     accept(&mut kernel);
-    kernel.command(client, Action::Send(b"hello".to_vec()));
+    kernel.command(client, ClientAction::Send(b"hello".to_vec()));
     kernel.act(client, &mut Schedule::quiet());
     die(&mut kernel, PRIMARY);
-    assert_eq!(kernel.hear(client), ClientEvent::Reset);
+    assert_eq!(kernel.next_client_event(client), ClientEvent::Reset);
 }
 
 #[test]
@@ -200,5 +200,5 @@ fn a_descriptor_can_be_lost_and_its_bytes_arrive() {
     let mut schedule = Schedule::replay(vec![1]).with_faults(Faults::only(&[Fault::LostDescriptor]));
     let arrived = kernel.read(WORKER, UP, &mut schedule);
     assert_eq!(arrived, Some(OsEvent::Read { channel: UP, bytes: b"take it".to_vec(), socket: None }));
-    assert_eq!(kernel.hear(client), ClientEvent::End, "nobody has it");
+    assert_eq!(kernel.next_client_event(client), ClientEvent::End, "nobody has it");
 }

@@ -6,16 +6,16 @@ use std::net::{Ipv4Addr, SocketAddr};
 use cluster_core::{Errno, LocalAddress, Signal};
 
 use super::{Actor, ClientId};
-use crate::journal::Journal;
 use crate::kernel::Kernel;
-use crate::kernel::process::Pid;
-use crate::kernel::socket::Action;
+use crate::kernel::process_table::Pid;
+use crate::observations::ObservationLog;
+use crate::program::ClientAction;
 
 /// The one outside.
 #[derive(Debug)]
 pub struct Driver<'a> {
     pub(crate) kernel: &'a mut Kernel,
-    pub(crate) journal: &'a mut Journal,
+    pub(crate) log: &'a mut ObservationLog,
 }
 
 impl Driver<'_> {
@@ -34,33 +34,33 @@ impl Driver<'_> {
     /// A new client connects: to an address, or to the path of a Unix socket. Every address means the loopback.
     pub fn connect_to(&mut self, address: LocalAddress) -> ClientId {
         let client = self.client();
-        self.kernel.command(client, Action::Connect(crate::kernel::bind::destination(address)));
+        self.kernel.command(client, ClientAction::Connect(crate::kernel::bind::destination(address)));
         client
     }
 
     /// A client sends bytes.
     pub fn send(&mut self, client: ClientId, bytes: &[u8]) {
-        self.kernel.command(client, Action::Send(bytes.to_vec()));
+        self.kernel.command(client, ClientAction::Send(bytes.to_vec()));
     }
 
     /// A client sends a datagram, always from the same port. Nobody is told whether there is anybody.
     pub fn send_to(&mut self, client: ClientId, to: SocketAddr, bytes: &[u8]) {
-        self.kernel.command(client, Action::SendTo(to, bytes.to_vec()));
+        self.kernel.command(client, ClientAction::SendTo(to, bytes.to_vec()));
     }
 
     /// A client says that it is done.
     pub fn end(&mut self, client: ClientId) {
-        self.kernel.command(client, Action::End);
+        self.kernel.command(client, ClientAction::End);
     }
 
     /// A client resets its connection; what it was told before and has not done is void.
     pub fn reset(&mut self, client: ClientId) {
-        self.kernel.command(client, Action::Reset);
+        self.kernel.command(client, ClientAction::Reset);
     }
 
     /// Writes down an observation of a client.
     pub fn observe(&mut self, client: ClientId, text: impl Into<Cow<'static, str>>) {
-        self.journal.observe(Actor::Client(client), text.into());
+        self.log.observe(Actor::Client(client), text.into());
     }
 
     // ---- processes

@@ -11,19 +11,19 @@ use serde_json::Value;
 
 use super::Actor;
 use crate::check::Checks;
-use crate::journal::Journal;
+use crate::cow::CowArc;
 use crate::kernel::Kernel;
-use crate::kernel::process::Pid;
+use crate::kernel::process_table::Pid;
 use crate::kernel::socket::Flow;
-use crate::part::Part;
+use crate::observations::ObservationLog;
 
 /// The process a hook runs in.
 #[derive(Debug)]
 pub struct Process<'a> {
     pub(crate) pid: Pid,
     pub(crate) kernel: &'a mut Kernel,
-    pub(crate) journal: &'a mut Journal,
-    pub(crate) checks: &'a mut Part<Checks>,
+    pub(crate) log: &'a mut ObservationLog,
+    pub(crate) checks: &'a mut CowArc<Checks>,
     pub(crate) exit: &'a mut Option<ExitStatus>,
     pub(crate) released: Vec<SocketId>,
 }
@@ -32,12 +32,12 @@ impl Process<'_> {
     /// Writes down a line: conformance compares it, a property reads it ([`World::observations`](crate::World::observations)),
     /// and the table of a run that fails shows it.
     pub fn observe(&mut self, text: impl Into<Cow<'static, str>>) {
-        self.journal.observe(self.pid.into(), text.into());
+        self.log.observe(self.pid.into(), text.into());
     }
 
     /// Tells the driver something that nobody compares, such as a port.
-    pub fn note(&mut self, text: impl Into<Cow<'static, str>>) {
-        self.journal.note(self.pid.into(), text.into());
+    pub fn notify_driver(&mut self, text: impl Into<Cow<'static, str>>) {
+        self.log.notify_driver(self.pid.into(), text.into());
     }
 
     /// Who this is.
@@ -65,7 +65,7 @@ impl Process<'_> {
     /// # Errors
     ///
     /// Those of `send`; the number is given to the next message then.
-    pub fn numbered(
+    pub fn send_numbered(
         &mut self,
         to: Actor,
         send: impl FnOnce(&Value) -> Result<Sent, SendError>,
@@ -127,7 +127,7 @@ impl Process<'_> {
         address: &BindAddress,
         backlog: Option<u32>,
     ) -> Result<(SocketId, LocalAddress), Errno> {
-        self.kernel.open_own(self.pid, address, backlog)
+        self.kernel.open_for_program(self.pid, address, backlog)
     }
 
     /// Makes a socket that the program has bound or was sent listen and accept. Node: `server.listen(handle)`.
@@ -136,7 +136,7 @@ impl Process<'_> {
     ///
     /// `EADDRINUSE`: another socket listens there. `EINVAL`: it is a connection. `EBADF`: the program does not have it.
     pub fn listen(&mut self, socket: SocketId, backlog: u32) -> Result<LocalAddress, Errno> {
-        self.kernel.listen_own(self.pid, socket, backlog)
+        self.kernel.listen_for_program(self.pid, socket, backlog)
     }
 
     /// Where a socket is bound that the program has; `None` for a connection. Node: `server.address()`.
@@ -153,7 +153,7 @@ impl Process<'_> {
 
     /// Sends a datagram from a UDP socket that the program has. Node: `socket.send()`.
     pub fn send_to(&mut self, socket: SocketId, to: SocketAddr, bytes: &[u8]) {
-        self.kernel.send_own(self.pid, socket, to, bytes);
+        self.kernel.send_from_program(self.pid, socket, to, bytes);
     }
 
     /// The program keeps a socket and does not read from it: others that have it do. Node: a handle that was only bound.
@@ -164,7 +164,7 @@ impl Process<'_> {
     /// The program reads and accepts no more from a socket that it has sent along with a message: the machine closes it
     /// once the peer has it. Without this, both go on. Node: what `send` does with a socket unless `keepOpen`.
     pub fn detach(&mut self, socket: SocketId) {
-        self.kernel.disown(self.pid, socket);
+        self.kernel.give_to_machine(self.pid, socket);
     }
 
     /// The mode bits of the file of a Unix socket: what anybody who looks would see. `None`: there is none.
@@ -183,14 +183,14 @@ impl Process<'_> {
 
     /// Writes to a worker's channel behind the back of its machine, as a broken or hostile program does. What the machine
     /// was commanded in this hook comes later. Node: `fs.writeSync(3, ...)`.
-    pub fn blurt_out(&mut self, bytes: &[u8]) {
-        self.kernel.blurt_out(self.pid, bytes);
+    pub fn write_raw(&mut self, bytes: &[u8]) {
+        self.kernel.write_raw(self.pid, bytes);
     }
 
     /// A worker does not come back from this hook, once what its program has commanded until now has reached the kernel:
     /// for ever, or until there is something at a path. Nothing but a signal reaches it meanwhile. Node: a loop.
-    pub fn halt(&mut self, worker: &Worker, until: Option<&str>) {
-        self.kernel.halt(self.pid, commanded(worker), until.map(str::to_owned));
+    pub fn block(&mut self, worker: &Worker, until: Option<&str>) {
+        self.kernel.block(self.pid, commanded(worker), until.map(str::to_owned));
     }
 
     // ---- limits and ends
@@ -203,8 +203,8 @@ impl Process<'_> {
 
     /// Whether this process has something else to do, as with a timer in Node that repeats. A worker that has, goes on
     /// when its channel is closed and its connections have ended.
-    pub fn linger(&mut self, on: bool) {
-        self.kernel.process_mut(self.pid).lingers = on;
+    pub fn keep_alive(&mut self, on: bool) {
+        self.kernel.process_mut(self.pid).kept_alive = on;
     }
 
     /// Continues the numbers of this process's sockets after this one, as if it had opened that many before.
@@ -218,7 +218,7 @@ impl Process<'_> {
     }
 
     /// Ends this process by a signal, like [`exit`](Process::exit). Node: `process.kill(process.pid, signal)`.
-    pub fn die(&mut self, signal: Signal) {
+    pub fn raise(&mut self, signal: Signal) {
         self.exit.get_or_insert(ExitStatus::Signal(signal));
     }
 }

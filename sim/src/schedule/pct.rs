@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::Random;
 use crate::kernel::Step;
-use crate::script::Who;
+use crate::schedule::script::Owner;
 
 /// How many steps a run is taken to have; a longer one has no surprises at its end.
 const LENGTH: u32 = 512;
@@ -16,7 +16,7 @@ const LENGTH: u32 = 512;
 pub(super) struct Pct {
     pub(super) random: Random,
     /// Higher goes first.
-    priorities: BTreeMap<Who, u32>,
+    priorities: BTreeMap<Owner, u32>,
     /// Before which steps somebody falls behind, the next one last.
     falls: Vec<u32>,
     steps: u32,
@@ -60,7 +60,7 @@ impl Pct {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::process::Pid;
+    use crate::kernel::process_table::Pid;
 
     /// Without a fall one process runs as long as it can; with falls they take turns, that often.
     #[test]

@@ -51,7 +51,7 @@ impl Pen {
         let line = Line { observer: observer(process.actor()), observation: seen.clone() };
         let hidden = self.play.hides(&line);
         if hidden || has_port(seen) {
-            process.note(seen.to_string());
+            process.notify_driver(seen.to_string());
         }
         let canonical = self.canon.make(line.observer, line.observation, &self.play.datagram_servers);
         if !hidden {

@@ -103,9 +103,9 @@ impl Program for Player {
         }
     }
 
-    fn noted(&mut self, driver: &mut Driver<'_>, actor: Actor, text: &str) {
+    fn notified(&mut self, driver: &mut Driver<'_>, actor: Actor, text: &str) {
         if let Some(stage) = self.stage() {
-            stage.noted(driver, observer(actor), text);
+            stage.notified(driver, observer(actor), text);
         }
     }
 

@@ -129,7 +129,7 @@ impl PrimaryPart {
             PrimaryCommand::Release => process.limit_descriptors(None),
             PrimaryCommand::Exit { code } => process.exit(code),
             PrimaryCommand::Crash => process.exit(UNCAUGHT),
-            PrimaryCommand::Die { signal } => process.die(translate::signal(signal)),
+            PrimaryCommand::Die { signal } => process.raise(translate::signal(signal)),
         }
     }
 

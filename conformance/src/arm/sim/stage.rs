@@ -43,7 +43,7 @@ impl Stage {
     }
 
     /// A line with a port, as it is.
-    pub(super) fn noted(&mut self, driver: &mut Driver<'_>, observer: Observer, text: &str) {
+    pub(super) fn notified(&mut self, driver: &mut Driver<'_>, observer: Observer, text: &str) {
         self.tell(driver, &Line { observer, observation: parse(text) });
     }
 

@@ -170,7 +170,7 @@ impl WorkerPart {
                 sockets::tell(process, from, port, &text);
             }
             WorkerCommand::Pass(pass) => self.pass(worker, process, pass, about),
-            WorkerCommand::Write { fd: CHANNEL, text } => process.blurt_out(format!("{text}\n").as_bytes()),
+            WorkerCommand::Write { fd: CHANNEL, text } => process.write_raw(format!("{text}\n").as_bytes()),
             WorkerCommand::Write { fd, text } => {
                 let _ = worker.send(translate::piped(fd, &text));
             }
@@ -197,7 +197,7 @@ impl WorkerPart {
             | WorkerCommand::ExecArgs
             | WorkerCommand::Cwd => self.tell_of_itself(worker, process, &command),
             WorkerCommand::Spin => {
-                process.halt(worker, None);
+                process.block(worker, None);
                 return Going::Break(());
             }
             WorkerCommand::LeaveChild => {
@@ -205,7 +205,7 @@ impl WorkerPart {
                     process.leave_child(connection);
                 }
             }
-            WorkerCommand::Block { path } => process.halt(worker, Some(&format!("{PLACE}/{path}"))),
+            WorkerCommand::Block { path } => process.block(worker, Some(&format!("{PLACE}/{path}"))),
             WorkerCommand::Reply { text } => sockets::reply(process, about, &text),
             WorkerCommand::End => sockets::end(process, about),
             WorkerCommand::EndAll => {
@@ -260,7 +260,7 @@ impl WorkerPart {
 /// Ends the process, if that is the command.
 fn leave(process: &mut Process<'_>, command: &WorkerCommand) {
     if let WorkerCommand::Die { signal } = command {
-        return process.die(translate::signal(*signal));
+        return process.raise(translate::signal(*signal));
     }
     process.exit(if let WorkerCommand::Exit { code } = command { *code } else { UNCAUGHT });
 }

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use cluster_sim::runs::Run;
+use cluster_sim::prop::Run;
 use cluster_sim::{Crossing, Program, Row, Schedule, Trace};
 
 use super::super::interrupt;
@@ -63,5 +63,5 @@ pub(super) fn between(fails: &Trace, passes: &Trace) -> String {
 }
 
 fn crossings(trace: &Trace) -> Vec<&Row> {
-    trace.rows().iter().filter(|row| !matches!(row.what, Crossing::Observed(_))).collect()
+    trace.rows().iter().filter(|row| !matches!(row.what, Crossing::Observation(_))).collect()
 }

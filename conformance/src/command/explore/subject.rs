@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use cluster_sim::runs::Run;
-use cluster_sim::standard;
+use cluster_sim::prop::Run;
+use cluster_sim::scenarios;
 use cluster_sim::{Failure, Fault, Faults, Program, Schedule, World};
 
 use crate::arm::sim::{self, Player, Sim};
@@ -65,7 +65,7 @@ impl Subject<Player> {
 
 impl<P: Program> Subject<P> {
     /// One of the simulator's own scenarios: it has no contract.
-    pub(super) fn own(scenario: &standard::Scenario<P>, faults: Faults, strikes: u8) -> Self
+    pub(super) fn own(scenario: &scenarios::Scenario<P>, faults: Faults, strikes: u8) -> Self
     where
         P: fmt::Display,
     {

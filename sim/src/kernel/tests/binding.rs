@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 
 use cluster_core::{BindAddress, Errno, LocalAddress, SocketId};
 
-use super::super::process::Origin;
-use super::super::socket::Action;
-use super::super::{Kernel, Step, Verdict};
+use super::super::process_table::Origin;
+use super::super::{Kernel, Readiness, Step};
 use super::{PRIMARY, WORKER, kernel, port};
+use crate::program::ClientAction;
 use crate::program::{ClientEvent, ClientId};
 use crate::schedule::Schedule;
 
@@ -154,8 +154,8 @@ fn abstract_name_ends_with_last_socket() {
     let name = "\0door";
     let socket = bind(&mut kernel, &path(name), Some(1)).expect("it is free");
     assert_eq!(kernel.mode(name), None);
-    assert_eq!(kernel.doors(&LocalAddress::Path(name.into())).len(), 1);
-    assert_eq!(kernel.doors(&LocalAddress::Path("door".into())).len(), 0);
+    assert_eq!(kernel.matching_listeners(&LocalAddress::Path(name.into())).len(), 1);
+    assert_eq!(kernel.matching_listeners(&LocalAddress::Path("door".into())).len(), 0);
     assert_eq!(bind(&mut kernel, &path(name), Some(1)), Err(Errno::EADDRINUSE));
     bind(&mut kernel, &path("\0other"), Some(1)).expect("another name");
     kernel.close(PRIMARY, socket);
@@ -202,9 +202,9 @@ fn a_descriptor_is_a_socket_that_the_process_has() {
 
 fn connect(kernel: &mut Kernel, to: LocalAddress) -> (ClientId, ClientEvent) {
     let client = kernel.add_client();
-    kernel.command(client, Action::Connect(to));
+    kernel.command(client, ClientAction::Connect(to));
     kernel.act(client, &mut Schedule::quiet());
-    (client, kernel.hear(client))
+    (client, kernel.next_client_event(client))
 }
 
 /// Whether a client is in the backlog.
@@ -239,17 +239,17 @@ fn the_kernel_chooses_among_listeners_that_share_a_port() {
         let mut kernel = kernel();
         let sockets = [(), ()].map(|()| bind(&mut kernel, &tcp("0.0.0.0:4000 share"), Some(1)));
         let client = kernel.add_client();
-        kernel.command(client, Action::Connect(port(4000)));
-        assert_eq!(kernel.ways(client), 2);
+        kernel.command(client, ClientAction::Connect(port(4000)));
+        assert_eq!(kernel.candidates(client), 2);
         kernel.act(client, &mut Schedule::replay(choices));
         let waits = sockets.map(|socket| waiting(&kernel, socket.expect("it is shared")));
         assert_eq!(waits, [chosen == 0, chosen == 1]);
         let late = kernel.add_client();
-        kernel.command(late, Action::Connect(port(4000)));
-        assert_eq!(kernel.ways(late), 1, "the other one is full");
+        kernel.command(late, ClientAction::Connect(port(4000)));
+        assert_eq!(kernel.candidates(late), 1, "the other one is full");
         kernel.act(late, &mut Schedule::quiet());
-        kernel.command(late, Action::Connect(port(4000)));
-        assert_eq!(kernel.verdict(Step::Act(late)), Verdict::Waiting);
+        kernel.command(late, ClientAction::Connect(port(4000)));
+        assert_eq!(kernel.readiness(Step::ClientAction(late)), Readiness::Waiting);
     }
 }
 
@@ -267,7 +267,7 @@ fn a_datagram_goes_to_the_closest_and_newest_socket_or_nowhere() {
     send(&mut kernel, "127.0.0.1:4000");
     assert_eq!(letters(&kernel, old), 1);
     send(&mut kernel, "127.0.0.1:4999");
-    assert_eq!(kernel.mailboxes(ip("127.0.0.1:4999")), []);
+    assert_eq!(kernel.matching_udp_sockets(ip("127.0.0.1:4999")), []);
 }
 
 #[test]
@@ -285,6 +285,6 @@ fn send(kernel: &mut Kernel, to: &str) {
 
 fn letters(kernel: &Kernel, socket: SocketId) -> usize {
     let file = kernel.process(PRIMARY).descriptor(socket).expect("it is there").file;
-    let found = kernel.datagrams().find(|(id, _)| *id == file);
+    let found = kernel.udp_sockets().find(|(id, _)| *id == file);
     found.map_or(0, |(_, socket)| socket.queue.len())
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cluster_core::{BindAddress, Call, Command, Errno, HandleId, OsEvent, SocketId, Stdio, WorkerId};
 
-use super::super::{Kernel, Step, Verdict};
+use super::super::{Kernel, Readiness, Step};
 use super::{DOWN, PRIMARY, UP, WORKER, accept, kernel, perform, read, served, write};
 
 fn not_started(errno: Errno) -> OsEvent {
@@ -30,12 +30,12 @@ fn a_starved_listener_is_told_once_and_goes_on_when_there_is_room() {
     perform(&mut kernel, PRIMARY, Call::ResumeAccept { socket: SocketId(0) });
     kernel.limit(PRIMARY, Some(0));
     let step = Step::Accept(PRIMARY, SocketId(0));
-    assert_eq!(kernel.verdict(step), Verdict::Enabled);
+    assert_eq!(kernel.readiness(step), Readiness::Enabled);
     let failed = OsEvent::AcceptFailed { listener: SocketId(0), errno: Errno::EMFILE };
     assert_eq!(accept(&mut kernel), Some(failed));
-    assert_eq!(kernel.verdict(step), Verdict::Waiting);
+    assert_eq!(kernel.readiness(step), Readiness::Waiting);
     perform(&mut kernel, PRIMARY, Call::CloseChannel { channel: DOWN });
-    assert_eq!(kernel.verdict(step), Verdict::Enabled, "a channel is a descriptor, too");
+    assert_eq!(kernel.readiness(step), Readiness::Enabled, "a channel is a descriptor, too");
     assert!(matches!(accept(&mut kernel), Some(OsEvent::Accepted { .. })));
 }
 
@@ -83,12 +83,12 @@ fn spawn(kernel: &mut Kernel, command: Command) -> Option<OsEvent> {
 #[test]
 fn a_worker_goes_on_while_something_is_its_own() {
     let mut kernel = kernel();
-    assert!(!kernel.goes_on(WORKER));
+    assert!(!kernel.keeps_running(WORKER));
     let address = BindAddress::Tcp { host: None, port: 0, ipv6_only: false, reuse_port: false };
     perform(&mut kernel, WORKER, Call::Bind { handle: HandleId(1), address, backlog: Some(1) });
-    assert!(kernel.goes_on(WORKER), "an exclusive server");
+    assert!(kernel.keeps_running(WORKER), "an exclusive server");
     perform(&mut kernel, WORKER, Call::Close { socket: SocketId(0) });
-    assert!(!kernel.goes_on(WORKER));
-    kernel.process_mut(WORKER).lingers = true;
-    assert!(kernel.goes_on(WORKER));
+    assert!(!kernel.keeps_running(WORKER));
+    kernel.process_mut(WORKER).kept_alive = true;
+    assert!(kernel.keeps_running(WORKER));
 }

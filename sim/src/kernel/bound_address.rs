@@ -1,0 +1,105 @@
+//! Where a socket is: what reaches it, and which other sockets it stands in the way of. As Linux decides it for sockets
+//! of libuv's kind: every TCP socket may reuse an address that nobody listens at. It knows no files and no processes.
+
+use std::net::{IpAddr, SocketAddr};
+
+use cluster_core::LocalAddress;
+
+/// What a socket is bound to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum BoundAddress {
+    Ip(BoundIp),
+    /// A Unix socket.
+    Path(String),
+}
+
+/// An address and a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct BoundIp {
+    pub(crate) address: SocketAddr,
+    /// `::` without IPv4.
+    pub(crate) only_v6: bool,
+    /// `SO_REUSEADDR` of a UDP socket. A TCP socket always has it.
+    pub(crate) reuse_address: bool,
+    /// `SO_REUSEPORT`.
+    pub(crate) reuse_port: bool,
+}
+
+impl BoundAddress {
+    pub(crate) fn address(&self) -> LocalAddress {
+        match self {
+            BoundAddress::Ip(name) => LocalAddress::Ip(name.address),
+            BoundAddress::Path(path) => LocalAddress::Path(path.clone()),
+        }
+    }
+}
+
+impl BoundIp {
+    /// How closely this name fits a destination: the closest socket is the one that gets what is sent there.
+    pub(crate) fn specificity(&self, to: SocketAddr) -> Option<u8> {
+        if self.address.port() != to.port() || !self.covers(to.ip()) {
+            return None;
+        }
+        let own = self.address.ip();
+        Some(if own == to.ip() { 2 } else { u8::from(own.is_ipv4() == to.is_ipv4()) })
+    }
+
+    /// Whether both would get the same.
+    pub(crate) fn conflicts_with(&self, other: &BoundIp) -> bool {
+        let (one, two) = (self.address, other.address);
+        one.port() == two.port() && (self.covers(two.ip()) || other.covers(one.ip()))
+    }
+
+    fn covers(&self, host: IpAddr) -> bool {
+        let own = self.address.ip();
+        let is_any = own.is_unspecified() && (own.is_ipv4() == host.is_ipv4());
+        let is_dual = own.is_unspecified() && own.is_ipv6() && !self.only_v6;
+        own == host || is_any || is_dual
+    }
+}
+
+/// Whether an address is one of this machine's: it has nothing but a loopback.
+pub(crate) fn is_local(host: IpAddr) -> bool {
+    host.is_unspecified() || host.is_loopback()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(address: &str, only_v6: bool) -> BoundIp {
+        let address = address.parse().expect("an address");
+        BoundIp { address, only_v6, reuse_address: false, reuse_port: false }
+    }
+
+    /// As it was seen on Linux 6.
+    #[test]
+    fn names_meet_as_on_linux() {
+        for (one, other, conflict) in [
+            ("0.0.0.0:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+            ("[::]:80", "0.0.0.0:80", true),
+            ("[::]:80", "127.0.0.1:80", true),
+            ("[::]:80", "[::1]:80", true),
+            ("[::1]:80", "0.0.0.0:80", false),
+            ("[::]:80", "[::]:81", false),
+        ] {
+            assert_eq!(name(one, false).conflicts_with(&name(other, false)), conflict, "{one} {other}");
+            assert_eq!(name(other, false).conflicts_with(&name(one, false)), conflict, "{other} {one}");
+        }
+        assert!(!name("[::]:80", true).conflicts_with(&name("0.0.0.0:80", false)));
+        assert!(!name("127.0.0.1:80", false).conflicts_with(&name("[::]:80", true)));
+        assert!(name("[::]:80", true).conflicts_with(&name("[::]:80", false)));
+    }
+
+    #[test]
+    fn the_closest_name_is_the_most_specific() {
+        let to = "127.0.0.1:80".parse().expect("an address");
+        let specificity = |own, only_v6| name(own, only_v6).specificity(to);
+        assert_eq!(specificity("127.0.0.1:80", false), Some(2));
+        assert_eq!(specificity("0.0.0.0:80", false), Some(1));
+        assert_eq!(specificity("[::]:80", false), Some(0));
+        assert_eq!(specificity("[::]:80", true), None);
+        assert_eq!(specificity("0.0.0.0:81", false), None);
+    }
+}

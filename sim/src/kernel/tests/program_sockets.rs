@@ -1,0 +1,194 @@
+//! What a program has and hears besides its machine, and how sockets travel with messages.
+
+use cluster_core::{BindAddress, Errno, OsEvent, SocketId};
+
+use super::super::{Kernel, Readiness, Step};
+use super::{PRIMARY, UP, WORKER, accept, die, kernel, port, read, served, write};
+use crate::kernel::process_table::Phase;
+use crate::program::ClientAction;
+use crate::program::{ClientEvent, ClientId, Ending, SocketEvent};
+use crate::schedule::Schedule;
+
+fn tcp() -> BindAddress {
+    BindAddress::Tcp { host: None, port: 0, ipv6_only: false, reuse_port: false }
+}
+
+fn udp(port: u16) -> BindAddress {
+    let host = std::net::Ipv4Addr::UNSPECIFIED.into();
+    BindAddress::Udp { host, port, ipv6_only: false, reuse_address: false, reuse_port: false }
+}
+
+/// A client that is connected to a listener of the primary's program, and the program's connection.
+fn connected(kernel: &mut Kernel) -> (ClientId, SocketId) {
+    let (listener, address) = kernel.open_for_program(PRIMARY, &tcp(), Some(1)).expect("it is free");
+    let client = kernel.add_client();
+    act(kernel, client, ClientAction::Connect(port(address.port())));
+    assert_eq!(kernel.next_client_event(client), ClientEvent::Connected);
+    assert_eq!(kernel.readiness(Step::Accept(PRIMARY, listener)), Readiness::Enabled);
+    let accepted = kernel.accept_for_program(PRIMARY, listener, &mut Schedule::quiet());
+    let Some(SocketEvent::Accepted { connection, .. }) = accepted else { unreachable!("{accepted:?}") };
+    (client, connection)
+}
+
+fn act(kernel: &mut Kernel, client: ClientId, action: ClientAction) {
+    kernel.command(client, action);
+    kernel.act(client, &mut Schedule::quiet());
+}
+
+/// The worker reads its channel: the socket that came, as its program's own.
+fn received(kernel: &mut Kernel) -> SocketId {
+    let arrived = read(kernel, WORKER, UP);
+    let Some(OsEvent::Read { socket: Some(socket), .. }) = arrived else { unreachable!("{arrived:?}") };
+    kernel.give_to_program(WORKER, socket);
+    socket
+}
+
+#[test]
+fn a_program_hears_its_connections_and_they_are_nobody_elses() {
+    let mut kernel = kernel();
+    let (client, connection) = connected(&mut kernel);
+    assert_eq!(kernel.client(client).accepted_by, None, "no machine did");
+    act(&mut kernel, client, ClientAction::Send(b"hi".to_vec()));
+    assert_eq!(kernel.readiness(Step::Receive(PRIMARY, connection)), Readiness::Enabled);
+    let data = SocketEvent::Data { connection, bytes: b"hi".to_vec() };
+    assert_eq!(kernel.receive(PRIMARY, connection), Some(data));
+    act(&mut kernel, client, ClientAction::End);
+    let ended = SocketEvent::Ended { connection, ending: Ending::Finished };
+    assert_eq!(kernel.receive(PRIMARY, connection), Some(ended));
+    assert_eq!(kernel.readiness(Step::Receive(PRIMARY, connection)), Readiness::Obsolete, "once");
+}
+
+#[test]
+fn a_connection_goes_along_with_what_nobody_has_read_of_it() {
+    let mut kernel = kernel();
+    let (client, connection) = connected(&mut kernel);
+    act(&mut kernel, client, ClientAction::Send(b"hi".to_vec()));
+    write(&mut kernel, PRIMARY, "take it", Some(connection));
+    kernel.give_to_machine(PRIMARY, connection);
+    assert_eq!(
+        kernel.readiness(Step::Receive(PRIMARY, connection)),
+        Readiness::Obsolete,
+        "it is no longer its own"
+    );
+    kernel.close(PRIMARY, connection);
+    let there = received(&mut kernel);
+    let data = SocketEvent::Data { connection: there, bytes: b"hi".to_vec() };
+    assert_eq!(kernel.receive(WORKER, there), Some(data));
+    kernel.close(WORKER, there);
+    assert_eq!(kernel.next_client_event(client), ClientEvent::End);
+}
+
+#[test]
+fn what_came_before_a_connection_was_broken_off_is_still_there() {
+    let mut kernel = kernel();
+    let (client, connection) = connected(&mut kernel);
+    act(&mut kernel, client, ClientAction::Send(b"hi".to_vec()));
+    act(&mut kernel, client, ClientAction::Reset);
+    let data = SocketEvent::Data { connection, bytes: b"hi".to_vec() };
+    assert_eq!(kernel.receive(PRIMARY, connection), Some(data));
+    let ended = SocketEvent::Ended { connection, ending: Ending::Reset };
+    assert_eq!(kernel.receive(PRIMARY, connection), Some(ended));
+}
+
+#[test]
+fn a_connection_on_its_way_to_the_dead_is_closed() {
+    let mut kernel = kernel();
+    let (client, connection) = connected(&mut kernel);
+    write(&mut kernel, PRIMARY, "take it", Some(connection));
+    kernel.close(PRIMARY, connection);
+    assert_eq!(kernel.readiness(Step::ClientEvent(client)), Readiness::Obsolete, "the message has it");
+    die(&mut kernel, WORKER);
+    assert_eq!(kernel.next_client_event(client), ClientEvent::End);
+}
+
+#[test]
+fn a_listener_that_was_sent_accepts_in_both_processes() {
+    let mut kernel = kernel();
+    let (listener, address) = kernel.open_for_program(PRIMARY, &tcp(), Some(2)).expect("it is free");
+    write(&mut kernel, PRIMARY, "take it", Some(listener));
+    let there = received(&mut kernel);
+    assert_eq!(kernel.readiness(Step::Accept(WORKER, there)), Readiness::Obsolete, "it was not told to");
+    assert_eq!(kernel.listen_for_program(WORKER, there, 2), Ok(address.clone()));
+    let client = kernel.add_client();
+    act(&mut kernel, client, ClientAction::Connect(port(address.port())));
+    for step in [Step::Accept(PRIMARY, listener), Step::Accept(WORKER, there)] {
+        assert_eq!(kernel.readiness(step), Readiness::Enabled);
+    }
+    assert!(kernel.accept_for_program(WORKER, there, &mut Schedule::quiet()).is_some());
+    assert_eq!(kernel.readiness(Step::Accept(PRIMARY, listener)), Readiness::Obsolete, "one has it");
+    kernel.close(PRIMARY, listener);
+    act(&mut kernel, client, ClientAction::Connect(port(address.port())));
+    assert_eq!(kernel.next_client_event(client), ClientEvent::Connected, "the worker still listens");
+}
+
+#[test]
+fn whoever_reads_a_shared_udp_socket_first_has_the_datagram() {
+    let mut kernel = kernel();
+    let (socket, address) = kernel.open_for_program(PRIMARY, &udp(0), None).expect("it is free");
+    write(&mut kernel, PRIMARY, "take it", Some(socket));
+    let there = received(&mut kernel);
+    let client = kernel.add_client();
+    let to = address.ip().expect("it is UDP");
+    act(&mut kernel, client, ClientAction::SendTo(to, b"ping".to_vec()));
+    for step in [Step::Receive(PRIMARY, socket), Step::Receive(WORKER, there)] {
+        assert_eq!(kernel.readiness(step), Readiness::Enabled);
+    }
+    let Some(SocketEvent::Datagram { from, bytes, .. }) = kernel.receive(WORKER, there) else {
+        unreachable!("it was there")
+    };
+    assert_eq!((from, bytes), (([127, 0, 0, 1], 40_002).into(), b"ping".to_vec()));
+    assert_eq!(kernel.readiness(Step::Receive(PRIMARY, socket)), Readiness::Obsolete);
+    kernel.send_from_program(WORKER, there, from, b"pong");
+    let from = ([127, 0, 0, 1], to.port()).into();
+    assert_eq!(kernel.next_client_event(client), ClientEvent::Datagram { from, bytes: b"pong".to_vec() });
+}
+
+#[test]
+fn one_process_sends_a_datagram_to_another() {
+    let mut kernel = kernel();
+    let (socket, _) = kernel.open_for_program(PRIMARY, &udp(4000), None).expect("it is free");
+    let (there, address) = kernel.open_for_program(WORKER, &udp(0), None).expect("it is free");
+    kernel.send_from_program(WORKER, there, ([127, 0, 0, 1], 4000).into(), b"ping");
+    let from = ([127, 0, 0, 1], address.port()).into();
+    let event = SocketEvent::Datagram { socket, from, bytes: b"ping".to_vec() };
+    assert_eq!(kernel.receive(PRIMARY, socket), Some(event));
+    kernel.close(PRIMARY, socket);
+    kernel.send_from_program(WORKER, there, ([127, 0, 0, 1], 4000).into(), b"ping");
+    assert_eq!(
+        kernel.readiness(Step::Receive(PRIMARY, socket)),
+        Readiness::Obsolete,
+        "nobody has it, nobody is told"
+    );
+}
+
+#[test]
+fn what_a_program_does_not_have_it_cannot_use() {
+    let mut kernel = kernel();
+    let (_, connection) = connected(&mut kernel);
+    assert_eq!(kernel.listen_for_program(PRIMARY, connection, 1), Err(Errno::EINVAL));
+    assert_eq!(kernel.listen_for_program(WORKER, connection, 1), Err(Errno::EBADF));
+    let (socket, address) = kernel.open_for_program(PRIMARY, &tcp(), None).expect("it is free");
+    kernel.give_to_machine(PRIMARY, socket);
+    assert_eq!(kernel.listen_for_program(PRIMARY, socket, 1), Err(Errno::EBADF));
+    kernel.send_from_program(PRIMARY, connection, ([127, 0, 0, 1], address.port()).into(), b"no datagrams");
+    assert_eq!(kernel.readiness(Step::Receive(PRIMARY, socket)), Readiness::Obsolete);
+    assert_eq!(kernel.readiness(Step::Accept(PRIMARY, socket)), Readiness::Obsolete);
+}
+
+/// On its way, and when it has arrived; by whom it is kept does not matter, only that nothing more happens to it there.
+#[test]
+fn what_is_with_a_process_that_does_nothing_any_more_is_kept() {
+    let mut kernel = kernel();
+    let client = served(&mut kernel);
+    let Some(OsEvent::Accepted { socket, .. }) = accept(&mut kernel) else { unreachable!("somebody waits") };
+    write(&mut kernel, PRIMARY, "a connection\n", Some(socket));
+    for is_read in [false, true] {
+        if is_read {
+            read(&mut kernel, WORKER, UP);
+        }
+        assert!(!kernel.is_kept(client), "it may be served, read: {is_read}");
+        kernel.enter(WORKER, Phase::Stopped);
+        assert!(kernel.is_kept(client), "read: {is_read}");
+        kernel.enter(WORKER, Phase::Running);
+    }
+}

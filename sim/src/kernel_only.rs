@@ -1,0 +1,86 @@
+//! Two processes and the channel between them, without machines, programs and checks: what the simulator alone costs.
+//!
+//! It stands for no run of a cluster; it is there to be measured beside simulators that know no clusters.
+
+use cluster_core::{Call, ChannelId, OsEvent, WorkerId};
+
+use crate::kernel::process_table::{Phase, Pid};
+use crate::kernel::ready::{IndexSet, StepStatus};
+use crate::kernel::{Kernel, Step};
+use crate::schedule::Schedule;
+
+const WORKER: Pid = Pid(1);
+
+/// How much a message is, in bytes.
+const MESSAGE: usize = 8;
+
+/// Two processes in turn write `window` messages to each other, until so many `messages` were read. What is read when,
+/// the schedule says. Gives how many steps that took.
+///
+/// # Panics
+///
+/// If a message is lost.
+pub fn messages(messages: u64, window: u64, schedule: &mut Schedule) -> u64 {
+    let mut kernel = Kernel::new(1 << 20);
+    let spawn = Call::Spawn { worker: WorkerId(1), command: std::sync::Arc::default(), env: Vec::new() };
+    kernel.perform(Pid::PRIMARY, spawn, schedule);
+    kernel.enter(Pid::PRIMARY, Phase::Running);
+    kernel.enter(WORKER, Phase::Running);
+    write(&mut kernel, Pid::PRIMARY, window, schedule);
+    let (mut enabled, mut unread, mut left, mut steps) = (IndexSet::default(), window, messages, 0);
+    while left > 0 {
+        let step = next(&mut kernel, &mut enabled, schedule);
+        steps += 1;
+        let Step::Read(pid, channel) = step else { unreachable!("{step:?}") };
+        let Some(OsEvent::Read { bytes, .. }) = kernel.read(pid, channel, schedule) else { continue };
+        let read = (bytes.len() / MESSAGE) as u64;
+        (unread, left) = (unread - read, left.saturating_sub(read));
+        if unread == 0 {
+            unread = window;
+            write(&mut kernel, pid, window, schedule);
+        }
+    }
+    steps
+}
+
+fn write(kernel: &mut Kernel, pid: Pid, window: u64, schedule: &mut Schedule) {
+    let channel = if pid == Pid::PRIMARY { ChannelId(1) } else { ChannelId::PRIMARY };
+    for _ in 0..window {
+        let call = Call::Write { channel, bytes: vec![b'm'; MESSAGE], socket: None };
+        kernel.perform(pid, call, schedule);
+    }
+}
+
+/// The next step, as in a world; nobody here is ever busy.
+fn next(kernel: &mut Kernel, enabled: &mut IndexSet, schedule: &mut Schedule) -> Step {
+    let (touched, mut ready) = (kernel.take_touched(), std::mem::take(&mut kernel.ready));
+    let look = |step| StepStatus {
+        depends: kernel.dependencies(step),
+        readiness: kernel.readiness(step),
+        by_primary: false,
+    };
+    ready.refresh(touched, true, look, enabled);
+    let step_at = |at: usize| ready.get(enabled.nth(at)).expect("it is enabled");
+    let chosen = schedule.choose_step(enabled.len(), step_at, |_| 0);
+    let step = step_at(chosen);
+    ready.take(enabled.nth(chosen));
+    kernel.ready = ready;
+    step
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_message_is_read_and_a_choice_is_how_many_at_once() {
+        assert_eq!(messages(1000, 1, &mut Schedule::seed(1)), 1000);
+        assert_eq!(
+            messages(1024, 64, &mut Schedule::quiet()),
+            1024 / 64,
+            "a quiet machine reads all at once"
+        );
+        let steps = [1, 2].map(|seed| messages(1024, 64, &mut Schedule::seed(seed)));
+        assert!(steps[0] != steps[1] && steps.iter().all(|&steps| steps > 1024 / 64), "{steps:?}");
+    }
+}

@@ -1,0 +1,93 @@
+//! Recognises a run that is a circle: step after step only machines and channels act, and nothing happens that a
+//! program, a client or an observer could notice.
+//!
+//! States never repeat bit for bit, since sequence numbers, socket ids and the clock advance with every round. What does not
+//! advance is progress as seen from outside, and that is what is counted here. It reads no clock.
+
+use std::fmt;
+
+use crate::kernel::Step;
+
+/// A run without progress for so many steps never ends. The longest stretch without progress of a run that does end is a
+/// message that is carried through a channel in pieces, with a few steps for each.
+pub(crate) const LIMIT: u32 = 20_000;
+
+/// So many steps are looked at for what repeats.
+const NAMED: u32 = 120;
+
+/// So many different steps are named.
+const SHOWN: usize = 8;
+
+/// How many steps have passed since the last progress, and the last of them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LivelockDetector {
+    steps: u32,
+    last: Vec<Step>,
+}
+
+impl LivelockDetector {
+    /// A step was taken. `false`: the run is a circle.
+    pub(crate) fn is_short_after(&mut self, step: Step, is_progress: bool) -> bool {
+        if is_progress {
+            self.steps = 0;
+            self.last.clear();
+            return true;
+        }
+        self.steps += 1;
+        if self.steps > LIMIT - NAMED {
+            self.last.push(step);
+        }
+        self.steps < LIMIT
+    }
+
+    /// Becomes a copy, in the room it has.
+    pub(crate) fn copy_from(&mut self, other: &LivelockDetector) {
+        self.steps = other.steps;
+        self.last.clone_from(&other.last);
+    }
+}
+
+/// The steps that repeat, each with how often it was among the last.
+impl fmt::Display for LivelockDetector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut different: Vec<Step> = Vec::new();
+        for step in &self.last {
+            if !different.contains(step) {
+                different.push(*step);
+            }
+        }
+        let of = self.last.len();
+        let counted = different.iter().take(SHOWN).map(|step| {
+            let times = self.last.iter().filter(|other| *other == step).count();
+            format!("{step} ({times} of the last {of})")
+        });
+        f.write_str(&counted.collect::<Vec<_>>().join(", "))?;
+        match different.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::process_table::Pid;
+
+    #[test]
+    fn progress_begins_the_count_again() {
+        let mut quiet = LivelockDetector::default();
+        let run = Step::Run(Pid::PRIMARY);
+        for _ in 0..3 {
+            assert!((1..LIMIT).all(|_| quiet.is_short_after(run, false)));
+            assert!(quiet.is_short_after(run, true));
+        }
+        let ends =
+            (0..LIMIT).filter(|n| !quiet.is_short_after(if n % 3 == 0 { Step::Timer } else { run }, false));
+        assert_eq!(ends.count(), 1, "the last");
+        assert_eq!(
+            quiet.to_string(),
+            "the primary acts (80 of the last 120), a timer fires (40 of the last 120)"
+        );
+    }
+}

@@ -1,0 +1,86 @@
+//! What observers wrote down, in the order in which they did, and how far the driver has read. It interprets nothing.
+
+use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
+
+use crate::cow::{CowArc, fingerprint};
+use crate::program::Actor;
+
+/// One line by one observer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Observation {
+    /// Who saw it.
+    pub observer: Actor,
+    /// What.
+    pub text: Cow<'static, str>,
+}
+
+/// The log.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ObservationLog {
+    lines: CowArc<Vec<LogEntry>>,
+    read: usize,
+    dropped: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum LogEntry {
+    Observation(Observation),
+    Notice(Actor, Cow<'static, str>),
+}
+
+/// What the driver has heard has had its effect.
+impl Hash for ObservationLog {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let fingerprint =
+            if self.read == 0 { self.lines.fingerprint() } else { fingerprint(&self.lines[self.read..]) };
+        fingerprint.hash(state);
+    }
+}
+
+impl ObservationLog {
+    pub(crate) fn observe(&mut self, observer: Actor, text: Cow<'static, str>) {
+        self.lines.push(LogEntry::Observation(Observation { observer, text }));
+    }
+
+    pub(crate) fn notify_driver(&mut self, author: Actor, text: Cow<'static, str>) {
+        self.lines.push(LogEntry::Notice(author, text));
+    }
+
+    /// Everything from a position on, as far as it is still here.
+    pub(crate) fn since(&self, position: usize) -> impl Iterator<Item = &Observation> {
+        self.lines[position.saturating_sub(self.dropped)..].iter().filter_map(|line| match line {
+            LogEntry::Observation(observation) => Some(observation),
+            LogEntry::Notice(..) => None,
+        })
+    }
+
+    /// How many lines were ever written.
+    pub(crate) fn len(&self) -> usize {
+        self.dropped + self.lines.len()
+    }
+
+    /// How many lines the driver has ever heard.
+    pub(crate) fn read(&self) -> usize {
+        self.dropped + self.read
+    }
+
+    pub(crate) fn has_unread(&self) -> bool {
+        self.read < self.lines.len()
+    }
+
+    /// The next line for the driver.
+    pub(crate) fn next_unread(&mut self) -> Option<LogEntry> {
+        let line = self.lines.get(self.read)?.clone();
+        self.read += 1;
+        Some(line)
+    }
+
+    /// Drops what the driver has heard: a search remembers it elsewhere.
+    pub(crate) fn discard_read(&mut self) {
+        if self.read > 0 {
+            self.lines.drain(..self.read);
+            self.dropped += std::mem::take(&mut self.read);
+        }
+    }
+}

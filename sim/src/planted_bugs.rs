@@ -1,0 +1,261 @@
+//! Planted bugs: what a machine gives out is dropped or doubled, and the check that is there for it must see it.
+//! Only for tests.
+
+use cluster_core::{Call, Event, OsEvent, Settings, SocketId, WorkerEvent};
+
+use crate::kernel::process_table::Pid;
+use crate::program::Program;
+use crate::running_process::NextAction;
+use crate::scenarios::{self, Flood};
+use crate::world::World;
+use crate::{Check, Schedule};
+
+/// What happens to something that a machine gives out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tampering {
+    None,
+    Drop,
+    Duplicate,
+    /// A process does not read while what it writes has no room.
+    StopReading,
+}
+
+pub(crate) type PlantedBug = fn(Pid, &NextAction) -> Tampering;
+
+/// What is left to be done of `next`.
+pub(crate) fn apply<P: Program>(world: &mut World<P>, pid: Pid, next: NextAction) -> Option<NextAction> {
+    match world.planted_bug.map_or(Tampering::None, |planted_bug| planted_bug(pid, &next)) {
+        Tampering::None => Some(next),
+        Tampering::Drop => {
+            world.react(pid, None);
+            None
+        }
+        Tampering::Duplicate => {
+            if let NextAction::Call(call) = &next {
+                let answer = world.kernel.perform(pid, call.clone(), &mut Schedule::quiet());
+                drop(answer);
+            }
+            Some(next)
+        }
+        Tampering::StopReading => {
+            let NextAction::Call(call @ Call::Write { channel, .. }) = next else { return Some(next) };
+            let answer = world.kernel.perform(pid, call, &mut Schedule::quiet());
+            let is_full = matches!(&answer, Some(OsEvent::Wrote { rest, .. }) if !rest.is_empty());
+            let reading = if is_full { Call::PauseRead { channel } } else { Call::ResumeRead { channel } };
+            world.kernel.perform(pid, reading, &mut Schedule::quiet());
+            world.react(pid, answer);
+            None
+        }
+    }
+}
+
+/// The check that a quiet standard run fails with this bug.
+fn caught(planted_bug: PlantedBug) -> Option<Check> {
+    let mut world = scenarios::standard_world();
+    world.planted_bug = Some(planted_bug);
+    let failure = world.run().err()?;
+    assert!(failure.replay.starts_with("sim:v1:standard:"), "{failure}");
+    Some(failure.check)
+}
+
+fn tamper_if(condition: bool, tampering: Tampering) -> Tampering {
+    if condition { tampering } else { Tampering::None }
+}
+
+#[test]
+fn without_a_bug_nothing_is_caught() {
+    assert_eq!(caught(|_, _| Tampering::None), None);
+}
+
+#[test]
+fn ledger_sees_a_connection_that_the_primary_keeps() {
+    let keep = |pid, next: &NextAction| {
+        let is_close = matches!(next, NextAction::Call(Call::Close { socket }) if *socket != SocketId(0));
+        tamper_if(pid == Pid::PRIMARY && is_close, Tampering::Drop)
+    };
+    assert_eq!(caught(keep), Some(Check::Ledger));
+}
+
+#[test]
+fn ledger_sees_a_connection_with_two_owners() {
+    let twice = |pid, next: &NextAction| {
+        let is_handoff = matches!(next, NextAction::Call(Call::Write { socket: Some(_), .. }));
+        tamper_if(pid == Pid::PRIMARY && is_handoff, Tampering::Duplicate)
+    };
+    assert_eq!(caught(twice), Some(Check::Ledger));
+}
+
+#[test]
+fn acks_sees_an_answer_that_is_given_twice() {
+    let twice = |pid, next: &NextAction| {
+        let is_answer = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains("\"accepted\":");
+        let is_ack = matches!(next, NextAction::Call(Call::Write { bytes, .. }) if is_answer(bytes));
+        tamper_if(pid != Pid::PRIMARY && is_ack, Tampering::Duplicate)
+    };
+    assert_eq!(caught(twice), Some(Check::Acks));
+}
+
+#[test]
+fn harm_sees_an_honest_worker_that_is_blamed() {
+    let twice = |pid, next: &NextAction| {
+        let is_ack = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains("NODE_HANDLE_ACK");
+        let is_ack = matches!(next, NextAction::Call(Call::Write { bytes, .. }) if is_ack(bytes));
+        tamper_if(pid != Pid::PRIMARY && is_ack, Tampering::Duplicate)
+    };
+    assert_eq!(caught(twice), Some(Check::FalseBlame));
+}
+
+#[test]
+fn queues_sees_a_primary_that_goes_on_accepting() {
+    let go_on = |pid, next: &NextAction| {
+        tamper_if(
+            pid == Pid::PRIMARY && matches!(next, NextAction::Call(Call::PauseAccept { .. })),
+            Tampering::Drop,
+        )
+    };
+    let mut settings = Settings::default();
+    settings.limits.queued_connections = 2;
+    let start = World::new(scenarios::ReplyServer::new(1, 30), settings);
+    let planted_bugs: [Option<PlantedBug>; 2] = [None, Some(go_on)];
+    let [well, badly] = planted_bugs.map(|planted_bug| {
+        let run = |seed| {
+            let mut world = start.clone().on(Schedule::seed(seed));
+            world.planted_bug = planted_bug;
+            world.run().err().map(|failure| failure.check)
+        };
+        (0..30).find_map(run)
+    });
+    assert_eq!((well, badly), (None, Some(Check::Queues)));
+}
+
+#[test]
+fn order_sees_an_end_that_is_not_told() {
+    let silent = |_, next: &NextAction| {
+        tamper_if(matches!(next, NextAction::Primary(Event::Disconnect { .. })), Tampering::Drop)
+    };
+    assert_eq!(caught(silent), Some(Check::Order));
+}
+
+#[test]
+fn order_sees_a_worker_that_listens_before_it_is_online() {
+    let silent = |_, next: &NextAction| {
+        tamper_if(matches!(next, NextAction::Primary(Event::Online { .. })), Tampering::Drop)
+    };
+    assert_eq!(caught(silent), Some(Check::Order));
+}
+
+/// The check that some run of this plan fails with this bug, if none fails without.
+fn caught_in(plan: &str, planted_bug: PlantedBug) -> Option<Check> {
+    let start = plan.parse::<scenarios::Scenario<scenarios::RandomProgram>>().expect("it is a name").world();
+    let [well, badly] = [None, Some(planted_bug)].map(|planted_bug| {
+        let run = |seed| {
+            let mut world = start.clone().on(Schedule::seed(seed));
+            world.planted_bug = planted_bug;
+            world.run().err().map(|failure| failure.check)
+        };
+        (0..30).find_map(run)
+    });
+    assert_eq!(well, None);
+    badly
+}
+
+/// Whether this tells of the `nth` message.
+fn tells(next: &NextAction, nth: u64) -> bool {
+    match next {
+        NextAction::Primary(Event::Message { message, .. })
+        | NextAction::Worker(WorkerEvent::Message { message, .. }) => {
+            message.json().is_ok_and(|it| it["nth"] == nth)
+        }
+        NextAction::Begin
+        | NextAction::Call(_)
+        | NextAction::Primary(_)
+        | NextAction::Worker(_)
+        | NextAction::Exit(_) => false,
+    }
+}
+
+#[test]
+fn messages_sees_one_that_is_missing() {
+    for plan in ["plan-1-0-.s1s1-", "plan-1-0--ss"] {
+        assert_eq!(
+            caught_in(plan, |_, next| tamper_if(tells(next, 1), Tampering::Drop)),
+            Some(Check::Messages)
+        );
+    }
+}
+
+#[test]
+fn messages_sees_that_the_last_does_not_come() {
+    let last = |_, next: &NextAction| tamper_if(tells(next, 2), Tampering::Drop);
+    for plan in ["plan-1-1-.s1s1-", "plan-1-1--ss", "plan-1-1--ssd"] {
+        assert_eq!(caught_in(plan, last), Some(Check::Messages));
+    }
+}
+
+#[test]
+fn descriptors_sees_a_listener_that_nobody_needs() {
+    let keep = |pid, next: &NextAction| {
+        let is_close = matches!(next, NextAction::Call(Call::Close { socket: SocketId(0) }));
+        tamper_if(pid == Pid::PRIMARY && is_close, Tampering::Drop)
+    };
+    assert_eq!(caught(keep), Some(Check::Descriptors));
+}
+
+#[test]
+fn liveness_sees_a_worker_that_does_not_go() {
+    let stay = |pid, next: &NextAction| {
+        let is_end = matches!(next, NextAction::Call(Call::CloseChannel { .. }));
+        tamper_if(pid != Pid::PRIMARY && is_end, Tampering::Drop)
+    };
+    assert_eq!(caught(stay), Some(Check::Liveness));
+}
+
+/// Both ends wait until the other reads: what the simulator must see, and what the machines must not do.
+#[test]
+fn liveness_sees_mutual_waiting() {
+    let deaf: PlantedBug =
+        |_, next| tamper_if(matches!(next, NextAction::Call(Call::Write { .. })), Tampering::StopReading);
+    for flood in Flood::ALL {
+        let start = World::new(flood, Settings::default()).with_channel_bytes(24);
+        let [well, badly] = [None, Some(deaf)].map(|planted_bug| {
+            let mut world = start.clone();
+            world.planted_bug = planted_bug;
+            crate::explore::every(&world, 200_000).err().map(|failure| failure.check)
+        });
+        assert_eq!(well, None, "{flood:?}");
+        assert!(matches!(badly, Some(Check::Liveness | Check::Messages)), "{flood:?}: {badly:?}");
+    }
+}
+
+#[test]
+fn liveness_sees_a_client_that_nobody_serves() {
+    let deaf = |pid, next: &NextAction| {
+        let is_resume = matches!(next, NextAction::Call(Call::ResumeAccept { .. }));
+        tamper_if(pid == Pid::PRIMARY && is_resume, Tampering::Drop)
+    };
+    assert_eq!(caught(deaf), Some(Check::Liveness));
+}
+
+#[test]
+fn a_broken_assertion_of_a_machine_is_caught_too() {
+    let alien = |pid, next: &NextAction| {
+        let is_timer = matches!(next, NextAction::Call(Call::CloseChannel { .. }));
+        assert!(pid == Pid::PRIMARY || !is_timer, "planted");
+        Tampering::None
+    };
+    assert_eq!(caught(alien), Some(Check::Assertion));
+}
+
+#[test]
+fn a_bug_is_found_among_all_runs_and_its_line_replays_it() {
+    let silent = |_, next: &NextAction| {
+        tamper_if(matches!(next, NextAction::Primary(Event::Exit { .. })), Tampering::Drop)
+    };
+    let mut world = scenarios::Scenario::new(scenarios::ReplyServer::new(1, 1)).world();
+    world.planted_bug = Some(silent);
+    let failure = crate::explore::every(&world, 100_000).expect_err("the bug is planted");
+    assert_eq!(failure.check, Check::Order);
+    let line: crate::replay::Line = failure.replay.parse().expect("it was just written");
+    let again = line.replay(world);
+    assert_eq!((again.left, again.outcome), (None, Err(failure)));
+}

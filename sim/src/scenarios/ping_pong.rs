@@ -1,0 +1,79 @@
+//! A primary and workers that talk: nothing but forks, messages and a disconnect. It is there to be measured.
+
+use cluster_core::{Event, Primary, Worker, WorkerEvent, WorkerId};
+use serde_json::Value;
+
+use crate::{Process, Program};
+
+/// The primary sends messages, a window at a time to each worker, and each is sent back; after the last everybody goes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PingPong {
+    workers: u32,
+    window: u64,
+    /// To be sent.
+    unsent: u64,
+    /// Not sent back yet.
+    unheard: u64,
+}
+
+impl PingPong {
+    /// So many messages in all, half of them answers.
+    pub fn new(workers: u32, messages: u64, window: u64) -> Self {
+        PingPong { workers, window, unsent: messages / 2, unheard: messages / 2 }
+    }
+
+    fn send(&mut self, primary: &mut Primary, worker: WorkerId) {
+        for _ in 0..self.window.min(self.unsent) {
+            self.unsent -= 1;
+            primary.send(worker, Value::from(12_345_678)).expect("there is room");
+        }
+    }
+}
+
+impl Program for PingPong {
+    fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
+        for _ in 0..self.workers {
+            primary.fork().expect("nothing impossible was set up");
+        }
+    }
+
+    fn primary_event(&mut self, primary: &mut Primary, _: &mut Process<'_>, event: Event) {
+        if let Event::Online { worker } = event {
+            self.send(primary, worker);
+        }
+        if let Event::Message { worker, .. } = event {
+            self.unheard -= 1;
+            if self.unheard == 0 {
+                primary.disconnect_all();
+            } else if self.unheard.is_multiple_of(self.window) {
+                self.send(primary, worker);
+            }
+        }
+    }
+
+    fn worker_event(&mut self, worker: &mut Worker, _: &mut Process<'_>, event: WorkerEvent) {
+        if let WorkerEvent::Message { message, .. } = event {
+            worker.send(&message).expect("the primary is there");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cluster_core::Settings;
+
+    use super::*;
+    use crate::{Schedule, World};
+
+    #[test]
+    fn every_message_is_sent_back_and_everybody_goes() {
+        for (workers, messages, window) in [(2, 10, 1), (1, 1280, 64)] {
+            for seed in 0..20 {
+                let talk = PingPong::new(workers, messages, window);
+                let mut world = World::new(talk, Settings::default()).on(Schedule::seed(seed));
+                world.run().expect("every check holds");
+                assert_eq!(world.running().count(), 1, "the primary alone is left");
+            }
+        }
+    }
+}

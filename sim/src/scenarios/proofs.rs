@@ -1,0 +1,68 @@
+//! The hand-off in five kinds of worlds, each small enough that every run of it can be taken: what is proven, not sampled.
+//! It only names them; `explore::every` takes the runs.
+
+use super::{RandomProgram, ReplyServer, Scenario};
+use crate::check::Failure;
+use crate::explore::{Budget, Coverage, every};
+use crate::fault::{Fault, Faults};
+use crate::program::Program;
+use crate::world::World;
+
+/// A world of which every run is to be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proof {
+    /// What happens in it.
+    pub description: &'static str,
+    /// The name of its scenario.
+    pub scenario: &'static str,
+    /// How often a process, the primary too, is killed: at any of its calls.
+    pub kills: u8,
+    /// Whether that takes seconds, not minutes.
+    pub is_small: bool,
+}
+
+const fn proof(description: &'static str, scenario: &'static str, kills: u8, is_small: bool) -> Proof {
+    Proof { description, scenario, kills, is_small }
+}
+
+/// The five stories, each first in small and then with more workers or connections.
+pub const PROOFS: [Proof; 14] = [
+    proof("graceful disconnect", "serve-1-1", 0, true),
+    proof("graceful disconnect", "serve-2-1", 0, false),
+    proof("graceful disconnect", "serve-2-2", 0, false),
+    proof("graceful disconnect, one kill at any call", "serve-1-1-0", 1, true),
+    proof("graceful disconnect, one kill at any call", "serve-2-1-0", 1, false),
+    proof("graceful disconnect, one kill at any call", "serve-2-2-0", 1, false),
+    proof("listen, close and listen again", "plan-1-1--cl", 0, true),
+    proof("listen, close and listen again", "plan-2-1--cl", 0, false),
+    proof("disconnect raced from both sides", "plan-1-1-...d1-.d", 0, true),
+    proof("disconnect raced from both sides", "plan-2-0-..d1-.d", 0, true),
+    proof("disconnect raced from both sides", "plan-2-1-...d1-.d", 0, false),
+    proof("the primary dies", "plan-1-1-...x-", 0, true),
+    proof("the primary dies", "plan-1-0--", 1, true),
+    proof("the primary dies", "plan-2-1-....x-", 0, false),
+];
+
+impl Proof {
+    /// Takes every run, with every check on every state.
+    ///
+    /// # Errors
+    ///
+    /// The first check that fails, with the line that replays the run.
+    pub fn attempt(&self, budget: impl Into<Budget>) -> Result<Coverage, Box<Failure>> {
+        match (
+            self.scenario.parse::<Scenario<ReplyServer>>(),
+            self.scenario.parse::<Scenario<RandomProgram>>(),
+        ) {
+            (Ok(serve), _) => self.every(serve.world(), budget.into()),
+            (Err(_), Ok(plan)) => self.every(plan.world(), budget.into()),
+            (Err(unknown), Err(_)) => unreachable!("{unknown}"),
+        }
+    }
+
+    fn every<P: Program>(&self, world: World<P>, budget: Budget) -> Result<Coverage, Box<Failure>> {
+        let faults =
+            if self.kills > 0 { Faults::only(&[Fault::Kill]).limit(self.kills) } else { Faults::none() };
+        every(&world.with_faults(faults), budget)
+    }
+}

@@ -1,0 +1,222 @@
+//! Scenarios of the simulator's own, whose name says everything: a line that names one can be replayed anywhere.
+//!
+//! `<program>[+shared][+keep][+<bytes>b][+<connections>q]`: the program as text, the policy, `keep_listening`, what a
+//! channel holds, and how many connections may wait in the primary.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use cluster_core::{SchedulingPolicy, Settings};
+
+use super::{RandomProgram, ReplyServer};
+use crate::check::Failure;
+use crate::program::Program;
+use crate::replay::{Line, ParseError, Replayed};
+use crate::trace::Trace;
+use crate::world::World;
+
+/// A program and its surroundings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scenario<P> {
+    /// The program; its text is its name.
+    pub program: P,
+    /// How connections are given out.
+    pub policy: SchedulingPolicy,
+    /// See [`Settings::keep_listening`].
+    pub keep_listening: bool,
+    /// What a channel holds in each direction, in bytes; `None`: what it does on Linux.
+    pub channel_bytes: Option<usize>,
+    /// How many connections may wait in the primary for each socket; `None`: as many as there usually may.
+    /// See [`cluster_core::Limits::queued_connections`].
+    pub queued: Option<usize>,
+}
+
+impl<P> Scenario<P> {
+    /// This program in the usual surroundings.
+    pub fn new(program: P) -> Self {
+        let Settings { policy, keep_listening, .. } = Settings::default();
+        Scenario { program, policy, keep_listening, channel_bytes: None, queued: None }
+    }
+}
+
+impl<P: Program + fmt::Display> Scenario<P> {
+    /// Its world, on a quiet schedule.
+    pub fn world(&self) -> World<P> {
+        let Scenario { policy, keep_listening, .. } = *self;
+        let mut settings = Settings { policy, keep_listening, ..Settings::default() };
+        if let Some(queued) = self.queued {
+            settings.limits.queued_connections = queued;
+        }
+        let world = World::new(self.program.clone(), settings).named(self.to_string());
+        match self.channel_bytes {
+            Some(bytes) => world.with_channel_bytes(bytes),
+            None => world,
+        }
+    }
+
+    fn replay(&self, line: &Line) -> ReplayOutcome {
+        let Replayed { world, outcome, left } = line.replay(self.world().traced());
+        ReplayOutcome { trace: world.trace().cloned().unwrap_or_default(), outcome, left }
+    }
+}
+
+impl<P: fmt::Display> fmt::Display for Scenario<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.program)?;
+        if self.policy == SchedulingPolicy::Shared {
+            f.write_str("+shared")?;
+        }
+        if self.keep_listening {
+            f.write_str("+keep")?;
+        }
+        self.channel_bytes.map_or(Ok(()), |bytes| write!(f, "+{bytes}b"))?;
+        self.queued.map_or(Ok(()), |queued| write!(f, "+{queued}q"))
+    }
+}
+
+impl<P: FromStr> FromStr for Scenario<P> {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        let unknown = || UnknownName(text.to_owned());
+        let mut parts = text.split('+');
+        let program = parts.next().and_then(|program| program.parse().ok()).ok_or_else(unknown)?;
+        let mut scenario = Scenario::new(program);
+        for part in parts {
+            match part {
+                "shared" => scenario.policy = SchedulingPolicy::Shared,
+                "keep" => scenario.keep_listening = true,
+                limit => {
+                    let (bytes, queued) = (amount(limit, 'b'), amount(limit, 'q'));
+                    if bytes.or(queued).is_none() {
+                        return Err(unknown());
+                    }
+                    scenario.channel_bytes = bytes.or(scenario.channel_bytes);
+                    scenario.queued = queued.or(scenario.queued);
+                }
+            }
+        }
+        Ok(scenario)
+    }
+}
+
+/// `17b` with this unit, if it is more than nothing.
+fn amount(text: &str, unit: char) -> Option<usize> {
+    text.strip_suffix(unit)?.parse().ok().filter(|&amount| amount > 0)
+}
+
+/// How many workers and clients a name may ask for: a slip in a line shall not fill the memory.
+pub(super) fn counts(workers: &str, clients: &str) -> Option<(u32, u32)> {
+    let read = |text: &str, of: RangeInclusive<u32>| text.parse().ok().filter(|n| of.contains(n));
+    Some((read(workers, 1..=256)?, read(clients, 0..=10_000)?))
+}
+
+/// A name that says no scenario of the simulator's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownName(pub String);
+
+impl fmt::Display for UnknownName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the simulator has no scenario {:?}; it has standard, serve-<workers>-<clients>[-<replacements>] and \
+             plan-<workers>-<clients>-<deeds>-<deeds>, each with +shared, +keep, +<bytes>b or +<connections>q behind it",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for UnknownName {}
+
+/// A run of a line, and whether it was the recorded one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplayOutcome {
+    /// Every step.
+    pub trace: Trace,
+    /// What the checks said.
+    pub outcome: Result<(), Box<Failure>>,
+    /// Between which steps the run left the recording, if it did.
+    pub left: Option<RangeInclusive<usize>>,
+}
+
+/// Why a line was not replayed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReplayError {
+    /// It is no line.
+    Line(ParseError),
+    /// It is a run of something else.
+    Name(UnknownName),
+}
+
+impl fmt::Display for ReplayError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReplayError::Line(error) => error.fmt(f),
+            ReplayError::Name(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ReplayError {}
+
+/// Runs again what a line has recorded, if its scenario is one of the simulator's own.
+///
+/// # Errors
+///
+/// It is no line, or its scenario is somebody else's: then [`Line::replay`] wants that world.
+pub fn replay(line: &str) -> Result<ReplayOutcome, ReplayError> {
+    let line: Line = line.parse().map_err(ReplayError::Line)?;
+    if let Ok(scenario) = line.scenario().parse::<Scenario<RandomProgram>>() {
+        return Ok(scenario.replay(&line));
+    }
+    let scenario: Scenario<ReplyServer> = line.scenario().parse().map_err(ReplayError::Name)?;
+    Ok(scenario.replay(&line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip() {
+        for name in ["plan-3-0-.fs1d2ak3x-.lcsdkxz+shared+keep+17b", "plan-1-1--", "plan-2-2-..-s+keep+3q"] {
+            let scenario: Scenario<RandomProgram> = name.parse().expect("it is a name");
+            assert_eq!(scenario.to_string(), name);
+            assert_eq!(name.parse(), Ok(scenario));
+        }
+        for name in ["standard", "serve-3-4", "serve-2-1+shared", "serve-1-1-0"] {
+            let scenario: Scenario<ReplyServer> = name.parse().expect("it is a name");
+            assert_eq!(scenario.to_string(), name);
+        }
+    }
+
+    #[test]
+    fn a_line_of_somebody_else_is_said_to_be_one() {
+        for name in [
+            "plan-1-1-s-",
+            "plan-1-1-q-",
+            "plan-1-1",
+            "serve-1",
+            "serve-999999999-1",
+            "standard+0b",
+            "standard+b",
+            "",
+        ] {
+            let line = format!("sim:v1:{name}:3:-:0.0000000000000000.");
+            let error = replay(&line).expect_err(name);
+            assert!(matches!(&error, ReplayError::Name(UnknownName(text)) if text == name), "{error:?}");
+        }
+        assert!(matches!(replay("standard"), Err(ReplayError::Line(_))));
+    }
+
+    #[test]
+    fn every_line_of_a_plan_replays() {
+        let scenario: Scenario<RandomProgram> =
+            "plan-2-1-..s1..d1-.sx+keep+90b".parse().expect("it is a name");
+        let mut world = scenario.world().with_faults(crate::Faults::all()).on(crate::Schedule::seed(4));
+        let outcome = world.run();
+        let again = replay(&world.replay_line()).expect("it is a line of ours");
+        assert_eq!((again.outcome, again.left), (outcome, None));
+    }
+}

@@ -1,0 +1,382 @@
+//! What a step does: the kernel delivers, a process reacts, a program is asked, the driver hears.
+//! Which step it is was decided before.
+
+use cluster_core::{
+    Call, ChannelId, Event, ExitStatus, IncomingHandle, OsEvent, Primary, Serialization, Signal, TimerId,
+    Worker, WorkerEvent,
+};
+
+use super::{Start, World};
+use crate::check::{Check, Checks, ledger};
+use crate::fault::Fault;
+use crate::kernel::process_table::{Phase, Pid};
+use crate::kernel::{Kernel, Step};
+use crate::observations::{LogEntry, Observation};
+use crate::program::{Actor, ClientAction, ClientId, Driver, Process, Program, SocketEvent};
+use crate::running_process::{EitherMachine, NextAction, RunningProcess};
+use crate::schedule::Point;
+use crate::schedule::script::Owner;
+use crate::trace::Crossing;
+
+impl<P: Program> World<P> {
+    pub(super) fn execute(&mut self, step: Step) -> Result<(), (Check, String)> {
+        let schedule = &mut self.schedule;
+        match step {
+            Step::Run(pid) => return self.run_process(pid),
+            Step::Start(pid) => self.start(pid),
+            Step::Read(pid, channel) => {
+                let event = self.kernel.read(pid, channel, schedule);
+                let found = self.overhear(pid, event.as_ref());
+                self.input(pid, event);
+                return found;
+            }
+            Step::Writable(pid, channel) => {
+                let event = self.kernel.writable_again(pid, channel);
+                self.input(pid, event);
+            }
+            Step::Accept(pid, listener) if self.kernel.is_held(pid, listener) => {
+                let event = self.kernel.accept_for_program(pid, listener, schedule);
+                self.at_socket(pid, event);
+            }
+            Step::Accept(pid, listener) => {
+                let event = self.kernel.accept(pid, listener, schedule);
+                self.input(pid, event);
+            }
+            Step::Reap(pid) => {
+                let event = self.kernel.reap(pid);
+                self.input(Pid::PRIMARY, event);
+            }
+            Step::Timer => {
+                let (pid, timer) = self.fire();
+                self.input(pid, Some(OsEvent::Timer { timer }));
+            }
+            Step::Receive(pid, socket) => {
+                let event = self.kernel.receive(pid, socket);
+                self.at_socket(pid, event);
+            }
+            Step::Signal(pid, signal) => self.die(pid, ExitStatus::Signal(signal)),
+            Step::CloseInherited(pid) => self.kernel.close_inherited(pid),
+            Step::Continue(pid) => self.kernel.enter(pid, Phase::Running),
+            Step::ClientAction(client) => self.act(client),
+            Step::ClientEvent(client) => {
+                let event = self.kernel.next_client_event(client);
+                self.note(Actor::Client(client), || Crossing::ClientEvent(event.clone()));
+                self.drive(|program, driver| program.client_event(driver, client, event));
+            }
+            Step::DriverEvent => self.deliver_to_driver(),
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, id: ClientId) {
+        let action = self.kernel.client(id).actions.front().filter(|_| self.trace.is_some());
+        let (act, struck) = (action.cloned(), self.schedule.struck().len());
+        self.kernel.act(id, &mut self.schedule);
+        let is_struck = self.schedule.struck().len() > struck;
+        if let Some(act) = act {
+            self.note(Actor::Client(id), || {
+                Crossing::ClientAction(if is_struck { ClientAction::Reset } else { act })
+            });
+        }
+    }
+
+    fn start(&mut self, pid: Pid) {
+        self.kernel.enter(pid, Phase::Running);
+        if self.running.len() <= pid.index() {
+            self.running.resize_with(pid.index() + 1, || None);
+        }
+        let Start { program, settings, .. } = &*self.start;
+        let machine = if pid == Pid::PRIMARY {
+            EitherMachine::Primary(Box::new(Primary::new(settings.clone())))
+        } else {
+            EitherMachine::Worker(Box::new(Worker::new(
+                pid.worker(),
+                settings.command.serialization,
+                settings.limits.clone(),
+            )))
+        };
+        self.running[pid.index()] = Some(RunningProcess::new(machine, program.clone()).into());
+        self.note(pid.into(), || Crossing::Started);
+        self.react(pid, None);
+    }
+
+    fn begin(&mut self, pid: Pid) {
+        self.note(pid.into(), || Crossing::Begins);
+        self.within(pid, |program, machine, process| match machine {
+            EitherMachine::Primary(primary) => program.primary_start(primary, process),
+            EitherMachine::Worker(worker) => program.worker_start(worker, process),
+        });
+    }
+
+    /// The process does what it was about to do.
+    fn run_process(&mut self, pid: Pid) -> Result<(), (Check, String)> {
+        self.kernel.turn(pid);
+        let Some(running) = &mut self.running[pid.index()] else { return Ok(()) };
+        // To copy what it does next is less than to copy all of it.
+        let next = if running.is_shared() { running.next.clone() } else { running.next.take() };
+        let Some(next) = next else { return Ok(()) };
+        #[cfg(test)]
+        let Some(next) = crate::planted_bugs::apply(self, pid, next) else { return Ok(()) };
+        match next {
+            NextAction::Begin => self.begin(pid),
+            NextAction::Call(call) => self.call(pid, call),
+            NextAction::Primary(event) => return self.primary_event(event),
+            NextAction::Worker(event) => return self.worker_event(pid, event),
+            NextAction::Exit(status) => self.die(pid, status),
+        }
+        Ok(())
+    }
+
+    fn call(&mut self, pid: Pid, call: Call) {
+        if self.schedule.strikes(Fault::Kill) {
+            return self.die(pid, ExitStatus::Signal(Signal::SIGKILL));
+        }
+        self.note(pid.into(), || Crossing::Call { call: call.clone(), answer: None });
+        self.trace_hasher.call(&call);
+        if let Call::Exit { code } = call {
+            return self.die(pid, ExitStatus::Code(code));
+        }
+        let answer = self.kernel.perform(pid, call, &mut self.schedule);
+        if let Some(answer) = &answer {
+            self.trace_hasher.told(answer);
+            if let Some(trace) = &mut self.trace {
+                trace.answer(answer);
+            }
+        }
+        if let (Pid::PRIMARY, Some(OsEvent::WriteFailed { channel, .. })) = (pid, &answer) {
+            self.checks.fairness.not_reached(cluster_core::WorkerId(channel.0));
+        }
+        self.react(pid, answer);
+        if self.kernel.process(pid).is_alive() && self.schedule.strikes(Fault::Stop) {
+            self.kernel.stop(pid);
+        }
+    }
+
+    /// What a process reads of offers and answers, where a channel carries lines that can be trusted.
+    fn overhear(&mut self, pid: Pid, event: Option<&OsEvent>) -> Result<(), (Check, String)> {
+        let Some(OsEvent::Read { channel, bytes, .. }) = event else { return Ok(()) };
+        let worker = if pid == Pid::PRIMARY { Pid::from(*channel) } else { pid };
+        let process = self.kernel.process(worker);
+        let is_plain = process.command.serialization == Serialization::Json && !process.hostile;
+        if pid == Pid::PRIMARY && self.checks.fairness.concerns(bytes) {
+            self.checks.fairness.read(worker.worker(), bytes);
+        }
+        if !is_plain || !self.checks.acks.concerns(bytes) {
+            return Ok(());
+        }
+        self.checks.acks.read(pid, worker, bytes).map_err(|what| (Check::Acks, what))
+    }
+
+    /// The next timer, or another of those that can be heard.
+    fn fire(&mut self) -> (Pid, TimerId) {
+        let waiting = self.kernel.clock.waiting().enumerate();
+        let heard: Vec<usize> = waiting.filter(|&(_, pid)| self.can_hear(pid)).map(|(n, _)| n).collect();
+        let jumps = heard.len() > 1 && self.schedule.strikes(Fault::TimeJump);
+        let n = if jumps { 1 + self.schedule.choose(Point::Target, heard.len() - 1) } else { 0 };
+        self.kernel.clock.fire(heard.get(n).copied().unwrap_or(0))
+    }
+
+    fn input(&mut self, pid: Pid, event: Option<OsEvent>) {
+        let Some(event) = event else { return };
+        let accepted = if let OsEvent::Accepted { socket, .. } = &event { Some(*socket) } else { None };
+        let client = accepted.and_then(|socket| self.kernel.client_behind(pid, socket));
+        self.note(pid.into(), || Crossing::Input { event: event.clone(), client });
+        self.trace_hasher.told(&event);
+        self.react(pid, Some(event));
+    }
+
+    fn primary_event(&mut self, event: Event) -> Result<(), (Check, String)> {
+        self.note(Actor::Primary, || Crossing::PrimaryEvent(event.clone()));
+        if let Event::Message { handle: Some(passed), .. } = &event {
+            self.kernel.give_to_program(Pid::PRIMARY, passed.socket);
+        }
+        if let Some(primary) = self.running[0].as_ref().and_then(|running| running.primary()) {
+            self.checks.primary_event(&event, primary, &self.kernel)?;
+        }
+        self.within(Pid::PRIMARY, |program, machine, process| {
+            if let EitherMachine::Primary(primary) = machine {
+                program.primary_event(primary, process, event);
+            }
+        });
+        Ok(())
+    }
+
+    fn worker_event(&mut self, pid: Pid, event: WorkerEvent) -> Result<(), (Check, String)> {
+        let connection =
+            if let WorkerEvent::Connection { connection, .. } = &event { Some(*connection) } else { None };
+        let client = connection.and_then(|connection| self.kernel.client_behind(pid, connection));
+        self.note(pid.into(), || Crossing::WorkerEvent { event: event.clone(), client });
+        if let Some(connection) = connection {
+            let client = self.kernel.give_connection(pid, connection);
+            ledger::held(&self.kernel, pid, client).map_err(|what| (Check::Ledger, what))?;
+        }
+        if let WorkerEvent::Listening { socket: Some(socket), .. }
+        | WorkerEvent::Message { handle: Some(IncomingHandle { socket, .. }), .. } = &event
+        {
+            self.kernel.give_to_program(pid, *socket);
+        }
+        Checks::worker_event(&mut self.checks, pid, &event, &self.kernel)?;
+        self.within(pid, |program, machine, process| {
+            if let EitherMachine::Worker(worker) = machine {
+                program.worker_event(worker, process, event);
+            }
+        });
+        Ok(())
+    }
+
+    /// Something happens at a socket that a program has.
+    fn at_socket(&mut self, pid: Pid, event: Option<SocketEvent>) {
+        let Some(event) = event else { return };
+        if self.trace.is_some() {
+            let crossing = self.crossing(pid, event.clone());
+            self.note(pid.into(), || crossing);
+        }
+        self.within(pid, |program, machine, process| match machine {
+            EitherMachine::Primary(primary) => program.primary_socket(primary, process, event),
+            EitherMachine::Worker(worker) => program.worker_socket(worker, process, event),
+        });
+    }
+
+    fn crossing(&self, pid: Pid, event: SocketEvent) -> Crossing {
+        let (connection, what) = match event {
+            SocketEvent::Data { connection, bytes } => (connection, Ok(bytes)),
+            SocketEvent::Ended { connection, ending } => (connection, Err(ending)),
+            SocketEvent::Accepted { .. } | SocketEvent::Datagram { .. } => {
+                return Crossing::SocketEvent(event);
+            }
+        };
+        Crossing::Arrived { connection, client: self.kernel.client_behind(pid, connection), what }
+    }
+
+    /// Runs a hook, then everything that follows from it.
+    fn within(&mut self, pid: Pid, hook: impl FnOnce(&mut P, &mut EitherMachine, &mut Process<'_>)) {
+        let Some(Some(running)) = self.running.get_mut(pid.index()) else { return };
+        let running = &mut **running;
+        let (kernel, log) = (&mut self.kernel, &mut self.log);
+        let (exit, checks) = (&mut running.exit, &mut self.checks);
+        let mut process = Process { pid, kernel, log, checks, exit, released: Vec::new() };
+        hook(&mut running.program, &mut running.machine, &mut process);
+        let released = process.released;
+        running.release(&released);
+        self.wake_driver();
+        self.react(pid, None);
+    }
+
+    /// The process continues before others, unless the schedule says otherwise, and be it to its end.
+    pub(crate) fn react(&mut self, pid: Pid, event: Option<OsEvent>) {
+        self.kernel.turn(pid);
+        let Some(Some(running)) = self.running.get_mut(pid.index()) else { return };
+        match &self.transitions {
+            Some(transitions) if running.is_shared() => transitions.react(running, event),
+            Some(_) | None => running.react(event),
+        }
+        if running.next.is_none() && Self::has_nothing_left(&self.kernel, pid) {
+            running.next = Some(NextAction::Exit(ExitStatus::Code(0)));
+        }
+        let is_exit = matches!(running.next, Some(NextAction::Exit(ExitStatus::Code(_))));
+        if is_exit && pid != Pid::PRIMARY && self.kernel.has_open(pid, ChannelId::PRIMARY) {
+            // A worker of ours hangs up before it exits, so that its primary hears everything.
+            running.next = Some(NextAction::Call(Call::CloseChannel { channel: ChannelId::PRIMARY }));
+        }
+        if running.next.is_some() {
+            self.kernel.ready.first(Step::Run(pid));
+        }
+    }
+
+    /// A worker without a channel and with nothing of its own: its loop is empty, and it ends. So it is in Node.
+    fn has_nothing_left(kernel: &Kernel, pid: Pid) -> bool {
+        pid != Pid::PRIMARY && !kernel.has_open(pid, ChannelId::PRIMARY) && !kernel.keeps_running(pid)
+    }
+
+    fn die(&mut self, pid: Pid, status: ExitStatus) {
+        self.note(pid.into(), || Crossing::Ended(status));
+        if let Some(running) = self.running.get_mut(pid.index()) {
+            *running = None;
+        }
+        self.kernel.die(pid, status, &mut self.schedule);
+    }
+
+    // ---- the driver
+
+    fn deliver_to_driver(&mut self) {
+        match self.log.next_unread() {
+            Some(LogEntry::Observation(Observation { observer, text })) => {
+                self.drive(|program, driver| program.observed(driver, observer, &text));
+            }
+            Some(LogEntry::Notice(author, text)) => {
+                self.drive(|program, driver| program.notified(driver, author, &text));
+            }
+            None => {}
+        }
+    }
+
+    pub(super) fn drive(&mut self, hook: impl FnOnce(&mut P, &mut Driver<'_>)) {
+        hook(&mut self.driver, &mut Driver { kernel: &mut self.kernel, log: &mut self.log });
+        self.wake_driver();
+    }
+
+    fn wake_driver(&mut self) {
+        if self.log.has_unread() {
+            self.kernel.wake(Step::DriverEvent);
+        }
+    }
+
+    // ---- looking
+
+    /// The checks that hold after every step. What the ledger says is compared when the primary has done what it says.
+    pub(super) fn look(&mut self, step: Step) -> Result<(), (Check, String)> {
+        self.trace_hasher.observations(&self.log);
+        if matches!(step, Step::Run(Pid::PRIMARY)) { self.at_rest() } else { Ok(()) }
+    }
+
+    pub(super) fn at_rest(&mut self) -> Result<(), (Check, String)> {
+        let Some(Some(running)) = self.running.first() else { return Ok(()) };
+        let Some(primary) = running.primary().filter(|_| running.next.is_none()) else { return Ok(()) };
+        if self.checks.is_stale(primary) {
+            self.checks.look_again(&self.kernel, primary)?;
+        }
+        Checks::at_rest(&self.kernel, primary)
+    }
+
+    fn note(&mut self, actor: Actor, what: impl FnOnce() -> Crossing) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(self.trace_hasher.steps() + 1, actor, what());
+        }
+    }
+
+    /// What a step did beside its crossings: the faults that struck, and what was written down.
+    pub(super) fn annotate(&mut self, step: Step, before: Before) {
+        let World { trace: Some(trace), schedule, log, trace_hasher, .. } = self else { return };
+        let (step, at) = (trace_hasher.steps() + 1, Actor::from(Owner::from(step)));
+        for fault in schedule.struck().iter().skip(before.struck) {
+            trace.strike(before.rows, step, at, *fault);
+        }
+        for line in log.since(before.written) {
+            trace.push(step, line.observer, Crossing::Observation(line.text.clone()));
+        }
+    }
+
+    /// Where trace, faults and log stand.
+    pub(super) fn before(&self) -> Before {
+        Before {
+            rows: self.trace.as_ref().map_or(0, |trace| trace.rows().len()),
+            struck: self.schedule.struck().len(),
+            written: self.log.len(),
+        }
+    }
+}
+
+impl Before {
+    /// Whether something was written down, or a fault has struck.
+    pub(super) fn is_left_behind(&self, written: usize, struck: usize) -> bool {
+        written != self.written || struck != self.struck
+    }
+}
+
+/// How much there was before a step.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Before {
+    rows: usize,
+    struck: usize,
+    written: usize,
+}

@@ -1,0 +1,198 @@
+//! What a step of a world has touched: what the kernel says, and the processes, the driver and the log.
+
+use super::World;
+use crate::kernel::Step;
+use crate::kernel::footprint::{Footprint, ObjectSet};
+use crate::kernel::process_table::Pid;
+use crate::program::Program;
+use crate::running_process::NextAction;
+
+impl<P: Program> World<P> {
+    /// What this step has touched that led here from `before`, which was copied and not changed since.
+    pub(crate) fn footprint(&self, step: Step, before: &World<P>) -> Footprint {
+        let mut footprint = before.call_of(step);
+        footprint.reads |= before.kernel.read_by(step);
+        footprint.writes |= self.kernel.written_since(&before.kernel);
+        if self.kernel.has_asked_since(&before.kernel) {
+            footprint.reads = ObjectSet::ALL;
+        }
+        for (pid, running) in (0..).map(Pid).zip(&self.running) {
+            let is_as_before = match (running, before.running.get(pid.index()).and_then(Option::as_ref)) {
+                (Some(now), Some(before)) => now.is_shared_with(before),
+                (None, before) => before.is_none(),
+                (Some(_), None) => false,
+            };
+            if !is_as_before {
+                footprint.writes |= ObjectSet::running(pid);
+            }
+        }
+        if self.driver != before.driver {
+            footprint.writes |= ObjectSet::DRIVER;
+        }
+        if self.log.len() != before.log.len() {
+            footprint.writes |= ObjectSet::LOG_WRITTEN;
+        }
+        if self.log.read() != before.log.read() {
+            footprint.writes |= ObjectSet::LOG_READ;
+        }
+        let faults = [self, before].map(|world| *world.schedule.faults());
+        if !faults[1].is_none() {
+            footprint.reads |= ObjectSet::FAULTS;
+        }
+        if faults[0] != faults[1] {
+            footprint.writes |= ObjectSet::FAULTS;
+        }
+        footprint
+    }
+
+    fn call_of(&self, step: Step) -> Footprint {
+        let Step::Run(pid) = step else { return Footprint::default() };
+        let next =
+            self.running.get(pid.index()).and_then(Option::as_ref).and_then(|running| running.next.as_ref());
+        match next {
+            Some(NextAction::Call(call)) => self.kernel.read_by_call(pid, call),
+            Some(
+                NextAction::Begin | NextAction::Primary(_) | NextAction::Worker(_) | NextAction::Exit(_),
+            )
+            | None => Footprint::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cluster_core::{Event, LocalAddress, Primary, Settings, Signal, Worker, WorkerEvent, WorkerId};
+
+    use crate::cow::fingerprint;
+    use crate::kernel::Step;
+    use crate::program::Program;
+    use crate::scenarios::{RandomProgram, ReplyServer, Scenario};
+    use crate::world::World;
+    use crate::{Actor, ClientEvent, ClientId, Driver, Fault, Faults, Process, Schedule, SocketEvent};
+
+    /// The standard program, whose driver meddles in turn with everything that it can.
+    #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+    struct Meddler {
+        serve: ReplyServer,
+        turn: u32,
+    }
+
+    impl Meddler {
+        fn meddle(&mut self, driver: &mut Driver<'_>) {
+            let worker = Actor::Worker(WorkerId(1 + u64::from(self.turn % 2)));
+            let at = LocalAddress::Ip(([127, 0, 0, 1], 40_001).into());
+            self.turn += 1;
+            match self.turn % 7 {
+                0 => driver.kill(worker, Signal::SIGKILL),
+                1 => driver.limit_descriptors(worker, Some(1)),
+                2 => driver.limit_descriptors(Actor::Primary, Some(4)),
+                3 => self.turn += driver.backlog(at).unwrap_or(0),
+                4 => self.turn += driver.mode("/nowhere").unwrap_or(0),
+                5 => driver.limit_descriptors(Actor::Primary, None),
+                _ => driver.occupy(1 + u16::try_from(self.turn).unwrap_or(0)),
+            }
+        }
+    }
+
+    impl Program for Meddler {
+        fn primary_start(&mut self, primary: &mut Primary, process: &mut Process<'_>) {
+            self.serve.primary_start(primary, process);
+        }
+
+        fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
+            self.serve.primary_event(primary, process, event);
+        }
+
+        fn worker_start(&mut self, worker: &mut Worker, process: &mut Process<'_>) {
+            self.serve.worker_start(worker, process);
+        }
+
+        fn worker_event(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
+            self.serve.worker_event(worker, process, event);
+        }
+
+        fn worker_socket(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: SocketEvent) {
+            self.serve.worker_socket(worker, process, event);
+        }
+
+        fn observed(&mut self, driver: &mut Driver<'_>, observer: Actor, text: &str) {
+            self.serve.observed(driver, observer, text);
+            self.meddle(driver);
+        }
+
+        fn notified(&mut self, driver: &mut Driver<'_>, author: Actor, text: &str) {
+            self.serve.notified(driver, author, text);
+        }
+
+        fn client_event(&mut self, driver: &mut Driver<'_>, client: ClientId, event: ClientEvent) {
+            self.serve.client_event(driver, client, event);
+            self.meddle(driver);
+        }
+
+        fn driver_start(&mut self, driver: &mut Driver<'_>) {
+            self.serve.driver_start(driver);
+            driver.connect(1);
+        }
+    }
+
+    /// The world after this step, if it is enabled.
+    fn after<P: Program>(world: &World<P>, step: Step) -> Option<World<P>> {
+        let mut world = world.clone();
+        let at = (0..world.refresh()).find(|&at| world.enabled(at) == step)?;
+        world.schedule_mut().force(&[u32::try_from(at).ok()?]);
+        world.step().expect("every check holds");
+        Some(world)
+    }
+
+    /// All pairs of steps that are possible here, and touch nothing in common, come to the same in both orders.
+    fn pairs_commute<P: Program>(world: &mut World<P>) -> usize {
+        let steps: Vec<Step> = (0..world.refresh()).map(|at| world.enabled(at)).collect();
+        let done: Vec<_> = steps.iter().map(|&step| after(world, step).expect("it is enabled")).collect();
+        let mut independent = 0;
+        for (a, after_a) in done.iter().enumerate() {
+            for (b, after_b) in done.iter().enumerate().skip(a + 1) {
+                let footprints =
+                    [(a, after_a), (b, after_b)].map(|(n, after)| after.footprint(steps[n], world));
+                if footprints[0].is_independent_of(footprints[1]) {
+                    let both = [after(after_a, steps[b]), after(after_b, steps[a])];
+                    let prints = both.map(|both| both.map(|both| fingerprint(&(&both, both.checks()))));
+                    let is_same = prints[0].is_some() && prints[0] == prints[1];
+                    assert!(is_same, "{:?} and {:?}: {footprints:?}", steps[a], steps[b]);
+                    independent += 1;
+                }
+            }
+        }
+        independent
+    }
+
+    fn walk<P: Program>(start: &World<P>, seed: u64) -> usize {
+        let mut guide = Schedule::seed(seed);
+        let mut world = start.clone().searched();
+        let mut independent = 0;
+        loop {
+            independent += pairs_commute(&mut world);
+            let n = world.refresh();
+            if n == 0 {
+                return independent;
+            }
+            let step = world.enabled(guide.choose(crate::Point::Step, n));
+            world = after(&world, step).expect("it is enabled");
+        }
+    }
+
+    #[test]
+    fn steps_that_touch_nothing_in_common_commute() {
+        let kill = Faults::only(&[Fault::Kill]).limit(1);
+        let serve = Scenario::new(ReplyServer::new(2, 2)).world();
+        let plans = ["plan-3-2-..d1s2.k3-.lcs", "plan-2-2-...k1..a-s.d+keep", "plan-2-2-..x-.l.z+shared"];
+        let plans = plans.map(|name| name.parse::<Scenario<RandomProgram>>().expect("it is a name").world());
+        let meddler = |turn| World::new(Meddler { serve: ReplyServer::new(2, 2), turn }, Settings::default());
+        let mut independent = 0;
+        for seed in 0..100 {
+            independent += (0..7).map(|turn| walk(&meddler(turn), seed)).sum::<usize>();
+            independent += walk(&serve, seed) + walk(&serve.clone().with_faults(kill), seed);
+            independent += plans.iter().map(|plan| walk(plan, seed)).sum::<usize>();
+        }
+        assert!(independent > 10_000, "{independent}");
+    }
+}

@@ -1,0 +1,156 @@
+//! A copy of the core and the simulator under `target`, in which one mutant after the other is built and tried out.
+//! It does not judge.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::{env, fs, io};
+
+use serde_json::Value;
+
+use super::known::{Fate, Found, Kill, Known};
+use super::suite::{Mutant, Suite};
+
+/// What is copied; tests of the simulator are not.
+const COPIED: [&str; 7] = [
+    "cluster/core/Cargo.toml",
+    "cluster/core/src",
+    "cluster/core/tests",
+    "sim/Cargo.toml",
+    "sim/src",
+    "sim/tools",
+    "Cargo.lock",
+];
+
+/// Quick to build rather than quick to run: what is built each time is small, and its dependencies are built once.
+const PROFILE: &str = "
+[profile.mutants]
+inherits = \"dev\"
+debug = false
+incremental = true
+
+[profile.mutants.package.\"*\"]
+opt-level = 2
+";
+
+pub(crate) struct Workspace<'a> {
+    suite: &'a Suite,
+    directory: PathBuf,
+    known: Known,
+}
+
+impl<'a> Workspace<'a> {
+    /// The copy, as the original is.
+    pub(crate) fn open(suite: &'a Suite) -> Result<Self, Box<dyn Error>> {
+        let home = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the simulator is in a workspace")?;
+        let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| home.join("target"), PathBuf::from);
+        let directory = target.join("mutants");
+        for room in ["cluster", "sim"] {
+            if directory.join(room).exists() {
+                fs::remove_dir_all(directory.join(room))?;
+            }
+        }
+        for path in COPIED {
+            copy(&home.join(path), &directory.join(path))?;
+        }
+        let manifest = fs::read_to_string(home.join("Cargo.toml"))?;
+        let members = |line: &str| line.starts_with("members = ");
+        let lines = manifest
+            .lines()
+            .map(|line| if members(line) { "members = [\"cluster/core\", \"sim\"]" } else { line });
+        let manifest = lines.collect::<Vec<_>>().join("\n") + "\n" + PROFILE;
+        fs::write(directory.join("Cargo.toml"), manifest)?;
+        let known = Known::load(&directory, COPIED.map(|path| home.join(path)).as_slice(), suite)?;
+        Ok(Workspace { suite, directory, known })
+    }
+
+    /// What is known of a mutant from an earlier attempt at the same sources; otherwise it is tried out.
+    pub(crate) fn judge(&mut self, mutant: &Mutant) -> Result<Fate, Box<dyn Error>> {
+        if let Some(fate) = self.known.of(mutant) {
+            return Ok(fate.clone());
+        }
+        let fate = self.try_out(mutant)?;
+        self.known.add(mutant, fate.clone())?;
+        Ok(fate)
+    }
+
+    /// Makes the change, looks for a run or a test that fails, and takes the change back.
+    fn try_out(&self, mutant: &Mutant) -> Result<Fate, Box<dyn Error>> {
+        let path = self.directory.join("cluster/core/src").join(&mutant.file);
+        let original = fs::read_to_string(&path)?;
+        let places = original.matches(&mutant.find).count();
+        if places != 1 {
+            return Err(format!("`{}` is in {} {places} times, not once", mutant.find, mutant.file).into());
+        }
+        fs::write(&path, original.replace(&mutant.find, &mutant.replace))?;
+        let kill = self.random_search().and_then(|kill| match (kill, mutant.killer.split_once("::")) {
+            (None, Some((room, test))) => self.test(room, test),
+            (kill, _) => Ok(kill),
+        });
+        fs::write(&path, original)?;
+        kill
+    }
+
+    /// A run in which a check fails.
+    pub(crate) fn random_search(&self) -> Result<Fate, Box<dyn Error>> {
+        let built = self.cargo(&["build", "--quiet", "--example", "random_search"], &[])?;
+        if !built.status.success() {
+            return Err(format!("it does not build:\n{}", String::from_utf8_lossy(&built.stderr)).into());
+        }
+        let mut random_search = Command::new(self.directory.join("target/mutants/examples/random_search"));
+        let out = random_search.arg(self.suite.runs.to_string()).args(&self.suite.grounds).output()?;
+        if !out.status.success() {
+            return Err(format!("the random_search ends with {}", out.status).into());
+        }
+        let said: Value = serde_json::from_slice(&out.stdout)?;
+        let text = |name: &str| said[name].as_str().map(str::to_owned);
+        let number = |name: &str| said[name].as_u64().unwrap_or_default();
+        Ok(text("check").map(|killer| {
+            let [runs, steps, faults, switches] = ["runs", "steps", "faults", "switches"].map(number);
+            let found = Some(Found { runs, steps, faults, switches });
+            Kill { killer, what: text("what").unwrap_or_default(), found }
+        }))
+    }
+
+    /// Whether this test of the core fails; those beside the machines are of the room `lib`.
+    fn test(&self, room: &str, test: &str) -> Result<Fate, Box<dyn Error>> {
+        let target = if room == "lib" { vec!["--lib"] } else { vec!["--test", room] };
+        let of_core = [&["test", "-p", "cluster-core"], &target[..]].concat();
+        let out = self.cargo(&of_core, &["--", "--exact", test])?;
+        let said = String::from_utf8_lossy(&out.stdout);
+        let (passes, fails) = (said.contains("1 passed"), said.contains("1 failed"));
+        if passes == fails {
+            return Err(
+                format!("{room} has no test {test}:\n{}", String::from_utf8_lossy(&out.stderr)).into()
+            );
+        }
+        let what = "a test of the core".to_owned();
+        Ok(fails.then(|| Kill { killer: format!("{room}::{test}"), what, found: None }))
+    }
+
+    /// A mutant may leave something unused: that is no error here.
+    fn cargo(&self, arguments: &[&str], last: &[&str]) -> io::Result<Output> {
+        Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .args(arguments)
+            .args(["--profile", "mutants"])
+            .args(last)
+            .current_dir(&self.directory)
+            .env("CARGO_TARGET_DIR", self.directory.join("target"))
+            .env("RUSTFLAGS", "--cap-lints allow")
+            .env("INSTA_UPDATE", "no")
+            .stdin(Stdio::null())
+            .output()
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    if !from.is_dir() {
+        to.parent().map_or(Ok(()), fs::create_dir_all)?;
+        return fs::copy(from, to).map(drop);
+    }
+    for entry in fs::read_dir(from)? {
+        let name = entry?.file_name();
+        copy(&from.join(&name), &to.join(&name))?;
+    }
+    Ok(())
+}
