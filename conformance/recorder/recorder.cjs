@@ -44,7 +44,7 @@ function observer(name, rules, act) {
     for (const action of due.flatMap((program) => program.actions)) {
       const [verb, value] = typeof action === 'string' ? [action] : Object.entries(action)[0];
       act[verb](value, about, details);
-      if (verb === 'die' || verb === 'block') return;
+      if (verb === 'raise' || verb === 'block_until_path') return;
     }
   }
 
@@ -118,12 +118,12 @@ function kind(handle) {
   return { with: handle instanceof net.Socket ? 'connection' : handle instanceof net.Server ? 'server' : 'datagrams' };
 }
 
-function die(signal) {
+function raise(signal) {
   process.kill(process.pid, signal);
 }
 
 /** Nothing more happens in this process before there is something at this path. */
-function block(name) {
+function block_until_path(name) {
   const never = new Int32Array(new SharedArrayBuffer(4));
   while (!fs.existsSync(name)) Atomics.wait(never, 0, 0, 1);
 }
@@ -150,10 +150,10 @@ function primary() {
 
   const tells = scenario.primary.some((rule) => rule.do.some((action) => action === 'settings' || action.setup));
   const mine = new Map();
-  const hoarded = [];
+  const held = [];
   const env = {};
   const workers = new Map();
-  const find = (target, it) => (target === 'it' ? it : workers.get(target));
+  const find = (target, it) => (target === 'same' ? it : workers.get(target));
   const life = (worker) => ({
     state: worker.state,
     after_disconnect: worker.exitedAfterDisconnect,
@@ -227,7 +227,7 @@ function primary() {
     }
   }
 
-  function pass({ to, text, what, keep_open: keepOpen }, it) {
+  function send_handle({ to, text, what, keep_open: keepOpen }, it) {
     const socket = what ? mine.get(what) : it;
     if (!what && !keepOpen) sockets.passed.add(socket);
     workers.get(to).send(text, socket, { keepOpen });
@@ -240,15 +240,15 @@ function primary() {
   }
 
   /** Until a process that nobody reaps meanwhile has ended, and has nothing open any more: with its last thread. */
-  function outlive(pid) {
+  function blockUntilExit(pid) {
     const isZombie = () => /^ Z/.test(fs.readFileSync(`/proc/${pid}/stat`, 'utf8').split(')').pop());
     while (!isZombie() || fs.readdirSync(`/proc/${pid}/task`).length > 1);
   }
 
   /** Until no descriptor is left. */
-  function hoard() {
+  function exhaust_fds() {
     try {
-      for (;;) hoarded.push(fs.openSync('/dev/null'));
+      for (;;) held.push(fs.openSync('/dev/null'));
     } catch (error) {
       if (error.code !== 'EMFILE') throw error;
     }
@@ -260,23 +260,23 @@ function primary() {
     setup,
     settings: () => write('settings', settings(cluster.settings)),
     try_send: ({ to, text }, it) => trySend(find(to, it), text),
-    outlive: (target, it) => outlive(find(target, it).process.pid),
+    block_until_exit: (target, it) => blockUntilExit(find(target, it).process.pid),
     policy: (name) => { cluster.schedulingPolicy = policies[name]; },
     send: ({ to, text }, it) => { if (find(to, it).isConnected()) find(to, it).send(text); },
     disconnect: (target, it) => find(target, it).disconnect(),
     disconnect_all: () => cluster.disconnect(() => observe('all_disconnected', {})),
     kill: ({ worker, signal }, it) => find(worker, it).kill(signal),
-    look: (target, it) => write('look', { worker: find(target, it).id, ...life(find(target, it)) }),
-    hoard,
-    release: () => hoarded.splice(0).forEach((file) => fs.closeSync(file)),
+    inspect: (target, it) => write('look', { worker: find(target, it).id, ...life(find(target, it)) }),
+    exhaust_fds,
+    free_fds: () => held.splice(0).forEach((file) => fs.closeSync(file)),
     open,
     close: (name) => mine.get(name).close(),
-    pass,
+    send_handle,
     reply: (text, it) => came(it).write(`${text}\n`),
     end: (_, it) => came(it).end(),
     exit: (code) => process.exit(code),
     crash,
-    die,
+    raise,
   });
   const sockets = serving(observe);
   /** The connection that a line is about: what came with a worker's message, or the line's own. */
@@ -381,18 +381,18 @@ function worker(id) {
     return { host, port: at, backlog, exclusive, reusePort, ipv6Only };
   }
 
-  function tell({ to, text, from }) {
+  function send_datagram({ to, text, from }) {
     const socket = from ? servers.get(from) : dgram.createSocket('udp4');
     socket.send(filled(text), port(to), '127.0.0.1', () => from || socket.close());
   }
 
-  function pass({ text, what, keep_open: keepOpen }, it) {
+  function send_handle({ text, what, keep_open: keepOpen }, it) {
     if (!what && !keepOpen) sockets.passed.add(it);
     process.send(filled(text), what ? servers.get(what) : it, { keepOpen }, () => {});
   }
 
   /** It has the channel and the connection, and ends when the client has ended. */
-  function leave_child(_, socket) {
+  function leave_child_with_channel(_, socket) {
     spawn('cat', { stdio: [socket, 'ignore', 'ignore', process.channel.fd] });
   }
 
@@ -400,24 +400,24 @@ function worker(id) {
     listen,
     bind,
     close: (name) => servers.get(name).close(),
-    tell,
+    send_datagram,
     send: (text) => { if (process.connected) process.send(filled(text), () => {}); },
     try_send: (text) => {
       const sent = process.send(filled(text), process.connected ? undefined : () => {});
       write('tried', { text: filled(text), sent });
     },
     send_reserved: () => process.send({ cmd: 'NODE_CLUSTER', ack: 4711 }),
-    pass,
+    send_handle,
     disconnect: () => cluster.worker.disconnect(),
     kill: () => cluster.worker.kill(),
-    leave_child,
-    hang_up: () => { if (process.connected) process.disconnect(); },
-    spin: () => { for (;;); },
-    block,
-    look: () => write('look', life()),
+    leave_child_with_channel,
+    disconnect_channel: () => { if (process.connected) process.disconnect(); },
+    block_forever: () => { for (;;); },
+    block_until_path,
+    inspect: () => write('look', life()),
     exit: (code) => process.exit(code),
     crash,
-    die,
+    raise,
     reply: (text, socket) => socket.write(`${filled(text)}\n`),
     end: (_, socket) => socket.end(),
     end_all: () => sockets.sockets.forEach((socket) => socket.end()),

@@ -111,7 +111,7 @@ impl Subjects {
 }
 
 fn shown(scenarios: &[Scenario]) -> impl Iterator<Item = (&Scenario, &str)> {
-    scenarios.iter().flat_map(|scenario| scenario.shows.iter().map(move |name| (scenario, name.as_str())))
+    scenarios.iter().flat_map(|scenario| scenario.covers.iter().map(move |name| (scenario, name.as_str())))
 }
 
 /// A scenario says it shows something that nobody knows.

@@ -44,7 +44,7 @@ impl fmt::Display for Misfit {
 /// What does not fit, the first line of each observer first. Empty if the trace keeps the contract.
 pub fn check(scenario: &Scenario, trace: &Trace) -> Vec<Misfit> {
     let farewells = Farewells::of(scenario);
-    let passes = |action: &WorkerAction| matches!(action, WorkerAction::Pass { what: None, .. });
+    let passes = |action: &WorkerAction| matches!(action, WorkerAction::SendHandle { what: None, .. });
     let passes = scenario.worker_programs().flatten().flat_map(|rule| &rule.actions).any(passes);
     let unknown = worker::Unknown { servers: scenario.exclusive_servers(), passes };
     let mut misfits = Vec::new();

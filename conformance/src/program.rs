@@ -52,16 +52,16 @@ pub enum PrimaryCommand {
         text: String,
     },
     /// Nothing more happens in this process until that of a worker has ended.
-    Outlive {
+    BlockUntilExit {
         /// Whose.
         worker: u64,
     },
     /// Send a message with a socket.
-    Pass {
+    SendHandle {
         /// To whom.
         worker: u64,
         /// What.
-        pass: Pass,
+        pass: SendHandle,
     },
     /// Write a line to the connection that the observation is about.
     Reply {
@@ -85,14 +85,14 @@ pub enum PrimaryCommand {
         signal: Signal,
     },
     /// Write a `look` line about a worker. No rule acts on it.
-    Look {
+    Inspect {
         /// Which.
         worker: u64,
     },
     /// Open files until no descriptor is left.
-    Hoard,
+    ExhaustFds,
     /// Close them again.
-    Release,
+    FreeFds,
     /// End this process.
     Exit {
         /// With this code.
@@ -101,7 +101,7 @@ pub enum PrimaryCommand {
     /// Fail with nobody to catch it: code 1.
     Crash,
     /// End this process.
-    Die {
+    Raise {
         /// By this signal.
         signal: Signal,
     },
@@ -110,13 +110,13 @@ pub enum PrimaryCommand {
 impl PrimaryCommand {
     /// Whether nothing comes after it.
     pub fn ends(&self) -> bool {
-        matches!(self, PrimaryCommand::Exit { .. } | PrimaryCommand::Crash | PrimaryCommand::Die { .. })
+        matches!(self, PrimaryCommand::Exit { .. } | PrimaryCommand::Crash | PrimaryCommand::Raise { .. })
     }
 }
 
 /// A message with a socket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Pass {
+pub struct SendHandle {
     /// What the message says; a JSON string on the wire.
     pub text: String,
     /// The server to send; `None`: the connection that the observation is about.
@@ -147,7 +147,7 @@ pub enum WorkerCommand {
         fd: Option<u32>,
     },
     /// Send a datagram to a port of 127.0.0.1.
-    Tell {
+    SendDatagram {
         /// Which port.
         port: u16,
         /// What.
@@ -156,7 +156,7 @@ pub enum WorkerCommand {
         from: Option<String>,
     },
     /// Send the primary a message with a socket.
-    Pass(Pass),
+    SendHandle(SendHandle),
     /// Close a server.
     Close {
         /// Its name.
@@ -179,18 +179,18 @@ pub enum WorkerCommand {
     /// Node: `cluster.worker.kill()`.
     Kill,
     /// Node: `process.disconnect()`.
-    HangUp,
+    DisconnectChannel,
     /// Nothing more happens in this process until it is killed.
-    Spin,
+    BlockForever,
     /// Start a child that has the channel and the connection that the observation is about, and ends with the latter.
-    LeaveChild,
+    LeaveChildWithChannel,
     /// Nothing more happens in this process before there is something at this path.
-    Block {
+    BlockUntilPath {
         /// Its name in the directory of the run.
         path: String,
     },
     /// Write a `look` line. No rule acts on it.
-    Look,
+    Inspect,
     /// End this process.
     Exit {
         /// With this code.
@@ -199,7 +199,7 @@ pub enum WorkerCommand {
     /// Fail with nobody to catch it: code 1.
     Crash,
     /// End this process.
-    Die {
+    Raise {
         /// By this signal.
         signal: Signal,
     },
@@ -272,9 +272,9 @@ fn primary_commands(action: &PrimaryAction, it: Option<u64>, seen: &Observation)
         PrimaryAction::Policy(policy) => vec![PrimaryCommand::Policy(*policy)],
         PrimaryAction::Open(open) => vec![PrimaryCommand::Open(open.clone())],
         PrimaryAction::Close(server) => vec![PrimaryCommand::Close { server: server.to_string() }],
-        PrimaryAction::Pass { to, text, what, keep_open } => {
+        PrimaryAction::SendHandle { to, text, what, keep_open } => {
             let pass = pass(text.to_string(), what.as_ref(), *keep_open);
-            vec![PrimaryCommand::Pass { worker: *to, pass }]
+            vec![PrimaryCommand::SendHandle { worker: *to, pass }]
         }
         PrimaryAction::Reply(text) => vec![PrimaryCommand::Reply { text: text.to_string() }],
         PrimaryAction::End => vec![PrimaryCommand::End],
@@ -284,23 +284,25 @@ fn primary_commands(action: &PrimaryAction, it: Option<u64>, seen: &Observation)
         PrimaryAction::TrySend { to, text } => {
             with(*to, &|worker| PrimaryCommand::TrySend { worker, text: text.to_string() })
         }
-        PrimaryAction::Outlive(target) => with(*target, &|worker| PrimaryCommand::Outlive { worker }),
+        PrimaryAction::BlockUntilExit(target) => {
+            with(*target, &|worker| PrimaryCommand::BlockUntilExit { worker })
+        }
         PrimaryAction::Disconnect(target) => with(*target, &|worker| PrimaryCommand::Disconnect { worker }),
         PrimaryAction::DisconnectAll => vec![PrimaryCommand::DisconnectAll],
         PrimaryAction::Kill { worker, signal } => {
             with(*worker, &|worker| PrimaryCommand::Kill { worker, signal: *signal })
         }
-        PrimaryAction::Look(target) => with(*target, &|worker| PrimaryCommand::Look { worker }),
-        PrimaryAction::Hoard => vec![PrimaryCommand::Hoard],
-        PrimaryAction::Release => vec![PrimaryCommand::Release],
+        PrimaryAction::Inspect(target) => with(*target, &|worker| PrimaryCommand::Inspect { worker }),
+        PrimaryAction::ExhaustFds => vec![PrimaryCommand::ExhaustFds],
+        PrimaryAction::FreeFds => vec![PrimaryCommand::FreeFds],
         PrimaryAction::Exit(code) => vec![PrimaryCommand::Exit { code: *code }],
         PrimaryAction::Crash => vec![PrimaryCommand::Crash],
-        PrimaryAction::Die(signal) => vec![PrimaryCommand::Die { signal: *signal }],
+        PrimaryAction::Raise(signal) => vec![PrimaryCommand::Raise { signal: *signal }],
     }
 }
 
-fn pass(text: String, what: Option<&Word>, keep_open: bool) -> Pass {
-    Pass { text, what: what.map(ToString::to_string), keep_open }
+fn pass(text: String, what: Option<&Word>, keep_open: bool) -> SendHandle {
+    SendHandle { text, what: what.map(ToString::to_string), keep_open }
 }
 
 /// The program of a worker.
@@ -362,9 +364,9 @@ impl Worker {
                 command,
                 WorkerCommand::Exit { .. }
                     | WorkerCommand::Crash
-                    | WorkerCommand::Die { .. }
-                    | WorkerCommand::Spin
-                    | WorkerCommand::Block { .. }
+                    | WorkerCommand::Raise { .. }
+                    | WorkerCommand::BlockForever
+                    | WorkerCommand::BlockUntilPath { .. }
             )
         });
         commands
@@ -382,13 +384,13 @@ fn worker_command(action: &WorkerAction, id: u64, known: &Known) -> WorkerComman
             let port = known.port(bind.port_of.as_ref());
             WorkerCommand::Bind { port, fd: known.fd(bind.fd_of.as_ref()), bind: bind.clone() }
         }
-        WorkerAction::Tell { to, text, from } => WorkerCommand::Tell {
+        WorkerAction::SendDatagram { to, text, from } => WorkerCommand::SendDatagram {
             port: known.port(Some(to)),
             text: filled(text.as_str()),
             from: from.as_ref().map(ToString::to_string),
         },
-        WorkerAction::Pass { text, what, keep_open } => {
-            WorkerCommand::Pass(pass(filled(text.as_str()), what.as_ref(), *keep_open))
+        WorkerAction::SendHandle { text, what, keep_open } => {
+            WorkerCommand::SendHandle(pass(filled(text.as_str()), what.as_ref(), *keep_open))
         }
         WorkerAction::Args => WorkerCommand::Args,
         WorkerAction::ExecArgs => WorkerCommand::ExecArgs,
@@ -400,14 +402,14 @@ fn worker_command(action: &WorkerAction, id: u64, known: &Known) -> WorkerComman
         WorkerAction::SendReserved => WorkerCommand::SendReserved,
         WorkerAction::Disconnect => WorkerCommand::Disconnect,
         WorkerAction::Kill => WorkerCommand::Kill,
-        WorkerAction::HangUp => WorkerCommand::HangUp,
-        WorkerAction::Spin => WorkerCommand::Spin,
-        WorkerAction::LeaveChild => WorkerCommand::LeaveChild,
-        WorkerAction::Block(path) => WorkerCommand::Block { path: path.to_string() },
-        WorkerAction::Look => WorkerCommand::Look,
+        WorkerAction::DisconnectChannel => WorkerCommand::DisconnectChannel,
+        WorkerAction::BlockForever => WorkerCommand::BlockForever,
+        WorkerAction::LeaveChildWithChannel => WorkerCommand::LeaveChildWithChannel,
+        WorkerAction::BlockUntilPath(path) => WorkerCommand::BlockUntilPath { path: path.to_string() },
+        WorkerAction::Inspect => WorkerCommand::Inspect,
         WorkerAction::Exit(code) => WorkerCommand::Exit { code: *code },
         WorkerAction::Crash => WorkerCommand::Crash,
-        WorkerAction::Die(signal) => WorkerCommand::Die { signal: *signal },
+        WorkerAction::Raise(signal) => WorkerCommand::Raise { signal: *signal },
         WorkerAction::Reply(text) => WorkerCommand::Reply { text: filled(text.as_str()) },
         WorkerAction::End => WorkerCommand::End,
         WorkerAction::EndAll => WorkerCommand::EndAll,

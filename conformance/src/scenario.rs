@@ -42,13 +42,13 @@ pub struct Scenario {
     /// The name, which is also the name of the file without `.json`.
     pub name: String,
     /// What happens, in a sentence or two.
-    pub story: String,
+    pub description: String,
     /// What of Node's behaviour it shows: tests of Node's own suite and topics by name.
     #[serde(default)]
-    pub shows: Vec<String>,
+    pub covers: Vec<String>,
     /// The first major version of Node that can run it; without, every one can.
     #[serde(default)]
-    pub since: Option<u32>,
+    pub min_node: Option<u32>,
     /// How the primary is set up.
     #[serde(default)]
     pub settings: Settings,
@@ -99,7 +99,7 @@ pub enum PrimaryAction {
     /// Close a server of the primary's own.
     Close(Word),
     /// Send a worker a message with a socket.
-    Pass {
+    SendHandle {
         /// To whom.
         to: u64,
         /// What the message says.
@@ -130,7 +130,7 @@ pub enum PrimaryAction {
         text: Word,
     },
     /// Do nothing more until the process of a worker has ended, whatever else happens.
-    Outlive(Target),
+    BlockUntilExit(Target),
     /// Node: `worker.disconnect()`.
     Disconnect(Target),
     /// Node: `cluster.disconnect()`.
@@ -143,17 +143,17 @@ pub enum PrimaryAction {
         signal: Signal,
     },
     /// Write down what is known of a worker now.
-    Look(Target),
+    Inspect(Target),
     /// Open files until no descriptor is left.
-    Hoard,
+    ExhaustFds,
     /// Close them again.
-    Release,
+    FreeFds,
     /// End this process with a code.
     Exit(i32),
     /// Fail with nobody to catch it: code 1.
     Crash,
     /// End this process by a signal.
-    Die(Signal),
+    Raise(Signal),
 }
 
 /// What is set up; what is left out stays as it was. Node: the argument of `cluster.setupPrimary()`.
@@ -199,8 +199,8 @@ pub enum Stdio {
 pub enum Target {
     /// The one with this id.
     Id(u64),
-    /// The one of the observation that the rule is on: `"it"`.
-    It,
+    /// The one of the observation that the rule is on: `"same"`.
+    Same,
 }
 
 /// What a worker can do.
@@ -214,7 +214,7 @@ pub enum WorkerAction {
     /// Close a server.
     Close(Word),
     /// Send a datagram.
-    Tell {
+    SendDatagram {
         /// To the port of which server.
         to: Word,
         /// What.
@@ -230,7 +230,7 @@ pub enum WorkerAction {
     /// Send the primary what looks like one of Node's own messages.
     SendReserved,
     /// Send the primary a message with a socket.
-    Pass {
+    SendHandle {
         /// What the message says.
         text: Word,
         /// Which server; without, the connection of the observation.
@@ -245,19 +245,19 @@ pub enum WorkerAction {
     /// Node: `cluster.worker.kill()`.
     Kill,
     /// Close the channel without a word to the cluster. Node: `process.disconnect()`.
-    HangUp,
+    DisconnectChannel,
     /// Never come back from this: nothing more happens in the process.
-    Spin,
+    BlockForever,
     /// Start a child that has the channel, too, and ends with the connection of the observation.
-    LeaveChild,
+    LeaveChildWithChannel,
     /// Nothing more happens in the process before there is something at this path, of the directory of the run.
-    Block(Word),
+    BlockUntilPath(Word),
     /// End this process with a code.
     Exit(i32),
     /// Fail with nobody to catch it: code 1.
     Crash,
     /// End this process by a signal.
-    Die(Signal),
+    Raise(Signal),
     /// Write a line of text to the connection of the observation.
     Reply(Word),
     /// End the connection of the observation.
@@ -267,7 +267,7 @@ pub enum WorkerAction {
     /// Write down a variable of the environment.
     Env(String),
     /// Write down what this worker knows of itself now.
-    Look,
+    Inspect,
     /// Write down the arguments, beyond what every run needs.
     Args,
     /// Write down what Node's own executable was told. Node: `process.execArgv`.
@@ -324,15 +324,15 @@ pub enum Step {
     #[serde(rename = "connect_v6")]
     ConnectV6(Word),
     /// Send a datagram to the server with this name, at 127.0.0.1.
-    Tell {
+    SendDatagram {
         /// To whom.
         to: Word,
         /// What.
         text: Word,
     },
     /// The same, at `::1`.
-    #[serde(rename = "tell_v6")]
-    TellV6 {
+    #[serde(rename = "send_datagram_v6")]
+    SendDatagramV6 {
         /// To whom.
         to: Word,
         /// What.
@@ -343,7 +343,7 @@ pub enum Step {
     /// Write down how many connections the kernel holds for the server with this name.
     Backlog(Word),
     /// Write a line of text.
-    Say(Word),
+    Write(Word),
     /// End the connection.
     End,
     /// Reset the connection.
@@ -419,7 +419,7 @@ impl Scenario {
     pub fn exclusive_servers(&self) -> BTreeSet<&str> {
         let by_workers = self.worker_programs().flatten().flat_map(|rule| &rule.actions);
         let passed = self.primary_actions().filter_map(|action| {
-            if let PrimaryAction::Pass { text, .. } = action { Some(text.as_str()) } else { None }
+            if let PrimaryAction::SendHandle { text, .. } = action { Some(text.as_str()) } else { None }
         });
         by_workers.filter_map(exclusive_server).chain(passed).collect()
     }
@@ -435,18 +435,18 @@ impl Scenario {
     pub fn runs_on(&self, runtime: &str) -> bool {
         let version = runtime.strip_prefix("node v").and_then(|version| version.split('.').next());
         let major = version.and_then(|major| major.parse::<u32>().ok());
-        major.is_none_or(|major| self.since.is_none_or(|since| since <= major))
+        major.is_none_or(|major| self.min_node.is_none_or(|least| least <= major))
     }
 
     /// Whether a process is to run out of descriptors.
-    pub fn hoards(&self) -> bool {
-        self.primary_actions().any(|action| *action == PrimaryAction::Hoard)
+    pub fn exhausts_fds(&self) -> bool {
+        self.primary_actions().any(|action| *action == PrimaryAction::ExhaustFds)
     }
 
     /// Whether the primary may end before its workers do.
     pub fn primary_may_die(&self) -> bool {
         let dies = |action: &PrimaryAction| {
-            matches!(action, PrimaryAction::Exit(_) | PrimaryAction::Die(_) | PrimaryAction::Crash)
+            matches!(action, PrimaryAction::Exit(_) | PrimaryAction::Raise(_) | PrimaryAction::Crash)
         };
         self.primary_actions().any(dies)
     }

@@ -43,6 +43,6 @@ fn what_nothing_shows_is_missing_and_what_nobody_knows_is_refused() {
     scenarios.retain(|scenario| scenario.name != "basic");
     let missing: Vec<_> = subjects.missing(&scenarios).iter().map(|test| test.test.as_str()).collect();
     assert_eq!((missing.len(), missing.contains(&"test-cluster-basic")), (before + 1, true), "{missing:?}");
-    scenarios[0].shows.push("nothing".to_owned());
+    scenarios[0].covers.push("nothing".to_owned());
     assert!(subjects.check(&scenarios).is_err());
 }

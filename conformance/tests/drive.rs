@@ -10,11 +10,11 @@ use cluster_conformance::trace::Trace;
 
 const SCENARIO: &str = r#"{
   "name": "s",
-  "story": "Two clients find nobody at the port that a worker gives.",
+  "description": "Two clients find nobody at the port that a worker gives.",
   "primary": [],
   "worker": [{ "on": "start", "do": [{ "listen": { "server": "web" } }] }],
   "clients": [{ "count": 2, "steps": [{ "connect": "web" }] }],
-  "contract": [{ "says": "Nobody.", "seen": "client: refused", "times": 2 }]
+  "contract": [{ "because": "Nobody.", "seen": "client: refused", "times": 2 }]
 }"#;
 
 fn run(script: &str, deadline: Duration) -> Result<Trace, RunError> {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use cluster_conformance::fixture::{self, Fixture};
 use cluster_conformance::observation::{Observation, Observer};
-use cluster_conformance::program::{Pass, Primary, PrimaryCommand, Worker, WorkerCommand};
+use cluster_conformance::program::{Primary, PrimaryCommand, SendHandle, Worker, WorkerCommand};
 use cluster_conformance::scenario::{self, Scenario};
 use cluster_conformance::trace::Trace;
 
@@ -44,9 +44,9 @@ impl Asked {
     fn of_primary(&mut self, command: PrimaryCommand) {
         match command {
             PrimaryCommand::Fork { .. } => self.forks += 1,
-            PrimaryCommand::Look { .. } => self.looks += 1,
+            PrimaryCommand::Inspect { .. } => self.looks += 1,
             PrimaryCommand::Reply { text } => self.replies.push(text),
-            PrimaryCommand::Pass { worker, pass: Pass { text, .. } }
+            PrimaryCommand::SendHandle { worker, pass: SendHandle { text, .. } }
             | PrimaryCommand::TrySend { worker, text }
             | PrimaryCommand::Send { worker, text } => self.to_workers.entry(worker).or_default().push(text),
             PrimaryCommand::Disconnect { .. }
@@ -56,22 +56,22 @@ impl Asked {
             | PrimaryCommand::Crash
             | PrimaryCommand::Setup(_)
             | PrimaryCommand::Settings
-            | PrimaryCommand::Outlive { .. }
-            | PrimaryCommand::Hoard
-            | PrimaryCommand::Release
+            | PrimaryCommand::BlockUntilExit { .. }
+            | PrimaryCommand::ExhaustFds
+            | PrimaryCommand::FreeFds
             | PrimaryCommand::Policy(_)
             | PrimaryCommand::Open(_)
             | PrimaryCommand::Close { .. }
             | PrimaryCommand::End
-            | PrimaryCommand::Die { .. } => {}
+            | PrimaryCommand::Raise { .. } => {}
         }
     }
 
     fn of_worker(&mut self, id: u64, command: WorkerCommand) {
         match command {
             WorkerCommand::Env { .. } => self.envs += 1,
-            WorkerCommand::Look => self.looks += 1,
-            WorkerCommand::Pass(Pass { text, .. })
+            WorkerCommand::Inspect => self.looks += 1,
+            WorkerCommand::SendHandle(SendHandle { text, .. })
             | WorkerCommand::TrySend { text }
             | WorkerCommand::Send { text } => {
                 self.to_primary.entry(id).or_default().push(text);
@@ -79,7 +79,7 @@ impl Asked {
             WorkerCommand::Reply { text } => self.replies.push(text),
             WorkerCommand::Listen { .. }
             | WorkerCommand::Bind { .. }
-            | WorkerCommand::Tell { .. }
+            | WorkerCommand::SendDatagram { .. }
             | WorkerCommand::Args
             | WorkerCommand::ExecArgs
             | WorkerCommand::Cwd
@@ -88,13 +88,13 @@ impl Asked {
             | WorkerCommand::Disconnect
             | WorkerCommand::Kill
             | WorkerCommand::SendReserved
-            | WorkerCommand::HangUp
-            | WorkerCommand::Spin
-            | WorkerCommand::LeaveChild
-            | WorkerCommand::Block { .. }
+            | WorkerCommand::DisconnectChannel
+            | WorkerCommand::BlockForever
+            | WorkerCommand::LeaveChildWithChannel
+            | WorkerCommand::BlockUntilPath { .. }
             | WorkerCommand::Exit { .. }
             | WorkerCommand::Crash
-            | WorkerCommand::Die { .. }
+            | WorkerCommand::Raise { .. }
             | WorkerCommand::End
             | WorkerCommand::EndAll => {}
         }

@@ -30,10 +30,10 @@ const WORLDS: usize = 1_000_000;
 
 const SCENARIO: &str = r#"{
   "name": "s",
-  "story": "A worker says a word and goes.",
+  "description": "A worker says a word and goes.",
   "primary": [{ "on": "start", "do": [{ "fork": 1 }] }],
   "worker": [{ "on": "start", "do": [{ "send": "word" }, { "exit": 3 }] }],
-  "contract": [{ "says": "The code arrives.", "seen": "primary: exit code=3", "times": 1 }]
+  "contract": [{ "because": "The code arrives.", "seen": "primary: exit code=3", "times": 1 }]
 }"#;
 
 /// A directory with the scenario and something that is called like Node.
@@ -98,11 +98,11 @@ fn listening(form: &str, policy: &str, host: Option<&str>, directory: &Path) -> 
     }
     let text = json!({
         "name": "form",
-        "story": "A worker serves a client and exits.",
+        "description": "A worker serves a client and exits.",
         "settings": { "policy": policy },
         "primary": [
             { "on": "start", "do": [{ "fork": 1 }] },
-            { "on": "message text=served", "do": [{ "disconnect": "it" }] },
+            { "on": "message text=served", "do": [{ "disconnect": "same" }] },
         ],
         "worker": [
             { "on": "start", "do": [{ "listen": listen }] },
@@ -110,7 +110,7 @@ fn listening(form: &str, policy: &str, host: Option<&str>, directory: &Path) -> 
             { "on": "end", "do": [{ "send": "served" }] },
         ],
         "clients": [{ "steps": [{ "await": "primary: listening #1" }, { "connect": "web" }] }],
-        "contract": [{ "says": "It serves.", "seen": "client 1: data text=hello", "times": 1 }],
+        "contract": [{ "because": "It serves.", "seen": "client 1: data text=hello", "times": 1 }],
     });
     let path = directory.join("form.json");
     fs::write(&path, text.to_string()).expect("a file");

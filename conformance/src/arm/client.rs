@@ -113,7 +113,7 @@ impl Client {
                     self.hear(&bytes[..count]);
                 },
                 act = self.told.recv() => match act {
-                    Some(ClientAct::Tell { at: Place::V4(port) | Place::V6(port), text }) => {
+                    Some(ClientAct::SendDatagram { at: Place::V4(port) | Place::V6(port), text }) => {
                         socket.send_to(text.as_bytes(), (home.ip(), port)).await?;
                     }
                     Some(_) => {}
@@ -147,10 +147,10 @@ fn reset(connection: &TcpStream) {
 
 async fn obey(connection: &mut (impl AsyncWrite + Unpin), act: ClientAct) -> io::Result<()> {
     match act {
-        ClientAct::Say { text } => connection.write_all(format!("{text}\n").as_bytes()).await,
+        ClientAct::Write { text } => connection.write_all(format!("{text}\n").as_bytes()).await,
         ClientAct::End => connection.shutdown().await,
         ClientAct::Connect { .. }
-        | ClientAct::Tell { .. }
+        | ClientAct::SendDatagram { .. }
         | ClientAct::Mode { .. }
         | ClientAct::Backlog { .. }
         | ClientAct::Reset => Ok(()),

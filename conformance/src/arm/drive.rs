@@ -118,7 +118,7 @@ async fn perform(
 ) -> Result<Vec<Line>, Stop> {
     let stderr = stderr.try_clone().map_err(RunError::Machine)?;
     let directory = Directory::new().map_err(RunError::Machine)?;
-    let launch = if scenario.hoards() { &launch.with_few_descriptors() } else { launch };
+    let launch = if scenario.exhausts_fds() { &launch.with_few_descriptors() } else { launch };
     let mut primary = start(launch, &directory, stderr)?;
     let group = primary.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
     let group = group.expect("a child that was not waited for has a process id");
@@ -222,7 +222,7 @@ impl Stage {
                 let backlog = place::backlog(&at).map_err(RunError::Machine)?;
                 self.see(number, words::outside("backlog", &server, backlog.as_deref()));
             }
-            ClientAct::Tell { ref at, .. } => {
+            ClientAct::SendDatagram { ref at, .. } => {
                 let v6 = matches!(at, Place::V6(_));
                 if !self.acts.contains_key(&number) {
                     let client = self.client(number);
@@ -230,7 +230,7 @@ impl Stage {
                 }
                 self.tell(number, &act);
             }
-            ClientAct::Say { .. } | ClientAct::End | ClientAct::Reset => self.tell(number, &act),
+            ClientAct::Write { .. } | ClientAct::End | ClientAct::Reset => self.tell(number, &act),
         }
         Ok(())
     }

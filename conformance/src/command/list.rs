@@ -11,7 +11,7 @@ const WIDEST: usize = 100;
 pub(super) fn perform(places: &Places) -> Result<End, Trouble> {
     for scenario in places.scenarios(&[])? {
         say(format_args!("{}\n", scenario.name))?;
-        for line in wrapped(&scenario.story, width().min(WIDEST) - INDENT, "") {
+        for line in wrapped(&scenario.description, width().min(WIDEST) - INDENT, "") {
             say(format_args!("{:INDENT$}{line}\n", ""))?;
         }
     }

@@ -53,7 +53,7 @@ impl Show {
         }
         let Shown { runtime, trace, replay } = shown?;
         let columns = columns(&trace, width());
-        say(format_args!("{}\n\n{columns}", scenario.story))?;
+        say(format_args!("{}\n\n{columns}", scenario.description))?;
         say("Rows are in no order: observers have no common clock.\n")?;
         if let Some(hang) = Sim::new(&scenario).hang(&trace) {
             say(format_args!("{hang}\n"))?;

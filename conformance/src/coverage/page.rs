@@ -90,7 +90,7 @@ impl Page<'_> {
     }
 
     fn showing(&self, subject: &str) -> impl Iterator<Item = &Scenario> {
-        let shows = move |scenario: &&Scenario| scenario.shows.iter().any(|shown| shown == subject);
+        let shows = move |scenario: &&Scenario| scenario.covers.iter().any(|shown| shown == subject);
         self.scenarios.iter().filter(shows)
     }
 }

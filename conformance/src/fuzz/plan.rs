@@ -60,13 +60,13 @@ impl Plan {
             [2, 4].iter().filter(|_| odd != even).map(|id: &u32| (id.to_string(), json!(even))).collect();
         json!({
             "name": name,
-            "story": "A random one.",
+            "description": "A random one.",
             "settings": { "policy": if self.shared { "shared" } else { "round_robin" } },
             "primary": primary,
             "worker": odd,
             "workers": evens,
             "clients": self.clients.iter().map(|clients| clients.json(self.admin)).collect::<Vec<_>>(),
-            "contract": [{ "says": "There is a primary.", "seen": "primary: start", "times": 1 }],
+            "contract": [{ "because": "There is a primary.", "seen": "primary: start", "times": 1 }],
         })
     }
 }
@@ -132,7 +132,7 @@ fn primary_rule() -> impl Strategy<Value = Rule> {
 
 /// The end of the whole: everything is told to go.
 fn ending() -> impl Strategy<Value = Rule> {
-    let all = prop_oneof![Just(json!("disconnect_all")), Just(json!({ "disconnect": "it" })), kill()];
+    let all = prop_oneof![Just(json!("disconnect_all")), Just(json!({ "disconnect": "same" })), kill()];
     (proptest::sample::select(&LIVES[1..5]), 0_u32..=4, all).prop_map(|(on, nth, all)| Rule {
         on,
         nth,
@@ -142,14 +142,14 @@ fn ending() -> impl Strategy<Value = Rule> {
 
 fn kill() -> impl Strategy<Value = Value> {
     proptest::sample::select(&["SIGTERM", "SIGKILL"][..])
-        .prop_map(|signal| json!({ "kill": { "worker": "it", "signal": signal } }))
+        .prop_map(|signal| json!({ "kill": { "worker": "same", "signal": signal } }))
 }
 
 fn primary_action() -> impl Strategy<Value = Value> {
     prop_oneof![
-        4 => Just(json!({ "send": { "to": "it", "text": "go" } })),
+        4 => Just(json!({ "send": { "to": "same", "text": "go" } })),
         2 => Just(json!({ "fork": 1 })),
-        3 => Just(json!({ "disconnect": "it" })),
+        3 => Just(json!({ "disconnect": "same" })),
         2 => kill(),
         1 => Just(json!("disconnect_all")),
         2 => Just(json!({ "disconnect": 1 })),
@@ -184,7 +184,7 @@ fn worker_action() -> impl Strategy<Value = Value> {
         1 => Just(json!({ "exit": 0 })),
         1 => Just(json!({ "exit": 3 })),
         1 => Just(json!("crash")),
-        1 => Just(json!({ "die": "SIGKILL" })),
+        1 => Just(json!({ "raise": "SIGKILL" })),
         1 => Just(json!("end_all")),
     ]
 }
@@ -199,8 +199,8 @@ fn connection_action() -> impl Strategy<Value = Value> {
 
 fn clients() -> impl Strategy<Value = Clients> {
     let steps = prop_oneof![
-        Just(vec![json!({ "say": "hello" }), json!("end")]),
-        Just(vec![json!({ "say": "hello" }), json!("reset")]),
+        Just(vec![json!({ "write": "hello" }), json!("end")]),
+        Just(vec![json!({ "write": "hello" }), json!("reset")]),
         Just(vec![json!("end")]),
         Just(vec![json!("reset")]),
     ];

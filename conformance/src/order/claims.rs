@@ -16,7 +16,7 @@ pub(super) fn check(claim: &Claim, trace: &Trace) -> Option<Misfit> {
         Claimed::Cycle { lines, detail, over } => cycle(lines, detail, *over, trace),
         Claimed::OneOf(lists) => one_of(lists, trace),
     };
-    found.map(|Misfit { seen, expected }| Misfit { seen, expected: format!("{expected}: {}", claim.says) })
+    found.map(|Misfit { seen, expected }| Misfit { seen, expected: format!("{expected}: {}", claim.because) })
 }
 
 type Place<'a> = (Observer, usize, &'a Observation);

@@ -9,7 +9,7 @@ use crate::trace::Trace;
 
 const SCENARIO: &str = r#"{
   "name": "s",
-  "story": "One worker serves one client and is told to go.",
+  "description": "One worker serves one client and is told to go.",
   "primary": [
     { "on": "start", "do": [{ "fork": 1 }] },
     { "on": "message", "do": ["disconnect_all"] }
@@ -20,11 +20,11 @@ const SCENARIO: &str = r#"{
   ],
   "clients": [{ "steps": [{ "connect": "web" }] }],
   "contract": [
-    { "says": "Served once.", "seen": "client: data", "times": 1 },
-    { "says": "First this.", "first": "worker: end", "then": "worker: closed" },
-    { "says": "Either.", "one_of": [
-      [{ "says": "Well.", "seen": "primary: exit code=0", "times": 1 }],
-      [{ "says": "Badly.", "seen": "primary: exit code=1", "times": 1 }]
+    { "because": "Served once.", "seen": "client: data", "times": 1 },
+    { "because": "First this.", "first": "worker: end", "then": "worker: closed" },
+    { "because": "Either.", "one_of": [
+      [{ "because": "Well.", "seen": "primary: exit code=0", "times": 1 }],
+      [{ "because": "Badly.", "seen": "primary: exit code=1", "times": 1 }]
     ] }
   ]
 }"#;
@@ -289,7 +289,7 @@ fn who_was_not_told_to_go_stays_on_the_list_to_the_end() {
 
 #[test]
 fn nobody_goes_on_purpose_without_being_asked() {
-    let scenario = SCENARIO.replace("\"disconnect_all\"", "{ \"look\": 1 }");
+    let scenario = SCENARIO.replace("\"disconnect_all\"", "{ \"inspect\": 1 }");
     let scenario =
         Scenario::parse(Path::new("s.json"), &scenario).expect("the scenario above, without a farewell");
     let misfits = check(
@@ -357,7 +357,7 @@ fn a_cycle_goes_round() {
         });
         let mut seen = Trace::default();
         lines.for_each(|(observer, line)| seen.push(observer, line));
-        let text = r#"{ "says": "Round.", "cycle": "client: data", "detail": "text", "over": 3 }"#;
+        let text = r#"{ "because": "Round.", "cycle": "client: data", "detail": "text", "over": 3 }"#;
         super::claims::check(&serde_json::from_str(text).expect(text), &seen).map(|misfit| misfit.to_string())
     };
     assert_eq!(claim(&[2, 3, 1, 2, 3, 1, 2]), None);

@@ -30,7 +30,7 @@ pub enum ClientAct {
         at: Place,
     },
     /// Send a datagram to a port on this machine.
-    Tell {
+    SendDatagram {
         /// Where.
         at: Place,
         /// What.
@@ -51,7 +51,7 @@ pub enum ClientAct {
         at: Place,
     },
     /// Write a line to the connection.
-    Say {
+    Write {
         /// What, without the end of the line.
         text: String,
     },
@@ -188,13 +188,13 @@ impl Client {
                     let Some(at) = places.get(server.as_str()).cloned() else { return };
                     Some(ClientAct::Backlog { server: server.to_string(), at })
                 }
-                (Step::Tell { to, text }, _) => {
+                (Step::SendDatagram { to, text }, _) => {
                     let Some(at) = places.get(to.as_str()).cloned() else { return };
-                    Some(ClientAct::Tell { at, text: text.to_string() })
+                    Some(ClientAct::SendDatagram { at, text: text.to_string() })
                 }
-                (Step::TellV6 { to, text }, _) => {
+                (Step::SendDatagramV6 { to, text }, _) => {
                     let Some(at) = places.get(to.as_str()) else { return };
-                    Some(ClientAct::Tell { at: at.in_v6(), text: text.to_string() })
+                    Some(ClientAct::SendDatagram { at: at.in_v6(), text: text.to_string() })
                 }
                 (_, Phase::Connecting | Phase::Over) => return,
                 (Step::Await(line), _) if self.met[self.next] >= line.pattern.nth.unwrap_or(1) => None,
@@ -209,7 +209,7 @@ impl Client {
                     self.phase = Phase::Connecting;
                     Some(ClientAct::Connect { server: server.to_string(), at: at.in_v6() })
                 }
-                (Step::Say(text), _) => Some(ClientAct::Say { text: text.to_string() }),
+                (Step::Write(text), _) => Some(ClientAct::Write { text: text.to_string() }),
                 (Step::End, _) => Some(ClientAct::End),
                 (Step::Reset, _) => {
                     self.phase = Phase::Over;

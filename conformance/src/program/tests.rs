@@ -8,11 +8,11 @@ use crate::observation::Line;
 
 const SCENARIO: &str = r#"{
   "name": "s",
-  "story": "-",
+  "description": "-",
   "primary": [
     { "on": "start", "do": [{ "fork": 2 }, { "fork_with": { "COLOR": "blue" } }] },
-    { "on": "online", "do": [{ "send": { "to": "it", "text": "go" } }] },
-    { "on": "online #2", "do": [{ "look": 1 }, { "kill": { "worker": "it", "signal": "SIGTERM" } }] },
+    { "on": "online", "do": [{ "send": { "to": "same", "text": "go" } }] },
+    { "on": "online #2", "do": [{ "inspect": 1 }, { "kill": { "worker": "same", "signal": "SIGTERM" } }] },
     { "on": "exit worker=1", "do": ["disconnect_all", { "exit": 4 }, { "fork": 1 }] }
   ],
   "worker": [
@@ -22,10 +22,10 @@ const SCENARIO: &str = r#"{
   ],
   "workers": { "2": [{ "on": "start", "do": [{ "env": "COLOR" }, "crash", "end_all"] }] },
   "clients": [
-    { "count": 2, "steps": [{ "connect": "web" }, { "say": "hi" }, { "await": "me: data" }, "end"] },
+    { "count": 2, "steps": [{ "connect": "web" }, { "write": "hi" }, { "await": "me: data" }, "end"] },
     { "count": 2, "steps": [{ "await": "primary: online #2" }, { "connect": "web" }, "reset"] }
   ],
-  "contract": [{ "says": "-", "seen": "primary: start", "times": 1 }]
+  "contract": [{ "because": "-", "seen": "primary: start", "times": 1 }]
 }"#;
 
 fn scenario() -> Scenario {
@@ -45,7 +45,7 @@ fn a_primary_does_what_its_rules_say() {
     assert_eq!(primary.react(&seen("start")), [plain.clone(), plain, blue]);
     assert_eq!(primary.react(&seen("online worker=2")), [go(2)]);
     let kill = PrimaryCommand::Kill { worker: 1, signal: Signal::Term };
-    assert_eq!(primary.react(&seen("online worker=1")), [go(1), PrimaryCommand::Look { worker: 1 }, kill]);
+    assert_eq!(primary.react(&seen("online worker=1")), [go(1), PrimaryCommand::Inspect { worker: 1 }, kill]);
     assert_eq!(primary.react(&seen("online worker=3")), [go(3)]);
     assert_eq!(primary.react(&seen("exit worker=2")), []);
     let last = [PrimaryCommand::DisconnectAll, PrimaryCommand::Exit { code: 4 }];
@@ -88,7 +88,7 @@ fn hear(cast: &mut Cast, line: &str, expected: &[(u32, ClientAct)]) {
 fn clients_come_in_turn_and_wait_for_what_they_await() {
     let mut cast = Cast::new(&scenario());
     let connect = ClientAct::Connect { server: "web".to_owned(), at: Place::V4(4001) };
-    let hi = ClientAct::Say { text: "hi".to_owned() };
+    let hi = ClientAct::Write { text: "hi".to_owned() };
     hear(&mut cast, "primary: online worker=1", &[]);
     hear(&mut cast, "worker 1: listening server=web port=4001", &[(1, connect.clone())]);
     hear(&mut cast, "client 1: connected server=web", &[(1, hi)]);

@@ -10,24 +10,24 @@ impl PrimaryAction {
             PrimaryAction::ForkWith(_) => 1,
             PrimaryAction::Send { .. }
             | PrimaryAction::TrySend { .. }
-            | PrimaryAction::Outlive(_)
+            | PrimaryAction::BlockUntilExit(_)
             | PrimaryAction::Setup(_)
             | PrimaryAction::Settings
             | PrimaryAction::Policy(_)
             | PrimaryAction::Open(_)
             | PrimaryAction::Close(_)
-            | PrimaryAction::Pass { .. }
+            | PrimaryAction::SendHandle { .. }
             | PrimaryAction::Reply(_)
             | PrimaryAction::End
             | PrimaryAction::Disconnect(_)
             | PrimaryAction::DisconnectAll
             | PrimaryAction::Kill { .. }
-            | PrimaryAction::Look(_)
-            | PrimaryAction::Hoard
-            | PrimaryAction::Release
+            | PrimaryAction::Inspect(_)
+            | PrimaryAction::ExhaustFds
+            | PrimaryAction::FreeFds
             | PrimaryAction::Exit(_)
             | PrimaryAction::Crash
-            | PrimaryAction::Die(_) => 0,
+            | PrimaryAction::Raise(_) => 0,
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::pattern::LinePattern;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     /// The claim in plain words.
-    pub says: String,
+    pub because: String,
     /// The claim itself.
     pub claimed: Claimed,
 }
@@ -43,11 +43,11 @@ pub enum Claimed {
     OneOf(Vec<Vec<Claim>>),
 }
 
-/// A claim as it stands in a file: `says` and exactly one way of claiming.
+/// A claim as it stands in a file: `because` and exactly one way of claiming.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Written {
-    says: String,
+    because: String,
     seen: Option<LinePattern>,
     times: Option<Times>,
     first: Option<LinePattern>,
@@ -61,14 +61,14 @@ pub(super) struct Written {
 /// The permitted numbers.
 pub(super) struct Times(pub(super) Vec<u32>);
 
-const FORMS: &str = "expected `says` with one of: `seen` and `times`; `first` and `then`; \
+const FORMS: &str = "expected `because` with one of: `seen` and `times`; `first` and `then`; \
                      `cycle`, `detail` and `over`; `one_of`";
 
 impl TryFrom<Written> for Claim {
     type Error = &'static str;
 
     fn try_from(written: Written) -> Result<Self, Self::Error> {
-        let Written { says, seen, times, first, then, cycle, detail, over, one_of } = written;
+        let Written { because, seen, times, first, then, cycle, detail, over, one_of } = written;
         let claimed = match (seen, times, first, then, cycle, detail, over, one_of) {
             (Some(line), Some(times), None, None, None, None, None, None) => {
                 Claimed::Seen { line, times: times.0 }
@@ -80,6 +80,6 @@ impl TryFrom<Written> for Claim {
             (None, None, None, None, None, None, None, Some(lists)) => Claimed::OneOf(lists),
             _ => return Err(FORMS),
         };
-        Ok(Claim { says, claimed })
+        Ok(Claim { because, claimed })
     }
 }

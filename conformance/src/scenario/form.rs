@@ -41,7 +41,7 @@ impl Visitor<'_> for AnyTarget {
     type Value = Target;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the id of a worker, or \"it\" for the worker of the line that the rule is on")
+        f.write_str("the id of a worker, or \"same\" for the worker of the line that the rule is on")
     }
 
     fn visit_u64<E: Error>(self, id: u64) -> Result<Target, E> {
@@ -50,7 +50,7 @@ impl Visitor<'_> for AnyTarget {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Target, E> {
-        if text == "it" { Ok(Target::It) } else { Err(E::invalid_value(Unexpected::Str(text), &self)) }
+        if text == "same" { Ok(Target::Same) } else { Err(E::invalid_value(Unexpected::Str(text), &self)) }
     }
 }
 

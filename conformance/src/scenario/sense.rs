@@ -78,10 +78,10 @@ fn primary_rule(rule: &Rule<PrimaryAction>, servers: &BTreeSet<&str>) -> Sense {
     not_by_an_action(&rule.on)?;
     for action in &rule.actions {
         match action {
-            PrimaryAction::Close(server) | PrimaryAction::Pass { what: Some(server), .. } => {
+            PrimaryAction::Close(server) | PrimaryAction::SendHandle { what: Some(server), .. } => {
                 known(server.as_str(), servers)?;
             }
-            PrimaryAction::Reply(_) | PrimaryAction::End | PrimaryAction::Pass { .. } => {
+            PrimaryAction::Reply(_) | PrimaryAction::End | PrimaryAction::SendHandle { .. } => {
                 has_connection(&rule.on)?;
             }
             PrimaryAction::Setup(setup) => one_channel(setup)?,
@@ -92,23 +92,23 @@ fn primary_rule(rule: &Rule<PrimaryAction>, servers: &BTreeSet<&str>) -> Sense {
             | PrimaryAction::Open(_)
             | PrimaryAction::Send { .. }
             | PrimaryAction::TrySend { .. }
-            | PrimaryAction::Outlive(_)
+            | PrimaryAction::BlockUntilExit(_)
             | PrimaryAction::Disconnect(_)
             | PrimaryAction::DisconnectAll
             | PrimaryAction::Kill { .. }
-            | PrimaryAction::Look(_)
-            | PrimaryAction::Hoard
-            | PrimaryAction::Release
+            | PrimaryAction::Inspect(_)
+            | PrimaryAction::ExhaustFds
+            | PrimaryAction::FreeFds
             | PrimaryAction::Exit(_)
             | PrimaryAction::Crash
-            | PrimaryAction::Die(_) => {}
+            | PrimaryAction::Raise(_) => {}
         }
     }
     let about_a_worker =
         keys(&rule.on.asked.what, words::PRIMARY).is_some_and(|keys| keys.contains(&"worker"));
-    if !about_a_worker && rule.actions.iter().any(|action| target(action) == Some(Target::It)) {
+    if !about_a_worker && rule.actions.iter().any(|action| target(action) == Some(Target::Same)) {
         let what = format!("`{}` is about no worker: expected the id of a worker instead of `it`", rule.on);
-        return Err(Nonsense::new("\"it\"", what));
+        return Err(Nonsense::new("\"same\"", what));
     }
     Ok(())
 }
@@ -152,10 +152,10 @@ fn target(action: &PrimaryAction) -> Option<Target> {
     match action {
         PrimaryAction::Send { to: target, .. }
         | PrimaryAction::TrySend { to: target, .. }
-        | PrimaryAction::Outlive(target)
+        | PrimaryAction::BlockUntilExit(target)
         | PrimaryAction::Kill { worker: target, .. }
         | PrimaryAction::Disconnect(target)
-        | PrimaryAction::Look(target) => Some(*target),
+        | PrimaryAction::Inspect(target) => Some(*target),
         PrimaryAction::Fork(_)
         | PrimaryAction::ForkWith(_)
         | PrimaryAction::Setup(_)
@@ -163,15 +163,15 @@ fn target(action: &PrimaryAction) -> Option<Target> {
         | PrimaryAction::Policy(_)
         | PrimaryAction::Open(_)
         | PrimaryAction::Close(_)
-        | PrimaryAction::Pass { .. }
+        | PrimaryAction::SendHandle { .. }
         | PrimaryAction::Reply(_)
         | PrimaryAction::End
         | PrimaryAction::DisconnectAll
-        | PrimaryAction::Hoard
-        | PrimaryAction::Release
+        | PrimaryAction::ExhaustFds
+        | PrimaryAction::FreeFds
         | PrimaryAction::Exit(_)
         | PrimaryAction::Crash
-        | PrimaryAction::Die(_) => None,
+        | PrimaryAction::Raise(_) => None,
     }
 }
 
@@ -184,8 +184,8 @@ fn worker_rule(rule: &Rule<WorkerAction>, servers: &BTreeSet<&str>) -> Sense {
         }
         match action {
             WorkerAction::Close(server)
-            | WorkerAction::Tell { to: server, .. }
-            | WorkerAction::Pass { what: Some(server), .. }
+            | WorkerAction::SendDatagram { to: server, .. }
+            | WorkerAction::SendHandle { what: Some(server), .. }
             | WorkerAction::Listen(
                 Listen { port_of: Some(server), .. } | Listen { fd_of: Some(server), .. },
             )
@@ -194,8 +194,8 @@ fn worker_rule(rule: &Rule<WorkerAction>, servers: &BTreeSet<&str>) -> Sense {
             }
             WorkerAction::Reply(_)
             | WorkerAction::End
-            | WorkerAction::Pass { .. }
-            | WorkerAction::LeaveChild => {
+            | WorkerAction::SendHandle { .. }
+            | WorkerAction::LeaveChildWithChannel => {
                 has_connection(&rule.on)?;
             }
             WorkerAction::Listen(_)
@@ -205,13 +205,13 @@ fn worker_rule(rule: &Rule<WorkerAction>, servers: &BTreeSet<&str>) -> Sense {
             | WorkerAction::SendReserved
             | WorkerAction::Disconnect
             | WorkerAction::Kill
-            | WorkerAction::HangUp
-            | WorkerAction::Spin
-            | WorkerAction::Block(_)
-            | WorkerAction::Look
+            | WorkerAction::DisconnectChannel
+            | WorkerAction::BlockForever
+            | WorkerAction::BlockUntilPath(_)
+            | WorkerAction::Inspect
             | WorkerAction::Exit(_)
             | WorkerAction::Crash
-            | WorkerAction::Die(_)
+            | WorkerAction::Raise(_)
             | WorkerAction::Args
             | WorkerAction::ExecArgs
             | WorkerAction::Cwd
@@ -254,8 +254,8 @@ fn steps(clients: &Clients, servers: &BTreeSet<&str>, count: u32) -> Sense {
         let was_connected = connected;
         match step {
             Step::Await(line) => line_pattern(line, count, true)?,
-            Step::Tell { to: server, .. }
-            | Step::TellV6 { to: server, .. }
+            Step::SendDatagram { to: server, .. }
+            | Step::SendDatagramV6 { to: server, .. }
             | Step::Mode(server)
             | Step::Backlog(server) => known(server.as_str(), servers)?,
             Step::Connect(server) | Step::ConnectV6(server) => {
@@ -268,13 +268,13 @@ fn steps(clients: &Clients, servers: &BTreeSet<&str>, count: u32) -> Sense {
                     ));
                 }
             }
-            Step::Say(_) | Step::End | Step::Reset if !was_connected => {
+            Step::Write(_) | Step::End | Step::Reset if !was_connected => {
                 return Err(Nonsense::new(
                     "\"steps\"",
-                    "a client can say or end nothing yet: expected `connect` before",
+                    "a client can write or end nothing yet: expected `connect` before",
                 ));
             }
-            Step::Say(_) | Step::End | Step::Reset => {}
+            Step::Write(_) | Step::End | Step::Reset => {}
         }
     }
     Ok(())

@@ -9,10 +9,10 @@ const MANUAL: &str = include_str!("../../scenarios/README.md");
 
 const GOOD: &str = r#"{
   "name": "good",
-  "story": "One worker serves one client.",
+  "description": "One worker serves one client.",
   "primary": [
     { "on": "start", "do": [{ "fork": 1 }] },
-    { "on": "message text=served", "do": [{ "disconnect": "it" }] }
+    { "on": "message text=served", "do": [{ "disconnect": "same" }] }
   ],
   "worker": [
     { "on": "start", "do": [{ "listen": { "server": "web" } }] },
@@ -23,8 +23,8 @@ const GOOD: &str = r#"{
     { "steps": [{ "await": "primary: listening #1" }, { "connect": "web" }] }
   ],
   "contract": [
-    { "says": "Greeted.", "seen": "client: data text=hello", "times": 1 },
-    { "says": "In order.", "first": "primary: message", "then": "primary: exit" }
+    { "because": "Greeted.", "seen": "client: data text=hello", "times": 1 },
+    { "because": "In order.", "first": "primary: message", "then": "primary: exit" }
   ]
 }"#;
 
@@ -79,9 +79,9 @@ fn all_found(mistakes: &[(&str, &str, &str)]) {
 fn mistakes_of_form_are_found_on_their_line() {
     all_found(&[
         (
-            "\"story\"",
-            "\"storry\"",
-            "dir/good.json:3: unknown field `storry`, expected one of `name`, `story`",
+            "\"description\"",
+            "\"descriptoin\"",
+            "dir/good.json:3: unknown field `descriptoin`, expected one of `name`, `description`",
         ),
         (
             "{ \"fork\": 1 }",
@@ -104,9 +104,9 @@ fn mistakes_of_form_are_found_on_their_line() {
             "dir/good.json:14: invalid value: integer `1001`, expected a number up to 1000",
         ),
         (
-            "\"it\"",
+            "\"same\"",
             "\"that\"",
-            "dir/good.json:6: invalid value: string \"that\", expected the id of a worker, or \"it\"",
+            "dir/good.json:6: invalid value: string \"that\", expected the id of a worker, or \"same\"",
         ),
         (
             "\"reply\": \"hello\"",
@@ -119,7 +119,7 @@ fn mistakes_of_form_are_found_on_their_line() {
             "listening",
             "dir/good.json:14: `listening #1`: expected `WHOSE: WORD key=value ...`",
         ),
-        (", \"times\": 1", "", "dir/good.json:17: expected `says` with one of: `seen` and `times`"),
+        (", \"times\": 1", "", "dir/good.json:17: expected `because` with one of: `seen` and `times`"),
         (
             "\"times\": 1",
             "\"times\": -1",
@@ -168,7 +168,7 @@ fn mistakes_of_sense_are_found_on_their_line() {
             "{ \"connect\": \"wep\" }",
             "dir/good.json:14: no worker opens `wep`: expected one of `web`",
         ),
-        ("{ \"connect\": \"web\" }", "\"end\"", "dir/good.json:14: a client can say or end nothing yet"),
+        ("{ \"connect\": \"web\" }", "\"end\"", "dir/good.json:14: a client can write or end nothing yet"),
         (
             "client: data",
             "client 2: data",
@@ -212,7 +212,7 @@ fn claims_about_what_nothing_has_are_found_on_their_line() {
             "dir/good.json:17: expected one list at least, and a claim in each",
         ),
         (
-            "\"disconnect\": \"it\"",
+            "\"disconnect\": \"same\"",
             "\"disconnect\": 2",
             "dir/good.json:6: worker 2 is never forked: expected an id up to 1",
         ),
@@ -233,7 +233,7 @@ fn claims_about_what_nothing_has_are_found_on_their_line() {
 fn more_workers_and_clients_than_a_machine_can_have_are_found_on_their_line() {
     for (from, to, expected) in [
         (
-            "{ \"disconnect\": \"it\" }",
+            "{ \"disconnect\": \"same\" }",
             "{ \"fork\": 1000 }",
             "dir/good.json:6: the rules up to `message text=served` fork 1001 workers: expected at most 1000",
         ),
@@ -275,17 +275,17 @@ fn what_a_worker_would_never_do_is_found_on_its_line() {
     all_found(&[
         (
             reply,
-            "[{ \"block\": \"gate\" },\n\"end\"]",
-            "dir/good.json:10: behind `block` nothing is done: expected it as the last action on `connection`",
+            "[{ \"block_until_path\": \"gate\" },\n\"end\"]",
+            "dir/good.json:10: behind `block_until_path` nothing is done: expected it as the last action on `connection`",
         ),
         (
             reply,
-            "[\"leave_child\", \"leave_child\"]",
+            "[\"leave_child_with_channel\", \"leave_child_with_channel\"]",
             "dir/good.json:10: a worker leaves one child, and on `connection` it may be another",
         ),
         (
             "\"end\", \"do\": [{ \"send\": \"served\" }",
-            "\"connection #1\", \"do\": [\"leave_child\"] },\n{ \"on\": \"data text=x\", \"do\": [\"leave_child\"",
+            "\"connection #1\", \"do\": [\"leave_child_with_channel\"] },\n{ \"on\": \"data text=x\", \"do\": [\"leave_child_with_channel\"",
             "dir/good.json:12: a worker leaves one child, and on `data text=x` it may be another",
         ),
     ]);
@@ -294,7 +294,7 @@ fn what_a_worker_would_never_do_is_found_on_its_line() {
     {
         let text = GOOD.replacen("\"connection\"", &format!("\"{line}\""), 1).replacen(
             reply,
-            "[\"leave_child\"]",
+            "[\"leave_child_with_channel\"]",
             1,
         );
         let text = text.replacen(client, &format!("{{ \"count\": {clients}, \"steps\""), 1);
@@ -311,7 +311,7 @@ fn a_file_that_is_not_there_is_named() {
 #[test]
 fn workers_are_not_counted_where_a_rule_can_fork_again_and_again() {
     let again =
-        GOOD.replace("\"disconnect\": \"it\"", "\"fork\": 1").replace("client: data", "worker 9: data");
+        GOOD.replace("\"disconnect\": \"same\"", "\"fork\": 1").replace("client: data", "worker 9: data");
     Scenario::parse(Path::new("dir/good.json"), &again).expect("worker 9 is not excluded");
 }
 

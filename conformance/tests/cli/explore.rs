@@ -7,7 +7,7 @@ use super::stage::{Said, Stage, snapshot};
 /// Who gets the connection is a matter of luck, and this contract does not know it.
 const LUCK: &str = r#"{
   "name": "luck",
-  "story": "Two workers listen, and one client comes.",
+  "description": "Two workers listen, and one client comes.",
   "primary": [
     { "on": "start", "do": [{ "fork": 2 }] },
     { "on": "message", "do": ["disconnect_all"] }
@@ -18,7 +18,7 @@ const LUCK: &str = r#"{
     { "on": "end", "do": [{ "send": "greeted" }] }
   ],
   "clients": [{ "steps": [{ "connect": "web" }] }],
-  "contract": [{ "says": "The first worker gets it.", "seen": "primary: message worker=2", "times": 0 }]
+  "contract": [{ "because": "The first worker gets it.", "seen": "primary: message worker=2", "times": 0 }]
 }
 "#;
 
@@ -129,11 +129,11 @@ fn a_fault_that_there_is_not_is_answered_with_those_there_are() {
 /// The worker refuses the only connection, again and again.
 const REFUSE: &str = r#"{
   "name": "refuse",
-  "story": "A worker refuses every connection.",
+  "description": "A worker refuses every connection.",
   "primary": [{ "on": "start", "do": [{ "fork": 1 }] }],
   "worker": [{ "on": "start", "do": [{ "listen": { "server": "web", "max_connections": 0 } }] }],
   "clients": [{ "steps": [{ "connect": "web" }, "end"] }],
-  "contract": [{ "says": "No client is served.", "seen": "worker: connection", "times": 0 }]
+  "contract": [{ "because": "No client is served.", "seen": "worker: connection", "times": 0 }]
 }
 "#;
 

@@ -13,16 +13,16 @@ use crate::executable;
 
 const CODE: &str = r#"{
   "name": "code",
-  "story": "A worker exits with a code.",
+  "description": "A worker exits with a code.",
   "primary": [{ "on": "start", "do": [{ "fork": 1 }] }],
   "worker": [{ "on": "start", "do": [{ "exit": 3 }] }],
-  "contract": [{ "says": "The code arrives.", "seen": "primary: exit code=3", "times": 1 }]
+  "contract": [{ "because": "The code arrives.", "seen": "primary: exit code=3", "times": 1 }]
 }
 "#;
 
 const HELLO: &str = r#"{
   "name": "hello",
-  "story": "A worker greets one client. The greeting is what a story of more than a hundred characters is good for: to be broken where it is too long for a line.",
+  "description": "A worker greets one client. The greeting is what a story of more than a hundred characters is good for: to be broken where it is too long for a line.",
   "primary": [
     { "on": "start", "do": [{ "fork": 1 }] },
     { "on": "message", "do": ["disconnect_all"] }
@@ -33,7 +33,7 @@ const HELLO: &str = r#"{
     { "on": "end", "do": [{ "send": "greeted" }] }
   ],
   "clients": [{ "steps": [{ "connect": "web" }] }],
-  "contract": [{ "says": "The client is greeted.", "seen": "client 1: data text=hello", "times": 1 }]
+  "contract": [{ "because": "The client is greeted.", "seen": "client 1: data text=hello", "times": 1 }]
 }
 "#;
 

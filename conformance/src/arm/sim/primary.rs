@@ -9,7 +9,7 @@ use super::pen::{Pen, Play};
 use super::sockets::{self, About, Sockets};
 use super::{PLACE, UNCAUGHT};
 use crate::observation::Observation;
-use crate::program::{self, Pass, PrimaryCommand};
+use crate::program::{self, PrimaryCommand, SendHandle};
 use crate::scenario::Open;
 use crate::words;
 
@@ -102,7 +102,7 @@ impl PrimaryPart {
                     process.close(socket);
                 }
             }
-            PrimaryCommand::Pass { worker, pass } => self.pass(primary, process, worker, pass, about),
+            PrimaryCommand::SendHandle { worker, pass } => self.pass(primary, process, worker, pass, about),
             PrimaryCommand::Reply { text } => sockets::reply(process, about, &text),
             PrimaryCommand::End => sockets::end(process, about),
             PrimaryCommand::Send { worker, text } => {
@@ -114,22 +114,22 @@ impl PrimaryPart {
                 self.pen.write(process, &words::tried(Some(worker), &text, sent));
             }
             // When it dies, the schedule says: it may be now.
-            PrimaryCommand::Outlive { worker: _ } => {}
+            PrimaryCommand::BlockUntilExit { worker: _ } => {}
             PrimaryCommand::Disconnect { worker } => primary.disconnect_worker(WorkerId(worker)),
             PrimaryCommand::DisconnectAll => primary.disconnect_all(),
             PrimaryCommand::Kill { worker, signal } => {
                 primary.kill(WorkerId(worker), translate::signal(signal));
             }
-            PrimaryCommand::Look { worker } => {
+            PrimaryCommand::Inspect { worker } => {
                 if let Some(seen) = translate::look(worker, primary.worker(WorkerId(worker))) {
                     self.pen.write(process, &seen);
                 }
             }
-            PrimaryCommand::Hoard => process.limit_descriptors(Some(0)),
-            PrimaryCommand::Release => process.limit_descriptors(None),
+            PrimaryCommand::ExhaustFds => process.limit_descriptors(Some(0)),
+            PrimaryCommand::FreeFds => process.limit_descriptors(None),
             PrimaryCommand::Exit { code } => process.exit(code),
             PrimaryCommand::Crash => process.exit(UNCAUGHT),
-            PrimaryCommand::Die { signal } => process.raise(translate::signal(signal)),
+            PrimaryCommand::Raise { signal } => process.raise(translate::signal(signal)),
         }
     }
 
@@ -146,10 +146,10 @@ impl PrimaryPart {
         primary: &mut Primary,
         process: &mut Process<'_>,
         worker: u64,
-        pass: Pass,
+        pass: SendHandle,
         about: Option<About>,
     ) {
-        let Pass { text, what, keep_open } = pass;
+        let SendHandle { text, what, keep_open } = pass;
         let (worker, text) = (WorkerId(worker), Value::String(text));
         let Some(passing) = self.sockets.passing(what.as_deref(), about, keep_open) else {
             let _ = primary.send(worker, &text);

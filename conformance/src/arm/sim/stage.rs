@@ -83,7 +83,7 @@ impl Stage {
                 let id = driver.connect_to(address(&at));
                 self.clients.insert(id, Client { number, server, lines: Lines::default() });
             }
-            ClientAct::Tell { at, text } => {
+            ClientAct::SendDatagram { at, text } => {
                 let Some(to) = address(&at).ip() else { return };
                 let id = self.client(number).unwrap_or_else(|| driver.client());
                 let client = Client { number, server: String::new(), lines: Lines::default() };
@@ -98,7 +98,7 @@ impl Stage {
                 let backlog = driver.backlog(address(&at)).map(|backlog| backlog.to_string());
                 self.look(driver, number, &words::outside("backlog", &server, backlog.as_deref()));
             }
-            ClientAct::Say { text } => {
+            ClientAct::Write { text } => {
                 self.with(number, |id| driver.send(id, format!("{text}\n").as_bytes()));
             }
             ClientAct::End => self.with(number, |id| driver.end(id)),

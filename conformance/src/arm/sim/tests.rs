@@ -83,7 +83,7 @@ fn a_search_that_is_not_begun_says_so() {
 /// The primary closes its server when the second client has ended.
 const OPEN: &str = r#"{
   "name": "open",
-  "story": "The primary has a server of its own.",
+  "description": "The primary has a server of its own.",
   "primary": [
     { "on": "start", "do": [{ "open": { "server": "mine" } }] },
     { "on": "connection", "do": ["end"] },
@@ -91,7 +91,7 @@ const OPEN: &str = r#"{
   ],
   "worker": [],
   "clients": [{ "count": 2, "steps": [{ "connect": "mine" }, "end"] }],
-  "contract": [{ "says": "Both are served.", "seen": "client: connected", "times": 2 }]
+  "contract": [{ "because": "Both are served.", "seen": "client: connected", "times": 2 }]
 }"#;
 
 #[test]
@@ -110,13 +110,13 @@ fn a_server_of_its_own_that_is_never_closed_keeps_the_primary() {
 /// The primary disconnects four workers at once, each of which has two servers.
 const FOUR: &str = r#"{
   "name": "four",
-  "story": "Four workers leave at once.",
+  "description": "Four workers leave at once.",
   "primary": [
     { "on": "start", "do": [{ "fork": 4 }] },
     { "on": "listening #4", "do": [{ "disconnect": 1 }, { "disconnect": 2 }, { "disconnect": 3 }, { "disconnect": 4 }] }
   ],
   "worker": [{ "on": "start", "do": [{ "listen": { "server": "web" } }, { "listen": { "server": "admin" } }] }],
-  "contract": [{ "says": "All leave.", "seen": "primary: disconnect", "times": 4 }]
+  "contract": [{ "because": "All leave.", "seen": "primary: disconnect", "times": 4 }]
 }"#;
 
 fn four() -> Sim {

@@ -15,7 +15,7 @@ use super::pen::{Pen, Play};
 use super::sockets::{self, About, Server, Sockets};
 use super::{PLACE, UNCAUGHT};
 use crate::observation::Observation;
-use crate::program::{self, Pass, WorkerCommand};
+use crate::program::{self, SendHandle, WorkerCommand};
 use crate::words;
 
 /// A worker, its rules, its servers and its connections.
@@ -165,11 +165,11 @@ impl WorkerPart {
                 let listener = worker.listen(translate::bind(&bind, port, fd));
                 self.servers.insert(listener, Server::of_datagrams(bind.server.as_str(), bind.v6));
             }
-            WorkerCommand::Tell { port, text, from } => {
+            WorkerCommand::SendDatagram { port, text, from } => {
                 let from = from.and_then(|name| self.sockets.named(&name));
                 sockets::tell(process, from, port, &text);
             }
-            WorkerCommand::Pass(pass) => self.pass(worker, process, pass, about),
+            WorkerCommand::SendHandle(pass) => self.pass(worker, process, pass, about),
             WorkerCommand::Write { fd: CHANNEL, text } => process.write_raw(format!("{text}\n").as_bytes()),
             WorkerCommand::Write { fd, text } => {
                 let _ = worker.send(translate::piped(fd, &text));
@@ -190,28 +190,30 @@ impl WorkerPart {
             WorkerCommand::Disconnect => worker.disconnect(),
             WorkerCommand::Kill => worker.kill(),
             // The process ends with its channel, and the primary hears of that end.
-            WorkerCommand::HangUp => worker.handle(OsEvent::ChannelClosed { channel: ChannelId::PRIMARY }),
-            WorkerCommand::Look
+            WorkerCommand::DisconnectChannel => {
+                worker.handle(OsEvent::ChannelClosed { channel: ChannelId::PRIMARY })
+            }
+            WorkerCommand::Inspect
             | WorkerCommand::Env { .. }
             | WorkerCommand::Args
             | WorkerCommand::ExecArgs
             | WorkerCommand::Cwd => self.tell_of_itself(worker, process, &command),
-            WorkerCommand::Spin => {
+            WorkerCommand::BlockForever => {
                 process.block(worker, None);
                 return Going::Break(());
             }
-            WorkerCommand::LeaveChild => {
+            WorkerCommand::LeaveChildWithChannel => {
                 if let Some(About::Connection(connection)) = about {
                     process.leave_child(connection);
                 }
             }
-            WorkerCommand::Block { path } => process.block(worker, Some(&format!("{PLACE}/{path}"))),
+            WorkerCommand::BlockUntilPath { path } => process.block(worker, Some(&format!("{PLACE}/{path}"))),
             WorkerCommand::Reply { text } => sockets::reply(process, about, &text),
             WorkerCommand::End => sockets::end(process, about),
             WorkerCommand::EndAll => {
                 self.sockets.connections().for_each(|connection| process.end(connection));
             }
-            WorkerCommand::Exit { .. } | WorkerCommand::Crash | WorkerCommand::Die { .. } => {
+            WorkerCommand::Exit { .. } | WorkerCommand::Crash | WorkerCommand::Raise { .. } => {
                 leave(process, &command);
                 return Going::Break(());
             }
@@ -235,8 +237,14 @@ impl WorkerPart {
         self.pen.write(process, &seen);
     }
 
-    fn pass(&mut self, worker: &mut Worker, process: &mut Process<'_>, pass: Pass, about: Option<About>) {
-        let Pass { text, what, keep_open } = pass;
+    fn pass(
+        &mut self,
+        worker: &mut Worker,
+        process: &mut Process<'_>,
+        pass: SendHandle,
+        about: Option<About>,
+    ) {
+        let SendHandle { text, what, keep_open } = pass;
         let text = Value::String(text);
         let Some(passing) = self.sockets.passing(what.as_deref(), about, keep_open) else {
             // It is gone: the message travels alone.
@@ -259,7 +267,7 @@ impl WorkerPart {
 
 /// Ends the process, if that is the command.
 fn leave(process: &mut Process<'_>, command: &WorkerCommand) {
-    if let WorkerCommand::Die { signal } = command {
+    if let WorkerCommand::Raise { signal } = command {
         return process.raise(translate::signal(*signal));
     }
     process.exit(if let WorkerCommand::Exit { code } = command { *code } else { UNCAUGHT });

@@ -20,7 +20,7 @@ use super::talk::{self, About, Ear, Open};
 use super::{PlayError, UNCAUGHT};
 use crate::observation::{Observation, Observer};
 use crate::program::lines::Lines;
-use crate::program::{self, Pass, PrimaryCommand};
+use crate::program::{self, PrimaryCommand, SendHandle};
 use crate::scenario::{self, PolicyFrom, Scenario};
 use crate::words;
 
@@ -191,7 +191,7 @@ impl PrimaryPart {
             }
             PrimaryCommand::Open(open) => self.open(&open),
             PrimaryCommand::Close { server } => drop(self.servers.remove(&server)),
-            PrimaryCommand::Pass { worker, pass } => self.pass(WorkerId(worker), pass, about),
+            PrimaryCommand::SendHandle { worker, pass } => self.pass(WorkerId(worker), pass, about),
             PrimaryCommand::Reply { text } => about.into_iter().for_each(|about| about.say(&text)),
             PrimaryCommand::End => about.into_iter().for_each(About::end),
             PrimaryCommand::Send { worker, text } => {
@@ -202,7 +202,7 @@ impl PrimaryPart {
                 let sent = self.primary.send(WorkerId(worker), Value::String(text.clone())).is_ok();
                 super::write(Observer::Primary, &words::tried(Some(worker), &text, sent));
             }
-            PrimaryCommand::Outlive { worker } => {
+            PrimaryCommand::BlockUntilExit { worker } => {
                 let pid = self.primary.worker(WorkerId(worker)).and_then(WorkerInfo::pid);
                 pid.into_iter().for_each(outlive);
             }
@@ -211,16 +211,18 @@ impl PrimaryPart {
             PrimaryCommand::Kill { worker, signal } => {
                 self.primary.kill(WorkerId(worker), translate::signal(signal));
             }
-            PrimaryCommand::Look { worker } => {
+            PrimaryCommand::Inspect { worker } => {
                 if let Some(seen) = translate::look(worker, self.primary.worker(WorkerId(worker))) {
                     super::write(Observer::Primary, &seen);
                 }
             }
-            PrimaryCommand::Hoard => self.hoarded.extend(std::iter::from_fn(|| File::open("/dev/null").ok())),
-            PrimaryCommand::Release => self.hoarded.clear(),
+            PrimaryCommand::ExhaustFds => {
+                self.hoarded.extend(std::iter::from_fn(|| File::open("/dev/null").ok()))
+            }
+            PrimaryCommand::FreeFds => self.hoarded.clear(),
             PrimaryCommand::Exit { code } => process::exit(code),
             PrimaryCommand::Crash => process::exit(UNCAUGHT),
-            PrimaryCommand::Die { signal } => super::die(signal),
+            PrimaryCommand::Raise { signal } => super::die(signal),
         }
     }
 
@@ -250,8 +252,8 @@ impl PrimaryPart {
         self.tasks.send(Heard::Seen(words::opened(&name, &at), None)).unwrap_or_default();
     }
 
-    fn pass(&mut self, worker: WorkerId, pass: Pass, about: Option<&About>) {
-        let Pass { text, what, keep_open } = pass;
+    fn pass(&mut self, worker: WorkerId, pass: SendHandle, about: Option<&About>) {
+        let SendHandle { text, what, keep_open } = pass;
         let text = Value::String(text);
         let own = what.as_ref().and_then(|name| self.servers.get(name).and_then(own::Closing::socket));
         let socket = own.or_else(|| self.open.pass(about.filter(|_| what.is_none()), keep_open));

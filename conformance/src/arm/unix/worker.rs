@@ -24,7 +24,7 @@ use super::servers::{self, Turn};
 use super::talk::{self, About, Ear, Open};
 use super::{OWN_ARGS, PLAY, UNCAUGHT};
 use crate::observation::{Observation, Observer};
-use crate::program::{self, Pass, WorkerCommand};
+use crate::program::{self, SendHandle, WorkerCommand};
 use crate::scenario::Scenario;
 use crate::words;
 
@@ -193,8 +193,8 @@ impl Part {
                 let closing = servers::bind(self.clone(), name.clone(), translate::bind(&bind, port, fd));
                 self.state().servers.insert(name, closing);
             }
-            WorkerCommand::Tell { port, text, from } => self.open.tell(from.as_deref(), port, &text),
-            WorkerCommand::Pass(pass) => self.pass(pass, about),
+            WorkerCommand::SendDatagram { port, text, from } => self.open.tell(from.as_deref(), port, &text),
+            WorkerCommand::SendHandle(pass) => self.pass(pass, about),
             WorkerCommand::Close { server } => {
                 let closing = self.state().servers.remove(&server);
                 let own = self.state().own.remove(&server);
@@ -214,7 +214,7 @@ impl Part {
             }
             WorkerCommand::Disconnect => self.worker.disconnect(),
             WorkerCommand::Kill => self.worker.kill(),
-            WorkerCommand::HangUp => self.hang_up(),
+            WorkerCommand::DisconnectChannel => self.hang_up(),
             WorkerCommand::Reply { text } => about.into_iter().for_each(|about| about.say(&text)),
             WorkerCommand::End => about.into_iter().for_each(About::end),
             WorkerCommand::EndAll => self.open.end_all(),
@@ -223,28 +223,28 @@ impl Part {
                 // The pipes of our workers are sockets. One that nobody reads is nobody's concern.
                 let _ = send(fd, format!("{text}\n").as_bytes(), MsgFlags::MSG_NOSIGNAL);
             }
-            WorkerCommand::Look
+            WorkerCommand::Inspect
             | WorkerCommand::Env { .. }
             | WorkerCommand::Args
             | WorkerCommand::ExecArgs
             | WorkerCommand::Cwd => self.tell_of_itself(&command),
-            WorkerCommand::LeaveChild => {
+            WorkerCommand::LeaveChildWithChannel => {
                 if let Some(connection) = about.and_then(About::connection) {
                     let channel = self.channel.expect("a worker has a channel");
                     child::leave(channel, connection).expect("there is `cat`, and Linux is 5.6 at least");
                 }
             }
-            WorkerCommand::Spin => loop {
+            WorkerCommand::BlockForever => loop {
                 thread::park();
             },
-            WorkerCommand::Block { path } => {
+            WorkerCommand::BlockUntilPath { path } => {
                 while !Path::new(&path).exists() {
                     thread::sleep(A_LITTLE);
                 }
             }
             WorkerCommand::Exit { code } => self.worker.exit(code),
             WorkerCommand::Crash => self.worker.exit(UNCAUGHT),
-            WorkerCommand::Die { signal } => super::die(signal),
+            WorkerCommand::Raise { signal } => super::die(signal),
         }
     }
 
@@ -266,8 +266,8 @@ impl Part {
         }
     }
 
-    fn pass(&self, pass: Pass, about: Option<&About>) {
-        let Pass { text, what, keep_open } = pass;
+    fn pass(&self, pass: SendHandle, about: Option<&About>) {
+        let SendHandle { text, what, keep_open } = pass;
         let text = Value::String(text);
         let own = what.as_ref().and_then(|name| self.state().own.get(name).and_then(own::Closing::socket));
         let socket = own.or_else(|| self.open.pass(about.filter(|_| what.is_none()), keep_open));

@@ -40,9 +40,12 @@ fn closes(action: &PrimaryAction, server: &Word) -> bool {
 
 fn nothing_behind_a_block(rule: &Rule<WorkerAction>) -> Sense {
     let mut before = rule.actions.iter().rev().skip(1);
-    if before.any(|action| matches!(action, WorkerAction::Block(_))) {
-        let what = format!("behind `block` nothing is done: expected it as the last action on `{}`", rule.on);
-        return Err(Nonsense::new("\"block\"", what));
+    if before.any(|action| matches!(action, WorkerAction::BlockUntilPath(_))) {
+        let what = format!(
+            "behind `block_until_path` nothing is done: expected it as the last action on `{}`",
+            rule.on
+        );
+        return Err(Nonsense::new("\"block_until_path\"", what));
     }
     Ok(())
 }
@@ -50,12 +53,12 @@ fn nothing_behind_a_block(rule: &Rule<WorkerAction>) -> Sense {
 /// The simulator knows one child of a worker.
 fn one_child(program: &[Rule<WorkerAction>], clients: u32) -> Sense {
     let mut leaving = program.iter().flat_map(|rule| {
-        rule.actions.iter().filter(|action| **action == WorkerAction::LeaveChild).map(|_| &rule.on)
+        rule.actions.iter().filter(|action| **action == WorkerAction::LeaveChildWithChannel).map(|_| &rule.on)
     });
     let again = leaving.next().filter(|on| !comes_once(on, clients)).or_else(|| leaving.next());
     again.map_or(Ok(()), |on| {
         let what = format!(
-            "a worker leaves one child, and on `{on}` it may be another: expected `leave_child` once, \
+            "a worker leaves one child, and on `{on}` it may be another: expected `leave_child_with_channel` once, \
              on a line that comes once, as `connection #1`"
         );
         Err(Nonsense::new(format!("\"{on}\""), what))
