@@ -8,7 +8,7 @@ pub mod drive;
 mod load;
 pub mod mixed;
 pub mod node;
-mod place;
+mod run_dir;
 pub mod sim;
 mod translate;
 pub mod unix;

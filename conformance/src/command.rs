@@ -24,14 +24,14 @@ mod forms;
 mod fuzz;
 mod interrupt;
 mod list;
-mod places;
+mod paths;
 mod progress;
 mod record;
 mod replay;
 mod run;
 mod show;
 
-use places::Places;
+use paths::Paths;
 
 const AFTER: &str = "\
 Exit codes:
@@ -49,7 +49,7 @@ struct Cli {
     #[command(subcommand)]
     verb: Option<Verb>,
     #[command(flatten)]
-    places: places::Named,
+    paths: paths::Named,
     /// What Node's own executable takes: a primary starts our workers with it, too, and they only write it down
     #[arg(long = "inspect-port", hide = true, value_name = "PORT")]
     _inspect_port: Vec<u16>,
@@ -115,7 +115,7 @@ impl fmt::Display for Arm {
 
 /// How a command ended, if nothing was wrong with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+enum Outcome {
     Holds,
     Fails,
     Absent,
@@ -124,33 +124,33 @@ enum End {
     Interrupted,
 }
 
-impl End {
+impl Outcome {
     /// As after a SIGINT that is not handled.
     const INTERRUPTED: u8 = 130;
 }
 
-impl From<End> for ExitCode {
-    fn from(end: End) -> Self {
+impl From<Outcome> for ExitCode {
+    fn from(end: Outcome) -> Self {
         ExitCode::from(match end {
-            End::Holds => 0,
-            End::Fails => 1,
-            End::Absent | End::Left => 2,
-            End::Interrupted => End::INTERRUPTED,
+            Outcome::Holds => 0,
+            Outcome::Fails => 1,
+            Outcome::Absent | Outcome::Left => 2,
+            Outcome::Interrupted => Outcome::INTERRUPTED,
         })
     }
 }
 
 /// Wrong usage, or something that is needed and not there: why, and what to do.
 #[derive(Debug)]
-struct Trouble(String);
+struct CliError(String);
 
-impl<E: std::error::Error> From<E> for Trouble {
+impl<E: std::error::Error> From<E> for CliError {
     fn from(error: E) -> Self {
-        Trouble(error.to_string())
+        CliError(error.to_string())
     }
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -158,41 +158,41 @@ impl fmt::Display for Trouble {
 
 /// Does what the command line asks.
 pub fn main() -> ExitCode {
-    match obey(Cli::parse()) {
+    match perform(Cli::parse()) {
         Ok(end) => end.into(),
-        Err(trouble) => {
-            eprintln!("{} {trouble}", console::style("error:").for_stderr().red().bold());
-            End::Absent.into()
+        Err(cli_error) => {
+            eprintln!("{} {cli_error}", console::style("error:").for_stderr().red().bold());
+            Outcome::Absent.into()
         }
     }
 }
 
-fn obey(Cli { verb, places, .. }: Cli) -> Result<End, Trouble> {
+fn perform(Cli { verb, paths, .. }: Cli) -> Result<Outcome, CliError> {
     match verb.unwrap_or_else(|| Verb::Run(run::Run::default())) {
-        Verb::Run(run) => run.perform(&places.find()?),
-        Verb::Record(record) => record.perform(&places.find()?),
-        Verb::List => list::perform(&places.find()?),
-        Verb::Show(show) => show.perform(&places.find()?),
-        Verb::Coverage(coverage) => coverage.perform(&places.find()?),
-        Verb::Fuzz(fuzz) => fuzz.perform(&places.find()?),
+        Verb::Run(run) => run.perform(&paths.find()?),
+        Verb::Record(record) => record.perform(&paths.find()?),
+        Verb::List => list::perform(&paths.find()?),
+        Verb::Show(show) => show.perform(&paths.find()?),
+        Verb::Coverage(coverage) => coverage.perform(&paths.find()?),
+        Verb::Fuzz(fuzz) => fuzz.perform(&paths.find()?),
         Verb::Forms(forms) => forms.perform(),
-        Verb::Replay(replay) => replay.perform(&places.find()?),
-        Verb::Explore(explore) => explore.perform(&places.find()?),
-        Verb::Play { scenario, workers } => Ok(unix::play(&scenario, &workers).map(|()| End::Holds)?),
+        Verb::Replay(replay) => replay.perform(&paths.find()?),
+        Verb::Explore(explore) => explore.perform(&paths.find()?),
+        Verb::Play { scenario, workers } => Ok(unix::play(&scenario, &workers).map(|()| Outcome::Holds)?),
     }
 }
 
 /// How alike two names are, from 0 to 1, if one is to be a slip of the other.
 const ALIKE: f64 = 0.8;
 
-fn unknown(name: &str, scenarios: &[Scenario]) -> Trouble {
+fn unknown(name: &str, scenarios: &[Scenario]) -> CliError {
     let names: Vec<_> = scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
     let alike = names.iter().map(|known| (strsim::jaro_winkler(name, known), known));
     let nearest =
         alike.filter(|(alike, _)| *alike >= ALIKE).max_by(|(one, _), (other, _)| one.total_cmp(other));
     let meant = nearest.map_or_else(String::new, |(_, known)| format!("; did you mean `{known}`?"));
     let (colon, of) = (if meant.is_empty() { ";" } else { "" }, names.len());
-    Trouble(format!(
+    CliError(format!(
         "no scenario is named `{name}`{meant}{colon} `conformance list` has the names of all {of}, and `--scenarios` is \
          for those of another directory"
     ))
@@ -202,13 +202,13 @@ fn unknown(name: &str, scenarios: &[Scenario]) -> Trouble {
 const NODE: &str = "node";
 
 /// Naming a Node.js for arms that have none is a slip.
-fn needs_node(arms: &[Arm], node: Option<&Path>) -> Result<(), Trouble> {
+fn needs_node(arms: &[Arm], node: Option<&Path>) -> Result<(), CliError> {
     if node.is_none() || arms.is_empty() || arms.iter().any(|arm| Arm::LIVE.contains(arm)) {
         return Ok(());
     }
     let names = |arms: &[Arm]| arms.iter().map(Arm::to_string).collect::<Vec<_>>().join(", ");
     let (live, asked) = (names(&Arm::LIVE), names(arms));
-    Err(Trouble(format!("`--node` is for the arms {live}; what was asked for runs no Node.js: {asked}")))
+    Err(CliError(format!("`--node` is for the arms {live}; what was asked for runs no Node.js: {asked}")))
 }
 
 /// A number of things to do: of nothing done, everything would hold.
@@ -218,7 +218,7 @@ fn at_least_1<N: FromStr<Err = ParseIntError> + From<u8> + PartialOrd>(text: &st
 }
 
 /// Writes to standard output. A reader that has seen enough, as `head`, is no failure.
-fn say(what: impl fmt::Display) -> Result<(), Trouble> {
+fn print(what: impl fmt::Display) -> Result<(), CliError> {
     match write!(io::stdout(), "{what}") {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
@@ -226,19 +226,19 @@ fn say(what: impl fmt::Display) -> Result<(), Trouble> {
 }
 
 /// Says what of a runtime's trace is not in the contract, if anything, and what of that is excused.
-fn say_misfits(
+fn print_misfits(
     scenario: &Scenario,
     runtime: &str,
     trace: &Trace,
     exceptions: &Exceptions,
-) -> Result<End, Trouble> {
-    let mut end = End::Holds;
+) -> Result<Outcome, CliError> {
+    let mut end = Outcome::Holds;
     for misfit in order::check(&exceptions.relieve(scenario, runtime), trace) {
         if let Some(exception) = exceptions.excuse_for(&scenario.name, runtime, &misfit) {
-            say(format_args!("Excused by an exception: {misfit}\n  {}\n", exception.reason))?;
+            print(format_args!("Excused by an exception: {misfit}\n  {}\n", exception.reason))?;
         } else {
-            say(format_args!("Not in the contract: {misfit}\n"))?;
-            end = End::Fails;
+            print(format_args!("Not in the contract: {misfit}\n"))?;
+            end = Outcome::Fails;
         }
     }
     Ok(end)

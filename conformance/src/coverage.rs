@@ -10,10 +10,10 @@ use serde::Deserialize;
 use crate::scenario::Scenario;
 
 mod page;
-mod standing;
+mod status;
 
 pub use page::Page;
-pub use standing::{Standing, standings};
+pub use status::{Status, statuses};
 
 /// The page of this repository.
 pub const FILE: &str = "COVERAGE.md";

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::observation::{Line, Observation, Observer};
 use crate::order::Misfit;
 use crate::pattern::LinePattern;
-use crate::scenario::{Claimed, Scenario};
+use crate::scenario::{ClauseKind, Scenario};
 use crate::trace::Trace;
 
 /// The exceptions of this repository.
@@ -115,9 +115,9 @@ impl Exceptions {
     pub fn relieve(&self, scenario: &Scenario, runtime: &str) -> Scenario {
         let lacked: Vec<_> = self.concerning(&scenario.name, runtime).filter(|one| one.lacks).collect();
         let mut relieved = scenario.clone();
-        relieved.contract.retain(|claim| match &claim.claimed {
-            Claimed::Seen { line, .. } => !lacked.iter().any(|one| one.lines == *line),
-            Claimed::Before { .. } | Claimed::Cycle { .. } | Claimed::OneOf(_) => true,
+        relieved.contract.retain(|clause| match &clause.kind {
+            ClauseKind::Seen { line, .. } => !lacked.iter().any(|one| one.lines == *line),
+            ClauseKind::Before { .. } | ClauseKind::Cycle { .. } | ClauseKind::OneOf(_) => true,
         });
         relieved
     }

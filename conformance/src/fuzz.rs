@@ -66,7 +66,7 @@ impl Real {
 
 /// How a random scenario went.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RunOutcome {
     /// The simulator can do what was seen, and it is in the contract of all scenarios.
     Fits,
     /// Nobody knows: the search was given up.
@@ -79,7 +79,7 @@ pub enum Outcome {
 
 /// What a run is held against.
 #[derive(Debug)]
-pub struct Judge {
+pub struct RunChecker {
     /// Where we differ from a runtime on purpose.
     pub exceptions: Exceptions,
     /// What runtimes are known to do wrong.
@@ -88,27 +88,27 @@ pub struct Judge {
     pub budget: Budget,
 }
 
-impl Judge {
+impl RunChecker {
     /// Runs a scenario once and says how it went.
-    pub fn judge(&self, scenario: &Scenario, real: &Real) -> Outcome {
+    pub fn check(&self, scenario: &Scenario, real: &Real) -> RunOutcome {
         let runtime = real.name();
         let (trace, hang) = match real.run(scenario) {
             Ok(trace) => (trace, None),
             Err(error) => match hang(scenario, &error) {
                 Some((seen, expected)) => (seen, Some(Misfit { seen: None, expected })),
-                None => return Outcome::Diverges(Failure::broken(&error)),
+                None => return RunOutcome::Diverges(Failure::broken(&error)),
             },
         };
         let mut misfits = order::check(scenario, &trace);
         misfits.extend(violation(&trace));
         misfits.retain(|misfit| self.exceptions.excuse_for(&scenario.name, &runtime, misfit).is_none());
         if let Some(known) = misfits.iter().chain(&hang).find_map(|misfit| self.known(&runtime, misfit)) {
-            return Outcome::Known(known.to_owned());
+            return RunOutcome::Known(known.to_owned());
         }
         // What never came is no breach where the simulator, too, comes to rest without it: that is for the search to say.
         misfits.retain(|misfit| hang.is_none() || misfit.seen.is_some());
         if !misfits.is_empty() {
-            return Outcome::Diverges(Failure::breaks(&misfits, &trace, None));
+            return RunOutcome::Diverges(Failure::breaks(&misfits, &trace, None));
         }
         self.search(scenario, &runtime, &trace)
     }
@@ -118,18 +118,18 @@ impl Judge {
         Some(&defect.defect)
     }
 
-    fn search(&self, scenario: &Scenario, runtime: &str, trace: &Trace) -> Outcome {
+    fn search(&self, scenario: &Scenario, runtime: &str, trace: &Trace) -> RunOutcome {
         let name = &scenario.name;
         let concerning = self.exceptions.concerning(name, runtime);
         let hidden: Vec<_> = concerning.map(|known| known.lines.clone()).collect();
         let compared = self.exceptions.clone().apply(name, runtime, trace);
         let sim = Sim::new(scenario).hiding(hidden);
         match sim.reaches(&compared, self.budget) {
-            Reach::Yes(_) => Outcome::Fits,
-            Reach::Unknown(nearest) => Outcome::Undecided(Failure::undecided(&nearest)),
+            Reach::Yes(_) => RunOutcome::Fits,
+            Reach::Unknown(nearest) => RunOutcome::Undecided(Failure::undecided(&nearest)),
             Reach::No(nearest) => match self.read_otherwise(&sim, runtime, &compared) {
-                Some(known) => Outcome::Known(known.to_owned()),
-                None => Outcome::Diverges(Failure::unreached(&nearest)),
+                Some(known) => RunOutcome::Known(known.to_owned()),
+                None => RunOutcome::Diverges(Failure::unreached(&nearest)),
             },
         }
     }

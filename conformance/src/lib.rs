@@ -29,4 +29,4 @@ pub mod suite;
 mod text;
 pub mod trace;
 pub mod verdict;
-pub mod words;
+pub mod vocabulary;

@@ -9,7 +9,7 @@ use crate::observation::{Observation, Observer};
 use crate::scenario::{PrimaryAction, Scenario, WorkerAction};
 use crate::trace::Trace;
 
-mod claims;
+mod clauses;
 mod client;
 mod numbers;
 mod primary;
@@ -60,7 +60,7 @@ pub fn check(scenario: &Scenario, trace: &Trace) -> Vec<Misfit> {
     let apart = [primary::check_all_disconnected(scenario, told), primary::check_codes(scenario, told)];
     misfits.extend(apart.into_iter().flatten().map(|broken| broken.at(Observer::Primary, told)));
     misfits.extend(numbers::check(trace, !scenario.primary_may_die()));
-    misfits.extend(scenario.contract.iter().filter_map(|claim| claims::check(claim, trace)));
+    misfits.extend(scenario.contract.iter().filter_map(|clause| clauses::check(clause, trace)));
     misfits
 }
 

@@ -1,6 +1,6 @@
 //! The interpreter of scenarios for every Rust arm: what was observed goes in, what to do comes out. Values only.
 //!
-//! A [`Primary`] and a [`Worker`] are given their own observations, the [`clients::Cast`] everybody's.
+//! A [`Primary`] and a [`Worker`] are given their own observations, the [`clients::ClientScript`] everybody's.
 //! `recorder/recorder.cjs` is the same for JavaScript. Nothing here runs anything or knows what a cluster is: an arm
 //! translates its events to observations (see [`crate::words`]), writes them down, and carries out the commands.
 
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::observation::Observation;
 use crate::scenario::{
-    Bind, Listen, Open, Policy, PrimaryAction, Rule, Scenario, Setup, Signal, Target, Word, WorkerAction,
+    Bind, Listen, Open, Policy, PrimaryAction, Rule, Scenario, Setup, Signal, Target, Token, WorkerAction,
 };
 
 pub mod clients;
@@ -172,7 +172,7 @@ pub enum WorkerCommand {
         /// What; a JSON string on the wire.
         text: String,
     },
-    /// Send the primary [`crate::words::reserved`], if the channel is open.
+    /// Send the primary [`crate::vocabulary::reserved`], if the channel is open.
     SendReserved,
     /// Node: `cluster.worker.disconnect()`.
     Disconnect,
@@ -263,7 +263,7 @@ fn primary_commands(action: &PrimaryAction, it: Option<u64>, seen: &Observation)
         PrimaryAction::Fork(count) => (0..*count).map(|_| PrimaryCommand::Fork { env: Vec::new() }).collect(),
         PrimaryAction::ForkWith(env) => {
             let port = seen.detail("port").unwrap_or_default();
-            let value = |value: &Word| value.as_str().replace("$port", port);
+            let value = |value: &Token| value.as_str().replace("$port", port);
             let env = env.iter().map(|(name, text)| (name.clone(), value(text))).collect();
             vec![PrimaryCommand::Fork { env }]
         }
@@ -301,7 +301,7 @@ fn primary_commands(action: &PrimaryAction, it: Option<u64>, seen: &Observation)
     }
 }
 
-fn pass(text: String, what: Option<&Word>, keep_open: bool) -> SendHandle {
+fn pass(text: String, what: Option<&Token>, keep_open: bool) -> SendHandle {
     SendHandle { text, what: what.map(ToString::to_string), keep_open }
 }
 
@@ -321,11 +321,11 @@ struct Known {
 }
 
 impl Known {
-    fn port(&self, server: Option<&Word>) -> u16 {
+    fn port(&self, server: Option<&Token>) -> u16 {
         server.and_then(|server| self.ports.get(server.as_str())).copied().unwrap_or(0)
     }
 
-    fn fd(&self, server: Option<&Word>) -> Option<u32> {
+    fn fd(&self, server: Option<&Token>) -> Option<u32> {
         self.fds.get(server?.as_str()).copied()
     }
 }

@@ -40,7 +40,7 @@ pub struct Absent {
 impl Report {
     /// A report on these verdicts.
     pub fn new(mut verdicts: Vec<Verdict>, absent: Vec<Absent>, stale: Vec<String>, took: Duration) -> Self {
-        let key = |verdict: &Verdict| (verdict.scenario.clone(), verdict.inclusion, verdict.runtime.clone());
+        let key = |verdict: &Verdict| (verdict.scenario.clone(), verdict.claim, verdict.runtime.clone());
         verdicts.sort_by_key(key);
         Report { verdicts, absent, stale, took }
     }

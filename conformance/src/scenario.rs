@@ -13,21 +13,21 @@ use serde::Deserialize;
 use crate::pattern::{LinePattern, Pattern};
 
 mod action;
-mod claim;
-mod form;
+mod clause;
+mod deserialize;
+mod error;
 mod listen;
-mod mistake;
-mod sense;
 mod settings;
 #[cfg(test)]
 mod tests;
-mod word;
+mod token;
+mod validate;
 
-pub use claim::{Claim, Claimed};
+pub use clause::{Clause, ClauseKind};
+pub use error::ScenarioError;
 pub use listen::{Bind, CallForm, Listen, Open};
-pub use mistake::Mistake;
 pub use settings::{Policy, PolicyFrom, Serialization, Settings, User};
-pub use word::{Signal, Word};
+pub use token::{Signal, Token};
 
 /// Where the scenarios of this repository are.
 pub const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
@@ -63,7 +63,7 @@ pub struct Scenario {
     #[serde(default)]
     pub clients: Vec<Clients>,
     /// What must hold of every run, beyond what [`crate::order`] asks of all scenarios.
-    pub contract: Vec<Claim>,
+    pub contract: Vec<Clause>,
     /// The file it was read from.
     #[serde(skip)]
     pub path: PathBuf,
@@ -85,9 +85,9 @@ pub struct Rule<Action> {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum PrimaryAction {
     /// Fork so many workers.
-    Fork(#[serde(deserialize_with = "form::few")] u32),
+    Fork(#[serde(deserialize_with = "deserialize::few")] u32),
     /// Fork one worker with this environment.
-    ForkWith(BTreeMap<String, Word>),
+    ForkWith(BTreeMap<String, Token>),
     /// Node: `cluster.setupPrimary()`.
     Setup(Setup),
     /// Write down what is set up now.
@@ -97,22 +97,22 @@ pub enum PrimaryAction {
     /// Open a server of the primary's own.
     Open(Open),
     /// Close a server of the primary's own.
-    Close(Word),
+    Close(Token),
     /// Send a worker a message with a socket.
     SendHandle {
         /// To whom.
         to: u64,
         /// What the message says.
-        text: Word,
+        text: Token,
         /// Which server of the primary's own; without, the connection of the observation.
         #[serde(default)]
-        what: Option<Word>,
+        what: Option<Token>,
         /// Whether the primary keeps it, too.
         #[serde(default)]
         keep_open: bool,
     },
     /// Write a line of text to the connection of the observation.
-    Reply(Word),
+    Reply(Token),
     /// End the connection of the observation.
     End,
     /// Send a worker a message.
@@ -120,14 +120,14 @@ pub enum PrimaryAction {
         /// To whom.
         to: Target,
         /// What.
-        text: Word,
+        text: Token,
     },
     /// Send a worker a message, and write down whether that can be.
     TrySend {
         /// To whom.
         to: Target,
         /// What.
-        text: Word,
+        text: Token,
     },
     /// Do nothing more until the process of a worker has ended, whatever else happens.
     BlockUntilExit(Target),
@@ -162,16 +162,16 @@ pub enum PrimaryAction {
 pub struct Setup {
     /// The arguments of workers, beyond what every run needs.
     #[serde(default)]
-    pub args: Option<Vec<Word>>,
+    pub args: Option<Vec<Token>>,
     /// What Node's own executable is told of workers, before their script.
     #[serde(default)]
-    pub exec_argv: Option<Vec<Word>>,
+    pub exec_argv: Option<Vec<Token>>,
     /// Where the inspectors of workers listen.
     #[serde(default)]
     pub inspect_port: Option<u16>,
     /// The directory of workers.
     #[serde(default)]
-    pub cwd: Option<Word>,
+    pub cwd: Option<Token>,
     /// Whether the standard descriptors of workers are pipes to the primary.
     #[serde(default)]
     pub silent: Option<bool>,
@@ -212,30 +212,30 @@ pub enum WorkerAction {
     /// Open a server for datagrams.
     Bind(Bind),
     /// Close a server.
-    Close(Word),
+    Close(Token),
     /// Send a datagram.
     SendDatagram {
         /// To the port of which server.
-        to: Word,
+        to: Token,
         /// What.
-        text: Word,
+        text: Token,
         /// From which server for datagrams; without, from a new socket.
         #[serde(default)]
-        from: Option<Word>,
+        from: Option<Token>,
     },
     /// Send the primary a message.
-    Send(Word),
+    Send(Token),
     /// Send the primary a message, and write down whether that can be.
-    TrySend(Word),
+    TrySend(Token),
     /// Send the primary what looks like one of Node's own messages.
     SendReserved,
     /// Send the primary a message with a socket.
     SendHandle {
         /// What the message says.
-        text: Word,
+        text: Token,
         /// Which server; without, the connection of the observation.
         #[serde(default)]
-        what: Option<Word>,
+        what: Option<Token>,
         /// Whether the worker keeps it, too.
         #[serde(default)]
         keep_open: bool,
@@ -251,7 +251,7 @@ pub enum WorkerAction {
     /// Start a child that has the channel, too, and ends with the connection of the observation.
     LeaveChildWithChannel,
     /// Nothing more happens in the process before there is something at this path, of the directory of the run.
-    BlockUntilPath(Word),
+    BlockUntilPath(Token),
     /// End this process with a code.
     Exit(i32),
     /// Fail with nobody to catch it: code 1.
@@ -259,7 +259,7 @@ pub enum WorkerAction {
     /// End this process by a signal.
     Raise(Signal),
     /// Write a line of text to the connection of the observation.
-    Reply(Word),
+    Reply(Token),
     /// End the connection of the observation.
     End,
     /// End every connection that is open.
@@ -279,7 +279,7 @@ pub enum WorkerAction {
         /// Its number.
         fd: u32,
         /// What.
-        text: Word,
+        text: Token,
     },
 }
 
@@ -288,7 +288,7 @@ pub enum WorkerAction {
 #[serde(deny_unknown_fields)]
 pub struct Clients {
     /// How many.
-    #[serde(default = "one", deserialize_with = "form::few")]
+    #[serde(default = "one", deserialize_with = "deserialize::few")]
     pub count: u32,
     /// All at once, or the next when the one before is through.
     #[serde(default)]
@@ -319,31 +319,31 @@ pub enum Step {
     /// Wait for a line, by anybody; for `#n`, until there have been `n` of them since the run began.
     Await(LinePattern),
     /// Connect to the server with this name, at 127.0.0.1 or at its path.
-    Connect(Word),
+    Connect(Token),
     /// Connect to the server with this name, at `::1`.
     #[serde(rename = "connect_v6")]
-    ConnectV6(Word),
+    ConnectV6(Token),
     /// Send a datagram to the server with this name, at 127.0.0.1.
     SendDatagram {
         /// To whom.
-        to: Word,
+        to: Token,
         /// What.
-        text: Word,
+        text: Token,
     },
     /// The same, at `::1`.
     #[serde(rename = "send_datagram_v6")]
     SendDatagramV6 {
         /// To whom.
-        to: Word,
+        to: Token,
         /// What.
-        text: Word,
+        text: Token,
     },
     /// Write down the mode of the path at which the server with this name serves.
-    Mode(Word),
+    Mode(Token),
     /// Write down how many connections the kernel holds for the server with this name.
-    Backlog(Word),
+    Backlog(Token),
     /// Write a line of text.
-    Write(Word),
+    Write(Token),
     /// End the connection.
     End,
     /// Reset the connection.
@@ -355,9 +355,9 @@ impl Scenario {
     ///
     /// # Errors
     ///
-    /// The file cannot be read, or has a [`Mistake`]: file, line and what was expected.
-    pub fn load(path: &Path) -> Result<Self, Mistake> {
-        let text = read(path).map_err(|error| Mistake::unreadable(path, &error))?;
+    /// The file cannot be read, or has a [`ScenarioError`]: file, line and what was expected.
+    pub fn load(path: &Path) -> Result<Self, ScenarioError> {
+        let text = read(path).map_err(|error| ScenarioError::unreadable(path, &error))?;
         Scenario::parse(path, &text)
     }
 
@@ -365,12 +365,12 @@ impl Scenario {
     ///
     /// # Errors
     ///
-    /// The first [`Mistake`] in the text.
-    pub fn parse(path: &Path, text: &str) -> Result<Self, Mistake> {
+    /// The first [`ScenarioError`] in the text.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ScenarioError> {
         let mut scenario: Scenario =
-            serde_json::from_str(text).map_err(|error| Mistake::syntax(path, &error))?;
+            serde_json::from_str(text).map_err(|error| ScenarioError::syntax(path, &error))?;
         path.clone_into(&mut scenario.path);
-        sense::check(&scenario).map_err(|nonsense| nonsense.in_file(path, text))?;
+        validate::check(&scenario).map_err(|error| error.in_file(path, text))?;
         Ok(scenario)
     }
 
@@ -378,11 +378,12 @@ impl Scenario {
     ///
     /// # Errors
     ///
-    /// The directory or a file cannot be read, or the first [`Mistake`] in one of them.
-    pub fn all(directory: &Path) -> Result<Vec<Self>, Mistake> {
-        let entries = fs::read_dir(directory).map_err(|error| Mistake::unreadable(directory, &error))?;
+    /// The directory or a file cannot be read, or the first [`ScenarioError`] in one of them.
+    pub fn all(directory: &Path) -> Result<Vec<Self>, ScenarioError> {
+        let entries =
+            fs::read_dir(directory).map_err(|error| ScenarioError::unreadable(directory, &error))?;
         let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>();
-        let mut paths = paths.map_err(|error| Mistake::unreadable(directory, &error))?;
+        let mut paths = paths.map_err(|error| ScenarioError::unreadable(directory, &error))?;
         paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
         paths.sort();
         paths.iter().map(|path| Scenario::load(path)).collect()

@@ -15,7 +15,7 @@ use crate::arm::unix::Unix;
 use crate::fixture::{Fixture, Load};
 use crate::scenario::Scenario;
 use crate::trace::Trace;
-use crate::verdict::{Failure, Inclusion, Judge, Verdict};
+use crate::verdict::{Checker, Claim, Failure, Verdict};
 
 /// The real system, where a runtime is named.
 pub const UNIX: &str = "unix";
@@ -73,17 +73,17 @@ impl Source<'_> {
 impl Suite {
     /// How many verdicts [`run`](Suite::run) tells, if it is not stopped.
     pub fn claims(&self) -> usize {
-        self.jobs().iter().map(|job| self.inclusions(*job).len()).sum()
+        self.jobs().iter().map(|job| self.claims_of(*job).len()).sum()
     }
 
     /// Tries everything and tells each verdict. When `stopped`, nothing more is begun, and what is told of runs that
     /// were in progress means nothing.
-    pub fn run(&self, judge: &Judge, stopped: &AtomicBool, tell: impl FnMut(Verdict)) {
+    pub fn run(&self, checker: &Checker, stopped: &AtomicBool, tell: impl FnMut(Verdict)) {
         let (jobs, next) = (self.jobs(), AtomicUsize::new(0));
         let (sender, verdicts) = mpsc::channel();
         let work = |verdicts: mpsc::Sender<Verdict>| {
             while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                for verdict in self.work(*job, judge, stopped) {
+                for verdict in self.work(*job, checker, stopped) {
                     verdicts.send(verdict).expect("whoever is told stays until all was told");
                 }
             }
@@ -110,26 +110,24 @@ impl Suite {
         sources.flat_map(jobs).filter(|job| job.source.can_run(job.scenario)).collect()
     }
 
-    fn inclusions(&self, job: Job<'_>) -> &'static [Inclusion] {
+    fn claims_of(&self, job: Job<'_>) -> &'static [Claim] {
         match job.source {
-            Source::Recorded(_) if self.sim => {
-                &[Inclusion::RecordedInContract, Inclusion::RecordedInSimulator]
-            }
-            Source::Recorded(_) => &[Inclusion::RecordedInContract],
-            Source::Sampled => &[Inclusion::SimulatedInContract],
-            Source::Unix(_) => &[Inclusion::UnixInContract, Inclusion::UnixInSimulator],
-            Source::Live(_) => &[Inclusion::LiveInContract, Inclusion::LiveInSimulator],
-            Source::Mixed(_) => &[Inclusion::MixedInContract, Inclusion::MixedInSimulator],
+            Source::Recorded(_) if self.sim => &[Claim::RecordedInContract, Claim::RecordedInSimulator],
+            Source::Recorded(_) => &[Claim::RecordedInContract],
+            Source::Sampled => &[Claim::SimulatedInContract],
+            Source::Unix(_) => &[Claim::UnixInContract, Claim::UnixInSimulator],
+            Source::Live(_) => &[Claim::LiveInContract, Claim::LiveInSimulator],
+            Source::Mixed(_) => &[Claim::MixedInContract, Claim::MixedInSimulator],
         }
     }
 
-    fn work(&self, job: Job<'_>, judge: &Judge, stopped: &AtomicBool) -> Vec<Verdict> {
+    fn work(&self, job: Job<'_>, checker: &Checker, stopped: &AtomicBool) -> Vec<Verdict> {
         let Job { scenario, source } = job;
         if stopped.load(Ordering::Relaxed) {
             return Vec::new();
         }
         let traces = match source {
-            Source::Sampled => return vec![judge.samples(scenario, self.samples)],
+            Source::Sampled => return vec![checker.samples(scenario, self.samples)],
             Source::Recorded(directory) => Fixture::load(directory, &scenario.name).map_err(|error| {
                 (recorded_runtime(directory), Failure::unrecorded(scenario, directory, &error))
             }),
@@ -137,16 +135,16 @@ impl Suite {
             Source::Live(node) => self.runs(scenario, &node.name(), stopped, || node.run(scenario)),
             Source::Mixed(mixed) => self.runs(scenario, &mixed.name(), stopped, || mixed.run(scenario)),
         };
-        let inclusions = self.inclusions(job);
-        let judged = |inclusion: &Inclusion| match &traces {
-            Ok(traces) if inclusion.is_in_contract() => judge.contract(scenario, *inclusion, traces),
-            Ok(traces) => judge.simulator(scenario, *inclusion, traces),
-            Err((runtime, failure)) if *inclusion == inclusions[0] => {
-                failed(scenario, *inclusion, runtime, failure.clone())
+        let claims = self.claims_of(job);
+        let judged = |claim: &Claim| match &traces {
+            Ok(traces) if claim.is_in_contract() => checker.contract(scenario, *claim, traces),
+            Ok(traces) => checker.simulator(scenario, *claim, traces),
+            Err((runtime, failure)) if *claim == claims[0] => {
+                failed(scenario, *claim, runtime, failure.clone())
             }
-            Err((runtime, _)) => failed(scenario, *inclusion, runtime, Failure::untried(inclusions[0])),
+            Err((runtime, _)) => failed(scenario, *claim, runtime, Failure::untried(claims[0])),
         };
-        inclusions.iter().map(judged).collect()
+        claims.iter().map(judged).collect()
     }
 
     fn runs(
@@ -172,10 +170,10 @@ fn recorded_runtime(directory: &Path) -> String {
     directory.file_name().unwrap_or_default().to_string_lossy().replacen('-', " ", 1)
 }
 
-fn failed(scenario: &Scenario, inclusion: Inclusion, runtime: &str, failure: Failure) -> Verdict {
+fn failed(scenario: &Scenario, claim: Claim, runtime: &str, failure: Failure) -> Verdict {
     Verdict {
         scenario: scenario.name.clone(),
-        inclusion,
+        claim,
         runtime: runtime.to_owned(),
         runs: 0,
         traces: 0,

@@ -23,7 +23,7 @@ pub use failure::Failure;
 
 /// What is claimed of a scenario: one set of traces is part of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Inclusion {
+pub enum Claim {
     /// N ⊆ C: the contract is true of Node.
     RecordedInContract,
     /// S ⊆ C: no schedule breaks the contract. Sampled.
@@ -44,48 +44,48 @@ pub enum Inclusion {
     MixedInSimulator,
 }
 
-impl Inclusion {
+impl Claim {
     /// All of them, in the order of a report.
-    pub const ALL: [Inclusion; 9] = [
-        Inclusion::RecordedInContract,
-        Inclusion::SimulatedInContract,
-        Inclusion::RecordedInSimulator,
-        Inclusion::UnixInContract,
-        Inclusion::UnixInSimulator,
-        Inclusion::LiveInContract,
-        Inclusion::LiveInSimulator,
-        Inclusion::MixedInContract,
-        Inclusion::MixedInSimulator,
+    pub const ALL: [Claim; 9] = [
+        Claim::RecordedInContract,
+        Claim::SimulatedInContract,
+        Claim::RecordedInSimulator,
+        Claim::UnixInContract,
+        Claim::UnixInSimulator,
+        Claim::LiveInContract,
+        Claim::LiveInSimulator,
+        Claim::MixedInContract,
+        Claim::MixedInSimulator,
     ];
 
     /// Whether the larger set is the contract; otherwise it is what the simulator can do.
     pub fn is_in_contract(self) -> bool {
         match self {
-            Inclusion::RecordedInContract
-            | Inclusion::SimulatedInContract
-            | Inclusion::UnixInContract
-            | Inclusion::LiveInContract
-            | Inclusion::MixedInContract => true,
-            Inclusion::RecordedInSimulator
-            | Inclusion::UnixInSimulator
-            | Inclusion::LiveInSimulator
-            | Inclusion::MixedInSimulator => false,
+            Claim::RecordedInContract
+            | Claim::SimulatedInContract
+            | Claim::UnixInContract
+            | Claim::LiveInContract
+            | Claim::MixedInContract => true,
+            Claim::RecordedInSimulator
+            | Claim::UnixInSimulator
+            | Claim::LiveInSimulator
+            | Claim::MixedInSimulator => false,
         }
     }
 }
 
-impl fmt::Display for Inclusion {
+impl fmt::Display for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Inclusion::RecordedInContract => "N ⊆ C",
-            Inclusion::SimulatedInContract => "S ⊆ C",
-            Inclusion::RecordedInSimulator => "N ⊆ S",
-            Inclusion::UnixInContract => "U ⊆ C",
-            Inclusion::UnixInSimulator => "U ⊆ S",
-            Inclusion::LiveInContract => "L ⊆ C",
-            Inclusion::LiveInSimulator => "L ⊆ S",
-            Inclusion::MixedInContract => "M ⊆ C",
-            Inclusion::MixedInSimulator => "M ⊆ S",
+            Claim::RecordedInContract => "N ⊆ C",
+            Claim::SimulatedInContract => "S ⊆ C",
+            Claim::RecordedInSimulator => "N ⊆ S",
+            Claim::UnixInContract => "U ⊆ C",
+            Claim::UnixInSimulator => "U ⊆ S",
+            Claim::LiveInContract => "L ⊆ C",
+            Claim::LiveInSimulator => "L ⊆ S",
+            Claim::MixedInContract => "M ⊆ C",
+            Claim::MixedInSimulator => "M ⊆ S",
         })
     }
 }
@@ -96,7 +96,7 @@ pub struct Verdict {
     /// The scenario.
     pub scenario: String,
     /// What is claimed.
-    pub inclusion: Inclusion,
+    pub claim: Claim,
     /// Whose traces: `node v20.20.2`, `unix`, `sim`.
     pub runtime: String,
     /// How many runs it was tried on.
@@ -118,32 +118,32 @@ impl Verdict {
 
 /// Holds traces against the contract and the simulator.
 #[derive(Debug)]
-pub struct Judge {
+pub struct Checker {
     exceptions: Mutex<Exceptions>,
     budget: Budget,
 }
 
-impl Judge {
+impl Checker {
     /// A judge who knows these exceptions and searches the simulator so long for a trace.
     pub fn new(exceptions: Exceptions, budget: impl Into<Budget>) -> Self {
-        Judge { exceptions: Mutex::new(exceptions), budget: budget.into() }
+        Checker { exceptions: Mutex::new(exceptions), budget: budget.into() }
     }
 
     /// Holds the traces of a runtime against the contract.
-    pub fn contract(&self, scenario: &Scenario, inclusion: Inclusion, traces: &Fixture) -> Verdict {
-        verdict(scenario, inclusion, traces, |recorded| {
+    pub fn contract(&self, scenario: &Scenario, claim: Claim, traces: &Fixture) -> Verdict {
+        verdict(scenario, claim, traces, |recorded| {
             let (misfits, excused) = self.misfits(scenario, &recorded.trace, &traces.runtime);
             ((!misfits.is_empty()).then(|| Failure::breaks(&misfits, &recorded.trace, None)), excused)
         })
     }
 
     /// Searches the simulator for the traces of a runtime.
-    pub fn simulator(&self, scenario: &Scenario, inclusion: Inclusion, traces: &Fixture) -> Verdict {
+    pub fn simulator(&self, scenario: &Scenario, claim: Claim, traces: &Fixture) -> Verdict {
         let (name, runtime) = (&scenario.name, &traces.runtime);
         let hidden: Vec<_> =
             self.exceptions().concerning(name, runtime).map(|exception| exception.lines.clone()).collect();
         let sim = Sim::new(scenario).hiding(hidden);
-        verdict(scenario, inclusion, traces, |recorded| {
+        verdict(scenario, claim, traces, |recorded| {
             let compared = self.exceptions().apply(name, runtime, &recorded.trace);
             let failure = match sim.reaches(&compared, self.budget) {
                 Reach::Yes(_) => None,
@@ -176,7 +176,7 @@ impl Judge {
         }));
         Verdict {
             scenario: scenario.name.clone(),
-            inclusion: Inclusion::SimulatedInContract,
+            claim: Claim::SimulatedInContract,
             runtime: sim::NAME.to_owned(),
             runs: samples,
             traces: distinct.len(),
@@ -211,18 +211,18 @@ impl Judge {
 
 fn verdict(
     scenario: &Scenario,
-    inclusion: Inclusion,
+    claim: Claim,
     held: &Fixture,
-    judge: impl Fn(&Recorded) -> (Option<Failure>, bool),
+    checker: impl Fn(&Recorded) -> (Option<Failure>, bool),
 ) -> Verdict {
     let runs = held.runs.values().copied().map(u64::from).sum();
     let (mut failures, mut excused) = (Vec::new(), false);
     for recorded in &held.traces {
         let seen: u64 = recorded.seen.values().copied().map(u64::from).sum();
-        let (failure, needed) = judge(recorded);
+        let (failure, needed) = checker(recorded);
         failures.extend(failure.map(|failure| failure.seen_in(seen, runs)));
         excused |= needed;
     }
     let (scenario, runtime) = (scenario.name.clone(), held.runtime.clone());
-    Verdict { scenario, inclusion, runtime, runs, traces: held.traces.len(), excused, failures }
+    Verdict { scenario, claim, runtime, runs, traces: held.traces.len(), excused, failures }
 }

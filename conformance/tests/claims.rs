@@ -14,7 +14,7 @@ use cluster_conformance::fixture;
 use cluster_conformance::report::Report;
 use cluster_conformance::scenario::{self, Scenario};
 use cluster_conformance::suite::Suite;
-use cluster_conformance::verdict::Judge;
+use cluster_conformance::verdict::Checker;
 use cluster_sim::{Faults, Schedule};
 
 /// Many times what any trace of the suite needs.
@@ -38,12 +38,12 @@ fn suite() -> Suite {
 #[track_caller]
 fn holds(suite: &Suite) {
     let exceptions = Exceptions::load(Path::new(exceptions::FILE));
-    let judge = Judge::new(exceptions.unwrap_or_else(|error| unreachable!("{error}")), WORLDS);
+    let checker = Checker::new(exceptions.unwrap_or_else(|error| unreachable!("{error}")), WORLDS);
     let mut verdicts = Vec::new();
-    suite.run(&judge, &AtomicBool::new(false), |verdict| verdicts.push(verdict));
+    suite.run(&checker, &AtomicBool::new(false), |verdict| verdicts.push(verdict));
     assert_eq!(verdicts.len(), suite.claims(), "every claim is told");
     // Some exceptions are needed only where what Node does is searched for in the simulator.
-    let stale = if suite.sim { judge.stale() } else { Vec::new() };
+    let stale = if suite.sim { checker.stale() } else { Vec::new() };
     let report = Report::new(verdicts, Vec::new(), stale, Duration::ZERO);
     assert!(report.holds(), "\n{report}");
 }

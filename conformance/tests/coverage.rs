@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cluster_conformance::coverage::{Page, Subjects, standings};
+use cluster_conformance::coverage::{Page, Subjects, statuses};
 use cluster_conformance::scenario::{self, Scenario};
 use serde_json::{Value, json};
 
@@ -12,9 +12,9 @@ fn verdict(claim: &str, runtime: &str, holds: bool, excused: bool) -> Value {
 
 fn row(verdicts: &[Value]) -> String {
     let scenarios = Scenario::all(Path::new(scenario::DIRECTORY)).expect("they are ours");
-    let standing = standings(&json!({ "verdicts": verdicts })).expect("a report");
+    let status = statuses(&json!({ "verdicts": verdicts })).expect("a report");
     let subjects = Subjects::ours();
-    let page = Page { subjects: &subjects, scenarios: &scenarios, standing: &standing }.to_string();
+    let page = Page { subjects: &subjects, scenarios: &scenarios, status: &status }.to_string();
     let row = page.lines().find(|line| line.starts_with("| `test-cluster-basic`")).expect("its row");
     row.split(" | ").skip(1).collect::<Vec<_>>().join(" | ")
 }

@@ -12,13 +12,13 @@ use cluster_conformance::arm::mixed::{Mixed, Side};
 use cluster_conformance::arm::node::Runtime;
 use cluster_conformance::arm::unix::Unix;
 use cluster_conformance::exceptions::{self, Exceptions};
-use cluster_conformance::fuzz::{self, FORMS, Outcome, Real};
+use cluster_conformance::fuzz::{self, FORMS, Real, RunOutcome};
 use cluster_conformance::observation::Observer;
 use cluster_conformance::report::Report;
 use cluster_conformance::scenario::{self, Scenario};
 use cluster_conformance::suite::Suite;
 use cluster_conformance::trace::Trace;
-use cluster_conformance::verdict::Judge;
+use cluster_conformance::verdict::Checker;
 use serde_json::json;
 
 mod executable;
@@ -37,17 +37,17 @@ const SCENARIO: &str = r#"{
 }"#;
 
 /// A directory with the scenario and something that is called like Node.
-struct Stage {
+struct NodeStub {
     directory: tempfile::TempDir,
 }
 
-impl Stage {
+impl NodeStub {
     fn new(node: &str) -> Self {
-        let stage = Stage { directory: tempfile::tempdir().expect("a temporary directory") };
+        let stub = NodeStub { directory: tempfile::tempdir().expect("a temporary directory") };
         let script = format!("#!/bin/sh\n[ \"$1\" = --version ] && echo v20.0.0 && exit\n{node}\n");
-        executable::write(&stage.path("node"), &script);
-        fs::write(stage.path("s.json"), SCENARIO).expect("a new file");
-        stage
+        executable::write(&stub.path("node"), &script);
+        fs::write(stub.path("s.json"), SCENARIO).expect("a new file");
+        stub
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -64,9 +64,9 @@ impl Stage {
 
 #[test]
 fn our_primary_starts_nodes_workers() {
-    let stage =
-        Stage::new("echo \"worker $NODE_UNIQUE_ID: start script=${1##*/} scenario=${2##*/}\"; exit 4");
-    let trace = stage.run(Side::Unix);
+    let stub =
+        NodeStub::new("echo \"worker $NODE_UNIQUE_ID: start script=${1##*/} scenario=${2##*/}\"; exit 4");
+    let trace = stub.run(Side::Unix);
     let seen = trace.seen_by(Observer::Worker(1)).iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(seen, ["start script=recorder.cjs scenario=s.json"]);
     let exit = trace.seen_by(Observer::Primary).last().expect("it forked");
@@ -75,10 +75,10 @@ fn our_primary_starts_nodes_workers() {
 
 #[test]
 fn a_primary_on_node_is_told_to_start_our_workers() {
-    let stage = Stage::new(
+    let stub = NodeStub::new(
         "echo \"primary: start script=${1##*/} scenario=${2##*/} executable=${3##*/} role=$4 part=${5##*/} more=$6\"",
     );
-    let trace = stage.run(Side::Node);
+    let trace = stub.run(Side::Node);
     let seen = trace.to_string();
     let expected =
         "start script=recorder.cjs scenario=s.json executable=conformance role=play part=s.json more=";
@@ -126,7 +126,7 @@ fn call_forms_hold_under_our_primary() {
         return;
     };
     let exceptions = Exceptions::load(Path::new(exceptions::FILE));
-    let judge = fuzz::Judge {
+    let checker = fuzz::RunChecker {
         exceptions: exceptions.unwrap_or_else(|error| unreachable!("{error}")),
         defects: Vec::new(),
         budget: WORLDS.into(),
@@ -136,7 +136,7 @@ fn call_forms_hold_under_our_primary() {
     for form in FORMS {
         for (policy, host) in [("round_robin", None), ("shared", None), ("round_robin", Some("127.0.0.1"))] {
             let scenario = listening(form, policy, host, directory.path());
-            assert_eq!(judge.judge(&scenario, &real), Outcome::Fits, "{form}, {policy}, {host:?}");
+            assert_eq!(checker.check(&scenario, &real), RunOutcome::Fits, "{form}, {policy}, {host:?}");
         }
     }
 }
@@ -162,9 +162,9 @@ fn mixed_clusters_keep_the_contract_and_do_nothing_that_the_simulator_cannot() {
         runs: 3,
     };
     let exceptions = Exceptions::load(Path::new(exceptions::FILE));
-    let judge = Judge::new(exceptions.unwrap_or_else(|error| unreachable!("{error}")), WORLDS);
+    let checker = Checker::new(exceptions.unwrap_or_else(|error| unreachable!("{error}")), WORLDS);
     let mut verdicts = Vec::new();
-    suite.run(&judge, &AtomicBool::new(false), |verdict| verdicts.push(verdict));
+    suite.run(&checker, &AtomicBool::new(false), |verdict| verdicts.push(verdict));
     assert_eq!(verdicts.len(), suite.claims(), "every claim is told");
     let report = Report::new(verdicts, Vec::new(), Vec::new(), Duration::ZERO);
     assert!(report.holds(), "\n{report}");

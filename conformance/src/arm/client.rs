@@ -8,11 +8,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket, UnixStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
-use super::place::Directory;
+use super::run_dir::RunDir;
 use crate::observation::{Line, Observation, Observer};
-use crate::program::clients::{ClientAct, Place};
+use crate::program::clients::{ClientAction, ServerAddress};
 use crate::program::lines::Lines;
-use crate::words;
+use crate::vocabulary;
 
 /// A client that was told to connect, or to send a datagram.
 pub(super) struct Client {
@@ -21,7 +21,7 @@ pub(super) struct Client {
     /// Where it writes what it sees.
     pub(super) seen: UnboundedSender<Line>,
     /// What it is told after that.
-    pub(super) told: UnboundedReceiver<ClientAct>,
+    pub(super) actions: UnboundedReceiver<ClientAction>,
 }
 
 impl Client {
@@ -30,17 +30,22 @@ impl Client {
     /// # Errors
     ///
     /// This machine lets nobody connect, be there a server or not.
-    pub(super) async fn live(mut self, server: String, at: Place, directory: Directory) -> io::Result<()> {
+    pub(super) async fn live(
+        mut self,
+        server: String,
+        at: ServerAddress,
+        directory: RunDir,
+    ) -> io::Result<()> {
         let talked = match at {
-            Place::V4(port) => {
-                self.meet(&server, TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await, reset).await
+            ServerAddress::V4(port) => {
+                self.track(&server, TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await, reset).await
             }
-            Place::V6(port) => {
-                self.meet(&server, TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await, reset).await
+            ServerAddress::V6(port) => {
+                self.track(&server, TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await, reset).await
             }
             // Closing a Unix connection is all there is.
-            Place::Path(name) => {
-                self.meet(&server, UnixStream::connect(directory.reach(&name)).await, |_| ()).await
+            ServerAddress::Path(name) => {
+                self.track(&server, UnixStream::connect(directory.reach(&name)).await, |_| ()).await
             }
         };
         let gone = |error: &io::Error| {
@@ -49,29 +54,29 @@ impl Client {
         };
         match talked {
             Err(error) if gone(&error) => {
-                self.see(words::client("refused", &server));
+                self.observe(vocabulary::client("refused", &server));
                 Ok(())
             }
             talked => talked,
         }
     }
 
-    async fn meet<Stream: AsyncRead + AsyncWrite + Unpin>(
+    async fn track<Stream: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         server: &str,
         connected: io::Result<Stream>,
         reset: fn(&Stream),
     ) -> io::Result<()> {
         let connection = connected?;
-        self.see(words::client("connected", server));
-        if let Some(over) = self.talk(connection, reset).await {
-            self.see(words::client_over(over));
+        self.observe(vocabulary::client("connected", server));
+        if let Some(over) = self.converse(connection, reset).await {
+            self.observe(vocabulary::client_over(over));
         }
         Ok(())
     }
 
     /// Until it is over; returns how. `None`: by our own doing.
-    async fn talk<Stream: AsyncRead + AsyncWrite + Unpin>(
+    async fn converse<Stream: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         mut connection: Stream,
         reset: fn(&Stream),
@@ -82,15 +87,15 @@ impl Client {
             tokio::select! {
                 read = connection.read(&mut bytes) => match read {
                     Ok(0) => return Some("end"),
-                    Ok(count) => lines.push(&bytes[..count]).iter().for_each(|text| self.see(words::client_data(text))),
+                    Ok(count) => lines.push(&bytes[..count]).iter().for_each(|text| self.observe(vocabulary::client_data(text))),
                     Err(_) => return Some("reset"),
                 },
-                Some(act) = self.told.recv() => if act == ClientAct::Reset {
+                Some(action) = self.actions.recv() => if action == ClientAction::Reset {
                     reset(&connection);
                     return None;
                 } else {
                     // A connection that cannot be written to says so when it is read.
-                    obey(&mut connection, act).await.unwrap_or_default();
+                    perform(&mut connection, action).await.unwrap_or_default();
                 },
             }
         }
@@ -110,10 +115,10 @@ impl Client {
             tokio::select! {
                 biased;
                 received = socket.recv_from(&mut bytes) => if let Ok((count, _)) = received {
-                    self.hear(&bytes[..count]);
+                    self.on_datagram(&bytes[..count]);
                 },
-                act = self.told.recv() => match act {
-                    Some(ClientAct::SendDatagram { at: Place::V4(port) | Place::V6(port), text }) => {
+                action = self.actions.recv() => match action {
+                    Some(ClientAction::SendDatagram { at: ServerAddress::V4(port) | ServerAddress::V6(port), text }) => {
                         socket.send_to(text.as_bytes(), (home.ip(), port)).await?;
                     }
                     Some(_) => {}
@@ -123,17 +128,17 @@ impl Client {
         }
         // Whoever could answer has answered.
         while let Ok((count, _)) = socket.try_recv_from(&mut bytes) {
-            self.hear(&bytes[..count]);
+            self.on_datagram(&bytes[..count]);
         }
         Ok(())
     }
 
     /// An answer. That nobody was there to hear a datagram is none.
-    fn hear(&self, datagram: &[u8]) {
-        self.see(words::client_data(&String::from_utf8_lossy(datagram)));
+    fn on_datagram(&self, datagram: &[u8]) {
+        self.observe(vocabulary::client_data(&String::from_utf8_lossy(datagram)));
     }
 
-    fn see(&self, observation: Observation) {
+    fn observe(&self, observation: Observation) {
         let line = Line { observer: Observer::Client(self.number), observation };
         // Nobody listens any more when a run is given up.
         self.seen.send(line).unwrap_or_default();
@@ -145,14 +150,14 @@ fn reset(connection: &TcpStream) {
     connection.set_zero_linger().unwrap_or_default();
 }
 
-async fn obey(connection: &mut (impl AsyncWrite + Unpin), act: ClientAct) -> io::Result<()> {
-    match act {
-        ClientAct::Write { text } => connection.write_all(format!("{text}\n").as_bytes()).await,
-        ClientAct::End => connection.shutdown().await,
-        ClientAct::Connect { .. }
-        | ClientAct::SendDatagram { .. }
-        | ClientAct::Mode { .. }
-        | ClientAct::Backlog { .. }
-        | ClientAct::Reset => Ok(()),
+async fn perform(connection: &mut (impl AsyncWrite + Unpin), action: ClientAction) -> io::Result<()> {
+    match action {
+        ClientAction::Write { text } => connection.write_all(format!("{text}\n").as_bytes()).await,
+        ClientAction::End => connection.shutdown().await,
+        ClientAction::Connect { .. }
+        | ClientAction::SendDatagram { .. }
+        | ClientAction::Mode { .. }
+        | ClientAction::Backlog { .. }
+        | ClientAction::Reset => Ok(()),
     }
 }

@@ -19,12 +19,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
 use super::client::Client;
-use super::place::{self, Directory};
+use super::run_dir::{self, RunDir};
 use crate::observation::{BadLine, Line, Observation, Observer};
-use crate::program::clients::{Cast, ClientAct, ClientCommand, Place};
+use crate::program::clients::{ClientAction, ClientCommand, ClientScript, ServerAddress};
 use crate::scenario::Scenario;
 use crate::trace::Trace;
-use crate::words;
+use crate::vocabulary;
 
 /// What makes a process a worker, or changes how it runs: it must not leak into a primary from outside.
 const FOREIGN: [&str; 5] = [
@@ -117,27 +117,27 @@ async fn perform(
     stderr: &File,
 ) -> Result<Vec<Line>, Stop> {
     let stderr = stderr.try_clone().map_err(RunError::Machine)?;
-    let directory = Directory::new().map_err(RunError::Machine)?;
+    let directory = RunDir::new().map_err(RunError::Machine)?;
     let launch = if scenario.exhausts_fds() { &launch.with_few_descriptors() } else { launch };
     let mut primary = start(launch, &directory, stderr)?;
     let group = primary.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
     let group = group.expect("a child that was not waited for has a process id");
     let stdout = primary.stdout.take().expect("it was asked for a pipe");
-    let mut stage = Stage::new(scenario, directory);
-    let ended = tokio::time::timeout(deadline, stage.play(stdout)).await;
+    let mut run = RealRun::new(scenario, directory);
+    let ended = tokio::time::timeout(deadline, run.drive(stdout)).await;
     if !matches!(ended, Ok(Ok(()))) {
         // The leader has not been waited for, so the number still means this group.
         killpg(group, Signal::SIGKILL).map_err(|errno| RunError::Machine(errno.into()))?;
     }
     primary.wait().await.map_err(RunError::Machine)?;
     match ended {
-        Ok(Ok(())) => Ok(stage.lines),
+        Ok(Ok(())) => Ok(run.lines),
         Ok(Err(error)) => Err(Stop::Failed(error)),
-        Err(_) => Err(Stop::Late { lines: stage.lines }),
+        Err(_) => Err(Stop::Late { lines: run.lines }),
     }
 }
 
-fn start(launch: &Launch, directory: &Directory, stderr: File) -> Result<Child, RunError> {
+fn start(launch: &Launch, directory: &RunDir, stderr: File) -> Result<Child, RunError> {
     let mut command = Command::new(&launch.program);
     for &(name, text) in &launch.files {
         directory.write_beside(name, text).map_err(RunError::Machine)?;
@@ -162,37 +162,37 @@ fn start(launch: &Launch, directory: &Directory, stderr: File) -> Result<Child, 
 }
 
 /// A run in progress: the lines so far and the clients.
-struct Stage {
+struct RealRun {
     lines: Vec<Line>,
-    cast: Cast,
-    directory: Directory,
+    script: ClientScript,
+    directory: RunDir,
     clients: JoinSet<io::Result<()>>,
-    acts: BTreeMap<u32, UnboundedSender<ClientAct>>,
+    acts: BTreeMap<u32, UnboundedSender<ClientAction>>,
     seen: UnboundedSender<Line>,
     by_clients: UnboundedReceiver<Line>,
 }
 
-impl Stage {
-    fn new(scenario: &Scenario, directory: Directory) -> Self {
+impl RealRun {
+    fn new(scenario: &Scenario, directory: RunDir) -> Self {
         let (seen, by_clients) = unbounded_channel();
-        let (cast, clients, acts) = (Cast::new(scenario), JoinSet::new(), BTreeMap::new());
-        Stage { lines: Vec::new(), cast, directory, clients, acts, seen, by_clients }
+        let (script, clients, acts) = (ClientScript::new(scenario), JoinSet::new(), BTreeMap::new());
+        RealRun { lines: Vec::new(), script, directory, clients, acts, seen, by_clients }
     }
 
     /// Until no process is left and no client has anything more to see.
-    async fn play(&mut self, stdout: ChildStdout) -> Result<(), RunError> {
+    async fn drive(&mut self, stdout: ChildStdout) -> Result<(), RunError> {
         let mut written = BufReader::new(stdout).lines();
         let mut processes_live = true;
         while processes_live || !self.clients.is_empty() || !self.by_clients.is_empty() {
             tokio::select! {
                 line = written.next_line(), if processes_live => if let Some(text) = line.map_err(RunError::Machine)? {
-                    self.hear(text.parse().map_err(RunError::Garbled)?)?;
+                    self.on_line(text.parse().map_err(RunError::Garbled)?)?;
                 } else {
                     processes_live = false;
                     // Nobody will answer a datagram any more. A connection says by itself when it is over.
                     self.acts.clear();
                 },
-                Some(line) = self.by_clients.recv() => self.hear(line)?,
+                Some(line) = self.by_clients.recv() => self.on_line(line)?,
                 Some(over) = self.clients.join_next() => {
                     over.map_err(io::Error::from).and_then(|lived| lived).map_err(RunError::Machine)?;
                 }
@@ -201,53 +201,55 @@ impl Stage {
         Ok(())
     }
 
-    fn hear(&mut self, line: Line) -> Result<(), RunError> {
-        let commands = self.cast.hear(&line);
+    fn on_line(&mut self, line: Line) -> Result<(), RunError> {
+        let commands = self.script.on_line(&line);
         self.lines.push(line);
         commands.into_iter().try_for_each(|command| self.command(command))
     }
 
     fn command(&mut self, command: ClientCommand) -> Result<(), RunError> {
-        let ClientCommand { client: number, act } = command;
-        match act {
-            ClientAct::Connect { server, at } => {
+        let ClientCommand { client: number, action } = command;
+        match action {
+            ClientAction::Connect { server, at } => {
                 let client = self.client(number);
                 self.clients.spawn(client.live(server, at, self.directory.clone()));
             }
-            ClientAct::Mode { server, at } => {
+            ClientAction::Mode { server, at } => {
                 let mode = self.directory.mode(&at);
-                self.see(number, words::outside("mode", &server, mode.as_deref()));
+                self.observe(number, vocabulary::outside("mode", &server, mode.as_deref()));
             }
-            ClientAct::Backlog { server, at } => {
-                let backlog = place::backlog(&at).map_err(RunError::Machine)?;
-                self.see(number, words::outside("backlog", &server, backlog.as_deref()));
+            ClientAction::Backlog { server, at } => {
+                let backlog = run_dir::backlog(&at).map_err(RunError::Machine)?;
+                self.observe(number, vocabulary::outside("backlog", &server, backlog.as_deref()));
             }
-            ClientAct::SendDatagram { ref at, .. } => {
-                let v6 = matches!(at, Place::V6(_));
+            ClientAction::SendDatagram { ref at, .. } => {
+                let v6 = matches!(at, ServerAddress::V6(_));
                 if !self.acts.contains_key(&number) {
                     let client = self.client(number);
                     self.clients.spawn(client.exchange(v6));
                 }
-                self.tell(number, &act);
+                self.forward(number, &action);
             }
-            ClientAct::Write { .. } | ClientAct::End | ClientAct::Reset => self.tell(number, &act),
+            ClientAction::Write { .. } | ClientAction::End | ClientAction::Reset => {
+                self.forward(number, &action)
+            }
         }
         Ok(())
     }
 
     fn client(&mut self, number: u32) -> Client {
-        let (acts, told) = unbounded_channel();
+        let (acts, actions) = unbounded_channel();
         self.acts.insert(number, acts);
-        Client { number, seen: self.seen.clone(), told }
+        Client { number, seen: self.seen.clone(), actions }
     }
 
     /// A client whose connection is over is told in vain.
-    fn tell(&self, number: u32, act: &ClientAct) {
+    fn forward(&self, number: u32, act: &ClientAction) {
         self.acts.get(&number).into_iter().for_each(|acts| acts.send(act.clone()).unwrap_or_default());
     }
 
     /// A line of a client that has no connection for it.
-    fn see(&self, number: u32, observation: Observation) {
+    fn observe(&self, number: u32, observation: Observation) {
         let line = Line { observer: Observer::Client(number), observation };
         self.seen.send(line).expect("the stage hears its own clients");
     }

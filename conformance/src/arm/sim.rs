@@ -16,15 +16,15 @@ use crate::scenario::Scenario;
 use crate::trace::Trace;
 
 mod hang;
-mod pen;
-mod player;
+mod observation_writer;
 mod primary;
+mod scenario_program;
+mod sim_clients;
 mod sockets;
-mod stage;
 mod worker;
 
-use pen::Play;
-pub use player::Player;
+use observation_writer::ScenarioContext;
+pub use scenario_program::ScenarioProgram;
 
 /// The directory of a run.
 const PLACE: &str = "/run";
@@ -41,7 +41,7 @@ pub const NAME: &str = "sim";
 /// A scenario, ready to be simulated.
 #[derive(Debug, Clone)]
 pub struct Sim {
-    play: Play,
+    context: ScenarioContext,
 }
 
 /// A run, and the line that replays it.
@@ -72,7 +72,7 @@ pub struct Nearest {
     /// How many lines there are.
     pub of: usize,
     /// What did not fit there. `None`: no line was the reason.
-    pub misfit: Option<Misfit>,
+    pub misfit: Option<Divergence>,
     /// The check that the nearest run fails, if it does: a search goes no further there.
     pub failed: Option<Box<Failure>>,
     /// How many different worlds were looked at.
@@ -83,7 +83,7 @@ pub struct Nearest {
 
 /// The place at which the simulator writes something else.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Misfit {
+pub struct Divergence {
     /// Whose line.
     pub observer: Observer,
     /// Which of its lines, from 1.
@@ -98,13 +98,19 @@ impl Sim {
     /// Prepares a scenario.
     pub fn new(scenario: &Scenario) -> Self {
         let datagram_servers = Arc::new(scenario.datagram_servers());
-        Sim { play: Play { scenario: Arc::new(scenario.clone()), datagram_servers, hidden: [].into() } }
+        Sim {
+            context: ScenarioContext {
+                scenario: Arc::new(scenario.clone()),
+                datagram_servers,
+                hidden: [].into(),
+            },
+        }
     }
 
     /// The same, but these lines are not written down.
     #[must_use]
     pub fn hiding(mut self, lines: impl IntoIterator<Item = LinePattern>) -> Self {
-        self.play.hidden = lines.into_iter().collect();
+        self.context.hidden = lines.into_iter().collect();
         self
     }
 
@@ -139,18 +145,19 @@ impl Sim {
 
     /// What never ends in a run that came to rest with this trace, in words; `None` if everything has ended.
     pub fn hang(&self, trace: &Trace) -> Option<String> {
-        hang::words(&self.play.scenario, trace)
+        hang::words(&self.context.scenario, trace)
     }
 
     /// Runs a recorded line again. Its [`Trace`](cluster_sim::Trace) is kept.
-    pub fn replay(&self, line: &replay::Line) -> replay::Replayed<Player> {
+    pub fn replay(&self, line: &replay::Line) -> replay::Replayed<ScenarioProgram> {
         line.replay(self.world().traced())
     }
 
     /// Its world, on a quiet schedule.
-    pub fn world(&self) -> World<Player> {
-        let settings = translate::settings(&self.play.scenario, Command::default());
-        World::new(Player::new(self.play.clone()), settings).named(self.play.scenario.name.clone())
+    pub fn world(&self) -> World<ScenarioProgram> {
+        let settings = translate::settings(&self.context.scenario, Command::default());
+        World::new(ScenarioProgram::new(self.context.clone()), settings)
+            .named(self.context.scenario.name.clone())
     }
 
     /// A search answers by choices; only what a replay of them shows is believed.
@@ -167,25 +174,25 @@ impl Sim {
         let failed = world.run().err();
         let seen = seen(&world);
         let misfit = misfit.map(|explore::Misfit { observer, found, wanted }| {
-            let observer = player::observer(observer);
+            let observer = scenario_program::observer(observer);
             let line = 1 + common(seen.seen_by(observer), trace.seen_by(observer));
-            Misfit { observer, line, found, wanted }
+            Divergence { observer, line, found, wanted }
         });
         Nearest { made, of, misfit, failed, worlds, replay: world.replay_line() }
     }
 }
 
-fn run(mut world: World<Player>) -> Result<Run, Box<Failure>> {
+fn run(mut world: World<ScenarioProgram>) -> Result<Run, Box<Failure>> {
     world.run()?;
     Ok(Run { trace: seen(&world), replay: world.replay_line() })
 }
 
 /// What everybody saw in a world; its lines are canonical.
-pub fn seen(world: &World<Player>) -> Trace {
+pub fn seen(world: &World<ScenarioProgram>) -> Trace {
     let mut trace = Trace::default();
     for line in world.observations() {
         let seen = line.text.parse().expect("a line that was written by this arm");
-        trace.push(player::observer(line.observer), seen);
+        trace.push(scenario_program::observer(line.observer), seen);
     }
     trace
 }

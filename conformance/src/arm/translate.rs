@@ -12,8 +12,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::observation::Observation;
-use crate::scenario::{self, Bind, Listen, Policy, Scenario, Word};
-use crate::words::{self, Whereabouts};
+use crate::scenario::{self, Bind, Listen, Policy, Scenario, Token};
+use crate::vocabulary::{self, Whereabouts};
 
 /// How the primary of a scenario is set up. What is not said there is as in Node.
 pub(super) fn settings(scenario: &Scenario, command: Command) -> Settings {
@@ -72,8 +72,8 @@ pub(super) fn setup(setup: &scenario::Setup, own: &[String]) -> Setup {
         scenario::Stdio::Ipc => Stdio::Channel,
     };
     let with_own =
-        |args: &Vec<Word>| own.iter().cloned().chain(args.iter().map(ToString::to_string)).collect();
-    let as_given = |args: &Vec<Word>| args.iter().map(ToString::to_string).collect();
+        |args: &Vec<Token>| own.iter().cloned().chain(args.iter().map(ToString::to_string)).collect();
+    let as_given = |args: &Vec<Token>| args.iter().map(ToString::to_string).collect();
     Setup {
         args: setup.args.as_ref().map(with_own),
         exec_argv: setup.exec_argv.as_ref().map(as_given),
@@ -88,7 +88,7 @@ pub(super) fn setup(setup: &scenario::Setup, own: &[String]) -> Setup {
 /// The line of the event `setup` and of the action `settings`. The first `own` arguments are those that every run needs.
 pub(super) fn settings_line(what: &str, command: &Command, own: usize) -> Observation {
     let given = command.args.get(own..).unwrap_or_default();
-    words::settings(what, given, command.cwd.as_deref(), command.silent)
+    vocabulary::settings(what, given, command.cwd.as_deref(), command.silent)
 }
 
 /// What a simulated worker writes to a pipe. There are no pipes in the simulator: the channel carries it, in order.
@@ -136,44 +136,46 @@ pub(super) fn event<'a>(
 ) -> Option<Observation> {
     let life = |worker: &WorkerId| life(known(*worker).expect("a worker is known while its events are told"));
     Some(match event {
-        Event::Fork { worker } => words::life("fork", worker.0, life(worker)),
-        Event::Online { worker } => words::life("online", worker.0, life(worker)),
-        Event::Disconnect { worker } => words::life("disconnect", worker.0, life(worker)),
+        Event::Fork { worker } => vocabulary::life("fork", worker.0, life(worker)),
+        Event::Online { worker } => vocabulary::life("online", worker.0, life(worker)),
+        Event::Disconnect { worker } => vocabulary::life("disconnect", worker.0, life(worker)),
         Event::Listening { worker, address } => {
             let kind = address.address_type.to_string();
             let at = address
                 .address
                 .as_deref()
                 .map(|at| at.strip_prefix(place).map_or(at, |name| name.trim_start_matches('/')));
-            words::worker_listening(worker.0, at, &kind, address.port, life(worker))
+            vocabulary::worker_listening(worker.0, at, &kind, address.port, life(worker))
         }
         Event::Message { worker, message, handle } => {
             if let Some((fd, text)) = unpiped(message) {
-                return Some(words::pipe(worker.0, fd, &text, life(worker)));
+                return Some(vocabulary::pipe(worker.0, fd, &text, life(worker)));
             }
             let text = text(message);
             let with = handle.map(|passed| came(passed, &text));
-            words::worker_message(worker.0, &text, with, life(worker))
+            vocabulary::worker_message(worker.0, &text, with, life(worker))
         }
         Event::Setup { command } => settings_line("setup", command, own_args),
         Event::Exit { worker, status } => {
             let (code, signal) = ending(*status);
-            words::exit(worker.0, code, signal.as_deref(), life(worker))
+            vocabulary::exit(worker.0, code, signal.as_deref(), life(worker))
         }
-        Event::Error { worker, error } => words::worker_error(worker.0, &error_name(error), life(worker)),
-        Event::AllDisconnected => words::all_disconnected(),
+        Event::Error { worker, error } => {
+            vocabulary::worker_error(worker.0, &error_name(error), life(worker))
+        }
+        Event::AllDisconnected => vocabulary::all_disconnected(),
         Event::AcceptFailed { errno: _ } => return None,
     })
 }
 
 /// The line of the action `look`. `None`: everything that happens to this worker has happened, and it is forgotten.
 pub(super) fn look(worker: u64, known: Option<&WorkerInfo>) -> Option<Observation> {
-    known.map(|known| words::life("look", worker, life(known)))
+    known.map(|known| vocabulary::life("look", worker, life(known)))
 }
 
 /// The line of a text that came over a pipe. `None`: nothing is known of the worker any more.
 pub(super) fn pipe(worker: WorkerId, fd: u32, text: &str, known: Option<&WorkerInfo>) -> Option<Observation> {
-    known.map(|known| words::pipe(worker.0, fd, text, life(known)))
+    known.map(|known| vocabulary::pipe(worker.0, fd, text, life(known)))
 }
 
 /// A message as a text; in a scenario it is one.
@@ -187,8 +189,8 @@ pub(super) fn errno(errno: Errno) -> String {
     errno.to_string()
 }
 
-fn life(known: &WorkerInfo) -> words::Life<'static> {
-    words::Life {
+fn life(known: &WorkerInfo) -> vocabulary::Life<'static> {
+    vocabulary::Life {
         state: match known.state() {
             WorkerState::None => "none",
             WorkerState::Online => "online",

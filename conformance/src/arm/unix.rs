@@ -10,14 +10,14 @@ use cluster::Role;
 
 use super::drive::{self, Launch, RunError};
 use crate::observation::{Line, Observation, Observer};
-use crate::scenario::{Mistake, Scenario, Signal, User};
+use crate::scenario::{Scenario, ScenarioError, Signal, User};
 use crate::trace::Trace;
 
 mod child;
-mod own;
+mod connections;
 mod primary;
+mod program_sockets;
 mod servers;
-mod talk;
 mod worker;
 
 /// The name of the role: `conformance play SCENARIO.json`.
@@ -142,7 +142,7 @@ pub enum PlayError {
     /// Its environment says that it is a worker, but not how.
     Role(cluster::RoleError),
     /// The scenario cannot be read.
-    Scenario(Mistake),
+    Scenario(ScenarioError),
     /// There is no tokio runtime to be had.
     Runtime(io::Error),
     /// It cannot join its cluster.

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::run::Run;
-use super::{End, Places, Trouble, file, say};
+use super::{CliError, Outcome, Paths, file, print};
 use crate::coverage::{self, Page, Subjects};
 
 /// From which report, and what to do with the page.
@@ -26,63 +26,63 @@ pub(super) struct Coverage {
 }
 
 impl Coverage {
-    pub(super) fn perform(&self, places: &Places) -> Result<End, Trouble> {
+    pub(super) fn perform(&self, paths: &Paths) -> Result<Outcome, CliError> {
         let subjects = Subjects::ours();
         if self.report.is_none() {
-            places.need_recordings()?;
+            paths.need_recordings()?;
         }
-        let stored = places.in_checkout(coverage::FILE).filter(|_| self.check || self.write);
+        let stored = paths.in_checkout(coverage::FILE).filter(|_| self.check || self.write);
         if stored.is_none() && (self.check || self.write) {
             let (file, without) = (coverage::FILE, "without `--check` and `--write` the page is printed");
-            return Err(Trouble(format!(
+            return Err(CliError(format!(
                 "{file} is in a checkout, and the working directory is not in one; {without}"
             )));
         }
-        let scenarios = places.scenarios(&[])?;
+        let scenarios = paths.scenarios(&[])?;
         subjects.check(&scenarios)?;
         let report = match &self.report {
             Some(path) => read(path)?,
-            None => match Run::default().report(places)? {
+            None => match Run::default().report(paths)? {
                 Some(report) if report.holds() => report.json(),
-                Some(report) => return say(&report).map(|()| End::Fails),
-                None => return Ok(End::Interrupted),
+                Some(report) => return print(&report).map(|()| Outcome::Fails),
+                None => return Ok(Outcome::Interrupted),
             },
         };
-        let standing = coverage::standings(&report).map_err(|error| no_report(&error))?;
-        let page = Page { subjects: &subjects, scenarios: &scenarios, standing: &standing }.to_string();
+        let status = coverage::statuses(&report).map_err(|error| no_report(&error))?;
+        let page = Page { subjects: &subjects, scenarios: &scenarios, status: &status }.to_string();
         match stored {
             Some(path) if self.check => return check(&path, &page),
             Some(path) => file::write(&path, page.as_bytes())?,
-            None => say(&page)?,
+            None => print(&page)?,
         }
-        Ok(End::Holds)
+        Ok(Outcome::Holds)
     }
 }
 
-fn read(path: &Path) -> Result<Value, Trouble> {
-    let text = fs::read_to_string(path).map_err(|error| file::trouble(path, &error))?;
+fn read(path: &Path) -> Result<Value, CliError> {
+    let text = fs::read_to_string(path).map_err(|error| file::cli_error(path, &error))?;
     serde_json::from_str(&text).map_err(|error| no_report(&error))
 }
 
-fn no_report(error: &serde_json::Error) -> Trouble {
-    Trouble(format!("the report is not what `conformance run --json` prints: {error}"))
+fn no_report(error: &serde_json::Error) -> CliError {
+    CliError(format!("the report is not what `conformance run --json` prints: {error}"))
 }
 
 /// Whether the page in the repository is this one; if not, where it parts from it.
-fn check(path: &Path, page: &str) -> Result<End, Trouble> {
+fn check(path: &Path, page: &str) -> Result<Outcome, CliError> {
     let stored = fs::read_to_string(path).unwrap_or_default();
     if stored == page {
-        say(format_args!("every claim holds, and {} is current\n", path.display()))?;
-        return Ok(End::Holds);
+        print(format_args!("every claim holds, and {} is current\n", path.display()))?;
+        return Ok(Outcome::Holds);
     }
     let line = stored.lines().zip(page.lines()).take_while(|(stored, made)| stored == made).count();
     let at = |text: &str| text.lines().nth(line).unwrap_or("(nothing)").to_owned();
-    say(format_args!(
+    print(format_args!(
         "{} is not current; `conformance coverage --write` makes it anew. Line {}:\n- {}\n+ {}\n",
         path.display(),
         line + 1,
         at(&stored),
         at(page),
     ))?;
-    Ok(End::Fails)
+    Ok(Outcome::Fails)
 }

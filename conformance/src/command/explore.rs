@@ -17,16 +17,16 @@ use cluster_sim::replay::Line;
 use cluster_sim::scenarios::{self, RandomProgram, ReplyServer};
 
 use super::progress::Progress;
-use super::{End, Places, Trouble, at_least_1, interrupt, say};
+use super::{CliError, Outcome, Paths, at_least_1, interrupt, print};
 
 mod difference;
 mod faults;
-mod hunt;
+mod random_search;
 mod regressions;
-mod subject;
+mod target;
 
 use regressions::Regressions;
-use subject::{Subject, Why, schedule};
+use target::{Finding, Target, schedule};
 
 /// How many worlds an exhaustive search has seen.
 static SEEN: AtomicUsize = AtomicUsize::new(0);
@@ -72,59 +72,64 @@ pub(super) struct Explore {
 }
 
 impl Explore {
-    pub(super) fn perform(&self, places: &Places) -> Result<End, Trouble> {
+    pub(super) fn perform(&self, paths: &Paths) -> Result<Outcome, CliError> {
         let faults = faults::read(&self.faults)?;
-        let named = self.regressions.clone().or_else(|| places.in_checkout(regressions::FILE));
+        let named = self.regressions.clone().or_else(|| paths.in_checkout(regressions::FILE));
         let file = named.unwrap_or_else(|| PathBuf::from(regressions::FILE));
-        let unknown = match places.scenario(&self.scenario) {
+        let unknown = match paths.scenario(&self.scenario) {
             Ok(scenario) => {
-                let exceptions = places.exceptions()?;
-                return self.explore(&Subject::of(&scenario, exceptions, faults, self.strikes), &file);
+                let exceptions = paths.exceptions()?;
+                return self.explore(&Target::of(&scenario, exceptions, faults, self.strikes), &file);
             }
             Err(unknown) => unknown,
         };
         if let Ok(serve) = self.scenario.parse::<scenarios::Scenario<ReplyServer>>() {
-            return self.explore(&Subject::own(&serve, faults, self.strikes), &file);
+            return self.explore(&Target::own(&serve, faults, self.strikes), &file);
         }
         if let Ok(plan) = self.scenario.parse::<scenarios::Scenario<RandomProgram>>() {
-            return self.explore(&Subject::own(&plan, faults, self.strikes), &file);
+            return self.explore(&Target::own(&plan, faults, self.strikes), &file);
         }
-        Err(Trouble(format!(
+        Err(CliError(format!(
             "{unknown}\nor one of the simulator's own: standard, serve-<workers>-<clients>, or plan-... (`explore --help`)"
         )))
     }
 
-    fn explore<P: Program + Send + Sync>(&self, subject: &Subject<P>, file: &Path) -> Result<End, Trouble> {
+    fn explore<P: Program + Send + Sync>(
+        &self,
+        target: &Target<P>,
+        file: &Path,
+    ) -> Result<Outcome, CliError> {
         let regressions = Regressions::load(file)?;
         let _home = interrupt::listen()?;
-        if let Some((why, run)) = again(subject, &regressions)? {
-            say("A regression: it has failed before.\n")?;
-            return explain(subject, &why, &run, Nearest::Searched).map(|()| End::Fails);
+        if let Some((finding, run)) = again(target, &regressions)? {
+            print("A regression: it has failed before.\n")?;
+            return explain(target, &finding, &run, Nearest::Searched).map(|()| Outcome::Fails);
         }
-        let found = if self.exhaustive { self.all(subject)? } else { self.sample(subject)? };
+        let found = if self.exhaustive { self.all(target)? } else { self.sample(target)? };
         match found {
-            Found::Nothing => Ok(End::Holds),
-            Found::Interrupted => Ok(End::Interrupted),
-            Found::Wrong(why, run) => {
-                let shrunk = self.shrink(subject, &why, *run);
+            Found::Nothing => Ok(Outcome::Holds),
+            Found::Interrupted => Ok(Outcome::Interrupted),
+            Found::Wrong(finding, run) => {
+                let shrunk = self.shrink(target, &finding, *run);
                 let line = shrunk.line();
                 if regressions.add(&line)? {
-                    say(format_args!("It is kept in {}, and run first from now on.\n", file.display()))?;
+                    print(format_args!("It is kept in {}, and run first from now on.\n", file.display()))?;
                 }
                 if interrupt::is_stopped() {
                     eprintln!("interrupted: shrinking ended early");
-                    return explain(subject, &why, &shrunk, Nearest::Untried).map(|()| End::Interrupted);
+                    return explain(target, &finding, &shrunk, Nearest::Untried)
+                        .map(|()| Outcome::Interrupted);
                 }
-                explain(subject, &why, &shrunk, Nearest::Searched).map(|()| End::Fails)
+                explain(target, &finding, &shrunk, Nearest::Searched).map(|()| Outcome::Fails)
             }
         }
     }
 
     /// The smallest run that is wrong in the same way, of those that are tried until the user or the clock ends it.
-    fn shrink<P: Program>(&self, subject: &Subject<P>, why: &Why, run: Run<P>) -> Run<P> {
+    fn shrink<P: Program>(&self, target: &Target<P>, finding: &Finding, run: Run<P>) -> Run<P> {
         let progress = Progress::endless("shrinking");
         let fails = |run: &Run<P>| {
-            subject.why(run.world(), &run.outcome()).is_some_and(|one: Why| one.sort == why.sort)
+            target.finding(run.world(), &run.outcome()).is_some_and(|one: Finding| one.kind == finding.kind)
         };
         watch(Duration::from_secs(self.shrink_seconds));
         let shrunk = run.shrunk_until(&ENOUGH, fails);
@@ -132,37 +137,38 @@ impl Explore {
         shrunk
     }
 
-    fn sample<P: Program + Send + Sync>(&self, subject: &Subject<P>) -> Result<Found<P>, Trouble> {
+    fn sample<P: Program + Send + Sync>(&self, target: &Target<P>) -> Result<Found<P>, CliError> {
         let jobs = self.jobs.or_else(|| thread::available_parallelism().ok().map(NonZero::get)).unwrap_or(1);
         let progress = Progress::of_many(self.seeds, "runs");
         let jobs = jobs.min(MOST_JOBS).min(usize::try_from(self.seeds).unwrap_or(usize::MAX));
-        let hunt = hunt::hunt(subject, self.seeds, jobs, &|done| progress.reach(done));
+        let result = random_search::search(target, self.seeds, jobs, &|done| progress.reach(done));
         drop(progress);
-        if let Some(seed) = hunt.found {
-            let run = subject.run(subject.armed(seed), schedule(seed));
-            let why = subject.why(run.world(), &run.outcome());
-            let why = why.ok_or_else(|| Trouble(format!("run {seed} has failed. {UNLIKE_ITSELF}")))?;
-            say(format_args!("Run {seed} of {}: {}\n", self.seeds, why.text))?;
-            return Ok(Found::Wrong(why, Box::new(run)));
+        if let Some(seed) = result.found {
+            let run = target.run(target.armed(seed), schedule(seed));
+            let finding = target.finding(run.world(), &run.outcome());
+            let finding =
+                finding.ok_or_else(|| CliError(format!("run {seed} has failed. {UNLIKE_ITSELF}")))?;
+            print(format_args!("Run {seed} of {}: {}\n", self.seeds, finding.text))?;
+            return Ok(Found::Wrong(finding, Box::new(run)));
         }
         if interrupt::is_stopped() {
-            eprintln!("interrupted: {} of {} runs; nothing was found", hunt.runs, self.seeds);
+            eprintln!("interrupted: {} of {} runs; nothing was found", result.runs, self.seeds);
             return Ok(Found::Interrupted);
         }
-        let hunt::Hunt { runs, steps, struck, .. } = hunt;
-        let judged = subject.promise();
-        say(format_args!(
+        let random_search::SearchResult { runs, steps, struck, .. } = result;
+        let judged = target.promise();
+        print(format_args!(
             "{runs} runs, {steps} steps, {struck} runs with a fault: bounded by --seeds. {judged}\n"
         ))?;
         Ok(Found::Nothing)
     }
 
-    fn all<P: Program>(&self, subject: &Subject<P>) -> Result<Found<P>, Trouble> {
+    fn all<P: Program>(&self, target: &Target<P>) -> Result<Found<P>, CliError> {
         let memory = self.memory.saturating_mul(1 << 20);
         let budget = Budget::from(self.worlds).in_bytes(memory).until(&interrupt::STOPPED).counted_in(&SEEN);
         let progress = Progress::of_many(self.worlds as u64, "worlds, at most");
         eprintln!("every run of {} ...", self.scenario);
-        let covered = progress.follow(&SEEN, || every(subject.world(), budget));
+        let covered = progress.follow(&SEEN, || every(target.world(), budget));
         drop(progress);
         match covered {
             Ok(coverage) if coverage.cut == Some(Bound::Stopped) => {
@@ -170,18 +176,18 @@ impl Explore {
                 Ok(Found::Interrupted)
             }
             Ok(coverage) => {
-                say(format_args!(
+                print(format_args!(
                     "{coverage}. Every check of the simulator passes; what observers write is not judged here.\n"
                 ))?;
                 Ok(Found::Nothing)
             }
             Err(failure) => {
                 let line: Line = failure.replay.parse()?;
-                let run = subject.run(line.faults(), line.schedule());
-                let why =
-                    subject.why(run.world(), &run.outcome()).ok_or_else(|| Trouble(failure.summary()))?;
-                say(format_args!("Found: {}\n", why.text))?;
-                Ok(Found::Wrong(why, Box::new(run)))
+                let run = target.run(line.faults(), line.schedule());
+                let finding =
+                    target.finding(run.world(), &run.outcome()).ok_or_else(|| CliError(failure.summary()))?;
+                print(format_args!("Found: {}\n", finding.text))?;
+                Ok(Found::Wrong(finding, Box::new(run)))
             }
         }
     }
@@ -214,27 +220,27 @@ enum Nearest {
 /// What a search came to.
 enum Found<P: Program> {
     Nothing,
-    Wrong(Why, Box<Run<P>>),
+    Wrong(Finding, Box<Run<P>>),
     Interrupted,
 }
 
 /// The first line of the file that fails again.
 fn again<P: Program>(
-    subject: &Subject<P>,
+    target: &Target<P>,
     regressions: &Regressions,
-) -> Result<Option<(Why, Run<P>)>, Trouble> {
-    let lines = regressions.of(subject.name());
+) -> Result<Option<(Finding, Run<P>)>, CliError> {
+    let lines = regressions.of(target.name());
     let mut others = 0;
     for line in lines.iter().take_while(|_| !interrupt::is_stopped()) {
-        let run = subject.run(line.faults(), line.schedule());
-        if let Some(why) = subject.why(run.world(), &run.outcome()) {
-            return Ok(Some((why, run)));
+        let run = target.run(line.faults(), line.schedule());
+        if let Some(finding) = target.finding(run.world(), &run.outcome()) {
+            return Ok(Some((finding, run)));
         }
         others += usize::from(run.line() != line.to_string());
     }
     if !lines.is_empty() {
         let of = lines.len();
-        say(format_args!(
+        print(format_args!(
             "Known regressions: {of}, all pass; {others} went another way than when they failed.\n"
         ))?;
     }
@@ -243,22 +249,26 @@ fn again<P: Program>(
 
 /// The run as a table, where the nearest one that passes goes another way, and last the line that replays it.
 fn explain<P: Program>(
-    subject: &Subject<P>,
-    why: &Why,
+    target: &Target<P>,
+    finding: &Finding,
     run: &Run<P>,
     nearest: Nearest,
-) -> Result<(), Trouble> {
+) -> Result<(), CliError> {
     let trace = run.trace();
-    let why = subject.why(run.world(), &run.outcome()).map_or_else(|| why.text.clone(), |why| why.text);
+    let finding = target
+        .finding(run.world(), &run.outcome())
+        .map_or_else(|| finding.text.clone(), |finding| finding.text);
     let (faults, switches, interruptions) = (run.faults(), run.switches(), run.preemptions());
     let steps = run.world().steps();
-    say(format_args!("\nThe smallest run that was found, {steps} steps:\n\n{trace}\n"))?;
-    say(format_args!("faults: {faults}, switches: {switches}, interruptions: {interruptions}\n{why}\n\n"))?;
+    print(format_args!("\nThe smallest run that was found, {steps} steps:\n\n{trace}\n"))?;
+    print(format_args!(
+        "faults: {faults}, switches: {switches}, interruptions: {interruptions}\n{finding}\n\n"
+    ))?;
     let is_searched = nearest == Nearest::Searched;
-    match is_searched.then(|| difference::nearest(subject, run)) {
-        Some(Some(other)) => say(difference::between(&trace, &other.trace()))?,
-        Some(None) => say("No run that is near it passes.\n")?,
+    match is_searched.then(|| difference::nearest(target, run)) {
+        Some(Some(other)) => print(difference::between(&trace, &other.trace()))?,
+        Some(None) => print("No run that is near it passes.\n")?,
         None => {}
     }
-    say(format_args!("\nAdd --html FILE for a diagram:\n  conformance replay '{}'\n", run.line()))
+    print(format_args!("\nAdd --html FILE for a diagram:\n  conformance replay '{}'\n", run.line()))
 }

@@ -9,32 +9,32 @@ use std::path::Path;
 
 use tempfile::{Builder, NamedTempFile};
 
-use super::Trouble;
+use super::CliError;
 
 /// Whether this can be written: whoever cannot have it shall not wait for hours to hear that. Nothing is left behind.
-pub(super) fn writable(path: &Path) -> Result<(), Trouble> {
+pub(super) fn writable(path: &Path) -> Result<(), CliError> {
     let asked = match replaced(path) {
         Some(permissions) => beside(path, permissions).map(|_| ()),
         // Whoever reads from a pipe would take it for the end.
         None if fs::metadata(path).is_ok_and(|known| known.file_type().is_fifo()) => Ok(()),
         None => fs::OpenOptions::new().write(true).open(path).map(|_| ()),
     };
-    asked.map_err(|error| trouble(path, &error))
+    asked.map_err(|error| cli_error(path, &error))
 }
 
 /// Writes it all: a reader sees what was there before, or this. What has more than one name, a pipe or a device is
 /// written to as it is.
-pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), Trouble> {
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     let written = match replaced(path) {
         Some(permissions) => replace(path, permissions, bytes),
         None => fs::write(path, bytes),
     };
-    written.map_err(|error| trouble(path, &error))
+    written.map_err(|error| cli_error(path, &error))
 }
 
 /// What is wrong with a file.
-pub(super) fn trouble(path: &Path, error: &impl fmt::Display) -> Trouble {
-    Trouble(format!("{}: {error}", path.display()))
+pub(super) fn cli_error(path: &Path, error: &impl fmt::Display) -> CliError {
+    CliError(format!("{}: {error}", path.display()))
 }
 
 /// Whether another file takes its place, and who may read and write that: whoever could the old one, and a new one, whom the

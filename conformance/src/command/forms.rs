@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::progress::Progress;
-use super::{End, NODE, Trouble, interrupt, say};
+use super::{CliError, NODE, Outcome, interrupt, print};
 use crate::arm::node::Runtime;
 use crate::exceptions::glob;
 use crate::forms::{Forms, Setting, Tally};
@@ -40,7 +40,7 @@ impl fmt::Display for Row<'_> {
 }
 
 impl FormsOf {
-    pub(super) fn perform(&self) -> Result<End, Trouble> {
+    pub(super) fn perform(&self) -> Result<Outcome, CliError> {
         let nodes = if self.nodes.is_empty() { vec![PathBuf::from(NODE)] } else { self.nodes.clone() };
         let nodes = nodes.iter().map(|node| Runtime::find(node)).collect::<Result<Vec<_>, _>>()?;
         let forms = Forms::ours();
@@ -49,30 +49,30 @@ impl FormsOf {
         let directory = tempfile::tempdir()?;
         let tallies = compare(&forms, &nodes, &settings, directory.path())?;
         if interrupt::is_stopped() {
-            return Ok(End::Interrupted);
+            return Ok(Outcome::Interrupted);
         }
         let counts = format!("{:>6}  {:>6}  excused  different  Node's died", "tried", "alike");
-        say(format_args!("{:<16}  {:<20}  {counts}\n", "node", "setting"))?;
+        print(format_args!("{:<16}  {:<20}  {counts}\n", "node", "setting"))?;
         for (node, tally) in &tallies {
-            say(Row(node, tally))?;
+            print(Row(node, tally))?;
         }
         for (node, tally) in &tallies {
             for difference in tally.different.iter().take(SHOWN) {
-                say(format_args!("\n{node}, {}: {difference}", tally.setting))?;
+                print(format_args!("\n{node}, {}: {difference}", tally.setting))?;
             }
         }
         let differ = tallies.iter().any(|(_, tally)| !tally.different.is_empty());
-        Ok(if differ { End::Fails } else { End::Holds })
+        Ok(if differ { Outcome::Fails } else { Outcome::Holds })
     }
 
-    fn settings<'a>(&self, forms: &'a Forms) -> Result<Vec<&'a Setting>, Trouble> {
+    fn settings<'a>(&self, forms: &'a Forms) -> Result<Vec<&'a Setting>, CliError> {
         let is_meant = |setting: &&Setting| {
             self.settings.is_empty() || self.settings.iter().any(|pattern| glob(pattern, &setting.name))
         };
         let settings: Vec<_> = forms.settings().iter().filter(is_meant).collect();
         if settings.is_empty() {
             let names: Vec<_> = forms.settings().iter().map(|setting| setting.name.as_str()).collect();
-            return Err(Trouble(format!("there is no such setting; there are {}", names.join("; "))));
+            return Err(CliError(format!("there is no such setting; there are {}", names.join("; "))));
         }
         Ok(settings)
     }
@@ -83,7 +83,7 @@ fn compare(
     nodes: &[Runtime],
     settings: &[&Setting],
     directory: &Path,
-) -> Result<Vec<(String, Tally)>, Trouble> {
+) -> Result<Vec<(String, Tally)>, CliError> {
     let progress = Progress::new(nodes.len() * settings.len());
     let mut tallies = Vec::new();
     for node in nodes {

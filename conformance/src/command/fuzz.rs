@@ -12,11 +12,11 @@ use clap::Args;
 use cluster_sim::explore::Budget;
 
 use super::progress::Progress;
-use super::{Arm, End, NODE, Places, Trouble, at_least_1, file, interrupt, needs_node, say};
+use super::{Arm, CliError, NODE, Outcome, Paths, at_least_1, file, interrupt, needs_node, print};
 use crate::arm::mixed::{Mixed, Side};
 use crate::arm::node::Runtime;
 use crate::arm::unix::Unix;
-use crate::fuzz::{Generated, Judge, Outcome, Real};
+use crate::fuzz::{Generated, Real, RunChecker, RunOutcome};
 use crate::verdict::Failure;
 
 /// So many of those that diverge are shrunk and shown.
@@ -57,12 +57,12 @@ pub(super) struct Fuzz {
 struct Tally(BTreeMap<String, BTreeMap<String, u64>>);
 
 impl Tally {
-    fn count(&mut self, arm: &str, outcome: &Outcome) {
+    fn count(&mut self, arm: &str, outcome: &RunOutcome) {
         let how = match outcome {
-            Outcome::Fits => "fit",
-            Outcome::Undecided(_) => "undecided: the search was given up, `--worlds` searches more",
-            Outcome::Known(defect) => defect,
-            Outcome::Diverges(_) => "DIVERGE",
+            RunOutcome::Fits => "fit",
+            RunOutcome::Undecided(_) => "undecided: the search was given up, `--worlds` searches more",
+            RunOutcome::Known(defect) => defect,
+            RunOutcome::Diverges(_) => "DIVERGE",
         };
         *self.0.entry(arm.to_owned()).or_default().entry(how.to_owned()).or_default() += 1;
     }
@@ -81,20 +81,20 @@ impl fmt::Display for Tally {
 }
 
 /// How one scenario went on one arm.
-struct Told {
+struct Finished {
     number: u64,
     arm: String,
-    outcome: Outcome,
+    outcome: RunOutcome,
 }
 
 impl Fuzz {
-    pub(super) fn perform(&self, places: &Places) -> Result<End, Trouble> {
+    pub(super) fn perform(&self, paths: &Paths) -> Result<Outcome, CliError> {
         needs_node(&self.arms, self.node.as_deref())?;
-        std::fs::create_dir_all(&self.out).map_err(|error| file::trouble(&self.out, &error))?;
+        std::fs::create_dir_all(&self.out).map_err(|error| file::cli_error(&self.out, &error))?;
         file::writable(&self.out.join("fuzz.json"))?;
-        let judge = Judge {
-            exceptions: places.exceptions()?,
-            defects: places.defects()?,
+        let checker = RunChecker {
+            exceptions: paths.exceptions()?,
+            defects: paths.defects()?,
             budget: Budget::from(self.worlds).until(&interrupt::STOPPED),
         };
         let reals = self.reals()?;
@@ -102,39 +102,39 @@ impl Fuzz {
         let directory = tempfile::tempdir()?;
         let mut tally = Tally::default();
         let (mut diverging, mut open) = (Vec::new(), Vec::new());
-        self.run_all(&reals, &judge, directory.path(), |Told { number, arm, outcome }| {
+        self.run_all(&reals, &checker, directory.path(), |Finished { number, arm, outcome }| {
             tally.count(&arm, &outcome);
             match outcome {
-                Outcome::Diverges(failure) => diverging.push((number, arm, failure)),
-                Outcome::Undecided(nearest) if self.only.is_some() => open.push((number, arm, nearest)),
-                Outcome::Undecided(_) | Outcome::Fits | Outcome::Known(_) => {}
+                RunOutcome::Diverges(failure) => diverging.push((number, arm, failure)),
+                RunOutcome::Undecided(nearest) if self.only.is_some() => open.push((number, arm, nearest)),
+                RunOutcome::Undecided(_) | RunOutcome::Fits | RunOutcome::Known(_) => {}
             }
         });
-        say(tally)?;
+        print(tally)?;
         if interrupt::is_stopped() {
-            return Ok(End::Interrupted);
+            return Ok(Outcome::Interrupted);
         }
         for (number, arm, nearest) in open {
             let scenario = Generated::new(self.seed, number).write(&self.out)?;
-            say(format_args!("{arm}, {}: {nearest}\n\n", scenario.path.display()))?;
+            print(format_args!("{arm}, {}: {nearest}\n\n", scenario.path.display()))?;
         }
         diverging.sort_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
         for (number, arm, failure) in diverging.iter().take(SHOWN) {
             let real = reals.iter().find(|real| real.name() == *arm).expect("it was run there");
-            self.explain(*number, real, &judge, failure)?;
+            self.explain(*number, real, &checker, failure)?;
             if interrupt::is_stopped() {
-                return Ok(End::Interrupted);
+                return Ok(Outcome::Interrupted);
             }
         }
-        Ok(if diverging.is_empty() { End::Holds } else { End::Fails })
+        Ok(if diverging.is_empty() { Outcome::Holds } else { Outcome::Fails })
     }
 
-    fn reals(&self) -> Result<Vec<Real>, Trouble> {
+    fn reals(&self) -> Result<Vec<Real>, CliError> {
         let arms = if self.arms.is_empty() { vec![Arm::Unix, Arm::Node] } else { self.arms.clone() };
         arms.into_iter().map(|arm| self.real(arm)).collect()
     }
 
-    fn real(&self, arm: Arm) -> Result<Real, Trouble> {
+    fn real(&self, arm: Arm) -> Result<Real, CliError> {
         let node = || Runtime::find(self.node.as_deref().unwrap_or(Path::new(NODE)));
         let mixed = |side| Ok(Real::Mixed(Mixed::new(side, Unix::this()?, node()?)));
         match arm {
@@ -142,17 +142,23 @@ impl Fuzz {
             Arm::Node => Ok(Real::Node(node()?)),
             Arm::RustNode => mixed(Side::Unix),
             Arm::NodeRust => mixed(Side::Node),
-            Arm::Sim => Err(Trouble("the simulator is what the other arms are held against".to_owned())),
+            Arm::Sim => Err(CliError("the simulator is what the other arms are held against".to_owned())),
         }
     }
 
     /// On as many threads as there are cores; tells what came of each as it comes.
-    fn run_all(&self, reals: &[Real], judge: &Judge, directory: &Path, mut tell: impl FnMut(Told)) {
+    fn run_all(
+        &self,
+        reals: &[Real],
+        checker: &RunChecker,
+        directory: &Path,
+        mut report: impl FnMut(Finished),
+    ) {
         let (first, count) = self.only.map_or((0, self.runs), |only| (only, 1));
         let progress =
             Progress::new(usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(reals.len()));
-        let (next, (sender, told)) = (AtomicU64::new(0), mpsc::channel());
-        let work = |sender: mpsc::Sender<Told>| {
+        let (next, (sender, finished)) = (AtomicU64::new(0), mpsc::channel());
+        let work = |sender: mpsc::Sender<Finished>| {
             loop {
                 let nth = next.fetch_add(1, Ordering::Relaxed);
                 if nth >= count || interrupt::is_stopped() {
@@ -160,13 +166,13 @@ impl Fuzz {
                 }
                 let number = first + nth;
                 for real in reals {
-                    let outcome = self.one(number, real, judge, directory);
+                    let outcome = self.one(number, real, checker, directory);
                     if interrupt::is_stopped() {
                         // Perhaps its processes were ended: it says nothing.
                         return;
                     }
-                    let told = Told { number, arm: real.name(), outcome };
-                    sender.send(told).expect("whoever is told stays until all was told");
+                    let finished = Finished { number, arm: real.name(), outcome };
+                    sender.send(finished).expect("whoever is finished stays until all was finished");
                 }
             }
         };
@@ -176,35 +182,41 @@ impl Fuzz {
                 scope.spawn(move || work(sender));
             }
             drop(sender);
-            for one in told {
+            for one in finished {
                 progress.step(&format!("scenario {} on {}: {}", one.number, one.arm, word(&one.outcome)));
-                tell(one);
+                report(one);
             }
         });
     }
 
-    fn one(&self, number: u64, real: &Real, judge: &Judge, directory: &Path) -> Outcome {
+    fn one(&self, number: u64, real: &Real, checker: &RunChecker, directory: &Path) -> RunOutcome {
         match Generated::new(self.seed, number).write(directory) {
-            Ok(scenario) => judge.judge(&scenario, real),
+            Ok(scenario) => checker.check(&scenario, real),
             Err(error) => unreachable!("a plan that ends is a scenario: {error}"),
         }
     }
 
     /// Shrinks a scenario that diverges, writes it where it can be taken from, and shows what is wrong with it; or what
     /// was, when it was run first.
-    fn explain(&self, number: u64, real: &Real, judge: &Judge, first: &Failure) -> Result<(), Trouble> {
+    fn explain(
+        &self,
+        number: u64,
+        real: &Real,
+        checker: &RunChecker,
+        first: &Failure,
+    ) -> Result<(), CliError> {
         let directory = tempfile::tempdir()?;
         let mut generated = Generated::new(self.seed, number);
-        let judged = |scenario: &_| judge.judge(scenario, real);
+        let judged = |scenario: &_| checker.check(scenario, real);
         generated.shrink(self.shrinks, directory.path(), |scenario| {
-            !interrupt::is_stopped() && matches!(judged(scenario), Outcome::Diverges(_))
+            !interrupt::is_stopped() && matches!(judged(scenario), RunOutcome::Diverges(_))
         });
         let scenario = generated.write(&self.out)?;
         let again =
             (0..20).take_while(|_| !interrupt::is_stopped()).map(|_| judged(&scenario)).find_map(|outcome| {
                 match outcome {
-                    Outcome::Diverges(failure) => Some(failure),
-                    Outcome::Fits | Outcome::Undecided(_) | Outcome::Known(_) => None,
+                    RunOutcome::Diverges(failure) => Some(failure),
+                    RunOutcome::Fits | RunOutcome::Undecided(_) | RunOutcome::Known(_) => None,
                 }
             });
         let again = again.map_or_else(
@@ -212,18 +224,18 @@ impl Fuzz {
             |failure| failure.to_string(),
         );
         let (seed, name) = (self.seed, real.name());
-        say(format_args!(
+        print(format_args!(
             "{name}, scenario {number} of seed {seed} (`--seed {seed} --only {number}`), shrunk: {}\n{again}\n\n",
             scenario.path.display()
         ))
     }
 }
 
-fn word(outcome: &Outcome) -> &'static str {
+fn word(outcome: &RunOutcome) -> &'static str {
     match outcome {
-        Outcome::Fits => "fits",
-        Outcome::Undecided(_) => "undecided",
-        Outcome::Known(_) => "shows a known defect",
-        Outcome::Diverges(_) => "DIVERGES",
+        RunOutcome::Fits => "fits",
+        RunOutcome::Undecided(_) => "undecided",
+        RunOutcome::Known(_) => "shows a known defect",
+        RunOutcome::Diverges(_) => "DIVERGES",
     }
 }

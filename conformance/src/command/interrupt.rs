@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::End;
+use super::Outcome;
 
 /// Set when the user has asked for an end.
 pub(super) static STOPPED: AtomicBool = AtomicBool::new(false);
@@ -59,7 +59,7 @@ pub(super) fn listen() -> io::Result<TempDir> {
                         // What cannot be removed has to stay.
                         let _ = fs::remove_dir_all(home);
                     }
-                    process::exit(End::INTERRUPTED.into());
+                    process::exit(Outcome::INTERRUPTED.into());
                 }
                 eprintln!("ending: what is under way is finished first; once more ends at once");
             }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::progress::Progress;
-use super::{End, Places, Trouble, at_least_1, interrupt, say};
+use super::{CliError, Outcome, Paths, at_least_1, interrupt, print};
 use crate::arm::node::Runtime;
 use crate::fixture::{Fixture, Load};
 use crate::scenario::Scenario;
@@ -28,33 +28,33 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn perform(&self, places: &Places) -> Result<End, Trouble> {
-        let mut scenarios = places.scenarios(&self.globs)?;
+    pub(super) fn perform(&self, paths: &Paths) -> Result<Outcome, CliError> {
+        let mut scenarios = paths.scenarios(&self.globs)?;
         let node = Runtime::find(&self.node)?;
         scenarios.retain(|scenario| scenario.runs_on(&node.name()));
-        let directory = places.need_recordings()?.join(node.directory());
+        let directory = paths.need_recordings()?.join(node.directory());
         let _home = interrupt::listen()?;
         let progress = Progress::new(scenarios.len());
         for scenario in &scenarios {
             let fixture = self.record(&node, scenario, &directory);
             if interrupt::is_stopped() {
-                return Ok(End::Interrupted);
+                return Ok(Outcome::Interrupted);
             }
             let fixture = fixture?;
             fixture.save(&directory)?;
             progress.step(&format!("{}: {} different traces", scenario.name, fixture.traces.len()));
         }
         drop(progress);
-        say(format_args!(
+        print(format_args!(
             "{} recordings of {} are in {}\n",
             scenarios.len(),
             node.name(),
             directory.display()
         ))?;
-        Ok(End::Holds)
+        Ok(Outcome::Holds)
     }
 
-    fn record(&self, node: &Runtime, scenario: &Scenario, directory: &Path) -> Result<Fixture, Trouble> {
+    fn record(&self, node: &Runtime, scenario: &Scenario, directory: &Path) -> Result<Fixture, CliError> {
         let new = Fixture::new(&scenario.name, &node.name());
         let (mut fixture, loads) = if self.loads.is_empty() {
             (new, Load::ALL.as_slice())
@@ -68,7 +68,7 @@ impl Record {
         for &load in loads {
             fixture.forget(load);
             let recorded = node.record(scenario, self.runs, load, &mut fixture, || ());
-            recorded.map_err(|error| Trouble(format!("{}, {load}: {error}", scenario.name)))?;
+            recorded.map_err(|error| CliError(format!("{}, {load}: {error}", scenario.name)))?;
         }
         Ok(fixture)
     }

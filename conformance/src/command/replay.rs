@@ -10,7 +10,7 @@ use cluster_sim::diagram::{About, Diagram};
 use cluster_sim::replay::Line;
 use cluster_sim::{Failure, Trace, scenarios};
 
-use super::{End, Places, Trouble, file, say};
+use super::{CliError, Outcome, Paths, file, print};
 use crate::arm::sim::{self, Sim};
 use crate::exceptions::Exceptions;
 use crate::order;
@@ -27,28 +27,28 @@ pub(super) struct Replay {
 }
 
 impl Replay {
-    pub(super) fn perform(&self, places: &Places) -> Result<End, Trouble> {
+    pub(super) fn perform(&self, paths: &Paths) -> Result<Outcome, CliError> {
         let line: Line = self.line.parse()?;
         self.html.as_deref().map_or(Ok(()), file::writable)?;
-        let run = match places.scenario(line.scenario()) {
-            Ok(scenario) => of_a_scenario(&line, &scenario, &places.exceptions()?),
-            Err(Trouble(unknown)) => scenarios::replay(&self.line).map(of_the_simulator).map_err(|_| {
-                Trouble(format!(
+        let run = match paths.scenario(line.scenario()) {
+            Ok(scenario) => of_a_scenario(&line, &scenario, &paths.exceptions()?),
+            Err(CliError(unknown)) => scenarios::replay(&self.line).map(of_the_simulator).map_err(|_| {
+                CliError(format!(
                     "{unknown}. A line of your own program is replayed there: `Line::replay` of cluster-sim"
                 ))
             })?,
         };
         match &self.html {
-            None => say(&run.trace)?,
+            None => print(&run.trace)?,
             Some(path) => {
                 let (about, name) = (run.about.clone(), line.scenario().to_owned());
                 let about =
                     About { name, line: format!("conformance replay '{}'", self.line.trim()), ..about };
                 file::write(path, Diagram::of(about, &run.trace).page().as_bytes())?;
-                say(format_args!("The diagram is in {}.\n", path.display()))?;
+                print(format_args!("The diagram is in {}.\n", path.display()))?;
             }
         }
-        run.say()
+        run.print()
     }
 }
 
@@ -56,28 +56,28 @@ impl Replay {
 struct Run {
     trace: Trace,
     about: About,
-    end: End,
+    end: Outcome,
     /// What is right, or excused.
     fine: Vec<String>,
 }
 
 impl Run {
     fn new(trace: Trace, left: Option<RangeInclusive<usize>>, outcome: Result<(), Box<Failure>>) -> Self {
-        let mut run = Run { trace, about: About::default(), end: End::Holds, fine: Vec::new() };
+        let mut run = Run { trace, about: About::default(), end: Outcome::Holds, fine: Vec::new() };
         if let Err(failure) = outcome {
             run.fails(failure.summary());
             run.about.step = Some(failure.step);
         }
         if let Some(left) = left {
             run.fails(run.departure(&left));
-            run.end = End::Left;
+            run.end = Outcome::Left;
         }
         run
     }
 
     fn fails(&mut self, what: String) {
         self.about.faulty.push(what);
-        self.end = if self.end == End::Left { End::Left } else { End::Fails };
+        self.end = if self.end == Outcome::Left { Outcome::Left } else { Outcome::Fails };
     }
 
     /// Where the run is not what was recorded.
@@ -94,9 +94,9 @@ impl Run {
         )
     }
 
-    fn say(&self) -> Result<End, Trouble> {
+    fn print(&self) -> Result<Outcome, CliError> {
         let texts = self.fine.iter().chain(&self.about.faulty);
-        texts.into_iter().try_for_each(|text| say(format_args!("{text}\n")))?;
+        texts.into_iter().try_for_each(|text| print(format_args!("{text}\n")))?;
         Ok(self.end)
     }
 }

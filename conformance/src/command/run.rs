@@ -7,15 +7,15 @@ use std::time::Instant;
 use clap::Args;
 use cluster_sim::explore::Budget;
 
-use super::places::NO_RECORDINGS;
+use super::paths::NO_RECORDINGS;
 use super::progress::Progress;
-use super::{Arm, End, NODE, Places, Trouble, at_least_1, file, interrupt, needs_node, say};
+use super::{Arm, CliError, NODE, Outcome, Paths, at_least_1, file, interrupt, needs_node, print};
 use crate::arm::mixed::{Mixed, Side};
 use crate::arm::node::Runtime;
 use crate::arm::unix::Unix;
 use crate::report::{Absent, Report};
 use crate::suite::Suite;
-use crate::verdict::{Judge, Verdict};
+use crate::verdict::{Checker, Verdict};
 
 // Where nothing else is asked for.
 const SAMPLES: u64 = 1000;
@@ -68,25 +68,25 @@ impl Default for Run {
 }
 
 impl Run {
-    pub(super) fn perform(&self, places: &Places) -> Result<End, Trouble> {
+    pub(super) fn perform(&self, paths: &Paths) -> Result<Outcome, CliError> {
         needs_node(&self.arms, self.node.as_deref())?;
         // Now: whoever cannot have it shall not wait for all claims to hear that.
         self.junit.as_deref().map_or(Ok(()), file::writable)?;
-        let Some(report) = self.report(places)? else { return Ok(End::Interrupted) };
+        let Some(report) = self.report(paths)? else { return Ok(Outcome::Interrupted) };
         self.print(&report)?;
         if let Some(path) = &self.junit {
             let mut xml = Vec::new();
-            report.junit().serialize(&mut xml).map_err(|error| file::trouble(path, &error))?;
+            report.junit().serialize(&mut xml).map_err(|error| file::cli_error(path, &error))?;
             file::write(path, &xml)?;
         }
         Ok(end(&report))
     }
 
     /// Tries everything; `None` if that was interrupted.
-    pub(super) fn report(&self, places: &Places) -> Result<Option<Report>, Trouble> {
-        let exceptions = places.exceptions()?;
-        let scenarios = places.scenarios(&self.globs)?;
-        let recordings = places.recordings().map(recordings).transpose()?;
+    pub(super) fn report(&self, paths: &Paths) -> Result<Option<Report>, CliError> {
+        let exceptions = paths.exceptions()?;
+        let scenarios = paths.scenarios(&self.globs)?;
+        let recordings = paths.recordings().map(recordings).transpose()?;
         let _home = interrupt::listen()?;
         let (node, mut absent) = self.node(recordings.as_deref());
         if recordings.is_none() {
@@ -104,9 +104,9 @@ impl Run {
             samples: self.samples,
             runs: self.runs,
         };
-        let judge = Judge::new(exceptions, Budget::from(self.worlds).until(&interrupt::STOPPED));
+        let checker = Checker::new(exceptions, Budget::from(self.worlds).until(&interrupt::STOPPED));
         let begun = Instant::now();
-        let verdicts = try_all(&suite, &judge);
+        let verdicts = try_all(&suite, &checker);
         if interrupt::is_stopped() {
             eprintln!("interrupted: {} of {} claims were tried", verdicts.len(), suite.claims());
             return Ok(None);
@@ -114,8 +114,8 @@ impl Run {
         // An exception for a scenario that was not run is not needed by any other, and some are needed only where what
         // Node was recorded to do is searched for in the simulator.
         let compares_all = self.globs.is_empty() && self.wants(Arm::Sim);
-        let all_needed = compares_all && places.need_all_exceptions();
-        let stale = if all_needed { judge.stale() } else { Vec::new() };
+        let all_needed = compares_all && paths.need_all_exceptions();
+        let stale = if all_needed { checker.stale() } else { Vec::new() };
         Ok(Some(Report::new(verdicts, absent, stale, begun.elapsed())))
     }
 
@@ -153,30 +153,30 @@ impl Run {
         wanted.map(|(_, primary)| Mixed::new(primary, unix.clone(), node.clone())).collect()
     }
 
-    fn print(&self, report: &Report) -> Result<(), Trouble> {
-        if self.json { say(format_args!("{:#}\n", report.json())) } else { say(report) }
+    fn print(&self, report: &Report) -> Result<(), CliError> {
+        if self.json { print(format_args!("{:#}\n", report.json())) } else { print(report) }
     }
 }
 
-fn end(report: &Report) -> End {
+fn end(report: &Report) -> Outcome {
     match report.holds() {
-        false => End::Fails,
-        true if report.missed().next().is_some() => End::Absent,
-        true => End::Holds,
+        false => Outcome::Fails,
+        true if report.missed().next().is_some() => Outcome::Absent,
+        true => Outcome::Holds,
     }
 }
 
 /// The directories with recordings, one a runtime.
-fn recordings(directory: &Path) -> Result<Vec<PathBuf>, Trouble> {
+fn recordings(directory: &Path) -> Result<Vec<PathBuf>, CliError> {
     let unreadable =
-        |error| Trouble(format!("{}: {error}; `--recordings` names another", directory.display()));
+        |error| CliError(format!("{}: {error}; `--recordings` names another", directory.display()));
     let entries = fs::read_dir(directory).map_err(unreadable)?;
     let mut directories: Vec<_> =
         entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
     directories.sort();
     if directories.is_empty() {
         let directory = directory.display();
-        return Err(Trouble(format!(
+        return Err(CliError(format!(
             "there is no recording in {directory}; `conformance record --recordings {directory}` makes them"
         )));
     }
@@ -199,20 +199,20 @@ fn fitting(node: Runtime, recordings: Option<&[PathBuf]>) -> Result<Runtime, Str
     ))
 }
 
-fn try_all(suite: &Suite, judge: &Judge) -> Vec<Verdict> {
+fn try_all(suite: &Suite, checker: &Checker) -> Vec<Verdict> {
     let progress = Progress::new(suite.claims());
     let mut verdicts = Vec::new();
-    suite.run(judge, &interrupt::STOPPED, |verdict| {
+    suite.run(checker, &interrupt::STOPPED, |verdict| {
         if !interrupt::is_stopped() {
-            progress.step(&told(&verdict));
+            progress.step(&progress_line(&verdict));
             verdicts.push(verdict);
         }
     });
     verdicts
 }
 
-fn told(verdict: &Verdict) -> String {
-    let Verdict { scenario, inclusion, runtime, .. } = verdict;
+fn progress_line(verdict: &Verdict) -> String {
+    let Verdict { scenario, claim, runtime, .. } = verdict;
     let how = if verdict.holds() { "holds" } else { "FAILS" };
-    format!("{inclusion} {how} {scenario} ({runtime})")
+    format!("{claim} {how} {scenario} ({runtime})")
 }

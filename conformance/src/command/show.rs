@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{Arm, End, NODE, Places, Trouble, interrupt, needs_node, say, say_misfits, width};
+use super::{Arm, CliError, NODE, Outcome, Paths, interrupt, needs_node, print, print_misfits, width};
 use crate::arm::mixed::{Mixed, Side};
 use crate::arm::node::Runtime;
 use crate::arm::sim::{self, Sim};
@@ -31,54 +31,54 @@ pub(super) struct Show {
 }
 
 impl Show {
-    pub(super) fn perform(&self, places: &Places) -> Result<End, Trouble> {
+    pub(super) fn perform(&self, paths: &Paths) -> Result<Outcome, CliError> {
         needs_node(&[self.arm], self.node.as_deref())?;
         if self.seed.is_some() && self.arm != Arm::Sim {
-            return Err(Trouble(format!("`--seed` is for the simulator; {} takes what comes", self.arm)));
+            return Err(CliError(format!("`--seed` is for the simulator; {} takes what comes", self.arm)));
         }
-        let scenario = places.scenario(&self.scenario)?;
-        let exceptions = places.exceptions()?;
+        let scenario = paths.scenario(&self.scenario)?;
+        let exceptions = paths.exceptions()?;
         let _home = interrupt::listen()?;
         let shown = match self.arm {
             Arm::Sim => self.simulate(&scenario),
             Arm::Unix => {
-                Unix::this()?.run(&scenario).map(|trace| Shown::real(UNIX, trace)).map_err(Trouble::from)
+                Unix::this()?.run(&scenario).map(|trace| Shown::real(UNIX, trace)).map_err(CliError::from)
             }
             Arm::Node => self.live(&scenario),
             Arm::RustNode => self.mix(Side::Unix, &scenario),
             Arm::NodeRust => self.mix(Side::Node, &scenario),
         };
         if interrupt::is_stopped() {
-            return Ok(End::Interrupted);
+            return Ok(Outcome::Interrupted);
         }
         let Shown { runtime, trace, replay } = shown?;
         let columns = columns(&trace, width());
-        say(format_args!("{}\n\n{columns}", scenario.description))?;
-        say("Rows are in no order: observers have no common clock.\n")?;
+        print(format_args!("{}\n\n{columns}", scenario.description))?;
+        print("Rows are in no order: observers have no common clock.\n")?;
         if let Some(hang) = Sim::new(&scenario).hang(&trace) {
-            say(format_args!("{hang}\n"))?;
+            print(format_args!("{hang}\n"))?;
         }
         if let Some(line) = replay {
-            say(format_args!("\nStep by step: conformance replay '{line}'\n"))?;
+            print(format_args!("\nStep by step: conformance replay '{line}'\n"))?;
         }
-        say_misfits(&scenario, &runtime, &trace, &exceptions)
+        print_misfits(&scenario, &runtime, &trace, &exceptions)
     }
 
-    fn live(&self, scenario: &Scenario) -> Result<Shown, Trouble> {
+    fn live(&self, scenario: &Scenario) -> Result<Shown, CliError> {
         let node = self.runtime()?;
         Ok(Shown::real(&node.name(), node.run(scenario)?))
     }
 
-    fn mix(&self, primary: Side, scenario: &Scenario) -> Result<Shown, Trouble> {
+    fn mix(&self, primary: Side, scenario: &Scenario) -> Result<Shown, CliError> {
         let mixed = Mixed::new(primary, Unix::this()?, self.runtime()?);
         Ok(Shown::real(&mixed.name(), mixed.run(scenario)?))
     }
 
-    fn runtime(&self) -> Result<Runtime, Trouble> {
+    fn runtime(&self) -> Result<Runtime, CliError> {
         Ok(Runtime::find(self.node.as_deref().unwrap_or(Path::new(NODE)))?)
     }
 
-    fn simulate(&self, scenario: &Scenario) -> Result<Shown, Trouble> {
+    fn simulate(&self, scenario: &Scenario) -> Result<Shown, CliError> {
         let sim = Sim::new(scenario);
         let sim::Run { trace, replay } = self.seed.map_or_else(|| sim.quiet(), |seed| sim.sample(seed))?;
         Ok(Shown { runtime: sim::NAME.to_owned(), trace, replay: Some(replay) })

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::standing::{Column, Mark, Standing};
+use super::status::{Column, Mark, Status};
 use super::{NodeTest, Subject, Subjects, Topic};
 use crate::scenario::Scenario;
 
@@ -14,7 +14,7 @@ pub struct Page<'a> {
     /// What shows it.
     pub scenarios: &'a [Scenario],
     /// How that stands.
-    pub standing: &'a Standing,
+    pub status: &'a Status,
 }
 
 const HEAD: &str = "\
@@ -72,7 +72,7 @@ impl Page<'_> {
     }
 
     fn head(&self, f: &mut fmt::Formatter<'_>, what: &str) -> fmt::Result {
-        let columns: Vec<_> = self.standing.keys().map(Column::to_string).collect();
+        let columns: Vec<_> = self.status.keys().map(Column::to_string).collect();
         writeln!(f, "| {what} | scenarios | {} |", columns.join(" | "))?;
         writeln!(f, "|---|---|{}", "---|".repeat(columns.len()))
     }
@@ -82,7 +82,7 @@ impl Page<'_> {
         let names = scenarios.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         let names = if names.is_empty() { "**missing**" } else { &names };
         write!(f, "| {what} | {names} |")?;
-        for marks in self.standing.values() {
+        for marks in self.status.values() {
             let worst: Option<&Mark> = scenarios.iter().filter_map(|name| marks.get(*name)).max();
             write!(f, " {} |", worst.map(Mark::to_string).unwrap_or_default())?;
         }

@@ -358,7 +358,8 @@ fn a_cycle_goes_round() {
         let mut seen = Trace::default();
         lines.for_each(|(observer, line)| seen.push(observer, line));
         let text = r#"{ "because": "Round.", "cycle": "client: data", "detail": "text", "over": 3 }"#;
-        super::claims::check(&serde_json::from_str(text).expect(text), &seen).map(|misfit| misfit.to_string())
+        super::clauses::check(&serde_json::from_str(text).expect(text), &seen)
+            .map(|misfit| misfit.to_string())
     };
     assert_eq!(claim(&[2, 3, 1, 2, 3, 1, 2]), None);
     let expected = "client 4, line 1: seen `data text=from-3`, expected 3 values of `text` in turn: Round.";

@@ -16,23 +16,23 @@ pub struct ClientCommand {
     /// Which client.
     pub client: u32,
     /// What.
-    pub act: ClientAct,
+    pub action: ClientAction,
 }
 
 /// What a client can be told to do.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum ClientAct {
+pub enum ClientAction {
     /// Connect to a server on this machine and write `connected` or `refused`.
     Connect {
         /// The server's name, for the line.
         server: String,
         /// Where it is.
-        at: Place,
+        at: ServerAddress,
     },
     /// Send a datagram to a port on this machine.
     SendDatagram {
         /// Where.
-        at: Place,
+        at: ServerAddress,
         /// What.
         text: String,
     },
@@ -41,14 +41,14 @@ pub enum ClientAct {
         /// The server's name, for the line.
         server: String,
         /// Where it is.
-        at: Place,
+        at: ServerAddress,
     },
     /// Write `backlog`: how many connections the kernel holds for a server.
     Backlog {
         /// The server's name, for the line.
         server: String,
         /// Where it is.
-        at: Place,
+        at: ServerAddress,
     },
     /// Write a line to the connection.
     Write {
@@ -63,7 +63,7 @@ pub enum ClientAct {
 
 /// Where a client finds a server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Place {
+pub enum ServerAddress {
     /// At a port of 127.0.0.1.
     V4(u16),
     /// At a port of `::1`.
@@ -74,9 +74,9 @@ pub enum Place {
 
 /// All clients of a scenario.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Cast {
+pub struct ClientScript {
     clients: Vec<Client>,
-    places: BTreeMap<String, Place>,
+    addresses: BTreeMap<String, ServerAddress>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,17 +106,17 @@ enum Phase {
     Over,
 }
 
-impl Place {
+impl ServerAddress {
     /// The same port of IPv6.
-    fn in_v6(&self) -> Place {
+    fn in_v6(&self) -> ServerAddress {
         match self {
-            Place::V4(port) | Place::V6(port) => Place::V6(*port),
-            Place::Path(path) => Place::Path(path.clone()),
+            ServerAddress::V4(port) | ServerAddress::V6(port) => ServerAddress::V6(*port),
+            ServerAddress::Path(path) => ServerAddress::Path(path.clone()),
         }
     }
 }
 
-impl Cast {
+impl ClientScript {
     /// The clients of this scenario, before the first line.
     pub fn new(scenario: &Scenario) -> Self {
         let mut clients: Vec<Client> = Vec::new();
@@ -129,29 +129,29 @@ impl Cast {
                 Client::new(number, steps.clone(), waits.then(|| number - 1))
             }));
         }
-        Cast { clients, places: BTreeMap::new() }
+        ClientScript { clients, addresses: BTreeMap::new() }
     }
 
     /// What the clients do now that somebody, perhaps one of them, wrote this line.
-    pub fn hear(&mut self, line: &Line) -> Vec<ClientCommand> {
-        self.learn_place(line);
-        self.clients.iter_mut().for_each(|client| client.hear(line));
+    pub fn on_line(&mut self, line: &Line) -> Vec<ClientCommand> {
+        self.learn_address(line);
+        self.clients.iter_mut().for_each(|client| client.on_line(line));
         let mut commands = Vec::new();
         for index in 0..self.clients.len() {
             let before = self.clients[index].after.map(|number| number as usize - 1);
             if before.is_none_or(|before| self.clients[before].phase == Phase::Over) {
-                self.clients[index].go_on(&self.places, &mut commands);
+                self.clients[index].advance(&self.addresses, &mut commands);
             }
         }
         commands
     }
 
-    fn learn_place(&mut self, Line { observation, .. }: &Line) {
+    fn learn_address(&mut self, Line { observation, .. }: &Line) {
         let Some(server) = observation.detail("server") else { return };
         if ["listening", "opened"].contains(&observation.what.as_str()) {
-            let path = || observation.detail("path").map(|path| Place::Path(path.to_owned()));
-            let place = observation.port().map(Place::V4).or_else(path);
-            self.places.extend(place.map(|place| (server.to_owned(), place)));
+            let path = || observation.detail("path").map(|path| ServerAddress::Path(path.to_owned()));
+            let address = observation.port().map(ServerAddress::V4).or_else(path);
+            self.addresses.extend(address.map(|address| (server.to_owned(), address)));
         }
     }
 }
@@ -161,7 +161,7 @@ impl Client {
         Client { number, met: vec![0; steps.len()], steps, next: 0, after, phase: Phase::Before }
     }
 
-    fn hear(&mut self, line: &Line) {
+    fn on_line(&mut self, line: &Line) {
         let me = Observer::Client(self.number);
         for (step, met) in self.steps.iter().zip(&mut self.met) {
             if matches!(step, Step::Await(awaited) if awaited.fits(line, Some(me))) {
@@ -177,47 +177,47 @@ impl Client {
         }
     }
 
-    fn go_on(&mut self, places: &BTreeMap<String, Place>, commands: &mut Vec<ClientCommand>) {
+    fn advance(&mut self, addresses: &BTreeMap<String, ServerAddress>, commands: &mut Vec<ClientCommand>) {
         while let Some(step) = self.steps.get(self.next) {
-            let act = match (step, self.phase) {
+            let action = match (step, self.phase) {
                 (Step::Mode(server), _) => {
-                    let Some(at) = places.get(server.as_str()).cloned() else { return };
-                    Some(ClientAct::Mode { server: server.to_string(), at })
+                    let Some(at) = addresses.get(server.as_str()).cloned() else { return };
+                    Some(ClientAction::Mode { server: server.to_string(), at })
                 }
                 (Step::Backlog(server), _) => {
-                    let Some(at) = places.get(server.as_str()).cloned() else { return };
-                    Some(ClientAct::Backlog { server: server.to_string(), at })
+                    let Some(at) = addresses.get(server.as_str()).cloned() else { return };
+                    Some(ClientAction::Backlog { server: server.to_string(), at })
                 }
                 (Step::SendDatagram { to, text }, _) => {
-                    let Some(at) = places.get(to.as_str()).cloned() else { return };
-                    Some(ClientAct::SendDatagram { at, text: text.to_string() })
+                    let Some(at) = addresses.get(to.as_str()).cloned() else { return };
+                    Some(ClientAction::SendDatagram { at, text: text.to_string() })
                 }
                 (Step::SendDatagramV6 { to, text }, _) => {
-                    let Some(at) = places.get(to.as_str()) else { return };
-                    Some(ClientAct::SendDatagram { at: at.in_v6(), text: text.to_string() })
+                    let Some(at) = addresses.get(to.as_str()) else { return };
+                    Some(ClientAction::SendDatagram { at: at.in_v6(), text: text.to_string() })
                 }
                 (_, Phase::Connecting | Phase::Over) => return,
                 (Step::Await(line), _) if self.met[self.next] >= line.pattern.nth.unwrap_or(1) => None,
                 (Step::Await(_), _) => return,
                 (Step::Connect(server), _) => {
-                    let Some(at) = places.get(server.as_str()).cloned() else { return };
+                    let Some(at) = addresses.get(server.as_str()).cloned() else { return };
                     self.phase = Phase::Connecting;
-                    Some(ClientAct::Connect { server: server.to_string(), at })
+                    Some(ClientAction::Connect { server: server.to_string(), at })
                 }
                 (Step::ConnectV6(server), _) => {
-                    let Some(at) = places.get(server.as_str()) else { return };
+                    let Some(at) = addresses.get(server.as_str()) else { return };
                     self.phase = Phase::Connecting;
-                    Some(ClientAct::Connect { server: server.to_string(), at: at.in_v6() })
+                    Some(ClientAction::Connect { server: server.to_string(), at: at.in_v6() })
                 }
-                (Step::Write(text), _) => Some(ClientAct::Write { text: text.to_string() }),
-                (Step::End, _) => Some(ClientAct::End),
+                (Step::Write(text), _) => Some(ClientAction::Write { text: text.to_string() }),
+                (Step::End, _) => Some(ClientAction::End),
                 (Step::Reset, _) => {
                     self.phase = Phase::Over;
-                    Some(ClientAct::Reset)
+                    Some(ClientAction::Reset)
                 }
             };
             self.next += 1;
-            commands.extend(act.map(|act| ClientCommand { client: self.number, act }));
+            commands.extend(action.map(|action| ClientCommand { client: self.number, action }));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::clients::{Cast, ClientAct, ClientCommand, Place};
+use super::clients::{ClientAction, ClientCommand, ClientScript, ServerAddress};
 use super::*;
 use crate::observation::Line;
 
@@ -77,24 +77,28 @@ fn a_worker_with_rules_of_its_own_has_no_others() {
 }
 
 #[track_caller]
-fn hear(cast: &mut Cast, line: &str, expected: &[(u32, ClientAct)]) {
-    let heard = cast.hear(&line.parse::<Line>().expect(line));
+fn after_line(script: &mut ClientScript, line: &str, expected: &[(u32, ClientAction)]) {
+    let commands = script.on_line(&line.parse::<Line>().expect(line));
     let expected: Vec<_> =
-        expected.iter().map(|(client, act)| ClientCommand { client: *client, act: act.clone() }).collect();
-    assert_eq!(heard, expected, "{line}");
+        expected.iter().map(|(client, act)| ClientCommand { client: *client, action: act.clone() }).collect();
+    assert_eq!(commands, expected, "{line}");
 }
 
 #[test]
 fn clients_come_in_turn_and_wait_for_what_they_await() {
-    let mut cast = Cast::new(&scenario());
-    let connect = ClientAct::Connect { server: "web".to_owned(), at: Place::V4(4001) };
-    let hi = ClientAct::Write { text: "hi".to_owned() };
-    hear(&mut cast, "primary: online worker=1", &[]);
-    hear(&mut cast, "worker 1: listening server=web port=4001", &[(1, connect.clone())]);
-    hear(&mut cast, "client 1: connected server=web", &[(1, hi)]);
-    hear(&mut cast, "primary: online worker=2", &[(3, connect.clone())]);
-    hear(&mut cast, "client 1: data text=x", &[(1, ClientAct::End)]);
-    hear(&mut cast, "client 3: connected server=web", &[(3, ClientAct::Reset), (4, connect.clone())]);
-    hear(&mut cast, "client 1: end", &[(2, connect)]);
-    hear(&mut cast, "client 2: refused server=web", &[]);
+    let mut script = ClientScript::new(&scenario());
+    let connect = ClientAction::Connect { server: "web".to_owned(), at: ServerAddress::V4(4001) };
+    let hi = ClientAction::Write { text: "hi".to_owned() };
+    after_line(&mut script, "primary: online worker=1", &[]);
+    after_line(&mut script, "worker 1: listening server=web port=4001", &[(1, connect.clone())]);
+    after_line(&mut script, "client 1: connected server=web", &[(1, hi)]);
+    after_line(&mut script, "primary: online worker=2", &[(3, connect.clone())]);
+    after_line(&mut script, "client 1: data text=x", &[(1, ClientAction::End)]);
+    after_line(
+        &mut script,
+        "client 3: connected server=web",
+        &[(3, ClientAction::Reset), (4, connect.clone())],
+    );
+    after_line(&mut script, "client 1: end", &[(2, connect)]);
+    after_line(&mut script, "client 2: refused server=web", &[]);
 }

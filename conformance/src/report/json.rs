@@ -25,7 +25,7 @@ impl Report {
 fn verdict(verdict: &Verdict) -> Value {
     json!({
         "scenario": verdict.scenario,
-        "claim": verdict.inclusion.to_string(),
+        "claim": verdict.claim.to_string(),
         "runtime": verdict.runtime,
         "holds": verdict.holds(),
         "runs": verdict.runs,

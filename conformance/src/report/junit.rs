@@ -5,16 +5,15 @@ use std::collections::BTreeMap;
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
 use super::Report;
-use crate::verdict::{Inclusion, Verdict};
+use crate::verdict::{Claim, Verdict};
 
 impl Report {
     /// The report as `JUnit` has it.
     pub fn junit(&self) -> quick_junit::Report {
-        let mut suites = BTreeMap::<Inclusion, TestSuite>::new();
+        let mut suites = BTreeMap::<Claim, TestSuite>::new();
         for verdict in &self.verdicts {
-            let suite = suites
-                .entry(verdict.inclusion)
-                .or_insert_with(|| TestSuite::new(verdict.inclusion.to_string()));
+            let suite =
+                suites.entry(verdict.claim).or_insert_with(|| TestSuite::new(verdict.claim.to_string()));
             suite.add_test_case(case(verdict));
         }
         let mut report = quick_junit::Report::new("conformance");
@@ -36,12 +35,10 @@ fn case(verdict: &Verdict) -> TestCase {
     } else {
         let texts: Vec<_> = verdict.failures.iter().map(ToString::to_string).collect();
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-        status
-            .set_message(format!("{} does not hold", verdict.inclusion))
-            .set_description(texts.join("\n\n"));
+        status.set_message(format!("{} does not hold", verdict.claim)).set_description(texts.join("\n\n"));
         status
     };
     let mut case = TestCase::new(verdict.scenario.clone(), status);
-    case.set_classname(format!("{} {}", verdict.inclusion, verdict.runtime));
+    case.set_classname(format!("{} {}", verdict.claim, verdict.runtime));
     case
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use console::style;
 
 use super::Report;
-use crate::verdict::{Inclusion, Verdict};
+use crate::verdict::{Claim, Verdict};
 
 /// Of one claim, so many failures are told in full.
 const TOLD: usize = 3;
@@ -27,13 +27,13 @@ impl fmt::Display for Report {
 }
 
 fn failures(f: &mut fmt::Formatter<'_>, verdict: &Verdict) -> fmt::Result {
-    let Verdict { scenario, inclusion, runtime, failures, .. } = verdict;
+    let Verdict { scenario, claim, runtime, failures, .. } = verdict;
     for failure in failures.iter().take(TOLD) {
-        writeln!(f, "{} {inclusion} {scenario} ({runtime}): {failure}\n", style("FAILS").red().bold())?;
+        writeln!(f, "{} {claim} {scenario} ({runtime}): {failure}\n", style("FAILS").red().bold())?;
     }
     match failures.len().saturating_sub(TOLD) {
         0 => Ok(()),
-        more => writeln!(f, "      {inclusion} {scenario}: and {more} more; --json tells all\n"),
+        more => writeln!(f, "      {claim} {scenario}: and {more} more; --json tells all\n"),
     }
 }
 
@@ -70,7 +70,7 @@ impl Report {
             }
         }
         for (letter, meaning) in LETTERS {
-            let of_letter = |verdict: &&Verdict| verdict.inclusion.to_string().contains(letter);
+            let of_letter = |verdict: &&Verdict| verdict.claim.to_string().contains(letter);
             let meant = self.verdicts.iter().filter(of_letter);
             let runtimes: BTreeSet<_> = meant.map(|verdict| verdict.runtime.as_str()).collect();
             if !runtimes.is_empty() {
@@ -149,8 +149,8 @@ impl Cell {
 }
 
 struct Table<'a> {
-    columns: BTreeMap<Inclusion, Column>,
-    rows: BTreeMap<&'a str, BTreeMap<Inclusion, Cell>>,
+    columns: BTreeMap<Claim, Column>,
+    rows: BTreeMap<&'a str, BTreeMap<Claim, Cell>>,
 }
 
 /// How wide its cells are, and whether there is room for a mark behind them.
@@ -179,11 +179,11 @@ impl<'a> Table<'a> {
         let mut table = Table { columns: BTreeMap::new(), rows: BTreeMap::new() };
         for verdict in verdicts {
             let row = table.rows.entry(&verdict.scenario).or_default();
-            row.entry(verdict.inclusion).or_default().add(verdict);
+            row.entry(verdict.claim).or_default().add(verdict);
         }
-        for (inclusion, cell) in table.rows.values().flatten() {
-            let column = table.columns.entry(*inclusion).or_default();
-            column.fit(&inclusion.to_string());
+        for (claim, cell) in table.rows.values().flatten() {
+            let column = table.columns.entry(*claim).or_default();
+            column.fit(&claim.to_string());
             column.fit(&cell.text());
         }
         table
@@ -193,10 +193,10 @@ impl<'a> Table<'a> {
 impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let longest = self.rows.keys().map(|name| name.len()).max().unwrap_or(0).max("scenario".len());
-        let heads = self.columns.iter().map(|(inclusion, column)| column.pad(&inclusion.to_string()));
+        let heads = self.columns.iter().map(|(claim, column)| column.pad(&claim.to_string()));
         writeln!(f, "{}", format!("{:<longest$}{}", "scenario", heads.collect::<String>()).trim_end())?;
         for (name, row) in &self.rows {
-            let cells = self.columns.iter().map(|(inclusion, column)| shown(row.get(inclusion), *column));
+            let cells = self.columns.iter().map(|(claim, column)| shown(row.get(claim), *column));
             writeln!(f, "{}", format!("{name:<longest$}{}", cells.collect::<String>()).trim_end())?;
         }
         Ok(())

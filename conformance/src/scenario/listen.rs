@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
-use super::Word;
+use super::Token;
 
 /// Which server of a worker to open, and where. Node: the options of `server.listen()`.
 #[expect(clippy::struct_excessive_bools, reason = "they are Node's options, by our names")]
@@ -12,7 +12,7 @@ use super::Word;
 #[serde(deny_unknown_fields)]
 pub struct Listen {
     /// Its name in the scenario.
-    pub server: Word,
+    pub server: Token,
     /// The address; without, every address.
     #[serde(default)]
     pub host: Option<IpAddr>,
@@ -21,10 +21,10 @@ pub struct Listen {
     pub port: Option<u16>,
     /// Ask for the port that this server has, of the same worker or of one whose port was given along with the fork.
     #[serde(default)]
-    pub port_of: Option<Word>,
+    pub port_of: Option<Token>,
     /// A path in the directory of the run, instead of a port.
     #[serde(default)]
-    pub path: Option<Word>,
+    pub path: Option<Token>,
     /// Everybody may read the path. Node: `readableAll`.
     #[serde(default)]
     pub readable_all: bool,
@@ -33,7 +33,7 @@ pub struct Listen {
     pub writable_all: bool,
     /// The descriptor of this server of the primary's own, instead of an address.
     #[serde(default)]
-    pub fd_of: Option<Word>,
+    pub fd_of: Option<Token>,
     /// Leave IPv4 alone. Node: `ipv6Only`.
     #[serde(default)]
     pub ipv6_only: bool,
@@ -93,7 +93,7 @@ impl Listen {
 #[serde(deny_unknown_fields)]
 pub struct Bind {
     /// Its name in the scenario.
-    pub server: Word,
+    pub server: Token,
     /// Whether it is for IPv6. Node: `udp6`.
     #[serde(default)]
     pub v6: bool,
@@ -102,10 +102,10 @@ pub struct Bind {
     pub host: Option<IpAddr>,
     /// Ask for the port that this server has, as in [`Listen::port_of`].
     #[serde(default)]
-    pub port_of: Option<Word>,
+    pub port_of: Option<Token>,
     /// The descriptor of this server of the primary's own, instead of an address.
     #[serde(default)]
-    pub fd_of: Option<Word>,
+    pub fd_of: Option<Token>,
     /// Leave IPv4 alone. Node: `ipv6Only`.
     #[serde(default)]
     pub ipv6_only: bool,
@@ -125,10 +125,10 @@ pub struct Bind {
 #[serde(deny_unknown_fields)]
 pub struct Open {
     /// Its name in the scenario.
-    pub server: Word,
+    pub server: Token,
     /// A path in the directory of the run, instead of a port of 127.0.0.1.
     #[serde(default)]
-    pub path: Option<Word>,
+    pub path: Option<Token>,
     /// Whether it is for datagrams.
     #[serde(default)]
     pub udp: bool,

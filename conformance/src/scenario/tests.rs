@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{DIRECTORY, Scenario};
-use crate::words;
+use crate::vocabulary;
 
 const MANUAL: &str = include_str!("../../scenarios/README.md");
 
@@ -49,7 +49,8 @@ fn the_example_of_the_manual_is_well_formed() {
 
 #[test]
 fn the_manual_explains_every_word_and_every_detail() {
-    for (word, details) in [words::PRIMARY, words::WORKER, words::CLIENT].into_iter().flatten() {
+    for (word, details) in [vocabulary::PRIMARY, vocabulary::WORKER, vocabulary::CLIENT].into_iter().flatten()
+    {
         let client = ["connected", "refused"].contains(word);
         assert!(client || MANUAL.contains(&format!("| `{word}` |")), "no row for `{word}`");
         for detail in *details {

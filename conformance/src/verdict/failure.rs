@@ -6,12 +6,12 @@ use std::path::Path;
 use cluster_sim::Check;
 
 use crate::arm::drive::RunError;
-use crate::arm::sim::{Misfit, Nearest};
+use crate::arm::sim::{Divergence, Nearest};
 use crate::fixture::{self, FixtureError};
 use crate::order;
 use crate::scenario::{self, Scenario};
 use crate::trace::Trace;
-use crate::verdict::Inclusion;
+use crate::verdict::Claim;
 
 /// A trace that is not where it should be, or a run that gave none. Shown in several lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl Failure {
     }
 
     /// Without traces there is nothing to try; another claim about them tells why.
-    pub(crate) fn untried(other: Inclusion) -> Self {
+    pub(crate) fn untried(other: Claim) -> Self {
         Failure::new(format!("there is no trace to hold against anything, see {other}"))
     }
 
@@ -104,7 +104,7 @@ fn place(misfit: &order::Misfit, trace: &Trace) -> String {
 
 fn sides(nearest: &Nearest) -> String {
     let Nearest { made, of, misfit, failed, .. } = nearest;
-    let there = misfit.as_ref().map(|Misfit { observer, line, found, wanted }| {
+    let there = misfit.as_ref().map(|Divergence { observer, line, found, wanted }| {
         let shown = |line: &Option<String>| line.clone().unwrap_or_else(|| "nothing more".to_owned());
         let (wanted, found) = (shown(wanted), shown(found));
         format!("; then {observer}, line {line}\n    seen      {wanted}\n    simulated {found}")

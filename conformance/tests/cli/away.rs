@@ -126,8 +126,8 @@ fn other_checkout_has_its_own_scenarios() {
     fs::write(away.path("other/conformance/exceptions.json"), "[]").expect("a file");
     for at in ["other", "other/conformance/scenarios", "other/a/b"] {
         let output = away.run(at, &["list"]);
-        let said = text(&output);
-        assert!(said.starts_with("mine\n") && !said.contains("worker_exit"), "{at}: {said}");
+        let printed = text(&output);
+        assert!(printed.starts_with("mine\n") && !printed.contains("worker_exit"), "{at}: {printed}");
     }
     let output = away.run("other/a/b", &["run", "--arm", "unix", "--scenario", "mine", "--runs", "1"]);
     assert!(text(&output).contains("other/conformance/../fixtures: No such file"), "{}", text(&output));

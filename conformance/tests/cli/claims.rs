@@ -2,25 +2,25 @@
 
 use std::fs;
 
-use super::stage::{Stage, snapshot};
+use super::fixture::{CliFixture, snapshot};
 
 /// A stage on which every claim of the simulator fails.
-fn wrong() -> Stage {
-    let stage = Stage::new();
-    stage.edit("scenarios/hello.json", "\"times\": 1", "\"times\": 2");
-    stage.edit("recordings/node-v20.0.0/code.json", "code=3", "code=4");
-    stage.write(
+fn wrong() -> CliFixture {
+    let cli = CliFixture::new();
+    cli.edit("scenarios/hello.json", "\"times\": 1", "\"times\": 2");
+    cli.edit("recordings/node-v20.0.0/code.json", "code=3", "code=4");
+    cli.write(
         "exceptions.json",
         r#"[{ "scenario": "hello", "runtime": "node *", "lines": "primary: error", "reason": "None." }]"#,
     );
-    stage
+    cli
 }
 
 #[test]
 fn what_holds_is_a_table() {
     snapshot(
         "holds",
-        &Stage::new().run(&["run", "--arm", "sim", "--arm", "unix", "--runs", "1", "--samples", "1"]),
+        &CliFixture::new().run(&["run", "--arm", "sim", "--arm", "unix", "--runs", "1", "--samples", "1"]),
     );
 }
 
@@ -31,34 +31,37 @@ fn what_fails_is_told_with_its_place_and_both_sides() {
 
 #[test]
 fn a_scenario_alone_does_not_make_the_exceptions_of_others_stale() {
-    let said = wrong().run(&["run", "--arm", "unix", "--scenario", "code"]);
-    assert!(!said.out.contains("exceptions.json"), "{said}");
+    let printed = wrong().run(&["run", "--arm", "unix", "--scenario", "code"]);
+    assert!(!printed.out.contains("exceptions.json"), "{printed}");
 }
 
 #[test]
 fn an_arm_alone_does_not_make_exceptions_stale_that_only_the_simulator_needs() {
-    let said = wrong().run(&["run", "--arm", "unix", "--runs", "1"]);
-    assert!(!said.out.contains("exceptions.json"), "{said}");
+    let printed = wrong().run(&["run", "--arm", "unix", "--runs", "1"]);
+    assert!(!printed.out.contains("exceptions.json"), "{printed}");
 }
 
 #[test]
 fn a_failure_of_the_simulator_can_be_replayed() {
-    let stage = wrong();
-    let output = stage.command(&["run", "--arm", "sim", "--scenario", "hello", "--samples", "1"]).output();
+    let cli = wrong();
+    let output = cli.command(&["run", "--arm", "sim", "--scenario", "hello", "--samples", "1"]).output();
     let out = String::from_utf8(output.expect("the command can be started").stdout).expect("text");
     let (_, replay) = out.split_once("conformance replay '").expect("a line to replay");
     let (line, _) = replay.split_once('\'').expect("it ends");
-    let said = stage.run(&["replay", line]);
-    assert_eq!(said.code, Some(1), "{said}");
-    assert!(said.out.contains("Not in the contract: missing: 2 times `client 1: data text=hello`"), "{said}");
-    assert!(!said.out.contains("not what was recorded"), "{said}");
-    let said = Stage::new().run(&["replay", line]);
-    assert_eq!(said.code, Some(0), "{said}");
+    let printed = cli.run(&["replay", line]);
+    assert_eq!(printed.code, Some(1), "{printed}");
+    assert!(
+        printed.out.contains("Not in the contract: missing: 2 times `client 1: data text=hello`"),
+        "{printed}"
+    );
+    assert!(!printed.out.contains("not what was recorded"), "{printed}");
+    let printed = CliFixture::new().run(&["replay", line]);
+    assert_eq!(printed.code, Some(0), "{printed}");
     let other = line.replacen(":hello:", ":code:", 1);
-    let said = stage.run(&["replay", &other]);
-    assert!(said.out.contains("This is not what was recorded: between steps"), "{said}");
-    let said = Stage::new().run(&["replay", &other]);
-    assert_eq!(said.code, Some(2), "{said}");
+    let printed = cli.run(&["replay", &other]);
+    assert!(printed.out.contains("This is not what was recorded: between steps"), "{printed}");
+    let printed = CliFixture::new().run(&["replay", &other]);
+    assert_eq!(printed.code, Some(2), "{printed}");
 }
 
 #[test]
@@ -66,108 +69,113 @@ fn a_line_of_the_simulators_own_scenarios_can_be_replayed() {
     let mut world = cluster_sim::scenarios::standard_world().on(cluster_sim::Schedule::seed(7));
     world.run().expect("no check fails");
     let line = world.replay_line();
-    let said = Stage::new().run(&["replay", &line]);
-    assert_eq!(said.code, Some(0), "{said}");
-    assert!(said.out.starts_with(" step | primary"), "{said}");
-    assert!(said.out.ends_with("Every check passes.\n"), "{said}");
-    let said = Stage::new().run(&["replay", &line.replacen(":standard:", ":serve-3-1:", 1)]);
-    assert_eq!(said.code, Some(2), "{said}");
-    assert!(said.out.contains("it went another way"), "{said}");
+    let printed = CliFixture::new().run(&["replay", &line]);
+    assert_eq!(printed.code, Some(0), "{printed}");
+    assert!(printed.out.starts_with(" step | primary"), "{printed}");
+    assert!(printed.out.ends_with("Every check passes.\n"), "{printed}");
+    let printed = CliFixture::new().run(&["replay", &line.replacen(":standard:", ":serve-3-1:", 1)]);
+    assert_eq!(printed.code, Some(2), "{printed}");
+    assert!(printed.out.contains("it went another way"), "{printed}");
 }
 
 #[test]
 fn a_line_of_a_search_without_the_lines_of_an_exception_is_what_was_recorded() {
-    let stage = Stage::new();
-    stage.edit("recordings/node-v20.0.0/hello.json", "worker=1 code=0", "worker=1 code=4");
-    stage.write(
+    let cli = CliFixture::new();
+    cli.edit("recordings/node-v20.0.0/hello.json", "worker=1 code=0", "worker=1 code=4");
+    cli.write(
         "exceptions.json",
         r#"[{ "scenario": "hello", "runtime": "node *", "lines": "primary: all_disconnected", "reason": "None." }]"#,
     );
-    let output = stage.command(&["run", "--arm", "sim", "--scenario", "hello", "--samples", "1"]).output();
+    let output = cli.command(&["run", "--arm", "sim", "--scenario", "hello", "--samples", "1"]).output();
     let out = String::from_utf8(output.expect("the command can be started").stdout).expect("text");
     let (_, replay) = out.split_once("conformance replay '").expect("a line to replay");
     let (line, _) = replay.split_once('\'').expect("it ends");
-    let said = stage.run(&["replay", line]);
-    assert_eq!(said.code, Some(0), "{said}");
-    assert!(said.out.contains("all disconnected") || said.out.contains("AllDisconnected"), "{said}");
-    stage.write("exceptions.json", "[]");
-    assert_eq!(stage.run(&["replay", line]).code, Some(2));
+    let printed = cli.run(&["replay", line]);
+    assert_eq!(printed.code, Some(0), "{printed}");
+    assert!(printed.out.contains("all disconnected") || printed.out.contains("AllDisconnected"), "{printed}");
+    cli.write("exceptions.json", "[]");
+    assert_eq!(cli.run(&["replay", line]).code, Some(2));
 }
 
 #[test]
 fn what_never_ends_is_called_a_hang() {
-    let stage = Stage::new();
-    stage.edit("scenarios/hello.json", "[\"disconnect_all\"]", "[]");
-    stage.edit("scenarios/hello.json", ", \"end\"]", "]");
-    let said = stage.run(&["run", "--arm", "sim", "--scenario", "hello", "--samples", "1"]);
-    assert_eq!(said.code, Some(1), "{said}");
+    let cli = CliFixture::new();
+    cli.edit("scenarios/hello.json", "[\"disconnect_all\"]", "[]");
+    cli.edit("scenarios/hello.json", ", \"end\"]", "]");
+    let printed = cli.run(&["run", "--arm", "sim", "--scenario", "hello", "--samples", "1"]);
+    assert_eq!(printed.code, Some(1), "{printed}");
     let hang = "hangs: worker 1 never ends, client 1 waits for an end that never comes";
-    assert!(said.out.contains(&format!("S ⊆ C hello (sim): {hang}; until then was seen:\n")), "{said}");
-    let said = stage.run(&["show", "hello"]);
-    assert_eq!(said.code, Some(1), "{said}");
-    assert!(said.out.contains(hang), "{said}");
+    assert!(printed.out.contains(&format!("S ⊆ C hello (sim): {hang}; until then was seen:\n")), "{printed}");
+    let printed = cli.run(&["show", "hello"]);
+    assert_eq!(printed.code, Some(1), "{printed}");
+    assert!(printed.out.contains(hang), "{printed}");
 }
 
 #[test]
 fn what_is_shown_is_excused_as_when_it_is_run() {
-    let stage = Stage::new();
-    stage.edit(
+    let cli = CliFixture::new();
+    cli.edit(
         "scenarios/code.json",
         "\"primary: exit code=3\", \"times\": 1",
         "\"primary: exit\", \"times\": 0",
     );
-    let said = stage.run(&["show", "code"]);
-    assert_eq!(said.code, Some(1), "{said}");
-    stage.write(
+    let printed = cli.run(&["show", "code"]);
+    assert_eq!(printed.code, Some(1), "{printed}");
+    cli.write(
         "exceptions.json",
         r#"[{ "scenario": "code", "runtime": "sim", "lines": "primary: exit", "reason": "For a test." }]"#,
     );
-    let said = stage.run(&["show", "code"]);
-    assert_eq!(said.code, Some(0), "{said}");
-    assert!(said.out.contains("Excused by an exception: primary, line"), "{said}");
-    assert!(said.out.ends_with("For a test.\n"), "{said}");
+    let printed = cli.run(&["show", "code"]);
+    assert_eq!(printed.code, Some(0), "{printed}");
+    assert!(printed.out.contains("Excused by an exception: primary, line"), "{printed}");
+    assert!(printed.out.ends_with("For a test.\n"), "{printed}");
 }
 
 #[test]
 fn a_claim_that_needs_an_exception_is_marked() {
-    let stage = Stage::new();
-    stage.edit(
+    let cli = CliFixture::new();
+    cli.edit(
         "scenarios/code.json",
         "\"primary: exit code=3\", \"times\": 1",
         "\"primary: exit\", \"times\": 0",
     );
-    stage.write(
+    cli.write(
         "exceptions.json",
         r#"[{ "scenario": "code", "runtime": "sim", "lines": "primary: exit", "reason": "For a test." }]"#,
     );
-    let said = stage.run(&["run", "--arm", "sim", "--samples", "1"]);
+    let printed = cli.run(&["run", "--arm", "sim", "--samples", "1"]);
     assert!(
-        said.out.contains("\ncode      FAILS 1 of 1  1 (1)*  1 (1)\nhello            1 (1)  1 (1)   1 (1)\n"),
-        "{said}"
+        printed
+            .out
+            .contains("\ncode      FAILS 1 of 1  1 (1)*  1 (1)\nhello            1 (1)  1 (1)   1 (1)\n"),
+        "{printed}"
     );
-    assert!(said.out.contains("60 (6)*       lines that an exception names were not compared"), "{said}");
+    assert!(
+        printed.out.contains("60 (6)*       lines that an exception names were not compared"),
+        "{printed}"
+    );
 }
 
 #[test]
 fn the_exceptions_of_this_repository_are_not_stale_with_scenarios_of_ones_own() {
-    let stage = Stage::new();
+    let cli = CliFixture::new();
     // It would need the exception.
-    fs::remove_file(stage.path("scenarios/hello.json")).expect("a file");
+    fs::remove_file(cli.path("scenarios/hello.json")).expect("a file");
     let all = ["run", "--arm", "sim", "--exceptions", cluster_conformance::exceptions::FILE];
-    let said = stage.run(&all);
-    assert_eq!(said.code, Some(0), "{said}");
+    let printed = cli.run(&all);
+    assert_eq!(printed.code, Some(0), "{printed}");
     let ones_own = fs::read_to_string(all[4]).expect("a file");
-    stage.write("exceptions.json", &ones_own);
-    let said = stage.run(&all[..3]);
-    assert_eq!(said.code, Some(1), "{said}");
-    assert!(said.out.contains("FAILS exceptions.json: no line of"), "{said}");
+    cli.write("exceptions.json", &ones_own);
+    let printed = cli.run(&all[..3]);
+    assert_eq!(printed.code, Some(1), "{printed}");
+    assert!(printed.out.contains("FAILS exceptions.json: no line of"), "{printed}");
 }
 
 #[test]
 fn json_says_all() {
-    let said = wrong().run(&["run", "--arm", "sim", "--samples", "1", "--json"]);
-    assert_eq!(said.code, Some(1), "{said}");
-    let json: serde_json::Value = serde_json::from_str(&said.out).expect("JSON and nothing else");
+    let printed = wrong().run(&["run", "--arm", "sim", "--samples", "1", "--json"]);
+    assert_eq!(printed.code, Some(1), "{printed}");
+    let json: serde_json::Value = serde_json::from_str(&printed.out).expect("JSON and nothing else");
     assert_eq!(json["holds"], false);
     assert_eq!(json["stale_exceptions"].as_array().map(Vec::len), Some(1));
     let verdicts = json["verdicts"].as_array().expect("verdicts");
@@ -181,10 +189,10 @@ fn json_says_all() {
 
 #[test]
 fn junit_has_a_test_for_each_claim() {
-    let stage = wrong();
-    let said = stage.run(&["run", "--arm", "sim", "--samples", "1", "--junit", "report.xml"]);
-    assert_eq!(said.code, Some(1), "{said}");
-    let xml = fs::read_to_string(stage.path("report.xml")).expect("a report");
+    let cli = wrong();
+    let printed = cli.run(&["run", "--arm", "sim", "--samples", "1", "--junit", "report.xml"]);
+    assert_eq!(printed.code, Some(1), "{printed}");
+    let xml = fs::read_to_string(cli.path("report.xml")).expect("a report");
     assert!(xml.contains("<testsuite name=\"N ⊆ S\" tests=\"2\""), "{xml}");
     assert_eq!(xml.matches("<failure").count(), 5, "{xml}");
 }

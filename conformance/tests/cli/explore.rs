@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::stage::{Said, Stage, snapshot};
+use super::fixture::{CliFixture, Printed, snapshot};
 
 /// Who gets the connection is a matter of luck, and this contract does not know it.
 const LUCK: &str = r#"{
@@ -22,22 +22,22 @@ const LUCK: &str = r#"{
 }
 "#;
 
-fn explore(stage: &Stage, scenario: &str, more: &[&str]) -> Said {
-    let file = stage.path("regressions.txt");
-    stage.run(&[&["explore", scenario, "--regressions", &file.to_string_lossy()], more].concat())
+fn explore(cli: &CliFixture, scenario: &str, more: &[&str]) -> Printed {
+    let file = cli.path("regressions.txt");
+    cli.run(&[&["explore", scenario, "--regressions", &file.to_string_lossy()], more].concat())
 }
 
-fn luck() -> Stage {
-    let stage = Stage::new();
-    stage.scenario("luck", LUCK);
-    stage
+fn luck() -> CliFixture {
+    let cli = CliFixture::new();
+    cli.scenario("luck", LUCK);
+    cli
 }
 
 #[test]
 fn a_failure_is_shrunk_explained_and_kept() {
-    let stage = luck();
-    let said = explore(&stage, "luck", &["--jobs", "1"]);
-    assert_eq!(said.code, Some(1), "{said}");
+    let cli = luck();
+    let printed = explore(&cli, "luck", &["--jobs", "1"]);
+    assert_eq!(printed.code, Some(1), "{printed}");
     let parts = [
         "Run ",
         "Not in the contract: primary, line",
@@ -50,78 +50,85 @@ fn a_failure_is_shrunk_explained_and_kept() {
         "\n  it  ",
         "\n  conformance replay 'sim:v1:...'\n",
     ];
-    let places: Vec<_> = parts.iter().map(|part| said.out.find(part)).collect();
-    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?}\n{said}");
-    assert!(said.out.ends_with(parts[9]), "the line is last: {said}");
+    let places: Vec<_> = parts.iter().map(|part| printed.out.find(part)).collect();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?}\n{printed}");
+    assert!(printed.out.ends_with(parts[9]), "the line is last: {printed}");
     let others = explore(&luck(), "luck", &["--jobs", "3"]);
-    assert_eq!(others.out, said.out, "how many look does not matter");
+    assert_eq!(others.out, printed.out, "how many look does not matter");
 
-    let kept = fs::read_to_string(stage.path("regressions.txt")).expect("it was made");
+    let kept = fs::read_to_string(cli.path("regressions.txt")).expect("it was made");
     let line = kept.lines().last().expect("a line");
-    let said = stage.run(&["replay", line]);
-    assert_eq!(said.code, Some(1), "{said}");
-    assert!(said.out.contains("Not in the contract: primary, line"), "{said}");
+    let printed = cli.run(&["replay", line]);
+    assert_eq!(printed.code, Some(1), "{printed}");
+    assert!(printed.out.contains("Not in the contract: primary, line"), "{printed}");
 
-    let said = explore(&stage, "luck", &["--seeds", "1"]);
-    assert!(said.code == Some(1) && said.out.starts_with("A regression: it has failed before."), "{said}");
-    assert_eq!(fs::read_to_string(stage.path("regressions.txt")).expect("it is there"), kept);
+    let printed = explore(&cli, "luck", &["--seeds", "1"]);
+    assert!(
+        printed.code == Some(1) && printed.out.starts_with("A regression: it has failed before."),
+        "{printed}"
+    );
+    assert_eq!(fs::read_to_string(cli.path("regressions.txt")).expect("it is there"), kept);
 }
 
 #[test]
 fn a_regression_that_passes_is_counted() {
-    let stage = Stage::new();
+    let cli = CliFixture::new();
     let quiet = "sim:v1:hello:3:-:9.0000000000000000.000000000000000000000000000000000000";
-    stage.write("regressions.txt", &format!("# for people\n\n{quiet}\n"));
-    let said = explore(&stage, "hello", &["--seeds", "50", "--faults", "partial-read"]);
-    assert_eq!(said.code, Some(0), "{said}");
-    assert!(said.out.starts_with("Known regressions: 1, all pass; 1 went another way"), "{said}");
+    cli.write("regressions.txt", &format!("# for people\n\n{quiet}\n"));
+    let printed = explore(&cli, "hello", &["--seeds", "50", "--faults", "partial-read"]);
+    assert_eq!(printed.code, Some(0), "{printed}");
+    assert!(printed.out.starts_with("Known regressions: 1, all pass; 1 went another way"), "{printed}");
     assert!(
-        said.out
+        printed
+            .out
             .contains("bounded by --seeds. Every check of the simulator passes, and the scenario's contract"),
-        "{said}"
+        "{printed}"
     );
 }
 
 #[test]
 fn a_search_of_all_runs_says_what_it_has_covered() {
-    let stage = Stage::new();
-    let said = explore(&stage, "hello", &["--exhaustive"]);
+    let cli = CliFixture::new();
+    let printed = explore(&cli, "hello", &["--exhaustive"]);
     assert!(
-        said.code == Some(0) && said.out.contains(": complete. Every check of the simulator passes"),
-        "{said}"
+        printed.code == Some(0) && printed.out.contains(": complete. Every check of the simulator passes"),
+        "{printed}"
     );
-    let said = explore(&stage, "hello", &["--exhaustive", "--worlds", "100"]);
-    assert!(said.code == Some(0) && said.out.contains(": bounded by the number of states."), "{said}");
-    let said = explore(&stage, "serve-1-1+shared", &["--exhaustive", "--faults", "kill", "--strikes", "1"]);
+    let printed = explore(&cli, "hello", &["--exhaustive", "--worlds", "100"]);
     assert!(
-        said.code == Some(0) && said.out.contains(": complete. Every check of the simulator passes"),
-        "{said}"
+        printed.code == Some(0) && printed.out.contains(": bounded by the number of states."),
+        "{printed}"
+    );
+    let printed = explore(&cli, "serve-1-1+shared", &["--exhaustive", "--faults", "kill", "--strikes", "1"]);
+    assert!(
+        printed.code == Some(0) && printed.out.contains(": complete. Every check of the simulator passes"),
+        "{printed}"
     );
 }
 
 #[test]
 fn what_cannot_be_explored_is_said() {
-    let stage = Stage::new();
-    stage.write("regressions.txt", "sim:v0:hello");
+    let cli = CliFixture::new();
+    cli.write("regressions.txt", "sim:v0:hello");
     for (name, args) in [
         ("explore_unknown", &["explore", "helo"][..]),
         ("explore_all_and_some", &["explore", "hello", "--exhaustive", "--seeds", "9"]),
         ("explore_no_regressions", &["explore", "hello", "--regressions", "regressions.txt"]),
         ("explore_no_strikes", &["explore", "hello", "--strikes", "256"]),
     ] {
-        let said = stage.run(args);
-        assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{said}");
-        snapshot(name, &said);
+        let printed = cli.run(args);
+        assert_eq!((printed.code, printed.out.as_str()), (Some(2), ""), "{printed}");
+        snapshot(name, &printed);
     }
 }
 
 #[test]
 fn a_fault_that_there_is_not_is_answered_with_those_there_are() {
     for faults in ["kill,flood", "none,kill", "Kill"] {
-        let said = Stage::new().run(&["explore", "hello", "--faults", faults]);
-        assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{said}");
+        let printed = CliFixture::new().run(&["explore", "hello", "--faults", faults]);
+        assert_eq!((printed.code, printed.out.as_str()), (Some(2), ""), "{printed}");
         for name in ["there are: ", "kill", "lost-descriptor", "or `all`, or `none` alone"] {
-            assert!(said.err.contains(name), "{name}: {said}");
+            assert!(printed.err.contains(name), "{name}: {printed}");
         }
     }
 }
@@ -141,10 +148,10 @@ const REFUSE: &str = r#"{
 #[test]
 fn endless_run_names_its_circle() {
     for faults in ["none", "all"] {
-        let stage = Stage::new();
-        stage.scenario("refuse", REFUSE);
-        let said = explore(&stage, "refuse", &["--faults", faults, "--jobs", "1"]);
-        assert_eq!(said.code, Some(1), "{said}");
+        let cli = CliFixture::new();
+        cli.scenario("refuse", REFUSE);
+        let printed = explore(&cli, "refuse", &["--faults", faults, "--jobs", "1"]);
+        assert_eq!(printed.code, Some(1), "{printed}");
         for part in [
             "the check `liveness` fails at step ",
             "never at rest: no program, client or observer notices anything of the last 20000 steps",
@@ -152,7 +159,7 @@ fn endless_run_names_its_circle() {
             "the primary reads from worker 1 (",
             "worker 1 reads from the primary (",
         ] {
-            assert!(said.out.contains(part), "{part}: {said}");
+            assert!(printed.out.contains(part), "{part}: {printed}");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use cluster_conformance::arm::node::Runtime;
 
-use crate::stage::Stage;
+use crate::fixture::CliFixture;
 
 /// Every form of a call ends under our primary as under Node's.
 #[test]
@@ -13,11 +13,11 @@ fn forms_end_as_under_node() {
         eprintln!("ignored: {none}");
         return;
     }
-    let stage = Stage::new();
+    let cli = CliFixture::new();
     let settings = ["round robin", "advanced, shared", "silent", "execArgv", "stdio*"];
     let mut args = vec!["forms"];
     args.extend(settings.iter().flat_map(|setting| ["--setting", setting]));
-    let mut command = stage.command(&args);
+    let mut command = cli.command(&args);
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
     let output = command.output().expect("the command can be started");
     let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
@@ -28,19 +28,19 @@ fn forms_end_as_under_node() {
 /// A setting that is not there is refused with the names of those that are.
 #[test]
 fn forms_refuse_unknown_setting() {
-    let stage = Stage::new();
-    let node = stage.node("echo v20.20.2").to_string_lossy().into_owned();
-    let said = stage.run(&["forms", "--node", &node, "--setting", "square robin"]);
-    assert_eq!(said.code, Some(2), "{said}");
-    assert!(said.err.contains("round robin; shared; advanced;"), "{said}");
+    let cli = CliFixture::new();
+    let node = cli.node("echo v20.20.2").to_string_lossy().into_owned();
+    let printed = cli.run(&["forms", "--node", &node, "--setting", "square robin"]);
+    assert_eq!(printed.code, Some(2), "{printed}");
+    assert!(printed.err.contains("round robin; shared; advanced;"), "{printed}");
 }
 
 /// A runtime that tries nothing is no oracle.
 #[test]
 fn forms_refuse_runtime_that_tries_nothing() {
-    let stage = Stage::new();
-    let node = stage.node("test \"$1\" = --version && echo v20.20.2").to_string_lossy().into_owned();
-    let said = stage.run(&["forms", "--node", &node, "--setting", "silent"]);
-    assert_eq!(said.code, Some(2), "{said}");
-    assert!(said.err.contains("it ended after 0 forms"), "{said}");
+    let cli = CliFixture::new();
+    let node = cli.node("test \"$1\" = --version && echo v20.20.2").to_string_lossy().into_owned();
+    let printed = cli.run(&["forms", "--node", &node, "--setting", "silent"]);
+    assert_eq!(printed.code, Some(2), "{printed}");
+    assert!(printed.err.contains("it ended after 0 forms"), "{printed}");
 }

@@ -8,20 +8,20 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 
-use super::stage::Stage;
+use super::fixture::CliFixture;
 
 #[test]
 fn an_interrupted_run_leaves_no_process_behind() {
-    let stage = Stage::new();
-    let pipe = stage.path("pipe");
+    let cli = CliFixture::new();
+    let pipe = cli.path("pipe");
     mkfifo(&pipe, Mode::S_IRWXU).expect("a new pipe");
     // It runs until it is ended, and tells when it has begun.
-    let node = stage.node(&format!(
+    let node = cli.node(&format!(
         "[ \"$1\" = --version ] && echo v20.9.9 && exit\necho $$ > {}\nwhile :; do /bin/sleep 60; done",
         pipe.display()
     ));
     let node = node.to_string_lossy();
-    let mut command = stage.command(&["run", "--arm", "node", "--scenario", "code", "--node", &node]);
+    let mut command = cli.command(&["run", "--arm", "node", "--scenario", "code", "--node", &node]);
     let command = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be started");
     let played = fs::read_to_string(&pipe).expect("it tells its number");
     kill(Pid::from_raw(command.id().cast_signed()), Signal::SIGINT).expect("it runs");
@@ -34,8 +34,8 @@ fn an_interrupted_run_leaves_no_process_behind() {
 
 #[test]
 fn what_was_fuzzed_before_an_interruption_is_counted() {
-    let stage = Stage::new();
-    let mut command = stage.command(&["fuzz", "--runs", "1000000000", "--worlds", "1000", "--arm", "unix"]);
+    let cli = CliFixture::new();
+    let mut command = cli.command(&["fuzz", "--runs", "1000000000", "--worlds", "1000", "--arm", "unix"]);
     let mut fuzz = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be started");
     let mut told = BufReader::new(fuzz.stderr.take().expect("it is piped")).lines();
     told.next().expect("something was run").expect("it is text");
@@ -54,27 +54,27 @@ fn what_was_fuzzed_before_an_interruption_is_counted() {
 /// What it waits for has left its group: the first time it goes on waiting.
 #[test]
 fn whoever_asks_twice_is_obeyed_at_once_and_nothing_is_left_then_either() {
-    let stage = Stage::new();
-    let pipe = stage.path("pipe");
+    let cli = CliFixture::new();
+    let pipe = cli.path("pipe");
     mkfifo(&pipe, Mode::S_IRWXU).expect("a new pipe");
-    let node = stage.node(&format!(
+    let node = cli.node(&format!(
         "[ \"$1\" = --version ] && echo v20.9.9 && exit\n/usr/bin/setsid /bin/sleep 60 &\necho $! > {}\nwait",
         pipe.display()
     ));
-    fs::create_dir(stage.path("tmp")).expect("a new directory");
+    fs::create_dir(cli.path("tmp")).expect("a new directory");
     let mut command =
-        stage.command(&["run", "--arm", "node", "--scenario", "code", "--node", &node.to_string_lossy()]);
-    let command = command.env("TMPDIR", stage.path("tmp")).stdout(Stdio::null()).stderr(Stdio::piped());
+        cli.command(&["run", "--arm", "node", "--scenario", "code", "--node", &node.to_string_lossy()]);
+    let command = command.env("TMPDIR", cli.path("tmp")).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut command = command.spawn().expect("it can be started");
     let asked = fs::read_to_string(&pipe).expect("it tells its number");
-    assert_eq!(fs::read_dir(stage.path("tmp")).expect("it is there").count(), 1, "they have one home");
+    assert_eq!(fs::read_dir(cli.path("tmp")).expect("it is there").count(), 1, "they have one home");
     let mut told = BufReader::new(command.stderr.take().expect("it is piped")).lines();
     let interrupt = || kill(Pid::from_raw(command.id().cast_signed()), Signal::SIGINT).expect("it runs");
     interrupt();
     assert!(told.any(|line| line.is_ok_and(|line| line.starts_with("ending: "))));
     interrupt();
     assert_eq!(command.wait().expect("it ends").code(), Some(130));
-    assert_eq!(fs::read_dir(stage.path("tmp")).expect("it is there").count(), 0);
+    assert_eq!(fs::read_dir(cli.path("tmp")).expect("it is there").count(), 0);
     // It was still there, and so it was waited for.
     kill(Pid::from_raw(asked.trim().parse().expect("a number")), Signal::SIGKILL).expect("it is ours");
 }
@@ -101,14 +101,14 @@ const SIGNALS: [Signal; 2] = [Signal::SIGINT, Signal::SIGTERM];
 fn long_commands_end_at_a_signal() {
     let many = "1000000000";
     for signal in SIGNALS {
-        let stage = Stage::new();
+        let cli = CliFixture::new();
         let mut explore_all =
-            stage.command(&["explore", "hello", "--exhaustive", "--faults", "all", "--worlds", many]);
-        let mut fuzz = stage.command(&["fuzz", "--runs", many, "--worlds", "1000", "--arm", "unix"]);
+            cli.command(&["explore", "hello", "--exhaustive", "--faults", "all", "--worlds", many]);
+        let mut fuzz = cli.command(&["fuzz", "--runs", many, "--worlds", "1000", "--arm", "unix"]);
         for (command, begun) in [(&mut explore_all, "every run of "), (&mut fuzz, "[")] {
-            let (code, said) = end_by(signal, command, begun);
-            assert_eq!(code, Some(130), "{command:?} at {signal}: {said}");
-            assert!(said.contains("ending: "), "{command:?} at {signal}: {said}");
+            let (code, printed) = end_by(signal, command, begun);
+            assert_eq!(code, Some(130), "{command:?} at {signal}: {printed}");
+            assert!(printed.contains("ending: "), "{command:?} at {signal}: {printed}");
         }
     }
 }
@@ -117,14 +117,14 @@ fn long_commands_end_at_a_signal() {
 #[test]
 fn record_ends_at_a_signal() {
     for signal in SIGNALS {
-        let stage = Stage::new();
-        let pipe = stage.path("pipe");
+        let cli = CliFixture::new();
+        let pipe = cli.path("pipe");
         mkfifo(&pipe, Mode::S_IRWXU).expect("a new pipe");
-        let node = stage.node(&format!(
+        let node = cli.node(&format!(
             "[ \"$1\" = --version ] && echo v20.9.9 && exit\necho $$ > {}\nwhile :; do /bin/sleep 60; done",
             pipe.display()
         ));
-        let mut command = stage.command(&["record", "--scenario", "code", "--node", &node.to_string_lossy()]);
+        let mut command = cli.command(&["record", "--scenario", "code", "--node", &node.to_string_lossy()]);
         let mut command =
             command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it can be started");
         let played = fs::read_to_string(&pipe).expect("its number is text");
@@ -141,7 +141,7 @@ fn coverage_ends_at_a_signal() {
     for signal in SIGNALS {
         let mut coverage = Command::new(env!("CARGO_BIN_EXE_conformance"));
         coverage.arg("coverage").current_dir(env!("CARGO_MANIFEST_DIR"));
-        let (code, said) = end_by(signal, &mut coverage, "[");
-        assert_eq!(code, Some(130), "{signal}: {said}");
+        let (code, printed) = end_by(signal, &mut coverage, "[");
+        assert_eq!(code, Some(130), "{signal}: {printed}");
     }
 }

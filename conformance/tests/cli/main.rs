@@ -6,8 +6,8 @@ mod claims;
 #[path = "../executable/mod.rs"]
 mod executable;
 mod explore;
+mod fixture;
 mod forms;
 mod fuzz;
 mod help;
 mod interrupt;
-mod stage;

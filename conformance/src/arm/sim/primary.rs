@@ -5,19 +5,19 @@ use cluster_sim::{Process, SocketEvent};
 use serde_json::Value;
 
 use super::super::translate;
-use super::pen::{Pen, Play};
-use super::sockets::{self, About, Sockets};
+use super::observation_writer::{ObservationWriter, ScenarioContext};
+use super::sockets::{self, ReplyTarget, Sockets};
 use super::{PLACE, UNCAUGHT};
 use crate::observation::Observation;
 use crate::program::{self, PrimaryCommand, SendHandle};
 use crate::scenario::Open;
-use crate::words;
+use crate::vocabulary;
 
 /// A primary and its rules.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct PrimaryPart {
+pub(super) struct SimPrimary {
     script: program::Primary,
-    pen: Pen,
+    writer: ObservationWriter,
     sockets: Sockets,
     /// What every worker is told of the primary's own servers.
     env: Vec<(String, String)>,
@@ -25,35 +25,41 @@ pub(super) struct PrimaryPart {
     tells: bool,
 }
 
-impl PrimaryPart {
-    pub(super) fn new(play: Play) -> Self {
-        let (script, tells) = (program::Primary::new(&play.scenario), play.scenario.tells_of_setup());
-        PrimaryPart { script, pen: Pen::new(play), sockets: Sockets::default(), env: Vec::new(), tells }
+impl SimPrimary {
+    pub(super) fn new(context: ScenarioContext) -> Self {
+        let (script, tells) = (program::Primary::new(&context.scenario), context.scenario.tells_of_setup());
+        SimPrimary {
+            script,
+            writer: ObservationWriter::new(context),
+            sockets: Sockets::default(),
+            env: Vec::new(),
+            tells,
+        }
     }
 
     pub(super) fn start(&mut self, primary: &mut Primary, process: &mut Process<'_>) {
-        self.see(primary, process, &words::start(), None);
+        self.observe(primary, process, &vocabulary::start(), None);
     }
 
-    pub(super) fn hear(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: &Event) {
+    pub(super) fn on_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: &Event) {
         if matches!(event, Event::Setup { .. }) && !self.tells {
             return;
         }
-        let mut about = None;
+        let mut target = None;
         let mut came = |passed: IncomingHandle, text: &str| {
-            about = Some(About::Connection(passed.socket));
+            target = Some(ReplyTarget::Connection(passed.socket));
             self.sockets.adopt(process, passed, text)
         };
         if let Some(seen) = translate::event(event, PLACE, 0, |worker| primary.worker(worker), &mut came) {
-            self.see(primary, process, &seen, about);
+            self.observe(primary, process, &seen, target);
         }
     }
 
     /// Something happens at a socket of its own.
     pub(super) fn socket(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: SocketEvent) {
         let over = if let SocketEvent::Ended { connection, .. } = event { Some(connection) } else { None };
-        for (seen, about) in self.sockets.hear(event) {
-            self.see(primary, process, &seen, Some(about));
+        for (seen, target) in self.sockets.on_event(event) {
+            self.observe(primary, process, &seen, Some(target));
         }
         if let Some(connection) = over {
             self.sockets.forget(connection);
@@ -61,25 +67,25 @@ impl PrimaryPart {
         }
     }
 
-    fn see(
+    fn observe(
         &mut self,
         primary: &mut Primary,
         process: &mut Process<'_>,
         seen: &Observation,
-        about: Option<About>,
+        target: Option<ReplyTarget>,
     ) {
-        self.pen.write(process, seen);
+        self.writer.write(process, seen);
         for command in self.script.react(seen) {
-            self.obey(primary, process, command, about);
+            self.perform(primary, process, command, target);
         }
     }
 
-    fn obey(
+    fn perform(
         &mut self,
         primary: &mut Primary,
         process: &mut Process<'_>,
         command: PrimaryCommand,
-        about: Option<About>,
+        target: Option<ReplyTarget>,
     ) {
         match command {
             PrimaryCommand::Fork { env } => {
@@ -89,7 +95,7 @@ impl PrimaryPart {
             PrimaryCommand::Setup(setup) => primary.setup(translate::setup(&setup, &[])),
             PrimaryCommand::Settings => {
                 let seen = translate::settings_line("settings", &primary.settings().command, 0);
-                self.pen.write(process, &seen);
+                self.writer.write(process, &seen);
             }
             PrimaryCommand::Policy(policy) => {
                 // Once it is decided, Node says nothing of a later one.
@@ -102,16 +108,16 @@ impl PrimaryPart {
                     process.close(socket);
                 }
             }
-            PrimaryCommand::SendHandle { worker, pass } => self.pass(primary, process, worker, pass, about),
-            PrimaryCommand::Reply { text } => sockets::reply(process, about, &text),
-            PrimaryCommand::End => sockets::end(process, about),
+            PrimaryCommand::SendHandle { worker, pass } => self.pass(primary, process, worker, pass, target),
+            PrimaryCommand::Reply { text } => sockets::reply(process, target, &text),
+            PrimaryCommand::End => sockets::end(process, target),
             PrimaryCommand::Send { worker, text } => {
                 // To a worker that is not connected nothing is sent, as the scenario says.
                 let _ = primary.send(WorkerId(worker), Value::String(text));
             }
             PrimaryCommand::TrySend { worker, text } => {
                 let sent = primary.send(WorkerId(worker), Value::String(text.clone())).is_ok();
-                self.pen.write(process, &words::tried(Some(worker), &text, sent));
+                self.writer.write(process, &vocabulary::tried(Some(worker), &text, sent));
             }
             // When it dies, the schedule says: it may be now.
             PrimaryCommand::BlockUntilExit { worker: _ } => {}
@@ -122,7 +128,7 @@ impl PrimaryPart {
             }
             PrimaryCommand::Inspect { worker } => {
                 if let Some(seen) = translate::look(worker, primary.worker(WorkerId(worker))) {
-                    self.pen.write(process, &seen);
+                    self.writer.write(process, &seen);
                 }
             }
             PrimaryCommand::ExhaustFds => process.limit_descriptors(Some(0)),
@@ -138,7 +144,7 @@ impl PrimaryPart {
         let port = seen.port().map(|port| (format!("PORT_{}", open.server), port.to_string()));
         let number = process.descriptor(socket).map(|fd| (format!("FD_{}", open.server), fd.to_string()));
         self.env.extend(port.into_iter().chain(number));
-        self.see(primary, process, &seen, None);
+        self.observe(primary, process, &seen, None);
     }
 
     fn pass(
@@ -147,11 +153,11 @@ impl PrimaryPart {
         process: &mut Process<'_>,
         worker: u64,
         pass: SendHandle,
-        about: Option<About>,
+        target: Option<ReplyTarget>,
     ) {
         let SendHandle { text, what, keep_open } = pass;
         let (worker, text) = (WorkerId(worker), Value::String(text));
-        let Some(passing) = self.sockets.passing(what.as_deref(), about, keep_open) else {
+        let Some(passing) = self.sockets.passing(what.as_deref(), target, keep_open) else {
             let _ = primary.send(worker, &text);
             return;
         };

@@ -9,7 +9,7 @@ use cluster_sim::{Ending, Process, SocketEvent};
 
 use crate::observation::Observation;
 use crate::program::lines::Lines;
-use crate::words;
+use crate::vocabulary;
 
 /// How many connections the kernel holds where nobody says how many. Node: 511.
 const BACKLOG: u32 = 511;
@@ -17,7 +17,7 @@ const BACKLOG: u32 = 511;
 /// All of a process's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Sockets {
-    connections: BTreeMap<SocketId, Talk>,
+    connections: BTreeMap<SocketId, Connection>,
     /// Those that listen or receive datagrams.
     servers: BTreeMap<SocketId, Server>,
 }
@@ -43,23 +43,23 @@ impl Server {
 
 /// One connection: whose it is, and what of a line has come.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Talk {
+struct Connection {
     server: String,
     lines: Lines,
 }
 
 /// Whom a line is about, for those who answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum About {
+pub(super) enum ReplyTarget {
     Connection(SocketId),
     Sender(SocketId, SocketAddr),
 }
 
 impl Sockets {
     /// A connection is this program's from now on.
-    pub(super) fn meet(&mut self, connection: SocketId, server: &str) {
-        let talk = Talk { server: server.to_owned(), lines: Lines::default() };
-        self.connections.insert(connection, talk);
+    pub(super) fn track(&mut self, connection: SocketId, server: &str) {
+        let connection_state = Connection { server: server.to_owned(), lines: Lines::default() };
+        self.connections.insert(connection, connection_state);
     }
 
     /// A server is.
@@ -82,7 +82,7 @@ impl Sockets {
     ) -> &'static str {
         match passed.kind {
             HandleType::Socket => {
-                self.meet(passed.socket, text);
+                self.track(passed.socket, text);
                 "connection"
             }
             HandleType::Server | HandleType::Native => {
@@ -105,33 +105,40 @@ impl Sockets {
     }
 
     /// What is to be written down of an event, in order, and whom it is about.
-    pub(super) fn hear(&mut self, event: SocketEvent) -> Vec<(Observation, About)> {
+    pub(super) fn on_event(&mut self, event: SocketEvent) -> Vec<(Observation, ReplyTarget)> {
         match event {
             SocketEvent::Accepted { listener, connection } => {
                 let server =
                     self.servers.get(&listener).map(|server| server.name.clone()).unwrap_or_default();
-                self.meet(connection, &server);
-                vec![(words::server("connection", &server), About::Connection(connection))]
+                self.track(connection, &server);
+                vec![(vocabulary::server("connection", &server), ReplyTarget::Connection(connection))]
             }
             SocketEvent::Data { connection, bytes } => {
-                let Some(talk) = self.connections.get_mut(&connection) else { return Vec::new() };
-                let lines = talk.lines.push(&bytes);
-                let seen =
-                    |text: String| (words::server_data(&talk.server, &text), About::Connection(connection));
+                let Some(connection_state) = self.connections.get_mut(&connection) else { return Vec::new() };
+                let lines = connection_state.lines.push(&bytes);
+                let seen = |text: String| {
+                    (
+                        vocabulary::server_data(&connection_state.server, &text),
+                        ReplyTarget::Connection(connection),
+                    )
+                };
                 lines.into_iter().map(seen).collect()
             }
             SocketEvent::Ended { connection, ending } => {
-                let Some(talk) = self.connections.get(&connection) else { return Vec::new() };
+                let Some(connection_state) = self.connections.get(&connection) else { return Vec::new() };
                 let what = match ending {
                     Ending::Finished => "end",
                     Ending::Reset => "reset",
                 };
-                vec![(words::server(what, &talk.server), About::Connection(connection))]
+                vec![(
+                    vocabulary::server(what, &connection_state.server),
+                    ReplyTarget::Connection(connection),
+                )]
             }
             SocketEvent::Datagram { socket, from, bytes } => {
                 let Some(server) = self.servers.get(&socket) else { return Vec::new() };
-                let seen = words::datagram(&server.name, &String::from_utf8_lossy(&bytes), from.port());
-                vec![(seen, About::Sender(socket, from))]
+                let seen = vocabulary::datagram(&server.name, &String::from_utf8_lossy(&bytes), from.port());
+                vec![(seen, ReplyTarget::Sender(socket, from))]
             }
         }
     }
@@ -145,12 +152,14 @@ impl Sockets {
     pub(super) fn passing(
         &self,
         what: Option<&str>,
-        about: Option<About>,
+        target: Option<ReplyTarget>,
         keep_open: bool,
     ) -> Option<OutgoingHandle> {
-        let connection = || match about? {
-            About::Connection(connection) => self.connections.contains_key(&connection).then_some(connection),
-            About::Sender(..) => None,
+        let connection = || match target? {
+            ReplyTarget::Connection(connection) => {
+                self.connections.contains_key(&connection).then_some(connection)
+            }
+            ReplyTarget::Sender(..) => None,
         };
         let socket = what.map_or_else(connection, |name| self.named(name))?;
         let kind = self.servers.get(&socket).map_or(HandleType::Socket, |server| server.kind);
@@ -167,23 +176,25 @@ impl Sockets {
 }
 
 /// Answers whom a line is about.
-pub(super) fn reply(process: &mut Process<'_>, about: Option<About>, text: &str) {
-    match about {
-        Some(About::Connection(connection)) => process.write(connection, format!("{text}\n").as_bytes()),
-        Some(About::Sender(socket, from)) => process.send_to(socket, from, text.as_bytes()),
+pub(super) fn reply(process: &mut Process<'_>, target: Option<ReplyTarget>, text: &str) {
+    match target {
+        Some(ReplyTarget::Connection(connection)) => {
+            process.write(connection, format!("{text}\n").as_bytes())
+        }
+        Some(ReplyTarget::Sender(socket, from)) => process.send_to(socket, from, text.as_bytes()),
         None => {}
     }
 }
 
 /// Ends the connection that a line is about.
-pub(super) fn end(process: &mut Process<'_>, about: Option<About>) {
-    if let Some(About::Connection(connection)) = about {
+pub(super) fn end(process: &mut Process<'_>, target: Option<ReplyTarget>) {
+    if let Some(ReplyTarget::Connection(connection)) = target {
         process.end(connection);
     }
 }
 
 /// Sends a datagram to a port of 127.0.0.1, from this socket or from a new one.
-pub(super) fn tell(process: &mut Process<'_>, from: Option<SocketId>, port: u16, text: &str) {
+pub(super) fn send_datagram(process: &mut Process<'_>, from: Option<SocketId>, port: u16, text: &str) {
     let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let (host, unset) = (Ipv4Addr::UNSPECIFIED.into(), false);
     let anywhere =
@@ -225,5 +236,5 @@ pub(super) fn open(
     let name = open.server.as_str();
     let server = if open.udp { Server::of_datagrams(name, false) } else { Server::of_connections(name) };
     sockets.serve(socket, server);
-    Some((socket, words::opened(open.server.as_str(), &super::super::translate::local(&local))))
+    Some((socket, vocabulary::opened(open.server.as_str(), &super::super::translate::local(&local))))
 }

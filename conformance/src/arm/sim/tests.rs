@@ -42,7 +42,7 @@ fn a_line_that_nobody_can_write_is_told_with_its_place() {
     let (wanted, line) = (last.to_string(), lines.len());
     let Reach::No(nearest) = sim.reaches(&trace, 100_000) else { unreachable!("{trace}") };
     let (found, wanted) = (Some(wanted.replace("code=7", "code=1")), Some(wanted));
-    assert_eq!(nearest.misfit, Some(Misfit { observer: Observer::Primary, line, found, wanted }));
+    assert_eq!(nearest.misfit, Some(Divergence { observer: Observer::Primary, line, found, wanted }));
     assert_eq!(nearest.failed, None);
 }
 

@@ -11,18 +11,18 @@ use cluster_sim::{Process, SocketEvent};
 use serde_json::Value;
 
 use super::super::translate;
-use super::pen::{Pen, Play};
-use super::sockets::{self, About, Server, Sockets};
+use super::observation_writer::{ObservationWriter, ScenarioContext};
+use super::sockets::{self, ReplyTarget, Server, Sockets};
 use super::{PLACE, UNCAUGHT};
 use crate::observation::Observation;
 use crate::program::{self, SendHandle, WorkerCommand};
-use crate::words;
+use crate::vocabulary;
 
 /// A worker, its rules, its servers and its connections.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct WorkerPart {
+pub(super) struct SimWorker {
     script: program::Worker,
-    pen: Pen,
+    writer: ObservationWriter,
     servers: BTreeMap<ListenerId, Server>,
     sockets: Sockets,
 }
@@ -33,11 +33,11 @@ const CHANNEL: u32 = 3;
 /// Broken off: the process ends or hangs, and nothing more may happen in it.
 type Going = ControlFlow<()>;
 
-impl WorkerPart {
-    pub(super) fn new(play: Play, id: u64) -> Self {
-        WorkerPart {
-            script: program::Worker::new(&play.scenario, id),
-            pen: Pen::new(play),
+impl SimWorker {
+    pub(super) fn new(context: ScenarioContext, id: u64) -> Self {
+        SimWorker {
+            script: program::Worker::new(&context.scenario, id),
+            writer: ObservationWriter::new(context),
             servers: BTreeMap::new(),
             sockets: Sockets::default(),
         }
@@ -45,40 +45,43 @@ impl WorkerPart {
 
     pub(super) fn start(&mut self, worker: &mut Worker, process: &mut Process<'_>) {
         self.script = self.script.clone().with_env(process.env().iter().cloned());
-        let _ = self.see(worker, process, &words::start(), None);
+        let _ = self.observe(worker, process, &vocabulary::start(), None);
     }
 
-    pub(super) fn hear(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
+    pub(super) fn on_event(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
         match event {
             WorkerEvent::Listening { listener, address, socket } => {
                 self.listening(worker, process, listener, &address, socket);
             }
             WorkerEvent::Connection { listener, connection } => {
-                self.sockets.meet(connection, &self.servers[&listener].name);
-                let seen = words::server("connection", self.name(listener));
-                self.serve(worker, process, &seen, listener, Some(About::Connection(connection)));
+                self.sockets.track(connection, &self.servers[&listener].name);
+                let seen = vocabulary::server("connection", self.name(listener));
+                self.serve(worker, process, &seen, listener, Some(ReplyTarget::Connection(connection)));
             }
             // Asked to go before the primary answered: Node tells nothing.
             WorkerEvent::ListenFailed { error, .. } if error.errno == Errno::ENOTCONN => {}
             WorkerEvent::ListenFailed { listener, error } => {
                 let error_name = translate::errno(error.errno);
-                let seen =
-                    words::listen_failed(self.name(listener), &error_name, &translate::asked(&error.address));
-                let _ = self.see(worker, process, &seen, None);
+                let seen = vocabulary::listen_failed(
+                    self.name(listener),
+                    &error_name,
+                    &translate::asked(&error.address),
+                );
+                let _ = self.observe(worker, process, &seen, None);
             }
             WorkerEvent::Closed { listener } => {
-                let seen = words::server("closed", self.name(listener));
-                let _ = self.see(worker, process, &seen, None);
+                let seen = vocabulary::server("closed", self.name(listener));
+                let _ = self.observe(worker, process, &seen, None);
             }
             WorkerEvent::Message { message, handle } => {
                 let text = translate::text(&message);
                 let with = handle.map(|passed| self.sockets.adopt(process, passed, &text));
-                let about = handle.map(|passed| About::Connection(passed.socket));
-                let _ = self.see(worker, process, &words::message(&text, with), about);
+                let target = handle.map(|passed| ReplyTarget::Connection(passed.socket));
+                let _ = self.observe(worker, process, &vocabulary::message(&text, with), target);
             }
             WorkerEvent::Disconnect => {
-                let seen = words::disconnect(worker.exited_after_disconnect(), worker.is_connected());
-                let _ = self.see(worker, process, &seen, None);
+                let seen = vocabulary::disconnect(worker.exited_after_disconnect(), worker.is_connected());
+                let _ = self.observe(worker, process, &seen, None);
             }
             // Its messages are lost, and the end of the channel follows: whoever sends on Node asks to be told, and lets it be.
             WorkerEvent::Error { error: ChannelError::Write { .. } | ChannelError::Delayed(_) } => {}
@@ -92,8 +95,8 @@ impl WorkerPart {
     /// Something happens at a socket of the program's own.
     pub(super) fn socket(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: SocketEvent) {
         let over = if let SocketEvent::Ended { connection, .. } = event { Some(connection) } else { None };
-        for (seen, about) in self.sockets.hear(event) {
-            if self.see(worker, process, &seen, Some(about)).is_break() {
+        for (seen, target) in self.sockets.on_event(event) {
+            if self.observe(worker, process, &seen, Some(target)).is_break() {
                 return;
             }
         }
@@ -111,10 +114,10 @@ impl WorkerPart {
         address: &LocalAddress,
         socket: Option<SocketId>,
     ) {
-        let seen = words::listening(self.name(listener), &translate::local(address));
+        let seen = vocabulary::listening(self.name(listener), &translate::local(address));
         if let Some(socket) = socket {
             self.sockets.serve(socket, self.servers[&listener].clone());
-            let _ = self.see(worker, process, &seen, None);
+            let _ = self.observe(worker, process, &seen, None);
         } else {
             self.serve(worker, process, &seen, listener, None);
         }
@@ -131,30 +134,33 @@ impl WorkerPart {
         process: &mut Process<'_>,
         seen: &Observation,
         listener: ListenerId,
-        about: Option<About>,
+        target: Option<ReplyTarget>,
     ) {
-        if self.see(worker, process, seen, about).is_continue() {
+        if self.observe(worker, process, seen, target).is_continue() {
             worker.accept(listener);
         }
     }
 
-    fn see(
+    fn observe(
         &mut self,
         worker: &mut Worker,
         process: &mut Process<'_>,
         seen: &Observation,
-        about: Option<About>,
+        target: Option<ReplyTarget>,
     ) -> Going {
-        self.pen.write(process, seen);
-        self.script.react(seen).into_iter().try_for_each(|command| self.obey(worker, process, command, about))
+        self.writer.write(process, seen);
+        self.script
+            .react(seen)
+            .into_iter()
+            .try_for_each(|command| self.perform(worker, process, command, target))
     }
 
-    fn obey(
+    fn perform(
         &mut self,
         worker: &mut Worker,
         process: &mut Process<'_>,
         command: WorkerCommand,
-        about: Option<About>,
+        target: Option<ReplyTarget>,
     ) -> Going {
         match command {
             WorkerCommand::Listen { listen, port, fd } => {
@@ -167,9 +173,9 @@ impl WorkerPart {
             }
             WorkerCommand::SendDatagram { port, text, from } => {
                 let from = from.and_then(|name| self.sockets.named(&name));
-                sockets::tell(process, from, port, &text);
+                sockets::send_datagram(process, from, port, &text);
             }
-            WorkerCommand::SendHandle(pass) => self.pass(worker, process, pass, about),
+            WorkerCommand::SendHandle(pass) => self.pass(worker, process, pass, target),
             WorkerCommand::Write { fd: CHANNEL, text } => process.write_raw(format!("{text}\n").as_bytes()),
             WorkerCommand::Write { fd, text } => {
                 let _ = worker.send(translate::piped(fd, &text));
@@ -181,11 +187,11 @@ impl WorkerPart {
             }
             WorkerCommand::TrySend { text } => {
                 let sent = worker.send(Value::String(text.clone())).is_ok();
-                self.pen.write(process, &words::tried(None, &text, sent));
+                self.writer.write(process, &vocabulary::tried(None, &text, sent));
             }
             WorkerCommand::SendReserved => {
                 // It is refused, as it would be lost.
-                let _ = worker.send(words::reserved());
+                let _ = worker.send(vocabulary::reserved());
             }
             WorkerCommand::Disconnect => worker.disconnect(),
             WorkerCommand::Kill => worker.kill(),
@@ -197,19 +203,19 @@ impl WorkerPart {
             | WorkerCommand::Env { .. }
             | WorkerCommand::Args
             | WorkerCommand::ExecArgs
-            | WorkerCommand::Cwd => self.tell_of_itself(worker, process, &command),
+            | WorkerCommand::Cwd => self.report_self(worker, process, &command),
             WorkerCommand::BlockForever => {
                 process.block(worker, None);
                 return Going::Break(());
             }
             WorkerCommand::LeaveChildWithChannel => {
-                if let Some(About::Connection(connection)) = about {
+                if let Some(ReplyTarget::Connection(connection)) = target {
                     process.leave_child(connection);
                 }
             }
             WorkerCommand::BlockUntilPath { path } => process.block(worker, Some(&format!("{PLACE}/{path}"))),
-            WorkerCommand::Reply { text } => sockets::reply(process, about, &text),
-            WorkerCommand::End => sockets::end(process, about),
+            WorkerCommand::Reply { text } => sockets::reply(process, target, &text),
+            WorkerCommand::End => sockets::end(process, target),
             WorkerCommand::EndAll => {
                 self.sockets.connections().for_each(|connection| process.end(connection));
             }
@@ -222,19 +228,19 @@ impl WorkerPart {
     }
 
     /// Writes a line about this process, if that is the command.
-    fn tell_of_itself(&mut self, worker: &Worker, process: &mut Process<'_>, command: &WorkerCommand) {
+    fn report_self(&mut self, worker: &Worker, process: &mut Process<'_>, command: &WorkerCommand) {
         let seen = if let WorkerCommand::Env { name } = command {
-            words::env(name, variable(process, name).as_deref())
+            vocabulary::env(name, variable(process, name).as_deref())
         } else if *command == WorkerCommand::Args {
-            words::args("args", &process.command().args)
+            vocabulary::args("args", &process.command().args)
         } else if *command == WorkerCommand::ExecArgs {
-            words::args("exec_args", &process.command().exec_argv)
+            vocabulary::args("exec_args", &process.command().exec_argv)
         } else if *command == WorkerCommand::Cwd {
-            words::cwd(process.command().cwd.as_deref().unwrap_or("."))
+            vocabulary::cwd(process.command().cwd.as_deref().unwrap_or("."))
         } else {
-            words::look(worker.exited_after_disconnect(), worker.is_connected())
+            vocabulary::look(worker.exited_after_disconnect(), worker.is_connected())
         };
-        self.pen.write(process, &seen);
+        self.writer.write(process, &seen);
     }
 
     fn pass(
@@ -242,11 +248,11 @@ impl WorkerPart {
         worker: &mut Worker,
         process: &mut Process<'_>,
         pass: SendHandle,
-        about: Option<About>,
+        target: Option<ReplyTarget>,
     ) {
         let SendHandle { text, what, keep_open } = pass;
         let text = Value::String(text);
-        let Some(passing) = self.sockets.passing(what.as_deref(), about, keep_open) else {
+        let Some(passing) = self.sockets.passing(what.as_deref(), target, keep_open) else {
             // It is gone: the message travels alone.
             let _ = worker.send(&text);
             return;

@@ -15,14 +15,14 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::super::translate;
-use super::own::{self, Servers, Task};
-use super::talk::{self, About, Ear, Open};
+use super::connections::{self, Observe, OpenSockets, ReplyTarget};
+use super::program_sockets::{self, Servers, Task};
 use super::{PlayError, UNCAUGHT};
 use crate::observation::{Observation, Observer};
 use crate::program::lines::Lines;
 use crate::program::{self, PrimaryCommand, SendHandle};
 use crate::scenario::{self, PolicyFrom, Scenario};
-use crate::words;
+use crate::vocabulary;
 
 /// Plays until no worker is left, and nothing of its own. `workers` is what they execute, if they are not this program.
 pub(super) async fn play(scenario: &Scenario, workers: &[String]) -> Result<(), PlayError> {
@@ -32,9 +32,9 @@ pub(super) async fn play(scenario: &Scenario, workers: &[String]) -> Result<(), 
     }
     let primary = Primary::new(settings).expect("it is called inside a runtime");
     let (tasks, mut inbox) = unbounded_channel();
-    let mut part = PrimaryPart::new(primary, scenario, workers, tasks);
-    part.see(&words::start(), None);
-    while part.go_on(&mut inbox).await {}
+    let mut part = UnixPrimary::new(primary, scenario, workers, tasks);
+    part.observe(&vocabulary::start(), None);
+    while part.next_event(&mut inbox).await {}
     Ok(())
 }
 
@@ -44,8 +44,8 @@ fn command(workers: &[String]) -> Command {
 }
 
 /// What comes from a task.
-enum Heard {
-    Seen(Observation, Option<About>),
+enum TaskEvent {
+    Seen(Observation, Option<ReplyTarget>),
     Piped {
         worker: WorkerId,
         fd: u32,
@@ -55,32 +55,37 @@ enum Heard {
     Over,
 }
 
-struct PrimaryPart {
+struct UnixPrimary {
     primary: Primary,
     script: program::Primary,
     place: String,
     /// The arguments that every worker needs.
     own_args: Vec<String>,
     tells: bool,
-    open: Open,
+    open: OpenSockets,
     servers: Servers,
     /// What every worker is told of the primary's own servers.
     env: BTreeMap<String, String>,
-    tasks: UnboundedSender<Heard>,
+    tasks: UnboundedSender<TaskEvent>,
     running: usize,
     /// What takes the descriptors away.
     hoarded: Vec<File>,
 }
 
-impl PrimaryPart {
-    fn new(primary: Primary, scenario: &Scenario, workers: &[String], tasks: UnboundedSender<Heard>) -> Self {
-        PrimaryPart {
+impl UnixPrimary {
+    fn new(
+        primary: Primary,
+        scenario: &Scenario,
+        workers: &[String],
+        tasks: UnboundedSender<TaskEvent>,
+    ) -> Self {
+        UnixPrimary {
             primary,
             script: program::Primary::new(scenario),
             place: env::var("PLACE").unwrap_or_default(),
             own_args: workers.iter().skip(1).cloned().collect(),
             tells: scenario.tells_of_setup(),
-            open: Open::default(),
+            open: OpenSockets::default(),
             servers: Servers::default(),
             env: BTreeMap::new(),
             tasks,
@@ -90,11 +95,11 @@ impl PrimaryPart {
     }
 
     /// Hears one thing. `false`: there is nothing more to hear.
-    async fn go_on(&mut self, inbox: &mut UnboundedReceiver<Heard>) -> bool {
+    async fn next_event(&mut self, inbox: &mut UnboundedReceiver<TaskEvent>) -> bool {
         let event = tokio::select! {
             biased;
-            Some(heard) = inbox.recv() => {
-                self.hear(heard);
+            Some(task_event) = inbox.recv() => {
+                self.on_event(task_event);
                 return true;
             }
             event = self.primary.next() => event,
@@ -104,24 +109,24 @@ impl PrimaryPart {
             None if self.running == 0 => return false,
             // No worker is left, but something of its own.
             None => {
-                let heard = inbox.recv().await;
-                if let Some(heard) = heard {
-                    self.hear(heard);
+                let task_event = inbox.recv().await;
+                if let Some(task_event) = task_event {
+                    self.on_event(task_event);
                 }
             }
         }
         true
     }
 
-    fn hear(&mut self, heard: Heard) {
-        match heard {
-            Heard::Seen(seen, about) => self.see(&seen, about.as_ref()),
-            Heard::Piped { worker, fd, text } => {
+    fn on_event(&mut self, task_event: TaskEvent) {
+        match task_event {
+            TaskEvent::Seen(seen, target) => self.observe(&seen, target.as_ref()),
+            TaskEvent::Piped { worker, fd, text } => {
                 if let Some(seen) = translate::pipe(worker, fd, &text, self.primary.worker(worker)) {
-                    self.see(&seen, None);
+                    self.observe(&seen, None);
                 }
             }
-            Heard::Over => self.running -= 1,
+            TaskEvent::Over => self.running -= 1,
         }
     }
 
@@ -134,30 +139,30 @@ impl PrimaryPart {
         } else {
             None
         };
-        let with = socket.as_deref().map(talk::kind);
-        let about = socket.and_then(|received| self.adopt(event, received));
+        let with = socket.as_deref().map(connections::kind);
+        let target = socket.and_then(|received| self.adopt(event, received));
         let own = self.own_args.len();
         let known = |worker| self.primary.worker(worker);
         let seen = translate::event(event, &self.place, own, known, &mut |_, _| with.unwrap_or_default());
         if let Some(seen) = seen {
-            self.see(&seen, about.as_ref());
+            self.observe(&seen, target.as_ref());
         }
     }
 
     /// What comes with a message goes by the text of that message.
-    fn adopt(&mut self, event: &Event, received: Received) -> Option<About> {
+    fn adopt(&mut self, event: &Event, received: Received) -> Option<ReplyTarget> {
         let Event::Message { message, .. } = event else { return None };
         let name = translate::text(message);
-        let adopted = own::adopt(&self.ear(), &self.open, &name, received).ok()?;
+        let adopted = program_sockets::adopt(&self.observer(), &self.open, &name, received).ok()?;
         self.servers.extend(adopted.closing.map(|closing| (name, closing)));
         self.run(adopted.task);
-        adopted.about
+        adopted.target
     }
 
-    fn ear(&self) -> Ear {
+    fn observer(&self) -> Observe {
         let tasks = self.tasks.clone();
         // The inbox is open as long as somebody plays.
-        Arc::new(move |seen, about| tasks.send(Heard::Seen(seen, about)).unwrap_or_default())
+        Arc::new(move |seen, target| tasks.send(TaskEvent::Seen(seen, target)).unwrap_or_default())
     }
 
     fn run(&mut self, task: Task) {
@@ -165,18 +170,18 @@ impl PrimaryPart {
         let tasks = self.tasks.clone();
         tokio::spawn(async move {
             task.await;
-            tasks.send(Heard::Over).unwrap_or_default();
+            tasks.send(TaskEvent::Over).unwrap_or_default();
         });
     }
 
-    fn see(&mut self, seen: &Observation, about: Option<&About>) {
+    fn observe(&mut self, seen: &Observation, target: Option<&ReplyTarget>) {
         super::write(Observer::Primary, seen);
         for command in self.script.react(seen) {
-            self.obey(command, about);
+            self.perform(command, target);
         }
     }
 
-    fn obey(&mut self, command: PrimaryCommand, about: Option<&About>) {
+    fn perform(&mut self, command: PrimaryCommand, target: Option<&ReplyTarget>) {
         match command {
             PrimaryCommand::Fork { env } => self.fork(env),
             PrimaryCommand::Setup(setup) => self.primary.setup(translate::setup(&setup, &self.own_args)),
@@ -191,16 +196,16 @@ impl PrimaryPart {
             }
             PrimaryCommand::Open(open) => self.open(&open),
             PrimaryCommand::Close { server } => drop(self.servers.remove(&server)),
-            PrimaryCommand::SendHandle { worker, pass } => self.pass(WorkerId(worker), pass, about),
-            PrimaryCommand::Reply { text } => about.into_iter().for_each(|about| about.say(&text)),
-            PrimaryCommand::End => about.into_iter().for_each(About::end),
+            PrimaryCommand::SendHandle { worker, pass } => self.pass(WorkerId(worker), pass, target),
+            PrimaryCommand::Reply { text } => target.into_iter().for_each(|target| target.say(&text)),
+            PrimaryCommand::End => target.into_iter().for_each(ReplyTarget::end),
             PrimaryCommand::Send { worker, text } => {
                 // To a worker that is not connected nothing is sent, as the scenario says.
                 let _ = self.primary.send(WorkerId(worker), Value::String(text));
             }
             PrimaryCommand::TrySend { worker, text } => {
                 let sent = self.primary.send(WorkerId(worker), Value::String(text.clone())).is_ok();
-                super::write(Observer::Primary, &words::tried(Some(worker), &text, sent));
+                super::write(Observer::Primary, &vocabulary::tried(Some(worker), &text, sent));
             }
             PrimaryCommand::BlockUntilExit { worker } => {
                 let pid = self.primary.worker(WorkerId(worker)).and_then(WorkerInfo::pid);
@@ -217,7 +222,7 @@ impl PrimaryPart {
                 }
             }
             PrimaryCommand::ExhaustFds => {
-                self.hoarded.extend(std::iter::from_fn(|| File::open("/dev/null").ok()))
+                self.hoarded.extend(std::iter::from_fn(|| File::open("/dev/null").ok()));
             }
             PrimaryCommand::FreeFds => self.hoarded.clear(),
             PrimaryCommand::Exit { code } => process::exit(code),
@@ -241,22 +246,24 @@ impl PrimaryPart {
 
     fn open(&mut self, asked: &scenario::Open) {
         let name = asked.server.to_string();
-        let opened = own::open(&self.ear(), &self.open, asked);
+        let opened = program_sockets::open(&self.observer(), &self.open, asked);
         let (task, closing, at) = opened.expect("a scenario opens what can be opened");
         self.run(task);
-        if let words::Whereabouts::Port(port) = at {
+        if let vocabulary::Whereabouts::Port(port) = at {
             self.env.insert(format!("PORT_{name}"), port.to_string());
         }
         self.env.insert(format!("FD_{name}"), closing.number().to_string());
         self.servers.insert(name.clone(), closing);
-        self.tasks.send(Heard::Seen(words::opened(&name, &at), None)).unwrap_or_default();
+        self.tasks.send(TaskEvent::Seen(vocabulary::opened(&name, &at), None)).unwrap_or_default();
     }
 
-    fn pass(&mut self, worker: WorkerId, pass: SendHandle, about: Option<&About>) {
+    fn pass(&mut self, worker: WorkerId, pass: SendHandle, target: Option<&ReplyTarget>) {
         let SendHandle { text, what, keep_open } = pass;
         let text = Value::String(text);
-        let own = what.as_ref().and_then(|name| self.servers.get(name).and_then(own::Closing::socket));
-        let socket = own.or_else(|| self.open.pass(about.filter(|_| what.is_none()), keep_open));
+        let own = what
+            .as_ref()
+            .and_then(|name| self.servers.get(name).and_then(program_sockets::OpenServer::socket));
+        let socket = own.or_else(|| self.open.pass(target.filter(|_| what.is_none()), keep_open));
         // What is gone cannot be sent: the message travels alone.
         let _ = match socket {
             Some(socket) => self.primary.send_with(worker, &text, socket).is_ok(),
@@ -288,11 +295,11 @@ async fn forward(mut pipe: Pipe) {
 }
 
 /// What a worker writes to another pipe is heard.
-async fn listen(mut pipe: Pipe, tasks: UnboundedSender<Heard>, worker: WorkerId, fd: u32) {
+async fn listen(mut pipe: Pipe, tasks: UnboundedSender<TaskEvent>, worker: WorkerId, fd: u32) {
     let (mut lines, mut buffer) = (Lines::default(), [0; 4096]);
     while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
         for text in lines.push(&buffer[..count]) {
-            tasks.send(Heard::Piped { worker, fd, text }).unwrap_or_default();
+            tasks.send(TaskEvent::Piped { worker, fd, text }).unwrap_or_default();
         }
     }
 }

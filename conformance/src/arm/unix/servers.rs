@@ -12,13 +12,13 @@ use cluster::{ListenError, ListenOptions, Listener, Transport, UdpSocket};
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::translate;
-use super::talk::{self, Talk};
-use super::worker::Part;
-use crate::words::{self, Whereabouts};
+use super::connections::{self, Connection};
+use super::worker::UnixWorker;
+use crate::vocabulary::{self, Whereabouts};
 
 /// A server that is being opened. Dropping the sender closes it.
 struct Server {
-    part: Arc<Part>,
+    part: Arc<UnixWorker>,
     name: String,
     closed: oneshot::Receiver<()>,
     /// Whether the cluster does not know it: then it outlives the channel, and keeps the process alive.
@@ -49,7 +49,7 @@ impl Turn {
 }
 
 /// Opens a server of connections. Dropping what this returns closes it.
-pub(super) fn open(part: Arc<Part>, name: String, options: ListenOptions) -> oneshot::Sender<()> {
+pub(super) fn open(part: Arc<UnixWorker>, name: String, options: ListenOptions) -> oneshot::Sender<()> {
     let worker = part.worker.clone();
     let is_path = matches!(options.address, cluster::ListenAddress::Path { .. });
     let (server, closing) = server(part, name, &options);
@@ -68,7 +68,7 @@ pub(super) fn open(part: Arc<Part>, name: String, options: ListenOptions) -> one
 }
 
 /// Opens a server for datagrams.
-pub(super) fn bind(part: Arc<Part>, name: String, options: ListenOptions) -> oneshot::Sender<()> {
+pub(super) fn bind(part: Arc<UnixWorker>, name: String, options: ListenOptions) -> oneshot::Sender<()> {
     let worker = part.worker.clone();
     let (mut server, closing) = server(part, name, &options);
     server.turn = (!server.exclusive).then(|| server.part.turn());
@@ -76,7 +76,7 @@ pub(super) fn bind(part: Arc<Part>, name: String, options: ListenOptions) -> one
     closing
 }
 
-fn server(part: Arc<Part>, name: String, options: &ListenOptions) -> (Server, oneshot::Sender<()>) {
+fn server(part: Arc<UnixWorker>, name: String, options: &ListenOptions) -> (Server, oneshot::Sender<()>) {
     let (closing, closed) = oneshot::channel();
     (Server { part, name, closed, exclusive: options.exclusive || options.reuse_port, turn: None }, closing)
 }
@@ -101,8 +101,8 @@ fn begin<T: Send + 'static, Serving: Future<Output = ()> + Send + 'static>(
             Ok(opened) => serve(server, opened).await,
             Err(ListenError::Bind(error)) => {
                 let errno = translate::errno(error.errno);
-                let seen = words::listen_failed(&server.name, &errno, &translate::asked(&error.address));
-                server.part.see(&seen, None);
+                let seen = vocabulary::listen_failed(&server.name, &errno, &translate::asked(&error.address));
+                server.part.observe(&seen, None);
             }
             Err(ListenError::Closed) => server.is_closed(),
             // Asked to exit before it listened: nothing is reported. The addresses of a scenario are numbers and absolute
@@ -121,14 +121,14 @@ fn begin<T: Send + 'static, Serving: Future<Output = ()> + Send + 'static>(
 
 async fn serve<T: Transport + AsFd + Sync>(mut server: Server, mut listener: Listener<T>, at: Whereabouts) {
     let (part, name) = (server.part.clone(), server.name.clone());
-    part.see(&words::listening(&name, &at), None);
+    part.observe(&vocabulary::listening(&name, &at), None);
     let (held, mut released) = mpsc::channel::<()>(1);
     let leaving = loop {
         tokio::select! {
             biased;
             _ = &mut server.closed => break false,
             accepted = listener.accept() => match accepted {
-                Ok(connection) => meet(&part, &name, Lent { connection, _held: held.clone() }),
+                Ok(connection) => track(&part, &name, Lent { connection, _held: held.clone() }),
                 Err(error) if error.kind() == ErrorKind::NotConnected => break true,
                 // There is no descriptor left for it.
                 Err(_) => {}
@@ -147,14 +147,14 @@ async fn receive(mut server: Server, socket: UdpSocket) {
     let (part, name) = (server.part.clone(), server.name.clone());
     let Ok(known) = part.open.know(&name, &*socket) else { return };
     let Ok(at) = socket.local_addr() else { return };
-    part.see(&words::listening(&name, &Whereabouts::Port(at.port())), None);
-    let (ear, mut buffer) = (part.ear(), [0; 4096]);
+    part.observe(&vocabulary::listening(&name, &Whereabouts::Port(at.port())), None);
+    let (observe, mut buffer) = (part.observer(), [0; 4096]);
     loop {
         tokio::select! {
             biased;
             _ = &mut server.closed => break,
             received = socket.recv_from(&mut buffer) => match received {
-                Ok((count, from)) => talk::datagram(&ear, &name, &known, &buffer[..count], from),
+                Ok((count, from)) => connections::datagram(&observe, &name, &known, &buffer[..count], from),
                 Err(error) if error.kind() == ErrorKind::NotConnected => {
                     if let Some(turn) = &mut server.turn {
                         turn.come().await;
@@ -175,7 +175,7 @@ impl Server {
     /// A worker that leaves closes its servers before its channel; one that is torn away does not close them.
     fn is_closed(&self) {
         if self.part.worker.is_connected() {
-            self.part.see(&words::server("closed", &self.name), None);
+            self.part.observe(&vocabulary::server("closed", &self.name), None);
         }
     }
 }
@@ -192,8 +192,8 @@ impl<T: Transport + AsFd> AsFd for Lent<T> {
     }
 }
 
-fn meet(part: &Arc<Part>, name: &str, connection: impl AsFd + Any + Send + Sync) {
+fn track(part: &Arc<UnixWorker>, name: &str, connection: impl AsFd + Any + Send + Sync) {
     // It cannot be heard if there is no descriptor left.
-    let Ok(talk) = Talk::new(name, connection) else { return };
-    tokio::spawn(part.open.connection(&part.ear(), talk));
+    let Ok(connection) = Connection::new(name, connection) else { return };
+    tokio::spawn(part.open.connection(&part.observer(), connection));
 }

@@ -19,14 +19,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::super::translate;
 use super::child;
-use super::own::{self, Servers};
+use super::connections::{self, Observe, OpenSockets, ReplyTarget};
+use super::program_sockets::{self, Servers};
 use super::servers::{self, Turn};
-use super::talk::{self, About, Ear, Open};
 use super::{OWN_ARGS, PLAY, UNCAUGHT};
 use crate::observation::{Observation, Observer};
 use crate::program::{self, SendHandle, WorkerCommand};
 use crate::scenario::Scenario;
-use crate::words;
+use crate::vocabulary;
 
 /// How long a worker that is blocked sleeps before it looks again.
 const A_LITTLE: Duration = Duration::from_millis(1);
@@ -38,10 +38,10 @@ pub(super) async fn play(scenario: &Scenario, channel: Option<RawFd>) -> Result<
     // It wants to see how its servers are closed.
     worker.keep_running();
     let (alive, mut idle) = mpsc::channel(1);
-    let part = Arc::new(Part::new(worker.clone(), scenario, channel, alive));
-    part.see(&words::start(), None);
+    let part = Arc::new(UnixWorker::new(worker.clone(), scenario, channel, alive));
+    part.observe(&vocabulary::start(), None);
     while let Some(event) = worker.next().await {
-        part.hear(event);
+        part.on_event(event);
     }
     part.state().alive = None;
     idle.recv().await;
@@ -54,9 +54,9 @@ fn here() -> String {
 }
 
 /// A worker and its rules, shared by the tasks of its process.
-pub(super) struct Part {
+pub(super) struct UnixWorker {
     pub(super) worker: Worker,
-    pub(super) open: Open,
+    pub(super) open: OpenSockets,
     /// The descriptor of the channel, which the face does not show.
     channel: Option<RawFd>,
     state: Mutex<State>,
@@ -74,7 +74,7 @@ struct State {
     last_turn: Option<oneshot::Receiver<()>>,
 }
 
-impl Part {
+impl UnixWorker {
     fn new(worker: Worker, scenario: &Scenario, channel: Option<RawFd>, alive: mpsc::Sender<()>) -> Self {
         let script = program::Worker::new(scenario, worker.id().0).with_env(env::vars());
         let state = State {
@@ -84,7 +84,7 @@ impl Part {
             alive: Some(alive),
             last_turn: None,
         };
-        Part { worker, open: Open::default(), channel, state: Mutex::new(state) }
+        UnixWorker { worker, open: OpenSockets::default(), channel, state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -105,17 +105,17 @@ impl Part {
     }
 
     /// Whom tasks tell what they hear.
-    pub(super) fn ear(self: &Arc<Self>) -> Ear {
+    pub(super) fn observer(self: &Arc<Self>) -> Observe {
         let part = self.clone();
-        Arc::new(move |seen, about| part.see(&seen, about.as_ref()))
+        Arc::new(move |seen, target| part.observe(&seen, target.as_ref()))
     }
 
-    fn hear(self: &Arc<Self>, event: WorkerEvent) {
+    fn on_event(self: &Arc<Self>, event: WorkerEvent) {
         match event {
             WorkerEvent::Message { message, socket } => self.message(&translate::text(&message), socket),
             WorkerEvent::Disconnect => {
                 let (meant, connected) = (self.worker.exited_after_disconnect(), self.worker.is_connected());
-                self.see(&words::disconnect(meant, connected), None);
+                self.observe(&vocabulary::disconnect(meant, connected), None);
                 // As in Node: whoever did not mean to go sees nothing more.
                 if !meant {
                     self.worker.exit(0);
@@ -136,43 +136,44 @@ impl Part {
         while !self.worker.is_connected() {
             let next = pin!(self.worker.next()).poll(&mut Context::from_waker(Waker::noop()));
             let Poll::Ready(Some(event)) = next else { return };
-            self.hear(event);
+            self.on_event(event);
         }
     }
 
     /// Writes a line down and does what the rules say. `about` is whom it is about.
-    pub(super) fn see(self: &Arc<Self>, seen: &Observation, about: Option<&About>) {
-        if about.is_some() {
+    pub(super) fn observe(self: &Arc<Self>, seen: &Observation, target: Option<&ReplyTarget>) {
+        if target.is_some() {
             self.catch_up();
         }
         self.write(seen);
         let commands = self.state().script.react(seen);
         for command in commands {
-            self.obey(command, about);
+            self.perform(command, target);
         }
     }
 
     /// What comes with a message goes by the text of that message.
     fn message(self: &Arc<Self>, text: &str, socket: Option<Received>) {
-        let with = socket.as_deref().map(talk::kind);
+        let with = socket.as_deref().map(connections::kind);
         let alive = self.alive();
-        let adopted = socket.and_then(|socket| own::adopt(&self.ear(), &self.open, text, socket).ok());
-        let about = adopted.map(|adopted| {
+        let adopted =
+            socket.and_then(|socket| program_sockets::adopt(&self.observer(), &self.open, text, socket).ok());
+        let target = adopted.map(|adopted| {
             self.state().own.extend(adopted.closing.map(|closing| (text.to_owned(), closing)));
             tokio::spawn(async move {
                 adopted.task.await;
                 drop(alive);
             });
-            adopted.about
+            adopted.target
         });
-        self.see(&words::message(text, with), about.flatten().as_ref());
+        self.observe(&vocabulary::message(text, with), target.flatten().as_ref());
     }
 
     fn write(&self, seen: &Observation) {
         super::write(Observer::Worker(self.worker.id().0), seen);
     }
 
-    fn hang_up(&self) {
+    fn disconnect_channel(&self) {
         let channel = self.channel.filter(|_| self.worker.is_connected());
         // One that is closed already is closed.
         if let Some(channel) = channel {
@@ -180,7 +181,7 @@ impl Part {
         }
     }
 
-    fn obey(self: &Arc<Self>, command: WorkerCommand, about: Option<&About>) {
+    fn perform(self: &Arc<Self>, command: WorkerCommand, target: Option<&ReplyTarget>) {
         match command {
             WorkerCommand::Listen { listen, port, fd } => {
                 let options = translate::listen(&listen, port, fd, &here());
@@ -193,8 +194,10 @@ impl Part {
                 let closing = servers::bind(self.clone(), name.clone(), translate::bind(&bind, port, fd));
                 self.state().servers.insert(name, closing);
             }
-            WorkerCommand::SendDatagram { port, text, from } => self.open.tell(from.as_deref(), port, &text),
-            WorkerCommand::SendHandle(pass) => self.pass(pass, about),
+            WorkerCommand::SendDatagram { port, text, from } => {
+                self.open.send_datagram(from.as_deref(), port, &text)
+            }
+            WorkerCommand::SendHandle(pass) => self.pass(pass, target),
             WorkerCommand::Close { server } => {
                 let closing = self.state().servers.remove(&server);
                 let own = self.state().own.remove(&server);
@@ -206,17 +209,17 @@ impl Part {
             }
             WorkerCommand::TrySend { text } => {
                 let sent = self.worker.send(Value::String(text.clone())).is_ok();
-                self.write(&words::tried(None, &text, sent));
+                self.write(&vocabulary::tried(None, &text, sent));
             }
             WorkerCommand::SendReserved => {
                 // It is refused, as it would be lost.
-                let _ = self.worker.send(words::reserved());
+                let _ = self.worker.send(vocabulary::reserved());
             }
             WorkerCommand::Disconnect => self.worker.disconnect(),
             WorkerCommand::Kill => self.worker.kill(),
-            WorkerCommand::DisconnectChannel => self.hang_up(),
-            WorkerCommand::Reply { text } => about.into_iter().for_each(|about| about.say(&text)),
-            WorkerCommand::End => about.into_iter().for_each(About::end),
+            WorkerCommand::DisconnectChannel => self.disconnect_channel(),
+            WorkerCommand::Reply { text } => target.into_iter().for_each(|target| target.say(&text)),
+            WorkerCommand::End => target.into_iter().for_each(ReplyTarget::end),
             WorkerCommand::EndAll => self.open.end_all(),
             WorkerCommand::Write { fd, text } => {
                 let fd = RawFd::try_from(fd).expect("a scenario names small numbers");
@@ -227,9 +230,9 @@ impl Part {
             | WorkerCommand::Env { .. }
             | WorkerCommand::Args
             | WorkerCommand::ExecArgs
-            | WorkerCommand::Cwd => self.tell_of_itself(&command),
+            | WorkerCommand::Cwd => self.report_self(&command),
             WorkerCommand::LeaveChildWithChannel => {
-                if let Some(connection) = about.and_then(About::connection) {
+                if let Some(connection) = target.and_then(ReplyTarget::connection) {
                     let channel = self.channel.expect("a worker has a channel");
                     child::leave(channel, connection).expect("there is `cat`, and Linux is 5.6 at least");
                 }
@@ -249,28 +252,30 @@ impl Part {
     }
 
     /// Writes a line about this process, if that is the command.
-    fn tell_of_itself(&self, command: &WorkerCommand) {
+    fn report_self(&self, command: &WorkerCommand) {
         if let WorkerCommand::Env { name } = command {
-            self.write(&words::env(name, env::var(name).ok().as_deref()));
+            self.write(&vocabulary::env(name, env::var(name).ok().as_deref()));
         } else if *command == WorkerCommand::Args {
             let given = env::args().skip_while(|argument| argument != PLAY).skip(OWN_ARGS);
-            self.write(&words::args("args", &given.collect::<Vec<_>>()));
+            self.write(&vocabulary::args("args", &given.collect::<Vec<_>>()));
         } else if *command == WorkerCommand::ExecArgs {
             let given = env::args().skip(1).take_while(|argument| argument != PLAY);
-            self.write(&words::args("exec_args", &given.collect::<Vec<_>>()));
+            self.write(&vocabulary::args("exec_args", &given.collect::<Vec<_>>()));
         } else if *command == WorkerCommand::Cwd {
             let (here, place) = (here(), env::var("PLACE").unwrap_or_default());
-            self.write(&words::cwd(if here == place { "." } else { &here }));
+            self.write(&vocabulary::cwd(if here == place { "." } else { &here }));
         } else {
-            self.write(&words::look(self.worker.exited_after_disconnect(), self.worker.is_connected()));
+            self.write(&vocabulary::look(self.worker.exited_after_disconnect(), self.worker.is_connected()));
         }
     }
 
-    fn pass(&self, pass: SendHandle, about: Option<&About>) {
+    fn pass(&self, pass: SendHandle, target: Option<&ReplyTarget>) {
         let SendHandle { text, what, keep_open } = pass;
         let text = Value::String(text);
-        let own = what.as_ref().and_then(|name| self.state().own.get(name).and_then(own::Closing::socket));
-        let socket = own.or_else(|| self.open.pass(about.filter(|_| what.is_none()), keep_open));
+        let own = what
+            .as_ref()
+            .and_then(|name| self.state().own.get(name).and_then(program_sockets::OpenServer::socket));
+        let socket = own.or_else(|| self.open.pass(target.filter(|_| what.is_none()), keep_open));
         // What is gone cannot be sent: the message travels alone.
         let _ = match socket {
             Some(socket) => self.worker.send_with(&text, socket).is_ok(),

@@ -9,7 +9,7 @@ use cluster_sim::prop::Run;
 use cluster_sim::{Crossing, Program, Row, Schedule, Trace};
 
 use super::super::interrupt;
-use super::subject::Subject;
+use super::target::Target;
 
 /// How many runs are tried.
 const TRIES: usize = 20_000;
@@ -19,12 +19,12 @@ const EFFORT: u64 = 2_000_000;
 const SHOWN: usize = 4;
 
 /// The run that passes and has most of its choices in common with this one.
-pub(super) fn nearest<P: Program>(subject: &Subject<P>, run: &Run<P>) -> Option<Run<P>> {
+pub(super) fn nearest<P: Program>(target: &Target<P>, run: &Run<P>) -> Option<Run<P>> {
     let schedule = run.world().schedule();
     let taken = schedule.taken();
     let values: Vec<u32> = taken.iter().map(|choice| choice.value).collect();
-    let places = (0..taken.len()).rev();
-    let others = places.flat_map(|at| {
+    let positions = (0..taken.len()).rev();
+    let others = positions.flat_map(|at| {
         (0..taken[at].of).filter(move |other| *other != taken[at].value).map(move |other| (at, other))
     });
     let schedules = others.take(TRIES).map(|(at, other)| {
@@ -32,13 +32,13 @@ pub(super) fn nearest<P: Program>(subject: &Subject<P>, run: &Run<P>) -> Option<
         Schedule::replay(choices)
     });
     let mut left = EFFORT;
-    let runs = schedules.map(|other| subject.run(schedule.armed(), other));
+    let runs = schedules.map(|other| target.run(schedule.armed(), other));
     let mut runs = runs.take_while(|run| {
         let is_within = left > 0 && !interrupt::is_stopped();
         left = left.saturating_sub(run.world().steps());
         is_within
     });
-    runs.find(|run| subject.why(run.world(), &run.outcome()).is_none())
+    runs.find(|run| target.finding(run.world(), &run.outcome()).is_none())
 }
 
 /// The first step at which two runs part, and how both go on.

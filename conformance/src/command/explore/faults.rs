@@ -2,27 +2,27 @@
 
 use cluster_sim::{Fault, Faults};
 
-use super::super::Trouble;
+use super::super::CliError;
 
 /// The faults of these names.
-pub(super) fn read(names: &[String]) -> Result<Faults, Trouble> {
+pub(super) fn read(names: &[String]) -> Result<Faults, CliError> {
     let mut faults = Faults::none();
     for wanted in names {
         faults = match wanted.as_str() {
             "all" => Faults::all(),
             "none" if names.len() == 1 => faults,
-            "" => return Err(Trouble("`--faults` names nothing: `none` is what that is called".to_owned())),
+            "" => return Err(CliError("`--faults` names nothing: `none` is what that is called".to_owned())),
             _ => faults.and(fault(wanted)?),
         };
     }
     Ok(faults)
 }
 
-fn fault(wanted: &str) -> Result<Fault, Trouble> {
+fn fault(wanted: &str) -> Result<Fault, CliError> {
     let found = Fault::ALL.into_iter().find(|fault| fault.to_string() == wanted);
     found.ok_or_else(|| {
         let names: Vec<_> = Fault::ALL.into_iter().map(|fault| fault.to_string()).collect();
-        Trouble(format!(
+        CliError(format!(
             "there is no fault `{wanted}`; there are: {}; or `all`, or `none` alone",
             names.join(", ")
         ))

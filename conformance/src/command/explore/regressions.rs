@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use cluster_sim::replay::Line;
 
-use super::super::{Trouble, file};
+use super::super::{CliError, file};
 
 /// The name of the file of regressions.
 pub(super) const FILE: &str = "regressions.txt";
@@ -29,11 +29,11 @@ pub(super) struct Regressions {
 
 impl Regressions {
     /// Reads the file; where there is none, nothing has failed yet. One that cannot be added to is refused now.
-    pub(super) fn load(path: &Path) -> Result<Self, Trouble> {
+    pub(super) fn load(path: &Path) -> Result<Self, CliError> {
         let text = contents(path)?;
         let mut lines: Vec<Line> = Vec::new();
         for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| is_run(line)) {
-            let wrong = |error| Trouble(format!("{}, line {number}: {error}", path.display()));
+            let wrong = |error| CliError(format!("{}, line {number}: {error}", path.display()));
             lines.push(line.parse().map_err(wrong)?);
         }
         Ok(Regressions { path: path.to_owned(), lines })
@@ -47,25 +47,25 @@ impl Regressions {
     }
 
     /// Keeps a line, if it is not there already.
-    pub(super) fn add(&self, line: &str) -> Result<bool, Trouble> {
-        add(&self.path, line).map_err(|error| file::trouble(&self.path, &error))
+    pub(super) fn add(&self, line: &str) -> Result<bool, CliError> {
+        add(&self.path, line).map_err(|error| file::cli_error(&self.path, &error))
     }
 }
 
-fn contents(path: &Path) -> Result<String, Trouble> {
+fn contents(path: &Path) -> Result<String, CliError> {
     let unfit = match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return file::writable(path).map(|()| String::new());
         }
-        Err(error) => return Err(file::trouble(path, &error)),
+        Err(error) => return Err(file::cli_error(path, &error)),
         Ok(known) if !known.is_file() => "it is not a file",
         Ok(known) if known.len() > MOST_BYTES => "it is too large to be a file of replay lines",
         Ok(_) => {
             let text = open(path).and_then(|mut file| read(&mut file));
-            return text.map_err(|error| file::trouble(path, &error));
+            return text.map_err(|error| file::cli_error(path, &error));
         }
     };
-    Err(file::trouble(path, &unfit))
+    Err(file::cli_error(path, &unfit))
 }
 
 fn add(path: &Path, line: &str) -> io::Result<bool> {

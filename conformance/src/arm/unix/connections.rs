@@ -16,43 +16,43 @@ use tokio::sync::Notify;
 
 use crate::observation::Observation;
 use crate::program::lines::Lines;
-use crate::words;
+use crate::vocabulary;
 
 /// Whom a line is about, for those who answer.
 #[derive(Debug, Clone)]
-pub(super) enum About {
-    Connection(Arc<Talk>),
+pub(super) enum ReplyTarget {
+    Connection(Arc<Connection>),
     Sender(Arc<socket2::Socket>, SocketAddr),
 }
 
-impl About {
+impl ReplyTarget {
     /// Writes a line, or sends a datagram, at once: the process may end before it would wait. Who cannot be written to says so when
     /// it is read.
     pub(super) fn say(&self, text: &str) {
         let _ = match self {
-            About::Connection(talk) => (&talk.socket).write(format!("{text}\n").as_bytes()),
-            About::Sender(socket, from) => socket.send_to(text.as_bytes(), &(*from).into()),
+            ReplyTarget::Connection(connection) => (&connection.socket).write(format!("{text}\n").as_bytes()),
+            ReplyTarget::Sender(socket, from) => socket.send_to(text.as_bytes(), &(*from).into()),
         };
     }
 
     /// The socket, if it is a connection.
     pub(super) fn connection(&self) -> Option<&socket2::Socket> {
-        if let About::Connection(talk) = self { Some(&talk.socket) } else { None }
+        if let ReplyTarget::Connection(connection) = self { Some(&connection.socket) } else { None }
     }
 
     /// Ends this side.
     pub(super) fn end(&self) {
-        if let About::Connection(talk) = self {
-            let _ = talk.socket.shutdown(Shutdown::Write);
+        if let ReplyTarget::Connection(connection) = self {
+            let _ = connection.socket.shutdown(Shutdown::Write);
         }
     }
 }
 
 /// Whom everything is told to that is heard.
-pub(super) type Ear = Arc<dyn Fn(Observation, Option<About>) + Send + Sync>;
+pub(super) type Observe = Arc<dyn Fn(Observation, Option<ReplyTarget>) + Send + Sync>;
 
 /// An open connection.
-pub(super) struct Talk {
+pub(super) struct Connection {
     server: String,
     /// Our own descriptor of it, to speak.
     socket: socket2::Socket,
@@ -64,15 +64,15 @@ pub(super) struct Talk {
     passed: Notify,
 }
 
-impl fmt::Debug for Talk {
+impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Talk").field("server", &self.server).finish_non_exhaustive()
+        f.debug_struct("Connection").field("server", &self.server).finish_non_exhaustive()
     }
 }
 
-impl Talk {
+impl Connection {
     pub(super) fn new<T: AsFd + Any + Send + Sync>(server: &str, lent: T) -> io::Result<Arc<Self>> {
-        Talk::with(server, lent, ())
+        Connection::with(server, lent, ())
     }
 
     /// A connection that came with a message: its sender counts it until it has closed here.
@@ -81,7 +81,7 @@ impl Talk {
         stream: T,
         guard: CountGuard,
     ) -> io::Result<Arc<Self>> {
-        Talk::with(server, stream, guard)
+        Connection::with(server, stream, guard)
     }
 
     fn with<T, W>(server: &str, lent: T, with: W) -> io::Result<Arc<Self>>
@@ -90,7 +90,7 @@ impl Talk {
         W: Any + Send + Sync,
     {
         let (socket, heard) = (duplicate(&lent)?, Wire::new(duplicate(&lent)?)?);
-        Ok(Arc::new(Talk {
+        Ok(Arc::new(Connection {
             heard,
             server: server.to_owned(),
             socket,
@@ -101,7 +101,7 @@ impl Talk {
     }
 
     /// Hears what the peer says, until its side is over; returns how. `None`: it was passed on.
-    async fn listen(self: &Arc<Self>, ear: &Ear) -> Option<&'static str> {
+    async fn listen(self: &Arc<Self>, observe: &Observe) -> Option<&'static str> {
         let (mut lines, mut buffer) = (Lines::default(), [0; 4096]);
         loop {
             let read = tokio::select! {
@@ -113,7 +113,10 @@ impl Talk {
                 Ok(0) => return Some("end"),
                 Ok(count) => {
                     for text in lines.push(&buffer[..count]) {
-                        ear(words::server_data(&self.server, &text), Some(About::Connection(self.clone())));
+                        observe(
+                            vocabulary::server_data(&self.server, &text),
+                            Some(ReplyTarget::Connection(self.clone())),
+                        );
                     }
                 }
                 Err(_) => return Some("reset"),
@@ -164,67 +167,81 @@ pub(super) fn duplicate(socket: &impl AsFd) -> io::Result<socket2::Socket> {
 
 /// The open connections and the sockets for datagrams of a process.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Open {
-    talks: Arc<Mutex<Talks>>,
+pub(super) struct OpenSockets {
+    connections: Arc<Mutex<SocketTable>>,
 }
 
 #[derive(Debug, Default)]
-struct Talks {
-    connections: BTreeMap<u32, Arc<Talk>>,
+struct SocketTable {
+    connections: BTreeMap<u32, Arc<Connection>>,
     last: u32,
     datagrams: BTreeMap<String, Arc<socket2::Socket>>,
 }
 
-impl Open {
-    fn talks(&self) -> MutexGuard<'_, Talks> {
-        self.talks.lock().unwrap_or_else(PoisonError::into_inner)
+impl OpenSockets {
+    fn connections(&self) -> MutexGuard<'_, SocketTable> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A connection has come: it is seen at once, and what `this` returns is to be awaited. It holds what it is given.
-    pub(super) fn connection(&self, ear: &Ear, talk: Arc<Talk>) -> impl Future<Output = ()> + Send + use<> {
-        let this = self.follow(ear, talk.clone());
-        ear(words::server("connection", &talk.server), Some(About::Connection(talk)));
+    pub(super) fn connection(
+        &self,
+        observe: &Observe,
+        connection: Arc<Connection>,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let this = self.follow(observe, connection.clone());
+        observe(
+            vocabulary::server("connection", &connection.server),
+            Some(ReplyTarget::Connection(connection)),
+        );
         this
     }
 
     /// Hears a connection to its end.
-    pub(super) fn follow(&self, ear: &Ear, talk: Arc<Talk>) -> impl Future<Output = ()> + Send + use<> {
-        let (open, ear) = (self.clone(), ear.clone());
+    pub(super) fn follow(
+        &self,
+        observe: &Observe,
+        connection: Arc<Connection>,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let (open, observe) = (self.clone(), observe.clone());
         let number = {
-            let mut talks = open.talks();
-            talks.last += 1;
-            let number = talks.last;
-            talks.connections.insert(number, talk.clone());
+            let mut connections = open.connections();
+            connections.last += 1;
+            let number = connections.last;
+            connections.connections.insert(number, connection.clone());
             number
         };
         async move {
-            if let Some(how) = talk.listen(&ear).await {
-                ear(words::server(how, &talk.server), Some(About::Connection(talk.clone())));
+            if let Some(how) = connection.listen(&observe).await {
+                observe(
+                    vocabulary::server(how, &connection.server),
+                    Some(ReplyTarget::Connection(connection.clone())),
+                );
             }
-            drop(talk);
-            let talk = open.talks().connections.remove(&number);
+            drop(connection);
+            let connection = open.connections().connections.remove(&number);
             // Closing it may close a server, and that is not done under the lock.
-            drop(talk);
+            drop(connection);
         }
     }
 
     /// Ends this side of every connection.
     pub(super) fn end_all(&self) {
-        let all: Vec<_> = self.talks().connections.values().cloned().collect();
-        for talk in all {
-            About::Connection(talk).end();
+        let all: Vec<_> = self.connections().connections.values().cloned().collect();
+        for connection in all {
+            ReplyTarget::Connection(connection).end();
         }
     }
 
     /// What is to be sent along, of whom a line is about. `None`: it has been already.
-    pub(super) fn pass(&self, about: Option<&About>, keep_open: bool) -> Option<Socket> {
-        let Some(About::Connection(talk)) = about else { return None };
-        let mut talks = self.talks();
-        let number = *talks.connections.iter().find(|(_, open)| Arc::ptr_eq(open, talk))?.0;
-        let socket = Socket::duplicate(&talk.socket).ok()?;
+    pub(super) fn pass(&self, target: Option<&ReplyTarget>, keep_open: bool) -> Option<Socket> {
+        let Some(ReplyTarget::Connection(connection)) = target else { return None };
+        let mut connections = self.connections();
+        let number = *connections.connections.iter().find(|(_, open)| Arc::ptr_eq(open, connection))?.0;
+        let socket = Socket::duplicate(&connection.socket).ok()?;
         if !keep_open {
-            talks.connections.remove(&number);
-            talk.passed.notify_one();
+            connections.connections.remove(&number);
+            connection.passed.notify_one();
         }
         Some(socket)
     }
@@ -232,19 +249,19 @@ impl Open {
     /// Knows a socket for datagrams by its name.
     pub(super) fn know(&self, name: &str, socket: &impl AsFd) -> io::Result<Arc<socket2::Socket>> {
         let socket = Arc::new(duplicate(socket)?);
-        self.talks().datagrams.insert(name.to_owned(), socket.clone());
+        self.connections().datagrams.insert(name.to_owned(), socket.clone());
         Ok(socket)
     }
 
     /// It is closed.
     pub(super) fn forget(&self, name: &str) {
-        self.talks().datagrams.remove(name);
+        self.connections().datagrams.remove(name);
     }
 
     /// Sends a datagram to a port of 127.0.0.1, from a socket by its name or from a new one.
-    pub(super) fn tell(&self, from: Option<&str>, port: u16, text: &str) {
+    pub(super) fn send_datagram(&self, from: Option<&str>, port: u16, text: &str) {
         let to = SocketAddr::from(([127, 0, 0, 1], port));
-        let known = from.and_then(|name| self.talks().datagrams.get(name).cloned());
+        let known = from.and_then(|name| self.connections().datagrams.get(name).cloned());
         // Nobody is told whether a datagram arrives.
         let _ = match known {
             Some(socket) => socket.send_to(text.as_bytes(), &to.into()),
@@ -254,16 +271,27 @@ impl Open {
 }
 
 /// A datagram has come.
-pub(super) fn datagram(ear: &Ear, name: &str, socket: &Arc<socket2::Socket>, bytes: &[u8], from: SocketAddr) {
-    let seen = words::datagram(name, &String::from_utf8_lossy(bytes), from.port());
-    ear(seen, Some(About::Sender(socket.clone(), from)));
+pub(super) fn datagram(
+    observe: &Observe,
+    name: &str,
+    socket: &Arc<socket2::Socket>,
+    bytes: &[u8],
+    from: SocketAddr,
+) {
+    let seen = vocabulary::datagram(name, &String::from_utf8_lossy(bytes), from.port());
+    observe(seen, Some(ReplyTarget::Sender(socket.clone(), from)));
 }
 
 /// Hears the datagrams of a socket that is nobody's server, until it fails.
-pub(super) async fn datagrams(ear: Ear, name: String, known: Arc<socket2::Socket>, socket: UdpSocket) {
+pub(super) async fn datagrams(
+    observe: Observe,
+    name: String,
+    known: Arc<socket2::Socket>,
+    socket: UdpSocket,
+) {
     let mut buffer = [0; 4096];
     while let Ok((count, from)) = socket.recv_from(&mut buffer).await {
-        datagram(&ear, &name, &known, &buffer[..count], from);
+        datagram(&observe, &name, &known, &buffer[..count], from);
     }
 }
 

@@ -9,16 +9,16 @@ use crate::text::read_as_text;
 
 /// A text that can stand in an observation: not empty, no space, no `#`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Word(String);
+pub struct Token(String);
 
-impl Word {
+impl Token {
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl FromStr for Word {
+impl FromStr for Token {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -26,17 +26,17 @@ impl FromStr for Word {
         if text.is_empty() || text.contains(bad) {
             return Err(format!("`{text}`: expected one word, without spaces and `#`"));
         }
-        Ok(Word(text.to_owned()))
+        Ok(Token(text.to_owned()))
     }
 }
 
-impl fmt::Display for Word {
+impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-read_as_text!(Word);
+read_as_text!(Token);
 
 /// A signal that ends a process which does not handle it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]

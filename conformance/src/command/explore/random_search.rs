@@ -6,14 +6,14 @@ use std::thread;
 use cluster_sim::Program;
 
 use super::super::interrupt;
-use super::subject::{Subject, schedule};
+use super::target::{Target, schedule};
 
 /// How often it is said how far it has come.
 const TOLD_EVERY: u64 = 64;
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Hunt {
+pub(super) struct SearchResult {
     /// The first number whose run is wrong.
     pub(super) found: Option<u64>,
     /// How many runs nothing is wrong with.
@@ -35,35 +35,35 @@ struct Shared {
 }
 
 /// Runs the schedules `0..seeds`, until one is wrong or the user wants no more.
-pub(super) fn hunt<P: Program + Send + Sync>(
-    subject: &Subject<P>,
+pub(super) fn search<P: Program + Send + Sync>(
+    target: &Target<P>,
     seeds: u64,
     jobs: usize,
     reached: &(dyn Fn(u64) + Sync),
-) -> Hunt {
+) -> SearchResult {
     let [next, runs, steps, struck] = [(); 4].map(|()| AtomicU64::new(0));
     let shared = Shared { next, found: AtomicU64::new(seeds), runs, steps, struck };
     thread::scope(|scope| {
         for _ in 0..jobs {
-            scope.spawn(|| work(subject, &shared, reached));
+            scope.spawn(|| work(target, &shared, reached));
         }
     });
     let [found, runs, steps, struck] =
         [shared.found, shared.runs, shared.steps, shared.struck].map(AtomicU64::into_inner);
-    Hunt { found: Some(found).filter(|found| *found < seeds), runs, steps, struck }
+    SearchResult { found: Some(found).filter(|found| *found < seeds), runs, steps, struck }
 }
 
-fn work<P: Program>(subject: &Subject<P>, shared: &Shared, reached: &(dyn Fn(u64) + Sync)) {
+fn work<P: Program>(target: &Target<P>, shared: &Shared, reached: &(dyn Fn(u64) + Sync)) {
     while !interrupt::is_stopped() {
         let seed = shared.next.fetch_add(1, Ordering::Relaxed);
         // One that was found by another thread has a smaller number than all that are left.
         if seed >= shared.found.load(Ordering::Relaxed) {
             break;
         }
-        let world = subject.world().clone().with_faults(subject.armed(seed));
+        let world = target.world().clone().with_faults(target.armed(seed));
         let mut world = world.on(schedule(seed));
         let outcome = world.run();
-        if subject.why(&world, &outcome).is_some() {
+        if target.finding(&world, &outcome).is_some() {
             shared.found.fetch_min(seed, Ordering::Relaxed);
             break;
         }

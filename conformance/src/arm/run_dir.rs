@@ -11,21 +11,21 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use crate::program::clients::Place;
+use crate::program::clients::ServerAddress;
 
 /// More than the address of a Unix socket holds.
 const LONG: usize = 120;
 
 /// The directory of one run.
 #[derive(Debug, Clone)]
-pub(super) struct Directory {
+pub(super) struct RunDir {
     opened: Arc<File>,
     path: PathBuf,
     /// Removed with the last clone.
     whole: Arc<tempfile::TempDir>,
 }
 
-impl Directory {
+impl RunDir {
     /// A new one, in which everybody may do everything.
     ///
     /// # Errors
@@ -37,7 +37,7 @@ impl Directory {
         fs::create_dir(&path)?;
         fs::set_permissions(whole.path(), Permissions::from_mode(0o755))?;
         fs::set_permissions(&path, Permissions::from_mode(0o777))?;
-        Ok(Directory { opened: Arc::new(File::open(&path)?), path, whole: Arc::new(whole) })
+        Ok(RunDir { opened: Arc::new(File::open(&path)?), path, whole: Arc::new(whole) })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -66,8 +66,8 @@ impl Directory {
     }
 
     /// Who may read and write the path of a server; `None`: there is none. That it can be executed means nothing.
-    pub(super) fn mode(&self, at: &Place) -> Option<String> {
-        let Place::Path(name) = at else { return None };
+    pub(super) fn mode(&self, at: &ServerAddress) -> Option<String> {
+        let ServerAddress::Path(name) = at else { return None };
         let metadata = fs::symlink_metadata(self.reach(name)).ok()?;
         Some(format!("{:o}", metadata.permissions().mode() & 0o666))
     }
@@ -78,8 +78,8 @@ impl Directory {
 /// # Errors
 ///
 /// There is no `ss`, of the package `iproute2`, that tells it.
-pub(super) fn backlog(at: &Place) -> io::Result<Option<String>> {
-    let (Place::V4(port) | Place::V6(port)) = at else { return Ok(None) };
+pub(super) fn backlog(at: &ServerAddress) -> io::Result<Option<String>> {
+    let (ServerAddress::V4(port) | ServerAddress::V6(port)) = at else { return Ok(None) };
     let told = Command::new("ss").args(["-Hltn", "sport", "=", &format!(":{port}")]).output()?;
     let told = String::from_utf8_lossy(&told.stdout).into_owned();
     Ok(told.split_whitespace().nth(2).map(str::to_owned))

@@ -1,12 +1,12 @@
 //! What would never end, and what would never be done: a primary with a server of its own that no rule closes; a worker's
 //! actions behind `block`, and its second child.
 
-use super::super::{Open, PrimaryAction, Rule, Scenario, Word, WorkerAction};
-use super::{Nonsense, Sense};
+use super::super::{Open, PrimaryAction, Rule, Scenario, Token, WorkerAction};
+use super::{Valid, ValidationError};
 use crate::pattern::Pattern;
 
 /// With so many clients.
-pub(super) fn check(scenario: &Scenario, clients: u32) -> Sense {
+pub(super) fn check(scenario: &Scenario, clients: u32) -> Valid {
     own_servers(scenario)?;
     for program in scenario.worker_programs() {
         program.iter().try_for_each(nothing_behind_a_block)?;
@@ -15,7 +15,7 @@ pub(super) fn check(scenario: &Scenario, clients: u32) -> Sense {
     Ok(())
 }
 
-fn own_servers(scenario: &Scenario) -> Sense {
+fn own_servers(scenario: &Scenario) -> Valid {
     if scenario.primary_may_die() {
         return Ok(());
     }
@@ -25,33 +25,33 @@ fn own_servers(scenario: &Scenario) -> Sense {
         let what = format!(
             "`{server}` is never closed, and the primary never ends: expected {{ \"close\": \"{server}\" }} in a rule"
         );
-        Err(Nonsense::new(format!("\"{server}\""), what))
+        Err(ValidationError::new(format!("\"{server}\""), what))
     })
 }
 
 /// What is only bound lets the primary end.
-fn served(action: &PrimaryAction) -> Option<&Word> {
+fn served(action: &PrimaryAction) -> Option<&Token> {
     if let PrimaryAction::Open(Open { server, bound: false, .. }) = action { Some(server) } else { None }
 }
 
-fn closes(action: &PrimaryAction, server: &Word) -> bool {
+fn closes(action: &PrimaryAction, server: &Token) -> bool {
     matches!(action, PrimaryAction::Close(closed) if closed == server)
 }
 
-fn nothing_behind_a_block(rule: &Rule<WorkerAction>) -> Sense {
+fn nothing_behind_a_block(rule: &Rule<WorkerAction>) -> Valid {
     let mut before = rule.actions.iter().rev().skip(1);
     if before.any(|action| matches!(action, WorkerAction::BlockUntilPath(_))) {
         let what = format!(
             "behind `block_until_path` nothing is done: expected it as the last action on `{}`",
             rule.on
         );
-        return Err(Nonsense::new("\"block_until_path\"", what));
+        return Err(ValidationError::new("\"block_until_path\"", what));
     }
     Ok(())
 }
 
 /// The simulator knows one child of a worker.
-fn one_child(program: &[Rule<WorkerAction>], clients: u32) -> Sense {
+fn one_child(program: &[Rule<WorkerAction>], clients: u32) -> Valid {
     let mut leaving = program.iter().flat_map(|rule| {
         rule.actions.iter().filter(|action| **action == WorkerAction::LeaveChildWithChannel).map(|_| &rule.on)
     });
@@ -61,7 +61,7 @@ fn one_child(program: &[Rule<WorkerAction>], clients: u32) -> Sense {
             "a worker leaves one child, and on `{on}` it may be another: expected `leave_child_with_channel` once, \
              on a line that comes once, as `connection #1`"
         );
-        Err(Nonsense::new(format!("\"{on}\""), what))
+        Err(ValidationError::new(format!("\"{on}\""), what))
     })
 }
 

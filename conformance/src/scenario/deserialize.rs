@@ -6,7 +6,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Error, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::claim::{Claim, Times, Written};
+use super::clause::{Clause, Times, Written};
 use super::{MOST, Target};
 
 /// A number of workers or of clients.
@@ -79,7 +79,7 @@ impl<'de> Visitor<'de> for AnyTimes {
     }
 }
 
-impl<'de> Deserialize<'de> for Claim {
+impl<'de> Deserialize<'de> for Clause {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(AnyClaim)
     }
@@ -88,14 +88,14 @@ impl<'de> Deserialize<'de> for Claim {
 struct AnyClaim;
 
 impl<'de> Visitor<'de> for AnyClaim {
-    type Value = Claim;
+    type Value = Clause;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a claim")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Claim, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Clause, A::Error> {
         let written = Written::deserialize(MapAccessDeserializer::new(fields))?;
-        Claim::try_from(written).map_err(A::Error::custom)
+        Clause::try_from(written).map_err(A::Error::custom)
     }
 }

@@ -4,21 +4,22 @@
 
 use std::collections::BTreeSet;
 
-use super::mistake::Nonsense;
+use super::error::ValidationError;
 use super::{Bind, CallForm, Listen, Open};
 use super::{
-    Claim, Claimed, Clients, MOST, PrimaryAction, Rule, Scenario, Setup, Stdio, Step, Target, WorkerAction,
+    Clause, ClauseKind, Clients, MOST, PrimaryAction, Rule, Scenario, Setup, Stdio, Step, Target,
+    WorkerAction,
 };
 use crate::observation::Observer;
 use crate::pattern::{LinePattern, Pattern, Whose};
-use crate::words::{self, Entry};
+use crate::vocabulary::{self, Entry};
 
 mod ends;
 mod forks;
 
-type Sense = Result<(), Nonsense>;
+type Valid = Result<(), ValidationError>;
 
-pub(super) fn check(scenario: &Scenario) -> Sense {
+pub(super) fn check(scenario: &Scenario) -> Valid {
     named_as_its_file(scenario)?;
     let servers = servers(scenario);
     scenario.primary.iter().try_for_each(|rule| primary_rule(rule, &servers))?;
@@ -28,31 +29,37 @@ pub(super) fn check(scenario: &Scenario) -> Sense {
     let count = clients(scenario)?;
     scenario.clients.iter().try_for_each(|clients| steps(clients, &servers, count))?;
     if scenario.contract.is_empty() {
-        return Err(Nonsense::new(
+        return Err(ValidationError::new(
             "\"contract\"",
             "a contract claims something: expected at least one claim",
         ));
     }
-    scenario.contract.iter().try_for_each(|claimed| claim(claimed, count))?;
+    scenario.contract.iter().try_for_each(|one| clause(one, count))?;
     ends::check(scenario, count)?;
     forks::check(scenario)
 }
 
-fn named_as_its_file(scenario: &Scenario) -> Sense {
+fn named_as_its_file(scenario: &Scenario) -> Valid {
     let stem = scenario.path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     if scenario.name == stem {
         return Ok(());
     }
-    Err(Nonsense::new("\"name\"", format!("`{}`: expected the name of the file, `{stem}`", scenario.name)))
+    Err(ValidationError::new(
+        "\"name\"",
+        format!("`{}`: expected the name of the file, `{stem}`", scenario.name),
+    ))
 }
 
 /// How many there are in all.
-fn clients(scenario: &Scenario) -> Result<u32, Nonsense> {
+fn clients(scenario: &Scenario) -> Result<u32, ValidationError> {
     let count = scenario.clients.iter().map(|clients| clients.count).fold(0, u32::saturating_add);
     if count <= MOST {
         return Ok(count);
     }
-    Err(Nonsense::new("\"clients\"", format!("there are {count} clients in all: expected at most {MOST}")))
+    Err(ValidationError::new(
+        "\"clients\"",
+        format!("there are {count} clients in all: expected at most {MOST}"),
+    ))
 }
 
 fn servers(scenario: &Scenario) -> BTreeSet<&str> {
@@ -73,8 +80,8 @@ fn opened_by_primary(action: &PrimaryAction) -> Option<&str> {
     if let PrimaryAction::Open(Open { server, .. }) = action { Some(server.as_str()) } else { None }
 }
 
-fn primary_rule(rule: &Rule<PrimaryAction>, servers: &BTreeSet<&str>) -> Sense {
-    pattern(&rule.on, "a primary", words::PRIMARY)?;
+fn primary_rule(rule: &Rule<PrimaryAction>, servers: &BTreeSet<&str>) -> Valid {
+    pattern(&rule.on, "a primary", vocabulary::PRIMARY)?;
     not_by_an_action(&rule.on)?;
     for action in &rule.actions {
         match action {
@@ -105,29 +112,29 @@ fn primary_rule(rule: &Rule<PrimaryAction>, servers: &BTreeSet<&str>) -> Sense {
         }
     }
     let about_a_worker =
-        keys(&rule.on.asked.what, words::PRIMARY).is_some_and(|keys| keys.contains(&"worker"));
+        keys(&rule.on.asked.what, vocabulary::PRIMARY).is_some_and(|keys| keys.contains(&"worker"));
     if !about_a_worker && rule.actions.iter().any(|action| target(action) == Some(Target::Same)) {
         let what = format!("`{}` is about no worker: expected the id of a worker instead of `it`", rule.on);
-        return Err(Nonsense::new("\"same\"", what));
+        return Err(ValidationError::new("\"same\"", what));
     }
     Ok(())
 }
 
 /// Node throws at the fork: `ERR_CHILD_PROCESS_IPC_REQUIRED` without a channel, `ERR_IPC_ONE_PIPE` with two.
-fn one_channel(setup: &Setup) -> Sense {
+fn one_channel(setup: &Setup) -> Valid {
     let Some(stdio) = &setup.stdio else { return Ok(()) };
     let channels = stdio.iter().filter(|stdio| **stdio == Stdio::Ipc).count();
     if channels == 1 {
         return Ok(());
     }
-    Err(Nonsense::new(
+    Err(ValidationError::new(
         "\"stdio\"",
         format!("`stdio` has `ipc` {channels} times, and no worker can be forked: expected it once"),
     ))
 }
 
 /// There is somebody to answer.
-fn has_connection(on: &Pattern) -> Sense {
+fn has_connection(on: &Pattern) -> Valid {
     let by_message = on.asked.what == "message" && on.asked.details.iter().any(|(key, _)| key == "with");
     if by_message || ["connection", "data", "datagram"].contains(&on.asked.what.as_str()) {
         return Ok(());
@@ -135,14 +142,14 @@ fn has_connection(on: &Pattern) -> Sense {
     let what = format!(
         "`{on}` has no connection to answer: expected `connection`, `data`, `datagram` or `message with=connection`"
     );
-    Err(Nonsense::new(format!("\"{on}\""), what))
+    Err(ValidationError::new(format!("\"{on}\""), what))
 }
 
-fn not_by_an_action(on: &Pattern) -> Sense {
+fn not_by_an_action(on: &Pattern) -> Valid {
     if ["look", "env", "settings", "args", "exec_args", "cwd", "tried"].contains(&on.asked.what.as_str()) {
         let what =
             format!("`{on}` is written by an action: expected an event, for rules act on nothing else");
-        return Err(Nonsense::new(format!("\"{on}\""), what));
+        return Err(ValidationError::new(format!("\"{on}\""), what));
     }
     Ok(())
 }
@@ -175,8 +182,8 @@ fn target(action: &PrimaryAction) -> Option<Target> {
     }
 }
 
-fn worker_rule(rule: &Rule<WorkerAction>, servers: &BTreeSet<&str>) -> Sense {
-    pattern(&rule.on, "a worker", words::WORKER)?;
+fn worker_rule(rule: &Rule<WorkerAction>, servers: &BTreeSet<&str>) -> Valid {
+    pattern(&rule.on, "a worker", vocabulary::WORKER)?;
     not_by_an_action(&rule.on)?;
     for action in &rule.actions {
         if let WorkerAction::Listen(listen) = action {
@@ -224,12 +231,12 @@ fn worker_rule(rule: &Rule<WorkerAction>, servers: &BTreeSet<&str>) -> Sense {
 }
 
 /// Arguments cannot say everything that options can.
-fn form_suits(listen: &Listen) -> Sense {
+fn form_suits(listen: &Listen) -> Valid {
     if listen.form == CallForm::Options || listen.suits_forms() {
         return Ok(());
     }
     let server = &listen.server;
-    Err(Nonsense::new(
+    Err(ValidationError::new(
         "\"form\"",
         format!(
             "`{server}` has a `form`: expected nothing beside `host`, `port`, `port_of` and `max_connections`"
@@ -237,18 +244,18 @@ fn form_suits(listen: &Listen) -> Sense {
     ))
 }
 
-fn known(server: &str, servers: &BTreeSet<&str>) -> Sense {
+fn known(server: &str, servers: &BTreeSet<&str>) -> Valid {
     if servers.contains(server) {
         return Ok(());
     }
     let names = servers.iter().copied().collect::<Vec<_>>().join("`, `");
-    Err(Nonsense::new(
+    Err(ValidationError::new(
         format!("\"{server}\""),
         format!("no worker opens `{server}`: expected one of `{names}`"),
     ))
 }
 
-fn steps(clients: &Clients, servers: &BTreeSet<&str>, count: u32) -> Sense {
+fn steps(clients: &Clients, servers: &BTreeSet<&str>, count: u32) -> Valid {
     let mut connected = false;
     for step in &clients.steps {
         let was_connected = connected;
@@ -262,14 +269,14 @@ fn steps(clients: &Clients, servers: &BTreeSet<&str>, count: u32) -> Sense {
                 known(server.as_str(), servers)?;
                 connected = true;
                 if was_connected {
-                    return Err(Nonsense::new(
+                    return Err(ValidationError::new(
                         "\"connect\"",
                         "a client connects once: expected another client",
                     ));
                 }
             }
             Step::Write(_) | Step::End | Step::Reset if !was_connected => {
-                return Err(Nonsense::new(
+                return Err(ValidationError::new(
                     "\"steps\"",
                     "a client can write or end nothing yet: expected `connect` before",
                 ));
@@ -280,49 +287,49 @@ fn steps(clients: &Clients, servers: &BTreeSet<&str>, count: u32) -> Sense {
     Ok(())
 }
 
-fn claim(claim: &Claim, clients: u32) -> Sense {
-    match &claim.claimed {
-        Claimed::Seen { line, times } => {
+fn clause(clause: &Clause, clients: u32) -> Valid {
+    match &clause.kind {
+        ClauseKind::Seen { line, times } => {
             some(!times.is_empty(), line, "in `times`, a number that is permitted")?;
             claimed_line(line, clients)
         }
-        Claimed::Before { first, then } => {
+        ClauseKind::Before { first, then } => {
             if first.whose != then.whose {
                 let what = "only one observer's own order means anything: expected the same observer in both";
-                return Err(Nonsense::new(first.to_string(), what));
+                return Err(ValidationError::new(first.to_string(), what));
             }
             claimed_line(first, clients)?;
             claimed_line(then, clients)
         }
-        Claimed::Cycle { lines, detail, over } => {
+        ClauseKind::Cycle { lines, detail, over } => {
             some(*over > 0, lines, "`over` at least one value")?;
             claimed_line(lines, clients)?;
             has_detail(lines, detail, clients)
         }
-        Claimed::OneOf(lists) => {
+        ClauseKind::OneOf(lists) => {
             let full = !lists.is_empty() && lists.iter().all(|list| !list.is_empty());
             some(full, &"\"one_of\"", "one list at least, and a claim in each")?;
-            lists.iter().flatten().try_for_each(|one| self::claim(one, clients))
+            lists.iter().flatten().try_for_each(|one| self::clause(one, clients))
         }
     }
 }
 
 /// What is true of everything, or of nothing, claims nothing.
-fn some(claims: bool, at: &impl ToString, expected: &str) -> Sense {
-    if claims { Ok(()) } else { Err(Nonsense::new(at.to_string(), format!("expected {expected}"))) }
+fn some(claims: bool, at: &impl ToString, expected: &str) -> Valid {
+    if claims { Ok(()) } else { Err(ValidationError::new(at.to_string(), format!("expected {expected}"))) }
 }
 
 /// As if the pattern asked for the detail.
-fn has_detail(line: &LinePattern, detail: &str, clients: u32) -> Sense {
+fn has_detail(line: &LinePattern, detail: &str, clients: u32) -> Valid {
     let mut asked = line.clone();
     asked.pattern.asked.details.push((detail.to_owned(), String::new()));
     line_pattern(&asked, clients, false)
-        .map_err(|nonsense| Nonsense { at: format!("\"{detail}\""), ..nonsense })
+        .map_err(|error| ValidationError { at: format!("\"{detail}\""), ..error })
 }
 
-fn claimed_line(line: &LinePattern, clients: u32) -> Sense {
+fn claimed_line(line: &LinePattern, clients: u32) -> Valid {
     if line.pattern.nth.is_some() {
-        return Err(Nonsense::new(
+        return Err(ValidationError::new(
             line.to_string(),
             format!("`{line}`: a claim is about all such lines: expected no `#`"),
         ));
@@ -330,38 +337,38 @@ fn claimed_line(line: &LinePattern, clients: u32) -> Sense {
     line_pattern(line, clients, false)
 }
 
-fn line_pattern(line: &LinePattern, clients: u32, by_a_client: bool) -> Sense {
+fn line_pattern(line: &LinePattern, clients: u32, by_a_client: bool) -> Valid {
     let words = match line.whose {
         Whose::One(Observer::Client(number)) if number > clients => {
             let what = format!("`{line}`: expected one of the {clients} clients");
-            return Err(Nonsense::new(line.to_string(), what));
+            return Err(ValidationError::new(line.to_string(), what));
         }
         Whose::Me if !by_a_client => {
-            return Err(Nonsense::new(
+            return Err(ValidationError::new(
                 line.to_string(),
                 format!("`{line}`: `me` is for clients: expected an observer"),
             ));
         }
-        Whose::One(observer) => words::of(observer),
-        Whose::Workers => words::WORKER,
-        Whose::Clients | Whose::Me => words::CLIENT,
+        Whose::One(observer) => vocabulary::of(observer),
+        Whose::Workers => vocabulary::WORKER,
+        Whose::Clients | Whose::Me => vocabulary::CLIENT,
     };
     pattern(&line.pattern, &line.whose.to_string(), words)
 }
 
 /// A pattern that no line can ever fit would make a claim true of everything.
-fn pattern(pattern: &Pattern, whose: &str, words: &[Entry]) -> Sense {
+fn pattern(pattern: &Pattern, whose: &str, words: &[Entry]) -> Valid {
     let Some(keys) = keys(&pattern.asked.what, words) else {
         let known = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join("`, `");
         let what =
             format!("`{}` is nothing that {whose} observes: expected one of `{known}`", pattern.asked.what);
-        return Err(Nonsense::new(pattern.to_string(), what));
+        return Err(ValidationError::new(pattern.to_string(), what));
     };
     let stranger = pattern.asked.details.iter().find(|(key, _)| !keys.contains(&key.as_str()));
     stranger.map_or(Ok(()), |(key, _)| {
         let known = keys.join("`, `");
         let what = format!("`{}` has no detail `{key}`: expected one of `{known}`", pattern.asked.what);
-        Err(Nonsense::new(pattern.to_string(), what))
+        Err(ValidationError::new(pattern.to_string(), what))
     })
 }
 

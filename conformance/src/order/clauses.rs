@@ -5,18 +5,19 @@ use std::collections::BTreeSet;
 use super::Misfit;
 use crate::observation::{Line, Observation, Observer};
 use crate::pattern::LinePattern;
-use crate::scenario::{Claim, Claimed};
+use crate::scenario::{Clause, ClauseKind};
 use crate::trace::Trace;
 
 /// What speaks against the claim.
-pub(super) fn check(claim: &Claim, trace: &Trace) -> Option<Misfit> {
-    let found = match &claim.claimed {
-        Claimed::Seen { line, times } => seen(line, times, trace),
-        Claimed::Before { first, then } => before(first, then, trace),
-        Claimed::Cycle { lines, detail, over } => cycle(lines, detail, *over, trace),
-        Claimed::OneOf(lists) => one_of(lists, trace),
+pub(super) fn check(clause: &Clause, trace: &Trace) -> Option<Misfit> {
+    let found = match &clause.kind {
+        ClauseKind::Seen { line, times } => seen(line, times, trace),
+        ClauseKind::Before { first, then } => before(first, then, trace),
+        ClauseKind::Cycle { lines, detail, over } => cycle(lines, detail, *over, trace),
+        ClauseKind::OneOf(lists) => one_of(lists, trace),
     };
-    found.map(|Misfit { seen, expected }| Misfit { seen, expected: format!("{expected}: {}", claim.because) })
+    found
+        .map(|Misfit { seen, expected }| Misfit { seen, expected: format!("{expected}: {}", clause.because) })
 }
 
 type Place<'a> = (Observer, usize, &'a Observation);
@@ -73,8 +74,8 @@ fn cycle(pattern: &LinePattern, detail: &str, over: u32, trace: &Trace) -> Optio
     (0..values.len()).find(|index| !turns(*index)).map(|index| misfit(places[index], expected))
 }
 
-fn one_of(lists: &[Vec<Claim>], trace: &Trace) -> Option<Misfit> {
-    let found = |list: &Vec<Claim>| list.iter().find_map(|claim| check(claim, trace));
+fn one_of(lists: &[Vec<Clause>], trace: &Trace) -> Option<Misfit> {
+    let found = |list: &Vec<Clause>| list.iter().find_map(|clause| check(clause, trace));
     let objections = lists.iter().map(found).collect::<Option<Vec<_>>>()?;
     let all = objections.iter().map(|misfit| misfit.expected.clone()).collect::<Vec<_>>().join("; or ");
     let seen = objections.into_iter().find_map(|misfit| misfit.seen);

@@ -68,11 +68,11 @@ impl fmt::Display for Mark {
 }
 
 /// How each scenario stands on each arm. What was not run is not there.
-pub type Standing = BTreeMap<Column, BTreeMap<String, Mark>>;
+pub type Status = BTreeMap<Column, BTreeMap<String, Mark>>;
 
 /// What is needed of a verdict in a report.
 #[derive(Debug, Deserialize)]
-struct Told {
+struct VerdictRecord {
     scenario: String,
     claim: String,
     runtime: String,
@@ -85,9 +85,9 @@ struct Told {
 /// # Errors
 ///
 /// It is no such report.
-pub fn standings(report: &Value) -> Result<Standing, serde_json::Error> {
-    let told: Vec<Told> = Deserialize::deserialize(&report["verdicts"])?;
-    let mut standing = Standing::new();
+pub fn statuses(report: &Value) -> Result<Status, serde_json::Error> {
+    let told: Vec<VerdictRecord> = Deserialize::deserialize(&report["verdicts"])?;
+    let mut status = Status::new();
     for told in told {
         let column = column(&told);
         let mark = match (told.holds, told.excused && column.is_certain()) {
@@ -95,15 +95,15 @@ pub fn standings(report: &Value) -> Result<Standing, serde_json::Error> {
             (true, true) => Mark::Excused,
             (true, false) => Mark::Holds,
         };
-        let marks = standing.entry(column).or_default();
+        let marks = status.entry(column).or_default();
         let worst = marks.entry(told.scenario).or_insert(mark);
         *worst = mark.max(*worst);
     }
-    Ok(standing)
+    Ok(status)
 }
 
 /// The first letter of a claim says whose traces it is about.
-fn column(told: &Told) -> Column {
+fn column(told: &VerdictRecord) -> Column {
     match told.claim.chars().next() {
         Some('N') => Column::Recorded(major(&told.runtime)),
         Some('U') => Column::Unix,

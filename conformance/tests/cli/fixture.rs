@@ -40,20 +40,20 @@ const HELLO: &str = r#"{
 /// Which Node the recordings claim to be of.
 pub(crate) const RUNTIME: &str = "node v20.0.0";
 
-pub(crate) struct Stage {
+pub(crate) struct CliFixture {
     directory: TempDir,
 }
 
-impl Stage {
+impl CliFixture {
     pub(crate) fn new() -> Self {
-        let stage = Stage { directory: tempfile::tempdir().expect("a temporary directory") };
-        fs::create_dir(stage.path("empty")).expect("a new directory");
-        stage.write("exceptions.json", "[]");
+        let cli = CliFixture { directory: tempfile::tempdir().expect("a temporary directory") };
+        fs::create_dir(cli.path("empty")).expect("a new directory");
+        cli.write("exceptions.json", "[]");
         for (name, text) in [("code", CODE), ("hello", HELLO)] {
-            stage.scenario(name, text);
-            stage.record(name);
+            cli.scenario(name, text);
+            cli.record(name);
         }
-        stage
+        cli
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -110,32 +110,35 @@ impl Stage {
         command
     }
 
-    pub(crate) fn run(&self, args: &[&str]) -> Said {
-        Said::from(&self.command(args).output().expect("the command can be started"), self.directory.path())
+    pub(crate) fn run(&self, args: &[&str]) -> Printed {
+        Printed::from(
+            &self.command(args).output().expect("the command can be started"),
+            self.directory.path(),
+        )
     }
 }
 
 /// What the command said, without what differs from run to run.
 #[derive(Debug)]
-pub(crate) struct Said {
+pub(crate) struct Printed {
     pub(crate) code: Option<i32>,
     pub(crate) out: String,
     pub(crate) err: String,
 }
 
-impl Said {
+impl Printed {
     fn from(output: &Output, directory: &Path) -> Self {
         let text = |bytes: &[u8]| {
             let text = String::from_utf8_lossy(bytes).replace(&*directory.to_string_lossy(), "DIR");
             let text = text.replace(env!("CARGO_MANIFEST_DIR"), "CONFORMANCE");
             text.lines().map(|line| without_seconds(&without_replay(line)) + "\n").collect()
         };
-        Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+        Printed { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
     }
 }
 
 /// Everything, for a snapshot.
-impl std::fmt::Display for Said {
+impl std::fmt::Display for Printed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let code = self.code.map_or_else(|| "none".to_owned(), |code| code.to_string());
         write!(f, "exit code {code}\n--- standard output\n{}--- standard error\n{}", self.out, self.err)
@@ -159,10 +162,10 @@ fn without_seconds(line: &str) -> String {
 
 /// Compares with the snapshot of this name; without the lines of progress, which come as they come.
 #[track_caller]
-pub(crate) fn snapshot(name: &str, said: &Said) {
+pub(crate) fn snapshot(name: &str, printed: &Printed) {
     insta::with_settings!({ snapshot_path => "../../snapshots", prepend_module_to_snapshot => false, omit_expression => true }, {
-        let said = said.to_string();
-        let kept: Vec<_> = said.lines().filter(|line| !line.starts_with('[')).collect();
+        let printed = printed.to_string();
+        let kept: Vec<_> = printed.lines().filter(|line| !line.starts_with('[')).collect();
         insta::assert_snapshot!(name, kept.join("\n"));
     });
 }

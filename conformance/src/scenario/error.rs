@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// A file that cannot be read, or a mistake in it. Shown as `file:line: what was expected`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistake {
+pub struct ScenarioError {
     /// The file.
     pub path: PathBuf,
     /// The line, from 1; `None` if the file could not be read.
@@ -15,19 +15,19 @@ pub struct Mistake {
     pub what: String,
 }
 
-impl Mistake {
+impl ScenarioError {
     pub(super) fn unreadable(path: &Path, error: &io::Error) -> Self {
-        Mistake { path: path.to_owned(), line: None, what: format!("cannot be read: {error}") }
+        ScenarioError { path: path.to_owned(), line: None, what: format!("cannot be read: {error}") }
     }
 
     pub(super) fn syntax(path: &Path, error: &serde_json::Error) -> Self {
         let full = error.to_string();
         let what = full.rsplit_once(" at line ").map_or(full.as_str(), |(what, _)| what);
-        Mistake { path: path.to_owned(), line: Some(error.line()), what: what.to_owned() }
+        ScenarioError { path: path.to_owned(), line: Some(error.line()), what: what.to_owned() }
     }
 }
 
-impl fmt::Display for Mistake {
+impl fmt::Display for ScenarioError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.path.display())?;
         self.line.map_or(Ok(()), |line| write!(f, "{line}:"))?;
@@ -35,23 +35,23 @@ impl fmt::Display for Mistake {
     }
 }
 
-impl std::error::Error for Mistake {}
+impl std::error::Error for ScenarioError {}
 
 /// Well-formed, but without sense: `at` is a piece of the file that shows where.
 #[derive(Debug)]
-pub(super) struct Nonsense {
+pub(super) struct ValidationError {
     pub(super) at: String,
     pub(super) what: String,
 }
 
-impl Nonsense {
+impl ValidationError {
     pub(super) fn new(at: impl Into<String>, what: impl Into<String>) -> Self {
-        Nonsense { at: at.into(), what: what.into() }
+        ValidationError { at: at.into(), what: what.into() }
     }
 
     /// Every place where a wrong name stands is wrong, so the first one is as good as any.
-    pub(super) fn in_file(self, path: &Path, text: &str) -> Mistake {
+    pub(super) fn in_file(self, path: &Path, text: &str) -> ScenarioError {
         let line = text.lines().position(|line| line.contains(&self.at)).map_or(1, |index| index + 1);
-        Mistake { path: path.to_owned(), line: Some(line), what: self.what }
+        ScenarioError { path: path.to_owned(), line: Some(line), what: self.what }
     }
 }

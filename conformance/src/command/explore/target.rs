@@ -6,7 +6,7 @@ use cluster_sim::prop::Run;
 use cluster_sim::scenarios;
 use cluster_sim::{Failure, Fault, Faults, Program, Schedule, World};
 
-use crate::arm::sim::{self, Player, Sim};
+use crate::arm::sim::{self, ScenarioProgram, Sim};
 use crate::exceptions::Exceptions;
 use crate::order;
 use crate::scenario::Scenario;
@@ -23,10 +23,10 @@ const UNJUDGED: &str =
 const SURPRISES: u8 = 3;
 
 /// Says what is wrong with a run that has come to its end.
-type Judge<P> = Box<dyn Fn(&World<P>) -> Option<Why> + Send + Sync>;
+type Judge<P> = Box<dyn Fn(&World<P>) -> Option<Finding> + Send + Sync>;
 
 /// See the module.
-pub(super) struct Subject<P> {
+pub(super) struct Target<P> {
     name: String,
     world: World<P>,
     strikes: u8,
@@ -37,33 +37,33 @@ pub(super) struct Subject<P> {
 
 /// What is wrong with a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Why {
+pub(super) struct Finding {
     /// Two runs of one sort are wrong in the same way.
-    pub(super) sort: String,
+    pub(super) kind: String,
     /// In words.
     pub(super) text: String,
 }
 
-impl Why {
+impl Finding {
     pub(super) fn check(failure: &Failure) -> Self {
-        Why { sort: failure.check.to_string(), text: failure.summary() }
+        Finding { kind: failure.check.to_string(), text: failure.summary() }
     }
 }
 
-impl Subject<Player> {
+impl Target<ScenarioProgram> {
     /// A scenario of conformance. It is held against its contract if no fault is armed that its observers may see.
     pub(super) fn of(scenario: &Scenario, exceptions: Exceptions, faults: Faults, strikes: u8) -> Self {
         let faults = faults.limit(strikes);
         let world = Sim::new(scenario).world().with_faults(faults);
         let is_healthy = Fault::ALL.iter().all(|fault| !faults.is_armed(*fault) || HEALTHY.contains(fault));
         let judged = scenario.clone();
-        let judge: Judge<Player> = Box::new(move |world| judge(world, &judged, &exceptions));
+        let judge: Judge<ScenarioProgram> = Box::new(move |world| judge(world, &judged, &exceptions));
         let promise = if is_healthy { KEPT } else { UNJUDGED };
-        Subject { name: scenario.name.clone(), world, strikes, judge: is_healthy.then_some(judge), promise }
+        Target { name: scenario.name.clone(), world, strikes, judge: is_healthy.then_some(judge), promise }
     }
 }
 
-impl<P: Program> Subject<P> {
+impl<P: Program> Target<P> {
     /// One of the simulator's own scenarios: it has no contract.
     pub(super) fn own(scenario: &scenarios::Scenario<P>, faults: Faults, strikes: u8) -> Self
     where
@@ -71,7 +71,7 @@ impl<P: Program> Subject<P> {
     {
         let world = scenario.world().with_faults(faults.limit(strikes));
         let promise = "Every check of the simulator passes; worlds of its own have no contract.";
-        Subject { name: scenario.to_string(), world, strikes, judge: None, promise }
+        Target { name: scenario.to_string(), world, strikes, judge: None, promise }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -99,9 +99,9 @@ impl<P: Program> Subject<P> {
     }
 
     /// What is wrong with a run that ended like this.
-    pub(super) fn why(&self, world: &World<P>, outcome: &Result<(), Box<Failure>>) -> Option<Why> {
+    pub(super) fn finding(&self, world: &World<P>, outcome: &Result<(), Box<Failure>>) -> Option<Finding> {
         match outcome {
-            Err(failure) => Some(Why::check(failure)),
+            Err(failure) => Some(Finding::check(failure)),
             Ok(()) => self.judge.as_ref().and_then(|judge| judge(world)),
         }
     }
@@ -118,14 +118,14 @@ pub(super) fn schedule(seed: u64) -> Schedule {
     if seed / 2 % 4 == 3 { Schedule::pct(seed, SURPRISES) } else { Schedule::seed(seed) }
 }
 
-fn judge(world: &World<Player>, scenario: &Scenario, exceptions: &Exceptions) -> Option<Why> {
+fn judge(world: &World<ScenarioProgram>, scenario: &Scenario, exceptions: &Exceptions) -> Option<Finding> {
     let seen = sim::seen(world);
     if let Some(hang) = Sim::new(scenario).hang(&seen) {
-        return Some(Why { sort: "hang".to_owned(), text: hang });
+        return Some(Finding { kind: "hang".to_owned(), text: hang });
     }
     let misfits = order::check(scenario, &seen);
     let mut meant =
         misfits.iter().filter(|misfit| exceptions.excuse_for(&scenario.name, sim::NAME, misfit).is_none());
     let first = meant.next()?;
-    Some(Why { sort: "contract".to_owned(), text: format!("Not in the contract: {first}") })
+    Some(Finding { kind: "contract".to_owned(), text: format!("Not in the contract: {first}") })
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use cluster_sim::Process;
 
-use super::player::observer;
+use super::scenario_program::observer;
 use crate::observation::{Line, Observation};
 use crate::pattern::LinePattern;
 use crate::scenario::Scenario;
@@ -15,7 +15,7 @@ use crate::trace::Canon;
 
 /// What is played, and which of its lines are not written down.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Play {
+pub(super) struct ScenarioContext {
     pub(super) scenario: Arc<Scenario>,
     /// Derived from it once: a search writes many lines.
     pub(super) datagram_servers: Arc<BTreeSet<String>>,
@@ -23,11 +23,11 @@ pub(super) struct Play {
 }
 
 /// It never changes, so it need not be hashed; a search hashes often.
-impl Hash for Play {
+impl Hash for ScenarioContext {
     fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
-impl Play {
+impl ScenarioContext {
     /// Whether nobody compares this line.
     pub(super) fn hides(&self, line: &Line) -> bool {
         self.hidden.iter().any(|pattern| pattern.fits(line, None))
@@ -36,24 +36,24 @@ impl Play {
 
 /// One process's pen.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Pen {
-    play: Play,
+pub(super) struct ObservationWriter {
+    context: ScenarioContext,
     canon: Canon,
 }
 
-impl Pen {
-    pub(super) fn new(play: Play) -> Self {
-        Pen { play, canon: Canon::default() }
+impl ObservationWriter {
+    pub(super) fn new(context: ScenarioContext) -> Self {
+        ObservationWriter { context, canon: Canon::default() }
     }
 
     /// Writes a line down. The driver hears it in any case.
     pub(super) fn write(&mut self, process: &mut Process<'_>, seen: &Observation) {
         let line = Line { observer: observer(process.actor()), observation: seen.clone() };
-        let hidden = self.play.hides(&line);
+        let hidden = self.context.hides(&line);
         if hidden || has_port(seen) {
             process.notify_driver(seen.to_string());
         }
-        let canonical = self.canon.make(line.observer, line.observation, &self.play.datagram_servers);
+        let canonical = self.canon.make(line.observer, line.observation, &self.context.datagram_servers);
         if !hidden {
             process.observe(canonical.to_string());
         }

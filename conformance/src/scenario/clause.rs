@@ -6,16 +6,16 @@ use crate::pattern::LinePattern;
 
 /// What must hold of every run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
+pub struct Clause {
     /// The claim in plain words.
     pub because: String,
     /// The claim itself.
-    pub claimed: Claimed,
+    pub kind: ClauseKind,
 }
 
 /// How a claim is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Claimed {
+pub enum ClauseKind {
     /// Such lines are seen so many times, by all observers it names together.
     Seen {
         /// Which lines.
@@ -40,7 +40,7 @@ pub enum Claimed {
         over: u32,
     },
     /// All claims of at least one of these lists hold.
-    OneOf(Vec<Vec<Claim>>),
+    OneOf(Vec<Vec<Clause>>),
 }
 
 /// A claim as it stands in a file: `because` and exactly one way of claiming.
@@ -55,7 +55,7 @@ pub(super) struct Written {
     cycle: Option<LinePattern>,
     detail: Option<String>,
     over: Option<u32>,
-    one_of: Option<Vec<Vec<Claim>>>,
+    one_of: Option<Vec<Vec<Clause>>>,
 }
 
 /// The permitted numbers.
@@ -64,22 +64,24 @@ pub(super) struct Times(pub(super) Vec<u32>);
 const FORMS: &str = "expected `because` with one of: `seen` and `times`; `first` and `then`; \
                      `cycle`, `detail` and `over`; `one_of`";
 
-impl TryFrom<Written> for Claim {
+impl TryFrom<Written> for Clause {
     type Error = &'static str;
 
     fn try_from(written: Written) -> Result<Self, Self::Error> {
         let Written { because, seen, times, first, then, cycle, detail, over, one_of } = written;
-        let claimed = match (seen, times, first, then, cycle, detail, over, one_of) {
+        let kind = match (seen, times, first, then, cycle, detail, over, one_of) {
             (Some(line), Some(times), None, None, None, None, None, None) => {
-                Claimed::Seen { line, times: times.0 }
+                ClauseKind::Seen { line, times: times.0 }
             }
-            (None, None, Some(first), Some(then), None, None, None, None) => Claimed::Before { first, then },
+            (None, None, Some(first), Some(then), None, None, None, None) => {
+                ClauseKind::Before { first, then }
+            }
             (None, None, None, None, Some(lines), Some(detail), Some(over), None) => {
-                Claimed::Cycle { lines, detail, over }
+                ClauseKind::Cycle { lines, detail, over }
             }
-            (None, None, None, None, None, None, None, Some(lists)) => Claimed::OneOf(lists),
+            (None, None, None, None, None, None, None, Some(lists)) => ClauseKind::OneOf(lists),
             _ => return Err(FORMS),
         };
-        Ok(Claim { because, claimed })
+        Ok(Clause { because, kind })
     }
 }

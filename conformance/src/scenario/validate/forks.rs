@@ -2,27 +2,27 @@
 //!
 //! The latter are counted only where counting is safe: one rule that forks and may act any number of times, and nothing is said.
 
-use super::super::{Claim, Claimed, MOST, PrimaryAction, Rule, Scenario, Step, Target};
-use super::{Nonsense, Sense, target};
+use super::super::{Clause, ClauseKind, MOST, PrimaryAction, Rule, Scenario, Step, Target};
+use super::{Valid, ValidationError, target};
 use crate::observation::Observer;
 use crate::pattern::{LinePattern, Pattern, Whose};
 
-pub(super) fn check(scenario: &Scenario) -> Sense {
+pub(super) fn check(scenario: &Scenario) -> Valid {
     not_too_many(scenario)?;
     let Some(most) = at_most(scenario) else { return Ok(()) };
     let never = named(scenario).into_iter().find(|(id, _)| *id > u64::from(most));
     never.map_or(Ok(()), |(id, at)| {
-        Err(Nonsense::new(at, format!("worker {id} is never forked: expected an id up to {most}")))
+        Err(ValidationError::new(at, format!("worker {id} is never forked: expected an id up to {most}")))
     })
 }
 
-fn not_too_many(scenario: &Scenario) -> Sense {
+fn not_too_many(scenario: &Scenario) -> Valid {
     let mut count = 0;
     for rule in &scenario.primary {
         count = forks(rule).saturating_add(count);
         if count > MOST {
             let what = format!("the rules up to `{}` fork {count} workers: expected at most {MOST}", rule.on);
-            return Err(Nonsense::new(format!("\"{}\"", rule.on), what));
+            return Err(ValidationError::new(format!("\"{}\"", rule.on), what));
         }
     }
     Ok(())
@@ -54,7 +54,7 @@ fn named(scenario: &Scenario) -> Vec<(u64, String)> {
         named.extend(ids.map(|id| (id, format!("\"{}\"", rule.on))));
     }
     let mut lines = Vec::new();
-    scenario.contract.iter().for_each(|claim| claimed(claim, &mut lines));
+    scenario.contract.iter().for_each(|clause| clause_lines(clause, &mut lines));
     let steps = scenario.clients.iter().flat_map(|clients| &clients.steps);
     lines.extend(steps.filter_map(|step| if let Step::Await(line) = step { Some(line) } else { None }));
     named.extend(lines.into_iter().filter_map(|line| Some((worker(line)?, line.to_string()))));
@@ -65,11 +65,11 @@ fn id(target: Target) -> Option<u64> {
     if let Target::Id(id) = target { Some(id) } else { None }
 }
 
-fn claimed<'a>(claim: &'a Claim, lines: &mut Vec<&'a LinePattern>) {
-    match &claim.claimed {
-        Claimed::Seen { line, .. } | Claimed::Cycle { lines: line, .. } => lines.push(line),
-        Claimed::Before { first, then } => lines.extend([first, then]),
-        Claimed::OneOf(lists) => lists.iter().flatten().for_each(|claim| claimed(claim, lines)),
+fn clause_lines<'a>(clause: &'a Clause, lines: &mut Vec<&'a LinePattern>) {
+    match &clause.kind {
+        ClauseKind::Seen { line, .. } | ClauseKind::Cycle { lines: line, .. } => lines.push(line),
+        ClauseKind::Before { first, then } => lines.extend([first, then]),
+        ClauseKind::OneOf(lists) => lists.iter().flatten().for_each(|clause| clause_lines(clause, lines)),
     }
 }
 

@@ -7,39 +7,39 @@ use cluster_core::{Errno, Event, Primary, Worker, WorkerEvent};
 use cluster_sim::{Actor, ClientEvent, ClientId, Driver, Process, Program, SocketEvent};
 
 use super::NOWHERE;
-use super::pen::Play;
-use super::primary::PrimaryPart;
-use super::stage::Stage;
-use super::worker::WorkerPart;
+use super::observation_writer::ScenarioContext;
+use super::primary::SimPrimary;
+use super::sim_clients::SimClients;
+use super::worker::SimWorker;
 use crate::observation::Observer;
 use crate::scenario::User;
 
 /// One executable that knows its part when it starts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Player {
-    play: Play,
-    part: Part,
+pub struct ScenarioProgram {
+    context: ScenarioContext,
+    role: Role,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Part {
-    NotYet,
-    Primary(Box<PrimaryPart>),
-    Worker(Box<WorkerPart>),
-    Driver(Box<Stage>),
+enum Role {
+    Unstarted,
+    Primary(Box<SimPrimary>),
+    Worker(Box<SimWorker>),
+    Driver(Box<SimClients>),
 }
 
-impl Player {
-    pub(super) fn new(play: Play) -> Self {
-        Player { play, part: Part::NotYet }
+impl ScenarioProgram {
+    pub(super) fn new(context: ScenarioContext) -> Self {
+        ScenarioProgram { context, role: Role::Unstarted }
     }
 
-    fn worker_part(&mut self) -> Option<&mut WorkerPart> {
-        if let Part::Worker(part) = &mut self.part { Some(part) } else { None }
+    fn sim_worker(&mut self) -> Option<&mut SimWorker> {
+        if let Role::Worker(part) = &mut self.role { Some(part) } else { None }
     }
 
-    fn stage(&mut self) -> Option<&mut Stage> {
-        if let Part::Driver(stage) = &mut self.part { Some(stage) } else { None }
+    fn clients(&mut self) -> Option<&mut SimClients> {
+        if let Role::Driver(clients) = &mut self.role { Some(clients) } else { None }
     }
 }
 
@@ -52,66 +52,66 @@ pub(super) fn observer(actor: Actor) -> Observer {
     }
 }
 
-impl Program for Player {
+impl Program for ScenarioProgram {
     fn primary_start(&mut self, primary: &mut Primary, process: &mut Process<'_>) {
-        let mut part = PrimaryPart::new(self.play.clone());
+        let mut part = SimPrimary::new(self.context.clone());
         part.start(primary, process);
-        self.part = Part::Primary(Box::new(part));
+        self.role = Role::Primary(Box::new(part));
     }
 
     fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
-        if let Part::Primary(part) = &mut self.part {
-            part.hear(primary, process, &event);
+        if let Role::Primary(part) = &mut self.role {
+            part.on_event(primary, process, &event);
         }
     }
 
     fn worker_start(&mut self, worker: &mut Worker, process: &mut Process<'_>) {
-        let mut part = WorkerPart::new(self.play.clone(), worker.id().0);
+        let mut part = SimWorker::new(self.context.clone(), worker.id().0);
         part.start(worker, process);
-        self.part = Part::Worker(Box::new(part));
+        self.role = Role::Worker(Box::new(part));
     }
 
     fn worker_event(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
-        if let Some(part) = self.worker_part() {
-            part.hear(worker, process, event);
+        if let Some(part) = self.sim_worker() {
+            part.on_event(worker, process, event);
         }
     }
 
     fn worker_socket(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: SocketEvent) {
-        if let Some(part) = self.worker_part() {
+        if let Some(part) = self.sim_worker() {
             part.socket(worker, process, event);
         }
     }
 
     fn primary_socket(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: SocketEvent) {
-        if let Part::Primary(part) = &mut self.part {
+        if let Role::Primary(part) = &mut self.role {
             part.socket(primary, process, event);
         }
     }
 
     fn driver_start(&mut self, driver: &mut Driver<'_>) {
-        if self.play.scenario.settings.user == Some(User::Nobody) {
+        if self.context.scenario.settings.user == Some(User::Nobody) {
             driver.drop_root();
         }
         driver.break_path(NOWHERE, Errno::ENOENT);
-        self.part = Part::Driver(Box::new(Stage::new(self.play.clone())));
+        self.role = Role::Driver(Box::new(SimClients::new(self.context.clone())));
     }
 
     fn observed(&mut self, driver: &mut Driver<'_>, actor: Actor, text: &str) {
-        if let Some(stage) = self.stage() {
-            stage.observed(driver, observer(actor), text);
+        if let Some(clients) = self.clients() {
+            clients.observed(driver, observer(actor), text);
         }
     }
 
     fn notified(&mut self, driver: &mut Driver<'_>, actor: Actor, text: &str) {
-        if let Some(stage) = self.stage() {
-            stage.notified(driver, observer(actor), text);
+        if let Some(clients) = self.clients() {
+            clients.notified(driver, observer(actor), text);
         }
     }
 
     fn client_event(&mut self, driver: &mut Driver<'_>, client: ClientId, event: ClientEvent) {
-        if let Some(stage) = self.stage() {
-            stage.hear(driver, client, event);
+        if let Some(clients) = self.clients() {
+            clients.on_event(driver, client, event);
         }
     }
 }

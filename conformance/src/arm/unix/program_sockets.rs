@@ -14,24 +14,24 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use super::talk::{self, About, Ear, Open, Talk, duplicate};
+use super::connections::{self, Connection, Observe, OpenSockets, ReplyTarget, duplicate};
 use crate::scenario;
-use crate::words::Whereabouts;
+use crate::vocabulary::Whereabouts;
 
 /// How long a server waits that could not accept, as one of the cluster does: nothing tells when there is a descriptor again.
 const STARVED: Duration = Duration::from_millis(100);
 
 /// Servers by name.
-pub(super) type Servers = BTreeMap<String, Closing>;
+pub(super) type Servers = BTreeMap<String, OpenServer>;
 
 /// A server that is open. Dropping this closes it.
 #[derive(Debug)]
-pub(super) struct Closing {
+pub(super) struct OpenServer {
     socket: socket2::Socket,
     _closing: oneshot::Sender<()>,
 }
 
-impl Closing {
+impl OpenServer {
     /// Its descriptor, to be sent along.
     pub(super) fn socket(&self) -> Option<Socket> {
         Socket::duplicate(&self.socket).ok()
@@ -49,8 +49,8 @@ pub(super) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// A socket that came with a message.
 pub(super) struct Adopted {
     pub(super) task: Task,
-    pub(super) closing: Option<Closing>,
-    pub(super) about: Option<About>,
+    pub(super) closing: Option<OpenServer>,
+    pub(super) target: Option<ReplyTarget>,
 }
 
 /// What came with a message goes by the text of that message from now on.
@@ -58,33 +58,38 @@ pub(super) struct Adopted {
 /// # Errors
 ///
 /// There is no descriptor left for it.
-pub(super) fn adopt(ear: &Ear, open: &Open, name: &str, received: Received) -> io::Result<Adopted> {
+pub(super) fn adopt(
+    observe: &Observe,
+    open: &OpenSockets,
+    name: &str,
+    received: Received,
+) -> io::Result<Adopted> {
     let (guard, socket) = received.into_parts();
     match socket {
         Socket::TcpStream(stream) => {
-            Ok(connection(ear, open, Talk::counted(name, TcpStream::from_std(stream)?, guard)?))
+            Ok(connection(observe, open, Connection::counted(name, TcpStream::from_std(stream)?, guard)?))
         }
         Socket::UnixStream(stream) => {
-            Ok(connection(ear, open, Talk::counted(name, UnixStream::from_std(stream)?, guard)?))
+            Ok(connection(observe, open, Connection::counted(name, UnixStream::from_std(stream)?, guard)?))
         }
         Socket::TcpListener(listener) => {
-            let (task, closing) = tcp(ear, open, name, TcpListener::from_std(listener)?)?;
-            Ok(Adopted { task, closing: Some(closing), about: None })
+            let (task, closing) = tcp(observe, open, name, TcpListener::from_std(listener)?)?;
+            Ok(Adopted { task, closing: Some(closing), target: None })
         }
         Socket::UnixListener(listener) => {
-            let (task, closing) = unix(ear, open, name, UnixListener::from_std(listener)?)?;
-            Ok(Adopted { task, closing: Some(closing), about: None })
+            let (task, closing) = unix(observe, open, name, UnixListener::from_std(listener)?)?;
+            Ok(Adopted { task, closing: Some(closing), target: None })
         }
         Socket::UdpSocket(socket) => {
-            let (task, closing) = udp(ear, open, name, UdpSocket::from_std(socket)?)?;
-            Ok(Adopted { task, closing: Some(closing), about: None })
+            let (task, closing) = udp(observe, open, name, UdpSocket::from_std(socket)?)?;
+            Ok(Adopted { task, closing: Some(closing), target: None })
         }
     }
 }
 
-fn connection(ear: &Ear, open: &Open, with: Arc<Talk>) -> Adopted {
-    let task = Box::pin(open.follow(ear, with.clone()));
-    Adopted { task, closing: None, about: Some(About::Connection(with)) }
+fn connection(observe: &Observe, open: &OpenSockets, with: Arc<Connection>) -> Adopted {
+    let task = Box::pin(open.follow(observe, with.clone()));
+    Adopted { task, closing: None, target: Some(ReplyTarget::Connection(with)) }
 }
 
 /// Opens a server of the process's own.
@@ -93,27 +98,27 @@ fn connection(ear: &Ear, open: &Open, with: Arc<Talk>) -> Adopted {
 ///
 /// As the kernel says.
 pub(super) fn open(
-    ear: &Ear,
-    open: &Open,
+    observe: &Observe,
+    open: &OpenSockets,
     asked: &scenario::Open,
-) -> io::Result<(Task, Closing, Whereabouts)> {
+) -> io::Result<(Task, OpenServer, Whereabouts)> {
     let (name, home) = (asked.server.as_str(), "127.0.0.1:0");
     if let Some(path) = &asked.path {
-        let (task, closing) = unix(ear, open, name, UnixListener::bind(path.as_str())?)?;
+        let (task, closing) = unix(observe, open, name, UnixListener::bind(path.as_str())?)?;
         return Ok((task, closing, Whereabouts::path(path.as_str())));
     }
     let (task, closing) = match (asked.udp, asked.bound) {
         (true, false) => {
             let socket = std::net::UdpSocket::bind(home)?;
             socket.set_nonblocking(true)?;
-            udp(ear, open, name, UdpSocket::from_std(socket)?)?
+            udp(observe, open, name, UdpSocket::from_std(socket)?)?
         }
         (true, true) => bound(&std::net::UdpSocket::bind(home)?)?,
         (false, true) => bound(&unheard()?)?,
         (false, false) => {
             let listener = std::net::TcpListener::bind(home)?;
             listener.set_nonblocking(true)?;
-            tcp(ear, open, name, TcpListener::from_std(listener)?)?
+            tcp(observe, open, name, TcpListener::from_std(listener)?)?
         }
     };
     let port = closing.socket.local_addr()?.as_socket().map_or(0, |address| address.port());
@@ -128,22 +133,32 @@ fn unheard() -> io::Result<socket2::Socket> {
 }
 
 /// Nothing is done with it: workers have its descriptor.
-fn bound(socket: &impl AsFd) -> io::Result<(Task, Closing)> {
+fn bound(socket: &impl AsFd) -> io::Result<(Task, OpenServer)> {
     let (closing, _) = closing(socket)?;
     Ok((Box::pin(std::future::ready(())), closing))
 }
 
-fn closing(socket: &impl AsFd) -> io::Result<(Closing, oneshot::Receiver<()>)> {
+fn closing(socket: &impl AsFd) -> io::Result<(OpenServer, oneshot::Receiver<()>)> {
     let (sender, closed) = oneshot::channel();
-    Ok((Closing { socket: duplicate(socket)?, _closing: sender }, closed))
+    Ok((OpenServer { socket: duplicate(socket)?, _closing: sender }, closed))
 }
 
-fn tcp(ear: &Ear, open: &Open, name: &str, listener: TcpListener) -> io::Result<(Task, Closing)> {
-    listening(ear, open, name, listener, TcpListener::poll_accept)
+fn tcp(
+    observe: &Observe,
+    open: &OpenSockets,
+    name: &str,
+    listener: TcpListener,
+) -> io::Result<(Task, OpenServer)> {
+    listening(observe, open, name, listener, TcpListener::poll_accept)
 }
 
-fn unix(ear: &Ear, open: &Open, name: &str, listener: UnixListener) -> io::Result<(Task, Closing)> {
-    listening(ear, open, name, listener, UnixListener::poll_accept)
+fn unix(
+    observe: &Observe,
+    open: &OpenSockets,
+    name: &str,
+    listener: UnixListener,
+) -> io::Result<(Task, OpenServer)> {
+    listening(observe, open, name, listener, UnixListener::poll_accept)
 }
 
 /// How a listener of either kind accepts.
@@ -151,28 +166,28 @@ type Accept<L, T, A> = fn(&L, &mut Context<'_>) -> Poll<io::Result<(T, A)>>;
 
 /// Accepts until it is closed.
 fn listening<L, T, A>(
-    ear: &Ear,
-    open: &Open,
+    observe: &Observe,
+    open: &OpenSockets,
     name: &str,
     listener: L,
     accept: Accept<L, T, A>,
-) -> io::Result<(Task, Closing)>
+) -> io::Result<(Task, OpenServer)>
 where
     L: AsFd + Send + Sync + 'static,
     T: AsFd + Send + Sync + 'static,
     A: Send + 'static,
 {
     let (closing, mut closed) = closing(&listener)?;
-    let (ear, open, name) = (ear.clone(), open.clone(), name.to_owned());
+    let (observe, open, name) = (observe.clone(), open.clone(), name.to_owned());
     let task = async move {
         loop {
             tokio::select! {
                 biased;
                 _ = &mut closed => return,
                 accepted = next(&listener, accept) => {
-                    let talk = accepted.and_then(|(stream, _)| Talk::new(&name, stream));
-                    if let Ok(talk) = talk {
-                        tokio::spawn(open.connection(&ear, talk));
+                    let connection = accepted.and_then(|(stream, _)| Connection::new(&name, stream));
+                    if let Ok(connection) = connection {
+                        tokio::spawn(open.connection(&observe, connection));
                     }
                 }
             }
@@ -190,11 +205,19 @@ async fn next<L, T, A>(listener: &L, accept: Accept<L, T, A>) -> io::Result<(T, 
     accepted
 }
 
-fn udp(ear: &Ear, open: &Open, name: &str, socket: UdpSocket) -> io::Result<(Task, Closing)> {
+fn udp(
+    observe: &Observe,
+    open: &OpenSockets,
+    name: &str,
+    socket: UdpSocket,
+) -> io::Result<(Task, OpenServer)> {
     let (closing, closed) = closing(&socket)?;
     let known = open.know(name, &socket)?;
-    let (heard, open, own) =
-        (talk::datagrams(ear.clone(), name.to_owned(), known, socket), open.clone(), name.to_owned());
+    let (heard, open, own) = (
+        connections::datagrams(observe.clone(), name.to_owned(), known, socket),
+        open.clone(),
+        name.to_owned(),
+    );
     let task = async move {
         tokio::select! {
             biased;
@@ -237,8 +260,8 @@ mod tests {
     async fn a_server_that_could_not_accept_waits_before_it_tries_again() {
         let (tried, mut times) = channel(2);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let ear: Ear = Arc::new(|seen, _| unreachable!("{seen}"));
-        let server = listening(&ear, &Open::default(), "full", Starved { listener, tried }, fail);
+        let observe: Observe = Arc::new(|seen, _| unreachable!("{seen}"));
+        let server = listening(&observe, &OpenSockets::default(), "full", Starved { listener, tried }, fail);
         let (task, _open) = server.expect("a descriptor is left");
         tokio::spawn(task);
         let (first, second) = (times.recv().await, times.recv().await);

@@ -7,17 +7,17 @@ use cluster_core::LocalAddress;
 use cluster_sim::{ClientEvent, ClientId, Driver};
 
 use super::PLACE;
-use super::pen::{Play, has_port};
+use super::observation_writer::{ScenarioContext, has_port};
 use crate::observation::{Line, Observation, Observer};
-use crate::program::clients::{Cast, ClientAct, Place};
+use crate::program::clients::{ClientAction, ClientScript, ServerAddress};
 use crate::program::lines::Lines;
-use crate::words;
+use crate::vocabulary;
 
 /// The cast, and who of it is connected as which client of the simulator.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Stage {
-    play: Play,
-    cast: Cast,
+pub(super) struct SimClients {
+    context: ScenarioContext,
+    script: ClientScript,
     clients: BTreeMap<ClientId, Client>,
 }
 
@@ -29,85 +29,87 @@ struct Client {
     lines: Lines,
 }
 
-impl Stage {
-    pub(super) fn new(play: Play) -> Self {
-        Stage { cast: Cast::new(&play.scenario), play, clients: BTreeMap::new() }
+impl SimClients {
+    pub(super) fn new(context: ScenarioContext) -> Self {
+        SimClients { script: ClientScript::new(&context.scenario), context, clients: BTreeMap::new() }
     }
 
     /// A line that somebody wrote. Those with a port are read in the note that comes with them.
     pub(super) fn observed(&mut self, driver: &mut Driver<'_>, observer: Observer, text: &str) {
         let observation = parse(text);
         if !has_port(&observation) {
-            self.tell(driver, &Line { observer, observation });
+            self.forward(driver, &Line { observer, observation });
         }
     }
 
     /// A line with a port, as it is.
     pub(super) fn notified(&mut self, driver: &mut Driver<'_>, observer: Observer, text: &str) {
-        self.tell(driver, &Line { observer, observation: parse(text) });
+        self.forward(driver, &Line { observer, observation: parse(text) });
     }
 
     /// Something happened to a client: it writes that down.
-    pub(super) fn hear(&mut self, driver: &mut Driver<'_>, id: ClientId, event: ClientEvent) {
+    pub(super) fn on_event(&mut self, driver: &mut Driver<'_>, id: ClientId, event: ClientEvent) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         let seen = match event {
-            ClientEvent::Connected => vec![words::client("connected", &client.server)],
-            ClientEvent::Refused => vec![words::client("refused", &client.server)],
+            ClientEvent::Connected => vec![vocabulary::client("connected", &client.server)],
+            ClientEvent::Refused => vec![vocabulary::client("refused", &client.server)],
             ClientEvent::Data(bytes) => {
-                client.lines.push(&bytes).iter().map(|text| words::client_data(text)).collect()
+                client.lines.push(&bytes).iter().map(|text| vocabulary::client_data(text)).collect()
             }
-            ClientEvent::End => vec![words::client_over("end")],
-            ClientEvent::Reset => vec![words::client_over("reset")],
-            ClientEvent::Datagram { bytes, .. } => vec![words::client_data(&String::from_utf8_lossy(&bytes))],
+            ClientEvent::End => vec![vocabulary::client_over("end")],
+            ClientEvent::Reset => vec![vocabulary::client_over("reset")],
+            ClientEvent::Datagram { bytes, .. } => {
+                vec![vocabulary::client_data(&String::from_utf8_lossy(&bytes))]
+            }
         };
         let number = client.number;
         for observation in seen {
             let line = Line { observer: Observer::Client(number), observation };
-            if self.play.hides(&line) {
-                self.tell(driver, &line);
+            if self.context.hides(&line) {
+                self.forward(driver, &line);
             } else {
                 driver.observe(ClientId(number), line.observation.to_string());
             }
         }
     }
 
-    fn tell(&mut self, driver: &mut Driver<'_>, line: &Line) {
-        for command in self.cast.hear(line) {
-            self.act(driver, command.client, command.act);
+    fn forward(&mut self, driver: &mut Driver<'_>, line: &Line) {
+        for command in self.script.on_line(line) {
+            self.act(driver, command.client, command.action);
         }
     }
 
-    fn act(&mut self, driver: &mut Driver<'_>, number: u32, act: ClientAct) {
+    fn act(&mut self, driver: &mut Driver<'_>, number: u32, act: ClientAction) {
         match act {
-            ClientAct::Connect { server, at } => {
+            ClientAction::Connect { server, at } => {
                 let id = driver.connect_to(address(&at));
                 self.clients.insert(id, Client { number, server, lines: Lines::default() });
             }
-            ClientAct::SendDatagram { at, text } => {
+            ClientAction::SendDatagram { at, text } => {
                 let Some(to) = address(&at).ip() else { return };
                 let id = self.client(number).unwrap_or_else(|| driver.client());
                 let client = Client { number, server: String::new(), lines: Lines::default() };
                 self.clients.entry(id).or_insert(client);
                 driver.send_to(id, to, text.as_bytes());
             }
-            ClientAct::Mode { server, at } => {
+            ClientAction::Mode { server, at } => {
                 let mode = driver.mode(&address(&at).to_string()).map(|mode| format!("{:o}", mode & 0o666));
-                self.look(driver, number, &words::outside("mode", &server, mode.as_deref()));
+                self.observe_as(driver, number, &vocabulary::outside("mode", &server, mode.as_deref()));
             }
-            ClientAct::Backlog { server, at } => {
+            ClientAction::Backlog { server, at } => {
                 let backlog = driver.backlog(address(&at)).map(|backlog| backlog.to_string());
-                self.look(driver, number, &words::outside("backlog", &server, backlog.as_deref()));
+                self.observe_as(driver, number, &vocabulary::outside("backlog", &server, backlog.as_deref()));
             }
-            ClientAct::Write { text } => {
+            ClientAction::Write { text } => {
                 self.with(number, |id| driver.send(id, format!("{text}\n").as_bytes()));
             }
-            ClientAct::End => self.with(number, |id| driver.end(id)),
-            ClientAct::Reset => self.with(number, |id| driver.reset(id)),
+            ClientAction::End => self.with(number, |id| driver.end(id)),
+            ClientAction::Reset => self.with(number, |id| driver.reset(id)),
         }
     }
 
     /// A line of a client that need not be connected for it.
-    fn look(&mut self, driver: &mut Driver<'_>, number: u32, seen: &Observation) {
+    fn observe_as(&mut self, driver: &mut Driver<'_>, number: u32, seen: &Observation) {
         let id = self.client(number).unwrap_or_else(|| driver.client());
         let client = Client { number, server: String::new(), lines: Lines::default() };
         self.clients.entry(id).or_insert(client);
@@ -124,11 +126,11 @@ impl Stage {
 }
 
 /// Where a server is, as its clients find it.
-fn address(at: &Place) -> LocalAddress {
+fn address(at: &ServerAddress) -> LocalAddress {
     match at {
-        Place::V4(port) => LocalAddress::Ip((Ipv4Addr::LOCALHOST, *port).into()),
-        Place::V6(port) => LocalAddress::Ip((Ipv6Addr::LOCALHOST, *port).into()),
-        Place::Path(path) => LocalAddress::Path(format!("{PLACE}/{path}")),
+        ServerAddress::V4(port) => LocalAddress::Ip((Ipv4Addr::LOCALHOST, *port).into()),
+        ServerAddress::V6(port) => LocalAddress::Ip((Ipv6Addr::LOCALHOST, *port).into()),
+        ServerAddress::Path(path) => LocalAddress::Path(format!("{PLACE}/{path}")),
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use tempfile::TempDir;
 
-use super::{Trouble, interrupt, unknown};
+use super::{CliError, interrupt, unknown};
 use crate::exceptions::{self, Exceptions};
 use crate::fuzz::Defect;
 use crate::scenario::Scenario;
@@ -22,7 +22,7 @@ const DEFECTS: &str = include_str!("../../defects.json");
 
 /// What the command line names.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Places")]
+#[command(next_help_heading = "Paths")]
 pub(super) struct Named {
     /// The directory with the scenarios. Without: that of the checkout around the working directory, or those that this
     /// program carries
@@ -40,7 +40,7 @@ pub(super) struct Named {
 
 /// Where everything is.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct Paths {
     scenarios: PathBuf,
     recordings: Option<PathBuf>,
     exceptions: PathBuf,
@@ -54,7 +54,7 @@ pub(super) struct Places {
 
 impl Named {
     /// Finds what the command line does not name.
-    pub(super) fn find(self) -> Result<Places, Trouble> {
+    pub(super) fn find(self) -> Result<Paths, CliError> {
         let found = checkout(&std::env::current_dir()?);
         let Named { scenarios, recordings, exceptions } = self;
         let has_own_data = scenarios.is_some() || recordings.is_some();
@@ -65,7 +65,7 @@ impl Named {
         let carried = is_away.then(carry).transpose()?;
         let home = found.as_deref().or(carried.as_ref().map(TempDir::path)).unwrap_or(Path::new("."));
         let in_checkout = found.as_ref().map(|checkout| checkout.join("../fixtures"));
-        Ok(Places {
+        Ok(Paths {
             scenarios: scenarios.unwrap_or_else(|| home.join("scenarios")),
             recordings: recordings.or(in_checkout),
             exceptions: exceptions.unwrap_or_else(|| home.join("exceptions.json")),
@@ -100,9 +100,9 @@ fn carry() -> io::Result<TempDir> {
     Ok(home)
 }
 
-impl Places {
+impl Paths {
     /// The scenarios that are meant by at least one of these patterns; without patterns, all.
-    pub(super) fn scenarios(&self, patterns: &[String]) -> Result<Vec<Scenario>, Trouble> {
+    pub(super) fn scenarios(&self, patterns: &[String]) -> Result<Vec<Scenario>, CliError> {
         let mut scenarios = self.all_scenarios()?;
         for pattern in patterns {
             if !scenarios.iter().any(|scenario| exceptions::glob(pattern, &scenario.name)) {
@@ -115,28 +115,30 @@ impl Places {
     }
 
     /// The scenario with this name.
-    pub(super) fn scenario(&self, name: &str) -> Result<Scenario, Trouble> {
+    pub(super) fn scenario(&self, name: &str) -> Result<Scenario, CliError> {
         let scenarios = self.all_scenarios()?;
         let found = scenarios.iter().find(|scenario| scenario.name == name).cloned();
         found.ok_or_else(|| unknown(name, &scenarios))
     }
 
     /// At least one: of none, everything would hold.
-    fn all_scenarios(&self) -> Result<Vec<Scenario>, Trouble> {
+    fn all_scenarios(&self) -> Result<Vec<Scenario>, CliError> {
         let scenarios = Scenario::all(&self.scenarios)?;
         if scenarios.is_empty() {
             let directory = self.scenarios.display();
-            return Err(Trouble(format!("there is no scenario in {directory}; `--scenarios` names another")));
+            return Err(CliError(format!(
+                "there is no scenario in {directory}; `--scenarios` names another"
+            )));
         }
         Ok(scenarios)
     }
 
-    pub(super) fn exceptions(&self) -> Result<Exceptions, Trouble> {
+    pub(super) fn exceptions(&self) -> Result<Exceptions, CliError> {
         Ok(Exceptions::load(&self.exceptions)?)
     }
 
     /// What runtimes are known to do wrong.
-    pub(super) fn defects(&self) -> Result<Vec<Defect>, Trouble> {
+    pub(super) fn defects(&self) -> Result<Vec<Defect>, CliError> {
         match &self.checkout {
             Some(checkout) => Ok(Defect::load(&checkout.join("defects.json"))?),
             None => Ok(Defect::parse(DEFECTS)?),
@@ -149,8 +151,8 @@ impl Places {
     }
 
     /// The same, for a command that cannot do without.
-    pub(super) fn need_recordings(&self) -> Result<&Path, Trouble> {
-        self.recordings().ok_or_else(|| Trouble(NO_RECORDINGS.to_owned()))
+    pub(super) fn need_recordings(&self) -> Result<&Path, CliError> {
+        self.recordings().ok_or_else(|| CliError(NO_RECORDINGS.to_owned()))
     }
 
     /// A file beside the scenarios in the checkout.
