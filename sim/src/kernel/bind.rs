@@ -1,7 +1,7 @@
 //! Binding and listening, by a machine or by a program of its own; and which listener a client comes to.
 //! Errors are Linux's. Faults that strike at random are in `calls`.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use cluster_core::{BindAddress, Errno, LocalAddress, SocketId};
 
@@ -68,9 +68,7 @@ impl Kernel {
                 reuse_port,
                 zone,
             } => {
-                // Here each host has one interface, with the number 1 whatever its name is.
-                let scope = if *host == Ipv6Addr::LOCALHOST { 0 } else { zone.parse().unwrap_or(1) };
-                let address = SocketAddrV6::new(*host, *port, 0, scope).into();
+                let address = bound_address::in_zone(*host, *port, zone).into();
                 let (only_v6, reuse_port) = (*only_v6, *reuse_port);
                 if *datagrams {
                     self.bind_udp(BoundIp { address, only_v6, reuse_address: *reuse_address, reuse_port })?
@@ -181,9 +179,7 @@ impl Kernel {
         if address.is_ipv6() && self.system.no_ipv6 {
             return Err(Errno::EAFNOSUPPORT);
         }
-        if !bound_address::is_local(address.ip()) {
-            return Err(Errno::EADDRNOTAVAIL);
-        }
+        bound_address::check_local(address)?;
         let is_roots = address.port() != 0 && address.port() < UNPRIVILEGED;
         if is_roots && self.system.no_root { Err(Errno::EACCES) } else { Ok(()) }
     }

@@ -1,9 +1,9 @@
 //! Where a socket is: what reaches it, and which other sockets it stands in the way of. As Linux decides it for sockets
 //! of libuv's kind: every TCP socket may reuse an address that nobody listens at. It knows no files and no processes.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-use cluster_core::LocalAddress;
+use cluster_core::{Errno, LocalAddress};
 
 /// What a socket is bound to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -58,9 +58,34 @@ impl BoundIp {
     }
 }
 
-/// Whether an address is one of this machine's: it has nothing but a loopback.
-pub(crate) fn is_local(host: IpAddr) -> bool {
-    host.is_unspecified() || host.is_loopback()
+/// The network interfaces of the machine, in the order of their numbers, which begin with 1; each with its link-local address.
+const INTERFACES: [(&str, Option<Ipv6Addr>); 2] =
+    [("lo", None), ("eth0", Some(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1)))];
+
+/// Linux: there is no interface of this number.
+const ENODEV: Errno = Errno(19);
+
+/// An address in a zone, as libuv passes it and Linux keeps it: the zone is the name of an interface, or a number; 0 stands for any
+/// other text. Linux keeps the zone of a link-local address alone.
+pub(crate) fn in_zone(host: Ipv6Addr, port: u16, zone: &str) -> SocketAddrV6 {
+    let named = (1..).zip(INTERFACES).find(|(_, (name, _))| *name == zone).map(|(number, _)| number);
+    let scope = named.or_else(|| zone.parse().ok()).unwrap_or(0);
+    SocketAddrV6::new(host, port, 0, if host.is_unicast_link_local() { scope } else { 0 })
+}
+
+/// Whether an address is the machine's: every address, the loopback, or the link-local address of an interface.
+pub(crate) fn check_local(address: SocketAddr) -> Result<(), Errno> {
+    let is_local = match address {
+        SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => {
+            // A link-local address means nothing without its interface.
+            let number = v6.scope_id().checked_sub(1).ok_or(Errno::EINVAL)?;
+            let interface = usize::try_from(number).ok().and_then(|number| INTERFACES.get(number));
+            let (_, link_local) = interface.ok_or(ENODEV)?;
+            *link_local == Some(*v6.ip())
+        }
+        SocketAddr::V4(_) | SocketAddr::V6(_) => address.ip().is_unspecified() || address.ip().is_loopback(),
+    };
+    if is_local { Ok(()) } else { Err(Errno::EADDRNOTAVAIL) }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::schedule::Schedule;
 mod binding;
 mod limits;
 mod program_sockets;
+mod zones;
 
 const PRIMARY: Pid = Pid::PRIMARY;
 const WORKER: Pid = Pid(1);
