@@ -5,7 +5,7 @@ use cluster_sim::World;
 use cluster_sim::replay::Line;
 
 #[expect(dead_code, reason = "its main is not called here")]
-#[path = "../examples/respawn.rs"]
+#[path = "../../examples/respawn.rs"]
 mod respawn;
 
 #[test]
