@@ -1,4 +1,4 @@
-//! The program that README.md prints: a Rust primary keeps workers that run an unmodified Node.js server, `node.js` beside it.
+//! A Rust primary keeps workers that run an unmodified Node.js server, `node.js` beside it.
 //!
 //! `cargo run -p cluster --example node -- cluster/examples/node.js 8000`, and then: `curl http://127.0.0.1:8000/`
 

@@ -1,4 +1,4 @@
-//! The program that README.md and the crate's documentation print. `http` reloads, too.
+//! The program in the crate's documentation: keeps a worker for every core. `http` reloads, too.
 //!
 //! `cargo run -p cluster --example server -- 127.0.0.1:8000`, and then: `curl http://127.0.0.1:8000/`
 

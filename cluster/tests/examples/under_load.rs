@@ -223,16 +223,33 @@ fn node_replaces_the_dead_under_load() -> Tested {
     replaces_the_dead(example, port, |_| process(port))
 }
 
-/// What README.md prints is the example, but for its head.
+/// The first program of README.md is the example `hello`, without its head.
 #[test]
-fn readme_prints_the_examples() -> Tested {
+fn readme_prints_hello() -> Tested {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let readme = fs::read_to_string(root.join("../README.md"))?;
-    for name in ["server", "node"] {
-        let example = fs::read_to_string(root.join(format!("examples/{name}.rs")))?;
-        let program = &example[example.find("use std").ok_or("it uses std")?..];
-        let printed = readme.contains(&format!("```rust,no_run\n{program}```\n"));
-        assert!(printed, "copy examples/{name}.rs into README.md");
-    }
+    let example = fs::read_to_string(root.join("examples/hello.rs"))?;
+    let program = &example[example.find("use axum").ok_or("the example uses axum")?..];
+    assert!(
+        readme.contains(&format!("```rust,no_run\n{program}```\n")),
+        "copy examples/hello.rs into README.md"
+    );
+    Ok(())
+}
+
+/// The first program of README.md serves, and ends at SIGTERM together with its workers.
+#[test]
+fn hello_serves() -> Tested {
+    let mut example = Example::start("hello", &["127.0.0.1:0"])?;
+    let port = loop {
+        let line = example.line()?;
+        if let Some((_, rest)) = line.split_once("port: ").filter(|_| line.starts_with("Listening")) {
+            break rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse()?;
+        }
+    };
+    assert!(request(port)?.ends_with("hello"));
+    example.terminate()?;
+    let end = example.rest().err().map(|error| error.to_string());
+    assert!(end.is_some_and(|end| end.contains("SIGTERM")));
     Ok(())
 }
