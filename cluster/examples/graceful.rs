@@ -8,7 +8,7 @@ use std::env;
 use std::error::Error;
 use std::time::Duration;
 
-use cluster::{Command, Event, ExitStatus, Primary, Role, Settings, Signal, Worker};
+use cluster::{Event, ExitStatus, Primary, Role, Settings, Signal, SpawnOptions, Worker};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
@@ -30,8 +30,8 @@ async fn primary() -> Result<(), Box<dyn Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     // Both may reach the whole process group: what they mean for the workers is decided here.
-    let command = Command { ignore_terminal_signals: true, ..Command::default() };
-    let mut primary = Primary::new(Settings { command: command.into(), ..Settings::default() })?;
+    let spawn = SpawnOptions::new().ignore_terminal_signals(true);
+    let mut primary = Primary::new(Settings { spawn, ..Settings::default() })?;
     for _ in 0..WORKERS {
         primary.fork()?;
     }
@@ -47,7 +47,7 @@ async fn primary() -> Result<(), Box<dyn Error>> {
                         println!("{WORKERS} workers serve {address}");
                     }
                 }
-                Some(Event::Exit { worker, status }) => println!("worker {worker} {}", told(status)),
+                Some(Event::Exit { worker, status, .. }) => println!("worker {worker} {}", told(status)),
                 Some(_) => {}
                 None => return Ok(()),
             },

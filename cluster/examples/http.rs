@@ -24,7 +24,7 @@ use std::{env, fs, process};
 use axum::Router;
 use axum::routing::get;
 use cluster::{
-    Command, Event, ListeningAddress, Primary, Role, Settings, Signal, Worker, WorkerError, WorkerId,
+    Event, ListeningAddress, Primary, Role, Settings, Signal, SpawnOptions, Worker, WorkerError, WorkerId,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -114,8 +114,8 @@ struct Service {
 impl Service {
     fn new() -> Result<Self, Box<dyn Error>> {
         // Signals to the whole process group are for the primary: workers finish their requests.
-        let command = Command { ignore_terminal_signals: true, ..Command::default() };
-        let settings = Settings { command: command.into(), keep_listening: true, ..Settings::default() };
+        let spawn = SpawnOptions::new().ignore_terminal_signals(true);
+        let settings = Settings { spawn, keep_listening: true, ..Settings::default() };
         let seconds = env::var("READY_SECONDS").map_or(Ok(10), |seconds| seconds.parse())?;
         Ok(Service {
             primary: Primary::new(settings)?,
@@ -160,7 +160,7 @@ impl Service {
     fn react(&mut self, event: Event) -> Result<(), Box<dyn Error>> {
         match event {
             Event::Listening { worker, address } => self.listens(worker, address),
-            Event::Exit { worker, status } => {
+            Event::Exit { worker, status, .. } => {
                 println!("worker {worker} has exited: {status:?}");
                 self.ended(worker);
             }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::Duration;
 
-use cluster::{Command, Event, Primary, Settings, Signal, WorkerError};
+use cluster::{Event, Primary, Settings, Signal, SpawnOptions, WorkerError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -16,13 +16,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let command = Command {
-        exec: Some("node".into()),
-        args: std::env::args().skip(1).collect(), // the script, and its arguments
-        ignore_terminal_signals: true,            // the primary reacts to ctrl-c and SIGTERM, and disconnects
-        ..Command::default()
-    };
-    let settings = Settings { command: command.into(), keep_listening: true, ..Settings::default() };
+    let spawn = SpawnOptions::new()
+        .exec("node")
+        .args(std::env::args().skip(1)) // the script, and its arguments
+        .ignore_terminal_signals(true); // the primary reacts to ctrl-c and SIGTERM, and disconnects
+    let settings = Settings { spawn, keep_listening: true, ..Settings::default() };
     let mut primary = Primary::new(settings)?;
     let wanted = std::thread::available_parallelism()?.get();
     let mut started = BTreeMap::new();

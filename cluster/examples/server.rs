@@ -9,7 +9,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use axum::{Router, routing::get};
-use cluster::{Command, Event, Primary, Role, Settings, Signal, Worker, WorkerError};
+use cluster::{Event, Primary, Role, Settings, Signal, SpawnOptions, Worker, WorkerError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -35,9 +35,9 @@ async fn primary() -> Result<(), Box<dyn Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     // Both may reach the whole process group: workers ignore them, so that they can finish their requests.
-    let command = Command { ignore_terminal_signals: true, ..Command::default() };
+    let spawn = SpawnOptions::new().ignore_terminal_signals(true);
     // Between the death of the last worker and its replacement, clients wait.
-    let settings = Settings { command: command.into(), keep_listening: true, ..Settings::default() };
+    let settings = Settings { spawn, keep_listening: true, ..Settings::default() };
     let mut primary = Primary::new(settings)?;
     let wanted = std::thread::available_parallelism()?.get();
     let mut started = BTreeMap::new();

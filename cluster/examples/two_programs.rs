@@ -8,9 +8,8 @@
 
 use std::env;
 use std::error::Error;
-use std::sync::Arc;
 
-use cluster::{Command, Event, Primary, Role, Settings};
+use cluster::{Event, Primary, Role, Settings, SpawnOptions};
 use serde_json::json;
 
 #[tokio::main(flavor = "current_thread")]
@@ -20,8 +19,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     let program = env::current_exe()?.with_file_name("two_programs_worker");
     let exec = program.into_os_string().into_string().map_err(|_| "the path is not UTF-8")?;
-    let command = Command { exec: Some(exec), args: vec!["hello".into()], ..Command::default() };
-    let mut primary = Primary::new(Settings { command: Arc::new(command), ..Settings::default() })?;
+    let spawn = SpawnOptions::new().exec(exec).args(["hello"]);
+    let mut primary = Primary::new(Settings { spawn, ..Settings::default() })?;
     for number in 0..2 {
         primary.fork_with_env([("NUMBER", number.to_string())])?;
     }
@@ -34,7 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             }
             // Most likely the second executable has not been built.
             Event::Error { error, .. } => return Err(error.to_string().into()),
-            Event::Exit { worker, status } => println!("worker {worker} ended: {status:?}"),
+            Event::Exit { worker, status, .. } => println!("worker {worker} ended: {status:?}"),
             _ => {}
         }
     }

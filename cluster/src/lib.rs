@@ -75,11 +75,11 @@ mod sync {
 }
 
 pub use cluster_core::{
-    AddressType, BigInt, ChannelError, Command, Errno, Event, ExitStatus, FieldKind, ForkError, HandleType,
+    AddressType, BigInt, ChannelError, Errno, Event, ExitStatus, FieldKind, ForkError, HandleType,
     IncomingHandle, JsError, JsString, Limits, ListenAddress, ListenError as BindError, ListenOptions,
-    ListeningAddress, Message, MessageError, OutOfRange, PolicyFrozen, RegExp, SchedulingPolicy, SendError,
-    Sent, Serialization, Settings, Setup, Signal, Stdio, Structured, ViewKind, Violation, WorkerError,
-    WorkerId, WorkerInfo, WorkerState,
+    ListeningAddress, Message, MessageError, OsBytes, OutOfRange, PolicyFrozen, RegExp, SchedulingPolicy,
+    SendError, Sent, Serialization, Settings, Signal, SpawnOptions, Stdio, Structured, ViewKind, Violation,
+    WorkerError, WorkerId, WorkerInfo, WorkerState,
 };
 
 pub use connection::Connection;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use std::{env, error, fmt, future};
 
 use cluster_core::{
-    Event, ForkError, IncomingHandle, Machine, Message, PolicyFrozen, SchedulingPolicy, SendError, Sent,
-    Settings, Setup, Signal, SocketId, WorkerId, WorkerInfo, flush, pump,
+    Event, ForkError, IncomingHandle, Machine, Message, OsBytes, PolicyFrozen, SchedulingPolicy, SendError,
+    Sent, Settings, Signal, SocketId, SpawnOptions, WorkerId, WorkerInfo, flush, pump,
 };
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -94,8 +94,8 @@ impl Primary {
 
     /// Changes what later workers execute, and with what; `None` keeps what was said before. [`Event::Setup`] follows.
     /// Node: `cluster.setupPrimary(settings)`.
-    pub fn setup(&mut self, setup: Setup) {
-        self.command(|machine| machine.setup(setup));
+    pub fn setup(&mut self, changes: SpawnOptions) {
+        self.command(|machine| machine.setup(changes));
     }
 
     /// Changes how connections find their worker. Node: an assignment to `cluster.schedulingPolicy`.
@@ -112,7 +112,7 @@ impl Primary {
     /// directory and the reason (ENOENT, EPERM for a user or group that may not be taken, EMFILE, EAGAIN), and nothing is left
     /// behind: a later fork may succeed.
     ///
-    /// Without [`exec`](crate::Command::exec) the worker is started by the path by which this program was started, as Node
+    /// Without [`exec`](crate::SpawnOptions::exec) the worker is started by the path by which this program was started, as Node
     /// starts it by the path of its script: a new file at the path, or a symbolic link that leads to another one, is what later
     /// workers run.
     ///
@@ -135,10 +135,9 @@ impl Primary {
         env: impl IntoIterator<Item = (N, V)>,
     ) -> Result<WorkerId, ForkError>
     where
-        N: Into<String>,
-        V: Into<String>,
+        N: Into<OsBytes>,
+        V: Into<OsBytes>,
     {
-        let env = env.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         self.command(|machine| machine.fork_with_env(env))
     }
 
@@ -183,7 +182,7 @@ impl Primary {
     }
 
     /// Our ends of a worker's pipes, by the numbers of its ends, for the first who asks: what it writes to its standard output,
-    /// with [`silent`](crate::Command::silent), is read from number 1. Node: `worker.process.stdio`.
+    /// with [`silent`](crate::SpawnOptions::silent), is read from number 1. Node: `worker.process.stdio`.
     ///
     /// They are Unix sockets; both sides may read and write. What a worker writes before its pipe is taken is kept, up to
     /// [`unread_output_bytes`](crate::Limits::unread_output_bytes) a pipe, while the primary is awaited; a worker that writes more waits
@@ -207,7 +206,7 @@ impl Primary {
     ///
     /// A worker that is gone is no failure. [`Event::Error`] tells any other, EINVAL for a number that is no signal.
     /// SIGHUP, SIGINT and SIGTERM have no effect where
-    /// [`ignore_terminal_signals`](crate::Command::ignore_terminal_signals) is set: disconnect the worker, or send SIGKILL.
+    /// [`ignore_terminal_signals`](crate::SpawnOptions::ignore_terminal_signals) is set: disconnect the worker, or send SIGKILL.
     pub fn kill(&mut self, worker: WorkerId, signal: Signal) {
         self.command(|machine| machine.kill(worker, signal));
     }

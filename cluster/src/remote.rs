@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::{error, fmt};
 
-use cluster_core::{ForkError, Message, SendError, Sent, Setup, Signal, WorkerId};
+use cluster_core::{ForkError, Message, OsBytes, SendError, Sent, Signal, SpawnOptions, WorkerId};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::primary::Primary;
@@ -32,8 +32,8 @@ impl Remote {
     ///
     /// # Errors
     /// The primary is gone.
-    pub async fn setup(&self, setup: Setup) -> Result<(), RemoteError> {
-        self.ask(|primary| primary.setup(setup)).await
+    pub async fn setup(&self, changes: SpawnOptions) -> Result<(), RemoteError> {
+        self.ask(|primary| primary.setup(changes)).await
     }
 
     /// As [`Primary::fork`].
@@ -48,7 +48,7 @@ impl Remote {
     ///
     /// # Errors
     /// As [`fork`](Remote::fork).
-    pub async fn fork_with_env(&self, env: Vec<(String, String)>) -> Result<WorkerId, RemoteError> {
+    pub async fn fork_with_env(&self, env: Vec<(OsBytes, OsBytes)>) -> Result<WorkerId, RemoteError> {
         self.ask(|primary| primary.fork_with_env(env)).await?.map_err(RemoteError::Fork)
     }
 

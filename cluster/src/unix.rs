@@ -28,8 +28,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use cluster_core::{
-    BindAddress, Call, ChannelId, Command, Errno, HandleId, LocalAddress, Os, OsEvent, Signal, SocketId,
-    TimerId, WorkerId,
+    BindAddress, Call, ChannelId, Errno, HandleId, LocalAddress, Os, OsBytes, OsEvent, Signal, SocketId,
+    SpawnOptions, TimerId, WorkerId,
 };
 use tracing::{debug, trace};
 
@@ -255,7 +255,7 @@ impl Unix {
         })
     }
 
-    fn spawn(&mut self, worker: WorkerId, command: &Command, env: Vec<(String, String)>) -> OsEvent {
+    fn spawn(&mut self, worker: WorkerId, command: &SpawnOptions, env: Vec<(OsBytes, OsBytes)>) -> OsEvent {
         match spawn::spawn(command, env) {
             Ok(Started { child, channel, pipes }) => {
                 let process = Process::new(child);
@@ -266,8 +266,8 @@ impl Unix {
                 OsEvent::Spawned { worker, pid }
             }
             Err(error) => {
-                let own = || own::path().ok().map(|path| path.to_string_lossy().into_owned());
-                let program = command.exec.clone().or_else(own);
+                let own = || own::path().ok().map(OsBytes::from);
+                let program = command.get_exec().cloned().or_else(own);
                 let directory = spawn::is_directory_at_fault(command, &error);
                 OsEvent::SpawnFailed { worker, program, directory, errno: errno(&error) }
             }
@@ -399,7 +399,7 @@ impl Os for Unix {
         debug!(call = %Redacted(&call), "asked");
         trace!(call = %Shown(&call), "asked in full");
         let answer = match call {
-            Call::Spawn { worker, command, env } => Some(self.spawn(worker, &command, env)),
+            Call::Spawn { worker, options, env } => Some(self.spawn(worker, &options, env)),
             Call::Kill { worker, signal } => self.kill(worker, signal),
             Call::Write { channel, bytes, socket } => Some(self.write(channel, bytes, socket)),
             Call::PauseRead { channel } => self.pause_read(channel, true),

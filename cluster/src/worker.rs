@@ -296,7 +296,7 @@ impl Worker {
     /// Leaves the meaning of SIGHUP, SIGINT and SIGTERM to the primary: from now on this process ignores those that the
     /// program does not handle itself. For a worker of a primary that does not set this, a Node.js primary for instance;
     /// a primary of this library sets it for all workers, from their start, with
-    /// [`Command::ignore_terminal_signals`](crate::Command::ignore_terminal_signals). Programs that this process starts
+    /// [`SpawnOptions::ignore_terminal_signals`](crate::SpawnOptions::ignore_terminal_signals). Programs that this process starts
     /// are unaffected.
     pub fn ignore_terminal_signals(&self) {
         signals::ignore();

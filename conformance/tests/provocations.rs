@@ -82,7 +82,8 @@ async fn kill() -> Tested {
     let worker = fork(&mut primary, "serve");
     until(&mut primary, |event| matches!(event, Event::Online { .. })).await?;
     primary.kill(worker, Signal::SIGKILL);
-    let exit = Event::Exit { worker, status: ExitStatus::Signal(Signal::SIGKILL) };
+    let exit =
+        Event::Exit { worker, status: ExitStatus::Signal(Signal::SIGKILL), exited_after_disconnect: false };
     same(rest(&mut primary).await?.contains(&exit), true)
 }
 
@@ -90,7 +91,7 @@ async fn kill() -> Tested {
 async fn spawn_failure() -> Tested {
     let mut primary = primary()?;
     fork(&mut primary, "start one process too many");
-    let program = std::env::current_exe()?.into_os_string().into_string().ok();
+    let program = Some(std::env::current_exe()?.into());
     let error = WorkerError::Spawn { program, directory: None, errno: Errno::EAGAIN };
     same(message(&mut primary).await?, json!(format!("{error:?}")))?;
     end(primary).await
@@ -155,7 +156,7 @@ async fn client_reset() -> Tested {
 async fn grandchild() -> Tested {
     let mut primary = primary_of("/bin/sh", &["-c", "(read line <&3) & exit 5"])?;
     let worker = primary.fork()?;
-    let exit = Event::Exit { worker, status: ExitStatus::Code(5) };
+    let exit = Event::Exit { worker, status: ExitStatus::Code(5), exited_after_disconnect: false };
     until(&mut primary, |event| *event == exit).await?;
     same(primary.worker(worker).map(|life| (life.is_dead(), life.is_connected())), Some((true, true)))?;
     primary.send(worker, json!("go"))?;
@@ -168,7 +169,10 @@ async fn garbage() -> Tested {
     let seen = rest(&mut primary).await?;
     let error = WorkerError::Protocol(Violation::Malformed);
     same(seen.contains(&Event::Error { worker, error }), true)?;
-    same(seen.contains(&Event::Exit { worker, status: ExitStatus::Code(5) }), true)
+    same(
+        seen.contains(&Event::Exit { worker, status: ExitStatus::Code(5), exited_after_disconnect: false }),
+        true,
+    )
 }
 
 /// The kernel takes a part, and of the next nothing: EAGAIN.

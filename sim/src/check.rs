@@ -138,7 +138,7 @@ impl Checks {
                 let heard = self.messages.heard((*worker).into(), Pid::PRIMARY, message);
                 heard.map_err(|what| (Check::Messages, what))?;
             }
-            Event::Exit { worker, status } => self.messages.exited(*worker, *status, primary),
+            Event::Exit { worker, status, .. } => self.messages.exited(*worker, *status, primary),
             Event::Fork { .. }
             | Event::Online { .. }
             | Event::Disconnect { .. }

@@ -23,7 +23,6 @@ mod tests;
 pub(crate) mod udp;
 
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
 
 use cluster_core::{ChannelId, ExitStatus, SocketId};
 
@@ -92,7 +91,8 @@ impl Kernel {
         let mut ready = Ready::default();
         ready.last(Step::Start(Pid::PRIMARY));
         Kernel {
-            processes: vec![ProcessEntry::starting(Arc::default(), Vec::new()).into()].into(),
+            processes: vec![ProcessEntry::starting(cluster_core::SpawnOptions::new(), Vec::new()).into()]
+                .into(),
             channels: vec![None].into(),
             next_port: 40_001,
             capacity,

@@ -22,7 +22,8 @@ const MESSAGE: usize = 8;
 /// If a message is lost.
 pub fn messages(messages: u64, window: u64, schedule: &mut Schedule) -> u64 {
     let mut kernel = Kernel::new(1 << 20);
-    let spawn = Call::Spawn { worker: WorkerId(1), command: std::sync::Arc::default(), env: Vec::new() };
+    let spawn =
+        Call::Spawn { worker: WorkerId(1), options: cluster_core::SpawnOptions::new(), env: Vec::new() };
     kernel.perform(Pid::PRIMARY, spawn, schedule);
     kernel.enter(Pid::PRIMARY, Phase::Running);
     kernel.enter(WORKER, Phase::Running);

@@ -1,16 +1,15 @@
 //! What a user hears, in the primary and in a worker. Values only; who decides on them is in the machines.
 
-use alloc::string::String;
-use alloc::sync::Arc;
 use core::fmt;
 
 use crate::address::ListeningAddress;
 use crate::advice::{Advice, Failed, Reason};
 use crate::listen::ListenAddress;
 use crate::os::{Errno, ExitStatus, LocalAddress, SocketId, WorkerId};
+use crate::os_bytes::OsBytes;
 use crate::passing::IncomingHandle;
 use crate::payload::Message;
-use crate::settings::Command;
+use crate::spawn_options::SpawnOptions;
 use crate::violation::Violation;
 
 /// What a machine gives out: something for the user, or something for the operating system.
@@ -28,7 +27,7 @@ pub enum Event {
     /// Settings were decided: by a call of `setup`, or by a fork, which is one too. Node: `'setup'`, one tick later.
     Setup {
         /// What was decided.
-        command: Arc<Command>,
+        options: SpawnOptions,
     },
     /// A worker was forked. Node: `'fork'`, one tick after `cluster.fork()`.
     Fork {
@@ -63,13 +62,15 @@ pub enum Event {
         worker: WorkerId,
     },
     /// Its process has ended. Node: `'exit'`. A worker that could not be started has no process and no exit: it ends
-    /// with [`Event::Disconnect`]. Its [`WorkerInfo`](crate::WorkerInfo) is still there and knows whether it was asked to go
-    /// ([`exited_after_disconnect`](crate::WorkerInfo::exited_after_disconnect)): who replaces workers asks it.
+    /// with [`Event::Disconnect`].
     Exit {
         /// Which.
         worker: WorkerId,
         /// How.
         status: ExitStatus,
+        /// Whether the worker was asked to exit, by the primary or by itself. A program that replaces workers replaces those that
+        /// were not. Node: `worker.exitedAfterDisconnect`.
+        exited_after_disconnect: bool,
     },
     /// Something went wrong with it. Node: `'error'` on the worker.
     Error {
@@ -110,10 +111,10 @@ impl Event {
 pub enum WorkerError {
     /// Its process could not be started. No [`Event::Exit`] follows.
     Spawn {
-        /// The program: [`Command::exec`], or the path of the primary's own. `None`: that path is unknown.
-        program: Option<String>,
-        /// [`Command::cwd`], if the process could not change into it; else the program is what `errno` is about.
-        directory: Option<String>,
+        /// The program: [`SpawnOptions::exec`], or the path of the primary's own. `None`: that path is unknown.
+        program: Option<OsBytes>,
+        /// [`SpawnOptions::cwd`], if the process could not change into it; else the program is what `errno` is about.
+        directory: Option<OsBytes>,
         /// Why not.
         errno: Errno,
     },

@@ -35,6 +35,7 @@ mod ledger;
 mod listen;
 mod message;
 mod os;
+mod os_bytes;
 mod passing;
 mod payload;
 mod pending;
@@ -42,6 +43,9 @@ mod primary;
 mod pump;
 mod send;
 mod settings;
+mod spawn_options;
+#[cfg(feature = "std")]
+mod std_types;
 mod steps;
 mod structured;
 mod told;
@@ -57,12 +61,14 @@ pub use os::{
     BindAddress, Call, ChannelId, Errno, ExitStatus, HandleId, LocalAddress, Os, OsEvent, Signal, SocketId,
     TimerId, WorkerId,
 };
+pub use os_bytes::OsBytes;
 pub use passing::{IncomingHandle, OutgoingHandle};
 pub use payload::{Message, MessageError};
 pub use primary::{ForkError, PolicyFrozen, Primary, WorkerInfo, WorkerState};
 pub use pump::{Machine, flush, pump};
 pub use send::{SendError, Sent};
-pub use settings::{Command, Limits, SchedulingPolicy, Serialization, Settings, Setup, Stdio};
+pub use settings::{Limits, SchedulingPolicy, Serialization, Settings, Stdio};
+pub use spawn_options::SpawnOptions;
 pub use structured::{BigInt, JsError, JsString, OutOfRange, RegExp, Structured, ViewKind};
 pub use violation::{FieldKind, Violation};
 pub use worker::Worker;

@@ -4,13 +4,13 @@
 //! It does not know Node's protocol, and it never blocks: [`Os::perform`] answers at once or not at all.
 
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 pub use crate::errno::{Errno, Signal};
-use crate::settings::Command;
+use crate::os_bytes::OsBytes;
+use crate::spawn_options::SpawnOptions;
 
 /// A worker of this primary, ascending from 1; never a process id and never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,6 +19,12 @@ pub struct WorkerId(pub u64);
 impl fmt::Display for WorkerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+impl From<WorkerId> for u64 {
+    fn from(worker: WorkerId) -> Self {
+        worker.0
     }
 }
 
@@ -172,6 +178,18 @@ pub enum ExitStatus {
     ReapedElsewhere,
 }
 
+impl fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ExitStatus::Code(code) => write!(f, "exit status: {code}"),
+            ExitStatus::Signal(signal) => write!(f, "signal: {signal}"),
+            ExitStatus::ReapedElsewhere => {
+                f.write_str("exit status: unknown (the process was reaped elsewhere)")
+            }
+        }
+    }
+}
+
 /// What a machine asks of the operating system.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Call {
@@ -179,10 +197,10 @@ pub enum Call {
     Spawn {
         /// Whose process it is; its channel has the same number.
         worker: WorkerId,
-        /// What to execute.
-        command: Arc<Command>,
+        /// What to execute, and how.
+        options: SpawnOptions,
         /// Laid over the inherited environment. The backend adds the variables that name the channel.
-        env: Vec<(String, String)>,
+        env: Vec<(OsBytes, OsBytes)>,
     },
     /// Send a signal. No answer, or [`OsEvent::KillFailed`]; a process that is gone is no failure.
     Kill {
@@ -277,7 +295,7 @@ pub enum OsEvent {
         /// Whose.
         worker: WorkerId,
         /// The path of the program where the command names none, if the backend knows it.
-        program: Option<String>,
+        program: Option<OsBytes>,
         /// Whether the directory of the command is what failed.
         directory: bool,
         /// Why.

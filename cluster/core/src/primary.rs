@@ -3,8 +3,6 @@
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::string::String;
-use alloc::sync::Arc;
 
 use crate::backoff::RETRY_MS;
 use crate::channel::{Channel, ChannelEvent, ChannelStep, Outgoing};
@@ -13,10 +11,12 @@ use crate::handle::Handle;
 use crate::ledger::Ledger;
 use crate::message::{ChannelMessage, ClusterMessage, HandleKey, Reply, Request};
 use crate::os::{Call, ChannelId, Errno, ExitStatus, HandleId, OsEvent, Signal, SocketId, TimerId, WorkerId};
+use crate::os_bytes::OsBytes;
 use crate::passing::{CountedHandles, InFlightHandles, IncomingHandle};
 use crate::pending::Pending;
 use crate::pump::Machine;
-use crate::settings::{Command, Settings};
+use crate::settings::Settings;
+use crate::spawn_options::SpawnOptions;
 use crate::steps::{self, IsCall, Stepper, Steps};
 use crate::violation::Violation;
 
@@ -75,7 +75,7 @@ struct WorkerEntry {
     info: WorkerInfo,
     channel: Channel,
     /// What is executed, until it is known whether it can be.
-    starting: Option<Arc<Command>>,
+    starting: Option<SpawnOptions>,
 }
 
 /// The primary of a cluster. Node: the `cluster` module in the primary process.
@@ -232,15 +232,16 @@ impl Primary {
     }
 
     /// What was being started.
-    fn started(&mut self, worker: WorkerId) -> Option<Arc<Command>> {
+    fn started(&mut self, worker: WorkerId) -> Option<SpawnOptions> {
         self.workers.get_mut(&worker)?.starting.take()
     }
 
-    fn spawn_failed(&mut self, worker: WorkerId, program: Option<String>, directory: bool, errno: Errno) {
+    fn spawn_failed(&mut self, worker: WorkerId, program: Option<OsBytes>, directory: bool, errno: Errno) {
         self.info(worker).dead = true;
-        let command = self.started(worker);
-        let program = program.or_else(|| command.as_ref().and_then(|command| command.exec.clone()));
-        let directory = command.filter(|_| directory).and_then(|command| command.cwd.clone());
+        let options = self.started(worker);
+        let set = |option: fn(&SpawnOptions) -> Option<&OsBytes>| options.as_ref().and_then(option).cloned();
+        let program = program.or_else(|| set(SpawnOptions::get_exec));
+        let directory = set(SpawnOptions::get_cwd).filter(|_| directory);
         let error = WorkerError::Spawn { program, directory, errno };
         self.steps.tick(Step::Emit(Event::Error { worker, error }));
         self.steps.tick(Step::Emit(Event::Fork { worker }));
@@ -427,7 +428,8 @@ impl Stepper for Primary {
             Step::Remove(worker) => self.info(worker).listed = false,
             Step::Exited(worker, status) => {
                 self.end(worker, WorkerState::Dead);
-                return Some(Output::Event(Event::Exit { worker, status }));
+                let exited_after_disconnect = self.info(worker).exited_after_disconnect == Some(true);
+                return Some(Output::Event(Event::Exit { worker, status, exited_after_disconnect }));
             }
             Step::Disconnected(worker) => {
                 self.end(worker, WorkerState::Disconnected);

@@ -20,7 +20,7 @@ pub enum Sent {
 }
 
 /// Why a message was not sent.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SendError {
     /// The channel is closed, or closing, or the peer can no longer be written to. Node: `ERR_IPC_CHANNEL_CLOSED`.
     Closed,

@@ -2,8 +2,8 @@
 //! It holds values only; nothing here is read from the environment.
 
 use alloc::string::String;
-use alloc::sync::Arc;
-use alloc::vec::Vec;
+
+use crate::spawn_options::SpawnOptions;
 
 /// How connections find their worker. Node: `cluster.schedulingPolicy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -42,77 +42,6 @@ pub enum Stdio {
     Channel,
     /// This descriptor of the primary. Node: its number.
     Descriptor(u32),
-}
-
-/// A program to execute, and with what. Node: `cluster.settings`, the part that a new process gets.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct Command {
-    /// The executable, searched in `PATH` if it has no slash. `None`: this very program with its own arguments.
-    /// A primary of Node workers says `node` here and names their script in `args`.
-    pub exec: Option<String>,
-    /// Arguments that go before all others. Node: `execArgv`.
-    pub exec_argv: Vec<String>,
-    /// Its arguments, without the name of the program. With `exec: None`, added to this program's own.
-    pub args: Vec<String>,
-    /// Its working directory. `None`: the primary's.
-    pub cwd: Option<String>,
-    /// Pipe its standard input, output and error to the primary; `stdio` says otherwise if it says anything.
-    pub silent: bool,
-    /// Its first descriptors, one of them the channel. Empty: the three standard ones, then the channel as number 3.
-    pub stdio: Vec<Stdio>,
-    /// As which user it runs. `None`: as the primary.
-    pub uid: Option<u32>,
-    /// As which group it runs. `None`: as the primary.
-    pub gid: Option<u32>,
-    /// Its supplementary groups. `None`: the primary's; with `uid` or `gid`, as in Node, none, unless the primary may not drop
-    /// them (it is not root), when the worker keeps them. Node has no such setting.
-    pub groups: Option<Vec<u32>>,
-    /// Leave the meaning of SIGHUP, SIGINT and SIGTERM to the primary: the worker ignores them, unless its program handles
-    /// them itself. A terminal (ctrl-c) and a service manager (systemd's default `KillMode`) send them to every process of
-    /// a service at once; without this setting workers end in the middle of their requests, as in Node, before the primary
-    /// can disconnect them.
-    ///
-    /// A worker then ends when it is disconnected, when its primary exits, and by SIGKILL; `kill` with one of the three has
-    /// no effect. Holds for every program from its start. Node.js restores default actions at its own start, so that a Node
-    /// worker gets an option in `NODE_OPTIONS`, `--import` with a listener for each of the three; the worker's own
-    /// environment does not show it. `node` from 18.18 can read it, and then refuses a main file that is no ES module and
-    /// has an unknown extension. Off by default, as in Node.
-    pub ignore_terminal_signals: bool,
-    /// How its channel is written.
-    pub serialization: Serialization,
-    /// Where a Node worker's inspector listens, if `exec_argv` or `NODE_OPTIONS` asks for one (`--inspect` and its forms); the same
-    /// for all. `None`: the count of such forks, added to the port that [`Settings::node_options`] names, or to 9229.
-    pub inspect_port: Option<u16>,
-}
-
-/// What [`Primary::setup`](crate::Primary::setup) changes; `None` keeps what was said before.
-/// Node: the argument of `cluster.setupPrimary()`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct Setup {
-    /// See [`Command::exec`].
-    pub exec: Option<String>,
-    /// See [`Command::exec_argv`].
-    pub exec_argv: Option<Vec<String>>,
-    /// See [`Command::args`].
-    pub args: Option<Vec<String>>,
-    /// See [`Command::cwd`].
-    pub cwd: Option<String>,
-    /// See [`Command::silent`].
-    pub silent: Option<bool>,
-    /// See [`Command::stdio`].
-    pub stdio: Option<Vec<Stdio>>,
-    /// See [`Command::uid`].
-    pub uid: Option<u32>,
-    /// See [`Command::gid`].
-    pub gid: Option<u32>,
-    /// See [`Command::groups`].
-    pub groups: Option<Vec<u32>>,
-    /// See [`Command::ignore_terminal_signals`].
-    pub ignore_terminal_signals: Option<bool>,
-    /// See [`Command::serialization`].
-    pub serialization: Option<Serialization>,
-    /// See [`Command::inspect_port`].
-    pub inspect_port: Option<u16>,
 }
 
 /// The bounds of everything that could otherwise grow.
@@ -158,8 +87,8 @@ impl Default for Limits {
 /// How a primary forks and serves. Node: `cluster.settings`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Settings {
-    /// What workers execute.
-    pub command: Arc<Command>,
+    /// How workers are started.
+    pub spawn: SpawnOptions,
     /// How connections find their worker.
     pub policy: SchedulingPolicy,
     /// Keep the listening socket and the clients that wait at it when its last worker leaves, until

@@ -19,6 +19,3 @@ macro_rules! debug_as_display {
         })+
     };
 }
-
-// Not those that an event carries: a trace names them.
-debug_as_display!(crate::ForkError, crate::PolicyFrozen, crate::SendError);

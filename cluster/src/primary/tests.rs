@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cluster_core::{Call, Command, ExitStatus, HandleType, Os, Serialization, TimerId};
+use cluster_core::{Call, ExitStatus, HandleType, Os, Serialization, SpawnOptions, TimerId};
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -47,9 +47,9 @@ fn script() -> io::Result<tempfile::TempPath> {
 /// A primary of such workers. `environment` is laid over theirs by the program `env`, which replaces itself.
 fn primary(script: &tempfile::TempPath, serialization: Serialization, environment: &[&str]) -> Primary {
     let words = environment.iter().copied().chain(["node"]).map(String::from);
-    let args = words.chain([script.to_string_lossy().into_owned()]).collect();
-    let command = Command { exec: Some("env".into()), args, serialization, ..Command::default() };
-    Primary::new(Settings { command: Arc::new(command), ..Settings::default() }).expect("a primary")
+    let args = words.chain([script.to_string_lossy().into_owned()]);
+    let command = SpawnOptions::new().exec("env").args(args).serialization(serialization);
+    Primary::new(Settings { spawn: command, ..Settings::default() }).expect("a primary")
 }
 
 async fn next(primary: &mut Primary) -> Event {
@@ -115,7 +115,7 @@ async fn end(primary: &mut Primary, worker: WorkerId) {
     primary.disconnect_all();
     let mut status = None;
     while let Some(event) = timeout(LONG, primary.next()).await.expect("in time") {
-        if let Event::Exit { worker: ended, status: with } = event {
+        if let Event::Exit { worker: ended, status: with, .. } = event {
             status = (ended == worker).then_some(with);
         }
     }

@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use std::os::unix::process::CommandExt;
 use std::{fs, io, process};
 
-use cluster_core::Command;
+use cluster_core::SpawnOptions;
 use nix::libc;
 use nix::unistd::{self, Gid, Uid};
 
@@ -18,14 +18,14 @@ const DESCRIPTORS: &str = if cfg!(target_os = "linux") { "/proc/self/fd" } else 
 /// Has a program started with exactly the descriptors of the layout, and with the user and the signals of the command.
 pub(super) fn prepare(
     program: &mut process::Command,
-    command: &Command,
+    command: &SpawnOptions,
     layout: Layout,
 ) -> io::Result<Pipes> {
     let others = Others::find()?;
     // Before the layout, which makes its own descriptors inheritable again.
     before_exec(program, move || others.close_on_exec());
     let pipes = layout.give(program)?;
-    let ignores_signals = command.ignore_terminal_signals;
+    let ignores_signals = command.ignores_terminal_signals();
     before_exec(program, move || {
         signals::restore_child_signal()?;
         if ignores_signals { signals::ignore_in_child() } else { Ok(()) }
@@ -107,10 +107,10 @@ struct User {
 }
 
 impl User {
-    fn new(command: &Command) -> Self {
-        let groups = command.groups.as_ref();
+    fn new(command: &SpawnOptions) -> Self {
+        let groups = command.get_groups();
         let groups = groups.map(|groups| groups.iter().copied().map(Gid::from_raw).collect());
-        User { uid: command.uid, gid: command.gid, groups }
+        User { uid: command.get_uid(), gid: command.get_gid(), groups }
     }
 
     /// In libuv's order, after the change of the directory: the supplementary groups, the group, the user. With another user or

@@ -14,10 +14,10 @@ impl fmt::Display for Redacted<'_, Call> {
             Call::Write { channel, bytes, socket } => {
                 write!(f, "Write {} {} bytes {socket:?}", channel.0, bytes.len())
             }
-            Call::Spawn { worker, command, env } => {
-                let names: Vec<&str> = env.iter().map(|(name, _)| name.as_str()).collect();
-                let arguments = command.exec_argv.len() + command.args.len();
-                let program = command.exec.as_deref().unwrap_or("this program");
+            Call::Spawn { worker, options, env } => {
+                let names: Vec<_> = env.iter().map(|(name, _)| name).collect();
+                let arguments = options.get_exec_argv().len() + options.get_args().len();
+                let program = options.get_exec().map_or_else(|| "this program".into(), ToString::to_string);
                 write!(f, "Spawn {worker} {program:?} with {arguments} arguments and the variables {names:?}")
             }
             Call::Kill { .. }

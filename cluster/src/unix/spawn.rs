@@ -6,9 +6,10 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::{env, process};
 
-use cluster_core::{Command, Serialization};
+use cluster_core::{OsBytes, Serialization, SpawnOptions};
 use tokio::process::Child;
 
 use super::channel::Channel;
@@ -33,7 +34,7 @@ pub(super) struct Started {
 }
 
 /// Starts a program with a channel. If it fails, nothing is left.
-pub(super) fn spawn(command: &Command, env: Vec<(String, String)>) -> io::Result<Started> {
+pub(super) fn spawn(command: &SpawnOptions, env: Vec<(OsBytes, OsBytes)>) -> io::Result<Started> {
     let (ours, theirs) = UnixStream::pair()?;
     // First ours, because nothing can fail any more once there is a process.
     let channel = Channel::new(ours)?;
@@ -50,24 +51,25 @@ pub(super) fn spawn(command: &Command, env: Vec<(String, String)>) -> io::Result
 /// Its directory and its environment.
 fn describe(
     program: &mut process::Command,
-    command: &Command,
+    command: &SpawnOptions,
     layout: &Layout,
-    variables: Vec<(String, String)>,
+    variables: Vec<(OsBytes, OsBytes)>,
 ) {
     for variable in [ID, CHANNEL, SERIALIZATION] {
         program.env_remove(variable);
     }
-    let options = command.ignore_terminal_signals.then(|| (NODE_OPTIONS, ignoring_signals(&variables)));
+    let options = command.ignores_terminal_signals().then(|| (NODE_OPTIONS, ignoring_signals(&variables)));
     program.envs(variables).envs(options).env(CHANNEL, layout.channel.to_string());
-    program.env(SERIALIZATION, written(command.serialization));
-    if let Some(directory) = &command.cwd {
+    program.env(SERIALIZATION, written(command.get_serialization()));
+    if let Some(directory) = command.get_cwd() {
         program.current_dir(directory);
     }
 }
 
 /// The options of Node.js that a worker would have, and the one that ignores the signals.
-fn ignoring_signals(variables: &[(String, String)]) -> OsString {
-    let own = variables.iter().rfind(|(name, _)| name == NODE_OPTIONS).map(|(_, options)| options.into());
+fn ignoring_signals(variables: &[(OsBytes, OsBytes)]) -> OsString {
+    let own =
+        variables.iter().rfind(|(name, _)| *name == NODE_OPTIONS).map(|(_, options)| OsString::from(options));
     let mut options = own.or_else(|| env::var_os(NODE_OPTIONS)).unwrap_or_default();
     options.push(" ");
     options.push(signals::NODE_OPTION);
@@ -83,13 +85,13 @@ pub(crate) fn written(serialization: Serialization) -> &'static str {
 }
 
 /// The executable and its arguments. Without an executable: this program, with its own arguments.
-fn program(command: &Command) -> io::Result<process::Command> {
-    let (executable, own): (OsString, Vec<OsString>) = match &command.exec {
+fn program(command: &SpawnOptions) -> io::Result<process::Command> {
+    let (executable, own): (OsString, Vec<OsString>) = match command.get_exec() {
         Some(executable) => (executable.into(), Vec::new()),
         None => (own::path()?.into(), env::args_os().skip(1).collect()),
     };
     let mut program = process::Command::new(executable);
-    program.args(&command.exec_argv).args(own).args(&command.args);
+    program.args(command.get_exec_argv()).args(own).args(command.get_args());
     Ok(program)
 }
 
@@ -107,8 +109,8 @@ fn reserve(count: usize) -> io::Result<Vec<OwnedFd>> {
 }
 
 /// Whether a program was not started because of its directory: the error number alone fits the program as well.
-pub(super) fn is_directory_at_fault(command: &Command, error: &io::Error) -> bool {
-    let Some(directory) = &command.cwd else { return false };
-    let entered = rustix::fs::access(format!("{directory}/."), rustix::fs::Access::EXEC_OK);
+pub(super) fn is_directory_at_fault(command: &SpawnOptions, error: &io::Error) -> bool {
+    let Some(directory) = command.get_cwd() else { return false };
+    let entered = rustix::fs::access(Path::new(directory).join("."), rustix::fs::Access::EXEC_OK);
     entered.is_err_and(|refused| Some(refused.raw_os_error()) == error.raw_os_error())
 }

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net;
 use std::process;
 
-use cluster_core::{Command, Stdio};
+use cluster_core::{SpawnOptions, Stdio};
 use command_fds::{CommandFdExt, FdMapping};
 
 use super::pipe::Pipe;
@@ -29,7 +29,7 @@ pub(super) struct Layout {
 
 impl Layout {
     /// Opens everything that a command's worker is to have. If it fails, nothing is left open.
-    pub(super) fn new(command: &Command, channel: OwnedFd) -> io::Result<Self> {
+    pub(super) fn new(command: &SpawnOptions, channel: OwnedFd) -> io::Result<Self> {
         let mut layout = Layout::default();
         let mut channel = Some(channel);
         for (number, stdio) in (0..).zip(descriptors(command)) {
@@ -83,10 +83,10 @@ impl Layout {
 }
 
 /// One after the other, at least the three standard ones, as with Node: those that are not named are ignored.
-fn descriptors(command: &Command) -> Vec<Stdio> {
-    let mut descriptors = command.stdio.clone();
+fn descriptors(command: &SpawnOptions) -> Vec<Stdio> {
+    let mut descriptors = command.get_stdio().to_vec();
     if descriptors.is_empty() {
-        let standard = if command.silent { Stdio::Pipe } else { Stdio::Inherit };
+        let standard = if command.is_silent() { Stdio::Pipe } else { Stdio::Inherit };
         descriptors = vec![standard, standard, standard, Stdio::Channel];
     }
     descriptors.resize(descriptors.len().max(3), Stdio::Ignore);

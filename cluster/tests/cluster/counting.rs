@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 
 use ::cluster::{
-    CountGuard, Event, Primary, Received, SchedulingPolicy, Serialization, Setup, Signal, Socket,
+    CountGuard, Event, Primary, Received, SchedulingPolicy, Serialization, Signal, Socket, SpawnOptions,
 };
 use libtest_mimic::{Failed, Trial};
 use serde_json::json;
@@ -88,7 +88,7 @@ impl Passing {
     async fn new(serialization: Serialization) -> Result<Self, Failed> {
         let script = script(WORKER)?;
         let mut primary = leading(&script, &[], SchedulingPolicy::RoundRobin)?;
-        primary.setup(Setup { serialization: Some(serialization), ..Setup::default() });
+        primary.setup(SpawnOptions::new().serialization(serialization));
         primary.fork()?;
         let port = port(&mut primary).await?;
         Ok(Passing { primary, port, _script: script })

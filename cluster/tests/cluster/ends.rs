@@ -87,7 +87,9 @@ async fn told_to_go() -> Tested {
     }
     primary.disconnect_all();
     let seen = rest(&mut primary).await?;
-    let clean = |worker| seen.contains(&Event::Exit { worker, status: ExitStatus::Code(0) });
+    let clean = |worker| {
+        seen.contains(&Event::Exit { worker, status: ExitStatus::Code(0), exited_after_disconnect: true })
+    };
     same(workers.map(clean), [true; 3])
 }
 
@@ -96,7 +98,10 @@ async fn exits_when_listening() -> Tested {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "exit when listening");
     let seen = rest(&mut primary).await?;
-    same(seen.contains(&Event::Exit { worker, status: ExitStatus::Code(3) }), true)?;
+    same(
+        seen.contains(&Event::Exit { worker, status: ExitStatus::Code(3), exited_after_disconnect: false }),
+        true,
+    )?;
     same(seen.iter().any(|event| matches!(event, Event::Listening { .. })), false)
 }
 

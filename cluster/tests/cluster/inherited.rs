@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::process;
 
-use ::cluster::{Command, Errno, Event, Primary, Settings, Stdio, WorkerError};
+use ::cluster::{Errno, Event, Primary, Settings, SpawnOptions, Stdio, WorkerError};
 use libtest_mimic::{Failed, Trial};
 use nix::unistd::{Gid, Uid, dup, getegid, geteuid, getgroups, setegid, seteuid, setgroups};
 use serde_json::Value;
@@ -112,7 +112,7 @@ async fn exact_descriptors() -> Tested {
         Stdio::Ignore,
         Stdio::Pipe,
     ];
-    let said = script("echo /proc/$$/fd/*; readlink /proc/$$/fd/5", Command { stdio, ..Command::default() });
+    let said = script("echo /proc/$$/fd/*; readlink /proc/$$/fd/5", SpawnOptions::new().stdio(stdio));
     let said = said.await?;
     let numbers: Vec<&str> = said.split_whitespace().filter_map(|path| path.rsplit('/').next()).collect();
     // The shell lists the directory through 4, the first free one.
@@ -120,12 +120,10 @@ async fn exact_descriptors() -> Tested {
 }
 
 /// What a shell script prints to its standard output.
-async fn script(script: &str, command: Command) -> Result<String, Failed> {
-    let silent = command.stdio.is_empty();
-    let exec = Some("/bin/sh".into());
-    let command =
-        Command { exec, exec_argv: vec!["-c".into()], args: vec![script.into()], silent, ..command };
-    let mut primary = Primary::new(Settings { command: command.into(), ..Settings::default() })?;
+async fn script(script: &str, command: SpawnOptions) -> Result<String, Failed> {
+    let silent = command.get_stdio().is_empty();
+    let command = command.exec("/bin/sh").exec_argv(["-c"]).args([script]).silent(silent);
+    let mut primary = Primary::new(Settings { spawn: command, ..Settings::default() })?;
     let worker = primary.fork()?;
     let mut text = String::new();
     let mut pipe = primary.stdio(worker).remove(&1).ok_or("there is a pipe")?;
@@ -152,8 +150,11 @@ impl Drop for Privileged {
     }
 }
 
-fn identity(uid: Option<u32>, gid: Option<u32>, groups: Option<&[u32]>) -> Command {
-    Command { uid, gid, groups: groups.map(<[u32]>::to_vec), ..Command::default() }
+fn identity(uid: Option<u32>, gid: Option<u32>, groups: Option<&[u32]>) -> SpawnOptions {
+    let options = SpawnOptions::new();
+    let options = uid.into_iter().fold(options, SpawnOptions::uid);
+    let options = gid.into_iter().fold(options, SpawnOptions::gid);
+    groups.into_iter().fold(options, |options, groups| options.groups(groups.iter().copied()))
 }
 
 async fn groups() -> Tested {
@@ -206,9 +207,8 @@ async fn forbidden_groups() -> Tested {
         // The real user is root: that one may be taken again.
         (identity(Some(0), None, None), None),
     ] {
-        let exec = Some("/bin/true".into());
-        let command = Command { exec, ..command };
-        let mut primary = Primary::new(Settings { command: command.into(), ..Settings::default() })?;
+        let command = command.exec("/bin/true");
+        let mut primary = Primary::new(Settings { spawn: command, ..Settings::default() })?;
         let (user, group) = (geteuid(), getegid());
         seteuid(Uid::from_raw(NOBODY))?;
         let worker = primary.fork();
@@ -229,11 +229,10 @@ async fn forbidden_groups() -> Tested {
 async fn directory() -> Tested {
     let directory = tempfile::tempdir()?;
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700))?;
-    let cwd = Some(directory.path().to_string_lossy().into_owned());
     let mut primary = primary_of("/bin/true", &[])?;
-    primary.setup(::cluster::Setup { cwd, uid: Some(NOBODY), ..::cluster::Setup::default() });
+    primary.setup(::cluster::SpawnOptions::new().cwd(directory.path()).uid(NOBODY));
     let worker = primary.fork()?;
-    let exit = Event::Exit { worker, status: ::cluster::ExitStatus::Code(0) };
+    let exit = Event::Exit { worker, status: ::cluster::ExitStatus::Code(0), exited_after_disconnect: false };
     until(&mut primary, |event| *event == exit).await?;
     rest(&mut primary).await.map(drop)
 }

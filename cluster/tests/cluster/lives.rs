@@ -1,7 +1,7 @@
 //! The lives of workers: fork, online, messages, exit; programs that are none; remotes.
 
 use ::cluster::{
-    Command, Errno, Event, ExitStatus, Limits, Primary, RemoteError, SendError, Sent, Settings, Signal,
+    Errno, Event, ExitStatus, Limits, Primary, RemoteError, SendError, Sent, Settings, Signal, SpawnOptions,
     WorkerError, WorkerId, WorkerInfo, WorkerState,
 };
 use libtest_mimic::Trial;
@@ -49,7 +49,10 @@ async fn a_life() -> Tested {
     same(message(&mut primary).await?, json!({ "hello": 1 }))?;
     primary.disconnect_all();
     same(primary.workers().count(), 0)?;
-    let ends = [Event::Disconnect { worker }, Event::Exit { worker, status: ExitStatus::Code(0) }];
+    let ends = [
+        Event::Disconnect { worker },
+        Event::Exit { worker, status: ExitStatus::Code(0), exited_after_disconnect: true },
+    ];
     let rest = rest(&mut primary).await?;
     same(rest.iter().filter(|event| ends.contains(event)).count(), 2)?;
     same(rest.contains(&Event::AllDisconnected), true)?;
@@ -79,14 +82,20 @@ async fn last_words() -> Tested {
     same(numbers.collect::<Vec<_>>(), (0..100).collect())?;
     let ends = seen.iter().skip_while(|event| !matches!(event, Event::Disconnect { .. }));
     let status = ExitStatus::Code(7);
-    same(ends.cloned().collect(), vec![Event::Disconnect { worker }, Event::Exit { worker, status }])
+    same(
+        ends.cloned().collect(),
+        vec![Event::Disconnect { worker }, Event::Exit { worker, status, exited_after_disconnect: false }],
+    )
 }
 
 async fn exit_code() -> Tested {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "exit");
     let seen = rest(&mut primary).await?;
-    same(seen.last(), Some(&Event::Exit { worker, status: ExitStatus::Code(3) }))
+    same(
+        seen.last(),
+        Some(&Event::Exit { worker, status: ExitStatus::Code(3), exited_after_disconnect: false }),
+    )
 }
 
 async fn killed() -> Tested {
@@ -94,7 +103,8 @@ async fn killed() -> Tested {
     let worker = fork(&mut primary, "echo");
     until(&mut primary, |event| matches!(event, Event::Online { .. })).await?;
     primary.kill(worker, Signal::SIGKILL);
-    let exit = Event::Exit { worker, status: ExitStatus::Signal(Signal::SIGKILL) };
+    let exit =
+        Event::Exit { worker, status: ExitStatus::Signal(Signal::SIGKILL), exited_after_disconnect: false };
     until(&mut primary, |event| *event == exit).await?;
     same(primary.worker(worker).and_then(WorkerInfo::exited_after_disconnect), Some(false))?;
     same(primary.worker(worker).map(WorkerInfo::is_dead), Some(true))?;
@@ -108,7 +118,7 @@ async fn killed() -> Tested {
 async fn kills_itself() -> Tested {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "kill yourself");
-    let exit = Event::Exit { worker, status: ExitStatus::Code(0) };
+    let exit = Event::Exit { worker, status: ExitStatus::Code(0), exited_after_disconnect: true };
     until(&mut primary, |event| *event == exit).await?;
     same(primary.worker(worker).and_then(WorkerInfo::exited_after_disconnect), Some(true))
 }
@@ -123,7 +133,7 @@ async fn kills_itself_full() -> Tested {
         primary.send(worker, &line)?;
     }
     primary.kill(worker, Signal::SIGUSR1);
-    let exit = Event::Exit { worker, status: ExitStatus::Code(0) };
+    let exit = Event::Exit { worker, status: ExitStatus::Code(0), exited_after_disconnect: true };
     until(&mut primary, |event| *event == exit).await?;
     same(primary.worker(worker).and_then(WorkerInfo::exited_after_disconnect), Some(true))
 }
@@ -166,13 +176,12 @@ async fn no_program() -> Tested {
     let file = tempfile::NamedTempFile::new()?.into_temp_path();
     fs::write(&file, [0x7f, 0, 0, 0])?;
     fs::set_permissions(&file, fs::Permissions::from_mode(0o700))?;
-    let exec = file.to_str().ok_or("the path is not UTF-8")?.into();
-    let command = Command { exec: Some(exec), silent: true, ..Command::default() };
-    let mut primary = Primary::new(Settings { command: command.into(), ..Settings::default() })?;
+    let command = SpawnOptions::new().exec(&*file).silent(true);
+    let mut primary = Primary::new(Settings { spawn: command, ..Settings::default() })?;
     let worker = primary.fork()?;
     let seen = rest(&mut primary).await?;
     let failed = |event: &Event| match event {
-        Event::Exit { worker: who, status: ExitStatus::Code(code) } => *who == worker && *code != 0,
+        Event::Exit { worker: who, status: ExitStatus::Code(code), .. } => *who == worker && *code != 0,
         Event::Error { worker: who, error: WorkerError::Spawn { errno, .. } } => {
             *who == worker && *errno == Errno::ENOEXEC
         }
@@ -184,7 +193,7 @@ async fn no_program() -> Tested {
 async fn grandchild() -> Tested {
     let mut primary = primary_of("/bin/sh", &["-c", "(read line <&3) & exit 5"])?;
     let worker = primary.fork()?;
-    let exit = Event::Exit { worker, status: ExitStatus::Code(5) };
+    let exit = Event::Exit { worker, status: ExitStatus::Code(5), exited_after_disconnect: false };
     let seen = until(&mut primary, |event| *event == exit).await?;
     same(seen.contains(&Event::Disconnect { worker }), false)?;
     same(primary.worker(worker).map(|life| (life.is_dead(), life.is_connected())), Some((true, true)))?;
@@ -196,17 +205,13 @@ async fn grandchild() -> Tested {
 /// More is to be sent than may wait, so that the primary does not read either; and the grandchild holds the channel.
 async fn grandchild_not_read() -> Tested {
     let script = "sleep 1000 & echo $! >&3; exit 5";
-    let command = Command {
-        exec: Some("/bin/sh".into()),
-        args: vec!["-c".into(), script.into()],
-        ..Command::default()
-    };
+    let command = SpawnOptions::new().exec("/bin/sh").args(["-c", script]);
     let limits = Limits { unsent_bytes: 1000, ..Limits::default() };
-    let mut primary = Primary::new(Settings { command: command.into(), limits, ..Settings::default() })?;
+    let mut primary = Primary::new(Settings { spawn: command, limits, ..Settings::default() })?;
     let worker = primary.fork()?;
     primary.send(worker, json!("x".repeat(1 << 20)))?;
     same(primary.send(worker, json!(1)), Err(SendError::Full))?;
-    let exit = Event::Exit { worker, status: ExitStatus::Code(5) };
+    let exit = Event::Exit { worker, status: ExitStatus::Code(5), exited_after_disconnect: false };
     let seen = until(&mut primary, |event| *event == exit).await?;
     let grandchild = seen.iter().find_map(|event| match event {
         Event::Message { message, .. } => message.to::<i64>().ok(),
@@ -295,7 +300,11 @@ async fn lingers() -> Tested {
         tokio::time::resume();
         same(primary.running_workers().collect(), vec![worker])?;
         primary.kill(worker, Signal::SIGKILL);
-        let exit = Event::Exit { worker, status: ExitStatus::Signal(Signal::SIGKILL) };
+        let exit = Event::Exit {
+            worker,
+            status: ExitStatus::Signal(Signal::SIGKILL),
+            exited_after_disconnect: false,
+        };
         same(rest(&mut primary).await?, vec![exit])?;
         same(reported?, Some(Event::Error { worker, error: WorkerError::Lingers }))?;
     }

@@ -11,7 +11,8 @@ use std::process::{Command, Stdio};
 use std::{env, io};
 
 use ::cluster::{
-    AddressType, Event, ExitStatus, Primary, SchedulingPolicy, Serialization, Settings, Setup, Signal, Socket,
+    AddressType, Event, ExitStatus, Primary, SchedulingPolicy, Serialization, Settings, Signal, Socket,
+    SpawnOptions,
 };
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
@@ -208,10 +209,9 @@ pub(crate) fn script(text: &str) -> io::Result<tempfile::TempPath> {
 
 /// A primary of Node workers that run a script.
 pub(crate) fn leading(script: &Path, args: &[&Path], policy: SchedulingPolicy) -> Result<Primary, Failed> {
-    let paths = [script].into_iter().chain(args.iter().copied());
-    let args = paths.map(|path| path.to_string_lossy().into_owned()).collect();
-    let command = ::cluster::Command { exec: Some("node".into()), args, ..Default::default() };
-    Ok(Primary::new(Settings { command: command.into(), policy, ..Settings::default() })?)
+    let args = [script].into_iter().chain(args.iter().copied());
+    let command = ::cluster::SpawnOptions::new().exec("node").args(args);
+    Ok(Primary::new(Settings { spawn: command, policy, ..Settings::default() })?)
 }
 
 /// What a Node primary of our worker prints.
@@ -229,7 +229,7 @@ pub(crate) fn lines(script: &str, args: &[&OsStr]) -> Result<Vec<String>, Failed
 async fn node_worker(policy: SchedulingPolicy, serialization: Serialization) -> Tested {
     let script = script(WORKER)?;
     let mut primary = leading(&script, &[], policy)?;
-    primary.setup(Setup { serialization: Some(serialization), ..Setup::default() });
+    primary.setup(SpawnOptions::new().serialization(serialization));
     let worker = primary.fork()?;
     let port = port(&mut primary).await?;
     for _ in 0..3 {
@@ -239,7 +239,10 @@ async fn node_worker(policy: SchedulingPolicy, serialization: Serialization) -> 
     same(message(&mut primary).await?, json!({ "id": 1, "message": ["hello"] }))?;
     primary.disconnect_all();
     let seen = rest(&mut primary).await?;
-    same(seen.contains(&Event::Exit { worker, status: ExitStatus::Code(0) }), true)
+    same(
+        seen.contains(&Event::Exit { worker, status: ExitStatus::Code(0), exited_after_disconnect: true }),
+        true,
+    )
 }
 
 /// The ports that the inspectors of two workers have, for everything in the environment that starts one and does not wait.
@@ -282,7 +285,7 @@ fn with_options(primary: &Primary, options: &str) -> Result<Primary, Failed> {
     let mut primary =
         Primary::new(Settings { node_options: Some(options.into()), ..primary.settings().clone() })?;
     // An inspector prints where it listens.
-    primary.setup(Setup { silent: Some(true), ..Setup::default() });
+    primary.setup(SpawnOptions::new().silent(true));
     Ok(primary)
 }
 

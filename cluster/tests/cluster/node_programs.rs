@@ -4,7 +4,7 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use ::cluster::{ForkError, SchedulingPolicy, Settings, Setup};
+use ::cluster::{ForkError, SchedulingPolicy, Settings, SpawnOptions};
 use libtest_mimic::{Failed, Trial};
 use tempfile::TempDir;
 
@@ -59,8 +59,8 @@ async fn sessions() -> Tested {
     let server = place("server.cjs", TLS_SERVER)?;
     for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {
         let mut primary = ::cluster::Primary::new(Settings { policy, ..Settings::default() })?;
-        let args = Some(vec![server.clone(), key.clone(), certificate.clone()]);
-        primary.setup(Setup { exec: Some("node".into()), args, ..Setup::default() });
+        let args = [&server, &key, &certificate];
+        primary.setup(SpawnOptions::new().exec("node").args(args));
         for _ in 0..2 {
             primary.fork()?;
         }
@@ -91,8 +91,7 @@ async fn refused() -> Tested {
     let mut primary = primary()?;
     for exec in ["node", "/usr/bin/node"] {
         for args in [vec!["-e", EVALUATED], vec!["--no-warnings", "--eval", EVALUATED], vec!["-p", "1"]] {
-            let args = Some(args.into_iter().map(Into::into).collect());
-            primary.setup(Setup { exec: Some(exec.into()), args, ..Setup::default() });
+            primary.setup(SpawnOptions::new().exec(exec).args(args));
             same(primary.fork(), Err(ForkError::NoScript))?;
         }
     }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use ::cluster::{Event, Primary, SchedulingPolicy, Serialization, Setup, Structured, ViewKind};
+use ::cluster::{Event, Primary, SchedulingPolicy, Serialization, SpawnOptions, Structured, ViewKind};
 use libtest_mimic::{Failed, Trial};
 use tokio::time::timeout;
 
@@ -46,7 +46,7 @@ async fn relay(serialization: Serialization, name: &str) -> Tested {
 async fn reported(serialization: Serialization) -> Result<Vec<String>, Failed> {
     let script = script(SCRIPT)?;
     let mut primary = leading(&script, &[], SchedulingPolicy::default())?;
-    primary.setup(Setup { serialization: Some(serialization), ..Setup::default() });
+    primary.setup(SpawnOptions::new().serialization(serialization));
     let [a, b] = ["a", "b"].map(|role| primary.fork_with_env([("ROLE", role)]));
     let (a, b) = (a?, b?);
     let mut online = 0;
@@ -88,7 +88,7 @@ async fn large() -> Tested {
     ";
     let script = script(WORKER)?;
     let mut primary = leading(&script, &[], SchedulingPolicy::default())?;
-    primary.setup(Setup { serialization: Some(Serialization::Advanced), ..Setup::default() });
+    primary.setup(SpawnOptions::new().serialization(Serialization::Advanced));
     let worker = primary.fork()?;
     let mut received = Vec::new();
     while received.len() < 3 {

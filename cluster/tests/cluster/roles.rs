@@ -109,7 +109,7 @@ async fn primary_joins() -> Tested {
 async fn forgotten() -> Tested {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "forget the role");
-    let exit = Event::Exit { worker, status: ExitStatus::Code(1) };
+    let exit = Event::Exit { worker, status: ExitStatus::Code(1), exited_after_disconnect: false };
     same(rest(&mut primary).await?.contains(&exit), true)
 }
 

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
 use ::cluster::{
-    Errno, Event, ExitStatus, Message, Primary, Serialization, Settings, Setup, Signal, WorkerError,
+    Errno, Event, ExitStatus, Message, Primary, Serialization, Settings, Signal, SpawnOptions, WorkerError,
 };
 use libtest_mimic::Trial;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
@@ -66,7 +66,8 @@ async fn worker_ends(how: &'static str, what: &'static str) -> Tested {
         let seen = rest(&mut primary).await?;
         let messages = seen.iter().filter(|event| matches!(event, Event::Message { .. })).count();
         same(messages, if what == "one" { 1 } else { 5000 })?;
-        same(seen.contains(&Event::Exit { worker, status: ExitStatus::Code(0) }), true)?;
+        let is_clean = |event: &Event| matches!(event, Event::Exit { worker: ended, status: ExitStatus::Code(0), .. } if *ended == worker);
+        same(seen.iter().any(is_clean), true)?;
     }
     Ok(())
 }
@@ -162,7 +163,7 @@ async fn exit_in_vain() -> Tested {
 
 fn speaking(serialization: Serialization) -> Result<Primary, libtest_mimic::Failed> {
     let mut primary = primary()?;
-    primary.setup(Setup { serialization: Some(serialization), ..Setup::default() });
+    primary.setup(SpawnOptions::new().serialization(serialization));
     Ok(primary)
 }
 
@@ -187,7 +188,14 @@ async fn flood_of(primary: &mut Primary, worker: ::cluster::WorkerId) -> Tested 
     }
     same((pieces, got), (PIECES, Some(PIECES as u64)))?;
     primary.disconnect_all();
-    same(rest(primary).await?.contains(&Event::Exit { worker, status: ExitStatus::Code(0) }), true)
+    same(
+        rest(primary).await?.contains(&Event::Exit {
+            worker,
+            status: ExitStatus::Code(0),
+            exited_after_disconnect: true,
+        }),
+        true,
+    )
 }
 
 async fn flood(serialization: Serialization) -> Tested {
@@ -208,7 +216,7 @@ async fn node_flood(serialization: Serialization) -> Tested {
     }
     let worker = script(NODE_WORKER)?;
     let mut primary = primary_of("node", &[&worker.to_string_lossy()])?;
-    primary.setup(Setup { serialization: Some(serialization), ..Setup::default() });
+    primary.setup(SpawnOptions::new().serialization(serialization));
     let worker = primary.fork()?;
     flood_of(&mut primary, worker).await
 }
@@ -280,7 +288,14 @@ async fn report() -> Tested {
         let seen = rest(&mut primary).await?;
         let messages: Vec<_> = seen.iter().filter(|event| matches!(event, Event::Message { .. })).collect();
         same(messages.len(), 1)?;
-        same(seen.contains(&Event::Exit { worker, status: ExitStatus::Code(0) }), true)?;
+        same(
+            seen.contains(&Event::Exit {
+                worker,
+                status: ExitStatus::Code(0),
+                exited_after_disconnect: true,
+            }),
+            true,
+        )?;
         drop(client);
     }
     Ok(())

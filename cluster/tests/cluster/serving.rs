@@ -274,7 +274,10 @@ async fn leaves_at_once() -> Tested {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "leave when listening");
     let seen = until(&mut primary, |event| matches!(event, Event::Exit { .. })).await?;
-    same(seen.last(), Some(&Event::Exit { worker, status: ExitStatus::Code(0) }))?;
+    same(
+        seen.last(),
+        Some(&Event::Exit { worker, status: ExitStatus::Code(0), exited_after_disconnect: true }),
+    )?;
     same(seen.iter().any(|event| matches!(event, Event::Listening { .. })), false)?;
     same(primary.worker(worker).and_then(WorkerInfo::exited_after_disconnect), Some(true))
 }

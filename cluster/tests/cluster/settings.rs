@@ -4,8 +4,8 @@ use std::io::{Read, Seek};
 use std::os::fd::AsRawFd;
 
 use ::cluster::{
-    Command, Errno, Event, ExitStatus, ForkError, Limits, Pipe, PolicyFrozen, Primary, SchedulingPolicy,
-    Serialization, Settings, Setup, Stdio, WorkerError, WorkerId,
+    Errno, Event, ExitStatus, ForkError, Limits, Pipe, PolicyFrozen, Primary, SchedulingPolicy,
+    Serialization, Settings, SpawnOptions, Stdio, WorkerError, WorkerId,
 };
 use libtest_mimic::{Failed, Trial};
 use nix::unistd::{Uid, geteuid, seteuid};
@@ -43,14 +43,9 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// A primary whose workers are scripts.
-fn shell(script: &str, command: Command) -> Result<Primary, Failed> {
-    let command = Command {
-        exec: Some("/bin/sh".into()),
-        exec_argv: vec!["-c".into()],
-        args: vec![script.into()],
-        ..command
-    };
-    Ok(Primary::new(Settings { command: command.into(), ..Settings::default() })?)
+fn shell(script: &str, command: SpawnOptions) -> Result<Primary, Failed> {
+    let command = command.exec("/bin/sh").exec_argv(["-c"]).args([script]);
+    Ok(Primary::new(Settings { spawn: command, ..Settings::default() })?)
 }
 
 /// All that comes from a pipe.
@@ -61,12 +56,12 @@ async fn text(mut pipe: Pipe) -> Result<String, Failed> {
 }
 
 fn exit(worker: WorkerId, code: i32) -> Event {
-    Event::Exit { worker, status: ExitStatus::Code(code) }
+    Event::Exit { worker, status: ExitStatus::Code(code), exited_after_disconnect: false }
 }
 
 async fn silent() -> Tested {
     let script = "read line; echo out $line; echo err $line >&2";
-    let mut primary = shell(script, Command { silent: true, ..Command::default() })?;
+    let mut primary = shell(script, SpawnOptions::new().silent(true))?;
     let worker = primary.fork()?;
     let mut pipes = primary.stdio(worker);
     same(pipes.keys().copied().collect(), vec![0, 1, 2])?;
@@ -86,7 +81,7 @@ async fn unread_output() -> Tested {
     let lines: Vec<String> = (0..LINES).map(|line| line.to_string()).collect();
     let expected = lines.join("\n") + "\n";
     for (bound, is_taken_first) in [(Limits::default().unread_output_bytes, false), (1000, true)] {
-        let mut primary = shell(&script, Command { silent: true, ..Command::default() })?;
+        let mut primary = shell(&script, SpawnOptions::new().silent(true))?;
         let limits = Limits { unread_output_bytes: bound, ..Limits::default() };
         let settings = Settings { limits, ..primary.settings().clone() };
         primary = Primary::new(settings)?;
@@ -110,7 +105,7 @@ async fn extra_pipe() -> Tested {
     let stdio =
         vec![Stdio::Ignore, Stdio::Inherit, Stdio::Inherit, Stdio::Channel, Stdio::Ignore, Stdio::Pipe];
     let script = "read line <&5; echo got $line >&5; read line || echo ignored >&5; (echo >&4) 2>/dev/null || echo none >&5";
-    let mut primary = shell(script, Command { stdio, ..Command::default() })?;
+    let mut primary = shell(script, SpawnOptions::new().stdio(stdio))?;
     let worker = primary.fork()?;
     let mut pipe = primary.stdio(worker).remove(&5).ok_or("there is a pipe")?;
     pipe.write_all(b"hello\n").await?;
@@ -120,7 +115,7 @@ async fn extra_pipe() -> Tested {
 
 /// What it wrote can be read after its end; what nobody takes is closed when it is forgotten.
 async fn pipes_nobody_took() -> Tested {
-    let mut primary = shell("echo hello; exit 3", Command { silent: true, ..Command::default() })?;
+    let mut primary = shell("echo hello; exit 3", SpawnOptions::new().silent(true))?;
     let worker = primary.fork()?;
     until(&mut primary, |event| *event == exit(worker, 3)).await?;
     let output = primary.stdio(worker).remove(&1).ok_or("it is known as long as its last event")?;
@@ -133,7 +128,7 @@ async fn pipes_nobody_took() -> Tested {
 async fn channel_elsewhere() -> Tested {
     let stdio = vec![Stdio::Inherit, Stdio::Inherit, Stdio::Inherit, Stdio::Pipe, Stdio::Channel];
     let mut primary = primary()?;
-    primary.setup(Setup { stdio: Some(stdio), ..Setup::default() });
+    primary.setup(SpawnOptions::new().stdio(stdio));
     let worker = fork(&mut primary, "echo");
     primary.send(worker, json!("to and fro"))?;
     same(message(&mut primary).await?, json!("to and fro"))?;
@@ -151,7 +146,7 @@ async fn given_descriptor() -> Tested {
         Stdio::Channel,
         Stdio::Descriptor(number),
     ];
-    let mut primary = shell("echo one; echo two >&4", Command { stdio, ..Command::default() })?;
+    let mut primary = shell("echo one; echo two >&4", SpawnOptions::new().stdio(stdio))?;
     primary.fork()?;
     rest(&mut primary).await?;
     let mut text = String::new();
@@ -163,14 +158,14 @@ async fn given_descriptor() -> Tested {
 async fn missing_descriptor() -> Tested {
     let stdio =
         vec![Stdio::Inherit, Stdio::Inherit, Stdio::Pipe, Stdio::Channel, Stdio::Descriptor(1_000_000)];
-    let mut primary = shell("exit 1", Command { stdio, ..Command::default() })?;
+    let mut primary = shell("exit 1", SpawnOptions::new().stdio(stdio))?;
     let worker = primary.fork()?;
     not_started(&mut primary, worker, Errno::EBADF).await
 }
 
 /// The error of a worker that was not started is all there is of it.
 async fn not_started(primary: &mut Primary, worker: WorkerId, errno: Errno) -> Tested {
-    let program = primary.settings().command.exec.clone();
+    let program = primary.settings().spawn.get_exec().cloned();
     let seen = rest(primary).await?;
     let error = Event::Error { worker, error: WorkerError::Spawn { program, directory: None, errno } };
     let expected = [error, Event::Fork { worker }, Event::Disconnect { worker }];
@@ -180,9 +175,9 @@ async fn not_started(primary: &mut Primary, worker: WorkerId, errno: Errno) -> T
 }
 
 async fn channels() -> Tested {
-    let mut primary = shell("exit 1", Command { stdio: vec![Stdio::Inherit], ..Command::default() })?;
+    let mut primary = shell("exit 1", SpawnOptions::new().stdio([Stdio::Inherit]))?;
     same(primary.fork(), Err(ForkError::NoChannel))?;
-    primary.setup(Setup { stdio: Some(vec![Stdio::Channel, Stdio::Channel]), ..Setup::default() });
+    primary.setup(SpawnOptions::new().stdio([Stdio::Channel, Stdio::Channel]));
     same(primary.fork(), Err(ForkError::TwoChannels))?;
     let seen = rest(&mut primary).await?;
     same(seen.iter().all(|event| matches!(event, Event::Setup { .. })), true)
@@ -190,7 +185,7 @@ async fn channels() -> Tested {
 
 async fn advanced() -> Tested {
     let mut primary = primary()?;
-    primary.setup(Setup { serialization: Some(Serialization::Advanced), ..Setup::default() });
+    primary.setup(SpawnOptions::new().serialization(Serialization::Advanced));
     let worker = fork(&mut primary, "echo");
     for value in [json!(null), json!(-1.5), json!({ "ä": [1, "2", { "a": [] }] }), json!("x".repeat(1 << 20))]
     {
@@ -202,10 +197,10 @@ async fn advanced() -> Tested {
 }
 
 async fn arguments() -> Tested {
-    let mut primary = shell("echo \"$0\" \"$@\"; pwd", Command { silent: true, ..Command::default() })?;
-    let mut args = primary.settings().command.args.clone();
+    let mut primary = shell("echo \"$0\" \"$@\"; pwd", SpawnOptions::new().silent(true))?;
+    let mut args = primary.settings().spawn.get_args().to_vec();
     args.extend(["zero".into(), "one two".into()]);
-    primary.setup(Setup { args: Some(args), cwd: Some("/usr".into()), ..Setup::default() });
+    primary.setup(SpawnOptions::new().args(args).cwd("/usr"));
     let worker = primary.fork()?;
     let output = primary.stdio(worker).remove(&1).ok_or("there is a pipe")?;
     same(text(output).await?, "zero one two\n/usr\n".into())?;
@@ -216,8 +211,8 @@ async fn user() -> Tested {
     if !geteuid().is_root() {
         return Ok(());
     }
-    let (uid, gid) = (Some(NOBODY), Some(SOMEBODY));
-    let mut primary = shell("id -u; id -g; id -G", Command { uid, gid, silent: true, ..Command::default() })?;
+    let mut primary =
+        shell("id -u; id -g; id -G", SpawnOptions::new().uid(NOBODY).gid(SOMEBODY).silent(true))?;
     let worker = primary.fork()?;
     let output = primary.stdio(worker).remove(&1).ok_or("there is a pipe")?;
     same(text(output).await?, format!("{NOBODY}\n{SOMEBODY}\n{SOMEBODY}\n"))?;
@@ -225,10 +220,7 @@ async fn user() -> Tested {
 }
 
 async fn forbidden_user() -> Tested {
-    for command in [
-        Command { uid: Some(SOMEBODY), ..Command::default() },
-        Command { gid: Some(SOMEBODY), ..Command::default() },
-    ] {
+    for command in [SpawnOptions::new().uid(SOMEBODY), SpawnOptions::new().gid(SOMEBODY)] {
         let mut primary = shell("exit 1", command)?;
         let root = geteuid();
         if root.is_root() {
@@ -246,9 +238,8 @@ async fn missing_program() -> Tested {
     for number in 3..40 {
         let mut stdio = vec![Stdio::Ignore; number];
         stdio.push(Stdio::Channel);
-        let exec = Some("/no/such/program".into());
-        let command = Command { exec, stdio, ..Command::default() };
-        let mut primary = Primary::new(Settings { command: command.into(), ..Settings::default() })?;
+        let command = SpawnOptions::new().exec("/no/such/program").stdio(stdio);
+        let mut primary = Primary::new(Settings { spawn: command, ..Settings::default() })?;
         let worker = primary.fork()?;
         not_started(&mut primary, worker, Errno::ENOENT).await?;
     }
@@ -258,7 +249,7 @@ async fn missing_program() -> Tested {
 /// With every number of descriptors that is too small.
 async fn no_descriptors() -> Tested {
     for free in 0.. {
-        let mut primary = shell("exit 5", Command { silent: true, ..Command::default() })?;
+        let mut primary = shell("exit 5", SpawnOptions::new().silent(true))?;
         let hoard = Hoard::but(free)?;
         let worker = primary.fork();
         drop(hoard);
@@ -278,26 +269,28 @@ async fn no_descriptors() -> Tested {
 }
 
 async fn set_up() -> Tested {
-    let mut primary = shell("exit 5", Command::default())?;
-    primary.setup(Setup { cwd: Some("/".into()), ..Setup::default() });
-    primary.setup(Setup { silent: Some(true), ..Setup::default() });
+    let mut primary = shell("exit 5", SpawnOptions::new())?;
+    primary.setup(SpawnOptions::new().cwd("/"));
+    primary.setup(SpawnOptions::new().silent(true));
     let worker = primary.fork()?;
-    let settings = primary.settings().command.clone();
+    let settings = primary.settings().spawn.clone();
     same(
-        (settings.cwd.as_deref(), settings.silent, settings.exec.as_deref()),
-        (Some("/"), true, Some("/bin/sh")),
+        (settings.get_cwd(), settings.is_silent(), settings.get_exec()),
+        (Some(&"/".into()), true, Some(&"/bin/sh".into())),
     )?;
     let seen = rest(&mut primary).await?;
     let told: Vec<bool> = seen
         .iter()
-        .filter_map(|event| if let Event::Setup { command } = event { Some(command.silent) } else { None })
+        .filter_map(
+            |event| if let Event::Setup { options } = event { Some(options.is_silent()) } else { None },
+        )
         .collect();
     same(told, vec![false, true, true])?;
     same(seen.iter().find(|event| !matches!(event, Event::Setup { .. })), Some(&Event::Fork { worker }))
 }
 
 async fn policy() -> Tested {
-    let mut primary = shell("exit 5", Command::default())?;
+    let mut primary = shell("exit 5", SpawnOptions::new())?;
     same(primary.set_policy(SchedulingPolicy::Shared), Ok(()))?;
     same(primary.settings().policy, SchedulingPolicy::Shared)?;
     primary.fork()?;
@@ -338,7 +331,7 @@ async fn start_errors() -> Tested {
     let file = directory.path().join("file");
     std::fs::write(&file, "")?;
     let path = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
-    let exec = |exec: &str| Command { exec: Some(exec.into()), ..Command::default() };
+    let exec = |exec: &str| SpawnOptions::new().exec(exec);
     let sh = || exec("/bin/sh");
     let lost = |number| vec![Stdio::Channel, Stdio::Descriptor(number)];
     for (command, named, advised) in [
@@ -350,29 +343,25 @@ async fn start_errors() -> Tested {
             "make the program executable",
         ),
         (
-            Command { cwd: Some(path("gone")), ..sh() },
+            sh().cwd(path("gone")),
             &format!("cannot start `/bin/sh` in the directory `{}`: ENOENT (", path("gone")),
             "create the directory",
         ),
         (
-            Command { cwd: Some(path("file")), ..sh() },
+            sh().cwd(path("file")),
             &format!("cannot start `/bin/sh` in the directory `{}`: ENOTDIR (", path("file")),
             "create the directory",
         ),
         (
-            Command { cwd: Some(path("")), ..exec("/no/such") },
+            exec("/no/such").cwd(path("")),
             "cannot start `/no/such`: ENOENT (",
             "check the path of the program",
         ),
-        (
-            Command { args: vec!["x".repeat(1 << 20)], ..sh() },
-            "cannot start `/bin/sh`: E2BIG (",
-            "shorten `args`",
-        ),
-        (Command { args: vec!["a\0b".into()], ..sh() }, "cannot start `/bin/sh`: EINVAL (", "NUL"),
-        (Command { stdio: lost(1_000_000), ..sh() }, "cannot start `/bin/sh`: EBADF (", "`stdio` names"),
+        (sh().args(["x".repeat(1 << 20)]), "cannot start `/bin/sh`: E2BIG (", "shorten `args`"),
+        (sh().args(["a\0b"]), "cannot start `/bin/sh`: EINVAL (", "NUL"),
+        (sh().stdio(lost(1_000_000)), "cannot start `/bin/sh`: EBADF (", "`stdio` names"),
     ] {
-        let mut primary = Primary::new(Settings { command: command.into(), ..Settings::default() })?;
+        let mut primary = Primary::new(Settings { spawn: command, ..Settings::default() })?;
         primary.fork()?;
         let seen = rest(&mut primary).await?;
         let said = seen.iter().find_map(|event| match event {

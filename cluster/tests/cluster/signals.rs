@@ -1,6 +1,6 @@
 //! Signals that a terminal or a service manager sends to every process: their meaning is the primary's where that is asked.
 
-use ::cluster::{Event, ExitStatus, Primary, Setup, Signal, WorkerId, WorkerInfo};
+use ::cluster::{Event, ExitStatus, Primary, Signal, SpawnOptions, WorkerId, WorkerInfo};
 use libtest_mimic::{Failed, Trial};
 use nix::sys::signal::{self, kill};
 use nix::unistd::Pid;
@@ -30,8 +30,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-fn ignoring() -> Setup {
-    Setup { ignore_terminal_signals: Some(true), ..Setup::default() }
+fn ignoring() -> SpawnOptions {
+    SpawnOptions::new().ignore_terminal_signals(true)
 }
 
 fn pid(primary: &Primary, worker: WorkerId) -> Result<Pid, Failed> {
@@ -52,7 +52,7 @@ async fn answer(primary: &mut Primary, worker: WorkerId) -> Result<Value, Failed
 /// The worker is disconnected as without signals.
 async fn disconnected(primary: &mut Primary, worker: WorkerId) -> Tested {
     primary.disconnect_all();
-    let exit = Event::Exit { worker, status: ExitStatus::Code(0) };
+    let exit = Event::Exit { worker, status: ExitStatus::Code(0), exited_after_disconnect: true };
     same(rest(primary).await?.contains(&exit), true)
 }
 
@@ -76,7 +76,7 @@ async fn by_setting() -> Tested {
 
 /// And what the worker starts does not inherit it.
 async fn by_worker() -> Tested {
-    for setup in [Setup::default(), ignoring()] {
+    for setup in [SpawnOptions::new(), ignoring()] {
         let mut primary = primary()?;
         primary.setup(setup);
         let worker = fork(&mut primary, "echo, ignoring signals");
@@ -96,13 +96,13 @@ async fn any_program() -> Tested {
         ::cluster::Stdio::Inherit,
         ::cluster::Stdio::Channel,
     ];
-    primary.setup(Setup { stdio: Some(stdio), ..ignoring() });
+    primary.setup(ignoring().stdio(stdio));
     let worker = primary.fork()?;
     for signal in GROUP {
         kill(pid(&primary, worker)?, signal)?;
     }
     drop(primary.stdio(worker));
-    let exit = Event::Exit { worker, status: ExitStatus::Code(3) };
+    let exit = Event::Exit { worker, status: ExitStatus::Code(3), exited_after_disconnect: false };
     same(rest(&mut primary).await?.contains(&exit), true)
 }
 
@@ -148,6 +148,10 @@ async fn node_by_default() -> Tested {
 
 async fn ended(primary: &mut Primary, worker: WorkerId, signal: signal::Signal) -> Tested {
     kill(pid(primary, worker)?, signal)?;
-    let exit = Event::Exit { worker, status: ExitStatus::Signal(Signal(signal as i32)) };
+    let exit = Event::Exit {
+        worker,
+        status: ExitStatus::Signal(Signal(signal as i32)),
+        exited_after_disconnect: false,
+    };
     same(tokio::time::timeout(FOREVER, rest(primary)).await??.contains(&exit), true)
 }

@@ -127,8 +127,7 @@ async fn serves_a_path(policy: SchedulingPolicy) -> Tested {
 async fn relative_path() -> Tested {
     let (directory, path) = place("s")?;
     let mut primary = primary()?;
-    let cwd = directory.path().to_str().map(Into::into);
-    primary.setup(::cluster::Setup { cwd, ..Default::default() });
+    primary.setup(::cluster::SpawnOptions::new().cwd(directory.path()));
     fork(&mut primary, &json!({ "path": "s" }))?;
     same(Some(told(&mut primary).await?.as_str()), path.to_str())?;
     same(said_at(&mut primary, &path).await?, "1".into())?;
@@ -247,7 +246,14 @@ async fn last_datagram() -> Tested {
     primary.disconnect_all();
     let seen = rest(&mut primary).await?;
     // It ends itself, with what it got instead of a datagram.
-    same(seen.contains(&Event::Exit { worker: WorkerId(1), status: ExitStatus::Code(NOT_CONNECTED) }), true)
+    same(
+        seen.contains(&Event::Exit {
+            worker: WorkerId(1),
+            status: ExitStatus::Code(NOT_CONNECTED),
+            exited_after_disconnect: true,
+        }),
+        true,
+    )
 }
 
 /// How a worker ends that could not receive because it was leaving.
@@ -398,7 +404,7 @@ async fn removed_directory() -> Tested {
         "/bin/sh",
         &["-c", "rmdir \"$PWD\" && exec \"$0\"", &own.to_string_lossy()],
     )?;
-    primary.setup(::cluster::Setup { cwd: inner.to_str().map(Into::into), ..Default::default() });
+    primary.setup(::cluster::SpawnOptions::new().cwd(&*inner));
     let said = "cannot read the working directory, where a relative path begins; give an absolute path";
     refused(&mut primary, json!({ "path": "s" }), said).await?;
     over(primary).await

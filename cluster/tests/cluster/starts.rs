@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::{env, process};
 
-use ::cluster::{Primary, Setup};
+use ::cluster::{Primary, SpawnOptions};
 use libtest_mimic::{Failed, Trial};
 use serde_json::json;
 use tempfile::TempDir;
@@ -123,7 +123,7 @@ async fn from_removed_directory() -> Tested {
     for program in [path.to_string_lossy().into_owned(), "../program".into()] {
         let _ = fs::create_dir(&inner);
         let mut primary = primary_of(&program, &[])?;
-        primary.setup(Setup { cwd: Some(inner.to_string_lossy().into_owned()), ..Setup::default() });
+        primary.setup(SpawnOptions::new().cwd(&inner));
         fork(&mut primary, "start again");
         ready(&mut primary).await?;
         fs::remove_dir(&inner)?;

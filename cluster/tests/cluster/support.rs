@@ -2,11 +2,10 @@
 
 use std::future::Future;
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::time::Duration;
 use std::{env, fs, io, iter, process};
 
-use ::cluster::{Command, Event, Primary, Settings, WorkerId};
+use ::cluster::{Event, Primary, Settings, SpawnOptions, WorkerId};
 use libtest_mimic::{Failed, Trial};
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use serde_json::{Value, json};
@@ -97,9 +96,8 @@ pub(crate) fn primary() -> Result<Primary, Failed> {
 
 /// A primary whose workers run another program.
 pub(crate) fn primary_of(exec: &str, args: &[&str]) -> Result<Primary, Failed> {
-    let args = args.iter().map(|arg| String::from(*arg)).collect();
-    let command = Command { exec: Some(exec.into()), args, ..Command::default() };
-    Ok(Primary::new(Settings { command: Arc::new(command), ..Settings::default() })?)
+    let command = SpawnOptions::new().exec(exec).args(args.iter().copied());
+    Ok(Primary::new(Settings { spawn: command, ..Settings::default() })?)
 }
 
 /// Forks a worker that runs this program.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use cluster_core::{Command, WorkerId};
+use cluster_core::{SpawnOptions, WorkerId};
 use cluster_sim::explore::{self, Budget, Observed, Reached};
 use cluster_sim::{Actor, ClientId, Failure, Fault, Faults, Schedule, World, replay};
 
@@ -155,7 +155,7 @@ impl Sim {
 
     /// Its world, on a quiet schedule.
     pub fn world(&self) -> World<ScenarioProgram> {
-        let settings = translate::settings(&self.context.scenario, Command::default());
+        let settings = translate::settings(&self.context.scenario, SpawnOptions::new());
         World::new(ScenarioProgram::new(self.context.clone()), settings)
             .named(self.context.scenario.name.clone())
     }

@@ -4,21 +4,21 @@
 use std::borrow::Cow;
 
 use cluster_core::{
-    Command, Errno, Event, ExitStatus, IncomingHandle, ListenAddress, ListenOptions, LocalAddress, Message,
-    SchedulingPolicy, Serialization, Settings, Setup, Signal, Stdio, WorkerError, WorkerId, WorkerInfo,
-    WorkerState,
+    Errno, Event, ExitStatus, IncomingHandle, ListenAddress, ListenOptions, LocalAddress, Message,
+    SchedulingPolicy, Serialization, Settings, Signal, SpawnOptions, Stdio, WorkerError, WorkerId,
+    WorkerInfo, WorkerState,
 };
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::observation::Observation;
-use crate::scenario::{self, Bind, Listen, Policy, Scenario, Token};
+use crate::scenario::{self, Bind, Listen, Policy, Scenario};
 use crate::vocabulary::{self, Whereabouts};
 
 /// How the primary of a scenario is set up. What is not said there is as in Node.
-pub(super) fn settings(scenario: &Scenario, command: Command) -> Settings {
-    let command = Command { serialization: serialization(scenario), ..command };
-    Settings { policy: policy(scenario.settings.policy), command: command.into(), ..Settings::default() }
+pub(super) fn settings(scenario: &Scenario, command: SpawnOptions) -> Settings {
+    let command = command.serialization(serialization(scenario));
+    Settings { policy: policy(scenario.settings.policy), spawn: command, ..Settings::default() }
 }
 
 fn serialization(scenario: &Scenario) -> Serialization {
@@ -64,31 +64,40 @@ pub(super) fn bind(bind: &Bind, port: u16, fd: Option<u32>) -> ListenOptions {
 }
 
 /// What is set up. `own` are the arguments that every run needs.
-pub(super) fn setup(setup: &scenario::Setup, own: &[String]) -> Setup {
+pub(super) fn setup(setup: &scenario::Setup, own: &[String]) -> SpawnOptions {
     let stdio = |stdio: &scenario::Stdio| match stdio {
         scenario::Stdio::Inherit => Stdio::Inherit,
         scenario::Stdio::Ignore => Stdio::Ignore,
         scenario::Stdio::Pipe => Stdio::Pipe,
         scenario::Stdio::Ipc => Stdio::Channel,
     };
-    let with_own =
-        |args: &Vec<Token>| own.iter().cloned().chain(args.iter().map(ToString::to_string)).collect();
-    let as_given = |args: &Vec<Token>| args.iter().map(ToString::to_string).collect();
-    Setup {
-        args: setup.args.as_ref().map(with_own),
-        exec_argv: setup.exec_argv.as_ref().map(as_given),
-        inspect_port: setup.inspect_port,
-        cwd: setup.cwd.as_ref().map(ToString::to_string),
-        silent: setup.silent,
-        stdio: setup.stdio.as_ref().map(|all| all.iter().map(stdio).collect()),
-        ..Setup::default()
+    let mut options = SpawnOptions::new();
+    if let Some(args) = &setup.args {
+        options = options.args(own.iter().cloned().chain(args.iter().map(ToString::to_string)));
     }
+    if let Some(args) = &setup.exec_argv {
+        options = options.exec_argv(args.iter().map(ToString::to_string));
+    }
+    if let Some(port) = setup.inspect_port {
+        options = options.inspect_port(port);
+    }
+    if let Some(directory) = &setup.cwd {
+        options = options.cwd(directory.to_string());
+    }
+    if let Some(silent) = setup.silent {
+        options = options.silent(silent);
+    }
+    if let Some(all) = &setup.stdio {
+        options = options.stdio(all.iter().map(stdio));
+    }
+    options
 }
 
 /// The line of the event `setup` and of the action `settings`. The first `own` arguments are those that every run needs.
-pub(super) fn settings_line(what: &str, command: &Command, own: usize) -> Observation {
-    let given = command.args.get(own..).unwrap_or_default();
-    vocabulary::settings(what, given, command.cwd.as_deref(), command.silent)
+pub(super) fn settings_line(what: &str, options: &SpawnOptions, own: usize) -> Observation {
+    let given: Vec<String> = options.get_args().iter().skip(own).map(ToString::to_string).collect();
+    let directory = options.get_cwd().map(ToString::to_string);
+    vocabulary::settings(what, &given, directory.as_deref(), options.is_silent())
 }
 
 /// What a simulated worker writes to a pipe. There are no pipes in the simulator: the channel carries it, in order.
@@ -155,8 +164,8 @@ pub(super) fn event<'a>(
             let with = handle.map(|passed| came(passed, &text));
             vocabulary::worker_message(worker.0, &text, with, life(worker))
         }
-        Event::Setup { command } => settings_line("setup", command, own_args),
-        Event::Exit { worker, status } => {
+        Event::Setup { options } => settings_line("setup", options, own_args),
+        Event::Exit { worker, status, .. } => {
             let (code, signal) = ending(*status);
             vocabulary::exit(worker.0, code, signal.as_deref(), life(worker))
         }

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process;
 
-use cluster::{Command, Event, ExitStatus, SchedulingPolicy, Serialization, Settings, Stdio};
+use cluster::{Event, ExitStatus, SchedulingPolicy, Serialization, Settings, SpawnOptions, Stdio};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -214,24 +214,21 @@ impl Setting {
     }
 
     fn for_ours(&self, node: &Path, script: &Path) -> Settings {
-        let text = |path: &Path| path.to_string_lossy().into_owned();
-        let command = Command {
-            exec: Some(text(node)),
-            exec_argv: self.exec_argv.clone(),
-            args: vec![text(script)],
-            silent: self.silent,
-            stdio: self.stdio.iter().map(|stdio| stdio_of(stdio)).collect(),
-            serialization: match self.serialization.as_deref() {
+        let command = SpawnOptions::new()
+            .exec(node)
+            .exec_argv(self.exec_argv.clone())
+            .args([script])
+            .silent(self.silent)
+            .stdio(self.stdio.iter().map(|stdio| stdio_of(stdio)))
+            .serialization(match self.serialization.as_deref() {
                 Some("advanced") => Serialization::Advanced,
                 Some(_) | None => Serialization::Json,
-            },
-            ..Command::default()
-        };
+            });
         let policy = match self.policy {
             Policy::RoundRobin => SchedulingPolicy::RoundRobin,
             Policy::Shared => SchedulingPolicy::Shared,
         };
-        Settings { command: command.into(), policy, ..Settings::default() }
+        Settings { spawn: command, policy, ..Settings::default() }
     }
 }
 

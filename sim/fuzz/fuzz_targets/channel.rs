@@ -9,7 +9,7 @@ use std::alloc::System;
 use cap::Cap;
 use cluster_core::{
     Call, ChannelId, Errno, Event, Limits, Machine, Message, OsEvent, Output, Primary, Serialization, Settings,
-    SocketId, Worker, WorkerEvent, WorkerId,
+    SocketId, SpawnOptions, Worker, WorkerEvent, WorkerId,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -114,7 +114,7 @@ fuzz_target!(|data: &[u8]| {
     }
     let mut settings = Settings::default();
     settings.limits.message_bytes = 200;
-    std::sync::Arc::make_mut(&mut settings.command).serialization = serialization;
+    settings.spawn = SpawnOptions::new().serialization(serialization);
     let mut primary = Primary::new(settings);
     let worker = primary.fork().expect("nothing impossible was set up");
     let _ = drain(&mut primary);

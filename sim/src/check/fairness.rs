@@ -62,7 +62,7 @@ impl Fairness {
             return;
         }
         let Ok(port @ 1..) = u16::try_from(address.port) else { return };
-        if process.hostile || process.command.serialization != Serialization::Json {
+        if process.hostile || process.options.get_serialization() != Serialization::Json {
             return;
         }
         let place = (address.address.clone(), port);
@@ -250,7 +250,7 @@ mod tests {
         }
         let mut kernel = Kernel::new(100);
         for worker in [ONE, TWO] {
-            let spawn = Call::Spawn { worker, command: std::sync::Arc::default(), env: Vec::new() };
+            let spawn = Call::Spawn { worker, options: cluster_core::SpawnOptions::new(), env: Vec::new() };
             kernel.perform(Pid::PRIMARY, spawn, &mut Schedule::quiet());
         }
         let waiting = [(((None, 80), ONE), Some(Workers::default()))].into();

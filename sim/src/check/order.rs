@@ -128,7 +128,8 @@ mod tests {
     #[test]
     fn only_what_is_its_own_may_follow_a_workers_disconnect() {
         let mut kernel = Kernel::new(100);
-        let spawn = Call::Spawn { worker: WorkerId(1), command: std::sync::Arc::default(), env: Vec::new() };
+        let spawn =
+            Call::Spawn { worker: WorkerId(1), options: cluster_core::SpawnOptions::new(), env: Vec::new() };
         kernel.perform(Pid::PRIMARY, spawn, &mut Schedule::quiet());
         let address = BindAddress::Tcp { host: None, port: 0, ipv6_only: false, reuse_port: false };
         let mut of = |origin| kernel.bind(Pid(1), origin, &address, Some(1)).expect("it is free");

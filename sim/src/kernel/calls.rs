@@ -1,9 +1,8 @@
 //! The calls of a process, and the answers that are part of them. What completes later is in `deliver`.
 
-use std::sync::Arc;
-
 use cluster_core::{
-    BindAddress, Call, ChannelId, Command, Errno, HandleId, OsEvent, Signal, SocketId, Stdio, WorkerId,
+    BindAddress, Call, ChannelId, Errno, HandleId, OsBytes, OsEvent, Signal, SocketId, SpawnOptions, Stdio,
+    WorkerId,
 };
 
 use super::channel::Channel;
@@ -70,7 +69,7 @@ impl Kernel {
 
     fn carry_out(&mut self, pid: Pid, call: Call, schedule: &mut Schedule) -> Option<OsEvent> {
         match call {
-            Call::Spawn { worker, command, env } => Some(self.spawn(worker, command, env, schedule)),
+            Call::Spawn { worker, options, env } => Some(self.spawn(worker, options, env, schedule)),
             Call::Kill { worker, signal } => self.signal(worker.into(), signal),
             Call::Write { channel, bytes, socket } => {
                 self.misbehave(pid, schedule);
@@ -103,8 +102,8 @@ impl Kernel {
     fn spawn(
         &mut self,
         worker: WorkerId,
-        command: Arc<Command>,
-        env: Vec<(String, String)>,
+        options: SpawnOptions,
+        env: Vec<(OsBytes, OsBytes)>,
         schedule: &mut Schedule,
     ) -> OsEvent {
         let pid = Pid::from(worker);
@@ -112,19 +111,19 @@ impl Kernel {
             self.processes.push(CowArc::default());
             self.channels.push(None);
         }
-        if let Some(errno) = self.why_no_process(&command, schedule) {
+        if let Some(errno) = self.why_no_process(&options, schedule) {
             return OsEvent::SpawnFailed { worker, program: None, directory: false, errno };
         }
-        *self.process_mut(pid) = ProcessEntry::starting(command, env);
+        *self.process_mut(pid) = ProcessEntry::starting(options, env);
         self.channels[pid.index()] = Some(Channel::new().into());
         self.wake(Step::Start(pid));
         OsEvent::Spawned { worker, pid: 1000 + pid.0 }
     }
 
     /// For a moment the primary has both ends of the channel.
-    fn why_no_process(&self, command: &Command, schedule: &mut Schedule) -> Option<Errno> {
+    fn why_no_process(&self, options: &SpawnOptions, schedule: &mut Schedule) -> Option<Errno> {
         let primary = self.process(Pid::PRIMARY);
-        let is_foreign = command.uid.is_some() || command.gid.is_some();
+        let is_foreign = options.get_uid().is_some() || options.get_gid().is_some();
         let is_open = |stdio: &Stdio| match stdio {
             Stdio::Descriptor(fd) => *fd < 3 || primary.socket_at(*fd).is_some(),
             Stdio::Inherit | Stdio::Ignore | Stdio::Pipe | Stdio::Channel => true,
@@ -132,14 +131,14 @@ impl Kernel {
         if !self.has_room(Pid::PRIMARY, 2) {
             return Some(Errno::EMFILE);
         }
-        if !command.stdio.iter().all(is_open) {
+        if !options.get_stdio().iter().all(is_open) {
             return Some(Errno::EBADF);
         }
         if is_foreign && self.system.no_root {
             return Some(Errno::EPERM);
         }
-        let broken = [&command.cwd, &command.exec].into_iter().flatten();
-        let errno = broken.into_iter().find_map(|path| self.system.fault_of(path));
+        let broken = [options.get_cwd(), options.get_exec()].into_iter().flatten();
+        let errno = broken.into_iter().find_map(|path| self.system.fault_of(&path.to_string_lossy()));
         errno.or_else(|| {
             let strikes = schedule.strikes(Fault::SpawnFailure);
             strikes.then(|| [Errno::EAGAIN, Errno::ENOMEM][schedule.choose(Point::Error, 2)])

@@ -1,8 +1,6 @@
 //! The process table: who lives, how it ended, which sockets it has. It does not run anything.
 
-use std::sync::Arc;
-
-use cluster_core::{ChannelId, Command, ExitStatus, SocketId, WorkerId};
+use cluster_core::{ChannelId, ExitStatus, OsBytes, SocketId, SpawnOptions, WorkerId};
 
 use super::blocking::Blocked;
 use super::socket::FileId;
@@ -67,8 +65,8 @@ const FIRST_NUMBER: u32 = 4;
 pub(crate) struct ProcessEntry {
     pub(crate) phase: Phase,
     /// Both stay as they are, all its life.
-    pub(crate) command: CowArc<Arc<Command>>,
-    pub(crate) env: CowArc<Vec<(String, String)>>,
+    pub(crate) options: CowArc<SpawnOptions>,
+    pub(crate) env: CowArc<Vec<(OsBytes, OsBytes)>>,
     /// It has something to do besides its channel and its sockets.
     pub(crate) kept_alive: bool,
     /// It has written garbage: what it says of connections need not be true.
@@ -128,11 +126,11 @@ pub(crate) enum Origin {
 }
 
 impl ProcessEntry {
-    pub(crate) fn starting(command: Arc<Command>, env: Vec<(String, String)>) -> Self {
+    pub(crate) fn starting(options: SpawnOptions, env: Vec<(OsBytes, OsBytes)>) -> Self {
         // All by name: the default would allocate parts, only to drop them.
         ProcessEntry {
             phase: Phase::Starting,
-            command: command.into(),
+            options: options.into(),
             env: env.into(),
             kept_alive: false,
             hostile: false,

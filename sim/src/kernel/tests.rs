@@ -25,7 +25,8 @@ const UP: ChannelId = ChannelId::PRIMARY;
 /// A primary and one worker, both running.
 fn kernel() -> Kernel {
     let mut kernel = Kernel::new(100);
-    let spawn = Call::Spawn { worker: WorkerId(1), command: std::sync::Arc::default(), env: Vec::new() };
+    let spawn =
+        Call::Spawn { worker: WorkerId(1), options: cluster_core::SpawnOptions::new(), env: Vec::new() };
     assert!(matches!(perform(&mut kernel, PRIMARY, spawn), Some(OsEvent::Spawned { .. })));
     kernel.process_mut(PRIMARY).phase = Phase::Running;
     kernel.process_mut(WORKER).phase = Phase::Running;

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use cluster_core::{
-    BindAddress, Call, Command, Errno, ExitStatus, LocalAddress, Machine, OsEvent, SendError, Sent, Signal,
-    SocketId, Worker,
+    BindAddress, Call, Errno, ExitStatus, LocalAddress, Machine, OsBytes, OsEvent, SendError, Sent, Signal,
+    SocketId, SpawnOptions, Worker,
 };
 use serde_json::Value;
 
@@ -46,14 +46,14 @@ impl Process<'_> {
     }
 
     /// The environment the primary gave it. Node: `process.env`, the part given to `cluster.fork(env)`.
-    pub fn env(&self) -> &[(String, String)] {
+    pub fn env(&self) -> &[(OsBytes, OsBytes)] {
         &self.kernel.process(self.pid).env
     }
 
     /// What the primary had executed; the primary's own is the default. Node: `process.argv`, `process.cwd()` and what
     /// else was in `cluster.settings`.
-    pub fn command(&self) -> &Command {
-        &self.kernel.process(self.pid).command
+    pub fn spawn_options(&self) -> &SpawnOptions {
+        &self.kernel.process(self.pid).options
     }
 
     // ---- messages

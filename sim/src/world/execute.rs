@@ -91,7 +91,7 @@ impl<P: Program> World<P> {
         } else {
             EitherMachine::Worker(Box::new(Worker::new(
                 pid.worker(),
-                settings.command.serialization,
+                settings.spawn.get_serialization(),
                 settings.limits.clone(),
             )))
         };
@@ -157,7 +157,7 @@ impl<P: Program> World<P> {
         let Some(OsEvent::Read { channel, bytes, .. }) = event else { return Ok(()) };
         let worker = if pid == Pid::PRIMARY { Pid::from(*channel) } else { pid };
         let process = self.kernel.process(worker);
-        let is_plain = process.command.serialization == Serialization::Json && !process.hostile;
+        let is_plain = process.options.get_serialization() == Serialization::Json && !process.hostile;
         if pid == Pid::PRIMARY && self.checks.fairness.concerns(bytes) {
             self.checks.fairness.read(worker.worker(), bytes);
         }

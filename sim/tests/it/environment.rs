@@ -4,8 +4,7 @@
 use std::net::IpAddr;
 
 use cluster_core::{
-    Command, Errno, Event, ListenAddress, ListenOptions, Primary, Settings, Setup, Signal, Worker,
-    WorkerEvent,
+    Errno, Event, ListenAddress, ListenOptions, Primary, Settings, Signal, SpawnOptions, Worker, WorkerEvent,
 };
 use cluster_sim::{Actor, ClientEvent, ClientId, Driver, Process, Program, Schedule, World};
 use serde_json::json;
@@ -50,7 +49,7 @@ impl Program for Nothing {
 
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
         primary.fork().expect("nothing impossible was set up");
-        primary.setup(Setup { exec: Some("/nowhere/program".into()), ..Setup::default() });
+        primary.setup(SpawnOptions::new().exec("/nowhere/program"));
         primary.fork().expect("that it is not there is told later");
     }
 
@@ -126,7 +125,7 @@ impl Program for Lingers {
     }
 
     fn worker_start(&mut self, _: &mut Worker, process: &mut Process<'_>) {
-        assert_eq!(process.command(), &Command::default());
+        assert_eq!(process.spawn_options(), &SpawnOptions::new());
         process.keep_alive(true);
     }
 

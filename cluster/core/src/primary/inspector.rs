@@ -1,12 +1,11 @@
 //! The ports at which the inspectors of Node workers listen. Node: `process.debugPort` and what counts on from it.
 
 use alloc::format;
-use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::Primary;
-use crate::settings::Command;
+use crate::os_bytes::OsBytes;
+use crate::spawn_options::SpawnOptions;
 
 /// The inspector port of a process that is given none; its workers count on from there.
 const DEFAULT: u64 = 9229;
@@ -26,28 +25,30 @@ impl Primary {
     ///
     /// The arguments take precedence over the environment, as for Node. A port in the options of a fork's own environment
     /// is left as it is: it was chosen for this worker. So is port 0, with which the kernel chooses.
-    pub(super) fn assign_inspector(&mut self, command: &mut Arc<Command>, env: &mut Vec<(String, String)>) {
-        if asked(command.exec_argv.iter().map(String::as_str)).is_some() {
+    pub(super) fn assign_inspector(&mut self, options: &mut SpawnOptions, env: &mut Vec<(OsBytes, OsBytes)>) {
+        if asked(options.get_exec_argv().iter().filter_map(OsBytes::to_str)).is_some() {
             let port = self.inspect_port();
-            Arc::make_mut(command).exec_argv.push(format!("--inspect-port={port}"));
+            options.push_exec_arg(format!("--inspect-port={port}"));
             return;
         }
-        let own = env.iter().rfind(|(name, _)| name == NODE_OPTIONS).map(|(_, options)| options);
-        let Some(options) = own.or(self.settings.node_options.as_ref()) else { return };
+        let own =
+            env.iter().rfind(|(name, _)| *name == NODE_OPTIONS).map(|(_, options)| options.to_string_lossy());
+        let inherited = self.settings.node_options.as_deref();
+        let Some(options) = own.as_deref().or(inherited) else { return };
         let Some(Asked { port }) = asked(options.split_whitespace()) else { return };
         if port == Some(0) || (own.is_some() && port.is_some()) {
             return;
         }
         let options = format!("{options} --inspect-port=");
         let port = self.inspect_port();
-        env.retain(|(name, _)| name != NODE_OPTIONS);
-        env.push((NODE_OPTIONS.into(), format!("{options}{port}")));
+        env.retain(|(name, _)| *name != NODE_OPTIONS);
+        env.push((NODE_OPTIONS.into(), format!("{options}{port}").into()));
     }
 
     /// A port that is given is the same for all, as in Node; else each worker has its own.
     fn inspect_port(&mut self) -> u64 {
         const UNPRIVILEGED: u64 = 1024;
-        if let Some(port) = self.settings.command.inspect_port {
+        if let Some(port) = self.settings.spawn.get_inspect_port() {
             return port.into();
         }
         let inherited =

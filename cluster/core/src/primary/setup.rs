@@ -1,8 +1,7 @@
 //! The beginning of workers: settings that add up, and forks. What a forked worker lives through is not told here.
 
 use alloc::boxed::Box;
-use alloc::string::{String, ToString};
-use alloc::sync::Arc;
+use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -10,10 +9,12 @@ use super::{Primary, Step, WorkerEntry, WorkerInfo};
 use crate::channel::Channel;
 use crate::event::Event;
 use crate::os::{Call, WorkerId};
-use crate::settings::{Command, SchedulingPolicy, Setup, Stdio};
+use crate::os_bytes::OsBytes;
+use crate::settings::{SchedulingPolicy, Stdio};
+use crate::spawn_options::SpawnOptions;
 
 /// Why nothing was forked: the settings ask for what cannot be.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ForkError {
     /// `stdio` has no channel in it. Node: `ERR_CHILD_PROCESS_IPC_REQUIRED`.
     NoChannel,
@@ -41,12 +42,12 @@ impl core::error::Error for ForkError {}
 
 /// Whether a command is Node.js with a text to evaluate and nothing behind it. What could be the value of another option
 /// passes for an argument: a command that may be a worker is never refused.
-fn lacks_a_script(command: &Command) -> bool {
-    let name = command.exec.as_deref().and_then(|exec| exec.rsplit('/').next());
+fn lacks_a_script(options: &SpawnOptions) -> bool {
+    let name = options.get_exec().and_then(|exec| exec.to_str()?.rsplit('/').next());
     let mut evaluates = false;
-    let mut args = command.exec_argv.iter().chain(&command.args).map(String::as_str);
+    let mut args = options.get_exec_argv().iter().chain(options.get_args());
     while let Some(arg) = args.next() {
-        match arg {
+        match arg.to_str().unwrap_or_default() {
             "-e" | "--eval" | "-p" | "--print" | "-pe" => {
                 evaluates = true;
                 args.next();
@@ -59,7 +60,7 @@ fn lacks_a_script(command: &Command) -> bool {
 }
 
 /// The scheduling policy is decided: something was set up or forked before. Node: a later policy has no effect.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PolicyFrozen;
 
 impl fmt::Display for PolicyFrozen {
@@ -73,8 +74,8 @@ impl core::error::Error for PolicyFrozen {}
 impl Primary {
     /// Changes what later workers execute; what is `None` stays as it is. [`Event::Setup`] follows, one tick later.
     /// Node: `cluster.setupPrimary(settings)`.
-    pub fn setup(&mut self, setup: Setup) {
-        setup.add_to(Arc::make_mut(&mut self.settings.command));
+    pub fn setup(&mut self, changes: SpawnOptions) {
+        self.settings.spawn.update(changes);
         let entry = self.steps.enter_command();
         self.decided();
         self.steps.leave(entry);
@@ -103,7 +104,7 @@ impl Primary {
     ///
     /// [`ForkError`] if the settings ask for what cannot be: nothing is started, and a number is used up, as in Node.
     pub fn fork(&mut self) -> Result<WorkerId, ForkError> {
-        self.fork_with_env(Vec::new())
+        self.spawn(Vec::new())
     }
 
     /// Starts a worker with more variables in its environment, laid over the primary's own. Node: `cluster.fork(env)`.
@@ -114,66 +115,51 @@ impl Primary {
     /// # Errors
     ///
     /// As [`fork`](Primary::fork).
-    pub fn fork_with_env(&mut self, mut env: Vec<(String, String)>) -> Result<WorkerId, ForkError> {
+    pub fn fork_with_env<N: Into<OsBytes>, V: Into<OsBytes>>(
+        &mut self,
+        env: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<WorkerId, ForkError> {
+        self.spawn(env.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+
+    fn spawn(&mut self, mut env: Vec<(OsBytes, OsBytes)>) -> Result<WorkerId, ForkError> {
         let worker = self.counters.next_worker();
         let entry = self.steps.enter_command();
         self.decided();
-        let mut command = self.command();
-        if let Ok(command) = &mut command {
-            self.assign_inspector(command, &mut env);
-            env.retain(|(name, _)| name != "NODE_UNIQUE_ID");
-            env.push((String::from("NODE_UNIQUE_ID"), worker.to_string()));
-            let channel = Channel::new(worker.into(), command.serialization, self.settings.limits.clone());
-            let starting = Some(command.clone());
+        let mut options = self.checked_options();
+        if let Ok(options) = &mut options {
+            self.assign_inspector(options, &mut env);
+            env.retain(|(name, _)| *name != "NODE_UNIQUE_ID");
+            env.push(("NODE_UNIQUE_ID".into(), worker.to_string().into()));
+            let channel =
+                Channel::new(worker.into(), options.get_serialization(), self.settings.limits.clone());
+            let starting = Some(options.clone());
             self.workers.insert(worker, Box::new(WorkerEntry { info: WorkerInfo::new(), channel, starting }));
-            self.steps.push(Step::Call(Call::Spawn { worker, command: command.clone(), env }));
+            self.steps.push(Step::Call(Call::Spawn { worker, options: options.clone(), env }));
         }
         self.steps.leave(entry);
-        command.map(|_| worker)
+        options.map(|_| worker)
     }
 
     /// The settings are used from here on, and the user hears of them.
     fn decided(&mut self) {
         self.frozen = true;
-        self.steps.push(Step::Later(Event::Setup { command: self.settings.command.clone() }));
+        self.steps.push(Step::Later(Event::Setup { options: self.settings.spawn.clone() }));
     }
 
     /// What the next worker executes.
-    fn command(&self) -> Result<Arc<Command>, ForkError> {
-        let command = &self.settings.command;
-        let channels = command.stdio.iter().filter(|stdio| **stdio == Stdio::Channel).count();
-        if lacks_a_script(command) {
+    fn checked_options(&self) -> Result<SpawnOptions, ForkError> {
+        let options = &self.settings.spawn;
+        let stdio = options.get_stdio();
+        let channels = stdio.iter().filter(|stdio| **stdio == Stdio::Channel).count();
+        if lacks_a_script(options) {
             return Err(ForkError::NoScript);
         }
         match channels {
-            0 if !command.stdio.is_empty() => return Err(ForkError::NoChannel),
+            0 if !stdio.is_empty() => return Err(ForkError::NoChannel),
             0 | 1 => {}
             _ => return Err(ForkError::TwoChannels),
         }
-        Ok(command.clone())
-    }
-}
-
-impl Setup {
-    fn add_to(self, command: &mut Command) {
-        fn change<T>(field: &mut T, to: Option<T>) {
-            if let Some(value) = to {
-                *field = value;
-            }
-        }
-        let Setup { exec, exec_argv, args, cwd, silent, stdio, uid, gid, groups, .. } = self;
-        let Setup { ignore_terminal_signals, serialization, inspect_port, .. } = self;
-        command.exec = exec.or(command.exec.take());
-        change(&mut command.exec_argv, exec_argv);
-        change(&mut command.args, args);
-        command.cwd = cwd.or(command.cwd.take());
-        change(&mut command.silent, silent);
-        change(&mut command.stdio, stdio);
-        command.uid = uid.or(command.uid);
-        command.gid = gid.or(command.gid);
-        command.groups = groups.or(command.groups.take());
-        change(&mut command.ignore_terminal_signals, ignore_terminal_signals);
-        change(&mut command.serialization, serialization);
-        command.inspect_port = inspect_port.or(command.inspect_port);
+        Ok(options.clone())
     }
 }

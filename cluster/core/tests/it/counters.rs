@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 use crate::house::House;
 use cluster_core::{
-    Call, Command, Event, HandleId, Limits, ListenAddress, ListenOptions, ListenerId, Serialization,
-    Settings, TimerId, WorkerEvent, WorkerId,
+    Call, Event, HandleId, Limits, ListenAddress, ListenOptions, ListenerId, Serialization, Settings,
+    SpawnOptions, TimerId, WorkerEvent, WorkerId,
 };
 
 /// Just before a number ends: of 31 and 32 bits, of a double, of 63 bits, and the last. Messages are numbered up to 2^53 alone,
@@ -17,8 +17,8 @@ const NEAR_ENDS: [u64; 5] = [(1 << 31) - 8, (1 << 32) - 8, (1 << 53) - 8, (1 << 
 
 /// A cluster of two workers; every counter continues there.
 fn counted(last: u64, serialization: Serialization) -> House {
-    let command = Command { exec_argv: vec!["--inspect".into()], serialization, ..Command::default() };
-    let mut house = House::new(Settings { command: command.into(), ..Settings::default() });
+    let command = SpawnOptions::new().exec_argv(["--inspect"]).serialization(serialization);
+    let mut house = House::new(Settings { spawn: command, ..Settings::default() });
     house.primary.count_after(last);
     house.primary.count_workers_after(WorkerId(last));
     house.desk.count_after(last);
@@ -134,7 +134,7 @@ fn counters_keep_inspector_ports_in_range() {
         let mut house = counted(last, Serialization::Json);
         house.fork(20);
         let ports = house.desk.calls.iter().filter_map(|call| match call {
-            Call::Spawn { command, .. } => command.exec_argv.last().cloned(),
+            Call::Spawn { options, .. } => options.get_exec_argv().last().map(ToString::to_string),
             _ => None,
         });
         let ports: Vec<u16> =

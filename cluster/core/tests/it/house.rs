@@ -201,10 +201,10 @@ impl House {
         let mut moved = false;
         for call in calls {
             match call {
-                Call::Spawn { worker, command, .. } => {
+                Call::Spawn { worker, options, .. } => {
                     let limits = cluster_core::Limits::default();
                     let process = Process {
-                        worker: Worker::new(worker, command.serialization, limits),
+                        worker: Worker::new(worker, options.get_serialization(), limits),
                         desk: Desk::default(),
                         events: Vec::new(),
                         asked: Vec::new(),

@@ -4,7 +4,7 @@
 use allocation_counter::measure;
 use cluster_core::{
     ChannelId, Event, Limits, Machine, Message, MessageError, OsEvent, Output, Primary, SendError,
-    Serialization, Settings, Setup, SocketId, Structured, WorkerId,
+    Serialization, Settings, SocketId, SpawnOptions, Structured, WorkerId,
 };
 
 /// How many bytes may be allocated for each byte of a message that is received.
@@ -24,7 +24,7 @@ const MANY: usize = 1 << 18;
 /// A primary with a worker, and everything that has happened.
 fn primary(serialization: Serialization) -> Primary {
     let mut primary = Primary::new(Settings::default());
-    primary.setup(Setup { serialization: Some(serialization), ..Setup::default() });
+    primary.setup(SpawnOptions::new().serialization(serialization));
     primary.fork().expect("nothing impossible was set up");
     drain(&mut primary);
     primary

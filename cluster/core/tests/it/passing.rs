@@ -7,7 +7,7 @@ use crate::house::House;
 use cluster_core::{
     Call, ChannelError, ConnectionState, Event, ExitStatus, HandleType, IncomingHandle, ListenOptions,
     ListenerId, Machine, Message, MessageError, OsEvent, OutgoingHandle, SendError, Sent, Serialization,
-    Settings, Setup, SocketId, WorkerError, WorkerEvent, WorkerId,
+    Settings, SocketId, SpawnOptions, WorkerError, WorkerEvent, WorkerId,
 };
 use serde_json::json;
 
@@ -83,7 +83,7 @@ fn a_socket_goes_up_with_its_message_and_is_closed_there_once_it_is_here() {
 /// In Node's other serialization everything is as in JSON.
 #[test]
 fn a_cluster_may_speak_v8s_structured_clone() {
-    let advanced = Setup { serialization: Some(Serialization::Advanced), ..Setup::default() };
+    let advanced = SpawnOptions::new().serialization(Serialization::Advanced);
     let mut house = House::new(Settings::default());
     house.primary.setup(advanced);
     house.fork(1);
@@ -123,7 +123,7 @@ fn deep_messages_are_forwarded() {
     let deep = Message::from_json_text(&*text).expect("it is JSON");
     for serialization in [Serialization::Json, Serialization::Advanced] {
         let mut house = House::new(Settings::default());
-        house.primary.setup(Setup { serialization: Some(serialization), ..Setup::default() });
+        house.primary.setup(SpawnOptions::new().serialization(serialization));
         house.fork(1);
         house.primary.send_with(ONE, &deep, SOCKET).expect("it is open");
         house.settle();

@@ -4,14 +4,14 @@
 
 use crate::house::House;
 use cluster_core::{
-    Call, Command, Event, ForkError, Machine, PolicyFrozen, Primary, SchedulingPolicy, SendError,
-    Serialization, Settings, Setup, Stdio, WorkerId,
+    Call, Event, ForkError, Machine, PolicyFrozen, Primary, SchedulingPolicy, Serialization, Settings,
+    SpawnOptions, Stdio, WorkerId,
 };
 
 /// What was spawned so far.
-fn commands(house: &House) -> Vec<Command> {
+fn commands(house: &House) -> Vec<SpawnOptions> {
     let spawned = house.desk.calls.iter().filter_map(|call| match call {
-        Call::Spawn { command, .. } => Some(Command::clone(command)),
+        Call::Spawn { options, .. } => Some(options.clone()),
         _ => None,
     });
     spawned.collect()
@@ -20,28 +20,28 @@ fn commands(house: &House) -> Vec<Command> {
 #[test]
 fn what_is_not_said_again_stays_and_every_call_is_told() {
     let mut house = House::new(Settings::default());
-    let args = |text: &str| Some(vec![text.to_owned()]);
-    house.primary.setup(Setup { exec: Some("node".into()), args: args("one"), ..Setup::default() });
-    house.primary.setup(Setup { args: args("two"), silent: Some(true), uid: Some(7), ..Setup::default() });
-    house.primary.setup(Setup { serialization: Some(Serialization::Advanced), ..Setup::default() });
+    house.primary.setup(SpawnOptions::new().exec("node").args(["one"]));
+    house.primary.setup(SpawnOptions::new().args(["two"]).silent(true).uid(7));
+    house.primary.setup(SpawnOptions::new().serialization(Serialization::Advanced));
     house.fork(1);
-    let command = Command {
-        exec: Some("node".into()),
-        args: vec!["two".into()],
-        silent: true,
-        uid: Some(7),
-        serialization: Serialization::Advanced,
-        ..Command::default()
-    };
+    let command = SpawnOptions::new()
+        .exec("node")
+        .args(["two"])
+        .silent(true)
+        .uid(7)
+        .serialization(Serialization::Advanced);
     assert_eq!(commands(&house), std::slice::from_ref(&command));
-    assert_eq!(*house.primary.settings().command, command);
+    assert_eq!(house.primary.settings().spawn, command);
     let told = house.events.iter().filter_map(|event| match event {
-        Event::Setup { command } => Some((command.args[0].as_str(), command.silent, command.serialization)),
+        Event::Setup { options } => {
+            Some((options.get_args()[0].to_string(), options.is_silent(), options.get_serialization()))
+        }
         _ => None,
     });
     let json = Serialization::Json;
-    let last = ("two", true, Serialization::Advanced);
-    assert_eq!(told.collect::<Vec<_>>(), [("one", false, json), ("two", true, json), last, last]);
+    let [one, two] = ["one", "two"].map(String::from);
+    let last = (two.clone(), true, Serialization::Advanced);
+    assert_eq!(told.collect::<Vec<_>>(), [(one, false, json), (two, true, json), last.clone(), last]);
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn the_policy_may_change_until_something_is_set_up_or_forked() {
     assert_eq!(primary.set_policy(SchedulingPolicy::Shared), Ok(()));
     assert_eq!(primary.settings().policy, SchedulingPolicy::Shared);
     let (mut set_up, mut forked) = (primary.clone(), primary);
-    set_up.setup(Setup::default());
+    set_up.setup(SpawnOptions::new());
     forked.fork().expect("nothing impossible was set up");
     for mut primary in [set_up, forked] {
         assert_eq!(primary.set_policy(SchedulingPolicy::RoundRobin), Err(PolicyFrozen));
@@ -80,13 +80,13 @@ fn descriptors_without_one_channel_are_refused_at_once_and_nothing_is_started() 
         (vec![Stdio::Inherit; 3], ForkError::NoChannel),
         (vec![Stdio::Channel, Stdio::Pipe, Stdio::Channel], ForkError::TwoChannels),
     ] {
-        house.primary.setup(Setup { stdio: Some(stdio), ..Setup::default() });
+        house.primary.setup(SpawnOptions::new().stdio(stdio));
         assert_eq!(house.primary.fork(), Err(error));
     }
     house.settle();
     assert_eq!(commands(&house), []);
     assert_eq!((house.primary.workers().count(), house.primary.running_workers().count()), (0, 0));
-    house.primary.setup(Setup { stdio: Some(vec![Stdio::Ignore, Stdio::Channel]), ..Setup::default() });
+    house.primary.setup(SpawnOptions::new().stdio([Stdio::Ignore, Stdio::Channel]));
     assert_eq!(house.fork(1), [WorkerId(3)], "a number is used up by each refusal");
 }
 
@@ -95,8 +95,7 @@ fn descriptors_without_one_channel_are_refused_at_once_and_nothing_is_started() 
 fn node_eval_needs_an_argument() {
     let fork = |exec: &str, args: &[&str]| {
         let mut primary = Primary::new(Settings::default());
-        let args = Some(args.iter().map(|arg| (*arg).into()).collect());
-        primary.setup(Setup { exec: Some(exec.into()), args, ..Setup::default() });
+        primary.setup(SpawnOptions::new().exec(exec).args(args.iter().copied()));
         primary.fork().err()
     };
     for args in
@@ -115,16 +114,18 @@ fn node_eval_needs_an_argument() {
 /// The ports that so many forks are told, with these arguments before all others.
 fn ports(forks: u32, exec_argv: &str, inspect_port: Option<u16>) -> Vec<String> {
     let mut primary = Primary::new(Settings::default());
-    let exec_argv = Some(vec![exec_argv.into()]);
-    primary.setup(Setup { exec_argv, inspect_port, ..Setup::default() });
+    primary.setup(SpawnOptions::new().exec_argv([exec_argv]));
+    if let Some(port) = inspect_port {
+        primary.setup(SpawnOptions::new().inspect_port(port));
+    }
     let mut ports = Vec::new();
     for _ in 0..forks {
         primary.fork().expect("nothing impossible was set up");
-        if let Some(Call::Spawn { command, .. }) = primary.poll_call() {
-            ports.extend(command.exec_argv.get(1).cloned());
+        if let Some(Call::Spawn { options, .. }) = primary.poll_call() {
+            ports.extend(options.get_exec_argv().get(1).map(ToString::to_string));
         }
     }
-    assert_eq!(primary.settings().command.exec_argv.len(), 1, "the settings are as they were");
+    assert_eq!(primary.settings().spawn.get_exec_argv().len(), 1, "the settings are as they were");
     ports
 }
 
@@ -145,14 +146,17 @@ fn a_worker_that_may_be_debugged_has_a_port_of_its_own() {
 fn options(inherited: Option<&str>, own: Option<&str>, inspect_port: Option<u16>) -> Vec<Option<String>> {
     let node_options = inherited.map(Into::into);
     let mut primary = Primary::new(Settings { node_options, ..Settings::default() });
-    primary.setup(Setup { inspect_port, ..Setup::default() });
+    if let Some(port) = inspect_port {
+        primary.setup(SpawnOptions::new().inspect_port(port));
+    }
     let mut options = Vec::new();
     for _ in 0..2 {
-        let own = own.map(|own| (String::from("NODE_OPTIONS"), String::from(own)));
-        primary.fork_with_env(own.into_iter().collect()).expect("nothing impossible was set up");
-        let Some(Call::Spawn { command, env, .. }) = primary.poll_call() else { continue };
-        assert_eq!(command.exec_argv, [""; 0], "a program that is not Node's would not understand it");
-        let mut given = env.into_iter().filter(|(name, _)| name == "NODE_OPTIONS").map(|(_, value)| value);
+        let own = own.map(|own| ("NODE_OPTIONS", own));
+        primary.fork_with_env(own).expect("nothing impossible was set up");
+        let Some(Call::Spawn { options: started, env, .. }) = primary.poll_call() else { continue };
+        assert_eq!(started.get_exec_argv(), [""; 0], "a program that is not Node's would not understand it");
+        let mut given =
+            env.into_iter().filter(|(name, _)| *name == "NODE_OPTIONS").map(|(_, value)| value.to_string());
         options.push(given.next());
         assert_eq!(given.next(), None);
     }
@@ -197,13 +201,4 @@ fn inspector_of_the_environment_is_counted() {
 fn the_ports_of_debuggers_begin_again_behind_the_last() {
     let last = ports(56_307, "--inspect", None).split_off(56_305);
     assert_eq!(last, ["--inspect-port=65535", "--inspect-port=1024"]);
-}
-
-#[test]
-fn an_error_that_main_returns_says_what_to_do() {
-    let errors: [Box<dyn std::error::Error>; 3] =
-        [ForkError::NoChannel.into(), PolicyFrozen.into(), SendError::Full.into()];
-    for error in errors {
-        assert_eq!(format!("{error:?}"), error.to_string());
-    }
 }

@@ -5,9 +5,9 @@
 
 use crate::house::House;
 use cluster_core::{
-    Call, CloseReason, Command, ConnectionState, Errno, Event, ExitStatus, ListenAddress, ListenOptions,
-    ListenerId, Machine, OsEvent, Output, SchedulingPolicy, SendError, Sent, Settings, Setup, Signal,
-    SocketId, WorkerError, WorkerEvent, WorkerId, WorkerInfo, WorkerState,
+    Call, CloseReason, ConnectionState, Errno, Event, ExitStatus, ListenAddress, ListenOptions, ListenerId,
+    Machine, OsEvent, Output, SchedulingPolicy, SendError, Sent, Settings, Signal, SocketId, SpawnOptions,
+    WorkerError, WorkerEvent, WorkerId, WorkerInfo, WorkerState,
 };
 use serde_json::json;
 
@@ -276,11 +276,11 @@ fn lingering_is_reported_unless_asked() {
 
 #[test]
 fn a_program_that_cannot_be_started_is_an_error_and_leaves_nothing() {
-    let command = Command { exec: Some("/no/such/program".into()), ..Command::default() };
-    let mut house = House::new(Settings { command: command.into(), ..Settings::default() });
+    let command = SpawnOptions::new().exec("/no/such/program");
+    let mut house = House::new(Settings { spawn: command, ..Settings::default() });
     house.primary.fork().expect("nothing impossible was set up");
     // It is for the next worker.
-    house.primary.setup(Setup { exec: Some("/another".into()), ..Setup::default() });
+    house.primary.setup(SpawnOptions::new().exec("/another"));
     assert!(matches!(house.primary.poll(), Some(Output::Call(Call::Spawn { .. }))));
     house.tell(OsEvent::SpawnFailed { worker: ONE, program: None, directory: false, errno: Errno::ENOENT });
     assert_eq!(names(&house.events), ["setup", "error", "fork", "disconnect", "setup"]);

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use cluster_core::{
     Call, ChannelId, Event, IncomingHandle, Limits, ListenOptions, ListenerId, LocalAddress, Machine,
-    OsEvent, Output, Primary, Serialization, Settings, Setup, SocketId, Violation, Worker, WorkerError,
-    WorkerEvent, WorkerId,
+    OsEvent, Output, Primary, Serialization, Settings, SocketId, SpawnOptions, Violation, Worker,
+    WorkerError, WorkerEvent, WorkerId,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -94,7 +94,7 @@ fn primary() -> Process<Primary> {
 
 fn primary_with(serialization: Serialization) -> Process<Primary> {
     let mut primary = Primary::new(Settings::default());
-    primary.setup(Setup { serialization: Some(serialization), ..Setup::default() });
+    primary.setup(SpawnOptions::new().serialization(serialization));
     primary.fork().expect("nothing impossible was set up");
     let mut process = Process::new(primary, ChannelId(1));
     process.drain();
@@ -323,7 +323,7 @@ fn a_payload_longer_than_the_limit_is_not_waited_for() {
         let mut settings = Settings::default();
         settings.limits.message_bytes = 1000;
         let mut primary = Primary::new(settings);
-        primary.setup(Setup { serialization: Some(Serialization::Advanced), ..Setup::default() });
+        primary.setup(SpawnOptions::new().serialization(Serialization::Advanced));
         primary.fork().expect("nothing impossible was set up");
         let mut process = Process::new(primary, ChannelId(1));
         process.drain();

@@ -89,12 +89,12 @@ impl SimPrimary {
     ) {
         match command {
             PrimaryCommand::Fork { env } => {
-                let env = self.env.iter().cloned().chain(env).collect();
+                let env = self.env.iter().cloned().chain(env);
                 primary.fork_with_env(env).expect("nothing impossible was set up");
             }
             PrimaryCommand::Setup(setup) => primary.setup(translate::setup(&setup, &[])),
             PrimaryCommand::Settings => {
-                let seen = translate::settings_line("settings", &primary.settings().command, 0);
+                let seen = translate::settings_line("settings", &primary.settings().spawn, 0);
                 self.writer.write(process, &seen);
             }
             PrimaryCommand::Policy(policy) => {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use cluster_core::{
-    ChannelError, ChannelId, Errno, ListenerId, LocalAddress, Machine as _, OsEvent, SocketId, Worker,
-    WorkerEvent,
+    ChannelError, ChannelId, Errno, ListenerId, LocalAddress, Machine as _, OsBytes, OsEvent, SocketId,
+    Worker, WorkerEvent,
 };
 use cluster_sim::{Process, SocketEvent};
 use serde_json::Value;
@@ -44,7 +44,10 @@ impl SimWorker {
     }
 
     pub(super) fn start(&mut self, worker: &mut Worker, process: &mut Process<'_>) {
-        self.script = self.script.clone().with_env(process.env().iter().cloned());
+        self.script = self
+            .script
+            .clone()
+            .with_env(process.env().iter().map(|(name, value)| (name.to_string(), value.to_string())));
         let _ = self.observe(worker, process, &vocabulary::start(), None);
     }
 
@@ -232,11 +235,13 @@ impl SimWorker {
         let seen = if let WorkerCommand::Env { name } = command {
             vocabulary::env(name, variable(process, name).as_deref())
         } else if *command == WorkerCommand::Args {
-            vocabulary::args("args", &process.command().args)
+            vocabulary::args("args", &texts(process.spawn_options().get_args()))
         } else if *command == WorkerCommand::ExecArgs {
-            vocabulary::args("exec_args", &process.command().exec_argv)
+            vocabulary::args("exec_args", &texts(process.spawn_options().get_exec_argv()))
         } else if *command == WorkerCommand::Cwd {
-            vocabulary::cwd(process.command().cwd.as_deref().unwrap_or("."))
+            vocabulary::cwd(
+                &process.spawn_options().get_cwd().map_or_else(|| ".".into(), ToString::to_string),
+            )
         } else {
             vocabulary::look(worker.exited_after_disconnect(), worker.is_connected())
         };
@@ -279,11 +284,15 @@ fn leave(process: &mut Process<'_>, command: &WorkerCommand) {
     process.exit(if let WorkerCommand::Exit { code } = command { *code } else { UNCAUGHT });
 }
 
+fn texts(args: &[OsBytes]) -> Vec<String> {
+    args.iter().map(ToString::to_string).collect()
+}
+
 fn variable(process: &Process<'_>, name: &str) -> Option<String> {
     // What makes a process a worker is taken away before its program begins.
     if ["NODE_UNIQUE_ID", "NODE_CHANNEL_FD"].contains(&name) {
         return None;
     }
     let mut given = process.env().iter().rev();
-    given.find(|(given, _)| given == name).map(|(_, value)| value.clone())
+    given.find(|(given, _)| *given == name).map(|(_, value)| value.to_string())
 }

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::{env, process};
 
-use cluster::{Command, Event, Pipe, Primary, Received, SchedulingPolicy, WorkerId, WorkerInfo};
+use cluster::{Event, Pipe, Primary, Received, SchedulingPolicy, SpawnOptions, WorkerId, WorkerInfo};
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -38,9 +38,9 @@ pub(super) async fn play(scenario: &Scenario, workers: &[String]) -> Result<(), 
     Ok(())
 }
 
-fn command(workers: &[String]) -> Command {
-    let Some((exec, args)) = workers.split_first() else { return Command::default() };
-    Command { exec: Some(exec.clone()), args: args.to_vec(), ..Command::default() }
+fn command(workers: &[String]) -> SpawnOptions {
+    let Some((exec, args)) = workers.split_first() else { return SpawnOptions::new() };
+    SpawnOptions::new().exec(exec.clone()).args(args.to_vec())
 }
 
 /// What comes from a task.
@@ -186,7 +186,7 @@ impl UnixPrimary {
             PrimaryCommand::Fork { env } => self.fork(env),
             PrimaryCommand::Setup(setup) => self.primary.setup(translate::setup(&setup, &self.own_args)),
             PrimaryCommand::Settings => {
-                let command = &self.primary.settings().command;
+                let command = &self.primary.settings().spawn;
                 let seen = translate::settings_line("settings", command, self.own_args.len());
                 super::write(Observer::Primary, &seen);
             }

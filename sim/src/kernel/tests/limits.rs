@@ -1,8 +1,6 @@
 //! What a process gets that may have no more descriptors, and what keeps a process from being made.
 
-use std::sync::Arc;
-
-use cluster_core::{BindAddress, Call, Command, Errno, HandleId, OsEvent, SocketId, Stdio, WorkerId};
+use cluster_core::{BindAddress, Call, Errno, HandleId, OsEvent, SocketId, SpawnOptions, Stdio, WorkerId};
 
 use super::super::{Kernel, Readiness, Step};
 use super::{DOWN, PRIMARY, UP, WORKER, accept, kernel, perform, read, served, write};
@@ -18,7 +16,7 @@ fn a_process_at_its_limit_opens_nothing() {
     let failed = OsEvent::BindFailed { handle: HandleId(1), errno: Errno::EMFILE };
     assert_eq!(super::bind(&mut kernel, 0, Some(1)), Some(failed));
     let failed = not_started(Errno::EMFILE);
-    assert_eq!(spawn(&mut kernel, Command::default()), Some(failed));
+    assert_eq!(spawn(&mut kernel, SpawnOptions::new()), Some(failed));
     kernel.limit(PRIMARY, None);
     assert!(matches!(super::bind(&mut kernel, 0, Some(1)), Some(OsEvent::Bound { .. })));
 }
@@ -57,14 +55,14 @@ fn a_process_needs_its_program_its_directory_its_rights_and_its_descriptors() {
     kernel.system_mut().break_path("/no/program".into(), Errno::ENOENT);
     kernel.system_mut().break_path("/no/entry".into(), Errno::EACCES);
     kernel.system_mut().no_root = true;
-    let exec = |exec: &str| Command { exec: Some(exec.into()), ..Command::default() };
-    let cwd = |cwd: &str| Command { cwd: Some(cwd.into()), ..Command::default() };
-    let stdio = |fd| Command { stdio: vec![Stdio::Channel, Stdio::Descriptor(fd)], ..Command::default() };
+    let exec = |exec: &str| SpawnOptions::new().exec(exec);
+    let cwd = |cwd: &str| SpawnOptions::new().cwd(cwd);
+    let stdio = |fd| SpawnOptions::new().stdio([Stdio::Channel, Stdio::Descriptor(fd)]);
     for (command, errno) in [
         (exec("/no/program"), Errno::ENOENT),
         (cwd("/no/entry/below"), Errno::EACCES),
-        (Command { uid: Some(1), ..Command::default() }, Errno::EPERM),
-        (Command { gid: Some(1), ..Command::default() }, Errno::EPERM),
+        (SpawnOptions::new().uid(1), Errno::EPERM),
+        (SpawnOptions::new().gid(1), Errno::EPERM),
         (stdio(77), Errno::EBADF),
     ] {
         let failed = not_started(errno);
@@ -73,11 +71,11 @@ fn a_process_needs_its_program_its_directory_its_rights_and_its_descriptors() {
     for command in [exec("/no"), cwd("/no"), stdio(2)] {
         assert!(matches!(spawn(&mut kernel, command), Some(OsEvent::Spawned { .. })));
     }
-    assert_eq!(*kernel.process(WORKER).command, Arc::default());
+    assert_eq!(*kernel.process(WORKER).options, SpawnOptions::new());
 }
 
-fn spawn(kernel: &mut Kernel, command: Command) -> Option<OsEvent> {
-    perform(kernel, PRIMARY, Call::Spawn { worker: WorkerId(2), command: command.into(), env: Vec::new() })
+fn spawn(kernel: &mut Kernel, options: SpawnOptions) -> Option<OsEvent> {
+    perform(kernel, PRIMARY, Call::Spawn { worker: WorkerId(2), options, env: Vec::new() })
 }
 
 #[test]

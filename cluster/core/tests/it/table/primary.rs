@@ -37,9 +37,7 @@ fn commands() -> Vec<Input<Primary>> {
         (
             "fork",
             Box::new(|primary| {
-                let _ = primary
-                    .fork_with_env(vec![("A".into(), "1".into())])
-                    .expect("nothing impossible was set up");
+                let _ = primary.fork_with_env([("A", "1")]).expect("nothing impossible was set up");
             }),
         ),
         (

@@ -1,0 +1,97 @@
+//! Text as the kernel takes it: paths, arguments and variables, in any encoding.
+
+use alloc::borrow::Cow;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// A path, an argument or a variable of an environment: bytes, as the kernel takes them. Usually UTF-8.
+///
+/// Texts convert into it, and with the feature `std` on Unix `OsString` and `PathBuf` as well.
+///
+/// ```
+/// use cluster_core::OsBytes;
+///
+/// let path = OsBytes::from("/srv/app");
+/// assert_eq!(path, "/srv/app");
+/// assert_eq!(OsBytes::from(vec![b'a', 0xff]).to_string(), "a\u{fffd}");
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct OsBytes(Vec<u8>);
+
+impl OsBytes {
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The text, if the bytes are UTF-8.
+    pub fn to_str(&self) -> Option<&str> {
+        core::str::from_utf8(&self.0).ok()
+    }
+
+    /// The text, with U+FFFD in place of bytes that are not UTF-8.
+    pub fn to_string_lossy(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.0)
+    }
+
+    /// The bytes, without a copy.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+impl From<Vec<u8>> for OsBytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        OsBytes(bytes)
+    }
+}
+
+impl From<String> for OsBytes {
+    fn from(text: String) -> Self {
+        OsBytes(text.into_bytes())
+    }
+}
+
+impl From<&String> for OsBytes {
+    fn from(text: &String) -> Self {
+        OsBytes::from(text.as_str())
+    }
+}
+
+impl From<&str> for OsBytes {
+    fn from(text: &str) -> Self {
+        OsBytes(text.as_bytes().to_vec())
+    }
+}
+
+impl From<&OsBytes> for OsBytes {
+    fn from(bytes: &OsBytes) -> Self {
+        bytes.clone()
+    }
+}
+
+impl PartialEq<str> for OsBytes {
+    fn eq(&self, text: &str) -> bool {
+        self.0 == text.as_bytes()
+    }
+}
+
+impl PartialEq<&str> for OsBytes {
+    fn eq(&self, text: &&str) -> bool {
+        self == *text
+    }
+}
+
+/// The text, with U+FFFD in place of bytes that are not UTF-8.
+impl fmt::Display for OsBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_string_lossy().fmt(f)
+    }
+}
+
+impl fmt::Debug for OsBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.to_string_lossy(), f)
+    }
+}

@@ -1,0 +1,261 @@
+//! How a worker is started: program, arguments, descriptors, rights. Values only; nothing here is read from the environment.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::os_bytes::OsBytes;
+use crate::settings::{Serialization, Stdio};
+
+/// How a worker is started. Node: `cluster.settings`, and the argument of `cluster.setupPrimary()`.
+///
+/// An option that was never set has the default in its description. [`Primary::setup`](crate::Primary::setup) changes the options
+/// that are set in its argument, and keeps the others. Setters and getters are named as those of `std::process::Command`. A
+/// clone shares its memory with the original.
+///
+/// ```
+/// use cluster_core::{SpawnOptions, Stdio};
+///
+/// let options = SpawnOptions::new().exec("node").args(["server.js", "--verbose"]).silent(true);
+/// assert_eq!(options.get_args(), ["server.js", "--verbose"]);
+/// assert!(options.is_silent() && options.get_stdio().is_empty());
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
+pub struct SpawnOptions(Arc<Options>);
+
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
+struct Options {
+    exec: Option<OsBytes>,
+    exec_argv: Option<Vec<OsBytes>>,
+    args: Option<Vec<OsBytes>>,
+    cwd: Option<OsBytes>,
+    silent: Option<bool>,
+    stdio: Option<Vec<Stdio>>,
+    uid: Option<u32>,
+    gid: Option<u32>,
+    groups: Option<Vec<u32>>,
+    ignore_terminal_signals: Option<bool>,
+    serialization: Option<Serialization>,
+    inspect_port: Option<u16>,
+}
+
+/// The options that are set.
+impl fmt::Debug for SpawnOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fn shown<T: fmt::Debug>(option: Option<&T>) -> Option<&dyn fmt::Debug> {
+            option.map(|value| value as &dyn fmt::Debug)
+        }
+        let Options { exec, exec_argv, args, cwd, silent, stdio, uid, gid, groups, .. } = &*self.0;
+        let Options { ignore_terminal_signals, serialization, inspect_port, .. } = &*self.0;
+        let mut fields = f.debug_struct("SpawnOptions");
+        for (name, option) in [
+            ("exec", shown(exec.as_ref())),
+            ("exec_argv", shown(exec_argv.as_ref())),
+            ("args", shown(args.as_ref())),
+            ("cwd", shown(cwd.as_ref())),
+            ("silent", shown(silent.as_ref())),
+            ("stdio", shown(stdio.as_ref())),
+            ("uid", shown(uid.as_ref())),
+            ("gid", shown(gid.as_ref())),
+            ("groups", shown(groups.as_ref())),
+            ("ignore_terminal_signals", shown(ignore_terminal_signals.as_ref())),
+            ("serialization", shown(serialization.as_ref())),
+            ("inspect_port", shown(inspect_port.as_ref())),
+        ] {
+            if let Some(value) = option {
+                fields.field(name, value);
+            }
+        }
+        fields.finish()
+    }
+}
+
+impl SpawnOptions {
+    /// No option set: a worker runs the program of its primary, with the primary's arguments.
+    pub fn new() -> Self {
+        SpawnOptions::default()
+    }
+
+    /// The executable, searched in `PATH` if it has no slash. Default: the program of the primary, with its own arguments.
+    /// A primary of Node workers sets `node` here, and their script in [`args`](SpawnOptions::args).
+    #[must_use]
+    pub fn exec(self, program: impl Into<OsBytes>) -> Self {
+        self.set(|options| options.exec = Some(program.into()))
+    }
+
+    /// The arguments before all others, in place of those set before. Default: none. Node: `execArgv`.
+    #[must_use]
+    pub fn exec_argv(self, args: impl IntoIterator<Item = impl Into<OsBytes>>) -> Self {
+        self.set(|options| options.exec_argv = Some(args.into_iter().map(Into::into).collect()))
+    }
+
+    /// The arguments, without the name of the program, in place of those set before. Default: none. Without
+    /// [`exec`](SpawnOptions::exec), they follow the primary's own arguments.
+    #[must_use]
+    pub fn args(self, args: impl IntoIterator<Item = impl Into<OsBytes>>) -> Self {
+        self.set(|options| options.args = Some(args.into_iter().map(Into::into).collect()))
+    }
+
+    /// The working directory. Default: the primary's.
+    #[must_use]
+    pub fn cwd(self, directory: impl Into<OsBytes>) -> Self {
+        self.set(|options| options.cwd = Some(directory.into()))
+    }
+
+    /// Pipes standard input, output and error to the primary. [`stdio`](SpawnOptions::stdio) has precedence unless empty.
+    /// Default: false.
+    #[must_use]
+    pub fn silent(self, silent: bool) -> Self {
+        self.set(|options| options.silent = Some(silent))
+    }
+
+    /// The first descriptors, exactly one of them [`Stdio::Channel`]. Default, and meaning of an empty list: the three standard
+    /// descriptors, then the channel as number 3.
+    #[must_use]
+    pub fn stdio(self, stdio: impl IntoIterator<Item = Stdio>) -> Self {
+        self.set(|options| options.stdio = Some(stdio.into_iter().collect()))
+    }
+
+    /// The user. Default: the primary's.
+    #[must_use]
+    pub fn uid(self, uid: u32) -> Self {
+        self.set(|options| options.uid = Some(uid))
+    }
+
+    /// The group. Default: the primary's.
+    #[must_use]
+    pub fn gid(self, gid: u32) -> Self {
+        self.set(|options| options.gid = Some(gid))
+    }
+
+    /// The supplementary groups. Default: the primary's; with [`uid`](SpawnOptions::uid) or [`gid`](SpawnOptions::gid) none, as in
+    /// Node, unless the primary may not drop its groups (it is not root): then the worker keeps them. Node has no such setting.
+    #[must_use]
+    pub fn groups(self, groups: impl IntoIterator<Item = u32>) -> Self {
+        self.set(|options| options.groups = Some(groups.into_iter().collect()))
+    }
+
+    /// Leaves the meaning of SIGHUP, SIGINT and SIGTERM to the primary: the worker ignores them, unless its program handles
+    /// them. A terminal (ctrl-c) and a service manager (systemd's default `KillMode`) send them to every process of a service
+    /// at once; without this option workers exit in the middle of their requests, as in Node, before the primary can
+    /// disconnect them. Default: false, as in Node.
+    ///
+    /// A worker then exits when it is disconnected, when its primary exits, and by SIGKILL; `kill` with one of the three has
+    /// no effect. The option holds for every program from its start. Node.js restores default actions at its own start, so a Node
+    /// worker gets an option in `NODE_OPTIONS`, `--import` with a listener for each of the three; the worker's own environment
+    /// does not show it. `node` from 18.18 can read the option, and then refuses a main file that is no ES module and has an
+    /// unknown extension.
+    #[must_use]
+    pub fn ignore_terminal_signals(self, ignore: bool) -> Self {
+        self.set(|options| options.ignore_terminal_signals = Some(ignore))
+    }
+
+    /// How messages are written on the worker's channel. Default: [`Serialization::Json`].
+    #[must_use]
+    pub fn serialization(self, serialization: Serialization) -> Self {
+        self.set(|options| options.serialization = Some(serialization))
+    }
+
+    /// Where the inspectors of Node workers listen, the same port for all, if [`exec_argv`](SpawnOptions::exec_argv) or
+    /// `NODE_OPTIONS` starts one (`--inspect` and its forms). Default: the count of such forks, added to the port that
+    /// [`Settings::node_options`](crate::Settings::node_options) names, or to 9229.
+    #[must_use]
+    pub fn inspect_port(self, port: u16) -> Self {
+        self.set(|options| options.inspect_port = Some(port))
+    }
+
+    /// See [`exec`](SpawnOptions::exec).
+    pub fn get_exec(&self) -> Option<&OsBytes> {
+        self.0.exec.as_ref()
+    }
+
+    /// See [`exec_argv`](SpawnOptions::exec_argv).
+    pub fn get_exec_argv(&self) -> &[OsBytes] {
+        self.0.exec_argv.as_deref().unwrap_or_default()
+    }
+
+    /// See [`args`](SpawnOptions::args).
+    pub fn get_args(&self) -> &[OsBytes] {
+        self.0.args.as_deref().unwrap_or_default()
+    }
+
+    /// See [`cwd`](SpawnOptions::cwd).
+    pub fn get_cwd(&self) -> Option<&OsBytes> {
+        self.0.cwd.as_ref()
+    }
+
+    /// See [`silent`](SpawnOptions::silent).
+    pub fn is_silent(&self) -> bool {
+        self.0.silent.unwrap_or(false)
+    }
+
+    /// See [`stdio`](SpawnOptions::stdio).
+    pub fn get_stdio(&self) -> &[Stdio] {
+        self.0.stdio.as_deref().unwrap_or_default()
+    }
+
+    /// See [`uid`](SpawnOptions::uid).
+    pub fn get_uid(&self) -> Option<u32> {
+        self.0.uid
+    }
+
+    /// See [`gid`](SpawnOptions::gid).
+    pub fn get_gid(&self) -> Option<u32> {
+        self.0.gid
+    }
+
+    /// See [`groups`](SpawnOptions::groups).
+    pub fn get_groups(&self) -> Option<&[u32]> {
+        self.0.groups.as_deref()
+    }
+
+    /// See [`ignore_terminal_signals`](SpawnOptions::ignore_terminal_signals).
+    pub fn ignores_terminal_signals(&self) -> bool {
+        self.0.ignore_terminal_signals.unwrap_or(false)
+    }
+
+    /// See [`serialization`](SpawnOptions::serialization).
+    pub fn get_serialization(&self) -> Serialization {
+        self.0.serialization.unwrap_or_default()
+    }
+
+    /// See [`inspect_port`](SpawnOptions::inspect_port).
+    pub fn get_inspect_port(&self) -> Option<u16> {
+        self.0.inspect_port
+    }
+
+    fn set(mut self, change: impl FnOnce(&mut Options)) -> Self {
+        change(Arc::make_mut(&mut self.0));
+        self
+    }
+
+    /// Adds one argument before all others.
+    pub(crate) fn push_exec_arg(&mut self, arg: impl Into<OsBytes>) {
+        Arc::make_mut(&mut self.0).exec_argv.get_or_insert_default().push(arg.into());
+    }
+
+    /// Takes over every option that is set in `changes`.
+    pub(crate) fn update(&mut self, changes: SpawnOptions) {
+        fn change<T>(option: &mut Option<T>, to: Option<T>) {
+            if to.is_some() {
+                *option = to;
+            }
+        }
+        let own = Arc::make_mut(&mut self.0);
+        let changes = Arc::unwrap_or_clone(changes.0);
+        let Options { exec, exec_argv, args, cwd, silent, stdio, uid, gid, groups, .. } = changes;
+        let Options { ignore_terminal_signals, serialization, inspect_port, .. } = changes;
+        change(&mut own.exec, exec);
+        change(&mut own.exec_argv, exec_argv);
+        change(&mut own.args, args);
+        change(&mut own.cwd, cwd);
+        change(&mut own.silent, silent);
+        change(&mut own.stdio, stdio);
+        change(&mut own.uid, uid);
+        change(&mut own.gid, gid);
+        change(&mut own.groups, groups);
+        change(&mut own.ignore_terminal_signals, ignore_terminal_signals);
+        change(&mut own.serialization, serialization);
+        change(&mut own.inspect_port, inspect_port);
+    }
+}
