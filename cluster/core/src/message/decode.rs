@@ -329,6 +329,30 @@ mod tests {
         }
     }
 
+    /// A sender counts its connections by a name that is there and short enough to be kept.
+    #[test]
+    fn counting_key_has_bounds() {
+        for (length, is_kept) in [(0, false), (1, true), (ADDRESS, true), (ADDRESS + 1, false)] {
+            let key = "k".repeat(length);
+            let line =
+                json!({ "cmd": "NODE_HANDLE", "type": "net.Socket", "key": key, "msg": 1 }).to_string();
+            let Ok(Frame::Handle(envelope)) = decode(line.as_bytes()) else { unreachable!("{length}") };
+            assert_eq!(envelope.key, is_kept.then_some(key));
+        }
+    }
+
+    /// A worker that listens at an address too long to be kept breaks the protocol.
+    #[test]
+    fn listening_address_has_a_bound() {
+        let line = |length: usize| {
+            let address = "a".repeat(length);
+            json!({ "cmd": "NODE_CLUSTER", "act": "listening", "address": address, "port": -1, "addressType": -1 })
+                .to_string()
+        };
+        assert!(decode(line(ADDRESS).as_bytes()).is_ok());
+        assert!(decode(line(ADDRESS + 1).as_bytes()).is_err());
+    }
+
     #[test]
     fn the_key_of_a_query_is_nodes() {
         let Some(Request::QueryServer(query)) = cluster_message(RECORDED[1]).request else { unreachable!() };

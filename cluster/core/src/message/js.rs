@@ -205,6 +205,9 @@ mod tests {
             (r#""0x+5""#, "0x+5", nan, 0, true),
             (r#""1e3""#, "1e3", 1000.0, 1000, true),
             (r#""inf""#, "inf", nan, 0, true),
+            (r#""Infinity""#, "Infinity", f64::INFINITY, 0, true),
+            (r#""+Infinity""#, "+Infinity", f64::INFINITY, 0, true),
+            (r#""-Infinity""#, "-Infinity", f64::NEG_INFINITY, 0, true),
             (r#""eight""#, "eight", nan, 0, true),
             (r#""\ud800""#, "\u{fffd}", nan, 0, true),
             ("[]", "", 0.0, 0, true),
@@ -219,6 +222,14 @@ mod tests {
             assert_eq!(value.number().to_bits(), number.to_bits(), "{json}");
         }
         assert_eq!((Js::Undefined.text(), Js::Undefined.int32()), ("undefined".into(), 0));
+    }
+
+    /// A list beyond its limit is its JSON, and no number.
+    #[test]
+    fn long_list_is_its_json() {
+        let list = |length: usize| alloc::format!("[{:>1$}]", 5, length - 2);
+        assert_eq!(Js::read(&list(LIST)).text(), "5");
+        assert_eq!(Js::read(&list(LIST + 1)).text(), list(LIST + 1));
     }
 
     /// The depth of a list is no danger to the stack.

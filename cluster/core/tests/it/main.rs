@@ -2,16 +2,20 @@
 
 mod closing;
 mod counters;
+mod ending;
 mod house;
+mod limits;
 mod listening;
 mod memory;
 mod passing;
+mod queries;
 mod serving;
 mod setup;
 mod starving;
 mod structured;
 mod table;
 mod together;
+mod values;
 mod wire;
 mod words;
 mod writing;

@@ -242,6 +242,21 @@ fn lists_are_in_proportion() {
     }
 }
 
+/// An array of many holes is a few bytes, and many as JSON: one that becomes too long is refused before it is written.
+#[test]
+fn sparse_arrays_cost_their_limit() {
+    let limits = Limits { message_bytes: MIB, ..Limits::default() };
+    let mut primary = Primary::new(Settings { limits, ..Settings::default() });
+    primary.fork().expect("nothing impossible was set up");
+    drain(&mut primary);
+    let holes = u32::try_from(64 * MIB).expect("32 bits");
+    let message = Message::from_structured(&Structured::SparseArray(holes, vec![])).expect("it is short");
+    let mut sent = true;
+    let cost = allocated(|| sent = primary.send(WorkerId(1), message).is_ok());
+    assert!(!sent);
+    assert!(cost <= MIB, "{cost} bytes");
+}
+
 /// Messages that wait for a worker that does not read, however short: within five times the limit of their bytes.
 #[test]
 fn unsent_messages_are_bounded() {

@@ -163,6 +163,14 @@ fn options(inherited: Option<&str>, own: Option<&str>, inspect_port: Option<u16>
     options
 }
 
+/// Port 0 of the primary's own options is any: the ports of its workers begin where Node's do.
+#[test]
+fn inspected_port_zero_is_the_default() {
+    let port = |own| options(Some(own), Some("--inspect"), None)[0].clone().unwrap_or_default();
+    assert!(port("--inspect=0").ends_with("--inspect-port=9230"), "{}", port("--inspect=0"));
+    assert!(port("--inspect=1").ends_with("--inspect-port=1025"), "{}", port("--inspect=1"));
+}
+
 /// An inspector that is started by the environment; a port, where one is named, is the primary's own.
 #[test]
 fn inspector_of_the_environment_is_counted() {

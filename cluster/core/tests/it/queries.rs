@@ -1,0 +1,326 @@
+//! What a worker asks its primary for, byte by byte as Node's own workers do, and what a primary refuses.
+
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
+
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
+
+use cluster_core::{
+    BindAddress, Call, ChannelId, Errno, Limits, ListenAddress, ListenError, ListenOptions, LocalAddress,
+    Machine, OsEvent, Output, Primary, Serialization, Settings, SocketId, Worker, WorkerId,
+};
+use serde_json::{Value, json};
+
+const ONE: WorkerId = WorkerId(1);
+
+/// The messages that a machine writes until it has no more to do.
+fn written<M: Machine>(machine: &mut M) -> Vec<Value> {
+    let mut messages = Vec::new();
+    while let Some(output) = machine.poll() {
+        if let Output::Call(Call::Write { channel, bytes, .. }) = output {
+            messages.push(serde_json::from_slice(&bytes).expect("a line of JSON"));
+            machine.handle(OsEvent::Wrote { channel, rest: Vec::new() });
+        }
+    }
+    messages
+}
+
+/// The query of a worker that listens with these options.
+fn query(options: ListenOptions) -> Value {
+    let mut worker = Worker::new(ONE, Serialization::Json, Limits::default());
+    worker.listen(options);
+    let mut query = written(&mut worker).into_iter().find(|message| message["act"] == "queryServer");
+    let fields = query.as_mut().and_then(Value::as_object_mut).expect("a worker asks");
+    for common in ["cmd", "act", "seq"] {
+        fields.remove(common).expect("each request has it");
+    }
+    query.unwrap_or_default()
+}
+
+/// Node: `queryServer` of `lib/internal/cluster/child.js`, whose fields are those of `net` and `dgram`.
+#[test]
+fn queries_are_those_of_node() {
+    let host = |text: &str| text.parse().expect("an address");
+    let (v4, v6) = ("127.0.0.1", "fe80::1");
+    let zoned =
+        |udp| ListenAddress::Zoned { host: host_v6(v6), zone: "eth0".into(), port: 80, udp, ipv6_only: true };
+    let udp = |v6, host, ipv6_only, reuse_address| ListenAddress::Udp {
+        v6,
+        host,
+        port: Some(53),
+        ipv6_only,
+        reuse_address,
+    };
+    for (address, expected) in [
+        (
+            ListenAddress::Tcp { host: Some(host(v4)), port: 80, ipv6_only: false },
+            json!({ "address": v4, "port": 80, "addressType": 4, "flags": 0, "backlog": 9 }),
+        ),
+        (
+            ListenAddress::Tcp { host: Some(host(v6)), port: 80, ipv6_only: true },
+            json!({ "address": v6, "port": 80, "addressType": 6, "flags": 1, "backlog": 9 }),
+        ),
+        (
+            ListenAddress::Path { path: "/run/a".into(), readable_all: true, writable_all: false },
+            json!({ "address": "/run/a", "port": -1, "addressType": -1, "backlog": 9, "readableAll": true }),
+        ),
+        (
+            ListenAddress::Descriptor { fd: 7, udp: false },
+            json!({ "address": null, "port": null, "addressType": null, "fd": 7, "backlog": 9 }),
+        ),
+        (
+            ListenAddress::Descriptor { fd: 7, udp: true },
+            json!({ "address": null, "port": null, "addressType": "udp4", "fd": 7 }),
+        ),
+        (
+            zoned(false),
+            json!({ "address": "fe80::1%eth0", "port": 80, "addressType": 6, "flags": 1, "backlog": 9 }),
+        ),
+        (
+            zoned(true),
+            json!({ "address": "fe80::1%eth0", "port": 80, "addressType": "udp6", "fd": -1, "flags": 1 }),
+        ),
+        (
+            udp(false, None, false, true),
+            json!({ "address": "0.0.0.0", "port": 53, "addressType": "udp4", "fd": -1, "flags": 4 }),
+        ),
+        (
+            udp(true, None, true, true),
+            json!({ "address": "::", "port": 53, "addressType": "udp6", "fd": -1, "flags": 5 }),
+        ),
+        (
+            udp(true, Some(host(v6)), true, false),
+            json!({ "address": v6, "port": 53, "addressType": "udp6", "fd": -1, "flags": 1 }),
+        ),
+    ] {
+        let mut expected = expected;
+        expected["index"] = json!(0);
+        expected["data"] = Value::Null;
+        assert_eq!(
+            query(ListenOptions { backlog: Some(9), ..address.clone().into() }),
+            expected,
+            "{address:?}"
+        );
+    }
+}
+
+fn host_v6(text: &str) -> Ipv6Addr {
+    text.parse().expect("an address")
+}
+
+/// An address in a zone keeps it; any other needs none.
+#[test]
+fn zones_are_kept() {
+    let address = |text: &str| {
+        let address: SocketAddr = text.parse().expect("an address");
+        ListenOptions::from(address).address
+    };
+    let host = |text: &str| Some(text.parse().expect("an address"));
+    assert_eq!(address("[::1]:80"), ListenAddress::Tcp { host: host("::1"), port: 80, ipv6_only: false });
+    assert_eq!(
+        address("127.0.0.1:80"),
+        ListenAddress::Tcp { host: host("127.0.0.1"), port: 80, ipv6_only: false }
+    );
+    let ListenAddress::Zoned { zone, udp: false, .. } = address("[fe80::1%3]:80") else {
+        unreachable!("it has one")
+    };
+    assert_eq!(zone, "3");
+    let zoned =
+        ListenAddress::Zoned { host: host_v6("fe80::1"), zone, port: 80, udp: false, ipv6_only: false };
+    let advice = |errno| ListenError { errno, address: zoned.clone(), exclusive: false }.to_string();
+    assert!(advice(Errno::EINVAL).contains("the zone must be"));
+    assert!(!advice(Errno::EADDRINUSE).contains("the zone must be"));
+}
+
+/// A primary of some workers.
+fn primary(settings: Settings, workers: usize) -> Primary {
+    let mut primary = Primary::new(settings);
+    for _ in 0..workers {
+        primary.fork().expect("nothing impossible was set up");
+    }
+    written(&mut primary);
+    primary
+}
+
+/// A query of these fields; the rest asks for port 80.
+fn asked(fields: &Value) -> Value {
+    let mut query = json!({
+        "cmd": "NODE_CLUSTER", "act": "queryServer", "seq": 1, "index": 0, "address": null, "port": 80,
+        "addressType": 4,
+    });
+    for (name, value) in fields.as_object().expect("fields") {
+        query[name] = value.clone();
+    }
+    query
+}
+
+fn read(machine: &mut impl Machine, channel: ChannelId, message: &Value, socket: Option<SocketId>) {
+    machine.handle(OsEvent::Read { channel, bytes: format!("{message}\n").into_bytes(), socket });
+}
+
+/// The answer to a query, if it is given before anything is bound.
+fn answer(primary: &mut Primary, worker: WorkerId, fields: &Value) -> Option<Value> {
+    read(primary, worker.into(), &asked(fields), None);
+    written(primary).into_iter().find(|message| message["ack"] == 1)
+}
+
+/// The number of the error that a primary answers to a query of these fields; nothing if it binds.
+fn refusal(fields: &Value) -> Option<i64> {
+    answer(&mut primary(Settings::default(), 1), ONE, fields).and_then(|answer| answer["errno"].as_i64())
+}
+
+/// What the primary binds for a query of these fields.
+fn bound(fields: &Value) -> BindAddress {
+    let mut primary = primary(Settings::default(), 1);
+    read(&mut primary, ONE.into(), &asked(fields), None);
+    let is_bind =
+        |output| if let Output::Call(Call::Bind { address, .. }) = output { Some(address) } else { None };
+    std::iter::from_fn(|| primary.poll()).find_map(is_bind).expect("it is bound")
+}
+
+/// Node: `UV_UDP_IPV6ONLY` and `UV_UDP_REUSEADDR`. The second means nothing to TCP.
+#[test]
+fn flags_of_zones_are_nodes() {
+    for address_type in [json!(6), json!("udp6")] {
+        for flags in [0, 1, 4, 5] {
+            let fields = json!({ "address": "fe80::1%eth0", "addressType": address_type, "flags": flags });
+            let udp = address_type == "udp6";
+            let expected = BindAddress::Zoned {
+                host: host_v6("fe80::1"),
+                zone: "eth0".into(),
+                port: 80,
+                datagrams: udp,
+                ipv6_only: flags & 1 != 0,
+                reuse_address: udp && flags & 4 != 0,
+                reuse_port: false,
+            };
+            assert_eq!(bound(&fields), expected);
+        }
+    }
+}
+
+/// The last answer of a primary that has bound this address.
+fn answer_at(address: SocketAddr, fields: &Value) -> Value {
+    let mut primary = primary(Settings::default(), 1);
+    read(&mut primary, ONE.into(), &asked(fields), None);
+    while let Some(output) = primary.poll() {
+        if let Output::Call(Call::Bind { handle, .. }) = output {
+            primary.handle(OsEvent::Bound {
+                handle,
+                socket: SocketId(1),
+                address: LocalAddress::from(address),
+            });
+            break;
+        }
+    }
+    written(&mut primary).pop().expect("an answer")
+}
+
+/// The answer names the zone of the address, if it has one, and has the worker's data, if it sent some.
+#[test]
+fn answers_are_those_of_node() {
+    let at = |scope| SocketAddr::from(SocketAddrV6::new(host_v6("fe80::1"), 80, 0, scope));
+    let fields = json!({ "address": "fe80::1%2", "addressType": 6 });
+    assert_eq!(answer_at(at(2), &fields)["sockname"]["address"], "fe80::1%2");
+    assert_eq!(answer_at(at(0), &fields)["sockname"]["address"], "fe80::1");
+    let data = |fields: Value| answer_at(at(0), &fields).as_object().expect("an object").get("data").cloned();
+    assert_eq!(data(json!({})), None);
+    assert_eq!(data(json!({ "data": null })), Some(Value::Null));
+    assert_eq!(data(json!({ "data": [1] })), Some(json!([1])));
+}
+
+/// Workers share the first data that JavaScript takes for true.
+#[test]
+fn first_true_data_is_shared() {
+    for (first, shared) in [(json!(null), "b"), (json!(0), "b"), (json!(""), "b"), (json!("a"), "a")] {
+        let mut primary = primary(Settings::default(), 2);
+        let at: SocketAddr = "127.0.0.1:80".parse().expect("an address");
+        for (worker, data) in [(ONE, first.clone()), (WorkerId(2), json!("b"))] {
+            read(&mut primary, worker.into(), &asked(&json!({ "data": data })), None);
+        }
+        let mut answers = Vec::new();
+        while let Some(output) = primary.poll() {
+            match output {
+                Output::Call(Call::Bind { handle, .. }) => {
+                    let bound =
+                        OsEvent::Bound { handle, socket: SocketId(1), address: LocalAddress::from(at) };
+                    primary.handle(bound);
+                }
+                Output::Call(Call::Write { channel, bytes, .. }) => {
+                    answers.push(serde_json::from_slice::<Value>(&bytes).expect("JSON")["data"].clone());
+                    primary.handle(OsEvent::Wrote { channel, rest: Vec::new() });
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(answers.last(), Some(&json!(shared)), "{first}");
+    }
+}
+
+/// A worker that has closed a server asks for the same address with the same index.
+#[test]
+fn index_is_given_back() {
+    let mut worker = Worker::new(ONE, Serialization::Json, Limits::default());
+    for _ in 0..2 {
+        let listener = worker.listen(ListenOptions::default());
+        let query = written(&mut worker).into_iter().find(|message| message["act"] == "queryServer");
+        let query = query.expect("a worker asks");
+        assert_eq!(query["index"], 0);
+        let sockname = json!({ "address": "::", "family": "IPv6", "port": 80 });
+        let answer = json!({
+            "cmd": "NODE_CLUSTER", "ack": query["seq"], "errno": null, "key": "k", "data": null, "sockname": sockname,
+            "seq": 0,
+        });
+        read(&mut worker, ChannelId::PRIMARY, &answer, None);
+        written(&mut worker);
+        worker.close(listener);
+        written(&mut worker);
+    }
+}
+
+/// Without a length of its own, the queue of a socket that a worker was given is as long as Node's.
+#[test]
+fn worker_listens_with_a_backlog() {
+    for (asked, given) in [(None, 511), (Some(0), 511), (Some(1), 1)] {
+        let mut worker = Worker::new(ONE, Serialization::Json, Limits::default());
+        let listener = worker.listen(ListenOptions { backlog: asked, ..ListenOptions::default() });
+        let query = written(&mut worker).into_iter().find(|message| message["act"] == "queryServer");
+        let reply = json!({
+            "cmd": "NODE_CLUSTER", "ack": query.expect("a worker asks")["seq"], "errno": 0, "key": "k", "data": null, "seq": 0,
+        });
+        let envelope = json!({ "cmd": "NODE_HANDLE", "type": "net.Native", "msg": reply });
+        read(&mut worker, ChannelId::PRIMARY, &envelope, Some(SocketId(9)));
+        let is_listen = |output| {
+            if let Output::Call(Call::Listen { backlog, .. }) = output { Some(backlog) } else { None }
+        };
+        let backlog = std::iter::from_fn(|| worker.poll()).find_map(is_listen);
+        assert_eq!(backlog, Some(given), "{listener:?}");
+    }
+}
+
+/// The longest address that is kept, in bytes. The key, which holds the text of each field, may be twice as long.
+const LONGEST: usize = 4096;
+
+#[test]
+fn long_queries_are_refused() {
+    let too_long = Some(i64::from(-Errno::ENAMETOOLONG.0));
+    let path = |length| json!({ "address": "x".repeat(length), "port": -1, "addressType": -1 });
+    assert_eq!(refusal(&path(LONGEST)), None);
+    assert_eq!(refusal(&path(LONGEST + 1)), too_long);
+    // Zeros before a number are part of its text.
+    let key = |length: usize| {
+        let rest = "null::4:undefined:0".len();
+        json!({ "port": format!("{:0>1$}", 80, length - rest) })
+    };
+    assert_eq!(refusal(&key(2 * LONGEST)), None);
+    assert_eq!(refusal(&key(2 * LONGEST + 1)), too_long);
+}
+
+/// The value that is echoed for TLS may be wide, but is not deep.
+#[test]
+fn deep_data_is_refused() {
+    let wide = json!({ "data": vec![json!([[], {}]); 100] });
+    assert_eq!(refusal(&wide), None);
+    let nested = |levels| json!({ "data": (0..levels).fold(json!([]), |inner, _| json!([inner])) });
+    assert_eq!(refusal(&nested(63)), None);
+    assert!(refusal(&nested(64)).is_some());
+}
