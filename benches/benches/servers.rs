@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use clap::Parser;
-use cluster::{Connection, Event, Primary, Role, SchedulingPolicy, Settings, Worker};
+use cluster::{Event, Primary, Role, SchedulingPolicy, Settings, Worker};
 use nix::unistd::{SysconfVar, sysconf};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -93,10 +93,10 @@ async fn lead(policy: &str, workers: u32) -> Outcome<()> {
 async fn work() -> Outcome<()> {
     let worker = Worker::join()?;
     let mut listener = worker.listen("127.0.0.1:0").await?;
-    loop {
-        let mut connection: Connection = listener.accept().await?;
+    while let Some(mut connection) = listener.accept().await? {
         tokio::spawn(async move { answer(&mut connection).await });
     }
+    Ok(())
 }
 
 /// One client. One that breaks off is its own business.

@@ -57,8 +57,7 @@ async fn primary() -> Result<(), Box<dyn Error>> {
 async fn worker() -> Result<(), Box<dyn Error>> {
     let worker = Worker::join()?;
     let mut listener = worker.listen("127.0.0.1:0").await?;
-    loop {
-        let connection = listener.accept().await?;
+    while let Some(connection) = listener.accept().await? {
         let worker = worker.clone();
         tokio::spawn(async move {
             let mut connection = BufReader::new(connection);
@@ -70,4 +69,5 @@ async fn worker() -> Result<(), Box<dyn Error>> {
             worker.send(json!({ "served": 1 })).map_err(std::io::Error::other)
         });
     }
+    Ok(())
 }

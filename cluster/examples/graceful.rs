@@ -81,8 +81,7 @@ fn told(status: ExitStatus) -> String {
 async fn worker() -> Result<(), Box<dyn Error>> {
     let worker = Worker::join()?;
     let mut listener = worker.listen("127.0.0.1:0").await?;
-    loop {
-        let mut connection = listener.accept().await?;
+    while let Some(mut connection) = listener.accept().await? {
         tokio::spawn(async move {
             let mut bytes = [0; 1024];
             while let Ok(length @ 1..) = connection.read(&mut bytes).await {
@@ -91,4 +90,5 @@ async fn worker() -> Result<(), Box<dyn Error>> {
             std::io::Result::Ok(())
         });
     }
+    Ok(())
 }

@@ -11,7 +11,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let worker = Worker::join()?;
     let greeting = env::args().nth(1).unwrap_or_default();
     let number = env::var("NUMBER")?;
-    // Asking for the event after the last one ends the process, with code 0.
     while let Some(event) = worker.next().await {
         if let WorkerEvent::Message { message: question, .. } = event {
             worker.send(json!({ "question": question, "answer": format!("{greeting} {number}") }))?;

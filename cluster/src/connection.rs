@@ -1,4 +1,4 @@
-//! A connection of a worker: a tokio stream that says when the application is done with it. It reads and writes nothing.
+//! A connection of a worker: a tokio stream that is counted until the application drops it.
 
 use std::io;
 use std::ops::{Deref, DerefMut};
@@ -12,19 +12,19 @@ use tokio::net::TcpStream;
 
 use crate::driver::Inner;
 
-/// A connection of a [`Listener`](crate::Listener): a stream that a graceful disconnect waits for.
+/// A connection of a [`Listener`](crate::Listener): a stream whose end a graceful disconnect waits for.
 ///
-/// Node: the socket of a `'connection'` event. Dropped, it is closed, and the worker no longer waits for it.
+/// Dropping the connection closes it. Node: the socket of a `'connection'` event.
 #[derive(Debug)]
 pub struct Connection<T = TcpStream> {
-    // Before the lease: the stream is closed when the worker is told so.
+    // Before the lease: the stream closes before the worker counts the connection as ended.
     stream: T,
     _lease: Lease,
 }
 
 impl<T> Connection<T> {
-    /// Makes the stream of a connection; if that fails, the connection is given back.
-    pub(crate) fn lend(
+    /// Makes the stream of a connection. On failure the connection is closed and no longer counted.
+    pub(crate) fn new(
         inner: &Arc<Inner>,
         id: SocketId,
         stream: impl FnOnce() -> io::Result<T>,
@@ -33,13 +33,13 @@ impl<T> Connection<T> {
         Ok(Connection { stream: stream()?, _lease: lease })
     }
 
-    /// The stream alone: the worker no longer waits for it. To send it on, or to let it outlive a disconnect.
+    /// Returns the stream, whose end a disconnect no longer waits for: to pass it on, or to let it outlive the worker.
     pub fn into_inner(self) -> T {
         self.stream
     }
 }
 
-/// What the worker waits for.
+/// Counts the connection in the worker.
 #[derive(Debug)]
 struct Lease {
     inner: Arc<Inner>,

@@ -1,11 +1,11 @@
-//! A worker's machine and operating system behind one lock, and the task that moves them. It decides nothing: events
-//! are only brought to whoever waits for them.
+//! The machine of a worker and its operating system behind one lock, and the task that drives both. Decisions are the
+//! machine's: the driver only delivers events to their receivers. Sending and the end of the process are in submodules.
 
+use std::future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
-use std::{future, process};
 
 use cluster_core::{ListenOptions, ListenerId, Machine, SocketId, flush, pump};
 use tokio::runtime::Handle;
@@ -13,48 +13,48 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tracing::warn;
 
+use crate::event::WorkerEvent;
 use crate::inbox::Inbox;
 use crate::listeners::{AcceptedConnections, BindFailure, BindReply, Bound, Demand, Listeners};
 use crate::received::Releases;
 use crate::unix::Unix;
-use crate::worker::WorkerEvent;
 
-/// How many events may wait for [`Worker::next`](crate::Worker::next).
-const WAITING: usize = 1024;
+mod exit;
+mod sending;
 
-/// How long the end of a process waits for a program that has asked for events to react to the last one.
-const REACTION: Duration = Duration::from_secs(5);
+use exit::Exit;
+pub(crate) use exit::{ExitRule, LINGER};
 
-/// How often a worker that does not read looks whether its primary lives.
-const LOOK: Duration = Duration::from_secs(1);
+/// The number of undelivered events after which a worker whose program takes events is not read from.
+const INBOX_EVENTS: usize = 1024;
 
-/// How long the end of a process waits for a peer that does not read, unless the program sets another bound.
-pub(crate) const LINGER: Duration = Duration::from_secs(5);
+/// The period in which a worker that does not read checks whether its primary is alive.
+const LIVENESS_PERIOD: Duration = Duration::from_secs(1);
 
-/// How far a worker has come.
+/// The progress of a worker towards its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     Serving,
-    /// Asked to go: closed, and waiting for its connections.
+    /// The worker accepts no new connection, and drains.
     Disconnecting,
     /// The channel is closed.
     Disconnected,
 }
 
-/// What everyone in a worker process holds.
+/// The state behind all clones of a worker, its listeners and its connections.
 #[derive(Debug)]
 pub(crate) struct Inner {
     driver: Mutex<Driver>,
     runtime: Handle,
     inbox: Inbox<WorkerEvent>,
-    /// Something has been written, or never will be.
+    /// Notified after each event of the operating system: there may be room in the channel, or it may be closed.
     progress: Arc<Notify>,
-    /// How many wait for that: meanwhile everything is read, or two programs that send would wait for each other.
+    /// The number of tasks that wait for room in the channel. Meanwhile the worker reads everything: two programs that
+    /// both send and do not receive would otherwise wait for each other.
     senders: AtomicUsize,
-    /// Those that wait for room are served in the order in which they came.
+    /// Senders that wait for room are served in the order of their calls.
     turn: tokio::sync::Mutex<()>,
-    /// Whether the program ends its process itself.
-    staying: watch::Sender<bool>,
+    exit: Exit,
 }
 
 #[derive(Debug)]
@@ -62,42 +62,41 @@ struct Driver {
     machine: cluster_core::Worker,
     unix: Unix,
     listeners: Listeners,
-    /// Sockets that the program has received and no longer holds.
+    /// Received sockets that the program has dropped.
     releases: Releases,
     phase: watch::Sender<Phase>,
-    /// The program has killed itself: it takes no more events.
+    /// The program has killed the worker, and takes no more events.
     killed: bool,
-    /// The driver has reported that the worker's work is over.
+    /// The driver has reported [`Delivery::Over`].
     over: bool,
-    /// How many messages were accepted.
+    /// The number of messages that were accepted for sending.
     posted: u64,
-    linger: Duration,
     progress: Arc<Notify>,
-    driver: Option<Waker>,
+    waker: Option<Waker>,
 }
 
 impl Inner {
-    pub(crate) fn new(machine: cluster_core::Worker, unix: Unix, runtime: Handle) -> Self {
+    pub(crate) fn new(machine: cluster_core::Worker, unix: Unix, runtime: Handle, rule: ExitRule) -> Self {
         let progress = Arc::new(Notify::new());
         Inner {
             driver: Mutex::new(Driver::new(machine, unix, progress.clone())),
             runtime,
-            inbox: Inbox::new(WAITING),
+            inbox: Inbox::new(INBOX_EVENTS),
             progress,
             senders: AtomicUsize::new(0),
             turn: tokio::sync::Mutex::new(()),
-            staying: watch::channel(false).0,
+            exit: Exit::new(rule),
         }
     }
 
-    /// Says the first word, that the worker is online, and begins to move.
+    /// Sends `online`, and starts the driver task.
     pub(crate) fn start(self: &Arc<Self>) {
         self.command(|_| ());
         let driver = self.runtime.spawn(drive(self.clone()));
-        self.runtime.spawn(async {
-            // A worker whose driver has panicked would live on and hear nothing: it ends as if its `main` had.
+        let inner = self.clone();
+        self.runtime.spawn(async move {
             if driver.await.is_err_and(|error| error.is_panic()) {
-                process::exit(101);
+                inner.fail();
             }
         });
     }
@@ -106,29 +105,29 @@ impl Inner {
         self.driver.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives a command: it takes effect at once, and what follows from it as soon as the driver runs.
+    /// Gives the machine a command. Its calls are performed before this returns, its events follow from the driver task.
     pub(crate) fn command<T>(&self, act: impl FnOnce(&mut cluster_core::Worker) -> T) -> T {
-        // It may come from a thread outside the runtime, and what it opens must find the reactor.
+        // The caller may be a thread outside the runtime; new descriptors are registered with the runtime's reactor.
         let _context = self.runtime.enter();
         self.lock().command(act)
     }
 
-    /// Looks at the machine.
-    pub(crate) fn with_machine<T>(&self, look: impl FnOnce(&cluster_core::Worker) -> T) -> T {
-        look(&self.lock().machine)
+    /// Reads from the machine.
+    pub(crate) fn with_machine<T>(&self, read: impl FnOnce(&cluster_core::Worker) -> T) -> T {
+        read(&self.lock().machine)
     }
 
-    /// Opens a listener: its number, what it is told first, and its connections.
+    /// Opens a listener. Returns its id, the pending reply, and the queue of its connections.
     pub(crate) fn listen(&self, options: ListenOptions) -> (ListenerId, BindReply, AcceptedConnections) {
-        // An exclusive one is bound at once.
+        // An exclusive listener is bound during the command.
         let _context = self.runtime.enter();
         let mut driver = self.lock();
         let id = driver.command(|machine| machine.listen(options));
-        let (opened, connections) = driver.listeners.add(id);
-        (id, opened, connections)
+        let (reply, connections) = driver.listeners.add(id);
+        (id, reply, connections)
     }
 
-    /// Somebody waits for a connection of this listener.
+    /// A caller waits for a connection of this listener.
     pub(crate) fn demand(&self, listener: ListenerId) {
         let _context = self.runtime.enter();
         let mut driver = self.lock();
@@ -136,7 +135,7 @@ impl Inner {
         driver.command(|machine| machine.accept(listener));
     }
 
-    /// Nobody does any more.
+    /// The caller no longer waits.
     pub(crate) fn withdraw(&self, listener: ListenerId) {
         let _context = self.runtime.enter();
         let mut driver = self.lock();
@@ -144,103 +143,81 @@ impl Inner {
         driver.command(|machine| machine.withdraw(listener));
     }
 
-    /// The next event. If there will be none any more, and the program has not asked to stay, the process ends here.
+    /// The next event, or `None` after the last. Under Node's rule the process exits instead of returning `None`.
     pub(crate) async fn next(&self) -> Option<WorkerEvent> {
         let event = self.inbox.next().await;
-        if event.is_none() && !self.is_staying() {
-            self.exit(0);
-        }
+        self.exit_after_last(event.as_ref());
         event
     }
 
-    /// The program ends its process itself.
-    pub(crate) fn keep_running(&self) {
-        self.staying.send_replace(true);
+    /// As [`Inner::next`], for a stream. `ticket` identifies the caller among those that wait.
+    pub(crate) fn poll_next(
+        &self,
+        ticket: &mut Option<u64>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<WorkerEvent>> {
+        let event = ready!(self.inbox.poll_next(ticket, cx));
+        self.exit_after_last(event.as_ref());
+        Poll::Ready(event)
     }
 
-    pub(crate) fn is_staying(&self) -> bool {
-        *self.staying.borrow()
+    /// A caller of [`Inner::poll_next`] no longer waits.
+    pub(crate) fn stop_waiting(&self, ticket: Option<u64>) {
+        self.inbox.stop_waiting(ticket);
     }
 
-    /// For what comes to nothing because the worker is leaving: waits for the end, unless the program wants to see it.
-    pub(crate) async fn wait_for_exit(&self) {
-        // An error would say that nobody could decide any more; but we are somebody.
-        let _ = self.staying.subscribe().wait_for(|staying| *staying).await;
-    }
-
-    /// The program wants its process to end, whatever it said before.
-    pub(crate) fn kill(self: &Arc<Self>) {
-        self.staying.send_replace(false);
-        self.lock().killed = true;
-        self.command(cluster_core::Worker::kill);
-        if self.inbox.has_ended() {
-            self.exit(0);
-        }
-        let (inner, linger) = (self.clone(), self.lock().linger);
-        self.runtime.spawn(async move {
-            tokio::time::sleep(linger).await;
-            // A primary that does not read does not answer, either.
-            inner.linger(Duration::ZERO);
-            inner.exit(0)
-        });
-    }
-
-    /// Waits until the worker has come so far.
+    /// Waits until the worker has reached this phase.
     pub(crate) fn wait_for_phase(&self, phase: Phase) -> impl Future<Output = ()> + Send + use<> {
         let mut phases = self.lock().phase.subscribe();
         async move {
-            // An error says that nobody is left who could come further: then it has ended.
+            // An error means that the driver was dropped, which is the end of every phase.
             let _ = phases.wait_for(|now| *now >= phase).await;
         }
     }
 
-    /// What happens next. The death of a primary that is not read from is not to be missed, and nothing wakes us then: the
-    /// reactor cannot distinguish it from what is unread.
+    /// The next delivery. While the worker does not read, the reactor cannot distinguish the death of the primary from
+    /// unread messages and wakes no task: the check is periodic.
     async fn next_delivery(&self) -> Delivery {
         loop {
-            let told = future::poll_fn(|cx| self.poll_delivery(cx));
+            let delivery = future::poll_fn(|cx| self.poll_delivery(cx));
             if !self.inbox.is_full() || !self.inbox.is_asked() {
-                return told.await;
+                return delivery.await;
             }
-            if let Ok(told) = timeout(LOOK, told).await {
-                return told;
+            if let Ok(delivery) = timeout(LIVENESS_PERIOD, delivery).await {
+                return delivery;
             }
         }
     }
 
-    /// While there is no room for events nothing is read; what is to be written is written all the same.
+    /// While the inbox is full nothing is read; writing continues.
     fn poll_delivery(&self, cx: &mut Context<'_>) -> Poll<Delivery> {
         let is_full = self.inbox.poll_room(cx).is_pending();
         let mut driver = self.lock();
-        // A program that has killed itself makes no room, and of a primary that has exited little is unread.
+        // A program that has killed its worker empties no inbox, and a primary that has exited left little unread.
         let reads = !is_full || self.senders.load(Ordering::Relaxed) > 0 || driver.killed;
         let held = !reads && !driver.unix.is_forsaken();
         driver.unix.hold(held);
         driver.poll_delivery(cx)
     }
 
+    /// Queues an event for the program.
     fn keep(&self, event: WorkerEvent) {
-        // Without a listener Node forgets every message.
+        // Node: without a listener for `'message'` every message is dropped.
         if matches!(event, WorkerEvent::Message { .. }) && self.inbox.is_full() && !self.inbox.is_asked() {
-            return warn!("a message was forgotten: the program does not ask for events");
+            return warn!("a message was dropped: the program takes no events");
         }
         self.inbox.put(event);
     }
-
-    /// Whether the program hears the last event before its process ends; not if it has killed itself.
-    fn may_react(&self) -> bool {
-        self.inbox.is_asked() && !self.lock().killed
-    }
 }
 
-/// To whom an event was brought.
+/// The receiver of an event.
 #[derive(Debug)]
 enum Delivery {
-    /// To a listener.
+    /// A listener; the event is delivered.
     Listener,
-    /// To nobody yet: it is for whoever asks for the next one.
+    /// The caller of `next`; the event has still to be queued.
     Inbox(WorkerEvent),
-    /// To nobody: the channel is closed, and that was said.
+    /// None: the channel is closed, and the program has no connection left to serve.
     Over,
 }
 
@@ -255,9 +232,8 @@ impl Driver {
             killed: false,
             over: false,
             posted: 0,
-            linger: LINGER,
             progress,
-            driver: None,
+            waker: None,
         }
     }
 
@@ -269,41 +245,41 @@ impl Driver {
     }
 
     fn wake(&mut self) {
-        if let Some(driver) = self.driver.take() {
-            driver.wake();
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
         }
     }
 
     fn poll_delivery(&mut self, cx: &mut Context<'_>) -> Poll<Delivery> {
-        self.driver = Some(cx.waker().clone());
+        self.waker = Some(cx.waker().clone());
         loop {
             self.release_dropped(cx);
-            let told = pump(&mut self.machine, &mut self.unix).map(|event| self.deliver(event));
-            // After it was brought: until then nobody can take it.
+            let delivery = pump(&mut self.machine, &mut self.unix).map(|event| self.deliver(event));
+            // After the delivery: before it no caller can take the connection.
             self.update_phase();
-            if let Some(told) = told {
-                return Poll::Ready(told);
+            if let Some(delivery) = delivery {
+                return Poll::Ready(delivery);
             }
             if !self.over && self.is_over() {
                 self.over = true;
                 return Poll::Ready(Delivery::Over);
             }
             let event = ready!(self.unix.poll_event(cx));
-            // What another thread released before it caused the event.
+            // Another thread may have dropped a socket, and have caused the event after that.
             self.release_dropped(cx);
             self.machine.handle(event);
             self.progress.notify_waiters();
         }
     }
 
-    /// The senders of the sockets that the program has released count them no longer.
+    /// Ends the senders' counts of received sockets that the program has dropped.
     fn release_dropped(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(socket) = self.releases.poll(cx) {
             self.machine.release(socket);
         }
     }
 
-    /// A worker that was told to go serves its connections to their end, though its primary may have died meanwhile.
+    /// A disconnecting worker serves its connections to their end, also when its primary dies meanwhile.
     fn is_over(&self) -> bool {
         self.unix.exit().is_some() || (self.is_disconnected() && self.listeners.is_empty())
     }
@@ -312,16 +288,16 @@ impl Driver {
         *self.phase.borrow() == Phase::Disconnected
     }
 
-    /// Who has killed itself, or was not asked to go, ends with its channel. In Node nothing comes between.
-    fn ends_at_once(&self) -> bool {
-        self.is_disconnected() && (self.killed || !self.machine.exited_after_disconnect())
+    /// Whether the channel has closed without a request to disconnect.
+    fn is_lost(&self) -> bool {
+        self.is_disconnected() && !self.machine.exited_after_disconnect()
     }
 
-    /// It is said that the worker is to go when what is on its way to somebody who waits was taken: whoever hears it may leave
-    /// the listener alone at once, and a connection that is ours would be lost.
+    /// Enters [`Phase::Disconnecting`] only after every acknowledged connection has been delivered to its pending
+    /// `accept`: a caller that sees the phase may drop the listener at once.
     fn update_phase(&self) {
-        let is_on_its_way = self.machine.is_acknowledging() || self.listeners.has_delivered();
-        if self.machine.exited_after_disconnect() && !is_on_its_way {
+        let is_delivering = self.machine.is_acknowledging() || self.listeners.has_delivered();
+        if self.machine.exited_after_disconnect() && !is_delivering {
             self.advance(Phase::Disconnecting);
         }
     }
@@ -354,7 +330,7 @@ impl Driver {
             Event::Error { error } => return Delivery::Inbox(WorkerEvent::Error(error)),
             Event::Disconnect => {
                 self.advance(Phase::Disconnected);
-                if !self.machine.exited_after_disconnect() {
+                if self.is_lost() {
                     self.listeners.clear();
                 }
                 return Delivery::Inbox(WorkerEvent::Disconnect);
@@ -364,35 +340,34 @@ impl Driver {
     }
 
     fn deliver_connection(&mut self, listener: ListenerId, connection: SocketId) {
-        let descriptor = self.unix.take(connection).expect("a connection that was announced is here");
+        let descriptor = self.unix.take(connection).expect("the descriptor of an announced connection");
         if !self.listeners.deliver(listener, (connection, descriptor)) {
             self.command(|machine| machine.release(connection));
         }
     }
 }
 
-/// Moves a worker until its channel is closed, then ends the process unless the program does. In a program that ends its
-/// process itself the driver continues, because later requests need an answer.
-///
-/// After each event everyone else runs first: on a current-thread runtime, what the program does at once in reaction to
-/// an event therefore happens before anything that was to follow it, as in Node's listeners.
+/// Drives a worker. A program that does not exit when the channel is closed may make further requests, which need an
+/// answer: the task ends with the runtime.
 async fn drive(inner: Arc<Inner>) {
     while drive_on(&inner).await {}
     inner.inbox.end();
-    let ending = inner.clone();
-    inner.runtime.spawn(async move { end(&ending).await });
+    inner.clone().work_is_over();
     while drive_on(&inner).await {}
 }
 
-/// Delivers one event; whether the worker's work continues.
-async fn drive_on(inner: &Inner) -> bool {
+/// Delivers one event, and returns whether the worker's work continues.
+///
+/// After each event all other tasks run first: on a current-thread runtime a program's immediate reaction to an event
+/// precedes the consequences of the next event, as in Node's listeners.
+async fn drive_on(inner: &Arc<Inner>) -> bool {
     match inner.next_delivery().await {
         Delivery::Listener => {}
         Delivery::Inbox(event) => {
+            let is_last = matches!(event, WorkerEvent::Disconnect);
             inner.keep(event);
-            if inner.lock().ends_at_once() {
-                // A caller that asks for another event after the last one ends the process.
-                inner.inbox.end();
+            if is_last {
+                inner.channel_closed();
             }
         }
         Delivery::Over => return false,
@@ -400,18 +375,6 @@ async fn drive_on(inner: &Inner) -> bool {
     tokio::task::yield_now().await;
     true
 }
-
-async fn end(inner: &Inner) {
-    if inner.may_react() {
-        // Asking for an event after the last one ends it earlier.
-        tokio::time::sleep(REACTION).await;
-    }
-    if !inner.is_staying() {
-        inner.exit(0);
-    }
-}
-
-mod sending;
 
 #[cfg(test)]
 mod tests;

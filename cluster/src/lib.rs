@@ -1,57 +1,69 @@
 //! The process model of Node.js's `cluster`, for Rust: a *primary* process forks *workers* that share its server ports,
-//! hands them connections, talks to them over a channel, and hears about their lives. It speaks Node's own protocol, so a
-//! Rust primary can run Node.js workers and a Rust worker can serve under a Node.js primary.
+//! hands them connections, exchanges messages with them, and observes their lives. The protocol is Node's own: a Rust
+//! primary runs Node.js workers, and a Rust worker serves under a Node.js primary.
 //!
 //! ```no_run
 #![doc = include_str!("../examples/server.rs")]
 //! ```
 //!
-//! Without axum a worker accepts by itself, and stops to accept when it is asked to exit:
+//! Without axum a worker accepts connections in a loop, which ends when the worker is disconnected and its last connection
+//! has ended:
 //!
 //! ```no_run
 //! # async fn serve(_connection: cluster::Connection) {}
 //! # async fn program() -> Result<(), Box<dyn std::error::Error>> {
 //! let worker = cluster::Worker::join()?;
 //! let mut listener = worker.listen("127.0.0.1:8000").await?;
-//! loop {
-//!     // When the last connection of an exiting worker has ended, its process ends here.
-//!     let connection = listener.accept().await?;
+//! while let Some(connection) = listener.accept().await? {
 //!     tokio::spawn(serve(connection));
 //! }
-//! # }
+//! // Now `main` returns, which is the end of the worker.
+//! # Ok(()) }
 //! ```
+//!
+//! # Where to begin
+//!
+//! * [`role()`] decides which of the two this process is: [`Primary`] or [`Worker`].
+//! * [`Primary::fork`], [`Primary::next`] and [`Event`] run a cluster; [`Settings`] has every option, [`Remote`] commands the
+//!   primary from other tasks.
+//! * [`Worker::listen`] and [`Listener::accept`] serve; [the end](Worker#the-end) of a worker is `main` returning.
+//! * The folder `examples` of this package has whole programs: `server` (above), `http` (reload without losing a request),
+//!   `graceful` (shutdown with a deadline), `node` (Node.js workers), `count`, `flood` and `two_programs`.
+//! * The README of the repository has a guide; its `docs/node.md` describes Node's semantics, `CHANGELOG.md` the changes.
+//! * `cluster-core` contains the machines that decide everything, without IO. `cluster-sim` runs the same machines, and a
+//!   program's own decisions, under every schedule and fault. The `conformance` program compares them with live Node.js.
 //!
 //! # Runtime
 //!
-//! Everything runs inside a tokio runtime with IO and time enabled; it has two tasks of its own in a worker process, and none in
-//! a primary, which moves only while [`Primary::next`] is awaited.
+//! Everything runs inside a tokio runtime with IO and time enabled. A worker has two tasks of its own. A primary has none, and
+//! advances only while [`Primary::next`] is awaited.
 //!
 //! # Messages
 //!
-//! A [`Message`] holds the bytes that its sender wrote, and is passed on as it is: `primary.send(other, &message)?`. It is
-//! made from a `serde_json::Value`, a text, whatever can be serialized ([`Message::new`]) or a [`Structured`] value, and
-//! read as any type of the program's: `message.to::<Job>()?`. A message that is too deep for that type, or has no form in
-//! it, is a
-//! [`MessageError`] with the place; the channel remains open.
+//! A [`Message`] contains the bytes that its sender wrote, and is forwarded unchanged: `primary.send(other, &message)?`. A
+//! message is made of a `serde_json::Value`, a text, any serializable value ([`Message::new`]) or a [`Structured`] value, and
+//! read as any type: `message.to::<Job>()?`. A message that is too deep for the type, or has no form in it, is a
+//! [`MessageError`] with the position; the channel remains open.
 //!
 //! # TLS
 //!
-//! TLS belongs to the application. Node.js workers resume the sessions of one another, as under Node: the primary passes the ticket
-//! keys of the first worker to the others. A TLS library in Rust workers needs common ticket keys from the program.
+//! TLS belongs to the application. Node.js workers resume each other's sessions, as under Node: the primary passes the ticket
+//! keys of the first worker to the others. For a TLS library in Rust workers the program must share ticket keys.
 //!
 //! # Feature `axum`
 //!
-//! [`serve`] serves an axum application so that a worker that exits loses no request, and [`Listener`] can be given to
-//! `axum::serve`. Off by default.
-//!
-//! This crate holds the face and the real operating system. What a cluster *does* is decided in the crate
-//! `cluster-core`, whose values are repeated here.
+//! Off by default. [`serve`] serves an axum application so that an exiting worker loses no request. [`Listener`] is also a
+//! listener of `axum::serve`, with [`ClientAddr`] for `ConnectInfo`.
 
 #[cfg(not(unix))]
-compile_error!("a cluster needs Unix sockets that carry descriptors");
+compile_error!("`cluster` needs Unix sockets that carry descriptors");
 
+#[cfg(feature = "axum")]
+mod axum_listener;
 mod connection;
 mod driver;
+mod error;
+mod event;
 mod inbox;
 mod listener;
 mod listener_handle;
@@ -63,38 +75,41 @@ mod role;
 #[cfg(feature = "axum")]
 mod serve;
 mod socket;
-mod told;
 mod transport;
 mod udp;
 mod unix;
 mod worker;
 
-/// What `tests/loom.rs` replaces to try every interleaving.
+/// The locks of `inbox`, which `tests/loom.rs` replaces.
 mod sync {
     pub(crate) use std::sync::{Mutex, MutexGuard};
 }
 
 pub use cluster_core::{
     AddressType, BigInt, ChannelError, Errno, Event, ExitStatus, FieldKind, ForkError, HandleType,
-    IncomingHandle, JsError, JsString, Limits, ListenAddress, ListenError as BindError, ListenOptions,
-    ListeningAddress, Message, MessageError, OsBytes, OutOfRange, PolicyFrozen, RegExp, SchedulingPolicy,
-    SendError, Sent, Serialization, Settings, Signal, SpawnOptions, Stdio, Structured, ViewKind, Violation,
-    WorkerError, WorkerId, WorkerInfo, WorkerState,
+    IncomingHandle, JsError, JsString, Limits, ListenAddress, ListenOptions, ListeningAddress, Message,
+    MessageError, OsBytes, OutOfRange, PolicyFrozen, RegExp, SchedulingPolicy, SendError, Sent,
+    Serialization, Settings, Signal, SpawnOptions, Stdio, Structured, ViewKind, Violation, WorkerError,
+    WorkerId, WorkerInfo, WorkerState,
 };
 
+#[cfg(feature = "axum")]
+pub use axum_listener::ClientAddr;
 pub use connection::Connection;
+pub use error::{JoinError, ListenError, NoRuntime, NotSent, PrimaryError, RemoteError, RoleError};
+pub use event::WorkerEvent;
 pub use listener::Listener;
-pub use primary::{NoRuntime, Primary, PrimaryError};
+pub use primary::{ConnectionCounts, Primary};
 pub use received::{CountGuard, Received};
-pub use remote::{Remote, RemoteError};
-pub use role::{Role, RoleError, clear_cluster_env, role};
+pub use remote::Remote;
+pub use role::{Role, clear_cluster_env, role};
 #[cfg(feature = "axum")]
 pub use serve::{Serve, serve};
-pub use socket::{NotSent, Socket};
+pub use socket::Socket;
 pub use transport::Transport;
 pub use udp::UdpSocket;
 pub use unix::Pipe;
-pub use worker::{Hold, JoinError, ListenError, Worker, WorkerEvent};
+pub use worker::{Hold, Worker, WorkerEvents};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

@@ -1,4 +1,4 @@
-//! A worker's server of connections, TCP or Unix: where it is, and what comes to it one by one.
+//! A worker's listener for connections, TCP or Unix.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,119 +7,94 @@ use std::sync::Arc;
 
 use cluster_core::{ListenAddress, ListenOptions, LocalAddress};
 use tokio::net::{TcpStream, UnixStream};
-#[cfg(feature = "axum")]
-use tracing::debug;
 
 use crate::connection::Connection;
 use crate::driver::Inner;
+use crate::error::ListenError;
 use crate::listener_handle::ListenerHandle;
 use crate::transport::Transport;
-use crate::worker::{ANOTHER_KIND, ListenError, unfit};
 
-/// A server of a worker. Node: a `net.Server` that listens in a worker.
+/// The remedy for an address that the called method does not serve.
+pub(crate) const ANOTHER_KIND: &str = "use `listen` for TCP, `listen_path` for a path, `bind_udp` for UDP; a descriptor must be of the called kind";
+
+/// A listener of a worker. Node: a `net.Server` that listens in a worker.
 ///
-/// Dropped, it is closed: no new connection is taken, and those it had not taken go to other workers. Node:
-/// `server.close()`. The path of a Unix socket is removed by who has bound it, the primary unless the server is exclusive,
-/// when its last server is closed.
+/// Dropping the listener closes it: the worker accepts no new connection, and those that the program has not taken are
+/// handed to other workers. Node: `server.close()`. The path of a Unix socket is removed when its last listener is
+/// closed, by the process that bound it: the primary, or the worker if the listener is exclusive.
 #[derive(Debug)]
 pub struct Listener<T: Transport = TcpStream> {
-    server: ListenerHandle,
-    place: T::Place,
+    handle: ListenerHandle,
+    local: T::Local,
 }
 
 impl<T: Transport> Listener<T> {
     pub(crate) async fn open(inner: Arc<Inner>, options: ListenOptions) -> Result<Self, ListenError> {
+        let unsuitable = || ListenError::Unsuitable { reason: ANOTHER_KIND };
         if !T::serves(&options.address) {
-            return Err(unfit(ANOTHER_KIND));
+            return Err(unsuitable());
         }
-        let path = path(&options.address);
-        let (server, opened) = ListenerHandle::open(inner, options).await?;
-        let place = T::place(path.unwrap_or(opened.address)).ok_or_else(|| unfit(ANOTHER_KIND))?;
-        Ok(Listener { server, place })
+        let path = requested_path(&options.address);
+        let (handle, bound) = ListenerHandle::open(inner, options).await?;
+        let local = T::local(path.unwrap_or(bound.address)).ok_or_else(unsuitable)?;
+        Ok(Listener { handle, local })
     }
 
     #[cfg(feature = "axum")]
-    pub(crate) fn place(&self) -> &T::Place {
-        &self.place
+    pub(crate) fn local(&self) -> &T::Local {
+        &self.local
     }
 
-    /// The next connection.
+    /// Accepts the next connection. `None`: the worker is disconnected, and the last connection of this listener has
+    /// ended (Node: `'close'` on the server).
     ///
-    /// It is acknowledged to the primary only when it is asked for here, so a worker that is busy does not get more, and
-    /// nobody else gets it once it is returned. Dropping the future loses nothing: the demand is taken back, and a
-    /// connection that was acknowledged meanwhile is kept for the next call.
+    /// The worker acknowledges a connection only while a call is pending: a busy worker is handed no more, and a
+    /// connection that is returned belongs to this worker alone. Dropping the future loses nothing: the demand is
+    /// withdrawn, and a connection that was acknowledged meanwhile is returned by the next call.
     ///
-    /// Where it comes from is its `peer_addr()`. That fails if the client has broken off meanwhile; what it said can be
-    /// read all the same. Node: the `'connection'` event, and a socket that may have no `remoteAddress`.
+    /// [`peer_addr`](TcpStream::peer_addr) of a connection fails if the client has reset it; bytes that the client sent
+    /// before can be read. Node: the `'connection'` event, with a socket that may have no `remoteAddress`.
+    ///
+    /// After [`join_as_node`](crate::Worker::join_as_node) the call never returns `None`: the process exits.
     ///
     /// # Errors
-    /// [`NotConnected`](io::ErrorKind::NotConnected), in a program that [stays](crate::Worker::keep_running): the worker is
-    /// leaving, the listener's last connection has ended (Node: `'close'` on the server), and none will come any more.
-    /// Elsewhere this waits, and the process ends. Any other error is one of the connection alone: it was closed, and
-    /// the next call gives the next one.
-    pub async fn accept(&mut self) -> io::Result<Connection<T>> {
-        let Some((id, descriptor)) = self.server.next_accepted().await else {
-            self.server.inner.wait_for_exit().await;
-            return Err(io::ErrorKind::NotConnected.into());
+    /// The connection cannot be registered with the runtime, and is closed. The next call returns the next connection.
+    pub async fn accept(&mut self) -> io::Result<Option<Connection<T>>> {
+        let Some((id, descriptor)) = self.handle.next_accepted().await else {
+            self.handle.inner.wait_for_exit().await;
+            return Ok(None);
         };
-        // Whatever happens to it, it is released.
-        Connection::lend(&self.server.inner, id, || T::adopt(descriptor))
+        Connection::new(&self.handle.inner, id, || T::adopt(descriptor)).map(Some)
     }
 
-    /// Closes it, and waits until its last connection has ended. Node: `server.close(callback)`. Dropping the future does
-    /// not open it again.
+    /// Closes the listener, and waits until its last connection has ended. Node: `server.close(callback)`. Dropping the
+    /// future does not reopen the listener.
     pub async fn close(self) {
-        self.server.close().await;
+        self.handle.close().await;
     }
 }
 
 impl Listener<TcpStream> {
-    /// Where it listens, with the port the kernel chose. Node: `server.address()`.
+    /// The local address, with the port that the kernel chose for port 0. Node: `server.address()`.
     pub fn local_addr(&self) -> SocketAddr {
-        self.place
+        self.local
     }
 }
 
 impl Listener<UnixStream> {
-    /// Where it listens; empty for a descriptor that has no path. Node: `server.address()`.
+    /// The path; empty for a descriptor without a path. Node: `server.address()`.
     pub fn path(&self) -> &Path {
-        &self.place
+        &self.local
     }
 }
 
-/// The path that was asked for: the kernel may know a long one by another name.
-fn path(address: &ListenAddress) -> Option<LocalAddress> {
+/// The path as the caller gave it: the kernel may have bound a long one under another name.
+fn requested_path(address: &ListenAddress) -> Option<LocalAddress> {
     match address {
         ListenAddress::Path { path, .. } => Some(LocalAddress::Path(path.clone())),
         ListenAddress::Tcp { .. }
         | ListenAddress::Udp { .. }
         | ListenAddress::Zoned { .. }
         | ListenAddress::Descriptor { .. } => None,
-    }
-}
-
-#[cfg(feature = "axum")]
-impl<T: Transport> axum::serve::Listener for Listener<T> {
-    type Io = Connection<T>;
-    type Addr = T::Client;
-
-    /// Passes over a client that has broken off: it must be said where a connection comes from, and that is not known any
-    /// more. Waits for ever when no connection can come any more: the end of the process, or of the wait for
-    /// [`Worker::disconnecting`](crate::Worker::disconnecting), ends the server.
-    async fn accept(&mut self) -> (Connection<T>, T::Client) {
-        loop {
-            match Listener::accept(self).await {
-                Ok(connection) => match connection.client() {
-                    Ok(client) => return (connection, client),
-                    Err(error) => debug!(%error, "a client was gone before it was served"),
-                },
-                Err(error) if error.kind() == io::ErrorKind::NotConnected => std::future::pending().await,
-                Err(error) => debug!(%error, "a connection was lost"),
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<T::Client> {
-        T::named(&self.place)
     }
 }

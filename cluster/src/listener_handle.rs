@@ -1,15 +1,14 @@
-//! A server of a worker from the program's side, whatever it serves: asked for, answered, closed. It shares no descriptor
-//! with anyone.
+//! A program's handle of one listener, of any kind: opens it, takes its connections, closes it.
 
 use std::sync::Arc;
 
 use cluster_core::{Errno, ListenOptions, ListenerId};
 
 use crate::driver::Inner;
+use crate::error::ListenError;
 use crate::listeners::{Accepted, AcceptedConnections, BindFailure, Bound};
-use crate::worker::ListenError;
 
-/// A server that is not closed. Dropped, it is.
+/// An open listener. Dropping the handle closes the listener.
 #[derive(Debug)]
 pub(crate) struct ListenerHandle {
     pub(crate) inner: Arc<Inner>,
@@ -18,35 +17,33 @@ pub(crate) struct ListenerHandle {
 }
 
 impl ListenerHandle {
-    /// Asks for it, and waits for the answer. Dropping the future gives it up.
+    /// Requests a listener, and waits for the reply. Dropping the future closes the listener.
     pub(crate) async fn open(
         inner: Arc<Inner>,
         options: ListenOptions,
     ) -> Result<(Self, Bound), ListenError> {
-        let (id, opening, accepted) = inner.listen(options);
-        let server = ListenerHandle { inner, id, accepted };
-        let unopened = match opening.await {
-            Ok(Ok(opened)) => return Ok((server, opened)),
-            Ok(Err(BindFailure::Failed(error))) if error.errno != Errno::ENOTCONN => {
-                return Err(ListenError::Bind(error));
-            }
+        let (id, reply, accepted) = inner.listen(options);
+        let handle = ListenerHandle { inner, id, accepted };
+        let error = match reply.await {
+            Ok(Ok(bound)) => return Ok((handle, bound)),
+            Ok(Err(BindFailure::Failed(error))) if error.errno != Errno::ENOTCONN => return Err(error.into()),
             Ok(Err(BindFailure::Closed)) => ListenError::Closed,
             Ok(Err(BindFailure::Failed(_))) | Err(_) => ListenError::Disconnected,
         };
-        server.inner.wait_for_exit().await;
-        Err(unopened)
+        handle.inner.wait_for_exit().await;
+        Err(error)
     }
 
-    /// The next connection; `None` after the last.
+    /// The next connection, or `None` after the last.
     pub(crate) async fn next_accepted(&mut self) -> Option<Accepted> {
         if let Ok(accepted) = self.accepted.try_recv() {
             return Some(accepted);
         }
-        let _demand = AcceptGuard::new(&self.inner, self.id);
+        let _guard = AcceptGuard::new(&self.inner, self.id);
         self.accepted.recv().await
     }
 
-    /// Closes it, and waits until its last connection has ended.
+    /// Closes the listener, and waits until its last connection has ended.
     pub(crate) async fn close(mut self) {
         self.inner.command(|machine| machine.close(self.id));
         while let Some(accepted) = self.accepted.recv().await {
@@ -54,7 +51,7 @@ impl ListenerHandle {
         }
     }
 
-    /// Closes a connection that nobody took.
+    /// Closes a connection that the program did not take.
     fn refuse(&self, (connection, descriptor): Accepted) {
         drop(descriptor);
         self.inner.command(|machine| machine.release(connection));
@@ -71,7 +68,7 @@ impl Drop for ListenerHandle {
     }
 }
 
-/// The application's wish for one connection, for as long as it waits.
+/// The demand of one pending `accept`.
 struct AcceptGuard<'a> {
     inner: &'a Inner,
     listener: ListenerId,

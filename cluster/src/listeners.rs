@@ -1,5 +1,5 @@
-//! The listeners of a worker, from inside: what each is told first, and the way its connections take. It opens and closes
-//! nothing in the machine.
+//! The open listeners of a worker: the reply that each waits for, and the queue of its connections. The machine opens and
+//! closes listeners; this module delivers.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -7,30 +7,29 @@ use std::os::fd::OwnedFd;
 use cluster_core::{ListenError, ListenerId, LocalAddress, SocketId};
 use tokio::sync::{mpsc, oneshot};
 
-/// A connection that is ours, with its number in the machine.
+/// An acknowledged connection, with its number in the machine.
 pub(crate) type Accepted = (SocketId, OwnedFd);
 
-/// The connections of a listener; ends when it is closed.
+/// The connections of a listener; ends when the listener is closed.
 pub(crate) type AcceptedConnections = mpsc::UnboundedReceiver<Accepted>;
 
-/// What a new listener is told: that it listens, or why not. Dropped unsaid: the worker is disconnected.
+/// The reply to a request to listen. Dropped without a reply when the channel is lost.
 pub(crate) type BindReply = oneshot::Receiver<Result<Bound, BindFailure>>;
 
-/// A listener does not listen.
+/// Why a listener does not listen.
 #[derive(Debug)]
 pub(crate) enum BindFailure {
-    /// It could not be bound, or nobody was left to ask.
+    /// The address was not bound, or the worker was disconnected before the primary replied.
     Failed(ListenError),
-    /// It was bound, and closed before it was told so.
+    /// The listener was bound, and closed before the reply was delivered.
     Closed,
 }
 
-/// A listener listens.
+/// A listener that listens.
 #[derive(Debug)]
 pub(crate) struct Bound {
-    /// Where.
     pub(crate) address: LocalAddress,
-    /// What a UDP socket is used by.
+    /// The descriptor of a UDP socket.
     pub(crate) socket: Option<OwnedFd>,
 }
 
@@ -40,17 +39,17 @@ pub(crate) struct Listeners(BTreeMap<ListenerId, ListenerSlot>);
 
 #[derive(Debug)]
 struct ListenerSlot {
-    opening: Option<oneshot::Sender<Result<Bound, BindFailure>>>,
+    reply: Option<oneshot::Sender<Result<Bound, BindFailure>>>,
     connections: mpsc::UnboundedSender<Accepted>,
     demand: Demand,
 }
 
-/// Whether somebody waits for a connection.
+/// Whether a caller waits for a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Demand {
     None,
     Pending,
-    /// It is here, and was not taken yet.
+    /// The connection is in the queue; the caller has not taken it yet.
     Delivered,
 }
 
@@ -59,17 +58,16 @@ impl Listeners {
         self.0.is_empty()
     }
 
-    /// All of them.
     pub(crate) fn ids(&self) -> Vec<ListenerId> {
         self.0.keys().copied().collect()
     }
 
-    /// For a new listener.
+    /// Adds a listener that waits for its reply.
     pub(crate) fn add(&mut self, listener: ListenerId) -> (BindReply, AcceptedConnections) {
-        let (opening, opened) = oneshot::channel();
+        let (reply, replied) = oneshot::channel();
         let (connections, accepted) = mpsc::unbounded_channel();
-        self.0.insert(listener, ListenerSlot { opening: Some(opening), connections, demand: Demand::None });
-        (opened, accepted)
+        self.0.insert(listener, ListenerSlot { reply: Some(reply), connections, demand: Demand::None });
+        (replied, accepted)
     }
 
     /// The listener is closed.
@@ -78,38 +76,37 @@ impl Listeners {
         self.0.remove(&listener);
     }
 
-    /// The worker is lost, and every listener with it.
+    /// The channel is lost, and every listener with it.
     pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// Says that a listener listens, or why not.
+    /// Delivers the reply.
     pub(crate) fn open(&mut self, listener: ListenerId, result: Result<Bound, BindFailure>) {
-        let opening = self.0.get_mut(&listener).and_then(|slot| slot.opening.take());
-        if let Some(opening) = opening {
-            // Nobody may be waiting any more; then the listener is being closed.
-            let _ = opening.send(result);
+        let reply = self.0.get_mut(&listener).and_then(|slot| slot.reply.take());
+        if let Some(reply) = reply {
+            // A caller that no longer waits closes the listener.
+            let _ = reply.send(result);
         }
     }
 
-    /// Brings a connection to its listener. Whether it is still there; if not, the connection is closed, as those in a
-    /// dropped listener's backlog are.
-    pub(crate) fn deliver(&mut self, listener: ListenerId, accepted: Accepted) -> bool {
+    /// Queues a connection. Returns whether its listener is open; otherwise the connection closes, as those in the
+    /// backlog of a dropped listener.
+    pub(crate) fn deliver(&mut self, listener: ListenerId, connection: Accepted) -> bool {
         let Some(slot) = self.0.get_mut(&listener) else { return false };
         if slot.demand == Demand::Pending {
             slot.demand = Demand::Delivered;
         }
-        slot.connections.send(accepted).is_ok()
+        slot.connections.send(connection).is_ok()
     }
 
-    /// Somebody waits for a connection, or nobody does any more.
     pub(crate) fn set_demand(&mut self, listener: ListenerId, demand: Demand) {
         if let Some(slot) = self.0.get_mut(&listener) {
             slot.demand = demand;
         }
     }
 
-    /// Whether a connection is here that somebody waits for.
+    /// Whether a connection was delivered to a caller that has not taken it yet.
     pub(crate) fn has_delivered(&self) -> bool {
         self.0.values().any(|slot| slot.demand == Demand::Delivered)
     }
@@ -119,14 +116,15 @@ impl Listeners {
 mod tests {
     use super::*;
 
+    /// A listener that is closed before its reply gets `Closed`; a lost one gets no reply.
     #[test]
-    fn who_is_closed_before_it_was_told_that_it_listens_is_told_that() {
+    fn closing_replies_to_pending_listen() {
         let mut listeners = Listeners::default();
-        let (mut opening, _arrivals) = listeners.add(ListenerId(1));
+        let (mut reply, _accepted) = listeners.add(ListenerId(1));
         listeners.close(ListenerId(1));
-        assert!(matches!(opening.try_recv(), Ok(Err(BindFailure::Closed))));
-        let (mut lost, _arrivals) = listeners.add(ListenerId(2));
+        assert!(matches!(reply.try_recv(), Ok(Err(BindFailure::Closed))));
+        let (mut lost, _accepted) = listeners.add(ListenerId(2));
         listeners.clear();
-        assert!(lost.try_recv().is_err(), "nobody closed it");
+        assert!(lost.try_recv().is_err(), "a lost listener got a reply");
     }
 }

@@ -1,29 +1,35 @@
-//! The face of a primary: the machine, the operating system, and one place where both move. It decides nothing itself.
+//! A primary from the program's side: the machine, the operating system, and the one place where both are driven.
+//! Decisions are the machine's.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use std::{env, error, fmt, future};
+use std::{env, future};
 
 use cluster_core::{
     Event, ForkError, IncomingHandle, Machine, Message, OsBytes, PolicyFrozen, SchedulingPolicy, SendError,
     Sent, Settings, Signal, SocketId, SpawnOptions, WorkerId, WorkerInfo, flush, pump,
 };
+use futures_core::Stream;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::driver::LINGER;
+use crate::error::{NoRuntime, NotSent, PrimaryError};
 use crate::received::{Received, Releases};
 use crate::remote::{Remote, Requests};
-use crate::role::{RoleError, origin};
-use crate::socket::{self, NotSent, Socket};
+use crate::role::origin;
+use crate::socket::{self, Socket};
 use crate::unix::{Pipes, Unix};
 
+mod connections;
 mod sending;
 
+pub use connections::ConnectionCounts;
 use sending::KeptEvents;
 
-/// What says how connections are given out where the program does not.
+/// The variable with the scheduling policy for programs that set none.
 const POLICY: &str = "NODE_CLUSTER_SCHED_POLICY";
 
 /// The options that Node workers inherit.
@@ -31,41 +37,47 @@ const NODE_OPTIONS: &str = "NODE_OPTIONS";
 
 /// The primary of a cluster. Node: the `cluster` module in a primary process.
 ///
-/// It moves only while [`next`](Primary::next) is awaited: nothing happens between an event and your reaction to it,
-/// and a primary that is not awaited takes no more from its workers and clients than the kernel holds. Commands take
-/// effect at once, as calls inside a listener do in Node. Other tasks command it through a [`Remote`].
+/// A primary advances only while [`next`](Primary::next) is awaited: nothing happens between an event and the program's
+/// reaction, and a primary that is not awaited accepts no more from its workers and clients than the kernel holds.
+/// Commands take effect at once, as calls inside a listener do in Node. Other tasks command the primary through a
+/// [`Remote`]. A primary is also a [`Stream`] of events; the stream ends when `next` returns `None`, and continues after
+/// another [`fork`](Primary::fork).
 ///
-/// Dropped, as when `main` returns, it writes what [`send`](Primary::send) has accepted, and waits at most
+/// # Drop
+///
+/// Dropping the primary, as when `main` returns, writes the messages that [`send`](Primary::send) accepted, waiting at most
 /// [`set_linger`](Primary::set_linger) for workers that do not read; before [`std::process::exit`] wait for
-/// [`flush`](Primary::flush). Then it closes its channels, and workers end as they do when a primary dies: at once, unless they are draining.
-/// The runtime reaps them when they end; none stays a zombie of a process that lives on.
+/// [`flush`](Primary::flush). Then the channels close, and the workers lose their primary: Node workers exit at once, Rust
+/// workers within their [exit deadline](crate::Worker::set_exit_deadline), draining ones after their last connection. The
+/// runtime reaps them, so that none remains a zombie of a process that continues.
 #[derive(Debug)]
 pub struct Primary {
     machine: cluster_core::Primary,
     unix: Unix,
     requests: Requests,
     runtime: Handle,
+    /// Whether remotes precede the operating system at the next input: the two alternate.
     remotes_first: bool,
-    /// The socket of the last event.
+    /// The socket of the last event, until the program takes it.
     unclaimed: Option<SocketId>,
-    /// Sockets that the program has taken and no longer holds.
+    /// Received sockets that the program has dropped.
     releases: Releases,
     kept: KeptEvents,
     linger: Duration,
-    /// Something has happened, and there may be room again.
+    /// Notified after each event of the operating system: there may be room in a channel.
     progress: Arc<Notify>,
 }
 
 impl Primary {
-    /// A primary without workers. Node: the `cluster` module, once it is loaded, and what `cluster.settings` begins with.
+    /// Creates a primary without workers. Node: loading the `cluster` module.
     ///
-    /// `Settings` that leave the policy as it is, at round robin, take it from the variable `NODE_CLUSTER_SCHED_POLICY`: `rr`
-    /// or `none`, anything else is ignored, as in Node. [`set_policy`](Primary::set_policy) has the last word.
+    /// If `settings` has the default policy, round robin, the variable `NODE_CLUSTER_SCHED_POLICY` decides: `rr` or `none`,
+    /// other values are ignored, as in Node. [`set_policy`](Primary::set_policy) overrides both.
     ///
     /// # Errors
-    /// There is no tokio runtime here, or a primary has started this process as its worker: a program that does not
-    /// ask for its [`role`](crate::role()) would otherwise start itself without end. Once it has joined, a worker may
-    /// lead a cluster of its own.
+    /// The caller is outside a tokio runtime, or a primary has started this process as its worker: a program that does not
+    /// ask for its [`role`](crate::role()) would otherwise start itself without end. After it has joined, a worker may
+    /// create a primary of its own.
     pub fn new(mut settings: Settings) -> Result<Self, PrimaryError> {
         let runtime = Handle::try_current().map_err(|_| PrimaryError::Runtime(NoRuntime))?;
         if origin().as_ref().map_err(|error| PrimaryError::Role(error.clone()))?.is_to_join() {
@@ -92,41 +104,40 @@ impl Primary {
         })
     }
 
-    /// Changes what later workers execute, and with what; `None` keeps what was said before. [`Event::Setup`] follows.
+    /// Changes what later workers execute; fields that are `None` keep their value. [`Event::Setup`] follows.
     /// Node: `cluster.setupPrimary(settings)`.
     pub fn setup(&mut self, changes: SpawnOptions) {
         self.command(|machine| machine.setup(changes));
     }
 
-    /// Changes how connections find their worker. Node: an assignment to `cluster.schedulingPolicy`.
+    /// Sets how connections are distributed. Node: an assignment to `cluster.schedulingPolicy`.
     ///
     /// # Errors
-    /// It is decided by the first [`setup`](Primary::setup) or [`fork`](Primary::fork). Node ignores a later one.
+    /// The first [`setup`](Primary::setup) or [`fork`](Primary::fork) has fixed the policy. Node ignores a later assignment.
     pub fn set_policy(&mut self, policy: SchedulingPolicy) -> Result<(), PolicyFrozen> {
         self.command(|machine| machine.set_policy(policy))
     }
 
     /// Starts a worker. Node: `cluster.fork()`.
     ///
-    /// [`Event::Setup`] and [`Event::Fork`] follow. If its program cannot be started, [`Event::Error`] names the program or the
-    /// directory and the reason (ENOENT, EPERM for a user or group that may not be taken, EMFILE, EAGAIN), and nothing is left
-    /// behind: a later fork may succeed.
+    /// [`Event::Setup`] and [`Event::Fork`] follow. If the program cannot be started, [`Event::Error`] contains the program or
+    /// the directory and the reason (ENOENT, EPERM for a user or group, EMFILE, EAGAIN); a later fork may succeed.
     ///
-    /// Without [`exec`](crate::SpawnOptions::exec) the worker is started by the path by which this program was started, as Node
-    /// starts it by the path of its script: a new file at the path, or a symbolic link that leads to another one, is what later
-    /// workers run.
+    /// Without [`exec`](crate::SpawnOptions::exec) the worker is started by the path by which this program was started, as Node starts a
+    /// worker by the path of its script: after a new file was installed at the path, or a symbolic link was changed, later
+    /// workers run the new program.
     ///
-    /// A status is lost where the kernel does not keep it: before it starts a process, a fork ends an ignoring of SIGCHLD, which
-    /// this process may have inherited (and logs a warning). Where another part of the program waits for every
-    /// child, the status is [`ExitStatus::ReapedElsewhere`](crate::ExitStatus::ReapedElsewhere).
+    /// An exit status is lost where the kernel does not keep it. Therefore, before starting a process, a fork resets an
+    /// ignored SIGCHLD, which this process may have inherited, and logs a warning. Where another part of the program waits
+    /// for every child, the status is [`ExitStatus::ReapedElsewhere`](crate::ExitStatus::ReapedElsewhere).
     ///
     /// # Errors
-    /// The settings ask for what cannot be: nothing is started.
+    /// The settings contradict themselves; no process is started.
     pub fn fork(&mut self) -> Result<WorkerId, ForkError> {
         self.command(cluster_core::Primary::fork)
     }
 
-    /// Starts a worker with more variables in its environment, laid over this process's own. Node: `cluster.fork(env)`.
+    /// Starts a worker with additional environment variables, which override this process's own. Node: `cluster.fork(env)`.
     ///
     /// # Errors
     /// As [`fork`](Primary::fork).
@@ -144,18 +155,19 @@ impl Primary {
     /// Sends a message to a worker. Node: `worker.send(message)`.
     ///
     /// # Errors
-    /// There is no such worker, its channel is closed or full, or the message is one of Node's own.
+    /// The worker does not exist, its channel is closed or full, the message is too long, or is one of Node's internal
+    /// messages.
     pub fn send(&mut self, worker: WorkerId, message: impl Into<Message>) -> Result<Sent, SendError> {
         self.command(|machine| machine.send(worker, message))
     }
 
     /// Sends a message and a socket to a worker. Node: `worker.send(message, handle)`.
     ///
-    /// The socket is closed here once the worker has it; see [`Socket::duplicate`]. What is sent after it waits until then.
+    /// The socket is closed here once the worker has received it; see [`Socket::duplicate`]. Later messages wait until then.
     ///
     /// # Errors
-    /// As [`send`](Primary::send), and the socket is in the error. [`WorkerError::NotReceived`](crate::WorkerError) is told
-    /// later if the worker could not take it.
+    /// As [`send`](Primary::send); the error returns the socket. If the worker cannot receive the socket,
+    /// [`WorkerError::NotReceived`](crate::WorkerError) is emitted later.
     pub fn send_with(
         &mut self,
         worker: WorkerId,
@@ -171,97 +183,99 @@ impl Primary {
         })
     }
 
-    /// The socket that came with the last event, an [`Event::Message`]; `None` if it was taken before, or another event was
-    /// asked for since: what is not taken is closed then. Node: the second argument of `'message'`.
+    /// Takes the socket of the last event, an [`Event::Message`], once. `None`: the socket was taken before, or is not that
+    /// of the last event; the next call of [`next`](Primary::next) closes an untaken socket. Node: the second argument of
+    /// `'message'`.
     ///
-    /// A Node.js worker that counts the connection among those of its server counts it until the [`Received`] is dropped, and
-    /// learns of that while the primary is awaited.
-    pub fn take_socket(&mut self, passed: IncomingHandle) -> Option<Received> {
-        self.unclaimed.take_if(|unclaimed| *unclaimed == passed.socket)?;
-        self.releases.take(&mut self.unix, passed.socket)
+    /// A Node.js worker that counts the connection among those of its server counts it until the [`Received`] is dropped,
+    /// and is notified while the primary is awaited.
+    pub fn take_socket(&mut self, handle: IncomingHandle) -> Option<Received> {
+        self.unclaimed.take_if(|unclaimed| *unclaimed == handle.socket)?;
+        self.releases.take(&mut self.unix, handle.socket)
     }
 
-    /// Our ends of a worker's pipes, by the numbers of its ends, for the first who asks: what it writes to its standard output,
-    /// with [`silent`](crate::SpawnOptions::silent), is read from number 1. Node: `worker.process.stdio`.
+    /// Takes the primary's ends of a worker's pipes, once, by the descriptor numbers in the worker: the standard output of a
+    /// [`silent`](crate::SpawnOptions::silent) worker is number 1. Node: `worker.process.stdio`.
     ///
-    /// They are Unix sockets; both sides may read and write. What a worker writes before its pipe is taken is kept, up to
-    /// [`unread_output_bytes`](crate::Limits::unread_output_bytes) a pipe, while the primary is awaited; a worker that writes more waits
-    /// until the pipe is read. Give workers with output that is never read [`Stdio::Ignore`](crate::Stdio::Ignore) instead.
+    /// The ends are Unix sockets, readable and writable. While the primary is awaited, output that is written before the
+    /// pipe is taken is kept, up to [`unread_output_bytes`](crate::Limits::unread_output_bytes) a pipe; a worker that writes
+    /// more waits until the pipe is read. If the output is never read, use [`Stdio::Ignore`](crate::Stdio::Ignore).
     pub fn stdio(&mut self, worker: WorkerId) -> Pipes {
         self.unix.take_pipes(worker)
     }
 
-    /// Asks every worker to finish its connections and exit; [`Event::AllDisconnected`] follows the last exit. Every listening
-    /// socket closes at once, also with [`Settings::keep_listening`]: later clients are refused. Node: `cluster.disconnect()`.
+    /// Disconnects every worker: each finishes its connections and exits; [`Event::AllDisconnected`] follows the last exit.
+    /// Every listening socket closes at once, also with [`Settings::keep_listening`]: later clients are refused. Node:
+    /// `cluster.disconnect()`.
     pub fn disconnect_all(&mut self) {
         self.command(cluster_core::Primary::disconnect_all);
     }
 
-    /// Asks one worker to finish its connections and go. Node: `worker.disconnect()`.
+    /// Disconnects a worker: it finishes its connections and exits. Node: `worker.disconnect()`.
     pub fn disconnect_worker(&mut self, worker: WorkerId) {
         self.command(|machine| machine.disconnect_worker(worker));
     }
 
     /// Sends a signal to a worker, and nothing else. Node: `worker.kill(signal)`.
     ///
-    /// A worker that is gone is no failure. [`Event::Error`] tells any other, EINVAL for a number that is no signal.
-    /// SIGHUP, SIGINT and SIGTERM have no effect where
-    /// [`ignore_terminal_signals`](crate::SpawnOptions::ignore_terminal_signals) is set: disconnect the worker, or send SIGKILL.
+    /// A signal to an exited worker is ignored. Any other failure emits [`Event::Error`]: EINVAL for an unknown signal.
+    /// SIGHUP, SIGINT and SIGTERM have no effect on workers with [`ignore_terminal_signals`](crate::SpawnOptions::ignore_terminal_signals): disconnect the
+    /// worker, or send SIGKILL.
     pub fn kill(&mut self, worker: WorkerId, signal: Signal) {
         self.command(|machine| machine.kill(worker, signal));
     }
 
-    /// Everything goes on, until there is an event. Node: the events of `cluster`.
+    /// Drives the cluster until the next event. Node: the events of `cluster`.
     ///
-    /// `None`: no worker is left, and no [`Remote`] that could start one. It may be called again after another
-    /// [`fork`](Primary::fork). Dropping the future loses nothing.
+    /// `None`: no worker is left, and no [`Remote`] that could start one; after another [`fork`](Primary::fork) the method
+    /// may be called again. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Event> {
-        future::poll_fn(|cx| self.poll_next(cx)).await
+        future::poll_fn(|cx| self.poll_event(cx)).await
     }
 
-    /// What is known of a worker: from its fork until the call of [`next`](Primary::next) after its last event.
+    /// The state of a worker: from its fork until the call of [`next`](Primary::next) after its last event.
     pub fn worker(&self, worker: WorkerId) -> Option<&WorkerInfo> {
         self.machine.worker(worker).or_else(|| self.kept.known(worker))
     }
 
-    /// The workers, ascending. Node: the keys of `cluster.workers`; a worker that was told to go is not among them.
+    /// The connected workers, ascending. Node: the keys of `cluster.workers`, which lack workers that were asked to exit.
     pub fn workers(&self) -> impl Iterator<Item = WorkerId> {
         self.machine.workers()
     }
 
-    /// The workers whose process has not ended, ascending, those that were told to go among them: whom to
-    /// [`kill`](Primary::kill) when a deadline has passed.
+    /// The workers whose process has not exited, ascending, including those that were asked to: the workers to
+    /// [`kill`](Primary::kill) after a deadline.
     pub fn running_workers(&self) -> impl Iterator<Item = WorkerId> {
         self.machine.running_workers()
     }
 
-    /// How workers are started and served. Node: `cluster.settings`.
+    /// The settings. Node: `cluster.settings`.
     pub fn settings(&self) -> &Settings {
         self.machine.settings()
     }
 
-    /// A remote control for other tasks. As long as one exists, [`next`](Primary::next) waits for what it may ask.
+    /// A remote control for other tasks. While one exists, [`next`](Primary::next) waits for its commands.
     pub fn remote(&mut self) -> Remote {
         self.requests.remote(&self.progress)
     }
 
     fn command<T>(&mut self, act: impl FnOnce(&mut cluster_core::Primary) -> T) -> T {
-        // A command may come from a thread outside the runtime, and a new channel must find the reactor.
+        // The caller may be a thread outside the runtime; a new channel is registered with the runtime's reactor.
         let _context = self.runtime.enter();
         let result = act(&mut self.machine);
         flush(&mut self.machine, &mut self.unix);
         result
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         self.close_unclaimed();
         if let Some(event) = self.kept.take() {
-            self.unclaimed = passed(&event);
+            self.unclaimed = received_socket(&event);
             return Poll::Ready(Some(event));
         }
         loop {
             if let Some(event) = pump(&mut self.machine, &mut self.unix) {
-                self.unclaimed = passed(&event);
+                self.unclaimed = received_socket(&event);
                 return Poll::Ready(Some(event));
             }
             self.unix.keep_pipes(|worker| self.machine.worker(worker).is_some());
@@ -272,7 +286,7 @@ impl Primary {
         }
     }
 
-    /// Nobody has taken it.
+    /// Closes the socket of the last event if the program has not taken it.
     fn close_unclaimed(&mut self) {
         if let Some(socket) = self.unclaimed.take() {
             drop(self.unix.take(socket));
@@ -280,8 +294,8 @@ impl Primary {
         }
     }
 
-    /// One input, of the operating system or of a remote in turn; whether there was one. What the program has released is
-    /// first: a worker that asks for its count gets the present one.
+    /// Takes one input, of the operating system and of remotes in turn, and returns whether there was one. Dropped sockets
+    /// precede: a worker that asks for its count gets the present one.
     fn take_input(&mut self, cx: &mut Context<'_>) -> bool {
         if self.release_dropped(cx) {
             return true;
@@ -293,14 +307,14 @@ impl Primary {
 
     fn poll_os(&mut self, cx: &mut Context<'_>) -> bool {
         let Poll::Ready(event) = self.unix.poll_event(cx) else { return false };
-        // What another thread released before it caused the event.
+        // Another thread may have dropped a socket, and have caused the event after that.
         self.release_dropped(cx);
         self.machine.handle(event);
         self.progress.notify_waiters();
         true
     }
 
-    /// Whether the program has released a received socket.
+    /// Ends the senders' counts of dropped sockets, and returns whether there was one.
     fn release_dropped(&mut self, cx: &mut Context<'_>) -> bool {
         let mut any = false;
         while let Poll::Ready(socket) = self.releases.poll(cx) {
@@ -317,56 +331,17 @@ impl Primary {
     }
 }
 
-fn passed(event: &Event) -> Option<SocketId> {
-    if let Event::Message { handle: Some(passed), .. } = event { Some(passed.socket) } else { None }
-}
+impl Stream for Primary {
+    type Item = Event;
 
-/// Why a process did not become a primary.
-#[derive(Clone, PartialEq, Eq)]
-pub enum PrimaryError {
-    /// It was started as a worker and has not joined.
-    IsWorker,
-    /// Its environment is broken.
-    Role(RoleError),
-    /// There is no tokio runtime here.
-    Runtime(NoRuntime),
-}
-
-impl fmt::Display for PrimaryError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            PrimaryError::IsWorker => f.write_str(
-                "a primary has started this process as its worker: ask `cluster::role()` first, and join",
-            ),
-            PrimaryError::Role(_) => {
-                f.write_str("this process cannot lead a cluster: its environment is broken")
-            }
-            PrimaryError::Runtime(_) => f.write_str("a primary cannot be made here"),
-        }
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.poll_event(cx)
     }
 }
 
-impl error::Error for PrimaryError {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        match self {
-            PrimaryError::IsWorker => None,
-            PrimaryError::Role(error) => Some(error),
-            PrimaryError::Runtime(error) => Some(error),
-        }
-    }
+fn received_socket(event: &Event) -> Option<SocketId> {
+    if let Event::Message { handle: Some(handle), .. } = event { Some(handle.socket) } else { None }
 }
-
-/// There is no tokio runtime here: call it from a task, or inside `Runtime::block_on`.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct NoRuntime;
-
-impl fmt::Display for NoRuntime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("there is no tokio runtime here: call it from a task, or inside `Runtime::block_on`")
-    }
-}
-
-impl error::Error for NoRuntime {}
 
 #[cfg(test)]
 mod tests;

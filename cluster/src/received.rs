@@ -1,5 +1,5 @@
-//! Sockets that came with messages, and the guards of their senders' counts. A dropped guard reaches the machine through a
-//! queue, as a primary has no lock. No socket is closed here except by its owner's drop.
+//! Received sockets, and the guards of their senders' counts. A dropped guard reaches the machine through a queue, because
+//! a primary has no lock. Only the drop of its owner closes a socket.
 
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,13 +11,13 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::socket::{self, Socket};
 use crate::unix::Unix;
 
-/// A socket that came with a message. Node: the second argument of `'message'`.
+/// A socket that travelled with a message. Node: the second argument of `'message'`.
 ///
-/// A Node.js process that has passed a connection of its own server counts the connection until its receiver has closed it:
-/// `server.getConnections` includes the connection, and the callback of `server.close` waits for it. The count ends when this
-/// value is dropped, after the socket has closed, or with the [`CountGuard`] of [`into_parts`](Received::into_parts).
+/// A Node.js process that passes a connection of its own server counts the connection until the receiver has closed the
+/// socket: `server.getConnections` includes the connection, and the callback of `server.close` waits for its end. The
+/// count ends when this value is dropped, or with the [`CountGuard`] of [`into_parts`](Received::into_parts).
 ///
-/// To pass the socket on, give this value to `send_with`: the count ends there. Node never ends the count of a connection
+/// `send_with` accepts this value, to pass the socket on, and ends the count. Node never ends the count of a connection
 /// that its receiver passes on.
 #[derive(Debug)]
 pub struct Received {
@@ -27,8 +27,8 @@ pub struct Received {
 }
 
 impl Received {
-    /// The socket, to become another type, and the guard of the sender's count, to be kept beside it. In this order a scope
-    /// drops the socket first:
+    /// Splits the socket, to be converted, from the guard of the sender's count, to be kept beside the socket. In this order
+    /// a scope drops the socket first:
     ///
     /// ```no_run
     /// # fn serve(received: cluster::Received) -> std::io::Result<()> {
@@ -67,13 +67,13 @@ impl AsFd for Received {
 }
 
 impl From<Received> for Socket {
-    /// The socket alone: the sender's count ends here.
+    /// Returns the socket, and ends the sender's count.
     fn from(received: Received) -> Self {
         received.socket
     }
 }
 
-/// The sender of a [`Received`] socket counts the socket among its connections until this guard is dropped.
+/// Until this guard is dropped, the sender of a [`Received`] socket counts the socket among its connections.
 #[derive(Debug)]
 #[must_use = "the sender's count ends when the guard is dropped"]
 pub struct CountGuard {
@@ -83,12 +83,12 @@ pub struct CountGuard {
 
 impl Drop for CountGuard {
     fn drop(&mut self) {
-        // A machine that no longer exists counts nothing.
+        // A dropped machine counts nothing.
         let _ = self.dropped.send(self.socket);
     }
 }
 
-/// The sockets of dropped guards, for the machine. As many as the machine has received, and no more.
+/// The sockets of dropped guards, on their way to the machine. Bounded by the number of received sockets.
 #[derive(Debug)]
 pub(crate) struct Releases {
     guard: UnboundedSender<SocketId>,
@@ -103,15 +103,15 @@ impl Default for Releases {
 }
 
 impl Releases {
-    /// A socket that a machine has received, for the program; `None` if the socket was taken before.
+    /// Hands a received socket to the program, once.
     pub(crate) fn take(&self, unix: &mut Unix, id: SocketId) -> Option<Received> {
         let guard = CountGuard { socket: id, dropped: self.guard.clone() };
         socket::take(unix, id).map(|socket| Received { socket, guard })
     }
 
-    /// The next socket to release.
+    /// The next socket whose count ends.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<SocketId> {
-        // There is always a sender: this value's own.
+        // `self.guard` is a sender, so the queue never ends.
         self.dropped.poll_recv(cx).map(|socket| socket.expect("the queue has a sender"))
     }
 }

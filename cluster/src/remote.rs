@@ -1,26 +1,27 @@
-//! A remote control of a primary: its commands, for other tasks. It knows nothing that the primary does not tell it.
+//! A remote control of a primary: the primary's commands, for other tasks.
 
+use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::{error, fmt};
 
-use cluster_core::{ForkError, Message, OsBytes, SendError, Sent, Signal, SpawnOptions, WorkerId};
+use cluster_core::{Message, OsBytes, SendError, Sent, Signal, SpawnOptions, WorkerId};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::primary::Primary;
+use crate::error::RemoteError;
+use crate::primary::{ConnectionCounts, Primary};
 use crate::socket::Socket;
 
-/// How many requests may wait for the primary. With more, whoever asks waits.
-const WAITING: usize = 64;
+/// The number of requests that may wait for the primary; further callers wait.
+const PENDING_REQUESTS: usize = 64;
 
-/// A command and the way of its answer.
+/// A command that sends its own answer.
 pub(crate) type Request = Box<dyn FnOnce(&mut Primary) + Send>;
 
 /// Commands a [`Primary`] from another task: see [`Primary::remote`]. Clones are cheap.
 ///
-/// Commands are taken while the primary is awaited, one at a time, between its events. A task that awaits the primary
-/// must not await its remote: it would wait for itself, and has the primary at hand.
+/// The primary executes commands while it is awaited, one at a time, between its events. A task that awaits the primary
+/// must not await a remote, which would wait for the task itself.
 #[derive(Clone)]
 pub struct Remote {
     requests: mpsc::Sender<Request>,
@@ -31,7 +32,7 @@ impl Remote {
     /// As [`Primary::setup`].
     ///
     /// # Errors
-    /// The primary is gone.
+    /// The primary was dropped.
     pub async fn setup(&self, changes: SpawnOptions) -> Result<(), RemoteError> {
         self.ask(|primary| primary.setup(changes)).await
     }
@@ -39,7 +40,7 @@ impl Remote {
     /// As [`Primary::fork`].
     ///
     /// # Errors
-    /// The primary is gone, or the settings ask for what cannot be.
+    /// The primary was dropped, or its settings contradict themselves.
     pub async fn fork(&self) -> Result<WorkerId, RemoteError> {
         self.ask(Primary::fork).await?.map_err(RemoteError::Fork)
     }
@@ -55,17 +56,17 @@ impl Remote {
     /// As [`Primary::send`].
     ///
     /// # Errors
-    /// The primary is gone, or it could not send.
+    /// The primary was dropped, or cannot send the message.
     pub async fn send(&self, worker: WorkerId, message: impl Into<Message>) -> Result<Sent, RemoteError> {
         let message = message.into();
         let sent = self.ask(move |primary| primary.send(worker, message)).await?;
         sent.map_err(RemoteError::Send)
     }
 
-    /// Sends a message when there is room for it. Meanwhile the primary handles every input and returns its events.
+    /// Sends a message as soon as there is room. Meanwhile the primary handles every input and returns its events.
     ///
     /// # Errors
-    /// As [`send`](Remote::send), but never [`SendError::Full`].
+    /// As [`send`](Remote::send), except [`SendError::Full`].
     pub async fn send_when_room(
         &self,
         worker: WorkerId,
@@ -82,7 +83,7 @@ impl Remote {
         }
     }
 
-    /// As [`Primary::send_with`]; a socket that is not sent is closed.
+    /// As [`Primary::send_with`], except that an unsent socket is closed.
     ///
     /// # Errors
     /// As [`send`](Remote::send).
@@ -100,7 +101,7 @@ impl Remote {
     /// As [`Primary::disconnect_all`].
     ///
     /// # Errors
-    /// The primary is gone.
+    /// The primary was dropped.
     pub async fn disconnect_all(&self) -> Result<(), RemoteError> {
         self.ask(Primary::disconnect_all).await
     }
@@ -108,7 +109,7 @@ impl Remote {
     /// As [`Primary::disconnect_worker`].
     ///
     /// # Errors
-    /// The primary is gone.
+    /// The primary was dropped.
     pub async fn disconnect_worker(&self, worker: WorkerId) -> Result<(), RemoteError> {
         self.ask(move |primary| primary.disconnect_worker(worker)).await
     }
@@ -116,7 +117,7 @@ impl Remote {
     /// As [`Primary::kill`].
     ///
     /// # Errors
-    /// The primary is gone.
+    /// The primary was dropped.
     pub async fn kill(&self, worker: WorkerId, signal: Signal) -> Result<(), RemoteError> {
         self.ask(move |primary| primary.kill(worker, signal)).await
     }
@@ -124,15 +125,23 @@ impl Remote {
     /// As [`Primary::workers`].
     ///
     /// # Errors
-    /// The primary is gone.
+    /// The primary was dropped.
     pub async fn workers(&self) -> Result<Vec<WorkerId>, RemoteError> {
         self.ask(|primary| primary.workers().collect()).await
     }
 
-    /// Gives a command without an answer.
+    /// As [`Primary::connections`].
+    ///
+    /// # Errors
+    /// The primary was dropped.
+    pub async fn connections(&self) -> Result<ConnectionCounts, RemoteError> {
+        self.ask(|primary| primary.connections()).await
+    }
+
+    /// Sends a command without an answer.
     #[cfg(test)]
     pub(crate) async fn request(&self, request: Request) {
-        assert!(self.requests.send(request).await.is_ok(), "the primary is there");
+        assert!(self.requests.send(request).await.is_ok(), "the primary was dropped");
     }
 
     async fn ask<T: Send + 'static>(
@@ -140,10 +149,10 @@ impl Remote {
         act: impl FnOnce(&mut Primary) -> T + Send + 'static,
     ) -> Result<T, RemoteError> {
         let (answer, answered) = oneshot::channel();
-        // Whoever asked may have stopped waiting; the command was given all the same.
+        // The caller may no longer wait; the command is executed all the same.
         let request: Request = Box::new(move |primary| drop(answer.send(act(primary))));
-        self.requests.send(request).await.map_err(|_| RemoteError::Gone)?;
-        answered.await.map_err(|_| RemoteError::Gone)
+        self.requests.send(request).await.map_err(|_| RemoteError::PrimaryDropped)?;
+        answered.await.map_err(|_| RemoteError::PrimaryDropped)
     }
 }
 
@@ -153,7 +162,7 @@ impl fmt::Debug for Remote {
     }
 }
 
-/// The primary's side: what remotes ask.
+/// The requests of remotes, in the primary.
 #[derive(Default)]
 pub(crate) struct Requests {
     open: Option<(mpsc::WeakSender<Request>, mpsc::Receiver<Request>)>,
@@ -163,19 +172,18 @@ impl Requests {
     pub(crate) fn remote(&mut self, progress: &Arc<Notify>) -> Remote {
         let existing = self.open.as_ref().and_then(|(requests, _)| requests.upgrade());
         let requests = existing.unwrap_or_else(|| {
-            let (requests, receiver) = mpsc::channel(WAITING);
+            let (requests, receiver) = mpsc::channel(PENDING_REQUESTS);
             self.open = Some((requests.downgrade(), receiver));
             requests
         });
         Remote { requests, progress: progress.clone() }
     }
 
-    /// Whether anybody could still ask.
+    /// Whether a remote exists.
     pub(crate) fn are_possible(&self) -> bool {
         self.open.is_some()
     }
 
-    /// The next request.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Request> {
         let Some((_, receiver)) = &mut self.open else { return Poll::Pending };
         match receiver.poll_recv(cx) {
@@ -192,36 +200,5 @@ impl Requests {
 impl fmt::Debug for Requests {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Requests").field("possible", &self.are_possible()).finish()
-    }
-}
-
-/// Why a remote command was not done.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum RemoteError {
-    /// The primary was dropped.
-    Gone,
-    /// The settings of the primary ask for what cannot be.
-    Fork(ForkError),
-    /// The primary could not send the message.
-    Send(SendError),
-}
-
-impl fmt::Display for RemoteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RemoteError::Gone => f.write_str("the primary was dropped: end this task with it"),
-            RemoteError::Fork(_) => f.write_str("the primary cannot fork a worker"),
-            RemoteError::Send(_) => f.write_str("the primary cannot send the message"),
-        }
-    }
-}
-
-impl error::Error for RemoteError {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        match self {
-            RemoteError::Gone => None,
-            RemoteError::Fork(error) => Some(error),
-            RemoteError::Send(error) => Some(error),
-        }
     }
 }

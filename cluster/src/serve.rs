@@ -1,4 +1,4 @@
-//! An axum application in a worker, served so that a worker that exits loses no request. It opens no listener.
+//! Serves an axum application in a worker without losing a request when the worker exits. Listeners are opened elsewhere.
 
 use std::future::{self, Future, IntoFuture};
 use std::pin::{Pin, pin};
@@ -23,21 +23,24 @@ use crate::listener::Listener;
 use crate::transport::Transport;
 use crate::worker::Worker;
 
-/// How long an exiting worker answers with `Connection: close` before it closes idle connections.
+/// The default time in which a disconnecting worker answers with `Connection: close`, before it closes idle connections.
 const LAME_DUCK: Duration = Duration::from_secs(1);
 
-/// How long a request may take after that.
+/// The default time in which requests have to end after the lame duck.
 const DRAIN: Duration = Duration::from_secs(30);
 
-/// Serves an application until the worker is asked to exit, or [disconnects](Worker::disconnect) itself, and then loses no
-/// request: the worker becomes a *lame duck*, which gets no new connection and answers every request on an open one with
-/// `Connection: close`, so that its clients reconnect to another worker. After [`lame_duck`](Serve::lame_duck) it closes idle
-/// connections, and completes when the last request is answered, at most [`drain`](Serve::drain) later.
+/// Serves an application until the worker is disconnected, and then returns without having lost a request.
 ///
-/// A client that is idle for longer than `lame_duck` and sends a request in the moment in which its connection closes has
-/// to repeat it, as with every HTTP server.
+/// A worker that is asked to disconnect, or [disconnects](Worker::disconnect) itself, becomes a *lame duck*: it accepts no
+/// new connection, and answers every request on an open connection with `Connection: close`, so that clients reconnect to
+/// another worker. After [`lame_duck`](Serve::lame_duck) idle connections are closed, and the future completes when the last
+/// request is answered, at most [`drain`](Serve::drain) later. A worker that has lost its primary drains likewise, within
+/// its [exit deadline](Worker::set_exit_deadline).
 ///
-/// Handlers can extract `ConnectInfo` with the client's address: a [`SocketAddr`](std::net::SocketAddr) for TCP.
+/// As with every HTTP server, a client that is idle for longer than `lame_duck` must repeat a request that it sends in the
+/// instant in which its connection is closed.
+///
+/// Handlers can extract `ConnectInfo` with the address of the client: a [`SocketAddr`](std::net::SocketAddr) for TCP.
 ///
 /// ```no_run
 /// # async fn program() -> Result<(), Box<dyn std::error::Error>> {
@@ -51,8 +54,8 @@ pub fn serve<T: Transport>(worker: &Worker, listener: Listener<T>, app: Router) 
     Serve { worker: worker.clone(), listener, app, lame_duck: LAME_DUCK, drain: DRAIN }
 }
 
-/// What [`serve`] returns: it serves while it is awaited.
-#[must_use = "nothing is served until it is awaited"]
+/// The future of [`serve`].
+#[must_use = "nothing is served until the future is awaited"]
 pub struct Serve<T: Transport = TcpStream> {
     worker: Worker,
     listener: Listener<T>,
@@ -62,14 +65,14 @@ pub struct Serve<T: Transport = TcpStream> {
 }
 
 impl<T: Transport> Serve<T> {
-    /// How long the worker answers with `Connection: close` before it closes idle connections. 1 s unless it is set: longer
-    /// than busy clients pause between two requests.
+    /// Sets how long the worker answers with `Connection: close` before it closes idle connections. Default: 1 s. Choose more
+    /// than the pause of a busy client between two requests.
     pub fn lame_duck(mut self, duration: Duration) -> Self {
         self.lame_duck = duration;
         self
     }
 
-    /// How long requests may take after that; those that take longer are cut off. 30 s unless it is set.
+    /// Sets how long requests may take after that; longer ones are cut off. Default: 30 s.
     pub fn drain(mut self, duration: Duration) -> Self {
         self.drain = duration;
         self
@@ -89,7 +92,7 @@ impl<T: Transport> Serve<T> {
             worker.disconnecting().await;
             sleep(lame_duck.saturating_add(drain)).await;
         };
-        // Only through `tap_io` does axum pass an application the client of another crate's listener.
+        // axum implements `Connected` for the address of a foreign listener only behind `tap_io`.
         let served = axum::serve(listener.tap_io(|_| ()), app).with_graceful_shutdown(closing);
         within(served.into_future(), bound).await
     }
@@ -110,7 +113,7 @@ fn close_when(app: Router, is_lame: Arc<AtomicBool>) -> Router {
     }))
 }
 
-/// Waits for an end of serving, and no longer than the bound.
+/// Waits until `served` or `bound` completes.
 async fn within(
     served: impl Future<Output = io::Result<()>>,
     bound: impl Future<Output = ()>,
@@ -121,7 +124,7 @@ async fn within(
             return Poll::Ready(result);
         }
         bound.as_mut().poll(cx).map(|()| {
-            warn!("requests were cut off: they took longer than the drain of an exiting worker");
+            warn!("requests were cut off: they took longer than the drain of this worker");
             Ok(())
         })
     })
@@ -140,9 +143,9 @@ impl<T: Transport> IntoFuture for Serve<T> {
 impl<T: Transport> fmt::Debug for Serve<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Serve { worker: _, listener, app: _, lame_duck, drain } = self;
-        let place = listener.place();
+        let local = listener.local();
         f.debug_struct("Serve")
-            .field("listener", place)
+            .field("listener", local)
             .field("lame_duck", lame_duck)
             .field("drain", drain)
             .finish()

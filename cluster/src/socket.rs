@@ -1,23 +1,24 @@
-//! Sockets that travel with messages: what a program sends and gets. The kernel says what each is; nothing is read or written.
+//! Sockets that travel with messages. The kernel reports the kind of each; nothing is read or written.
 
+use std::io;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::{error, fmt, io};
 
 use cluster_core::{Errno, HandleType, OutgoingHandle, SendError, Sent, SocketId};
 use socket2::SockRef;
 
+use crate::error::NotSent;
 use crate::unix::Unix;
 use crate::unix::descriptor::{Kind, kind};
 
 /// A socket that travels with a message. Node: the handle of `send()` and of `'message'`.
 ///
-/// It does not block, whichever side made it. What was received becomes tokio's by `from_std`:
-/// `tokio::net::TcpStream::from_std(stream)?`; tokio's are sent by `try_from`, or after `into_std`.
+/// Sockets are non-blocking. A received socket becomes a tokio socket by `from_std`, for instance
+/// `tokio::net::TcpStream::from_std(stream)?`; a tokio socket is sent by `try_from`.
 ///
-/// A socket that is sent is closed here once the peer has it. Node's `keepOpen` is [`Socket::duplicate`]: send the duplicate, and
-/// the original stays.
+/// A sent socket is closed in the sender once the peer has received it. To keep it open (Node: `keepOpen`), send a
+/// [`Socket::duplicate`].
 #[derive(Debug)]
 pub enum Socket {
     /// A TCP connection. Node: `net.Socket`.
@@ -26,22 +27,21 @@ pub enum Socket {
     TcpListener(TcpListener),
     /// A Unix connection. Node: `net.Socket`.
     UnixStream(UnixStream),
-    /// A Unix server. Its path stays whose it was. Node: `net.Server`.
+    /// A Unix server. The process that bound its path still removes it. Node: `net.Server`.
     UnixListener(UnixListener),
     /// A UDP socket. Node: `dgram.Socket`.
     UdpSocket(UdpSocket),
 }
 
 impl Socket {
-    /// Another descriptor of the same socket. Node: a handle that is sent with `keepOpen`.
+    /// Duplicates the descriptor of a socket. Node: a handle that is sent with `keepOpen`.
     ///
     /// # Errors
-    /// EMFILE and ENFILE: no descriptor is left. ENOTSOCK: it is no TCP, UDP or Unix stream socket, and cannot be sent.
+    /// EMFILE, ENFILE: no descriptor is left. ENOTSOCK: not a TCP, UDP or Unix stream socket, and cannot be sent.
     pub fn duplicate(socket: impl AsFd) -> io::Result<Self> {
         Socket::new(socket.as_fd().try_clone_to_owned()?)
     }
 
-    /// What a descriptor is.
     fn new(descriptor: OwnedFd) -> io::Result<Self> {
         match kind(&descriptor) {
             Some(kind) => Ok(Socket::of(kind, descriptor)),
@@ -72,7 +72,7 @@ impl Socket {
     }
 }
 
-/// What a socket is to its receiver.
+/// The kind of a socket on the channel.
 fn passed(kind: Kind) -> HandleType {
     match kind {
         Kind::TcpStream | Kind::UnixStream => HandleType::Socket,
@@ -92,7 +92,7 @@ macro_rules! from_socket {
         impl TryFrom<$tokio> for Socket {
             type Error = io::Error;
 
-            /// Takes it from the runtime.
+            /// Deregisters the socket from the runtime.
             fn try_from(socket: $tokio) -> io::Result<Self> {
                 socket.into_std().map(Socket::$variant)
             }
@@ -132,44 +132,24 @@ impl From<Socket> for OwnedFd {
     }
 }
 
-/// A message was not sent, and its socket neither. Node: the error, and a handle that stays open.
-pub struct NotSent {
-    /// Why.
-    pub error: SendError,
-    /// The socket, as it was.
-    pub socket: Socket,
-}
-
-impl fmt::Display for NotSent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a message and its socket cannot be sent")
-    }
-}
-
-impl error::Error for NotSent {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        Some(&self.error)
-    }
-}
-
-/// The way of a socket into a machine, and back if it is not sent.
+/// Moves a socket into a machine, and back if the machine does not accept the message.
 pub(crate) fn pass(
     socket: Socket,
     unix: &mut Unix,
     send: impl FnOnce(&mut Unix, OutgoingHandle) -> Result<Sent, SendError>,
 ) -> Result<Sent, NotSent> {
     let kind = socket.kind();
-    // Its file is the receiver's too: a server that blocks would stop a worker of Node 20.
+    // The receiver shares the file description: a blocking server would block a worker of Node 20.
     let _ = SockRef::from(&socket).set_nonblocking(true);
     let id = unix.adopt(socket.into());
     send(unix, OutgoingHandle { socket: id, kind: passed(kind), keep_open: false }).map_err(|error| {
-        let descriptor = unix.take(id).expect("what was not sent is still here");
+        let descriptor = unix.take(id).expect("the descriptor of an unsent socket");
         NotSent { error, socket: Socket::of(kind, descriptor) }
     })
 }
 
-/// A socket that a machine has got, for the program; `None` if it was taken before.
+/// Hands a received socket to the program, once.
 pub(crate) fn take(unix: &mut Unix, id: SocketId) -> Option<Socket> {
-    // Only sockets come in, but the kernel need not know one for ever.
+    // The channel delivers sockets only, but the kernel may have forgotten the kind of a broken one.
     Socket::new(unix.take(id)?).ok()
 }

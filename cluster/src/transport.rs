@@ -1,4 +1,4 @@
-//! The two kinds of streams that a worker serves, TCP and Unix, and how they differ. Nothing is read or written.
+//! The two kinds of streams that a worker serves, TCP and Unix, and their differences. No stream is read or written here.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -9,37 +9,40 @@ use cluster_core::{ListenAddress, LocalAddress};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream, unix};
 
-/// What a [`Listener`](crate::Listener) gives: [`TcpStream`] or [`UnixStream`], and nothing else.
-pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin + Sized + sealed::Sealed + 'static {
-    /// Where a client is.
-    type Client: fmt::Debug + Clone + Send + Sync + 'static;
-    /// Where a server is.
-    type Place: Clone + fmt::Debug + Send + Sync;
+/// The streams of a [`Listener`](crate::Listener): [`TcpStream`] and [`UnixStream`]. No other type implements it.
+pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin + sealed::Transport + 'static {}
 
-    /// A connection that does not block.
-    #[doc(hidden)]
-    fn adopt(connection: OwnedFd) -> io::Result<Self>;
+pub(crate) mod sealed {
+    use super::{ListenAddress, LocalAddress, OwnedFd, fmt, io};
 
-    /// Where its client is.
-    #[doc(hidden)]
-    fn client(&self) -> io::Result<Self::Client>;
+    /// The operations of a listener on its streams.
+    pub trait Transport: Sized {
+        /// The address of a client.
+        type Client: fmt::Debug + Clone + Send + Sync + 'static;
+        /// The address of a server.
+        type Local: Clone + fmt::Debug + Send + Sync;
 
-    /// Whether this is what is served there; a descriptor is what it is.
-    #[doc(hidden)]
-    fn serves(address: &ListenAddress) -> bool;
+        /// Makes a stream of a non-blocking connection.
+        fn adopt(connection: OwnedFd) -> io::Result<Self>;
 
-    /// Where a server is, if it is one of this kind.
-    #[doc(hidden)]
-    fn place(address: LocalAddress) -> Option<Self::Place>;
+        fn client(&self) -> io::Result<Self::Client>;
 
-    /// As a client names a server.
-    #[doc(hidden)]
-    fn named(place: &Self::Place) -> io::Result<Self::Client>;
+        /// Whether this kind of stream is served at the address. The kind of a descriptor is known only to its owner.
+        fn serves(address: &ListenAddress) -> bool;
+
+        /// The address of a server, if the server is of this kind.
+        fn local(address: LocalAddress) -> Option<Self::Local>;
+
+        /// The address of a server in the form of a client address.
+        fn as_client(local: &Self::Local) -> io::Result<Self::Client>;
+    }
 }
 
-impl Transport for TcpStream {
+impl Transport for TcpStream {}
+
+impl sealed::Transport for TcpStream {
     type Client = SocketAddr;
-    type Place = SocketAddr;
+    type Local = SocketAddr;
 
     fn adopt(connection: OwnedFd) -> io::Result<Self> {
         TcpStream::from_std(connection.into())
@@ -57,18 +60,20 @@ impl Transport for TcpStream {
         }
     }
 
-    fn place(address: LocalAddress) -> Option<SocketAddr> {
+    fn local(address: LocalAddress) -> Option<SocketAddr> {
         address.ip()
     }
 
-    fn named(place: &SocketAddr) -> io::Result<SocketAddr> {
-        Ok(*place)
+    fn as_client(local: &SocketAddr) -> io::Result<SocketAddr> {
+        Ok(*local)
     }
 }
 
-impl Transport for UnixStream {
+impl Transport for UnixStream {}
+
+impl sealed::Transport for UnixStream {
     type Client = unix::SocketAddr;
-    type Place = PathBuf;
+    type Local = PathBuf;
 
     fn adopt(connection: OwnedFd) -> io::Result<Self> {
         UnixStream::from_std(connection.into())
@@ -82,21 +87,14 @@ impl Transport for UnixStream {
         matches!(address, ListenAddress::Path { .. } | ListenAddress::Descriptor { udp: false, .. })
     }
 
-    fn place(address: LocalAddress) -> Option<PathBuf> {
+    fn local(address: LocalAddress) -> Option<PathBuf> {
         match address {
             LocalAddress::Path(path) => Some(path.into()),
             LocalAddress::Ip(_) => None,
         }
     }
 
-    fn named(place: &PathBuf) -> io::Result<unix::SocketAddr> {
-        std::os::unix::net::SocketAddr::from_pathname(place).map(Into::into)
+    fn as_client(local: &PathBuf) -> io::Result<unix::SocketAddr> {
+        std::os::unix::net::SocketAddr::from_pathname(local).map(Into::into)
     }
-}
-
-mod sealed {
-    /// Nobody else implements it.
-    pub trait Sealed {}
-    impl Sealed for super::TcpStream {}
-    impl Sealed for super::UnixStream {}
 }

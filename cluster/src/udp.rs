@@ -1,6 +1,6 @@
-//! A worker's UDP socket, shared with the other workers that bind the same. It forms no datagrams.
+//! A worker's UDP socket, shared with the other workers that bind the same address.
 
-use std::future::poll_fn;
+use std::future::{self, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Deref;
@@ -12,20 +12,22 @@ use cluster_core::{ListenAddress, ListenOptions};
 use tokio::net;
 
 use crate::driver::{Inner, Phase};
+use crate::error::ListenError;
+use crate::listener::ANOTHER_KIND;
 use crate::listener_handle::ListenerHandle;
-use crate::worker::{ANOTHER_KIND, ListenError, unfit};
 
 /// A UDP socket of a worker. Node: a `dgram.Socket` that is bound in a worker.
 ///
-/// Whichever worker reads first gets a datagram, whatever the [policy](crate::SchedulingPolicy); nothing of it passes through the
-/// primary. Dropped, it is closed. Node: `socket.close()`.
+/// The first worker that reads receives a datagram, under either [policy](crate::SchedulingPolicy); datagrams never pass
+/// through the primary. Dropping the socket closes it. Node: `socket.close()`.
 ///
-/// It is a [`tokio::net::UdpSocket`] in all but [`recv_from`](UdpSocket::recv_from), which also sees that the worker leaves.
+/// The type dereferences to [`tokio::net::UdpSocket`]. Its own [`recv_from`](UdpSocket::recv_from) also ends when the
+/// worker disconnects.
 #[derive(Debug)]
 pub struct UdpSocket {
-    // Before the server: it is closed when the primary is told so.
+    // Before the handle: the socket closes before the primary learns of the close.
     socket: net::UdpSocket,
-    server: ListenerHandle,
+    handle: ListenerHandle,
     exclusive: bool,
 }
 
@@ -38,39 +40,41 @@ impl UdpSocket {
                 | ListenAddress::Zoned { udp: true, .. }
                 | ListenAddress::Descriptor { udp: true, .. }
         ) {
-            return Err(unfit(ANOTHER_KIND));
+            return Err(ListenError::Unsuitable { reason: ANOTHER_KIND });
         }
-        let (server, opened) = ListenerHandle::open(inner, options).await?;
-        let socket = opened.socket.ok_or_else(|| unfit("the primary sent no socket"))?;
+        let (handle, bound) = ListenerHandle::open(inner, options).await?;
+        let no_socket = || ListenError::Unsuitable { reason: "the primary sent no socket for this address" };
+        let socket = bound.socket.ok_or_else(no_socket)?;
         let socket = net::UdpSocket::from_std(socket.into()).map_err(ListenError::Socket)?;
-        Ok(UdpSocket { socket, server, exclusive })
+        Ok(UdpSocket { socket, handle, exclusive })
     }
 
-    /// The next datagram, and where it comes from. Dropping the future loses nothing.
+    /// Receives the next datagram: its length and the address of its sender. `None`: the worker is disconnecting (Node:
+    /// `'close'` on the socket); an exclusive socket never ends. Dropping the future loses nothing.
+    ///
+    /// After [`join_as_node`](crate::Worker::join_as_node) the call never returns `None`: the process exits.
     ///
     /// # Errors
-    /// [`NotConnected`](io::ErrorKind::NotConnected), in a program that [stays](crate::Worker::keep_running): the worker is
-    /// leaving (Node: `'close'` on the socket). Elsewhere this waits, and the process ends; an exclusive socket lives on.
-    /// Any other error is the kernel's.
-    pub async fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        let mut leaving = pin!(self.leaving());
+    /// The error of the kernel.
+    pub async fn recv_from(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, SocketAddr)>> {
+        let mut disconnecting = pin!(self.disconnecting());
         let mut received = pin!(self.socket.recv_from(buffer));
-        let received = poll_fn(|cx| match leaving.as_mut().poll(cx) {
+        let received = poll_fn(|cx| match disconnecting.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(None),
             Poll::Pending => received.as_mut().poll(cx).map(Some),
         });
         if let Some(received) = received.await {
-            return received;
+            return received.map(Some);
         }
-        self.server.inner.wait_for_exit().await;
-        Err(io::ErrorKind::NotConnected.into())
+        self.handle.inner.wait_for_exit().await;
+        Ok(None)
     }
 
-    async fn leaving(&self) {
+    async fn disconnecting(&self) {
         if self.exclusive {
-            return std::future::pending().await;
+            return future::pending().await;
         }
-        self.server.inner.wait_for_phase(Phase::Disconnecting).await;
+        self.handle.inner.wait_for_phase(Phase::Disconnecting).await;
     }
 }
 

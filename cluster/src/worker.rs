@@ -1,326 +1,209 @@
-//! The face of a worker: joining, listening, talking, leaving. What moves it is in `driver`.
+//! A worker from the program's side: joining, messages, and the end. Its listeners are opened in `worker/listening.rs`;
+//! the task that drives the worker is in `driver.rs`.
 
 use std::future::Future;
-use std::net::SocketAddr;
-use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
-use std::{error, fmt, io};
 
-use cluster_core::{
-    ChannelError, Errno, Limits, ListenAddress, ListenError as BindError, ListenOptions, Message, SendError,
-    Sent, WorkerId,
-};
-use tokio::net::{ToSocketAddrs, UnixStream, lookup_host};
+use cluster_core::{Errno, Limits, Message, SendError, Sent, WorkerId};
+use futures_core::Stream;
 use tokio::runtime::Handle;
 
-use crate::driver::{Inner, Phase};
-use crate::listener::Listener;
-use crate::primary::NoRuntime;
-use crate::received::Received;
-use crate::role::{RoleError, origin};
-use crate::socket::{NotSent, Socket};
-use crate::udp::UdpSocket;
-use crate::unix::bind::name_zone;
+use crate::driver::{ExitRule, Inner, Phase};
+use crate::error::{JoinError, NoRuntime, NotSent};
+use crate::event::WorkerEvent;
+use crate::role::origin;
+use crate::socket::Socket;
 use crate::unix::{Unix, signals};
 
-/// What to do about an address of another kind.
-pub(crate) const ANOTHER_KIND: &str =
-    "TCP is for `listen`, a path for `listen_path`, UDP for `bind_udp`, and a descriptor for what it is";
+mod listening;
 
-/// A worker of a cluster. Node: `cluster.worker` in a worker process. Clones are cheap and mean the same worker.
+/// A worker of a cluster. Node: `cluster.worker` in a worker process. Clones are cheap and denote the same worker.
 ///
-/// A task of the runtime drives the channel. What the program does in reaction to an event, without awaiting first,
-/// happens before the next one on a current-thread runtime; on a multi-threaded one the two race.
+/// A task of the runtime drives the channel. On a current-thread runtime, what a program does in reaction to an event
+/// before its next `await` precedes the next event; on a multi-threaded runtime the two race.
 ///
 /// # The end
 ///
-/// When the channel is closed, the worker's work is over and its process ends with code 0:
+/// **A worker ends when its `main` returns**, so that destructors run: logs, traces and pools are flushed. When the
+/// worker is asked to disconnect, by its primary or by [`disconnect`](Worker::disconnect), its listeners take no new
+/// connection; when the last connection has ended, [`accept`](crate::Listener::accept) returns `None`, `serve` returns,
+/// and so should `main`. The rest of the disconnect happens while the runtime is dropped.
 ///
-/// * *disconnected* by either side, once its connections have ended (also if its primary dies meanwhile). Node would go
-///   on until nothing is left to do; a Rust program cannot know that, and `axum::serve` alone never returns.
-/// * *lost*, because the primary died or closed the channel: at once, as in Node.
+/// When the primary is *lost* (it has died or closed the channel), `accept` and [`next`](Worker::next) return `None` at
+/// once. This is the only case in which the library ends the process: if `main` has not returned five seconds later
+/// ([`set_exit_deadline`](Worker::set_exit_deadline)), the process exits with code 1, without destructors.
+/// [`keep_running`](Worker::keep_running) turns this safety net off.
 ///
-/// Whatever was accepted by [`send`](Worker::send) is written before, whichever end it is: these, [`kill`](Worker::kill),
-/// [`exit`](Worker::exit), and `main` returning, which drops the runtime and with it the last of this worker. Each waits for a
-/// primary that does not read for [`set_linger`](Worker::set_linger) at most. Only [`std::process::exit`], a signal, a
-/// panic that aborts, and a runtime that is never dropped lose what the kernel had no room for.
+/// Node's rule differs: a worker exits with code 0 as soon as its channel is closed. [`join_as_node`](Worker::join_as_node)
+/// has Node's rule.
 ///
-/// A program that has asked for events hears [`WorkerEvent::Disconnect`] first: the process ends when it asks for the
-/// [`next`](Worker::next) event after that, and at the latest after five seconds. Whatever else waits for the cluster
-/// ([`listen`](Worker::listen), [`accept`](Listener::accept)) does not return any more, so that no error of leaving
-/// reaches `main` before the code 0.
-///
-/// A program that wants to see its own end calls [`keep_running`](Worker::keep_running): then everything returns, the process goes on,
-/// and the program ends it.
+/// Every message that [`send`](Worker::send) accepted is written before the end: when `main` returns, by
+/// [`kill`](Worker::kill) and by [`exit`](Worker::exit). The end waits for a primary that does not read for
+/// [`set_linger`](Worker::set_linger) at most. Lost are only messages that the kernel has no room for when the process
+/// ends otherwise: by [`std::process::exit`], by a signal, by a panic that aborts, or with a runtime that is never dropped.
 #[derive(Debug, Clone)]
 pub struct Worker {
     inner: Arc<Inner>,
 }
 
-/// What a worker hears. Node: the events of `process` and `cluster.worker` in a worker.
-#[derive(Debug)]
-pub enum WorkerEvent {
-    /// The primary sent a message. Node: `'message'`.
-    Message {
-        /// What.
-        message: Message,
-        /// A socket that came with it, the program's from now on. Node: the second argument.
-        socket: Option<Received>,
-    },
-    /// Something went wrong with the channel. Node: `'error'`.
-    Error(ChannelError),
-    /// The channel is closed; nothing follows. Node: `'disconnect'`.
-    Disconnect,
-}
-
 impl Worker {
-    /// Takes this process's place in its cluster, with the usual limits. Node: done before the first line of a program.
+    /// Joins this process to its cluster, with the default limits. Node: happens before the first line of a program.
     ///
     /// # Errors
-    /// This process is no worker, has joined already, or is not inside a tokio runtime.
+    /// This process is not a worker, has joined before, or the caller is outside a tokio runtime.
     pub fn join() -> Result<Self, JoinError> {
         Worker::join_with(Limits::default())
     }
 
-    /// As [`join`](Worker::join), with limits of its own.
+    /// As [`join`](Worker::join), with limits.
     ///
     /// # Errors
     /// As [`join`](Worker::join).
     pub fn join_with(limits: Limits) -> Result<Self, JoinError> {
+        Worker::join_under(ExitRule::Return, limits)
+    }
+
+    /// As [`join`](Worker::join), but the process ends by Node's rule: it exits with code 0 when its channel is closed,
+    /// without destructors.
+    ///
+    /// * If the worker was *disconnected*, once its connections have ended, also if the primary dies meanwhile.
+    /// * If the primary is *lost*, at once.
+    ///
+    /// A program that takes events can react to [`WorkerEvent::Disconnect`]: the process exits when the program asks for
+    /// the [`next`](Worker::next) event, or five seconds later. Calls that have no other result
+    /// ([`accept`](crate::Listener::accept), [`listen`](Worker::listen)) wait for the exit instead of returning.
+    ///
+    /// # Errors
+    /// As [`join`](Worker::join).
+    pub fn join_as_node() -> Result<Self, JoinError> {
+        Worker::join_under(ExitRule::Node, Limits::default())
+    }
+
+    fn join_under(rule: ExitRule, limits: Limits) -> Result<Self, JoinError> {
         let origin = origin().as_ref().map_err(|error| JoinError::Role(error.clone()))?;
         let runtime = Handle::try_current().map_err(|_| JoinError::Runtime(NoRuntime))?;
         let inheritance = origin.take()?;
         let unix = Unix::with_channel(inheritance.channel)
             .map_err(|error| JoinError::Channel(Errno(error.raw_os_error().unwrap_or_default())))?;
         let machine = cluster_core::Worker::new(inheritance.id, inheritance.serialization, limits);
-        let inner = Arc::new(Inner::new(machine, unix, runtime));
+        let inner = Arc::new(Inner::new(machine, unix, runtime, rule));
         inner.start();
         Ok(Worker { inner })
     }
 
-    /// Its number in the primary. Node: `cluster.worker.id`.
+    /// The worker's number in its primary, from 1. Node: `cluster.worker.id`.
     pub fn id(&self) -> WorkerId {
         self.inner.with_machine(cluster_core::Worker::id)
     }
 
-    /// Serves a TCP address together with the other workers that do. Node: `server.listen(port, host)`.
-    ///
-    /// A name is resolved here, and its addresses are tried in turn until one can be bound, as tokio's `TcpListener::bind`
-    /// does. Dropping the future gives the address up again.
-    ///
-    /// # Errors
-    /// The name has no address, or the primary could not bind the last one (EADDRINUSE and the like). In a program that
-    /// [stays](Worker::keep_running): the worker is leaving. Elsewhere this waits, and the process ends.
-    pub async fn listen(&self, address: impl ToSocketAddrs) -> Result<Listener, ListenError> {
-        first_of(address, |address| self.listen_with(address.into())).await
-    }
-
-    /// As [`listen`](Worker::listen), with every choice: every address, a descriptor of the primary, a backlog, an exclusive
-    /// server, a limit of its connections. Node: `server.listen(options)`.
-    ///
-    /// An exclusive server is this worker's alone. The primary does not know of it: no [`Event::Listening`](crate::Event) is heard
-    /// there, [`disconnect`](Worker::disconnect) neither closes it nor waits for it, and the process goes on as long as it is open.
-    ///
-    /// # Errors
-    /// As [`listen`](Worker::listen). EINVAL: the primary has no such descriptor, or it is no socket that can listen.
-    pub async fn listen_with(&self, mut options: ListenOptions) -> Result<Listener, ListenError> {
-        name_zone(&mut options.address);
-        Listener::open(self.inner.clone(), options).await
-    }
-
-    /// Serves a Unix socket together with the other workers that do. Node: `server.listen(path)`.
-    ///
-    /// A relative path begins at this process's directory. A path may be longer than what the kernel takes as an address (108
-    /// bytes), though not its last part. A path that begins with a NUL is an abstract name of Linux: there is no file. A path
-    /// is removed when the last worker closes it, by the process that has bound it.
-    ///
-    /// # Errors
-    /// As [`listen`](Worker::listen). EADDRINUSE: the path is there, perhaps left by a process that was killed. EACCES: its
-    /// directory is not there, or may not be written to; Node makes no difference either.
-    pub async fn listen_path(&self, path: impl AsRef<Path>) -> Result<Listener<UnixStream>, ListenError> {
-        let path = path
-            .as_ref()
-            .to_str()
-            .ok_or_else(|| unfit("the path is not UTF-8, and a message cannot carry it; rename it"))?
-            .to_owned();
-        let address = ListenAddress::Path { path, readable_all: false, writable_all: false };
-        self.listen_path_with(address.into()).await
-    }
-
-    /// As [`listen_path`](Worker::listen_path), with every choice: who may connect, a descriptor of the primary, and as
-    /// [`listen_with`](Worker::listen_with). Node: `server.listen({ path, readableAll, writableAll })`.
-    ///
-    /// # Errors
-    /// As [`listen_path`](Worker::listen_path).
-    pub async fn listen_path_with(
-        &self,
-        mut options: ListenOptions,
-    ) -> Result<Listener<UnixStream>, ListenError> {
-        if let ListenAddress::Path { path, .. } = &mut options.address
-            && !path.starts_with('\0')
-        {
-            if path.is_empty() {
-                return Err(unfit("its path is empty"));
-            }
-            let absolute = std::path::absolute(&*path).map_err(ListenError::Directory)?;
-            *path = absolute.into_os_string().into_string().map_err(|_| {
-                unfit("the working directory is not UTF-8, and a message cannot carry it; rename it")
-            })?;
-        }
-        Listener::open(self.inner.clone(), options).await
-    }
-
-    /// Receives the datagrams of an address together with the other workers that do. Node: `socket.bind(port, address)`.
-    ///
-    /// # Errors
-    /// As [`listen`](Worker::listen).
-    pub async fn bind_udp(&self, address: impl ToSocketAddrs) -> Result<UdpSocket, ListenError> {
-        first_of(address, |address| {
-            let mut options = ListenOptions::from(address);
-            if let ListenAddress::Zoned { udp, .. } = &mut options.address {
-                *udp = true;
-            } else {
-                let (v6, host, port) = (address.is_ipv6(), Some(address.ip()), Some(address.port()));
-                options.address =
-                    ListenAddress::Udp { v6, host, port, ipv6_only: false, reuse_address: false };
-            }
-            self.bind_udp_with(options)
-        })
-        .await
-    }
-
-    /// As [`bind_udp`](Worker::bind_udp), with every choice. A backlog and a limit of connections mean nothing here.
-    /// Node: `dgram.createSocket(options)` and `socket.bind(options)`.
-    ///
-    /// # Errors
-    /// As [`listen_with`](Worker::listen_with).
-    pub async fn bind_udp_with(&self, mut options: ListenOptions) -> Result<UdpSocket, ListenError> {
-        name_zone(&mut options.address);
-        UdpSocket::open(self.inner.clone(), options).await
-    }
-
     /// Sends a message to the primary. Node: `process.send(message)`.
     ///
-    /// What the kernel has room for is written before this returns. What it has not is not lost by an [end](Worker#the-end)
-    /// of this library's own; before [`std::process::exit`] wait for [`flush`](Worker::flush).
+    /// Before the call returns, the kernel has as much as it has room for. The rest survives an [end](Worker#the-end) of
+    /// this library; before [`std::process::exit`] wait for [`flush`](Worker::flush).
     ///
     /// # Errors
-    /// The channel is closed or full, or the message is one of Node's own.
+    /// The channel is closed or full, the message is too long, or is one of Node's internal messages.
     pub fn send(&self, message: impl Into<Message>) -> Result<Sent, SendError> {
         self.inner.send(message)
     }
 
-    /// Sends a message to the primary when there is room for it. Those that wait are served in their order. Dropping the future
-    /// sends nothing.
+    /// Sends a message to the primary as soon as there is room. Callers that wait are served in the order of their calls.
+    /// Dropping the future sends nothing.
     ///
-    /// While it waits, messages of the primary are received whether the program takes them or not: two programs that both
+    /// Meanwhile the worker reads messages of the primary whether or not the program takes them: two programs that both
     /// send and do not receive would otherwise wait for each other.
     ///
     /// # Errors
-    /// As [`send`](Worker::send), but never [`Full`](SendError::Full).
+    /// As [`send`](Worker::send), except [`SendError::Full`].
     pub async fn send_when_room(&self, message: impl Into<Message>) -> Result<Sent, SendError> {
         self.inner.send_when_room(message.into()).await
     }
 
-    /// Waits until the kernel has every message that was accepted before, whole. From then on they survive this process,
-    /// however it ends: a primary of this library reads them before it reports the exit. This does not mean that they
-    /// were read.
+    /// Waits until the kernel has every message that was accepted before the call. From then on the messages survive this
+    /// process, however it ends: a primary of this library reads them before it reports the exit. This does not mean that
+    /// the primary has read them.
     ///
     /// # Errors
-    /// [`Closed`](SendError::Closed): a message was lost, as the primary can no longer be written to.
+    /// [`SendError::Closed`]: a message was lost, because the primary can no longer be written to.
     pub async fn flush(&self) -> Result<(), SendError> {
         self.inner.flush().await
     }
 
-    /// How long an [end](Worker#the-end) of this process waits for a primary that does not read: five seconds, if this is not
-    /// called. Zero: it does not wait.
-    pub fn set_linger(&self, linger: Duration) {
-        self.inner.linger(linger);
+    /// Sends a message and a socket to the primary. Node: `process.send(message, handle)`.
+    ///
+    /// The socket is closed here once the primary has received it; see [`Socket::duplicate`]. Later messages wait until then.
+    ///
+    /// # Errors
+    /// As [`send`](Worker::send); the error returns the socket. If the primary cannot receive the socket,
+    /// [`ChannelError::NotReceived`](crate::ChannelError) is emitted later.
+    pub fn send_with(&self, message: impl Into<Message>, socket: impl Into<Socket>) -> Result<Sent, NotSent> {
+        self.inner.send_with(message.into(), socket.into())
     }
 
-    /// Holds the channel open until the guard is dropped, when the worker is asked to disconnect: for a last report after
-    /// the last connection. Without it the channel closes as soon as the servers are closed and their connections have
-    /// ended, as in Node, and a message after that fails. [`kill`](Worker::kill) and [`exit`](Worker::exit) do not wait for it.
+    /// The next event, or `None` after the last, [`WorkerEvent::Disconnect`]. Dropping the future loses nothing. If
+    /// several tasks wait, each event is returned to one of them.
+    ///
+    /// Events are kept until a caller takes them. A program that has taken events, and leaves 1,024 of them, is not read
+    /// from until it takes another one; its primary observes congestion. The death of the primary is noticed within a
+    /// second all the same. A program that has never taken an event loses messages beyond 1,024. Node: a message without a
+    /// listener is lost.
+    ///
+    /// After [`join_as_node`](Worker::join_as_node) the call never returns `None`: the process exits.
+    pub async fn next(&self) -> Option<WorkerEvent> {
+        self.inner.next().await
+    }
+
+    /// The events as a [`Stream`], as [`next`](Worker::next) returns them.
+    pub fn events(&self) -> WorkerEvents {
+        WorkerEvents { inner: self.inner.clone(), ticket: None }
+    }
+
+    /// Holds the channel open until the guard is dropped, also when the last connection of a disconnecting worker has
+    /// ended: for a last report. Without a guard the channel closes then, as in Node, and a later [`send`](Worker::send)
+    /// fails. [`kill`](Worker::kill) and [`exit`](Worker::exit) do not wait for guards.
+    ///
+    /// ```no_run
+    /// # async fn program() -> Result<(), Box<dyn std::error::Error>> {
+    /// let worker = cluster::Worker::join()?;
+    /// let _hold = worker.hold();
+    /// let mut listener = worker.listen("127.0.0.1:8000").await?;
+    /// let mut served = 0;
+    /// while let Some(connection) = listener.accept().await? {
+    ///     drop(connection);
+    ///     served += 1;
+    /// }
+    /// worker.send(format!("served {served}"))?;
+    /// # Ok(()) }
+    /// ```
     pub fn hold(&self) -> Hold {
         self.inner.command(cluster_core::Worker::hold);
         Hold { inner: self.inner.clone() }
     }
 
-    /// Sends a message and a socket to the primary. Node: `process.send(message, handle)`.
-    ///
-    /// The socket is closed here once the primary has it; see [`Socket::duplicate`]. What is sent after it waits until then.
-    ///
-    /// # Errors
-    /// As [`send`](Worker::send), and the socket is in the error. [`ChannelError::NotReceived`] is told later if the primary
-    /// could not take it.
-    pub fn send_with(&self, message: impl Into<Message>, socket: impl Into<Socket>) -> Result<Sent, NotSent> {
-        self.inner.send_with(message.into(), socket.into())
-    }
-
-    /// The next event. Dropping the future loses nothing. If several tasks ask, each event goes to one of them.
-    ///
-    /// Events are kept until they are taken. A program that has asked and leaves a thousand of them is not read from any
-    /// more, which its primary sees as congestion; that its primary has died it sees within a second all the same. A
-    /// program that never asks loses messages beyond a thousand; Node loses all that come when nobody listens.
-    ///
-    /// `None`: the last event was taken, and the program has asked to [`keep_running`](Worker::keep_running); otherwise the process
-    /// ends here with code 0.
-    pub async fn next(&self) -> Option<WorkerEvent> {
-        self.inner.next().await
-    }
-
-    /// Closes every listener, waits until the connections have ended, and leaves. Node: `worker.disconnect()`.
+    /// Closes every listener, waits until the connections have ended, and closes the channel. Returns at once. Node:
+    /// `worker.disconnect()`.
     pub fn disconnect(&self) {
         self.inner.command(cluster_core::Worker::disconnect);
     }
 
-    /// Leaves without waiting for connections, and ends the process with code 0, once the primary has read what was sent to it
-    /// and has answered, or has not within [`set_linger`](Worker::set_linger). Node: `worker.kill()` in a worker, which waits
-    /// without a bound.
-    pub fn kill(&self) {
-        self.inner.kill();
-    }
-
-    /// Ends this process with a code, once the kernel has every message that was accepted and the primary has read them. It
-    /// waits for a primary that does not read for [`set_linger`](Worker::set_linger), and at most a second for one that has
-    /// only the end left to read. For the primary this is no exit after a disconnect.
-    /// Node: `process.exit(code)` in a worker, which loses what the kernel had no room for.
+    /// Waits until the worker is asked to disconnect, or the channel is lost: the time to end keep-alive connections. An
+    /// axum application needs more to lose no request: use `serve` of feature `axum`.
     ///
-    /// [`std::process::exit`] loses that, too, and a busy primary on Node may reap the process before it reads the last
-    /// messages.
-    pub fn exit(&self, code: i32) -> ! {
-        self.inner.exit(code)
-    }
-
-    /// Leaves the meaning of SIGHUP, SIGINT and SIGTERM to the primary: from now on this process ignores those that the
-    /// program does not handle itself. For a worker of a primary that does not set this, a Node.js primary for instance;
-    /// a primary of this library sets it for all workers, from their start, with
-    /// [`SpawnOptions::ignore_terminal_signals`](crate::SpawnOptions::ignore_terminal_signals). Programs that this process starts
-    /// are unaffected.
-    pub fn ignore_terminal_signals(&self) {
-        signals::ignore();
-    }
-
-    /// From now on the program ends its process itself: see [the end](Worker#the-end).
-    pub fn keep_running(&self) {
-        self.inner.keep_running();
-    }
-
-    /// Waits until the worker is asked to go, or its channel is lost. What has to stop for the connections to end, stops
-    /// here. An axum application needs more, lest a request be lost: [`serve`](crate::serve()) does it.
-    ///
-    /// A connection that somebody waits for in [`accept`](Listener::accept) is taken there before this completes; so whoever
-    /// only waits for both may drop the listener here, and nobody is lost. Where `accept` is given up for other things in
-    /// between, let `select!` be `biased`, with `accept` before this: a connection that came meanwhile is kept for the next
-    /// call. A pending `accept` has to be polled or dropped: one that is kept and left alone holds this up.
+    /// The future completes only after every acknowledged connection has been returned by the pending
+    /// [`accept`](crate::Listener::accept), so a caller that waits for both may then drop the listener. In a `select!` with
+    /// other branches, list `accept` first and write `biased`: a dropped `accept` leaves its connection to the next call. A
+    /// pending `accept` must be polled or dropped: one that is kept unpolled delays this future.
     pub fn disconnecting(&self) -> impl Future<Output = ()> + Send + use<> {
         self.inner.wait_for_phase(Phase::Disconnecting)
     }
 
-    /// Waits until the channel is closed. Whoever asks for this ends the process: it is a [`keep_running`](Worker::keep_running).
+    /// Waits until the channel is closed. After [`join_as_node`](Worker::join_as_node) a call implies
+    /// [`keep_running`](Worker::keep_running): the process would exit first.
     pub fn disconnected(&self) -> impl Future<Output = ()> + Send + use<> {
-        self.inner.keep_running();
+        self.inner.keep_running_as_node();
         self.inner.wait_for_phase(Phase::Disconnected)
     }
 
@@ -329,15 +212,83 @@ impl Worker {
         self.inner.with_machine(cluster_core::Worker::is_connected)
     }
 
-    /// Whether it was asked to go, by the primary or by itself. Node: `worker.exitedAfterDisconnect`.
+    /// Whether the worker was asked to disconnect, by its primary or by itself. Node: `worker.exitedAfterDisconnect`.
     pub fn exited_after_disconnect(&self) -> bool {
         self.inner.with_machine(cluster_core::Worker::exited_after_disconnect)
+    }
+
+    /// The library never ends this process, and every call returns: see [the end](Worker#the-end).
+    pub fn keep_running(&self) {
+        self.inner.keep_running();
+    }
+
+    /// Sets the time in which `main` has to return after the primary is lost: see [the end](Worker#the-end). Default: 5 s.
+    /// Takes effect when the primary is lost.
+    pub fn set_exit_deadline(&self, deadline: Duration) {
+        self.inner.set_exit_deadline(deadline);
+    }
+
+    /// Sets how long an [end](Worker#the-end) of this process waits for a primary that does not read. Default: 5 s. Zero:
+    /// no wait.
+    pub fn set_linger(&self, linger: Duration) {
+        self.inner.set_linger(linger);
+    }
+
+    /// Disconnects without waiting for connections, and exits with code 0 when the primary has read the messages and has
+    /// answered, or has not within [`set_linger`](Worker::set_linger). Destructors do not run. Node: `worker.kill()` in a
+    /// worker, which waits without a bound.
+    pub fn kill(&self) {
+        self.inner.kill();
+    }
+
+    /// Exits with a code when the primary has read every accepted message. Destructors do not run. The call waits for a
+    /// primary that does not read for [`set_linger`](Worker::set_linger), and at most one second for the primary to read
+    /// the end of the channel. The primary does not count the exit as one after a disconnect.
+    ///
+    /// Node: `process.exit(code)` in a worker, which loses messages that the kernel has no room for. So does
+    /// [`std::process::exit`]; a busy Node primary may also reap the process before it reads the last messages.
+    pub fn exit(&self, code: i32) -> ! {
+        self.inner.exit(code)
+    }
+
+    /// Ignores SIGHUP, SIGINT and SIGTERM from now on where the program has no handler: their meaning is the primary's.
+    ///
+    /// For a worker of a primary that does not set this, a Node.js primary for instance. A primary of this library sets it
+    /// for all workers from their start, with
+    /// [`SpawnOptions::ignore_terminal_signals`](crate::SpawnOptions::ignore_terminal_signals). Programs that this process starts are
+    /// unaffected.
+    pub fn ignore_terminal_signals(&self) {
+        signals::ignore();
+    }
+}
+
+/// The events of a worker as a stream: see [`Worker::events`].
+#[derive(Debug)]
+#[must_use = "a stream does nothing unless it is polled"]
+pub struct WorkerEvents {
+    inner: Arc<Inner>,
+    /// Identifies this stream among the callers that wait.
+    ticket: Option<u64>,
+}
+
+impl Stream for WorkerEvents {
+    type Item = WorkerEvent;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<WorkerEvent>> {
+        let WorkerEvents { inner, ticket } = &mut *self;
+        inner.poll_next(ticket, cx)
+    }
+}
+
+impl Drop for WorkerEvents {
+    fn drop(&mut self) {
+        self.inner.stop_waiting(self.ticket);
     }
 }
 
 /// Holds the channel of a worker open: see [`Worker::hold`].
 #[derive(Debug)]
-#[must_use = "the channel closes as if nothing held it when this is dropped"]
+#[must_use = "dropping the guard lets the channel close"]
 pub struct Hold {
     inner: Arc<Inner>,
 }
@@ -345,119 +296,5 @@ pub struct Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         self.inner.command(cluster_core::Worker::let_go);
-    }
-}
-
-/// The first of a name's addresses that can be bound, or the error of the last.
-async fn first_of<T, F: Future<Output = Result<T, ListenError>>>(
-    name: impl ToSocketAddrs,
-    open: impl Fn(SocketAddr) -> F,
-) -> Result<T, ListenError> {
-    let mut result = Err(ListenError::Resolve(io::ErrorKind::NotFound.into()));
-    for address in lookup_host(name).await.map_err(ListenError::Resolve)? {
-        result = open(address).await;
-        if !matches!(result, Err(ListenError::Bind(_))) {
-            break;
-        }
-    }
-    result
-}
-
-/// The address cannot be served as it is asked.
-pub(crate) fn unfit(why: &'static str) -> ListenError {
-    ListenError::Unsuitable(why)
-}
-
-/// Why a process did not become a worker.
-#[derive(Clone, PartialEq, Eq)]
-pub enum JoinError {
-    /// No primary started it.
-    NotAWorker,
-    /// It is a worker already: clone the first.
-    Joined,
-    /// Its environment is broken.
-    Role(RoleError),
-    /// There is no tokio runtime here.
-    Runtime(NoRuntime),
-    /// The channel could not be watched.
-    Channel(Errno),
-}
-
-impl fmt::Display for JoinError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            JoinError::NotAWorker => {
-                f.write_str("no primary started this process: ask `role` before joining")
-            }
-            JoinError::Joined => {
-                f.write_str("this process has joined its cluster already: clone the first worker")
-            }
-            JoinError::Role(_) => {
-                f.write_str("this process cannot join a cluster: its environment is broken")
-            }
-            JoinError::Runtime(_) => f.write_str("a worker cannot join here"),
-            JoinError::Channel(errno) => write!(f, "the channel to the primary cannot be watched: {errno}"),
-        }
-    }
-}
-
-impl error::Error for JoinError {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        match self {
-            JoinError::NotAWorker | JoinError::Joined | JoinError::Channel(_) => None,
-            JoinError::Role(error) => Some(error),
-            JoinError::Runtime(error) => Some(error),
-        }
-    }
-}
-
-/// Why a worker does not serve an address.
-pub enum ListenError {
-    /// The name could not be resolved, or has no address.
-    Resolve(io::Error),
-    /// The address is of another kind than what was asked to serve it, or cannot be written in a message.
-    Unsuitable(&'static str),
-    /// A relative path begins at the working directory, which cannot be read: it was removed, for instance.
-    Directory(io::Error),
-    /// A socket that the primary sent cannot be used.
-    Socket(io::Error),
-    /// The address could not be bound; with the primary's error number and what was asked for.
-    Bind(BindError),
-    /// The worker is leaving, or was before the primary answered: nobody shares a socket with it.
-    Disconnected,
-    /// The worker is leaving: the address was bound for it, and closed before it could be told. Node: `'close'` on a server
-    /// without a `'listening'` before.
-    Closed,
-}
-
-impl fmt::Display for ListenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ListenError::Resolve(_) => {
-                f.write_str("cannot resolve the address; write `HOST:PORT` with a name that exists, or a number")
-            }
-            ListenError::Unsuitable(why) => write!(f, "the address is unsuitable: {why}"),
-            ListenError::Directory(_) => f.write_str(
-                "cannot read the working directory, where a relative path begins; give an absolute path, or change the directory",
-            ),
-            ListenError::Socket(_) => f.write_str("cannot use the socket that the primary sent"),
-            ListenError::Bind(error) => error.fmt(f),
-            ListenError::Disconnected | ListenError::Closed => {
-                f.write_str("the worker is leaving: end, and let the primary fork another")
-            }
-        }
-    }
-}
-
-impl error::Error for ListenError {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        match self {
-            ListenError::Resolve(error) | ListenError::Directory(error) | ListenError::Socket(error) => {
-                Some(error)
-            }
-            // It adds nothing to what it holds, and shows it.
-            ListenError::Bind(error) => error.source(),
-            ListenError::Unsuitable(_) | ListenError::Disconnected | ListenError::Closed => None,
-        }
     }
 }

@@ -15,6 +15,7 @@ mod cluster {
     pub(crate) mod passing;
     pub(crate) mod programs;
     pub(crate) mod relay;
+    pub(crate) mod returning;
     pub(crate) mod roles;
     pub(crate) mod sending;
     pub(crate) mod serving;
@@ -32,8 +33,8 @@ use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::Builder;
 
 use crate::cluster::{
-    counting, ends, inherited, interrupted, lives, node, node_programs, passing, programs, relay, roles,
-    sending, serving, settings, signals, sockets, starts, support,
+    counting, ends, inherited, interrupted, lives, node, node_programs, passing, programs, relay, returning,
+    roles, sending, serving, settings, signals, sockets, starts, support,
 };
 
 fn main() -> ExitCode {
@@ -70,6 +71,7 @@ fn trials() -> Vec<Trial> {
         sending::trials(),
         interrupted::trials(),
         roles::trials(),
+        returning::trials(),
         node::trials(),
         node_programs::trials(),
         counting::trials(),

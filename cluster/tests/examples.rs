@@ -288,6 +288,6 @@ fn http_fails_if_nobody_comes_to_serve() -> Tested {
 fn a_worker_program_alone_says_that_it_is_none() -> Tested {
     let output = Command::new(build("two_programs_worker")?).output()?;
     let said = String::from_utf8(output.stderr)?;
-    assert!(!output.status.success() && said.contains("no primary started this process"), "{said}");
+    assert!(!output.status.success() && said.contains("NotAWorker"), "{said}");
     Ok(())
 }

@@ -297,7 +297,7 @@ fn run() -> ExitCode {
 }
 
 async fn program() -> Ended {
-    let worker = Worker::join()?;
+    let worker = Worker::join_as_node()?;
     match env::var("PROGRAM")?.as_str() {
         "serve" => serve(&worker, listen(&worker).await?).await,
         "hoard, and serve" => hoard(&worker).await,
@@ -321,10 +321,10 @@ async fn listen(worker: &Worker) -> Result<Listener, Box<dyn Error>> {
 
 /// Says which worker it is, and hangs up.
 async fn serve(worker: &Worker, mut listener: Listener) -> Ended {
-    loop {
-        let mut connection = listener.accept().await?;
+    while let Some(mut connection) = listener.accept().await? {
         connection.write_all(worker.id().to_string().as_bytes()).await?;
     }
+    Ok(())
 }
 
 async fn hoard(worker: &Worker) -> Ended {
@@ -337,8 +337,7 @@ async fn hoard(worker: &Worker) -> Ended {
 /// Greets each client, and tells its primary how the client ends.
 async fn tell(worker: &Worker) -> Ended {
     let mut listener = listen(worker).await?;
-    loop {
-        let mut connection = listener.accept().await?;
+    while let Some(mut connection) = listener.accept().await? {
         let ended = async {
             connection.write_all(b"hello").await?;
             worker.send(json!("greeted")).map_err(io::Error::other)?;
@@ -347,6 +346,7 @@ async fn tell(worker: &Worker) -> Ended {
         let end = ended.await.map_or_else(|error| format!("{:?}", error.kind()), |_| "end".to_owned());
         worker.send(json!(end))?;
     }
+    Ok(())
 }
 
 /// Leads a cluster of its own as a user who may have no more processes; root always may.

@@ -1,8 +1,8 @@
-//! A worker's state over a real channel whose other end is the test.
+//! The driver of a worker over a real channel; the test is the primary.
 
 use super::*;
+use crate::error::ListenError;
 use crate::listener_handle::ListenerHandle;
-use crate::worker::ListenError;
 use cluster_core::{Limits, WorkerId};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use std::fs::File;
@@ -14,12 +14,13 @@ use std::os::unix::net::UnixStream;
 use std::pin::{Pin, pin};
 use std::thread::{self, JoinHandle};
 
+/// A program that takes events, and then none, is not read from until it takes another one.
 #[tokio::test]
-async fn a_program_that_does_not_take_its_messages_is_not_read_from_until_it_does() {
+async fn full_inbox_pauses_reading() {
     let (inner, far) = worker();
     inner.start();
-    // More than one read and the kernel hold.
-    let many = 64 * WAITING;
+    // More than a read and the kernel hold together.
+    let many = 64 * INBOX_EVENTS;
     let writer = write(far, many);
     assert_eq!(number_of(inner.next().await), Some(0));
     until_full(&inner).await;
@@ -30,31 +31,33 @@ async fn a_program_that_does_not_take_its_messages_is_not_read_from_until_it_doe
     writer.join().expect("no panic").expect("everything was written");
 }
 
+/// The worker notices the death of its primary though the inbox is full.
 #[tokio::test(start_paused = true)]
-async fn the_death_of_a_primary_is_noticed_by_a_program_that_takes_no_messages() {
+async fn full_inbox_notices_lost_primary() {
     let (inner, mut far) = worker();
     inner.start();
-    let lines: Vec<String> = (0..=WAITING).map(|number| format!("{number}\n")).collect();
+    let lines: Vec<String> = (0..=INBOX_EVENTS).map(|number| format!("{number}\n")).collect();
     far.write_all(lines.concat().as_bytes()).expect("written");
     assert_eq!(number_of(inner.next().await), Some(0));
     until_full(&inner).await;
-    writeln!(far, "{}", WAITING + 1).expect("written");
+    writeln!(far, "{}", INBOX_EVENTS + 1).expect("written");
     drop(far);
     inner.wait_for_phase(Phase::Disconnected).await;
-    for number in 1..WAITING + 2 {
-        assert_eq!(number_of(inner.next().await), Some(number), "nothing is forgotten");
+    for number in 1..INBOX_EVENTS + 2 {
+        assert_eq!(number_of(inner.next().await), Some(number), "a message was lost");
     }
     assert!(matches!(inner.next().await, Some(WorkerEvent::Disconnect)));
 }
 
+/// A program that never takes an event loses messages, and its worker continues.
 #[tokio::test]
-async fn a_program_that_never_asks_for_messages_does_not_stop_its_worker() {
+async fn unasked_inbox_never_pauses_reading() {
     let (inner, far) = worker();
     inner.start();
-    let writer = write(far, 3 * WAITING);
+    let writer = write(far, 3 * INBOX_EVENTS);
     inner.wait_for_phase(Phase::Disconnected).await;
-    assert_eq!(inner.inbox.len(), WAITING + 1);
-    for number in 0..WAITING {
+    assert_eq!(inner.inbox.len(), INBOX_EVENTS + 1);
+    for number in 0..INBOX_EVENTS {
         assert_eq!(number_of(inner.next().await), Some(number));
     }
     assert!(matches!(inner.next().await, Some(WorkerEvent::Disconnect)));
@@ -62,7 +65,7 @@ async fn a_program_that_never_asks_for_messages_does_not_stop_its_worker() {
 }
 
 #[tokio::test]
-async fn nothing_comes_between_the_last_event_and_the_end_of_a_worker_that_was_not_asked_to_go() {
+async fn lost_worker_has_no_later_event() {
     let (inner, far) = worker();
     inner.start();
     drop(far);
@@ -70,88 +73,126 @@ async fn nothing_comes_between_the_last_event_and_the_end_of_a_worker_that_was_n
     assert!(inner.inbox.has_ended());
 }
 
+/// A descriptor that is not a socket is rejected, and its message is dropped.
 #[tokio::test]
-async fn what_is_no_socket_is_refused_and_its_message_not_delivered() {
+async fn received_file_is_rejected() {
     let (inner, far) = worker();
     inner.start();
     let file = File::open("/dev/null").expect("a file");
     send_with(&far, "{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Socket\",\"msg\":1}\n2\n", file.as_fd());
-    // The message after it is the first that is heard.
+    // The message after the dropped one is the first event.
     assert_eq!(number_of(inner.next().await), Some(2));
-    let mut said = [0; 1000];
-    let length = (&far).read(&mut said).expect("it has answered before");
-    assert!(String::from_utf8_lossy(&said[..length]).ends_with("{\"cmd\":\"NODE_HANDLE_NACK\"}\n"));
+    let mut written = [0; 1000];
+    let length = (&far).read(&mut written).expect("the worker has answered before");
+    assert!(String::from_utf8_lossy(&written[..length]).ends_with("{\"cmd\":\"NODE_HANDLE_NACK\"}\n"));
 }
 
-/// The answer and the wish that it goes come together: the server is bound, and closed before anyone hears of it.
+/// The reply and the request to disconnect arrive together: the listener is bound, and closed before the reply is
+/// delivered.
 #[tokio::test]
-async fn a_server_that_is_closed_before_its_program_knows_that_it_listens_says_so() {
+async fn listener_closed_before_reply_reports_closed() {
     let (inner, mut far) = worker();
     inner.start();
     let opening = tokio::spawn(ListenerHandle::open(inner, ListenOptions::default()));
     let answer = answer(&far).await;
-    far.write_all(format!("{answer}\n{LEAVE}\n").as_bytes()).expect("written");
+    far.write_all(format!("{answer}\n{DISCONNECT}\n").as_bytes()).expect("written");
     let opened = opening.await.expect("no panic");
     assert!(matches!(opened, Err(ListenError::Closed)), "{opened:?}");
 }
 
-/// A connection comes, and the wish that the worker goes. Whoever hears of the wish leaves its listener alone.
+/// A connection was acknowledged before the request to disconnect: a program that drops its listener at
+/// [`Phase::Disconnecting`] must have been given the connection.
 #[tokio::test]
-async fn what_is_on_its_way_to_who_waits_for_it_is_taken_before_it_is_said_that_the_worker_is_to_go() {
+async fn disconnecting_waits_for_pending_accept() {
     let (inner, mut far, mut server) = serving().await;
-    let mut leaving = pin!(inner.wait_for_phase(Phase::Disconnecting));
+    let mut disconnecting = pin!(inner.wait_for_phase(Phase::Disconnecting));
     {
         let mut accepted = pin!(server.next_accepted());
         assert!(poll(accepted.as_mut()).is_pending());
         offer(&far);
         line_with(&far, r#""accepted":true"#).await;
-        writeln!(far, "{LEAVE}").expect("written");
+        writeln!(far, "{DISCONNECT}").expect("written");
         line_with(&far, r#""act":"close""#).await;
-        assert!(poll(leaving.as_mut()).is_pending());
+        assert!(poll(disconnecting.as_mut()).is_pending());
         assert!(matches!(poll(accepted.as_mut()), Poll::Ready(Some(_))));
     }
-    leaving.await;
+    disconnecting.await;
 }
 
-/// The same, while its acknowledgement waits for room in the channel.
+/// As before, but the acknowledgement still waits for room in the channel.
 #[tokio::test]
-async fn what_is_being_acknowledged_is_taken_before_it_is_said_that_the_worker_is_to_go() {
+async fn disconnecting_waits_for_acknowledgement() {
     let (inner, mut far, mut server) = serving().await;
-    let mut leaving = pin!(inner.wait_for_phase(Phase::Disconnecting));
+    let mut disconnecting = pin!(inner.wait_for_phase(Phase::Disconnecting));
     {
         let mut accepted = pin!(server.next_accepted());
         assert!(poll(accepted.as_mut()).is_pending());
-        inner.command(|machine| machine.send("x".repeat(1 << 20))).expect("its channel is open");
+        inner.command(|machine| machine.send("x".repeat(1 << 20))).expect("an open channel");
         offer(&far);
         while !inner.with_machine(cluster_core::Worker::is_acknowledging) {
             tokio::task::yield_now().await;
         }
-        writeln!(far, "{LEAVE}").expect("written");
+        writeln!(far, "{DISCONNECT}").expect("written");
         while !inner.with_machine(cluster_core::Worker::exited_after_disconnect) {
             tokio::task::yield_now().await;
         }
-        assert!(poll(leaving.as_mut()).is_pending());
+        assert!(poll(disconnecting.as_mut()).is_pending());
         line_with(&far, r#""act":"close""#).await;
-        assert!(poll(leaving.as_mut()).is_pending());
+        assert!(poll(disconnecting.as_mut()).is_pending());
         assert!(matches!(poll(accepted.as_mut()), Poll::Ready(Some(_))));
     }
-    leaving.await;
+    disconnecting.await;
 }
 
-/// A worker that listens, its primary's end, and its server.
+/// `main` returns as soon as the listeners are closed. A connection that the primary hands off before it answers the
+/// report is rejected, and not lost.
+#[test]
+fn dropped_worker_completes_its_disconnect() {
+    let (near, far) = UnixStream::pair().expect("a pair");
+    let primary = thread::spawn(move || {
+        let mut seen = Vec::new();
+        for line in BufReader::new(far.try_clone().expect("a copy")).lines().map_while(Result::ok) {
+            if line.contains("queryServer") {
+                writeln!(&far, "{}", answer_to(&line)).expect("written");
+            } else if line.contains("exitedAfterDisconnect") {
+                offer(&far);
+                writeln!(&far, "{}", answer_to(&line)).expect("written");
+            }
+            seen.push(line);
+        }
+        seen
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let unix = Unix::with_channel(near).expect("a channel");
+        let machine =
+            cluster_core::Worker::new(WorkerId(1), cluster_core::Serialization::Json, Limits::default());
+        let inner = Arc::new(Inner::new(machine, unix, Handle::current(), ExitRule::Return));
+        inner.start();
+        let opened = ListenerHandle::open(inner.clone(), ListenOptions::default()).await;
+        let (mut server, _) = opened.expect("a listener");
+        inner.command(cluster_core::Worker::disconnect);
+        assert!(server.next_accepted().await.is_none());
+    });
+    drop(runtime);
+    let seen = primary.join().expect("no panic");
+    assert!(seen.iter().any(|line| line.contains(r#""accepted":false"#)), "{seen:#?}");
+}
+
+/// A listening worker, the primary's end of the channel, and the listener.
 async fn serving() -> (Arc<Inner>, UnixStream, ListenerHandle) {
     let (inner, mut far) = worker();
     inner.start();
     let opening = tokio::spawn(ListenerHandle::open(inner.clone(), ListenOptions::default()));
     writeln!(far, "{}", answer(&far).await).expect("written");
-    let (server, _) = opening.await.expect("no panic").expect("it listens");
+    let (server, _) = opening.await.expect("no panic").expect("a listener");
     (inner, far, server)
 }
 
-/// The primary offers a connection.
+/// Hands off a connection, as a primary.
 fn offer(far: &UnixStream) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let client = TcpStream::connect(listener.local_addr().expect("it has one")).expect("it listens");
+    let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("a listener");
     let offer = r#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":{"cmd":"NODE_CLUSTER","act":"newconn","key":"key","seq":7}}"#;
     send_with(far, &format!("{offer}\n"), client.as_fd());
 }
@@ -160,26 +201,29 @@ fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// The worker is to go.
-const LEAVE: &str = r#"{"cmd":"NODE_CLUSTER","act":"disconnect","seq":0}"#;
+/// The request to disconnect.
+const DISCONNECT: &str = r#"{"cmd":"NODE_CLUSTER","act":"disconnect","seq":0}"#;
 
-/// What lets it listen, once it asks.
+/// Waits for the request to listen, and returns the reply.
 async fn answer(far: &UnixStream) -> String {
-    let question: serde_json::Value =
-        serde_json::from_str(&line_with(far, "queryServer").await).expect("it is JSON");
+    answer_to(&line_with(far, "queryServer").await)
+}
+
+fn answer_to(question: &str) -> String {
+    let question: serde_json::Value = serde_json::from_str(question).expect("JSON");
     let seq = question["seq"].as_u64().expect("a number");
     format!(r#"{{"cmd":"NODE_CLUSTER","ack":{seq},"key":"key","errno":null,"data":null}}"#)
 }
 
-/// The next line in which this is. What came with it is forgotten.
+/// The next line that contains this text. Later lines of the same read are lost.
 async fn line_with(far: &UnixStream, text: &'static str) -> String {
     let lines = BufReader::new(far.try_clone().expect("a copy")).lines().map_while(Result::ok);
     let mut found = lines.filter(move |line| line.contains(text));
     let found = tokio::task::spawn_blocking(move || found.next()).await.expect("no panic");
-    found.expect("it says so")
+    found.expect("a line with the text")
 }
 
-/// Writes lines, and a descriptor with the first.
+/// Writes lines, and a descriptor with the first of them.
 fn send_with(far: &UnixStream, lines: &str, descriptor: BorrowedFd<'_>) {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -188,7 +232,7 @@ fn send_with(far: &UnixStream, lines: &str, descriptor: BorrowedFd<'_>) {
     sendmsg(far, &[IoSlice::new(lines.as_bytes())], &mut control, SendFlags::empty()).expect("sent");
 }
 
-/// What a message says.
+/// The number in a message.
 fn number_of(event: Option<WorkerEvent>) -> Option<usize> {
     match event? {
         WorkerEvent::Message { message, .. } => message.to().ok(),
@@ -196,18 +240,17 @@ fn number_of(event: Option<WorkerEvent>) -> Option<usize> {
     }
 }
 
-/// A worker, and its primary's end.
+/// A worker, and the primary's end of its channel.
 fn worker() -> (Arc<Inner>, UnixStream) {
     let (near, far) = UnixStream::pair().expect("a pair");
     let unix = Unix::with_channel(near).expect("a channel");
     let machine =
         cluster_core::Worker::new(WorkerId(1), cluster_core::Serialization::Json, Limits::default());
-    let inner = Arc::new(Inner::new(machine, unix, Handle::current()));
-    inner.keep_running();
+    let inner = Arc::new(Inner::new(machine, unix, Handle::current(), ExitRule::KeepRunning));
     (inner, far)
 }
 
-/// Writes numbers and then that the worker is to go, and keeps the channel open.
+/// Writes numbers and a request to disconnect, and keeps the channel open.
 fn write(mut far: UnixStream, count: usize) -> JoinHandle<io::Result<UnixStream>> {
     thread::spawn(move || {
         for number in 0..count {
@@ -220,12 +263,12 @@ fn write(mut far: UnixStream, count: usize) -> JoinHandle<io::Result<UnixStream>
 
 async fn until_full(inner: &Inner) {
     let mut before = 0;
-    while before < WAITING || inner.inbox.len() > before {
+    while before < INBOX_EVENTS || inner.inbox.len() > before {
         before = inner.inbox.len();
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
     }
-    // What came with the last read is here, too: a number and the end of its line each.
-    assert!(before < WAITING + (64 << 10) / 2, "{before}");
+    // The last read may add 64 KiB of lines, each a digit and a line end or more.
+    assert!(before < INBOX_EVENTS + (64 << 10) / 2, "{before}");
 }

@@ -1,5 +1,5 @@
-//! Sending that waits, in a primary. Every input is handled meanwhile, and its events are kept: a primary that handled
-//! none while it waits for a worker could wait for one that waits for it. The end of a primary is here, too.
+//! Sending when there is room, and the end of a primary. While a primary waits for room it handles every input and keeps
+//! the events: otherwise it could wait for a worker that waits for the primary.
 
 use std::collections::VecDeque;
 use std::future;
@@ -11,42 +11,42 @@ use tracing::warn;
 
 use super::Primary;
 
-/// Events that came while a command waited, oldest first.
+/// The events that were emitted while a command waited, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct KeptEvents {
     events: VecDeque<(Event, Option<WorkerInfo>)>,
-    /// What was known of the worker of the last event that was taken: it may be forgotten since.
+    /// The state of the worker of the last taken event, which the machine may have forgotten since.
     known: Option<(WorkerId, WorkerInfo)>,
 }
 
 impl KeptEvents {
-    pub(super) fn put(&mut self, event: Event, life: Option<WorkerInfo>) {
-        self.events.push_back((event, life));
+    pub(super) fn put(&mut self, event: Event, info: Option<WorkerInfo>) {
+        self.events.push_back((event, info));
     }
 
-    /// The oldest event.
+    /// Takes the oldest event.
     pub(super) fn take(&mut self) -> Option<Event> {
         self.known = None;
-        let (event, life) = self.events.pop_front()?;
-        self.known = event.worker().zip(life);
+        let (event, info) = self.events.pop_front()?;
+        self.known = event.worker().zip(info);
         Some(event)
     }
 
-    /// What was known of a worker when the last event came.
+    /// The state of this worker when the last taken event was emitted.
     pub(super) fn known(&self, worker: WorkerId) -> Option<&WorkerInfo> {
-        self.known.as_ref().filter(|(known, _)| *known == worker).map(|(_, life)| life)
+        self.known.as_ref().filter(|(known, _)| *known == worker).map(|(_, info)| info)
     }
 }
 
 impl Primary {
-    /// Sends a message to a worker when there is room for it. Dropping the future sends nothing.
+    /// Sends a message to a worker as soon as there is room. Dropping the future sends nothing.
     ///
-    /// While it waits, every input is handled: workers are read from, connections are given out, remotes are obeyed. The
-    /// events of that are kept for [`next`](Primary::next), as many as there are: a task that is to react to them meanwhile
-    /// leaves this to another one with a [`Remote`](crate::Remote).
+    /// Meanwhile the primary handles every input: it reads from workers, distributes connections and executes commands of
+    /// remotes. The events are kept for [`next`](Primary::next), without a bound. A program that must react to events
+    /// meanwhile sends from another task, through a [`Remote`](crate::Remote).
     ///
     /// # Errors
-    /// As [`send`](Primary::send), but never [`Full`](SendError::Full).
+    /// As [`send`](Primary::send), except [`SendError::Full`].
     pub async fn send_when_room(
         &mut self,
         worker: WorkerId,
@@ -64,9 +64,9 @@ impl Primary {
         .await
     }
 
-    /// Waits until the kernel has every message that was accepted, whole, or it is reported as lost
-    /// ([`WorkerError::Write`](crate::WorkerError)). From then on they survive this process, however it ends: their workers read
-    /// them before they find that it has exited. This does not mean that they were read. Events are kept as by
+    /// Waits until the kernel has every accepted message, or the message is reported as lost
+    /// ([`WorkerError::Write`](crate::WorkerError)). From then on the messages survive this process, however it ends: workers
+    /// read them before the end of the channel. This does not mean that the workers have read them. Events are kept as by
     /// [`send_when_room`](Primary::send_when_room).
     pub async fn flush(&mut self) {
         future::poll_fn(|cx| {
@@ -78,12 +78,12 @@ impl Primary {
         .await;
     }
 
-    /// How long dropping it waits for workers that do not read: five seconds, if this is not called. Zero: it does not wait.
+    /// Sets how long dropping the primary waits for workers that do not read. Default: 5 s. Zero: no wait.
     pub fn set_linger(&mut self, linger: Duration) {
         self.linger = linger;
     }
 
-    /// One input; its events are kept.
+    /// Takes one input, and keeps its events.
     fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.keep_events();
         if !self.take_input(cx) {
@@ -95,17 +95,17 @@ impl Primary {
 
     fn keep_events(&mut self) {
         while let Some(event) = pump(&mut self.machine, &mut self.unix) {
-            let life = event.worker().and_then(|worker| self.machine.worker(worker)).cloned();
-            self.kept.put(event, life);
+            let info = event.worker().and_then(|worker| self.machine.worker(worker)).cloned();
+            self.kept.put(event, info);
         }
     }
 
-    /// How many messages are accepted and not written.
+    /// The number of accepted messages that the kernel does not have.
     fn unwritten(&self) -> u64 {
         self.machine.running_workers().filter_map(|worker| self.machine.unwritten(worker)).sum()
     }
 
-    /// Writes what was accepted, without the runtime, which may have ended.
+    /// Writes the accepted messages, without the runtime, which may have ended.
     fn finish(&mut self) {
         if self.unwritten() == 0 {
             return;
@@ -113,7 +113,7 @@ impl Primary {
         let until = Instant::now() + self.linger;
         self.unix.leave_runtime();
         loop {
-            // No caller is left to take an event.
+            // No program is left to take an event.
             while pump(&mut self.machine, &mut self.unix).is_some() {}
             let unwritten = self.unwritten();
             if unwritten == 0 {
@@ -132,7 +132,7 @@ impl Drop for Primary {
         let runtime = self.runtime.clone();
         let _context = runtime.enter();
         self.finish();
-        // Remotes that wait for room return `RemoteError::Gone`.
+        // Remotes that wait for room return `RemoteError::PrimaryDropped`.
         self.progress.notify_waiters();
     }
 }

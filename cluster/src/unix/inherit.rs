@@ -12,7 +12,7 @@ use socket2::{SockRef, Type};
 use super::spawn::written;
 use super::variables::variables;
 use super::{errno, signals};
-use crate::role::RoleError;
+use crate::error::RoleError;
 
 /// A worker's place in its cluster.
 #[derive(Debug)]

@@ -241,7 +241,7 @@ async fn remote() -> Tested {
     until(&mut primary, |event| matches!(event, Event::Exit { .. })).await?;
     task.await??;
     drop(primary);
-    same(remote.fork().await, Err(RemoteError::Gone))
+    same(remote.fork().await, Err(RemoteError::PrimaryDropped))
 }
 
 /// What a subscriber has been given.

@@ -4,7 +4,9 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::{env, process};
 
-use ::cluster::{Connection, ListenOptions, Listener, Primary, Settings, Worker, WorkerEvent, role};
+use ::cluster::{
+    Connection, ListenOptions, Listener, Primary, Settings, Transport, Worker, WorkerEvent, role,
+};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,6 +16,7 @@ use super::support::{Hoard, inherited, runtime};
 mod inherited;
 mod leading;
 mod passing;
+mod returning;
 pub(crate) mod sending;
 mod told;
 
@@ -33,7 +36,10 @@ async fn program() -> Ended {
     if env::var("PROGRAM")? == "forget the role" {
         return Ok(Primary::new(Settings::default()).map(drop)?);
     }
-    let worker = Worker::join()?;
+    if let Some(program) = env::var("PROGRAM")?.strip_prefix("until main returns: ") {
+        return returning::run(Worker::join()?, program).await;
+    }
+    let worker = Worker::join_as_node()?;
     match env::var("PROGRAM")?.as_str() {
         "echo" => echo(worker).await,
         "count to 100 and exit" => count(&worker),
@@ -136,6 +142,13 @@ async fn listen(worker: &Worker) -> Result<Listener, Box<dyn Error>> {
     }
 }
 
+/// The next connection of a listener that is not closed.
+pub(crate) async fn accept<T: Transport>(
+    listener: &mut Listener<T>,
+) -> Result<Connection<T>, Box<dyn Error>> {
+    listener.accept().await?.ok_or_else(|| "the listener is closed".into())
+}
+
 /// Says which worker it is, and hangs up.
 async fn serve(worker: Worker) -> Ended {
     let listener = listen(&worker).await?;
@@ -144,7 +157,7 @@ async fn serve(worker: Worker) -> Ended {
 
 async fn serve_at(worker: &Worker, mut listener: Listener) -> Ended {
     loop {
-        let connection = listener.accept().await?;
+        let connection = accept(&mut listener).await?;
         say_who(worker, connection).await?;
     }
 }
@@ -188,7 +201,7 @@ async fn listen_at_one_of(worker: &Worker) -> Ended {
 async fn say_what_was_said(worker: &Worker) -> Ended {
     let mut listener = listen(worker).await?;
     loop {
-        let (mut connection, mut said) = (listener.accept().await?, Vec::new());
+        let (mut connection, mut said) = (accept(&mut listener).await?, Vec::new());
         let end = connection.read_to_end(&mut said).await.map_err(|error| format!("{:?}", error.kind()));
         worker.send(json!([String::from_utf8(said)?, end.err()]))?;
     }
@@ -209,7 +222,7 @@ async fn stop_accepting(worker: &Worker) -> Ended {
     let mut listener = listen(worker).await?;
     tokio::select! {
         biased;
-        accepted = listener.accept() => say_who(worker, accepted?).await?,
+        accepted = accept(&mut listener) => say_who(worker, accepted?).await?,
         () = std::future::ready(()) => {}
     }
     std::future::pending().await
@@ -221,7 +234,7 @@ async fn hesitate(worker: Worker) -> Ended {
     for _ in 0..100 {
         tokio::select! {
             biased;
-            accepted = listener.accept() => say_who(&worker, accepted?).await?,
+            accepted = accept(&mut listener) => say_who(&worker, accepted?).await?,
             () = tokio::task::yield_now() => {}
         }
     }
@@ -235,7 +248,7 @@ async fn say_who(worker: &Worker, mut connection: Connection) -> Ended {
 /// Holds one connection, and says on it what it hears last.
 async fn say_goodbye(worker: Worker) -> Ended {
     let mut listener = listen(&worker).await?;
-    let mut connection = listener.accept().await?;
+    let mut connection = accept(&mut listener).await?;
     connection.write_all(b"hello").await?;
     while let Some(event) = worker.next().await {
         if matches!(event, WorkerEvent::Disconnect) {
@@ -253,7 +266,7 @@ async fn say_goodbye(worker: Worker) -> Ended {
 async fn echo_connections(worker: &Worker) -> Ended {
     let mut listener = listen(worker).await?;
     loop {
-        let connection = listener.accept().await?;
+        let connection = accept(&mut listener).await?;
         let (mut reader, mut writer) = tokio::io::split(connection);
         tokio::spawn(async move { tokio::io::copy(&mut reader, &mut writer).await });
     }
@@ -263,7 +276,7 @@ async fn echo_connections(worker: &Worker) -> Ended {
 async fn stay(worker: Worker) -> Ended {
     worker.keep_running();
     let mut listener = listen(&worker).await?;
-    let mut connection = listener.accept().await?;
+    let mut connection = accept(&mut listener).await?;
     connection.write_all(b"hello").await?;
     worker.disconnected().await;
     let mut rest = String::new();
@@ -278,13 +291,13 @@ async fn stay(worker: Worker) -> Ended {
 async fn leave(worker: Worker) -> Ended {
     worker.keep_running();
     let mut listener = listen(&worker).await?;
-    let mut connection = listener.accept().await?;
+    let mut connection = accept(&mut listener).await?;
     worker.disconnect();
     worker.send(json!({ "leaving": worker.exited_after_disconnect() }))?;
     connection.read_to_string(&mut String::new()).await?;
     drop(connection);
-    let refused = listener.accept().await.map(drop).map_err(|error| error.kind());
-    worker.send(json!({ "accept": format!("{refused:?}") }))?;
+    let end = listener.accept().await?;
+    worker.send(json!({ "accept": format!("{end:?}") }))?;
     worker.disconnected().await;
     Ok(())
 }
@@ -292,7 +305,7 @@ async fn leave(worker: Worker) -> Ended {
 /// Closes its server while it has a connection.
 async fn close(worker: &Worker) -> Ended {
     let mut listener = listen(worker).await?;
-    let mut connection = listener.accept().await?;
+    let mut connection = accept(&mut listener).await?;
     tokio::spawn(async move { connection.read_to_string(&mut String::new()).await });
     worker.send(json!("closing"))?;
     listener.close().await;
@@ -329,7 +342,7 @@ async fn serve_with_one_descriptor(worker: Worker) -> Ended {
     let _hoard = Hoard::but(1)?;
     worker.send(json!("serving"))?;
     loop {
-        let (worker, connection) = (worker.clone(), listener.accept().await?);
+        let (worker, connection) = (worker.clone(), accept(&mut listener).await?);
         tokio::spawn(async move {
             // Meanwhile it has tried to accept.
             for _ in 0..10 {

@@ -26,19 +26,19 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 /// The number, the channel and the serialization that the variables name, and what is said about them.
 const BROKEN: [(&str, Option<&str>, Option<&str>, &str); 9] = [
-    ("", Some("3"), None, "NODE_UNIQUE_ID is \"\" and not a number from 1"),
-    ("0", Some("3"), None, "NODE_UNIQUE_ID is \"0\" and not a number from 1"),
-    ("-1", Some("3"), None, "NODE_UNIQUE_ID is \"-1\" and not a number from 1"),
-    ("x", Some("3"), None, "NODE_UNIQUE_ID is \"x\" and not a number from 1"),
+    ("", Some("3"), None, "NODE_UNIQUE_ID is \"\", expected an integer from 1"),
+    ("0", Some("3"), None, "NODE_UNIQUE_ID is \"0\", expected an integer from 1"),
+    ("-1", Some("3"), None, "NODE_UNIQUE_ID is \"-1\", expected an integer from 1"),
+    ("x", Some("3"), None, "NODE_UNIQUE_ID is \"x\", expected an integer from 1"),
     ("1", None, None, "NODE_UNIQUE_ID is set, but NODE_CHANNEL_FD is not"),
-    ("1", Some("0"), None, "NODE_CHANNEL_FD is \"0\" and not a number from 3"),
-    ("1", Some("three"), None, "NODE_CHANNEL_FD is \"three\" and not a number from 3"),
+    ("1", Some("0"), None, "NODE_CHANNEL_FD is \"0\", expected an integer from 3"),
+    ("1", Some("three"), None, "NODE_CHANNEL_FD is \"three\", expected an integer from 3"),
     ("1", Some("1000"), None, "NODE_CHANNEL_FD is 1000, which is not an inherited channel: EBADF"),
     (
         "1",
         Some("3"),
         Some("v9"),
-        "NODE_CHANNEL_SERIALIZATION_MODE is \"v9\" and neither \"json\" nor \"advanced\"",
+        "NODE_CHANNEL_SERIALIZATION_MODE is \"v9\", expected \"json\" or \"advanced\"",
     ),
 ];
 
@@ -97,7 +97,7 @@ async fn once() -> Tested {
     fork(&mut primary, "join again");
     let said = message(&mut primary).await?;
     same(said["role"].clone(), json!("Ok(Worker)"))?;
-    same(said["again"].as_str().is_some_and(|text| text.contains("joined its cluster already")), true)?;
+    same(said["again"].as_str().is_some_and(|text| text.contains("joined its cluster before")), true)?;
     primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }

@@ -237,7 +237,7 @@ async fn drains() -> Tested {
     // It waits for its connection.
     same(primary.worker(worker).map(WorkerInfo::is_connected), Some(true))?;
     client.shutdown(Shutdown::Write)?;
-    same(message(&mut primary).await?, json!({ "accept": "Err(NotConnected)" }))?;
+    same(message(&mut primary).await?, json!({ "accept": "None" }))?;
     until(&mut primary, |event| matches!(event, Event::Disconnect { .. })).await?;
     same(primary.worker(worker).and_then(WorkerInfo::exited_after_disconnect), Some(true))?;
     same(said(&mut primary, client).await?, String::new())?;

@@ -405,7 +405,7 @@ async fn removed_directory() -> Tested {
         &["-c", "rmdir \"$PWD\" && exec \"$0\"", &own.to_string_lossy()],
     )?;
     primary.setup(::cluster::SpawnOptions::new().cwd(&*inner));
-    let said = "cannot read the working directory, where a relative path begins; give an absolute path";
+    let said = "cannot read the working directory, where a relative path begins; use an absolute path";
     refused(&mut primary, json!({ "path": "s" }), said).await?;
     over(primary).await
 }
@@ -413,7 +413,7 @@ async fn removed_directory() -> Tested {
 /// An empty path is no failure of the working directory.
 async fn empty_path() -> Tested {
     let mut primary = primary()?;
-    refused(&mut primary, json!({ "path": "" }), "the address is unsuitable: its path is empty").await?;
+    refused(&mut primary, json!({ "path": "" }), "unsuitable address: the path is empty").await?;
     over(primary).await
 }
 
@@ -462,12 +462,12 @@ async fn another_kind() -> Tested {
     ] {
         fork(&mut primary, &listen)?;
         let told = told(&mut primary).await?;
-        same(told.starts_with("the address is unsuitable: TCP is for `listen`"), true)?;
+        same(told.starts_with("unsuitable address: use `listen` for TCP"), true)?;
     }
     let listener = TcpListener::bind("127.0.0.1:0")?;
     fork(&mut primary, &json!({ "fd": listener.as_raw_fd(), "unix": true }))?;
     let told = told(&mut primary).await?;
-    same(told.starts_with("the address is unsuitable: TCP is for `listen`"), true)?;
+    same(told.starts_with("unsuitable address: use `listen` for TCP"), true)?;
     drop(socket);
     over(primary).await
 }

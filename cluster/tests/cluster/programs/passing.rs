@@ -8,7 +8,7 @@ use ::cluster::{Listener, Socket, Worker, WorkerEvent};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{Ended, listen};
+use super::{Ended, accept, listen};
 use crate::cluster::support::Hoard;
 
 /// Uses every socket that it gets once, and says what it was; says all other messages again.
@@ -100,7 +100,7 @@ pub(super) async fn send_all(worker: &Worker) -> Ended {
 pub(super) async fn give_away(worker: &Worker) -> Ended {
     let mut listener: Listener = listen(worker).await?;
     loop {
-        let connection = listener.accept().await?;
+        let connection = accept(&mut listener).await?;
         worker.send_with(json!("given away"), Socket::try_from(connection.into_inner())?)?;
     }
 }

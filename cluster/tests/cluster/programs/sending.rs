@@ -7,7 +7,7 @@ use std::{env, io, process};
 use ::cluster::{ListenError, Message, Primary, Settings, Worker, WorkerEvent};
 use serde_json::json;
 
-use super::Ended;
+use super::{Ended, accept};
 
 /// More than a channel and a queue hold.
 pub(crate) const PIECES: usize = 18;
@@ -57,6 +57,7 @@ pub(super) async fn counted(worker: Worker) -> Ended {
             WorkerEvent::Disconnect => {
                 io::Write::write_all(&mut meet()?, format!("{count}").as_bytes())?;
             }
+            other => return Err(format!("{other:?}").into()),
         }
     }
     Ok(())
@@ -110,7 +111,7 @@ fn exclusive() -> ::cluster::ListenOptions {
 pub(super) async fn report(worker: Worker) -> Ended {
     let hold = worker.hold();
     let mut listener = worker.listen("127.0.0.1:0").await?;
-    let connection = listener.accept().await?;
+    let connection = accept(&mut listener).await?;
     worker.send("accepted")?;
     worker.disconnecting().await;
     drop(connection);

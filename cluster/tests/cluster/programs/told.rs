@@ -1,7 +1,6 @@
 //! A worker that serves what the variable LISTEN says, as JSON.
 
 use std::env;
-use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::process;
 
@@ -9,7 +8,7 @@ use ::cluster::{Connection, ListenAddress, ListenError, ListenOptions, Listener,
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::Ended;
+use super::{Ended, accept};
 use crate::cluster::sockets::NOT_CONNECTED;
 
 pub(super) async fn run(worker: Worker) -> Ended {
@@ -94,7 +93,7 @@ async fn opened<T>(worker: &Worker, opened: Result<T, ListenError>) -> Result<T,
 
 async fn serve<T: Transport>(worker: &Worker, told: &Value, mut listener: Listener<T>) -> Ended {
     loop {
-        let mut connection = listener.accept().await?;
+        let mut connection = accept(&mut listener).await?;
         connection.write_all(worker.id().to_string().as_bytes()).await?;
         if told["hold"] == true {
             worker.send(json!("held"))?;
@@ -120,16 +119,11 @@ async fn datagrams(worker: &Worker, socket: ::cluster::UdpSocket) -> Ended {
     worker.send(json!(socket.local_addr()?))?;
     let mut datagram = [0; 100];
     loop {
-        match socket.recv_from(&mut datagram).await {
-            Ok((length, client)) => {
-                let answer = format!("{} for {}", String::from_utf8_lossy(&datagram[..length]), worker.id());
-                socket.send_to(answer.as_bytes(), client).await?;
-            }
-            Err(error) if error.kind() == ErrorKind::NotConnected => {
-                worker.disconnected().await;
-                process::exit(NOT_CONNECTED);
-            }
-            Err(error) => return Err(error.into()),
-        }
+        let Some((length, client)) = socket.recv_from(&mut datagram).await? else {
+            worker.disconnected().await;
+            process::exit(NOT_CONNECTED);
+        };
+        let answer = format!("{} for {}", String::from_utf8_lossy(&datagram[..length]), worker.id());
+        socket.send_to(answer.as_bytes(), client).await?;
     }
 }

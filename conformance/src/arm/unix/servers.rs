@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::future::Future;
-use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -99,9 +98,9 @@ fn begin<T: Send + 'static, Serving: Future<Output = ()> + Send + 'static>(
         };
         match opened {
             Ok(opened) => serve(server, opened).await,
-            Err(ListenError::Bind(error)) => {
-                let errno = translate::errno(error.errno);
-                let seen = vocabulary::listen_failed(&server.name, &errno, &translate::asked(&error.address));
+            Err(ListenError::Bind { address, errno, .. }) => {
+                let errno = translate::errno(errno);
+                let seen = vocabulary::listen_failed(&server.name, &errno, &translate::asked(&address));
                 server.part.observe(&seen, None);
             }
             Err(ListenError::Closed) => server.is_closed(),
@@ -109,10 +108,11 @@ fn begin<T: Send + 'static, Serving: Future<Output = ()> + Send + 'static>(
             // paths.
             Err(
                 ListenError::Disconnected
-                | ListenError::Resolve(_)
-                | ListenError::Unsuitable(_)
-                | ListenError::Directory(_)
-                | ListenError::Socket(_),
+                | ListenError::Resolve { .. }
+                | ListenError::Unsuitable { .. }
+                | ListenError::WorkingDirectory(_)
+                | ListenError::Socket(_)
+                | _,
             ) => {}
         }
         drop(alive);
@@ -128,8 +128,8 @@ async fn serve<T: Transport + AsFd + Sync>(mut server: Server, mut listener: Lis
             biased;
             _ = &mut server.closed => break false,
             accepted = listener.accept() => match accepted {
-                Ok(connection) => track(&part, &name, Lent { connection, _held: held.clone() }),
-                Err(error) if error.kind() == ErrorKind::NotConnected => break true,
+                Ok(Some(connection)) => track(&part, &name, Lent { connection, _held: held.clone() }),
+                Ok(None) => break true,
                 // There is no descriptor left for it.
                 Err(_) => {}
             },
@@ -154,8 +154,8 @@ async fn receive(mut server: Server, socket: UdpSocket) {
             biased;
             _ = &mut server.closed => break,
             received = socket.recv_from(&mut buffer) => match received {
-                Ok((count, from)) => connections::datagram(&observe, &name, &known, &buffer[..count], from),
-                Err(error) if error.kind() == ErrorKind::NotConnected => {
+                Ok(Some((count, from))) => connections::datagram(&observe, &name, &known, &buffer[..count], from),
+                Ok(None) => {
                     if let Some(turn) = &mut server.turn {
                         turn.come().await;
                     }

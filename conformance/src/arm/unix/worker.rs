@@ -34,7 +34,7 @@ const A_LITTLE: Duration = Duration::from_millis(1);
 /// Plays until there is nothing more to hear. As in Node, a worker has nothing left to do then, unless it has servers that the
 /// cluster does not know.
 pub(super) async fn play(scenario: &Scenario, channel: Option<RawFd>) -> Result<(), JoinError> {
-    let worker = Worker::join()?;
+    let worker = Worker::join_as_node()?;
     // It wants to see how its servers are closed.
     worker.keep_running();
     let (alive, mut idle) = mpsc::channel(1);
@@ -121,12 +121,16 @@ impl UnixWorker {
                     self.worker.exit(0);
                 }
             }
-            // Its messages are lost, and the end of the channel follows: whoever sends on Node asks to be told, and lets it be.
-            WorkerEvent::Error(ChannelError::Write { .. } | ChannelError::Delayed(_)) => {}
-            WorkerEvent::Error(error @ (ChannelError::NotReceived | ChannelError::Protocol(_))) => {
-                eprintln!("{error}");
-                process::exit(UNCAUGHT);
-            }
+            // Node's worker adds a listener for failed sends: the messages are lost, and the end of the channel follows.
+            WorkerEvent::Error(error) => match error {
+                ChannelError::Write { .. } | ChannelError::Delayed(_) => {}
+                ChannelError::NotReceived | ChannelError::Protocol(_) => {
+                    eprintln!("{error}");
+                    process::exit(UNCAUGHT);
+                }
+            },
+            // Scenarios have no words for later events of the library.
+            _ => {}
         }
     }
 

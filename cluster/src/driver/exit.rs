@@ -1,0 +1,253 @@
+//! The end of a worker's process. By default `main` returns; a process that has lost its primary and does not end is
+//! ended after a deadline. Before any end of this library's own, accepted messages are written.
+
+use std::process;
+use std::sync::{Arc, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cluster_core::{Machine, flush, pump};
+use tokio::sync::watch;
+use tracing::{error, warn};
+
+use super::{Driver, Inner, Phase};
+use crate::event::WorkerEvent;
+
+/// The default bound of the time in which a process that ends waits for a peer that does not read.
+pub(crate) const LINGER: Duration = Duration::from_secs(5);
+
+/// The default time in which `main` has to return after the primary is lost.
+const EXIT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Under Node's rule: the time a program that takes events has to react to the last one.
+const REACTION: Duration = Duration::from_secs(5);
+
+/// The exit code of a process that did not end within the deadline.
+const LATE: i32 = 1;
+
+/// The exit code of a process whose driver has panicked, as after a panic in `main`.
+const PANICKED: i32 = 101;
+
+/// How the process of a worker ends after its channel has closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ExitRule {
+    /// `main` returns; within a deadline if the primary is lost.
+    Return,
+    /// The process exits with code 0 at once.
+    Node,
+    /// The program alone ends the process, whenever it likes.
+    KeepRunning,
+}
+
+#[derive(Debug)]
+pub(super) struct Exit {
+    rule: watch::Sender<ExitRule>,
+    deadline: watch::Sender<Duration>,
+    linger: watch::Sender<Duration>,
+}
+
+impl Exit {
+    pub(super) fn new(rule: ExitRule) -> Self {
+        Exit {
+            rule: watch::channel(rule).0,
+            deadline: watch::channel(EXIT_DEADLINE).0,
+            linger: watch::channel(LINGER).0,
+        }
+    }
+}
+
+impl Inner {
+    fn exit_rule(&self) -> ExitRule {
+        *self.exit.rule.borrow()
+    }
+
+    /// The program alone ends the process.
+    pub(crate) fn keep_running(&self) {
+        self.exit.rule.send_replace(ExitRule::KeepRunning);
+    }
+
+    /// As [`Inner::keep_running`] if the process would otherwise exit before the program sees the end.
+    pub(crate) fn keep_running_as_node(&self) {
+        if self.exit_rule() == ExitRule::Node {
+            self.keep_running();
+        }
+    }
+
+    pub(crate) fn set_exit_deadline(&self, deadline: Duration) {
+        self.exit.deadline.send_replace(deadline);
+    }
+
+    pub(crate) fn set_linger(&self, linger: Duration) {
+        self.exit.linger.send_replace(linger);
+    }
+
+    fn linger(&self) -> Duration {
+        *self.exit.linger.borrow()
+    }
+
+    /// For calls that have no result because the worker is disconnected: under Node's rule they wait for the end of the
+    /// process, so that no error of a disconnected worker reaches `main`.
+    pub(crate) async fn wait_for_exit(&self) {
+        // The sender is a field of `self`, so there is no error.
+        let _ = self.exit.rule.subscribe().wait_for(|rule| *rule != ExitRule::Node).await;
+    }
+
+    /// Under Node's rule the process exits when the program asks for an event after the last.
+    pub(super) fn exit_after_last(&self, event: Option<&WorkerEvent>) {
+        if event.is_none() && self.exit_rule() == ExitRule::Node {
+            self.exit(0);
+        }
+    }
+
+    /// Exits with code 0 when the primary has answered, or has not within the linger time, whatever the rule is.
+    pub(crate) fn kill(self: &Arc<Self>) {
+        self.exit.rule.send_replace(ExitRule::Node);
+        self.lock().killed = true;
+        self.command(cluster_core::Worker::kill);
+        if self.inbox.has_ended() {
+            self.exit(0);
+        }
+        let inner = self.clone();
+        self.runtime.spawn(async move {
+            tokio::time::sleep(inner.linger()).await;
+            // A primary that does not read does not answer, either.
+            inner.set_linger(Duration::ZERO);
+            inner.exit(0)
+        });
+    }
+
+    /// Exits when the primary has read everything, or does not read for the linger time.
+    pub(crate) fn exit(&self, code: i32) -> ! {
+        let linger = self.linger();
+        self.lock().finish(linger);
+        process::exit(code)
+    }
+
+    /// The channel is closed, before the program can observe it: the program may block the runtime in its reaction.
+    pub(super) fn channel_closed(self: &Arc<Self>) {
+        let (is_lost, killed) = {
+            let driver = self.lock();
+            (driver.is_lost(), driver.killed)
+        };
+        if is_lost || killed {
+            // Nothing precedes the end: the next call of `next` returns `None`. Node: the process exits here.
+            self.inbox.end();
+        }
+        if is_lost && self.exit_rule() == ExitRule::Return {
+            self.exit_at_deadline(LATE);
+        }
+    }
+
+    /// The channel is closed, and every listener.
+    pub(super) fn work_is_over(self: Arc<Self>) {
+        if self.exit_rule() == ExitRule::Node {
+            self.runtime.clone().spawn(async move { self.exit_as_node().await });
+        }
+    }
+
+    async fn exit_as_node(&self) {
+        if self.inbox.is_asked() && !self.lock().killed {
+            tokio::time::sleep(REACTION).await;
+        }
+        if self.exit_rule() == ExitRule::Node {
+            self.exit(0);
+        }
+    }
+
+    /// The driver has panicked, and delivers nothing: every call returns as after a lost channel.
+    pub(super) fn fail(self: &Arc<Self>) {
+        error!("a task of the library has panicked: this worker is disconnected");
+        let driver = &mut *self.lock();
+        driver.listeners.clear();
+        driver.advance(Phase::Disconnected);
+        self.inbox.end();
+        match self.exit_rule() {
+            ExitRule::Node => process::exit(PANICKED),
+            ExitRule::Return => self.exit_at_deadline(PANICKED),
+            ExitRule::KeepRunning => {}
+        }
+    }
+
+    /// The safety net, in a thread of its own: the program may block its runtime, or drop it and not return.
+    fn exit_at_deadline(self: &Arc<Self>, code: i32) {
+        let (rule, deadline) = (self.exit.rule.subscribe(), *self.exit.deadline.borrow());
+        let inner = Arc::downgrade(self);
+        let wait = move || {
+            thread::sleep(deadline);
+            if *rule.borrow() != ExitRule::Return {
+                return;
+            }
+            warn!(?deadline, code, "the primary is lost, and `main` has not returned: the process exits");
+            if let Some(inner) = inner.upgrade() {
+                inner.exit(code);
+            }
+            process::exit(code)
+        };
+        if let Err(error) = thread::Builder::new().name("cluster-exit".into()).spawn(wait) {
+            warn!(%error, "cannot start the thread that ends this process after its deadline");
+        }
+    }
+}
+
+impl Drop for Inner {
+    /// `main` has returned, or the runtime ends.
+    fn drop(&mut self) {
+        let (rule, linger) = (self.exit_rule(), self.linger());
+        let driver = self.driver.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if rule != ExitRule::Node {
+            driver.complete_disconnect(linger);
+        }
+        driver.finish(linger);
+    }
+}
+
+impl Driver {
+    /// `main` may return as soon as the last listener is closed: the rest of the disconnect happens here, so that a
+    /// connection that the primary has just handed off is rejected, and not lost.
+    fn complete_disconnect(&mut self, linger: Duration) {
+        if !self.machine.exited_after_disconnect() || self.machine.is_finished() {
+            return;
+        }
+        let until = Instant::now() + linger;
+        self.unix.leave_runtime();
+        loop {
+            // No program is left to take an event.
+            while pump(&mut self.machine, &mut self.unix).is_some() {}
+            if self.machine.is_finished() {
+                return;
+            }
+            let Some(event) = self.unix.wait(until) else { return };
+            self.machine.handle(event);
+        }
+    }
+
+    /// Writes the accepted messages, and lets the primary read them, for at most `linger`. No further connection is
+    /// accepted.
+    fn finish(&mut self, linger: Duration) {
+        let until = Instant::now() + linger;
+        self.unix.leave_runtime();
+        for listener in self.listeners.ids() {
+            self.machine.withdraw(listener);
+        }
+        // Only the writes: when a program exits within a transition, the rest of the transition does not happen. Node: a
+        // worker that exits in the callback of `listen` never announces its server.
+        flush(&mut self.machine, &mut self.unix);
+        while self.has_unwritten() {
+            // No program is left to take an event.
+            while pump(&mut self.machine, &mut self.unix).is_some() {}
+            if !self.has_unwritten() {
+                break;
+            }
+            let Some(event) = self.unix.wait(until) else {
+                warn!(unwritten = self.machine.unwritten(), "messages were lost: the primary does not read");
+                break;
+            };
+            self.machine.handle(event);
+        }
+        self.unix.farewell(until);
+    }
+
+    fn has_unwritten(&self) -> bool {
+        self.machine.unwritten().is_some_and(|unwritten| unwritten > 0)
+    }
+}

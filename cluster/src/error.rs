@@ -1,0 +1,350 @@
+//! The errors of this crate. An error text names the failed operation and the value; the cause is its `source`.
+
+use std::{error, fmt, io};
+
+use cluster_core::{Errno, ForkError, ListenAddress, SendError};
+
+use crate::socket::Socket;
+use crate::unix::spawn::{CHANNEL, ID, SERIALIZATION};
+
+/// The variables that make a process a worker are set, but a primary does not set them so.
+///
+/// The environment was changed, or inherited from a worker that could not remove the variables: see
+/// [`role`](crate::role()).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RoleError {
+    /// `NODE_UNIQUE_ID` is not an integer from 1.
+    Id {
+        /// Its value.
+        value: String,
+    },
+    /// `NODE_UNIQUE_ID` is set, `NODE_CHANNEL_FD` is not.
+    NoChannel,
+    /// `NODE_CHANNEL_FD` is not an integer from 3.
+    ChannelNumber {
+        /// Its value.
+        value: String,
+    },
+    /// The descriptor in `NODE_CHANNEL_FD` is not an inherited Unix stream socket.
+    Channel {
+        /// The descriptor.
+        number: i32,
+        /// EBADF: nothing was inherited under this number. ENOTSOCK, EPROTO: something else was.
+        errno: Errno,
+    },
+    /// `NODE_CHANNEL_SERIALIZATION_MODE` is neither `json` nor `advanced`.
+    Serialization {
+        /// Its value.
+        value: String,
+    },
+}
+
+impl fmt::Display for RoleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RoleError::Id { value } => write!(f, "{ID} is {value:?}, expected an integer from 1"),
+            RoleError::NoChannel => write!(f, "{ID} is set, but {CHANNEL} is not"),
+            RoleError::ChannelNumber { value } => {
+                write!(f, "{CHANNEL} is {value:?}, expected an integer from 3")
+            }
+            RoleError::Channel { number, errno } => {
+                write!(f, "{CHANNEL} is {number}, which is not an inherited channel: {errno}")
+            }
+            RoleError::Serialization { value } => {
+                write!(f, "{SERIALIZATION} is {value:?}, expected \"json\" or \"advanced\"")
+            }
+        }?;
+        write!(f, "; unset {ID} and {CHANNEL} to start a primary, or let a primary start this program")
+    }
+}
+
+impl error::Error for RoleError {}
+
+/// The caller is outside a tokio runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoRuntime;
+
+impl fmt::Display for NoRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no tokio runtime is running here: call from a task, or inside `Runtime::block_on`")
+    }
+}
+
+impl error::Error for NoRuntime {}
+
+/// Why [`Primary::new`](crate::Primary::new) failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PrimaryError {
+    /// A primary has started this process as its worker, and the process has not joined.
+    IsWorker,
+    /// The environment is broken.
+    Role(RoleError),
+    /// The caller is outside a tokio runtime.
+    Runtime(NoRuntime),
+}
+
+impl fmt::Display for PrimaryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PrimaryError::IsWorker => {
+                "a primary has started this process as its worker: call `cluster::role()` first, and join"
+            }
+            PrimaryError::Role(_) => "cannot create a primary: the environment of this process is broken",
+            PrimaryError::Runtime(_) => "cannot create a primary",
+        })
+    }
+}
+
+impl error::Error for PrimaryError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            PrimaryError::IsWorker => None,
+            PrimaryError::Role(error) => Some(error),
+            PrimaryError::Runtime(error) => Some(error),
+        }
+    }
+}
+
+/// Why [`Worker::join`](crate::Worker::join) failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// No primary started this process.
+    NotAWorker,
+    /// This process has joined before.
+    Joined,
+    /// The environment is broken.
+    Role(RoleError),
+    /// The caller is outside a tokio runtime.
+    Runtime(NoRuntime),
+    /// The runtime cannot poll the channel.
+    Channel(Errno),
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            JoinError::NotAWorker => {
+                f.write_str("no primary started this process: call `cluster::role()` before joining")
+            }
+            JoinError::Joined => {
+                f.write_str("this process has joined its cluster before: clone the first `Worker`")
+            }
+            JoinError::Role(_) => {
+                f.write_str("cannot join a cluster: the environment of this process is broken")
+            }
+            JoinError::Runtime(_) => f.write_str("cannot join a cluster"),
+            JoinError::Channel(errno) => write!(f, "cannot poll the channel to the primary: {errno}"),
+        }
+    }
+}
+
+impl error::Error for JoinError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            JoinError::NotAWorker | JoinError::Joined | JoinError::Channel(_) => None,
+            JoinError::Role(error) => Some(error),
+            JoinError::Runtime(error) => Some(error),
+        }
+    }
+}
+
+/// Why a worker does not listen on an address.
+///
+/// Converts to [`io::Error`], with the kind of the kernel's error number where there is one.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// The lookup of the name failed, or returned no address.
+    Resolve {
+        /// The address as the caller gave it.
+        address: String,
+        /// The error of the lookup.
+        error: io::Error,
+    },
+    /// The called method does not serve addresses of this kind, or a message cannot carry the address.
+    Unsuitable {
+        /// The reason, and the remedy.
+        reason: &'static str,
+    },
+    /// The path is relative, and the working directory cannot be read: a removed directory, for instance.
+    WorkingDirectory(io::Error),
+    /// The kernel refused to bind the address, or to listen on it.
+    Bind {
+        /// The address.
+        address: ListenAddress,
+        /// The kernel's error: EADDRINUSE, EACCES, EADDRNOTAVAIL and so on.
+        errno: Errno,
+        /// The worker bound the address itself, see [`ListenOptions::exclusive`](crate::ListenOptions::exclusive);
+        /// otherwise the primary did.
+        exclusive: bool,
+    },
+    /// The runtime cannot use the socket that the primary sent.
+    Socket(io::Error),
+    /// The worker is disconnecting, or its channel is closed: the primary shares no socket with it.
+    Disconnected,
+    /// The primary bound the address, and the disconnect of the worker closed the listener before the call returned.
+    /// Node: `'close'` on a server without a `'listening'` before.
+    Closed,
+}
+
+impl From<cluster_core::ListenError> for ListenError {
+    fn from(error: cluster_core::ListenError) -> Self {
+        let cluster_core::ListenError { address, errno, exclusive } = error;
+        ListenError::Bind { address, errno, exclusive }
+    }
+}
+
+impl From<ListenError> for io::Error {
+    fn from(error: ListenError) -> Self {
+        let kind = match &error {
+            ListenError::Resolve { error, .. }
+            | ListenError::WorkingDirectory(error)
+            | ListenError::Socket(error) => error.kind(),
+            ListenError::Unsuitable { .. } => io::ErrorKind::InvalidInput,
+            ListenError::Bind { errno, .. } => io::Error::from_raw_os_error(errno.0).kind(),
+            ListenError::Disconnected | ListenError::Closed => io::ErrorKind::NotConnected,
+        };
+        io::Error::new(kind, error)
+    }
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListenError::Resolve { address, .. } => {
+                write!(f, "cannot resolve {address}; write HOST:PORT with a known name or an IP address")
+            }
+            ListenError::Unsuitable { reason } => write!(f, "unsuitable address: {reason}"),
+            ListenError::WorkingDirectory(_) => f.write_str(
+                "cannot read the working directory, where a relative path begins; use an absolute path, or change the directory",
+            ),
+            ListenError::Bind { address, errno, exclusive } => {
+                let (address, errno, exclusive) = (address.clone(), *errno, *exclusive);
+                cluster_core::ListenError { errno, address, exclusive }.fmt(f)
+            }
+            ListenError::Socket(_) => f.write_str("cannot use the socket that the primary sent"),
+            ListenError::Disconnected | ListenError::Closed => {
+                f.write_str("cannot listen: this worker is disconnected from its primary")
+            }
+        }
+    }
+}
+
+impl error::Error for ListenError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            ListenError::Resolve { error, .. }
+            | ListenError::WorkingDirectory(error)
+            | ListenError::Socket(error) => Some(error),
+            ListenError::Unsuitable { .. }
+            | ListenError::Bind { .. }
+            | ListenError::Disconnected
+            | ListenError::Closed => None,
+        }
+    }
+}
+
+/// A message and its socket were not sent. Node: the error of the callback, and a handle that remains open.
+#[derive(Debug)]
+pub struct NotSent {
+    /// The reason.
+    pub error: SendError,
+    /// The socket, unchanged.
+    pub socket: Socket,
+}
+
+impl fmt::Display for NotSent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cannot send a message and its socket")
+    }
+}
+
+impl error::Error for NotSent {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+/// Why a command of a [`Remote`](crate::Remote) failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RemoteError {
+    /// The primary was dropped.
+    PrimaryDropped,
+    /// The primary cannot fork a worker with its settings.
+    Fork(ForkError),
+    /// The primary cannot send the message.
+    Send(SendError),
+}
+
+impl fmt::Display for RemoteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RemoteError::PrimaryDropped => "the primary of this remote was dropped",
+            RemoteError::Fork(_) => "the primary cannot fork a worker",
+            RemoteError::Send(_) => "the primary cannot send the message",
+        })
+    }
+}
+
+impl error::Error for RemoteError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            RemoteError::PrimaryDropped => None,
+            RemoteError::Fork(error) => Some(error),
+            RemoteError::Send(error) => Some(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+
+    fn broken() -> RoleError {
+        RoleError::Channel { number: 3, errno: Errno::ENOTSOCK }
+    }
+
+    fn io() -> io::Error {
+        io::Error::from_raw_os_error(Errno::ENOENT.0)
+    }
+
+    /// An error with a source returns the source, and does not repeat its text.
+    #[test]
+    fn errors_show_their_sources_once() {
+        let (socket, _other) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        let errors: [Box<dyn Error>; 10] = [
+            Box::new(PrimaryError::Role(broken())),
+            Box::new(PrimaryError::Runtime(NoRuntime)),
+            Box::new(JoinError::Role(broken())),
+            Box::new(JoinError::Runtime(NoRuntime)),
+            Box::new(RemoteError::Fork(ForkError::NoChannel)),
+            Box::new(RemoteError::Send(SendError::Closed)),
+            Box::new(NotSent { error: SendError::Full, socket: Socket::from(socket) }),
+            Box::new(ListenError::Resolve { address: "nowhere:80".into(), error: io() }),
+            Box::new(ListenError::WorkingDirectory(io())),
+            Box::new(ListenError::Socket(io())),
+        ];
+        for error in errors {
+            let source = error.source().expect("a source");
+            let (own, held) = (error.to_string(), source.to_string());
+            assert!(!own.contains(&held), "{own}: {held}");
+        }
+    }
+
+    /// The error number of the kernel survives the conversion to std's error as its kind.
+    #[test]
+    fn listen_error_converts_to_io() {
+        let address = ListenAddress::Tcp { host: None, port: 80, ipv6_only: false };
+        let error = ListenError::Bind { address, errno: Errno::EADDRINUSE, exclusive: false };
+        let text = error.to_string();
+        assert!(text.starts_with("cannot bind port 80 on every address: EADDRINUSE"), "{text}");
+        let error = io::Error::from(error);
+        assert_eq!((error.kind(), error.to_string()), (io::ErrorKind::AddrInUse, text));
+    }
+}

@@ -1,0 +1,22 @@
+//! The events of a worker.
+
+use cluster_core::{ChannelError, Message};
+
+use crate::received::Received;
+
+/// An event of a worker. Node: the events of `process` and `cluster.worker` in a worker.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum WorkerEvent {
+    /// The primary has sent a message. Node: `'message'`.
+    Message {
+        /// The message.
+        message: Message,
+        /// The socket that travelled with the message; the program owns it. Node: the second argument.
+        socket: Option<Received>,
+    },
+    /// An operation on the channel failed. Node: `'error'`.
+    Error(ChannelError),
+    /// The channel is closed; the last event. Node: `'disconnect'`.
+    Disconnect,
+}

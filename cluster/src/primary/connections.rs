@@ -1,0 +1,52 @@
+//! The ledger of a primary in numbers.
+
+use cluster_core::{CloseReason, ConnectionState, WorkerId};
+
+use super::Primary;
+
+/// The connections that a primary has accepted, under round robin: each is queued, handed off, owned or closed. Workers
+/// that share a listening socket accept by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ConnectionCounts {
+    /// Connections accepted since the start: `queued + handed_off + owned + closed`.
+    pub accepted: u64,
+    /// Connections that wait in the primary for a worker, now.
+    pub queued: u64,
+    /// Connections that were handed to a worker and are not acknowledged, now.
+    pub handed_off: u64,
+    /// Connections that a worker has acknowledged, since the start. The primary does not observe their end.
+    pub owned: u64,
+    /// Connections that the primary closed because no worker was left to listen, since the start.
+    pub closed: u64,
+    /// Hand-offs after which the connection was queued again, since the start: the worker rejected the connection, or
+    /// exited before the acknowledgement.
+    pub requeued: u64,
+}
+
+impl Primary {
+    /// Counts the accepted connections. The cost is proportional to those that are queued or handed off.
+    pub fn connections(&self) -> ConnectionCounts {
+        let ledger = self.machine.ledger();
+        let mut counts = ConnectionCounts {
+            accepted: ledger.accepted(),
+            owned: ledger.owned(),
+            closed: ledger.closed(CloseReason::NoListener),
+            requeued: ledger.returned(),
+            ..ConnectionCounts::default()
+        };
+        for (_, state) in ledger.open() {
+            match state {
+                ConnectionState::Queued(_) => counts.queued += 1,
+                ConnectionState::Handed(..) => counts.handed_off += 1,
+            }
+        }
+        counts
+    }
+
+    /// Counts the connections that were handed to this worker and are not acknowledged.
+    pub fn handed_off_to(&self, worker: WorkerId) -> usize {
+        let is_at_worker = |state| matches!(state, ConnectionState::Handed(_, at) if at == worker);
+        self.machine.ledger().open().filter(|(_, state)| is_at_worker(*state)).count()
+    }
+}

@@ -1,0 +1,167 @@
+//! The end of a worker is `main` returning: destructors run, the rest of a disconnect happens, and a lost process that does
+//! not return is ended.
+
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+use ::cluster::{Event, ExitStatus, Message, Primary, WorkerId};
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use super::ends::abandon;
+use super::support::{Tested, asynchronous, connect, message, port, primary, rest, same, until};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        asynchronous("disconnected_worker_runs_destructors", disconnected),
+        asynchronous("self_disconnected_worker_runs_destructors", self_disconnected),
+        asynchronous("lost_worker_runs_destructors", lost),
+        asynchronous("events_end_before_main_returns", events),
+        asynchronous("stream_of_events_ends", stream),
+        asynchronous("datagrams_end_before_main_returns", datagrams),
+        asynchronous("hold_allows_report_after_last_accept", report),
+        asynchronous("lost_worker_exits_at_deadline", never_returns),
+        asynchronous("blocked_worker_exits_at_deadline", blocked),
+        asynchronous("deadline_spares_worker_that_keeps_running", keeps_running),
+        asynchronous("axum_serve_reports_client_address", application),
+    ]
+}
+
+/// Forks a worker, and returns the connection on which its destructor writes.
+fn start(primary: &mut Primary, program: &str) -> io::Result<(WorkerId, TcpListener)> {
+    let witness = TcpListener::bind("127.0.0.1:0")?;
+    let (program, address) = (format!("until main returns: {program}"), witness.local_addr()?.to_string());
+    let env = [("PROGRAM", program), ("ADDRESS", address)];
+    let worker = primary.fork_with_env(env).map_err(io::Error::other)?;
+    Ok((worker, witness))
+}
+
+/// What the destructor wrote, once the process has exited.
+fn last_words(witness: &TcpListener) -> io::Result<String> {
+    io::read_to_string(witness.accept()?.0)
+}
+
+/// Asserts that the worker exits with 0 after a disconnect, and returns its messages.
+async fn exits(primary: &mut Primary, worker: WorkerId) -> Result<Vec<Message>, libtest_mimic::Failed> {
+    let seen = rest(primary).await?;
+    let is_clean = |event: &Event| matches!(event, Event::Exit { worker: it, status: ExitStatus::Code(0), .. } if *it == worker);
+    same(seen.iter().any(is_clean), true)?;
+    let messages = seen.into_iter().filter_map(|event| match event {
+        Event::Message { message, .. } => Some(message),
+        _ => None,
+    });
+    Ok(messages.collect())
+}
+
+async fn disconnected() -> Tested {
+    let mut primary = primary()?;
+    let (worker, witness) = start(&mut primary, "serve")?;
+    port(&mut primary).await?;
+    primary.disconnect_all();
+    exits(&mut primary, worker).await?;
+    same(last_words(&witness)?, "dropped".into())
+}
+
+async fn self_disconnected() -> Tested {
+    let mut primary = primary()?;
+    let (worker, witness) = start(&mut primary, "disconnect and serve")?;
+    exits(&mut primary, worker).await?;
+    same(last_words(&witness)?, "dropped".into())
+}
+
+async fn lost() -> Tested {
+    let mut primary = primary()?;
+    let (_, witness) = start(&mut primary, "serve")?;
+    port(&mut primary).await?;
+    let words = abandon(primary, || last_words(&witness)).await??;
+    same(words, "dropped".into())
+}
+
+async fn events() -> Tested {
+    let mut primary = primary()?;
+    let (worker, witness) = start(&mut primary, "take events")?;
+    until(&mut primary, |event| matches!(event, Event::Online { .. })).await?;
+    primary.disconnect_worker(worker);
+    exits(&mut primary, worker).await?;
+    same(last_words(&witness)?, "dropped".into())
+}
+
+async fn stream() -> Tested {
+    let mut primary = primary()?;
+    let (worker, witness) = start(&mut primary, "take events of the stream")?;
+    until(&mut primary, |event| matches!(event, Event::Online { .. })).await?;
+    primary.send(worker, json!("echo"))?;
+    same(message(&mut primary).await?, json!("echo"))?;
+    primary.disconnect_worker(worker);
+    exits(&mut primary, worker).await?;
+    same(last_words(&witness)?, "dropped".into())
+}
+
+async fn datagrams() -> Tested {
+    let mut primary = primary()?;
+    let (worker, witness) = start(&mut primary, "receive datagrams")?;
+    same(message(&mut primary).await?, json!("bound"))?;
+    primary.disconnect_worker(worker);
+    exits(&mut primary, worker).await?;
+    same(last_words(&witness)?, "dropped".into())
+}
+
+/// Without the guard the channel closes with the last listener, and the report fails.
+async fn report() -> Tested {
+    let mut primary = primary()?;
+    let (worker, witness) = start(&mut primary, "serve and report")?;
+    port(&mut primary).await?;
+    primary.disconnect_worker(worker);
+    same(exits(&mut primary, worker).await?, vec![Message::from("last report")])?;
+    same(last_words(&witness)?, "dropped".into())
+}
+
+/// The process ends, and its destructors have not run.
+async fn never_returns() -> Tested {
+    let mut primary = primary()?;
+    let (_, witness) = start(&mut primary, "never return")?;
+    same(message(&mut primary).await?, json!("ready"))?;
+    let words = abandon(primary, || last_words(&witness)).await??;
+    same(words, String::new())
+}
+
+/// The deadline holds though the program blocks the thread of its runtime.
+async fn blocked() -> Tested {
+    let mut primary = primary()?;
+    let (_, witness) = start(&mut primary, "block the runtime")?;
+    same(message(&mut primary).await?, json!("ready"))?;
+    let words = abandon(primary, || last_words(&witness)).await??;
+    same(words, String::new())
+}
+
+async fn keeps_running() -> Tested {
+    let mut primary = primary()?;
+    let (_, witness) = start(&mut primary, "keep running")?;
+    same(message(&mut primary).await?, json!("ready"))?;
+    let words = abandon(primary, || last_words(&witness)).await??;
+    same(words, "dropped".into())
+}
+
+/// `axum::serve` with this crate's listener: `ConnectInfo` works, and the server ends gracefully.
+async fn application() -> Tested {
+    let mut primary = primary()?;
+    let (worker, witness) = start(&mut primary, "serve an application")?;
+    let client = connect(port(&mut primary).await?)?;
+    let address = client.local_addr()?.to_string();
+    let answer = tokio::task::spawn_blocking(move || request(client));
+    let answer = tokio::select! {
+        answer = answer => answer??,
+        events = rest(&mut primary) => return Err(format!("{events:?}").into()),
+    };
+    same(answer.ends_with(&address), true)?;
+    same((primary.connections().accepted, primary.connections().owned), (1, 1))?;
+    primary.disconnect_worker(worker);
+    exits(&mut primary, worker).await?;
+    same(last_words(&witness)?, "dropped".into())
+}
+
+fn request(mut client: TcpStream) -> io::Result<String> {
+    client.write_all(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).map(|_| answer)
+}
