@@ -1,5 +1,4 @@
-//! What the benches measure that is not a library's own: a primary and its workers joined in memory.
-//! No operating system, real or simulated: what is left is the core.
+//! A primary and its workers, connected in memory without an operating system: the benches of the core measure nothing else.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -9,15 +8,15 @@ use cluster_core::{
     Settings, SocketId, Worker, WorkerEvent, WorkerId,
 };
 
-/// A primary and serving workers. Whatever one writes, the other reads at once.
+/// A primary and workers that serve one port. A written message is read at once.
 #[derive(Debug, Clone)]
-pub struct Joined {
+pub struct InMemoryCluster {
     primary: Primary,
     workers: Vec<Worker>,
     sockets: u64,
     listener: SocketId,
-    /// What was written and not yet read: by the primary (to a worker) or by a worker.
-    wires: VecDeque<(Side, OsEvent)>,
+    /// Messages in flight, each with the receiver.
+    in_flight: VecDeque<(Side, OsEvent)>,
     served: u64,
 }
 
@@ -27,41 +26,41 @@ enum Side {
     Worker(usize),
 }
 
-impl Joined {
-    /// So many workers, all serving one port and wanting connections.
+impl InMemoryCluster {
+    /// Starts a primary with `workers` workers, all of them listening and waiting for a connection.
     pub fn new(workers: u32) -> Self {
-        let mut joined = Joined {
+        let mut cluster = InMemoryCluster {
             primary: Primary::new(Settings::default()),
             workers: (1..=workers)
                 .map(|id| Worker::new(WorkerId(id.into()), Serialization::Json, Limits::default()))
                 .collect(),
             sockets: 0,
             listener: SocketId(0),
-            wires: VecDeque::new(),
+            in_flight: VecDeque::new(),
             served: 0,
         };
         for _ in 0..workers {
-            joined.primary.fork().expect("nothing impossible was set up");
+            cluster.primary.fork().expect("the settings are valid");
         }
-        for worker in &mut joined.workers {
+        for worker in &mut cluster.workers {
             let listener = worker.listen(ListenOptions::default());
             worker.accept(listener);
         }
-        joined.drain_primary();
-        for index in 0..joined.workers.len() {
-            joined.drain_worker(index);
+        cluster.drain_primary();
+        for index in 0..cluster.workers.len() {
+            cluster.drain_worker(index);
         }
-        joined.settle();
-        joined
+        cluster.settle();
+        cluster
     }
 
-    /// One client: accepted by the primary, handed to a worker, acknowledged, served, closed.
+    /// Serves one client: accepted by the primary, handed off, acknowledged, owned, closed.
     ///
     /// # Panics
     ///
-    /// If no worker got it.
+    /// If no worker received the connection.
     pub fn hand_off(&mut self) {
-        let socket = self.socket();
+        let socket = self.next_socket();
         let before = self.served;
         self.primary.handle(OsEvent::Accepted { listener: self.listener, socket });
         self.drain_primary();
@@ -69,18 +68,18 @@ impl Joined {
         assert_eq!(self.served, before + 1, "a connection was not handed off");
     }
 
-    /// How many clients were served so far.
+    /// The number of clients served so far.
     pub fn served(&self) -> u64 {
         self.served
     }
 
-    fn socket(&mut self) -> SocketId {
+    fn next_socket(&mut self) -> SocketId {
         self.sockets += 1;
         SocketId(self.sockets)
     }
 
     fn settle(&mut self) {
-        while let Some((side, event)) = self.wires.pop_front() {
+        while let Some((side, event)) = self.in_flight.pop_front() {
             match side {
                 Side::Primary => {
                     self.primary.handle(event);
@@ -98,12 +97,12 @@ impl Joined {
         while let Some(output) = self.primary.poll() {
             let Output::Call(call) = output else { continue };
             if let Call::Write { channel, bytes, socket } = call {
-                let index = usize::try_from(channel.0).expect("few workers") - 1;
+                let index = usize::try_from(channel.0).expect("the number of workers fits") - 1;
                 let read = OsEvent::Read { channel: ChannelId::PRIMARY, bytes, socket };
-                self.wires.push_back((Side::Worker(index), read));
+                self.in_flight.push_back((Side::Worker(index), read));
                 self.primary.handle(OsEvent::Wrote { channel, rest: Vec::new() });
             } else if let Call::Bind { handle, .. } = call {
-                let socket = self.socket();
+                let socket = self.next_socket();
                 self.listener = socket;
                 let address = SocketAddr::from(([127, 0, 0, 1], 8000)).into();
                 self.primary.handle(OsEvent::Bound { handle, socket, address });
@@ -117,7 +116,7 @@ impl Joined {
             match output {
                 Output::Call(Call::Write { channel, bytes, socket }) => {
                     let from = ChannelId(index as u64 + 1);
-                    self.wires.push_back((Side::Primary, OsEvent::Read { channel: from, bytes, socket }));
+                    self.in_flight.push_back((Side::Primary, OsEvent::Read { channel: from, bytes, socket }));
                     worker.handle(OsEvent::Wrote { channel, rest: Vec::new() });
                 }
                 Output::Event(WorkerEvent::Connection { listener: ListenerId(listener), connection }) => {
@@ -136,9 +135,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_connection_is_served() {
-        let mut joined = Joined::new(3);
-        (0..10).for_each(|_| joined.hand_off());
-        assert_eq!(joined.served(), 10);
+    fn hand_off_serves_each_connection() {
+        let mut cluster = InMemoryCluster::new(3);
+        for _ in 0..10 {
+            cluster.hand_off();
+        }
+        assert_eq!(cluster.served(), 10);
     }
 }

@@ -1,10 +1,10 @@
-//! The real thing side by side with Node's cluster, in one run: connections per second, CPU time per connection of the
-//! primary and of its workers, under both policies, and the memory of a primary.
+//! This library beside Node's cluster: connections per second, CPU time per connection of the primary and of the workers
+//! under both policies, and the resident memory of a primary.
 //!
 //! `cargo bench -p cluster-benches --bench servers -- --help`. Needs `wrk` and `node` in the `PATH`. Both sides run the
-//! same little server on loopback: read, answer, close. The rounds are interleaved, and medians are printed: the
-//! machine drifts, the ratios less so.
-#![allow(clippy::cast_precision_loss, reason = "counts of a few seconds are far below 2^52")]
+//! same server on loopback: read, answer, close. The rounds are interleaved and medians are printed, because the speed
+//! of a shared machine drifts.
+#![allow(clippy::cast_precision_loss, reason = "the counts of a few seconds are far below 2^52")]
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -26,22 +26,22 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 /// Measures this cluster and Node's with the same load.
 #[derive(Parser)]
 struct Options {
-    /// How many workers serve.
+    /// Number of workers.
     #[arg(long, default_value_t = 2)]
     workers: u32,
-    /// How long each server is under load in each round, in seconds.
+    /// Seconds of load for each server and round.
     #[arg(long, default_value_t = 2)]
     seconds: u32,
-    /// How often each server is measured; medians are printed.
+    /// Number of measurements of each server; medians are printed.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// How many clients connect at once.
+    /// Number of concurrent clients.
     #[arg(long, default_value_t = 32)]
     clients: u32,
-    /// Be a server with this policy instead of measuring.
+    /// Serve with this policy instead of measuring.
     #[arg(long, hide = true)]
     serve: Option<String>,
-    /// What cargo says to every bench.
+    /// Given by cargo to every bench.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -99,7 +99,7 @@ async fn work() -> Outcome<()> {
     Ok(())
 }
 
-/// One client. One that breaks off is its own business.
+/// Serves one client. Errors of the connection are the client's.
 async fn answer(stream: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin)) {
     let mut request = [0; 1024];
     if stream.read(&mut request).await.is_ok_and(|read| read > 0) {
@@ -108,9 +108,9 @@ async fn answer(stream: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin)) {
     }
 }
 
-// ---- measuring
+// ---- the measurement
 
-/// One server under test. Killing the primary ends its workers.
+/// A server under test. Its workers exit when the primary is killed.
 struct Server {
     primary: Child,
     port: u16,
@@ -118,7 +118,7 @@ struct Server {
 
 impl Server {
     fn start(name: &str, workers: u32) -> Outcome<Self> {
-        let (runtime, policy) = name.split_once(' ').ok_or("a name is a runtime and a policy")?;
+        let (runtime, policy) = name.split_once(' ').ok_or("a name consists of a runtime and a policy")?;
         let mut command = if runtime == "node" {
             let mut command = Command::new("node");
             command.args([NODE_SERVER, policy, &workers.to_string()]);
@@ -133,14 +133,14 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|error| format!("{runtime}: {error}; is it in the PATH?"))?;
-        let output = primary.stdout.take().ok_or("its output is a pipe")?;
+        let output = primary.stdout.take().ok_or("the output is no pipe")?;
         let mut line = String::new();
         BufReader::new(output).read_line(&mut line)?;
-        let port = line.trim().parse().map_err(|_| format!("{name} did not come up"))?;
+        let port = line.trim().parse().map_err(|_| format!("{name} printed no port"))?;
         Ok(Server { primary, port })
     }
 
-    /// Itself, then its workers.
+    /// The process ids of the primary and, after it, of the workers.
     fn processes(&self) -> Outcome<Vec<u32>> {
         let id = self.primary.id();
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
@@ -150,13 +150,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to kill, only to reap.
+        // Both fail only for a process that has ended already.
         let _ = self.primary.kill();
         let _ = self.primary.wait();
     }
 }
 
-/// What one round of one server showed.
+/// The figures of one server in one round.
 #[derive(Clone, Copy)]
 struct Sample {
     per_second: f64,
@@ -181,7 +181,7 @@ fn sample(name: &str, options: &Options) -> Outcome<Sample> {
     })
 }
 
-/// Connects as fast as the server lets it. Returns how many connections were answered.
+/// Opens connections as fast as the server answers. Returns the number of answered connections.
 fn load(port: u16, clients: u32, seconds: u32) -> Outcome<u64> {
     let output = Command::new("wrk")
         .args(["-t1", &format!("-c{clients}"), &format!("-d{seconds}s"), "-H", "Connection: close"])
@@ -190,7 +190,7 @@ fn load(port: u16, clients: u32, seconds: u32) -> Outcome<u64> {
         .map_err(|error| format!("wrk: {error}; it is in Debian's package `wrk`"))?;
     let text = String::from_utf8_lossy(&output.stdout);
     let answered = text.lines().find_map(|line| line.trim().split_once(" requests in ")?.0.parse().ok());
-    Ok(answered.ok_or_else(|| format!("wrk said: {text}"))?)
+    Ok(answered.ok_or_else(|| format!("unexpected output of wrk: {text}"))?)
 }
 
 fn cpu_seconds(processes: &[u32]) -> Outcome<Vec<f64>> {
@@ -229,7 +229,7 @@ fn measure(options: &Options) -> Outcome<()> {
         }
     }
     println!(
-        "{} workers, {} clients at once, medians of {} rounds",
+        "{} workers, {} concurrent clients, medians of {} rounds",
         options.workers, options.clients, options.rounds
     );
     println!(

@@ -1,7 +1,7 @@
-//! The simulator's figures, one core, tracing off: standard runs per second ("primary, 2 workers, 2 connections,
-//! graceful disconnect", and "primary, 2 workers, 10 messages, disconnect", random schedules) and steps per second, with
-//! and without faults, the cost of a step as workers are added, and states per second of an exhaustive search.
-#![allow(missing_docs, reason = "criterion's macros write undocumented items")]
+//! The figures of the simulator on one core, without traces: runs per second (standard: a primary, 2 workers, 2
+//! connections, a graceful disconnect; and a primary, 2 workers, 10 messages, a disconnect) and steps per second under
+//! random schedules, with and without faults; the cost of a step by number of workers; states per second of an exhaustive search.
+#![allow(missing_docs, reason = "criterion's macros expand to undocumented items")]
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use mimalloc::MiMalloc;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// Runs until so many steps are done, with ever new seeds, and gives the time for exactly that many.
+/// Runs one seed after the other until `steps` steps are done. Returns the time for exactly that number.
 fn timed_steps(steps: u64, mut run: impl FnMut(u64) -> Result<u64, Box<Failure>>) -> Duration {
     let (mut done, mut seed) = (0, 0);
     let started = Instant::now();
@@ -72,14 +72,14 @@ fn steps(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// One run, and how many steps it took.
+/// The number of steps of one run.
 fn serve(workers: u32, seed: u64) -> Result<u64, Box<Failure>> {
     let mut world =
         World::new(ReplyServer::new(workers, workers), Settings::default()).on(Schedule::seed(seed));
     world.run().map(|()| world.steps())
 }
 
-/// How much dearer a step is with more workers: medians of ratios of what was measured in turns.
+/// The cost of a step by number of workers: medians of the ratios of interleaved measurements.
 fn flatness(_: &mut Criterion) {
     const STEPS: u64 = 200_000;
     let time = |workers| timed_steps(STEPS, |seed| serve(workers, seed)).as_secs_f64();
@@ -91,10 +91,10 @@ fn flatness(_: &mut Criterion) {
     }
 }
 
-/// What a search for every run has covered, and how fast.
+/// The coverage of an exhaustive search, and the speed.
 fn exhaustive(_: &mut Criterion) {
     for (name, budget) in [("serve-1-1", 1_000_000), ("serve-2-0", 1_000_000), ("standard", 300_000)] {
-        let scenario: Scenario<ReplyServer> = name.parse().expect("it is a name");
+        let scenario: Scenario<ReplyServer> = name.parse().expect("the name is valid");
         let started = Instant::now();
         let coverage = every(&scenario.world(), budget).expect("a check fails only on a defect");
         let states = u32::try_from(coverage.worlds + coverage.ends).expect("bounded by the budget");

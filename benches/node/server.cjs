@@ -1,5 +1,5 @@
-// The same server as benches/servers.rs, on Node's own cluster: `node server.cjs POLICY WORKERS`, POLICY being
-// `round-robin`, `shared` or `single` (no cluster). It prints its port once everybody listens, and ends when killed.
+// The server of benches/servers.rs on Node's own cluster: `node server.cjs POLICY WORKERS`, where POLICY is
+// `round-robin`, `shared` or `single` (no cluster). Prints the port once all workers listen, and runs until killed.
 'use strict';
 
 const cluster = require('node:cluster');

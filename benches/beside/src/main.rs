@@ -1,11 +1,11 @@
-//! The same small work on this simulator and on others, in one run: `cargo run --release` in this folder.
+//! The same work on this simulator and on others, in one run: `cargo run --release` in this folder.
 //!
-//! Messages: two processes write so many messages of 8 bytes to each other in turn, a window at a time. Here that is
-//! `bare` (the kernel, the channel and the schedule alone) and `cluster` (primary and worker with their machines, JSON
-//! and checks). Runs: everything from nothing to the end, with 10 messages.
+//! Messages: two processes send messages of 8 bytes to each other in turn, one window at a time. Here as `kernel only`
+//! (kernel, channel and schedule) and as `cluster` (with the machines, JSON and every check). Runs: start, 10 messages
+//! and end of a whole world.
 //!
-//! The contestants take turns, and what is printed are medians of many rounds: rates, and ratios within a round. Time is
-//! the processor's, not the clock's on the wall: whoever takes longer would be interrupted more often.
+//! The simulators take turns. The program prints medians of many rounds: rates, and ratios within a round. Time is CPU
+//! time, because a longer measurement would be interrupted more often.
 
 mod cluster;
 mod other;
@@ -14,19 +14,19 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-/// How many rounds; each contestant has its turn in each.
+/// The number of rounds. Each simulator runs once in a round.
 const ROUNDS: usize = 11;
 
-type Contestant = (&'static str, fn(u64));
+type Subject = (&'static str, fn(u64));
 
-const WORKS: [(&str, u64, &[Contestant]); 3] = [
+const WORKS: [(&str, u64, &[Subject]); 3] = [
     (
         "messages, one at a time",
         10_000,
         &[
             ("madsim", |n| other::madsim_messages(n, 1)),
             ("turmoil", |n| other::turmoil_messages(n, 1)),
-            ("bare", |n| cluster::bare(n, 1)),
+            ("kernel only", |n| cluster::kernel_only(n, 1)),
             ("cluster", |n| cluster::messages(n, 1)),
         ],
     ),
@@ -36,7 +36,7 @@ const WORKS: [(&str, u64, &[Contestant]); 3] = [
         &[
             ("madsim", |n| other::madsim_messages(n, 64)),
             ("turmoil", |n| other::turmoil_messages(n, 64)),
-            ("bare", |n| cluster::bare(n, 64)),
+            ("kernel only", |n| cluster::kernel_only(n, 64)),
             ("cluster", |n| cluster::messages(n, 64)),
         ],
     ),
@@ -52,27 +52,27 @@ const WORKS: [(&str, u64, &[Contestant]); 3] = [
 ];
 
 fn main() {
-    for (work, n, contestants) in WORKS {
+    for (work, n, subjects) in WORKS {
         println!("{work}");
-        let rounds: Vec<Vec<f64>> = (0..ROUNDS).map(|_| round(n, contestants)).collect();
-        for (at, (name, _)) in contestants.iter().enumerate() {
+        let rounds: Vec<Vec<f64>> = (0..ROUNDS).map(|_| round(n, subjects)).collect();
+        for (at, (name, _)) in subjects.iter().enumerate() {
             let rate = median(rounds.iter().map(|rates| rates[at]));
             let ratio = median(rounds.iter().map(|rates| rates[at] / rates[0]));
-            println!("  {name:8} {rate:>12.0}/s {ratio:>8.2} of {}", contestants[0].0);
+            println!("  {name:11} {rate:>12.0}/s {ratio:>8.2} of {}", subjects[0].0);
         }
     }
 }
 
-fn round(n: u64, contestants: &[Contestant]) -> Vec<f64> {
-    let rate = |&(_, work): &Contestant| {
+fn round(n: u64, subjects: &[Subject]) -> Vec<f64> {
+    let rate = |&(_, work): &Subject| {
         let started = spent();
         work(n);
         n as f64 / (spent() - started).as_secs_f64()
     };
-    contestants.iter().map(rate).collect()
+    subjects.iter().map(rate).collect()
 }
 
-/// What this process has had of the processors.
+/// The CPU time of this process.
 fn spent() -> Duration {
     clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).expect("Linux has this clock").into()
 }

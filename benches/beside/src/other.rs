@@ -1,5 +1,5 @@
-//! The work on other simulators: two hosts, and a packet for each message. Latency is as small as they let it be, so
-//! that no time passes in vain.
+//! The work on other simulators: two hosts, and one packet for each message. Latency is the smallest that each simulator
+//! allows.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use turmoil::net::UdpSocket;
 const MESSAGE: [u8; 8] = *b"12345678";
 const PORT: u16 = 8000;
 
-/// Each side sends so many messages, a window at a time, and waits for as many.
+/// Each side sends half of the messages, one window at a time, and waits for a window of the other side.
 pub fn madsim_messages(messages: u64, window: u64) {
     let mut config = madsim::Config::default();
     config.net.send_latency = Duration::ZERO..Duration::from_nanos(1);
@@ -29,14 +29,14 @@ pub fn madsim_messages(messages: u64, window: u64) {
         });
         let first = first.spawn(async move {
             let endpoint = Endpoint::bind(addresses[0]).await.expect("the port is free");
-            // The other one may not be there yet.
+            // The other host may not be bound yet.
             madsim::time::sleep(Duration::from_millis(1)).await;
             for _ in 0..rounds(messages, window) {
                 madsim_send(&endpoint, addresses[1], window).await;
                 madsim_receive(&endpoint, window).await;
             }
         });
-        first.await.expect("it ends by itself");
+        first.await.expect("the run ends");
     });
 }
 
@@ -46,7 +46,7 @@ fn rounds(messages: u64, window: u64) -> u64 {
 
 async fn madsim_send(endpoint: &Endpoint, to: SocketAddr, window: u64) {
     for _ in 0..window {
-        endpoint.send_to(to, 1, &MESSAGE).await.expect("there is a way");
+        endpoint.send_to(to, 1, &MESSAGE).await.expect("the other host is bound");
     }
 }
 
@@ -57,7 +57,7 @@ async fn madsim_receive(endpoint: &Endpoint, window: u64) {
     }
 }
 
-/// The same.
+/// See [`madsim_messages`].
 pub fn turmoil_messages(messages: u64, window: u64) {
     let mut simulation = turmoil::Builder::new()
         .simulation_duration(Duration::from_secs(1 << 30))
@@ -82,7 +82,7 @@ pub fn turmoil_messages(messages: u64, window: u64) {
         }
         Ok(())
     });
-    simulation.run().expect("it ends by itself");
+    simulation.run().expect("the run ends");
 }
 
 async fn turmoil_send(socket: &UdpSocket, to: SocketAddr, window: u64) -> std::io::Result<()> {
