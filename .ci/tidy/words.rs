@@ -69,7 +69,7 @@ const AUXILIARIES: [&str; 7] = ["is", "are", "was", "were", "be", "been", "being
 /// How many pronouns for each thousand words plain comments have at most.
 const PLAIN: usize = 60;
 /// Phrases of two words for which there is a plain one.
-const DIALECT: [[&str; 2]; 4] = [["any", "more"], ["for", "ever"], ["so", "many"], ["as", "many"]];
+const DIALECT: [[&str; 2]; 3] = [["any", "more"], ["for", "ever"], ["so", "many"]];
 
 /// Words of one comment, text, name or paragraph.
 pub(crate) struct Passage {
