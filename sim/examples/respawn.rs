@@ -1,22 +1,22 @@
-//! A respawn policy of one's own, tested under every schedule and with workers that are killed anywhere.
+//! A respawn policy, tested on every kind of schedule and with workers that are killed anywhere.
 //!
-//! `cargo run -p cluster-sim --example respawn` finds what is wrong with it, and shows the smallest run that does; with
-//! `-- run.html` behind it also as a picture for a browser. It is no policy to use: the mistake is planted.
+//! `cargo run -p cluster-sim --example respawn` finds the policy's bug and prints the smallest run that shows it; `--
+//! run.html` also writes a page for a browser. The bug is planted: do not use this policy.
 
 use cluster_core::{Event, Primary, Settings};
 use cluster_sim::prop::{Counterexample, check};
 use cluster_sim::{Actor, Fault, Faults, Process, Program, World};
 use proptest::strategy::Just;
 
-/// There shall be two workers. Whenever one dies, as many are forked as are missing from those that are online.
+/// Keeps two workers: when one dies, forks as many as are missing from those that are online.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct KeepTwo {
     online: u32,
 }
 
 impl KeepTwo {
-    /// What is decided, and how it is done, are two things: a real primary asks the same,
-    /// `for _ in 0..policy.missing(&event) { primary.fork()?; }`. Events, ids and settings are the same types there.
+    /// The number of workers to fork. A real primary uses the same policy, `for _ in 0..policy.missing(&event) {
+    /// primary.fork()?; }`: events, ids and settings have the same types there.
     fn missing(&mut self, event: &Event) -> u32 {
         if let Event::Online { .. } = event {
             self.online += 1;
@@ -31,14 +31,14 @@ impl KeepTwo {
 
 impl Program for KeepTwo {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
-        primary.fork().expect("nothing impossible was set up");
-        primary.fork().expect("nothing impossible was set up");
+        primary.fork().expect("the settings are valid");
+        primary.fork().expect("the settings are valid");
     }
 
     fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
         let missing = self.missing(&event);
         for _ in 0..missing {
-            primary.fork().expect("nothing impossible was set up");
+            primary.fork().expect("the settings are valid");
         }
         if missing > 0 {
             process.observe(format!("{missing} are missing"));
@@ -46,22 +46,22 @@ impl Program for KeepTwo {
     }
 }
 
-/// When everything has come to rest, there are two workers, unless the primary is dead.
-fn two_live(world: &World<KeepTwo>) -> Result<(), String> {
+/// In the final state there are two workers, unless the primary is dead.
+fn has_two_workers(world: &World<KeepTwo>) -> Result<(), String> {
     let workers = world.running().filter(|actor| *actor != Actor::Primary).count();
     let is_right = workers == 2 || workers == world.running().count();
-    if is_right { Ok(()) } else { Err(format!("{workers} workers live, not 2")) }
+    if is_right { Ok(()) } else { Err(format!("expected 2 workers, found {workers}")) }
 }
 
-/// What the simulator finds, at most two kills a run.
+/// Searches with at most two kills a run.
 pub(crate) fn search() -> Result<(), Box<Counterexample<KeepTwo>>> {
     let world = World::new(KeepTwo::default(), Settings::default()).named("respawn");
-    check(Just(world.with_faults(Faults::only(&[Fault::Kill]).limit(2))), two_live)
+    check(Just(world.with_faults(Faults::only(&[Fault::Kill]).limit(2))), has_two_workers)
 }
 
 fn main() -> std::io::Result<()> {
     let Err(broken) = search() else {
-        println!("Nothing was found.");
+        println!("No failure found.");
         return Ok(());
     };
     println!("{broken}");

@@ -1,4 +1,4 @@
-//! What must be true of every run, one property a file, and what a failure says. The checks only look.
+//! The properties of every run, one a file, and the failure of a check. A check reads a world and never changes it.
 
 pub(crate) mod acks;
 pub(crate) mod descriptors;
@@ -30,30 +30,31 @@ use order::OrderCheck;
 /// A property that is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Check {
-    /// No machine finds one of its own invariants broken, and no program panics.
+    /// No machine breaks an invariant of its own, and no program panics.
     Assertion,
-    /// Every accepted connection is in exactly one place, and no two programs ever have it.
+    /// Every accepted connection is in exactly one place and never has two owners.
     Ledger,
-    /// A worker answers for a connection only if it was offered that connection, and once for each offer; and its
-    /// questions are answered.
+    /// A worker answers each offer of a connection once and no other, and the primary answers the worker's queries.
     Acks,
-    /// Ids of workers ascend, and none is given twice.
+    /// Worker ids ascend; none is used twice.
     Ids,
-    /// What waits in the primary stays within its limits.
+    /// The queues of the primary stay within their limits.
     Queues,
-    /// Who keeps to the protocol is never told that it broke it.
+    /// No worker that keeps to the protocol is reported for breaking the protocol.
     FalseBlame,
-    /// The events of each worker come in an order and number that Node's documentation and recordings allow.
+    /// The events of each worker have an order and a number that Node's documentation and recordings permit.
     Order,
-    /// Messages come in order, each once, and none is lost that could be delivered.
+    /// Messages arrive in order and once; none is lost that could be delivered.
     Messages,
-    /// No worker gets a second connection before everybody who was free all the time has got one, and none is turned away.
+    /// No worker receives a second connection before every worker that was free throughout has received one, and no
+    /// connection is refused while a worker listens.
     Fairness,
-    /// Of the connections that wait in the primary, who has come earlier is handed out earlier.
+    /// The primary hands off its queued connections in the order of their arrival.
     Fifo,
-    /// At the end nobody holds a descriptor that is of no use to anybody.
+    /// In the final state every open descriptor has a use.
     Descriptors,
-    /// When faults stop, everything comes to its end: connections are served or closed, workers that are to go, go.
+    /// After the last fault everything completes: every connection is served or closed, every worker that was asked to
+    /// exit has exited.
     Liveness,
 }
 
@@ -79,11 +80,11 @@ impl fmt::Display for Check {
 /// A check that failed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// Which.
+    /// The failed check.
     pub check: Check,
-    /// What is wrong.
+    /// The violation.
     pub what: String,
-    /// After how many steps.
+    /// The number of steps before the failure.
     pub step: u64,
     /// The line that replays the run.
     pub replay: String,
@@ -96,7 +97,7 @@ impl fmt::Display for Failure {
 }
 
 impl Failure {
-    /// What is wrong and where, without the line that replays it.
+    /// The violation and its step, without the line that replays the run.
     pub fn summary(&self) -> String {
         let Failure { check, step, what, .. } = self;
         format!("the check `{check}` fails at step {step}: {what}")
@@ -107,8 +108,8 @@ cluster_core::debug_as_display!(Failure);
 
 impl std::error::Error for Failure {}
 
-/// What the checks remember. All but the smallest is a part of its own, and is written to only where there is something to
-/// remember: whatever is written to, a world no longer shares with its copies.
+/// The memory of the checks. Each larger part is copy-on-write and is written only when it changes: a written part is
+/// no longer shared with the copies of the world.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Checks {
     pub(crate) serving: CowArc<Serving>,
@@ -118,12 +119,13 @@ pub(crate) struct Checks {
     pub(crate) fairness: CowArc<Fairness>,
     fifo: CowArc<Fifo>,
     ids: Ids,
-    /// What the ledger said at the last look, in the order of its numbers, and how many connections workers have.
+    /// The open connections of the ledger in the order of their ids, and the number of connections that workers own,
+    /// both from the last look.
     ledger: CowArc<(Vec<(SocketId, ConnectionState)>, u64)>,
 }
 
 impl Checks {
-    /// The primary is about to hear an event.
+    /// Checks an event before the program of the primary receives it.
     pub(crate) fn primary_event(
         &mut self,
         event: &Event,
@@ -135,8 +137,8 @@ impl Checks {
         match event {
             Event::Listening { worker, address } => self.fairness.listening(*worker, address, kernel),
             Event::Message { worker, message, .. } => {
-                let heard = self.messages.heard((*worker).into(), Pid::PRIMARY, message);
-                heard.map_err(|what| (Check::Messages, what))?;
+                let received = self.messages.received((*worker).into(), Pid::PRIMARY, message);
+                received.map_err(|what| (Check::Messages, what))?;
             }
             Event::Exit { worker, status, .. } => self.messages.exited(*worker, *status, primary),
             Event::Fork { .. }
@@ -150,14 +152,14 @@ impl Checks {
         self.order.primary_event(event, primary).map_err(|what| (Check::Order, what))
     }
 
-    /// A worker is about to hear an event.
+    /// Checks an event before the program of a worker receives it.
     pub(crate) fn worker_event(
         checks: &mut CowArc<Checks>,
         pid: Pid,
         event: &WorkerEvent,
         kernel: &Kernel,
     ) -> Result<(), (Check, String)> {
-        checks.order.may_hear(pid, event, kernel).map_err(|what| (Check::Order, what))?;
+        checks.order.may_receive(pid, event, kernel).map_err(|what| (Check::Order, what))?;
         match event {
             WorkerEvent::Listening { listener, address, .. } => {
                 checks.serving.listening(pid, *listener, address.clone());
@@ -165,8 +167,8 @@ impl Checks {
             WorkerEvent::Closed { listener } => checks.serving.closed(pid, *listener),
             WorkerEvent::Disconnect => checks.order.disconnected(pid),
             WorkerEvent::Message { message, .. } => {
-                let heard = checks.messages.heard(Pid::PRIMARY, pid, message);
-                heard.map_err(|what| (Check::Messages, what))?;
+                let received = checks.messages.received(Pid::PRIMARY, pid, message);
+                received.map_err(|what| (Check::Messages, what))?;
             }
             WorkerEvent::Connection { .. } | WorkerEvent::ListenFailed { .. } | WorkerEvent::Error { .. } => {
             }
@@ -174,27 +176,27 @@ impl Checks {
         Ok(())
     }
 
-    /// Whether the ledger says something else than at the last look.
+    /// Whether the ledger has changed since the last look.
     pub(crate) fn is_stale(&self, primary: &Primary) -> bool {
         let (open, owned) = &*self.ledger;
         primary.ledger().owned() != *owned || !primary.ledger().open().eq(open.iter().copied())
     }
 
-    /// The ledger has changed, and the primary has nothing left to do.
+    /// Checks a changed ledger once the primary is idle.
     pub(crate) fn look_again(&mut self, kernel: &Kernel, primary: &Primary) -> Result<(), (Check, String)> {
         self.ledger = (primary.ledger().open().collect(), primary.ledger().owned()).into();
         self.fifo.at_rest(&self.ledger.0, primary.ledger().returned()).map_err(|what| (Check::Fifo, what))?;
         self.fairness.at_rest(&self.ledger.0, kernel, primary).map_err(|what| (Check::Fairness, what))
     }
 
-    /// The primary has nothing left to do.
+    /// Checks the state of an idle primary.
     pub(crate) fn at_rest(kernel: &Kernel, primary: &Primary) -> Result<(), (Check, String)> {
         queues::at_rest(primary, kernel.processes.len()).map_err(|what| (Check::Queues, what))?;
         descriptors::at_rest(kernel, primary).map_err(|what| (Check::Descriptors, what))?;
         ledger::at_rest(kernel, primary).map_err(|what| (Check::Ledger, what))
     }
 
-    /// Nothing can happen any more.
+    /// Checks the final state: no step is enabled.
     pub(crate) fn at_the_end(
         &self,
         kernel: &Kernel,

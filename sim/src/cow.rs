@@ -1,6 +1,7 @@
-//! A part of a world, shared by the copies of the world until one of them changes it, and hashed once for all of them.
+//! A copy-on-write part of a world: shared by the copies of the world until one of them changes it, and hashed once for
+//! all of them.
 //!
-//! It makes worlds cheap to copy, to hash and to compare; what the parts are, the world and its kernel say.
+//! It makes worlds cheap to copy, to hash and to compare.
 
 use std::hash::{Hash, Hasher};
 use std::ops::{Deref, DerefMut};
@@ -8,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use triomphe::Arc;
 
-/// A fingerprint of 128 bits. Two values with one print are taken for the same: among a thousand million of them, the
-/// chance that any two are mistaken for each other is below 10^-20.
+/// A fingerprint of 128 bits. Values with equal fingerprints count as equal: among 10^9 values the chance of any
+/// collision is below 10^-20.
 pub(crate) type Fingerprint = u128;
 
 /// The fingerprint of a value, the same in every run and on every 64-bit machine.
@@ -28,11 +29,11 @@ fn halves(value: &(impl Hash + ?Sized)) -> [u64; 2] {
 const SEEDS: [u64; 2] = [0x243F_6A88_85A3_08D3, 0x1319_8A2E_0370_7344];
 const FACTORS: [u64; 2] = [0xA409_3822_299F_31D1, 0x082E_FA98_EC4E_6C89];
 
-/// Both halves of a print in one go: each word, and each pair of words that is a print itself, is folded into each half, by a
-/// multiplication of its own.
+/// Computes both halves of a fingerprint at once: each word, and each pair of words that is a fingerprint itself, is
+/// folded into each half by its own multiplication.
 struct FingerprintHasher([u64; 2]);
 
-/// A product, its upper half folded onto its lower.
+/// A product with its upper half folded onto its lower.
 fn fold(word: u64, factor: u64) -> u64 {
     let product = u128::from(word) * u128::from(factor);
     half(product, 0) ^ half(product, 64)
@@ -86,7 +87,7 @@ impl Hasher for FingerprintHasher {
     }
 }
 
-/// See the module.
+/// A copy-on-write reference with a cached fingerprint.
 #[derive(Debug, Default)]
 pub(crate) struct CowArc<T>(Arc<CowInner<T>>);
 
@@ -95,7 +96,7 @@ impl<T> Clone for CowArc<T> {
         CowArc(Arc::clone(&self.0))
     }
 
-    /// What is shared already is not counted anew.
+    /// An already shared value needs no change of the reference count.
     fn clone_from(&mut self, other: &Self) {
         if !self.is_shared_with(other) {
             self.0 = Arc::clone(&other.0);
@@ -109,15 +110,15 @@ struct CowInner<T> {
     cached: CachedFingerprint,
 }
 
-/// The print of a value, once somebody has asked for it. Whoever computes it comes to the same, so threads need not wait for
-/// each other: two words that are written one after the other are as good as one.
+/// The fingerprint of a value, cached at the first request. Every thread computes the same one, so threads need no
+/// lock: writing the two words one after the other is as good as writing them at once.
 #[derive(Debug, Default)]
 struct CachedFingerprint([AtomicU64; 2]);
 
 impl CachedFingerprint {
     fn get_or_compute(&self, value: &impl Hash) -> Fingerprint {
         let cached = [0, 1].map(|half| self.0[half].load(Ordering::Relaxed));
-        // A half that is 0 is computed again and again, which no run will live to see.
+        // A half that is 0 is computed at every request; the chance of that is 2^-63.
         let [upper, lower] = if cached.contains(&0) { self.store(halves(value)) } else { cached };
         Fingerprint::from(upper) << 64 | Fingerprint::from(lower)
     }
@@ -130,7 +131,7 @@ impl CachedFingerprint {
     }
 }
 
-/// A copy is made to be changed.
+/// A clone is made for a change, and starts without a fingerprint.
 impl<T: Clone> Clone for CowInner<T> {
     fn clone(&self) -> Self {
         CowInner { value: self.value.clone(), cached: CachedFingerprint::default() }
@@ -160,12 +161,12 @@ impl<T: Clone> DerefMut for CowArc<T> {
 }
 
 impl<T> CowArc<T> {
-    /// Whether neither has changed since one was copied from the other.
+    /// Whether both refer to the same value, unchanged since one was cloned from the other.
     pub(crate) fn is_shared_with(&self, other: &CowArc<T>) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Whether a copy of it exists.
+    /// Whether another reference to the value exists.
     pub(crate) fn is_shared(&self) -> bool {
         !self.0.is_unique()
     }
@@ -206,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_differs_has_another_print() {
+    fn different_values_have_different_fingerprints() {
         let texts = ["", "\0", "\0\0", "1234567", "1234567\0", "12345678", "12345678\0", "123456780"];
         for (n, one) in texts.iter().enumerate() {
             assert!(texts[n + 1..].iter().all(|other| fingerprint(one) != fingerprint(other)), "{one:?}");
@@ -219,7 +220,7 @@ mod tests {
         for half in 0..2 {
             let different: std::collections::BTreeSet<u128> =
                 prints.iter().map(|fingerprint| fingerprint[half]).collect();
-            assert_eq!(different.len(), prints.len(), "a half alone tells that many apart");
+            assert_eq!(different.len(), prints.len(), "each half alone has no collision");
         }
         let pairs: std::collections::BTreeSet<Fingerprint> =
             (0..300_u128).flat_map(|a| (0..300_u128).map(move |b| fingerprint(&(a << 64 | b)))).collect();
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_changes_alone_and_its_print_with_it() {
+    fn changed_copy_has_another_fingerprint() {
         let one = CowArc::from(vec![1, 2]);
         let mut other = one.clone();
         assert_eq!(one.fingerprint(), other.fingerprint());

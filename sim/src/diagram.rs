@@ -1,7 +1,7 @@
-//! A run of the simulator as a sequence diagram: who is there, what happened to whom, and what led to what.
+//! A run of the simulator as a sequence diagram: the processes and clients, their events, and the causes of those.
 //!
-//! It only arranges what a [`Trace`] holds. What an arrow is, is found in `arrows`; the words beside the lines are made in
-//! `label`; how it looks is a matter of `page`, which puts all of it into one file.
+//! The diagram arranges the rows of a [`Trace`]. `arrows` finds the arrows, `label` writes the texts, and `page` puts
+//! everything into one file.
 
 use cluster_core::OsEvent;
 use serde::Serialize;
@@ -25,110 +25,110 @@ pub struct Diagram {
     arrows: Vec<Arrow>,
 }
 
-/// What stands above the diagram.
+/// The header of the page.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct About {
     /// The scenario's name.
     pub name: String,
-    /// The scenario's story, if it has one.
-    pub story: String,
-    /// What brings the run back: a line, or the command that takes it.
+    /// The scenario's description, if it has one.
+    pub description: String,
+    /// The replay line, or the command that replays the run.
     pub line: String,
-    /// What is wrong with the run, a paragraph each; nothing: all is well.
+    /// The violations, a paragraph each; empty for a good run.
     pub faulty: Vec<String>,
-    /// The step at which it went wrong, if it was at one.
+    /// The step of the failure, if it is known.
     pub step: Option<u64>,
 }
 
-/// Somebody who does and sees things.
+/// A process or a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Column {
-    /// Who.
+    /// The displayed name.
     name: String,
     /// `primary`, `worker` or `client`.
     role: &'static str,
 }
 
-/// One thing that happened.
+/// One row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Mark {
-    /// In which step, from 1.
+    /// The step, from 1.
     step: u64,
-    /// To whom: the column.
+    /// The column of the process or client.
     column: usize,
-    /// What sort of thing it is.
+    /// The kind, by which rows are hidden.
     kind: Kind,
-    /// In a few words.
+    /// A short text.
     label: String,
-    /// In full.
+    /// The complete text.
     detail: String,
-    /// A descriptor goes with it.
+    /// Whether a descriptor is sent or received.
     descriptor: bool,
-    /// It sets off a reaction: what follows of the same process, up to the next such row.
+    /// The row begins a reaction, which lasts until the next such row of the same process.
     begins: bool,
-    /// Nothing of this process comes after it.
+    /// The process has no later row.
     ends: bool,
 }
 
-/// What sort of thing happened; each can be hidden.
+/// The kind of a row; each can be hidden.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Kind {
     /// Bytes on a channel.
     Message,
-    /// A program hears an event.
+    /// An event of a program.
     Event,
-    /// A process is started or ends.
+    /// A start or a regular end of a process.
     Life,
-    /// A process or a client is killed from outside, or comes to another bad end.
+    /// A kill, a crash or a reset.
     Death,
     /// Clients and their connections.
     Network,
-    /// Everything else between a process and its kernel.
+    /// Every other call and event of the kernel.
     Kernel,
-    /// Somebody writes a line down.
+    /// An observation.
     Line,
-    /// Something goes wrong on purpose.
+    /// A fault.
     Fault,
 }
 
-/// What led to what.
+/// A cause and its effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Arrow {
-    /// The row it comes from.
+    /// The row of the cause.
     from: usize,
-    /// The row it leads to; `None`: it never arrived.
+    /// The row of the effect; `None`: it never arrived.
     to: Option<usize>,
-    /// The column it leads to.
+    /// The column of the effect.
     toward: usize,
-    /// What sort of arrow it is.
+    /// The kind of the arrow.
     kind: Bond,
-    /// What travels, in a few words.
+    /// A short text about the content.
     label: String,
 }
 
-/// How two rows belong together.
+/// The relation of two rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Bond {
     /// A message was written and read.
     Message,
-    /// The same, with a descriptor.
+    /// A message with a descriptor.
     Descriptor,
-    /// The message arrived and its descriptor did not.
+    /// A message that arrived without its descriptor.
     Lost,
     /// A line that no machine has written.
     Garbage,
-    /// A process is started, killed, or its end is told.
+    /// A start, a kill, or the report of an exit.
     Life,
-    /// A channel is closed.
+    /// A close of a channel.
     Close,
-    /// A connection is made, used or ended.
+    /// A connect, data or an end of a connection.
     Network,
 }
 
 impl Diagram {
-    /// Draws what is in a trace.
+    /// The diagram of a trace.
     pub fn of(about: About, trace: &Trace) -> Self {
         let actors = actors(trace);
         let column = |actor: Actor| actors.binary_search(&actor).unwrap_or_default();
@@ -138,7 +138,7 @@ impl Diagram {
         Diagram { about, columns: actors.iter().copied().map(Column::of).collect(), rows, arrows }
     }
 
-    /// One page that needs nothing else: no network, no font, no script of anybody.
+    /// The page as one file without references to network, fonts or scripts.
     pub fn page(&self) -> String {
         page::of(self)
     }
@@ -155,7 +155,7 @@ impl Column {
     }
 }
 
-/// Everybody to whom something happens.
+/// Every process and client with a row.
 fn actors(trace: &Trace) -> Vec<Actor> {
     let mut actors: Vec<_> = trace.rows().iter().map(|row| row.actor).collect();
     actors.sort_unstable();
@@ -163,7 +163,7 @@ fn actors(trace: &Trace) -> Vec<Actor> {
     actors
 }
 
-/// What was read is named after the messages that are complete by it, of which it may have only the last bytes.
+/// Names a read after the messages that it completes, of which it may contain only the last bytes.
 fn name_reads(marks: &mut [Mark], rows: &[Row], arrows: &[Arrow]) {
     for (at, (mark, row)) in marks.iter_mut().zip(rows).enumerate() {
         if let Crossing::Input { event: OsEvent::Read { bytes, .. }, .. } = &row.what {

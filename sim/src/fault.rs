@@ -1,11 +1,11 @@
-//! What can go wrong, and which of it can go wrong in this run. It decides nothing: the schedule does.
+//! The kinds of faults, and the faults that are armed in a run. The schedule decides when a fault strikes.
 
 use core::fmt;
 
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fault {
-    /// A process, the primary too, is killed before it makes a call.
+    /// A process, including the primary, is killed before a call.
     Kill,
     /// A process cannot be started: EAGAIN or ENOMEM.
     SpawnFailure,
@@ -13,31 +13,30 @@ pub enum Fault {
     BindFailure,
     /// A connection cannot be accepted: EMFILE or ENFILE.
     AcceptFailure,
-    /// A descriptor does not arrive with its bytes, as when the receiver has no number left for it.
+    /// A descriptor is lost while its bytes arrive, as when the receiver has no descriptor number left.
     LostDescriptor,
-    /// A client resets its connection instead of what it was about to do.
+    /// A client resets its connection instead of its next action.
     ClientReset,
-    /// A process that dies has left a child behind that holds its channel open for a while.
+    /// A dying worker has a child that holds its channel open for a while.
     Grandchild,
-    /// A worker writes a line that breaks the protocol, or a forged answer, before what it meant to write.
+    /// A worker writes a line that breaks the protocol, or a forged answer, before its own write.
     Garbage,
-    /// A write takes fewer bytes than it was given, perhaps none.
+    /// A write takes only some of its bytes, perhaps none.
     ShortWrite,
-    /// A read is cut anywhere.
+    /// A read is cut at any byte.
     PartialRead,
-    /// A client is gone before it is accepted: ECONNABORTED.
+    /// A client has disconnected before it is accepted: ECONNABORTED.
     Aborted,
-    /// A process is stopped after a call, and goes on at some later time: SIGSTOP and SIGCONT, or a slow machine.
+    /// A process is stopped after a call and continues later: SIGSTOP and SIGCONT, or a slow machine.
     Stop,
-    /// The clock jumps: a timer fires that was not the next.
+    /// The clock jumps: a timer fires before an earlier one.
     TimeJump,
-    /// A write fails with any error number that `sendmsg` can give; a number that means a broken connection breaks it for
-    /// both ends.
+    /// A write fails with any error of `sendmsg`; an error that means a broken connection breaks it for both ends.
     WriteFailure,
 }
 
 impl Fault {
-    /// All of them.
+    /// Every kind.
     pub const ALL: [Fault; 14] = [
         Fault::Kill,
         Fault::SpawnFailure,
@@ -55,7 +54,7 @@ impl Fault {
         Fault::WriteFailure,
     ];
 
-    /// Its letter in a replay line.
+    /// The letter in a replay line.
     pub fn letter(self) -> char {
         match self {
             Fault::Kill => 'k',
@@ -75,13 +74,13 @@ impl Fault {
         }
     }
 
-    /// A fault that only cuts bytes or takes time loses nothing, and may strike without limit.
+    /// A fault that only cuts bytes or takes time; it loses nothing, and may strike without limit.
     fn is_harmless(self) -> bool {
         matches!(self, Fault::ShortWrite | Fault::PartialRead | Fault::Stop | Fault::TimeJump)
     }
 }
 
-/// Its name on a command line: `lost-descriptor`.
+/// The name on a command line, such as `lost-descriptor`.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -103,13 +102,13 @@ impl fmt::Display for Fault {
     }
 }
 
-/// How many faults that do harm may strike, if [`Faults::limit`] does not say otherwise.
+/// The default limit of harmful faults.
 const STRIKES: u8 = 3;
 
-/// The faults that are armed for a run, and how many of the harmful ones may still strike: three, unless
-/// [`limit`](Faults::limit) says otherwise.
+/// The armed faults, and the number of harmful ones that may still strike: three, unless [`limit`](Faults::limit) sets
+/// another number.
 ///
-/// The limit is what makes every run settle: after the last strike nothing fails any more.
+/// The limit makes every run settle: after the last strike nothing fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Faults {
     armed: u16,
@@ -117,55 +116,55 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Nothing fails.
+    /// No fault is armed.
     pub fn none() -> Self {
         Faults { armed: 0, left: STRIKES }
     }
 
-    /// Everything can fail.
+    /// Every fault is armed.
     pub fn all() -> Self {
         Faults::only(&Fault::ALL)
     }
 
-    /// Only these can strike.
+    /// Only these faults are armed.
     pub fn only(faults: &[Fault]) -> Self {
         faults.iter().fold(Faults::none(), |faults, &fault| faults.and(fault))
     }
 
-    /// About half of the kinds, decided by `seed`: some failures only show when another kind is absent.
+    /// About half of the faults, chosen by `seed`: some failures need the absence of another kind of fault.
     pub fn swarm(seed: u64) -> Self {
         let bits = seed.wrapping_mul(0xD6E8_FEB8_6659_FD93) >> 40;
         let chosen = Fault::ALL.iter().filter(|&&fault| bits >> (fault as u8) & 1 == 1);
         chosen.fold(Faults::none(), |faults, &fault| faults.and(fault))
     }
 
-    /// Those of them that a swarm arms.
+    /// The armed faults that are also in the swarm of `seed`.
     #[must_use]
     pub(crate) fn thinned(mut self, seed: u64) -> Self {
         self.armed &= Faults::swarm(seed).armed;
         self
     }
 
-    /// This one too.
+    /// Arms one more fault.
     #[must_use]
     pub fn and(mut self, fault: Fault) -> Self {
         self.armed |= 1 << fault as u8;
         self
     }
 
-    /// At most this many strikes that do harm.
+    /// Limits the number of harmful strikes.
     #[must_use]
     pub fn limit(mut self, strikes: u8) -> Self {
         self.left = strikes;
         self
     }
 
-    /// Whether this one is armed.
+    /// Whether a fault is armed.
     pub fn is_armed(self, fault: Fault) -> bool {
         self.armed >> fault as u8 & 1 == 1
     }
 
-    /// Whether nothing is armed.
+    /// Whether no fault is armed.
     pub fn is_none(self) -> bool {
         self.armed == 0
     }
@@ -180,7 +179,7 @@ impl Faults {
         }
     }
 
-    /// Reads what [`Display`](fmt::Display) wrote.
+    /// Parses the text of [`Display`](fmt::Display).
     pub(crate) fn parse(text: &str) -> Option<Faults> {
         let (letters, limit) = text.split_at(text.find(|c: char| c.is_ascii_digit())?);
         let fault = |letter| Fault::ALL.into_iter().find(|fault| fault.letter() == letter);
@@ -195,7 +194,7 @@ impl Default for Faults {
     }
 }
 
-/// The letters of what is armed and the limit: `kw3`.
+/// The letters of the armed faults and the limit: `kw3`.
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let armed = Fault::ALL.into_iter().filter(|&fault| self.is_armed(fault));
@@ -209,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_text_form_round_trips() {
+    fn text_form_round_trips() {
         for faults in [Faults::none(), Faults::all().limit(12), Faults::only(&[Fault::ShortWrite])] {
             assert_eq!(Faults::parse(&faults.to_string()), Some(faults));
         }
@@ -218,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_swarm_arms_every_kind_in_some_run_and_leaves_it_out_in_another() {
+    fn swarm_varies_every_kind() {
         for fault in Fault::ALL {
             assert!((0..64).any(|seed| Faults::swarm(seed).is_armed(fault)), "{fault:?}");
             assert!((0..64).any(|seed| !Faults::swarm(seed).is_armed(fault)), "{fault:?}");

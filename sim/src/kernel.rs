@@ -1,7 +1,7 @@
-//! The kernel: processes, channels, sockets, clients, a clock, and the steps that are ready to be taken.
+//! The kernel: processes, channels, sockets, clients, a clock, and the steps that may be enabled.
 //!
-//! It answers calls and delivers what happened, one step at a time; every cut and every failure is asked of the
-//! schedule. It does not run machines or programs: the world does.
+//! The kernel answers calls and delivers events, one step at a time; the schedule decides every cut and every failure.
+//! The world runs the machines and the programs.
 
 pub(crate) mod bind;
 mod blocking;
@@ -44,17 +44,17 @@ use crate::schedule::Schedule;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Readiness {
     Enabled,
-    /// Something must happen first.
+    /// Disabled until something else happens.
     Waiting,
-    /// It will never be taken, unless it is woken again.
+    /// Never enabled again, unless the step is woken again.
     Obsolete,
 }
 
-/// See the module.
+/// The state of the kernel.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Kernel {
     pub(crate) processes: CowArc<Vec<CowArc<ProcessEntry>>>,
-    /// The channel of worker `n` at `n`.
+    /// The channel of worker `n` at index `n`.
     channels: CowArc<Vec<Option<CowArc<Channel>>>>,
     files: CowArc<Vec<CowArc<File>>>,
     pub(crate) clients: CowArc<Vec<CowArc<Client>>>,
@@ -62,11 +62,12 @@ pub(crate) struct Kernel {
     system: CowArc<System>,
     next_port: u16,
     capacity: usize,
-    /// How often programs have asked for what depends on other processes: what a step has looked at is told by it.
-    asked: u32,
-    /// What could happen, oldest first. Derived from the rest: the order is a matter of taste, not of state.
+    /// How often programs have asked for something that depends on other processes: a step that asks may have read any
+    /// object.
+    lookups: u32,
+    /// The steps that may be enabled, oldest first. Derived from the rest; the order is no part of the state.
     pub(crate) ready: Ready,
-    /// What was touched since the steps that are ready were last looked at.
+    /// The dependencies that have changed since the ready steps were last refreshed.
     touched: Dependencies,
 }
 
@@ -74,7 +75,7 @@ impl Hash for Kernel {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let Kernel { processes, channels, files, clients, clock, system, next_port, ready, .. } = self;
         (processes, channels, files, clients, clock, system, next_port).hash(state);
-        // Of what is ready, only the signals stand nowhere else.
+        // Of the ready steps only the signals are not derived from the rest of the state.
         let is_alive = |pid: &Pid| processes.get(pid.index()).is_some_and(|process| process.is_alive());
         let signal =
             |step: Step| if let Step::Signal(pid, signal) = step { Some((pid, signal.0)) } else { None };
@@ -86,7 +87,7 @@ impl Hash for Kernel {
 }
 
 impl Kernel {
-    /// A kernel with a primary that has not begun, and channels that hold so many bytes in each direction.
+    /// A kernel with a primary that has not started, and channels that hold `capacity` bytes in each direction.
     pub(crate) fn new(capacity: usize) -> Self {
         let mut ready = Ready::default();
         ready.last(Step::Start(Pid::PRIMARY));
@@ -101,7 +102,7 @@ impl Kernel {
         }
     }
 
-    /// Becomes a copy, in the room it has.
+    /// Copies `other` into the memory that this kernel has allocated.
     pub(crate) fn copy_from(&mut self, other: &Kernel) {
         let Kernel {
             processes,
@@ -112,7 +113,7 @@ impl Kernel {
             system,
             next_port,
             capacity,
-            asked,
+            lookups,
             ready,
             touched,
         } = other;
@@ -124,7 +125,7 @@ impl Kernel {
         self.system.clone_from(system);
         self.next_port = *next_port;
         self.capacity = *capacity;
-        self.asked = *asked;
+        self.lookups = *lookups;
         self.ready.copy_from(ready);
         self.touched = *touched;
     }
@@ -164,7 +165,7 @@ impl Kernel {
         (0..).map(FileId).zip(self.files.iter().map(|file| &**file))
     }
 
-    /// The channel a process names so, and the end that is its own.
+    /// The channel that a process calls `id`, and the side of that process.
     pub(crate) fn channel(&self, pid: Pid, id: ChannelId) -> Option<(&Channel, Side)> {
         let (worker, side) = Self::locate(pid, id);
         Some((self.channels.get(worker)?.as_ref()?, side))
@@ -186,28 +187,28 @@ impl Kernel {
         (Self::worker_of(pid, id).index(), side)
     }
 
-    /// To which worker the channel belongs that a process names so.
+    /// The worker of the channel that a process calls `id`.
     fn worker_of(pid: Pid, id: ChannelId) -> Pid {
         if pid == Pid::PRIMARY { Pid::from(id) } else { pid }
     }
 
-    /// Every channel with the worker it leads to.
+    /// Every channel with its worker.
     pub(crate) fn channels(&self) -> impl Iterator<Item = (Pid, &Channel)> {
         (0..).map(Pid).zip(&self.channels).filter_map(|(pid, channel)| Some((pid, &**channel.as_ref()?)))
     }
 
-    /// A step may now be possible. The world looks before it takes it.
+    /// Adds a step that may be enabled now.
     pub(crate) fn wake(&mut self, step: Step) {
         self.ready.last(step);
     }
 
-    /// What was touched since this was last asked.
+    /// Takes the dependencies that have changed since the last call.
     pub(crate) fn take_touched(&mut self) -> Dependencies {
         std::mem::take(&mut self.touched)
     }
 
-    /// A process may have something else to do now, or no longer.
-    pub(crate) fn turn(&mut self, pid: Pid) {
+    /// Marks a process whose next action may have changed.
+    pub(crate) fn mark_changed(&mut self, pid: Pid) {
         self.touched |= Dependencies::process(pid);
     }
 
@@ -222,12 +223,12 @@ impl Kernel {
     }
 
     fn open(&mut self, kind: SocketKind) -> FileId {
-        let id = FileId(u32::try_from(self.files.len()).expect("fewer than 2^32 sockets a run"));
+        let id = FileId(u32::try_from(self.files.len()).expect("fewer than 2^32 sockets in a run"));
         self.files.push(File { refs: 1, kind }.into());
         id
     }
 
-    /// One reference less.
+    /// Drops one reference; the last one closes the socket.
     fn release(&mut self, id: FileId) {
         let file = self.file_mut(id);
         file.refs -= 1;
@@ -258,7 +259,7 @@ impl Kernel {
         self.wake(Step::ClientEvent(id));
     }
 
-    /// Closes a process's descriptor, and removes the path that it has bound.
+    /// Closes a descriptor of a process, and removes the path that the descriptor has bound.
     pub(crate) fn close(&mut self, pid: Pid, id: SocketId) {
         let Some(file) = self.process_mut(pid).remove(id) else { return };
         if self.system.has_path_of((pid, id)) {
@@ -267,7 +268,7 @@ impl Kernel {
         self.release(file);
     }
 
-    /// Closes one end of a channel; the other end will hear of it.
+    /// Closes one end of a channel; the other end reads an end of file.
     fn close_channel(&mut self, pid: Pid, id: ChannelId) {
         let Some((channel, side)) = self.channel_mut(pid, id) else { return };
         if !channel.end(side).open {
@@ -287,8 +288,7 @@ impl Kernel {
         }
     }
 
-    /// The end of a process: from here on nothing it would do happens. Its descriptors close in the order in which
-    /// it got them, its channels first.
+    /// Ends a process. Its channels close first, then its descriptors in the order in which they were opened.
     pub(crate) fn die(&mut self, pid: Pid, status: ExitStatus, schedule: &mut Schedule) {
         let descriptors = self.process_mut(pid).die(status);
         self.touched |= Dependencies::life(pid);
@@ -310,7 +310,7 @@ impl Kernel {
         }
     }
 
-    /// What a dead process left behind closes its channel.
+    /// Closes the channel and the connection that a dead worker's child has inherited.
     pub(crate) fn close_inherited(&mut self, pid: Pid) {
         self.close_channel(pid, ChannelId::PRIMARY);
         if let Some(connection) = self.process_mut(pid).child.take() {
@@ -318,7 +318,7 @@ impl Kernel {
         }
     }
 
-    /// The client whom a process's child waits for.
+    /// The client whose end a worker's child waits for.
     fn child_waits_for(&self, pid: Pid) -> Option<ClientId> {
         match self.file(self.process(pid).child?).kind {
             SocketKind::Connection(client) => Some(client),
@@ -326,12 +326,12 @@ impl Kernel {
         }
     }
 
-    /// Whether what a process left behind does not wait for a client.
+    /// Whether a dead worker's child waits for no client.
     fn can_close_inherited(&self, pid: Pid) -> bool {
         self.child_waits_for(pid).is_none_or(|client| self.client(client).incoming.flow != Flow::Open)
     }
 
-    /// Whether a step can be taken, if its process has nothing else to do.
+    /// The readiness of a step whose process is idle.
     pub(crate) fn readiness(&self, step: Step) -> Readiness {
         let when = |possible| if possible { Readiness::Enabled } else { Readiness::Obsolete };
         match step {
@@ -351,10 +351,10 @@ impl Kernel {
         }
     }
 
-    /// What a verdict depends on, and whether the process that hears has something else to do.
+    /// The dependencies of a step's readiness.
     pub(crate) fn dependencies(&self, step: Step) -> Dependencies {
         match step {
-            // Whatever may open a path.
+            // Any step may create the path.
             Step::Continue(pid) if self.waits_for_path(pid) => Dependencies::ALL,
             Step::Run(pid) | Step::Start(pid) | Step::Signal(pid, _) | Step::Continue(pid) => {
                 Dependencies::life(pid)
@@ -362,7 +362,7 @@ impl Kernel {
             Step::Read(pid, id) | Step::Writable(pid, id) => {
                 Dependencies::life(pid) | Dependencies::process(Self::worker_of(pid, id))
             }
-            // How many descriptors a process has depends on whatever it does.
+            // Any step may open or close a descriptor.
             Step::Accept(..) if self.is_limited() => Dependencies::ALL,
             Step::Accept(pid, _) => Dependencies::process(pid) | Dependencies::LISTENERS,
             Step::Receive(pid, id) => {
@@ -381,18 +381,18 @@ impl Kernel {
         }
     }
 
-    /// Whether a process lives and does nothing until it goes on.
+    /// Whether a process is alive and stopped.
     pub(crate) fn is_stopped(&self, pid: Pid) -> bool {
         self.processes.get(pid.index()).is_some_and(|process| process.phase == Phase::Stopped)
     }
 
-    /// A process comes to another phase of its life.
+    /// Changes the phase of a process.
     pub(crate) fn enter(&mut self, pid: Pid, phase: Phase) {
         self.process_mut(pid).phase = phase;
         self.touched |= Dependencies::life(pid);
     }
 
-    /// Stops a process; some time later it goes on.
+    /// Stops a process until a later step continues it.
     pub(crate) fn stop(&mut self, pid: Pid) {
         self.enter(pid, Phase::Stopped);
         self.wake(Step::Continue(pid));
@@ -411,7 +411,7 @@ impl Kernel {
         }
     }
 
-    /// How many writes one read could take.
+    /// The number of writes that one read can take.
     pub(crate) fn waiting_writes(&self, pid: Pid, id: ChannelId) -> usize {
         self.channel(pid, id).map_or(0, |(channel, side)| channel.end(side).readable_writes())
     }
@@ -439,9 +439,9 @@ impl Kernel {
         }
     }
 
-    // ---- how much a process may have
+    // ---- limits
 
-    /// It can have so many more than now.
+    /// Limits a process to `more` descriptors above those that it has now; `None` removes the limit.
     pub(crate) fn limit(&mut self, pid: Pid, more: Option<usize>) {
         self.touched = Dependencies::ALL;
         match more.map(|more| self.descriptors_of(pid) + more) {
@@ -450,17 +450,17 @@ impl Kernel {
         };
     }
 
-    /// Whether anything is short of descriptors on purpose.
+    /// Whether any process has a limit.
     pub(crate) fn is_limited(&self) -> bool {
         !self.system.limits.is_empty()
     }
 
-    /// Whether a process can open so many more sockets.
+    /// Whether a process can open `more` further descriptors.
     pub(crate) fn has_room(&self, pid: Pid, more: usize) -> bool {
         self.system.limits.get(&pid).is_none_or(|&limit| self.descriptors_of(pid) + more <= limit)
     }
 
-    /// How many sockets and channels a process has.
+    /// The number of sockets and channels that a process has open.
     fn descriptors_of(&self, pid: Pid) -> usize {
         let sockets = self.processes.get(pid.index()).map_or(0, |process| process.descriptors().len());
         let is_open = |&(worker, channel): &(Pid, &Channel)| match pid {
@@ -470,14 +470,15 @@ impl Kernel {
         sockets + self.channels().filter(is_open).count()
     }
 
-    /// Whether a worker goes on without its channel: its program has something, or its machine serves by itself.
+    /// Whether a worker runs on without its channel: the program is kept alive or owns a socket, or the machine has an
+    /// exclusive server.
     pub(crate) fn keeps_running(&self, pid: Pid) -> bool {
         let process = self.process(pid);
         let serves = |it: &Descriptor| it.origin == Origin::Machine && self.address_of(it.file).is_some();
-        process.kept_alive || process.descriptors().iter().any(|it| it.held || serves(it))
+        process.kept_alive || process.descriptors().iter().any(|it| it.owned_by_program || serves(it))
     }
 
-    /// How many processes have ended and were not reaped yet.
+    /// The number of processes that have ended and are not reaped.
     pub(crate) fn unreported(&self) -> usize {
         self.processes.iter().filter(|process| matches!(process.phase, Phase::Dead(_))).count()
     }

@@ -1,6 +1,6 @@
-//! Two processes and the channel between them, without machines, programs and checks: what the simulator alone costs.
+//! Two processes and the channel between them, without machines, programs and checks: the cost of the simulator alone.
 //!
-//! It stands for no run of a cluster; it is there to be measured beside simulators that know no clusters.
+//! A bench compares this with simulators that do not know clusters; no cluster has such a run.
 
 use cluster_core::{Call, ChannelId, OsEvent, WorkerId};
 
@@ -11,11 +11,11 @@ use crate::schedule::Schedule;
 
 const WORKER: Pid = Pid(1);
 
-/// How much a message is, in bytes.
+/// The length of a message, in bytes.
 const MESSAGE: usize = 8;
 
-/// Two processes in turn write `window` messages to each other, until so many `messages` were read. What is read when,
-/// the schedule says. Gives how many steps that took.
+/// Two processes in turn write `window` messages to each other, until `messages` messages have been read. The schedule
+/// decides how many messages one read takes. Returns the number of steps.
 ///
 /// # Panics
 ///
@@ -52,7 +52,7 @@ fn write(kernel: &mut Kernel, pid: Pid, window: u64, schedule: &mut Schedule) {
     }
 }
 
-/// The next step, as in a world; nobody here is ever busy.
+/// The next step, as in a world whose processes are never busy.
 fn next(kernel: &mut Kernel, enabled: &mut IndexSet, schedule: &mut Schedule) -> Step {
     let (touched, mut ready) = (kernel.take_touched(), std::mem::take(&mut kernel.ready));
     let look = |step| StepStatus {
@@ -61,7 +61,7 @@ fn next(kernel: &mut Kernel, enabled: &mut IndexSet, schedule: &mut Schedule) ->
         by_primary: false,
     };
     ready.refresh(touched, true, look, enabled);
-    let step_at = |at: usize| ready.get(enabled.nth(at)).expect("it is enabled");
+    let step_at = |at: usize| ready.get(enabled.nth(at)).expect("an enabled step");
     let chosen = schedule.choose_step(enabled.len(), step_at, |_| 0);
     let step = step_at(chosen);
     ready.take(enabled.nth(chosen));
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_message_is_read_and_a_choice_is_how_many_at_once() {
+    fn schedule_decides_the_size_of_reads() {
         assert_eq!(messages(1000, 1, &mut Schedule::seed(1)), 1000);
         assert_eq!(
             messages(1024, 64, &mut Schedule::quiet()),

@@ -4,33 +4,32 @@
 //!   Program (yours)          World                              Kernel
 //!   primary, workers,  <---  one step = one enabled thing  ---> processes, channels, sockets, clients, a clock
 //!   driver                     |            |
-//!                          Schedule       checks: ledger, acks, ids, queues, harm, order, messages,
-//!                   seed | list | priorities | bytes         fairness, turns, descriptors, liveness
+//!                          Schedule       checks: ledger, acks, ids, queues, false_blame, order, messages,
+//!                   seed | list | priorities | bytes         fairness, fifo, descriptors, liveness
 //! ```
 //!
-//! A [`World`] is a value: processes with a machine and a [`Program`] each, a kernel, and a [`Schedule`]. Every choice
-//! goes through one door, `schedule.choose(point, n)`, and 0 is always what a quiet machine would do; so a run is
-//! `(scenario, choices)`, every prefix of a run ends by itself, and a failure is one line that replays it.
-//! After every step the checks look; [`explore::reaches`] searches for a run with given observations.
-//! Clients come by TCP, UDP and Unix sockets; a program may have sockets of its own, pass them with messages, and be
-//! short of descriptors or rights.
+//! A [`World`] is a value: the running processes (a machine and a [`Program`] each), a kernel and a [`Schedule`]. Every
+//! choice is made by `schedule.choose(point, n)`, and choice 0 is what a quiet first-in-first-out machine does. Hence a
+//! run is `(scenario, choices)`, every prefix of a run is a run that ends, and one line replays a failure. The checks
+//! run after every step. [`explore::reaches`] searches for a run with given observations. Clients use TCP, UDP and Unix
+//! sockets; a program can open sockets, pass them with messages, and run out of descriptors or rights.
 //!
 //! ```
 //! use cluster_core::{Event, Primary, Settings, Worker};
 //! use cluster_sim::{Process, Program, Schedule, World};
 //!
-//! /// One worker that says hello; the primary then sends it home.
+//! /// One worker sends hello; the primary disconnects the worker.
 //! #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 //! struct Hello;
 //!
 //! impl Program for Hello {
 //!     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
-//!         primary.fork().expect("nothing impossible was set up");
+//!         primary.fork().expect("the settings are valid");
 //!     }
 //!
 //!     fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
 //!         if let Event::Message { worker, message, .. } = event {
-//!             process.observe(message.to::<String>().expect("it is a text"));
+//!             process.observe(message.to::<String>().expect("the message is a string"));
 //!             primary.disconnect_worker(worker);
 //!         }
 //!     }
@@ -47,13 +46,14 @@
 //! }
 //! ```
 //!
-//! A failure is best shrunk before it is read: [`prop::check`] searches, shrinks, and explains what is left as a table
-//! and one line, or as a [`diagram`] for a browser. `examples/respawn.rs` tests a respawn policy so; [`prop::runs`] is the strategy for properties of one's
-//! own. Here a primary gives up too early, and the smallest run that shows it is one kill on an otherwise quiet machine:
+//! [`prop::check`] searches for a failure, shrinks it, and explains the shrunk run as a table and one line, or as a
+//! [`diagram`] for a browser. `examples/respawn.rs` tests a respawn policy this way; [`prop::runs`] is the proptest
+//! strategy for further properties. In this example a primary does not replace its worker; the smallest run with that
+//! failure is one kill on an otherwise quiet machine:
 //!
 //! ```
 //! use cluster_core::{Event, Primary, Settings};
-//! use cluster_sim::{Fault, Faults, Process, Program, World, replay, prop};
+//! use cluster_sim::{Fault, Faults, Process, Program, World, prop, replay};
 //! use proptest::strategy::Just;
 //!
 //! #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -61,7 +61,7 @@
 //!
 //! impl Program for One {
 //!     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
-//!         primary.fork().expect("nothing impossible was set up");
+//!         primary.fork().expect("the settings are valid");
 //!     }
 //! }
 //!
@@ -70,15 +70,16 @@
 //!     1 => Err("the primary is alone".into()),
 //!     _ => Ok(()),
 //! });
-//! let run = broken.expect_err("nobody forks again").run.expect("there is a run");
+//! let run = broken.expect_err("the dead worker has no successor").run.expect("there is a run");
 //! assert_eq!((run.faults(), run.switches()), (1, 0));
 //!
-//! // The last line that a failure prints brings its run back.
-//! let line: replay::Line = run.line().parse().expect("it was just written");
+//! // The last line of a failure replays its run.
+//! let line: replay::Line = run.line().parse().expect("a valid line");
 //! assert_eq!(line.replay(world).left, None);
 //! ```
 //!
-//! There is no real process, socket, clock or random number here, and nothing depends on an address or on hash order.
+//! The simulator uses no real process, socket, clock or random number; no result depends on a memory address or on hash
+//! order.
 
 #![forbid(unsafe_code)]
 

@@ -1,24 +1,24 @@
-//! Recognises a run that is a circle: step after step only machines and channels act, and nothing happens that a
-//! program, a client or an observer could notice.
+//! Detects a livelock: only machines and channels act, and no step has an effect that a program, a client or an
+//! observer could notice.
 //!
-//! States never repeat bit for bit, since sequence numbers, socket ids and the clock advance with every round. What does not
-//! advance is progress as seen from outside, and that is what is counted here. It reads no clock.
+//! States never repeat exactly, since sequence numbers, socket ids and the clock advance in every round. The detector
+//! therefore counts the steps without visible progress. It reads no clock.
 
 use std::fmt;
 
 use crate::kernel::Step;
 
-/// A run without progress for so many steps never ends. The longest stretch without progress of a run that does end is a
-/// message that is carried through a channel in pieces, with a few steps for each.
+/// A run with this many steps without progress counts as endless. The longest stretch in a finite run is a message that
+/// crosses a channel in pieces, with a few steps for each.
 pub(crate) const LIMIT: u32 = 20_000;
 
-/// So many steps are looked at for what repeats.
+/// The number of last steps in which repetitions are counted.
 const NAMED: u32 = 120;
 
-/// So many different steps are named.
+/// The greatest number of different steps in the report.
 const SHOWN: usize = 8;
 
-/// How many steps have passed since the last progress, and the last of them.
+/// The number of steps since the last progress, and the last of them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LivelockDetector {
     steps: u32,
@@ -26,7 +26,7 @@ pub(crate) struct LivelockDetector {
 }
 
 impl LivelockDetector {
-    /// A step was taken. `false`: the run is a circle.
+    /// Counts a step; returns `false` for a livelock.
     pub(crate) fn is_short_after(&mut self, step: Step, is_progress: bool) -> bool {
         if is_progress {
             self.steps = 0;
@@ -40,14 +40,14 @@ impl LivelockDetector {
         self.steps < LIMIT
     }
 
-    /// Becomes a copy, in the room it has.
+    /// Copies `other` into the memory that is allocated.
     pub(crate) fn copy_from(&mut self, other: &LivelockDetector) {
         self.steps = other.steps;
         self.last.clone_from(&other.last);
     }
 }
 
-/// The steps that repeat, each with how often it was among the last.
+/// The steps that repeat, each with its number among the last.
 impl fmt::Display for LivelockDetector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut different: Vec<Step> = Vec::new();
@@ -75,7 +75,7 @@ mod tests {
     use crate::kernel::process_table::Pid;
 
     #[test]
-    fn progress_begins_the_count_again() {
+    fn progress_resets_the_count() {
         let mut quiet = LivelockDetector::default();
         let run = Step::Run(Pid::PRIMARY);
         for _ in 0..3 {
@@ -84,7 +84,7 @@ mod tests {
         }
         let ends =
             (0..LIMIT).filter(|n| !quiet.is_short_after(if n % 3 == 0 { Step::Timer } else { run }, false));
-        assert_eq!(ends.count(), 1, "the last");
+        assert_eq!(ends.count(), 1, "only the last step");
         assert_eq!(
             quiet.to_string(),
             "the primary acts (80 of the last 120), a timer fires (40 of the last 120)"

@@ -1,4 +1,4 @@
-//! What observers wrote down, in the order in which they did, and how far the driver has read. It interprets nothing.
+//! The log: the observations and notices in the order in which they were written, and the position of the driver.
 
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
@@ -6,12 +6,12 @@ use std::hash::{Hash, Hasher};
 use crate::cow::{CowArc, fingerprint};
 use crate::program::Actor;
 
-/// One line by one observer.
+/// One observation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Observation {
-    /// Who saw it.
+    /// The process or client that made the observation.
     pub observer: Actor,
-    /// What.
+    /// The text.
     pub text: Cow<'static, str>,
 }
 
@@ -29,7 +29,7 @@ pub(crate) enum LogEntry {
     Notice(Actor, Cow<'static, str>),
 }
 
-/// What the driver has heard has had its effect.
+/// The lines that the driver has read are no part of the state.
 impl Hash for ObservationLog {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let fingerprint =
@@ -47,7 +47,7 @@ impl ObservationLog {
         self.lines.push(LogEntry::Notice(author, text));
     }
 
-    /// Everything from a position on, as far as it is still here.
+    /// The observations from a position on that are not discarded.
     pub(crate) fn since(&self, position: usize) -> impl Iterator<Item = &Observation> {
         self.lines[position.saturating_sub(self.dropped)..].iter().filter_map(|line| match line {
             LogEntry::Observation(observation) => Some(observation),
@@ -55,12 +55,12 @@ impl ObservationLog {
         })
     }
 
-    /// How many lines were ever written.
+    /// The number of lines ever written.
     pub(crate) fn len(&self) -> usize {
         self.dropped + self.lines.len()
     }
 
-    /// How many lines the driver has ever heard.
+    /// The number of lines that the driver has ever read.
     pub(crate) fn read(&self) -> usize {
         self.dropped + self.read
     }
@@ -76,7 +76,7 @@ impl ObservationLog {
         Some(line)
     }
 
-    /// Drops what the driver has heard: a search remembers it elsewhere.
+    /// Discards the lines that the driver has read; a search records them elsewhere.
     pub(crate) fn discard_read(&mut self) {
         if self.read > 0 {
             self.lines.drain(..self.read);

@@ -1,5 +1,4 @@
-//! Planted bugs: what a machine gives out is dropped or doubled, and the check that is there for it must see it.
-//! Only for tests.
+//! Planted bugs: an action of a machine is dropped or repeated, and a certain check must fail. Only for tests.
 
 use cluster_core::{Call, Event, OsEvent, Settings, SocketId, WorkerEvent};
 
@@ -10,19 +9,19 @@ use crate::scenarios::{self, Flood};
 use crate::world::World;
 use crate::{Check, Schedule};
 
-/// What happens to something that a machine gives out.
+/// The change of an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tampering {
     None,
     Drop,
     Duplicate,
-    /// A process does not read while what it writes has no room.
+    /// A process stops reading while its own write has no room.
     StopReading,
 }
 
 pub(crate) type PlantedBug = fn(Pid, &NextAction) -> Tampering;
 
-/// What is left to be done of `next`.
+/// Applies the planted bug to `next`; returns the action that is left to be done.
 pub(crate) fn apply<P: Program>(world: &mut World<P>, pid: Pid, next: NextAction) -> Option<NextAction> {
     match world.planted_bug.map_or(Tampering::None, |planted_bug| planted_bug(pid, &next)) {
         Tampering::None => Some(next),
@@ -50,7 +49,7 @@ pub(crate) fn apply<P: Program>(world: &mut World<P>, pid: Pid, next: NextAction
 }
 
 /// The check that a quiet standard run fails with this bug.
-fn caught(planted_bug: PlantedBug) -> Option<Check> {
+fn failed_check(planted_bug: PlantedBug) -> Option<Check> {
     let mut world = scenarios::standard_world();
     world.planted_bug = Some(planted_bug);
     let failure = world.run().err()?;
@@ -63,50 +62,50 @@ fn tamper_if(condition: bool, tampering: Tampering) -> Tampering {
 }
 
 #[test]
-fn without_a_bug_nothing_is_caught() {
-    assert_eq!(caught(|_, _| Tampering::None), None);
+fn no_bug_fails_no_check() {
+    assert_eq!(failed_check(|_, _| Tampering::None), None);
 }
 
 #[test]
-fn ledger_sees_a_connection_that_the_primary_keeps() {
+fn ledger_detects_a_kept_connection() {
     let keep = |pid, next: &NextAction| {
         let is_close = matches!(next, NextAction::Call(Call::Close { socket }) if *socket != SocketId(0));
         tamper_if(pid == Pid::PRIMARY && is_close, Tampering::Drop)
     };
-    assert_eq!(caught(keep), Some(Check::Ledger));
+    assert_eq!(failed_check(keep), Some(Check::Ledger));
 }
 
 #[test]
-fn ledger_sees_a_connection_with_two_owners() {
+fn ledger_detects_two_owners() {
     let twice = |pid, next: &NextAction| {
         let is_handoff = matches!(next, NextAction::Call(Call::Write { socket: Some(_), .. }));
         tamper_if(pid == Pid::PRIMARY && is_handoff, Tampering::Duplicate)
     };
-    assert_eq!(caught(twice), Some(Check::Ledger));
+    assert_eq!(failed_check(twice), Some(Check::Ledger));
 }
 
 #[test]
-fn acks_sees_an_answer_that_is_given_twice() {
+fn acks_detects_a_repeated_answer() {
     let twice = |pid, next: &NextAction| {
         let is_answer = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains("\"accepted\":");
         let is_ack = matches!(next, NextAction::Call(Call::Write { bytes, .. }) if is_answer(bytes));
         tamper_if(pid != Pid::PRIMARY && is_ack, Tampering::Duplicate)
     };
-    assert_eq!(caught(twice), Some(Check::Acks));
+    assert_eq!(failed_check(twice), Some(Check::Acks));
 }
 
 #[test]
-fn harm_sees_an_honest_worker_that_is_blamed() {
+fn false_blame_detects_a_blamed_worker() {
     let twice = |pid, next: &NextAction| {
         let is_ack = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains("NODE_HANDLE_ACK");
         let is_ack = matches!(next, NextAction::Call(Call::Write { bytes, .. }) if is_ack(bytes));
         tamper_if(pid != Pid::PRIMARY && is_ack, Tampering::Duplicate)
     };
-    assert_eq!(caught(twice), Some(Check::FalseBlame));
+    assert_eq!(failed_check(twice), Some(Check::FalseBlame));
 }
 
 #[test]
-fn queues_sees_a_primary_that_goes_on_accepting() {
+fn queues_detects_unlimited_accepting() {
     let go_on = |pid, next: &NextAction| {
         tamper_if(
             pid == Pid::PRIMARY && matches!(next, NextAction::Call(Call::PauseAccept { .. })),
@@ -129,24 +128,25 @@ fn queues_sees_a_primary_that_goes_on_accepting() {
 }
 
 #[test]
-fn order_sees_an_end_that_is_not_told() {
+fn order_detects_a_missing_disconnect() {
     let silent = |_, next: &NextAction| {
         tamper_if(matches!(next, NextAction::Primary(Event::Disconnect { .. })), Tampering::Drop)
     };
-    assert_eq!(caught(silent), Some(Check::Order));
+    assert_eq!(failed_check(silent), Some(Check::Order));
 }
 
 #[test]
-fn order_sees_a_worker_that_listens_before_it_is_online() {
+fn order_detects_listening_before_online() {
     let silent = |_, next: &NextAction| {
         tamper_if(matches!(next, NextAction::Primary(Event::Online { .. })), Tampering::Drop)
     };
-    assert_eq!(caught(silent), Some(Check::Order));
+    assert_eq!(failed_check(silent), Some(Check::Order));
 }
 
-/// The check that some run of this plan fails with this bug, if none fails without.
-fn caught_in(plan: &str, planted_bug: PlantedBug) -> Option<Check> {
-    let start = plan.parse::<scenarios::Scenario<scenarios::RandomProgram>>().expect("it is a name").world();
+/// The check that some run of this program fails with this bug, if none fails without the bug.
+fn failed_check_of_program(plan: &str, planted_bug: PlantedBug) -> Option<Check> {
+    let start =
+        plan.parse::<scenarios::Scenario<scenarios::RandomProgram>>().expect("a scenario name").world();
     let [well, badly] = [None, Some(planted_bug)].map(|planted_bug| {
         let run = |seed| {
             let mut world = start.clone().on(Schedule::seed(seed));
@@ -159,8 +159,8 @@ fn caught_in(plan: &str, planted_bug: PlantedBug) -> Option<Check> {
     badly
 }
 
-/// Whether this tells of the `nth` message.
-fn tells(next: &NextAction, nth: u64) -> bool {
+/// Whether this delivers the `nth` message.
+fn delivers(next: &NextAction, nth: u64) -> bool {
     match next {
         NextAction::Primary(Event::Message { message, .. })
         | NextAction::Worker(WorkerEvent::Message { message, .. }) => {
@@ -175,44 +175,44 @@ fn tells(next: &NextAction, nth: u64) -> bool {
 }
 
 #[test]
-fn messages_sees_one_that_is_missing() {
+fn messages_detects_a_missing_message() {
     for plan in ["plan-1-0-.s1s1-", "plan-1-0--ss"] {
         assert_eq!(
-            caught_in(plan, |_, next| tamper_if(tells(next, 1), Tampering::Drop)),
+            failed_check_of_program(plan, |_, next| tamper_if(delivers(next, 1), Tampering::Drop)),
             Some(Check::Messages)
         );
     }
 }
 
 #[test]
-fn messages_sees_that_the_last_does_not_come() {
-    let last = |_, next: &NextAction| tamper_if(tells(next, 2), Tampering::Drop);
+fn messages_detects_a_missing_last_message() {
+    let last = |_, next: &NextAction| tamper_if(delivers(next, 2), Tampering::Drop);
     for plan in ["plan-1-1-.s1s1-", "plan-1-1--ss", "plan-1-1--ssd"] {
-        assert_eq!(caught_in(plan, last), Some(Check::Messages));
+        assert_eq!(failed_check_of_program(plan, last), Some(Check::Messages));
     }
 }
 
 #[test]
-fn descriptors_sees_a_listener_that_nobody_needs() {
+fn descriptors_detects_an_unused_listener() {
     let keep = |pid, next: &NextAction| {
         let is_close = matches!(next, NextAction::Call(Call::Close { socket: SocketId(0) }));
         tamper_if(pid == Pid::PRIMARY && is_close, Tampering::Drop)
     };
-    assert_eq!(caught(keep), Some(Check::Descriptors));
+    assert_eq!(failed_check(keep), Some(Check::Descriptors));
 }
 
 #[test]
-fn liveness_sees_a_worker_that_does_not_go() {
+fn liveness_detects_a_worker_that_stays() {
     let stay = |pid, next: &NextAction| {
         let is_end = matches!(next, NextAction::Call(Call::CloseChannel { .. }));
         tamper_if(pid != Pid::PRIMARY && is_end, Tampering::Drop)
     };
-    assert_eq!(caught(stay), Some(Check::Liveness));
+    assert_eq!(failed_check(stay), Some(Check::Liveness));
 }
 
-/// Both ends wait until the other reads: what the simulator must see, and what the machines must not do.
+/// Both ends wait until the other one reads: the simulator must detect what the machines must not do.
 #[test]
-fn liveness_sees_mutual_waiting() {
+fn liveness_detects_mutual_waiting() {
     let deaf: PlantedBug =
         |_, next| tamper_if(matches!(next, NextAction::Call(Call::Write { .. })), Tampering::StopReading);
     for flood in Flood::ALL {
@@ -228,26 +228,26 @@ fn liveness_sees_mutual_waiting() {
 }
 
 #[test]
-fn liveness_sees_a_client_that_nobody_serves() {
+fn liveness_detects_an_unserved_client() {
     let deaf = |pid, next: &NextAction| {
         let is_resume = matches!(next, NextAction::Call(Call::ResumeAccept { .. }));
         tamper_if(pid == Pid::PRIMARY && is_resume, Tampering::Drop)
     };
-    assert_eq!(caught(deaf), Some(Check::Liveness));
+    assert_eq!(failed_check(deaf), Some(Check::Liveness));
 }
 
 #[test]
-fn a_broken_assertion_of_a_machine_is_caught_too() {
+fn failed_assertion_is_a_failure() {
     let alien = |pid, next: &NextAction| {
         let is_timer = matches!(next, NextAction::Call(Call::CloseChannel { .. }));
         assert!(pid == Pid::PRIMARY || !is_timer, "planted");
         Tampering::None
     };
-    assert_eq!(caught(alien), Some(Check::Assertion));
+    assert_eq!(failed_check(alien), Some(Check::Assertion));
 }
 
 #[test]
-fn a_bug_is_found_among_all_runs_and_its_line_replays_it() {
+fn exhaustive_search_finds_a_planted_bug() {
     let silent = |_, next: &NextAction| {
         tamper_if(matches!(next, NextAction::Primary(Event::Exit { .. })), Tampering::Drop)
     };
@@ -255,7 +255,7 @@ fn a_bug_is_found_among_all_runs_and_its_line_replays_it() {
     world.planted_bug = Some(silent);
     let failure = crate::explore::every(&world, 100_000).expect_err("the bug is planted");
     assert_eq!(failure.check, Check::Order);
-    let line: crate::replay::Line = failure.replay.parse().expect("it was just written");
+    let line: crate::replay::Line = failure.replay.parse().expect("a valid line");
     let again = line.replay(world);
     assert_eq!((again.left, again.outcome), (None, Err(failure)));
 }

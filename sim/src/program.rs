@@ -1,8 +1,8 @@
-//! What a user of the simulator writes: a program, as one executable that knows its role when it starts.
+//! The program of a user of the simulator: one executable that knows its role when it starts.
 //!
-//! Every process begins with its own copy of the program, as after an exec; so does the driver, who stands outside,
-//! reads the log and commands the clients. Machines are commanded directly; everything else is an effect of the
-//! context. A program sees no kernel, no schedule and no other process.
+//! Every process starts with its own copy of the program, as after an exec. So does the driver, which stands outside,
+//! reads the log and commands the clients. A hook commands its machine directly and everything else through its
+//! context. A program has no access to the kernel, the schedule or another process.
 
 use std::fmt;
 use std::hash::Hash;
@@ -18,11 +18,11 @@ mod process;
 pub use driver::Driver;
 pub use process::Process;
 
-/// A client, ascending from 1 in the order of [`Driver::connect`].
+/// A client, numbered from 1 in the order of [`Driver::connect`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub u32);
 
-/// Who does and sees things.
+/// A process or a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Actor {
     /// The primary.
@@ -64,24 +64,24 @@ pub enum ClientAction {
     Reset,
 }
 
-/// What a client hears.
+/// What a client receives.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ClientEvent {
-    /// The kernel took its connection. Somebody may accept it.
+    /// The kernel has accepted the connection; a process may accept it later.
     Connected,
-    /// Nobody listens there.
+    /// No socket listens at the address.
     Refused,
     /// Bytes from the server.
     Data(Vec<u8>),
-    /// The server's side is over; the client's side is over with it.
+    /// The server's side has ended, and with it the client's.
     End,
     /// The connection was reset.
     Reset,
-    /// A datagram came.
+    /// A datagram.
     Datagram {
-        /// From where.
+        /// The source address.
         from: SocketAddr,
-        /// What.
+        /// The data.
         bytes: Vec<u8>,
     },
 }
@@ -89,72 +89,73 @@ pub enum ClientEvent {
 /// How the client's side of a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ending {
-    /// It said that it is done.
+    /// By an end of file.
     Finished,
-    /// It reset the connection.
+    /// By a reset.
     Reset,
 }
 
-/// What happens at a socket that a program has: a connection a server gave it, or one it opened or was sent.
+/// What a program receives from its sockets: connections of a server, and sockets that it opened, accepted or received.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum SocketEvent {
-    /// A listening socket of the program's own has accepted a connection, which is the program's, too.
+    /// A listening socket of the program has accepted a connection, which the program owns, too.
     Accepted {
-        /// Which listened.
+        /// The listening socket.
         listener: SocketId,
         /// The connection.
         connection: SocketId,
     },
     /// Bytes arrived at a connection.
     Data {
-        /// At which.
+        /// The connection.
         connection: SocketId,
-        /// What.
+        /// The bytes.
         bytes: Vec<u8>,
     },
-    /// The client's side of a connection is over.
+    /// The client's side of a connection has ended.
     Ended {
-        /// Of which.
+        /// The connection.
         connection: SocketId,
-        /// How.
+        /// How the side ended.
         ending: Ending,
     },
     /// A datagram arrived at a UDP socket.
     Datagram {
-        /// At which.
+        /// The UDP socket.
         socket: SocketId,
-        /// From where.
+        /// The source address.
         from: SocketAddr,
-        /// What.
+        /// The data.
         bytes: Vec<u8>,
     },
 }
 
-/// One executable. Every hook runs to completion before its process does anything else; a hook left out does nothing.
+/// One executable. A hook runs to completion before its process does anything else. Each hook has a default.
 #[expect(unused_variables, reason = "the names are the documentation of the hooks that do nothing")]
 pub trait Program: Clone + Eq + Hash + fmt::Debug {
-    /// The primary begins.
+    /// Runs when the primary starts.
     fn primary_start(&mut self, primary: &mut Primary, process: &mut Process<'_>) {}
 
-    /// The primary hears an event.
+    /// Receives an event of the primary.
     fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {}
 
-    /// Something happens at a socket that the primary's program has. Unless told otherwise, a connection whose client is
-    /// done is closed.
+    /// Receives an event of a socket that the primary's program owns. The default closes a connection whose client has
+    /// ended.
     fn primary_socket(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: SocketEvent) {
         if let SocketEvent::Ended { connection, .. } = event {
             process.close(connection);
         }
     }
 
-    /// A worker begins.
+    /// Runs when a worker starts.
     fn worker_start(&mut self, worker: &mut Worker, process: &mut Process<'_>) {}
 
-    /// A worker hears an event. A [`WorkerEvent::Connection`] is the program's until [`Process::close`].
+    /// Receives an event of a worker. The program owns the connection of a [`WorkerEvent::Connection`] until
+    /// [`Process::close`].
     fn worker_event(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {}
 
-    /// Something happens at a socket that a worker's program has. Unless told otherwise, bytes and ends of connections go
-    /// to [`Program::connection_data`] and [`Program::connection_end`], whoever accepted them.
+    /// Receives an event of a socket that a worker's program owns. The default passes bytes and ends of connections to
+    /// [`Program::connection_data`] and [`Program::connection_end`].
     fn worker_socket(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: SocketEvent) {
         match event {
             SocketEvent::Data { connection, bytes } => {
@@ -167,7 +168,7 @@ pub trait Program: Clone + Eq + Hash + fmt::Debug {
         }
     }
 
-    /// Bytes arrived at a connection that this worker has.
+    /// Receives bytes of a connection that this worker owns.
     fn connection_data(
         &mut self,
         worker: &mut Worker,
@@ -177,7 +178,7 @@ pub trait Program: Clone + Eq + Hash + fmt::Debug {
     ) {
     }
 
-    /// The client's side of a connection is over. Unless told otherwise, so is this side.
+    /// Receives the end of the client's side of a connection. The default closes the connection.
     fn connection_end(
         &mut self,
         worker: &mut Worker,
@@ -188,15 +189,15 @@ pub trait Program: Clone + Eq + Hash + fmt::Debug {
         process.close(connection);
     }
 
-    /// The driver hears an observation, some time after it was made, in the order in which all of them were made.
+    /// The driver receives an observation, later than it was made, in the order in which all were made.
     fn observed(&mut self, driver: &mut Driver<'_>, observer: Actor, text: &str) {}
 
-    /// The driver hears a note, in the same order.
+    /// The driver receives a notice, in the same order.
     fn notified(&mut self, driver: &mut Driver<'_>, author: Actor, text: &str) {}
 
-    /// A client hears something.
+    /// The driver receives an event of a client.
     fn client_event(&mut self, driver: &mut Driver<'_>, client: ClientId, event: ClientEvent) {}
 
-    /// The driver begins, before anything else.
+    /// Runs when the driver starts, before every process.
     fn driver_start(&mut self, driver: &mut Driver<'_>) {}
 }

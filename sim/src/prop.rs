@@ -1,8 +1,8 @@
-//! Random runs that shrink: a proptest strategy, and a search that explains what it finds.
+//! Random runs that shrink: a proptest strategy, and a search that explains its counterexample.
 //!
-//! A run is drawn by a seed: how often a process goes on, and which faults exist, is drawn once a run. One that fails is
-//! written down as a script and shrunk as one: first its world, as that world's own strategy can; then faults, switches
-//! between processes, and lengths. What is right is said by the checks and by the caller, not here.
+//! A seed draws a run: how often a process continues, and which faults are armed, is drawn once a run. A failed run is
+//! recorded as a script and shrunk: first its world, as far as the strategy of the worlds can; then faults, switches
+//! between processes, and lengths. The checks and the caller decide what fails.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,10 +19,11 @@ use crate::shrink::{Complexity, Cursor};
 use crate::trace::Trace;
 use crate::world::World;
 
-/// How many steps all attempts at shrinking one run may take together. An attempt counts as at least its script is long.
+/// The greatest number of steps of all attempts to shrink one run. An attempt counts at least as many steps as its
+/// script has bursts.
 const EFFORT: u64 = 3_000_000;
 
-/// A run that has come to its end, or to the check that failed.
+/// A run up to its end, or to the check that failed.
 #[derive(Clone)]
 pub struct Run<P> {
     start: World<P>,
@@ -33,7 +34,7 @@ pub struct Run<P> {
 }
 
 impl<P: Program> Run<P> {
-    /// Runs this world on this schedule.
+    /// Runs a world on a schedule.
     pub fn new(start: World<P>, schedule: Schedule) -> Self {
         let mut world = start.clone().on(schedule.described());
         let outcome = world.run();
@@ -48,58 +49,58 @@ impl<P: Program> Run<P> {
         &self.world
     }
 
-    /// What the checks say.
+    /// The outcome of the checks.
     ///
     /// # Errors
     ///
-    /// The first check that failed.
+    /// The first failed check.
     pub fn outcome(&self) -> Result<(), Box<Failure>> {
         self.outcome.clone()
     }
 
-    /// How many faults struck.
+    /// The number of faults that struck.
     pub fn faults(&self) -> usize {
         self.complexity.faults
     }
 
-    /// How often something happened before what a quiet machine would have done.
+    /// The number of steps that a quiet machine would have taken later.
     pub fn switches(&self) -> u32 {
         self.complexity.switches
     }
 
-    /// How often something came between an input of a process and the end of its reaction.
+    /// The number of reactions that another process interrupted.
     pub fn preemptions(&self) -> u32 {
         self.complexity.preemptions
     }
 
-    /// The line that replays it.
+    /// The line that replays the run.
     pub fn line(&self) -> String {
         self.world.replay_line()
     }
 
-    /// Every step. For this it runs once more.
+    /// The trace of every step, from a replay.
     pub fn trace(&self) -> Trace {
         let choices = self.world.schedule().taken().iter().map(|choice| choice.value).collect();
         let schedule = Schedule::replay(choices);
         let mut again = self.start.clone().on(schedule).traced();
-        // How it ends is known.
+        // The outcome is known.
         let _ = again.run();
         again.trace().cloned().unwrap_or_default()
     }
 
-    /// The smallest run that is found of those that fail, too. This one does.
+    /// Shrinks this failed run: returns the smallest run found that fails, too.
     #[must_use]
     pub fn shrunk(self, fails: impl FnMut(&Run<P>) -> bool) -> Self {
         self.shrunk_within(EFFORT, fails)
     }
 
-    /// The same; all attempts together take at most so many steps.
+    /// Shrinks with at most `effort` steps for all attempts.
     #[must_use]
     pub fn shrunk_within(self, effort: u64, mut fails: impl FnMut(&Run<P>) -> bool) -> Self {
         self.shrink(effort, None, &mut fails)
     }
 
-    /// As [`shrunk`](Run::shrunk), until this is set: the smallest run that was found by then.
+    /// Shrinks until `stop` is set; returns the smallest run found by then.
     #[must_use]
     pub fn shrunk_until(self, stop: &'static AtomicBool, mut fails: impl FnMut(&Run<P>) -> bool) -> Self {
         self.shrink(EFFORT, Some(stop), &mut fails)
@@ -113,36 +114,39 @@ impl<P: Program> Run<P> {
     ) -> Self {
         let worlds: Option<Just<World<P>>> = None;
         let mut tree = RunTree { worlds, best: self, tried: None, cursor: Cursor::default(), effort, stop };
-        let mut goes_on = tree.simplify();
-        while goes_on {
-            goes_on = if fails(&tree.current()) { tree.simplify() } else { tree.complicate() };
+        let mut continues = tree.simplify();
+        while continues {
+            continues = if fails(&tree.current()) { tree.simplify() } else { tree.complicate() };
         }
         tree.best
     }
 }
 
-/// The line that replays it.
+/// The line that replays the run.
 impl<P: Program> fmt::Debug for Run<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.line())
     }
 }
 
-/// Every step as a table, one column a process, with what programs have written down; then the line that replays it.
+/// Every step and observation as a table with a column for each process, then the line that replays the run.
 impl<P: Program> fmt::Display for Run<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{:#}", self.trace())?;
-        writeln!(f, "* a program hears, ! a fault strikes; a step that shows nothing has no row")?;
+        writeln!(
+            f,
+            "*: a program receives an event; !: a fault strikes; a step without a visible effect has no row"
+        )?;
         writeln!(f, "faults: {}", self.faults())?;
-        writeln!(f, "switches, where something came before its turn: {}", self.switches())?;
-        writeln!(f, "interruptions of a process in the middle of a reaction: {}", self.preemptions())?;
+        writeln!(f, "switches (steps ahead of their turn): {}", self.switches())?;
+        writeln!(f, "preemptions (a process interrupted in a reaction): {}", self.preemptions())?;
         f.write_str(&self.line())
     }
 }
 
-/// Random runs of these worlds, each with the faults that are armed in it.
+/// Random runs of these worlds, each with the faults that its world has armed.
 ///
-/// In a property of your own a run prints as the line that replays it; `{run}` is the table.
+/// In a property a run prints as the line that replays it; `{run}` is the table.
 pub fn runs<S>(worlds: S) -> Runs<S> {
     Runs { worlds }
 }
@@ -177,15 +181,15 @@ impl<P: Program, S: Strategy<Value = World<P>>> Strategy for Runs<S> {
     }
 }
 
-/// A run and what it can be shrunk to.
+/// A run and its shrinking.
 pub struct RunTree<T, P> {
-    /// Until its worlds are as simple as they can be.
+    /// The worlds, while they can be simplified.
     worlds: Option<T>,
     best: Run<P>,
     tried: Option<Run<P>>,
     cursor: Cursor,
     effort: u64,
-    /// Nothing more is tried once this is set.
+    /// Stops shrinking once it is set.
     stop: Option<&'static AtomicBool>,
 }
 
@@ -199,7 +203,7 @@ impl<T, P: Program> fmt::Debug for RunTree<T, P> {
 }
 
 impl<P: Program, T: ValueTree<Value = World<P>>> RunTree<T, P> {
-    /// The same script in another world.
+    /// Tries the same script in another world.
     fn try_world(&mut self, is_another: bool) -> bool {
         let Some(worlds) = self.worlds.as_ref().filter(|_| is_another) else {
             self.worlds = None;
@@ -210,11 +214,11 @@ impl<P: Program, T: ValueTree<Value = World<P>>> RunTree<T, P> {
         true
     }
 
-    /// The next script that makes a smaller run of this world.
+    /// Tries the next script with a less complex run.
     fn try_script(&mut self) -> bool {
         while self.effort > 0 && !self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
             let Some(script) = self.cursor.next(&self.best.script) else { break };
-            // To propose a script takes time in proportion to its length, however short its run is.
+            // Proposing a script costs time in proportion to its length, however short its run is.
             let proposed = script.bursts.len() as u64;
             let run = Run::new(self.best.start.clone(), Schedule::script(script));
             self.effort = self.effort.saturating_sub(run.world.steps().max(proposed));
@@ -234,7 +238,7 @@ impl<P: Program, T: ValueTree<Value = World<P>>> ValueTree for RunTree<T, P> {
         self.tried.as_ref().unwrap_or(&self.best).clone()
     }
 
-    /// The current run fails too: it is the best now.
+    /// The current run fails, too: it becomes the best.
     fn simplify(&mut self) -> bool {
         if let Some(tried) = self.tried.take() {
             self.best = tried;
@@ -246,7 +250,7 @@ impl<P: Program, T: ValueTree<Value = World<P>>> ValueTree for RunTree<T, P> {
         self.try_world(is_another)
     }
 
-    /// The current run does not fail: back to the best, and on from there.
+    /// The current run does not fail: back to the best, and to its next proposal.
     fn complicate(&mut self) -> bool {
         if self.tried.take().is_none() {
             return false;
@@ -256,18 +260,17 @@ impl<P: Program, T: ValueTree<Value = World<P>>> ValueTree for RunTree<T, P> {
     }
 }
 
-/// What is wrong, and the smallest run that was found to show it.
+/// A violation, and the smallest run found that shows it.
 #[derive(Clone)]
 pub struct Counterexample<P: Program> {
-    /// What is wrong.
+    /// The violation.
     pub what: String,
-    /// The run; `None`: there was none, since the strategy gave no worlds.
+    /// The run; `None`: the strategy produced no world.
     pub run: Option<Run<P>>,
 }
 
 impl<P: Program> Counterexample<P> {
-    /// A sequence diagram of the run, to be clicked through in a browser: one file that needs nothing else. `None`: there is
-    /// no run.
+    /// A page with a sequence diagram of the run: one file for a browser, without references. `None`: there is no run.
     pub fn page(&self) -> Option<String> {
         let run = self.run.as_ref()?;
         let about = About {
@@ -281,7 +284,7 @@ impl<P: Program> Counterexample<P> {
     }
 }
 
-/// What is wrong, the run as a table, and last the line that replays it.
+/// The violation, the run as a table, and the line that replays the run.
 impl<P: Program> fmt::Display for Counterexample<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Counterexample { what, run } = self;
@@ -292,7 +295,7 @@ impl<P: Program> fmt::Display for Counterexample<P> {
     }
 }
 
-/// As it is displayed: tests that unwrap it print it so.
+/// As displayed, because tests that unwrap an error print this form.
 impl<P: Program> fmt::Debug for Counterexample<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -301,18 +304,18 @@ impl<P: Program> fmt::Debug for Counterexample<P> {
 
 impl<P: Program> std::error::Error for Counterexample<P> {}
 
-/// Looks for a run of these worlds in which a check fails, or to which `property` says no; and shrinks it.
+/// Searches for a run of these worlds in which a check fails or `property` returns an error, and shrinks it.
 ///
-/// The property sees the world when nothing can happen any more: who lives ([`World::living`]), what was written down
-/// ([`World::observations`]), and what the programs of those who live have come to ([`World::program`]). A kill may have struck
-/// the primary, too: let the property say what holds then.
+/// The property receives the final world: the running processes ([`World::running`]), the observations
+/// ([`World::observations`]), and the programs of the running processes ([`World::program`]). A kill may have struck
+/// the primary, too: the property must allow for that.
 ///
-/// The runs are the same every time. `PROPTEST_CASES` says how many (four times as many: a run is cheap), and
-/// `PROPTEST_RNG_SEED` which.
+/// The runs are the same every time. `PROPTEST_CASES` sets a quarter of their number, since a run is cheap, and
+/// `PROPTEST_RNG_SEED` the seed.
 ///
 /// # Errors
 ///
-/// The smallest run that was found.
+/// The smallest run found.
 pub fn check<P, S>(
     worlds: S,
     property: impl Fn(&World<P>) -> Result<(), String>,

@@ -1,8 +1,8 @@
-//! A run as one line of plain characters, and back.
+//! A run as one line of printable characters, and back.
 //!
-//! `sim:v1:<scenario>:<faults>:<choices>:<steps>.<hash>.<marks>`. Choices are numbers with a repeat count, `0x12.3.1x2`;
-//! the zeros at the end are left out. The marks are pieces of the hash on the way, evenly spread: they tell where a
-//! replay has left the recording. It does not know the scenarios: whoever replays looks up the world by its name.
+//! `sim:v1:<scenario>:<faults>:<choices>:<steps>.<hash>.<marks>`. Choices are numbers with a repeat count,
+//! `0x12.3.1x2`; the zeros at the end are omitted. The marks are pieces of the rolling hash, evenly spaced: they locate
+//! the divergence of a replay. The caller finds the world of a scenario name.
 
 use std::fmt::{self, Write as _};
 use std::ops::RangeInclusive;
@@ -18,28 +18,28 @@ use crate::program::Program;
 use crate::schedule::{Choice, Schedule};
 use crate::world::World;
 
-/// How many marks a line has at most.
+/// The greatest number of marks in a line.
 const MARKS: usize = 16;
 
-/// The rolling hash of what has happened.
+/// The rolling hash of a run's history.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TraceHasher {
     hash: u64,
     steps: u64,
     /// A piece of the hash after each step.
     marks: Vec<u16>,
-    heard: usize,
+    logged: usize,
     /// Only the steps are counted.
     off: bool,
 }
 
 impl TraceHasher {
-    /// With room for what most runs take: to grow on the way costs more.
+    /// Allocates the length of most runs at once: growing costs more.
     pub(crate) fn new() -> Self {
         TraceHasher { marks: Vec::with_capacity(64), ..TraceHasher::default() }
     }
 
-    /// From here on only the steps are counted: nobody will ask for a line.
+    /// From here on only the steps are counted: no line will be needed.
     pub(crate) fn stop(&mut self) {
         (self.marks, self.off) = (Vec::new(), true);
     }
@@ -64,7 +64,7 @@ impl TraceHasher {
         self.fold((tag << 56) ^ (u64::from(a) << 28) ^ b);
     }
 
-    /// What is written is part of what happens; of other calls, that they are made.
+    /// Of a write the bytes are hashed, of another call only its presence.
     pub(crate) fn call(&mut self, call: &Call) {
         if let Call::Write { bytes, .. } = call {
             self.fold_bytes(bytes);
@@ -73,8 +73,8 @@ impl TraceHasher {
         }
     }
 
-    /// What the kernel tells a process, as far as a choice decides it: what is read, how much is taken, and every error.
-    pub(crate) fn told(&mut self, event: &OsEvent) {
+    /// Hashes of an event what choices decide: the bytes read, the number of bytes taken, and every error.
+    pub(crate) fn input(&mut self, event: &OsEvent) {
         if self.off {
             return;
         }
@@ -97,13 +97,13 @@ impl TraceHasher {
     }
 
     pub(crate) fn observations(&mut self, log: &ObservationLog) {
-        if self.off || self.heard == log.len() {
+        if self.off || self.logged == log.len() {
             return;
         }
-        for observation in log.since(self.heard) {
+        for observation in log.since(self.logged) {
             self.fold_bytes(observation.text.as_bytes());
         }
-        self.heard = log.len();
+        self.logged = log.len();
     }
 
     pub(crate) fn end(&mut self) {
@@ -160,7 +160,7 @@ impl TraceHasher {
     }
 }
 
-/// Between two marks of a run of so many steps.
+/// The distance between two marks in a run with this many steps.
 fn spacing(steps: usize) -> usize {
     steps.div_ceil(MARKS).max(1)
 }
@@ -176,19 +176,19 @@ pub struct Line {
     marks: Vec<u16>,
 }
 
-/// What a replay gave.
+/// The result of a replay.
 #[derive(Debug)]
 pub struct Replayed<P> {
     /// The world at the end of the run.
     pub world: World<P>,
-    /// What the checks said.
+    /// The outcome of the checks.
     pub outcome: Result<(), Box<Failure>>,
-    /// Between which steps the run left the recording, if it did: the scenario or the code has changed.
+    /// The steps between which the run left the recording, if it did: the scenario or the code has changed.
     pub left: Option<RangeInclusive<usize>>,
 }
 
 impl Line {
-    /// Which scenario this is a run of.
+    /// The scenario name.
     pub fn scenario(&self) -> &str {
         &self.scenario
     }
@@ -198,12 +198,12 @@ impl Line {
         Schedule::replay(self.choices.clone())
     }
 
-    /// The faults that could strike in it.
+    /// The armed faults.
     pub fn faults(&self) -> Faults {
         self.faults
     }
 
-    /// Runs the scenario again.
+    /// Replays the run in a world of its scenario.
     pub fn replay<P: Program>(&self, world: World<P>) -> Replayed<P> {
         let mut world = world.with_faults(self.faults).on(self.schedule());
         let outcome = world.run();
@@ -260,9 +260,9 @@ fn decode(text: &str) -> Option<Vec<u32>> {
 /// Why a line cannot be replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParseError {
-    /// It does not begin with `sim:v1:`.
+    /// The line does not begin with `sim:v1:`.
     Version,
-    /// It has not six parts between colons.
+    /// The line does not have six parts between colons.
     Parts,
     /// The faults are not letters and a limit.
     Faults,
@@ -275,13 +275,13 @@ pub enum ParseError {
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            ParseError::Version => "a replay line begins with sim:v1: (is it one, and of this version?)",
+            ParseError::Version => "a replay line of this version begins with `sim:v1:`",
             ParseError::Parts => {
-                "a replay line is sim:v1:<scenario>:<faults>:<choices>:<hash>; is it cut off?"
+                "a replay line has the form `sim:v1:<scenario>:<faults>:<choices>:<hash>`; part of the line is missing"
             }
-            ParseError::Faults => "the faults are letters and a limit, such as kw3",
-            ParseError::Choices => "the choices are numbers with repeat counts, such as 0x12.3.1x2, or -",
-            ParseError::Hash => "the hash is <steps>.<16 hexadecimal digits>.<marks>; is the line cut off?",
+            ParseError::Faults => "the faults must be letters and a limit, such as `kw3`",
+            ParseError::Choices => "the choices must be numbers with repeat counts, such as `0x12.3.1x2`, or `-`",
+            ParseError::Hash => "the hash must be `<steps>.<16 hexadecimal digits>.<marks>`; the end of the line may be missing",
         })
     }
 }
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_round_trips_without_its_last_zeros() {
+    fn line_round_trips() {
         let text = line().to_string();
         assert!(
             text.starts_with("sim:v1:serve:ksbalrghwpetjf3:0x2.3.1x2.12:40.00000000000000ab.0007"),
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_with_a_mistake_says_which() {
+    fn malformed_line_has_a_specific_error() {
         let text = line().to_string();
         let parse = |text: &str| text.parse::<Line>().map(|_| ());
         assert_eq!(parse("v2"), Err(ParseError::Version));

@@ -1,5 +1,5 @@
-//! A process that runs: its machine, its copy of the program, and what the machine gives out next.
-//! It performs nothing itself.
+//! A running process: its machine, its copy of the program, and the next action of the machine. The world performs the
+//! actions.
 
 use cluster_core::{
     Call, Event, ExitStatus, Machine as _, OsEvent, Output, Primary, SocketId, Worker, WorkerEvent,
@@ -9,35 +9,36 @@ mod transition_cache;
 
 pub(crate) use transition_cache::TransitionCache;
 
-/// The user's half of a process.
+/// A process as its machine and its program see it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct RunningProcess<P> {
     pub(crate) machine: EitherMachine,
     pub(crate) program: P,
-    /// Polled ahead: the process is isolated, so nobody can tell, and everybody knows whether it has something to do.
+    /// Polled in advance: a process is isolated, so the time of polling is not observable, and the world knows whether
+    /// the process is busy.
     pub(crate) next: Option<NextAction>,
-    /// Its program has begun.
+    /// The program has started.
     pub(crate) begun: bool,
-    /// It ends once what its program has commanded is done.
+    /// The exit status once the program's commands are performed.
     pub(crate) exit: Option<ExitStatus>,
 }
 
-/// A process is one or the other.
+/// The machine of a process.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum EitherMachine {
     Primary(Box<Primary>),
     Worker(Box<Worker>),
 }
 
-/// What a process does next.
+/// The next action of a process.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum NextAction {
-    /// Its program begins: when the machine has done what it does before, as a worker says that it is online.
+    /// The program starts, after the first calls of the machine: a worker first reports that it is online.
     Begin,
     Call(Call),
     Primary(Event),
     Worker(WorkerEvent),
-    /// It ends. Others may act before: a real process, too, takes its time between its last words and its end.
+    /// The process exits. Other steps may come first, as with a real process.
     Exit(ExitStatus),
 }
 
@@ -53,7 +54,7 @@ impl<P> RunningProcess<P> {
         }
     }
 
-    /// What it was about to do is done; it hears the answer, if there is one, or something else.
+    /// Finishes the last action: the machine receives the answer or another event, if there is one, and is polled.
     pub(crate) fn react(&mut self, event: Option<OsEvent>) {
         self.next = None;
         if let Some(event) = event {
@@ -62,7 +63,7 @@ impl<P> RunningProcess<P> {
         self.poll();
     }
 
-    /// Polls ahead. A process that is about to end only does what its program has commanded.
+    /// Polls the next action. An exiting process only performs the calls that its program has commanded.
     pub(crate) fn poll(&mut self) {
         let only_commands = self.exit.is_some();
         self.next = match &mut self.machine {
@@ -84,7 +85,7 @@ impl<P> RunningProcess<P> {
         }
     }
 
-    /// The program is done with these.
+    /// Tells the machine that the program has closed these sockets.
     pub(crate) fn release(&mut self, sockets: &[SocketId]) {
         for &socket in sockets {
             match &mut self.machine {

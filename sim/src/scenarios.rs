@@ -1,7 +1,8 @@
 //! The simulator's own scenarios. The standard run: a primary, two workers, two connections, a graceful disconnect.
 //!
-//! It is what the figures are measured on, and the program most tests use. Others are a [`RandomProgram`]. The name of a
-//! [`Scenario`] says all of it, so [`replay`] can run any of their lines. They stand for no scenario of conformance.
+//! The figures are measured on the standard run, and most tests use its program; other scenarios are a
+//! [`RandomProgram`]. The name of a [`Scenario`] defines it completely, so [`replay`] can replay any of their lines.
+//! None is a scenario of conformance.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,30 +20,30 @@ mod proofs;
 mod random_program;
 mod scenario;
 
-pub use flood::{Flood, Parting};
+pub use flood::{DisconnectBy, Flood};
 pub use ping_pong::PingPong;
 pub use proofs::{PROOFS, Proof};
 pub use random_program::{PrimaryMove, RandomProgram, WorkerMove};
 pub use scenario::{ReplayError, ReplayOutcome, Scenario, UnknownName, replay};
 
-/// A server on every worker: each connection gets an answer. A worker that dies is replaced, a few times; when all
-/// clients were served, everybody goes.
+/// A server on every worker answers each connection with the name of its worker. A worker that dies is replaced, up to
+/// a limit; once all clients are served, the cluster disconnects.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ReplyServer {
-    /// How many workers.
+    /// The number of workers.
     pub workers: u32,
-    /// How many clients, all of which come when the first worker listens.
+    /// The number of clients, which connect when the first worker listens.
     pub clients: u32,
-    /// How many workers may be replaced.
+    /// The number of workers that may be replaced.
     pub replacements: u32,
     served: u32,
-    came: bool,
+    connected: bool,
 }
 
 impl ReplyServer {
-    /// So many workers and clients, and three replacements.
+    /// A server with three replacements.
     pub fn new(workers: u32, clients: u32) -> Self {
-        ReplyServer { workers, clients, replacements: 3, served: 0, came: false }
+        ReplyServer { workers, clients, replacements: 3, served: 0, connected: false }
     }
 }
 
@@ -75,7 +76,7 @@ impl FromStr for ReplyServer {
 impl Program for ReplyServer {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
         for _ in 0..self.workers {
-            primary.fork().expect("nothing impossible was set up");
+            primary.fork().expect("the settings are valid");
         }
     }
 
@@ -94,7 +95,7 @@ impl Program for ReplyServer {
                 == Some(false)
         {
             self.replacements -= 1;
-            primary.fork().expect("nothing impossible was set up");
+            primary.fork().expect("the settings are valid");
         }
     }
 
@@ -125,13 +126,13 @@ impl Program for ReplyServer {
         connection: SocketId,
         _: Ending,
     ) {
-        // A channel that is closing has nobody who counts.
+        // A closing channel takes no message.
         let _ = worker.send(json!("served"));
         process.close(connection);
     }
 
     fn notified(&mut self, driver: &mut Driver<'_>, _: Actor, port: &str) {
-        let is_first = !std::mem::replace(&mut self.came, true);
+        let is_first = !std::mem::replace(&mut self.connected, true);
         for _ in 0..if is_first { self.clients } else { 0 } {
             driver.connect(port.parse().unwrap_or(0));
         }
@@ -169,21 +170,21 @@ pub fn standard_world() -> World<ReplyServer> {
     Scenario::new(ReplyServer::new(2, 2)).world()
 }
 
-/// One standard run with random choices and no faults; gives the number of steps.
+/// Runs the standard scenario with random choices and no faults; returns the number of steps.
 ///
 /// # Errors
 ///
-/// A check fails.
+/// The first failed check.
 pub fn run_standard(seed: u64) -> Result<u64, Box<Failure>> {
     let mut world = standard_world().on(Schedule::seed(seed));
     world.run().map(|()| world.steps())
 }
 
-/// The same with a swarm of faults.
+/// Runs the standard scenario with random choices and a swarm of faults; returns the number of steps.
 ///
 /// # Errors
 ///
-/// A check fails.
+/// The first failed check.
 pub fn run_standard_with_faults(seed: u64) -> Result<u64, Box<Failure>> {
     let mut world = standard_world().with_faults(Faults::swarm(seed)).on(Schedule::seed(seed));
     world.run().map(|()| world.steps())

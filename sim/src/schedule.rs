@@ -1,7 +1,7 @@
-//! The one door through which a run takes its choices: by seed, priorities, bytes, list or script, and always recorded.
+//! The only source of choices: by seed, priorities, bytes, list or script, always recorded.
 //!
-//! Choice 0 is what a quiet first-in-first-out machine would do. A choice among one is no choice and is not recorded.
-//! It does not know what the choices mean beyond their [`Point`], and it draws nothing that is not recorded.
+//! Choice 0 is what a quiet first-in-first-out machine does. With a single alternative no choice is made or recorded.
+//! Of the meaning of a choice the schedule knows its [`Point`] alone, and it draws nothing that is not recorded.
 
 use crate::fault::{Fault, Faults};
 use crate::kernel::Step;
@@ -12,33 +12,33 @@ pub(crate) mod script;
 
 use pct::Pct;
 
-/// What is being chosen.
+/// The kind of a choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Point {
-    /// Which enabled step comes next; 0 is the oldest, or the process that is running.
+    /// The next enabled step; 0 is the oldest, or the process that is running.
     Step,
-    /// How many of the waiting writes one read takes; 0 is all of them.
+    /// The number of queued writes that one read takes; 0 is all of them.
     Writes,
-    /// How many bytes an incomplete read or write takes.
+    /// The number of bytes of an incomplete read or write.
     Bytes,
     /// Whether a fault strikes; 0 is no.
     Fault(Fault),
-    /// Which error a fault gives.
+    /// The error of a fault.
     Error,
-    /// Which of the sockets that share a port on purpose gets it, or which timer fires when the clock jumps.
+    /// The receiver among sockets that share a port, or the timer that fires when the clock jumps.
     Target,
 }
 
-/// One choice that was taken.
+/// A choice that was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Choice {
-    /// Which one.
+    /// The alternative, from 0.
     pub value: u32,
-    /// Among how many; at least two.
+    /// The number of alternatives, at least two.
     pub of: u32,
 }
 
-/// Where choices come from, which faults exist, and what was chosen so far.
+/// The source of choices, the armed faults, and the choices taken so far.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     source: Source,
@@ -61,7 +61,7 @@ enum Source {
         choices: Vec<u32>,
         at: usize,
     },
-    /// One choice, and then 0: what a search forces nearly always.
+    /// One choice, then 0: the usual list of a search.
     One(u32),
     Script(Box<Player>),
 }
@@ -72,30 +72,31 @@ impl Schedule {
         Schedule::replay(Vec::new())
     }
 
-    /// Random choices, all of them decided by `seed`.
+    /// Random choices, determined by `seed`.
     pub fn seed(seed: u64) -> Self {
         Schedule::from(Source::Random(Random::new(seed)))
     }
 
-    /// As [`seed`](Schedule::seed), but everybody has a priority, and `falls` times a run whoever goes on falls behind all
-    /// others: probabilistic concurrency testing. It finds what needs few interruptions at the right places.
+    /// As [`seed`](Schedule::seed), but every process and client has a priority, and `falls` times a run the running
+    /// one falls behind all others: probabilistic concurrency testing. Finds bugs that need few preemptions at the
+    /// right places.
     pub fn pct(seed: u64, falls: u8) -> Self {
         Schedule::from(Source::Pct(Box::new(Pct::new(seed, falls))))
     }
 
-    /// What a fuzzer says: each choice takes a byte, or as many as it takes to tell all of them apart; past the end it
-    /// is 0. Any bytes are a schedule.
+    /// Choices of a fuzzer: each takes a byte, or as many as its alternatives need; past the end every choice is 0. Any
+    /// bytes are a schedule.
     pub fn bytes(bytes: &[u8]) -> Self {
         Schedule::from(Source::Bytes { bytes: bytes.to_vec(), at: 0 })
     }
 
-    /// The choices of a list, and 0 past its end. A choice that is too large for its point is taken as the largest.
+    /// The choices of a list, and 0 past its end. A choice beyond the last alternative is the last.
     pub fn replay(choices: Vec<u32>) -> Self {
         Schedule::from(Source::List { choices, at: 0 })
     }
 
     fn from(source: Source) -> Self {
-        // Room for what most runs choose: to grow on the way costs more.
+        // Allocates the length of most runs at once: growing costs more.
         let none = Faults::none();
         Schedule {
             source,
@@ -107,12 +108,12 @@ impl Schedule {
         }
     }
 
-    /// What a script says.
+    /// The choices of a script.
     pub(crate) fn script(script: Script) -> Self {
         Schedule::from(Source::Script(Box::new(Player::new(script))))
     }
 
-    /// The same schedule, and the run is written down as a script.
+    /// Records the run as a script, too.
     pub(crate) fn described(mut self) -> Self {
         self.recorder = Some(Box::default());
         self
@@ -122,7 +123,7 @@ impl Schedule {
         self.recorder.as_deref()
     }
 
-    /// The same schedule with these faults.
+    /// The same schedule with these faults armed.
     #[must_use]
     pub(crate) fn with_faults(mut self, faults: Faults) -> Self {
         self.armed = faults;
@@ -130,7 +131,7 @@ impl Schedule {
         self
     }
 
-    /// Chooses one of `n`.
+    /// Chooses one of `n` alternatives.
     pub fn choose(&mut self, point: Point, n: usize) -> usize {
         if n <= 1 {
             return 0;
@@ -155,7 +156,7 @@ impl Schedule {
         value as usize
     }
 
-    /// Chooses one of `n` enabled steps; before a step of a process, this is what it would do `next`, as a hash.
+    /// Chooses one of `n` enabled steps; `next` is a hash of the next action of the process of a step.
     pub(crate) fn choose_step(
         &mut self,
         n: usize,
@@ -178,7 +179,7 @@ impl Schedule {
         chosen
     }
 
-    /// Whether a fault strikes here. One that is not armed, or has struck too often, is not even asked.
+    /// Whether a fault strikes. A fault that is not armed, or has reached the limit, takes no choice.
     pub fn strikes(&mut self, fault: Fault) -> bool {
         if !self.faults.may_strike(fault) || self.choose(Point::Fault(fault), 2) == 0 {
             return false;
@@ -193,7 +194,7 @@ impl Schedule {
         &self.faults
     }
 
-    /// The faults this schedule began with.
+    /// The armed faults of this schedule.
     pub fn armed(&self) -> Faults {
         self.armed
     }
@@ -208,13 +209,13 @@ impl Schedule {
         &self.taken
     }
 
-    /// Becomes a copy of one of the same search that is about to be forced, in the room it has.
+    /// Copies the faults of another schedule of the same search, whose choices are forced next.
     pub(crate) fn copy_from(&mut self, other: &Schedule) {
         (self.armed, self.faults) = (other.armed, other.faults);
         self.force(&[]);
     }
 
-    /// The same faults, other choices, nothing recorded: how a search continues a world.
+    /// Replaces the choices and clears the record: a search continues a world this way.
     pub(crate) fn force(&mut self, list: &[u32]) {
         self.taken.clear();
         self.struck.clear();
@@ -235,13 +236,14 @@ fn number(bytes: &[u8], at: &mut usize, of: u32) -> u32 {
         most <<= 8;
         *at += 1;
     }
-    u32::try_from(number % u64::from(of)).expect("less than of")
+    u32::try_from(number % u64::from(of)).expect("a number below `of`")
 }
 
-/// The faults there were first. Odds of later ones are drawn aside, so that a seed keeps its run when one is added.
+/// The number of the oldest faults. The odds of later ones come from a copy of the generator, so that a seed keeps its
+/// run when a fault is added.
 const FIRST_FAULTS: usize = 10;
 
-/// Random choices. How often the running process goes on, and how often each fault strikes, is drawn once a run.
+/// Random choices. The odds that the running process continues, and the odds of each fault, are drawn once a run.
 #[derive(Debug, Clone)]
 struct Random {
     state: u64,
@@ -279,7 +281,7 @@ impl Random {
 
     /// Uniform in `0..n`.
     fn below(&mut self, n: u32) -> u32 {
-        u32::try_from((u64::from(self.next_u32()) * u64::from(n)) >> 32).expect("less than n")
+        u32::try_from((u64::from(self.next_u32()) * u64::from(n)) >> 32).expect("a number below `n`")
     }
 
     /// `SplitMix64`.
@@ -301,29 +303,29 @@ mod tests {
     }
 
     #[test]
-    fn a_recorded_run_replays() {
+    fn recorded_run_replays() {
         let mut first = Schedule::seed(7);
         let drawn = draw(&mut first);
         let list = first.taken().iter().map(|choice| choice.value).collect();
         assert_eq!(drawn, draw(&mut Schedule::replay(list)));
         assert_ne!(drawn, draw(&mut Schedule::seed(8)));
-        assert_eq!(first.taken().len(), 48, "one of one is not recorded");
+        assert_eq!(first.taken().len(), 48, "a single alternative is not recorded");
     }
 
     #[test]
-    fn bytes_are_choices_and_past_their_end_every_choice_is_zero() {
+    fn bytes_are_choices() {
         let mut schedule = Schedule::bytes(&[7, 1, 2, 3]);
         assert_eq!([4, 1000, 256, 2].map(|n| schedule.choose(Point::Bytes, n)), [3, 258, 3, 0]);
     }
 
     #[test]
-    fn past_the_end_of_a_list_every_choice_is_zero() {
+    fn list_continues_with_zeros() {
         let mut schedule = Schedule::replay(vec![9, 1]);
         assert_eq!([4, 2, 2].map(|n| schedule.choose(Point::Step, n)), [3, 1, 0]);
     }
 
     #[test]
-    fn faults_strike_only_when_armed_and_not_for_ever() {
+    fn faults_strike_within_the_limit() {
         let mut schedule = Schedule::replay(vec![1; 9]).with_faults(Faults::only(&[Fault::Kill]).limit(2));
         assert!(!schedule.strikes(Fault::AcceptFailure));
         assert_eq!([(); 3].map(|()| schedule.strikes(Fault::Kill)), [true, true, false]);

@@ -1,6 +1,6 @@
-//! Scripts that say less than another: what is worth trying when a run has failed.
+//! Proposals of smaller scripts for a run that has failed.
 //!
-//! It only proposes. Whether a proposal is smaller is seen when it has run, and whether it still fails is asked elsewhere.
+//! The complexity of a proposal is known once it has run; the caller decides whether it still fails.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -8,21 +8,21 @@ use std::ops::Range;
 use crate::schedule::Point;
 use crate::schedule::script::{Burst, Recorder, Script};
 
-/// How much a run takes to tell, what matters most first. A shrunk run is smaller in this order than the one before, so
-/// no two passes undo each other for ever.
+/// The complexity of a run, the most important measure first. Each accepted run is less complex than the one before, so
+/// no two passes undo each other forever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Complexity {
-    /// How many faults struck.
+    /// The number of faults that struck.
     pub(crate) faults: usize,
-    /// How often somebody was interrupted in the middle of a reaction.
+    /// The number of reactions that another process interrupted.
     pub(crate) preemptions: u32,
-    /// How often something happened before what a quiet machine would have done.
+    /// The number of steps that a quiet machine would have taken later.
     pub(crate) switches: u32,
     bursts: usize,
-    /// How many lengths and errors were out of the ordinary.
+    /// The number of lengths and errors other than the default.
     non_default: usize,
     sizes: u64,
-    /// How long it takes until everything is quiet.
+    /// The number of steps until the machine is quiet.
     scripted: u64,
     steps: u64,
 }
@@ -43,7 +43,7 @@ impl Complexity {
     }
 }
 
-/// The proposals of one kind: the `at`th of them, `None` after the last.
+/// The proposals of one kind, by number; `None` after the last.
 type Pass = fn(&Script, usize) -> Option<Script>;
 
 const PASSES: [Pass; 10] = [
@@ -55,21 +55,21 @@ const PASSES: [Pass; 10] = [
     move_adjacent,
     halve_choice,
     drop_choices_and_bursts,
-    // What no single change makes smaller: there are many of these.
+    // For runs that no single change makes smaller: these passes have many proposals.
     move_anywhere,
     drop_two_bursts,
 ];
 
-/// Where the search for something smaller stands.
+/// The position of the search.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Cursor {
     pass: usize,
     at: usize,
-    went_well: bool,
+    has_improved: bool,
 }
 
 impl Cursor {
-    /// What to try next. `None`: everything was tried and nothing is smaller.
+    /// The next proposal; `None` when every proposal of the best script was tried.
     pub(crate) fn next(&mut self, best: &Script) -> Option<Script> {
         loop {
             if let Some(proposal) = PASSES.get(self.pass)?(best, self.at) {
@@ -78,20 +78,20 @@ impl Cursor {
             }
             self.at = 0;
             self.pass += 1;
-            if self.pass == PASSES.len() && std::mem::take(&mut self.went_well) {
+            if self.pass == PASSES.len() && std::mem::take(&mut self.has_improved) {
                 self.pass = 0;
             }
         }
     }
 
-    /// The last proposal is the best from now on. What stood behind it has moved up.
+    /// The last proposal is the best script now; the proposals behind it have moved up by one.
     pub(crate) fn accepted(&mut self) {
-        self.went_well = true;
+        self.has_improved = true;
         self.at = self.at.saturating_sub(1);
     }
 }
 
-/// Without the faults and odd lengths of this piece.
+/// Resets a piece of the choices to their defaults.
 fn drop_choices(script: &Script, at: usize) -> Option<Script> {
     let piece = piece(script.non_default.len(), at)?;
     let mut less = script.clone();
@@ -116,7 +116,7 @@ fn drop_bursts(script: &Script, at: usize) -> Option<Script> {
     Some(less)
 }
 
-/// In this piece a quiet machine goes on for as long.
+/// Replaces a piece by as many steps of a quiet machine.
 fn make_quiet(script: &Script, at: usize) -> Option<Script> {
     let piece = piece(script.bursts.len(), at)?;
     let steps = script.bursts[piece.clone()].iter().map(|burst| burst.steps).sum();
@@ -125,7 +125,7 @@ fn make_quiet(script: &Script, at: usize) -> Option<Script> {
     Some(less)
 }
 
-/// In this piece nobody is interrupted in the middle of a reaction.
+/// Lets the processes of a piece finish their reactions.
 fn remove_preemptions(script: &Script, at: usize) -> Option<Script> {
     let piece = piece(script.bursts.len(), at)?;
     let mut less = script.clone();
@@ -133,7 +133,7 @@ fn remove_preemptions(script: &Script, at: usize) -> Option<Script> {
     Some(less)
 }
 
-/// A segment beside the next of its process: that comes earlier, or it comes later.
+/// Moves a burst next to the following one of its owner, or that one next to it.
 fn move_adjacent(script: &Script, at: usize) -> Option<Script> {
     let (here, later) = (at / 2, at % 2 == 1);
     let owner = script.bursts.get(here)?.owner();
@@ -147,7 +147,7 @@ fn move_adjacent(script: &Script, at: usize) -> Option<Script> {
     Some(less)
 }
 
-/// An odd length half as large.
+/// Halves a choice.
 fn halve_choice(script: &Script, at: usize) -> Option<Script> {
     let mut less = script.clone();
     let value = less.non_default.values_mut().nth(at)?;
@@ -156,14 +156,14 @@ fn halve_choice(script: &Script, at: usize) -> Option<Script> {
     Some(less)
 }
 
-/// What a fault has cut into several segments is one when it is gone: both at once.
+/// Drops choices and bursts at once: a fault may have cut one burst into several.
 fn drop_choices_and_bursts(script: &Script, at: usize) -> Option<Script> {
     let pieces = (0..).map_while(|at| piece(script.bursts.len(), at)).count();
     let less = drop_choices(script, at.checked_div(pieces)?)?;
     drop_bursts(&less, at % pieces)
 }
 
-/// A segment at another place.
+/// Moves a burst anywhere.
 fn move_anywhere(script: &Script, at: usize) -> Option<Script> {
     let (from, to) = pair(script.bursts.len(), at)?;
     let mut less = script.clone();
@@ -172,7 +172,7 @@ fn move_anywhere(script: &Script, at: usize) -> Option<Script> {
     Some(less)
 }
 
-/// Without two segments.
+/// Drops two bursts.
 fn drop_two_bursts(script: &Script, at: usize) -> Option<Script> {
     let (one, other) = pair(script.bursts.len(), at)?;
     let mut less = script.clone();
@@ -181,7 +181,7 @@ fn drop_two_bursts(script: &Script, at: usize) -> Option<Script> {
     Some(less)
 }
 
-/// Any of `n` things, and any other.
+/// The `at`th pair of two of `n` things.
 fn pair(n: usize, at: usize) -> Option<(usize, usize)> {
     let one = at.checked_div(n)?;
     (one < n).then_some((one, at % n))
@@ -206,14 +206,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_become_smaller_and_cover_everything_each_time() {
+    fn pieces_halve_and_cover_everything() {
         let pieces: Vec<_> = (0..).map_while(|at| piece(5, at)).collect();
         assert_eq!(pieces, [0..5, 0..2, 2..4, 4..5, 0..1, 1..2, 2..3, 3..4, 4..5]);
         assert_eq!(piece(0, 0), None);
     }
 
     #[test]
-    fn a_search_without_success_ends() {
+    fn search_without_success_ends() {
         let mut cursor = Cursor::default();
         let burst = || Burst { first: None, until: None, steps: 4 };
         let script = Script { bursts: (0..3).map(|_| burst()).collect(), ..Script::default() };

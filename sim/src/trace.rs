@@ -1,4 +1,4 @@
-//! A readable trace: one row a crossing, one column an actor. It is only written when asked for, and decides nothing.
+//! A readable trace: a row for each crossing, a column for each actor. A world records it only on request.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,84 +9,84 @@ use cluster_core::{Call, Event, ExitStatus, OsEvent, SocketId, WorkerEvent};
 use crate::fault::Fault;
 use crate::program::{Actor, ClientAction, ClientEvent, ClientId, Ending, SocketEvent};
 
-/// How wide a column is at most.
+/// The greatest width of a column.
 const WIDTH: usize = 48;
 
-/// How many rows a table has at most: there is a column for everybody in them.
+/// The greatest number of rows in a table, which has a column for every actor in them.
 const MOST: usize = 1000;
 
-/// What happened, in order.
+/// The rows of a run, oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Trace {
     rows: Vec<Row>,
 }
 
-/// One thing that happened to somebody.
+/// One crossing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// In which step, from 1.
+    /// The step, from 1.
     pub step: u64,
-    /// To whom, or who did it.
+    /// The process or client.
     pub actor: Actor,
-    /// What.
+    /// The crossing.
     pub what: Crossing,
 }
 
-/// What crosses the line between a process, or a client, and everything else.
+/// What crosses the boundary of a process or a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Crossing {
-    /// A process exists.
+    /// A process was started.
     Started,
-    /// Its program begins.
+    /// The program starts.
     Begins,
-    /// It is over.
+    /// The process has ended.
     Ended(ExitStatus),
-    /// A machine asks the kernel for something.
+    /// A machine calls the kernel.
     Call {
-        /// What for.
+        /// The call.
         call: Call,
-        /// What it was answered at once.
+        /// The immediate answer.
         answer: Option<OsEvent>,
     },
-    /// The kernel tells a machine something.
+    /// A machine receives an event of the kernel.
     Input {
-        /// What.
+        /// The event.
         event: OsEvent,
-        /// Whose connection was accepted, if one was.
+        /// The client of an accepted connection.
         client: Option<ClientId>,
     },
-    /// The program of the primary hears something.
+    /// The program of the primary receives an event.
     PrimaryEvent(Event),
-    /// The program of a worker hears something.
+    /// The program of a worker receives an event.
     WorkerEvent {
-        /// What.
+        /// The event.
         event: WorkerEvent,
-        /// Whose connection it is, if it is one.
+        /// The client of a delivered connection.
         client: Option<ClientId>,
     },
-    /// Something arrives at a connection that a program has.
+    /// Bytes or an end arrive at a connection of a program.
     Arrived {
-        /// At which.
+        /// The connection.
         connection: SocketId,
-        /// From whom.
+        /// The client.
         client: Option<ClientId>,
-        /// Bytes, or the end.
+        /// The bytes, or the ending.
         what: Result<Vec<u8>, Ending>,
     },
-    /// Something happens at a listening or UDP socket that a program has.
+    /// A listening or UDP socket of a program has an event.
     SocketEvent(SocketEvent),
-    /// A client does something.
+    /// A client acts.
     ClientAction(ClientAction),
-    /// A client hears something.
+    /// A client receives an event.
     ClientEvent(ClientEvent),
-    /// A fault strikes: the rows after it, of the same step, show what comes of it.
+    /// A fault strikes; the rows after it, of the same step, are its effect.
     Fault(Fault),
-    /// Somebody writes a line down.
+    /// A process or client records an observation.
     Observation(Cow<'static, str>),
 }
 
 impl Trace {
-    /// Every row, in order.
+    /// Every row, oldest first.
     pub fn rows(&self) -> &[Row] {
         &self.rows
     }
@@ -95,41 +95,40 @@ impl Trace {
         self.rows.push(Row { step, actor, what });
     }
 
-    /// A fault struck in the step whose rows begin at `at`.
+    /// Inserts a fault before the rows of its step, which begin at `at`.
     pub(crate) fn strike(&mut self, at: usize, step: u64, actor: Actor, fault: Fault) {
         self.rows.insert(at, Row { step, actor, what: Crossing::Fault(fault) });
     }
 
-    /// The answer to the call in the last row.
+    /// Adds the answer to the call in the last row.
     pub(crate) fn answer(&mut self, event: &OsEvent) {
         if let Some(Row { what: Crossing::Call { answer, .. }, .. }) = self.rows.last_mut() {
             *answer = Some(event.clone());
         }
     }
 
-    /// The last crossings, and what is written down, if it is asked for: a suite sees it where it is compared. And how many
-    /// come before.
+    /// The last rows and the number of rows before them, with observations or without: a suite prints those elsewhere.
     fn shown(&self, with_observed: bool) -> (usize, Vec<(&Row, Vec<char>)>) {
         let is_shown = |row: &&Row| with_observed || !matches!(row.what, Crossing::Observation(_));
         let before = self.rows.iter().filter(is_shown).count().saturating_sub(MOST);
         let rows = self.rows.iter().filter(is_shown).skip(before);
-        (before, rows.map(|row| (row, letters(&row.what))).collect())
+        (before, rows.map(|row| (row, printable(&row.what))).collect())
     }
 }
 
-/// What nobody should send to a terminal stands as a dot.
-fn letters(what: &Crossing) -> Vec<char> {
+/// The text with a dot for each control character, which a terminal would interpret.
+fn printable(what: &Crossing) -> Vec<char> {
     let shown = |letter: char| if letter.is_control() { '\u{b7}' } else { letter };
     what.to_string().chars().map(shown).collect()
 }
 
-/// A table of the last thousand rows. Texts that are too long for their column go on in the next row. In the alternate form
-/// (`{:#}`) with what programs have written down.
+/// A table of the last thousand rows. A text that is too long for its column continues in the next row. The alternate
+/// form (`{:#}`) contains the observations.
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (before, rows) = self.shown(f.alternate());
         if before > 0 {
-            writeln!(f, "{before} rows before these are left out")?;
+            writeln!(f, "{before} earlier rows are omitted")?;
         }
         let mut columns: BTreeMap<Actor, usize> = BTreeMap::new();
         for (row, letters) in &rows {
@@ -151,7 +150,7 @@ impl fmt::Display for Trace {
     }
 }
 
-/// Short. What a program hears begins with `*`, a fault with `!`.
+/// A short text. An event of a program begins with `*`, a fault with `!`.
 impl fmt::Display for Crossing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -159,14 +158,14 @@ impl fmt::Display for Crossing {
             Crossing::Begins => f.write_str("begins"),
             Crossing::Ended(status) => write!(f, "ends: {status:?}"),
             Crossing::Call { call, answer } => {
-                f.write_str(&said(call))?;
+                f.write_str(&call_text(call))?;
                 answer.as_ref().and_then(answered).map_or(Ok(()), |answer| write!(f, " -> {answer}"))
             }
             Crossing::Input { event: OsEvent::Read { channel, bytes, socket }, .. } => {
                 write!(f, "read {}{}: {}", channel.0, with(*socket), text(bytes))
             }
             Crossing::Input { event, .. } => write!(f, "{event:?}"),
-            // What workers are started with stays the same in nearly every run, and is long.
+            // The settings are long and nearly always the same.
             Crossing::PrimaryEvent(Event::Setup { .. }) => f.write_str("* Setup"),
             Crossing::PrimaryEvent(event) => write!(f, "* {event:?}"),
             Crossing::WorkerEvent { event, .. } => write!(f, "* {event:?}"),
@@ -178,9 +177,9 @@ impl fmt::Display for Crossing {
             }
             Crossing::SocketEvent(event) => write!(f, "* {event:?}"),
             Crossing::ClientAction(act) => act.fmt(f),
-            Crossing::ClientEvent(event) => f.write_str(&heard(event)),
+            Crossing::ClientEvent(event) => f.write_str(&received(event)),
             Crossing::Fault(fault) => write!(f, "! {fault:?}"),
-            Crossing::Observation(line) => write!(f, "writes down: {line}"),
+            Crossing::Observation(line) => write!(f, "observes: {line}"),
         }
     }
 }
@@ -191,17 +190,17 @@ impl fmt::Display for ClientAction {
             ClientAction::Connect(to) => write!(f, "connects to {to}"),
             ClientAction::Send(bytes) => write!(f, "sends {}", text(bytes)),
             ClientAction::SendTo(to, bytes) => write!(f, "sends to {to}: {}", text(bytes)),
-            ClientAction::End => f.write_str("is done"),
+            ClientAction::End => f.write_str("ends its side"),
             ClientAction::Reset => f.write_str("resets its connection"),
         }
     }
 }
 
-fn heard(event: &ClientEvent) -> String {
+fn received(event: &ClientEvent) -> String {
     if let ClientEvent::Data(bytes) = event { format!("* {}", text(bytes)) } else { format!("* {event:?}") }
 }
 
-fn said(call: &Call) -> String {
+fn call_text(call: &Call) -> String {
     if let Call::Write { channel, bytes, socket } = call {
         return format!("write {}{}: {}", channel.0, with(*socket), text(bytes));
     }
@@ -211,7 +210,7 @@ fn said(call: &Call) -> String {
     format!("{call:?}")
 }
 
-/// The answer to a call, if it says anything.
+/// The answer to a call, unless it has no information.
 fn answered(event: &OsEvent) -> Option<String> {
     if let OsEvent::Wrote { rest, .. } = event {
         return (!rest.is_empty()).then(|| format!("{} bytes left", rest.len()));
@@ -236,15 +235,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_has_an_end_and_does_nothing_to_a_terminal() {
+    fn table_is_bounded_and_printable() {
         let mut trace = Trace::default();
         for step in 0..MOST as u64 + 7 {
             trace.push(step, Actor::Primary, Crossing::Observation("\u{1b}[2J\none".into()));
         }
         let table = format!("{trace:#}");
-        assert!(table.starts_with("7 rows before these are left out\n step | primary"), "{table}");
+        assert!(table.starts_with("7 earlier rows are omitted\n step | primary"), "{table}");
         assert_eq!(table.lines().count(), MOST + 2);
-        assert!(table.ends_with(" | writes down: \u{b7}[2J\u{b7}one\n"), "{table}");
-        assert_eq!(trace.to_string().lines().count(), 1, "nothing has crossed");
+        assert!(table.ends_with(" | observes: \u{b7}[2J\u{b7}one\n"), "{table}");
+        assert_eq!(trace.to_string().lines().count(), 1, "observations are no crossings");
     }
 }

@@ -1,7 +1,6 @@
-//! A whole run as a value: processes, kernel, driver and schedule, moved one step at a time.
+//! A whole run as a value: processes, kernel, driver and schedule, advanced one step at a time.
 //!
-//! A step is one enabled thing; what it does is in `take`. A world knows nothing of what is right: the checks do; nor of
-//! what is chosen: the schedule.
+//! The effect of a step is in `execute`. The checks decide whether a world is right, the schedule which step is next.
 
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,10 +26,10 @@ use crate::trace::Trace;
 mod execute;
 mod footprint;
 
-/// What a socket buffer holds in each direction, in bytes, unless told otherwise. Linux: 212,992.
+/// The capacity of a socket buffer in each direction, in bytes, by default. Linux: 212,992.
 const CHANNEL_BYTES: usize = 212_992;
 
-/// A run that has not come to rest after so many steps never will.
+/// A run with this many steps counts as endless.
 const STEP_LIMIT: u64 = 100_000;
 
 /// A primary, its workers, their clients, and everything between them.
@@ -52,7 +51,7 @@ pub struct World<P> {
     pub(crate) planted_bug: Option<crate::planted_bugs::PlantedBug>,
 }
 
-/// What a run begins with, and what stays as it is.
+/// The constant part of a world.
 #[derive(Debug, Clone)]
 struct Start<P> {
     scenario: Arc<str>,
@@ -60,7 +59,7 @@ struct Start<P> {
     settings: Settings,
 }
 
-/// The state, without how it came about: two worlds with one hash go on alike.
+/// The hash of the state without its history: worlds with equal hashes have equal futures.
 impl<P: Hash> Hash for World<P> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let World { kernel, running, driver, log, schedule, .. } = self;
@@ -69,7 +68,7 @@ impl<P: Hash> Hash for World<P> {
 }
 
 impl<P: Program> World<P> {
-    /// A world in which the primary is about to begin, on a quiet schedule, without faults.
+    /// A world whose primary is about to start, with a quiet schedule and without faults.
     pub fn new(program: P, settings: Settings) -> Self {
         let mut world = World {
             driver: program.clone().into(),
@@ -91,67 +90,70 @@ impl<P: Program> World<P> {
         world
     }
 
-    /// The same world on another schedule. The faults that can strike stay the same.
+    /// The same world with another schedule and the same armed faults.
     #[must_use]
     pub fn on(mut self, schedule: Schedule) -> Self {
         self.schedule = schedule.with_faults(*self.schedule.faults());
         self
     }
 
-    /// The same world, in which these faults can strike.
+    /// The same world with these faults armed.
     #[must_use]
     pub fn with_faults(mut self, faults: Faults) -> Self {
         self.schedule = self.schedule.with_faults(faults);
         self
     }
 
-    /// The name of the scenario, for the replay line.
+    /// Sets the scenario name of the replay line.
     ///
     /// # Panics
     ///
-    /// There is a colon or a line break in it: the line could not be read.
+    /// If the name contains a colon or a line break, which the replay line could not hold.
     #[must_use]
     pub fn named(mut self, scenario: impl Into<Arc<str>>) -> Self {
         let name = scenario.into();
-        assert!(!name.contains([':', '\n', '\r']), "a name stands between colons, in one line: {name:?}");
+        assert!(
+            !name.contains([':', '\n', '\r']),
+            "a scenario name has neither colons nor line breaks: {name:?}"
+        );
         self.start.scenario = name;
         self
     }
 
-    /// Channels hold so many bytes in each direction.
+    /// Sets the capacity of a channel in each direction, in bytes.
     #[must_use]
     pub fn with_channel_bytes(mut self, bytes: usize) -> Self {
         self.kernel.set_capacity(bytes);
         self
     }
 
-    /// Keeps a readable trace of every step.
+    /// Records a trace of every step.
     #[must_use]
     pub fn traced(mut self) -> Self {
         self.trace = Some(Trace::default());
         self
     }
 
-    /// Runs to the end: until nothing can happen any more, with the checks after every step and at the end.
+    /// Runs until no step is enabled, with the checks after every step and in the final state.
     ///
     /// # Errors
     ///
-    /// The first check that fails, with the line that replays the run. A broken assertion, of a machine or of the program, is
-    /// one of them.
+    /// The first failed check, with the line that replays the run. A failed assertion of a machine or of the program
+    /// counts as a failed check.
     pub fn run(&mut self) -> Result<(), Box<Failure>> {
         self.guarded(World::run_to_the_end)
     }
 
-    /// Takes one step; `false` if nothing can happen any more. The checks at the end are not asked: [`World::run`] does.
+    /// Takes one step; returns `false` if none is enabled. The checks of the final state run in [`World::run`] alone.
     ///
     /// # Errors
     ///
-    /// The check that fails after it.
+    /// The check that fails after the step.
     pub fn step(&mut self) -> Result<bool, Box<Failure>> {
         self.guarded(World::advance)
     }
 
-    /// The checks that hold whenever the primary has nothing to do, and were only asked for when it had done something.
+    /// Runs the checks of an idle primary, which otherwise run only after a step of the primary.
     pub(crate) fn inspect(&mut self) -> Result<(), Box<Failure>> {
         self.guarded(World::at_rest)
     }
@@ -183,7 +185,7 @@ impl<P: Program> World<P> {
             return Ok(false);
         }
         if self.steps() >= STEP_LIMIT {
-            return Err((Check::Liveness, format!("still not at rest after {STEP_LIMIT} steps")));
+            return Err((Check::Liveness, format!("steps are still enabled after {STEP_LIMIT} steps")));
         }
         let World { kernel, enabled, running, schedule, .. } = self;
         let next = |step| hash_of_next(running, step);
@@ -191,12 +193,12 @@ impl<P: Program> World<P> {
         let step = self.pick(chosen);
         self.trace_hasher.begin(step);
         let before = self.before();
-        let is_noticed = self.is_noticed(step);
-        let found = self.execute(step).and_then(|()| self.look(step));
+        let is_progress_of = self.is_progress_of(step);
+        let found = self.execute(step).and_then(|()| self.run_checks(step));
         self.annotate(step, before);
         self.trace_hasher.end();
         found?;
-        let is_progress = is_noticed || before.is_left_behind(self.log.len(), self.schedule.struck().len());
+        let is_progress = is_progress_of || before.has_grown(self.log.len(), self.schedule.struck().len());
         if self.livelock.is_short_after(step, is_progress) {
             return Ok(true);
         }
@@ -204,14 +206,14 @@ impl<P: Program> World<P> {
         Err((
             Check::Liveness,
             format!(
-                "never at rest: no program, client or observer notices anything of the last {limit} \
+                "endless: no program, client or observer notices any of the last {limit} \
              steps, in which these repeat: {livelock}"
             ),
         ))
     }
 
     /// Whether a program or a client takes part in a step, or a process starts or ends.
-    fn is_noticed(&self, step: Step) -> bool {
+    fn is_progress_of(&self, step: Step) -> bool {
         match step {
             Step::Run(pid) => {
                 let running = self.running.get(pid.index()).and_then(Option::as_ref);
@@ -230,23 +232,23 @@ impl<P: Program> World<P> {
         }
     }
 
-    /// How many steps were taken.
+    /// The number of steps taken.
     pub fn steps(&self) -> u64 {
         self.trace_hasher.steps()
     }
 
-    /// What was observed, in the order in which it was written down.
+    /// The observations, oldest first.
     pub fn observations(&self) -> impl Iterator<Item = &Observation> {
         self.log.since(0)
     }
 
-    /// The processes that live.
+    /// The processes that are running.
     pub fn running(&self) -> impl Iterator<Item = Actor> {
         let processes = (0..).map(Pid).zip(&self.kernel.processes);
         processes.filter(|(_, process)| process.is_alive()).map(|(pid, _)| pid.into())
     }
 
-    /// The program of a process that lives, as it is now; `None` for any other, and for clients.
+    /// The current program of a running process; `None` for another process and for clients.
     pub fn program(&self, actor: Actor) -> Option<&P> {
         let pid = match actor {
             Actor::Primary => Pid::PRIMARY,
@@ -256,17 +258,17 @@ impl<P: Program> World<P> {
         Some(&self.running.get(pid.index())?.as_ref()?.program)
     }
 
-    /// The schedule, with every choice that was taken.
+    /// The schedule, with every choice taken.
     pub fn schedule(&self) -> &Schedule {
         &self.schedule
     }
 
-    /// A hash of everything that has happened, in order. The same on every machine and in every build.
+    /// A hash of the history of the run, the same on every machine and in every build.
     pub fn trace_hash(&self) -> u64 {
         self.trace_hasher.hash()
     }
 
-    /// The trace, if it was asked for with [`World::traced`].
+    /// The trace, if [`World::traced`] was called.
     pub fn trace(&self) -> Option<&Trace> {
         self.trace.as_ref()
     }
@@ -275,12 +277,12 @@ impl<P: Program> World<P> {
         &self.start.scenario
     }
 
-    /// One line that replays this run.
+    /// The line that replays this run.
     pub fn replay_line(&self) -> String {
         self.trace_hasher.line(&self.start.scenario, &self.schedule)
     }
 
-    /// The same world without what only a person asks for: many copies of it will be made.
+    /// The same world without trace, choices and hash, for a search that makes many copies.
     pub(crate) fn searched(mut self) -> Self {
         self.trace_hasher.stop();
         self.schedule.force(&[]);
@@ -289,7 +291,7 @@ impl<P: Program> World<P> {
         self
     }
 
-    /// Becomes a copy of another world of the same search, in the room it has.
+    /// Copies another world of the same search into the memory that this one has allocated.
     pub(crate) fn copy_from(&mut self, other: &World<P>) {
         let World {
             kernel,
@@ -301,7 +303,7 @@ impl<P: Program> World<P> {
             trace_hasher,
             enabled,
             livelock,
-            // The same in all worlds of a search.
+            // Constant in a search.
             start: _,
             trace: _,
             transitions: _,
@@ -332,15 +334,16 @@ impl<P: Program> World<P> {
         &self.checks
     }
 
-    // ---- which step
+    // ---- enabled steps
 
-    /// Counts the enabled steps and forgets those that never will be. Timers fire last.
+    /// Computes the enabled steps, drops the obsolete ones, and returns the number of the former. The timer is the
+    /// last.
     pub(crate) fn refresh(&mut self) -> usize {
         let mut ready = std::mem::take(&mut self.kernel.ready);
         let mut enabled = std::mem::take(&mut self.enabled.indexes);
         let touched = self.kernel.take_touched();
-        ready.refresh(touched, self.can_hear(Pid::PRIMARY), |step| self.status(step), &mut enabled);
-        if self.kernel.clock.next().is_some_and(|pid| self.can_hear(pid)) {
+        ready.refresh(touched, self.can_receive(Pid::PRIMARY), |step| self.status(step), &mut enabled);
+        if self.kernel.clock.next().is_some_and(|pid| self.can_receive(pid)) {
             enabled.add(ready.len());
         }
         self.kernel.ready = ready;
@@ -348,17 +351,17 @@ impl<P: Program> World<P> {
         self.enabled.indexes.len()
     }
 
-    /// How many steps were enabled at the last survey.
+    /// The number of enabled steps at the last refresh.
     pub(crate) fn enabled_len(&self) -> usize {
         self.enabled.indexes.len()
     }
 
-    /// The `n`th enabled step of the last survey.
+    /// The `n`th enabled step at the last refresh.
     pub(crate) fn enabled(&self, n: usize) -> Step {
         step_at(&self.kernel.ready, self.enabled.indexes.nth(n))
     }
 
-    /// Whether the next thing a process does is to let its channel go: others notice when they write to it.
+    /// Whether the next action of a process closes its channel, which the peer notices when it writes.
     pub(crate) fn is_about_to_close_channel(&self, pid: Pid) -> bool {
         let running = self.running.get(pid.index()).and_then(Option::as_ref);
         let next = running.and_then(|running| running.next.as_ref());
@@ -368,7 +371,7 @@ impl<P: Program> World<P> {
         )
     }
 
-    /// Whether the `n`th enabled step can only go one way.
+    /// Whether the `n`th enabled step has a single outcome.
     pub(crate) fn is_certain(&self, n: usize) -> bool {
         let step = self.enabled(n);
         let is_many_reads = matches!(step, Step::Read(pid, id) if self.kernel.waiting_writes(pid, id) > 1);
@@ -385,9 +388,9 @@ impl<P: Program> World<P> {
         step
     }
 
-    /// What there is to see of a step. What the primary hears, many wait for: whether it is busy is not looked at here.
+    /// The status of a step. Whether the primary is busy is left out, because many steps wait for it.
     fn status(&self, step: Step) -> StepStatus {
-        let hearer = match step {
+        let receiver = match step {
             Step::Read(pid, _) | Step::Writable(pid, _) | Step::Accept(pid, _) | Step::Receive(pid, _) => {
                 Some(pid)
             }
@@ -402,15 +405,15 @@ impl<P: Program> World<P> {
             | Step::DriverEvent
             | Step::Timer => None,
         };
-        let by_primary = hearer == Some(Pid::PRIMARY);
+        let by_primary = receiver == Some(Pid::PRIMARY);
         let is_stopped = matches!(step, Step::Run(pid) if self.kernel.is_stopped(pid));
-        let waits = is_stopped || !by_primary && hearer.is_some_and(|pid| !self.can_hear(pid));
+        let waits = is_stopped || !by_primary && receiver.is_some_and(|pid| !self.can_receive(pid));
         let readiness = if waits { Readiness::Waiting } else { self.kernel.readiness(step) };
         StepStatus { readiness, by_primary, depends: self.kernel.dependencies(step) }
     }
 
-    /// One input, drain, next input: a process that is not drained hears nothing, and neither does one that is stopped.
-    fn can_hear(&self, pid: Pid) -> bool {
+    /// Whether a process can receive an event: it has performed every call of the last one, and is not stopped.
+    fn can_receive(&self, pid: Pid) -> bool {
         let is_busy = self
             .running
             .get(pid.index())
@@ -420,20 +423,20 @@ impl<P: Program> World<P> {
     }
 }
 
-/// Where the enabled steps stand among the ready ones.
+/// The enabled steps, as indexes of ready steps.
 #[derive(Debug, Clone, Default)]
 struct Enabled {
     indexes: IndexSet,
-    /// Nothing has happened since they were found.
+    /// No step was taken since the last refresh.
     is_known: bool,
 }
 
-/// The ready steps, and behind them the timer.
+/// The ready step at an index; the timer follows the last.
 fn step_at(ready: &Ready, at: usize) -> Step {
     ready.get(at).unwrap_or(Step::Timer)
 }
 
-/// What a process is about to do, if this is a step of one.
+/// A hash of the next action of a process, if `step` is a step of a process.
 fn hash_of_next<P>(running: &[Option<CowArc<RunningProcess<P>>>], step: Step) -> u64 {
     let Step::Run(pid) = step else { return 0 };
     let running = running.get(pid.index()).and_then(Option::as_ref);
@@ -448,16 +451,16 @@ mod tests {
     use crate::prop::Run;
     use crate::{Driver, Fault, Process, SocketEvent};
 
-    /// A primary with a socket of its own, which has something to do at whatever comes there.
+    /// A primary that owns a socket and sends a message after each of its events.
     #[derive(Debug, Clone, PartialEq, Eq, Hash)]
     struct Own;
 
     impl Program for Own {
         fn primary_start(&mut self, primary: &mut cluster_core::Primary, process: &mut Process<'_>) {
             let address = BindAddress::Tcp { host: None, port: 0, ipv6_only: false, reuse_port: false };
-            let (_, at) = process.open(&address, Some(8)).expect("it is free");
+            let (_, at) = process.open(&address, Some(8)).expect("a free port");
             process.notify_driver(at.port().to_string());
-            primary.fork().expect("nothing impossible was set up");
+            primary.fork().expect("the settings are valid");
         }
 
         fn primary_socket(
@@ -466,14 +469,14 @@ mod tests {
             process: &mut Process<'_>,
             event: SocketEvent,
         ) {
-            let _ = primary.send(WorkerId(1), "something came");
+            let _ = primary.send(WorkerId(1), "an event");
             if let SocketEvent::Ended { connection, .. } = event {
                 process.close(connection);
             }
         }
 
         fn notified(&mut self, driver: &mut Driver<'_>, _: Actor, port: &str) {
-            let client = driver.connect(port.parse().expect("it is a port"));
+            let client = driver.connect(port.parse().expect("a port number"));
             driver.send(client, b"one");
             driver.send(client, b"two");
             driver.end(client);
@@ -490,10 +493,10 @@ mod tests {
     }
 
     #[test]
-    fn the_programs_of_those_who_live_can_be_seen() {
+    fn programs_of_running_processes_are_visible() {
         let mut world = World::new(Own, Settings::default());
         let worker = |number| Actor::Worker(WorkerId(number));
-        assert!(world.program(Actor::Primary).is_none(), "it has not begun");
+        assert!(world.program(Actor::Primary).is_none(), "the primary has not started");
         while world.program(worker(1)).is_none() {
             assert!(world.step().expect("every check holds"), "a worker is forked");
         }
@@ -504,14 +507,14 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a name stands between colons")]
-    fn a_name_that_breaks_its_line_is_refused() {
+    #[should_panic(expected = "a scenario name has neither colons")]
+    fn name_with_a_colon_panics() {
         let _ = World::new(Own, Settings::default()).named("a:b");
     }
 
-    /// What is seen of a step is compared at each survey with what there is to see.
+    /// Each refresh of a test compares every stored status with the current one.
     #[test]
-    fn what_comes_while_the_primary_is_busy_is_seen_when_it_is_not() {
+    fn events_wait_for_a_busy_primary() {
         for seed in 0..200 {
             let mut world = World::new(Own, Settings::default()).on(Schedule::seed(seed));
             world.run().expect("every check holds");

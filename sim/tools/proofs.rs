@@ -1,7 +1,8 @@
-//! Every run of five kinds of small worlds: all checks on every state, how many there were, and *complete* or what cut it.
+//! Takes every run of five kinds of small worlds with all checks on every state. Prints the number of states, and
+//! *complete* or the bound that cut the search.
 //!
-//! `cargo run --release -p cluster-sim --example proofs`. It fails if a check fails. What is cut is no proof, and is said
-//! to be none.
+//! `cargo run --release -p cluster-sim --example proofs`. It fails if a check fails. A cut search is no proof, and the
+//! output says so.
 
 use std::process::ExitCode;
 
@@ -12,13 +13,13 @@ use cluster_sim::scenarios::{PROOFS, Proof};
 /// Takes every run of fourteen small worlds, with all checks on every state
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Worlds that are looked at for each, at most
+    /// Greatest number of states visited in each world
     #[arg(default_value_t = 20_000_000)]
     states: usize,
-    /// Memory for the worlds that were seen, in MiB, at most
+    /// Greatest amount of memory for the visited states, in MiB
     #[arg(default_value_t = 1024)]
     memory: usize,
-    /// Only those of this scenario
+    /// Only the worlds of this scenario
     #[arg(long, value_name = "SCENARIO")]
     only: Option<String>,
 }
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
     let proofs: Vec<Proof> = PROOFS.into_iter().filter(is_meant).collect();
     if proofs.is_empty() {
         let names: Vec<_> = PROOFS.iter().map(|proof| proof.scenario).collect();
-        eprintln!("there is no proof of that scenario; there are: {}", names.join(", "));
+        eprintln!("no proof has this scenario; the scenarios are: {}", names.join(", "));
         return ExitCode::from(2);
     }
     let mut complete = 0;

@@ -116,7 +116,7 @@ fn of_a_scenario(line: &Line, scenario: &Scenario, exceptions: &Exceptions) -> R
     let trace = replayed.world.trace().cloned().unwrap_or_default();
     let has_ended = replayed.outcome.is_ok();
     let mut run = Run::new(trace, left, replayed.outcome);
-    run.about.story.clone_from(&scenario.description);
+    run.about.description.clone_from(&scenario.description);
     if has_ended {
         judge(&mut run, &sim::seen(&replayed.world), scenario, exceptions);
     }

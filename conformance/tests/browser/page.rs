@@ -74,7 +74,7 @@ async fn a_run_is_shown_from_its_first_step_to_its_last() {
         ("killed by SIGKILL", ".row.death .label"),
         ("lost descriptor", ".row.fault .label"),
         ("newconn", ".row.message .label"),
-        ("hears worker", ".row.network .label"),
+        ("receives worker", ".row.network .label"),
         ("exit of worker", ".row.event .label"),
     ] {
         let texts = browser.text(selector).await;
@@ -198,7 +198,7 @@ async fn the_page_stands_alone_and_believes_nobody() {
     let evil = "</script><script>document.title = 'taken'</script><img src='http://127.0.0.1:9/x'>";
     let about = About {
         name: evil.to_owned(),
-        story: evil.to_owned(),
+        description: evil.to_owned(),
         line: evil.to_owned(),
         faulty: vec![format!("The check fails: {evil}")],
         step: Some(world.steps()),
@@ -206,7 +206,7 @@ async fn the_page_stands_alone_and_believes_nobody() {
     let page = Diagram::of(about, world.trace().expect("it was asked for")).page();
     fs::write(browser.path("run.html"), page).expect("a file");
     browser.open(&browser.path("run.html")).await;
-    assert_eq!(browser.text("#story").await, evil);
+    assert_eq!(browser.text("#description").await, evil);
     assert_eq!(browser.ask("document.title").await, format!("A run of {evil}"));
     assert_eq!(browser.ask("performance.getEntriesByType('resource').length").await, 0);
     assert_eq!(browser.ask("document.images.length").await, 0);

@@ -1,6 +1,6 @@
-//! Drives the channel alone: arbitrary bytes, cut anywhere, with descriptors that nobody asked for, arrive at a primary
-//! or at a worker, in either serialization. Nothing in them may break a machine, and what it allocates, freed bytes among
-//! it, is in proportion to what arrives; so it is where a message is read.
+//! Fuzzes the channel alone: arbitrary bytes, cut anywhere and with unrequested descriptors, arrive at a primary or at
+//! a worker, in either serialization. No input may panic a machine, and the allocated memory, freed or not, is in
+//! proportion to the input; so is that of reading a message.
 
 #![no_main]
 
@@ -16,34 +16,34 @@ use libfuzzer_sys::fuzz_target;
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
-/// What may be allocated for each byte that arrives. The answer to one message is longer than the message, and what is
-/// queued grows by doubling.
+/// The greatest allocation for each byte of input. The answer to a message is longer than the message, and queues grow
+/// by doubling.
 const FACTOR: usize = 200;
 
-/// What any input may cost, however short.
+/// The greatest allocation of any input, however short.
 const BASE: usize = 64 << 10;
 
-/// What may be allocated for each byte of a message that is read.
+/// The greatest allocation for each byte of a message that is read.
 const READ: usize = 400;
 
 /// The message of an event.
-trait Told {
+trait MessageEvent {
     fn message(&self) -> Option<&Message>;
 }
 
-impl Told for Event {
+impl MessageEvent for Event {
     fn message(&self) -> Option<&Message> {
         if let Event::Message { message, .. } = self { Some(message) } else { None }
     }
 }
 
-impl Told for WorkerEvent {
+impl MessageEvent for WorkerEvent {
     fn message(&self) -> Option<&Message> {
         if let WorkerEvent::Message { message, .. } = self { Some(message) } else { None }
     }
 }
 
-/// Reads a message every way; what that allocates is given back.
+/// Reads a message in every way; returns the allocated bytes.
 fn read(message: &Message) -> usize {
     let before = ALLOCATOR.total_allocated();
     let value = message.structured();
@@ -51,7 +51,7 @@ fn read(message: &Message) -> usize {
     let length = message.as_bytes().len();
     assert!(cost <= READ * length + 1000, "{cost} bytes for {length}");
     if let Ok(value) = value {
-        let again = Message::from_structured(&value).expect("it was one");
+        let again = Message::from_structured(&value).expect("a structured value");
         assert_eq!(format!("{:?}", again.structured()), format!("{:?}", Ok::<_, ()>(value)));
     }
     let _ = message.json();
@@ -61,8 +61,8 @@ fn read(message: &Message) -> usize {
     ALLOCATOR.total_allocated() - before
 }
 
-/// What reading has cost.
-fn drain<M: Machine<Event: Told>>(machine: &mut M) -> usize {
+/// Drains the machine; returns the bytes allocated by reading messages.
+fn drain<M: Machine<Event: MessageEvent>>(machine: &mut M) -> usize {
     let mut reading = 0;
     while let Some(output) = machine.poll() {
         if let Output::Event(event) = &output {
@@ -82,8 +82,8 @@ fn drain<M: Machine<Event: Told>>(machine: &mut M) -> usize {
     reading
 }
 
-/// Pieces of a length that a byte says, every fourth with a descriptor.
-fn feed<M: Machine<Event: Told>>(machine: &mut M, channel: ChannelId, mut rest: &[u8]) {
+/// Feeds pieces whose lengths a byte determines, every fourth with a descriptor.
+fn feed<M: Machine<Event: MessageEvent>>(machine: &mut M, channel: ChannelId, mut rest: &[u8]) {
     let (length, before) = (rest.len(), ALLOCATOR.total_allocated());
     let (mut pieces, mut reading) = (0, 0);
     while let [cut, bytes @ ..] = rest {
@@ -116,7 +116,7 @@ fuzz_target!(|data: &[u8]| {
     settings.limits.message_bytes = 200;
     settings.spawn = SpawnOptions::new().serialization(serialization);
     let mut primary = Primary::new(settings);
-    let worker = primary.fork().expect("nothing impossible was set up");
+    let worker = primary.fork().expect("the settings are valid");
     let _ = drain(&mut primary);
     feed(&mut primary, worker.into(), rest);
 });

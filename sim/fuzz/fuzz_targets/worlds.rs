@@ -1,5 +1,5 @@
-//! Drives whole worlds: the first bytes say the program, its surroundings and the faults, the rest is the schedule.
-//! Every check looks at every run. What it finds is printed as a line that `conformance replay` runs again.
+//! Fuzzes whole worlds: the first bytes determine the program, its settings and the faults, the rest is the schedule.
+//! Every check runs. A failure prints a line that `conformance replay` replays.
 
 #![no_main]
 
@@ -8,7 +8,7 @@ use cluster_sim::scenarios::{RandomProgram, PrimaryMove, Scenario, WorkerMove};
 use cluster_sim::{Fault, Faults, Schedule};
 use libfuzzer_sys::fuzz_target;
 
-/// How many bytes say what is run.
+/// The number of bytes that determine the world.
 const HEAD: usize = 24;
 
 fn primary(byte: u8) -> PrimaryMove {
@@ -45,19 +45,19 @@ fn faults(low: u8, high: u8, limit: u8) -> Faults {
 
 fuzz_target!(|data: &[u8]| {
     let Some((head, schedule)) = data.split_at_checked(HEAD) else { return };
-    let [workers, clients, surroundings, low, high, limit, bytes, spare] = head[..8] else { return };
-    let deeds = head[8..16].iter().map(|&byte| primary(byte)).collect();
+    let [workers, clients, settings, low, high, limit, bytes, spare] = head[..8] else { return };
+    let moves = head[8..16].iter().map(|&byte| primary(byte)).collect();
     let program = RandomProgram::new(
         1 + u32::from(workers % 3),
         u32::from(clients % 4),
-        deeds,
+        moves,
         head[16..].iter().map(|&byte| worker(byte)).collect(),
     );
     let scenario = Scenario {
-        policy: if surroundings & 1 == 1 { SchedulingPolicy::Shared } else { SchedulingPolicy::RoundRobin },
-        keep_listening: surroundings & 2 == 2,
-        // With one byte at a time the largest of these programs would take longer than a run may.
-        channel_bytes: (surroundings & 4 == 4)
+        policy: if settings & 1 == 1 { SchedulingPolicy::Shared } else { SchedulingPolicy::RoundRobin },
+        keep_listening: settings & 2 == 2,
+        // With one byte at a time the largest programs would exceed the step limit of a run.
+        channel_bytes: (settings & 4 == 4)
             .then(|| 16 + usize::from(bytes) + usize::from(spare & 1) * 256),
         ..Scenario::new(program)
     };

@@ -1,8 +1,8 @@
-//! Acks: a worker answers for a connection only if it was offered that connection, and once for each offer; and whoever
-//! asks the primary where to listen is answered.
+//! Acks: a worker answers a connection only when the connection was offered, once for each offer; the primary answers
+//! every query for a listening socket.
 //!
-//! It reads what processes read, line by line, and knows only the lines that offer, ask and answer. What hostile workers
-//! write is not looked at, and of channels that carry no lines nothing is known.
+//! The check parses the lines that processes read, and of them only offers, queries and answers. Lines of hostile
+//! workers are not checked, nor are channels with another serialization.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -10,38 +10,39 @@ use std::sync::LazyLock;
 use cluster_core::Primary;
 use memchr::memmem::Finder;
 
-use super::liveness::stays;
+use super::liveness::is_expected_to_run;
 use crate::kernel::Kernel;
 use crate::kernel::process_table::Pid;
 
-/// What a line says: prepared once, as every line is searched for it.
+/// The text of a line that is searched for, prepared once.
 type Word = LazyLock<Finder<'static>>;
 
-/// In the line of an offer, in that of an answer to one, in that of a question, and in every answer.
+/// In this order: in an offer, in the answer to an offer, in a query, in every answer.
 static NEW: Word = LazyLock::new(|| Finder::new(br#""act":"newconn""#));
 static ANSWER: Word = LazyLock::new(|| Finder::new(br#""accepted":"#));
 static QUERY: Word = LazyLock::new(|| Finder::new(br#""act":"queryServer""#));
 static ACK: Word = LazyLock::new(|| Finder::new(br#""ack":"#));
-/// The number of a question, and what begins every line that is looked at.
+/// The sequence number of a query or offer, and the beginning of every line that is parsed.
 static SEQ: Word = LazyLock::new(|| Finder::new(br#""seq":"#));
 static CLUSTER: Word = LazyLock::new(|| Finder::new(b"NODE_CLUSTER"));
 
-/// Which offers each worker has read and not answered, by their number; and which questions of it the primary.
+/// The sequence numbers of the offers that a worker has read and not answered, and of the queries that the primary has
+/// read and not answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Acks {
     offered: BTreeSet<(Pid, u64)>,
     asked: BTreeSet<(Pid, u64)>,
-    /// Lines that are not whole yet: of a worker, and of the primary from a worker.
+    /// Incomplete lines, by reader and worker.
     partial: BTreeMap<(Pid, Pid), Vec<u8>>,
 }
 
 impl Acks {
-    /// Whether these bytes can say anything of offers and questions.
+    /// Whether these bytes can contain an offer, a query or an answer.
     pub(crate) fn concerns(&self, bytes: &[u8]) -> bool {
         !self.partial.is_empty() || !bytes.ends_with(b"\n") || has(bytes, &CLUSTER)
     }
 
-    /// A process has read these bytes, on the channel of this worker.
+    /// A process has read these bytes from the channel of this worker.
     pub(crate) fn read(&mut self, reader: Pid, worker: Pid, bytes: &[u8]) -> Result<(), String> {
         let before = self.partial.remove(&(reader, worker)).unwrap_or_default();
         if before.is_empty() && bytes.ends_with(b"\n") {
@@ -79,7 +80,7 @@ impl Acks {
         }
         match number(line, &ACK) {
             Some(seq) if has(line, &ANSWER) && !self.offered.remove(&(worker, seq)) => Err(format!(
-                "worker {} answers for offer {seq}, which it was not made or has answered",
+                "worker {} answers for offer {seq}, which the primary did not make or which was answered before",
                 worker.0
             )),
             Some(_) | None => Ok(()),
@@ -87,15 +88,15 @@ impl Acks {
     }
 }
 
-/// Nothing can happen any more, and who is to stay has all its answers.
+/// In the final state every live worker that is not about to exit has its answers.
 pub(crate) fn at_the_end(acks: &Acks, kernel: &Kernel, primary: &Primary) -> Result<(), String> {
-    let waits = acks.asked.iter().find(|(worker, _)| {
+    let unanswered = acks.asked.iter().find(|(worker, _)| {
         let process = kernel.process(*worker);
-        let is_to_stay = primary.worker(worker.worker()).is_some_and(stays);
-        process.is_alive() && !process.hostile && is_to_stay
+        let keeps_running = primary.worker(worker.worker()).is_some_and(is_expected_to_run);
+        process.is_alive() && !process.hostile && keeps_running
     });
-    match waits {
-        Some((worker, seq)) => Err(format!("question {seq} of worker {} has no answer", worker.0)),
+    match unanswered {
+        Some((worker, seq)) => Err(format!("query {seq} of worker {} has no answer", worker.0)),
         None => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! Descriptors: at the end, every reference is somebody's, and everybody has a use for what he has.
+//! Descriptors: in the final state the reference counts are right, and every open descriptor has a use.
 
 use cluster_core::{ChannelId, Primary, WorkerId};
 
@@ -7,11 +7,11 @@ use crate::kernel::channel::Side;
 use crate::kernel::process_table::{Descriptor, Origin, Pid};
 use crate::kernel::socket::SocketKind;
 
-/// Nothing can happen any more.
+/// Checks the final state: no step is enabled.
 pub(crate) fn at_the_end(kernel: &Kernel, primary: Option<&Primary>) -> Result<(), String> {
     references(kernel)?;
     for (pid, channel) in kernel.channels() {
-        // Who does nothing any more reads nothing, and lets nothing go.
+        // A stopped process reads nothing and closes nothing.
         let is_stuck =
             |(reader, side)| !kernel.is_stopped(reader) && channel.end(side).in_flight().next().is_some();
         if [(Pid::PRIMARY, Side::Primary), (pid, Side::Worker)].into_iter().any(is_stuck) {
@@ -21,9 +21,9 @@ pub(crate) fn at_the_end(kernel: &Kernel, primary: Option<&Primary>) -> Result<(
     let acting = (0..).map(Pid).zip(&kernel.processes).filter(|(pid, _)| !kernel.is_stopped(*pid));
     for (pid, process) in acting {
         for descriptor in process.descriptors() {
-            if !descriptor.held && !is_of_use(kernel, pid, descriptor, primary) {
+            if !descriptor.owned_by_program && !is_of_use(kernel, pid, descriptor, primary) {
                 return Err(format!(
-                    "process {} has kept {:?} ({:?})",
+                    "process {} still has {:?} open ({:?}), which has no use",
                     pid.0,
                     descriptor.id,
                     kernel.file(descriptor.file)
@@ -34,7 +34,8 @@ pub(crate) fn at_the_end(kernel: &Kernel, primary: Option<&Primary>) -> Result<(
     Ok(())
 }
 
-/// The primary has nothing left to do. While its whole cluster exits it listens nowhere: no worker would serve the client.
+/// Checks an idle primary. While the whole cluster exits the primary listens nowhere, because no worker would serve the
+/// client.
 pub(crate) fn at_rest(kernel: &Kernel, primary: &Primary) -> Result<(), String> {
     if !primary.is_disconnecting() {
         return Ok(());
@@ -51,16 +52,17 @@ pub(crate) fn at_rest(kernel: &Kernel, primary: &Primary) -> Result<(), String> 
     }
 }
 
-/// Whether a machine has use for a descriptor that its program has not.
+/// Whether a machine has a use for a descriptor that its program does not own.
 fn is_of_use(kernel: &Kernel, pid: Pid, descriptor: &Descriptor, primary: Option<&Primary>) -> bool {
     let is_connection = matches!(kernel.file(descriptor.file).kind, SocketKind::Connection(_));
     match (descriptor.origin, is_connection) {
-        // It was left to the machine to be sent, or not taken from it when it came.
+        // The program gave the descriptor to the machine for a message that was never sent, or did not take a received
+        // connection.
         (Origin::Program, _) | (Origin::Channel, true) => false,
-        // Accepted. The ledger check compares the primary's connections with its book.
+        // Accepted: the ledger check compares the connections of the primary with the ledger.
         (Origin::Machine, true) => pid == Pid::PRIMARY && primary.is_some(),
         (Origin::Machine, false) => pid != Pid::PRIMARY || primary.is_some_and(has_use_for_a_listener),
-        // Shared: of use to who is still in the cluster.
+        // A shared listener is of use while the worker is connected.
         (Origin::Channel, false) => pid != Pid::PRIMARY && kernel.has_open(pid, ChannelId::PRIMARY),
     }
 }
@@ -72,7 +74,7 @@ fn has_use_for_a_listener(primary: &Primary) -> bool {
     keeps || primary.workers().any(is_connected)
 }
 
-/// The kernel's own book: it counts what it has.
+/// Whether each reference count equals the number of references.
 fn references(kernel: &Kernel) -> Result<(), String> {
     for (id, file) in kernel.files() {
         let in_tables = kernel.processes.iter().flat_map(|process| process.descriptors());
@@ -83,7 +85,10 @@ fn references(kernel: &Kernel) -> Result<(), String> {
         let all = in_tables.map(|descriptor| descriptor.file).chain(in_flight).chain(with_children);
         let found = all.filter(|&other| other == id).count();
         if found != file.refs as usize {
-            return Err(format!("{id:?} has {found} holders and {} references: {file:?}", file.refs));
+            return Err(format!(
+                "{id:?} is referenced {found} times and its count is {}: {file:?}",
+                file.refs
+            ));
         }
     }
     Ok(())

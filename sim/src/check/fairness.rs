@@ -1,9 +1,9 @@
-//! Fairness: among the workers of one address that are free all the time, nobody gets a second connection before everybody
-//! has got one; and no connection is turned away where a worker listens.
+//! Fairness: among the workers of one address that are free throughout, none receives a second connection before every
+//! other has received one; and no connection is refused while a worker listens.
 //!
-//! It looks at the primary's ledger when that has changed and the primary has nothing left to do, and knows of a worker
-//! what the primary was told by it. A worker that has refused, or of which something is not known for sure, is not counted
-//! as free until it has taken its next connection.
+//! The check compares the ledger of an idle primary with the previous one. It knows of a worker what the worker has
+//! reported to the primary. A worker that has refused a connection, or whose state is uncertain, counts as busy until
+//! the next connection that it takes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -13,45 +13,46 @@ use cluster_core::{
 };
 use memchr::memmem::Finder;
 
-use super::liveness::stays;
+use super::liveness::is_expected_to_run;
 use crate::kernel::Kernel;
 use crate::kernel::process_table::Pid;
 
-/// In the line of a worker that listens no longer.
+/// In the line of a worker that has closed a server.
 static CLOSE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""act":"close""#));
-/// In the line of one that listens.
+/// In the line of a worker that listens.
 static LISTENING: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""act":"listening""#));
 
-/// Where a worker says that it listens: host and port.
+/// The host and the port at which a worker listens, as reported.
 type HostPort = (Option<String>, u16);
 
-/// Something about each of some connections, in the order of their numbers.
+/// A value for each of some connections, in the order of their ids.
 type Connections<T> = Vec<(SocketId, T)>;
 
-/// Who waits for a connection, and what the ledger said when it was last looked at.
+/// The free workers, and the ledger at the last look.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Fairness {
-    /// Of each worker that listens at a place: who has got a connection there since it waits for one itself; `None`: it
-    /// does not wait, as far as is known.
-    waiting: BTreeMap<(HostPort, WorkerId), Option<Workers>>,
-    /// Who was given a connection before it was known to listen: it may have refused it.
+    /// For each worker and address: the workers that have received a connection there since this worker became free;
+    /// `None`: the worker is not known to be free.
+    free: BTreeMap<(HostPort, WorkerId), Option<Workers>>,
+    /// Workers that were offered a connection before they were known to listen, and may have refused.
     early: Workers,
-    /// Workers that could not be written to: an offer may have returned.
+    /// Workers with a failed write: an offer may have returned.
     missed: Workers,
-    /// How many `listening` events of a worker are outdated: its `close` was read in the same read.
+    /// For each worker, the number of its `listening` events that are outdated, because the same read contained its
+    /// `close`.
     outdated: BTreeMap<WorkerId, usize>,
-    /// Workers of which the beginning of a line was read.
+    /// Workers of which an incomplete line was read.
     partial: Workers,
-    /// Who had which connection, and the port it came to.
+    /// The connections handed off and not acknowledged, each with its worker and port.
     handed: Connections<(WorkerId, u16)>,
-    /// The ports that open connections came to.
+    /// The ports of the open connections.
     ports: Connections<u16>,
     owned: u64,
-    turned_away: u64,
+    refused: u64,
 }
 
 impl Fairness {
-    /// The primary is told that a worker listens. Two servers of a worker at one place cannot be told apart.
+    /// The primary is about to receive `listening`. Two servers of one worker at one address cannot be told apart.
     pub(crate) fn listening(&mut self, worker: WorkerId, address: &ListeningAddress, kernel: &Kernel) {
         let process = kernel.process(worker.into());
         if let Some(outdated) = self.outdated.get_mut(&worker) {
@@ -68,21 +69,21 @@ impl Fairness {
         let place = (address.address.clone(), port);
         let has_one = self.handed.iter().any(|(_, (with, _))| *with == worker);
         let waits = (!self.early.remove(worker) && !has_one).then(Workers::default);
-        if self.waiting.insert((place.clone(), worker), waits).is_some() {
-            self.waiting.retain(|(at, _), _| *at != place);
+        if self.free.insert((place.clone(), worker), waits).is_some() {
+            self.free.retain(|(at, _), _| *at != place);
         }
     }
 
-    /// Whether what the primary reads says that a worker listens no longer, or has no end yet and may say so.
+    /// Whether these bytes can report a closed server: they contain `close`, or their last line is incomplete.
     pub(crate) fn concerns(&self, bytes: &[u8]) -> bool {
         !self.partial.0.is_empty() || !bytes.ends_with(b"\n") || CLOSE.find(bytes).is_some()
     }
 
-    /// The primary has read such bytes.
+    /// The primary has read these bytes.
     pub(crate) fn read(&mut self, worker: WorkerId, bytes: &[u8]) {
         let is_whole = bytes.ends_with(b"\n");
         let last = if is_whole { CLOSE.find_iter(bytes).last() } else { Some(bytes.len()) };
-        // The rest of a line may be of one that listens.
+        // The rest of an incomplete line may contain `listening`.
         let begun = usize::from(self.partial.remove(worker) && last.is_some());
         let listening = LISTENING.find_iter(&bytes[..last.unwrap_or(0)]).count() + begun;
         if !is_whole {
@@ -91,16 +92,16 @@ impl Fairness {
         if listening > 0 {
             *self.outdated.entry(worker).or_default() += listening;
         }
-        self.waiting.retain(|(_, waiting), _| *waiting != worker);
+        self.free.retain(|(_, waiting), _| *waiting != worker);
     }
 
-    /// The primary could not write to a worker: perhaps it was an offer.
-    pub(crate) fn not_reached(&mut self, worker: WorkerId) {
+    /// A write to this worker failed: perhaps the write of an offer.
+    pub(crate) fn write_failed(&mut self, worker: WorkerId) {
         self.missed.insert(worker);
         self.early.insert(worker);
     }
 
-    /// The primary has nothing left to do, and these connections are open, in the order of their numbers.
+    /// Checks an idle primary with these open connections, in the order of their ids.
     pub(crate) fn at_rest(
         &mut self,
         open: &[(SocketId, ConnectionState)],
@@ -118,7 +119,7 @@ impl Fairness {
         let before = std::mem::replace(&mut self.handed, handed);
         self.answered(&before, primary.ledger().owned());
         for worker in std::mem::take(&mut self.missed).iter() {
-            let places = self.waiting.iter_mut().filter(|((_, who), _)| *who == worker);
+            let places = self.free.iter_mut().filter(|((_, listening), _)| *listening == worker);
             places.for_each(|(_, waits)| *waits = None);
         }
         let new = self.handed.iter().filter(|(socket, with)| of(&before, *socket) != Some(*with));
@@ -126,57 +127,56 @@ impl Fairness {
         new.into_iter().try_for_each(|(worker, port)| self.given(primary, worker, port))
     }
 
-    /// Connections were turned away, unless others were taken at the same time: then it is not known which.
+    /// Checks the refused connections. When others were acknowledged at the same time, the refused ones cannot be
+    /// identified.
     fn closed(&mut self, primary: &Primary, known: &[(SocketId, u16)]) -> Result<(), String> {
-        let turned_away = primary.ledger().closed(CloseReason::NoListener);
-        let before = std::mem::replace(&mut self.turned_away, turned_away);
-        if before == turned_away || primary.ledger().owned() != self.owned {
+        let refused = primary.ledger().closed(CloseReason::NoListener);
+        let before = std::mem::replace(&mut self.refused, refused);
+        if before == refused || primary.ledger().owned() != self.owned {
             return Ok(());
         }
         for (_, port) in known.iter().filter(|(socket, _)| of(&self.ports, *socket).is_none()) {
-            let there = || self.waiting.keys().filter(|((_, at), _)| at == port);
+            let there = || self.free.keys().filter(|((_, at), _)| at == port);
             let is_one_place = there().map(|(place, _)| place).collect::<BTreeSet<_>>().len() == 1;
-            let worker = there().find(|(_, worker)| primary.worker(*worker).is_some_and(stays));
+            let worker = there().find(|(_, worker)| primary.worker(*worker).is_some_and(is_expected_to_run));
             if let Some((_, worker)) = worker.filter(|_| is_one_place) {
-                return Err(format!(
-                    "a connection to port {port} is turned away, and worker {worker} listens"
-                ));
+                return Err(format!("a connection to port {port} was refused while worker {worker} listens"));
             }
         }
         Ok(())
     }
 
-    /// Workers whose connection is their own now wait for another. Of connections that are gone for other reasons nothing
-    /// follows, nor when there are such among them.
+    /// Marks workers as free whose connections have been acknowledged. If connections disappeared for other reasons,
+    /// too, nothing is concluded.
     fn answered(&mut self, before: &[(SocketId, (WorkerId, u16))], owned: u64) {
-        let gone = before.iter().filter(|(socket, _)| of(&self.handed, *socket).is_none());
-        let gone: Vec<_> = gone.map(|(_, with)| *with).collect();
-        if owned - std::mem::replace(&mut self.owned, owned) != gone.len() as u64 {
+        let acknowledged = before.iter().filter(|(socket, _)| of(&self.handed, *socket).is_none());
+        let acknowledged: Vec<_> = acknowledged.map(|(_, with)| *with).collect();
+        if owned - std::mem::replace(&mut self.owned, owned) != acknowledged.len() as u64 {
             return;
         }
-        for (worker, port) in gone {
-            for (((_, at), who), waits) in &mut self.waiting {
-                if (*at, *who) == (port, worker) {
+        for (worker, port) in acknowledged {
+            for (((_, at), listening), waits) in &mut self.free {
+                if (*at, *listening) == (port, worker) {
                     waits.get_or_insert_default();
                 }
             }
         }
     }
 
-    /// A worker has been given a connection.
+    /// A connection was handed to this worker.
     fn given(&mut self, primary: &Primary, to: WorkerId, port: u16) -> Result<(), String> {
-        let mut places = self.waiting.keys().filter(|((_, at), who)| (*at, *who) == (port, to));
+        let mut places = self.free.keys().filter(|((_, at), worker)| (*at, *worker) == (port, to));
         let (Some((place, _)), None) = (places.next().cloned(), places.next()) else {
             self.early.insert(to);
             return Ok(());
         };
-        self.waiting.insert((place.clone(), to), None);
+        self.free.insert((place.clone(), to), None);
         let there = (place.clone(), WorkerId(0))..=(place, WorkerId(u64::MAX));
-        for ((_, worker), waits) in self.waiting.range_mut(there) {
+        for ((_, worker), waits) in self.free.range_mut(there) {
             let Some(passed) = waits else { continue };
-            if primary.worker(*worker).is_some_and(stays) && !passed.insert(to) {
+            if primary.worker(*worker).is_some_and(is_expected_to_run) && !passed.insert(to) {
                 return Err(format!(
-                    "worker {to} has got two connections while worker {worker} waited for one"
+                    "worker {to} received two connections while worker {worker} was free and received none"
                 ));
             }
         }
@@ -184,12 +184,12 @@ impl Fairness {
     }
 }
 
-/// A set of workers: there are as many of these sets as workers, and they are looked at for every connection.
+/// A set of workers, compact: there is one for each worker, and each connection reads all of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 struct Workers(Vec<u64>);
 
 impl Workers {
-    /// Whether it was not there before.
+    /// Returns whether the worker was not in the set.
     fn insert(&mut self, worker: WorkerId) -> bool {
         let (word, bit) = Workers::place(worker);
         if self.0.len() <= word {
@@ -200,13 +200,13 @@ impl Workers {
         is_new
     }
 
-    /// Whether it was there.
+    /// Returns whether the worker was in the set.
     fn remove(&mut self, worker: WorkerId) -> bool {
         let (word, bit) = Workers::place(worker);
         let Some(word) = self.0.get_mut(word) else { return false };
         let was_there = *word & bit != 0;
         *word &= !bit;
-        // One set looks one way.
+        // Equal sets have equal representations.
         self.0.truncate(self.0.iter().rposition(|word| *word != 0).map_or(0, |last| last + 1));
         was_there
     }
@@ -222,7 +222,7 @@ impl Workers {
     }
 }
 
-/// What is known of a connection.
+/// The value of one connection.
 fn of<T: Copy>(connections: &[(SocketId, T)], socket: SocketId) -> Option<T> {
     let at = connections.binary_search_by_key(&socket, |(socket, _)| *socket).ok()?;
     Some(connections[at].1)
@@ -243,19 +243,19 @@ mod tests {
     const TWO: WorkerId = WorkerId(2);
 
     #[test]
-    fn who_has_refused_before_it_is_known_to_listen_is_not_free() {
+    fn early_refusal_leaves_a_worker_busy() {
         let mut primary = Primary::new(Settings::default());
         for _ in [ONE, TWO] {
-            primary.fork().expect("nothing impossible was set up");
+            primary.fork().expect("the settings are valid");
         }
         let mut kernel = Kernel::new(100);
         for worker in [ONE, TWO] {
             let spawn = Call::Spawn { worker, options: cluster_core::SpawnOptions::new(), env: Vec::new() };
             kernel.perform(Pid::PRIMARY, spawn, &mut Schedule::quiet());
         }
-        let waiting = [(((None, 80), ONE), Some(Workers::default()))].into();
-        let mut fairness = Fairness { waiting, ..Fairness::default() };
-        assert_eq!(fairness.given(&primary, TWO, 80), Ok(()), "it is given back");
+        let free = [(((None, 80), ONE), Some(Workers::default()))].into();
+        let mut fairness = Fairness { free, ..Fairness::default() };
+        assert_eq!(fairness.given(&primary, TWO, 80), Ok(()), "the worker refuses");
         let address = ListeningAddress { address: None, port: 80, address_type: AddressType::V4, fd: None };
         fairness.listening(TWO, &address, &kernel);
         for _ in 0..2 {
@@ -264,17 +264,17 @@ mod tests {
     }
 
     #[test]
-    fn a_second_connection_is_seen_while_another_waits_for_its_first() {
+    fn second_connection_before_a_first_fails() {
         let mut primary = Primary::new(Settings::default());
         for _ in [ONE, TWO] {
-            primary.fork().expect("nothing impossible was set up");
+            primary.fork().expect("the settings are valid");
         }
         let mut fairness = Fairness::default();
         let waits = |worker| (((None, 80), worker), Some(Workers::default()));
-        fairness.waiting = [ONE, TWO].map(waits).into();
+        fairness.free = [ONE, TWO].map(waits).into();
         assert_eq!(fairness.given(&primary, TWO, 80), Ok(()));
         assert!(fairness.clone().given(&primary, TWO, 80).is_err());
         assert_eq!(fairness.given(&primary, ONE, 80), Ok(()));
-        assert_eq!(fairness.given(&primary, TWO, 80), Ok(()), "nobody waits, as far as is known");
+        assert_eq!(fairness.given(&primary, TWO, 80), Ok(()), "no worker is known to be free");
     }
 }

@@ -1,22 +1,22 @@
-//! Turns: of the connections that wait in the primary, who has come earlier is handed out earlier.
+//! Fifo: the primary hands off its queued connections in the order of their arrival.
 //!
-//! It looks at the primary's ledger when that has changed and the primary has nothing left to do. Of connections that
-//! began to wait between two looks none was first; one that comes back from a worker has come anew. It may have been handed
-//! out and have come back between two looks: then nobody was first.
+//! The check compares the ledger of an idle primary with the previous one. Connections queued between two looks are
+//! unordered among themselves; a connection that a worker returns is queued as a new one. Since it may have been handed
+//! off and returned between two looks, a return empties the record.
 
 use cluster_core::{ConnectionState, HandleId, SocketId};
 
-/// Who waits, the earliest first.
+/// The queued connections in groups, the earliest group first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Fifo {
     queue: Vec<Vec<(HandleId, SocketId)>>,
-    /// How many had come back from a worker.
+    /// The number of connections that workers had returned at the last look.
     returned: u64,
 }
 
 impl Fifo {
-    /// The primary has nothing left to do, and these connections are open, in the order of their numbers; so many
-    /// have come back from workers so far.
+    /// Checks an idle primary with these open connections, in the order of their ids; `returned` is the number of
+    /// connections that workers have returned so far.
     pub(crate) fn at_rest(
         &mut self,
         open: &[(SocketId, ConnectionState)],
@@ -35,7 +35,7 @@ impl Fifo {
         for group in &self.queue {
             let early = group.iter().find(|one| before.contains(&one.0) && is_handed(one));
             if let Some((_, socket)) = early {
-                return Err(format!("{socket:?} was handed out, and one that came earlier still waits"));
+                return Err(format!("{socket:?} was handed off while an earlier connection is still queued"));
             }
             before.extend(group.iter().filter(|one| waits(one)).map(|(handle, _)| *handle));
         }
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
     use cluster_core::WorkerId;
 
-    /// So many wait, and so many are handed out.
+    /// These connections are queued, and these are handed off.
     fn of(queued: &[u64], handed: &[u64]) -> Vec<(SocketId, ConnectionState)> {
         let queued = queued.iter().map(|&socket| (SocketId(socket), ConnectionState::Queued(HandleId(1))));
         let standing = ConnectionState::Handed(HandleId(1), WorkerId(1));
@@ -69,13 +69,13 @@ mod tests {
     }
 
     #[test]
-    fn who_is_passed_by_a_later_one_is_seen_and_who_came_together_may_go_in_any_order() {
+    fn later_connection_handed_off_first_fails() {
         let mut fifo = Fifo::default();
         assert_eq!(fifo.at_rest(&of(&[2, 3], &[1]), 0), Ok(()));
         assert_eq!(fifo.at_rest(&of(&[2, 4], &[1, 3]), 0), Ok(()));
         assert!(fifo.clone().at_rest(&of(&[2], &[4]), 0).is_err());
-        assert_eq!(fifo.at_rest(&of(&[4, 3], &[2]), 0), Ok(()), "3 has come back");
+        assert_eq!(fifo.at_rest(&of(&[4, 3], &[2]), 0), Ok(()), "3 was returned");
         assert!(fifo.clone().at_rest(&of(&[4], &[3]), 0).is_err());
-        assert_eq!(fifo.at_rest(&of(&[4], &[3]), 1), Ok(()), "4 has been handed out, and has come back");
+        assert_eq!(fifo.at_rest(&of(&[4], &[3]), 1), Ok(()), "4 was handed off and returned");
     }
 }

@@ -1,4 +1,4 @@
-//! Ids: those of workers ascend and none is given twice.
+//! Ids: worker ids ascend, and none is used twice.
 
 use cluster_core::{Event, WorkerId};
 
@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_that_was_given_before_is_seen() {
+    fn repeated_id_fails() {
         let mut ids = Ids::default();
         let mut fork = |n| ids.primary_event(&Event::Fork { worker: WorkerId(n) });
         assert_eq!((fork(1), fork(3)), (Ok(()), Ok(())));

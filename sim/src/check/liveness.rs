@@ -1,6 +1,6 @@
-//! Liveness: when nothing can happen any more, nobody waits for anything that will never come.
+//! Liveness: in the final state no process and no client waits for something that will never happen.
 //!
-//! It assumes programs that keep asking for connections, and that close those whose client is done.
+//! The check assumes programs that keep accepting, and that close a connection whose client has ended.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::kernel::process_table::{Phase, Pid};
 use crate::kernel::socket::{ClientState, SocketKind};
 use crate::program::ClientId;
 
-/// Which workers serve which addresses, as they were told themselves.
+/// The addresses that workers serve, as their own events report.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Serving {
     addresses: BTreeMap<(WorkerId, ListenerId), LocalAddress>,
@@ -26,10 +26,16 @@ impl Serving {
         self.addresses.remove(&(pid.worker(), listener));
     }
 
-    /// A worker that serves where a client went, and is to stay. Who does nothing any more serves nobody.
-    pub(crate) fn who(&self, to: &LocalAddress, kernel: &Kernel, primary: &Primary) -> Option<WorkerId> {
-        let is_there =
-            |worker| primary.worker(worker).is_some_and(stays) && !kernel.is_stopped(worker.into());
+    /// A worker that serves this address, is not stopped, and is expected to keep running.
+    pub(crate) fn worker_at(
+        &self,
+        to: &LocalAddress,
+        kernel: &Kernel,
+        primary: &Primary,
+    ) -> Option<WorkerId> {
+        let is_there = |worker| {
+            primary.worker(worker).is_some_and(is_expected_to_run) && !kernel.is_stopped(worker.into())
+        };
         let serves = |(&(worker, _), served): (&(WorkerId, ListenerId), &LocalAddress)| {
             (is_at(served, to) && is_there(worker)).then_some(worker)
         };
@@ -37,8 +43,8 @@ impl Serving {
     }
 }
 
-/// Whether a worker is to stay.
-pub(super) fn stays(life: &WorkerInfo) -> bool {
+/// Whether the cluster expects a worker to keep running.
+pub(super) fn is_expected_to_run(life: &WorkerInfo) -> bool {
     life.is_connected() && !life.is_dead() && life.exited_after_disconnect() != Some(true)
 }
 
@@ -52,7 +58,7 @@ fn is_at(served: &LocalAddress, to: &LocalAddress) -> bool {
     }
 }
 
-/// Nothing can happen any more.
+/// Checks the final state: no step is enabled.
 pub(crate) fn at_the_end(
     kernel: &Kernel,
     primary: Option<&Primary>,
@@ -69,19 +75,20 @@ fn workers(kernel: &Kernel, primary: Option<&Primary>) -> Result<(), String> {
     for (n, process) in (0..).zip(&kernel.processes).skip(1) {
         let pid = Pid(n);
         if matches!(process.phase, Phase::Dead(_)) && primary.is_some() {
-            return Err(format!("worker {n} is dead, and the primary was not told"));
+            return Err(format!("worker {n} is dead, and the primary has received no exit"));
         }
         let life = primary.and_then(|primary| primary.worker(pid.worker()));
-        let is_to_go = life.is_none_or(|life| life.exited_after_disconnect() == Some(true));
-        // Who does not come back from what it does does not end either.
-        if process.is_alive() && is_to_go && !kernel.keeps_running(pid) && !kernel.is_stopped(pid) {
-            return Err(format!("worker {n} is to go and has nothing left to do, but it lives"));
+        let must_exit = life.is_none_or(|life| life.exited_after_disconnect() == Some(true));
+        // A blocked process does not exit either.
+        if process.is_alive() && must_exit && !kernel.keeps_running(pid) && !kernel.is_stopped(pid) {
+            return Err(format!("worker {n} was asked to exit and has nothing left to do, but still runs"));
         }
     }
     Ok(())
 }
 
-/// Where a worker serves there is a socket. One that has connections may have closed its server and wait for them.
+/// An idle worker that serves an address has a socket there. A worker with connections may have closed its server and
+/// drain.
 fn servers(kernel: &Kernel, primary: &Primary, serving: &Serving) -> Result<(), String> {
     let is_open = |served: &LocalAddress| {
         matches!(served, LocalAddress::Path(_))
@@ -93,8 +100,8 @@ fn servers(kernel: &Kernel, primary: &Primary, serving: &Serving) -> Result<(), 
         !process.hostile && !files.any(|kind| matches!(kind, SocketKind::Connection(_)))
     };
     for (&(worker, _), served) in &serving.addresses {
-        if primary.worker(worker).is_some_and(stays) && is_idle(worker) && !is_open(served) {
-            return Err(format!("worker {worker} serves {served:?}, and nobody can come there"));
+        if primary.worker(worker).is_some_and(is_expected_to_run) && is_idle(worker) && !is_open(served) {
+            return Err(format!("worker {worker} serves {served:?}, but no socket is bound there"));
         }
     }
     Ok(())
@@ -103,22 +110,22 @@ fn servers(kernel: &Kernel, primary: &Primary, serving: &Serving) -> Result<(), 
 fn clients(kernel: &Kernel, primary: Option<&Primary>, serving: &Serving) -> Result<(), String> {
     for (n, client) in (1..).zip(&kernel.clients) {
         let id = ClientId(n);
-        let waits = client.is_waiting() && kernel.holders(id).next().is_none() && !kernel.is_kept(id);
+        let waits = client.is_waiting() && kernel.holders(id).next().is_none() && !kernel.is_out_of_reach(id);
         let to = client.to.as_ref().filter(|_| !kernel.is_limited());
-        let somebody = to.and_then(|to| serving.who(to, kernel, primary?));
-        match (waits, client.state, somebody) {
+        let worker = to.and_then(|to| serving.worker_at(to, kernel, primary?));
+        match (waits, client.state, worker) {
             (true, ClientState::Accepted, _)
                 if client.accepted_by != Some(Pid::PRIMARY) || primary.is_none() =>
             {
-                return Err(format!("client {n} was accepted, and nobody serves it"));
+                return Err(format!("client {n} was accepted, and no process serves it"));
             }
             (true, _, Some(worker)) => {
-                return Err(format!("client {n} waits for ever while worker {worker} serves there"));
+                return Err(format!("client {n} waits forever while worker {worker} serves its address"));
             }
             _ => {}
         }
         if !client.actions.is_empty() {
-            return Err(format!("client {n} cannot do {:?}", client.actions));
+            return Err(format!("client {n} can never perform {:?}", client.actions));
         }
     }
     Ok(())

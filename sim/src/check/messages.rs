@@ -1,8 +1,8 @@
-//! Messages: those of one process to another come in the order in which they were sent, each once, and none is lost
-//! that could be delivered.
+//! Messages: the messages between two processes arrive in the order of sending, each once, and none is lost that could
+//! be delivered.
 //!
-//! It knows only messages that say their number, as [`Process::send_numbered`](crate::Process::send_numbered) sends them. One
-//! that was on its way to or from somebody who ended before his time may be lost; which, the operating system decides.
+//! The check reads only numbered messages, as [`Process::send_numbered`](crate::Process::send_numbered) sends them. A
+//! message in flight to or from a process that is killed may be lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,23 +13,23 @@ use serde_json::{Value, json};
 use crate::kernel::Kernel;
 use crate::kernel::process_table::Pid;
 
-/// The content of a message of [`Messages::next`].
+/// The content of a numbered message.
 #[derive(Deserialize)]
 struct Numbered {
     nth: u64,
 }
 
-/// How many messages each has sent to whom, and has heard from whom.
+/// The numbers of messages sent and received, by sender and receiver.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Messages {
     sent: BTreeMap<(Pid, Pid), u64>,
-    heard: BTreeMap<(Pid, Pid), u64>,
-    /// Workers that have ended as they were to: everything they had to say was said.
+    received: BTreeMap<(Pid, Pid), u64>,
+    /// Workers that exited as asked: all that they sent was delivered.
     complete: BTreeSet<WorkerId>,
 }
 
 impl Messages {
-    /// The next message from one to the other.
+    /// The next numbered message.
     pub(crate) fn next(&self, from: Pid, to: Pid) -> Value {
         json!({ "nth": self.sent.get(&(from, to)).map_or(1, |sent| sent + 1) })
     }
@@ -38,22 +38,22 @@ impl Messages {
         *self.sent.entry((from, to)).or_default() += 1;
     }
 
-    /// One has heard a message of the other, perhaps of another kind.
-    pub(crate) fn heard(&mut self, from: Pid, to: Pid, message: &Message) -> Result<(), String> {
+    /// Checks a received message; messages without a number are ignored.
+    pub(crate) fn received(&mut self, from: Pid, to: Pid, message: &Message) -> Result<(), String> {
         if !self.sent.contains_key(&(from, to)) {
             return Ok(());
         }
         let Ok(Numbered { nth }) = message.to() else { return Ok(()) };
-        let heard = self.heard.entry((from, to)).or_default();
-        *heard += 1;
+        let received = self.received.entry((from, to)).or_default();
+        *received += 1;
         let (from, to) = (from.0, to.0);
-        if nth == *heard {
+        if nth == *received {
             return Ok(());
         }
-        Err(format!("process {to} hears message {nth} of process {from}, and {heard} is next"))
+        Err(format!("process {to} received message {nth} of process {from}, expected message {received}"))
     }
 
-    /// A worker that has ended as it was to has sent everything before.
+    /// Records a worker that exited as asked: all that it sent was delivered.
     pub(crate) fn exited(&mut self, worker: WorkerId, status: ExitStatus, primary: &Primary) {
         let was_asked_to =
             primary.worker(worker).is_some_and(|life| life.exited_after_disconnect() == Some(true));
@@ -62,17 +62,17 @@ impl Messages {
         }
     }
 
-    /// Nothing can happen any more: everything has arrived that somebody lives to hear.
+    /// Checks the final state: every message is received that could be delivered.
     pub(crate) fn at_the_end(&self, kernel: &Kernel) -> Result<(), String> {
         for (&(from, to), &sent) in &self.sent {
             let worker = if from == Pid::PRIMARY { to } else { from };
-            let goes_well = from != Pid::PRIMARY && self.complete.contains(&worker.worker());
+            let is_complete = from != Pid::PRIMARY && self.complete.contains(&worker.worker());
             let is_trusted = !kernel.process(worker).hostile && !kernel.is_cut(worker);
-            let is_due = is_trusted && (goes_well || is_whole(kernel, worker));
-            let heard = self.heard.get(&(from, to)).copied().unwrap_or_default();
-            if is_due && heard != sent {
+            let is_due = is_trusted && (is_complete || is_whole(kernel, worker));
+            let received = self.received.get(&(from, to)).copied().unwrap_or_default();
+            if is_due && received != sent {
                 return Err(format!(
-                    "process {} has sent {sent} messages to process {}, which has heard {heard}",
+                    "process {} sent {sent} messages to process {}, which received {received}",
                     from.0, to.0
                 ));
             }
@@ -81,7 +81,7 @@ impl Messages {
     }
 }
 
-/// Whether both processes of a channel live and neither has closed it.
+/// Whether both processes of a channel live and neither has closed the channel.
 fn is_whole(kernel: &Kernel, worker: Pid) -> bool {
     let is_open = |pid: Pid, id: ChannelId| kernel.process(pid).is_alive() && kernel.has_open(pid, id);
     is_open(worker, ChannelId::PRIMARY) && is_open(Pid::PRIMARY, worker.channel())
@@ -94,18 +94,18 @@ mod tests {
     const FROM: Pid = Pid(1);
 
     #[test]
-    fn one_that_is_missing_or_comes_twice_is_seen() {
+    fn missing_or_repeated_message_fails() {
         let mut messages = Messages::default();
         let sent = [(); 3].map(|()| {
             let message = messages.next(FROM, Pid::PRIMARY);
             messages.sent(FROM, Pid::PRIMARY);
             Message::from(message)
         });
-        let hears = |order: &[usize]| {
+        let receive = |order: &[usize]| {
             let mut messages = messages.clone();
-            order.iter().try_for_each(|&nth| messages.heard(FROM, Pid::PRIMARY, &sent[nth]))
+            order.iter().try_for_each(|&nth| messages.received(FROM, Pid::PRIMARY, &sent[nth]))
         };
-        assert_eq!(hears(&[0, 1, 2]), Ok(()));
-        assert!(hears(&[0, 2]).is_err() && hears(&[0, 0]).is_err() && hears(&[1]).is_err());
+        assert_eq!(receive(&[0, 1, 2]), Ok(()));
+        assert!(receive(&[0, 2]).is_err() && receive(&[0, 0]).is_err() && receive(&[1]).is_err());
     }
 }

@@ -1,8 +1,8 @@
-//! Order: per worker, fork < online < listening and messages < the end; disconnect and exit once each, in either order;
-//! whether a worker was asked to go is decided at the first of them and never taken back.
+//! Order, per worker: fork, online, listening and messages, then disconnect and exit once each, in either order.
+//! Whether the worker was asked to exit is settled at the first of the last two and does not change afterwards.
 //!
-//! Nothing is said about the events of different workers: they may mix as they like; nor about when all are gone,
-//! because nobody outside the primary knows for whom it waits.
+//! The check does not order the events of different workers, nor `AllDisconnected`: the workers that the primary waits
+//! for are not visible outside.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,82 +11,84 @@ use cluster_core::{Event, Primary, WorkerEvent, WorkerId};
 use crate::kernel::Kernel;
 use crate::kernel::process_table::{Origin, Phase, Pid};
 
-/// How far each worker has come, as its primary has told.
+/// The events that the primary has received about each worker, and the workers that have received `Disconnect`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct OrderCheck {
-    tales: BTreeMap<WorkerId, Tale>,
-    gone_in_worker: BTreeSet<Pid>,
+    workers: BTreeMap<WorkerId, Progress>,
+    disconnected: BTreeSet<Pid>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-struct Tale {
+struct Progress {
     online: bool,
     disconnected: bool,
     exited: bool,
-    asked_to_go: Option<bool>,
+    asked_to_exit: Option<bool>,
 }
 
 impl OrderCheck {
     pub(crate) fn primary_event(&mut self, event: &Event, primary: &Primary) -> Result<(), String> {
         let Some(worker) = event.worker() else { return Ok(()) };
         if let Event::Fork { .. } = event {
-            self.tales.insert(worker, Tale::default());
+            self.workers.insert(worker, Progress::default());
             return Ok(());
         }
         let is_error = matches!(event, Event::Error { .. });
-        let Some(tale) = self.tales.get_mut(&worker) else {
-            return if is_error { Ok(()) } else { Err(format!("{event:?} comes before its fork")) };
+        let Some(progress) = self.workers.get_mut(&worker) else {
+            return if is_error { Ok(()) } else { Err(format!("{event:?} precedes the fork of its worker")) };
         };
-        tale.hear(event).map_err(|what| format!("worker {worker}: {what}"))?;
+        progress.advance(event).map_err(|what| format!("worker {worker}: {what}"))?;
         let Some(life) = primary.worker(worker) else {
-            return Err(format!("nothing is known of worker {worker} at {event:?}"));
+            return Err(format!("the primary has no entry of worker {worker} at {event:?}"));
         };
         let asked = life.exited_after_disconnect();
-        if tale.asked_to_go == Some(true) && asked != Some(true) {
-            return Err(format!("worker {worker} was asked to go, and then it was not"));
+        if progress.asked_to_exit == Some(true) && asked != Some(true) {
+            return Err(format!("worker {worker} was asked to exit, and later it was not"));
         }
-        let decided = tale.disconnected || tale.exited;
+        let decided = progress.disconnected || progress.exited;
         if decided && asked.is_none() {
-            return Err(format!("at {event:?} nobody knows whether worker {worker} was asked to go"));
+            return Err(format!(
+                "at {event:?} the primary does not know whether worker {worker} was asked to exit"
+            ));
         }
         let is_exit = matches!(event, Event::Exit { .. });
         let is_disconnect = matches!(event, Event::Disconnect { .. });
         let is_state_right = (!is_exit || life.is_dead()) && !(is_disconnect && life.is_connected());
-        tale.asked_to_go = asked;
-        if is_state_right { Ok(()) } else { Err(format!("{event:?}, and worker {worker} is {life:?}")) }
+        progress.asked_to_exit = asked;
+        if is_state_right { Ok(()) } else { Err(format!("at {event:?} worker {worker} is {life:?}")) }
     }
 
-    /// A worker has heard that it is on its own.
+    /// Records that a worker received `Disconnect`.
     pub(crate) fn disconnected(&mut self, pid: Pid) {
-        self.gone_in_worker.insert(pid);
+        self.disconnected.insert(pid);
     }
 
-    /// A worker hears of its end once, and then nothing more from its primary.
-    pub(crate) fn may_hear(&self, pid: Pid, event: &WorkerEvent, kernel: &Kernel) -> Result<(), String> {
-        if self.gone_in_worker.contains(&pid) && !may_follow(pid, event, kernel) {
-            return Err(format!("worker {} hears {event:?} after its disconnect", pid.0));
+    /// Checks that a worker receives `Disconnect` once and nothing of its primary afterwards.
+    pub(crate) fn may_receive(&self, pid: Pid, event: &WorkerEvent, kernel: &Kernel) -> Result<(), String> {
+        if self.disconnected.contains(&pid) && !may_follow(pid, event, kernel) {
+            return Err(format!("worker {} receives {event:?} after its disconnect", pid.0));
         }
         Ok(())
     }
 
-    /// Nothing can happen any more: of everybody who is gone, both ends were told.
+    /// Checks the final state: the primary has received both ends of every dead worker.
     pub(crate) fn at_the_end(&self, kernel: &Kernel) -> Result<(), String> {
-        for (worker, tale) in &self.tales {
+        for (worker, progress) in &self.workers {
             let phase = kernel.process(Pid::from(*worker)).phase;
             let ran = phase != Phase::Absent;
-            let is_gone = !matches!(phase, Phase::Starting | Phase::Running | Phase::Stopped);
-            if is_gone && !tale.disconnected {
-                return Err(format!("worker {worker} is gone, and no disconnect was told"));
+            let is_dead = !matches!(phase, Phase::Starting | Phase::Running | Phase::Stopped);
+            if is_dead && !progress.disconnected {
+                return Err(format!("worker {worker} is dead, and the primary has received no disconnect"));
             }
-            if is_gone && ran != tale.exited {
-                return Err(format!("worker {worker} is gone, and its exit was told: {}", tale.exited));
+            if is_dead && ran != progress.exited {
+                return Err(format!("worker {worker} is dead, exit received: {}", progress.exited));
             }
         }
         Ok(())
     }
 }
 
-/// Whether a worker may hear this without its primary: a server that it does not share goes on.
+/// Whether a worker may receive this event after its disconnect: a server that is the worker's own continues.
 fn may_follow(pid: Pid, event: &WorkerEvent, kernel: &Kernel) -> bool {
     let mut own = kernel.process(pid).descriptors().iter().filter(|it| it.origin == Origin::Machine);
     match event {
@@ -99,8 +101,8 @@ fn may_follow(pid: Pid, event: &WorkerEvent, kernel: &Kernel) -> bool {
     }
 }
 
-impl Tale {
-    fn hear(&mut self, event: &Event) -> Result<(), String> {
+impl Progress {
+    fn advance(&mut self, event: &Event) -> Result<(), String> {
         let is_over = self.disconnected || self.exited;
         let is_right = match event {
             Event::Online { .. } => !std::mem::replace(&mut self.online, true) && !is_over,
@@ -113,7 +115,7 @@ impl Tale {
             | Event::AcceptFailed { .. }
             | Event::AllDisconnected => true,
         };
-        if is_right { Ok(()) } else { Err(format!("{event:?} does not fit here")) }
+        if is_right { Ok(()) } else { Err(format!("{event:?} is out of order")) }
     }
 }
 
@@ -124,25 +126,26 @@ mod tests {
 
     use crate::schedule::Schedule;
 
-    /// A connection that came through the channel is not heard of after its end, one that was accepted here is.
+    /// A connection from the channel cannot be received after the disconnect; a connection that the worker accepted
+    /// can.
     #[test]
-    fn only_what_is_its_own_may_follow_a_workers_disconnect() {
+    fn own_connections_may_follow_disconnect() {
         let mut kernel = Kernel::new(100);
         let spawn =
             Call::Spawn { worker: WorkerId(1), options: cluster_core::SpawnOptions::new(), env: Vec::new() };
         kernel.perform(Pid::PRIMARY, spawn, &mut Schedule::quiet());
         let address = BindAddress::Tcp { host: None, port: 0, ipv6_only: false, reuse_port: false };
-        let mut of = |origin| kernel.bind(Pid(1), origin, &address, Some(1)).expect("it is free");
-        let ((own, at), (came, elsewhere)) = (of(Origin::Machine), of(Origin::Channel));
+        let mut of = |origin| kernel.bind(Pid(1), origin, &address, Some(1)).expect("a free port");
+        let ((own, at), (received, elsewhere)) = (of(Origin::Machine), of(Origin::Channel));
         let listener = ListenerId(1);
         let mut order = OrderCheck::default();
         order.disconnected(Pid(1));
-        for (connection, address, may) in [(own, at, true), (came, elsewhere, false)] {
+        for (connection, address, may) in [(own, at, true), (received, elsewhere, false)] {
             let event = WorkerEvent::Connection { listener, connection };
-            assert_eq!(order.may_hear(Pid(1), &event, &kernel).is_ok(), may);
+            assert_eq!(order.may_receive(Pid(1), &event, &kernel).is_ok(), may);
             let event = WorkerEvent::Listening { listener, address, socket: None };
-            assert_eq!(order.may_hear(Pid(1), &event, &kernel).is_ok(), may);
+            assert_eq!(order.may_receive(Pid(1), &event, &kernel).is_ok(), may);
         }
-        assert!(order.may_hear(Pid(1), &WorkerEvent::Disconnect, &kernel).is_err(), "once");
+        assert!(order.may_receive(Pid(1), &WorkerEvent::Disconnect, &kernel).is_err(), "once");
     }
 }

@@ -1,10 +1,10 @@
-//! Queues: what waits in the primary stays within its limits, however many come.
+//! Queues: the queues of the primary stay within their limits, however many clients connect.
 
 use std::collections::BTreeMap;
 
 use cluster_core::{ConnectionState, HandleId, Primary};
 
-/// The primary has nothing left to do. What a worker gives back is queued again, full or not: each can give back one.
+/// Checks an idle primary. A returned connection is queued even when the queue is full, and each worker can return one.
 pub(crate) fn at_rest(primary: &Primary, processes: usize) -> Result<(), String> {
     let mut queued: BTreeMap<HandleId, usize> = BTreeMap::new();
     for (_, standing) in primary.ledger().open() {
@@ -15,7 +15,7 @@ pub(crate) fn at_rest(primary: &Primary, processes: usize) -> Result<(), String>
     let limit = primary.settings().limits.queued_connections;
     match queued.values().max() {
         Some(&most) if most > limit + processes => {
-            Err(format!("{most} connections wait in the primary, the limit is {limit}"))
+            Err(format!("{most} connections are queued in the primary, the limit is {limit}"))
         }
         Some(_) | None => Ok(()),
     }

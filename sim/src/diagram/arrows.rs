@@ -1,7 +1,7 @@
-//! What led to what: messages, connections, starts and ends, found in the order of a trace.
+//! Finds causes and effects in the order of a trace: messages, connections, starts and ends.
 //!
-//! What a trace does not hold is not drawn. One thing it holds only nearly: a worker's writing to a client happens in a
-//! reaction of its program, and the arrow begins at the last one before the client hears of it.
+//! Only what a trace contains is drawn. One kind of arrow is approximate: a worker writes to a client inside a reaction
+//! of its program, and the arrow begins at the last reaction before the client receives.
 
 use std::collections::BTreeMap;
 
@@ -15,8 +15,8 @@ use crate::{Actor, ClientAction, ClientEvent, ClientId, Crossing, Row};
 /// Finds the arrows of these rows.
 pub(super) fn of(rows: &[Row], column: impl Fn(Actor) -> usize) -> Vec<Arrow> {
     let mut finder = Finder::default();
-    rows.iter().enumerate().for_each(|(at, row)| finder.see(at, row));
-    finder.give_up();
+    rows.iter().enumerate().for_each(|(at, row)| finder.add_row(at, row));
+    finder.finish();
     let place = |bond: &Found| Arrow {
         from: bond.from,
         to: bond.to,
@@ -29,7 +29,7 @@ pub(super) fn of(rows: &[Row], column: impl Fn(Actor) -> usize) -> Vec<Arrow> {
     arrows
 }
 
-/// An arrow whose column is not known yet.
+/// An arrow with an actor in place of the column.
 #[derive(Debug)]
 struct Found {
     from: usize,
@@ -42,25 +42,25 @@ struct Found {
 #[derive(Debug, Default)]
 struct Finder {
     found: Vec<Found>,
-    /// By who writes and who reads.
+    /// By writer and reader.
     lanes: BTreeMap<(Actor, Actor), Lane>,
-    /// Where the wish stands that a process begins or ends, until it does.
-    wishes: BTreeMap<Actor, usize>,
-    /// Where a process has ended or closed its channel to somebody.
+    /// The row of the request to start or end a process, until that happens.
+    requests: BTreeMap<Actor, usize>,
+    /// The row in which a process has ended or closed its channel to a peer.
     closed: BTreeMap<(Actor, Actor), usize>,
     connections: BTreeMap<ClientId, Connection>,
-    /// The last row of each process in which its program, or its end, did something to its connections.
+    /// The last row of each process in which its program, or its end, acted on its connections.
     reacted: BTreeMap<Actor, usize>,
 }
 
 impl Finder {
-    fn see(&mut self, at: usize, row: &Row) {
+    fn add_row(&mut self, at: usize, row: &Row) {
         let actor = row.actor;
         match &row.what {
-            Crossing::Started => self.wished(at, actor),
+            Crossing::Started => self.requested(at, actor),
             Crossing::Ended(status) => self.ended(at, actor, *status),
-            Crossing::Call { call, answer } => self.asked(at, actor, call, answer.as_ref()),
-            Crossing::Input { event, client } => self.told(at, actor, event, *client),
+            Crossing::Call { call, answer } => self.call(at, actor, call, answer.as_ref()),
+            Crossing::Input { event, client } => self.input(at, actor, event, *client),
             Crossing::Begins | Crossing::PrimaryEvent(_) | Crossing::SocketEvent(_) => self.reacts(at, actor),
             Crossing::WorkerEvent { event, client } => {
                 self.reacts(at, actor);
@@ -78,7 +78,7 @@ impl Finder {
                 }
             }
             Crossing::ClientAction(act) => self.acts(at, actor, act),
-            Crossing::ClientEvent(event) => self.heard(at, actor, event),
+            Crossing::ClientEvent(event) => self.client_event(at, actor, event),
             Crossing::Fault(_) | Crossing::Observation(_) => {}
         }
     }
@@ -97,15 +97,15 @@ impl Finder {
 
     // ---- processes
 
-    fn wished(&mut self, at: usize, actor: Actor) {
-        if let Some(from) = self.wishes.remove(&actor) {
+    fn requested(&mut self, at: usize, actor: Actor) {
+        if let Some(from) = self.requests.remove(&actor) {
             self.add(from, at, actor, Bond::Life, "");
         }
     }
 
     fn ended(&mut self, at: usize, actor: Actor, status: ExitStatus) {
         if matches!(status, ExitStatus::Signal(_)) {
-            self.wished(at, actor);
+            self.requested(at, actor);
         }
         self.reacts(at, actor);
         self.closed.insert((actor, actor), at);
@@ -113,7 +113,7 @@ impl Finder {
 
     // ---- channels
 
-    fn asked(&mut self, at: usize, actor: Actor, call: &Call, answer: Option<&OsEvent>) {
+    fn call(&mut self, at: usize, actor: Actor, call: &Call, answer: Option<&OsEvent>) {
         if let Call::Write { channel, bytes, socket } = call {
             let left = if let Some(OsEvent::Wrote { rest, .. }) = answer { rest.len() } else { bytes.len() };
             let taken = &bytes[..bytes.len() - left];
@@ -121,10 +121,10 @@ impl Finder {
             lane.write(at, taken, socket.is_some() && !taken.is_empty());
         }
         if let (Call::Spawn { worker, .. }, Some(OsEvent::Spawned { .. })) = (call, answer) {
-            self.wishes.insert(Actor::Worker(*worker), at);
+            self.requests.insert(Actor::Worker(*worker), at);
         }
         if let Call::Kill { worker, .. } = call {
-            self.wishes.insert(Actor::Worker(*worker), at);
+            self.requests.insert(Actor::Worker(*worker), at);
         }
         if let Call::CloseChannel { channel } = call {
             self.closed.insert((actor, peer(actor, *channel)), at);
@@ -134,7 +134,7 @@ impl Finder {
         }
     }
 
-    fn told(&mut self, at: usize, actor: Actor, event: &OsEvent, client: Option<ClientId>) {
+    fn input(&mut self, at: usize, actor: Actor, event: &OsEvent, client: Option<ClientId>) {
         if let OsEvent::Read { channel, bytes, socket } = event {
             let from = peer(actor, *channel);
             let lane = self.lanes.entry((from, actor)).or_default();
@@ -164,7 +164,7 @@ impl Finder {
         }
     }
 
-    /// What nobody wrote comes from the last row of whoever owns the channel.
+    /// A line that no machine wrote begins at the last reaction of the writer.
     fn delivered(&mut self, at: usize, reader: Actor, writer: Actor, message: &Delivery) {
         let Delivery { from, text, has_descriptor, has_arrived } = message;
         let kind = match (from, has_descriptor, has_arrived) {
@@ -186,7 +186,7 @@ impl Finder {
         match act {
             ClientAction::Connect(_) => connection.connect = Some(at),
             ClientAction::Send(bytes) => connection.sent.push_back((at, bytes.len())),
-            // Whom a datagram comes to, nobody is told.
+            // The receiver of a datagram is unknown.
             ClientAction::SendTo(..) => {}
             ClientAction::End => connection.end = Some(at),
             ClientAction::Reset => {
@@ -196,7 +196,7 @@ impl Finder {
         }
     }
 
-    fn heard(&mut self, at: usize, actor: Actor, event: &ClientEvent) {
+    fn client_event(&mut self, at: usize, actor: Actor, event: &ClientEvent) {
         let Actor::Client(client) = actor else { return };
         let reacted = self.connection(client).server.and_then(|server| self.reacted.get(&server).copied());
         match event {
@@ -205,7 +205,7 @@ impl Finder {
                 if let Some(from) = reacted {
                     self.add(from, at, actor, Bond::Network, "");
                 }
-                // One that hears the end ends too.
+                // A client that receives an end ends its own side, too.
                 if *event == ClientEvent::End {
                     self.connection(client).end.get_or_insert(at);
                 }
@@ -213,8 +213,8 @@ impl Finder {
         }
     }
 
-    /// Nothing more happens: what is still on its way never arrives.
-    fn give_up(&mut self) {
+    /// The run has ended: everything in flight never arrives.
+    fn finish(&mut self) {
         for ((_, reader), lane) in std::mem::take(&mut self.lanes) {
             self.found.extend(lane.rest().filter_map(|message| {
                 let kind = if message.has_descriptor { Bond::Lost } else { Bond::Message };
@@ -235,7 +235,7 @@ impl Finder {
     }
 }
 
-/// Who is at the other end.
+/// The actor at the other end of a channel.
 fn peer(actor: Actor, channel: ChannelId) -> Actor {
     match actor {
         Actor::Primary => Actor::Worker(cluster_core::WorkerId(channel.0)),

@@ -1,17 +1,17 @@
-//! One direction of a channel: which line that was read is which that was written.
+//! Matches the lines that were read from one direction of a channel with those that were written.
 //!
-//! Bytes are written and read in pieces of any size; a message goes from the write that has its first byte to the read
-//! that has its last. Lines that nobody has written are found, too: a hostile worker writes them.
+//! Bytes are written and read in pieces of any size; the arrow of a message begins at the write of its first byte and
+//! ends at the read of its last. Lines of a hostile worker match no write.
 
 use std::collections::VecDeque;
 
-/// What is on its way.
+/// The messages in flight.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
     sent: VecDeque<Sent>,
-    /// What was read of a line that is not complete.
+    /// The bytes of an incomplete line.
     part: Vec<u8>,
-    /// Descriptors that were read before their message was complete.
+    /// The number of descriptors read before their message was complete.
     arrived: usize,
 }
 
@@ -23,21 +23,21 @@ struct Sent {
     has_descriptor: bool,
 }
 
-/// A message that was read to its end, or never was.
+/// A message that was read completely, or never was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Delivery {
-    /// The row of its first byte; `None`: nobody wrote it.
+    /// The row of the first byte; `None`: no machine wrote it.
     pub(super) from: Option<usize>,
-    /// All of it.
+    /// The complete line.
     pub(super) text: Vec<u8>,
-    /// Whether a descriptor was sent with it.
+    /// Whether a descriptor was sent with the message.
     pub(super) has_descriptor: bool,
-    /// Whether one came with it.
+    /// Whether the descriptor arrived.
     pub(super) has_arrived: bool,
 }
 
 impl Lane {
-    /// These bytes were taken from the writer in this row, with a descriptor or without.
+    /// Adds the bytes of a write, with a descriptor or without.
     pub(super) fn write(&mut self, row: usize, bytes: &[u8], descriptor: bool) {
         let mut descriptor = descriptor;
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -48,12 +48,12 @@ impl Lane {
             let Some(last) = self.sent.back_mut() else { continue };
             last.text.extend_from_slice(piece);
             last.is_whole = piece.ends_with(b"\n");
-            // It travels with the first byte.
+            // A descriptor belongs to the first byte.
             last.has_descriptor |= std::mem::take(&mut descriptor);
         }
     }
 
-    /// These bytes were read; gives the messages that are complete now.
+    /// Adds the bytes of a read; returns the messages that are complete now.
     pub(super) fn read(&mut self, bytes: &[u8], descriptor: bool) -> Vec<Delivery> {
         self.arrived += usize::from(descriptor);
         let mut complete = Vec::new();
@@ -69,7 +69,7 @@ impl Lane {
     fn complete(&mut self) -> Delivery {
         let text = std::mem::take(&mut self.part);
         let exactly = self.sent.iter().position(|sent| sent.is_whole && text == sent.text);
-        // A stray piece before it belongs to nobody.
+        // Stray bytes before a line belong to no message.
         let behind = || self.sent.iter().position(|sent| sent.is_whole && text.ends_with(&sent.text));
         let Some(at) = exactly.or_else(behind) else {
             return Delivery { from: None, text, has_descriptor: false, has_arrived: false };
@@ -81,7 +81,7 @@ impl Lane {
         Delivery { from: sent.map(|sent| sent.from), text, has_descriptor, has_arrived }
     }
 
-    /// What was never read to its end.
+    /// The messages that were never read completely.
     pub(super) fn rest(self) -> impl Iterator<Item = Delivery> {
         self.sent.into_iter().map(|Sent { from, text, has_descriptor, .. }| Delivery {
             from: Some(from),
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_goes_from_its_first_byte_to_its_last() {
+    fn message_spans_first_to_last_byte() {
         let mut lane = Lane::default();
         lane.write(1, b"one\ntw", false);
         lane.write(2, b"o\n", false);
@@ -111,14 +111,14 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_nobody_wrote_is_told_from_the_others() {
+    fn foreign_line_matches_no_write() {
         let mut lane = Lane::default();
         lane.write(1, b"one\n", false);
         assert_eq!(text(&lane.read(b"{}}\none\n", false)), [(None, "{}}\n"), (Some(1), "one\n")]);
     }
 
     #[test]
-    fn a_descriptor_arrives_or_is_lost() {
+    fn descriptor_arrives_or_is_lost() {
         let mut lane = Lane::default();
         for row in 1..=3 {
             lane.write(row, b"take\n", true);

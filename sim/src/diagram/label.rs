@@ -1,6 +1,6 @@
-//! What stands beside a line: a few words for each thing that can happen, and all of it for whoever asks.
+//! The texts of a row: a short one for the diagram, and the complete one for the side panel.
 //!
-//! What is not named here is called as the code calls it.
+//! A row without a text of its own has the name of its variant.
 
 use std::borrow::Cow;
 use std::fmt::Debug;
@@ -11,10 +11,10 @@ use serde_json::Value;
 use super::Kind;
 use crate::{ClientAction, ClientEvent, ClientId, Crossing};
 
-/// No label is longer: the rest is for those who ask.
+/// The greatest length of a label; the complete text is in the side panel.
 const LONGEST: usize = 48;
 
-/// A few words, and what they are about.
+/// A short text and its kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Label {
     pub(super) kind: Kind,
@@ -26,18 +26,18 @@ fn label(kind: Kind, text: impl Into<String>) -> Label {
     Label { kind, text: short(&text.into()), descriptor: false }
 }
 
-/// In a few words.
+/// The short text of a crossing.
 pub(super) fn of(what: &Crossing) -> Label {
     match what {
         Crossing::Started => label(Kind::Life, "is started"),
-        Crossing::Begins => label(Kind::Life, "its program begins"),
+        Crossing::Begins => label(Kind::Life, "the program starts"),
         Crossing::Ended(status) => ended(*status),
-        Crossing::Call { call, answer } => asked(call, answer.as_ref()),
-        Crossing::Input { event, client } => told(event, *client),
+        Crossing::Call { call, answer } => call_label(call, answer.as_ref()),
+        Crossing::Input { event, client } => input(event, *client),
         Crossing::PrimaryEvent(event) => label(Kind::Event, primary(event)),
         Crossing::WorkerEvent { event, client } => label(Kind::Event, worker(event, *client)),
         Crossing::Arrived { client, what, .. } => {
-            let from = client.map_or_else(|| "somebody".to_owned(), |client| format!("client {}", client.0));
+            let from = client.map_or_else(|| "a client".to_owned(), |client| format!("client {}", client.0));
             label(
                 Kind::Network,
                 what.as_ref().map_or_else(
@@ -51,9 +51,9 @@ pub(super) fn of(what: &Crossing) -> Label {
             label(if *act == ClientAction::Reset { Kind::Death } else { Kind::Network }, act.to_string())
         }
         Crossing::ClientEvent(ClientEvent::Data(bytes)) => {
-            label(Kind::Network, format!("hears {}", String::from_utf8_lossy(bytes)))
+            label(Kind::Network, format!("receives {}", String::from_utf8_lossy(bytes)))
         }
-        Crossing::ClientEvent(event) => label(Kind::Network, format!("hears: {}", words(event))),
+        Crossing::ClientEvent(event) => label(Kind::Network, format!("receives: {}", words(event))),
         Crossing::Fault(fault) => label(Kind::Fault, words(fault)),
         Crossing::Observation(line) => label(Kind::Line, line.as_ref()),
     }
@@ -67,7 +67,7 @@ fn ended(status: ExitStatus) -> Label {
     }
 }
 
-fn asked(call: &Call, answer: Option<&OsEvent>) -> Label {
+fn call_label(call: &Call, answer: Option<&OsEvent>) -> Label {
     if let Call::Write { bytes, socket, .. } = call {
         return Label { kind: Kind::Message, text: short(&messages(bytes)), descriptor: socket.is_some() };
     }
@@ -82,12 +82,12 @@ fn asked(call: &Call, answer: Option<&OsEvent>) -> Label {
     label(Kind::Kernel, fails.map_or_else(|| words(call), |_| format!("{}: fails", words(call))))
 }
 
-fn told(event: &OsEvent, client: Option<ClientId>) -> Label {
+fn input(event: &OsEvent, client: Option<ClientId>) -> Label {
     if let OsEvent::Read { bytes, socket, .. } = event {
         return Label { kind: Kind::Message, text: short(&messages(bytes)), descriptor: socket.is_some() };
     }
     if let OsEvent::Exited { worker, status } = event {
-        return label(Kind::Life, format!("worker {worker} is gone: {}", ended(*status).text));
+        return label(Kind::Life, format!("worker {worker} has ended: {}", ended(*status).text));
     }
     if let OsEvent::ChannelClosed { channel } = event {
         return label(Kind::Kernel, format!("channel {} is closed", channel.0));
@@ -126,7 +126,7 @@ fn worker(event: &WorkerEvent, client: Option<ClientId>) -> String {
     client.map_or_else(|| words(event), |client| format!("{} of client {}", words(event), client.0))
 }
 
-/// What was read: these messages are complete, and there may be a piece of another.
+/// The text of a read: the messages that it completes, and whether a piece of another follows.
 pub(super) fn read(complete: &[&str], bytes: &[u8]) -> String {
     match (complete, bytes.ends_with(b"\n")) {
         ([], _) => format!("a piece, {} bytes", bytes.len()),
@@ -135,13 +135,13 @@ pub(super) fn read(complete: &[&str], bytes: &[u8]) -> String {
     }
 }
 
-/// The messages in these bytes, by name; what is no whole message is said to be a piece.
+/// The names of the messages in these bytes; an incomplete one is a piece.
 fn messages(bytes: &[u8]) -> String {
     let names = bytes.split_inclusive(|byte| *byte == b'\n').map(message);
     names.collect::<Vec<_>>().join(", ")
 }
 
-/// What a line of a channel is about: Node's own have a name, those of a program are shown.
+/// The name of a line: Node's internal messages have names, those of a program are shown as they are.
 pub(super) fn message(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
     match serde_json::from_slice::<Value>(line) {
@@ -177,7 +177,7 @@ fn short(text: &str) -> String {
     line.chars().take(LONGEST - 1).chain(['…']).collect()
 }
 
-/// All of it, over several lines.
+/// The complete text, over several lines.
 pub(super) fn full(what: &Crossing) -> String {
     match what {
         Crossing::Call { call: Call::Write { channel, bytes, socket }, answer } => {
@@ -218,7 +218,7 @@ fn carried(what: &str, channel: u64, socket: Option<SocketId>) -> String {
     )
 }
 
-/// The messages as JSON for people, the rest as it is.
+/// The messages as indented JSON, other lines unchanged.
 fn lines(bytes: &[u8]) -> String {
     let text = |line: &[u8]| {
         let value = serde_json::from_slice::<Value>(line).ok();
@@ -228,7 +228,7 @@ fn lines(bytes: &[u8]) -> String {
     bytes.split_inclusive(|byte| *byte == b'\n').map(text).collect::<Vec<_>>().join("\n")
 }
 
-/// The first name in what the code calls it, as words: `ResumeAccept { .. }` is `resume accept`.
+/// The name of a variant as words: `ResumeAccept { .. }` is `resume accept`.
 fn words(thing: &impl Debug) -> String {
     let text = format!("{thing:?}");
     let mut words = String::new();
@@ -246,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_has_the_name_that_a_reader_knows() {
+    fn message_has_its_node_name() {
         for (line, name) in [
             (r#"{"cmd":"NODE_CLUSTER","act":"online","seq":0}"#, "online #0"),
             (r#"{"cmd":"NODE_CLUSTER","ack":3,"accepted":true,"seq":4}"#, "ack of #3"),

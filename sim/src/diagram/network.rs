@@ -1,22 +1,22 @@
-//! A client's connection: what of it is on its way to the server.
+//! The connection of a client: its actions in flight to the server.
 
 use std::collections::VecDeque;
 
 use crate::Actor;
 
-/// What a client has done that nobody has heard of yet, by row.
+/// The actions of a client that the server has not received, by row.
 #[derive(Debug, Default)]
 pub(super) struct Connection {
-    /// Who has the other end.
+    /// The process with the other end.
     pub(super) server: Option<Actor>,
     pub(super) connect: Option<usize>,
-    /// With how many bytes each.
+    /// The row and the number of bytes.
     pub(super) sent: VecDeque<(usize, usize)>,
     pub(super) end: Option<usize>,
 }
 
 impl Connection {
-    /// So many bytes arrive, or the end does: gives the rows they come from.
+    /// Receives a number of bytes, or the end; returns the rows of the actions.
     pub(super) fn arrives(&mut self, bytes: Option<usize>) -> Vec<usize> {
         let Some(mut left) = bytes else { return self.end.take().into_iter().collect() };
         let mut rows = Vec::new();
@@ -33,7 +33,7 @@ impl Connection {
         rows
     }
 
-    /// What never arrived.
+    /// The rows of the actions that never arrived.
     pub(super) fn rest(self) -> impl Iterator<Item = usize> {
         self.connect.into_iter().chain(self.sent.into_iter().map(|(row, _)| row))
     }
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_arrive_from_where_they_were_sent() {
+    fn bytes_match_the_rows_of_sends() {
         let mut connection =
             Connection { sent: [(1, 5), (2, 5)].into(), end: Some(3), ..Connection::default() };
         assert_eq!(connection.arrives(Some(3)), [1]);

@@ -1,20 +1,20 @@
 "use strict";
-// What is shown is in `data`; here it is placed, filtered and walked through. Nothing is asked of anybody else.
+// Places, filters and navigates the rows in `data`. The page requests nothing from elsewhere.
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
 const ROW = 24, GUTTER = 52, TOP = 6, NARROWEST = 118;
 
-// The legend, which is the filter, too: kind, name, what it means, whether it is shown at first.
+// The legend, which is also the filter: kind, name, meaning, and whether it is shown at first.
 const KINDS = [
-  ["message", "messages", "bytes that are written to a channel, and read", true],
-  ["event", "events", "what a program hears", true],
+  ["message", "messages", "bytes written to a channel, and read", true],
+  ["event", "events", "events of programs", true],
   ["life", "starts and ends", "of processes", true],
   ["death", "deaths", "a process is killed, a connection is reset", true],
-  ["network", "connections", "clients, and what they and the workers do", true],
-  ["fault", "faults", "what goes wrong on purpose", true],
+  ["network", "connections", "clients and their connections", true],
+  ["fault", "faults", "injected faults", true],
   ["kernel", "kernel", "every other call and answer", false],
-  ["line", "written lines", "what observers write down", false],
+  ["line", "observations", "lines that programs record", false],
 ];
 const BONDS = {
   message: "message", descriptor: "message with a descriptor", lost: "message whose descriptor is lost",
@@ -48,7 +48,7 @@ function glyph(kind) {
 const lifeline = (column) => lefts[column] + 14;
 const middle = (row) => TOP + place.get(row) * ROW + ROW / 2;
 
-// ---- what is shown
+// ---- filter
 
 function fits(row, words) {
   const text = `${row.label}\n${row.detail}\n${data.columns[row.column].name}\n#${row.step} `.toLowerCase();
@@ -59,7 +59,7 @@ function choose() {
   const is = (row) => kinds.get(row.kind) && columns[row.column] && fits(row, words);
   shown = data.rows.map((_, n) => n).filter((n) => is(data.rows[n]));
   place = new Map(shown.map((n, at) => [n, at]));
-  // The step itself may have nothing to show.
+  // The step itself may have no row.
   wrong = data.rows[shown.findLast((n) => data.rows[n].step <= data.about.step)]?.step;
   byId("shown").textContent = shown.length === data.rows.length ? "" : `${shown.length} of ${data.rows.length} rows`;
 }
@@ -70,7 +70,7 @@ function widths() {
     longest[row.column] = Math.max(longest[row.column], row.label.length + (row.descriptor ? 4 : 0));
   }
   const wanted = longest.map((letters) => Math.min(290, 52 + letters * 6.8)), room = byId("scroll").clientWidth;
-  // Where there is no room for all of them, the widest are made narrow: a row has one label, which may go on to its right.
+  // Without room for all columns the widest are narrowed: a row has one label, which may extend to the right.
   let most = 290;
   const width = (column) => Math.min(wanted[column], most);
   const total = () => wanted.reduce((sum, _, column) => sum + width(column), GUTTER + 12);
@@ -83,7 +83,7 @@ function widths() {
   return Math.max(left + 12, room);
 }
 
-// ---- how it is drawn
+// ---- drawing
 
 function draw() {
   choose();
@@ -123,7 +123,7 @@ function shape(n) {
   return node("svg:path", { d: SHAPES[row.kind], class: `glyph ${row.kind}`, transform: `translate(${lifeline(row.column)} ${middle(n)})` });
 }
 
-// Alive from its start to its end; a reaction is a bar from what set it off to the last thing that followed from it.
+// A lifeline from start to end; a bar for each reaction, from its cause to its last row.
 function life(column, height) {
   const own = shown.filter((n) => data.rows[n].column === column);
   const x = lifeline(column), line = (from, to, is) => node("svg:line", { x1: x, x2: x, y1: from, y2: to, class: `lifeline ${is}` });
@@ -174,7 +174,7 @@ function map() {
   byId("map").replaceChildren(view, ...ticks);
 }
 
-// ---- one row, and what it has to do with others
+// ---- the side panel
 
 function pick(n, follow = true) {
   picked = n;
@@ -199,9 +199,9 @@ function highlight() {
   }
   const bonds = picked === null ? [] : [...comes[picked], ...leads[picked]];
   byId("above").replaceChildren(...bonds.flatMap(arrow));
-  byId("side").replaceChildren(...(picked === null ? help() : story(picked)));
+  byId("side").replaceChildren(...(picked === null ? help() : panel(picked)));
 }
-function story(n) {
+function panel(n) {
   const row = data.rows[n], name = KINDS.find(([kind]) => kind === row.kind);
   const parts = [
     node("h2", {}, glyph(row.kind), `Step ${row.step}, ${data.columns[row.column].name}`),
@@ -212,14 +212,14 @@ function story(n) {
     if (bonds.length === 0) return;
     parts.push(node("h3", {}, title), ...bonds.map((bond) => go(data.arrows[bond], end)));
   };
-  link("Comes from", comes[n], "from");
+  link("Caused by", comes[n], "from");
   link("Leads to", leads[n], "to");
   parts.push(node("h3", {}, name[1]), node("span", { class: "quiet" }, name[2]));
   return parts;
 }
 function go(bond, end) {
   const target = bond[end], what = `${BONDS[bond.kind]}${bond.label ? `: ${bond.label}` : ""}`;
-  if (target === null) return node("div", { class: "never" }, `${what} never arrives`);
+  if (target === null) return node("div", { class: "never" }, `${what} never arrived`);
   const row = data.rows[target], where = `step ${row.step}, ${data.columns[row.column].name}`;
   const made = node("button", { class: "go" }, `${where} — ${what}`);
   made.addEventListener("click", () => reveal(target));
@@ -237,18 +237,18 @@ function reveal(n) {
 }
 function help() {
   const keys = [
-    ["↑ ↓", "the row before, the row after"], ["← →", "where it comes from, what it leads to"], ["f", "the next fault or death"],
-    ["Home End", "the first row, the last row"], ["/", "filter"], ["Esc", "nothing"], ["t", "light or dark"],
+    ["↑ ↓", "the previous row, the next row"], ["← →", "its cause, its effect"], ["f", "the next fault or death"],
+    ["Home End", "the first row, the last row"], ["/", "filter"], ["Esc", "clear the selection"], ["t", "light or dark"],
   ];
   const key = ([names, what]) => [node("dt", {}, ...names.split(" ").flatMap((name) => [node("kbd", {}, name), " "])), node("dd", {}, what)];
   const faulty = data.about.faulty.map((text) => node("p", { class: "bad" }, text));
   return [
     node("h2", {}, faulty.length ? "What is wrong" : "Nothing is wrong"), ...faulty,
-    node("p", { class: "quiet" }, "Time runs down; processes run from left to right. Click on a row, or walk:"),
+    node("p", { class: "quiet" }, "Time runs downward; each column is a process or a client. Click a row, or use the keys:"),
     node("dl", {}, ...keys.flatMap(key)),
     node("h3", {}, "Marks"), node("dl", {}, ...KINDS.flatMap(([kind, name, what]) => [node("dt", {}, glyph(kind), ` ${name}`), node("dd", {}, what)])),
     node("h3", {}, "Lines"), node("dl", {}, ...Object.entries(BONDS).flatMap(([kind, what]) => [node("dt", {}, sample(kind)), node("dd", {}, what)])),
-    node("p", { class: "quiet" }, "A bar on a line is one reaction: rows of others beside it came in between. “fd” is a descriptor that travels with a message. An arrow that ends in a cross never arrives."),
+    node("p", { class: "quiet" }, "A bar on a lifeline is one reaction; rows of other columns beside it interrupted it. “fd” marks a descriptor sent with a message. An arrow that ends in a cross never arrived."),
   ];
 }
 function sample(kind) {
@@ -257,7 +257,7 @@ function sample(kind) {
   return made;
 }
 
-// ---- what the reader does
+// ---- input
 
 function legend() {
   byId("kinds").replaceChildren(...KINDS.map(([kind, name, what]) => {
@@ -322,18 +322,18 @@ byId("copy").addEventListener("click", () => {
 addEventListener("resize", draw);
 
 function begin() {
-  const { name, story, line, faulty } = data.about, last = data.rows.at(-1)?.step ?? 0;
+  const { name, description, line, faulty } = data.about, last = data.rows.at(-1)?.step ?? 0;
   document.documentElement.dataset.theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
   document.title = `A run of ${name}`;
   byId("name").textContent = name;
-  byId("story").textContent = story;
+  byId("description").textContent = description;
   byId("line").textContent = line;
   const good = faulty.length === 0, sort = good ? "good" : "bad";
   byId("verdict").textContent = good ? "holds" : "fails";
   byId("verdict").classList.add(sort);
   const faults = data.rows.filter((row) => row.kind === "fault").length;
   byId("count").textContent = `${last} steps, ${data.columns.length} columns, ${faults} ${faults === 1 ? "fault" : "faults"}`;
-  byId("end").textContent = good ? "✓ Nothing more can happen, and nothing is wrong." : faulty.map((text) => `✗ ${text}`).join("\n");
+  byId("end").textContent = good ? "✓ The run is complete, and every check holds." : faulty.map((text) => `✗ ${text}`).join("\n");
   byId("end").classList.add(sort);
   legend();
   draw();

@@ -1,6 +1,6 @@
-//! The diagram as one file for a browser: the page, its style, its script and the data, and no reference to anything else.
+//! The diagram as one file for a browser: page, style, script and data, without references.
 //!
-//! What can be seen and done there is in `page.html`, `page.css` and `page.js`.
+//! `page.html`, `page.css` and `page.js` hold the page itself.
 
 use super::Diagram;
 
@@ -10,7 +10,7 @@ const SCRIPT: &str = include_str!("page.js");
 
 pub(super) fn of(diagram: &Diagram) -> String {
     let data = serde_json::to_string(diagram).expect("a diagram is plain data");
-    // What a program wrote shall not end the element that it stands in.
+    // The text of a program must not end its element.
     let data = data.replace('<', "\\u003c");
     PAGE.replacen("/* STYLE */", STYLE, 1).replacen("/* SCRIPT */", SCRIPT, 1).replacen(
         "/* DATA */",

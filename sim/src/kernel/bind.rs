@@ -1,5 +1,5 @@
-//! Binding and listening, by a machine or by a program of its own; and which listener a client comes to.
-//! Errors are Linux's. Faults that strike at random are in `calls`.
+//! Binds and listens, for a machine or for its program, and finds the listener of a client. The errors are those of
+//! Linux; random failures are in `calls`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -13,10 +13,10 @@ use super::socket::{FileId, Listener, SocketKind};
 use super::system::System;
 use super::udp::UdpSocket;
 
-/// Ports below this are root's.
+/// Ports below this one need root.
 const UNPRIVILEGED: u16 = 1024;
 
-/// A socket, and where it is.
+/// A socket and its local address.
 pub(crate) type BoundSocket = (SocketId, LocalAddress);
 
 impl Kernel {
@@ -25,18 +25,18 @@ impl Kernel {
         &mut self.system
     }
 
-    /// The mode bits of a path, if there is something.
+    /// The mode bits of a path; `None`: the path does not exist.
     pub(crate) fn mode(&self, path: &str) -> Option<u32> {
         self.system.paths.get(path).map(|entry| entry.mode)
     }
 
-    /// How many connections may wait at who listens there; `None`: nobody listens.
+    /// The length of the accept queue of the listener at an address; `None`: no socket listens there.
     pub(crate) fn backlog(&self, at: &LocalAddress) -> Option<u32> {
         let door = *self.accepting_listeners(at).first()?;
         if let SocketKind::Listener(listener) = &self.file(door).kind { listener.limit } else { None }
     }
 
-    /// Makes a socket, binds it, and listens if there is a backlog.
+    /// Opens a socket and binds it; with a backlog the socket listens.
     pub(crate) fn bind(
         &mut self,
         pid: Pid,
@@ -89,7 +89,7 @@ impl Kernel {
             self.close(pid, socket);
             return Err(errno);
         }
-        Ok((socket, self.address_of(file).expect("a connection is not bound")))
+        Ok((socket, self.address_of(file).expect("no connection was bound")))
     }
 
     fn bind_tcp(&mut self, mut bound: BoundIp) -> Result<FileId, Errno> {
@@ -113,7 +113,7 @@ impl Kernel {
         if path.is_empty() || path.contains('\0') {
             return Err(Errno::EINVAL);
         }
-        // That there is no such directory is EACCES, as with Node.
+        // Node: a bind in a missing directory is EACCES.
         if let Some(errno) = self.system.fault_of(path) {
             return Err(if errno == Errno::ENOENT { Errno::EACCES } else { errno });
         }
@@ -124,14 +124,14 @@ impl Kernel {
         Ok(self.open(SocketKind::Listener(Listener { bound, limit: None, backlog: [].into() })))
     }
 
-    /// An abstract name is taken as long as a socket that is bound to it is open anywhere; there is no file.
-    fn bind_abstract(&mut self, bound: &str) -> Result<FileId, Errno> {
-        /// What `sockaddr_un` holds.
+    /// An abstract name is in use while a socket that is bound to it is open in any process; no file exists.
+    fn bind_abstract(&mut self, name: &str) -> Result<FileId, Errno> {
+        /// The length of `sun_path`.
         const LONGEST: usize = 108;
-        if bound.len() > LONGEST {
+        if name.len() > LONGEST {
             return Err(Errno::ENAMETOOLONG);
         }
-        let bound = BoundAddress::Path(bound.to_owned());
+        let bound = BoundAddress::Path(name.to_owned());
         if self.listeners().any(|(_, listener)| listener.bound == bound) {
             return Err(Errno::EADDRINUSE);
         }
@@ -156,7 +156,7 @@ impl Kernel {
         Ok(self.open(SocketKind::Udp(UdpSocket::new(bound))))
     }
 
-    /// A descriptor that the process has already, once more.
+    /// A second reference to a descriptor that the process has.
     fn duplicate(&mut self, pid: Pid, fd: u32, datagrams: bool) -> Result<FileId, Errno> {
         let file = self.process(pid).socket_at(fd).ok_or(Errno::EINVAL)?;
         let fits = match &self.file(file).kind {
@@ -184,7 +184,7 @@ impl Kernel {
         if is_roots && self.system.no_root { Err(Errno::EACCES) } else { Ok(()) }
     }
 
-    /// A port that nobody has, for TCP or for UDP.
+    /// A port that neither a TCP nor a UDP socket uses.
     pub(crate) fn free_port(&mut self) -> u16 {
         loop {
             let port = self.next_port;
@@ -206,8 +206,8 @@ impl Kernel {
         })
     }
 
-    /// Whether somebody listens at this address who does not share it. A bound socket that does not listen yet is in
-    /// nobody's way.
+    /// Whether another socket listens at this address and does not share it. A bound socket that does not listen is no
+    /// obstacle.
     fn is_listened_at(&self, bound: &BoundIp, but: Option<FileId>) -> bool {
         self.listeners().any(|(id, listener)| {
             let BoundAddress::Ip(other) = &listener.bound else { return false };
@@ -216,7 +216,7 @@ impl Kernel {
         })
     }
 
-    /// Every stream socket that is bound and still referred to.
+    /// Every bound stream socket with a reference.
     pub(crate) fn listeners(&self) -> impl Iterator<Item = (FileId, &Listener)> {
         self.files().filter(|(_, file)| file.refs > 0).filter_map(|(id, file)| match &file.kind {
             SocketKind::Listener(listener) => Some((id, listener)),
@@ -224,7 +224,7 @@ impl Kernel {
         })
     }
 
-    /// Makes a bound socket listen, or listen with another backlog. A UDP socket is left as it is.
+    /// Makes a bound socket listen, or changes its backlog. A UDP socket stays unchanged.
     pub(crate) fn listen(&mut self, file: FileId, backlog: u32) -> Result<(), Errno> {
         let SocketKind::Listener(Listener { bound, .. }) = &self.file(file).kind else {
             let is_udp = matches!(self.file(file).kind, SocketKind::Udp(_));
@@ -236,13 +236,13 @@ impl Kernel {
             return Err(Errno::EADDRINUSE);
         }
         if let SocketKind::Listener(listener) = &mut self.file_mut(file).kind {
-            // Linux lets one wait where 0 may.
+            // Linux queues one connection where the backlog is 0.
             listener.limit = Some(backlog.max(1));
         }
         Ok(())
     }
 
-    /// Where a socket is bound; `None`: it is a connection.
+    /// The local address of a socket; `None` for a connection.
     pub(crate) fn address_of(&self, file: FileId) -> Option<LocalAddress> {
         match &self.file(file).kind {
             SocketKind::Listener(listener) => Some(listener.bound.address()),
@@ -253,10 +253,10 @@ impl Kernel {
 
     // ---- clients
 
-    /// The listeners to one of which a client comes that goes there: those that are closest. More than one share their
-    /// port on purpose.
+    /// The listeners that can accept a client of this address: the most specific ones. Several of them share their port
+    /// with `SO_REUSEPORT`.
     pub(crate) fn matching_listeners(&self, to: &LocalAddress) -> Vec<FileId> {
-        let mut doors = Vec::new();
+        let mut matching = Vec::new();
         let mut closest = 0;
         for (id, listener) in self.listeners().filter(|(_, listener)| listener.limit.is_some()) {
             let specificity = match (&listener.bound, to) {
@@ -272,26 +272,26 @@ impl Kernel {
                 | (BoundAddress::Path(_), LocalAddress::Ip(_)) => None,
             };
             let Some(specificity) =
-                specificity.filter(|specificity| doors.is_empty() || *specificity >= closest)
+                specificity.filter(|specificity| matching.is_empty() || *specificity >= closest)
             else {
                 continue;
             };
             if specificity > closest {
-                doors.clear();
+                matching.clear();
             }
             closest = specificity;
-            doors.push(id);
+            matching.push(id);
         }
-        doors
+        matching
     }
 }
 
-/// Whether it names no file. Linux: the name of an abstract Unix socket begins with a NUL.
+/// Whether a path is an abstract name. Linux: the name begins with a NUL.
 fn is_abstract(path: &str) -> bool {
     path.starts_with('\0')
 }
 
-/// Where a client that goes to every address goes.
+/// The address that a client reaches; every address is the loopback.
 pub(crate) fn destination(address: LocalAddress) -> LocalAddress {
     match address {
         LocalAddress::Ip(address) => LocalAddress::Ip(loopback(address)),
@@ -299,7 +299,7 @@ pub(crate) fn destination(address: LocalAddress) -> LocalAddress {
     }
 }
 
-/// The loopback, if it is every address.
+/// Replaces every address by the loopback.
 pub(crate) fn loopback(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         let v6 = address.is_ipv6();

@@ -1,20 +1,20 @@
-//! Processes that do not come back from what they are doing, as from an endless loop: for ever, or until something
-//! appears in the file system. That one is stopped by a fault for a while is not told here.
+//! Processes that are blocked in a hook, as in an endless loop: forever, or until a path exists. A process that a fault
+//! stops for a while is not blocked.
 
 use super::process_table::Pid;
 use super::{Kernel, Readiness};
 
-/// When a process does nothing any more, and until when.
+/// When a process blocks, and until when.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Blocked {
-    /// So many calls its program has commanded before.
+    /// The number of calls before the process blocks.
     calls: usize,
-    /// It goes on when there is something at this path; `None`: never.
+    /// The path that ends the block once it exists; `None`: none does.
     until: Option<String>,
 }
 
 impl Kernel {
-    /// A process does so many calls more, and then nothing. Only a signal reaches it then.
+    /// Blocks a process after `calls` further calls. Only a signal reaches a blocked process.
     pub(crate) fn block(&mut self, pid: Pid, calls: usize, until: Option<String>) {
         self.process_mut(pid).block = Some(Blocked { calls, until });
         self.block_if_due(pid);
@@ -24,7 +24,7 @@ impl Kernel {
     pub(super) fn count_call(&mut self, pid: Pid) {
         let Some(Blocked { calls, .. }) = self.process(pid).block else { return };
         if calls == 0 {
-            // It has come back.
+            // The block has ended.
             self.process_mut(pid).block = None;
             return;
         }
@@ -40,7 +40,7 @@ impl Kernel {
         }
     }
 
-    /// Whether a process that does nothing can go on.
+    /// Whether a stopped process can continue.
     pub(super) fn can_continue(&self, pid: Pid) -> Readiness {
         match &self.process(pid).block {
             _ if !self.is_stopped(pid) => Readiness::Obsolete,
@@ -50,7 +50,7 @@ impl Kernel {
         }
     }
 
-    /// Whether it depends on the file system when a process goes on.
+    /// Whether a process is blocked until a path exists.
     pub(super) fn waits_for_path(&self, pid: Pid) -> bool {
         self.process(pid).block.as_ref().is_some_and(|blocked| blocked.until.is_some())
     }

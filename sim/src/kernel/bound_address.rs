@@ -1,15 +1,15 @@
-//! Where a socket is: what reaches it, and which other sockets it stands in the way of. As Linux decides it for sockets
-//! of libuv's kind: every TCP socket may reuse an address that nobody listens at. It knows no files and no processes.
+//! The address of a bound socket: what reaches the socket, and which other sockets it conflicts with. The rules are
+//! those of Linux for the sockets of libuv: a TCP socket may reuse an address at which no socket listens.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use cluster_core::{Errno, LocalAddress};
 
-/// What a socket is bound to.
+/// The address that a socket is bound to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum BoundAddress {
     Ip(BoundIp),
-    /// A Unix socket.
+    /// The path of a Unix socket.
     Path(String),
 }
 
@@ -17,7 +17,7 @@ pub(crate) enum BoundAddress {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct BoundIp {
     pub(crate) address: SocketAddr,
-    /// `::` without IPv4.
+    /// `IPV6_V6ONLY`: `::` excludes IPv4.
     pub(crate) only_v6: bool,
     /// `SO_REUSEADDR` of a UDP socket. A TCP socket always has it.
     pub(crate) reuse_address: bool,
@@ -35,7 +35,7 @@ impl BoundAddress {
 }
 
 impl BoundIp {
-    /// How closely this name fits a destination: the closest socket is the one that gets what is sent there.
+    /// How specifically this address matches a destination: the most specific socket receives; `None`: no match.
     pub(crate) fn specificity(&self, to: SocketAddr) -> Option<u8> {
         if self.address.port() != to.port() || !self.covers(to.ip()) {
             return None;
@@ -44,7 +44,7 @@ impl BoundIp {
         Some(if own == to.ip() { 2 } else { u8::from(own.is_ipv4() == to.is_ipv4()) })
     }
 
-    /// Whether both would get the same.
+    /// Whether one destination could reach both.
     pub(crate) fn conflicts_with(&self, other: &BoundIp) -> bool {
         let (one, two) = (self.address, other.address);
         one.port() == two.port() && (self.covers(two.ip()) || other.covers(one.ip()))
@@ -58,26 +58,26 @@ impl BoundIp {
     }
 }
 
-/// The network interfaces of the machine, in the order of their numbers, which begin with 1; each with its link-local address.
+/// The network interfaces of the machine, each with its link-local address. The first has the number 1.
 const INTERFACES: [(&str, Option<Ipv6Addr>); 2] =
     [("lo", None), ("eth0", Some(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1)))];
 
-/// Linux: there is no interface of this number.
+/// Linux: no interface has this number.
 const ENODEV: Errno = Errno(19);
 
-/// An address in a zone, as libuv passes it and Linux keeps it: the zone is the name of an interface, or a number; 0 stands for any
-/// other text. Linux keeps the zone of a link-local address alone.
+/// An address in a zone, as libuv passes it and Linux keeps it: the zone is the name of an interface or a number, any
+/// other text is 0. Linux keeps the zone of a link-local address alone.
 pub(crate) fn in_zone(host: Ipv6Addr, port: u16, zone: &str) -> SocketAddrV6 {
     let named = (1..).zip(INTERFACES).find(|(_, (name, _))| *name == zone).map(|(number, _)| number);
     let scope = named.or_else(|| zone.parse().ok()).unwrap_or(0);
     SocketAddrV6::new(host, port, 0, if host.is_unicast_link_local() { scope } else { 0 })
 }
 
-/// Whether an address is the machine's: every address, the loopback, or the link-local address of an interface.
+/// Whether the machine has an address: every address, a loopback, or the link-local address of an interface.
 pub(crate) fn check_local(address: SocketAddr) -> Result<(), Errno> {
     let is_local = match address {
         SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => {
-            // A link-local address means nothing without its interface.
+            // Without its interface a link-local address is ambiguous.
             let number = v6.scope_id().checked_sub(1).ok_or(Errno::EINVAL)?;
             let interface = usize::try_from(number).ok().and_then(|number| INTERFACES.get(number));
             let (_, link_local) = interface.ok_or(ENODEV)?;
@@ -92,14 +92,14 @@ pub(crate) fn check_local(address: SocketAddr) -> Result<(), Errno> {
 mod tests {
     use super::*;
 
-    fn name(address: &str, only_v6: bool) -> BoundIp {
+    fn bound(address: &str, only_v6: bool) -> BoundIp {
         let address = address.parse().expect("an address");
         BoundIp { address, only_v6, reuse_address: false, reuse_port: false }
     }
 
-    /// As it was seen on Linux 6.
+    /// The outcomes were recorded on Linux 6.
     #[test]
-    fn names_meet_as_on_linux() {
+    fn addresses_conflict_as_on_linux() {
         for (one, other, conflict) in [
             ("0.0.0.0:80", "127.0.0.1:80", true),
             ("127.0.0.1:80", "127.0.0.2:80", false),
@@ -109,18 +109,18 @@ mod tests {
             ("[::1]:80", "0.0.0.0:80", false),
             ("[::]:80", "[::]:81", false),
         ] {
-            assert_eq!(name(one, false).conflicts_with(&name(other, false)), conflict, "{one} {other}");
-            assert_eq!(name(other, false).conflicts_with(&name(one, false)), conflict, "{other} {one}");
+            assert_eq!(bound(one, false).conflicts_with(&bound(other, false)), conflict, "{one} {other}");
+            assert_eq!(bound(other, false).conflicts_with(&bound(one, false)), conflict, "{other} {one}");
         }
-        assert!(!name("[::]:80", true).conflicts_with(&name("0.0.0.0:80", false)));
-        assert!(!name("127.0.0.1:80", false).conflicts_with(&name("[::]:80", true)));
-        assert!(name("[::]:80", true).conflicts_with(&name("[::]:80", false)));
+        assert!(!bound("[::]:80", true).conflicts_with(&bound("0.0.0.0:80", false)));
+        assert!(!bound("127.0.0.1:80", false).conflicts_with(&bound("[::]:80", true)));
+        assert!(bound("[::]:80", true).conflicts_with(&bound("[::]:80", false)));
     }
 
     #[test]
-    fn the_closest_name_is_the_most_specific() {
+    fn specificity_prefers_exact_addresses() {
         let to = "127.0.0.1:80".parse().expect("an address");
-        let specificity = |own, only_v6| name(own, only_v6).specificity(to);
+        let specificity = |own, only_v6| bound(own, only_v6).specificity(to);
         assert_eq!(specificity("127.0.0.1:80", false), Some(2));
         assert_eq!(specificity("0.0.0.0:80", false), Some(1));
         assert_eq!(specificity("[::]:80", false), Some(0));

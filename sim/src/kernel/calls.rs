@@ -1,4 +1,4 @@
-//! The calls of a process, and the answers that are part of them. What completes later is in `deliver`.
+//! The calls of a process, and the answers that belong to them. Later events are in `deliver`.
 
 use cluster_core::{
     BindAddress, Call, ChannelId, Errno, HandleId, OsBytes, OsEvent, Signal, SocketId, SpawnOptions, Stdio,
@@ -13,7 +13,7 @@ use crate::cow::CowArc;
 use crate::fault::Fault;
 use crate::schedule::{Point, Schedule};
 
-/// What a broken or hostile worker may say. Nothing here is a message for the user.
+/// Lines that a broken or hostile worker writes. None is a user message.
 const GARBAGE: [&str; 12] = [
     "\n",
     "{\"cmd\":\n",
@@ -29,8 +29,8 @@ const GARBAGE: [&str; 12] = [
     "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"addressType\":\"udp4\",\"fd\":3,\"index\":0,\"seq\":99}\n",
 ];
 
-/// Every error number that `sendmsg` can give on a connected Unix socket, and some that a security module may add. EAGAIN and
-/// EINTR are no failures: the first is a write of which nothing is taken, the second is repeated at once.
+/// Every error of `sendmsg` on a connected Unix socket, and some that a security module may add. EAGAIN and EINTR are
+/// no failures: EAGAIN is a write of no bytes, EINTR is repeated at once.
 const WRITE_ERRORS: [Errno; 18] = [
     Errno::ETOOMANYREFS,
     Errno::ENOBUFS,
@@ -52,15 +52,14 @@ const WRITE_ERRORS: [Errno; 18] = [
     Errno::ENOTCONN,
 ];
 
-/// Whether an error number means that the connection is broken. Of a write with a descriptor, EBADF is about the
-/// descriptor.
+/// Whether an error breaks the connection. EBADF of a write with a descriptor is about that descriptor.
 fn breaks(errno: Errno, with_socket: bool) -> bool {
     let is_about_the_channel = [Errno::EBADF, Errno::ENOTSOCK].contains(&errno) && !with_socket;
     is_about_the_channel || [Errno::EPIPE, Errno::ECONNRESET, Errno::ENOTCONN].contains(&errno)
 }
 
 impl Kernel {
-    /// Does what a live process asks, except [`Call::Exit`], which is the world's.
+    /// Performs a call of a live process, except [`Call::Exit`], which the world performs.
     pub(crate) fn perform(&mut self, pid: Pid, call: Call, schedule: &mut Schedule) -> Option<OsEvent> {
         let answer = self.carry_out(pid, call, schedule);
         self.count_call(pid);
@@ -111,7 +110,7 @@ impl Kernel {
             self.processes.push(CowArc::default());
             self.channels.push(None);
         }
-        if let Some(errno) = self.why_no_process(&options, schedule) {
+        if let Some(errno) = self.spawn_error(&options, schedule) {
             return OsEvent::SpawnFailed { worker, program: None, directory: false, errno };
         }
         *self.process_mut(pid) = ProcessEntry::starting(options, env);
@@ -120,8 +119,8 @@ impl Kernel {
         OsEvent::Spawned { worker, pid: 1000 + pid.0 }
     }
 
-    /// For a moment the primary has both ends of the channel.
-    fn why_no_process(&self, options: &SpawnOptions, schedule: &mut Schedule) -> Option<Errno> {
+    /// Checks whether a process can be started. For a moment the primary has both ends of the channel open.
+    fn spawn_error(&self, options: &SpawnOptions, schedule: &mut Schedule) -> Option<Errno> {
         let primary = self.process(Pid::PRIMARY);
         let is_foreign = options.get_uid().is_some() || options.get_gid().is_some();
         let is_open = |stdio: &Stdio| match stdio {
@@ -145,7 +144,7 @@ impl Kernel {
         })
     }
 
-    /// The signal strikes later, so that its target may do something more. No process here handles signals.
+    /// Queues a signal: its target may act before the signal arrives. The simulated processes handle no signals.
     pub(crate) fn signal(&mut self, pid: Pid, signal: Signal) -> Option<OsEvent> {
         let is_ignored = matches!(signal, Signal::SIGCHLD | Signal::SIGCONT | Signal(0));
         if !is_ignored && self.processes.get(pid.index()).is_some_and(|process| process.is_alive()) {
@@ -196,7 +195,7 @@ impl Kernel {
         OsEvent::Wrote { channel: id, rest }
     }
 
-    /// The connection of a channel breaks: both ends read what is on its way, and then its end.
+    /// Breaks the connection of a channel: both ends read what is in flight, then an end of file.
     fn cut_channel(&mut self, pid: Pid, id: ChannelId) {
         let Some((channel, _)) = self.channel_mut(pid, id) else { return };
         channel.cut();
@@ -206,12 +205,12 @@ impl Kernel {
         }
     }
 
-    /// Whether the connection of a worker's channel was broken from outside.
+    /// Whether a failed write has broken the channel of a worker.
     pub(crate) fn is_cut(&self, worker: Pid) -> bool {
         self.channel(worker, ChannelId::PRIMARY).is_some_and(|(channel, side)| channel.end(side).cut)
     }
 
-    /// A worker may say something that it should not, between two lines.
+    /// The worker may write a line of garbage between two lines.
     fn misbehave(&mut self, pid: Pid, schedule: &mut Schedule) {
         let may = pid != Pid::PRIMARY && !self.process(pid).mid_line;
         let Some((channel, side)) = self.channel_mut(pid, ChannelId::PRIMARY).filter(|_| may) else { return };
@@ -221,7 +220,7 @@ impl Kernel {
         }
     }
 
-    /// A worker says something that its machine knows nothing of.
+    /// Writes to a worker's channel without its machine.
     pub(crate) fn write_raw(&mut self, pid: Pid, bytes: &[u8]) {
         let Some((channel, side)) = self.channel_mut(pid, ChannelId::PRIMARY) else { return };
         if channel.end(side).open && channel.is_connected(side) {
@@ -231,7 +230,7 @@ impl Kernel {
         }
     }
 
-    /// A message in flight refers to its descriptor.
+    /// A message in flight references its descriptor.
     fn refer(&mut self, file: Option<FileId>) {
         if let Some(file) = file {
             self.file_mut(file).refs += 1;

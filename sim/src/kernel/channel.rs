@@ -1,14 +1,14 @@
-//! A channel: two byte streams with descriptors in flight, bounded, cut where the kernel cuts them.
+//! A channel: two bounded byte streams with descriptors in flight, cut where the kernel cuts them.
 //!
-//! A descriptor in flight belongs to its write: bytes before it may come with it in one read, nothing after it does.
-//! It does not count references and wakes nobody; the kernel does.
+//! A descriptor in flight belongs to its write: one read can return earlier bytes with the descriptor, but no later
+//! ones. The kernel, not the channel, counts references and wakes processes.
 
 use std::collections::VecDeque;
 
 use super::socket::FileId;
 use crate::cow::CowArc;
 
-/// Which end of a channel.
+/// The side of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Side {
     Primary,
@@ -30,20 +30,20 @@ pub(crate) struct Channel {
     ends: [End; 2],
 }
 
-/// One end and what waits to be read at it.
-#[expect(clippy::struct_excessive_bools, reason = "each of them changes alone")]
+/// One end and its inbox.
+#[expect(clippy::struct_excessive_bools, reason = "each flag changes alone")]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct End {
     pub(crate) open: bool,
     pub(crate) paused: bool,
-    /// A write was not taken whole: its process waits for room.
+    /// A write was incomplete: the process waits for room.
     pub(crate) write_blocked: bool,
-    /// The connection was broken from outside: what is on its way arrives, and nothing more is taken.
+    /// The connection is broken: bytes in flight arrive, no further bytes are taken.
     pub(crate) cut: bool,
     inbox: CowArc<Inbox>,
 }
 
-/// What was written to an end, a part of its own: who writes does not meet who writes the other way.
+/// The bytes written to an end. A separate copy-on-write part: the two directions do not share it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 struct Inbox {
     writes: VecDeque<Write>,
@@ -71,25 +71,25 @@ impl Channel {
         &mut self.ends[side as usize]
     }
 
-    /// Whether what `side` writes can arrive.
+    /// Whether bytes that `side` writes can arrive.
     pub(crate) fn is_connected(&self, side: Side) -> bool {
         let peer = self.end(side.other());
         peer.open && !peer.cut
     }
 
-    /// The connection breaks for both ends.
+    /// Breaks the connection for both ends.
     pub(crate) fn cut(&mut self) {
         for end in &mut self.ends {
             end.cut = true;
         }
     }
 
-    /// How many bytes `side` can write.
+    /// The number of bytes that `side` can write.
     pub(crate) fn room(&self, side: Side, capacity: usize) -> usize {
         capacity.saturating_sub(self.end(side.other()).inbox.bytes)
     }
 
-    /// `side` writes the first `take` of `bytes`; gives back the rest.
+    /// Writes the first `take` of `bytes` from `side`; returns the rest.
     pub(crate) fn write(
         &mut self,
         side: Side,
@@ -107,7 +107,7 @@ impl Channel {
         rest
     }
 
-    /// Closes an end; gives back the descriptors that were on their way to it.
+    /// Closes an end; returns the descriptors in flight to it.
     pub(crate) fn close(&mut self, side: Side) -> Vec<FileId> {
         let end = self.end_mut(side);
         end.open = false;
@@ -121,18 +121,18 @@ impl End {
         self.inbox.writes.is_empty()
     }
 
-    /// How many writes one read could take: up to the first with a descriptor.
+    /// The number of writes that one read can take: up to the first with a descriptor.
     pub(crate) fn readable_writes(&self) -> usize {
         let before = self.inbox.writes.iter().take_while(|write| write.socket.is_none()).count();
         (before + 1).min(self.inbox.writes.len())
     }
 
-    /// How many bytes are in the first `writes` writes.
+    /// The number of bytes in the first `writes` writes.
     pub(crate) fn readable_bytes(&self, writes: usize) -> usize {
         self.inbox.writes.iter().take(writes).map(|write| write.bytes.len()).sum()
     }
 
-    /// Takes exactly `limit` bytes, which must be there and hold at most one descriptor.
+    /// Takes exactly `limit` bytes, which are available and hold at most one descriptor.
     pub(crate) fn read(&mut self, limit: usize) -> (Vec<u8>, Option<FileId>) {
         let (mut bytes, mut socket) = self.read_one(limit);
         while bytes.len() < limit {
@@ -157,19 +157,19 @@ impl End {
         (bytes, socket)
     }
 
-    /// Whether this end has, as one process to another, not changed since `before`: what was written to it aside.
-    pub(crate) fn is_as(&self, before: &End) -> bool {
+    /// Whether this end is unchanged since `before`, its inbox aside.
+    pub(crate) fn is_unchanged_since(&self, before: &End) -> bool {
         let End { open, paused, write_blocked, cut, inbox: _ } = self;
         (*open, *paused, *write_blocked, *cut)
             == (before.open, before.paused, before.write_blocked, before.cut)
     }
 
-    /// Whether what waits at this end is the very same as `before`.
+    /// Whether the inbox is unchanged since `before`.
     pub(crate) fn has_inbox_of(&self, before: &End) -> bool {
         self.inbox.is_shared_with(&before.inbox)
     }
 
-    /// The descriptors on their way to this end.
+    /// The descriptors in flight to this end.
     pub(crate) fn in_flight(&self) -> impl Iterator<Item = FileId> {
         self.inbox.writes.iter().filter_map(|write| write.socket)
     }
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_may_glue_bytes_in_front_of_a_descriptor_and_none_behind_it() {
+    fn read_ends_behind_a_descriptor() {
         let mut channel = Channel::new();
         send(&mut channel, "ab", None);
         send(&mut channel, "cd", Some(FileId(5)));
@@ -192,23 +192,23 @@ mod tests {
         let end = channel.end_mut(Side::Worker);
         assert_eq!((end.readable_writes(), end.readable_bytes(2)), (2, 4));
         assert_eq!(end.read(3), (b"abc".to_vec(), Some(FileId(5))));
-        assert_eq!(end.readable_writes(), 2, "the rest of a write and what comes behind it");
+        assert_eq!(end.readable_writes(), 2, "the rest of a write and the next write");
         assert_eq!(end.read(3), (b"def".to_vec(), None));
         assert!(end.is_drained());
     }
 
     #[test]
-    fn a_short_write_blocks_and_room_is_what_the_reader_has_left() {
+    fn short_write_blocks_until_the_reader_reads() {
         let mut channel = Channel::new();
         assert_eq!(channel.room(Side::Primary, 4), 4);
         assert_eq!(channel.write(Side::Primary, b"abcdef".to_vec(), 4, None), b"ef");
         assert!(channel.end(Side::Primary).write_blocked);
         assert_eq!(channel.room(Side::Primary, 4), 0);
-        assert_eq!(channel.room(Side::Worker, 4), 4, "each direction has its own");
+        assert_eq!(channel.room(Side::Worker, 4), 4, "each direction has its own capacity");
     }
 
     #[test]
-    fn closing_an_end_gives_back_what_was_on_its_way() {
+    fn close_returns_descriptors_in_flight() {
         let mut channel = Channel::new();
         send(&mut channel, "a", Some(FileId(1)));
         send(&mut channel, "b", None);

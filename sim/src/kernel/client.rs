@@ -1,4 +1,4 @@
-//! The other side of the network: what clients do and hear.
+//! The clients: their actions and their events.
 
 use std::collections::VecDeque;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -18,7 +18,7 @@ use crate::schedule::{Point, Schedule};
 impl Kernel {
     pub(crate) fn add_client(&mut self) -> ClientId {
         self.clients.push(CowArc::default());
-        ClientId(u32::try_from(self.clients.len()).expect("fewer than 2^32 clients a run"))
+        ClientId(u32::try_from(self.clients.len()).expect("fewer than 2^32 clients in a run"))
     }
 
     pub(crate) fn command(&mut self, id: ClientId, action: ClientAction) {
@@ -26,25 +26,26 @@ impl Kernel {
         self.wake(Step::ClientAction(id));
     }
 
-    /// A connect waits while the backlog is full, as a dropped SYN is sent again.
+    /// A connect waits while the backlog is full: the client's TCP repeats a dropped SYN.
     pub(crate) fn can_act(&self, id: ClientId) -> Readiness {
         match self.client(id).actions.front() {
             None => Readiness::Obsolete,
             Some(ClientAction::Connect(to)) => {
-                let doors = self.matching_listeners(to);
-                let is_open = doors.is_empty() || doors.iter().any(|door| !self.is_full(*door));
+                let listeners = self.matching_listeners(to);
+                let is_open =
+                    listeners.is_empty() || listeners.iter().any(|listener| !self.is_full(*listener));
                 if is_open { Readiness::Enabled } else { Readiness::Waiting }
             }
             Some(_) => Readiness::Enabled,
         }
     }
 
-    /// Whether what a client does next depends on who is there.
+    /// Whether the next action of a client depends on the open sockets.
     pub(crate) fn looks_up_sockets(&self, id: ClientId) -> bool {
         matches!(self.client(id).actions.front(), Some(ClientAction::Connect(_) | ClientAction::SendTo(..)))
     }
 
-    /// How many sockets could get what a client is about to send or to ask for.
+    /// The number of sockets that could receive the next action of a client.
     pub(crate) fn candidates(&self, id: ClientId) -> usize {
         match self.client(id).actions.front() {
             Some(ClientAction::Connect(to)) => self.accepting_listeners(to).len(),
@@ -54,16 +55,16 @@ impl Kernel {
     }
 
     pub(super) fn accepting_listeners(&self, to: &LocalAddress) -> Vec<FileId> {
-        let mut doors = self.matching_listeners(to);
-        doors.retain(|door| !self.is_full(*door));
-        doors
+        let mut listeners = self.matching_listeners(to);
+        listeners.retain(|listener| !self.is_full(*listener));
+        listeners
     }
 
     fn is_full(&self, file: FileId) -> bool {
         matches!(&self.file(file).kind, SocketKind::Listener(listener) if listener.is_full())
     }
 
-    /// The next thing a client was told to do.
+    /// Performs the next action of a client.
     pub(crate) fn act(&mut self, id: ClientId, schedule: &mut Schedule) {
         let Some(mut action) = self.client_mut(id).actions.pop_front() else { return };
         if self.client(id).is_waiting() && schedule.strikes(Fault::ClientReset) {
@@ -79,15 +80,15 @@ impl Kernel {
     }
 
     fn connect(&mut self, id: ClientId, to: LocalAddress, schedule: &mut Schedule) {
-        let doors = self.accepting_listeners(&to);
+        let listeners = self.accepting_listeners(&to);
         let client = self.client_mut(id);
         client.to = Some(to);
-        client.answer = Some(!doors.is_empty());
+        client.connect_result = Some(!listeners.is_empty());
         self.wake(Step::ClientEvent(id));
-        if doors.is_empty() {
+        if listeners.is_empty() {
             return;
         }
-        let file = doors[schedule.choose(Point::Target, doors.len())];
+        let file = listeners[schedule.choose(Point::Target, listeners.len())];
         self.client_mut(id).state = ClientState::Queued;
         self.change_backlog(file, |backlog| backlog.push_back(id));
         for acceptor in self.acceptors(file) {
@@ -95,8 +96,8 @@ impl Kernel {
         }
     }
 
-    /// Changes who waits at a listener; `None` if it is none. Only what makes a difference to who would come or take one
-    /// touches something.
+    /// Changes the backlog of a listener; returns `None` for another socket. Only a change that a connecting client or
+    /// an acceptor could notice counts as a write of the listener.
     pub(super) fn change_backlog<T>(
         &mut self,
         file: FileId,
@@ -111,7 +112,7 @@ impl Kernel {
         Some(changed)
     }
 
-    /// Who takes what comes to a listener. There are no more than refer to it: who comes after the last is not looked at.
+    /// The accept steps of a listener. The scan ends with the last reference to the listener.
     fn acceptors(&self, file: FileId) -> Vec<Step> {
         let takes = |it: &&Descriptor| it.file == file && it.accepting != Accepting::No;
         let acceptors = (0..).map(Pid).zip(&self.processes).filter_map(|(pid, process)| {
@@ -149,15 +150,15 @@ impl Kernel {
         if flow == Flow::Reset {
             client.actions.clear();
             client.incoming.flow = Flow::Open;
-            client.outgoing = super::socket::Pipe { flow, told: true, ..Default::default() };
+            client.outgoing = super::socket::Pipe { flow, end_received: true, ..Default::default() };
         }
         client.incoming.finish(flow);
         self.wake_holders(id);
     }
 
-    /// What a client hears next. One that hears the end ends too.
+    /// The next event of a client. A client that receives an end ends its own side, too.
     pub(crate) fn next_client_event(&mut self, id: ClientId) -> ClientEvent {
-        if let Some(connected) = self.client_mut(id).answer.take() {
+        if let Some(connected) = self.client_mut(id).connect_result.take() {
             return if connected { ClientEvent::Connected } else { ClientEvent::Refused };
         }
         if let Some(Datagram { from, bytes }) = self.client_mut(id).datagrams.pop_front() {

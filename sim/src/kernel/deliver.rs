@@ -1,4 +1,4 @@
-//! What the kernel tells a process later: bytes, room, connections, exits, timers. One step, one [`OsEvent`].
+//! The events that the kernel delivers later: bytes, room, connections, exits. One step delivers one [`OsEvent`].
 
 use std::collections::VecDeque;
 
@@ -11,7 +11,7 @@ use crate::fault::Fault;
 use crate::schedule::{Point, Schedule};
 
 impl Kernel {
-    /// Bytes cut where the schedule says, or the end of the channel.
+    /// Delivers bytes, cut where the schedule decides, or the end of the channel.
     pub(crate) fn read(&mut self, pid: Pid, id: ChannelId, schedule: &mut Schedule) -> Option<OsEvent> {
         let (channel, side) = self.channel_mut(pid, id)?;
         let end = channel.end_mut(side);
@@ -30,7 +30,7 @@ impl Kernel {
         }
         let (bytes, file) = end.read(limit);
         if pid == Pid::PRIMARY && !self.process(Pid::from(id)).is_alive() {
-            // On a quiet machine an exit is heard after the end of the channel.
+            // On a quiet machine an exit follows the end of the channel.
             self.ready.put_off(Step::Reap(Pid::from(id)));
         }
         self.wake_blocked(pid, id);
@@ -50,14 +50,14 @@ impl Kernel {
         }
     }
 
-    /// There is room again.
+    /// Reports room for a blocked write.
     pub(crate) fn writable_again(&mut self, pid: Pid, id: ChannelId) -> Option<OsEvent> {
         let (channel, side) = self.channel_mut(pid, id)?;
         channel.end_mut(side).write_blocked = false;
         Some(OsEvent::Writable { channel: id })
     }
 
-    /// The connection that has waited longest, or a failure that leaves it where it is.
+    /// Accepts the oldest connection; a failure leaves it in the backlog.
     pub(crate) fn accept(&mut self, pid: Pid, id: SocketId, schedule: &mut Schedule) -> Option<OsEvent> {
         let has_room = self.has_room(pid, 1);
         self.process_mut(pid).descriptor_mut(id)?.starved = !has_room;
@@ -68,7 +68,7 @@ impl Kernel {
             let errno = [Errno::EMFILE, Errno::ENFILE][schedule.choose(Point::Error, 2)];
             return Some(OsEvent::AcceptFailed { listener: id, errno });
         }
-        let &Descriptor { file, held, .. } = self.process(pid).descriptor(id)?;
+        let &Descriptor { file, owned_by_program, .. } = self.process(pid).descriptor(id)?;
         let client = self.change_backlog(file, VecDeque::pop_front)??;
         if schedule.strikes(Fault::Aborted) {
             self.finish_to_server(client, Flow::Reset);
@@ -76,15 +76,15 @@ impl Kernel {
             return Some(OsEvent::AcceptFailed { listener: id, errno: Errno::ECONNABORTED });
         }
         let connection = self.open(SocketKind::Connection(client));
-        let origin = if held { Origin::Program } else { Origin::Machine };
+        let origin = if owned_by_program { Origin::Program } else { Origin::Machine };
         let socket = self.process_mut(pid).add(connection, origin);
         let client = self.client_mut(client);
         client.state = ClientState::Accepted;
-        client.accepted_by = Some(pid).filter(|_| !held);
+        client.accepted_by = Some(pid).filter(|_| !owned_by_program);
         Some(OsEvent::Accepted { listener: id, socket })
     }
 
-    /// The primary hears how a worker ended.
+    /// Reports the exit of a worker to the primary.
     pub(crate) fn reap(&mut self, pid: Pid) -> Option<OsEvent> {
         let Phase::Dead(status) = self.process(pid).phase else { return None };
         self.enter(pid, Phase::Reaped);

@@ -1,8 +1,9 @@
-//! What a step touches: the objects of a world that it reads or writes. Two steps commute if neither writes what the
-//! other touches.
+//! The footprint of a step: the objects of a world that the step reads or writes. Two steps commute if neither writes
+//! an object that the other reads or writes.
 //!
-//! What was written is seen by comparing a world with its copy from before; what was read is known from the step. Where
-//! it is not known, it is everything. Worlds with more objects than there are bits are touched as a whole.
+//! The writes come from comparing a world with its copy from before the step; the reads follow from the kind of step,
+//! and are every object where they are unknown. Where a world has more objects than the set has bits, the footprint is
+//! every object.
 
 use std::ops::{BitOr, BitOrAssign};
 
@@ -19,7 +20,7 @@ use crate::program::{ClientAction, ClientId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct ObjectSet(u128);
 
-/// What one step has read and written.
+/// The objects that one step has read and written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Footprint {
     pub(crate) reads: ObjectSet,
@@ -27,7 +28,7 @@ pub(crate) struct Footprint {
 }
 
 impl Footprint {
-    /// Whether the two steps can be exchanged.
+    /// Whether two steps commute.
     pub(crate) fn is_independent_of(self, other: Footprint) -> bool {
         let (ObjectSet(reads), ObjectSet(writes)) = (self.reads, self.writes);
         let (ObjectSet(other_reads), ObjectSet(other_writes)) = (other.reads, other.writes);
@@ -60,20 +61,20 @@ impl ObjectSet {
     pub(crate) const ALL: ObjectSet = ObjectSet(u128::MAX);
     /// The driver's program.
     pub(crate) const DRIVER: ObjectSet = ObjectSet(1 << 120);
-    /// The end of the log to which is written.
+    /// The end of the log that observers append to.
     pub(crate) const LOG_WRITTEN: ObjectSet = ObjectSet(1 << 121);
-    /// The end of the log from which the driver hears.
+    /// The end of the log that the driver reads.
     pub(crate) const LOG_READ: ObjectSet = ObjectSet(1 << 125);
-    /// How many faults may still strike.
+    /// The number of faults that may still strike.
     pub(crate) const FAULTS: ObjectSet = ObjectSet(1 << 122);
     const CLOCK: ObjectSet = ObjectSet(1 << 123);
-    /// The numbers that are given out next.
+    /// The next ids.
     const NUMBERS: ObjectSet = ObjectSet(1 << 124);
-    /// Names, strangers, rights and limits.
+    /// Paths, foreign sockets, rights and limits.
     const SYSTEM: ObjectSet = ObjectSet(1 << 126);
     const FILES: ObjectSet = ObjectSet(((1 << 32) - 1) << 40);
 
-    /// The `n`th of a row of objects that begins at bit `first`.
+    /// The `n`th of `of` objects, which begin at bit `first`.
     fn nth(first: usize, of: usize, n: usize) -> ObjectSet {
         if n < of { ObjectSet(1 << (first + n)) } else { ObjectSet::ALL }
     }
@@ -83,17 +84,17 @@ impl ObjectSet {
         ObjectSet::nth(0, 8, pid.index())
     }
 
-    /// A process as the kernel knows it.
+    /// The process-table entry of a process.
     fn process(pid: Pid) -> ObjectSet {
         ObjectSet::nth(8, 8, pid.index())
     }
 
-    /// The two ends of a channel, as far as they are open, paused or blocked.
+    /// The flags of the two ends of a channel.
     fn ends(worker: usize) -> ObjectSet {
         ObjectSet::nth(16, 8, worker)
     }
 
-    /// What waits at an end of a channel.
+    /// The inbox of one end of a channel.
     fn inbox(worker: usize, side: Side) -> ObjectSet {
         ObjectSet::nth(24, 16, worker * 2 + side as usize)
     }
@@ -123,7 +124,7 @@ fn changed<T>(
 }
 
 impl Kernel {
-    /// What is no longer as in this copy from before.
+    /// The objects that differ from `before`, a copy from before the step.
     pub(crate) fn written_since(&self, before: &Kernel) -> ObjectSet {
         let Kernel { processes, channels, files, clients, clock, system, next_port, .. } = self;
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
@@ -148,18 +149,22 @@ impl Kernel {
         written
     }
 
-    /// What this step of the kernel looks at, if it is enabled, and whether it is.
+    /// The objects that an enabled step reads, including those that enable it.
     pub(crate) fn read_by(&self, step: Step) -> ObjectSet {
         let own = |pid| ObjectSet::running(pid) | ObjectSet::process(pid);
         match step {
-            Step::Run(pid) => own(pid) | ObjectSet::ends(pid.index()) | ObjectSet::SYSTEM | self.held_by(pid),
+            Step::Run(pid) => {
+                own(pid) | ObjectSet::ends(pid.index()) | ObjectSet::SYSTEM | self.descriptors_of_process(pid)
+            }
             Step::Start(pid) => own(pid),
             Step::Read(pid, id) => own(pid) | ObjectSet::SYSTEM | incoming(pid, id),
             Step::Writable(pid, id) => own(pid) | outgoing(pid, id),
             Step::Accept(pid, id) | Step::Receive(pid, id) => {
                 own(pid) | ObjectSet::SYSTEM | self.socket_objects(pid, id)
             }
-            Step::Signal(pid, _) => own(pid) | incoming(pid, ChannelId::PRIMARY) | self.held_by(pid),
+            Step::Signal(pid, _) => {
+                own(pid) | incoming(pid, ChannelId::PRIMARY) | self.descriptors_of_process(pid)
+            }
             Step::Reap(pid) => {
                 own(Pid::PRIMARY) | ObjectSet::process(pid) | incoming(Pid::PRIMARY, pid.channel())
             }
@@ -184,17 +189,18 @@ impl Kernel {
         }
     }
 
-    /// A program asks for what depends on other processes.
-    pub(crate) fn asked(&mut self) {
-        self.asked += 1;
+    /// Records that a program asks for something that depends on other processes.
+    pub(crate) fn mark_lookup(&mut self) {
+        self.lookups += 1;
     }
 
-    /// Whether a program has asked, since `before`, for what depends on others: then it may have looked at anything.
-    pub(crate) fn has_asked_since(&self, before: &Kernel) -> bool {
-        self.asked != before.asked
+    /// Whether a program has asked, since `before`, for something that depends on other processes: the step may then
+    /// have read any object.
+    pub(crate) fn has_lookup_since(&self, before: &Kernel) -> bool {
+        self.lookups != before.lookups
     }
 
-    /// What this call looks at beside its own process, or changes where no copy shows it.
+    /// The objects that a call reads besides its own process, or writes without a visible difference.
     pub(crate) fn read_by_call(&self, pid: Pid, call: &Call) -> Footprint {
         let reads = match call {
             Call::Spawn { .. } | Call::Bind { .. } => {
@@ -221,7 +227,7 @@ impl Kernel {
         Footprint { reads, writes: ObjectSet::NONE }
     }
 
-    fn held_by(&self, pid: Pid) -> ObjectSet {
+    fn descriptors_of_process(&self, pid: Pid) -> ObjectSet {
         let descriptors = self.process(pid).descriptors().iter();
         descriptors.map(|descriptor| self.file_objects(descriptor.file)).collect()
     }
@@ -240,13 +246,13 @@ impl Kernel {
     }
 }
 
-/// What comes to a process on a channel.
+/// The objects of the channel that a process reads from.
 fn incoming(pid: Pid, id: ChannelId) -> ObjectSet {
     let (worker, side) = Kernel::locate(pid, id);
     ObjectSet::ends(worker) | ObjectSet::inbox(worker, side)
 }
 
-/// What it sends there.
+/// The objects of the channel that a process writes to.
 fn outgoing(pid: Pid, id: ChannelId) -> ObjectSet {
     let (worker, side) = Kernel::locate(pid, id);
     ObjectSet::ends(worker) | ObjectSet::inbox(worker, side.other())
@@ -268,7 +274,8 @@ fn channel_changes(
             .into_iter()
             .map(|side| {
                 let (now, before) = (now.end(side), before.end(side));
-                let ends = if now.is_as(before) { ObjectSet::NONE } else { ObjectSet::ends(worker) };
+                let ends =
+                    if now.is_unchanged_since(before) { ObjectSet::NONE } else { ObjectSet::ends(worker) };
                 let inbox =
                     if now.has_inbox_of(before) { ObjectSet::NONE } else { ObjectSet::inbox(worker, side) };
                 ends | inbox

@@ -1,4 +1,4 @@
-//! The process table: who lives, how it ended, which sockets it has. It does not run anything.
+//! The process table: the phase of each process, its exit status, and its sockets.
 
 use cluster_core::{ChannelId, ExitStatus, OsBytes, SocketId, SpawnOptions, WorkerId};
 
@@ -17,12 +17,12 @@ impl Pid {
         self.0 as usize
     }
 
-    /// The worker of this process; of the primary, none that exists.
+    /// The worker id of this process; the primary has one that no worker has.
     pub(crate) fn worker(self) -> WorkerId {
         WorkerId(self.0.into())
     }
 
-    /// The primary's end of this worker's channel.
+    /// The id by which the primary calls this worker's channel.
     pub(crate) fn channel(self) -> ChannelId {
         ChannelId::from(self.worker())
     }
@@ -41,61 +41,63 @@ impl From<ChannelId> for Pid {
     }
 }
 
-/// Where a process is in its life.
+/// The phase of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) enum Phase {
-    /// It was never started.
+    /// Never started.
     #[default]
     Absent,
-    /// It exists and has not run yet.
+    /// Started, but has not run yet.
     Starting,
     Running,
-    /// It does nothing until it goes on. Only a signal reaches it.
+    /// Stopped until a later step continues it. Only a signal reaches it.
     Stopped,
-    /// Dead, its parent not told yet.
+    /// Ended, and not reported to its parent.
     Dead(ExitStatus),
     Reaped,
 }
 
-/// What a process calls its first socket: the numbers before are its standard input, output, error and channel.
+/// The descriptor number of the first socket of a process, after standard input, output, error and the channel.
 const FIRST_NUMBER: u32 = 4;
 
-/// The kernel's half of a process.
+/// A process as the kernel knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct ProcessEntry {
     pub(crate) phase: Phase,
-    /// Both stay as they are, all its life.
+    /// Both are constant.
     pub(crate) options: CowArc<SpawnOptions>,
     pub(crate) env: CowArc<Vec<(OsBytes, OsBytes)>>,
-    /// It has something to do besides its channel and its sockets.
+    /// The program has work besides its channel and its sockets.
     pub(crate) kept_alive: bool,
-    /// It has written garbage: what it says of connections need not be true.
+    /// The process has written garbage: its statements about connections are not trusted.
     pub(crate) hostile: bool,
-    /// It has a child, which has its channel, too, and ends with the client of this connection.
+    /// A connection that a child of the process has inherited, together with the channel. The child ends with its
+    /// client.
     pub(crate) child: Option<FileId>,
-    /// The last byte that it wrote to its channel did not end a line.
+    /// The last byte that the process wrote to its channel was inside a line.
     pub(crate) mid_line: bool,
-    /// It does not come back from what its program does.
+    /// The process is blocked in a hook, or will be.
     pub(super) block: Option<Blocked>,
     descriptors: Vec<Descriptor>,
     next_socket: u64,
 }
 
 /// A socket as one process has it.
-#[expect(clippy::struct_excessive_bools, reason = "each of them changes alone")]
+#[expect(clippy::struct_excessive_bools, reason = "each flag changes alone")]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Descriptor {
     pub(crate) id: SocketId,
     pub(crate) file: FileId,
     pub(crate) origin: Origin,
     pub(crate) accepting: Accepting,
-    /// The process has heard that there is no descriptor for the next connection, and hears it no more until there is.
+    /// The process knows that it has no descriptor for the next connection; the failure is not repeated while that
+    /// lasts.
     pub(crate) starved: bool,
-    /// The program has it; the machine no longer does.
-    pub(crate) held: bool,
-    /// The program has heard how the client's side ended.
-    pub(crate) told: bool,
-    /// The program has it and does not read from it.
+    /// Owned by the program, no longer by the machine.
+    pub(crate) owned_by_program: bool,
+    /// The program has received the end of the client's side.
+    pub(crate) end_received: bool,
+    /// Owned by the program, which does not read it.
     pub(crate) muted: bool,
 }
 
@@ -114,20 +116,20 @@ pub(crate) enum Accepting {
     Yes,
 }
 
-/// How a process came by a socket.
+/// How a process obtained a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Origin {
-    /// Its machine bound or accepted it.
+    /// The machine bound or accepted it.
     Machine,
-    /// Its program did.
+    /// The program bound or accepted it.
     Program,
-    /// It came through the channel.
+    /// It was received from the channel.
     Channel,
 }
 
 impl ProcessEntry {
     pub(crate) fn starting(options: SpawnOptions, env: Vec<(OsBytes, OsBytes)>) -> Self {
-        // All by name: the default would allocate parts, only to drop them.
+        // Every field is named: `..Default::default()` would allocate copy-on-write parts only to drop them.
         ProcessEntry {
             phase: Phase::Starting,
             options: options.into(),
@@ -156,8 +158,8 @@ impl ProcessEntry {
             origin,
             accepting,
             starved: false,
-            held: false,
-            told: false,
+            owned_by_program: false,
+            end_received: false,
             muted: false,
         });
         id
@@ -167,42 +169,42 @@ impl ProcessEntry {
         self.next_socket = self.next_socket.max(last + 1);
     }
 
-    /// The number of a socket, as a descriptor has one. It is never used again.
+    /// The descriptor number of a socket. Numbers are not reused.
     pub(crate) fn number_of(&self, id: SocketId) -> Option<u32> {
         self.descriptor(id).map(Descriptor::number)
     }
 
-    /// What is behind a number, if it is a socket.
+    /// The socket behind a descriptor number.
     pub(crate) fn socket_at(&self, number: u32) -> Option<FileId> {
         let at = self.descriptors.iter().find(|descriptor| descriptor.number() == number);
         at.map(|descriptor| descriptor.file)
     }
 
-    /// In table order, which is the order in which they appeared.
+    /// In the order in which they were opened.
     pub(crate) fn descriptors(&self) -> &[Descriptor] {
         &self.descriptors
     }
 
     pub(crate) fn descriptor(&self, id: SocketId) -> Option<&Descriptor> {
-        Some(&self.descriptors[self.place(id)?])
+        Some(&self.descriptors[self.position(id)?])
     }
 
     pub(crate) fn descriptor_mut(&mut self, id: SocketId) -> Option<&mut Descriptor> {
-        let at = self.place(id)?;
+        let at = self.position(id)?;
         Some(&mut self.descriptors[at])
     }
 
     pub(crate) fn remove(&mut self, id: SocketId) -> Option<FileId> {
-        let at = self.place(id)?;
+        let at = self.position(id)?;
         Some(self.descriptors.remove(at).file)
     }
 
-    /// The order of the table is that of the ids.
-    fn place(&self, id: SocketId) -> Option<usize> {
+    /// The descriptors are in the order of their ids.
+    fn position(&self, id: SocketId) -> Option<usize> {
         self.descriptors.binary_search_by_key(&id, |descriptor| descriptor.id).ok()
     }
 
-    /// The end: every descriptor, in table order.
+    /// Ends the process; returns its descriptors in the order in which they were opened.
     pub(crate) fn die(&mut self, status: ExitStatus) -> Vec<Descriptor> {
         self.phase = Phase::Dead(status);
         std::mem::take(&mut self.descriptors)

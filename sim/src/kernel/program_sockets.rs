@@ -1,5 +1,5 @@
-//! What a program has itself, besides what its machine has: connections it was given, and sockets it opened, accepted or
-//! was sent. What happens at them is heard by the program and not by the machine.
+//! The sockets that a program owns, besides those of its machine: connections that a server delivered, and sockets that
+//! the program opened, accepted or received. Their events are delivered to the program, not to the machine.
 
 use std::net::SocketAddr;
 
@@ -14,9 +14,9 @@ use crate::program::{ClientId, Ending, SocketEvent};
 use crate::schedule::Schedule;
 
 impl Kernel {
-    // ---- having
+    // ---- ownership
 
-    /// A program has this connection from now on: a server gave it. `None`: it is not a connection of this process.
+    /// Gives a server's connection to the program. `None`: the process has no such connection.
     pub(crate) fn give_connection(&mut self, pid: Pid, id: SocketId) -> Option<ClientId> {
         self.give_to_program(pid, id);
         let client = self.client_behind(pid, id)?;
@@ -25,31 +25,31 @@ impl Kernel {
         Some(client)
     }
 
-    /// A program has this socket of its process from now on.
+    /// Gives a socket of the process to its program.
     pub(crate) fn give_to_program(&mut self, pid: Pid, id: SocketId) {
         if let Some(descriptor) = self.process_mut(pid).descriptor_mut(id) {
-            descriptor.held = true;
+            descriptor.owned_by_program = true;
             self.wake(Step::Receive(pid, id));
         }
     }
 
-    /// A program no longer has it; its machine does.
+    /// Gives a socket of the program back to the machine.
     pub(crate) fn give_to_machine(&mut self, pid: Pid, id: SocketId) {
         if let Some(descriptor) = self.process_mut(pid).descriptor_mut(id) {
-            descriptor.held = false;
+            descriptor.owned_by_program = false;
             descriptor.accepting = Accepting::No;
         }
     }
 
-    /// A program keeps it and does not read from it.
+    /// The program keeps a socket and does not read it.
     pub(crate) fn mute(&mut self, pid: Pid, id: SocketId) {
         if let Some(descriptor) = self.process_mut(pid).descriptor_mut(id) {
             descriptor.muted = true;
         }
     }
 
-    pub(crate) fn is_held(&self, pid: Pid, id: SocketId) -> bool {
-        self.process(pid).descriptor(id).is_some_and(|descriptor| descriptor.held)
+    pub(crate) fn is_owned_by_program(&self, pid: Pid, id: SocketId) -> bool {
+        self.process(pid).descriptor(id).is_some_and(|descriptor| descriptor.owned_by_program)
     }
 
     /// The client behind a connection of this process.
@@ -60,12 +60,12 @@ impl Kernel {
         }
     }
 
-    /// The client behind a connection that a program has.
-    pub(crate) fn held(&self, pid: Pid, id: SocketId) -> Option<ClientId> {
-        self.client_behind(pid, id).filter(|_| self.is_held(pid, id))
+    /// The client behind a connection that the program owns.
+    pub(crate) fn client_of_program(&self, pid: Pid, id: SocketId) -> Option<ClientId> {
+        self.client_behind(pid, id).filter(|_| self.is_owned_by_program(pid, id))
     }
 
-    /// The programs that have this connection. More than one, if one has kept what it sent, or a hostile one has it.
+    /// The programs that own this connection: more than one, if a sender kept it or a hostile process has it.
     pub(crate) fn holders(&self, id: ClientId) -> impl Iterator<Item = (Pid, SocketId)> {
         self.owners(move |kernel, descriptor| kernel.file(descriptor.file).kind == SocketKind::Connection(id))
     }
@@ -76,13 +76,15 @@ impl Kernel {
     ) -> impl Iterator<Item = (Pid, SocketId)> {
         (0..).map(Pid).zip(&self.processes).flat_map(move |(pid, process)| {
             let descriptors = process.descriptors().iter();
-            descriptors.filter(move |it| it.held && of(self, it)).map(move |descriptor| (pid, descriptor.id))
+            descriptors
+                .filter(move |it| it.owned_by_program && of(self, it))
+                .map(move |descriptor| (pid, descriptor.id))
         })
     }
 
-    /// Whether a connection is with somebody who neither serves it nor lets it go: a child of a process, or a process that
-    /// does nothing any more.
-    pub(crate) fn is_kept(&self, id: ClientId) -> bool {
+    /// Whether a connection is with a process that neither serves nor closes it: a worker's child, or a stopped
+    /// process.
+    pub(crate) fn is_out_of_reach(&self, id: ClientId) -> bool {
         let is_it = |file: FileId| self.file(file).kind == SocketKind::Connection(id);
         let idle = || (0..).map(Pid).zip(&self.processes).filter(|(pid, _)| self.is_stopped(*pid));
         self.processes.iter().filter_map(|process| process.child).any(is_it)
@@ -107,16 +109,16 @@ impl Kernel {
         }
     }
 
-    // ---- hearing
+    // ---- events
 
     pub(crate) fn receivable(&self, pid: Pid, id: SocketId) -> bool {
         self.process(pid).descriptor(id).is_some_and(|descriptor| {
-            descriptor.held
+            descriptor.owned_by_program
                 && !descriptor.muted
                 && match &self.file(descriptor.file).kind {
                     SocketKind::Connection(client) => {
                         let incoming = &self.client(*client).incoming;
-                        let has_ended = incoming.flow != Flow::Open && !descriptor.told;
+                        let has_ended = incoming.flow != Flow::Open && !descriptor.end_received;
                         has_ended || !incoming.bytes.is_empty()
                     }
                     SocketKind::Udp(datagrams) => !datagrams.queue.is_empty(),
@@ -125,9 +127,10 @@ impl Kernel {
         })
     }
 
-    /// What has arrived at a socket that a program has. The end of a connection is heard once by everybody who has it.
+    /// Takes the bytes, the end or the datagram that has arrived at a socket of the program. Each program that owns a
+    /// connection receives its end once.
     pub(crate) fn receive(&mut self, pid: Pid, id: SocketId) -> Option<SocketEvent> {
-        let file = self.process(pid).descriptor(id).filter(|descriptor| descriptor.held)?.file;
+        let file = self.process(pid).descriptor(id).filter(|descriptor| descriptor.owned_by_program)?.file;
         match &mut self.file_mut(file).kind {
             SocketKind::Connection(client) => {
                 let client = *client;
@@ -147,11 +150,12 @@ impl Kernel {
             return Some(SocketEvent::Data { connection, bytes: std::mem::take(&mut incoming.bytes) });
         }
         let ending = if incoming.flow == Flow::Reset { Ending::Reset } else { Ending::Finished };
-        self.process_mut(pid).descriptor_mut(connection)?.told = true;
+        self.process_mut(pid).descriptor_mut(connection)?.end_received = true;
         Some(SocketEvent::Ended { connection, ending })
     }
 
-    /// A listener of a program's own accepts. A failure leaves the client where it is, and nobody is told.
+    /// Accepts from a listener of the program. After a failure the client stays in the backlog, and the program is not
+    /// notified.
     pub(crate) fn accept_for_program(
         &mut self,
         pid: Pid,
@@ -165,25 +169,25 @@ impl Kernel {
         Some(SocketEvent::Accepted { listener, connection })
     }
 
-    // ---- doing
+    // ---- actions
 
-    /// A program starts a child that has its channel and this connection.
+    /// Starts a child of the process that inherits its channel and this connection.
     pub(crate) fn leave_child(&mut self, pid: Pid, connection: SocketId) {
-        let held = self.process(pid).descriptor(connection).filter(|descriptor| descriptor.held);
+        let held = self.process(pid).descriptor(connection).filter(|descriptor| descriptor.owned_by_program);
         if let (Some(file), None) = (held.map(|descriptor| descriptor.file), self.process(pid).child) {
             self.file_mut(file).refs += 1;
             self.process_mut(pid).child = Some(file);
         }
     }
 
-    /// Opens a socket for a program. A listening one accepts.
+    /// Opens a socket for a program. With a backlog the socket listens and accepts.
     pub(crate) fn open_for_program(
         &mut self,
         pid: Pid,
         address: &BindAddress,
         backlog: Option<u32>,
     ) -> Result<BoundSocket, Errno> {
-        self.asked();
+        self.mark_lookup();
         let (socket, local) = self.bind(pid, Origin::Program, address, None)?;
         self.give_to_program(pid, socket);
         if let Some(errno) = backlog.and_then(|backlog| self.listen_for_program(pid, socket, backlog).err()) {
@@ -193,25 +197,28 @@ impl Kernel {
         Ok((socket, local))
     }
 
-    /// Makes a socket that a program has listen and accept.
+    /// Makes a socket of the program listen and accept.
     pub(crate) fn listen_for_program(
         &mut self,
         pid: Pid,
         socket: SocketId,
         backlog: u32,
     ) -> Result<LocalAddress, Errno> {
-        self.asked();
-        let descriptor = self.process(pid).descriptor(socket).filter(|descriptor| descriptor.held);
+        self.mark_lookup();
+        let descriptor =
+            self.process(pid).descriptor(socket).filter(|descriptor| descriptor.owned_by_program);
         let file = descriptor.ok_or(Errno::EBADF)?.file;
         self.listen(file, backlog)?;
         let _ = self.pause_accept(pid, socket, false);
         self.address_of(file).ok_or(Errno::EINVAL)
     }
 
-    /// Sends a datagram from a socket that a program has. The kernel picks by the sender among sockets that share a port.
+    /// Sends a datagram from a socket of the program. Of sockets that share a port the kernel picks one by the sender,
+    /// as Linux does.
     pub(crate) fn send_from_program(&mut self, pid: Pid, socket: SocketId, to: SocketAddr, bytes: &[u8]) {
-        self.asked();
-        let Some(descriptor) = self.process(pid).descriptor(socket).filter(|descriptor| descriptor.held)
+        self.mark_lookup();
+        let Some(descriptor) =
+            self.process(pid).descriptor(socket).filter(|descriptor| descriptor.owned_by_program)
         else {
             return;
         };

@@ -1,7 +1,7 @@
-//! The steps that could be taken, oldest first, and what was last seen of each.
+//! The steps that may be enabled, oldest first, with the last known status of each.
 //!
-//! Most of what happens concerns few of them: a step is looked at again when something that it depends on was touched.
-//! It does not know what a step depends on, nor whether it can be taken; the kernel and the world do.
+//! Most steps change few dependencies: a status is computed again only after a dependency of that step has changed. The
+//! kernel and the world know the dependencies and the status of a step.
 
 use std::ops::{BitOr, BitOrAssign};
 
@@ -10,7 +10,7 @@ use super::socket::SocketKind;
 use super::{Readiness, Step};
 use crate::program::ClientId;
 
-/// A set of things that steps depend on. Some share a bit: a step is then looked at in vain.
+/// A set of dependencies of steps. Some share a bit: then a status is computed again without need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Dependencies(u64);
 
@@ -31,22 +31,22 @@ impl BitOrAssign for Dependencies {
 impl Dependencies {
     pub(crate) const NONE: Dependencies = Dependencies(0);
     pub(crate) const ALL: Dependencies = Dependencies(u64::MAX);
-    /// Of a step that was not looked at yet.
+    /// Of a step whose status was never computed.
     const NEW: Dependencies = Dependencies(1 << 59);
-    /// Who listens where, and who waits there.
+    /// The listening sockets and their backlogs.
     pub(crate) const LISTENERS: Dependencies = Dependencies(1 << 60);
-    /// The datagrams that wait.
+    /// The queues of UDP sockets.
     pub(crate) const UDP_QUEUES: Dependencies = Dependencies(1 << 61);
     const PRIMARY: Dependencies = Dependencies(1 << 62);
-    /// A great many steps depend on it, and it changes seldom.
+    /// Many steps depend on this, and it changes seldom.
     const LIFE_OF_PRIMARY: Dependencies = Dependencies(1 << 63);
 
-    /// A process and its descriptors; of a worker also its life, its channel, and whether it has something to do.
+    /// A process and its descriptors; of a worker also its phase, its channel and its next action.
     pub(crate) fn process(pid: Pid) -> Dependencies {
         if pid == Pid::PRIMARY { Dependencies::PRIMARY } else { Dependencies(1 << (pid.0 % 32)) }
     }
 
-    /// Whether a process lives and is not stopped.
+    /// Whether a process is alive and not stopped.
     pub(crate) fn life(pid: Pid) -> Dependencies {
         if pid == Pid::PRIMARY { Dependencies::LIFE_OF_PRIMARY } else { Dependencies::process(pid) }
     }
@@ -59,7 +59,7 @@ impl Dependencies {
         self.0 & other.0 != 0
     }
 
-    /// What hangs on a file. The client behind a connection has a mark of its own.
+    /// The dependencies on a socket. The client behind a connection has a dependency of its own.
     pub(crate) fn file(kind: &SocketKind) -> Dependencies {
         match kind {
             SocketKind::Listener(_) => Dependencies::LISTENERS,
@@ -69,17 +69,17 @@ impl Dependencies {
     }
 }
 
-/// What there is to see of a step.
+/// The status of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StepStatus {
-    /// Whether it can be taken, if nothing but a busy primary is in its way.
+    /// The readiness, if the primary is idle.
     pub(crate) readiness: Readiness,
-    /// The primary hears it, if it is not busy.
+    /// The primary receives the event, and only when idle.
     pub(crate) by_primary: bool,
     pub(crate) depends: Dependencies,
 }
 
-/// A step, and what was last seen of it.
+/// A step and its last known status.
 #[derive(Debug, Clone, Copy)]
 struct ReadyStep {
     step: Step,
@@ -87,10 +87,10 @@ struct ReadyStep {
     flags: u8,
 }
 
-// The flags of an entry as it is while the primary is busy; shifted by `WHILE_IT_HEARS`, as it is while it is not.
+// The flags while the primary is busy; shifted by `WHILE_IDLE`, the flags while the primary is idle.
 const ENABLED: u8 = 1;
 const OBSOLETE: u8 = 2;
-const WHILE_IT_HEARS: u8 = 2;
+const WHILE_IDLE: u8 = 2;
 
 impl ReadyStep {
     fn new(step: Step) -> Self {
@@ -103,11 +103,11 @@ impl ReadyStep {
             Readiness::Obsolete => OBSOLETE,
             Readiness::Waiting => 0,
         };
-        let meanwhile = if by_primary { 0 } else { flag };
-        (self.flags, self.depends) = (flag << WHILE_IT_HEARS | meanwhile, depends);
+        let while_busy = if by_primary { 0 } else { flag };
+        (self.flags, self.depends) = (flag << WHILE_IDLE | while_busy, depends);
     }
 
-    /// What is there to see now was seen: whatever it depends on was touched.
+    /// Asserts that the stored status is current: every changed dependency was marked.
     #[cfg(test)]
     fn assert_unchanged(&self, now: StepStatus) {
         let mut looked = ReadyStep::new(self.step);
@@ -116,36 +116,36 @@ impl ReadyStep {
     }
 }
 
-/// See the module.
+/// The ready steps, oldest first.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ready(Vec<ReadyStep>);
 
 impl Ready {
-    /// Becomes a copy, in the room it has.
+    /// Copies `other` into the memory that is allocated.
     pub(crate) fn copy_from(&mut self, other: &Ready) {
         self.0.clone_from(&other.0);
     }
 
-    /// Comes before all others.
+    /// Puts a step before all others.
     pub(crate) fn first(&mut self, step: Step) {
         self.0.insert(0, ReadyStep::new(step));
     }
 
-    /// Comes after all others, unless it is there.
+    /// Puts a step behind all others, unless it is there.
     pub(crate) fn last(&mut self, step: Step) {
         if self.find(step).is_none() {
             self.0.push(ReadyStep::new(step));
         }
     }
 
-    /// If it is there, it comes after all others now.
+    /// Moves a step behind all others, if it is there.
     pub(crate) fn put_off(&mut self, step: Step) {
         if let Some(at) = self.find(step) {
             self.0[at..].rotate_left(1);
         }
     }
 
-    /// Takes the step at this place. One that there may be more of comes after all others now.
+    /// Takes the step at an index. A step that can recur moves behind all others.
     pub(crate) fn take(&mut self, at: usize) {
         let ReadyStep { step, .. } = self.0.remove(at);
         if step.recurs() {
@@ -169,27 +169,27 @@ impl Ready {
         self.0.iter().position(|entry| entry.step == step)
     }
 
-    /// Looks again at what is new or depends on what was touched, drops what will never be taken, and marks where those
-    /// stand that can be.
+    /// Computes the status of new steps and of those with changed dependencies, drops obsolete steps, and collects the
+    /// indexes of the enabled ones.
     pub(crate) fn refresh(
         &mut self,
         touched: Dependencies,
-        primary_hears: bool,
-        look: impl Fn(Step) -> StepStatus,
+        primary_is_idle: bool,
+        status: impl Fn(Step) -> StepStatus,
         enabled: &mut IndexSet,
     ) {
         let touched = touched | Dependencies::NEW;
         let mut any = 0;
         for entry in &mut self.0 {
             if entry.depends.intersects(touched) {
-                entry.set_status(look(entry.step));
+                entry.set_status(status(entry.step));
             }
             #[cfg(test)]
-            entry.assert_unchanged(look(entry.step));
+            entry.assert_unchanged(status(entry.step));
             any |= entry.flags;
         }
         let [can_be_taken, is_obsolete] =
-            [ENABLED, OBSOLETE].map(|flag| if primary_hears { flag << WHILE_IT_HEARS } else { flag });
+            [ENABLED, OBSOLETE].map(|flag| if primary_is_idle { flag << WHILE_IDLE } else { flag });
         if any & is_obsolete != 0 {
             self.0.retain(|entry| entry.flags & is_obsolete == 0);
         }
@@ -197,19 +197,19 @@ impl Ready {
     }
 }
 
-/// Some of the places of a row, a bit for each: marking has no branch to mispredict.
+/// A set of indexes, one bit for each: building it has no branch to mispredict.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct IndexSet(Vec<u64>);
 
 impl IndexSet {
     const IN_A_WORD: usize = 64;
 
-    /// Becomes a copy, in the room it has.
+    /// Copies `other` into the memory that is allocated.
     pub(crate) fn copy_from(&mut self, other: &IndexSet) {
         self.0.clone_from(&other.0);
     }
 
-    /// These of a row, and no others.
+    /// Becomes the set of the indexes in `row` that satisfy `is_one`.
     fn mark<T>(&mut self, row: &[T], is_one: impl Fn(&T) -> bool) {
         let word = |part: &[T]| part.iter().rev().fold(0, |word, it| word << 1 | u64::from(is_one(it)));
         self.0.clear();
@@ -228,7 +228,7 @@ impl IndexSet {
         self.0.iter().map(|word| word.count_ones() as usize).sum()
     }
 
-    /// The `n`th, from 0. There are more than `n`.
+    /// The `n`th index, from 0. The set has more than `n`.
     pub(crate) fn nth(&self, mut n: usize) -> usize {
         for (at, &word) in self.0.iter().enumerate() {
             let mut word = word;
@@ -239,7 +239,7 @@ impl IndexSet {
                 (n, word) = (n - 1, word & (word - 1));
             }
         }
-        unreachable!("there are more")
+        unreachable!("the set has more than `n` indexes")
     }
 }
 
@@ -248,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_counted_and_found_in_every_word() {
+    fn index_set_spans_words() {
         let mut indexes = IndexSet::default();
         let wanted = [0, 3, 63, 64, 130, 191, 320];
         for index in wanted {

@@ -1,5 +1,5 @@
-//! Sockets behind their descriptors: listeners with a backlog, connections as two pipes between a client and whoever has
-//! the descriptor, and UDP sockets. A file lives while anybody refers to it; the kernel counts.
+//! The sockets behind descriptors: listeners with a backlog, connections as two pipes between a client and a process,
+//! and UDP sockets. The kernel counts the references of a file and closes it after the last.
 
 use std::collections::VecDeque;
 
@@ -10,14 +10,14 @@ use super::process_table::Pid;
 use super::udp::{Datagram, UdpSocket};
 use crate::program::{ClientAction, ClientId};
 
-/// What a descriptor refers to, in any number of processes and messages.
+/// A socket that descriptors and messages in flight reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct FileId(pub(crate) u32);
 
-/// A socket.
+/// A socket and its references.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct File {
-    /// Descriptors and messages in flight that refer to it. At 0 it is closed.
+    /// The number of descriptors and messages in flight that reference the socket. At 0 it is closed.
     pub(crate) refs: u32,
     pub(crate) kind: SocketKind,
 }
@@ -33,7 +33,7 @@ pub(crate) enum SocketKind {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Listener {
     pub(crate) bound: BoundAddress,
-    /// How many connections may wait; `None`: it is bound and does not listen.
+    /// The length of the accept queue; `None`: the socket does not listen.
     pub(crate) limit: Option<u32>,
     pub(crate) backlog: VecDeque<ClientId>,
 }
@@ -47,35 +47,35 @@ impl Listener {
 /// A client and its one connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Client {
-    /// Where it last tried to connect.
+    /// The address of its last connect.
     pub(crate) to: Option<LocalAddress>,
     pub(crate) actions: VecDeque<ClientAction>,
     pub(crate) state: ClientState,
-    /// Whether it was connected or refused, until it has heard.
-    pub(crate) answer: Option<bool>,
+    /// Whether its connect succeeded, until the client has received that.
+    pub(crate) connect_result: Option<bool>,
     /// From the client.
     pub(crate) incoming: Pipe,
     /// To the client.
     pub(crate) outgoing: Pipe,
-    /// The process whose machine accepted it from the kernel; `None`: none, or its program did.
+    /// The process whose machine accepted the connection; `None`: none, or a program did.
     pub(crate) accepted_by: Option<Pid>,
-    /// How many programs were ever given it, not counting those in hostile processes.
+    /// The number of programs that have received the connection, not counting hostile processes.
     pub(crate) served: u32,
-    /// The port its datagrams come from, once it has sent one.
+    /// The source port of its datagrams, once it has sent one.
     pub(crate) udp_port: Option<u16>,
-    /// Datagrams it has not heard.
+    /// Datagrams that the client has not received.
     pub(crate) datagrams: VecDeque<Datagram>,
 }
 
-/// Where a connection is.
+/// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) enum ClientState {
-    /// Not connected, or not yet.
+    /// Not connected.
     #[default]
     Idle,
     /// In the backlog of a listener.
     Queued,
-    /// Accepted, and somebody refers to the server's end.
+    /// Accepted; a process references the server's end.
     Accepted,
     /// The server's end is closed.
     Closed,
@@ -86,8 +86,8 @@ pub(crate) enum ClientState {
 pub(crate) struct Pipe {
     pub(crate) bytes: Vec<u8>,
     pub(crate) flow: Flow,
-    /// The client has heard how it ended.
-    pub(crate) told: bool,
+    /// The client has received the end.
+    pub(crate) end_received: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -99,7 +99,7 @@ pub(crate) enum Flow {
 }
 
 impl Pipe {
-    /// The first ending stays.
+    /// Ends the pipe. Only the first ending counts.
     pub(crate) fn finish(&mut self, flow: Flow) {
         if self.flow == Flow::Open {
             self.flow = flow;
@@ -107,13 +107,13 @@ impl Pipe {
     }
 
     pub(crate) fn has_news(&self) -> bool {
-        !self.bytes.is_empty() || (self.flow != Flow::Open && !self.told)
+        !self.bytes.is_empty() || (self.flow != Flow::Open && !self.end_received)
     }
 
-    /// The bytes, or how it ended.
+    /// Takes the bytes; returns the ending if there are none.
     pub(crate) fn take(&mut self) -> Result<Vec<u8>, Flow> {
         if self.bytes.is_empty() {
-            self.told = true;
+            self.end_received = true;
             return Err(self.flow);
         }
         Ok(std::mem::take(&mut self.bytes))
@@ -122,10 +122,10 @@ impl Pipe {
 
 impl Client {
     pub(crate) fn has_news(&self) -> bool {
-        self.answer.is_some() || !self.datagrams.is_empty() || self.outgoing.has_news()
+        self.connect_result.is_some() || !self.datagrams.is_empty() || self.outgoing.has_news()
     }
 
-    /// It hangs: connected, and neither side has said that it is over.
+    /// Whether the client waits: it is connected, and neither side has ended.
     pub(crate) fn is_waiting(&self) -> bool {
         matches!(self.state, ClientState::Queued | ClientState::Accepted)
             && self.outgoing.flow == Flow::Open

@@ -1,4 +1,4 @@
-//! What a step is: one thing that the kernel, a process or a client does at once. Whether it can be taken is not known here.
+//! The steps: one thing that the kernel, a process or a client does at once.
 
 use std::fmt;
 
@@ -7,41 +7,41 @@ use cluster_core::{ChannelId, Signal, SocketId};
 use super::process_table::Pid;
 use crate::program::ClientId;
 
-/// One thing that can happen next.
+/// A possible next step of a world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Step {
-    /// A process makes its next call, or hears its next event.
+    /// A process makes its next call, or its program receives the next event.
     Run(Pid),
-    /// A process that was spawned begins.
+    /// A spawned process starts.
     Start(Pid),
-    /// Bytes, or their end, arrive at a channel.
+    /// Bytes or an end of file arrive at a channel.
     Read(Pid, ChannelId),
-    /// There is room in a channel again.
+    /// A channel has room for a blocked write.
     Writable(Pid, ChannelId),
-    /// A connection is taken from a listener.
+    /// A process accepts a connection.
     Accept(Pid, SocketId),
-    /// Something arrives at a connection or a UDP socket that a program has.
+    /// Bytes, an end or a datagram arrive at a socket of a program.
     Receive(Pid, SocketId),
-    /// A signal reaches a process.
+    /// A signal kills a process.
     Signal(Pid, Signal),
-    /// The primary hears of an exit.
+    /// The primary receives the exit of a worker.
     Reap(Pid),
-    /// What a dead process left behind closes the channel.
+    /// The child of a dead worker closes the inherited channel.
     CloseInherited(Pid),
-    /// A process that was stopped goes on.
+    /// A stopped process continues.
     Continue(Pid),
-    /// A client does what it was told.
+    /// A client performs its next action.
     ClientAction(ClientId),
-    /// A client hears something.
+    /// A client receives an event.
     ClientEvent(ClientId),
-    /// The driver hears an observation.
+    /// The driver receives a line of the log.
     DriverEvent,
     /// The next timer fires.
     Timer,
 }
 
 impl Step {
-    /// Whether it can be taken again when it was taken, if there is more of what it is about.
+    /// Whether the step may be enabled again at once after it was taken.
     pub(super) fn recurs(self) -> bool {
         match self {
             Step::Read(..)
@@ -62,7 +62,7 @@ impl Step {
     }
 }
 
-/// For people.
+/// For people who read a failure.
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -80,7 +80,7 @@ impl fmt::Display for Step {
             Step::Receive(pid, _) => write!(f, "{pid} receives from a socket"),
             Step::Signal(pid, signal) => write!(f, "{pid} is killed by {signal}"),
             Step::Reap(pid) => write!(f, "{pid} is reaped"),
-            Step::CloseInherited(pid) => write!(f, "what {pid} left behind closes its channel"),
+            Step::CloseInherited(pid) => write!(f, "a child of {pid} closes the inherited channel"),
             Step::Continue(pid) => write!(f, "{pid} continues"),
             Step::ClientAction(ClientId(client)) => write!(f, "client {client} acts"),
             Step::ClientEvent(ClientId(client)) => write!(f, "client {client} receives"),

@@ -1,5 +1,5 @@
-//! What of the operating system is no process and no socket: names in the file system, strangers, rights and limits.
-//! It changes seldom, and worlds share it. It opens nothing.
+//! The rest of the operating system: paths, foreign sockets, rights and limits. It changes seldom, and copies of a
+//! world share it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -9,45 +9,45 @@ use cluster_core::{Errno, SocketId};
 use super::process_table::Pid;
 use super::socket::FileId;
 
-/// What a Unix socket's file is made with: 0777, less what the usual umask of 022 takes away.
+/// The mode of a new Unix socket: 0777 with the usual umask of 022.
 const MODE: u32 = 0o755;
 
-/// See the module.
+/// Paths, foreign sockets, rights and limits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct System {
-    /// TCP ports that strangers serve.
+    /// TCP ports of foreign processes.
     pub(crate) tcp_ports: BTreeSet<u16>,
-    /// UDP ports that strangers have.
+    /// UDP ports of foreign processes.
     pub(crate) udp_ports: BTreeSet<u16>,
-    /// The files of Unix sockets, and those of strangers.
+    /// Paths of Unix sockets and of foreign files.
     pub(crate) paths: BTreeMap<String, PathEntry>,
-    /// Programs and directories that cannot be used, and why.
+    /// Programs and directories that cannot be used, and the error.
     broken: BTreeMap<String, Errno>,
-    /// How many sockets and channels a process may have.
+    /// The number of sockets and channels that a process may have open.
     pub(crate) limits: BTreeMap<Pid, usize>,
-    /// Nobody here is root.
+    /// No process is root.
     pub(crate) no_root: bool,
-    /// There is no IPv6.
+    /// The machine has no IPv6.
     pub(crate) no_ipv6: bool,
 }
 
-/// A name in the file system.
+/// An existing path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct PathEntry {
-    /// `None`: a stranger's.
+    /// The socket; `None` for a foreign file.
     pub(crate) file: Option<FileId>,
-    /// With whose descriptor it goes.
+    /// The descriptor that removes the path when it is closed.
     owner: Option<(Pid, SocketId)>,
     pub(crate) mode: u32,
 }
 
 impl System {
-    /// Makes whatever needs this program or directory fail so.
+    /// Makes every use of this program or directory fail with `errno`.
     pub(crate) fn break_path(&mut self, path: String, errno: Errno) {
         self.broken.insert(path, errno);
     }
 
-    /// Why a path cannot be used: it, or a directory on the way to it, is broken.
+    /// The error of a path: that of the path itself, or of a directory above it.
     pub(crate) fn fault_of(&self, path: &str) -> Option<Errno> {
         if self.broken.is_empty() {
             return None;
@@ -55,12 +55,12 @@ impl System {
         Path::new(path).ancestors().find_map(|path| self.broken.get(path.to_str()?).copied())
     }
 
-    /// A stranger's file.
+    /// Creates a foreign file.
     pub(crate) fn occupy_path(&mut self, path: String) {
         self.paths.insert(path, PathEntry { file: None, owner: None, mode: MODE });
     }
 
-    /// A socket is bound at a path that is free.
+    /// Records the path of a bound socket. The path is free.
     pub(crate) fn add_path(
         &mut self,
         path: String,
@@ -75,12 +75,12 @@ impl System {
             .insert(path, PathEntry { file: Some(file), owner: Some(owner), mode: MODE | read | write });
     }
 
-    /// Whether a path goes with this descriptor.
+    /// Whether a descriptor removes a path when it is closed.
     pub(crate) fn has_path_of(&self, owner: (Pid, SocketId)) -> bool {
         self.paths.values().any(|entry| entry.owner == Some(owner))
     }
 
-    /// Removes the path that goes with a descriptor.
+    /// Removes the path of a descriptor.
     pub(crate) fn remove_paths_of(&mut self, owner: (Pid, SocketId)) {
         self.paths.retain(|_, entry| entry.owner != Some(owner));
     }

@@ -1,4 +1,4 @@
-//! The kernel alone: what it answers, what it delivers, and what it does when a process dies.
+//! The kernel alone: its answers, its events, and the end of a process.
 
 use cluster_core::{
     BindAddress, Call, ChannelId, Errno, ExitStatus, HandleId, LocalAddress, OsEvent, Signal, SocketId,
@@ -22,7 +22,7 @@ const WORKER: Pid = Pid(1);
 const DOWN: ChannelId = ChannelId(1);
 const UP: ChannelId = ChannelId::PRIMARY;
 
-/// A primary and one worker, both running.
+/// A kernel with a primary and one worker, both running.
 fn kernel() -> Kernel {
     let mut kernel = Kernel::new(100);
     let spawn =
@@ -76,13 +76,13 @@ fn read(kernel: &mut Kernel, pid: Pid, channel: ChannelId) -> Option<OsEvent> {
 }
 
 #[test]
-fn an_exit_is_heard_after_every_byte_and_before_or_after_the_end_of_the_channel() {
+fn exit_follows_every_byte() {
     let mut kernel = kernel();
-    write(&mut kernel, WORKER, "last words", None);
+    write(&mut kernel, WORKER, "last bytes", None);
     die(&mut kernel, WORKER);
     assert_eq!(kernel.readiness(Step::Reap(WORKER)), Readiness::Waiting);
     assert!(
-        matches!(read(&mut kernel, PRIMARY, DOWN), Some(OsEvent::Read { bytes, .. }) if bytes == b"last words")
+        matches!(read(&mut kernel, PRIMARY, DOWN), Some(OsEvent::Read { bytes, .. }) if bytes == b"last bytes")
     );
     assert_eq!(kernel.readiness(Step::Reap(WORKER)), Readiness::Enabled);
     assert_eq!(kernel.readiness(Step::Read(PRIMARY, DOWN)), Readiness::Enabled);
@@ -93,7 +93,7 @@ fn an_exit_is_heard_after_every_byte_and_before_or_after_the_end_of_the_channel(
 }
 
 #[test]
-fn a_grandchild_holds_the_channel_open_beyond_the_exit() {
+fn grandchild_holds_the_channel_open() {
     let mut kernel = kernel();
     let mut schedule = Schedule::replay(vec![1]).with_faults(Faults::only(&[Fault::Grandchild]));
     kernel.die(WORKER, ExitStatus::Code(0), &mut schedule);
@@ -104,7 +104,7 @@ fn a_grandchild_holds_the_channel_open_beyond_the_exit() {
 }
 
 #[test]
-fn a_write_is_cut_at_the_buffer_and_goes_on_when_there_is_room() {
+fn write_is_cut_at_the_capacity() {
     let mut kernel = kernel();
     let rest = vec![b'x'; 20];
     assert_eq!(
@@ -120,7 +120,7 @@ fn a_write_is_cut_at_the_buffer_and_goes_on_when_there_is_room() {
 }
 
 #[test]
-fn a_paused_channel_delivers_nothing() {
+fn paused_channel_delivers_nothing() {
     let mut kernel = kernel();
     perform(&mut kernel, WORKER, Call::PauseRead { channel: UP });
     write(&mut kernel, PRIMARY, "x", None);
@@ -130,14 +130,14 @@ fn a_paused_channel_delivers_nothing() {
 }
 
 #[test]
-fn a_port_is_taken_once_and_free_again_when_the_last_reference_is_gone() {
+fn port_is_free_after_the_last_reference() {
     let mut kernel = kernel();
     assert!(matches!(bind(&mut kernel, 80, Some(1)), Some(OsEvent::Bound { .. })));
     let taken = Some(OsEvent::BindFailed { handle: HandleId(1), errno: Errno::EADDRINUSE });
     assert_eq!(bind(&mut kernel, 80, Some(1)), taken);
     write(&mut kernel, PRIMARY, "x", Some(SocketId(0)));
     perform(&mut kernel, PRIMARY, Call::Close { socket: SocketId(0) });
-    assert_eq!(bind(&mut kernel, 80, Some(1)), taken, "the message in flight refers to it");
+    assert_eq!(bind(&mut kernel, 80, Some(1)), taken, "the message in flight references the socket");
     die(&mut kernel, WORKER);
     assert!(matches!(bind(&mut kernel, 80, Some(1)), Some(OsEvent::Bound { .. })));
     kernel.system_mut().tcp_ports.insert(81);
@@ -145,7 +145,7 @@ fn a_port_is_taken_once_and_free_again_when_the_last_reference_is_gone() {
 }
 
 #[test]
-fn a_listener_that_closes_resets_who_waits_in_its_backlog() {
+fn closed_listener_resets_its_backlog() {
     let mut kernel = kernel();
     let client = served(&mut kernel);
     perform(&mut kernel, PRIMARY, Call::Close { socket: SocketId(0) });
@@ -157,7 +157,7 @@ fn a_listener_that_closes_resets_who_waits_in_its_backlog() {
 }
 
 #[test]
-fn a_client_waits_while_the_backlog_is_full() {
+fn client_waits_for_a_full_backlog() {
     let mut kernel = kernel();
     served(&mut kernel);
     let second = kernel.add_client();
@@ -168,7 +168,7 @@ fn a_client_waits_while_the_backlog_is_full() {
 }
 
 #[test]
-fn a_connection_ends_when_the_last_who_has_it_closes_it() {
+fn connection_ends_with_the_last_reference() {
     let mut kernel = kernel();
     let client = served(&mut kernel);
     accept(&mut kernel);
@@ -182,7 +182,7 @@ fn a_connection_ends_when_the_last_who_has_it_closes_it() {
 }
 
 #[test]
-fn a_connection_closed_with_unread_bytes_is_reset() {
+fn connection_with_unread_bytes_is_reset() {
     let mut kernel = kernel();
     let client = served(&mut kernel);
     accept(&mut kernel);
@@ -193,7 +193,7 @@ fn a_connection_closed_with_unread_bytes_is_reset() {
 }
 
 #[test]
-fn a_descriptor_can_be_lost_and_its_bytes_arrive() {
+fn lost_descriptor_leaves_its_bytes() {
     let mut kernel = kernel();
     let client = served(&mut kernel);
     accept(&mut kernel);
@@ -202,5 +202,5 @@ fn a_descriptor_can_be_lost_and_its_bytes_arrive() {
     let mut schedule = Schedule::replay(vec![1]).with_faults(Faults::only(&[Fault::LostDescriptor]));
     let arrived = kernel.read(WORKER, UP, &mut schedule);
     assert_eq!(arrived, Some(OsEvent::Read { channel: UP, bytes: b"take it".to_vec(), socket: None }));
-    assert_eq!(kernel.next_client_event(client), ClientEvent::End, "nobody has it");
+    assert_eq!(kernel.next_client_event(client), ClientEvent::End, "no process references the connection");
 }

@@ -1,5 +1,5 @@
-//! UDP: sockets with a queue, and to whom a datagram goes. It goes to a socket or to a client at once, or nowhere;
-//! nobody is told.
+//! UDP sockets, and the receiver of a datagram. A datagram reaches a socket or a client at once, or is dropped without
+//! an error.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -10,10 +10,10 @@ use super::socket::{FileId, SocketKind};
 use super::{Kernel, Step};
 use crate::program::ClientId;
 
-/// What a socket's queue holds, in bytes, as Linux counts; what comes after that is lost.
+/// The capacity of a queue in bytes, as Linux counts; further datagrams are dropped.
 const ROOM: usize = 212_992;
 
-/// What Linux counts for a datagram besides its bytes.
+/// The bytes that Linux counts for a datagram in addition to its data.
 const OVERHEAD: usize = 768;
 
 /// A UDP socket.
@@ -44,7 +44,7 @@ impl UdpSocket {
 }
 
 impl Kernel {
-    /// Every UDP socket that is still referred to.
+    /// Every UDP socket with a reference.
     pub(crate) fn udp_sockets(&self) -> impl Iterator<Item = (FileId, &UdpSocket)> {
         self.files().filter(|(_, file)| file.refs > 0).filter_map(|(id, file)| match &file.kind {
             SocketKind::Udp(datagrams) => Some((id, datagrams)),
@@ -52,8 +52,8 @@ impl Kernel {
         })
     }
 
-    /// The sockets to one of which a datagram goes: the closest, and of those the newest, unless that one shares its
-    /// port with others on purpose.
+    /// The sockets that can receive a datagram for this address: the most specific, and of those the newest with all
+    /// that share its port by `SO_REUSEPORT`.
     pub(crate) fn matching_udp_sockets(&self, to: SocketAddr) -> Vec<FileId> {
         let to = loopback(to);
         let close =
@@ -76,11 +76,11 @@ impl Kernel {
         pick: impl FnOnce(usize) -> usize,
     ) {
         let datagram = Datagram { from, bytes };
-        let boxes = self.matching_udp_sockets(to);
-        if boxes.is_empty() {
+        let sockets = self.matching_udp_sockets(to);
+        if sockets.is_empty() {
             return self.send_to_client(to.port(), datagram);
         }
-        let file = boxes[pick(boxes.len())];
+        let file = sockets[pick(sockets.len())];
         if let SocketKind::Udp(socket) = &mut self.file_mut(file).kind {
             socket.push(datagram);
         }
@@ -97,7 +97,7 @@ impl Kernel {
     }
 }
 
-/// How the receiver sees a sender that is bound to `own`.
+/// The source address that the receiver sees of a socket bound to `own`.
 pub(crate) fn sender(own: SocketAddr, to: SocketAddr) -> SocketAddr {
     if !own.ip().is_unspecified() {
         return own;

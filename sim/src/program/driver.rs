@@ -1,4 +1,4 @@
-//! The one outside: it hears the log, commands the clients, and is everybody else on the machine.
+//! The driver: reads the log, commands the clients, and acts for the rest of the machine.
 
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,7 +11,7 @@ use crate::kernel::process_table::Pid;
 use crate::observations::ObservationLog;
 use crate::program::ClientAction;
 
-/// The one outside.
+/// The context of the driver's hooks.
 #[derive(Debug)]
 pub struct Driver<'a> {
     pub(crate) kernel: &'a mut Kernel,
@@ -21,17 +21,18 @@ pub struct Driver<'a> {
 impl Driver<'_> {
     // ---- clients
 
-    /// A new client, which does nothing yet.
+    /// Adds a client that does nothing.
     pub fn client(&mut self) -> ClientId {
         self.kernel.add_client()
     }
 
-    /// A new client connects to a port of `127.0.0.1`.
+    /// Adds a client that connects to a port of `127.0.0.1`.
     pub fn connect(&mut self, port: u16) -> ClientId {
         self.connect_to(LocalAddress::Ip(SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
     }
 
-    /// A new client connects: to an address, or to the path of a Unix socket. Every address means the loopback.
+    /// Adds a client that connects to an address or to the path of a Unix socket. Every address stands for the
+    /// loopback.
     pub fn connect_to(&mut self, address: LocalAddress) -> ClientId {
         let client = self.client();
         self.kernel.command(client, ClientAction::Connect(crate::kernel::bind::destination(address)));
@@ -43,89 +44,89 @@ impl Driver<'_> {
         self.kernel.command(client, ClientAction::Send(bytes.to_vec()));
     }
 
-    /// A client sends a datagram, always from the same port. Nobody is told whether there is anybody.
+    /// A client sends a datagram, always from the same port. An unreachable address is no error.
     pub fn send_to(&mut self, client: ClientId, to: SocketAddr, bytes: &[u8]) {
         self.kernel.command(client, ClientAction::SendTo(to, bytes.to_vec()));
     }
 
-    /// A client says that it is done.
+    /// A client ends its side of the connection.
     pub fn end(&mut self, client: ClientId) {
         self.kernel.command(client, ClientAction::End);
     }
 
-    /// A client resets its connection; what it was told before and has not done is void.
+    /// A client resets its connection; its pending actions are dropped.
     pub fn reset(&mut self, client: ClientId) {
         self.kernel.command(client, ClientAction::Reset);
     }
 
-    /// Writes down an observation of a client.
+    /// Records an observation of a client.
     pub fn observe(&mut self, client: ClientId, text: impl Into<Cow<'static, str>>) {
         self.log.observe(Actor::Client(client), text.into());
     }
 
     // ---- processes
 
-    /// Sends a signal to a process, as a person at a terminal does. A client has no process.
+    /// Sends a signal to a process, as an operator does. A client has no process.
     pub fn kill(&mut self, actor: Actor, signal: Signal) {
         if let Some(pid) = pid(actor) {
-            self.kernel.asked();
+            self.kernel.mark_lookup();
             self.kernel.signal(pid, signal);
         }
     }
 
-    /// A process can open so many more sockets and channels than it has now; with `None`, as many as it likes. See
-    /// [`Process::limit_descriptors`](super::Process::limit_descriptors). A worker that is not there yet has nothing: its
+    /// Limits a process to `more` sockets and channels above those that it has now; `None` removes the limit. See
+    /// [`Process::limit_descriptors`](super::Process::limit_descriptors). A worker that is not started has none; the
     /// channel will be the first. A client has no process.
     pub fn limit_descriptors(&mut self, actor: Actor, more: Option<usize>) {
         if let Some(pid) = pid(actor) {
-            self.kernel.asked();
+            self.kernel.mark_lookup();
             self.kernel.limit(pid, more);
         }
     }
 
     // ---- the system
 
-    /// A stranger serves this TCP port from now on: binding it fails.
+    /// From now on a foreign process serves this TCP port: binding it fails.
     pub fn occupy(&mut self, port: u16) {
         self.kernel.system_mut().tcp_ports.insert(port);
     }
 
-    /// A stranger has this UDP port from now on: binding it fails.
+    /// From now on a foreign process has this UDP port: binding it fails.
     pub fn occupy_udp(&mut self, port: u16) {
         self.kernel.system_mut().udp_ports.insert(port);
     }
 
-    /// There is a stranger's file at this path from now on: binding it fails.
+    /// From now on a foreign file exists at this path: binding it fails.
     pub fn occupy_path(&mut self, path: impl Into<String>) {
         self.kernel.system_mut().occupy_path(path.into());
     }
 
-    /// Whatever needs this path fails so from now on: spawning a program that is here, spawning in a directory that is
-    /// here or below, binding a Unix socket below. `ENOENT`: it is not there, which a bind calls `EACCES`, as with Node;
-    /// `EACCES`: nobody may use it.
+    /// From now on every use of this path fails with `errno`: spawning this program, spawning in this directory or
+    /// below, binding a Unix socket below. `ENOENT`: the path does not exist; a bind then returns `EACCES`, as in Node.
+    /// `EACCES`: no access.
     pub fn break_path(&mut self, path: impl Into<String>, errno: Errno) {
         self.kernel.system_mut().break_path(path.into(), errno);
     }
 
-    /// Nobody here is root from now on: ports below 1024 are `EACCES`, and spawning as another user is `EPERM`.
+    /// From now on no process is root: ports below 1024 are `EACCES`, and spawning as another user is `EPERM`.
     pub fn drop_root(&mut self) {
         self.kernel.system_mut().no_root = true;
     }
 
-    /// How many connections the kernel lets wait at who listens at an address; `None`: nobody listens.
+    /// The length of the accept queue of the listener at an address; `None`: no socket listens there.
     pub fn backlog(&mut self, at: LocalAddress) -> Option<u32> {
-        self.kernel.asked();
+        self.kernel.mark_lookup();
         self.kernel.backlog(&crate::kernel::bind::destination(at))
     }
 
-    /// There is no IPv6 from now on: every address is `0.0.0.0`, and binding one of IPv6 is `EAFNOSUPPORT`.
+    /// From now on the machine has no IPv6: every address is `0.0.0.0`, and binding an IPv6 address is `EAFNOSUPPORT`.
     pub fn drop_ipv6(&mut self) {
         self.kernel.system_mut().no_ipv6 = true;
     }
 
-    /// The mode bits of the file of a Unix socket; `None`: there is no such file.
+    /// The mode bits of a Unix socket's file; `None`: no such file.
     pub fn mode(&mut self, path: &str) -> Option<u32> {
-        self.kernel.asked();
+        self.kernel.mark_lookup();
         self.kernel.mode(path)
     }
 }

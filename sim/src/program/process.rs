@@ -1,4 +1,4 @@
-//! The process a hook runs in: what a program can do besides commanding its machine. Everything takes effect at once.
+//! The process of a hook: what a program does besides commanding its machine. Everything takes effect at once.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use crate::kernel::process_table::Pid;
 use crate::kernel::socket::Flow;
 use crate::observations::ObservationLog;
 
-/// The process a hook runs in.
+/// The context of a process's hooks.
 #[derive(Debug)]
 pub struct Process<'a> {
     pub(crate) pid: Pid,
@@ -29,42 +29,42 @@ pub struct Process<'a> {
 }
 
 impl Process<'_> {
-    /// Writes down a line: conformance compares it, a property reads it ([`World::observations`](crate::World::observations)),
-    /// and the table of a run that fails shows it.
+    /// Records an observation: conformance compares it, a property reads it
+    /// ([`World::observations`](crate::World::observations)), and the table of a failed run contains it.
     pub fn observe(&mut self, text: impl Into<Cow<'static, str>>) {
         self.log.observe(self.pid.into(), text.into());
     }
 
-    /// Tells the driver something that nobody compares, such as a port.
+    /// Sends the driver a notice that is no observation, such as a port.
     pub fn notify_driver(&mut self, text: impl Into<Cow<'static, str>>) {
         self.log.notify_driver(self.pid.into(), text.into());
     }
 
-    /// Who this is.
+    /// This process.
     pub fn actor(&self) -> Actor {
         self.pid.into()
     }
 
-    /// The environment the primary gave it. Node: `process.env`, the part given to `cluster.fork(env)`.
+    /// The environment that the primary passed. Node: `process.env`, the part passed to `cluster.fork(env)`.
     pub fn env(&self) -> &[(OsBytes, OsBytes)] {
         &self.kernel.process(self.pid).env
     }
 
-    /// What the primary had executed; the primary's own is the default. Node: `process.argv`, `process.cwd()` and what
-    /// else was in `cluster.settings`.
+    /// The options with which the primary spawned this process; the primary's own is the default. Node: `process.argv`, `process.cwd()`
+    /// and the rest of `cluster.settings`.
     pub fn spawn_options(&self) -> &SpawnOptions {
         &self.kernel.process(self.pid).options
     }
 
     // ---- messages
 
-    /// Sends a message that only says its number, `{"nth": n}`: how many such messages this process has sent to that one.
-    /// So the checks can see whether all of them are heard, in order. `send` hands it to the machine. A worker sends to the
-    /// primary, whatever `to` says.
+    /// Sends a numbered message, `{"nth": n}`: the number of such messages from this process to that one. With them the
+    /// checks verify the order and the completeness of messages. `send` passes the message to the machine. A worker
+    /// sends to the primary, whatever `to` is.
     ///
     /// # Errors
     ///
-    /// Those of `send`; the number is given to the next message then.
+    /// Those of `send`; the next message then has the same number.
     pub fn send_numbered(
         &mut self,
         to: Actor,
@@ -74,54 +74,54 @@ impl Process<'_> {
             Actor::Worker(worker) => worker.into(),
             Actor::Primary | Actor::Client(_) => Pid::PRIMARY,
         };
-        let said = send(&self.checks.messages.next(self.pid, to))?;
+        let outcome = send(&self.checks.messages.next(self.pid, to))?;
         self.checks.messages.sent(self.pid, to);
-        Ok(said)
+        Ok(outcome)
     }
 
     // ---- connections
 
     /// Sends bytes to the client of a connection.
     pub fn write(&mut self, connection: SocketId, bytes: &[u8]) {
-        if let Some(client) = self.kernel.held(self.pid, connection) {
+        if let Some(client) = self.kernel.client_of_program(self.pid, connection) {
             self.kernel.write_to_client(client, bytes);
         }
     }
 
-    /// Says that nothing more will be written; the client hears an end. Node: `socket.end()`.
+    /// Ends the server's side: the client receives an end. Node: `socket.end()`.
     pub fn end(&mut self, connection: SocketId) {
-        if let Some(client) = self.kernel.held(self.pid, connection) {
+        if let Some(client) = self.kernel.client_of_program(self.pid, connection) {
             self.kernel.finish_to_client(client, Flow::Ended);
         }
     }
 
-    /// Resets the connection and is done with it. Node: `socket.resetAndDestroy()`.
+    /// Resets and closes the connection. Node: `socket.resetAndDestroy()`.
     pub fn reset(&mut self, connection: SocketId) {
-        if let Some(client) = self.kernel.held(self.pid, connection) {
+        if let Some(client) = self.kernel.client_of_program(self.pid, connection) {
             self.kernel.finish_to_client(client, Flow::Reset);
             self.close(connection);
         }
     }
 
-    /// Closes this process's descriptor of any socket the program has, and releases it to the machine. A client hears the
-    /// end when no other process has the descriptor either. Node: `socket.destroy()`, `server.close()`.
+    /// Closes this process's descriptor of a socket of the program. The client receives an end once no process has a
+    /// descriptor. Node: `socket.destroy()`, `server.close()`.
     pub fn close(&mut self, socket: SocketId) {
-        if self.kernel.is_held(self.pid, socket) {
+        if self.kernel.is_owned_by_program(self.pid, socket) {
             self.kernel.close(self.pid, socket);
             self.released.push(socket);
         }
     }
 
-    // ---- sockets of its own
+    // ---- sockets of the program
 
-    /// Binds a socket of the program's own, of which the machine knows nothing; with a backlog it listens and accepts.
+    /// Binds a socket of the program, which the machine does not know; with a backlog it listens and accepts.
     /// [`Program::primary_socket`](super::Program::primary_socket) and
-    /// [`Program::worker_socket`](super::Program::worker_socket) hear what happens at it. Node: `server.listen()` in the
-    /// primary, `socket.bind()` there.
+    /// [`Program::worker_socket`](super::Program::worker_socket) receive its events. Node: `server.listen()` and
+    /// `socket.bind()` in the primary.
     ///
     /// # Errors
     ///
-    /// What Linux says: `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`, `EINVAL`, `EMFILE`.
+    /// Those of Linux: `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`, `EINVAL`, `EMFILE`, `ENODEV`.
     pub fn open(
         &mut self,
         address: &BindAddress,
@@ -130,84 +130,85 @@ impl Process<'_> {
         self.kernel.open_for_program(self.pid, address, backlog)
     }
 
-    /// Makes a socket that the program has bound or was sent listen and accept. Node: `server.listen(handle)`.
+    /// Makes a socket that the program has bound or received listen and accept. Node: `server.listen(handle)`.
     ///
     /// # Errors
     ///
-    /// `EADDRINUSE`: another socket listens there. `EINVAL`: it is a connection. `EBADF`: the program does not have it.
+    /// `EADDRINUSE`: another socket listens there. `EINVAL`: the socket is a connection. `EBADF`: the program does not
+    /// own it.
     pub fn listen(&mut self, socket: SocketId, backlog: u32) -> Result<LocalAddress, Errno> {
         self.kernel.listen_for_program(self.pid, socket, backlog)
     }
 
-    /// Where a socket is bound that the program has; `None` for a connection. Node: `server.address()`.
+    /// The local address of a socket; `None` for a connection. Node: `server.address()`.
     pub fn address(&self, socket: SocketId) -> Option<LocalAddress> {
         let descriptor = self.kernel.process(self.pid).descriptor(socket)?;
         self.kernel.address_of(descriptor.file)
     }
 
-    /// The number by which `ListenAddress::Descriptor` of any worker means this socket of the primary. Node:
+    /// The descriptor number of a socket of the primary, for `ListenAddress::Descriptor` of a worker. Node:
     /// `server._handle.fd`.
     pub fn descriptor(&self, socket: SocketId) -> Option<u32> {
         self.kernel.process(self.pid).number_of(socket)
     }
 
-    /// Sends a datagram from a UDP socket that the program has. Node: `socket.send()`.
+    /// Sends a datagram from a UDP socket of the program. Node: `socket.send()`.
     pub fn send_to(&mut self, socket: SocketId, to: SocketAddr, bytes: &[u8]) {
         self.kernel.send_from_program(self.pid, socket, to, bytes);
     }
 
-    /// The program keeps a socket and does not read from it: others that have it do. Node: a handle that was only bound.
+    /// The program keeps a socket and does not read it; other owners do. Node: a handle that is only bound.
     pub fn mute(&mut self, socket: SocketId) {
         self.kernel.mute(self.pid, socket);
     }
 
-    /// The program reads and accepts no more from a socket that it has sent along with a message: the machine closes it
-    /// once the peer has it. Without this, both go on. Node: what `send` does with a socket unless `keepOpen`.
+    /// Stops reading and accepting from a socket that was sent with a message: the machine closes it once the peer has
+    /// received it. Otherwise both processes continue. Node: the effect of `send` without `keepOpen`.
     pub fn detach(&mut self, socket: SocketId) {
         self.kernel.give_to_machine(self.pid, socket);
     }
 
-    /// The mode bits of the file of a Unix socket: what anybody who looks would see. `None`: there is none.
+    /// The mode bits of a Unix socket's file; `None`: no such file.
     pub fn mode(&self, path: &str) -> Option<u32> {
         self.kernel.mode(path)
     }
 
-    /// Starts a child of this worker that has its channel, too, and does nothing with it: when the worker has died, the
-    /// channel stays open until the client of this connection is done. There is one at most. Node: a channel among the
+    /// Starts a child of this worker that inherits its channel and does nothing: after the worker's death the channel
+    /// stays open until the client of this connection has ended. A worker has at most one. Node: a channel among the
     /// `stdio` of `child_process.spawn()`.
     pub fn leave_child(&mut self, connection: SocketId) {
         self.kernel.leave_child(self.pid, connection);
     }
 
-    // ---- what no good program does
+    // ---- broken programs
 
-    /// Writes to a worker's channel behind the back of its machine, as a broken or hostile program does. What the machine
-    /// was commanded in this hook comes later. Node: `fs.writeSync(3, ...)`.
+    /// Writes to a worker's channel without its machine, as a broken or hostile program does. The commands of this hook
+    /// follow. Node: `fs.writeSync(3, ...)`.
     pub fn write_raw(&mut self, bytes: &[u8]) {
         self.kernel.write_raw(self.pid, bytes);
     }
 
-    /// A worker does not come back from this hook, once what its program has commanded until now has reached the kernel:
-    /// for ever, or until there is something at a path. Nothing but a signal reaches it meanwhile. Node: a loop.
-    pub fn block(&mut self, worker: &Worker, until: Option<&str>) {
-        self.kernel.block(self.pid, commanded(worker), until.map(str::to_owned));
+    /// Blocks the worker in this hook, forever or until `path` exists, once the commands of the program have reached
+    /// the kernel. Only a signal reaches a blocked worker. Node: a loop.
+    pub fn block(&mut self, worker: &Worker, path: Option<&str>) {
+        self.kernel.block(self.pid, commanded(worker), path.map(str::to_owned));
     }
 
     // ---- limits and ends
 
-    /// This process can open so many more sockets and channels than it has now; with `None`, as many as it likes. What is
-    /// too many fails with `EMFILE`; a descriptor that comes with a message is lost.
+    /// Limits this process to `more` sockets and channels above those that it has now; `None` removes the limit. Beyond
+    /// the limit calls fail with `EMFILE`, and a descriptor that arrives with a message is lost.
     pub fn limit_descriptors(&mut self, more: Option<usize>) {
         self.kernel.limit(self.pid, more);
     }
 
-    /// Whether this process has something else to do, as with a timer in Node that repeats. A worker that has, goes on
-    /// when its channel is closed and its connections have ended.
+    /// Whether this process has other work, as with a repeating timer in Node. A worker with other work runs on after
+    /// its channel is closed and its connections have ended.
     pub fn keep_alive(&mut self, on: bool) {
         self.kernel.process_mut(self.pid).kept_alive = on;
     }
 
-    /// Continues the numbers of this process's sockets after this one, as if it had opened that many before.
+    /// Continues the socket numbers of this process after `last`, as if that many had been opened.
     pub fn count_sockets_after(&mut self, last: SocketId) {
         self.kernel.process_mut(self.pid).count_sockets_after(last);
     }
@@ -223,7 +224,7 @@ impl Process<'_> {
     }
 }
 
-/// How many calls a worker will make because of what it was commanded in this hook: each write is taken as a whole.
+/// The number of calls that follow from the commands of this hook; each write counts as complete.
 fn commanded(worker: &Worker) -> usize {
     let mut worker = worker.clone();
     let calls = std::iter::from_fn(|| {

@@ -1,7 +1,7 @@
-//! What processes have done before: the same process, in the same state, told the same, does the same. A search comes
-//! to most of them many times, and need not run them again.
+//! The results of transitions: a process in the same state reacts to the same event in the same way. A search meets
+//! most of them many times and runs each once.
 //!
-//! It forgets everything now and then, so that it stays small beside what a search remembers.
+//! The cache is emptied when it is full, and so stays small beside the states of the search.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,36 +13,36 @@ use super::RunningProcess;
 use crate::cow::{CowArc, Fingerprint, fingerprint};
 use crate::program::Program;
 
-/// How many are known at most. A process is a few kilobytes.
-const MOST: usize = 4096;
+/// The greatest number of results. A process takes a few kilobytes.
+const CAPACITY: usize = 4096;
 
-type Known<P> = HashMap<(Fingerprint, Fingerprint), CowArc<RunningProcess<P>>, FixedState>;
+type Results<P> = HashMap<(Fingerprint, Fingerprint), CowArc<RunningProcess<P>>, FixedState>;
 
-/// See the module. Copies know the same.
+/// A cache; its copies share the results.
 #[derive(Debug, Clone)]
-pub(crate) struct TransitionCache<P>(Arc<Mutex<Known<P>>>);
+pub(crate) struct TransitionCache<P>(Arc<Mutex<Results<P>>>);
 
 impl<P> Default for TransitionCache<P> {
     fn default() -> Self {
-        TransitionCache(Arc::new(Mutex::new(Known::default())))
+        TransitionCache(Arc::new(Mutex::new(Results::default())))
     }
 }
 
 impl<P: Program> TransitionCache<P> {
-    /// As [`RunningProcess::react`].
+    /// Reacts as [`RunningProcess::react`] does.
     pub(crate) fn react(&self, process: &mut CowArc<RunningProcess<P>>, event: Option<OsEvent>) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut results = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (process.fingerprint(), fingerprint(&event));
-        if let Some(after) = known.get(&key) {
+        if let Some(after) = results.get(&key) {
             process.clone_from(after);
             return;
         }
         process.react(event);
-        if known.len() >= MOST {
-            known.clear();
+        if results.len() >= CAPACITY {
+            results.clear();
         }
-        // Its print is found once for all copies.
+        // Computes the fingerprint once for all copies.
         process.fingerprint();
-        known.insert(key, process.clone());
+        results.insert(key, process.clone());
     }
 }

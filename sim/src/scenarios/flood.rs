@@ -4,47 +4,47 @@ use cluster_core::{Event, Primary, Worker, WorkerEvent, WorkerId};
 
 use crate::{Actor, Process, Program};
 
-/// The process that disconnects, while its messages are on their way.
+/// The process that disconnects while its messages are in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Parting {
-    /// Neither.
+pub enum DisconnectBy {
+    /// Neither process.
     Never,
     /// The primary disconnects its worker.
     Primary,
     /// The worker disconnects itself.
     Worker,
-    /// Both do.
+    /// Both processes.
     Both,
 }
 
-/// Messages in both directions at once. What finds no room is not sent.
+/// Messages in both directions at once. A message without room is not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Flood {
-    /// How many messages each sends at once.
+    /// The number of messages that each process sends at once.
     pub messages: u32,
-    /// How it ends.
-    pub parting: Parting,
+    /// The process that disconnects.
+    pub disconnect_by: DisconnectBy,
 }
 
 const WORKER: WorkerId = WorkerId(1);
 
 impl Flood {
-    /// Every way to end, with so many messages that no channel of 24 bytes holds them.
+    /// Every way to end, with more messages than a channel of 24 bytes holds.
     pub const ALL: [Flood; 4] = [
-        Flood { messages: 3, parting: Parting::Never },
-        Flood { messages: 3, parting: Parting::Primary },
-        Flood { messages: 3, parting: Parting::Worker },
-        Flood { messages: 3, parting: Parting::Both },
+        Flood { messages: 3, disconnect_by: DisconnectBy::Never },
+        Flood { messages: 3, disconnect_by: DisconnectBy::Primary },
+        Flood { messages: 3, disconnect_by: DisconnectBy::Worker },
+        Flood { messages: 3, disconnect_by: DisconnectBy::Both },
     ];
 
-    fn parts(self, who: Parting) -> bool {
-        self.parting == who || self.parting == Parting::Both
+    fn disconnects(self, process: DisconnectBy) -> bool {
+        self.disconnect_by == process || self.disconnect_by == DisconnectBy::Both
     }
 }
 
 impl Program for Flood {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
-        primary.fork().expect("nothing impossible was set up");
+        primary.fork().expect("the settings are valid");
     }
 
     fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
@@ -52,10 +52,10 @@ impl Program for Flood {
             return;
         }
         for _ in 0..self.messages {
-            // One that finds no room is not sent, and not waited for.
+            // A message without room is not sent later either.
             let _ = process.send_numbered(Actor::Worker(WORKER), |message| primary.send(WORKER, message));
         }
-        if self.parts(Parting::Primary) {
+        if self.disconnects(DisconnectBy::Primary) {
             primary.disconnect_worker(WORKER);
         }
     }
@@ -64,7 +64,7 @@ impl Program for Flood {
         for _ in 0..self.messages {
             let _ = process.send_numbered(Actor::Primary, |message| worker.send(message));
         }
-        if self.parts(Parting::Worker) {
+        if self.disconnects(DisconnectBy::Worker) {
             worker.disconnect();
         }
     }

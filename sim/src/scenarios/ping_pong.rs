@@ -1,31 +1,32 @@
-//! A primary and workers that talk: nothing but forks, messages and a disconnect. It is there to be measured.
+//! A primary and workers that exchange messages: only forks, messages and a disconnect. For benches.
 
 use cluster_core::{Event, Primary, Worker, WorkerEvent, WorkerId};
 use serde_json::Value;
 
 use crate::{Process, Program};
 
-/// The primary sends messages, a window at a time to each worker, and each is sent back; after the last everybody goes.
+/// The primary sends messages, a window at a time to each worker, and each worker returns them; after the last one the
+/// cluster disconnects.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PingPong {
     workers: u32,
     window: u64,
-    /// To be sent.
+    /// The number of messages to be sent.
     unsent: u64,
-    /// Not sent back yet.
-    unheard: u64,
+    /// The number of messages not returned yet.
+    unanswered: u64,
 }
 
 impl PingPong {
-    /// So many messages in all, half of them answers.
+    /// An exchange of `messages` messages, half of them answers.
     pub fn new(workers: u32, messages: u64, window: u64) -> Self {
-        PingPong { workers, window, unsent: messages / 2, unheard: messages / 2 }
+        PingPong { workers, window, unsent: messages / 2, unanswered: messages / 2 }
     }
 
     fn send(&mut self, primary: &mut Primary, worker: WorkerId) {
         for _ in 0..self.window.min(self.unsent) {
             self.unsent -= 1;
-            primary.send(worker, Value::from(12_345_678)).expect("there is room");
+            primary.send(worker, Value::from(12_345_678)).expect("the channel has room");
         }
     }
 }
@@ -33,7 +34,7 @@ impl PingPong {
 impl Program for PingPong {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
         for _ in 0..self.workers {
-            primary.fork().expect("nothing impossible was set up");
+            primary.fork().expect("the settings are valid");
         }
     }
 
@@ -42,10 +43,10 @@ impl Program for PingPong {
             self.send(primary, worker);
         }
         if let Event::Message { worker, .. } = event {
-            self.unheard -= 1;
-            if self.unheard == 0 {
+            self.unanswered -= 1;
+            if self.unanswered == 0 {
                 primary.disconnect_all();
-            } else if self.unheard.is_multiple_of(self.window) {
+            } else if self.unanswered.is_multiple_of(self.window) {
                 self.send(primary, worker);
             }
         }
@@ -53,7 +54,7 @@ impl Program for PingPong {
 
     fn worker_event(&mut self, worker: &mut Worker, _: &mut Process<'_>, event: WorkerEvent) {
         if let WorkerEvent::Message { message, .. } = event {
-            worker.send(&message).expect("the primary is there");
+            worker.send(&message).expect("the channel is open");
         }
     }
 }
@@ -66,13 +67,13 @@ mod tests {
     use crate::{Schedule, World};
 
     #[test]
-    fn every_message_is_sent_back_and_everybody_goes() {
+    fn every_message_is_returned() {
         for (workers, messages, window) in [(2, 10, 1), (1, 1280, 64)] {
             for seed in 0..20 {
                 let talk = PingPong::new(workers, messages, window);
                 let mut world = World::new(talk, Settings::default()).on(Schedule::seed(seed));
                 world.run().expect("every check holds");
-                assert_eq!(world.running().count(), 1, "the primary alone is left");
+                assert_eq!(world.running().count(), 1, "only the primary runs");
             }
         }
     }

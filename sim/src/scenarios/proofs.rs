@@ -1,5 +1,5 @@
-//! The hand-off in five kinds of worlds, each small enough that every run of it can be taken: what is proven, not sampled.
-//! It only names them; `explore::every` takes the runs.
+//! The handoff in five kinds of worlds, each small enough for an exhaustive search: proven, not sampled. `explore`
+//! takes the runs.
 
 use super::{RandomProgram, ReplyServer, Scenario};
 use crate::check::Failure;
@@ -8,16 +8,16 @@ use crate::fault::{Fault, Faults};
 use crate::program::Program;
 use crate::world::World;
 
-/// A world of which every run is to be taken.
+/// A world for an exhaustive search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Proof {
-    /// What happens in it.
+    /// The course of its runs.
     pub description: &'static str,
     /// The name of its scenario.
     pub scenario: &'static str,
-    /// How often a process, the primary too, is killed: at any of its calls.
+    /// The number of kills, of the primary or a worker, at any call.
     pub kills: u8,
-    /// Whether that takes seconds, not minutes.
+    /// Whether the search takes seconds, not minutes.
     pub is_small: bool,
 }
 
@@ -25,7 +25,7 @@ const fn proof(description: &'static str, scenario: &'static str, kills: u8, is_
     Proof { description, scenario, kills, is_small }
 }
 
-/// The five stories, each first in small and then with more workers or connections.
+/// The five kinds, each first as a small world and then with more workers or connections.
 pub const PROOFS: [Proof; 14] = [
     proof("graceful disconnect", "serve-1-1", 0, true),
     proof("graceful disconnect", "serve-2-1", 0, false),

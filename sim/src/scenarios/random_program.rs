@@ -1,6 +1,6 @@
-//! A program made of a list of deeds, one at each of the first events, which fits into the name of a scenario.
+//! A program as a list of moves, one at each of the first events, short enough for the name of a scenario.
 //!
-//! Properties draw such plans at random. Whether a plan is a good idea is not asked: the machines must bear them all.
+//! Properties draw such programs at random. A program need not make sense: the machines must survive all of them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,75 +10,83 @@ use cluster_core::{Event, ListenOptions, ListenerId, Primary, Signal, Worker, Wo
 use super::scenario::{UnknownName, counts};
 use crate::{Actor, ClientEvent, ClientId, Driver, Process, Program};
 
-/// Some workers, some clients, and what the primary and each worker do at their first events.
+/// Workers, clients, and the moves of the primary and of each worker at their first events.
 ///
-/// As text: `plan-<workers>-<clients>-<moves of the primary>-<moves of each worker>`, `plan-2-1-..d1-.sx`.
+/// As text: `plan-<workers>-<clients>-<moves of the primary>-<moves of each worker>`, such as `plan-2-1-..d1-.sx`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RandomProgram {
-    /// How many workers are forked at the start.
+    /// The number of workers forked at the start.
     pub workers: u32,
-    /// How many clients come when the first worker listens; at each later listening comes one more.
+    /// The number of clients that connect when the first worker listens; at each later `Listening` one more connects.
     pub clients: u32,
-    /// What the primary does at its first events, the forks at the start aside.
+    /// The moves of the primary at its first events, the initial forks aside.
     pub primary: Vec<PrimaryMove>,
-    /// What each worker does at its first events.
+    /// The moves of each worker at its first events.
     pub worker: Vec<WorkerMove>,
-    heard: usize,
+    received: usize,
     listeners: Vec<ListenerId>,
-    came: bool,
+    connected: bool,
 }
 
-/// What a primary does at an event. Workers are named by a digit.
+/// A move of the primary. A digit names the worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PrimaryMove {
     /// `.`: nothing.
     Nothing,
-    /// `f`: it forks a worker.
+    /// `f`: forks a worker.
     Fork,
-    /// `s1`: it sends a message.
+    /// `s1`: sends a message.
     Send(u8),
-    /// `d1`: it disconnects a worker.
+    /// `d1`: disconnects a worker.
     Disconnect(u8),
-    /// `a`: it disconnects all.
+    /// `a`: disconnects all workers.
     DisconnectAll,
-    /// `k1`: it kills a worker with SIGTERM.
+    /// `k1`: kills a worker with SIGTERM.
     Kill(u8),
-    /// `x`: it exits.
+    /// `x`: exits.
     Exit,
 }
 
-/// What a worker does at an event.
+/// A move of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WorkerMove {
     /// `.`: nothing.
     Nothing,
-    /// `l`: it listens at one more port.
+    /// `l`: listens at one more port.
     Listen,
-    /// `c`: it closes its newest listener.
+    /// `c`: closes the newest listener.
     Close,
-    /// `s`: it sends a message.
+    /// `s`: sends a message.
     Send,
-    /// `d`: it disconnects.
+    /// `d`: disconnects.
     Disconnect,
-    /// `k`: it kills itself through its primary. Node: `worker.kill()`.
+    /// `k`: kills itself through its primary. Node: `worker.kill()`.
     Kill,
-    /// `x`: it exits with code 3.
+    /// `x`: exits with code 3.
     Exit,
-    /// `z`: it dies of SIGSEGV.
+    /// `z`: dies of SIGSEGV.
     Die,
 }
 
 impl RandomProgram {
-    /// So many workers and clients, and these deeds.
+    /// A program of these workers, clients and moves.
     pub fn new(workers: u32, clients: u32, primary: Vec<PrimaryMove>, worker: Vec<WorkerMove>) -> Self {
-        RandomProgram { workers, clients, primary, worker, heard: 0, listeners: Vec::new(), came: false }
+        RandomProgram {
+            workers,
+            clients,
+            primary,
+            worker,
+            received: 0,
+            listeners: Vec::new(),
+            connected: false,
+        }
     }
 }
 
-/// What is to be done at this event, the `heard`th.
-fn next<D: Copy>(heard: &mut usize, moves: &[D]) -> Option<D> {
-    *heard += 1;
-    moves.get(*heard - 1).copied()
+/// The move at an event; counts the event.
+fn next<D: Copy>(received: &mut usize, moves: &[D]) -> Option<D> {
+    *received += 1;
+    moves.get(*received - 1).copied()
 }
 
 impl PrimaryMove {
@@ -86,7 +94,7 @@ impl PrimaryMove {
         match self {
             PrimaryMove::Nothing => {}
             PrimaryMove::Fork => {
-                primary.fork().expect("nothing impossible was set up");
+                primary.fork().expect("the settings are valid");
             }
             PrimaryMove::Send(to) => {
                 let to = WorkerId(to.into());
@@ -142,13 +150,13 @@ impl WorkerMove {
     ];
 
     fn read(letter: char) -> Option<Self> {
-        WorkerMove::ALL.iter().find(|(its, _)| *its == letter).map(|&(_, step_move)| step_move)
+        WorkerMove::ALL.iter().find(|(its, _)| *its == letter).map(|&(_, next_move)| next_move)
     }
 }
 
 impl fmt::Display for WorkerMove {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let letter = WorkerMove::ALL.iter().find(|(_, step_move)| step_move == self);
+        let letter = WorkerMove::ALL.iter().find(|(_, next_move)| next_move == self);
         letter.map_or(Ok(()), |(letter, _)| write!(f, "{letter}"))
     }
 }
@@ -156,9 +164,9 @@ impl fmt::Display for WorkerMove {
 impl fmt::Display for RandomProgram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "plan-{}-{}-", self.workers, self.clients)?;
-        self.primary.iter().try_for_each(|step_move| write!(f, "{step_move}"))?;
+        self.primary.iter().try_for_each(|next_move| write!(f, "{next_move}"))?;
         f.write_str("-")?;
-        self.worker.iter().try_for_each(|step_move| write!(f, "{step_move}"))
+        self.worker.iter().try_for_each(|next_move| write!(f, "{next_move}"))
     }
 }
 
@@ -186,14 +194,14 @@ impl FromStr for RandomProgram {
 
 impl Program for RandomProgram {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
-        primary.fork().expect("nothing impossible was set up");
+        primary.fork().expect("the settings are valid");
     }
 
     fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
         if matches!(event, Event::Fork { worker: WorkerId(n) } if n < self.workers.into()) {
-            primary.fork().expect("nothing impossible was set up");
-        } else if let Some(step_move) = next(&mut self.heard, &self.primary) {
-            step_move.perform(primary, process);
+            primary.fork().expect("the settings are valid");
+        } else if let Some(next_move) = next(&mut self.received, &self.primary) {
+            next_move.perform(primary, process);
         }
     }
 
@@ -209,7 +217,7 @@ impl Program for RandomProgram {
         if let WorkerEvent::Connection { listener, .. } = event {
             worker.accept(listener);
         }
-        match next(&mut self.heard, &self.worker).unwrap_or(WorkerMove::Nothing) {
+        match next(&mut self.received, &self.worker).unwrap_or(WorkerMove::Nothing) {
             WorkerMove::Nothing => {}
             WorkerMove::Listen => self.listeners.push(worker.listen(ListenOptions::default())),
             WorkerMove::Close => self.listeners.pop().into_iter().for_each(|listener| worker.close(listener)),
@@ -224,9 +232,9 @@ impl Program for RandomProgram {
     }
 
     fn notified(&mut self, driver: &mut Driver<'_>, _: Actor, port: &str) {
-        let is_first = !std::mem::replace(&mut self.came, true);
+        let is_first = !std::mem::replace(&mut self.connected, true);
         for _ in 0..if is_first { self.clients } else { 1 } {
-            driver.connect(port.parse().expect("workers note ports"));
+            driver.connect(port.parse().expect("a port number"));
         }
     }
 

@@ -1,7 +1,7 @@
-//! Scenarios of the simulator's own, whose name says everything: a line that names one can be replayed anywhere.
+//! Scenarios whose name defines them completely: a line that names one can be replayed anywhere.
 //!
-//! `<program>[+shared][+keep][+<bytes>b][+<connections>q]`: the program as text, the policy, `keep_listening`, what a
-//! channel holds, and how many connections may wait in the primary.
+//! `<program>[+shared][+keep][+<bytes>b][+<connections>q]`: the program as text, the policy, `keep_listening`, the
+//! capacity of a channel, and the limit of connections queued in the primary.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -16,24 +16,24 @@ use crate::replay::{Line, ParseError, Replayed};
 use crate::trace::Trace;
 use crate::world::World;
 
-/// A program and its surroundings.
+/// A program and its settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scenario<P> {
-    /// The program; its text is its name.
+    /// The program; its text is the name of the scenario.
     pub program: P,
-    /// How connections are given out.
+    /// The scheduling policy.
     pub policy: SchedulingPolicy,
     /// See [`Settings::keep_listening`].
     pub keep_listening: bool,
-    /// What a channel holds in each direction, in bytes; `None`: what it does on Linux.
+    /// The capacity of a channel in each direction, in bytes; `None`: as on Linux.
     pub channel_bytes: Option<usize>,
-    /// How many connections may wait in the primary for each socket; `None`: as many as there usually may.
-    /// See [`cluster_core::Limits::queued_connections`].
+    /// The limit of connections queued in the primary for each socket; `None`: the default. See
+    /// [`cluster_core::Limits::queued_connections`].
     pub queued: Option<usize>,
 }
 
 impl<P> Scenario<P> {
-    /// This program in the usual surroundings.
+    /// This program with the default settings.
     pub fn new(program: P) -> Self {
         let Settings { policy, keep_listening, .. } = Settings::default();
         Scenario { program, policy, keep_listening, channel_bytes: None, queued: None }
@@ -41,7 +41,7 @@ impl<P> Scenario<P> {
 }
 
 impl<P: Program + fmt::Display> Scenario<P> {
-    /// Its world, on a quiet schedule.
+    /// The world of the scenario, on a quiet schedule.
     pub fn world(&self) -> World<P> {
         let Scenario { policy, keep_listening, .. } = *self;
         let mut settings = Settings { policy, keep_listening, ..Settings::default() };
@@ -101,18 +101,18 @@ impl<P: FromStr> FromStr for Scenario<P> {
     }
 }
 
-/// `17b` with this unit, if it is more than nothing.
+/// Parses an amount with its unit, such as `17b`; 0 is none.
 fn amount(text: &str, unit: char) -> Option<usize> {
     text.strip_suffix(unit)?.parse().ok().filter(|&amount| amount > 0)
 }
 
-/// How many workers and clients a name may ask for: a slip in a line shall not fill the memory.
+/// Parses the numbers of workers and clients; larger ones could fill the memory.
 pub(super) fn counts(workers: &str, clients: &str) -> Option<(u32, u32)> {
     let read = |text: &str, of: RangeInclusive<u32>| text.parse().ok().filter(|n| of.contains(n));
     Some((read(workers, 1..=256)?, read(clients, 0..=10_000)?))
 }
 
-/// A name that says no scenario of the simulator's own.
+/// A name that is no scenario of the simulator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownName(pub String);
 
@@ -121,7 +121,7 @@ impl fmt::Display for UnknownName {
         write!(
             f,
             "the simulator has no scenario {:?}; it has standard, serve-<workers>-<clients>[-<replacements>] and \
-             plan-<workers>-<clients>-<deeds>-<deeds>, each with +shared, +keep, +<bytes>b or +<connections>q behind it",
+             plan-<workers>-<clients>-<moves>-<moves>, each with +shared, +keep, +<bytes>b or +<connections>q behind it",
             self.0
         )
     }
@@ -129,23 +129,23 @@ impl fmt::Display for UnknownName {
 
 impl std::error::Error for UnknownName {}
 
-/// A run of a line, and whether it was the recorded one.
+/// The outcome of a replay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayOutcome {
     /// Every step.
     pub trace: Trace,
-    /// What the checks said.
+    /// The outcome of the checks.
     pub outcome: Result<(), Box<Failure>>,
-    /// Between which steps the run left the recording, if it did.
+    /// The steps between which the run left the recording, if it did.
     pub left: Option<RangeInclusive<usize>>,
 }
 
 /// Why a line was not replayed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReplayError {
-    /// It is no line.
+    /// The text is no replay line.
     Line(ParseError),
-    /// It is a run of something else.
+    /// The scenario is not the simulator's own.
     Name(UnknownName),
 }
 
@@ -160,11 +160,12 @@ impl fmt::Display for ReplayError {
 
 impl std::error::Error for ReplayError {}
 
-/// Runs again what a line has recorded, if its scenario is one of the simulator's own.
+/// Replays a line whose scenario is one of the simulator's own.
 ///
 /// # Errors
 ///
-/// It is no line, or its scenario is somebody else's: then [`Line::replay`] wants that world.
+/// The text is no replay line, or its scenario belongs to another program: [`Line::replay`] then takes the world of
+/// that program.
 pub fn replay(line: &str) -> Result<ReplayOutcome, ReplayError> {
     let line: Line = line.parse().map_err(ReplayError::Line)?;
     if let Ok(scenario) = line.scenario().parse::<Scenario<RandomProgram>>() {
@@ -181,18 +182,18 @@ mod tests {
     #[test]
     fn names_round_trip() {
         for name in ["plan-3-0-.fs1d2ak3x-.lcsdkxz+shared+keep+17b", "plan-1-1--", "plan-2-2-..-s+keep+3q"] {
-            let scenario: Scenario<RandomProgram> = name.parse().expect("it is a name");
+            let scenario: Scenario<RandomProgram> = name.parse().expect("a scenario name");
             assert_eq!(scenario.to_string(), name);
             assert_eq!(name.parse(), Ok(scenario));
         }
         for name in ["standard", "serve-3-4", "serve-2-1+shared", "serve-1-1-0"] {
-            let scenario: Scenario<ReplyServer> = name.parse().expect("it is a name");
+            let scenario: Scenario<ReplyServer> = name.parse().expect("a scenario name");
             assert_eq!(scenario.to_string(), name);
         }
     }
 
     #[test]
-    fn a_line_of_somebody_else_is_said_to_be_one() {
+    fn unknown_scenario_is_an_error() {
         for name in [
             "plan-1-1-s-",
             "plan-1-1-q-",
@@ -211,12 +212,12 @@ mod tests {
     }
 
     #[test]
-    fn every_line_of_a_plan_replays() {
+    fn line_of_a_random_program_replays() {
         let scenario: Scenario<RandomProgram> =
-            "plan-2-1-..s1..d1-.sx+keep+90b".parse().expect("it is a name");
+            "plan-2-1-..s1..d1-.sx+keep+90b".parse().expect("a scenario name");
         let mut world = scenario.world().with_faults(crate::Faults::all()).on(crate::Schedule::seed(4));
         let outcome = world.run();
-        let again = replay(&world.replay_line()).expect("it is a line of ours");
+        let again = replay(&world.replay_line()).expect("a replay line");
         assert_eq!((again.outcome, again.left), (outcome, None));
     }
 }

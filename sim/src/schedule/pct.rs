@@ -1,6 +1,6 @@
-//! Probabilistic concurrency testing: everybody has a priority, whoever has the highest goes on, and a few times a run
-//! whoever goes on falls behind everybody else. A mistake that needs `d` of those is found with a known probability,
-//! however long the run is (Burckhardt et al., 2010). What is no step is drawn as in any random run.
+//! Probabilistic concurrency testing: the process or client with the highest priority runs, and a few times a run the
+//! running one falls behind all others. A bug that needs `d` such changes is found with a known probability, however
+//! long the run is (Burckhardt et al., 2010). Other choices are random.
 
 use std::collections::BTreeMap;
 
@@ -8,16 +8,16 @@ use super::Random;
 use crate::kernel::Step;
 use crate::schedule::script::Owner;
 
-/// How many steps a run is taken to have; a longer one has no surprises at its end.
+/// The assumed length of a run; no priority changes after that.
 const LENGTH: u32 = 512;
 
-/// See the module.
+/// Priorities and the steps at which they change.
 #[derive(Debug, Clone)]
 pub(super) struct Pct {
     pub(super) random: Random,
-    /// Higher goes first.
+    /// The highest runs first.
     priorities: BTreeMap<Owner, u32>,
-    /// Before which steps somebody falls behind, the next one last.
+    /// The numbers of the steps at which the running process falls behind, the next one last.
     falls: Vec<u32>,
     steps: u32,
 }
@@ -30,11 +30,11 @@ impl Pct {
         Pct { random, priorities: BTreeMap::new(), falls, steps: 0 }
     }
 
-    /// Which of these enabled steps.
+    /// Chooses one of the enabled steps.
     pub(super) fn step(&mut self, n: usize, step: &impl Fn(usize) -> Step) -> usize {
         let mut chosen = self.first(n, step);
         while self.falls.pop_if(|fall| *fall <= self.steps).is_some() {
-            let behind = u32::try_from(self.falls.len()).expect("few fall");
+            let behind = u32::try_from(self.falls.len()).expect("fewer than 256 falls");
             self.priorities.insert(step(chosen).into(), behind);
             chosen = self.first(n, step);
         }
@@ -42,7 +42,7 @@ impl Pct {
         chosen
     }
 
-    /// The first step of whoever has the highest priority.
+    /// The first step of the owner with the highest priority.
     fn first(&mut self, n: usize, step: &impl Fn(usize) -> Step) -> usize {
         let mut best = (0, 0);
         for at in 0..n {
@@ -62,10 +62,10 @@ mod tests {
     use super::*;
     use crate::kernel::process_table::Pid;
 
-    /// Without a fall one process runs as long as it can; with falls they take turns, that often.
+    /// Without a fall one process runs as long as it can; each fall is one switch.
     #[test]
-    fn somebody_falls_behind_so_often() {
-        let step = |at| Step::Run(Pid(u32::try_from(at).expect("there are three")));
+    fn each_fall_is_one_switch() {
+        let step = |at| Step::Run(Pid(u32::try_from(at).expect("three processes")));
         for falls in 0..4 {
             let mut pct = Pct::new(7, falls);
             let run: Vec<usize> = (0..1000).map(|_| pct.step(3, &step)).collect();

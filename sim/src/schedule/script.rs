@@ -1,8 +1,8 @@
-//! A run in words that survive a change: who went on, up to what, and what went wrong at which of their calls.
+//! A run in terms that survive changes: the processes that ran, how far each ran, and the other choices of each.
 //!
-//! A list of choices says "the third of five", and means something else as soon as anything before it is gone. A script
-//! names processes instead: it can be cut, moved and thinned out, and still says much the same. It does not know which
-//! scripts are worth trying: `shrink` does.
+//! A list of choices is positional: after a change before it, "the third of five" means something else. A script names
+//! processes instead, so it can be cut, moved and thinned out and keep most of its meaning. `shrink` proposes the
+//! changes.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::kernel::process_table::Pid;
 use crate::program::{Actor, ClientId};
 use crate::schedule::Point;
 
-/// Who goes on.
+/// The process, client or device of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Owner {
     Process(Pid),
@@ -51,15 +51,15 @@ impl From<Owner> for Actor {
     }
 }
 
-/// A step and what follows from it in its process; or some steps of whoever is next on a quiet machine.
+/// A step and the rest of its process's reaction, or a number of steps of a quiet machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Burst {
-    /// `None`: the quiet machine's.
+    /// `None`: steps of a quiet machine.
     pub(crate) first: Option<Step>,
-    /// What its process does not come to any more, as a hash; `None`: it goes on to the end of its reaction. This is not
-    /// a number of steps, so that it still means the same when the reaction has become shorter or longer.
+    /// The action before which the burst ends, as a hash; `None`: the reaction is complete. A number of steps would
+    /// change its meaning with the length of the reaction.
     pub(crate) until: Option<u64>,
-    /// How many steps these were.
+    /// The number of steps.
     pub(crate) steps: u32,
 }
 
@@ -72,7 +72,7 @@ impl Burst {
         self.first.map(Owner::from)
     }
 
-    /// Whether `step`, before which the process would do `next`, still belongs to this segment after `done` steps.
+    /// Whether `step` belongs to this burst after `done` steps; `next` is a hash of the next action of its process.
     fn takes(self, done: u32, step: Step, next: impl Fn(Step) -> u64) -> bool {
         match self.first {
             None => done < self.steps,
@@ -85,7 +85,7 @@ impl Burst {
     }
 }
 
-/// The `nth` time that `owner` is asked this.
+/// The `nth` choice of this kind by this owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ChoiceSite {
     pub(crate) owner: Owner,
@@ -93,14 +93,14 @@ pub(crate) struct ChoiceSite {
     pub(crate) nth: u32,
 }
 
-/// See the module. After the last segment, and at every site that is not named, it is 0 that is chosen.
+/// A script. Past the last burst, and at every site that is not named, the choice is 0.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Script {
     pub(crate) bursts: Vec<Burst>,
     pub(crate) non_default: BTreeMap<ChoiceSite, u32>,
 }
 
-/// Counts how often everybody was asked what.
+/// Counts the choices of each owner and kind.
 #[derive(Debug, Clone, Default)]
 struct SiteCounter {
     owner: Option<Owner>,
@@ -116,21 +116,21 @@ impl SiteCounter {
     }
 }
 
-/// Writes down a run as a script.
+/// Records a run as a script.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Recorder {
     script: Script,
     sites: SiteCounter,
-    /// Up to and including the last step that a quiet machine would not have taken.
+    /// The number of bursts up to the last step that a quiet machine would not have taken.
     used: usize,
-    /// How many such steps there were.
+    /// The number of steps that a quiet machine would have taken later.
     pub(crate) switches: u32,
-    /// How many of them came between an input of a process and the end of its reaction.
+    /// The number of those between an input of a process and the end of its reaction.
     pub(crate) preemptions: u32,
 }
 
 impl Recorder {
-    /// Of these enabled steps this one was taken; before a step of a process, this is what it would do `next`.
+    /// Records the step taken among the enabled ones; `next` is a hash of the next action of the process of a step.
     pub(crate) fn step(
         &mut self,
         n: usize,
@@ -167,7 +167,7 @@ impl Recorder {
         }
     }
 
-    /// The script, without what a quiet machine does at the end anyway.
+    /// The script without the steps of a quiet machine at its end.
     pub(crate) fn script(mut self) -> Script {
         self.script.bursts.truncate(self.used);
         self.script
@@ -188,7 +188,7 @@ impl Player {
         Player { script, at: 0, done: 0, sites: SiteCounter::default() }
     }
 
-    /// Which of these enabled steps. A segment whose process cannot go on is skipped.
+    /// Chooses one of the enabled steps. A burst whose process cannot continue is skipped.
     pub(crate) fn step(
         &mut self,
         n: usize,

@@ -1,5 +1,4 @@
-//! What a step does: the kernel delivers, a process reacts, a program is asked, the driver hears.
-//! Which step it is was decided before.
+//! The effect of a step: the kernel delivers, a process reacts, a program or the driver receives.
 
 use cluster_core::{
     Call, ChannelId, Event, ExitStatus, IncomingHandle, OsEvent, Primary, Serialization, Signal, TimerId,
@@ -26,7 +25,7 @@ impl<P: Program> World<P> {
             Step::Start(pid) => self.start(pid),
             Step::Read(pid, channel) => {
                 let event = self.kernel.read(pid, channel, schedule);
-                let found = self.overhear(pid, event.as_ref());
+                let found = self.check_read(pid, event.as_ref());
                 self.input(pid, event);
                 return found;
             }
@@ -34,7 +33,7 @@ impl<P: Program> World<P> {
                 let event = self.kernel.writable_again(pid, channel);
                 self.input(pid, event);
             }
-            Step::Accept(pid, listener) if self.kernel.is_held(pid, listener) => {
+            Step::Accept(pid, listener) if self.kernel.is_owned_by_program(pid, listener) => {
                 let event = self.kernel.accept_for_program(pid, listener, schedule);
                 self.at_socket(pid, event);
             }
@@ -108,11 +107,11 @@ impl<P: Program> World<P> {
         });
     }
 
-    /// The process does what it was about to do.
+    /// Performs the next action of a process.
     fn run_process(&mut self, pid: Pid) -> Result<(), (Check, String)> {
-        self.kernel.turn(pid);
+        self.kernel.mark_changed(pid);
         let Some(running) = &mut self.running[pid.index()] else { return Ok(()) };
-        // To copy what it does next is less than to copy all of it.
+        // Copying the next action costs less than copying the whole process.
         let next = if running.is_shared() { running.next.clone() } else { running.next.take() };
         let Some(next) = next else { return Ok(()) };
         #[cfg(test)]
@@ -138,13 +137,13 @@ impl<P: Program> World<P> {
         }
         let answer = self.kernel.perform(pid, call, &mut self.schedule);
         if let Some(answer) = &answer {
-            self.trace_hasher.told(answer);
+            self.trace_hasher.input(answer);
             if let Some(trace) = &mut self.trace {
                 trace.answer(answer);
             }
         }
         if let (Pid::PRIMARY, Some(OsEvent::WriteFailed { channel, .. })) = (pid, &answer) {
-            self.checks.fairness.not_reached(cluster_core::WorkerId(channel.0));
+            self.checks.fairness.write_failed(cluster_core::WorkerId(channel.0));
         }
         self.react(pid, answer);
         if self.kernel.process(pid).is_alive() && self.schedule.strikes(Fault::Stop) {
@@ -152,8 +151,9 @@ impl<P: Program> World<P> {
         }
     }
 
-    /// What a process reads of offers and answers, where a channel carries lines that can be trusted.
-    fn overhear(&mut self, pid: Pid, event: Option<&OsEvent>) -> Result<(), (Check, String)> {
+    /// Passes bytes that a process reads to the checks of offers and queries, if the channel is trusted and carries
+    /// lines.
+    fn check_read(&mut self, pid: Pid, event: Option<&OsEvent>) -> Result<(), (Check, String)> {
         let Some(OsEvent::Read { channel, bytes, .. }) = event else { return Ok(()) };
         let worker = if pid == Pid::PRIMARY { Pid::from(*channel) } else { pid };
         let process = self.kernel.process(worker);
@@ -167,13 +167,13 @@ impl<P: Program> World<P> {
         self.checks.acks.read(pid, worker, bytes).map_err(|what| (Check::Acks, what))
     }
 
-    /// The next timer, or another of those that can be heard.
+    /// Fires the next timer, or after a clock jump another one whose process can receive.
     fn fire(&mut self) -> (Pid, TimerId) {
         let waiting = self.kernel.clock.waiting().enumerate();
-        let heard: Vec<usize> = waiting.filter(|&(_, pid)| self.can_hear(pid)).map(|(n, _)| n).collect();
-        let jumps = heard.len() > 1 && self.schedule.strikes(Fault::TimeJump);
-        let n = if jumps { 1 + self.schedule.choose(Point::Target, heard.len() - 1) } else { 0 };
-        self.kernel.clock.fire(heard.get(n).copied().unwrap_or(0))
+        let firing: Vec<usize> = waiting.filter(|&(_, pid)| self.can_receive(pid)).map(|(n, _)| n).collect();
+        let jumps = firing.len() > 1 && self.schedule.strikes(Fault::TimeJump);
+        let n = if jumps { 1 + self.schedule.choose(Point::Target, firing.len() - 1) } else { 0 };
+        self.kernel.clock.fire(firing.get(n).copied().unwrap_or(0))
     }
 
     fn input(&mut self, pid: Pid, event: Option<OsEvent>) {
@@ -181,7 +181,7 @@ impl<P: Program> World<P> {
         let accepted = if let OsEvent::Accepted { socket, .. } = &event { Some(*socket) } else { None };
         let client = accepted.and_then(|socket| self.kernel.client_behind(pid, socket));
         self.note(pid.into(), || Crossing::Input { event: event.clone(), client });
-        self.trace_hasher.told(&event);
+        self.trace_hasher.input(&event);
         self.react(pid, Some(event));
     }
 
@@ -224,7 +224,7 @@ impl<P: Program> World<P> {
         Ok(())
     }
 
-    /// Something happens at a socket that a program has.
+    /// Delivers an event at a socket of the program.
     fn at_socket(&mut self, pid: Pid, event: Option<SocketEvent>) {
         let Some(event) = event else { return };
         if self.trace.is_some() {
@@ -248,7 +248,7 @@ impl<P: Program> World<P> {
         Crossing::Arrived { connection, client: self.kernel.client_behind(pid, connection), what }
     }
 
-    /// Runs a hook, then everything that follows from it.
+    /// Runs a hook and everything that follows from it.
     fn within(&mut self, pid: Pid, hook: impl FnOnce(&mut P, &mut EitherMachine, &mut Process<'_>)) {
         let Some(Some(running)) = self.running.get_mut(pid.index()) else { return };
         let running = &mut **running;
@@ -262,9 +262,9 @@ impl<P: Program> World<P> {
         self.react(pid, None);
     }
 
-    /// The process continues before others, unless the schedule says otherwise, and be it to its end.
+    /// Lets a process react to an event. Its next action precedes other steps, unless the schedule decides otherwise.
     pub(crate) fn react(&mut self, pid: Pid, event: Option<OsEvent>) {
-        self.kernel.turn(pid);
+        self.kernel.mark_changed(pid);
         let Some(Some(running)) = self.running.get_mut(pid.index()) else { return };
         match &self.transitions {
             Some(transitions) if running.is_shared() => transitions.react(running, event),
@@ -275,7 +275,7 @@ impl<P: Program> World<P> {
         }
         let is_exit = matches!(running.next, Some(NextAction::Exit(ExitStatus::Code(_))));
         if is_exit && pid != Pid::PRIMARY && self.kernel.has_open(pid, ChannelId::PRIMARY) {
-            // A worker of ours hangs up before it exits, so that its primary hears everything.
+            // A worker closes its channel before it exits, so that the primary receives every message.
             running.next = Some(NextAction::Call(Call::CloseChannel { channel: ChannelId::PRIMARY }));
         }
         if running.next.is_some() {
@@ -283,7 +283,7 @@ impl<P: Program> World<P> {
         }
     }
 
-    /// A worker without a channel and with nothing of its own: its loop is empty, and it ends. So it is in Node.
+    /// Whether a worker has no channel and no work left. Node: the event loop is empty, and the process exits.
     fn has_nothing_left(kernel: &Kernel, pid: Pid) -> bool {
         pid != Pid::PRIMARY && !kernel.has_open(pid, ChannelId::PRIMARY) && !kernel.keeps_running(pid)
     }
@@ -321,10 +321,10 @@ impl<P: Program> World<P> {
         }
     }
 
-    // ---- looking
+    // ---- checks and trace
 
-    /// The checks that hold after every step. What the ledger says is compared when the primary has done what it says.
-    pub(super) fn look(&mut self, step: Step) -> Result<(), (Check, String)> {
+    /// Runs the checks after a step. The ledger is compared once the primary is idle.
+    pub(super) fn run_checks(&mut self, step: Step) -> Result<(), (Check, String)> {
         self.trace_hasher.observations(&self.log);
         if matches!(step, Step::Run(Pid::PRIMARY)) { self.at_rest() } else { Ok(()) }
     }
@@ -344,7 +344,7 @@ impl<P: Program> World<P> {
         }
     }
 
-    /// What a step did beside its crossings: the faults that struck, and what was written down.
+    /// Adds to the trace the faults that struck in a step and the observations.
     pub(super) fn annotate(&mut self, step: Step, before: Before) {
         let World { trace: Some(trace), schedule, log, trace_hasher, .. } = self else { return };
         let (step, at) = (trace_hasher.steps() + 1, Actor::from(Owner::from(step)));
@@ -356,7 +356,7 @@ impl<P: Program> World<P> {
         }
     }
 
-    /// Where trace, faults and log stand.
+    /// The lengths of trace, faults and log.
     pub(super) fn before(&self) -> Before {
         Before {
             rows: self.trace.as_ref().map_or(0, |trace| trace.rows().len()),
@@ -367,13 +367,13 @@ impl<P: Program> World<P> {
 }
 
 impl Before {
-    /// Whether something was written down, or a fault has struck.
-    pub(super) fn is_left_behind(&self, written: usize, struck: usize) -> bool {
+    /// Whether an observation was added or a fault has struck.
+    pub(super) fn has_grown(&self, written: usize, struck: usize) -> bool {
         written != self.written || struck != self.struck
     }
 }
 
-/// How much there was before a step.
+/// The lengths before a step.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Before {
     rows: usize,

@@ -1,4 +1,4 @@
-//! What a step of a world has touched: what the kernel says, and the processes, the driver and the log.
+//! The footprint of a step of a world: that of the kernel, and the processes, the driver and the log.
 
 use super::World;
 use crate::kernel::Step;
@@ -8,21 +8,21 @@ use crate::program::Program;
 use crate::running_process::NextAction;
 
 impl<P: Program> World<P> {
-    /// What this step has touched that led here from `before`, which was copied and not changed since.
+    /// The footprint of `step`, which changed `before` into this world. `before` was copied and not changed since.
     pub(crate) fn footprint(&self, step: Step, before: &World<P>) -> Footprint {
         let mut footprint = before.call_of(step);
         footprint.reads |= before.kernel.read_by(step);
         footprint.writes |= self.kernel.written_since(&before.kernel);
-        if self.kernel.has_asked_since(&before.kernel) {
+        if self.kernel.has_lookup_since(&before.kernel) {
             footprint.reads = ObjectSet::ALL;
         }
         for (pid, running) in (0..).map(Pid).zip(&self.running) {
-            let is_as_before = match (running, before.running.get(pid.index()).and_then(Option::as_ref)) {
+            let is_unchanged = match (running, before.running.get(pid.index()).and_then(Option::as_ref)) {
                 (Some(now), Some(before)) => now.is_shared_with(before),
                 (None, before) => before.is_none(),
                 (Some(_), None) => false,
             };
-            if !is_as_before {
+            if !is_unchanged {
                 footprint.writes |= ObjectSet::running(pid);
             }
         }
@@ -70,15 +70,15 @@ mod tests {
     use crate::world::World;
     use crate::{Actor, ClientEvent, ClientId, Driver, Fault, Faults, Process, Schedule, SocketEvent};
 
-    /// The standard program, whose driver meddles in turn with everything that it can.
+    /// The standard program with a driver that uses every operation in turn.
     #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-    struct Meddler {
+    struct InterferingDriver {
         serve: ReplyServer,
         turn: u32,
     }
 
-    impl Meddler {
-        fn meddle(&mut self, driver: &mut Driver<'_>) {
+    impl InterferingDriver {
+        fn interfere(&mut self, driver: &mut Driver<'_>) {
             let worker = Actor::Worker(WorkerId(1 + u64::from(self.turn % 2)));
             let at = LocalAddress::Ip(([127, 0, 0, 1], 40_001).into());
             self.turn += 1;
@@ -94,7 +94,7 @@ mod tests {
         }
     }
 
-    impl Program for Meddler {
+    impl Program for InterferingDriver {
         fn primary_start(&mut self, primary: &mut Primary, process: &mut Process<'_>) {
             self.serve.primary_start(primary, process);
         }
@@ -117,7 +117,7 @@ mod tests {
 
         fn observed(&mut self, driver: &mut Driver<'_>, observer: Actor, text: &str) {
             self.serve.observed(driver, observer, text);
-            self.meddle(driver);
+            self.interfere(driver);
         }
 
         fn notified(&mut self, driver: &mut Driver<'_>, author: Actor, text: &str) {
@@ -126,7 +126,7 @@ mod tests {
 
         fn client_event(&mut self, driver: &mut Driver<'_>, client: ClientId, event: ClientEvent) {
             self.serve.client_event(driver, client, event);
-            self.meddle(driver);
+            self.interfere(driver);
         }
 
         fn driver_start(&mut self, driver: &mut Driver<'_>) {
@@ -135,7 +135,7 @@ mod tests {
         }
     }
 
-    /// The world after this step, if it is enabled.
+    /// The world after this step, if the step is enabled.
     fn after<P: Program>(world: &World<P>, step: Step) -> Option<World<P>> {
         let mut world = world.clone();
         let at = (0..world.refresh()).find(|&at| world.enabled(at) == step)?;
@@ -144,10 +144,11 @@ mod tests {
         Some(world)
     }
 
-    /// All pairs of steps that are possible here, and touch nothing in common, come to the same in both orders.
+    /// Asserts that each pair of independent enabled steps has the same result in both orders; returns the number of
+    /// pairs.
     fn pairs_commute<P: Program>(world: &mut World<P>) -> usize {
         let steps: Vec<Step> = (0..world.refresh()).map(|at| world.enabled(at)).collect();
-        let done: Vec<_> = steps.iter().map(|&step| after(world, step).expect("it is enabled")).collect();
+        let done: Vec<_> = steps.iter().map(|&step| after(world, step).expect("an enabled step")).collect();
         let mut independent = 0;
         for (a, after_a) in done.iter().enumerate() {
             for (b, after_b) in done.iter().enumerate().skip(a + 1) {
@@ -176,20 +177,22 @@ mod tests {
                 return independent;
             }
             let step = world.enabled(guide.choose(crate::Point::Step, n));
-            world = after(&world, step).expect("it is enabled");
+            world = after(&world, step).expect("an enabled step");
         }
     }
 
     #[test]
-    fn steps_that_touch_nothing_in_common_commute() {
+    fn independent_steps_commute() {
         let kill = Faults::only(&[Fault::Kill]).limit(1);
         let serve = Scenario::new(ReplyServer::new(2, 2)).world();
         let plans = ["plan-3-2-..d1s2.k3-.lcs", "plan-2-2-...k1..a-s.d+keep", "plan-2-2-..x-.l.z+shared"];
-        let plans = plans.map(|name| name.parse::<Scenario<RandomProgram>>().expect("it is a name").world());
-        let meddler = |turn| World::new(Meddler { serve: ReplyServer::new(2, 2), turn }, Settings::default());
+        let plans =
+            plans.map(|name| name.parse::<Scenario<RandomProgram>>().expect("a scenario name").world());
+        let interferer =
+            |turn| World::new(InterferingDriver { serve: ReplyServer::new(2, 2), turn }, Settings::default());
         let mut independent = 0;
         for seed in 0..100 {
-            independent += (0..7).map(|turn| walk(&meddler(turn), seed)).sum::<usize>();
+            independent += (0..7).map(|turn| walk(&interferer(turn), seed)).sum::<usize>();
             independent += walk(&serve, seed) + walk(&serve.clone().with_faults(kill), seed);
             independent += plans.iter().map(|plan| walk(plan, seed)).sum::<usize>();
         }

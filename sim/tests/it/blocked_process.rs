@@ -1,5 +1,5 @@
-//! A worker that does not come back from what it does: nothing reaches it until a file appears, or ever.
-#![expect(clippy::wildcard_enum_match_arm, reason = "a program hears what concerns it and lets the rest be")]
+//! A worker that is blocked in a hook receives nothing until a path exists, or ever.
+#![expect(clippy::wildcard_enum_match_arm, reason = "a program handles the events that concern it")]
 
 use cluster_core::{BindAddress, Event, Primary, Settings, Signal, Worker, WorkerEvent, WorkerId};
 use cluster_sim::{Actor, Fault, Faults, Process, Program, Schedule, World};
@@ -8,44 +8,45 @@ use serde_json::json;
 const GATE: &str = "/run/gate";
 const WORKER: WorkerId = WorkerId(1);
 
-/// The worker says that it hangs, and hangs; what it is told then it hears when the primary opens the gate.
+/// The worker reports that it blocks, and blocks; it receives the primary's message once the primary has created the
+/// path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Gate {
-    /// Nobody ever opens it: the worker is killed.
-    shut: bool,
+    /// The path is never created: the primary kills the worker.
+    killed: bool,
 }
 
 impl Program for Gate {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
-        primary.fork().expect("nothing impossible was set up");
+        primary.fork().expect("the settings are valid");
     }
 
     fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
         match event {
-            Event::Message { message, .. } if message == "hangs" => {
-                process.observe("it hangs");
+            Event::Message { message, .. } if message == "blocks" => {
+                process.observe("blocked");
                 primary.send(WORKER, json!("hello")).expect("it is connected");
-                if self.shut {
+                if self.killed {
                     primary.kill(WORKER, Signal::SIGKILL);
                 } else {
                     let gate =
                         BindAddress::Path { path: GATE.into(), readable_all: false, writable_all: false };
-                    process.open(&gate, Some(1)).expect("nothing is there");
+                    process.open(&gate, Some(1)).expect("a free path");
                 }
             }
-            Event::Exit { status, .. } => process.observe(format!("it is gone: {status:?}")),
+            Event::Exit { status, .. } => process.observe(format!("exit {status:?}")),
             _ => {}
         }
     }
 
     fn worker_start(&mut self, worker: &mut Worker, process: &mut Process<'_>) {
-        worker.send(json!("hangs")).expect("the channel is open");
-        process.block(worker, (!self.shut).then_some(GATE));
+        worker.send(json!("blocks")).expect("the channel is open");
+        process.block(worker, (!self.killed).then_some(GATE));
     }
 
     fn worker_event(&mut self, _: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
         if let WorkerEvent::Message { message, .. } = event {
-            process.observe(message.json_text().expect("it is JSON").into_owned());
+            process.observe(message.json_text().expect("valid JSON").into_owned());
             process.exit(0);
         }
     }
@@ -53,26 +54,26 @@ impl Program for Gate {
 
 fn lines(program: Gate, faults: Faults, seed: u64) -> Vec<String> {
     let mut world = World::new(program, Settings::default()).with_faults(faults).on(Schedule::seed(seed));
-    world.run().expect("no check fails");
+    world.run().expect("every check holds");
     assert_eq!(world.running().collect::<Vec<_>>(), [Actor::Primary]);
     world.observations().map(|line| format!("{}: {}", line.observer, line.text)).collect()
 }
 
 #[test]
-fn who_hangs_hears_everything_when_the_gate_is_open_and_not_before() {
+fn blocked_worker_receives_once_the_path_exists() {
     for seed in 0..200 {
         let faults = Faults::only(&[Fault::Stop, Fault::PartialRead]);
         let faults = if seed % 2 == 0 { faults } else { Faults::none() };
-        let seen = lines(Gate { shut: false }, faults, seed);
-        assert_eq!(seen, ["primary: it hangs", "worker 1: \"hello\"", "primary: it is gone: Code(0)"]);
+        let seen = lines(Gate { killed: false }, faults, seed);
+        assert_eq!(seen, ["primary: blocked", "worker 1: \"hello\"", "primary: exit Code(0)"]);
     }
 }
 
 #[test]
-fn who_hangs_for_ever_hears_nothing_and_is_killed() {
+fn blocked_worker_can_be_killed() {
     for seed in 0..200 {
         let faults = Faults::only(&[Fault::Stop]);
-        let seen = lines(Gate { shut: true }, faults, seed);
-        assert_eq!(seen, ["primary: it hangs", "primary: it is gone: Signal(SIGKILL)"]);
+        let seen = lines(Gate { killed: true }, faults, seed);
+        assert_eq!(seen, ["primary: blocked", "primary: exit Signal(SIGKILL)"]);
     }
 }

@@ -1,5 +1,5 @@
-//! Clusters that have counted far: every machine and every table of sockets begins just before a number ends. The ids of
-//! workers, which name a place in the simulator's process table, begin at 1.
+//! Clusters with high counters: the counters of every machine and socket table start just below 2^32 or 2^53. Worker
+//! ids start at 1, because they index the process table of the simulator.
 
 use cluster_core::{Event, Primary, Settings, SocketId, Worker, WorkerEvent};
 use cluster_sim::prop::{Run, check};
@@ -68,7 +68,7 @@ fn world(last: u64, workers: u32, clients: u32) -> World<Late> {
     World::new(Late { last, serve: ReplyServer::new(workers, clients) }, Settings::default())
 }
 
-/// Every connection is served, and no check fails, under any schedule and fault across the old end.
+/// Every connection is served and every check holds, under any schedule and fault, across 2^32.
 #[test]
 fn counters_hold_every_check() {
     let lasts = (1..12_u64).prop_map(|before| OLD_END - before);
@@ -80,7 +80,7 @@ fn counters_hold_every_check() {
     assert!(broken.is_empty(), "{broken}");
 }
 
-/// What a run shows does not depend on the numbers: only the sockets in it are others.
+/// The numbers change nothing in a run but the ids of sockets.
 #[test]
 fn counters_change_no_run() {
     for seed in 0..32 {

@@ -1,4 +1,4 @@
-//! The same input gives the same run, to the last byte; and a line brings a run back.
+//! The same input gives the same run, byte for byte, and a line replays its run.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use cluster_sim::{Faults, Schedule, World};
 fn traced(world: World<ReplyServer>) -> (u64, String) {
     let mut world = world.traced();
     world.run().expect("every check holds");
-    (world.trace_hash(), world.trace().expect("it was asked for").to_string())
+    (world.trace_hash(), world.trace().expect("the trace is recorded").to_string())
 }
 
 fn seeded(seed: u64) -> World<ReplyServer> {
@@ -17,7 +17,7 @@ fn seeded(seed: u64) -> World<ReplyServer> {
 }
 
 #[test]
-fn one_seed_gives_one_trace_and_another_seed_another() {
+fn seed_determines_the_trace() {
     let mut different = BTreeSet::new();
     for seed in 0..100 {
         assert_eq!(traced(seeded(seed)), traced(seeded(seed)));
@@ -27,7 +27,7 @@ fn one_seed_gives_one_trace_and_another_seed_another() {
 }
 
 #[test]
-fn a_trace_costs_nothing_but_time() {
+fn trace_does_not_change_the_run() {
     for seed in 0..100 {
         let mut world = seeded(seed);
         world.run().expect("every check holds");
@@ -36,7 +36,7 @@ fn a_trace_costs_nothing_but_time() {
 }
 
 #[test]
-fn a_clone_in_the_middle_of_a_run_ends_alike() {
+fn clone_of_a_world_ends_alike() {
     let mut world = seeded(5);
     for _ in 0..40 {
         world.step().expect("every check holds");
@@ -48,26 +48,26 @@ fn a_clone_in_the_middle_of_a_run_ends_alike() {
 }
 
 #[test]
-fn every_line_replays_its_run() {
+fn line_replays_its_run() {
     for seed in 0..100 {
         let mut world = seeded(seed);
         world.run().expect("every check holds");
-        let line: Line = world.replay_line().parse().expect("it was just written");
+        let line: Line = world.replay_line().parse().expect("a valid line");
         assert_eq!(line.scenario(), "standard");
         let replayed = line.replay(scenarios::standard_world());
         assert_eq!((replayed.left, replayed.world.trace_hash()), (None, world.trace_hash()));
     }
 }
 
-/// Priorities and bytes are schedules as well: any of them, and a line of them replays.
+/// Priorities and bytes are schedules, too, and their lines replay.
 #[test]
-fn every_kind_of_schedule_is_recorded_alike() {
+fn every_kind_of_schedule_replays() {
     for seed in 0..100_u64 {
         let bytes: Vec<u8> = (1..200).map(|n| seed.wrapping_mul(n * n).to_le_bytes()[1]).collect();
         for schedule in [Schedule::pct(seed, 3), Schedule::bytes(&bytes)] {
             let mut world = scenarios::standard_world().with_faults(Faults::swarm(seed)).on(schedule);
             world.run().expect("every check holds");
-            let line: Line = world.replay_line().parse().expect("it was just written");
+            let line: Line = world.replay_line().parse().expect("a valid line");
             let replayed = line.replay(scenarios::standard_world());
             assert_eq!((replayed.left, replayed.world.trace_hash()), (None, world.trace_hash()));
         }
@@ -75,17 +75,17 @@ fn every_kind_of_schedule_is_recorded_alike() {
 }
 
 #[test]
-fn a_replay_of_something_else_says_where_it_leaves_the_recording() {
+fn replay_of_another_scenario_locates_the_divergence() {
     let mut world = scenarios::standard_world().on(Schedule::seed(3));
     world.run().expect("every check holds");
-    let line: Line = world.replay_line().parse().expect("it was just written");
+    let line: Line = world.replay_line().parse().expect("a valid line");
     let other = line.replay(Scenario::new(ReplyServer::new(2, 3)).world());
-    let left = other.left.expect("a third client comes");
+    let left = other.left.expect("a third client connects");
     assert!(*left.start() > 1 && *left.end() < 200, "{left:?}");
 }
 
 #[test]
-fn all_zeros_is_the_quiet_run() {
+fn zeros_are_the_quiet_run() {
     let (quiet, trace) = traced(scenarios::standard_world());
     assert_eq!(traced(scenarios::standard_world().on(Schedule::replay(vec![0; 1000]))).0, quiet);
     let place = |text: &str| trace.find(text).unwrap_or_else(|| unreachable!("{text} is in the trace"));

@@ -1,5 +1,5 @@
-//! What a driver does to the system its processes run on, and what they make of it.
-#![expect(clippy::wildcard_enum_match_arm, reason = "a program hears what concerns it and lets the rest be")]
+//! The driver changes the system of the processes, and they handle it.
+#![expect(clippy::wildcard_enum_match_arm, reason = "a program handles the events that concern it")]
 
 use std::net::IpAddr;
 
@@ -9,10 +9,10 @@ use cluster_core::{
 use cluster_sim::{Actor, ClientEvent, ClientId, Driver, Process, Program, Schedule, World};
 use serde_json::json;
 
-/// What everybody wrote down in a quiet run, and who lives then.
+/// The observations of a quiet run, and the running processes at its end.
 fn quiet<P: Program>(program: P) -> (Vec<String>, Vec<Actor>) {
     let mut world = World::new(program, Settings::default());
-    world.run().expect("no check fails");
+    world.run().expect("every check holds");
     (lines(&world), world.running().collect())
 }
 
@@ -20,7 +20,7 @@ fn lines<P: Program>(world: &World<P>) -> Vec<String> {
     world.observations().map(|line| format!("{}: {}", line.observer, line.text)).collect()
 }
 
-/// Nothing can be had here: a worker asks for all of it, once through the primary and once for itself.
+/// Every resource is unavailable: a worker asks for each, through the primary and by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Nothing;
 
@@ -48,9 +48,9 @@ impl Program for Nothing {
     }
 
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
-        primary.fork().expect("nothing impossible was set up");
+        primary.fork().expect("the settings are valid");
         primary.setup(SpawnOptions::new().exec("/nowhere/program"));
-        primary.fork().expect("that it is not there is told later");
+        primary.fork().expect("the failure is reported later");
     }
 
     fn primary_event(&mut self, _: &mut Primary, process: &mut Process<'_>, event: Event) {
@@ -78,7 +78,7 @@ impl Program for Nothing {
 }
 
 #[test]
-fn what_cannot_be_had_is_said_by_name() {
+fn unavailable_resource_is_a_named_error() {
     let (mut lines, living) = quiet(Nothing);
     lines.sort();
     let mut wanted: Vec<String> = ["bind", "listen on"]
@@ -95,7 +95,7 @@ fn what_cannot_be_had_is_said_by_name() {
         })
         .collect();
     wanted.push("primary: cannot start `/nowhere/program`: ENOENT".to_owned());
-    // What it means and what to do are the core's to test.
+    // The core tests the explanation and the advice.
     let lines: Vec<String> =
         lines.iter().map(|line| line.split(" (").next().unwrap_or(line).to_owned()).collect();
     wanted.sort();
@@ -103,16 +103,16 @@ fn what_cannot_be_had_is_said_by_name() {
     assert_eq!(living.len(), 2, "a primary and one worker");
 }
 
-/// A worker that has something else to do is told to go.
+/// A worker with other work is disconnected.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Lingers {
-    /// The driver ends it when it is disconnected.
+    /// The driver kills the worker once it is disconnected.
     killed: bool,
 }
 
 impl Program for Lingers {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
-        primary.fork().expect("nothing impossible was set up");
+        primary.fork().expect("the settings are valid");
     }
 
     fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
@@ -137,7 +137,7 @@ impl Program for Lingers {
 }
 
 #[test]
-fn a_worker_with_something_to_do_outlives_its_channel() {
+fn busy_worker_outlives_its_channel() {
     let (lines, living) = quiet(Lingers { killed: false });
     assert_eq!((lines, living.len()), (vec!["primary: disconnect".to_owned()], 2));
     let (lines, living) = quiet(Lingers { killed: true });
@@ -145,7 +145,7 @@ fn a_worker_with_something_to_do_outlives_its_channel() {
     assert_eq!(living, [Actor::Primary]);
 }
 
-/// What everybody wrote down on so many schedules; each once.
+/// The observations on many schedules, without repetitions.
 fn seen<P: Program>(program: &P) -> Vec<Vec<String>> {
     let mut seen: Vec<Vec<String>> = (0..300)
         .map(|seed| {
@@ -159,20 +159,20 @@ fn seen<P: Program>(program: &P) -> Vec<Vec<String>> {
     seen
 }
 
-/// A worker serves one client and leaves it to a child, which has the channel, too.
+/// A worker leaves its client to a child that inherits the channel.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Leaves;
 
 impl Program for Leaves {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
-        primary.fork().expect("nothing impossible was set up");
+        primary.fork().expect("the settings are valid");
     }
 
     fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
         match event {
             Event::Message { worker, .. } => primary.kill(worker, Signal::SIGKILL),
             Event::Exit { worker, .. } => {
-                let life = primary.worker(worker).expect("its disconnect is not told yet");
+                let life = primary.worker(worker).expect("an entry until the disconnect");
                 process.observe(format!("exit {}", life.is_connected()));
             }
             Event::Disconnect { .. } => process.observe("disconnect"),
@@ -216,18 +216,18 @@ impl Program for Leaves {
 }
 
 #[test]
-fn a_child_that_has_the_channel_puts_off_the_disconnect() {
+fn inherited_channel_delays_the_disconnect() {
     let (exit, disconnect, end) = ("primary: exit true", "primary: disconnect", "client 1: end");
     assert_eq!(seen(&Leaves), [[exit, end, disconnect], [exit, disconnect, end]]);
 }
 
-/// A primary has no descriptor for its first client, until the driver hears of it.
+/// A primary has no descriptor for its first client, until the driver lifts the limit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Starves;
 
 impl Program for Starves {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
-        primary.fork().expect("nothing impossible was set up");
+        primary.fork().expect("the settings are valid");
     }
 
     fn primary_event(&mut self, _: &mut Primary, process: &mut Process<'_>, event: Event) {
@@ -268,7 +268,7 @@ impl Program for Starves {
 }
 
 #[test]
-fn who_has_no_descriptor_hears_it_once_and_the_client_waits() {
+fn starved_primary_reports_one_failure() {
     assert_eq!(seen(&Starves), [["primary: EMFILE", "worker 1: served"]]);
 }
 
@@ -280,14 +280,14 @@ struct LateClient {
 
 impl Program for LateClient {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
-        primary.fork().expect("nothing impossible was set up");
+        primary.fork().expect("the settings are valid");
     }
 
     fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
         match event {
             Event::Listening { address, .. } => process.notify_driver(address.port.to_string()),
             Event::Message { message, .. } if message == json!(1) => primary.disconnect_all(),
-            // What `disconnect` calls is done before this event.
+            // The calls of `disconnect` precede this event.
             Event::Message { .. } => process.observe("disconnected"),
             _ => {}
         }
@@ -311,7 +311,7 @@ impl Program for LateClient {
     }
 
     fn notified(&mut self, driver: &mut Driver<'_>, _: Actor, port: &str) {
-        self.port = port.parse().expect("the primary notes a port");
+        self.port = port.parse().expect("a port number");
         driver.connect(self.port);
     }
 
@@ -329,7 +329,7 @@ impl Program for LateClient {
     }
 }
 
-/// Whatever `keep_listening` is: refused at once, neither accepted nor reset later.
+/// Whatever `keep_listening` is, the client is refused at once; it is neither accepted nor reset later.
 #[test]
 fn client_after_disconnect_is_refused() {
     for (keep_listening, seed) in (0..200).flat_map(|seed| [(false, seed), (true, seed)]) {

@@ -1,10 +1,10 @@
-//! Every run of small worlds: not a sample.
+//! Every run of small worlds.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cluster_core::{Event, Primary, Settings};
 use cluster_sim::explore::{Bound, Budget, Coverage, every, schedules};
-use cluster_sim::scenarios::{Flood, Parting, RandomProgram, ReplyServer, Scenario};
+use cluster_sim::scenarios::{DisconnectBy, Flood, RandomProgram, ReplyServer, Scenario};
 use cluster_sim::{Fault, Faults, Process, Program, World};
 
 fn all<P: Program>(world: &World<P>, name: &str) -> Coverage {
@@ -15,19 +15,19 @@ fn all<P: Program>(world: &World<P>, name: &str) -> Coverage {
 }
 
 fn plan(name: &str) -> World<RandomProgram> {
-    name.parse::<Scenario<RandomProgram>>().expect("it is a name").world()
+    name.parse::<Scenario<RandomProgram>>().expect("a scenario name").world()
 }
 
-/// Beside those that are proofs.
+/// Worlds that are not among the proofs.
 #[test]
 fn small_worlds_are_right_on_every_schedule() {
     for name in ["serve-1-1+shared", "serve-2-0"] {
-        all(&name.parse::<Scenario<ReplyServer>>().expect("it is a name").world(), name);
+        all(&name.parse::<Scenario<ReplyServer>>().expect("a scenario name").world(), name);
     }
     all(&plan("plan-1-1-..d1-.d"), "plan-1-1-..d1-.d");
 }
 
-/// Both directions are full before either end has read anything, and either may disconnect.
+/// Both directions are full before either end has read anything, and either end may disconnect.
 #[test]
 fn floods_end_on_every_schedule() {
     for flood in Flood::ALL {
@@ -36,7 +36,7 @@ fn floods_end_on_every_schedule() {
     }
 }
 
-/// Less than one answer may wait unsent.
+/// Limits below the length of one answer.
 fn narrow() -> Settings {
     let mut settings = Settings::default();
     settings.limits.unsent_bytes = 64;
@@ -45,35 +45,36 @@ fn narrow() -> Settings {
     settings
 }
 
-/// Every write of a hand-off can fail once, in every way.
+/// Each write of a handoff fails once, with every error.
 #[test]
 fn failed_write_holds_on_every_schedule() {
     let faults = Faults::only(&[Fault::WriteFailure]).limit(1);
-    for flood in
-        [Flood { messages: 1, parting: Parting::Primary }, Flood { messages: 1, parting: Parting::Worker }]
-    {
+    for flood in [
+        Flood { messages: 1, disconnect_by: DisconnectBy::Primary },
+        Flood { messages: 1, disconnect_by: DisconnectBy::Worker },
+    ] {
         all(
             &World::new(flood, Settings::default()).with_faults(faults),
             &format!("{flood:?}, a write fails"),
         );
     }
     let world =
-        "serve-1-1-0".parse::<Scenario<ReplyServer>>().expect("it is a name").world().with_faults(faults);
+        "serve-1-1-0".parse::<Scenario<ReplyServer>>().expect("a scenario name").world().with_faults(faults);
     all(&world, "serve-1-1-0, a write fails");
 }
 
-/// So many workers that say that they are online.
+/// Workers that report that they are online.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Online {
     workers: u32,
-    /// Each is answered.
+    /// The primary answers each worker.
     answer: bool,
 }
 
 impl Program for Online {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
         for _ in 0..self.workers {
-            primary.fork().expect("nothing impossible was set up");
+            primary.fork().expect("the settings are valid");
         }
     }
 
@@ -84,10 +85,10 @@ impl Program for Online {
     }
 }
 
-/// The reference programs of the literature: processes with private steps and one that all of them share. Of all the
-/// orders in which their steps can be taken (63,063,000 and 6.2e14) only those are different in which the shared steps
-/// are: 4! and 5!. A worker starts, writes and begins by itself; that the primary reads what it wrote is what is shared;
-/// in the second program it then reads and hears an answer by itself.
+/// The reference programs of the literature: processes with private steps and one shared step each. Of all orders of
+/// the steps (63,063,000 and 6.2e14) only the orders of the shared steps differ: 4! and 5!. A worker starts, writes and
+/// begins privately; the primary's read is the shared step; in the second program the worker then reads and receives an
+/// answer privately.
 fn one_schedule_for_each_order(workers: u32, answer: bool, orders: u64) {
     let world = World::new(Online { workers, answer }, Settings::default());
     let schedules = schedules(&world, 10_000_000).expect("every check holds");
@@ -96,22 +97,22 @@ fn one_schedule_for_each_order(workers: u32, answer: bool, orders: u64) {
 }
 
 #[test]
-fn one_schedule_for_each_order_of_what_four_share() {
+fn four_shared_steps_have_24_orders() {
     one_schedule_for_each_order(4, false, 24);
 }
 
 #[test]
 #[cfg_attr(debug_assertions, ignore = "takes a minute without optimization: cargo test --release")]
-fn one_schedule_for_each_order_of_what_five_share() {
+fn five_shared_steps_have_120_orders() {
     one_schedule_for_each_order(5, true, 120);
 }
 
-/// Nobody wants any more.
+/// Stops a search at once.
 static STOP: AtomicBool = AtomicBool::new(true);
 
-/// A search that outgrows its memory stops, and says so.
+/// A search that exceeds its memory stops and reports that.
 #[test]
-fn a_search_that_outgrows_its_budget_says_that_it_is_bounded() {
+fn search_beyond_its_budget_is_bounded() {
     let world = Scenario::new(ReplyServer::new(1, 2)).world();
     for (budget, cut) in [
         (Budget::from(5000).in_bytes(usize::MAX), Bound::States),
@@ -125,7 +126,7 @@ fn a_search_that_outgrows_its_budget_says_that_it_is_bounded() {
     assert_eq!((coverage.cut, coverage.is_complete()), (Some(Bound::Stopped), false));
 }
 
-/// Once in a process: no schedule decides it.
+/// Fails once in the test process, whatever the schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Once;
 
@@ -138,7 +139,7 @@ impl Program for Once {
 }
 
 #[test]
-fn a_failure_that_does_not_come_again_is_said_to_be_no_matter_of_the_schedule() {
-    let failure = every(&World::new(Once, Settings::default()), 10).expect_err("it fails once");
+fn unrepeatable_failure_is_reported_as_such() {
+    let failure = every(&World::new(Once, Settings::default()), 10).expect_err("the first run fails");
     assert!(failure.what.starts_with("the first time. The same choices a second time"), "{failure}");
 }

@@ -1,19 +1,19 @@
-//! The search finds the schedule of what was seen, and says what does not fit.
+//! The search finds a schedule of given observations, or the first observation that does not fit.
 
 use cluster_core::{Event, Primary, Settings, Signal, Worker, WorkerEvent, WorkerId};
 use cluster_sim::explore::{Observed, Reached, observed, reaches, schedules};
 use cluster_sim::scenarios;
 use cluster_sim::{Actor, ClientEvent, ClientId, Driver, Fault, Faults, Process, Program, Schedule, World};
 
-/// Everything a random run shows can be reached, and the answer replays.
+/// Every observed run can be reached, and the schedule found replays it.
 #[test]
-fn what_was_seen_is_reached() {
+fn observed_run_is_reached() {
     for seed in 0..200 {
         let mut seen = scenarios::standard_world().on(Schedule::seed(seed));
         seen.run().expect("every check holds");
         let wanted = observed(seen.observations());
         let Reached::Yes(choices) = reaches(&scenarios::standard_world(), &wanted, 50_000) else {
-            unreachable!("{wanted:?} was seen, and not reached");
+            unreachable!("{wanted:?} was observed, but not reached");
         };
         let mut world = scenarios::standard_world().on(Schedule::replay(choices));
         world.run().expect("every check holds");
@@ -21,14 +21,14 @@ fn what_was_seen_is_reached() {
     }
 }
 
-/// Two workers that come and go.
+/// Two workers that start and disconnect themselves.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct ComeAndGo;
 
 impl Program for ComeAndGo {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
-        primary.fork().expect("nothing impossible was set up");
-        primary.fork().expect("nothing impossible was set up");
+        primary.fork().expect("the settings are valid");
+        primary.fork().expect("the settings are valid");
     }
 
     fn primary_event(&mut self, _: &mut Primary, process: &mut Process<'_>, event: Event) {
@@ -57,7 +57,7 @@ fn search(primary: [&str; 4]) -> Reached {
 }
 
 #[test]
-fn workers_mix_as_they_like() {
+fn workers_interleave_freely() {
     for wanted in [
         ["online 1", "online 2", "exit 1", "exit 2"],
         ["online 2", "exit 2", "online 1", "exit 1"],
@@ -67,20 +67,20 @@ fn workers_mix_as_they_like() {
     }
 }
 
-/// "No" is an answer: everything was tried.
+/// "No" is an answer: every run was tried.
 #[test]
-fn no_worker_exits_before_it_is_online() {
+fn exit_before_online_is_unreachable() {
     let Reached::No(deepest) = search(["online 1", "exit 2", "online 2", "exit 1"]) else {
         unreachable!("a worker exits before it is online, or the search gave up");
     };
-    let misfit = deepest.misfit.as_ref().expect("something does not fit");
+    let misfit = deepest.misfit.as_ref().expect("an observation that does not fit");
     assert_eq!((misfit.observer, misfit.wanted.as_deref()), (Actor::Primary, Some("exit 2")));
     assert!(deepest.worlds > 100, "{deepest:?}");
 }
 
 /// The faults of the world are choices of the search.
 #[test]
-fn a_kill_is_found_where_it_is_needed() {
+fn search_finds_a_needed_kill() {
     let wanted = Observed::from([
         (Actor::Primary, ["online 2", "exit 1", "exit 2"].map(str::to_owned).to_vec()),
         (Actor::Worker(cluster_core::WorkerId(2)), vec!["disconnect".to_owned()]),
@@ -88,19 +88,21 @@ fn a_kill_is_found_where_it_is_needed() {
     let world = World::new(ComeAndGo, Settings::default());
     assert!(matches!(reaches(&world, &wanted, 1_000_000), Reached::No(_)));
     let world = world.with_faults(Faults::only(&[Fault::Kill]).limit(1));
-    let Reached::Yes(choices) = reaches(&world, &wanted, 1_000_000) else { unreachable!("one kill will do") };
+    let Reached::Yes(choices) = reaches(&world, &wanted, 1_000_000) else {
+        unreachable!("one kill is enough")
+    };
     let mut world = world.on(Schedule::replay(choices));
     world.run().expect("every check holds");
     assert_eq!(observed(world.observations()), wanted);
 }
 
-/// Its driver kills the worker at once, if there is one by then.
+/// The driver kills the worker at once, if the worker exists by then.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Early;
 
 impl Program for Early {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
-        primary.fork().expect("nothing impossible was set up");
+        primary.fork().expect("the settings are valid");
     }
 
     fn driver_start(&mut self, driver: &mut Driver<'_>) {
@@ -114,9 +116,9 @@ impl Program for Early {
     }
 }
 
-/// What a driver does to a process depends on whether that is there.
+/// The effect of the driver on a process depends on the existence of that process.
 #[test]
-fn a_kill_by_the_driver_does_not_commute_with_the_fork() {
+fn driver_kill_does_not_commute_with_fork() {
     let taken = schedules(&World::new(Early, Settings::default()), 10_000).expect("every check holds");
     assert!(taken.complete >= 3 && taken.cut.is_none(), "{taken:?}");
 }

@@ -1,6 +1,6 @@
-//! The tests of the simulator as its users see it, in one binary: a test needs no process of its own.
+//! The tests of the simulator as its users see it, in one binary: no test needs a process of its own.
 //!
-//! What takes minutes without optimization is ignored in a debug build and runs with `cargo test --release`.
+//! Tests that take minutes without optimization are ignored in a debug build and run with `cargo test --release`.
 
 mod blocked_process;
 mod counters;

@@ -1,6 +1,6 @@
-//! The mutants of `mutants.json` still fit the core, and the page that tells of them tells of these. Building and running
-//! them is the work of `examples/mutants`.
-#![expect(clippy::disallowed_methods, reason = "it is about files")]
+//! The mutants of `mutants.json` fit the sources of the core, and `MUTANTS.md` lists exactly these. `tools/mutants`
+//! builds and runs them.
+#![expect(clippy::disallowed_methods, reason = "the test reads files")]
 
 use std::fs;
 
@@ -13,16 +13,16 @@ fn read(path: &str) -> String {
 }
 
 fn mutants() -> Vec<Value> {
-    let suite: Value = serde_json::from_str(&read("mutants.json")).expect("it is JSON");
-    suite["mutants"].as_array().cloned().expect("there is a list of them")
+    let suite: Value = serde_json::from_str(&read("mutants.json")).expect("valid JSON");
+    suite["mutants"].as_array().cloned().expect("a list of mutants")
 }
 
 fn text<'a>(mutant: &'a Value, name: &str) -> &'a str {
-    mutant[name].as_str().expect("each says what it changes")
+    mutant[name].as_str().expect("a text")
 }
 
 #[test]
-fn each_changes_one_place() {
+fn mutant_changes_one_place() {
     for mutant in mutants() {
         let source = read(&format!("../cluster/core/src/{}", text(&mutant, "file")));
         let places = source.matches(text(&mutant, "find")).count();
@@ -32,7 +32,7 @@ fn each_changes_one_place() {
 }
 
 #[test]
-fn the_page_tells_of_each_and_of_no_other() {
+fn page_lists_every_mutant() {
     let page = read("MUTANTS.md");
     let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
     let mutants = mutants();
@@ -41,5 +41,20 @@ fn the_page_tells_of_each_and_of_no_other() {
     for (row, mutant) in rows.iter().zip(&mutants) {
         let [name, killer] = ["name", "killer"].map(|part| text(mutant, part));
         assert!(row.starts_with(&format!("| {name} | {killer} | ")), "{row}: {mutant}");
+    }
+}
+
+/// A killer outside of the simulator is `TARGET::MODULE::TEST`, of the core.
+#[test]
+fn killing_test_exists() {
+    for mutant in mutants() {
+        let killer: Vec<&str> = text(&mutant, "killer").split("::").collect();
+        let [target, modules @ .., test] = &killer[..] else { continue };
+        let file = match (*target, modules) {
+            ("it", [module]) => format!("../cluster/core/tests/it/{module}.rs"),
+            ("lib", [modules @ .., "tests"]) => format!("../cluster/core/src/{}.rs", modules.join("/")),
+            _ => continue,
+        };
+        assert!(read(&file).contains(&format!("fn {test}()")), "{file} has no test `{test}`");
     }
 }

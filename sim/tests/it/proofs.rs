@@ -1,23 +1,23 @@
-//! The worlds of `examples/proofs.rs` that are small: every run of them is taken, and every check holds.
+//! The small worlds of `tools/proofs.rs`: every check holds in every run.
 
 use std::collections::BTreeSet;
 
 use cluster_sim::scenarios::PROOFS;
 
 #[test]
-fn every_run_of_the_small_worlds_is_right() {
+fn small_worlds_are_proven() {
     for proof in PROOFS.iter().filter(|proof| proof.is_small) {
         let coverage = proof.attempt(1_000_000).expect("every check holds");
         assert!(coverage.is_complete(), "{proof:?}: {coverage}");
-        assert!(proof.kills == 0 || coverage.ends > 1, "a kill makes a difference: {coverage}");
+        assert!(proof.kills == 0 || coverage.ends > 1, "a kill adds runs: {coverage}");
     }
 }
 
 #[test]
-fn every_story_has_a_small_world() {
-    let stories = |small: bool| -> BTreeSet<_> {
+fn every_proof_has_a_small_world() {
+    let descriptions = |small: bool| -> BTreeSet<_> {
         PROOFS.iter().filter(|proof| proof.is_small == small).map(|proof| proof.description).collect()
     };
-    assert_eq!(stories(true), stories(false));
-    assert_eq!(stories(true).len(), 5);
+    assert_eq!(descriptions(true), descriptions(false));
+    assert_eq!(descriptions(true).len(), 5);
 }

@@ -1,5 +1,5 @@
-//! Properties of the machines over random programs, schedules and faults. Every check looks at every run; a failure
-//! prints the shrunk run, and last the line that replays it: its scenario says the program.
+//! Properties of the machines over random programs, schedules and faults, with every check. A failure prints the shrunk
+//! run and the line that replays it; the scenario name in that line defines the program.
 
 use cluster_core::SchedulingPolicy;
 use cluster_sim::prop::check;
@@ -9,8 +9,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::subsequence;
 
-fn primary_deeds() -> impl Strategy<Value = Vec<PrimaryMove>> {
-    let deed = prop_oneof![
+fn primary_moves() -> impl Strategy<Value = Vec<PrimaryMove>> {
+    let next_move = prop_oneof![
         8 => Just(PrimaryMove::Nothing),
         2 => Just(PrimaryMove::Fork),
         2 => (1..4_u8).prop_map(PrimaryMove::Send),
@@ -19,11 +19,11 @@ fn primary_deeds() -> impl Strategy<Value = Vec<PrimaryMove>> {
         2 => (1..4_u8).prop_map(PrimaryMove::Kill),
         1 => Just(PrimaryMove::Exit),
     ];
-    vec(deed, 0..16)
+    vec(next_move, 0..16)
 }
 
-fn worker_deeds() -> impl Strategy<Value = Vec<WorkerMove>> {
-    let deed = prop_oneof![
+fn worker_moves() -> impl Strategy<Value = Vec<WorkerMove>> {
+    let next_move = prop_oneof![
         6 => Just(WorkerMove::Nothing),
         2 => Just(WorkerMove::Listen),
         2 => Just(WorkerMove::Close),
@@ -33,17 +33,17 @@ fn worker_deeds() -> impl Strategy<Value = Vec<WorkerMove>> {
         1 => Just(WorkerMove::Exit),
         1 => Just(WorkerMove::Die),
     ];
-    vec(deed, 0..8)
+    vec(next_move, 0..8)
 }
 
-fn plans() -> impl Strategy<Value = RandomProgram> {
-    (1..4_u32, 0..4_u32, primary_deeds(), worker_deeds())
+fn programs() -> impl Strategy<Value = RandomProgram> {
+    (1..4_u32, 0..4_u32, primary_moves(), worker_moves())
         .prop_map(|(workers, clients, primary, worker)| RandomProgram::new(workers, clients, primary, worker))
 }
 
-/// Plans in all surroundings.
+/// Random programs with every policy and setting.
 fn scenarios() -> impl Strategy<Value = Scenario<RandomProgram>> {
-    (plans(), any::<bool>(), any::<bool>()).prop_map(|(program, shared, keep_listening)| Scenario {
+    (programs(), any::<bool>(), any::<bool>()).prop_map(|(program, shared, keep_listening)| Scenario {
         policy: if shared { SchedulingPolicy::Shared } else { SchedulingPolicy::RoundRobin },
         keep_listening,
         ..Scenario::new(program)
@@ -55,7 +55,7 @@ fn faults() -> impl Strategy<Value = Faults> {
         .prop_map(|(armed, limit)| Faults::only(&armed).limit(limit))
 }
 
-/// Buffers as they are, and so small that a message does not fit.
+/// Channels with the usual capacity, and with less than the length of a message.
 fn channel_bytes() -> impl Strategy<Value = Option<usize>> {
     prop_oneof![Just(None), (1..300_usize).prop_map(Some)]
 }
@@ -76,20 +76,20 @@ fn ledger() {
     }));
 }
 
-/// Whatever programs do, the events of a worker come in order.
+/// The events of a worker are in order, whatever the programs do.
 #[test]
 fn order() {
-    every_check_holds(plans().prop_map(|plan| Scenario::new(plan).world()));
+    every_check_holds(programs().prop_map(|program| Scenario::new(program).world()));
 }
 
-/// Nobody keeps a descriptor, in both policies, when clients go and processes die.
+/// No descriptor stays open without a use, in both policies, when clients disconnect and processes die.
 #[test]
 fn descriptors() {
     let faults = [Fault::Kill, Fault::ClientReset, Fault::LostDescriptor, Fault::Grandchild];
     every_check_holds(scenarios().prop_map(|scenario| scenario.world().with_faults(Faults::only(&faults))));
 }
 
-/// Writes fail with every error number: nothing is lost but with a broken channel, and every process ends.
+/// Writes fail with every error: nothing is lost but with a broken channel, and every process ends.
 #[test]
 fn writes_that_fail() {
     let others = subsequence(vec![Fault::Kill, Fault::ShortWrite, Fault::LostDescriptor], 0..=3);
@@ -100,7 +100,7 @@ fn writes_that_fail() {
     }));
 }
 
-/// The same of servers that are to serve every client.
+/// The same with servers that must serve every client.
 #[test]
 fn handoffs_with_failed_writes() {
     let parts = (1..4_u32, 1..9_u32, 1..9_u8, channel_bytes());
@@ -112,7 +112,7 @@ fn handoffs_with_failed_writes() {
     }));
 }
 
-/// When faults stop, everything comes to its end, however small the buffers are.
+/// After the last fault everything completes, however small the buffers are.
 #[test]
 fn liveness() {
     let parts = (scenarios(), faults(), channel_bytes());

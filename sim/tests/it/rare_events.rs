@@ -1,4 +1,4 @@
-//! The rare things do happen: a suite in which they never did would prove nothing.
+//! Every rare event happens in some run: checks that never meet it would prove nothing.
 
 use cluster_sim::scenarios::{self, ReplyServer, Scenario};
 use cluster_sim::{Fault, Faults, Schedule, World};
@@ -10,7 +10,7 @@ fn world(seed: u64) -> World<ReplyServer> {
 }
 
 #[test]
-fn every_fault_strikes_in_some_run() {
+fn every_fault_strikes() {
     let mut unseen = Fault::ALL.to_vec();
     for seed in 0..SEEDS {
         let mut world = world(seed);
@@ -20,54 +20,54 @@ fn every_fault_strikes_in_some_run() {
     assert_eq!(unseen, []);
 }
 
-/// What a trace shows when something rare has happened.
+/// Rare events, and the text of a trace that shows each.
 const RARE: [(&str, &str); 12] = [
-    ("a descriptor did not arrive, and the sender was told", "NODE_HANDLE_NACK"),
-    ("a write was not taken whole", "bytes left"),
+    ("a descriptor was lost, and the receiver rejected it", "NODE_HANDLE_NACK"),
+    ("a write was incomplete", "bytes left"),
     ("a write was continued", "Writable"),
     ("a socket could not be bound", "BindFailed"),
     ("a connection could not be accepted", "AcceptFailed"),
-    ("a client was gone before it was accepted", "ECONNABORTED"),
-    ("it was tried again later", "Timer"),
+    ("a client disconnected before it was accepted", "ECONNABORTED"),
+    ("accepting was retried later", "Timer"),
     ("a worker could not be started", "SpawnFailed"),
-    ("a worker wrote to a primary that is gone", "EPIPE"),
+    ("a worker wrote to a dead primary", "EPIPE"),
     ("a worker broke the protocol, and its channel was closed", "Protocol("),
     ("a worker was replaced", "spawn 3"),
     ("a client was reset", "Reset"),
 ];
 
 #[test]
-fn every_rare_thing_happens_in_some_run() {
+fn every_rare_event_happens() {
     let mut unseen = RARE.to_vec();
     for seed in 0..SEEDS {
         let mut world = world(seed).traced();
         world.run().expect("every check holds");
-        let trace = world.trace().expect("it was asked for");
+        let trace = world.trace().expect("the trace is recorded");
         let text = format!("{trace}{:?}", trace.rows());
         unseen.retain(|(_, sign)| !text.contains(sign));
     }
     assert_eq!(unseen, []);
 }
 
-/// A connection that a dying worker had not acknowledged is served by another.
+/// A connection that a dying worker has not acknowledged is served by another.
 #[test]
-fn a_connection_is_handed_out_twice_and_served_once_in_some_run() {
+fn connection_of_a_dead_worker_is_served() {
     let is_again = |seed: u64| {
         let faults = Faults::only(&[Fault::Kill]).limit(1);
         let mut world = Scenario::new(ReplyServer::new(2, 1)).world();
         world = world.with_faults(faults).on(Schedule::seed(seed)).traced();
         world.run().expect("every check holds");
         let handoffs =
-            world.trace().expect("it was asked for").to_string().matches(" + SocketId(1): ").count();
+            world.trace().expect("the trace is recorded").to_string().matches(" + SocketId(1): ").count();
         let is_served = world.observations().any(|observation| observation.text.starts_with("worker"));
         handoffs >= 2 && is_served
     };
     assert!((0..SEEDS).any(is_again));
 }
 
-/// Both orders of a worker's two ends are possible.
+/// `exit` and `disconnect` of a worker occur in both orders.
 #[test]
-fn exit_comes_before_disconnect_in_some_run_and_after_it_in_another() {
+fn exit_and_disconnect_occur_in_both_orders() {
     let order = |seed: u64| {
         let mut world = scenarios::standard_world().on(Schedule::seed(seed));
         world.run().expect("every check holds");

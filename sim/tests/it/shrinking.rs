@@ -1,4 +1,4 @@
-//! Shrinking leaves what a bug needs, and nothing else: planted bugs that need three interruptions end at three.
+//! Shrinking keeps what a bug needs and nothing else: planted bugs that need three preemptions shrink to three.
 
 use std::sync::atomic::AtomicBool;
 
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestError, TestRunner};
 use serde_json::json;
 
-/// Three rounds. In each the primary writes to a worker and goes on at once; the worker answers.
+/// Three rounds. In each the primary writes to a worker and continues at once; the worker answers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Rounds {
     to: [u64; 3],
@@ -17,12 +17,12 @@ struct Rounds {
 }
 
 impl Rounds {
-    /// Writes to the worker of this round, and forks one more: of that it hears when it has written.
+    /// Writes to the worker of this round, and forks one more: the primary receives that fork after the write.
     fn play(&self, round: usize, primary: &mut Primary, process: &mut Process<'_>) {
         process.observe(format!("round {round}"));
         if let Some(&to) = self.to.get(round) {
             let _ = primary.send(WorkerId(to), json!(round));
-            primary.fork().expect("nothing impossible was set up");
+            primary.fork().expect("the settings are valid");
         }
     }
 }
@@ -30,7 +30,7 @@ impl Rounds {
 impl Program for Rounds {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
         for _ in 0..3 {
-            primary.fork().expect("nothing impossible was set up");
+            primary.fork().expect("the settings are valid");
         }
     }
 
@@ -61,15 +61,15 @@ impl Program for Rounds {
 
     fn worker_event(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
         if let WorkerEvent::Message { message, handle: _ } = event {
-            process.observe(format!("got {}", message.json_text().expect("it is JSON")));
+            process.observe(format!("got {}", message.json_text().expect("valid JSON")));
             let _ = worker.send(&message);
         }
     }
 }
 
-/// The planted bug: it shows when in every round the worker has its message before the primary is done with the round.
-/// The primary does all rounds without a pause, so somebody must interrupt it three times.
-fn no_worker_is_always_faster(world: &World<Rounds>) -> Result<(), TestCaseError> {
+/// The planted bug: in every round the worker receives its message before the primary ends the round. The primary plays
+/// all rounds in one reaction, so three preemptions are needed.
+fn some_worker_is_slower(world: &World<Rounds>) -> Result<(), TestCaseError> {
     let place = |wanted: &str| world.observations().position(|observation| observation.text == wanted);
     let is_fast = |round: usize| {
         let got = place(&format!("got {round}"));
@@ -79,7 +79,7 @@ fn no_worker_is_always_faster(world: &World<Rounds>) -> Result<(), TestCaseError
     Ok(())
 }
 
-/// The shrunk run of this trial.
+/// The shrunk run of a trial.
 fn trial(n: u64, to: [u64; 3]) -> Run<Rounds> {
     let faults = Faults::only(&[Fault::Kill, Fault::PartialRead, Fault::ShortWrite, Fault::LostDescriptor]);
     let world = World::new(Rounds { to, online: 0 }, Settings::default()).with_faults(faults);
@@ -90,15 +90,14 @@ fn trial(n: u64, to: [u64; 3]) -> Run<Rounds> {
         max_shrink_iters: 10_000,
         ..ProptestConfig::default()
     };
-    let found =
-        TestRunner::new(config).run(&runs(Just(world)), |run| no_worker_is_always_faster(run.world()));
+    let found = TestRunner::new(config).run(&runs(Just(world)), |run| some_worker_is_slower(run.world()));
     let Err(TestError::Fail(_, run)) = found else { unreachable!("the bug is planted: {found:?}") };
     run
 }
 
-/// In at least 29 of 30 trials nothing is left beside the three.
+/// At least 29 of 30 trials shrink to the three preemptions alone.
 #[test]
-fn three_interruptions_are_left_of_nearly_every_run() {
+fn runs_shrink_to_three_preemptions() {
     let targets = [[1, 2, 3], [1, 1, 1], [2, 1, 2]];
     let left = (0..30).zip(targets.into_iter().cycle()).map(|(n, to)| {
         let run = trial(n, to);
@@ -108,13 +107,13 @@ fn three_interruptions_are_left_of_nearly_every_run() {
     assert!(least >= 29, "{least}");
 }
 
-/// After a stop, shrinking tries nothing more, and keeps the smallest run.
+/// After a stop, shrinking tries nothing more and keeps the smallest run.
 #[test]
 fn shrinking_stops_at_once() {
     static STOP: AtomicBool = AtomicBool::new(true);
     let world = || World::new(Rounds { to: [1, 2, 3], online: 0 }, Settings::default());
     let run = Run::new(world(), Schedule::seed(3));
     let line = run.line();
-    let shrunk = run.shrunk_until(&STOP, |_| unreachable!("nothing is tried"));
+    let shrunk = run.shrunk_until(&STOP, |_| unreachable!("no run is tried"));
     assert_eq!(shrunk.line(), line);
 }

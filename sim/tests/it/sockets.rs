@@ -1,6 +1,5 @@
-//! Sockets of every kind in whole worlds: whoever has them, however they travel, and whatever fails on the way, nothing
-//! is left behind.
-#![expect(clippy::wildcard_enum_match_arm, reason = "a program hears what concerns it and lets the rest be")]
+//! Sockets of every kind in whole worlds: whatever process has them and whatever fails on the way, none is leaked.
+#![expect(clippy::wildcard_enum_match_arm, reason = "a program handles the events that concern it")]
 
 use cluster_core::{
     BindAddress, Event, HandleType, IncomingHandle, ListenAddress, ListenOptions, LocalAddress,
@@ -14,7 +13,7 @@ use cluster_sim::{
 };
 use serde_json::json;
 
-/// Runs a program on many schedules, quietly and with everything that can fail.
+/// Runs a program on many schedules, without and with faults.
 fn holds<P: Program>(program: &P, policy: SchedulingPolicy) {
     for seed in 0..300 {
         let faults = if seed < 100 { Faults::none() } else { Faults::swarm(seed) };
@@ -24,7 +23,7 @@ fn holds<P: Program>(program: &P, policy: SchedulingPolicy) {
     }
 }
 
-/// What a quiet run of it shows, a line each: who, and what.
+/// The observations of a quiet run, a line each.
 fn quiet<P: Program>(program: P, policy: SchedulingPolicy) -> Vec<String> {
     let mut world = World::new(program, Settings { policy, ..Settings::default() });
     world.run().expect("nothing fails");
@@ -35,7 +34,7 @@ fn loopback(port: u16) -> ListenAddress {
     ListenAddress::Tcp { host: Some([127, 0, 0, 1].into()), port, ipv6_only: false }
 }
 
-/// A worker serves by itself; it is told to go while a client is there, and serves one more.
+/// A worker with an exclusive server is disconnected while it has a client, and serves one more.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 struct Exclusive {
     port: u16,
@@ -45,7 +44,7 @@ struct Exclusive {
 
 impl Program for Exclusive {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
-        primary.fork().expect("nothing impossible was set up");
+        primary.fork().expect("the settings are valid");
     }
 
     fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
@@ -53,7 +52,7 @@ impl Program for Exclusive {
             Event::Message { worker, .. } => primary.disconnect_worker(worker),
             Event::Disconnect { .. } => process.observe("disconnect"),
             Event::Exit { status, .. } => process.observe(format!("exit {status:?}")),
-            Event::Listening { .. } => process.observe("heard of a server that is nobody's business"),
+            Event::Listening { .. } => process.observe("received `listening` of an exclusive server"),
             _ => {}
         }
     }
@@ -86,7 +85,7 @@ impl Program for Exclusive {
         process.observe(format!("serves {}", self.served));
         process.end(connection);
         if self.served == 1 {
-            // Whether anybody hears it is all the same.
+            // The channel may be closed.
             let _ = worker.send(json!("served"));
         } else if let Some(listener) = self.listener.take() {
             worker.close(listener);
@@ -94,7 +93,7 @@ impl Program for Exclusive {
     }
 
     fn notified(&mut self, driver: &mut Driver<'_>, _: Actor, text: &str) {
-        self.port = text.parse().expect("workers note ports");
+        self.port = text.parse().expect("a port number");
         driver.connect(self.port);
     }
 
@@ -112,7 +111,7 @@ impl Program for Exclusive {
 }
 
 #[test]
-fn an_exclusive_server_outlives_its_workers_channel() {
+fn exclusive_server_outlives_the_channel() {
     let lines = quiet(Exclusive::default(), SchedulingPolicy::RoundRobin);
     assert_eq!(
         lines,
@@ -127,11 +126,11 @@ fn an_exclusive_server_outlives_its_workers_channel() {
     holds(&Exclusive::default(), SchedulingPolicy::RoundRobin);
 }
 
-/// Two workers serve a Unix socket; two clients come; everybody goes.
+/// Two workers serve a Unix socket to two clients, and the cluster disconnects.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 struct OnPath {
     served: u32,
-    came: bool,
+    connected: bool,
 }
 
 const DOOR: &str = "/run/door";
@@ -139,7 +138,7 @@ const DOOR: &str = "/run/door";
 impl Program for OnPath {
     fn primary_start(&mut self, primary: &mut Primary, process: &mut Process<'_>) {
         for _ in 0..2 {
-            primary.fork().expect("nothing impossible was set up");
+            primary.fork().expect("the settings are valid");
         }
         assert_eq!(process.mode(DOOR), None);
     }
@@ -183,7 +182,7 @@ impl Program for OnPath {
     }
 
     fn notified(&mut self, driver: &mut Driver<'_>, _: Actor, _: &str) {
-        if !std::mem::replace(&mut self.came, true) {
+        if !std::mem::replace(&mut self.connected, true) {
             for _ in 0..2 {
                 driver.connect_to(LocalAddress::Path(DOOR.into()));
             }
@@ -198,7 +197,7 @@ impl Program for OnPath {
 }
 
 #[test]
-fn a_path_is_served_and_removed_in_both_policies() {
+fn path_is_served_and_removed() {
     for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {
         let lines = quiet(OnPath::default(), policy);
         for line in ["primary: 777", "client 1: welcome", "client 2: welcome", "primary: None"] {
@@ -212,13 +211,13 @@ fn a_path_is_served_and_removed_in_both_policies() {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 struct Datagrams {
     answered: u32,
-    came: bool,
+    connected: bool,
 }
 
 impl Program for Datagrams {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
         for _ in 0..2 {
-            primary.fork().expect("nothing impossible was set up");
+            primary.fork().expect("the settings are valid");
         }
     }
 
@@ -243,7 +242,7 @@ impl Program for Datagrams {
 
     fn worker_event(&mut self, _: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
         if let WorkerEvent::Listening { address, socket, .. } = event {
-            assert!(socket.is_some(), "it is the program's to read");
+            assert!(socket.is_some(), "the program reads the socket");
             process.notify_driver(address.port().to_string());
         }
     }
@@ -256,9 +255,9 @@ impl Program for Datagrams {
     }
 
     fn notified(&mut self, driver: &mut Driver<'_>, _: Actor, port: &str) {
-        if !std::mem::replace(&mut self.came, true) {
+        if !std::mem::replace(&mut self.connected, true) {
             let client = driver.client();
-            let to = ([127, 0, 0, 1], port.parse().expect("workers note ports")).into();
+            let to = ([127, 0, 0, 1], port.parse().expect("a port number")).into();
             (0..4).for_each(|_| driver.send_to(client, to, b"ping"));
         }
     }
@@ -271,7 +270,7 @@ impl Program for Datagrams {
 }
 
 #[test]
-fn a_shared_udp_port_answers_each_datagram_once() {
+fn shared_udp_port_answers_once() {
     for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {
         let lines = quiet(Datagrams::default(), policy);
         let pings = lines.iter().filter(|line| *line == "client 1: ping").count();
@@ -280,13 +279,13 @@ fn a_shared_udp_port_answers_each_datagram_once() {
     }
 }
 
-/// The primary accepts by itself and passes the connection on; the worker sends it back; the primary answers.
+/// The primary accepts and sends the connection to the worker; the worker sends it back; the primary answers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Pass {
     keep_open: bool,
-    /// How many more descriptors the worker may open; `None`: any number.
+    /// The number of further descriptors that the worker may open; `None`: any number.
     room: Option<usize>,
-    /// The primary forgets to send what it has detached.
+    /// The primary detaches the connection and does not send it.
     leaks: bool,
     listener: Option<SocketId>,
     waiting: Vec<SocketId>,
@@ -316,9 +315,9 @@ impl Pass {
 
 impl Program for Pass {
     fn primary_start(&mut self, primary: &mut Primary, process: &mut Process<'_>) {
-        primary.fork().expect("nothing impossible was set up");
+        primary.fork().expect("the settings are valid");
         let address = BindAddress::Tcp { host: None, port: 0, ipv6_only: false, reuse_port: false };
-        let (listener, address) = process.open(&address, Some(8)).expect("nothing else is there");
+        let (listener, address) = process.open(&address, Some(8)).expect("a free port");
         self.listener = Some(listener);
         process.notify_driver(address.port().to_string());
     }
@@ -381,7 +380,7 @@ impl Program for Pass {
     }
 
     fn notified(&mut self, driver: &mut Driver<'_>, _: Actor, port: &str) {
-        driver.connect(port.parse().expect("the primary notes its port"));
+        driver.connect(port.parse().expect("a port number"));
     }
 
     fn client_event(&mut self, driver: &mut Driver<'_>, client: ClientId, event: ClientEvent) {
@@ -391,26 +390,26 @@ impl Program for Pass {
     }
 }
 
-fn said(lines: &[String]) -> String {
+fn received(lines: &[String]) -> String {
     lines.iter().filter_map(|line| line.strip_prefix("client 1: ")).collect()
 }
 
 #[test]
-fn a_connection_goes_to_a_worker_and_back_and_nothing_is_left_of_it() {
+fn connection_is_sent_there_and_back() {
     let lines = quiet(Pass::new(), SchedulingPolicy::RoundRobin);
-    assert_eq!(said(&lines), "there and back");
+    assert_eq!(received(&lines), "there and back");
     holds(&Pass::new(), SchedulingPolicy::RoundRobin);
 }
 
 #[test]
-fn a_connection_that_is_kept_open_is_everybodys_until_the_last_closes_it() {
+fn connection_kept_open_has_two_owners() {
     let pass = Pass { keep_open: true, ..Pass::new() };
-    assert_eq!(said(&quiet(pass.clone(), SchedulingPolicy::RoundRobin)), "there and back");
+    assert_eq!(received(&quiet(pass.clone(), SchedulingPolicy::RoundRobin)), "there and back");
     holds(&pass, SchedulingPolicy::RoundRobin);
 }
 
 #[test]
-fn a_connection_that_cannot_be_received_is_told_to_its_sender() {
+fn undelivered_connection_is_an_error() {
     let pass = Pass { room: Some(0), ..Pass::new() };
     let lines = quiet(pass.clone(), SchedulingPolicy::RoundRobin);
     assert_eq!(lines, ["primary: not received"]);
@@ -418,32 +417,32 @@ fn a_connection_that_cannot_be_received_is_told_to_its_sender() {
 }
 
 #[test]
-fn a_socket_that_is_left_to_the_machine_and_not_sent_is_a_leak() {
+fn detached_and_unsent_socket_is_a_leak() {
     let mut world = World::new(Pass { leaks: true, ..Pass::new() }, Settings::default());
-    let Failure { check, what, .. } = *world.run().expect_err("the connection is nobody's");
+    let Failure { check, what, .. } = *world.run().expect_err("the connection is leaked");
     assert_eq!(check, Check::Descriptors, "{what}");
 }
 
-/// Where a descriptor can be lost, it is, in some run; and it is sent again.
+/// In some run the descriptor is lost, and sent again.
 #[test]
-fn a_lost_connection_is_sent_again() {
+fn lost_connection_is_sent_again() {
     let faults = Faults::only(&[Fault::LostDescriptor]).limit(1);
     let lost_and_found = (0..100).any(|seed| {
         let mut world =
             World::new(Pass::new(), Settings::default()).on(Schedule::seed(seed)).with_faults(faults);
-        world.run().expect("nothing but the descriptor is lost");
+        world.run().expect("every check holds");
         let lines: Vec<_> =
             world.observations().map(|line| format!("{}: {}", line.observer, line.text)).collect();
-        world.schedule().struck().contains(&Fault::LostDescriptor) && said(&lines) == "there and back"
+        world.schedule().struck().contains(&Fault::LostDescriptor) && received(&lines) == "there and back"
     });
     assert!(lost_and_found);
 }
 
-/// Every order of every step, with one descriptor lost, or one process killed, anywhere.
+/// Every run, with one descriptor lost or one process killed, anywhere.
 #[test]
-fn on_every_schedule_a_connection_is_passed_or_closed() {
+fn sent_connection_arrives_or_is_closed() {
     let faults = Faults::only(&[Fault::LostDescriptor, Fault::Kill]).limit(1);
     let world = World::new(Pass::new(), Settings::default()).with_faults(faults);
-    let coverage = every(&world, 1 << 20).expect("no check fails");
-    assert_eq!(coverage.cut, None, "that is all there is");
+    let coverage = every(&world, 1 << 20).expect("every check holds");
+    assert_eq!(coverage.cut, None, "every run was taken");
 }

@@ -1,4 +1,4 @@
-//! IPv6 addresses in a zone, in whole worlds: a worker asks for one, and its clients connect to it.
+//! IPv6 addresses in a zone, in whole worlds: a worker listens at one, and its clients connect.
 
 use std::net::{SocketAddr, SocketAddrV6};
 
@@ -9,7 +9,7 @@ use cluster_sim::{
     Actor, ClientEvent, ClientId, Driver, Faults, Process, Program, Schedule, SocketEvent, World,
 };
 
-/// A worker that listens at one address, notes the address it listens at, serves one client, and is disconnected.
+/// A worker that listens at one address, serves one client, and is disconnected.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct ZonedServer {
     options: ListenOptions,
@@ -71,7 +71,7 @@ impl Program for ZonedServer {
     }
 
     fn notified(&mut self, driver: &mut Driver<'_>, _: Actor, address: &str) {
-        let to: SocketAddr = address.parse().expect("the worker notes its address");
+        let to: SocketAddr = address.parse().expect("an address");
         let ListenAddress::Zoned { udp, .. } = self.options.address else { return };
         if udp {
             let client = driver.client();
@@ -95,13 +95,13 @@ impl Program for ZonedServer {
     }
 }
 
-/// The address without its port: `fe80::1 2`.
+/// The address and the scope, without the port: `fe80::1 2`.
 fn scope(address: SocketAddr) -> String {
     let SocketAddr::V6(address) = address else { unreachable!("an IPv4 address: {address}") };
     format!("{} {}", address.ip(), SocketAddrV6::scope_id(&address))
 }
 
-/// The lines of a quiet run.
+/// The observations of a quiet run.
 fn lines(program: &ZonedServer, policy: SchedulingPolicy) -> Vec<String> {
     let mut world = World::new(program.clone(), Settings { policy, ..Settings::default() });
     assert_eq!(world.run().map_err(|failure| failure.to_string()), Ok(()));
@@ -110,7 +110,7 @@ fn lines(program: &ZonedServer, policy: SchedulingPolicy) -> Vec<String> {
 
 const POLICIES: [SchedulingPolicy; 2] = [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared];
 
-/// By name and by number, of a link-local address and of the loopback, asked of the primary or bound by the worker.
+/// Link-local and loopback addresses, by name and by number, bound by the primary or by the worker.
 #[test]
 fn zoned_server_serves_its_clients() {
     for (host, zone, expected) in [

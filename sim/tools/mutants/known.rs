@@ -1,4 +1,4 @@
-//! What came of earlier attempts at the same sources, so that an interrupted command goes on where it was.
+//! The results for unchanged sources: an interrupted command continues where it stopped.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::suite::{Mutant, Suite};
 
-/// Who has seen a mutant.
+/// What detected a mutant.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Kill {
     pub(crate) killer: String,
     pub(crate) what: String,
-    /// After how many runs, and the smallest of them, if it was a check.
+    /// The number of runs, and the smallest failed one, if a check detected the mutant.
     pub(crate) found: Option<Found>,
 }
 
@@ -27,13 +27,13 @@ pub(crate) struct Found {
     pub(crate) switches: u64,
 }
 
-/// Who has seen a mutant, if anybody has.
+/// What detected a mutant, if anything did.
 pub(crate) type Fate = Option<Kill>;
 
 pub(crate) struct Known {
     file: PathBuf,
     sources: u64,
-    /// By the hash of everything that it depends on.
+    /// By a hash of everything that the result depends on.
     fates: BTreeMap<String, Fate>,
 }
 
@@ -42,7 +42,7 @@ impl Known {
         let file = directory.join("known.json");
         let mut hasher = DefaultHasher::new();
         sources.iter().try_for_each(|path| hash(path, &mut hasher))?;
-        (suite.runs, &suite.grounds).hash(&mut hasher);
+        (suite.runs, &suite.scenarios).hash(&mut hasher);
         let fates = match fs::read_to_string(&file) {
             Ok(text) => serde_json::from_str(&text)?,
             Err(_) => BTreeMap::new(),
@@ -61,7 +61,7 @@ impl Known {
 
     fn key(&self, Mutant { file, find, replace, killer, .. }: &Mutant) -> String {
         let mut hasher = DefaultHasher::new();
-        // A killer that is a test is asked by name.
+        // The result of a test depends on its name.
         let test = killer.contains("::").then_some(killer);
         (self.sources, file, find, replace, test).hash(&mut hasher);
         hasher.finish().to_string()

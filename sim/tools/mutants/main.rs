@@ -1,14 +1,10 @@
-//! Does the simulator find bugs? Every small wrong change of `sim/mutants.json` is made to a copy of the core, and the
-//! checks must see it.
+//! Measures whether the simulator finds bugs: each small wrong change of `sim/mutants.json` is made to a copy of the
+//! core, and a check must fail.
 //!
-//! `cargo run --release -p cluster-sim --example mutants` prints the table. It fails if a mutant survives, or if another
-//! check than the one that is named kills it, or later than it is said.
+//! `cargo run --release -p cluster-sim --example mutants` prints the table. It fails if a mutant survives, or if
+//! another check than the expected one fails, or a later run than expected.
 
-#![expect(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "it is outside of what is simulated"
-)]
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the tool is not simulated")]
 
 use std::error::Error;
 use std::fs;
@@ -25,16 +21,16 @@ use suite::{Mutant, Suite};
 use table::Row;
 use workspace::Workspace;
 
-/// Makes small wrong changes to the core, one after the other, and says which check of the simulator sees each of them
+/// Makes small wrong changes to the core, one at a time, and prints the check of the simulator that detects each
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Only the mutants whose name has this in it
+    /// Only the mutants with this text in their name
     #[arg(conflicts_with_all = ["write", "check"])]
     name: Option<String>,
-    /// Write sim/MUTANTS.md anew
+    /// Write sim/MUTANTS.md
     #[arg(long, conflicts_with = "check")]
     write: bool,
-    /// Fail if sim/MUTANTS.md says something else
+    /// Fail if sim/MUTANTS.md is outdated
     #[arg(long)]
     check: bool,
 }
@@ -44,9 +40,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let suite = Suite::load()?;
     let chosen = suite.named(name.as_deref().unwrap_or_default())?;
     let mut workspace = Workspace::open(&suite)?;
-    eprintln!("the core as it is: {} runs", suite.runs);
+    eprintln!("unchanged core: {} runs", suite.runs);
     if let Some(found) = workspace.random_search()? {
-        return Err(format!("without any mutant, {} fails: {}", found.killer, found.what).into());
+        return Err(format!("in the unchanged core {} fails: {}", found.killer, found.what).into());
     }
     let rows = judge(&chosen, &mut workspace)?;
     let page = table::page(&suite, &rows);
@@ -56,7 +52,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     }
     let is_stale = check && fs::read_to_string(table::PAGE)? != page;
     if is_stale {
-        eprintln!("{} says something else: --write, and read the difference", table::PAGE);
+        eprintln!("{} is outdated; run with --write and review the difference", table::PAGE);
     }
     let wrong = rows.iter().filter_map(Row::complaint);
     let complaints = wrong.inspect(|complaint| eprintln!("{complaint}")).count();

@@ -1,21 +1,21 @@
-//! The mutants as data: small wrong changes, and who must see each of them. It changes nothing.
+//! The mutants as data: small wrong changes, and what must detect each.
 
 use std::error::Error;
 use std::fs;
 
 use serde::Deserialize;
 
-/// Where they are written down.
+/// The file of the mutants.
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/mutants.json");
 
-/// All mutants, and where their bugs are looked for.
+/// All mutants, and the runs that search for them.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Suite {
-    /// How many runs a mutant must survive to be called a survivor.
+    /// The number of runs that a survivor has passed.
     pub(crate) runs: u32,
-    /// The scenarios of the simulator's own that are run in turn.
-    pub(crate) grounds: Vec<String>,
+    /// The scenarios of the runs, taken cyclically.
+    pub(crate) scenarios: Vec<String>,
     pub(crate) mutants: Vec<Mutant>,
 }
 
@@ -23,41 +23,43 @@ pub(crate) struct Suite {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Mutant {
-    /// What is wrong then.
+    /// The wrong behaviour.
     pub(crate) name: String,
-    /// In `cluster/core/src`.
+    /// The file, relative to `cluster/core/src`.
     pub(crate) file: String,
-    /// It is there once.
+    /// The text to replace; it occurs once.
     pub(crate) find: String,
     pub(crate) replace: String,
-    /// Who must see it: a check of the simulator, or a test of the core.
+    /// The check of the simulator, or the test of the core, that must detect the mutant.
     pub(crate) killer: String,
-    /// Within how many runs, if it is a check.
+    /// For a check, the greatest number of runs before the detection.
     #[serde(default)]
     pub(crate) within: u64,
-    /// Why no check sees it, if it is a test; or why nobody can.
+    /// Why no check detects the mutant, if a test or nothing does.
     #[serde(default)]
     pub(crate) reason: String,
 }
 
-/// What stands for a killer where there is none, and cannot be.
-pub(crate) const NOBODY: &str = "nobody";
+/// The killer of a mutant that nothing can detect.
+pub(crate) const NONE: &str = "none";
 
 impl Suite {
     pub(crate) fn load() -> Result<Self, Box<dyn Error>> {
         let suite: Suite = serde_json::from_str(&fs::read_to_string(FILE)?)?;
         let unexplained = |mutant: &&Mutant| mutant.within == 0 && mutant.reason.is_empty();
         match suite.mutants.iter().find(unexplained) {
-            Some(mutant) => Err(format!("{}: no check within some runs, and no reason", mutant.name).into()),
+            Some(mutant) => {
+                Err(format!("mutant `{}` has neither a number of runs nor a reason", mutant.name).into())
+            }
             None => Ok(suite),
         }
     }
 
-    /// Those whose name has this in it: at least one, as of none all would be seen.
+    /// The mutants with this text in their name; none is an error, because all of none would be detected.
     pub(crate) fn named(&self, part: &str) -> Result<Vec<&Mutant>, String> {
         let named: Vec<_> = self.mutants.iter().filter(|mutant| mutant.name.contains(part)).collect();
         if named.is_empty() {
-            return Err(format!("no mutant has `{part}` in its name; sim/MUTANTS.md has their names"));
+            return Err(format!("no mutant has `{part}` in its name; sim/MUTANTS.md lists the names"));
         }
         Ok(named)
     }

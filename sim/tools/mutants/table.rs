@@ -1,14 +1,14 @@
-//! What came of the mutants, as a table and as the page `MUTANTS.md`.
+//! The results as a table and as the page `MUTANTS.md`.
 
 use std::fmt::Write as _;
 
 use super::known::{Fate, Kill};
-use super::suite::{Mutant, NOBODY, Suite};
+use super::suite::{Mutant, NONE, Suite};
 
-/// The page.
+/// The path of the page.
 pub(crate) const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/MUTANTS.md");
 
-/// A mutant, and who has seen it.
+/// A mutant, and what detected it.
 pub(crate) struct Row<'a> {
     pub(crate) mutant: &'a Mutant,
     pub(crate) kill: Fate,
@@ -25,29 +25,29 @@ impl Row<'_> {
         }
     }
 
-    /// What is not as the suite says.
+    /// The difference from the expected result.
     pub(crate) fn complaint(&self) -> Option<String> {
         let Mutant { name, killer, within, .. } = self.mutant;
-        let is_as_said = match &self.kill {
-            None => killer == NOBODY,
+        let is_expected = match &self.kill {
+            None => killer == NONE,
             Some(kill) => {
                 kill.killer == *killer && kill.found.as_ref().map_or(0, |found| found.runs) <= *within
             }
         };
         let verdict = self.verdict();
-        (!is_as_said).then(|| format!("`{name}`: {verdict}; expected: {killer} within {within} runs"))
+        (!is_expected).then(|| format!("`{name}`: {verdict}; expected: {killer} within {within} runs"))
     }
 
     fn cells(&self) -> [String; 4] {
         let none = || "-".to_owned();
         let (killer, runs, length) = match &self.kill {
-            None => (NOBODY, none(), none()),
+            None => (NONE, none(), none()),
             Some(Kill { killer, found: None, .. }) => (killer.as_str(), "a test".to_owned(), none()),
             Some(Kill { killer, found: Some(found), .. }) => {
-                // As far as `hunt` lets a run go.
+                // The number of steps at which `random_search` stops shrinking.
                 let length = match found.steps {
                     0..20_000 => format!("{} ({}, {})", found.steps, found.faults, found.switches),
-                    _ => "goes on for ever".to_owned(),
+                    _ => "endless".to_owned(),
                 };
                 (killer.as_str(), found.runs.to_string(), length)
             }
@@ -58,7 +58,7 @@ impl Row<'_> {
 
 const TITLES: [&str; 4] = ["mutant", "killed by", "runs", "steps (faults, switches)"];
 
-/// For a terminal.
+/// The table for a terminal.
 pub(crate) fn table(rows: &[Row<'_>]) -> String {
     let mut cells = vec![TITLES.map(str::to_owned)];
     cells.extend(rows.iter().map(Row::cells));
@@ -72,7 +72,7 @@ pub(crate) fn table(rows: &[Row<'_>]) -> String {
     text
 }
 
-/// For the repository.
+/// The page for the repository.
 pub(crate) fn page(suite: &Suite, rows: &[Row<'_>]) -> String {
     let by_checks = rows.iter().filter(|row| row.kill.as_ref().is_some_and(|kill| kill.found.is_some()));
     let by_checks = by_checks.count();
@@ -80,15 +80,15 @@ pub(crate) fn page(suite: &Suite, rows: &[Row<'_>]) -> String {
     let mut text = format!(
         "# Does the simulator find bugs?\n\n\
          Small wrong changes to `cluster/core/src`, each built and run; `mutants.json` has the changes.\n\
-         `cargo run --release -p cluster-sim --example mutants -- --write` makes this page, `--check` compares with it.\n\n\
+         `cargo run --release -p cluster-sim --example mutants -- --write` writes this page, `--check` compares it.\n\n\
          {} mutants, {killed} killed: {by_checks} by a check of the simulator (`sim/src/check`), {} by a test of the core.\n\
-         One that nobody kills has passed {} runs of {} scenarios in turn, every third without faults; of the core's own tests\n\
-         only those that are named were asked. Steps, faults and switches between processes are those of the shrunk run.\n\n\
+         A survivor has passed {} runs of {} scenarios, taken cyclically, every third without faults; of the core's own tests only the\n\
+         named ones were run. Steps, faults and switches between processes are those of the shrunk run.\n\n\
          | {} |\n|---|---|---|---|\n",
         rows.len(),
         killed - by_checks,
         suite.runs,
-        suite.grounds.len(),
+        suite.scenarios.len(),
         TITLES.join(" | "),
     );
     for row in rows {
@@ -96,7 +96,7 @@ pub(crate) fn page(suite: &Suite, rows: &[Row<'_>]) -> String {
     }
     let explained: Vec<_> = rows.iter().filter(|row| !row.mutant.reason.is_empty()).collect();
     if !explained.is_empty() {
-        text.push_str("\nNot seen by a check:\n\n");
+        text.push_str("\nNot detected by a check:\n\n");
     }
     for row in explained {
         let _ = writeln!(text, "* {}: {}", row.mutant.name, row.mutant.reason);

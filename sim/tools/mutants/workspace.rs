@@ -1,5 +1,4 @@
-//! A copy of the core and the simulator under `target`, in which one mutant after the other is built and tried out.
-//! It does not judge.
+//! A copy of the core and the simulator under `target`, in which each mutant is built and run.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use serde_json::Value;
 use super::known::{Fate, Found, Kill, Known};
 use super::suite::{Mutant, Suite};
 
-/// What is copied; tests of the simulator are not.
+/// The copied paths; the tests of the simulator are not needed.
 const COPIED: [&str; 7] = [
     "cluster/core/Cargo.toml",
     "cluster/core/src",
@@ -22,7 +21,7 @@ const COPIED: [&str; 7] = [
     "Cargo.lock",
 ];
 
-/// Quick to build rather than quick to run: what is built each time is small, and its dependencies are built once.
+/// Builds quickly rather than runs quickly: a mutant rebuilds little, and the dependencies are built once.
 const PROFILE: &str = "
 [profile.mutants]
 inherits = \"dev\"
@@ -40,9 +39,10 @@ pub(crate) struct Workspace<'a> {
 }
 
 impl<'a> Workspace<'a> {
-    /// The copy, as the original is.
+    /// Makes the copy.
     pub(crate) fn open(suite: &'a Suite) -> Result<Self, Box<dyn Error>> {
-        let home = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the simulator is in a workspace")?;
+        let home =
+            Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the simulator must be in a workspace")?;
         let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| home.join("target"), PathBuf::from);
         let directory = target.join("mutants");
         for room in ["cluster", "sim"] {
@@ -64,7 +64,7 @@ impl<'a> Workspace<'a> {
         Ok(Workspace { suite, directory, known })
     }
 
-    /// What is known of a mutant from an earlier attempt at the same sources; otherwise it is tried out.
+    /// Returns the known result of a mutant, or runs it.
     pub(crate) fn judge(&mut self, mutant: &Mutant) -> Result<Fate, Box<dyn Error>> {
         if let Some(fate) = self.known.of(mutant) {
             return Ok(fate.clone());
@@ -74,37 +74,41 @@ impl<'a> Workspace<'a> {
         Ok(fate)
     }
 
-    /// Makes the change, looks for a run or a test that fails, and takes the change back.
+    /// Makes the change, searches for a failing run or test, and reverts the change.
     fn try_out(&self, mutant: &Mutant) -> Result<Fate, Box<dyn Error>> {
         let path = self.directory.join("cluster/core/src").join(&mutant.file);
         let original = fs::read_to_string(&path)?;
         let places = original.matches(&mutant.find).count();
         if places != 1 {
-            return Err(format!("`{}` is in {} {places} times, not once", mutant.find, mutant.file).into());
+            return Err(
+                format!("expected `{}` once in {}, found {places} times", mutant.find, mutant.file).into()
+            );
         }
         fs::write(&path, original.replace(&mutant.find, &mutant.replace))?;
         let kill = self.random_search().and_then(|kill| match (kill, mutant.killer.split_once("::")) {
-            (None, Some((room, test))) => self.test(room, test),
+            (None, Some((target, test))) => self.test(target, test),
             (kill, _) => Ok(kill),
         });
         fs::write(&path, original)?;
         kill
     }
 
-    /// A run in which a check fails.
+    /// Searches for a run in which a check fails.
     pub(crate) fn random_search(&self) -> Result<Fate, Box<dyn Error>> {
         let built = self.cargo(&["build", "--quiet", "--example", "random_search"], &[])?;
         if !built.status.success() {
-            return Err(format!("it does not build:\n{}", String::from_utf8_lossy(&built.stderr)).into());
+            return Err(
+                format!("the mutant does not build:\n{}", String::from_utf8_lossy(&built.stderr)).into()
+            );
         }
         let mut random_search = Command::new(self.directory.join("target/mutants/examples/random_search"));
-        let out = random_search.arg(self.suite.runs.to_string()).args(&self.suite.grounds).output()?;
+        let out = random_search.arg(self.suite.runs.to_string()).args(&self.suite.scenarios).output()?;
         if !out.status.success() {
-            return Err(format!("the random_search ends with {}", out.status).into());
+            return Err(format!("`random_search` failed: {}", out.status).into());
         }
-        let said: Value = serde_json::from_slice(&out.stdout)?;
-        let text = |name: &str| said[name].as_str().map(str::to_owned);
-        let number = |name: &str| said[name].as_u64().unwrap_or_default();
+        let found: Value = serde_json::from_slice(&out.stdout)?;
+        let text = |name: &str| found[name].as_str().map(str::to_owned);
+        let number = |name: &str| found[name].as_u64().unwrap_or_default();
         Ok(text("check").map(|killer| {
             let [runs, steps, faults, switches] = ["runs", "steps", "faults", "switches"].map(number);
             let found = Some(Found { runs, steps, faults, switches });
@@ -112,23 +116,25 @@ impl<'a> Workspace<'a> {
         }))
     }
 
-    /// Whether this test of the core fails; those beside the machines are of the room `lib`.
-    fn test(&self, room: &str, test: &str) -> Result<Fate, Box<dyn Error>> {
-        let target = if room == "lib" { vec!["--lib"] } else { vec!["--test", room] };
-        let of_core = [&["test", "-p", "cluster-core"], &target[..]].concat();
+    /// Runs a test of the core; the target `lib` has the unit tests.
+    fn test(&self, target: &str, test: &str) -> Result<Fate, Box<dyn Error>> {
+        let selected = if target == "lib" { vec!["--lib"] } else { vec!["--test", target] };
+        let of_core = [&["test", "-p", "cluster-core"], &selected[..]].concat();
         let out = self.cargo(&of_core, &["--", "--exact", test])?;
-        let said = String::from_utf8_lossy(&out.stdout);
-        let (passes, fails) = (said.contains("1 passed"), said.contains("1 failed"));
+        let output = String::from_utf8_lossy(&out.stdout);
+        let (passes, fails) = (output.contains("1 passed"), output.contains("1 failed"));
         if passes == fails {
-            return Err(
-                format!("{room} has no test {test}:\n{}", String::from_utf8_lossy(&out.stderr)).into()
-            );
+            return Err(format!(
+                "the target {target} of the core has no test {test}:\n{}",
+                String::from_utf8_lossy(&out.stderr)
+            )
+            .into());
         }
         let what = "a test of the core".to_owned();
-        Ok(fails.then(|| Kill { killer: format!("{room}::{test}"), what, found: None }))
+        Ok(fails.then(|| Kill { killer: format!("{target}::{test}"), what, found: None }))
     }
 
-    /// A mutant may leave something unused: that is no error here.
+    /// Warnings are allowed, since a mutant may leave code unused.
     fn cargo(&self, arguments: &[&str], last: &[&str]) -> io::Result<Output> {
         Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .args(arguments)

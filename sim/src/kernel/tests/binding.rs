@@ -1,5 +1,5 @@
-//! Which sockets can be bound beside which others, and who gets what is sent to them. The errors are those that Linux 6
-//! gave to the same calls.
+//! Conflicts between bound sockets, and the receivers of connections and datagrams. The errors were recorded on Linux
+//! 6.
 
 use std::net::SocketAddr;
 
@@ -16,7 +16,7 @@ fn ip(address: &str) -> SocketAddr {
     address.parse().expect("an address")
 }
 
-/// A TCP address; `only` behind it leaves IPv4 alone, `share` shares the port.
+/// A TCP address; the word `only` excludes IPv4, `share` shares the port.
 fn tcp(text: &str) -> BindAddress {
     let mut words = text.split(' ');
     let address = ip(words.next().expect("an address"));
@@ -25,7 +25,7 @@ fn tcp(text: &str) -> BindAddress {
     BindAddress::Tcp { host: Some(address.ip()), port: address.port(), ipv6_only, reuse_port }
 }
 
-/// A UDP address; `only`, `share` and `reuse` behind it.
+/// A UDP address; the words `only`, `share` and `reuse` may follow.
 fn udp(text: &str) -> BindAddress {
     let mut words = text.split(' ');
     let address = ip(words.next().expect("an address"));
@@ -43,7 +43,7 @@ fn bind(kernel: &mut Kernel, address: &BindAddress, backlog: Option<u32>) -> Res
     kernel.bind(PRIMARY, Origin::Machine, address, backlog).map(|(socket, _)| socket)
 }
 
-/// Whether the second can be bound, and listen, where the first listens.
+/// Whether the second can be bound and listen while the first listens.
 fn beside(one: &BindAddress, other: &BindAddress) -> Result<(), Errno> {
     let mut kernel = kernel();
     bind(&mut kernel, one, Some(1))?;
@@ -51,7 +51,7 @@ fn beside(one: &BindAddress, other: &BindAddress) -> Result<(), Errno> {
 }
 
 #[test]
-fn listeners_stand_in_each_others_way_as_on_linux() {
+fn listeners_conflict_as_on_linux() {
     let in_use = Err(Errno::EADDRINUSE);
     for (one, other, outcome) in [
         ("[::]:4000", "0.0.0.0:4000", in_use),
@@ -71,7 +71,7 @@ fn listeners_stand_in_each_others_way_as_on_linux() {
 }
 
 #[test]
-fn udp_sockets_stand_in_each_others_way_unless_both_want_to_share() {
+fn udp_sockets_conflict_unless_both_share() {
     let in_use = Err(Errno::EADDRINUSE);
     for (one, other, outcome) in [
         ("127.0.0.1:4000", "127.0.0.1:4000", in_use),
@@ -88,20 +88,22 @@ fn udp_sockets_stand_in_each_others_way_unless_both_want_to_share() {
 }
 
 #[test]
-fn two_tcp_sockets_can_be_bound_and_one_can_listen() {
+fn second_bound_socket_cannot_listen() {
     let mut kernel = kernel();
-    let [one, other] = [(), ()].map(|()| bind(&mut kernel, &tcp("[::]:4000"), None).expect("nobody listens"));
-    let file =
-        |kernel: &Kernel, socket| kernel.process(PRIMARY).descriptor(socket).expect("it is there").file;
+    let [one, other] =
+        [(), ()].map(|()| bind(&mut kernel, &tcp("[::]:4000"), None).expect("no socket listens"));
+    let file = |kernel: &Kernel, socket| {
+        kernel.process(PRIMARY).descriptor(socket).expect("an open descriptor").file
+    };
     let (one, other) = (file(&kernel, one), file(&kernel, other));
     assert_eq!(kernel.listen(one, 1), Ok(()));
     assert_eq!(kernel.listen(other, 1), Err(Errno::EADDRINUSE));
-    assert_eq!(kernel.listen(one, 2), Ok(()), "a socket is not in its own way");
+    assert_eq!(kernel.listen(one, 2), Ok(()), "a socket does not conflict with itself");
     assert_eq!(bind(&mut kernel, &tcp("[::]:4000"), None), Err(Errno::EADDRINUSE));
 }
 
 #[test]
-fn an_address_must_be_of_this_machine_and_a_port_of_ones_own() {
+fn bind_needs_a_local_address_and_rights() {
     let mut kernel = kernel();
     assert_eq!(bind(&mut kernel, &tcp("192.0.2.1:4000"), None), Err(Errno::EADDRNOTAVAIL));
     assert_eq!(bind(&mut kernel, &udp("[2001:db8::1]:4000"), None), Err(Errno::EADDRNOTAVAIL));
@@ -117,7 +119,7 @@ fn an_address_must_be_of_this_machine_and_a_port_of_ones_own() {
 }
 
 #[test]
-fn every_address_is_of_ipv4_where_there_is_no_ipv6() {
+fn every_address_without_ipv6_is_ipv4() {
     let mut kernel = kernel();
     let every = BindAddress::Tcp { host: None, port: 4000, ipv6_only: false, reuse_port: false };
     let address = |kernel: &mut Kernel| {
@@ -130,42 +132,42 @@ fn every_address_is_of_ipv4_where_there_is_no_ipv6() {
 }
 
 #[test]
-fn a_path_is_taken_while_it_is_there_and_goes_with_who_bound_it() {
+fn path_is_removed_by_its_owner() {
     let mut kernel = kernel();
-    let socket = bind(&mut kernel, &path("/tmp/door"), Some(1)).expect("nothing is there");
+    let socket = bind(&mut kernel, &path("/tmp/door"), Some(1)).expect("a free path");
     assert_eq!(kernel.mode("/tmp/door"), Some(0o755));
     assert_eq!(bind(&mut kernel, &path("/tmp/door"), Some(1)), Err(Errno::EADDRINUSE));
     super::write(&mut kernel, PRIMARY, "x", Some(socket));
     kernel.close(PRIMARY, socket);
-    assert_eq!(kernel.mode("/tmp/door"), None, "though the socket is on its way to a worker");
+    assert_eq!(kernel.mode("/tmp/door"), None, "removed although the socket is in flight to a worker");
     let open = BindAddress::Path { path: "/tmp/door".into(), readable_all: true, writable_all: true };
     assert!(bind(&mut kernel, &open, Some(1)).is_ok());
     assert_eq!(kernel.mode("/tmp/door"), Some(0o777));
     super::die(&mut kernel, PRIMARY);
-    assert_eq!(kernel.mode("/tmp/door"), Some(0o777), "the dead remove nothing");
+    assert_eq!(kernel.mode("/tmp/door"), Some(0o777), "a dead process removes no path");
     let taken = kernel.bind(WORKER, Origin::Machine, &path("/tmp/door"), Some(1));
     assert_eq!(taken, Err(Errno::EADDRINUSE));
 }
 
-/// An abstract name makes no file, and is taken until the last socket that is bound to it is closed.
+/// An abstract name makes no file, and is in use until the last socket that is bound to it is closed.
 #[test]
 fn abstract_name_ends_with_last_socket() {
     let mut kernel = kernel();
     let name = "\0door";
-    let socket = bind(&mut kernel, &path(name), Some(1)).expect("it is free");
+    let socket = bind(&mut kernel, &path(name), Some(1)).expect("a free port");
     assert_eq!(kernel.mode(name), None);
     assert_eq!(kernel.matching_listeners(&LocalAddress::Path(name.into())).len(), 1);
     assert_eq!(kernel.matching_listeners(&LocalAddress::Path("door".into())).len(), 0);
     assert_eq!(bind(&mut kernel, &path(name), Some(1)), Err(Errno::EADDRINUSE));
     bind(&mut kernel, &path("\0other"), Some(1)).expect("another name");
     kernel.close(PRIMARY, socket);
-    bind(&mut kernel, &path(name), Some(1)).expect("it is free again");
+    bind(&mut kernel, &path(name), Some(1)).expect("a free name");
     let long = format!("\0{}", "n".repeat(108));
     assert_eq!(bind(&mut kernel, &path(&long), None), Err(Errno::ENAMETOOLONG));
 }
 
 #[test]
-fn a_path_can_be_impossible() {
+fn broken_path_fails() {
     let mut kernel = kernel();
     kernel.system_mut().occupy_path("/tmp/file".into());
     kernel.system_mut().break_path("/nowhere".into(), Errno::ENOENT);
@@ -182,14 +184,15 @@ fn a_path_can_be_impossible() {
 }
 
 #[test]
-fn a_descriptor_is_a_socket_that_the_process_has() {
+fn descriptor_number_must_be_a_socket() {
     let mut kernel = kernel();
-    let tcp = bind(&mut kernel, &tcp("127.0.0.1:4000"), None).expect("it is free");
-    let udp = bind(&mut kernel, &udp("127.0.0.1:4000"), None).expect("it is free");
-    let number = |kernel: &Kernel, socket| kernel.process(PRIMARY).number_of(socket).expect("it is there");
+    let tcp = bind(&mut kernel, &tcp("127.0.0.1:4000"), None).expect("a free port");
+    let udp = bind(&mut kernel, &udp("127.0.0.1:4000"), None).expect("a free port");
+    let number =
+        |kernel: &Kernel, socket| kernel.process(PRIMARY).number_of(socket).expect("an open descriptor");
     let (tcp_fd, udp_fd) = (number(&kernel, tcp), number(&kernel, udp));
     let mut same = |fd, datagrams| bind(&mut kernel, &BindAddress::Descriptor { fd, datagrams }, Some(1));
-    let copy = same(tcp_fd, false).expect("it is a stream socket");
+    let copy = same(tcp_fd, false).expect("a stream socket");
     assert!(same(udp_fd, true).is_ok());
     for (fd, datagrams) in [(tcp_fd, true), (udp_fd, false), (0, false), (3, false), (999, false)] {
         assert_eq!(same(fd, datagrams), Err(Errno::EINVAL), "{fd} {datagrams}");
@@ -207,18 +210,18 @@ fn connect(kernel: &mut Kernel, to: LocalAddress) -> (ClientId, ClientEvent) {
     (client, kernel.next_client_event(client))
 }
 
-/// Whether a client is in the backlog.
+/// Whether the backlog holds a client.
 fn waiting(kernel: &Kernel, socket: SocketId) -> bool {
-    let file = kernel.process(PRIMARY).descriptor(socket).expect("it is there").file;
+    let file = kernel.process(PRIMARY).descriptor(socket).expect("an open descriptor").file;
     kernel.listeners().any(|(id, listener)| id == file && !listener.backlog.is_empty())
 }
 
 #[test]
-fn a_client_comes_to_the_listener_that_is_closest() {
+fn client_reaches_the_most_specific_listener() {
     let mut kernel = kernel();
-    let mut open = |text| bind(&mut kernel, &tcp(text), Some(1)).expect("it is free");
+    let mut open = |text| bind(&mut kernel, &tcp(text), Some(1)).expect("a free port");
     let (every, six, path_of) = (open("0.0.0.0:4000"), open("[::]:4000 only"), open("[::1]:4001"));
-    let door = bind(&mut kernel, &path("/tmp/door"), Some(1)).expect("it is free");
+    let door = bind(&mut kernel, &path("/tmp/door"), Some(1)).expect("a free port");
     for (to, socket) in [
         (port(4000), every),
         (LocalAddress::Ip(ip("[::1]:4000")), six),
@@ -234,7 +237,7 @@ fn a_client_comes_to_the_listener_that_is_closest() {
 }
 
 #[test]
-fn the_kernel_chooses_among_listeners_that_share_a_port() {
+fn shared_port_has_several_receivers() {
     for (choices, chosen) in [(vec![], 0), (vec![1], 1)] {
         let mut kernel = kernel();
         let sockets = [(), ()].map(|()| bind(&mut kernel, &tcp("0.0.0.0:4000 share"), Some(1)));
@@ -246,7 +249,7 @@ fn the_kernel_chooses_among_listeners_that_share_a_port() {
         assert_eq!(waits, [chosen == 0, chosen == 1]);
         let late = kernel.add_client();
         kernel.command(late, ClientAction::Connect(port(4000)));
-        assert_eq!(kernel.candidates(late), 1, "the other one is full");
+        assert_eq!(kernel.candidates(late), 1, "the backlog of the other is full");
         kernel.act(late, &mut Schedule::quiet());
         kernel.command(late, ClientAction::Connect(port(4000)));
         assert_eq!(kernel.readiness(Step::ClientAction(late)), Readiness::Waiting);
@@ -254,37 +257,40 @@ fn the_kernel_chooses_among_listeners_that_share_a_port() {
 }
 
 #[test]
-fn a_datagram_goes_to_the_closest_and_newest_socket_or_nowhere() {
+fn datagram_reaches_the_newest_specific_socket() {
     let mut kernel = kernel();
     let mut open = |text| {
-        kernel.bind(PRIMARY, Origin::Program, &udp(text), None).map(|(socket, _)| socket).expect("it is free")
+        kernel
+            .bind(PRIMARY, Origin::Program, &udp(text), None)
+            .map(|(socket, _)| socket)
+            .expect("a free port")
     };
     let (_, old, new) =
         (open("0.0.0.0:4000 reuse"), open("127.0.0.1:4000 reuse"), open("127.0.0.1:4000 reuse"));
     send(&mut kernel, "127.0.0.1:4000");
-    assert_eq!((letters(&kernel, old), letters(&kernel, new)), (0, 1));
+    assert_eq!((queued(&kernel, old), queued(&kernel, new)), (0, 1));
     kernel.close(PRIMARY, new);
     send(&mut kernel, "127.0.0.1:4000");
-    assert_eq!(letters(&kernel, old), 1);
+    assert_eq!(queued(&kernel, old), 1);
     send(&mut kernel, "127.0.0.1:4999");
     assert_eq!(kernel.matching_udp_sockets(ip("127.0.0.1:4999")), []);
 }
 
 #[test]
-fn a_socket_that_nobody_reads_loses_datagrams_at_last() {
+fn full_udp_queue_drops_datagrams() {
     let mut kernel = kernel();
     let (socket, _) =
-        kernel.bind(PRIMARY, Origin::Program, &udp("127.0.0.1:4000"), None).expect("it is free");
+        kernel.bind(PRIMARY, Origin::Program, &udp("127.0.0.1:4000"), None).expect("a free port");
     (0..1000).for_each(|_| send(&mut kernel, "127.0.0.1:4000"));
-    assert_eq!(letters(&kernel, socket), 212_992 / (768 + 2));
+    assert_eq!(queued(&kernel, socket), 212_992 / (768 + 2));
 }
 
 fn send(kernel: &mut Kernel, to: &str) {
     kernel.send_datagram(ip("127.0.0.1:9"), ip(to), b"hi".to_vec(), |_| 0);
 }
 
-fn letters(kernel: &Kernel, socket: SocketId) -> usize {
-    let file = kernel.process(PRIMARY).descriptor(socket).expect("it is there").file;
+fn queued(kernel: &Kernel, socket: SocketId) -> usize {
+    let file = kernel.process(PRIMARY).descriptor(socket).expect("an open descriptor").file;
     let found = kernel.udp_sockets().find(|(id, _)| *id == file);
     found.map_or(0, |(_, socket)| socket.queue.len())
 }

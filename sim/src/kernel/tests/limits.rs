@@ -1,4 +1,4 @@
-//! What a process gets that may have no more descriptors, and what keeps a process from being made.
+//! Limits of descriptors, and the reasons why a process cannot be started.
 
 use cluster_core::{BindAddress, Call, Errno, HandleId, OsEvent, SocketId, SpawnOptions, Stdio, WorkerId};
 
@@ -10,7 +10,7 @@ fn not_started(errno: Errno) -> OsEvent {
 }
 
 #[test]
-fn a_process_at_its_limit_opens_nothing() {
+fn process_at_its_limit_opens_nothing() {
     let mut kernel = kernel();
     kernel.limit(PRIMARY, Some(0));
     let failed = OsEvent::BindFailed { handle: HandleId(1), errno: Errno::EMFILE };
@@ -22,7 +22,7 @@ fn a_process_at_its_limit_opens_nothing() {
 }
 
 #[test]
-fn a_starved_listener_is_told_once_and_goes_on_when_there_is_room() {
+fn starved_listener_fails_once() {
     let mut kernel = kernel();
     served(&mut kernel);
     perform(&mut kernel, PRIMARY, Call::ResumeAccept { socket: SocketId(0) });
@@ -33,12 +33,12 @@ fn a_starved_listener_is_told_once_and_goes_on_when_there_is_room() {
     assert_eq!(accept(&mut kernel), Some(failed));
     assert_eq!(kernel.readiness(step), Readiness::Waiting);
     perform(&mut kernel, PRIMARY, Call::CloseChannel { channel: DOWN });
-    assert_eq!(kernel.readiness(step), Readiness::Enabled, "a channel is a descriptor, too");
+    assert_eq!(kernel.readiness(step), Readiness::Enabled, "a closed channel frees a descriptor");
     assert!(matches!(accept(&mut kernel), Some(OsEvent::Accepted { .. })));
 }
 
 #[test]
-fn a_descriptor_that_there_is_no_room_for_is_lost() {
+fn descriptor_beyond_the_limit_is_lost() {
     let mut kernel = kernel();
     served(&mut kernel);
     accept(&mut kernel);
@@ -50,7 +50,7 @@ fn a_descriptor_that_there_is_no_room_for_is_lost() {
 }
 
 #[test]
-fn a_process_needs_its_program_its_directory_its_rights_and_its_descriptors() {
+fn spawn_needs_paths_rights_and_descriptors() {
     let mut kernel = kernel();
     kernel.system_mut().break_path("/no/program".into(), Errno::ENOENT);
     kernel.system_mut().break_path("/no/entry".into(), Errno::EACCES);
@@ -79,12 +79,12 @@ fn spawn(kernel: &mut Kernel, options: SpawnOptions) -> Option<OsEvent> {
 }
 
 #[test]
-fn a_worker_goes_on_while_something_is_its_own() {
+fn worker_runs_while_it_owns_a_socket() {
     let mut kernel = kernel();
     assert!(!kernel.keeps_running(WORKER));
     let address = BindAddress::Tcp { host: None, port: 0, ipv6_only: false, reuse_port: false };
     perform(&mut kernel, WORKER, Call::Bind { handle: HandleId(1), address, backlog: Some(1) });
-    assert!(kernel.keeps_running(WORKER), "an exclusive server");
+    assert!(kernel.keeps_running(WORKER), "an exclusive server keeps it running");
     perform(&mut kernel, WORKER, Call::Close { socket: SocketId(0) });
     assert!(!kernel.keeps_running(WORKER));
     kernel.process_mut(WORKER).kept_alive = true;

@@ -1,4 +1,4 @@
-//! What a program has and hears besides its machine, and how sockets travel with messages.
+//! The sockets of a program, their events, and their transfer with messages.
 
 use cluster_core::{BindAddress, Errno, OsEvent, SocketId};
 
@@ -18,9 +18,9 @@ fn udp(port: u16) -> BindAddress {
     BindAddress::Udp { host, port, ipv6_only: false, reuse_address: false, reuse_port: false }
 }
 
-/// A client that is connected to a listener of the primary's program, and the program's connection.
+/// A client connected to a listener of the primary's program, and the program's connection.
 fn connected(kernel: &mut Kernel) -> (ClientId, SocketId) {
-    let (listener, address) = kernel.open_for_program(PRIMARY, &tcp(), Some(1)).expect("it is free");
+    let (listener, address) = kernel.open_for_program(PRIMARY, &tcp(), Some(1)).expect("a free port");
     let client = kernel.add_client();
     act(kernel, client, ClientAction::Connect(port(address.port())));
     assert_eq!(kernel.next_client_event(client), ClientEvent::Connected);
@@ -35,7 +35,7 @@ fn act(kernel: &mut Kernel, client: ClientId, action: ClientAction) {
     kernel.act(client, &mut Schedule::quiet());
 }
 
-/// The worker reads its channel: the socket that came, as its program's own.
+/// The socket that the worker reads from its channel, given to its program.
 fn received(kernel: &mut Kernel) -> SocketId {
     let arrived = read(kernel, WORKER, UP);
     let Some(OsEvent::Read { socket: Some(socket), .. }) = arrived else { unreachable!("{arrived:?}") };
@@ -44,10 +44,10 @@ fn received(kernel: &mut Kernel) -> SocketId {
 }
 
 #[test]
-fn a_program_hears_its_connections_and_they_are_nobody_elses() {
+fn program_receives_from_its_connections() {
     let mut kernel = kernel();
     let (client, connection) = connected(&mut kernel);
-    assert_eq!(kernel.client(client).accepted_by, None, "no machine did");
+    assert_eq!(kernel.client(client).accepted_by, None, "no machine accepted it");
     act(&mut kernel, client, ClientAction::Send(b"hi".to_vec()));
     assert_eq!(kernel.readiness(Step::Receive(PRIMARY, connection)), Readiness::Enabled);
     let data = SocketEvent::Data { connection, bytes: b"hi".to_vec() };
@@ -59,7 +59,7 @@ fn a_program_hears_its_connections_and_they_are_nobody_elses() {
 }
 
 #[test]
-fn a_connection_goes_along_with_what_nobody_has_read_of_it() {
+fn sent_connection_keeps_its_unread_bytes() {
     let mut kernel = kernel();
     let (client, connection) = connected(&mut kernel);
     act(&mut kernel, client, ClientAction::Send(b"hi".to_vec()));
@@ -68,7 +68,7 @@ fn a_connection_goes_along_with_what_nobody_has_read_of_it() {
     assert_eq!(
         kernel.readiness(Step::Receive(PRIMARY, connection)),
         Readiness::Obsolete,
-        "it is no longer its own"
+        "the machine owns it"
     );
     kernel.close(PRIMARY, connection);
     let there = received(&mut kernel);
@@ -79,7 +79,7 @@ fn a_connection_goes_along_with_what_nobody_has_read_of_it() {
 }
 
 #[test]
-fn what_came_before_a_connection_was_broken_off_is_still_there() {
+fn bytes_before_a_reset_arrive() {
     let mut kernel = kernel();
     let (client, connection) = connected(&mut kernel);
     act(&mut kernel, client, ClientAction::Send(b"hi".to_vec()));
@@ -91,23 +91,27 @@ fn what_came_before_a_connection_was_broken_off_is_still_there() {
 }
 
 #[test]
-fn a_connection_on_its_way_to_the_dead_is_closed() {
+fn connection_sent_to_a_dead_worker_closes() {
     let mut kernel = kernel();
     let (client, connection) = connected(&mut kernel);
     write(&mut kernel, PRIMARY, "take it", Some(connection));
     kernel.close(PRIMARY, connection);
-    assert_eq!(kernel.readiness(Step::ClientEvent(client)), Readiness::Obsolete, "the message has it");
+    assert_eq!(kernel.readiness(Step::ClientEvent(client)), Readiness::Obsolete, "the message references it");
     die(&mut kernel, WORKER);
     assert_eq!(kernel.next_client_event(client), ClientEvent::End);
 }
 
 #[test]
-fn a_listener_that_was_sent_accepts_in_both_processes() {
+fn sent_listener_accepts_in_both_processes() {
     let mut kernel = kernel();
-    let (listener, address) = kernel.open_for_program(PRIMARY, &tcp(), Some(2)).expect("it is free");
+    let (listener, address) = kernel.open_for_program(PRIMARY, &tcp(), Some(2)).expect("a free port");
     write(&mut kernel, PRIMARY, "take it", Some(listener));
     let there = received(&mut kernel);
-    assert_eq!(kernel.readiness(Step::Accept(WORKER, there)), Readiness::Obsolete, "it was not told to");
+    assert_eq!(
+        kernel.readiness(Step::Accept(WORKER, there)),
+        Readiness::Obsolete,
+        "the worker does not listen yet"
+    );
     assert_eq!(kernel.listen_for_program(WORKER, there, 2), Ok(address.clone()));
     let client = kernel.add_client();
     act(&mut kernel, client, ClientAction::Connect(port(address.port())));
@@ -115,16 +119,20 @@ fn a_listener_that_was_sent_accepts_in_both_processes() {
         assert_eq!(kernel.readiness(step), Readiness::Enabled);
     }
     assert!(kernel.accept_for_program(WORKER, there, &mut Schedule::quiet()).is_some());
-    assert_eq!(kernel.readiness(Step::Accept(PRIMARY, listener)), Readiness::Obsolete, "one has it");
+    assert_eq!(
+        kernel.readiness(Step::Accept(PRIMARY, listener)),
+        Readiness::Obsolete,
+        "the worker has accepted"
+    );
     kernel.close(PRIMARY, listener);
     act(&mut kernel, client, ClientAction::Connect(port(address.port())));
     assert_eq!(kernel.next_client_event(client), ClientEvent::Connected, "the worker still listens");
 }
 
 #[test]
-fn whoever_reads_a_shared_udp_socket_first_has_the_datagram() {
+fn first_reader_of_a_udp_socket_wins() {
     let mut kernel = kernel();
-    let (socket, address) = kernel.open_for_program(PRIMARY, &udp(0), None).expect("it is free");
+    let (socket, address) = kernel.open_for_program(PRIMARY, &udp(0), None).expect("a free port");
     write(&mut kernel, PRIMARY, "take it", Some(socket));
     let there = received(&mut kernel);
     let client = kernel.add_client();
@@ -134,7 +142,7 @@ fn whoever_reads_a_shared_udp_socket_first_has_the_datagram() {
         assert_eq!(kernel.readiness(step), Readiness::Enabled);
     }
     let Some(SocketEvent::Datagram { from, bytes, .. }) = kernel.receive(WORKER, there) else {
-        unreachable!("it was there")
+        unreachable!("a datagram is queued")
     };
     assert_eq!((from, bytes), (([127, 0, 0, 1], 40_002).into(), b"ping".to_vec()));
     assert_eq!(kernel.readiness(Step::Receive(PRIMARY, socket)), Readiness::Obsolete);
@@ -144,10 +152,10 @@ fn whoever_reads_a_shared_udp_socket_first_has_the_datagram() {
 }
 
 #[test]
-fn one_process_sends_a_datagram_to_another() {
+fn datagram_reaches_another_process() {
     let mut kernel = kernel();
-    let (socket, _) = kernel.open_for_program(PRIMARY, &udp(4000), None).expect("it is free");
-    let (there, address) = kernel.open_for_program(WORKER, &udp(0), None).expect("it is free");
+    let (socket, _) = kernel.open_for_program(PRIMARY, &udp(4000), None).expect("a free port");
+    let (there, address) = kernel.open_for_program(WORKER, &udp(0), None).expect("a free port");
     kernel.send_from_program(WORKER, there, ([127, 0, 0, 1], 4000).into(), b"ping");
     let from = ([127, 0, 0, 1], address.port()).into();
     let event = SocketEvent::Datagram { socket, from, bytes: b"ping".to_vec() };
@@ -157,17 +165,17 @@ fn one_process_sends_a_datagram_to_another() {
     assert_eq!(
         kernel.readiness(Step::Receive(PRIMARY, socket)),
         Readiness::Obsolete,
-        "nobody has it, nobody is told"
+        "an unreachable port is no error"
     );
 }
 
 #[test]
-fn what_a_program_does_not_have_it_cannot_use() {
+fn program_cannot_use_sockets_of_others() {
     let mut kernel = kernel();
     let (_, connection) = connected(&mut kernel);
     assert_eq!(kernel.listen_for_program(PRIMARY, connection, 1), Err(Errno::EINVAL));
     assert_eq!(kernel.listen_for_program(WORKER, connection, 1), Err(Errno::EBADF));
-    let (socket, address) = kernel.open_for_program(PRIMARY, &tcp(), None).expect("it is free");
+    let (socket, address) = kernel.open_for_program(PRIMARY, &tcp(), None).expect("a free port");
     kernel.give_to_machine(PRIMARY, socket);
     assert_eq!(kernel.listen_for_program(PRIMARY, socket, 1), Err(Errno::EBADF));
     kernel.send_from_program(PRIMARY, connection, ([127, 0, 0, 1], address.port()).into(), b"no datagrams");
@@ -175,20 +183,22 @@ fn what_a_program_does_not_have_it_cannot_use() {
     assert_eq!(kernel.readiness(Step::Accept(PRIMARY, socket)), Readiness::Obsolete);
 }
 
-/// On its way, and when it has arrived; by whom it is kept does not matter, only that nothing more happens to it there.
+/// In flight and received: a connection that a stopped process has is out of reach.
 #[test]
-fn what_is_with_a_process_that_does_nothing_any_more_is_kept() {
+fn stopped_process_keeps_connections_out_of_reach() {
     let mut kernel = kernel();
     let client = served(&mut kernel);
-    let Some(OsEvent::Accepted { socket, .. }) = accept(&mut kernel) else { unreachable!("somebody waits") };
+    let Some(OsEvent::Accepted { socket, .. }) = accept(&mut kernel) else {
+        unreachable!("a client is queued")
+    };
     write(&mut kernel, PRIMARY, "a connection\n", Some(socket));
     for is_read in [false, true] {
         if is_read {
             read(&mut kernel, WORKER, UP);
         }
-        assert!(!kernel.is_kept(client), "it may be served, read: {is_read}");
+        assert!(!kernel.is_out_of_reach(client), "may be served, read: {is_read}");
         kernel.enter(WORKER, Phase::Stopped);
-        assert!(kernel.is_kept(client), "read: {is_read}");
+        assert!(kernel.is_out_of_reach(client), "read: {is_read}");
         kernel.enter(WORKER, Phase::Running);
     }
 }
