@@ -46,6 +46,11 @@ impl Handle {
         }
     }
 
+    /// Whether it is bound and the workers that asked before have their answer.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.bound.is_some() && self.waiting.is_empty()
+    }
+
     /// Whether nobody listens here or is about to.
     pub(crate) fn is_unused(&self) -> bool {
         let nobody = match &self.sharing {

@@ -43,6 +43,8 @@ pub(crate) enum Step {
     Channel(ChannelId, ChannelStep),
     /// Both its ends have come: it leaves the list.
     Remove(WorkerId),
+    /// Its socket was bound, or could not be: answer the workers that asked for it.
+    AnswerQueries(HandleId, Result<(), Errno>),
     /// Its process has ended: decide, and tell.
     Exited(WorkerId, ExitStatus),
     /// Its channel is closed: decide, and tell.
@@ -63,9 +65,12 @@ impl IsCall for Step {
             // To put off an event gives nothing out, and its tick belongs before that of the call behind it.
             Step::Call(_) | Step::Later(_) => true,
             Step::Channel(_, step) => step.is_call(),
-            Step::Emit(_) | Step::Remove(_) | Step::Exited(..) | Step::Disconnected(_) | Step::Forget(_) => {
-                false
-            }
+            Step::Emit(_)
+            | Step::Remove(_)
+            | Step::AnswerQueries(..)
+            | Step::Exited(..)
+            | Step::Disconnected(_)
+            | Step::Forget(_) => false,
         }
     }
 }
@@ -426,6 +431,7 @@ impl Stepper for Primary {
                 return self.on_channel_event(worker, event);
             }
             Step::Remove(worker) => self.info(worker).listed = false,
+            Step::AnswerQueries(handle, result) => self.answer_queries(handle, result),
             Step::Exited(worker, status) => {
                 self.end(worker, WorkerState::Dead);
                 let exited_after_disconnect = self.info(worker).exited_after_disconnect == Some(true);

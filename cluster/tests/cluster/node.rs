@@ -187,6 +187,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("node_workers_share_paths_and_datagrams", || places(SchedulingPolicy::Shared)),
         trial("our_worker_serves_paths_and_datagrams_under_a_node_primary", || our_places("round-robin")),
         trial("our_worker_shares_paths_and_datagrams_under_a_node_primary", || our_places("shared")),
+        asynchronous("node_worker_may_disconnect_at_once", listen_and_disconnect),
         asynchronous("sockets_go_to_node_workers_and_back", node_sockets),
         trial("sockets_go_from_a_node_primary_and_back", our_sockets),
     ];
@@ -243,6 +244,24 @@ async fn node_worker(policy: SchedulingPolicy, serialization: Serialization) -> 
         seen.contains(&Event::Exit { worker, status: ExitStatus::Code(0), exited_after_disconnect: true }),
         true,
     )
+}
+
+/// A worker that listens and disconnects in one tick ends. Node 26 stays if the query is answered before the disconnect; messages in
+/// two reads are answered in their order, under Node, too, and make no difference here.
+async fn listen_and_disconnect() -> Tested {
+    const WORKER: &str = "
+        require('net').createServer().listen(0, '127.0.0.1');
+        require('cluster').worker.disconnect();
+    ";
+    let script = script(WORKER)?;
+    let mut primary = leading(&script, &[], SchedulingPolicy::RoundRobin)?;
+    for _ in 0..6 {
+        let worker = primary.fork()?;
+        let exit = until(&mut primary, |event| matches!(event, Event::Exit { .. })).await?.pop();
+        let exited_after_disconnect = true;
+        same(exit, Some(Event::Exit { worker, status: ExitStatus::Code(0), exited_after_disconnect }))?;
+    }
+    rest(&mut primary).await.map(drop)
 }
 
 /// The ports that the inspectors of two workers have, for everything in the environment that starts one and does not wait.

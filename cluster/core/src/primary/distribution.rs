@@ -57,9 +57,10 @@ impl Primary {
         if handle.data.is_falsy() {
             handle.data = data;
         }
-        match handle.bound {
-            Some(_) => self.join(id, worker, seq),
-            None => handle.waiting.push((worker, seq)),
+        if handle.is_ready() {
+            self.join(id, worker, seq);
+        } else {
+            handle.waiting.push((worker, seq));
         }
     }
 
@@ -110,12 +111,40 @@ impl Primary {
 
     pub(super) fn bound(&mut self, id: HandleId, socket: SocketId, address: LocalAddress) {
         let Some(handle) = self.handles.get_mut(&id) else {
-            // Everybody who asked has left meanwhile.
+            // Every worker that asked has disconnected since.
             return self.steps.push(Step::Call(Call::Close { socket }));
         };
         handle.bound = Some((socket, address));
+        self.after_bind(id, Ok(()));
+    }
+
+    pub(super) fn bind_failed(&mut self, id: HandleId, errno: Errno) {
+        self.after_bind(id, Err(errno));
+    }
+
+    /// A socket on which the primary listens answers its workers one tick after the bind, as in Node, where they wait for
+    /// `'listening'`: what came with the query is answered first. A shared socket answers at once.
+    fn after_bind(&mut self, id: HandleId, result: Result<(), Errno>) {
+        match self.handles.get(&id).map(|handle| &handle.sharing) {
+            Some(Sharing::RoundRobin(_)) => self.steps.tick(Step::AnswerQueries(id, result)),
+            Some(Sharing::Shared(_)) => self.answer_queries(id, result),
+            None => {}
+        }
+    }
+
+    /// Answers the workers that asked before the bind. Nothing is left to answer for a handle that was closed since.
+    pub(super) fn answer_queries(&mut self, id: HandleId, result: Result<(), Errno>) {
+        match result {
+            Ok(()) => self.join_waiting(id),
+            Err(errno) => self.refuse_waiting(id, errno),
+        }
+    }
+
+    fn join_waiting(&mut self, id: HandleId) {
+        let Some(handle) = self.handles.get_mut(&id) else { return };
         let waiting = core::mem::take(&mut handle.waiting);
-        if matches!(handle.sharing, Sharing::RoundRobin(_)) {
+        if let (Sharing::RoundRobin(_), Some((socket, _))) = (&handle.sharing, &handle.bound) {
+            let socket = *socket;
             self.listeners.insert(socket, id);
             self.steps.push(Step::Call(Call::ResumeAccept { socket }));
         }
@@ -124,7 +153,7 @@ impl Primary {
         }
     }
 
-    pub(super) fn bind_failed(&mut self, id: HandleId, errno: Errno) {
+    fn refuse_waiting(&mut self, id: HandleId, errno: Errno) {
         let Some(handle) = self.handles.remove(&id) else { return };
         self.keys.remove(&handle.key);
         for (worker, seq) in handle.waiting {
@@ -141,7 +170,8 @@ impl Primary {
         match &mut handle.sharing {
             Sharing::RoundRobin(round_robin) => {
                 let handoff = round_robin.add(worker);
-                self.reply(worker, Reply { sockname: address.ip(), ..reply }, None);
+                let sockname = Some(address).filter(|address| address.ip().is_some());
+                self.reply(worker, Reply { sockname, ..reply }, None);
                 self.handoff(id, handoff);
             }
             Sharing::Shared(shared) => {

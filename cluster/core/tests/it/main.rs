@@ -9,6 +9,7 @@ mod listening;
 mod memory;
 mod passing;
 mod queries;
+mod query_order;
 mod serving;
 mod setup;
 mod starving;
