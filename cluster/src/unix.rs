@@ -6,6 +6,8 @@ mod channel;
 mod child;
 pub(crate) mod descriptor;
 mod ending;
+#[cfg(target_os = "linux")]
+mod exclusive;
 mod exit;
 pub(crate) mod inherit;
 mod listen;
@@ -24,6 +26,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+#[cfg(target_os = "linux")]
+use std::sync::Weak;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -34,6 +38,8 @@ use cluster_core::{
 use tracing::{debug, trace};
 
 use channel::{Channel, Farewell, Heard};
+#[cfg(target_os = "linux")]
+use exclusive::Waiter;
 use exit::Process;
 use listen::Listening;
 use path::BoundPath;
@@ -52,6 +58,9 @@ pub(crate) struct Unix {
     channels: Turns<ChannelId, Channel>,
     listeners: Turns<SocketId, Listening>,
     processes: Turns<WorkerId, Process>,
+    /// Waits for the shared ones among the listeners.
+    #[cfg(target_os = "linux")]
+    waiter: Weak<Waiter>,
     timers: Timers,
     sockets: Sockets,
     /// Until somebody takes them.
@@ -92,6 +101,8 @@ impl Unix {
             paths: BTreeMap::new(),
             channels: Turns::new(),
             listeners: Turns::new(),
+            #[cfg(target_os = "linux")]
+            waiter: Weak::new(),
             processes: Turns::new(),
             timers: Timers::default(),
             sockets: Sockets::default(),
@@ -325,7 +336,7 @@ impl Unix {
         let socket = self.sockets.insert(bound);
         self.paths.extend(path.map(|path| (socket, path)));
         if let Some(backlog) = backlog.filter(|_| listens)
-            && let Err(error) = self.try_listen(socket, backlog)
+            && let Err(error) = self.try_listen(socket, backlog, false)
         {
             self.close(socket);
             return Err(error);
@@ -333,29 +344,40 @@ impl Unix {
         Ok((socket, address))
     }
 
+    /// A worker listens on a socket that its primary has sent to other workers, too.
     fn listen(&mut self, socket: SocketId, backlog: u32) -> OsEvent {
-        match self.try_listen(socket, backlog) {
+        match self.try_listen(socket, backlog, true) {
             Ok(address) => OsEvent::Listening { socket, address },
             Err(error) => OsEvent::ListenFailed { socket, errno: errno(&error) },
         }
     }
 
-    fn try_listen(&mut self, socket: SocketId, backlog: u32) -> io::Result<LocalAddress> {
+    /// Makes a socket listen and moves it to those that are polled. A datagram socket only has an address.
+    fn try_listen(&mut self, socket: SocketId, backlog: u32, is_shared: bool) -> io::Result<LocalAddress> {
         let bound = self.sockets.open.get(&socket).expect("a machine listens only on sockets it has");
         let address = bind::local_address(bound)?;
         if descriptor::is_stream(bound) {
             listen::listen(bound, backlog)?;
-            self.watch(socket)?;
+            let bound = self.sockets.open.remove(&socket).expect("it was just found");
+            let listening = self.watch(bound, is_shared)?;
+            self.listeners.insert(socket, listening);
         }
         Ok(address)
     }
 
-    /// Moves a listening socket to those that are polled.
-    fn watch(&mut self, socket: SocketId) -> io::Result<()> {
-        if let Some(listening) = self.sockets.open.remove(&socket) {
-            self.listeners.insert(socket, Listening::new(listening)?);
+    /// Where no thread can be started, every connection wakes this process.
+    #[cfg(target_os = "linux")]
+    fn watch(&mut self, socket: OwnedFd, is_shared: bool) -> io::Result<Listening> {
+        match is_shared.then(|| Waiter::of(&mut self.waiter)) {
+            Some(Ok(waiter)) => Ok(Listening::shared(socket, waiter)),
+            Some(Err(_)) | None => Listening::new(socket),
         }
-        Ok(())
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    #[expect(clippy::unused_self, reason = "elsewhere a thread of this value waits for shared sockets")]
+    fn watch(&mut self, socket: OwnedFd, _: bool) -> io::Result<Listening> {
+        Listening::new(socket)
     }
 
     fn close(&mut self, socket: SocketId) -> Option<OsEvent> {

@@ -13,8 +13,9 @@ pub enum SchedulingPolicy {
     RoundRobin,
     /// The workers share the listening socket and the kernel decides. Node: `SCHED_NONE`.
     ///
-    /// A connection wakes every worker that waits for one, and all but one wait again, as in Node: the cost of a connection grows
-    /// with the number of idle workers.
+    /// On Linux a connection wakes one idle worker, and the workers take turns. A worker that is woken and does not accept (it was
+    /// killed, or its runtime is busy) delays that connection by 100 ms at most while others wait. Elsewhere a connection wakes
+    /// every idle worker, as in Node.
     Shared,
 }
 

@@ -3,25 +3,35 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+#[cfg(target_os = "linux")]
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// A socket that listens. A new one is paused.
-///
-/// Of the workers that share one, each is woken by each connection. `EPOLLEXCLUSIVE` would wake one, but tokio does not register with
-/// it, and in an epoll instance of our own that tokio watches the kernel ignores it: it counts a wakeup only where a thread waits
-/// in `epoll_wait` on that very instance.
+#[cfg(target_os = "linux")]
+use super::exclusive::{SharedSocket, Waiter};
+
+/// A listening socket. A new one is paused.
 #[derive(Debug)]
 pub(super) struct Listening {
-    socket: AsyncFd<OwnedFd>,
+    socket: Source,
     paused: bool,
 }
 
+#[derive(Debug)]
+enum Source {
+    /// Of this process alone: the runtime watches it.
+    Own(AsyncFd<OwnedFd>),
+    /// Of several processes.
+    #[cfg(target_os = "linux")]
+    Shared(SharedSocket),
+}
+
 impl Listening {
-    /// Takes over a socket that listens.
+    /// Takes over a listening socket.
     pub(super) fn new(socket: OwnedFd) -> io::Result<Self> {
         #[expect(
             unsafe_code,
@@ -29,29 +39,60 @@ impl Listening {
         )]
         // SAFETY: an `OwnedFd` is one open descriptor for as long as it lives, and always the same.
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE)? };
-        Ok(Listening { socket, paused: true })
+        Ok(Listening { socket: Source::Own(socket), paused: true })
+    }
+
+    /// Takes over a listening socket that other processes accept from, too.
+    #[cfg(target_os = "linux")]
+    pub(super) fn shared(socket: OwnedFd, waiter: Arc<Waiter>) -> Self {
+        Listening { socket: Source::Shared(SharedSocket::new(socket, waiter)), paused: true }
     }
 
     /// Whether connections are left in the kernel.
     pub(super) fn pause(&mut self, paused: bool) {
         self.paused = paused;
+        match &self.socket {
+            Source::Own(_) => {}
+            #[cfg(target_os = "linux")]
+            Source::Shared(socket) if paused => socket.pause(),
+            #[cfg(target_os = "linux")]
+            Source::Shared(_) => {}
+        }
     }
 
     /// The descriptor, to send it.
     pub(super) fn socket(&self) -> &OwnedFd {
-        self.socket.get_ref()
+        match &self.socket {
+            Source::Own(socket) => socket.get_ref(),
+            #[cfg(target_os = "linux")]
+            Source::Shared(socket) => socket.socket(),
+        }
     }
 
     /// The next connection. After a failure the machine pauses it.
-    pub(super) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<OwnedFd>> {
+    pub(super) fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<OwnedFd>> {
         if self.paused {
             return Poll::Pending;
         }
-        loop {
-            let mut ready = ready!(self.socket.poll_read_ready(cx))?;
-            if let Ok(accepted) = ready.try_io(|socket| accept(socket.get_ref())) {
-                return Poll::Ready(accepted);
-            }
+        match &mut self.socket {
+            Source::Own(socket) => loop {
+                let mut ready = ready!(socket.poll_read_ready(cx))?;
+                if let Ok(accepted) = ready.try_io(|socket| try_accept(socket.get_ref())) {
+                    return Poll::Ready(accepted);
+                }
+            },
+            #[cfg(target_os = "linux")]
+            Source::Shared(socket) => loop {
+                ready!(socket.poll_ready(cx))?;
+                let accepted = try_accept(socket.socket());
+                // Another process was faster.
+                let is_missed =
+                    accepted.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+                socket.tried(!is_missed);
+                if !is_missed {
+                    return Poll::Ready(accepted);
+                }
+            },
         }
     }
 }
@@ -59,6 +100,13 @@ impl Listening {
 /// Makes a bound socket listen; the kernel caps the backlog.
 pub(super) fn listen(socket: &OwnedFd, backlog: u32) -> io::Result<()> {
     SockRef::from(socket).listen(i32::try_from(backlog).unwrap_or(i32::MAX))
+}
+
+fn try_accept(listener: &OwnedFd) -> io::Result<OwnedFd> {
+    let accepted = accept(listener);
+    #[cfg(all(test, target_os = "linux"))]
+    tests::count(&accepted);
+    accepted
 }
 
 #[cfg(not(target_vendor = "apple"))]
@@ -72,4 +120,81 @@ fn accept(listener: &OwnedFd) -> io::Result<OwnedFd> {
     let (accepted, _) = SockRef::from(listener).accept()?;
     accepted.set_nonblocking(true)?;
     Ok(accepted.into())
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::future::poll_fn;
+    use std::io::Read;
+    use std::net::{TcpListener, TcpStream};
+    use std::rc::Rc;
+    use std::sync::Weak;
+    use std::time::Duration;
+
+    thread_local! {
+        /// How often a thread has found no connection to accept.
+        static FAILED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    pub(super) fn count(accepted: &io::Result<OwnedFd>) {
+        if accepted.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            FAILED.set(FAILED.get() + 1);
+        }
+    }
+
+    const WORKERS: usize = 8;
+    const CONNECTIONS: usize = 400;
+
+    /// How many connections each of the workers has accepted, and how often all of them have found none, for clients that come
+    /// one after the other.
+    async fn accepted(listening: impl Fn(OwnedFd) -> Listening) -> (Vec<usize>, usize) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        listener.set_nonblocking(true).expect("a socket");
+        let address = listener.local_addr().expect("an address");
+        let counts = Rc::new([const { Cell::new(0) }; WORKERS]);
+        FAILED.set(0);
+        let tasks = tokio::task::LocalSet::new();
+        for worker in 0..WORKERS {
+            let counts = counts.clone();
+            let mut listening = listening(listener.try_clone().expect("a duplicate").into());
+            listening.pause(false);
+            tasks.spawn_local(async move {
+                loop {
+                    drop(poll_fn(|cx| listening.poll_accept(cx)).await.expect("a connection"));
+                    counts[worker].set(counts[worker].get() + 1);
+                }
+            });
+        }
+        let clients = tokio::task::spawn_blocking(move || {
+            for _ in 0..CONNECTIONS {
+                let mut client = TcpStream::connect(address).expect("a client");
+                assert_eq!(client.read(&mut [0]).expect("the end"), 0);
+            }
+        });
+        let clients = tasks.run_until(tokio::time::timeout(Duration::from_mins(1), clients));
+        clients.await.expect("each connection is accepted").expect("no client panicked");
+        (counts.iter().map(Cell::get).collect(), FAILED.get())
+    }
+
+    /// Each instance of epoll stands for a process. The workers take turns, as each registers its socket again.
+    #[tokio::test]
+    async fn shared_connection_wakes_one_worker() {
+        let (counts, failed) = accepted(|socket| {
+            let waiter = Waiter::of(&mut Weak::new()).expect("a thread");
+            Listening::shared(socket, waiter)
+        })
+        .await;
+        assert_eq!(counts.iter().sum::<usize>(), CONNECTIONS);
+        assert!(failed < CONNECTIONS / 2, "{failed} accepts failed");
+        assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+    }
+
+    /// What the runtime watches wakes every worker: the counts above show a difference.
+    #[tokio::test]
+    async fn watched_connection_wakes_every_worker() {
+        let (_, failed) = accepted(|socket| Listening::new(socket).expect("watched")).await;
+        assert!(failed > CONNECTIONS, "{failed} accepts failed");
+    }
 }
