@@ -18,6 +18,7 @@ use crate::inbox::Inbox;
 use crate::listeners::{AcceptedConnections, BindFailure, BindReply, Bound, Demand, Listeners};
 use crate::received::Releases;
 use crate::unix::Unix;
+use crate::unix::bind::number_zone;
 
 mod exit;
 mod sending;
@@ -315,7 +316,7 @@ impl Driver {
         match event {
             Event::Listening { listener, address, socket } => {
                 let socket = socket.and_then(|socket| self.unix.take(socket));
-                self.listeners.open(listener, Ok(Bound { address, socket }));
+                self.listeners.open(listener, Ok(Bound { address: number_zone(address), socket }));
             }
             Event::ListenFailed { listener, error } => {
                 self.listeners.open(listener, Err(BindFailure::Failed(error)));

@@ -90,7 +90,7 @@ impl sealed::Transport for UnixStream {
     fn local(address: LocalAddress) -> Option<PathBuf> {
         match address {
             LocalAddress::Path(path) => Some(path.into()),
-            LocalAddress::Ip(_) => None,
+            LocalAddress::Ip(_) | LocalAddress::Zoned { .. } => None,
         }
     }
 

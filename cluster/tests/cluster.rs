@@ -24,6 +24,7 @@ mod cluster {
     pub(crate) mod sockets;
     pub(crate) mod starts;
     pub(crate) mod support;
+    pub(crate) mod zones;
 }
 
 use std::process::ExitCode;
@@ -34,7 +35,7 @@ use tokio::runtime::Builder;
 
 use crate::cluster::{
     counting, ends, inherited, interrupted, lives, node, node_programs, passing, programs, relay, returning,
-    roles, sending, serving, settings, signals, sockets, starts, support,
+    roles, sending, serving, settings, signals, sockets, starts, support, zones,
 };
 
 fn main() -> ExitCode {
@@ -75,6 +76,7 @@ fn trials() -> Vec<Trial> {
         node::trials(),
         node_programs::trials(),
         counting::trials(),
+        zones::trials(),
     ]
     .into_iter()
     .flatten()

@@ -5,10 +5,9 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
-use core::net::SocketAddr;
 
 use crate::address::{AddressType, ListeningAddress};
-use crate::os::Errno;
+use crate::os::{Errno, LocalAddress};
 use crate::payload::Message;
 
 pub(crate) mod advanced;
@@ -169,7 +168,7 @@ pub(crate) struct Reply {
     pub(crate) key: Option<HandleKey>,
     pub(crate) data: Data,
     /// To a `QueryServer` under round robin: where.
-    pub(crate) sockname: Option<SocketAddr>,
+    pub(crate) sockname: Option<LocalAddress>,
     /// To a `NewConn`: whether the worker takes it.
     pub(crate) accepted: Option<bool>,
 }

@@ -6,7 +6,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 pub use crate::errno::{Errno, Signal};
 use crate::os_bytes::OsBytes;
@@ -124,15 +124,33 @@ pub enum BindAddress {
 pub enum LocalAddress {
     /// TCP or UDP, with the port the kernel chose.
     Ip(SocketAddr),
+    /// TCP or UDP at an IPv6 address in a zone that the operating system reports with the address: a link-local one.
+    Zoned {
+        /// The address.
+        host: Ipv6Addr,
+        /// The name of the network interface.
+        zone: String,
+        /// The port the kernel chose.
+        port: u16,
+    },
     /// A Unix socket; empty if it has no path; an abstract name with the NUL before it.
     Path(String),
 }
 
 impl LocalAddress {
-    /// The address, unless it is a path.
+    /// An address in a zone, by the number or the name of its interface.
+    pub(crate) fn in_zone(host: Ipv6Addr, zone: &str, port: u16) -> Self {
+        match zone.parse() {
+            Ok(number) => SocketAddr::from(SocketAddrV6::new(host, port, 0, number)).into(),
+            Err(_) => LocalAddress::Zoned { host, zone: zone.into(), port },
+        }
+    }
+
+    /// The address, unless it is a path. A zone that has a name is not in it: only the operating system knows its number.
     pub fn ip(&self) -> Option<SocketAddr> {
         match self {
             LocalAddress::Ip(address) => Some(*address),
+            LocalAddress::Zoned { host, port, .. } => Some(SocketAddr::new((*host).into(), *port)),
             LocalAddress::Path(_) => None,
         }
     }
@@ -153,6 +171,7 @@ impl fmt::Display for LocalAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LocalAddress::Ip(address) => address.fmt(f),
+            LocalAddress::Zoned { host, zone, port } => write!(f, "[{host}%{zone}]:{port}"),
             LocalAddress::Path(path) => fmt_path(path, f),
         }
     }

@@ -81,10 +81,14 @@ fn scope(zone: &str) -> u32 {
 /// The zone of an address by the name of its interface, as a Node primary takes no number.
 pub(crate) fn name_zone(address: &mut ListenAddress) {
     let ListenAddress::Zoned { zone, .. } = address else { return };
-    let named = |number| if_indextoname(number).ok()?.into_string().ok();
-    if let Some(name) = zone.parse().ok().and_then(named) {
+    if let Some(name) = zone.parse().ok().and_then(zone_name) {
         *zone = name;
     }
+}
+
+/// The name of a network interface, if it has one.
+fn zone_name(number: u32) -> Option<String> {
+    if_indextoname(number).ok()?.into_string().ok()
 }
 
 /// IPv6 says in either case whether it takes IPv4 too.
@@ -134,8 +138,24 @@ pub(super) fn leaves_room(socket: &OwnedFd) -> io::Result<()> {
 /// Where a socket is.
 pub(super) fn local_address(socket: &OwnedFd) -> io::Result<LocalAddress> {
     let address = SockRef::from(socket).local_addr()?;
-    let path = || unix_name(&address);
-    Ok(address.as_socket().map_or_else(|| LocalAddress::Path(path().unwrap_or_default()), LocalAddress::Ip))
+    Ok(match address.as_socket() {
+        Some(SocketAddr::V6(v6)) => match zone_name(v6.scope_id()) {
+            Some(zone) => LocalAddress::Zoned { host: *v6.ip(), zone, port: v6.port() },
+            None => SocketAddr::V6(v6).into(),
+        },
+        Some(SocketAddr::V4(v4)) => SocketAddr::V4(v4).into(),
+        None => LocalAddress::Path(unix_name(&address).unwrap_or_default()),
+    })
+}
+
+/// The address with the number of its zone, as programs in Rust have it.
+pub(crate) fn number_zone(address: LocalAddress) -> LocalAddress {
+    match address {
+        LocalAddress::Zoned { host, zone, port } => {
+            SocketAddr::from(SocketAddrV6::new(host, port, 0, scope(&zone))).into()
+        }
+        LocalAddress::Ip(_) | LocalAddress::Path(_) => address,
+    }
 }
 
 /// The path of a Unix socket, or its abstract name with the NUL before it.

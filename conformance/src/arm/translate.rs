@@ -118,7 +118,7 @@ fn unpiped(message: &Message) -> Option<(u32, String)> {
 /// Where a server is.
 pub(super) fn local(address: &LocalAddress) -> Whereabouts {
     match address {
-        LocalAddress::Ip(address) => Whereabouts::Port(address.port()),
+        LocalAddress::Ip(_) | LocalAddress::Zoned { .. } => Whereabouts::Port(address.port()),
         LocalAddress::Path(path) => Whereabouts::path(path),
     }
 }

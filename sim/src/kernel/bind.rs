@@ -268,8 +268,8 @@ impl Kernel {
                     let entry = self.system.paths.get(to);
                     entry.is_some_and(|entry| entry.file == Some(id)).then_some(0)
                 }
-                (BoundAddress::Ip(_), LocalAddress::Path(_))
-                | (BoundAddress::Path(_), LocalAddress::Ip(_)) => None,
+                (BoundAddress::Ip(_), LocalAddress::Path(_) | LocalAddress::Zoned { .. })
+                | (BoundAddress::Path(_), LocalAddress::Ip(_) | LocalAddress::Zoned { .. }) => None,
             };
             let Some(specificity) =
                 specificity.filter(|specificity| matching.is_empty() || *specificity >= closest)
@@ -295,7 +295,7 @@ fn is_abstract(path: &str) -> bool {
 pub(crate) fn destination(address: LocalAddress) -> LocalAddress {
     match address {
         LocalAddress::Ip(address) => LocalAddress::Ip(loopback(address)),
-        LocalAddress::Path(path) => LocalAddress::Path(path),
+        LocalAddress::Zoned { .. } | LocalAddress::Path(_) => address,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use alloc::borrow::Cow;
 use alloc::string::String;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
@@ -15,7 +15,7 @@ use super::{
     Request, SocketCount, json, surrogates,
 };
 use crate::address::{AddressType, ListeningAddress};
-use crate::os::Errno;
+use crate::os::{Errno, LocalAddress};
 use crate::payload::Message;
 use crate::violation::Violation;
 
@@ -175,20 +175,18 @@ fn errno(value: &Js<'_>) -> Option<Errno> {
 }
 
 /// Where a Node primary listens: absent for a path, and an empty object where the primary has no address.
-fn sockname(fields: &Fields<'_>) -> Result<Option<SocketAddr>, Violation> {
+fn sockname(fields: &Fields<'_>) -> Result<Option<LocalAddress>, Violation> {
     let Some(raw) = fields.raw("sockname") else { return Ok(None) };
     let inner = Fields::of(raw);
     let Some(address) = inner.text("address").filter(|address| !address.is_empty()) else { return Ok(None) };
     let (host, zone) = address.split_once('%').unwrap_or((&address, ""));
     let host = host.parse().map_err(|_| inner.violation("address"))?;
     let port = inner.get("port").integer().and_then(|port| u16::try_from(port).ok());
-    let mut address = SocketAddr::new(host, port.ok_or(inner.violation("port"))?);
-    if let SocketAddr::V6(v6) = &mut address {
-        // Node sends the name of the interface, which only the operating system resolves; a primary of ours sends its
-        // number.
-        v6.set_scope_id(zone.parse().unwrap_or(0));
-    }
-    Ok(Some(address))
+    let port = port.ok_or(inner.violation("port"))?;
+    Ok(Some(match host {
+        IpAddr::V6(host) if !zone.is_empty() => LocalAddress::in_zone(host, zone, port),
+        IpAddr::V4(_) | IpAddr::V6(_) => SocketAddr::new(host, port).into(),
+    }))
 }
 
 fn listening(fields: &Fields<'_>) -> Result<ListeningAddress, Violation> {
@@ -553,7 +551,7 @@ mod tests {
         };
         assert_eq!(
             ["fe80::1", "fe80::1%eth0", "fe80::1%2"].map(at),
-            ["[fe80::1]:80", "[fe80::1]:80", "[fe80::1%2]:80"]
+            ["[fe80::1]:80", "[fe80::1%eth0]:80", "[fe80::1%2]:80"]
         );
         assert_eq!(reply(r#""sockname":{}"#).sockname, None);
         assert_eq!(reply(r#""sockname":null"#).sockname, None);

@@ -14,6 +14,7 @@ use super::{
     ChannelMessage, ClusterMessage, Data, HandleType, QueryServer, Reply, Request, SocketCount, advanced,
 };
 use crate::address::AddressType;
+use crate::os::LocalAddress;
 use crate::payload::Message;
 use crate::settings::Serialization;
 
@@ -237,21 +238,23 @@ fn reply_out(reply: &Reply) -> ClusterOut<'_> {
         key: reply.key.as_ref().map(|key| key.0.as_str()),
         // A Node worker that serves TLS needs `data` in every answer to its query.
         data: Some(&reply.data).filter(|data| reply.key.is_some() && !data.is_undefined()),
-        sockname: reply.sockname.map(|at| Sockname {
-            address: host_out(at),
-            family: if at.is_ipv4() { "IPv4" } else { "IPv6" },
-            port: at.port(),
-        }),
+        sockname: reply.sockname.as_ref().and_then(sockname_out),
         ..ClusterOut::default()
     }
 }
 
-/// The host, with its zone if it has one.
-fn host_out(at: SocketAddr) -> String {
-    match at {
-        SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
-        SocketAddr::V4(_) | SocketAddr::V6(_) => at.ip().to_string(),
-    }
+/// A path has none. Node: a link-local address has the name of its interface behind it.
+fn sockname_out(at: &LocalAddress) -> Option<Sockname> {
+    let (address, family) = match at {
+        LocalAddress::Ip(SocketAddr::V4(v4)) => (v4.ip().to_string(), "IPv4"),
+        LocalAddress::Ip(SocketAddr::V6(v6)) if v6.scope_id() != 0 => {
+            (format!("{}%{}", v6.ip(), v6.scope_id()), "IPv6")
+        }
+        LocalAddress::Ip(SocketAddr::V6(v6)) => (v6.ip().to_string(), "IPv6"),
+        LocalAddress::Zoned { host, zone, .. } => (format!("{host}%{zone}"), "IPv6"),
+        LocalAddress::Path(_) => return None,
+    };
+    Some(Sockname { address, family, port: at.port() })
 }
 
 /// As Node: a UDP socket that is bound without a port says nothing of it, anything else without one says `null`.

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::{PendingReply, Step, Worker};
 use crate::address::ListeningAddress;
@@ -148,7 +148,7 @@ impl Worker {
             self.say_closed(listener);
             return self.not_listening(listener, Errno::EPROTO);
         }
-        let address = reply.sockname.map_or_else(|| unsaid(&server.options.address), LocalAddress::Ip);
+        let address = reply.sockname.unwrap_or_else(|| unsaid(&server.options.address));
         let asked = server.options.address.port();
         if asked != 0 && asked != address.port() {
             self.say_closed(listener);
@@ -328,9 +328,7 @@ fn unsaid(asked: &ListenAddress) -> LocalAddress {
             let any = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
             SocketAddr::new(host.unwrap_or(any), *port).into()
         }
-        ListenAddress::Zoned { host, zone, port, .. } => {
-            SocketAddr::from(SocketAddrV6::new(*host, *port, 0, zone.parse().unwrap_or(0))).into()
-        }
+        ListenAddress::Zoned { host, zone, port, .. } => LocalAddress::in_zone(*host, zone, *port),
         ListenAddress::Path { path, .. } => LocalAddress::Path(path.clone()),
         ListenAddress::Descriptor { .. } | ListenAddress::Udp { .. } => LocalAddress::Path(String::new()),
     }

@@ -1,0 +1,174 @@
+//! Link-local addresses, which have a zone: at an interface in a network namespace of the test's own.
+//! Where no such namespace can be made, these tests are ignored.
+
+use std::ffi::OsStr;
+use std::net::{Ipv6Addr, SocketAddrV6, TcpStream};
+use std::process::Command;
+use std::thread;
+
+use ::cluster::{Event, Primary, SchedulingPolicy, Settings};
+use libtest_mimic::{Failed, Trial};
+use nix::net::if_::if_nametoindex;
+use nix::sched::{CloneFlags, unshare};
+use serde_json::{Value, json};
+
+use super::node::{is_absent, leading, lines, script};
+use super::support::{Tested, message, rest, runtime, said, same, trial, until};
+
+/// A link-local address of the namespace.
+const HOST: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+/// The interface that has it.
+const ZONE: &str = "veth-a";
+const ADDRESS: &str = "fe80::1%veth-a";
+
+const POLICIES: [SchedulingPolicy; 2] = [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared];
+
+/// Reports where it listens.
+const NODE_WORKER: &str = "
+    const server = require('net').createServer((connection) => connection.end('node'));
+    server.listen({ port: 0, host: process.argv[2] }, () => process.send(server.address().address));
+";
+
+/// A Node primary of a worker that runs a script, or of a Rust worker that serves the variable LISTEN.
+const NODE_PRIMARY: &str = "
+    const cluster = require('cluster');
+    if (process.argv[5]) {
+        cluster.setupPrimary({ exec: process.argv[5], args: [process.argv[4]] });
+    } else {
+        process.execPath = process.argv[2];
+        cluster.setupPrimary({ exec: 'none', args: [] });
+    }
+    if (process.argv[3] === 'shared') cluster.schedulingPolicy = cluster.SCHED_NONE;
+    const worker = cluster.fork({ PROGRAM: 'serve as told', LISTEN: process.argv[4] });
+    const seen = new Set(['listening', 'message']);
+    const done = (event, text) => {
+        console.log(event, text);
+        seen.delete(event);
+        if (seen.size === 0) cluster.disconnect();
+    };
+    worker.on('listening', ({ address }) => done('listening', address));
+    worker.on('message', (text) => done('message', text.replace(/:\\d+$/, '')));
+";
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let is_impossible = in_namespace(|| Ok(())).is_err();
+    if is_impossible {
+        eprintln!(
+            "no network namespace with a `veth` interface can be made here: the tests of zones are ignored"
+        );
+    }
+    let here =
+        |name, test: fn() -> Tested| trial(name, move || in_namespace(test)).with_ignored_flag(is_impossible);
+    let with_node =
+        |name, test: fn() -> Tested| here(name, test).with_ignored_flag(is_impossible || is_absent());
+    vec![
+        here("link_local_address_is_served", || runtime()?.block_on(our_worker())),
+        here("link_local_datagrams_are_served", || runtime()?.block_on(our_datagrams())),
+        with_node("node_worker_has_zone_name", || runtime()?.block_on(node_worker())),
+        with_node("node_primary_names_zone", node_primary),
+    ]
+}
+
+/// Runs a test in a thread with a network of its own.
+fn in_namespace(test: fn() -> Tested) -> Tested {
+    let thread = thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET)?;
+        for arguments in [
+            "link set lo up",
+            "link add veth-a type veth peer name veth-b",
+            "link set veth-a up",
+            "link set veth-b up",
+            // Without the wait for other hosts that have the address.
+            "address add fe80::1/64 dev veth-a nodad",
+        ] {
+            let output = Command::new("ip").args(arguments.split(' ')).output()?;
+            if !output.status.success() {
+                return Err(format!("ip {arguments}: {}", String::from_utf8_lossy(&output.stderr)).into());
+            }
+        }
+        test()
+    });
+    thread.join().map_err(|_| Failed::from("the thread panicked"))?
+}
+
+fn serving(policy: SchedulingPolicy, listen: &Value) -> Result<Primary, Failed> {
+    let mut primary = Primary::new(Settings { policy, ..Settings::default() })?;
+    primary.fork_with_env([("PROGRAM", "serve as told".to_owned()), ("LISTEN", listen.to_string())])?;
+    Ok(primary)
+}
+
+/// A Rust worker's own address has the number of the zone; its primary reports the name.
+async fn our_worker() -> Tested {
+    for policy in POLICIES {
+        for zone in [ZONE.to_owned(), if_nametoindex(ZONE)?.to_string()] {
+            let mut primary = serving(policy, &json!({ "host": HOST, "zone": zone, "port": 0 }))?;
+            let (address, port, own) = addresses(&mut primary).await?;
+            same(address.as_deref(), Some(ADDRESS))?;
+            let at = SocketAddrV6::new(HOST, port, 0, if_nametoindex(ZONE)?);
+            same(own, json!(at))?;
+            same(said(&mut primary, TcpStream::connect(at)?).await?, "1".into())?;
+            primary.disconnect_all();
+            rest(&mut primary).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Where a worker listens: the host and the port that its primary reports, and what it reports itself, in either order.
+async fn addresses(primary: &mut Primary) -> Result<(Option<String>, u16, Value), Failed> {
+    let (mut reported, mut own) = (None, None);
+    loop {
+        let is_address = |event: &Event| matches!(event, Event::Listening { .. } | Event::Message { .. });
+        match until(primary, is_address).await?.pop() {
+            Some(Event::Listening { address, .. }) => {
+                reported = Some((address.address, address.port.try_into()?));
+            }
+            Some(Event::Message { message, .. }) => own = Some(message.json()?),
+            other => return Err(format!("{other:?}").into()),
+        }
+        if let (Some((address, port)), Some(own)) = (&reported, &own) {
+            return Ok((address.clone(), *port, Value::clone(own)));
+        }
+    }
+}
+
+async fn our_datagrams() -> Tested {
+    for policy in POLICIES {
+        let listen = json!({ "udp": true, "host": HOST, "zone": ZONE, "port": 0 });
+        let mut primary = serving(policy, &listen)?;
+        let at: SocketAddrV6 = message(&mut primary).await?.as_str().ok_or("it is a text")?.parse()?;
+        same((*at.ip(), at.scope_id()), (HOST, if_nametoindex(ZONE)?))?;
+        primary.disconnect_all();
+        rest(&mut primary).await?;
+    }
+    Ok(())
+}
+
+/// `server.address()` in a worker under our primary is that under a Node primary.
+async fn node_worker() -> Tested {
+    let script = script(NODE_WORKER)?;
+    for (policy, name) in POLICIES.into_iter().zip(["round-robin", "shared"]) {
+        let mut primary = leading(&script, &[ADDRESS.as_ref()], policy)?;
+        primary.fork()?;
+        let ours = message(&mut primary).await?;
+        same(&ours, &json!(ADDRESS))?;
+        primary.disconnect_all();
+        rest(&mut primary).await?;
+        let mut theirs = lines(NODE_PRIMARY, &[name.as_ref(), ADDRESS.as_ref(), script.as_os_str()])?;
+        theirs.sort();
+        same(theirs, vec![format!("listening {ADDRESS}"), format!("message {ADDRESS}")])?;
+    }
+    Ok(())
+}
+
+/// A Rust worker under a Node primary has the number of the zone.
+fn node_primary() -> Tested {
+    let listen = json!({ "host": HOST, "zone": ZONE, "port": 0 }).to_string();
+    for policy in ["round-robin", "shared"] {
+        let mut lines = lines(NODE_PRIMARY, &[policy.as_ref(), OsStr::new(&listen)])?;
+        lines.sort();
+        let number = if_nametoindex(ZONE)?;
+        same(lines, vec![format!("listening {ADDRESS}"), format!("message [{HOST}%{number}]")])?;
+    }
+    Ok(())
+}
