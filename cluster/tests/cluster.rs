@@ -5,6 +5,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test cares for some events only")]
 
 mod cluster {
+    pub(crate) mod commands;
     pub(crate) mod counting;
     pub(crate) mod ends;
     pub(crate) mod inherited;
@@ -34,8 +35,8 @@ use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::Builder;
 
 use crate::cluster::{
-    counting, ends, inherited, interrupted, lives, node, node_programs, passing, programs, relay, returning,
-    roles, sending, serving, settings, signals, sockets, starts, support, zones,
+    commands, counting, ends, inherited, interrupted, lives, node, node_programs, passing, programs, relay,
+    returning, roles, sending, serving, settings, signals, sockets, starts, support, zones,
 };
 
 fn main() -> ExitCode {
@@ -75,6 +76,7 @@ fn trials() -> Vec<Trial> {
         returning::trials(),
         node::trials(),
         node_programs::trials(),
+        commands::trials(),
         counting::trials(),
         zones::trials(),
     ]

@@ -200,6 +200,14 @@ mod tests {
         assert_eq!(listening(&at(port, false)).map(drop), Err(Errno::EADDRINUSE));
     }
 
+    /// Only a machine without IPv6 is bound by IPv4 instead.
+    #[test]
+    fn missing_ipv6_is_known_by_its_errors() {
+        let is_missing = |errno: Errno| no_ipv6(&io::Error::from(errno));
+        assert!([Errno::EAFNOSUPPORT, Errno::EADDRNOTAVAIL].into_iter().all(is_missing));
+        assert!(![Errno::EADDRINUSE, Errno::EACCES, Errno::EINVAL].into_iter().any(is_missing));
+    }
+
     #[test]
     fn ipv6_alone_leaves_its_port_to_ipv4() {
         let every = |v6: bool, port, ipv6_only| {

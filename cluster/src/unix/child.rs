@@ -163,6 +163,15 @@ mod tests {
         program.output().expect("a program").status.success()
     }
 
+    /// The standard streams are the program's; every other descriptor is listed.
+    #[test]
+    fn list_leaves_the_standard_streams_out() {
+        let open = File::open("/dev/null").expect("a file");
+        let Ok(Others::Listed(numbers)) = Others::listed() else { unreachable!("there is /proc") };
+        assert!(numbers.contains(&open.as_raw_fd()), "{numbers:?}");
+        assert!(numbers.iter().all(|number| *number > 2), "{numbers:?}");
+    }
+
     /// On a kernel with the call and on one without.
     #[test]
     fn others_are_not_inherited() {

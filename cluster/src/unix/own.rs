@@ -69,3 +69,19 @@ fn undeleted(path: PathBuf) -> PathBuf {
         Some(_) | None => path,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel's mark of a removed file is not part of its path; a file may have such a name all the same.
+    #[test]
+    fn removed_file_has_its_path() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (plain, marked) = (directory.path().join("it"), directory.path().join("it (deleted)"));
+        assert_eq!(undeleted(plain.clone()), plain);
+        assert_eq!(undeleted(marked.clone()), plain);
+        fs::write(&marked, "").expect("a file");
+        assert_eq!(undeleted(marked.clone()), marked);
+    }
+}

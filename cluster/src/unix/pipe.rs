@@ -102,7 +102,7 @@ mod tests {
     use super::*;
     use std::future::poll_fn;
     use std::io::Write;
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     async fn kept(pipe: &mut Pipe, bound: usize, wanted: usize) {
         poll_fn(|cx| {
@@ -129,6 +129,18 @@ mod tests {
             pipe.read_to_end(&mut read).await.expect("read");
             assert_eq!(read, text);
         }
+    }
+
+    /// The far end reads to the end of what was written though the pipe still exists.
+    #[tokio::test]
+    async fn shutdown_ends_what_is_written() {
+        let (ours, theirs) = net::UnixStream::pair().expect("a pair");
+        theirs.set_read_timeout(Some(std::time::Duration::from_secs(3))).expect("a bound");
+        let mut pipe = Pipe::new(ours).expect("a pipe");
+        pipe.write_all(b"all").await.expect("room");
+        pipe.shutdown().await.expect("it is open");
+        assert_eq!(std::io::read_to_string(&theirs).expect("it ends"), "all");
+        drop(pipe);
     }
 
     #[tokio::test]

@@ -1,0 +1,50 @@
+//! Commands that reach a primary from another task, and the texts of what they return.
+
+use std::error::Error;
+use std::net::TcpListener;
+
+use ::cluster::{Event, ForkError, RemoteError, SendError, SpawnOptions, WorkerId};
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use super::support::{Tested, asynchronous, primary, same, until};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        asynchronous("remote_sets_up_and_disconnects_all", disconnected),
+        asynchronous("errors_of_commands_have_texts", texts),
+    ]
+}
+
+async fn disconnected() -> Tested {
+    let mut primary = primary()?;
+    let remote = primary.remote();
+    let task = tokio::spawn(async move {
+        remote.setup(SpawnOptions::new().args(["from another task"])).await?;
+        remote.fork_with_env(vec![("PROGRAM".into(), "echo".into())]).await?;
+        remote.disconnect_all().await
+    });
+    let seen = until(&mut primary, |event| matches!(event, Event::AllDisconnected)).await?;
+    let set_up = seen.iter().filter(|event| matches!(event, Event::Setup { .. })).count();
+    same(set_up >= 1, true)?;
+    Ok(task.await??)
+}
+
+async fn texts() -> Tested {
+    let mut primary = primary()?;
+    let errors = [
+        RemoteError::PrimaryDropped,
+        RemoteError::Fork(ForkError::NoChannel),
+        RemoteError::Send(SendError::Closed),
+    ];
+    let mut texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let socket = TcpListener::bind("127.0.0.1:0")?;
+    let error = primary.send_with(WorkerId(99), json!(1), socket).err().ok_or("there is no such worker")?;
+    same(error.source().map(ToString::to_string), Some(SendError::Closed.to_string()))?;
+    texts.extend([error.to_string(), format!("{:?}", primary.remote())]);
+    same(texts.iter().all(|text| !text.is_empty()), true)?;
+    let count = texts.len();
+    texts.sort();
+    texts.dedup();
+    same(texts.len(), count)
+}
