@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::house::{Desk, House};
 use cluster_core::{
-    Call, ChannelId, Limits, ListenOptions, ListenerId, Machine, Message, OsEvent, Output, Primary,
-    Serialization, Settings, Signal, SocketId, Worker, WorkerEvent, WorkerId, flush, pump,
+    Call, ChannelId, Event, ExitStatus, Limits, ListenOptions, ListenerId, Machine, Message, OsEvent, Output,
+    Primary, Serialization, Settings, Signal, SocketId, Worker, WorkerEvent, WorkerId, flush, pump,
 };
 use serde_json::json;
 
@@ -93,6 +93,23 @@ fn primary_is_disconnecting_until_the_last_exit() {
     other.primary.disconnect_all();
     other.primary.fork().expect("nothing impossible was set up");
     assert!(!other.primary.is_disconnecting(), "the new worker was not asked");
+}
+
+/// A worker is connected until its channel closes, and alive until it exits.
+#[test]
+fn info_follows_the_end() {
+    let mut house = serving(1);
+    let state = |house: &House| {
+        let info = house.primary.worker(ONE).expect("it is known until its last event");
+        (info.is_connected(), info.is_dead())
+    };
+    assert_eq!(state(&house), (true, false));
+    house.primary.handle(OsEvent::ChannelClosed { channel: ONE.into() });
+    while pump(&mut house.primary, &mut house.desk).is_some() {}
+    assert_eq!(state(&house), (false, false));
+    house.primary.handle(OsEvent::Exited { worker: ONE, status: ExitStatus::Code(0) });
+    assert!(matches!(pump(&mut house.primary, &mut house.desk), Some(Event::Exit { .. })));
+    assert_eq!(state(&house), (false, true));
 }
 
 /// A worker acknowledges a connection from the call that takes it until the acknowledgement is written.

@@ -2,10 +2,11 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
+use crate::house::House;
 use cluster_core::{
-    Call, ChannelError, ChannelId, Errno, Event, ExitStatus, HandleType, Limits, Machine, OsEvent,
-    OutgoingHandle, Output, Primary, SendError, Serialization, Settings, SocketId, Violation, Worker,
-    WorkerError, WorkerEvent, WorkerId,
+    Call, ChannelError, ChannelId, Errno, Event, ExitStatus, HandleType, Limits, ListenOptions, Machine,
+    OsEvent, OutgoingHandle, Output, Primary, SendError, Serialization, Settings, SocketId, Violation,
+    Worker, WorkerError, WorkerEvent, WorkerId,
 };
 use serde_json::json;
 
@@ -83,6 +84,36 @@ fn short_messages_are_counted() {
         assert_eq!(accepted, lines);
         assert_eq!(worker.send(json!(1)), Err(SendError::Full));
     }
+}
+
+/// Messages that wait for an acknowledgement count as those that wait for the kernel.
+#[test]
+fn held_messages_are_counted() {
+    let settings =
+        Settings { limits: Limits { unsent_bytes: 64 * 100, ..Limits::default() }, ..Settings::default() };
+    let mut primary = Primary::new(settings);
+    primary.fork().expect("nothing impossible was set up");
+    settle(&mut primary);
+    primary.send_with(ONE, json!(1), SOCKET).expect("the channel is open");
+    settle(&mut primary);
+    let accepted = (0..1000).take_while(|_| primary.send(ONE, json!(1)).is_ok()).count();
+    assert_eq!(accepted, 100);
+}
+
+/// An offer of a connection is no answer of the primary: however many wait, the worker is read from.
+#[test]
+fn offers_are_no_answers() {
+    let settings =
+        Settings { limits: Limits { answer_bytes: 0, ..Limits::default() }, ..Settings::default() };
+    let mut house = House::new(settings);
+    house.fork(1);
+    house.worker(ONE).listen(ListenOptions::default());
+    house.settle();
+    house.primary.handle(OsEvent::Accepted { listener: SocketId(1), socket: SocketId(99) });
+    let outputs = outputs(&mut house.primary);
+    let calls = calls(&outputs);
+    assert!(calls.iter().any(|call| matches!(call, Call::Write { .. })), "{calls:?}");
+    assert!(!calls.iter().any(|call| matches!(call, Call::PauseRead { .. })), "{calls:?}");
 }
 
 /// What is written of a line no longer counts; the rest does.
@@ -228,6 +259,17 @@ fn unwritten_messages_are_counted() {
     outputs(&mut primary);
     assert_eq!(primary.unwritten(ONE), None, "one is lost");
     assert_eq!(primary.send(ONE, json!(3)), Err(SendError::Closed));
+}
+
+/// The wish that a worker disconnects is a message that may be unwritten.
+#[test]
+fn unwritten_wish_is_counted() {
+    let mut primary = Primary::new(Settings::default());
+    primary.fork().expect("nothing impossible was set up");
+    settle(&mut primary);
+    primary.disconnect_worker(ONE);
+    outputs(&mut primary);
+    assert_eq!(primary.unwritten(ONE), Some(1));
 }
 
 /// A message whose socket cannot be sent, because the worker has exited, is no longer unwritten.

@@ -7,6 +7,7 @@ mod house;
 mod limits;
 mod listening;
 mod memory;
+mod options;
 mod passing;
 mod queries;
 mod query_order;
