@@ -71,12 +71,12 @@ fn errnos_have_fitting_advice() {
     insta::assert_snapshot!(table);
 }
 
-/// Whoever unwraps one reads the same.
+/// The text names the remedy.
 #[test]
 fn advice_is_given_in_both_forms() {
     assert_eq!(SendError::Closed.to_string(), "the channel is closed; check `is_connected` before sending");
     assert_eq!(
-        format!("{:?}", SendError::Full),
+        SendError::Full.to_string(),
         "the peer reads its channel too slowly, or not at all; wait for room with `send_when_room`, or disconnect it"
     );
     let told = all(&[ForkError::NoChannel, ForkError::TwoChannels, ForkError::NoScript]);
