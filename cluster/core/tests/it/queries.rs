@@ -322,5 +322,7 @@ fn deep_data_is_refused() {
     assert_eq!(refusal(&wide), None);
     let nested = |levels| json!({ "data": (0..levels).fold(json!([]), |inner, _| json!([inner])) });
     assert_eq!(refusal(&nested(63)), None);
-    assert!(refusal(&nested(64)).is_some());
+    let refused = answer(&mut primary(Settings::default(), 1), ONE, &nested(64)).expect("it is refused");
+    assert_eq!(refused["errno"], -Errno::ENOBUFS.0);
+    assert_eq!(refused.get("data"), Some(&Value::Null), "what is too deep is not echoed");
 }

@@ -158,6 +158,13 @@ fn zero_keeps_its_sign() {
     assert!(number(-0.0).to::<u8>().is_err());
 }
 
+/// The bound on values that are read again holds for references alone.
+#[test]
+fn long_arrays_are_read() {
+    let long = Structured::Array(vec![Structured::Null; (1 << 20) + 1], vec![]);
+    assert_eq!(message(&long).to::<Vec<()>>().map(|read| read.len()), Ok((1 << 20) + 1));
+}
+
 /// Members of an array besides its elements have no form in a sequence; they are not left out.
 #[test]
 fn array_with_members_has_no_form() {

@@ -112,10 +112,11 @@ fn limit_counts_every_byte() {
 #[test]
 fn references_cost_what_they_read() {
     const TIMES: usize = LIMIT / 512;
-    let object = [vec![b'o'], vec![0; LIMIT / 256], b"I\x000{\x01".to_vec()].concat();
+    // Far behind the beginning, so that a place differs from a length.
+    let object = [vec![0; LIMIT / 4], b"0o".to_vec(), vec![0; LIMIT / 256], b"I\x000{\x01".to_vec()].concat();
     let count = {
         let mut count = Vec::new();
-        from_json::put_varint(TIMES + 1, &mut count);
+        from_json::put_varint(TIMES + 2, &mut count);
         count
     };
     let body = [&b"A"[..], &count, &object, &[b'^', 1].repeat(TIMES), b"$\0", &count].concat();
@@ -181,6 +182,32 @@ fn wide_names_are_names() {
     for other in ["cmx", "xmd", "cm", "cmdd", "\u{163}md"] {
         assert_eq!(outline(&object(other)), Ok(Outline::default()), "{other}");
     }
+}
+
+/// What only a stranger writes: a hole that is no element, and a reference to an object that has not begun.
+#[test]
+fn misplaced_tags_are_malformed() {
+    for body in [&b"-"[..], b"o\"\x01a-{\x01", b";0-:\x02", b"A\x01^\x01$\0\x01"] {
+        assert_eq!(outline(&payload(body)), Err(Violation::Malformed), "{body:x?}");
+    }
+    assert_eq!(stringified(&payload(b"A\x01-$\0\x01")).as_deref(), Ok("[null]"));
+}
+
+/// Seven bits a byte, as few bytes as possible.
+#[test]
+fn lengths_are_written_as_by_v8() {
+    for (number, bytes) in [(0, &[0][..]), (0x7F, &[0x7F]), (0x80, &[0x80, 1]), (0x3FFF, &[0xFF, 0x7F])] {
+        let mut out = Vec::new();
+        from_json::put_varint(number, &mut out);
+        assert_eq!(out, bytes);
+    }
+}
+
+/// Of members of one name the last counts, also where there is no other name.
+#[test]
+fn last_of_one_name_counts() {
+    assert_eq!(stringified(&from_json(r#"{"a":1,"a":2}"#)).as_deref(), Ok(r#"{"a":2}"#));
+    assert_eq!(stringified(&from_json(r#"{"a":1,"b":3,"a":2}"#)).as_deref(), Ok(r#"{"a":2,"b":3}"#));
 }
 
 /// Fields leave out what an envelope holds, and that alone.
