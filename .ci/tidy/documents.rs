@@ -1,7 +1,5 @@
 //! Reads the prose, headings, links and code of a document.
 
-#![expect(clippy::wildcard_enum_match_arm, reason = "most parts of a document do not matter here")]
-
 use std::ops::Range;
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};

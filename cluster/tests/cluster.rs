@@ -2,8 +2,6 @@
 //! Every test leaves as many descriptors and children as it found. It does not test what the machines decide in every
 //! schedule: that is the simulator's work.
 
-#![expect(clippy::wildcard_enum_match_arm, reason = "a test cares for some events only")]
-
 mod cluster {
     pub(crate) mod commands;
     pub(crate) mod counting;

@@ -12,6 +12,8 @@
 //! the [diagram](cluster_sim::diagram) of a run.
 //! Nothing here knows how a primary or a worker works: that is what is being tested.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 pub mod arm;
 pub mod command;
 pub mod coverage;

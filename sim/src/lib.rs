@@ -82,6 +82,7 @@
 //! order.
 
 #![forbid(unsafe_code)]
+#![deny(clippy::wildcard_enum_match_arm)]
 
 mod check;
 mod cow;

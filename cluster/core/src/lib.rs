@@ -21,6 +21,7 @@
 //! `unsafe`. The real operating system is in the crate `cluster`, the simulated one in `cluster-sim`.
 #![no_std]
 #![forbid(unsafe_code)]
+#![deny(clippy::wildcard_enum_match_arm)]
 
 extern crate alloc;
 

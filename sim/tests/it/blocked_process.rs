@@ -1,5 +1,4 @@
 //! A worker that is blocked in a hook receives nothing until a path exists, or ever.
-#![expect(clippy::wildcard_enum_match_arm, reason = "a program handles the events that concern it")]
 
 use cluster_core::{BindAddress, Event, Primary, Settings, Signal, Worker, WorkerEvent, WorkerId};
 use cluster_sim::{Actor, Fault, Faults, Process, Program, Schedule, World};

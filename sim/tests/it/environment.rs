@@ -1,5 +1,4 @@
 //! The driver changes the system of the processes, and they handle it.
-#![expect(clippy::wildcard_enum_match_arm, reason = "a program handles the events that concern it")]
 
 use std::net::IpAddr;
 

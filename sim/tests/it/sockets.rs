@@ -1,5 +1,4 @@
 //! Sockets of every kind in whole worlds: whatever process has them and whatever fails on the way, none is leaked.
-#![expect(clippy::wildcard_enum_match_arm, reason = "a program handles the events that concern it")]
 
 use cluster_core::{
     BindAddress, Event, HandleType, IncomingHandle, ListenAddress, ListenOptions, LocalAddress,
