@@ -1,10 +1,8 @@
-//! Counts requests across workers: each worker reports what it has served, and the primary adds up.
+//! Counts requests across workers: each worker reports every request, and the primary adds up.
 //!
-//! `cargo run -p cluster --example count -- 10`, and then ten times `curl` with the address that is printed.
+//! `cargo run -p cluster --example count -- 10`, and then ten times `curl` with the printed address.
 //!
-//! It ends by itself when the total is reached, and fails if all workers are gone before.
-
-#![expect(clippy::wildcard_enum_match_arm, reason = "a program cares for some events only")]
+//! The program ends when the total is reached, and fails if all workers exit before.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -26,7 +24,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 async fn primary() -> Result<(), Box<dyn Error>> {
     let total = env::args().nth(1).unwrap_or_else(|| "10".into());
-    let total: u64 = total.parse().map_err(|_| format!("`{total}` is no number of requests"))?;
+    let total: u64 = total.parse().map_err(|_| format!("`{total}` is not a number of requests"))?;
     let mut served: BTreeMap<WorkerId, u64> = BTreeMap::new();
     let mut listening = 0;
     let mut primary = Primary::new(Settings::default())?;
@@ -51,7 +49,7 @@ async fn primary() -> Result<(), Box<dyn Error>> {
             _ => {}
         }
     }
-    if served.values().sum::<u64>() < total { Err("no worker is left".into()) } else { Ok(()) }
+    if served.values().sum::<u64>() < total { Err("every worker has exited".into()) } else { Ok(()) }
 }
 
 async fn worker() -> Result<(), Box<dyn Error>> {

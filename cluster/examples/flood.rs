@@ -1,6 +1,6 @@
-//! A primary and a worker that send each other so many MiB at once, each in a task of its own that waits for room.
+//! A primary and a worker send each other a number of MiB at once, each from a task that waits for room.
 //!
-//! `cargo run --release -p cluster --example flood -- 256` prints how fast that is, and what the two processes need at most.
+//! `cargo run --release -p cluster --example flood -- 256` prints the throughput, and the peak memory of both processes.
 
 use std::error::Error;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use std::{env, fs};
 use cluster::{Event, Message, Primary, RemoteError, Role, SendError, Settings, Worker, WorkerEvent};
 use serde_json::{Value, json};
 
-type Ended = Result<(), Box<dyn Error>>;
+type Outcome = Result<(), Box<dyn Error>>;
 
 fn pieces() -> usize {
     env::args().nth(1).and_then(|mebibytes| mebibytes.parse().ok()).unwrap_or(64)
@@ -19,7 +19,7 @@ fn piece() -> Message {
     Message::from("x".repeat(1 << 20))
 }
 
-/// The most memory that this process had, as Linux reports it.
+/// The peak resident memory of this process, as Linux reports it.
 fn peak() -> String {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -27,14 +27,14 @@ fn peak() -> String {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Ended {
+async fn main() -> Outcome {
     match cluster::role()? {
         Role::Primary => primary().await,
         Role::Worker => worker(Worker::join()?).await,
     }
 }
 
-async fn primary() -> Ended {
+async fn primary() -> Outcome {
     let mut primary = Primary::new(Settings::default())?;
     let worker = primary.fork()?;
     while !matches!(primary.next().await, Some(Event::Online { .. }) | None) {}
@@ -46,12 +46,12 @@ async fn primary() -> Ended {
         }
         Ok::<_, RemoteError>(())
     });
-    let mut others = Value::Null;
-    while others.is_null() {
+    let mut peak_of_worker = Value::Null;
+    while peak_of_worker.is_null() {
         match primary.next().await {
             Some(Event::Message { message, .. }) => {
                 let message: Value = message.json()?;
-                others = message["peak"].clone();
+                peak_of_worker = message["peak"].clone();
             }
             Some(_) => {}
             None => return Err("the worker has exited".into()),
@@ -61,13 +61,13 @@ async fn primary() -> Ended {
     let seconds = begin.elapsed().as_secs_f64();
     let speed = 2.0 * f64::from(u32::try_from(pieces())?) / seconds;
     println!("{} MiB each way in {seconds:.2} s: {speed:.0} MiB/s", pieces());
-    println!("at most in memory: {} in the primary, {others} in the worker", peak());
+    println!("peak memory: {} in the primary, {peak_of_worker} in the worker", peak());
     primary.disconnect_all();
     while primary.next().await.is_some() {}
     Ok(())
 }
 
-async fn worker(worker: Worker) -> Ended {
+async fn worker(worker: Worker) -> Outcome {
     let (sender, piece) = (worker.clone(), piece());
     let sending = tokio::spawn(async move {
         for _ in 0..pieces() {
@@ -77,7 +77,7 @@ async fn worker(worker: Worker) -> Ended {
     });
     for _ in 0..pieces() {
         let Some(WorkerEvent::Message { .. }) = worker.next().await else {
-            return Err("it ends early".into());
+            return Err("the primary is lost".into());
         };
     }
     sending.await??;

@@ -1,8 +1,8 @@
-//! Graceful shutdown with a deadline: workers are asked to go, and whoever is not gone in time is killed.
+//! Graceful shutdown with a deadline: the primary disconnects its workers, and kills those that have not exited in time.
 //!
 //! `cargo run -p cluster --example graceful -- 2`, and then ctrl-c or SIGTERM to the primary. The argument is the deadline in
-//! seconds. Connect beforehand to the address that is printed, with `nc` or `bash -c 'exec 3<>/dev/tcp/HOST/PORT; sleep 99'`, and
-//! a worker has a connection that does not end: it is killed.
+//! seconds. A worker with an open connection is killed: connect before to the printed address, with `nc` or
+//! `bash -c 'exec 3<>/dev/tcp/HOST/PORT; sleep 99'`.
 
 use std::env;
 use std::error::Error;
@@ -25,18 +25,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 async fn primary() -> Result<(), Box<dyn Error>> {
     let seconds = env::args().nth(1).unwrap_or_else(|| "10".into());
-    let deadline = seconds.parse().map_err(|_| format!("`{seconds}` is no number of seconds"))?;
+    let deadline = seconds.parse().map_err(|_| format!("`{seconds}` is not a number of seconds"))?;
     let deadline = Duration::from_secs(deadline);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    // Both may reach the whole process group: what they mean for the workers is decided here.
+    // A terminal and a service manager signal the whole process group; the primary decides for the workers.
     let spawn = SpawnOptions::new().ignore_terminal_signals(true);
     let mut primary = Primary::new(Settings { spawn, ..Settings::default() })?;
     for _ in 0..WORKERS {
         primary.fork()?;
     }
     let mut listening = 0;
-    // Set when the end has begun.
+    // The deadline, once the shutdown has begun.
     let mut end: Option<Instant> = None;
     loop {
         tokio::select! {
@@ -47,7 +47,7 @@ async fn primary() -> Result<(), Box<dyn Error>> {
                         println!("{WORKERS} workers serve {address}");
                     }
                 }
-                Some(Event::Exit { worker, status, .. }) => println!("worker {worker} {}", told(status)),
+                Some(Event::Exit { worker, status, .. }) => println!("worker {worker} {}", describe(status)),
                 Some(_) => {}
                 None => return Ok(()),
             },
@@ -64,20 +64,20 @@ async fn primary() -> Result<(), Box<dyn Error>> {
 }
 
 fn begin(primary: &mut Primary, deadline: Duration) -> Instant {
-    println!("asking the workers to go");
+    println!("disconnecting the workers");
     primary.disconnect_all();
     Instant::now() + deadline
 }
 
-fn told(status: ExitStatus) -> String {
+fn describe(status: ExitStatus) -> String {
     match status {
-        ExitStatus::Code(code) => format!("ended with code {code}"),
-        ExitStatus::Signal(signal) => format!("was ended by {signal}"),
-        ExitStatus::ReapedElsewhere => "ended with an unknown status".into(),
+        ExitStatus::Code(code) => format!("exited with code {code}"),
+        ExitStatus::Signal(signal) => format!("was killed by {signal}"),
+        ExitStatus::ReapedElsewhere => "exited with an unknown status".into(),
     }
 }
 
-/// Sends back what it gets, for as long as the client likes.
+/// Echoes until the client closes the connection.
 async fn worker() -> Result<(), Box<dyn Error>> {
     let worker = Worker::join()?;
     let mut listener = worker.listen("127.0.0.1:0").await?;

@@ -1,4 +1,4 @@
-//! The first program of README.md: one worker per core, none replaced.
+//! The first program of README.md: a worker for each core, none replaced.
 //!
 //! `cargo run -p cluster --example hello`, and then: `curl http://127.0.0.1:8000/`
 

@@ -1,17 +1,16 @@
-//! An HTTP server on every core that keeps its workers, and replaces them all without losing a request.
+//! An HTTP server on every core: replaces workers that exit, and reloads all workers without losing a request.
 //!
 //! `cargo run -p cluster --example http -- 127.0.0.1:8000`, and then: `curl http://127.0.0.1:8000/`
 //!
-//! Each argument is an address, with `=FILE` behind it if a worker is to answer with what was in this file when it started.
-//! Without an argument the kernel chooses a port; it is printed once every worker is ready.
+//! Each argument is an address, optionally followed by `=FILE`: workers answer with the contents that FILE had at their start.
+//! Without an argument the kernel chooses a port. The addresses are printed when every worker is ready.
 //!
-//! A worker that ends is replaced, after a pause that grows if it was young. SIGHUP reloads: one worker after another is replaced
-//! by a new one, and asked to exit when that one listens at every address. A new worker that does not within
-//! `READY_SECONDS` (10) is killed; it and one that dies end the reload, and the workers that are left stay. SIGTERM or ctrl-c ends
-//! the service when its requests are answered, and a second one at once. With `RECYCLE` a worker that has answered so many
-//! requests asks to be replaced.
-
-#![expect(clippy::wildcard_enum_match_arm, reason = "a program reacts to some events only")]
+//! * A worker that exits is replaced, after a pause that grows if the worker was young.
+//! * SIGHUP reloads: a successor is started for one worker after another, and the predecessor is disconnected when the
+//!   successor listens on every address. A successor that is not ready within `READY_SECONDS` (10) is killed. A successor
+//!   that is killed or dies ends the reload; the remaining workers continue.
+//! * SIGTERM or ctrl-c ends the service when all requests are answered, a second signal at once.
+//! * With `RECYCLE` a worker that has answered this number of requests disconnects.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
@@ -30,7 +29,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-/// A worker that runs for less is young: the next one starts after a pause.
+/// A worker that has run for less is young: its replacement starts after a pause.
 const YOUNG: Duration = Duration::from_secs(5);
 /// The shortest and the longest pause.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(30)];
@@ -69,42 +68,41 @@ async fn primary() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// A worker that drains outlives even its primary.
+/// A draining worker would outlive the primary.
 fn kill_all(primary: &mut Primary) {
     for worker in primary.running_workers().collect::<Vec<_>>() {
         primary.kill(worker, Signal::SIGKILL);
     }
 }
 
-/// A worker that was started, and was not asked to exit.
+/// A worker that was not asked to exit.
 struct Started {
     at: Instant,
-    /// Where it listens.
     addresses: Vec<ListeningAddress>,
 }
 
 impl Started {
-    /// At one address alone it would not yet serve all that its predecessor served.
+    /// Whether the worker listens on every address, as its predecessor does.
     fn is_ready(&self) -> bool {
         self.addresses.len() >= places().len()
     }
 }
 
-/// What a worker is to serve: the arguments.
+/// The addresses to serve: the arguments.
 fn places() -> Vec<String> {
     let places: Vec<String> = env::args().skip(1).collect();
     if places.is_empty() { vec!["127.0.0.1:0".into()] } else { places }
 }
 
-/// The workers, and what is to be done about them.
+/// The workers, and their replacement.
 struct Service {
     primary: Primary,
     wanted: usize,
     ready_within: Duration,
     workers: BTreeMap<WorkerId, Started>,
-    /// The workers that a reload has still to replace. While there are any, one worker more is wanted.
+    /// The workers that the reload has still to replace. While there are any, an additional worker is wanted.
     old: VecDeque<WorkerId>,
-    /// Another reload follows this one.
+    /// Another reload was requested.
     again: bool,
     pause: Duration,
     next_fork: Instant,
@@ -113,7 +111,7 @@ struct Service {
 
 impl Service {
     fn new() -> Result<Self, Box<dyn Error>> {
-        // Signals to the whole process group are for the primary: workers finish their requests.
+        // A terminal and a service manager signal the whole process group; the workers finish their requests.
         let spawn = SpawnOptions::new().ignore_terminal_signals(true);
         let settings = Settings { spawn, keep_listening: true, ..Settings::default() };
         let seconds = env::var("READY_SECONDS").map_or(Ok(10), |seconds| seconds.parse())?;
@@ -134,7 +132,7 @@ impl Service {
         self.workers.len() < self.wanted + usize::from(!self.old.is_empty())
     }
 
-    /// When there is something to do, if there is.
+    /// The time of the next action, if any.
     fn due(&self) -> Option<Instant> {
         let late = |started: &Started| (!started.is_ready()).then_some(started.at + self.ready_within);
         let fork = self.is_short_of_workers().then_some(self.next_fork);
@@ -164,7 +162,7 @@ impl Service {
                 println!("worker {worker} has exited: {status:?}");
                 self.ended(worker);
             }
-            // It disconnects itself.
+            // The worker has disconnected itself.
             Event::Disconnect { worker } => self.ended(worker),
             Event::Error { worker, error } => {
                 println!("worker {worker}: {error}");
@@ -175,7 +173,7 @@ impl Service {
             _ => {}
         }
         if !self.is_announced && self.workers.is_empty() {
-            return Err("no worker is left, before all of them served".into());
+            return Err("every worker has exited before all of them were ready".into());
         }
         Ok(())
     }
@@ -199,20 +197,20 @@ impl Service {
         }
     }
 
-    /// A worker serves no longer, or will not.
+    /// A worker has exited, or will.
     fn ended(&mut self, worker: WorkerId) {
-        // Of one that was asked to exit nothing is expected.
+        // A worker that was asked to exit is not replaced.
         let Some(started) = self.workers.remove(&worker) else { return };
         if started.is_ready() && started.at.elapsed() > YOUNG {
             self.pause = Duration::ZERO;
         } else if started.at >= self.next_fork {
-            // Of workers that die together, the first alone doubles the pause.
+            // Only the first of several workers that die together doubles the pause.
             self.pause = (2 * self.pause).clamp(PAUSES[0], PAUSES[1]);
         }
         self.next_fork = Instant::now() + self.pause;
         self.old.retain(|old| *old != worker);
         if !started.is_ready() && !self.old.is_empty() {
-            println!("worker {worker} did not get ready: the reload is abandoned");
+            println!("worker {worker} did not become ready: the reload is abandoned");
             self.old.clear();
         }
         self.reload_again();
@@ -223,7 +221,7 @@ impl Service {
         self.reload_again();
     }
 
-    /// Begins a reload that is wanted, if none is under way.
+    /// Begins a requested reload when no other is in progress.
     fn reload_again(&mut self) {
         if self.old.is_empty() && std::mem::take(&mut self.again) {
             self.old = self.workers.keys().copied().collect();

@@ -2,8 +2,6 @@
 //!
 //! `cargo run -p cluster --example node -- cluster/examples/node.js 8000`, and then: `curl http://127.0.0.1:8000/`
 
-#![expect(clippy::wildcard_enum_match_arm, reason = "a program reacts to some events only")]
-
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::Duration;
@@ -18,7 +16,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let spawn = SpawnOptions::new()
         .exec("node")
-        .args(std::env::args().skip(1)) // the script, and its arguments
+        .args(std::env::args().skip(1)) // the script and its arguments
         .ignore_terminal_signals(true); // the primary reacts to ctrl-c and SIGTERM, and disconnects
     let settings = Settings { spawn, keep_listening: true, ..Settings::default() };
     let mut primary = Primary::new(settings)?;
@@ -37,7 +35,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 | Event::Exit { worker, .. }
                 | Event::Error { worker, error: WorkerError::Spawn { .. } } => {
                     println!("worker {worker}: {event:?}");
-                    // Replaced at once, or after a pause if it was young; the pause doubles when this happens again after it.
+                    // Replaced at once, or after a pause if the worker was young; every time in a row doubles the pause.
                     if let Some(start) = started.remove(&worker) {
                         if start.elapsed() > Duration::from_secs(5) {
                             pause = Duration::ZERO;

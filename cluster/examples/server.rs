@@ -1,8 +1,6 @@
-//! The program in the crate's documentation: keeps a worker for every core. `http` reloads, too.
+//! A server to start from: replaces workers that exit, with backoff, and drains at SIGTERM and ctrl-c. `http` also reloads.
 //!
 //! `cargo run -p cluster --example server -- 127.0.0.1:8000`, and then: `curl http://127.0.0.1:8000/`
-
-#![expect(clippy::wildcard_enum_match_arm, reason = "a program reacts to some events only")]
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -13,7 +11,7 @@ use cluster::{Event, Primary, Role, Settings, Signal, SpawnOptions, Worker, Work
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep_until, timeout};
 
-#[tokio::main(flavor = "current_thread")] // a cluster uses the cores by its workers
+#[tokio::main(flavor = "current_thread")] // one thread per process; the workers use the other cores
 async fn main() -> Result<(), Box<dyn Error>> {
     match cluster::role()? {
         Role::Primary => primary().await,
@@ -26,17 +24,17 @@ async fn worker() -> Result<(), Box<dyn Error>> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8000".into());
     let listener = worker.listen(address).await?;
     let app = Router::new().route("/", get(|| async { "hello" }));
-    // Loses no request when this worker is asked to exit: see `cluster::serve`.
+    // Returns when the worker is disconnected and every request is answered.
     Ok(cluster::serve(&worker, listener, app).await?)
 }
 
-/// Keeps a worker for every core, until ctrl-c or SIGTERM.
+/// Runs a worker for every core, until ctrl-c or SIGTERM.
 async fn primary() -> Result<(), Box<dyn Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    // Both may reach the whole process group: workers ignore them, so that they can finish their requests.
+    // A terminal and a service manager signal the whole process group; the workers finish their requests.
     let spawn = SpawnOptions::new().ignore_terminal_signals(true);
-    // Between the death of the last worker and its replacement, clients wait.
+    // Clients wait while there is no worker.
     let settings = Settings { spawn, keep_listening: true, ..Settings::default() };
     let mut primary = Primary::new(settings)?;
     let wanted = std::thread::available_parallelism()?.get();
@@ -54,7 +52,7 @@ async fn primary() -> Result<(), Box<dyn Error>> {
                 | Event::Exit { worker, .. }
                 | Event::Error { worker, error: WorkerError::Spawn { .. } } => {
                     println!("worker {worker}: {event:?}");
-                    // Replaced at once, or after a pause if it was young; the pause doubles when this happens again after it.
+                    // Replaced at once, or after a pause if the worker was young; every time in a row doubles the pause.
                     if let Some(start) = started.remove(&worker) {
                         if start.elapsed() > Duration::from_secs(5) {
                             pause = Duration::ZERO;

@@ -2,9 +2,7 @@
 //!
 //! `cargo build -p cluster --examples && cargo run -p cluster --example two_programs`
 //!
-//! It asks each worker for an answer over the channel, prints the answers and ends by itself.
-
-#![expect(clippy::wildcard_enum_match_arm, reason = "a program cares for some events only")]
+//! The primary asks each worker a question, prints the answers and ends.
 
 use std::env;
 use std::error::Error;
@@ -15,11 +13,10 @@ use serde_json::json;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     if cluster::role()? == Role::Worker {
-        return Err("the workers are another program".into());
+        return Err("the workers run another program".into());
     }
     let program = env::current_exe()?.with_file_name("two_programs_worker");
-    let exec = program.into_os_string().into_string().map_err(|_| "the path is not UTF-8")?;
-    let spawn = SpawnOptions::new().exec(exec).args(["hello"]);
+    let spawn = SpawnOptions::new().exec(program).args(["hello"]);
     let mut primary = Primary::new(Settings { spawn, ..Settings::default() })?;
     for number in 0..2 {
         primary.fork_with_env([("NUMBER", number.to_string())])?;
@@ -33,7 +30,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             }
             // Most likely the second executable has not been built.
             Event::Error { error, .. } => return Err(error.to_string().into()),
-            Event::Exit { worker, status, .. } => println!("worker {worker} ended: {status:?}"),
+            Event::Exit { worker, status, .. } => println!("worker {worker} exited: {status:?}"),
             _ => {}
         }
     }

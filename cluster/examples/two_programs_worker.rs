@@ -1,4 +1,4 @@
-//! The second executable of `two_programs.rs`: a worker that answers a message. Started by hand it says that it is none.
+//! The second executable of `two_programs.rs`: a worker that answers messages. Without a primary the program fails.
 
 use std::env;
 use std::error::Error;

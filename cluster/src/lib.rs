@@ -3,7 +3,7 @@
 //! primary runs Node.js workers, and a Rust worker serves under a Node.js primary.
 //!
 //! ```no_run
-#![doc = include_str!("../examples/server.rs")]
+#![doc = include_str!("../examples/hello.rs")]
 //! ```
 //!
 //! Without axum a worker accepts connections in a loop, which ends when the worker is disconnected and its last connection
@@ -27,9 +27,11 @@
 //! * [`Primary::fork`], [`Primary::next`] and [`Event`] run a cluster; [`Settings`] has every option, [`Remote`] commands the
 //!   primary from other tasks.
 //! * [`Worker::listen`] and [`Listener::accept`] serve; [the end](Worker#the-end) of a worker is `main` returning.
-//! * The folder `examples` of this package has whole programs: `server` (above), `http` (reload without losing a request),
-//!   `graceful` (shutdown with a deadline), `node` (Node.js workers), `count`, `flood` and `two_programs`.
-//! * The README of the repository has a guide; its `docs/node.md` describes Node's semantics, `CHANGELOG.md` the changes.
+//! * The folder `examples` of this package has whole programs: `hello` (above), `server` (replaces workers that exit), `http`
+//!   (also reloads without losing a request), `graceful` (shutdown with a deadline), `node` (Node.js workers), `count`,
+//!   `flood` and `two_programs`.
+//! * In the repository, README.md has an overview, ARCHITECTURE.md the rooms and the glossary, `docs/node.md` Node's semantics,
+//!   CHANGELOG.md the changes, CONTRIBUTING.md the rules.
 //! * `cluster-core` contains the machines that decide everything, without IO. `cluster-sim` runs the same machines, and a
 //!   program's own decisions, under every schedule and fault. The `conformance` program compares them with live Node.js.
 //!
@@ -54,6 +56,9 @@
 //!
 //! Off by default. [`serve`] serves an axum application so that an exiting worker loses no request. [`Listener`] is also a
 //! listener of `axum::serve`, with [`ClientAddr`] for `ConnectInfo`.
+
+// Not in examples and integration tests: programs react to some events only.
+#![deny(clippy::wildcard_enum_match_arm)]
 
 #[cfg(not(unix))]
 compile_error!("`cluster` needs Unix sockets that carry descriptors");

@@ -223,14 +223,14 @@ fn graceful_waits_for_connections_before_the_deadline() -> Tested {
     client.read_exact(&mut [0; 5])?;
     // As a service manager does: to every process of the group.
     nix::sys::signal::killpg(example.group()?, Signal::SIGTERM)?;
-    assert_eq!(example.line()?, "asking the workers to go");
+    assert_eq!(example.line()?, "disconnecting the workers");
     let first = example.line()?;
-    assert!(first.ends_with("ended with code 0"), "{first}");
+    assert!(first.ends_with("exited with code 0"), "{first}");
     client.write_all(b"still")?;
     client.read_exact(&mut [0; 5])?;
     client.shutdown(Shutdown::Write)?;
     let rest = example.rest()?;
-    assert!(rest.len() == 1 && rest[0].ends_with("ended with code 0"), "{rest:?}");
+    assert!(rest.len() == 1 && rest[0].ends_with("exited with code 0"), "{rest:?}");
     Ok(())
 }
 
@@ -243,7 +243,7 @@ fn graceful_kills_whoever_is_not_gone_by_the_deadline() -> Tested {
     client.read_exact(&mut [0; 5])?;
     example.terminate()?;
     let rest = example.rest()?;
-    assert!(rest.iter().any(|line| line.ends_with("was ended by SIGKILL")), "{rest:?}");
+    assert!(rest.iter().any(|line| line.ends_with("was killed by SIGKILL")), "{rest:?}");
     Ok(())
 }
 
@@ -255,9 +255,9 @@ fn two_programs_talk() -> Tested {
     let answer = |number: u32| format!(r#"{{"answer":"hello {number}","question":"what is your number?"}}"#);
     let expected = [
         format!("worker 1 answers {}", answer(0)),
-        "worker 1 ended: Code(0)".into(),
+        "worker 1 exited: Code(0)".into(),
         format!("worker 2 answers {}", answer(1)),
-        "worker 2 ended: Code(0)".into(),
+        "worker 2 exited: Code(0)".into(),
     ];
     assert_eq!(rest, expected);
     Ok(())
@@ -280,7 +280,11 @@ fn a_primary_whose_worker_program_is_missing_names_it_and_fails() -> Tested {
 fn http_fails_if_nobody_comes_to_serve() -> Tested {
     let output = Command::new(build("http")?).arg("no address").output()?;
     let said = String::from_utf8(output.stderr)?;
-    assert!(!output.status.success() && said.contains("no worker is left"), "{}: {said}", output.status);
+    assert!(
+        !output.status.success() && said.contains("every worker has exited"),
+        "{}: {said}",
+        output.status
+    );
     Ok(())
 }
 
