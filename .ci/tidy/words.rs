@@ -83,7 +83,7 @@ pub(crate) enum PassageKind {
     Doc,
     Text,
     TestName,
-    /// Of a document, or of a member of a JSON file that holds a sentence.
+    /// Of a document, or a sentence of a JSON file.
     Prose,
 }
 
@@ -190,21 +190,27 @@ fn is_test_name(text: &str) -> bool {
     text.split('_').count() > 2 && text.split('_').all(is_plain)
 }
 
-/// The members of a JSON file that hold sentences: texts with at least four words.
+/// A text with at least four words, neither code nor an observation.
+fn is_sentence(text: &&str) -> bool {
+    let is_observation = text.split_once(": ").is_some_and(|(observer, rest)| {
+        ["primary", "worker", "client"].iter().any(|name| observer.starts_with(name)) && rest.contains('=')
+    });
+    text.split(' ').count() > 3 && !text.contains(['{', ';']) && !is_observation
+}
+
+/// The members of a JSON file that hold sentences.
 fn of_json(text: &str) -> Vec<Passage> {
     let mut passages = Vec::new();
     for (at, line) in text.lines().enumerate() {
         let member = line.split_once("\": \"").map_or(line, |(_, value)| value);
-        for sentence in
-            member.split('"').filter(|part| part.split(' ').count() > 3 && !part.contains(['{', ';']))
-        {
+        for sentence in member.split('"').filter(is_sentence) {
             passages.push(Passage { kind: PassageKind::Prose, words: words(at + 1, sentence) });
         }
     }
     passages
 }
 
-/// The words of a text in lower case; what stands in backticks or in a block of code is left out.
+/// The words of a text in lower case, without code in backticks and blocks of code.
 pub(crate) fn words(line: usize, text: &str) -> Vec<Word> {
     let mut words = Vec::new();
     let mut is_block = false;
