@@ -1,6 +1,6 @@
 //! A respawn policy, tested on every kind of schedule and with workers that are killed anywhere.
 //!
-//! `cargo run -p cluster-sim --example respawn` finds the policy's bug and prints the smallest run that shows it; `--
+//! `cargo run -p cluster-sim --example respawn` finds the policy's bug and prints the smallest run with the bug; `--
 //! run.html` also writes a page for a browser. The bug is planted: do not use this policy.
 
 use cluster_core::{Event, Primary, Settings};
@@ -8,7 +8,7 @@ use cluster_sim::prop::{Counterexample, check};
 use cluster_sim::{Actor, Fault, Faults, Process, Program, World};
 use proptest::strategy::Just;
 
-/// Keeps two workers: when one dies, forks as many as are missing from those that are online.
+/// Keeps two workers: when one dies, forks the number missing among the online workers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct KeepTwo {
     online: u32,

@@ -1,4 +1,4 @@
-//! The properties of every run, one a file, and the failure of a check. A check reads a world and never changes it.
+//! The properties of every run, one in each file, and the failure of a check. A check only reads.
 
 pub(crate) mod acks;
 pub(crate) mod descriptors;
@@ -49,7 +49,7 @@ pub enum Check {
     /// No worker receives a second connection before every worker that was free throughout has received one, and no
     /// connection is refused while a worker listens.
     Fairness,
-    /// The primary hands off its queued connections in the order of their arrival.
+    /// The primary hands off queued connections in the order of arrival.
     Fifo,
     /// In the final state every open descriptor has a use.
     Descriptors,
@@ -86,7 +86,7 @@ pub struct Failure {
     pub what: String,
     /// The number of steps before the failure.
     pub step: u64,
-    /// The line that replays the run.
+    /// The replay line.
     pub replay: String,
 }
 
@@ -97,7 +97,7 @@ impl fmt::Display for Failure {
 }
 
 impl Failure {
-    /// The violation and its step, without the line that replays the run.
+    /// The violation and the step, without the replay line.
     pub fn summary(&self) -> String {
         let Failure { check, step, what, .. } = self;
         format!("the check `{check}` fails at step {step}: {what}")
@@ -119,7 +119,7 @@ pub(crate) struct Checks {
     pub(crate) fairness: CowArc<Fairness>,
     fifo: CowArc<Fifo>,
     ids: Ids,
-    /// The open connections of the ledger in the order of their ids, and the number of connections that workers own,
+    /// The open connections of the ledger in id order, and the number of connections that workers own,
     /// both from the last look.
     ledger: CowArc<(Vec<(SocketId, ConnectionState)>, u64)>,
 }

@@ -29,11 +29,11 @@ fn halves(value: &(impl Hash + ?Sized)) -> [u64; 2] {
 const SEEDS: [u64; 2] = [0x243F_6A88_85A3_08D3, 0x1319_8A2E_0370_7344];
 const FACTORS: [u64; 2] = [0xA409_3822_299F_31D1, 0x082E_FA98_EC4E_6C89];
 
-/// Computes both halves of a fingerprint at once: each word, and each pair of words that is a fingerprint itself, is
+/// Computes both halves of a fingerprint at once: each word, and each pair of words of an inner fingerprint, is
 /// folded into each half by its own multiplication.
 struct FingerprintHasher([u64; 2]);
 
-/// A product with its upper half folded onto its lower.
+/// A product, the upper half folded onto the lower.
 fn fold(word: u64, factor: u64) -> u64 {
     let product = u128::from(word) * u128::from(factor);
     half(product, 0) ^ half(product, 64)
@@ -111,14 +111,14 @@ struct CowInner<T> {
 }
 
 /// The fingerprint of a value, cached at the first request. Every thread computes the same one, so threads need no
-/// lock: writing the two words one after the other is as good as writing them at once.
+/// lock: two writes are as good as one.
 #[derive(Debug, Default)]
 struct CachedFingerprint([AtomicU64; 2]);
 
 impl CachedFingerprint {
     fn get_or_compute(&self, value: &impl Hash) -> Fingerprint {
         let cached = [0, 1].map(|half| self.0[half].load(Ordering::Relaxed));
-        // A half that is 0 is computed at every request; the chance of that is 2^-63.
+        // A half of 0 is computed at every request, with a probability of 2^-63.
         let [upper, lower] = if cached.contains(&0) { self.store(halves(value)) } else { cached };
         Fingerprint::from(upper) << 64 | Fingerprint::from(lower)
     }

@@ -1,4 +1,4 @@
-//! A run of the simulator as a sequence diagram: the processes and clients, their events, and the causes of those.
+//! A run of the simulator as a sequence diagram: processes, clients, events and causes.
 //!
 //! The diagram arranges the rows of a [`Trace`]. `arrows` finds the arrows, `label` writes the texts, and `page` puts
 //! everything into one file.
@@ -30,7 +30,7 @@ pub struct Diagram {
 pub struct About {
     /// The scenario's name.
     pub name: String,
-    /// The scenario's description, if it has one.
+    /// The scenario's description, or empty.
     pub description: String,
     /// The replay line, or the command that replays the run.
     pub line: String,
@@ -56,7 +56,7 @@ struct Mark {
     step: u64,
     /// The column of the process or client.
     column: usize,
-    /// The kind, by which rows are hidden.
+    /// The kind, for hiding rows.
     kind: Kind,
     /// A short text.
     label: String,
@@ -163,7 +163,7 @@ fn actors(trace: &Trace) -> Vec<Actor> {
     actors
 }
 
-/// Names a read after the messages that it completes, of which it may contain only the last bytes.
+/// Names a read after the messages that it completes, though only the last bytes may be in the read.
 fn name_reads(marks: &mut [Mark], rows: &[Row], arrows: &[Arrow]) {
     for (at, (mark, row)) in marks.iter_mut().zip(rows).enumerate() {
         if let Crossing::Input { event: OsEvent::Read { bytes, .. }, .. } = &row.what {

@@ -15,11 +15,11 @@ pub enum Fault {
     AcceptFailure,
     /// A descriptor is lost while its bytes arrive, as when the receiver has no descriptor number left.
     LostDescriptor,
-    /// A client resets its connection instead of its next action.
+    /// A client resets its connection instead of the next action.
     ClientReset,
-    /// A dying worker has a child that holds its channel open for a while.
+    /// A child of a dying worker holds the channel open for a while.
     Grandchild,
-    /// A worker writes a line that breaks the protocol, or a forged answer, before its own write.
+    /// A worker writes a line that breaks the protocol, or a forged answer, before a write of the machine.
     Garbage,
     /// A write takes only some of its bytes, perhaps none.
     ShortWrite,
@@ -31,7 +31,7 @@ pub enum Fault {
     Stop,
     /// The clock jumps: a timer fires before an earlier one.
     TimeJump,
-    /// A write fails with any error of `sendmsg`; an error that means a broken connection breaks it for both ends.
+    /// A write fails with any error of `sendmsg`; where the error means a broken connection, both ends break.
     WriteFailure,
 }
 
@@ -74,7 +74,7 @@ impl Fault {
         }
     }
 
-    /// A fault that only cuts bytes or takes time; it loses nothing, and may strike without limit.
+    /// A fault that only cuts bytes or takes time loses nothing, and may strike without limit.
     fn is_harmless(self) -> bool {
         matches!(self, Fault::ShortWrite | Fault::PartialRead | Fault::Stop | Fault::TimeJump)
     }

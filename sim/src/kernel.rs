@@ -62,7 +62,7 @@ pub(crate) struct Kernel {
     system: CowArc<System>,
     next_port: u16,
     capacity: usize,
-    /// How often programs have asked for something that depends on other processes: a step that asks may have read any
+    /// The number of lookups of programs that depend on other processes: a step with a lookup may have read any
     /// object.
     lookups: u32,
     /// The steps that may be enabled, oldest first. Derived from the rest; the order is no part of the state.
@@ -87,7 +87,7 @@ impl Hash for Kernel {
 }
 
 impl Kernel {
-    /// A kernel with a primary that has not started, and channels that hold `capacity` bytes in each direction.
+    /// A kernel with a primary before its start, and channels of `capacity` bytes in each direction.
     pub(crate) fn new(capacity: usize) -> Self {
         let mut ready = Ready::default();
         ready.last(Step::Start(Pid::PRIMARY));
@@ -102,7 +102,7 @@ impl Kernel {
         }
     }
 
-    /// Copies `other` into the memory that this kernel has allocated.
+    /// Copies `other` into the memory of this kernel.
     pub(crate) fn copy_from(&mut self, other: &Kernel) {
         let Kernel {
             processes,
@@ -165,7 +165,7 @@ impl Kernel {
         (0..).map(FileId).zip(self.files.iter().map(|file| &**file))
     }
 
-    /// The channel that a process calls `id`, and the side of that process.
+    /// The channel with the id `id` in a process, and the side of the process.
     pub(crate) fn channel(&self, pid: Pid, id: ChannelId) -> Option<(&Channel, Side)> {
         let (worker, side) = Self::locate(pid, id);
         Some((self.channels.get(worker)?.as_ref()?, side))
@@ -187,7 +187,7 @@ impl Kernel {
         (Self::worker_of(pid, id).index(), side)
     }
 
-    /// The worker of the channel that a process calls `id`.
+    /// The worker of the channel with the id `id` in a process.
     fn worker_of(pid: Pid, id: ChannelId) -> Pid {
         if pid == Pid::PRIMARY { Pid::from(id) } else { pid }
     }
@@ -207,7 +207,7 @@ impl Kernel {
         std::mem::take(&mut self.touched)
     }
 
-    /// Marks a process whose next action may have changed.
+    /// Marks a process after a change of its next action.
     pub(crate) fn mark_changed(&mut self, pid: Pid) {
         self.touched |= Dependencies::process(pid);
     }
@@ -228,7 +228,7 @@ impl Kernel {
         id
     }
 
-    /// Drops one reference; the last one closes the socket.
+    /// Drops a reference; the last drop closes the socket.
     fn release(&mut self, id: FileId) {
         let file = self.file_mut(id);
         file.refs -= 1;
@@ -288,7 +288,7 @@ impl Kernel {
         }
     }
 
-    /// Ends a process. Its channels close first, then its descriptors in the order in which they were opened.
+    /// Ends a process. Its channels close first, then its descriptors in opening order.
     pub(crate) fn die(&mut self, pid: Pid, status: ExitStatus, schedule: &mut Schedule) {
         let descriptors = self.process_mut(pid).die(status);
         self.touched |= Dependencies::life(pid);
@@ -318,7 +318,7 @@ impl Kernel {
         }
     }
 
-    /// The client whose end a worker's child waits for.
+    /// The client that a worker's child waits for.
     fn child_waits_for(&self, pid: Pid) -> Option<ClientId> {
         match self.file(self.process(pid).child?).kind {
             SocketKind::Connection(client) => Some(client),
@@ -331,7 +331,7 @@ impl Kernel {
         self.child_waits_for(pid).is_none_or(|client| self.client(client).incoming.flow != Flow::Open)
     }
 
-    /// The readiness of a step whose process is idle.
+    /// The readiness of a step of an idle process.
     pub(crate) fn readiness(&self, step: Step) -> Readiness {
         let when = |possible| if possible { Readiness::Enabled } else { Readiness::Obsolete };
         match step {
@@ -411,7 +411,7 @@ impl Kernel {
         }
     }
 
-    /// The number of writes that one read can take.
+    /// The number of writes in one read.
     pub(crate) fn waiting_writes(&self, pid: Pid, id: ChannelId) -> usize {
         self.channel(pid, id).map_or(0, |(channel, side)| channel.end(side).readable_writes())
     }
@@ -441,7 +441,7 @@ impl Kernel {
 
     // ---- limits
 
-    /// Limits a process to `more` descriptors above those that it has now; `None` removes the limit.
+    /// Limits a process to `more` descriptors above the present ones; `None` removes the limit.
     pub(crate) fn limit(&mut self, pid: Pid, more: Option<usize>) {
         self.touched = Dependencies::ALL;
         match more.map(|more| self.descriptors_of(pid) + more) {

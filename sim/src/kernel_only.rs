@@ -52,7 +52,7 @@ fn write(kernel: &mut Kernel, pid: Pid, window: u64, schedule: &mut Schedule) {
     }
 }
 
-/// The next step, as in a world whose processes are never busy.
+/// The next step, as in a world without busy processes.
 fn next(kernel: &mut Kernel, enabled: &mut IndexSet, schedule: &mut Schedule) -> Step {
     let (touched, mut ready) = (kernel.take_touched(), std::mem::take(&mut kernel.ready));
     let look = |step| StepStatus {

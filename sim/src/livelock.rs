@@ -40,14 +40,14 @@ impl LivelockDetector {
         self.steps < LIMIT
     }
 
-    /// Copies `other` into the memory that is allocated.
+    /// Copies `other` into the allocated memory.
     pub(crate) fn copy_from(&mut self, other: &LivelockDetector) {
         self.steps = other.steps;
         self.last.clone_from(&other.last);
     }
 }
 
-/// The steps that repeat, each with its number among the last.
+/// The repeated steps, each with its number.
 impl fmt::Display for LivelockDetector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut different: Vec<Step> = Vec::new();

@@ -1,4 +1,4 @@
-//! The log: the observations and notices in the order in which they were written, and the position of the driver.
+//! The log: observations and notices, oldest first, and the position of the driver.
 
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
@@ -76,7 +76,7 @@ impl ObservationLog {
         Some(line)
     }
 
-    /// Discards the lines that the driver has read; a search records them elsewhere.
+    /// Discards the lines read by the driver; a search records observations elsewhere.
     pub(crate) fn discard_read(&mut self) {
         if self.read > 0 {
             self.lines.drain(..self.read);

@@ -1,4 +1,4 @@
-//! The program of a user of the simulator: one executable that knows its role when it starts.
+//! The program of a user of the simulator: an executable with a role that is known at the start.
 //!
 //! Every process starts with its own copy of the program, as after an exec. So does the driver, which stands outside,
 //! reads the log and commands the clients. A hook commands its machine directly and everything else through its
@@ -139,8 +139,8 @@ pub trait Program: Clone + Eq + Hash + fmt::Debug {
     /// Receives an event of the primary.
     fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {}
 
-    /// Receives an event of a socket that the primary's program owns. The default closes a connection whose client has
-    /// ended.
+    /// Receives an event of a socket that the primary's program owns. The default closes a connection after
+    /// the end of the client.
     fn primary_socket(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: SocketEvent) {
         if let SocketEvent::Ended { connection, .. } = event {
             process.close(connection);
@@ -168,7 +168,7 @@ pub trait Program: Clone + Eq + Hash + fmt::Debug {
         }
     }
 
-    /// Receives bytes of a connection that this worker owns.
+    /// Receives bytes of a connection of this worker.
     fn connection_data(
         &mut self,
         worker: &mut Worker,

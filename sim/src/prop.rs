@@ -1,4 +1,4 @@
-//! Random runs that shrink: a proptest strategy, and a search that explains its counterexample.
+//! Random runs that shrink: a proptest strategy, and a search with an explained counterexample.
 //!
 //! A seed draws a run: how often a process continues, and which faults are armed, is drawn once a run. A failed run is
 //! recorded as a script and shrunk: first its world, as far as the strategy of the worlds can; then faults, switches
@@ -23,7 +23,7 @@ use crate::world::World;
 /// script has bursts.
 const EFFORT: u64 = 3_000_000;
 
-/// A run up to its end, or to the check that failed.
+/// A run up to the end, or to the failed check.
 #[derive(Clone)]
 pub struct Run<P> {
     start: World<P>,
@@ -73,7 +73,7 @@ impl<P: Program> Run<P> {
         self.complexity.preemptions
     }
 
-    /// The line that replays the run.
+    /// The replay line.
     pub fn line(&self) -> String {
         self.world.replay_line()
     }
@@ -88,7 +88,7 @@ impl<P: Program> Run<P> {
         again.trace().cloned().unwrap_or_default()
     }
 
-    /// Shrinks this failed run: returns the smallest run found that fails, too.
+    /// Shrinks this failed run: returns the smallest failing run found.
     #[must_use]
     pub fn shrunk(self, fails: impl FnMut(&Run<P>) -> bool) -> Self {
         self.shrunk_within(EFFORT, fails)
@@ -122,14 +122,14 @@ impl<P: Program> Run<P> {
     }
 }
 
-/// The line that replays the run.
+/// The replay line.
 impl<P: Program> fmt::Debug for Run<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.line())
     }
 }
 
-/// Every step and observation as a table with a column for each process, then the line that replays the run.
+/// Every step and observation as a table with a column for each process, then the replay line.
 impl<P: Program> fmt::Display for Run<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{:#}", self.trace())?;
@@ -144,9 +144,9 @@ impl<P: Program> fmt::Display for Run<P> {
     }
 }
 
-/// Random runs of these worlds, each with the faults that its world has armed.
+/// Random runs of these worlds, each with the faults armed in its world.
 ///
-/// In a property a run prints as the line that replays it; `{run}` is the table.
+/// In a property a run prints as the replay line; `{run}` is the table.
 pub fn runs<S>(worlds: S) -> Runs<S> {
     Runs { worlds }
 }
@@ -218,7 +218,7 @@ impl<P: Program, T: ValueTree<Value = World<P>>> RunTree<T, P> {
     fn try_script(&mut self) -> bool {
         while self.effort > 0 && !self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
             let Some(script) = self.cursor.next(&self.best.script) else { break };
-            // Proposing a script costs time in proportion to its length, however short its run is.
+            // Proposing a script costs time in proportion to the script, even for a short run.
             let proposed = script.bursts.len() as u64;
             let run = Run::new(self.best.start.clone(), Schedule::script(script));
             self.effort = self.effort.saturating_sub(run.world.steps().max(proposed));
@@ -260,7 +260,7 @@ impl<P: Program, T: ValueTree<Value = World<P>>> ValueTree for RunTree<T, P> {
     }
 }
 
-/// A violation, and the smallest run found that shows it.
+/// A violation, and the smallest run found with the violation.
 #[derive(Clone)]
 pub struct Counterexample<P: Program> {
     /// The violation.
@@ -284,7 +284,7 @@ impl<P: Program> Counterexample<P> {
     }
 }
 
-/// The violation, the run as a table, and the line that replays the run.
+/// The violation, the run as a table, and the replay line.
 impl<P: Program> fmt::Display for Counterexample<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Counterexample { what, run } = self;
@@ -295,7 +295,7 @@ impl<P: Program> fmt::Display for Counterexample<P> {
     }
 }
 
-/// As displayed, because tests that unwrap an error print this form.
+/// As displayed, because tests print this form of an unwrapped error.
 impl<P: Program> fmt::Debug for Counterexample<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -304,7 +304,7 @@ impl<P: Program> fmt::Debug for Counterexample<P> {
 
 impl<P: Program> std::error::Error for Counterexample<P> {}
 
-/// Searches for a run of these worlds in which a check fails or `property` returns an error, and shrinks it.
+/// Searches for a run of these worlds in which a check fails or `property` returns an error, and shrinks the run.
 ///
 /// The property receives the final world: the running processes ([`World::running`]), the observations
 /// ([`World::observations`]), and the programs of the running processes ([`World::program`]). A kill may have struck

@@ -183,7 +183,7 @@ pub struct Replayed<P> {
     pub world: World<P>,
     /// The outcome of the checks.
     pub outcome: Result<(), Box<Failure>>,
-    /// The steps between which the run left the recording, if it did: the scenario or the code has changed.
+    /// The steps of the first divergence from the recording, if any: the scenario or the code has changed.
     pub left: Option<RangeInclusive<usize>>,
 }
 

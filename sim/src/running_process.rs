@@ -1,4 +1,4 @@
-//! A running process: its machine, its copy of the program, and the next action of the machine. The world performs the
+//! A running process: machine, copy of the program, and next action of the machine. The world performs the
 //! actions.
 
 use cluster_core::{
@@ -9,7 +9,7 @@ mod transition_cache;
 
 pub(crate) use transition_cache::TransitionCache;
 
-/// A process as its machine and its program see it.
+/// The state of a running process outside the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct RunningProcess<P> {
     pub(crate) machine: EitherMachine,
@@ -33,12 +33,12 @@ pub(crate) enum EitherMachine {
 /// The next action of a process.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum NextAction {
-    /// The program starts, after the first calls of the machine: a worker first reports that it is online.
+    /// The program starts, after the first calls of the machine: a worker first reports `online`.
     Begin,
     Call(Call),
     Primary(Event),
     Worker(WorkerEvent),
-    /// The process exits. Other steps may come first, as with a real process.
+    /// The process exits. Other steps may precede the exit, as with a real process.
     Exit(ExitStatus),
 }
 
@@ -63,7 +63,7 @@ impl<P> RunningProcess<P> {
         self.poll();
     }
 
-    /// Polls the next action. An exiting process only performs the calls that its program has commanded.
+    /// Polls the next action. An exiting process only performs the commanded calls.
     pub(crate) fn poll(&mut self) {
         let only_commands = self.exit.is_some();
         self.next = match &mut self.machine {
@@ -85,7 +85,7 @@ impl<P> RunningProcess<P> {
         }
     }
 
-    /// Tells the machine that the program has closed these sockets.
+    /// Releases the program's closed sockets to the machine.
     pub(crate) fn release(&mut self, sockets: &[SocketId]) {
         for &socket in sockets {
             match &mut self.machine {

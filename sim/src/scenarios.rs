@@ -1,7 +1,7 @@
 //! The simulator's own scenarios. The standard run: a primary, two workers, two connections, a graceful disconnect.
 //!
 //! The figures are measured on the standard run, and most tests use its program; other scenarios are a
-//! [`RandomProgram`]. The name of a [`Scenario`] defines it completely, so [`replay`] can replay any of their lines.
+//! [`RandomProgram`]. The name of a [`Scenario`] is its complete definition, so [`replay`] can replay every line.
 //! None is a scenario of conformance.
 
 use std::fmt;

@@ -1,7 +1,7 @@
 //! The only source of choices: by seed, priorities, bytes, list or script, always recorded.
 //!
 //! Choice 0 is what a quiet first-in-first-out machine does. With a single alternative no choice is made or recorded.
-//! Of the meaning of a choice the schedule knows its [`Point`] alone, and it draws nothing that is not recorded.
+//! Of the meaning of a choice the schedule knows its [`Point`] alone, and every draw is recorded.
 
 use crate::fault::{Fault, Faults};
 use crate::kernel::Step;
@@ -17,7 +17,7 @@ use pct::Pct;
 pub enum Point {
     /// The next enabled step; 0 is the oldest, or the process that is running.
     Step,
-    /// The number of queued writes that one read takes; 0 is all of them.
+    /// The number of queued writes in one read; 0 is all.
     Writes,
     /// The number of bytes of an incomplete read or write.
     Bytes,
@@ -209,7 +209,7 @@ impl Schedule {
         &self.taken
     }
 
-    /// Copies the faults of another schedule of the same search, whose choices are forced next.
+    /// Copies the faults of another schedule of the same search; the choices are forced next.
     pub(crate) fn copy_from(&mut self, other: &Schedule) {
         (self.armed, self.faults) = (other.armed, other.faults);
         self.force(&[]);
@@ -239,7 +239,7 @@ fn number(bytes: &[u8], at: &mut usize, of: u32) -> u32 {
     u32::try_from(number % u64::from(of)).expect("a number below `of`")
 }
 
-/// The number of the oldest faults. The odds of later ones come from a copy of the generator, so that a seed keeps its
+/// The number of the oldest faults. The odds of later faults are drawn from a copy of the generator, so that a seed keeps the
 /// run when a fault is added.
 const FIRST_FAULTS: usize = 10;
 

@@ -1,6 +1,6 @@
 //! Proposals of smaller scripts for a run that has failed.
 //!
-//! The complexity of a proposal is known once it has run; the caller decides whether it still fails.
+//! The complexity of a proposal is known after the run; the caller decides whether the run still fails.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -55,7 +55,7 @@ const PASSES: [Pass; 10] = [
     move_adjacent,
     halve_choice,
     drop_choices_and_bursts,
-    // For runs that no single change makes smaller: these passes have many proposals.
+    // For runs without a smaller single change: the following passes have many proposals.
     move_anywhere,
     drop_two_bursts,
 ];
@@ -84,7 +84,7 @@ impl Cursor {
         }
     }
 
-    /// The last proposal is the best script now; the proposals behind it have moved up by one.
+    /// The last proposal is the best script now; the later proposals have moved up by one.
     pub(crate) fn accepted(&mut self) {
         self.has_improved = true;
         self.at = self.at.saturating_sub(1);
@@ -133,7 +133,7 @@ fn remove_preemptions(script: &Script, at: usize) -> Option<Script> {
     Some(less)
 }
 
-/// Moves a burst next to the following one of its owner, or that one next to it.
+/// Moves a burst next to the following burst of the same owner, or the reverse.
 fn move_adjacent(script: &Script, at: usize) -> Option<Script> {
     let (here, later) = (at / 2, at % 2 == 1);
     let owner = script.bursts.get(here)?.owner();

@@ -79,7 +79,7 @@ pub enum Crossing {
     ClientAction(ClientAction),
     /// A client receives an event.
     ClientEvent(ClientEvent),
-    /// A fault strikes; the rows after it, of the same step, are its effect.
+    /// A fault strikes; the following rows of the same step are the effect.
     Fault(Fault),
     /// A process or client records an observation.
     Observation(Cow<'static, str>),
@@ -95,7 +95,7 @@ impl Trace {
         self.rows.push(Row { step, actor, what });
     }
 
-    /// Inserts a fault before the rows of its step, which begin at `at`.
+    /// Inserts a fault before the rows of a step, which begin at `at`.
     pub(crate) fn strike(&mut self, at: usize, step: u64, actor: Actor, fault: Fault) {
         self.rows.insert(at, Row { step, actor, what: Crossing::Fault(fault) });
     }
@@ -107,7 +107,7 @@ impl Trace {
         }
     }
 
-    /// The last rows and the number of rows before them, with observations or without: a suite prints those elsewhere.
+    /// The last rows and the number of rows before them, with observations or without: a suite prints observations elsewhere.
     fn shown(&self, with_observed: bool) -> (usize, Vec<(&Row, Vec<char>)>) {
         let is_shown = |row: &&Row| with_observed || !matches!(row.what, Crossing::Observation(_));
         let before = self.rows.iter().filter(is_shown).count().saturating_sub(MOST);
@@ -122,7 +122,7 @@ fn printable(what: &Crossing) -> Vec<char> {
     what.to_string().chars().map(shown).collect()
 }
 
-/// A table of the last thousand rows. A text that is too long for its column continues in the next row. The alternate
+/// A table of the last thousand rows. A long text continues in the next row. The alternate
 /// form (`{:#}`) contains the observations.
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

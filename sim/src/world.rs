@@ -68,7 +68,7 @@ impl<P: Hash> Hash for World<P> {
 }
 
 impl<P: Program> World<P> {
-    /// A world whose primary is about to start, with a quiet schedule and without faults.
+    /// A world before the start of the primary, with a quiet schedule and without faults.
     pub fn new(program: P, settings: Settings) -> Self {
         let mut world = World {
             driver: program.clone().into(),
@@ -138,7 +138,7 @@ impl<P: Program> World<P> {
     ///
     /// # Errors
     ///
-    /// The first failed check, with the line that replays the run. A failed assertion of a machine or of the program
+    /// The first failed check, with the replay line. A failed assertion of a machine or of the program
     /// counts as a failed check.
     pub fn run(&mut self) -> Result<(), Box<Failure>> {
         self.guarded(World::run_to_the_end)
@@ -277,7 +277,7 @@ impl<P: Program> World<P> {
         &self.start.scenario
     }
 
-    /// The line that replays this run.
+    /// The replay line.
     pub fn replay_line(&self) -> String {
         self.trace_hasher.line(&self.start.scenario, &self.schedule)
     }
@@ -291,7 +291,7 @@ impl<P: Program> World<P> {
         self
     }
 
-    /// Copies another world of the same search into the memory that this one has allocated.
+    /// Copies another world of the same search into the memory of this world.
     pub(crate) fn copy_from(&mut self, other: &World<P>) {
         let World {
             kernel,
@@ -361,7 +361,7 @@ impl<P: Program> World<P> {
         step_at(&self.kernel.ready, self.enabled.indexes.nth(n))
     }
 
-    /// Whether the next action of a process closes its channel, which the peer notices when it writes.
+    /// Whether the next action of a process closes the channel, which the peer notices at the next write.
     pub(crate) fn is_about_to_close_channel(&self, pid: Pid) -> bool {
         let running = self.running.get(pid.index()).and_then(Option::as_ref);
         let next = running.and_then(|running| running.next.as_ref());
@@ -412,7 +412,7 @@ impl<P: Program> World<P> {
         StepStatus { readiness, by_primary, depends: self.kernel.dependencies(step) }
     }
 
-    /// Whether a process can receive an event: it has performed every call of the last one, and is not stopped.
+    /// Whether a process can receive an event: every call of the last event is performed, and the process is not stopped.
     fn can_receive(&self, pid: Pid) -> bool {
         let is_busy = self
             .running
@@ -451,7 +451,7 @@ mod tests {
     use crate::prop::Run;
     use crate::{Driver, Fault, Process, SocketEvent};
 
-    /// A primary that owns a socket and sends a message after each of its events.
+    /// A primary that owns a socket and sends a message after each event of the socket.
     #[derive(Debug, Clone, PartialEq, Eq, Hash)]
     struct Own;
 

@@ -82,7 +82,7 @@ fn drain<M: Machine<Event: MessageEvent>>(machine: &mut M) -> usize {
     reading
 }
 
-/// Feeds pieces whose lengths a byte determines, every fourth with a descriptor.
+/// Feeds pieces with a length from one byte, every fourth with a descriptor.
 fn feed<M: Machine<Event: MessageEvent>>(machine: &mut M, channel: ChannelId, mut rest: &[u8]) {
     let (length, before) = (rest.len(), ALLOCATOR.total_allocated());
     let (mut pieces, mut reading) = (0, 0);

@@ -88,7 +88,7 @@ impl Acks {
     }
 }
 
-/// In the final state every live worker that is not about to exit has its answers.
+/// In the final state every live worker has an answer to each query, unless the worker is about to exit.
 pub(crate) fn at_the_end(acks: &Acks, kernel: &Kernel, primary: &Primary) -> Result<(), String> {
     let unanswered = acks.asked.iter().find(|(worker, _)| {
         let process = kernel.process(*worker);

@@ -52,7 +52,7 @@ pub(crate) fn at_rest(kernel: &Kernel, primary: &Primary) -> Result<(), String> 
     }
 }
 
-/// Whether a machine has a use for a descriptor that its program does not own.
+/// Whether a machine uses a descriptor.
 fn is_of_use(kernel: &Kernel, pid: Pid, descriptor: &Descriptor, primary: Option<&Primary>) -> bool {
     let is_connection = matches!(kernel.file(descriptor.file).kind, SocketKind::Connection(_));
     match (descriptor.origin, is_connection) {

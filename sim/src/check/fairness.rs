@@ -1,9 +1,9 @@
 //! Fairness: among the workers of one address that are free throughout, none receives a second connection before every
 //! other has received one; and no connection is refused while a worker listens.
 //!
-//! The check compares the ledger of an idle primary with the previous one. It knows of a worker what the worker has
-//! reported to the primary. A worker that has refused a connection, or whose state is uncertain, counts as busy until
-//! the next connection that it takes.
+//! The check compares the ledger of an idle primary with the previous one. Known of a worker is what the worker has
+//! reported to the primary. A worker that has refused a connection, or is in an uncertain state, counts as busy until
+//! the next accepted connection.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -25,7 +25,7 @@ static LISTENING: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""
 /// The host and the port at which a worker listens, as reported.
 type HostPort = (Option<String>, u16);
 
-/// A value for each of some connections, in the order of their ids.
+/// A value for each of some connections, in id order.
 type Connections<T> = Vec<(SocketId, T)>;
 
 /// The free workers, and the ledger at the last look.
@@ -52,7 +52,7 @@ pub(crate) struct Fairness {
 }
 
 impl Fairness {
-    /// The primary is about to receive `listening`. Two servers of one worker at one address cannot be told apart.
+    /// The primary is about to receive `listening`. Two servers of one worker at one address are indistinguishable.
     pub(crate) fn listening(&mut self, worker: WorkerId, address: &ListeningAddress, kernel: &Kernel) {
         let process = kernel.process(worker.into());
         if let Some(outdated) = self.outdated.get_mut(&worker) {
@@ -74,7 +74,7 @@ impl Fairness {
         }
     }
 
-    /// Whether these bytes can report a closed server: they contain `close`, or their last line is incomplete.
+    /// Whether the bytes can report a closed server: with a `close`, or with an incomplete last line.
     pub(crate) fn concerns(&self, bytes: &[u8]) -> bool {
         !self.partial.0.is_empty() || !bytes.ends_with(b"\n") || CLOSE.find(bytes).is_some()
     }
@@ -101,7 +101,7 @@ impl Fairness {
         self.early.insert(worker);
     }
 
-    /// Checks an idle primary with these open connections, in the order of their ids.
+    /// Checks an idle primary with these open connections, in id order.
     pub(crate) fn at_rest(
         &mut self,
         open: &[(SocketId, ConnectionState)],
@@ -146,7 +146,7 @@ impl Fairness {
         Ok(())
     }
 
-    /// Marks workers as free whose connections have been acknowledged. If connections disappeared for other reasons,
+    /// Marks workers as free after an acknowledgement. If connections disappeared for other reasons,
     /// too, nothing is concluded.
     fn answered(&mut self, before: &[(SocketId, (WorkerId, u16))], owned: u64) {
         let acknowledged = before.iter().filter(|(socket, _)| of(&self.handed, *socket).is_none());
@@ -184,7 +184,7 @@ impl Fairness {
     }
 }
 
-/// A set of workers, compact: there is one for each worker, and each connection reads all of them.
+/// A set of workers, compact: there are as many sets as workers, and each connection reads every set.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 struct Workers(Vec<u64>);
 

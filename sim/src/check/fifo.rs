@@ -1,4 +1,4 @@
-//! Fifo: the primary hands off its queued connections in the order of their arrival.
+//! Fifo: the primary hands off queued connections in the order of arrival.
 //!
 //! The check compares the ledger of an idle primary with the previous one. Connections queued between two looks are
 //! unordered among themselves; a connection that a worker returns is queued as a new one. Since it may have been handed
@@ -15,7 +15,7 @@ pub(crate) struct Fifo {
 }
 
 impl Fifo {
-    /// Checks an idle primary with these open connections, in the order of their ids; `returned` is the number of
+    /// Checks an idle primary with these open connections, in id order; `returned` is the number of
     /// connections that workers have returned so far.
     pub(crate) fn at_rest(
         &mut self,
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
     use cluster_core::WorkerId;
 
-    /// These connections are queued, and these are handed off.
+    /// A ledger with queued and with handed-off connections.
     fn of(queued: &[u64], handed: &[u64]) -> Vec<(SocketId, ConnectionState)> {
         let queued = queued.iter().map(|&socket| (SocketId(socket), ConnectionState::Queued(HandleId(1))));
         let standing = ConnectionState::Handed(HandleId(1), WorkerId(1));

@@ -1,7 +1,7 @@
 //! Ledger: the ledger of the primary agrees with the tables of the kernel, and no connection is lost or served twice.
 //!
 //! The check assumes programs that keep accepting. It runs when the primary is idle, that is, has performed every call
-//! that its ledger implies.
+//! of the ledger.
 
 use std::collections::BTreeMap;
 

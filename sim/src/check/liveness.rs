@@ -1,6 +1,6 @@
 //! Liveness: in the final state no process and no client waits for something that will never happen.
 //!
-//! The check assumes programs that keep accepting, and that close a connection whose client has ended.
+//! The check assumes programs that keep accepting, and close a connection after the client's end.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::kernel::process_table::{Phase, Pid};
 use crate::kernel::socket::{ClientState, SocketKind};
 use crate::program::ClientId;
 
-/// The addresses that workers serve, as their own events report.
+/// The addresses that workers serve, as reported by their events.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Serving {
     addresses: BTreeMap<(WorkerId, ListenerId), LocalAddress>,

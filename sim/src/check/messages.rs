@@ -24,7 +24,7 @@ struct Numbered {
 pub(crate) struct Messages {
     sent: BTreeMap<(Pid, Pid), u64>,
     received: BTreeMap<(Pid, Pid), u64>,
-    /// Workers that exited as asked: all that they sent was delivered.
+    /// Workers that exited as asked: every message was delivered.
     complete: BTreeSet<WorkerId>,
 }
 
@@ -53,7 +53,7 @@ impl Messages {
         Err(format!("process {to} received message {nth} of process {from}, expected message {received}"))
     }
 
-    /// Records a worker that exited as asked: all that it sent was delivered.
+    /// Records a worker that exited as asked: every message was delivered.
     pub(crate) fn exited(&mut self, worker: WorkerId, status: ExitStatus, primary: &Primary) {
         let was_asked_to =
             primary.worker(worker).is_some_and(|life| life.exited_after_disconnect() == Some(true));

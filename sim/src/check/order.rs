@@ -63,7 +63,7 @@ impl OrderCheck {
         self.disconnected.insert(pid);
     }
 
-    /// Checks that a worker receives `Disconnect` once and nothing of its primary afterwards.
+    /// Checks that a worker receives `Disconnect` once and no event of the primary afterwards.
     pub(crate) fn may_receive(&self, pid: Pid, event: &WorkerEvent, kernel: &Kernel) -> Result<(), String> {
         if self.disconnected.contains(&pid) && !may_follow(pid, event, kernel) {
             return Err(format!("worker {} receives {event:?} after its disconnect", pid.0));
@@ -88,7 +88,7 @@ impl OrderCheck {
     }
 }
 
-/// Whether a worker may receive this event after its disconnect: a server that is the worker's own continues.
+/// Whether a worker may receive this event after its disconnect: an exclusive server continues.
 fn may_follow(pid: Pid, event: &WorkerEvent, kernel: &Kernel) -> bool {
     let mut own = kernel.process(pid).descriptors().iter().filter(|it| it.origin == Origin::Machine);
     match event {

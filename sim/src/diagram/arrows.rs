@@ -46,10 +46,10 @@ struct Finder {
     lanes: BTreeMap<(Actor, Actor), Lane>,
     /// The row of the request to start or end a process, until that happens.
     requests: BTreeMap<Actor, usize>,
-    /// The row in which a process has ended or closed its channel to a peer.
+    /// The row of the end of a process, or of the close of a channel to a peer.
     closed: BTreeMap<(Actor, Actor), usize>,
     connections: BTreeMap<ClientId, Connection>,
-    /// The last row of each process in which its program, or its end, acted on its connections.
+    /// The last row of each process with an effect on connections.
     reacted: BTreeMap<Actor, usize>,
 }
 
@@ -205,7 +205,7 @@ impl Finder {
                 if let Some(from) = reacted {
                     self.add(from, at, actor, Bond::Network, "");
                 }
-                // A client that receives an end ends its own side, too.
+                // A client ends its side at the end of the server's.
                 if *event == ClientEvent::End {
                     self.connection(client).end.get_or_insert(at);
                 }

@@ -1,4 +1,4 @@
-//! Matches the lines that were read from one direction of a channel with those that were written.
+//! Matches the lines read from one direction of a channel with the lines written.
 //!
 //! Bytes are written and read in pieces of any size; the arrow of a message begins at the write of its first byte and
 //! ends at the read of its last. Lines of a hostile worker match no write.

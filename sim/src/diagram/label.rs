@@ -1,6 +1,6 @@
 //! The texts of a row: a short one for the diagram, and the complete one for the side panel.
 //!
-//! A row without a text of its own has the name of its variant.
+//! Other rows have the name of the variant.
 
 use std::borrow::Cow;
 use std::fmt::Debug;
@@ -126,7 +126,7 @@ fn worker(event: &WorkerEvent, client: Option<ClientId>) -> String {
     client.map_or_else(|| words(event), |client| format!("{} of client {}", words(event), client.0))
 }
 
-/// The text of a read: the messages that it completes, and whether a piece of another follows.
+/// The text of a read: the completed messages, and whether a piece of another follows.
 pub(super) fn read(complete: &[&str], bytes: &[u8]) -> String {
     match (complete, bytes.ends_with(b"\n")) {
         ([], _) => format!("a piece, {} bytes", bytes.len()),
@@ -141,7 +141,7 @@ fn messages(bytes: &[u8]) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-/// The name of a line: Node's internal messages have names, those of a program are shown as they are.
+/// The name of a line: Node's internal messages have names, user messages are unchanged.
 pub(super) fn message(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
     match serde_json::from_slice::<Value>(line) {

@@ -13,7 +13,7 @@ use super::socket::{FileId, Listener, SocketKind};
 use super::system::System;
 use super::udp::UdpSocket;
 
-/// Ports below this one need root.
+/// Lower ports need root.
 const UNPRIVILEGED: u16 = 1024;
 
 /// A socket and its local address.
@@ -124,7 +124,7 @@ impl Kernel {
         Ok(self.open(SocketKind::Listener(Listener { bound, limit: None, backlog: [].into() })))
     }
 
-    /// An abstract name is in use while a socket that is bound to it is open in any process; no file exists.
+    /// An abstract name has no file and is in use while any process has the bound socket open.
     fn bind_abstract(&mut self, name: &str) -> Result<FileId, Errno> {
         /// The length of `sun_path`.
         const LONGEST: usize = 108;
@@ -206,7 +206,7 @@ impl Kernel {
         })
     }
 
-    /// Whether another socket listens at this address and does not share it. A bound socket that does not listen is no
+    /// Whether another socket listens at this address without sharing. A bound socket without a backlog is no
     /// obstacle.
     fn is_listened_at(&self, bound: &BoundIp, but: Option<FileId>) -> bool {
         self.listeners().any(|(id, listener)| {
@@ -253,7 +253,7 @@ impl Kernel {
 
     // ---- clients
 
-    /// The listeners that can accept a client of this address: the most specific ones. Several of them share their port
+    /// The listeners of an address: the most specific match. Several listeners share a port
     /// with `SO_REUSEPORT`.
     pub(crate) fn matching_listeners(&self, to: &LocalAddress) -> Vec<FileId> {
         let mut matching = Vec::new();

@@ -9,7 +9,7 @@ use super::{Kernel, Readiness};
 pub(crate) struct Blocked {
     /// The number of calls before the process blocks.
     calls: usize,
-    /// The path that ends the block once it exists; `None`: none does.
+    /// The path that ends the block; `None`: the process blocks forever.
     until: Option<String>,
 }
 

@@ -1,5 +1,5 @@
-//! The address of a bound socket: what reaches the socket, and which other sockets it conflicts with. The rules are
-//! those of Linux for the sockets of libuv: a TCP socket may reuse an address at which no socket listens.
+//! The address of a bound socket: destinations and conflicts with other sockets. The rules are
+//! Linux's for the sockets of libuv: a TCP socket may reuse an address at which no socket listens.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 

@@ -1,4 +1,4 @@
-//! The calls of a process, and the answers that belong to them. Later events are in `deliver`.
+//! The calls of a process, and the immediate answers. Later events are in `deliver`.
 
 use cluster_core::{
     BindAddress, Call, ChannelId, Errno, HandleId, OsBytes, OsEvent, Signal, SocketId, SpawnOptions, Stdio,

@@ -1,6 +1,6 @@
 //! A channel: two bounded byte streams with descriptors in flight, cut where the kernel cuts them.
 //!
-//! A descriptor in flight belongs to its write: one read can return earlier bytes with the descriptor, but no later
+//! A descriptor in flight belongs to a write: a read can return earlier bytes with the descriptor, but no later
 //! ones. The kernel, not the channel, counts references and wakes processes.
 
 use std::collections::VecDeque;
@@ -30,7 +30,7 @@ pub(crate) struct Channel {
     ends: [End; 2],
 }
 
-/// One end and its inbox.
+/// An end and the inbox of that end.
 #[expect(clippy::struct_excessive_bools, reason = "each flag changes alone")]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct End {
@@ -121,7 +121,7 @@ impl End {
         self.inbox.writes.is_empty()
     }
 
-    /// The number of writes that one read can take: up to the first with a descriptor.
+    /// The number of writes in one read: up to the first with a descriptor.
     pub(crate) fn readable_writes(&self) -> usize {
         let before = self.inbox.writes.iter().take_while(|write| write.socket.is_none()).count();
         (before + 1).min(self.inbox.writes.len())
@@ -157,7 +157,7 @@ impl End {
         (bytes, socket)
     }
 
-    /// Whether this end is unchanged since `before`, its inbox aside.
+    /// Whether this end is unchanged since `before`, the inbox aside.
     pub(crate) fn is_unchanged_since(&self, before: &End) -> bool {
         let End { open, paused, write_blocked, cut, inbox: _ } = self;
         (*open, *paused, *write_blocked, *cut)

@@ -1,4 +1,4 @@
-//! The clients: their actions and their events.
+//! The actions and the events of clients.
 
 use std::collections::VecDeque;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -156,7 +156,7 @@ impl Kernel {
         self.wake_holders(id);
     }
 
-    /// The next event of a client. A client that receives an end ends its own side, too.
+    /// The next event of a client. A client ends its side at the end of the server's.
     pub(crate) fn next_client_event(&mut self, id: ClientId) -> ClientEvent {
         if let Some(connected) = self.client_mut(id).connect_result.take() {
             return if connected { ClientEvent::Connected } else { ClientEvent::Refused };

@@ -4,7 +4,7 @@ use cluster_core::TimerId;
 
 use super::process_table::Pid;
 
-/// The timers, in the order of their due times.
+/// The timers, by due time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Clock {
     now_ms: u64,
@@ -12,7 +12,7 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Sets a timer. Of timers that are due at the same time the one set first fires first.
+    /// Sets a timer. Timers due at the same time fire in the order of setting.
     pub(crate) fn set(&mut self, pid: Pid, timer: TimerId, after_ms: u64) {
         let due = self.now_ms.saturating_add(after_ms);
         let at = self.timers.partition_point(|&(other, ..)| other <= due);
@@ -24,12 +24,12 @@ impl Clock {
         self.timers.first().map(|&(_, pid, _)| pid)
     }
 
-    /// The processes of the timers, in the order of their due times.
+    /// The processes of the timers, by due time.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = Pid> {
         self.timers.iter().map(|&(_, pid, _)| pid)
     }
 
-    /// Fires the `n`th timer; 0 is the next. The clock advances to its due time, and the timers before it are late.
+    /// Fires the `n`th timer; 0 is the next. The clock advances to the due time, and earlier timers are late.
     pub(crate) fn fire(&mut self, n: usize) -> (Pid, TimerId) {
         let (due, pid, timer) = self.timers.remove(n);
         self.now_ms = self.now_ms.max(due);

@@ -1,4 +1,4 @@
-//! The events that the kernel delivers later: bytes, room, connections, exits. One step delivers one [`OsEvent`].
+//! Later events of the kernel: bytes, room, connections, exits. A step delivers one [`OsEvent`].
 
 use std::collections::VecDeque;
 

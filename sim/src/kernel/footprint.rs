@@ -1,7 +1,7 @@
 //! The footprint of a step: the objects of a world that the step reads or writes. Two steps commute if neither writes
 //! an object that the other reads or writes.
 //!
-//! The writes come from comparing a world with its copy from before the step; the reads follow from the kind of step,
+//! The writes follow from comparing a world with its copy from before the step; the reads follow from the kind of step,
 //! and are every object where they are unknown. Where a world has more objects than the set has bits, the footprint is
 //! every object.
 
@@ -20,7 +20,7 @@ use crate::program::{ClientAction, ClientId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct ObjectSet(u128);
 
-/// The objects that one step has read and written.
+/// The objects read and written by a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Footprint {
     pub(crate) reads: ObjectSet,
@@ -79,7 +79,7 @@ impl ObjectSet {
         if n < of { ObjectSet(1 << (first + n)) } else { ObjectSet::ALL }
     }
 
-    /// A running process: its machine and its program.
+    /// A running process: machine and program.
     pub(crate) fn running(pid: Pid) -> ObjectSet {
         ObjectSet::nth(0, 8, pid.index())
     }
@@ -149,7 +149,7 @@ impl Kernel {
         written
     }
 
-    /// The objects that an enabled step reads, including those that enable it.
+    /// The objects read by an enabled step, and by the test whether the step is enabled.
     pub(crate) fn read_by(&self, step: Step) -> ObjectSet {
         let own = |pid| ObjectSet::running(pid) | ObjectSet::process(pid);
         match step {
@@ -189,7 +189,7 @@ impl Kernel {
         }
     }
 
-    /// Records that a program asks for something that depends on other processes.
+    /// Records a lookup of a program that depends on other processes.
     pub(crate) fn mark_lookup(&mut self) {
         self.lookups += 1;
     }
@@ -200,7 +200,7 @@ impl Kernel {
         self.lookups != before.lookups
     }
 
-    /// The objects that a call reads besides its own process, or writes without a visible difference.
+    /// The objects that a call reads besides the calling process, or writes without a visible difference.
     pub(crate) fn read_by_call(&self, pid: Pid, call: &Call) -> Footprint {
         let reads = match call {
             Call::Spawn { .. } | Call::Bind { .. } => {

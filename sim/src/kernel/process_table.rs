@@ -1,4 +1,4 @@
-//! The process table: the phase of each process, its exit status, and its sockets.
+//! The process table: phase, exit status and sockets of each process.
 
 use cluster_core::{ChannelId, ExitStatus, OsBytes, SocketId, SpawnOptions, WorkerId};
 
@@ -17,12 +17,12 @@ impl Pid {
         self.0 as usize
     }
 
-    /// The worker id of this process; the primary has one that no worker has.
+    /// The worker id of this process; that of the primary belongs to no worker.
     pub(crate) fn worker(self) -> WorkerId {
         WorkerId(self.0.into())
     }
 
-    /// The id by which the primary calls this worker's channel.
+    /// The id of this worker's channel in the primary.
     pub(crate) fn channel(self) -> ChannelId {
         ChannelId::from(self.worker())
     }
@@ -50,7 +50,7 @@ pub(crate) enum Phase {
     /// Started, but has not run yet.
     Starting,
     Running,
-    /// Stopped until a later step continues it. Only a signal reaches it.
+    /// Stopped until a later step; only a signal reaches the process.
     Stopped,
     /// Ended, and not reported to its parent.
     Dead(ExitStatus),
@@ -67,14 +67,14 @@ pub(crate) struct ProcessEntry {
     /// Both are constant.
     pub(crate) options: CowArc<SpawnOptions>,
     pub(crate) env: CowArc<Vec<(OsBytes, OsBytes)>>,
-    /// The program has work besides its channel and its sockets.
+    /// The program has work besides channel and sockets.
     pub(crate) kept_alive: bool,
     /// The process has written garbage: its statements about connections are not trusted.
     pub(crate) hostile: bool,
     /// A connection that a child of the process has inherited, together with the channel. The child ends with its
     /// client.
     pub(crate) child: Option<FileId>,
-    /// The last byte that the process wrote to its channel was inside a line.
+    /// The last byte written to the channel was inside a line.
     pub(crate) mid_line: bool,
     /// The process is blocked in a hook, or will be.
     pub(super) block: Option<Blocked>,
@@ -82,7 +82,7 @@ pub(crate) struct ProcessEntry {
     next_socket: u64,
 }
 
-/// A socket as one process has it.
+/// A socket in the table of a process.
 #[expect(clippy::struct_excessive_bools, reason = "each flag changes alone")]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Descriptor {
@@ -90,14 +90,14 @@ pub(crate) struct Descriptor {
     pub(crate) file: FileId,
     pub(crate) origin: Origin,
     pub(crate) accepting: Accepting,
-    /// The process knows that it has no descriptor for the next connection; the failure is not repeated while that
+    /// The process has received the failure for want of a descriptor; the failure is not repeated while that
     /// lasts.
     pub(crate) starved: bool,
     /// Owned by the program, no longer by the machine.
     pub(crate) owned_by_program: bool,
     /// The program has received the end of the client's side.
     pub(crate) end_received: bool,
-    /// Owned by the program, which does not read it.
+    /// Owned by the program and not read.
     pub(crate) muted: bool,
 }
 
@@ -109,7 +109,7 @@ impl Descriptor {
     }
 }
 
-/// Whether a listener delivers its connections to this process.
+/// Whether a listener delivers connections to this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Accepting {
     No,
@@ -180,7 +180,7 @@ impl ProcessEntry {
         at.map(|descriptor| descriptor.file)
     }
 
-    /// In the order in which they were opened.
+    /// In opening order.
     pub(crate) fn descriptors(&self) -> &[Descriptor] {
         &self.descriptors
     }
@@ -199,12 +199,12 @@ impl ProcessEntry {
         Some(self.descriptors.remove(at).file)
     }
 
-    /// The descriptors are in the order of their ids.
+    /// The descriptors are in id order.
     fn position(&self, id: SocketId) -> Option<usize> {
         self.descriptors.binary_search_by_key(&id, |descriptor| descriptor.id).ok()
     }
 
-    /// Ends the process; returns its descriptors in the order in which they were opened.
+    /// Ends the process; returns its descriptors in opening order.
     pub(crate) fn die(&mut self, status: ExitStatus) -> Vec<Descriptor> {
         self.phase = Phase::Dead(status);
         std::mem::take(&mut self.descriptors)

@@ -1,4 +1,4 @@
-//! The sockets that a program owns, besides those of its machine: connections that a server delivered, and sockets that
+//! The sockets of a program, as opposed to the machine's: connections delivered by a server, and sockets that
 //! the program opened, accepted or received. Their events are delivered to the program, not to the machine.
 
 use std::net::SocketAddr;
@@ -65,7 +65,7 @@ impl Kernel {
         self.client_behind(pid, id).filter(|_| self.is_owned_by_program(pid, id))
     }
 
-    /// The programs that own this connection: more than one, if a sender kept it or a hostile process has it.
+    /// The programs that own a connection: several, if a sender or a hostile process kept a descriptor.
     pub(crate) fn holders(&self, id: ClientId) -> impl Iterator<Item = (Pid, SocketId)> {
         self.owners(move |kernel, descriptor| kernel.file(descriptor.file).kind == SocketKind::Connection(id))
     }
@@ -171,7 +171,7 @@ impl Kernel {
 
     // ---- actions
 
-    /// Starts a child of the process that inherits its channel and this connection.
+    /// Starts a child of the process that inherits the channel and a connection.
     pub(crate) fn leave_child(&mut self, pid: Pid, connection: SocketId) {
         let held = self.process(pid).descriptor(connection).filter(|descriptor| descriptor.owned_by_program);
         if let (Some(file), None) = (held.map(|descriptor| descriptor.file), self.process(pid).child) {

@@ -31,17 +31,17 @@ impl BitOrAssign for Dependencies {
 impl Dependencies {
     pub(crate) const NONE: Dependencies = Dependencies(0);
     pub(crate) const ALL: Dependencies = Dependencies(u64::MAX);
-    /// Of a step whose status was never computed.
+    /// Of a step without a status.
     const NEW: Dependencies = Dependencies(1 << 59);
     /// The listening sockets and their backlogs.
     pub(crate) const LISTENERS: Dependencies = Dependencies(1 << 60);
     /// The queues of UDP sockets.
     pub(crate) const UDP_QUEUES: Dependencies = Dependencies(1 << 61);
     const PRIMARY: Dependencies = Dependencies(1 << 62);
-    /// Many steps depend on this, and it changes seldom.
+    /// Changes seldom, and many steps depend on it.
     const LIFE_OF_PRIMARY: Dependencies = Dependencies(1 << 63);
 
-    /// A process and its descriptors; of a worker also its phase, its channel and its next action.
+    /// A process and its descriptors; of a worker also the phase, the channel and the next action.
     pub(crate) fn process(pid: Pid) -> Dependencies {
         if pid == Pid::PRIMARY { Dependencies::PRIMARY } else { Dependencies(1 << (pid.0 % 32)) }
     }
@@ -121,7 +121,7 @@ impl ReadyStep {
 pub(crate) struct Ready(Vec<ReadyStep>);
 
 impl Ready {
-    /// Copies `other` into the memory that is allocated.
+    /// Copies `other` into the allocated memory.
     pub(crate) fn copy_from(&mut self, other: &Ready) {
         self.0.clone_from(&other.0);
     }
@@ -197,14 +197,14 @@ impl Ready {
     }
 }
 
-/// A set of indexes, one bit for each: building it has no branch to mispredict.
+/// A set of indexes, a bit for each, built without branches.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct IndexSet(Vec<u64>);
 
 impl IndexSet {
     const IN_A_WORD: usize = 64;
 
-    /// Copies `other` into the memory that is allocated.
+    /// Copies `other` into the allocated memory.
     pub(crate) fn copy_from(&mut self, other: &IndexSet) {
         self.0.clone_from(&other.0);
     }

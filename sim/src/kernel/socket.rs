@@ -57,7 +57,7 @@ pub(crate) struct Client {
     pub(crate) incoming: Pipe,
     /// To the client.
     pub(crate) outgoing: Pipe,
-    /// The process whose machine accepted the connection; `None`: none, or a program did.
+    /// The process of the accepting machine; `None`: not accepted, or accepted by a program.
     pub(crate) accepted_by: Option<Pid>,
     /// The number of programs that have received the connection, not counting hostile processes.
     pub(crate) served: u32,

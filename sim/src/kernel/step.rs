@@ -62,7 +62,7 @@ impl Step {
     }
 }
 
-/// For people who read a failure.
+/// For readers of a failure.
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -54,7 +54,7 @@ impl Driver<'_> {
         self.kernel.command(client, ClientAction::End);
     }
 
-    /// A client resets its connection; its pending actions are dropped.
+    /// A client resets the connection; pending actions are dropped.
     pub fn reset(&mut self, client: ClientId) {
         self.kernel.command(client, ClientAction::Reset);
     }
@@ -74,7 +74,7 @@ impl Driver<'_> {
         }
     }
 
-    /// Limits a process to `more` sockets and channels above those that it has now; `None` removes the limit. See
+    /// Limits a process to `more` sockets and channels above the present ones; `None` removes the limit. See
     /// [`Process::limit_descriptors`](super::Process::limit_descriptors). A worker that is not started has none; the
     /// channel will be the first. A client has no process.
     pub fn limit_descriptors(&mut self, actor: Actor, more: Option<usize>) {
@@ -86,17 +86,17 @@ impl Driver<'_> {
 
     // ---- the system
 
-    /// From now on a foreign process serves this TCP port: binding it fails.
+    /// From now on a foreign process serves a TCP port: binding the port fails.
     pub fn occupy(&mut self, port: u16) {
         self.kernel.system_mut().tcp_ports.insert(port);
     }
 
-    /// From now on a foreign process has this UDP port: binding it fails.
+    /// From now on a foreign process has a UDP port: binding the port fails.
     pub fn occupy_udp(&mut self, port: u16) {
         self.kernel.system_mut().udp_ports.insert(port);
     }
 
-    /// From now on a foreign file exists at this path: binding it fails.
+    /// From now on a foreign file exists at a path: binding the path fails.
     pub fn occupy_path(&mut self, path: impl Into<String>) {
         self.kernel.system_mut().occupy_path(path.into());
     }

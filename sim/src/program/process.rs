@@ -35,7 +35,7 @@ impl Process<'_> {
         self.log.observe(self.pid.into(), text.into());
     }
 
-    /// Sends the driver a notice that is no observation, such as a port.
+    /// Sends the driver a notice, such as a port, without an observation.
     pub fn notify_driver(&mut self, text: impl Into<Cow<'static, str>>) {
         self.log.notify_driver(self.pid.into(), text.into());
     }
@@ -58,7 +58,7 @@ impl Process<'_> {
 
     // ---- messages
 
-    /// Sends a numbered message, `{"nth": n}`: the number of such messages from this process to that one. With them the
+    /// Sends a numbered message, `{"nth": n}`: the number of such messages from this process to the receiver. With the numbers the
     /// checks verify the order and the completeness of messages. `send` passes the message to the machine. A worker
     /// sends to the primary, whatever `to` is.
     ///
@@ -114,7 +114,7 @@ impl Process<'_> {
 
     // ---- sockets of the program
 
-    /// Binds a socket of the program, which the machine does not know; with a backlog it listens and accepts.
+    /// Binds a socket of the program without the machine; with a backlog the socket listens and accepts.
     /// [`Program::primary_socket`](super::Program::primary_socket) and
     /// [`Program::worker_socket`](super::Program::worker_socket) receive its events. Node: `server.listen()` and
     /// `socket.bind()` in the primary.
@@ -157,7 +157,7 @@ impl Process<'_> {
         self.kernel.send_from_program(self.pid, socket, to, bytes);
     }
 
-    /// The program keeps a socket and does not read it; other owners do. Node: a handle that is only bound.
+    /// The program keeps a socket without reading. Node: a handle that is only bound.
     pub fn mute(&mut self, socket: SocketId) {
         self.kernel.mute(self.pid, socket);
     }
@@ -196,7 +196,7 @@ impl Process<'_> {
 
     // ---- limits and ends
 
-    /// Limits this process to `more` sockets and channels above those that it has now; `None` removes the limit. Beyond
+    /// Limits this process to `more` sockets and channels above the present ones; `None` removes the limit. Beyond
     /// the limit calls fail with `EMFILE`, and a descriptor that arrives with a message is lost.
     pub fn limit_descriptors(&mut self, more: Option<usize>) {
         self.kernel.limit(self.pid, more);
@@ -208,12 +208,12 @@ impl Process<'_> {
         self.kernel.process_mut(self.pid).kept_alive = on;
     }
 
-    /// Continues the socket numbers of this process after `last`, as if that many had been opened.
+    /// Continues the socket numbers of the process after `last`.
     pub fn count_sockets_after(&mut self, last: SocketId) {
         self.kernel.process_mut(self.pid).count_sockets_after(last);
     }
 
-    /// Ends this process after this hook, once its commands have reached the kernel. Node: `process.exit(code)`.
+    /// Ends the process after the hook, once the commands have reached the kernel. Node: `process.exit(code)`.
     pub fn exit(&mut self, code: i32) {
         self.exit.get_or_insert(ExitStatus::Code(code));
     }
@@ -224,7 +224,7 @@ impl Process<'_> {
     }
 }
 
-/// The number of calls that follow from the commands of this hook; each write counts as complete.
+/// The number of calls for the commands of the hook; each write counts as complete.
 fn commanded(worker: &Worker) -> usize {
     let mut worker = worker.clone();
     let calls = std::iter::from_fn(|| {

@@ -1,10 +1,10 @@
-//! A primary and a worker that both send more than their channel holds, before either has read anything.
+//! A primary and a worker that both send more than the capacity of the channel, before the first read.
 
 use cluster_core::{Event, Primary, Worker, WorkerEvent, WorkerId};
 
 use crate::{Actor, Process, Program};
 
-/// The process that disconnects while its messages are in flight.
+/// The process that disconnects while messages are in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DisconnectBy {
     /// Neither process.

@@ -48,7 +48,7 @@ impl Proof {
     ///
     /// # Errors
     ///
-    /// The first check that fails, with the line that replays the run.
+    /// The first check that fails, with the replay line.
     pub fn attempt(&self, budget: impl Into<Budget>) -> Result<Coverage, Box<Failure>> {
         match (
             self.scenario.parse::<Scenario<ReplyServer>>(),

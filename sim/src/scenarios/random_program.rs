@@ -1,6 +1,6 @@
 //! A program as a list of moves, one at each of the first events, short enough for the name of a scenario.
 //!
-//! Properties draw such programs at random. A program need not make sense: the machines must survive all of them.
+//! Properties draw such programs at random. A program need not make sense: the machines must survive every program.
 
 use std::fmt;
 use std::str::FromStr;
@@ -60,7 +60,7 @@ pub enum WorkerMove {
     Send,
     /// `d`: disconnects.
     Disconnect,
-    /// `k`: kills itself through its primary. Node: `worker.kill()`.
+    /// `k`: asks the primary for a kill. Node: `worker.kill()`.
     Kill,
     /// `x`: exits with code 3.
     Exit,

@@ -1,4 +1,4 @@
-//! Scenarios whose name defines them completely: a line that names one can be replayed anywhere.
+//! Scenarios with a name as the complete definition: every line can be replayed anywhere.
 //!
 //! `<program>[+shared][+keep][+<bytes>b][+<connections>q]`: the program as text, the policy, `keep_listening`, the
 //! capacity of a channel, and the limit of connections queued in the primary.
@@ -101,7 +101,7 @@ impl<P: FromStr> FromStr for Scenario<P> {
     }
 }
 
-/// Parses an amount with its unit, such as `17b`; 0 is none.
+/// Parses an amount and the unit, such as `17b`; 0 is no amount.
 fn amount(text: &str, unit: char) -> Option<usize> {
     text.strip_suffix(unit)?.parse().ok().filter(|&amount| amount > 0)
 }
@@ -136,7 +136,7 @@ pub struct ReplayOutcome {
     pub trace: Trace,
     /// The outcome of the checks.
     pub outcome: Result<(), Box<Failure>>,
-    /// The steps between which the run left the recording, if it did.
+    /// The steps of the first divergence from the recording, if any.
     pub left: Option<RangeInclusive<usize>>,
 }
 
@@ -160,7 +160,7 @@ impl fmt::Display for ReplayError {
 
 impl std::error::Error for ReplayError {}
 
-/// Replays a line whose scenario is one of the simulator's own.
+/// Replays a line of one of the simulator's own scenarios.
 ///
 /// # Errors
 ///

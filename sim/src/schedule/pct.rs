@@ -1,5 +1,5 @@
 //! Probabilistic concurrency testing: the process or client with the highest priority runs, and a few times a run the
-//! running one falls behind all others. A bug that needs `d` such changes is found with a known probability, however
+//! running one falls behind all others. A bug with `d` such changes is found with a known probability, however
 //! long the run is (Burckhardt et al., 2010). Other choices are random.
 
 use std::collections::BTreeMap;
@@ -11,13 +11,13 @@ use crate::schedule::script::Owner;
 /// The assumed length of a run; no priority changes after that.
 const LENGTH: u32 = 512;
 
-/// Priorities and the steps at which they change.
+/// Priorities, and the steps of their changes.
 #[derive(Debug, Clone)]
 pub(super) struct Pct {
     pub(super) random: Random,
     /// The highest runs first.
     priorities: BTreeMap<Owner, u32>,
-    /// The numbers of the steps at which the running process falls behind, the next one last.
+    /// The numbers of the steps with a fall of the running process, the next last.
     falls: Vec<u32>,
     steps: u32,
 }
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
     use crate::kernel::process_table::Pid;
 
-    /// Without a fall one process runs as long as it can; each fall is one switch.
+    /// Without a fall the same process runs on; each fall is a switch.
     #[test]
     fn each_fall_is_one_switch() {
         let step = |at| Step::Run(Pid(u32::try_from(at).expect("three processes")));

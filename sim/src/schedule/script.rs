@@ -1,7 +1,7 @@
 //! A run in terms that survive changes: the processes that ran, how far each ran, and the other choices of each.
 //!
 //! A list of choices is positional: after a change before it, "the third of five" means something else. A script names
-//! processes instead, so it can be cut, moved and thinned out and keep most of its meaning. `shrink` proposes the
+//! processes instead, and keeps most of the meaning when cut, moved and thinned out. `shrink` proposes the
 //! changes.
 
 use std::collections::BTreeMap;
@@ -72,7 +72,7 @@ impl Burst {
         self.first.map(Owner::from)
     }
 
-    /// Whether `step` belongs to this burst after `done` steps; `next` is a hash of the next action of its process.
+    /// Whether `step` belongs to the burst after `done` steps; `next` is a hash of the next action of the process.
     fn takes(self, done: u32, step: Step, next: impl Fn(Step) -> u64) -> bool {
         match self.first {
             None => done < self.steps,
@@ -85,7 +85,7 @@ impl Burst {
     }
 }
 
-/// The `nth` choice of this kind by this owner.
+/// The `nth` choice of a kind by an owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ChoiceSite {
     pub(crate) owner: Owner,
@@ -125,7 +125,7 @@ pub(crate) struct Recorder {
     used: usize,
     /// The number of steps that a quiet machine would have taken later.
     pub(crate) switches: u32,
-    /// The number of those between an input of a process and the end of its reaction.
+    /// The number of such steps between an input of a process and the end of the reaction.
     pub(crate) preemptions: u32,
 }
 
@@ -188,7 +188,7 @@ impl Player {
         Player { script, at: 0, done: 0, sites: SiteCounter::default() }
     }
 
-    /// Chooses one of the enabled steps. A burst whose process cannot continue is skipped.
+    /// Chooses one of the enabled steps. A burst is skipped if the process cannot continue.
     pub(crate) fn step(
         &mut self,
         n: usize,

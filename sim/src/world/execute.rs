@@ -167,7 +167,7 @@ impl<P: Program> World<P> {
         self.checks.acks.read(pid, worker, bytes).map_err(|what| (Check::Acks, what))
     }
 
-    /// Fires the next timer, or after a clock jump another one whose process can receive.
+    /// Fires the next timer, or after a clock jump another timer of a process that can receive.
     fn fire(&mut self) -> (Pid, TimerId) {
         let waiting = self.kernel.clock.waiting().enumerate();
         let firing: Vec<usize> = waiting.filter(|&(_, pid)| self.can_receive(pid)).map(|(n, _)| n).collect();
@@ -275,7 +275,7 @@ impl<P: Program> World<P> {
         }
         let is_exit = matches!(running.next, Some(NextAction::Exit(ExitStatus::Code(_))));
         if is_exit && pid != Pid::PRIMARY && self.kernel.has_open(pid, ChannelId::PRIMARY) {
-            // A worker closes its channel before it exits, so that the primary receives every message.
+            // A worker closes the channel before the exit, so that the primary receives every message.
             running.next = Some(NextAction::Call(Call::CloseChannel { channel: ChannelId::PRIMARY }));
         }
         if running.next.is_some() {

@@ -8,7 +8,7 @@ use crate::program::Program;
 use crate::running_process::NextAction;
 
 impl<P: Program> World<P> {
-    /// The footprint of `step`, which changed `before` into this world. `before` was copied and not changed since.
+    /// The footprint of `step`, which changed `before` into this world. `before` is an unchanged copy.
     pub(crate) fn footprint(&self, step: Step, before: &World<P>) -> Footprint {
         let mut footprint = before.call_of(step);
         footprint.reads |= before.kernel.read_by(step);

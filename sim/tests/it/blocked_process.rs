@@ -7,7 +7,7 @@ use serde_json::json;
 const GATE: &str = "/run/gate";
 const WORKER: WorkerId = WorkerId(1);
 
-/// The worker reports that it blocks, and blocks; it receives the primary's message once the primary has created the
+/// The worker reports a block, and blocks; the worker receives the primary's message once the primary has created the
 /// path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Gate {

@@ -1,4 +1,4 @@
-//! The driver changes the system of the processes, and they handle it.
+//! The driver changes the system, and the processes handle the changes.
 
 use std::net::IpAddr;
 

@@ -63,7 +63,7 @@ fn failed_write_holds_on_every_schedule() {
     all(&world, "serve-1-1-0, a write fails");
 }
 
-/// Workers that report that they are online.
+/// Workers that report `online`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Online {
     workers: u32,
@@ -110,7 +110,7 @@ fn five_shared_steps_have_120_orders() {
 /// Stops a search at once.
 static STOP: AtomicBool = AtomicBool::new(true);
 
-/// A search that exceeds its memory stops and reports that.
+/// A search beyond the memory limit stops and reports the limit.
 #[test]
 fn search_beyond_its_budget_is_bounded() {
     let world = Scenario::new(ReplyServer::new(1, 2)).world();

@@ -1,4 +1,4 @@
-//! The tests of the simulator as its users see it, in one binary: no test needs a process of its own.
+//! The tests of the public simulator, in one binary: no test needs a separate process.
 //!
 //! Tests that take minutes without optimization are ignored in a debug build and run with `cargo test --release`.
 

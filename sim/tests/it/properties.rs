@@ -1,5 +1,5 @@
 //! Properties of the machines over random programs, schedules and faults, with every check. A failure prints the shrunk
-//! run and the line that replays it; the scenario name in that line defines the program.
+//! run and the replay line; the scenario name in that line defines the program.
 
 use cluster_core::SchedulingPolicy;
 use cluster_sim::prop::check;

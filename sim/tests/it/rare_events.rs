@@ -1,4 +1,4 @@
-//! Every rare event happens in some run: checks that never meet it would prove nothing.
+//! Every rare event happens in some run: checks without rare events would prove nothing.
 
 use cluster_sim::scenarios::{self, ReplyServer, Scenario};
 use cluster_sim::{Fault, Faults, Schedule, World};

@@ -1,4 +1,4 @@
-//! The example finds its planted bug, shrinks it to the one kill that it needs, and explains it.
+//! The example finds the planted bug, shrinks the run to the one necessary kill, and explains the run.
 
 use cluster_core::Settings;
 use cluster_sim::World;

@@ -33,7 +33,7 @@ fn loopback(port: u16) -> ListenAddress {
     ListenAddress::Tcp { host: Some([127, 0, 0, 1].into()), port, ipv6_only: false }
 }
 
-/// A worker with an exclusive server is disconnected while it has a client, and serves one more.
+/// A worker with an exclusive server is disconnected while a client is connected, and serves one more.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 struct Exclusive {
     port: u16,

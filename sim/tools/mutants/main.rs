@@ -21,7 +21,7 @@ use suite::{Mutant, Suite};
 use table::Row;
 use workspace::Workspace;
 
-/// Makes small wrong changes to the core, one at a time, and prints the check of the simulator that detects each
+/// Makes small wrong changes to the core and prints the check of the simulator that detects each
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Only the mutants with this text in their name

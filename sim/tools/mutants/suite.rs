@@ -55,7 +55,7 @@ impl Suite {
         }
     }
 
-    /// The mutants with this text in their name; none is an error, because all of none would be detected.
+    /// The mutants with this text in their name; an empty selection is an error.
     pub(crate) fn named(&self, part: &str) -> Result<Vec<&Mutant>, String> {
         let named: Vec<_> = self.mutants.iter().filter(|mutant| mutant.name.contains(part)).collect();
         if named.is_empty() {
