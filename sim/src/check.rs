@@ -18,7 +18,7 @@ use cluster_core::{ConnectionState, Event, Primary, SocketId, WorkerEvent};
 
 use crate::cow::CowArc;
 use crate::kernel::Kernel;
-use crate::kernel::process_table::Pid;
+use crate::step::Pid;
 use acks::Acks;
 use fairness::Fairness;
 use fifo::Fifo;

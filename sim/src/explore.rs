@@ -8,8 +8,9 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::check::Failure;
+use crate::event::Actor;
 use crate::observations::Observation;
-use crate::program::{Actor, Program};
+use crate::program::Program;
 use crate::schedule::Schedule;
 use crate::world::World;
 

@@ -16,7 +16,6 @@ pub(crate) mod process_table;
 pub(crate) mod program_sockets;
 pub(crate) mod ready;
 pub(crate) mod socket;
-mod step;
 pub(crate) mod system;
 #[cfg(test)]
 mod tests;
@@ -28,16 +27,16 @@ use cluster_core::{ChannelId, ExitStatus, SocketId};
 
 use channel::{Channel, Side};
 use clock::Clock;
-use process_table::{Accepting, Descriptor, Origin, Phase, Pid, ProcessEntry};
+use process_table::{Accepting, Descriptor, Origin, Phase, ProcessEntry};
 use ready::{Dependencies, Ready};
 use socket::{Client, ClientState, File, FileId, Flow, SocketKind};
 use system::System;
 
-pub(crate) use step::Step;
+use crate::step::{Pid, Step};
 
 use crate::cow::CowArc;
+use crate::event::ClientId;
 use crate::fault::Fault;
-use crate::program::ClientId;
 use crate::schedule::Schedule;
 
 /// Whether a step can be taken.

@@ -4,10 +4,12 @@
 
 use cluster_core::{Call, ChannelId, OsEvent, WorkerId};
 
-use crate::kernel::process_table::{Phase, Pid};
+use crate::kernel::Kernel;
+use crate::kernel::process_table::Phase;
 use crate::kernel::ready::{IndexSet, StepStatus};
-use crate::kernel::{Kernel, Step};
 use crate::schedule::Schedule;
+use crate::step::Pid;
+use crate::step::Step;
 
 const WORKER: Pid = Pid(1);
 

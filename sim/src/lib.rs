@@ -86,8 +86,10 @@
 
 mod check;
 mod cow;
+mod event;
 mod fault;
 mod kernel;
+mod line;
 mod livelock;
 mod observations;
 #[cfg(test)]
@@ -97,7 +99,9 @@ mod running_process;
 mod schedule;
 
 mod shrink;
+mod step;
 mod trace;
+mod trace_hash;
 mod world;
 
 pub mod diagram;
@@ -108,11 +112,10 @@ pub mod replay;
 pub mod scenarios;
 
 pub use check::{Check, Failure};
+pub use event::{Actor, ClientAction, ClientEvent, ClientId, Ending, SocketEvent};
 pub use fault::{Fault, Faults};
 pub use observations::Observation;
-pub use program::{
-    Actor, ClientAction, ClientEvent, ClientId, Driver, Ending, Process, Program, SocketEvent,
-};
+pub use program::{Driver, Process, Program};
 pub use schedule::{Choice, Point, Schedule};
 pub use trace::{Crossing, Row, Trace};
 pub use world::World;

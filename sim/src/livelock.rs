@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::kernel::Step;
+use crate::step::Step;
 
 /// A run with this many steps without progress counts as endless. The longest stretch in a finite run is a message that
 /// crosses a channel in pieces, with a few steps for each.
@@ -72,7 +72,7 @@ impl fmt::Display for LivelockDetector {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::process_table::Pid;
+    use crate::step::Pid;
 
     #[test]
     fn progress_resets_the_count() {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 
 use crate::cow::{CowArc, fingerprint};
-use crate::program::Actor;
+use crate::event::Actor;
 
 /// One observation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

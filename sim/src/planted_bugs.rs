@@ -2,10 +2,10 @@
 
 use cluster_core::{Call, Event, OsEvent, Settings, SocketId, WorkerEvent};
 
-use crate::kernel::process_table::Pid;
 use crate::program::Program;
 use crate::running_process::NextAction;
 use crate::scenarios::{self, Flood};
+use crate::step::Pid;
 use crate::world::World;
 use crate::{Check, Schedule};
 

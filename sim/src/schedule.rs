@@ -4,7 +4,7 @@
 //! Of the meaning of a choice the schedule knows its [`Point`] alone, and every draw is recorded.
 
 use crate::fault::{Fault, Faults};
-use crate::kernel::Step;
+use crate::step::Step;
 use script::{Player, Recorder, Script};
 
 mod pct;

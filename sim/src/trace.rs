@@ -6,8 +6,8 @@ use std::fmt;
 
 use cluster_core::{Call, Event, ExitStatus, OsEvent, SocketId, WorkerEvent};
 
+use crate::event::{Actor, ClientAction, ClientEvent, ClientId, Ending, SocketEvent};
 use crate::fault::Fault;
-use crate::program::{Actor, ClientAction, ClientEvent, ClientId, Ending, SocketEvent};
 
 /// The greatest width of a column.
 const WIDTH: usize = 48;

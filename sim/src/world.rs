@@ -11,17 +11,20 @@ use foldhash::fast::FixedState;
 
 use crate::check::{Check, Checks, Failure};
 use crate::cow::CowArc;
+use crate::event::Actor;
 use crate::fault::Faults;
-use crate::kernel::process_table::Pid;
 use crate::kernel::ready::{IndexSet, Ready, StepStatus};
-use crate::kernel::{Kernel, Readiness, Step};
+use crate::kernel::{Kernel, Readiness};
+use crate::line::Line;
 use crate::livelock::{self, LivelockDetector};
 use crate::observations::{Observation, ObservationLog};
-use crate::program::{Actor, Program};
-use crate::replay::TraceHasher;
+use crate::program::Program;
 use crate::running_process::{NextAction, RunningProcess, TransitionCache};
 use crate::schedule::Schedule;
+use crate::step::Pid;
+use crate::step::Step;
 use crate::trace::Trace;
+use crate::trace_hash::TraceHasher;
 
 mod execute;
 mod footprint;
@@ -279,7 +282,7 @@ impl<P: Program> World<P> {
 
     /// The replay line.
     pub fn replay_line(&self) -> String {
-        self.trace_hasher.line(&self.start.scenario, &self.schedule)
+        Line::of(&self.start.scenario, &self.schedule, &self.trace_hasher).to_string()
     }
 
     /// The same world without trace, choices and hash, for a search that makes many copies.

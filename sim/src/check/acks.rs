@@ -12,7 +12,7 @@ use memchr::memmem::Finder;
 
 use super::liveness::is_expected_to_run;
 use crate::kernel::Kernel;
-use crate::kernel::process_table::Pid;
+use crate::step::Pid;
 
 /// The text of a line that is searched for, prepared once.
 type Word = LazyLock<Finder<'static>>;

@@ -4,8 +4,9 @@ use cluster_core::{ChannelId, Primary, WorkerId};
 
 use crate::kernel::Kernel;
 use crate::kernel::channel::Side;
-use crate::kernel::process_table::{Descriptor, Origin, Pid};
+use crate::kernel::process_table::{Descriptor, Origin};
 use crate::kernel::socket::SocketKind;
+use crate::step::Pid;
 
 /// Checks the final state: no step is enabled.
 pub(crate) fn at_the_end(kernel: &Kernel, primary: Option<&Primary>) -> Result<(), String> {

@@ -15,7 +15,7 @@ use memchr::memmem::Finder;
 
 use super::liveness::is_expected_to_run;
 use crate::kernel::Kernel;
-use crate::kernel::process_table::Pid;
+use crate::step::Pid;
 
 /// In the line of a worker that has closed a server.
 static CLOSE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""act":"close""#));

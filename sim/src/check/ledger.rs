@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use cluster_core::{ConnectionState, Primary, SocketId};
 
 use super::liveness::Serving;
+use crate::event::ClientId;
 use crate::kernel::Kernel;
-use crate::kernel::process_table::{Descriptor, Origin, Pid};
+use crate::kernel::process_table::{Descriptor, Origin};
 use crate::kernel::socket::SocketKind;
-use crate::program::ClientId;
+use crate::step::Pid;
 
 /// Checks a connection that a program has received.
 pub(crate) fn held(kernel: &Kernel, pid: Pid, client: Option<ClientId>) -> Result<(), String> {

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 
 use cluster_core::{ListenerId, LocalAddress, Primary, WorkerId, WorkerInfo};
 
+use crate::event::ClientId;
 use crate::kernel::Kernel;
-use crate::kernel::process_table::{Phase, Pid};
+use crate::kernel::process_table::Phase;
 use crate::kernel::socket::{ClientState, SocketKind};
-use crate::program::ClientId;
+use crate::step::Pid;
 
 /// The addresses that workers serve, as reported by their events.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]

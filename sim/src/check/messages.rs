@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::kernel::Kernel;
-use crate::kernel::process_table::Pid;
+use crate::step::Pid;
 
 /// The content of a numbered message.
 #[derive(Deserialize)]

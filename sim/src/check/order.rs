@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use cluster_core::{Event, Primary, WorkerEvent, WorkerId};
 
 use crate::kernel::Kernel;
-use crate::kernel::process_table::{Origin, Phase, Pid};
+use crate::kernel::process_table::{Origin, Phase};
+use crate::step::Pid;
 
 /// The events that the primary has received about each worker, and the workers that have received `Disconnect`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]

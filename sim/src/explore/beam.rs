@@ -9,7 +9,8 @@ use foldhash::fast::FixedState;
 
 use super::search::{Goal, Search, Turn, following};
 use super::visited::Visited;
-use crate::program::{Actor, Program};
+use crate::event::Actor;
+use crate::program::Program;
 use crate::world::World;
 
 /// A path and where it leads.

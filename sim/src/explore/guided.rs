@@ -11,9 +11,10 @@ use foldhash::fast::FixedState;
 
 use super::search::{Goal, Search, Turn, following};
 use super::visited::Visited;
-use crate::kernel::Step;
-use crate::kernel::process_table::Pid;
-use crate::program::{Actor, Program};
+use crate::event::Actor;
+use crate::program::Program;
+use crate::step::Pid;
+use crate::step::Step;
 use crate::world::World;
 
 /// A path and where it leads.

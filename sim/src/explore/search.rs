@@ -11,10 +11,11 @@ use super::visited::Visited;
 use super::{Bound, Budget, Deepest, Misfit, Observed};
 use crate::check::{Checks, Failure};
 use crate::cow::{CowArc, Fingerprint, fingerprint};
-use crate::kernel::Step;
+use crate::event::Actor;
 use crate::observations::Observation;
-use crate::program::{Actor, Program};
+use crate::program::Program;
 use crate::schedule::Choice;
+use crate::step::Step;
 use crate::world::World;
 
 /// What is searched for.

@@ -6,8 +6,8 @@ use std::hash::BuildHasher;
 use foldhash::fast::FixedState;
 
 use super::visited::Steps;
-use crate::kernel::Step;
 use crate::kernel::footprint::Footprint;
+use crate::step::Step;
 
 /// Steps that need not be taken: what follows from them is seen elsewhere, where they were taken before others that do
 /// not touch what they touch.

@@ -7,11 +7,12 @@ use cluster_core::{BindAddress, Errno, LocalAddress, SocketId};
 
 use super::Kernel;
 use super::bound_address::{self, BoundAddress, BoundIp};
-use super::process_table::{Origin, Pid};
+use super::process_table::Origin;
 use super::ready::Dependencies;
 use super::socket::{FileId, Listener, SocketKind};
 use super::system::System;
 use super::udp::UdpSocket;
+use crate::step::Pid;
 
 /// Lower ports need root.
 const UNPRIVILEGED: u16 = 1024;

@@ -1,8 +1,8 @@
 //! Processes that are blocked in a hook, as in an endless loop: forever, or until a path exists. A process that a fault
 //! stops for a while is not blocked.
 
-use super::process_table::Pid;
 use super::{Kernel, Readiness};
+use crate::step::Pid;
 
 /// When a process blocks, and until when.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -6,12 +6,13 @@ use cluster_core::{
 };
 
 use super::channel::Channel;
-use super::process_table::{Accepting, Origin, Pid, ProcessEntry};
+use super::process_table::{Accepting, Origin, ProcessEntry};
 use super::socket::FileId;
 use super::{Kernel, Step};
 use crate::cow::CowArc;
 use crate::fault::Fault;
 use crate::schedule::{Point, Schedule};
+use crate::step::Pid;
 
 /// Lines that a broken or hostile worker writes. None is a user message.
 const GARBAGE: [&str; 12] = [

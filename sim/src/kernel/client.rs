@@ -5,15 +5,16 @@ use std::net::{Ipv6Addr, SocketAddr};
 
 use cluster_core::LocalAddress;
 
-use super::process_table::{Accepting, Descriptor, Pid};
+use super::process_table::{Accepting, Descriptor};
 use super::ready::Dependencies;
 use super::socket::{ClientState, FileId, Flow, SocketKind};
 use super::udp::{self, Datagram};
 use super::{Kernel, Readiness, Step};
 use crate::cow::CowArc;
+use crate::event::{ClientAction, ClientEvent, ClientId};
 use crate::fault::Fault;
-use crate::program::{ClientAction, ClientEvent, ClientId};
 use crate::schedule::{Point, Schedule};
+use crate::step::Pid;
 
 impl Kernel {
     pub(crate) fn add_client(&mut self) -> ClientId {

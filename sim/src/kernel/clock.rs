@@ -2,7 +2,7 @@
 
 use cluster_core::TimerId;
 
-use super::process_table::Pid;
+use crate::step::Pid;
 
 /// The timers, by due time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]

@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 
 use cluster_core::{ChannelId, Errno, OsEvent, SocketId};
 
-use super::process_table::{Descriptor, Origin, Phase, Pid};
+use super::process_table::{Descriptor, Origin, Phase};
 use super::socket::{ClientState, Flow, SocketKind};
 use super::{Kernel, Step};
 use crate::fault::Fault;
 use crate::schedule::{Point, Schedule};
+use crate::step::Pid;
 
 impl Kernel {
     /// Delivers bytes, cut where the schedule decides, or the end of the channel.

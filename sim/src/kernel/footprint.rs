@@ -10,11 +10,11 @@ use std::ops::{BitOr, BitOrAssign};
 use cluster_core::{Call, ChannelId, SocketId};
 
 use super::channel::{Channel, Side};
-use super::process_table::Pid;
 use super::socket::{FileId, SocketKind};
 use super::{Kernel, Step};
 use crate::cow::CowArc;
-use crate::program::{ClientAction, ClientId};
+use crate::event::{ClientAction, ClientId};
+use crate::step::Pid;
 
 /// A set of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,45 +1,10 @@
 //! The process table: phase, exit status and sockets of each process.
 
-use cluster_core::{ChannelId, ExitStatus, OsBytes, SocketId, SpawnOptions, WorkerId};
+use cluster_core::{ExitStatus, OsBytes, SocketId, SpawnOptions};
 
 use super::blocking::Blocked;
 use super::socket::FileId;
 use crate::cow::CowArc;
-
-/// A process: 0 is the primary, `n` is worker `n`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Pid(pub(crate) u32);
-
-impl Pid {
-    pub(crate) const PRIMARY: Pid = Pid(0);
-
-    pub(crate) fn index(self) -> usize {
-        self.0 as usize
-    }
-
-    /// The worker id of this process; that of the primary belongs to no worker.
-    pub(crate) fn worker(self) -> WorkerId {
-        WorkerId(self.0.into())
-    }
-
-    /// The id of this worker's channel in the primary.
-    pub(crate) fn channel(self) -> ChannelId {
-        ChannelId::from(self.worker())
-    }
-}
-
-impl From<WorkerId> for Pid {
-    fn from(worker: WorkerId) -> Self {
-        // A run starts fewer than 2^32 processes: no process has the last number.
-        Pid(u32::try_from(worker.0).unwrap_or(u32::MAX))
-    }
-}
-
-impl From<ChannelId> for Pid {
-    fn from(channel: ChannelId) -> Self {
-        Pid::from(WorkerId(channel.0))
-    }
-}
 
 /// The phase of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

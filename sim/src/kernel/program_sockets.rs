@@ -7,11 +7,12 @@ use cluster_core::{BindAddress, Errno, LocalAddress, OsEvent, SocketId};
 
 use super::bind::BoundSocket;
 use super::channel::Side;
-use super::process_table::{Accepting, Descriptor, Origin, Pid};
+use super::process_table::{Accepting, Descriptor, Origin};
 use super::socket::{FileId, Flow, SocketKind};
 use super::{Kernel, Step};
-use crate::program::{ClientId, Ending, SocketEvent};
+use crate::event::{ClientId, Ending, SocketEvent};
 use crate::schedule::Schedule;
+use crate::step::Pid;
 
 impl Kernel {
     // ---- ownership

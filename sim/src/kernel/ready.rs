@@ -5,10 +5,10 @@
 
 use std::ops::{BitOr, BitOrAssign};
 
-use super::process_table::Pid;
 use super::socket::SocketKind;
 use super::{Readiness, Step};
-use crate::program::ClientId;
+use crate::event::ClientId;
+use crate::step::Pid;
 
 /// A set of dependencies of steps. Some share a bit: then a status is computed again without need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 use cluster_core::LocalAddress;
 
 use super::bound_address::BoundAddress;
-use super::process_table::Pid;
 use super::udp::{Datagram, UdpSocket};
-use crate::program::{ClientAction, ClientId};
+use crate::event::{ClientAction, ClientId};
+use crate::step::Pid;
 
 /// A socket that descriptors and messages in flight reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use cluster_core::{Errno, SocketId};
 
-use super::process_table::Pid;
 use super::socket::FileId;
+use crate::step::Pid;
 
 /// The mode of a new Unix socket: 0777 with the usual umask of 022.
 const MODE: u32 = 0o755;

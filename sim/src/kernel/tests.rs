@@ -5,12 +5,13 @@ use cluster_core::{
     WorkerId,
 };
 
-use super::process_table::{Phase, Pid};
+use super::process_table::Phase;
 use super::{Kernel, Readiness, Step};
+use crate::event::ClientAction;
+use crate::event::{ClientEvent, ClientId};
 use crate::fault::{Fault, Faults};
-use crate::program::ClientAction;
-use crate::program::{ClientEvent, ClientId};
 use crate::schedule::Schedule;
+use crate::step::Pid;
 
 mod binding;
 mod limits;

@@ -8,7 +8,7 @@ use super::bind::loopback;
 use super::bound_address::BoundIp;
 use super::socket::{FileId, SocketKind};
 use super::{Kernel, Step};
-use crate::program::ClientId;
+use crate::event::ClientId;
 
 /// The capacity of a queue in bytes, as Linux counts; further datagrams are dropped.
 const ROOM: usize = 212_992;

@@ -6,10 +6,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use cluster_core::{Errno, LocalAddress, Signal};
 
 use super::{Actor, ClientId};
+use crate::event::ClientAction;
 use crate::kernel::Kernel;
-use crate::kernel::process_table::Pid;
 use crate::observations::ObservationLog;
-use crate::program::ClientAction;
+use crate::step::Pid;
 
 /// The context of the driver's hooks.
 #[derive(Debug)]

@@ -13,9 +13,9 @@ use super::Actor;
 use crate::check::Checks;
 use crate::cow::CowArc;
 use crate::kernel::Kernel;
-use crate::kernel::process_table::Pid;
 use crate::kernel::socket::Flow;
 use crate::observations::ObservationLog;
+use crate::step::Pid;
 
 /// The context of a process's hooks.
 #[derive(Debug)]

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use super::Random;
-use crate::kernel::Step;
 use crate::schedule::script::Owner;
+use crate::step::Step;
 
 /// The assumed length of a run; no priority changes after that.
 const LENGTH: u32 = 512;
@@ -60,7 +60,7 @@ impl Pct {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::process_table::Pid;
+    use crate::step::Pid;
 
     /// Without a fall the same process runs on; each fall is a switch.
     #[test]

@@ -6,10 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::kernel::Step;
-use crate::kernel::process_table::Pid;
-use crate::program::{Actor, ClientId};
+use crate::event::{Actor, ClientId};
 use crate::schedule::Point;
+use crate::step::Pid;
+use crate::step::Step;
 
 /// The process, client or device of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

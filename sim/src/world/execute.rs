@@ -7,14 +7,17 @@ use cluster_core::{
 
 use super::{Start, World};
 use crate::check::{Check, Checks, ledger};
+use crate::event::{Actor, ClientAction, ClientId, SocketEvent};
 use crate::fault::Fault;
-use crate::kernel::process_table::{Phase, Pid};
-use crate::kernel::{Kernel, Step};
+use crate::kernel::Kernel;
+use crate::kernel::process_table::Phase;
 use crate::observations::{LogEntry, Observation};
-use crate::program::{Actor, ClientAction, ClientId, Driver, Process, Program, SocketEvent};
+use crate::program::{Driver, Process, Program};
 use crate::running_process::{EitherMachine, NextAction, RunningProcess};
 use crate::schedule::Point;
 use crate::schedule::script::Owner;
+use crate::step::Pid;
+use crate::step::Step;
 use crate::trace::Crossing;
 
 impl<P: Program> World<P> {

@@ -1,11 +1,11 @@
 //! The footprint of a step of a world: that of the kernel, and the processes, the driver and the log.
 
 use super::World;
-use crate::kernel::Step;
 use crate::kernel::footprint::{Footprint, ObjectSet};
-use crate::kernel::process_table::Pid;
 use crate::program::Program;
 use crate::running_process::NextAction;
+use crate::step::Pid;
+use crate::step::Step;
 
 impl<P: Program> World<P> {
     /// The footprint of `step`, which changed `before` into this world. `before` is an unchanged copy.
@@ -64,9 +64,9 @@ mod tests {
     use cluster_core::{Event, LocalAddress, Primary, Settings, Signal, Worker, WorkerEvent, WorkerId};
 
     use crate::cow::fingerprint;
-    use crate::kernel::Step;
     use crate::program::Program;
     use crate::scenarios::{RandomProgram, ReplyServer, Scenario};
+    use crate::step::Step;
     use crate::world::World;
     use crate::{Actor, ClientEvent, ClientId, Driver, Fault, Faults, Process, Schedule, SocketEvent};
 

@@ -8,8 +8,8 @@ use cluster_core::{BindAddress, Errno, LocalAddress, SocketId};
 use super::super::process_table::Origin;
 use super::super::{Kernel, Readiness, Step};
 use super::{PRIMARY, WORKER, kernel, port};
-use crate::program::ClientAction;
-use crate::program::{ClientEvent, ClientId};
+use crate::event::ClientAction;
+use crate::event::{ClientEvent, ClientId};
 use crate::schedule::Schedule;
 
 fn ip(address: &str) -> SocketAddr {

@@ -4,9 +4,9 @@ use cluster_core::{BindAddress, Errno, OsEvent, SocketId};
 
 use super::super::{Kernel, Readiness, Step};
 use super::{PRIMARY, UP, WORKER, accept, die, kernel, port, read, served, write};
+use crate::event::ClientAction;
+use crate::event::{ClientEvent, ClientId, Ending, SocketEvent};
 use crate::kernel::process_table::Phase;
-use crate::program::ClientAction;
-use crate::program::{ClientEvent, ClientId, Ending, SocketEvent};
 use crate::schedule::Schedule;
 
 fn tcp() -> BindAddress {

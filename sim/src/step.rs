@@ -2,10 +2,50 @@
 
 use std::fmt;
 
-use cluster_core::{ChannelId, Signal, SocketId};
+use cluster_core::{ChannelId, Signal, SocketId, WorkerId};
 
-use super::process_table::Pid;
-use crate::program::ClientId;
+use crate::event::{Actor, ClientId};
+
+/// A process: 0 is the primary, `n` is worker `n`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Pid(pub(crate) u32);
+
+impl Pid {
+    pub(crate) const PRIMARY: Pid = Pid(0);
+
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// The worker id of this process; that of the primary belongs to no worker.
+    pub(crate) fn worker(self) -> WorkerId {
+        WorkerId(self.0.into())
+    }
+
+    /// The id of this worker's channel in the primary.
+    pub(crate) fn channel(self) -> ChannelId {
+        ChannelId::from(self.worker())
+    }
+}
+
+impl From<WorkerId> for Pid {
+    fn from(worker: WorkerId) -> Self {
+        // A run starts fewer than 2^32 processes: no process has the last number.
+        Pid(u32::try_from(worker.0).unwrap_or(u32::MAX))
+    }
+}
+
+impl From<ChannelId> for Pid {
+    fn from(channel: ChannelId) -> Self {
+        Pid::from(WorkerId(channel.0))
+    }
+}
+
+impl From<Pid> for Actor {
+    fn from(pid: Pid) -> Self {
+        if pid == Pid::PRIMARY { Actor::Primary } else { Actor::Worker(pid.worker()) }
+    }
+}
 
 /// A possible next step of a world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,7 +82,7 @@ pub(crate) enum Step {
 
 impl Step {
     /// Whether the step may be enabled again at once after it was taken.
-    pub(super) fn recurs(self) -> bool {
+    pub(crate) fn recurs(self) -> bool {
         match self {
             Step::Read(..)
             | Step::Accept(..)
