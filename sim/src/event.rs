@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use cluster_core::{LocalAddress, SocketId, WorkerId};
 
-/// A client, numbered from 1 in the order of [`Driver::connect`].
+/// A client, numbered from 1 in the order of [`Driver::connect`](crate::Driver::connect).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub u32);
 

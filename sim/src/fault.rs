@@ -139,6 +139,7 @@ impl Faults {
     }
 
     /// The armed faults that are also in the swarm of `seed`.
+    #[cfg(feature = "proptest")]
     #[must_use]
     pub(crate) fn thinned(mut self, seed: u64) -> Self {
         self.armed &= Faults::swarm(seed).armed;

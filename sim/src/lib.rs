@@ -47,7 +47,7 @@
 //! ```
 //!
 //! [`prop::check`] searches for a failure, shrinks it, and explains the shrunk run as a table and one line, or as a
-//! [`diagram`] for a browser. `examples/respawn.rs` tests a respawn policy this way; [`prop::runs`] is the proptest
+//! `diagram` for a browser. `examples/respawn.rs` tests a respawn policy this way; [`prop::runs`] is the proptest
 //! strategy for further properties. In this example a primary does not replace its worker; the smallest run with that
 //! failure is one kill on an otherwise quiet machine:
 //!
@@ -78,6 +78,9 @@
 //! assert_eq!(line.replay(world).left, None);
 //! ```
 //!
+//! The features `diagram`, `scenarios` and `bench` add the modules of these names (`bench`: `kernel_only`); `proptest`, a
+//! default, adds [`prop`].
+//!
 //! The simulator uses no real process, socket, clock or random number; no result depends on a memory address or on hash
 //! order.
 
@@ -95,6 +98,7 @@ mod observations;
 #[cfg(test)]
 mod planted_bugs;
 mod program;
+mod run;
 mod running_process;
 mod schedule;
 
@@ -104,11 +108,15 @@ mod trace;
 mod trace_hash;
 mod world;
 
+#[cfg(feature = "diagram")]
 pub mod diagram;
 pub mod explore;
+#[cfg(feature = "bench")]
 pub mod kernel_only;
+#[cfg(feature = "proptest")]
 pub mod prop;
 pub mod replay;
+#[cfg(feature = "scenarios")]
 pub mod scenarios;
 
 pub use check::{Check, Failure};
@@ -116,6 +124,7 @@ pub use event::{Actor, ClientAction, ClientEvent, ClientId, Ending, SocketEvent}
 pub use fault::{Fault, Faults};
 pub use observations::Observation;
 pub use program::{Driver, Process, Program};
+pub use run::Run;
 pub use schedule::{Choice, Point, Schedule};
 pub use trace::{Crossing, Row, Trace};
 pub use world::World;

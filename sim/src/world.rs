@@ -276,6 +276,7 @@ impl<P: Program> World<P> {
         self.trace.as_ref()
     }
 
+    #[cfg(all(feature = "diagram", feature = "proptest"))]
     pub(crate) fn scenario(&self) -> &str {
         &self.start.scenario
     }

@@ -1,0 +1,207 @@
+//! A run up to its end, and the search for a smaller one that fails, too.
+//!
+//! A failed run is recorded as a script and shrunk: faults, switches between processes, and lengths.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::check::Failure;
+use crate::program::Program;
+use crate::schedule::Schedule;
+use crate::schedule::script::Script;
+use crate::shrink::{Complexity, Cursor};
+use crate::trace::Trace;
+use crate::world::World;
+
+/// The greatest number of steps of all attempts to shrink one run. An attempt counts at least as many steps as its
+/// script has bursts.
+pub(crate) const EFFORT: u64 = 3_000_000;
+
+/// A run up to the end, or to the failed check.
+#[derive(Clone)]
+pub struct Run<P> {
+    pub(crate) start: World<P>,
+    world: World<P>,
+    outcome: Result<(), Box<Failure>>,
+    pub(crate) script: Script,
+    complexity: Complexity,
+}
+
+impl<P: Program> Run<P> {
+    /// Runs a world on a schedule.
+    pub fn new(start: World<P>, schedule: Schedule) -> Self {
+        let mut world = start.clone().on(schedule.described());
+        let outcome = world.run();
+        let recorder = world.schedule().recorder().cloned().unwrap_or_default();
+        let script = recorder.clone().script();
+        let complexity = Complexity::of(&recorder, &script, world.steps());
+        Run { start, world, outcome, script, complexity }
+    }
+
+    /// The world at the end.
+    pub fn world(&self) -> &World<P> {
+        &self.world
+    }
+
+    /// The outcome of the checks.
+    ///
+    /// # Errors
+    ///
+    /// The first failed check.
+    pub fn outcome(&self) -> Result<(), Box<Failure>> {
+        self.outcome.clone()
+    }
+
+    /// The number of faults that struck.
+    pub fn faults(&self) -> usize {
+        self.complexity.faults
+    }
+
+    /// The number of steps that a quiet machine would have taken later.
+    pub fn switches(&self) -> u32 {
+        self.complexity.switches
+    }
+
+    /// The number of reactions that another process interrupted.
+    pub fn preemptions(&self) -> u32 {
+        self.complexity.preemptions
+    }
+
+    /// The replay line.
+    pub fn line(&self) -> String {
+        self.world.replay_line()
+    }
+
+    /// The trace of every step, from a replay.
+    pub fn trace(&self) -> Trace {
+        let choices = self.world.schedule().taken().iter().map(|choice| choice.value).collect();
+        let schedule = Schedule::replay(choices);
+        let mut again = self.start.clone().on(schedule).traced();
+        // The outcome is known.
+        let _ = again.run();
+        again.trace().cloned().unwrap_or_default()
+    }
+
+    /// Shrinks this failed run: returns the smallest failing run found.
+    #[must_use]
+    pub fn shrunk(self, fails: impl FnMut(&Run<P>) -> bool) -> Self {
+        self.shrunk_within(EFFORT, fails)
+    }
+
+    /// Shrinks with at most `effort` steps for all attempts.
+    #[must_use]
+    pub fn shrunk_within(self, effort: u64, mut fails: impl FnMut(&Run<P>) -> bool) -> Self {
+        self.shrink(effort, None, &mut fails)
+    }
+
+    /// Shrinks until `stop` is set; returns the smallest run found by then.
+    #[must_use]
+    pub fn shrunk_until(self, stop: &'static AtomicBool, mut fails: impl FnMut(&Run<P>) -> bool) -> Self {
+        self.shrink(EFFORT, Some(stop), &mut fails)
+    }
+
+    fn shrink(
+        self,
+        effort: u64,
+        stop: Option<&'static AtomicBool>,
+        fails: &mut dyn FnMut(&Run<P>) -> bool,
+    ) -> Self {
+        let mut shrinker = Shrinker::new(self, effort, stop);
+        while shrinker.try_script() {
+            if fails(shrinker.current()) {
+                shrinker.accept_script();
+            } else {
+                shrinker.reject();
+            }
+        }
+        shrinker.best
+    }
+}
+
+/// The replay line.
+impl<P: Program> fmt::Debug for Run<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.line())
+    }
+}
+
+/// Every step and observation as a table with a column for each process, then the replay line.
+impl<P: Program> fmt::Display for Run<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:#}", self.trace())?;
+        writeln!(
+            f,
+            "*: a program receives an event; !: a fault strikes; a step without a visible effect has no row"
+        )?;
+        writeln!(f, "faults: {}", self.faults())?;
+        writeln!(f, "switches (steps ahead of their turn): {}", self.switches())?;
+        writeln!(f, "preemptions (a process interrupted in a reaction): {}", self.preemptions())?;
+        f.write_str(&self.line())
+    }
+}
+
+/// The shrinking of one failed run, in its world.
+pub(crate) struct Shrinker<P> {
+    pub(crate) best: Run<P>,
+    tried: Option<Run<P>>,
+    cursor: Cursor,
+    /// The number of steps left.
+    effort: u64,
+    /// Stops shrinking once it is set.
+    stop: Option<&'static AtomicBool>,
+}
+
+impl<P: Program> Shrinker<P> {
+    pub(crate) fn new(best: Run<P>, effort: u64, stop: Option<&'static AtomicBool>) -> Self {
+        Shrinker { best, tried: None, cursor: Cursor::default(), effort, stop }
+    }
+
+    /// The run tried last, or the best.
+    pub(crate) fn current(&self) -> &Run<P> {
+        self.tried.as_ref().unwrap_or(&self.best)
+    }
+
+    /// Tries another run, whether it is less complex or not.
+    #[cfg(feature = "proptest")]
+    pub(crate) fn try_run(&mut self, run: Run<P>) {
+        self.tried = Some(run);
+    }
+
+    /// The run tried last fails, too: it becomes the best. Returns whether there was one.
+    pub(crate) fn accept(&mut self) -> bool {
+        let tried = self.tried.take();
+        let is_accepted = tried.is_some();
+        if let Some(tried) = tried {
+            self.best = tried;
+        }
+        is_accepted
+    }
+
+    /// As [`accept`](Shrinker::accept), for a run of a proposed script.
+    pub(crate) fn accept_script(&mut self) {
+        if self.accept() {
+            self.cursor.accepted();
+        }
+    }
+
+    /// The run tried last does not fail. Returns whether there was one.
+    pub(crate) fn reject(&mut self) -> bool {
+        self.tried.take().is_some()
+    }
+
+    /// Tries the next script with a less complex run.
+    pub(crate) fn try_script(&mut self) -> bool {
+        while self.effort > 0 && !self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+            let Some(script) = self.cursor.next(&self.best.script) else { break };
+            // Proposing a script costs time in proportion to the script, even for a short run.
+            let proposed = script.bursts.len() as u64;
+            let run = Run::new(self.best.start.clone(), Schedule::script(script));
+            self.effort = self.effort.saturating_sub(run.world.steps().max(proposed));
+            if run.complexity < self.best.complexity {
+                self.tried = Some(run);
+                return true;
+            }
+        }
+        false
+    }
+}
