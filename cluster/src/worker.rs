@@ -295,6 +295,6 @@ pub struct Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.inner.command(cluster_core::Worker::let_go);
+        self.inner.command(cluster_core::Worker::release_hold);
     }
 }

@@ -104,7 +104,12 @@ impl Failure {
     }
 }
 
-cluster_core::debug_as_display!(Failure);
+/// The text, so that an error that `main` returns shows the line that replays the run.
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 impl std::error::Error for Failure {}
 

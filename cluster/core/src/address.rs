@@ -1,24 +1,24 @@
-//! Where a worker serves, as its primary is told. What it asks for is in `listen`.
+//! The address of a worker's server, as reported to the primary. Requests are in `listen`.
 
 use alloc::string::String;
 use core::fmt;
 
 use crate::os::fmt_path;
 
-/// Where a worker serves. Node: the argument of `'listening'`.
+/// The address of a worker's server. Node: the argument of `'listening'`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ListeningAddress {
-    /// The host, or the path, as the worker gave it; `None` for every address, and for a descriptor.
+    /// The host or the path, as requested; `None` for every address, and for a descriptor.
     pub address: Option<String>,
-    /// The port, with 0 replaced by the one the kernel chose; -1 for a path.
+    /// The port, with 0 replaced by the port that the kernel chose; -1 for a path.
     pub port: i32,
-    /// What kind of address.
+    /// The kind of the address.
     pub address_type: AddressType,
-    /// The descriptor of the primary, if the worker asked for one. UDP without one: -1.
+    /// The requested descriptor of the primary, if any. UDP without a descriptor: -1.
     pub fd: Option<i64>,
 }
 
-/// As one writes it: `127.0.0.1:8000`, `[::1]:8000`, `*:8000`, a path, `@` and an abstract name.
+/// `127.0.0.1:8000`, `[::1]:8000`, `*:8000`, a path, or `@` and an abstract name.
 impl fmt::Display for ListeningAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ListeningAddress { address, port, fd, .. } = self;
@@ -50,7 +50,7 @@ pub enum AddressType {
 }
 
 impl fmt::Display for AddressType {
-    /// As JavaScript writes Node's `addressType` in a text.
+    /// As JavaScript converts Node's `addressType` to a string.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             AddressType::V4 => "4",

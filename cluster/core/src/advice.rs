@@ -1,10 +1,11 @@
-//! What an error number means to a user, and what to do about it, by what failed. Texts only: nothing is decided by them.
+//! Texts for error numbers: the meaning, and what a user can do, by the operation that failed. No decision depends on
+//! them.
 
 use core::fmt;
 
 use crate::os::Errno;
 
-/// An error number by name, with its meaning: "EACCES (permission denied)".
+/// The name and meaning of an error number: "EACCES (permission denied)".
 #[derive(Clone, Copy)]
 pub(crate) struct Reason(pub(crate) Errno);
 
@@ -17,7 +18,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// What failed.
+/// The operation that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failed {
     /// The start of a program.

@@ -1,24 +1,24 @@
-//! The pauses before something is tried again. That of a socket after a failed accept grows with each failure in a row. No
-//! timer is set here.
+//! The pauses before a retry. For a listening socket, the pause grows with each failed accept in a row. The machines
+//! set the timers.
 
-/// How long a worker that has refused a connection gets none, and a failed write waits, in milliseconds.
-/// Node has no such pause: a full worker and its primary pass the connection to and fro at a third of a core.
+/// The pause of a worker that has refused a connection, and of a failed write, in milliseconds. Node has no pause: a
+/// full worker and its primary pass a connection back and forth at a third of a core.
 pub(crate) const RETRY_MS: u64 = 20;
 
 /// The first pause, in milliseconds.
 const FIRST_MS: u64 = 1;
 
-/// How often a pause doubles: 64 ms is the longest.
+/// The pause doubles up to 64 ms.
 const DOUBLINGS: u32 = 6;
 
-/// The failures in a row of one listening socket.
+/// The failed accepts in a row of one listening socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
-    /// An accept has failed: the pause until the next one, in milliseconds.
+    /// The pause after a failed accept, in milliseconds.
     pub(crate) fn next_ms(&mut self) -> u64 {
         let pause = FIRST_MS << self.failures;
         self.failures = (self.failures + 1).min(DOUBLINGS);
@@ -35,7 +35,7 @@ impl Backoff {
 mod tests {
     use super::*;
 
-    /// A starved socket neither spins nor sleeps long: 24 failures in the first second, 16 in each second after it.
+    /// 24 retries in the first second of failures, 16 in each later second.
     #[test]
     fn pause_doubles_to_its_bound() {
         let mut backoff = Backoff::default();

@@ -1,7 +1,7 @@
-//! One IPC channel: bytes to messages and back, one descriptor a write. It knows frames, not what they mean, and it
-//! never sees its owner: what is to be done comes back as [`ChannelStep`]s, and what has happened as [`ChannelEvent`].
-//! How bytes become frames is in `reading`, how messages wait and are written in `sending`, why reading never waits for
-//! the peer's reading in its documentation.
+//! One IPC channel: bytes to messages and back, at most one descriptor per write. The channel decodes frames without
+//! interpreting messages, and is independent of its owner: pending work is returned as [`ChannelStep`]s, results as
+//! [`ChannelEvent`]s. `reading` splits bytes into frames; `sending` queues and writes messages, and its documentation
+//! proves that reading never waits for the peer's reading; `failing` handles failed writes.
 
 use crate::message::{ChannelMessage, Envelope, Frame, HandleType, Request};
 use crate::os::{Call, ChannelId, Errno, SocketId};
@@ -18,16 +18,16 @@ use reading::FrameReader;
 use sending::SendQueue;
 pub(crate) use sending::Source;
 
-/// A message on its way out.
+/// A message to send.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Outgoing {
     pub(crate) message: ChannelMessage,
-    /// The socket it carries. The owner's copy stays open until the owner closes it.
+    /// The socket to send along. The owner's copy stays open until the owner closes the copy.
     pub(crate) handle: Option<IncomingHandle>,
-    /// Say [`ChannelEvent::Written`] when the last byte is written.
+    /// Emit [`ChannelEvent::Written`] when the last byte is written.
     pub(crate) receipt: Option<SocketId>,
     pub(crate) source: Source,
-    /// How often it was sent again because its socket did not arrive.
+    /// The number of retransmissions after a rejection of the socket.
     retransmissions: u8,
 }
 
@@ -45,17 +45,17 @@ impl From<ChannelMessage> for Outgoing {
 }
 
 impl Outgoing {
-    /// The same, with a socket.
+    /// Adds a socket.
     pub(crate) fn with(self, handle: Option<IncomingHandle>) -> Self {
         Outgoing { handle, ..self }
     }
 
-    /// The same, and [`ChannelEvent::Written`] is said.
+    /// Requests [`ChannelEvent::Written`].
     pub(crate) fn with_receipt(self, receipt: Option<SocketId>) -> Self {
         Outgoing { receipt, ..self }
     }
 
-    /// The socket that a user passes with it.
+    /// The socket of a user's message.
     pub(crate) fn passes(&self) -> Option<SocketId> {
         match self.message {
             ChannelMessage::User(_) => self.handle.map(|handle| handle.socket),
@@ -63,7 +63,7 @@ impl Outgoing {
         }
     }
 
-    /// Whether it offers a connection, which another peer may take as well.
+    /// The message offers a connection, which another peer can take instead.
     fn is_offer(&self) -> bool {
         match &self.message {
             ChannelMessage::Cluster(cluster) => matches!(cluster.request, Some(Request::NewConn(_))),
@@ -71,7 +71,7 @@ impl Outgoing {
         }
     }
 
-    /// Whether it is sent again if its socket does not arrive. Node: the same for `net.Socket` alone.
+    /// The message is sent again if the peer rejects the socket. Node: `net.Socket` only.
     fn may_go_again(&self) -> bool {
         self.passes().is_some()
             && self.handle.is_some_and(|handle| match handle.kind {
@@ -81,32 +81,32 @@ impl Outgoing {
     }
 }
 
-/// What a channel has still to do.
+/// Pending work of a channel.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum ChannelStep {
-    /// Offer the next line to the operating system.
+    /// Write the next frame.
     Write,
-    /// A line that was read.
+    /// Handle a received frame.
     Frame(Frame, Option<SocketId>),
-    /// The message inside an envelope, one tick after its acknowledgement.
+    /// Deliver the message inside an envelope, one tick after the acknowledgement.
     Deliver(Envelope, SocketId),
-    /// The last byte of a line is written.
+    /// The last byte of a frame is written.
     Written(SocketId),
-    /// The peer has the socket of a user's message, or never gets it.
+    /// The peer has received the socket of a user's message, or never will.
     Settled(SocketId),
-    /// Ask the operating system for something.
+    /// Make a call.
     Call(Call),
-    /// The peer broke the protocol.
+    /// The peer violated the protocol.
     Violated(Violation),
-    /// So many of the program's messages are lost.
+    /// A number of the program's messages is lost.
     Lost(Errno, u64),
-    /// The descriptor of this message was not sent, and will not be.
+    /// The descriptor of this message was not sent and will not be.
     Unsent(Outgoing),
-    /// A write has failed, and the channel is as it was.
+    /// A write has failed, and the channel is unchanged.
     Failing(Errno),
-    /// Try the write that has failed again, later.
+    /// Retry the failed write later.
     Retry,
-    /// The peer can no longer be written to.
+    /// The channel can no longer be written to.
     Broken,
     /// The channel is closed. Node: the tick of `'disconnect'`.
     Closed,
@@ -118,26 +118,27 @@ impl IsCall for ChannelStep {
     }
 }
 
-/// What a step of a channel means to its owner.
+/// The result of a step, for the channel's owner.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ChannelEvent {
     Call(Call),
     Received(ChannelMessage),
     /// A message with a socket.
     Arrived(Envelope, SocketId),
-    /// The peer did not get the descriptor of this message.
+    /// The peer did not receive the descriptor of this message.
     Refused(Outgoing),
     Written(SocketId),
-    /// One copy of a socket that a user has passed is no longer on its way.
+    /// One copy of a socket that the program has sent is no longer in flight.
     Settled(SocketId),
     Violated(Violation),
-    /// So many of the program's messages were accepted and never written whole.
+    /// A number of the program's messages was accepted and never written completely.
     Lost(Errno, u64),
-    /// A write has failed; it is repeated, or its message is refused. Reported once until such a write succeeds.
+    /// A write has failed; it is retried, or its message returned to the owner. Reported once until such a write
+    /// succeeds.
     Failing(Errno),
-    /// [`Channel::writable`] is to be called after a while.
+    /// Call [`Channel::writable`] after a pause.
     Retry,
-    /// Nothing can be written from now on; what the peer has written can still be read.
+    /// Nothing can be written from now on; earlier bytes of the peer can still be read.
     Broken,
     Closed,
 }
@@ -145,7 +146,7 @@ pub(crate) enum ChannelEvent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Link {
     Open,
-    /// To be closed once everything is sent. Node: `connected` is false, the channel is still there.
+    /// Closes once everything is sent. Node: `connected` is false, the channel still exists.
     Closing,
     Closed,
 }
@@ -157,7 +158,7 @@ pub(crate) struct Channel {
     link: Link,
     reading: FrameReader,
     sending: SendQueue,
-    /// The peer broke the protocol: nothing it has said since counts.
+    /// The peer violated the protocol: later frames are ignored.
     distrusted: bool,
     limits: Limits,
 }
@@ -175,12 +176,12 @@ impl Channel {
         }
     }
 
-    /// Whether messages can be sent. Node: `connected`.
+    /// Messages can be sent. Node: `connected`.
     pub(crate) fn is_connected(&self) -> bool {
         self.link == Link::Open
     }
 
-    /// Whether it is closed for good.
+    /// The channel is closed.
     pub(crate) fn is_over(&self) -> bool {
         self.link == Link::Closed
     }
@@ -193,7 +194,7 @@ impl Channel {
         }
     }
 
-    /// Closes at once and believes nothing more: the peer broke the protocol.
+    /// Closes at once and ignores later frames: the peer violated the protocol.
     pub(crate) fn abort<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
         self.distrusted = true;
         if self.link != Link::Closed {
@@ -206,16 +207,16 @@ impl Channel {
         self.closed(steps);
     }
 
-    /// The channel is closed and everything that was written to it has been read.
+    /// The channel is closed and every received byte was read.
     pub(crate) fn closed<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
         self.link = Link::Closed;
         self.drop_unread(steps);
-        // The error is what a write would have given.
+        // The error of a write to a closed channel.
         self.lose_unsent(Errno::EPIPE, |source| source == Source::Program, steps);
         self.tick(ChannelStep::Closed, steps);
     }
 
-    /// Does a step, and says what it means.
+    /// Runs a step, and returns its result for the owner.
     pub(crate) fn run<S: From<(ChannelId, ChannelStep)>>(
         &mut self,
         step: ChannelStep,

@@ -1,4 +1,4 @@
-//! Error numbers and signals by name: the operating system's own numbers, and nothing else.
+//! Error numbers and signals of the operating system, by name.
 
 use core::fmt;
 
@@ -12,7 +12,7 @@ macro_rules! names {
             $(#[allow(missing_docs, reason = "the name is the documentation")]
             pub const $name: $type = $type(if cfg!(target_os = "macos") { $macos } else { $linux });)+
 
-            /// Its name as in C, or `None` for a number this crate does not know.
+            /// The name in C; `None` for a number that this crate does not list.
             pub fn name(self) -> Option<&'static str> {
                 match self {
                     $($type::$name => Some(stringify!($name)),)+
@@ -20,7 +20,7 @@ macro_rules! names {
                 }
             }
 
-            /// The value with this name.
+            /// The value of a name in C.
             pub fn from_name(name: &str) -> Option<$type> {
                 match name {
                     $(stringify!($name) => Some($type::$name),)+
@@ -47,7 +47,7 @@ macro_rules! names {
 }
 
 names! {
-    /// An error number of the operating system, positive. On the wire Node writes it negated.
+    /// An error number of the operating system, positive. Node writes the negative number on the wire.
     Errno,
     EPERM 1 1, ENOENT 2 2, ESRCH 3 3, EINTR 4 4, EIO 5 5, E2BIG 7 7, ENOEXEC 8 8, EBADF 9 9, ECHILD 10 10,
     EAGAIN 11 35, ENOMEM 12 12, EACCES 13 13, EFAULT 14 14, EBUSY 16 16, EEXIST 17 17, ENOTDIR 20 20, EISDIR 21 21,

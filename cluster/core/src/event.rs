@@ -1,4 +1,4 @@
-//! What a user hears, in the primary and in a worker. Values only; who decides on them is in the machines.
+//! The events of the primary and of a worker. Values only; the machines decide when to emit an event.
 
 use core::fmt;
 
@@ -12,7 +12,7 @@ use crate::payload::Message;
 use crate::spawn_options::SpawnOptions;
 use crate::violation::Violation;
 
-/// What a machine gives out: something for the user, or something for the operating system.
+/// The output of a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Output<E> {
     /// For the user.
@@ -21,77 +21,55 @@ pub enum Output<E> {
     Call(crate::os::Call),
 }
 
-/// What happens to workers, as the primary sees it. Node: the events of `cluster`.
+/// The events of a primary. Node: the events of `cluster`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "each variant documents its fields")]
 pub enum Event {
-    /// Settings were decided: by a call of `setup`, or by a fork, which is one too. Node: `'setup'`, one tick later.
+    /// Spawn options have been applied, by `setup` or by a fork. Node: `'setup'`, one tick later.
     Setup {
-        /// What was decided.
+        /// The options of later forks.
         options: SpawnOptions,
     },
     /// A worker was forked. Node: `'fork'`, one tick after `cluster.fork()`.
-    Fork {
-        /// Which.
-        worker: WorkerId,
-    },
-    /// Its process runs and speaks. Node: `'online'`.
-    Online {
-        /// Which.
-        worker: WorkerId,
-    },
-    /// It serves an address. Node: `'listening'`.
-    Listening {
-        /// Which.
-        worker: WorkerId,
-        /// Where.
-        address: ListeningAddress,
-    },
-    /// It sent a message. Node: `'message'`.
+    Fork { worker: WorkerId },
+    /// The worker's process runs and has sent its first message. Node: `'online'`.
+    Online { worker: WorkerId },
+    /// A server of the worker listens. Node: `'listening'`.
+    Listening { worker: WorkerId, address: ListeningAddress },
+    /// The worker has sent a message. Node: `'message'`.
     Message {
-        /// Which.
         worker: WorkerId,
-        /// What.
         message: Message,
-        /// A socket that came with it.
+        /// The socket that was sent with the message.
         handle: Option<IncomingHandle>,
     },
-    /// Its channel is closed. Node: `'disconnect'`. Usually before [`Event::Exit`], but not by any promise. A process that does not
-    /// exit then is reported by [`WorkerError::Lingers`].
-    Disconnect {
-        /// Which.
-        worker: WorkerId,
-    },
-    /// Its process has ended. Node: `'exit'`. A worker that could not be started has no process and no exit: it ends
-    /// with [`Event::Disconnect`].
+    /// The worker's channel is closed. Node: `'disconnect'`. Usually before [`Event::Exit`], but the order is not
+    /// guaranteed. For a process that does not exit afterwards, [`WorkerError::Lingers`] follows.
+    Disconnect { worker: WorkerId },
+    /// The worker's process has exited. Node: `'exit'`. A worker without a process (the start failed) has no exit: its
+    /// last event is [`Event::Disconnect`], as in Node.
     Exit {
-        /// Which.
         worker: WorkerId,
-        /// How.
         status: ExitStatus,
-        /// Whether the worker was asked to exit, by the primary or by itself. A program that replaces workers replaces those that
-        /// were not. Node: `worker.exitedAfterDisconnect`.
+        /// The worker was asked to exit, by the primary or by its own program. A supervising program replaces the
+        /// workers that were not. Node: `worker.exitedAfterDisconnect`.
         exited_after_disconnect: bool,
     },
-    /// Something went wrong with it. Node: `'error'` on the worker.
-    Error {
-        /// Which.
-        worker: WorkerId,
-        /// What.
-        error: WorkerError,
-    },
-    /// A listening socket of the primary could not accept. It waits a little and tries again.
-    /// Node: ignored.
+    /// An operation on the worker failed. Node: `'error'` on the worker.
+    Error { worker: WorkerId, error: WorkerError },
+    /// A listening socket of the primary failed to accept, and accepts again after a pause. Node: ignored.
     AcceptFailed {
-        /// Why; `EMFILE` and `ENFILE` mean that the limit on open descriptors should be raised.
+        /// For `EMFILE` and `ENFILE`, raise the limit on open descriptors.
         errno: Errno,
     },
-    /// All workers were asked to go and are gone, and everything was told of them. Node: the callback of
-    /// `cluster.disconnect()`, which runs when the *first* worker is gone, though the documentation says the last.
+    /// Every worker that [`Primary::disconnect_all`](crate::Primary::disconnect_all) asked to exit has exited, and
+    /// its events were emitted. Node: the callback of `cluster.disconnect()`, which runs when the *first* worker has
+    /// exited, against its documentation.
     AllDisconnected,
 }
 
 impl Event {
-    /// The worker that the event is about, if it is about one.
+    /// The worker of the event, if any.
     pub fn worker(&self) -> Option<WorkerId> {
         match self {
             Event::Fork { worker }
@@ -106,40 +84,40 @@ impl Event {
     }
 }
 
-/// What can go wrong with one worker. None of these harms another worker.
+/// A failure of one worker. No other worker is affected.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "each variant documents its fields")]
 pub enum WorkerError {
-    /// Its process could not be started. No [`Event::Exit`] follows.
+    /// The worker's process could not be started. No [`Event::Exit`] follows.
     Spawn {
-        /// The program: [`SpawnOptions::exec`], or the path of the primary's own. `None`: that path is unknown.
+        /// [`SpawnOptions::exec`], or the path of the primary's own program; `None` if that path is unknown.
         program: Option<OsBytes>,
-        /// [`SpawnOptions::cwd`], if the process could not change into it; else the program is what `errno` is about.
+        /// [`SpawnOptions::cwd`], if the process could not change into the directory; else `errno` is about the
+        /// program.
         directory: Option<OsBytes>,
-        /// Why not.
         errno: Errno,
     },
-    /// It could not be signalled.
+    /// A signal could not be sent to the worker.
     Kill(Errno),
-    /// Messages to it that were accepted, or the wish that it disconnects, were lost: it can no longer be written to.
-    /// Messages of the cluster itself are not counted.
+    /// Accepted messages, or the request to disconnect, were lost: the channel can no longer be written to. Messages
+    /// of the cluster protocol are not counted.
     Write {
-        /// Why.
         errno: Errno,
-        /// How many.
+        /// The number of lost messages.
         lost: u64,
     },
-    /// The kernel does not take a message to it now, for want of memory or because too many descriptors of this user are in
-    /// flight. Nothing is lost: messages are tried again in their order, and a connection is offered to other workers, too.
-    /// Reported once until a write succeeds.
+    /// The kernel accepts no message to the worker now, because memory is short or too many descriptors of the user
+    /// are in flight. Nothing is lost: messages are retried in order, and connections are offered to other workers as
+    /// well. Reported once until a write succeeds.
     Delayed(Errno),
-    /// It refused the socket of a message four times: the message is lost, and the socket closed.
-    /// Node: the warning `SentHandleNotReceivedWarning`.
+    /// The worker has refused the socket of a message four times: the message is lost, and the socket closed. Node:
+    /// the warning `SentHandleNotReceivedWarning`.
     NotReceived,
-    /// It broke the protocol, and its channel was closed.
+    /// The worker violated the protocol, and its channel was closed.
     Protocol(Violation),
-    /// Its process still runs ten seconds after its channel was closed, though it was not disconnected: it has closed the
-    /// descriptor itself, is stopped, or hangs. The process serves no client, and no [`Event::Exit`] follows until it is
-    /// killed. Node emits `'disconnect'` and nothing after it.
+    /// The worker's process still runs ten seconds after its channel was closed, although the worker was not
+    /// disconnected: the process has closed the descriptor, is stopped, or hangs. The process serves no client, and
+    /// [`Event::Exit`] follows only after a kill. Node emits `'disconnect'` and nothing else.
     Lingers,
 }
 
@@ -183,7 +161,7 @@ impl fmt::Display for WorkerError {
 
 impl core::error::Error for WorkerError {}
 
-/// How many messages were lost, and to which peer.
+/// The number of lost messages and the peer, for error texts.
 struct Lost(u64, &'static str);
 
 impl fmt::Display for Lost {
@@ -195,70 +173,60 @@ impl fmt::Display for Lost {
     }
 }
 
-/// A server of a worker: what `Worker::listen` returns.
+/// A server of a worker, as returned by [`Worker::listen`](crate::Worker::listen).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListenerId(pub u64);
 
-/// What happens in a worker.
+/// The events of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "each variant documents its fields")]
 pub enum WorkerEvent {
-    /// A server serves. Node: `'listening'` on the server.
+    /// A server listens. Node: `'listening'` on the server.
     Listening {
-        /// Which.
         listener: ListenerId,
-        /// Where, with the port the kernel chose.
+        /// With the port that the kernel chose.
         address: LocalAddress,
-        /// A UDP server's socket: the application reads and writes it, and `Worker::close` ends it.
+        /// The socket of a UDP server, for the application to read and write until
+        /// [`Worker::close`](crate::Worker::close).
         socket: Option<SocketId>,
     },
-    /// A server does not serve. Node: `'error'` on the server.
-    ListenFailed {
-        /// Which.
-        listener: ListenerId,
-        /// Why.
-        error: ListenError,
-    },
-    /// A connection is ours: acknowledged, and nobody else will get it. Node: `'connection'`.
+    /// A server does not listen. Node: `'error'` on the server.
+    ListenFailed { listener: ListenerId, error: ListenError },
+    /// The worker owns a connection: the acknowledgement is written, and no other worker gets the connection. Node:
+    /// `'connection'`.
     Connection {
-        /// Which server's.
         listener: ListenerId,
-        /// The connection, until `Worker::release`.
+        /// Valid until [`Worker::release`](crate::Worker::release).
         connection: SocketId,
     },
-    /// A closed server's last connection has ended. Node: `'close'` on the server.
-    Closed {
-        /// Which.
-        listener: ListenerId,
-    },
-    /// The primary sent a message. Node: `'message'`.
+    /// The last connection of a closed server has ended. Node: `'close'` on the server.
+    Closed { listener: ListenerId },
+    /// The primary has sent a message. Node: `'message'`.
     Message {
-        /// What.
         message: Message,
-        /// A socket that came with it.
+        /// The socket that was sent with the message.
         handle: Option<IncomingHandle>,
     },
-    /// The channel is closed. Node: `'disconnect'`. Unless the worker was asked to go, its process ends right after.
+    /// The channel is closed. Node: `'disconnect'`. The process exits right afterwards, unless the worker was asked
+    /// to exit.
     Disconnect,
-    /// Something went wrong with the channel.
-    Error {
-        /// What.
-        error: ChannelError,
-    },
+    /// An operation on the channel failed.
+    Error { error: ChannelError },
 }
 
-/// Why a server does not serve.
+/// The reason why a server does not listen.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ListenError {
-    /// The error, as the kernel gave it to who was to bind. `ENOTCONN`: the worker is leaving, and nobody will answer.
+    /// The kernel's error number. `ENOTCONN`: the worker is shutting down, so no primary answers.
     pub errno: Errno,
-    /// What was asked for.
+    /// The requested address.
     pub address: ListenAddress,
-    /// Whether the worker was to bind it itself; else the primary was.
+    /// The worker binds, else the primary.
     pub exclusive: bool,
 }
 
 impl fmt::Display for ListenError {
-    /// As Node: the primary binds, an exclusive server listens.
+    /// In Node's words: a primary binds, an exclusive server listens.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = if self.exclusive { "listen on" } else { "bind" };
         let failed = match self.address {
@@ -274,22 +242,22 @@ impl fmt::Display for ListenError {
 
 impl core::error::Error for ListenError {}
 
-/// What can go wrong with the channel to the primary.
+/// A failure of the channel to the primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "each variant documents its fields")]
 pub enum ChannelError {
-    /// Messages that were accepted were lost: the primary can no longer be written to.
+    /// Accepted messages were lost: the channel can no longer be written to.
     Write {
-        /// Why.
         errno: Errno,
-        /// How many.
+        /// The number of lost messages.
         lost: u64,
     },
-    /// The kernel does not take a message now: see [`WorkerError::Delayed`].
+    /// The kernel accepts no message now; see [`WorkerError::Delayed`].
     Delayed(Errno),
-    /// It refused the socket of a message four times: the message is lost, and the socket closed.
-    /// Node: the warning `SentHandleNotReceivedWarning`.
+    /// The primary has refused the socket of a message four times: the message is lost, and the socket closed. Node:
+    /// the warning `SentHandleNotReceivedWarning`.
     NotReceived,
-    /// The primary broke the protocol, and the channel was closed.
+    /// The primary violated the protocol, and the channel was closed.
     Protocol(Violation),
 }
 

@@ -1,5 +1,5 @@
-//! The primary's distribution object for one key: who listens there, and how they get connections.
-//! Round robin and shared decide *who*; sending, replying and closing is the primary's.
+//! The primary's distribution object for one key: the workers that listen and the policy that assigns connections.
+//! Round robin and shared choose the worker; the primary sends, replies and closes.
 
 use alloc::vec::Vec;
 
@@ -13,7 +13,7 @@ pub(crate) mod shared;
 use round_robin::RoundRobin;
 use shared::Shared;
 
-/// How a handle gives out connections.
+/// The policy of a handle.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Sharing {
     RoundRobin(RoundRobin),
@@ -23,21 +23,20 @@ pub(crate) enum Sharing {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Handle {
     pub(crate) key: HandleKey,
-    /// The listening (round robin) or bound (shared) socket and its address, once there is one.
+    /// The listening (round robin) or bound (shared) socket and its address, once bound.
     pub(crate) bound: Option<(SocketId, LocalAddress)>,
-    /// Whether accepting is paused because too many wait.
+    /// Accepting is paused because the queue is full.
     pub(crate) throttled: bool,
-    /// How long accepting rests after it has failed.
+    /// The pauses after failed accepts.
     pub(crate) backoff: Backoff,
-    /// Who asked before it was bound, with the sequence number to answer.
+    /// The workers that asked before the socket was bound, with the sequence numbers of their queries.
     pub(crate) waiting: Vec<(WorkerId, u64)>,
-    /// The first `data` that says something; echoed to everybody. Node: TLS ticket keys.
+    /// The first truthy `data` of a query, echoed to every worker. Node: TLS ticket keys.
     pub(crate) data: Data,
     pub(crate) sharing: Sharing,
 }
 
 impl Handle {
-    /// Takes a worker out.
     pub(crate) fn remove(&mut self, worker: WorkerId) {
         self.waiting.retain(|(waiting, _)| *waiting != worker);
         match &mut self.sharing {
@@ -46,12 +45,12 @@ impl Handle {
         }
     }
 
-    /// Whether it is bound and the workers that asked before have their answer.
+    /// The socket is bound, and every worker that asked before has its answer.
     pub(crate) fn is_ready(&self) -> bool {
         self.bound.is_some() && self.waiting.is_empty()
     }
 
-    /// Whether nobody listens here or is about to.
+    /// No worker listens here or waits for the bind.
     pub(crate) fn is_unused(&self) -> bool {
         let nobody = match &self.sharing {
             Sharing::RoundRobin(round_robin) => round_robin.is_unused(),
@@ -60,7 +59,7 @@ impl Handle {
         nobody && self.waiting.is_empty()
     }
 
-    /// Whether this worker listens here or is about to.
+    /// The worker listens here or waits for the bind.
     pub(crate) fn has(&self, worker: WorkerId) -> bool {
         let listens = match &self.sharing {
             Sharing::RoundRobin(round_robin) => round_robin.has(worker),

@@ -1,28 +1,28 @@
-//! Every connection the primary has accepted, and who has it now: exactly one of queued, handed to a worker that has
-//! not acknowledged it yet, owned by a worker, or closed with a reason. It moves nothing itself; it asserts that
-//! whoever moves a connection moves it from where it is.
+//! The ledger of connections: each connection that the primary has accepted is exactly one of queued, handed to a
+//! worker and not yet acknowledged, owned by a worker, or closed with a reason. The ledger moves no connection, and
+//! asserts that each move begins where the connection is.
 
 use alloc::collections::BTreeMap;
 
 use crate::os::{HandleId, SocketId, WorkerId};
 
-/// Where a connection is that the primary still answers for.
+/// The state of a connection that the primary still answers for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ConnectionState {
-    /// It waits at this handle for a worker.
+    /// Queued at this handle.
     Queued(HandleId),
-    /// It was sent to this worker, which has not acknowledged it yet.
+    /// Sent to this worker, and not yet acknowledged.
     Handed(HandleId, WorkerId),
 }
 
-/// Why the primary closed a connection that no worker took.
+/// The reason for closing a queued connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CloseReason {
-    /// The last worker that listened there is gone.
+    /// No worker listens at the handle.
     NoListener,
 }
 
-/// The book of connections.
+/// The accounts of every accepted connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Ledger {
     open: BTreeMap<SocketId, ConnectionState>,
@@ -33,27 +33,27 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// The connections the primary still answers for, in the order they were accepted.
+    /// The connections that the primary still answers for, in order of acceptance.
     pub fn open(&self) -> impl Iterator<Item = (SocketId, ConnectionState)> {
         self.open.iter().map(|(socket, standing)| (*socket, *standing))
     }
 
-    /// How many were accepted so far.
+    /// The number of accepted connections.
     pub fn accepted(&self) -> u64 {
         self.accepted
     }
 
-    /// How many a worker has acknowledged so far.
+    /// The number of connections that workers have acknowledged.
     pub fn owned(&self) -> u64 {
         self.owned
     }
 
-    /// How often a worker did not take one that it was handed, so far.
+    /// The number of handoffs that ended with the connection back in the queue.
     pub fn returned(&self) -> u64 {
         self.returned
     }
 
-    /// How many were closed for this reason so far.
+    /// The number of connections closed for a reason.
     pub fn closed(&self, reason: CloseReason) -> u64 {
         self.closed.get(&reason).copied().unwrap_or(0)
     }
@@ -72,7 +72,7 @@ impl Ledger {
         *standing = ConnectionState::Handed(handle, worker);
     }
 
-    /// The worker does not take it: it is queued again. Returns where.
+    /// The worker does not take the connection. Returns the handle at which the connection is queued again.
     pub(crate) fn requeue(&mut self, socket: SocketId) -> HandleId {
         let standing = self.standing(socket);
         let ConnectionState::Handed(handle, _) = *standing else {
@@ -83,7 +83,7 @@ impl Ledger {
         handle
     }
 
-    /// The worker has acknowledged it. Returns where it was accepted.
+    /// The worker has acknowledged the connection. Returns the handle that had accepted the connection.
     pub(crate) fn own(&mut self, socket: SocketId) -> HandleId {
         let Some(ConnectionState::Handed(handle, _)) = self.open.remove(&socket) else {
             unreachable!("{socket:?} is owned, but was not handed out")
@@ -118,8 +118,9 @@ mod tests {
 
     const HANDLE: HandleId = HandleId(1);
 
+    /// Every outcome of a connection is counted.
     #[test]
-    fn what_becomes_of_connections_is_counted() {
+    fn ledger_counts_every_outcome() {
         let mut ledger = Ledger::default();
         for n in 1..=4 {
             ledger.accept(SocketId(n), HANDLE);
@@ -138,9 +139,10 @@ mod tests {
         assert!(ledger.open().eq([(SocketId(4), ConnectionState::Queued(HANDLE))]));
     }
 
+    /// A ledger with a missing connection panics.
     #[test]
     #[should_panic(expected = "a connection is nowhere")]
-    fn a_book_that_does_not_balance_is_not_kept() {
+    fn unbalanced_ledger_panics() {
         let mut ledger = Ledger { accepted: 1, ..Ledger::default() };
         ledger.accept(SocketId(1), HANDLE);
         ledger.close(SocketId(1), CloseReason::NoListener);

@@ -1,11 +1,12 @@
-//! The machines of a cluster: what its processes do, without any operating system.
+//! The state machines of a cluster: a primary process that forks workers, shares listening sockets with them and
+//! exchanges messages with them, and the worker's side of the same protocol. The crate makes no system call.
 //!
 //! ```text
 //!       OsEvent                                          command (fork, disconnect, send, ...)
 //!          |  from the real system or a simulated one       |  from the user
 //!          v                                                v
 //!    Machine::handle                                   Primary::fork ...   takes effect at once
-//!          |                                                |  its steps go before what is still queued
+//!          |                                                |  its steps run before the queued ones
 //!          +--------------> one ordered queue <-------------+
 //!                                 | Machine::poll
 //!                   +-------------+-------------+
@@ -14,11 +15,46 @@
 //!            the user's reaction       Os::perform(call) -> Option<OsEvent>
 //! ```
 //!
-//! One input, drain, next input: that is the whole discipline, and [`pump`](pump()) is the only loop. Everything that
-//! crosses an arrow is a plain value, so a run is a list of crossings, and a machine can be cloned, compared and hashed.
+//! The discipline is: one input, drain, next input. [`pump`](pump()) is the only loop. Every crossing of an arrow is
+//! a plain value, so a run is a list of crossings, and a machine can be cloned, compared and hashed.
 //!
-//! There is no IO here, no clock, no thread, no random number and no hash map: the crate is `no_std` and forbids
-//! `unsafe`. The real operating system is in the crate `cluster`, the simulated one in `cluster-sim`.
+//! The crate has no IO, clock, thread, random number or hash map: it is `no_std` and forbids `unsafe`. The crate
+//! `cluster` implements [`Os`] on Unix and has the async interface for programs; `cluster-sim` implements [`Os`] as a
+//! deterministic simulator.
+//!
+//! # Where to start
+//!
+//! * A program uses the crate `cluster`, not this one.
+//! * [`Primary`] and [`Worker`] are the two machines. [`Machine`] is their common interface; their commands are
+//!   methods.
+//! * [`Event`] and [`WorkerEvent`] are the machines' output to the program, [`Call`] is their output to the operating
+//!   system, [`OsEvent`] is their input.
+//! * [`Settings`], [`SpawnOptions`] and [`Limits`] configure a primary; [`ListenOptions`] configures a server of a
+//!   worker.
+//! * [`Message`] is the payload of a user's message, in either serialization of Node; [`Structured`] is the data
+//!   model of the second.
+//! * [`Ledger`] accounts for every connection that the primary has accepted.
+//!
+//! One fork, driven by hand:
+//!
+//! ```
+//! use cluster_core::{Call, Event, Machine, OsEvent, Output, Primary, Settings};
+//!
+//! let mut primary = Primary::new(Settings::default());
+//! let worker = primary.fork()?;
+//! let mut events = Vec::new();
+//! while let Some(output) = primary.poll() {
+//!     match output {
+//!         // A real operating system would start a process.
+//!         Output::Call(Call::Spawn { worker, .. }) => primary.handle(OsEvent::Spawned { worker, pid: 7 }),
+//!         Output::Call(call) => panic!("{call:?}"),
+//!         Output::Event(event) => events.push(event),
+//!     }
+//! }
+//! assert!(matches!(events[0], Event::Setup { .. }));
+//! assert_eq!(events[1], Event::Fork { worker });
+//! # Ok::<(), cluster_core::ForkError>(())
+//! ```
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(clippy::wildcard_enum_match_arm)]
@@ -49,7 +85,6 @@ mod spawn_options;
 mod std_types;
 mod steps;
 mod structured;
-mod told;
 mod violation;
 mod worker;
 

@@ -1,4 +1,4 @@
-//! Where and how a worker can listen, and how that is asked of the primary. Values only.
+//! Listen options of a worker, and the query that asks the primary for a socket. Values only.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -9,26 +9,26 @@ use crate::address::AddressType;
 use crate::message::{Data, HandleKey, IPV6_ONLY, QueryServer, REUSE_ADDRESS};
 use crate::os::{BindAddress, fmt_path};
 
-/// Where and how to listen. Node: the options of `server.listen()` and of `socket.bind()`.
+/// The options of a server. Node: the options of `server.listen()` and of `socket.bind()`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct ListenOptions {
-    /// Where.
+    /// The address.
     pub address: ListenAddress,
-    /// How many connections the kernel may hold before they are accepted; `None`: 511. The first worker that asks for
-    /// an address decides.
+    /// The longest queue of connections in the kernel; `None`: 511. The first worker that asks for an address
+    /// decides.
     pub backlog: Option<u32>,
-    /// Share it with nobody: this worker binds it, and the primary hears nothing of it. It outlives the channel, and
-    /// a worker that disconnects does not wait for it.
+    /// The worker binds the address alone, without the primary. The server stays open when the channel closes, and a
+    /// worker that disconnects does not wait for the server's connections.
     pub exclusive: bool,
-    /// Bind though others do, and let the kernel spread the clients. Such a server is exclusive. Node: 22 and later.
+    /// `SO_REUSEPORT`: bind although other sockets with the flag have bound the address; the kernel spreads the
+    /// clients. The server is exclusive. Node: 22 and later.
     pub reuse_port: bool,
-    /// With so many connections open, further ones go to other workers, or are closed if this one accepts itself.
-    /// Node: `server.maxConnections`; 0 takes none, as since Node 22.
+    /// The most open connections. Beyond the limit, connections are handed to other workers; an exclusive or shared
+    /// server closes them. Node: `server.maxConnections`; 0 accepts none, as since Node 22.
     pub max_connections: Option<u32>,
 }
 
 impl ListenOptions {
-    /// Whether the primary is not asked.
     pub(crate) fn is_exclusive(&self) -> bool {
         self.exclusive || self.reuse_port
     }
@@ -58,69 +58,72 @@ impl From<SocketAddr> for ListenOptions {
     }
 }
 
-/// Where to listen.
+/// The address of a server.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "each variant documents its fields")]
 pub enum ListenAddress {
     /// TCP.
     Tcp {
         /// `None`: every address.
         host: Option<IpAddr>,
-        /// 0: the kernel chooses, the same for the n-th such server of every worker.
+        /// 0: the kernel chooses one port for the n-th such server of every worker.
         port: u16,
-        /// With an IPv6 host: leave IPv4 alone.
+        /// Exclude IPv4, with an IPv6 host.
         ipv6_only: bool,
     },
     /// A Unix stream socket.
     Path {
-        /// Where; absolute, as the primary's directory may be another. With a NUL before it, an abstract name of Linux.
+        /// An absolute path, because the primary's working directory may differ. An abstract name of Linux begins
+        /// with NUL. A text, because the query to the primary is JSON.
         path: String,
-        /// Let everybody read it. Node: `readableAll`.
+        /// Read permission for every user. Node: `readableAll`.
         readable_all: bool,
-        /// Let everybody write to it. Node: `writableAll`.
+        /// Write permission for every user. Node: `writableAll`.
         writable_all: bool,
     },
-    /// A descriptor of the process that binds: of the primary, or of this worker if it is exclusive.
+    /// A descriptor of the binding process: the primary, or this worker for an exclusive server.
     Descriptor {
-        /// Its number there.
+        /// The number of the descriptor in that process.
         fd: u32,
-        /// Whether it is a datagram socket.
+        /// The descriptor is a datagram socket.
         udp: bool,
     },
-    /// UDP. Shared by the workers whatever the scheduling policy.
+    /// UDP. Workers share the socket under either scheduling policy.
     Udp {
-        /// Whether it is of IPv6. Node: `'udp6'`.
+        /// IPv6. Node: `'udp6'`.
         v6: bool,
         /// `None`: every address.
         host: Option<IpAddr>,
-        /// `None` and 0: the kernel chooses; the two are not shared with each other. Node: `bind()` without a port.
+        /// `None` and 0: the kernel chooses; servers with `None` and servers with 0 do not share a socket. Node:
+        /// `bind()` without a port.
         port: Option<u16>,
-        /// With IPv6: leave IPv4 alone.
+        /// Exclude IPv4, with IPv6.
         ipv6_only: bool,
-        /// Bind though another process may have bound it before. Node: `reuseAddr`.
+        /// Bind although another process may have bound the address. Node: `reuseAddr`.
         reuse_address: bool,
     },
     /// TCP or UDP at an IPv6 address in a zone, such as a link-local one.
     Zoned {
-        /// The address.
         host: Ipv6Addr,
-        /// The name of the network interface. A primary of ours takes its number, too, Node's does not.
+        /// The name of the network interface. A primary of this crate also accepts the interface's number, Node's
+        /// does not.
         zone: String,
         /// 0: the kernel chooses.
         port: u16,
-        /// Whether it is UDP.
+        /// UDP, else TCP.
         udp: bool,
-        /// Leave IPv4 alone.
+        /// Exclude IPv4.
         ipv6_only: bool,
     },
 }
 
 impl ListenAddress {
-    /// Every address, at this port.
+    /// Every address, at a port.
     pub fn any(port: u16) -> Self {
         ListenAddress::Tcp { host: None, port, ipv6_only: false }
     }
 
-    /// The port that is asked for; 0 if there is none.
+    /// The requested port; 0 if the address has none.
     pub fn port(&self) -> u16 {
         match self {
             ListenAddress::Tcp { port, .. } | ListenAddress::Zoned { port, .. } => *port,
@@ -129,7 +132,6 @@ impl ListenAddress {
         }
     }
 
-    /// Whether it is for datagrams.
     pub(crate) fn is_udp(&self) -> bool {
         match self {
             ListenAddress::Udp { .. } => true,
@@ -138,7 +140,7 @@ impl ListenAddress {
         }
     }
 
-    /// What an exclusive server binds.
+    /// The socket that an exclusive server binds.
     pub(crate) fn to_bind(&self, reuse_port: bool) -> BindAddress {
         match self.clone() {
             ListenAddress::Tcp { host, port, ipv6_only } => {
@@ -159,7 +161,7 @@ impl ListenAddress {
         }
     }
 
-    /// What the primary is asked, with every field as Node fills it in.
+    /// The query to the primary, with every field as Node fills it in.
     pub(crate) fn query(&self, index: u64, backlog: Option<u32>) -> QueryServer {
         let stream = QueryServer {
             key: HandleKey::default(),
@@ -234,7 +236,7 @@ fn unspecified(v6: bool) -> IpAddr {
 }
 
 impl Default for ListenAddress {
-    /// Every address, at a port the kernel chooses.
+    /// Every address, at a port that the kernel chooses.
     fn default() -> Self {
         ListenAddress::any(0)
     }
@@ -260,15 +262,16 @@ impl fmt::Display for ListenAddress {
 mod tests {
     use super::*;
 
+    /// A `SocketAddr` becomes the same address, not exclusive.
     #[test]
-    fn an_address_is_listened_on_as_it_is() {
+    fn socket_address_is_kept() {
         let address: SocketAddr = "127.0.0.2:80".parse().expect("it is one");
         let options = ListenOptions::from(address);
         assert_eq!(options.address.to_string(), "127.0.0.2:80");
         assert!(!options.is_exclusive());
     }
 
-    /// The zone of an address is kept on the whole way to the primary and to the kernel.
+    /// The zone of an address reaches the primary and the kernel.
     #[test]
     fn zone_is_kept() {
         let address: SocketAddr = "[fe80::1%7]:80".parse().expect("it is one");
@@ -279,8 +282,9 @@ mod tests {
         assert_eq!((zone.as_str(), datagrams), ("7", false));
     }
 
+    /// A UDP server's query has the fields of Node's.
     #[test]
-    fn a_udp_server_asks_as_node_does() {
+    fn udp_query_matches_node() {
         let udp = |ipv6_only, reuse_address| {
             let address =
                 ListenAddress::Udp { v6: true, host: None, port: Some(53), ipv6_only, reuse_address };
@@ -295,8 +299,9 @@ mod tests {
         assert_eq!((query.address_type, query.fd, query.backlog), (AddressType::Udp6, Some(-1), None));
     }
 
+    /// The query for a datagram descriptor has no backlog.
     #[test]
-    fn a_descriptor_for_datagrams_asks_without_a_queue() {
+    fn datagram_descriptor_has_no_backlog() {
         let of = |udp| ListenAddress::Descriptor { fd: 5, udp }.query(0, Some(7));
         let [stream, datagrams] = [false, true].map(of);
         assert_eq!(

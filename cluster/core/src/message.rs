@@ -1,6 +1,6 @@
-//! The typed vocabulary of the channel: what one frame can hold. Field names and envelopes are Node's; their JSON is in
-//! `encode` and `decode`, Node's other serialization in `advanced`. It knows no channel and no state; what a message means
-//! is decided by the machines.
+//! The vocabulary of the channel: the content of one frame. Field names and envelopes are Node's. `encode` and
+//! `decode` convert to and from JSON, `advanced` to and from Node's other serialization. The machines decide what a
+//! message means.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -29,27 +29,27 @@ pub(crate) use encode::{encode, encode_ack};
 pub(crate) enum Frame {
     /// A message without a descriptor.
     Message(ChannelMessage),
-    /// A message that travels with a descriptor. Node: `NODE_HANDLE`.
+    /// A message with a descriptor. Node: `NODE_HANDLE`.
     Handle(Envelope),
-    /// The descriptor has arrived. Node: `NODE_HANDLE_ACK`.
+    /// The descriptor was received. Node: `NODE_HANDLE_ACK`.
     Ack,
-    /// The descriptor has not. Node: `NODE_HANDLE_NACK`.
+    /// The descriptor was not received. Node: `NODE_HANDLE_NACK`.
     Nack,
 }
 
-/// What stands around a message that travels with a descriptor.
+/// A message with a descriptor, and the description of the descriptor.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Envelope {
     pub(crate) message: ChannelMessage,
-    /// What the descriptor is. Node: `type`.
+    /// The type of the descriptor. Node: `type`.
     pub(crate) kind: HandleType,
-    /// Which server of the sender has accepted it, if it asks after its connections. Node: `key`.
+    /// The server of the sender that had accepted the socket, if the sender counts its connections. Node: `key`.
     pub(crate) key: Option<String>,
 }
 
-/// What a passed socket is to its receiver. Node: the `type` of `NODE_HANDLE`.
+/// The type of a socket for its receiver. Node: the `type` of `NODE_HANDLE`.
 ///
-/// It says how a Node receiver wraps the socket; what it really is, the kernel knows.
+/// A Node receiver wraps the socket by this type, whatever the socket is in the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HandleType {
     /// A bare stream socket, listening or connected. Node: `net.Native`.
@@ -62,20 +62,20 @@ pub enum HandleType {
     DatagramNative,
     /// A bound datagram socket. Node: `dgram.Socket`.
     Datagram {
-        /// Whether it is of IPv6. Node: `dgramType`.
+        /// IPv6. Node: `dgramType`.
         v6: bool,
     },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum ChannelMessage {
-    /// A user's. Node: anything whose `cmd` does not begin with `NODE_`.
+    /// A user's message. Node: any message without a `cmd` that begins with `NODE_`.
     User(Message),
-    /// The cluster's own.
+    /// An internal message of the cluster.
     Cluster(Box<ClusterMessage>),
-    /// Of connections that were passed on by whom counts them.
+    /// A count of connections that were sent to another process.
     SocketCount(SocketCount),
-    /// Node's own, but nothing a cluster needs: swallowed, as Node does.
+    /// Another internal message of Node, which a cluster ignores, as Node does.
     Foreign,
 }
 
@@ -85,27 +85,28 @@ impl From<ClusterMessage> for ChannelMessage {
     }
 }
 
-/// Questions of a server's owner after the connections it has passed on, by its key, and their answers.
+/// Questions about the connections of a server that were sent to another process, by the server's key, and their
+/// answers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum SocketCount {
-    /// How many are open? Node: `NODE_SOCKET_GET_COUNT`.
+    /// How many connections are open? Node: `NODE_SOCKET_GET_COUNT`.
     GetCount(String),
-    /// So many. Node: `NODE_SOCKET_COUNT`.
+    /// The number of open connections. Node: `NODE_SOCKET_COUNT`.
     Count(String, u64),
-    /// Say when none is open. Node: `NODE_SOCKET_NOTIFY_CLOSE`.
+    /// Send a notification when none is open. Node: `NODE_SOCKET_NOTIFY_CLOSE`.
     NotifyClose(String),
-    /// None is. Node: `NODE_SOCKET_ALL_CLOSED`.
+    /// No connection is open. Node: `NODE_SOCKET_ALL_CLOSED`.
     AllClosed(String),
 }
 
-/// A message of the cluster. Node: `NODE_CLUSTER`.
+/// An internal message of the cluster. Node: `NODE_CLUSTER`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct ClusterMessage {
-    /// Its number in the process that sent it.
+    /// The number of the message in the sending process.
     pub(crate) seq: u64,
-    /// If it answers one of ours.
+    /// The reply to a message of the receiver.
     pub(crate) reply: Option<Reply>,
-    /// What it asks, if it is not a reply.
+    /// The request, if the message is not a reply.
     pub(crate) request: Option<Request>,
 }
 
@@ -120,55 +121,55 @@ pub(crate) enum Request {
     Disconnect,
 }
 
-/// What two workers must agree on to share a socket. Node: `address:port:addressType:fd:index`.
+/// Two workers with equal keys share a socket. Node: `address:port:addressType:fd:index`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct HandleKey(pub(crate) String);
 
 impl HandleKey {
-    /// As Node writes it, so that recordings and logs agree: each part is what JavaScript makes of the field as a text.
+    /// As Node writes the key, so that recordings and logs agree: each part is the field as a JavaScript string.
     pub(crate) fn of([address, port, address_type, fd, index]: [&str; 5]) -> Self {
         HandleKey(format!("{address}:{port}:{address_type}:{fd}:{index}"))
     }
 }
 
-/// The `flags` of a query. Node: `UV_UDP_IPV6ONLY`, which TCP has too, and `UV_UDP_REUSEADDR`.
+/// The `flags` of a query. Node: `UV_UDP_IPV6ONLY`, which TCP has as well, and `UV_UDP_REUSEADDR`.
 pub(crate) const IPV6_ONLY: u64 = 1;
 pub(crate) const REUSE_ADDRESS: u64 = 4;
 
-/// A worker wants to serve an address. Each field is coerced as Node's primary coerces it.
+/// A worker's query for a socket. Each field is coerced as in Node's primary.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct QueryServer {
-    /// From the fields as they were written. A worker needs none: its primary sends it.
+    /// The key, from the fields as written. A worker gets the key in the reply.
     pub(crate) key: HandleKey,
     pub(crate) index: u64,
-    /// `None` if it is too long or too deep to be kept.
+    /// `None` if the data is too long or too deep to keep.
     pub(crate) data: Option<Data>,
     pub(crate) address: Option<String>,
     pub(crate) port: Option<i64>,
     pub(crate) address_type: AddressType,
-    /// A number that no descriptor has is `i64::MAX`.
+    /// `i64::MAX` for a number that no descriptor has.
     pub(crate) fd: Option<i64>,
     pub(crate) flags: Option<u64>,
     /// 0 and `None`: the default of the primary.
     pub(crate) backlog: Option<u32>,
-    /// Of a path: let everybody read it.
+    /// Read permission of a path for every user.
     pub(crate) readable_all: bool,
-    /// Of a path: let everybody write to it.
+    /// Write permission of a path for every user.
     pub(crate) writable_all: bool,
 }
 
 /// The answer to a `QueryServer`, a `NewConn` or an `ExitedAfterDisconnect`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Reply {
-    /// The `seq` of the question.
+    /// The `seq` of the message that this one answers.
     pub(crate) ack: u64,
-    /// To a `QueryServer`: why not.
+    /// To a `QueryServer`: the error.
     pub(crate) errno: Option<Errno>,
-    /// To a `QueryServer`: under which key.
+    /// To a `QueryServer`: the key.
     pub(crate) key: Option<HandleKey>,
     pub(crate) data: Data,
-    /// To a `QueryServer` under round robin: where.
+    /// To a `QueryServer` under round robin: the address.
     pub(crate) sockname: Option<LocalAddress>,
-    /// To a `NewConn`: whether the worker takes it.
+    /// To a `NewConn`: the worker takes the connection.
     pub(crate) accepted: Option<bool>,
 }

@@ -1,7 +1,7 @@
-//! The seam: everything a machine asks of an operating system, and everything it is told.
+//! The seam between a machine and an operating system: every call, every event.
 //!
-//! Plain values only, so that a trace is a list of crossings and a call can be held back, failed or replayed.
-//! It does not know Node's protocol, and it never blocks: [`Os::perform`] answers at once or not at all.
+//! Plain values only, so that a trace is a list of crossings and a call can be delayed, failed or replayed. The seam
+//! is independent of Node's protocol and never blocks: [`Os::perform`] answers at once or not at all.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -12,7 +12,7 @@ pub use crate::errno::{Errno, Signal};
 use crate::os_bytes::OsBytes;
 use crate::spawn_options::SpawnOptions;
 
-/// A worker of this primary, ascending from 1; never a process id and never used twice.
+/// A worker of a primary, numbered in ascending order from 1. Not a process id; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkerId(pub u64);
 
@@ -28,7 +28,7 @@ impl From<WorkerId> for u64 {
     }
 }
 
-/// One end of an IPC channel, as its process names it: 0 leads to the primary, `n` to worker `n`.
+/// One end of an IPC channel, as numbered in its own process: 0 leads to the primary, `n` to worker `n`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChannelId(pub u64);
 
@@ -43,102 +43,102 @@ impl From<WorkerId> for ChannelId {
     }
 }
 
-/// A socket of this process, numbered by the operating system in the order they appear; never used twice.
+/// A socket of a process, numbered by the operating system in order of appearance. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId(pub u64);
 
-/// What a [`Call::Bind`] is for: a distribution object of the primary, or a worker's server that shares with nobody.
+/// The purpose of a [`Call::Bind`]: a distribution object of the primary, or an exclusive server of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HandleId(pub u64);
 
-/// A timer, numbered by the machine that sets it.
+/// A timer, numbered by the machine that sets the timer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TimerId(pub u64);
 
-/// Where to bind a socket.
+/// The socket that a [`Call::Bind`] creates.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "each variant documents its fields")]
 pub enum BindAddress {
     /// A TCP socket.
     Tcp {
-        /// `None`: every address, IPv6 with IPv4 where there is IPv6 (`::`), else `0.0.0.0`.
+        /// `None`: every address (`::` with IPv4 if the host has IPv6, else `0.0.0.0`).
         host: Option<IpAddr>,
         /// 0: the kernel chooses.
         port: u16,
-        /// With an IPv6 host, or without one: leave IPv4 alone.
+        /// Exclude IPv4, with an IPv6 host or none.
         ipv6_only: bool,
-        /// Let other sockets that ask for the same bind here too; the kernel spreads the clients. `SO_REUSEPORT`.
+        /// `SO_REUSEPORT`: other sockets with the flag may bind the same address, and the kernel spreads the clients.
         reuse_port: bool,
     },
-    /// A Unix stream socket. The operating system binds it however long its path is, and removes the path when the
-    /// process that bound it closes it.
+    /// A Unix stream socket. The operating system binds a path of any length, and the process that bound the path
+    /// removes the file when closing the socket.
     Path {
-        /// Where. A path that is there already is not taken: `EADDRINUSE`. An abstract name, with the NUL before it, makes
-        /// no file: nothing is removed, and there is no mode.
+        /// A path that exists is not replaced: `EADDRINUSE`. An abstract name begins with NUL and makes no file, so
+        /// `readable_all` and `writable_all` have no effect.
         path: String,
-        /// Let everybody read it (mode bits 0444).
+        /// Read permission for every user (mode bits 0444).
         readable_all: bool,
-        /// Let everybody write to it, and so connect (mode bits 0222).
+        /// Write permission, and so permission to connect, for every user (mode bits 0222).
         writable_all: bool,
     },
-    /// A UDP socket: it is never listened on, and a backlog means nothing.
+    /// A UDP socket; the backlog is ignored.
     Udp {
-        /// The address; its kind is the socket's.
+        /// The address; its family is the socket's.
         host: IpAddr,
         /// 0: the kernel chooses.
         port: u16,
-        /// With an IPv6 host: leave IPv4 alone.
+        /// Exclude IPv4, with an IPv6 host.
         ipv6_only: bool,
-        /// Bind though another process may have bound it before. `SO_REUSEADDR`.
+        /// `SO_REUSEADDR`: bind although another process may have bound the address.
         reuse_address: bool,
         /// As for TCP; the kernel spreads the datagrams.
         reuse_port: bool,
     },
     /// A TCP or UDP socket at an IPv6 address in a zone.
     Zoned {
-        /// The address.
         host: Ipv6Addr,
-        /// The name of a network interface, or its number. One that is not there is no zone, as for libuv.
+        /// The name or the number of a network interface. An unknown interface is no zone, as in libuv.
         zone: String,
         /// 0: the kernel chooses.
         port: u16,
-        /// Whether it is for datagrams.
+        /// UDP, else TCP.
         datagrams: bool,
-        /// Leave IPv4 alone.
+        /// Exclude IPv4.
         ipv6_only: bool,
-        /// As for UDP. A TCP address is always bound again.
+        /// As for UDP. TCP always has the option.
         reuse_address: bool,
         /// As for TCP.
         reuse_port: bool,
     },
-    /// A socket that this process has already, by the number the kernel knows it by. A duplicate of it is taken.
+    /// A duplicate of an inherited descriptor.
     Descriptor {
-        /// Its number.
+        /// The number of the descriptor in this process.
         fd: u32,
-        /// Whether it must be a datagram socket; else it must be a stream socket. `EINVAL` if it is not.
+        /// The socket must be a datagram socket, else a stream socket; otherwise `EINVAL`.
         datagrams: bool,
     },
 }
 
-/// Where a socket is.
+/// The local address of a socket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum LocalAddress {
     /// TCP or UDP, with the port the kernel chose.
     Ip(SocketAddr),
-    /// TCP or UDP at an IPv6 address in a zone that the operating system reports with the address: a link-local one.
+    /// TCP or UDP at a link-local IPv6 address, with the zone that the operating system reports.
     Zoned {
         /// The address.
         host: Ipv6Addr,
         /// The name of the network interface.
         zone: String,
-        /// The port the kernel chose.
+        /// The port that the kernel chose.
         port: u16,
     },
-    /// A Unix socket; empty if it has no path; an abstract name with the NUL before it.
+    /// The path of a Unix socket; empty for an unnamed socket; an abstract name begins with NUL.
     Path(String),
 }
 
 impl LocalAddress {
-    /// An address in a zone, by the number or the name of its interface.
+    /// An address in a zone, given by the number or the name of the interface.
     pub(crate) fn in_zone(host: Ipv6Addr, zone: &str, port: u16) -> Self {
         match zone.parse() {
             Ok(number) => SocketAddr::from(SocketAddrV6::new(host, port, 0, number)).into(),
@@ -146,7 +146,7 @@ impl LocalAddress {
         }
     }
 
-    /// The address, unless it is a path. A zone that has a name is not in it: only the operating system knows its number.
+    /// The IP address and port, unless a path. Without a named zone: only the operating system has the zone's number.
     pub fn ip(&self) -> Option<SocketAddr> {
         match self {
             LocalAddress::Ip(address) => Some(*address),
@@ -177,7 +177,7 @@ impl fmt::Display for LocalAddress {
     }
 }
 
-/// A path, or `@` and an abstract name, as Linux tools write it.
+/// The path, or `@` and the abstract name, as Linux tools print.
 pub(crate) fn fmt_path(path: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match path.strip_prefix('\0') {
         Some(name) => write!(f, "@{name}"),
@@ -188,12 +188,12 @@ pub(crate) fn fmt_path(path: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ExitStatus {
-    /// It exited with this code.
+    /// The process exited with this code.
     Code(i32),
-    /// This signal ended it.
+    /// The process was killed by this signal.
     Signal(Signal),
-    /// Unknown: something else in the primary's process has waited for it and taken its status, a loop around `waitpid(-1)` for
-    /// instance, or has ignored SIGCHLD after the worker was forked.
+    /// Unknown: other code in the primary's process has reaped the worker (a loop around `waitpid(-1)`, for example),
+    /// or has set SIGCHLD to ignore after the fork.
     ReapedElsewhere,
 }
 
@@ -209,227 +209,146 @@ impl fmt::Display for ExitStatus {
     }
 }
 
-/// What a machine asks of the operating system.
+/// A request of a machine to the operating system.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "each variant documents its fields")]
 pub enum Call {
-    /// Start a worker process with a channel. Answers [`OsEvent::Spawned`] or [`OsEvent::SpawnFailed`].
+    /// Start a worker process with a channel. Answer: [`OsEvent::Spawned`] or [`OsEvent::SpawnFailed`].
     Spawn {
-        /// Whose process it is; its channel has the same number.
+        /// The channel of the process has the same number.
         worker: WorkerId,
-        /// What to execute, and how.
         options: SpawnOptions,
-        /// Laid over the inherited environment. The backend adds the variables that name the channel.
+        /// Variables that override the inherited environment. The backend adds the variables that describe the
+        /// channel.
         env: Vec<(OsBytes, OsBytes)>,
     },
-    /// Send a signal. No answer, or [`OsEvent::KillFailed`]; a process that is gone is no failure.
-    Kill {
-        /// Whom.
-        worker: WorkerId,
-        /// Which.
-        signal: Signal,
-    },
-    /// Write to a channel. Answers [`OsEvent::Wrote`] or [`OsEvent::WriteFailed`].
+    /// Send a signal. No answer, or [`OsEvent::KillFailed`]; a process that has exited is no failure.
+    Kill { worker: WorkerId, signal: Signal },
+    /// Write to a channel. Answer: [`OsEvent::Wrote`] or [`OsEvent::WriteFailed`].
     Write {
-        /// Where to.
         channel: ChannelId,
         /// Never empty.
         bytes: Vec<u8>,
-        /// Travels with the first byte. The sender keeps its own copy.
+        /// Sent with the first byte. The sender keeps a copy.
         socket: Option<SocketId>,
     },
-    /// Deliver no more [`OsEvent::Read`] from this channel until told.
-    PauseRead {
-        /// Which.
-        channel: ChannelId,
-    },
-    /// Deliver again.
-    ResumeRead {
-        /// Which.
-        channel: ChannelId,
-    },
-    /// Close our end. No [`OsEvent::ChannelClosed`] follows.
-    CloseChannel {
-        /// Which.
-        channel: ChannelId,
-    },
-    /// Make a socket and bind it. Answers [`OsEvent::Bound`] or [`OsEvent::BindFailed`].
+    /// Deliver no [`OsEvent::Read`] from the channel until [`Call::ResumeRead`].
+    PauseRead { channel: ChannelId },
+    /// End of [`Call::PauseRead`].
+    ResumeRead { channel: ChannelId },
+    /// Close this end of the channel. No [`OsEvent::ChannelClosed`] follows.
+    CloseChannel { channel: ChannelId },
+    /// Create a socket and bind it. Answer: [`OsEvent::Bound`] or [`OsEvent::BindFailed`].
     Bind {
-        /// What it is for; comes back in the answer. In a worker: the number of the server that is to have the socket to
-        /// itself.
+        /// The purpose, repeated in the answer. In a worker: the number of the exclusive server.
         handle: HandleId,
-        /// Where.
         address: BindAddress,
-        /// `Some`: listen too, if it is a stream socket. `None`: leave listening to the workers that will share it.
+        /// `Some`: listen as well, if the socket is a stream socket. `None`: the workers that share the socket
+        /// listen.
         backlog: Option<u32>,
     },
-    /// Listen on a bound socket that was received. Answers [`OsEvent::Listening`] or [`OsEvent::ListenFailed`]. A UDP
-    /// socket does not listen: the answer only says where it is.
+    /// Listen on a bound socket that was received. Answer: [`OsEvent::Listening`] or [`OsEvent::ListenFailed`]. For a
+    /// UDP socket, the answer only has the address.
     Listen {
-        /// Which.
         socket: SocketId,
-        /// How many connections the kernel may hold.
+        /// The longest queue of connections in the kernel.
         backlog: u32,
     },
-    /// Deliver no more [`OsEvent::Accepted`] from this listening socket until told. A new listener is paused.
-    PauseAccept {
-        /// Which.
-        socket: SocketId,
-    },
-    /// Deliver again.
-    ResumeAccept {
-        /// Which.
-        socket: SocketId,
-    },
+    /// Deliver no [`OsEvent::Accepted`] from the listening socket until [`Call::ResumeAccept`]. A new listening
+    /// socket is paused.
+    PauseAccept { socket: SocketId },
+    /// End of [`Call::PauseAccept`].
+    ResumeAccept { socket: SocketId },
     /// Close this process's copy of a socket.
-    Close {
-        /// Which.
-        socket: SocketId,
-    },
-    /// Deliver [`OsEvent::Timer`] once, later.
-    SetTimer {
-        /// Which; comes back in the event.
-        timer: TimerId,
-        /// How much later, in milliseconds.
-        after_ms: u64,
-    },
+    Close { socket: SocketId },
+    /// Deliver [`OsEvent::Timer`] once, after `after_ms` milliseconds.
+    SetTimer { timer: TimerId, after_ms: u64 },
     /// End this process.
-    Exit {
-        /// With this code.
-        code: i32,
-    },
+    Exit { code: i32 },
 }
 
-/// What the operating system tells a machine.
+/// An event that the operating system reports to a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "each variant documents its fields")]
 pub enum OsEvent {
     /// The process exists and its channel is open.
     Spawned {
-        /// Whose.
         worker: WorkerId,
-        /// Its process id, for people; the machines never use it.
+        /// The process id, for people; a machine only stores it.
         pid: u32,
     },
-    /// There is no process and no channel.
+    /// No process was started and no channel exists.
     SpawnFailed {
-        /// Whose.
         worker: WorkerId,
-        /// The path of the program where the command names none, if the backend knows it.
+        /// The path of the primary's own program, if the options have no program and the backend has the path.
         program: Option<OsBytes>,
-        /// Whether the directory of the command is what failed.
+        /// The directory of the options is at fault, not the program.
         directory: bool,
-        /// Why.
         errno: Errno,
     },
-    /// The signal could not be sent.
-    KillFailed {
-        /// To whom.
-        worker: WorkerId,
-        /// Why.
-        errno: Errno,
-    },
-    /// The process has ended and was reaped. Every byte it wrote to its channel was delivered before, paused or not.
-    Exited {
-        /// Whose.
-        worker: WorkerId,
-        /// How.
-        status: ExitStatus,
-    },
-    /// The process runs on though its channel has been closed for a while; once a process. A worker exits with its
-    /// channel, so this one is stopped, hung, or has closed the descriptor itself.
-    Lingers {
-        /// The worker of the process.
-        worker: WorkerId,
-    },
-    /// Bytes arrived, cut anywhere.
+    /// The signal was not sent.
+    KillFailed { worker: WorkerId, errno: Errno },
+    /// The process has exited and was reaped. All bytes that the process wrote to its channel were delivered before,
+    /// even if paused.
+    Exited { worker: WorkerId, status: ExitStatus },
+    /// The process still runs some time after its channel was closed; once per process. A worker exits with its
+    /// channel, so the process is stopped, hangs, or has closed the descriptor.
+    Lingers { worker: WorkerId },
+    /// Bytes have arrived, split at any position.
     Read {
-        /// From where.
         channel: ChannelId,
         /// Never empty.
         bytes: Vec<u8>,
-        /// A socket of any kind that came with them: nothing in `bytes` is newer than the message it belongs to. A
-        /// descriptor that is no socket is closed and not told: to the machine it has not arrived.
+        /// A socket that arrived with the bytes: no byte is newer than the message of the socket. The backend closes
+        /// a descriptor that is not a socket, and delivers none.
         socket: Option<SocketId>,
     },
-    /// A write was taken, perhaps in part. If `rest` is not empty, [`OsEvent::Writable`] follows once there is room.
+    /// The kernel has accepted a write, perhaps in part. Unless `rest` is empty, [`OsEvent::Writable`] follows once
+    /// there is room.
     Wrote {
-        /// Where to.
         channel: ChannelId,
-        /// What was not taken. The descriptor has gone if at least one byte was.
+        /// The bytes that were not accepted. The descriptor was sent if at least one byte was.
         rest: Vec<u8>,
     },
-    /// There is room again after a partial write.
-    Writable {
-        /// Where.
-        channel: ChannelId,
-    },
-    /// Nothing of a write was taken, and its descriptor was not sent. No [`OsEvent::Writable`] follows. What the peer wrote
-    /// before may still be read.
+    /// The channel has room again after a partial write.
+    Writable { channel: ChannelId },
+    /// The kernel has accepted no byte of a write and has not sent the descriptor. No [`OsEvent::Writable`] follows.
+    /// Earlier bytes of the peer may still be readable.
     WriteFailed {
-        /// Where.
         channel: ChannelId,
-        /// Why: `EPIPE` and the like if the peer can no longer be written to, `ETOOMANYREFS` and the like if only this write
-        /// could not be done now.
+        /// `EPIPE` and similar: the channel can no longer be written to. `ETOOMANYREFS` and similar: only this write
+        /// failed.
         errno: Errno,
     },
-    /// The peer's end is closed and everything it wrote was delivered. Our end is closed too.
-    ChannelClosed {
-        /// Which.
-        channel: ChannelId,
-    },
-    /// A socket is bound (and listens, if that was asked).
+    /// The peer's end is closed and every byte was delivered. This end is closed as well.
+    ChannelClosed { channel: ChannelId },
+    /// A socket is bound, and listens if the call had a backlog.
     Bound {
-        /// What was asked.
         handle: HandleId,
-        /// The new socket.
         socket: SocketId,
-        /// Where it is, with the port the kernel chose.
+        /// With the port that the kernel chose.
         address: LocalAddress,
     },
-    /// Nothing was bound.
-    BindFailed {
-        /// What was asked.
-        handle: HandleId,
-        /// Why.
-        errno: Errno,
-    },
+    /// No socket was bound.
+    BindFailed { handle: HandleId, errno: Errno },
     /// A received socket listens.
-    Listening {
-        /// Which.
-        socket: SocketId,
-        /// Where it is.
-        address: LocalAddress,
-    },
+    Listening { socket: SocketId, address: LocalAddress },
     /// A received socket does not listen.
-    ListenFailed {
-        /// Which.
-        socket: SocketId,
-        /// Why.
-        errno: Errno,
-    },
+    ListenFailed { socket: SocketId, errno: Errno },
     /// A connection was accepted.
     Accepted {
-        /// By which listening socket.
+        /// The listening socket.
         listener: SocketId,
-        /// The connection.
         socket: SocketId,
     },
-    /// Accepting failed; the listener is still there, and is tried again, after a while if that is what it takes.
-    AcceptFailed {
-        /// Which.
-        listener: SocketId,
-        /// Why.
-        errno: Errno,
-    },
+    /// An accept failed. The listening socket remains, and accepts again, after a pause if necessary.
+    AcceptFailed { listener: SocketId, errno: Errno },
     /// A timer fired.
-    Timer {
-        /// Which.
-        timer: TimerId,
-    },
+    Timer { timer: TimerId },
 }
 
 /// An operating system: the real one or the simulated one.
 pub trait Os {
-    /// Does what is asked without blocking. The answer, where a call has one, is part of the call:
-    /// it must be handled before the next call is made.
+    /// Performs a call without blocking. The answer of a call, if any, must be handled before the next call.
     fn perform(&mut self, call: Call) -> Option<OsEvent>;
 }

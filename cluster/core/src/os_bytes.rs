@@ -1,13 +1,13 @@
-//! Text as the kernel takes it: paths, arguments and variables, in any encoding.
+//! Byte strings of the kernel: paths, arguments and variables, in any encoding.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// A path, an argument or a variable of an environment: bytes, as the kernel takes them. Usually UTF-8.
+/// A path, an argument or a variable of an environment: bytes, usually UTF-8.
 ///
-/// Texts convert into it, and with the feature `std` on Unix `OsString` and `PathBuf` as well.
+/// Converts from texts and bytes, and with the feature `std` on Unix from `OsString` and `PathBuf`.
 ///
 /// ```
 /// use cluster_core::OsBytes;

@@ -1,5 +1,5 @@
-//! Sockets that travel with a user's messages: what they are called, and whose they are while they travel.
-//! It moves and closes none of them; that is the machines' part.
+//! Sockets that accompany users' messages: types, ownership while in flight, and the counts that Node keeps. The
+//! machines send and close them.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -7,27 +7,27 @@ use alloc::string::String;
 use crate::message::{HandleType, SocketCount};
 use crate::os::{ChannelId, SocketId};
 
-/// A socket that came with a message: the program's from now on.
+/// A socket that was received with a message, owned by the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct IncomingHandle {
-    /// The socket. Whoever is done with it closes it, and tells the machine by `release`.
+    /// The program closes the socket after use, and reports that to the machine by `release`.
     pub socket: SocketId,
-    /// What its sender calls it.
+    /// The type that the sender gave.
     pub kind: HandleType,
 }
 
-/// A socket to send along. Node: the second argument of `send()`.
+/// A socket to send with a message. Node: the second argument of `send()`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OutgoingHandle {
-    /// The socket. From now on the machine's: it closes it once the peer has it, or cannot get it any more.
+    /// Owned by the machine, which closes the socket once the peer has received a copy or cannot receive one.
     pub socket: SocketId,
-    /// What it is to the receiver.
+    /// The type for the receiver.
     pub kind: HandleType,
-    /// The socket stays the sender's, and open. Node: `keepOpen`.
+    /// The sender keeps the socket, open. Node: `keepOpen`.
     pub keep_open: bool,
 }
 
-/// Sockets on their way to peers. One that is kept open may be on several ways at once.
+/// Sockets in flight to peers. A socket with `keep_open` may be in flight several times at once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct InFlightHandles(BTreeMap<SocketId, InFlight>);
 
@@ -38,7 +38,7 @@ struct InFlight {
 }
 
 impl InFlightHandles {
-    /// Whether it was given away already.
+    /// The socket was sent before, without `keep_open`.
     pub(crate) fn is_given(&self, socket: SocketId) -> bool {
         self.0.get(&socket).is_some_and(|trip| !trip.keep_open)
     }
@@ -49,7 +49,7 @@ impl InFlightHandles {
         trip.keep_open &= keep_open;
     }
 
-    /// One copy has arrived, or never will. Returns whether the socket is to be closed here.
+    /// One copy has arrived, or never will. Returns true if the socket is to be closed here.
     pub(crate) fn settle(&mut self, socket: SocketId) -> bool {
         let trip = self.0.get_mut(&socket).unwrap_or_else(|| unreachable!("{socket:?} was not on its way"));
         trip.copies -= 1;
@@ -61,15 +61,15 @@ impl InFlightHandles {
     }
 }
 
-/// Received connections whose sender counts them, as they are of a server of its own. Node: `SocketListReceive`.
+/// Received connections that the sender counts as connections of its own server. Node: `SocketListReceive`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct CountedHandles {
     open: BTreeMap<SocketId, CountKey>,
-    /// Who waits for the last of its connections.
+    /// The counts with a pending notification at zero.
     asked: BTreeSet<CountKey>,
 }
 
-/// Who counts, and by which key of its own.
+/// The counting peer and its key.
 type CountKey = (ChannelId, String);
 
 impl CountedHandles {
@@ -77,7 +77,7 @@ impl CountedHandles {
         self.open.insert(socket, (peer, key));
     }
 
-    /// What a peer's question is answered at once, if anything.
+    /// The immediate answer to a peer's question, if any.
     pub(crate) fn answer(&mut self, peer: ChannelId, question: SocketCount) -> Option<SocketCount> {
         match question {
             SocketCount::GetCount(key) => {
@@ -92,12 +92,12 @@ impl CountedHandles {
         }
     }
 
-    /// How many this peer would count under this key.
+    /// The number of open connections under a key.
     fn count(&self, counting: &CountKey) -> u64 {
         self.open.values().filter(|open| *open == counting).count() as u64
     }
 
-    /// The peer wants to know when there are none. Returns whether there are none now.
+    /// The peer asks for a notification at zero. Returns true if the count is zero now.
     fn ask(&mut self, counting: CountKey) -> bool {
         let none = self.count(&counting) == 0;
         if !none {
@@ -106,13 +106,13 @@ impl CountedHandles {
         none
     }
 
-    /// The program is done with a socket. Returns who is to be told that it was the last.
+    /// The program has released a socket. Returns the key to notify if the count is now zero.
     pub(crate) fn release(&mut self, socket: SocketId) -> Option<CountKey> {
         let counting = self.open.remove(&socket)?;
         if self.count(&counting) == 0 { self.asked.take(&counting) } else { None }
     }
 
-    /// The peer is gone, and counts no more.
+    /// The peer's channel is closed: its counts end.
     pub(crate) fn forget(&mut self, peer: ChannelId) {
         self.open.retain(|_, (of, _)| *of != peer);
         self.asked.retain(|(of, _)| *of != peer);
@@ -129,8 +129,9 @@ mod tests {
         OutgoingHandle { socket: SOCKET, kind: HandleType::Socket, keep_open }
     }
 
+    /// A socket is closed when its last copy has arrived, unless it is kept open.
     #[test]
-    fn a_socket_is_closed_when_its_last_copy_has_arrived_unless_it_is_kept() {
+    fn last_copy_closes_socket() {
         let mut in_flight = InFlightHandles::default();
         in_flight.depart(passing(true));
         in_flight.depart(passing(true));
@@ -142,8 +143,9 @@ mod tests {
         assert_eq!((in_flight.settle(SOCKET), in_flight.settle(SOCKET)), (false, true));
     }
 
+    /// A peer that asked is notified of its last connection once.
     #[test]
-    fn who_asks_is_told_of_the_last_connection_once() {
+    fn last_release_notifies_once() {
         let of = |peer: u64| (ChannelId(peer), String::from("tcp4:80"));
         let mut counted = CountedHandles::default();
         for (socket, peer) in [(1, 1), (2, 1), (3, 2)] {
@@ -154,12 +156,13 @@ mod tests {
         assert_eq!(counted.release(SocketId(1)), None);
         assert_eq!(counted.release(SocketId(2)), Some(of(1)));
         assert_eq!(counted.release(SocketId(2)), None);
-        assert_eq!(counted.release(SocketId(3)), None, "nobody has asked");
-        assert!(counted.ask(of(1)), "there are none: that is said at once");
+        assert_eq!(counted.release(SocketId(3)), None, "no peer has asked");
+        assert!(counted.ask(of(1)), "the count is zero");
     }
 
+    /// The counts of a peer end with its channel.
     #[test]
-    fn of_a_peer_that_is_gone_nothing_is_kept() {
+    fn closed_peer_is_forgotten() {
         let mut counted = CountedHandles::default();
         counted.add(SOCKET, ChannelId(1), String::from("tcp4:80"));
         assert!(!counted.ask((ChannelId(1), String::from("tcp4:80"))));

@@ -1,5 +1,5 @@
-//! The payload of one user message: bytes as they were received or made, read on request, forwarded as they are.
-//! No channel is known here; the messages of the cluster itself are in `message`.
+//! The payload of one user message: bytes as received or created, decoded on request, forwarded unchanged. Internal
+//! messages are in `message`.
 
 use alloc::borrow::Cow;
 use alloc::string::{String, ToString};
@@ -23,9 +23,9 @@ pub use error::MessageError;
 
 /// The payload of one user message. Node: the argument of `process.send` and of `'message'`.
 ///
-/// A message holds the bytes that the sender wrote: JSON text, or a structured clone on a channel of
-/// [`Serialization::Advanced`]. Sent on a channel of the same serialization, the bytes are written unchanged, so that
-/// numbers, the order of members, half characters and every type of JavaScript arrive as they left. Clones share the bytes.
+/// A message holds the bytes of its sender: JSON text, or a structured clone on a channel of
+/// [`Serialization::Advanced`]. On a channel of the same serialization the bytes are forwarded unchanged, so numbers,
+/// the order of members, lone surrogates and every JavaScript type are preserved. Clones share the bytes.
 ///
 /// ```
 /// use cluster_core::Message;
@@ -43,16 +43,16 @@ pub struct Message {
 }
 
 impl Message {
-    /// The JSON of a value.
+    /// Serializes a value as JSON.
     ///
     /// # Errors
-    /// [`MessageError::Type`]: the value has no JSON, for instance a map with keys that are not texts.
+    /// [`MessageError::Type`]: the value has no JSON form, for example a map with keys that are not strings.
     pub fn new<T: Serialize + ?Sized>(value: &T) -> Result<Self, MessageError> {
         let json = serde_json::to_vec(value).map_err(|error| MessageError::unfit(&error.to_string()))?;
         Ok(Message::of_json(json.into()))
     }
 
-    /// A text that is JSON, which is sent as it is, but for line breaks: these become spaces.
+    /// Takes over a JSON text unchanged, except that line breaks become spaces.
     ///
     /// # Errors
     /// [`MessageError::NotJson`]: the text is not JSON.
@@ -60,22 +60,22 @@ impl Message {
         let mut json = text.into().into_bytes();
         serde_json::from_slice::<serde::de::IgnoredAny>(&json)
             .map_err(|error| MessageError::NotJson { reason: error.to_string() })?;
-        // Line breaks stand between values alone: in a text they are escaped.
+        // Line breaks occur between values only: inside strings they are escaped.
         json.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
         Ok(Message::of_json(json.into()))
     }
 
-    /// Bytes that were checked.
+    /// From valid JSON.
     pub(crate) fn of_json(bytes: Bytes) -> Self {
         Message { serialization: Serialization::Json, bytes }
     }
 
-    /// Bytes that were checked.
+    /// From a valid structured clone.
     pub(crate) fn of_clone(bytes: Bytes) -> Self {
         Message { serialization: Serialization::Advanced, bytes }
     }
 
-    /// How the bytes are written.
+    /// The serialization of the bytes.
     pub fn serialization(&self) -> Serialization {
         self.serialization
     }
@@ -85,19 +85,19 @@ impl Message {
         &self.bytes
     }
 
-    /// A structured clone. It holds what `process.send` of Node sends in mode 'advanced'.
+    /// Serializes a value as a structured clone, as Node's `process.send` does in mode 'advanced'.
     ///
     /// # Errors
-    /// [`MessageError::TooDeep`]: the value is nested more than 128 levels deep. [`MessageError::Type`]: it refers to an object
-    /// that has not begun, or boxes what is no primitive.
+    /// [`MessageError::TooDeep`]: the value is nested more than 128 levels deep. [`MessageError::Type`]: the value
+    /// refers to an object that has not begun, or boxes a value that is not primitive.
     pub fn from_structured(value: &Structured) -> Result<Self, MessageError> {
         structured::write(value).map(|payload| Message::of_clone(payload.into()))
     }
 
-    /// The message as a value of JavaScript's, whatever it is.
+    /// The message as a JavaScript value.
     ///
     /// # Errors
-    /// [`MessageError::TooDeep`]: it is nested more than 128 levels deep.
+    /// [`MessageError::TooDeep`]: the message is nested more than 128 levels deep.
     pub fn structured(&self) -> Result<Structured, MessageError> {
         match self.serialization {
             Serialization::Advanced => structured::read(&self.bytes),
@@ -109,15 +109,16 @@ impl Message {
         }
     }
 
-    /// The message as a value of this type.
+    /// Deserializes the message.
     ///
-    /// A half character, which no text of Rust can hold, becomes U+FFFD. Of a structured clone, a `Map` is a map, a `Set`, an
-    /// array and a typed array a sequence, bytes are a sequence or bytes, a `Date` is its text, an error has its name, its
-    /// message and its stack, and a big integer is an integer; what is referred to twice is there twice.
+    /// A lone surrogate, which no Rust string can hold, becomes U+FFFD. In a structured clone, a `Map` is a map; a
+    /// `Set`, an array or a typed array a sequence; bytes are a sequence or bytes; a `Date` is its text; an error has
+    /// its name, its message and its stack; a big integer is an integer; a value with two references appears twice.
     ///
     /// # Errors
-    /// [`MessageError`]: the message is of another type, nested more than 128 levels deep, or holds what has no form here, such as
-    /// a regular expression or an object inside itself. [`structured`](Message::structured) reads those.
+    /// [`MessageError`]: the message has another type, is nested more than 128 levels deep, or contains a value
+    /// without a form in serde's data model, such as a regular expression or an object inside itself.
+    /// [`structured`](Message::structured) reads all of those.
     pub fn to<T: DeserializeOwned>(&self) -> Result<T, MessageError> {
         if self.serialization == Serialization::Advanced {
             return structured::to(&structured::read(&self.bytes)?);
@@ -131,7 +132,7 @@ impl Message {
             .map_err(|error| MessageError::of_reading(&error))
     }
 
-    /// The message as a value of JSON.
+    /// The message as a JSON value.
     ///
     /// # Errors
     /// As [`to`](Message::to).
@@ -139,10 +140,10 @@ impl Message {
         self.to()
     }
 
-    /// The message as the text of JSON, as `JSON.stringify` of Node writes it.
+    /// The message as a JSON text, as Node's `JSON.stringify` writes it.
     ///
     /// # Errors
-    /// [`MessageError::NoForm`]: `JSON.stringify` throws, too.
+    /// [`MessageError::NoForm`]: `JSON.stringify` throws as well.
     pub fn json_text(&self) -> Result<Cow<'_, str>, MessageError> {
         match self.serialization {
             Serialization::Json => Ok(Cow::Borrowed(self.checked_text())),
@@ -157,7 +158,7 @@ impl Message {
         core::str::from_utf8(&self.bytes).expect("a message was checked when it was made")
     }
 
-    /// The same message, written otherwise; no more than so many bytes of JSON.
+    /// Converts the message to a serialization, with a limit on the bytes of JSON.
     pub(crate) fn written_as(&self, serialization: Serialization, limit: usize) -> Result<Message, NoJson> {
         match (self.serialization, serialization) {
             (Serialization::Json, Serialization::Advanced) if self.bytes.len() > LONGEST => {
@@ -175,7 +176,7 @@ impl Message {
         }
     }
 
-    /// Whether a peer would take it for one of Node's own, and never deliver it.
+    /// A peer would take the message for an internal one of Node, and deliver nothing.
     pub(crate) fn is_reserved(&self) -> bool {
         match self.serialization {
             Serialization::Json => json::reserved(self.checked_text()).is_some(),
@@ -186,10 +187,10 @@ impl Message {
     }
 }
 
-/// The longest text that is converted, in bytes: places in it have 32 bits.
+/// The longest text that is converted, in bytes: positions have 32 bits.
 const LONGEST: usize = 1 << 30;
 
-/// The kind and the length, never the content: messages hold secrets.
+/// The kind and the length, never the content, because messages contain secrets.
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.serialization {
@@ -201,7 +202,7 @@ impl fmt::Debug for Message {
 }
 
 impl Serialize for Message {
-    /// Inside of other JSON: as its own, number by number.
+    /// Inside other JSON: as JSON, with every number unchanged.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let text = self.json_text().map_err(S::Error::custom)?;
         serde_json::from_str::<&RawValue>(&text).map_err(S::Error::custom)?.serialize(serializer)
@@ -227,14 +228,14 @@ impl From<&Message> for Message {
 }
 
 impl From<&str> for Message {
-    /// A text, not JSON: see [`Message::from_json_text`].
+    /// A string, not JSON: see [`Message::from_json_text`].
     fn from(text: &str) -> Self {
         Message::of_json(serde_json::to_vec(text).expect("a text has JSON").into())
     }
 }
 
 impl From<String> for Message {
-    /// A text, not JSON: see [`Message::from_json_text`].
+    /// A string, not JSON: see [`Message::from_json_text`].
     fn from(text: String) -> Self {
         Message::from(text.as_str())
     }

@@ -1,5 +1,5 @@
-//! Replies that are awaited, by sequence number, as values. Each is tied to the peer that was asked: a reply from
-//! another peer is not one (in Node any worker can answer for any other). It sends nothing.
+//! Outstanding replies, by sequence number, as values. Each is tied to the peer that was asked, and a reply from
+//! another peer does not count (in Node any worker can answer for any other).
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -17,27 +17,27 @@ impl<A> Pending<A> {
         Pending { next: 0, awaited: BTreeMap::new() }
     }
 
-    /// The sequence number of the next message of this process. Node reads it as a double, exact up to 2^53: a million
-    /// messages a second reach that after 285 years.
+    /// The sequence number of the next message of this process. Node reads a double, exact up to 2^53: 285 years at a
+    /// million messages per second.
     pub(crate) fn next_seq(&mut self) -> u64 {
         let seq = self.next;
         self.next += 1;
         seq
     }
 
-    /// Continues after this number, unless it is further already; a million messages before 2^53 at the most.
+    /// Continues after `last`, unless the number is higher already; at most a million messages before 2^53.
     pub(crate) fn count_after(&mut self, last: u64) {
         const LATEST: u64 = (1 << 53) - 1_000_000;
         self.next = self.next.max(last.min(LATEST) + 1);
     }
 
-    /// A reply to message `seq` is awaited from `peer`.
+    /// Expects a reply to message `seq` from `peer`.
     pub(crate) fn expect(&mut self, seq: u64, peer: ChannelId, awaited: A) {
         let before = self.awaited.insert(seq, (peer, awaited));
         assert!(before.is_none(), "sequence number {seq} was used twice");
     }
 
-    /// What a reply to `seq` from `peer` answers, if anything.
+    /// Removes the expectation that a reply to `seq` from `peer` meets, if any.
     pub(crate) fn take(&mut self, seq: u64, peer: ChannelId) -> Option<A> {
         match self.awaited.get(&seq) {
             Some((asked, _)) if *asked == peer => self.awaited.remove(&seq).map(|(_, awaited)| awaited),
@@ -45,7 +45,7 @@ impl<A> Pending<A> {
         }
     }
 
-    /// Everything that `peer` will no longer answer, oldest first.
+    /// Removes the expectations that `peer` can no longer meet, oldest first.
     pub(crate) fn abandon(&mut self, peer: ChannelId) -> Vec<A> {
         self.awaited.extract_if(.., |_, (asked, _)| *asked == peer).map(|(_, (_, awaited))| awaited).collect()
     }
@@ -56,8 +56,9 @@ mod tests {
     use super::*;
     use alloc::vec;
 
+    /// Only the peer that was asked can answer, and only once.
     #[test]
-    fn only_the_peer_that_was_asked_can_answer_and_only_once() {
+    fn reply_counts_once_from_asked_peer() {
         let mut pending = Pending::new();
         let seq = pending.next_seq();
         pending.expect(seq, ChannelId(1), "newconn");
@@ -66,8 +67,9 @@ mod tests {
         assert_eq!(pending.take(seq, ChannelId(1)), None);
     }
 
+    /// An abandoned peer's expectations are returned, and no others.
     #[test]
-    fn a_lost_peer_leaves_only_its_own_behind() {
+    fn abandon_returns_own_expectations() {
         let mut pending = Pending::new();
         for peer in [1, 2, 1] {
             let seq = pending.next_seq();

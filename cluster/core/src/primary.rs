@@ -1,5 +1,5 @@
-//! The machine in the primary process: who was forked, how far each worker has come, and what the user hears of it.
-//! It does no IO: it asks for [`Call`]s. Serving (who listens where, who gets which connection) is in `serve`.
+//! The machine in the primary process: forks, the state of each worker, and the events for the program. No IO: the
+//! machine requests [`Call`]s. Listening sockets and connections are in `distribution`.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -33,23 +33,23 @@ use distribution::{PendingHandoff, Retry};
 pub use setup::{ForkError, PolicyFrozen};
 pub use worker_info::{WorkerInfo, WorkerState};
 
-/// What the primary has still to do.
+/// Pending work of the primary.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Step {
     Emit(Event),
-    /// Emit it one tick later.
+    /// Emit an event one tick later.
     Later(Event),
     Call(Call),
     Channel(ChannelId, ChannelStep),
-    /// Both its ends have come: it leaves the list.
+    /// Remove the worker from the list: its process has exited and its channel is closed.
     Remove(WorkerId),
-    /// Its socket was bound, or could not be: answer the workers that asked for it.
+    /// The bind of a socket has succeeded or failed: answer the waiting workers.
     AnswerQueries(HandleId, Result<(), Errno>),
-    /// Its process has ended: decide, and tell.
+    /// The process has exited: settle the exit intent and emit.
     Exited(WorkerId, ExitStatus),
-    /// Its channel is closed: decide, and tell.
+    /// The channel is closed: settle the exit intent and emit.
     Disconnected(WorkerId),
-    /// Everything was told: what is known of it can go.
+    /// Every event was emitted: drop the entry.
     Forget(WorkerId),
 }
 
@@ -62,7 +62,7 @@ impl From<(ChannelId, ChannelStep)> for Step {
 impl IsCall for Step {
     fn is_call(&self) -> bool {
         match self {
-            // To put off an event gives nothing out, and its tick belongs before that of the call behind it.
+            // Deferring an event has no output, and its tick precedes that of the call behind it.
             Step::Call(_) | Step::Later(_) => true,
             Step::Channel(_, step) => step.is_call(),
             Step::Emit(_)
@@ -79,7 +79,7 @@ impl IsCall for Step {
 struct WorkerEntry {
     info: WorkerInfo,
     channel: Channel,
-    /// What is executed, until it is known whether it can be.
+    /// The options of the process, until it has started or failed to.
     starting: Option<SpawnOptions>,
 }
 
@@ -87,10 +87,10 @@ struct WorkerEntry {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Primary {
     settings: Settings,
-    /// The scheduling policy can no longer be changed.
+    /// The scheduling policy is fixed.
     frozen: bool,
     counters: Counters,
-    /// In boxes: a map makes room for eleven values at once.
+    /// Boxed, because a map node has room for eleven values.
     workers: BTreeMap<WorkerId, Box<WorkerEntry>>,
     steps: Steps<Step>,
     pending: Pending<PendingHandoff>,
@@ -101,7 +101,7 @@ pub struct Primary {
     listeners: BTreeMap<SocketId, HandleId>,
     ledger: Ledger,
     retries: BTreeMap<TimerId, Retry>,
-    /// Whom `disconnect` still waits for.
+    /// The workers that `disconnect_all` waits for.
     leaving: Option<BTreeSet<WorkerId>>,
 }
 
@@ -126,107 +126,107 @@ impl Primary {
         }
     }
 
-    /// Asks a worker to finish its connections and go. It leaves the list and gets no more connections at once.
-    /// Node: `worker.disconnect()`.
+    /// Asks a worker to finish its connections and exit. The worker leaves the list and gets no further connections
+    /// at once. Node: `worker.disconnect()`.
     pub fn disconnect_worker(&mut self, worker: WorkerId) {
-        let Some(member) = self.workers.get_mut(&worker) else { return };
-        let entry = self.steps.enter_command();
-        member.info.exited_after_disconnect = Some(true);
-        member.info.listed = false;
+        let Some(entry) = self.workers.get_mut(&worker) else { return };
+        let scope = self.steps.enter_command();
+        entry.info.exited_after_disconnect = Some(true);
+        entry.info.listed = false;
         self.send_request(worker, Request::Disconnect);
         self.leave_handles(worker);
-        self.steps.leave(entry);
+        self.steps.leave(scope);
     }
 
-    /// Asks every worker to finish and exit; [`Event::AllDisconnected`] follows the end of the last of them.
+    /// Asks every worker to finish its connections and exit; [`Event::AllDisconnected`] follows the exit of the last.
     ///
-    /// Every listening socket closes at once, also with [`Settings::keep_listening`]: a later client is refused. A worker that
-    /// is forked after this call is not asked, and its sockets open again.
-    /// Node: `cluster.disconnect()`, which calls back when the *first* worker has ended, against its documentation.
+    /// Every listening socket closes at once, also with [`Settings::keep_listening`]: later clients are refused. A
+    /// worker that is forked afterwards is not asked, and opens its sockets again. Node: `cluster.disconnect()`,
+    /// which calls back when the *first* worker has exited, against its documentation.
     pub fn disconnect_all(&mut self) {
         let all: BTreeSet<WorkerId> = self.workers.keys().copied().collect();
         if !all.is_empty() {
             self.leaving.get_or_insert_default().extend(all.iter().copied());
         }
         for worker in &all {
-            // A worker that was asked before is not asked again: its channel may be closing, and a write would fail.
+            // A worker is asked once: the channel of a worker that was asked may be closing, and a write would fail.
             let info = &self.workers[worker].info;
             if info.listed && info.connected {
                 self.disconnect_worker(*worker);
             }
         }
-        let entry = self.steps.enter_command();
+        let scope = self.steps.enter_command();
         self.close_unused_handles();
         if all.is_empty() {
             self.steps.push(Step::Later(Event::AllDisconnected));
         }
-        self.steps.leave(entry);
+        self.steps.leave(scope);
     }
 
-    /// Whether every worker was asked by [`disconnect`](Primary::disconnect_all) to exit, and the last has not ended.
+    /// [`disconnect_all`](Primary::disconnect_all) has asked every worker to exit, and at least one has not exited.
     pub fn is_disconnecting(&self) -> bool {
         self.leaving
             .as_ref()
             .is_some_and(|leaving| self.workers.keys().all(|worker| leaving.contains(worker)))
     }
 
-    /// Closes every channel once everything is sent on it, and asks no worker to exit: this process is about to end.
+    /// Closes every channel once its queue is sent, and asks no worker to exit. For a process that is about to exit.
     pub fn finish(&mut self) {
-        let entry = self.steps.enter_command();
-        for member in self.workers.values_mut() {
-            member.channel.disconnect(&mut self.steps);
-            member.info.connected = member.channel.is_connected();
+        let scope = self.steps.enter_command();
+        for entry in self.workers.values_mut() {
+            entry.channel.disconnect(&mut self.steps);
+            entry.info.connected = entry.channel.is_connected();
         }
-        self.steps.leave(entry);
+        self.steps.leave(scope);
     }
 
-    /// Whether every channel is closed.
+    /// Every channel is closed.
     pub fn is_finished(&self) -> bool {
-        self.workers.values().all(|member| member.channel.is_over())
+        self.workers.values().all(|entry| entry.channel.is_over())
     }
 
-    /// Sends a signal to a worker, and nothing else. Node: `worker.kill(signal)`.
+    /// Sends a signal to a worker. Node: `worker.kill(signal)`.
     pub fn kill(&mut self, worker: WorkerId, signal: Signal) {
-        if self.workers.get(&worker).is_some_and(|member| !member.info.dead) {
-            let entry = self.steps.enter_command();
+        if self.workers.get(&worker).is_some_and(|entry| !entry.info.dead) {
+            let scope = self.steps.enter_command();
             self.steps.push(Step::Call(Call::Kill { worker, signal }));
-            self.steps.leave(entry);
+            self.steps.leave(scope);
         }
     }
 
-    /// What is known of a worker: until the next [`Machine::poll`] after its last event.
+    /// The state of a worker, available until the next [`Machine::poll`] after the worker's last event.
     pub fn worker(&self, id: WorkerId) -> Option<&WorkerInfo> {
-        self.workers.get(&id).map(|member| &member.info)
+        self.workers.get(&id).map(|entry| &entry.info)
     }
 
-    /// The workers, in the order they were forked. Node: the keys of `cluster.workers`. One that was asked to go is not
-    /// among them any more; see [`Primary::running_workers`].
+    /// The listed workers, in order of fork. Node: the keys of `cluster.workers`. A worker that was asked to exit is
+    /// not listed; see [`Primary::running_workers`].
     pub fn workers(&self) -> impl Iterator<Item = WorkerId> {
-        self.workers.iter().filter(|(_, member)| member.info.listed).map(|(id, _)| *id)
+        self.workers.iter().filter(|(_, entry)| entry.info.listed).map(|(id, _)| *id)
     }
 
-    /// The workers whose process has not ended, in the order they were forked, those that were asked to go among them:
-    /// whom to kill when a deadline has passed.
+    /// The workers with running processes, in order of fork, including those that were asked to exit. A
+    /// program kills these after a deadline.
     pub fn running_workers(&self) -> impl Iterator<Item = WorkerId> {
-        self.workers.iter().filter(|(_, member)| !member.info.dead).map(|(id, _)| *id)
+        self.workers.iter().filter(|(_, entry)| !entry.info.dead).map(|(id, _)| *id)
     }
 
-    /// How the workers are started and served.
+    /// The current settings.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// The book of connections.
+    /// The accounts of accepted connections.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
     }
 
-    // ---- what the operating system tells
+    // ---- events of the operating system
 
     fn with_channel(&mut self, channel: ChannelId, act: impl FnOnce(&mut Channel, &mut Steps<Step>)) {
-        if let Some(member) = self.workers.get_mut(&WorkerId(channel.0)) {
-            act(&mut member.channel, &mut self.steps);
-            member.info.connected = member.channel.is_connected();
+        if let Some(entry) = self.workers.get_mut(&WorkerId(channel.0)) {
+            act(&mut entry.channel, &mut self.steps);
+            entry.info.connected = entry.channel.is_connected();
         }
     }
 
@@ -236,7 +236,7 @@ impl Primary {
         self.steps.tick(Step::Emit(Event::Fork { worker }));
     }
 
-    /// What was being started.
+    /// Takes the options of a process that has started or failed to.
     fn started(&mut self, worker: WorkerId) -> Option<SpawnOptions> {
         self.workers.get_mut(&worker)?.starting.take()
     }
@@ -253,19 +253,19 @@ impl Primary {
         self.with_channel(worker.into(), Channel::closed);
     }
 
-    /// One that was disconnected may finish what it does.
+    /// A worker that was disconnected may finish its work.
     fn lingers(&mut self, worker: WorkerId) {
-        let info = self.workers.get(&worker).map(|member| &member.info);
+        let info = self.workers.get(&worker).map(|entry| &entry.info);
         if info.is_some_and(|info| !info.dead && info.exited_after_disconnect() != Some(true)) {
             self.error(worker, WorkerError::Lingers);
         }
     }
 
     fn exited(&mut self, worker: WorkerId, status: ExitStatus) {
-        let Some(member) = self.workers.get_mut(&worker) else { return };
-        member.info.dead = true;
-        let connected = member.channel.is_connected();
-        member.channel.cancel_all(&mut self.steps);
+        let Some(entry) = self.workers.get_mut(&worker) else { return };
+        entry.info.dead = true;
+        let connected = entry.channel.is_connected();
+        entry.channel.cancel_all(&mut self.steps);
         self.abandon(worker);
         if !connected {
             self.steps.push(Step::Remove(worker));
@@ -274,7 +274,7 @@ impl Primary {
         self.steps.push(Step::Forget(worker));
     }
 
-    /// The tick in which a closed channel is told of. Node: the child's `'disconnect'`.
+    /// The tick of a closed channel. Node: the child's `'disconnect'`.
     fn channel_closed(&mut self, worker: WorkerId) {
         self.abandon(worker);
         self.descriptor_freed();
@@ -285,7 +285,7 @@ impl Primary {
         self.steps.push(Step::Forget(worker));
     }
 
-    // ---- what a step means
+    // ---- steps
 
     fn on_channel_event(&mut self, worker: WorkerId, event: ChannelEvent) -> Option<Output<Event>> {
         match event {
@@ -298,7 +298,8 @@ impl Primary {
             ChannelEvent::Lost(errno, lost) => self.error(worker, WorkerError::Write { errno, lost }),
             ChannelEvent::Failing(errno) => self.error(worker, WorkerError::Delayed(errno)),
             ChannelEvent::Retry => self.retry(Retry::Write(worker), RETRY_MS),
-            // What it has read and not acknowledged stays its own until its channel is read to the end.
+            // Connections that the worker has read and not acknowledged stay with the worker until its channel is
+            // read to the end.
             ChannelEvent::Broken => self.offer_no_more(worker),
             ChannelEvent::Violated(violation) => {
                 self.error(worker, WorkerError::Protocol(violation));
@@ -326,7 +327,7 @@ impl Primary {
             && let Some(awaited) = self.pending.take(reply.ack, worker.into())
         {
             if self.workers[&worker].channel.is_carrying(awaited.connection) {
-                // It answers for a connection that it cannot have.
+                // An answer for a connection that the worker cannot have received.
                 self.pending.expect(reply.ack, worker.into(), awaited);
                 return self.on_channel_event(worker, ChannelEvent::Violated(Violation::UnaskedAck));
             }
@@ -348,15 +349,15 @@ impl Primary {
             }
             Request::QueryServer(query) => self.query(worker, cluster.seq, query),
             Request::Close(key) => self.close(worker, &key),
-            // These a primary sends; one that comes back is ignored, as in Node.
+            // Requests of a primary; ignored from a worker, as in Node.
             Request::NewConn(_) | Request::Disconnect => {}
         }
         None
     }
 
     fn info(&mut self, worker: WorkerId) -> &mut WorkerInfo {
-        let member = self.workers.get_mut(&worker);
-        &mut member.unwrap_or_else(|| unreachable!("worker {worker} was forgotten while it spoke")).info
+        let entry = self.workers.get_mut(&worker);
+        &mut entry.unwrap_or_else(|| unreachable!("worker {worker} was forgotten while it spoke")).info
     }
 
     fn end(&mut self, worker: WorkerId, state: WorkerState) {
@@ -365,10 +366,11 @@ impl Primary {
         info.state = state;
     }
 
-    /// Once everything was told of a worker nothing is kept of it, and perhaps it was the last to wait for.
+    /// Drops the entry of a worker after its last event; the worker may have been the last that `disconnect_all`
+    /// waited for.
     fn forget(&mut self, worker: WorkerId) {
-        let member = &self.workers[&worker];
-        if !(member.info.dead && member.channel.is_over()) {
+        let entry = &self.workers[&worker];
+        if !(entry.info.dead && entry.channel.is_over()) {
             return;
         }
         self.workers.remove(&worker);
@@ -376,7 +378,7 @@ impl Primary {
         let Some(leaving) = &mut self.leaving else { return };
         leaving.remove(&worker);
         let was_last = leaving.is_empty();
-        // Of the workers that were forked after `disconnect` this may have been the last.
+        // The worker may have been the last one forked after `disconnect_all`.
         if self.is_disconnecting() {
             self.close_unused_handles();
         }
@@ -403,10 +405,10 @@ impl Primary {
     }
 
     fn transmit(&mut self, worker: WorkerId, cluster: ClusterMessage, handle: Option<IncomingHandle>) {
-        if let Some(member) = self.workers.get_mut(&worker)
-            && member.channel.is_connected()
+        if let Some(entry) = self.workers.get_mut(&worker)
+            && entry.channel.is_connected()
         {
-            member.channel.send(Outgoing::from(ChannelMessage::from(cluster)).with(handle), &mut self.steps);
+            entry.channel.send(Outgoing::from(ChannelMessage::from(cluster)).with(handle), &mut self.steps);
         }
     }
 }
@@ -426,8 +428,8 @@ impl Stepper for Primary {
             Step::Call(call) => return Some(Output::Call(call)),
             Step::Channel(channel, step) => {
                 let worker = WorkerId(channel.0);
-                let member = self.workers.get_mut(&worker)?;
-                let event = member.channel.run(step, &mut self.steps)?;
+                let entry = self.workers.get_mut(&worker)?;
+                let event = entry.channel.run(step, &mut self.steps)?;
                 return self.on_channel_event(worker, event);
             }
             Step::Remove(worker) => self.info(worker).listed = false,
@@ -451,7 +453,7 @@ impl Machine for Primary {
     type Event = Event;
 
     fn handle(&mut self, event: OsEvent) {
-        let entry = self.steps.enter();
+        let scope = self.steps.enter();
         match event {
             OsEvent::Spawned { worker, pid } => self.spawned(worker, pid),
             OsEvent::SpawnFailed { worker, program, directory, errno } => {
@@ -479,10 +481,10 @@ impl Machine for Primary {
             OsEvent::AcceptFailed { listener, errno } => self.accept_failed(listener, errno),
             OsEvent::Timer { timer } => self.timer(timer),
             OsEvent::Listening { .. } | OsEvent::ListenFailed { .. } => {
-                unreachable!("a primary asks nobody to listen on a received socket")
+                unreachable!("a primary never listens on a received socket")
             }
         }
-        self.steps.leave(entry);
+        self.steps.leave(scope);
     }
 
     fn poll(&mut self) -> Option<Output<Event>> {

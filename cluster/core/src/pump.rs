@@ -1,29 +1,29 @@
-//! The only loop: input, machine, outputs, operating system. It waits for nothing.
+//! The only loop: input, machine, outputs, operating system. Never waits.
 
 use crate::event::Output;
 use crate::os::{Call, Os, OsEvent};
 
 /// A state machine between an operating system and a user.
 ///
-/// One input (an [`OsEvent`] or a command), then [`Machine::poll`] until it gives nothing more, then the next input.
-/// The answer to a call is an input of its own, given before the next `poll`. A command given in reaction to an event
-/// takes effect before what is still queued, as a call inside a listener does in Node.
+/// Give one input (an [`OsEvent`] or a command), call [`Machine::poll`] until `None`, then give the next input. The
+/// answer to a call is an input, and is given before the next `poll`. The steps of a command that the user gives in
+/// reaction to an event run before the queued ones, as a call inside a listener does in Node.
 pub trait Machine {
-    /// What its user hears.
+    /// The events for the user.
     type Event;
 
-    /// Takes what the operating system tells.
+    /// Accepts an event of the operating system.
     fn handle(&mut self, event: OsEvent);
 
-    /// Does queued steps until one gives something out.
+    /// Runs queued steps up to the first output.
     fn poll(&mut self) -> Option<Output<Self::Event>>;
 
-    /// The next call that a command has asked for since the last event. It lets a command take effect at once, without
-    /// going on with the transition whose event the user is reacting to.
+    /// The next call that a command has queued since the last event. A command so takes effect at once, while the
+    /// transition that emitted the event stays queued.
     fn poll_call(&mut self) -> Option<Call>;
 }
 
-/// Drains a machine: performs its calls until it has an event for the user, or nothing more to do.
+/// Performs a machine's calls up to the first event; `None` when nothing is queued.
 pub fn pump<M: Machine>(machine: &mut M, os: &mut impl Os) -> Option<M::Event> {
     loop {
         match machine.poll()? {
@@ -37,7 +37,7 @@ pub fn pump<M: Machine>(machine: &mut M, os: &mut impl Os) -> Option<M::Event> {
     }
 }
 
-/// Performs what the last command asked for, and nothing else.
+/// Performs the calls of the last command, and nothing else.
 pub fn flush<M: Machine>(machine: &mut M, os: &mut impl Os) {
     while let Some(call) = machine.poll_call() {
         if let Some(answer) = os.perform(call) {

@@ -1,4 +1,4 @@
-//! Sending a user's message, the same in the primary and in a worker.
+//! Sending of a user's message, shared by the primary and the worker.
 
 use core::fmt;
 
@@ -10,31 +10,33 @@ use crate::passing::{InFlightHandles, IncomingHandle, OutgoingHandle};
 use crate::payload::Message;
 use crate::steps::Steps;
 
-/// A message is on its way. Node: what `send()` returns.
+/// A message was accepted. Node: the return value of `send()`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Sent {
-    /// It will be written soon. Node: `true`.
+    /// The channel has room. Node: `true`.
     Buffered,
-    /// It will be written, but the peer reads slowly, or is slow to acknowledge a socket: send less. Node: `false`.
+    /// The message will be written, but the peer reads slowly or is slow to acknowledge a socket: send less. Node:
+    /// `false`.
     Congested,
 }
 
-/// Why a message was not sent.
+/// The reason why a message was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SendError {
-    /// The channel is closed, or closing, or the peer can no longer be written to. Node: `ERR_IPC_CHANNEL_CLOSED`.
+    /// The channel is closed or closing, or can no longer be written to. Node: `ERR_IPC_CHANNEL_CLOSED`.
     Closed,
     /// [`Limits::unsent_bytes`](crate::settings::Limits::unsent_bytes) are waiting for a peer that does not read.
     Full,
-    /// An object whose `cmd` begins with `NODE_`: the peer would take it for one of Node's own and never deliver it.
+    /// An object with a `cmd` that begins with `NODE_`: the peer would take the message for an internal one and deliver
+    /// nothing.
     Reserved,
-    /// It is longer than [`Limits::message_bytes`](crate::settings::Limits::message_bytes), which a peer that has the
-    /// same limits does not read.
+    /// The message is longer than [`Limits::message_bytes`](crate::settings::Limits::message_bytes), so a peer with
+    /// the same limits would reject it.
     TooLong,
-    /// The message is a structured clone, the channel is written in JSON, and the message has none: it holds a big
-    /// integer, or an object inside itself. Node: `JSON.stringify` throws.
+    /// The message is a structured clone without a JSON form (a big integer, or an object inside itself), and the
+    /// channel is written in JSON. Node: `JSON.stringify` throws.
     NoJson,
-    /// The socket is on its way to a peer, and not to be kept open: it can go nowhere else. Node sends the message alone.
+    /// The socket was sent to a peer before, without `keep_open`. Node sends the message alone.
     HandleAlreadySent,
 }
 

@@ -1,14 +1,14 @@
-//! What a primary is told before it forks: which program, how connections are shared, which limits hold.
-//! It holds values only; nothing here is read from the environment.
+//! The settings of a primary: spawn options, scheduling policy, limits. Values only; nothing is read from the
+//! environment.
 
 use alloc::string::String;
 
 use crate::spawn_options::SpawnOptions;
 
-/// How connections find their worker. Node: `cluster.schedulingPolicy`.
+/// The assignment of connections to workers. Node: `cluster.schedulingPolicy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum SchedulingPolicy {
-    /// The primary accepts and gives each connection to the worker that has waited longest. Node: `SCHED_RR`.
+    /// The primary accepts, and hands each connection to the worker that has waited longest. Node: `SCHED_RR`.
     #[default]
     RoundRobin,
     /// The workers share the listening socket and the kernel decides. Node: `SCHED_NONE`.
@@ -19,55 +19,57 @@ pub enum SchedulingPolicy {
     Shared,
 }
 
-/// How messages are written on a channel. Node: the `serialization` of `cluster.settings`.
+/// The encoding of messages on a channel. Node: the `serialization` of `cluster.settings`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Serialization {
-    /// A line of JSON each. Node: `'json'`.
+    /// One JSON text per line. Node: `'json'`.
     #[default]
     Json,
-    /// V8's structured clone, each with its length before it. Node: `'advanced'`. A [`Message`](crate::Message)
-    /// keeps every type of JavaScript; [`Structured`](crate::Structured) has them all.
+    /// V8's structured clone, each preceded by its length. Node: `'advanced'`. A [`Message`](crate::Message) keeps
+    /// every JavaScript type; [`Structured`](crate::Structured) models all of them.
     Advanced,
 }
 
-/// What a worker has as one of its first descriptors. Node: an element of `stdio`.
+/// One of a worker's first descriptors. Node: an element of `stdio`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stdio {
-    /// The primary's of the same number. Node: `'inherit'`.
+    /// The primary's descriptor of the same number. Node: `'inherit'`.
     Inherit,
-    /// Nothing: `/dev/null`. Node: `'ignore'`.
+    /// `/dev/null`. Node: `'ignore'`.
     Ignore,
-    /// A pipe whose other end the primary has. Node: `'pipe'`.
+    /// A pipe to the primary. Node: `'pipe'`.
     Pipe,
     /// The channel. Node: `'ipc'`.
     Channel,
-    /// This descriptor of the primary. Node: its number.
+    /// The primary's descriptor of this number. Node: the number.
     Descriptor(u32),
 }
 
-/// The bounds of everything that could otherwise grow.
+/// The bounds of every queue and buffer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Limits {
-    /// The longest message a peer may send, in bytes. A longer one ends its channel. Default: 64 MiB.
+    /// The longest message accepted from a peer, in bytes. A longer message ends the peer's channel. Default: 64 MiB.
     pub message_bytes: usize,
-    /// With this much unsent on a channel, in bytes, `send` reports congestion. Default: 131,072, as in Node.
+    /// Unsent bytes of a channel from which `send` reports congestion. Default: 131,072, as in Node.
     pub congested_bytes: usize,
-    /// With this much unsent, in bytes, or with one unsent message for each 64 of these bytes, `send` fails; the peer is still
-    /// read from. A short message takes more memory than its bytes. Default: 16 MiB.
+    /// Unsent bytes of a channel from which `send` fails; the peer is still read from. `send` also fails with one
+    /// unsent message per 64 of these bytes, because a short message takes more memory than its bytes. Default: 16
+    /// MiB.
     pub unsent_bytes: usize,
-    /// With more than this much unsent, in bytes, of what a worker's own messages have caused (answers to its questions,
-    /// acknowledgements), the worker is not read from until it has read half of it. A worker always reads its primary.
-    /// Default: 16 MiB.
+    /// Unsent bytes of answers to a worker (replies and acknowledgements) beyond which the primary stops reading from
+    /// the worker, until half of the answers are written. A worker always reads from its primary. Default: 16 MiB.
     pub answer_bytes: usize,
-    /// Listening sockets that one worker may have the primary open; with more, its `listen` fails with `EMFILE`. The
-    /// default is `usize::MAX`, as in Node: the bound is the primary's own number of descriptors (`ulimit -n`), of which
-    /// an eighth is kept for connections, channels and further workers; beyond that, too, a `listen` fails with `EMFILE`.
+    /// Listening sockets that one worker may have the primary open; beyond the limit, the worker's `listen` fails
+    /// with `EMFILE`. Default: `usize::MAX`, as in Node. Independently of the limit, `listen` fails with `EMFILE`
+    /// when seven eighths of the primary's descriptors (`ulimit -n`) are in use; the rest is reserved for
+    /// connections, channels and further workers.
     pub sockets_per_worker: usize,
-    /// Connections that wait in the primary for a worker, for each listening socket.
-    /// With so many the primary stops accepting and the kernel's backlog holds the rest. Default: 512.
+    /// Connections queued in the primary per listening socket. With a full queue, the primary stops accepting, and
+    /// the kernel's backlog holds further connections. Default: 512.
     pub queued_connections: usize,
-    /// How many bytes of a pipe that the program has not taken the primary reads and keeps. A worker that writes more waits,
-    /// with some 200 KiB in the kernel, short lines counted as much more. Default: 1 MiB a pipe; Node keeps 64 KiB.
+    /// Bytes that the primary reads ahead from a worker's pipe and keeps for the program, per pipe. A worker that writes more
+    /// than that and some 200 KiB in the kernel, where a short line takes far more than its bytes, blocks. Default: 1 MiB; Node
+    /// keeps 64 KiB.
     pub unread_output_bytes: usize,
 }
 
@@ -85,20 +87,20 @@ impl Default for Limits {
     }
 }
 
-/// How a primary forks and serves. Node: `cluster.settings`.
+/// The settings of a primary. Node: `cluster.settings`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Settings {
-    /// How workers are started.
+    /// The options of later forks; [`Primary::setup`](crate::Primary::setup) changes them.
     pub spawn: SpawnOptions,
-    /// How connections find their worker.
+    /// The assignment of connections to workers.
     pub policy: SchedulingPolicy,
-    /// Keep the listening socket and the clients that wait at it when its last worker leaves, until
-    /// [`Primary::disconnect_all`](crate::Primary::disconnect_all): after it no worker follows, and the socket closes at once.
-    /// Off, as in Node: the socket closes with its last worker, and the clients that wait are refused.
+    /// Keeps a listening socket and its queued connections when the last worker stops listening, until
+    /// [`Primary::disconnect_all`](crate::Primary::disconnect_all) closes the socket. Default: false, as in Node: the
+    /// socket closes with its last worker, and queued clients are refused.
     pub keep_listening: bool,
-    /// `NODE_OPTIONS` in the environment that workers inherit: where it starts an inspector, each worker gets a port of its own.
-    /// `None`: the value in the environment of this process, which the face reads; the machine reads no environment.
+    /// The `NODE_OPTIONS` that workers inherit. If the options start an inspector, each worker gets an inspector
+    /// port. `None`: the crate `cluster` fills in the variable of this process; the machine reads no environment.
     pub node_options: Option<String>,
-    /// The bounds.
+    /// The bounds of every queue and buffer.
     pub limits: Limits,
 }

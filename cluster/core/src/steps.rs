@@ -1,8 +1,8 @@
-//! The one ordered queue of what is still to be done: outputs, and the tails of transitions.
+//! The ordered queue of a machine: outputs and the tails of transitions.
 //!
-//! Node emits in the middle of a transition, and a command inside a listener takes effect before the rest of it.
-//! So a transition is a row of steps, and a command's own steps go before what is still queued: the call stack
-//! as data. Behind it stand the ticks (Node: `process.nextTick`). It does not know what a step means.
+//! Node emits in the middle of a transition, and a command inside a listener takes effect before the rest of the
+//! transition. So a transition is a row of steps, and the steps of a command run before the queued ones: the call
+//! stack as data. Behind the steps are the ticks (Node: `process.nextTick`). The queue does not interpret steps.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -12,17 +12,18 @@ use crate::os::Call;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Steps<S> {
-    /// What is to be done now, the next step last. Above `entry`: what this entry has added, in order.
+    /// The steps to run now, the next step last. Above the start of the current scope: the steps of the scope, first
+    /// step first.
     now: Vec<S>,
-    /// Up to here `now` is the tail of a transition whose event the user is reacting to.
+    /// The length of the tail of the transition that emitted the event under reaction.
     paused: usize,
-    /// What is to be done after that, one at a time.
+    /// The steps to run afterwards, one at a time.
     ticks: VecDeque<S>,
 }
 
-/// Where the current entry began. An entry is a command, an `OsEvent`, or a step that is being run.
-#[must_use = "an entry that is not left keeps its steps in the wrong order"]
-pub(crate) struct Entry {
+/// The start of the current scope. A scope is a command, an `OsEvent`, or a running step.
+#[must_use = "a scope that is not left keeps its steps in the wrong order"]
+pub(crate) struct Scope {
     start: usize,
     is_command: bool,
 }
@@ -32,19 +33,19 @@ impl<S> Steps<S> {
         Steps { now: Vec::new(), paused: 0, ticks: VecDeque::new() }
     }
 
-    /// Begins an entry: what is pushed until [`Steps::leave`] runs in that order, before all that is queued.
-    pub(crate) fn enter(&self) -> Entry {
-        Entry { start: self.now.len(), is_command: false }
+    /// Begins a scope: its steps run in order of `push`, before all queued steps.
+    pub(crate) fn enter(&self) -> Scope {
+        Scope { start: self.now.len(), is_command: false }
     }
 
-    /// Begins the entry of a user's command: what is pushed runs after the earlier commands of the same reaction, and
-    /// before the rest of the transition.
-    pub(crate) fn enter_command(&self) -> Entry {
-        Entry { start: self.now.len(), is_command: true }
+    /// Begins the scope of a command: its steps run after those of earlier commands in the same reaction, and before
+    /// the rest of the transition.
+    pub(crate) fn enter_command(&self) -> Scope {
+        Scope { start: self.now.len(), is_command: true }
     }
 
-    /// Ends the entry.
-    pub(crate) fn leave(&mut self, Entry { start, is_command }: Entry) {
+    /// Ends a scope.
+    pub(crate) fn leave(&mut self, Scope { start, is_command }: Scope) {
         self.now[start..].reverse();
         if is_command {
             let added = self.now.len() - start;
@@ -52,49 +53,49 @@ impl<S> Steps<S> {
         }
     }
 
-    /// Adds a step to the current entry.
+    /// Adds a step to the current scope.
     pub(crate) fn push(&mut self, step: S) {
         self.now.push(step);
     }
 
-    /// Adds a step for the next tick: when nothing is left to be done now.
+    /// Adds a step for the next tick, which begins when no step is left to run now.
     pub(crate) fn tick(&mut self, step: S) {
         self.ticks.push_back(step);
     }
 
-    /// Takes the next step.
+    /// Removes the next step.
     pub(crate) fn pop(&mut self) -> Option<S> {
         self.now.pop().or_else(|| self.ticks.pop_front())
     }
 
-    /// The user was given an event (or nothing is left): what is queued now waits for the reaction.
+    /// The steps queued now wait for the user's reaction to an event; without an event, nothing waits.
     pub(crate) fn pause(&mut self, for_reaction: bool) {
         self.paused = if for_reaction { self.now.len() } else { 0 };
     }
 
-    /// Takes the next step if a command of the reaction has added it and it is of that kind.
+    /// Removes the next step if a command of the reaction has added the step and `kind` accepts it.
     pub(crate) fn pop_command(&mut self, kind: impl FnOnce(&S) -> bool) -> Option<S> {
         if self.now.len() <= self.paused { None } else { self.now.pop_if(|step| kind(step)) }
     }
 }
 
-/// A machine, as a queue of steps and somebody who does them.
+/// A machine, as a queue of steps and their interpreter.
 pub(crate) trait Stepper {
     type Step: IsCall;
     type Event;
 
     fn steps(&mut self) -> &mut Steps<Self::Step>;
 
-    /// Does a step: what it gives out, if anything.
+    /// Runs a step, and returns its output, if any.
     fn run(&mut self, step: Self::Step) -> Option<Output<Self::Event>>;
 }
 
-/// Whether a step only asks the operating system for something.
+/// A step that only makes a call.
 pub(crate) trait IsCall {
     fn is_call(&self) -> bool;
 }
 
-/// Does steps until one gives something out.
+/// Runs steps up to the first output.
 pub(crate) fn poll<M: Stepper>(machine: &mut M) -> Option<Output<M::Event>> {
     while let Some(step) = machine.steps().pop() {
         if let Some(output) = enter_and_run(machine, step) {
@@ -106,7 +107,7 @@ pub(crate) fn poll<M: Stepper>(machine: &mut M) -> Option<Output<M::Event>> {
     None
 }
 
-/// Does the steps of commands that only ask the operating system, up to the first call.
+/// Runs the steps of commands that only make calls, up to the first call.
 pub(crate) fn poll_call<M: Stepper>(machine: &mut M) -> Option<Call> {
     while let Some(step) = machine.steps().pop_command(IsCall::is_call) {
         if let Some(Output::Call(call)) = enter_and_run(machine, step) {
@@ -117,9 +118,9 @@ pub(crate) fn poll_call<M: Stepper>(machine: &mut M) -> Option<Call> {
 }
 
 fn enter_and_run<M: Stepper>(machine: &mut M, step: M::Step) -> Option<Output<M::Event>> {
-    let entry = machine.steps().enter();
+    let scope = machine.steps().enter();
     let output = machine.run(step);
-    machine.steps().leave(entry);
+    machine.steps().leave(scope);
     output
 }
 
@@ -132,8 +133,9 @@ mod tests {
         core::iter::from_fn(|| steps.pop()).collect()
     }
 
+    /// The steps of a scope run in order, before all queued steps.
     #[test]
-    fn an_entry_runs_in_order_and_before_what_is_queued() {
+    fn scope_runs_before_queued_steps() {
         let mut steps = Steps::new();
         let event = steps.enter();
         steps.push("remove");
@@ -149,8 +151,9 @@ mod tests {
         assert_eq!(drain(&mut steps), vec!["spawn", "kill", "emit exit", "emit fork"]);
     }
 
+    /// A command's calls run while the rest of the transition waits.
     #[test]
-    fn a_command_runs_alone_while_the_rest_of_the_transition_waits() {
+    fn command_runs_before_paused_transition() {
         let mut steps = Steps::new();
         let event = steps.enter();
         steps.push("call of the transition");
@@ -167,33 +170,35 @@ mod tests {
         assert_eq!(drain(&mut steps), vec!["event of the command", "call of the transition"]);
     }
 
+    /// The commands of one reaction run in order.
     #[test]
-    fn commands_of_one_reaction_run_in_the_order_they_were_given() {
+    fn commands_of_reaction_keep_order() {
         let mut steps = Steps::new();
         let event = steps.enter();
         steps.push("rest of the transition");
         steps.leave(event);
         steps.pause(true);
         for command in [["spawn", "bind"], ["write", "kill"]] {
-            let entry = steps.enter_command();
+            let scope = steps.enter_command();
             for step in command {
                 steps.push(step);
             }
-            steps.leave(entry);
+            steps.leave(scope);
         }
         assert_eq!(drain(&mut steps), vec!["spawn", "bind", "write", "kill", "rest of the transition"]);
     }
 
+    /// Each tick runs with its own steps before the next tick.
     #[test]
-    fn ticks_run_one_at_a_time_each_with_its_own_steps() {
+    fn ticks_run_one_at_a_time() {
         let mut steps = Steps::new();
         steps.tick("message 1");
         steps.tick("message 2");
         assert_eq!(steps.pop(), Some("message 1"));
-        let entry = steps.enter();
+        let scope = steps.enter();
         steps.push("reaction");
         steps.tick("after message 2");
-        steps.leave(entry);
+        steps.leave(scope);
         assert_eq!(drain(&mut steps), vec!["reaction", "message 2", "after message 2"]);
     }
 }

@@ -1,5 +1,5 @@
-//! A value of JavaScript's as the structured clone has it: what a message of [`Serialization::Advanced`] holds.
-//! Reading one is in `read`, writing one in `write`, giving one to a type of the program's in `de`.
+//! The data model of the structured clone: the content of a message of [`Serialization::Advanced`]. `read` and
+//! `write` convert from and to payloads, `de` deserializes into types of the program.
 //!
 //! [`Serialization::Advanced`]: crate::Serialization::Advanced
 
@@ -19,20 +19,20 @@ pub(crate) use read::read;
 pub use text::{BigInt, JsString, OutOfRange};
 pub(crate) use write::write;
 
-/// How deep a value may be: it is dropped, compared and printed level by level.
+/// The deepest value: a value is dropped, compared and printed by recursion.
 pub(crate) const LEVELS: usize = 128;
 
-/// A value of JavaScript's: what [`Message::structured`](crate::Message::structured) reads and
-/// [`Message::from_structured`](crate::Message::from_structured) writes, every type and every reference kept.
+/// A JavaScript value, read by [`Message::structured`](crate::Message::structured) and written by
+/// [`Message::from_structured`](crate::Message::from_structured), with every type and every reference preserved.
 ///
-/// Bytes are shared with the message they were read from. A value takes at most 128 bytes of memory for each byte that it
-/// was read from, one of bytes alone none.
+/// Bytes are shared with the message that contains them. A value takes at most 128 bytes of memory per byte of the
+/// message, and none for shared bytes.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Structured {
     /// `undefined`.
     Undefined,
-    /// An element that an array does not have.
+    /// A missing element of an array.
     Hole,
     /// `null`.
     Null,
@@ -42,39 +42,40 @@ pub enum Structured {
     Number(f64),
     /// A big integer.
     BigInt(BigInt),
-    /// A text.
+    /// A string.
     String(JsString),
     /// A `Date`, in milliseconds since 1970; NaN for an invalid one.
     Date(f64),
-    /// A `Boolean`, `Number`, `String` or `BigInt` object, around its value.
+    /// A `Boolean`, `Number`, `String` or `BigInt` object, around its primitive value.
     Boxed(Box<Structured>),
     /// A regular expression.
     RegExp(Box<RegExp>),
-    /// An array, and what it has besides its elements.
+    /// The elements of an array, and its other members.
     Array(Vec<Structured>, Vec<(JsString, Structured)>),
-    /// An array of this length, mostly holes: its elements by their index, and what it has besides.
+    /// An array of this length, mostly holes: its elements by index, and its other members.
     SparseArray(u32, Vec<(JsString, Structured)>),
-    /// A plain object, its members in their order.
+    /// A plain object, members in order.
     Object(Vec<(JsString, Structured)>),
-    /// A `Map`, its entries in their order.
+    /// A `Map`, entries in order.
     Map(Vec<(Structured, Structured)>),
-    /// A `Set`, its values in their order.
+    /// A `Set`, values in order.
     Set(Vec<Structured>),
-    /// An `ArrayBuffer`, and the length it may grow to if it is resizable.
+    /// An `ArrayBuffer`, and its maximal length if resizable.
     ArrayBuffer(Bytes, Option<u64>),
     /// A typed array, a `Buffer` or a `DataView`; numbers are little-endian.
     View(ViewKind, Bytes),
     /// An error.
     Error(Box<JsError>),
-    /// An object of Node's own, such as a key, which arrives as a plain one.
+    /// A host object of Node, such as a key, which arrives as a plain object.
     Host(Box<Structured>),
-    /// An object of this value that began before, by its number: objects are numbered from 0 as they begin. All but
-    /// `undefined`, a hole, `null`, a boolean, a number, a big integer, a text and a reference are objects.
+    /// An object of this value that began earlier, by its number: objects are numbered from 0 in the order of their
+    /// beginnings. Every value is an object except `undefined`, a hole, `null`, a boolean, a number, a big integer, a
+    /// string and a reference.
     Reference(u32),
 }
 
 impl Structured {
-    /// Whether a reference may mean it.
+    /// References to the value are possible.
     fn is_object(&self) -> bool {
         match self {
             Structured::Undefined
@@ -100,7 +101,7 @@ impl Structured {
         }
     }
 
-    /// The values inside of this one, in their order.
+    /// The inner values, in order.
     fn for_each_inside<'a>(&'a self, act: &mut dyn FnMut(&'a Structured)) {
         if let Structured::Array(values, _) | Structured::Set(values) = self {
             values.iter().for_each(&mut *act);
@@ -137,17 +138,18 @@ pub struct RegExp {
 /// An error.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JsError {
-    /// Its constructor: `Error`, `EvalError`, `RangeError`, `ReferenceError`, `SyntaxError`, `TypeError` or `URIError`.
+    /// The constructor: `Error`, `EvalError`, `RangeError`, `ReferenceError`, `SyntaxError`, `TypeError` or
+    /// `URIError`.
     pub name: String,
-    /// Its message.
+    /// The message.
     pub message: Option<JsString>,
-    /// Its cause.
+    /// The cause.
     pub cause: Option<Structured>,
-    /// Its stack.
+    /// The stack.
     pub stack: Option<JsString>,
 }
 
-/// What a view of bytes is.
+/// The kind of a view of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "they have JavaScript's names")]
@@ -166,11 +168,11 @@ pub enum ViewKind {
     BigInt64Array,
     BigUint64Array,
     Float16Array,
-    /// One that came later, by Node's number.
+    /// A later kind, by Node's number.
     Other(u32),
 }
 
-/// By Node's numbers.
+/// In the order of Node's numbers.
 const VIEWS: [ViewKind; 14] = [
     ViewKind::Int8Array,
     ViewKind::Uint8Array,

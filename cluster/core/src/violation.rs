@@ -1,31 +1,32 @@
-//! How a peer breaks the protocol of a channel. What is a violation is decided where a message is read.
+//! Violations of the channel protocol by a peer. The decoder detects them.
 
 use core::fmt;
 
-/// How a peer broke the protocol.
+/// A violation of the protocol by a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "each variant documents its fields")]
 pub enum Violation {
-    /// A line that is not JSON, or an empty one; of the 'advanced' serialization, a payload that V8 would not have written.
+    /// A line that is not JSON, or an empty line; in the 'advanced' serialization, a payload that V8 does not write.
     Malformed,
     /// A message longer than [`Limits::message_bytes`](crate::settings::Limits::message_bytes).
     TooLong,
-    /// An acknowledgement of a descriptor that was not sent, or an answer for a connection that it has not got.
+    /// An acknowledgement of a descriptor that was not sent, or an answer for a connection that the peer has not
+    /// received.
     UnaskedAck,
-    /// A descriptor without a message it belongs to.
+    /// A descriptor without a message.
     StrayDescriptor,
-    /// A field of one of Node's own messages holds what no Node of any version writes there.
+    /// A field of an internal message has a value that no version of Node writes.
     BadFields {
-        /// The name of the field.
         field: &'static str,
-        /// The kind of value that was found there.
+        /// The kind of the value.
         found: FieldKind,
     },
-    /// More than [`Limits::answer_bytes`](crate::settings::Limits::answer_bytes) of answers wait for the acknowledgement of a
-    /// descriptor that it does not give.
+    /// More than [`Limits::answer_bytes`](crate::settings::Limits::answer_bytes) of answers wait for the peer's
+    /// acknowledgement of a descriptor.
     Unacknowledged,
 }
 
-/// A kind of value in a field of a message.
+/// The kind of a value in a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FieldKind {
     /// The message does not have the field.
@@ -61,15 +62,15 @@ impl fmt::Display for FieldKind {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Violation::Malformed => "it sent a message that cannot be read",
-            Violation::TooLong => "it sent a message longer than the limit",
-            Violation::UnaskedAck => "it answered for a descriptor that it has not got",
-            Violation::StrayDescriptor => "it sent a descriptor that belongs to no message",
+            Violation::Malformed => "received a message that cannot be decoded",
+            Violation::TooLong => "received a message longer than `message_bytes`",
+            Violation::UnaskedAck => "received an acknowledgement of a descriptor that was not sent",
+            Violation::StrayDescriptor => "received a descriptor without a message",
             Violation::BadFields { field, found } => {
-                return write!(f, "it sent a message of the protocol with {found} in its field `{field}`");
+                return write!(f, "received an internal message with {found} in the field `{field}`");
             }
             Violation::Unacknowledged => {
-                "it asks and asks, and does not acknowledge a descriptor that it was sent"
+                "received too many requests before the acknowledgement of a descriptor"
             }
         })
     }

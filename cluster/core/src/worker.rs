@@ -1,5 +1,5 @@
-//! The machine in a worker process: its channel to the primary, its end, and what its user hears.
-//! It does no IO. Its servers are in `serve`, what comes to them in `connections`, what its user says in `passing`.
+//! The machine in a worker process: the channel to the primary, the shutdown, and the events for the program. No IO.
+//! Servers are in `servers`, connections in `connections`, messages in `messages`.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -15,7 +15,7 @@ use crate::pump::Machine;
 use crate::settings::{Limits, Serialization};
 use crate::steps::{self, IsCall, Stepper, Steps};
 
-/// The timer of a failed write. Those of listeners have their listener's number, which is never 0.
+/// The timer of a failed write. The timer of a listener has the listener's number, never 0.
 const WRITE: TimerId = TimerId(0);
 
 mod connections;
@@ -26,19 +26,19 @@ mod servers;
 use indexes::Indexes;
 use servers::{Server, Unanswered};
 
-/// What the worker has still to do.
+/// Pending work of the worker.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Step {
     Emit(WorkerEvent),
     Call(Call),
     Channel(ChannelStep),
-    /// A server listens: the user hears it.
+    /// Emit that a server listens.
     Listening(ListenerId, LocalAddress),
-    /// The user has heard that a server listens: now the primary hears it, if it still does.
+    /// Report to the primary that a server listens, after the program's reaction, if it still listens.
     Announce(ListenerId),
     /// A server is closed and its last connection has ended.
     Closed(ListenerId),
-    /// Go on leaving, if every server is closed.
+    /// Continue the shutdown if every server is closed.
     Leave,
 }
 
@@ -58,21 +58,21 @@ impl From<(ChannelId, ChannelStep)> for Step {
     }
 }
 
-/// How the worker is about to end. Node: `worker.state`, as far as it matters.
+/// The state of the shutdown. Node: `worker.state`, where relevant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Shutdown {
     No,
-    /// The primary asked: close, drain, disconnect.
+    /// Requested by the primary: close, drain, disconnect.
     Asked,
-    /// The user asked: close, drain, report, wait for the answer, disconnect.
+    /// Requested by the program: close, drain, report, wait for the answer, disconnect.
     Disconnecting,
-    /// All that is left of it is the answer.
+    /// Reported; only the answer is outstanding.
     Reported,
-    /// The user wants an end: report, wait for the answer, disconnect, exit.
+    /// Requested by the program with `kill`: report, wait for the answer, disconnect, exit.
     Destroying,
 }
 
-/// What the primary is to answer.
+/// An outstanding reply of the primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum PendingReply {
     Listen(ListenerId),
@@ -90,26 +90,27 @@ pub struct Worker {
     counted: CountedHandles,
     shutdown: Shutdown,
     exited_after_disconnect: bool,
-    /// How many guards hold the channel open.
+    /// The number of guards that hold the channel open.
     holds: u32,
-    /// In boxes: a map makes room for eleven values at once.
+    /// Boxed, because a map node has room for eleven values.
     servers: BTreeMap<ListenerId, Box<Server>>,
     last_listener: u64,
     indexes: Indexes,
-    /// Servers that were closed before the primary answered; it has still to be told, and they keep their index.
+    /// Servers that were closed before the primary's answer. The primary must still be informed, and the servers keep
+    /// their indexes.
     unanswered: BTreeMap<ListenerId, Unanswered>,
-    /// Connections whose acknowledgement is being written.
+    /// Connections with acknowledgements in writing.
     accepting: BTreeMap<SocketId, ListenerId>,
-    /// Connections the application has.
+    /// Connections owned by the application.
     connections: BTreeMap<SocketId, ListenerId>,
 }
 
 impl Worker {
-    /// A worker with an open channel. The first thing it does is to say that it is online.
+    /// A worker with an open channel. Its first message reports that the worker is online.
     ///
-    /// `serialization` is how its primary has it write. Node: `NODE_CHANNEL_SERIALIZATION_MODE`.
+    /// `serialization` is the one that the primary has chosen. Node: `NODE_CHANNEL_SERIALIZATION_MODE`.
     pub fn new(id: WorkerId, serialization: Serialization, mut limits: Limits) -> Self {
-        // It always reads: what its primary causes it to answer is bounded by the protocol.
+        // A worker always reads: the protocol bounds the answers that its primary causes.
         limits.answer_bytes = usize::MAX;
         let mut worker = Worker {
             id,
@@ -132,28 +133,28 @@ impl Worker {
         worker
     }
 
-    /// Continues every counter after this number, as in a worker that has run for long: for tests of that. A counter that
-    /// is further already keeps its number; those of messages continue before 2^53 at the latest, which no process reaches.
+    /// Continues every counter after `last`, for tests of a worker that has run for long. A counter beyond `last` is
+    /// unchanged; message numbers stay below 2^53, which no process reaches.
     pub fn count_after(&mut self, last: u64) {
         self.last_listener = last.max(self.last_listener);
         self.pending.count_after(last);
     }
 
-    /// Its number in the primary. Node: `cluster.worker.id`.
+    /// The worker's id in the primary. Node: `cluster.worker.id`.
     pub fn id(&self) -> WorkerId {
         self.id
     }
 
-    /// Closes every server, waits for their connections, says goodbye and disconnects.
-    /// Node: `worker.disconnect()` in the worker.
+    /// Closes every server, waits for their connections, reports the exit to the primary, and disconnects. Node:
+    /// `worker.disconnect()` in the worker.
     pub fn disconnect(&mut self) {
         if self.shutdown == Shutdown::No {
             self.command(|worker| worker.leave(Shutdown::Disconnecting));
         }
     }
 
-    /// Says goodbye, disconnects and exits with 0, without waiting for connections.
-    /// Node: `worker.kill()` in the worker.
+    /// Reports the exit to the primary, disconnects, and exits with code 0, without waiting for connections. Node:
+    /// `worker.kill()` in the worker.
     pub fn kill(&mut self) {
         if self.shutdown == Shutdown::Destroying {
             return;
@@ -164,31 +165,31 @@ impl Worker {
             }
             worker.exited_after_disconnect = true;
             worker.shutdown = Shutdown::Destroying;
-            // What was accepted before is written first, and the end of the channel ends the process.
+            // Accepted messages are written first; the process exits when the channel has closed.
             if worker.channel.is_over() {
                 worker.steps.push(Step::Call(Call::Exit { code: 0 }));
             }
         });
     }
 
-    /// Whether messages can be sent. Node: `worker.isConnected()`.
+    /// Messages can be sent. Node: `worker.isConnected()`.
     pub fn is_connected(&self) -> bool {
         self.channel.is_connected()
     }
 
-    /// Whether it was asked to go, by the primary or by itself. Node: `worker.exitedAfterDisconnect`.
+    /// The worker was asked to exit, by the primary or by its program. Node: `worker.exitedAfterDisconnect`.
     pub fn exited_after_disconnect(&self) -> bool {
         self.exited_after_disconnect
     }
 
     fn command<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
-        let entry = self.steps.enter_command();
+        let scope = self.steps.enter_command();
         let result = act(self);
-        self.steps.leave(entry);
+        self.steps.leave(scope);
         result
     }
 
-    // ---- leaving
+    // ---- shutdown
 
     fn leave(&mut self, how: Shutdown) {
         self.exited_after_disconnect = true;
@@ -200,31 +201,31 @@ impl Worker {
         self.steps.push(Step::Leave);
     }
 
-    /// Holds the channel open when the worker is asked to exit, also after its last connection has ended, until
-    /// [`Worker::let_go`] is called as often. [`Worker::kill`] does not wait for it.
+    /// Holds the channel open during a shutdown, beyond the end of the last connection, until the same number of
+    /// calls of [`Worker::release_hold`]. [`Worker::kill`] does not wait.
     pub fn hold(&mut self) {
         self.holds += 1;
     }
 
-    /// Takes one [`Worker::hold`] back.
-    pub fn let_go(&mut self) {
+    /// Ends one [`Worker::hold`].
+    pub fn release_hold(&mut self) {
         self.command(|worker| {
             worker.holds = worker.holds.saturating_sub(1);
             worker.steps.push(Step::Leave);
         });
     }
 
-    /// Closes the channel once everything is sent, and reports nothing: the process is about to end, whatever it serves.
+    /// Closes the channel once the queue is sent, without a report. For a process that is about to exit.
     pub fn finish(&mut self) {
         self.command(|worker| worker.channel.disconnect(&mut worker.steps));
     }
 
-    /// Whether the channel is closed.
+    /// The channel is closed.
     pub fn is_finished(&self) -> bool {
         self.channel.is_over()
     }
 
-    /// The next stage of leaving, once every server is closed and no guard holds the channel.
+    /// Continues the shutdown once every server is closed and no guard holds the channel.
     fn leave_on(&mut self) {
         if self.holds > 0 || self.shared_servers().next().is_some() {
             return;
@@ -239,13 +240,13 @@ impl Worker {
         }
     }
 
-    /// Tells the primary that the end is wanted; its answer allows to disconnect.
+    /// Reports the exit to the primary; the answer permits the worker to disconnect.
     fn report(&mut self) {
         let seq = self.send_request(Request::ExitedAfterDisconnect);
         self.pending.expect(seq, ChannelId::PRIMARY, PendingReply::ExitedAfterDisconnect);
     }
 
-    /// The channel is closed. Whoever was not asked to go goes at once, as in Node.
+    /// The channel is closed. A worker that was not asked to exit exits at once, as in Node.
     fn channel_closed(&mut self) {
         self.drop_unacknowledged();
         self.steps.push(Step::Emit(WorkerEvent::Disconnect));
@@ -254,7 +255,7 @@ impl Worker {
         }
     }
 
-    // ---- what a step means
+    // ---- steps
 
     fn on_channel_event(&mut self, event: ChannelEvent) -> Option<Output<WorkerEvent>> {
         match event {
@@ -267,7 +268,7 @@ impl Worker {
             ChannelEvent::Lost(errno, lost) => return Some(error(ChannelError::Write { errno, lost })),
             ChannelEvent::Failing(errno) => return Some(error(ChannelError::Delayed(errno))),
             ChannelEvent::Retry => self.retry(),
-            // The end of the channel follows.
+            // The close of the channel follows.
             ChannelEvent::Broken => {}
             ChannelEvent::Violated(violation) => {
                 self.channel.abort(&mut self.steps);
@@ -317,7 +318,7 @@ impl Worker {
 
     // ---- sending
 
-    /// The last write has failed, and is tried again when the timer fires.
+    /// Retries the failed write when the timer fires.
     fn retry(&mut self) {
         self.steps.push(Step::Call(Call::SetTimer { timer: WRITE, after_ms: RETRY_MS }));
     }
@@ -378,7 +379,7 @@ impl Machine for Worker {
     type Event = WorkerEvent;
 
     fn handle(&mut self, event: OsEvent) {
-        let entry = self.steps.enter();
+        let scope = self.steps.enter();
         let (channel, steps) = (&mut self.channel, &mut self.steps);
         match event {
             OsEvent::Read { channel: _, bytes, socket } => channel.read(&bytes, socket, steps),
@@ -399,7 +400,7 @@ impl Machine for Worker {
             | OsEvent::Lingers { .. }
             | OsEvent::Exited { .. } => unreachable!("a worker asks for nothing that {event:?} answers"),
         }
-        self.steps.leave(entry);
+        self.steps.leave(scope);
     }
 
     fn poll(&mut self) -> Option<Output<WorkerEvent>> {

@@ -1,5 +1,5 @@
-//! What a failed write means: the end of the channel, a message that cannot travel, or a reason to try again later.
-//! Nothing is lost but by the first.
+//! Failed writes: the end of the channel, a descriptor that cannot be sent, or a shortage to retry after. Only the
+//! first loses messages.
 
 use alloc::vec::Vec;
 
@@ -8,20 +8,20 @@ use super::{Channel, ChannelStep, Outgoing};
 use crate::os::{ChannelId, Errno, SocketId};
 use crate::steps::Steps;
 
-/// What to do about an error number that a write has given.
+/// The consequence of a failed write, by error number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Failure {
-    /// The connection to the peer is broken: no write will succeed.
+    /// The channel is broken: no write will succeed.
     Broken,
-    /// This descriptor cannot travel; the channel is as it was.
+    /// The descriptor cannot be sent; the channel is unchanged.
     Unfit,
-    /// The kernel has no memory or no reference left: the same write may succeed later.
+    /// The kernel lacks memory or references: the same write may succeed later.
     Shortage,
 }
 
 impl Failure {
-    /// An error number that a descriptor can cause is blamed on the descriptor first: the next write without one decides
-    /// about the channel. An unknown number without a descriptor is no reason to lose anything.
+    /// An error number that a descriptor can cause is attributed to the descriptor first; the next write without a
+    /// descriptor decides about the channel. An unknown number without a descriptor loses nothing.
     fn of(errno: Errno, with_socket: bool) -> Failure {
         match errno {
             Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN | Errno::ESHUTDOWN => Failure::Broken,
@@ -40,8 +40,8 @@ impl Failure {
 }
 
 impl Channel {
-    /// A write has failed. After a shortage the same bytes are written again when the owner's timer fires; a connection on
-    /// offer returns to its owner instead, which may offer it to another peer. The order of messages is kept.
+    /// A write has failed. After a shortage, the same bytes are written again when the owner's timer fires; a
+    /// connection offer returns to the owner instead, for another peer. The order of messages is preserved.
     pub(crate) fn write_failed<S: From<(ChannelId, ChannelStep)>>(
         &mut self,
         errno: Errno,
@@ -65,7 +65,7 @@ impl Channel {
         }
     }
 
-    /// The line that is being written carries a descriptor that was not sent: its owner decides about the message.
+    /// The descriptor of the current frame was not sent: its message returns to the owner.
     fn give_back<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
         let Some((line, _)) = self.sending.writing.take() else { return };
         self.sending.forget(&line);
@@ -77,8 +77,8 @@ impl Channel {
         self.release_blocked(steps);
     }
 
-    /// The peer reads no more. What was to be sent is lost, but for connections on offer, which return to their owner;
-    /// what the peer sent before may still arrive.
+    /// The peer reads no longer. Unsent messages are lost, except connection offers, which return to the owner;
+    /// earlier messages of the peer may still arrive.
     fn broken<S: From<(ChannelId, ChannelStep)>>(&mut self, errno: Errno, steps: &mut Steps<S>) {
         if self.sending.broken {
             return;
@@ -93,7 +93,7 @@ impl Channel {
         self.resume_if_drained(steps);
     }
 
-    /// The connections on offer with a descriptor that was certainly not sent.
+    /// The connection offers with descriptors that were certainly not sent.
     fn unsent_offers(&mut self) -> Vec<Outgoing> {
         let sending = &mut self.sending;
         let is_unsent = |line: &OutgoingFrame| line.socket.is_some();
@@ -108,7 +108,7 @@ impl Channel {
         offers
     }
 
-    /// Nothing more is written, and the number of the program's lost messages is reported.
+    /// Drops every unsent frame and reports the number of lost messages.
     pub(super) fn lose_unsent<S: From<(ChannelId, ChannelStep)>>(
         &mut self,
         errno: Errno,
@@ -127,7 +127,7 @@ impl Channel {
         }
     }
 
-    /// Whether the peer has not acknowledged this descriptor: it cannot know of it.
+    /// The peer has not acknowledged the descriptor, so it cannot refer to the socket.
     pub(crate) fn is_carrying(&self, socket: SocketId) -> bool {
         let blocked_on_ack = self.sending.blocked_on_ack.iter().filter_map(|line| line.carries.as_ref());
         let mut carried = blocked_on_ack.chain(&self.sending.unacknowledged);
@@ -143,7 +143,7 @@ impl Source {
         }
     }
 
-    /// Whether the program waits for it.
+    /// The program waits for the frame.
     pub(super) fn is_counted(self) -> bool {
         match self {
             Source::Program | Source::Wish => true,

@@ -1,5 +1,5 @@
-//! The incoming half of a channel: bytes to frames, and a descriptor to the frame it came with. It knows where a frame
-//! ends, not what it means.
+//! The incoming half of a channel: bytes to frames, and a descriptor to its frame. Frames are delimited here and
+//! decoded in `message`.
 
 use alloc::vec::Vec;
 
@@ -12,7 +12,7 @@ use crate::settings::Serialization;
 use crate::steps::Steps;
 use crate::violation::Violation;
 
-/// What has arrived of a frame whose end has not.
+/// The beginning of an incomplete frame.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct FrameReader {
     partial: Vec<u8>,
@@ -20,15 +20,15 @@ pub(super) struct FrameReader {
     pending_fd: Option<SocketId>,
 }
 
-/// A payload, and what follows it.
+/// A payload and the bytes behind it.
 type Whole<'a> = (&'a [u8], &'a [u8]);
 
-/// What stands before a payload: its length.
+/// The size of the length before a payload, in bytes.
 const LENGTH: usize = 4;
 
 impl FrameReader {
-    /// Adds bytes to a frame of this length. Its memory is twice what has arrived, and never more than its length: a
-    /// claimed length allocates nothing.
+    /// Appends bytes to a frame of this length. Allocates at most twice the received bytes and at most the length: a
+    /// claimed length alone allocates nothing.
     fn add(&mut self, bytes: &[u8], length: usize) {
         let needed = self.partial.len() + bytes.len();
         if needed > self.partial.capacity() {
@@ -40,7 +40,7 @@ impl FrameReader {
 }
 
 impl Channel {
-    /// Bytes have arrived. Every frame is read now, and each is handled in a tick of its own, as in Node.
+    /// Splits bytes into frames. Each frame is handled in a tick of its own, as in Node.
     pub(crate) fn read<S: From<(ChannelId, ChannelStep)>>(
         &mut self,
         bytes: &[u8],
@@ -60,7 +60,7 @@ impl Channel {
         }
     }
 
-    /// One JSON text a line.
+    /// One JSON text per line.
     fn read_lines<S: From<(ChannelId, ChannelStep)>>(
         &mut self,
         bytes: &[u8],
@@ -82,7 +82,7 @@ impl Channel {
         self.bounded(self.reading.partial.len())
     }
 
-    /// Node's 'advanced' serialization: payloads, each behind its length.
+    /// Node's 'advanced' serialization: payloads, each preceded by its length.
     fn read_payloads<S: From<(ChannelId, ChannelStep)>>(
         &mut self,
         bytes: &[u8],
@@ -104,14 +104,14 @@ impl Channel {
         Ok(())
     }
 
-    /// The payload that these bytes begin with, if they have all of it.
+    /// The payload at the beginning of the bytes, if complete.
     fn whole<'a>(&self, bytes: &'a [u8]) -> Result<Option<Whole<'a>>, Violation> {
         let Some((length, behind)) = bytes.split_first_chunk() else { return Ok(None) };
         let length = self.payload_length(*length)?;
         Ok(behind.split_at_checked(length))
     }
 
-    /// Takes what belongs to the payload that has begun; the payload, if it ends here.
+    /// Moves the bytes of the current payload from `rest`, and returns the payload if complete.
     fn fill(&mut self, rest: &mut &[u8]) -> Result<Option<Bytes>, Violation> {
         let mut length = self.reading.partial.len().max(LENGTH);
         loop {
@@ -147,13 +147,13 @@ impl Channel {
         self.tick(ChannelStep::Frame(frame, socket), steps);
     }
 
-    /// Nothing more arrives.
+    /// No further byte arrives.
     pub(super) fn drop_unread<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
         self.drop_pending_fd(steps);
         self.reading.partial = Vec::new();
     }
 
-    /// The end of its envelope does not come any more.
+    /// Closes the descriptor of an envelope that will not be completed.
     pub(super) fn drop_pending_fd<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
         if let Some(socket) = self.reading.pending_fd.take() {
             self.step(ChannelStep::Call(Call::Close { socket }), steps);

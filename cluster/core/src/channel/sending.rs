@@ -1,34 +1,37 @@
-//! The outgoing half of a channel: what waits to be written, Node's handle queue, and back-pressure. After a message
-//! with a socket everything waits for its acknowledgement. What a failed write means is in `failing`.
+//! The outgoing half of a channel: the send queue, Node's handle queue, and back-pressure. Behind a message with a
+//! socket, every frame waits for the acknowledgement. `failing` handles failed writes.
 //!
 //! # Why two peers that both send never wait for each other
 //!
-//! *Reading never depends on the peer reading because of what our own program has sent.* Each unsent byte has a source:
+//! *Reading never depends on the peer's reading because of messages of our own program.* Each unsent byte has a
+//! source:
 //!
-//! * **The program** (`send`, and its wish that the peer disconnects). With [`Limits::unsent_bytes`] unsent, `send` fails
-//!   with `Full`. Reading continues.
-//! * **The peer**: its messages cause answers, which are acknowledgements of descriptors, answers to questions, counts.
-//!   With more than [`Limits::answer_bytes`] of answers that could be written, a primary does not read from that peer until
-//!   half of them are written. No answer is ever dropped.
-//! * **The cluster** itself: at most one offer of a connection for each key, and what a worker reports of its servers.
+//! * **The program** (`send`, and the request that the peer disconnect). With [`Limits::unsent_bytes`] unsent, `send`
+//!   fails with `Full`. Reading continues.
+//! * **The peer**: its messages cause answers, namely acknowledgements of descriptors, replies, and counts. With more
+//!   than [`Limits::answer_bytes`] of writable answers, a primary stops reading from the peer until half of the
+//!   answers are written. No answer is ever dropped.
+//! * **The cluster**: at most one connection offer per key, and a worker's reports about its servers.
 //!
-//! A worker always reads its primary, and so does every program of Node. So of two ends at most one, the primary, does not
-//! read, and then only while the other end does: the bytes that it waits for leave, and it reads again. Hence both
-//! directions move, whatever the programs have queued, a disconnect included. What a primary causes at an honest worker
-//! is bounded without a limit: one acknowledgement, as the next descriptor waits for it, and one answer for each key, as the
-//! next offer waits for it.
+//! A worker always reads from its primary, and so does every Node program. So at most one of the two ends, the
+//! primary, stops reading, and only while the other end reads: the answers are written, and reading resumes. Hence
+//! both directions make progress, whatever the programs have queued, a disconnect included. The answers of an honest
+//! worker are bounded without a limit: one acknowledgement, because the next descriptor waits for it, and one reply
+//! per key, because the next offer waits for it.
 //!
-//! Answers that are *held* behind a descriptor that the peer has not acknowledged are another matter: its acknowledgement
-//! may stand behind the very questions that cause them, so that without reading both ends would wait in a circle. Reading
-//! continues, and a peer that has asked for more than [`Limits::answer_bytes`] of them breaks the protocol
+//! Answers that are *blocked* behind an unacknowledged descriptor are different: the acknowledgement may be behind
+//! the questions that cause the answers, so both ends would wait for each other if reading stopped. Reading
+//! continues, and a peer that causes more than [`Limits::answer_bytes`] of blocked answers violates the protocol
 //! ([`Violation::Unacknowledged`]): tens of thousands of questions before one acknowledgement.
 //!
-//! The unsent bytes of a channel are bounded by `unsent_bytes` and one message of the program (`send` succeeds while there is
-//! room for a byte), twice `answer_bytes`, and what one read may cause. Its memory is up to five times that: a line takes
-//! some 200 bytes beside its text, and the number of the program's lines is bounded, too.
+//! The unsent bytes of a channel are bounded by `unsent_bytes` and one message of the program (`send` succeeds while
+//! there is room for one byte), twice `answer_bytes`, and the answers to one read. The memory is up to five times as
+//! much: a frame takes some 200 bytes besides its text, and the number of the program's frames is bounded as well.
 //!
 //! [`Limits::unsent_bytes`]: crate::settings::Limits::unsent_bytes
+//!
 //! [`Limits::answer_bytes`]: crate::settings::Limits::answer_bytes
+//!
 //! [`Violation::Unacknowledged`]: crate::violation::Violation::Unacknowledged
 
 use alloc::collections::VecDeque;
@@ -42,43 +45,44 @@ use crate::payload::Message;
 use crate::steps::Steps;
 use crate::violation::Violation;
 
-/// What one write takes at most, in bytes, so that a long line that goes out in pieces is not copied over and over.
+/// The most bytes per write, so that a long frame written in pieces is not copied repeatedly.
 const PIECE: usize = 64 << 10;
 
-/// For how many unsent bytes one line may wait. A line takes some 200 bytes beside its text, so that the shortest messages take
-/// four times [`Limits::unsent_bytes`](crate::settings::Limits::unsent_bytes); without this bound they take a hundred times.
+/// The program may queue one frame per this many bytes of `unsent_bytes`. A frame takes some 200 bytes besides its
+/// text, so the shortest messages take four times [`Limits::unsent_bytes`](crate::settings::Limits::unsent_bytes);
+/// without the bound, a hundred times.
 const LINE: usize = 64;
 
-/// So many lines may always wait.
+/// The least number of frames that may be queued.
 const LINES: usize = 64;
 
-/// How often a user's message is sent again when its socket does not arrive. Node: as often.
+/// The retransmissions of a user's message after rejections of its socket. Node: the same.
 const RETRANSMISSIONS: u8 = 3;
 
-/// Why a line is written: see the module.
+/// The cause of a frame; see the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Source {
-    /// A message of the program. Counted until it is written whole.
+    /// A message of the program. Counted until written completely.
     Program,
-    /// The program wants the peer to disconnect. Counted as well, but lost only if it could not be written: a channel that
-    /// closes has done what was wanted.
+    /// The program's request that the peer disconnect. Counted as well, but lost only if the write failed: a closed
+    /// channel fulfils the request.
     Wish,
-    /// A message of the peer has caused it.
+    /// Caused by a message of the peer.
     Answer,
-    /// The cluster needs it.
+    /// Needed by the cluster.
     Cluster,
 }
 
-/// A message as it is written.
+/// An encoded message.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct OutgoingFrame {
     bytes: Vec<u8>,
-    /// How much of it is written.
+    /// The number of written bytes.
     at: usize,
-    /// The descriptor, as long as it has not gone with the first byte.
+    /// The descriptor, until sent with the first byte.
     pub(super) socket: Option<SocketId>,
     receipt: Option<SocketId>,
-    /// The message, if it carries a descriptor: its fate is told.
+    /// The message, if it has a descriptor.
     pub(super) carries: Option<Outgoing>,
     pub(super) source: Source,
 }
@@ -91,36 +95,36 @@ impl OutgoingFrame {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct SendQueue {
-    /// Lines to be written, the first perhaps in part.
+    /// The frames to write, the first perhaps in part.
     pub(super) outbox: VecDeque<OutgoingFrame>,
-    /// What is not written yet, held lines among it, in bytes.
+    /// Unsent bytes, blocked frames included.
     unsent: usize,
-    /// The answers among it that are not held, in bytes.
+    /// Unsent bytes of answers that are not blocked.
     answers: usize,
-    /// The answers among it that are held, in bytes.
+    /// Unsent bytes of blocked answers.
     blocked_answers: usize,
-    /// The line the operating system is looking at, or has no room for, and how many bytes it was offered.
+    /// The frame in a write, or waiting for room, and the number of bytes in the write.
     pub(super) writing: Option<(OutgoingFrame, usize)>,
-    /// How many lines came to their turn while another was being written.
+    /// The number of turns that occurred during another write.
     deferred: usize,
-    /// The peer cannot be written to any more.
+    /// The channel can no longer be written to.
     pub(super) broken: bool,
-    /// The message whose descriptor is not acknowledged yet.
+    /// The message with the unacknowledged descriptor.
     pub(super) unacknowledged: Option<Outgoing>,
-    /// What waits for that.
+    /// The frames behind that message.
     pub(super) blocked_on_ack: VecDeque<OutgoingFrame>,
-    /// The peer makes us write more than it reads, and is not read from.
+    /// Reading is paused, because the peer causes more answers than it reads.
     paused: bool,
-    /// Whether the last write without a descriptor, and the last with one, has failed: reported once.
+    /// The last write without a descriptor, and the last write with one, has failed: reported once.
     pub(super) failing: [bool; 2],
-    /// How many lines of the program are not written whole. What is given back to the owner is not counted.
+    /// The number of the program's frames not yet written completely. A frame returned to the owner is not counted.
     pub(super) unwritten: u64,
-    /// Lines of the program were lost.
+    /// Frames of the program were lost.
     pub(super) lossy: bool,
 }
 
 impl SendQueue {
-    /// A line leaves the queues, not wholly written.
+    /// A frame leaves the queues before it is written completely.
     pub(super) fn forget(&mut self, line: &OutgoingFrame) {
         self.unsent -= line.unsent();
         match line.source {
@@ -130,7 +134,7 @@ impl SendQueue {
         }
     }
 
-    /// A held line leaves its queue.
+    /// A blocked frame leaves its queue.
     fn unblock(&mut self, line: &OutgoingFrame) {
         if line.source.is_answer() {
             self.blocked_answers -= line.unsent();
@@ -140,25 +144,25 @@ impl SendQueue {
 }
 
 impl Channel {
-    /// Whether the peer can still be written to, as far as is known.
+    /// A write has shown that the channel can no longer be written to.
     pub(crate) fn is_broken(&self) -> bool {
         self.sending.broken
     }
 
-    /// Whether so much is unsent that a sender should wait, or more than one message waits for a descriptor's
-    /// acknowledgement. Node: `send()` returns false.
+    /// A sender should wait: `congested_bytes` are unsent, or more than one message waits for an acknowledgement.
+    /// Node: `send()` returns false.
     pub(crate) fn is_congested(&self) -> bool {
         self.sending.unsent >= self.limits.congested_bytes || self.sending.blocked_on_ack.len() > 1
     }
 
-    /// Whether nothing more may be put into the queue.
+    /// The queue accepts no further message of the program.
     pub(crate) fn is_full(&self) -> bool {
         let lines = self.sending.outbox.len() + self.sending.blocked_on_ack.len();
         self.sending.unsent >= self.limits.unsent_bytes
             || lines >= (self.limits.unsent_bytes / LINE).max(LINES)
     }
 
-    /// Sends, or queues behind an unacknowledged descriptor.
+    /// Sends a message, or queues it behind an unacknowledged descriptor.
     pub(crate) fn send<S: From<(ChannelId, ChannelStep)>>(
         &mut self,
         outgoing: Outgoing,
@@ -167,7 +171,7 @@ impl Channel {
         self.send_frame(self.to_frame(outgoing), steps);
     }
 
-    /// The same, of a line that was looked at before.
+    /// [`Channel::send`] for an encoded message.
     pub(crate) fn send_frame<S: From<(ChannelId, ChannelStep)>>(
         &mut self,
         line: OutgoingFrame,
@@ -194,12 +198,13 @@ impl Channel {
         self.sending.blocked_on_ack.push_back(line);
     }
 
-    /// How many messages of the program are not written whole; `None` if some were lost.
+    /// The number of the program's messages not yet written completely; `None` if any were lost.
     pub(crate) fn unwritten(&self) -> Option<u64> {
         (!self.sending.lossy).then_some(self.sending.unwritten)
     }
 
-    /// The descriptor is being closed: what would have carried it is not sent. One that has gone is not called back.
+    /// The owner closes the descriptor: frames that would have carried it are not sent. A descriptor that was sent
+    /// stays sent.
     pub(crate) fn cancel<S: From<(ChannelId, ChannelStep)>>(
         &mut self,
         socket: SocketId,
@@ -208,8 +213,8 @@ impl Channel {
         self.withdraw(|line| line.socket == Some(socket), steps);
     }
 
-    /// The process at the other end is dead: whoever keeps its end open gets no descriptors in its place, and of the
-    /// process's own none is kept, as it may be that very end.
+    /// The process at the other end has exited. Another process may hold that end open, and gets no descriptors in
+    /// its place; a pending descriptor of the process is closed, because it may be that very end.
     pub(crate) fn cancel_all<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
         self.drop_pending_fd(steps);
         self.withdraw(|line| line.socket.is_some(), steps);
@@ -241,12 +246,12 @@ impl Channel {
             self.sending.forget(line);
         }
         if !next.is_empty() {
-            // It was the one to be acknowledged.
+            // The cancelled frame was the one to be acknowledged.
             self.answered(steps);
         }
     }
 
-    /// The operating system took what it was offered, perhaps in part.
+    /// The operating system has accepted the offered bytes, perhaps in part.
     pub(crate) fn wrote<S: From<(ChannelId, ChannelStep)>>(&mut self, rest: &[u8], steps: &mut Steps<S>) {
         let Some((line, offered)) = &mut self.sending.writing else { return };
         let taken = *offered - rest.len();
@@ -272,7 +277,7 @@ impl Channel {
         self.resume_if_drained(steps);
     }
 
-    /// There is room for the rest of a line, or it has more pieces, or it is time to try again.
+    /// Continues the current frame: there is room, another piece, or a retry is due.
     pub(crate) fn writable<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
         if let Some((line, _)) = self.sending.writing.take() {
             self.sending.outbox.push_front(line);
@@ -290,7 +295,7 @@ impl Channel {
         }
     }
 
-    /// Nothing more becomes of the socket of a user's message.
+    /// The socket of a user's message is no longer in flight.
     fn settle<S: From<(ChannelId, ChannelStep)>>(
         &mut self,
         outgoing: Option<&Outgoing>,
@@ -301,7 +306,8 @@ impl Channel {
         }
     }
 
-    /// Answers for a descriptor. The answer passes the handle queue, or two peers would wait for each other.
+    /// Acknowledges a descriptor. The acknowledgement overtakes blocked frames, or two peers would wait for each
+    /// other.
     pub(super) fn acknowledge<S: From<(ChannelId, ChannelStep)>>(
         &mut self,
         arrived: bool,
@@ -323,19 +329,19 @@ impl Channel {
         }
     }
 
-    /// Whether an acknowledgement is owed to us. One that comes after the rest was given up is none too many.
+    /// An acknowledgement is expected. One that arrives after the channel broke is tolerated.
     pub(super) fn awaits_ack(&self) -> bool {
         self.sending.unacknowledged.is_some() || self.sending.broken || self.link == Link::Closed
     }
 
-    /// The descriptor has arrived, or will not: what was held goes out, up to the next descriptor.
+    /// The descriptor was received or never will be: the blocked frames are sent, up to the next descriptor.
     pub(super) fn answered<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
         let answered = self.sending.unacknowledged.take();
         self.settle(answered.as_ref(), steps);
         self.release_blocked(steps);
     }
 
-    /// What is held leaves, up to the next descriptor.
+    /// Sends the blocked frames, up to the next descriptor.
     pub(super) fn release_blocked<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
         while self.sending.unacknowledged.is_none() {
             let Some(line) = self.sending.blocked_on_ack.pop_front() else { break };
@@ -346,7 +352,8 @@ impl Channel {
         self.close_if_done(steps);
     }
 
-    /// The descriptor has not arrived. A user's goes again, before what is held; of any other its owner decides.
+    /// The peer has rejected the descriptor. A user's message is sent again, before the blocked frames; any other is
+    /// returned to the owner.
     pub(super) fn refused<S: From<(ChannelId, ChannelStep)>>(
         &mut self,
         steps: &mut Steps<S>,
@@ -354,7 +361,7 @@ impl Channel {
         let mut outgoing = self.sending.unacknowledged.take()?;
         if outgoing.may_go_again() && outgoing.retransmissions < RETRANSMISSIONS {
             outgoing.retransmissions += 1;
-            // The message was written before: only its socket is still to arrive.
+            // The message was written before; only its socket is repeated.
             let line = OutgoingFrame { source: Source::Cluster, ..self.to_frame(outgoing) };
             self.sending.unsent += line.unsent();
             self.transmit(line, steps);
@@ -410,7 +417,7 @@ impl Channel {
         }
     }
 
-    /// A line came to its turn while another was being written: it is its turn again.
+    /// Runs the turn of a frame that was deferred during a write.
     pub(super) fn run_deferred_write<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
         if self.sending.deferred > 0 {
             self.sending.deferred -= 1;
@@ -418,7 +425,7 @@ impl Channel {
         }
     }
 
-    /// The turn of one line: each has one of its own, so that calls are made in the order of what asked for them.
+    /// The turn of one frame: each frame has a turn of its own, so that calls are made in the order of their causes.
     pub(super) fn next_write(&mut self) -> Option<Call> {
         if self.sending.writing.is_some() {
             self.sending.deferred += 1;
@@ -433,24 +440,24 @@ impl Channel {
 
     pub(super) fn close_if_done<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
         let SendQueue { outbox, writing, unacknowledged, broken, .. } = &self.sending;
-        // Whatever is held, is held for what is not acknowledged.
+        // A blocked frame implies an unacknowledged one.
         let sent = outbox.is_empty() && writing.is_none() && (unacknowledged.is_none() || *broken);
         if self.link == Link::Closing && sent {
             self.close(steps);
         }
     }
 
-    /// A user's message as this channel writes it.
+    /// Converts a user's message to the channel's serialization.
     pub(crate) fn written(&self, message: &Message) -> Result<Message, NoJson> {
         message.written_as(self.serialization, self.limits.message_bytes)
     }
 
-    /// Whether a peer with the same limits would not read it.
+    /// A peer with the same limits would reject the frame.
     pub(crate) fn is_too_long(&self, line: &OutgoingFrame) -> bool {
         line.bytes.len() > self.limits.message_bytes
     }
 
-    /// A message as it is written.
+    /// Encodes a message.
     pub(crate) fn to_frame(&self, outgoing: Outgoing) -> OutgoingFrame {
         let Outgoing { message, handle, receipt, source, .. } = &outgoing;
         let bytes = message::encode(message, handle.map(|handle| handle.kind), self.serialization);

@@ -1,11 +1,11 @@
-//! The round-robin policy: connections wait in a queue, workers wait in a queue, and the two heads meet.
-//! A worker gets its next connection when it has answered for the last. It only decides; it sends nothing.
+//! The round-robin policy: a queue of connections, a queue of workers, and a handoff when both are nonempty. A worker
+//! gets its next connection after its answer for the last. The policy decides; the primary sends.
 
 use alloc::collections::{BTreeSet, VecDeque};
 
 use crate::os::{SocketId, WorkerId};
 
-/// A decision: this connection goes to this worker.
+/// The decision to hand a connection to a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Handoff {
     pub(crate) worker: WorkerId,
@@ -14,13 +14,13 @@ pub(crate) struct Handoff {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct RoundRobin {
-    /// Who listens here.
+    /// The workers that listen here.
     all: BTreeSet<WorkerId>,
-    /// Who is ready for a connection, longest first. Node: `free`.
+    /// The workers ready for a connection, in order of readiness. Node: `free`.
     free: VecDeque<WorkerId>,
-    /// Who is ready for none: it holds one unanswered, or it has just refused one.
+    /// The workers not ready: an answer is outstanding, or the worker has just refused a connection.
     busy: BTreeSet<WorkerId>,
-    /// The connections nobody has yet. Node: `handles`.
+    /// The connections without a worker. Node: `handles`.
     queue: VecDeque<SocketId>,
 }
 
@@ -33,21 +33,22 @@ impl RoundRobin {
         self.queue.len()
     }
 
-    /// A worker listens here from now on. A worker that comes back while it still holds a connection stays busy.
+    /// Adds a worker. A worker that listens again while an answer is outstanding stays busy.
     pub(crate) fn add(&mut self, worker: WorkerId) -> Option<Handoff> {
         let new = self.all.insert(worker);
         assert!(new, "worker {worker} is added twice");
         if self.busy.contains(&worker) { None } else { self.handoff(worker) }
     }
 
-    /// A connection has arrived, or has come back: it goes to the worker that has waited longest.
+    /// Queues a new or returned connection, and hands the first queued connection to the worker that has been ready
+    /// longest.
     pub(crate) fn distribute(&mut self, connection: SocketId) -> Option<Handoff> {
         self.queue.push_back(connection);
         let worker = self.free.pop_front()?;
         self.handoff(worker)
     }
 
-    /// A worker has answered for its connection: it gets the next, or waits.
+    /// The worker has answered: hands over the next connection, or marks the worker ready.
     pub(crate) fn handoff(&mut self, worker: WorkerId) -> Option<Handoff> {
         self.busy.remove(&worker);
         if !self.all.contains(&worker) {
@@ -61,7 +62,7 @@ impl RoundRobin {
         Some(Handoff { worker, connection })
     }
 
-    /// A worker is given nothing until it is asked for by [`RoundRobin::handoff`].
+    /// Hands nothing to a worker until [`RoundRobin::handoff`].
     pub(crate) fn pass_over(&mut self, worker: WorkerId) {
         if self.all.contains(&worker) {
             self.free.retain(|free| *free != worker);
@@ -69,18 +70,17 @@ impl RoundRobin {
         }
     }
 
-    /// Takes a worker out.
     pub(crate) fn remove(&mut self, worker: WorkerId) {
         self.all.remove(&worker);
         self.free.retain(|free| *free != worker);
     }
 
-    /// Whether nobody listens here.
+    /// No worker listens here.
     pub(crate) fn is_unused(&self) -> bool {
         self.all.is_empty()
     }
 
-    /// Empties the queue: nobody is left to serve it.
+    /// Empties the queue: no worker is left to serve the connections.
     pub(crate) fn drain(&mut self) -> VecDeque<SocketId> {
         core::mem::take(&mut self.queue)
     }
@@ -97,8 +97,9 @@ mod tests {
         handoff.map(|handoff| (handoff.worker.0, handoff.connection.0))
     }
 
+    /// Sequential connections rotate through the workers in order of readiness.
     #[test]
-    fn sequential_connections_rotate_in_the_order_of_arrival() {
+    fn sequential_connections_rotate() {
         let mut handle = RoundRobin::default();
         assert_eq!((handle.add(ONE), handle.add(TWO)), (None, None));
         for (connection, worker) in [(1, ONE), (2, TWO), (3, ONE), (4, TWO)] {
@@ -107,8 +108,9 @@ mod tests {
         }
     }
 
+    /// A worker gets its next connection only after its answer for the last.
     #[test]
-    fn a_worker_gets_its_next_connection_only_after_its_answer() {
+    fn next_connection_waits_for_answer() {
         let mut handle = RoundRobin::default();
         handle.add(ONE);
         assert_eq!(given(handle.distribute(SocketId(1))), Some((1, 1)));
@@ -116,8 +118,9 @@ mod tests {
         assert_eq!(given(handle.handoff(ONE)), Some((1, 2)));
     }
 
+    /// A removed worker gets nothing; one that is added again while busy waits for its answer.
     #[test]
-    fn who_has_left_gets_nothing_and_who_comes_back_busy_waits_for_its_answer() {
+    fn removed_worker_gets_nothing() {
         let mut handle = RoundRobin::default();
         handle.add(ONE);
         handle.distribute(SocketId(1));
@@ -128,7 +131,7 @@ mod tests {
         assert_eq!(given(handle.handoff(ONE)), Some((1, 2)));
     }
 
-    /// A worker that is passed over gets nothing until its pause ends; the others get what arrives.
+    /// A paused worker gets nothing until its pause ends; the other workers get the connections.
     #[test]
     fn passed_over_worker_waits() {
         let mut handle = RoundRobin::default();
@@ -139,7 +142,7 @@ mod tests {
         assert_eq!(given(handle.distribute(SocketId(1))), Some((2, 1)));
         assert_eq!(handle.distribute(SocketId(2)), None, "one pauses, the other is busy");
         assert_eq!(given(handle.handoff(ONE)), Some((1, 2)));
-        // A worker that listens nowhere stays out.
+        // A worker that listens nowhere is not added.
         handle.remove(TWO);
         handle.pass_over(TWO);
         assert_eq!((handle.handoff(TWO), handle.busy.contains(&TWO)), (None, false));

@@ -1,4 +1,4 @@
-//! The shared policy: the workers accept from one socket themselves. It only knows who they are.
+//! The shared policy: the workers accept from one socket themselves. The policy holds the set of workers.
 
 use alloc::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use crate::os::WorkerId;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Shared {
     all: BTreeSet<WorkerId>,
-    /// What the socket is to them.
+    /// The type of the socket in the answer to a query.
     kind: HandleType,
 }
 
@@ -29,12 +29,11 @@ impl Shared {
         self.all.contains(&worker)
     }
 
-    /// Takes a worker out.
     pub(crate) fn remove(&mut self, worker: WorkerId) {
         self.all.remove(&worker);
     }
 
-    /// Whether nobody accepts from it.
+    /// No worker accepts from the socket.
     pub(crate) fn is_unused(&self) -> bool {
         self.all.is_empty()
     }

@@ -1,9 +1,8 @@
-//! Node's 'advanced' serialization: V8's structured clone, each payload behind its length.
+//! Node's 'advanced' serialization: V8's structured clone, each payload preceded by its length.
 //!
-//! A user's payload is passed on as it is; here it is checked, and looked through for what a message of Node's own has
-//! (`outline`), put into an envelope and taken out (`envelope`), and written from JSON and as JSON (`from_json`, `to_json`).
-//!
-//! It knows values, neither frames nor what they mean.
+//! A user's payload is forwarded unchanged. Here it is validated and searched for the fields of an internal message
+//! (`outline`), put into an envelope and taken out (`envelope`), and converted from and to JSON (`from_json`,
+//! `to_json`).
 
 pub(crate) mod date;
 mod envelope;
@@ -30,18 +29,18 @@ pub(crate) use to_json::{Rules, to_json};
 #[cfg(test)]
 mod tests;
 
-/// What every payload begins with; the version of the format follows.
+/// The first byte of every payload; the version of the format follows.
 pub(crate) const HEADER: u8 = 0xFF;
 
-/// The version that Node 18 to 26 write. Older ones are read all the same.
+/// The version that Node 18 to 26 write. Older versions are read as well.
 pub(crate) const VERSION: u8 = 15;
 
-/// What is looked at of a payload that is an object, and else nothing.
+/// The relevant members of a payload that is an object; empty for any other.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outline {
-    /// Its `cmd`, if that is a text.
+    /// The `cmd`, if a string.
     pub(crate) cmd: Option<String>,
-    /// Its `msg`.
+    /// The `msg`.
     pub(crate) msg: Option<Span>,
 }
 
@@ -55,14 +54,14 @@ impl Outline {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Span {
     range: Range<usize>,
-    /// The number of its first object.
+    /// The number of the value's first object.
     first_object: u32,
 }
 
-/// The longest `cmd` that is looked at. Node's own have 26 characters at the most.
+/// The longest `cmd` that is read. Those of Node have at most 26 characters.
 const LONGEST_CMD: usize = 64;
 
-/// Checks a payload from its beginning to its end.
+/// Validates a payload.
 pub(crate) fn outline(payload: &[u8]) -> Result<Outline, Violation> {
     let mut tokens = Tokens::new(payload)?;
     let mut outline = Outline::default();
@@ -85,7 +84,7 @@ pub(crate) fn outline(payload: &[u8]) -> Result<Outline, Violation> {
     Ok(outline)
 }
 
-/// The next name of a member of the outermost object, or else anything outside of one.
+/// The next member name of the outermost object, or any other token outside of one.
 fn member<'a>(tokens: &mut Tokens<'a>) -> Result<Option<Token<'a>>, Violation> {
     loop {
         let is_member = tokens.depth() == 1 && tokens.is_at_key();

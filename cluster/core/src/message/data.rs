@@ -1,18 +1,18 @@
-//! What a server of a worker shares with its like in other workers, by way of the primary. Node: the keys of TLS session
-//! tickets, but any value of JavaScript will do: it is kept as its JSON, and echoed.
+//! Data that the servers of a key share by way of the primary. Node: the keys of TLS session tickets, but any
+//! JavaScript value is possible; the primary keeps the JSON and echoes it.
 
 use alloc::boxed::Box;
 
 use serde::ser::{Error, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// The longest, in bytes: it is kept for every socket, and echoed to every worker. Node sends 107 for TLS.
+/// The longest data, in bytes: kept for every socket, and echoed to every worker. Node sends 107 bytes for TLS.
 pub(super) const LONGEST: usize = 16 << 10;
 
-/// The deepest: what is sent to a worker by the 'advanced' serialization must be written level by level.
+/// The deepest data: the 'advanced' serialization is written level by level.
 const DEEPEST: usize = 64;
 
-/// A value of JavaScript as JSON; `None`: undefined.
+/// A JavaScript value as JSON; `None`: undefined.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Data(Option<Box<str>>);
 
@@ -21,7 +21,7 @@ impl Data {
         Data(Some("null".into()))
     }
 
-    /// `None` if it is too long or too deep to be kept.
+    /// `None` if the value is too long or too deep to keep.
     pub(super) fn of(raw: Option<&RawValue>) -> Option<Self> {
         let Some(json) = raw.map(RawValue::get) else { return Some(Data::default()) };
         let fits = json.len() <= LONGEST && depth(json) <= DEEPEST;
@@ -32,13 +32,13 @@ impl Data {
         self.0.is_none()
     }
 
-    /// Whether JavaScript takes it for false, so that the next worker's counts.
+    /// JavaScript takes the value for false, so the next worker's data replaces it.
     pub(crate) fn is_falsy(&self) -> bool {
         matches!(self.0.as_deref(), None | Some("null" | "false" | "0" | r#""""#))
     }
 }
 
-/// How deep a valid JSON value is at least; brackets in texts count, too.
+/// The depth of a JSON value by its brackets; brackets in strings count as well.
 fn depth(json: &str) -> usize {
     let depths = json.bytes().scan(0_usize, |depth, byte| {
         *depth = match byte {

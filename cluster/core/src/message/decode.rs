@@ -1,5 +1,5 @@
-//! Frames to messages. Each field is coerced as Node's own code coerces it, and what that code does not look at is not
-//! looked at here: a violation is only what no unmodified Node sends. `docs/node.md` lists the fields.
+//! Frames to messages. Each field is coerced as in Node's own code, and fields that Node ignores are ignored: a
+//! violation is only what no unmodified Node sends. `docs/node.md` lists the fields.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -19,25 +19,25 @@ use crate::os::{Errno, LocalAddress};
 use crate::payload::Message;
 use crate::violation::Violation;
 
-/// The longest host, path or key that is kept, in bytes. A Unix socket's path is shorter.
+/// The longest host, path or key, in bytes. A Unix socket's path is shorter.
 pub(crate) const ADDRESS: usize = 4096;
 
-/// Takes a part of what was read into keeping: it is copied, or shares what is kept already.
+/// Keeps a part of the received bytes, by a copy or by sharing memory.
 pub(crate) type Keep<'a> = &'a dyn Fn(&[u8]) -> Bytes;
 
 /// The envelope of a message with a descriptor.
 pub(super) const HANDLE: &str = "NODE_HANDLE";
 
-/// A retransmitted socket of Node 20 arrives in two envelopes; nothing arrives in more.
+/// A retransmitted socket of Node 20 has two envelopes; no socket has more.
 const ENVELOPES: u8 = 2;
 
-/// Reads one line, without its newline.
+/// Decodes one line, without its newline.
 pub(crate) fn decode(line: &[u8], keep: Keep<'_>) -> Result<Frame, Violation> {
     let text = core::str::from_utf8(line).map_err(|_| Violation::Malformed)?;
     decode_within(text, keep, ENVELOPES)
 }
 
-/// Reads one payload of the 'advanced' serialization.
+/// Decodes one payload of the 'advanced' serialization.
 pub(crate) fn decode_advanced(payload: &[u8], keep: Keep<'_>) -> Result<Frame, Violation> {
     advanced_within(payload, keep, ENVELOPES)
 }
@@ -66,7 +66,7 @@ fn decode_within(text: &str, keep: Keep<'_>, envelopes: u8) -> Result<Frame, Vio
         return internal(&cmd, &fields, keep, envelopes);
     }
     json::check(text)?;
-    // With a half character in the name of a field.
+    // The name of a field contains a lone surrogate.
     if may_be_reserved && json::reserved(text).is_some() {
         let mended = surrogates::without_lone_ones(text.as_bytes()).ok_or(Violation::Malformed)?;
         let mended = core::str::from_utf8(&mended).map_err(|_| Violation::Malformed)?;
@@ -93,12 +93,12 @@ fn internal(cmd: &str, fields: &Fields<'_>, keep: Keep<'_>, envelopes: u8) -> Re
         }
         "NODE_SOCKET_GET_COUNT" => counting(SocketCount::GetCount),
         "NODE_SOCKET_NOTIFY_CLOSE" => counting(SocketCount::NotifyClose),
-        // The answers to questions that we do not ask are among them.
+        // Also the answers to questions, which this crate never asks.
         _ => Ok(Frame::Message(ChannelMessage::Foreign)),
     }
 }
 
-/// A message in the envelope that describes its descriptor; so many more envelopes may be inside.
+/// A message in an envelope that describes its descriptor; at most this many more envelopes may be inside.
 fn envelope(
     fields: &Fields<'_>,
     envelopes: u8,
@@ -109,22 +109,22 @@ fn envelope(
         Frame::Message(message) => {
             Ok(Frame::Handle(Envelope { message, kind: kind(fields)?, key: key(fields) }))
         }
-        // However many there are, one acknowledgement is owed, and the inner one describes the descriptor.
+        // Any number of envelopes needs one acknowledgement, and the innermost describes the descriptor.
         inner @ Frame::Handle(_) => Ok(inner),
         Frame::Ack | Frame::Nack => Err(fields.violation("msg")),
     }
 }
 
-/// By which name a sender counts its connections. Node counts none without one.
+/// The key by which a sender counts its connections. Node does not count without a key.
 fn key(fields: &Fields<'_>) -> Option<String> {
     let key = fields.text("key").filter(|key| !key.is_empty() && key.len() <= ADDRESS);
     key.map(Cow::into_owned)
 }
 
-/// What a descriptor is. Node dies of a type that it does not know; a missing one is a bare socket.
+/// The type of a descriptor. Node crashes on an unknown type; without a type, the socket is bare.
 fn kind(fields: &Fields<'_>) -> Result<HandleType, Violation> {
     match fields.text("type").as_deref() {
-        // The last is of Node 24.21 and 26.
+        // `net.BoundSocket` is a type of Node 24.21 and 26.
         Some("net.Native" | "net.BoundSocket") | None => Ok(HandleType::Native),
         Some("net.Server") => Ok(HandleType::Server),
         Some("net.Socket") => Ok(HandleType::Socket),
@@ -136,7 +136,7 @@ fn kind(fields: &Fields<'_>) -> Result<HandleType, Violation> {
     }
 }
 
-/// An `act` that is not known, and an `ack` of nothing, are ignored, as by Node.
+/// An unknown `act`, and an `ack` of an unknown message, are ignored, as in Node.
 fn cluster(fields: &Fields<'_>) -> Result<ChannelMessage, Violation> {
     let key = || HandleKey(fields.get("key").text().into_owned());
     let request = match fields.text("act").as_deref() {
@@ -153,7 +153,7 @@ fn cluster(fields: &Fields<'_>) -> Result<ChannelMessage, Violation> {
 }
 
 fn reply(fields: &Fields<'_>) -> Result<Option<Reply>, Violation> {
-    // Node looks for a question with such a number, and finds none.
+    // Node looks for a message with the number, and finds none.
     let Ok(ack) = fields.count("ack") else { return Ok(None) };
     if fields.raw("ack").is_none() {
         return Ok(None);
@@ -168,13 +168,13 @@ fn reply(fields: &Fields<'_>) -> Result<Option<Reply>, Violation> {
     }))
 }
 
-/// Anything true is an error; a number is its error number.
+/// Any true value is an error; a number is the error's number.
 fn errno(value: &Js<'_>) -> Option<Errno> {
     let number = || value.int32().checked_abs().filter(|number| *number != 0);
     value.is_true().then(|| number().map_or(Errno::EPROTO, Errno))
 }
 
-/// Where a Node primary listens: absent for a path, and an empty object where the primary has no address.
+/// The address of a Node primary's socket: absent for a path, an empty object if the primary has no address.
 fn sockname(fields: &Fields<'_>) -> Result<Option<LocalAddress>, Violation> {
     let Some(raw) = fields.raw("sockname") else { return Ok(None) };
     let inner = Fields::of(raw);
@@ -218,33 +218,33 @@ fn query(fields: &Fields<'_>) -> Result<QueryServer, Violation> {
         key: query_key(fields),
         index: fields.count("index")?,
         data: Data::of(fields.raw("data")),
-        // However long: an honest program may ask for it, and is to be told why it does not get it.
+        // Of any length: an honest program may ask for a long address, and gets an error number.
         address: fields.text("address").map(Cow::into_owned),
         port,
         address_type,
         fd: fd(fields),
         flags: flags(&fields.get("flags")),
         backlog: backlog(&fields.get("backlog")),
-        // Not by truth: Node widens the mode for `true` alone.
+        // Not by truth: Node widens the mode for `true` only.
         readable_all: fields.get("readableAll") == Js::Boolean(true),
         writable_all: fields.get("writableAll") == Js::Boolean(true),
     })
 }
 
-/// What two workers must agree on, by the texts of the fields. What is too long is refused before it is kept.
+/// The key of a query, from the fields as strings. A long key is rejected before it is kept.
 fn query_key(fields: &Fields<'_>) -> HandleKey {
     let parts = ["address", "port", "addressType", "fd", "index"].map(|name| fields.get(name).text());
     let [address, port, address_type, fd, index] = &parts;
     HandleKey::of([address, port, address_type, fd, index])
 }
 
-/// `net` makes an integer of it, -1 for a path, or null for a descriptor.
+/// `net` sends an integer, -1 for a path, or null for a descriptor.
 fn stream_port(fields: &Fields<'_>) -> Result<Option<i64>, Violation> {
     let port = fields.get("port");
     if port.is_nullish() { Ok(None) } else { port.integer().map(Some).ok_or(fields.violation("port")) }
 }
 
-/// `dgram` sends what the program gave: Node takes the low 16 bits of any value, and 0 for what is no number.
+/// `dgram` sends the program's value: Node uses the low 16 bits of any number, and 0 for other values.
 fn udp_port(port: &Js<'_>) -> Option<i64> {
     (!port.is_nullish()).then(|| i64::from(port.int32() & 0xFFFF))
 }
@@ -253,20 +253,20 @@ fn flags(value: &Js<'_>) -> Option<u64> {
     (!value.is_nullish()).then(|| value.int32().cast_unsigned().into())
 }
 
-/// A fraction, or what no descriptor can be, is kept as a number that no descriptor has.
+/// A fraction, or a number that no descriptor has, becomes `i64::MAX`.
 fn fd(fields: &Fields<'_>) -> Option<i64> {
     let fd = fields.get("fd");
     (!fd.is_nullish()).then(|| fd.integer().unwrap_or(i64::MAX))
 }
 
-/// Node: `backlog || 511`, then a 32-bit integer, of which the kernel takes a negative one for its greatest. What is 0
-/// only then is the kernel's least, which is 1.
+/// Node: `backlog || 511`, then a 32-bit integer; for the kernel a negative one is the largest. A value that is 0
+/// only after the conversion is the kernel's smallest, 1.
 fn backlog(value: &Js<'_>) -> Option<u32> {
     let given = || u32::try_from(value.int32()).unwrap_or(u32::MAX).max(1);
     (*value != Js::Undefined).then(|| if value.is_true() { given() } else { 0 })
 }
 
-/// What Node does not handle, such as another family from a program's own `dns.lookup`, is TCP.
+/// A type that Node does not handle, such as another family of a program's own `dns.lookup`, is TCP.
 fn address_type(value: &Js<'_>) -> AddressType {
     match (&*value.text(), value.int32()) {
         ("udp4", _) => AddressType::Udp4,
@@ -302,7 +302,7 @@ mod tests {
         }
     }
 
-    /// Lines that a Node 20 worker and primary wrote.
+    /// Lines of a Node 20 worker and primary.
     const RECORDED: [&str; 8] = [
         r#"{"cmd":"NODE_CLUSTER","act":"online","seq":0}"#,
         r#"{"cmd":"NODE_CLUSTER","act":"queryServer","index":0,"data":null,"address":null,"port":0,"addressType":4,"backlog":0,"seq":1}"#,
@@ -314,8 +314,9 @@ mod tests {
         r#"{"cmd":"NODE_CLUSTER","errno":-98,"key":"127.0.0.1:41667:4:undefined:0","ack":4,"data":null,"seq":2}"#,
     ];
 
+    /// The recorded lines are decoded, and decoded equally after encoding.
     #[test]
-    fn what_node_wrote_is_understood_and_survives_our_own_writing() {
+    fn recorded_lines_survive_encoding() {
         for line in RECORDED {
             let cluster = cluster_message(line);
             let ours = encode(
@@ -327,7 +328,7 @@ mod tests {
         }
     }
 
-    /// A sender counts its connections by a name that is there and short enough to be kept.
+    /// The key of a counting sender is present and bounded.
     #[test]
     fn counting_key_has_bounds() {
         for (length, is_kept) in [(0, false), (1, true), (ADDRESS, true), (ADDRESS + 1, false)] {
@@ -339,7 +340,7 @@ mod tests {
         }
     }
 
-    /// A worker that listens at an address too long to be kept breaks the protocol.
+    /// An address too long to keep is a violation.
     #[test]
     fn listening_address_has_a_bound() {
         let line = |length: usize| {
@@ -351,20 +352,23 @@ mod tests {
         assert!(decode(line(ADDRESS + 1).as_bytes()).is_err());
     }
 
+    /// The key of a recorded query is Node's.
     #[test]
-    fn the_key_of_a_query_is_nodes() {
+    fn query_key_matches_node() {
         let Some(Request::QueryServer(query)) = cluster_message(RECORDED[1]).request else { unreachable!() };
         assert_eq!(query.key.0, "null:0:4:undefined:0");
     }
 
+    /// An error in a reply becomes a positive error number.
     #[test]
-    fn an_error_in_a_reply_is_a_positive_errno() {
+    fn reply_error_is_positive() {
         let reply = cluster_message(RECORDED[7]).reply.expect("a reply");
         assert_eq!(reply.errno, Some(Errno(98)));
     }
 
+    /// Only a `cmd` that begins with `NODE_` and continues is internal.
     #[test]
-    fn only_a_cmd_that_begins_with_node_and_goes_on_is_internal() {
+    fn internal_cmd_continues_after_prefix() {
         let user = |line: &str| {
             decode(line.as_bytes())
                 == Ok(Frame::Message(ChannelMessage::User(Message::of_json(Bytes::copy_from_slice(
@@ -390,8 +394,9 @@ mod tests {
         );
     }
 
+    /// An envelope may contain `null`.
     #[test]
-    fn null_may_come_in_an_envelope() {
+    fn null_in_envelope_is_message() {
         let line = br#"{"cmd":"NODE_HANDLE","type":"net.Socket","msg":null}"#;
         let message = ChannelMessage::User(Value::Null.into());
         assert_eq!(
@@ -400,8 +405,9 @@ mod tests {
         );
     }
 
+    /// A message in three envelopes is a violation, and so is one in thousands.
     #[test]
-    fn nothing_comes_in_three_envelopes_or_in_thousands() {
+    fn third_envelope_is_a_violation() {
         for depth in [3, 100_000] {
             let mut line = r#"{"cmd":"NODE_HANDLE","msg":"#.repeat(depth);
             line.push('1');
@@ -419,7 +425,8 @@ mod tests {
         query
     }
 
-    /// What is kept for a query is bounded in length and in depth; the worker that exceeds it gets an errno.
+    /// The kept part of a query is bounded in length and depth; a worker that exceeds the bounds gets an error
+    /// number.
     #[test]
     fn data_of_query_is_bounded() {
         let data = |json: &str| query_of(&alloc::format!(r#""data":{json},"addressType":4"#)).data;
@@ -436,7 +443,7 @@ mod tests {
         assert!(query_of(r#""port":0"#).data.expect("kept").is_undefined());
     }
 
-    /// `listen(port, host, callback)` sends `false`, and a program may give anything.
+    /// `listen(port, host, callback)` sends `false`, and a program may give any value.
     #[test]
     fn backlog_is_coerced_as_in_node() {
         for (json, backlog) in [
@@ -460,7 +467,7 @@ mod tests {
         assert_eq!(query_of(r#""port":0"#).backlog, None);
     }
 
-    /// The port of a datagram socket is what the program gave; its key is the text of that.
+    /// The port of a datagram socket is the program's value; the key contains its string.
     #[test]
     fn udp_port_coerces_as_in_node() {
         for (json, port, text) in [
@@ -482,8 +489,8 @@ mod tests {
         assert_eq!(query_of(r#""addressType":"udp6","fd":-1"#).key.0, "undefined:undefined:udp6:-1:0");
     }
 
-    /// A mode is widened for `true` alone, a descriptor may be no number of one, and a program's own `dns.lookup` may
-    /// omit the family.
+    /// A mode is widened for `true` only, a descriptor may be out of range, and a program's own `dns.lookup` may omit
+    /// the family.
     #[test]
     fn fields_are_coerced_as_in_node() {
         for (json, readable) in
@@ -502,8 +509,7 @@ mod tests {
         assert_eq!(query_of(r#""flags":5"#).flags, Some(5));
     }
 
-    /// Nothing that Node itself ignores is a violation: foreign commands, further fields, an act or an answer that
-    /// belongs to nothing.
+    /// A message that Node ignores is not a violation: foreign commands, further fields, an unknown act or answer.
     #[test]
     fn unread_fields_are_ignored() {
         let deep = alloc::format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
@@ -557,7 +563,7 @@ mod tests {
         assert_eq!(reply(r#""sockname":null"#).sockname, None);
     }
 
-    /// A violation names its field and what was found there.
+    /// A violation names the field and the kind of its value.
     #[test]
     fn violation_names_its_field() {
         let failed = |line: &str| decode(line.as_bytes()).map(drop);

@@ -41,7 +41,7 @@ struct SocketCountOut<'a> {
     count: Option<u64>,
 }
 
-/// The address of a socket as Node writes it.
+/// The address of a socket, as Node writes it.
 #[derive(Serialize)]
 struct Sockname {
     address: String,
@@ -69,7 +69,7 @@ struct ClusterOut<'a> {
     sockname: Option<Sockname>,
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<u64>,
-    /// May be `null`, which Node tells from nothing.
+    /// May be `null`, which Node distinguishes from absence.
     #[serde(skip_serializing_if = "Option::is_none")]
     address: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,7 +91,7 @@ struct ClusterOut<'a> {
 
 const CANNOT_FAIL: &str = "a message has string keys and finite numbers only";
 
-/// A message as a frame. `carries`: in the envelope that says what comes with it.
+/// Encodes a message as a frame. `carries` adds the envelope for a descriptor.
 pub(crate) fn encode(
     message: &ChannelMessage,
     carries: Option<HandleType>,
@@ -105,13 +105,13 @@ pub(crate) fn encode(
     }
 }
 
-/// A user's message; its bytes are as the channel writes them.
+/// A user's message. The bytes have the serialization of the channel already.
 fn user(message: &Message, carries: Option<HandleType>) -> Vec<u8> {
     let bytes = message.as_bytes();
     match (message.serialization(), carries) {
         (Serialization::Json, None) => [bytes, b"\n"].concat(),
         (Serialization::Json, Some(kind)) => {
-            // The last member of the envelope, in place of `null}`.
+            // The message is the last member of the envelope, in place of `null}`.
             let envelope = serde_json::to_vec(&envelope(kind, &())).expect(CANNOT_FAIL);
             let before = envelope.strip_suffix(b"null}").unwrap_or(&envelope);
             [before, bytes, b"}\n"].concat()
@@ -131,7 +131,7 @@ fn with_length(payload: &[u8]) -> Vec<u8> {
     [&length.to_be_bytes()[..], payload].concat()
 }
 
-/// An acknowledgement of a descriptor as a frame.
+/// Encodes the acknowledgement of a descriptor.
 pub(crate) fn encode_ack(arrived: bool, serialization: Serialization) -> Vec<u8> {
     let cmd = if arrived { "NODE_HANDLE_ACK" } else { "NODE_HANDLE_NACK" };
     frame(&AckOut { cmd }, serialization)
@@ -166,7 +166,7 @@ fn envelope<T>(kind: HandleType, msg: &T) -> HandleOut<'_, T> {
     HandleOut { cmd: HANDLE, r#type, dgram_type, msg }
 }
 
-/// What a descriptor is. Node: `type` and `dgramType`.
+/// The type of a descriptor. Node: `type` and `dgramType`.
 fn type_of(kind: HandleType) -> (&'static str, Option<&'static str>) {
     match kind {
         HandleType::Native => ("net.Native", None),
@@ -243,7 +243,7 @@ fn reply_out(reply: &Reply) -> ClusterOut<'_> {
     }
 }
 
-/// A path has none. Node: a link-local address has the name of its interface behind it.
+/// The address with the zone, if any; `None` for a path. Node appends the name of the interface to a link-local address.
 fn sockname_out(at: &LocalAddress) -> Option<Sockname> {
     let (address, family) = match at {
         LocalAddress::Ip(SocketAddr::V4(v4)) => (v4.ip().to_string(), "IPv4"),
@@ -257,7 +257,7 @@ fn sockname_out(at: &LocalAddress) -> Option<Sockname> {
     Some(Sockname { address, family, port: at.port() })
 }
 
-/// As Node: a UDP socket that is bound without a port says nothing of it, anything else without one says `null`.
+/// As in Node: without a port, a UDP socket omits the field, any other socket has `null`.
 fn port_out(query: &QueryServer) -> Option<Value> {
     match query.port {
         None if query.fd == Some(-1) => None,

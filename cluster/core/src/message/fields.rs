@@ -1,5 +1,5 @@
-//! The fields of an internal message, each as it was written. A field that is not asked for is not looked into: newer
-//! versions of Node have further ones, and a program's own message may borrow a `cmd` of Node's.
+//! The fields of an internal message, each as written. Unknown fields are skipped, because newer versions of Node
+//! have more, and a program's own message may borrow a `cmd` of Node.
 
 use alloc::borrow::Cow;
 use core::fmt;
@@ -36,7 +36,7 @@ const NAMES: [&str; 22] = [
     "count",
 ];
 
-/// The fields of one object, by their names in `NAMES`.
+/// The fields of one object, in the order of `NAMES`.
 #[derive(Default)]
 pub(super) struct Fields<'a>([Option<&'a RawValue>; NAMES.len()]);
 
@@ -75,7 +75,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 }
 
 impl<'a> Fields<'a> {
-    /// The fields of an object inside a message; of anything else, none.
+    /// The fields of an object inside a message; none of any other value.
     pub(super) fn of(raw: &'a RawValue) -> Self {
         serde_json::from_str(raw.get()).unwrap_or_default()
     }
@@ -88,13 +88,13 @@ impl<'a> Fields<'a> {
         Js::from(self.raw(name))
     }
 
-    /// The text of a field that JavaScript takes for absent when it is null.
+    /// The string of a field; `None` for null, which Node takes for absent.
     pub(super) fn text(&self, name: &'static str) -> Option<Cow<'a, str>> {
         let value = self.get(name);
         (!value.is_nullish()).then(|| value.text())
     }
 
-    /// The number of a message or of a server: Node counts them itself.
+    /// The number of a message or of a server, which Node itself counts.
     pub(super) fn count(&self, name: &'static str) -> Result<u64, Violation> {
         let value = self.get(name);
         match value.kind() {
@@ -107,7 +107,7 @@ impl<'a> Fields<'a> {
         .ok_or(self.violation(name))
     }
 
-    /// The violation that this field is.
+    /// The violation that a bad value of the field is.
     pub(super) fn violation(&self, name: &'static str) -> Violation {
         Violation::BadFields { field: name, found: self.get(name).kind() }
     }

@@ -1,5 +1,5 @@
-//! A field of a message as JavaScript reads it: its truth, its number, its text. Node's own code coerces most fields
-//! instead of checking them, so a program's values arrive here as the program wrote them. `docs/node.md` lists them.
+//! A field of a message as JavaScript reads it: truth, number, string. Node's own code coerces most fields instead of
+//! checking them, so a program's values arrive as the program wrote them. `docs/node.md` lists them.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -12,24 +12,24 @@ use super::advanced::numbers;
 use super::surrogates;
 use crate::violation::FieldKind;
 
-/// The value of a field. A list or an object stays raw, so that its depth costs nothing.
+/// The value of a field. A list or an object stays raw, so its depth costs nothing.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Js<'a> {
     Undefined,
     Null,
     Boolean(bool),
-    /// With its text, which is also what JavaScript writes.
+    /// With the number's text, which JavaScript also writes.
     Number(f64, &'a str),
     Text(Cow<'a, str>),
     List(&'a str),
     Object,
 }
 
-/// A list in a list in a list is a number, too, if the innermost is; deeper ones are not looked into.
+/// Nested lists are a number if the innermost is. Deeper lists are not read.
 const DEPTH: u8 = 8;
 
-/// The longest list that is joined, in bytes of JSON. The text of a longer one is too long for an address or a key, which are
-/// refused, and a join takes many times the bytes of the list.
+/// The longest list that is joined, in bytes of JSON. The string of a longer list is too long for an address or a
+/// key, and a join allocates many times the bytes of the list.
 const LIST: usize = 64 << 10;
 
 #[derive(Deserialize)]
@@ -42,7 +42,7 @@ impl<'a> From<Option<&'a RawValue>> for Js<'a> {
 }
 
 impl<'a> Js<'a> {
-    /// Reads one JSON value, without the blanks around it.
+    /// Reads one JSON value, without the blanks around the value.
     fn read(json: &'a str) -> Self {
         match json.as_bytes().first() {
             Some(b'n') => Js::Null,
@@ -100,11 +100,11 @@ impl<'a> Js<'a> {
     pub(super) fn int32(&self) -> i32 {
         const MODULUS: f64 = 4_294_967_296.0;
         let number = self.number();
-        // A float of this size is an integer within 53 bits, and its low 32 bits are the result.
+        // A float of this size is an integer within 53 bits; its low 32 bits are the result.
         if number.is_finite() { (number % MODULUS) as i64 as i32 } else { 0 }
     }
 
-    /// An integer that a float holds exactly.
+    /// An integer that a float represents exactly.
     pub(super) fn integer(&self) -> Option<i64> {
         numbers::integer(self.number())
     }
@@ -129,7 +129,7 @@ impl<'a> Js<'a> {
     }
 }
 
-/// A half of a pair of UTF-16 that stands alone becomes the replacement character.
+/// A lone surrogate becomes the replacement character.
 fn text(json: &str) -> Cow<'_, str> {
     if let Ok(Text(text)) = serde_json::from_str(json) {
         return text;
@@ -150,12 +150,12 @@ fn joined(list: &str, depth: u8) -> String {
     texts.collect::<Vec<_>>().join(",")
 }
 
-/// The number that a text spells. JavaScript: `Number(text)`.
+/// The number in a string. JavaScript: `Number(text)`.
 fn number_of(text: &str) -> f64 {
     let text = text.trim();
     let radix = |radix, digits: &str| {
         let plain = digits.bytes().all(|digit| digit.is_ascii_alphanumeric());
-        // Longer ones are no port and no length of a queue.
+        // A longer number is no port and no backlog.
         u64::from_str_radix(digits, radix).ok().filter(|_| plain).map_or(f64::NAN, as_float)
     };
     match text.get(..2) {
@@ -183,7 +183,7 @@ fn as_float(number: u64) -> f64 {
 mod tests {
     use super::*;
 
-    /// What Node 20 prints for `String(value)`, `Number(value)`, `value | 0` and `Boolean(value)`.
+    /// The results of Node 20 for `String(value)`, `Number(value)`, `value | 0` and `Boolean(value)`.
     #[test]
     fn values_convert_as_in_javascript() {
         let nan = f64::NAN;
@@ -224,7 +224,7 @@ mod tests {
         assert_eq!((Js::Undefined.text(), Js::Undefined.int32()), ("undefined".into(), 0));
     }
 
-    /// A list beyond its limit is its JSON, and no number.
+    /// The string of a list beyond the limit is its JSON, not a number.
     #[test]
     fn long_list_is_its_json() {
         let list = |length: usize| alloc::format!("[{:>1$}]", 5, length - 2);
@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(Js::read(&list(LIST + 1)).text(), list(LIST + 1));
     }
 
-    /// The depth of a list is no danger to the stack.
+    /// A deep list does not overflow the stack.
     #[test]
     fn deep_list_has_no_number() {
         let deep = alloc::format!("{}7{}", "[".repeat(100_000), "]".repeat(100_000));

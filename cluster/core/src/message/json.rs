@@ -1,5 +1,4 @@
-//! JSON as it arrives: whether it is JSON, and whether it is a message of Node's own. No value is built, and no depth is
-//! too deep.
+//! Validation of received JSON, and detection of Node's internal messages. Builds no value, and accepts any depth.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -11,17 +10,17 @@ use serde_json::value::RawValue;
 
 use crate::violation::Violation;
 
-/// Whether a text is JSON.
+/// Validates a JSON text.
 pub(crate) fn check(text: &str) -> Result<(), Violation> {
     serde_json::from_str::<IgnoredAny>(text).map(drop).map_err(|_| Violation::Malformed)
 }
 
-/// Whether Node takes an object with this `cmd` for one of its own.
+/// Node takes an object with this `cmd` for an internal message.
 pub(super) fn is_internal(cmd: &str) -> bool {
     cmd.len() > 5 && cmd.starts_with("NODE_")
 }
 
-/// The `cmd` of JSON, if it is one of Node's own.
+/// The `cmd` of an internal message.
 pub(crate) fn reserved(json: &str) -> Option<Cow<'_, str>> {
     if !may_be_reserved(json) || !json.trim_start().starts_with('{') {
         return None;
@@ -35,19 +34,19 @@ pub(crate) fn reserved(json: &str) -> Option<Cow<'_, str>> {
     is_internal(&cmd).then_some(cmd)
 }
 
-/// How a message of Node's own begins when Node wrote it.
+/// The beginning of an internal message that Node wrote.
 const BEGINNING: &[u8] = br#"{"cmd":"NODE_"#;
 
-/// Whether the line is worth a second look: a `cmd` of Node's own must spell `NODE_`, or escape it.
+/// The line may be an internal message: the `cmd` of one contains `NODE_`, plain or escaped.
 pub(crate) fn may_be_reserved(json: &str) -> bool {
     let line = json.as_bytes();
     let says = |word: &[u8]| memchr::memmem::find(line, word).is_some();
-    // Most lines have neither letter, which is seen at a glance.
+    // Most lines contain neither character, and one search shows that.
     let may_say = memchr::memchr2(b'N', b'\\', line).is_some();
     line.starts_with(BEGINNING) || may_say && (says(b"NODE_") || says(b"\\u"))
 }
 
-/// What is looked at of an object: the last of its members named `cmd`, as JavaScript reads it.
+/// The result of reading an object: the last member named `cmd`, as JavaScript reads it.
 struct Members<'a> {
     cmd: Option<&'a RawValue>,
 }
@@ -78,7 +77,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
-/// A text that may have half characters.
+/// A string that may contain lone surrogates.
 struct Bytes<'a>(Cow<'a, [u8]>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Bytes<'a> {

@@ -1,14 +1,15 @@
-//! Half characters. JavaScript's strings may have a surrogate without the other one, as of a text that was cut, and Node
-//! sends it as it is; no text of Rust can hold it. Where a message is read, it becomes U+FFFD, as where text is decoded anywhere.
+//! Lone surrogates. A JavaScript string may contain half of a surrogate pair, for example after a cut, and Node sends
+//! the half unchanged; no Rust string can hold it. When a message is read, each lone surrogate becomes U+FFFD, as in
+//! any text decoder.
 //!
-//! It knows escapes and nothing else of JSON: what is malformed stays so.
+//! Only escapes are interpreted: malformed JSON stays malformed.
 
 use alloc::vec::Vec;
 
-/// So long is the escape of a code unit.
+/// The length of an escaped code unit.
 const ESCAPE: usize = r"\u0000".len();
 
-/// The line with every lone surrogate replaced; `None` if there is none.
+/// The line with every lone surrogate replaced; `None` without any.
 pub(crate) fn without_lone_ones(line: &[u8]) -> Option<Vec<u8>> {
     let mut mended = line.to_vec();
     let (mut at, mut is_mended) = (0, false);
@@ -21,7 +22,7 @@ pub(crate) fn without_lone_ones(line: &[u8]) -> Option<Vec<u8>> {
                 ESCAPE
             }
             (Some(_), _) => ESCAPE,
-            // Another escape: what follows is not the beginning of one.
+            // Another escape: the next character does not begin one.
             (None, _) if line[at] == b'\\' => 2,
             (None, _) => 1,
         };
@@ -29,7 +30,7 @@ pub(crate) fn without_lone_ones(line: &[u8]) -> Option<Vec<u8>> {
     is_mended.then_some(mended)
 }
 
-/// The code unit that is escaped here.
+/// The escaped code unit at a position.
 fn unit(line: &[u8], at: usize) -> Option<u16> {
     let digits = line.get(at..at + ESCAPE)?.strip_prefix(br"\u")?;
     u16::from_str_radix(core::str::from_utf8(digits).ok()?, 16).ok()
@@ -43,8 +44,9 @@ mod tests {
         without_lone_ones(line.as_bytes())
     }
 
+    /// Lone surrogates are replaced, pairs are kept.
     #[test]
-    fn what_is_lone_is_replaced_and_pairs_stay() {
+    fn lone_surrogates_are_replaced() {
         assert_eq!(mended(r#""a\ud800""#).as_deref(), Some(&br#""a\uFFFD""#[..]));
         assert_eq!(
             mended(r#""\udc00\uD83D\uDE00\ud83d""#).as_deref(),

@@ -1,4 +1,4 @@
-//! Why a message is not read, or not made.
+//! The error of reading or creating a message.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -6,29 +6,30 @@ use core::fmt;
 
 use crate::message::advanced::NoJson;
 
-/// Why a message was not read, or not made.
+/// The reason why a message was not read or not created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MessageError {
     /// The text is not JSON.
     NotJson {
-        /// What is wrong, and where.
+        /// The problem and its position.
         reason: String,
     },
-    /// The message and the type do not fit.
+    /// The message does not have the requested type.
     Type {
-        /// What is wrong, and where. A long value is quoted without its middle.
+        /// The problem and its position. A long value is quoted without its middle.
         reason: String,
     },
-    /// The message is nested more than 128 levels deep. [`Message::as_bytes`](super::Message::as_bytes) has all of it.
+    /// The message is nested more than 128 levels deep. [`Message::as_bytes`](super::Message::as_bytes) has the whole
+    /// message.
     TooDeep,
-    /// The message, with all that it refers to, would be longer than a GiB.
+    /// The message would be longer than 1 GiB.
     TooLong,
-    /// A value of JavaScript's has no form in what was asked for.
+    /// A JavaScript value has no form in the requested type.
     NoForm {
-        /// The value's kind, as `a regular expression`.
+        /// The kind of the value, for example `a regular expression`.
         what: &'static str,
-        /// Where it is, as `.list[3]`; empty for the whole message.
+        /// The position of the value, for example `.list[3]`; empty for the whole message.
         path: String,
     },
 }
@@ -43,7 +44,7 @@ impl MessageError {
         }
     }
 
-    /// Libraries quote the value that does not fit, which may be megabytes long: the middle of a long reason is left out.
+    /// Libraries quote the value in question, which may be megabytes long: the middle of a long reason is left out.
     pub(crate) fn unfit(reason: &str) -> Self {
         const END: usize = 120;
         let head = reason.floor_char_boundary(END);

@@ -1,13 +1,12 @@
-//! Values of JSON to text. A deep one costs no stack.
+//! JSON values to text. A deep value uses no stack.
 
 use alloc::vec::Vec;
 
 use serde_json::{Map, Value, map};
 
-/// Up to here, level by level is faster.
+/// Up to this depth, recursion is faster.
 const SHALLOW: usize = 128;
 
-/// The JSON of a value.
 pub(super) fn text(value: &Value) -> Vec<u8> {
     if is_deeper(value, SHALLOW) { deep(value) } else { plain(value) }
 }
@@ -24,7 +23,7 @@ fn is_deeper(value: &Value, levels: usize) -> bool {
     }
 }
 
-/// What is left of an array or an object.
+/// The unwritten rest of an array or an object.
 enum Rest<'a> {
     Array(core::slice::Iter<'a, Value>),
     Object(map::Iter<'a>),

@@ -1,5 +1,5 @@
-//! What a worker wants to listen on, as what is to be bound. A worker can ask for anything; what makes no sense is
-//! `EINVAL`, and what is too long to be kept `ENAMETOOLONG`.
+//! The bind address of a query. A worker can ask for anything: an invalid request gets `EINVAL`, one that is too long
+//! to keep `ENAMETOOLONG`.
 
 use alloc::string::String;
 
@@ -8,7 +8,7 @@ use crate::message::{ADDRESS, IPV6_ONLY, QueryServer, REUSE_ADDRESS};
 use crate::os::{BindAddress, Errno};
 
 pub(super) fn bind_address(query: &QueryServer) -> Result<BindAddress, Errno> {
-    // The key is kept, too, and may have the text of any value as its port.
+    // The primary keeps the key as well, which contains the port as any text.
     let is_long = |text: &String| text.len() > ADDRESS;
     if query.address.as_ref().is_some_and(is_long) || query.key.0.len() > 2 * ADDRESS {
         return Err(Errno::ENAMETOOLONG);
@@ -22,13 +22,12 @@ pub(super) fn bind_address(query: &QueryServer) -> Result<BindAddress, Errno> {
         AddressType::Udp6 => udp(query, true),
         AddressType::V4 | AddressType::V6 => tcp(query),
         AddressType::Path => path(query),
-        // A program's own `dns.lookup` need not return the family.
+        // A program's own `dns.lookup` may return no family.
         AddressType::Descriptor if query.port.is_some() && query.address.is_some() => tcp(query),
         AddressType::Descriptor => Err(Errno::EINVAL),
     }
 }
 
-/// Whether it is for datagrams.
 pub(super) fn is_udp(query: &QueryServer) -> bool {
     match query.address_type {
         AddressType::Udp4 | AddressType::Udp6 => true,
@@ -47,7 +46,7 @@ fn tcp(query: &QueryServer) -> Result<BindAddress, Errno> {
 
 fn udp(query: &QueryServer, v6: bool) -> Result<BindAddress, Errno> {
     let given = query.address.as_deref().unwrap_or(if v6 { "::" } else { "0.0.0.0" });
-    // A worker of Node puts its directory before the address of a port below 0, as if that were a path.
+    // A Node worker puts its directory before the address of a negative port, as if the address were a path.
     let address = given.rsplit_once('/').map_or(given, |(_, address)| address);
     if let Some((host, zone)) = address.split_once('%').filter(|_| v6) {
         return zoned(query, host, zone);
@@ -85,8 +84,8 @@ fn path(query: &QueryServer) -> Result<BindAddress, Errno> {
     Ok(BindAddress::Path { path, readable_all: query.readable_all, writable_all: query.writable_all })
 }
 
-/// The name of an abstract Unix socket, with its leading NUL. A worker of Node takes it for a relative path and puts its
-/// working directory before it; a path has no NUL.
+/// The name of an abstract Unix socket, with the leading NUL. A Node worker takes the name for a relative path and
+/// puts its working directory before the name; no path contains NUL.
 fn abstract_name(path: &str) -> Option<&str> {
     let begin = path.find('\0')?;
     (begin == 0 || path[..begin].ends_with('/')).then(|| &path[begin..])

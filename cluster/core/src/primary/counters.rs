@@ -1,17 +1,17 @@
-//! The numbers that a primary counts up as long as it runs: none is given twice. The sockets are the operating system's.
+//! The counters of a primary; each number is used once. The operating system numbers the sockets.
 //!
-//! With 64 bits a primary that uses a million numbers a second counts for half a million years.
+//! 64 bits last half a million years at a million numbers per second.
 
 use super::Primary;
 use crate::os::{HandleId, TimerId, WorkerId};
 
-/// The last number of each kind; 0 before the first.
+/// The last number of each kind; 0 initially.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Counters {
     worker: u64,
     handle: u64,
     timer: u64,
-    /// How many workers got an inspector port of their own.
+    /// The number of inspector ports assigned.
     inspected: u64,
 }
 
@@ -39,9 +39,8 @@ fn next(last: &mut u64) -> u64 {
 }
 
 impl Primary {
-    /// Continues every counter but that of the workers after this number, as in a primary that has run for long: for tests
-    /// of that. A counter that is further already keeps its number; those of messages continue before 2^53 at the latest,
-    /// which no process reaches.
+    /// Continues every counter except the workers' after `last`, for tests of a primary that has run for long. A
+    /// counter beyond `last` is unchanged; message numbers stay below 2^53, which no process reaches.
     pub fn count_after(&mut self, last: u64) {
         let Counters { worker: _, handle, timer, inspected } = &mut self.counters;
         for counter in [handle, timer, inspected] {
@@ -50,7 +49,7 @@ impl Primary {
         self.pending.count_after(last);
     }
 
-    /// Continues the numbers of the workers after this one: see [`count_after`](Primary::count_after).
+    /// Continues the workers' counter after `last`; see [`count_after`](Primary::count_after).
     pub fn count_workers_after(&mut self, last: WorkerId) {
         self.counters.worker = last.0.max(self.counters.worker);
     }

@@ -1,5 +1,4 @@
-//! The serving half of the primary: who listens where, and where every accepted connection goes.
-//! It decides nothing about a worker's life.
+//! Listening sockets and the distribution of accepted connections. The lives of workers are in `primary`.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -20,16 +19,16 @@ use crate::os::{Call, Errno, HandleId, LocalAddress, SocketId, TimerId, WorkerId
 use crate::passing::IncomingHandle;
 use crate::settings::SchedulingPolicy;
 
-/// How many connections the kernel may hold where the worker does not say. Node: 511.
+/// The kernel's queue of connections if the worker gives none. Node: 511.
 const BACKLOG: u32 = 511;
 
-/// The answer that is awaited: whether a worker takes this connection.
+/// The outstanding answer of a worker: does it take the connection?
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct PendingHandoff {
     pub(super) connection: SocketId,
 }
 
-/// What is tried again when a timer fires.
+/// The action of a timer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Retry {
     Worker(HandleId, WorkerId),
@@ -38,9 +37,9 @@ pub(super) enum Retry {
 }
 
 impl Primary {
-    // ---- who listens where
+    // ---- listening
 
-    /// A worker wants to listen. One that was asked to go gets no answer, as in Node.
+    /// Handles a worker's query for a socket. A worker that was asked to exit gets no answer, as in Node.
     pub(super) fn query(&mut self, worker: WorkerId, seq: u64, query: QueryServer) {
         if self.info(worker).exited_after_disconnect == Some(true) {
             return;
@@ -89,15 +88,15 @@ impl Primary {
         self.steps.push(Step::Call(Call::Bind { handle: id, address, backlog }));
     }
 
-    /// Whether a worker has as many sockets as one may have. Without a limit nothing is counted: the count visits every socket,
-    /// and a worker with thousands of them would stall the others.
+    /// The worker has reached `sockets_per_worker`. Without a limit nothing is counted: the count visits every
+    /// socket, so a worker with thousands of sockets would stall the others.
     fn serves_too_much(&self, worker: WorkerId) -> bool {
         let limit = self.settings.limits.sockets_per_worker;
         let served = self.handles.values().filter(|handle| handle.has(worker));
         limit < usize::MAX && served.take(limit).count() == limit
     }
 
-    /// How an address is shared, and with which backlog the primary listens, if it does. UDP has no connections to give.
+    /// The policy for an address, and the primary's backlog if the primary listens. UDP is always shared.
     fn sharing(&self, query: &QueryServer) -> (Sharing, Option<u32>) {
         match self.settings.policy {
             _ if is_udp(query) => (Sharing::Shared(Shared::new(HandleType::DatagramNative)), None),
@@ -161,7 +160,7 @@ impl Primary {
         }
     }
 
-    /// A worker is told where it listens, and takes its place in the queue.
+    /// Sends a worker its address, and adds the worker to the handle.
     fn join(&mut self, id: HandleId, worker: WorkerId, seq: u64) {
         let handle = self.handle_mut(id);
         let Some((socket, address)) = handle.bound.clone() else { unreachable!("{id:?} is not bound") };
@@ -182,20 +181,20 @@ impl Primary {
         }
     }
 
-    /// A refusal echoes the data, too: a TLS server of Node reads its ticket keys from every answer.
+    /// A refusal echoes the data as well: a Node TLS server reads its ticket keys from every answer.
     fn refuse(&mut self, worker: WorkerId, seq: u64, key: HandleKey, data: Data, errno: Errno) {
         let reply = Reply { ack: seq, errno: Some(errno), key: Some(key), data, ..Reply::default() };
         self.reply(worker, reply, None);
     }
 
-    /// A worker listens no longer under this key. Node: `close`.
+    /// A worker no longer listens under a key. Node: `close`.
     pub(super) fn close(&mut self, worker: WorkerId, key: &HandleKey) {
         if let Some(&id) = self.keys.get(key) {
             self.leave(id, worker);
         }
     }
 
-    /// A worker listens nowhere any more.
+    /// A worker no longer listens anywhere.
     pub(super) fn leave_handles(&mut self, worker: WorkerId) {
         let ids: Vec<HandleId> =
             self.handles.iter().filter(|(_, handle)| handle.has(worker)).map(|(id, _)| *id).collect();
@@ -204,7 +203,8 @@ impl Primary {
         }
     }
 
-    /// Closes every socket at which no worker listens: `keep_listening` keeps one only while a worker may follow.
+    /// Closes every socket without a listening worker: `keep_listening` keeps a socket only while a worker may
+    /// follow.
     pub(super) fn close_unused_handles(&mut self) {
         let unused = self.handles.iter().filter(|(_, handle)| handle.is_unused());
         let ids: Vec<HandleId> = unused.map(|(id, _)| *id).collect();
@@ -222,7 +222,7 @@ impl Primary {
         }
     }
 
-    /// Nobody listens here: the socket is closed, and so is who waits at it.
+    /// Closes a handle, its socket and its queued connections: no worker listens.
     fn close_handle(&mut self, id: HandleId) {
         let Some(mut handle) = self.handles.remove(&id) else { return };
         self.keys.remove(&handle.key);
@@ -233,14 +233,14 @@ impl Primary {
         }
         if let Some((socket, _)) = handle.bound {
             self.listeners.remove(&socket);
-            for member in self.workers.values_mut() {
-                member.channel.cancel(socket, &mut self.steps);
+            for entry in self.workers.values_mut() {
+                entry.channel.cancel(socket, &mut self.steps);
             }
             self.steps.push(Step::Call(Call::Close { socket }));
         }
     }
 
-    // ---- where connections go
+    // ---- connections
 
     pub(super) fn accepted(&mut self, listener: SocketId, connection: SocketId) {
         let Some(&id) = self.listeners.get(&listener) else {
@@ -251,8 +251,8 @@ impl Primary {
         self.distribute(id, connection);
     }
 
-    /// A socket that could not accept rests until this process frees a descriptor, or for a pause that grows; the clients
-    /// wait in its backlog.
+    /// A listening socket that failed to accept is paused until the process frees a descriptor, or for a growing
+    /// pause; clients wait in the socket's backlog.
     pub(super) fn accept_failed(&mut self, listener: SocketId, errno: Errno) {
         let Some(&id) = self.listeners.get(&listener) else { return };
         if errno == Errno::ECONNABORTED {
@@ -264,7 +264,7 @@ impl Primary {
         self.retry(Retry::Accept(listener), pause);
     }
 
-    /// A descriptor is free again: every socket that rests tries once.
+    /// A descriptor is free again: every paused socket tries once.
     pub(super) fn descriptor_freed(&mut self) {
         let rests = |_: &TimerId, retry: &mut Retry| matches!(retry, Retry::Accept(_));
         for (_, retry) in self.retries.extract_if(.., rests).collect::<Vec<_>>() {
@@ -296,7 +296,7 @@ impl Primary {
         self.throttle(id);
     }
 
-    /// Stops accepting while the queue is full, and goes on when it is not: the kernel's backlog holds who comes.
+    /// Pauses accepting while the queue is full; further clients wait in the kernel's backlog.
     fn throttle(&mut self, id: HandleId) {
         let limit = self.settings.limits.queued_connections;
         let handle = self.handle_mut(id);
@@ -312,7 +312,7 @@ impl Primary {
         }
     }
 
-    /// A worker has answered for its connection.
+    /// Handles a worker's answer for a connection.
     pub(super) fn answered(&mut self, worker: WorkerId, awaited: PendingHandoff, accepted: bool) {
         let connection = awaited.connection;
         if accepted {
@@ -330,7 +330,7 @@ impl Primary {
         }
     }
 
-    /// The worker did not get the descriptor of this message: it could not be sent, or did not arrive.
+    /// A worker has not received the descriptor of a message.
     pub(super) fn undelivered(&mut self, worker: WorkerId, outgoing: Outgoing) {
         if let Some(socket) = outgoing.passes() {
             return self.not_received(worker, socket);
@@ -350,7 +350,8 @@ impl Primary {
         }
     }
 
-    /// A worker listens nowhere and answers for nothing any more: what it has not acknowledged goes to others.
+    /// A worker listens nowhere and answers nothing: the connections that it has not acknowledged are handed to
+    /// others.
     pub(super) fn abandon(&mut self, worker: WorkerId) {
         self.leave_handles(worker);
         for awaited in self.pending.abandon(worker.into()) {
@@ -359,7 +360,7 @@ impl Primary {
         }
     }
 
-    /// A connection is nobody's again: it is distributed anew, or closed if nobody listens there any more.
+    /// Distributes a connection again, or closes it if no worker listens.
     fn requeue(&mut self, connection: SocketId) -> HandleId {
         let id = self.ledger.requeue(connection);
         if self.handles.contains_key(&id) {
@@ -370,7 +371,7 @@ impl Primary {
         id
     }
 
-    /// A worker cannot be written to. Its place at its handles stays its own until its channel is read to the end.
+    /// A worker cannot be written to. It stays in its handles until its channel is read to the end.
     pub(super) fn offer_no_more(&mut self, worker: WorkerId) {
         for handle in self.handles.values_mut() {
             if let Sharing::RoundRobin(round_robin) = &mut handle.sharing {
@@ -380,7 +381,7 @@ impl Primary {
     }
 
     fn next_for(&mut self, id: HandleId, worker: WorkerId) {
-        if self.workers.get(&worker).is_some_and(|member| member.channel.is_broken()) {
+        if self.workers.get(&worker).is_some_and(|entry| entry.channel.is_broken()) {
             return;
         }
         let Some(handle) = self.handles.get_mut(&id) else { return };
@@ -396,7 +397,7 @@ impl Primary {
         self.descriptor_freed();
     }
 
-    // ---- again, later
+    // ---- retries
 
     pub(super) fn retry(&mut self, retry: Retry, after_ms: u64) {
         let timer = self.counters.next_timer();
@@ -405,7 +406,7 @@ impl Primary {
     }
 
     pub(super) fn timer(&mut self, timer: TimerId) {
-        // The timer of a socket that was resumed before has no retry left.
+        // The timer of a socket that was resumed earlier has no retry left.
         if let Some(retry) = self.retries.remove(&timer) {
             self.again(retry);
         }
@@ -425,6 +426,6 @@ impl Primary {
     }
 
     fn handle_mut(&mut self, id: HandleId) -> &mut Handle {
-        self.handles.get_mut(&id).unwrap_or_else(|| unreachable!("{id:?} is gone"))
+        self.handles.get_mut(&id).unwrap_or_else(|| unreachable!("{id:?} was removed"))
     }
 }

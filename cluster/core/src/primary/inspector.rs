@@ -1,4 +1,4 @@
-//! The ports at which the inspectors of Node workers listen. Node: `process.debugPort` and what counts on from it.
+//! The inspector ports of Node workers. Node: `process.debugPort` and its increments.
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -7,24 +7,26 @@ use super::Primary;
 use crate::os_bytes::OsBytes;
 use crate::spawn_options::SpawnOptions;
 
-/// The inspector port of a process that is given none; its workers count on from there.
+/// The inspector port of a primary without one; the workers' ports follow.
 const DEFAULT: u64 = 9229;
 
-/// The variable by which an environment gives options to Node.js.
+/// The variable with options for Node.js.
 const NODE_OPTIONS: &str = "NODE_OPTIONS";
 
-/// What options ask of an inspector.
+/// A request for an inspector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Asked {
-    /// The last port that is named.
+    /// The last port in the options.
     port: Option<u16>,
 }
 
 impl Primary {
-    /// Gives the next worker a port of its own if its arguments, or the options in its environment, start an inspector.
+    /// Assigns an inspector port to the next worker if its arguments, or the options in its environment, start an
+    /// inspector.
     ///
-    /// The arguments take precedence over the environment, as for Node. A port in the options of a fork's own environment
-    /// is left as it is: it was chosen for this worker. So is port 0, with which the kernel chooses.
+    /// The arguments take precedence over the environment, as in Node. A port in the options of a fork's own
+    /// environment was chosen for that worker and is kept. Port 0, which leaves the choice to the kernel, is kept as
+    /// well.
     pub(super) fn assign_inspector(&mut self, options: &mut SpawnOptions, env: &mut Vec<(OsBytes, OsBytes)>) {
         if asked(options.get_exec_argv().iter().filter_map(OsBytes::to_str)).is_some() {
             let port = self.inspect_port();
@@ -45,7 +47,7 @@ impl Primary {
         env.push((NODE_OPTIONS.into(), format!("{options}{port}").into()));
     }
 
-    /// A port that is given is the same for all, as in Node; else each worker has its own.
+    /// A configured port is the same for all workers, as in Node; otherwise each worker has its own.
     fn inspect_port(&mut self) -> u64 {
         const UNPRIVILEGED: u64 = 1024;
         if let Some(port) = self.settings.spawn.get_inspect_port() {
@@ -56,13 +58,14 @@ impl Primary {
         let first =
             inherited.and_then(|asked| asked.port).filter(|port| *port > 0).map_or(DEFAULT, u64::from);
         let ports = 65_536 - UNPRIVILEGED;
-        // A port below may be named; the next one is counted on from it all the same.
+        // A configured port may be privileged; the count still starts from it.
         let offset = first.saturating_sub(UNPRIVILEGED) + self.counters.next_inspected() % ports;
         UNPRIVILEGED + offset % ports
     }
 }
 
-/// As Node looks for it: the forms of `--inspect` (`-brk`, `-port`, `-wait`, with or without a host and a port), and `--debug-port`.
+/// Matches the options that Node matches: the forms of `--inspect` (`-brk`, `-port`, `-wait`, with or without a host
+/// and a port), and `--debug-port`.
 fn asked<'a>(options: impl Iterator<Item = &'a str>) -> Option<Asked> {
     let mut asking = options.filter(|option| option.contains("--inspect") || option.contains("--debug-port"));
     let first = asking.next()?;

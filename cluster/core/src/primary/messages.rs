@@ -1,5 +1,4 @@
-//! The talking half of the primary: a user's messages, and the sockets that travel with them.
-//! What the cluster itself says is elsewhere.
+//! Users' messages between the primary and its workers, and the sockets sent with them.
 
 use super::{Primary, Step};
 use crate::channel::Outgoing;
@@ -15,20 +14,20 @@ impl Primary {
     ///
     /// # Errors
     ///
-    /// [`SendError`] if there is no such worker, its channel is closed or full, or the message would be taken for one
-    /// of Node's own.
+    /// [`SendError`] if there is no such worker, its channel is closed or full, or the message looks like an internal
+    /// one of Node.
     pub fn send(&mut self, worker: WorkerId, message: impl Into<Message>) -> Result<Sent, SendError> {
         self.post(worker, &message.into(), None)
     }
 
     /// Sends a message and a socket to a worker. Node: `worker.send(message, handle, options)`.
     ///
-    /// What the worker refuses is sent again, three times if it is more than a bare socket; then
-    /// [`WorkerError::NotReceived`] is told. What it has not acknowledged when it ends is lost, as in Node, and closed.
+    /// A rejected message is sent again, three times unless the socket is bare; then [`WorkerError::NotReceived`] is
+    /// emitted. A socket that is unacknowledged when the worker exits is lost, as in Node, and closed.
     ///
     /// # Errors
     ///
-    /// As [`Primary::send`], or the socket was given away before. The socket is still the caller's then.
+    /// As [`Primary::send`], or the socket was sent before. The caller keeps the socket.
     pub fn send_with(
         &mut self,
         worker: WorkerId,
@@ -38,8 +37,8 @@ impl Primary {
         self.post(worker, &message.into(), Some(passing))
     }
 
-    /// How many messages to a worker that were accepted has the operating system not taken whole? The wish that it disconnects
-    /// is one. `None`: some were lost, or nothing is known of the worker.
+    /// The number of accepted messages to a worker that the operating system has not accepted completely, the request
+    /// to disconnect included. `None`: messages were lost, or the worker is unknown.
     pub fn unwritten(&self, worker: WorkerId) -> Option<u64> {
         self.workers.get(&worker)?.channel.unwritten()
     }
@@ -50,33 +49,33 @@ impl Primary {
         message: &Message,
         passing: Option<OutgoingHandle>,
     ) -> Result<Sent, SendError> {
-        let member = self.workers.get_mut(&worker).ok_or(SendError::Closed)?;
-        if member.info.dead && passing.is_some() {
-            // Whoever keeps its end of the channel open gets no sockets in its place.
+        let entry = self.workers.get_mut(&worker).ok_or(SendError::Closed)?;
+        if entry.info.dead && passing.is_some() {
+            // Another process may hold the channel open, and gets no sockets in the worker's place.
             return Err(SendError::Closed);
         }
-        let entry = self.steps.enter_command();
+        let scope = self.steps.enter_command();
         let (in_flight, steps) = (&mut self.in_flight, &mut self.steps);
-        let sent = crate::send::send_message(&mut member.channel, message, passing, in_flight, steps);
-        self.steps.leave(entry);
+        let sent = crate::send::send_message(&mut entry.channel, message, passing, in_flight, steps);
+        self.steps.leave(scope);
         sent
     }
 
-    /// The program is done with a socket that came with a message, and has closed it. A Node sender may wait for it.
+    /// The program has closed a socket that was received with a message. A Node sender may wait for the report.
     pub fn release(&mut self, socket: SocketId) {
-        let entry = self.steps.enter_command();
+        let scope = self.steps.enter_command();
         self.uncount(socket);
-        self.steps.leave(entry);
+        self.steps.leave(scope);
     }
 
-    /// The sender of a socket no longer counts the socket.
+    /// The sender of a socket stops counting the socket.
     fn uncount(&mut self, socket: SocketId) {
         if let Some((peer, key)) = self.counted.release(socket) {
             self.answer(WorkerId(peer.0), SocketCount::AllClosed(key));
         }
     }
 
-    /// A message has come with a socket. Its sender may count it.
+    /// A message has arrived with a socket, which the sender may count.
     pub(super) fn arrived(
         &mut self,
         worker: WorkerId,
@@ -85,7 +84,7 @@ impl Primary {
     ) -> Option<Output<Event>> {
         let Envelope { message, kind, key } = envelope;
         let ChannelMessage::User(message) = message else {
-            // Nothing the cluster itself sends a primary carries a socket.
+            // No internal message to a primary has a socket.
             self.steps.push(Step::Call(Call::Close { socket }));
             return self.received(worker, message);
         };
@@ -103,14 +102,14 @@ impl Primary {
     }
 
     fn answer(&mut self, worker: WorkerId, answer: SocketCount) {
-        if let Some(member) = self.workers.get_mut(&worker)
-            && member.channel.is_connected()
+        if let Some(entry) = self.workers.get_mut(&worker)
+            && entry.channel.is_connected()
         {
-            member.channel.send(Outgoing::from(ChannelMessage::SocketCount(answer)), &mut self.steps);
+            entry.channel.send(Outgoing::from(ChannelMessage::SocketCount(answer)), &mut self.steps);
         }
     }
 
-    /// One copy of a socket that the program has passed is no longer on its way.
+    /// One copy of a socket that the program has sent is no longer in flight.
     pub(super) fn settled(&mut self, socket: SocketId) {
         if self.in_flight.settle(socket) {
             self.steps.push(Step::Call(Call::Close { socket }));
@@ -118,7 +117,7 @@ impl Primary {
         }
     }
 
-    /// A worker has refused a socket of the program's too often.
+    /// A worker has rejected a socket of the program too often.
     pub(super) fn not_received(&mut self, worker: WorkerId, socket: SocketId) {
         self.error(worker, WorkerError::NotReceived);
         self.settled(socket);

@@ -1,4 +1,4 @@
-//! The beginning of workers: settings that add up, and forks. What a forked worker lives through is not told here.
+//! Spawn options and forks. The later life of a worker is in `primary`.
 
 use alloc::boxed::Box;
 use alloc::string::ToString;
@@ -13,15 +13,15 @@ use crate::os_bytes::OsBytes;
 use crate::settings::{SchedulingPolicy, Stdio};
 use crate::spawn_options::SpawnOptions;
 
-/// Why nothing was forked: the settings ask for what cannot be.
+/// The reason why a fork was rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ForkError {
-    /// `stdio` has no channel in it. Node: `ERR_CHILD_PROCESS_IPC_REQUIRED`.
+    /// `stdio` contains no channel. Node: `ERR_CHILD_PROCESS_IPC_REQUIRED`.
     NoChannel,
-    /// `stdio` has more than one channel in it. Node: `ERR_IPC_ONE_PIPE`.
+    /// `stdio` contains more than one channel. Node: `ERR_IPC_ONE_PIPE`.
     TwoChannels,
-    /// The command is `node -e`, or `-p`, without an argument behind the text. Node.js makes no `cluster.worker` in such a
-    /// process, and its servers would wait for an answer forever.
+    /// The command is `node -e` or `node -p` without an argument behind the script text. Node.js creates no
+    /// `cluster.worker` in such a process, so its servers would wait for an answer forever.
     NoScript,
 }
 
@@ -40,8 +40,8 @@ impl fmt::Display for ForkError {
 
 impl core::error::Error for ForkError {}
 
-/// Whether a command is Node.js with a text to evaluate and nothing behind it. What could be the value of another option
-/// passes for an argument: a command that may be a worker is never refused.
+/// The command is Node.js with a script text and no argument behind it. An argument that could be the value of
+/// another option counts as an argument, so that no command that may be a worker is rejected.
 fn lacks_a_script(options: &SpawnOptions) -> bool {
     let name = options.get_exec().and_then(|exec| exec.to_str()?.rsplit('/').next());
     let mut evaluates = false;
@@ -59,7 +59,7 @@ fn lacks_a_script(options: &SpawnOptions) -> bool {
     evaluates && matches!(name, Some("node" | "nodejs"))
 }
 
-/// The scheduling policy is decided: something was set up or forked before. Node: a later policy has no effect.
+/// The scheduling policy is fixed by the first `setup` or `fork`. Node: a later assignment has no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PolicyFrozen;
 
@@ -72,16 +72,16 @@ impl fmt::Display for PolicyFrozen {
 impl core::error::Error for PolicyFrozen {}
 
 impl Primary {
-    /// Changes what later workers execute; what is `None` stays as it is. [`Event::Setup`] follows, one tick later.
+    /// Changes the options of later forks; an unset option is unchanged. [`Event::Setup`] follows one tick later.
     /// Node: `cluster.setupPrimary(settings)`.
     pub fn setup(&mut self, changes: SpawnOptions) {
         self.settings.spawn.update(changes);
-        let entry = self.steps.enter_command();
+        let scope = self.steps.enter_command();
         self.decided();
-        self.steps.leave(entry);
+        self.steps.leave(scope);
     }
 
-    /// Changes how connections find their worker. Node: an assignment to `cluster.schedulingPolicy`.
+    /// Changes the scheduling policy. Node: an assignment to `cluster.schedulingPolicy`.
     ///
     /// # Errors
     ///
@@ -96,21 +96,22 @@ impl Primary {
 
     /// Starts a worker. Node: `cluster.fork()`.
     ///
-    /// [`Event::Setup`] and [`Event::Fork`] follow, each in a tick of its own. If its program cannot be started,
-    /// [`Event::Error`] comes before the second and [`Event::Disconnect`] after it, and no [`Event::Exit`]: there was no
-    /// process. So it is in Node.
+    /// [`Event::Setup`] and [`Event::Fork`] follow, each in a tick of its own. If the program cannot be started, the
+    /// events are [`Event::Setup`], [`Event::Error`], [`Event::Fork`] and [`Event::Disconnect`], without
+    /// [`Event::Exit`], as in Node: there was no process.
     ///
     /// # Errors
     ///
-    /// [`ForkError`] if the settings ask for what cannot be: nothing is started, and a number is used up, as in Node.
+    /// [`ForkError`] unless `stdio` contains exactly one channel and the command can be a worker; no process starts,
+    /// but a worker id is consumed, as in Node.
     pub fn fork(&mut self) -> Result<WorkerId, ForkError> {
         self.spawn(Vec::new())
     }
 
-    /// Starts a worker with more variables in its environment, laid over the primary's own. Node: `cluster.fork(env)`.
+    /// Starts a worker with variables that override the primary's environment. Node: `cluster.fork(env)`.
     ///
-    /// A `NODE_OPTIONS` that starts an inspector gets a port of the worker's own, unless it names one. Node does that for
-    /// the options that the worker inherits, and not for those in `env`.
+    /// A `NODE_OPTIONS` that starts an inspector without naming a port gets a port. Node assigns a port for inherited
+    /// options only, not for those in `env`.
     ///
     /// # Errors
     ///
@@ -124,7 +125,7 @@ impl Primary {
 
     fn spawn(&mut self, mut env: Vec<(OsBytes, OsBytes)>) -> Result<WorkerId, ForkError> {
         let worker = self.counters.next_worker();
-        let entry = self.steps.enter_command();
+        let scope = self.steps.enter_command();
         self.decided();
         let mut options = self.checked_options();
         if let Ok(options) = &mut options {
@@ -137,17 +138,17 @@ impl Primary {
             self.workers.insert(worker, Box::new(WorkerEntry { info: WorkerInfo::new(), channel, starting }));
             self.steps.push(Step::Call(Call::Spawn { worker, options: options.clone(), env }));
         }
-        self.steps.leave(entry);
+        self.steps.leave(scope);
         options.map(|_| worker)
     }
 
-    /// The settings are used from here on, and the user hears of them.
+    /// Fixes the policy and emits the options.
     fn decided(&mut self) {
         self.frozen = true;
         self.steps.push(Step::Later(Event::Setup { options: self.settings.spawn.clone() }));
     }
 
-    /// What the next worker executes.
+    /// The options of the next worker.
     fn checked_options(&self) -> Result<SpawnOptions, ForkError> {
         let options = &self.settings.spawn;
         let stdio = options.get_stdio();

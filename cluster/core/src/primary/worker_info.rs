@@ -1,23 +1,22 @@
-//! What the primary knows of one worker's life. Values and questions; the machine changes them.
+//! The state of one worker in the primary, for the program. The primary updates it.
 
-/// How far a worker has come. Node: `worker.state`.
-///
-/// It names the last thing that happened; whether a worker is connected or dead, ask [`WorkerInfo`].
+/// The last change of a worker's state. Node: `worker.state`. The connection and the process are separate: see
+/// [`WorkerInfo`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WorkerState {
-    /// Forked, and not heard of yet.
+    /// Forked; no message has arrived.
     None,
-    /// It runs.
+    /// The process runs.
     Online,
-    /// It serves.
+    /// A server listens.
     Listening,
-    /// Its channel is closed.
+    /// The channel is closed.
     Disconnected,
-    /// Its process has ended.
+    /// The process has exited.
     Dead,
 }
 
-/// What the primary knows of one worker.
+/// The state of one worker.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WorkerInfo {
     pub(super) state: WorkerState,
@@ -40,40 +39,40 @@ impl WorkerInfo {
         }
     }
 
-    /// The first of its two ends decides: who was not asked to go by then went by itself.
+    /// At the first of exit and disconnect, a worker that was not asked to exit counts as exiting by itself.
     pub(super) fn settle_exit_intent(&mut self) {
         self.exited_after_disconnect.get_or_insert(false);
     }
 
-    /// How far it has come. Node: `worker.state`.
+    /// The last change of state. Node: `worker.state`.
     pub fn state(&self) -> WorkerState {
         self.state
     }
 
-    /// Whether it was asked to go; `None` until that is decided: when it is asked, when it says so itself, or at the
-    /// latest right before its [`Disconnect`](crate::Event::Disconnect) or [`Exit`](crate::Event::Exit), whichever is
-    /// first. Node: `worker.exitedAfterDisconnect`.
+    /// The worker was asked to exit. `None` until settled: by the request, by the worker's own report, or at the
+    /// latest right before the worker's first [`Disconnect`](crate::Event::Disconnect) or
+    /// [`Exit`](crate::Event::Exit). Node: `worker.exitedAfterDisconnect`.
     pub fn exited_after_disconnect(&self) -> Option<bool> {
         self.exited_after_disconnect
     }
 
-    /// Whether messages can be sent to it. Node: `worker.isConnected()`.
+    /// Messages can be sent. Node: `worker.isConnected()`.
     pub fn is_connected(&self) -> bool {
         self.connected
     }
 
-    /// Whether its process has ended, or never began. Node: `worker.isDead()`.
+    /// The process has exited, or could not be started. Node: `worker.isDead()`.
     pub fn is_dead(&self) -> bool {
         self.dead
     }
 
-    /// Whether it is among the primary's workers. Node: whether it is in `cluster.workers`. One that is asked to
-    /// disconnect leaves at once; any other when it is both disconnected and dead.
+    /// The worker is in the primary's list. Node: the worker is in `cluster.workers`. A worker that is asked to
+    /// disconnect leaves the list at once; any other, once disconnected and dead.
     pub fn is_listed(&self) -> bool {
         self.listed
     }
 
-    /// Its process id, once it has one. Node: `worker.process.pid`.
+    /// The process id, once started. Node: `worker.process.pid`.
     pub fn pid(&self) -> Option<u32> {
         self.pid
     }

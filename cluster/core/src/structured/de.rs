@@ -1,5 +1,5 @@
-//! Values to types of the program's. A value without a form in the requested type is an error that names the value and
-//! its place.
+//! JavaScript values to types of the program. The error for a value without a form in the requested type names the
+//! value and its position.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -15,10 +15,10 @@ use crate::message::advanced::views::half;
 use crate::message::advanced::{date, numbers};
 use crate::payload::error::MessageError;
 
-/// How many values may be read again, as they are referred to.
+/// The number of values that may be read again through references.
 const AGAIN: usize = 1 << 20;
 
-/// A value as one of this type.
+/// Deserializes a value.
 pub(crate) fn to<T: DeserializeOwned>(value: &Structured) -> Result<T, MessageError> {
     let mut objects = Vec::new();
     number(value, &mut objects);
@@ -26,7 +26,7 @@ pub(crate) fn to<T: DeserializeOwned>(value: &Structured) -> Result<T, MessageEr
     T::deserialize(Value { it: value, objects: &objects, left: &left, levels: LEVELS, followed: 0 })
 }
 
-/// The objects of a value in the order in which they begin.
+/// The objects of a value, in the order of their beginnings.
 fn number<'a>(value: &'a Structured, objects: &mut Vec<&'a Structured>) {
     if value.is_object() {
         objects.push(value);
@@ -40,12 +40,12 @@ struct Value<'a> {
     objects: &'a [&'a Structured],
     left: &'a Cell<usize>,
     levels: usize,
-    /// How many references have led here.
+    /// The number of references on the path.
     followed: usize,
 }
 
 impl<'a> Value<'a> {
-    /// A value inside of this one.
+    /// The reader of an inner value.
     fn inside(self, it: &'a Structured) -> Result<Self, MessageError> {
         let cyclic = self.followed > 0;
         let levels = self.levels.checked_sub(1).ok_or_else(|| {
@@ -57,7 +57,7 @@ impl<'a> Value<'a> {
         Ok(Value { it, levels, ..self })
     }
 
-    /// What a box, an object of Node's own or a reference stands for.
+    /// The value that a box, a host object or a reference stands for.
     fn resolved(self) -> Result<Self, MessageError> {
         if let Structured::Boxed(inner) | Structured::Host(inner) = self.it {
             self.inside(inner)?.resolved()
@@ -84,7 +84,7 @@ impl MessageError {
         MessageError::NoForm { what, path: String::new() }
     }
 
-    /// The same, inside of a member or an element.
+    /// Adds the position of an outer member or element to an error.
     fn inside(self, outer: &str) -> Self {
         match self {
             MessageError::NoForm { what, path } => {
@@ -144,7 +144,7 @@ impl<'de> Deserializer<'de> for Value<'de> {
                 let name = core::iter::once(("name", error.name.as_str().into()));
                 visitor.visit_map(serde::de::value::MapDeserializer::new(name.chain(parts)))
             }
-            // They were resolved.
+            // Resolved before.
             Structured::Boxed(_) | Structured::Host(_) | Structured::Reference(_) => {
                 Err(MessageError::no_form("a reference"))
             }
@@ -203,7 +203,7 @@ impl<'de> Deserializer<'de> for Value<'de> {
     }
 }
 
-/// An integer as one, if it is exact; negative zero is none.
+/// An exact integer as an integer; negative zero is a float.
 fn visit_number<'a, V: Visitor<'a>>(number: f64, visitor: V) -> Result<V::Value, MessageError> {
     match numbers::integer(number).filter(|_| number.to_bits() != (-0.0_f64).to_bits()) {
         Some(integer) => visit_integer(integer.into(), visitor),
@@ -246,7 +246,7 @@ impl<'a> SeqAccess<'a> for Elements<'a> {
     }
 }
 
-/// A sparse array, hole by hole.
+/// A sparse array, with its holes.
 struct Sparse<'a> {
     of: Value<'a>,
     members: core::iter::Peekable<core::slice::Iter<'a, (JsString, Structured)>>,
@@ -256,7 +256,7 @@ struct Sparse<'a> {
 
 impl<'a> Sparse<'a> {
     fn new(of: Value<'a>, length: u32, members: &'a [(JsString, Structured)]) -> Result<Self, MessageError> {
-        // Holes are paid for as what is referred to.
+        // Holes are charged like references.
         let left = of.left.get().checked_sub(length as usize).ok_or(MessageError::TooLong)?;
         of.left.set(left);
         Ok(Sparse { of, members: members.iter().peekable(), at: 0, length })
@@ -326,7 +326,7 @@ impl<'a> SeqAccess<'a> for Numbers<'_> {
     }
 }
 
-/// One of them.
+/// One number of a typed array.
 struct Number<'a> {
     kind: ViewKind,
     bytes: &'a [u8],
@@ -374,7 +374,7 @@ enum Pairs<'a> {
 struct Members<'a> {
     of: Value<'a>,
     rest: Pairs<'a>,
-    /// The value of the name that was read last, and where it is.
+    /// The value of the last name, and its position.
     next: Option<(&'a Structured, String)>,
 }
 
@@ -384,7 +384,7 @@ impl<'a> MapAccess<'a> for Members<'a> {
     fn next_key_seed<K: DeserializeSeed<'a>>(&mut self, seed: K) -> Result<Option<K::Value>, MessageError> {
         match &mut self.rest {
             Pairs::Named(members) => {
-                // As JSON has it: what is undefined is not there.
+                // An undefined member is absent, as in JSON.
                 while let Some(((name, value), rest)) = members.split_first() {
                     *members = rest;
                     if *value != Structured::Undefined {

@@ -1,4 +1,4 @@
-//! Payloads to values, with no more levels than a stack bears.
+//! Payloads to values, up to a depth that the stack can hold.
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -12,7 +12,7 @@ use crate::message::advanced::tokens::{BigDigits, ErrorPart, Leaf, Open, Token, 
 use crate::payload::error::MessageError;
 use crate::violation::Violation;
 
-/// The value of a payload, which was checked before.
+/// Reads a valid payload.
 pub(crate) fn read(payload: &Bytes) -> Result<Structured, MessageError> {
     let mut reader = Reader { payload, tokens: Tokens::new(payload)? };
     let token = reader.next()?;
@@ -20,7 +20,7 @@ pub(crate) fn read(payload: &Bytes) -> Result<Structured, MessageError> {
 }
 
 impl From<Violation> for MessageError {
-    /// A message was checked when it was made.
+    /// A message is valid since its creation.
     fn from(violation: Violation) -> Self {
         MessageError::Type { reason: violation.to_string() }
     }
@@ -110,7 +110,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The next value of what is open, or nothing at its end.
+    /// The next inner value of the open value, `None` at its end.
     fn next_inside(&mut self, levels: usize) -> Result<Option<Structured>, MessageError> {
         match self.next()? {
             Token::Close(_) => Ok(None),
@@ -146,7 +146,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The name of a member: a number's text is that of JavaScript.
+/// The name of a member; a number becomes its JavaScript string.
 fn name_of(name: Structured) -> Result<JsString, MessageError> {
     if let Structured::String(name) = name {
         Ok(name)

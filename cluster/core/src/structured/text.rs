@@ -1,28 +1,28 @@
-//! JavaScript's texts and big integers, which may hold what Rust's cannot.
+//! JavaScript strings and big integers beyond Rust's range.
 
 use alloc::borrow::Cow;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-/// A text of JavaScript's: UTF-16 that may hold a surrogate without its other half.
+/// A JavaScript string: UTF-16 that may contain lone surrogates.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct JsString(Form);
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Form {
     Text(String),
-    /// With half characters.
+    /// With lone surrogates.
     Units(Vec<u16>),
 }
 
 impl JsString {
-    /// The text of these code units.
+    /// The string of these code units.
     pub fn from_units(units: &[u16]) -> Self {
         String::from_utf16(units).map_or_else(|_| JsString(Form::Units(units.to_vec())), JsString::from)
     }
 
-    /// The text, if it has no half character.
+    /// The text, without lone surrogates.
     pub fn as_str(&self) -> Option<&str> {
         match &self.0 {
             Form::Text(text) => Some(text),
@@ -30,7 +30,7 @@ impl JsString {
         }
     }
 
-    /// The text, with U+FFFD for each half character.
+    /// The text, with U+FFFD for each lone surrogate.
     pub fn to_string_lossy(&self) -> Cow<'_, str> {
         match &self.0 {
             Form::Text(text) => Cow::Borrowed(text),
@@ -38,7 +38,7 @@ impl JsString {
         }
     }
 
-    /// The code units, if there is a half character among them.
+    /// The text, or the code units of a string with lone surrogates.
     pub(super) fn units(&self) -> Result<&str, &[u16]> {
         match &self.0 {
             Form::Text(text) => Ok(text),
@@ -77,7 +77,7 @@ impl fmt::Debug for JsString {
     }
 }
 
-/// A big integer of JavaScript's.
+/// A JavaScript big integer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BigInt {
     negative: bool,
@@ -86,18 +86,18 @@ pub struct BigInt {
 }
 
 impl BigInt {
-    /// The integer of this sign and these bytes, the lowest first.
+    /// The integer with this sign and these bytes, the lowest first.
     pub fn from_le_bytes(negative: bool, bytes: &[u8]) -> Self {
         let significant = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         BigInt { negative: negative && significant > 0, digits: bytes[..significant].to_vec() }
     }
 
-    /// Whether it is less than zero.
+    /// The integer is less than zero.
     pub fn is_negative(&self) -> bool {
         self.negative
     }
 
-    /// Its magnitude, the lowest byte first.
+    /// The magnitude, the lowest byte first.
     pub fn to_le_bytes(&self) -> &[u8] {
         &self.digits
     }

@@ -8,7 +8,7 @@ use crate::message::advanced::from_json::{put_small, put_text, put_units, put_va
 use crate::message::advanced::{HEADER, VERSION};
 use crate::payload::error::MessageError;
 
-/// The payload of a value.
+/// Writes a value as a payload.
 pub(crate) fn write(value: &Structured) -> Result<Vec<u8>, MessageError> {
     let mut writer = Writer { out: Vec::from([HEADER, VERSION]), objects: 0 };
     writer.value(value, LEVELS)?;
@@ -17,7 +17,7 @@ pub(crate) fn write(value: &Structured) -> Result<Vec<u8>, MessageError> {
 
 struct Writer {
     out: Vec<u8>,
-    /// How many objects have begun.
+    /// The number of objects that have begun.
     objects: u32,
 }
 
@@ -169,7 +169,7 @@ impl Writer {
         Ok(())
     }
 
-    /// A small integer as one, as V8 does; negative zero is none.
+    /// A small integer as an integer, as V8 does; negative zero is a float.
     #[expect(clippy::cast_possible_truncation, reason = "what is cut off is seen")]
     fn number(&mut self, number: f64) {
         let small = number as i32;
@@ -207,7 +207,7 @@ impl Writer {
     }
 }
 
-/// The index that a name is, as JavaScript writes it.
+/// The index in a name, if the name is one in JavaScript's spelling.
 fn index(name: &str) -> Option<u32> {
     let index: u32 = name.parse().ok()?;
     (index < u32::MAX && index.to_string() == name).then_some(index)

@@ -1,6 +1,6 @@
-//! The connections of a worker: which it is offered, acknowledges and gets. A connection is acknowledged when the
-//! application asks for one, and it is the application's only once the acknowledgement is written: so the primary always
-//! knows whose it is. Where the worker serves is in `serve`.
+//! The connections of a worker: offers, acknowledgements, ownership. A worker acknowledges a connection when the
+//! application asks for one, and the application owns the connection once the acknowledgement is written, so that the
+//! primary always has the true owner. Servers are in `servers`.
 
 use alloc::vec::Vec;
 
@@ -11,8 +11,8 @@ use crate::message::{HandleKey, Reply};
 use crate::os::{Call, Errno, SocketId, TimerId};
 
 impl Worker {
-    /// The application wants one connection of this server. [`WorkerEvent::Connection`] follows when there is one.
-    /// Until then, asking again changes nothing.
+    /// Asks for one connection of a server. [`WorkerEvent::Connection`] follows when there is one. Another call
+    /// before that has no effect.
     pub fn accept(&mut self, listener: ListenerId) {
         self.command(|worker| {
             if let Some(server) = worker.servers.get_mut(&listener) {
@@ -22,7 +22,7 @@ impl Worker {
         });
     }
 
-    /// The application no longer wants one.
+    /// Takes back the last [`Worker::accept`].
     pub fn withdraw(&mut self, listener: ListenerId) {
         self.command(|worker| {
             if let Some(server) = worker.servers.get_mut(&listener)
@@ -35,8 +35,8 @@ impl Worker {
         });
     }
 
-    /// Whether the acknowledgement of a connection is being written: unless the channel is lost first,
-    /// [`WorkerEvent::Connection`] follows, even in a worker that was asked to go meanwhile.
+    /// An acknowledgement is being written: unless the channel closes first, [`WorkerEvent::Connection`] follows,
+    /// even if the worker is asked to exit in the meantime.
     pub fn is_acknowledging(&self) -> bool {
         !self.accepting.is_empty()
     }
@@ -55,7 +55,8 @@ impl Worker {
         self.serve(listener);
     }
 
-    /// Whether the application has, or is about to have, as many connections as it said. Node: `server.maxConnections`.
+    /// The application owns, or is about to own, as many connections as the server's limit. Node:
+    /// `server.maxConnections`.
     fn is_at_limit(&self, listener: ListenerId) -> bool {
         let Some(server) = self.servers.get(&listener) else { return false };
         let Some(limit) = server.options.max_connections else { return false };
@@ -63,7 +64,7 @@ impl Worker {
         held.count() + server.offered.len() >= usize::try_from(limit).unwrap_or(usize::MAX)
     }
 
-    /// If one is wanted: acknowledges an offered connection, or lets the socket accept one.
+    /// If the application asks for a connection: acknowledges an offer, or resumes accepting.
     pub(super) fn serve(&mut self, listener: ListenerId) {
         let Some(server) = self.servers.get_mut(&listener) else { return };
         if !server.wanted || server.is_udp() {
@@ -82,21 +83,21 @@ impl Worker {
         }
     }
 
-    /// The acknowledgement of a connection is written: it is the application's.
+    /// The acknowledgement is written: the application owns the connection.
     pub(super) fn written(&mut self, connection: SocketId) -> Option<Output<WorkerEvent>> {
         let listener = self.accepting.remove(&connection)?;
         self.connections.insert(connection, listener);
         Some(Output::Event(WorkerEvent::Connection { listener, connection }))
     }
 
-    /// A socket of our own has accepted a connection.
+    /// A socket of the worker has accepted a connection.
     pub(super) fn accepted(&mut self, socket: SocketId, connection: SocketId) {
         let Some(listener) = self.owner(socket) else { return self.close_socket(Some(connection)) };
         if let Some(server) = self.servers.get_mut(&listener) {
             server.backoff.reset();
         }
         if self.is_at_limit(listener) {
-            // There is nobody to give it to. Node: `'drop'` on the server.
+            // No other worker can get the connection. Node: `'drop'` on the server.
             return self.close_socket(Some(connection));
         }
         self.connections.insert(connection, listener);
@@ -107,8 +108,8 @@ impl Worker {
         self.steps.push(Step::Emit(WorkerEvent::Connection { listener, connection }));
     }
 
-    /// A socket of our own could not accept. It rests until this process frees a descriptor, or for a pause that grows; the
-    /// clients wait in its backlog. Node: ignored.
+    /// A socket of the worker has failed to accept, and is paused until the process frees a descriptor, or for a
+    /// growing pause; clients wait in the socket's backlog. Node: ignored.
     pub(super) fn accept_failed(&mut self, socket: SocketId, errno: Errno) {
         let Some(listener) = self.owner(socket).filter(|_| errno != Errno::ECONNABORTED) else { return };
         let Some(server) = self.servers.get_mut(&listener) else { return };
@@ -118,7 +119,7 @@ impl Worker {
         self.steps.push(Step::Call(Call::SetTimer { timer: TimerId(listener.0), after_ms }));
     }
 
-    /// A pause is over. A socket that has tried earlier, and failed, tries once more than it had to.
+    /// A pause is over. A socket that was resumed earlier, and has failed again, tries once more than necessary.
     pub(super) fn rested(&mut self, TimerId(listener): TimerId) {
         let listener = ListenerId(listener);
         if let Some(server) = self.servers.get_mut(&listener).filter(|server| server.resting) {
@@ -127,7 +128,7 @@ impl Worker {
         }
     }
 
-    /// A descriptor is free again: every socket that rests tries once.
+    /// A descriptor is free again: every paused socket tries once.
     pub(super) fn descriptor_freed(&mut self) {
         let resting = self.servers.iter().filter(|(_, server)| server.resting).map(|(id, _)| *id);
         for ListenerId(listener) in resting.collect::<Vec<_>>() {
@@ -140,7 +141,7 @@ impl Worker {
         self.steps.push(Step::Call(Call::Close { socket: connection }));
     }
 
-    /// The channel is gone: the primary gives to others what we have not acknowledged.
+    /// The channel is closed: the primary hands the unacknowledged connections to other workers.
     pub(super) fn drop_unacknowledged(&mut self) {
         let accepting = core::mem::take(&mut self.accepting);
         let offered = self.servers.values_mut().flat_map(|server| core::mem::take(&mut server.offered));

@@ -1,6 +1,6 @@
-//! Which of a worker's servers share a socket with which of another's: the n-th live one on the same address does.
-//! Node keeps the index of a failed attempt for ever, so that later ones no longer match (up to version 20); here it
-//! is given back.
+//! The indexes of a worker's servers: the n-th open server of an address shares a socket with the n-th of every other
+//! worker. Up to version 20, Node keeps the index of a failed attempt, so that later servers no longer match; here
+//! the index is returned.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -8,7 +8,7 @@ use alloc::string::String;
 use crate::address::AddressType;
 use crate::listen::ListenAddress;
 
-/// What must be equal for two servers to be of one row. Node: `address:port:addressType:fd`.
+/// Servers with the same address count together. Node: `address:port:addressType:fd`.
 type Place = (Option<String>, Option<i64>, AddressType, Option<i64>);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -32,7 +32,7 @@ impl Indexes {
         Indexes { rows: BTreeMap::new() }
     }
 
-    /// The index of a new server there.
+    /// Takes the index of a new server.
     pub(super) fn take(&mut self, address: &ListenAddress) -> u64 {
         let row = self.rows.entry(place(address)).or_default();
         let index = row.next;
@@ -41,7 +41,7 @@ impl Indexes {
         index
     }
 
-    /// A server there is closed, or never came to be. With the last one the counting begins anew.
+    /// Returns the index of a server that is closed or failed to open. After the last one, counting restarts.
     pub(super) fn give_back(&mut self, address: &ListenAddress, index: u64) {
         let place = place(address);
         if let Some(row) = self.rows.get_mut(&place) {
@@ -57,8 +57,9 @@ impl Indexes {
 mod tests {
     use super::*;
 
+    /// The index grows until the last one is returned.
     #[test]
-    fn the_index_grows_until_the_last_is_given_back() {
+    fn index_restarts_after_last_return() {
         let at = ListenAddress::default();
         let mut indexes = Indexes::new();
         assert_eq!((indexes.take(&at), indexes.take(&at)), (0, 1));

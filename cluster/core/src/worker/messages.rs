@@ -1,5 +1,4 @@
-//! The talking half of a worker: a user's messages, and the sockets that travel with them.
-//! What the cluster itself says is elsewhere.
+//! Users' messages between a worker and its primary, and the sockets sent with them.
 
 use super::{Step, Worker};
 use crate::channel::Outgoing;
@@ -15,20 +14,20 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// [`SendError`] if the channel is closed or full, or the message would be taken for one of Node's own.
+    /// [`SendError`] if the channel is closed or full, or the message looks like an internal one of Node.
     pub fn send(&mut self, message: impl Into<Message>) -> Result<Sent, SendError> {
         self.post(&message.into(), None)
     }
 
     /// Sends a message and a socket to the primary. Node: `process.send(message, handle, options)`.
     ///
-    /// A connection of a server of this worker is released when the primary has it. What the primary refuses is sent
-    /// again, three times if it is more than a bare socket; then [`ChannelError::NotReceived`] is told. What
-    /// it has not acknowledged when the channel closes is lost, as in Node, and closed.
+    /// A connection of a server of this worker is released once the primary has received a copy. A rejected message
+    /// is sent again, three times unless the socket is bare; then [`ChannelError::NotReceived`] is emitted. A socket
+    /// that is unacknowledged when the channel closes is lost, as in Node, and closed.
     ///
     /// # Errors
     ///
-    /// As [`Worker::send`], or the socket was given away before. The socket is still the caller's then.
+    /// As [`Worker::send`], or the socket was sent before. The caller keeps the socket.
     pub fn send_with(
         &mut self,
         message: impl Into<Message>,
@@ -37,7 +36,8 @@ impl Worker {
         self.post(&message.into(), Some(passing))
     }
 
-    /// How many messages that were accepted has the operating system not taken whole? `None`: some were lost.
+    /// The number of accepted messages that the operating system has not accepted completely. `None`: messages were
+    /// lost.
     pub fn unwritten(&self) -> Option<u64> {
         self.channel.unwritten()
     }
@@ -49,7 +49,7 @@ impl Worker {
         })
     }
 
-    /// The application is done with a connection, or with a socket that came with a message, and has closed it.
+    /// The application has closed a connection, or a socket that was received with a message.
     pub fn release(&mut self, socket: SocketId) {
         self.command(|worker| {
             if let Some(listener) = worker.connections.remove(&socket) {
@@ -60,14 +60,14 @@ impl Worker {
         });
     }
 
-    /// The sender of a socket no longer counts the socket.
+    /// The sender of a socket stops counting the socket.
     fn uncount(&mut self, socket: SocketId) {
         if let Some((_, key)) = self.counted.release(socket) {
             self.answer(SocketCount::AllClosed(key));
         }
     }
 
-    /// A message has come with a socket. Its sender may count it.
+    /// A message has arrived with a socket, which the sender may count.
     pub(super) fn arrived(&mut self, envelope: Envelope, socket: SocketId) -> Option<Output<WorkerEvent>> {
         let Envelope { message, kind, key } = envelope;
         match message {
@@ -96,7 +96,7 @@ impl Worker {
         }
     }
 
-    /// One copy of a socket that the program has passed is no longer on its way.
+    /// One copy of a socket that the program has sent is no longer in flight.
     pub(super) fn settled(&mut self, socket: SocketId) {
         if self.in_flight.settle(socket) {
             self.steps.push(Step::Call(Call::Close { socket }));
@@ -108,7 +108,7 @@ impl Worker {
         }
     }
 
-    /// The primary has refused a socket of the program's too often.
+    /// The primary has rejected a socket of the program too often.
     pub(super) fn not_received(&mut self, outgoing: &Outgoing) -> Option<Output<WorkerEvent>> {
         self.settled(outgoing.passes()?);
         Some(Output::Event(WorkerEvent::Error { error: ChannelError::NotReceived }))

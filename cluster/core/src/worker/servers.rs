@@ -1,4 +1,4 @@
-//! The serving half of a worker: its servers, from the wish to the end. What comes to them is in `connections`.
+//! The servers of a worker, from the request to the close. Connections are in `connections`.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -14,40 +14,39 @@ use crate::listen::{ListenAddress, ListenOptions};
 use crate::message::{HandleKey, QueryServer, Reply, Request};
 use crate::os::{Call, ChannelId, Errno, HandleId, LocalAddress, SocketId};
 
-/// How many connections the kernel may hold where the user does not say. Node: 511.
+/// The kernel's queue of connections if the program gives none. Node: 511.
 const BACKLOG: u32 = 511;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum ServerState {
-    /// The primary has not answered.
+    /// No answer of the primary yet.
     Requested,
-    /// The primary accepts for it, at this address.
+    /// The primary accepts connections, at this address.
     RoundRobin(LocalAddress),
-    /// It accepts from this socket itself.
+    /// The worker accepts connections from this socket.
     Bound(SocketId),
-    /// Closed; its connections have still to end.
+    /// Closed, with open connections.
     Closed,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Server {
     pub(super) options: ListenOptions,
-    /// Which of those on this address; `None` if it shares with nobody.
+    /// The index among the worker's servers of the address; `None` for an exclusive server.
     index: Option<u64>,
     pub(super) state: ServerState,
     pub(super) key: Option<HandleKey>,
-    /// The port that the kernel chose.
     port: u16,
-    /// The application wants a connection.
+    /// The application asks for a connection.
     pub(super) wanted: bool,
-    /// Its own socket could not accept, and has not tried again.
+    /// Accepting is paused after a failure.
     pub(super) resting: bool,
     pub(super) backoff: Backoff,
-    /// Connections the primary has offered, with the number to answer.
+    /// Connections offered by the primary, with the sequence numbers of the offers.
     pub(super) offered: VecDeque<(u64, SocketId)>,
 }
 
-/// A closed server of which the primary does not know yet that it is.
+/// A closed server, with a close that the primary has not been informed of.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Unanswered {
     address: ListenAddress,
@@ -55,7 +54,7 @@ pub(super) struct Unanswered {
 }
 
 impl Worker {
-    /// Serves an address together with the other workers that do. [`WorkerEvent::Listening`] or
+    /// Listens on an address, shared with other workers that do. [`WorkerEvent::Listening`] or
     /// [`WorkerEvent::ListenFailed`] follows. Node: `server.listen()`.
     pub fn listen(&mut self, options: ListenOptions) -> ListenerId {
         self.last_listener += 1;
@@ -78,13 +77,13 @@ impl Worker {
         listener
     }
 
-    /// Closes a server; what it was offered and has not acknowledged goes to other workers.
-    /// [`WorkerEvent::Closed`] follows when its connections have ended. Node: `server.close()`.
+    /// Closes a server; unacknowledged connections are handed to other workers. [`WorkerEvent::Closed`] follows when
+    /// the server's connections have ended. Node: `server.close()`.
     pub fn close(&mut self, listener: ListenerId) {
         self.command(|worker| worker.close_server(listener));
     }
 
-    /// It shares with nobody: no primary is needed.
+    /// Binds an exclusive server, without the primary.
     fn bind(&mut self, listener: ListenerId, server: Server) {
         let address = server.options.address.to_bind(server.options.reuse_port);
         let backlog = Some(server.backlog());
@@ -92,7 +91,7 @@ impl Worker {
         self.steps.push(Step::Call(Call::Bind { handle: HandleId(listener.0), address, backlog }));
     }
 
-    /// The operating system has bound a socket for us alone.
+    /// The operating system has bound the socket of an exclusive server.
     pub(super) fn bound(&mut self, HandleId(listener): HandleId, socket: SocketId, address: LocalAddress) {
         let listener = ListenerId(listener);
         let Some(server) =
@@ -114,7 +113,7 @@ impl Worker {
 
     fn ask(&mut self, listener: ListenerId, server: Server) {
         if !self.channel.is_connected() || self.exited_after_disconnect {
-            // Nobody would answer.
+            // No primary would answer.
             self.give_back(&server);
             return self.failed(&server.options, listener, Errno::ENOTCONN);
         }
@@ -129,7 +128,7 @@ impl Worker {
         }
     }
 
-    /// The primary has answered a `listen`.
+    /// Handles the primary's answer to a query.
     pub(super) fn answered(&mut self, listener: ListenerId, reply: Reply, socket: Option<SocketId>) {
         let asked = self.servers.get_mut(&listener).filter(|server| server.state == ServerState::Requested);
         let Some(server) = asked else { return self.answered_too_late(listener, reply, socket) };
@@ -144,7 +143,7 @@ impl Worker {
             return self.steps.push(Step::Call(Call::Listen { socket, backlog }));
         }
         if server.is_udp() {
-            // There is nothing to be read from and written to.
+            // A UDP server needs a socket.
             self.say_closed(listener);
             return self.not_listening(listener, Errno::EPROTO);
         }
@@ -158,7 +157,7 @@ impl Worker {
         self.serves(listener, address);
     }
 
-    /// The server was closed before the answer: the primary is told now, as it is only now that we know the key.
+    /// The server was closed before the answer. The primary is informed now, because the answer contains the key.
     fn answered_too_late(&mut self, listener: ListenerId, reply: Reply, socket: Option<SocketId>) {
         self.close_socket(socket);
         if let Some(Unanswered { address, index }) = self.unanswered.remove(&listener) {
@@ -173,7 +172,7 @@ impl Worker {
         let Some(listener) = self.owner(socket) else { return };
         let asked = self.servers[&listener].options.address.port();
         if asked != 0 && asked != address.port() {
-            // A Node primary that could not bind sends its socket all the same.
+            // A Node primary that failed to bind sends its socket all the same.
             return self.listen_failed(socket, Errno::EADDRINUSE);
         }
         self.serves(listener, address);
@@ -193,7 +192,8 @@ impl Worker {
         self.servers.iter().find(|(_, server)| own(server)).map(|(listener, _)| *listener)
     }
 
-    /// It listens. The user hears it first, and the primary after the user's reaction, as in Node.
+    /// The server listens: the program gets the event first, the primary the report after the program's reaction, as
+    /// in Node.
     fn serves(&mut self, listener: ListenerId, address: LocalAddress) {
         if let Some(server) = self.servers.get_mut(&listener) {
             server.port = address.port();
@@ -201,7 +201,7 @@ impl Worker {
         self.steps.tick(Step::Listening(listener, address));
     }
 
-    /// The tick in which the user hears that a server listens, if it still does.
+    /// The tick of the listening event, unless the server was closed in the meantime.
     pub(super) fn heard(
         &mut self,
         listener: ListenerId,
@@ -226,13 +226,13 @@ impl Worker {
         let Some(server) = self.servers.get(&listener) else { return };
         if server.state != ServerState::Closed && server.index.is_some() {
             let QueryServer { address, address_type, port, fd, .. } = server.query();
-            // A path has none, and says so: -1.
+            // The port of a path is -1.
             let port = if port == Some(-1) { -1 } else { i32::from(server.port) };
             self.send_request(Request::Listening(ListeningAddress { address, port, address_type, fd }));
         }
     }
 
-    /// It does not listen, and never did: nothing of it stays.
+    /// Removes a server that failed to listen.
     fn not_listening(&mut self, listener: ListenerId, errno: Errno) {
         let Some(server) = self.servers.remove(&listener) else { return };
         self.give_back(&server);
@@ -246,7 +246,7 @@ impl Worker {
         self.steps.tick(Step::Emit(WorkerEvent::ListenFailed { listener, error }));
     }
 
-    /// Closes every server. Those the primary has not answered for never were: it will not answer any more.
+    /// Closes every server. A server without an answer fails: a worker that shuts down gets none.
     pub(super) fn close_all(&mut self) {
         let asked = |_: &ListenerId, server: &mut Box<Server>| {
             server.state == ServerState::Requested && server.index.is_some()
@@ -260,7 +260,7 @@ impl Worker {
         }
     }
 
-    /// The servers that a worker that leaves closes and waits for: those that the primary knows.
+    /// The servers that a shutdown closes and waits for: those shared with other workers.
     pub(super) fn shared_servers(&self) -> impl Iterator<Item = ListenerId> {
         self.servers.iter().filter(|(_, server)| server.index.is_some()).map(|(listener, _)| *listener)
     }
@@ -283,7 +283,7 @@ impl Worker {
         if let ServerState::Bound(socket) = before {
             self.steps.push(Step::Call(Call::Close { socket }));
         }
-        // The primary hears this first, so that it does not offer them to us again.
+        // Informs the primary first, so that it does not offer the connections to this worker again.
         self.say_closed(listener);
         for (seq, connection) in offered {
             self.decline(seq, connection);
@@ -291,7 +291,7 @@ impl Worker {
         self.close_if_drained(listener);
     }
 
-    /// Tells the primary, once it has told us the key.
+    /// Informs the primary of a close, once the key is known.
     fn say_closed(&mut self, listener: ListenerId) {
         if let Some(key) = self.servers.get(&listener).and_then(|server| server.key.clone()) {
             self.send_request(Request::Close(key));
@@ -321,7 +321,7 @@ impl Server {
     }
 }
 
-/// Where a server is whose primary does not say it.
+/// The address of a server without one in the primary's answer.
 fn unsaid(asked: &ListenAddress) -> LocalAddress {
     match asked {
         ListenAddress::Tcp { host, port, .. } | ListenAddress::Udp { host, port: Some(port), .. } => {

@@ -2,7 +2,7 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
-use crate::house::House;
+use crate::testing::TestCluster;
 use cluster_core::{
     Call, ChannelId, Event, HandleType, Limits, ListenOptions, ListenerId, LocalAddress, Machine, OsEvent,
     OutgoingHandle, Output, Primary, SchedulingPolicy, Sent, Serialization, Settings, SocketId, Worker,
@@ -16,26 +16,28 @@ const TWO: WorkerId = WorkerId(2);
 const BOUND: SocketId = SocketId(1);
 const LISTENER: ListenerId = ListenerId(1);
 
+/// A server that is closed before its answer leaves the next server of the address open.
 #[test]
-fn a_server_closed_before_the_answer_does_not_take_the_next_one_with_it() {
-    let mut house = House::new(Settings { keep_listening: true, ..Settings::default() });
-    house.fork(1);
-    let early = house.worker(ONE).listen(ListenOptions::default());
-    house.worker(ONE).close(early);
-    let late = house.worker(ONE).listen(ListenOptions::default());
-    house.settle();
-    house.worker(ONE).accept(late);
+fn early_close_spares_next_server() {
+    let mut cluster = TestCluster::new(Settings { keep_listening: true, ..Settings::default() });
+    cluster.fork(1);
+    let early = cluster.worker(ONE).listen(ListenOptions::default());
+    cluster.worker(ONE).close(early);
+    let late = cluster.worker(ONE).listen(ListenOptions::default());
+    cluster.settle();
+    cluster.worker(ONE).accept(late);
     // The first socket was bound for the server that was closed, the second for the one that serves.
-    house.connect(SocketId(2));
-    assert_eq!(house.connections(ONE), 1);
+    cluster.connect(SocketId(2));
+    assert_eq!(cluster.connections(ONE), 1);
 }
 
+/// A shared socket that was closed is not sent to workers that asked before.
 #[test]
-fn a_shared_socket_that_is_closed_is_not_sent_any_more() {
+fn closed_shared_socket_is_not_sent() {
     let mut settings = Settings { policy: SchedulingPolicy::Shared, ..Settings::default() };
     settings.limits.congested_bytes = 100;
-    let mut house = House::new(settings);
-    house.fork(1);
+    let mut cluster = TestCluster::new(settings);
+    cluster.fork(1);
     let ask = |index: u32| {
         format!(
             "{{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"index\":{index},\"address\":null,\"port\":0,\
@@ -44,44 +46,45 @@ fn a_shared_socket_that_is_closed_is_not_sent_any_more() {
     };
     // It asks twice and does not acknowledge the first socket: the second answer is held.
     for index in [7, 8] {
-        house.primary.handle(OsEvent::Read {
+        cluster.primary.handle(OsEvent::Read {
             channel: ONE.into(),
             bytes: ask(index).into_bytes(),
             socket: None,
         });
-        assert_eq!(cluster_core::pump(&mut house.primary, &mut house.desk), None);
+        assert_eq!(cluster_core::pump(&mut cluster.primary, &mut cluster.os), None);
     }
-    let sent = |house: &House| {
-        house.desk.calls.iter().filter(|call| matches!(call, Call::Write { socket: Some(_), .. })).count()
+    let sent = |cluster: &TestCluster| {
+        cluster.os.calls.iter().filter(|call| matches!(call, Call::Write { socket: Some(_), .. })).count()
     };
-    house.primary.disconnect_worker(ONE);
+    cluster.primary.disconnect_worker(ONE);
     let acknowledged = b"{\"cmd\":\"NODE_HANDLE_ACK\"}\n".to_vec();
-    house.primary.handle(OsEvent::Read { channel: ONE.into(), bytes: acknowledged, socket: None });
-    while cluster_core::pump(&mut house.primary, &mut house.desk).is_some() {}
-    assert_eq!(sent(&house), 1, "the second socket is closed, and what would have carried it is not sent");
-    let said = house.desk.calls.iter().rev().find_map(|call| match call {
+    cluster.primary.handle(OsEvent::Read { channel: ONE.into(), bytes: acknowledged, socket: None });
+    while cluster_core::pump(&mut cluster.primary, &mut cluster.os).is_some() {}
+    assert_eq!(sent(&cluster), 1, "the second socket is closed, and what would have carried it is not sent");
+    let said = cluster.os.calls.iter().rev().find_map(|call| match call {
         Call::Write { bytes, .. } => Some(String::from_utf8_lossy(bytes).into_owned()),
         _ => None,
     });
     assert!(said.is_some_and(|said| said.contains("disconnect")), "what was held behind it is");
-    let sent = house.primary.send(ONE, json!("more"));
+    let sent = cluster.primary.send(ONE, json!("more"));
     assert_eq!(sent, Ok(Sent::Buffered), "what is not sent any more is not waited for, either");
 }
 
+/// A connection that was offered to a closed server is handed to another worker.
 #[test]
-fn what_a_closed_server_was_offered_goes_to_another_worker() {
-    let mut house = House::new(Settings::default());
+fn closed_server_returns_offers() {
+    let mut cluster = TestCluster::new(Settings::default());
     let listeners =
-        house.fork(2).into_iter().map(|worker| house.worker(worker).listen(ListenOptions::default()));
+        cluster.fork(2).into_iter().map(|worker| cluster.worker(worker).listen(ListenOptions::default()));
     let listeners: Vec<_> = listeners.collect();
-    house.settle();
-    house.worker(TWO).accept(listeners[1]);
+    cluster.settle();
+    cluster.worker(TWO).accept(listeners[1]);
     // The first of the sockets the primary has opened. It is offered to the first worker, which has not asked for it.
-    house.connect(SocketId(1));
-    assert_eq!(house.connections(TWO), 0);
-    house.worker(ONE).close(listeners[0]);
-    house.settle();
-    assert_eq!((house.connections(ONE), house.connections(TWO)), (0, 1));
+    cluster.connect(SocketId(1));
+    assert_eq!(cluster.connections(TWO), 0);
+    cluster.worker(ONE).close(listeners[0]);
+    cluster.settle();
+    assert_eq!((cluster.connections(ONE), cluster.connections(TWO)), (0, 1));
 }
 
 /// What a worker asks its system for next.
@@ -109,8 +112,9 @@ fn hears(worker: &mut Worker, line: &str) {
 
 const LEAVE: &str = r#"{"cmd":"NODE_CLUSTER","act":"disconnect","seq":1}"#;
 
+/// A channel closes when its last byte is written.
 #[test]
-fn a_channel_closes_when_the_last_byte_is_written() {
+fn channel_closes_after_last_byte() {
     let channel = ChannelId::PRIMARY;
     let (mut worker, unsent) = with_a_full_channel();
     hears(&mut worker, LEAVE);
@@ -121,8 +125,9 @@ fn a_channel_closes_when_the_last_byte_is_written() {
     assert_eq!(asked(&mut worker), Some(Call::CloseChannel { channel }));
 }
 
+/// A channel closes when its last socket is acknowledged.
 #[test]
-fn a_channel_closes_when_the_last_socket_has_arrived() {
+fn channel_closes_after_last_socket() {
     let channel = ChannelId::PRIMARY;
     let (mut worker, _) = with_a_full_channel();
     worker.handle(OsEvent::Writable { channel });
@@ -146,8 +151,9 @@ fn a_channel_closes_when_the_last_socket_has_arrived() {
     assert_eq!(last, [Call::Close { socket: passing.socket }, Call::CloseChannel { channel }]);
 }
 
+/// A socket is sent with the first byte of its frame, and not again with the rest.
 #[test]
-fn a_socket_goes_with_the_first_byte_of_its_line_and_not_with_the_rest_again() {
+fn socket_is_sent_with_first_byte() {
     let channel = ChannelId::PRIMARY;
     let mut worker = Worker::new(ONE, Serialization::Json, Limits::default());
     asked(&mut worker).expect("it is online");
@@ -167,49 +173,49 @@ fn a_socket_goes_with_the_first_byte_of_its_line_and_not_with_the_rest_again() {
 }
 
 /// Workers that listen on one port; the first wants a connection.
-fn serving(settings: Settings, workers: usize) -> House {
-    let mut house = House::new(settings);
-    for worker in house.fork(workers) {
-        house.worker(worker).listen(ListenOptions::default());
+fn serving(settings: Settings, workers: usize) -> TestCluster {
+    let mut cluster = TestCluster::new(settings);
+    for worker in cluster.fork(workers) {
+        cluster.worker(worker).listen(ListenOptions::default());
     }
-    house.settle();
-    house.worker(ONE).accept(LISTENER);
-    house.settle();
-    house
+    cluster.settle();
+    cluster.worker(ONE).accept(LISTENER);
+    cluster.settle();
+    cluster
 }
 
 /// The last socket at which the primary began to accept.
-fn last_listener(house: &House) -> Option<SocketId> {
+fn last_listener(cluster: &TestCluster) -> Option<SocketId> {
     let resumed = |call: &Call| if let Call::ResumeAccept { socket } = call { Some(*socket) } else { None };
-    house.desk.calls.iter().rev().find_map(resumed)
+    cluster.os.calls.iter().rev().find_map(resumed)
 }
 
 /// A worker that is forked after `disconnect` serves on a socket of its own, which `keep_listening` keeps until the next one.
 #[test]
 fn worker_after_disconnect_binds_again() {
-    let mut house = serving(Settings { keep_listening: true, ..Settings::default() }, 1);
-    house.connect(BOUND);
-    house.primary.disconnect_all();
-    house.fork(1);
-    house.worker(TWO).listen(ListenOptions::default());
-    house.settle();
-    house.worker(TWO).accept(LISTENER);
-    let connection = house.processes[&ONE].events.iter().find_map(|event| match event {
+    let mut cluster = serving(Settings { keep_listening: true, ..Settings::default() }, 1);
+    cluster.connect(BOUND);
+    cluster.primary.disconnect_all();
+    cluster.fork(1);
+    cluster.worker(TWO).listen(ListenOptions::default());
+    cluster.settle();
+    cluster.worker(TWO).accept(LISTENER);
+    let connection = cluster.processes[&ONE].events.iter().find_map(|event| match event {
         WorkerEvent::Connection { connection, .. } => Some(*connection),
         _ => None,
     });
     let connection = connection.expect("worker 1 has a connection");
-    house.worker(ONE).release(connection);
-    house.settle();
-    assert!(house.events.contains(&Event::AllDisconnected));
-    let again = last_listener(&house).expect("the second worker listens");
-    house.connect(again);
-    assert_eq!(house.connections(TWO), 1);
-    house.kill(TWO);
-    assert!(!house.desk.calls.contains(&Call::Close { socket: again }));
-    house.primary.disconnect_all();
-    house.settle();
-    assert!(house.desk.calls.contains(&Call::Close { socket: again }));
+    cluster.worker(ONE).release(connection);
+    cluster.settle();
+    assert!(cluster.events.contains(&Event::AllDisconnected));
+    let again = last_listener(&cluster).expect("the second worker listens");
+    cluster.connect(again);
+    assert_eq!(cluster.connections(TWO), 1);
+    cluster.kill(TWO);
+    assert!(!cluster.os.calls.contains(&Call::Close { socket: again }));
+    cluster.primary.disconnect_all();
+    cluster.settle();
+    assert!(cluster.os.calls.contains(&Call::Close { socket: again }));
 }
 
 /// With and without `keep_listening`, in both policies, while a worker drains, and while its address is still being bound: no
@@ -219,14 +225,14 @@ fn disconnect_closes_every_listening_socket() {
     for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {
         for keep_listening in [false, true] {
             let settings = Settings { policy, keep_listening, ..Settings::default() };
-            let mut house = serving(settings, 2);
+            let mut cluster = serving(settings, 2);
             if policy == SchedulingPolicy::RoundRobin {
-                house.connect(BOUND);
-                assert_eq!(house.connections(ONE), 1, "the connection of worker 1 keeps it from exiting");
+                cluster.connect(BOUND);
+                assert_eq!(cluster.connections(ONE), 1, "the connection of worker 1 keeps it from exiting");
             }
-            house.primary.disconnect_all();
-            while cluster_core::pump(&mut house.primary, &mut house.desk).is_some() {}
-            let closes = house.desk.calls.iter().filter(|call| **call == Call::Close { socket: BOUND });
+            cluster.primary.disconnect_all();
+            while cluster_core::pump(&mut cluster.primary, &mut cluster.os).is_some() {}
+            let closes = cluster.os.calls.iter().filter(|call| **call == Call::Close { socket: BOUND });
             assert_eq!(closes.count(), 1, "{policy:?}, keep_listening: {keep_listening}");
         }
     }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::house::House;
+use crate::testing::TestCluster;
 use cluster_core::{
     Call, Event, HandleId, Limits, ListenAddress, ListenOptions, ListenerId, Serialization, Settings,
     SpawnOptions, TimerId, WorkerEvent, WorkerId,
@@ -16,48 +16,48 @@ use cluster_core::{
 const NEAR_ENDS: [u64; 5] = [(1 << 31) - 8, (1 << 32) - 8, (1 << 53) - 8, (1 << 63) - 8, u64::MAX - 1_000];
 
 /// A cluster of two workers; every counter continues there.
-fn counted(last: u64, serialization: Serialization) -> House {
+fn counted(last: u64, serialization: Serialization) -> TestCluster {
     let command = SpawnOptions::new().exec_argv(["--inspect"]).serialization(serialization);
-    let mut house = House::new(Settings { spawn: command, ..Settings::default() });
-    house.primary.count_after(last);
-    house.primary.count_workers_after(WorkerId(last));
-    house.desk.count_after(last);
-    for worker in house.fork(2) {
-        house.worker(worker).count_after(last);
-        house.processes.get_mut(&worker).expect("a live worker").desk.count_after(last);
+    let mut cluster = TestCluster::new(Settings { spawn: command, ..Settings::default() });
+    cluster.primary.count_after(last);
+    cluster.primary.count_workers_after(WorkerId(last));
+    cluster.os.count_after(last);
+    for worker in cluster.fork(2) {
+        cluster.worker(worker).count_after(last);
+        cluster.processes.get_mut(&worker).expect("a live worker").os.count_after(last);
     }
-    house
+    cluster
 }
 
 /// Everything listens, each on a port of its own and on one that all share; gives the listeners of the first worker.
-fn listen(house: &mut House) -> Vec<ListenerId> {
-    let workers: Vec<WorkerId> = house.primary.workers().collect();
+fn listen(cluster: &mut TestCluster) -> Vec<ListenerId> {
+    let workers: Vec<WorkerId> = cluster.primary.workers().collect();
     let mut listeners = Vec::new();
     for worker in &workers {
         for port in [80, 81, 82] {
             let address = ListenAddress::Tcp { host: None, port, ipv6_only: false };
             listeners
-                .push(house.worker(*worker).listen(ListenOptions { address, ..ListenOptions::default() }));
+                .push(cluster.worker(*worker).listen(ListenOptions { address, ..ListenOptions::default() }));
         }
-        house.settle();
+        cluster.settle();
     }
     listeners.truncate(3);
     listeners
 }
 
 /// Serves so many connections at the first socket, each worker in turn.
-fn serve(house: &mut House, listener: ListenerId, count: usize) -> usize {
-    let bound = house.desk.last_bound().expect("something is bound");
-    let workers: Vec<WorkerId> = house.primary.workers().collect();
-    let before: usize = workers.iter().map(|worker| house.connections(*worker)).sum();
+fn serve(cluster: &mut TestCluster, listener: ListenerId, count: usize) -> usize {
+    let bound = cluster.os.last_bound().expect("something is bound");
+    let workers: Vec<WorkerId> = cluster.primary.workers().collect();
+    let before: usize = workers.iter().map(|worker| cluster.connections(*worker)).sum();
     for _ in 0..count {
         for worker in &workers {
-            house.worker(*worker).accept(listener);
+            cluster.worker(*worker).accept(listener);
         }
-        house.settle();
-        house.connect(bound);
+        cluster.settle();
+        cluster.connect(bound);
     }
-    workers.iter().map(|worker| house.connections(*worker)).sum::<usize>() - before
+    workers.iter().map(|worker| cluster.connections(*worker)).sum::<usize>() - before
 }
 
 /// Connections are served, and workers listen, exit and are replaced, across each end.
@@ -65,16 +65,16 @@ fn serve(house: &mut House, listener: ListenerId, count: usize) -> usize {
 fn counters_serve_across_old_ends() {
     for serialization in [Serialization::Json, Serialization::Advanced] {
         for last in NEAR_ENDS {
-            let mut house = counted(last, serialization);
-            let listeners = listen(&mut house);
+            let mut cluster = counted(last, serialization);
+            let listeners = listen(&mut cluster);
             let listening = |event: &&Event| matches!(event, Event::Listening { .. });
-            assert_eq!(house.events.iter().filter(listening).count(), 6, "{last}: {:?}", house.events);
-            assert_eq!(serve(&mut house, listeners[2], 40), 40, "{last}, {serialization:?}");
-            let first = house.primary.workers().next().expect("two workers live");
-            house.kill(first);
-            assert_eq!(house.fork(1), [WorkerId(last + 3)]);
-            let errors = house.events.iter().filter(|event| matches!(event, Event::Error { .. }));
-            assert_eq!(errors.count(), 0, "{last}: {:?}", house.events);
+            assert_eq!(cluster.events.iter().filter(listening).count(), 6, "{last}: {:?}", cluster.events);
+            assert_eq!(serve(&mut cluster, listeners[2], 40), 40, "{last}, {serialization:?}");
+            let first = cluster.primary.workers().next().expect("two workers live");
+            cluster.kill(first);
+            assert_eq!(cluster.fork(1), [WorkerId(last + 3)]);
+            let errors = cluster.events.iter().filter(|event| matches!(event, Event::Error { .. }));
+            assert_eq!(errors.count(), 0, "{last}: {:?}", cluster.events);
         }
     }
 }
@@ -83,14 +83,14 @@ fn counters_serve_across_old_ends() {
 #[test]
 fn counters_never_repeat_an_id() {
     for last in NEAR_ENDS {
-        let mut house = counted(last, Serialization::Json);
-        listen(&mut house);
-        let handles: Vec<HandleId> = house.desk.calls.iter().filter_map(handle).collect();
+        let mut cluster = counted(last, Serialization::Json);
+        listen(&mut cluster);
+        let handles: Vec<HandleId> = cluster.os.calls.iter().filter_map(handle).collect();
         let unique: BTreeSet<HandleId> = handles.iter().copied().collect();
         assert_eq!((handles.len(), unique.len()), (3, 3), "{handles:?}");
         assert!(unique.iter().all(|HandleId(id)| *id > last), "{last}: {handles:?}");
         let listening =
-            house.processes.values().flat_map(|process| &process.events).filter_map(|event| match event {
+            cluster.processes.values().flat_map(|process| &process.events).filter_map(|event| match event {
                 WorkerEvent::Listening { listener, .. } => Some(listener.0),
                 _ => None,
             });
@@ -106,23 +106,23 @@ fn handle(call: &Call) -> Option<HandleId> {
 #[test]
 fn counters_number_retries_across_ends() {
     for last in NEAR_ENDS {
-        let mut house = House::new(Settings::default());
-        house.primary.count_after(last);
-        let worker = house.fork(1)[0];
+        let mut cluster = TestCluster::new(Settings::default());
+        cluster.primary.count_after(last);
+        let worker = cluster.fork(1)[0];
         let options = ListenOptions { max_connections: Some(0), ..ListenOptions::default() };
-        house.worker(worker).listen(options);
-        house.settle();
-        let bound = house.desk.last_bound().expect("it is bound");
-        house.connect(bound);
+        cluster.worker(worker).listen(options);
+        cluster.settle();
+        let bound = cluster.os.last_bound().expect("it is bound");
+        cluster.connect(bound);
         let mut timers = BTreeSet::new();
         for _ in 0..20 {
-            let set = house.desk.calls.iter().rev().find_map(|call| match call {
+            let set = cluster.os.calls.iter().rev().find_map(|call| match call {
                 Call::SetTimer { timer, .. } => Some(*timer),
                 _ => None,
             });
             let timer = set.expect("a retry is set");
             assert!(timer > TimerId(last) && timers.insert(timer), "{timer:?} of {timers:?}");
-            house.tell(cluster_core::OsEvent::Timer { timer });
+            cluster.tell(cluster_core::OsEvent::Timer { timer });
         }
     }
 }
@@ -131,9 +131,9 @@ fn counters_number_retries_across_ends() {
 #[test]
 fn counters_keep_inspector_ports_in_range() {
     for last in NEAR_ENDS {
-        let mut house = counted(last, Serialization::Json);
-        house.fork(20);
-        let ports = house.desk.calls.iter().filter_map(|call| match call {
+        let mut cluster = counted(last, Serialization::Json);
+        cluster.fork(20);
+        let ports = cluster.os.calls.iter().filter_map(|call| match call {
             Call::Spawn { options, .. } => options.get_exec_argv().last().map(ToString::to_string),
             _ => None,
         });
@@ -147,10 +147,10 @@ fn counters_keep_inspector_ports_in_range() {
 /// A counter beyond the requested number keeps its own.
 #[test]
 fn counters_never_turn_back() {
-    let mut house = House::new(Settings::default());
-    house.fork(3);
-    house.primary.count_workers_after(WorkerId(1));
-    assert_eq!(house.fork(1), [WorkerId(4)]);
+    let mut cluster = TestCluster::new(Settings::default());
+    cluster.fork(3);
+    cluster.primary.count_workers_after(WorkerId(1));
+    assert_eq!(cluster.fork(1), [WorkerId(4)]);
     let limits = Limits::default();
     let mut worker = cluster_core::Worker::new(WorkerId(1), Serialization::Json, limits);
     let first = worker.listen(ListenOptions::default());
@@ -164,16 +164,16 @@ fn counters_number_messages_below_doubles() {
     for (last, first) in
         [(0, 1), (100, 101), ((1 << 32) - 1, 1_u64 << 32), (u64::MAX, (1 << 53) - 1_000_000 + 1)]
     {
-        let mut house = House::new(Settings::default());
-        let worker = house.fork(1)[0];
-        house.primary.count_after(last);
-        house.primary.disconnect_worker(worker);
-        house.settle();
+        let mut cluster = TestCluster::new(Settings::default());
+        let worker = cluster.fork(1)[0];
+        cluster.primary.count_after(last);
+        cluster.primary.disconnect_worker(worker);
+        cluster.settle();
         let wants = format!(r#""seq":{first}"#);
         let written = |call: &Call| match call {
             Call::Write { bytes, .. } => String::from_utf8_lossy(bytes).contains(&wants),
             _ => false,
         };
-        assert!(house.desk.calls.iter().any(written), "{wants} in {:?}", house.desk.calls);
+        assert!(cluster.os.calls.iter().any(written), "{wants} in {:?}", cluster.os.calls);
     }
 }

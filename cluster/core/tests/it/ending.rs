@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use crate::house::{Desk, House};
+use crate::testing::{RecordingOs, TestCluster};
 use cluster_core::{
     Call, ChannelId, Event, ExitStatus, Limits, ListenOptions, ListenerId, Machine, Message, OsEvent, Output,
     Primary, Serialization, Settings, Signal, SocketId, Worker, WorkerEvent, WorkerId, flush, pump,
@@ -26,69 +26,69 @@ fn within_bound<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) ->
 }
 
 /// Workers that listen at one address.
-fn serving(workers: usize) -> House {
-    let mut house = House::new(Settings::default());
-    for worker in house.fork(workers) {
-        house.worker(worker).listen(ListenOptions::default());
+fn serving(workers: usize) -> TestCluster {
+    let mut cluster = TestCluster::new(Settings::default());
+    for worker in cluster.fork(workers) {
+        cluster.worker(worker).listen(ListenOptions::default());
     }
-    house.settle();
-    house
+    cluster.settle();
+    cluster
 }
 
 /// A primary that finishes closes every channel behind what it has sent, and asks no worker to disconnect.
 #[test]
 fn primary_finishes_when_channels_close() {
-    let mut house = serving(2);
-    assert!(!house.primary.is_finished());
-    house.primary.send(ONE, json!("last")).expect("the channel is open");
-    let before = house.desk.calls.len();
-    house.primary.finish();
-    assert!(!house.primary.is_finished(), "nothing is written yet");
-    house.settle();
-    assert!(house.primary.is_finished());
-    let calls = &house.desk.calls[before..];
+    let mut cluster = serving(2);
+    assert!(!cluster.primary.is_finished());
+    cluster.primary.send(ONE, json!("last")).expect("the channel is open");
+    let before = cluster.os.calls.len();
+    cluster.primary.finish();
+    assert!(!cluster.primary.is_finished(), "nothing is written yet");
+    cluster.settle();
+    assert!(cluster.primary.is_finished());
+    let calls = &cluster.os.calls[before..];
     let closed = calls.iter().filter(|call| matches!(call, Call::CloseChannel { .. }));
     assert_eq!(closed.count(), 2, "{calls:?}");
     let asks = |call: &&Call| matches!(call, Call::Write { bytes, .. } if bytes.windows(12).any(|part| part == b"\"disconnect\""));
     assert_eq!(calls.iter().filter(asks).count(), 0, "{calls:?}");
     let has_last =
         |event: &WorkerEvent| matches!(event, WorkerEvent::Message { message, .. } if *message == "last");
-    assert!(house.processes[&ONE].events.iter().any(has_last));
+    assert!(cluster.processes[&ONE].events.iter().any(has_last));
 }
 
 #[test]
 fn worker_finishes_when_its_channel_closes() {
-    let mut house = serving(1);
-    assert!(!house.worker(ONE).is_finished());
-    house.worker(ONE).send(json!("last")).expect("the channel is open");
-    house.worker(ONE).finish();
-    assert!(!house.worker(ONE).is_finished(), "nothing is written yet");
-    let Process { worker, desk } = Process::of(&mut house);
-    while pump(worker, desk).is_some() {}
+    let mut cluster = serving(1);
+    assert!(!cluster.worker(ONE).is_finished());
+    cluster.worker(ONE).send(json!("last")).expect("the channel is open");
+    cluster.worker(ONE).finish();
+    assert!(!cluster.worker(ONE).is_finished(), "nothing is written yet");
+    let Process { worker, os } = Process::of(&mut cluster);
+    while pump(worker, os).is_some() {}
     assert!(worker.is_finished());
-    assert!(desk.calls.iter().any(|call| matches!(call, Call::CloseChannel { .. })));
+    assert!(os.calls.iter().any(|call| matches!(call, Call::CloseChannel { .. })));
 }
 
 /// The parts of a process that a pump needs.
 struct Process<'a> {
     worker: &'a mut Worker,
-    desk: &'a mut Desk,
+    os: &'a mut RecordingOs,
 }
 
 impl<'a> Process<'a> {
-    fn of(house: &'a mut House) -> Self {
-        let process = house.processes.get_mut(&ONE).expect("a live worker");
-        Process { worker: &mut process.worker, desk: &mut process.desk }
+    fn of(cluster: &'a mut TestCluster) -> Self {
+        let process = cluster.processes.get_mut(&ONE).expect("a live worker");
+        Process { worker: &mut process.worker, os: &mut process.os }
     }
 }
 
 /// A primary is disconnecting from the call until the last worker has exited, unless it forks again.
 #[test]
 fn primary_is_disconnecting_until_the_last_exit() {
-    let mut house = serving(2);
-    assert!(!house.primary.is_disconnecting());
-    house.primary.disconnect_all();
-    assert!(house.primary.is_disconnecting());
+    let mut cluster = serving(2);
+    assert!(!cluster.primary.is_disconnecting());
+    cluster.primary.disconnect_all();
+    assert!(cluster.primary.is_disconnecting());
     let mut other = serving(1);
     other.primary.disconnect_all();
     other.primary.fork().expect("nothing impossible was set up");
@@ -98,33 +98,33 @@ fn primary_is_disconnecting_until_the_last_exit() {
 /// A worker is connected until its channel closes, and alive until it exits.
 #[test]
 fn info_follows_the_end() {
-    let mut house = serving(1);
-    let state = |house: &House| {
-        let info = house.primary.worker(ONE).expect("it is known until its last event");
+    let mut cluster = serving(1);
+    let state = |cluster: &TestCluster| {
+        let info = cluster.primary.worker(ONE).expect("it is known until its last event");
         (info.is_connected(), info.is_dead())
     };
-    assert_eq!(state(&house), (true, false));
-    house.primary.handle(OsEvent::ChannelClosed { channel: ONE.into() });
-    while pump(&mut house.primary, &mut house.desk).is_some() {}
-    assert_eq!(state(&house), (false, false));
-    house.primary.handle(OsEvent::Exited { worker: ONE, status: ExitStatus::Code(0) });
-    assert!(matches!(pump(&mut house.primary, &mut house.desk), Some(Event::Exit { .. })));
-    assert_eq!(state(&house), (false, true));
+    assert_eq!(state(&cluster), (true, false));
+    cluster.primary.handle(OsEvent::ChannelClosed { channel: ONE.into() });
+    while pump(&mut cluster.primary, &mut cluster.os).is_some() {}
+    assert_eq!(state(&cluster), (false, false));
+    cluster.primary.handle(OsEvent::Exited { worker: ONE, status: ExitStatus::Code(0) });
+    assert!(matches!(pump(&mut cluster.primary, &mut cluster.os), Some(Event::Exit { .. })));
+    assert_eq!(state(&cluster), (false, true));
 }
 
 /// A worker acknowledges a connection from the call that takes it until the acknowledgement is written.
 #[test]
 fn worker_is_acknowledging_until_written() {
-    let mut house = serving(1);
-    assert!(!house.worker(ONE).is_acknowledging());
-    house.worker(ONE).accept(LISTENER);
-    house.settle();
-    let before = house.desk.calls.len();
-    house.primary.handle(OsEvent::Accepted { listener: BOUND, socket: SocketId(99) });
-    while pump(&mut house.primary, &mut house.desk).is_some() {}
-    let [Call::Write { bytes, socket, .. }] = &house.desk.calls[before..] else { unreachable!("an offer") };
+    let mut cluster = serving(1);
+    assert!(!cluster.worker(ONE).is_acknowledging());
+    cluster.worker(ONE).accept(LISTENER);
+    cluster.settle();
+    let before = cluster.os.calls.len();
+    cluster.primary.handle(OsEvent::Accepted { listener: BOUND, socket: SocketId(99) });
+    while pump(&mut cluster.primary, &mut cluster.os).is_some() {}
+    let [Call::Write { bytes, socket, .. }] = &cluster.os.calls[before..] else { unreachable!("an offer") };
     let (bytes, socket) = (bytes.clone(), *socket);
-    let worker = house.worker(ONE);
+    let worker = cluster.worker(ONE);
     worker.handle(OsEvent::Read { channel: ChannelId::PRIMARY, bytes, socket });
     let is_acceptance = |output: &Output<WorkerEvent>| matches!(output, Output::Call(Call::Write { bytes, .. }) if bytes.windows(15).any(|part| part == b"\"accepted\":true"));
     let mut acknowledged = false;
@@ -149,15 +149,15 @@ fn outcome<M: Machine>(
     command: impl Fn(&mut M),
     is_flushed: bool,
 ) -> (Vec<Call>, Vec<M::Event>) {
-    let mut desk = Desk::default();
-    while pump(&mut machine, &mut desk).is_some() {}
-    desk.calls.clear();
+    let mut os = RecordingOs::default();
+    while pump(&mut machine, &mut os).is_some() {}
+    os.calls.clear();
     command(&mut machine);
     if is_flushed {
-        flush(&mut machine, &mut desk);
+        flush(&mut machine, &mut os);
     }
-    let events = std::iter::from_fn(|| pump(&mut machine, &mut desk)).collect();
-    (desk.calls, events)
+    let events = std::iter::from_fn(|| pump(&mut machine, &mut os)).collect();
+    (os.calls, events)
 }
 
 /// A flush makes the calls of a command before anything else, and loses neither a call nor an event.
@@ -205,12 +205,12 @@ fn flush_loses_nothing() {
 fn flush_writes() {
     let mut primary = Primary::new(Settings::default());
     primary.fork().expect("nothing impossible was set up");
-    let mut desk = Desk::default();
-    while pump(&mut primary, &mut desk).is_some() {}
-    let before = desk.calls.len();
+    let mut os = RecordingOs::default();
+    while pump(&mut primary, &mut os).is_some() {}
+    let before = os.calls.len();
     primary.send(ONE, json!(1)).expect("the channel is open");
-    flush(&mut primary, &mut desk);
-    assert!(matches!(desk.calls[before..], [Call::Write { .. }]), "{:?}", &desk.calls[before..]);
+    flush(&mut primary, &mut os);
+    assert!(matches!(os.calls[before..], [Call::Write { .. }]), "{:?}", &os.calls[before..]);
     assert_eq!(primary.unwritten(ONE), Some(0));
 }
 
@@ -244,14 +244,14 @@ fn read_in_pieces(serialization: Serialization) {
     let mut primary = Primary::new(Settings::default());
     primary.setup(cluster_core::SpawnOptions::new().serialization(serialization));
     primary.fork().expect("nothing impossible was set up");
-    let mut desk = Desk::default();
-    while pump(&mut primary, &mut desk).is_some() {}
+    let mut os = RecordingOs::default();
+    while pump(&mut primary, &mut os).is_some() {}
     primary.send(ONE, json!({ "text": "x".repeat(20) })).expect("the channel is open");
-    while pump(&mut primary, &mut desk).is_some() {}
-    let Some(Call::Write { bytes, .. }) = desk.calls.pop() else { unreachable!("it was written") };
+    while pump(&mut primary, &mut os).is_some() {}
+    let Some(Call::Write { bytes, .. }) = os.calls.pop() else { unreachable!("it was written") };
     for length in 1..bytes.len() {
         let mut worker = Worker::new(ONE, serialization, Limits::default());
-        let mut os = Desk::default();
+        let mut os = RecordingOs::default();
         let mut messages = 0;
         for piece in bytes.chunks(length) {
             worker.handle(OsEvent::Read { channel: ChannelId::PRIMARY, bytes: piece.to_vec(), socket: None });

@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::house::{Desk, House};
+use crate::testing::{RecordingOs, TestCluster};
 use cluster_core::{
     AddressType, BindAddress, Call, Errno, Event, HandleId, Limits, ListenAddress, ListenError,
     ListenOptions, ListenerId, ListeningAddress, LocalAddress, Machine, OsEvent, SchedulingPolicy,
@@ -24,13 +24,13 @@ fn policy(policy: SchedulingPolicy) -> Settings {
 }
 
 /// Two workers that listen there.
-fn serving(settings: Settings, options: &ListenOptions) -> House {
-    let mut house = House::new(settings);
-    for worker in house.fork(2) {
-        house.worker(worker).listen(options.clone());
+fn serving(settings: Settings, options: &ListenOptions) -> TestCluster {
+    let mut cluster = TestCluster::new(settings);
+    for worker in cluster.fork(2) {
+        cluster.worker(worker).listen(options.clone());
     }
-    house.settle();
-    house
+    cluster.settle();
+    cluster
 }
 
 fn binds(calls: &[Call]) -> Vec<(BindAddress, Option<u32>)> {
@@ -42,21 +42,21 @@ fn binds(calls: &[Call]) -> Vec<(BindAddress, Option<u32>)> {
 }
 
 /// What the primary has heard of servers.
-fn told(house: &House) -> Vec<(WorkerId, ListeningAddress)> {
-    let told = house.events.iter().filter_map(|event| match event {
+fn told(cluster: &TestCluster) -> Vec<(WorkerId, ListeningAddress)> {
+    let told = cluster.events.iter().filter_map(|event| match event {
         Event::Listening { worker, address } => Some((*worker, address.clone())),
         _ => None,
     });
     told.collect()
 }
 
-fn heard(house: &House, worker: WorkerId) -> &[WorkerEvent] {
-    &house.processes[&worker].events
+fn heard(cluster: &TestCluster, worker: WorkerId) -> &[WorkerEvent] {
+    &cluster.processes[&worker].events
 }
 
 /// What the primary said to a worker, the acknowledgements of descriptors left out.
-fn said(house: &House) -> String {
-    let written = house.desk.calls.iter().filter_map(|call| match call {
+fn said(cluster: &TestCluster) -> String {
+    let written = cluster.os.calls.iter().filter_map(|call| match call {
         Call::Write { bytes, .. } => Some(String::from_utf8_lossy(bytes).into_owned()),
         _ => None,
     });
@@ -64,122 +64,130 @@ fn said(house: &House) -> String {
 }
 
 fn path() -> ListenAddress {
-    ListenAddress::Path { path: "/run/house".into(), readable_all: true, writable_all: false }
+    ListenAddress::Path { path: "/run/cluster".into(), readable_all: true, writable_all: false }
 }
 
 fn udp(port: Option<u16>) -> ListenAddress {
     ListenAddress::Udp { v6: false, host: Some(LOOPBACK), port, ipv6_only: false, reuse_address: true }
 }
 
+/// The primary binds a path, which has no port.
 #[test]
-fn a_path_is_bound_by_the_primary_and_has_no_port() {
+fn path_is_bound_without_port() {
     for (policy_of, backlog) in [(SchedulingPolicy::RoundRobin, Some(511)), (SchedulingPolicy::Shared, None)]
     {
-        let mut house = House::new(policy(policy_of));
-        house.fork(1);
-        let at = LocalAddress::Path("/run/house".into());
-        house.processes.get_mut(&ONE).expect("a live worker").desk.received_at = Some(at.clone());
-        house.worker(ONE).listen(path().into());
-        house.settle();
-        let bound = BindAddress::Path { path: "/run/house".into(), readable_all: true, writable_all: false };
-        assert_eq!(binds(&house.desk.calls), [(bound, backlog)]);
+        let mut cluster = TestCluster::new(policy(policy_of));
+        cluster.fork(1);
+        let at = LocalAddress::Path("/run/cluster".into());
+        cluster.processes.get_mut(&ONE).expect("a live worker").os.received_at = Some(at.clone());
+        cluster.worker(ONE).listen(path().into());
+        cluster.settle();
+        let bound =
+            BindAddress::Path { path: "/run/cluster".into(), readable_all: true, writable_all: false };
+        assert_eq!(binds(&cluster.os.calls), [(bound, backlog)]);
         let listening = WorkerEvent::Listening { listener: LISTENER, address: at, socket: None };
-        assert_eq!(heard(&house, ONE), [listening]);
+        assert_eq!(heard(&cluster, ONE), [listening]);
         let address = ListeningAddress {
-            address: Some("/run/house".into()),
+            address: Some("/run/cluster".into()),
             port: -1,
             address_type: AddressType::Path,
             fd: None,
         };
-        assert_eq!(told(&house), [(ONE, address)]);
-        assert!(said(&house).contains("\"key\":\"/run/house:-1:-1:undefined:0\""), "{}", said(&house));
-        assert!(!said(&house).contains("sockname"), "{}", said(&house));
+        assert_eq!(told(&cluster), [(ONE, address)]);
+        assert!(said(&cluster).contains("\"key\":\"/run/cluster:-1:-1:undefined:0\""), "{}", said(&cluster));
+        assert!(!said(&cluster).contains("sockname"), "{}", said(&cluster));
     }
 }
 
+/// The backlog of the first worker that asks is used.
 #[test]
-fn the_kernel_holds_as_many_connections_as_the_first_asks_for() {
+fn first_backlog_decides() {
     for (asked, held) in [(None, 511), (Some(0), 511), (Some(7), 7)] {
         let options = ListenOptions { backlog: asked, ..ListenAddress::any(80).into() };
-        let house = serving(Settings::default(), &options);
-        let [(_, backlog)] = binds(&house.desk.calls)[..] else { unreachable!("both share a socket") };
+        let cluster = serving(Settings::default(), &options);
+        let [(_, backlog)] = binds(&cluster.os.calls)[..] else { unreachable!("both share a socket") };
         assert_eq!(backlog, Some(held));
     }
 }
 
+/// Connections to a path rotate like those to a port.
 #[test]
-fn workers_take_turns_at_a_path_as_at_a_port() {
-    let mut house = serving(Settings::default(), &path().into());
+fn path_is_round_robin() {
+    let mut cluster = serving(Settings::default(), &path().into());
     for worker in [ONE, TWO] {
-        house.worker(worker).accept(LISTENER);
+        cluster.worker(worker).accept(LISTENER);
     }
-    let got = |house: &House, worker| {
-        heard(house, worker).iter().filter(|event| matches!(event, WorkerEvent::Connection { .. })).count()
+    let got = |cluster: &TestCluster, worker| {
+        heard(cluster, worker).iter().filter(|event| matches!(event, WorkerEvent::Connection { .. })).count()
     };
-    house.connect(BOUND);
-    house.connect(BOUND);
-    assert_eq!((got(&house, ONE), got(&house, TWO)), (1, 1));
+    cluster.connect(BOUND);
+    cluster.connect(BOUND);
+    assert_eq!((got(&cluster, ONE), got(&cluster, TWO)), (1, 1));
 }
 
+/// UDP is shared under both policies, and the application gets the socket.
 #[test]
-fn udp_is_shared_whatever_the_policy_and_the_application_gets_the_socket() {
+fn udp_is_shared_under_both_policies() {
     for policy_of in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {
-        let mut house = House::new(policy(policy_of));
-        house.fork(1);
+        let mut cluster = TestCluster::new(policy(policy_of));
+        cluster.fork(1);
         let at = LocalAddress::Ip("127.0.0.1:5353".parse().expect("an address"));
-        house.processes.get_mut(&ONE).expect("a live worker").desk.received_at = Some(at.clone());
-        house.worker(ONE).listen(udp(Some(0)).into());
-        house.worker(ONE).accept(LISTENER);
-        house.settle();
+        cluster.processes.get_mut(&ONE).expect("a live worker").os.received_at = Some(at.clone());
+        cluster.worker(ONE).listen(udp(Some(0)).into());
+        cluster.worker(ONE).accept(LISTENER);
+        cluster.settle();
         let (host, port) = (LOOPBACK, 0);
         let bound = BindAddress::Udp { host, port, ipv6_only: false, reuse_address: true, reuse_port: false };
-        assert_eq!(binds(&house.desk.calls), [(bound, None)]);
-        assert!(said(&house).contains("\"type\":\"dgram.Native\""), "{}", said(&house));
-        assert!(said(&house).contains("\"key\":\"127.0.0.1:0:udp4:-1:0\""), "{}", said(&house));
+        assert_eq!(binds(&cluster.os.calls), [(bound, None)]);
+        assert!(said(&cluster).contains("\"type\":\"dgram.Native\""), "{}", said(&cluster));
+        assert!(said(&cluster).contains("\"key\":\"127.0.0.1:0:udp4:-1:0\""), "{}", said(&cluster));
         let listening = WorkerEvent::Listening { listener: LISTENER, address: at, socket: Some(BOUND) };
-        assert_eq!(heard(&house, ONE), [listening]);
+        assert_eq!(heard(&cluster, ONE), [listening]);
         let resumes = |calls: &[Call]| calls.iter().any(|call| matches!(call, Call::ResumeAccept { .. }));
-        assert!(!resumes(&house.desk.calls) && !resumes(&house.processes[&ONE].asked), "nobody accepts");
+        assert!(!resumes(&cluster.os.calls) && !resumes(&cluster.processes[&ONE].asked), "nobody accepts");
         let address = ListeningAddress {
             address: Some("127.0.0.1".into()),
             port: 5353,
             address_type: AddressType::Udp4,
             fd: Some(-1),
         };
-        assert_eq!(told(&house), [(ONE, address)]);
-        house.worker(ONE).close(LISTENER);
-        house.settle();
-        assert!(house.processes[&ONE].asked.contains(&Call::Close { socket: BOUND }));
-        assert!(house.desk.calls.contains(&Call::Close { socket: BOUND }), "the last one is gone");
+        assert_eq!(told(&cluster), [(ONE, address)]);
+        cluster.worker(ONE).close(LISTENER);
+        cluster.settle();
+        assert!(cluster.processes[&ONE].asked.contains(&Call::Close { socket: BOUND }));
+        assert!(cluster.os.calls.contains(&Call::Close { socket: BOUND }), "the last one is gone");
     }
 }
 
+/// UDP without a port does not share a socket with UDP at port 0.
 #[test]
-fn udp_without_a_port_is_not_shared_with_port_0() {
-    let house = serving(Settings::default(), &udp(None).into());
-    assert!(said(&house).contains("\"key\":\"127.0.0.1:undefined:udp4:-1:0\""), "{}", said(&house));
-    let mut house = serving(Settings::default(), &udp(Some(0)).into());
-    house.worker(ONE).listen(udp(None).into());
-    house.settle();
-    assert_eq!(binds(&house.desk.calls).len(), 2);
+fn udp_without_port_is_separate() {
+    let cluster = serving(Settings::default(), &udp(None).into());
+    assert!(said(&cluster).contains("\"key\":\"127.0.0.1:undefined:udp4:-1:0\""), "{}", said(&cluster));
+    let mut cluster = serving(Settings::default(), &udp(Some(0)).into());
+    cluster.worker(ONE).listen(udp(None).into());
+    cluster.settle();
+    assert_eq!(binds(&cluster.os.calls).len(), 2);
 }
 
+/// A worker can listen on a descriptor of the primary.
 #[test]
-fn a_descriptor_of_the_primary_is_listened_on_by_its_number() {
+fn descriptor_is_listened_on() {
     let address = ListenAddress::Descriptor { fd: 7, udp: false };
-    let house = serving(Settings::default(), &address.into());
+    let cluster = serving(Settings::default(), &address.into());
     let bound = BindAddress::Descriptor { fd: 7, datagrams: false };
-    assert_eq!(binds(&house.desk.calls), [(bound, Some(511))]);
-    assert!(said(&house).contains("\"key\":\"null:null:null:7:0\""), "{}", said(&house));
+    assert_eq!(binds(&cluster.os.calls), [(bound, Some(511))]);
+    assert!(said(&cluster).contains("\"key\":\"null:null:null:7:0\""), "{}", said(&cluster));
     let address =
         ListeningAddress { address: None, port: 40_001, address_type: AddressType::Descriptor, fd: Some(7) };
-    assert_eq!(told(&house), [(ONE, address.clone()), (TWO, address)]);
+    assert_eq!(told(&cluster), [(ONE, address.clone()), (TWO, address)]);
 }
 
+/// A senseless query gets an error, and nothing is bound.
 #[test]
-fn what_makes_no_sense_is_an_error_and_binds_nothing() {
-    let mut house = House::new(Settings::default());
-    house.fork(1);
+fn senseless_query_binds_nothing() {
+    let mut cluster = TestCluster::new(Settings::default());
+    cluster.fork(1);
     let asks = [
         r#""address":null,"port":0,"addressType":null"#,
         r#""address":"","port":-1,"addressType":-1"#,
@@ -192,20 +200,20 @@ fn what_makes_no_sense_is_an_error_and_binds_nothing() {
     ];
     for (seq, ask) in asks.iter().enumerate() {
         let line = format!("{{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",{ask},\"seq\":{seq}}}\n");
-        house.tell(OsEvent::Read { channel: ONE.into(), bytes: line.into_bytes(), socket: None });
+        cluster.tell(OsEvent::Read { channel: ONE.into(), bytes: line.into_bytes(), socket: None });
     }
-    assert_eq!(binds(&house.desk.calls), []);
-    assert_eq!(said(&house).matches(&format!("\"errno\":-{}", Errno::EINVAL.0)).count(), asks.len());
+    assert_eq!(binds(&cluster.os.calls), []);
+    assert_eq!(said(&cluster).matches(&format!("\"errno\":-{}", Errno::EINVAL.0)).count(), asks.len());
     assert!(
-        house.primary.worker(ONE).is_some_and(cluster_core::WorkerInfo::is_connected),
+        cluster.primary.worker(ONE).is_some_and(cluster_core::WorkerInfo::is_connected),
         "it may ask again"
     );
 }
 
 /// A worker of Node asks, with these fields.
-fn query(house: &mut House, fields: &str) {
+fn query(cluster: &mut TestCluster, fields: &str) {
     let line = format!(r#"{{"cmd":"NODE_CLUSTER","act":"queryServer","index":0,{fields},"seq":1}}"#) + "\n";
-    house.tell(OsEvent::Read { channel: ONE.into(), bytes: line.into_bytes(), socket: None });
+    cluster.tell(OsEvent::Read { channel: ONE.into(), bytes: line.into_bytes(), socket: None });
 }
 
 /// Everything that Node's own JavaScript can put into the fields is served.
@@ -229,11 +237,11 @@ fn query_of_every_call_form_binds() {
         (r#""address":null,"port":0,"addressType":4,"flags":1,"backlog":false"#, &v6, 511),
         (r#""address":"127.0.0.1","port":0,"flags":0,"further":{"deep":[[[]]]}"#, &local, 511),
     ] {
-        let mut house = House::new(Settings::default());
-        house.fork(1);
-        query(&mut house, ask);
-        assert_eq!(binds(&house.desk.calls), [(bound.clone(), Some(backlog))], "{ask}");
-        assert!(house.primary.worker(ONE).is_some_and(cluster_core::WorkerInfo::is_connected), "{ask}");
+        let mut cluster = TestCluster::new(Settings::default());
+        cluster.fork(1);
+        query(&mut cluster, ask);
+        assert_eq!(binds(&cluster.os.calls), [(bound.clone(), Some(backlog))], "{ask}");
+        assert!(cluster.primary.worker(ONE).is_some_and(cluster_core::WorkerInfo::is_connected), "{ask}");
     }
 }
 
@@ -246,10 +254,10 @@ fn abstract_name_is_bound_unchanged() {
         (r"/srv/app/name\u0000", None),
     ] {
         for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {
-            let mut house = House::new(Settings { policy, ..Settings::default() });
-            house.fork(1);
-            query(&mut house, &format!(r#""address":"{address}","port":-1,"addressType":-1,"backlog":0"#));
-            let asked: Vec<_> = binds(&house.desk.calls).into_iter().map(|(address, _)| address).collect();
+            let mut cluster = TestCluster::new(Settings { policy, ..Settings::default() });
+            cluster.fork(1);
+            query(&mut cluster, &format!(r#""address":"{address}","port":-1,"addressType":-1,"backlog":0"#));
+            let asked: Vec<_> = binds(&cluster.os.calls).into_iter().map(|(address, _)| address).collect();
             let path = bound.unwrap_or("/srv/app/name\0").to_owned();
             assert_eq!(asked, [BindAddress::Path { path, readable_all: false, writable_all: false }]);
         }
@@ -259,49 +267,50 @@ fn abstract_name_is_bound_unchanged() {
 /// A worker of Node puts its directory before the address of a UDP port below 0.
 #[test]
 fn udp_port_below_0_is_bound() {
-    let mut house = House::new(Settings::default());
-    house.fork(1);
+    let mut cluster = TestCluster::new(Settings::default());
+    cluster.fork(1);
     let fields = r#""addressType":"udp4","fd":-1,"flags":0"#;
-    query(&mut house, &format!(r#""address":"/srv/app/127.0.0.1","port":-1,{fields}"#));
+    query(&mut cluster, &format!(r#""address":"/srv/app/127.0.0.1","port":-1,{fields}"#));
     let (reuse_address, reuse_port, ipv6_only) = (false, false, false);
     let bound = BindAddress::Udp { host: LOOPBACK, port: 65_535, ipv6_only, reuse_address, reuse_port };
-    assert_eq!(binds(&house.desk.calls), [(bound, None)]);
+    assert_eq!(binds(&cluster.os.calls), [(bound, None)]);
 }
 
 /// No honest program of Node has too many servers.
 #[test]
 fn servers_of_worker_have_no_limit() {
-    let mut house = House::new(Settings::default());
-    house.fork(1);
+    let mut cluster = TestCluster::new(Settings::default());
+    cluster.fork(1);
     for port in 1..=2000 {
-        query(&mut house, &format!(r#""address":null,"port":{port},"addressType":4,"backlog":0"#));
+        query(&mut cluster, &format!(r#""address":null,"port":{port},"addressType":4,"backlog":0"#));
     }
-    assert_eq!(binds(&house.desk.calls).len(), 2000);
+    assert_eq!(binds(&cluster.os.calls).len(), 2000);
 }
 
 /// A TLS server of Node reads its ticket keys from every answer, and dies of one without.
 #[test]
 fn refusal_echoes_data_of_query() {
-    let mut house = House::new(Settings::default());
-    house.fork(1);
+    let mut cluster = TestCluster::new(Settings::default());
+    cluster.fork(1);
     let ask = r#""data":{"ticketKeys":"00"},"address":"nowhere","port":0,"addressType":4"#;
-    query(&mut house, ask);
-    assert!(said(&house).contains(r#""data":{"ticketKeys":"00"}"#), "{}", said(&house));
+    query(&mut cluster, ask);
+    assert!(said(&cluster).contains(r#""data":{"ticketKeys":"00"}"#), "{}", said(&cluster));
 }
 
+/// A query that is too long to keep gets an error, and its worker continues.
 #[test]
-fn what_is_too_long_to_be_kept_is_an_error_and_its_worker_goes_on() {
-    let mut house = House::new(Settings::default());
-    house.fork(1);
+fn too_long_query_is_an_error() {
+    let mut cluster = TestCluster::new(Settings::default());
+    cluster.fork(1);
     let path = ListenAddress::Path { path: "x".repeat(10_000), readable_all: false, writable_all: false };
-    house.worker(ONE).listen(path.into());
-    house.settle();
-    assert_eq!(binds(&house.desk.calls), []);
-    assert!(house.processes[&ONE].events.iter().any(|event| match event {
+    cluster.worker(ONE).listen(path.into());
+    cluster.settle();
+    assert_eq!(binds(&cluster.os.calls), []);
+    assert!(cluster.processes[&ONE].events.iter().any(|event| match event {
         WorkerEvent::ListenFailed { error, .. } => error.errno == Errno::ENAMETOOLONG,
         _ => false,
     }));
-    assert!(house.primary.worker(ONE).is_some_and(cluster_core::WorkerInfo::is_connected));
+    assert!(cluster.primary.worker(ONE).is_some_and(cluster_core::WorkerInfo::is_connected));
 }
 
 // ---- alone
@@ -310,36 +319,38 @@ fn exclusive(address: ListenAddress) -> ListenOptions {
     ListenOptions { exclusive: true, ..address.into() }
 }
 
+/// The worker binds an exclusive server, and the primary gets no message.
 #[test]
-fn an_exclusive_server_is_bound_by_the_worker_and_the_primary_hears_nothing() {
+fn exclusive_server_bypasses_primary() {
     let reuse = ListenOptions { reuse_port: true, backlog: Some(5), ..ListenAddress::any(80).into() };
     for (options, reuse_port, backlog) in [(exclusive(ListenAddress::any(80)), false, 511), (reuse, true, 5)]
     {
-        let mut house = serving(Settings::default(), &options);
-        assert_eq!(binds(&house.desk.calls), []);
-        assert_eq!(told(&house), []);
+        let mut cluster = serving(Settings::default(), &options);
+        assert_eq!(binds(&cluster.os.calls), []);
+        assert_eq!(told(&cluster), []);
         let bound = BindAddress::Tcp { host: None, port: 80, ipv6_only: false, reuse_port };
-        assert_eq!(binds(&house.processes[&ONE].asked), [(bound, Some(backlog))]);
-        house.worker(ONE).accept(LISTENER);
-        house.settle();
-        let asked = &house.processes[&ONE].asked;
+        assert_eq!(binds(&cluster.processes[&ONE].asked), [(bound, Some(backlog))]);
+        cluster.worker(ONE).accept(LISTENER);
+        cluster.settle();
+        let asked = &cluster.processes[&ONE].asked;
         assert_eq!(asked.last(), Some(&Call::ResumeAccept { socket: BOUND }));
         let connection = SocketId(99);
-        house.worker(ONE).handle(OsEvent::Accepted { listener: BOUND, socket: connection });
-        house.settle();
-        let last = heard(&house, ONE).last();
+        cluster.worker(ONE).handle(OsEvent::Accepted { listener: BOUND, socket: connection });
+        cluster.settle();
+        let last = heard(&cluster, ONE).last();
         assert_eq!(last, Some(&WorkerEvent::Connection { listener: LISTENER, connection }));
     }
 }
 
+/// A shutdown neither closes an exclusive server nor waits for it.
 #[test]
-fn a_worker_that_leaves_neither_closes_an_exclusive_server_nor_waits_for_it() {
-    let mut house = serving(Settings::default(), &exclusive(ListenAddress::any(0)));
-    house.worker(ONE).disconnect();
-    let worker = house.worker(ONE).clone();
-    house.settle();
-    assert!(house.events.contains(&Event::Disconnect { worker: ONE }));
-    // The house takes a process away whose channel is closed; this is what it did, seen alone.
+fn shutdown_ignores_exclusive_server() {
+    let mut cluster = serving(Settings::default(), &exclusive(ListenAddress::any(0)));
+    cluster.worker(ONE).disconnect();
+    let worker = cluster.worker(ONE).clone();
+    cluster.settle();
+    assert!(cluster.events.contains(&Event::Disconnect { worker: ONE }));
+    // The cluster takes a process away whose channel is closed; this is what it did, seen alone.
     let mut worker = worker;
     let mut outputs = Vec::new();
     while let Some(output) = worker.poll() {
@@ -349,13 +360,14 @@ fn a_worker_that_leaves_neither_closes_an_exclusive_server_nor_waits_for_it() {
     assert!(!outputs.iter().any(closes), "{outputs:?}");
 }
 
+/// An exclusive server can be opened and closed without a channel.
 #[test]
-fn an_exclusive_server_may_be_opened_and_closed_without_a_channel() {
+fn exclusive_server_needs_no_channel() {
     let mut worker = cluster_core::Worker::new(ONE, cluster_core::Serialization::Json, Limits::default());
-    let mut desk = Desk::default();
+    let mut os = RecordingOs::default();
     let mut events = Vec::new();
     let mut drain = |worker: &mut _| {
-        while let Some(event) = cluster_core::pump(worker, &mut desk) {
+        while let Some(event) = cluster_core::pump(worker, &mut os) {
             events.push(event);
         }
     };
@@ -369,9 +381,9 @@ fn an_exclusive_server_may_be_opened_and_closed_without_a_channel() {
     worker.close(held);
     let late = worker.listen(exclusive(ListenAddress::any(0)));
     drain(&mut worker);
-    let exits = desk.calls.iter().any(|call| matches!(call, Call::Exit { .. }));
+    let exits = os.calls.iter().any(|call| matches!(call, Call::Exit { .. }));
     assert!(!exits, "it was asked to go: its program decides when");
-    assert!(desk.calls.contains(&Call::Close { socket: BOUND }));
+    assert!(os.calls.contains(&Call::Close { socket: BOUND }));
     let lives = |event: &WorkerEvent| match event {
         WorkerEvent::Listening { listener, .. } => Some(("listening", *listener)),
         WorkerEvent::Closed { listener } => Some(("closed", *listener)),
@@ -381,8 +393,9 @@ fn an_exclusive_server_may_be_opened_and_closed_without_a_channel() {
     assert_eq!(lives, [("listening", held), ("closed", held), ("listening", late)]);
 }
 
+/// The failed bind of an exclusive server is reported as in Node.
 #[test]
-fn an_exclusive_server_that_cannot_be_bound_says_so_as_node_does() {
+fn exclusive_bind_failure_matches_node() {
     let mut worker = cluster_core::Worker::new(ONE, cluster_core::Serialization::Json, Limits::default());
     let listener =
         worker.listen(exclusive(ListenAddress::Tcp { host: Some(LOOPBACK), port: 80, ipv6_only: false }));
@@ -402,8 +415,9 @@ fn an_exclusive_server_that_cannot_be_bound_says_so_as_node_does() {
     unreachable!("nothing was told");
 }
 
+/// A listen error names the binding process and the address.
 #[test]
-fn an_error_names_who_was_to_bind_and_what() {
+fn listen_error_names_binder() {
     let text =
         |address: ListenAddress| ListenError { errno: Errno::EACCES, address, exclusive: false }.to_string();
     assert_eq!(
@@ -412,7 +426,7 @@ fn an_error_names_who_was_to_bind_and_what() {
     );
     assert_eq!(
         text(path()),
-        "cannot bind /run/house: EACCES (permission denied); the directory of the path must exist, and the primary must be allowed to write in it"
+        "cannot bind /run/cluster: EACCES (permission denied); the directory of the path must exist, and the primary must be allowed to write in it"
     );
     assert_eq!(
         text(udp(Some(53))),
@@ -426,77 +440,80 @@ fn an_error_names_who_was_to_bind_and_what() {
 
 // ---- only so many
 
+/// Connections beyond a worker's limit are handed to another worker.
 #[test]
-fn connections_beyond_the_limit_of_a_worker_go_to_another() {
-    let mut house = House::new(Settings::default());
-    house.fork(2);
+fn connection_limit_hands_to_others() {
+    let mut cluster = TestCluster::new(Settings::default());
+    cluster.fork(2);
     let limited = ListenOptions { max_connections: Some(1), ..ListenOptions::default() };
-    house.worker(ONE).listen(limited);
-    house.worker(TWO).listen(ListenOptions::default());
-    house.settle();
+    cluster.worker(ONE).listen(limited);
+    cluster.worker(TWO).listen(ListenOptions::default());
+    cluster.settle();
     let mut all = Vec::new();
     for _ in 0..4 {
         for worker in [ONE, TWO] {
-            house.worker(worker).accept(LISTENER);
+            cluster.worker(worker).accept(LISTENER);
         }
-        house.settle();
-        all.push(house.connect(BOUND));
+        cluster.settle();
+        all.push(cluster.connect(BOUND));
     }
-    let got = |house: &House, worker| -> Vec<SocketId> {
-        let got = heard(house, worker).iter().filter_map(|event| match event {
+    let got = |cluster: &TestCluster, worker| -> Vec<SocketId> {
+        let got = heard(cluster, worker).iter().filter_map(|event| match event {
             WorkerEvent::Connection { connection, .. } => Some(*connection),
             _ => None,
         });
         got.collect()
     };
-    assert_eq!((got(&house, ONE), got(&house, TWO)), (vec![all[0]], all[1..].to_vec()));
-    assert_eq!(house.primary.ledger().owned(), 4);
-    house.worker(ONE).release(all[0]);
+    assert_eq!((got(&cluster, ONE), got(&cluster, TWO)), (vec![all[0]], all[1..].to_vec()));
+    assert_eq!(cluster.primary.ledger().owned(), 4);
+    cluster.worker(ONE).release(all[0]);
     // The pause after its refusal is over.
     let timer = |call: &Call| match call {
         Call::SetTimer { timer, .. } => Some(*timer),
         _ => None,
     };
-    let timers: Vec<_> = house.desk.calls.iter().filter_map(timer).collect();
+    let timers: Vec<_> = cluster.os.calls.iter().filter_map(timer).collect();
     for timer in timers {
-        house.tell(OsEvent::Timer { timer });
+        cluster.tell(OsEvent::Timer { timer });
     }
     for worker in [ONE, TWO] {
-        house.worker(worker).accept(LISTENER);
+        cluster.worker(worker).accept(LISTENER);
     }
-    let next = house.connect(BOUND);
-    let last = house.connect(BOUND);
-    let both = [got(&house, ONE).last().copied(), got(&house, TWO).last().copied()];
+    let next = cluster.connect(BOUND);
+    let last = cluster.connect(BOUND);
+    let both = [got(&cluster, ONE).last().copied(), got(&cluster, TWO).last().copied()];
     assert!(both.contains(&Some(next)) && both.contains(&Some(last)), "{both:?}");
 }
 
+/// A connection limit of 0 accepts nothing.
 #[test]
-fn a_limit_of_0_takes_nothing() {
-    let mut house = House::new(Settings::default());
-    house.fork(1);
-    house.worker(ONE).listen(ListenOptions { max_connections: Some(0), ..ListenOptions::default() });
-    house.worker(ONE).accept(LISTENER);
-    house.settle();
-    house.connect(BOUND);
-    assert!(matches!(house.desk.calls.last(), Some(Call::SetTimer { .. })), "{:?}", house.desk.calls.last());
-    assert_eq!(house.primary.ledger().owned(), 0);
+fn limit_of_0_accepts_nothing() {
+    let mut cluster = TestCluster::new(Settings::default());
+    cluster.fork(1);
+    cluster.worker(ONE).listen(ListenOptions { max_connections: Some(0), ..ListenOptions::default() });
+    cluster.worker(ONE).accept(LISTENER);
+    cluster.settle();
+    cluster.connect(BOUND);
+    assert!(matches!(cluster.os.calls.last(), Some(Call::SetTimer { .. })), "{:?}", cluster.os.calls.last());
+    assert_eq!(cluster.primary.ledger().owned(), 0);
 }
 
+/// A worker that accepts itself closes connections beyond its limit.
 #[test]
-fn who_accepts_itself_closes_what_is_beyond_its_limit() {
+fn shared_server_closes_beyond_limit() {
     let options = ListenOptions { max_connections: Some(1), ..exclusive(ListenAddress::any(0)) };
-    let mut house = serving(Settings::default(), &options);
-    house.worker(ONE).accept(LISTENER);
-    house.settle();
-    let accept = |house: &mut House, socket| {
-        house.worker(ONE).handle(OsEvent::Accepted { listener: BOUND, socket });
-        house.settle();
+    let mut cluster = serving(Settings::default(), &options);
+    cluster.worker(ONE).accept(LISTENER);
+    cluster.settle();
+    let accept = |cluster: &mut TestCluster, socket| {
+        cluster.worker(ONE).handle(OsEvent::Accepted { listener: BOUND, socket });
+        cluster.settle();
     };
-    accept(&mut house, SocketId(98));
-    house.worker(ONE).accept(LISTENER);
-    house.settle();
-    accept(&mut house, SocketId(99));
-    let process = &house.processes[&ONE];
+    accept(&mut cluster, SocketId(98));
+    cluster.worker(ONE).accept(LISTENER);
+    cluster.settle();
+    accept(&mut cluster, SocketId(99));
+    let process = &cluster.processes[&ONE];
     assert_eq!(process.asked.last(), Some(&Call::Close { socket: SocketId(99) }));
     let connections = process.events.iter().filter(|event| matches!(event, WorkerEvent::Connection { .. }));
     assert_eq!(connections.count(), 1);
@@ -504,7 +521,7 @@ fn who_accepts_itself_closes_what_is_beyond_its_limit() {
 
 /// What workers of Node 20 ask their primary, and what makes a worker of ours ask the same.
 #[test]
-fn a_worker_asks_with_every_field_as_node_fills_it_in() {
+fn worker_query_matches_node() {
     let ip = |host: &str| Some(host.parse().expect("an address"));
     let tcp = |host, ipv6_only| ListenAddress::Tcp { host, port: 0, ipv6_only };
     let path =
@@ -556,9 +573,9 @@ fn a_worker_asks_with_every_field_as_node_fills_it_in() {
 fn question(options: ListenOptions) -> Value {
     let mut worker = Worker::new(ONE, Serialization::Json, Limits::default());
     worker.listen(options);
-    let mut desk = Desk::default();
-    assert_eq!(cluster_core::pump(&mut worker, &mut desk), None, "it waits for the answer");
-    let said: Vec<u8> = desk
+    let mut os = RecordingOs::default();
+    assert_eq!(cluster_core::pump(&mut worker, &mut os), None, "it waits for the answer");
+    let said: Vec<u8> = os
         .calls
         .into_iter()
         .filter_map(|call| match call {
@@ -572,11 +589,12 @@ fn question(options: ListenOptions) -> Value {
     serde_json::from_str(question).expect("it is JSON")
 }
 
+/// The report of a listening server has its address family.
 #[test]
-fn the_primary_hears_whether_it_is_of_ipv6() {
+fn listening_report_has_address_type() {
     for (host, kind) in [("127.0.0.1", AddressType::V4), ("::1", AddressType::V6)] {
         let address = ListenAddress::Tcp { host: host.parse().ok(), port: 0, ipv6_only: false };
-        let house = serving(Settings::default(), &address.into());
-        assert_eq!(told(&house).iter().map(|(_, at)| at.address_type).collect::<Vec<_>>(), [kind; 2]);
+        let cluster = serving(Settings::default(), &address.into());
+        assert_eq!(told(&cluster).iter().map(|(_, at)| at.address_type).collect::<Vec<_>>(), [kind; 2]);
     }
 }

@@ -1,9 +1,9 @@
 //! The machines from outside: what a test gives them and what they give out. One binary, so that it is linked once.
 
 mod closing;
+mod cluster;
 mod counters;
 mod ending;
-mod house;
 mod limits;
 mod listening;
 mod memory;
@@ -16,7 +16,7 @@ mod setup;
 mod starving;
 mod structured;
 mod table;
-mod together;
+mod testing;
 mod values;
 mod wire;
 mod words;

@@ -3,7 +3,7 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
-use crate::house::House;
+use crate::testing::TestCluster;
 use cluster_core::{
     Call, ChannelId, CloseReason, Errno, Event, Limits, ListenAddress, ListenOptions, ListenerId,
     LocalAddress, Machine, OsEvent, Output, SchedulingPolicy, Serialization, Settings, SocketId, Worker,
@@ -18,15 +18,15 @@ const BOUND: SocketId = SocketId(1);
 const KEY: &str = "null:0:4:undefined:0";
 
 /// Workers that listen at one address and want no connection.
-fn serving(settings: Settings, workers: usize) -> House {
-    let mut house = House::new(settings);
-    for worker in house.fork(workers) {
-        house.worker(worker).listen(ListenOptions::default());
+fn serving(settings: Settings, workers: usize) -> TestCluster {
+    let mut cluster = TestCluster::new(settings);
+    for worker in cluster.fork(workers) {
+        cluster.worker(worker).listen(ListenOptions::default());
     }
-    house.settle();
-    let listening = house.events.iter().filter(|event| matches!(event, Event::Listening { .. }));
-    assert_eq!(listening.count(), workers, "{:?}", house.events);
-    house
+    cluster.settle();
+    let listening = cluster.events.iter().filter(|event| matches!(event, Event::Listening { .. }));
+    assert_eq!(listening.count(), workers, "{:?}", cluster.events);
+    cluster
 }
 
 fn limited(queued_connections: usize) -> Settings {
@@ -34,10 +34,10 @@ fn limited(queued_connections: usize) -> Settings {
 }
 
 /// The calls of the primary that one input causes.
-fn calls_of(house: &mut House, event: OsEvent) -> Vec<Call> {
-    let before = house.desk.calls.len();
-    house.tell(event);
-    house.desk.calls[before..].to_vec()
+fn calls_of(cluster: &mut TestCluster, event: OsEvent) -> Vec<Call> {
+    let before = cluster.os.calls.len();
+    cluster.tell(event);
+    cluster.os.calls[before..].to_vec()
 }
 
 fn timers(calls: &[Call]) -> Vec<OsEvent> {
@@ -56,55 +56,55 @@ const RESUME: Call = Call::ResumeAccept { socket: BOUND };
 /// A socket that rests because it could not accept does not accept again while the queue is full.
 #[test]
 fn retry_waits_while_queue_full() {
-    let mut house = serving(limited(2), 1);
+    let mut cluster = serving(limited(2), 1);
     for _ in 0..3 {
-        house.connect(BOUND);
+        cluster.connect(BOUND);
     }
-    assert_eq!(house.desk.calls.iter().filter(|call| **call == PAUSE).count(), 1, "two wait");
+    assert_eq!(cluster.os.calls.iter().filter(|call| **call == PAUSE).count(), 1, "two wait");
     let failed = OsEvent::AcceptFailed { listener: BOUND, errno: Errno::EMFILE };
-    let retries = timers(&calls_of(&mut house, failed));
+    let retries = timers(&calls_of(&mut cluster, failed));
     assert_eq!(retries.len(), 1);
-    assert_eq!(calls_of(&mut house, retries[0].clone()), [], "the queue is full");
+    assert_eq!(calls_of(&mut cluster, retries[0].clone()), [], "the queue is full");
     for _ in 0..3 {
-        house.worker(ONE).accept(LISTENER);
-        house.settle();
+        cluster.worker(ONE).accept(LISTENER);
+        cluster.settle();
     }
-    assert_eq!(house.desk.calls.iter().rev().find(|call| [PAUSE, RESUME].contains(call)), Some(&RESUME));
+    assert_eq!(cluster.os.calls.iter().rev().find(|call| [PAUSE, RESUME].contains(call)), Some(&RESUME));
 }
 
 /// The queue pauses accepting at its limit, not before and not after, and resumes below it.
 #[test]
 fn queue_pauses_at_its_limit() {
     for limit in 1..4 {
-        let mut house = serving(limited(limit), 1);
+        let mut cluster = serving(limited(limit), 1);
         // One is offered to the worker and does not wait in the queue.
         for _ in 0..limit {
-            house.connect(BOUND);
+            cluster.connect(BOUND);
         }
-        assert!(!house.desk.calls.contains(&PAUSE), "{limit}");
-        house.connect(BOUND);
-        assert_eq!(house.desk.calls.iter().filter(|call| **call == PAUSE).count(), 1, "{limit}");
-        let resumes = |house: &House| house.desk.calls.iter().filter(|call| **call == RESUME).count();
-        let before = resumes(&house);
-        house.worker(ONE).accept(LISTENER);
-        house.settle();
-        assert_eq!(resumes(&house), before + 1, "{limit}");
+        assert!(!cluster.os.calls.contains(&PAUSE), "{limit}");
+        cluster.connect(BOUND);
+        assert_eq!(cluster.os.calls.iter().filter(|call| **call == PAUSE).count(), 1, "{limit}");
+        let resumes = |cluster: &TestCluster| cluster.os.calls.iter().filter(|call| **call == RESUME).count();
+        let before = resumes(&cluster);
+        cluster.worker(ONE).accept(LISTENER);
+        cluster.settle();
+        assert_eq!(resumes(&cluster), before + 1, "{limit}");
     }
 }
 
 /// A worker that refuses is asked again later, and not at once: nothing is passed to and fro without a pause.
 #[test]
 fn refusal_pauses_its_worker() {
-    let mut house = House::new(Settings::default());
-    let worker = house.fork(1)[0];
-    house.worker(worker).listen(ListenOptions { max_connections: Some(0), ..ListenOptions::default() });
-    house.settle();
-    let before = house.desk.calls.len();
-    house.connect(BOUND);
+    let mut cluster = TestCluster::new(Settings::default());
+    let worker = cluster.fork(1)[0];
+    cluster.worker(worker).listen(ListenOptions { max_connections: Some(0), ..ListenOptions::default() });
+    cluster.settle();
+    let before = cluster.os.calls.len();
+    cluster.connect(BOUND);
     let offers = |calls: &[Call]| calls.iter().filter(|call| is_offer(call)).count();
-    let calls = house.desk.calls[before..].to_vec();
+    let calls = cluster.os.calls[before..].to_vec();
     assert_eq!((offers(&calls), timers(&calls).len()), (1, 1));
-    let calls = calls_of(&mut house, timers(&calls)[0].clone());
+    let calls = calls_of(&mut cluster, timers(&calls)[0].clone());
     assert_eq!((offers(&calls), timers(&calls).len()), (1, 1), "again, once a pause");
 }
 
@@ -118,36 +118,36 @@ fn is_offer(call: &Call) -> bool {
 #[test]
 fn kept_door_closes_at_disconnect() {
     for alive in [0, 1] {
-        let mut house = serving(Settings { keep_listening: true, ..Settings::default() }, 1);
-        house.fork(alive);
-        house.kill(ONE);
-        let client = house.connect(BOUND);
-        assert!(!house.desk.calls.contains(&Call::Close { socket: BOUND }), "the door is kept");
-        house.primary.disconnect_all();
-        house.settle();
+        let mut cluster = serving(Settings { keep_listening: true, ..Settings::default() }, 1);
+        cluster.fork(alive);
+        cluster.kill(ONE);
+        let client = cluster.connect(BOUND);
+        assert!(!cluster.os.calls.contains(&Call::Close { socket: BOUND }), "the door is kept");
+        cluster.primary.disconnect_all();
+        cluster.settle();
         for socket in [BOUND, client] {
-            let closes = house.desk.calls.iter().filter(|call| **call == Call::Close { socket }).count();
+            let closes = cluster.os.calls.iter().filter(|call| **call == Call::Close { socket }).count();
             assert_eq!(closes, 1, "{socket:?} with {alive} alive");
         }
-        assert_eq!(house.primary.ledger().closed(CloseReason::NoListener), 1);
-        assert_eq!(house.events.last(), Some(&Event::AllDisconnected));
+        assert_eq!(cluster.primary.ledger().closed(CloseReason::NoListener), 1);
+        assert_eq!(cluster.events.last(), Some(&Event::AllDisconnected));
     }
 }
 
 /// Without `keep_listening` the door closes with its last worker, and not with an earlier one.
 #[test]
-fn door_closes_with_its_last_worker() {
+fn listener_closes_with_last_worker() {
     for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {
-        let mut house = serving(Settings { policy, ..Settings::default() }, 2);
-        let closes = |house: &House| house.desk.calls.contains(&Call::Close { socket: BOUND });
-        house.kill(TWO);
-        assert!(!closes(&house));
-        house.kill(ONE);
-        assert!(closes(&house));
-        let worker = house.fork(1)[0];
-        house.worker(worker).listen(ListenOptions::default());
-        house.settle();
-        let bound = house.desk.last_bound().expect("bound again");
+        let mut cluster = serving(Settings { policy, ..Settings::default() }, 2);
+        let closes = |cluster: &TestCluster| cluster.os.calls.contains(&Call::Close { socket: BOUND });
+        cluster.kill(TWO);
+        assert!(!closes(&cluster));
+        cluster.kill(ONE);
+        assert!(closes(&cluster));
+        let worker = cluster.fork(1)[0];
+        cluster.worker(worker).listen(ListenOptions::default());
+        cluster.settle();
+        let bound = cluster.os.last_bound().expect("bound again");
         assert_ne!(bound, BOUND, "a new socket");
     }
 }
@@ -311,24 +311,24 @@ fn stray_socket_closes_with_channel() {
 /// A worker listens where the primary's socket is, whatever the address and however many there are.
 #[test]
 fn answer_names_the_bound_port() {
-    let mut house = House::new(Settings::default());
-    house.fork(2);
+    let mut cluster = TestCluster::new(Settings::default());
+    cluster.fork(2);
     let ports = [0, 0, 4321];
     for worker in [ONE, TWO] {
         for port in ports {
             let address = ListenAddress::Tcp { host: None, port, ipv6_only: false };
-            house.worker(worker).listen(ListenOptions { address, ..ListenOptions::default() });
+            cluster.worker(worker).listen(ListenOptions { address, ..ListenOptions::default() });
         }
     }
-    house.settle();
+    cluster.settle();
     for worker in [ONE, TWO] {
-        let listening = house.processes[&worker].events.iter().filter_map(|event| match event {
+        let listening = cluster.processes[&worker].events.iter().filter_map(|event| match event {
             WorkerEvent::Listening { address, .. } => Some(address.port()),
             _ => None,
         });
         assert_eq!(listening.collect::<Vec<_>>(), [40_001, 40_002, 4321], "{worker}");
     }
-    let said: Vec<i32> = house
+    let said: Vec<i32> = cluster
         .events
         .iter()
         .filter_map(|event| match event {

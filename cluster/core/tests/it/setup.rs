@@ -2,37 +2,38 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
-use crate::house::House;
+use crate::testing::TestCluster;
 use cluster_core::{
     Call, Event, ForkError, Machine, PolicyFrozen, Primary, SchedulingPolicy, Serialization, Settings,
     SpawnOptions, Stdio, WorkerId,
 };
 
 /// What was spawned so far.
-fn commands(house: &House) -> Vec<SpawnOptions> {
-    let spawned = house.desk.calls.iter().filter_map(|call| match call {
+fn commands(cluster: &TestCluster) -> Vec<SpawnOptions> {
+    let spawned = cluster.os.calls.iter().filter_map(|call| match call {
         Call::Spawn { options, .. } => Some(options.clone()),
         _ => None,
     });
     spawned.collect()
 }
 
+/// An unset option is unchanged, and every call of `setup` emits an event.
 #[test]
-fn what_is_not_said_again_stays_and_every_call_is_told() {
-    let mut house = House::new(Settings::default());
-    house.primary.setup(SpawnOptions::new().exec("node").args(["one"]));
-    house.primary.setup(SpawnOptions::new().args(["two"]).silent(true).uid(7));
-    house.primary.setup(SpawnOptions::new().serialization(Serialization::Advanced));
-    house.fork(1);
+fn setup_keeps_unset_options() {
+    let mut cluster = TestCluster::new(Settings::default());
+    cluster.primary.setup(SpawnOptions::new().exec("node").args(["one"]));
+    cluster.primary.setup(SpawnOptions::new().args(["two"]).silent(true).uid(7));
+    cluster.primary.setup(SpawnOptions::new().serialization(Serialization::Advanced));
+    cluster.fork(1);
     let command = SpawnOptions::new()
         .exec("node")
         .args(["two"])
         .silent(true)
         .uid(7)
         .serialization(Serialization::Advanced);
-    assert_eq!(commands(&house), std::slice::from_ref(&command));
-    assert_eq!(house.primary.settings().spawn, command);
-    let told = house.events.iter().filter_map(|event| match event {
+    assert_eq!(commands(&cluster), std::slice::from_ref(&command));
+    assert_eq!(cluster.primary.settings().spawn, command);
+    let told = cluster.events.iter().filter_map(|event| match event {
         Event::Setup { options } => {
             Some((options.get_args()[0].to_string(), options.is_silent(), options.get_serialization()))
         }
@@ -44,14 +45,15 @@ fn what_is_not_said_again_stays_and_every_call_is_told() {
     assert_eq!(told.collect::<Vec<_>>(), [(one, false, json), (two, true, json), last.clone(), last]);
 }
 
+/// Each fork emits its options before itself.
 #[test]
-fn each_fork_tells_its_settings_before_itself() {
-    let mut house = House::new(Settings::default());
-    let worker = |house: &mut House| house.primary.fork().expect("nothing impossible was set up");
-    worker(&mut house);
-    worker(&mut house);
-    house.settle();
-    let told = house.events.iter().filter_map(|event| match event {
+fn fork_emits_setup_first() {
+    let mut cluster = TestCluster::new(Settings::default());
+    let worker = |cluster: &mut TestCluster| cluster.primary.fork().expect("nothing impossible was set up");
+    worker(&mut cluster);
+    worker(&mut cluster);
+    cluster.settle();
+    let told = cluster.events.iter().filter_map(|event| match event {
         Event::Setup { .. } => Some(0),
         Event::Fork { worker: WorkerId(number) } => Some(*number),
         _ => None,
@@ -59,8 +61,9 @@ fn each_fork_tells_its_settings_before_itself() {
     assert_eq!(told.collect::<Vec<_>>(), [0, 1, 0, 2]);
 }
 
+/// The policy can be changed until the first `setup` or `fork`.
 #[test]
-fn the_policy_may_change_until_something_is_set_up_or_forked() {
+fn policy_is_fixed_by_setup() {
     let mut primary = Primary::new(Settings::default());
     assert_eq!(primary.set_policy(SchedulingPolicy::Shared), Ok(()));
     assert_eq!(primary.settings().policy, SchedulingPolicy::Shared);
@@ -73,21 +76,22 @@ fn the_policy_may_change_until_something_is_set_up_or_forked() {
     }
 }
 
+/// A fork without exactly one channel fails at once, and nothing is started.
 #[test]
-fn descriptors_without_one_channel_are_refused_at_once_and_nothing_is_started() {
-    let mut house = House::new(Settings::default());
+fn stdio_needs_one_channel() {
+    let mut cluster = TestCluster::new(Settings::default());
     for (stdio, error) in [
         (vec![Stdio::Inherit; 3], ForkError::NoChannel),
         (vec![Stdio::Channel, Stdio::Pipe, Stdio::Channel], ForkError::TwoChannels),
     ] {
-        house.primary.setup(SpawnOptions::new().stdio(stdio));
-        assert_eq!(house.primary.fork(), Err(error));
+        cluster.primary.setup(SpawnOptions::new().stdio(stdio));
+        assert_eq!(cluster.primary.fork(), Err(error));
     }
-    house.settle();
-    assert_eq!(commands(&house), []);
-    assert_eq!((house.primary.workers().count(), house.primary.running_workers().count()), (0, 0));
-    house.primary.setup(SpawnOptions::new().stdio([Stdio::Ignore, Stdio::Channel]));
-    assert_eq!(house.fork(1), [WorkerId(3)], "a number is used up by each refusal");
+    cluster.settle();
+    assert_eq!(commands(&cluster), []);
+    assert_eq!((cluster.primary.workers().count(), cluster.primary.running_workers().count()), (0, 0));
+    cluster.primary.setup(SpawnOptions::new().stdio([Stdio::Ignore, Stdio::Channel]));
+    assert_eq!(cluster.fork(1), [WorkerId(3)], "a number is used up by each refusal");
 }
 
 /// `node -e` has a `cluster.worker` only with an argument behind its text. Other programs may have options of that name.
@@ -129,8 +133,9 @@ fn ports(forks: u32, exec_argv: &str, inspect_port: Option<u16>) -> Vec<String> 
     ports
 }
 
+/// Each worker with an inspector has a port of its own.
 #[test]
-fn a_worker_that_may_be_debugged_has_a_port_of_its_own() {
+fn inspected_workers_have_own_ports() {
     for asks in ["--inspect", "--inspect-brk=0", "--debug-port=1"] {
         assert_eq!(ports(2, asks, None), ["--inspect-port=9230", "--inspect-port=9231"]);
     }
@@ -173,7 +178,7 @@ fn inspected_port_zero_is_the_default() {
 
 /// An inspector that is started by the environment; a port, where one is named, is the primary's own.
 #[test]
-fn inspector_of_the_environment_is_counted() {
+fn inherited_inspector_options_are_counted() {
     let ports =
         |options: &str, ports: [u16; 2]| ports.map(|port| Some(format!("{options} --inspect-port={port}")));
     for asks in
@@ -205,8 +210,9 @@ fn inspector_of_the_environment_is_counted() {
     );
 }
 
+/// After the last port, inspector ports restart at the first unprivileged one.
 #[test]
-fn the_ports_of_debuggers_begin_again_behind_the_last() {
+fn inspector_ports_wrap_around() {
     let last = ports(56_307, "--inspect", None).split_off(56_305);
     assert_eq!(last, ["--inspect-port=65535", "--inspect-port=1024"]);
 }

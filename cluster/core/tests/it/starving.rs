@@ -2,7 +2,7 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
-use crate::house::House;
+use crate::testing::TestCluster;
 use cluster_core::{
     Call, Errno, Limits, ListenOptions, ListenerId, LocalAddress, Machine, OsEvent, Output, Serialization,
     Settings, SocketId, TimerId, Worker, WorkerId,
@@ -34,21 +34,21 @@ fn timer(calls: &[Call]) -> Option<(TimerId, u64)> {
 }
 
 /// A primary with one worker that wants a connection.
-fn serving() -> House {
-    let mut house = House::new(Settings::default());
-    house.fork(1);
-    house.worker(ONE).listen(ListenOptions::default());
-    house.settle();
-    house.worker(ONE).accept(LISTENER);
-    house.settle();
-    house
+fn serving() -> TestCluster {
+    let mut cluster = TestCluster::new(Settings::default());
+    cluster.fork(1);
+    cluster.worker(ONE).listen(ListenOptions::default());
+    cluster.settle();
+    cluster.worker(ONE).accept(LISTENER);
+    cluster.settle();
+    cluster
 }
 
 /// What one input makes a primary call.
-fn calls_of(house: &mut House, event: OsEvent) -> Vec<Call> {
-    let before = house.desk.calls.len();
-    house.tell(event);
-    house.desk.calls[before..].to_vec()
+fn calls_of(cluster: &mut TestCluster, event: OsEvent) -> Vec<Call> {
+    let before = cluster.os.calls.len();
+    cluster.tell(event);
+    cluster.os.calls[before..].to_vec()
 }
 
 /// A worker that has a listening socket of its own, and a program that wants a connection.
@@ -89,34 +89,34 @@ const PAUSES: [u64; 8] = [1, 2, 4, 8, 16, 32, 64, 64];
 
 #[test]
 fn primary_pause_grows_until_success() {
-    let mut house = serving();
+    let mut cluster = serving();
     for pause in PAUSES {
-        let calls = calls_of(&mut house, failed(Errno::EMFILE));
+        let calls = calls_of(&mut cluster, failed(Errno::EMFILE));
         let (timer, after_ms) = timer(&calls).expect("it rests");
         assert_eq!(after_ms, pause);
         assert!(calls.contains(&Call::PauseAccept { socket: BOUND }));
-        assert_eq!(calls_of(&mut house, OsEvent::Timer { timer }), [Call::ResumeAccept { socket: BOUND }]);
+        assert_eq!(calls_of(&mut cluster, OsEvent::Timer { timer }), [Call::ResumeAccept { socket: BOUND }]);
     }
-    house.connect(BOUND);
-    assert_eq!(timer(&calls_of(&mut house, failed(Errno::ENFILE))).map(|(_, after_ms)| after_ms), Some(1));
+    cluster.connect(BOUND);
+    assert_eq!(timer(&calls_of(&mut cluster, failed(Errno::ENFILE))).map(|(_, after_ms)| after_ms), Some(1));
 }
 
 /// An acknowledged connection is closed here, and so is the channel of a worker that has exited.
 #[test]
 fn primary_retries_when_descriptor_is_freed() {
-    let mut house = serving();
-    house.worker(ONE).withdraw(LISTENER);
-    house.connect(BOUND);
-    let (timer_id, _) = timer(&calls_of(&mut house, failed(Errno::EMFILE))).expect("it rests");
-    let before = house.desk.calls.len();
-    house.worker(ONE).accept(LISTENER);
-    house.settle();
-    assert_eq!(about_accepting(&house.desk.calls[before..]), [&Call::ResumeAccept { socket: BOUND }]);
-    assert_eq!(calls_of(&mut house, OsEvent::Timer { timer: timer_id }), []);
+    let mut cluster = serving();
+    cluster.worker(ONE).withdraw(LISTENER);
+    cluster.connect(BOUND);
+    let (timer_id, _) = timer(&calls_of(&mut cluster, failed(Errno::EMFILE))).expect("it rests");
+    let before = cluster.os.calls.len();
+    cluster.worker(ONE).accept(LISTENER);
+    cluster.settle();
+    assert_eq!(about_accepting(&cluster.os.calls[before..]), [&Call::ResumeAccept { socket: BOUND }]);
+    assert_eq!(calls_of(&mut cluster, OsEvent::Timer { timer: timer_id }), []);
 
-    house.fork(1);
-    calls_of(&mut house, failed(Errno::EMFILE));
-    let calls = calls_of(&mut house, OsEvent::ChannelClosed { channel: WorkerId(2).into() });
+    cluster.fork(1);
+    calls_of(&mut cluster, failed(Errno::EMFILE));
+    let calls = calls_of(&mut cluster, OsEvent::ChannelClosed { channel: WorkerId(2).into() });
     assert_eq!(about_accepting(&calls), [&Call::ResumeAccept { socket: BOUND }]);
 }
 

@@ -85,6 +85,6 @@ fn after<M: Machine + Clone>(state: &M, inputs: &[Act<M>]) -> M {
 
 /// The table speaks of events in words that a reader knows.
 #[test]
-fn an_event_is_printed_as_it_is_written() {
+fn event_prints_its_fields() {
     assert_eq!(text(&Output::Event(Event::AllDisconnected)), "EVENT AllDisconnected");
 }

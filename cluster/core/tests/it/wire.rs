@@ -238,7 +238,7 @@ proptest! {
 
     /// In Node's other serialization a worker cannot hurt it, either.
     #[test]
-    fn a_worker_that_speaks_otherwise_cannot_hurt_the_primary(
+    fn wrong_serialization_spares_primary(
         said in proptest::collection::vec(payload(), 0..12),
     ) {
         let mut process = primary_with(Serialization::Advanced);
@@ -255,7 +255,7 @@ proptest! {
 
     /// Whatever a worker says: the primary does not panic, hears at most one end, and keeps nothing of it.
     #[test]
-    fn a_worker_cannot_hurt_the_primary(said in proptest::collection::vec(line(), 0..30)) {
+    fn hostile_worker_spares_primary(said in proptest::collection::vec(line(), 0..30)) {
         let mut process = primary();
         let mut events = Vec::new();
         for (bytes, with_socket) in &said {
@@ -283,7 +283,7 @@ proptest! {
 
     /// Whatever the primary says: the worker does not panic, and keeps only what it gave its application.
     #[test]
-    fn a_primary_cannot_hurt_a_worker(said in proptest::collection::vec(line(), 0..30)) {
+    fn hostile_primary_spares_worker(said in proptest::collection::vec(line(), 0..30)) {
         let mut process = worker();
         let mut given = BTreeSet::new();
         for (bytes, with_socket) in &said {
@@ -304,8 +304,9 @@ proptest! {
     }
 }
 
+/// A line without an end is a violation at the limit.
 #[test]
-fn a_line_without_an_end_is_cut_off_at_the_limit() {
+fn endless_line_ends_at_limit() {
     let mut settings = Settings::default();
     settings.limits.message_bytes = 1000;
     let mut primary = Primary::new(settings);
@@ -317,8 +318,9 @@ fn a_line_without_an_end_is_cut_off_at_the_limit() {
     assert!(!process.open);
 }
 
+/// A payload longer than the limit is a violation at once.
 #[test]
-fn a_payload_longer_than_the_limit_is_not_waited_for() {
+fn too_long_payload_ends_at_once() {
     let start = || {
         let mut settings = Settings::default();
         settings.limits.message_bytes = 1000;
@@ -341,7 +343,7 @@ fn a_payload_longer_than_the_limit_is_not_waited_for() {
 
 /// Not to read from it would be to wait in a circle: the acknowledgement may stand behind the questions.
 #[test]
-fn asking_without_acknowledging_ends_the_channel() {
+fn unacknowledged_questions_end_channel() {
     let mut settings = Settings::default();
     settings.limits.answer_bytes = 1000;
     let mut primary = Primary::new(settings);
@@ -369,8 +371,9 @@ fn asking_without_acknowledging_ends_the_channel() {
     assert!(!process.open && !process.paused && asked > 5);
 }
 
+/// A peer that floods and does not read is not read from.
 #[test]
-fn a_peer_that_floods_and_does_not_read_is_not_read_from() {
+fn flooding_peer_is_paused() {
     let mut settings = Settings::default();
     settings.limits.answer_bytes = 100;
     let mut primary = Primary::new(settings);
@@ -408,7 +411,7 @@ fn a_peer_that_floods_and_does_not_read_is_not_read_from() {
 
 /// A Node worker that serves TLS brings something along for all workers; the first one's is everybody's.
 #[test]
-fn what_a_worker_brings_for_a_server_is_in_the_answer() {
+fn server_data_is_in_answer() {
     let mut process = primary();
     let question = r#"{"cmd":"NODE_CLUSTER","act":"queryServer","address":null,"port":0,"addressType":4,"data":{"a":1},"seq":1}"#;
     process.machine.handle(OsEvent::Read {
@@ -432,7 +435,7 @@ fn what_a_worker_brings_for_a_server_is_in_the_answer() {
 
 /// A worker of Node keeps the index of a failed attempt for ever up to version 20; later ones would no longer match.
 #[test]
-fn what_could_not_be_bound_is_asked_for_again_as_the_first() {
+fn failed_bind_frees_index() {
     let mut process = worker();
     let refused = br#"{"cmd":"NODE_CLUSTER","errno":-98,"key":"k","ack":1,"data":null,"seq":0}"#;
     let told = process.read(&[&refused[..], b"\n"].concat(), false);

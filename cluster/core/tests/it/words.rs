@@ -9,8 +9,9 @@ fn all<T: ToString>(values: &[T]) -> Vec<String> {
     values.iter().map(ToString::to_string).collect()
 }
 
+/// Each violation has a readable text.
 #[test]
-fn a_breach_of_the_protocol_is_told() {
+fn violation_display_is_readable() {
     let violations = [
         Violation::Malformed,
         Violation::TooLong,
@@ -19,13 +20,13 @@ fn a_breach_of_the_protocol_is_told() {
         Violation::BadFields { field: "type", found: FieldKind::Text },
         Violation::Unacknowledged,
     ];
-    let told = all(&violations);
-    assert!(told.iter().all(|told| told.starts_with("it ")), "{told:?}");
-    assert_eq!(told.iter().collect::<std::collections::BTreeSet<_>>().len(), told.len());
+    let texts = all(&violations);
+    assert!(texts.iter().all(|text| text.starts_with("received ")), "{texts:?}");
+    assert_eq!(texts.iter().collect::<std::collections::BTreeSet<_>>().len(), texts.len());
 }
 
 #[test]
-fn what_was_lost_is_told() {
+fn channel_errors_are_readable() {
     let errors = [
         ChannelError::Write { errno: Errno::EPIPE, lost: 1 },
         ChannelError::NotReceived,
@@ -36,7 +37,7 @@ fn what_was_lost_is_told() {
         [
             "a message to the primary is lost: EPIPE (the other end is closed); its process has exited or has closed the channel",
             "a socket and its message did not reach the primary",
-            "the channel to the primary was closed: it sent a message longer than the limit",
+            "the channel to the primary was closed: received a message longer than `message_bytes`",
         ]
     );
 }
@@ -71,9 +72,9 @@ fn errnos_have_fitting_advice() {
     insta::assert_snapshot!(table);
 }
 
-/// The text names the remedy.
+/// The text of an error ends with what to do.
 #[test]
-fn advice_is_given_in_both_forms() {
+fn errors_end_with_advice() {
     assert_eq!(SendError::Closed.to_string(), "the channel is closed; check `is_connected` before sending");
     assert_eq!(
         SendError::Full.to_string(),
@@ -103,14 +104,16 @@ fn invalid_address_has_fitting_advice() {
     assert!(advice(descriptor).contains("a descriptor must be a socket of the primary"));
 }
 
+/// Addresses have their usual spelling.
 #[test]
-fn an_address_reads_as_one_writes_it() {
+fn address_display_is_readable() {
     let ip: std::net::SocketAddr = "[::1]:80".parse().expect("it is one");
     assert_eq!(all(&[LocalAddress::from(ip), LocalAddress::Path("/run/it".into())]), ["[::1]:80", "/run/it"]);
 }
 
+/// Listening addresses have their usual spelling.
 #[test]
-fn where_a_worker_serves_is_told_as_it_is_written() {
+fn listening_address_display_is_readable() {
     let at = |address: Option<&str>, port, address_type, fd| {
         ListeningAddress { address: address.map(Into::into), port, address_type, fd }.to_string()
     };

@@ -159,7 +159,7 @@ fn broken_channel_is_offered_nothing() {
 
 /// Messages of the cluster itself are not counted.
 #[test]
-fn loss_counts_messages_of_the_program() {
+fn loss_counts_program_messages() {
     let mut primary = serving().0;
     for text in ["one", "two", "three"] {
         primary.send(ONE, text).expect("it is open");
@@ -179,7 +179,7 @@ fn hold_keeps_the_channel_open() {
     worker.handle(OsEvent::Read { channel: ChannelId::PRIMARY, bytes: leave, socket: None });
     assert!(!drain(&mut worker, &mut None).contains(&close));
     worker.send("last").expect("it is held open");
-    worker.let_go();
+    worker.release_hold();
     let outputs = drain(&mut worker, &mut None);
     assert_eq!(lines(&outputs), ["\"last\""]);
     assert!(outputs.contains(&close), "{outputs:?}");

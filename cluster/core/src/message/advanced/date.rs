@@ -1,4 +1,4 @@
-//! JavaScript's dates as texts.
+//! JavaScript dates as text.
 
 use alloc::format;
 use alloc::string::String;
@@ -21,7 +21,8 @@ pub(crate) fn iso(milliseconds: f64) -> Option<String> {
     Some(format!("{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", time % 1000))
 }
 
-/// Year, month and day of so many days after 1970. Years begin in March here, so that the leap day is the last.
+/// Year, month and day of a number of days after 1970. The year begins in March here, so that the leap day is the
+/// last.
 fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));

@@ -1,4 +1,5 @@
-//! A payload inside another: the objects of a payload are numbered, so that references change with what stands around.
+//! Payloads inside payloads. The objects of a payload are numbered, so references change with the surroundings of a
+//! value.
 
 use alloc::vec::Vec;
 
@@ -7,7 +8,8 @@ use super::tokens::{Token, Tokens};
 use super::{HEADER, Span, VERSION};
 use crate::violation::Violation;
 
-/// A value inside a payload as a payload of its own. The value refers to nothing outside of itself, or no Node has written it.
+/// Copies a value inside a payload into a payload of its own. A value with references to the outside is a violation:
+/// no Node writes one.
 pub(crate) fn detached(payload: &[u8], span: &Span) -> Result<Vec<u8>, Violation> {
     let mut out = Vec::with_capacity(span.range.len() + 2);
     out.extend([HEADER, VERSION]);
@@ -16,7 +18,7 @@ pub(crate) fn detached(payload: &[u8], span: &Span) -> Result<Vec<u8>, Violation
     Ok(out)
 }
 
-/// An object of these texts, and at last the value of a payload as its `msg`.
+/// An object with these strings, and the value of a payload as the last member `msg`.
 pub(crate) fn enveloped(texts: &[(&str, &str)], payload: &[u8]) -> Result<Vec<u8>, Violation> {
     let mut out = Vec::with_capacity(payload.len() + 96);
     out.extend([HEADER, VERSION, b'o']);
@@ -27,7 +29,7 @@ pub(crate) fn enveloped(texts: &[(&str, &str)], payload: &[u8]) -> Result<Vec<u8
     put_text("msg", &mut out);
     let tokens = Tokens::new(payload)?;
     if !out.len().abs_diff(tokens.end()).is_multiple_of(2) {
-        // Texts of two-byte characters stay at even places.
+        // Strings of two-byte characters stay at even positions.
         out.push(0);
     }
     copy(payload, tokens, |object| object.checked_add(1), &mut out)?;
@@ -36,7 +38,7 @@ pub(crate) fn enveloped(texts: &[(&str, &str)], payload: &[u8]) -> Result<Vec<u8
     Ok(out)
 }
 
-/// Copies a value, and gives the objects it refers to other numbers.
+/// Copies a value, renumbering the objects in its references.
 fn copy(
     payload: &[u8],
     mut tokens: Tokens<'_>,

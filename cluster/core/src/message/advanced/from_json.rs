@@ -1,5 +1,6 @@
-//! JSON to V8's structured clone, exactly: numbers as JavaScript reads them, the order of members, half characters.
-//! Texts that are not ASCII are written as UTF-8, which V8 reads but never writes; those with half characters as it does.
+//! JSON to V8's structured clone, exactly: numbers as JavaScript reads them, the order of members, lone surrogates.
+//! Strings that are not ASCII are written as UTF-8, which V8 reads but never writes; strings with lone surrogates as
+//! V8 writes them.
 
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
@@ -8,18 +9,18 @@ use alloc::vec::Vec;
 
 use super::{HEADER, VERSION};
 
-/// An object or an array that is being written.
+/// An open object or array.
 struct Level {
-    /// Of an object: which of the names are its own, from here on. Of an array: nothing.
+    /// Of an object: the start of its names in `names`. Of an array: `None`.
     names: Option<u32>,
-    /// How many elements or values it has.
+    /// The number of elements or values.
     count: u32,
 }
 
-/// Where a name begins and ends.
+/// The start and end of a name.
 type Name = (u32, u32);
 
-/// The payload of a text that is JSON, as was checked before, and shorter than a GiB.
+/// Converts a valid JSON text shorter than 1 GiB to a payload.
 pub(crate) fn from_json(json: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(json.len() + 2);
     out.extend([HEADER, VERSION]);
@@ -29,10 +30,10 @@ pub(crate) fn from_json(json: &str) -> Vec<u8> {
 
 struct Writer {
     out: Vec<u8>,
-    /// Of the arrays that have not begun.
+    /// The lengths of the arrays that have not begun.
     lengths: alloc::vec::IntoIter<u32>,
     levels: Vec<Level>,
-    /// Of all objects that are open.
+    /// The names of all open objects.
     names: Vec<Name>,
 }
 
@@ -97,7 +98,7 @@ impl Writer {
             self.out.push(b'{');
             put_varint(count, &mut self.out);
         } else {
-            // It has no properties but its elements.
+            // No properties besides the elements.
             self.out.extend([b'$', 0]);
             put_varint(count as usize, &mut self.out);
         }
@@ -111,7 +112,7 @@ fn has_duplicates(names: &[Name], out: &[u8]) -> bool {
     sorted.windows(2).any(|pair| bytes(&pair[0]) == bytes(&pair[1]))
 }
 
-/// Of members of one name the last one counts, at the place of the first. V8 refuses such an object.
+/// Of members with one name, the last counts, at the position of the first. V8 rejects duplicates.
 fn without_duplicates(names: &[Name], out: &mut Vec<u8>) -> usize {
     let begins = names.first().map_or(0, |name| name.0 as usize);
     let written = out.split_off(begins);
@@ -138,10 +139,10 @@ fn without_duplicates(names: &[Name], out: &mut Vec<u8>) -> usize {
     members.len()
 }
 
-/// Among the arrays that are open: an object.
+/// The mark of an object among the open arrays.
 const OBJECT: u32 = u32::MAX;
 
-/// How many elements each array has, in the order in which they begin.
+/// The number of elements of each array, in the order of their beginnings.
 fn lengths(json: &[u8]) -> Vec<u32> {
     let (mut lengths, mut open): (Vec<u32>, Vec<u32>) = (Vec::new(), Vec::new());
     let mut at = 0;
@@ -150,7 +151,7 @@ fn lengths(json: &[u8]) -> Vec<u32> {
         match byte {
             b'"' => at = text_end(json, at),
             b'[' => {
-                // With one element, unless nothing but its end follows.
+                // One element, unless only the end follows.
                 let is_empty = json[at..].iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b']');
                 open.push(u32::try_from(lengths.len()).expect("the text is shorter than a GiB"));
                 lengths.push(u32::from(!is_empty));
@@ -168,7 +169,7 @@ fn lengths(json: &[u8]) -> Vec<u32> {
     lengths
 }
 
-/// Behind the quotation mark that ends a text.
+/// The position behind the closing quotation mark of a string.
 fn text_end(json: &[u8], mut at: usize) -> usize {
     while let Some(found) = memchr::memchr2(b'"', b'\\', json.get(at..).unwrap_or_default()) {
         at += found + 1;
@@ -181,12 +182,12 @@ fn text_end(json: &[u8], mut at: usize) -> usize {
 }
 
 enum Lexeme<'a> {
-    /// Without its quotation marks.
+    /// Without the quotation marks.
     Text(&'a str),
     Number(&'a str),
     /// `null`, `true` or `false`, by its tag.
     Word(u8),
-    /// An array, or else an object.
+    /// An array, else an object.
     Opens(bool),
     Closes,
 }
@@ -222,7 +223,7 @@ fn word<'a>(tag: u8, length: usize, at: &mut usize) -> Lexeme<'a> {
     Lexeme::Word(tag)
 }
 
-/// JavaScript's small integers as integers, every other number as JavaScript has it.
+/// JavaScript's small integers as integers, every other number as a float.
 fn put_number(number: &str, out: &mut Vec<u8>) {
     if number != "-0"
         && let Ok(small) = number.parse::<i32>()
@@ -230,7 +231,7 @@ fn put_number(number: &str, out: &mut Vec<u8>) {
         put_small(small, out);
     } else {
         out.push(b'N');
-        // What is too large is infinite, as in JavaScript.
+        // A number out of range is infinite, as in JavaScript.
         out.extend(number.parse::<f64>().unwrap_or(f64::NAN).to_le_bytes());
     }
 }
@@ -241,7 +242,7 @@ pub(crate) fn put_small(number: i32, out: &mut Vec<u8>) {
     put_varint(zigzag.cast_unsigned() as usize, out);
 }
 
-/// A text between its quotation marks.
+/// A string without its quotation marks.
 fn put_json_text(text: &str, out: &mut Vec<u8>) {
     match unescaped(text) {
         Ok(text) => put_text(&text, out),
@@ -255,7 +256,7 @@ pub(crate) fn put_text(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// A text of UTF-16, at an even place, as V8 has it.
+/// A string of UTF-16, at an even position, as V8 writes it.
 pub(crate) fn put_units(units: &[u16], out: &mut Vec<u8>) {
     let mut length = Vec::with_capacity(5);
     put_varint(units.len() * 2, &mut length);
@@ -267,7 +268,7 @@ pub(crate) fn put_units(units: &[u16], out: &mut Vec<u8>) {
     out.extend(units.iter().flat_map(|unit| unit.to_le_bytes()));
 }
 
-/// What is escaped, as it is; the error is a text with half characters, in UTF-16.
+/// Replaces the escapes; the error is a string with lone surrogates, in UTF-16.
 fn unescaped(text: &str) -> Result<Cow<'_, str>, Vec<u16>> {
     if memchr::memchr(b'\\', text.as_bytes()).is_none() {
         return Ok(Cow::Borrowed(text));
@@ -284,7 +285,7 @@ fn unescaped(text: &str) -> Result<Cow<'_, str>, Vec<u16>> {
     String::from_utf16(&units).map(Cow::Owned).map_err(|_| units)
 }
 
-/// The code unit that is escaped here, and how long that is.
+/// The escaped code unit at the beginning, and the length of the escape.
 fn escape(after: &[u8]) -> (u16, usize) {
     let short = |unit: u8| (u16::from(unit), 1);
     match after.first() {

@@ -1,19 +1,19 @@
-//! Why a structured clone has no JSON.
+//! The reason why a structured clone has no JSON form.
 
 use crate::violation::Violation;
 
-/// Why a payload has no JSON.
+/// The reason why a payload has no JSON form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum NoJson {
-    /// `JSON.stringify` throws, too.
+    /// `JSON.stringify` throws as well.
     BigInt,
-    /// An object inside itself: `JSON.stringify` throws, too.
+    /// An object inside itself: `JSON.stringify` throws as well.
     Cycle,
-    /// `undefined` alone.
+    /// `undefined` by itself.
     Nothing,
-    /// Longer than it may be.
+    /// Longer than the limit.
     TooLong,
-    /// The bytes are no payload.
+    /// The bytes are not a payload.
     Malformed,
 }
 

@@ -1,26 +1,26 @@
-//! JavaScript's numbers as JSON has them.
+//! JavaScript numbers in JSON.
 
 use alloc::string::{String, ToString};
 use core::fmt::{self, Write as _};
 
 use serde_json::Number;
 
-/// Above, not every integer is a number of JavaScript's.
+/// The bound of exact integers: above, some integers are not JavaScript numbers.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// The integer that a number is, if the number holds it exactly.
+/// The integer that a number represents exactly, if any.
 #[expect(clippy::cast_possible_truncation, reason = "an exact integer has less than 54 bits")]
 pub(crate) fn integer(number: f64) -> Option<i64> {
     ((-EXACT..=EXACT).contains(&number) && number % 1.0 == 0.0).then_some(number as i64)
 }
 
-/// A number; there is no NaN and no infinity in JSON.
+/// Appends a number; JSON has no NaN and no infinity.
 pub(crate) fn put(number: f64, out: &mut String) {
     let other = || Number::from_f64(number).map_or_else(|| "null".into(), |number| number.to_string());
     out.push_str(&integer(number).map_or_else(other, |number| number.to_string()));
 }
 
-/// The index of an array's element.
+/// The index of an array element.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is an integer of 32 bits")]
 pub(super) fn index(number: f64) -> Option<u32> {
     let is_index = (0.0..f64::from(u32::MAX)).contains(&number) && number % 1.0 == 0.0;

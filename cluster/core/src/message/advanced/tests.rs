@@ -12,7 +12,7 @@ use crate::message::{ChannelMessage, Frame, decode_advanced};
 
 const LIMIT: usize = 1 << 20;
 
-/// What `JSON.stringify` makes of a payload.
+/// The result of `JSON.stringify` for a payload.
 fn stringified(payload: &[u8]) -> Result<String, NoJson> {
     to_json(payload, Rules::Stringify(LIMIT))
 }
@@ -25,8 +25,8 @@ fn written(value: &Value) -> Vec<u8> {
     from_json(&value.to_string())
 }
 
-/// What `process.send` of Node 20 wrote in mode 'advanced', and what it wrote of the same value in mode 'json'; where
-/// that refuses, as of a big integer, something else.
+/// The output of Node 20's `process.send` in mode 'advanced', and of the same value in mode 'json'; another text
+/// where that mode throws, as for a big integer.
 const RECORDED: &str = include_str!("../../../tests/recorded/advanced-node-20.txt");
 
 fn bytes(hexadecimal: &str) -> Vec<u8> {
@@ -41,7 +41,7 @@ fn recorded() -> impl Iterator<Item = (Vec<u8>, Value)> {
     })
 }
 
-/// A payload of Node's is read from its beginning to its end, and kept as it is; only what begins with `NODE_` is not.
+/// A payload of Node is kept unchanged unless its `cmd` begins with `NODE_`.
 #[test]
 fn payloads_of_node_are_kept() {
     assert_eq!(recorded().count(), 52);
@@ -53,7 +53,7 @@ fn payloads_of_node_are_kept() {
     }
 }
 
-/// `JSON.stringify` throws where there is a big integer or an object inside itself, and escapes half a character.
+/// `JSON.stringify` throws for a big integer and for an object inside itself, and escapes a lone surrogate.
 #[test]
 fn stringified_payload_is_json_of_node() {
     for (payload, json) in recorded() {
@@ -85,7 +85,7 @@ fn written_json_is_v8s() {
     assert_eq!(written(&value), bytes(text));
 }
 
-/// Numbers as JavaScript reads them, half characters, an object's members in their order, and the last of one name.
+/// Numbers as JavaScript reads them, lone surrogates, members in order, the last member of a name.
 #[test]
 fn json_is_converted_exactly() {
     for (json, back) in [
@@ -100,7 +100,7 @@ fn json_is_converted_exactly() {
     }
 }
 
-/// 100,000 levels cost no stack.
+/// 100,000 levels use no stack.
 #[test]
 fn depth_is_no_danger() {
     const DEPTH: usize = 100_000;
@@ -115,10 +115,10 @@ fn depth_is_no_danger() {
     assert_eq!(outline(&unfinished), Err(Violation::Malformed));
 }
 
-/// What is referred to is there as often, but no more than the limit.
+/// A value with several references is written several times, up to the limit.
 #[test]
 fn few_bytes_stay_within_the_limit() {
-    // Each array holds the one before it, twice.
+    // Each array contains the one before twice.
     let mut doubling = vec![0xFF, 15, b'A', 26, b'A', 0, b'$', 0, 0];
     for object in 1..26 {
         doubling.extend([b'A', 2, b'^', object, b'^', object, b'$', 0, 2]);
@@ -134,7 +134,7 @@ fn few_bytes_stay_within_the_limit() {
     assert_eq!(outline(&dense), Err(Violation::Malformed));
 }
 
-/// What a stranger may have us read again is paid for each time, also what writes nothing.
+/// Reading a value again is charged each time, even if nothing is written.
 #[test]
 fn repeated_reading_is_bounded() {
     let member = b"I\x000\x7B\x01".to_vec();
@@ -150,7 +150,7 @@ fn repeated_reading_is_bounded() {
     }
 }
 
-/// An object that is referred to is written again; one inside itself has no JSON. The counts are true, or it is not V8's.
+/// A value with a reference is written again; an object inside itself has no JSON form; wrong counts are a violation.
 #[test]
 fn references_are_followed() {
     assert_eq!(value(&bytes("ff0f41026f2201616f7b007b015e02240002")), Ok(json!([{"a": {}}, {}])));
@@ -160,7 +160,7 @@ fn references_are_followed() {
     assert_eq!(outline(&bytes("ff0f6f2201615e007b02")), Err(Violation::Malformed));
 }
 
-/// What is in an envelope refers to itself alone: its objects have other numbers there.
+/// A value in an envelope refers to itself only, and its objects have other numbers there.
 #[test]
 fn enveloped_payload_is_detached_again() {
     let texts = [("cmd", "NODE_HANDLE"), ("type", "net.Socket")];
@@ -174,7 +174,7 @@ fn enveloped_payload_is_detached_again() {
         let padding = usize::from(detached[2] == 0);
         assert_eq!(detached[2 + padding..], payload[2..]);
     }
-    // A value that refers to the envelope.
+    // A value with a reference to the envelope.
     let escaping = bytes("ff0f6f2203636d64220b4e4f44455f48414e444c4522036d736741015e002400017b02");
     let msg = outline(&escaping).expect("it is V8's").msg.expect("it has one");
     assert_eq!(detached(&escaping, &msg), Err(Violation::Malformed));
@@ -230,9 +230,9 @@ proptest! {
         prop_assert_eq!(value(&payload), Ok(json));
     }
 
-    /// Whatever it is: it is read, or it is refused, soon.
+    /// Any bytes are read or rejected in bounded time.
     #[test]
-    fn noise_hurts_nobody(
+    fn noise_is_read_or_rejected(
         value in json_value(),
         noise in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
     ) {
@@ -245,7 +245,7 @@ proptest! {
     }
 
     #[test]
-    fn tags_in_any_order_hurt_nobody(
+    fn random_tags_are_read_or_rejected(
         tags in proptest::collection::vec(prop_oneof![
             prop::sample::select(&b"oAaDyxnzsRr;:',.B~\\^\"cSNIUZ{@$_-0TF?m"[..]),
             0..9u8,
@@ -259,7 +259,7 @@ fn read_every_way(payload: &[u8]) {
     let _ = decode_advanced(payload, &bytes::Bytes::copy_from_slice);
     let is_whole = outline(payload).is_ok();
     let text = stringified(payload);
-    // What cannot be written is not read to its end.
+    // A value that cannot be written is not read to its end.
     assert!(is_whole || text.is_err(), "{text:?}");
     if let Ok(text) = text {
         assert!(text.len() <= LIMIT);

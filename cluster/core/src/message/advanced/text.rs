@@ -1,8 +1,8 @@
-//! JavaScript's texts as V8 writes them. One of UTF-16 may hold a surrogate without its other half.
+//! JavaScript strings as V8 writes them. A string of UTF-16 may contain lone surrogates.
 
 use alloc::string::String;
 
-/// A text as it stands in a payload.
+/// A string inside a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Text<'a> {
     Latin1(&'a [u8]),
@@ -11,7 +11,7 @@ pub(crate) enum Text<'a> {
 }
 
 impl Text<'_> {
-    /// Its characters; a surrogate without its other half is an error of its number.
+    /// The characters; a lone surrogate is an error with its number.
     pub(crate) fn characters(self) -> impl Iterator<Item = Result<char, u16>> {
         let (latin1, utf8, utf16): (&[u8], &[u8], &[[u8; 2]]) = match self {
             Text::Latin1(bytes) => (bytes, &[], &[]),
@@ -27,7 +27,7 @@ impl Text<'_> {
         latin1.iter().copied().map(char::from).chain(utf8).map(Ok).chain(utf16)
     }
 
-    /// With U+FFFD for a surrogate without its other half.
+    /// With U+FFFD for each lone surrogate.
     pub(crate) fn lossy(self) -> String {
         self.characters().map(|character| character.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
     }

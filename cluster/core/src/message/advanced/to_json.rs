@@ -1,5 +1,6 @@
-//! V8's structured clone to JSON, as `JSON.stringify` of Node writes it, without recursion. What JSON has no word for
-//! vanishes there: `undefined` from objects; a map, a set, an error or a regular expression is `{}`, a date is its text.
+//! V8's structured clone to JSON, as Node's `JSON.stringify` writes it, without recursion. Values without a JSON form
+//! vanish as in Node: `undefined` from objects; a map, a set, an error or a regular expression is `{}`, a date is its
+//! text.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -10,24 +11,24 @@ use super::text::Text;
 use super::tokens::{Leaf, Open, Token, Tokens};
 use super::{date, numbers, views};
 
-/// How much is written, and of what.
+/// The extent of the conversion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rules {
-    /// As `JSON.stringify`, so many bytes at the most.
+    /// As `JSON.stringify`, up to this many bytes.
     Stringify(usize),
-    /// What a message of Node's own has: what is bytes, a big integer or a reference is null, so that the JSON is in
-    /// proportion to the payload, and what an envelope holds is left out.
+    /// The fields of an internal message of Node: bytes, big integers and references become null, so that the JSON is
+    /// proportional to the payload, and the content of an envelope is left out.
     Fields,
 }
 
-/// The JSON of a payload.
+/// Converts a payload to JSON.
 pub(crate) fn to_json(payload: &[u8], rules: Rules) -> Result<String, NoJson> {
     let tokens = Tokens::new(payload)?;
     let limit = match rules {
         Rules::Stringify(limit) => limit,
         Rules::Fields => payload.len().saturating_mul(8).saturating_add(64),
     };
-    // Places in the text have 32 bits.
+    // Positions in the text have 32 bits.
     let limit = limit.min(u32::MAX as usize / 2);
     let mut writer = Writer {
         payload,
@@ -43,26 +44,26 @@ pub(crate) fn to_json(payload: &[u8], rules: Rules) -> Result<String, NoJson> {
     if writer.out.is_empty() { Err(NoJson::Nothing) } else { Ok(writer.out) }
 }
 
-/// Where the writer stands in what is open.
+/// The writer's position in an open value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Position {
-    /// Before an element of an array; whether there was one before.
+    /// Before an element of an array; whether another one precedes.
     Element(bool),
-    /// Before the name of an element of a sparse array; how many were written.
+    /// Before the name of an element of a sparse array; the number of elements written.
     Index(u32),
-    /// Before a sparse array's element of this index.
+    /// Before the sparse array's element of this index.
     Sparse(u32),
-    /// Before what a sparse array of so many elements has besides.
+    /// Before the other members of a sparse array with this many elements.
     Besides(u32),
-    /// Before a member's name; whether there was one before.
+    /// Before the name of a member; whether another one precedes.
     Name(bool),
-    /// Before a member's value, which may be nothing: then its name is taken back.
+    /// Before the value of a member. If the value is undefined, the name is removed.
     Value(bool),
-    /// Before a member's value that is left out.
+    /// Before the value of a member that is left out.
     Left(bool),
-    /// In an object of Node's own, which is its only value.
+    /// In a host object of Node, which is its only value.
     Host,
-    /// In what is not written.
+    /// In a value that is not written.
     Silent,
 }
 
@@ -70,7 +71,7 @@ enum Position {
 struct Level {
     position: Position,
     object: u32,
-    /// How long the text was before the name of the value that follows.
+    /// The length of the text before the name of the next value.
     before: u32,
 }
 
@@ -78,18 +79,18 @@ struct Writer<'a> {
     payload: &'a [u8],
     rules: Rules,
     limit: usize,
-    /// How many bytes may still be read: what is referred to is read as often.
+    /// The number of bytes that may still be read: a value is read once per reference.
     left: usize,
     out: String,
-    /// Where each object begins, as V8 numbers them, and whether it is open.
+    /// The position of each object, as V8 numbers them, and whether the object is open.
     objects: Vec<(u32, bool)>,
-    /// What is read: the payload, and inside of it what it refers to.
+    /// The reader of the payload, and inside it those of references.
     readers: Vec<Tokens<'a>>,
     levels: Vec<Level>,
 }
 
 impl<'a> Writer<'a> {
-    /// One token; whether there may be more.
+    /// Handles one token; false after the last.
     fn step(&mut self) -> Result<bool, NoJson> {
         let Some(tokens) = self.readers.last_mut() else { return Ok(false) };
         let (number, from, is_besides) = (tokens.objects(), tokens.end(), tokens.is_besides_elements());
@@ -144,14 +145,14 @@ impl<'a> Writer<'a> {
         self.levels.push(Level { position, object, before: 0 });
     }
 
-    /// A value begins that is written.
+    /// Begins a written value.
     fn begin(&mut self) {
         if let Some(Position::Element(true)) = self.position() {
             self.out.push(',');
         }
     }
 
-    /// A value has ended that was written.
+    /// Ends a written value.
     fn end(&mut self) {
         match self.position() {
             Some(Position::Element(_)) => self.set(Position::Element(true)),
@@ -161,7 +162,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// A value has ended that was not written.
+    /// Ends a value that is not written.
     fn end_silently(&mut self) {
         match self.position() {
             Some(Position::Besides(written)) => self.set(Position::Index(written)),
@@ -204,7 +205,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// What a sparse array does not have.
+    /// The missing elements of a sparse array.
     fn nulls(&mut self, from: u32, to: u32) -> Result<(), NoJson> {
         const NULL: &str = "null,";
         let missing = to.saturating_sub(from) as usize;
@@ -295,12 +296,12 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Whether what an envelope holds follows.
+/// The content of an envelope follows.
 fn is_enclosed(name: Leaf<'_>) -> bool {
     matches!(name, Leaf::Text(name) if name.is(b"msg"))
 }
 
-/// What is left out of a message of Node's own is null.
+/// A value that internal messages never contain becomes null.
 fn field(leaf: Leaf<'_>, out: &mut String) -> Result<(), NoJson> {
     if matches!(leaf, Leaf::BigInt(_) | Leaf::BoxedBigInt(_) | Leaf::View { .. }) {
         out.push_str("null");
@@ -332,7 +333,7 @@ fn put_date(milliseconds: f64, out: &mut String) {
     }
 }
 
-/// As `JSON.stringify`: half characters are escaped.
+/// As `JSON.stringify`: lone surrogates are escaped.
 fn put_text(text: Text<'_>, out: &mut String) {
     out.push('"');
     for character in text.characters() {

@@ -1,5 +1,5 @@
-//! V8's structured clone as tokens, without recursion: 8 bytes a level are all that depth costs. The writer is a stranger,
-//! so that every length, count, key and reference is checked. It builds no value.
+//! V8's structured clone as tokens, without recursion: depth costs 8 bytes per level. The input is untrusted, so
+//! every length, count, key and reference is checked. Builds no value.
 
 use alloc::vec::Vec;
 
@@ -10,13 +10,13 @@ use crate::violation::Violation;
 /// A step through a payload.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Token<'a> {
-    /// A value without others inside.
+    /// A value without inner values.
     Leaf(Leaf<'a>),
-    /// An object that began before, by its number.
+    /// An object that began earlier, by its number.
     Reference(u32),
-    /// A value that has others inside begins.
+    /// The beginning of a value with inner values.
     Open(Open),
-    /// A part of the error that is open.
+    /// A part of the open error.
     Error(ErrorPart<'a>),
     Close(Open),
 }
@@ -24,7 +24,7 @@ pub(crate) enum Token<'a> {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Leaf<'a> {
     Undefined,
-    /// An element that an array does not have.
+    /// A missing element of an array.
     Hole,
     Null,
     Bool(bool),
@@ -44,10 +44,10 @@ pub(crate) enum Leaf<'a> {
     },
     ArrayBuffer {
         bytes: &'a [u8],
-        /// Of a resizable one.
+        /// For a resizable buffer.
         max: Option<u64>,
     },
-    /// A typed array, a buffer or a data view, by Node's number for its kind.
+    /// A typed array, a buffer or a data view, by Node's number of its kind.
     View {
         kind: u32,
         bytes: &'a [u8],
@@ -56,7 +56,7 @@ pub(crate) enum Leaf<'a> {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum ErrorPart<'a> {
-    /// The constructor, if it is not `Error`.
+    /// The constructor, unless `Error`.
     Name(&'static str),
     Message(Text<'a>),
     Stack(Text<'a>),
@@ -71,39 +71,39 @@ pub(crate) struct BigDigits<'a> {
     pub(crate) digits: &'a [u8],
 }
 
-/// What has other values inside.
+/// A value with inner values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Open {
     Object,
-    /// So many elements, then members.
+    /// A number of elements, then members.
     Dense(u32),
-    /// Members alone; its length.
+    /// Members only; the array's length.
     Sparse(u32),
     Map,
     Set,
     Error,
-    /// An object of Node's own, as a plain one: one value.
+    /// A host object of Node, as a plain object: one value.
     Host,
 }
 
-/// A value that is being read: where its tag stands, and how many values of it have been read.
+/// An open value: the position of its tag, and the number of inner values read.
 #[derive(Debug, Clone, Copy)]
 struct Level {
     tag: u32,
     count: u32,
 }
 
-/// What may follow.
+/// The expected next token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expected {
     /// The name of a member, or the end.
     Key,
     /// A value or the end.
     ValueOrEnd,
-    /// An element of a dense array, which may be a hole.
+    /// An element of a dense array, or a hole.
     Element,
     Value,
-    /// The end alone.
+    /// Only the end.
     End,
     /// The next part of an error.
     ErrorPart,
@@ -114,15 +114,15 @@ pub(crate) struct Tokens<'a> {
     payload: &'a [u8],
     at: usize,
     levels: Vec<Level>,
-    /// The number of the next object, as V8 counts them.
+    /// The number of the next object, as V8 counts.
     next_object: u32,
-    /// Where the tag of the last token stands.
+    /// The position of the last token's tag.
     start: usize,
     begun: bool,
 }
 
 impl<'a> Tokens<'a> {
-    /// Of a whole payload.
+    /// A reader of a whole payload.
     pub(crate) fn new(payload: &'a [u8]) -> Result<Self, Violation> {
         let mut tokens = Tokens::of_value(payload, 0, 0);
         if tokens.byte()? != HEADER || u32::try_from(payload.len()).is_err() {
@@ -132,43 +132,43 @@ impl<'a> Tokens<'a> {
         Ok(tokens)
     }
 
-    /// Of the value at a place; its first object has this number.
+    /// A reader of the value at a position; the value's first object has this number.
     pub(crate) fn of_value(payload: &'a [u8], at: usize, next_object: u32) -> Self {
         Tokens { payload, at, levels: Vec::new(), next_object, start: at, begun: false }
     }
 
-    /// How many values are open.
+    /// The number of open values.
     pub(crate) fn depth(&self) -> usize {
         self.levels.len()
     }
 
-    /// Where the last token ends.
+    /// The end of the last token.
     pub(crate) fn end(&self) -> usize {
         self.at
     }
 
-    /// Where the last token begins.
+    /// The beginning of the last token.
     pub(crate) fn start(&self) -> usize {
         self.start
     }
 
-    /// How many objects have begun.
+    /// The number of objects that have begun.
     pub(crate) fn objects(&self) -> u32 {
         self.next_object
     }
 
-    /// Whether the next token is the name of a member, or the end of what is open.
+    /// The next token is the name of a member, or the end of the open value.
     pub(crate) fn is_at_key(&self) -> bool {
         self.levels.last().is_some_and(|level| self.expected(*level) == Expected::Key)
     }
 
-    /// Whether the next token is what an array has besides its elements, or its end.
+    /// The next token is an array's member besides its elements, or the array's end.
     pub(crate) fn is_besides_elements(&self) -> bool {
         let array = self.levels.last().filter(|level| self.payload[level.tag as usize] == b'A');
         array.is_some_and(|level| self.expected(*level) != Expected::Element)
     }
 
-    /// The next token; `None` behind the last one of the value.
+    /// The next token; `None` after the last token of the value.
     pub(crate) fn next(&mut self) -> Result<Option<Token<'a>>, Violation> {
         let Some(level) = self.levels.last().copied() else {
             let is_over = core::mem::replace(&mut self.begun, true);
@@ -191,7 +191,7 @@ impl<'a> Tokens<'a> {
             b'A' => count.checked_sub(self.declared(tag)).map_or(Expected::Element, pair),
             b'\\' if count == 0 => Expected::Value,
             b'\\' => Expected::End,
-            // Between a key and the end of a map; of an error: a cause was announced.
+            // Of a map: between a key and the end. Of an error: a cause was announced.
             b';' | b'r' if !count.is_multiple_of(2) => Expected::Value,
             b'r' => Expected::ErrorPart,
             _ => Expected::ValueOrEnd,
@@ -208,7 +208,7 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// The length of the array with its tag there; it was read before.
+    /// The length of the array with its tag at a position; it was read before.
     fn declared(&self, tag: u32) -> u32 {
         Tokens::of_value(self.payload, tag as usize + 1, 0).varint32().unwrap_or(0)
     }
@@ -225,7 +225,7 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// Ends what is open, behind its end tag: the counts must be those of what was read.
+    /// Closes the open value behind its end tag; its counts must match the values read.
     fn close(&mut self, Level { tag, count }: Level) -> Result<Token<'a>, Violation> {
         self.start = self.at.saturating_sub(1);
         let open = self.open_of(tag);
@@ -245,7 +245,7 @@ impl<'a> Tokens<'a> {
         if is_true { Ok(Token::Close(open)) } else { Err(Violation::Malformed) }
     }
 
-    /// A value of what is open has been read.
+    /// Counts an inner value of the open value.
     fn count(&mut self) {
         if let Some(level) = self.levels.last_mut() {
             level.count = level.count.saturating_add(1);
@@ -278,7 +278,7 @@ impl<'a> Tokens<'a> {
         Ok(token)
     }
 
-    /// What has a number, and may be referred to.
+    /// A value with a number, to which references are possible.
     fn object(&mut self, tag: u8) -> Result<Token<'a>, Violation> {
         self.next_object = self.next_object.checked_add(1).ok_or(Violation::Malformed)?;
         Ok(match tag {
@@ -306,7 +306,7 @@ impl<'a> Tokens<'a> {
         Ok(Token::Open(self.open_of(at)))
     }
 
-    /// What Node writes itself: views of bytes, and objects of its own as plain ones.
+    /// Node's own values: views of bytes, and host objects as plain ones.
     fn host_object(&mut self) -> Result<Token<'a>, Violation> {
         const VIEW: u64 = 0;
         const OTHER: u64 = 1;
@@ -322,7 +322,7 @@ impl<'a> Tokens<'a> {
         Ok(Token::Leaf(Leaf::ArrayBuffer { bytes: self.bytes(length as usize)?, max: Some(max) }))
     }
 
-    /// The constructor of an error, its message, its cause and its stack, until a full stop.
+    /// The constructor, message, cause and stack of an error, up to a full stop.
     fn error_part(&mut self) -> Result<Token<'a>, Violation> {
         self.start = self.at;
         Ok(match self.byte()? {
@@ -349,8 +349,8 @@ impl<'a> Tokens<'a> {
 
     // ---- bytes
 
-    /// The next tag. Padding stands before texts of two-byte characters, and a count of objects, for V8 to check, before
-    /// anything.
+    /// The next tag. Padding precedes strings of two-byte characters, and a count of objects, which V8 verifies, may
+    /// precede any value.
     fn tag(&mut self) -> Result<u8, Violation> {
         loop {
             self.start = self.at;
@@ -430,7 +430,7 @@ impl<'a> Tokens<'a> {
         u32::try_from(self.varint()?).map_err(|_| Violation::Malformed)
     }
 
-    /// Seven bits a byte, the lowest first.
+    /// Seven bits per byte, the lowest first.
     fn varint(&mut self) -> Result<u64, Violation> {
         let mut number = 0;
         for shift in (0..63).step_by(7) {

@@ -1,4 +1,4 @@
-//! Typed arrays, buffers and data views, by Node's number for their kind, as JSON has them.
+//! Typed arrays, buffers and data views in JSON, by Node's number of their kind.
 
 use alloc::string::String;
 
@@ -8,7 +8,7 @@ use super::numbers::{self, append};
 /// An array of 16-bit floats, since Node 24.
 const FLOAT16: u32 = 13;
 
-/// No more than this long, and one element.
+/// Appends at most `limit` bytes and one element.
 pub(super) fn put_view(kind: u32, bytes: &[u8], limit: usize, out: &mut String) -> Result<(), NoJson> {
     match kind {
         0 => elements(bytes, limit, out, |[byte], out| {
@@ -24,7 +24,7 @@ pub(super) fn put_view(kind: u32, bytes: &[u8], limit: usize, out: &mut String) 
         10 => buffer(bytes, limit, out),
         11 | 12 if !bytes.is_empty() => Err(NoJson::BigInt),
         FLOAT16 => elements(bytes, limit, out, |it, out| numbers::put(half(u16::from_le_bytes(it)), out)),
-        // A data view has no elements; what came later is not known here.
+        // A data view has no elements; later kinds are unknown here.
         _ => {
             out.push_str("{}");
             Ok(())
@@ -62,7 +62,7 @@ fn within(limit: usize, out: &str) -> Result<(), NoJson> {
     if out.len() > limit { Err(NoJson::TooLong) } else { Ok(()) }
 }
 
-/// A float of 16 bits.
+/// A 16-bit float.
 pub(crate) fn half(bits: u16) -> f64 {
     let (exponent, fraction) = (i32::from(bits >> 10 & 0x1F), f64::from(bits & 0x3FF));
     let magnitude = match exponent {

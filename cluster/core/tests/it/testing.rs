@@ -35,7 +35,7 @@ const OUTPUTS: usize = 200_000;
 
 /// The calls of one machine that somebody else must see.
 #[derive(Default)]
-pub(crate) struct Desk {
+pub(crate) struct RecordingOs {
     sockets: u64,
     bound: Option<SocketId>,
     pub(crate) calls: Vec<Call>,
@@ -43,7 +43,7 @@ pub(crate) struct Desk {
     pub(crate) received_at: Option<LocalAddress>,
 }
 
-impl Desk {
+impl RecordingOs {
     pub(crate) fn next_socket(&mut self) -> SocketId {
         self.sockets += 1;
         SocketId(self.sockets)
@@ -60,7 +60,7 @@ impl Desk {
     }
 }
 
-impl Os for Desk {
+impl Os for RecordingOs {
     fn perform(&mut self, call: Call) -> Option<OsEvent> {
         self.calls.push(call.clone());
         assert!(self.calls.len() < OUTPUTS, "no end of calls: {call:?}");
@@ -92,16 +92,16 @@ impl Os for Desk {
 /// A worker process.
 pub(crate) struct Process {
     pub(crate) worker: Worker,
-    pub(crate) desk: Desk,
+    pub(crate) os: RecordingOs,
     pub(crate) events: Vec<WorkerEvent>,
     /// What it has asked its operating system for so far.
     pub(crate) asked: Vec<Call>,
 }
 
 /// The processes of one cluster.
-pub(crate) struct House {
+pub(crate) struct TestCluster {
     pub(crate) primary: Primary,
-    pub(crate) desk: Desk,
+    pub(crate) os: RecordingOs,
     pub(crate) events: Vec<Event>,
     pub(crate) processes: BTreeMap<WorkerId, Process>,
     /// How many sockets more do not arrive.
@@ -118,12 +118,12 @@ fn carried(losing: &mut usize, socket: Option<SocketId>) -> Option<SocketId> {
     })
 }
 
-impl House {
+impl TestCluster {
     pub(crate) fn new(settings: Settings) -> Self {
         let primary = Primary::new(settings);
-        House {
+        TestCluster {
             primary,
-            desk: Desk::default(),
+            os: RecordingOs::default(),
             events: Vec::new(),
             processes: BTreeMap::new(),
             losing: 0,
@@ -157,7 +157,7 @@ impl House {
 
     /// A client connects to the socket.
     pub(crate) fn connect(&mut self, listener: SocketId) -> SocketId {
-        let socket = self.desk.next_socket();
+        let socket = self.os.next_socket();
         self.tell(OsEvent::Accepted { listener, socket });
         socket
     }
@@ -181,12 +181,12 @@ impl House {
     }
 
     fn turn(&mut self) -> bool {
-        while let Some(event) = cluster_core::pump(&mut self.primary, &mut self.desk) {
+        while let Some(event) = cluster_core::pump(&mut self.primary, &mut self.os) {
             self.events.push(event);
             assert!(self.events.len() < OUTPUTS, "no end of events: {:?}", self.events.last());
         }
         for process in self.processes.values_mut() {
-            while let Some(event) = cluster_core::pump(&mut process.worker, &mut process.desk) {
+            while let Some(event) = cluster_core::pump(&mut process.worker, &mut process.os) {
                 process.events.push(event);
                 assert!(process.events.len() < OUTPUTS, "no end of events: {:?}", process.events.last());
             }
@@ -196,8 +196,8 @@ impl House {
 
     /// What the primary has asked for since last time reaches the workers.
     fn carry_down(&mut self) -> bool {
-        let calls: VecDeque<Call> = self.desk.calls[self.seen..].iter().cloned().collect();
-        self.seen = self.desk.calls.len();
+        let calls: VecDeque<Call> = self.os.calls[self.seen..].iter().cloned().collect();
+        self.seen = self.os.calls.len();
         let mut moved = false;
         for call in calls {
             match call {
@@ -205,7 +205,7 @@ impl House {
                     let limits = cluster_core::Limits::default();
                     let process = Process {
                         worker: Worker::new(worker, options.get_serialization(), limits),
-                        desk: Desk::default(),
+                        os: RecordingOs::default(),
                         events: Vec::new(),
                         asked: Vec::new(),
                     };
@@ -232,7 +232,7 @@ impl House {
         self.processes.retain(|id, process| {
             let channel = ChannelId::from(*id);
             let mut lives = true;
-            for call in std::mem::take(&mut process.desk.calls) {
+            for call in std::mem::take(&mut process.os.calls) {
                 process.asked.push(call.clone());
                 match call {
                     Call::Write { bytes, socket, .. } => {
@@ -252,7 +252,7 @@ impl House {
         let moved = !input.is_empty();
         for event in input {
             self.primary.handle(event);
-            while let Some(event) = cluster_core::pump(&mut self.primary, &mut self.desk) {
+            while let Some(event) = cluster_core::pump(&mut self.primary, &mut self.os) {
                 self.events.push(event);
             }
         }
