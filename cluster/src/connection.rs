@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use crate::driver::Inner;
 
-/// A connection of a [`Listener`](crate::Listener): a stream whose end a graceful disconnect waits for.
+/// A connection of a [`Listener`](crate::Listener): a stream. A graceful disconnect waits for its end.
 ///
 /// Dropping the connection closes it. Node: the socket of a `'connection'` event.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl<T> Connection<T> {
         Ok(Connection { stream: stream()?, _lease: lease })
     }
 
-    /// Returns the stream, whose end a disconnect no longer waits for: to pass it on, or to let it outlive the worker.
+    /// Returns the stream. A disconnect no longer waits for the end of the stream, which can be passed on.
     pub fn into_inner(self) -> T {
         self.stream
     }

@@ -26,10 +26,10 @@ mod sending;
 use exit::Exit;
 pub(crate) use exit::{ExitRule, LINGER};
 
-/// The number of undelivered events after which a worker whose program takes events is not read from.
+/// The number of undelivered events that stops reading, if the program takes events at all.
 const INBOX_EVENTS: usize = 1024;
 
-/// The period in which a worker that does not read checks whether its primary is alive.
+/// The period of the check for the death of the primary while the worker does not read.
 const LIVENESS_PERIOD: Duration = Duration::from_secs(1);
 
 /// The progress of a worker towards its end.
@@ -42,7 +42,7 @@ pub(crate) enum Phase {
     Disconnected,
 }
 
-/// The state behind all clones of a worker, its listeners and its connections.
+/// The state that all clones of a worker, its listeners and connections share.
 #[derive(Debug)]
 pub(crate) struct Inner {
     driver: Mutex<Driver>,
@@ -106,7 +106,7 @@ impl Inner {
         self.driver.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives the machine a command. Its calls are performed before this returns, its events follow from the driver task.
+    /// Gives the machine a command. The calls of the command are performed here, the events follow from the driver task.
     pub(crate) fn command<T>(&self, act: impl FnOnce(&mut cluster_core::Worker) -> T) -> T {
         // The caller may be a thread outside the runtime; new descriptors are registered with the runtime's reactor.
         let _context = self.runtime.enter();
@@ -118,7 +118,7 @@ impl Inner {
         read(&self.lock().machine)
     }
 
-    /// Opens a listener. Returns its id, the pending reply, and the queue of its connections.
+    /// Opens a listener. Returns the id, the pending reply, and the queue of connections.
     pub(crate) fn listen(&self, options: ListenOptions) -> (ListenerId, BindReply, AcceptedConnections) {
         // An exclusive listener is bound during the command.
         let _context = self.runtime.enter();
@@ -151,7 +151,7 @@ impl Inner {
         event
     }
 
-    /// As [`Inner::next`], for a stream. `ticket` identifies the caller among those that wait.
+    /// As [`Inner::next`], for a stream. `ticket` identifies the caller among the waiting callers.
     pub(crate) fn poll_next(
         &self,
         ticket: &mut Option<u64>,
@@ -171,7 +171,7 @@ impl Inner {
     pub(crate) fn wait_for_phase(&self, phase: Phase) -> impl Future<Output = ()> + Send + use<> {
         let mut phases = self.lock().phase.subscribe();
         async move {
-            // An error means that the driver was dropped, which is the end of every phase.
+            // An error means that the driver was dropped: every phase is over.
             let _ = phases.wait_for(|now| *now >= phase).await;
         }
     }

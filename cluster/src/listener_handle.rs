@@ -1,4 +1,4 @@
-//! A program's handle of one listener, of any kind: opens it, takes its connections, closes it.
+//! A program's handle of one listener of any kind: opens, takes connections, closes.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ impl ListenerHandle {
         self.accepted.recv().await
     }
 
-    /// Closes the listener, and waits until its last connection has ended.
+    /// Closes the listener, and waits for the end of the last connection.
     pub(crate) async fn close(mut self) {
         self.inner.command(|machine| machine.close(self.id));
         while let Some(accepted) = self.accepted.recv().await {
@@ -51,7 +51,7 @@ impl ListenerHandle {
         }
     }
 
-    /// Closes a connection that the program did not take.
+    /// Closes an untaken connection.
     fn refuse(&self, (connection, descriptor): Accepted) {
         drop(descriptor);
         self.inner.command(|machine| machine.release(connection));

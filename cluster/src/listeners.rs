@@ -1,5 +1,5 @@
-//! The open listeners of a worker: the reply that each waits for, and the queue of its connections. The machine opens and
-//! closes listeners; this module delivers.
+//! The open listeners of a worker, each with a pending reply and a queue of connections. The machine opens and closes
+//! listeners; this module delivers.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use cluster_core::{ListenError, ListenerId, LocalAddress, SocketId};
 use tokio::sync::{mpsc, oneshot};
 
-/// An acknowledged connection, with its number in the machine.
+/// An acknowledged connection, with the machine's number for it.
 pub(crate) type Accepted = (SocketId, OwnedFd);
 
 /// The connections of a listener; ends when the listener is closed.
@@ -33,7 +33,7 @@ pub(crate) struct Bound {
     pub(crate) socket: Option<OwnedFd>,
 }
 
-/// The listeners that are not closed.
+/// The open listeners.
 #[derive(Debug, Default)]
 pub(crate) struct Listeners(BTreeMap<ListenerId, ListenerSlot>);
 
@@ -62,7 +62,7 @@ impl Listeners {
         self.0.keys().copied().collect()
     }
 
-    /// Adds a listener that waits for its reply.
+    /// Adds a listener with a pending reply.
     pub(crate) fn add(&mut self, listener: ListenerId) -> (BindReply, AcceptedConnections) {
         let (reply, replied) = oneshot::channel();
         let (connections, accepted) = mpsc::unbounded_channel();
@@ -90,8 +90,8 @@ impl Listeners {
         }
     }
 
-    /// Queues a connection. Returns whether its listener is open; otherwise the connection closes, as those in the
-    /// backlog of a dropped listener.
+    /// Queues a connection. Returns whether the listener is open; otherwise the connection closes, as in the backlog of a
+    /// dropped listener.
     pub(crate) fn deliver(&mut self, listener: ListenerId, connection: Accepted) -> bool {
         let Some(slot) = self.0.get_mut(&listener) else { return false };
         if slot.demand == Demand::Pending {
@@ -106,7 +106,7 @@ impl Listeners {
         }
     }
 
-    /// Whether a connection was delivered to a caller that has not taken it yet.
+    /// Whether a delivered connection still waits for its caller.
     pub(crate) fn has_delivered(&self) -> bool {
         self.0.values().any(|slot| slot.demand == Demand::Delivered)
     }

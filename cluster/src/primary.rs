@@ -243,7 +243,7 @@ impl Primary {
         self.machine.workers()
     }
 
-    /// The workers whose process has not exited, ascending, including those that were asked to: the workers to
+    /// The workers with a running process, ascending, also those that were asked to exit: the workers to
     /// [`kill`](Primary::kill) after a deadline.
     pub fn running_workers(&self) -> impl Iterator<Item = WorkerId> {
         self.machine.running_workers()

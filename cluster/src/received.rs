@@ -109,7 +109,7 @@ impl Releases {
         socket::take(unix, id).map(|socket| Received { socket, guard })
     }
 
-    /// The next socket whose count ends.
+    /// The socket of the next dropped guard.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<SocketId> {
         // `self.guard` is a sender, so the queue never ends.
         self.dropped.poll_recv(cx).map(|socket| socket.expect("the queue has a sender"))

@@ -11,9 +11,9 @@ use crate::unix::spawn::{CHANNEL, ID, SERIALIZATION};
 /// The role of a process. Node: `cluster.isPrimary`, `cluster.isWorker`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// A user or a service manager started the process: it may create a [`Primary`](crate::Primary).
+    /// A user or a service manager started the process, which may create a [`Primary`](crate::Primary).
     Primary,
-    /// A primary forked the process: it may [join](crate::Worker::join).
+    /// A primary forked the process, which may [join](crate::Worker::join).
     Worker,
 }
 
@@ -23,8 +23,8 @@ pub enum Role {
 /// `main`**: a program that this process starts before the call inherits the channel.
 ///
 /// The three environment variables that make a process a worker are removed before `main`, under a multi-threaded runtime
-/// too, so that no program that a worker starts takes itself for a worker. They remain only where their removal could race
-/// with another thread: a thread was started before `main`, the library was loaded into a running program, or there is no
+/// too: otherwise a program that a worker starts would take itself for a worker. The variables remain only where a removal
+/// could race with another thread: a thread was started before `main`, the library was loaded into a running program, or there is no
 /// `/proc`. There, start programs with [`clear_cluster_env`].
 ///
 /// # Errors

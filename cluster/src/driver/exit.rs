@@ -25,7 +25,7 @@ const REACTION: Duration = Duration::from_secs(5);
 /// The exit code of a process that did not end within the deadline.
 const LATE: i32 = 1;
 
-/// The exit code of a process whose driver has panicked, as after a panic in `main`.
+/// The exit code after a panic of the driver, as after a panic in `main`.
 const PANICKED: i32 = 101;
 
 /// How the process of a worker ends after its channel has closed.
@@ -35,7 +35,7 @@ pub(crate) enum ExitRule {
     Return,
     /// The process exits with code 0 at once.
     Node,
-    /// The program alone ends the process, whenever it likes.
+    /// The program alone ends the process.
     KeepRunning,
 }
 

@@ -11,13 +11,13 @@ use super::Primary;
 pub struct ConnectionCounts {
     /// Connections accepted since the start: `queued + handed_off + owned + closed`.
     pub accepted: u64,
-    /// Connections that wait in the primary for a worker, now.
+    /// Connections in the primary's queue, now.
     pub queued: u64,
-    /// Connections that were handed to a worker and are not acknowledged, now.
+    /// Connections on the way to a worker, not acknowledged, now.
     pub handed_off: u64,
-    /// Connections that a worker has acknowledged, since the start. The primary does not observe their end.
+    /// Connections acknowledged by a worker, since the start. The primary does not observe the end of a connection.
     pub owned: u64,
-    /// Connections that the primary closed because no worker was left to listen, since the start.
+    /// Connections closed by the primary because no worker was left to listen, since the start.
     pub closed: u64,
     /// Hand-offs after which the connection was queued again, since the start: the worker rejected the connection, or
     /// exited before the acknowledgement.
@@ -25,7 +25,7 @@ pub struct ConnectionCounts {
 }
 
 impl Primary {
-    /// Counts the accepted connections. The cost is proportional to those that are queued or handed off.
+    /// Counts the accepted connections, in time proportional to `queued + handed_off`.
     pub fn connections(&self) -> ConnectionCounts {
         let ledger = self.machine.ledger();
         let mut counts = ConnectionCounts {
@@ -44,7 +44,7 @@ impl Primary {
         counts
     }
 
-    /// Counts the connections that were handed to this worker and are not acknowledged.
+    /// Counts the connections on the way to this worker, not acknowledged.
     pub fn handed_off_to(&self, worker: WorkerId) -> usize {
         let is_at_worker = |state| matches!(state, ConnectionState::Handed(_, at) if at == worker);
         self.machine.ledger().open().filter(|(_, state)| is_at_worker(*state)).count()

@@ -1,5 +1,5 @@
-//! A primary that has counted far, with workers of Node: the numbers where 32 bits end, and the last that Node
-//! distinguishes. And the turns of the kernel and of remotes.
+//! A primary with counters near their ends (31 bits, 32 bits, Node's 2^53), over Node workers; the turns of the kernel and of
+//! remotes; received sockets.
 
 use std::future::poll_fn;
 use std::io::{self, Read};
@@ -18,10 +18,10 @@ use super::*;
 /// Bounds each wait of a test.
 const LONG: Duration = Duration::from_secs(30);
 
-/// Where numbers end: of 31 and 32 bits; up to 2^53 Node distinguishes each from the next.
+/// Numbers before the ends: 31 bits, 32 bits, and 2^53, where Node no longer distinguishes neighbours.
 const NEAR_ENDS: [u64; 3] = [(1 << 31) - 20, (1 << 32) - 20, (1 << 53) - 1_000];
 
-/// Serves, repeats messages and sends its number.
+/// Serves, echoes messages and sends the worker's id.
 const WORKER: &str = "
     setTimeout(() => process.exit(9), 60000).unref();
     const cluster = require('cluster');
@@ -29,7 +29,7 @@ const WORKER: &str = "
     require('net').createServer((connection) => connection.end('node')).listen(0, '127.0.0.1');
 ";
 
-/// A test of Node.js passes where there is none, and prints that.
+/// Without Node.js a test prints a line and passes.
 fn lacks_node() -> bool {
     let lacks = std::process::Command::new("node").arg("--version").stdout(Stdio::null()).status().is_err();
     if lacks {
@@ -44,7 +44,7 @@ fn script() -> io::Result<tempfile::TempPath> {
     Ok(file)
 }
 
-/// A primary of such workers. `environment` is laid over theirs by the program `env`, which replaces itself.
+/// A primary of such workers. The program `env` overrides their environment with `environment`.
 fn primary(script: &tempfile::TempPath, serialization: Serialization, environment: &[&str]) -> Primary {
     let words = environment.iter().copied().chain(["node"]).map(String::from);
     let args = words.chain([script.to_string_lossy().into_owned()]);
@@ -64,7 +64,7 @@ async fn port(primary: &mut Primary) -> u16 {
     }
 }
 
-/// What a client reads until the worker ends the connection, while the primary runs.
+/// Reads from a worker until the end of the connection, while the primary runs.
 async fn answer(primary: &mut Primary, port: u16) -> String {
     let mut reading = tokio::task::spawn_blocking(move || {
         let mut client = TcpStream::connect(("127.0.0.1", port))?;
@@ -89,7 +89,7 @@ async fn echo(primary: &mut Primary, worker: WorkerId) -> Message {
     }
 }
 
-/// The connections, messages and the end of a worker pass each end of the numbers.
+/// Connections, messages and the disconnect of a worker cross each end.
 async fn passes_ends(serialization: Serialization) {
     if lacks_node() {
         return;
@@ -110,7 +110,7 @@ async fn passes_ends(serialization: Serialization) {
     }
 }
 
-/// Disconnects the worker, which ends with 0.
+/// Disconnects the worker, and asserts exit code 0.
 async fn end(primary: &mut Primary, worker: WorkerId) {
     primary.disconnect_all();
     let mut status = None;
@@ -132,7 +132,7 @@ async fn counters_pass_ends_in_v8() {
     passes_ends(Serialization::Advanced).await;
 }
 
-/// Node reads its number as 32 bits with a sign: it serves, whatever it takes itself for. The primary counts on.
+/// Node reads its id as a signed 32-bit number, and serves under any id. The primary continues to count.
 #[tokio::test]
 async fn worker_ids_beyond_node_serve() {
     if lacks_node() {
@@ -151,7 +151,7 @@ async fn worker_ids_beyond_node_serve() {
     }
 }
 
-/// Nothing in the primary depends on the number that a worker takes itself for.
+/// The primary does not depend on the id that a worker assumes.
 #[tokio::test]
 async fn worker_may_take_another_number() {
     if lacks_node() {
@@ -169,7 +169,7 @@ async fn worker_may_take_another_number() {
 
 // ---- turns
 
-/// The events of the kernel, and after how many of the requests each is taken, of inputs that are all ready.
+/// For each event of the kernel, the number of requests taken before it, when all inputs are ready.
 async fn turns(events: u64, requests: usize) -> Vec<usize> {
     let mut primary = Primary::new(Settings::default()).expect("a primary");
     let remote = primary.remote();
@@ -199,7 +199,7 @@ async fn turns(events: u64, requests: usize) -> Vec<usize> {
     order
 }
 
-/// Neither the events of the kernel nor the requests of a remote starve behind the other: they alternate.
+/// Events of the kernel and requests of a remote alternate.
 #[tokio::test]
 async fn requests_and_events_take_turns() {
     let order = turns(20, 20).await;
@@ -207,7 +207,7 @@ async fn requests_and_events_take_turns() {
     assert!(order.len() == 20 && order.iter().enumerate().all(fair), "{order:?}");
 }
 
-/// Where one side has nothing, the other does not wait for it.
+/// One kind of input alone is taken without a pause.
 #[tokio::test]
 async fn turns_are_not_wasted() {
     assert_eq!(turns(5, 0).await, [0; 5]);
@@ -216,7 +216,7 @@ async fn turns_are_not_wasted() {
 
 // ---- sockets
 
-/// A socket is taken by the event that brought it, once, and by no other.
+/// Only the event with the socket can take it, once.
 #[tokio::test]
 async fn socket_is_taken_with_its_event() {
     let mut primary = Primary::new(Settings::default()).expect("a primary");
