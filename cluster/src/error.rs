@@ -4,9 +4,6 @@ use std::{error, fmt, io};
 
 use cluster_core::{Errno, ForkError, ListenAddress, SendError};
 
-use crate::socket::Socket;
-use crate::unix::spawn::{CHANNEL, ID, SERIALIZATION};
-
 /// The variables that make a process a worker are set, but a primary does not set them so.
 ///
 /// The environment was changed, or inherited from a worker that could not remove the variables: see
@@ -43,19 +40,21 @@ pub enum RoleError {
 impl fmt::Display for RoleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RoleError::Id { value } => write!(f, "{ID} is {value:?}, expected an integer from 1"),
-            RoleError::NoChannel => write!(f, "{ID} is set, but {CHANNEL} is not"),
+            RoleError::Id { value } => write!(f, "NODE_UNIQUE_ID is {value:?}, expected an integer from 1"),
+            RoleError::NoChannel => f.write_str("NODE_UNIQUE_ID is set, but NODE_CHANNEL_FD is not"),
             RoleError::ChannelNumber { value } => {
-                write!(f, "{CHANNEL} is {value:?}, expected an integer from 3")
+                write!(f, "NODE_CHANNEL_FD is {value:?}, expected an integer from 3")
             }
             RoleError::Channel { number, errno } => {
-                write!(f, "{CHANNEL} is {number}, which is not an inherited channel: {errno}")
+                write!(f, "NODE_CHANNEL_FD is {number}, which is not an inherited channel: {errno}")
             }
             RoleError::Serialization { value } => {
-                write!(f, "{SERIALIZATION} is {value:?}, expected \"json\" or \"advanced\"")
+                let expected = "expected \"json\" or \"advanced\"";
+                write!(f, "NODE_CHANNEL_SERIALIZATION_MODE is {value:?}, {expected}")
             }
         }?;
-        write!(f, "; unset {ID} and {CHANNEL} to start a primary, or let a primary start this program")
+        let advice = "to start a primary, or let a primary start this program";
+        write!(f, "; unset NODE_UNIQUE_ID and NODE_CHANNEL_FD {advice}")
     }
 }
 
@@ -247,27 +246,6 @@ impl error::Error for ListenError {
     }
 }
 
-/// A message and its socket were not sent. Node: the error of the callback, and a handle that remains open.
-#[derive(Debug)]
-pub struct NotSent {
-    /// The reason.
-    pub error: SendError,
-    /// The socket, unchanged.
-    pub socket: Socket,
-}
-
-impl fmt::Display for NotSent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("cannot send a message and its socket")
-    }
-}
-
-impl error::Error for NotSent {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        Some(&self.error)
-    }
-}
-
 /// Why a command of a [`Remote`](crate::Remote) failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -305,6 +283,7 @@ mod tests {
     use std::error::Error;
 
     use super::*;
+    use crate::{NotSent, Socket};
 
     fn broken() -> RoleError {
         RoleError::Channel { number: 3, errno: Errno::ENOTSOCK }

@@ -76,6 +76,7 @@ mod listeners;
 mod primary;
 mod received;
 mod remote;
+mod requests;
 mod role;
 #[cfg(feature = "axum")]
 mod serve;
@@ -101,7 +102,7 @@ pub use cluster_core::{
 #[cfg(feature = "axum")]
 pub use axum_listener::ClientAddr;
 pub use connection::Connection;
-pub use error::{JoinError, ListenError, NoRuntime, NotSent, PrimaryError, RemoteError, RoleError};
+pub use error::{JoinError, ListenError, NoRuntime, PrimaryError, RemoteError, RoleError};
 pub use event::WorkerEvent;
 pub use listener::Listener;
 pub use primary::{ConnectionCounts, Primary};
@@ -110,7 +111,7 @@ pub use remote::Remote;
 pub use role::{Role, clear_cluster_env, role};
 #[cfg(feature = "axum")]
 pub use serve::{Serve, serve};
-pub use socket::Socket;
+pub use socket::{NotSent, Socket};
 pub use transport::Transport;
 pub use udp::UdpSocket;
 pub use unix::Pipe;

@@ -13,14 +13,14 @@ use cluster_core::{
 };
 use futures_core::Stream;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use crate::driver::LINGER;
-use crate::error::{NoRuntime, NotSent, PrimaryError};
+use crate::error::{NoRuntime, PrimaryError};
 use crate::received::{Received, Releases};
-use crate::remote::{Remote, Requests};
+use crate::requests::{Request, Requests};
 use crate::role::origin;
-use crate::socket::{self, Socket};
+use crate::socket::{self, NotSent, Socket};
 use crate::unix::{Pipes, Unix};
 
 mod connections;
@@ -40,7 +40,7 @@ const NODE_OPTIONS: &str = "NODE_OPTIONS";
 /// A primary advances only while [`next`](Primary::next) is awaited: nothing happens between an event and the program's
 /// reaction, and a primary that is not awaited accepts no more from its workers and clients than the kernel holds.
 /// Commands take effect at once, as calls inside a listener do in Node. Other tasks command the primary through a
-/// [`Remote`]. A primary is also a [`Stream`] of events; the stream ends when `next` returns `None`, and continues after
+/// [`Remote`](crate::Remote). A primary is also a [`Stream`] of events; the stream ends when `next` returns `None`, and continues after
 /// another [`fork`](Primary::fork).
 ///
 /// # Drop
@@ -54,7 +54,7 @@ const NODE_OPTIONS: &str = "NODE_OPTIONS";
 pub struct Primary {
     machine: cluster_core::Primary,
     unix: Unix,
-    requests: Requests,
+    requests: Requests<Primary>,
     runtime: Handle,
     /// Whether remotes precede the operating system at the next input: the two alternate.
     remotes_first: bool,
@@ -227,7 +227,7 @@ impl Primary {
 
     /// Drives the cluster until the next event. Node: the events of `cluster`.
     ///
-    /// `None`: no worker is left, and no [`Remote`] that could start one; after another [`fork`](Primary::fork) the method
+    /// `None`: no worker is left, and no [`Remote`](crate::Remote) that could start one; after another [`fork`](Primary::fork) the method
     /// may be called again. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Event> {
         future::poll_fn(|cx| self.poll_event(cx)).await
@@ -254,9 +254,9 @@ impl Primary {
         self.machine.settings()
     }
 
-    /// A remote control for other tasks. While one exists, [`next`](Primary::next) waits for its commands.
-    pub fn remote(&mut self) -> Remote {
-        self.requests.remote(&self.progress)
+    /// A sender of commands, and the notification that there may be room in a channel.
+    pub(crate) fn requests(&mut self) -> (mpsc::Sender<Request<Primary>>, Arc<Notify>) {
+        (self.requests.sender(), self.progress.clone())
     }
 
     fn command<T>(&mut self, act: impl FnOnce(&mut cluster_core::Primary) -> T) -> T {

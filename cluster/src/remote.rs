@@ -3,20 +3,14 @@
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use cluster_core::{Message, OsBytes, SendError, Sent, Signal, SpawnOptions, WorkerId};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::error::RemoteError;
 use crate::primary::{ConnectionCounts, Primary};
+use crate::requests::Request;
 use crate::socket::Socket;
-
-/// The number of requests that may wait for the primary; further callers wait.
-const PENDING_REQUESTS: usize = 64;
-
-/// A command that sends its own answer.
-pub(crate) type Request = Box<dyn FnOnce(&mut Primary) + Send>;
 
 /// Commands a [`Primary`] from another task: see [`Primary::remote`]. Clones are cheap.
 ///
@@ -24,8 +18,16 @@ pub(crate) type Request = Box<dyn FnOnce(&mut Primary) + Send>;
 /// must not await a remote, which would wait for the task itself.
 #[derive(Clone)]
 pub struct Remote {
-    requests: mpsc::Sender<Request>,
+    requests: mpsc::Sender<Request<Primary>>,
     progress: Arc<Notify>,
+}
+
+impl Primary {
+    /// A remote control for other tasks. While one exists, [`next`](Primary::next) waits for its commands.
+    pub fn remote(&mut self) -> Remote {
+        let (requests, progress) = self.requests();
+        Remote { requests, progress }
+    }
 }
 
 impl Remote {
@@ -140,7 +142,7 @@ impl Remote {
 
     /// Sends a command without an answer.
     #[cfg(test)]
-    pub(crate) async fn request(&self, request: Request) {
+    pub(crate) async fn request(&self, request: Request<Primary>) {
         assert!(self.requests.send(request).await.is_ok(), "the primary was dropped");
     }
 
@@ -150,7 +152,7 @@ impl Remote {
     ) -> Result<T, RemoteError> {
         let (answer, answered) = oneshot::channel();
         // The caller may no longer wait; the command is executed all the same.
-        let request: Request = Box::new(move |primary| drop(answer.send(act(primary))));
+        let request: Request<Primary> = Box::new(move |primary| drop(answer.send(act(primary))));
         self.requests.send(request).await.map_err(|_| RemoteError::PrimaryDropped)?;
         answered.await.map_err(|_| RemoteError::PrimaryDropped)
     }
@@ -159,46 +161,5 @@ impl Remote {
 impl fmt::Debug for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Remote").finish_non_exhaustive()
-    }
-}
-
-/// The requests of remotes, in the primary.
-#[derive(Default)]
-pub(crate) struct Requests {
-    open: Option<(mpsc::WeakSender<Request>, mpsc::Receiver<Request>)>,
-}
-
-impl Requests {
-    pub(crate) fn remote(&mut self, progress: &Arc<Notify>) -> Remote {
-        let existing = self.open.as_ref().and_then(|(requests, _)| requests.upgrade());
-        let requests = existing.unwrap_or_else(|| {
-            let (requests, receiver) = mpsc::channel(PENDING_REQUESTS);
-            self.open = Some((requests.downgrade(), receiver));
-            requests
-        });
-        Remote { requests, progress: progress.clone() }
-    }
-
-    /// Whether a remote exists.
-    pub(crate) fn are_possible(&self) -> bool {
-        self.open.is_some()
-    }
-
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Request> {
-        let Some((_, receiver)) = &mut self.open else { return Poll::Pending };
-        match receiver.poll_recv(cx) {
-            Poll::Ready(Some(request)) => Poll::Ready(request),
-            Poll::Ready(None) => {
-                self.open = None;
-                Poll::Pending
-            }
-            Poll::Pending => Poll::Pending,
-        }
-    }
-}
-
-impl fmt::Debug for Requests {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Requests").field("possible", &self.are_possible()).finish()
     }
 }

@@ -1,14 +1,13 @@
 //! Sockets that travel with messages. The kernel reports the kind of each; nothing is read or written.
 
-use std::io;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::{error, fmt, io};
 
 use cluster_core::{Errno, HandleType, OutgoingHandle, SendError, Sent, SocketId};
 use socket2::SockRef;
 
-use crate::error::NotSent;
 use crate::unix::Unix;
 use crate::unix::descriptor::{Kind, kind};
 
@@ -129,6 +128,27 @@ impl From<Socket> for OwnedFd {
             Socket::UnixListener(socket) => socket.into(),
             Socket::UdpSocket(socket) => socket.into(),
         }
+    }
+}
+
+/// A message and its socket were not sent. Node: the error of the callback, and a handle that remains open.
+#[derive(Debug)]
+pub struct NotSent {
+    /// The reason.
+    pub error: SendError,
+    /// The socket, unchanged.
+    pub socket: Socket,
+}
+
+impl fmt::Display for NotSent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cannot send a message and its socket")
+    }
+}
+
+impl error::Error for NotSent {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        Some(&self.error)
     }
 }
 

@@ -12,10 +12,10 @@ use futures_core::Stream;
 use tokio::runtime::Handle;
 
 use crate::driver::{ExitRule, Inner, Phase};
-use crate::error::{JoinError, NoRuntime, NotSent};
+use crate::error::{JoinError, NoRuntime};
 use crate::event::WorkerEvent;
 use crate::role::origin;
-use crate::socket::Socket;
+use crate::socket::{NotSent, Socket};
 use crate::unix::{Unix, signals};
 
 mod listening;

@@ -6,8 +6,7 @@ use std::sync::atomic::Ordering;
 use cluster_core::{Message, SendError, Sent, flush};
 
 use super::{Driver, Inner};
-use crate::error::NotSent;
-use crate::socket::{self, Socket};
+use crate::socket::{self, NotSent, Socket};
 
 impl Inner {
     pub(crate) fn send(&self, message: impl Into<Message>) -> Result<Sent, SendError> {
