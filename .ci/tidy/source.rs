@@ -96,7 +96,7 @@ impl Source {
         let tokens = self.tokens();
         let mut definitions = Vec::new();
         let mut depth = 0_usize;
-        for pair in tokens.windows(2) {
+        for pair in tokens.windows(3) {
             match pair[0].text {
                 "{" => depth += 1,
                 "}" => depth = depth.saturating_sub(1),
@@ -107,7 +107,9 @@ impl Source {
                 "type" => depth == 0, // within braces: a trait's
                 _ => false,
             };
-            if defines && pair[1].is_name() && pair[1].text != "tests" {
+            // The list of a macro may have `struct identifier`, but no brace or colon follows.
+            let is_followed = !pair[2].is_name() || pair[2].text == "where";
+            if defines && is_followed && pair[1].is_name() && pair[1].text != "tests" {
                 definitions.push((pair[1].text, pair[0].line));
             }
         }
