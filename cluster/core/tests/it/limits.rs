@@ -261,6 +261,22 @@ fn unwritten_messages_are_counted() {
     assert_eq!(primary.send(ONE, json!(3)), Err(SendError::Closed));
 }
 
+/// A loss stays known, whatever a peer that is no longer written to still sends.
+#[test]
+fn loss_stays_known() {
+    let mut primary = Primary::new(Settings::default());
+    primary.fork().expect("nothing impossible was set up");
+    settle(&mut primary);
+    primary.send(ONE, json!(1)).expect("the channel is open");
+    outputs(&mut primary);
+    let channel = ChannelId::from(ONE);
+    primary.handle(OsEvent::WriteFailed { channel, errno: Errno::EPIPE });
+    outputs(&mut primary);
+    primary.handle(OsEvent::Read { channel, bytes: format!("{BARE}\n").into_bytes(), socket: None });
+    outputs(&mut primary);
+    assert_eq!(primary.unwritten(ONE), None);
+}
+
 /// The wish that a worker disconnects is a message that may be unwritten.
 #[test]
 fn unwritten_wish_is_counted() {
