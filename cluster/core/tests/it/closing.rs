@@ -1,4 +1,4 @@
-//! Servers and channels that are closed while something is under way: nothing of it is lost.
+//! Servers and channels that are closed during an operation: nothing is lost.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
@@ -26,7 +26,7 @@ fn early_close_spares_next_server() {
     let late = cluster.worker(ONE).listen(ListenOptions::default());
     cluster.settle();
     cluster.worker(ONE).accept(late);
-    // The first socket was bound for the server that was closed, the second for the one that serves.
+    // Socket 1 was bound for the closed server, socket 2 for the open one.
     cluster.connect(SocketId(2));
     assert_eq!(cluster.connections(ONE), 1);
 }
@@ -44,7 +44,7 @@ fn closed_shared_socket_is_not_sent() {
              \"addressType\":4,\"seq\":{index}}}\n"
         )
     };
-    // It asks twice and does not acknowledge the first socket: the second answer is held.
+    // The worker asks twice and does not acknowledge the first socket: the second answer is blocked.
     for index in [7, 8] {
         cluster.primary.handle(OsEvent::Read {
             channel: ONE.into(),
@@ -79,7 +79,8 @@ fn closed_server_returns_offers() {
     let listeners: Vec<_> = listeners.collect();
     cluster.settle();
     cluster.worker(TWO).accept(listeners[1]);
-    // The first of the sockets the primary has opened. It is offered to the first worker, which has not asked for it.
+    // The first socket that the primary has opened, offered to the first worker, which has not asked for a
+    // connection.
     cluster.connect(SocketId(1));
     assert_eq!(cluster.connections(TWO), 0);
     cluster.worker(ONE).close(listeners[0]);
@@ -87,13 +88,13 @@ fn closed_server_returns_offers() {
     assert_eq!((cluster.connections(ONE), cluster.connections(TWO)), (0, 1));
 }
 
-/// What a worker asks its system for next.
+/// The next call of a worker.
 fn asked(worker: &mut Worker) -> Option<Call> {
     let mut outputs = std::iter::from_fn(|| worker.poll());
     outputs.find_map(|output| if let Output::Call(call) = output { Some(call) } else { None })
 }
 
-/// A worker whose channel has taken a part of its first line, and has no room for the rest.
+/// A worker with a channel that has accepted a part of the first line and has no room for the rest.
 fn with_a_full_channel() -> (Worker, Vec<u8>) {
     let mut worker = Worker::new(ONE, Serialization::Json, Limits::default());
     let Some(Call::Write { channel, bytes, socket: None }) = asked(&mut worker) else {
@@ -104,7 +105,7 @@ fn with_a_full_channel() -> (Worker, Vec<u8>) {
     (worker, rest)
 }
 
-/// The primary says a line.
+/// Delivers a line of the primary.
 fn hears(worker: &mut Worker, line: &str) {
     let bytes = format!("{line}\n").into_bytes();
     worker.handle(OsEvent::Read { channel: ChannelId::PRIMARY, bytes, socket: None });
@@ -161,7 +162,7 @@ fn socket_is_sent_with_first_byte() {
     let passing = OutgoingHandle { socket: SocketId(77), kind: HandleType::Socket, keep_open: false };
     worker.send_with(json!("take it"), passing).expect("it is open");
     let mut offered = Vec::new();
-    // Nothing of the line is taken, then its first byte, then the rest.
+    // The kernel accepts no byte of the line, then the first byte, then the rest.
     for taken in [0, 1, usize::MAX] {
         let Some(Call::Write { bytes, socket, .. }) = asked(&mut worker) else { unreachable!("it writes") };
         offered.push(socket);
@@ -172,7 +173,7 @@ fn socket_is_sent_with_first_byte() {
     assert_eq!(offered, [Some(passing.socket), Some(passing.socket), None]);
 }
 
-/// Workers that listen on one port; the first wants a connection.
+/// Workers that listen on one port; the first asks for a connection.
 fn serving(settings: Settings, workers: usize) -> TestCluster {
     let mut cluster = TestCluster::new(settings);
     for worker in cluster.fork(workers) {
@@ -184,13 +185,14 @@ fn serving(settings: Settings, workers: usize) -> TestCluster {
     cluster
 }
 
-/// The last socket at which the primary began to accept.
+/// The last socket at which the primary resumed accepting.
 fn last_listener(cluster: &TestCluster) -> Option<SocketId> {
     let resumed = |call: &Call| if let Call::ResumeAccept { socket } = call { Some(*socket) } else { None };
     cluster.os.calls.iter().rev().find_map(resumed)
 }
 
-/// A worker that is forked after `disconnect` serves on a socket of its own, which `keep_listening` keeps until the next one.
+/// A worker that is forked after `disconnect_all` listens on a new socket, which `keep_listening` keeps until the
+/// next call.
 #[test]
 fn worker_after_disconnect_binds_again() {
     let mut cluster = serving(Settings { keep_listening: true, ..Settings::default() }, 1);

@@ -1,5 +1,4 @@
-//! A primary with workers, delivered in order: what each promise and each verb means when nothing goes wrong but the
-//! one thing that is told.
+//! A primary with workers, with every event delivered in order: the effect of each command and each single failure.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
@@ -17,7 +16,7 @@ const LISTENER: ListenerId = ListenerId(1);
 /// The first socket a primary binds.
 const BOUND: SocketId = SocketId(1);
 
-/// Workers that listen on one port; `ready` ones want a connection.
+/// Workers that listen on one port; the `ready` ones ask for a connection.
 fn serving(workers: usize, ready: &[WorkerId]) -> TestCluster {
     serving_with(Settings::default(), workers, ready)
 }
@@ -263,7 +262,7 @@ fn all_disconnected_waits_for_last() {
     assert_eq!(cluster.events.last(), Some(&Event::AllDisconnected), "at once if there is nobody");
 }
 
-/// Only for a worker that was not disconnected and is not known to have exited.
+/// Reported only for a worker that was not disconnected and is not known to have exited.
 #[test]
 fn lingering_is_reported_unless_asked() {
     for is_asked in [false, true] {
@@ -292,7 +291,7 @@ fn spawn_failure_is_an_error() {
     let command = SpawnOptions::new().exec("/no/such/program");
     let mut cluster = TestCluster::new(Settings { spawn: command, ..Settings::default() });
     cluster.primary.fork().expect("nothing impossible was set up");
-    // It is for the next worker.
+    // For the next worker.
     cluster.primary.setup(SpawnOptions::new().exec("/another"));
     assert!(matches!(cluster.primary.poll(), Some(Output::Call(Call::Spawn { .. }))));
     cluster.tell(OsEvent::SpawnFailed { worker: ONE, program: None, directory: false, errno: Errno::ENOENT });
@@ -309,7 +308,7 @@ fn spawn_failure_is_an_error() {
     assert_eq!(cluster.fork(1), [TWO], "a number is never used twice");
 }
 
-/// A `close` without a key is not among it: Node ignores that.
+/// A `close` without a key is missing here, because Node ignores one.
 const RUBBISH: [&str; 4] = [
     "\n",
     "{\n",
@@ -404,7 +403,7 @@ fn refused_connection_waits() {
     let mut cluster = serving(1, &[]);
     cluster.connect(BOUND);
     let refusal = b"{\"cmd\":\"NODE_CLUSTER\",\"ack\":1,\"accepted\":false,\"seq\":9}\n".to_vec();
-    // The real worker has acknowledged the descriptor; this answers in its place.
+    // The real worker has acknowledged the descriptor; the test answers in its place.
     cluster.tell(OsEvent::Read { channel: ONE.into(), bytes: refusal, socket: None });
     let Some(Call::SetTimer { timer, .. }) = cluster.os.calls.last().cloned() else {
         unreachable!("{:?}", cluster.os.calls.last())
@@ -457,7 +456,7 @@ fn shared_socket_bound_elsewhere_fails() {
     let shared = Settings { policy: SchedulingPolicy::Shared, ..Settings::default() };
     let mut cluster = TestCluster::new(shared);
     cluster.fork(1);
-    // The os says that every shared socket listens at 40001.
+    // The test's operating system reports every shared socket at port 40001.
     cluster.worker(ONE).listen(ListenAddress::any(40_002).into());
     cluster.settle();
     let [WorkerEvent::ListenFailed { error, .. }] = &cluster.processes[&ONE].events[..] else {
@@ -472,7 +471,7 @@ fn held_channel_gets_no_connections() {
     let mut cluster = serving(2, &[]);
     cluster.worker(ONE).listen(ListenAddress::any(81).into());
     cluster.settle();
-    // The first is sent and not acknowledged, the second held behind it.
+    // The first connection is sent and not acknowledged, the second is blocked behind the first.
     cluster.processes.remove(&ONE);
     let sent = cluster.connect(BOUND);
     cluster.connect(SocketId(2));

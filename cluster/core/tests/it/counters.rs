@@ -1,5 +1,5 @@
-//! Machines that have counted far: the numbers where a 32-bit counter ended, where Node's ends, and close to the last one.
-//! The operating systems have tests of their own.
+//! Machines with large counters: the ends of 32-bit counters and of Node's numbers, and the last numbers. The
+//! operating systems have tests of their own.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
@@ -11,11 +11,11 @@ use cluster_core::{
     SpawnOptions, TimerId, WorkerEvent, WorkerId,
 };
 
-/// Just before a number ends: of 31 and 32 bits, of a double, of 63 bits, and the last. Messages are numbered up to 2^53 alone,
+/// Just before the end of a type of number: 31 and 32 bits, a double, 63 bits, 64 bits. Message numbers end at 2^53,
 /// the last number that a double distinguishes from its neighbours.
 const NEAR_ENDS: [u64; 5] = [(1 << 31) - 8, (1 << 32) - 8, (1 << 53) - 8, (1 << 63) - 8, u64::MAX - 1_000];
 
-/// A cluster of two workers; every counter continues there.
+/// A cluster of two workers with every counter continued after `last`.
 fn counted(last: u64, serialization: Serialization) -> TestCluster {
     let command = SpawnOptions::new().exec_argv(["--inspect"]).serialization(serialization);
     let mut cluster = TestCluster::new(Settings { spawn: command, ..Settings::default() });
@@ -29,7 +29,7 @@ fn counted(last: u64, serialization: Serialization) -> TestCluster {
     cluster
 }
 
-/// Everything listens, each on a port of its own and on one that all share; gives the listeners of the first worker.
+/// Every process listens, on a port of its own and on a shared one. Returns the listeners of the first worker.
 fn listen(cluster: &mut TestCluster) -> Vec<ListenerId> {
     let workers: Vec<WorkerId> = cluster.primary.workers().collect();
     let mut listeners = Vec::new();
@@ -45,7 +45,7 @@ fn listen(cluster: &mut TestCluster) -> Vec<ListenerId> {
     listeners
 }
 
-/// Serves so many connections at the first socket, each worker in turn.
+/// Serves a number of connections at the first socket, in rotation.
 fn serve(cluster: &mut TestCluster, listener: ListenerId, count: usize) -> usize {
     let bound = cluster.os.last_bound().expect("something is bound");
     let workers: Vec<WorkerId> = cluster.primary.workers().collect();
@@ -79,7 +79,7 @@ fn counters_serve_across_old_ends() {
     }
 }
 
-/// No id is given twice across an end, of no kind.
+/// No id of any kind is used twice across an end.
 #[test]
 fn counters_never_repeat_an_id() {
     for last in NEAR_ENDS {
@@ -102,7 +102,7 @@ fn handle(call: &Call) -> Option<HandleId> {
     if let Call::Bind { handle, .. } = call { Some(*handle) } else { None }
 }
 
-/// A worker that refuses is asked again, by timers with numbers that never repeat.
+/// A worker that refuses a connection gets an offer later; the timers' numbers never repeat.
 #[test]
 fn counters_number_retries_across_ends() {
     for last in NEAR_ENDS {
@@ -158,7 +158,7 @@ fn counters_never_turn_back() {
     assert!(worker.listen(ListenOptions::default()) > first);
 }
 
-/// Messages are numbered from there, and at the latest from a million before 2^53.
+/// Message numbers continue after `last`, at the latest a million before 2^53.
 #[test]
 fn counters_number_messages_below_doubles() {
     for (last, first) in

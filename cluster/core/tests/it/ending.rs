@@ -1,4 +1,4 @@
-//! Machines whose process is about to end, and calls that are made before anything else is done.
+//! Machines of processes that are about to exit, and calls that are flushed.
 
 use std::sync::mpsc;
 use std::thread;
@@ -16,7 +16,7 @@ const LISTENER: ListenerId = ListenerId(1);
 /// The first socket that a process binds.
 const BOUND: SocketId = SocketId(1);
 
-/// Nothing here takes so long: a test that waits longer fails.
+/// Far beyond the time that any test needs.
 const BOUND_OF_TIME: Duration = Duration::from_secs(3);
 
 fn within_bound<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> T {
@@ -35,7 +35,7 @@ fn serving(workers: usize) -> TestCluster {
     cluster
 }
 
-/// A primary that finishes closes every channel behind what it has sent, and asks no worker to disconnect.
+/// A primary that finishes closes every channel behind the sent messages, and asks no worker to disconnect.
 #[test]
 fn primary_finishes_when_channels_close() {
     let mut cluster = serving(2);
@@ -214,7 +214,7 @@ fn flush_writes() {
     assert_eq!(primary.unwritten(ONE), Some(0));
 }
 
-/// What a peer or a program gives is read within a bound, however it is cut, also half characters and pairs of them.
+/// Input of a peer or a program is read within a bound, however it is split, lone surrogates and pairs included.
 #[test]
 fn reading_ends() {
     for text in [
@@ -239,7 +239,7 @@ fn reading_ends() {
     }
 }
 
-/// A worker reads what a primary wrote, in pieces of each length.
+/// A worker reads a primary's output, in pieces of each length.
 fn read_in_pieces(serialization: Serialization) {
     let mut primary = Primary::new(Settings::default());
     primary.setup(cluster_core::SpawnOptions::new().serialization(serialization));

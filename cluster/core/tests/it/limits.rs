@@ -1,4 +1,5 @@
-//! Both sides of each limit of a channel, and what is counted against it, byte by byte. A worker stands for both machines.
+//! Both sides of each limit of a channel, and what is counted against the limit, byte by byte. A worker stands for
+//! both machines.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
@@ -21,12 +22,12 @@ fn worker(limits: Limits) -> Worker {
     worker
 }
 
-/// Drains a machine whose writes are not answered.
+/// Drains a machine without answering its writes.
 fn outputs<M: Machine>(machine: &mut M) -> Vec<Output<M::Event>> {
     std::iter::from_fn(|| machine.poll()).collect()
 }
 
-/// Drains a machine whose writes are taken whole: what it wrote.
+/// Drains a machine with successful writes. Returns the written bytes.
 fn settle<M: Machine>(machine: &mut M) -> Vec<Vec<u8>> {
     let mut lines = Vec::new();
     while let Some(output) = machine.poll() {
@@ -38,7 +39,7 @@ fn settle<M: Machine>(machine: &mut M) -> Vec<Vec<u8>> {
     lines
 }
 
-/// The primary has written this line.
+/// Delivers a line of the primary.
 fn read(worker: &mut Worker, line: &str, socket: Option<SocketId>) -> Vec<Output<WorkerEvent>> {
     worker.handle(OsEvent::Read { channel: CHANNEL, bytes: format!("{line}\n").into_bytes(), socket });
     outputs(worker)
@@ -56,7 +57,7 @@ fn calls<E>(outputs: &[Output<E>]) -> Vec<&Call> {
         .collect()
 }
 
-/// The longest message that is sent is one that a peer of the same limits reads.
+/// The longest message that can be sent is one that a peer with the same limits reads.
 #[test]
 fn longest_message_is_read() {
     let limits = Limits { message_bytes: 100, ..Limits::default() };
@@ -75,7 +76,7 @@ fn longest_message_is_read() {
     assert!(matches!(events[..], [Output::Event(Event::Message { .. })]), "{events:?}");
 }
 
-/// Of short messages, one for each 64 bytes of the limit may wait.
+/// One short message per 64 bytes of the limit may wait.
 #[test]
 fn short_messages_are_counted() {
     for lines in [100, 1000] {
@@ -86,7 +87,7 @@ fn short_messages_are_counted() {
     }
 }
 
-/// Messages that wait for an acknowledgement count as those that wait for the kernel.
+/// Messages that wait for an acknowledgement count like those that wait for the kernel.
 #[test]
 fn held_messages_are_counted() {
     let settings =
@@ -100,7 +101,7 @@ fn held_messages_are_counted() {
     assert_eq!(accepted, 100);
 }
 
-/// An offer of a connection is no answer of the primary: however many wait, the worker is read from.
+/// A connection offer is not an answer: with any number of offers waiting, the worker is read from.
 #[test]
 fn offers_are_no_answers() {
     let settings =
@@ -116,7 +117,7 @@ fn offers_are_no_answers() {
     assert!(!calls.iter().any(|call| matches!(call, Call::PauseRead { .. })), "{calls:?}");
 }
 
-/// What is written of a line no longer counts; the rest does.
+/// The written part of a line no longer counts; the rest does.
 #[test]
 fn partial_write_frees_its_bytes() {
     let line = 10;
@@ -134,11 +135,11 @@ fn partial_write_frees_its_bytes() {
     assert_eq!(fill(&mut worker), 64);
 }
 
-/// A worker that was refused a socket, as primaries are: each refusal is an answer.
+/// A message with a socket that the worker rejects: each rejection is an answer.
 const BARE: &str = r#"{"cmd":"NODE_HANDLE","type":"net.Socket","msg":1}"#;
 const ANSWER: usize = r#"{"cmd":"NODE_HANDLE_NACK"}"#.len() + 1;
 
-/// A primary is not read from with more answers unsent than the limit, until half of them have been written.
+/// A primary with more unsent answers than the limit stops reading until half of the answers are written.
 #[test]
 fn answers_pause_reading_beyond_their_limit() {
     let settings =
@@ -164,7 +165,7 @@ fn answers_pause_reading_beyond_their_limit() {
     assert!(calls(&outputs(&mut primary)).contains(&&resume), "half is left");
 }
 
-/// A worker whose message with a socket is not acknowledged holds its answers back, up to their limit.
+/// A worker with an unacknowledged socket blocks its answers, up to their limit.
 #[test]
 fn held_answers_end_the_channel_beyond_their_limit() {
     let question = r#"{"cmd":"NODE_SOCKET_GET_COUNT","key":"k"}"#;
@@ -194,7 +195,7 @@ fn held_answers_end_the_channel_beyond_their_limit() {
     }
 }
 
-/// What another process counts: a question is answered, and the last socket that is closed is reported.
+/// Counts of another process: a question is answered, and the last closed socket is reported.
 #[test]
 fn worker_answers_for_its_sockets() {
     let mut worker = worker(Limits::default());
@@ -220,7 +221,7 @@ fn worker_answers_for_its_sockets() {
     assert_eq!(settle(&mut worker).concat(), b"{\"cmd\":\"NODE_SOCKET_ALL_CLOSED\",\"key\":\"k\"}\n");
 }
 
-/// A peer that broke the protocol is not listened to: what came with the breach is not delivered, and its socket is closed.
+/// After a violation, the rest of the input is not delivered, and its socket is closed.
 #[test]
 fn nothing_is_delivered_after_a_breach() {
     let unasked = r#"{"cmd":"NODE_HANDLE_ACK"}"#;
@@ -238,7 +239,7 @@ fn nothing_is_delivered_after_a_breach() {
     }
 }
 
-/// Messages that the kernel did not take are unwritten until they are; those of a broken channel are lost.
+/// Messages that the kernel has not accepted are unwritten; those of a broken channel are lost.
 #[test]
 fn unwritten_messages_are_counted() {
     let mut primary = Primary::new(Settings::default());
@@ -261,7 +262,7 @@ fn unwritten_messages_are_counted() {
     assert_eq!(primary.send(ONE, json!(3)), Err(SendError::Closed));
 }
 
-/// A loss stays known, whatever a peer that is no longer written to still sends.
+/// A loss stays recorded, with any further input of the peer.
 #[test]
 fn loss_stays_known() {
     let mut primary = Primary::new(Settings::default());
@@ -277,7 +278,7 @@ fn loss_stays_known() {
     assert_eq!(primary.unwritten(ONE), None);
 }
 
-/// The wish that a worker disconnects is a message that may be unwritten.
+/// The request that a worker disconnect counts as an unwritten message.
 #[test]
 fn unwritten_wish_is_counted() {
     let mut primary = Primary::new(Settings::default());
@@ -288,7 +289,7 @@ fn unwritten_wish_is_counted() {
     assert_eq!(primary.unwritten(ONE), Some(1));
 }
 
-/// A message whose socket cannot be sent, because the worker has exited, is no longer unwritten.
+/// A message with a socket that cannot be sent, because the worker has exited, no longer counts as unwritten.
 #[test]
 fn withdrawn_messages_are_not_unwritten() {
     let mut primary = Primary::new(Settings::default());

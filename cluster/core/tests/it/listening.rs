@@ -1,4 +1,4 @@
-//! Everything a worker can listen on: what the primary binds, what the worker hears, and what it does alone.
+//! Every address that a worker can listen on: the primary's bind, the worker's events, and exclusive servers.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
@@ -23,7 +23,7 @@ fn policy(policy: SchedulingPolicy) -> Settings {
     Settings { policy, ..Settings::default() }
 }
 
-/// Two workers that listen there.
+/// Two workers with a server of these options.
 fn serving(settings: Settings, options: &ListenOptions) -> TestCluster {
     let mut cluster = TestCluster::new(settings);
     for worker in cluster.fork(2) {
@@ -41,7 +41,7 @@ fn binds(calls: &[Call]) -> Vec<(BindAddress, Option<u32>)> {
     calls.iter().filter_map(bind).collect()
 }
 
-/// What the primary has heard of servers.
+/// The primary's listening events.
 fn told(cluster: &TestCluster) -> Vec<(WorkerId, ListeningAddress)> {
     let told = cluster.events.iter().filter_map(|event| match event {
         Event::Listening { worker, address } => Some((*worker, address.clone())),
@@ -54,7 +54,7 @@ fn heard(cluster: &TestCluster, worker: WorkerId) -> &[WorkerEvent] {
     &cluster.processes[&worker].events
 }
 
-/// What the primary said to a worker, the acknowledgements of descriptors left out.
+/// The primary's output to a worker, without acknowledgements of descriptors.
 fn said(cluster: &TestCluster) -> String {
     let written = cluster.os.calls.iter().filter_map(|call| match call {
         Call::Write { bytes, .. } => Some(String::from_utf8_lossy(bytes).into_owned()),
@@ -210,13 +210,13 @@ fn senseless_query_binds_nothing() {
     );
 }
 
-/// A worker of Node asks, with these fields.
+/// Sends a query of a Node worker with these fields.
 fn query(cluster: &mut TestCluster, fields: &str) {
     let line = format!(r#"{{"cmd":"NODE_CLUSTER","act":"queryServer","index":0,{fields},"seq":1}}"#) + "\n";
     cluster.tell(OsEvent::Read { channel: ONE.into(), bytes: line.into_bytes(), socket: None });
 }
 
-/// Everything that Node's own JavaScript can put into the fields is served.
+/// Every value that Node's own JavaScript can put into the fields is accepted.
 #[test]
 fn query_of_every_call_form_binds() {
     let any = BindAddress::Tcp { host: None, port: 0, ipv6_only: false, reuse_port: false };
@@ -245,7 +245,8 @@ fn query_of_every_call_form_binds() {
     }
 }
 
-/// A worker of Node takes an abstract name for a relative path; the primary binds the name, whatever directory is before it.
+/// A Node worker takes an abstract name for a relative path; the primary binds the name, with any directory before
+/// it.
 #[test]
 fn abstract_name_is_bound_unchanged() {
     for (address, bound) in [
@@ -264,7 +265,7 @@ fn abstract_name_is_bound_unchanged() {
     }
 }
 
-/// A worker of Node puts its directory before the address of a UDP port below 0.
+/// A Node worker puts its directory before the address of a negative UDP port.
 #[test]
 fn udp_port_below_0_is_bound() {
     let mut cluster = TestCluster::new(Settings::default());
@@ -276,7 +277,7 @@ fn udp_port_below_0_is_bound() {
     assert_eq!(binds(&cluster.os.calls), [(bound, None)]);
 }
 
-/// No honest program of Node has too many servers.
+/// The number of a Node program's servers is not limited.
 #[test]
 fn servers_of_worker_have_no_limit() {
     let mut cluster = TestCluster::new(Settings::default());
@@ -287,7 +288,7 @@ fn servers_of_worker_have_no_limit() {
     assert_eq!(binds(&cluster.os.calls).len(), 2000);
 }
 
-/// A TLS server of Node reads its ticket keys from every answer, and dies of one without.
+/// A Node TLS server reads its ticket keys from every answer, and crashes without them.
 #[test]
 fn refusal_echoes_data_of_query() {
     let mut cluster = TestCluster::new(Settings::default());
@@ -313,7 +314,7 @@ fn too_long_query_is_an_error() {
     assert!(cluster.primary.worker(ONE).is_some_and(cluster_core::WorkerInfo::is_connected));
 }
 
-// ---- alone
+// ---- exclusive servers
 
 fn exclusive(address: ListenAddress) -> ListenOptions {
     ListenOptions { exclusive: true, ..address.into() }
@@ -350,7 +351,7 @@ fn shutdown_ignores_exclusive_server() {
     let worker = cluster.worker(ONE).clone();
     cluster.settle();
     assert!(cluster.events.contains(&Event::Disconnect { worker: ONE }));
-    // The cluster takes a process away whose channel is closed; this is what it did, seen alone.
+    // The test cluster removes a process with a closed channel; the worker is examined alone.
     let mut worker = worker;
     let mut outputs = Vec::new();
     while let Some(output) = worker.poll() {
@@ -438,7 +439,7 @@ fn listen_error_names_binder() {
     );
 }
 
-// ---- only so many
+// ---- connection limits
 
 /// Connections beyond a worker's limit are handed to another worker.
 #[test]
@@ -467,7 +468,7 @@ fn connection_limit_hands_to_others() {
     assert_eq!((got(&cluster, ONE), got(&cluster, TWO)), (vec![all[0]], all[1..].to_vec()));
     assert_eq!(cluster.primary.ledger().owned(), 4);
     cluster.worker(ONE).release(all[0]);
-    // The pause after its refusal is over.
+    // The end of the pause after the refusal.
     let timer = |call: &Call| match call {
         Call::SetTimer { timer, .. } => Some(*timer),
         _ => None,
@@ -519,7 +520,7 @@ fn shared_server_closes_beyond_limit() {
     assert_eq!(connections.count(), 1);
 }
 
-/// What workers of Node 20 ask their primary, and what makes a worker of ours ask the same.
+/// Queries of Node 20 workers, and the options with which a worker of this crate sends the same.
 #[test]
 fn worker_query_matches_node() {
     let ip = |host: &str| Some(host.parse().expect("an address"));
@@ -569,7 +570,7 @@ fn worker_query_matches_node() {
     }
 }
 
-/// The line by which a new worker asks for a server.
+/// The query of a new worker.
 fn question(options: ListenOptions) -> Value {
     let mut worker = Worker::new(ONE, Serialization::Json, Limits::default());
     worker.listen(options);

@@ -1,5 +1,5 @@
-//! What a message costs in memory: in proportion to its bytes, with a small factor, whatever a stranger writes. Counted are
-//! all bytes that its thread ever allocated, freed ones among them, so that time is bounded, too.
+//! The memory cost of a message: proportional to its bytes, with a small factor, for any input. Every byte that the
+//! thread ever allocated counts, freed ones included, so that time is bounded as well.
 
 use allocation_counter::measure;
 use cluster_core::{
@@ -7,21 +7,22 @@ use cluster_core::{
     Serialization, Settings, SocketId, SpawnOptions, Structured, WorkerId,
 };
 
-/// How many bytes may be allocated for each byte of a message that is received.
+/// The most bytes allocated per byte of a received message.
 const RECEIVED: usize = 20;
 
-/// How many for each byte of a message that is read as [`cluster_core::Structured`]; its documentation names the figure.
+/// The most bytes allocated per byte of a message read as [`cluster_core::Structured`]; its documentation names the
+/// figure.
 const READ: usize = 128;
 
-/// What the kernel gives at once.
+/// The bytes of one read from the kernel.
 const PIECE: usize = 64 << 10;
 
 const MIB: usize = 1 << 20;
 
-/// So many small values.
+/// The number of small values.
 const MANY: usize = 1 << 18;
 
-/// A primary with a worker, and everything that has happened.
+/// A primary with a worker, and all events so far.
 fn primary(serialization: Serialization) -> Primary {
     let mut primary = Primary::new(Settings::default());
     primary.setup(SpawnOptions::new().serialization(serialization));
@@ -35,7 +36,7 @@ fn drain(primary: &mut Primary) -> Vec<Event> {
     outputs.filter_map(|output| if let Output::Event(event) = output { Some(event) } else { None }).collect()
 }
 
-/// What receiving costs, and what is received.
+/// The cost of receiving, and the received message.
 fn cost(serialization: Serialization, bytes: &[u8], socket: Option<SocketId>) -> (usize, Vec<Event>) {
     let mut primary = primary(serialization);
     let read = |(index, piece): (usize, &[u8])| OsEvent::Read {
@@ -54,7 +55,7 @@ fn cost(serialization: Serialization, bytes: &[u8], socket: Option<SocketId>) ->
     (cost, events)
 }
 
-/// The bytes that are allocated meanwhile.
+/// The bytes allocated by a function.
 fn allocated(run: impl FnOnce()) -> usize {
     usize::try_from(measure(run).bytes_total).expect("64 bits")
 }
@@ -69,7 +70,7 @@ fn varint(mut number: usize) -> Vec<u8> {
     bytes
 }
 
-/// A payload of this value.
+/// A payload with this value.
 fn payload(value: &[Vec<u8>]) -> Vec<u8> {
     [vec![0xFF, 15], value.concat()].concat()
 }
@@ -78,12 +79,12 @@ fn frame(payload: &[u8]) -> Vec<u8> {
     [&u32::try_from(payload.len()).expect("short").to_be_bytes()[..], payload].concat()
 }
 
-/// So many times this value in an array.
+/// An array with a number of copies of a value.
 fn array(count: usize, value: &[u8]) -> Vec<u8> {
     payload(&[vec![b'A'], varint(count), value.repeat(count), vec![b'$', 0], varint(count)])
 }
 
-/// The values of 'advanced' that cost most, by what they are.
+/// The most expensive values of 'advanced', by their kinds.
 fn payloads() -> Vec<(&'static str, Vec<u8>)> {
     let bytes = |count: usize| [varint(count), vec![7; count]].concat();
     vec![
@@ -133,7 +134,7 @@ fn message(events: &[Event]) -> Option<&Message> {
     if let [Event::Message { message, .. }] = events { Some(message) } else { None }
 }
 
-/// One copy of what arrives, and little more. A payload that claims more than it has is refused, and costs as little.
+/// Receiving costs one copy and little more. A payload that claims more than it has is rejected, at the same cost.
 #[test]
 fn receiving_is_in_proportion() {
     for (name, payload) in payloads() {
@@ -162,7 +163,7 @@ fn claimed_length_costs_nothing() {
     }
 }
 
-/// Lines of JSON, too, in one piece or many.
+/// Lines of JSON, in one piece or many.
 #[test]
 fn lines_are_in_proportion() {
     let levels = 4 * MIB;
@@ -180,7 +181,8 @@ fn lines_are_in_proportion() {
     }
 }
 
-/// In the envelope of a socket it is copied once more; a message of Node's own costs no more than its bytes, either.
+/// A message in the envelope of a socket is copied once more; an internal message of Node costs no more than its
+/// bytes.
 #[test]
 fn envelopes_are_in_proportion() {
     let names = |cmd: &str| {
@@ -213,7 +215,7 @@ fn envelopes_are_in_proportion() {
     }
 }
 
-/// A value that is read takes more, but within its factor.
+/// Reading a value costs more, within the factor.
 #[test]
 fn reading_is_in_proportion() {
     for (name, payload) in payloads() {
@@ -228,7 +230,7 @@ fn reading_is_in_proportion() {
     }
 }
 
-/// A list in a field of a message of Node's own, read as text.
+/// A list in a field of an internal message of Node, read as a string.
 #[test]
 fn lists_are_in_proportion() {
     for element in ["0,", "null,", "[],", "\"\","] {
@@ -242,7 +244,8 @@ fn lists_are_in_proportion() {
     }
 }
 
-/// An array of many holes is a few bytes, and many as JSON: one that becomes too long is refused before it is written.
+/// An array of many holes is short as a payload and long as JSON: one beyond the limit is rejected before it is
+/// written.
 #[test]
 fn sparse_arrays_cost_their_limit() {
     let limits = Limits { message_bytes: MIB, ..Limits::default() };
@@ -257,7 +260,8 @@ fn sparse_arrays_cost_their_limit() {
     assert!(cost <= MIB, "{cost} bytes");
 }
 
-/// Messages that wait for a worker that does not read, however short: within five times the limit of their bytes.
+/// Messages that wait for a worker that does not read take at most five times the limit of their bytes, however
+/// short.
 #[test]
 fn unsent_messages_are_bounded() {
     let limit = i64::try_from(Limits::default().unsent_bytes).expect("short");

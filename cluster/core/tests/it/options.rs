@@ -1,4 +1,4 @@
-//! Options of a start as they are set and read, the bytes of their texts, and the texts of what fails.
+//! Spawn options as set and read, byte strings, and texts of errors.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use cluster_core::{
     WorkerId,
 };
 
-/// Every option with a value that no other has.
+/// Every option with a distinct value.
 fn all() -> SpawnOptions {
     SpawnOptions::new()
         .exec("exec")

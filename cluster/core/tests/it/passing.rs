@@ -1,5 +1,5 @@
-//! Sockets that travel with messages, both ways: whose they are at every moment, and what becomes of them when they do
-//! not arrive.
+//! Sockets sent with messages, in both directions: their owner at every moment, and their end when they do not
+//! arrive.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
@@ -30,13 +30,13 @@ fn cluster(workers: usize) -> TestCluster {
     cluster
 }
 
-/// How often each of the two ends has closed the socket.
+/// The number of times that each end has closed the socket.
 fn closed(cluster: &TestCluster) -> (usize, usize) {
     let closes = |calls: &[Call]| calls.iter().filter(|call| **call == Call::Close { socket: OWN }).count();
     (closes(&cluster.os.calls), cluster.processes.get(&ONE).map_or(0, |process| closes(&process.asked)))
 }
 
-/// The lines that carried a socket down, and their number.
+/// The lines with sockets to the worker.
 fn envelopes(cluster: &TestCluster) -> Vec<String> {
     let carried = cluster.os.calls.iter().filter_map(|call| match call {
         Call::Write { bytes, socket: Some(_), .. } => Some(String::from_utf8_lossy(bytes).trim_end().into()),
@@ -45,12 +45,12 @@ fn envelopes(cluster: &TestCluster) -> Vec<String> {
     carried.collect()
 }
 
-/// A worker says a line of its own making; a real one, which would not know of it, is not there.
+/// Delivers a made-up line of a worker, without the real worker, which has not sent the line.
 fn says(cluster: &mut TestCluster, line: &str, socket: Option<SocketId>) {
     cluster.tell(OsEvent::Read { channel: ONE.into(), bytes: format!("{line}\n").into_bytes(), socket });
 }
 
-/// The last line the primary wrote.
+/// The last line of the primary.
 fn last_said(cluster: &TestCluster) -> String {
     let said = cluster.os.calls.iter().rev().find_map(|call| match call {
         Call::Write { bytes, .. } => Some(String::from_utf8_lossy(bytes).trim_end().into()),
@@ -82,7 +82,7 @@ fn socket_to_primary_is_closed_there() {
     assert_eq!(closed(&cluster), (0, 1));
 }
 
-/// In Node's other serialization everything is as in JSON.
+/// Node's other serialization behaves like JSON.
 #[test]
 fn advanced_serialization_works() {
     let advanced = SpawnOptions::new().serialization(Serialization::Advanced);
@@ -117,7 +117,7 @@ fn advanced_serialization_works() {
     }
 }
 
-/// A message of 10,000 levels is too deep for a value of JSON, not for a channel: it is forwarded as it is.
+/// A message of 10,000 levels is too deep for a JSON value, but not for a channel: it is forwarded unchanged.
 #[test]
 fn deep_messages_are_forwarded() {
     const DEPTH: usize = 10_000;
@@ -195,7 +195,7 @@ fn kept_socket_can_be_sent_again() {
     cluster.settle();
     assert_eq!(envelopes(&cluster).len(), 3);
     assert_eq!(closed(&cluster), (0, 0));
-    // To give it away at last is possible, too; then it is closed when all have it.
+    // The last send may be without `keep_open`; the socket is closed once every worker has a copy.
     cluster.primary.send_with(ONE, json!(2), KEPT).expect("it is open");
     cluster.primary.send_with(TWO, json!(2), SOCKET).expect("it is still ours");
     cluster.settle();
@@ -293,7 +293,7 @@ fn sockets_cross_in_flight() {
     );
 }
 
-/// A worker is sent two sockets and answers for none: the second waits for the first.
+/// A worker gets two sockets and acknowledges none: the second waits for the first.
 fn two_under_way() -> TestCluster {
     let mut cluster = cluster(1);
     cluster.processes.clear();
@@ -335,7 +335,7 @@ fn broken_channel_gets_no_socket() {
             cluster.primary.handle(OsEvent::WriteFailed { channel, errno: cluster_core::Errno::EPIPE });
         } else if output == cluster_core::Output::Call(Call::Close { socket: OWN }) {
             assert_eq!(cluster.primary.send_with(ONE, json!(1), SOCKET), Err(SendError::Closed));
-            // It had sent this before its end of the channel was closed.
+            // Sent before the worker's end of the channel was closed.
             says(&mut cluster, r#"{"cmd":"NODE_HANDLE_ACK"}"#, None);
             assert_eq!(cluster.heard().len(), 1, "that messages were lost, and nothing else");
             return;
@@ -420,8 +420,8 @@ fn count_questions_are_answered() {
     assert_eq!(count, 2, "questions and answers are no messages");
 }
 
-/// It may be the dead worker's end of its own channel, which would never end.
-/// The sender of a connection that its receiver passes on counts the connection until the next process has it.
+/// The pending socket may be the dead worker's end of its own channel, which would never close. The sender of a
+/// connection that its receiver sends on counts the connection until the next process has it.
 #[test]
 fn forwarded_connection_is_counted_until_delivered() {
     let mut cluster = cluster(2);
@@ -441,7 +441,7 @@ fn forwarded_connection_is_counted_until_delivered() {
     assert_eq!(answers(&cluster, none), 1, "once");
 }
 
-/// How often the primary has written this line to the first worker.
+/// The number of times that the primary has written a line to the first worker.
 fn answers(cluster: &TestCluster, line: &str) -> usize {
     let is_answer = |call: &&Call| {
         matches!(call, Call::Write { channel, bytes, .. }
@@ -469,7 +469,7 @@ fn handed_connections_are_not_counted() {
     let listener = cluster.worker(ONE).listen(ListenOptions::default());
     cluster.settle();
     let connection = cluster.connect(SocketId(1));
-    // It is not wanted yet: acknowledged as a descriptor, not as a connection.
+    // The application has not asked for a connection: the descriptor is acknowledged, the connection is not.
     assert_eq!(
         cluster.primary.ledger().open().collect::<Vec<_>>(),
         [(connection, ConnectionState::Handed(cluster_core::HandleId(1), ONE))]

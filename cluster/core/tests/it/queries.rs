@@ -1,4 +1,4 @@
-//! What a worker asks its primary for, byte by byte as Node's own workers do, and what a primary refuses.
+//! The queries of a worker, byte by byte as Node's own workers write them, and the primary's refusals.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 const ONE: WorkerId = WorkerId(1);
 
-/// The messages that a machine writes until it has no more to do.
+/// The messages that a machine writes until it is idle.
 fn written<M: Machine>(machine: &mut M) -> Vec<Value> {
     let mut messages = Vec::new();
     while let Some(output) = machine.poll() {
@@ -24,7 +24,7 @@ fn written<M: Machine>(machine: &mut M) -> Vec<Value> {
     messages
 }
 
-/// The query of a worker that listens with these options.
+/// The query of a worker with these options.
 fn query(options: ListenOptions) -> Value {
     let mut worker = Worker::new(ONE, Serialization::Json, Limits::default());
     worker.listen(options);
@@ -36,7 +36,7 @@ fn query(options: ListenOptions) -> Value {
     query.unwrap_or_default()
 }
 
-/// Node: `queryServer` of `lib/internal/cluster/child.js`, whose fields are those of `net` and `dgram`.
+/// Node: `queryServer` of `lib/internal/cluster/child.js`, with the fields of `net` and `dgram`.
 #[test]
 fn queries_are_those_of_node() {
     let host = |text: &str| text.parse().expect("an address");
@@ -107,7 +107,7 @@ fn host_v6(text: &str) -> Ipv6Addr {
     text.parse().expect("an address")
 }
 
-/// An address in a zone keeps it; any other needs none.
+/// An address in a zone keeps the zone.
 #[test]
 fn zones_are_kept() {
     let address = |text: &str| {
@@ -141,7 +141,7 @@ fn primary(settings: Settings, workers: usize) -> Primary {
     primary
 }
 
-/// A query of these fields; the rest asks for port 80.
+/// A query with these fields; the other fields ask for port 80.
 fn asked(fields: &Value) -> Value {
     let mut query = json!({
         "cmd": "NODE_CLUSTER", "act": "queryServer", "seq": 1, "index": 0, "address": null, "port": 80,
@@ -157,18 +157,18 @@ fn read(machine: &mut impl Machine, channel: ChannelId, message: &Value, socket:
     machine.handle(OsEvent::Read { channel, bytes: format!("{message}\n").into_bytes(), socket });
 }
 
-/// The answer to a query, if it is given before anything is bound.
+/// The answer to a query, if it is sent before a bind.
 fn answer(primary: &mut Primary, worker: WorkerId, fields: &Value) -> Option<Value> {
     read(primary, worker.into(), &asked(fields), None);
     written(primary).into_iter().find(|message| message["ack"] == 1)
 }
 
-/// The number of the error that a primary answers to a query of these fields; nothing if it binds.
+/// The error number in the primary's answer to a query with these fields; `None` if the primary binds.
 fn refusal(fields: &Value) -> Option<i64> {
     answer(&mut primary(Settings::default(), 1), ONE, fields).and_then(|answer| answer["errno"].as_i64())
 }
 
-/// What the primary binds for a query of these fields.
+/// The primary's bind for a query with these fields.
 fn bound(fields: &Value) -> BindAddress {
     let mut primary = primary(Settings::default(), 1);
     read(&mut primary, ONE.into(), &asked(fields), None);
@@ -177,7 +177,7 @@ fn bound(fields: &Value) -> BindAddress {
     std::iter::from_fn(|| primary.poll()).find_map(is_bind).expect("it is bound")
 }
 
-/// Node: `UV_UDP_IPV6ONLY` and `UV_UDP_REUSEADDR`. The second means nothing to TCP.
+/// Node: `UV_UDP_IPV6ONLY` and `UV_UDP_REUSEADDR`. The second has no effect on TCP.
 #[test]
 fn flags_of_zones_are_nodes() {
     for address_type in [json!(6), json!("udp6")] {
@@ -215,7 +215,7 @@ fn answer_at(address: SocketAddr, fields: &Value) -> Value {
     written(&mut primary).pop().expect("an answer")
 }
 
-/// The answer names the zone of the address, if it has one, and has the worker's data, if it sent some.
+/// The answer has the zone of the address, if any, and the worker's data, if any.
 #[test]
 fn answers_are_those_of_node() {
     let at = |scope| SocketAddr::from(SocketAddrV6::new(host_v6("fe80::1"), 80, 0, scope));
@@ -277,7 +277,7 @@ fn index_is_given_back() {
     }
 }
 
-/// Without a length of its own, the queue of a socket that a worker was given is as long as Node's.
+/// Without a configured backlog, a shared socket has Node's.
 #[test]
 fn worker_listens_with_a_backlog() {
     for (asked, given) in [(None, 511), (Some(0), 511), (Some(1), 1)] {
@@ -297,7 +297,7 @@ fn worker_listens_with_a_backlog() {
     }
 }
 
-/// The longest address that is kept, in bytes. The key, which holds the text of each field, may be twice as long.
+/// The longest address, in bytes. The key, which contains the string of each field, may be twice as long.
 const LONGEST: usize = 4096;
 
 #[test]
@@ -306,7 +306,7 @@ fn long_queries_are_refused() {
     let path = |length| json!({ "address": "x".repeat(length), "port": -1, "addressType": -1 });
     assert_eq!(refusal(&path(LONGEST)), None);
     assert_eq!(refusal(&path(LONGEST + 1)), too_long);
-    // Zeros before a number are part of its text.
+    // Zeros before a number are part of its string.
     let key = |length: usize| {
         let rest = "null::4:undefined:0".len();
         json!({ "port": format!("{:0>1$}", 80, length - rest) })
@@ -315,7 +315,7 @@ fn long_queries_are_refused() {
     assert_eq!(refusal(&key(2 * LONGEST + 1)), too_long);
 }
 
-/// The value that is echoed for TLS may be wide, but is not deep.
+/// The data that is echoed for TLS may be wide, but not deep.
 #[test]
 fn deep_data_is_refused() {
     let wide = json!({ "data": vec![json!([[], {}]); 100] });

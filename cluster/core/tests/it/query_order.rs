@@ -1,4 +1,4 @@
-//! The order in which a primary answers what one read brings: a query and the request to exit.
+//! The order of a primary's answers to one read with a query and the request to exit.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
@@ -8,7 +8,7 @@ use cluster_core::{
     Call, ChannelId, Errno, Os, OsEvent, Primary, SchedulingPolicy, Settings, SocketId, pump,
 };
 
-/// An operating system that binds, or does not, and records what is written.
+/// An operating system that binds, or fails to, and records the writes.
 #[derive(Default)]
 struct Recorder {
     bind_fails: bool,
@@ -56,7 +56,7 @@ fn answers(primary: &mut Primary, os: &mut Recorder) -> Vec<u64> {
     os.written.iter().flat_map(|text| text.lines()).filter_map(acknowledged).collect()
 }
 
-/// Node: such a query waits for `'listening'`. A worker of Node 26 that has its answer before it exits stays.
+/// Node: the query waits for `'listening'`. A worker of Node 26 that has its answer before it exits keeps running.
 #[test]
 fn first_query_is_answered_later() {
     for bind_fails in [false, true] {
@@ -66,7 +66,7 @@ fn first_query_is_answered_later() {
     }
 }
 
-/// The socket listens already. Node: no event is awaited.
+/// The socket listens already. Node: waits for no event.
 #[test]
 fn later_query_is_answered_at_once() {
     let (mut primary, mut os) = (Primary::new(Settings::default()), Recorder::default());

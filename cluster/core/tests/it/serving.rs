@@ -1,5 +1,5 @@
-//! Where connections, offers and sockets end up when an answer is late, a queue is full, or no worker is left: each test is
-//! the difference that a small wrong change makes.
+//! The fate of connections, offers and sockets when an answer is late, a queue is full, or no worker is left: each
+//! test detects one small wrong change.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
@@ -17,7 +17,7 @@ const LISTENER: ListenerId = ListenerId(1);
 const BOUND: SocketId = SocketId(1);
 const KEY: &str = "null:0:4:undefined:0";
 
-/// Workers that listen at one address and want no connection.
+/// Workers that listen on one address and ask for no connection.
 fn serving(settings: Settings, workers: usize) -> TestCluster {
     let mut cluster = TestCluster::new(settings);
     for worker in cluster.fork(workers) {
@@ -53,7 +53,7 @@ const RESUME: Call = Call::ResumeAccept { socket: BOUND };
 
 // ---- a full queue
 
-/// A socket that rests because it could not accept does not accept again while the queue is full.
+/// A socket that is paused after a failed accept does not accept again while the queue is full.
 #[test]
 fn retry_waits_while_queue_full() {
     let mut cluster = serving(limited(2), 1);
@@ -72,12 +72,12 @@ fn retry_waits_while_queue_full() {
     assert_eq!(cluster.os.calls.iter().rev().find(|call| [PAUSE, RESUME].contains(call)), Some(&RESUME));
 }
 
-/// The queue pauses accepting at its limit, not before and not after, and resumes below it.
+/// The queue pauses accepting exactly at its limit, and resumes below.
 #[test]
 fn queue_pauses_at_its_limit() {
     for limit in 1..4 {
         let mut cluster = serving(limited(limit), 1);
-        // One is offered to the worker and does not wait in the queue.
+        // One connection is offered to the worker and does not wait in the queue.
         for _ in 0..limit {
             cluster.connect(BOUND);
         }
@@ -92,7 +92,7 @@ fn queue_pauses_at_its_limit() {
     }
 }
 
-/// A worker that refuses is asked again later, and not at once: nothing is passed to and fro without a pause.
+/// A worker that refuses a connection gets an offer later, not at once.
 #[test]
 fn refusal_pauses_its_worker() {
     let mut cluster = TestCluster::new(Settings::default());
@@ -114,7 +114,7 @@ fn is_offer(call: &Call) -> bool {
 
 // ---- no worker is left
 
-/// A listener that `keep_listening` holds without a worker closes at `disconnect`, and so do the clients in its queue.
+/// A listener that `keep_listening` holds without a worker closes at `disconnect_all`, and so do its queued clients.
 #[test]
 fn kept_door_closes_at_disconnect() {
     for alive in [0, 1] {
@@ -134,7 +134,7 @@ fn kept_door_closes_at_disconnect() {
     }
 }
 
-/// Without `keep_listening` the door closes with its last worker, and not with an earlier one.
+/// Without `keep_listening`, the listener closes with its last worker, not with an earlier one.
 #[test]
 fn listener_closes_with_last_worker() {
     for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {
@@ -154,7 +154,7 @@ fn listener_closes_with_last_worker() {
 
 // ---- a worker, line by line
 
-/// A worker; the test is its primary.
+/// A worker; the test acts as its primary.
 struct Alone(Worker);
 
 impl Alone {
@@ -164,7 +164,7 @@ impl Alone {
         alone
     }
 
-    /// Serves at the port that its primary names.
+    /// Listens on the port that the primary names.
     fn serving(options: ListenOptions) -> Self {
         let mut alone = Alone::new();
         alone.0.listen(options);
@@ -177,7 +177,7 @@ impl Alone {
         alone
     }
 
-    /// What the worker does about a line and its socket.
+    /// The worker's reaction to a line and its socket.
     fn says(&mut self, line: &str, socket: Option<SocketId>) -> (Vec<Call>, Vec<WorkerEvent>) {
         let bytes = format!("{line}\n").into_bytes();
         self.0.handle(OsEvent::Read { channel: ChannelId::PRIMARY, bytes, socket });
@@ -213,7 +213,7 @@ fn carried(message: &str) -> String {
     format!(r#"{{"cmd":"NODE_HANDLE","type":"net.Native","msg":{message}}}"#)
 }
 
-/// The answers to offers among these calls: to which, and whether it is taken.
+/// The answers to offers in these calls: the number of the offer, and whether the worker takes the connection.
 fn answers(calls: &[Call]) -> Vec<(u64, bool)> {
     let answer = |call: &Call| {
         let Call::Write { bytes, .. } = call else { return None };
@@ -227,7 +227,7 @@ fn closes(calls: &[Call], socket: SocketId) -> usize {
     calls.iter().filter(|call| **call == Call::Close { socket }).count()
 }
 
-/// Offers that the application has not taken count against `max_connections` like the connections that it has.
+/// Offers that the application has not taken count against `max_connections` like its connections.
 #[test]
 fn offers_count_against_max_connections() {
     for limit in 0..4_u32 {
@@ -242,7 +242,7 @@ fn offers_count_against_max_connections() {
         alone.0.accept(LISTENER);
         let (calls, events) = alone.drain();
         assert_eq!((answers(&calls).len(), events.len()), (usize::from(limit > 0), usize::from(limit > 0)));
-        // What the application has counts still.
+        // The application's connections still count.
         assert_eq!(answers(&alone.offers(100, beyond).0), [(100, false)]);
         if limit > 0 {
             alone.0.release(SocketId(1));
@@ -251,7 +251,7 @@ fn offers_count_against_max_connections() {
     }
 }
 
-/// A socket that arrives for a server that was closed meanwhile is closed, and its sender gets an answer.
+/// A socket for a server that was closed in the meantime is closed, and its sender gets an answer.
 #[test]
 fn late_socket_is_closed() {
     let connection = SocketId(7);
@@ -262,7 +262,7 @@ fn late_socket_is_closed() {
     assert_eq!((answers(&calls), closes(&calls, connection), events), (vec![(5, false)], 1, vec![]));
 }
 
-/// A shared socket that arrives as the answer to a `listen` that was given up is closed, and the primary learns of it.
+/// A shared socket that answers a cancelled `listen` is closed, and the primary is informed.
 #[test]
 fn late_answer_closes_its_socket() {
     let socket = SocketId(7);
@@ -308,7 +308,7 @@ fn stray_socket_closes_with_channel() {
 
 // ---- the primary's answer
 
-/// A worker listens where the primary's socket is, whatever the address and however many there are.
+/// A worker listens on the address of the primary's socket, for any address and any number of servers.
 #[test]
 fn answer_names_the_bound_port() {
     let mut cluster = TestCluster::new(Settings::default());

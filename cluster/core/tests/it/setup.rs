@@ -1,4 +1,4 @@
-//! Settings that add up, and what a fork makes of them.
+//! Spawn options that accumulate, and their use by forks.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
@@ -8,7 +8,7 @@ use cluster_core::{
     SpawnOptions, Stdio, WorkerId,
 };
 
-/// What was spawned so far.
+/// The options of the processes so far.
 fn commands(cluster: &TestCluster) -> Vec<SpawnOptions> {
     let spawned = cluster.os.calls.iter().filter_map(|call| match call {
         Call::Spawn { options, .. } => Some(options.clone()),
@@ -94,7 +94,8 @@ fn stdio_needs_one_channel() {
     assert_eq!(cluster.fork(1), [WorkerId(3)], "a number is used up by each refusal");
 }
 
-/// `node -e` has a `cluster.worker` only with an argument behind its text. Other programs may have options of that name.
+/// `node -e` has a `cluster.worker` only with an argument behind its text. Other programs may have options of the
+/// same names.
 #[test]
 fn node_eval_needs_an_argument() {
     let fork = |exec: &str, args: &[&str]| {
@@ -115,7 +116,7 @@ fn node_eval_needs_an_argument() {
     }
 }
 
-/// The ports that so many forks are told, with these arguments before all others.
+/// The inspector ports of a number of forks with these arguments before all others.
 fn ports(forks: u32, exec_argv: &str, inspect_port: Option<u16>) -> Vec<String> {
     let mut primary = Primary::new(Settings::default());
     primary.setup(SpawnOptions::new().exec_argv([exec_argv]));
@@ -147,7 +148,7 @@ fn inspected_workers_have_own_ports() {
     assert_eq!(ports(2, "--trace-warnings", Some(12_000)), [""; 0]);
 }
 
-/// The options that two forks are given in their environment, where these are inherited and those are their own.
+/// The `NODE_OPTIONS` of two forks, with inherited and own options.
 fn options(inherited: Option<&str>, own: Option<&str>, inspect_port: Option<u16>) -> Vec<Option<String>> {
     let node_options = inherited.map(Into::into);
     let mut primary = Primary::new(Settings { node_options, ..Settings::default() });
@@ -168,7 +169,7 @@ fn options(inherited: Option<&str>, own: Option<&str>, inspect_port: Option<u16>
     options
 }
 
-/// Port 0 of the primary's own options is any: the ports of its workers begin where Node's do.
+/// Port 0 in the primary's own options means any port: the workers' ports start where Node's do.
 #[test]
 fn inspected_port_zero_is_the_default() {
     let port = |own| options(Some(own), Some("--inspect"), None)[0].clone().unwrap_or_default();
@@ -176,7 +177,7 @@ fn inspected_port_zero_is_the_default() {
     assert!(port("--inspect=1").ends_with("--inspect-port=1025"), "{}", port("--inspect=1"));
 }
 
-/// An inspector that is started by the environment; a port, where one is named, is the primary's own.
+/// An inspector started by the environment; a port in the options is the primary's own.
 #[test]
 fn inherited_inspector_options_are_counted() {
     let ports =

@@ -1,4 +1,4 @@
-//! Accepting without descriptors: it rests for a pause that grows, tries at once when a descriptor is freed, and never spins.
+//! Accepting without descriptors: a growing pause, a retry as soon as a descriptor is freed, and no busy loop.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
@@ -10,10 +10,10 @@ use cluster_core::{
 
 const ONE: WorkerId = WorkerId(1);
 const LISTENER: ListenerId = ListenerId(1);
-/// The socket that accepts.
+/// The listening socket.
 const BOUND: SocketId = SocketId(1);
 
-/// What a machine asks of the system about accepting.
+/// The calls about accepting.
 fn about_accepting(calls: &[Call]) -> Vec<&Call> {
     let is_about = |call: &&Call| {
         matches!(call, Call::PauseAccept { .. } | Call::ResumeAccept { .. } | Call::SetTimer { .. })
@@ -25,7 +25,7 @@ fn failed(errno: Errno) -> OsEvent {
     OsEvent::AcceptFailed { listener: BOUND, errno }
 }
 
-/// The last timer of these calls, and after how long it fires.
+/// The last timer of these calls, and its delay.
 fn timer(calls: &[Call]) -> Option<(TimerId, u64)> {
     calls.iter().rev().find_map(|call| match call {
         Call::SetTimer { timer, after_ms } => Some((*timer, *after_ms)),
@@ -33,7 +33,7 @@ fn timer(calls: &[Call]) -> Option<(TimerId, u64)> {
     })
 }
 
-/// A primary with one worker that wants a connection.
+/// A primary with one worker that asks for a connection.
 fn serving() -> TestCluster {
     let mut cluster = TestCluster::new(Settings::default());
     cluster.fork(1);
@@ -44,14 +44,14 @@ fn serving() -> TestCluster {
     cluster
 }
 
-/// What one input makes a primary call.
+/// The primary's calls for one input.
 fn calls_of(cluster: &mut TestCluster, event: OsEvent) -> Vec<Call> {
     let before = cluster.os.calls.len();
     cluster.tell(event);
     cluster.os.calls[before..].to_vec()
 }
 
-/// A worker that has a listening socket of its own, and a program that wants a connection.
+/// A worker with a listening socket of its own, and a program that asks for a connection.
 struct Own(Worker);
 
 impl Own {
@@ -101,7 +101,7 @@ fn primary_pause_grows_until_success() {
     assert_eq!(timer(&calls_of(&mut cluster, failed(Errno::ENFILE))).map(|(_, after_ms)| after_ms), Some(1));
 }
 
-/// An acknowledged connection is closed here, and so is the channel of a worker that has exited.
+/// An acknowledged connection is closed in the primary, and so is the channel of a worker that has exited.
 #[test]
 fn primary_retries_when_descriptor_is_freed() {
     let mut cluster = serving();
@@ -148,7 +148,7 @@ fn worker_retries_when_connection_is_released() {
     assert_eq!(own.calls(OsEvent::Timer { timer }), []);
 }
 
-/// A program that gives up its `accept` and begins another, as `select!` in a loop does, does not make the socket try again.
+/// A program that cancels its `accept` and starts another, as `select!` in a loop does, does not cause a retry.
 #[test]
 fn worker_rests_through_repeated_accepts() {
     let mut own = Own::new();
@@ -160,7 +160,7 @@ fn worker_rests_through_repeated_accepts() {
     }
 }
 
-/// An aborted connection is no shortage of this process.
+/// An aborted connection is not a shortage of this process.
 #[test]
 fn aborted_connection_pauses_nothing() {
     assert_eq!(calls_of(&mut serving(), failed(Errno::ECONNABORTED)), []);

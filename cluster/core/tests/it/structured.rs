@@ -1,4 +1,4 @@
-//! Structured clones as a program sees them: every type of JavaScript has a value, and many have a type of Rust's.
+//! Structured clones for a program: a value for every JavaScript type, and a Rust type for many.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use cluster_core::{BigInt, JsError, JsString, Message, MessageError, RegExp, Str
 use serde::Deserialize;
 use serde_json::json;
 
-/// A message of this value.
+/// A message with this value.
 fn message(value: &Structured) -> Message {
     Message::from_structured(value).expect("it can be written")
 }
@@ -19,7 +19,7 @@ fn text(text: &str) -> Structured {
     Structured::String(text.into())
 }
 
-/// One of each kind.
+/// One value of each kind.
 fn values() -> Vec<Structured> {
     let error = JsError {
         name: "RangeError".into(),
@@ -108,7 +108,7 @@ fn values_have_types_of_rust() {
     assert_eq!(message(&error), json!({ "name": "RangeError", "message": "m", "stack": "s" }));
 }
 
-/// An error names what has no form, and where.
+/// The error for a value without a form has the value and its position.
 #[test]
 fn value_without_form_is_named() {
     let expression = || Structured::RegExp(Box::new(RegExp { source: "a".into(), flags: 0 }));
@@ -128,7 +128,7 @@ fn value_without_form_is_named() {
     );
 }
 
-/// A reason quotes the ends of a long value, in JSON and in a structured clone, and cuts no character in two.
+/// A reason quotes the ends of a long value, in JSON and in a structured clone, and splits no character.
 #[test]
 fn reason_of_long_value_is_short() {
     let long = "\u{e9}".repeat(1_000_000);
@@ -139,7 +139,7 @@ fn reason_of_long_value_is_short() {
     }
 }
 
-/// What is nested too deeply, or doubles with each level, is an error soon.
+/// A value that is too deep, or doubles with each level, is an error in bounded time.
 #[test]
 fn value_beyond_bounds_is_refused() {
     let nested =
@@ -160,7 +160,7 @@ fn value_beyond_bounds_is_refused() {
     assert_eq!(message(&long).json(), Err(MessageError::TooLong));
 }
 
-/// A message of JSON has no values that JSON has not, and keeps those that a text of Rust cannot hold.
+/// A JSON message has JSON values only, and keeps those that no Rust string can hold.
 #[test]
 fn json_is_read_exactly() {
     let message = Message::from_json_text(r#"{"b": -0.0, "a": "\ud800"}"#).expect("it is JSON");

@@ -1,5 +1,5 @@
-//! The table state x input -> state + outputs of each machine, as a snapshot: a change of behaviour is a visible diff.
-//! It asserts nothing itself; the rows are read when they change.
+//! The table state x input -> state + outputs of each machine, as a snapshot: a change of behaviour is a visible
+//! diff. The rows are reviewed when they change.
 
 use cluster_core::{Call, ChannelId, Event, LocalAddress, Machine, OsEvent, Output, SocketId, WorkerId};
 use std::fmt::Write as _;
@@ -12,7 +12,7 @@ mod worker;
 type Act<M> = Box<dyn Fn(&mut M)>;
 type Input<M> = (&'static str, Act<M>);
 
-/// Gives a machine one input and drains it; every write is taken whole, every program starts.
+/// Gives a machine one input and drains it; every write succeeds, every program starts.
 fn turn<M: Machine>(machine: &mut M, input: &dyn Fn(&mut M)) -> Vec<Output<M::Event>> {
     input(machine);
     let mut outputs = Vec::new();
@@ -83,7 +83,7 @@ fn after<M: Machine + Clone>(state: &M, inputs: &[Act<M>]) -> M {
     machine
 }
 
-/// The table speaks of events in words that a reader knows.
+/// The table prints events by their public names.
 #[test]
 fn event_prints_its_fields() {
     assert_eq!(text(&Output::Event(Event::AllDisconnected)), "EVENT AllDisconnected");

@@ -1,5 +1,5 @@
-//! A primary and its workers joined by plain queues: everything is delivered at once and in order. It knows no faults
-//! and no schedules; those are the simulator's.
+//! A primary and its workers, connected by plain queues: every event is delivered at once and in order. The simulator
+//! has faults and schedules.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
@@ -11,7 +11,7 @@ use cluster_core::{
     Settings, Signal, SocketId, Worker, WorkerEvent, WorkerId,
 };
 
-/// Where a socket comes to be: the port of a handle that asks for none is known before.
+/// The address of a bound socket; the port of a handle without one is predictable.
 fn bound(address: BindAddress, HandleId(handle): HandleId) -> LocalAddress {
     let free = || 40_000 + u16::try_from(handle % 1000).expect("less than 1000");
     let at = |host, port| SocketAddr::new(host, if port == 0 { free() } else { port }).into();
@@ -24,22 +24,22 @@ fn bound(address: BindAddress, HandleId(handle): HandleId) -> LocalAddress {
     }
 }
 
-/// A process id in the range of the kernel's, whatever the number of the worker.
+/// A process id in the range of the kernel's, for any worker id.
 fn pid(WorkerId(worker): WorkerId) -> u32 {
     1000 + u32::try_from(worker % 30_000).expect("less than 30,000")
 }
 
-/// The bounds of a test, far beyond what any needs: a machine that never rests fails it.
+/// The bounds of a test, far beyond any need: a machine that never becomes idle fails the test.
 const TURNS: usize = 10_000;
 const OUTPUTS: usize = 200_000;
 
-/// The calls of one machine that somebody else must see.
+/// An operating system that records the calls of one machine.
 #[derive(Default)]
 pub(crate) struct RecordingOs {
     sockets: u64,
     bound: Option<SocketId>,
     pub(crate) calls: Vec<Call>,
-    /// Where a received socket is; nowhere said: a TCP port of its own.
+    /// The address of a received socket; `None`: a TCP port of its own.
     pub(crate) received_at: Option<LocalAddress>,
 }
 
@@ -49,12 +49,12 @@ impl RecordingOs {
         SocketId(self.sockets)
     }
 
-    /// Continues the numbers of sockets after this one.
+    /// Continues the numbers of sockets after `last`.
     pub(crate) fn count_after(&mut self, last: u64) {
         self.sockets = last;
     }
 
-    /// The socket that was bound last.
+    /// The last bound socket.
     pub(crate) fn last_bound(&self) -> Option<SocketId> {
         self.bound
     }
@@ -94,7 +94,7 @@ pub(crate) struct Process {
     pub(crate) worker: Worker,
     pub(crate) os: RecordingOs,
     pub(crate) events: Vec<WorkerEvent>,
-    /// What it has asked its operating system for so far.
+    /// The calls so far.
     pub(crate) asked: Vec<Call>,
 }
 
@@ -104,12 +104,12 @@ pub(crate) struct TestCluster {
     pub(crate) os: RecordingOs,
     pub(crate) events: Vec<Event>,
     pub(crate) processes: BTreeMap<WorkerId, Process>,
-    /// How many sockets more do not arrive.
+    /// The number of further sockets to lose.
     pub(crate) losing: usize,
     seen: usize,
 }
 
-/// What arrives of a socket.
+/// The socket that arrives, if any.
 fn carried(losing: &mut usize, socket: Option<SocketId>) -> Option<SocketId> {
     socket.filter(|_| {
         let arrives = *losing == 0;
@@ -131,7 +131,7 @@ impl TestCluster {
         }
     }
 
-    /// Forks workers and lets everything settle.
+    /// Forks workers and runs until idle.
     pub(crate) fn fork(&mut self, count: usize) -> Vec<WorkerId> {
         let workers =
             (0..count).map(|_| self.primary.fork().expect("nothing impossible was set up")).collect();
@@ -143,8 +143,7 @@ impl TestCluster {
         &mut self.processes.get_mut(&id).expect("a live worker").worker
     }
 
-    /// Runs until no process has anything to do. The test fails if that takes longer than [`TURNS`], or a turn is without
-    /// end.
+    /// Runs until no process has anything to do. Fails after [`TURNS`] turns, or if a turn does not end.
     pub(crate) fn settle(&mut self) {
         assert!((0..TURNS).any(|_| !self.turn()), "the cluster is not at rest after {TURNS} turns");
     }
@@ -162,20 +161,20 @@ impl TestCluster {
         socket
     }
 
-    /// The process is gone: its end of the channel, then the exit.
+    /// The process exits: its end of the channel closes, then the exit is reported.
     pub(crate) fn kill(&mut self, worker: WorkerId) {
         self.processes.remove(&worker);
         self.tell(OsEvent::ChannelClosed { channel: worker.into() });
         self.tell(OsEvent::Exited { worker, status: ExitStatus::Signal(Signal::SIGKILL) });
     }
 
-    /// How many connections a worker was given.
+    /// The number of connections of a worker.
     pub(crate) fn connections(&self, worker: WorkerId) -> usize {
         let events = &self.processes[&worker].events;
         events.iter().filter(|event| matches!(event, WorkerEvent::Connection { .. })).count()
     }
 
-    /// The events so far, taken.
+    /// Takes the events so far.
     pub(crate) fn heard(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
     }
@@ -194,7 +193,7 @@ impl TestCluster {
         self.carry_down() | self.carry_up()
     }
 
-    /// What the primary has asked for since last time reaches the workers.
+    /// Delivers the primary's new calls to the workers.
     fn carry_down(&mut self) -> bool {
         let calls: VecDeque<Call> = self.os.calls[self.seen..].iter().cloned().collect();
         self.seen = self.os.calls.len();
@@ -225,7 +224,7 @@ impl TestCluster {
         moved
     }
 
-    /// What the workers have asked for reaches the primary.
+    /// Delivers the workers' new calls to the primary.
     fn carry_up(&mut self) -> bool {
         let mut input = Vec::new();
         let losing = &mut self.losing;

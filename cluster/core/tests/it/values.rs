@@ -1,4 +1,4 @@
-//! Values compared with their like in Rust, and the bytes, names and texts that each has.
+//! Values compared with their Rust counterparts, and their bytes, names and texts.
 
 use std::fmt;
 
@@ -34,7 +34,7 @@ fn messages_equal_their_values() {
     assert_eq!(format!("{:?}", JsString::from("a")), r#""a""#);
 }
 
-/// An event is about its worker; one about the cluster is about none.
+/// An event about a worker has the worker; an event about the cluster has none.
 #[test]
 fn events_name_their_worker() {
     let worker = WorkerId(7);
@@ -52,7 +52,7 @@ fn events_name_their_worker() {
     assert_eq!(Event::AllDisconnected.worker(), None);
 }
 
-/// No two of one type have the same text, and none is empty.
+/// The texts of one type are distinct, and none is empty.
 #[test]
 fn texts_differ() {
     fn check<T: fmt::Display>(values: &[T]) {
@@ -92,7 +92,7 @@ fn port_zero_is_a_port() {
     assert_eq!(at.to_string(), "[::]:0");
 }
 
-/// The name of an error is one byte, as V8 writes it; a name that V8 does not know is none.
+/// The name of an error is one byte, as V8 writes it; an unknown name is omitted.
 #[test]
 fn error_names_are_v8s() {
     for (name, tag) in [
@@ -111,7 +111,7 @@ fn error_names_are_v8s() {
     }
 }
 
-/// A name that is an index is written as a number, as V8 does, and as the text of that number in JSON.
+/// A name that is an index is written as a number, as V8 does, and as the string of that number in JSON.
 #[test]
 fn index_names_are_numbers() {
     for (name, is_index) in [
@@ -149,7 +149,7 @@ fn big_integers_are_whole_words() {
     assert_eq!(BigInt::from_le_bytes(true, &[]), BigInt::from(0));
 }
 
-/// Zero is an integer, and negative zero is none.
+/// Zero is an integer, negative zero is a float.
 #[test]
 fn zero_keeps_its_sign() {
     let number = |number| message(&Structured::Number(number));
@@ -158,21 +158,21 @@ fn zero_keeps_its_sign() {
     assert!(number(-0.0).to::<u8>().is_err());
 }
 
-/// The bound on values that are read again holds for references alone.
+/// The bound on repeated reads applies to references only.
 #[test]
 fn long_arrays_are_read() {
     let long = Structured::Array(vec![Structured::Null; (1 << 20) + 1], vec![]);
     assert_eq!(message(&long).to::<Vec<()>>().map(|read| read.len()), Ok((1 << 20) + 1));
 }
 
-/// Members of an array besides its elements have no form in a sequence; they are not left out.
+/// Other members of an array have no form in a sequence, and are not dropped silently.
 #[test]
 fn array_with_members_has_no_form() {
     let array = Structured::Array(vec![Structured::Null], vec![("n".into(), Structured::Null)]);
     assert!(matches!(message(&array).json(), Err(MessageError::NoForm { .. })));
 }
 
-/// How many elements a sequence says it has.
+/// The length that a sequence announces.
 struct Announced(Option<usize>);
 
 impl<'de> Deserialize<'de> for Announced {
@@ -195,7 +195,7 @@ impl<'de> Deserialize<'de> for Announced {
     }
 }
 
-/// A type that reserves room for a sequence reserves as much as it needs.
+/// A type that reserves room for a sequence reserves the needed length.
 #[test]
 fn sequences_announce_their_length() {
     let announced = |value| message(&value).to::<Announced>().expect("it is a sequence").0;
@@ -205,7 +205,7 @@ fn sequences_announce_their_length() {
     assert_eq!(announced(view), Some(4));
 }
 
-/// A reason is cut where it is too long, and not before.
+/// A reason is cut only if it is too long.
 #[test]
 fn reason_of_240_bytes_is_whole() {
     let reason = |length: usize| {

@@ -1,4 +1,4 @@
-//! Properties of the channel as its owner sees it: bytes may be cut anywhere, and a peer may say anything.
+//! Properties of the channel for its owner: bytes may be split anywhere, and a peer may send anything.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 const ONE: WorkerId = WorkerId(1);
 
-/// A machine whose every call succeeds, and the descriptors it has not closed.
+/// A machine with successful calls, and its open descriptors.
 struct Process<M> {
     machine: M,
     channel: ChannelId,
@@ -109,7 +109,7 @@ fn worker() -> Process<Worker> {
     process
 }
 
-/// Something a peer might say: sense, almost sense, and noise.
+/// A line of a peer: valid, almost valid, or noise.
 fn line() -> impl Strategy<Value = (Vec<u8>, bool)> {
     let act = prop_oneof![
         Just("online"),
@@ -194,7 +194,7 @@ fn messages(events: Vec<Event>) -> Vec<Value> {
 }
 
 proptest! {
-    /// What is said does not depend on how it is cut.
+    /// The split of the bytes does not matter.
     #[test]
     fn bytes_may_be_cut_anywhere(
         said in proptest::collection::vec(any::<(u32, String)>(), 1..6),
@@ -236,7 +236,7 @@ proptest! {
         prop_assert_eq!(heard, said.into_iter().map(Value::from).collect::<Vec<_>>());
     }
 
-    /// In Node's other serialization a worker cannot hurt it, either.
+    /// In Node's other serialization a worker cannot harm the primary either.
     #[test]
     fn wrong_serialization_spares_primary(
         said in proptest::collection::vec(payload(), 0..12),
@@ -253,7 +253,7 @@ proptest! {
         prop_assert!(process.held.is_empty(), "still open: {:?}", process.held);
     }
 
-    /// Whatever a worker says: the primary does not panic, hears at most one end, and keeps nothing of it.
+    /// For any bytes of a worker, the primary does not panic, emits at most one end, and keeps nothing of the worker.
     #[test]
     fn hostile_worker_spares_primary(said in proptest::collection::vec(line(), 0..30)) {
         let mut process = primary();
@@ -270,7 +270,7 @@ proptest! {
         process.close();
         events.extend(process.drain());
         for event in &events {
-            // What came with a message is the program's.
+            // The program owns a socket that arrives with a message.
             if let Event::Message { handle: Some(IncomingHandle { socket, .. }), .. } = event {
                 process.held.remove(socket);
             }
@@ -281,7 +281,7 @@ proptest! {
         prop_assert_eq!(process.machine.ledger().open().count(), 0);
     }
 
-    /// Whatever the primary says: the worker does not panic, and keeps only what it gave its application.
+    /// For any bytes of the primary, the worker does not panic, and keeps only the application's sockets.
     #[test]
     fn hostile_primary_spares_worker(said in proptest::collection::vec(line(), 0..30)) {
         let mut process = worker();
@@ -341,7 +341,7 @@ fn too_long_payload_ends_at_once() {
     assert!(!process.open);
 }
 
-/// Not to read from it would be to wait in a circle: the acknowledgement may stand behind the questions.
+/// If reading stopped, both ends would wait for each other: the acknowledgement may be behind the questions.
 #[test]
 fn unacknowledged_questions_end_channel() {
     let mut settings = Settings::default();
@@ -409,7 +409,7 @@ fn flooding_peer_is_paused() {
     assert_eq!(taken, asked as usize, "every answer was written in the end");
 }
 
-/// A Node worker that serves TLS brings something along for all workers; the first one's is everybody's.
+/// A Node worker that serves TLS sends data for all workers; every answer has the first worker's data.
 #[test]
 fn server_data_is_in_answer() {
     let mut process = primary();
@@ -433,7 +433,7 @@ fn server_data_is_in_answer() {
     assert_eq!((&answers[0]["ack"], &answers[0]["data"]), (&1.into(), &serde_json::json!({ "a": 1 })));
 }
 
-/// A worker of Node keeps the index of a failed attempt for ever up to version 20; later ones would no longer match.
+/// Up to version 20, a Node worker keeps the index of a failed attempt, so that later servers no longer match.
 #[test]
 fn failed_bind_frees_index() {
     let mut process = worker();

@@ -1,4 +1,4 @@
-//! What errors say to whoever reads them: what happened, and what to do where there is something to be done.
+//! The texts of errors: what failed, and what to do.
 
 use cluster_core::{
     AddressType, ChannelError, Errno, FieldKind, ForkError, ListenAddress, ListenError, ListeningAddress,
@@ -42,7 +42,7 @@ fn channel_errors_are_readable() {
     );
 }
 
-/// Every error number that has a name, in every place where one is shown.
+/// Every error number with a name, in every text.
 #[test]
 fn errnos_have_fitting_advice() {
     use std::fmt::Write;

@@ -1,5 +1,5 @@
-//! Writes that fail: with every error number, with and without a descriptor, in a primary and in a worker. Only a broken
-//! connection loses anything, and that is counted.
+//! Failed writes: with every error number, with and without a descriptor, in a primary and in a worker. Only a broken
+//! channel loses messages, and the loss is counted.
 
 use cluster_core::{
     Call, ChannelError, ChannelId, ConnectionState, Errno, Event, HandleType, Limits, Machine, OsEvent,
@@ -11,7 +11,8 @@ const ONE: WorkerId = WorkerId(1);
 const CHANNEL: ChannelId = ChannelId(1);
 const CONNECTION: SocketId = SocketId(7);
 
-/// The numbers of a broken connection; the last two only without a descriptor: with one they are about that descriptor.
+/// The error numbers of a broken channel; the last two only without a descriptor, because with one they concern the
+/// descriptor.
 const BROKEN: [Errno; 6] =
     [Errno::EPIPE, Errno::ECONNRESET, Errno::ENOTCONN, Errno::ESHUTDOWN, Errno::EBADF, Errno::ENOTSOCK];
 
@@ -19,7 +20,7 @@ fn errnos() -> impl Iterator<Item = Errno> {
     (1..135).map(Errno)
 }
 
-/// What a machine gives out. A write succeeds, or fails with this error number, once.
+/// The outputs of a machine. A write succeeds, or fails once with this error number.
 fn drain<M: Machine>(machine: &mut M, failure: &mut Option<Errno>) -> Vec<Output<M::Event>> {
     let mut outputs = Vec::new();
     while let Some(output) = machine.poll() {
@@ -38,7 +39,7 @@ fn drain<M: Machine>(machine: &mut M, failure: &mut Option<Errno>) -> Vec<Output
     outputs
 }
 
-/// The lines that were offered to the operating system.
+/// The lines offered to the operating system.
 fn lines<E>(outputs: &[Output<E>]) -> Vec<String> {
     let lines = outputs.iter().filter_map(|output| match output {
         Output::Call(Call::Write { bytes, .. }) => Some(String::from_utf8_lossy(bytes).trim_end().to_owned()),
@@ -84,7 +85,7 @@ fn worker_repeats_failed_writes_in_order() {
     }
 }
 
-/// A socket that cannot travel is refused, and the messages behind it are sent; a shortage is waited for.
+/// A socket that cannot be sent is returned, and the messages behind it are sent; a shortage leads to a retry.
 #[test]
 fn unfit_sockets_hold_up_nothing() {
     let shortages = [11, 4, 12, 23, 24, 105, 109].map(Errno);
@@ -105,7 +106,7 @@ fn unfit_sockets_hold_up_nothing() {
     }
 }
 
-/// A primary with one worker, which listens, and the listening socket.
+/// A primary with one listening worker, and the listening socket.
 fn serving() -> (Primary, SocketId) {
     let mut primary = Primary::new(Settings::default());
     primary.fork().expect("nothing impossible was set up");
@@ -157,7 +158,7 @@ fn broken_channel_is_offered_nothing() {
     assert_eq!(primary.ledger().closed(cluster_core::CloseReason::NoListener), 2);
 }
 
-/// Messages of the cluster itself are not counted.
+/// Internal messages of the cluster are not counted.
 #[test]
 fn loss_counts_program_messages() {
     let mut primary = serving().0;
@@ -185,12 +186,12 @@ fn hold_keeps_the_channel_open() {
     assert!(outputs.contains(&close), "{outputs:?}");
 }
 
-/// A question that is answered by the primary.
+/// A request that the primary answers.
 fn goodbye(seq: u32) -> Vec<u8> {
     format!("{{\"cmd\":\"NODE_CLUSTER\",\"act\":\"exitedAfterDisconnect\",\"seq\":{seq}}}\n").into_bytes()
 }
 
-/// A primary with one worker, and few bytes that may wait.
+/// A primary with a small limit of unsent bytes.
 fn narrow() -> Primary {
     let mut settings = Settings::default();
     settings.limits.answer_bytes = 100;
@@ -201,13 +202,13 @@ fn narrow() -> Primary {
     primary
 }
 
-/// What a machine asks for. No write is answered.
+/// The calls of a machine. No write is answered.
 fn calls<M: Machine>(machine: &mut M) -> Vec<Call> {
     let outputs = std::iter::from_fn(|| machine.poll());
     outputs.filter_map(|output| if let Output::Call(call) = output { Some(call) } else { None }).collect()
 }
 
-/// Whatever a program sends, its peer is read from: two that both send would otherwise wait for each other.
+/// Whatever a program sends, its peer is read from: two peers that both send would otherwise wait for each other.
 #[test]
 fn reading_never_depends_on_sending() {
     let mut primary = narrow();
@@ -217,14 +218,14 @@ fn reading_never_depends_on_sending() {
     assert_eq!(primary.send(ONE, long.as_str()), Err(cluster_core::SendError::Full));
     primary.disconnect_worker(ONE);
     assert!(!calls(&mut primary).contains(&Call::PauseRead { channel }));
-    // Its own answers still count.
+    // The worker's own answers still count.
     for seq in 0..3 {
         primary.handle(OsEvent::Read { channel, bytes: goodbye(seq), socket: None });
     }
     assert!(calls(&mut primary).contains(&Call::PauseRead { channel }));
 }
 
-/// What a dying peer has sent is read, though the peer can no longer be written to.
+/// The output of an exiting peer is read although the peer can no longer be written to.
 #[test]
 fn broken_channel_is_read_again() {
     let mut primary = narrow();
@@ -236,7 +237,7 @@ fn broken_channel_is_read_again() {
     assert!(calls(&mut primary).contains(&Call::ResumeRead { channel: CHANNEL }));
 }
 
-/// A worker reads its primary whatever it owes it.
+/// A worker reads from its primary with any number of unsent answers.
 #[test]
 fn worker_always_reads() {
     let limits = Limits { answer_bytes: 0, unsent_bytes: 0, ..Limits::default() };

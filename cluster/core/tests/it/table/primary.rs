@@ -1,4 +1,4 @@
-//! The primary's table: one worker, from before its fork to after its end.
+//! The primary's table: one worker, from before the fork to after the exit.
 
 use cluster_core::{
     Errno, ExitStatus, HandleId, HandleType, OsEvent, OutgoingHandle, Primary, Settings, Signal, SocketId,
@@ -52,7 +52,7 @@ fn commands() -> Vec<Input<Primary>> {
     ]
 }
 
-/// What the worker says.
+/// The lines of the worker.
 fn lines() -> Vec<Input<Primary>> {
     vec![
         ("it says online", read(ONLINE, None)),
@@ -70,7 +70,7 @@ fn lines() -> Vec<Input<Primary>> {
     ]
 }
 
-/// What else the operating system tells.
+/// The other events of the operating system.
 fn events() -> Vec<Input<Primary>> {
     let failed = os_event(|_| OsEvent::BindFailed { handle: HandleId(1), errno: Errno::EACCES });
     let full = os_event(|_| OsEvent::AcceptFailed { listener: SocketId(1), errno: Errno::EMFILE });
@@ -147,7 +147,7 @@ fn pass(keep_open: bool) -> Act<Primary> {
     })
 }
 
-/// What becomes of sockets that travel with messages.
+/// The sockets that accompany messages.
 #[test]
 fn passed_sockets_times_input() {
     let forked = after(

@@ -1,4 +1,4 @@
-//! The worker's table: one server, from the first word to the end of the channel.
+//! The worker's table: one server, from the first message to the close of the channel.
 
 use cluster_core::{
     Errno, HandleId, Limits, ListenAddress, ListenOptions, ListenerId, OsEvent, Serialization, SocketId,
@@ -52,7 +52,7 @@ fn commands() -> Vec<Input<Worker>> {
     ]
 }
 
-/// What the primary says, and what else the operating system tells.
+/// The lines of the primary, and the other events of the operating system.
 fn events() -> Vec<Input<Worker>> {
     let deaf = os_event(|_| OsEvent::ListenFailed { socket: SocketId(1), errno: Errno::EADDRINUSE });
     let broken = os_event(|channel| OsEvent::WriteFailed { channel, errno: Errno::EPIPE });
@@ -108,7 +108,7 @@ fn state_times_input() {
 
 const DATAGRAMS: &str = r#"{"cmd":"NODE_HANDLE","type":"dgram.Native","msg":{"cmd":"NODE_CLUSTER","errno":0,"key":"0.0.0.0:undefined:udp4:-1:0","ack":1,"data":null,"seq":0}}"#;
 
-/// The answer of a primary that was asked for nothing else.
+/// The primary's answer to the report of an exit.
 const MAY_GO: &str = r#"{"cmd":"NODE_CLUSTER","ack":1,"seq":0}"#;
 
 fn listen_on(options: ListenOptions) -> Act<Worker> {
@@ -117,7 +117,7 @@ fn listen_on(options: ListenOptions) -> Act<Worker> {
     })
 }
 
-/// Servers that share no TCP port: one of its own, one for datagrams, one with a path and a limit.
+/// Servers that share no TCP port: an exclusive one, one for datagrams, one with a path and a limit.
 #[test]
 fn other_servers_times_input() {
     let online = after(&Worker::new(ONE, Serialization::Json, Limits::default()), &[Box::new(|_| {})]);
