@@ -9,9 +9,9 @@ use crate::settings::{Serialization, Stdio};
 
 /// How a worker is started. Node: `cluster.settings`, and the argument of `cluster.setupPrimary()`.
 ///
-/// An option that was never set has the default in its description. [`Primary::setup`](crate::Primary::setup) changes the options
-/// that are set in its argument, and keeps the others. Setters and getters are named as those of `std::process::Command`. A
-/// clone shares its memory with the original.
+/// An unset option has the documented default. [`Primary::setup`](crate::Primary::setup) changes the options
+/// set in the argument and keeps the others. Setters and getters are named as those of `std::process::Command`. Clones
+/// share memory.
 ///
 /// ```
 /// use cluster_core::{SpawnOptions, Stdio};
@@ -76,7 +76,7 @@ impl SpawnOptions {
         SpawnOptions::default()
     }
 
-    /// The executable, searched in `PATH` if it has no slash. Default: the program of the primary, with its own arguments.
+    /// The executable, searched in `PATH` without a slash. Default: the program of the primary, with the primary's arguments.
     /// A primary of Node workers sets `node` here, and their script in [`args`](SpawnOptions::args).
     #[must_use]
     pub fn exec(self, program: impl Into<OsBytes>) -> Self {

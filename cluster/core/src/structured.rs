@@ -10,13 +10,13 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 mod de;
+mod js_string;
 mod read;
-mod text;
 mod write;
 
 pub(crate) use de::to;
+pub use js_string::{BigInt, JsString, OutOfRange};
 pub(crate) use read::read;
-pub use text::{BigInt, JsString, OutOfRange};
 pub(crate) use write::write;
 
 /// The deepest value: a value is dropped, compared and printed by recursion.

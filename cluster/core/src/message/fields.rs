@@ -41,7 +41,7 @@ const NAMES: [&str; 22] = [
 pub(super) struct Fields<'a>([Option<&'a RawValue>; NAMES.len()]);
 
 #[derive(serde::Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+struct FieldName<'a>(#[serde(borrow)] Cow<'a, str>);
 
 fn place(name: &str) -> Option<usize> {
     NAMES.iter().position(|known| *known == name)
@@ -64,7 +64,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
         let mut fields = Fields::default();
-        while let Some(Name(name)) = map.next_key()? {
+        while let Some(FieldName(name)) = map.next_key()? {
             let value: &RawValue = map.next_value()?;
             if let Some(place) = place(&name) {
                 fields.0[place] = Some(value);

@@ -53,8 +53,8 @@ struct Members<'a> {
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        struct Look;
-        impl<'de> Visitor<'de> for Look {
+        struct MembersVisitor;
+        impl<'de> Visitor<'de> for MembersVisitor {
             type Value = Members<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -73,7 +73,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
                 Ok(Members { cmd })
             }
         }
-        json.deserialize_map(Look)
+        json.deserialize_map(MembersVisitor)
     }
 }
 
@@ -82,8 +82,8 @@ struct Bytes<'a>(Cow<'a, [u8]>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Bytes<'a> {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        struct Look;
-        impl<'de> Visitor<'de> for Look {
+        struct BytesVisitor;
+        impl<'de> Visitor<'de> for BytesVisitor {
             type Value = Bytes<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -106,6 +106,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for Bytes<'a> {
                 Ok(Bytes(Cow::Owned(text.as_bytes().into())))
             }
         }
-        json.deserialize_bytes(Look)
+        json.deserialize_bytes(BytesVisitor)
     }
 }

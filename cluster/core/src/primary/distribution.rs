@@ -122,7 +122,7 @@ impl Primary {
     }
 
     /// A socket on which the primary listens answers its workers one tick after the bind, as in Node, where they wait for
-    /// `'listening'`: what came with the query is answered first. A shared socket answers at once.
+    /// `'listening'`: the messages behind the query are answered first. A shared socket answers at once.
     fn after_bind(&mut self, id: HandleId, result: Result<(), Errno>) {
         match self.handles.get(&id).map(|handle| &handle.sharing) {
             Some(Sharing::RoundRobin(_)) => self.steps.tick(Step::AnswerQueries(id, result)),

@@ -10,18 +10,18 @@ use crate::payload::error::MessageError;
 
 /// Writes a value as a payload.
 pub(crate) fn write(value: &Structured) -> Result<Vec<u8>, MessageError> {
-    let mut writer = Writer { out: Vec::from([HEADER, VERSION]), objects: 0 };
+    let mut writer = ValueWriter { out: Vec::from([HEADER, VERSION]), objects: 0 };
     writer.value(value, LEVELS)?;
     Ok(writer.out)
 }
 
-struct Writer {
+struct ValueWriter {
     out: Vec<u8>,
     /// The number of objects that have begun.
     objects: u32,
 }
 
-impl Writer {
+impl ValueWriter {
     fn value(&mut self, value: &Structured, levels: usize) -> Result<(), MessageError> {
         let mut levels = levels;
         if value.is_object() {

@@ -67,7 +67,7 @@ fn closed_shared_socket_is_not_sent() {
     });
     assert!(said.is_some_and(|said| said.contains("disconnect")), "what was held behind it is");
     let sent = cluster.primary.send(ONE, json!("more"));
-    assert_eq!(sent, Ok(Sent::Buffered), "what is not sent any more is not waited for, either");
+    assert_eq!(sent, Ok(Sent::Buffered), "a cancelled frame is not waited for");
 }
 
 /// A connection that was offered to a closed server is handed to another worker.
@@ -146,7 +146,7 @@ fn channel_closes_after_last_socket() {
     hears(&mut worker, LEAVE);
     assert_eq!(asked(&mut worker), None, "it waits for the answer");
     hears(&mut worker, r#"{"cmd":"NODE_HANDLE_NACK"}"#);
-    assert_eq!(written(&mut worker), Some(passing.socket), "it goes again");
+    assert_eq!(written(&mut worker), Some(passing.socket), "the socket is sent again");
     hears(&mut worker, r#"{"cmd":"NODE_HANDLE_ACK"}"#);
     let last: Vec<Call> = std::iter::from_fn(|| asked(&mut worker)).collect();
     assert_eq!(last, [Call::Close { socket: passing.socket }, Call::CloseChannel { channel }]);

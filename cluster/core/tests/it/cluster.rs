@@ -238,7 +238,7 @@ fn exit_intent_settles_before_events() {
         match cluster.primary.poll() {
             Some(Output::Event(event)) => break event,
             Some(Output::Call(_)) => {}
-            None => unreachable!("it is told"),
+            None => unreachable!("the event is emitted"),
         }
     };
     assert_eq!(event, Event::Disconnect { worker: ONE });
@@ -259,7 +259,7 @@ fn all_disconnected_waits_for_last() {
     );
     cluster.primary.disconnect_all();
     cluster.settle();
-    assert_eq!(cluster.events.last(), Some(&Event::AllDisconnected), "at once if there is nobody");
+    assert_eq!(cluster.events.last(), Some(&Event::AllDisconnected), "at once without workers");
 }
 
 /// Reported only for a worker that was not disconnected and is not known to have exited.
@@ -487,7 +487,7 @@ fn held_channel_gets_no_connections() {
         1,
         "messages are still sent, as in Node"
     );
-    assert_eq!(cluster.primary.ledger().closed(CloseReason::NoListener), 1, "nobody else listens there");
+    assert_eq!(cluster.primary.ledger().closed(CloseReason::NoListener), 1, "no other worker listens");
     let mut open = cluster.primary.ledger().open();
     assert!(matches!(open.next(), Some((socket, ConnectionState::Handed(_, TWO))) if socket == sent));
 }

@@ -84,7 +84,7 @@ impl<'a> Process<'a> {
 
 /// A primary is disconnecting from the call until the last worker has exited, unless it forks again.
 #[test]
-fn primary_is_disconnecting_until_the_last_exit() {
+fn disconnecting_ends_with_last_exit() {
     let mut cluster = serving(2);
     assert!(!cluster.primary.is_disconnecting());
     cluster.primary.disconnect_all();

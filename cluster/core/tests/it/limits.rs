@@ -167,7 +167,7 @@ fn answers_pause_reading_beyond_their_limit() {
 
 /// A worker with an unacknowledged socket blocks its answers, up to their limit.
 #[test]
-fn held_answers_end_the_channel_beyond_their_limit() {
+fn blocked_answers_have_a_limit() {
     let question = r#"{"cmd":"NODE_SOCKET_GET_COUNT","key":"k"}"#;
     let answer = r#"{"cmd":"NODE_SOCKET_COUNT","key":"k","count":0}"#.len() + 1;
     for held in [1, 3] {
@@ -308,7 +308,7 @@ fn withdrawn_messages_are_not_unwritten() {
 
 /// Errors of a worker's channel name the loss.
 #[test]
-fn lost_messages_of_a_worker_are_reported_once() {
+fn lost_messages_are_reported_once() {
     let mut worker = worker(Limits::default());
     worker.send(json!(1)).expect("the channel is open");
     outputs(&mut worker);

@@ -144,7 +144,10 @@ fn udp_is_shared_under_both_policies() {
         let listening = WorkerEvent::Listening { listener: LISTENER, address: at, socket: Some(BOUND) };
         assert_eq!(heard(&cluster, ONE), [listening]);
         let resumes = |calls: &[Call]| calls.iter().any(|call| matches!(call, Call::ResumeAccept { .. }));
-        assert!(!resumes(&cluster.os.calls) && !resumes(&cluster.processes[&ONE].asked), "nobody accepts");
+        assert!(
+            !resumes(&cluster.os.calls) && !resumes(&cluster.processes[&ONE].asked),
+            "no process accepts"
+        );
         let address = ListeningAddress {
             address: Some("127.0.0.1".into()),
             port: 5353,
@@ -155,7 +158,7 @@ fn udp_is_shared_under_both_policies() {
         cluster.worker(ONE).close(LISTENER);
         cluster.settle();
         assert!(cluster.processes[&ONE].asked.contains(&Call::Close { socket: BOUND }));
-        assert!(cluster.os.calls.contains(&Call::Close { socket: BOUND }), "the last one is gone");
+        assert!(cluster.os.calls.contains(&Call::Close { socket: BOUND }), "the last worker has left");
     }
 }
 
@@ -383,7 +386,7 @@ fn exclusive_server_needs_no_channel() {
     let late = worker.listen(exclusive(ListenAddress::any(0)));
     drain(&mut worker);
     let exits = os.calls.iter().any(|call| matches!(call, Call::Exit { .. }));
-    assert!(!exits, "it was asked to go: its program decides when");
+    assert!(!exits, "a worker that was asked to exit exits when its program does");
     assert!(os.calls.contains(&Call::Close { socket: BOUND }));
     let lives = |event: &WorkerEvent| match event {
         WorkerEvent::Listening { listener, .. } => Some(("listening", *listener)),
@@ -413,7 +416,7 @@ fn exclusive_bind_failure_matches_node() {
             return;
         }
     }
-    unreachable!("nothing was told");
+    unreachable!("no event was emitted");
 }
 
 /// A listen error names the binding process and the address.

@@ -1,4 +1,4 @@
-//! The machines from outside: what a test gives them and what they give out. One binary, so that it is linked once.
+//! The machines from outside: inputs and outputs. One binary, linked once.
 
 mod closing;
 mod cluster;

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use super::{HEADER, VERSION};
 
 /// An open object or array.
-struct Level {
+struct OpenContainer {
     /// Of an object: the start of its names in `names`. Of an array: `None`.
     names: Option<u32>,
     /// The number of elements or values.
@@ -18,26 +18,26 @@ struct Level {
 }
 
 /// The start and end of a name.
-type Name = (u32, u32);
+type NameRange = (u32, u32);
 
 /// Converts a valid JSON text shorter than 1 GiB to a payload.
 pub(crate) fn from_json(json: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(json.len() + 2);
     out.extend([HEADER, VERSION]);
-    Writer { out, lengths: lengths(json.as_bytes()).into_iter(), levels: Vec::new(), names: Vec::new() }
+    CloneWriter { out, lengths: lengths(json.as_bytes()).into_iter(), levels: Vec::new(), names: Vec::new() }
         .write(json)
 }
 
-struct Writer {
+struct CloneWriter {
     out: Vec<u8>,
     /// The lengths of the arrays that have not begun.
     lengths: alloc::vec::IntoIter<u32>,
-    levels: Vec<Level>,
+    levels: Vec<OpenContainer>,
     /// The names of all open objects.
-    names: Vec<Name>,
+    names: Vec<NameRange>,
 }
 
-impl Writer {
+impl CloneWriter {
     fn write(mut self, json: &str) -> Vec<u8> {
         let mut at = 0;
         while let Some(lexeme) = lexeme(json, &mut at) {
@@ -67,7 +67,7 @@ impl Writer {
     }
 
     fn is_at_name(&self) -> bool {
-        let Some(Level { names: Some(first), count }) = self.levels.last() else { return false };
+        let Some(OpenContainer { names: Some(first), count }) = self.levels.last() else { return false };
         self.names.len() == (first + count) as usize
     }
 
@@ -83,11 +83,11 @@ impl Writer {
             put_varint(self.lengths.next().unwrap_or(0) as usize, &mut self.out);
         }
         let first = u32::try_from(self.names.len()).expect("each has a byte at least");
-        self.levels.push(Level { names: (!is_array).then_some(first), count: 0 });
+        self.levels.push(OpenContainer { names: (!is_array).then_some(first), count: 0 });
     }
 
     fn close(&mut self) {
-        let Some(Level { names, count }) = self.levels.pop() else { return };
+        let Some(OpenContainer { names, count }) = self.levels.pop() else { return };
         if let Some(first) = names {
             let names = self.names.split_off(first as usize);
             let count = if has_duplicates(&names, &self.out) {
@@ -105,15 +105,15 @@ impl Writer {
     }
 }
 
-fn has_duplicates(names: &[Name], out: &[u8]) -> bool {
-    let bytes = |(begins, ends): &Name| &out[*begins as usize..*ends as usize];
+fn has_duplicates(names: &[NameRange], out: &[u8]) -> bool {
+    let bytes = |(begins, ends): &NameRange| &out[*begins as usize..*ends as usize];
     let mut sorted = names.to_vec();
     sorted.sort_unstable_by(|one, other| bytes(one).cmp(bytes(other)));
     sorted.windows(2).any(|pair| bytes(&pair[0]) == bytes(&pair[1]))
 }
 
 /// Of members with one name, the last counts, at the position of the first. V8 rejects duplicates.
-fn without_duplicates(names: &[Name], out: &mut Vec<u8>) -> usize {
+fn without_duplicates(names: &[NameRange], out: &mut Vec<u8>) -> usize {
     let begins = names.first().map_or(0, |name| name.0 as usize);
     let written = out.split_off(begins);
     let slice = |from: u32, to: Option<u32>| {

@@ -30,7 +30,7 @@ pub(crate) fn to_json(payload: &[u8], rules: Rules) -> Result<String, NoJson> {
     };
     // Positions in the text have 32 bits.
     let limit = limit.min(u32::MAX as usize / 2);
-    let mut writer = Writer {
+    let mut writer = JsonWriter {
         payload,
         rules,
         limit,
@@ -68,14 +68,14 @@ enum Position {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Level {
+struct WriteLevel {
     position: Position,
     object: u32,
     /// The length of the text before the name of the next value.
     before: u32,
 }
 
-struct Writer<'a> {
+struct JsonWriter<'a> {
     payload: &'a [u8],
     rules: Rules,
     limit: usize,
@@ -86,10 +86,10 @@ struct Writer<'a> {
     objects: Vec<(u32, bool)>,
     /// The reader of the payload, and inside it those of references.
     readers: Vec<Tokens<'a>>,
-    levels: Vec<Level>,
+    levels: Vec<WriteLevel>,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> JsonWriter<'a> {
     /// Handles one token; false after the last.
     fn step(&mut self) -> Result<bool, NoJson> {
         let Some(tokens) = self.readers.last_mut() else { return Ok(false) };
@@ -142,7 +142,7 @@ impl<'a> Writer<'a> {
     }
 
     fn push(&mut self, position: Position, object: u32) {
-        self.levels.push(Level { position, object, before: 0 });
+        self.levels.push(WriteLevel { position, object, before: 0 });
     }
 
     /// Begins a written value.
@@ -188,7 +188,9 @@ impl<'a> Writer<'a> {
     }
 
     fn close(&mut self, open: Open) -> Result<(), NoJson> {
-        let Some(Level { position, object, .. }) = self.levels.pop() else { return Err(NoJson::Malformed) };
+        let Some(WriteLevel { position, object, .. }) = self.levels.pop() else {
+            return Err(NoJson::Malformed);
+        };
         match (position, open) {
             (Position::Index(written), Open::Sparse(length)) => {
                 self.nulls(written, length)?;
@@ -279,7 +281,7 @@ impl<'a> Writer<'a> {
         let is_nothing = matches!(leaf, Leaf::Undefined | Leaf::Hole);
         match (is_nothing, self.levels.last().copied()) {
             (true, None) => return Ok(()),
-            (true, Some(Level { position: Position::Value(had_one), before, .. })) => {
+            (true, Some(WriteLevel { position: Position::Value(had_one), before, .. })) => {
                 self.out.truncate(before as usize);
                 self.set(Position::Name(had_one));
                 return Ok(());

@@ -88,7 +88,7 @@ pub(crate) enum Open {
 
 /// An open value: the position of its tag, and the number of inner values read.
 #[derive(Debug, Clone, Copy)]
-struct Level {
+struct OpenValue {
     tag: u32,
     count: u32,
 }
@@ -113,7 +113,7 @@ enum Expected {
 pub(crate) struct Tokens<'a> {
     payload: &'a [u8],
     at: usize,
-    levels: Vec<Level>,
+    levels: Vec<OpenValue>,
     /// The number of the next object, as V8 counts.
     next_object: u32,
     /// The position of the last token's tag.
@@ -184,7 +184,7 @@ impl<'a> Tokens<'a> {
         if ends { self.close(level).map(Some) } else { self.value(expected).map(Some) }
     }
 
-    fn expected(&self, Level { tag, count }: Level) -> Expected {
+    fn expected(&self, OpenValue { tag, count }: OpenValue) -> Expected {
         let pair = |count: u32| if count.is_multiple_of(2) { Expected::Key } else { Expected::Value };
         match self.payload[tag as usize] {
             b'o' | b'a' => pair(count),
@@ -198,7 +198,7 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    fn end_tag(&self, level: Level) -> u8 {
+    fn end_tag(&self, level: OpenValue) -> u8 {
         match self.payload[level.tag as usize] {
             b'o' => b'{',
             b'A' => b'$',
@@ -226,7 +226,7 @@ impl<'a> Tokens<'a> {
     }
 
     /// Closes the open value behind its end tag; its counts must match the values read.
-    fn close(&mut self, Level { tag, count }: Level) -> Result<Token<'a>, Violation> {
+    fn close(&mut self, OpenValue { tag, count }: OpenValue) -> Result<Token<'a>, Violation> {
         self.start = self.at.saturating_sub(1);
         let open = self.open_of(tag);
         let is_true = match open {
@@ -302,7 +302,7 @@ impl<'a> Tokens<'a> {
         if matches!(tag, b'A' | b'a') {
             self.varint32()?;
         }
-        self.levels.push(Level { tag: at, count: 0 });
+        self.levels.push(OpenValue { tag: at, count: 0 });
         Ok(Token::Open(self.open_of(at)))
     }
 
