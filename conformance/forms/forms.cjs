@@ -17,6 +17,9 @@ const path = require('path');
 const tls = require('tls');
 const util = require('util');
 
+/// Whether the ends of forms are described for random scenarios (`families.json`): `free` is 0 then, a port of the kernel's choice.
+const ends = process.env.FORMS_ENDS === '1';
+
 /// More than any form takes that is answered at all, in milliseconds.
 const PATIENCE = 10_000;
 
@@ -81,7 +84,7 @@ async function echo(code) {
     const came = await next();
     if (came === marker) return { swallowed: true };
     await next();
-    return { echo: show(came) };
+    return ends ? { json: JSON.stringify(came) } : { echo: show(came) };
 }
 
 function show(value) {
@@ -103,7 +106,7 @@ async function listen(code, form) {
     const given = {
         net, http, https, http2, dgram, secure,
         done: () => { called++; },
-        free: /\bfree\b/.test(code) ? await free() : 0,
+        free: /\bfree\b/.test(code) && !ends ? await free() : 0,
         busy: held?.address().port,
         place: path.join(directory, 'socket'),
         abstract: `\0form-${process.pid}-${form}`,
@@ -153,6 +156,7 @@ async function free() {
 /// The address, whether it is the requested one, and which clients are served there.
 async function serving(server, { free, place, abstract }) {
     const address = server.address();
+    if (ends) return asked(server, address, place);
     if (typeof address === 'string') {
         const where = address === place ? 'place' : address.startsWith(abstract) ? 'abstract' : 'elsewhere';
         const mode = where === 'place' ? (fs.statSync(place).mode & 0o777).toString(8) : undefined;
@@ -163,6 +167,15 @@ async function serving(server, { free, place, abstract }) {
     const hosts = { '::': ['127.0.0.1', '::1'], '0.0.0.0': ['127.0.0.1'] }[address.address] ?? [address.address];
     const clients = hosts.map((host) => served(server, { host, port, family: net.isIP(host.split('%')[0]) }));
     return { address: address.address, family, port: port === free ? 'asked' : 'chosen', served: await Promise.all(clients) };
+}
+
+/// What the worker has asked its primary for, and whether it has asked at all: a handle of the cluster has its own `close`.
+function asked(server, address, place) {
+    const state = Object.getOwnPropertySymbols(server).find(({ description }) => description === 'state symbol');
+    const shared = Object.hasOwn(state ? server[state].handle : server._handle, 'close');
+    if (typeof address === 'string') return { shared, path: address === place, mode: fs.statSync(place, { throwIfNoEntry: false })?.mode & 0o777 };
+    if (server instanceof dgram.Socket) return { shared, type: server.type, address: address.address };
+    return { shared, key: server._connectionKey };
 }
 
 function served(server, to) {

@@ -14,6 +14,9 @@ const { spawn } = require('child_process');
 const cluster = require('cluster');
 const dgram = require('dgram');
 const fs = require('fs');
+const http = require('http');
+const http2 = require('http2');
+const https = require('https');
 const net = require('net');
 const path = require('path');
 
@@ -21,6 +24,10 @@ const scenario = JSON.parse(fs.readFileSync(process.argv[2], 'utf8'));
 
 // Paths of a run are in a directory of its own.
 const place = process.env.PLACE ?? process.cwd();
+
+/** What the code of a form uses. Any port is the kernel's choice; a pre-shared key makes a certificate unnecessary. */
+const secure = { ciphers: 'PSK-AES128-GCM-SHA256', maxVersion: 'TLSv1.2', pskCallback: () => Buffer.alloc(32, 7) };
+const bindings = { net, http, https, http2, dgram, secure, done: () => {}, free: 0, signal: new AbortController().signal };
 
 if (cluster.isPrimary) primary();
 else worker(cluster.worker.id);
@@ -126,6 +133,17 @@ function raise(signal) {
 function block_until_path(name) {
   const never = new Int32Array(new SharedArrayBuffer(4));
   while (!fs.existsSync(name)) Atomics.wait(never, 0, 0, 1);
+}
+
+/** A message in a line: a string as it is, any other value as JSON. */
+function messageText(message) {
+  return typeof message === 'string' ? message : JSON.stringify(message);
+}
+
+/** The value of a form's code; `path` is that of the server. */
+function evaluate(code, path) {
+  const given = { ...bindings, place: path };
+  return new Function(...Object.keys(given), `return ${code}`)(...Object.values(given));
 }
 
 function crash() {
@@ -286,7 +304,8 @@ function primary() {
   for (const event of ['fork', 'online', 'disconnect']) cluster.on(event, (worker) => seen(event, worker));
   cluster.on('listening', (worker, { address, addressType, port }) =>
     seen('listening', worker, { address: shown(address), type: addressType, port }));
-  cluster.on('message', (worker, text, handle) => {
+  cluster.on('message', (worker, message, handle) => {
+    const text = messageText(message);
     if (handle) sockets.adopt(text, handle);
     worker.came = handle;
     seen('message', worker, { text, ...kind(handle) });
@@ -326,40 +345,35 @@ function worker(id) {
     connected: cluster.worker.isConnected(),
   });
 
-  function listen({ server: name, max_connections, ...options }) {
-    const server = net.createServer();
+  function listen({ server: name, max_connections, form, ...options }) {
+    const server = form ? plain(evaluate(form, options.path)) : net.createServer();
     if (max_connections !== undefined) server.maxConnections = max_connections;
     settle(name, server, options);
     server.on('connection', (socket) => sockets.connection(name, socket));
-    forms[options.form ?? 'options'](server, where(options));
+    if (!form) server.listen(where(options));
   }
 
-  /** Ways to call `listen` that mean the same. */
-  const forms = {
-    options: (server, at) => server.listen(at),
-    callback: (server, { port, host }) => server.listen(port, host, () => {}),
-    arguments: (server, { port, host }) => server.listen(...[port, host].filter((given) => given !== undefined)),
-    text: (server, { port, host }) => server.listen(String(port), host, '511'),
-    text_options: (server, { port, host }) => server.listen({ port: String(port), host, backlog: '511' }),
-    nulls: (server, { port, host = null }) =>
-      server.listen({ port, host, path: null, fd: null, backlog: null, exclusive: null, ipv6Only: null }),
-    fraction: (server, { port, host }) => server.listen({ port, host, backlog: 511.5 }),
-    negative: (server, { port, host }) => server.listen({ port, host, backlog: -1 }),
-  };
+  /** A server of any kind whose connections are streams of bytes, as those of the others. */
+  function plain(server) {
+    server.allowHalfOpen = false;
+    return server.removeAllListeners('connection');
+  }
 
-  function bind({ server: name, v6, ...options }) {
+  function bind({ server: name, v6, form, ...options }) {
     const { reuse_address: reuseAddr, reuse_port: reusePort, ipv6_only: ipv6Only } = options;
-    const socket = dgram.createSocket({ type: v6 ? 'udp6' : 'udp4', reuseAddr, reusePort, ipv6Only });
+    const type = v6 ? 'udp6' : 'udp4';
+    const socket = form ? evaluate(form) : dgram.createSocket({ type, reuseAddr, reusePort, ipv6Only });
     settle(name, socket, options);
     sockets.datagram(name, socket);
     const { fd, host: address, port, exclusive } = where(options);
-    socket.bind(fd === undefined ? { address, port, exclusive } : { fd });
+    if (!form) socket.bind(fd === undefined ? { address, port, exclusive } : { fd });
   }
 
   /** A server of either kind, and what is seen of it itself. */
   function settle(name, server, options) {
     servers.set(name, server);
-    server.on('listening', () => {
+    // Before the listener of the cluster, which a form has added already: the primary's next act may end this process.
+    server.prependListener('listening', () => {
       const address = server.address();
       ports.set(name, address.port);
       observe('listening', { server: name, ...whereabouts(address) });
@@ -402,6 +416,7 @@ function worker(id) {
     close: (name) => servers.get(name).close(),
     send_datagram,
     send: (text) => { if (process.connected) process.send(filled(text), () => {}); },
+    send_form: (form) => { if (process.connected) process.send(evaluate(form), () => {}); },
     try_send: (text) => {
       const sent = process.send(filled(text), process.connected ? undefined : () => {});
       write('tried', { text: filled(text), sent });
@@ -429,7 +444,8 @@ function worker(id) {
   });
   const sockets = serving(observe);
 
-  cluster.worker.on('message', (text, handle) => {
+  cluster.worker.on('message', (message, handle) => {
+    const text = messageText(message);
     if (handle) sockets.adopt(text, handle);
     observe('message', { text, ...kind(handle) }, handle);
   });

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::arm::node::Runtime;
+use crate::families::Families;
 
 mod attempt;
 
@@ -180,6 +181,21 @@ impl Forms {
         listen.chain(send).filter(|form| seen.insert(form.clone())).collect()
     }
 
+    /// The families of all forms, as Node ends them under its own primary and the first setting.
+    ///
+    /// # Errors
+    ///
+    /// As [`compare`](Forms::compare).
+    pub fn families(&self, node: &Runtime, directory: &Path) -> Result<Families, FormsError> {
+        let (forms, mut families) = (self.all(), Families::default());
+        let attempt =
+            Attempt { setting: &self.settings[0], node, directory, primary: Primary::Node, ends: true };
+        for (form, end) in forms.iter().zip(attempt.run(&forms)?) {
+            end.iter().for_each(|end| families.add(&form.code, end));
+        }
+        Ok(families)
+    }
+
     /// Tries the forms under one setting, under both primaries.
     ///
     /// # Errors
@@ -187,7 +203,8 @@ impl Forms {
     /// Node cannot be executed, or a file cannot be written.
     pub fn compare(&self, setting: &Setting, node: &Runtime, directory: &Path) -> Result<Tally, FormsError> {
         let forms: Vec<Form> = self.all().into_iter().step_by(setting.every).collect();
-        let attempt = |forms: &[Form], primary| Attempt { setting, node, directory, primary }.run(forms);
+        let attempt =
+            |forms: &[Form], primary| Attempt { setting, node, directory, primary, ends: false }.run(forms);
         let mut tally = Tally { setting: setting.name.clone(), tried: forms.len(), ..Tally::default() };
         let mut open = forms;
         for again in 0..=AGAIN {

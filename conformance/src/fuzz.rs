@@ -29,7 +29,7 @@ mod defects;
 mod plan;
 
 pub use defects::Defect;
-pub use plan::{FORMS, Plan};
+pub use plan::Plan;
 
 /// Random schedules on which a scenario has to come to its end before it is run for real.
 const TRIED: u64 = 60;

@@ -18,6 +18,7 @@ pub mod arm;
 pub mod command;
 pub mod coverage;
 pub mod exceptions;
+pub mod families;
 pub mod fixture;
 pub mod forms;
 pub mod fuzz;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use crate::families::Families;
 use crate::observation::Observation;
 use crate::scenario::{
     Bind, Listen, Open, Policy, PrimaryAction, Rule, Scenario, Setup, Signal, Target, Token, WorkerAction,
@@ -166,6 +167,11 @@ pub enum WorkerCommand {
     Send {
         /// What; a JSON string on the wire.
         text: String,
+    },
+    /// Send the primary a message that need not be a string, if the channel is open.
+    SendJson {
+        /// The JSON text of the message.
+        json: String,
     },
     /// Send the primary a message, and write a `tried` line. No rule acts on it.
     TrySend {
@@ -398,6 +404,10 @@ fn worker_command(action: &WorkerAction, id: u64, known: &Known) -> WorkerComman
         WorkerAction::Write { fd, text } => WorkerCommand::Write { fd: *fd, text: filled(text.as_str()) },
         WorkerAction::Close(server) => WorkerCommand::Close { server: server.to_string() },
         WorkerAction::Send(text) => WorkerCommand::Send { text: filled(text.as_str()) },
+        WorkerAction::SendForm(form) => {
+            let json = Families::ours().message(form).expect("a scenario with another form is refused");
+            WorkerCommand::SendJson { json: json.to_owned() }
+        }
         WorkerAction::TrySend(text) => WorkerCommand::TrySend { text: filled(text.as_str()) },
         WorkerAction::SendReserved => WorkerCommand::SendReserved,
         WorkerAction::Disconnect => WorkerCommand::Disconnect,

@@ -25,7 +25,7 @@ mod validate;
 
 pub use clause::{Clause, ClauseKind};
 pub use error::ScenarioError;
-pub use listen::{Bind, CallForm, Listen, Open};
+pub use listen::{Bind, Listen, Open};
 pub use settings::{Policy, PolicyFrom, Serialization, Settings, User};
 pub use token::{Signal, Token};
 
@@ -225,6 +225,8 @@ pub enum WorkerAction {
     },
     /// Send the primary a message.
     Send(Token),
+    /// Send the primary the message of a form: one of the [families](crate::families).
+    SendForm(String),
     /// Send the primary a message, and write down whether that can be.
     TrySend(Token),
     /// Send the primary what looks like one of Node's own messages.

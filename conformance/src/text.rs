@@ -55,6 +55,11 @@ macro_rules! write_as_text {
 
 pub(crate) use {read_as_text, write_as_text};
 
+/// Whether a text can stand in a line: not empty, no space, no control character, no `#`.
+pub(crate) fn is_one_word(text: &str) -> bool {
+    !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#')
+}
+
 /// Breaks a text at its spaces. What goes on in another row begins with the indent.
 pub(crate) fn wrapped(text: &str, width: usize, indent: &str) -> Vec<String> {
     let mut rows = vec![String::new()];

@@ -76,6 +76,7 @@ impl Asked {
             | WorkerCommand::Send { text } => {
                 self.to_primary.entry(id).or_default().push(text);
             }
+            WorkerCommand::SendJson { json } => self.to_primary.entry(id).or_default().push(json),
             WorkerCommand::Reply { text } => self.replies.push(text),
             WorkerCommand::Listen { .. }
             | WorkerCommand::Bind { .. }

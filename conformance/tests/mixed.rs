@@ -12,7 +12,8 @@ use cluster_conformance::arm::mixed::{Mixed, Side};
 use cluster_conformance::arm::node::Runtime;
 use cluster_conformance::arm::unix::Unix;
 use cluster_conformance::exceptions::{self, Exceptions};
-use cluster_conformance::fuzz::{self, FORMS, Real, RunOutcome};
+use cluster_conformance::families::Families;
+use cluster_conformance::fuzz::{self, Real, RunOutcome};
 use cluster_conformance::observation::Observer;
 use cluster_conformance::report::Report;
 use cluster_conformance::scenario::{self, Scenario};
@@ -90,12 +91,18 @@ fn node_20() -> Option<Runtime> {
     Runtime::find(Path::new("node")).ok().filter(|node| node.name().starts_with("node v20."))
 }
 
+/// How many forms of each family are tried.
+const FORMS_OF_A_FAMILY: usize = 6;
+
 /// A Node worker that calls `listen` in this form, with a host or without, and serves a client.
-fn listening(form: &str, policy: &str, host: Option<&str>, directory: &Path) -> Scenario {
+fn listening(form: &str, policy: &str, address: &str, directory: &Path) -> Scenario {
     let mut listen = json!({ "server": "web", "form": form });
-    if let Some(host) = host {
-        listen["host"] = json!(host);
+    match address {
+        "any" => {}
+        "path" => listen["path"] = json!("web.sock"),
+        host => listen["host"] = json!(host),
     }
+    let connect = if address == "::1" { "connect_v6" } else { "connect" };
     let text = json!({
         "name": "form",
         "description": "A worker serves a client and exits.",
@@ -109,7 +116,7 @@ fn listening(form: &str, policy: &str, host: Option<&str>, directory: &Path) -> 
             { "on": "connection", "do": [{ "reply": "hello" }, "end"] },
             { "on": "end", "do": [{ "send": "served" }] },
         ],
-        "clients": [{ "steps": [{ "await": "primary: listening #1" }, { "connect": "web" }] }],
+        "clients": [{ "steps": [{ "await": "primary: listening #1" }, { (connect): "web" }] }],
         "contract": [{ "because": "It serves.", "seen": "client 1: data text=hello", "times": 1 }],
     });
     let path = directory.join("form.json");
@@ -133,10 +140,13 @@ fn call_forms_hold_under_our_primary() {
     };
     let directory = tempfile::tempdir().expect("a temporary directory");
     let real = Real::Mixed(Mixed::new(Side::Unix, Unix::at(Path::new(CONFORMANCE)), node));
-    for form in FORMS {
-        for (policy, host) in [("round_robin", None), ("shared", None), ("round_robin", Some("127.0.0.1"))] {
-            let scenario = listening(form, policy, host, directory.path());
-            assert_eq!(checker.check(&scenario, &real), RunOutcome::Fits, "{form}, {policy}, {host:?}");
+    for (address, forms) in &Families::ours().listen {
+        // Each form alone is tried by `conformance forms`; here a few of each family serve a client in a scenario.
+        for form in forms.iter().step_by(forms.len().div_ceil(FORMS_OF_A_FAMILY)) {
+            for policy in ["round_robin", "shared"] {
+                let scenario = listening(form, policy, address, directory.path());
+                assert_eq!(checker.check(&scenario, &real), RunOutcome::Fits, "{form}, {policy}");
+            }
         }
     }
 }

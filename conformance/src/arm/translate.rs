@@ -187,7 +187,12 @@ pub(super) fn pipe(worker: WorkerId, fd: u32, text: &str, known: Option<&WorkerI
     known.map(|known| vocabulary::pipe(worker.0, fd, text, life(known)))
 }
 
-/// A message as a text; in a scenario it is one.
+/// The message with this JSON text.
+pub(super) fn json(text: &str) -> Value {
+    serde_json::from_str(text).expect("the families of forms are JSON")
+}
+
+/// A message as a text: a string as it is, any other value as JSON.
 pub(super) fn text(message: &Message) -> String {
     let json = || message.json_text().map_or_else(|error| error.to_string(), Cow::into_owned);
     message.to::<String>().unwrap_or_else(|_| json())

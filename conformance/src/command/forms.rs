@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::progress::Progress;
-use super::{CliError, NODE, Outcome, interrupt, print};
+use super::{CliError, NODE, Outcome, file, interrupt, print};
 use crate::arm::node::Runtime;
 use crate::exceptions::glob;
 use crate::forms::{Forms, Setting, Tally};
@@ -23,6 +23,9 @@ pub(super) struct FormsOf {
     /// Only these settings, as `forms.json` names them; `*` is anything; may be given several times
     #[arg(long = "setting", value_name = "NAME")]
     settings: Vec<String>,
+    /// Compare nothing; write the families of forms for random scenarios, those that all named Node.js agree on
+    #[arg(long, value_name = "FILE", conflicts_with = "settings")]
+    families: Option<PathBuf>,
 }
 
 /// One line of the table.
@@ -47,6 +50,9 @@ impl FormsOf {
         let settings = self.settings(&forms)?;
         let _home = interrupt::listen()?;
         let directory = tempfile::tempdir()?;
+        if let Some(path) = &self.families {
+            return write_families(&forms, &nodes, directory.path(), path);
+        }
         let tallies = compare(&forms, &nodes, &settings, directory.path())?;
         if interrupt::is_stopped() {
             return Ok(Outcome::Interrupted);
@@ -76,6 +82,18 @@ impl FormsOf {
         }
         Ok(settings)
     }
+}
+
+fn write_families(
+    forms: &Forms,
+    nodes: &[Runtime],
+    directory: &Path,
+    path: &Path,
+) -> Result<Outcome, CliError> {
+    let all = nodes.iter().map(|node| forms.families(node, directory)).collect::<Result<Vec<_>, _>>()?;
+    let common = all.into_iter().reduce(|one, other| one.common(&other)).unwrap_or_default();
+    file::write(path, format!("{}\n", serde_json::to_string_pretty(&common)?).as_bytes())?;
+    Ok(Outcome::Holds)
 }
 
 fn compare(

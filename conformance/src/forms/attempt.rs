@@ -70,6 +70,8 @@ pub(super) struct Attempt<'a> {
     pub(super) node: &'a Runtime,
     pub(super) directory: &'a Path,
     pub(super) primary: Primary,
+    /// Whether `forms.cjs` reports what was asked for, for [`Families`](crate::families::Families), and not what is served.
+    pub(super) ends: bool,
 }
 
 impl Attempt<'_> {
@@ -114,6 +116,7 @@ impl Attempt<'_> {
             ("FORMS_FILE", path(&self.file("forms.json"))),
             ("FORMS_FROM", from.to_string()),
             ("FORMS_OUT", path(&self.file("outcomes"))),
+            ("FORMS_ENDS", String::from(if self.ends { "1" } else { "0" })),
             ("FORMS_SETTINGS", self.setting.for_node().to_string()),
             ("TMPDIR", path(self.directory)),
         ];

@@ -1,13 +1,18 @@
-//! What random scenarios are made of: forks, listens, messages, closes, disconnects, kills, crashes and clients, on one to
-//! four workers, in random order. proptest makes plans and shrinks them; this only says which there are.
+//! The parts of random scenarios: forks, listens, binds, messages, closes, disconnects, kills, crashes and clients, on one to
+//! four workers, in random order. proptest makes plans and shrinks them; this file declares which plans exist.
 //!
-//! Workers on Node call `listen` in one of the forms that mean the same; other arms do not see which.
+//! Workers on Node open their servers and send messages in the forms of [`Families`]; other arms do what the form means.
 //!
-//! A plan does only what has a meaning for every worker at every time; what that meaning is, the arms say.
+//! A plan contains only actions that mean something for every worker at every time; the arms define the meaning.
+
+use std::collections::BTreeMap;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::select;
 use serde_json::{Value, json};
+
+use crate::families::Families;
 
 /// A random scenario.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,13 +21,17 @@ pub struct Plan {
     forks: u32,
     /// Whether the workers have a second server.
     admin: bool,
+    /// Where the first server is: a family of `listen`.
+    address: &'static str,
+    /// Whether the workers have a server for datagrams, and where: a family of `bind`.
+    inbox: Option<&'static str>,
     primary: Vec<Rule>,
     /// What the workers with odd ids do, and those with even ids.
     workers: [Vec<Rule>; 2],
     clients: Vec<Clients>,
     ending: Rule,
-    /// How the workers with odd ids call `listen` on Node, and those with even ids.
-    forms: [&'static str; 2],
+    /// The forms in which the workers with odd ids open their servers on Node, and those with even ids.
+    forms: [u32; 2],
 }
 
 /// On the n-th of these events, or on each of them if `nth` is 0, do this.
@@ -49,12 +58,10 @@ impl Plan {
         let start = json!({ "on": "start", "do": [{ "fork": self.forks }] });
         let rules = self.primary.iter().chain([&self.ending]);
         let primary: Vec<_> = std::iter::once(start).chain(rules.filter_map(Rule::json)).collect();
-        let servers = if self.admin { &["web", "admin"][..] } else { &["web"] };
         let [odd, even] = [0, 1].map(|parity: usize| {
-            let listens: Vec<_> = servers.iter().map(|server| listen(server, self.forms[parity])).collect();
-            let listen = json!({ "on": "start", "do": listens });
+            let start = json!({ "on": "start", "do": self.servers(self.forms[parity]) });
             let rules = self.workers[parity].iter().filter_map(Rule::json);
-            std::iter::once(listen).chain(rules).collect::<Vec<_>>()
+            std::iter::once(start).chain(rules).collect::<Vec<_>>()
         });
         let evens: serde_json::Map<_, _> =
             [2, 4].iter().filter(|_| odd != even).map(|id: &u32| (id.to_string(), json!(even))).collect();
@@ -65,18 +72,44 @@ impl Plan {
             "primary": primary,
             "worker": odd,
             "workers": evens,
-            "clients": self.clients.iter().map(|clients| clients.json(self.admin)).collect::<Vec<_>>(),
+            "clients": self.clients.iter().map(|clients| clients.json(self)).collect::<Vec<_>>(),
             "contract": [{ "because": "There is a primary.", "seen": "primary: start", "times": 1 }],
         })
     }
 }
 
-fn listen(server: &str, form: &str) -> Value {
-    if form == FORMS[0] {
-        json!({ "listen": { "server": server } })
-    } else {
-        json!({ "listen": { "server": server, "form": form } })
+impl Plan {
+    fn servers(&self, form: u32) -> Vec<Value> {
+        let families = Families::ours();
+        let mut web = json!({ "server": "web" });
+        match self.address {
+            "any" => {}
+            "path" => web["path"] = json!("web.sock"),
+            host => web["host"] = json!(host),
+        }
+        let mut servers = vec![json!({ "listen": in_form(web, &families.listen[self.address], form) })];
+        if self.admin {
+            let admin = in_form(json!({ "server": "admin" }), &families.listen["any"], form);
+            servers.push(json!({ "listen": admin }));
+        }
+        servers.extend(self.inbox.map(|family| {
+            let mut inbox = json!({ "server": "inbox", "v6": family.starts_with("udp6") });
+            if let Some((_, host)) = family.split_once(' ') {
+                inbox["host"] = json!(host);
+            }
+            json!({ "bind": in_form(inbox, &families.bind[family], form) })
+        }));
+        servers
     }
+}
+
+/// The server as it is, to which all shrink, or in one of the forms.
+fn in_form(mut server: Value, forms: &[String], form: u32) -> Value {
+    let form = form as usize % (forms.len() + 1);
+    if let Some(form) = form.checked_sub(1) {
+        server["form"] = json!(forms[form]);
+    }
+    server
 }
 
 impl Rule {
@@ -88,10 +121,14 @@ impl Rule {
 }
 
 impl Clients {
-    fn json(&self, has_admin: bool) -> Value {
+    fn json(&self, plan: &Plan) -> Value {
         let Clients { count, together, after, nth, admin, steps } = self;
-        let server = if *admin && has_admin { "admin" } else { "web" };
-        let before = [json!({ "await": format!("{after} #{nth}") }), json!({ "connect": server })];
+        let connect = match (*admin && plan.admin, plan.address) {
+            (true, _) => json!({ "connect": "admin" }),
+            (false, "::1") => json!({ "connect_v6": "web" }),
+            (false, _) => json!({ "connect": "web" }),
+        };
+        let before = [json!({ "await": format!("{after} #{nth}") }), connect];
         let steps: Vec<_> = before.into_iter().chain(steps.iter().cloned()).collect();
         json!({ "count": count, "order": if *together { "together" } else { "in_turn" }, "steps": steps })
     }
@@ -100,13 +137,18 @@ impl Clients {
 /// All plans. Every client ends in some way, so that no worker has to wait for one.
 pub(super) fn plan() -> impl Strategy<Value = Plan> {
     let workers = [vec(worker_rule(), 0..4), vec(worker_rule(), 0..4)];
-    let policy_and_servers = (any::<bool>(), proptest::bool::weighted(0.3));
+    let families = Families::ours();
+    let address = prop_oneof![3 => Just("any"), 2 => one_of(&families.listen)];
+    let inbox = proptest::option::weighted(0.3, one_of(&families.bind));
+    let policy_and_servers = (any::<bool>(), proptest::bool::weighted(0.3), address, inbox);
     let rules = (vec(primary_rule(), 0..4), workers, vec(clients(), 0..3), ending());
-    let parts = (policy_and_servers, 1_u32..=4, rules, [form(), form()]);
-    parts.prop_map(|((shared, admin), forks, (primary, workers, clients, ending), forms)| Plan {
-        shared,
+    let parts = (policy_and_servers, 1_u32..=4, rules, any::<[u32; 2]>());
+    parts.prop_map(|(servers, forks, (primary, workers, clients, ending), forms)| Plan {
+        shared: servers.0,
         forks,
-        admin,
+        admin: servers.1,
+        address: servers.2,
+        inbox: servers.3,
         primary,
         workers,
         clients,
@@ -115,33 +157,29 @@ pub(super) fn plan() -> impl Strategy<Value = Plan> {
     })
 }
 
-/// The names of every [`CallForm`](crate::scenario::CallForm), the one first to which the others shrink.
-pub const FORMS: [&str; 8] =
-    ["options", "callback", "arguments", "text", "text_options", "nulls", "fraction", "negative"];
-
-fn form() -> impl Strategy<Value = &'static str> {
-    proptest::sample::select(&FORMS[..])
+/// The meaning of one of these families.
+fn one_of(families: &'static BTreeMap<String, Vec<String>>) -> impl Strategy<Value = &'static str> {
+    select(families.keys().map(String::as_str).collect::<Vec<_>>())
 }
 
 const LIVES: [&str; 6] = ["fork", "online", "listening", "message", "disconnect", "exit"];
 
 fn primary_rule() -> impl Strategy<Value = Rule> {
-    (proptest::sample::select(&LIVES[..]), 1_u32..=4, vec(primary_action(), 1..3))
-        .prop_map(|(on, nth, actions)| Rule { on, nth, actions })
-}
-
-/// The end of the whole: everything is told to go.
-fn ending() -> impl Strategy<Value = Rule> {
-    let all = prop_oneof![Just(json!("disconnect_all")), Just(json!({ "disconnect": "same" })), kill()];
-    (proptest::sample::select(&LIVES[1..5]), 0_u32..=4, all).prop_map(|(on, nth, all)| Rule {
+    (select(&LIVES[..]), 1_u32..=4, vec(primary_action(), 1..3)).prop_map(|(on, nth, actions)| Rule {
         on,
         nth,
-        actions: vec![all],
+        actions,
     })
 }
 
+/// The last rule: it disconnects or kills workers.
+fn ending() -> impl Strategy<Value = Rule> {
+    let all = prop_oneof![Just(json!("disconnect_all")), Just(json!({ "disconnect": "same" })), kill()];
+    (select(&LIVES[1..5]), 0_u32..=4, all).prop_map(|(on, nth, all)| Rule { on, nth, actions: vec![all] })
+}
+
 fn kill() -> impl Strategy<Value = Value> {
-    proptest::sample::select(&["SIGTERM", "SIGKILL"][..])
+    select(&["SIGTERM", "SIGKILL"][..])
         .prop_map(|signal| json!({ "kill": { "worker": "same", "signal": signal } }))
 }
 
@@ -177,8 +215,10 @@ fn on(event: &'static str, action: BoxedStrategy<Value>) -> impl Strategy<Value 
 }
 
 fn worker_action() -> impl Strategy<Value = Value> {
+    let messages: Vec<_> = Families::ours().send.values().flatten().map(String::as_str).collect();
     prop_oneof![
-        4 => Just(json!({ "send": "hello" })),
+        3 => Just(json!({ "send": "hello" })),
+        2 => select(messages).prop_map(|form| json!({ "send_form": form })),
         2 => Just(json!("disconnect")),
         1 => Just(json!("kill")),
         1 => Just(json!({ "exit": 0 })),
@@ -204,8 +244,55 @@ fn clients() -> impl Strategy<Value = Clients> {
         Just(vec![json!("end")]),
         Just(vec![json!("reset")]),
     ];
-    let after = proptest::sample::select(&["primary: listening", "primary: online"][..]);
+    let after = select(&["primary: listening", "primary: online"][..]);
     (1_u32..=3, any::<bool>(), after, 1_u32..=2, any::<bool>(), steps).prop_map(
         |(count, together, after, nth, admin, steps)| Clients { count, together, after, nth, admin, steps },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::strategy::ValueTree as _;
+    use proptest::test_runner::TestRunner;
+
+    use super::*;
+
+    /// Every family of every call is drawn, in more than one form, and servers of every kind.
+    #[test]
+    fn plans_draw_every_family() {
+        let mut runner = TestRunner::deterministic();
+        let (mut meanings, mut forms) = (BTreeSet::new(), BTreeSet::new());
+        for _ in 0..2000 {
+            let plan = plan().new_tree(&mut runner).expect("every plan is accepted").current();
+            meanings.extend([plan.address.to_owned()].into_iter().chain(plan.inbox.map(str::to_owned)));
+            let scenario = plan.scenario("plan");
+            for program in [&scenario["worker"], &scenario["workers"]["2"]] {
+                forms.extend(program.as_array().into_iter().flatten().flat_map(drawn));
+            }
+        }
+        let families = Families::ours();
+        let messages = families.send.iter().filter(|(_, all)| all.iter().any(|form| forms.contains(form)));
+        meanings.extend(messages.map(|(json, _)| json.clone()));
+        let all = [&families.listen, &families.bind, &families.send].into_iter().flat_map(BTreeMap::keys);
+        assert_eq!(meanings, all.cloned().collect());
+        let known = [&families.listen, &families.bind, &families.send];
+        let count = known.into_iter().flat_map(BTreeMap::values).map(Vec::len).sum::<usize>();
+        assert!(count > 500 && forms.len() * 2 > count, "{} of {count} forms", forms.len());
+        let kinds =
+            ["net.", "http.", "https.", "http2.createServer", "http2.createSecure", "'udp4'", "'udp6'"];
+        for kind in kinds {
+            assert!(forms.iter().any(|form| form.contains(kind)), "no form of {kind}");
+        }
+    }
+
+    fn drawn(rule: &Value) -> Vec<String> {
+        let actions = rule["do"].as_array().into_iter().flatten();
+        let form = |action: &Value| {
+            let servers = [&action["listen"]["form"], &action["bind"]["form"], &action["send_form"]];
+            servers.into_iter().find_map(Value::as_str).map(str::to_owned)
+        };
+        actions.filter_map(form).collect()
+    }
 }

@@ -49,41 +49,34 @@ pub struct Listen {
     /// How many connections the worker takes at a time. Node: `server.maxConnections`.
     #[serde(default)]
     pub max_connections: Option<u32>,
-    /// How a worker on Node calls `listen`; with an address and a port only.
+    /// How a worker on Node makes the server and calls `listen`: a form of the [family](Listen::family). Other workers ignore it.
     #[serde(default)]
-    pub form: CallForm,
-}
-
-/// A way to call Node's `server.listen()`. Each puts other values on the wire and opens the same server; only Node knows it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CallForm {
-    /// `listen({ port, host })`.
-    #[default]
-    Options,
-    /// `listen(port, host, callback)`: a backlog of `false`.
-    Callback,
-    /// `listen(port, host)` without a host that was not given: a backlog of 0.
-    Arguments,
-    /// `listen('port', host, '511')`.
-    Text,
-    /// As options with numbers written as texts; the backlog is a text on the wire, too.
-    TextOptions,
-    /// As options, of which those that are left out are `null`.
-    Nulls,
-    /// As options, with a backlog of 511.5.
-    Fraction,
-    /// As options, with a backlog of -1.
-    Negative,
+    pub form: Option<String>,
 }
 
 impl Listen {
-    /// Whether nothing is asked for that a form other than options cannot say.
-    pub(super) fn suits_forms(&self) -> bool {
-        let Listen { path, fd_of, backlog, .. } = self;
+    /// The family of forms that open this server; `None` if no form does.
+    pub fn family(&self) -> Option<String> {
+        let Listen { port, port_of, path, fd_of, backlog, host, .. } = self;
         let Listen { readable_all, writable_all, ipv6_only, exclusive, reuse_port, .. } = *self;
         let options = [readable_all, writable_all, ipv6_only, exclusive, reuse_port];
-        path.is_none() && fd_of.is_none() && backlog.is_none() && !options.contains(&true)
+        let is_plain = port.is_none() && port_of.is_none() && fd_of.is_none() && backlog.is_none();
+        (is_plain && !options.contains(&true)).then(|| match (path, host) {
+            (Some(_), _) => "path".to_owned(),
+            (None, Some(host)) => host.to_string(),
+            (None, None) => "any".to_owned(),
+        })
+    }
+}
+
+impl Bind {
+    /// The family of forms that open this server; `None` if no form does.
+    pub fn family(&self) -> Option<String> {
+        let Bind { v6, host, port_of, fd_of, .. } = self;
+        let options = [self.ipv6_only, self.reuse_address, self.reuse_port, self.exclusive];
+        let is_plain = port_of.is_none() && fd_of.is_none() && !options.contains(&true);
+        let kind = if *v6 { "udp6" } else { "udp4" };
+        is_plain.then(|| host.map_or_else(|| kind.to_owned(), |host| format!("{kind} {host}")))
     }
 }
 
@@ -118,6 +111,9 @@ pub struct Bind {
     /// Share it with nobody.
     #[serde(default)]
     pub exclusive: bool,
+    /// How a worker on Node makes the socket and calls `bind`, as in [`Listen::form`].
+    #[serde(default)]
+    pub form: Option<String>,
 }
 
 /// Which server of the primary's own to open: the cluster knows nothing of it.

@@ -141,7 +141,7 @@ fn mistakes_of_sense_are_found_on_their_line() {
         (
             "\"web\" } }] }",
             "\"web\", \"form\": \"text\", \"exclusive\": true } }] }",
-            "dir/good.json:9: `web` has a `form`: expected nothing beside `host`",
+            "dir/good.json:9: `text` means something else: expected a form of this action in `forms/families.json`",
         ),
         ("\"good\"", "\"bad\"", "dir/good.json:2: `bad`: expected the name of the file, `good`"),
         (

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-use crate::text::read_as_text;
+use crate::text::{is_one_word, read_as_text};
 
 /// A text that can stand in an observation: not empty, no space, no `#`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,8 +22,7 @@ impl FromStr for Token {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = |c: char| c.is_whitespace() || c.is_control() || c == '#';
-        if text.is_empty() || text.contains(bad) {
+        if !is_one_word(text) {
             return Err(format!("`{text}`: expected one word, without spaces and `#`"));
         }
         Ok(Token(text.to_owned()))

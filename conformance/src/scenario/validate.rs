@@ -5,11 +5,12 @@
 use std::collections::BTreeSet;
 
 use super::error::ValidationError;
-use super::{Bind, CallForm, Listen, Open};
+use super::{Bind, Listen, Open};
 use super::{
     Clause, ClauseKind, Clients, MOST, PrimaryAction, Rule, Scenario, Setup, Stdio, Step, Target,
     WorkerAction,
 };
+use crate::families::Families;
 use crate::observation::Observer;
 use crate::pattern::{LinePattern, Pattern, Whose};
 use crate::vocabulary::{self, Entry};
@@ -186,9 +187,7 @@ fn worker_rule(rule: &Rule<WorkerAction>, servers: &BTreeSet<&str>) -> Valid {
     pattern(&rule.on, "a worker", vocabulary::WORKER)?;
     not_by_an_action(&rule.on)?;
     for action in &rule.actions {
-        if let WorkerAction::Listen(listen) = action {
-            form_suits(listen)?;
-        }
+        form_suits(action)?;
         match action {
             WorkerAction::Close(server)
             | WorkerAction::SendDatagram { to: server, .. }
@@ -208,6 +207,7 @@ fn worker_rule(rule: &Rule<WorkerAction>, servers: &BTreeSet<&str>) -> Valid {
             WorkerAction::Listen(_)
             | WorkerAction::Bind(_)
             | WorkerAction::Send(_)
+            | WorkerAction::SendForm(_)
             | WorkerAction::TrySend(_)
             | WorkerAction::SendReserved
             | WorkerAction::Disconnect
@@ -230,18 +230,26 @@ fn worker_rule(rule: &Rule<WorkerAction>, servers: &BTreeSet<&str>) -> Valid {
     Ok(())
 }
 
-/// Arguments cannot say everything that options can.
-fn form_suits(listen: &Listen) -> Valid {
-    if listen.form == CallForm::Options || listen.suits_forms() {
+/// A worker opens the server, or sends the message, that the scenario names, in whatever form.
+fn form_suits(action: &WorkerAction) -> Valid {
+    let families = Families::ours();
+    let (form, family, forms) = if let WorkerAction::Listen(listen) = action {
+        (listen.form.as_ref(), listen.family(), &families.listen)
+    } else if let WorkerAction::Bind(bind) = action {
+        (bind.form.as_ref(), bind.family(), &families.bind)
+    } else if let WorkerAction::SendForm(form) = action {
+        (Some(form), families.message(form).map(str::to_owned), &families.send)
+    } else {
+        return Ok(());
+    };
+    let Some(form) = form else { return Ok(()) };
+    let is_one = |family: String| forms.get(&family).is_some_and(|forms| forms.contains(form));
+    if family.is_some_and(is_one) {
         return Ok(());
     }
-    let server = &listen.server;
-    Err(ValidationError::new(
-        "\"form\"",
-        format!(
-            "`{server}` has a `form`: expected nothing beside `host`, `port`, `port_of` and `max_connections`"
-        ),
-    ))
+    let what =
+        format!("`{form}` means something else: expected a form of this action in `forms/families.json`");
+    Err(ValidationError::new("form\"", what))
 }
 
 fn known(server: &str, servers: &BTreeSet<&str>) -> Valid {

@@ -188,6 +188,9 @@ impl SimWorker {
                 // On a closed channel nothing is sent, as the scenario says.
                 let _ = worker.send(Value::String(text));
             }
+            WorkerCommand::SendJson { json } => {
+                let _ = worker.send(translate::json(&json));
+            }
             WorkerCommand::TrySend { text } => {
                 let sent = worker.send(Value::String(text.clone())).is_ok();
                 self.writer.write(process, &vocabulary::tried(None, &text, sent));

@@ -211,6 +211,9 @@ impl UnixWorker {
                 // On a closed channel nothing is sent, as the scenario says.
                 let _ = self.worker.send(Value::String(text));
             }
+            WorkerCommand::SendJson { json } => {
+                let _ = self.worker.send(translate::json(&json));
+            }
             WorkerCommand::TrySend { text } => {
                 let sent = self.worker.send(Value::String(text.clone())).is_ok();
                 self.write(&vocabulary::tried(None, &text, sent));

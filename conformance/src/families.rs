@@ -1,0 +1,113 @@
+//! The families of forms: ways to call `listen`, `bind` and `send` that mean the same, each under its meaning in a scenario.
+//!
+//! Random scenarios draw from them. `conformance forms --families` makes the file from what Node does with every form of
+//! `forms/forms.json`; a form that fails, is swallowed, or keeps its server from the cluster is in no family.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::text::is_one_word;
+
+/// Longer messages make lines that no pipe takes in one piece.
+const LONGEST_MESSAGE: usize = 100;
+
+/// Forms by their meaning, and under each meaning in the order of `forms/forms.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Families {
+    /// By the host: `any`, or an address; `path` for a path in the directory of the run.
+    pub listen: BTreeMap<String, Vec<String>>,
+    /// By the type and the host: `udp4`, `udp6 ::1`.
+    pub bind: BTreeMap<String, Vec<String>>,
+    /// By the JSON text of the message.
+    pub send: BTreeMap<String, Vec<String>>,
+}
+
+static OURS: LazyLock<Families> = LazyLock::new(|| {
+    serde_json::from_str(include_str!("../forms/families.json"))
+        .expect("families.json is part of the program")
+});
+
+/// What the worker asked its primary for, or received back, as `forms.cjs` reports it.
+#[derive(Debug, Deserialize)]
+struct End {
+    #[serde(default)]
+    shared: bool,
+    key: Option<String>,
+    path: Option<bool>,
+    mode: Option<u32>,
+    r#type: Option<String>,
+    address: Option<String>,
+    json: Option<String>,
+}
+
+/// A path without `readableAll` and `writableAll`, under the mask 022.
+const PLAIN_MODE: u32 = 0o755;
+
+impl Families {
+    /// The families of this suite.
+    pub fn ours() -> &'static Families {
+        &OURS
+    }
+
+    /// The JSON text of the message that this form sends.
+    pub fn message(&self, form: &str) -> Option<&str> {
+        let mut families = self.send.iter();
+        families.find(|(_, forms)| forms.iter().any(|one| one == form)).map(|(json, _)| json.as_str())
+    }
+
+    /// Adds a form to the family of its end, if that is one.
+    pub fn add(&mut self, form: &str, end: &Value) {
+        let Ok(end) = serde_json::from_value::<End>(end.clone()) else { return };
+        let (family, meaning) = match end {
+            End { json: Some(json), .. } if is_sent_unchanged(&json) => (&mut self.send, json),
+            End { shared: true, key: Some(key), .. } => match host(&key) {
+                Some(host) => (&mut self.listen, host),
+                None => return,
+            },
+            End { shared: true, path: Some(true), mode: Some(PLAIN_MODE), .. } => {
+                (&mut self.listen, "path".to_owned())
+            }
+            End { shared: true, r#type: Some(kind), address: Some(address), .. } => {
+                let is_any = ["0.0.0.0", "::"].contains(&address.as_str());
+                (&mut self.bind, if is_any { kind } else { format!("{kind} {address}") })
+            }
+            _ => return,
+        };
+        family.entry(meaning).or_default().push(form.to_owned());
+    }
+
+    /// The forms that are in one family in both.
+    #[must_use]
+    pub fn common(self, other: &Families) -> Self {
+        let both = |mut ours: BTreeMap<String, Vec<String>>, theirs: &BTreeMap<String, Vec<String>>| {
+            for (meaning, forms) in &mut ours {
+                forms.retain(|form| theirs.get(meaning).is_some_and(|theirs| theirs.contains(form)));
+            }
+            ours.retain(|_, forms| !forms.is_empty());
+            ours
+        };
+        Families {
+            listen: both(self.listen, &other.listen),
+            bind: both(self.bind, &other.bind),
+            send: both(self.send, &other.send),
+        }
+    }
+}
+
+/// `127.0.0.1` for `4:127.0.0.1:0`, the key of a server in Node's cluster; without a port that was asked for, and without a zone.
+fn host(key: &str) -> Option<String> {
+    let host = key.get(2..)?.strip_suffix(":0")?;
+    let is_plain = !host.contains('%') && !host.contains("ffff");
+    is_plain.then(|| if host == "null" { "any".to_owned() } else { host.to_owned() })
+}
+
+/// Whether a Rust worker that sends this value writes the same bytes, and a line can show them.
+fn is_sent_unchanged(json: &str) -> bool {
+    let Ok(value) = serde_json::from_str::<Value>(json) else { return false };
+    let text = value.as_str().unwrap_or(json);
+    value.to_string() == json && json.len() <= LONGEST_MESSAGE && is_one_word(text)
+}
