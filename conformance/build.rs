@@ -1,4 +1,4 @@
-//! Lists the scenarios, so that the program carries them with it.
+//! Lists the scenario files, to embed them in the program.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! The arms: everything that can run a scenario.
 //!
-//! [`drive`] runs real processes, whatever they are written in; [`node`] is those of a JavaScript runtime,
-//! [`unix`] our own, and [`mixed`] some of either.
+//! [`drive`] runs real processes of any language; [`node`] starts a JavaScript runtime, [`unix`] this program, and
+//! [`mixed`] one of each.
 
 mod client;
 pub mod drive;

@@ -1,6 +1,6 @@
-//! The command line: what can be asked, and with which code the process ends. One file a verb.
+//! The command line: the commands and the exit codes. One file per command.
 //!
-//! It prints; everything it says was decided elsewhere.
+//! Only printing happens here.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -42,7 +42,7 @@ Exit codes:
 
 Without a command, everything is run with the budgets of `run`. Colours are for terminals; NO_COLOR takes them away.";
 
-/// Holds one cluster on the simulator and on the real system against recorded and live Node.js.
+/// Compare a cluster on the simulator and on the real system with recorded and live Node.js
 #[derive(Debug, Parser)]
 #[command(name = "conformance", version, after_help = AFTER, disable_help_subcommand = true)]
 struct Cli {
@@ -50,37 +50,37 @@ struct Cli {
     verb: Option<Verb>,
     #[command(flatten)]
     paths: paths::Named,
-    /// What Node's own executable takes: a primary starts our workers with it, too, and they only write it down
+    /// An option of Node's executable, which a primary passes to our workers, too; they only report it
     #[arg(long = "inspect-port", hide = true, value_name = "PORT")]
     _inspect_port: Vec<u16>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Try the claims (this is what is done without a command)
+    /// Run the claims (the default command)
     Run(run::Run),
-    /// Record what Node does: writes the recordings anew
+    /// Record what Node does, into the fixtures
     Record(record::Record),
     /// List the scenarios
     List,
-    /// Run a scenario once and show what everybody saw
+    /// Run a scenario once and print the lines of every observer
     Show(show::Show),
-    /// Say what of Node's own suite the scenarios show, and how they stand on each arm
+    /// Report which of Node's own tests are covered, per arm
     Coverage(coverage::Coverage),
-    /// Run random scenarios for real and hold them against the simulator
+    /// Run random scenarios on real processes and search each trace in the simulator
     Fuzz(fuzz::Fuzz),
-    /// Try every form of a call that a Node program may use, under our primary and under Node's own
+    /// Try every form of a call that a Node program may use, under our primary and under Node's
     Forms(forms::FormsOf),
-    /// Run again what a line of the simulator has recorded, and show every step
+    /// Replay a run of the simulator and print every step
     Replay(replay::Replay),
-    /// Look for a run in which something is wrong, and explain the smallest that is found
+    /// Search for a run that fails, and explain the smallest one
     Explore(explore::Explore),
-    /// Play a part of a scenario: the arms with real processes start this
+    /// Play a part of a scenario: started by the arms with real processes
     #[command(name = unix::PLAY, hide = true)]
     Play {
         /// The scenario's file
         scenario: PathBuf,
-        /// What the workers execute, if it is not this program, and its arguments
+        /// The command of the workers, if not this program
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         workers: Vec<String>,
     },
@@ -93,16 +93,16 @@ enum Arm {
     Sim,
     /// This operating system
     Unix,
-    /// The Node.js of this machine
+    /// Node.js
     Node,
-    /// A primary on this operating system, its workers on the Node.js of this machine
+    /// Our primary, with workers on Node.js
     RustNode,
-    /// A primary on the Node.js of this machine, its workers on this operating system
+    /// A primary on Node.js, with our workers
     NodeRust,
 }
 
 impl Arm {
-    /// Those that need the Node.js of this machine.
+    /// The arms with Node.js.
     const LIVE: [Arm; 3] = [Arm::Node, Arm::RustNode, Arm::NodeRust];
 }
 
@@ -113,19 +113,19 @@ impl fmt::Display for Arm {
     }
 }
 
-/// How a command ended, if nothing was wrong with it.
+/// The outcome of a command without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Holds,
     Fails,
     Absent,
-    /// A replay is not what was recorded.
+    /// A replay differs from the recorded run.
     Left,
     Interrupted,
 }
 
 impl Outcome {
-    /// As after a SIGINT that is not handled.
+    /// The exit code after SIGINT.
     const INTERRUPTED: u8 = 130;
 }
 
@@ -140,7 +140,7 @@ impl From<Outcome> for ExitCode {
     }
 }
 
-/// Wrong usage, or something that is needed and not there: why, and what to do.
+/// Wrong usage, or a missing file or program: the reason, and the remedy.
 #[derive(Debug)]
 struct CliError(String);
 
@@ -156,7 +156,7 @@ impl fmt::Display for CliError {
     }
 }
 
-/// Does what the command line asks.
+/// Runs the command of the command line.
 pub fn main() -> ExitCode {
     match perform(Cli::parse()) {
         Ok(end) => end.into(),
@@ -182,7 +182,7 @@ fn perform(Cli { verb, paths, .. }: Cli) -> Result<Outcome, CliError> {
     }
 }
 
-/// How alike two names are, from 0 to 1, if one is to be a slip of the other.
+/// The similarity of two names, from 0 to 1, from which one counts as a typing error for the other.
 const ALIKE: f64 = 0.8;
 
 fn unknown(name: &str, scenarios: &[Scenario]) -> CliError {
@@ -198,10 +198,10 @@ fn unknown(name: &str, scenarios: &[Scenario]) -> CliError {
     ))
 }
 
-/// The Node.js of this machine, unless another is named.
+/// The default Node.js.
 const NODE: &str = "node";
 
-/// Naming a Node.js for arms that have none is a slip.
+/// Rejects `--node` for arms without Node.js.
 fn needs_node(arms: &[Arm], node: Option<&Path>) -> Result<(), CliError> {
     if node.is_none() || arms.is_empty() || arms.iter().any(|arm| Arm::LIVE.contains(arm)) {
         return Ok(());
@@ -217,7 +217,7 @@ fn at_least_1<N: FromStr<Err = ParseIntError> + From<u8> + PartialOrd>(text: &st
     if number >= N::from(1) { Ok(number) } else { Err("at least 1 is expected".to_owned()) }
 }
 
-/// Writes to standard output. A reader that has seen enough, as `head`, is no failure.
+/// Prints to standard output. A closed pipe, as of `head`, is no error.
 fn print(what: impl fmt::Display) -> Result<(), CliError> {
     match write!(io::stdout(), "{what}") {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -225,7 +225,7 @@ fn print(what: impl fmt::Display) -> Result<(), CliError> {
     }
 }
 
-/// Says what of a runtime's trace is not in the contract, if anything, and what of that is excused.
+/// Prints every mismatch of a trace with the contract, and the exceptions that excuse some.
 fn print_misfits(
     scenario: &Scenario,
     runtime: &str,
@@ -244,7 +244,7 @@ fn print_misfits(
     Ok(end)
 }
 
-/// How wide what is printed may be.
+/// The width of the terminal.
 fn width() -> usize {
     console::Term::stdout().size_checked().map_or(120, |(_, columns)| usize::from(columns))
 }

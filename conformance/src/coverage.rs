@@ -1,6 +1,6 @@
-//! The coverage page: which scenarios show each test of Node's own suite and each topic, and how they stand on each arm.
+//! The coverage page: the scenarios of each test of Node's own suite and of each topic, and their status per arm.
 //!
-//! It runs nothing: it is given what the claims came to. What nothing shows stands on the page as missing.
+//! Nothing runs here: the verdicts are input. A test without a scenario is listed as missing.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,31 +15,31 @@ mod status;
 pub use page::Page;
 pub use status::{Status, statuses};
 
-/// The page of this repository.
+/// The page in the crate's directory.
 pub const FILE: &str = "COVERAGE.md";
 
 /// One test of Node's own suite.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeTest {
-    /// Its name in Node's tree, without the extension.
+    /// The test's name in Node's tree, without the extension.
     pub test: String,
-    /// What it asserts, in our words.
+    /// A summary of its assertions.
     pub asserts: String,
-    /// Whose behaviour that is.
+    /// The side that the test is about.
     pub subject: Subject,
-    /// What of it is not ours, or is shown otherwise.
+    /// The parts that do not apply, or are covered elsewhere.
     #[serde(default)]
     pub remark: Option<String>,
 }
 
-/// Whose behaviour a test of Node is about.
+/// The side that a test of Node is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 pub enum Subject {
-    /// It can be shown with our primary and our workers: some scenario has to show it.
+    /// Our primary and our workers can show the behaviour: some scenario must cover the test.
     #[serde(rename = "ours")]
     Ours,
-    /// It means something only when one side is live Node.
+    /// Meaningful only with live Node on one side.
     #[serde(rename = "live node")]
     LiveNode,
     /// The identity of JavaScript objects, or nothing of `cluster`.
@@ -47,33 +47,33 @@ pub enum Subject {
     JsOnly,
 }
 
-/// A part of how Node behaves, by our name for it.
+/// A part of Node's behaviour, under our name.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Topic {
-    /// What it belongs to.
+    /// The group of the topic.
     pub group: String,
-    /// Its name.
+    /// The topic's name.
     pub topic: String,
-    /// What there is to show.
+    /// The behaviour to cover.
     pub what: String,
 }
 
-/// Everything that scenarios are to show.
+/// Everything that scenarios can cover.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subjects {
-    /// Node's own tests, in the order of their names.
+    /// Node's own tests, sorted by name.
     pub tests: Vec<NodeTest>,
     /// The topics, grouped.
     pub topics: Vec<Topic>,
 }
 
 impl Subjects {
-    /// Those of this repository: `coverage/node-tests.json` and `coverage/topics.json`.
+    /// The subjects of this suite: `coverage/node-tests.json` and `coverage/topics.json`.
     ///
     /// # Panics
     ///
-    /// Never: both files are part of the program and a test reads them.
+    /// Never: both files are embedded, and a test reads them.
     pub fn ours() -> Self {
         let tests = serde_json::from_str(include_str!("../coverage/node-tests.json"));
         let topics = serde_json::from_str(include_str!("../coverage/topics.json"));
@@ -83,7 +83,7 @@ impl Subjects {
         }
     }
 
-    /// Our tests that no scenario shows.
+    /// Tests of ours without a scenario.
     pub fn missing<'a>(&'a self, scenarios: &[Scenario]) -> Vec<&'a NodeTest> {
         let shown: BTreeSet<&str> = shown(scenarios).map(|(_, name)| name).collect();
         self.tests
@@ -92,7 +92,7 @@ impl Subjects {
             .collect()
     }
 
-    /// The first thing a scenario says it shows that is neither a test nor a topic.
+    /// The first name in a scenario's `covers` that is neither a test nor a topic.
     ///
     /// # Errors
     ///
@@ -114,12 +114,12 @@ fn shown(scenarios: &[Scenario]) -> impl Iterator<Item = (&Scenario, &str)> {
     scenarios.iter().flat_map(|scenario| scenario.covers.iter().map(move |name| (scenario, name.as_str())))
 }
 
-/// A scenario says it shows something that nobody knows.
+/// A scenario covers an unknown subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownSubject {
-    /// Which scenario.
+    /// The scenario.
     pub scenario: String,
-    /// What it says.
+    /// The unknown name.
     pub name: String,
 }
 

@@ -1,6 +1,6 @@
 //! Deliberate differences from a runtime, each with its reason, in one file: `exceptions.json`.
 //!
-//! An exception takes lines out of the comparison. It does not say what we do instead: the contract does.
+//! An exception removes lines from the comparison. The contract, not the exception, defines our behaviour.
 
 use std::fmt;
 use std::fs;
@@ -17,39 +17,41 @@ use crate::trace::Trace;
 /// The exceptions of this repository.
 pub const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/exceptions.json");
 
-/// Lines that a runtime writes at another place than we do.
+/// Lines that a runtime writes at another position than we do.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Exception {
-    /// Of which scenarios: a name, in which `*` is anything.
+    /// The scenarios: a name, in which `*` matches any text.
     pub scenario: String,
-    /// Of which runtimes: a name and version such as `node v20.20.2`, in which `*` is anything.
+    /// The runtimes: a name and version such as `node v20.20.2`, in which `*` matches any text.
     pub runtime: String,
-    /// Which lines.
+    /// The lines.
     pub lines: LinePattern,
-    /// Whether the runtime does not write them at all, though we do. Then it is not held to a claim that they are seen.
+    /// Whether the runtime never writes these lines, though we do. Then a clause that counts them does not apply
+    /// to the runtime.
     #[serde(default)]
     pub lacks: bool,
-    /// Whether the runtime writes them only when a race ends so: then a run without them needs the exception, too.
+    /// Whether the runtime writes these lines only after a race. Then a run without them does not make the
+    /// exception stale.
     #[serde(default)]
     pub rare: bool,
-    /// What differs, and why that is meant.
+    /// The difference, and its reason.
     pub reason: String,
 }
 
 impl Exception {
-    /// Whether it is about this scenario on this runtime.
+    /// Whether the exception is about this scenario on this runtime.
     pub fn concerns(&self, scenario: &str, runtime: &str) -> bool {
         glob(&self.scenario, scenario) && glob(&self.runtime, runtime)
     }
 
-    /// Whether this line is not compared.
+    /// Whether the exception removes this line.
     pub fn means(&self, observer: Observer, line: &Observation) -> bool {
         self.lines.fits(&Line { observer, observation: line.clone() }, None)
     }
 }
 
-/// All exceptions, and which of them have been needed.
+/// All exceptions, and whether each was needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exceptions {
     all: Vec<Exception>,
@@ -57,40 +59,41 @@ pub struct Exceptions {
 }
 
 impl Exceptions {
-    /// Reads the exceptions of a file.
+    /// Reads a file of exceptions.
     ///
     /// # Errors
     ///
-    /// The file cannot be read, or has a mistake: line and what was expected.
+    /// The file cannot be read, or is malformed: the line and the expectation.
     pub fn load(path: &Path) -> Result<Self, ExceptionError> {
         let failed = |what: String| ExceptionError { path: path.to_owned(), what };
         let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
         serde_json::from_str(&text).map(Exceptions::new).map_err(|error| failed(error.to_string()))
     }
 
-    /// These exceptions, none of them needed yet but the rare ones.
+    /// These exceptions, of which only the rare ones count as needed.
     pub fn new(all: Vec<Exception>) -> Self {
         Exceptions { needed: all.iter().map(|one| one.rare).collect(), all }
     }
 
-    /// Every runtime that an exception names, as it names it.
+    /// The runtime pattern of every exception.
     pub fn runtimes(&self) -> impl Iterator<Item = &str> {
         self.all.iter().map(|exception| exception.runtime.as_str())
     }
 
-    /// The exception that [excuses](Exceptions::excuse) a misfit, if one does. It is not needed by being asked for.
+    /// The exception that [excuses](Exceptions::excuse) a mismatch. The question does not mark the exception as
+    /// needed.
     pub fn excuse_for(&self, scenario: &str, runtime: &str, misfit: &Misfit) -> Option<&Exception> {
         let (observer, _, line) = misfit.seen.as_ref()?;
         self.concerning(scenario, runtime).find(|exception| exception.means(*observer, line))
     }
 
-    /// Whether a misfit of this runtime's trace is excused: the line that does not fit is not compared.
+    /// Whether an exception removes the line of a mismatch.
     pub fn excuse(&mut self, scenario: &str, runtime: &str, misfit: &Misfit) -> bool {
         let line = misfit.seen.as_ref();
         line.is_some_and(|(observer, _, line)| self.mean(scenario, runtime, *observer, line))
     }
 
-    /// A trace without the lines that are not compared with this runtime. Do this to both sides.
+    /// The trace without the lines that exceptions for this runtime remove. Apply this to both sides.
     #[must_use]
     pub fn apply(&mut self, scenario: &str, runtime: &str, trace: &Trace) -> Trace {
         self.miss(scenario, runtime, trace);
@@ -103,7 +106,7 @@ impl Exceptions {
         kept
     }
 
-    /// What the runtime lacks and this trace does not have is needed.
+    /// Marks exceptions with `lacks` as needed if the trace has no such line.
     fn miss(&mut self, scenario: &str, runtime: &str, trace: &Trace) {
         for (one, needed) in self.all.iter().zip(&mut self.needed) {
             let has = || trace.lines().any(|(observer, line)| one.means(observer, line));
@@ -111,7 +114,7 @@ impl Exceptions {
         }
     }
 
-    /// What this runtime is held to: the scenario without the claims that lines are seen which the runtime lacks.
+    /// The scenario without the clauses that count lines which the runtime lacks.
     pub fn relieve(&self, scenario: &Scenario, runtime: &str) -> Scenario {
         let lacked: Vec<_> = self.concerning(&scenario.name, runtime).filter(|one| one.lacks).collect();
         let mut relieved = scenario.clone();
@@ -122,32 +125,32 @@ impl Exceptions {
         relieved
     }
 
-    /// Whether some exception means this line; it is needed, then, unless it is there because such lines are lacking.
+    /// Whether an exception removes this line; marks the exception as needed, unless it has `lacks`.
     pub fn mean(&mut self, scenario: &str, runtime: &str, observer: Observer, line: &Observation) -> bool {
         let means = |one: &Exception| one.concerns(scenario, runtime) && one.means(observer, line);
         let found = self.all.iter().position(means);
         found.inspect(|index| self.needed[*index] |= !self.all[*index].lacks).is_some()
     }
 
-    /// The exceptions that are about this scenario on this runtime.
+    /// The exceptions about this scenario on this runtime.
     pub fn concerning(&self, scenario: &str, runtime: &str) -> impl Iterator<Item = &Exception> {
         self.all.iter().filter(move |exception| exception.concerns(scenario, runtime))
     }
 
-    /// The exceptions that nothing has needed so far. When everything was compared, each of them is a failure.
+    /// The exceptions that were not needed. After a comparison of everything, each of them is a failure.
     pub fn stale(&self) -> impl Iterator<Item = &Exception> {
         self.all.iter().zip(&self.needed).filter(|(_, needed)| !**needed).map(|(one, _)| one)
     }
 }
 
-/// Whether `*` in the pattern can be replaced so that it is this text.
+/// Whether the pattern, in which `*` matches any text, matches the text.
 pub fn glob(pattern: &str, text: &str) -> bool {
     let Some((head, tail)) = pattern.split_once('*') else { return pattern == text };
     let Some(rest) = text.strip_prefix(head) else { return false };
     (0..=rest.len()).filter(|at| rest.is_char_boundary(*at)).any(|at| glob(tail, &rest[at..]))
 }
 
-/// An exception file that cannot be used.
+/// A malformed or unreadable file of exceptions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExceptionError {
     path: PathBuf,

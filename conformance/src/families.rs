@@ -1,7 +1,9 @@
-//! The families of forms: ways to call `listen`, `bind` and `send` that mean the same, each under its meaning in a scenario.
+//! The families of forms: ways to call `listen`, `bind` and `send` that mean the same, under their meaning in a
+//! scenario.
 //!
-//! Random scenarios draw from them. `conformance forms --families` makes the file from what Node does with every form of
-//! `forms/forms.json`; a form that fails, is swallowed, or keeps its server from the cluster is in no family.
+//! Random scenarios draw from the families. `conformance forms --families` derives the file from what Node does
+//! with every form of `forms/forms.json`; a form that fails, is swallowed, or keeps its server from the cluster
+//! has no family.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -11,10 +13,10 @@ use serde_json::Value;
 
 use crate::text::is_one_word;
 
-/// Longer messages make lines that no pipe takes in one piece.
+/// A pipe takes lines of longer messages in several pieces.
 const LONGEST_MESSAGE: usize = 100;
 
-/// Forms by their meaning, and under each meaning in the order of `forms/forms.json`.
+/// Forms by their meaning, in the order of `forms/forms.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Families {
@@ -31,7 +33,7 @@ static OURS: LazyLock<Families> = LazyLock::new(|| {
         .expect("families.json is part of the program")
 });
 
-/// What the worker asked its primary for, or received back, as `forms.cjs` reports it.
+/// The worker's request, or the echoed message, as `forms.cjs` reports them.
 #[derive(Debug, Deserialize)]
 struct End {
     #[serde(default)]
@@ -53,13 +55,13 @@ impl Families {
         &OURS
     }
 
-    /// The JSON text of the message that this form sends.
+    /// The JSON text of the message of a form.
     pub fn message(&self, form: &str) -> Option<&str> {
         let mut families = self.send.iter();
         families.find(|(_, forms)| forms.iter().any(|one| one == form)).map(|(json, _)| json.as_str())
     }
 
-    /// Adds a form to the family of its end, if that is one.
+    /// Adds a form to the family of its end, if any.
     pub fn add(&mut self, form: &str, end: &Value) {
         let Ok(end) = serde_json::from_value::<End>(end.clone()) else { return };
         let (family, meaning) = match end {
@@ -80,7 +82,7 @@ impl Families {
         family.entry(meaning).or_default().push(form.to_owned());
     }
 
-    /// The forms that are in one family in both.
+    /// The forms with the same family in both.
     #[must_use]
     pub fn common(self, other: &Families) -> Self {
         let both = |mut ours: BTreeMap<String, Vec<String>>, theirs: &BTreeMap<String, Vec<String>>| {
@@ -98,14 +100,15 @@ impl Families {
     }
 }
 
-/// `127.0.0.1` for `4:127.0.0.1:0`, the key of a server in Node's cluster; without a port that was asked for, and without a zone.
+/// `127.0.0.1` for `4:127.0.0.1:0`, the key of a server in Node's cluster, without a requested port and without a
+/// zone.
 fn host(key: &str) -> Option<String> {
     let host = key.get(2..)?.strip_suffix(":0")?;
     let is_plain = !host.contains('%') && !host.contains("ffff");
     is_plain.then(|| if host == "null" { "any".to_owned() } else { host.to_owned() })
 }
 
-/// Whether a Rust worker that sends this value writes the same bytes, and a line can show them.
+/// Whether a Rust worker writes the same bytes for this value, and a line can hold them.
 fn is_sent_unchanged(json: &str) -> bool {
     let Ok(value) = serde_json::from_str::<Value>(json) else { return false };
     let text = value.as_str().unwrap_or(json);

@@ -1,6 +1,5 @@
-//! A fixture: what a real runtime was seen to do in one scenario. Only `record` writes them; people review the diffs.
-//!
-//! It stores and reads; it judges nothing.
+//! A fixture: the recorded traces of a runtime in one scenario. Only `record` writes fixtures; people review the
+//! differences.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -16,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::trace::Trace;
 
-/// Where the recordings of this repository are, one directory a runtime.
+/// The recordings of this repository, one directory per runtime.
 pub const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures");
 
 /// How many threads keep each core busy while a run is recorded under load.
@@ -31,14 +30,14 @@ pub const RUNS_AT_A_TIME: u32 = 10;
 pub enum Load {
     /// Nothing was started beside the run.
     Idle,
-    /// Threads that do nothing but count ran on each core, and several runs at a time.
+    /// One counting thread ran on each core, and several runs at a time.
     Loaded,
-    /// All processes of the run shared one core.
+    /// All processes of a run shared one core.
     Pinned,
 }
 
 impl Load {
-    /// All of them.
+    /// Every load.
     pub const ALL: [Load; 3] = [Load::Idle, Load::Loaded, Load::Pinned];
 }
 
@@ -61,17 +60,17 @@ pub type Runs = BTreeMap<Load, u32>;
 pub struct Fixture {
     /// The scenario's name.
     pub scenario: String,
-    /// The runtime and its version: `node v20.20.2`.
+    /// The runtime and version: `node v20.20.2`.
     pub runtime: String,
-    /// What it was recorded on, and what `loaded` means there.
+    /// The recording machine, and the meaning of `loaded` there.
     pub machine: String,
     /// How many runs were recorded.
     pub runs: Runs,
-    /// Each different trace, in an order that depends on the traces alone.
+    /// The distinct traces, in an order that depends only on the traces.
     pub traces: Vec<Recorded>,
 }
 
-/// A trace and how often it was seen.
+/// A trace and its number of occurrences.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recorded {
@@ -82,7 +81,7 @@ pub struct Recorded {
 }
 
 impl Fixture {
-    /// A fixture without runs, to be recorded on this machine.
+    /// An empty fixture for this machine.
     pub fn new(scenario: &str, runtime: &str) -> Self {
         Fixture {
             scenario: scenario.to_owned(),
@@ -93,7 +92,7 @@ impl Fixture {
         }
     }
 
-    /// The same, with more to be recorded on this machine.
+    /// The fixture, with another recording machine noted.
     #[must_use]
     pub fn on_another(mut self, machine: &str) -> Self {
         if !self.machine.ends_with(machine) {
@@ -102,7 +101,7 @@ impl Fixture {
         self
     }
 
-    /// Forgets all runs under this load.
+    /// Removes all runs under a load.
     pub fn forget(&mut self, load: Load) {
         self.runs.remove(&load);
         for recorded in &mut self.traces {
@@ -111,7 +110,7 @@ impl Fixture {
         self.traces.retain(|recorded| !recorded.seen.is_empty());
     }
 
-    /// Counts one run.
+    /// Adds one run.
     pub fn add(&mut self, load: Load, trace: Trace) {
         *self.runs.entry(load).or_default() += 1;
         let place = self.traces.binary_search_by(|recorded| recorded.trace.cmp(&trace));
@@ -126,7 +125,7 @@ impl Fixture {
     ///
     /// # Errors
     ///
-    /// There is none, or it is not a fixture.
+    /// The file is missing or malformed.
     pub fn load(directory: &Path, scenario: &str) -> Result<Self, FixtureError> {
         let path = directory.join(scenario).with_extension("json");
         let failed = |error: io::Error| FixtureError { path: path.clone(), what: error.to_string() };
@@ -134,7 +133,7 @@ impl Fixture {
         serde_json::from_str(&text).map_err(|error| failed(error.into()))
     }
 
-    /// Writes the fixture into a runtime's directory, which is made if need be.
+    /// Writes the fixture into a runtime's directory, creating the directory.
     ///
     /// # Errors
     ///
@@ -162,7 +161,7 @@ fn machine() -> String {
 pub struct FixtureError {
     /// The file.
     pub path: PathBuf,
-    /// What is wrong.
+    /// The error.
     pub what: String,
 }
 

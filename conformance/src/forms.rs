@@ -1,7 +1,8 @@
-//! Forms of calls: every way in which a Node program may call `listen`, `bind` and `send`, tried in one worker under a primary
-//! of ours and under Node's own, which is the oracle. The forms are data, in `forms/forms.json`; `forms/forms.cjs` tries them.
+//! Forms of calls: every way in which a Node program may call `listen`, `bind` and `send`, tried in one worker
+//! under our primary and under Node's own, the oracle. The forms are data, in `forms/forms.json`;
+//! `forms/forms.cjs` tries them.
 //!
-//! A form holds where both end alike. One that ends Node's own primary shows nothing, and is counted apart.
+//! A form holds if both end alike. A form that ends Node's primary proves nothing, and is counted apart.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -20,7 +21,7 @@ use attempt::{Attempt, Primary};
 
 const FORMS: &str = include_str!("../forms/forms.json");
 
-/// A form that ends differently is tried again so often: another process may have taken its port meanwhile.
+/// Retries of a form that ends differently: another process may have taken its port.
 const AGAIN: usize = 2;
 
 /// All forms, and the settings under which they are tried.
@@ -28,17 +29,17 @@ const AGAIN: usize = 2;
 #[serde(deny_unknown_fields)]
 pub struct Forms {
     settings: Vec<Setting>,
-    /// Where we differ from Node on purpose: a form, and why.
+    /// Deliberate differences from Node: a form, and the reason.
     excused: BTreeMap<String, String>,
     listen: Vec<Family>,
     send: Vec<String>,
 }
 
-/// What a primary sets up before it forks.
+/// The settings of a primary before the fork.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Setting {
-    /// What it is called in the table.
+    /// The name in the table.
     pub name: String,
     policy: Policy,
     #[serde(default)]
@@ -65,8 +66,8 @@ enum Policy {
     Shared,
 }
 
-/// Forms of one call: arguments, each with alternatives of which `null` leaves it out, or an object of options, of which
-/// one after the other varies.
+/// Forms of one call: arguments, each with alternatives, of which `null` omits the argument, or an object of
+/// options, of which one at a time varies.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Family {
@@ -79,7 +80,7 @@ struct Family {
     vary: BTreeMap<String, Vec<String>>,
 }
 
-/// What a worker does with a form.
+/// The kind of a form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
@@ -129,20 +130,20 @@ fn object(options: &BTreeMap<String, String>) -> String {
     format!("{{ {} }}", members.join(", "))
 }
 
-/// How the forms under one setting ended.
+/// The results of the forms under one setting.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Under which setting.
+    /// The setting.
     pub setting: String,
     /// So many were tried.
     pub tried: usize,
     /// So many ended alike.
     pub alike: usize,
-    /// So many ended Node's own primary: they show nothing of ours.
+    /// Forms that ended Node's own primary, and prove nothing.
     pub oracle_died: usize,
     /// So many did not, on purpose: `forms.json` has the reasons.
     pub excused: usize,
-    /// Those that did not.
+    /// Forms that ended differently.
     pub different: Vec<Difference>,
 }
 
@@ -163,12 +164,12 @@ impl fmt::Display for Difference {
 }
 
 impl Forms {
-    /// Those of this suite.
+    /// The forms of this suite.
     pub fn ours() -> Self {
         serde_json::from_str(FORMS).expect("forms.json is what a test has read")
     }
 
-    /// Under which settings they are tried.
+    /// The settings.
     pub fn settings(&self) -> &[Setting] {
         &self.settings
     }
@@ -181,7 +182,7 @@ impl Forms {
         listen.chain(send).filter(|form| seen.insert(form.clone())).collect()
     }
 
-    /// The families of all forms, as Node ends them under its own primary and the first setting.
+    /// The families of all forms, as Node's primary ends them under the first setting.
     ///
     /// # Errors
     ///

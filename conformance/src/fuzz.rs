@@ -1,8 +1,7 @@
-//! Random scenarios, whole ones: what they show on real processes must lie in what the simulator can do.
+//! Random scenarios: each trace of real processes must be one that the simulator can produce.
 //!
-//! A [`Plan`] is generated and shrunk by proptest; here it becomes a scenario, is run, and is held against the
-//! contract of all scenarios and against the simulator. Every plan comes from a seed and a number, so that one can be
-//! had again alone.
+//! proptest generates and shrinks a [`Plan`]; here the plan becomes a scenario, runs, and is compared with the
+//! contract of all scenarios and with the simulator. A seed and a number identify each plan.
 
 use std::fmt;
 use std::io;
@@ -31,7 +30,7 @@ mod plan;
 pub use defects::Defect;
 pub use plan::Plan;
 
-/// Random schedules on which a scenario has to come to its end before it is run for real.
+/// Random schedules on which a scenario must end before it runs on real processes.
 const TRIED: u64 = 60;
 
 /// Where scenarios are run for real.
@@ -46,7 +45,7 @@ pub enum Real {
 }
 
 impl Real {
-    /// Its name, as exceptions know it.
+    /// The name, as exceptions use it.
     pub fn name(&self) -> String {
         match self {
             Real::Node(node) => node.name(),
@@ -67,29 +66,29 @@ impl Real {
 /// How a random scenario went.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunOutcome {
-    /// The simulator can do what was seen, and it is in the contract of all scenarios.
+    /// The trace is in the contract of all scenarios, and the simulator can produce it.
     Fits,
-    /// Nobody knows: the search was given up.
+    /// The search was given up.
     Undecided(Failure),
-    /// A known defect of the runtime has shown; what came of it cannot be compared.
+    /// A known defect of the runtime, after which the trace cannot be compared.
     Known(String),
-    /// It does not fit.
+    /// The trace does not fit.
     Diverges(Failure),
 }
 
-/// What a run is held against.
+/// The standards of comparison.
 #[derive(Debug)]
 pub struct RunChecker {
-    /// Where we differ from a runtime on purpose.
+    /// Deliberate differences from a runtime.
     pub exceptions: Exceptions,
-    /// What runtimes are known to do wrong.
+    /// Known defects of runtimes.
     pub defects: Vec<Defect>,
-    /// How long the simulator is searched for one trace.
+    /// The budget of a search.
     pub budget: Budget,
 }
 
 impl RunChecker {
-    /// Runs a scenario once and says how it went.
+    /// Runs a scenario once and compares the trace.
     pub fn check(&self, scenario: &Scenario, real: &Real) -> RunOutcome {
         let runtime = real.name();
         let (trace, hang) = match real.run(scenario) {
@@ -105,7 +104,7 @@ impl RunChecker {
         if let Some(known) = misfits.iter().chain(&hang).find_map(|misfit| self.known(&runtime, misfit)) {
             return RunOutcome::Known(known.to_owned());
         }
-        // What never came is no breach where the simulator, too, comes to rest without it: that is for the search to say.
+        // A missing line is no mismatch if the simulator, too, rests without it: the search decides.
         misfits.retain(|misfit| hang.is_none() || misfit.seen.is_some());
         if !misfits.is_empty() {
             return RunOutcome::Diverges(Failure::breaks(&misfits, &trace, None));
@@ -134,7 +133,7 @@ impl RunChecker {
         }
     }
 
-    /// The defect by which the runtime has written other lines than it should, if the simulator can do what those say.
+    /// The defect by which the runtime has written other lines, if the simulator can produce the corrected trace.
     fn read_otherwise(&self, sim: &Sim, runtime: &str, trace: &Trace) -> Option<&str> {
         let is_reached = |trace: &Trace| matches!(sim.reaches(trace, self.budget), Reach::Yes(_));
         let explains = |defect: &&Defect| defect.readings(runtime, trace).iter().any(is_reached);
@@ -142,7 +141,8 @@ impl RunChecker {
     }
 }
 
-/// The first worker that a primary of ours has ended for a violation. No random scenario asks for one, whatever its workers are.
+/// The first worker that our primary ended for a violation. No random scenario has a worker that violates the
+/// protocol.
 fn violation(trace: &Trace) -> Option<Misfit> {
     let mut lines = (1..).zip(trace.seen_by(Observer::Primary));
     let is_violation = |line: &Observation| line.what == "error" && line.detail("error") == Some("EPROTO");
@@ -151,24 +151,24 @@ fn violation(trace: &Trace) -> Option<Misfit> {
     Some(Misfit { seen: Some((Observer::Primary, number, line.clone())), expected })
 }
 
-/// What was seen of a run that did not end, and who it is that waits, if somebody does.
+/// The trace of a run that did not end, and what it waits for, if anything.
 fn hang(scenario: &Scenario, error: &RunError) -> Option<(Trace, String)> {
     let RunError::Hang { seen, .. } = error else { return None };
     Some((seen.clone(), Sim::new(scenario).hang(seen)?))
 }
 
-/// A generated scenario that can be made smaller.
+/// A generated scenario that can shrink.
 pub struct Generated {
     tree: Box<dyn ValueTree<Value = Plan>>,
     name: String,
 }
 
 impl Generated {
-    /// The scenario with this number among those of a seed. It ends, as far as the simulator was asked.
+    /// The scenario with this number under a seed. The scenario ends on all tried schedules.
     ///
     /// # Panics
     ///
-    /// If nearly no plan ends: that is a mistake in the plans.
+    /// Nearly no plan ends, which is a defect of the plans.
     pub fn new(seed: u64, number: u64) -> Self {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
@@ -179,16 +179,16 @@ impl Generated {
         Generated { tree: Box::new(tree), name: format!("fuzz_{seed}_{number}") }
     }
 
-    /// Writes the scenario as it is now into a directory, as a file that can be added to the suite as it is.
+    /// Writes the current scenario into a directory, as a file for the suite.
     ///
     /// # Errors
     ///
-    /// The directory cannot be made, or the file cannot be written.
+    /// The directory cannot be created, or the file cannot be written.
     pub fn write(&self, directory: &Path) -> io::Result<Scenario> {
         write(&self.tree.current(), &self.name, directory)
     }
 
-    /// Makes it smaller for as long as it still diverges, in at most so many tries.
+    /// Shrinks while the scenario diverges, in at most `tries` steps.
     pub fn shrink(&mut self, tries: u32, directory: &Path, diverges: impl Fn(&Scenario) -> bool) {
         let mut simpler = self.tree.simplify();
         for _ in 0..tries {
@@ -217,7 +217,7 @@ fn write(plan: &Plan, name: &str, directory: &Path) -> io::Result<Scenario> {
     Scenario::parse(&path, &text).map_err(io::Error::other)
 }
 
-/// Whether it is a scenario, and comes to its end on a quiet machine and on some random schedules.
+/// Whether the plan is a valid scenario that ends on a quiet machine and on some random schedules.
 fn ends(plan: &Plan) -> bool {
     let text = plan.scenario("plan").to_string();
     let Ok(scenario) = Scenario::parse(Path::new("plan.json"), &text) else { return false };

@@ -1,4 +1,4 @@
-//! The conformance suite: scenarios as data, run on live Node.js and on everything of ours that claims to behave like it.
+//! The conformance suite: scenarios as data, run on live Node.js and on every implementation of ours.
 //!
 //! ```text
 //! scenario --> program, recorder.cjs --> arm --> trace --> order, fixture
@@ -6,11 +6,11 @@
 //!                                         +----- suite ---> verdict --> report
 //! ```
 //!
-//! A [`scenario`] is read from a file; a [`program`] interprets it inside an arm; what the observers write down is a
-//! [`trace`]. Traces are held against the contract in [`order`] and against the recordings in [`fixture`].
-//! A [`suite`] tries the claims, a [`verdict`] says whether one holds, and [`command`] is how a person asks for a [`report`], or for
-//! the [diagram](cluster_sim::diagram) of a run.
-//! Nothing here knows how a primary or a worker works: that is what is being tested.
+//! A [`scenario`] is read from a file; a [`program`] interprets it inside an arm; the lines of all observers are a
+//! [`trace`]. Traces are compared with the contract in [`order`] and with the recordings in [`fixture`]. A
+//! [`suite`] runs the claims, a [`verdict`] is the result of one, and [`command`] prints a [`report`], or the
+//! [diagram](cluster_sim::diagram) of a run. The suite contains no knowledge of how a primary or a worker works:
+//! that is under test.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 

@@ -1,10 +1,10 @@
-//! The command `conformance`. What it can do is in the library; here it only begins.
+//! The command `conformance`. Everything else is in the library.
 
 use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
 
-/// A search copies worlds and drops them again: the allocator is a fifth of what it costs.
+/// A search copies and drops worlds: the allocator takes a fifth of its time.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

@@ -1,20 +1,20 @@
-//! An observation: one line that one observer wrote down. A word and its details, as text and back.
+//! An observation: one line of one observer. A word and details, as text and back.
 //!
-//! It does not know what the words mean: [`crate::words`] makes them, [`crate::order`] judges them.
+//! The meaning of the words is elsewhere: [`crate::vocabulary`] makes them, [`crate::order`] checks them.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::text::{read_as_text, write_as_text};
 
-/// Who wrote a line. Orders as a reader expects: the primary, the workers by id, the clients by number.
+/// The writer of a line. Ordered: the primary, the workers by id, the clients by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Observer {
     /// The primary process.
     Primary,
-    /// The worker process with this id.
+    /// The worker with an id.
     Worker(u64),
-    /// The client with this number, from 1 in the order of the scenario.
+    /// The client with a number, from 1 in the order of the scenario.
     Client(u32),
 }
 
@@ -45,12 +45,12 @@ impl FromStr for Observer {
     }
 }
 
-/// What was seen: a word, then details as `key=value` in a fixed order. Neither holds a space.
+/// A word, then details as `key=value` in a fixed order, without spaces.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Observation {
     /// The word: `fork`, `exit`, `connection`, ...
     pub what: String,
-    /// The details, in the order they are written.
+    /// The details, in order.
     pub details: Vec<(String, String)>,
 }
 
@@ -60,24 +60,24 @@ impl Observation {
         Observation { what: what.to_owned(), details: Vec::new() }
     }
 
-    /// One more detail, behind the others.
+    /// Appends a detail.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl fmt::Display) -> Self {
         self.details.push((key.to_owned(), value.to_string()));
         self
     }
 
-    /// The value of a detail, if the line has it.
+    /// The value of a detail, if present.
     pub fn detail(&self, key: &str) -> Option<&str> {
         self.details.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
-    /// The worker that the primary speaks of.
+    /// The worker of a primary's line.
     pub fn worker(&self) -> Option<u64> {
         self.detail("worker")?.parse().ok()
     }
 
-    /// The port as a number, before [`Canon`](crate::trace::Canon) made it a symbol.
+    /// The port as a number, before [`Canon`](crate::trace::Canon) replaces it by a symbol.
     pub fn port(&self) -> Option<u16> {
         self.detail("port")?.parse().ok()
     }
@@ -106,12 +106,12 @@ impl FromStr for Observation {
     }
 }
 
-/// An observation and who made it, as the processes of an arm write it: `worker 1: connection server=web`.
+/// An observation with its observer, as processes write it: `worker 1: connection server=web`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Line {
-    /// Who.
+    /// The observer.
     pub observer: Observer,
-    /// What.
+    /// The observation.
     pub observation: Observation,
 }
 
@@ -131,7 +131,7 @@ impl FromStr for Line {
     }
 }
 
-/// A text that is not what it should be.
+/// A malformed text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadLine {
     text: String,

@@ -1,7 +1,8 @@
-//! The order contract: what causes and effects ask of every trace, whatever the schedule, and the scenario's own claims.
+//! The order contract: the consequences of causality in every trace, under any schedule, and the scenario's own
+//! clauses.
 //!
-//! A process does one thing before another; a message is sent before it arrives; an event is told once. Nothing
-//! here says that something "was always so": between lines of different observers there are only numbers to compare.
+//! A process does one thing before another; a message is sent before it arrives; an event is emitted once. An
+//! order that merely occurred every time is no rule: lines of different observers are only counted.
 
 use std::fmt;
 
@@ -15,12 +16,12 @@ mod numbers;
 mod primary;
 mod worker;
 
-/// A line that the contract does not allow, or one that it misses.
+/// A line that the contract forbids, or a missing line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misfit {
-    /// Where: the observer, the number of its line from 1, and the line. `None` if something is missing.
+    /// The observer, the number of the line from 1, and the line. `None` if a line is missing.
     pub seen: Option<(Observer, usize, Observation)>,
-    /// What the contract allows or asks for there.
+    /// The expectation of the contract.
     pub expected: String,
 }
 
@@ -41,7 +42,7 @@ impl fmt::Display for Misfit {
     }
 }
 
-/// What does not fit, the first line of each observer first. Empty if the trace keeps the contract.
+/// The mismatches of a trace with the contract, for each observer the first.
 pub fn check(scenario: &Scenario, trace: &Trace) -> Vec<Misfit> {
     let farewells = Farewells::of(scenario);
     let passes = |action: &WorkerAction| matches!(action, WorkerAction::SendHandle { what: None, .. });
@@ -64,7 +65,7 @@ pub fn check(scenario: &Scenario, trace: &Trace) -> Vec<Misfit> {
     misfits
 }
 
-/// What an observer's rules say about its own lines: which one is wrong, or `None` for the end.
+/// A broken rule about the lines of one observer: the line, or `None` for the end.
 struct Broken {
     line: Option<usize>,
     expected: String,
@@ -80,7 +81,7 @@ impl Broken {
     }
 }
 
-/// Walks through an observer's lines up to the first that breaks a rule.
+/// Applies a rule up to the first line that breaks it.
 fn walk(lines: &[Observation], mut rule: impl FnMut(&Observation) -> Result<(), String>) -> Option<Broken> {
     let broken = |(index, line)| rule(line).err().map(|expected| Broken { line: Some(index), expected });
     lines.iter().enumerate().find_map(broken)
@@ -91,7 +92,7 @@ fn expect(kept: bool, expected: &str) -> Result<(), String> {
     if kept { Ok(()) } else { Err(expected.to_owned()) }
 }
 
-/// Who in the scenario can make a worker go on purpose: without a cause there is no effect.
+/// The causes of a deliberate exit in the scenario.
 #[derive(Debug, Clone, Copy)]
 struct Farewells {
     /// Node: `worker.disconnect()` or `cluster.disconnect()` in the primary.

@@ -1,7 +1,7 @@
-//! A pattern: which observations are meant. The same notation as the observations themselves.
+//! A pattern: a set of observations, in the notation of observations.
 //!
-//! `listening worker=1` is met by every `listening` line with that detail, whatever else it says; `#2` means the
-//! second such line only. It matches single lines; counting them is for those who use it.
+//! Every `listening` line with the detail `worker=1` matches `listening worker=1`; `#2` selects the second such
+//! line. A pattern matches single lines; its users count them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,14 +12,14 @@ use crate::text::read_as_text;
 /// Lines with this word and at least these details.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Pattern {
-    /// The word and the details that are asked for.
+    /// The word and the details.
     pub asked: Observation,
     /// `#n`: only the `n`th such line, from 1.
     pub nth: Option<u32>,
 }
 
 impl Pattern {
-    /// Whether the line is such a line. `nth` is not looked at.
+    /// Whether the line matches, without `nth`.
     pub fn fits(&self, seen: &Observation) -> bool {
         let has = |(key, value): &(String, String)| seen.detail(key) == Some(value);
         self.asked.what == seen.what && self.asked.details.iter().all(has)
@@ -47,21 +47,21 @@ impl FromStr for Pattern {
     }
 }
 
-/// Whose lines.
+/// The observers of a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Whose {
-    /// This observer's.
+    /// One observer.
     One(Observer),
     /// Any worker's.
     Workers,
     /// Any client's.
     Clients,
-    /// The client's own, in its steps.
+    /// The client itself, in its steps.
     Me,
 }
 
 impl Whose {
-    /// Whether this observer is meant; `me` is who asks.
+    /// Whether an observer matches; `me` is the asking client.
     pub fn includes(self, observer: Observer, me: Option<Observer>) -> bool {
         match self {
             Whose::One(one) => one == observer,
@@ -101,17 +101,17 @@ impl FromStr for Whose {
     }
 }
 
-/// Lines of somebody with this word and these details: `primary: exit worker=1`.
+/// Lines of some observers: `primary: exit worker=1`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LinePattern {
-    /// Whose.
+    /// The observers.
     pub whose: Whose,
-    /// Which.
+    /// The lines.
     pub pattern: Pattern,
 }
 
 impl LinePattern {
-    /// Whether this is such a line; `me` is who asks.
+    /// Whether the line matches; `me` is the asking client.
     pub fn fits(&self, line: &Line, me: Option<Observer>) -> bool {
         self.whose.includes(line.observer, me) && self.pattern.fits(&line.observation)
     }

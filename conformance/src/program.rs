@@ -1,8 +1,8 @@
-//! The interpreter of scenarios for every Rust arm: what was observed goes in, what to do comes out. Values only.
+//! The interpreter of scenarios for every Rust arm: observations in, commands out. Values only.
 //!
-//! A [`Primary`] and a [`Worker`] are given their own observations, the [`clients::ClientScript`] everybody's.
-//! `recorder/recorder.cjs` is the same for JavaScript. Nothing here runs anything or knows what a cluster is: an arm
-//! translates its events to observations (see [`crate::words`]), writes them down, and carries out the commands.
+//! A [`Primary`] and a [`Worker`] receive their own observations, the [`clients::ClientScript`] those of all.
+//! `recorder/recorder.cjs` is the same in JavaScript. An arm translates its events to observations (see
+//! [`crate::vocabulary`]), writes them, and performs the commands.
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
@@ -17,99 +17,99 @@ use crate::scenario::{
 pub mod clients;
 pub mod lines;
 
-/// What a primary has to do. Workers are named by id.
+/// A command of a primary. Workers are named by id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum PrimaryCommand {
-    /// Fork one worker, with this laid over the environment.
+    /// Fork one worker, with variables laid over the environment.
     Fork {
         /// Names and values.
         env: Vec<(String, String)>,
     },
     /// Node: `cluster.setupPrimary()`.
     Setup(Setup),
-    /// Write a `settings` line. No rule acts on it.
+    /// Write a `settings` line, on which no rule acts.
     Settings,
     /// Node: an assignment to `cluster.schedulingPolicy`.
     Policy(Policy),
-    /// Open a server of its own.
+    /// Open a server of the primary's own.
     Open(Open),
-    /// Close a server of its own.
+    /// Close a server of the primary's own.
     Close {
-        /// Its name.
+        /// The server's name.
         server: String,
     },
     /// Send a message, if the worker is connected.
     Send {
-        /// To whom.
+        /// The receiver.
         worker: u64,
-        /// What; a JSON string on the wire.
+        /// The text; a JSON string on the wire.
         text: String,
     },
-    /// Send a message, and write a `tried` line. No rule acts on it.
+    /// Send a message, and write a `tried` line, on which no rule acts.
     TrySend {
-        /// To whom.
+        /// The receiver.
         worker: u64,
-        /// What; a JSON string on the wire.
+        /// The text; a JSON string on the wire.
         text: String,
     },
-    /// Nothing more happens in this process until that of a worker has ended.
+    /// Block this process until a worker's process has exited.
     BlockUntilExit {
-        /// Whose.
+        /// The worker.
         worker: u64,
     },
     /// Send a message with a socket.
     SendHandle {
-        /// To whom.
+        /// The receiver.
         worker: u64,
-        /// What.
+        /// The message and the handle.
         pass: SendHandle,
     },
-    /// Write a line to the connection that the observation is about.
+    /// Write a line to the connection of the observation.
     Reply {
-        /// What, without the end of the line.
+        /// The text, without the end of the line.
         text: String,
     },
-    /// End our side of the connection that the observation is about.
+    /// End our side of the connection of the observation.
     End,
     /// Node: `worker.disconnect()`.
     Disconnect {
-        /// Whom.
+        /// The worker.
         worker: u64,
     },
     /// Node: `cluster.disconnect()`.
     DisconnectAll,
     /// Node: `worker.kill(signal)`.
     Kill {
-        /// Whom.
+        /// The worker.
         worker: u64,
-        /// With what.
+        /// The signal.
         signal: Signal,
     },
-    /// Write a `look` line about a worker. No rule acts on it.
+    /// Write a `look` line about a worker, on which no rule acts.
     Inspect {
-        /// Which.
+        /// The worker.
         worker: u64,
     },
     /// Open files until no descriptor is left.
     ExhaustFds,
-    /// Close them again.
+    /// Close these files.
     FreeFds,
     /// End this process.
     Exit {
-        /// With this code.
+        /// The exit code.
         code: i32,
     },
-    /// Fail with nobody to catch it: code 1.
+    /// Fail with an uncaught error: code 1.
     Crash,
     /// End this process.
     Raise {
-        /// By this signal.
+        /// The signal.
         signal: Signal,
     },
 }
 
 impl PrimaryCommand {
-    /// Whether nothing comes after it.
+    /// Whether no command follows.
     pub fn ends(&self) -> bool {
         matches!(self, PrimaryCommand::Exit { .. } | PrimaryCommand::Crash | PrimaryCommand::Raise { .. })
     }
@@ -118,64 +118,64 @@ impl PrimaryCommand {
 /// A message with a socket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SendHandle {
-    /// What the message says; a JSON string on the wire.
+    /// The text; a JSON string on the wire.
     pub text: String,
-    /// The server to send; `None`: the connection that the observation is about.
+    /// The server to send; `None`: the connection of the observation.
     pub what: Option<String>,
-    /// Whether the sender keeps it, too.
+    /// Whether the sender keeps its copy.
     pub keep_open: bool,
 }
 
-/// What a worker has to do.
+/// A command of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum WorkerCommand {
     /// Open a server.
     Listen {
-        /// Which, and how.
+        /// The server and its options.
         listen: Listen,
-        /// Which port; 0 for one of the kernel's choice.
+        /// The port; 0 lets the kernel choose.
         port: u16,
-        /// Which descriptor of the primary instead.
+        /// A descriptor of the primary in place of an address.
         fd: Option<u32>,
     },
     /// Open a server for datagrams.
     Bind {
-        /// Which, and how.
+        /// The server and its options.
         bind: Bind,
-        /// Which port; 0 for one of the kernel's choice.
+        /// The port; 0 lets the kernel choose.
         port: u16,
-        /// Which descriptor of the primary instead.
+        /// A descriptor of the primary in place of an address.
         fd: Option<u32>,
     },
     /// Send a datagram to a port of 127.0.0.1.
     SendDatagram {
-        /// Which port.
+        /// The port.
         port: u16,
-        /// What.
+        /// The text.
         text: String,
-        /// From which server for datagrams; `None`: from a new socket.
+        /// The sending server; `None`: a new socket.
         from: Option<String>,
     },
     /// Send the primary a message with a socket.
     SendHandle(SendHandle),
     /// Close a server.
     Close {
-        /// Its name.
+        /// The server's name.
         server: String,
     },
     /// Send the primary a message, if the channel is open.
     Send {
-        /// What; a JSON string on the wire.
+        /// The text; a JSON string on the wire.
         text: String,
     },
-    /// Send the primary a message that need not be a string, if the channel is open.
+    /// Send the primary a message of any type, if the channel is open.
     SendJson {
         /// The JSON text of the message.
         json: String,
     },
-    /// Send the primary a message, and write a `tried` line. No rule acts on it.
+    /// Send the primary a message, and write a `tried` line, on which no rule acts.
     TrySend {
-        /// What; a JSON string on the wire.
+        /// The text; a JSON string on the wire.
         text: String,
     },
     /// Send the primary [`crate::vocabulary::reserved`], if the channel is open.
@@ -186,54 +186,54 @@ pub enum WorkerCommand {
     Kill,
     /// Node: `process.disconnect()`.
     DisconnectChannel,
-    /// Nothing more happens in this process until it is killed.
+    /// Block this process until a signal kills it.
     BlockForever,
-    /// Start a child that has the channel and the connection that the observation is about, and ends with the latter.
+    /// Start a child with the channel and the connection of the observation, which ends with the connection.
     LeaveChildWithChannel,
-    /// Nothing more happens in this process before there is something at this path.
+    /// Block this process until a path exists.
     BlockUntilPath {
-        /// Its name in the directory of the run.
+        /// The path's name in the directory of the run.
         path: String,
     },
-    /// Write a `look` line. No rule acts on it.
+    /// Write a `look` line, on which no rule acts.
     Inspect,
     /// End this process.
     Exit {
-        /// With this code.
+        /// The exit code.
         code: i32,
     },
-    /// Fail with nobody to catch it: code 1.
+    /// Fail with an uncaught error: code 1.
     Crash,
     /// End this process.
     Raise {
-        /// By this signal.
+        /// The signal.
         signal: Signal,
     },
-    /// Write a line to the connection that the observation is about.
+    /// Write a line to the connection of the observation.
     Reply {
-        /// What, without the end of the line.
+        /// The text, without the end of the line.
         text: String,
     },
-    /// End our side of the connection that the observation is about. It is over when the client has ended, too.
+    /// End our side of the connection of the observation. The connection is over when the client has ended, too.
     End,
     /// End our side of every open connection.
     EndAll,
-    /// Write an `env` line about a variable. No rule acts on it.
+    /// Write an `env` line about a variable, on which no rule acts.
     Env {
-        /// Which.
+        /// The variable.
         name: String,
     },
-    /// Write an `args` line. No rule acts on it.
+    /// Write an `args` line, on which no rule acts.
     Args,
-    /// Write an `exec_args` line. No rule acts on it.
+    /// Write an `exec_args` line, on which no rule acts.
     ExecArgs,
-    /// Write a `cwd` line. No rule acts on it.
+    /// Write a `cwd` line, on which no rule acts.
     Cwd,
     /// Write a line to a descriptor.
     Write {
-        /// Which.
+        /// The descriptor.
         fd: u32,
-        /// What, without the end of the line.
+        /// The text, without the end of the line.
         text: String,
     },
 }
@@ -245,12 +245,12 @@ pub struct Primary {
 }
 
 impl Primary {
-    /// The primary of this scenario, before its `start` line.
+    /// The primary of a scenario, before its `start` line.
     pub fn new(scenario: &Scenario) -> Self {
         Primary { rules: Rules::new(&scenario.primary) }
     }
 
-    /// What to do now that this was observed and written down. After `Exit`, `Crash` and `Die` comes nothing.
+    /// The commands after an observation. `Exit`, `Crash` and `Raise` are last.
     pub fn react(&mut self, seen: &Observation) -> Vec<PrimaryCommand> {
         let it = seen.worker();
         let due = self.rules.due(seen);
@@ -319,7 +319,7 @@ pub struct Worker {
     known: Known,
 }
 
-/// What a worker knows of servers, by their names.
+/// The ports and descriptors of servers, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 struct Known {
     ports: BTreeMap<String, u16>,
@@ -337,12 +337,13 @@ impl Known {
 }
 
 impl Worker {
-    /// The worker with this id, before its `start` line.
+    /// The worker with an id, before its `start` line.
     pub fn new(scenario: &Scenario, id: u64) -> Self {
         Worker { id, rules: Rules::new(scenario.worker_rules(id)), known: Known::default() }
     }
 
-    /// The same in this environment: `PORT_web` is the port of the server `web`, `FD_web` its descriptor in the primary.
+    /// The worker in an environment: `PORT_web` is the port of the server `web`, `FD_web` its descriptor in the
+    /// primary.
     #[must_use]
     pub fn with_env(mut self, env: impl IntoIterator<Item = (String, String)>) -> Self {
         for (name, value) in env {
@@ -355,8 +356,7 @@ impl Worker {
         self
     }
 
-    /// What to do now that this was observed and written down. After `Exit`, `Crash`, `Die`, `Spin` and `Block` comes
-    /// nothing.
+    /// The commands after an observation. `Exit`, `Crash`, `Raise`, `BlockForever` and `BlockUntilPath` are last.
     pub fn react(&mut self, seen: &Observation) -> Vec<WorkerCommand> {
         if let ("listening", Some(server), Some(port)) =
             (seen.what.as_str(), seen.detail("server"), seen.port())
@@ -440,7 +440,7 @@ pub(crate) struct Rules<Action> {
     met: Vec<u32>,
 }
 
-/// The rules of a program never change, so they need not be hashed; a simulator hashes often.
+/// Rules never change, so their hash is left out; a simulator hashes often.
 impl<Action> Hash for Rules<Action> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.met.hash(state);
@@ -452,7 +452,7 @@ impl<Action: Clone> Rules<Action> {
         Rules { rules: rules.into(), met: vec![0; rules.len()] }
     }
 
-    /// Counts the rules that fit and returns the actions of those whose turn it is.
+    /// Counts the matching rules and returns the actions of those that are due.
     pub(crate) fn due(&mut self, seen: &Observation) -> impl Iterator<Item = &Action> {
         let counted = self.rules.iter().zip(&mut self.met).filter(|(rule, _)| rule.on.fits(seen));
         let due = counted.filter_map(|(rule, met)| {

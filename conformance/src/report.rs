@@ -1,6 +1,5 @@
-//! What is said at the end: the verdicts, the arms that did not run, and whether everything holds.
-//!
-//! It decides nothing but that; how it is written is in `report/`, one file a form.
+//! The report of a run: the verdicts, the arms that did not run, and whether everything holds. `report/` has one
+//! file per format.
 
 use std::time::Duration;
 
@@ -13,32 +12,32 @@ mod table;
 
 pub use columns::columns;
 
-/// Everything a run of the suite came to.
+/// The result of a run of the suite.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
-    /// What came of each claim, sorted by scenario and claim.
+    /// The verdicts, sorted by scenario and claim.
     pub verdicts: Vec<Verdict>,
-    /// Arms that did not run, and why.
+    /// The arms that did not run, and the reasons.
     pub absent: Vec<Absent>,
-    /// Exceptions that nothing needs; each is a failure.
+    /// Exceptions that no claim needed; each is a failure.
     pub stale: Vec<String>,
-    /// How long it took.
+    /// The duration.
     pub took: Duration,
 }
 
 /// An arm that did not run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Absent {
-    /// Which.
+    /// The arm.
     pub arm: String,
-    /// Why, and what would help.
+    /// The reason, and the remedy.
     pub why: String,
-    /// Whether the user has asked for it; otherwise nobody need miss it.
+    /// Whether the user asked for the arm; otherwise its absence is no failure.
     pub asked_for: bool,
 }
 
 impl Report {
-    /// A report on these verdicts.
+    /// A report of these verdicts.
     pub fn new(mut verdicts: Vec<Verdict>, absent: Vec<Absent>, stale: Vec<String>, took: Duration) -> Self {
         let key = |verdict: &Verdict| (verdict.scenario.clone(), verdict.claim, verdict.runtime.clone());
         verdicts.sort_by_key(key);
@@ -50,12 +49,12 @@ impl Report {
         self.failed().next().is_none() && self.stale.is_empty()
     }
 
-    /// The verdicts on claims that do not hold.
+    /// The verdicts of claims that fail.
     pub fn failed(&self) -> impl Iterator<Item = &Verdict> {
         self.verdicts.iter().filter(|verdict| !verdict.holds())
     }
 
-    /// The arms that were asked for and did not run.
+    /// The requested arms that did not run.
     pub fn missed(&self) -> impl Iterator<Item = &Absent> {
         self.absent.iter().filter(|absent| absent.asked_for)
     }

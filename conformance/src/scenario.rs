@@ -1,7 +1,8 @@
-//! A scenario: what a primary, its workers and some clients do, and what may be seen of it. Data, read from JSON.
+//! A scenario: the actions of a primary, its workers and some clients, and a contract about their observations.
+//! Data, read from JSON.
 //!
-//! `scenarios/README.md` is the manual. Nothing is run here: [`crate::program`] interprets a scenario for the Rust
-//! arms, `recorder/recorder.cjs` for the JavaScript ones.
+//! `scenarios/README.md` is the manual. [`crate::program`] interprets a scenario for the Rust arms,
+//! `recorder/recorder.cjs` for JavaScript.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -29,68 +30,68 @@ pub use listen::{Bind, Listen, Open};
 pub use settings::{Policy, PolicyFrom, Serialization, Settings, User};
 pub use token::{Signal, Token};
 
-/// Where the scenarios of this repository are.
+/// The scenarios of this repository.
 pub const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
 
-/// How many clients a scenario has at most, and how many workers its rules fork: a slip of the pen must not take the machine.
+/// The limit of clients, and of forks: a typing error must not exhaust the machine.
 pub const MOST: u32 = 1000;
 
-/// One scenario. Fields appear in files under these names.
+/// One scenario. The fields have these names in files.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
-    /// The name, which is also the name of the file without `.json`.
+    /// The name of the file without `.json`.
     pub name: String,
-    /// What happens, in a sentence or two.
+    /// A summary, in a sentence or two.
     pub description: String,
-    /// What of Node's behaviour it shows: tests of Node's own suite and topics by name.
+    /// The covered tests of Node's own suite, and topics.
     #[serde(default)]
     pub covers: Vec<String>,
-    /// The first major version of Node that can run it; without, every one can.
+    /// The first major version of Node that can run the scenario; every version by default.
     #[serde(default)]
     pub min_node: Option<u32>,
     /// How the primary is set up.
     #[serde(default)]
     pub settings: Settings,
-    /// What the primary does.
+    /// The rules of the primary.
     pub primary: Vec<Rule<PrimaryAction>>,
-    /// What every worker does.
+    /// The rules of every worker.
     pub worker: Vec<Rule<WorkerAction>>,
-    /// What the worker with this id does instead.
+    /// The rules of single workers, by id, in place of `worker`.
     #[serde(default)]
     pub workers: BTreeMap<u64, Vec<Rule<WorkerAction>>>,
-    /// What the clients do.
+    /// The clients.
     #[serde(default)]
     pub clients: Vec<Clients>,
-    /// What must hold of every run, beyond what [`crate::order`] asks of all scenarios.
+    /// The clauses about every run, beyond [`crate::order`].
     pub contract: Vec<Clause>,
-    /// The file it was read from.
+    /// The file.
     #[serde(skip)]
     pub path: PathBuf,
 }
 
-/// On such an observation of one's own, do this, in this order.
+/// Actions after an observation of the process itself, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule<Action> {
-    /// Which.
+    /// The observations.
     pub on: Pattern,
-    /// What to do.
+    /// The actions.
     #[serde(rename = "do")]
     pub actions: Vec<Action>,
 }
 
-/// What a primary can do.
+/// An action of a primary.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum PrimaryAction {
     /// Fork so many workers.
     Fork(#[serde(deserialize_with = "deserialize::few")] u32),
-    /// Fork one worker with this environment.
+    /// Fork one worker with variables.
     ForkWith(BTreeMap<String, Token>),
     /// Node: `cluster.setupPrimary()`.
     Setup(Setup),
-    /// Write down what is set up now.
+    /// Write a line about the current settings.
     Settings,
     /// Node: an assignment to `cluster.schedulingPolicy`.
     Policy(Policy),
@@ -100,14 +101,14 @@ pub enum PrimaryAction {
     Close(Token),
     /// Send a worker a message with a socket.
     SendHandle {
-        /// To whom.
+        /// The receiver.
         to: u64,
-        /// What the message says.
+        /// The text of the message.
         text: Token,
-        /// Which server of the primary's own; without, the connection of the observation.
+        /// The server of the primary's own to send; by default the connection of the observation.
         #[serde(default)]
         what: Option<Token>,
-        /// Whether the primary keeps it, too.
+        /// Whether the primary keeps its copy.
         #[serde(default)]
         keep_open: bool,
     },
@@ -117,16 +118,16 @@ pub enum PrimaryAction {
     End,
     /// Send a worker a message.
     Send {
-        /// To whom.
+        /// The receiver.
         to: Target,
-        /// What.
+        /// The text.
         text: Token,
     },
-    /// Send a worker a message, and write down whether that can be.
+    /// Send a worker a message, and write a line about success.
     TrySend {
-        /// To whom.
+        /// The receiver.
         to: Target,
-        /// What.
+        /// The text.
         text: Token,
     },
     /// Do nothing more until the process of a worker has ended, whatever else happens.
@@ -137,33 +138,33 @@ pub enum PrimaryAction {
     DisconnectAll,
     /// Node: `worker.kill(signal)`.
     Kill {
-        /// Whom.
+        /// The worker.
         worker: Target,
-        /// With what.
+        /// The signal.
         signal: Signal,
     },
-    /// Write down what is known of a worker now.
+    /// Write a line about the state of a worker.
     Inspect(Target),
     /// Open files until no descriptor is left.
     ExhaustFds,
-    /// Close them again.
+    /// Close these files.
     FreeFds,
     /// End this process with a code.
     Exit(i32),
-    /// Fail with nobody to catch it: code 1.
+    /// Fail with an uncaught error: code 1.
     Crash,
     /// End this process by a signal.
     Raise(Signal),
 }
 
-/// What is set up; what is left out stays as it was. Node: the argument of `cluster.setupPrimary()`.
+/// The argument of Node's `cluster.setupPrimary()`. An omitted setting keeps its value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Setup {
-    /// The arguments of workers, beyond what every run needs.
+    /// The arguments of workers, beyond those that every run needs.
     #[serde(default)]
     pub args: Option<Vec<Token>>,
-    /// What Node's own executable is told of workers, before their script.
+    /// The options of Node's executable, before the script.
     #[serde(default)]
     pub exec_argv: Option<Vec<Token>>,
     /// Where the inspectors of workers listen.
@@ -194,16 +195,16 @@ pub enum Stdio {
     Ipc,
 }
 
-/// Which worker an action of the primary means.
+/// The worker of an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Target {
-    /// The one with this id.
+    /// The worker with an id.
     Id(u64),
-    /// The one of the observation that the rule is on: `"same"`.
+    /// The worker of the matched line: `"same"`.
     Same,
 }
 
-/// What a worker can do.
+/// An action of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum WorkerAction {
@@ -215,11 +216,11 @@ pub enum WorkerAction {
     Close(Token),
     /// Send a datagram.
     SendDatagram {
-        /// To the port of which server.
+        /// The server whose port receives the datagram.
         to: Token,
-        /// What.
+        /// The text.
         text: Token,
-        /// From which server for datagrams; without, from a new socket.
+        /// The sending server for datagrams; by default a new socket.
         #[serde(default)]
         from: Option<Token>,
     },
@@ -227,18 +228,18 @@ pub enum WorkerAction {
     Send(Token),
     /// Send the primary the message of a form: one of the [families](crate::families).
     SendForm(String),
-    /// Send the primary a message, and write down whether that can be.
+    /// Send the primary a message, and write a line about success.
     TrySend(Token),
-    /// Send the primary what looks like one of Node's own messages.
+    /// Send the primary a message like one of Node's internal ones.
     SendReserved,
     /// Send the primary a message with a socket.
     SendHandle {
-        /// What the message says.
+        /// The text of the message.
         text: Token,
-        /// Which server; without, the connection of the observation.
+        /// The server to send; by default the connection of the observation.
         #[serde(default)]
         what: Option<Token>,
-        /// Whether the worker keeps it, too.
+        /// Whether the worker keeps its copy.
         #[serde(default)]
         keep_open: bool,
     },
@@ -248,15 +249,15 @@ pub enum WorkerAction {
     Kill,
     /// Close the channel without a word to the cluster. Node: `process.disconnect()`.
     DisconnectChannel,
-    /// Never come back from this: nothing more happens in the process.
+    /// Block the process until a signal kills it.
     BlockForever,
-    /// Start a child that has the channel, too, and ends with the connection of the observation.
+    /// Start a child with the channel and the connection of the observation, which ends with the connection.
     LeaveChildWithChannel,
-    /// Nothing more happens in the process before there is something at this path, of the directory of the run.
+    /// Block the process until a path in the directory of the run exists.
     BlockUntilPath(Token),
     /// End this process with a code.
     Exit(i32),
-    /// Fail with nobody to catch it: code 1.
+    /// Fail with an uncaught error: code 1.
     Crash,
     /// End this process by a signal.
     Raise(Signal),
@@ -264,38 +265,38 @@ pub enum WorkerAction {
     Reply(Token),
     /// End the connection of the observation.
     End,
-    /// End every connection that is open.
+    /// End every open connection.
     EndAll,
     /// Write down a variable of the environment.
     Env(String),
-    /// Write down what this worker knows of itself now.
+    /// Write a line about the state of this worker.
     Inspect,
-    /// Write down the arguments, beyond what every run needs.
+    /// Write a line with the arguments, beyond those that every run needs.
     Args,
-    /// Write down what Node's own executable was told. Node: `process.execArgv`.
+    /// Write a line with the options of Node's executable. Node: `process.execArgv`.
     ExecArgs,
     /// Write down the directory.
     Cwd,
     /// Write a line of text to a descriptor.
     Write {
-        /// Its number.
+        /// The descriptor.
         fd: u32,
-        /// What.
+        /// The text.
         text: Token,
     },
 }
 
-/// Some clients that do the same.
+/// A group of equal clients.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Clients {
     /// How many.
     #[serde(default = "one", deserialize_with = "deserialize::few")]
     pub count: u32,
-    /// All at once, or the next when the one before is through.
+    /// Whether the clients start all at once, or in turn.
     #[serde(default)]
     pub order: ClientOrder,
-    /// What each of them does.
+    /// The steps of each client.
     pub steps: Vec<Step>,
 }
 
@@ -307,42 +308,42 @@ fn one() -> u32 {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientOrder {
-    /// The next when the one before is through: refused, ended or reset.
+    /// The next client starts when the one before is over: refused, ended or reset.
     #[default]
     InTurn,
     /// All at once.
     Together,
 }
 
-/// What a client can do.
+/// A step of a client.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Step {
-    /// Wait for a line, by anybody; for `#n`, until there have been `n` of them since the run began.
+    /// Wait for a line of any observer; `#n` waits for the `n`th since the start of the run.
     Await(LinePattern),
-    /// Connect to the server with this name, at 127.0.0.1 or at its path.
+    /// Connect to a server at 127.0.0.1 or at its path.
     Connect(Token),
-    /// Connect to the server with this name, at `::1`.
+    /// Connect to a server at `::1`.
     #[serde(rename = "connect_v6")]
     ConnectV6(Token),
-    /// Send a datagram to the server with this name, at 127.0.0.1.
+    /// Send a datagram to a server at 127.0.0.1.
     SendDatagram {
-        /// To whom.
+        /// The server.
         to: Token,
-        /// What.
+        /// The text.
         text: Token,
     },
     /// The same, at `::1`.
     #[serde(rename = "send_datagram_v6")]
     SendDatagramV6 {
-        /// To whom.
+        /// The server.
         to: Token,
-        /// What.
+        /// The text.
         text: Token,
     },
-    /// Write down the mode of the path at which the server with this name serves.
+    /// Write a line with the mode of a server's path.
     Mode(Token),
-    /// Write down how many connections the kernel holds for the server with this name.
+    /// Write a line with the number of connections that the kernel queues for a server.
     Backlog(Token),
     /// Write a line of text.
     Write(Token),
@@ -357,7 +358,7 @@ impl Scenario {
     ///
     /// # Errors
     ///
-    /// The file cannot be read, or has a [`ScenarioError`]: file, line and what was expected.
+    /// The file cannot be read, or has a [`ScenarioError`]: file, line and expectation.
     pub fn load(path: &Path) -> Result<Self, ScenarioError> {
         let text = read(path).map_err(|error| ScenarioError::unreadable(path, &error))?;
         Scenario::parse(path, &text)
@@ -376,11 +377,11 @@ impl Scenario {
         Ok(scenario)
     }
 
-    /// Reads all scenarios of a directory, in the order of their names.
+    /// Reads all scenarios of a directory, sorted by name.
     ///
     /// # Errors
     ///
-    /// The directory or a file cannot be read, or the first [`ScenarioError`] in one of them.
+    /// The directory or a file cannot be read, or the first [`ScenarioError`].
     pub fn all(directory: &Path) -> Result<Vec<Self>, ScenarioError> {
         let entries =
             fs::read_dir(directory).map_err(|error| ScenarioError::unreadable(directory, &error))?;
@@ -391,12 +392,12 @@ impl Scenario {
         paths.iter().map(|path| Scenario::load(path)).collect()
     }
 
-    /// The file it was read from, wherever one looks from.
+    /// The absolute path of the file.
     pub fn absolute(&self) -> PathBuf {
         std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone())
     }
 
-    /// What the worker with this id does.
+    /// The rules of the worker with an id.
     pub fn worker_rules(&self, id: u64) -> &[Rule<WorkerAction>] {
         self.workers.get(&id).unwrap_or(&self.worker)
     }
@@ -410,15 +411,14 @@ impl Scenario {
         std::iter::once(self.worker.as_slice()).chain(self.workers.values().map(Vec::as_slice))
     }
 
-    /// Whether the primary tells of what is set up: only where that is what the scenario is about.
+    /// Whether `setup` events are observed: only in a scenario about settings.
     pub fn tells_of_setup(&self) -> bool {
         let sets =
             |action: &PrimaryAction| matches!(action, PrimaryAction::Setup(_) | PrimaryAction::Settings);
         self.primary_actions().any(sets)
     }
 
-    /// The servers that the cluster does not know: exclusive ones, and those that came with a message, which have its text
-    /// for a name.
+    /// The servers outside the cluster: exclusive ones, and those received with a message, named by its text.
     pub fn exclusive_servers(&self) -> BTreeSet<&str> {
         let by_workers = self.worker_programs().flatten().flat_map(|rule| &rule.actions);
         let passed = self.primary_actions().filter_map(|action| {
@@ -427,14 +427,14 @@ impl Scenario {
         by_workers.filter_map(exclusive_server).chain(passed).collect()
     }
 
-    /// The servers that receive datagrams.
+    /// The servers for datagrams.
     pub fn datagram_servers(&self) -> BTreeSet<String> {
         let by_workers = self.worker_programs().flatten().flat_map(|rule| &rule.actions);
         let opened = self.primary_actions().filter_map(opened_for_datagrams);
         opened.chain(by_workers.filter_map(bound_server)).map(str::to_owned).collect()
     }
 
-    /// Whether this version of Node, `node v20.20.2`, can run it. Every other runtime can.
+    /// Whether a version of Node, such as `node v20.20.2`, can run the scenario. Every other runtime can.
     pub fn runs_on(&self, runtime: &str) -> bool {
         let version = runtime.strip_prefix("node v").and_then(|version| version.split('.').next());
         let major = version.and_then(|major| major.parse::<u32>().ok());
@@ -446,7 +446,7 @@ impl Scenario {
         self.primary_actions().any(|action| *action == PrimaryAction::ExhaustFds)
     }
 
-    /// Whether the primary may end before its workers do.
+    /// Whether the primary may exit before its workers.
     pub fn primary_may_die(&self) -> bool {
         let dies = |action: &PrimaryAction| {
             matches!(action, PrimaryAction::Exit(_) | PrimaryAction::Raise(_) | PrimaryAction::Crash)
@@ -474,7 +474,7 @@ fn bound_server(action: &WorkerAction) -> Option<&str> {
     Some(bind.server.as_str())
 }
 
-/// Reading something else than a file, as a pipe, can take for ever.
+/// A pipe in place of a file could block forever.
 fn read(path: &Path) -> io::Result<String> {
     if fs::metadata(path)?.is_file() {
         fs::read_to_string(path)

@@ -1,6 +1,6 @@
-//! The suite: which claims are made about which scenarios, tried on as many threads as there are cores.
+//! The suite: the claims about the scenarios, tried on one thread per core.
 //!
-//! It brings the traces of the arms to the [`Judge`] and tells each verdict as it comes. It prints nothing.
+//! Brings the traces of the arms to the [`Checker`] and reports each verdict at once. Prints nothing.
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -20,20 +20,20 @@ use crate::verdict::{Checker, Claim, Failure, Verdict};
 /// The real system, where a runtime is named.
 pub const UNIX: &str = "unix";
 
-/// What is to be tried.
+/// The claims to run.
 #[derive(Debug)]
 pub struct Suite {
-    /// On which scenarios.
+    /// The scenarios.
     pub scenarios: Vec<Scenario>,
-    /// The directories with recordings, one a runtime.
+    /// The directories of recordings, one per runtime.
     pub recordings: Vec<PathBuf>,
-    /// Whether the simulator is an arm. Without it, nothing is claimed of S ⊆ C and N ⊆ S.
+    /// Whether the simulator is an arm. Without the simulator, S ⊆ C and N ⊆ S do not run.
     pub sim: bool,
-    /// The real system, if it is an arm.
+    /// The real system, as an arm.
     pub unix: Option<Unix>,
-    /// The Node of this machine, if it is an arm.
+    /// The installed Node, as an arm.
     pub node: Option<Runtime>,
-    /// The clusters of the real system and Node that are arms.
+    /// The clusters of the real system and Node, as arms.
     pub mixed: Vec<Mixed>,
     /// How many schedules of the simulator are sampled for each scenario.
     pub samples: u64,
@@ -41,14 +41,14 @@ pub struct Suite {
     pub runs: u32,
 }
 
-/// Claims that are tried together, because they are about the same traces.
+/// Claims about the same traces, which run together.
 #[derive(Debug, Clone, Copy)]
 struct Job<'a> {
     scenario: &'a Scenario,
     source: Source<'a>,
 }
 
-/// Where the traces of a job come from.
+/// The source of the traces of a job.
 #[derive(Debug, Clone, Copy)]
 enum Source<'a> {
     Recorded(&'a Path),
@@ -59,7 +59,7 @@ enum Source<'a> {
 }
 
 impl Source<'_> {
-    /// Whether it is new enough for this scenario.
+    /// Whether the runtime is recent enough for this scenario.
     fn can_run(self, scenario: &Scenario) -> bool {
         match self {
             Source::Recorded(directory) => scenario.runs_on(&recorded_runtime(directory)),
@@ -71,13 +71,13 @@ impl Source<'_> {
 }
 
 impl Suite {
-    /// How many verdicts [`run`](Suite::run) tells, if it is not stopped.
+    /// The number of verdicts of [`run`](Suite::run), unless stopped.
     pub fn claims(&self) -> usize {
         self.jobs().iter().map(|job| self.claims_of(*job).len()).sum()
     }
 
-    /// Tries everything and tells each verdict. When `stopped`, nothing more is begun, and what is told of runs that
-    /// were in progress means nothing.
+    /// Runs everything and reports each verdict. After `stopped`, no job starts, and verdicts of interrupted runs
+    /// mean nothing.
     pub fn run(&self, checker: &Checker, stopped: &AtomicBool, tell: impl FnMut(Verdict)) {
         let (jobs, next) = (self.jobs(), AtomicUsize::new(0));
         let (sender, verdicts) = mpsc::channel();
@@ -98,7 +98,7 @@ impl Suite {
         });
     }
 
-    /// The slow ones first, so that no thread is left alone with one at the end.
+    /// The slow jobs first, so that no thread is alone with one at the end.
     fn jobs(&self) -> Vec<Job<'_>> {
         let live = self.node.iter().map(Source::Live);
         let mixed = self.mixed.iter().map(Source::Mixed);

@@ -1,5 +1,4 @@
-//! Values as text. In a file they are read by `FromStr`, so that a mistake is reported where the text stands; for people
-//! they are called as the code calls them.
+//! Values as text. Files are read by `FromStr`, so that an error has the line of its text.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -8,7 +7,7 @@ use std::str::FromStr;
 use serde::Deserializer;
 use serde::de::{Error, Visitor};
 
-/// Reads a text and makes a value of it. Inside the visitor, because only there the deserializer still knows the line.
+/// Reads a value from a text, inside the visitor: only there the deserializer still has the line.
 pub(crate) fn read<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -60,7 +59,7 @@ pub(crate) fn is_one_word(text: &str) -> bool {
     !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#')
 }
 
-/// Breaks a text at its spaces. What goes on in another row begins with the indent.
+/// Wraps a text at its spaces. Continuation rows begin with the indent.
 pub(crate) fn wrapped(text: &str, width: usize, indent: &str) -> Vec<String> {
     let mut rows = vec![String::new()];
     for word in text.split(' ') {

@@ -1,4 +1,5 @@
-//! A trace: each observer's sequence, made canonical. Between observers there is no order: they have no common clock.
+//! A trace: the canonical lines of each observer. Lines of different observers are unordered: observers have no
+//! common clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -7,16 +8,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::observation::{Line, Observation, Observer};
 
-/// What everybody saw in one run.
+/// The lines of all observers in one run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Trace {
-    /// Each observer's lines in the order they were written.
+    /// The lines of each observer, in order.
     pub observers: BTreeMap<Observer, Vec<Observation>>,
 }
 
 impl Trace {
-    /// Makes a run's lines canonical and sorts them by observer. These servers receive datagrams:
+    /// The trace of a run's lines, made canonical and sorted by observer, with the servers of
     /// [`Scenario::datagram_servers`](crate::scenario::Scenario::datagram_servers).
     pub fn of(lines: impl IntoIterator<Item = Line>, datagram_servers: &BTreeSet<String>) -> Self {
         let mut canon = Canon::default();
@@ -27,12 +28,12 @@ impl Trace {
         trace
     }
 
-    /// Appends a line that is canonical already.
+    /// Appends a canonical line.
     pub fn push(&mut self, observer: Observer, observation: Observation) {
         self.observers.entry(observer).or_default().push(observation);
     }
 
-    /// One observer's lines; empty if it saw nothing.
+    /// The lines of one observer; empty if there are none.
     pub fn seen_by(&self, observer: Observer) -> &[Observation] {
         self.observers.get(&observer).map_or(&[], Vec::as_slice)
     }
@@ -52,11 +53,11 @@ impl fmt::Display for Trace {
     }
 }
 
-/// Makes lines canonical one by one: each observer's first port is `p1`, its next other one `p2`. A port for datagrams
-/// is another than one for connections, also where the kernel gave both the same number.
+/// Makes lines canonical one by one: the first port of each observer is `p1`, the next different one `p2`. Ports
+/// for datagrams and for connections are different, even with the same number.
 ///
-/// Every observer counts for itself, because that needs nobody else's clock; that two workers share a port is
-/// visible in the primary's lines.
+/// Every observer counts separately, because that needs no common clock; a port shared by two workers shows in the
+/// primary's lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Canon {
     ports: BTreeMap<Observer, Vec<Port>>,
@@ -69,7 +70,7 @@ struct Port {
 }
 
 impl Canon {
-    /// The canonical form of this observer's next line.
+    /// The canonical form of the observer's next line.
     pub fn make(
         &mut self,
         observer: Observer,

@@ -1,8 +1,8 @@
-//! The claims of the suite: each says that all traces of one set are in another, and a verdict says whether they are.
+//! The claims of the suite: each states that all traces of one set are in another, and a verdict is the result.
 //!
-//! *N* is what Node was recorded to do, *S* what the simulator can do, *U* what the real system did, *L* what the Node of
-//! this machine did, *M* what clusters of both did, and *C* the contract: [`order`] with the scenario's own
-//! claims. It runs no processes: the traces are brought. What is not in a set is told by a [`Failure`].
+//! *N* are the traces recorded from Node, *S* those of the simulator, *U* those of the real system, *L* those of
+//! the installed Node, *M* those of mixed clusters, and *C* those of the contract: [`order`] with the scenario's
+//! own clauses. Traces are input; a [`Failure`] describes a trace outside a set.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,31 +21,31 @@ mod failure;
 
 pub use failure::Failure;
 
-/// What is claimed of a scenario: one set of traces is part of another.
+/// A claim about a scenario: one set of traces is part of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Claim {
     /// N ⊆ C: the contract is true of Node.
     RecordedInContract,
     /// S ⊆ C: no schedule breaks the contract. Sampled.
     SimulatedInContract,
-    /// N ⊆ S: the simulator can do all that Node was seen to do.
+    /// N ⊆ S: the simulator can produce every recorded trace.
     RecordedInSimulator,
     /// U ⊆ C: the contract is true of the real system.
     UnixInContract,
-    /// U ⊆ S: the real system does nothing that the simulator cannot.
+    /// U ⊆ S: the simulator can produce every trace of the real system.
     UnixInSimulator,
-    /// L ⊆ C: the contract is true of the Node of this machine.
+    /// L ⊆ C: the contract is true of the installed Node.
     LiveInContract,
-    /// L ⊆ S: the Node of this machine does nothing that the simulator cannot.
+    /// L ⊆ S: the simulator can produce every trace of the installed Node.
     LiveInSimulator,
     /// M ⊆ C: the contract is true of clusters of the real system and Node.
     MixedInContract,
-    /// M ⊆ S: clusters of the real system and Node do nothing that the simulator cannot.
+    /// M ⊆ S: the simulator can produce every trace of a mixed cluster.
     MixedInSimulator,
 }
 
 impl Claim {
-    /// All of them, in the order of a report.
+    /// All claims, in the order of a report.
     pub const ALL: [Claim; 9] = [
         Claim::RecordedInContract,
         Claim::SimulatedInContract,
@@ -58,7 +58,7 @@ impl Claim {
         Claim::MixedInSimulator,
     ];
 
-    /// Whether the larger set is the contract; otherwise it is what the simulator can do.
+    /// Whether the larger set is the contract; otherwise the simulator's traces.
     pub fn is_in_contract(self) -> bool {
         match self {
             Claim::RecordedInContract
@@ -90,27 +90,27 @@ impl fmt::Display for Claim {
     }
 }
 
-/// What came of one claim about one scenario.
+/// The result of one claim about one scenario.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// The scenario.
     pub scenario: String,
-    /// What is claimed.
+    /// The claim.
     pub claim: Claim,
-    /// Whose traces: `node v20.20.2`, `unix`, `sim`.
+    /// The runtime of the traces: `node v20.20.2`, `unix`, `sim`.
     pub runtime: String,
-    /// How many runs it was tried on.
+    /// The number of runs.
     pub runs: u64,
-    /// How many different traces they had.
+    /// The number of distinct traces.
     pub traces: usize,
-    /// Whether an exception was needed: lines that a runtime is known to write elsewhere were not compared.
+    /// Whether an exception was needed, so that some lines were not compared.
     pub excused: bool,
-    /// The traces, or runs, that speak against it.
+    /// The traces, or runs, that contradict the claim.
     pub failures: Vec<Failure>,
 }
 
 impl Verdict {
-    /// Whether the claim holds, as far as it was tried.
+    /// Whether no failure was found.
     pub fn holds(&self) -> bool {
         self.failures.is_empty()
     }
@@ -124,7 +124,7 @@ pub struct Checker {
 }
 
 impl Checker {
-    /// A judge who knows these exceptions and searches the simulator so long for a trace.
+    /// A checker with these exceptions and this budget of worlds per search.
     pub fn new(exceptions: Exceptions, budget: impl Into<Budget>) -> Self {
         Checker { exceptions: Mutex::new(exceptions), budget: budget.into() }
     }
@@ -185,7 +185,7 @@ impl Checker {
         }
     }
 
-    /// What is wrong with each exception that no trace has needed. To be asked when everything was compared.
+    /// An error for each exception that no trace needed. Meaningful after everything was compared.
     pub fn stale(&self) -> Vec<String> {
         let stale = |exception: &Exception| {
             let Exception { scenario, runtime, lines, .. } = exception;
@@ -194,7 +194,7 @@ impl Checker {
         self.exceptions().stale().map(stale).collect()
     }
 
-    /// What of a runtime's trace breaks the contract, beyond what is excused; and whether something is.
+    /// The mismatches of a runtime's trace beyond the excused ones, and whether any is excused.
     fn misfits(&self, scenario: &Scenario, trace: &Trace, runtime: &str) -> (Vec<Misfit>, bool) {
         let relieved = self.exceptions().relieve(scenario, runtime);
         let mut misfits = order::check(&relieved, trace);

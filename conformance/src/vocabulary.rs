@@ -1,18 +1,19 @@
-//! The words of the observations: one function a word, so that every Rust arm writes the same line for the same thing.
+//! The words of the observations: one function per word, so that every Rust arm writes the same line for the same
+//! event.
 //!
-//! `recorder/recorder.cjs` writes the same lines in JavaScript, and `scenarios/README.md` explains them.
-//! Ports are numbers here; [`Canon`](crate::trace::Canon) makes them symbols.
+//! `recorder/recorder.cjs` writes the same lines in JavaScript, and `scenarios/README.md` explains them. Ports are
+//! numbers here; [`Canon`](crate::trace::Canon) replaces them by symbols.
 
 use crate::observation::{Observation, Observer};
 
-/// A word and the keys that its line may have.
+/// A word and the keys of its line.
 pub type Entry = (&'static str, &'static [&'static str]);
 
 const SETTINGS: [&str; 3] = ["args", "cwd", "silent"];
 
 const LIFE: [&str; 6] = ["worker", "state", "after_disconnect", "connected", "dead", "listed"];
 
-/// What a primary may write. Every line but `start` and `all_disconnected` ends with what is known of the worker.
+/// The lines of a primary. Every line but `start` and `all_disconnected` ends with the state of the worker.
 pub const PRIMARY: &[Entry] = &[
     ("start", &[]),
     ("fork", &LIFE),
@@ -39,7 +40,7 @@ pub const PRIMARY: &[Entry] = &[
     ("datagram", &["server", "text", "port"]),
 ];
 
-/// What a worker may write.
+/// The lines of a worker.
 pub const WORKER: &[Entry] = &[
     ("start", &[]),
     ("listening", &["server", "port", "path"]),
@@ -60,7 +61,7 @@ pub const WORKER: &[Entry] = &[
     ("tried", &["text", "sent"]),
 ];
 
-/// What a client may write.
+/// The lines of a client.
 pub const CLIENT: &[Entry] = &[
     ("connected", &["server"]),
     ("refused", &["server"]),
@@ -71,7 +72,7 @@ pub const CLIENT: &[Entry] = &[
     ("backlog", &["server", "is"]),
 ];
 
-/// What this observer may write.
+/// The words of an observer.
 pub fn of(observer: Observer) -> &'static [Entry] {
     match observer {
         Observer::Primary => PRIMARY,
@@ -80,7 +81,7 @@ pub fn of(observer: Observer) -> &'static [Entry] {
     }
 }
 
-/// What the primary knows about a worker at the moment it writes a line.
+/// The state of a worker in the primary at the moment of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Life<'a> {
     /// Node: `worker.state`: `none`, `online`, `listening`, `disconnected`, `dead`.
@@ -91,16 +92,16 @@ pub struct Life<'a> {
     pub connected: bool,
     /// Node: `worker.isDead()`.
     pub dead: bool,
-    /// Whether it is in Node's `cluster.workers`.
+    /// Whether the worker is in Node's `cluster.workers`.
     pub listed: bool,
 }
 
-/// Primary: one of the events that have no details of their own: `fork`, `online`, `disconnect`, and the action `look`.
+/// Primary: an event without details of its own: `fork`, `online`, `disconnect`, and the action `inspect`.
 pub fn life(what: &str, worker: u64, life: Life<'_>) -> Observation {
     ending(Observation::new(what).with("worker", worker), life)
 }
 
-/// Primary: `listening`. `address` is the host as the worker gave it, or the name of its path; `kind` is Node's
+/// Primary: `listening`. `address` is the host from the worker, or the name of a path; `kind` is Node's
 /// `addressType`, and a path has the port -1.
 pub fn worker_listening(
     worker: u64,
@@ -113,18 +114,18 @@ pub fn worker_listening(
     ending(seen.with("type", kind).with("port", port), life)
 }
 
-/// Primary: `message`. `with`: what came with it.
+/// Primary: `message`. `with`: the kind of the handle.
 pub fn worker_message(worker: u64, text: &str, with: Option<&str>, life: Life<'_>) -> Observation {
     let seen = Observation::new("message").with("worker", worker).with("text", text);
     ending(came_with(seen, with), life)
 }
 
-/// Primary: a line of text came over a pipe from a worker.
+/// Primary: a line of text from a worker's pipe.
 pub fn pipe(worker: u64, fd: u32, text: &str, life: Life<'_>) -> Observation {
     ending(Observation::new("pipe").with("worker", worker).with("fd", fd).with("text", text), life)
 }
 
-/// Primary: the event `setup`, and the action `settings`. Of the arguments, those that not every run needs.
+/// Primary: the event `setup`, and the action `settings`, without the arguments that every run needs.
 pub fn settings(what: &str, args: &[String], cwd: Option<&str>, silent: bool) -> Observation {
     let args = if args.is_empty() { "-".to_owned() } else { args.join(",") };
     Observation::new(what).with("args", args).with("cwd", cwd.unwrap_or("-")).with("silent", silent)
@@ -135,7 +136,7 @@ pub fn opened(server: &str, whereabouts: &Whereabouts) -> Observation {
     whereabouts.end(Observation::new("opened").with("server", server))
 }
 
-/// Primary and worker: the action `try_send`. A primary says to whom, a worker has only its primary.
+/// Primary and worker: the action `try_send`. A primary names the receiver.
 pub fn tried(worker: Option<u64>, text: &str, sent: bool) -> Observation {
     let seen = Observation::new("tried");
     let seen = worker.into_iter().fold(seen, |seen, worker| seen.with("worker", worker));
@@ -179,12 +180,12 @@ pub fn start() -> Observation {
 pub enum Whereabouts {
     /// At a port.
     Port(u16),
-    /// At a path: its name in the directory of the run.
+    /// At a path: the name in the directory of the run.
     Path(String),
 }
 
 impl Whereabouts {
-    /// At a path, wherever its directory is.
+    /// At a path in any directory.
     pub fn path(path: &str) -> Self {
         Whereabouts::Path(file_name(path).to_owned())
     }
@@ -207,7 +208,7 @@ pub fn listening(server: &str, whereabouts: &Whereabouts) -> Observation {
     whereabouts.end(Observation::new("listening").with("server", server))
 }
 
-/// Worker: a server does not serve where it was asked to. `error` is the name of the errno.
+/// Worker: a server cannot listen at the requested address. `error` is the name of the errno.
 pub fn listen_failed(server: &str, error: &str, whereabouts: &Whereabouts) -> Observation {
     whereabouts.end(Observation::new("listen_failed").with("server", server).with("error", error))
 }
@@ -217,17 +218,17 @@ pub fn server(what: &str, server: &str) -> Observation {
     Observation::new(what).with("server", server)
 }
 
-/// Worker and primary: a line of text came over a connection.
+/// Worker and primary: a line of text from a connection.
 pub fn server_data(server: &str, text: &str) -> Observation {
     Observation::new("data").with("server", server).with("text", text)
 }
 
-/// Worker and primary: a datagram came. `port` is its sender's.
+/// Worker and primary: a datagram. `port` is the sender's.
 pub fn datagram(server: &str, text: &str, port: u16) -> Observation {
     Observation::new("datagram").with("server", server).with("text", text).with("port", port)
 }
 
-/// Worker: a message came from the primary. `with`: what came with it.
+/// Worker: a message from the primary. `with`: the kind of the handle.
 pub fn message(text: &str, with: Option<&str>) -> Observation {
     came_with(Observation::new("message").with("text", text), with)
 }
@@ -260,7 +261,7 @@ pub fn look(after_disconnect: bool, connected: bool) -> Observation {
     Observation::new("look").with("after_disconnect", after_disconnect).with("connected", connected)
 }
 
-/// A message that looks like one of Node's own: nobody ever hears it.
+/// A message like one of Node's internal ones, which Node swallows.
 pub fn reserved() -> serde_json::Value {
     serde_json::json!({ "cmd": "NODE_CLUSTER", "ack": 4711 })
 }
@@ -275,12 +276,12 @@ pub fn client(what: &str, server: &str) -> Observation {
     Observation::new(what).with("server", server)
 }
 
-/// Client: the steps `mode` and `backlog`: what is seen of a server from outside; `-` if nothing is there.
+/// Client: the steps `mode` and `backlog`; `-` without a server.
 pub fn outside(what: &str, server: &str, is: Option<&str>) -> Observation {
     Observation::new(what).with("server", server).with("is", is.unwrap_or("-"))
 }
 
-/// Client: a line of text came.
+/// Client: a line of text from the server.
 pub fn client_data(text: &str) -> Observation {
     Observation::new("data").with("text", text)
 }

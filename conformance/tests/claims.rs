@@ -1,6 +1,6 @@
-//! The claims themselves: every scenario on the simulator and on this system, held against the recordings.
+//! The claims: every scenario on the simulator and on this system, compared with the recordings.
 //!
-//! A failure is told as the command tells it, with the line that replays it. Live Node is not run here.
+//! A failure is printed as by the command, with the replay line. Live Node does not run here.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ use cluster_conformance::suite::Suite;
 use cluster_conformance::verdict::Checker;
 use cluster_sim::{Faults, Schedule};
 
-/// Many times what any trace of the suite needs.
+/// Many times the need of any trace of the suite.
 const WORLDS: usize = 1_000_000;
 
 fn suite() -> Suite {
@@ -42,7 +42,7 @@ fn holds(suite: &Suite) {
     let mut verdicts = Vec::new();
     suite.run(&checker, &AtomicBool::new(false), |verdict| verdicts.push(verdict));
     assert_eq!(verdicts.len(), suite.claims(), "every claim is told");
-    // Some exceptions are needed only where what Node does is searched for in the simulator.
+    // Some exceptions are needed only where the simulator is searched for recordings.
     let stale = if suite.sim { checker.stale() } else { Vec::new() };
     let report = Report::new(verdicts, Vec::new(), stale, Duration::ZERO);
     assert!(report.holds(), "\n{report}");
@@ -53,8 +53,8 @@ fn the_simulator_keeps_the_contract_and_does_all_that_node_was_seen_to_do() {
     holds(&Suite { sim: true, samples: 300, ..suite() });
 }
 
-/// Where anything may fail, the contract is not kept; but no check of the simulator breaks. In `max_connections` a worker
-/// that is full for ever refuses for ever, and the run does not come to rest.
+/// With all faults, the contract does not apply; but no check of the simulator fails. In `max_connections` a full
+/// worker rejects forever, and the run never rests.
 #[test]
 fn no_fault_breaks_a_check_in_any_scenario() {
     let scenarios = suite().scenarios.into_iter().filter(|scenario| scenario.name != "max_connections");

@@ -1,4 +1,4 @@
-//! The page of what is covered: what it says of what holds, needs an exception, fails, is not run and is not shown.
+//! The coverage page: rows of claims that hold, need an exception, fail, or did not run, and missing tests.
 
 use std::path::Path;
 

@@ -33,7 +33,7 @@ const ENOUGH: Duration = Duration::from_mins(1);
 
 #[test]
 fn a_run_ends_with_its_last_process_and_clients_come_in_turn() {
-    // Port 1 belongs to nobody; the last line is written by a grandchild that outlives the primary.
+    // No process listens at port 1; a grandchild that outlives the primary writes the last line.
     let script = "echo primary: start; (sleep 0.1; echo worker 1: listening server=web port=1) & exit 0";
     let trace = run(script, ENOUGH).expect("it ends");
     let expected = "primary\n  start\nworker 1\n  listening server=web port=p1\n\

@@ -1,4 +1,5 @@
-//! The two interpreters are one: given what was recorded, the Rust one asks for what the JavaScript one did.
+//! The two interpreters agree: for recorded traces, the Rust interpreter returns the commands that the JavaScript
+//! one performed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +14,7 @@ use cluster_conformance::trace::Trace;
 /// Texts by worker.
 type Texts = BTreeMap<u64, Vec<String>>;
 
-/// What the Rust interpreter asks for in a recorded run.
+/// The commands of the Rust interpreter in a recorded run.
 #[derive(Debug, Default)]
 struct Asked {
     forks: usize,
@@ -136,14 +137,14 @@ fn agree(scenario: &Scenario, trace: &Trace) {
         let unsent = texts(trace.seen_by(Observer::Worker(id)).iter().filter(unsent));
         let mut asked_of_it = asked.to_primary.get(&id).cloned().unwrap_or_default();
         asked_of_it.retain(|text| !unsent.contains(text));
-        // Who is killed, or outlives the primary, may have said what nobody hears.
+        // Messages of a worker that is killed, or outlives the primary, may be lost.
         if scenario.primary_may_die() || is_killed(trace, id) {
             assert!(asked_of_it.starts_with(&heard), "messages of worker {id}: {heard:?} of {asked_of_it:?}");
         } else {
             assert_eq!(asked_of_it, heard, "messages of worker {id}");
         }
         let heard = texts(trace.seen_by(Observer::Worker(id)).iter().filter(|line| line.what == "message"));
-        // A worker that is gone does not hear the rest.
+        // Messages to an exited worker are lost.
         let sent = asked.to_workers.get(&id).cloned().unwrap_or_default();
         assert!(sent.starts_with(&heard), "messages to worker {id}: {heard:?} of {sent:?}");
     }

@@ -1,6 +1,6 @@
-//! Clusters of two runtimes: that either side really starts the other, and that every scenario holds there.
+//! Mixed clusters: each side starts the other, and every scenario holds.
 //!
-//! Whom a primary starts is tried with programs that only look like Node; the scenarios need Node itself.
+//! The command of the workers is tested with stubs named `node`; the scenarios need Node itself.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -26,7 +26,7 @@ mod executable;
 
 const CONFORMANCE: &str = env!("CARGO_BIN_EXE_conformance");
 
-/// Many times what any trace of the suite needs.
+/// Many times the need of any trace of the suite.
 const WORLDS: usize = 1_000_000;
 
 const SCENARIO: &str = r#"{
@@ -37,7 +37,7 @@ const SCENARIO: &str = r#"{
   "contract": [{ "because": "The code arrives.", "seen": "primary: exit code=3", "times": 1 }]
 }"#;
 
-/// A directory with the scenario and something that is called like Node.
+/// A directory with the scenario and a stub named `node`.
 struct NodeStub {
     directory: tempfile::TempDir,
 }
@@ -86,7 +86,7 @@ fn a_primary_on_node_is_told_to_start_our_workers() {
     assert_eq!(seen, format!("primary\n  {expected}\n"));
 }
 
-/// The Node that is installed, if it is of the version that the wire is held against.
+/// The installed Node, if of version 20.
 fn node_20() -> Option<Runtime> {
     Runtime::find(Path::new("node")).ok().filter(|node| node.name().starts_with("node v20."))
 }
@@ -94,7 +94,7 @@ fn node_20() -> Option<Runtime> {
 /// How many forms of each family are tried.
 const FORMS_OF_A_FAMILY: usize = 6;
 
-/// A Node worker that calls `listen` in this form, with a host or without, and serves a client.
+/// A Node worker that calls `listen` in this form and serves a client.
 fn listening(form: &str, policy: &str, address: &str, directory: &Path) -> Scenario {
     let mut listen = json!({ "server": "web", "form": form });
     match address {
@@ -124,7 +124,7 @@ fn listening(form: &str, policy: &str, address: &str, directory: &Path) -> Scena
     Scenario::load(&path).unwrap_or_else(|mistake| unreachable!("{mistake}"))
 }
 
-/// Every way to call `listen` opens the same server under our primary.
+/// Forms of every family open the same server under our primary.
 #[test]
 fn call_forms_hold_under_our_primary() {
     let Some(node) = node_20() else {
@@ -154,7 +154,7 @@ fn call_forms_hold_under_our_primary() {
 #[test]
 fn mixed_clusters_keep_the_contract_and_do_nothing_that_the_simulator_cannot() {
     let Some(node) = node_20() else {
-        // Not by a macro: those are captured.
+        // The test harness captures the macros.
         writeln!(io::stderr(), "NOT RUN: the mixed arms, because there is no `node` 20 in PATH")
             .expect("standard error is open");
         return;

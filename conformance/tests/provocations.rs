@@ -1,7 +1,7 @@
-//! Every fault of the simulator, provoked once on the real system: the kernel does what the simulator has it do.
+//! Every fault of the simulator, provoked once on the real system: the kernel behaves as the simulator does.
 //!
-//! A fault without a provocation does not compile. What the machines make of a fault in every schedule is the simulator's
-//! work; here it is seen that the fault exists. Every test waits for events, and leaves nothing open.
+//! A fault without a provocation does not compile. The reactions of the machines are the simulator's subject; here
+//! the fault itself occurs. Every test waits for events, and leaves nothing open.
 
 #[expect(dead_code, reason = "the tests of the cluster use more of it")]
 #[path = "../../cluster/tests/cluster/support.rs"]
@@ -41,7 +41,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 fn main() -> ExitCode {
     match role() {
         Ok(Role::Primary) => {
-            // The first runtime opens what all share and none closes.
+            // The first runtime opens descriptors that all share and none closes.
             drop(support::runtime());
             // One at a time, because descriptors and children are counted.
             let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
@@ -87,7 +87,7 @@ async fn kill() -> Tested {
     same(rest(&mut primary).await?.contains(&exit), true)
 }
 
-/// EAGAIN: its user may have no more processes.
+/// EAGAIN: the user may have no more processes.
 async fn spawn_failure() -> Tested {
     let mut primary = primary()?;
     fork(&mut primary, "start one process too many");
@@ -97,7 +97,7 @@ async fn spawn_failure() -> Tested {
     end(primary).await
 }
 
-/// EADDRINUSE: somebody else listens there.
+/// EADDRINUSE: another socket listens at the address.
 async fn bind_failure() -> Tested {
     let taken = TcpListener::bind("127.0.0.1:0")?;
     let address = taken.local_addr()?.to_string();
@@ -125,7 +125,7 @@ async fn accept_failure() -> Tested {
     end(primary).await
 }
 
-/// The receiver has no number left: the bytes come, the descriptor does not, and another worker gets the connection.
+/// The receiver has no free descriptor: the bytes arrive without it, and another worker receives the connection.
 async fn lost_descriptor() -> Tested {
     let mut primary = primary()?;
     let poor = fork(&mut primary, "hoard, and serve");
@@ -135,7 +135,7 @@ async fn lost_descriptor() -> Tested {
     let rich = fork(&mut primary, "serve");
     same(port(&mut primary).await?, number)?;
     same(said(&mut primary, client).await?, rich.to_string())?;
-    // Nothing was wrong with the other but that.
+    // The worker without descriptors stays connected.
     same(primary.worker(poor).map(WorkerInfo::is_connected), Some(true))?;
     end(primary).await
 }
@@ -152,7 +152,7 @@ async fn client_reset() -> Tested {
     end(primary).await
 }
 
-/// The worker is dead, and its channel open.
+/// The worker has exited, and its channel is open.
 async fn grandchild() -> Tested {
     let mut primary = primary_of("/bin/sh", &["-c", "(read line <&3) & exit 5"])?;
     let worker = primary.fork()?;
@@ -193,7 +193,7 @@ fn short_write() -> Tested {
     same(full, Some(Errno::EAGAIN.0))
 }
 
-/// The second message is read in two pieces: the first of them with the message before it.
+/// The second message is read in two pieces, the first of them with the message before.
 async fn partial_read() -> Tested {
     let script = r#"printf '"one"\n"tw' >&3; read line <&3; printf 'o"\n' >&3; read line <&3"#;
     let mut primary = primary_of("/bin/sh", &["-c", script])?;
@@ -204,8 +204,8 @@ async fn partial_read() -> Tested {
     end(primary).await
 }
 
-/// A client is gone before it is accepted. Linux accepts it all the same, and its reader hears of it; other kernels say
-/// ECONNABORTED. In a cluster its worker hears of it, and who comes after it is served.
+/// A client resets before the accept. Linux accepts the connection, and its reader gets an error; other kernels
+/// report ECONNABORTED. In a cluster the worker gets the error, and the next client is served.
 async fn aborted() -> Tested {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     reset(connect(listener.local_addr()?.port())?)?;
@@ -229,7 +229,7 @@ async fn aborted() -> Tested {
     end(primary).await
 }
 
-/// A stopped worker takes nothing, holds up nobody, and goes on where it was.
+/// A stopped worker accepts nothing, delays no other, and continues after SIGCONT.
 async fn stop() -> Tested {
     let mut primary = primary()?;
     let slow = fork(&mut primary, "serve");
@@ -248,7 +248,7 @@ async fn stop() -> Tested {
     end(primary).await
 }
 
-/// Who was away while two timers came due finds both, and may hear the later one first.
+/// A process that slept past two timers finds both due, in either order.
 fn time_jump() -> Tested {
     let timers = [1, 2].map(|after| -> Result<TimerFd, nix::Error> {
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::empty())?;
@@ -264,7 +264,8 @@ fn time_jump() -> Tested {
     Ok(earlier.wait()?)
 }
 
-/// ETOOMANYREFS: too many descriptors of the primary's user are in flight. Every client is served when they have arrived.
+/// ETOOMANYREFS: too many descriptors of the primary's user are in flight. Every client is served after they have
+/// arrived.
 async fn write_failure() -> Tested {
     let mut primary = primary()?;
     fork(&mut primary, "hand off too much");
@@ -319,7 +320,7 @@ async fn listen(worker: &Worker) -> Result<Listener, Box<dyn Error>> {
     }
 }
 
-/// Says which worker it is, and hangs up.
+/// Writes the worker's id, and closes.
 async fn serve(worker: &Worker, mut listener: Listener) -> Ended {
     while let Some(mut connection) = listener.accept().await? {
         connection.write_all(worker.id().to_string().as_bytes()).await?;
@@ -334,7 +335,7 @@ async fn hoard(worker: &Worker) -> Ended {
     serve(worker, listener).await
 }
 
-/// Greets each client, and tells its primary how the client ends.
+/// Greets each client, and reports the end of the connection to the primary.
 async fn tell(worker: &Worker) -> Ended {
     let mut listener = listen(worker).await?;
     while let Some(mut connection) = listener.accept().await? {
@@ -349,7 +350,7 @@ async fn tell(worker: &Worker) -> Ended {
     Ok(())
 }
 
-/// Leads a cluster of its own as a user who may have no more processes; root always may.
+/// Leads a cluster as a user with the limit of processes at zero; root has no limit.
 async fn one_too_many(worker: &Worker) -> Ended {
     if Uid::effective().is_root() {
         setuid(Uid::from_raw(65_534))?;
@@ -368,10 +369,10 @@ async fn one_too_many(worker: &Worker) -> Ended {
 /// How many clients wait while no descriptor can be sent.
 const CLIENTS: usize = 8;
 
-/// How many descriptors a process may have that sends none while so many of its user's are in flight.
+/// The descriptor limit of a process, which bounds the descriptors of its user in flight.
 const DESCRIPTORS: rlim_t = 100;
 
-/// Leads a cluster of its own as a user with too many descriptors in flight for a while; for root there is no limit.
+/// Leads a cluster as a user with too many descriptors in flight for a while; root has no limit.
 async fn too_much(worker: &Worker) -> Ended {
     let mut primary = Primary::new(Settings::default())?;
     for _ in 0..2 {

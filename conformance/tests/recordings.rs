@@ -1,4 +1,4 @@
-//! The recordings against the contract: what Node was seen to do is allowed, and every exception is needed.
+//! The recordings against the contract: every recorded trace is allowed, and every exception is needed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -65,7 +65,7 @@ fn what_was_recorded_keeps_the_contract_and_every_exception_is_needed() {
     let mut exceptions = exceptions.unwrap_or_else(|error| unreachable!("{error}"));
     for (scenario, fixture) in recordings() {
         for recorded in &fixture.traces {
-            // What a search does not compare is needed, too.
+            // Lines that a search does not compare count as needed, too.
             let _ = exceptions.apply(&scenario.name, &fixture.runtime, &recorded.trace);
             let held = exceptions.relieve(&scenario, &fixture.runtime);
             let mut misfits = order::check(&held, &recorded.trace);

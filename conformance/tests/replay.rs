@@ -1,4 +1,4 @@
-//! A line is a run: the same one here, there and in a fresh process; and a line that somebody has touched is told from it.
+//! A replay line determines a run: in this process, and in a fresh one; and an edited line is detected.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::{RngSeed, TestRunner};
 
-/// Of conformance: one with everything in it.
+/// A scenario of conformance with every feature.
 const SCENARIO: &str = "serve_and_disconnect";
 const OWN: [&str; 3] = ["serve-2-3", "serve-1-2+shared+keep", "serve-2-1+300b"];
 const PLAN: &str = "plan-2-1-..s1f.d1-.sc";
@@ -24,12 +24,12 @@ fn ours() -> Scenario {
 
 fn line<P: Program>(world: World<P>, seed: u64) -> String {
     let mut world = world.with_faults(Faults::swarm(seed)).on(Schedule::seed(seed));
-    // Whatever it comes to: that is for others to judge.
+    // The outcome does not matter here.
     let _ = world.run();
     world.replay_line()
 }
 
-/// The line of a random run, of one scenario or another.
+/// The replay line of a random run.
 fn random(seed: u64) -> String {
     match usize::try_from(seed % 5).expect("less than 5") {
         own @ 0..3 => {
@@ -40,7 +40,7 @@ fn random(seed: u64) -> String {
     }
 }
 
-/// What a line gives: every step, and whether it is what was recorded. `None`: it is no line of anything here.
+/// The steps of a line's run, and whether they are the recorded ones. `None`: malformed or unknown.
 fn replay(text: &str) -> Option<(Trace, bool)> {
     let line: Line = text.parse().ok()?;
     if line.scenario() == SCENARIO {
@@ -56,7 +56,7 @@ fn fresh(line: &str) -> Output {
     command.expect("it can be started")
 }
 
-/// Other lines every time: whichever they are, they are the same runs twice here and once in a fresh process.
+/// Random lines replay equally twice here and once in a fresh process.
 #[test]
 fn a_line_is_the_same_run_everywhere() {
     let config = ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() };
@@ -75,7 +75,7 @@ fn a_line_is_the_same_run_everywhere() {
     TestRunner::new(config).run(&any::<u64>(), same).unwrap_or_else(|failure| unreachable!("{failure}"));
 }
 
-/// What somebody may do to a line.
+/// An edit of a line.
 #[derive(Debug, Clone)]
 enum Slip {
     Cut(Index),
@@ -117,7 +117,7 @@ impl Slip {
     }
 }
 
-/// A line, by its number, and what has become of it.
+/// A line, by its number, after some edits.
 fn slips() -> impl Strategy<Value = (u64, String)> {
     (0..200_u64, prop::collection::vec(slip(), 1..4))
         .prop_map(|(seed, slips)| (seed, slips.iter().fold(random(seed), |line, slip| slip.make(&line))))
@@ -133,7 +133,7 @@ fn runner(cases: u32) -> TestRunner {
     })
 }
 
-/// It is no line, or not what was recorded, or the run that it was: nothing between, and never a panic.
+/// An edited line is malformed, or not the recorded run, or the same run: never another run, and never a panic.
 #[test]
 fn a_line_with_a_slip_is_never_taken_for_another_run() {
     let honest = |(seed, text): (u64, String)| {
@@ -146,11 +146,11 @@ fn a_line_with_a_slip_is_never_taken_for_another_run() {
     runner(1500).run(&slips(), honest).unwrap_or_else(|failure| unreachable!("{failure}"));
 }
 
-/// The command says by its code that it was not the recorded run, and why.
+/// The exit code and the output report a difference from the recorded run.
 #[test]
 fn the_command_survives_every_slip() {
     let survives = |(_, text): (u64, String)| {
-        // No argument has it.
+        // Arguments cannot contain NUL.
         let text = text.replace('\u{0}', "");
         let output = fresh(&text);
         let err = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -180,7 +180,7 @@ fn a_wrong_hash_is_told_from_the_right_one() {
     assert!(said.contains("This is not what was recorded: between steps"), "{said}");
 }
 
-/// Whatever a choice changes, the hash changes with it.
+/// Any change of a choice that changes the run changes the hash.
 #[test]
 fn no_two_different_runs_have_one_hash() {
     let world = OWN[0].parse::<scenarios::Scenario<ReplyServer>>().expect("a name").world();

@@ -1,5 +1,5 @@
-//! One client: a connection, or a socket for datagrams, that does what it is told and reports what it sees. It decides
-//! nothing.
+//! One client: a connection, or a socket for datagrams, that performs actions and reports observations. The client
+//! decides nothing.
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,22 +14,22 @@ use crate::program::clients::{ClientAction, ServerAddress};
 use crate::program::lines::Lines;
 use crate::vocabulary;
 
-/// A client that was told to connect, or to send a datagram.
+/// A client with a connection, or with a socket for datagrams.
 pub(super) struct Client {
-    /// Its number.
+    /// The client's number.
     pub(super) number: u32,
-    /// Where it writes what it sees.
+    /// The receiver of the client's lines.
     pub(super) seen: UnboundedSender<Line>,
-    /// What it is told after that.
+    /// The actions after the first.
     pub(super) actions: UnboundedReceiver<ClientAction>,
 }
 
 impl Client {
-    /// Connects and lives until the connection is over.
+    /// Connects, and runs until the connection is over.
     ///
     /// # Errors
     ///
-    /// This machine lets nobody connect, be there a server or not.
+    /// This machine refuses every connection, with or without a server.
     pub(super) async fn live(
         mut self,
         server: String,
@@ -75,7 +75,7 @@ impl Client {
         Ok(())
     }
 
-    /// Until it is over; returns how. `None`: by our own doing.
+    /// Runs until the connection is over, and returns how: `None` if the client reset it.
     async fn converse<Stream: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         mut connection: Stream,
@@ -94,18 +94,18 @@ impl Client {
                     reset(&connection);
                     return None;
                 } else {
-                    // A connection that cannot be written to says so when it is read.
+                    // A failed write shows in the next read.
                     perform(&mut connection, action).await.unwrap_or_default();
                 },
             }
         }
     }
 
-    /// Sends datagrams from one port and hears the answers, until it is told nothing more.
+    /// Sends datagrams from one port and receives the answers, until the last action.
     ///
     /// # Errors
     ///
-    /// This machine has no socket for it, or does not let it send.
+    /// This machine has no socket for datagrams, or refuses to send.
     pub(super) async fn exchange(mut self, v6: bool) -> io::Result<()> {
         let home: SocketAddr =
             if v6 { (Ipv6Addr::LOCALHOST, 0).into() } else { (Ipv4Addr::LOCALHOST, 0).into() };
@@ -126,21 +126,21 @@ impl Client {
                 },
             }
         }
-        // Whoever could answer has answered.
+        // Every process has exited: all answers have arrived.
         while let Ok((count, _)) = socket.try_recv_from(&mut bytes) {
             self.on_datagram(&bytes[..count]);
         }
         Ok(())
     }
 
-    /// An answer. That nobody was there to hear a datagram is none.
+    /// Reports an answer. An ICMP error, because no server received a datagram, is no answer.
     fn on_datagram(&self, datagram: &[u8]) {
         self.observe(vocabulary::client_data(&String::from_utf8_lossy(datagram)));
     }
 
     fn observe(&self, observation: Observation) {
         let line = Line { observer: Observer::Client(self.number), observation };
-        // Nobody listens any more when a run is given up.
+        // The receiver is dropped when a run is given up.
         self.seen.send(line).unwrap_or_default();
     }
 }

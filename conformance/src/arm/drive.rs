@@ -1,7 +1,7 @@
-//! Runs real processes: starts a primary, reads what it and its workers write down, and is the clients.
+//! Runs real processes: starts a primary, reads the lines of all processes, and plays the clients.
 //!
-//! Every process of a run inherits one pipe as its standard output and writes its lines there. The end of that pipe
-//! is the end of the run: no process is left. Nothing here knows what the processes are written in.
+//! Every process of a run inherits one pipe as standard output and writes lines there. The end of the pipe is the
+//! end of the run: no process is left. The language of the processes does not matter here.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -26,7 +26,7 @@ use crate::scenario::Scenario;
 use crate::trace::Trace;
 use crate::vocabulary;
 
-/// What makes a process a worker, or changes how it runs: it must not leak into a primary from outside.
+/// Variables that make a process a worker, or change how a process runs. A primary must not inherit them.
 const FOREIGN: [&str; 5] = [
     "NODE_UNIQUE_ID",
     "NODE_CHANNEL_FD",
@@ -35,8 +35,8 @@ const FOREIGN: [&str; 5] = [
     "NODE_OPTIONS",
 ];
 
-/// How many descriptors a process can have that is to run out of them: more than it needs until then, and few enough to
-/// be used up in no time.
+/// The limit of descriptors in a scenario that exhausts them: more than a process needs before, and few enough to
+/// exhaust quickly.
 const FEW: u32 = 256;
 
 /// How a primary is started.
@@ -44,12 +44,12 @@ const FEW: u32 = 256;
 pub struct Launch {
     /// The executable.
     pub program: OsString,
-    /// Its arguments.
+    /// The arguments.
     pub args: Vec<OsString>,
-    /// Laid over this process's environment.
+    /// Variables laid over this process's environment.
     pub env: Vec<(String, String)>,
-    /// Files that are written beside the directory of the run, by name: an argument that is [`BESIDE`] and a name is their
-    /// path.
+    /// Files that are written beside the directory of the run, by name. The argument [`BESIDE`] with a name
+    /// becomes the path.
     pub files: Vec<(&'static str, &'static str)>,
 }
 
@@ -57,7 +57,7 @@ pub struct Launch {
 pub const BESIDE: &str = "{beside}/";
 
 impl Launch {
-    /// The same, and it and its workers can have only so many descriptors.
+    /// The same launch, with a limit of descriptors for the primary and the workers.
     fn with_few_descriptors(&self) -> Launch {
         let limited = format!("ulimit -n {FEW} && exec \"$0\" \"$@\"");
         let args = ["-c".into(), limited.into(), self.program.clone()].into_iter().chain(self.args.clone());
@@ -70,11 +70,11 @@ impl Launch {
     }
 }
 
-/// Runs a scenario once, in at most this time, and returns what everybody saw.
+/// Runs a scenario once, within the deadline, and returns the trace.
 ///
 /// # Errors
 ///
-/// The processes cannot be started, write something that is no line, or do not come to an end. None of them is left.
+/// The processes cannot be started, write a malformed line, or do not end in time. All of them are killed.
 pub fn run(launch: &Launch, scenario: &Scenario, deadline: Duration) -> Result<Trace, RunError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Machine)?;
@@ -126,7 +126,7 @@ async fn perform(
     let mut run = RealRun::new(scenario, directory);
     let ended = tokio::time::timeout(deadline, run.drive(stdout)).await;
     if !matches!(ended, Ok(Ok(()))) {
-        // The leader has not been waited for, so the number still means this group.
+        // The leader has not been waited for, so the number still means the same group.
         killpg(group, Signal::SIGKILL).map_err(|errno| RunError::Machine(errno.into()))?;
     }
     primary.wait().await.map_err(RunError::Machine)?;
@@ -189,7 +189,7 @@ impl RealRun {
                     self.on_line(text.parse().map_err(RunError::Garbled)?)?;
                 } else {
                     processes_live = false;
-                    // Nobody will answer a datagram any more. A connection says by itself when it is over.
+                    // No process is left to answer a datagram. A connection reports its own end.
                     self.acts.clear();
                 },
                 Some(line) = self.by_clients.recv() => self.on_line(line)?,
@@ -243,12 +243,12 @@ impl RealRun {
         Client { number, seen: self.seen.clone(), actions }
     }
 
-    /// A client whose connection is over is told in vain.
+    /// Forwards an action. A client whose connection is over ignores it.
     fn forward(&self, number: u32, act: &ClientAction) {
         self.acts.get(&number).into_iter().for_each(|acts| acts.send(act.clone()).unwrap_or_default());
     }
 
-    /// A line of a client that has no connection for it.
+    /// Writes a line for a client without a connection.
     fn observe(&self, number: u32, observation: Observation) {
         let line = Line { observer: Observer::Client(number), observation };
         self.seen.send(line).expect("the stage hears its own clients");
@@ -260,26 +260,26 @@ impl RealRun {
 pub enum RunError {
     /// The primary could not be started.
     Spawn {
-        /// What was to be executed.
+        /// The executable.
         program: String,
-        /// Why it was not.
+        /// The error of the start.
         error: io::Error,
     },
     /// The run did not end in time. Its processes were killed.
     Hang {
-        /// The time it had.
+        /// The deadline.
         deadline: Duration,
-        /// What had been seen.
+        /// The lines until then.
         seen: Trace,
-        /// What the processes wrote to standard error.
+        /// Standard error of the processes.
         stderr: String,
     },
-    /// Nobody wrote a line.
+    /// No process wrote a line.
     Silent {
-        /// What the processes wrote to standard error.
+        /// Standard error of the processes.
         stderr: String,
     },
-    /// A process wrote something that is no line.
+    /// A process wrote a malformed line.
     Garbled(BadLine),
     /// This machine failed.
     Machine(io::Error),

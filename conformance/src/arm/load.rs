@@ -1,4 +1,4 @@
-//! A machine that is not idle, for recordings under load: threads that count until they are dropped, or one core for all.
+//! A busy machine, for recordings under load: threads that count, or one core for all processes.
 
 use std::io;
 use std::num::NonZero;
@@ -11,18 +11,18 @@ use nix::unistd::Pid;
 
 use crate::fixture::THREADS_A_CORE;
 
-/// This thread, and every process it starts, stays on one core for as long as this lives.
+/// Keeps this thread, and every process that it starts, on one core until dropped.
 #[derive(Debug)]
 pub(super) struct Pinned {
     before: CpuSet,
 }
 
 impl Pinned {
-    /// The first core that this thread may use.
+    /// Pins to the first core that this thread may use.
     ///
     /// # Errors
     ///
-    /// The operating system does not say which, or does not do it.
+    /// The operating system refuses to report or to set the cores.
     pub(super) fn new() -> io::Result<Self> {
         let this_thread = Pid::from_raw(0);
         let before = sched_getaffinity(this_thread)?;
@@ -36,12 +36,12 @@ impl Pinned {
 
 impl Drop for Pinned {
     fn drop(&mut self) {
-        // It was so before; if it cannot be so again, what is run next is merely slower.
+        // On failure, later runs are only slower.
         sched_setaffinity(Pid::from_raw(0), &self.before).unwrap_or_default();
     }
 }
 
-/// The machine is busy for as long as this lives.
+/// Keeps the machine busy until dropped.
 #[derive(Debug)]
 pub(super) struct Busy {
     stop: Arc<AtomicBool>,

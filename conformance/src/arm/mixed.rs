@@ -1,6 +1,6 @@
-//! Two runtimes in one cluster, so that each end of the wire is held against Node's other end: our primary with workers
-//! on live Node, and a primary on live Node with our workers. Either side plays its part exactly as it does alone; what
-//! is new here is only whom the primary is told to start.
+//! Two runtimes in one cluster, to test each end of the wire against Node's other end: our primary with workers on
+//! live Node, and a primary on live Node with our workers. Each side plays its part as it does alone; only the
+//! executable of the workers is different.
 
 use std::time::Duration;
 
@@ -21,23 +21,23 @@ pub struct Mixed {
     node: Runtime,
 }
 
-/// Where the primary of a mixed cluster runs. Its workers run on the other side.
+/// The side of the primary in a mixed cluster. The workers run on the other side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Side {
-    /// On the real system, in our own executable.
+    /// The real system, in this executable.
     Unix,
     /// On live Node.
     Node,
 }
 
 impl Mixed {
-    /// A cluster with its primary on one side of these two and its workers on the other.
+    /// A cluster with its primary on the given side and its workers on the other.
     pub fn new(primary: Side, unix: Unix, node: Runtime) -> Self {
         Mixed { primary, unix, node }
     }
 
-    /// Who is mixed, the primary first: `unix with workers on node v20.20.2`. So what a runtime does as a primary is
-    /// excused here, too.
+    /// The name, primary first: `unix with workers on node v20.20.2`. Exceptions for a primary's runtime match it,
+    /// too.
     pub fn name(&self) -> String {
         let node = self.node.name();
         match self.primary {
@@ -46,7 +46,7 @@ impl Mixed {
         }
     }
 
-    /// The runtime that is not ours.
+    /// The runtime of Node.
     pub fn node(&self) -> &Runtime {
         &self.node
     }
@@ -60,7 +60,7 @@ impl Mixed {
         drive::run(&self.launch(scenario), scenario, DEADLINE)
     }
 
-    /// The primary is started as ever, and told behind its own arguments how the other side is.
+    /// The primary starts as it does alone; behind its own arguments follows the command of the workers.
     fn launch(&self, scenario: &Scenario) -> Launch {
         let (unix, node) = (self.unix.launch(scenario), self.node.launch(scenario));
         let (mut primary, workers) = match self.primary {

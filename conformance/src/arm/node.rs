@@ -1,4 +1,4 @@
-//! Live JavaScript: Node, or any runtime that has `cluster` and is called in the same way. Runs and records.
+//! Live JavaScript: Node, or any runtime with `cluster` and the same command line. Runs and records.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -26,11 +26,11 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Asks the executable, searched in `PATH` if it is a bare name, for its version. It has five seconds.
+    /// Asks the executable for its version, within five seconds. A bare name is searched in `PATH`.
     ///
     /// # Errors
     ///
-    /// It cannot be executed, or has no version to tell.
+    /// The executable cannot be run, or prints no version.
     pub fn find(program: &Path) -> Result<Self, NoRuntime> {
         let none = |why: String| NoRuntime { program: program.to_owned(), why };
         let said = version::ask(program).map_err(|error| none(error.to_string()))?;
@@ -45,12 +45,12 @@ impl Runtime {
         format!("{name} {}", self.version)
     }
 
-    /// What is executed.
+    /// The executable.
     pub(crate) fn program(&self) -> &Path {
         &self.program
     }
 
-    /// The name of the directory with its recordings: `node-v20.20.2`.
+    /// The name of the directory with the recordings: `node-v20.20.2`.
     pub fn directory(&self) -> String {
         self.name().replace(' ', "-")
     }
@@ -64,14 +64,14 @@ impl Runtime {
         drive::run(&self.launch(scenario), scenario, DEADLINE)
     }
 
-    /// How a process that plays a part of this scenario is started.
+    /// The command of a process that plays a part of the scenario.
     pub(super) fn launch(&self, scenario: &Scenario) -> Launch {
         let args = vec![format!("{BESIDE}{}", RECORDER.0).into(), scenario.absolute().into()];
         let env = scenario.settings.policy_variable().into_iter().collect();
         Launch { program: self.program.clone().into(), args, env, files: vec![RECORDER] }
     }
 
-    /// Runs a scenario so many times under this load and adds what was seen to its fixture. `progress` is told after
+    /// Runs a scenario `runs` times under a load and adds the traces to the fixture. `progress` is called after
     /// each run.
     ///
     /// # Errors
@@ -100,7 +100,7 @@ impl Runtime {
         Ok(())
     }
 
-    /// The first of them on this thread.
+    /// The first run is on this thread.
     fn run_at_once(&self, scenario: &Scenario, runs: u32) -> Vec<Result<Trace, RunError>> {
         thread::scope(|scope| {
             let others: Vec<_> = (1..runs).map(|_| scope.spawn(|| self.run(scenario))).collect();
@@ -111,7 +111,7 @@ impl Runtime {
     }
 }
 
-/// There is no such runtime.
+/// No such runtime is installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoRuntime {
     program: PathBuf,

@@ -1,7 +1,7 @@
-//! The directory of a run and what is seen in it and of its servers from outside. It is made for the run and goes with it.
+//! The directory of a run, and observations of its files and servers from outside. Removed at the end of the run.
 //!
-//! Its path is longer than the address of a Unix socket can be, so that every scenario with a path shows that this is
-//! no limit: the processes are at home in it, and everybody else reaches its files by its descriptor.
+//! Its path is longer than the address of a Unix socket, so that every scenario with a path tests such addresses:
+//! the processes run inside the directory, and clients reach its files by its descriptor.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -26,11 +26,11 @@ pub(super) struct RunDir {
 }
 
 impl RunDir {
-    /// A new one, in which everybody may do everything.
+    /// A new directory that every user may write.
     ///
     /// # Errors
     ///
-    /// It cannot be made.
+    /// The directory cannot be created.
     pub(super) fn new() -> io::Result<Self> {
         let whole = tempfile::tempdir()?;
         let path = whole.path().canonicalize()?.join("x".repeat(LONG));
@@ -44,12 +44,12 @@ impl RunDir {
         &self.path
     }
 
-    /// A file beside it, which no scenario sees.
+    /// The path of a file beside the directory, outside the scenario.
     pub(super) fn beside(&self, name: &str) -> PathBuf {
         self.whole.path().join(name)
     }
 
-    /// Writes a file beside it that every user may read.
+    /// Writes a file beside the directory that every user may read.
     ///
     /// # Errors
     ///
@@ -60,12 +60,13 @@ impl RunDir {
         fs::set_permissions(&path, Permissions::from_mode(0o644))
     }
 
-    /// A short path to a file in it, good while this lives.
+    /// A short path to a file in the directory, valid until the directory is dropped.
     pub(super) fn reach(&self, name: &str) -> PathBuf {
         Path::new("/proc/self/fd").join(self.opened.as_raw_fd().to_string()).join(name)
     }
 
-    /// Who may read and write the path of a server; `None`: there is none. That it can be executed means nothing.
+    /// The mode of a server's path, without the bits to execute, which mean nothing for a socket; `None` without a
+    /// path.
     pub(super) fn mode(&self, at: &ServerAddress) -> Option<String> {
         let ServerAddress::Path(name) = at else { return None };
         let metadata = fs::symlink_metadata(self.reach(name)).ok()?;
@@ -73,11 +74,11 @@ impl RunDir {
     }
 }
 
-/// How many connections the kernel holds for who listens at this port; `None`: nobody does.
+/// The number of connections that the kernel queues for the listener at this port; `None` without a listener.
 ///
 /// # Errors
 ///
-/// There is no `ss`, of the package `iproute2`, that tells it.
+/// `ss`, of the package `iproute2`, is missing.
 pub(super) fn backlog(at: &ServerAddress) -> io::Result<Option<String>> {
     let (ServerAddress::V4(port) | ServerAddress::V6(port)) = at else { return Ok(None) };
     let told = Command::new("ss").args(["-Hltn", "sport", "=", &format!(":{port}")]).output()?;

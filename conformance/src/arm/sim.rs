@@ -1,7 +1,8 @@
-//! The simulator as an arm: random schedules of a scenario, the search for one with a given trace, and the replay of a
-//! line. Channels, sockets and processes are data, so a run takes microseconds and every schedule can be had.
+//! The simulator as an arm: random schedules of a scenario, the search for a schedule with a given trace, and the
+//! replay of a line. Channels, sockets and processes are data: a run takes microseconds, and every schedule is
+//! possible.
 //!
-//! Nothing fails here that does not fail on a healthy machine: bytes may arrive in pieces, and that is all.
+//! The only fault is a read in pieces, which a healthy machine has, too.
 
 use std::sync::Arc;
 
@@ -29,10 +30,10 @@ pub use scenario_program::ScenarioProgram;
 /// The directory of a run.
 const PLACE: &str = "/run";
 
-/// A directory that does not exist, here and on real systems.
+/// A directory that exists neither here nor on real systems.
 const NOWHERE: &str = "/nowhere";
 
-/// Node ends with this code when an error is caught by nobody.
+/// The exit code of Node after an uncaught error.
 const UNCAUGHT: i32 = 1;
 
 /// The simulator, where a runtime is named.
@@ -44,53 +45,53 @@ pub struct Sim {
     context: ScenarioContext,
 }
 
-/// A run, and the line that replays it.
+/// A run and its replay line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
-    /// What everybody saw.
+    /// The trace.
     pub trace: Trace,
     /// For `conformance replay`.
     pub replay: String,
 }
 
-/// Whether the simulator can do what was seen.
+/// Whether the simulator can produce a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reach {
-    /// It can: this run does it.
+    /// This run produces the trace.
     Yes(Run),
-    /// No schedule does it.
+    /// No schedule produces the trace.
     No(Nearest),
     /// The search was given up.
     Unknown(Nearest),
 }
 
-/// How near the simulator came to what was seen.
+/// The run of the simulator nearest to a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Nearest {
-    /// How many of the lines it has written in the same way.
+    /// The number of lines that are equal.
     pub made: usize,
     /// How many lines there are.
     pub of: usize,
-    /// What did not fit there. `None`: no line was the reason.
+    /// The first difference; `None` if no line was the reason.
     pub misfit: Option<Divergence>,
-    /// The check that the nearest run fails, if it does: a search goes no further there.
+    /// The check that the nearest run fails. A search does not continue behind a failed check.
     pub failed: Option<Box<Failure>>,
     /// How many different worlds were looked at.
     pub worlds: usize,
-    /// The line that replays the nearest run.
+    /// The replay line of the nearest run.
     pub replay: String,
 }
 
-/// The place at which the simulator writes something else.
+/// The first line at which the simulator differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Divergence {
-    /// Whose line.
+    /// The observer of the line.
     pub observer: Observer,
-    /// Which of its lines, from 1.
+    /// The number of the line in the observer's sequence, from 1.
     pub line: usize,
-    /// What was written instead; `None`: nothing more happens.
+    /// The simulator's line; `None` if nothing more happens.
     pub found: Option<String>,
-    /// What should have been written; `None`: nothing more.
+    /// The line of the trace; `None` if the trace ends.
     pub wanted: Option<String>,
 }
 
@@ -107,18 +108,18 @@ impl Sim {
         }
     }
 
-    /// The same, but these lines are not written down.
+    /// Hides these lines from the traces.
     #[must_use]
     pub fn hiding(mut self, lines: impl IntoIterator<Item = LinePattern>) -> Self {
         self.context.hidden = lines.into_iter().collect();
         self
     }
 
-    /// Runs the scenario on the schedule with this number. In every second one, bytes come in pieces.
+    /// Runs the scenario on the schedule of this seed. Under every odd seed, reads return pieces.
     ///
     /// # Errors
     ///
-    /// A check of the simulator fails: something is wrong that no observer need have seen.
+    /// A check of the simulator fails: a defect that need not show in any line.
     pub fn sample(&self, seed: u64) -> Result<Run, Box<Failure>> {
         let pieces = Faults::only(&[Fault::PartialRead]);
         let faults = if seed.is_multiple_of(2) { Faults::none() } else { pieces };
@@ -134,7 +135,7 @@ impl Sim {
         run(self.world())
     }
 
-    /// Searches for a schedule on which everybody sees exactly this, within a budget of worlds.
+    /// Searches for a schedule with this trace, within a budget of worlds.
     pub fn reaches(&self, trace: &Trace, budget: impl Into<Budget>) -> Reach {
         match explore::reaches(&self.world(), &wanted(trace), budget) {
             Reached::Yes(choices) => Reach::Yes(self.found(choices, trace)),
@@ -143,24 +144,24 @@ impl Sim {
         }
     }
 
-    /// What never ends in a run that came to rest with this trace, in words; `None` if everything has ended.
+    /// Everything that never ends in a run at rest with this trace, in words; `None` if everything has ended.
     pub fn hang(&self, trace: &Trace) -> Option<String> {
         hang::words(&self.context.scenario, trace)
     }
 
-    /// Runs a recorded line again. Its [`Trace`](cluster_sim::Trace) is kept.
+    /// Runs a replay line, with a [`Trace`](cluster_sim::Trace) of every step.
     pub fn replay(&self, line: &replay::Line) -> replay::Replayed<ScenarioProgram> {
         line.replay(self.world().traced())
     }
 
-    /// Its world, on a quiet schedule.
+    /// The world of the scenario, on a quiet schedule.
     pub fn world(&self) -> World<ScenarioProgram> {
         let settings = translate::settings(&self.context.scenario, SpawnOptions::new());
         World::new(ScenarioProgram::new(self.context.clone()), settings)
             .named(self.context.scenario.name.clone())
     }
 
-    /// A search answers by choices; only what a replay of them shows is believed.
+    /// A search returns choices; only their replay is evidence.
     fn found(&self, choices: Vec<u32>, trace: &Trace) -> Run {
         let run = run(self.world().on(Schedule::replay(choices)));
         let run = run.unwrap_or_else(|failure| unreachable!("a search takes no step that fails: {failure}"));
@@ -187,7 +188,7 @@ fn run(mut world: World<ScenarioProgram>) -> Result<Run, Box<Failure>> {
     Ok(Run { trace: seen(&world), replay: world.replay_line() })
 }
 
-/// What everybody saw in a world; its lines are canonical.
+/// The trace of a world. The lines are canonical.
 pub fn seen(world: &World<ScenarioProgram>) -> Trace {
     let mut trace = Trace::default();
     for line in world.observations() {

@@ -1,5 +1,5 @@
-//! From the values of `cluster-core` to the words of observations, and from a scenario to its settings: the same for
-//! the simulator and for the real system, so that both write the same line for the same thing. It runs nothing.
+//! From values of `cluster-core` to observations, and from a scenario to settings. The simulator and the real
+//! system share this translation, so that both write the same line for the same event.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ use crate::observation::Observation;
 use crate::scenario::{self, Bind, Listen, Policy, Scenario};
 use crate::vocabulary::{self, Whereabouts};
 
-/// How the primary of a scenario is set up. What is not said there is as in Node.
+/// The settings of a scenario's primary. The defaults are Node's.
 pub(super) fn settings(scenario: &Scenario, command: SpawnOptions) -> Settings {
     let command = command.serialization(serialization(scenario));
     Settings { policy: policy(scenario.settings.policy), spawn: command, ..Settings::default() }
@@ -28,7 +28,7 @@ fn serialization(scenario: &Scenario) -> Serialization {
     }
 }
 
-/// How connections find their worker.
+/// The scheduling policy.
 pub(super) fn policy(policy: Policy) -> SchedulingPolicy {
     match policy {
         Policy::RoundRobin => SchedulingPolicy::RoundRobin,
@@ -36,7 +36,7 @@ pub(super) fn policy(policy: Policy) -> SchedulingPolicy {
     }
 }
 
-/// A signal of a scenario as the operating system has it.
+/// A signal of a scenario, as a signal of the core.
 pub(super) fn signal(signal: crate::scenario::Signal) -> Signal {
     Signal::from_name(signal.name()).expect("the core knows every signal a scenario can name")
 }
@@ -63,7 +63,7 @@ pub(super) fn bind(bind: &Bind, port: u16, fd: Option<u32>) -> ListenOptions {
     ListenOptions { address, exclusive, reuse_port, ..ListenOptions::default() }
 }
 
-/// What is set up. `own` are the arguments that every run needs.
+/// The setup of a scenario. `own` holds the arguments that every run needs.
 pub(super) fn setup(setup: &scenario::Setup, own: &[String]) -> SpawnOptions {
     let stdio = |stdio: &scenario::Stdio| match stdio {
         scenario::Stdio::Inherit => Stdio::Inherit,
@@ -93,14 +93,16 @@ pub(super) fn setup(setup: &scenario::Setup, own: &[String]) -> SpawnOptions {
     options
 }
 
-/// The line of the event `setup` and of the action `settings`. The first `own` arguments are those that every run needs.
+/// The line of the event `setup` and of the action `settings`. The first `own` arguments are those that every run
+/// needs.
 pub(super) fn settings_line(what: &str, options: &SpawnOptions, own: usize) -> Observation {
     let given: Vec<String> = options.get_args().iter().skip(own).map(ToString::to_string).collect();
     let directory = options.get_cwd().map(ToString::to_string);
     vocabulary::settings(what, &given, directory.as_deref(), options.is_silent())
 }
 
-/// What a simulated worker writes to a pipe. There are no pipes in the simulator: the channel carries it, in order.
+/// The content of a line that a simulated worker writes to a pipe. The simulator has no pipes: the channel carries
+/// the line, in order.
 pub(super) fn piped(fd: u32, text: &str) -> Value {
     serde_json::json!({ "fd": fd, "text": text })
 }
@@ -132,10 +134,10 @@ pub(super) fn asked(address: &ListenAddress) -> Whereabouts {
     }
 }
 
-/// The line a primary writes for an event. `known` is what it knows of a worker at this moment.
+/// The line of an event in the primary. `known` returns the state of a worker.
 ///
-/// `None`: an event Node does not have, and no word either.
-/// `place` is the directory of the run, and every worker needs the first `own_args` arguments. `came` is told what came with a message, and its text, and says what it is.
+/// `None`: an event that Node does not have. `place` is the directory of the run, and every worker needs the first
+/// `own_args` arguments. `came` receives the handle and the text of a message, and returns the handle's kind.
 pub(super) fn event<'a>(
     event: &Event,
     place: &str,
@@ -177,12 +179,12 @@ pub(super) fn event<'a>(
     })
 }
 
-/// The line of the action `look`. `None`: everything that happens to this worker has happened, and it is forgotten.
+/// The line of the action `inspect`. `None`: all events of the worker are over, and the worker is forgotten.
 pub(super) fn look(worker: u64, known: Option<&WorkerInfo>) -> Option<Observation> {
     known.map(|known| vocabulary::life("look", worker, life(known)))
 }
 
-/// The line of a text that came over a pipe. `None`: nothing is known of the worker any more.
+/// The line of a text from a pipe. `None`: the worker is forgotten.
 pub(super) fn pipe(worker: WorkerId, fd: u32, text: &str, known: Option<&WorkerInfo>) -> Option<Observation> {
     known.map(|known| vocabulary::pipe(worker.0, fd, text, life(known)))
 }
@@ -192,7 +194,7 @@ pub(super) fn json(text: &str) -> Value {
     serde_json::from_str(text).expect("the families of forms are JSON")
 }
 
-/// A message as a text: a string as it is, any other value as JSON.
+/// A message as text: a string unquoted, any other value as JSON.
 pub(super) fn text(message: &Message) -> String {
     let json = || message.json_text().map_or_else(|error| error.to_string(), Cow::into_owned);
     message.to::<String>().unwrap_or_else(|_| json())

@@ -1,5 +1,5 @@
-//! The real operating system as an arm: this project's own executable, started in a role that no user needs, plays the
-//! primary and its workers on the face of `cluster`. The driver of all real processes runs it.
+//! The real operating system as an arm: this executable, started in a hidden role, plays the primary and the
+//! workers with the library `cluster`. [`drive`] starts the primary.
 
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ pub const PLAY: &str = "play";
 /// More than any run takes, even on a busy machine.
 const DEADLINE: Duration = Duration::from_mins(1);
 
-/// Node ends with this code when an error is caught by nobody.
+/// The exit code of Node after an uncaught error.
 const UNCAUGHT: i32 = 1;
 
 /// The name of the role and the scenario.
@@ -43,12 +43,12 @@ impl Unix {
     ///
     /// # Errors
     ///
-    /// The operating system cannot say where it is.
+    /// The operating system does not report the path.
     pub fn this() -> io::Result<Self> {
         Ok(Unix { program: env::current_exe()? })
     }
 
-    /// This executable, which must be `conformance`: for tests, which are another.
+    /// The executable at a path, for tests, which are another program.
     pub fn at(program: &Path) -> Self {
         Unix { program: program.to_owned() }
     }
@@ -62,7 +62,7 @@ impl Unix {
         drive::run(&self.launch(scenario), scenario, DEADLINE)
     }
 
-    /// How a process that plays a part of this scenario is started.
+    /// The command of a process that plays a part of the scenario.
     pub(super) fn launch(&self, scenario: &Scenario) -> Launch {
         let args = vec![PLAY.into(), scenario.absolute().into()];
         let env = scenario.settings.policy_variable().into_iter().collect();
@@ -70,14 +70,14 @@ impl Unix {
     }
 }
 
-/// Plays a part of a scenario in this process, which an arm has started: the primary's, or that of a worker if a primary
-/// has forked it. To be called while this is the only thread.
+/// Plays a part of a scenario in this process: the primary's, or that of a worker if a primary has forked it. Call
+/// this before any thread starts.
 ///
-/// `workers` is what a primary executes instead of this program, with its arguments; empty, it is this program.
+/// `workers` is the command of the workers; empty for this program.
 ///
 /// # Errors
 ///
-/// This process cannot play: its scenario, its environment or its channel is broken.
+/// The scenario, the environment or the channel is broken.
 pub fn play(scenario: &Path, workers: &[String]) -> Result<(), PlayError> {
     let channel = channel_at_start();
     let role = cluster::role().map_err(PlayError::Role)?;
@@ -94,8 +94,8 @@ pub fn play(scenario: &Path, workers: &[String]) -> Result<(), PlayError> {
     }
 }
 
-/// The number of the channel's descriptor. The library removes its variable before `main`; the kernel still shows the
-/// environment with which the process has started.
+/// The channel's descriptor. The library removes the variable before `main`; the kernel still shows the initial
+/// environment.
 fn channel_at_start() -> Option<RawFd> {
     let environment = fs::read("/proc/self/environ").ok()?;
     let mut variables = environment.split(|byte| *byte == 0);
@@ -103,7 +103,7 @@ fn channel_at_start() -> Option<RawFd> {
     str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// Whoever is not root is nobody already.
+/// Drops the privileges of root. Any other user has none to drop.
 fn become_nobody() -> io::Result<()> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(());
@@ -115,7 +115,7 @@ fn become_nobody() -> io::Result<()> {
     Ok(())
 }
 
-/// Writes a line down, in one write. If nobody reads any more, the run was given up, and so is this process.
+/// Writes a line with one write. If the pipe is closed, the run was given up, and this process exits.
 fn write(observer: Observer, seen: &Observation) {
     let line = Line { observer, observation: seen.clone() };
     let text = format!("{line}\n");
@@ -139,13 +139,13 @@ fn die(signal: Signal) -> ! {
 /// Why a process cannot play its part.
 #[derive(Debug)]
 pub enum PlayError {
-    /// Its environment says that it is a worker, but not how.
+    /// The environment of a worker is incomplete.
     Role(cluster::RoleError),
     /// The scenario cannot be read.
     Scenario(ScenarioError),
     /// There is no tokio runtime to be had.
     Runtime(io::Error),
-    /// It cannot join its cluster.
+    /// The worker cannot join its cluster.
     Join(cluster::JoinError),
 }
 

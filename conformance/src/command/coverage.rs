@@ -1,5 +1,5 @@
-//! `conformance coverage`: the page that says what the scenarios show, and how they stand. Without a report it tries every
-//! claim first, and what fails is told as `run` tells it.
+//! `conformance coverage`: the page of covered tests and topics, per arm. Without a report, all claims run first,
+//! and failures are printed as by `run`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,16 +11,16 @@ use super::run::Run;
 use super::{CliError, Outcome, Paths, file, print};
 use crate::coverage::{self, Page, Subjects};
 
-/// From which report, and what to do with the page.
+/// The report, and the destination of the page.
 #[derive(Debug, Args)]
 pub(super) struct Coverage {
-    /// What `conformance run --json` printed. Without, everything is run first
+    /// The output of `conformance run --json`. Default: run everything first
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Write the page to its file in the repository instead of printing it
+    /// Write the page to its file in the checkout instead of printing
     #[arg(long, conflicts_with = "check")]
     write: bool,
-    /// Fail if the page in the repository is not this one, and say where
+    /// Fail if the page in the checkout is out of date, and print the first difference
     #[arg(long)]
     check: bool,
 }
@@ -68,7 +68,7 @@ fn no_report(error: &serde_json::Error) -> CliError {
     CliError(format!("the report is not what `conformance run --json` prints: {error}"))
 }
 
-/// Whether the page in the repository is this one; if not, where it parts from it.
+/// Compares the page in the checkout with the current one, and prints the first difference.
 fn check(path: &Path, page: &str) -> Result<Outcome, CliError> {
     let stored = fs::read_to_string(path).unwrap_or_default();
     if stored == page {

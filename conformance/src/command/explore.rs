@@ -1,7 +1,7 @@
-//! `conformance explore`: looks for a run of a scenario in which something is wrong, and explains the smallest it finds.
+//! `conformance explore`: searches for a run of a scenario that fails, and explains the smallest one.
 //!
-//! Random schedules, or all of them. It says what was covered. A failing line is kept in the file of regressions, which
-//! is tried first the next time.
+//! Random schedules, or all schedules. Reports the coverage. A failing replay line is kept in the file of
+//! regressions, which runs first the next time.
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -31,41 +31,41 @@ use target::{Finding, Target, schedule};
 /// How many worlds an exhaustive search has seen.
 static SEEN: AtomicUsize = AtomicUsize::new(0);
 
-/// More threads than that help nobody.
+/// The limit of threads.
 const MOST_JOBS: usize = 256;
 
-/// Of what, where to look, and for how long.
+/// The target, the schedules, and the limits.
 #[derive(Debug, Args)]
 pub(super) struct Explore {
     /// A scenario, or one of the simulator's own: standard, serve-<workers>-<clients>, or
-    /// plan-<workers>-<clients>-<deeds of the primary>-<deeds of each worker>, as plan-1-1--cl: close, and listen again.
-    /// `cargo doc -p cluster-sim`, `standard`, says what the letters mean
+    /// plan-<workers>-<clients>-<moves of the primary>-<moves of each worker>, such as plan-1-1--cl: close, and
+    /// listen again. `cargo doc -p cluster-sim`, module `scenarios`, lists the letters
     scenario: String,
-    /// Random schedules that are run
+    /// Number of random schedules
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = at_least_1::<u64>)]
     seeds: u64,
     /// Try every schedule and every strike of the faults, not a sample
     #[arg(long, conflicts_with_all = ["seeds", "jobs"])]
     exhaustive: bool,
-    /// What can go wrong: names with commas between them, `all` or `none`. A wrong name is answered with those there are
+    /// Faults: names with commas between them, `all` or `none`. A wrong name prints the list
     #[arg(long, value_name = "FAULTS", value_delimiter = ',', default_value = "none")]
     faults: Vec<String>,
-    /// How many faults may strike in one run, those that only cut bytes aside
+    /// Faults per run at most, without those that only split bytes
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = at_least_1::<u8>)]
     strikes: u8,
-    /// Threads that run random schedules, 256 at most; without: one a core. What is found does not depend on it
+    /// Threads for random schedules, at most 256. Default: one per core. The result does not depend on the number
     #[arg(long, value_name = "N", value_parser = at_least_1::<usize>)]
     jobs: Option<usize>,
-    /// With --exhaustive: worlds that are looked at, at most
+    /// With --exhaustive: limit of worlds
     #[arg(long, value_name = "N", default_value_t = 10_000_000, value_parser = at_least_1::<usize>)]
     worlds: usize,
-    /// With --exhaustive: memory for the worlds that were seen, at most
+    /// With --exhaustive: limit of memory for visited worlds
     #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = at_least_1::<usize>)]
     memory: usize,
-    /// Seconds in which a run that fails is made smaller, at most. What was found until then is shown
+    /// Limit of seconds for shrinking a failing run; prints the smallest run until then
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     shrink_seconds: u64,
-    /// The file with the lines that have failed; they are run first. Without: that of the checkout around the working
+    /// The file of failing replay lines, which run first. Default: the file of the checkout around the working
     /// directory, or `regressions.txt`
     #[arg(long, value_name = "FILE")]
     regressions: Option<PathBuf>,
@@ -125,7 +125,7 @@ impl Explore {
         }
     }
 
-    /// The smallest run that is wrong in the same way, of those that are tried until the user or the clock ends it.
+    /// The smallest run that fails in the same way, among those tried until an interruption or the deadline.
     fn shrink<P: Program>(&self, target: &Target<P>, finding: &Finding, run: Run<P>) -> Run<P> {
         let progress = Progress::endless("shrinking");
         let fails = |run: &Run<P>| {
@@ -199,7 +199,7 @@ static ENOUGH: AtomicBool = AtomicBool::new(false);
 /// How often the clock is looked at.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// Ends shrinking after this time, or when the user wants no more. The simulator itself has no clock.
+/// Ends shrinking after the deadline, or at an interruption. The simulator itself has no clock.
 fn watch(at_most: Duration) {
     let begun = Instant::now();
     thread::spawn(move || {
@@ -210,21 +210,21 @@ fn watch(at_most: Duration) {
     });
 }
 
-/// Whether the nearest run that passes is searched for, which takes time.
+/// Whether to search for the nearest passing run, which takes time.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Nearest {
     Searched,
     Untried,
 }
 
-/// What a search came to.
+/// The result of a search.
 enum Found<P: Program> {
     Nothing,
     Wrong(Finding, Box<Run<P>>),
     Interrupted,
 }
 
-/// The first line of the file that fails again.
+/// The first regression that fails again.
 fn again<P: Program>(
     target: &Target<P>,
     regressions: &Regressions,
@@ -247,7 +247,7 @@ fn again<P: Program>(
     Ok(None)
 }
 
-/// The run as a table, where the nearest one that passes goes another way, and last the line that replays it.
+/// Prints the run, the difference to the nearest passing run, and last the replay line.
 fn explain<P: Program>(
     target: &Target<P>,
     finding: &Finding,

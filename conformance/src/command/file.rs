@@ -1,5 +1,4 @@
-//! Files that are written for somebody else: there whole, or not at all, unless they have several names or are no files. It
-//! knows nothing of what is in them.
+//! Output files: written whole or not at all, unless a file has several names or is no regular file.
 
 use std::fmt;
 use std::fs::{self, Metadata, Permissions};
@@ -11,19 +10,19 @@ use tempfile::{Builder, NamedTempFile};
 
 use super::CliError;
 
-/// Whether this can be written: whoever cannot have it shall not wait for hours to hear that. Nothing is left behind.
+/// Whether the path can be written. Checked before a long run, and without a trace.
 pub(super) fn writable(path: &Path) -> Result<(), CliError> {
     let asked = match replaced(path) {
         Some(permissions) => beside(path, permissions).map(|_| ()),
-        // Whoever reads from a pipe would take it for the end.
+        // Opening a pipe would end the stream of its reader.
         None if fs::metadata(path).is_ok_and(|known| known.file_type().is_fifo()) => Ok(()),
         None => fs::OpenOptions::new().write(true).open(path).map(|_| ()),
     };
     asked.map_err(|error| cli_error(path, &error))
 }
 
-/// Writes it all: a reader sees what was there before, or this. What has more than one name, a pipe or a device is
-/// written to as it is.
+/// Writes the whole file: a reader finds the old or the new content. A file with several names, a pipe or a device
+/// is written in place.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     let written = match replaced(path) {
         Some(permissions) => replace(path, permissions, bytes),
@@ -32,17 +31,17 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     written.map_err(|error| cli_error(path, &error))
 }
 
-/// What is wrong with a file.
+/// An error with the path of its file.
 pub(super) fn cli_error(path: &Path, error: &impl fmt::Display) -> CliError {
     CliError(format!("{}: {error}", path.display()))
 }
 
-/// Whether another file takes its place, and who may read and write that: whoever could the old one, and a new one, whom the
-/// mask lets.
+/// The permissions of the replacement, if a new file replaces the path: those of the old file, or the default
+/// under the mask.
 fn replaced(path: &Path) -> Option<Permissions> {
     match fs::metadata(path) {
         Ok(known) => is_alone(&known).then(|| known.permissions()),
-        // A link that leads nowhere is not made to lead somewhere.
+        // A dangling link is not followed.
         Err(_) => fs::symlink_metadata(path).is_err().then(|| Permissions::from_mode(0o666)),
     }
 }
@@ -52,7 +51,7 @@ fn is_alone(known: &Metadata) -> bool {
 }
 
 fn replace(path: &Path, permissions: Permissions, bytes: &[u8]) -> io::Result<()> {
-    // What a link leads to is replaced, and the link stays.
+    // The target of a link is replaced; the link stays.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let mut file = beside(&path, permissions.clone())?;
     if path.exists() {
@@ -70,7 +69,7 @@ fn beside(path: &Path, permissions: Permissions) -> io::Result<NamedTempFile> {
     let mut builder = Builder::new();
     builder.prefix(".conformance-").permissions(permissions);
     let directory = directory.unwrap_or(Path::new("."));
-    // Its own errors name the file that was to be made.
+    // The builder's error would name the temporary file.
     fs::metadata(directory)?;
     builder.tempfile_in(directory)
 }

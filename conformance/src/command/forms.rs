@@ -1,4 +1,4 @@
-//! `conformance forms`: every form of a call that a Node program may use, under our primary and under Node's own.
+//! `conformance forms`: every form of a call that a Node program may use, under our primary and under Node's.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,19 +11,19 @@ use crate::arm::node::Runtime;
 use crate::exceptions::glob;
 use crate::forms::{Forms, Setting, Tally};
 
-/// So many of those that differ are shown for each setting.
+/// The limit of printed differences per setting.
 const SHOWN: usize = 20;
 
-/// Which, and on what.
+/// The settings, and the runtimes.
 #[derive(Debug, Args)]
 pub(super) struct FormsOf {
     /// The Node.js to use; may be given several times. Without: `node`
     #[arg(long = "node", value_name = "PATH")]
     nodes: Vec<PathBuf>,
-    /// Only these settings, as `forms.json` names them; `*` is anything; may be given several times
+    /// Only these settings of `forms.json`; `*` matches any text; repeatable
     #[arg(long = "setting", value_name = "NAME")]
     settings: Vec<String>,
-    /// Compare nothing; write the families of forms for random scenarios, those that all named Node.js agree on
+    /// Compare nothing; write the families of forms for random scenarios on which all given Node.js agree
     #[arg(long, value_name = "FILE", conflicts_with = "settings")]
     families: Option<PathBuf>,
 }

@@ -19,35 +19,35 @@ use crate::arm::unix::Unix;
 use crate::fuzz::{Generated, Real, RunChecker, RunOutcome};
 use crate::verdict::Failure;
 
-/// So many of those that diverge are shrunk and shown.
+/// The limit of diverging scenarios that are shrunk and printed.
 const SHOWN: usize = 5;
 
-/// How many, which and where.
+/// The number, the seed and the arms.
 #[derive(Debug, Args)]
 pub(super) struct Fuzz {
     /// How many random scenarios
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = at_least_1::<u64>)]
     runs: u64,
-    /// Which ones: a seed stands for all its scenarios
+    /// The seed of all scenarios
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
-    /// Only the scenario with this number; if it stays undecided, it is written as one that diverges is, and the nearest
-    /// run of the simulator is shown
+    /// Only the scenario with this number. If undecided, its file is written, and the nearest run of the simulator
+    /// is printed
     #[arg(long, value_name = "N")]
     only: Option<u64>,
-    /// Where they are run for real; may be given several times. Without: `unix` and `node`
+    /// Arms with real processes; repeatable. Default: `unix` and `node`
     #[arg(long = "arm", value_name = "ARM")]
     arms: Vec<Arm>,
-    /// The Node.js of the arms that need one; without: `node`
+    /// The Node.js of the arms that need one. Default: `node`
     #[arg(long, value_name = "PATH")]
     node: Option<PathBuf>,
-    /// Worlds of the simulator that are looked at for one trace, at most
+    /// Limit of worlds of the simulator per trace
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = at_least_1::<usize>)]
     worlds: usize,
-    /// Tries at making a scenario that diverges smaller
+    /// Limit of attempts to shrink a diverging scenario
     #[arg(long, value_name = "N", default_value_t = 100)]
     shrinks: u32,
-    /// Where scenarios that diverge are written, shrunk; each can be added to the suite as it is
+    /// Directory for shrunk diverging scenarios, each ready for the suite
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
 }
@@ -80,7 +80,7 @@ impl fmt::Display for Tally {
     }
 }
 
-/// How one scenario went on one arm.
+/// The outcome of one scenario on one arm.
 struct Finished {
     number: u64,
     arm: String,
@@ -146,7 +146,7 @@ impl Fuzz {
         }
     }
 
-    /// On as many threads as there are cores; tells what came of each as it comes.
+    /// Runs on one thread per core, and reports each outcome at once.
     fn run_all(
         &self,
         reals: &[Real],
@@ -168,7 +168,7 @@ impl Fuzz {
                 for real in reals {
                     let outcome = self.one(number, real, checker, directory);
                     if interrupt::is_stopped() {
-                        // Perhaps its processes were ended: it says nothing.
+                        // The processes may have been killed: no outcome.
                         return;
                     }
                     let finished = Finished { number, arm: real.name(), outcome };
@@ -196,8 +196,8 @@ impl Fuzz {
         }
     }
 
-    /// Shrinks a scenario that diverges, writes it where it can be taken from, and shows what is wrong with it; or what
-    /// was, when it was run first.
+    /// Shrinks a diverging scenario, writes its file, and prints the failure: that of the shrunk scenario, or else
+    /// the first one.
     fn explain(
         &self,
         number: u64,

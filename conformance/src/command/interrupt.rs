@@ -1,8 +1,8 @@
-//! Ctrl-C and SIGTERM: nothing more is begun, and the processes of the runs in progress are ended. The second time, this
-//! process ends at once.
+//! Ctrl-C and SIGTERM: no new run starts, and the processes of current runs are killed. The second signal ends
+//! this process at once.
 //!
-//! Each run's processes are a group of their own, so that a terminal does not end them before we do. All temporary files but
-//! those beside what they are to replace are at home in one directory, so that they can be removed even then.
+//! The processes of each run are one group, so that a terminal does not signal them first. All temporary files but
+//! those beside their destination are in one directory, to be removed even then.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -23,22 +23,23 @@ use super::Outcome;
 /// Set when the user has asked for an end.
 pub(super) static STOPPED: AtomicBool = AtomicBool::new(false);
 
-/// What is removed when this process ends at once.
+/// Directories that are removed when this process ends at once.
 static HOMES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// A directory that is to be removed even when this process ends at once.
+/// Removes a directory even when this process ends at once.
 pub(super) fn remove_at_the_end(directory: &Path) {
     HOMES.lock().unwrap_or_else(PoisonError::into_inner).push(directory.to_owned());
 }
 
-/// Listens for the rest of this process's life. Temporary files are made in what is given back, and go with it.
+/// Handles the signals until this process exits. Temporary files are created in the returned directory, which is
+/// removed on drop.
 pub(super) fn listen() -> io::Result<TempDir> {
     let directory = tempfile::tempdir()?;
     let home = directory.path().to_owned();
     remove_at_the_end(&home);
-    // Programs that become somebody else reach what is in it.
+    // Processes of other users need access.
     fs::set_permissions(&home, Permissions::from_mode(0o755))?;
-    // Whoever has said before where they are made has said so for good.
+    // An earlier override stays.
     let _ = tempfile::env::override_temp_dir(&home);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let (mut interrupt, mut terminate) = {
@@ -56,7 +57,7 @@ pub(super) fn listen() -> io::Result<TempDir> {
                 end_runs();
                 if again {
                     for home in HOMES.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-                        // What cannot be removed has to stay.
+                        // A directory that cannot be removed stays.
                         let _ = fs::remove_dir_all(home);
                     }
                     process::exit(Outcome::INTERRUPTED.into());
@@ -72,13 +73,13 @@ pub(super) fn is_stopped() -> bool {
     STOPPED.load(Ordering::Relaxed)
 }
 
-/// Ends the groups that are led by our children. Where children cannot be listed, the runs end by themselves.
+/// Kills the process groups of our children. Where children cannot be listed, the runs end by themselves.
 fn end_runs() {
     let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     for task in tasks {
         let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
         for child in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
-            // One that has ended meanwhile, or leads no group, is no failure.
+            // A child may have exited, or lead no group.
             let _ = killpg(Pid::from_raw(child), Signal::SIGKILL);
         }
     }

@@ -1,4 +1,4 @@
-//! `conformance list`: the scenarios and their stories.
+//! `conformance list`: the scenarios and their descriptions.
 
 use super::{CliError, Outcome, Paths, print, width};
 use crate::text::wrapped;

@@ -1,5 +1,6 @@
-//! Where the scenarios, the recordings and the rest are: where the command line names them, in the checkout around the
-//! working directory, or in a temporary directory with what this program carries. Nothing depends on where it was compiled.
+//! The paths of scenarios, recordings and exceptions: from the command line, from the checkout around the working
+//! directory, or from a temporary directory with the embedded files. No path depends on where the program was
+//! compiled.
 
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
@@ -15,24 +16,24 @@ use crate::exceptions::{self, Exceptions};
 use crate::fuzz::Defect;
 use crate::scenario::Scenario;
 
-/// The scenarios, by the names of their files.
+/// The embedded scenarios, by file name.
 const SCENARIOS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/scenarios.rs"));
 const EXCEPTIONS: &str = include_str!("../../exceptions.json");
 const DEFECTS: &str = include_str!("../../defects.json");
 
-/// What the command line names.
+/// Paths on the command line.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Paths")]
 pub(super) struct Named {
-    /// The directory with the scenarios. Without: that of the checkout around the working directory, or those that this
-    /// program carries
+    /// The directory of scenarios. Default: that of the checkout around the working directory, or the embedded
+    /// scenarios
     #[arg(long, global = true, value_name = "DIR")]
     scenarios: Option<PathBuf>,
-    /// The directory with the recordings, one directory a runtime in it. Without: that of the checkout around the working
-    /// directory
+    /// The directory of recordings, with one directory per runtime. Default: that of the checkout around the
+    /// working directory
     #[arg(long, global = true, value_name = "DIR")]
     recordings: Option<PathBuf>,
-    /// The file with the exceptions: where we differ from a runtime on purpose, each with its reason. Without: as with
+    /// The file of exceptions: deliberate differences from a runtime, each with its reason. Default: as for
     /// `--scenarios`
     #[arg(long, global = true, value_name = "FILE")]
     exceptions: Option<PathBuf>,
@@ -46,14 +47,14 @@ pub(super) struct Paths {
     exceptions: PathBuf,
     /// The crate `conformance` of the checkout.
     checkout: Option<PathBuf>,
-    /// Whether each exception has something here that it was made for.
+    /// Whether exceptions, scenarios and recordings belong together, so that an unneeded exception is an error.
     are_one: bool,
-    /// Removed with the last of what needs it.
+    /// Removed on drop.
     _carried: Option<TempDir>,
 }
 
 impl Named {
-    /// Finds what the command line does not name.
+    /// Completes the paths of the command line.
     pub(super) fn find(self) -> Result<Paths, CliError> {
         let found = checkout(&std::env::current_dir()?);
         let Named { scenarios, recordings, exceptions } = self;
@@ -76,13 +77,13 @@ impl Named {
     }
 }
 
-/// The crate of the scenarios in the checkout of which a directory is a part.
+/// The crate `conformance` of the checkout around a directory.
 fn checkout(directory: &Path) -> Option<PathBuf> {
     let crates = directory.ancestors().map(|above| above.join("conformance"));
     crates.into_iter().find(|it| it.join("scenarios").is_dir() && it.join("exceptions.json").is_file())
 }
 
-/// A directory with what this program carries. Other users read it, too: a scenario may be played by one.
+/// A temporary directory with the embedded files, readable by other users: a scenario may run as one.
 fn carry() -> io::Result<TempDir> {
     let home = tempfile::tempdir()?;
     interrupt::remove_at_the_end(home.path());
@@ -101,7 +102,7 @@ fn carry() -> io::Result<TempDir> {
 }
 
 impl Paths {
-    /// The scenarios that are meant by at least one of these patterns; without patterns, all.
+    /// The scenarios that match at least one of these patterns; all without patterns.
     pub(super) fn scenarios(&self, patterns: &[String]) -> Result<Vec<Scenario>, CliError> {
         let mut scenarios = self.all_scenarios()?;
         for pattern in patterns {
@@ -121,7 +122,7 @@ impl Paths {
         found.ok_or_else(|| unknown(name, &scenarios))
     }
 
-    /// At least one: of none, everything would hold.
+    /// All scenarios, at least one: with none, every claim would hold.
     fn all_scenarios(&self) -> Result<Vec<Scenario>, CliError> {
         let scenarios = Scenario::all(&self.scenarios)?;
         if scenarios.is_empty() {
@@ -137,7 +138,7 @@ impl Paths {
         Ok(Exceptions::load(&self.exceptions)?)
     }
 
-    /// What runtimes are known to do wrong.
+    /// The known defects of runtimes.
     pub(super) fn defects(&self) -> Result<Vec<Defect>, CliError> {
         match &self.checkout {
             Some(checkout) => Ok(Defect::load(&checkout.join("defects.json"))?),
@@ -145,12 +146,12 @@ impl Paths {
         }
     }
 
-    /// The directory with the recordings, if there is one.
+    /// The directory of recordings, if any.
     pub(super) fn recordings(&self) -> Option<&Path> {
         self.recordings.as_deref()
     }
 
-    /// The same, for a command that cannot do without.
+    /// The directory of recordings, for a command that needs one.
     pub(super) fn need_recordings(&self) -> Result<&Path, CliError> {
         self.recordings().ok_or_else(|| CliError(NO_RECORDINGS.to_owned()))
     }
@@ -160,13 +161,13 @@ impl Paths {
         self.checkout.as_ref().map(|checkout| checkout.join(Path::new(name.as_ref())))
     }
 
-    /// Whether each exception has something here that it was made for; with scenarios or recordings of one's own,
-    /// only exceptions of one's own do.
+    /// Whether every exception must be needed. With user-supplied scenarios or recordings, only user-supplied
+    /// exceptions must.
     pub(super) fn need_all_exceptions(&self) -> bool {
         self.are_one
     }
 }
 
-/// Where the recordings are, and how to name them.
+/// The remedy for missing recordings.
 pub(super) const NO_RECORDINGS: &str = "the recordings are in a checkout of this project, and the working directory is not in \
     one; `--recordings DIR` names the directory `fixtures` of a checkout";

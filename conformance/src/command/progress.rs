@@ -1,4 +1,4 @@
-//! How far it has come: a bar on a terminal, lines elsewhere, both on standard error.
+//! Progress on standard error: a bar on a terminal, lines elsewhere.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -8,13 +8,13 @@ use std::time::Duration;
 use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Of very many things, so many lines say how many are done.
+/// The number of progress lines for a long count.
 const LINES: u64 = 10;
 
 /// How often is looked how many are done.
 const GLANCE: Duration = Duration::from_millis(200);
 
-/// What the user sees while waiting.
+/// The progress of a command.
 #[derive(Debug)]
 pub(super) enum Progress {
     Bar(ProgressBar),
@@ -22,17 +22,17 @@ pub(super) enum Progress {
 }
 
 impl Progress {
-    /// So many things are to be done; of each, it is said what.
+    /// A known number of items, each with a line.
     pub(super) fn new(of: usize) -> Self {
         Progress::with(of as u64, "", "{bar:30} {pos}/{len} {wide_msg}")
     }
 
-    /// So very many that nothing is said of a single one.
+    /// A large number of items, without a line each.
     pub(super) fn of_many(of: u64, what: &str) -> Self {
         Progress::with(of, what, "{bar:30} {pos}/{len} {msg}, {per_sec}, {eta} left")
     }
 
-    /// Nobody knows how much is to be done.
+    /// An unknown number of items.
     pub(super) fn endless(what: &str) -> Self {
         if !Term::stderr().is_term() {
             eprintln!("{what} ...");
@@ -44,7 +44,7 @@ impl Progress {
         Progress::Bar(bar)
     }
 
-    /// Shows how many are done while something is done that counts them.
+    /// Shows the count of an atomic counter while `act` runs.
     pub(super) fn follow<T>(&self, done: &AtomicUsize, act: impl FnOnce() -> T) -> T {
         let (end, ended) = mpsc::channel::<()>();
         thread::scope(|scope| {
@@ -66,7 +66,7 @@ impl Progress {
         Progress::Bar(ProgressBar::new(of).with_style(style(template)).with_message(what.to_owned()))
     }
 
-    /// One more is done.
+    /// Counts one item.
     pub(super) fn step(&self, what: &str) {
         match self {
             Progress::Bar(bar) => {
@@ -98,7 +98,7 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("the template is well-formed")
 }
 
-/// The bar goes away.
+/// Removes the bar.
 impl Drop for Progress {
     fn drop(&mut self) {
         match self {

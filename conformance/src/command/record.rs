@@ -1,4 +1,4 @@
-//! `conformance record`: writes anew what Node does in each scenario.
+//! `conformance record`: records what Node does in each scenario.
 
 use std::path::{Path, PathBuf};
 
@@ -10,19 +10,20 @@ use crate::arm::node::Runtime;
 use crate::fixture::{Fixture, Load};
 use crate::scenario::Scenario;
 
-/// What to record, and how often.
+/// The scenarios, the loads and the number of runs.
 #[derive(Debug, Args)]
 pub(super) struct Record {
     /// The Node.js to record
     #[arg(long, value_name = "PATH", default_value = "node")]
     node: PathBuf,
-    /// Runs of each scenario on an idle machine, as many on a busy one, and as many with one core for all processes
+    /// Runs of each scenario on an idle machine, as many on a busy one, and as many with one core for all
+    /// processes
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = at_least_1::<u32>)]
     runs: u32,
-    /// Only the runs under this load; the others stay as they were recorded. May be given several times
+    /// Record only under this load, and keep the runs under the others; repeatable
     #[arg(long = "load", value_name = "LOAD")]
     loads: Vec<Load>,
-    /// Only the scenarios of this name, in which `*` is anything; may be given several times
+    /// Only scenarios whose name matches; `*` matches any text; repeatable
     #[arg(long = "scenario", value_name = "GLOB")]
     globs: Vec<String>,
 }

@@ -1,6 +1,7 @@
-//! `conformance replay`: runs again what a line of the simulator has recorded, and shows every step of it.
+//! `conformance replay`: replays a run of the simulator, and prints every step.
 //!
-//! The line is of a scenario, or of one of the simulator's own, as a failing `cargo test` prints them.
+//! The replay line is of a scenario of this suite, or of one of the simulator's own, as a failing `cargo test`
+//! prints.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -16,10 +17,10 @@ use crate::exceptions::Exceptions;
 use crate::order;
 use crate::scenario::Scenario;
 
-/// Which run.
+/// The run.
 #[derive(Debug, Args)]
 pub(super) struct Replay {
-    /// The line, as a failure prints it: `sim:v1:...`
+    /// The replay line of a failure: `sim:v1:...`
     line: String,
     /// Write a page with the sequence diagram of the run, instead of the table
     #[arg(long, value_name = "FILE")]
@@ -52,12 +53,12 @@ impl Replay {
     }
 }
 
-/// A run that was had again, and what is to be said of it.
+/// A replayed run and its judgement.
 struct Run {
     trace: Trace,
     about: About,
     end: Outcome,
-    /// What is right, or excused.
+    /// Passed checks and excused mismatches.
     fine: Vec<String>,
 }
 
@@ -80,7 +81,7 @@ impl Run {
         self.end = if self.end == Outcome::Left { Outcome::Left } else { Outcome::Fails };
     }
 
-    /// Where the run is not what was recorded.
+    /// The range of steps in which the run departs from the recorded one.
     fn departure(&self, left: &RangeInclusive<usize>) -> String {
         let (from, to) = (left.start(), left.end());
         let first = self.trace.rows().iter().find(|row| row.step >= *from as u64);
@@ -123,7 +124,7 @@ fn of_a_scenario(line: &Line, scenario: &Scenario, exceptions: &Exceptions) -> R
     run
 }
 
-/// Holds what was seen against the contract. A run that fails a check has not come to its end, and is not judged.
+/// Compares the trace with the contract. A run that fails a check is incomplete, and is not compared.
 fn judge(run: &mut Run, seen: &crate::trace::Trace, scenario: &Scenario, exceptions: &Exceptions) {
     if let Some(hang) = Sim::new(scenario).hang(seen) {
         return run.fails(hang);
@@ -141,7 +142,7 @@ fn judge(run: &mut Run, seen: &crate::trace::Trace, scenario: &Scenario, excepti
     }
 }
 
-/// Whether the line is of a search in which the lines of some runtime's exceptions were not written down.
+/// Whether the line is of a search that hid the lines of some runtime's exceptions.
 fn is_recorded_with_less(line: &Line, scenario: &Scenario, exceptions: &Exceptions) -> bool {
     exceptions.runtimes().any(|runtime| {
         let hidden = exceptions.concerning(&scenario.name, runtime).map(|exception| exception.lines.clone());

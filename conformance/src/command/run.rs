@@ -22,36 +22,36 @@ const SAMPLES: u64 = 1000;
 const RUNS: u32 = 5;
 const WORLDS: usize = 1_000_000;
 
-/// What to try, how long, and how to say it.
+/// The claims, the budget and the output.
 #[derive(Debug, Args)]
 pub(super) struct Run {
-    /// Run only this arm; may be given several times. Without: all, those with live Node only if it is there
+    /// Run only this arm; repeatable. Default: all arms, those with Node.js only if it is installed
     #[arg(long = "arm", value_name = "ARM")]
     arms: Vec<Arm>,
-    /// Only the scenarios of this name, in which `*` is anything; may be given several times
+    /// Only scenarios whose name matches; `*` matches any text; repeatable
     #[arg(long = "scenario", value_name = "GLOB")]
     globs: Vec<String>,
-    /// Schedules of the simulator that are sampled for each scenario
+    /// Sampled schedules of the simulator per scenario
     #[arg(long, value_name = "N", default_value_t = SAMPLES, value_parser = at_least_1::<u64>)]
     samples: u64,
     /// Runs of each scenario on each arm but `sim`
     #[arg(long, value_name = "N", default_value_t = RUNS, value_parser = at_least_1::<u32>)]
     runs: u32,
-    /// Worlds of the simulator that are looked at for one trace, at most
+    /// Limit of worlds of the simulator per trace
     #[arg(long, value_name = "N", default_value_t = WORLDS, value_parser = at_least_1::<usize>)]
     worlds: usize,
-    /// The Node.js of `node`, `rust-node`, `node-rust`; naming one is asking for those, if no arm is named
+    /// The Node.js of `node`, `rust-node`, `node-rust`. Without --arm, selects these arms
     #[arg(long, value_name = "PATH")]
     node: Option<PathBuf>,
     /// Report on standard output as JSON
     #[arg(long)]
     json: bool,
-    /// Write a report that build servers read, too (in the form of `junit`)
+    /// Also write a JUnit report
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
 }
 
-/// As clap would have it without arguments.
+/// The defaults of clap.
 impl Default for Run {
     fn default() -> Self {
         Run {
@@ -70,7 +70,7 @@ impl Default for Run {
 impl Run {
     pub(super) fn perform(&self, paths: &Paths) -> Result<Outcome, CliError> {
         needs_node(&self.arms, self.node.as_deref())?;
-        // Now: whoever cannot have it shall not wait for all claims to hear that.
+        // Checked now, not after all claims have run.
         self.junit.as_deref().map_or(Ok(()), file::writable)?;
         let Some(report) = self.report(paths)? else { return Ok(Outcome::Interrupted) };
         self.print(&report)?;
@@ -82,7 +82,7 @@ impl Run {
         Ok(end(&report))
     }
 
-    /// Tries everything; `None` if that was interrupted.
+    /// Runs the claims; `None` after an interruption.
     pub(super) fn report(&self, paths: &Paths) -> Result<Option<Report>, CliError> {
         let exceptions = paths.exceptions()?;
         let scenarios = paths.scenarios(&self.globs)?;
@@ -111,8 +111,8 @@ impl Run {
             eprintln!("interrupted: {} of {} claims were tried", verdicts.len(), suite.claims());
             return Ok(None);
         }
-        // An exception for a scenario that was not run is not needed by any other, and some are needed only where what
-        // Node was recorded to do is searched for in the simulator.
+        // An exception of another scenario is not needed, and some are needed only where the simulator is searched
+        // for recordings.
         let compares_all = self.globs.is_empty() && self.wants(Arm::Sim);
         let all_needed = compares_all && paths.need_all_exceptions();
         let stale = if all_needed { checker.stale() } else { Vec::new() };
@@ -127,7 +127,7 @@ impl Run {
         self.arms.contains(&arm) || self.arms.is_empty() && self.node.is_some() && Arm::LIVE.contains(&arm)
     }
 
-    /// The Node of this machine, if an arm wants it and it is one of those that were recorded; otherwise why not.
+    /// The Node.js for the live arms, if of a recorded major version; otherwise the reason.
     fn node(&self, recordings: Option<&[PathBuf]>) -> (Option<Runtime>, Vec<Absent>) {
         let wanted: Vec<_> = Arm::LIVE.into_iter().filter(|arm| self.wants(*arm)).collect();
         if wanted.is_empty() {
@@ -166,7 +166,7 @@ fn end(report: &Report) -> Outcome {
     }
 }
 
-/// The directories with recordings, one a runtime.
+/// The directories of recordings, one per runtime.
 fn recordings(directory: &Path) -> Result<Vec<PathBuf>, CliError> {
     let unreadable =
         |error| CliError(format!("{}: {error}; `--recordings` names another", directory.display()));

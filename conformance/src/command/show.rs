@@ -1,4 +1,4 @@
-//! `conformance show`: runs a scenario once and shows what everybody saw, whether it is right or not.
+//! `conformance show`: runs a scenario once and prints the lines of every observer, right or wrong.
 
 use std::path::{Path, PathBuf};
 
@@ -14,18 +14,18 @@ use crate::scenario::Scenario;
 use crate::suite::UNIX;
 use crate::trace::Trace;
 
-/// What to show, and where it runs.
+/// The scenario and the arm.
 #[derive(Debug, Args)]
 pub(super) struct Show {
     /// The scenario's name
     scenario: String,
-    /// Where to run it
+    /// The arm
     #[arg(long, value_name = "ARM", default_value = "sim")]
     arm: Arm,
     /// For the simulator: the number of a random schedule; without, as on a quiet machine
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// The Node.js of the arms `node`, `rust-node` and `node-rust`, if it is not `node`
+    /// The Node.js of the arms `node`, `rust-node` and `node-rust`. Default: `node`
     #[arg(long, value_name = "PATH")]
     node: Option<PathBuf>,
 }
@@ -85,11 +85,11 @@ impl Show {
     }
 }
 
-/// What is shown.
+/// A run to print.
 struct Shown {
     runtime: String,
     trace: Trace,
-    /// The line that replays it, if the simulator ran it.
+    /// The replay line of a simulated run.
     replay: Option<String>,
 }
 

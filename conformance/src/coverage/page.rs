@@ -6,14 +6,14 @@ use super::status::{Column, Mark, Status};
 use super::{NodeTest, Subject, Subjects, Topic};
 use crate::scenario::Scenario;
 
-/// Everything the page says.
+/// The content of the page.
 #[derive(Debug)]
 pub struct Page<'a> {
-    /// What there is to show.
+    /// Tests and topics.
     pub subjects: &'a Subjects,
-    /// What shows it.
+    /// The scenarios.
     pub scenarios: &'a [Scenario],
-    /// How that stands.
+    /// The status of each scenario per arm.
     pub status: &'a Status,
 }
 

@@ -1,4 +1,4 @@
-//! How a scenario stands on each arm: what a report says of it, brought together by arm.
+//! The status of each scenario per arm, from the verdicts of a report.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,12 +19,12 @@ pub enum Column {
     RustNode,
     /// Node's primary with our workers.
     NodeRust,
-    /// The Node of this machine.
+    /// The installed Node.
     Node,
 }
 
 impl Column {
-    /// Whether it shows the same each time: what happens just now may need an exception in some runs only.
+    /// Whether every run gives the same result. A live run may need an exception only sometimes.
     fn is_certain(&self) -> bool {
         match self {
             Column::Recorded(_) | Column::Sim => true,
@@ -51,7 +51,7 @@ impl fmt::Display for Column {
 pub enum Mark {
     /// All claims hold.
     Holds,
-    /// All claims hold, with an exception that has its reason.
+    /// All claims hold, some with an exception.
     Excused,
     /// A claim fails.
     Fails,
@@ -67,10 +67,10 @@ impl fmt::Display for Mark {
     }
 }
 
-/// How each scenario stands on each arm. What was not run is not there.
+/// The status of each scenario per arm. An arm that did not run has no entry.
 pub type Status = BTreeMap<Column, BTreeMap<String, Mark>>;
 
-/// What is needed of a verdict in a report.
+/// The relevant part of a verdict.
 #[derive(Debug, Deserialize)]
 struct VerdictRecord {
     scenario: String,
@@ -80,11 +80,11 @@ struct VerdictRecord {
     excused: bool,
 }
 
-/// Reads how everything stands from what `conformance run --json` printed.
+/// The status of everything, from the output of `conformance run --json`.
 ///
 /// # Errors
 ///
-/// It is no such report.
+/// The value is no such report.
 pub fn statuses(report: &Value) -> Result<Status, serde_json::Error> {
     let told: Vec<VerdictRecord> = Deserialize::deserialize(&report["verdicts"])?;
     let mut status = Status::new();
@@ -102,7 +102,7 @@ pub fn statuses(report: &Value) -> Result<Status, serde_json::Error> {
     Ok(status)
 }
 
-/// The first letter of a claim says whose traces it is about.
+/// The first letter of a claim names the set of traces.
 fn column(told: &VerdictRecord) -> Column {
     match told.claim.chars().next() {
         Some('N') => Column::Recorded(major(&told.runtime)),

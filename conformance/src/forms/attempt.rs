@@ -1,5 +1,5 @@
-//! One attempt at a list of forms: a primary, and one worker of Node that tries them. When the worker dies of a form, that is how
-//! the form ended, and another worker continues behind it.
+//! One attempt at a list of forms: a primary, and one Node worker that tries them. A form that kills the worker
+//! ends so, and another worker continues behind the form.
 
 use std::fs;
 use std::io;
@@ -15,7 +15,7 @@ use crate::arm::node::Runtime;
 
 const SCRIPT: &str = include_str!("../../forms/forms.cjs");
 
-/// Which primary the worker has.
+/// The primary of the worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Primary {
     Ours,
@@ -29,7 +29,7 @@ pub enum FormsError {
     Io(io::Error),
     /// Our primary did not start.
     Primary(String),
-    /// The script that tries them has failed, or prints what it should not.
+    /// The script failed, or printed a malformed line.
     Script(String),
 }
 
@@ -58,7 +58,7 @@ impl From<io::Error> for FormsError {
     }
 }
 
-/// What the script writes before and after a form.
+/// A line of the script, before and after a form.
 #[derive(Debug, Deserialize)]
 struct Line {
     form: usize,
@@ -70,12 +70,13 @@ pub(super) struct Attempt<'a> {
     pub(super) node: &'a Runtime,
     pub(super) directory: &'a Path,
     pub(super) primary: Primary,
-    /// Whether `forms.cjs` reports what was asked for, for [`Families`](crate::families::Families), and not what is served.
+    /// Whether `forms.cjs` reports the requests, for [`Families`](crate::families::Families), and not the served
+    /// clients.
     pub(super) ends: bool,
 }
 
 impl Attempt<'_> {
-    /// How each form ended; `None` where its primary did.
+    /// The end of each form; `None` if the primary ended.
     pub(super) fn run(&self, forms: &[Form]) -> Result<Vec<Option<Value>>, FormsError> {
         fs::write(self.script(), SCRIPT)?;
         fs::write(self.file("forms.json"), json!(forms).to_string())?;
@@ -123,7 +124,7 @@ impl Attempt<'_> {
         pairs.map(|(name, value)| (name.to_owned(), value)).into()
     }
 
-    /// One worker, from this form on, until it ends.
+    /// One worker, from this form until its exit.
     fn worker(&self, from: usize) -> Result<End, FormsError> {
         match self.primary {
             Primary::Ours => {
@@ -139,7 +140,7 @@ impl Attempt<'_> {
         command.arg(self.script()).envs(self.env(from));
         command.stdin(process::Stdio::null()).stdout(process::Stdio::null()).stderr(process::Stdio::null());
         let status = command.status()?;
-        // The script exits with these for its worker.
+        // The exit codes of the script for its worker.
         Ok(match status.code() {
             Some(0 | 10) => End::Worker(String::from("has died")),
             Some(_) | None => End::Primary,
@@ -155,7 +156,7 @@ impl Attempt<'_> {
         while let Some(event) = primary.next().await {
             match event {
                 Event::Message { worker, message, .. } => {
-                    // A worker that has ended meanwhile is reported by its exit.
+                    // The exit event reports a dead worker.
                     let _ = primary.send(worker, message);
                 }
                 Event::Error { error, .. } => how = format!("has died: {error}"),
@@ -176,14 +177,14 @@ impl Attempt<'_> {
     }
 }
 
-/// What ended before all forms were tried.
+/// The process that ended before all forms were tried.
 #[derive(Debug)]
 enum End {
     Worker(String),
     Primary,
 }
 
-/// Adds what the script has printed. Returns whether it has begun another form and not printed how that ended.
+/// Adds the printed outcomes. Returns whether another form has begun without an outcome.
 fn add(outcomes: &mut Vec<Option<Value>>, said: &str) -> Result<bool, FormsError> {
     let mut begun = false;
     for line in said.lines() {
@@ -200,7 +201,7 @@ fn add(outcomes: &mut Vec<Option<Value>>, said: &str) -> Result<bool, FormsError
 }
 
 impl Setting {
-    /// What Node's `setupPrimary` takes, and the policy.
+    /// The argument of Node's `setupPrimary`, and the policy.
     fn for_node(&self) -> Value {
         let mut settings = json!({
             "policy": if self.policy == Policy::Shared { "shared" } else { "round_robin" },

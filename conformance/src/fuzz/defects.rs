@@ -1,6 +1,6 @@
-//! What a runtime is known to do wrong, by which a random run of it cannot be compared any further: `defects.json`.
+//! Known defects of runtimes, after which a random run cannot be compared: `defects.json`.
 //!
-//! Scenarios of the suite do not need it: there, a defect that shows stands in `exceptions.json`.
+//! Scenarios of the suite use `exceptions.json` instead.
 
 use std::fs;
 use std::io;
@@ -14,49 +14,48 @@ use crate::order::Misfit;
 use crate::pattern::LinePattern;
 use crate::trace::Trace;
 
-/// More lines than that are not read in another way: there are too many ways.
+/// The limit of lines read otherwise: the number of readings doubles with each.
 const MOST: usize = 6;
 
-/// One thing that a runtime does wrong, and the misfit by which it shows; or a line that it writes in the place of
-/// another.
+/// One defect of a runtime, and the mismatch that shows it, or a line that the runtime writes in place of another.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Defect {
-    /// Which runtimes: a name and version, in which `*` is anything.
+    /// The runtimes: a name and version, in which `*` matches any text.
     pub runtime: String,
-    /// The lines that may not fit; without any, something is missing.
+    /// The lines that may not fit; empty if a line is missing.
     #[serde(default)]
     pub seen: Vec<LinePattern>,
-    /// A part of what is expected there.
+    /// A part of the expectation at the mismatch.
     #[serde(default)]
     pub expected: String,
-    /// Such a line may stand for one with this word.
+    /// The word that such a line may stand for.
     #[serde(default)]
     pub instead: Option<String>,
-    /// What is wrong, in a sentence.
+    /// The defect, in a sentence.
     pub defect: String,
 }
 
 impl Defect {
-    /// Reads a list of them.
+    /// Reads a list of defects.
     ///
     /// # Errors
     ///
-    /// The file cannot be read, or is no such list.
+    /// The file cannot be read, or is malformed.
     pub fn load(path: &Path) -> io::Result<Vec<Self>> {
         Ok(Self::parse(&fs::read_to_string(path)?)?)
     }
 
-    /// Reads a list of them from its text.
+    /// Reads a list of defects from its text.
     ///
     /// # Errors
     ///
-    /// The text is no such list.
+    /// The text is malformed.
     pub fn parse(text: &str) -> serde_json::Result<Vec<Self>> {
         serde_json::from_str(text)
     }
 
-    /// Whether this is what does not fit.
+    /// Whether this defect explains the mismatch.
     pub fn is_behind(&self, runtime: &str, misfit: &Misfit) -> bool {
         let fits = match &misfit.seen {
             Some((observer, _, line)) => {
@@ -69,7 +68,7 @@ impl Defect {
         is_seen && misfit.expected.contains(&self.expected)
     }
 
-    /// What a trace may stand for, if such lines stand for others: first each of them alone.
+    /// The traces that a trace may stand for, with such lines replaced: first each line alone.
     pub fn readings(&self, runtime: &str, trace: &Trace) -> Vec<Trace> {
         let Some(word) = self.instead.as_ref().filter(|_| glob(&self.runtime, runtime)) else {
             return Vec::new();
@@ -119,7 +118,7 @@ mod tests {
         assert_eq!(readings, [one, other, [true, false, true, false]]);
     }
 
-    /// Node's mistakes as a worker are known under our primary, and those as a primary with our workers.
+    /// Defects of Node's workers are known under our primary, and defects of Node's primary with our workers.
     #[test]
     fn defects_hold_for_mixed_clusters() {
         let defects = Defect::parse(include_str!("../../defects.json")).expect("a list of them");

@@ -1,9 +1,10 @@
-//! The parts of random scenarios: forks, listens, binds, messages, closes, disconnects, kills, crashes and clients, on one to
-//! four workers, in random order. proptest makes plans and shrinks them; this file declares which plans exist.
+//! The parts of random scenarios: forks, listens, binds, messages, closes, disconnects, kills, crashes and
+//! clients, on one to four workers, in random order. proptest draws and shrinks the plans.
 //!
-//! Workers on Node open their servers and send messages in the forms of [`Families`]; other arms do what the form means.
+//! Workers on Node open their servers and send messages in the forms of [`Families`]; other arms perform the
+//! meaning of the form.
 //!
-//! A plan contains only actions that mean something for every worker at every time; the arms define the meaning.
+//! A plan contains only actions that mean something for every worker at every time.
 
 use std::collections::BTreeMap;
 
@@ -26,15 +27,15 @@ pub struct Plan {
     /// Whether the workers have a server for datagrams, and where: a family of `bind`.
     inbox: Option<&'static str>,
     primary: Vec<Rule>,
-    /// What the workers with odd ids do, and those with even ids.
+    /// The rules of workers with odd ids, and with even ids.
     workers: [Vec<Rule>; 2],
     clients: Vec<Clients>,
     ending: Rule,
-    /// The forms in which the workers with odd ids open their servers on Node, and those with even ids.
+    /// The forms in which workers with odd ids open their servers on Node, and with even ids.
     forms: [u32; 2],
 }
 
-/// On the n-th of these events, or on each of them if `nth` is 0, do this.
+/// Actions on the n-th such event, or on every one if `nth` is 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Rule {
     on: &'static str,
@@ -103,7 +104,7 @@ impl Plan {
     }
 }
 
-/// The server as it is, to which all shrink, or in one of the forms.
+/// The server without a form, the simplest case, or in one of the forms.
 fn in_form(mut server: Value, forms: &[String], form: u32) -> Value {
     let form = form as usize % (forms.len() + 1);
     if let Some(form) = form.checked_sub(1) {
@@ -134,7 +135,7 @@ impl Clients {
     }
 }
 
-/// All plans. Every client ends in some way, so that no worker has to wait for one.
+/// All plans. Every client ends in some way, so that no worker waits for one.
 pub(super) fn plan() -> impl Strategy<Value = Plan> {
     let workers = [vec(worker_rule(), 0..4), vec(worker_rule(), 0..4)];
     let families = Families::ours();
@@ -157,7 +158,7 @@ pub(super) fn plan() -> impl Strategy<Value = Plan> {
     })
 }
 
-/// The meaning of one of these families.
+/// The name of one of the families.
 fn one_of(families: &'static BTreeMap<String, Vec<String>>) -> impl Strategy<Value = &'static str> {
     select(families.keys().map(String::as_str).collect::<Vec<_>>())
 }
@@ -172,7 +173,7 @@ fn primary_rule() -> impl Strategy<Value = Rule> {
     })
 }
 
-/// The last rule: it disconnects or kills workers.
+/// The last rule: disconnects or kills workers.
 fn ending() -> impl Strategy<Value = Rule> {
     let all = prop_oneof![Just(json!("disconnect_all")), Just(json!({ "disconnect": "same" })), kill()];
     (select(&LIVES[1..5]), 0_u32..=4, all).prop_map(|(on, nth, all)| Rule { on, nth, actions: vec![all] })
@@ -259,7 +260,7 @@ mod tests {
 
     use super::*;
 
-    /// Every family of every call is drawn, in more than one form, and servers of every kind.
+    /// Every family of every call is drawn, in more than one form, with servers of every kind.
     #[test]
     fn plans_draw_every_family() {
         let mut runner = TestRunner::deterministic();

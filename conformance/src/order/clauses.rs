@@ -8,7 +8,7 @@ use crate::pattern::LinePattern;
 use crate::scenario::{Clause, ClauseKind};
 use crate::trace::Trace;
 
-/// What speaks against the claim.
+/// The mismatch of a trace with a clause.
 pub(super) fn check(clause: &Clause, trace: &Trace) -> Option<Misfit> {
     let found = match &clause.kind {
         ClauseKind::Seen { line, times } => seen(line, times, trace),

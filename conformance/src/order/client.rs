@@ -1,5 +1,5 @@
-//! What a client may write down: it is connected, hears something and comes to an end; or it is refused. One that never
-//! connects hears answers to datagrams. What it sees from outside, it sees at any time.
+//! The lines of a client: `connected`, then data and one end; or `refused`. A client without a connection receives
+//! answers to datagrams. Observations from outside are possible at any time.
 
 use super::{Broken, expect, walk};
 use crate::observation::Observation;

@@ -1,4 +1,4 @@
-//! What can be said across observers without a clock: an effect is not seen more often than its cause.
+//! Rules across observers without a clock: an effect occurs at most as often as its cause.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ fn workers(trace: &Trace) -> BTreeSet<u64> {
     trace.lines().filter_map(id).collect()
 }
 
-/// A worker's server is there before the primary hears of it.
+/// A worker's server listens before the primary receives `listening`.
 fn listening(trace: &Trace, id: u64) -> Option<Misfit> {
     let served = count(trace.seen_by(Observer::Worker(id)), |line| line.what == "listening");
     let heard = |line: &Observation| line.what == "listening" && line.worker() == Some(id);
@@ -34,7 +34,7 @@ fn listening(trace: &Trace, id: u64) -> Option<Misfit> {
     Some(Misfit { seen, expected: format!("no more than the {served} `listening` that worker {id} wrote") })
 }
 
-/// A worker says `online` before its program begins, and what it has said arrives.
+/// A worker sends `online` before its program starts, and sent messages arrive.
 fn online(trace: &Trace, id: u64) -> Option<Misfit> {
     let started = !trace.seen_by(Observer::Worker(id)).is_empty();
     let heard = |line: &Observation| line.what == "online" && line.worker() == Some(id);

@@ -1,4 +1,4 @@
-//! What a primary may write down about its workers: each life in its order, with what is known at each point of it.
+//! The lines of a primary about its workers: the events of each worker in order, with the worker's state at each.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,8 +20,8 @@ pub(super) fn check(lines: &[Observation], farewells: Farewells, to_the_end: boo
     })
 }
 
-/// The callback of `cluster.disconnect()` waits for the last end of those that were forked before the call. On its own,
-/// because Node's does not.
+/// The callback of `cluster.disconnect()` waits for the last worker forked before the call. A separate rule,
+/// because Node breaks it.
 pub(super) fn check_all_disconnected(scenario: &Scenario, lines: &[Observation]) -> Option<Broken> {
     let is_told = |line: &Observation| line.what == "all_disconnected";
     let mut told = (0..lines.len()).filter(|&index| is_told(&lines[index]));
@@ -35,7 +35,7 @@ pub(super) fn check_all_disconnected(scenario: &Scenario, lines: &[Observation])
     })
 }
 
-/// The last worker that was forked when all were last asked to go; 0 if they were not.
+/// The last worker forked before the last `disconnect_all`; 0 without one.
 fn asked_to_go(scenario: &Scenario, lines: &[Observation]) -> u64 {
     let mut rules = Rules::new(&scenario.primary);
     let (mut forked, mut asked) = (0, 0);
@@ -50,10 +50,10 @@ fn asked_to_go(scenario: &Scenario, lines: &[Observation]) -> u64 {
     asked
 }
 
-/// A worker ends with 0, or as a rule of it says. On its own, because Node's does not.
+/// A worker exits with 0, or with a code of its rules. A separate rule, because Node breaks it.
 pub(super) fn check_codes(scenario: &Scenario, lines: &[Observation]) -> Option<Broken> {
     let actions = || scenario.worker_programs().flatten().flat_map(|rule| &rule.actions);
-    // Of what is said, the system keeps a byte.
+    // The kernel keeps a byte of an exit code.
     let said = actions()
         .filter_map(|action| if let WorkerAction::Exit(code) = action { Some(code & 0xff) } else { None });
     let crash = actions().any(|action| *action == WorkerAction::Crash).then_some(1);
@@ -93,18 +93,18 @@ impl Primary {
     }
 }
 
-/// What happens once in a life.
+/// Events that occur once per worker.
 const ONCE: [&str; 4] = ["fork", "online", "disconnect", "exit"];
 
-/// What the primary has written down about one worker.
+/// The lines of the primary about one worker.
 #[derive(Default)]
 struct Life {
     once: BTreeSet<String>,
     after_disconnect: Option<bool>,
     unlisted: bool,
-    /// The fork failed: there was no process, so that none exits.
+    /// The fork failed: no process exits.
     unborn: bool,
-    /// Its channel was closed for what had come over it.
+    /// The channel was closed after a violation.
     torn: bool,
 }
 
@@ -135,9 +135,9 @@ impl Life {
         self.list(line, farewells)
     }
 
-    /// Which events there may be now.
+    /// The events that are possible now.
     fn happen(&mut self, what: &str) -> Kept {
-        // Why a fork failed is told before the fork itself is.
+        // The error of a fork precedes the fork.
         self.unborn |= what == "error" && !self.had("fork");
         if ["look", "error"].contains(&what) {
             return Ok(());
@@ -154,7 +154,7 @@ impl Life {
         expect(!speaks || !self.had("disconnect"), "nothing the worker says after `disconnect`")
     }
 
-    /// Node: `worker.state`, set by the event itself.
+    /// Node: `worker.state`, which the event itself sets.
     fn state(&self, line: &Observation) -> Kept {
         let states: &[&str] = match line.what.as_str() {
             "fork" => &["none"],
@@ -170,9 +170,9 @@ impl Life {
         expect(states.contains(&state), &format!("state={}", states.join(" or ")))
     }
 
-    /// Connected until `disconnect`, alive until `exit`. The two may come in either order, and each sees the other. Of a
-    /// worker that never was, Node says that it is connected until `disconnect`, though nobody is at the other end.
-    /// The channel of who has broken the protocol is closed when that is told.
+    /// Connected until `disconnect`, running until `exit`. The two occur in either order, and each sees the other.
+    /// After a failed fork, Node reports `connected` until `disconnect`, without a peer. The channel of a worker
+    /// that violates the protocol is closed at the error.
     fn ends(&mut self, line: &Observation) -> Kept {
         let breaks = line.what == "error" && line.detail("error") == Some("EPROTO");
         self.torn |= breaks && line.detail("connected") == Some("false");
@@ -199,7 +199,7 @@ impl Life {
         expect(kept, "after_disconnect as it was decided")
     }
 
-    /// Node: `cluster.workers`: told by the primary to go, a worker leaves at once; otherwise when both ends are over.
+    /// Node: `cluster.workers`. A disconnect by the primary removes a worker at once; otherwise both ends do.
     fn list(&mut self, line: &Observation, farewells: Farewells) -> Kept {
         let listed = line.detail("listed") == Some("true");
         expect(!(listed && self.unlisted), "listed=false: who has left the list does not come back")?;

@@ -1,4 +1,4 @@
-//! The contract catches what is wrong: each test takes a good trace, plants one wrong line, and reads what is said.
+//! The contract finds every wrong line: each test plants one in a good trace and reads the mismatch.
 
 use std::path::Path;
 
@@ -57,7 +57,7 @@ fn misfits(lines: &str) -> Vec<String> {
         .collect()
 }
 
-/// The good trace with one line replaced; `""` takes it out.
+/// The good trace with one line replaced, or removed by `""`.
 #[track_caller]
 fn with(line: &str, other: &str) -> Vec<String> {
     let place = GOOD.lines().position(|one| one.starts_with(line)).expect(line);
@@ -140,7 +140,7 @@ fn the_channel_of_who_breaks_the_protocol_is_closed_when_that_is_told() {
     assert!(spoken.iter().any(|said| said.ends_with("expected connected=false")), "{spoken:?}");
 }
 
-/// A line of the good trace, what stands there instead, and what must be said of it.
+/// A line of the good trace, its replacement, and the expected mismatch.
 type Wrong = (&'static str, &'static str, &'static str);
 
 /// In the primary.

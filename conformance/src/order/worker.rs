@@ -1,4 +1,4 @@
-//! What a worker may write down: its servers open and close, its connections come and end, and `disconnect` is the last.
+//! The lines of a worker: servers open and close, connections open and end, and `disconnect` is last.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,11 +7,11 @@ use crate::observation::Observation;
 
 type Kept = Result<(), String>;
 
-/// What the lines of a worker do not tell.
+/// Facts that the lines of a worker do not contain.
 pub(super) struct Unknown<'a> {
-    /// The servers that the cluster does not know.
+    /// Servers outside the cluster.
     pub(super) servers: BTreeSet<&'a str>,
-    /// Whether connections are passed on: their end is somebody else's.
+    /// Whether connections are sent away, and end elsewhere.
     pub(super) passes: bool,
 }
 
@@ -30,7 +30,7 @@ struct Worker<'a> {
 #[derive(Default)]
 struct Server {
     serves: bool,
-    /// It can be closed in the tick in which it begins to listen, and then nobody hears that it does.
+    /// A server closed in the tick in which it begins to listen emits no `listening`.
     closed: bool,
     connections: usize,
 }

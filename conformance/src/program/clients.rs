@@ -1,6 +1,6 @@
-//! The clients of a scenario: told every line that anybody writes, they say what each client does next.
+//! The clients of a scenario: the script receives every line and returns the next actions of each client.
 //!
-//! They know servers by name and learn the port from the workers' `listening` lines.
+//! Clients name servers, and learn the port from the workers' `listening` lines.
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
@@ -10,54 +10,54 @@ use std::sync::Arc;
 use crate::observation::{Line, Observer};
 use crate::scenario::{ClientOrder, Scenario, Step};
 
-/// What a client has to do.
+/// An action of a client.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ClientCommand {
-    /// Which client.
+    /// The client's number.
     pub client: u32,
-    /// What.
+    /// The action.
     pub action: ClientAction,
 }
 
-/// What a client can be told to do.
+/// What a client can do.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ClientAction {
     /// Connect to a server on this machine and write `connected` or `refused`.
     Connect {
         /// The server's name, for the line.
         server: String,
-        /// Where it is.
+        /// The address.
         at: ServerAddress,
     },
     /// Send a datagram to a port on this machine.
     SendDatagram {
         /// Where.
         at: ServerAddress,
-        /// What.
+        /// The text.
         text: String,
     },
-    /// Write `mode`: that of the path of a server.
+    /// Write the `mode` of a server's path.
     Mode {
         /// The server's name, for the line.
         server: String,
-        /// Where it is.
+        /// The address.
         at: ServerAddress,
     },
     /// Write `backlog`: how many connections the kernel holds for a server.
     Backlog {
         /// The server's name, for the line.
         server: String,
-        /// Where it is.
+        /// The address.
         at: ServerAddress,
     },
     /// Write a line to the connection.
     Write {
-        /// What, without the end of the line.
+        /// The text, without the end of the line.
         text: String,
     },
-    /// End our side. The server's end is still awaited and seen.
+    /// End our side. The server's end is still observed.
     End,
-    /// Break the connection off. Nothing more is seen of it.
+    /// Reset the connection, and observe nothing more.
     Reset,
 }
 
@@ -84,14 +84,14 @@ struct Client {
     number: u32,
     steps: Arc<[Step]>,
     next: usize,
-    /// For each step, how many lines it could have been waiting for.
+    /// For each step, the number of matching lines so far.
     met: Vec<u32>,
-    /// This client comes after that one.
+    /// The client that must be over first.
     after: Option<u32>,
     phase: Phase,
 }
 
-/// Only what changes: a client keeps its number and its steps.
+/// Only the changing fields: the number and the steps are constant.
 impl Hash for Client {
     fn hash<H: Hasher>(&self, state: &mut H) {
         (self.next, &self.met, self.phase).hash(state);
@@ -117,7 +117,7 @@ impl ServerAddress {
 }
 
 impl ClientScript {
-    /// The clients of this scenario, before the first line.
+    /// The clients of a scenario, before the first line.
     pub fn new(scenario: &Scenario) -> Self {
         let mut clients: Vec<Client> = Vec::new();
         for group in &scenario.clients {
@@ -132,7 +132,7 @@ impl ClientScript {
         ClientScript { clients, addresses: BTreeMap::new() }
     }
 
-    /// What the clients do now that somebody, perhaps one of them, wrote this line.
+    /// The actions of the clients after a line of any observer.
     pub fn on_line(&mut self, line: &Line) -> Vec<ClientCommand> {
         self.learn_address(line);
         self.clients.iter_mut().for_each(|client| client.on_line(line));

@@ -1,13 +1,13 @@
-//! A connection's bytes as lines of text, wherever they were cut on the way.
+//! The bytes of a connection as lines of text, however split.
 
-/// What came of a line that is not complete yet.
+/// The bytes of an incomplete line.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Lines {
     partial: Vec<u8>,
 }
 
 impl Lines {
-    /// The lines that these bytes complete, without their ends. Bytes that are not UTF-8 are replaced.
+    /// The lines that these bytes complete, without their ends. Invalid UTF-8 is replaced.
     pub fn push(&mut self, bytes: &[u8]) -> Vec<String> {
         self.partial.extend_from_slice(bytes);
         let Some(end) = self.partial.iter().rposition(|byte| *byte == b'\n') else { return Vec::new() };

@@ -1,4 +1,4 @@
-//! The interpreter as a table: what was seen, what is done.
+//! The interpreter as a table: observation, commands.
 
 use std::path::Path;
 

@@ -1,15 +1,15 @@
-//! A trace as a table, one column an observer. Rows do not mean anything: observers have no common clock.
+//! A trace as a table, one column per observer. Rows have no meaning: observers have no common clock.
 
 use std::fmt::Write as _;
 
 use crate::text::wrapped;
 use crate::trace::Trace;
 
-/// No column is wider: longer lines go on below.
+/// The limit of a column; longer lines wrap.
 const WIDEST: usize = 44;
 const BETWEEN: &str = "  ";
 
-/// The trace in tables that are at most so many characters wide.
+/// The trace in tables of at most `width` characters.
 pub fn columns(trace: &Trace, width: usize) -> String {
     let mut columns: Vec<Column> = Vec::new();
     for (observer, lines) in &trace.observers {
@@ -32,7 +32,7 @@ struct Column {
     rows: Vec<String>,
 }
 
-/// How many columns stand beside each other; at least one.
+/// The number of columns side by side; at least one.
 fn fitting(columns: &[Column], width: usize) -> usize {
     let mut used = 0;
     let fits = |column: &&Column| {

@@ -1,4 +1,4 @@
-//! The report for machines: one JSON value.
+//! The report for programs: one JSON value.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::Report;
 use crate::verdict::{Failure, Verdict};
 
 impl Report {
-    /// Everything the report says.
+    /// The whole report.
     pub fn json(&self) -> Value {
         let absent = self
             .absent

@@ -8,7 +8,7 @@ use super::Report;
 use crate::verdict::{Claim, Verdict};
 
 impl Report {
-    /// The report as `JUnit` has it.
+    /// The report as `JUnit` XML.
     pub fn junit(&self) -> quick_junit::Report {
         let mut suites = BTreeMap::<Claim, TestSuite>::new();
         for verdict in &self.verdicts {

@@ -1,4 +1,4 @@
-//! The report for people: what fails, one after another, then how to read the table, the table, and one last line.
+//! The report for people: the failures, the legend, the table, and the summary.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -8,7 +8,7 @@ use console::style;
 use super::Report;
 use crate::verdict::{Claim, Verdict};
 
-/// Of one claim, so many failures are told in full.
+/// The limit of printed failures per claim.
 const TOLD: usize = 3;
 
 impl fmt::Display for Report {

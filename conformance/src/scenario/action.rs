@@ -1,9 +1,9 @@
-//! What can be told of an action by itself.
+//! Properties of a single action.
 
 use super::PrimaryAction;
 
 impl PrimaryAction {
-    /// How many workers it forks.
+    /// The number of forked workers.
     pub fn forks(&self) -> u32 {
         match self {
             PrimaryAction::Fork(count) => *count,

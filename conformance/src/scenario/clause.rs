@@ -1,49 +1,49 @@
-//! A claim: one sentence of a scenario's contract and how to tell whether it is true. [`crate::order`] tells.
+//! A clause: one sentence of a scenario's contract. [`crate::order`] checks it.
 
 use serde::Deserialize;
 
 use crate::pattern::LinePattern;
 
-/// What must hold of every run.
+/// A condition on every run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clause {
     /// The claim in plain words.
     pub because: String,
-    /// The claim itself.
+    /// The condition.
     pub kind: ClauseKind,
 }
 
 /// How a claim is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClauseKind {
-    /// Such lines are seen so many times, by all observers it names together.
+    /// The number of such lines, of all matching observers together.
     Seen {
-        /// Which lines.
+        /// The lines.
         line: LinePattern,
-        /// The numbers that are permitted.
+        /// The permitted numbers.
         times: Vec<u32>,
     },
-    /// In the sequence of one observer, every such line stands before every such other.
+    /// In the sequence of one observer, every line of one pattern precedes every line of another.
     Before {
-        /// The earlier ones.
+        /// The earlier lines.
         first: LinePattern,
-        /// The later ones, of the same observer.
+        /// The later lines, of the same observer.
         then: LinePattern,
     },
-    /// The values of a detail, in the order of the observers, go round: `over` different ones, then the same again.
+    /// The values of a detail, in the order of the observers, cycle through `over` different values.
     Cycle {
-        /// Which lines.
+        /// The lines.
         lines: LinePattern,
-        /// Which detail of them.
+        /// The detail.
         detail: String,
         /// How many different values.
         over: u32,
     },
-    /// All claims of at least one of these lists hold.
+    /// All clauses of at least one list hold.
     OneOf(Vec<Vec<Clause>>),
 }
 
-/// A claim as it stands in a file: `because` and exactly one way of claiming.
+/// A clause in a file: `because` and exactly one condition.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Written {

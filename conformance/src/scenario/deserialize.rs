@@ -1,4 +1,4 @@
-//! Fields that may be written in more than one form. By hand, because serde's `untagged` loses the line of a mistake.
+//! Fields with more than one notation. Written by hand, because serde's `untagged` loses the line of an error.
 
 use std::fmt;
 

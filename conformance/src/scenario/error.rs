@@ -1,17 +1,17 @@
-//! A mistake in a scenario file: where it is and what was expected instead.
+//! An error in a scenario file: the position and the expectation.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A file that cannot be read, or a mistake in it. Shown as `file:line: what was expected`.
+/// A file that cannot be read, or an error in a file. Printed as `file:line: expectation`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScenarioError {
     /// The file.
     pub path: PathBuf,
     /// The line, from 1; `None` if the file could not be read.
     pub line: Option<usize>,
-    /// What is wrong and what was expected.
+    /// The error and the expectation.
     pub what: String,
 }
 
@@ -37,7 +37,7 @@ impl fmt::Display for ScenarioError {
 
 impl std::error::Error for ScenarioError {}
 
-/// Well-formed, but without sense: `at` is a piece of the file that shows where.
+/// Well-formed, but invalid: `at` is a piece of the file that marks the line.
 #[derive(Debug)]
 pub(super) struct ValidationError {
     pub(super) at: String,
@@ -49,7 +49,7 @@ impl ValidationError {
         ValidationError { at: at.into(), what: what.into() }
     }
 
-    /// Every place where a wrong name stands is wrong, so the first one is as good as any.
+    /// Every occurrence of a wrong name is wrong, so the first one is reported.
     pub(super) fn in_file(self, path: &Path, text: &str) -> ScenarioError {
         let line = text.lines().position(|line| line.contains(&self.at)).map_or(1, |index| index + 1);
         ScenarioError { path: path.to_owned(), line: Some(line), what: self.what }

@@ -1,4 +1,5 @@
-//! The servers of a scenario and where they are: a worker's for connections, a worker's for datagrams, a primary's own.
+//! The servers of a scenario and their addresses: a worker's for connections, a worker's for datagrams, a
+//! primary's own.
 
 use std::net::IpAddr;
 
@@ -6,38 +7,38 @@ use serde::Deserialize;
 
 use super::Token;
 
-/// Which server of a worker to open, and where. Node: the options of `server.listen()`.
+/// A worker's server and its address. Node: the options of `server.listen()`.
 #[expect(clippy::struct_excessive_bools, reason = "they are Node's options, by our names")]
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Listen {
-    /// Its name in the scenario.
+    /// The name in the scenario.
     pub server: Token,
     /// The address; without, every address.
     #[serde(default)]
     pub host: Option<IpAddr>,
-    /// Ask for this port; without, the kernel chooses one.
+    /// The port; by default the kernel chooses.
     #[serde(default)]
     pub port: Option<u16>,
-    /// Ask for the port that this server has, of the same worker or of one whose port was given along with the fork.
+    /// The server whose port to use: of the same worker, or named in the worker's environment.
     #[serde(default)]
     pub port_of: Option<Token>,
     /// A path in the directory of the run, instead of a port.
     #[serde(default)]
     pub path: Option<Token>,
-    /// Everybody may read the path. Node: `readableAll`.
+    /// Every user may read the path. Node: `readableAll`.
     #[serde(default)]
     pub readable_all: bool,
-    /// Everybody may write to the path. Node: `writableAll`.
+    /// Every user may write to the path. Node: `writableAll`.
     #[serde(default)]
     pub writable_all: bool,
-    /// The descriptor of this server of the primary's own, instead of an address.
+    /// The primary's own server whose descriptor to use in place of an address.
     #[serde(default)]
     pub fd_of: Option<Token>,
     /// Leave IPv4 alone. Node: `ipv6Only`.
     #[serde(default)]
     pub ipv6_only: bool,
-    /// Share it with nobody.
+    /// Do not share the server.
     #[serde(default)]
     pub exclusive: bool,
     /// Let others bind there too, and the kernel spread the clients. Node: `reusePort`.
@@ -49,13 +50,14 @@ pub struct Listen {
     /// How many connections the worker takes at a time. Node: `server.maxConnections`.
     #[serde(default)]
     pub max_connections: Option<u32>,
-    /// How a worker on Node makes the server and calls `listen`: a form of the [family](Listen::family). Other workers ignore it.
+    /// The form in which a worker on Node creates the server and calls `listen`, of the [family](Listen::family).
+    /// Other workers ignore the form.
     #[serde(default)]
     pub form: Option<String>,
 }
 
 impl Listen {
-    /// The family of forms that open this server; `None` if no form does.
+    /// The family of forms that open this server, if any.
     pub fn family(&self) -> Option<String> {
         let Listen { port, port_of, path, fd_of, backlog, host, .. } = self;
         let Listen { readable_all, writable_all, ipv6_only, exclusive, reuse_port, .. } = *self;
@@ -70,7 +72,7 @@ impl Listen {
 }
 
 impl Bind {
-    /// The family of forms that open this server; `None` if no form does.
+    /// The family of forms that open this server, if any.
     pub fn family(&self) -> Option<String> {
         let Bind { v6, host, port_of, fd_of, .. } = self;
         let options = [self.ipv6_only, self.reuse_address, self.reuse_port, self.exclusive];
@@ -80,23 +82,23 @@ impl Bind {
     }
 }
 
-/// Which server of a worker for datagrams to open, and where. Node: `dgram.createSocket()` and `socket.bind()`.
+/// A worker's server for datagrams and its address. Node: `dgram.createSocket()` and `socket.bind()`.
 #[expect(clippy::struct_excessive_bools, reason = "they are Node's options, by our names")]
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bind {
-    /// Its name in the scenario.
+    /// The name in the scenario.
     pub server: Token,
-    /// Whether it is for IPv6. Node: `udp6`.
+    /// Whether the socket is for IPv6. Node: `udp6`.
     #[serde(default)]
     pub v6: bool,
     /// The address; without, every address.
     #[serde(default)]
     pub host: Option<IpAddr>,
-    /// Ask for the port that this server has, as in [`Listen::port_of`].
+    /// The server whose port to use, as in [`Listen::port_of`].
     #[serde(default)]
     pub port_of: Option<Token>,
-    /// The descriptor of this server of the primary's own, instead of an address.
+    /// The primary's own server whose descriptor to use in place of an address.
     #[serde(default)]
     pub fd_of: Option<Token>,
     /// Leave IPv4 alone. Node: `ipv6Only`.
@@ -108,7 +110,7 @@ pub struct Bind {
     /// As in [`Listen::reuse_port`].
     #[serde(default)]
     pub reuse_port: bool,
-    /// Share it with nobody.
+    /// Do not share the server.
     #[serde(default)]
     pub exclusive: bool,
     /// How a worker on Node makes the socket and calls `bind`, as in [`Listen::form`].
@@ -116,19 +118,19 @@ pub struct Bind {
     pub form: Option<String>,
 }
 
-/// Which server of the primary's own to open: the cluster knows nothing of it.
+/// A server of the primary's own, outside the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Open {
-    /// Its name in the scenario.
+    /// The name in the scenario.
     pub server: Token,
     /// A path in the directory of the run, instead of a port of 127.0.0.1.
     #[serde(default)]
     pub path: Option<Token>,
-    /// Whether it is for datagrams.
+    /// Whether the server is for datagrams.
     #[serde(default)]
     pub udp: bool,
-    /// Whether it is only bound, for workers that listen on its descriptor.
+    /// Whether the server is only bound, for workers that listen on its descriptor.
     #[serde(default)]
     pub bound: bool,
 }

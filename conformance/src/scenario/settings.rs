@@ -1,4 +1,4 @@
-//! How a primary is set up: who gets which connection, how channels are written, and as whom it all runs. Nothing is set here.
+//! The settings of a primary: the scheduling policy, the serialization of channels, and the user.
 
 use serde::Deserialize;
 
@@ -6,44 +6,44 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// How connections find their worker.
+    /// The scheduling policy.
     #[serde(default)]
     pub policy: Policy,
-    /// Who says so.
+    /// The source of the policy.
     #[serde(default)]
     pub policy_from: PolicyFrom,
     /// How channels are written.
     #[serde(default)]
     pub serialization: Serialization,
-    /// Whether a primary on Node goes on when Node's own code fails in it, as ours does in any case. Node: a listener of
-    /// `uncaughtException`.
+    /// Whether a primary on Node survives an uncaught error in Node's own code, as ours does in any case. Node: a
+    /// listener of `uncaughtException`.
     #[serde(default)]
     pub catches: bool,
-    /// As whom the cluster runs; without, as whoever runs the scenario.
+    /// The user of the cluster; by default the user of this process.
     #[serde(default, rename = "as")]
     pub user: Option<User>,
 }
 
-/// As whom a cluster runs.
+/// The user of a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum User {
-    /// Somebody without privileges.
+    /// A user without privileges.
     Nobody,
 }
 
-/// How connections find their worker. Node: `cluster.schedulingPolicy`.
+/// The scheduling policy. Node: `cluster.schedulingPolicy`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Policy {
-    /// The primary gives them out in turn.
+    /// The primary hands connections off in turn.
     #[default]
     RoundRobin,
     /// The workers share the listening socket.
     Shared,
 }
 
-/// Who says how connections find their worker.
+/// The source of the scheduling policy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PolicyFrom {
@@ -66,7 +66,7 @@ pub enum Serialization {
 }
 
 impl Settings {
-    /// The variable that says how connections find their worker, if it does.
+    /// The variable of the scheduling policy, if that is its source.
     pub fn policy_variable(&self) -> Option<(String, String)> {
         let policy = match self.policy {
             Policy::RoundRobin => "rr",

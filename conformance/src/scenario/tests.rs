@@ -1,4 +1,4 @@
-//! What a stranger sees who gets a scenario wrong: the file, the line, and what was expected there.
+//! The errors of invalid scenarios: the file, the line, and the expectation.
 
 use std::path::Path;
 
@@ -59,7 +59,7 @@ fn the_manual_explains_every_word_and_every_detail() {
     }
 }
 
-/// Replaces `from` by `to` in the good one and returns what the mistake looks like.
+/// The error after replacing `from` by `to` in the good scenario.
 #[track_caller]
 fn mistake(from: &str, to: &str) -> String {
     assert!(GOOD.contains(from), "the example has no `{from}`");
@@ -67,7 +67,7 @@ fn mistake(from: &str, to: &str) -> String {
     Scenario::parse(Path::new("dir/good.json"), &text).expect_err("this is a mistake").to_string()
 }
 
-/// Each of these mistakes is found, and begins to look like this.
+/// Each of these mistakes is found, with an error that starts with this text.
 #[track_caller]
 fn all_found(mistakes: &[(&str, &str, &str)]) {
     for (from, to, expected) in mistakes {

@@ -1,4 +1,4 @@
-//! The small values of a scenario: words that can stand in a line, and signals. Each checks itself when it is read.
+//! The small values of a scenario: words of a line, and signals. Each is validated when read.
 
 use std::fmt;
 use std::str::FromStr;
@@ -37,7 +37,7 @@ impl fmt::Display for Token {
 
 read_as_text!(Token);
 
-/// A signal that ends a process which does not handle it.
+/// A signal that kills a process without a handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 pub enum Signal {
     /// Hang up.
@@ -55,7 +55,7 @@ pub enum Signal {
 }
 
 impl Signal {
-    /// Its name as in C.
+    /// The name in C.
     pub fn name(self) -> &'static str {
         match self {
             Signal::Hup => "SIGHUP",

@@ -1,6 +1,6 @@
-//! What a well-formed scenario can still get wrong: names nobody defined, words nobody writes, actions out of place.
+//! Errors in well-formed scenarios: undefined names, unknown words, misplaced actions.
 //!
-//! It asks only what can be told from the file alone; whether a scenario ends that can is seen by running it.
+//! Only properties of the file are checked; whether a scenario ends shows when it runs.
 
 use std::collections::BTreeSet;
 
@@ -134,7 +134,7 @@ fn one_channel(setup: &Setup) -> Valid {
     ))
 }
 
-/// There is somebody to answer.
+/// A rule that answers needs a connection.
 fn has_connection(on: &Pattern) -> Valid {
     let by_message = on.asked.what == "message" && on.asked.details.iter().any(|(key, _)| key == "with");
     if by_message || ["connection", "data", "datagram"].contains(&on.asked.what.as_str()) {
@@ -155,7 +155,7 @@ fn not_by_an_action(on: &Pattern) -> Valid {
     Ok(())
 }
 
-/// The worker that an action is about, if it is about one.
+/// The worker of an action, if any.
 fn target(action: &PrimaryAction) -> Option<Target> {
     match action {
         PrimaryAction::Send { to: target, .. }
@@ -230,7 +230,7 @@ fn worker_rule(rule: &Rule<WorkerAction>, servers: &BTreeSet<&str>) -> Valid {
     Ok(())
 }
 
-/// A worker opens the server, or sends the message, that the scenario names, in whatever form.
+/// A worker opens the server, or sends the message, that the scenario names, in any form.
 fn form_suits(action: &WorkerAction) -> Valid {
     let families = Families::ours();
     let (form, family, forms) = if let WorkerAction::Listen(listen) = action {
@@ -322,7 +322,7 @@ fn clause(clause: &Clause, clients: u32) -> Valid {
     }
 }
 
-/// What is true of everything, or of nothing, claims nothing.
+/// A clause that is always true, or never, is an error.
 fn some(claims: bool, at: &impl ToString, expected: &str) -> Valid {
     if claims { Ok(()) } else { Err(ValidationError::new(at.to_string(), format!("expected {expected}"))) }
 }
@@ -364,7 +364,7 @@ fn line_pattern(line: &LinePattern, clients: u32, by_a_client: bool) -> Valid {
     pattern(&line.pattern, &line.whose.to_string(), words)
 }
 
-/// A pattern that no line can ever fit would make a claim true of everything.
+/// A pattern without possible lines would make a clause always true.
 fn pattern(pattern: &Pattern, whose: &str, words: &[Entry]) -> Valid {
     let Some(keys) = keys(&pattern.asked.what, words) else {
         let known = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join("`, `");

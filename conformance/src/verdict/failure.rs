@@ -1,4 +1,4 @@
-//! What speaks against a claim, in words: the first line that does not fit, both sides, and how to see it again.
+//! A contradiction of a claim, in words: the first line that does not fit, both sides, and how to repeat it.
 
 use std::fmt;
 use std::path::Path;
@@ -13,14 +13,14 @@ use crate::scenario::{self, Scenario};
 use crate::trace::Trace;
 use crate::verdict::Claim;
 
-/// A trace that is not where it should be, or a run that gave none. Shown in several lines.
+/// A trace outside a set, or a run without a trace. Printed in several lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// What is wrong, the place, and what would have fitted.
+    /// The error, the position, and the expectation.
     pub text: String,
     /// In how many of how many runs.
     pub seen: Option<(u64, u64)>,
-    /// For `conformance replay`, if the simulator has a part in it.
+    /// The line for `conformance replay`, if the simulator took part.
     pub replay: Option<String>,
 }
 
@@ -33,20 +33,20 @@ impl Failure {
         Failure { seen: Some((seen, runs)), ..self }
     }
 
-    /// A trace that does not keep the contract.
+    /// A trace outside the contract.
     pub(crate) fn breaks(misfits: &[order::Misfit], trace: &Trace, replay: Option<&String>) -> Self {
         let places: Vec<_> = misfits.iter().map(|misfit| place(misfit, trace)).collect();
         let text = format!("a trace does not keep the contract:\n{}", places.join("\n"));
         Failure { replay: replay.cloned(), ..Failure::new(text) }
     }
 
-    /// A run of the simulator in which something never ends.
+    /// A run of the simulator that never ends.
     pub(super) fn hangs(hang: &str, trace: &Trace, replay: &str) -> Self {
         let text = format!("{hang}; until then was seen:\n{}", trace.to_string().trim_end());
         Failure { replay: Some(replay.to_owned()), ..Failure::new(text) }
     }
 
-    /// A trace that no schedule of the simulator has.
+    /// A trace that no schedule of the simulator produces.
     pub(crate) fn unreached(nearest: &Nearest) -> Self {
         let text = format!("no schedule of the simulator does what was seen:\n{}", sides(nearest));
         Failure { replay: Some(nearest.replay.clone()), ..Failure::new(text) }
@@ -62,7 +62,7 @@ impl Failure {
         Failure { replay: Some(nearest.replay.clone()), ..Failure::new(text) }
     }
 
-    /// A run of the simulator that fails one of its checks.
+    /// A run of the simulator that fails a check.
     pub(super) fn checked(failure: &cluster_sim::Failure) -> Self {
         let hangs = if failure.check == Check::Liveness { "hangs: " } else { "" };
         let text = format!("{hangs}{}", failure.summary());
@@ -74,12 +74,12 @@ impl Failure {
         Failure::new(error.to_string().trim_end().to_owned())
     }
 
-    /// Without traces there is nothing to try; another claim about them tells why.
+    /// A claim without traces; another claim about them has the reason.
     pub(crate) fn untried(other: Claim) -> Self {
         Failure::new(format!("there is no trace to hold against anything, see {other}"))
     }
 
-    /// No recording to hold against anything: how to make it.
+    /// A missing recording, with the command that makes it.
     pub(crate) fn unrecorded(scenario: &Scenario, directory: &Path, error: &FixtureError) -> Self {
         let (name, ours) = (&scenario.name, [scenario::DIRECTORY, fixture::DIRECTORY].map(Path::new));
         let place = |option, path: Option<&Path>, ours| {
@@ -94,7 +94,7 @@ impl Failure {
     }
 }
 
-/// A misfit, with the line before it where there is one.
+/// A mismatch, with the line before it.
 fn place(misfit: &order::Misfit, trace: &Trace) -> String {
     let Some((observer, number, line)) = &misfit.seen else { return format!("  {misfit}") };
     let before = number.checked_sub(2).and_then(|index| trace.seen_by(*observer).get(index));

@@ -1,4 +1,4 @@
-//! A Chromium without a window, and what can be asked of it.
+//! A headless Chromium, and questions to its page.
 
 use std::io::{BufRead as _, BufReader, Lines};
 use std::os::unix::process::CommandExt as _;
@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// What drives Chromium. In Debian it comes with it.
+/// The driver of Chromium. In Debian, a package of its own.
 const DRIVER: &str = "chromedriver";
 
 pub(crate) struct Browser {
@@ -23,12 +23,12 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    /// A browser that has never been used, in a window of the usual size.
+    /// A browser with a fresh profile, in a window of the usual size.
     pub(crate) async fn start() -> Browser {
         let (driver, port) = Driver::start();
         let directory = tempfile::tempdir().expect("a temporary directory");
         let profile = format!("--user-data-dir={}", directory.path().join("profile").display());
-        // It runs as root where the tests do; no page asks for anything of any network.
+        // Without a sandbox, because tests may run as root; pages have no access to the network.
         let args = [
             "--headless=new",
             "--no-sandbox",
@@ -63,7 +63,7 @@ impl Browser {
         answer.unwrap_or_else(|error| unreachable!("{script}: {error}"))
     }
 
-    /// The texts of everything that is meant, as they are seen.
+    /// The visible texts of all matching elements.
     pub(crate) async fn texts(&self, selector: &str) -> Vec<String> {
         let script =
             format!("[...document.querySelectorAll({selector:?})].map((one) => one.innerText.trim())");
@@ -74,7 +74,7 @@ impl Browser {
         self.texts(selector).await.join("\n")
     }
 
-    /// Clicks with the mouse on the first that is meant: what lies on top of it gets the click.
+    /// Clicks with the mouse on the first match: an element on top would receive the click.
     pub(crate) async fn click(&self, selector: &str) {
         let found = self.client.find(Locator::Css(selector)).await;
         let clicked = found.unwrap_or_else(|error| unreachable!("{selector}: {error}")).click().await;
@@ -96,7 +96,7 @@ impl Browser {
     }
 }
 
-/// It leads a group, in which all its browsers are.
+/// Leads a process group with all its browsers.
 struct Driver {
     child: Child,
     _out: Option<Lines<BufReader<ChildStdout>>>,
@@ -114,7 +114,7 @@ impl Driver {
         let mut said = lines.iter_mut().flatten().map_while(Result::ok);
         let port = said.find_map(|line| port(&line));
         drop(said);
-        // The pipe stays open as long as somebody may write to it.
+        // The driver may write to the pipe until its exit.
         (Driver { child, _out: lines }, port.expect("it says where it listens"))
     }
 }

@@ -1,4 +1,4 @@
-//! The page of a run in a real browser, as its readers have it: what it shows, and what happens when they click and type.
+//! The page of a run in a real browser: its content, and the effect of clicks and keys.
 
 mod browser;
 mod page;

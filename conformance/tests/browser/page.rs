@@ -1,4 +1,4 @@
-//! What a reader sees and does.
+//! The content of the page and the reactions to a reader.
 
 use std::fs;
 use std::process::Command;
@@ -10,7 +10,7 @@ use fantoccini::key::Key;
 
 use super::browser::Browser;
 
-/// A run in which a worker is killed and a descriptor is lost.
+/// A run with a killed worker and a lost descriptor.
 fn eventful() -> String {
     let faults = Faults::only(&[Fault::Kill, Fault::LostDescriptor]);
     let run = |seed| {
@@ -26,7 +26,7 @@ fn eventful() -> String {
     (0..10_000).find_map(run).expect("a run with both")
 }
 
-/// The command writes the page, and the browser shows it.
+/// The page of the command, open in the browser.
 async fn shown() -> Browser {
     let browser = Browser::start().await;
     let page = browser.path("run.html");
@@ -52,7 +52,7 @@ async fn heading(browser: &Browser) -> String {
     browser.text("#side h2").await
 }
 
-/// Whether the selected row can be read where it is: it is on the screen, and nothing lies on it.
+/// Whether the selected row is on the screen, and not covered.
 const READABLE: &str = "(() => {
     const box = document.querySelector('.row.picked .label').getBoundingClientRect();
     const top = document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);
@@ -160,7 +160,7 @@ async fn what_is_not_wanted_is_hidden() {
     browser.close().await;
 }
 
-/// How much lighter the one is than the other, as people see it: 4.5 is what is asked of small text.
+/// The contrast of text and background; small text needs 4.5.
 const CONTRAST: &str = "(() => {
     const light = (colour) => {
         const parts = colour.match(/[\\d.]+/g).slice(0, 3).map((part) => part / 255);

@@ -1,4 +1,4 @@
-//! The program away from the checkout in which it was compiled: in an empty directory, and in another checkout.
+//! The program outside its checkout: in an empty directory, and in another checkout.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -39,7 +39,7 @@ fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// Every command that needs no recording works, with real processes, too, and leaves nothing.
+/// Every command without recordings works, with real processes, too, and leaves no file.
 #[test]
 fn program_works_in_empty_directory() {
     let away = Away::new();
@@ -70,7 +70,7 @@ fn program_works_in_empty_directory() {
     assert_eq!(fs::read_dir(away.path("here")).expect("it is there").count(), 0, "nothing is left");
 }
 
-/// The checkout is hidden behind an empty file system, where the machine lets a test do that.
+/// The checkout is hidden behind an empty file system, where the machine permits a mount.
 #[test]
 fn program_works_without_its_checkout() {
     let away = Away::new();
@@ -82,7 +82,7 @@ fn program_works_without_its_checkout() {
         command.args(args).current_dir(away.path("here")).output()
     };
     if !hidden(&["true"]).is_ok_and(|output| output.status.success()) {
-        // Not by a macro: those are captured.
+        // The test harness captures the macros.
         writeln!(
             io::stderr(),
             "NOT RUN: the program without its checkout, because nothing can be mounted here"
@@ -100,7 +100,7 @@ fn program_works_without_its_checkout() {
     }
 }
 
-/// A command that needs recordings names their option.
+/// A command that needs recordings names the option.
 #[test]
 fn missing_recordings_name_their_option() {
     let away = Away::new();
@@ -113,7 +113,7 @@ fn missing_recordings_name_their_option() {
     assert!(text(&output).contains("Not run: the arm recordings: "), "{}", text(&output));
 }
 
-/// In another checkout that checkout's scenarios are meant, wherever in it the program is run.
+/// Inside another checkout the scenarios of that checkout are used, from any directory.
 #[test]
 fn other_checkout_has_its_own_scenarios() {
     let away = Away::new();

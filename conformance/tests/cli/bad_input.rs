@@ -1,4 +1,4 @@
-//! What is wrong is said plainly, with what would be right; the code is 2.
+//! Errors name the mistake and the remedy; the exit code is 2.
 
 use std::fs;
 
@@ -142,7 +142,7 @@ fn a_report_that_cannot_be_written_is_said_before_anything_is_run() {
     assert!(printed.err.starts_with("error: nowhere/report.xml: No such file"), "{printed}");
 }
 
-/// What was there before a run that does not come to its end is there after it, and nothing else.
+/// An interrupted run leaves an old report unchanged, and no new file.
 #[test]
 fn a_report_is_there_whole_or_not_at_all() {
     let cli = CliFixture::new();
@@ -183,7 +183,7 @@ fn a_report_goes_through_a_pipe() {
     assert!(reader.join().expect("no panic").ends_with("</testsuites>\n"));
 }
 
-/// What is said of a `node` that answers in this way.
+/// The error for a `node` with this behaviour.
 fn answered(script: &str) -> Printed {
     let cli = CliFixture::new();
     let node = cli.node(script);

@@ -1,10 +1,10 @@
-//! Claims that hold and claims that fail, in all forms of the report.
+//! Claims that hold and claims that fail, in all formats of the report.
 
 use std::fs;
 
 use super::fixture::{CliFixture, snapshot};
 
-/// A stage on which every claim of the simulator fails.
+/// A suite in which every claim of the simulator fails.
 fn wrong() -> CliFixture {
     let cli = CliFixture::new();
     cli.edit("scenarios/hello.json", "\"times\": 1", "\"times\": 2");
@@ -159,7 +159,7 @@ fn a_claim_that_needs_an_exception_is_marked() {
 #[test]
 fn the_exceptions_of_this_repository_are_not_stale_with_scenarios_of_ones_own() {
     let cli = CliFixture::new();
-    // It would need the exception.
+    // The scenario that needs the exception.
     fs::remove_file(cli.path("scenarios/hello.json")).expect("a file");
     let all = ["run", "--arm", "sim", "--exceptions", cluster_conformance::exceptions::FILE];
     let printed = cli.run(&all);

@@ -1,10 +1,10 @@
-//! Looking for a run that fails, and what is said when there is one.
+//! The search for a failing run, and its output.
 
 use std::fs;
 
 use super::fixture::{CliFixture, Printed, snapshot};
 
-/// Who gets the connection is a matter of luck, and this contract does not know it.
+/// The schedule decides which worker receives the connection; this contract ignores that.
 const LUCK: &str = r#"{
   "name": "luck",
   "description": "Two workers listen, and one client comes.",
@@ -144,7 +144,7 @@ const REFUSE: &str = r#"{
 }
 "#;
 
-/// A run that never rests is recognised, its steps are named, and shrinking it ends.
+/// An endless run is recognised, its steps are named, and shrinking ends.
 #[test]
 fn endless_run_names_its_circle() {
     for faults in ["none", "all"] {

@@ -1,4 +1,4 @@
-//! A directory with two small scenarios, their recordings and an empty `PATH`, and the command run in it.
+//! A directory with two small scenarios, their recordings and an empty `PATH`, and the command run there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ const HELLO: &str = r#"{
 }
 "#;
 
-/// Which Node the recordings claim to be of.
+/// The runtime of the recordings.
 pub(crate) const RUNTIME: &str = "node v20.0.0";
 
 pub(crate) struct CliFixture {
@@ -77,7 +77,7 @@ impl CliFixture {
         self.write(name, &text.replace(from, to));
     }
 
-    /// Records what the quiet simulator does, as if a Node had done it.
+    /// Records a quiet run of the simulator as if of Node.
     pub(crate) fn record(&self, name: &str) {
         let path = self.path("scenarios").join(name).with_extension("json");
         let scenario = Scenario::load(&path).expect("a scenario of this file");
@@ -86,7 +86,7 @@ impl CliFixture {
         fixture.save(&self.path("recordings").join(RUNTIME.replace(' ', "-"))).expect("a recording");
     }
 
-    /// A program that is called like Node, and does this.
+    /// A program with the name of Node and this script.
     pub(crate) fn node(&self, script: &str) -> PathBuf {
         let path = self.path("bin/node");
         fs::create_dir_all(self.path("bin")).expect("our own directory");
@@ -94,7 +94,7 @@ impl CliFixture {
         path
     }
 
-    /// The command, in this directory, with nothing in `PATH`.
+    /// The command, in this directory, with an empty `PATH`.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_conformance"));
         command.args(args).env("PATH", self.path("empty")).current_dir(&self.directory);
@@ -118,7 +118,7 @@ impl CliFixture {
     }
 }
 
-/// What the command said, without what differs from run to run.
+/// The output of the command, without parts that differ from run to run.
 #[derive(Debug)]
 pub(crate) struct Printed {
     pub(crate) code: Option<i32>,
@@ -145,7 +145,7 @@ impl std::fmt::Display for Printed {
     }
 }
 
-/// A line of the simulator changes with everything that happens.
+/// A replay line changes with every change of the simulator.
 fn without_replay(line: &str) -> String {
     let Some((head, tail)) = line.split_once("sim:v1:") else { return line.to_owned() };
     let end = tail.find(['\'', '"', ' ']).unwrap_or(tail.len());
@@ -160,7 +160,7 @@ fn without_seconds(line: &str) -> String {
     }
 }
 
-/// Compares with the snapshot of this name; without the lines of progress, which come as they come.
+/// Compares with a snapshot, without the lines of progress, whose order varies.
 #[track_caller]
 pub(crate) fn snapshot(name: &str, printed: &Printed) {
     insta::with_settings!({ snapshot_path => "../../snapshots", prepend_module_to_snapshot => false, omit_expression => true }, {

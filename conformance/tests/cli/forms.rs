@@ -1,4 +1,4 @@
-//! `conformance forms`: what a Node program may call, tried on the Node of this machine. Without one, the test is ignored.
+//! `conformance forms`: the forms of a Node program, tried on the installed Node. Ignored without Node.
 
 use std::path::Path;
 
@@ -25,7 +25,7 @@ fn forms_end_as_under_node() {
     assert_eq!(out.lines().count(), 7, "{out}");
 }
 
-/// A setting that is not there is refused with the names of those that are.
+/// An unknown setting is rejected with the list of names.
 #[test]
 fn forms_refuse_unknown_setting() {
     let cli = CliFixture::new();
@@ -35,7 +35,7 @@ fn forms_refuse_unknown_setting() {
     assert!(printed.err.contains("round robin; shared; advanced;"), "{printed}");
 }
 
-/// A runtime that tries nothing is no oracle.
+/// A runtime that tries no form is an error.
 #[test]
 fn forms_refuse_runtime_that_tries_nothing() {
     let cli = CliFixture::new();

@@ -1,4 +1,4 @@
-//! `conformance fuzz`: what it counts, what it shows of a scenario that does not fit, and what it refuses.
+//! `conformance fuzz`: the counts, the output for a diverging scenario, and the errors.
 
 use crate::fixture::CliFixture;
 
@@ -10,7 +10,7 @@ fn random_scenarios_on_the_real_system_fit_and_are_counted() {
     assert!(printed.out.starts_with("unix: 6 scenarios\n"), "{printed}");
 }
 
-/// A runtime that says nothing diverges from everything.
+/// A silent runtime diverges in every scenario.
 #[test]
 fn a_scenario_that_does_not_fit_is_shrunk_and_written() {
     let cli = CliFixture::new();

@@ -1,4 +1,4 @@
-//! What the command says about itself.
+//! The help texts.
 
 use super::fixture::{CliFixture, snapshot};
 

@@ -15,7 +15,7 @@ fn an_interrupted_run_leaves_no_process_behind() {
     let cli = CliFixture::new();
     let pipe = cli.path("pipe");
     mkfifo(&pipe, Mode::S_IRWXU).expect("a new pipe");
-    // It runs until it is ended, and tells when it has begun.
+    // Runs until killed, and reports its start.
     let node = cli.node(&format!(
         "[ \"$1\" = --version ] && echo v20.9.9 && exit\necho $$ > {}\nwhile :; do /bin/sleep 60; done",
         pipe.display()
@@ -51,7 +51,7 @@ fn what_was_fuzzed_before_an_interruption_is_counted() {
     );
 }
 
-/// What it waits for has left its group: the first time it goes on waiting.
+/// The process has left its group: after the first signal, the command waits on.
 #[test]
 fn whoever_asks_twice_is_obeyed_at_once_and_nothing_is_left_then_either() {
     let cli = CliFixture::new();
@@ -75,11 +75,11 @@ fn whoever_asks_twice_is_obeyed_at_once_and_nothing_is_left_then_either() {
     interrupt();
     assert_eq!(command.wait().expect("it ends").code(), Some(130));
     assert_eq!(fs::read_dir(cli.path("tmp")).expect("it is there").count(), 0);
-    // It was still there, and so it was waited for.
+    // The process was still running, so the command waited.
     kill(Pid::from_raw(asked.trim().parse().expect("a number")), Signal::SIGKILL).expect("it is ours");
 }
 
-/// Interrupts a command by this signal once it writes this to its standard error, and waits for its end.
+/// Sends a command a signal after a line with this text on standard error, and waits for the exit.
 fn end_by(signal: Signal, command: &mut Command, begun: &str) -> (Option<i32>, String) {
     let mut command =
         command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it can be started");
@@ -96,7 +96,7 @@ fn end_by(signal: Signal, command: &mut Command, begun: &str) -> (Option<i32>, S
 
 const SIGNALS: [Signal; 2] = [Signal::SIGINT, Signal::SIGTERM];
 
-/// SIGTERM and ctrl-c end commands that take long in the same way.
+/// SIGTERM and ctrl-c end long commands in the same way.
 #[test]
 fn long_commands_end_at_a_signal() {
     let many = "1000000000";
@@ -113,7 +113,7 @@ fn long_commands_end_at_a_signal() {
     }
 }
 
-/// A recording in progress ends, too, and with it the Node that is recorded.
+/// An interrupted recording ends, with its Node.
 #[test]
 fn record_ends_at_a_signal() {
     for signal in SIGNALS {
@@ -135,7 +135,7 @@ fn record_ends_at_a_signal() {
     }
 }
 
-/// The page of what is covered tries all claims first: a signal ends that.
+/// The coverage page runs all claims first: a signal ends them.
 #[test]
 fn coverage_ends_at_a_signal() {
     for signal in SIGNALS {

@@ -1,4 +1,4 @@
-//! The command as its users meet it: what it prints, where, and with which code it ends.
+//! The command as users see it: output, streams and exit codes.
 
 mod away;
 mod bad_input;

@@ -1,5 +1,5 @@
-//! Programs that a test makes up. Another process writes them: a file that this one has open for writing is open in every
-//! child, too, that another thread starts at that moment, and to execute it is `ETXTBSY` until that child has gone on.
+//! Programs written by a test. Another process writes the file: a file that this process has open for writing is
+//! open in every child that another thread starts at that moment, and executing it fails with `ETXTBSY`.
 
 use std::io::Write as _;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Asks an executable for its version. It may be anything: one that never answers, or never stops to, is ended.
+//! Asks an executable for its version. An executable that never answers, or never stops answering, is killed.
 
 use std::io;
 use std::path::Path;
@@ -16,16 +16,16 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// More bytes than any version has.
 const LONGEST: u64 = 4096;
 
-/// What it says to `--version`.
+/// The answer to `--version`.
 ///
 /// # Errors
 ///
-/// It cannot be started, fails, says too much, or does not end in time. It is ended, then.
+/// The executable cannot be started, fails, prints too much, or does not end in time, and is then killed.
 pub(super) fn ask(program: &Path) -> io::Result<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut command = Command::new(program);
-        // A group of its own, so that whatever it has started ends with it.
+        // Its own group, so that all its children end with it.
         command
             .arg("--version")
             .stdin(Stdio::null())
@@ -37,7 +37,7 @@ pub(super) fn ask(program: &Path) -> io::Result<String> {
         let group = group.expect("a child that was not waited for has a process id");
         let answer = tokio::time::timeout(DEADLINE, answer(&mut asked)).await;
         if !matches!(answer, Ok(Ok(_))) {
-            // It has not been waited for, so the number still means this group.
+            // The child has not been waited for, so the number still means the same group.
             killpg(group, Signal::SIGKILL)?;
             asked.wait().await?;
         }
@@ -61,7 +61,7 @@ async fn answer(asked: &mut Child) -> io::Result<(ExitStatus, String)> {
     Ok((asked.wait().await?, String::from_utf8_lossy(&said).into_owned()))
 }
 
-/// Whether a word can be a version. It becomes part of a path.
+/// Whether a word can be a version. The version becomes part of a path.
 pub(super) fn is_one(word: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || ".-+_".contains(c);
     word.contains('.') && word.chars().any(|c| c.is_ascii_digit()) && word.chars().all(fits)

@@ -1,7 +1,7 @@
-//! What never ends: the simulator comes to rest where real processes would wait for ever.
+//! What never ends: the simulator is at rest where real processes would wait forever.
 //!
-//! It reads the lines, as a person would. That a worker is still there though it was told to go is for the simulator's
-//! own checks, and of workers that outlive their primary nobody writes.
+//! Only the lines count. A worker that stays after a disconnect fails the simulator's own checks, and no line
+//! shows a worker that outlives its primary.
 
 use std::collections::BTreeSet;
 
@@ -28,12 +28,12 @@ fn workers(trace: &Trace) -> BTreeSet<u64> {
     let primary = trace.seen_by(Observer::Primary);
     let exits = primary.iter().filter(|line| line.what == "exit");
     let exited: BTreeSet<_> = exits.filter_map(Observation::worker).collect();
-    // Whose fork failed is dead from the beginning, and does not exit.
+    // After a failed fork a worker is dead from the beginning, and does not exit.
     let began = primary.iter().filter(|line| line.what == "fork" && line.detail("dead") != Some("true"));
     began.filter_map(Observation::worker).filter(|id| !exited.contains(id)).collect()
 }
 
-/// The servers of its own that the primary has still. Nobody writes that one is closed, so the rules are asked again.
+/// The primary's own servers that are still open. No line reports that one closes, so the rules are applied again.
 fn own_servers(scenario: &Scenario, trace: &Trace) -> BTreeSet<String> {
     let (mut script, mut open) = (Primary::new(scenario), BTreeSet::new());
     for seen in trace.seen_by(Observer::Primary) {
@@ -51,7 +51,7 @@ fn own_servers(scenario: &Scenario, trace: &Trace) -> BTreeSet<String> {
     open
 }
 
-/// A server that came with a message goes by its text.
+/// A server received with a message is named by the text of the message.
 fn came(seen: &Observation) -> Option<String> {
     let is_server = matches!(seen.detail("with"), Some("server" | "datagrams"));
     seen.detail("text").filter(|_| is_server).map(str::to_owned)
@@ -60,7 +60,7 @@ fn came(seen: &Observation) -> Option<String> {
 fn clients(scenario: &Scenario, trace: &Trace) -> impl Iterator<Item = u32> {
     let resets = |steps: &[Step]| steps.contains(&Step::Reset);
     let all = scenario.clients.iter().flat_map(|group| (0..group.count).map(|_| group.steps.as_slice()));
-    // Whoever resets a connection sees nothing more of it.
+    // A client that resets its connection observes nothing more.
     let waiting = (1..).zip(all).filter(move |(number, steps)| {
         let has = |what: &str| trace.seen_by(Observer::Client(*number)).iter().any(|line| line.what == what);
         has("connected") && !has("end") && !has("reset") && !resets(steps)

@@ -1,5 +1,5 @@
-//! How a simulated process writes a line: canonical for everybody to compare, and as it is for the driver who needs
-//! real ports. It makes no lines.
+//! How a simulated process writes a line: canonical for comparisons, and unchanged for the driver, which needs
+//! real ports.
 
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
@@ -13,28 +13,28 @@ use crate::pattern::LinePattern;
 use crate::scenario::Scenario;
 use crate::trace::Canon;
 
-/// What is played, and which of its lines are not written down.
+/// The scenario, and the lines that are hidden.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ScenarioContext {
     pub(super) scenario: Arc<Scenario>,
-    /// Derived from it once: a search writes many lines.
+    /// Computed once, because a search writes many lines.
     pub(super) datagram_servers: Arc<BTreeSet<String>>,
     pub(super) hidden: Arc<[LinePattern]>,
 }
 
-/// It never changes, so it need not be hashed; a search hashes often.
+/// A scenario never changes, so its hash is left out; a search hashes often.
 impl Hash for ScenarioContext {
     fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
 impl ScenarioContext {
-    /// Whether nobody compares this line.
+    /// Whether this line is left out of comparisons.
     pub(super) fn hides(&self, line: &Line) -> bool {
         self.hidden.iter().any(|pattern| pattern.fits(line, None))
     }
 }
 
-/// One process's pen.
+/// The writer of one process.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct ObservationWriter {
     context: ScenarioContext,
@@ -46,7 +46,7 @@ impl ObservationWriter {
         ObservationWriter { context, canon: Canon::default() }
     }
 
-    /// Writes a line down. The driver hears it in any case.
+    /// Writes a line, unless hidden. The driver receives the line in any case.
     pub(super) fn write(&mut self, process: &mut Process<'_>, seen: &Observation) {
         let line = Line { observer: observer(process.actor()), observation: seen.clone() };
         let hidden = self.context.hides(&line);
@@ -60,7 +60,7 @@ impl ObservationWriter {
     }
 }
 
-/// Whether the driver reads this line in a note, with its port, and not where it is written down.
+/// Whether the driver reads this line in a note, with its port, and not as an observation.
 pub(super) fn has_port(seen: &Observation) -> bool {
     seen.detail("port").is_some()
 }

@@ -19,9 +19,9 @@ pub(super) struct SimPrimary {
     script: program::Primary,
     writer: ObservationWriter,
     sockets: Sockets,
-    /// What every worker is told of the primary's own servers.
+    /// The ports and descriptors of the primary's own servers, for every worker.
     env: Vec<(String, String)>,
-    /// Whether the scenario is about what is set up, and so tells of it.
+    /// Whether the scenario is about settings, so that `setup` events are observed.
     tells: bool,
 }
 
@@ -55,7 +55,7 @@ impl SimPrimary {
         }
     }
 
-    /// Something happens at a socket of its own.
+    /// Handles an event of one of the primary's own sockets.
     pub(super) fn socket(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: SocketEvent) {
         let over = if let SocketEvent::Ended { connection, .. } = event { Some(connection) } else { None };
         for (seen, target) in self.sockets.on_event(event) {
@@ -98,7 +98,7 @@ impl SimPrimary {
                 self.writer.write(process, &seen);
             }
             PrimaryCommand::Policy(policy) => {
-                // Once it is decided, Node says nothing of a later one.
+                // Node ignores a policy after the first fork.
                 let _ = primary.set_policy(translate::policy(policy));
             }
             PrimaryCommand::Open(open) => self.open(primary, process, &open),
@@ -112,14 +112,14 @@ impl SimPrimary {
             PrimaryCommand::Reply { text } => sockets::reply(process, target, &text),
             PrimaryCommand::End => sockets::end(process, target),
             PrimaryCommand::Send { worker, text } => {
-                // To a worker that is not connected nothing is sent, as the scenario says.
+                // A message to a worker without a channel is dropped, as the manual defines.
                 let _ = primary.send(WorkerId(worker), Value::String(text));
             }
             PrimaryCommand::TrySend { worker, text } => {
                 let sent = primary.send(WorkerId(worker), Value::String(text.clone())).is_ok();
                 self.writer.write(process, &vocabulary::tried(Some(worker), &text, sent));
             }
-            // When it dies, the schedule says: it may be now.
+            // The schedule decides when the worker exits; now is one of its choices.
             PrimaryCommand::BlockUntilExit { worker: _ } => {}
             PrimaryCommand::Disconnect { worker } => primary.disconnect_worker(WorkerId(worker)),
             PrimaryCommand::DisconnectAll => primary.disconnect_all(),

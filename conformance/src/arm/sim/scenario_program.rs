@@ -1,7 +1,7 @@
-//! A scenario as a program of the simulator: every process and the driver outside interpret their part of it.
+//! A scenario as a program of the simulator: every process and the driver interpret their part.
 //!
-//! What is written down is canonical from the beginning, because searches compare it; the driver, who needs real ports,
-//! is told them in notes. It judges nothing.
+//! Observations are canonical at once, because searches compare them; the driver receives real ports in notes.
+//! Nothing is judged here.
 
 use cluster_core::{Errno, Event, Primary, Worker, WorkerEvent};
 use cluster_sim::{Actor, ClientEvent, ClientId, Driver, Process, Program, SocketEvent};
@@ -14,7 +14,7 @@ use super::worker::SimWorker;
 use crate::observation::Observer;
 use crate::scenario::User;
 
-/// One executable that knows its part when it starts.
+/// One executable, which takes its role when it starts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ScenarioProgram {
     context: ScenarioContext,
@@ -43,7 +43,7 @@ impl ScenarioProgram {
     }
 }
 
-/// Who this is, in our words.
+/// The observer of an actor.
 pub(super) fn observer(actor: Actor) -> Observer {
     match actor {
         Actor::Primary => Observer::Primary,

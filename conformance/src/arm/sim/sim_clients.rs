@@ -1,4 +1,5 @@
-//! The clients of a scenario in the simulator: the driver hears the log, tells the cast, and moves the clients.
+//! The clients of a scenario in the simulator: the driver reads the log, passes it to the script, and moves the
+//! clients.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -13,7 +14,7 @@ use crate::program::clients::{ClientAction, ClientScript, ServerAddress};
 use crate::program::lines::Lines;
 use crate::vocabulary;
 
-/// The cast, and who of it is connected as which client of the simulator.
+/// The script, and the simulator's client of each connected one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct SimClients {
     context: ScenarioContext,
@@ -21,7 +22,7 @@ pub(super) struct SimClients {
     clients: BTreeMap<ClientId, Client>,
 }
 
-/// A client that was told to connect.
+/// A client with a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Client {
     number: u32,
@@ -34,7 +35,7 @@ impl SimClients {
         SimClients { script: ClientScript::new(&context.scenario), context, clients: BTreeMap::new() }
     }
 
-    /// A line that somebody wrote. Those with a port are read in the note that comes with them.
+    /// A line of any observer. A line with a port is read in the note that follows.
     pub(super) fn observed(&mut self, driver: &mut Driver<'_>, observer: Observer, text: &str) {
         let observation = parse(text);
         if !has_port(&observation) {
@@ -42,12 +43,12 @@ impl SimClients {
         }
     }
 
-    /// A line with a port, as it is.
+    /// A line with its real port.
     pub(super) fn notified(&mut self, driver: &mut Driver<'_>, observer: Observer, text: &str) {
         self.forward(driver, &Line { observer, observation: parse(text) });
     }
 
-    /// Something happened to a client: it writes that down.
+    /// Writes a line for an event of a client.
     pub(super) fn on_event(&mut self, driver: &mut Driver<'_>, id: ClientId, event: ClientEvent) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         let seen = match event {
@@ -108,7 +109,7 @@ impl SimClients {
         }
     }
 
-    /// A line of a client that need not be connected for it.
+    /// Writes a line for a client that need not be connected.
     fn observe_as(&mut self, driver: &mut Driver<'_>, number: u32, seen: &Observation) {
         let id = self.client(number).unwrap_or_else(|| driver.client());
         let client = Client { number, server: String::new(), lines: Lines::default() };
@@ -125,7 +126,7 @@ impl SimClients {
     }
 }
 
-/// Where a server is, as its clients find it.
+/// The address of a server, for its clients.
 fn address(at: &ServerAddress) -> LocalAddress {
     match at {
         ServerAddress::V4(port) => LocalAddress::Ip((Ipv4Addr::LOCALHOST, *port).into()),

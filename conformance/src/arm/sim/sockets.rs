@@ -1,5 +1,5 @@
-//! What a simulated process itself has besides what its machine serves: connections, servers of its own, and what was
-//! sent to it. Their events become lines here; what is done about them is the process's part.
+//! The sockets of a simulated process outside its machine: connections, its own servers, and received handles.
+//! Events become lines here; the process's program reacts to them.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,18 +11,18 @@ use crate::observation::Observation;
 use crate::program::lines::Lines;
 use crate::vocabulary;
 
-/// How many connections the kernel holds where nobody says how many. Node: 511.
+/// The default backlog of Node.
 const BACKLOG: u32 = 511;
 
 /// All of a process's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Sockets {
     connections: BTreeMap<SocketId, Connection>,
-    /// Those that listen or receive datagrams.
+    /// Listeners and sockets for datagrams.
     servers: BTreeMap<SocketId, Server>,
 }
 
-/// A server of either kind: its name, and what it is to whom it is sent.
+/// A server of either kind: its name, and its type as a handle.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Server {
     pub(super) name: String,
@@ -30,25 +30,25 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// One for connections.
+    /// A server for connections.
     pub(super) fn of_connections(name: &str) -> Self {
         Server { name: name.to_owned(), kind: HandleType::Server }
     }
 
-    /// One for datagrams.
+    /// A server for datagrams.
     pub(super) fn of_datagrams(name: &str, v6: bool) -> Self {
         Server { name: name.to_owned(), kind: HandleType::Datagram { v6 } }
     }
 }
 
-/// One connection: whose it is, and what of a line has come.
+/// One connection: its server, and the incomplete line.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Connection {
     server: String,
     lines: Lines,
 }
 
-/// Whom a line is about, for those who answer.
+/// The peer of a line, for actions that answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReplyTarget {
     Connection(SocketId),
@@ -56,7 +56,7 @@ pub(super) enum ReplyTarget {
 }
 
 impl Sockets {
-    /// A connection is this program's from now on.
+    /// Adds a connection of this program.
     pub(super) fn track(&mut self, connection: SocketId, server: &str) {
         let connection_state = Connection { server: server.to_owned(), lines: Lines::default() };
         self.connections.insert(connection, connection_state);
@@ -73,7 +73,7 @@ impl Sockets {
         self.servers.remove(&socket);
     }
 
-    /// What came with a message, under the text of that message; returns how a line says what it is.
+    /// Adds the handle of a message, under the text of the message; returns its kind for the line.
     pub(super) fn adopt(
         &mut self,
         process: &mut Process<'_>,
@@ -87,7 +87,7 @@ impl Sockets {
             }
             HandleType::Server | HandleType::Native => {
                 self.serve(passed.socket, Server::of_connections(text));
-                // It listens already, where it comes from; here it has to be accepted from.
+                // The sender has called `listen`; this process must, to accept.
                 let _ = process.listen(passed.socket, BACKLOG);
                 "server"
             }
@@ -104,7 +104,7 @@ impl Sockets {
         self.servers.iter().rev().find(|(_, server)| server.name == name).map(|(socket, _)| *socket)
     }
 
-    /// What is to be written down of an event, in order, and whom it is about.
+    /// The lines of an event, in order, with their peers.
     pub(super) fn on_event(&mut self, event: SocketEvent) -> Vec<(Observation, ReplyTarget)> {
         match event {
             SocketEvent::Accepted { listener, connection } => {
@@ -148,7 +148,7 @@ impl Sockets {
         self.connections.keys().copied()
     }
 
-    /// What is to be sent along: a server by its name, or whom the line is about. `None`: that is gone.
+    /// The handle to send: a server by name, or the peer of the line. `None` if it is closed.
     pub(super) fn passing(
         &self,
         what: Option<&str>,
@@ -166,7 +166,7 @@ impl Sockets {
         Some(OutgoingHandle { socket, kind, keep_open })
     }
 
-    /// It has been sent along.
+    /// Forgets a handle that was sent without `keep_open`.
     pub(super) fn passed(&mut self, process: &mut Process<'_>, passing: OutgoingHandle) {
         if !passing.keep_open {
             process.detach(passing.socket);
@@ -175,7 +175,7 @@ impl Sockets {
     }
 }
 
-/// Answers whom a line is about.
+/// Answers the peer of a line.
 pub(super) fn reply(process: &mut Process<'_>, target: Option<ReplyTarget>, text: &str) {
     match target {
         Some(ReplyTarget::Connection(connection)) => {
@@ -186,14 +186,14 @@ pub(super) fn reply(process: &mut Process<'_>, target: Option<ReplyTarget>, text
     }
 }
 
-/// Ends the connection that a line is about.
+/// Ends the connection of a line.
 pub(super) fn end(process: &mut Process<'_>, target: Option<ReplyTarget>) {
     if let Some(ReplyTarget::Connection(connection)) = target {
         process.end(connection);
     }
 }
 
-/// Sends a datagram to a port of 127.0.0.1, from this socket or from a new one.
+/// Sends a datagram to a port of 127.0.0.1, from a socket or from a new one.
 pub(super) fn send_datagram(process: &mut Process<'_>, from: Option<SocketId>, port: u16, text: &str) {
     let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let (host, unset) = (Ipv4Addr::UNSPECIFIED.into(), false);
@@ -210,7 +210,7 @@ pub(super) fn send_datagram(process: &mut Process<'_>, from: Option<SocketId>, p
     }
 }
 
-/// Opens a server of the program's own; returns it, and the line about it.
+/// Opens a server of the program's own; returns the socket and the line.
 pub(super) fn open(
     sockets: &mut Sockets,
     process: &mut Process<'_>,

@@ -1,4 +1,4 @@
-//! The arm on the scenarios of the suite: runs and searches agree, and what is not there is not found.
+//! The arm on the scenarios of the suite: runs and searches agree, and impossible traces are not found.
 
 use std::path::Path;
 
@@ -124,7 +124,7 @@ fn four() -> Sim {
     Sim::new(&scenario.unwrap_or_else(|mistake| unreachable!("{mistake}")))
 }
 
-/// What a random run shows is found well within the budget of the random scenarios in CI.
+/// A search finds the trace of a random run well within the budget of the random scenarios in CI.
 #[test]
 fn four_disconnects_at_once_are_found() {
     let sim = four();
@@ -135,7 +135,7 @@ fn four_disconnects_at_once_are_found() {
     }
 }
 
-/// A worker that exits before it was forked, or listens after it has left, is in no run.
+/// No run has a worker that exits before its fork, or listens after its exit.
 #[test]
 fn impossible_orders_are_not_found() {
     let sim = four();

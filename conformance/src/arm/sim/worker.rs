@@ -30,7 +30,7 @@ pub(super) struct SimWorker {
 /// The number of the channel, here and on real systems, where nothing else is set up.
 const CHANNEL: u32 = 3;
 
-/// Broken off: the process ends or hangs, and nothing more may happen in it.
+/// `Break`: the process exits or blocks, and performs nothing more.
 type Going = ControlFlow<()>;
 
 impl SimWorker {
@@ -61,7 +61,7 @@ impl SimWorker {
                 let seen = vocabulary::server("connection", self.name(listener));
                 self.serve(worker, process, &seen, listener, Some(ReplyTarget::Connection(connection)));
             }
-            // Asked to go before the primary answered: Node tells nothing.
+            // A disconnect before the primary's reply: Node reports nothing.
             WorkerEvent::ListenFailed { error, .. } if error.errno == Errno::ENOTCONN => {}
             WorkerEvent::ListenFailed { listener, error } => {
                 let error_name = translate::errno(error.errno);
@@ -86,9 +86,10 @@ impl SimWorker {
                 let seen = vocabulary::disconnect(worker.exited_after_disconnect(), worker.is_connected());
                 let _ = self.observe(worker, process, &seen, None);
             }
-            // Its messages are lost, and the end of the channel follows: whoever sends on Node asks to be told, and lets it be.
+            // The messages are lost, and the end of the channel follows. Scenarios on Node pass a callback to
+            // `send` and ignore its error.
             WorkerEvent::Error { error: ChannelError::Write { .. } | ChannelError::Delayed(_) } => {}
-            // Nobody has a rule for it.
+            // No rule handles this error.
             WorkerEvent::Error { error: ChannelError::NotReceived | ChannelError::Protocol(_) } => {
                 process.exit(UNCAUGHT);
             }
@@ -130,7 +131,8 @@ impl SimWorker {
         &self.servers[&listener].name
     }
 
-    /// Sees something of a server that goes on serving: unless the process ends, it takes the next connection.
+    /// Observes an event of a server that serves on. Unless the process ends, the server accepts the next
+    /// connection.
     fn serve(
         &mut self,
         worker: &mut Worker,
@@ -185,7 +187,7 @@ impl SimWorker {
             }
             WorkerCommand::Close { server } => self.close(worker, &server),
             WorkerCommand::Send { text } => {
-                // On a closed channel nothing is sent, as the scenario says.
+                // A message on a closed channel is dropped, as the manual defines.
                 let _ = worker.send(Value::String(text));
             }
             WorkerCommand::SendJson { json } => {
@@ -196,12 +198,12 @@ impl SimWorker {
                 self.writer.write(process, &vocabulary::tried(None, &text, sent));
             }
             WorkerCommand::SendReserved => {
-                // It is refused, as it would be lost.
+                // The reserved message is rejected here; Node swallows it.
                 let _ = worker.send(vocabulary::reserved());
             }
             WorkerCommand::Disconnect => worker.disconnect(),
             WorkerCommand::Kill => worker.kill(),
-            // The process ends with its channel, and the primary hears of that end.
+            // The process exits with its channel, and the primary observes the exit.
             WorkerCommand::DisconnectChannel => {
                 worker.handle(OsEvent::ChannelClosed { channel: ChannelId::PRIMARY })
             }
@@ -261,7 +263,7 @@ impl SimWorker {
         let SendHandle { text, what, keep_open } = pass;
         let text = Value::String(text);
         let Some(passing) = self.sockets.passing(what.as_deref(), target, keep_open) else {
-            // It is gone: the message travels alone.
+            // The handle is closed: the message is sent alone.
             let _ = worker.send(&text);
             return;
         };
@@ -292,7 +294,7 @@ fn texts(args: &[OsBytes]) -> Vec<String> {
 }
 
 fn variable(process: &Process<'_>, name: &str) -> Option<String> {
-    // What makes a process a worker is taken away before its program begins.
+    // The library removes the variables of a worker before the program starts.
     if ["NODE_UNIQUE_ID", "NODE_CHANNEL_FD"].contains(&name) {
         return None;
     }

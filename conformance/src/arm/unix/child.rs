@@ -1,5 +1,5 @@
-//! A child that a worker leaves behind, with the worker's channel and a connection. It does nothing with either, and ends
-//! when the client has ended; nobody waits for it.
+//! A child that a worker leaves behind, with the worker's channel and a connection. The child uses neither, and
+//! exits when the client has ended; no process waits for it.
 
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
@@ -7,17 +7,17 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
-/// Starts it. The connection blocks from now on, in this process, too.
+/// Starts the child. The connection is blocking from now on, in this process, too.
 ///
 /// # Errors
 ///
-/// There is no `cat`, or the kernel is too old to duplicate a descriptor by its number.
+/// `cat` is missing, or the kernel cannot duplicate a descriptor by number.
 pub(super) fn leave(channel: RawFd, connection: &socket2::Socket) -> io::Result<()> {
     let this_process = pidfd_open(getpid(), PidfdFlags::empty())?;
     let channel = pidfd_getfd(this_process, channel, PidfdGetfdFlags::empty())?;
     connection.set_nonblocking(false)?;
     let connection = OwnedFd::from(connection.try_clone()?);
-    // It has nothing to complain about, so that it never writes to the channel.
+    // `cat` has no errors to report, and so never writes to the channel.
     Command::new("cat").stdin(connection).stdout(Stdio::null()).stderr(channel).spawn()?;
     Ok(())
 }

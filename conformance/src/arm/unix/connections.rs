@@ -1,5 +1,5 @@
-//! What a real process itself has of sockets: connections, datagrams, and how they are heard. Everything heard is told
-//! to somebody else, at once and in order; nothing is decided here.
+//! Sockets of a real process: connections, datagrams, and their events. Every event is passed on at once and in
+//! order; nothing is decided here.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use crate::observation::Observation;
 use crate::program::lines::Lines;
 use crate::vocabulary;
 
-/// Whom a line is about, for those who answer.
+/// The peer of a line, for actions that answer.
 #[derive(Debug, Clone)]
 pub(super) enum ReplyTarget {
     Connection(Arc<Connection>),
@@ -26,8 +26,8 @@ pub(super) enum ReplyTarget {
 }
 
 impl ReplyTarget {
-    /// Writes a line, or sends a datagram, at once: the process may end before it would wait. Who cannot be written to says so when
-    /// it is read.
+    /// Writes a line, or sends a datagram, without waiting: the process may exit first. A failed write shows in
+    /// the next read.
     pub(super) fn say(&self, text: &str) {
         let _ = match self {
             ReplyTarget::Connection(connection) => (&connection.socket).write(format!("{text}\n").as_bytes()),
@@ -35,7 +35,7 @@ impl ReplyTarget {
         };
     }
 
-    /// The socket, if it is a connection.
+    /// The socket of a connection.
     pub(super) fn connection(&self) -> Option<&socket2::Socket> {
         if let ReplyTarget::Connection(connection) = self { Some(&connection.socket) } else { None }
     }
@@ -48,19 +48,19 @@ impl ReplyTarget {
     }
 }
 
-/// Whom everything is told to that is heard.
+/// The receiver of every observation.
 pub(super) type Observe = Arc<dyn Fn(Observation, Option<ReplyTarget>) + Send + Sync>;
 
 /// An open connection.
 pub(super) struct Connection {
     server: String,
-    /// Our own descriptor of it, to speak.
+    /// A second descriptor, for writing.
     socket: socket2::Socket,
-    /// The same, to hear.
+    /// A third descriptor, for reading.
     heard: Wire,
-    /// Where it comes from, to be dropped with it.
+    /// The original, dropped with this.
     _lent: Box<dyn Any + Send + Sync>,
-    /// It belongs to somebody else now.
+    /// Notified when the connection is sent to another process.
     passed: Notify,
 }
 
@@ -75,7 +75,7 @@ impl Connection {
         Connection::with(server, lent, ())
     }
 
-    /// A connection that came with a message: its sender counts it until it has closed here.
+    /// A connection received with a message: the sender counts it until it is closed here.
     pub(super) fn counted<T: AsFd + Any + Send + Sync>(
         server: &str,
         stream: T,
@@ -94,13 +94,13 @@ impl Connection {
             heard,
             server: server.to_owned(),
             socket,
-            // The parts of a pair drop in their order.
+            // Tuple fields drop in order.
             _lent: Box::new((lent, with)),
             passed: Notify::new(),
         }))
     }
 
-    /// Hears what the peer says, until its side is over; returns how. `None`: it was passed on.
+    /// Reads until the peer's side is over; returns how. `None`: the connection was sent away.
     async fn listen(self: &Arc<Self>, observe: &Observe) -> Option<&'static str> {
         let (mut lines, mut buffer) = (Lines::default(), [0; 4096]);
         loop {
@@ -125,7 +125,7 @@ impl Connection {
     }
 }
 
-/// A stream of either kind that is only read.
+/// A stream of either kind, only read.
 enum Wire {
     Tcp(TcpStream),
     Unix(UnixStream),
@@ -183,7 +183,7 @@ impl OpenSockets {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection has come: it is seen at once, and what `this` returns is to be awaited. It holds what it is given.
+    /// Observes a new connection at once, and returns the task that reads from it.
     pub(super) fn connection(
         &self,
         observe: &Observe,
@@ -197,7 +197,7 @@ impl OpenSockets {
         this
     }
 
-    /// Hears a connection to its end.
+    /// The task that reads from a connection until it is over.
     pub(super) fn follow(
         &self,
         observe: &Observe,
@@ -220,7 +220,7 @@ impl OpenSockets {
             }
             drop(connection);
             let connection = open.connections().connections.remove(&number);
-            // Closing it may close a server, and that is not done under the lock.
+            // Closing may close a server, which must not happen under the lock.
             drop(connection);
         }
     }
@@ -233,7 +233,7 @@ impl OpenSockets {
         }
     }
 
-    /// What is to be sent along, of whom a line is about. `None`: it has been already.
+    /// The socket of a peer, to send to another process. `None`: already sent.
     pub(super) fn pass(&self, target: Option<&ReplyTarget>, keep_open: bool) -> Option<Socket> {
         let Some(ReplyTarget::Connection(connection)) = target else { return None };
         let mut connections = self.connections();
@@ -246,23 +246,23 @@ impl OpenSockets {
         Some(socket)
     }
 
-    /// Knows a socket for datagrams by its name.
+    /// Registers a socket for datagrams under a name.
     pub(super) fn know(&self, name: &str, socket: &impl AsFd) -> io::Result<Arc<socket2::Socket>> {
         let socket = Arc::new(duplicate(socket)?);
         self.connections().datagrams.insert(name.to_owned(), socket.clone());
         Ok(socket)
     }
 
-    /// It is closed.
+    /// Forgets a socket for datagrams.
     pub(super) fn forget(&self, name: &str) {
         self.connections().datagrams.remove(name);
     }
 
-    /// Sends a datagram to a port of 127.0.0.1, from a socket by its name or from a new one.
+    /// Sends a datagram to a port of 127.0.0.1, from a named socket or from a new one.
     pub(super) fn send_datagram(&self, from: Option<&str>, port: u16, text: &str) {
         let to = SocketAddr::from(([127, 0, 0, 1], port));
         let known = from.and_then(|name| self.connections().datagrams.get(name).cloned());
-        // Nobody is told whether a datagram arrives.
+        // UDP reports no loss.
         let _ = match known {
             Some(socket) => socket.send_to(text.as_bytes(), &to.into()),
             None => std::net::UdpSocket::bind("0.0.0.0:0").and_then(|new| new.send_to(text.as_bytes(), to)),
@@ -270,7 +270,7 @@ impl OpenSockets {
     }
 }
 
-/// A datagram has come.
+/// Observes a datagram.
 pub(super) fn datagram(
     observe: &Observe,
     name: &str,
@@ -282,7 +282,7 @@ pub(super) fn datagram(
     observe(seen, Some(ReplyTarget::Sender(socket.clone(), from)));
 }
 
-/// Hears the datagrams of a socket that is nobody's server, until it fails.
+/// Receives the datagrams of a socket outside the cluster, until the socket fails.
 pub(super) async fn datagrams(
     observe: Observe,
     name: String,
@@ -295,7 +295,7 @@ pub(super) async fn datagrams(
     }
 }
 
-/// How a line says what came with a message.
+/// The kind of a handle, for lines.
 pub(super) fn kind(socket: &Socket) -> &'static str {
     match socket {
         Socket::TcpStream(_) | Socket::UnixStream(_) => "connection",

@@ -1,7 +1,7 @@
-//! The primary's part of a scenario on the real face: events in, commands out.
+//! The primary's part of a scenario on the real system: events in, commands out.
 //!
-//! What its own sockets and the pipes of its workers hear comes through one inbox, so that nothing happens between an
-//! event and the reaction to it.
+//! Events of its own sockets and of pipes arrive in one inbox, so that no event falls between another and the
+//! reaction to it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -24,7 +24,7 @@ use crate::program::{self, PrimaryCommand, SendHandle};
 use crate::scenario::{self, PolicyFrom, Scenario};
 use crate::vocabulary;
 
-/// Plays until no worker is left, and nothing of its own. `workers` is what they execute, if they are not this program.
+/// Plays until no worker and no task is left. `workers` is the command of the workers; empty for this program.
 pub(super) async fn play(scenario: &Scenario, workers: &[String]) -> Result<(), PlayError> {
     let mut settings = translate::settings(scenario, command(workers));
     if scenario.settings.policy_from == PolicyFrom::Environment {
@@ -43,7 +43,7 @@ fn command(workers: &[String]) -> SpawnOptions {
     SpawnOptions::new().exec(exec.clone()).args(args.to_vec())
 }
 
-/// What comes from a task.
+/// An event of a task.
 enum TaskEvent {
     Seen(Observation, Option<ReplyTarget>),
     Piped {
@@ -64,11 +64,11 @@ struct UnixPrimary {
     tells: bool,
     open: OpenSockets,
     servers: Servers,
-    /// What every worker is told of the primary's own servers.
+    /// The ports and descriptors of the primary's own servers, for every worker.
     env: BTreeMap<String, String>,
     tasks: UnboundedSender<TaskEvent>,
     running: usize,
-    /// What takes the descriptors away.
+    /// Files that use up the descriptors.
     hoarded: Vec<File>,
 }
 
@@ -94,7 +94,7 @@ impl UnixPrimary {
         }
     }
 
-    /// Hears one thing. `false`: there is nothing more to hear.
+    /// Handles one event. `false`: no event can follow.
     async fn next_event(&mut self, inbox: &mut UnboundedReceiver<TaskEvent>) -> bool {
         let event = tokio::select! {
             biased;
@@ -107,7 +107,7 @@ impl UnixPrimary {
         match event {
             Some(event) => self.event(&event),
             None if self.running == 0 => return false,
-            // No worker is left, but something of its own.
+            // No worker is left, but a task is.
             None => {
                 let task_event = inbox.recv().await;
                 if let Some(task_event) = task_event {
@@ -149,7 +149,7 @@ impl UnixPrimary {
         }
     }
 
-    /// What comes with a message goes by the text of that message.
+    /// Adopts the handle of a message, under the text of the message.
     fn adopt(&mut self, event: &Event, received: Received) -> Option<ReplyTarget> {
         let Event::Message { message, .. } = event else { return None };
         let name = translate::text(message);
@@ -161,7 +161,7 @@ impl UnixPrimary {
 
     fn observer(&self) -> Observe {
         let tasks = self.tasks.clone();
-        // The inbox is open as long as somebody plays.
+        // The inbox outlives every task.
         Arc::new(move |seen, target| tasks.send(TaskEvent::Seen(seen, target)).unwrap_or_default())
     }
 
@@ -191,7 +191,7 @@ impl UnixPrimary {
                 super::write(Observer::Primary, &seen);
             }
             PrimaryCommand::Policy(policy) => {
-                // Once it is decided, Node says nothing of a later one.
+                // Node ignores a policy after the first fork.
                 let _ = self.primary.set_policy(translate::policy(policy));
             }
             PrimaryCommand::Open(open) => self.open(&open),
@@ -200,7 +200,7 @@ impl UnixPrimary {
             PrimaryCommand::Reply { text } => target.into_iter().for_each(|target| target.say(&text)),
             PrimaryCommand::End => target.into_iter().for_each(ReplyTarget::end),
             PrimaryCommand::Send { worker, text } => {
-                // To a worker that is not connected nothing is sent, as the scenario says.
+                // A message to a worker without a channel is dropped, as the manual defines.
                 let _ = self.primary.send(WorkerId(worker), Value::String(text));
             }
             PrimaryCommand::TrySend { worker, text } => {
@@ -264,7 +264,7 @@ impl UnixPrimary {
             .as_ref()
             .and_then(|name| self.servers.get(name).and_then(program_sockets::OpenServer::socket));
         let socket = own.or_else(|| self.open.pass(target.filter(|_| what.is_none()), keep_open));
-        // What is gone cannot be sent: the message travels alone.
+        // A closed handle cannot be sent: the message is sent alone.
         let _ = match socket {
             Some(socket) => self.primary.send_with(worker, &text, socket).is_ok(),
             None => self.primary.send(worker, &text).is_ok(),
@@ -272,7 +272,8 @@ impl UnixPrimary {
     }
 }
 
-/// Until a process that nobody reaps meanwhile has ended, and has nothing open any more: with its last thread.
+/// Waits until a process has exited and all its descriptors are closed, which is when its last thread is over.
+/// Nothing reaps the process meanwhile.
 fn outlive(pid: u32) {
     let ended = || {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -285,7 +286,7 @@ fn outlive(pid: u32) {
     }
 }
 
-/// A worker's standard output is where it writes its lines: they go on to ours.
+/// Forwards a worker's standard output, which carries its lines, to ours.
 async fn forward(mut pipe: Pipe) {
     let mut buffer = [0; 4096];
     while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
@@ -294,7 +295,7 @@ async fn forward(mut pipe: Pipe) {
     }
 }
 
-/// What a worker writes to another pipe is heard.
+/// Reports the lines of another pipe of a worker.
 async fn listen(mut pipe: Pipe, tasks: UnboundedSender<TaskEvent>, worker: WorkerId, fd: u32) {
     let (mut lines, mut buffer) = (Lines::default(), [0; 4096]);
     while let Ok(count @ 1..) = pipe.read(&mut buffer).await {

@@ -1,4 +1,4 @@
-//! Servers that a process has of its own, or that came with a message: the cluster knows nothing of them. One task each.
+//! Servers outside the cluster: the process's own, and those received with a message. One task each.
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
@@ -18,13 +18,13 @@ use super::connections::{self, Connection, Observe, OpenSockets, ReplyTarget, du
 use crate::scenario;
 use crate::vocabulary::Whereabouts;
 
-/// How long a server waits that could not accept, as one of the cluster does: nothing tells when there is a descriptor again.
+/// The pause after a failed accept. The cluster pauses as long: nothing reports a free descriptor.
 const STARVED: Duration = Duration::from_millis(100);
 
 /// Servers by name.
 pub(super) type Servers = BTreeMap<String, OpenServer>;
 
-/// A server that is open. Dropping this closes it.
+/// An open server. Dropping this closes it.
 #[derive(Debug)]
 pub(super) struct OpenServer {
     socket: socket2::Socket,
@@ -32,32 +32,32 @@ pub(super) struct OpenServer {
 }
 
 impl OpenServer {
-    /// Its descriptor, to be sent along.
+    /// A duplicate of the socket, to send.
     pub(super) fn socket(&self) -> Option<Socket> {
         Socket::duplicate(&self.socket).ok()
     }
 
-    /// The number of its descriptor.
+    /// The descriptor's number.
     pub(super) fn number(&self) -> u32 {
         u32::try_from(self.socket.as_raw_fd()).unwrap_or_default()
     }
 }
 
-/// What a socket has to do.
+/// The task of a socket.
 pub(super) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A socket that came with a message.
+/// A socket received with a message.
 pub(super) struct Adopted {
     pub(super) task: Task,
     pub(super) closing: Option<OpenServer>,
     pub(super) target: Option<ReplyTarget>,
 }
 
-/// What came with a message goes by the text of that message from now on.
+/// Adopts the handle of a message, under the text of the message.
 ///
 /// # Errors
 ///
-/// There is no descriptor left for it.
+/// No descriptor is left.
 pub(super) fn adopt(
     observe: &Observe,
     open: &OpenSockets,
@@ -96,7 +96,7 @@ fn connection(observe: &Observe, open: &OpenSockets, with: Arc<Connection>) -> A
 ///
 /// # Errors
 ///
-/// As the kernel says.
+/// The kernel refuses.
 pub(super) fn open(
     observe: &Observe,
     open: &OpenSockets,
@@ -125,14 +125,14 @@ pub(super) fn open(
     Ok((task, closing, Whereabouts::Port(port)))
 }
 
-/// A stream socket that does not listen yet.
+/// A stream socket that does not listen.
 fn unheard() -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
     socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
     Ok(socket)
 }
 
-/// Nothing is done with it: workers have its descriptor.
+/// A bound socket without a task: workers use its descriptor.
 fn bound(socket: &impl AsFd) -> io::Result<(Task, OpenServer)> {
     let (closing, _) = closing(socket)?;
     Ok((Box::pin(std::future::ready(())), closing))
@@ -164,7 +164,7 @@ fn unix(
 /// How a listener of either kind accepts.
 type Accept<L, T, A> = fn(&L, &mut Context<'_>) -> Poll<io::Result<(T, A)>>;
 
-/// Accepts until it is closed.
+/// Accepts until closed.
 fn listening<L, T, A>(
     observe: &Observe,
     open: &OpenSockets,
@@ -196,7 +196,7 @@ where
     Ok((Box::pin(task), closing))
 }
 
-/// The next connection. Why there is none is told only when it is worth another try.
+/// The next connection. After a failure, waits before it returns.
 async fn next<L, T, A>(listener: &L, accept: Accept<L, T, A>) -> io::Result<(T, A)> {
     let accepted = poll_fn(|cx| accept(listener, cx)).await;
     if accepted.is_err() {
@@ -239,7 +239,7 @@ mod tests {
 
     use super::*;
 
-    /// Notes when somebody tries to accept, as long as there is room for notes.
+    /// Reports every accept, up to the capacity of the channel.
     struct Starved {
         listener: TcpListener,
         tried: Sender<Instant>,

@@ -1,4 +1,4 @@
-//! The servers of a worker on the real face: one task each. They report to the worker's part and decide nothing.
+//! The servers of a worker on the real system: one task each. They report to [`UnixWorker`] and decide nothing.
 
 use std::any::Any;
 use std::future::Future;
@@ -20,20 +20,20 @@ struct Server {
     part: Arc<UnixWorker>,
     name: String,
     closed: oneshot::Receiver<()>,
-    /// Whether the cluster does not know it: then it outlives the channel, and keeps the process alive.
+    /// Whether the server is outside the cluster: then it outlives the channel, and keeps the process running.
     exclusive: bool,
-    /// Servers for datagrams are closed in the order in which they were opened, as Node does.
+    /// Servers for datagrams close in the order in which they opened, as in Node.
     turn: Option<Turn>,
 }
 
-/// A place in the order of closing: when the one before has been dropped, it is one's turn.
+/// A position in the order of closing: reached when the one before is dropped.
 pub(super) struct Turn {
     before: Option<oneshot::Receiver<()>>,
     _after: oneshot::Sender<()>,
 }
 
 impl Turn {
-    /// Behind the one whose end this is; returns the end of this one.
+    /// The position behind another; also returns its end.
     pub(super) fn behind(before: Option<oneshot::Receiver<()>>) -> (Self, oneshot::Receiver<()>) {
         let (sender, after) = oneshot::channel();
         (Turn { before, _after: sender }, after)
@@ -41,13 +41,13 @@ impl Turn {
 
     async fn come(&mut self) {
         if let Some(before) = self.before.take() {
-            // It is never used, only dropped.
+            // The sender is only dropped, never used.
             before.await.unwrap_or_default();
         }
     }
 }
 
-/// Opens a server of connections. Dropping what this returns closes it.
+/// Opens a server for connections. Dropping the returned sender closes the server.
 pub(super) fn open(part: Arc<UnixWorker>, name: String, options: ListenOptions) -> oneshot::Sender<()> {
     let worker = part.worker.clone();
     let is_path = matches!(options.address, cluster::ListenAddress::Path { .. });
@@ -82,7 +82,7 @@ fn server(part: Arc<UnixWorker>, name: String, options: &ListenOptions) -> (Serv
 
 type Opening<T> = Pin<Box<dyn Future<Output = Result<T, ListenError>> + Send>>;
 
-/// A future does nothing before it is polled, and a command shall take effect at once.
+/// A future does nothing before its first poll, but a command takes effect at once.
 fn begin<T: Send + 'static, Serving: Future<Output = ()> + Send + 'static>(
     server: Server,
     opening: impl Future<Output = Result<T, ListenError>> + Send + 'static,
@@ -104,8 +104,8 @@ fn begin<T: Send + 'static, Serving: Future<Output = ()> + Send + 'static>(
                 server.part.observe(&seen, None);
             }
             Err(ListenError::Closed) => server.is_closed(),
-            // Asked to exit before it listened: nothing is reported. The addresses of a scenario are numbers and absolute
-            // paths.
+            // A disconnect before the server listened: nothing is reported. The addresses of a scenario are
+            // numbers and absolute paths.
             Err(
                 ListenError::Disconnected
                 | ListenError::Resolve { .. }
@@ -130,14 +130,15 @@ async fn serve<T: Transport + AsFd + Sync>(mut server: Server, mut listener: Lis
             accepted = listener.accept() => match accepted {
                 Ok(Some(connection)) => track(&part, &name, Lent { connection, _held: held.clone() }),
                 Ok(None) => break true,
-                // There is no descriptor left for it.
+                // No descriptor is left for the connection.
                 Err(_) => {}
             },
         }
     };
     drop((listener, held));
     if !leaving {
-        // The face does not say when the last connection of a dropped listener is over: the last one that holds this does.
+        // The library does not report when the last connection of a dropped listener is over; the last clone of
+        // `held` does.
         released.recv().await;
     }
     server.is_closed();
@@ -161,7 +162,7 @@ async fn receive(mut server: Server, socket: UdpSocket) {
                     }
                     break;
                 }
-                // What a datagram of ours met at its end.
+                // An ICMP error of an earlier datagram.
                 Err(_) => {}
             },
         }
@@ -172,7 +173,7 @@ async fn receive(mut server: Server, socket: UdpSocket) {
 }
 
 impl Server {
-    /// A worker that leaves closes its servers before its channel; one that is torn away does not close them.
+    /// A worker that disconnects closes its servers before its channel; a lost channel does not close them.
     fn is_closed(&self) {
         if self.part.worker.is_connected() {
             self.part.observe(&vocabulary::server("closed", &self.name), None);
@@ -180,7 +181,7 @@ impl Server {
     }
 }
 
-/// A connection, and what tells that it is open.
+/// A connection, and the proof that it is open.
 struct Lent<T: Transport> {
     connection: cluster::Connection<T>,
     _held: mpsc::Sender<()>,
@@ -193,7 +194,7 @@ impl<T: Transport + AsFd> AsFd for Lent<T> {
 }
 
 fn track(part: &Arc<UnixWorker>, name: &str, connection: impl AsFd + Any + Send + Sync) {
-    // It cannot be heard if there is no descriptor left.
+    // Without a free descriptor the connection cannot be read.
     let Ok(connection) = Connection::new(name, connection) else { return };
     tokio::spawn(part.open.connection(&part.observer(), connection));
 }

@@ -1,7 +1,7 @@
-//! A worker's part of a scenario on the real face: what is seen, and what is done at once in reaction.
+//! A worker's part of a scenario on the real system: observations, and immediate reactions.
 //!
-//! The tasks that hear something call [`Part::see`] themselves, without awaiting anything in between: so a reaction
-//! comes before the next event, as in Node's listeners. Servers are in `servers`, connections in `talk`.
+//! Tasks call [`UnixWorker::observe`] themselves, without an await in between, so that a reaction precedes the
+//! next event, as in Node's listeners. Servers are in `servers`, connections in `connections`.
 
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
@@ -28,14 +28,13 @@ use crate::program::{self, SendHandle, WorkerCommand};
 use crate::scenario::Scenario;
 use crate::vocabulary;
 
-/// How long a worker that is blocked sleeps before it looks again.
+/// The interval at which a blocked worker checks its path.
 const A_LITTLE: Duration = Duration::from_millis(1);
 
-/// Plays until there is nothing more to hear. As in Node, a worker has nothing left to do then, unless it has servers that the
-/// cluster does not know.
+/// Plays until no event can follow. As in Node, a worker exits then, unless it has servers outside the cluster.
 pub(super) async fn play(scenario: &Scenario, channel: Option<RawFd>) -> Result<(), JoinError> {
     let worker = Worker::join_as_node()?;
-    // It wants to see how its servers are closed.
+    // Observes the close of every server.
     worker.keep_running();
     let (alive, mut idle) = mpsc::channel(1);
     let part = Arc::new(UnixWorker::new(worker.clone(), scenario, channel, alive));
@@ -48,29 +47,29 @@ pub(super) async fn play(scenario: &Scenario, channel: Option<RawFd>) -> Result<
     worker.exit(0)
 }
 
-/// The directory of this process.
+/// The working directory.
 fn here() -> String {
     env::current_dir().map(|here| here.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// A worker and its rules, shared by the tasks of its process.
+/// A worker and its rules, shared by the tasks of the process.
 pub(super) struct UnixWorker {
     pub(super) worker: Worker,
     pub(super) open: OpenSockets,
-    /// The descriptor of the channel, which the face does not show.
+    /// The channel's descriptor, which the library does not expose.
     channel: Option<RawFd>,
     state: Mutex<State>,
 }
 
 struct State {
     script: program::Worker,
-    /// Dropped or used, it closes the server.
+    /// Dropping or using a sender closes its server.
     servers: BTreeMap<String, oneshot::Sender<()>>,
-    /// Servers that came with messages.
+    /// Servers received with messages.
     own: Servers,
-    /// Whoever has a clone keeps the process alive.
+    /// Every clone keeps the process running.
     alive: Option<mpsc::Sender<()>>,
-    /// Who is closed last of the servers for datagrams.
+    /// The end of the last server for datagrams in the order of closing.
     last_turn: Option<oneshot::Receiver<()>>,
 }
 
@@ -91,12 +90,12 @@ impl UnixWorker {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// As long as somebody has this, the process goes on without its channel.
+    /// Keeps the process running without its channel until dropped.
     pub(super) fn alive(&self) -> Option<mpsc::Sender<()>> {
         self.state().alive.clone()
     }
 
-    /// The next place in the order in which servers for datagrams are closed.
+    /// The next position in the order in which servers for datagrams close.
     pub(super) fn turn(&self) -> Turn {
         let mut state = self.state();
         let (turn, end) = Turn::behind(state.last_turn.take());
@@ -104,7 +103,7 @@ impl UnixWorker {
         turn
     }
 
-    /// Whom tasks tell what they hear.
+    /// The receiver of the tasks' observations.
     pub(super) fn observer(self: &Arc<Self>) -> Observe {
         let part = self.clone();
         Arc::new(move |seen, target| part.observe(&seen, target.as_ref()))
@@ -116,7 +115,7 @@ impl UnixWorker {
             WorkerEvent::Disconnect => {
                 let (meant, connected) = (self.worker.exited_after_disconnect(), self.worker.is_connected());
                 self.observe(&vocabulary::disconnect(meant, connected), None);
-                // As in Node: whoever did not mean to go sees nothing more.
+                // As in Node: a worker that lost its channel without a disconnect exits at once.
                 if !meant {
                     self.worker.exit(0);
                 }
@@ -134,8 +133,8 @@ impl UnixWorker {
         }
     }
 
-    /// That the channel is closed is heard before anything else that has happened with it: whoever hears the latter may
-    /// have been woken first.
+    /// Observes the end of the channel before its consequences: the task of a consequence may have been woken
+    /// first.
     fn catch_up(self: &Arc<Self>) {
         while !self.worker.is_connected() {
             let next = pin!(self.worker.next()).poll(&mut Context::from_waker(Waker::noop()));
@@ -144,7 +143,7 @@ impl UnixWorker {
         }
     }
 
-    /// Writes a line down and does what the rules say. `about` is whom it is about.
+    /// Writes a line and performs the actions of the rules. `target` is the line's peer.
     pub(super) fn observe(self: &Arc<Self>, seen: &Observation, target: Option<&ReplyTarget>) {
         if target.is_some() {
             self.catch_up();
@@ -156,7 +155,7 @@ impl UnixWorker {
         }
     }
 
-    /// What comes with a message goes by the text of that message.
+    /// Adopts the handle of a message, under the text of the message.
     fn message(self: &Arc<Self>, text: &str, socket: Option<Received>) {
         let with = socket.as_deref().map(connections::kind);
         let alive = self.alive();
@@ -179,7 +178,7 @@ impl UnixWorker {
 
     fn disconnect_channel(&self) {
         let channel = self.channel.filter(|_| self.worker.is_connected());
-        // One that is closed already is closed.
+        // A closed channel stays closed.
         if let Some(channel) = channel {
             shutdown(channel, Shutdown::Both).unwrap_or_default();
         }
@@ -208,7 +207,7 @@ impl UnixWorker {
                 drop((closing, own));
             }
             WorkerCommand::Send { text } => {
-                // On a closed channel nothing is sent, as the scenario says.
+                // A message on a closed channel is dropped, as the manual defines.
                 let _ = self.worker.send(Value::String(text));
             }
             WorkerCommand::SendJson { json } => {
@@ -219,7 +218,7 @@ impl UnixWorker {
                 self.write(&vocabulary::tried(None, &text, sent));
             }
             WorkerCommand::SendReserved => {
-                // It is refused, as it would be lost.
+                // The reserved message is rejected here; Node swallows it.
                 let _ = self.worker.send(vocabulary::reserved());
             }
             WorkerCommand::Disconnect => self.worker.disconnect(),
@@ -230,7 +229,7 @@ impl UnixWorker {
             WorkerCommand::EndAll => self.open.end_all(),
             WorkerCommand::Write { fd, text } => {
                 let fd = RawFd::try_from(fd).expect("a scenario names small numbers");
-                // The pipes of our workers are sockets. One that nobody reads is nobody's concern.
+                // Pipes of our workers are sockets. A closed reader does not matter.
                 let _ = send(fd, format!("{text}\n").as_bytes(), MsgFlags::MSG_NOSIGNAL);
             }
             WorkerCommand::Inspect
@@ -283,7 +282,7 @@ impl UnixWorker {
             .as_ref()
             .and_then(|name| self.state().own.get(name).and_then(program_sockets::OpenServer::socket));
         let socket = own.or_else(|| self.open.pass(target.filter(|_| what.is_none()), keep_open));
-        // What is gone cannot be sent: the message travels alone.
+        // A closed handle cannot be sent: the message is sent alone.
         let _ = match socket {
             Some(socket) => self.worker.send_with(&text, socket).is_ok(),
             None => self.worker.send(&text).is_ok(),

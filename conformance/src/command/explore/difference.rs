@@ -1,7 +1,7 @@
-//! Why this run fails and another does not: the nearest run that passes, and the place where both part.
+//! Why this run fails and another passes: the nearest passing run, and the step at which both part.
 //!
-//! Near is who goes the same way for longest: one choice is taken differently, as late as possible, and from there on
-//! the machine is quiet.
+//! The nearest run shares the longest prefix of choices: one choice differs, as late as possible, and the rest is
+//! quiet.
 
 use std::fmt::Write as _;
 
@@ -13,12 +13,12 @@ use super::target::Target;
 
 /// How many runs are tried.
 const TRIES: usize = 20_000;
-/// How many steps all of them may take together: where the failing run is long, so are they.
+/// The limit of steps of all tried runs.
 const EFFORT: u64 = 2_000_000;
 /// How many rows are shown of each side.
 const SHOWN: usize = 4;
 
-/// The run that passes and has most of its choices in common with this one.
+/// The passing run with the longest common prefix of choices.
 pub(super) fn nearest<P: Program>(target: &Target<P>, run: &Run<P>) -> Option<Run<P>> {
     let schedule = run.world().schedule();
     let taken = schedule.taken();
@@ -41,7 +41,7 @@ pub(super) fn nearest<P: Program>(target: &Target<P>, run: &Run<P>) -> Option<Ru
     runs.find(|run| target.finding(run.world(), &run.outcome()).is_none())
 }
 
-/// The first step at which two runs part, and how both go on.
+/// The step at which two runs part, and the continuation of both.
 pub(super) fn between(fails: &Trace, passes: &Trace) -> String {
     let [fails, passes] = [fails, passes].map(crossings);
     let common = fails.iter().zip(&passes).take_while(|(one, other)| one == other).count();

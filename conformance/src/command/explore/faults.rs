@@ -1,4 +1,4 @@
-//! What can go wrong, by the names that the command line has for it.
+//! Faults, by their names on the command line.
 
 use cluster_sim::{Fault, Faults};
 

@@ -1,4 +1,4 @@
-//! Random schedules on several threads. Which failure is reported is decided by its number, not by who was faster.
+//! Random schedules on several threads. The smallest failing number is reported, whichever thread finds one first.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -8,23 +8,23 @@ use cluster_sim::Program;
 use super::super::interrupt;
 use super::target::{Target, schedule};
 
-/// How often it is said how far it has come.
+/// The interval of progress reports, in runs.
 const TOLD_EVERY: u64 = 64;
 
-/// What came of it.
+/// The result of a random search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SearchResult {
-    /// The first number whose run is wrong.
+    /// The first failing number.
     pub(super) found: Option<u64>,
     /// How many runs nothing is wrong with.
     pub(super) runs: u64,
-    /// How many steps these were.
+    /// The steps of the passing runs.
     pub(super) steps: u64,
-    /// In how many of them a fault struck.
+    /// The passing runs with a fault.
     pub(super) struck: u64,
 }
 
-/// What the threads share.
+/// State shared by the threads.
 #[derive(Debug)]
 struct Shared {
     next: AtomicU64,
@@ -34,7 +34,7 @@ struct Shared {
     struck: AtomicU64,
 }
 
-/// Runs the schedules `0..seeds`, until one is wrong or the user wants no more.
+/// Runs the schedules `0..seeds`, until one fails or the user interrupts.
 pub(super) fn search<P: Program + Send + Sync>(
     target: &Target<P>,
     seeds: u64,
@@ -56,7 +56,7 @@ pub(super) fn search<P: Program + Send + Sync>(
 fn work<P: Program>(target: &Target<P>, shared: &Shared, reached: &(dyn Fn(u64) + Sync)) {
     while !interrupt::is_stopped() {
         let seed = shared.next.fetch_add(1, Ordering::Relaxed);
-        // One that was found by another thread has a smaller number than all that are left.
+        // A failure of another thread has a smaller number than all that are left.
         if seed >= shared.found.load(Ordering::Relaxed) {
             break;
         }

@@ -1,6 +1,6 @@
-//! The file of lines that have failed once: one a line, whatever begins with `#` is for people.
+//! The file of failing replay lines: one per line; lines with `#` are comments.
 //!
-//! Several processes may keep their lines in it at once: each only adds to it, while it has it to itself.
+//! Several processes may append to the file at once, under a lock.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -17,7 +17,7 @@ pub(super) const FILE: &str = "regressions.txt";
 const HEAD: &str =
     "# Runs of the simulator that have failed: `conformance explore` tries them before anything else.\n";
 
-/// More than this is something else.
+/// A larger file is no file of replay lines.
 const MOST_BYTES: u64 = 16 << 20;
 
 /// See the module.
@@ -28,7 +28,7 @@ pub(super) struct Regressions {
 }
 
 impl Regressions {
-    /// Reads the file; where there is none, nothing has failed yet. One that cannot be added to is refused now.
+    /// Reads the file; a missing file is empty. A file without write permission is an error at once.
     pub(super) fn load(path: &Path) -> Result<Self, CliError> {
         let text = contents(path)?;
         let mut lines: Vec<Line> = Vec::new();
@@ -39,14 +39,14 @@ impl Regressions {
         Ok(Regressions { path: path.to_owned(), lines })
     }
 
-    /// Those of this scenario, each once.
+    /// The lines of this scenario, without duplicates.
     pub(super) fn of(&self, scenario: &str) -> Vec<&Line> {
         let mut seen = BTreeSet::new();
         let of_it = self.lines.iter().filter(|line| line.scenario() == scenario);
         of_it.filter(|line| seen.insert(line.to_string())).collect()
     }
 
-    /// Keeps a line, if it is not there already.
+    /// Appends a line, unless present. Returns whether it was appended.
     pub(super) fn add(&self, line: &str) -> Result<bool, CliError> {
         add(&self.path, line).map_err(|error| file::cli_error(&self.path, &error))
     }
@@ -83,7 +83,7 @@ fn add(path: &Path, line: &str) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Nobody else has it until it is closed. Whatever is written goes to its end.
+/// Holds the lock until closed. Every write appends.
 fn open(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
     file.lock()?;

@@ -1,4 +1,4 @@
-//! What is explored: a world under a name, and when a run of it is wrong. It runs and judges; it does not search.
+//! The target of `explore`: a named world, and a judgement of its runs. The search is elsewhere.
 
 use std::fmt;
 
@@ -11,18 +11,18 @@ use crate::exceptions::Exceptions;
 use crate::order;
 use crate::scenario::Scenario;
 
-/// What happens on a healthy machine, too. A short write does not, between processes: what a worker that ends at once
-/// could not write is lost, and everybody sees it.
+/// Faults of a healthy machine. A short write is none: a worker that exits at once loses the rest, and the lines
+/// show it.
 const HEALTHY: [Fault; 1] = [Fault::PartialRead];
 
 const KEPT: &str = "Every check of the simulator passes, and the scenario's contract is kept.";
 const UNJUDGED: &str =
     "Every check of the simulator passes; the scenario's contract is for machines without such faults.";
 
-/// How often somebody falls behind in a run of priorities.
+/// The number of preemptions in a run of priorities.
 const SURPRISES: u8 = 3;
 
-/// Says what is wrong with a run that has come to its end.
+/// Judges a complete run.
 type Judge<P> = Box<dyn Fn(&World<P>) -> Option<Finding> + Send + Sync>;
 
 /// See the module.
@@ -31,14 +31,14 @@ pub(super) struct Target<P> {
     world: World<P>,
     strikes: u8,
     judge: Option<Judge<P>>,
-    /// What holds if nothing is wrong.
+    /// The statement that holds if no run fails.
     promise: &'static str,
 }
 
-/// What is wrong with a run.
+/// A failure of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Finding {
-    /// Two runs of one sort are wrong in the same way.
+    /// Two failures of one kind count as the same.
     pub(super) kind: String,
     /// In words.
     pub(super) text: String,
@@ -51,7 +51,7 @@ impl Finding {
 }
 
 impl Target<ScenarioProgram> {
-    /// A scenario of conformance. It is held against its contract if no fault is armed that its observers may see.
+    /// A scenario of conformance. The contract applies if no armed fault is visible to observers.
     pub(super) fn of(scenario: &Scenario, exceptions: Exceptions, faults: Faults, strikes: u8) -> Self {
         let faults = faults.limit(strikes);
         let world = Sim::new(scenario).world().with_faults(faults);
@@ -64,7 +64,7 @@ impl Target<ScenarioProgram> {
 }
 
 impl<P: Program> Target<P> {
-    /// One of the simulator's own scenarios: it has no contract.
+    /// One of the simulator's own scenarios, without a contract.
     pub(super) fn own(scenario: &scenarios::Scenario<P>, faults: Faults, strikes: u8) -> Self
     where
         P: fmt::Display,
@@ -78,13 +78,13 @@ impl<P: Program> Target<P> {
         &self.name
     }
 
-    /// At its beginning, with the faults that are armed.
+    /// The initial world, with the armed faults.
     pub(super) fn world(&self) -> &World<P> {
         &self.world
     }
 
-    /// The faults of the random run with this number. In every second one, only about half of them exist: some failures
-    /// show only when another kind is absent.
+    /// The faults of the random run with this number. Every odd run arms only about half of them: some failures
+    /// need the absence of another kind.
     pub(super) fn armed(&self, seed: u64) -> Faults {
         let armed = self.world.schedule().armed();
         let swarm = Faults::swarm(seed);
@@ -98,7 +98,7 @@ impl<P: Program> Target<P> {
         Run::new(self.world.clone().with_faults(faults), schedule)
     }
 
-    /// What is wrong with a run that ended like this.
+    /// The failure of a run with this outcome.
     pub(super) fn finding(&self, world: &World<P>, outcome: &Result<(), Box<Failure>>) -> Option<Finding> {
         match outcome {
             Err(failure) => Some(Finding::check(failure)),
@@ -106,14 +106,14 @@ impl<P: Program> Target<P> {
         }
     }
 
-    /// What holds if nothing is wrong.
+    /// The statement that holds if no run fails.
     pub(super) fn promise(&self) -> &'static str {
         self.promise
     }
 }
 
-/// The schedule of the random run with this number. In one of four, priorities decide: what needs few surprises, however
-/// far apart they are, is found so.
+/// The schedule of the random run with this number. One of four uses priorities, which find failures that need few
+/// preemptions far apart.
 pub(super) fn schedule(seed: u64) -> Schedule {
     if seed / 2 % 4 == 3 { Schedule::pct(seed, SURPRISES) } else { Schedule::seed(seed) }
 }

@@ -1,5 +1,5 @@
-//! What would never end, and what would never be done: a primary with a server of its own that no rule closes; a worker's
-//! actions behind `block`, and its second child.
+//! Scenarios that never end, and actions that never run: an own server of the primary without a `close`; a
+//! worker's actions behind `block_until_path`, and its second child.
 
 use super::super::{Open, PrimaryAction, Rule, Scenario, Token, WorkerAction};
 use super::{Valid, ValidationError};
@@ -29,7 +29,7 @@ fn own_servers(scenario: &Scenario) -> Valid {
     })
 }
 
-/// What is only bound lets the primary end.
+/// A bound server does not keep the primary running.
 fn served(action: &PrimaryAction) -> Option<&Token> {
     if let PrimaryAction::Open(Open { server, bound: false, .. }) = action { Some(server) } else { None }
 }
@@ -50,7 +50,7 @@ fn nothing_behind_a_block(rule: &Rule<WorkerAction>) -> Valid {
     Ok(())
 }
 
-/// The simulator knows one child of a worker.
+/// The simulator supports one child per worker.
 fn one_child(program: &[Rule<WorkerAction>], clients: u32) -> Valid {
     let mut leaving = program.iter().flat_map(|rule| {
         rule.actions.iter().filter(|action| **action == WorkerAction::LeaveChildWithChannel).map(|_| &rule.on)

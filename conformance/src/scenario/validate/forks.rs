@@ -1,6 +1,6 @@
-//! Too many workers, and workers that a scenario speaks of and can never fork.
+//! Too many workers, and workers that are named and never forked.
 //!
-//! The latter are counted only where counting is safe: one rule that forks and may act any number of times, and nothing is said.
+//! The latter are counted only where counting is safe: with one unbounded forking rule, there is no error.
 
 use super::super::{Clause, ClauseKind, MOST, PrimaryAction, Rule, Scenario, Step, Target};
 use super::{Valid, ValidationError, target};
@@ -28,7 +28,7 @@ fn not_too_many(scenario: &Scenario) -> Valid {
     Ok(())
 }
 
-/// How many workers there can be; `None` if that is not told by the file.
+/// The number of workers, if the file determines it.
 fn at_most(scenario: &Scenario) -> Option<u32> {
     let forking = scenario.primary.iter().map(|rule| (rule, forks(rule))).filter(|(_, forks)| *forks > 0);
     forking.map(|(rule, forks)| acts_once(&rule.on).then_some(forks)).sum()
@@ -38,7 +38,7 @@ fn forks(rule: &Rule<PrimaryAction>) -> u32 {
     rule.actions.iter().map(PrimaryAction::forks).fold(0, u32::saturating_add)
 }
 
-/// A life has one of these.
+/// Events that occur once per worker.
 const ONCE: [&str; 4] = ["fork", "online", "disconnect", "exit"];
 
 fn acts_once(on: &Pattern) -> bool {
@@ -46,7 +46,7 @@ fn acts_once(on: &Pattern) -> bool {
     on.nth.is_some() || what == "start" || (ONCE.contains(&what) && on.asked.worker().is_some())
 }
 
-/// Every worker that is named, and a piece of the file that shows where.
+/// Every named worker, with a piece of the file that marks the line.
 fn named(scenario: &Scenario) -> Vec<(u64, String)> {
     let mut named: Vec<_> = scenario.workers.keys().map(|id| (*id, format!("\"{id}\""))).collect();
     for rule in &scenario.primary {
