@@ -35,12 +35,12 @@ use paths::Paths;
 
 const AFTER: &str = "\
 Exit codes:
-  0    every claim holds; for `fuzz`: nothing diverges, though some may be undecided
+  0    every claim holds; for `fuzz`: no scenario diverges, some may be undecided
   1    a claim fails
-  2    wrong usage, something that is needed is not there, or a replay is not what was recorded
+  2    wrong usage, a missing file or program, or a replay that differs from the recorded run
   130  interrupted
 
-Without a command, everything is run with the budgets of `run`. Colours are for terminals; NO_COLOR takes them away.";
+The default command is `run`: every scenario on every arm, within a minute. NO_COLOR disables colours.";
 
 /// Compare a cluster on the simulator and on the real system with recorded and live Node.js
 #[derive(Debug, Parser)]
@@ -62,7 +62,7 @@ enum Verb {
     /// Record what Node does, into the fixtures
     Record(record::Record),
     /// List the scenarios
-    List,
+    List(list::List),
     /// Run a scenario once and print the lines of every observer
     Show(show::Show),
     /// Report which of Node's own tests are covered, per arm
@@ -171,7 +171,7 @@ fn perform(Cli { verb, paths, .. }: Cli) -> Result<Outcome, CliError> {
     match verb.unwrap_or_else(|| Verb::Run(run::Run::default())) {
         Verb::Run(run) => run.perform(&paths.find()?),
         Verb::Record(record) => record.perform(&paths.find()?),
-        Verb::List => list::perform(&paths.find()?),
+        Verb::List(list) => list.perform(&paths.find()?),
         Verb::Show(show) => show.perform(&paths.find()?),
         Verb::Coverage(coverage) => coverage.perform(&paths.find()?),
         Verb::Fuzz(fuzz) => fuzz.perform(&paths.find()?),
@@ -193,8 +193,8 @@ fn unknown(name: &str, scenarios: &[Scenario]) -> CliError {
     let meant = nearest.map_or_else(String::new, |(_, known)| format!("; did you mean `{known}`?"));
     let (colon, of) = (if meant.is_empty() { ";" } else { "" }, names.len());
     CliError(format!(
-        "no scenario is named `{name}`{meant}{colon} `conformance list` has the names of all {of}, and `--scenarios` is \
-         for those of another directory"
+        "no scenario is named `{name}`{meant}{colon} `conformance list` prints all {of} names, and `--scenarios` \
+         chooses another directory"
     ))
 }
 
@@ -208,13 +208,13 @@ fn needs_node(arms: &[Arm], node: Option<&Path>) -> Result<(), CliError> {
     }
     let names = |arms: &[Arm]| arms.iter().map(Arm::to_string).collect::<Vec<_>>().join(", ");
     let (live, asked) = (names(&Arm::LIVE), names(arms));
-    Err(CliError(format!("`--node` is for the arms {live}; what was asked for runs no Node.js: {asked}")))
+    Err(CliError(format!("`--node` is for the arms {live}; the requested arms run no Node.js: {asked}")))
 }
 
 /// A number of things to do: of nothing done, everything would hold.
 fn at_least_1<N: FromStr<Err = ParseIntError> + From<u8> + PartialOrd>(text: &str) -> Result<N, String> {
     let number: N = text.parse().map_err(|error: ParseIntError| error.to_string())?;
-    if number >= N::from(1) { Ok(number) } else { Err("at least 1 is expected".to_owned()) }
+    if number >= N::from(1) { Ok(number) } else { Err("expected at least 1".to_owned()) }
 }
 
 /// Prints to standard output. A closed pipe, as of `head`, is no error.
@@ -237,7 +237,7 @@ fn print_misfits(
         if let Some(exception) = exceptions.excuse_for(&scenario.name, runtime, &misfit) {
             print(format_args!("Excused by an exception: {misfit}\n  {}\n", exception.reason))?;
         } else {
-            print(format_args!("Not in the contract: {misfit}\n"))?;
+            print(format_args!("contract: {misfit}\n"))?;
             end = Outcome::Fails;
         }
     }

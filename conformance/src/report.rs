@@ -6,11 +6,13 @@ use std::time::Duration;
 use crate::verdict::Verdict;
 
 mod columns;
+mod details;
 mod json;
 mod junit;
 mod table;
 
 pub use columns::columns;
+pub use table::Printed;
 
 /// The result of a run of the suite.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

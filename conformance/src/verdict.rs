@@ -74,6 +74,34 @@ impl Claim {
     }
 }
 
+impl Claim {
+    /// The claim in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Claim::RecordedInContract => "recorded Node keeps the contract",
+            Claim::SimulatedInContract => "simulator keeps the contract",
+            Claim::RecordedInSimulator => "recorded Node stays within the simulator",
+            Claim::UnixInContract => "this system keeps the contract",
+            Claim::UnixInSimulator => "this system stays within the simulator",
+            Claim::LiveInContract => "live Node keeps the contract",
+            Claim::LiveInSimulator => "live Node stays within the simulator",
+            Claim::MixedInContract => "mixed cluster keeps the contract",
+            Claim::MixedInSimulator => "mixed cluster stays within the simulator",
+        }
+    }
+
+    /// The traces of the claim, as the head of a column.
+    pub fn source(self) -> &'static str {
+        match self {
+            Claim::RecordedInContract | Claim::RecordedInSimulator => "recorded",
+            Claim::SimulatedInContract => "simulator",
+            Claim::UnixInContract | Claim::UnixInSimulator => "this system",
+            Claim::LiveInContract | Claim::LiveInSimulator => "live Node",
+            Claim::MixedInContract | Claim::MixedInSimulator => "mixed",
+        }
+    }
+}
+
 impl fmt::Display for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -189,7 +217,7 @@ impl Checker {
     pub fn stale(&self) -> Vec<String> {
         let stale = |exception: &Exception| {
             let Exception { scenario, runtime, lines, .. } = exception;
-            format!("no line of `{runtime}` in `{scenario}` is a `{lines}`: take this exception out")
+            format!("no line of `{runtime}` in `{scenario}` matches `{lines}`: remove this exception")
         };
         self.exceptions().stale().map(stale).collect()
     }

@@ -42,7 +42,7 @@ impl Coverage {
         subjects.check(&scenarios)?;
         let report = match &self.report {
             Some(path) => read(path)?,
-            None => match Run::default().report(paths)? {
+            None => match Run::all().report(paths)? {
                 Some(report) if report.holds() => report.json(),
                 Some(report) => return print(&report).map(|()| Outcome::Fails),
                 None => return Ok(Outcome::Interrupted),
@@ -65,7 +65,7 @@ fn read(path: &Path) -> Result<Value, CliError> {
 }
 
 fn no_report(error: &serde_json::Error) -> CliError {
-    CliError(format!("the report is not what `conformance run --json` prints: {error}"))
+    CliError(format!("the file is no output of `conformance run --json`: {error}"))
 }
 
 /// Compares the page in the checkout with the current one, and prints the first difference.
@@ -78,7 +78,7 @@ fn check(path: &Path, page: &str) -> Result<Outcome, CliError> {
     let line = stored.lines().zip(page.lines()).take_while(|(stored, made)| stored == made).count();
     let at = |text: &str| text.lines().nth(line).unwrap_or("(nothing)").to_owned();
     print(format_args!(
-        "{} is not current; `conformance coverage --write` makes it anew. Line {}:\n- {}\n+ {}\n",
+        "{} is out of date; `conformance coverage --write` updates it. Line {}:\n- {}\n+ {}\n",
         path.display(),
         line + 1,
         at(&stored),

@@ -1,6 +1,9 @@
 //! `conformance list`: the scenarios and their descriptions.
 
+use clap::Args;
+
 use super::{CliError, Outcome, Paths, print, width};
+use crate::scenario::Scenario;
 use crate::text::wrapped;
 
 /// Where the stories begin.
@@ -8,8 +11,22 @@ const INDENT: usize = 4;
 /// Longer lines are hard to read, on a wide terminal, too.
 const WIDEST: usize = 100;
 
-pub(super) fn perform(paths: &Paths) -> Result<Outcome, CliError> {
-    for scenario in paths.scenarios(&[])? {
+/// The scenarios to list.
+#[derive(Debug, Args)]
+pub(super) struct List {
+    /// Only scenarios whose name matches; `*` matches any text
+    #[arg(value_name = "GLOB")]
+    globs: Vec<String>,
+}
+
+impl List {
+    pub(super) fn perform(&self, paths: &Paths) -> Result<Outcome, CliError> {
+        list(&paths.scenarios(&self.globs)?)
+    }
+}
+
+fn list(scenarios: &[Scenario]) -> Result<Outcome, CliError> {
+    for scenario in scenarios {
         print(format_args!("{}\n", scenario.name))?;
         for line in wrapped(&scenario.description, width().min(WIDEST) - INDENT, "") {
             print(format_args!("{:INDENT$}{line}\n", ""))?;

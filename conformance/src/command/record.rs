@@ -26,11 +26,14 @@ pub(super) struct Record {
     /// Only scenarios whose name matches; `*` matches any text; repeatable
     #[arg(long = "scenario", value_name = "GLOB")]
     globs: Vec<String>,
+    /// The same, without the option
+    #[arg(value_name = "GLOB")]
+    names: Vec<String>,
 }
 
 impl Record {
     pub(super) fn perform(&self, paths: &Paths) -> Result<Outcome, CliError> {
-        let mut scenarios = paths.scenarios(&self.globs)?;
+        let mut scenarios = paths.scenarios(&[self.globs.as_slice(), &self.names].concat())?;
         let node = Runtime::find(&self.node)?;
         scenarios.retain(|scenario| scenario.runs_on(&node.name()));
         let directory = paths.need_recordings()?.join(node.directory());

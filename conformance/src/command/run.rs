@@ -9,17 +9,20 @@ use cluster_sim::explore::Budget;
 
 use super::paths::NO_RECORDINGS;
 use super::progress::Progress;
-use super::{Arm, CliError, NODE, Outcome, Paths, at_least_1, file, interrupt, needs_node, print};
+use super::{Arm, CliError, NODE, Outcome, Paths, at_least_1, file, interrupt, needs_node, print, width};
 use crate::arm::mixed::{Mixed, Side};
 use crate::arm::node::Runtime;
 use crate::arm::unix::Unix;
-use crate::report::{Absent, Report};
+use crate::report::{Absent, Printed, Report};
 use crate::suite::Suite;
 use crate::verdict::{Checker, Verdict};
 
 // Where nothing else is asked for.
-const SAMPLES: u64 = 1000;
-const RUNS: u32 = 5;
+const SAMPLES: u64 = 100;
+const RUNS: u32 = 1;
+// With `--all`.
+const ALL_SAMPLES: u64 = 1000;
+const ALL_RUNS: u32 = 5;
 const WORLDS: usize = 1_000_000;
 
 /// The claims, the budget and the output.
@@ -32,11 +35,19 @@ pub(super) struct Run {
     #[arg(long = "scenario", value_name = "GLOB")]
     globs: Vec<String>,
     /// Sampled schedules of the simulator per scenario
-    #[arg(long, value_name = "N", default_value_t = SAMPLES, value_parser = at_least_1::<u64>)]
-    samples: u64,
+    /// [default: 100, with --all 1000]
+    #[arg(long, value_name = "N", value_parser = at_least_1::<u64>)]
+    samples: Option<u64>,
     /// Runs of each scenario on each arm but `sim`
-    #[arg(long, value_name = "N", default_value_t = RUNS, value_parser = at_least_1::<u32>)]
-    runs: u32,
+    /// [default: 1, with --all 5]
+    #[arg(long, value_name = "N", value_parser = at_least_1::<u32>)]
+    runs: Option<u32>,
+    /// Run everything as often as in CI, which takes minutes
+    #[arg(long)]
+    all: bool,
+    /// Print a column per claim, with the numbers of runs and of distinct traces
+    #[arg(long)]
+    details: bool,
     /// Limit of worlds of the simulator per trace
     #[arg(long, value_name = "N", default_value_t = WORLDS, value_parser = at_least_1::<usize>)]
     worlds: usize,
@@ -57,8 +68,10 @@ impl Default for Run {
         Run {
             arms: Vec::new(),
             globs: Vec::new(),
-            samples: SAMPLES,
-            runs: RUNS,
+            samples: None,
+            runs: None,
+            all: false,
+            details: false,
             worlds: WORLDS,
             node: None,
             json: false,
@@ -68,6 +81,11 @@ impl Default for Run {
 }
 
 impl Run {
+    /// Everything, as often as in CI.
+    pub(super) fn all() -> Self {
+        Run { all: true, ..Run::default() }
+    }
+
     pub(super) fn perform(&self, paths: &Paths) -> Result<Outcome, CliError> {
         needs_node(&self.arms, self.node.as_deref())?;
         // Checked now, not after all claims have run.
@@ -101,8 +119,8 @@ impl Run {
             unix: Some(unix).filter(|_| self.wants(Arm::Unix)),
             node: node.filter(|_| self.wants(Arm::Node)),
             recordings: recordings.unwrap_or_default(),
-            samples: self.samples,
-            runs: self.runs,
+            samples: self.samples.unwrap_or(if self.all { ALL_SAMPLES } else { SAMPLES }),
+            runs: self.runs.unwrap_or(if self.all { ALL_RUNS } else { RUNS }),
         };
         let checker = Checker::new(exceptions, Budget::from(self.worlds).until(&interrupt::STOPPED));
         let begun = Instant::now();
@@ -154,7 +172,10 @@ impl Run {
     }
 
     fn print(&self, report: &Report) -> Result<(), CliError> {
-        if self.json { print(format_args!("{:#}\n", report.json())) } else { print(report) }
+        if self.json {
+            return print(format_args!("{:#}\n", report.json()));
+        }
+        print(Printed { report, width: width(), details: self.details })
     }
 }
 
@@ -177,7 +198,7 @@ fn recordings(directory: &Path) -> Result<Vec<PathBuf>, CliError> {
     if directories.is_empty() {
         let directory = directory.display();
         return Err(CliError(format!(
-            "there is no recording in {directory}; `conformance record --recordings {directory}` makes them"
+            "no recordings in {directory}; `conformance record --recordings {directory}` creates them"
         )));
     }
     Ok(directories)
@@ -195,7 +216,7 @@ fn fitting(node: Runtime, recordings: Option<&[PathBuf]>) -> Result<Runtime, Str
     }
     let (name, names) = (node.name(), names.join(", "));
     Err(format!(
-        "`{name}` is another major version than what was recorded ({names}); name a fitting one with --node"
+        "`{name}` has another major version than the recordings ({names}); choose a recorded one with --node"
     ))
 }
 
@@ -213,6 +234,6 @@ fn try_all(suite: &Suite, checker: &Checker) -> Vec<Verdict> {
 
 fn progress_line(verdict: &Verdict) -> String {
     let Verdict { scenario, claim, runtime, .. } = verdict;
-    let how = if verdict.holds() { "holds" } else { "FAILS" };
-    format!("{claim} {how} {scenario} ({runtime})")
+    let how = if verdict.holds() { "ok" } else { "FAILS" };
+    format!("{how} {scenario}: {} ({runtime})", claim.words())
 }

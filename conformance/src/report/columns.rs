@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn observers_stand_beside_each_other_as_long_as_they_fit() {
+    fn columns_wrap_at_the_width() {
         let trace =
             trace(&["primary: start", "worker 1: start", "worker 1: end server=web", "client 1: end"]);
         let beside =
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn long_lines_go_on_below() {
+    fn long_lines_wrap() {
         let line = "exit worker=1 code=3 signal=- state=dead after_disconnect=false connected=false";
         let rows = ["exit worker=1 code=3 signal=- state=dead", "  after_disconnect=false connected=false"];
         assert_eq!(wrapped(line, WIDEST, "  "), rows);

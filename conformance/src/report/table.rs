@@ -1,4 +1,6 @@
 //! The report for people: the failures, the legend, the table, and the summary.
+//!
+//! The table has a row per scenario and a column per source of traces; with details, a column per claim with the numbers of runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -6,86 +8,169 @@ use std::fmt;
 use console::style;
 
 use super::Report;
-use crate::verdict::{Claim, Verdict};
+use super::details::Details;
+use crate::verdict::Verdict;
 
 /// The limit of printed failures per claim.
-const TOLD: usize = 3;
+const SHOWN: usize = 3;
+
+/// Wider than any terminal that is too narrow for the table.
+const UNLIMITED: usize = usize::MAX;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.failed().try_for_each(|verdict| failures(f, verdict))?;
-        for stale in &self.stale {
+        Printed { report: self, width: UNLIMITED, details: false }.fmt(f)
+    }
+}
+
+/// A report for a terminal of some width, with or without the numbers of each claim.
+#[derive(Debug)]
+pub struct Printed<'a> {
+    /// The report.
+    pub report: &'a Report,
+    /// The width of the terminal.
+    pub width: usize,
+    /// Whether to print a column per claim, with numbers of runs and traces.
+    pub details: bool,
+}
+
+impl fmt::Display for Printed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Printed { report, width, details } = *self;
+        report.failed().try_for_each(|verdict| failures(f, verdict))?;
+        for stale in &report.stale {
             writeln!(f, "{} exceptions.json: {stale}\n", style("FAILS").red().bold())?;
         }
-        self.legend(f)?;
-        Table::of(&self.verdicts).fmt(f)?;
-        for absent in &self.absent {
-            writeln!(f, "\n{} the arm {}: {}", style("Not run:").yellow(), absent.arm, absent.why)?;
+        if details {
+            Details(&report.verdicts).fmt(f)?;
+        } else {
+            Table::of(&report.verdicts).print(f, width)?;
         }
-        self.last_line(f)
+        for absent in &report.absent {
+            writeln!(f, "\n{} {}: {}", style("Not run:").yellow(), absent.arm, absent.why)?;
+        }
+        report.summary(f)
     }
 }
 
 fn failures(f: &mut fmt::Formatter<'_>, verdict: &Verdict) -> fmt::Result {
     let Verdict { scenario, claim, runtime, failures, .. } = verdict;
-    for failure in failures.iter().take(TOLD) {
-        writeln!(f, "{} {claim} {scenario} ({runtime}): {failure}\n", style("FAILS").red().bold())?;
+    let claim = claim.words();
+    for failure in failures.iter().take(SHOWN) {
+        writeln!(f, "{} {scenario}: {claim} ({runtime}): {failure}\n", style("FAILS").red().bold())?;
     }
-    match failures.len().saturating_sub(TOLD) {
+    match failures.len().saturating_sub(SHOWN) {
         0 => Ok(()),
-        more => writeln!(f, "      {claim} {scenario}: and {more} more; --json tells all\n"),
+        more => writeln!(f, "      {scenario}: {claim}: and {more} more; --json has all\n"),
     }
 }
 
-type Which = fn(&Verdict) -> bool;
-
-/// What the cells mean, and for which verdicts they stand.
-const CELLS: [(&str, &str, Which); 5] = [
-    ("60 (1)", "sixty runs, which showed one trace, and it is in the set", |_| true),
-    (
-        "60 (6)",
-        "sixty runs, which showed six different traces, all of them in the set; several runtimes are added up",
-        |one| one.traces > 1,
-    ),
-    ("60 (6)*", "lines that an exception names were not compared", |one| one.excused),
-    ("FAILS 2 of 6", "two of six different traces are not in the set", |one| !one.holds() && one.traces > 0),
-    ("no trace", "there was nothing to hold against the set", |one| one.traces == 0),
+/// The meaning of the cells and of the columns.
+const LEGEND: [&str; 3] = [
+    "ok: every order of events is one that the contract allows and the simulator can produce; *: without the lines in exceptions.json",
+    "recorded: what Node did when recorded; simulator: random schedules; this system: our primary and workers on this machine",
+    "live Node: the installed Node.js; mixed: our primary with Node workers, and the reverse; `--details` prints the numbers",
 ];
 
-/// What the letters mean.
-const LETTERS: [(char, &str); 6] = [
-    ('N', "what Node was recorded to do"),
-    ('U', "what the real system did just now"),
-    ('L', "what live Node did just now"),
-    ('M', "what clusters of both did just now"),
-    ('S', "what the simulator can do: S ⊆ C samples it, the other claims search it"),
-    ('C', "the order contract: what causality asks of every scenario, and the scenario's own claims"),
-];
+/// The state of one cell; the worst of its claims counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Mark {
+    Holds,
+    Excused,
+    Fails,
+}
 
-impl Report {
-    fn legend(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (cell, meaning, is_meant) in CELLS {
-            if self.verdicts.iter().any(is_meant) {
-                writeln!(f, "  {cell:<12}  {meaning}")?;
-            }
+impl Mark {
+    fn of(verdict: &Verdict) -> Self {
+        match (verdict.holds(), verdict.excused) {
+            (false, _) => Mark::Fails,
+            (true, true) => Mark::Excused,
+            (true, false) => Mark::Holds,
         }
-        for (letter, meaning) in LETTERS {
-            let of_letter = |verdict: &&Verdict| verdict.claim.to_string().contains(letter);
-            let meant = self.verdicts.iter().filter(of_letter);
-            let runtimes: BTreeSet<_> = meant.map(|verdict| verdict.runtime.as_str()).collect();
-            if !runtimes.is_empty() {
-                writeln!(f, "  {letter:<12}  {meaning}{}", told(letter, &runtimes))?;
-            }
-        }
-        writeln!(f)
     }
 
-    fn last_line(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn text(self) -> &'static str {
+        match self {
+            Mark::Holds => "ok",
+            Mark::Excused => "ok*",
+            Mark::Fails => "FAILS",
+        }
+    }
+}
+
+struct Table<'a> {
+    /// The sources, in the order of the claims.
+    columns: Vec<&'static str>,
+    rows: BTreeMap<&'a str, BTreeMap<&'static str, Mark>>,
+}
+
+const BETWEEN: &str = "  ";
+
+impl<'a> Table<'a> {
+    fn of(verdicts: &'a [Verdict]) -> Self {
+        let claims: BTreeSet<_> = verdicts.iter().map(|verdict| verdict.claim).collect();
+        let mut table = Table { columns: Vec::new(), rows: BTreeMap::new() };
+        for source in claims.iter().map(|claim| claim.source()) {
+            if !table.columns.contains(&source) {
+                table.columns.push(source);
+            }
+        }
+        for verdict in verdicts {
+            let mark = Mark::of(verdict);
+            let cell = table.rows.entry(&verdict.scenario).or_default().entry(verdict.claim.source());
+            let worst = cell.or_insert(mark);
+            *worst = mark.max(*worst);
+        }
+        table
+    }
+
+    /// Names of scenarios are cut where the terminal is too narrow.
+    fn print(&self, f: &mut fmt::Formatter<'_>, width: usize) -> fmt::Result {
+        let longest = self.rows.keys().map(|name| name.len()).max().unwrap_or(0).max("scenario".len());
+        let cells: usize = self.columns.iter().map(|column| BETWEEN.len() + column.len()).sum();
+        let names = longest.min(width.saturating_sub(cells).max("scenario".len()));
+        for line in LEGEND {
+            crate::text::wrapped(line, width, BETWEEN).iter().try_for_each(|row| writeln!(f, "{row}"))?;
+        }
+        let heads = self.columns.iter().map(|column| format!("{BETWEEN}{column}")).collect::<String>();
+        writeln!(f, "\n{}", style(format!("{:<names$}{heads}", "scenario")).bold())?;
+        for (name, row) in &self.rows {
+            let cells = self.columns.iter().map(|column| cell(row.get(column).copied(), column.len()));
+            writeln!(f, "{:<names$}{}", cut(name, names), cells.collect::<String>().trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+fn cell(mark: Option<Mark>, width: usize) -> String {
+    let text = format!("{:<width$}", mark.map_or("-", Mark::text));
+    let text = match mark {
+        Some(Mark::Holds) => style(text).green().to_string(),
+        Some(Mark::Excused) => style(text).yellow().to_string(),
+        Some(Mark::Fails) => style(text).red().bold().to_string(),
+        None => text,
+    };
+    format!("{BETWEEN}{text}")
+}
+
+fn cut(name: &str, width: usize) -> String {
+    let is_short = name.chars().count() <= width;
+    if is_short { name.to_owned() } else { name.chars().take(width - 1).chain(['~']).collect() }
+}
+
+impl Report {
+    fn summary(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (claims, failed) = (self.verdicts.len(), self.failed().count());
         let scenarios: BTreeSet<_> = self.verdicts.iter().map(|verdict| &verdict.scenario).collect();
+        let runs: u64 = self
+            .verdicts
+            .iter()
+            .filter(|verdict| verdict.claim.is_in_contract())
+            .map(|verdict| verdict.runs)
+            .sum();
         let seconds = self.took.as_secs_f64();
         let (claims_made, about) = (count(claims, "claim"), count(scenarios.len(), "scenario"));
-        write!(f, "\n{claims_made} about {about} in {seconds:.1} s: ")?;
+        write!(f, "\n{claims_made} about {about}, {runs} runs, in {seconds:.1} s: ")?;
         if self.holds() {
             write!(f, "{}", style("all hold").green().bold())?;
         } else {
@@ -94,117 +179,18 @@ impl Report {
         }
         if !self.stale.is_empty() {
             let not_needed = style("not needed").red().bold();
-            write!(f, ", and of the exceptions {} {not_needed}", self.stale.len())?;
+            write!(f, ", and {} {not_needed}", count(self.stale.len(), "exception"))?;
         }
         let missed: Vec<_> = self.missed().map(|absent| absent.arm.as_str()).collect();
         if !missed.is_empty() {
             let not_run = style("did not run").red().bold();
-            write!(f, "; what was asked for {not_run}: {}", missed.join(", "))?;
+            write!(f, "; requested, but {not_run}: {}", missed.join(", "))?;
         }
         writeln!(f, ".")
     }
 }
 
-/// Whose traces a letter stands for, where that is not said by the letter.
-fn told(letter: char, runtimes: &BTreeSet<&str>) -> String {
-    if !['N', 'L', 'M'].contains(&letter) {
-        return String::new();
-    }
-    format!(" ({})", runtimes.iter().copied().collect::<Vec<_>>().join(", "))
-}
-
 fn count(number: usize, what: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {what}{plural}")
-}
-
-/// What stands in one place of the table; several runtimes are added up.
-#[derive(Debug, Clone, Copy, Default)]
-struct Cell {
-    runs: u64,
-    traces: usize,
-    failures: usize,
-    excused: bool,
-    has_gap: bool,
-}
-
-impl Cell {
-    fn add(&mut self, verdict: &Verdict) {
-        self.runs += verdict.runs;
-        self.traces += verdict.traces;
-        self.failures += verdict.failures.len();
-        self.excused |= verdict.excused;
-        self.has_gap |= verdict.traces == 0;
-    }
-
-    fn text(self) -> String {
-        let Cell { runs, traces, failures, excused, has_gap } = self;
-        let mark = if excused { "*" } else { "" };
-        match failures {
-            _ if has_gap => "no trace".to_owned(),
-            0 => format!("{runs} ({traces}){mark}"),
-            _ => format!("FAILS {failures} of {traces}{mark}"),
-        }
-    }
-}
-
-struct Table<'a> {
-    columns: BTreeMap<Claim, Column>,
-    rows: BTreeMap<&'a str, BTreeMap<Claim, Cell>>,
-}
-
-/// How wide its cells are, and whether there is room for a mark behind them.
-#[derive(Debug, Clone, Copy, Default)]
-struct Column {
-    width: usize,
-    marked: bool,
-}
-
-impl Column {
-    fn fit(&mut self, text: &str) {
-        self.width = self.width.max(text.trim_end_matches('*').chars().count());
-        self.marked |= text.ends_with('*');
-    }
-
-    /// The mark stands behind the others' end, so that their digits are below each other.
-    fn pad(self, text: &str) -> String {
-        let Column { width, marked } = self;
-        let (text, mark) = text.strip_suffix('*').map_or((text, " "), |text| (text, "*"));
-        format!("  {text:>width$}{}", if marked { mark } else { "" })
-    }
-}
-
-impl<'a> Table<'a> {
-    fn of(verdicts: &'a [Verdict]) -> Self {
-        let mut table = Table { columns: BTreeMap::new(), rows: BTreeMap::new() };
-        for verdict in verdicts {
-            let row = table.rows.entry(&verdict.scenario).or_default();
-            row.entry(verdict.claim).or_default().add(verdict);
-        }
-        for (claim, cell) in table.rows.values().flatten() {
-            let column = table.columns.entry(*claim).or_default();
-            column.fit(&claim.to_string());
-            column.fit(&cell.text());
-        }
-        table
-    }
-}
-
-impl fmt::Display for Table<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let longest = self.rows.keys().map(|name| name.len()).max().unwrap_or(0).max("scenario".len());
-        let heads = self.columns.iter().map(|(claim, column)| column.pad(&claim.to_string()));
-        writeln!(f, "{}", format!("{:<longest$}{}", "scenario", heads.collect::<String>()).trim_end())?;
-        for (name, row) in &self.rows {
-            let cells = self.columns.iter().map(|(claim, column)| shown(row.get(claim), *column));
-            writeln!(f, "{}", format!("{name:<longest$}{}", cells.collect::<String>()).trim_end())?;
-        }
-        Ok(())
-    }
-}
-
-fn shown(cell: Option<&Cell>, column: Column) -> String {
-    let text = column.pad(&cell.map_or_else(|| "-".to_owned(), |cell| cell.text()));
-    let holds = cell.is_none_or(|cell| cell.failures == 0);
-    if holds { text } else { style(text).red().to_string() }
 }
