@@ -60,7 +60,7 @@ const READABLE: &str = "(() => {
 })()";
 
 #[tokio::test]
-async fn a_run_is_shown_from_its_first_step_to_its_last() {
+async fn page_shows_every_step() {
     let browser = shown().await;
     assert_eq!(browser.text("#name").await, "standard");
     assert_eq!(browser.text("#verdict").await, "holds");
@@ -90,7 +90,7 @@ async fn a_run_is_shown_from_its_first_step_to_its_last() {
 }
 
 #[tokio::test]
-async fn a_step_tells_its_details_and_leads_to_others() {
+async fn step_links_to_its_counterpart() {
     let browser = shown().await;
     pick(&browser, "message", "newconn").await;
     let first = heading(&browser).await;
@@ -112,7 +112,7 @@ async fn a_step_tells_its_details_and_leads_to_others() {
 }
 
 #[tokio::test]
-async fn the_keys_walk_through_the_run() {
+async fn keys_walk_through_the_run() {
     let browser = shown().await;
     browser.press(Key::Down).await;
     assert_eq!(heading(&browser).await, "Step 1, primary");
@@ -137,7 +137,7 @@ async fn the_keys_walk_through_the_run() {
 }
 
 #[tokio::test]
-async fn what_is_not_wanted_is_hidden() {
+async fn filters_hide_rows() {
     let browser = shown().await;
     let all = browser.texts("#rows .row").await.len();
     let messages = browser.texts(".row.message").await.len();
@@ -175,7 +175,7 @@ const CONTRAST: &str = "(() => {
 })()";
 
 #[tokio::test]
-async fn everything_can_be_read_by_day_and_by_night() {
+async fn both_themes_have_contrast() {
     let browser = shown().await;
     browser.click("[data-kind=kernel]").await;
     browser.click("[data-kind=line]").await;
@@ -191,7 +191,7 @@ async fn everything_can_be_read_by_day_and_by_night() {
 }
 
 #[tokio::test]
-async fn the_page_stands_alone_and_believes_nobody() {
+async fn page_escapes_text_and_loads_nothing() {
     let browser = Browser::start().await;
     let mut world = scenarios::standard_world().traced();
     world.run().expect("no check fails");

@@ -22,7 +22,7 @@ use cluster_conformance::trace::Trace;
 use cluster_conformance::verdict::Checker;
 use serde_json::json;
 
-mod executable;
+use crate::executable;
 
 const CONFORMANCE: &str = env!("CARGO_BIN_EXE_conformance");
 
@@ -64,7 +64,7 @@ impl NodeStub {
 }
 
 #[test]
-fn our_primary_starts_nodes_workers() {
+fn our_primary_starts_node_workers() {
     let stub =
         NodeStub::new("echo \"worker $NODE_UNIQUE_ID: start script=${1##*/} scenario=${2##*/}\"; exit 4");
     let trace = stub.run(Side::Unix);
@@ -75,7 +75,7 @@ fn our_primary_starts_nodes_workers() {
 }
 
 #[test]
-fn a_primary_on_node_is_told_to_start_our_workers() {
+fn node_primary_starts_our_workers() {
     let stub = NodeStub::new(
         "echo \"primary: start script=${1##*/} scenario=${2##*/} executable=${3##*/} role=$4 part=${5##*/} more=$6\"",
     );
@@ -126,7 +126,7 @@ fn listening(form: &str, policy: &str, address: &str, directory: &Path) -> Scena
 
 /// Forms of every family open the same server under our primary.
 #[test]
-fn call_forms_hold_under_our_primary() {
+fn forms_serve_under_our_primary() {
     let Some(node) = node_20() else {
         writeln!(io::stderr(), "NOT RUN: the call forms, because there is no `node` 20 in PATH")
             .expect("standard error is open");
@@ -152,7 +152,7 @@ fn call_forms_hold_under_our_primary() {
 }
 
 #[test]
-fn mixed_clusters_keep_the_contract_and_do_nothing_that_the_simulator_cannot() {
+fn mixed_claims_hold() {
     let Some(node) = node_20() else {
         // The test harness captures the macros.
         writeln!(io::stderr(), "NOT RUN: the mixed arms, because there is no `node` 20 in PATH")

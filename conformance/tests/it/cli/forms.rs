@@ -4,7 +4,7 @@ use std::path::Path;
 
 use cluster_conformance::arm::node::Runtime;
 
-use crate::fixture::CliFixture;
+use super::fixture::CliFixture;
 
 /// Every form of a call ends under our primary as under Node's.
 #[test]
@@ -42,5 +42,5 @@ fn forms_refuse_runtime_that_tries_nothing() {
     let node = cli.node("test \"$1\" = --version && echo v20.20.2").to_string_lossy().into_owned();
     let printed = cli.run(&["forms", "--node", &node, "--setting", "silent"]);
     assert_eq!(printed.code, Some(2), "{printed}");
-    assert!(printed.err.contains("it ended after 0 forms"), "{printed}");
+    assert!(printed.err.contains("the worker ended after 0 forms"), "{printed}");
 }

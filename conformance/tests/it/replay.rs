@@ -58,7 +58,7 @@ fn fresh(line: &str) -> Output {
 
 /// Random lines replay equally twice here and once in a fresh process.
 #[test]
-fn a_line_is_the_same_run_everywhere() {
+fn line_replays_everywhere() {
     let config = ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() };
     let same = |seed| {
         let line = random(seed);
@@ -135,7 +135,7 @@ fn runner(cases: u32) -> TestRunner {
 
 /// An edited line is malformed, or not the recorded run, or the same run: never another run, and never a panic.
 #[test]
-fn a_line_with_a_slip_is_never_taken_for_another_run() {
+fn edited_line_is_never_another_run() {
     let honest = |(seed, text): (u64, String)| {
         if let Some((trace, true)) = replay(&text) {
             let original = replay(&random(seed)).map(|(trace, _)| trace);
@@ -148,7 +148,7 @@ fn a_line_with_a_slip_is_never_taken_for_another_run() {
 
 /// The exit code and the output report a difference from the recorded run.
 #[test]
-fn the_command_survives_every_slip() {
+fn command_survives_edited_lines() {
     let survives = |(_, text): (u64, String)| {
         // Arguments cannot contain NUL.
         let text = text.replace('\u{0}', "");
@@ -159,7 +159,7 @@ fn the_command_survives_every_slip() {
         prop_assert_eq!(output.status.code() == Some(2), !is_recorded, "{}: {:?}", text, output);
         let out = String::from_utf8_lossy(&output.stdout).into_owned();
         prop_assert!(
-            is_recorded || err.starts_with("error: ") || out.contains("went another way"),
+            is_recorded || err.starts_with("error: ") || out.contains("departs from the recording"),
             "{}",
             text
         );
@@ -169,7 +169,7 @@ fn the_command_survives_every_slip() {
 }
 
 #[test]
-fn a_wrong_hash_is_told_from_the_right_one() {
+fn wrong_hash_is_detected() {
     let line = random(4);
     let (head, hash) = line.rsplit_once(':').expect("a hash is last");
     let parts: Vec<_> = hash.split('.').collect();
@@ -177,12 +177,12 @@ fn a_wrong_hash_is_told_from_the_right_one() {
     let output = fresh(&wrong);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(said.contains("This is not what was recorded: between steps"), "{said}");
+    assert!(said.contains("The run departs from the recording between steps"), "{said}");
 }
 
 /// Any change of a choice that changes the run changes the hash.
 #[test]
-fn no_two_different_runs_have_one_hash() {
+fn different_runs_have_different_hashes() {
     let world = OWN[0].parse::<scenarios::Scenario<ReplyServer>>().expect("a name").world();
     let run = |schedule: Schedule| {
         let mut world = world.clone().with_faults(Faults::all()).on(schedule).traced();

@@ -40,7 +40,7 @@ fn recordings() -> impl Iterator<Item = (Scenario, Fixture)> {
 }
 
 #[test]
-fn every_scenario_was_recorded_often_enough_and_nothing_else_was() {
+fn every_scenario_is_recorded_enough() {
     for (scenario, fixture) in recordings() {
         let all: u32 = fixture.runs.values().sum();
         assert!(all >= ENOUGH.1, "{} on {}: too few runs", scenario.name, fixture.runtime);
@@ -60,7 +60,7 @@ fn every_scenario_was_recorded_often_enough_and_nothing_else_was() {
 }
 
 #[test]
-fn what_was_recorded_keeps_the_contract_and_every_exception_is_needed() {
+fn recordings_keep_the_contract() {
     let exceptions = Exceptions::load(Path::new(exceptions::FILE));
     let mut exceptions = exceptions.unwrap_or_else(|error| unreachable!("{error}"));
     for (scenario, fixture) in recordings() {

@@ -32,7 +32,7 @@ fn run(script: &str, deadline: Duration) -> Result<Trace, RunError> {
 const ENOUGH: Duration = Duration::from_mins(1);
 
 #[test]
-fn a_run_ends_with_its_last_process_and_clients_come_in_turn() {
+fn run_ends_with_last_process() {
     // No process listens at port 1; a grandchild that outlives the primary writes the last line.
     let script = "echo primary: start; (sleep 0.1; echo worker 1: listening server=web port=1) & exit 0";
     let trace = run(script, ENOUGH).expect("it ends");
@@ -42,13 +42,13 @@ fn a_run_ends_with_its_last_process_and_clients_come_in_turn() {
 }
 
 #[test]
-fn the_environment_arrives() {
+fn launch_passes_the_environment() {
     let trace = run("echo primary: start color=$COLOR", ENOUGH).expect("it ends");
     assert_eq!(trace.to_string(), "primary\n  start color=blue\n");
 }
 
 #[test]
-fn a_run_that_does_not_end_is_stopped_and_shown_and_leaves_nobody() {
+fn hanging_run_is_killed() {
     let script = "echo primary: start; echo oh dear >&2; echo worker 1: pid pid=$$; sleep 600 & wait";
     let error = run(script, Duration::from_secs(5)).expect_err("it sleeps");
     let RunError::Hang { seen, stderr, .. } = &error else { unreachable!("{error}") };
@@ -58,24 +58,24 @@ fn a_run_that_does_not_end_is_stopped_and_shown_and_leaves_nobody() {
     assert!(
         error
             .to_string()
-            .starts_with("the run did not end within 5 s; until then was seen:\nprimary\n  start\n")
+            .starts_with("the run did not end within 5 s; the trace until then:\nprimary\n  start\n")
     );
 }
 
 #[test]
-fn what_is_no_line_is_refused() {
+fn malformed_line_fails_the_run() {
     let error = run("echo primary: start; echo hello; sleep 600", ENOUGH).expect_err("that is no line");
     assert_eq!(error.to_string(), "a process wrote `hello`: expected `OBSERVER: OBSERVATION`");
 }
 
 #[test]
-fn silence_is_no_trace() {
+fn silent_run_has_no_trace() {
     let error = run("echo no such scenario >&2; exit 1", ENOUGH).expect_err("nothing was written");
     assert_eq!(error.to_string(), "the processes ended without a line: no such scenario\n");
 }
 
 #[test]
-fn a_program_that_is_not_there_is_named() {
+fn missing_program_is_named() {
     let launch = Launch { program: "/no/such".into(), args: Vec::new(), env: Vec::new(), files: Vec::new() };
     let scenario = Scenario::parse(Path::new("s.json"), SCENARIO).expect("the scenario above");
     let error = drive::run(&launch, &scenario, ENOUGH).expect_err("it is not there").to_string();

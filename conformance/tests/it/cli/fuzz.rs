@@ -1,9 +1,9 @@
 //! `conformance fuzz`: the counts, the output for a diverging scenario, and the errors.
 
-use crate::fixture::CliFixture;
+use super::fixture::CliFixture;
 
 #[test]
-fn random_scenarios_on_the_real_system_fit_and_are_counted() {
+fn fuzz_counts_fitting_scenarios() {
     let printed =
         CliFixture::new().run(&["fuzz", "--runs", "6", "--seed", "1", "--worlds", "5000", "--arm", "unix"]);
     assert_eq!(printed.code, Some(0), "{printed}");
@@ -12,7 +12,7 @@ fn random_scenarios_on_the_real_system_fit_and_are_counted() {
 
 /// A silent runtime diverges in every scenario.
 #[test]
-fn a_scenario_that_does_not_fit_is_shrunk_and_written() {
+fn fuzz_writes_shrunk_scenario() {
     let cli = CliFixture::new();
     let node = cli.node("test \"$1\" = --version && echo v20.20.2");
     let out = cli.path("out");
@@ -40,13 +40,13 @@ fn a_scenario_that_does_not_fit_is_shrunk_and_written() {
 }
 
 #[test]
-fn the_simulator_is_no_arm_of_it() {
+fn fuzz_rejects_the_simulator() {
     let printed = CliFixture::new().run(&["fuzz", "--arm", "sim"]);
     assert_eq!(printed.code, Some(2), "{printed}");
 }
 
 #[test]
-fn the_last_of_all_scenarios_can_be_named() {
+fn fuzz_runs_the_last_number() {
     let last = u64::MAX.to_string();
     let cli = CliFixture::new();
     let out = cli.path("out").to_string_lossy().into_owned();
@@ -55,7 +55,7 @@ fn the_last_of_all_scenarios_can_be_named() {
 }
 
 #[test]
-fn a_place_where_nothing_can_be_written_is_refused_before_anything_is_run() {
+fn fuzz_rejects_unwritable_directory() {
     let cli = CliFixture::new();
     cli.write("file", "");
     let out = cli.path("file/out").to_string_lossy().into_owned();

@@ -3,7 +3,7 @@
 use super::fixture::{CliFixture, snapshot};
 
 #[test]
-fn help_is_as_it_was_read_last() {
+fn help_matches_snapshots() {
     let cli = CliFixture::new();
     for (name, args) in [
         ("help", &["--help"][..]),
@@ -19,17 +19,22 @@ fn help_is_as_it_was_read_last() {
 }
 
 #[test]
-fn scenarios_are_listed_with_their_stories() {
-    snapshot("list", &CliFixture::new().run(&["list"]));
+fn list_prints_descriptions() {
+    let cli = CliFixture::new();
+    snapshot("list", &cli.run(&["list"]));
+    assert!(
+        cli.run(&["list", "co*"]).out.starts_with("code\n")
+            && !cli.run(&["list", "co*"]).out.contains("hello")
+    );
 }
 
 #[test]
-fn a_run_is_shown_in_columns() {
+fn show_prints_columns() {
     snapshot("show", &CliFixture::new().run(&["show", "hello"]));
 }
 
 #[test]
-fn there_are_no_colours_without_a_terminal() {
+fn output_has_no_colours_without_terminal() {
     let printed = CliFixture::new().run(&["run", "--arm", "sim"]);
     assert!(!printed.out.contains('\u{1b}') && !printed.err.contains('\u{1b}'), "{printed}");
 }

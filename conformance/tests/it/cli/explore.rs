@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::fixture::{CliFixture, Printed, snapshot};
+use super::fixture::{CliFixture, CliOutput, snapshot};
 
 /// The schedule decides which worker receives the connection; this contract ignores that.
 const LUCK: &str = r#"{
@@ -22,7 +22,7 @@ const LUCK: &str = r#"{
 }
 "#;
 
-fn explore(cli: &CliFixture, scenario: &str, more: &[&str]) -> Printed {
+fn explore(cli: &CliFixture, scenario: &str, more: &[&str]) -> CliOutput {
     let file = cli.path("regressions.txt");
     cli.run(&[&["explore", scenario, "--regressions", &file.to_string_lossy()], more].concat())
 }
@@ -34,20 +34,20 @@ fn luck() -> CliFixture {
 }
 
 #[test]
-fn a_failure_is_shrunk_explained_and_kept() {
+fn failure_is_shrunk_explained_and_kept() {
     let cli = luck();
     let printed = explore(&cli, "luck", &["--jobs", "1"]);
     assert_eq!(printed.code, Some(1), "{printed}");
     let parts = [
         "Run ",
-        "Not in the contract: primary, line",
-        "It is kept in DIR/regressions.txt",
-        "The smallest run that was found, ",
+        "contract: primary, line",
+        "Kept in DIR/regressions.txt",
+        "The smallest failing run, ",
         " step | primary ",
         "faults: 0, switches: ",
-        "The nearest run that passes goes another way at step ",
-        "\n  this one  ",
-        "\n  it  ",
+        "The nearest passing run parts at step ",
+        "\n  fails   ",
+        "\n  passes  ",
         "\n  conformance replay 'sim:v1:...'\n",
     ];
     let places: Vec<_> = parts.iter().map(|part| printed.out.find(part)).collect();
@@ -60,34 +60,32 @@ fn a_failure_is_shrunk_explained_and_kept() {
     let line = kept.lines().last().expect("a line");
     let printed = cli.run(&["replay", line]);
     assert_eq!(printed.code, Some(1), "{printed}");
-    assert!(printed.out.contains("Not in the contract: primary, line"), "{printed}");
+    assert!(printed.out.contains("contract: primary, line"), "{printed}");
 
     let printed = explore(&cli, "luck", &["--seeds", "1"]);
     assert!(
-        printed.code == Some(1) && printed.out.starts_with("A regression: it has failed before."),
+        printed.code == Some(1) && printed.out.starts_with("A regression: this run has failed before."),
         "{printed}"
     );
     assert_eq!(fs::read_to_string(cli.path("regressions.txt")).expect("it is there"), kept);
 }
 
 #[test]
-fn a_regression_that_passes_is_counted() {
+fn passing_regressions_are_counted() {
     let cli = CliFixture::new();
     let quiet = "sim:v1:hello:3:-:9.0000000000000000.000000000000000000000000000000000000";
     cli.write("regressions.txt", &format!("# for people\n\n{quiet}\n"));
     let printed = explore(&cli, "hello", &["--seeds", "50", "--faults", "partial-read"]);
     assert_eq!(printed.code, Some(0), "{printed}");
-    assert!(printed.out.starts_with("Known regressions: 1, all pass; 1 went another way"), "{printed}");
+    assert!(printed.out.starts_with("Known regressions: 1, all pass; 1 took another path"), "{printed}");
     assert!(
-        printed
-            .out
-            .contains("bounded by --seeds. Every check of the simulator passes, and the scenario's contract"),
+        printed.out.contains("bounded by --seeds. Every check of the simulator passes, and every run keeps"),
         "{printed}"
     );
 }
 
 #[test]
-fn a_search_of_all_runs_says_what_it_has_covered() {
+fn exhaustive_search_reports_coverage() {
     let cli = CliFixture::new();
     let printed = explore(&cli, "hello", &["--exhaustive"]);
     assert!(
@@ -107,7 +105,7 @@ fn a_search_of_all_runs_says_what_it_has_covered() {
 }
 
 #[test]
-fn what_cannot_be_explored_is_said() {
+fn explore_rejects_bad_arguments() {
     let cli = CliFixture::new();
     cli.write("regressions.txt", "sim:v0:hello");
     for (name, args) in [
@@ -123,7 +121,7 @@ fn what_cannot_be_explored_is_said() {
 }
 
 #[test]
-fn a_fault_that_there_is_not_is_answered_with_those_there_are() {
+fn unknown_fault_lists_faults() {
     for faults in ["kill,flood", "none,kill", "Kill"] {
         let printed = CliFixture::new().run(&["explore", "hello", "--faults", faults]);
         assert_eq!((printed.code, printed.out.as_str()), (Some(2), ""), "{printed}");

@@ -135,13 +135,16 @@ fn agree(scenario: &Scenario, trace: &Trace) {
         let heard = texts(trace.seen_by(Observer::Primary).iter().filter(messages));
         let unsent = |line: &&Observation| line.what == "tried" && line.detail("sent") == Some("false");
         let unsent = texts(trace.seen_by(Observer::Worker(id)).iter().filter(unsent));
-        let mut asked_of_it = asked.to_primary.get(&id).cloned().unwrap_or_default();
-        asked_of_it.retain(|text| !unsent.contains(text));
+        let mut asked_of_worker = asked.to_primary.get(&id).cloned().unwrap_or_default();
+        asked_of_worker.retain(|text| !unsent.contains(text));
         // Messages of a worker that is killed, or outlives the primary, may be lost.
         if scenario.primary_may_die() || is_killed(trace, id) {
-            assert!(asked_of_it.starts_with(&heard), "messages of worker {id}: {heard:?} of {asked_of_it:?}");
+            assert!(
+                asked_of_worker.starts_with(&heard),
+                "messages of worker {id}: {heard:?} of {asked_of_worker:?}"
+            );
         } else {
-            assert_eq!(asked_of_it, heard, "messages of worker {id}");
+            assert_eq!(asked_of_worker, heard, "messages of worker {id}");
         }
         let heard = texts(trace.seen_by(Observer::Worker(id)).iter().filter(|line| line.what == "message"));
         // Messages to an exited worker are lost.
@@ -151,7 +154,7 @@ fn agree(scenario: &Scenario, trace: &Trace) {
 }
 
 #[test]
-fn both_interpreters_do_the_same() {
+fn interpreters_agree() {
     let scenarios =
         Scenario::all(Path::new(scenario::DIRECTORY)).unwrap_or_else(|error| unreachable!("{error}"));
     let mut traces = 0;

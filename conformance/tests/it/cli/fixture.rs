@@ -22,7 +22,7 @@ const CODE: &str = r#"{
 
 const HELLO: &str = r#"{
   "name": "hello",
-  "description": "A worker greets one client. The greeting is what a story of more than a hundred characters is good for: to be broken where it is too long for a line.",
+  "description": "A worker greets one client. This description of more than a hundred characters is too long for a line, and is wrapped in the list.",
   "primary": [
     { "on": "start", "do": [{ "fork": 1 }] },
     { "on": "message", "do": ["disconnect_all"] }
@@ -110,8 +110,8 @@ impl CliFixture {
         command
     }
 
-    pub(crate) fn run(&self, args: &[&str]) -> Printed {
-        Printed::from(
+    pub(crate) fn run(&self, args: &[&str]) -> CliOutput {
+        CliOutput::from(
             &self.command(args).output().expect("the command can be started"),
             self.directory.path(),
         )
@@ -120,25 +120,25 @@ impl CliFixture {
 
 /// The output of the command, without parts that differ from run to run.
 #[derive(Debug)]
-pub(crate) struct Printed {
+pub(crate) struct CliOutput {
     pub(crate) code: Option<i32>,
     pub(crate) out: String,
     pub(crate) err: String,
 }
 
-impl Printed {
+impl CliOutput {
     fn from(output: &Output, directory: &Path) -> Self {
         let text = |bytes: &[u8]| {
             let text = String::from_utf8_lossy(bytes).replace(&*directory.to_string_lossy(), "DIR");
             let text = text.replace(env!("CARGO_MANIFEST_DIR"), "CONFORMANCE");
             text.lines().map(|line| without_seconds(&without_replay(line)) + "\n").collect()
         };
-        Printed { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+        CliOutput { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
     }
 }
 
 /// Everything, for a snapshot.
-impl std::fmt::Display for Printed {
+impl std::fmt::Display for CliOutput {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let code = self.code.map_or_else(|| "none".to_owned(), |code| code.to_string());
         write!(f, "exit code {code}\n--- standard output\n{}--- standard error\n{}", self.out, self.err)
@@ -162,8 +162,8 @@ fn without_seconds(line: &str) -> String {
 
 /// Compares with a snapshot, without the lines of progress, whose order varies.
 #[track_caller]
-pub(crate) fn snapshot(name: &str, printed: &Printed) {
-    insta::with_settings!({ snapshot_path => "../../snapshots", prepend_module_to_snapshot => false, omit_expression => true }, {
+pub(crate) fn snapshot(name: &str, printed: &CliOutput) {
+    insta::with_settings!({ snapshot_path => "../../../snapshots", prepend_module_to_snapshot => false, omit_expression => true }, {
         let printed = printed.to_string();
         let kept: Vec<_> = printed.lines().filter(|line| !line.starts_with('[')).collect();
         insta::assert_snapshot!(name, kept.join("\n"));

@@ -20,7 +20,7 @@ fn row(verdicts: &[Value]) -> String {
 }
 
 #[test]
-fn a_row_says_the_worst_of_each_arm() {
+fn row_has_worst_mark_per_arm() {
     let node = "node v20.20.2";
     assert_eq!(row(&[]), "`basic` |");
     assert_eq!(
@@ -35,7 +35,7 @@ fn a_row_says_the_worst_of_each_arm() {
 }
 
 #[test]
-fn what_nothing_shows_is_missing_and_what_nobody_knows_is_refused() {
+fn uncovered_tests_are_missing() {
     let mut scenarios = Scenario::all(Path::new(scenario::DIRECTORY)).expect("they are ours");
     let subjects = Subjects::ours();
     assert_eq!(subjects.check(&scenarios), Ok(()));

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
@@ -10,17 +11,21 @@ use nix::unistd::{Pid, mkfifo};
 
 use super::fixture::CliFixture;
 
-#[test]
-fn an_interrupted_run_leaves_no_process_behind() {
-    let cli = CliFixture::new();
+/// A stub of Node that runs until killed, and writes its process id to a pipe when it starts.
+fn endless_node(cli: &CliFixture) -> (PathBuf, String) {
     let pipe = cli.path("pipe");
     mkfifo(&pipe, Mode::S_IRWXU).expect("a new pipe");
-    // Runs until killed, and reports its start.
     let node = cli.node(&format!(
         "[ \"$1\" = --version ] && echo v20.9.9 && exit\necho $$ > {}\nwhile :; do /bin/sleep 60; done",
         pipe.display()
     ));
-    let node = node.to_string_lossy();
+    (pipe, node.to_string_lossy().into_owned())
+}
+
+#[test]
+fn interrupted_run_leaves_no_process() {
+    let cli = CliFixture::new();
+    let (pipe, node) = endless_node(&cli);
     let mut command = cli.command(&["run", "--arm", "node", "--scenario", "code", "--node", &node]);
     let command = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be started");
     let played = fs::read_to_string(&pipe).expect("it tells its number");
@@ -33,7 +38,7 @@ fn an_interrupted_run_leaves_no_process_behind() {
 }
 
 #[test]
-fn what_was_fuzzed_before_an_interruption_is_counted() {
+fn interrupted_fuzz_prints_counts() {
     let cli = CliFixture::new();
     let mut command = cli.command(&["fuzz", "--runs", "1000000000", "--worlds", "1000", "--arm", "unix"]);
     let mut fuzz = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be started");
@@ -53,7 +58,7 @@ fn what_was_fuzzed_before_an_interruption_is_counted() {
 
 /// The process has left its group: after the first signal, the command waits on.
 #[test]
-fn whoever_asks_twice_is_obeyed_at_once_and_nothing_is_left_then_either() {
+fn second_signal_ends_at_once() {
     let cli = CliFixture::new();
     let pipe = cli.path("pipe");
     mkfifo(&pipe, Mode::S_IRWXU).expect("a new pipe");
@@ -118,13 +123,8 @@ fn long_commands_end_at_a_signal() {
 fn record_ends_at_a_signal() {
     for signal in SIGNALS {
         let cli = CliFixture::new();
-        let pipe = cli.path("pipe");
-        mkfifo(&pipe, Mode::S_IRWXU).expect("a new pipe");
-        let node = cli.node(&format!(
-            "[ \"$1\" = --version ] && echo v20.9.9 && exit\necho $$ > {}\nwhile :; do /bin/sleep 60; done",
-            pipe.display()
-        ));
-        let mut command = cli.command(&["record", "--scenario", "code", "--node", &node.to_string_lossy()]);
+        let (pipe, node) = endless_node(&cli);
+        let mut command = cli.command(&["record", "--scenario", "code", "--node", &node]);
         let mut command =
             command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it can be started");
         let played = fs::read_to_string(&pipe).expect("its number is text");

@@ -49,14 +49,14 @@ fn holds(suite: &Suite) {
 }
 
 #[test]
-fn the_simulator_keeps_the_contract_and_does_all_that_node_was_seen_to_do() {
+fn simulator_claims_hold() {
     holds(&Suite { sim: true, samples: 300, ..suite() });
 }
 
 /// With all faults, the contract does not apply; but no check of the simulator fails. In `max_connections` a full
 /// worker rejects forever, and the run never rests.
 #[test]
-fn no_fault_breaks_a_check_in_any_scenario() {
+fn no_fault_breaks_a_check() {
     let scenarios = suite().scenarios.into_iter().filter(|scenario| scenario.name != "max_connections");
     for scenario in scenarios {
         let world = Sim::new(&scenario).world().with_faults(Faults::all().limit(3));
@@ -69,7 +69,7 @@ fn no_fault_breaks_a_check_in_any_scenario() {
 }
 
 #[test]
-fn this_system_keeps_the_contract_and_does_nothing_that_the_simulator_cannot() {
+fn unix_claims_hold() {
     let unix = Unix::at(Path::new(env!("CARGO_BIN_EXE_conformance")));
     holds(&Suite { unix: Some(unix), runs: 10, ..suite() });
 }

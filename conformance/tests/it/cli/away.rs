@@ -110,7 +110,7 @@ fn missing_recordings_name_their_option() {
         assert!(text(&output).contains("`--recordings DIR` names"), "{}", text(&output));
     }
     let output = away.run("here", &["run", "--arm", "sim", "--scenario", "worker_exit", "--samples", "1"]);
-    assert!(text(&output).contains("Not run: the arm recordings: "), "{}", text(&output));
+    assert!(text(&output).contains("Not run: recordings: "), "{}", text(&output));
 }
 
 /// Inside another checkout the scenarios of that checkout are used, from any directory.

@@ -3,8 +3,6 @@
 mod away;
 mod bad_input;
 mod claims;
-#[path = "../executable/mod.rs"]
-mod executable;
 mod explore;
 mod fixture;
 mod forms;
