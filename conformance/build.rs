@@ -16,7 +16,7 @@ fn main() -> io::Result<()> {
     for path in &paths {
         let [name, path] = [path.file_name(), Some(path.as_os_str())].map(|it| it.and_then(OsStr::to_str));
         let (Some(name), Some(path)) = (name, path) else {
-            return Err(io::Error::other("a path is no text"));
+            return Err(io::Error::other("a path is not UTF-8"));
         };
         entries.extend(["(", &format!("{name:?}"), ", include_str!(", &format!("{path:?}"), ")),\n"]);
     }

@@ -1,8 +1,8 @@
-// Tries forms of calls in one worker, one after the other, and writes down how each ended. Without a primary of ours it is
-// the primary, too: Node's own, which is the oracle. The forms are in `forms.json`; nothing is judged here.
+// Tries forms of calls in one worker, one after the other, and writes the end of each. Started as a primary, the script is
+// the oracle: Node's own primary. The forms are in `forms.json`; nothing is compared here.
 //
-// FORMS_FILE: a JSON list of { kind: 'listen' | 'send', code }. FORMS_FROM: the first of them that is tried. FORMS_OUT: where
-// a line is appended before each form and after it. FORMS_SETTINGS: what the oracle sets up.
+// FORMS_FILE: a JSON list of { kind: 'listen' | 'send', code }. FORMS_FROM: the first form to try. FORMS_OUT: the file
+// that receives a line before and after each form. FORMS_SETTINGS: the settings of the oracle.
 'use strict';
 
 const cluster = require('cluster');
@@ -17,10 +17,10 @@ const path = require('path');
 const tls = require('tls');
 const util = require('util');
 
-/// Whether the ends of forms are described for random scenarios (`families.json`): `free` is 0 then, a port of the kernel's choice.
+/// Whether to report the requests of forms, for `families.json`. `free` is 0 then, a port of the kernel's choice.
 const ends = process.env.FORMS_ENDS === '1';
 
-/// More than any form takes that is answered at all, in milliseconds.
+/// The timeout of a form, in milliseconds; an answered form takes less.
 const PATIENCE = 10_000;
 
 function oracle() {
@@ -72,7 +72,7 @@ async function next() {
     return echoes.shift();
 }
 
-/// A second message shows whether the first was delivered.
+/// A second message proves whether the first was delivered.
 async function echo(code) {
     const marker = `marker ${Math.random()}`;
     try {
@@ -89,13 +89,13 @@ async function echo(code) {
 
 function show(value) {
     const text = util.inspect(value, { depth: Infinity, maxStringLength: 40, breakLength: Infinity });
-    // An error has a stack, and that has places.
+    // The stack of an error contains paths.
     return value instanceof Error ? `${value}` : text;
 }
 
 // ---- servers
 
-/// A pre-shared key spares a certificate.
+/// A pre-shared key makes a certificate unnecessary.
 const KEY = Buffer.alloc(32, 7);
 const secure = { ciphers: 'PSK-AES128-GCM-SHA256', maxVersion: 'TLSv1.2', pskCallback: () => KEY };
 
@@ -139,7 +139,7 @@ function close(server) {
     return new Promise((resolve) => server.close(resolve));
 }
 
-/// A port that is busy, in this process alone.
+/// A busy port, held by this process alone.
 async function hold() {
     const server = net.createServer().listen({ port: 0, exclusive: true });
     await event(server, 'listening');
@@ -153,7 +153,7 @@ async function free() {
     return port;
 }
 
-/// The address, whether it is the requested one, and which clients are served there.
+/// The address, compared with the requested one, and the clients that are served there.
 async function serving(server, { free, place, abstract }) {
     const address = server.address();
     if (ends) return asked(server, address, place);
@@ -169,7 +169,7 @@ async function serving(server, { free, place, abstract }) {
     return { address: address.address, family, port: port === free ? 'asked' : 'chosen', served: await Promise.all(clients) };
 }
 
-/// What the worker has asked its primary for, and whether it has asked at all: a handle of the cluster has its own `close`.
+/// The worker's request to its primary, if any: a handle of the cluster has its own `close`.
 function asked(server, address, place) {
     const state = Object.getOwnPropertySymbols(server).find(({ description }) => description === 'state symbol');
     const shared = Object.hasOwn(state ? server[state].handle : server._handle, 'close');
@@ -194,8 +194,8 @@ function served(server, to) {
     });
 }
 
-/// The libuv of Node 20 fills an abstract name up with NULs, its clients' too: they find only what it has bound itself, and not
-/// the exact name, which is what our primary binds, and every later Node.
+/// The libuv of Node 20 pads an abstract name with NULs, also for clients: they find only names bound by libuv, and not the
+/// exact name that our primary and every later Node bind.
 const pads = Number(process.versions.node.split('.')[0]) < 22;
 
 /// Whether the kernel lists the name.

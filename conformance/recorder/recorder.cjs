@@ -1,13 +1,13 @@
-// Runs one scenario on a JavaScript runtime that has `cluster`, and writes down what is observed.
+// Runs one scenario on a JavaScript runtime with `cluster`, and writes the observations.
 //
 //     node recorder.cjs SCENARIO.json [EXECUTABLE ARGUMENT...]
 //
-// With an executable, the primary's workers are no JavaScript but this.
+// With an executable, the primary starts it as the workers, in place of JavaScript.
 //
 // One file for the primary and its workers, without dependencies. Every observation is one line on standard output, one
 // write each, so that the lines of several processes do not mix; standard output is inherited, so its end of
-// file means that the last process is gone. The lines, the patterns and the actions are those of
-// scenarios/README.md; src/words.rs and src/program.rs say the same in Rust. Clients are not run here.
+// file is the exit of the last process. scenarios/README.md defines the lines, patterns and actions;
+// src/vocabulary.rs and src/program.rs are the same in Rust. Clients run elsewhere.
 'use strict';
 
 const { spawn } = require('child_process');
@@ -22,7 +22,7 @@ const path = require('path');
 
 const scenario = JSON.parse(fs.readFileSync(process.argv[2], 'utf8'));
 
-// Paths of a run are in a directory of its own.
+// The directory of the run.
 const place = process.env.PLACE ?? process.cwd();
 
 /** What the code of a form uses. Any port is the kernel's choice; a pre-shared key makes a certificate unnecessary. */
@@ -34,7 +34,7 @@ else worker(cluster.worker.id);
 
 // ---- lines, patterns, rules
 
-/** The observer: `write` writes a line down, `observe` also does what the rules say. */
+/** An observer: `write` writes a line, `observe` also performs the actions of the rules. */
 function observer(name, rules, act) {
   const programs = rules.map((rule) => ({ pattern: pattern(rule.on), met: 0, actions: rule.do }));
 
@@ -73,9 +73,9 @@ function whereabouts(address) {
   return typeof address === 'string' ? { path: path.basename(address) } : { port: address.port };
 }
 
-// ---- sockets: what a process serves, and whom
+// ---- sockets
 
-/** What is seen of the connections and datagrams of servers; `observe` says so. */
+/** Observes the connections and datagrams of servers. */
 function serving(observe) {
   const sockets = new Set();
 
@@ -89,7 +89,7 @@ function serving(observe) {
     let ended = false;
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
-    // A connection is over once: what breaks after its end is not seen, nor is what is passed on.
+    // A connection is over once: an error after the end is ignored, and so are connections sent away.
     const over = (what) => {
       if (ended || passed.has(socket)) return;
       ended = true;
@@ -104,7 +104,7 @@ function serving(observe) {
     });
   }
 
-  /** What came with a message is followed under the text of that message. */
+  /** Observes the handle of a message under the text of the message. */
   function adopt(text, handle) {
     if (handle instanceof net.Socket) follow(text, handle);
     else if (handle instanceof net.Server) handle.on('connection', (socket) => connection(text, socket));
@@ -119,7 +119,7 @@ function serving(observe) {
   return { sockets, connection, datagram, adopt, passed };
 }
 
-/** How a line says what came with a message. */
+/** The kind of a handle, for lines. */
 function kind(handle) {
   if (!handle) return {};
   return { with: handle instanceof net.Socket ? 'connection' : handle instanceof net.Server ? 'server' : 'datagrams' };
@@ -129,7 +129,7 @@ function raise(signal) {
   process.kill(process.pid, signal);
 }
 
-/** Nothing more happens in this process before there is something at this path. */
+/** Blocks the process until a path exists. */
 function block_until_path(name) {
   const never = new Int32Array(new SharedArrayBuffer(4));
   while (!fs.existsSync(name)) Atomics.wait(never, 0, 0, 1);
@@ -147,26 +147,26 @@ function evaluate(code, path) {
 }
 
 function crash() {
-  throw new Error('the scenario says: crash');
+  throw new Error('crash, as the scenario demands');
 }
 
 // ---- the primary
 
 function primary() {
-  // A primary that is told what to start has set that up, and nobody shall see it. `own` is what every worker is given.
-  const isTold = process.argv.length > 3;
-  const own = process.argv.slice(isTold ? 5 : 2);
-  let unseen = isTold ? 1 : 0;
+  // The setup of another executable is not observed. `own` holds the arguments that every worker needs.
+  const isOther = process.argv.length > 3;
+  const own = process.argv.slice(isOther ? 5 : 2);
+  let unseen = isOther ? 1 : 0;
   const policies = { round_robin: cluster.SCHED_RR, shared: cluster.SCHED_NONE };
   if (scenario.settings?.policy_from !== 'environment') {
     cluster.schedulingPolicy = policies[scenario.settings?.policy ?? 'round_robin'];
   }
   if (scenario.settings?.serialization) cluster.settings.serialization = scenario.settings.serialization;
   if (scenario.settings?.catches) process.on('uncaughtException', () => {});
-  if (isTold) startInstead(...process.argv.slice(3));
+  if (isOther) startInstead(...process.argv.slice(3));
   if (scenario.settings?.as === 'nobody') becomeNobody();
 
-  const tells = scenario.primary.some((rule) => rule.do.some((action) => action === 'settings' || action.setup));
+  const observesSetup = scenario.primary.some((rule) => rule.do.some((action) => action === 'settings' || action.setup));
   const mine = new Map();
   const held = [];
   const env = {};
@@ -185,14 +185,14 @@ function primary() {
   function fork(more) {
     const worker = cluster.fork({ ...env, ...more });
     workers.set(worker.id, worker);
-    // Once a descriptor was sent over it, a channel does not keep Node alive. Without this, a primary that hears of the
-    // last worker's exit first ends before it hears of the disconnect.
+    // After a sent descriptor, a channel does not keep Node running. Without this, a primary could exit between the last
+    // worker's `exit` and `disconnect`.
     worker.process.channel?.ref();
     worker.on('error', (error) => seen('error', worker, { error: error.code }));
     worker.process.stdio?.forEach((pipe, fd) => pipe && fd !== 0 && listenTo(worker, pipe, fd));
   }
 
-  /** A pipe to a worker. Its standard output is where it writes its lines: they go on to ours. */
+  /** A pipe of a worker. Its standard output carries its lines and is forwarded to ours. */
   function listenTo(worker, pipe, fd) {
     if (fd === 1) return pipe.on('data', (chunk) => fs.writeSync(1, chunk));
     let rest = '';
@@ -208,7 +208,7 @@ function primary() {
     fork(Object.fromEntries(Object.entries(more).map(filled)));
   }
 
-  /** What was set up, without what every run needs. */
+  /** The settings, without the arguments that every run needs. */
   function settings({ args, cwd, silent }) {
     const given = (args ?? own).slice(own.length);
     return { args: given.length ? given.join(',') : '-', cwd: cwd ?? '-', silent: silent === true };
@@ -251,19 +251,19 @@ function primary() {
     workers.get(to).send(text, socket, { keepOpen });
   }
 
-  /** Node answers with what it returns; that a channel is closed, it also tells who asks to be told. */
+  /** The return value of `send` is the answer; without a callback, a closed channel would also emit an error. */
   function trySend(worker, text) {
     const sent = worker.send(text, worker.isConnected() ? undefined : () => {});
     write('tried', { worker: worker.id, text, sent });
   }
 
-  /** Until a process that nobody reaps meanwhile has ended, and has nothing open any more: with its last thread. */
+  /** Waits until a process has exited and all its descriptors are closed, which is when its last thread is over. */
   function blockUntilExit(pid) {
     const isZombie = () => /^ Z/.test(fs.readFileSync(`/proc/${pid}/stat`, 'utf8').split(')').pop());
     while (!isZombie() || fs.readdirSync(`/proc/${pid}/task`).length > 1);
   }
 
-  /** Until no descriptor is left. */
+  /** Opens files until no descriptor is left. */
   function exhaust_fds() {
     try {
       for (;;) held.push(fs.openSync('/dev/null'));
@@ -297,10 +297,10 @@ function primary() {
     raise,
   });
   const sockets = serving(observe);
-  /** The connection that a line is about: what came with a worker's message, or the line's own. */
+  /** The connection of a line: the handle of a worker's message, or the line's own. */
   const came = (it) => (it instanceof cluster.Worker ? it.came : it);
 
-  if (tells) cluster.on('setup', (now) => unseen-- > 0 || observe('setup', settings(now)));
+  if (observesSetup) cluster.on('setup', (now) => unseen-- > 0 || observe('setup', settings(now)));
   for (const event of ['fork', 'online', 'disconnect']) cluster.on(event, (worker) => seen(event, worker));
   cluster.on('listening', (worker, { address, addressType, port }) =>
     seen('listening', worker, { address: shown(address), type: addressType, port }));
@@ -314,18 +314,18 @@ function primary() {
   observe('start', {});
 }
 
-/** An address of a `listening` event; of a path, only its name. */
+/** The address of a `listening` event; for a path, only its name. */
 function shown(address) {
   return address?.startsWith(place) ? path.basename(address) : address ?? '-';
 }
 
-/** Workers are started by the path of Node's own executable; `exec`, a script otherwise, is just their first argument. */
+/** Cluster starts workers by `process.execPath`; `exec`, otherwise a script, is only the first argument. */
 function startInstead(executable, exec, ...args) {
   process.execPath = executable;
   cluster.setupPrimary({ exec, args, execArgv: [] });
 }
 
-/** Whoever is not root is nobody already. */
+/** Drops the privileges of root. Any other user has none to drop. */
 function becomeNobody() {
   if (process.getuid() !== 0) return;
   process.setgid('nogroup');
@@ -353,7 +353,7 @@ function worker(id) {
     if (!form) server.listen(where(options));
   }
 
-  /** A server of any kind whose connections are streams of bytes, as those of the others. */
+  /** Removes the protocol of a server: its connections are plain streams of bytes. */
   function plain(server) {
     server.allowHalfOpen = false;
     return server.removeAllListeners('connection');
@@ -369,7 +369,7 @@ function worker(id) {
     if (!form) socket.bind(fd === undefined ? { address, port, exclusive } : { fd });
   }
 
-  /** A server of either kind, and what is seen of it itself. */
+  /** Registers and observes a server of either kind. */
   function settle(name, server, options) {
     servers.set(name, server);
     // Before the listener of the cluster, which a form has added already: the primary's next act may end this process.
@@ -405,7 +405,7 @@ function worker(id) {
     process.send(filled(text), what ? servers.get(what) : it, { keepOpen }, () => {});
   }
 
-  /** It has the channel and the connection, and ends when the client has ended. */
+  /** The child has the channel and the connection, and exits when the client has ended. */
   function leave_child_with_channel(_, socket) {
     spawn('cat', { stdio: [socket, 'ignore', 'ignore', process.channel.fd] });
   }

@@ -78,8 +78,8 @@ impl Subjects {
         let tests = serde_json::from_str(include_str!("../coverage/node-tests.json"));
         let topics = serde_json::from_str(include_str!("../coverage/topics.json"));
         Subjects {
-            tests: tests.expect("the list of Node's tests is ours"),
-            topics: topics.expect("the list of topics is ours"),
+            tests: tests.expect("node-tests.json is part of the program"),
+            topics: topics.expect("topics.json is part of the program"),
         }
     }
 
@@ -128,7 +128,7 @@ impl fmt::Display for UnknownSubject {
         let UnknownSubject { scenario, name } = self;
         write!(
             f,
-            "`{scenario}` says that it shows `{name}`, which is neither in coverage/node-tests.json nor in \
+            "`{scenario}` covers `{name}`, which is neither in coverage/node-tests.json nor in \
              coverage/topics.json"
         )
     }

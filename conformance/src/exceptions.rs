@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_runtime_lacks_is_not_asked_of_it_and_is_needed_where_it_is_lacking() {
+    fn lacking_lines_relieve_the_runtime() {
         let directory = Path::new(crate::scenario::DIRECTORY);
         let scenario = Scenario::load(&directory.join("unacknowledged_connection.json"));
         let scenario = scenario.unwrap_or_else(|mistake| unreachable!("{mistake}"));
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn exceptions_take_out_their_lines_and_no_others_and_are_needed_then() {
+    fn exceptions_remove_only_their_lines() {
         let mut all = Exceptions::load(Path::new(FILE)).unwrap_or_else(|error| unreachable!("{error}"));
         let parse =
             |lines: &[&str]| Trace::of(lines.iter().map(|line| line.parse().expect(line)), &BTreeSet::new());
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_in_the_file_is_found_on_its_line() {
+    fn exceptions_report_line_of_mistake() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("exceptions.json");
         fs::write(&path, "[\n{ \"scenari\": 1 }]").expect("a new file");

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_recording_does_not_show() {
+    fn fixture_ignores_order_of_recording() {
         let mut one = Fixture::new("s", "node v0");
         let mut other = one.clone();
         for (load, line) in
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn one_load_can_be_recorded_anew() {
+    fn fixture_forgets_one_load() {
         let mut fixture = Fixture::new("s", "node v0");
         for (load, line) in
             [(Load::Idle, "primary: a"), (Load::Idle, "primary: b"), (Load::Pinned, "primary: b")]
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fixture_survives_the_way_through_its_file() {
+    fn fixture_round_trips_through_file() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut fixture = Fixture::new("s", "node v0");
         fixture.add(Load::Idle, trace("worker 1: listening server=web port=4000"));

@@ -166,7 +166,7 @@ impl fmt::Display for Difference {
 impl Forms {
     /// The forms of this suite.
     pub fn ours() -> Self {
-        serde_json::from_str(FORMS).expect("forms.json is what a test has read")
+        serde_json::from_str(FORMS).expect("forms.json is part of the program")
     }
 
     /// The settings.
@@ -218,7 +218,7 @@ impl Forms {
                     (Some(ours), Some(nodes)) if ours == nodes => tally.alike += 1,
                     (_, Some(_)) if self.excused.contains_key(&form.code) => tally.excused += 1,
                     (ours, Some(nodes)) if again == AGAIN => {
-                        let ours = ours.unwrap_or("our primary has ended".into());
+                        let ours = ours.unwrap_or("our primary has exited".into());
                         tally.different.push(Difference { code: form.code, ours, nodes });
                     }
                     (_, Some(_)) => open.push(form),

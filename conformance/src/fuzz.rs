@@ -147,7 +147,7 @@ fn violation(trace: &Trace) -> Option<Misfit> {
     let mut lines = (1..).zip(trace.seen_by(Observer::Primary));
     let is_violation = |line: &Observation| line.what == "error" && line.detail("error") == Some("EPROTO");
     let (number, line) = lines.find(|(_, line)| is_violation(line))?;
-    let expected = "no violation: every worker is an honest one".to_owned();
+    let expected = "no violation: every worker keeps the protocol".to_owned();
     Some(Misfit { seen: Some((Observer::Primary, number, line.clone())), expected })
 }
 
@@ -232,7 +232,7 @@ mod tests {
     use crate::scenario::WorkerAction;
 
     #[test]
-    fn the_same_seed_and_number_are_the_same_scenario_and_others_differ() {
+    fn seed_and_number_determine_scenario() {
         let plan = |seed, number| Generated::new(seed, number).tree.current();
         assert_eq!(plan(1, 1), plan(1, 1));
         assert_ne!(plan(1, 1), plan(1, 2));
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn shrinking_keeps_what_diverges_and_nothing_else() {
+    fn shrinking_keeps_only_the_cause() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let crashes = |scenario: &Scenario| {
             std::fs::read_to_string(&scenario.path).is_ok_and(|text| text.contains("\"crash\""))

@@ -160,14 +160,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_survive_the_way_through_text() {
+    fn lines_round_trip_through_text() {
         for text in ["primary: start", "worker 12: connection server=web", "client 1: data text=a:b port=1"] {
             assert_eq!(text.parse::<Line>().expect(text).to_string(), text);
         }
     }
 
     #[test]
-    fn a_line_that_is_none_is_told_apart() {
+    fn lines_reject_malformed_text() {
         for text in ["", "primary", "primary:start", "worker: start", "worker 0: start", "nobody: start"] {
             assert!(text.parse::<Line>().is_err(), "{text}");
         }

@@ -37,7 +37,7 @@ impl fmt::Display for Misfit {
             Some((observer, number, line)) => {
                 write!(f, "{observer}, line {number}: seen `{line}`, expected {}", self.expected)
             }
-            None => write!(f, "missing: {}", self.expected),
+            None => write!(f, "expected {}", self.expected),
         }
     }
 }

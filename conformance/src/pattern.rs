@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_asks_for_the_word_and_some_details() {
+    fn pattern_matches_word_and_details() {
         assert!(fits("primary: exit", "primary: exit worker=1 code=3"));
         assert!(fits("primary: exit code=3", "primary: exit worker=1 code=3"));
         assert!(!fits("primary: exit code=4", "primary: exit worker=1 code=3"));
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_survive_the_way_through_text() {
+    fn patterns_round_trip_through_text() {
         for text in ["primary: exit worker=1 #2", "worker 1: start", "client: data text=x", "me: end"] {
             assert_eq!(text.parse::<LinePattern>().expect(text).to_string(), text);
         }

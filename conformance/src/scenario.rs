@@ -479,6 +479,6 @@ fn read(path: &Path) -> io::Result<String> {
     if fs::metadata(path)?.is_file() {
         fs::read_to_string(path)
     } else {
-        Err(io::Error::other("it is no regular file"))
+        Err(io::Error::other("not a regular file"))
     }
 }

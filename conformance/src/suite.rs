@@ -84,7 +84,7 @@ impl Suite {
         let work = |verdicts: mpsc::Sender<Verdict>| {
             while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
                 for verdict in self.work(*job, checker, stopped) {
-                    verdicts.send(verdict).expect("whoever is told stays until all was told");
+                    verdicts.send(verdict).expect("the receiver outlives the senders");
                 }
             }
         };

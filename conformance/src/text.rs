@@ -63,7 +63,7 @@ pub(crate) fn is_one_word(text: &str) -> bool {
 pub(crate) fn wrapped(text: &str, width: usize, indent: &str) -> Vec<String> {
     let mut rows = vec![String::new()];
     for word in text.split(' ') {
-        let row = rows.last_mut().expect("it began with one");
+        let row = rows.last_mut().expect("rows start with one");
         if row.is_empty() {
             row.push_str(word);
         } else if row.chars().count() + 1 + word.chars().count() <= width {

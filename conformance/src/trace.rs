@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_are_numbered_by_each_observer_for_itself() {
+    fn ports_are_numbered_per_observer() {
         let lines =
             ["primary: listening port=4001", "worker 1: listening port=4002", "primary: listening port=4002"]
                 .map(|line| line.parse::<Line>().expect(line));
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_for_datagrams_is_another_than_that_for_connections_with_its_number() {
+    fn datagram_ports_are_numbered_apart() {
         let lines = [
             "worker 1: listening server=web port=4001",
             "worker 1: listening server=bell port=4001",
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn no_port_is_no_symbol() {
+    fn port_0_has_no_symbol() {
         let mut canon = Canon::default();
         for (port, symbol) in [("0", "0"), ("4001", "p1"), ("0", "0"), ("4002", "p2"), ("4001", "p1")] {
             let line = Observation::new("listen_failed").with("port", port);
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_survives_the_way_through_json() {
+    fn trace_round_trips_through_json() {
         let lines = ["worker 10: start", "worker 2: start", "primary: start"].map(|l| l.parse().expect(l));
         let trace = Trace::of(lines, &BTreeSet::new());
         let json = serde_json::to_string(&trace).expect("a trace is plain data");

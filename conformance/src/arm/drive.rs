@@ -121,8 +121,8 @@ async fn perform(
     let launch = if scenario.exhausts_fds() { &launch.with_few_descriptors() } else { launch };
     let mut primary = start(launch, &directory, stderr)?;
     let group = primary.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
-    let group = group.expect("a child that was not waited for has a process id");
-    let stdout = primary.stdout.take().expect("it was asked for a pipe");
+    let group = group.expect("a child before its wait has a process id");
+    let stdout = primary.stdout.take().expect("standard output is a pipe");
     let mut run = RealRun::new(scenario, directory);
     let ended = tokio::time::timeout(deadline, run.drive(stdout)).await;
     if !matches!(ended, Ok(Ok(()))) {
@@ -251,7 +251,7 @@ impl RealRun {
     /// Writes a line for a client without a connection.
     fn observe(&self, number: u32, observation: Observation) {
         let line = Line { observer: Observer::Client(number), observation };
-        self.seen.send(line).expect("the stage hears its own clients");
+        self.seen.send(line).expect("the run holds the receiver");
     }
 }
 
@@ -291,10 +291,10 @@ impl fmt::Display for RunError {
             RunError::Spawn { program, error } => write!(f, "`{program}` cannot be started: {error}"),
             RunError::Hang { deadline, seen, stderr } => {
                 let seconds = deadline.as_secs();
-                write!(f, "the run did not end within {seconds} s; until then was seen:\n{seen}{stderr}")
+                write!(f, "the run did not end within {seconds} s; the trace until then:\n{seen}{stderr}")
             }
             RunError::Silent { stderr } if stderr.is_empty() => {
-                f.write_str("the processes ended without a line; is what was started what it should be?")
+                f.write_str("the processes ended without a line; check the executable")
             }
             RunError::Silent { stderr } => write!(f, "the processes ended without a line: {stderr}"),
             RunError::Garbled(line) => write!(f, "a process wrote {line}"),

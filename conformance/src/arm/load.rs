@@ -69,7 +69,7 @@ impl Drop for Busy {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
-            thread.join().expect("a thread that counts does not fail");
+            thread.join().expect("a counting thread does not panic");
         }
     }
 }

@@ -35,7 +35,7 @@ impl Runtime {
         let none = |why: String| NoRuntime { program: program.to_owned(), why };
         let said = version::ask(program).map_err(|error| none(error.to_string()))?;
         let version = said.split_whitespace().find(|word| version::is_one(word)).map(str::to_owned);
-        let version = version.ok_or_else(|| none(format!("`--version` says `{}`", said.trim())))?;
+        let version = version.ok_or_else(|| none(format!("`--version` prints `{}`", said.trim())))?;
         Ok(Runtime { program: program.to_owned(), version })
     }
 

@@ -165,7 +165,7 @@ impl Sim {
     fn found(&self, choices: Vec<u32>, trace: &Trace) -> Run {
         let run = run(self.world().on(Schedule::replay(choices)));
         let run = run.unwrap_or_else(|failure| unreachable!("a search takes no step that fails: {failure}"));
-        assert_eq!(run.trace, *trace, "a search that says yes has found this trace");
+        assert_eq!(run.trace, *trace, "a successful search has found this trace");
         run
     }
 
@@ -192,7 +192,7 @@ fn run(mut world: World<ScenarioProgram>) -> Result<Run, Box<Failure>> {
 pub fn seen(world: &World<ScenarioProgram>) -> Trace {
     let mut trace = Trace::default();
     for line in world.observations() {
-        let seen = line.text.parse().expect("a line that was written by this arm");
+        let seen = line.text.parse().expect("a line of this arm");
         trace.push(scenario_program::observer(line.observer), seen);
     }
     trace

@@ -145,7 +145,8 @@ pub(super) fn event<'a>(
     known: impl Fn(WorkerId) -> Option<&'a WorkerInfo>,
     came: &mut impl FnMut(IncomingHandle, &str) -> &'static str,
 ) -> Option<Observation> {
-    let life = |worker: &WorkerId| life(known(*worker).expect("a worker is known while its events are told"));
+    let life =
+        |worker: &WorkerId| life(known(*worker).expect("a worker is known while its events are emitted"));
     Some(match event {
         Event::Fork { worker } => vocabulary::life("fork", worker.0, life(worker)),
         Event::Online { worker } => vocabulary::life("online", worker.0, life(worker)),

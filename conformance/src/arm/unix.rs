@@ -109,7 +109,7 @@ fn become_nobody() -> io::Result<()> {
         return Ok(());
     }
     let nobody = nix::unistd::User::from_name("nobody")?;
-    let nobody = nobody.ok_or_else(|| io::Error::other("there is no user `nobody`"))?;
+    let nobody = nobody.ok_or_else(|| io::Error::other("the user `nobody` does not exist"))?;
     nix::unistd::setgid(nobody.gid)?;
     nix::unistd::setuid(nobody.uid)?;
     Ok(())
@@ -133,7 +133,7 @@ fn die(signal: Signal) -> ! {
         Signal::Kill => nix::sys::signal::Signal::SIGKILL,
     };
     let raised = nix::sys::signal::raise(signal);
-    unreachable!("{signal} is not handled here, and it has ended this process: {raised:?}")
+    unreachable!("{signal} has no handler and ends this process: {raised:?}")
 }
 
 /// Why a process cannot play its part.

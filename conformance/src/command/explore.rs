@@ -102,7 +102,7 @@ impl Explore {
         let regressions = Regressions::load(file)?;
         let _home = interrupt::listen()?;
         if let Some((finding, run)) = again(target, &regressions)? {
-            print("A regression: it has failed before.\n")?;
+            print("A regression: this run has failed before.\n")?;
             return explain(target, &finding, &run, Nearest::Searched).map(|()| Outcome::Fails);
         }
         let found = if self.exhaustive { self.all(target)? } else { self.sample(target)? };
@@ -113,7 +113,7 @@ impl Explore {
                 let shrunk = self.shrink(target, &finding, *run);
                 let line = shrunk.line();
                 if regressions.add(&line)? {
-                    print(format_args!("It is kept in {}, and run first from now on.\n", file.display()))?;
+                    print(format_args!("Kept in {}, which runs first from now on.\n", file.display()))?;
                 }
                 if interrupt::is_stopped() {
                     eprintln!("interrupted: shrinking ended early");
@@ -152,7 +152,7 @@ impl Explore {
             return Ok(Found::Wrong(finding, Box::new(run)));
         }
         if interrupt::is_stopped() {
-            eprintln!("interrupted: {} of {} runs; nothing was found", result.runs, self.seeds);
+            eprintln!("interrupted: {} of {} runs; no failure found", result.runs, self.seeds);
             return Ok(Found::Interrupted);
         }
         let random_search::SearchResult { runs, steps, struck, .. } = result;
@@ -172,12 +172,12 @@ impl Explore {
         drop(progress);
         match covered {
             Ok(coverage) if coverage.cut == Some(Bound::Stopped) => {
-                eprintln!("interrupted: {coverage}; nothing was found");
+                eprintln!("interrupted: {coverage}; no failure found");
                 Ok(Found::Interrupted)
             }
             Ok(coverage) => {
                 print(format_args!(
-                    "{coverage}. Every check of the simulator passes; what observers write is not judged here.\n"
+                    "{coverage}. Every check of the simulator passes; contracts do not apply to exhaustive searches.\n"
                 ))?;
                 Ok(Found::Nothing)
             }
@@ -240,9 +240,7 @@ fn again<P: Program>(
     }
     if !lines.is_empty() {
         let of = lines.len();
-        print(format_args!(
-            "Known regressions: {of}, all pass; {others} went another way than when they failed.\n"
-        ))?;
+        print(format_args!("Known regressions: {of}, all pass; {others} took another path than before.\n"))?;
     }
     Ok(None)
 }
@@ -260,14 +258,14 @@ fn explain<P: Program>(
         .map_or_else(|| finding.text.clone(), |finding| finding.text);
     let (faults, switches, interruptions) = (run.faults(), run.switches(), run.preemptions());
     let steps = run.world().steps();
-    print(format_args!("\nThe smallest run that was found, {steps} steps:\n\n{trace}\n"))?;
+    print(format_args!("\nThe smallest failing run, {steps} steps:\n\n{trace}\n"))?;
     print(format_args!(
         "faults: {faults}, switches: {switches}, interruptions: {interruptions}\n{finding}\n\n"
     ))?;
     let is_searched = nearest == Nearest::Searched;
     match is_searched.then(|| difference::nearest(target, run)) {
         Some(Some(other)) => print(difference::between(&trace, &other.trace()))?,
-        Some(None) => print("No run that is near it passes.\n")?,
+        Some(None) => print("No near run passes.\n")?,
         None => {}
     }
     print(format_args!("\nAdd --html FILE for a diagram:\n  conformance replay '{}'\n", run.line()))

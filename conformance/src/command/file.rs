@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_may_read_a_file_and_how_it_is_called_stays_as_it_was() {
+    fn write_keeps_mode_and_links() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let [one, other] = ["one", "other"].map(|name| directory.path().join(name));
         let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;

@@ -78,7 +78,7 @@ impl FormsOf {
         let settings: Vec<_> = forms.settings().iter().filter(is_meant).collect();
         if settings.is_empty() {
             let names: Vec<_> = forms.settings().iter().map(|setting| setting.name.as_str()).collect();
-            return Err(CliError(format!("there is no such setting; there are {}", names.join("; "))));
+            return Err(CliError(format!("unknown setting; known settings: {}", names.join("; "))));
         }
         Ok(settings)
     }

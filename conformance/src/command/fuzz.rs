@@ -142,7 +142,9 @@ impl Fuzz {
             Arm::Node => Ok(Real::Node(node()?)),
             Arm::RustNode => mixed(Side::Unix),
             Arm::NodeRust => mixed(Side::Node),
-            Arm::Sim => Err(CliError("the simulator is what the other arms are held against".to_owned())),
+            Arm::Sim => Err(CliError(
+                "the simulator is the reference of the other arms; choose another arm".to_owned(),
+            )),
         }
     }
 
@@ -172,7 +174,7 @@ impl Fuzz {
                         return;
                     }
                     let finished = Finished { number, arm: real.name(), outcome };
-                    sender.send(finished).expect("whoever is finished stays until all was finished");
+                    sender.send(finished).expect("the receiver outlives the senders");
                 }
             }
         };
@@ -192,7 +194,7 @@ impl Fuzz {
     fn one(&self, number: u64, real: &Real, checker: &RunChecker, directory: &Path) -> RunOutcome {
         match Generated::new(self.seed, number).write(directory) {
             Ok(scenario) => checker.check(&scenario, real),
-            Err(error) => unreachable!("a plan that ends is a scenario: {error}"),
+            Err(error) => unreachable!("an accepted plan is a scenario: {error}"),
         }
     }
 
@@ -220,7 +222,7 @@ impl Fuzz {
                 }
             });
         let again = again.map_or_else(
-            || format!("it did not diverge again; as it was before it was shrunk, it did:\n{first}"),
+            || format!("the shrunk scenario did not diverge again; the original did:\n{first}"),
             |failure| failure.to_string(),
         );
         let (seed, name) = (self.seed, real.name());

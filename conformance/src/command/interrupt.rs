@@ -62,7 +62,7 @@ pub(super) fn listen() -> io::Result<TempDir> {
                     }
                     process::exit(Outcome::INTERRUPTED.into());
                 }
-                eprintln!("ending: what is under way is finished first; once more ends at once");
+                eprintln!("ending: current work is finished first; a second signal ends at once");
             }
         });
     });

@@ -128,7 +128,7 @@ impl Paths {
         if scenarios.is_empty() {
             let directory = self.scenarios.display();
             return Err(CliError(format!(
-                "there is no scenario in {directory}; `--scenarios` names another"
+                "no scenarios in {directory}; choose another directory with `--scenarios`"
             )));
         }
         Ok(scenarios)
@@ -169,5 +169,5 @@ impl Paths {
 }
 
 /// The remedy for missing recordings.
-pub(super) const NO_RECORDINGS: &str = "the recordings are in a checkout of this project, and the working directory is not in \
+pub(super) const NO_RECORDINGS: &str = "the recordings are in a checkout of this project, and the working directory is outside \
     one; `--recordings DIR` names the directory `fixtures` of a checkout";

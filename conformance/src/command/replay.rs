@@ -35,7 +35,7 @@ impl Replay {
             Ok(scenario) => of_a_scenario(&line, &scenario, &paths.exceptions()?),
             Err(CliError(unknown)) => scenarios::replay(&self.line).map(of_the_simulator).map_err(|_| {
                 CliError(format!(
-                    "{unknown}. A line of your own program is replayed there: `Line::replay` of cluster-sim"
+                    "{unknown}. To replay a line of another program, call `Line::replay` of cluster-sim there"
                 ))
             })?,
         };
@@ -86,11 +86,11 @@ impl Run {
         let (from, to) = (left.start(), left.end());
         let first = self.trace.rows().iter().find(|row| row.step >= *from as u64);
         let there = first.map_or_else(
-            || "now it ends before".to_owned(),
+            || "now the run ends before".to_owned(),
             |row| format!("now step {} is of {}: {}", row.step, row.actor, row.what),
         );
         format!(
-            "This is not what was recorded: between steps {from} and {to} it went another way; {there}. \
+            "The run departs from the recording between steps {from} and {to}; {there}. \
              The scenario, the code or the line has changed."
         )
     }
@@ -134,11 +134,11 @@ fn judge(run: &mut Run, seen: &crate::trace::Trace, scenario: &Scenario, excepti
             Some(exception) => {
                 run.fine.push(format!("Excused by an exception: {misfit}\n  {}", exception.reason));
             }
-            None => run.fails(format!("Not in the contract: {misfit}")),
+            None => run.fails(format!("contract: {misfit}")),
         }
     }
     if run.about.faulty.is_empty() {
-        run.fine.push("Every check passes, and the contract is kept.".to_owned());
+        run.fine.push("Every check passes, and the run keeps the contract.".to_owned());
     }
 }
 

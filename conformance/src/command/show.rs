@@ -34,7 +34,7 @@ impl Show {
     pub(super) fn perform(&self, paths: &Paths) -> Result<Outcome, CliError> {
         needs_node(&[self.arm], self.node.as_deref())?;
         if self.seed.is_some() && self.arm != Arm::Sim {
-            return Err(CliError(format!("`--seed` is for the simulator; {} takes what comes", self.arm)));
+            return Err(CliError(format!("`--seed` is for the simulator; {} has no seeds", self.arm)));
         }
         let scenario = paths.scenario(&self.scenario)?;
         let exceptions = paths.exceptions()?;

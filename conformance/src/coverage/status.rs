@@ -86,29 +86,29 @@ struct VerdictRecord {
 ///
 /// The value is no such report.
 pub fn statuses(report: &Value) -> Result<Status, serde_json::Error> {
-    let told: Vec<VerdictRecord> = Deserialize::deserialize(&report["verdicts"])?;
+    let verdicts: Vec<VerdictRecord> = Deserialize::deserialize(&report["verdicts"])?;
     let mut status = Status::new();
-    for told in told {
-        let column = column(&told);
-        let mark = match (told.holds, told.excused && column.is_certain()) {
+    for verdict in verdicts {
+        let column = column(&verdict);
+        let mark = match (verdict.holds, verdict.excused && column.is_certain()) {
             (false, _) => Mark::Fails,
             (true, true) => Mark::Excused,
             (true, false) => Mark::Holds,
         };
         let marks = status.entry(column).or_default();
-        let worst = marks.entry(told.scenario).or_insert(mark);
+        let worst = marks.entry(verdict.scenario).or_insert(mark);
         *worst = mark.max(*worst);
     }
     Ok(status)
 }
 
 /// The first letter of a claim names the set of traces.
-fn column(told: &VerdictRecord) -> Column {
-    match told.claim.chars().next() {
-        Some('N') => Column::Recorded(major(&told.runtime)),
+fn column(verdict: &VerdictRecord) -> Column {
+    match verdict.claim.chars().next() {
+        Some('N') => Column::Recorded(major(&verdict.runtime)),
         Some('U') => Column::Unix,
         Some('L') => Column::Node,
-        Some('M') if told.runtime.starts_with("unix") => Column::RustNode,
+        Some('M') if verdict.runtime.starts_with("unix") => Column::RustNode,
         Some('M') => Column::NodeRust,
         Some(_) | None => Column::Sim,
     }

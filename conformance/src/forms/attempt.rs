@@ -38,7 +38,7 @@ impl std::fmt::Display for FormsError {
         match self {
             FormsError::Io(error) => write!(f, "the forms cannot be tried: {error}"),
             FormsError::Primary(error) => write!(f, "the primary for the forms did not start: {error}"),
-            FormsError::Script(line) => write!(f, "the script that tries the forms has failed: {line}"),
+            FormsError::Script(line) => write!(f, "the script of the forms failed: {line}"),
         }
     }
 }
@@ -91,7 +91,7 @@ impl Attempt<'_> {
                 if !begun {
                     let (ended, last) = (outcomes.len() - before, said.lines().last().unwrap_or_default());
                     return Err(FormsError::Script(format!(
-                        "it ended after {ended} forms ({end:?}): {last}"
+                        "the worker ended after {ended} forms ({end:?}): {last}"
                     )));
                 }
                 outcomes.push(match end {
@@ -192,7 +192,10 @@ fn add(outcomes: &mut Vec<Option<Value>>, said: &str) -> Result<bool, FormsError
             return Err(FormsError::Script(line.to_owned()));
         };
         if form != outcomes.len() {
-            return Err(FormsError::Script(format!("it is at form {form}, not at {}", outcomes.len())));
+            return Err(FormsError::Script(format!(
+                "the script reports form {form} in place of {}",
+                outcomes.len()
+            )));
         }
         begun = outcome.is_none();
         outcomes.extend(outcome.map(Some));

@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trace_is_read_in_every_other_way_and_first_with_one_line_changed() {
+    fn readings_start_with_one_line() {
         let text = r#"{ "runtime": "node v20.*", "seen": ["worker: end"], "instead": "reset", "defect": "It is an end." }"#;
         let defect: Defect = serde_json::from_str(text).expect("it is one");
         let lines =
@@ -127,7 +127,7 @@ mod tests {
             let misfit = Misfit { seen: Some((observer, 1, observation)), expected: expected.to_owned() };
             defects.iter().any(|defect| defect.is_behind(runtime, &misfit))
         };
-        let told_twice = ("primary: exit worker=1 code=1", "code=0, or a code that a rule asks for");
+        let twice = ("primary: exit worker=1 code=1", "code=0, or a code of the worker's rules");
         let lost = ("primary: exit worker=1 connected=false", "connected=true");
         let versions = ["v20.20.2", "v22.23.3", "v24.21.0", "v26.10.0"];
         for [alone, workers, primary] in versions.map(|version| {
@@ -135,11 +135,11 @@ mod tests {
             [node.clone(), format!("unix with workers on {node}"), format!("{node} with workers on unix")]
         }) {
             for runtime in [&alone, &workers, &primary] {
-                assert!(known(runtime, told_twice.0, told_twice.1), "{runtime}");
+                assert!(known(runtime, twice.0, twice.1), "{runtime}");
             }
             assert!(known(&alone, lost.0, lost.1) && known(&primary, lost.0, lost.1));
-            assert!(!known(&workers, lost.0, lost.1), "our primary keeps that promise");
+            assert!(!known(&workers, lost.0, lost.1), "our primary emits both events");
         }
-        assert!(!known("unix", told_twice.0, told_twice.1));
+        assert!(!known("unix", twice.0, twice.1));
     }
 }

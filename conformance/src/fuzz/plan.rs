@@ -68,7 +68,7 @@ impl Plan {
             [2, 4].iter().filter(|_| odd != even).map(|id: &u32| (id.to_string(), json!(even))).collect();
         json!({
             "name": name,
-            "description": "A random one.",
+            "description": "A random scenario.",
             "settings": { "policy": if self.shared { "shared" } else { "round_robin" } },
             "primary": primary,
             "worker": odd,

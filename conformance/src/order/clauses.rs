@@ -16,8 +16,10 @@ pub(super) fn check(clause: &Clause, trace: &Trace) -> Option<Misfit> {
         ClauseKind::Cycle { lines, detail, over } => cycle(lines, detail, *over, trace),
         ClauseKind::OneOf(lists) => one_of(lists, trace),
     };
-    found
-        .map(|Misfit { seen, expected }| Misfit { seen, expected: format!("{expected}: {}", clause.because) })
+    found.map(|Misfit { seen, expected }| Misfit {
+        seen,
+        expected: format!("{expected} ({})", clause.because.trim_end_matches('.')),
+    })
 }
 
 type Place<'a> = (Observer, usize, &'a Observation);
@@ -42,7 +44,7 @@ fn seen(pattern: &LinePattern, times: &[u32], trace: &Trace) -> Option<Misfit> {
         return None;
     }
     let numbers = times.iter().map(u32::to_string).collect::<Vec<_>>().join(" or ");
-    let expected = format!("{numbers} times `{pattern}`, not {}", places.len());
+    let expected = format!("{numbers} x `{pattern}`, found {}", places.len());
     let too_many = permitted.max().and_then(|most| places.get(most));
     Some(too_many.map_or_else(|| Misfit::missing(expected.clone()), |place| misfit(*place, expected.clone())))
 }
@@ -69,7 +71,7 @@ fn cycle(pattern: &LinePattern, detail: &str, over: u32, trace: &Trace) -> Optio
     let different = values.iter().collect::<BTreeSet<_>>().len();
     let expected = format!("{over} values of `{detail}` in turn");
     if different < over {
-        return Some(Misfit::missing(format!("{expected}, not {different}")));
+        return Some(Misfit::missing(format!("{expected}, found {different}")));
     }
     (0..values.len()).find(|index| !turns(*index)).map(|index| misfit(places[index], expected))
 }

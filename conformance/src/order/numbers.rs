@@ -31,7 +31,7 @@ fn listening(trace: &Trace, id: u64) -> Option<Misfit> {
     let lines = trace.seen_by(Observer::Primary).iter().enumerate();
     let (index, line) = lines.filter(|(_, line)| heard(line)).nth(served)?;
     let seen = Some((Observer::Primary, index + 1, line.clone()));
-    Some(Misfit { seen, expected: format!("no more than the {served} `listening` that worker {id} wrote") })
+    Some(Misfit { seen, expected: format!("at most the {served} `listening` of worker {id}") })
 }
 
 /// A worker sends `online` before its program starts, and sent messages arrive.
@@ -39,7 +39,7 @@ fn online(trace: &Trace, id: u64) -> Option<Misfit> {
     let started = !trace.seen_by(Observer::Worker(id)).is_empty();
     let heard = |line: &Observation| line.what == "online" && line.worker() == Some(id);
     let missed = started && !trace.seen_by(Observer::Primary).iter().any(heard);
-    missed.then(|| Misfit::missing(format!("primary: `online` of worker {id}, which has started")))
+    missed.then(|| Misfit::missing(format!("primary: `online` of worker {id}, whose program has started")))
 }
 
 /// Every connection of a worker is a client's.
@@ -49,7 +49,7 @@ fn connections(trace: &Trace) -> Option<Misfit> {
     let (observer, line) = lines("connection").nth(connected)?;
     let number = 1 + trace.seen_by(observer).iter().position(|one| std::ptr::eq(one, line))?;
     let seen = Some((observer, number, line.clone()));
-    Some(Misfit { seen, expected: format!("no more connections than the {connected} of the clients") })
+    Some(Misfit { seen, expected: format!("at most the {connected} connections of the clients") })
 }
 
 fn count(lines: &[Observation], wanted: impl Fn(&Observation) -> bool) -> usize {

@@ -60,10 +60,7 @@ pub(super) fn check_codes(scenario: &Scenario, lines: &[Observation]) -> Option<
     let codes: BTreeSet<String> = said.chain(crash).chain([0]).map(|code| code.to_string()).collect();
     walk(lines, |line| {
         let code = line.detail("code").filter(|code| line.what == "exit" && *code != "-");
-        expect(
-            code.is_none_or(|code| codes.contains(code)),
-            "code=0, or a code that a rule of the worker ends with",
-        )
+        expect(code.is_none_or(|code| codes.contains(code)), "code=0, or a code of the worker's rules")
     })
 }
 
@@ -86,7 +83,7 @@ impl Primary {
         let id = line.worker().ok_or("the id of a worker")?;
         let next = self.lives.values().filter(|life| life.had("fork")).count();
         if line.what == "fork" {
-            expect(Ok(id) == u64::try_from(next + 1), "ids that count up from 1 in the order of forking")?;
+            expect(Ok(id) == u64::try_from(next + 1), "ids from 1 in the order of the forks")?;
         }
         let farewells = self.farewells;
         self.lives.entry(id).or_default().hear(line, farewells)
@@ -128,7 +125,7 @@ impl Life {
         self.state(line)?;
         expect(
             line.what != "listening" || line.detail("port") != Some("0"),
-            "the port that the kernel chose",
+            "the port of the kernel's choice",
         )?;
         self.ends(line)?;
         self.purpose(line, farewells)?;
@@ -142,7 +139,10 @@ impl Life {
         if ["look", "error"].contains(&what) {
             return Ok(());
         }
-        expect(!self.unborn || ["fork", "disconnect"].contains(&what), "nothing of a worker that never was")?;
+        expect(
+            !self.unborn || ["fork", "disconnect"].contains(&what),
+            "no event of a worker without a process",
+        )?;
         let again = ONCE.contains(&what) && !self.once.insert(what.to_owned());
         expect(!again, &format!("one `{what}`"))?;
         expect(self.had("fork"), "`fork` first")?;
@@ -150,8 +150,8 @@ impl Life {
             return Ok(());
         }
         let speaks = ["online", "listening", "message"].contains(&what);
-        expect(!speaks || self.had("online"), "`online` before anything the worker says")?;
-        expect(!speaks || !self.had("disconnect"), "nothing the worker says after `disconnect`")
+        expect(!speaks || self.had("online"), "`online` before other events of the worker's channel")?;
+        expect(!speaks || !self.had("disconnect"), "no event of the worker's channel after `disconnect`")
     }
 
     /// Node: `worker.state`, which the event itself sets.
@@ -191,24 +191,27 @@ impl Life {
             _ => return Err("after_disconnect=undefined, true or false".to_owned()),
         };
         let ending = self.had("disconnect") || self.had("exit");
-        expect(now.is_some() || !ending, "after_disconnect decided by now")?;
+        expect(now.is_some() || !ending, "after_disconnect=true or false at an end")?;
         expect(now != Some(false) || ending, "after_disconnect=undefined before an end")?;
-        expect(now != Some(true) || farewells.any(), "after_disconnect=false: nobody asks a worker to go")?;
+        expect(now != Some(true) || farewells.any(), "after_disconnect=false: no rule disconnects a worker")?;
         let before = std::mem::replace(&mut self.after_disconnect, now);
         let kept = before.is_none() || before == now || (before == Some(false) && farewells.by_primary);
-        expect(kept, "after_disconnect as it was decided")
+        expect(kept, "after_disconnect unchanged")
     }
 
     /// Node: `cluster.workers`. A disconnect by the primary removes a worker at once; otherwise both ends do.
     fn list(&mut self, line: &Observation, farewells: Farewells) -> Kept {
         let listed = line.detail("listed") == Some("true");
-        expect(!(listed && self.unlisted), "listed=false: who has left the list does not come back")?;
+        expect(!(listed && self.unlisted), "listed=false: a removed worker stays off the list")?;
         self.unlisted = !listed;
         if self.is_over() {
             return expect(!listed, "listed=false when both `disconnect` and `exit` are over");
         }
         let told = farewells.by_primary && self.after_disconnect == Some(true);
-        expect(listed || told, "listed=true: both ends are not over, and the primary did not tell it to go")
+        expect(
+            listed || told,
+            "listed=true: an end is missing, and the primary did not disconnect the worker",
+        )
     }
 }
 

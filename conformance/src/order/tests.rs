@@ -9,7 +9,7 @@ use crate::trace::Trace;
 
 const SCENARIO: &str = r#"{
   "name": "s",
-  "description": "One worker serves one client and is told to go.",
+  "description": "One worker serves one client and is disconnected.",
   "primary": [
     { "on": "start", "do": [{ "fork": 1 }] },
     { "on": "message", "do": ["disconnect_all"] }
@@ -67,12 +67,12 @@ fn with(line: &str, other: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_good_trace_is_good() {
+fn good_trace_has_no_mismatch() {
     assert_eq!(misfits(GOOD), [""; 0]);
 }
 
 #[test]
-fn exit_may_come_before_disconnect_if_each_sees_the_other() {
+fn exit_may_precede_disconnect() {
     let inverted = GOOD
         .replace(
             "disconnect worker=1 state=disconnected after_disconnect=true connected=false dead=false",
@@ -93,19 +93,19 @@ fn exit_may_come_before_disconnect_if_each_sees_the_other() {
 }
 
 #[test]
-fn a_worker_ends_with_a_code_that_its_rules_say() {
+fn exit_code_is_of_the_rules() {
     let ends_with = |code: i32| {
         let exit = format!(
             "primary: exit worker=1 code={code} signal=- state=dead after_disconnect=true connected=false dead=true listed=false"
         );
         let said = with("primary: exit", &exit);
-        said.iter().filter(|said| said.contains("code=0, or a code that a rule")).count()
+        said.iter().filter(|said| said.contains("code=0, or a code of the worker's rules")).count()
     };
     assert_eq!([0, 2, 3, 1].map(ends_with), [0, 0, 1, 1]);
 }
 
 #[test]
-fn a_worker_that_never_was_disconnects_and_does_not_exit() {
+fn failed_fork_disconnects_without_exit() {
     let never = "\
 primary: start
 primary: error worker=1 error=ENOENT state=none after_disconnect=undefined connected=true dead=true listed=true
@@ -124,7 +124,7 @@ primary: disconnect worker=1 state=disconnected after_disconnect=false connected
 }
 
 #[test]
-fn the_channel_of_who_breaks_the_protocol_is_closed_when_that_is_told() {
+fn violation_closes_channel() {
     let error = |errno: &str| {
         let line =
             format!("primary: error worker=1 error={errno} state=listening after_disconnect=undefined");
@@ -146,7 +146,7 @@ type Wrong = (&'static str, &'static str, &'static str);
 /// In the primary.
 const WRONG_IN_THE_PRIMARY: &[Wrong] = &[
     ("primary: fork", "", "expected `fork` first"),
-    ("primary: online", "", "expected `online` before anything the worker says"),
+    ("primary: online", "", "expected `online` before other events of the worker's channel"),
     (
         "primary: message",
         "primary: online worker=1 state=online after_disconnect=undefined connected=true dead=false listed=true",
@@ -170,7 +170,7 @@ const WRONG_IN_THE_PRIMARY: &[Wrong] = &[
     (
         "primary: disconnect",
         "primary: disconnect worker=1 state=disconnected after_disconnect=undefined connected=false dead=false listed=false",
-        "expected after_disconnect decided by now",
+        "expected after_disconnect=true or false at an end",
     ),
     (
         "primary: disconnect",
@@ -180,17 +180,17 @@ const WRONG_IN_THE_PRIMARY: &[Wrong] = &[
     (
         "primary: exit",
         "primary: exit worker=1 code=0 signal=- state=dead after_disconnect=false connected=false dead=true listed=false",
-        "expected after_disconnect as it was decided",
+        "expected after_disconnect unchanged",
     ),
     (
         "primary: exit",
         "primary: exit worker=1 code=0 signal=- state=dead after_disconnect=true connected=false dead=true listed=true",
-        "expected listed=false: who has left",
+        "expected listed=false: a removed worker",
     ),
     (
         "primary: exit",
         "primary: message worker=1 text=x state=disconnected after_disconnect=true connected=false dead=false listed=false",
-        "expected nothing the worker says after `disconnect`",
+        "expected no event of the worker's channel after `disconnect`",
     ),
     (
         "primary: exit",
@@ -200,7 +200,7 @@ const WRONG_IN_THE_PRIMARY: &[Wrong] = &[
     (
         "primary: exit",
         "primary: exit worker=1 code=0 signal=- state=dead after_disconnect=undefined connected=false dead=true listed=false",
-        "expected after_disconnect decided by now",
+        "expected after_disconnect=true or false at an end",
     ),
     (
         "primary: all_disconnected",
@@ -210,16 +210,16 @@ const WRONG_IN_THE_PRIMARY: &[Wrong] = &[
     (
         "primary: fork",
         "primary: fork worker=2 state=none after_disconnect=undefined connected=true dead=false listed=true",
-        "expected ids that count up",
+        "expected ids from 1",
     ),
-    ("primary: online", "", "missing: primary: `online` of worker 1, which has started"),
-    ("primary: exit", "", "missing: primary: one `disconnect` and one `exit` of worker 1"),
+    ("primary: online", "", "expected primary: `online` of worker 1, whose program has started"),
+    ("primary: exit", "", "expected primary: one `disconnect` and one `exit` of worker 1"),
     ("primary: disconnect", "", "expected connected=true"),
     ("primary: listening", "primary: start", "expected nothing before `start`"),
     (
         "primary: listening",
         "primary: listening worker=1 address=- type=4 port=0 state=listening after_disconnect=undefined connected=true dead=false listed=true",
-        "expected the port that the kernel chose",
+        "expected the port of the kernel's choice",
     ),
 ];
 
@@ -243,12 +243,12 @@ const WRONG_ELSEWHERE: &[Wrong] = &[
     (
         "worker 1: connection",
         "worker 1: listening server=web port=4000",
-        "expected `closed` before it listens again",
+        "expected `closed` before another `listening`",
     ),
     ("worker 1: connection", "worker 1: data server=web text=x", "expected an open connection"),
     ("client 1: connected", "client 1: data text=hello", "expected `connected` or `refused` once, and first"),
     ("worker 1: listening", "", "expected `listening` before, and not `closed`"),
-    ("worker 1: listening", "", "expected no more than the 0 `listening` that worker 1 wrote"),
+    ("worker 1: listening", "", "expected at most the 0 `listening` of worker 1"),
     ("worker 1: start", "", "expected one `start`, and first"),
     ("worker 1: end", "", "expected `end` or `reset` of every connection before"),
     ("worker 1: closed", "", "expected `closed` of every server before"),
@@ -261,15 +261,15 @@ const WRONG_ELSEWHERE: &[Wrong] = &[
     (
         "client 1: connected",
         "client 1: refused server=web",
-        "expected no more connections than the 0 of the clients",
+        "expected at most the 0 connections of the clients",
     ),
     ("client 1: end", "client 1: connected server=web", "expected `connected` or `refused` once, and first"),
-    ("client 1: data", "", "missing: 1 times `client: data`, not 0: Served once."),
-    ("client 1: end", "client 1: data text=again", "expected 1 times `client: data`, not 2: Served once."),
+    ("client 1: data", "", "expected 1 x `client: data`, found 0 (Served once)"),
+    ("client 1: end", "client 1: data text=again", "expected 1 x `client: data`, found 2 (Served once)"),
 ];
 
 #[test]
-fn a_wrong_line_is_found_and_both_sides_are_shown() {
+fn wrong_lines_are_found() {
     for (line, other, expected) in WRONG_IN_THE_PRIMARY.iter().chain(WRONG_ELSEWHERE) {
         let misfits = with(line, other);
         let found = misfits.iter().any(|misfit| misfit.contains(expected));
@@ -278,7 +278,7 @@ fn a_wrong_line_is_found_and_both_sides_are_shown() {
 }
 
 #[test]
-fn who_was_not_told_to_go_stays_on_the_list_to_the_end() {
+fn list_keeps_worker_until_both_ends() {
     let misfits = misfits(&GOOD.replace("listed=false", "listed=true"));
     assert_eq!(misfits.len(), 1, "{misfits:?}");
     assert!(
@@ -288,7 +288,7 @@ fn who_was_not_told_to_go_stays_on_the_list_to_the_end() {
 }
 
 #[test]
-fn nobody_goes_on_purpose_without_being_asked() {
+fn deliberate_exit_needs_a_cause() {
     let scenario = SCENARIO.replace("\"disconnect_all\"", "{ \"inspect\": 1 }");
     let scenario =
         Scenario::parse(Path::new("s.json"), &scenario).expect("the scenario above, without a farewell");
@@ -298,11 +298,11 @@ fn nobody_goes_on_purpose_without_being_asked() {
     );
     let misfits: Vec<_> = misfits.iter().map(ToString::to_string).collect();
     assert_eq!(misfits.len(), 2, "{misfits:?}");
-    assert!(misfits.iter().all(|misfit| misfit.ends_with("nobody asks a worker to go")), "{misfits:?}");
+    assert!(misfits.iter().all(|misfit| misfit.ends_with("no rule disconnects a worker")), "{misfits:?}");
 }
 
 #[test]
-fn a_primary_that_may_die_need_not_see_the_end() {
+fn exiting_primary_may_miss_ends() {
     let scenario = SCENARIO.replace("\"disconnect_all\"", "{ \"exit\": 0 }");
     let scenario =
         Scenario::parse(Path::new("s.json"), &scenario).expect("the scenario above, with a short primary");
@@ -315,11 +315,11 @@ fn a_primary_that_may_die_need_not_see_the_end() {
     );
     // Only the scenario's own claim about the exit is left.
     assert_eq!(misfits.len(), 1, "{misfits:?}");
-    assert!(misfits[0].expected.ends_with("Either."), "{misfits:?}");
+    assert!(misfits[0].expected.ends_with("(Either)"), "{misfits:?}");
 }
 
 #[test]
-fn all_disconnected_waits_for_the_last_end() {
+fn all_disconnected_waits_for_last_end() {
     let early = GOOD
         .replace("\nprimary: all_disconnected", "")
         .replace("primary: exit", "primary: all_disconnected\nprimary: exit");
@@ -330,7 +330,7 @@ fn all_disconnected_waits_for_the_last_end() {
 }
 
 #[test]
-fn claims_are_checked() {
+fn clauses_are_checked() {
     let swapped = GOOD.replace(
         "worker 1: end server=web\nworker 1: closed server=web",
         "worker 1: closed server=web\nworker 1: end server=web",
@@ -338,19 +338,19 @@ fn claims_are_checked() {
     assert!(
         misfits(&swapped)
             .iter()
-            .any(|misfit| misfit.contains("`worker: end` before `worker: closed`: First this."))
+            .any(|misfit| misfit.contains("`worker: end` before `worker: closed` (First this)"))
     );
     let other = misfits(&GOOD.replace("code=0", "code=2"));
     assert_eq!(
         other,
         [
-            "missing: 1 times `primary: exit code=0`, not 0: Well.; or 1 times `primary: exit code=1`, not 0: Badly.: Either."
+            "expected 1 x `primary: exit code=0`, found 0 (Well); or 1 x `primary: exit code=1`, found 0 (Badly) (Either)"
         ]
     );
 }
 
 #[test]
-fn a_cycle_goes_round() {
+fn cycle_requires_turns() {
     let claim = |trace: &[u32]| {
         let lines = trace.iter().zip(1..).map(|(worker, client)| {
             (Observer::Client(client), format!("data text=from-{worker}").parse().expect("a line"))
@@ -362,7 +362,7 @@ fn a_cycle_goes_round() {
             .map(|misfit| misfit.to_string())
     };
     assert_eq!(claim(&[2, 3, 1, 2, 3, 1, 2]), None);
-    let expected = "client 4, line 1: seen `data text=from-3`, expected 3 values of `text` in turn: Round.";
+    let expected = "client 4, line 1: seen `data text=from-3`, expected 3 values of `text` in turn (Round)";
     assert_eq!(claim(&[2, 3, 1, 3, 2, 1]), Some(expected.to_owned()));
-    assert_eq!(claim(&[2, 2]), Some("missing: 3 values of `text` in turn, not 1: Round.".to_owned()));
+    assert_eq!(claim(&[2, 2]), Some("expected 3 values of `text` in turn, found 1 (Round)".to_owned()));
 }

@@ -61,7 +61,7 @@ impl Worker<'_> {
         self.disconnected = true;
         expect(line.detail("connected") == Some("false"), "connected=false")?;
         let on_purpose = line.detail("after_disconnect") == Some("true");
-        expect(!on_purpose || farewells.any(), "after_disconnect=false: nobody asks a worker to go")?;
+        expect(!on_purpose || farewells.any(), "after_disconnect=false: no rule disconnects a worker")?;
         let graceful = on_purpose && !farewells.by_kill;
         let known = self.servers.iter().filter(|(name, _)| !self.unknown.servers.contains(name.as_str()));
         let serving = known.map(|(_, server)| server).any(|server| server.serves);
@@ -73,7 +73,7 @@ impl Server {
     fn hear(&mut self, what: &str, passes: bool) -> Kept {
         match what {
             "listening" => {
-                expect(!self.serves, "`closed` before it listens again")?;
+                expect(!self.serves, "`closed` before another `listening`")?;
                 self.serves = true;
                 self.closed = false;
             }

@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_put_together_wherever_they_were_cut() {
+    fn lines_join_across_any_split() {
         let text = "one\ntwo\nthr\u{e9}e\n".as_bytes();
         for cut in 0..=text.len() {
             let mut lines = Lines::default();

@@ -37,7 +37,7 @@ fn seen(text: &str) -> Observation {
 }
 
 #[test]
-fn a_primary_does_what_its_rules_say() {
+fn primary_follows_its_rules() {
     let mut primary = Primary::new(&scenario());
     let plain = PrimaryCommand::Fork { env: Vec::new() };
     let blue = PrimaryCommand::Fork { env: vec![("COLOR".to_owned(), "blue".to_owned())] };
@@ -53,7 +53,7 @@ fn a_primary_does_what_its_rules_say() {
 }
 
 #[test]
-fn a_worker_does_what_its_rules_say() {
+fn worker_follows_its_rules() {
     let mut worker = Worker::new(&scenario(), 7);
     let listen = |json: &str, port| {
         let listen = serde_json::from_str(json).expect(json);
@@ -69,7 +69,7 @@ fn a_worker_does_what_its_rules_say() {
 }
 
 #[test]
-fn a_worker_with_rules_of_its_own_has_no_others() {
+fn worker_rules_replace_common_rules() {
     let mut worker = Worker::new(&scenario(), 2);
     let env = WorkerCommand::Env { name: "COLOR".to_owned() };
     assert_eq!(worker.react(&seen("start")), [env, WorkerCommand::Crash]);
@@ -85,7 +85,7 @@ fn after_line(script: &mut ClientScript, line: &str, expected: &[(u32, ClientAct
 }
 
 #[test]
-fn clients_come_in_turn_and_wait_for_what_they_await() {
+fn clients_wait_for_turn_and_lines() {
     let mut script = ClientScript::new(&scenario());
     let connect = ClientAction::Connect { server: "web".to_owned(), at: ServerAddress::V4(4001) };
     let hi = ClientAction::Write { text: "hi".to_owned() };

@@ -41,7 +41,7 @@ impl Visitor<'_> for AnyTarget {
     type Value = Target;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the id of a worker, or \"same\" for the worker of the line that the rule is on")
+        f.write_str("the id of a worker, or \"same\" for the worker of the matched line")
     }
 
     fn visit_u64<E: Error>(self, id: u64) -> Result<Target, E> {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::Token;
 
 /// A worker's server and its address. Node: the options of `server.listen()`.
-#[expect(clippy::struct_excessive_bools, reason = "they are Node's options, by our names")]
+#[expect(clippy::struct_excessive_bools, reason = "Node's options, under our names")]
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Listen {
@@ -83,7 +83,7 @@ impl Bind {
 }
 
 /// A worker's server for datagrams and its address. Node: `dgram.createSocket()` and `socket.bind()`.
-#[expect(clippy::struct_excessive_bools, reason = "they are Node's options, by our names")]
+#[expect(clippy::struct_excessive_bools, reason = "Node's options, under our names")]
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bind {

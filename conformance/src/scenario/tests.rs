@@ -29,18 +29,18 @@ const GOOD: &str = r#"{
 }"#;
 
 #[test]
-fn the_good_one_is_good() {
+fn good_scenario_is_valid() {
     Scenario::parse(Path::new("dir/good.json"), GOOD).expect("it is the example");
 }
 
 #[test]
-fn every_scenario_of_the_suite_is_well_formed() {
+fn suite_scenarios_are_valid() {
     let all = Scenario::all(Path::new(DIRECTORY)).unwrap_or_else(|mistake| unreachable!("{mistake}"));
     assert!(!all.is_empty());
 }
 
 #[test]
-fn the_example_of_the_manual_is_well_formed() {
+fn manual_example_is_valid() {
     let (_, rest) = MANUAL.split_once("```json\n").expect("the manual begins with an example");
     let (example, _) = rest.split_once("```").expect("the example ends");
     let scenario = Scenario::parse(Path::new("exit_code_and_respawn.json"), example);
@@ -48,7 +48,7 @@ fn the_example_of_the_manual_is_well_formed() {
 }
 
 #[test]
-fn the_manual_explains_every_word_and_every_detail() {
+fn manual_explains_every_word() {
     for (word, details) in [vocabulary::PRIMARY, vocabulary::WORKER, vocabulary::CLIENT].into_iter().flatten()
     {
         let client = ["connected", "refused"].contains(word);
@@ -77,7 +77,7 @@ fn all_found(mistakes: &[(&str, &str, &str)]) {
 }
 
 #[test]
-fn mistakes_of_form_are_found_on_their_line() {
+fn syntax_errors_name_their_line() {
     all_found(&[
         (
             "\"description\"",
@@ -136,18 +136,18 @@ fn mistakes_of_form_are_found_on_their_line() {
 }
 
 #[test]
-fn mistakes_of_sense_are_found_on_their_line() {
+fn validation_errors_name_their_line() {
     all_found(&[
         (
             "\"web\" } }] }",
             "\"web\", \"form\": \"text\", \"exclusive\": true } }] }",
-            "dir/good.json:9: `text` means something else: expected a form of this action in `forms/families.json`",
+            "dir/good.json:9: `text` is no form of this action: expected one of `forms/families.json`",
         ),
         ("\"good\"", "\"bad\"", "dir/good.json:2: `bad`: expected the name of the file, `good`"),
         (
             "\"message text",
             "\"mesage text",
-            "dir/good.json:6: `mesage` is nothing that a primary observes: expected one of `start`",
+            "dir/good.json:6: a primary never observes `mesage`: expected one of `start`",
         ),
         (
             "message text=",
@@ -169,7 +169,11 @@ fn mistakes_of_sense_are_found_on_their_line() {
             "{ \"connect\": \"wep\" }",
             "dir/good.json:14: no worker opens `wep`: expected one of `web`",
         ),
-        ("{ \"connect\": \"web\" }", "\"end\"", "dir/good.json:14: a client can write or end nothing yet"),
+        (
+            "{ \"connect\": \"web\" }",
+            "\"end\"",
+            "dir/good.json:14: a client without a connection cannot write or end",
+        ),
         (
             "client: data",
             "client 2: data",
@@ -179,18 +183,18 @@ fn mistakes_of_sense_are_found_on_their_line() {
         (
             "text=hello\"",
             "text=hello #1\"",
-            "dir/good.json:17: `client: data text=hello #1`: a claim is about all such lines",
+            "dir/good.json:17: `client: data text=hello #1`: a clause covers all such lines",
         ),
         (
             "\"then\": \"primary: exit\"",
             "\"then\": \"worker 1: end\"",
-            "dir/good.json:18: only one observer's own order",
+            "dir/good.json:18: lines of two observers have no order",
         ),
     ]);
 }
 
 #[test]
-fn claims_about_what_nothing_has_are_found_on_their_line() {
+fn empty_clauses_name_their_line() {
     all_found(&[
         (
             "\"seen\": \"client: data text=hello\", \"times\": 1",
@@ -210,7 +214,7 @@ fn claims_about_what_nothing_has_are_found_on_their_line() {
         (
             "\"seen\": \"client: data text=hello\", \"times\": 1",
             "\"one_of\": [[]]",
-            "dir/good.json:17: expected one list at least, and a claim in each",
+            "dir/good.json:17: expected at least one list, and a clause in each",
         ),
         (
             "\"disconnect\": \"same\"",
@@ -231,7 +235,7 @@ fn claims_about_what_nothing_has_are_found_on_their_line() {
 }
 
 #[test]
-fn more_workers_and_clients_than_a_machine_can_have_are_found_on_their_line() {
+fn limits_of_processes_name_their_line() {
     for (from, to, expected) in [
         (
             "{ \"disconnect\": \"same\" }",
@@ -249,7 +253,7 @@ fn more_workers_and_clients_than_a_machine_can_have_are_found_on_their_line() {
 }
 
 #[test]
-fn standard_descriptors_without_exactly_one_channel_are_found_on_their_line() {
+fn stdio_needs_exactly_one_channel() {
     for (stdio, channels) in [("", 0), ("\"ignore\", \"pipe\"", 0), ("\"ipc\", \"ipc\"", 2)] {
         let to = format!("{{ \"setup\": {{\n\"stdio\": [{stdio}] }} }}, {{ \"fork\": 1 }}");
         let expected = format!("dir/good.json:6: `stdio` has `ipc` {channels} times");
@@ -259,7 +263,7 @@ fn standard_descriptors_without_exactly_one_channel_are_found_on_their_line() {
 }
 
 #[test]
-fn a_server_of_its_own_that_keeps_the_primary_for_ever_is_found_on_its_line() {
+fn unclosed_server_names_its_line() {
     let fork = "{ \"fork\": 1 }";
     let open = format!("{fork},\n{{ \"open\": {{ \"server\": \"mine\" }} }}");
     let expected = "dir/good.json:6: `mine` is never closed, and the primary never ends: expected { \"close\": \"mine\" } in a rule";
@@ -271,23 +275,23 @@ fn a_server_of_its_own_that_keeps_the_primary_for_ever_is_found_on_its_line() {
 }
 
 #[test]
-fn what_a_worker_would_never_do_is_found_on_its_line() {
+fn unreachable_actions_name_their_line() {
     let (reply, client) = ("[{ \"reply\": \"hello\" }, \"end\"]", "{ \"steps\"");
     all_found(&[
         (
             reply,
             "[{ \"block_until_path\": \"gate\" },\n\"end\"]",
-            "dir/good.json:10: behind `block_until_path` nothing is done: expected it as the last action on `connection`",
+            "dir/good.json:10: no action runs behind `block_until_path`: expected it as the last action on `connection`",
         ),
         (
             reply,
             "[\"leave_child_with_channel\", \"leave_child_with_channel\"]",
-            "dir/good.json:10: a worker leaves one child, and on `connection` it may be another",
+            "dir/good.json:10: a worker leaves one child, and `connection` can leave another",
         ),
         (
             "\"end\", \"do\": [{ \"send\": \"served\" }",
             "\"connection #1\", \"do\": [\"leave_child_with_channel\"] },\n{ \"on\": \"data text=x\", \"do\": [\"leave_child_with_channel\"",
-            "dir/good.json:12: a worker leaves one child, and on `data text=x` it may be another",
+            "dir/good.json:12: a worker leaves one child, and `data text=x` can leave another",
         ),
     ]);
     for (line, clients, known) in
@@ -304,23 +308,23 @@ fn what_a_worker_would_never_do_is_found_on_its_line() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named() {
+fn missing_scenario_names_its_path() {
     let mistake = Scenario::load(Path::new("no/such.json")).expect_err("it is not there").to_string();
     assert!(mistake.starts_with("no/such.json: cannot be read: "), "{mistake}");
 }
 
 #[test]
-fn workers_are_not_counted_where_a_rule_can_fork_again_and_again() {
+fn unbounded_forks_are_not_counted() {
     let again =
         GOOD.replace("\"disconnect\": \"same\"", "\"fork\": 1").replace("client: data", "worker 9: data");
     Scenario::parse(Path::new("dir/good.json"), &again).expect("worker 9 is not excluded");
 }
 
 #[test]
-fn what_is_no_file_is_not_waited_for() {
+fn pipe_is_no_scenario() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let pipe = directory.path().join("pipe.json");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a new pipe");
     let mistake = Scenario::all(directory.path()).expect_err("it is no scenario").to_string();
-    assert!(mistake.ends_with("pipe.json: cannot be read: it is no regular file"), "{mistake}");
+    assert!(mistake.ends_with("pipe.json: cannot be read: not a regular file"), "{mistake}");
 }

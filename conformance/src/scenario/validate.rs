@@ -30,10 +30,7 @@ pub(super) fn check(scenario: &Scenario) -> Valid {
     let count = clients(scenario)?;
     scenario.clients.iter().try_for_each(|clients| steps(clients, &servers, count))?;
     if scenario.contract.is_empty() {
-        return Err(ValidationError::new(
-            "\"contract\"",
-            "a contract claims something: expected at least one claim",
-        ));
+        return Err(ValidationError::new("\"contract\"", "an empty contract: expected at least one clause"));
     }
     scenario.contract.iter().try_for_each(|one| clause(one, count))?;
     ends::check(scenario, count)?;
@@ -115,7 +112,7 @@ fn primary_rule(rule: &Rule<PrimaryAction>, servers: &BTreeSet<&str>) -> Valid {
     let about_a_worker =
         keys(&rule.on.asked.what, vocabulary::PRIMARY).is_some_and(|keys| keys.contains(&"worker"));
     if !about_a_worker && rule.actions.iter().any(|action| target(action) == Some(Target::Same)) {
-        let what = format!("`{}` is about no worker: expected the id of a worker instead of `it`", rule.on);
+        let what = format!("`{}` is about no worker: expected the id of a worker instead of `same`", rule.on);
         return Err(ValidationError::new("\"same\"", what));
     }
     Ok(())
@@ -130,7 +127,7 @@ fn one_channel(setup: &Setup) -> Valid {
     }
     Err(ValidationError::new(
         "\"stdio\"",
-        format!("`stdio` has `ipc` {channels} times, and no worker can be forked: expected it once"),
+        format!("`stdio` has `ipc` {channels} times, and no worker can fork: expected `ipc` once"),
     ))
 }
 
@@ -247,8 +244,7 @@ fn form_suits(action: &WorkerAction) -> Valid {
     if family.is_some_and(is_one) {
         return Ok(());
     }
-    let what =
-        format!("`{form}` means something else: expected a form of this action in `forms/families.json`");
+    let what = format!("`{form}` is no form of this action: expected one of `forms/families.json`");
     Err(ValidationError::new("form\"", what))
 }
 
@@ -286,7 +282,7 @@ fn steps(clients: &Clients, servers: &BTreeSet<&str>, count: u32) -> Valid {
             Step::Write(_) | Step::End | Step::Reset if !was_connected => {
                 return Err(ValidationError::new(
                     "\"steps\"",
-                    "a client can write or end nothing yet: expected `connect` before",
+                    "a client without a connection cannot write or end: expected `connect` before",
                 ));
             }
             Step::Write(_) | Step::End | Step::Reset => {}
@@ -303,7 +299,7 @@ fn clause(clause: &Clause, clients: u32) -> Valid {
         }
         ClauseKind::Before { first, then } => {
             if first.whose != then.whose {
-                let what = "only one observer's own order means anything: expected the same observer in both";
+                let what = "lines of two observers have no order: expected the same observer in both";
                 return Err(ValidationError::new(first.to_string(), what));
             }
             claimed_line(first, clients)?;
@@ -316,7 +312,7 @@ fn clause(clause: &Clause, clients: u32) -> Valid {
         }
         ClauseKind::OneOf(lists) => {
             let full = !lists.is_empty() && lists.iter().all(|list| !list.is_empty());
-            some(full, &"\"one_of\"", "one list at least, and a claim in each")?;
+            some(full, &"\"one_of\"", "at least one list, and a clause in each")?;
             lists.iter().flatten().try_for_each(|one| self::clause(one, clients))
         }
     }
@@ -339,7 +335,7 @@ fn claimed_line(line: &LinePattern, clients: u32) -> Valid {
     if line.pattern.nth.is_some() {
         return Err(ValidationError::new(
             line.to_string(),
-            format!("`{line}`: a claim is about all such lines: expected no `#`"),
+            format!("`{line}`: a clause covers all such lines: expected no `#`"),
         ));
     }
     line_pattern(line, clients, false)
@@ -368,8 +364,7 @@ fn line_pattern(line: &LinePattern, clients: u32, by_a_client: bool) -> Valid {
 fn pattern(pattern: &Pattern, whose: &str, words: &[Entry]) -> Valid {
     let Some(keys) = keys(&pattern.asked.what, words) else {
         let known = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join("`, `");
-        let what =
-            format!("`{}` is nothing that {whose} observes: expected one of `{known}`", pattern.asked.what);
+        let what = format!("{whose} never observes `{}`: expected one of `{known}`", pattern.asked.what);
         return Err(ValidationError::new(pattern.to_string(), what));
     };
     let stranger = pattern.asked.details.iter().find(|(key, _)| !keys.contains(&key.as_str()));

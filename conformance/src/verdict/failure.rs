@@ -42,13 +42,13 @@ impl Failure {
 
     /// A run of the simulator that never ends.
     pub(super) fn hangs(hang: &str, trace: &Trace, replay: &str) -> Self {
-        let text = format!("{hang}; until then was seen:\n{}", trace.to_string().trim_end());
+        let text = format!("{hang}; the trace until then:\n{}", trace.to_string().trim_end());
         Failure { replay: Some(replay.to_owned()), ..Failure::new(text) }
     }
 
     /// A trace that no schedule of the simulator produces.
     pub(crate) fn unreached(nearest: &Nearest) -> Self {
-        let text = format!("no schedule of the simulator does what was seen:\n{}", sides(nearest));
+        let text = format!("no schedule of the simulator produces the trace:\n{}", sides(nearest));
         Failure { replay: Some(nearest.replay.clone()), ..Failure::new(text) }
     }
 
@@ -56,7 +56,7 @@ impl Failure {
     pub(crate) fn undecided(nearest: &Nearest) -> Self {
         let worlds = nearest.worlds;
         let text = format!(
-            "undecided: what was seen is not among {worlds} worlds of the simulator; `--worlds` searches more:\n{}",
+            "undecided: the trace is not among {worlds} worlds of the simulator; raise `--worlds` to search more:\n{}",
             sides(nearest)
         );
         Failure { replay: Some(nearest.replay.clone()), ..Failure::new(text) }
@@ -76,7 +76,7 @@ impl Failure {
 
     /// A claim without traces; another claim about them has the reason.
     pub(crate) fn untried(other: Claim) -> Self {
-        Failure::new(format!("there is no trace to hold against anything, see {other}"))
+        Failure::new(format!("no trace to compare; the reason is at: {}", other.words()))
     }
 
     /// A missing recording, with the command that makes it.
@@ -89,14 +89,14 @@ impl Failure {
         let scenarios = place("--scenarios", scenario.path.parent(), ours[0]);
         let recordings = place("--recordings", directory.parent(), ours[1]);
         Failure::new(format!(
-            "no recording: {error}\n  this makes one: conformance record --scenario {name}{scenarios}{recordings}"
+            "no recording: {error}\n  create it with: conformance record --scenario {name}{scenarios}{recordings}"
         ))
     }
 }
 
 /// A mismatch, with the line before it.
 fn place(misfit: &order::Misfit, trace: &Trace) -> String {
-    let Some((observer, number, line)) = &misfit.seen else { return format!("  {misfit}") };
+    let Some((observer, number, line)) = &misfit.seen else { return format!("  contract: {misfit}") };
     let before = number.checked_sub(2).and_then(|index| trace.seen_by(*observer).get(index));
     let after = before.map_or_else(String::new, |before| format!("\n    after    {before}"));
     format!("  {observer}, line {number}{after}\n    seen     {line}\n    expected {}", misfit.expected)
@@ -111,7 +111,7 @@ fn sides(nearest: &Nearest) -> String {
     });
     let check = failed.as_ref().map(|failed| {
         let cluster_sim::Failure { check, what, step, .. } = failed.as_ref();
-        format!("\n  it fails the check `{check}` at step {step}: {what}")
+        format!("\n  the run fails the check `{check}` at step {step}: {what}")
     });
     let (there, check) = (there.unwrap_or_default(), check.unwrap_or_default());
     format!("  the nearest run has made {made} of all {of} lines{there}{check}")

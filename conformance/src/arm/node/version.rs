@@ -34,7 +34,7 @@ pub(super) fn ask(program: &Path) -> io::Result<String> {
             .process_group(0);
         let mut asked = command.spawn()?;
         let group = asked.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
-        let group = group.expect("a child that was not waited for has a process id");
+        let group = group.expect("a child before its wait has a process id");
         let answer = tokio::time::timeout(DEADLINE, answer(&mut asked)).await;
         if !matches!(answer, Ok(Ok(_))) {
             // The child has not been waited for, so the number still means the same group.
@@ -52,7 +52,7 @@ pub(super) fn ask(program: &Path) -> io::Result<String> {
 }
 
 async fn answer(asked: &mut Child) -> io::Result<(ExitStatus, String)> {
-    let stdout = asked.stdout.take().expect("it was asked for a pipe");
+    let stdout = asked.stdout.take().expect("standard output is a pipe");
     let mut said = Vec::new();
     stdout.take(LONGEST + 1).read_to_end(&mut said).await?;
     if said.len() as u64 > LONGEST {

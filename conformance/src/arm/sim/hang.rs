@@ -19,7 +19,7 @@ pub(super) fn words(scenario: &Scenario, trace: &Trace) -> Option<String> {
     let open = own_servers(scenario, trace);
     who.extend(open.iter().map(|server| format!("the primary never closes its server `{server}`")));
     who.extend(
-        clients(scenario, trace).map(|number| format!("client {number} waits for an end that never comes")),
+        clients(scenario, trace).map(|number| format!("client {number} waits for an end that never arrives")),
     );
     (!who.is_empty()).then(|| format!("hangs: {}", who.join(", ")))
 }

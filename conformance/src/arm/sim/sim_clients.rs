@@ -136,5 +136,5 @@ fn address(at: &ServerAddress) -> LocalAddress {
 }
 
 fn parse(text: &str) -> Observation {
-    text.parse().expect("a line that was written by this arm")
+    text.parse().expect("a line of this arm")
 }

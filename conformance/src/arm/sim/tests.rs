@@ -16,7 +16,7 @@ fn quiet(sim: &Sim) -> Run {
 }
 
 #[test]
-fn a_run_is_found_again_by_its_trace_and_replayed_by_its_line() {
+fn run_is_found_and_replayed() {
     for name in ["serve_and_disconnect", "two_ports", "primary_dies", "shared_policy"] {
         let sim = Sim::new(&scenario(name));
         let run = sim.sample(42).unwrap_or_else(|failure| unreachable!("{failure}"));
@@ -32,11 +32,11 @@ fn a_run_is_found_again_by_its_trace_and_replayed_by_its_line() {
 }
 
 #[test]
-fn a_line_that_nobody_can_write_is_told_with_its_place() {
+fn search_names_impossible_line() {
     let sim = Sim::new(&scenario("uncaught_failure"));
     let mut trace = quiet(&sim).trace;
     let lines = trace.observers.get_mut(&Observer::Primary).expect("a primary is always there");
-    let last = lines.last_mut().expect("it has seen something");
+    let last = lines.last_mut().expect("a primary has lines");
     let code = last.details.iter_mut().find(|(key, _)| key == "code").expect("the last line is an exit");
     code.1 = "7".to_owned();
     let (wanted, line) = (last.to_string(), lines.len());
@@ -47,7 +47,7 @@ fn a_line_that_nobody_can_write_is_told_with_its_place() {
 }
 
 #[test]
-fn a_line_that_is_missing_is_told_too() {
+fn search_names_missing_line() {
     let sim = Sim::new(&scenario("uncaught_failure"));
     let mut trace = quiet(&sim).trace;
     let more: Line = "client 1: data text=more".parse().expect("a line");
@@ -59,7 +59,7 @@ fn a_line_that_is_missing_is_told_too() {
 }
 
 #[test]
-fn hidden_lines_are_not_written_and_still_heard() {
+fn hidden_lines_still_drive_clients() {
     let scenario = scenario("serve_and_disconnect");
     let whole = quiet(&Sim::new(&scenario)).trace;
     let hidden = ["primary: listening", "client: connected"].map(|line| line.parse().expect(line));
@@ -72,7 +72,7 @@ fn hidden_lines_are_not_written_and_still_heard() {
 }
 
 #[test]
-fn a_search_that_is_not_begun_says_so() {
+fn search_without_budget_is_unknown() {
     let sim = Sim::new(&scenario("uncaught_failure"));
     let Reach::Unknown(nearest) = sim.reaches(&quiet(&sim).trace, 0) else {
         unreachable!("nothing was looked at")
@@ -95,7 +95,7 @@ const OPEN: &str = r#"{
 }"#;
 
 #[test]
-fn a_server_of_its_own_that_is_never_closed_keeps_the_primary() {
+fn open_server_keeps_primary_running() {
     let hang = |text: &str| {
         let scenario = Scenario::parse(Path::new("open.json"), text);
         let sim = Sim::new(&scenario.unwrap_or_else(|mistake| unreachable!("{mistake}")));

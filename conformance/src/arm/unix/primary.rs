@@ -30,7 +30,7 @@ pub(super) async fn play(scenario: &Scenario, workers: &[String]) -> Result<(), 
     if scenario.settings.policy_from == PolicyFrom::Environment {
         settings.policy = SchedulingPolicy::default();
     }
-    let primary = Primary::new(settings).expect("it is called inside a runtime");
+    let primary = Primary::new(settings).expect("the caller runs inside a runtime");
     let (tasks, mut inbox) = unbounded_channel();
     let mut part = UnixPrimary::new(primary, scenario, workers, tasks);
     part.observe(&vocabulary::start(), None);

@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_server_that_could_not_accept_waits_before_it_tries_again() {
+    async fn failed_accept_pauses() {
         let (tried, mut times) = channel(2);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let observe: Observe = Arc::new(|seen, _| unreachable!("{seen}"));

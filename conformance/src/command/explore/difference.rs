@@ -46,10 +46,9 @@ pub(super) fn between(fails: &Trace, passes: &Trace) -> String {
     let [fails, passes] = [fails, passes].map(crossings);
     let common = fails.iter().zip(&passes).take_while(|(one, other)| one == other).count();
     let step = [&fails, &passes].iter().filter_map(|rows| rows.get(common)).map(|row| row.step).min();
-    let mut text = step.map_or_else(String::new, |step| {
-        format!("The nearest run that passes goes another way at step {step}:\n")
-    });
-    for (side, rows) in [("this one", &fails), ("it", &passes)] {
+    let mut text =
+        step.map_or_else(String::new, |step| format!("The nearest passing run parts at step {step}:\n"));
+    for (side, rows) in [("fails", &fails), ("passes", &passes)] {
         let mut side = side;
         for row in rows.iter().skip(common).take(SHOWN) {
             let _ = writeln!(text, "  {side:<8}  {:>4}  {}: {}", row.step, row.actor, row.what);

@@ -11,7 +11,7 @@ pub(super) fn read(names: &[String]) -> Result<Faults, CliError> {
         faults = match wanted.as_str() {
             "all" => Faults::all(),
             "none" if names.len() == 1 => faults,
-            "" => return Err(CliError("`--faults` names nothing: `none` is what that is called".to_owned())),
+            "" => return Err(CliError("`--faults` is empty; write `none` for no faults".to_owned())),
             _ => faults.and(fault(wanted)?),
         };
     }
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_fault_has_a_name_of_its_own() {
+    fn fault_names_are_distinct() {
         for fault in Fault::ALL {
             assert_eq!(read(&[fault.to_string()]).ok(), Some(Faults::only(&[fault])));
         }

@@ -14,8 +14,7 @@ use super::super::{CliError, file};
 /// The name of the file of regressions.
 pub(super) const FILE: &str = "regressions.txt";
 
-const HEAD: &str =
-    "# Runs of the simulator that have failed: `conformance explore` tries them before anything else.\n";
+const HEAD: &str = "# Failing runs of the simulator: `conformance explore` runs them first.\n";
 
 /// A larger file is no file of replay lines.
 const MOST_BYTES: u64 = 16 << 20;
@@ -58,8 +57,8 @@ fn contents(path: &Path) -> Result<String, CliError> {
             return file::writable(path).map(|()| String::new());
         }
         Err(error) => return Err(file::cli_error(path, &error)),
-        Ok(known) if !known.is_file() => "it is not a file",
-        Ok(known) if known.len() > MOST_BYTES => "it is too large to be a file of replay lines",
+        Ok(known) if !known.is_file() => "not a regular file",
+        Ok(known) if known.len() > MOST_BYTES => "too large for a file of replay lines",
         Ok(_) => {
             let text = open(path).and_then(|mut file| read(&mut file));
             return text.map_err(|error| file::cli_error(path, &error));
@@ -112,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_several_keep_at_once_is_all_there_and_once() {
+    fn regressions_survive_concurrent_appends() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("regressions.txt");
         thread::scope(|scope| {
@@ -133,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_of_lines_is_refused_and_a_mark_before_the_first_is_not() {
+    fn regressions_reject_other_files() {
         for path in ["/dev/zero", "/dev", "/nowhere/regressions.txt"] {
             assert!(Regressions::load(Path::new(path)).is_err(), "{path}");
         }

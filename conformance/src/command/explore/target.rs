@@ -15,9 +15,9 @@ use crate::scenario::Scenario;
 /// show it.
 const HEALTHY: [Fault; 1] = [Fault::PartialRead];
 
-const KEPT: &str = "Every check of the simulator passes, and the scenario's contract is kept.";
+const KEPT: &str = "Every check of the simulator passes, and every run keeps the contract.";
 const UNJUDGED: &str =
-    "Every check of the simulator passes; the scenario's contract is for machines without such faults.";
+    "Every check of the simulator passes; the scenario's contract does not cover such faults.";
 
 /// The number of preemptions in a run of priorities.
 const SURPRISES: u8 = 3;
@@ -70,7 +70,7 @@ impl<P: Program> Target<P> {
         P: fmt::Display,
     {
         let world = scenario.world().with_faults(faults.limit(strikes));
-        let promise = "Every check of the simulator passes; worlds of its own have no contract.";
+        let promise = "Every check of the simulator passes; its own scenarios have no contract.";
         Target { name: scenario.to_string(), world, strikes, judge: None, promise }
     }
 
@@ -127,5 +127,5 @@ fn judge(world: &World<ScenarioProgram>, scenario: &Scenario, exceptions: &Excep
     let mut meant =
         misfits.iter().filter(|misfit| exceptions.excuse_for(&scenario.name, sim::NAME, misfit).is_none());
     let first = meant.next()?;
-    Some(Finding { kind: "contract".to_owned(), text: format!("Not in the contract: {first}") })
+    Some(Finding { kind: "contract".to_owned(), text: format!("contract: {first}") })
 }

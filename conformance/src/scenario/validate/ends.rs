@@ -42,7 +42,7 @@ fn nothing_behind_a_block(rule: &Rule<WorkerAction>) -> Valid {
     let mut before = rule.actions.iter().rev().skip(1);
     if before.any(|action| matches!(action, WorkerAction::BlockUntilPath(_))) {
         let what = format!(
-            "behind `block_until_path` nothing is done: expected it as the last action on `{}`",
+            "no action runs behind `block_until_path`: expected it as the last action on `{}`",
             rule.on
         );
         return Err(ValidationError::new("\"block_until_path\"", what));
@@ -58,8 +58,8 @@ fn one_child(program: &[Rule<WorkerAction>], clients: u32) -> Valid {
     let again = leaving.next().filter(|on| !comes_once(on, clients)).or_else(|| leaving.next());
     again.map_or(Ok(()), |on| {
         let what = format!(
-            "a worker leaves one child, and on `{on}` it may be another: expected `leave_child_with_channel` once, \
-             on a line that comes once, as `connection #1`"
+            "a worker leaves one child, and `{on}` can leave another: expected `leave_child_with_channel` once, \
+             on a line that occurs once, such as `connection #1`"
         );
         Err(ValidationError::new(format!("\"{on}\""), what))
     })
