@@ -216,7 +216,7 @@ pub enum WorkerAction {
     Close(Token),
     /// Send a datagram.
     SendDatagram {
-        /// The server whose port receives the datagram.
+        /// The receiving server.
         to: Token,
         /// The text.
         text: Token,

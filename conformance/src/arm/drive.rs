@@ -243,7 +243,7 @@ impl RealRun {
         Client { number, seen: self.seen.clone(), actions }
     }
 
-    /// Forwards an action. A client whose connection is over ignores it.
+    /// Forwards an action. After its connection, a client ignores actions.
     fn forward(&self, number: u32, act: &ClientAction) {
         self.acts.get(&number).into_iter().for_each(|acts| acts.send(act.clone()).unwrap_or_default());
     }

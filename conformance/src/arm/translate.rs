@@ -137,13 +137,13 @@ pub(super) fn asked(address: &ListenAddress) -> Whereabouts {
 /// The line of an event in the primary. `known` returns the state of a worker.
 ///
 /// `None`: an event that Node does not have. `place` is the directory of the run, and every worker needs the first
-/// `own_args` arguments. `came` receives the handle and the text of a message, and returns the handle's kind.
+/// `own_args` arguments. `adopt` receives the handle and the text of a message, and returns the handle's kind.
 pub(super) fn event<'a>(
     event: &Event,
     place: &str,
     own_args: usize,
     known: impl Fn(WorkerId) -> Option<&'a WorkerInfo>,
-    came: &mut impl FnMut(IncomingHandle, &str) -> &'static str,
+    adopt: &mut impl FnMut(IncomingHandle, &str) -> &'static str,
 ) -> Option<Observation> {
     let life =
         |worker: &WorkerId| life(known(*worker).expect("a worker is known while its events are emitted"));
@@ -164,7 +164,7 @@ pub(super) fn event<'a>(
                 return Some(vocabulary::pipe(worker.0, fd, &text, life(worker)));
             }
             let text = text(message);
-            let with = handle.map(|passed| came(passed, &text));
+            let with = handle.map(|passed| adopt(passed, &text));
             vocabulary::worker_message(worker.0, &text, with, life(worker))
         }
         Event::Setup { options } => settings_line("setup", options, own_args),

@@ -14,7 +14,7 @@ const WIDEST: usize = 100;
 /// The scenarios to list.
 #[derive(Debug, Args)]
 pub(super) struct List {
-    /// Only scenarios whose name matches; `*` matches any text
+    /// Only scenarios with a matching name; `*` matches any text
     #[arg(value_name = "GLOB")]
     globs: Vec<String>,
 }

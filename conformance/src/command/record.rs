@@ -23,7 +23,7 @@ pub(super) struct Record {
     /// Record only under this load, and keep the runs under the others; repeatable
     #[arg(long = "load", value_name = "LOAD")]
     loads: Vec<Load>,
-    /// Only scenarios whose name matches; `*` matches any text; repeatable
+    /// Only scenarios with a matching name; `*` matches any text; repeatable
     #[arg(long = "scenario", value_name = "GLOB")]
     globs: Vec<String>,
     /// The same, without the option

@@ -31,7 +31,7 @@ pub(super) struct Run {
     /// Run only this arm; repeatable. Default: all arms, those with Node.js only if it is installed
     #[arg(long = "arm", value_name = "ARM")]
     arms: Vec<Arm>,
-    /// Only scenarios whose name matches; `*` matches any text; repeatable
+    /// Only scenarios with a matching name; `*` matches any text; repeatable
     #[arg(long = "scenario", value_name = "GLOB")]
     globs: Vec<String>,
     /// Sampled schedules of the simulator per scenario

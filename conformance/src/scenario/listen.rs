@@ -20,7 +20,7 @@ pub struct Listen {
     /// The port; by default the kernel chooses.
     #[serde(default)]
     pub port: Option<u16>,
-    /// The server whose port to use: of the same worker, or named in the worker's environment.
+    /// Use the port of this server, of the same worker or named in the worker's environment.
     #[serde(default)]
     pub port_of: Option<Token>,
     /// A path in the directory of the run, instead of a port.
@@ -32,7 +32,7 @@ pub struct Listen {
     /// Every user may write to the path. Node: `writableAll`.
     #[serde(default)]
     pub writable_all: bool,
-    /// The primary's own server whose descriptor to use in place of an address.
+    /// Use the descriptor of this server of the primary's own, in place of an address.
     #[serde(default)]
     pub fd_of: Option<Token>,
     /// Leave IPv4 alone. Node: `ipv6Only`.
@@ -95,10 +95,10 @@ pub struct Bind {
     /// The address; without, every address.
     #[serde(default)]
     pub host: Option<IpAddr>,
-    /// The server whose port to use, as in [`Listen::port_of`].
+    /// Use the port of this server, as in [`Listen::port_of`].
     #[serde(default)]
     pub port_of: Option<Token>,
-    /// The primary's own server whose descriptor to use in place of an address.
+    /// Use the descriptor of this server of the primary's own, in place of an address.
     #[serde(default)]
     pub fd_of: Option<Token>,
     /// Leave IPv4 alone. Node: `ipv6Only`.

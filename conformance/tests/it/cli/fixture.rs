@@ -160,7 +160,7 @@ fn without_seconds(line: &str) -> String {
     }
 }
 
-/// Compares with a snapshot, without the lines of progress, whose order varies.
+/// Compares with a snapshot, without the lines of progress, which have no fixed order.
 #[track_caller]
 pub(crate) fn snapshot(name: &str, printed: &CliOutput) {
     insta::with_settings!({ snapshot_path => "../../../snapshots", prepend_module_to_snapshot => false, omit_expression => true }, {
