@@ -63,6 +63,10 @@ impl Families {
 
     /// Adds a form to the family of its end, if any.
     pub fn add(&mut self, form: &str, end: &Value) {
+        // The key of a server does not contain this option, which changes its meaning.
+        if form.contains("ipv6Only: true") || form.contains("ipv6Only: 1") {
+            return;
+        }
         let Ok(end) = serde_json::from_value::<End>(end.clone()) else { return };
         let (family, meaning) = match end {
             End { json: Some(json), .. } if is_sent_unchanged(&json) => (&mut self.send, json),

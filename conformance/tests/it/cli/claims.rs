@@ -38,13 +38,13 @@ fn details_print_numbers_per_claim() {
 #[test]
 fn one_scenario_makes_no_exception_stale() {
     let printed = wrong().run(&["run", "--arm", "unix", "--scenario", "code"]);
-    assert!(!printed.out.contains("exceptions.json"), "{printed}");
+    assert!(!printed.out.contains("FAILS exceptions.json"), "{printed}");
 }
 
 #[test]
 fn one_arm_makes_no_exception_stale() {
     let printed = wrong().run(&["run", "--arm", "unix", "--runs", "1"]);
-    assert!(!printed.out.contains("exceptions.json"), "{printed}");
+    assert!(!printed.out.contains("FAILS exceptions.json"), "{printed}");
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn simulator_failures_can_be_replayed() {
     assert_eq!(printed.code, Some(0), "{printed}");
     let other = line.replacen(":hello:", ":code:", 1);
     let printed = cli.run(&["replay", &other]);
-    assert!(printed.out.contains("This is departs from the recording: between steps"), "{printed}");
+    assert!(printed.out.contains("The run departs from the recording between steps"), "{printed}");
     let printed = CliFixture::new().run(&["replay", &other]);
     assert_eq!(printed.code, Some(2), "{printed}");
 }
