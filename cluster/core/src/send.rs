@@ -22,7 +22,10 @@ pub enum Sent {
 
 /// The reason why a message was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum SendError {
+    /// The primary has never forked a worker with this id.
+    UnknownWorker,
     /// The channel is closed or closing, or can no longer be written to. Node: `ERR_IPC_CHANNEL_CLOSED`.
     Closed,
     /// [`Limits::unsent_bytes`](crate::settings::Limits::unsent_bytes) are waiting for a peer that does not read.
@@ -32,7 +35,10 @@ pub enum SendError {
     Reserved,
     /// The message is longer than [`Limits::message_bytes`](crate::settings::Limits::message_bytes), so a peer with
     /// the same limits would reject it.
-    TooLong,
+    TooLong {
+        /// The limit, in bytes.
+        limit: usize,
+    },
     /// The message is a structured clone without a JSON form (a big integer, or an object inside itself), and the
     /// channel is written in JSON. Node: `JSON.stringify` throws.
     NoJson,
@@ -43,13 +49,15 @@ pub enum SendError {
 impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            SendError::UnknownWorker => "no worker has this id; use an id that `fork` has returned",
             SendError::Closed => "the channel is closed; check `is_connected` before sending",
             SendError::Full => {
                 "the peer reads its channel too slowly, or not at all; wait for room with `send_when_room`, or disconnect it"
             },
             SendError::Reserved => "`cmd` must not begin with NODE_: such messages are Node's own",
-            SendError::TooLong => {
-                "the message is longer than a peer reads; send it in parts, or raise `message_bytes`"
+            SendError::TooLong { limit } => {
+                let advice = "send it in parts, or raise `message_bytes`";
+                return write!(f, "the message is longer than {limit} bytes, the limit of the peer; {advice}");
             }
             SendError::NoJson => {
                 "the message holds a big integer or an object inside itself, which JSON cannot say; \
@@ -62,12 +70,10 @@ impl fmt::Display for SendError {
 
 impl core::error::Error for SendError {}
 
-impl From<NoJson> for SendError {
-    fn from(error: NoJson) -> Self {
-        match error {
-            NoJson::TooLong => SendError::TooLong,
-            NoJson::BigInt | NoJson::Cycle | NoJson::Nothing | NoJson::Malformed => SendError::NoJson,
-        }
+fn unwritten(error: NoJson, limit: usize) -> SendError {
+    match error {
+        NoJson::TooLong => SendError::TooLong { limit },
+        NoJson::BigInt | NoJson::Cycle | NoJson::Nothing | NoJson::Malformed => SendError::NoJson,
     }
 }
 
@@ -91,10 +97,11 @@ pub(crate) fn send_message<S: From<(ChannelId, ChannelStep)>>(
         return Err(SendError::HandleAlreadySent);
     }
     let handle = passing.map(|OutgoingHandle { socket, kind, .. }| IncomingHandle { socket, kind });
-    let message = channel.written(message)?;
+    let limit = channel.message_limit();
+    let message = channel.written(message).map_err(|error| unwritten(error, limit))?;
     let line = channel.to_frame(Outgoing::from(ChannelMessage::User(message)).with(handle));
     if channel.is_too_long(&line) {
-        return Err(SendError::TooLong);
+        return Err(SendError::TooLong { limit });
     }
     if let Some(passing) = passing {
         in_flight.depart(passing);

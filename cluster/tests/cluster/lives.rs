@@ -235,7 +235,7 @@ async fn remote() -> Tested {
     same(message(&mut primary).await?, json!("to and fro"))?;
     let (worker, sent, workers, unknown, remote) = task.await??;
     same((sent, workers), (Sent::Buffered, vec![worker]))?;
-    same(unknown, Err(RemoteError::Send(SendError::Closed)))?;
+    same(unknown, Err(RemoteError::Send(SendError::UnknownWorker)))?;
     let other = remote.clone();
     let task = tokio::spawn(async move { other.disconnect_worker(worker).await });
     until(&mut primary, |event| matches!(event, Event::Exit { .. })).await?;

@@ -452,6 +452,11 @@ impl Channel {
         message.written_as(self.serialization, self.limits.message_bytes)
     }
 
+    /// The longest frame that a peer with the same limits accepts, in bytes.
+    pub(crate) fn message_limit(&self) -> usize {
+        self.limits.message_bytes
+    }
+
     /// A peer with the same limits would reject the frame.
     pub(crate) fn is_too_long(&self, line: &OutgoingFrame) -> bool {
         line.bytes.len() > self.limits.message_bytes

@@ -20,6 +20,11 @@ impl Counters {
         WorkerId(next(&mut self.worker))
     }
 
+    /// Whether a worker with this id was forked; the worker may have exited.
+    pub(super) fn has_forked(&self, worker: WorkerId) -> bool {
+        (1..=self.worker).contains(&worker.0)
+    }
+
     pub(super) fn next_handle(&mut self) -> HandleId {
         HandleId(next(&mut self.handle))
     }

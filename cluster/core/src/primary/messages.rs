@@ -49,7 +49,9 @@ impl Primary {
         message: &Message,
         passing: Option<OutgoingHandle>,
     ) -> Result<Sent, SendError> {
-        let entry = self.workers.get_mut(&worker).ok_or(SendError::Closed)?;
+        let was_forked = self.counters.has_forked(worker);
+        let absent = if was_forked { SendError::Closed } else { SendError::UnknownWorker };
+        let entry = self.workers.get_mut(&worker).ok_or(absent)?;
         if entry.info.dead && passing.is_some() {
             // Another process may hold the channel open, and gets no sockets in the worker's place.
             return Err(SendError::Closed);

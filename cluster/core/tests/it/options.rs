@@ -116,7 +116,8 @@ fn failures_have_texts() {
         SendError::Closed,
         SendError::Full,
         SendError::Reserved,
-        SendError::TooLong,
+        SendError::TooLong { limit: 1 },
+        SendError::UnknownWorker,
         SendError::NoJson,
         SendError::HandleAlreadySent,
     ];

@@ -152,7 +152,10 @@ fn unreadable_message_is_not_sent() {
     settings.limits.message_bytes = 100;
     let mut cluster = TestCluster::new(settings);
     cluster.fork(1);
-    assert_eq!(cluster.primary.send_with(ONE, json!("x".repeat(99)), SOCKET), Err(SendError::TooLong));
+    assert_eq!(
+        cluster.primary.send_with(ONE, json!("x".repeat(99)), SOCKET),
+        Err(SendError::TooLong { limit: 100 })
+    );
     assert_eq!(
         cluster.primary.send_with(ONE, json!("short"), SOCKET),
         Ok(Sent::Buffered),
@@ -218,7 +221,7 @@ fn failed_send_returns_socket() {
     let mut cluster = cluster(1);
     let reserved = json!({"cmd": "NODE_X"});
     assert_eq!(cluster.primary.send_with(ONE, &reserved, SOCKET), Err(SendError::Reserved));
-    assert_eq!(cluster.primary.send_with(TWO, json!(1), SOCKET), Err(SendError::Closed));
+    assert_eq!(cluster.primary.send_with(TWO, json!(1), SOCKET), Err(SendError::UnknownWorker));
     cluster.worker(ONE).disconnect();
     cluster.settle();
     assert_eq!(cluster.primary.send_with(ONE, json!(1), SOCKET), Err(SendError::Closed));
