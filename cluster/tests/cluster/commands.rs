@@ -3,15 +3,16 @@
 use std::error::Error;
 use std::net::TcpListener;
 
-use ::cluster::{Event, ForkError, RemoteError, SendError, SpawnOptions, WorkerId};
+use ::cluster::{Event, ExitStatus, ForkError, RemoteError, SendError, Signal, SpawnOptions, WorkerId};
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use super::support::{Tested, asynchronous, primary, same, until};
+use super::support::{Tested, asynchronous, connect, fork, port, primary, same, until};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         asynchronous("remote_sets_up_and_disconnects_all", disconnected),
+        asynchronous("remote_kills_and_counts", killed),
         asynchronous("errors_of_commands_have_texts", texts),
     ]
 }
@@ -27,6 +28,26 @@ async fn disconnected() -> Tested {
     let seen = until(&mut primary, |event| matches!(event, Event::AllDisconnected)).await?;
     let set_up = seen.iter().filter(|event| matches!(event, Event::Setup { .. })).count();
     same(set_up >= 1, true)?;
+    Ok(task.await??)
+}
+
+/// The counts of a remote are those of its primary, and its signal ends the worker.
+async fn killed() -> Tested {
+    let mut primary = primary()?;
+    let worker = fork(&mut primary, "serve");
+    let _client = connect(port(&mut primary).await?)?;
+    let remote = primary.remote();
+    let task = tokio::spawn(async move {
+        while remote.connections().await?.accepted == 0 {
+            tokio::task::yield_now().await;
+        }
+        remote.kill(worker, Signal::SIGKILL).await
+    });
+    let is_exit = |event: &Event| matches!(event, Event::Exit { .. });
+    let seen = until(&mut primary, is_exit).await?;
+    let by_signal =
+        |event: &Event| matches!(event, Event::Exit { status: ExitStatus::Signal(Signal::SIGKILL), .. });
+    same(seen.last().is_some_and(by_signal), true)?;
     Ok(task.await??)
 }
 
