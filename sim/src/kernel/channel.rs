@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn short_write_blocks_until_the_reader_reads() {
+    fn short_write_blocks_until_read() {
         let mut channel = Channel::new();
         assert_eq!(channel.room(Side::Primary, 4), 4);
         assert_eq!(channel.write(Side::Primary, b"abcdef".to_vec(), 4, None), b"ef");

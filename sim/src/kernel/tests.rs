@@ -131,7 +131,7 @@ fn paused_channel_delivers_nothing() {
 }
 
 #[test]
-fn port_is_free_after_the_last_reference() {
+fn port_is_freed_by_last_reference() {
     let mut kernel = kernel();
     assert!(matches!(bind(&mut kernel, 80, Some(1)), Some(OsEvent::Bound { .. })));
     let taken = Some(OsEvent::BindFailed { handle: HandleId(1), errno: Errno::EADDRINUSE });

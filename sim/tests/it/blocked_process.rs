@@ -59,7 +59,7 @@ fn lines(program: Gate, faults: Faults, seed: u64) -> Vec<String> {
 }
 
 #[test]
-fn blocked_worker_receives_once_the_path_exists() {
+fn blocked_worker_continues_at_path() {
     for seed in 0..200 {
         let faults = Faults::only(&[Fault::Stop, Fault::PartialRead]);
         let faults = if seed % 2 == 0 { faults } else { Faults::none() };

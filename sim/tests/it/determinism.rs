@@ -75,7 +75,7 @@ fn every_kind_of_schedule_replays() {
 }
 
 #[test]
-fn replay_of_another_scenario_locates_the_divergence() {
+fn replay_locates_a_divergence() {
     let mut world = scenarios::standard_world().on(Schedule::seed(3));
     world.run().expect("every check holds");
     let line: Line = world.replay_line().parse().expect("a valid line");

@@ -20,7 +20,7 @@ fn plan(name: &str) -> World<RandomProgram> {
 
 /// Worlds that are not among the proofs.
 #[test]
-fn small_worlds_are_right_on_every_schedule() {
+fn small_worlds_hold_on_every_schedule() {
     for name in ["serve-1-1+shared", "serve-2-0"] {
         all(&name.parse::<Scenario<ReplyServer>>().expect("a scenario name").world(), name);
     }

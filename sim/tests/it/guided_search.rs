@@ -118,7 +118,7 @@ impl Program for Early {
 
 /// The effect of the driver on a process depends on the existence of that process.
 #[test]
-fn driver_kill_does_not_commute_with_fork() {
+fn driver_kill_depends_on_fork() {
     let taken = schedules(&World::new(Early, Settings::default()), 10_000).expect("every check holds");
     assert!(taken.complete >= 3 && taken.cut.is_none(), "{taken:?}");
 }

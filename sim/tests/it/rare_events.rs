@@ -51,7 +51,7 @@ fn every_rare_event_happens() {
 
 /// A connection that a dying worker has not acknowledged is served by another.
 #[test]
-fn connection_of_a_dead_worker_is_served() {
+fn dead_workers_connection_is_served() {
     let is_again = |seed: u64| {
         let faults = Faults::only(&[Fault::Kill]).limit(1);
         let mut world = Scenario::new(ReplyServer::new(2, 1)).world();
@@ -67,7 +67,7 @@ fn connection_of_a_dead_worker_is_served() {
 
 /// `exit` and `disconnect` of a worker occur in both orders.
 #[test]
-fn exit_and_disconnect_occur_in_both_orders() {
+fn exit_and_disconnect_in_both_orders() {
     let order = |seed: u64| {
         let mut world = scenarios::standard_world().on(Schedule::seed(seed));
         world.run().expect("every check holds");

@@ -416,7 +416,7 @@ fn undelivered_connection_is_an_error() {
 }
 
 #[test]
-fn detached_and_unsent_socket_is_a_leak() {
+fn detached_unsent_socket_is_leaked() {
     let mut world = World::new(Pass { leaks: true, ..Pass::new() }, Settings::default());
     let Failure { check, what, .. } = *world.run().expect_err("the connection is leaked");
     assert_eq!(check, Check::Descriptors, "{what}");

@@ -130,7 +130,7 @@ fn zoned_server_serves_its_clients() {
 }
 
 #[test]
-fn wrong_zone_is_an_error_of_listen() {
+fn wrong_zone_fails_listen() {
     for (host, zone, expected) in [
         ("fe80::1", "lo", Errno::EADDRNOTAVAIL),
         ("fe80::1", "no such one", Errno::EINVAL),

@@ -103,7 +103,7 @@ fn second_bound_socket_cannot_listen() {
 }
 
 #[test]
-fn bind_needs_a_local_address_and_rights() {
+fn bind_needs_local_address_and_rights() {
     let mut kernel = kernel();
     assert_eq!(bind(&mut kernel, &tcp("192.0.2.1:4000"), None), Err(Errno::EADDRNOTAVAIL));
     assert_eq!(bind(&mut kernel, &udp("[2001:db8::1]:4000"), None), Err(Errno::EADDRNOTAVAIL));

@@ -79,7 +79,7 @@ fn spawn(kernel: &mut Kernel, options: SpawnOptions) -> Option<OsEvent> {
 }
 
 #[test]
-fn worker_runs_while_it_owns_a_socket() {
+fn worker_with_socket_keeps_running() {
     let mut kernel = kernel();
     assert!(!kernel.keeps_running(WORKER));
     let address = BindAddress::Tcp { host: None, port: 0, ipv6_only: false, reuse_port: false };

@@ -91,7 +91,7 @@ fn bytes_before_a_reset_arrive() {
 }
 
 #[test]
-fn connection_sent_to_a_dead_worker_closes() {
+fn connection_to_dead_worker_closes() {
     let mut kernel = kernel();
     let (client, connection) = connected(&mut kernel);
     write(&mut kernel, PRIMARY, "take it", Some(connection));
@@ -130,7 +130,7 @@ fn sent_listener_accepts_in_both_processes() {
 }
 
 #[test]
-fn first_reader_of_a_udp_socket_wins() {
+fn first_udp_reader_wins() {
     let mut kernel = kernel();
     let (socket, address) = kernel.open_for_program(PRIMARY, &udp(0), None).expect("a free port");
     write(&mut kernel, PRIMARY, "take it", Some(socket));
@@ -185,7 +185,7 @@ fn program_cannot_use_sockets_of_others() {
 
 /// In flight and received: a connection that a stopped process has is out of reach.
 #[test]
-fn stopped_process_keeps_connections_out_of_reach() {
+fn stopped_process_holds_connections() {
     let mut kernel = kernel();
     let client = served(&mut kernel);
     let Some(OsEvent::Accepted { socket, .. }) = accept(&mut kernel) else {
