@@ -2,32 +2,32 @@
 //!
 //! The effect of a step is in `execute`. The checks decide whether a world is right, the schedule which step is next.
 
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use cluster_core::{Call, Settings};
-use foldhash::fast::FixedState;
+use cluster_core::Settings;
 
 use crate::check::{Check, Checks, Failure};
 use crate::cow::CowArc;
 use crate::event::Actor;
 use crate::fault::Faults;
-use crate::kernel::ready::{IndexSet, Ready, StepStatus};
-use crate::kernel::{Kernel, Readiness};
+use crate::kernel::Kernel;
 use crate::line::Line;
 use crate::livelock::{self, LivelockDetector};
 use crate::observations::{Observation, ObservationLog};
 use crate::program::Program;
 use crate::running_process::{NextAction, RunningProcess, TransitionCache};
 use crate::schedule::Schedule;
-use crate::step::Pid;
-use crate::step::Step;
+use crate::step::{Pid, Step};
 use crate::trace::Trace;
 use crate::trace_hash::TraceHasher;
 
+mod enabled;
 mod execute;
 mod footprint;
+
+use enabled::{Enabled, hash_of_next, step_at};
 
 /// The capacity of a socket buffer in each direction, in bytes, by default. Linux: 212,992.
 const CHANNEL_BYTES: usize = 212_992;
@@ -337,114 +337,6 @@ impl<P: Program> World<P> {
     pub(crate) fn checks(&self) -> &CowArc<Checks> {
         &self.checks
     }
-
-    // ---- enabled steps
-
-    /// Computes the enabled steps, drops the obsolete ones, and returns the number of the former. The timer is the
-    /// last.
-    pub(crate) fn refresh(&mut self) -> usize {
-        let mut ready = std::mem::take(&mut self.kernel.ready);
-        let mut enabled = std::mem::take(&mut self.enabled.indexes);
-        let touched = self.kernel.take_touched();
-        ready.refresh(touched, self.can_receive(Pid::PRIMARY), |step| self.status(step), &mut enabled);
-        if self.kernel.clock.next().is_some_and(|pid| self.can_receive(pid)) {
-            enabled.add(ready.len());
-        }
-        self.kernel.ready = ready;
-        self.enabled = Enabled { indexes: enabled, is_known: true };
-        self.enabled.indexes.len()
-    }
-
-    /// The number of enabled steps at the last refresh.
-    pub(crate) fn enabled_len(&self) -> usize {
-        self.enabled.indexes.len()
-    }
-
-    /// The `n`th enabled step at the last refresh.
-    pub(crate) fn enabled(&self, n: usize) -> Step {
-        step_at(&self.kernel.ready, self.enabled.indexes.nth(n))
-    }
-
-    /// Whether the next action of a process closes the channel, which the peer notices at the next write.
-    pub(crate) fn is_about_to_close_channel(&self, pid: Pid) -> bool {
-        let running = self.running.get(pid.index()).and_then(Option::as_ref);
-        let next = running.and_then(|running| running.next.as_ref());
-        matches!(
-            next,
-            Some(NextAction::Exit(_) | NextAction::Call(Call::Exit { .. } | Call::CloseChannel { .. }))
-        )
-    }
-
-    /// Whether the `n`th enabled step has a single outcome.
-    pub(crate) fn is_certain(&self, n: usize) -> bool {
-        let step = self.enabled(n);
-        let is_many_reads = matches!(step, Step::Read(pid, id) if self.kernel.waiting_writes(pid, id) > 1);
-        let is_many_ways = matches!(step, Step::ClientAction(client) if self.kernel.candidates(client) > 1);
-        !is_many_reads && !is_many_ways && self.schedule.faults().is_none()
-    }
-
-    fn pick(&mut self, n: usize) -> Step {
-        let at = self.enabled.indexes.nth(n);
-        let step = step_at(&self.kernel.ready, at);
-        if step != Step::Timer {
-            self.kernel.ready.take(at);
-        }
-        step
-    }
-
-    /// The status of a step. Whether the primary is busy is left out, because many steps wait for it.
-    fn status(&self, step: Step) -> StepStatus {
-        let receiver = match step {
-            Step::Read(pid, _) | Step::Writable(pid, _) | Step::Accept(pid, _) | Step::Receive(pid, _) => {
-                Some(pid)
-            }
-            Step::Reap(_) => Some(Pid::PRIMARY),
-            Step::Run(_)
-            | Step::Start(_)
-            | Step::Signal(..)
-            | Step::CloseInherited(_)
-            | Step::Continue(_)
-            | Step::ClientAction(_)
-            | Step::ClientEvent(_)
-            | Step::DriverEvent
-            | Step::Timer => None,
-        };
-        let by_primary = receiver == Some(Pid::PRIMARY);
-        let is_stopped = matches!(step, Step::Run(pid) if self.kernel.is_stopped(pid));
-        let waits = is_stopped || !by_primary && receiver.is_some_and(|pid| !self.can_receive(pid));
-        let readiness = if waits { Readiness::Waiting } else { self.kernel.readiness(step) };
-        StepStatus { readiness, by_primary, depends: self.kernel.dependencies(step) }
-    }
-
-    /// Whether a process can receive an event: every call of the last event is performed, and the process is not stopped.
-    fn can_receive(&self, pid: Pid) -> bool {
-        let is_busy = self
-            .running
-            .get(pid.index())
-            .and_then(Option::as_ref)
-            .is_some_and(|running| running.next.is_some());
-        !is_busy && !self.kernel.is_stopped(pid)
-    }
-}
-
-/// The enabled steps, as indexes of ready steps.
-#[derive(Debug, Clone, Default)]
-struct Enabled {
-    indexes: IndexSet,
-    /// No step was taken since the last refresh.
-    is_known: bool,
-}
-
-/// The ready step at an index; the timer follows the last.
-fn step_at(ready: &Ready, at: usize) -> Step {
-    ready.get(at).unwrap_or(Step::Timer)
-}
-
-/// A hash of the next action of a process, if `step` is a step of a process.
-fn hash_of_next<P>(running: &[Option<CowArc<RunningProcess<P>>>], step: Step) -> u64 {
-    let Step::Run(pid) = step else { return 0 };
-    let running = running.get(pid.index()).and_then(Option::as_ref);
-    FixedState::default().hash_one(running.and_then(|running| running.next.as_ref()))
 }
 
 #[cfg(test)]
