@@ -35,7 +35,7 @@ static OURS: LazyLock<Families> = LazyLock::new(|| {
 
 /// The worker's request, or the echoed message, as `forms.cjs` reports them.
 #[derive(Debug, Deserialize)]
-struct End {
+struct ReportedEnd {
     #[serde(default)]
     shared: bool,
     key: Option<String>,
@@ -67,17 +67,17 @@ impl Families {
         if form.contains("ipv6Only: true") || form.contains("ipv6Only: 1") {
             return;
         }
-        let Ok(end) = serde_json::from_value::<End>(end.clone()) else { return };
+        let Ok(end) = serde_json::from_value::<ReportedEnd>(end.clone()) else { return };
         let (family, meaning) = match end {
-            End { json: Some(json), .. } if is_sent_unchanged(&json) => (&mut self.send, json),
-            End { shared: true, key: Some(key), .. } => match host(&key) {
+            ReportedEnd { json: Some(json), .. } if is_sent_unchanged(&json) => (&mut self.send, json),
+            ReportedEnd { shared: true, key: Some(key), .. } => match host(&key) {
                 Some(host) => (&mut self.listen, host),
                 None => return,
             },
-            End { shared: true, path: Some(true), mode: Some(PLAIN_MODE), .. } => {
+            ReportedEnd { shared: true, path: Some(true), mode: Some(PLAIN_MODE), .. } => {
                 (&mut self.listen, "path".to_owned())
             }
-            End { shared: true, r#type: Some(kind), address: Some(address), .. } => {
+            ReportedEnd { shared: true, r#type: Some(kind), address: Some(address), .. } => {
                 let is_any = ["0.0.0.0", "::"].contains(&address.as_str());
                 (&mut self.bind, if is_any { kind } else { format!("{kind} {address}") })
             }

@@ -26,7 +26,7 @@ mod regressions;
 mod target;
 
 use regressions::Regressions;
-use target::{Finding, Target, schedule};
+use target::{ExploreTarget, Finding, schedule};
 
 /// How many worlds an exhaustive search has seen.
 static SEEN: AtomicUsize = AtomicUsize::new(0);
@@ -79,15 +79,15 @@ impl Explore {
         let unknown = match paths.scenario(&self.scenario) {
             Ok(scenario) => {
                 let exceptions = paths.exceptions()?;
-                return self.explore(&Target::of(&scenario, exceptions, faults, self.strikes), &file);
+                return self.explore(&ExploreTarget::of(&scenario, exceptions, faults, self.strikes), &file);
             }
             Err(unknown) => unknown,
         };
         if let Ok(serve) = self.scenario.parse::<scenarios::Scenario<ReplyServer>>() {
-            return self.explore(&Target::own(&serve, faults, self.strikes), &file);
+            return self.explore(&ExploreTarget::own(&serve, faults, self.strikes), &file);
         }
         if let Ok(plan) = self.scenario.parse::<scenarios::Scenario<RandomProgram>>() {
-            return self.explore(&Target::own(&plan, faults, self.strikes), &file);
+            return self.explore(&ExploreTarget::own(&plan, faults, self.strikes), &file);
         }
         Err(CliError(format!(
             "{unknown}\nor one of the simulator's own: standard, serve-<workers>-<clients>, or plan-... (`explore --help`)"
@@ -96,14 +96,14 @@ impl Explore {
 
     fn explore<P: Program + Send + Sync>(
         &self,
-        target: &Target<P>,
+        target: &ExploreTarget<P>,
         file: &Path,
     ) -> Result<Outcome, CliError> {
         let regressions = Regressions::load(file)?;
         let _home = interrupt::listen()?;
         if let Some((finding, run)) = again(target, &regressions)? {
             print("A regression: this run has failed before.\n")?;
-            return explain(target, &finding, &run, Nearest::Searched).map(|()| Outcome::Fails);
+            return explain(target, &finding, &run, NearestSearch::Searched).map(|()| Outcome::Fails);
         }
         let found = if self.exhaustive { self.all(target)? } else { self.sample(target)? };
         match found {
@@ -117,16 +117,16 @@ impl Explore {
                 }
                 if interrupt::is_stopped() {
                     eprintln!("interrupted: shrinking ended early");
-                    return explain(target, &finding, &shrunk, Nearest::Untried)
+                    return explain(target, &finding, &shrunk, NearestSearch::Untried)
                         .map(|()| Outcome::Interrupted);
                 }
-                explain(target, &finding, &shrunk, Nearest::Searched).map(|()| Outcome::Fails)
+                explain(target, &finding, &shrunk, NearestSearch::Searched).map(|()| Outcome::Fails)
             }
         }
     }
 
     /// The smallest run that fails in the same way, among those tried until an interruption or the deadline.
-    fn shrink<P: Program>(&self, target: &Target<P>, finding: &Finding, run: Run<P>) -> Run<P> {
+    fn shrink<P: Program>(&self, target: &ExploreTarget<P>, finding: &Finding, run: Run<P>) -> Run<P> {
         let progress = Progress::endless("shrinking");
         let fails = |run: &Run<P>| {
             target.finding(run.world(), &run.outcome()).is_some_and(|one: Finding| one.kind == finding.kind)
@@ -137,7 +137,7 @@ impl Explore {
         shrunk
     }
 
-    fn sample<P: Program + Send + Sync>(&self, target: &Target<P>) -> Result<Found<P>, CliError> {
+    fn sample<P: Program + Send + Sync>(&self, target: &ExploreTarget<P>) -> Result<Found<P>, CliError> {
         let jobs = self.jobs.or_else(|| thread::available_parallelism().ok().map(NonZero::get)).unwrap_or(1);
         let progress = Progress::of_many(self.seeds, "runs");
         let jobs = jobs.min(MOST_JOBS).min(usize::try_from(self.seeds).unwrap_or(usize::MAX));
@@ -163,7 +163,7 @@ impl Explore {
         Ok(Found::Nothing)
     }
 
-    fn all<P: Program>(&self, target: &Target<P>) -> Result<Found<P>, CliError> {
+    fn all<P: Program>(&self, target: &ExploreTarget<P>) -> Result<Found<P>, CliError> {
         let memory = self.memory.saturating_mul(1 << 20);
         let budget = Budget::from(self.worlds).in_bytes(memory).until(&interrupt::STOPPED).counted_in(&SEEN);
         let progress = Progress::of_many(self.worlds as u64, "worlds, at most");
@@ -212,7 +212,7 @@ fn watch(at_most: Duration) {
 
 /// Whether to search for the nearest passing run, which takes time.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Nearest {
+enum NearestSearch {
     Searched,
     Untried,
 }
@@ -226,7 +226,7 @@ enum Found<P: Program> {
 
 /// The first regression that fails again.
 fn again<P: Program>(
-    target: &Target<P>,
+    target: &ExploreTarget<P>,
     regressions: &Regressions,
 ) -> Result<Option<(Finding, Run<P>)>, CliError> {
     let lines = regressions.of(target.name());
@@ -247,10 +247,10 @@ fn again<P: Program>(
 
 /// Prints the run, the difference to the nearest passing run, and last the replay line.
 fn explain<P: Program>(
-    target: &Target<P>,
+    target: &ExploreTarget<P>,
     finding: &Finding,
     run: &Run<P>,
-    nearest: Nearest,
+    nearest: NearestSearch,
 ) -> Result<(), CliError> {
     let trace = run.trace();
     let finding = target
@@ -262,7 +262,7 @@ fn explain<P: Program>(
     print(format_args!(
         "faults: {faults}, switches: {switches}, interruptions: {interruptions}\n{finding}\n\n"
     ))?;
-    let is_searched = nearest == Nearest::Searched;
+    let is_searched = nearest == NearestSearch::Searched;
     match is_searched.then(|| difference::nearest(target, run)) {
         Some(Some(other)) => print(difference::between(&trace, &other.trace()))?,
         Some(None) => print("No near run passes.\n")?,

@@ -60,7 +60,7 @@ impl From<io::Error> for FormsError {
 
 /// A line of the script, before and after a form.
 #[derive(Debug, Deserialize)]
-struct Line {
+struct ScriptLine {
     form: usize,
     outcome: Option<Value>,
 }
@@ -188,7 +188,7 @@ enum End {
 fn add(outcomes: &mut Vec<Option<Value>>, said: &str) -> Result<bool, FormsError> {
     let mut begun = false;
     for line in said.lines() {
-        let Ok(Line { form, outcome }) = serde_json::from_str(line) else {
+        let Ok(ScriptLine { form, outcome }) = serde_json::from_str(line) else {
             return Err(FormsError::Script(line.to_owned()));
         };
         if form != outcomes.len() {

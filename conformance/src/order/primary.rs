@@ -66,7 +66,7 @@ pub(super) fn check_codes(scenario: &Scenario, lines: &[Observation]) -> Option<
 
 struct Primary {
     farewells: Farewells,
-    lives: BTreeMap<u64, Life>,
+    lives: BTreeMap<u64, WorkerLines>,
 }
 
 impl Primary {
@@ -95,7 +95,7 @@ const ONCE: [&str; 4] = ["fork", "online", "disconnect", "exit"];
 
 /// The lines of the primary about one worker.
 #[derive(Default)]
-struct Life {
+struct WorkerLines {
     once: BTreeSet<String>,
     after_disconnect: Option<bool>,
     unlisted: bool,
@@ -105,7 +105,7 @@ struct Life {
     torn: bool,
 }
 
-impl Life {
+impl WorkerLines {
     fn had(&self, what: &str) -> bool {
         self.once.contains(what)
     }

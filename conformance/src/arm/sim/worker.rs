@@ -193,10 +193,7 @@ impl SimWorker {
             WorkerCommand::SendJson { json } => {
                 let _ = worker.send(translate::json(&json));
             }
-            WorkerCommand::TrySend { text } => {
-                let sent = worker.send(Value::String(text.clone())).is_ok();
-                self.writer.write(process, &vocabulary::tried(None, &text, sent));
-            }
+            WorkerCommand::TrySend { text } => self.try_send(worker, process, &text),
             WorkerCommand::SendReserved => {
                 // The reserved message is rejected here; Node swallows it.
                 let _ = worker.send(vocabulary::reserved());
@@ -216,11 +213,7 @@ impl SimWorker {
                 process.block(worker, None);
                 return Going::Break(());
             }
-            WorkerCommand::LeaveChildWithChannel => {
-                if let Some(ReplyTarget::Connection(connection)) = target {
-                    process.leave_child(connection);
-                }
-            }
+            WorkerCommand::LeaveChildWithChannel => leave_child(process, target),
             WorkerCommand::BlockUntilPath { path } => process.block(worker, Some(&format!("{PLACE}/{path}"))),
             WorkerCommand::Reply { text } => sockets::reply(process, target, &text),
             WorkerCommand::End => sockets::end(process, target),
@@ -233,6 +226,11 @@ impl SimWorker {
             }
         }
         Going::Continue(())
+    }
+
+    fn try_send(&mut self, worker: &mut Worker, process: &mut Process<'_>, text: &str) {
+        let sent = worker.send(Value::String(text.to_owned())).is_ok();
+        self.writer.write(process, &vocabulary::tried(None, text, sent));
     }
 
     /// Writes a line about this process, if that is the command.
@@ -278,6 +276,13 @@ impl SimWorker {
         if let Some((listener, _)) = servers.find(|(_, server)| server.name == name) {
             worker.close(*listener);
         }
+    }
+}
+
+/// Starts a child that holds the channel and this connection.
+fn leave_child(process: &mut Process<'_>, target: Option<ReplyTarget>) {
+    if let Some(ReplyTarget::Connection(connection)) = target {
+        process.leave_child(connection);
     }
 }
 

@@ -213,10 +213,7 @@ impl UnixWorker {
             WorkerCommand::SendJson { json } => {
                 let _ = self.worker.send(translate::json(&json));
             }
-            WorkerCommand::TrySend { text } => {
-                let sent = self.worker.send(Value::String(text.clone())).is_ok();
-                self.write(&vocabulary::tried(None, &text, sent));
-            }
+            WorkerCommand::TrySend { text } => self.try_send(&text),
             WorkerCommand::SendReserved => {
                 // The reserved message is rejected here; Node swallows it.
                 let _ = self.worker.send(vocabulary::reserved());
@@ -255,6 +252,11 @@ impl UnixWorker {
             WorkerCommand::Crash => self.worker.exit(UNCAUGHT),
             WorkerCommand::Raise { signal } => super::die(signal),
         }
+    }
+
+    fn try_send(&self, text: &str) {
+        let sent = self.worker.send(Value::String(text.to_owned())).is_ok();
+        self.write(&vocabulary::tried(None, text, sent));
     }
 
     /// Writes a line about this process, if that is the command.

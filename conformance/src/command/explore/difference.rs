@@ -9,7 +9,7 @@ use cluster_sim::prop::Run;
 use cluster_sim::{Crossing, Program, Row, Schedule, Trace};
 
 use super::super::interrupt;
-use super::target::Target;
+use super::target::ExploreTarget;
 
 /// How many runs are tried.
 const TRIES: usize = 20_000;
@@ -19,7 +19,7 @@ const EFFORT: u64 = 2_000_000;
 const SHOWN: usize = 4;
 
 /// The passing run with the longest common prefix of choices.
-pub(super) fn nearest<P: Program>(target: &Target<P>, run: &Run<P>) -> Option<Run<P>> {
+pub(super) fn nearest<P: Program>(target: &ExploreTarget<P>, run: &Run<P>) -> Option<Run<P>> {
     let schedule = run.world().schedule();
     let taken = schedule.taken();
     let values: Vec<u32> = taken.iter().map(|choice| choice.value).collect();

@@ -6,7 +6,7 @@ use std::thread;
 use cluster_sim::Program;
 
 use super::super::interrupt;
-use super::target::{Target, schedule};
+use super::target::{ExploreTarget, schedule};
 
 /// The interval of progress reports, in runs.
 const TOLD_EVERY: u64 = 64;
@@ -36,7 +36,7 @@ struct Shared {
 
 /// Runs the schedules `0..seeds`, until one fails or the user interrupts.
 pub(super) fn search<P: Program + Send + Sync>(
-    target: &Target<P>,
+    target: &ExploreTarget<P>,
     seeds: u64,
     jobs: usize,
     reached: &(dyn Fn(u64) + Sync),
@@ -53,7 +53,7 @@ pub(super) fn search<P: Program + Send + Sync>(
     SearchResult { found: Some(found).filter(|found| *found < seeds), runs, steps, struck }
 }
 
-fn work<P: Program>(target: &Target<P>, shared: &Shared, reached: &(dyn Fn(u64) + Sync)) {
+fn work<P: Program>(target: &ExploreTarget<P>, shared: &Shared, reached: &(dyn Fn(u64) + Sync)) {
     while !interrupt::is_stopped() {
         let seed = shared.next.fetch_add(1, Ordering::Relaxed);
         // A failure of another thread has a smaller number than all that are left.

@@ -26,7 +26,7 @@ const SURPRISES: u8 = 3;
 type Judge<P> = Box<dyn Fn(&World<P>) -> Option<Finding> + Send + Sync>;
 
 /// See the module.
-pub(super) struct Target<P> {
+pub(super) struct ExploreTarget<P> {
     name: String,
     world: World<P>,
     strikes: u8,
@@ -50,7 +50,7 @@ impl Finding {
     }
 }
 
-impl Target<ScenarioProgram> {
+impl ExploreTarget<ScenarioProgram> {
     /// A scenario of conformance. The contract applies if no armed fault is visible to observers.
     pub(super) fn of(scenario: &Scenario, exceptions: Exceptions, faults: Faults, strikes: u8) -> Self {
         let faults = faults.limit(strikes);
@@ -59,11 +59,17 @@ impl Target<ScenarioProgram> {
         let judged = scenario.clone();
         let judge: Judge<ScenarioProgram> = Box::new(move |world| judge(world, &judged, &exceptions));
         let promise = if is_healthy { KEPT } else { UNJUDGED };
-        Target { name: scenario.name.clone(), world, strikes, judge: is_healthy.then_some(judge), promise }
+        ExploreTarget {
+            name: scenario.name.clone(),
+            world,
+            strikes,
+            judge: is_healthy.then_some(judge),
+            promise,
+        }
     }
 }
 
-impl<P: Program> Target<P> {
+impl<P: Program> ExploreTarget<P> {
     /// One of the simulator's own scenarios, without a contract.
     pub(super) fn own(scenario: &scenarios::Scenario<P>, faults: Faults, strikes: u8) -> Self
     where
@@ -71,7 +77,7 @@ impl<P: Program> Target<P> {
     {
         let world = scenario.world().with_faults(faults.limit(strikes));
         let promise = "Every check of the simulator passes; its own scenarios have no contract.";
-        Target { name: scenario.to_string(), world, strikes, judge: None, promise }
+        ExploreTarget { name: scenario.to_string(), world, strikes, judge: None, promise }
     }
 
     pub(super) fn name(&self) -> &str {
