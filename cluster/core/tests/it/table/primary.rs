@@ -55,18 +55,18 @@ fn commands() -> Vec<Input<Primary>> {
 /// The lines of the worker.
 fn lines() -> Vec<Input<Primary>> {
     vec![
-        ("it says online", read(ONLINE, None)),
+        ("it reports online", read(ONLINE, None)),
         ("it asks to listen", read(QUERY, None)),
-        ("it says listening", read(LISTENING, None)),
+        ("it reports a server", read(LISTENING, None)),
         ("the descriptor arrives", read(r#"{"cmd":"NODE_HANDLE_ACK"}"#, None)),
         ("the descriptor is lost", read(r#"{"cmd":"NODE_HANDLE_NACK"}"#, None)),
         ("it takes the connection", read(ACCEPTED, None)),
         ("it refuses the connection", read(REFUSED, None)),
         ("it closes its server", read(CLOSE, None)),
-        ("it wants to go", read(GOODBYE, None)),
-        ("it says something", read(r#"{"hello":"primary"}"#, None)),
-        ("it says rubbish", read("-", None)),
-        ("it sends a descriptor nobody wants", read("1", Some(SocketId(9)))),
+        ("it requests to exit", read(GOODBYE, None)),
+        ("it sends a message", read(r#"{"hello":"primary"}"#, None)),
+        ("it sends garbage", read("-", None)),
+        ("it sends a stray descriptor", read("1", Some(SocketId(9)))),
     ]
 }
 
@@ -128,7 +128,7 @@ fn state_times_input() {
         ("binding", binding),
         ("serving", serving),
         ("a connection is handed out", handed),
-        ("asked to go, a connection handed out", leaving),
+        ("asked to exit, a connection handed out", leaving),
         ("disconnected, not dead", disconnected),
         ("dead, not disconnected", dead),
     ];

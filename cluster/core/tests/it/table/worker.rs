@@ -66,10 +66,10 @@ fn events() -> Vec<Input<Worker>> {
         ("the socket does not listen", deaf),
         ("a connection is offered", read(NEWCONN, Some(SocketId(2)))),
         ("the socket accepts", accepted),
-        ("it is to go", read(DISCONNECT, None)),
-        ("it may go", read(GO, None)),
-        ("the primary says something", read(r#"{"hello":"worker"}"#, None)),
-        ("the primary says rubbish", read("", None)),
+        ("it is asked to exit", read(DISCONNECT, None)),
+        ("its exit is confirmed", read(GO, None)),
+        ("the primary sends a message", read(r#"{"hello":"worker"}"#, None)),
+        ("the primary sends garbage", read("", None)),
         ("the primary cannot be written to", broken),
         ("the channel is closed", closed()),
     ]
@@ -94,10 +94,10 @@ fn state_times_input() {
         ("a connection is offered", offered),
         ("a connection is ours", connected),
         ("serving a shared socket", sharing),
-        ("told to go, a connection open", draining),
-        ("going by itself", leaving),
+        ("asked to exit, a connection open", draining),
+        ("exiting by itself", leaving),
         ("ending itself", destroying),
-        ("the channel is gone", lost),
+        ("the channel is closed", lost),
     ];
     let inputs: Vec<Input<Worker>> = commands().into_iter().chain(events()).collect();
     let summary = |worker: &Worker| {
