@@ -17,6 +17,7 @@ pub enum ConnectionState {
 
 /// The reason for closing a queued connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum CloseReason {
     /// No worker listens at the handle.
     NoListener,

@@ -5,6 +5,7 @@ use core::fmt;
 /// A violation of the protocol by a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "each variant documents its fields")]
+#[non_exhaustive]
 pub enum Violation {
     /// A line that is not JSON, or an empty line; in the 'advanced' serialization, a payload that V8 does not write.
     Malformed,

@@ -15,6 +15,7 @@ use crate::spawn_options::SpawnOptions;
 
 /// The reason why a fork was rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ForkError {
     /// `stdio` contains no channel. Node: `ERR_CHILD_PROCESS_IPC_REQUIRED`.
     NoChannel,
