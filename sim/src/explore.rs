@@ -15,6 +15,7 @@ use crate::schedule::Schedule;
 use crate::world::World;
 
 mod beam;
+mod forecast;
 mod front;
 mod guided;
 mod search;
@@ -189,11 +190,15 @@ pub fn observed<'a>(observations: impl Iterator<Item = &'a Observation>) -> Obse
     observed
 }
 
-/// What is tried first, and which part of the budget each has.
-const HASTES: [(Haste, usize); 3] = [
-    (Haste { reads: Reads::Never, primary: true }, 4),
-    (Haste { reads: Reads::Observed, primary: true }, 8),
-    (Haste { reads: Reads::Never, primary: false }, 8),
+/// The guided searches in order, and the share of the budget of each: one in so many worlds.
+const HASTES: [(Haste, usize); 7] = [
+    (Haste { reads: Reads::OneByOne, primary: true, finished: true, prunes: true }, 16),
+    (Haste { reads: Reads::Never, primary: true, finished: false, prunes: true }, 16),
+    (Haste { reads: Reads::Never, primary: true, finished: false, prunes: false }, 8),
+    (Haste { reads: Reads::OneByOne, primary: true, finished: true, prunes: false }, 8),
+    (Haste { reads: Reads::Never, primary: true, finished: true, prunes: true }, 8),
+    (Haste { reads: Reads::Observed, primary: true, finished: false, prunes: false }, 16),
+    (Haste { reads: Reads::Never, primary: false, finished: false, prunes: false }, 8),
 ];
 
 /// The beams that are tried before everything is, and how many paths each keeps.

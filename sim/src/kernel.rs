@@ -137,6 +137,24 @@ impl Kernel {
         &self.processes[pid.index()]
     }
 
+    /// Whether a process exists and has not ended.
+    pub(crate) fn is_alive(&self, pid: Pid) -> bool {
+        self.processes.get(pid.index()).is_some_and(|process| process.is_alive())
+    }
+
+    /// Whether a process has started and ended.
+    pub(crate) fn has_ended(&self, pid: Pid) -> bool {
+        let phase = self.processes.get(pid.index()).map(|process| process.phase);
+        matches!(phase, Some(Phase::Dead(_) | Phase::Reaped))
+    }
+
+    /// Whether a socket of a process is one that clients connect to.
+    pub(crate) fn is_listener(&self, pid: Pid, id: SocketId) -> bool {
+        let descriptor = self.process(pid).descriptor(id);
+        descriptor
+            .is_some_and(|descriptor| matches!(self.file(descriptor.file).kind, SocketKind::Listener(_)))
+    }
+
     pub(crate) fn process_mut(&mut self, pid: Pid) -> &mut ProcessEntry {
         self.touched |= Dependencies::process(pid);
         &mut self.processes[pid.index()]

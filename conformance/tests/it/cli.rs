@@ -9,3 +9,4 @@ mod forms;
 mod fuzz;
 mod help;
 mod interrupt;
+mod terminate;

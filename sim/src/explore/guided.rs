@@ -9,7 +9,8 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 
-use super::search::{Goal, Search, Turn, following};
+use super::forecast::Forecasts;
+use super::search::{Goal, Search, Turn, choices, following};
 use super::visited::Visited;
 use crate::event::Actor;
 use crate::program::Program;
@@ -37,6 +38,10 @@ pub(super) struct Haste {
     pub(super) reads: Reads,
     /// The primary ends its reaction before others act.
     pub(super) primary: bool,
+    /// A worker that has observed everything still runs at once, and is killed at once.
+    pub(super) finished: bool,
+    /// Whether a worker in doubt prunes a node, or only ranks it behind others.
+    pub(super) prunes: bool,
 }
 
 /// Which reads of workers happen at once. Two messages in one read can have another effect than in two.
@@ -45,6 +50,8 @@ pub(super) enum Reads {
     Never,
     /// Those by which the worker observes what is wanted next.
     Observed,
+    /// Those of workers without sockets, whose only inputs are the messages of the primary, one by one.
+    OneByOne,
 }
 
 /// How a step is taken.
@@ -79,12 +86,16 @@ enum Next<P> {
 /// How much farther from the goal a node is for each input that does not fit, in observations.
 const STUCK: usize = 2;
 
+/// How much farther for each worker in doubt.
+const DOUBT: usize = 3;
+
 /// See the module.
 pub(super) struct Guided<'a> {
     search: Search<'a>,
     haste: Haste,
     seen: Visited,
     wanted: usize,
+    forecasts: Forecasts,
 }
 
 impl<'a> Guided<'a> {
@@ -93,7 +104,7 @@ impl<'a> Guided<'a> {
             Goal::Seeing(wanted) => wanted.iter().map(|(_, texts)| texts.len()).sum(),
             Goal::Failing => 0,
         };
-        Guided { search, haste, seen: Visited::new(), wanted }
+        Guided { search, haste, seen: Visited::new(), wanted, forecasts: Forecasts::default() }
     }
 
     /// The choices that lead to the goal, if it was found within the budget; and how many different worlds with a choice were
@@ -118,9 +129,14 @@ impl<'a> Guided<'a> {
             Settled::Goal(path) => return Some(path),
             Settled::DeadEnd => {}
             Settled::Open(node, stuck) => {
-                if self.seen.see(self.search.hash(&node.world, &node.progress), 0).is_none() {
+                let doubtful = self.forecasts.doubtful(&mut self.search, &node.world, &node.progress);
+                let doubtful = doubtful.filter(|&doubtful| doubtful == 0 || !self.haste.prunes);
+                if let Some(doubtful) = doubtful
+                    && self.seen.see(self.search.hash(&node.world, &node.progress), 0).is_none()
+                {
                     let unreported = node.world.kernel.unreported();
-                    open.put(self.wanted - node.made() + STUCK * stuck + unreported, *node);
+                    let distance = self.wanted - node.made() + STUCK * stuck + DOUBT * doubtful + unreported;
+                    open.put(distance, *node);
                 }
             }
         }
@@ -202,8 +218,20 @@ impl<'a> Guided<'a> {
         match step {
             Step::Run(Pid::PRIMARY) if !self.haste.primary => Urgency::Later,
             Step::Run(pid) if is_dying(pid) || world.is_about_to_close_channel(pid) => Urgency::Later,
+            // A client that waits for a line of this reaction may connect before the listener closes.
+            Step::Run(pid) if world.is_about_to_close_listener(pid) && self.has_unfinished_clients(node) => {
+                Urgency::Later
+            }
             // A worker that has shown everything may be killed before it does anything more.
-            Step::Run(pid) if pid != Pid::PRIMARY && !self.is_wanted(node, pid.into()) => Urgency::Later,
+            Step::Run(pid) | Step::Signal(pid, _)
+                if pid != Pid::PRIMARY && !self.is_wanted(node, pid.into()) =>
+            {
+                if self.haste.finished {
+                    Urgency::Soon
+                } else {
+                    Urgency::Later
+                }
+            }
             // A client that breaks off sees nothing more.
             Step::ClientAction(client)
                 if self.is_wanted(node, Actor::Client(client)) || world.kernel.looks_up_sockets(client) =>
@@ -221,12 +249,27 @@ impl<'a> Guided<'a> {
                 Urgency::Later
             }
             Step::Read(..) if self.haste.reads == Reads::Never => Urgency::Later,
+            Step::Read(pid, _)
+                if self.haste.reads == Reads::OneByOne
+                    && world.kernel.process(pid).descriptors().is_empty() =>
+            {
+                Urgency::Soon
+            }
             Step::Read(..) | Step::Accept(..) | Step::Receive(..) => Urgency::Observed,
             Step::Start(_) | Step::Writable(..) => Urgency::Soon,
             Step::Signal(..) | Step::Reap(_) | Step::CloseInherited(_) | Step::Continue(_) | Step::Timer => {
                 Urgency::Later
             }
         }
+    }
+
+    /// Whether a client is to observe more.
+    fn has_unfinished_clients<P>(&self, node: &Node<P>) -> bool {
+        let Goal::Seeing(wanted) = &self.search.goal else { return false };
+        let is_unfinished = |((actor, texts), made): (&(Actor, &[String]), &usize)| {
+            matches!(actor, Actor::Client(_)) && *made < texts.len()
+        };
+        wanted.iter().zip(&node.progress).any(is_unfinished)
     }
 
     /// Whether an observer is to see more.
@@ -240,13 +283,6 @@ impl<'a> Guided<'a> {
     fn may_die_first<P>(&self, node: &Node<P>, step: Step) -> bool {
         matches!(step, Step::Run(pid) if !self.is_wanted(node, pid.into()))
     }
-}
-
-/// What is chosen for this of `n` steps. Where there is only one, it is not chosen.
-fn choices(n: usize, at: usize, inside: &[u32]) -> Vec<u32> {
-    let step = u32::try_from(at).expect("few steps are enabled");
-    let step = (n > 1).then_some(step);
-    step.into_iter().chain(inside.iter().copied()).collect()
 }
 
 /// The nodes that are not expanded yet, by how far they are from the goal.

@@ -372,6 +372,13 @@ impl<'a> Search<'a> {
 #[derive(Hash)]
 struct Seen<'a, P: Hash>(&'a World<P>, &'a [usize], Option<&'a CowArc<Checks>>);
 
+/// The choices that take the enabled step `at` of `n`, and the choices inside it. One step alone is no choice.
+pub(super) fn choices(n: usize, at: usize, inside: &[u32]) -> Vec<u32> {
+    let step = u32::try_from(at).expect("few steps are enabled");
+    let step = (n > 1).then_some(step);
+    step.into_iter().chain(inside.iter().copied()).collect()
+}
+
 /// The choices after these, as in counting, while the first `fixed` stand: the last one that can be larger is.
 pub(super) fn following(taken: &[Choice], fixed: usize) -> Option<Vec<u32>> {
     let last = taken.iter().rposition(|choice| choice.value + 1 < choice.of).filter(|&last| last >= fixed)?;

@@ -49,6 +49,22 @@ impl<P: Program> World<P> {
         )
     }
 
+    /// Whether the next call of a process closes a listener, after which clients are refused.
+    pub(crate) fn is_about_to_close_listener(&self, pid: Pid) -> bool {
+        let process = self.running.get(pid.index()).and_then(Option::as_ref);
+        match process.and_then(|process| process.next.as_ref()) {
+            Some(NextAction::Call(Call::Close { socket })) => self.kernel.is_listener(pid, *socket),
+            Some(
+                NextAction::Begin
+                | NextAction::Call(_)
+                | NextAction::Primary(_)
+                | NextAction::Worker(_)
+                | NextAction::Exit(_),
+            )
+            | None => false,
+        }
+    }
+
     /// Whether the `n`th enabled step has a single outcome.
     pub(crate) fn is_certain(&self, n: usize) -> bool {
         let step = self.enabled(n);

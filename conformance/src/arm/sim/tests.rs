@@ -6,6 +6,8 @@ use super::*;
 use crate::observation::Line;
 use crate::scenario::DIRECTORY;
 
+mod searches;
+
 fn scenario(name: &str) -> Scenario {
     let path = Path::new(DIRECTORY).join(name).with_extension("json");
     Scenario::load(&path).unwrap_or_else(|mistake| unreachable!("{mistake}"))

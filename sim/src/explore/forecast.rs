@@ -1,0 +1,178 @@
+//! Forecasts that a worker can no longer observe what is wanted of it, by running the worker ahead, alone, on the messages
+//! that the primary has already sent.
+//!
+//! A forecast prunes the guided search, which may miss runs; no "no" to a trace rests on it.
+
+use std::collections::HashMap;
+
+use cluster_core::ChannelId;
+use foldhash::fast::FixedState;
+
+use super::search::{Goal, Search, Turn, choices};
+use crate::cow::{Fingerprint, fingerprint};
+use crate::event::Actor;
+use crate::program::Program;
+use crate::step::{Pid, Step};
+use crate::world::World;
+
+/// What the messages in a worker's channel lead to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Outlook {
+    /// The wanted observations are possible, or inputs from other sources decide.
+    Open,
+    /// Possible only if a read returns these messages together with one that is not sent yet.
+    Doubtful,
+    /// Impossible.
+    Lost,
+}
+
+/// Steps of one forecast; a longer one is taken for open.
+const STEPS: usize = 200;
+
+/// Forecasts that are kept, at most.
+const KEPT: usize = 100_000;
+
+/// See the module. Forecasts are kept by the state of the worker and of its channel.
+#[derive(Debug, Default)]
+pub(super) struct Forecasts {
+    known: HashMap<Fingerprint, Outlook, FixedState>,
+}
+
+impl Forecasts {
+    /// How many workers are in doubt; `None` if an observer cannot observe what is wanted of it.
+    pub(super) fn doubtful<P: Program>(
+        &mut self,
+        search: &mut Search<'_>,
+        world: &World<P>,
+        progress: &[usize],
+    ) -> Option<usize> {
+        let path = std::mem::take(&mut search.path);
+        let mut doubtful = Some(0);
+        for (at, made) in progress.iter().enumerate() {
+            let outlook = match unfinished(search, at, *made) {
+                Some(pid) => self.outlook(search, world, progress, pid),
+                None => Outlook::Open,
+            };
+            doubtful = match outlook {
+                Outlook::Open => doubtful,
+                Outlook::Doubtful => doubtful.map(|doubtful| doubtful + 1),
+                Outlook::Lost => None,
+            };
+        }
+        search.path = path;
+        doubtful
+    }
+
+    fn outlook<P: Program>(
+        &mut self,
+        search: &mut Search<'_>,
+        world: &World<P>,
+        progress: &[usize],
+        pid: Pid,
+    ) -> Outlook {
+        if world.kernel.has_ended(pid) {
+            return Outlook::Lost;
+        }
+        if pid == Pid::PRIMARY || !world.kernel.is_alive(pid) || !world.schedule().faults().is_none() {
+            return Outlook::Open;
+        }
+        let Some((channel, side)) = world.kernel.channel(pid, ChannelId::PRIMARY) else {
+            return Outlook::Open;
+        };
+        let made = search.observer(pid.into()).map(|at| progress[at]);
+        let (host, process) = (world.running.get(pid.index()), world.kernel.process(pid));
+        let is_connected = channel.is_connected(side);
+        let state = fingerprint(&(host, process, channel.end(side), is_connected, made));
+        if let Some(&outlook) = self.known.get(&state) {
+            return outlook;
+        }
+        let outlook = Ahead { search, pid, steps: STEPS }.run(world.clone(), progress.to_vec());
+        if self.known.len() >= KEPT {
+            self.known.clear();
+        }
+        self.known.insert(state, outlook);
+        outlook
+    }
+}
+
+/// The process of this observer, if more is wanted of it.
+fn unfinished(search: &Search<'_>, at: usize, made: usize) -> Option<Pid> {
+    let Goal::Seeing(wanted) = &search.goal else { return None };
+    let (actor, texts) = wanted[at];
+    if made >= texts.len() {
+        return None;
+    }
+    match actor {
+        Actor::Primary => Some(Pid::PRIMARY),
+        Actor::Worker(worker) => Some(worker.into()),
+        Actor::Client(_) => None,
+    }
+}
+
+/// One worker, which runs ahead of all others.
+struct Ahead<'a, 'b> {
+    search: &'a mut Search<'b>,
+    pid: Pid,
+    /// Steps that remain.
+    steps: usize,
+}
+
+impl Ahead<'_, '_> {
+    /// Runs the worker until it waits for another process, has observed everything, or cannot.
+    fn run<P: Program>(&mut self, mut world: World<P>, mut progress: Vec<usize>) -> Outlook {
+        loop {
+            if world.kernel.has_ended(self.pid) {
+                return if self.is_done(&progress) { Outlook::Open } else { Outlook::Lost };
+            }
+            // Whatever has a socket may receive something else first.
+            let has_sockets = !world.kernel.process(self.pid).descriptors().is_empty();
+            if has_sockets || self.steps == 0 || self.is_done(&progress) {
+                return Outlook::Open;
+            }
+            let n = world.refresh();
+            let Some(at) = (0..n).find(|&at| self.is_own(world.enabled(at))) else {
+                let read = (0..n).find(|&at| world.enabled(at) == Step::Read(self.pid, ChannelId::PRIMARY));
+                return read.map_or(Outlook::Open, |at| self.read(&world, &progress, n, at));
+            };
+            if self.step(&mut world, &mut progress, &choices(n, at, &[])) != Turn::GoOn {
+                return Outlook::Lost;
+            }
+        }
+    }
+
+    /// The best of what the reads of one message, of two, and so on lead to.
+    fn read<P: Program>(&mut self, world: &World<P>, progress: &[usize], n: usize, at: usize) -> Outlook {
+        let writes = world.kernel.waiting_writes(self.pid, ChannelId::PRIMARY);
+        let channel = world.kernel.channel(self.pid, ChannelId::PRIMARY);
+        let is_connected = channel.is_some_and(|(channel, side)| channel.is_connected(side));
+        let mut best = Outlook::Lost;
+        for taken in 1..=writes.max(1) {
+            if best == Outlook::Open || self.steps == 0 {
+                return Outlook::Open;
+            }
+            let (mut world, mut progress) = (world.clone(), progress.to_vec());
+            let inside = if taken >= writes { 0 } else { u32::try_from(taken).expect("few writes wait") };
+            let turn = self.step(&mut world, &mut progress, &choices(n, at, &[inside]));
+            let outlook = if turn == Turn::GoOn { self.run(world, progress) } else { Outlook::Lost };
+            let may_grow = taken >= writes && is_connected;
+            best = best.min(if may_grow { outlook.min(Outlook::Doubtful) } else { outlook });
+        }
+        best
+    }
+
+    fn step<P: Program>(&mut self, world: &mut World<P>, progress: &mut [usize], choices: &[u32]) -> Turn {
+        self.steps = self.steps.saturating_sub(1);
+        self.search.step(world, progress, choices)
+    }
+
+    /// Whether a step belongs to this worker alone.
+    fn is_own(&self, step: Step) -> bool {
+        matches!(step, Step::Run(pid) | Step::Start(pid) | Step::Writable(pid, _) if pid == self.pid)
+    }
+
+    fn is_done(&self, progress: &[usize]) -> bool {
+        self.search
+            .observer(self.pid.into())
+            .is_none_or(|at| unfinished(self.search, at, progress[at]).is_none())
+    }
+}
