@@ -196,7 +196,7 @@ impl Inner {
         let mut driver = self.lock();
         // A program that has killed its worker empties no inbox, and a primary that has exited left little unread.
         let reads = !is_full || self.senders.load(Ordering::Relaxed) > 0 || driver.killed;
-        let held = !reads && !driver.unix.is_forsaken();
+        let held = !reads && !driver.unix.is_peer_closed();
         driver.unix.hold(held);
         driver.poll_delivery(cx)
     }

@@ -89,7 +89,7 @@ impl Primary {
             settings.policy = SchedulingPolicy::Shared;
         }
         settings.node_options = settings.node_options.or_else(|| env::var(NODE_OPTIONS).ok());
-        let unix = Unix::keeping(settings.limits.unread_output_bytes);
+        let unix = Unix::with_unread_output(settings.limits.unread_output_bytes);
         Ok(Primary {
             machine: cluster_core::Primary::new(settings),
             unix,
@@ -278,9 +278,9 @@ impl Primary {
                 self.unclaimed = received_socket(&event);
                 return Poll::Ready(Some(event));
             }
-            self.unix.keep_pipes(|worker| self.machine.worker(worker).is_some());
+            self.unix.retain_pipes(|worker| self.machine.worker(worker).is_some());
             if !self.take_input(cx) {
-                let over = self.unix.is_alone() && !self.requests.are_possible();
+                let over = self.unix.is_idle() && !self.requests.are_possible();
                 return if over { Poll::Ready(None) } else { Poll::Pending };
             }
         }

@@ -4,8 +4,8 @@ use std::process::Command;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::error::{JoinError, RoleError};
-use crate::unix::inherit::{Inheritance, inherit};
-use crate::unix::own;
+use crate::unix::executable;
+use crate::unix::inherit::{InheritedWorker, inherit};
 use crate::unix::spawn::{CHANNEL, ID, SERIALIZATION};
 
 /// The role of a process. Node: `cluster.isPrimary`, `cluster.isWorker`.
@@ -54,7 +54,7 @@ pub fn clear_cluster_env(command: &mut Command) -> &mut Command {
 #[derive(Debug)]
 pub(crate) enum Origin {
     Primary,
-    Worker(Mutex<Option<Inheritance>>),
+    Worker(Mutex<Option<InheritedWorker>>),
 }
 
 impl Origin {
@@ -69,7 +69,7 @@ impl Origin {
     }
 
     /// Takes a worker's inheritance, once.
-    pub(crate) fn take(&self) -> Result<Inheritance, JoinError> {
+    pub(crate) fn take(&self) -> Result<InheritedWorker, JoinError> {
         match self {
             Origin::Primary => Err(JoinError::NotAWorker),
             Origin::Worker(inheritance) => {
@@ -84,7 +84,7 @@ pub(crate) fn origin() -> &'static Result<Origin, RoleError> {
     static ORIGIN: OnceLock<Result<Origin, RoleError>> = OnceLock::new();
     ORIGIN.get_or_init(|| {
         // Decides the path of this program while the working directory and the file are those of its start.
-        let _ = own::path();
+        let _ = executable::path();
         let inherited = inherit()?;
         Ok(inherited.map_or(Origin::Primary, |own| Origin::Worker(Mutex::new(Some(own)))))
     })

@@ -1,5 +1,5 @@
-//! The real operating system: it performs the machines' calls at once and tells them, when polled, what has happened.
-//! One file a kernel facility; nothing else in the project touches a descriptor. It decides nothing.
+//! The real operating system: performs the calls of a machine at once and returns events when polled. Each file is a kernel
+//! facility. No other part of the project touches a descriptor. Decisions belong to the machines.
 
 pub(crate) mod bind;
 mod channel;
@@ -8,18 +8,18 @@ pub(crate) mod descriptor;
 mod ending;
 #[cfg(target_os = "linux")]
 mod exclusive;
-mod exit;
+pub(crate) mod executable;
+mod fair_map;
 pub(crate) mod inherit;
 mod listen;
-pub(crate) mod own;
+mod log_display;
 mod path;
 mod pipe;
-mod shown;
+mod process;
 pub(crate) mod signals;
 pub(crate) mod spawn;
 mod stdio;
 mod timer;
-mod turns;
 mod variables;
 
 use std::collections::BTreeMap;
@@ -37,43 +37,43 @@ use cluster_core::{
 };
 use tracing::{debug, trace};
 
-use channel::{Channel, Farewell, Heard};
+use channel::{Channel, ChannelEvent, LingeringClose};
 #[cfg(target_os = "linux")]
 use exclusive::Waiter;
-use exit::Process;
+use fair_map::FairMap;
 use listen::Listening;
+use log_display::{LogDisplay, Redacted};
 use path::BoundPath;
 pub use pipe::Pipe;
-use shown::{Redacted, Shown};
+use process::Process;
 use spawn::Started;
 pub(crate) use stdio::Pipes;
 use timer::Timers;
-use turns::Turns;
 
-/// Everything of the operating system that one machine uses. Dropping it closes all its descriptors.
+/// The resources of the operating system that one machine uses. A drop closes all descriptors.
 #[derive(Debug)]
 pub(crate) struct Unix {
-    /// Before the sockets: a path goes before its listener.
+    /// Declared before the sockets: a path is removed before its listener is closed.
     paths: BTreeMap<SocketId, BoundPath>,
-    channels: Turns<ChannelId, Channel>,
-    listeners: Turns<SocketId, Listening>,
-    processes: Turns<WorkerId, Process>,
-    /// Waits for the shared ones among the listeners.
+    channels: FairMap<ChannelId, Channel>,
+    listeners: FairMap<SocketId, Listening>,
+    processes: FairMap<WorkerId, Process>,
+    /// The thread that waits for shared listeners.
     #[cfg(target_os = "linux")]
     waiter: Weak<Waiter>,
     timers: Timers,
     sockets: Sockets,
-    /// Until somebody takes them.
+    /// Pipes that the program has not taken.
     pipes: BTreeMap<WorkerId, Pipes>,
-    /// How many bytes of each are kept until then.
+    /// The bytes kept of each pipe that is not taken.
     unread_output: usize,
     exit: Option<i32>,
-    farewell: Option<Farewell>,
+    lingering: Option<LingeringClose>,
     turn: usize,
     buffer: Box<[u8]>,
 }
 
-/// Sockets that nobody polls: bound ones, and connections on their way.
+/// Sockets that are not polled: bound sockets, and connections in transit.
 #[derive(Debug, Default)]
 struct Sockets {
     open: BTreeMap<SocketId, OwnedFd>,
@@ -90,68 +90,66 @@ impl Sockets {
 }
 
 impl Unix {
-    /// For a primary that keeps so many bytes of each pipe that is not taken.
-    pub(crate) fn keeping(unread_output: usize) -> Self {
+    /// The resources of a primary, which keeps this number of bytes of each pipe that is not taken.
+    pub(crate) fn with_unread_output(unread_output: usize) -> Self {
         Unix { unread_output, ..Unix::new() }
     }
 
-    /// Nothing is open yet.
     pub(crate) fn new() -> Self {
         Unix {
             paths: BTreeMap::new(),
-            channels: Turns::new(),
-            listeners: Turns::new(),
+            channels: FairMap::new(),
+            listeners: FairMap::new(),
             #[cfg(target_os = "linux")]
             waiter: Weak::new(),
-            processes: Turns::new(),
+            processes: FairMap::new(),
             timers: Timers::default(),
             sockets: Sockets::default(),
             pipes: BTreeMap::new(),
             unread_output: 0,
             exit: None,
-            farewell: None,
+            lingering: None,
             turn: 0,
             buffer: vec![0; channel::READ].into(),
         }
     }
 
-    /// For a worker: one channel, to its primary.
+    /// The resources of a worker: a channel to the primary.
     pub(crate) fn with_channel(stream: UnixStream) -> io::Result<Self> {
         let mut unix = Unix::new();
         unix.channels.insert(ChannelId::PRIMARY, Channel::new(stream)?);
         Ok(unix)
     }
 
-    /// Continues the numbers of sockets after this one.
+    /// Numbers the next socket after `last`.
     #[cfg(test)]
     pub(crate) fn count_after(&mut self, last: u64) {
         self.sockets.last = last;
     }
 
-    /// The socket that was numbered last.
+    /// The newest socket.
     #[cfg(test)]
     pub(crate) fn last_socket(&self) -> SocketId {
         SocketId(self.sockets.last)
     }
 
-    /// The code with which the machine wants this process to end. Ending it is the owner's work.
+    /// The exit code that the machine has asked for. The caller ends the process.
     pub(crate) fn exit(&self) -> Option<i32> {
         self.exit
     }
 
-    /// To be called right before a worker's process ends: waits until its primary has read to the end of the channel, no
-    /// longer than `until` and no longer than a second. A primary that reaps the process first, as Node may, drops what
-    /// it has not read.
-    pub(crate) fn farewell(&mut self, until: Instant) {
+    /// Waits until the primary has read the channel to the end, at most until `until` and at most one second. Call right before
+    /// the process of a worker ends: a primary that reaps the process first, as Node may, drops unread messages.
+    pub(crate) fn linger(&mut self, until: Instant) {
         if self.channels.find(ChannelId::PRIMARY).is_some() {
             self.close_channel(ChannelId::PRIMARY);
         }
-        if let Some(farewell) = self.farewell.take() {
-            farewell.wait(until);
+        if let Some(lingering) = self.lingering.take() {
+            lingering.wait(until);
         }
     }
 
-    /// Leaves what the worker's primary sends in the kernel, or reads it again.
+    /// Stops or resumes reading from the primary; unread bytes stay in the kernel.
     pub(crate) fn hold(&mut self, held: bool) {
         if let Some(channel) = self.channels.find(ChannelId::PRIMARY) {
             channel.hold(held);
@@ -162,37 +160,37 @@ impl Unix {
         self.channels.find(ChannelId::PRIMARY).is_none()
     }
 
-    /// Whether no process and no channel is left.
-    pub(crate) fn is_alone(&self) -> bool {
+    /// Whether there is neither a process nor a channel.
+    pub(crate) fn is_idle(&self) -> bool {
         self.processes.is_empty() && self.channels.is_empty()
     }
 
-    /// Whether the far end of a worker's channel is closed, though not everything it wrote be read.
-    pub(crate) fn is_forsaken(&mut self) -> bool {
-        self.channels.find(ChannelId::PRIMARY).is_some_and(|channel| channel.is_hung_up())
+    /// Whether the primary has closed its end of the channel, even if unread bytes remain.
+    pub(crate) fn is_peer_closed(&mut self) -> bool {
+        self.channels.find(ChannelId::PRIMARY).is_some_and(|channel| channel.is_peer_closed())
     }
 
-    /// Hands a socket over. From now on its number is only a number.
+    /// Removes a socket and returns its descriptor.
     pub(crate) fn take(&mut self, socket: SocketId) -> Option<OwnedFd> {
         self.sockets.open.remove(&socket)
     }
 
-    /// Takes a socket of the program's in, for the machine to send.
+    /// Adds a socket of the program, which the machine sends.
     pub(crate) fn adopt(&mut self, socket: OwnedFd) -> SocketId {
         self.sockets.insert(socket)
     }
 
-    /// Hands over our ends of a worker's pipes.
+    /// Removes and returns the primary's ends of a worker's pipes.
     pub(crate) fn take_pipes(&mut self, worker: WorkerId) -> Pipes {
         self.pipes.remove(&worker).unwrap_or_default()
     }
 
-    /// Closes the pipes of workers that are forgotten.
-    pub(crate) fn keep_pipes(&mut self, known: impl Fn(WorkerId) -> bool) {
+    /// Closes the pipes of workers that the machine has forgotten.
+    pub(crate) fn retain_pipes(&mut self, known: impl Fn(WorkerId) -> bool) {
         self.pipes.retain(|worker, _| known(*worker));
     }
 
-    /// The next thing that has happened. Channels, listeners, timers and processes take turns.
+    /// The next event. Channels, listeners, timers and processes take turns.
     pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<OsEvent> {
         for pipe in self.pipes.values_mut().flat_map(BTreeMap::values_mut) {
             pipe.keep(cx, self.unread_output);
@@ -206,8 +204,8 @@ impl Unix {
                 _ => self.poll_processes(cx),
             };
             if let Poll::Ready(event) = event {
-                debug!(event = %Redacted(&event), "told");
-                trace!(event = %Shown(&event), "told in full");
+                debug!(event = %Redacted(&event), "event");
+                trace!(event = %LogDisplay(&event), "event in full");
                 return Poll::Ready(event);
             }
         }
@@ -216,18 +214,18 @@ impl Unix {
 
     fn poll_channels(&mut self, cx: &mut Context<'_>) -> Poll<OsEvent> {
         let buffer = &mut self.buffer;
-        let heard = self.channels.poll(|id, channel| channel.poll(cx, buffer).map(|heard| (id, heard)));
-        heard.map(|(id, heard)| self.heard(id, heard))
+        let event = self.channels.poll(|id, channel| channel.poll(cx, buffer).map(|event| (id, event)));
+        event.map(|(id, event)| self.channel_event(id, event))
     }
 
-    fn heard(&mut self, channel: ChannelId, heard: Heard) -> OsEvent {
-        match heard {
-            Heard::Bytes(bytes, descriptor) => {
+    fn channel_event(&mut self, channel: ChannelId, event: ChannelEvent) -> OsEvent {
+        match event {
+            ChannelEvent::Bytes(bytes, descriptor) => {
                 let socket = descriptor.map(|descriptor| self.sockets.insert(descriptor));
                 OsEvent::Read { channel, bytes, socket }
             }
-            Heard::Room => OsEvent::Writable { channel },
-            Heard::End => {
+            ChannelEvent::Room => OsEvent::Writable { channel },
+            ChannelEvent::End => {
                 self.channels.remove(channel);
                 self.expect_end(channel);
                 OsEvent::ChannelClosed { channel }
@@ -244,19 +242,23 @@ impl Unix {
         })
     }
 
-    /// An end is told only when all that the process wrote has been told.
+    /// Reports an exit after the last bytes that the process has written.
     fn poll_processes(&mut self, cx: &mut Context<'_>) -> Poll<OsEvent> {
         let Unix { processes, channels, buffer, .. } = self;
         let polled = processes.poll(|worker, process| {
             let Poll::Ready(status) = process.poll_end(cx) else {
                 return process.poll_lingers(cx).map(|()| (worker, None, None));
             };
-            Poll::Ready((worker, Some(status), last_words(process, channels.find(worker.into()), buffer)))
+            Poll::Ready((
+                worker,
+                Some(status),
+                drain_after_exit(process, channels.find(worker.into()), buffer),
+            ))
         });
         polled.map(|(worker, ended, unread)| {
             let Some(status) = ended else { return OsEvent::Lingers { worker } };
             if let Some(unread) = unread {
-                return self.heard(worker.into(), unread);
+                return self.channel_event(worker.into(), unread);
             }
             self.processes.remove(worker);
             if let Some(channel) = self.channels.find(worker.into()) {
@@ -277,7 +279,7 @@ impl Unix {
                 OsEvent::Spawned { worker, pid }
             }
             Err(error) => {
-                let own = || own::path().ok().map(OsBytes::from);
+                let own = || executable::path().ok().map(OsBytes::from);
                 let program = command.get_exec().cloned().or_else(own);
                 let directory = spawn::is_directory_at_fault(command, &error);
                 OsEvent::SpawnFailed { worker, program, directory, errno: errno(&error) }
@@ -329,7 +331,7 @@ impl Unix {
     ) -> io::Result<(SocketId, LocalAddress)> {
         let (bound, path) = bind::bind(address)?;
         if self.is_of_primary() {
-            bind::leaves_room(&bound)?;
+            bind::check_descriptor_limit(&bound)?;
         }
         let address = bind::local_address(&bound)?;
         let listens = descriptor::is_stream(&bound);
@@ -344,7 +346,7 @@ impl Unix {
         Ok((socket, address))
     }
 
-    /// A worker listens on a socket that its primary has sent to other workers, too.
+    /// Listens on a socket that the primary may have sent to other workers.
     fn listen(&mut self, socket: SocketId, backlog: u32) -> OsEvent {
         match self.try_listen(socket, backlog, true) {
             Ok(address) => OsEvent::Listening { socket, address },
@@ -352,7 +354,7 @@ impl Unix {
         }
     }
 
-    /// Makes a socket listen and moves it to those that are polled. A datagram socket only has an address.
+    /// Makes a stream socket listen and polls it. A datagram socket only reports its address.
     fn try_listen(&mut self, socket: SocketId, backlog: u32, is_shared: bool) -> io::Result<LocalAddress> {
         let bound = self.sockets.open.get(&socket).expect("a machine listens only on sockets it has");
         let address = bind::local_address(bound)?;
@@ -365,7 +367,7 @@ impl Unix {
         Ok(address)
     }
 
-    /// Where no thread can be started, every connection wakes this process.
+    /// Where no thread can be started, the runtime watches a shared socket: each connection wakes each idle worker.
     #[cfg(target_os = "linux")]
     fn watch(&mut self, socket: OwnedFd, is_shared: bool) -> io::Result<Listening> {
         match is_shared.then(|| Waiter::of(&mut self.waiter)) {
@@ -387,18 +389,18 @@ impl Unix {
         None
     }
 
-    /// A primary is done with a channel at once. A worker keeps it until its primary has closed it, too, or until the
-    /// process ends: see [`Unix::farewell`].
+    /// A primary closes a channel at once. A worker shuts its side down and closes it after the primary, or when the process
+    /// ends: see [`Unix::linger`].
     fn close_channel(&mut self, channel: ChannelId) -> Option<OsEvent> {
         let closed = self.channels.remove(channel);
         self.expect_end(channel);
         if channel == ChannelId::PRIMARY {
-            self.farewell = closed.and_then(Channel::close);
+            self.lingering = closed.and_then(Channel::close);
         }
         None
     }
 
-    /// A worker's process ends with its channel.
+    /// The process of a worker must exit after its channel has closed.
     fn expect_end(&mut self, channel: ChannelId) {
         if let Some(process) = self.processes.find(WorkerId(channel.0)) {
             process.expect_end();
@@ -418,8 +420,8 @@ impl Unix {
 
 impl Os for Unix {
     fn perform(&mut self, call: Call) -> Option<OsEvent> {
-        debug!(call = %Redacted(&call), "asked");
-        trace!(call = %Shown(&call), "asked in full");
+        debug!(call = %Redacted(&call), "call");
+        trace!(call = %LogDisplay(&call), "call in full");
         let answer = match call {
             Call::Spawn { worker, options, env } => Some(self.spawn(worker, &options, env)),
             Call::Kill { worker, signal } => self.kill(worker, signal),
@@ -436,28 +438,32 @@ impl Os for Unix {
             Call::Exit { code } => self.ask_exit(code),
         };
         if let Some(answer) = &answer {
-            debug!(answer = %Redacted(answer), "answered");
-            trace!(answer = %Shown(answer), "answered in full");
+            debug!(answer = %Redacted(answer), "answer");
+            trace!(answer = %LogDisplay(answer), "answer in full");
         }
         answer
     }
 }
 
-/// What a dead process has left unread, though its channel be paused: as much as was there when it was found dead, and
-/// not what somebody adds who keeps its end open.
-fn last_words(process: &mut Process, channel: Option<&mut Channel>, buffer: &mut [u8]) -> Option<Heard> {
+/// Reads what an exited process has written, even if its channel is paused: the bytes present when the exit was found. Another
+/// process that holds the end of the worker may write more; those bytes are not awaited.
+fn drain_after_exit(
+    process: &mut Process,
+    channel: Option<&mut Channel>,
+    buffer: &mut [u8],
+) -> Option<ChannelEvent> {
     let channel = channel?;
     let left = process.left_unread.get_or_insert_with(|| channel.unread());
     if *left == 0 && !channel.is_at_end() {
         return None;
     }
-    let heard = channel.read_now(buffer)?;
-    let read = if let Heard::Bytes(bytes, _) = &heard { bytes.len() } else { *left };
+    let event = channel.read_now(buffer)?;
+    let read = if let ChannelEvent::Bytes(bytes, _) = &event { bytes.len() } else { *left };
     *left = left.saturating_sub(read);
-    Some(heard)
+    Some(event)
 }
 
-/// An error of std's own making has no number: an argument or a variable that no program can be given.
+/// The error number. An error made by std has none (an argument or a variable that contains a NUL) and becomes EINVAL.
 fn errno(error: &io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EINVAL, Errno)
 }

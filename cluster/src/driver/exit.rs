@@ -244,7 +244,7 @@ impl Driver {
             };
             self.machine.handle(event);
         }
-        self.unix.farewell(until);
+        self.unix.linger(until);
     }
 
     fn has_unwritten(&self) -> bool {

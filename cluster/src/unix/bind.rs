@@ -1,5 +1,5 @@
-//! New sockets and where they are: TCP, UDP, and those that this process has already. Paths are in `path`.
-//! It neither listens nor accepts.
+//! New sockets and their addresses: TCP, UDP, and duplicates of sockets of this process. Paths are in `path`, listening in
+//! `listen`.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use super::descriptor::{Kind, duplicate, kind};
 use super::path::{self, BoundPath};
 
-/// A new socket, bound, and its path if it has one.
+/// A new bound socket, and its path if there is one.
 pub(super) fn bind(address: &BindAddress) -> io::Result<(OwnedFd, Option<BoundPath>)> {
     let socket = match *address {
         BindAddress::Tcp { host, port, ipv6_only, reuse_port } => tcp(host, port, ipv6_only, reuse_port)?,
@@ -37,7 +37,7 @@ pub(super) fn bind(address: &BindAddress) -> io::Result<(OwnedFd, Option<BoundPa
     Ok((socket.into(), None))
 }
 
-/// With no host: every address, IPv6 and IPv4, or IPv4 alone where there is no IPv6.
+/// Without a host: every address, IPv6 and IPv4, or IPv4 alone where there is no IPv6.
 fn tcp(host: Option<IpAddr>, port: u16, ipv6_only: bool, reuse_port: bool) -> io::Result<Socket> {
     let bind = |host: IpAddr, ipv6_only| bind_tcp(SocketAddr::new(host, port), ipv6_only, reuse_port);
     match host {
@@ -53,7 +53,7 @@ fn no_ipv6(error: &io::Error) -> bool {
     matches!(errno, Some(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL))
 }
 
-/// As libuv binds: the address may be reused.
+/// `SO_REUSEADDR` is set, as in libuv.
 fn bind_tcp(address: SocketAddr, ipv6_only: bool, reuse_port: bool) -> io::Result<Socket> {
     let socket = new(address, Type::STREAM, ipv6_only, reuse_port)?;
     socket.set_reuse_address(true)?;
@@ -73,12 +73,12 @@ fn bind_udp(
     Ok(socket)
 }
 
-/// The number of a network interface, by its name or its number; 0 if there is none, as for libuv.
+/// The number of a network interface, from the name or the number; 0 without such an interface, as in libuv.
 fn scope(zone: &str) -> u32 {
     if_nametoindex(zone).ok().or_else(|| zone.parse().ok()).unwrap_or(0)
 }
 
-/// The zone of an address by the name of its interface, as a Node primary takes no number.
+/// Replaces the number of a zone by the name of the interface: a Node primary resolves no numbers.
 pub(crate) fn name_zone(address: &mut ListenAddress) {
     let ListenAddress::Zoned { zone, .. } = address else { return };
     if let Some(name) = zone.parse().ok().and_then(zone_name) {
@@ -86,12 +86,12 @@ pub(crate) fn name_zone(address: &mut ListenAddress) {
     }
 }
 
-/// The name of a network interface, if it has one.
+/// The name of a network interface.
 fn zone_name(number: u32) -> Option<String> {
     if_indextoname(number).ok()?.into_string().ok()
 }
 
-/// IPv6 says in either case whether it takes IPv4 too.
+/// `IPV6_V6ONLY` is always set or cleared: the default belongs to the system.
 fn new(address: SocketAddr, kind: Type, ipv6_only: bool, reuse_port: bool) -> io::Result<Socket> {
     let protocol = if kind == Type::STREAM { Protocol::TCP } else { Protocol::UDP };
     let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
@@ -105,8 +105,8 @@ fn new(address: SocketAddr, kind: Type, ipv6_only: bool, reuse_port: bool) -> io
     Ok(socket)
 }
 
-/// A duplicate of a socket that this process has. Whatever cannot be served is EINVAL, as with Node; so is a connection: a
-/// worker that guessed the number of another's channel would otherwise get it.
+/// A duplicate of a socket of this process. A descriptor that cannot be served is EINVAL, as in Node. So is a connection:
+/// otherwise a worker could guess the number of another worker's channel and receive the channel.
 fn existing(number: u32, datagrams: bool) -> io::Result<Socket> {
     let socket = duplicate(number).map_err(|_| Errno::EINVAL)?;
     let fits = match kind(&socket) {
@@ -123,19 +123,19 @@ fn existing(number: u32, datagrams: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// The part of the descriptors that listening sockets leave to connections, channels and workers: one in so many.
-const LEFT: u64 = 8;
+/// One descriptor in this number is reserved for connections, channels and workers; sockets of workers do not use the reserve.
+const RESERVED: u64 = 8;
 
-/// EMFILE if a socket of a worker's wish is among the last descriptors that this process may have. The kernel gives out the
-/// lowest number that is free, so that a number shows how many are in use.
-pub(super) fn leaves_room(socket: &OwnedFd) -> io::Result<()> {
+/// EMFILE if a socket that a worker has asked for is in the reserve. The kernel assigns the lowest free number, so the number
+/// shows how many descriptors are in use.
+pub(super) fn check_descriptor_limit(socket: &OwnedFd) -> io::Result<()> {
     let limit = getrlimit(Resource::Nofile).current;
-    let last = limit.map(|limit| limit - limit / LEFT);
+    let last = limit.map(|limit| limit - limit / RESERVED);
     let number = u64::try_from(socket.as_raw_fd()).unwrap_or(0);
     if last.is_some_and(|last| number >= last) { Err(Errno::EMFILE.into()) } else { Ok(()) }
 }
 
-/// Where a socket is.
+/// The address of a socket. Linux reports a zone for link-local addresses alone.
 pub(super) fn local_address(socket: &OwnedFd) -> io::Result<LocalAddress> {
     let address = SockRef::from(socket).local_addr()?;
     Ok(match address.as_socket() {
@@ -148,7 +148,7 @@ pub(super) fn local_address(socket: &OwnedFd) -> io::Result<LocalAddress> {
     })
 }
 
-/// The address with the number of its zone, as programs in Rust have it.
+/// The address with the number of the zone instead of the name, as in `SocketAddrV6`.
 pub(crate) fn number_zone(address: LocalAddress) -> LocalAddress {
     match address {
         LocalAddress::Zoned { host, zone, port } => {
@@ -158,7 +158,7 @@ pub(crate) fn number_zone(address: LocalAddress) -> LocalAddress {
     }
 }
 
-/// The path of a Unix socket, or its abstract name with the NUL before it.
+/// The path of a Unix socket, or the abstract name with the leading NUL.
 fn unix_name(address: &SockAddr) -> Option<String> {
     let path = address.as_pathname().map(|path| path.to_string_lossy().into_owned());
     let name = || address.as_abstract_namespace().map(|name| format!("\0{}", String::from_utf8_lossy(name)));
@@ -193,8 +193,9 @@ mod tests {
         socket.as_raw_fd().try_into().expect("a number")
     }
 
+    /// A port is shared only if every socket asks for it.
     #[test]
-    fn a_port_is_shared_by_those_alone_who_all_ask_for_it() {
+    fn reused_port_needs_every_socket() {
         let (_first, port) = listening(&at(0, true)).expect("bound");
         assert!(listening(&at(port, true)).is_ok());
         assert_eq!(listening(&at(port, false)).map(drop), Err(Errno::EADDRINUSE));
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn ipv6_alone_leaves_its_port_to_ipv4() {
+    fn ipv6_only_leaves_ipv4_free() {
         let every = |v6: bool, port, ipv6_only| {
             let host: IpAddr = if v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
             BindAddress::Tcp { host: Some(host), port, ipv6_only, reuse_port: false }
@@ -221,7 +222,7 @@ mod tests {
         assert_eq!(listening(&every(false, port, false)).map(drop), Err(Errno::EADDRINUSE));
     }
 
-    /// By the name of an interface and by its number; an interface that is not there is none, as for libuv.
+    /// The name and the number of an interface are equal. An unknown name is no zone, as in libuv.
     #[test]
     fn zone_is_an_interface() {
         for zone in ["lo", "1", "no such one"] {
@@ -244,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn udp_is_bound_again_only_when_both_ask_for_it() {
+    fn reused_udp_address_needs_both_sockets() {
         let udp = |port, reuse_address| BindAddress::Udp {
             host: Ipv4Addr::LOCALHOST.into(),
             port,
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_of_this_process_is_taken_by_its_number() {
+    fn descriptor_is_duplicated_by_number() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
         let udp = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         let existing =
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_served_is_not_taken() {
+    fn unsuitable_descriptor_is_einval() {
         let (channel, _far) = UnixStream::pair().expect("a pair");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
         let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("a client");

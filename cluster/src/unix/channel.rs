@@ -1,5 +1,5 @@
-//! One end of an IPC channel: bytes and descriptors over a Unix stream socket, `sendmsg` and `recvmsg`.
-//! It does not know what the bytes say.
+//! An end of an IPC channel: bytes and descriptors over a Unix stream socket, by `sendmsg` and `recvmsg`. The core decodes the
+//! bytes.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut, Read as _};
@@ -21,13 +21,13 @@ use tokio::net::UnixStream;
 
 use super::descriptor::kind;
 
-/// What one read takes at most, in bytes; Node reads as much.
+/// The size of a read in bytes, as in Node.
 pub(super) const READ: usize = 64 << 10;
 
-/// How long a process that ends waits for its peer to close.
+/// The time that an ending process waits for the peer to close.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Descriptors that came with one read and wait for a later one. What a peer sends beyond is closed.
+/// Received descriptors that wait for a later read. Further descriptors are closed.
 const WAITING: usize = 4;
 
 /// A non-blocking, close-on-exec end of a channel.
@@ -36,22 +36,22 @@ const WAITING: usize = 4;
 pub(super) struct Channel {
     stream: UnixStream,
     paused: bool,
-    /// Its program has not taken what was read before.
+    /// The program has not taken earlier events.
     held: bool,
     full: bool,
-    /// The runtime is no longer asked.
-    alone: bool,
+    /// The runtime may have ended and is not used.
+    without_runtime: bool,
     waiting: VecDeque<OwnedFd>,
-    /// How many may wait.
+    /// The bound of `waiting`.
     room: usize,
 }
 
-/// A channel that was closed on our side and not on the peer's.
+/// A channel that this process has shut down and the peer has not closed.
 #[derive(Debug)]
-pub(super) struct Farewell(net::UnixStream);
+pub(super) struct LingeringClose(net::UnixStream);
 
-impl Farewell {
-    /// Waits until the peer has closed its side, too, but not long: it may be stopped.
+impl LingeringClose {
+    /// Waits until the peer has closed, with a bound: the peer may be stopped.
     pub(super) fn wait(mut self, until: Instant) {
         let until = until.min(Instant::now() + PATIENCE);
         let mut nothing = [0; 4096];
@@ -76,19 +76,18 @@ impl AsFd for Channel {
     }
 }
 
-/// What a channel says.
 #[derive(Debug)]
-pub(super) enum Heard {
-    /// Bytes, never none, and a descriptor that came with them or before.
+pub(super) enum ChannelEvent {
+    /// At least one byte, and a descriptor that arrived with these bytes or earlier.
     Bytes(Vec<u8>, Option<OwnedFd>),
-    /// The peer is gone and everything it wrote was read.
+    /// The peer has closed, and everything from it was read.
     End,
-    /// There is room again after a write that was taken in part.
+    /// The kernel has room again after a partial write.
     Room,
 }
 
 impl Channel {
-    /// Takes over one end of a socket pair.
+    /// Takes an end of a socket pair.
     pub(super) fn new(stream: net::UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let stream = UnixStream::from_std(stream)?;
@@ -97,35 +96,35 @@ impl Channel {
             paused: false,
             held: false,
             full: false,
-            alone: false,
+            without_runtime: false,
             waiting: VecDeque::new(),
             room: WAITING,
         })
     }
 
-    /// Says that nothing more will be written; the peer hears the end of everything that was.
-    pub(super) fn close(self) -> Option<Farewell> {
+    /// Shuts down writing: the peer reads the end after everything that was written.
+    pub(super) fn close(self) -> Option<LingeringClose> {
         let stream = self.stream.into_std().ok()?;
         stream.shutdown(Shutdown::Write).ok()?;
-        Some(Farewell(stream))
+        Some(LingeringClose(stream))
     }
 
-    /// Whether bytes are left in the kernel.
+    /// Whether to leave bytes in the kernel.
     pub(super) fn pause(&mut self, paused: bool) {
         self.paused = paused;
     }
 
-    /// Whether bytes are left in the kernel because the program does not take them.
+    /// Whether to leave bytes in the kernel because the program does not take events.
     pub(super) fn hold(&mut self, held: bool) {
         self.held = held;
     }
 
-    /// From now on the runtime is not asked.
+    /// Stops the use of the runtime.
     pub(super) fn leave_runtime(&mut self) {
-        self.alone = true;
+        self.without_runtime = true;
     }
 
-    /// What to wait for, when the runtime is not asked.
+    /// The readiness to poll for without the runtime.
     pub(super) fn awaits(&self) -> PollFlags {
         let mut flags = PollFlags::empty();
         flags.set(PollFlags::IN, !self.paused);
@@ -133,31 +132,30 @@ impl Channel {
         flags
     }
 
-    /// The event of this moment, when the runtime is not asked.
-    pub(super) fn hear_now(&mut self, buffer: &mut [u8]) -> Option<Heard> {
+    /// The event that is available now, without the runtime.
+    pub(super) fn event_now(&mut self, buffer: &mut [u8]) -> Option<ChannelEvent> {
         let mut polled = [PollFd::new(&self.stream, self.awaits())];
         poll(&mut polled, Some(&Timespec::default())).ok()?;
         let ready = polled[0].revents();
         if self.full && ready.intersects(PollFlags::OUT | PollFlags::HUP | PollFlags::ERR) {
             self.full = false;
-            return Some(Heard::Room);
+            return Some(ChannelEvent::Room);
         }
         if ready.is_empty() { None } else { self.read_now(buffer) }
     }
 
-    /// No descriptor comes any more: the process that could send them is dead. One of them may be its end of this very
-    /// channel, which would then never end.
+    /// Closes received descriptors and those that arrive later, after the sender has exited. One of them may be its end of this
+    /// channel, which would then never close.
     pub(super) fn close_descriptors(&mut self) {
         self.waiting.clear();
         self.room = 0;
     }
 
-    /// Writes what the kernel takes now, and the descriptor with the first byte. If that is not all, [`Heard::Room`]
-    /// follows once there is more room.
+    /// Writes what the kernel accepts now, and the descriptor with the first byte. [`ChannelEvent::Room`] follows a partial write.
     pub(super) fn write(&mut self, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<usize> {
         let taken = match send(&self.stream, bytes, descriptor) {
-            // Once more through the reactor, which then knows that there is no room and watches for it.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !self.alone => {
+            // A second write through the reactor, which then watches for room.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !self.without_runtime => {
                 self.stream.try_io(Interest::WRITABLE, || send(&self.stream, bytes, descriptor))
             }
             sent => sent,
@@ -170,11 +168,10 @@ impl Channel {
         Ok(taken)
     }
 
-    /// The next thing this channel says.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Heard> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<ChannelEvent> {
         if self.full && self.stream.poll_write_ready(cx).is_ready() {
             self.full = false;
-            return Poll::Ready(Heard::Room);
+            return Poll::Ready(ChannelEvent::Room);
         }
         if self.paused || self.held {
             return Poll::Pending;
@@ -182,59 +179,59 @@ impl Channel {
         self.poll_read(cx, buffer)
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Heard> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<ChannelEvent> {
         let Channel { stream, waiting, room, .. } = self;
         loop {
             match stream.poll_read_ready(cx) {
                 Poll::Ready(Ok(())) => {}
-                // The reactor fails only when the runtime shuts down: nothing will be heard any more.
-                Poll::Ready(Err(_)) => return Poll::Ready(Heard::End),
+                // The reactor fails only when the runtime shuts down, after which no event arrives.
+                Poll::Ready(Err(_)) => return Poll::Ready(ChannelEvent::End),
                 Poll::Pending => return Poll::Pending,
             }
             match stream.try_io(Interest::READABLE, || receive(stream, buffer, waiting, *room)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                read => return Poll::Ready(heard(&read, buffer, waiting)),
+                read => return Poll::Ready(channel_event(&read, buffer, waiting)),
             }
         }
     }
 
-    /// How many bytes can be read this very moment.
+    /// The number of bytes that can be read now.
     pub(super) fn unread(&self) -> usize {
-        // A socket that cannot tell has nothing to say.
+        // A failure means that nothing can be read.
         let unread = rustix::io::ioctl_fionread(&self.stream).unwrap_or_default();
         usize::try_from(unread).unwrap_or(usize::MAX)
     }
 
-    /// Whether nothing will be read any more.
+    /// Whether everything was read and the peer has closed.
     pub(super) fn is_at_end(&self) -> bool {
         let mut one = [0_u8];
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         recv(&self.stream, &mut one, flags).is_ok_and(|(read, _)| read == 0)
     }
 
-    /// Whether the far end is closed, read or not.
-    pub(super) fn is_hung_up(&self) -> bool {
+    /// Whether the peer has closed, even if unread bytes remain.
+    pub(super) fn is_peer_closed(&self) -> bool {
         let mut polled = [PollFd::new(&self.stream, PollFlags::empty())];
-        // A failure says nothing, and is asked again.
+        // After a failure the caller checks again later.
         poll(&mut polled, Some(&Timespec::default()))
             .is_ok_and(|_| polled[0].revents().contains(PollFlags::HUP))
     }
 
-    /// What can be read this very moment, whatever the reactor believes; `None` when there is nothing.
-    pub(super) fn read_now(&mut self, buffer: &mut [u8]) -> Option<Heard> {
+    /// Reads without the readiness of the reactor; `None` if there is nothing.
+    pub(super) fn read_now(&mut self, buffer: &mut [u8]) -> Option<ChannelEvent> {
         let read = receive(&self.stream, buffer, &mut self.waiting, self.room);
         match read {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            read => Some(heard(&read, buffer, &mut self.waiting)),
+            read => Some(channel_event(&read, buffer, &mut self.waiting)),
         }
     }
 }
 
-/// Any failure to read is the end: the kernel reports one only when all that was written has been read.
-fn heard(read: &io::Result<usize>, buffer: &[u8], waiting: &mut VecDeque<OwnedFd>) -> Heard {
+/// Any failure to read is the end: the kernel reports a failure only after the last byte.
+fn channel_event(read: &io::Result<usize>, buffer: &[u8], waiting: &mut VecDeque<OwnedFd>) -> ChannelEvent {
     match read {
-        Ok(0) | Err(_) => Heard::End,
-        Ok(length) => Heard::Bytes(buffer[..*length].to_vec(), waiting.pop_front()),
+        Ok(0) | Err(_) => ChannelEvent::End,
+        Ok(length) => ChannelEvent::Bytes(buffer[..*length].to_vec(), waiting.pop_front()),
     }
 }
 
@@ -271,8 +268,8 @@ fn receive(
     let descriptors = control.drain().filter_map(|message| {
         if let RecvAncillaryMessage::ScmRights(descriptors) = message { Some(descriptors) } else { None }
     });
-    // A truncated message has lost descriptors (there was no number left for them, or there were too many): which of
-    // them is which cannot be known, so none is delivered and the sender is told by the missing one.
+    // A truncated message has lost descriptors (no free number, or too many). The lost ones are unknown, so none is delivered:
+    // the missing descriptor makes the core reject the message.
     let whole = !message.flags.contains(ReturnFlags::CTRUNC);
     for descriptor in descriptors.flatten() {
         if whole && waiting.len() < room && can_be_passed(&descriptor) {
@@ -282,7 +279,7 @@ fn receive(
     Ok(message.bytes)
 }
 
-/// Whether a received descriptor is a socket, which is then made non-blocking. Anything else is closed by the caller.
+/// Makes a received socket non-blocking. `false` for another descriptor, which the caller closes.
 fn can_be_passed(descriptor: &OwnedFd) -> bool {
     kind(descriptor).is_some() && SockRef::from(descriptor).set_nonblocking(true).is_ok()
 }
@@ -290,7 +287,7 @@ fn can_be_passed(descriptor: &OwnedFd) -> bool {
 fn send_flags() -> SendFlags {
     #[cfg(not(target_vendor = "apple"))]
     return SendFlags::NOSIGNAL;
-    // There Rust's runtime ignores SIGPIPE for the whole process.
+    // On Apple systems Rust's runtime ignores SIGPIPE for the whole process.
     #[cfg(target_vendor = "apple")]
     return SendFlags::empty();
 }
@@ -309,23 +306,23 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
 
-    /// A channel and its far end, which blocks.
+    /// A channel and its blocking far end.
     fn pair() -> (Channel, net::UnixStream) {
         let (near, far) = net::UnixStream::pair().expect("a pair");
         (Channel::new(near).expect("a channel"), far)
     }
 
-    async fn next(channel: &mut Channel) -> Heard {
+    async fn next(channel: &mut Channel) -> ChannelEvent {
         let mut buffer = vec![0; READ];
-        let heard = poll_fn(|cx| channel.poll(cx, &mut buffer));
-        tokio::time::timeout(Duration::from_secs(10), heard).await.expect("the channel is ready in time")
+        let event = poll_fn(|cx| channel.poll(cx, &mut buffer));
+        tokio::time::timeout(Duration::from_secs(10), event).await.expect("the channel is ready in time")
     }
 
-    /// Bytes, and whether a descriptor came with them.
+    /// The bytes and the descriptor of the next event.
     async fn read(channel: &mut Channel) -> (Vec<u8>, Option<OwnedFd>) {
         match next(channel).await {
-            Heard::Bytes(bytes, descriptor) => (bytes, descriptor),
-            other @ (Heard::End | Heard::Room) => unreachable!("{other:?}"),
+            ChannelEvent::Bytes(bytes, descriptor) => (bytes, descriptor),
+            other @ (ChannelEvent::End | ChannelEvent::Room) => unreachable!("{other:?}"),
         }
     }
 
@@ -337,7 +334,7 @@ mod tests {
         assert_eq!(sent, Ok(bytes.len()));
     }
 
-    /// A client, and the server's end of its connection.
+    /// A client and the server's end of the connection.
     fn connection() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
         let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("a client");
@@ -345,7 +342,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_arrives_with_its_bytes_and_does_not_block() {
+    async fn connection_arrives_with_its_bytes() {
         let (mut near, far) = pair();
         let mut far = Channel::new(far).expect("a channel");
         let (mut client, server) = connection();
@@ -357,12 +354,12 @@ mod tests {
         while bytes.len() < 14 {
             let (more, descriptor) = read(&mut far).await;
             bytes.extend(more);
-            // Nothing newer than what it came with is in front of it.
+            // The descriptor precedes all bytes that were sent after it.
             assert!(descriptor.is_none() || bytes.len() <= 9);
             found = descriptor.or(found);
         }
         let mut received = TcpStream::from(found.expect("the connection"));
-        // Asked first: a read that blocks would never return.
+        // Checked before the read: a blocking read would never return.
         let flags = rustix::fs::fcntl_getfl(&received).expect("flags");
         assert!(flags.contains(rustix::fs::OFlags::NONBLOCK));
         assert_eq!(received.read(&mut [0]).map_err(|error| error.kind()), Err(io::ErrorKind::WouldBlock));
@@ -372,8 +369,9 @@ mod tests {
         assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
     }
 
+    /// Each read delivers one of two descriptors that were sent in one message.
     #[tokio::test]
-    async fn two_descriptors_in_one_message_come_with_two_reads() {
+    async fn descriptors_arrive_one_per_read() {
         let (mut channel, far) = pair();
         let ((_a, first), (_b, second)) = (connection(), connection());
         send_all(&far, b"two", &[first.as_fd(), second.as_fd()]);
@@ -384,8 +382,9 @@ mod tests {
         assert!(read(&mut channel).await.1.is_none());
     }
 
+    /// The message of a descriptor that is no socket arrives without a descriptor.
     #[tokio::test]
-    async fn what_is_no_socket_is_closed_and_its_message_comes_without() {
+    async fn foreign_descriptor_is_closed() {
         let (mut channel, far) = pair();
         let (mut watch, foreign) = io::pipe().expect("a pipe");
         send_all(&far, b"odd", &[foreign.as_fd()]);
@@ -397,7 +396,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn more_descriptors_than_fit_are_all_closed() {
+    async fn truncated_descriptors_are_all_closed() {
         let (mut channel, far) = pair();
         let (mut client, server) = connection();
         send_all(&far, b"many", &[server.as_fd(); 8]);
@@ -407,59 +406,59 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_a_dead_process_no_descriptor_is_kept() {
+    async fn descriptors_of_dead_process_are_closed() {
         let (mut channel, far) = pair();
         let (mut client, server) = connection();
         send_all(&far, b"two", &[server.as_fd(), far.as_fd()]);
         drop(read(&mut channel).await);
         channel.close_descriptors();
-        // From whoever else holds its end.
+        // Sent by another holder of the same end.
         send_all(&far, b"more", &[server.as_fd()]);
         drop((far, server));
         assert!(read(&mut channel).await.1.is_none());
-        assert!(matches!(next(&mut channel).await, Heard::End));
+        assert!(matches!(next(&mut channel).await, ChannelEvent::End));
         assert_eq!(client.read(&mut [0]).expect("the end"), 0);
     }
 
     #[tokio::test]
-    async fn a_full_channel_takes_a_part_and_tells_when_there_is_room() {
+    async fn full_channel_reports_room() {
         let (mut channel, mut far) = pair();
         let bytes = vec![b'x'; 1 << 20];
         let taken = channel.write(&bytes, None).expect("a part");
         assert!(taken < bytes.len());
         assert_eq!(channel.write(&bytes[taken..], None).expect("nothing"), 0);
         far.read_exact(&mut vec![0; taken]).expect("what was written");
-        assert!(matches!(next(&mut channel).await, Heard::Room));
+        assert!(matches!(next(&mut channel).await, ChannelEvent::Room));
         assert!(channel.write(&bytes[taken..], None).expect("more") > 0);
     }
 
     #[tokio::test]
-    async fn a_paused_channel_says_nothing_and_then_everything() {
+    async fn paused_channel_keeps_its_bytes() {
         let (mut channel, mut far) = pair();
         channel.pause(true);
         far.write_all(b"later").expect("written");
         drop(far);
         let mut buffer = vec![0; READ];
-        // Often enough for the reactor to know.
+        // Often enough for the reactor to see the bytes.
         for _ in 0..10 {
             tokio::task::yield_now().await;
-            let heard = poll_fn(|cx| Poll::Ready(channel.poll(cx, &mut buffer))).await;
-            assert!(heard.is_pending());
+            let event = poll_fn(|cx| Poll::Ready(channel.poll(cx, &mut buffer))).await;
+            assert!(event.is_pending());
         }
         channel.pause(false);
         assert_eq!(read(&mut channel).await.0, b"later");
-        assert!(matches!(next(&mut channel).await, Heard::End));
+        assert!(matches!(next(&mut channel).await, ChannelEvent::End));
     }
 
     #[tokio::test]
-    async fn a_peer_that_is_gone_cannot_be_written_to_but_is_read_to_its_end() {
+    async fn closed_peer_is_read_to_the_end() {
         let (mut channel, mut far) = pair();
         far.write_all(b"last words").expect("written");
         assert_eq!(channel.write(b"unread", None).expect("written"), 6);
         drop(far);
-        let error = channel.write(b"too late", None).expect_err("nobody is there");
+        let error = channel.write(b"too late", None).expect_err("a closed peer");
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
         assert_eq!(read(&mut channel).await.0, b"last words");
-        assert!(matches!(next(&mut channel).await, Heard::End));
+        assert!(matches!(next(&mut channel).await, ChannelEvent::End));
     }
 }

@@ -1,5 +1,5 @@
-//! The moments of a new process between `fork` and `exec`: its descriptors, its signals, its user. Nothing here
-//! allocates or takes a lock in the new process, because another thread of the primary may have held it at the `fork`.
+//! A new process between `fork` and `exec`: descriptors, signals and user. This code neither allocates nor locks in the new
+//! process: another thread of the primary may hold the lock at the `fork`.
 
 use std::os::fd::RawFd;
 use std::os::unix::process::CommandExt;
@@ -12,17 +12,17 @@ use nix::unistd::{self, Gid, Uid};
 use super::signals;
 use super::stdio::{Layout, Pipes};
 
-/// Where a kernel lists the descriptors of the process that asks.
+/// The directory in which the kernel lists the descriptors of the calling process.
 const DESCRIPTORS: &str = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
 
-/// Has a program started with exactly the descriptors of the layout, and with the user and the signals of the command.
+/// Gives a program exactly the descriptors of the layout, and the user and the signals of the command.
 pub(super) fn prepare(
     program: &mut process::Command,
     command: &SpawnOptions,
     layout: Layout,
 ) -> io::Result<Pipes> {
     let others = Others::find()?;
-    // Before the layout, which makes its own descriptors inheritable again.
+    // Before the layout, whose descriptors become inheritable again.
     before_exec(program, move || others.close_on_exec());
     let pipes = layout.give(program)?;
     let ignores_signals = command.ignores_terminal_signals();
@@ -37,18 +37,18 @@ pub(super) fn prepare(
 
 fn before_exec(program: &mut process::Command, act: impl FnMut() -> io::Result<()> + Send + Sync + 'static) {
     #[expect(unsafe_code, reason = "there is no safe way to act between `fork` and `exec`")]
-    // SAFETY: what is given here makes system calls on values that exist before the `fork`; it neither allocates nor locks.
+    // SAFETY: every caller passes system calls on values from before the `fork`, without allocation and locks.
     unsafe {
         program.pre_exec(act);
     }
 }
 
-/// The descriptors that the new process has from its primary and its program must not have: some part of the primary, or what
-/// started the primary, has opened them without close-on-exec.
+/// The inherited descriptors that the program must not have: a part of the primary, or the program that has started the primary,
+/// has opened them without close-on-exec.
 enum Others {
-    /// The kernel marks all of them in one call.
+    /// The kernel marks all in one call.
     All,
-    /// Linux before 5.11, and other systems: those that were open just before the `fork`.
+    /// Linux before 5.11 and other systems: the descriptors that were open just before the `fork`.
     Listed(Vec<RawFd>),
 }
 
@@ -73,7 +73,7 @@ impl Others {
             Others::Listed(numbers) => {
                 for number in numbers {
                     #[expect(unsafe_code, reason = "a descriptor that is inherited has no owner here")]
-                    // SAFETY: F_SETFD touches no memory; EBADF, for one that was closed meanwhile, is no failure.
+                    // SAFETY: F_SETFD touches no memory. EBADF, for a descriptor that was closed since, is no failure.
                     unsafe {
                         libc::fcntl(*number, libc::F_SETFD, libc::FD_CLOEXEC);
                     }
@@ -84,10 +84,10 @@ impl Others {
     }
 }
 
-/// Marks every descriptor from this number on.
+/// Marks every descriptor from `first` on.
 #[cfg(target_os = "linux")]
 fn close_range_on_exec(first: libc::c_uint) -> io::Result<()> {
-    #[expect(unsafe_code, reason = "no crate offers it without closing descriptors, which is unsafe")]
+    #[expect(unsafe_code, reason = "the crates only close descriptors by it, which is unsafe")]
     // SAFETY: with CLOSE_RANGE_CLOEXEC the call closes nothing and touches no memory.
     let result =
         unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
@@ -99,7 +99,7 @@ fn close_range_on_exec(_: libc::c_uint) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// As which user and with which groups the program runs.
+/// The user and the groups of the program.
 struct User {
     uid: Option<u32>,
     gid: Option<u32>,
@@ -113,8 +113,8 @@ impl User {
         User { uid: command.get_uid(), gid: command.get_gid(), groups }
     }
 
-    /// In libuv's order, after the change of the directory: the supplementary groups, the group, the user. With another user or
-    /// group and no groups given, the primary's supplementary groups are dropped where that is permitted.
+    /// Order as in libuv, after the change of the directory: supplementary groups, group, user. A user or a group without
+    /// supplementary groups drops those of the primary where permitted.
     fn assume(&self) -> io::Result<()> {
         if let Some(groups) = &self.groups {
             set_groups(groups)?;
@@ -137,11 +137,11 @@ fn set_groups(groups: &[Gid]) -> io::Result<()> {
     Ok(unistd::setgroups(groups)?)
 }
 
-/// There nix does not offer it.
+/// nix lacks the call on Apple systems.
 #[cfg(target_vendor = "apple")]
 fn set_groups(groups: &[Gid]) -> io::Result<()> {
     let count = libc::c_int::try_from(groups.len()).map_err(|_| nix::errno::Errno::EINVAL)?;
-    #[expect(unsafe_code, reason = "no crate offers it there")]
+    #[expect(unsafe_code, reason = "no crate has the call on Apple systems")]
     // SAFETY: a `Gid` is a `gid_t`, and the call only reads as many as there are.
     let result = unsafe { libc::setgroups(count, groups.as_ptr().cast()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
@@ -153,7 +153,7 @@ mod tests {
     use std::fs::File;
     use std::os::fd::AsRawFd;
 
-    /// Whether a program has a descriptor that survives `exec` in this process.
+    /// Whether a program inherits a descriptor that this process has opened without close-on-exec.
     fn is_inherited(others: impl FnOnce() -> Others) -> bool {
         let leaked = unistd::dup(File::open("/dev/null").expect("a file")).expect("a duplicate");
         let mut program = process::Command::new("readlink");
@@ -172,7 +172,7 @@ mod tests {
         assert!(numbers.iter().all(|number| *number > 2), "{numbers:?}");
     }
 
-    /// On a kernel with the call and on one without.
+    /// On kernels with and without the call.
     #[test]
     fn others_are_not_inherited() {
         let _alone = crate::unix::signals::tests::CHILDREN.lock().expect("no test panicked");

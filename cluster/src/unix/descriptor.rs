@@ -1,5 +1,4 @@
-//! Descriptors that came from elsewhere: what they are to the kernel, and duplicates of those that are known by a number
-//! alone. It opens nothing of its own.
+//! Descriptors from outside: the kind of a received descriptor, and a duplicate of a descriptor that is known by number.
 
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
@@ -7,7 +6,7 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use nix::libc;
 use socket2::{Domain, SockRef, Type};
 
-/// What a socket is to the kernel.
+/// The kind of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     TcpStream,
@@ -17,7 +16,7 @@ pub(crate) enum Kind {
     Udp { v6: bool },
 }
 
-/// What a descriptor is; `None` if it is no socket that can be passed.
+/// The kind of a descriptor; `None` unless it is a socket that can be passed.
 pub(crate) fn kind(descriptor: impl AsFd) -> Option<Kind> {
     let socket = SockRef::from(&descriptor);
     let (domain, kind) = (socket.local_addr().ok()?.domain(), socket.r#type().ok()?);
@@ -31,7 +30,7 @@ pub(crate) fn kind(descriptor: impl AsFd) -> Option<Kind> {
     }
 }
 
-/// Whether it could listen.
+/// Whether a socket can listen.
 pub(super) fn is_stream(socket: &OwnedFd) -> bool {
     SockRef::from(socket).r#type().is_ok_and(|kind| kind == Type::STREAM)
 }
@@ -41,29 +40,26 @@ fn listens(socket: impl AsFd) -> bool {
     rustix::net::sockopt::socket_acceptconn(socket).unwrap_or_default()
 }
 
-/// There the kernel does not tell.
+/// Apple systems have no `SO_ACCEPTCONN`; a socket without a peer counts as a listener.
 #[cfg(target_vendor = "apple")]
 fn listens(socket: impl AsFd) -> bool {
     SockRef::from(&socket).peer_addr().is_err()
 }
 
-/// A duplicate of a descriptor of this process, by its number.
+/// A duplicate of a descriptor of this process, by number.
 ///
 /// # Errors
-/// EBADF: there is none of that number.
+/// EBADF: no such descriptor.
 pub(super) fn duplicate(number: u32) -> io::Result<OwnedFd> {
     let number = RawFd::try_from(number).map_err(|_| nix::errno::Errno::EBADF)?;
-    #[expect(
-        unsafe_code,
-        reason = "a descriptor that the user names by its number has no owner that could be asked"
-    )]
-    // SAFETY: F_DUPFD_CLOEXEC touches no memory, and answers EBADF for a number that is not open.
+    #[expect(unsafe_code, reason = "a descriptor that the user gives by number has no owner to borrow from")]
+    // SAFETY: F_DUPFD_CLOEXEC touches no memory and returns EBADF for a number that is not open.
     let duplicate = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
     if duplicate < 0 {
         return Err(io::Error::last_os_error());
     }
-    #[expect(unsafe_code, reason = "the kernel gives a number")]
-    // SAFETY: the kernel has just made it, and nobody else knows of it.
+    #[expect(unsafe_code, reason = "the kernel returns a number")]
+    // SAFETY: the kernel has just opened this descriptor, and nothing else has its number.
     Ok(unsafe { OwnedFd::from_raw_fd(duplicate) })
 }
 
@@ -76,7 +72,7 @@ mod tests {
     use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
     #[test]
-    fn the_kernel_says_what_a_socket_is() {
+    fn socket_has_its_kind() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
         let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("a client");
         let directory = tempfile::tempdir().expect("a directory");
@@ -91,14 +87,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_socket_or_one_that_cannot_be_passed_has_no_kind() {
+    fn other_descriptor_has_no_kind() {
         assert_eq!(kind(File::open("/dev/null").expect("a file")), None);
         assert_eq!(kind(io::pipe().expect("a pipe").0), None);
         assert_eq!(kind(UnixDatagram::unbound().expect("a socket")), None);
     }
 
+    /// A duplicate is close-on-exec; a number without a descriptor is EBADF.
     #[test]
-    fn a_duplicate_is_not_inherited_and_a_number_without_descriptor_is_an_error() {
+    fn duplicate_is_close_on_exec() {
         let file = File::open("/dev/null").expect("a file");
         let number = u32::try_from(file.as_raw_fd()).expect("a number");
         let copy = duplicate(number).expect("a duplicate");

@@ -5,13 +5,12 @@
 //! tokio watches. Hence a thread of our own, one a process, which waits and wakes the runtime. The runtime accepts: a connection
 //! that no worker accepts stays in the backlog.
 //!
-//! A socket is registered only while its worker waits for a connection, so that a worker that does not wait is not woken in the
-//! place of one that does. A registration reports a connection that has come before, so none is missed between two. It also puts
-//! the worker behind the others, so that the workers take turns. nginx registers its sockets again for the same reason
-//! (`ngx_reorder_accept_events`).
+//! A socket is registered only while its worker waits for a connection: a busy worker is not woken in place of an idle worker. A
+//! registration reports an earlier connection, so no connection is missed between two registrations. A registration also puts the
+//! worker behind the others, so the workers take turns; nginx registers its sockets again for this (`ngx_reorder_accept_events`).
 //!
-//! The way through the thread costs two context switches. Under load it is not taken: after a connection a worker first tries to
-//! accept another, as long as that succeeds (see [`Eagerness`]).
+//! The thread costs two context switches for each connection. Under load a worker avoids them: after a connection the worker first
+//! tries to accept another, as long as these tries succeed (see [`Eagerness`]).
 //!
 //! The kernel wakes no second process where the first does not accept: it was killed, its runtime is busy, or its program has
 //! withdrawn the `accept`. Therefore each thread looks at its waiting sockets every [`RECHECK`], which bounds the delay.
@@ -28,16 +27,16 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
-/// How long a connection waits at most for an idle worker after another was woken for it and did not accept.
+/// The longest time that a connection waits for an idle worker after another worker was woken and has not accepted.
 const RECHECK: Duration = Duration::from_millis(100);
 
-/// How many events one call takes; what is left is reported by the next.
+/// The events of one call; the next call reports the rest.
 const EVENTS: usize = 16;
 
-/// The token of the descriptor that ends the thread; sockets count from 1.
+/// The token of the descriptor that ends the thread. Tokens of sockets begin at 1.
 const STOP: u64 = 0;
 
-/// The thread that waits for the shared sockets of this process. It ends with the last of them.
+/// The thread that waits for the shared sockets of this process. The thread ends with the last socket.
 #[derive(Debug)]
 pub(super) struct Waiter {
     registry: Arc<Registry>,
@@ -82,21 +81,21 @@ pub(super) struct SharedSocket {
     eagerness: Eagerness,
 }
 
-/// Whether to try `accept` without waiting, after a connection: worth it while connections queue up, and a failed call where they
-/// come one by one. Each further failure doubles the number of connections until the next try.
+/// Whether to try `accept` without a wakeup after a connection. A try succeeds while connections are queued and fails while they
+/// arrive one at a time. Each failure in a row doubles the number of connections until the next try.
 #[derive(Debug, Default)]
 struct Eagerness {
-    /// The next try needs no readiness.
+    /// Try without a wakeup.
     is_eager: bool,
-    /// The try that is being made needed none.
+    /// The current try has no wakeup.
     is_trying: bool,
-    /// Failed tries since the last one that succeeded.
+    /// The failed tries since the last success.
     failures: u32,
-    /// Connections until the next try.
+    /// The connections until the next try.
     left: u32,
 }
 
-/// The most doublings: one try in 64 connections.
+/// The bound of doublings: at least one try in 64 connections.
 const DOUBLINGS: u32 = 6;
 
 impl Eagerness {
@@ -125,7 +124,7 @@ impl Eagerness {
 }
 
 impl Waiter {
-    /// The thread of this process, started if there is none.
+    /// The present thread, or a new thread.
     pub(super) fn of(present: &mut Weak<Self>) -> io::Result<Arc<Self>> {
         if let Some(waiter) = present.upgrade() {
             return Ok(waiter);
@@ -151,9 +150,9 @@ impl Drop for Waiter {
         // Only a full counter fails, and this is the only write.
         let _ = rustix::io::write(&self.registry.stop, &1_u64.to_ne_bytes());
         let thread = self.thread.take();
-        // A waker may drop the last socket in that very thread, which cannot wait for itself.
+        // A waker may drop the last socket in the thread itself, which cannot join itself.
         if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
-            // The thread does not panic; if it did, nothing is left to wait for.
+            // A panicked thread has ended as well.
             let _ = thread.join();
         }
     }
@@ -179,7 +178,7 @@ impl Registry {
         }
     }
 
-    /// The tokens of the sockets with a connection, after this time at the latest.
+    /// Waits for connections, at most for `within`, and returns the tokens of their sockets.
     fn wait(&self, within: Duration) -> Vec<u64> {
         let mut events = [MaybeUninit::uninit(); EVENTS];
         // A duration below a second has a `Timespec`.
@@ -188,14 +187,14 @@ impl Registry {
             Ok((events, _)) => events.iter().map(|event| event.data.u64()).collect(),
             Err(rustix::io::Errno::INTR) => Vec::new(),
             Err(_) => {
-                // Not documented for a valid instance: the recheck alone then finds the connections.
+                // Undocumented for a valid instance. Only the recheck finds connections then.
                 thread::sleep(RECHECK);
                 Vec::new()
             }
         }
     }
 
-    /// The tokens of the waiting sockets with a connection for which the kernel did not wake this process.
+    /// The tokens of waiting sockets that have a connection without a wakeup of this process.
     fn missed(&self) -> Vec<u64> {
         let entries = self.entries();
         let waiting = |entry: &Entry| matches!(entry.state, State::Waiting(_));
@@ -207,7 +206,7 @@ impl Registry {
             .collect();
         let mut polled: Vec<PollFd<'_>> =
             waiting.iter().map(|(_, entry)| PollFd::new(&entry.socket, PollFlags::IN)).collect();
-        // A failure, such as a signal, leaves them to the next recheck.
+        // After a failure, such as EINTR, the next recheck finds the connections.
         if poll(&mut polled, Some(&Timespec::default())).is_err() {
             return Vec::new();
         }
@@ -215,7 +214,7 @@ impl Registry {
         ready.map(|((token, _), _)| *token).collect()
     }
 
-    /// Wakes the runtime for these sockets, which are no longer registered.
+    /// Removes the registrations of these sockets and wakes the runtime.
     fn report(&self, tokens: &[u64]) {
         let mut entries = self.entries();
         let wakers: Vec<Waker> = tokens
@@ -226,12 +225,12 @@ impl Registry {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Removes the registration of a socket, if there is one, and returns the waker.
+    /// Removes the registration of a waiting socket and returns its waker.
     fn stop_waiting(&self, entry: &mut Entry, state: State) -> Option<Waker> {
         if !matches!(entry.state, State::Waiting(_)) {
             return None;
         }
-        // It is registered; a failure would only report once more.
+        // The socket is registered. A failure would only repeat a report.
         let _ = epoll::delete(&self.epoll, &entry.socket);
         let State::Waiting(waker) = std::mem::replace(&mut entry.state, state) else { return None };
         Some(waker)
@@ -239,7 +238,7 @@ impl Registry {
 }
 
 impl SharedSocket {
-    /// A socket that is not waited for.
+    /// Takes a socket, without waiting for connections.
     pub(super) fn new(socket: OwnedFd, waiter: Arc<Waiter>) -> Self {
         let socket = Arc::new(socket);
         let mut entries = waiter.registry.entries();
@@ -254,12 +253,12 @@ impl SharedSocket {
         &self.socket
     }
 
-    /// Waits until `accept` is worth a try, of which [`tried`](Self::tried) takes the result.
+    /// Ready when the caller should try `accept` and report the result by [`tried`](Self::tried).
     pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.eagerness.tries() { Poll::Ready(Ok(())) } else { self.poll_reported(cx) }
     }
 
-    /// Whether `accept` has found a connection.
+    /// Records whether `accept` has returned a connection.
     pub(super) fn tried(&mut self, has_accepted: bool) {
         self.eagerness.tried(has_accepted);
     }
@@ -283,7 +282,7 @@ impl SharedSocket {
         Poll::Pending
     }
 
-    /// No longer waits. A connection that was reported before stays reported.
+    /// Stops waiting. A report that the caller has not seen is kept.
     pub(super) fn pause(&self) {
         let mut entries = self.waiter.registry.entries();
         if let Some(entry) = entries.sockets.get_mut(&self.token) {
@@ -294,7 +293,7 @@ impl SharedSocket {
 
 impl Drop for SharedSocket {
     fn drop(&mut self) {
-        // Other processes have the socket, too: closing ours would not end its registration.
+        // Other processes hold the socket: a close would leave the registration.
         self.pause();
         self.waiter.registry.entries().sockets.remove(&self.token);
     }
@@ -306,7 +305,7 @@ mod tests {
     use std::future::poll_fn;
     use std::net::{TcpListener, TcpStream};
 
-    /// One listening socket in several processes, as far as the kernel sees: each duplicate waits in its own instance.
+    /// A listening socket and its duplicates. Each duplicate waits in an epoll instance of its own, like a process.
     fn shared(count: usize) -> (TcpListener, Vec<SharedSocket>) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
         listener.set_nonblocking(true).expect("a socket");
@@ -337,7 +336,7 @@ mod tests {
         matches!(socket.waiter.registry.entries().sockets[&socket.token].state, State::Ready)
     }
 
-    /// A connection that was there before is reported, and one that comes later.
+    /// Connections before and after the registration are reported.
     #[tokio::test]
     async fn shared_socket_reports_each_connection() {
         let (listener, sockets) = shared(1);
@@ -349,7 +348,7 @@ mod tests {
         ready(&sockets[0]).await;
     }
 
-    /// The first is woken and does not accept: the second reports the connection all the same.
+    /// The first is woken and does not accept: the recheck of the second reports the connection.
     #[tokio::test]
     async fn swallowed_wakeup_is_found() {
         let (listener, sockets) = shared(2);
@@ -359,7 +358,7 @@ mod tests {
         ready(&sockets[1]).await;
     }
 
-    /// A paused socket takes no wakeup from the others, and reports what came meanwhile when it waits again.
+    /// A paused socket takes no wakeup from the others. The next wait reports connections from the pause.
     #[tokio::test]
     async fn paused_socket_is_not_woken() {
         let (listener, sockets) = shared(2);
@@ -384,7 +383,7 @@ mod tests {
         ready(&sockets[0]).await;
     }
 
-    /// One try for each connection while they succeed; after failures one in 2, 4, 8, up to 64.
+    /// A try after each connection while tries succeed; after failures in 2, 4, 8, up to 64 connections.
     #[test]
     fn eagerness_follows_load() {
         let mut eagerness = Eagerness::default();
@@ -405,7 +404,7 @@ mod tests {
         assert!(connections(100, true) > 30);
     }
 
-    /// The copy of another process does not keep the thread busy or alive.
+    /// Another holder of the socket keeps neither the registration nor the thread.
     #[test]
     fn thread_ends_with_last_socket() {
         let (listener, mut sockets) = shared(1);

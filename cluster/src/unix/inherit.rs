@@ -1,5 +1,4 @@
-//! What a worker's process inherits from its primary: a number, a channel, and the variables that name them.
-//! It only takes them over; who talks on the channel is the worker's matter.
+//! The resources that the process of a worker inherits from its primary: an id, a channel, and the variables that name both.
 
 use std::ffi::OsStr;
 use std::io;
@@ -14,22 +13,22 @@ use super::variables::variables;
 use super::{errno, signals};
 use crate::error::RoleError;
 
-/// A worker's place in its cluster.
+/// The id and the channel of this worker.
 #[derive(Debug)]
-pub(crate) struct Inheritance {
+pub(crate) struct InheritedWorker {
     pub(crate) id: WorkerId,
     pub(crate) serialization: Serialization,
     pub(crate) channel: UnixStream,
 }
 
-/// Takes over what this process has inherited, if it is a worker's. To be called once.
-pub(crate) fn inherit() -> Result<Option<Inheritance>, RoleError> {
+/// Takes the inherited id and channel; `None` in a process that is no worker. Call once.
+pub(crate) fn inherit() -> Result<Option<InheritedWorker>, RoleError> {
     let Some(variables) = variables() else { return Ok(None) };
     let id = parse_id(&variables.id)?;
     let serialization = parse_serialization(variables.serialization.as_deref())?;
     let channel = take_channel(variables.channel.as_deref().ok_or(RoleError::NoChannel)?)?;
     signals::keep_ignoring();
-    Ok(Some(Inheritance { id, serialization, channel }))
+    Ok(Some(InheritedWorker { id, serialization, channel }))
 }
 
 fn parse_id(value: &OsStr) -> Result<WorkerId, RoleError> {
@@ -46,7 +45,7 @@ fn parse_serialization(value: Option<&OsStr>) -> Result<Serialization, RoleError
 
 fn take_channel(value: &OsStr) -> Result<UnixStream, RoleError> {
     let text = value.to_string_lossy().into_owned();
-    // Standard input, output and error are never the channel.
+    // 0, 1 and 2 are standard input, output and error.
     let Some(number) = text.parse::<RawFd>().ok().filter(|number| *number > 2) else {
         return Err(RoleError::ChannelNumber { value: text });
     };
@@ -54,26 +53,26 @@ fn take_channel(value: &OsStr) -> Result<UnixStream, RoleError> {
     Ok(channel.into())
 }
 
-/// Makes a number an owned descriptor if it is an inherited Unix stream socket, and close-on-exec from now on.
+/// Takes ownership of an inherited Unix stream socket by number and makes it close-on-exec.
 fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     if opened_here(number)? {
         return Err(failure(Errno::EBADF));
     }
     #[expect(unsafe_code, reason = "a descriptor is inherited as a number")]
-    // SAFETY: it is open (its flags were just read), and nobody in this process owns it, see `opened_here`.
+    // SAFETY: the descriptor is open (`opened_here` has read its flags), and nothing in this process owns it.
     let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
     check(descriptor)?;
     rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC)?;
     #[expect(unsafe_code, reason = "a descriptor is inherited as a number")]
-    // SAFETY: as above; from now on it is close-on-exec, so that `opened_here` keeps a second call from taking it.
+    // SAFETY: as above. The descriptor is close-on-exec now, so `opened_here` rejects a second call.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Whether this program has opened the descriptor itself: what survived `exec` is not close-on-exec, while all that
-/// Rust's library opens is.
+/// Whether this program has opened the descriptor: an inherited descriptor is not close-on-exec, a descriptor of Rust's
+/// library is.
 fn opened_here(number: RawFd) -> io::Result<bool> {
-    #[expect(unsafe_code, reason = "there is no safe way to ask whether a number is a descriptor")]
-    // SAFETY: F_GETFD touches no memory, and answers EBADF for a number that is not open.
+    #[expect(unsafe_code, reason = "no safe call checks whether a number is a descriptor")]
+    // SAFETY: F_GETFD touches no memory and returns EBADF for a number that is not open.
     let flags = unsafe { nix::libc::fcntl(number, nix::libc::F_GETFD) };
     if flags < 0 { Err(io::Error::last_os_error()) } else { Ok(flags & nix::libc::FD_CLOEXEC != 0) }
 }

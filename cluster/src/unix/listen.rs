@@ -1,5 +1,5 @@
-//! Sockets that listen, TCP and Unix. A connection is accepted and nothing more: it is not registered with the poller,
-//! because it is about to be sent away or handed to the application.
+//! Listening sockets, TCP and Unix. An accepted connection is not registered with the reactor: the machine sends the connection to a
+//! worker or delivers it to the application.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -23,32 +23,29 @@ pub(super) struct Listening {
 
 #[derive(Debug)]
 enum Source {
-    /// Of this process alone: the runtime watches it.
+    /// A socket of this process alone, watched by the runtime.
     Own(AsyncFd<OwnedFd>),
-    /// Of several processes.
+    /// A socket of several processes.
     #[cfg(target_os = "linux")]
     Shared(SharedSocket),
 }
 
 impl Listening {
-    /// Takes over a listening socket.
+    /// Takes a listening socket.
     pub(super) fn new(socket: OwnedFd) -> io::Result<Self> {
-        #[expect(
-            unsafe_code,
-            reason = "tokio has no safe way to poll a listening socket without making its connections tokio's"
-        )]
-        // SAFETY: an `OwnedFd` is one open descriptor for as long as it lives, and always the same.
+        #[expect(unsafe_code, reason = "tokio's safe listeners register each connection")]
+        // SAFETY: an `OwnedFd` is the same open descriptor for its whole lifetime.
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE)? };
         Ok(Listening { socket: Source::Own(socket), paused: true })
     }
 
-    /// Takes over a listening socket that other processes accept from, too.
+    /// Takes a listening socket from which other processes accept as well.
     #[cfg(target_os = "linux")]
     pub(super) fn shared(socket: OwnedFd, waiter: Arc<Waiter>) -> Self {
         Listening { socket: Source::Shared(SharedSocket::new(socket, waiter)), paused: true }
     }
 
-    /// Whether connections are left in the kernel.
+    /// Whether to leave connections in the kernel.
     pub(super) fn pause(&mut self, paused: bool) {
         self.paused = paused;
         match &self.socket {
@@ -60,7 +57,7 @@ impl Listening {
         }
     }
 
-    /// The descriptor, to send it.
+    /// The descriptor, for sending.
     pub(super) fn socket(&self) -> &OwnedFd {
         match &self.socket {
             Source::Own(socket) => socket.get_ref(),
@@ -69,7 +66,7 @@ impl Listening {
         }
     }
 
-    /// The next connection. After a failure the machine pauses it.
+    /// The next connection. After a failure the machine pauses the socket.
     pub(super) fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<OwnedFd>> {
         if self.paused {
             return Poll::Pending;
@@ -85,7 +82,7 @@ impl Listening {
             Source::Shared(socket) => loop {
                 ready!(socket.poll_ready(cx))?;
                 let accepted = try_accept(socket.socket());
-                // Another process was faster.
+                // Another process has accepted the connection.
                 let is_missed =
                     accepted.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
                 socket.tried(!is_missed);
@@ -97,7 +94,7 @@ impl Listening {
     }
 }
 
-/// Makes a bound socket listen; the kernel caps the backlog.
+/// Makes a bound socket listen. The kernel bounds the backlog.
 pub(super) fn listen(socket: &OwnedFd, backlog: u32) -> io::Result<()> {
     SockRef::from(socket).listen(i32::try_from(backlog).unwrap_or(i32::MAX))
 }
@@ -134,7 +131,7 @@ mod tests {
     use std::time::Duration;
 
     thread_local! {
-        /// How often a thread has found no connection to accept.
+        /// The calls of `accept` in this thread that have found no connection.
         static FAILED: Cell<usize> = const { Cell::new(0) };
     }
 
@@ -147,8 +144,7 @@ mod tests {
     const WORKERS: usize = 8;
     const CONNECTIONS: usize = 400;
 
-    /// How many connections each of the workers has accepted, and how often all of them have found none, for clients that come
-    /// one after the other.
+    /// The connections that each worker has accepted, and the failed calls of all workers. Clients connect one at a time.
     async fn accepted(listening: impl Fn(OwnedFd) -> Listening) -> (Vec<usize>, usize) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
         listener.set_nonblocking(true).expect("a socket");
@@ -178,7 +174,7 @@ mod tests {
         (counts.iter().map(Cell::get).collect(), FAILED.get())
     }
 
-    /// Each instance of epoll stands for a process. The workers take turns, as each registers its socket again.
+    /// An epoll instance stands for a process. The workers take turns, because each registers its socket again.
     #[tokio::test]
     async fn shared_connection_wakes_one_worker() {
         let (counts, failed) = accepted(|socket| {
@@ -191,7 +187,7 @@ mod tests {
         assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
     }
 
-    /// What the runtime watches wakes every worker: the counts above show a difference.
+    /// Without the thread each connection wakes every worker.
     #[tokio::test]
     async fn watched_connection_wakes_every_worker() {
         let (_, failed) = accepted(|socket| Listening::new(socket).expect("watched")).await;

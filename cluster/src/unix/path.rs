@@ -1,5 +1,5 @@
-//! Unix sockets by their path: bound however long it is, with the mode that was asked for, and removed by who has bound it.
-//! It neither listens nor accepts.
+//! Unix sockets by path: bound at a path of any length, with the requested mode, and removed by the process that has bound the
+//! path.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -10,16 +10,16 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// The mode bits that let everybody read, and write.
+/// The mode bits by which every user can read or write.
 const READABLE: u32 = 0o444;
 const WRITABLE: u32 = 0o222;
 
-/// A path that this process has bound. Dropped, it is removed, unless somebody has replaced it; that comes before its socket
-/// is closed, as with Node, so that nobody finds a path without a listener.
+/// A path that this process has bound. A drop removes the path, unless the file there was replaced. The removal precedes the
+/// close of the socket, as in Node, so that no client finds a path without a listener.
 #[derive(Debug)]
 pub(super) struct BoundPath {
     path: PathBuf,
-    /// The device and the number of what was bound there.
+    /// The device and the inode of the bound socket.
     identity: (u64, u64),
 }
 
@@ -33,7 +33,7 @@ impl BoundPath {
 impl Drop for BoundPath {
     fn drop(&mut self) {
         if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
-            // It may be gone by now; that was the purpose.
+            // Another process may have removed the path since.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -44,8 +44,8 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     Ok((metadata.dev(), metadata.ino()))
 }
 
-/// A new Unix stream socket, bound. A directory that is not there is EACCES, as with Node. A name that begins with a NUL
-/// is an abstract one: there is no file, so nothing to remove and no mode.
+/// A new bound Unix stream socket. A missing directory is EACCES, as in Node. A name that begins with a NUL is abstract: without a
+/// file there is nothing to remove, and no mode.
 pub(super) fn bind(
     path: &str,
     readable_all: bool,
@@ -57,7 +57,7 @@ pub(super) fn bind(
         bind_abstract(&socket, path)?;
         return Ok((socket.into(), None));
     }
-    // The kernel would cut it there.
+    // The kernel would cut the path at the NUL.
     if path.contains('\0') {
         return Err(Errno::EINVAL.into());
     }
@@ -77,7 +77,7 @@ fn bind_abstract(socket: &Socket, name: &str) -> io::Result<()> {
     socket.bind(&SockAddr::unix(name).map_err(|_| Errno::ENAMETOOLONG)?)
 }
 
-/// Linux alone has them.
+/// Only Linux has abstract names.
 #[cfg(not(target_os = "linux"))]
 fn bind_abstract(_: &Socket, _: &str) -> io::Result<()> {
     Err(Errno::EINVAL.into())
@@ -87,7 +87,7 @@ fn missing_directory(error: io::Error) -> io::Error {
     if error.raw_os_error() == Some(Errno::ENOENT as i32) { Errno::EACCES.into() } else { error }
 }
 
-/// An address holds about a hundred bytes of a path; a longer one is named by way of its directory.
+/// An address holds about a hundred bytes. A longer path is bound through a descriptor of its directory.
 fn bind_to(socket: &Socket, path: &Path) -> io::Result<()> {
     match SockAddr::unix(path) {
         Ok(address) => socket.bind(&address),
@@ -107,7 +107,7 @@ fn bind_in(socket: &Socket, path: &Path) -> io::Result<()> {
     socket.bind(&SockAddr::unix(by_number).map_err(|_| Errno::ENAMETOOLONG)?)
 }
 
-/// As Node does everywhere: from here on, if that is shorter.
+/// A path relative to the working directory, as in Node on every system.
 #[cfg(not(target_os = "linux"))]
 fn bind_in(socket: &Socket, path: &Path) -> io::Result<()> {
     let here = std::env::current_dir()?;
@@ -127,13 +127,12 @@ mod tests {
         (directory, path)
     }
 
-    /// The socket and its path.
     fn path_bound(path: &str, readable_all: bool, writable_all: bool) -> io::Result<(OwnedFd, BoundPath)> {
         let (socket, path) = bind(path, readable_all, writable_all)?;
         Ok((socket, path.expect("it is no abstract name")))
     }
 
-    /// An abstract name is bound and connected to; it makes no file, and is free again when its socket is closed.
+    /// An abstract name makes no file and is free again when the socket is closed.
     #[cfg(target_os = "linux")]
     #[test]
     fn abstract_name_is_bound_without_file() {
@@ -158,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_removed_by_who_bound_it() {
+    fn drop_removes_the_path() {
         let (_directory, path) = place("s");
         let (socket, bound) = path_bound(&path, false, false).expect("bound");
         let listener = UnixListener::from(socket);
@@ -174,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_somebody_has_replaced_stays() {
+    fn replaced_path_is_kept() {
         let (_directory, path) = place("s");
         let bound = path_bound(&path, false, false).expect("bound");
         fs::remove_file(&path).expect("removed");
@@ -184,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mode_is_widened_as_asked() {
+    fn requested_mode_bits_are_added() {
         for (readable, writable, added) in [(true, false, 0o444), (false, true, 0o222), (true, true, 0o666)] {
             let (_directory, path) = place("s");
             let (_socket, _bound) = path_bound(&path, false, false).expect("bound");
@@ -196,14 +195,14 @@ mod tests {
     }
 
     #[test]
-    fn a_path_longer_than_an_address_is_bound_all_the_same() {
+    fn long_path_is_bound() {
         let (directory, _) = place("s");
         let deep = directory.path().join("d".repeat(200));
         fs::create_dir(&deep).expect("a directory");
         let path = deep.join("s");
         let (socket, bound) = path_bound(path.to_str().expect("text"), true, true).expect("bound");
         rustix::net::listen(&socket, 1).expect("listens");
-        // Under another, short name it is the same.
+        // The same socket under a short name.
         let short = directory.path().join("s");
         fs::rename(&path, &short).expect("renamed");
         UnixStream::connect(&short).expect("a client");
@@ -213,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_bound_says_why_and_leaves_nothing() {
+    fn failed_bind_leaves_no_file() {
         let (directory, path) = place("no/such/directory");
         let failed = |path: &str| bind(path, true, true).map(drop).map_err(|error| errno(&error));
         assert_eq!(failed(&path), Err(Some(Errno::EACCES)));

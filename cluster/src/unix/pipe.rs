@@ -1,5 +1,4 @@
-//! Our ends of a worker's pipes: what the worker writes before the program takes its pipe is kept, up to a bound.
-//! They open and close nothing else.
+//! The primary's ends of a worker's pipes. Output that the worker writes before the program takes a pipe is kept, up to a bound.
 
 use std::io;
 use std::os::unix::net;
@@ -9,40 +8,39 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 
-/// How much is read from one pipe before everything else has its turn.
+/// The bytes read from a pipe before other events have their turn.
 const TURN: usize = 65_536;
 
-/// Our end of a worker's pipe, from [`Primary::stdio`](crate::Primary::stdio). Node: a stream of `worker.process.stdio`.
+/// The primary's end of a worker's pipe, from [`Primary::stdio`](crate::Primary::stdio). Node: a stream of `worker.process.stdio`.
 ///
-/// The pipe is a Unix socket, both sides read and write; it begins with what the worker has written before.
+/// The pipe is a Unix socket: both sides read and write. Reads begin with the output that was kept.
 #[derive(Debug)]
 pub struct Pipe {
     stream: UnixStream,
-    /// What was read and not given out, from `given` on.
     kept: Vec<u8>,
+    /// The bytes of `kept` that the program has read.
     given: usize,
     has_ended: bool,
 }
 
 impl Pipe {
-    /// Our end of a new pair.
     pub(super) fn new(stream: net::UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let stream = UnixStream::from_std(stream)?;
         Ok(Pipe { stream, kept: Vec::new(), given: 0, has_ended: false })
     }
 
-    /// What was read from the socket already, and the socket.
+    /// The kept output that the program has not read, and the socket.
     pub fn into_parts(mut self) -> (Vec<u8>, UnixStream) {
         (self.kept.split_off(self.given), self.stream)
     }
 
-    /// Reads what the worker has written, for the program that takes the pipe later, until so many bytes are kept.
+    /// Reads output for a program that takes the pipe later, until `bound` bytes are kept.
     pub(super) fn keep(&mut self, cx: &mut Context<'_>, bound: usize) {
         let mut left = TURN;
         while !self.has_ended && self.kept.len() < bound {
             if left == 0 {
-                // The others have their turns first.
+                // Other events have their turn first.
                 cx.waker().wake_by_ref();
                 return;
             }
@@ -57,7 +55,7 @@ impl Pipe {
                 Ok(0) => self.has_ended = true,
                 Ok(count) => left -= count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // The program that takes the pipe reads the error.
+                // The program finds the error when it reads from the pipe.
                 Err(_) => self.has_ended = true,
             }
         }
@@ -112,7 +110,7 @@ mod tests {
         .await;
     }
 
-    /// In order, however much was kept, and never more than the bound.
+    /// Output is read in order, and no more than the bound is kept.
     #[tokio::test]
     async fn pipe_begins_with_what_it_kept() {
         let text: Vec<u8> = (0..10_000_u32).flat_map(u32::to_le_bytes).collect();

@@ -1,5 +1,5 @@
-//! Starting a worker: a socket pair, its far end as one of the first descriptors of the new program, and the variables that
-//! name it. What the variables of a worker are is said here, and only here.
+//! The start of a worker: a socket pair, the far end as one of the first descriptors of the new program, and the variables that name
+//! the channel. The names of these variables are defined here.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -14,29 +14,29 @@ use tokio::process::Child;
 
 use super::channel::Channel;
 use super::stdio::{Layout, Pipes};
-use super::{child, own, signals};
+use super::{child, executable, signals};
 
-/// The worker's number.
+/// The variable with the id of the worker.
 pub(crate) const ID: &str = "NODE_UNIQUE_ID";
-/// The number of the channel's descriptor.
+/// The variable with the descriptor of the channel.
 pub(crate) const CHANNEL: &str = "NODE_CHANNEL_FD";
-/// How messages are written.
+/// The variable with the serialization of messages.
 pub(crate) const SERIALIZATION: &str = "NODE_CHANNEL_SERIALIZATION_MODE";
 
-/// What Node.js takes as options besides its arguments.
+/// The variable with further options of Node.js.
 const NODE_OPTIONS: &str = "NODE_OPTIONS";
 
-/// What a primary has of a worker that was started.
+/// The primary's side of a started worker.
 pub(super) struct Started {
     pub(super) child: Child,
     pub(super) channel: Channel,
     pub(super) pipes: Pipes,
 }
 
-/// Starts a program with a channel. If it fails, nothing is left.
+/// Starts a program with a channel. A failure leaves nothing open.
 pub(super) fn spawn(command: &SpawnOptions, env: Vec<(OsBytes, OsBytes)>) -> io::Result<Started> {
     let (ours, theirs) = UnixStream::pair()?;
-    // First ours, because nothing can fail any more once there is a process.
+    // The primary's end first: nothing may fail after the process has started.
     let channel = Channel::new(ours)?;
     let layout = Layout::new(command, theirs.into())?;
     let mut program = program(command)?;
@@ -48,7 +48,7 @@ pub(super) fn spawn(command: &SpawnOptions, env: Vec<(OsBytes, OsBytes)>) -> io:
     Ok(Started { child, channel, pipes })
 }
 
-/// Its directory and its environment.
+/// Sets the directory and the environment.
 fn describe(
     program: &mut process::Command,
     command: &SpawnOptions,
@@ -66,7 +66,7 @@ fn describe(
     }
 }
 
-/// The options of Node.js that a worker would have, and the one that ignores the signals.
+/// The options of Node.js for a worker, with the option that ignores the signals.
 fn ignoring_signals(variables: &[(OsBytes, OsBytes)]) -> OsString {
     let own =
         variables.iter().rfind(|(name, _)| *name == NODE_OPTIONS).map(|(_, options)| OsString::from(options));
@@ -76,7 +76,7 @@ fn ignoring_signals(variables: &[(OsBytes, OsBytes)]) -> OsString {
     options
 }
 
-/// How a serialization is called in the variable.
+/// The name of a serialization in the variable.
 pub(crate) fn written(serialization: Serialization) -> &'static str {
     match serialization {
         Serialization::Json => "json",
@@ -84,19 +84,19 @@ pub(crate) fn written(serialization: Serialization) -> &'static str {
     }
 }
 
-/// The executable and its arguments. Without an executable: this program, with its own arguments.
+/// The executable and the arguments. Without an executable: this program and its own arguments.
 fn program(command: &SpawnOptions) -> io::Result<process::Command> {
     let (executable, own): (OsString, Vec<OsString>) = match command.get_exec() {
         Some(executable) => (executable.into(), Vec::new()),
-        None => (own::path()?.into(), env::args_os().skip(1).collect()),
+        None => (executable::path()?.into(), env::args_os().skip(1).collect()),
     };
     let mut program = process::Command::new(executable);
     program.args(command.get_exec_argv()).args(own).args(command.get_args());
     Ok(program)
 }
 
-/// Takes the free numbers that the worker's descriptors will have: the new process tells by a descriptor of its own why it
-/// cannot execute the program, and that one must not be among those that are replaced.
+/// Reserves the free numbers below `count`, which the descriptors of the worker will have. The new process reports a failed `exec`
+/// through another descriptor, which must not be replaced.
 fn reserve(count: usize) -> io::Result<Vec<OwnedFd>> {
     let mut reserved = Vec::new();
     loop {
@@ -108,7 +108,7 @@ fn reserve(count: usize) -> io::Result<Vec<OwnedFd>> {
     }
 }
 
-/// Whether a program was not started because of its directory: the error number alone fits the program as well.
+/// Whether the directory made the start fail: the error number alone could also mean the program.
 pub(super) fn is_directory_at_fault(command: &SpawnOptions, error: &io::Error) -> bool {
     let Some(directory) = command.get_cwd() else { return false };
     let entered = rustix::fs::access(Path::new(directory).join("."), rustix::fs::Access::EXEC_OK);

@@ -1,5 +1,4 @@
-//! The first descriptors of a worker: which of the primary's they are, and the pipes among them.
-//! It starts nothing.
+//! The first descriptors of a worker: pipes, and descriptors of the primary.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,22 +12,21 @@ use command_fds::{CommandFdExt, FdMapping};
 
 use super::pipe::Pipe;
 
-/// Our ends of a worker's pipes, by the numbers of its ends.
+/// The primary's ends of a worker's pipes, by the descriptor numbers in the worker.
 pub(crate) type Pipes = BTreeMap<u32, Pipe>;
 
-/// What a worker is given, before it is there.
+/// The descriptors for a worker that has not started.
 #[derive(Debug, Default)]
 pub(super) struct Layout {
-    /// The worker's ends, by their numbers there. A standard one that is missing is inherited.
+    /// The worker's ends, by number. A missing standard descriptor is inherited.
     theirs: BTreeMap<u32, OwnedFd>,
-    /// Ours.
     pub(super) pipes: Pipes,
-    /// The number of the channel.
+    /// The number of the channel in the worker.
     pub(super) channel: u32,
 }
 
 impl Layout {
-    /// Opens everything that a command's worker is to have. If it fails, nothing is left open.
+    /// Opens the descriptors of a command. A failure leaves nothing open.
     pub(super) fn new(command: &SpawnOptions, channel: OwnedFd) -> io::Result<Self> {
         let mut layout = Layout::default();
         let mut channel = Some(channel);
@@ -52,7 +50,7 @@ impl Layout {
         Ok(layout)
     }
 
-    /// One more than the highest number that the worker is given.
+    /// One more than the highest descriptor number.
     pub(super) fn len(&self) -> usize {
         self.theirs.last_key_value().map_or(0, |(number, _)| *number as usize + 1)
     }
@@ -63,7 +61,7 @@ impl Layout {
         Ok(theirs.into())
     }
 
-    /// Has a program started with all of it.
+    /// Gives the descriptors to a program, and returns the primary's ends of the pipes.
     pub(super) fn give(self, program: &mut process::Command) -> io::Result<Pipes> {
         let mut mappings = Vec::new();
         for (number, theirs) in self.theirs {
@@ -82,7 +80,7 @@ impl Layout {
     }
 }
 
-/// One after the other, at least the three standard ones, as with Node: those that are not named are ignored.
+/// The descriptors in order, at least the three standard ones. As in Node, an unnamed one is ignored.
 fn descriptors(command: &SpawnOptions) -> Vec<Stdio> {
     let mut descriptors = command.get_stdio().to_vec();
     if descriptors.is_empty() {

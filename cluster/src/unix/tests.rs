@@ -1,5 +1,4 @@
-//! The real operating system, call by call: what every descriptor is like, when timers fire, and which events have their
-//! turn.
+//! The real operating system, call by call: the flags of descriptors, the order of timers, and the turns of events.
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
@@ -42,7 +41,7 @@ fn connect(address: &LocalAddress) -> TcpStream {
     client
 }
 
-/// Whether a program that this process starts would not inherit it.
+/// Whether the descriptor is close-on-exec.
 fn is_private(descriptor: impl AsFd) -> bool {
     fcntl_getfd(descriptor).expect("flags").contains(FdFlags::CLOEXEC)
 }
@@ -51,7 +50,7 @@ fn is_non_blocking(descriptor: impl AsFd) -> bool {
     fcntl_getfl(descriptor).expect("flags").contains(OFlags::NONBLOCK)
 }
 
-/// What is bound, duplicated, accepted and received never reaches a child, and never blocks the process.
+/// Bound, duplicated, accepted and received descriptors are close-on-exec and non-blocking.
 #[tokio::test]
 async fn descriptors_are_private_and_non_blocking() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -82,7 +81,7 @@ async fn descriptors_are_private_and_non_blocking() {
     assert!(is_private(&accepted) && is_non_blocking(&accepted));
 }
 
-/// An end of a channel does not block, even if it was inherited blocking.
+/// An end of a channel is non-blocking, even if it was inherited blocking.
 #[tokio::test]
 async fn channel_is_private_and_non_blocking() {
     let (near, far) = UnixStream::pair().expect("a pair");
@@ -94,7 +93,7 @@ async fn channel_is_private_and_non_blocking() {
     assert!(matches!(next(&mut unix).await, OsEvent::Read { bytes, .. } if bytes == b"x"));
 }
 
-/// A new listener accepts nothing until the machine resumes it, and nothing after the machine pauses it.
+/// A listener accepts nothing before the machine resumes it and after the machine pauses it.
 #[tokio::test]
 async fn paused_listener_accepts_nothing() {
     let mut unix = Unix::new();
@@ -110,7 +109,7 @@ async fn paused_listener_accepts_nothing() {
     assert!(matches!(next(&mut unix).await, OsEvent::Accepted { .. }));
 }
 
-/// Asks often enough for the reactor to know of everything that is ready.
+/// Polls often enough for the reactor to see every ready descriptor.
 async fn assert_nothing(unix: &mut Unix) {
     for _ in 0..20 {
         tokio::task::yield_now().await;
@@ -121,14 +120,14 @@ async fn assert_nothing(unix: &mut Unix) {
 
 // ---- timers
 
-/// A timer that is set later and due earlier does not wait for the one that is slept for.
+/// An earlier timer that is set later does not wait for the present sleep.
 #[tokio::test(start_paused = true)]
 async fn earlier_timer_fires_first() {
     let mut unix = Unix::new();
     let begin = Instant::now();
     for (timer, after_ms) in [(1, 5_000), (2, 20), (3, 1_000), (4, 0)] {
         unix.perform(Call::SetTimer { timer: TimerId(timer), after_ms });
-        // The clock is asked to wake for the first of them.
+        // The sleep begins with the first timer.
         if after_ms > 0 {
             assert!(poll_fn(|cx| Poll::Ready(unix.poll_event(cx))).await.is_pending());
         }
@@ -141,7 +140,7 @@ async fn earlier_timer_fires_first() {
     assert_nothing(&mut unix).await;
 }
 
-/// Timers that are due at the same time all fire.
+/// Timers of the same time all fire.
 #[tokio::test(start_paused = true)]
 async fn equal_timers_all_fire() {
     let mut unix = Unix::new();
@@ -155,7 +154,7 @@ async fn equal_timers_all_fire() {
 
 // ---- turns
 
-/// Channels, listeners and timers that are always ready get a quarter of the turns each, at least.
+/// Channels, listeners and timers that are always ready get at least a quarter of the turns each.
 #[tokio::test]
 async fn kinds_of_events_take_turns() {
     let (near, mut far) = UnixStream::pair().expect("a pair");
@@ -168,7 +167,7 @@ async fn kinds_of_events_take_turns() {
     for timer in 1..=20 {
         unix.perform(Call::SetTimer { timer: TimerId(timer), after_ms: 0 });
     }
-    // From here on all of them are ready for the reactor.
+    // From here on the reactor sees all as ready.
     tokio::time::sleep(Duration::from_millis(20)).await;
     let mut counts = [0_u32; 3];
     for _ in 0..32 {
@@ -184,7 +183,7 @@ async fn kinds_of_events_take_turns() {
 
 // ---- ends
 
-/// A path is removed with its listener, and a closed listener refuses.
+/// A closed listener refuses clients, and its path is removed.
 #[tokio::test]
 async fn closed_listener_leaves_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -203,10 +202,10 @@ async fn closed_listener_leaves_nothing() {
     drop(connect(&address));
     unix.perform(Call::Close { socket });
     assert!(TcpStream::connect(address.ip().expect("an address")).is_err());
-    assert!(unix.take(socket).is_none() && unix.is_alone());
+    assert!(unix.take(socket).is_none() && unix.is_idle());
 }
 
-/// A connection that a descriptor names cannot listen, and no duplicate of it is left.
+/// A descriptor that is a connection cannot listen, and no duplicate remains.
 #[tokio::test]
 async fn connected_descriptor_leaves_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
@@ -222,7 +221,7 @@ async fn connected_descriptor_leaves_nothing() {
     assert_eq!(client.read(&mut [0]).expect("the end: no duplicate is left"), 0);
 }
 
-/// The machine's close ends a connection for its client, and a socket that the program took is the program's.
+/// `Call::Close` closes a connection unless the program has taken the socket.
 #[tokio::test]
 async fn close_ends_what_the_machine_has() {
     let mut unix = Unix::new();
@@ -241,17 +240,17 @@ async fn close_ends_what_the_machine_has() {
     }
 }
 
-/// A primary that is left by its last worker is alone; one with a channel is not.
+/// Without a channel and a process there is nothing to wait for.
 #[tokio::test]
-async fn channel_end_leaves_it_alone() {
+async fn closed_channel_leaves_idle() {
     let (near, far) = UnixStream::pair().expect("a pair");
     let mut unix = Unix::with_channel(near).expect("a channel");
-    assert!(!unix.is_alone() && !unix.is_forsaken());
+    assert!(!unix.is_idle() && !unix.is_peer_closed());
     drop(far);
-    assert!(unix.is_forsaken());
+    assert!(unix.is_peer_closed());
     let channel = ChannelId::PRIMARY;
     assert_eq!(next(&mut unix).await, OsEvent::ChannelClosed { channel });
-    assert!(unix.is_alone());
+    assert!(unix.is_idle());
     let answer = unix.perform(Call::Write { channel, bytes: b"x".to_vec(), socket: None });
     assert_eq!(answer, Some(OsEvent::WriteFailed { channel, errno: Errno::EPIPE }));
     assert!(unix.poll_event(&mut Context::from_waker(Waker::noop())).is_pending());

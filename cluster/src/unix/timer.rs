@@ -1,4 +1,4 @@
-//! Timers: the runtime's clock, one sleep for all. It does not know what they are for.
+//! Timers by the clock of the runtime, with one sleep for all.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use cluster_core::TimerId;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Timers that have not fired.
+/// The timers that have not fired.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     due: BTreeSet<(Instant, TimerId)>,
@@ -16,23 +16,22 @@ pub(super) struct Timers {
 }
 
 impl Timers {
-    /// Adds one.
     pub(super) fn set(&mut self, timer: TimerId, after: Duration) {
         self.due.insert((Instant::now() + after, timer));
     }
 
-    /// When the next one is due.
+    /// The time of the next timer.
     pub(super) fn due(&self) -> Option<std::time::Instant> {
         self.due.first().map(|(due, _)| due.into_std())
     }
 
-    /// Takes the next one, if it is due.
+    /// Removes and returns the next timer, if due.
     pub(super) fn take_due(&mut self) -> Option<TimerId> {
         let is_due = self.due()? <= std::time::Instant::now();
         if is_due { self.due.pop_first().map(|(_, timer)| timer) } else { None }
     }
 
-    /// The next one that fires.
+    /// Waits for the next timer.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<TimerId> {
         let Some(&(due, timer)) = self.due.first() else { return Poll::Pending };
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));

@@ -1,5 +1,5 @@
-//! The variables that make a process a worker: read once, and removed from the environment before `main`, while no other
-//! thread can exist. What they mean is decided in `inherit`.
+//! The variables that make a process a worker: read once and removed from the environment before `main`, while no other thread can
+//! exist. `inherit` decodes the values.
 
 use std::env;
 use std::ffi::OsString;
@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use super::spawn::{CHANNEL, ID, SERIALIZATION};
 
-/// What a primary set.
+/// The values that a primary has set.
 #[derive(Debug)]
 pub(super) struct Variables {
     pub(super) id: OsString,
@@ -16,23 +16,23 @@ pub(super) struct Variables {
     pub(super) serialization: Option<OsString>,
 }
 
-/// The variables in the environment of this process at its start, if it is a worker's.
+/// The variables at the start of this process; `None` in a process that is no worker.
 pub(super) fn variables() -> Option<&'static Variables> {
     static VARIABLES: OnceLock<Option<Variables>> = OnceLock::new();
     VARIABLES.get_or_init(take).as_ref()
 }
 
-/// Runs before `main`, as Node reads its variables before the first line of a program.
+/// Runs before `main`, as Node reads the variables before the first line of a program.
 ///
-/// A program calls `role` when it likes: under `#[tokio::main]` when the threads of the runtime exist. To change the environment
-/// is unsound then, and with the variables still there, every Node.js program and every program of this library that the
-/// worker starts would take itself for a worker, and end. A safe way to start programs (`clear_cluster_env`) does not reach those that
-/// a library starts. So the variables are taken where the process has one thread by construction. The loader of a program,
-/// static or not, glibc or musl, runs the functions of this section; `used` keeps the linker from dropping it.
+/// A program may call `role` late: under `#[tokio::main]` the threads of the runtime exist by then, and a change of the environment
+/// is unsound. With the variables in place, every program of Node.js or of this library that the worker starts would take itself for
+/// a worker, and exit. `clear_cluster_env` cleans the environment of a program, but not of programs that a library starts. Hence
+/// the variables are removed where the process has one thread by construction. The loader of a program, static or not, glibc or
+/// musl, runs the functions of this section; `used` prevents their removal by the linker.
 #[used]
 #[expect(unsafe_code, reason = "nothing but a section of the executable runs before `main`")]
-// SAFETY: the section holds pointers to functions of the C ABI. This one uses of the standard library only what needs none
-// of its runtime: the environment, files, memory and locks.
+// SAFETY: the section holds pointers to functions of the C ABI. `before_main` uses only parts of the standard library that do
+// not need its runtime: the environment, files, memory and locks.
 #[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".init_array"))]
 #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__mod_init_func"))]
 static BEFORE_MAIN: extern "C" fn() = before_main;
@@ -42,15 +42,15 @@ extern "C" fn before_main() {
 }
 
 fn take() -> Option<Variables> {
-    // As in Node, a process without the first is no worker, and keeps the others.
+    // As in Node, a process without an id is no worker and keeps the other variables.
     let id = env::var_os(ID)?;
     let variables =
         Variables { id, channel: env::var_os(CHANNEL), serialization: env::var_os(SERIALIZATION) };
-    // Something else may have started a thread: another function before `main`, or the program, if this library was loaded late.
+    // Another function before `main` may have started a thread, or the program, if this library was loaded late.
     if is_only_thread() {
         for variable in [ID, CHANNEL, SERIALIZATION] {
-            #[expect(unsafe_code, reason = "there is no safe way to change the environment")]
-            // SAFETY: this is the only thread, and only it could start another.
+            #[expect(unsafe_code, reason = "no safe call changes the environment")]
+            // SAFETY: there is no other thread, and only this thread could start another.
             unsafe {
                 env::remove_var(variable);
             }
@@ -64,8 +64,8 @@ fn is_only_thread() -> bool {
         || fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.take(2).count() == 1)
 }
 
-/// Shown without /proc: to stop sharing what only threads share succeeds, and changes nothing, in a process of one thread.
-/// `false` also where a sandbox forbids the call.
+/// Works without /proc: in a process of one thread `unshare(CLONE_THREAD)` succeeds and changes nothing. `false` also where a
+/// sandbox forbids the call.
 #[cfg(target_os = "linux")]
 fn is_alone_to_the_kernel() -> bool {
     use nix::sched::{CloneFlags, unshare};

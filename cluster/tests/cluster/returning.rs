@@ -154,9 +154,9 @@ async fn application() -> Tested {
         events = rest(&mut primary) => return Err(format!("{events:?}").into()),
     };
     same(answer.ends_with(&address), true)?;
-    same((primary.connections().accepted, primary.connections().owned), (1, 1))?;
     primary.disconnect_worker(worker);
     exits(&mut primary, worker).await?;
+    same((primary.connections().accepted, primary.connections().owned), (1, 1))?;
     same(last_words(&witness)?, "dropped".into())
 }
 

@@ -1,4 +1,4 @@
-//! The path of this program: by it, as Node by the path of its script, a primary starts workers that run the same program.
+//! The path of this program, by which a primary starts workers that run the same program, as Node does by the path of the script.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
@@ -6,32 +6,32 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
 use std::{env, fs, io};
 
-/// The file that this process executes, as the kernel names it. Once the file is replaced or removed, it is no path.
+/// The file that this process executes. After the file was replaced or removed, the link is no path.
 const RUNNING: &str = "/proc/self/exe";
 
-/// What a kernel adds to the path of a file that was removed.
+/// The suffix that the kernel adds to the path of a removed file.
 const DELETED: &str = " (deleted)";
 
-/// The path by which this program was started, absolute; what is there now may be another file, or none. Decided by the first
-/// call, so that neither a later change of the directory nor a new file at the path matters.
+/// The absolute path by which this program was started; the path may lead to another file by now, or to none. The first call
+/// decides, so that neither a later change of the working directory nor a new file at the path matters.
 pub(crate) fn path() -> io::Result<&'static Path> {
     static PATH: OnceLock<Option<PathBuf>> = OnceLock::new();
     PATH.get_or_init(find).as_deref().ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
-/// The name by which the program was started, if it leads to the running file: a symbolic link in it is kept, so that
-/// workers follow it to a new release. Else the path that the kernel has.
+/// The name by which the program was started, if the name leads to the running file, else the path in the kernel. Symbolic links
+/// in the name are kept: workers follow them to a new release.
 fn find() -> Option<PathBuf> {
     let named = env::args_os().next().and_then(|name| locate(&name));
     match (named, env::current_exe()) {
         (Some(named), Ok(running)) => Some(if is_running(&named) { named } else { undeleted(running) }),
         (None, Ok(running)) => Some(undeleted(running)),
-        // Without /proc the name is all there is.
+        // Without /proc there is only the name.
         (named, Err(_)) => named,
     }
 }
 
-/// The file that a name means, as a shell and `execvp` find it.
+/// The file of a name, found as in a shell and `execvp`.
 fn locate(name: &OsStr) -> Option<PathBuf> {
     if Path::new(name).components().count() > 1 || Path::new(name).is_absolute() {
         return std::path::absolute(name).ok().map(|path| resolve(&path));
@@ -41,7 +41,7 @@ fn locate(name: &OsStr) -> Option<PathBuf> {
     found.find(|path| path.is_file()).and_then(|path| std::path::absolute(path).ok())
 }
 
-/// Without `..`, as Node's `path.resolve`: the directory that it leaves may be removed later.
+/// Resolves `..` as Node's `path.resolve`: the directory before a `..` may be removed later.
 fn resolve(path: &Path) -> PathBuf {
     let mut resolved = PathBuf::new();
     for component in path.components() {
@@ -62,7 +62,7 @@ fn is_running(path: &Path) -> bool {
     }
 }
 
-/// Where a file was that is no longer there.
+/// The former path of a removed file.
 fn undeleted(path: PathBuf) -> PathBuf {
     match path.to_str().and_then(|text| text.strip_suffix(DELETED)) {
         Some(before) if !path.exists() => before.into(),

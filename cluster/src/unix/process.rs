@@ -1,5 +1,5 @@
-//! The life of one child process: its end, by pidfd where the kernel has them and by SIGCHLD elsewhere, and signals to it.
-//! It never waits for any child but its own, so that a program's other children stay the program's.
+//! A child process: the exit, by pidfd where the kernel has it and by SIGCHLD elsewhere, and signals. Waits for its own child alone:
+//! other children belong to the program.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -15,7 +15,8 @@ use tokio::time::{Sleep, sleep};
 
 use super::errno;
 
-/// How long a process may run on without its channel. Longer than a Rust worker takes to react to its loss (five seconds).
+/// The time that a process may run after its channel has closed. More than the five seconds of a Rust worker that has lost its
+/// primary.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// A child process that has not been reported as ended.
@@ -23,40 +24,40 @@ const GRACE: Duration = Duration::from_secs(10);
 pub(super) struct Process {
     child: Child,
     ended: Option<ExitStatus>,
-    /// How many bytes of it were still unread when it was found dead, as far as they have not been read since.
+    /// The bytes that were unread when the exit was found, less those read since.
     pub(super) left_unread: Option<usize>,
-    /// When it should have ended, once its channel is closed.
+    /// The time of [`OsEvent::Lingers`](cluster_core::OsEvent::Lingers), after the channel has closed.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl Process {
-    /// Watches a child. Dropped before its end, the child lives on, and the runtime reaps it when it ends.
+    /// Watches a child. A drop before the exit leaves the child running; the runtime reaps it.
     pub(super) fn new(child: Child) -> Self {
         Process { child, ended: None, left_unread: None, deadline: None }
     }
 
-    /// Its process id, until it was reaped.
+    /// The process id; `None` after the child was reaped.
     pub(super) fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// How it ended, again and again.
+    /// The exit status; later calls return the same.
     pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<ExitStatus> {
         if self.ended.is_none()
             && let Poll::Ready(status) = pin!(self.child.wait()).poll(cx)
         {
-            // ECHILD is the only failure: the child was waited for by something else.
+            // ECHILD is the only failure: another part of this process has reaped the child.
             self.ended = Some(status.map_or(ExitStatus::ReapedElsewhere, translate));
         }
         self.ended.map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Its channel is closed, on whatever side: it is to end.
+    /// Starts the deadline: the channel has closed, on either side.
     pub(super) fn expect_end(&mut self) {
         self.deadline = Some(Box::pin(sleep(GRACE)));
     }
 
-    /// Whether it has not ended in time, once.
+    /// Ready once if the process still runs after the deadline.
     pub(super) fn poll_lingers(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(deadline) = &mut self.deadline else { return Poll::Pending };
         ready!(deadline.as_mut().poll(cx));
@@ -64,7 +65,7 @@ impl Process {
         Poll::Ready(())
     }
 
-    /// Sends a signal. A process that has ended is no failure.
+    /// Sends a signal. An exited process is no failure.
     pub(super) fn kill(&self, signal: Signal) -> Result<(), Errno> {
         let Some(pid) = self.pid().and_then(|pid| i32::try_from(pid).ok()) else { return Ok(()) };
         if !is_child(Pid::from_raw(pid)) {
@@ -78,8 +79,8 @@ impl Process {
     }
 }
 
-/// Whether the number is still that of a child. Normally only this process's own wait frees it; where something else has
-/// reaped the child, another process may have the number by now.
+/// Whether the process id is still that of a child. After another part of this process has reaped the child, the id may belong to
+/// another process.
 #[cfg(not(target_vendor = "apple"))]
 fn is_child(pid: Pid) -> bool {
     use nix::sys::wait::{Id, WaitPidFlag, waitid};
@@ -87,7 +88,7 @@ fn is_child(pid: Pid) -> bool {
     waitid(Id::Pid(pid), flags).is_ok()
 }
 
-/// There nix cannot ask.
+/// nix lacks `waitid` on Apple systems.
 #[cfg(target_vendor = "apple")]
 fn is_child(_: Pid) -> bool {
     true

@@ -1,19 +1,19 @@
-//! An ordered map whose entries take turns, so that one that always has something to say does not silence the others.
+//! An ordered map whose entries take turns: an entry that is always ready does not starve the others.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::task::Poll;
 
-/// Entries by their key, and whose turn it was last.
 #[derive(Debug)]
-pub(super) struct Turns<K, V> {
+pub(super) struct FairMap<K, V> {
     entries: BTreeMap<K, V>,
+    /// The entry that was ready last.
     last: Option<K>,
 }
 
-impl<K: Ord + Copy, V> Turns<K, V> {
+impl<K: Ord + Copy, V> FairMap<K, V> {
     pub(super) fn new() -> Self {
-        Turns { entries: BTreeMap::new(), last: None }
+        FairMap { entries: BTreeMap::new(), last: None }
     }
 
     pub(super) fn insert(&mut self, key: K, value: V) {
@@ -28,12 +28,12 @@ impl<K: Ord + Copy, V> Turns<K, V> {
         self.entries.get_mut(&key)
     }
 
-    /// All keys, ascending.
+    /// The keys, ascending.
     pub(super) fn keys(&self) -> impl Iterator<Item = K> {
         self.entries.keys().copied()
     }
 
-    /// All entries, in the order of their keys.
+    /// The entries, in the order of the keys.
     pub(super) fn values(&self) -> impl Iterator<Item = &V> {
         self.entries.values()
     }
@@ -46,7 +46,7 @@ impl<K: Ord + Copy, V> Turns<K, V> {
         self.entries.is_empty()
     }
 
-    /// Asks each entry once, beginning after the one that answered last time, until one is ready.
+    /// Polls the entries in order, beginning after the last ready entry, until an entry is ready.
     pub(super) fn poll<T>(&mut self, mut ask: impl FnMut(K, &mut V) -> Poll<T>) -> Poll<T> {
         let after = self.last.map_or(Unbounded, Excluded);
         let mut ready = first_ready(self.entries.range_mut((after, Unbounded)), &mut ask);
@@ -76,30 +76,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everyone_who_always_speaks_gets_the_same_number_of_turns() {
-        let mut turns = Turns::new();
+    fn ready_entries_take_equal_turns() {
+        let mut map = FairMap::new();
         for key in 1..=3 {
-            turns.insert(key, 0);
+            map.insert(key, 0);
         }
         for _ in 0..9 {
-            let asked = turns.poll(|key, count| {
+            let asked = map.poll(|key, count| {
                 *count += 1;
                 Poll::Ready(key)
             });
             assert!(asked.is_ready());
         }
-        assert!((1..=3).all(|key| turns.find(key) == Some(&mut 3)));
+        assert!((1..=3).all(|key| map.find(key) == Some(&mut 3)));
     }
 
     #[test]
-    fn the_last_speaker_is_asked_again_when_nobody_else_speaks() {
-        let mut turns = Turns::new();
+    fn single_ready_entry_is_polled_again() {
+        let mut map = FairMap::new();
         for key in 1..=3 {
-            turns.insert(key, ());
+            map.insert(key, ());
         }
         for _ in 0..2 {
             assert_eq!(
-                turns.poll(|key, ()| if key == 2 { Poll::Ready(key) } else { Poll::Pending }),
+                map.poll(|key, ()| if key == 2 { Poll::Ready(key) } else { Poll::Pending }),
                 Poll::Ready(2)
             );
         }

@@ -1,11 +1,10 @@
-//! How a crossing of the seam looks in a log: without the bodies of messages and the values of variables, which may be
-//! secrets, or in full. It changes nothing.
+//! Calls and events in the log: without the bodies of messages and the values of variables, which may be secrets, or in full.
 
 use std::fmt;
 
 use cluster_core::{Call, OsEvent};
 
-/// A call or an event without what may be secret.
+/// A call or an event without possible secrets.
 pub(super) struct Redacted<'a, T>(pub(super) &'a T);
 
 impl fmt::Display for Redacted<'_, Call> {
@@ -61,10 +60,10 @@ impl fmt::Display for Redacted<'_, OsEvent> {
     }
 }
 
-/// A call or an event in full, a channel's bytes as text.
-pub(super) struct Shown<'a, T>(pub(super) &'a T);
+/// A call or an event in full, the bytes of a channel as text.
+pub(super) struct LogDisplay<'a, T>(pub(super) &'a T);
 
-impl fmt::Display for Shown<'_, Call> {
+impl fmt::Display for LogDisplay<'_, Call> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Call::Write { channel, bytes, socket } = self.0 {
             return write!(f, "Write {} {} {socket:?}", channel.0, String::from_utf8_lossy(bytes).trim_end());
@@ -73,7 +72,7 @@ impl fmt::Display for Shown<'_, Call> {
     }
 }
 
-impl fmt::Display for Shown<'_, OsEvent> {
+impl fmt::Display for LogDisplay<'_, OsEvent> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let OsEvent::Read { channel, bytes, socket } = self.0 {
             return write!(f, "Read {} {} {socket:?}", channel.0, String::from_utf8_lossy(bytes).trim_end());
@@ -88,12 +87,12 @@ mod tests {
     use cluster_core::{ChannelId, SocketId};
 
     #[test]
-    fn a_message_is_shown_as_text() {
+    fn message_is_shown_as_text() {
         let (channel, socket) = (ChannelId(3), Some(SocketId(7)));
         let read = OsEvent::Read { channel, bytes: b"{\"a\":1}\n".to_vec(), socket };
-        assert_eq!(Shown(&read).to_string(), r#"Read 3 {"a":1} Some(SocketId(7))"#);
+        assert_eq!(LogDisplay(&read).to_string(), r#"Read 3 {"a":1} Some(SocketId(7))"#);
         let write = Call::Write { channel, bytes: vec![0xff, b'\n'], socket: None };
-        assert_eq!(Shown(&write).to_string(), "Write 3 \u{fffd} None");
-        assert_eq!(Shown(&Call::Exit { code: 1 }).to_string(), "Exit { code: 1 }");
+        assert_eq!(LogDisplay(&write).to_string(), "Write 3 \u{fffd} None");
+        assert_eq!(LogDisplay(&Call::Exit { code: 1 }).to_string(), "Exit { code: 1 }");
     }
 }
