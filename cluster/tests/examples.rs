@@ -130,7 +130,7 @@ fn request(port: u16) -> io::Result<String> {
 }
 
 #[test]
-fn http_serves_replaces_the_dead_and_ends_when_told() -> Tested {
+fn http_replaces_dead_workers() -> Tested {
     let mut example = Example::start("http", &[])?;
     let port = example.port()?;
     let answer = request(port)?;
@@ -160,7 +160,7 @@ fn who_answers(port: u16) -> Result<String, Box<dyn Error>> {
 /// Requests come all the time, and there are as many workers afterwards. A client that stood still for a second before its
 /// request would rightly be left behind.
 #[test]
-fn http_replaces_all_workers_when_told_and_loses_no_request() -> Tested {
+fn http_reload_replaces_all_workers() -> Tested {
     let mut example = Example::start("http", &[])?;
     let port = example.port()?;
     let workers = std::thread::available_parallelism()?.get();
@@ -189,7 +189,7 @@ fn http_replaces_all_workers_when_told_and_loses_no_request() -> Tested {
 
 /// A request that does not end keeps its worker; who asks twice does not wait for it.
 #[test]
-fn http_ends_at_once_when_told_twice() -> Tested {
+fn second_signal_ends_http_at_once() -> Tested {
     let mut example = Example::start("http", &[])?;
     let port = example.port()?;
     let mut half = TcpStream::connect(("127.0.0.1", port))?;
@@ -203,7 +203,7 @@ fn http_ends_at_once_when_told_twice() -> Tested {
 }
 
 #[test]
-fn count_adds_up_what_its_workers_serve() -> Tested {
+fn count_adds_up() -> Tested {
     let mut example = Example::start("count", &["6"])?;
     let port = example.port()?;
     for _ in 0..6 {
@@ -215,7 +215,7 @@ fn count_adds_up_what_its_workers_serve() -> Tested {
 }
 
 #[test]
-fn graceful_waits_for_connections_before_the_deadline() -> Tested {
+fn graceful_waits_for_connections() -> Tested {
     let mut example = Example::start("graceful", &["3600"])?;
     let port = example.port()?;
     let mut client = TcpStream::connect(("127.0.0.1", port))?;
@@ -235,7 +235,7 @@ fn graceful_waits_for_connections_before_the_deadline() -> Tested {
 }
 
 #[test]
-fn graceful_kills_whoever_is_not_gone_by_the_deadline() -> Tested {
+fn graceful_kills_at_deadline() -> Tested {
     let mut example = Example::start("graceful", &["0"])?;
     let port = example.port()?;
     let mut client = TcpStream::connect(("127.0.0.1", port))?;
@@ -264,7 +264,7 @@ fn two_programs_talk() -> Tested {
 }
 
 #[test]
-fn a_primary_whose_worker_program_is_missing_names_it_and_fails() -> Tested {
+fn missing_worker_program_is_named() -> Tested {
     let example = build("two_programs")?;
     let alone = tempfile::tempdir_in(example.parent().ok_or("it is in a directory")?)?;
     let linked = alone.path().join("two_programs");
@@ -277,7 +277,7 @@ fn a_primary_whose_worker_program_is_missing_names_it_and_fails() -> Tested {
 }
 
 #[test]
-fn http_fails_if_nobody_comes_to_serve() -> Tested {
+fn http_fails_without_workers() -> Tested {
     let output = Command::new(build("http")?).arg("no address").output()?;
     let said = String::from_utf8(output.stderr)?;
     assert!(
@@ -289,7 +289,7 @@ fn http_fails_if_nobody_comes_to_serve() -> Tested {
 }
 
 #[test]
-fn a_worker_program_alone_says_that_it_is_none() -> Tested {
+fn worker_program_alone_fails() -> Tested {
     let output = Command::new(build("two_programs_worker")?).output()?;
     let said = String::from_utf8(output.stderr)?;
     assert!(!output.status.success() && said.contains("NotAWorker"), "{said}");

@@ -19,7 +19,7 @@ use loom::thread::{self, JoinHandle, Thread};
 use crate::inbox::Inbox;
 
 #[test]
-fn each_event_goes_to_one_of_two_takers() {
+fn event_is_taken_once() {
     loom::model(|| {
         let inbox = Arc::new(Inbox::new(2));
         let takers = [(); 2].map(|()| spawn(&inbox, |inbox| block_on(inbox.next())));
@@ -32,7 +32,7 @@ fn each_event_goes_to_one_of_two_takers() {
 }
 
 #[test]
-fn a_driver_without_room_waits_until_there_is_some() {
+fn full_inbox_blocks_the_driver() {
     loom::model(|| {
         let inbox = Arc::new(Inbox::new(1));
         assert_eq!(ask_once(&inbox, None), Poll::Pending);
@@ -45,7 +45,7 @@ fn a_driver_without_room_waits_until_there_is_some() {
 }
 
 #[test]
-fn a_driver_that_nobody_asks_always_has_room() {
+fn unread_inbox_has_room() {
     loom::model(|| {
         let inbox = Arc::new(Inbox::new(1));
         assert!(!inbox.is_asked());
@@ -58,7 +58,7 @@ fn a_driver_that_nobody_asks_always_has_room() {
 }
 
 #[test]
-fn a_driver_waits_while_an_overfull_inbox_is_emptied() {
+fn overfull_inbox_blocks_the_driver() {
     loom::model(|| {
         let inbox = Arc::new(Inbox::new(1));
         inbox.put(0);
@@ -71,7 +71,7 @@ fn a_driver_waits_while_an_overfull_inbox_is_emptied() {
 }
 
 #[test]
-fn a_taker_that_goes_away_takes_nobodys_event() {
+fn dropped_taker_takes_no_event() {
     loom::model(|| {
         let inbox = Arc::new(Inbox::new(1));
         let leaver = spawn(&inbox, |inbox| {
@@ -89,7 +89,7 @@ fn a_taker_that_goes_away_takes_nobodys_event() {
 }
 
 #[test]
-fn a_taker_that_goes_away_leaves_nothing_behind() {
+fn dropped_taker_leaves_no_waker() {
     loom::model(|| {
         let inbox = Arc::new(Inbox::<u32>::new(1));
         let task = Arc::new(Nobody);
@@ -99,7 +99,7 @@ fn a_taker_that_goes_away_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_taker_is_woken_where_it_waited_last() {
+fn taker_is_woken_by_last_waker() {
     loom::model(|| {
         let inbox = Arc::new(Inbox::new(1));
         let taker = spawn(&inbox, |inbox| {
@@ -115,7 +115,7 @@ fn a_taker_is_woken_where_it_waited_last() {
 }
 
 #[test]
-fn the_end_wakes_everyone_who_waits() {
+fn end_wakes_all_takers() {
     loom::model(|| {
         let inbox = Arc::new(Inbox::<u32>::new(1));
         let takers = [(); 2].map(|()| spawn(&inbox, |inbox| block_on(inbox.next())));
@@ -128,7 +128,7 @@ fn the_end_wakes_everyone_who_waits() {
 }
 
 #[test]
-fn what_was_brought_before_the_end_is_heard_first() {
+fn events_precede_the_end() {
     loom::model(|| {
         let inbox = Arc::new(Inbox::new(1));
         let taker = spawn(&inbox, |inbox| [block_on(inbox.next()), block_on(inbox.next())]);

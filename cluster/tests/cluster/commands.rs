@@ -7,7 +7,7 @@ use ::cluster::{Event, ExitStatus, ForkError, RemoteError, SendError, Signal, Sp
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use super::support::{Tested, asynchronous, connect, fork, port, primary, same, until};
+use super::support::{TestResult, asynchronous, connect, fork, port, primary, until};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -17,7 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-async fn disconnected() -> Tested {
+async fn disconnected() -> TestResult {
     let mut primary = primary()?;
     let remote = primary.remote();
     let task = tokio::spawn(async move {
@@ -27,12 +27,12 @@ async fn disconnected() -> Tested {
     });
     let seen = until(&mut primary, |event| matches!(event, Event::AllDisconnected)).await?;
     let set_up = seen.iter().filter(|event| matches!(event, Event::Setup { .. })).count();
-    same(set_up >= 1, true)?;
+    assert!(set_up >= 1);
     Ok(task.await??)
 }
 
 /// The counts of a remote are those of its primary, and its signal ends the worker.
-async fn killed() -> Tested {
+async fn killed() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "serve");
     let _client = connect(port(&mut primary).await?)?;
@@ -47,11 +47,11 @@ async fn killed() -> Tested {
     let seen = until(&mut primary, is_exit).await?;
     let by_signal =
         |event: &Event| matches!(event, Event::Exit { status: ExitStatus::Signal(Signal::SIGKILL), .. });
-    same(seen.last().is_some_and(by_signal), true)?;
+    assert!(seen.last().is_some_and(by_signal));
     Ok(task.await??)
 }
 
-async fn texts() -> Tested {
+async fn texts() -> TestResult {
     let mut primary = primary()?;
     let errors = [
         RemoteError::PrimaryDropped,
@@ -61,11 +61,12 @@ async fn texts() -> Tested {
     let mut texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
     let socket = TcpListener::bind("127.0.0.1:0")?;
     let error = primary.send_with(WorkerId(99), json!(1), socket).err().ok_or("there is no such worker")?;
-    same(error.source().map(ToString::to_string), Some(SendError::Closed.to_string()))?;
+    assert_eq!(error.source().map(ToString::to_string), Some(SendError::Closed.to_string()));
     texts.extend([error.to_string(), format!("{:?}", primary.remote())]);
-    same(texts.iter().all(|text| !text.is_empty()), true)?;
+    assert!(texts.iter().all(|text| !text.is_empty()));
     let count = texts.len();
     texts.sort();
     texts.dedup();
-    same(texts.len(), count)
+    assert_eq!(texts.len(), count);
+    Ok(())
 }

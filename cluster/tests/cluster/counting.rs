@@ -10,7 +10,7 @@ use libtest_mimic::{Failed, Trial};
 use serde_json::json;
 
 use super::node::{is_absent, leading, lines, script};
-use super::support::{Tested, asynchronous, connect, message, port, rest, same, trial, until};
+use super::support::{TestResult, asynchronous, connect, message, port, rest, trial, until};
 
 /// Passes each connection of its server, and reports what the server counts. The answer to `close` is what a count after
 /// `server.close` gives: by then the primary has read the question of that, too. Until the server has closed, Node counts one
@@ -106,15 +106,16 @@ impl Passing {
     }
 
     /// Gives the worker a command, and checks what its server counts then.
-    async fn count(&mut self, command: &str, count: u32) -> Tested {
+    async fn count(&mut self, command: &str, count: u32) -> TestResult {
         let worker = self.primary.workers().next().ok_or("the worker is connected")?;
         self.primary.send(worker, json!(command))?;
-        same(message(&mut self.primary).await?, json!({ "of": command, "count": count }))
+        assert_eq!(message(&mut self.primary).await?, json!({ "of": command, "count": count }));
+        Ok(())
     }
 
     /// The callback of `server.close` follows, as the next message.
-    async fn closed(mut self) -> Tested {
-        same(message(&mut self.primary).await?, json!("closed"))?;
+    async fn closed(mut self) -> TestResult {
+        assert_eq!(message(&mut self.primary).await?, json!("closed"));
         for worker in self.primary.workers().collect::<Vec<_>>() {
             self.primary.kill(worker, Signal::SIGTERM);
         }
@@ -122,7 +123,7 @@ impl Passing {
     }
 }
 
-async fn counted(serialization: Serialization) -> Tested {
+async fn counted(serialization: Serialization) -> TestResult {
     let mut passing = Passing::new(serialization).await?;
     passing.count("none", 0).await?;
     let (first, first_received) = passing.connection().await?;
@@ -130,18 +131,19 @@ async fn counted(serialization: Serialization) -> Tested {
     let (second, second_received) = passing.connection().await?;
     passing.count("two", 2).await?;
     drop(first_received);
-    same(io::read_to_string(first)?, String::new())?;
+    assert_eq!(io::read_to_string(first)?, String::new());
     passing.count("one", 1).await?;
     passing.count("close", 2).await?;
     passing.count("still one", 2).await?;
     // While the primary waits: the drop wakes it.
     tokio::spawn(async move { drop(second_received) });
     passing.closed().await?;
-    same(io::read_to_string(second)?, String::new())
+    assert_eq!(io::read_to_string(second)?, String::new());
+    Ok(())
 }
 
 /// The guard keeps the count, whatever becomes of the socket, in any thread.
-async fn guarded() -> Tested {
+async fn guarded() -> TestResult {
     let mut passing = Passing::new(Serialization::Json).await?;
     let (client, received) = passing.connection().await?;
     let (guard, socket): (CountGuard, Socket) = received.into_parts();
@@ -149,44 +151,45 @@ async fn guarded() -> Tested {
     let stream = tokio::net::TcpStream::from_std(stream)?;
     passing.count("converted", 1).await?;
     stream.into_std()?.write_all(b"rust")?;
-    same(io::read_to_string(client)?, "rust".into())?;
+    assert_eq!(io::read_to_string(client)?, "rust");
     passing.count("close", 2).await?;
     std::thread::spawn(move || drop(guard));
     passing.closed().await
 }
 
 /// A connection that the program does not take is closed, and no longer counted.
-async fn untaken() -> Tested {
+async fn untaken() -> TestResult {
     let mut passing = Passing::new(Serialization::Json).await?;
     let client = connect(passing.port)?;
-    same(message(&mut passing.primary).await?, json!("passed"))?;
+    assert_eq!(message(&mut passing.primary).await?, json!("passed"));
     passing.count("none", 0).await?;
-    same(io::read_to_string(client)?, String::new())?;
+    assert_eq!(io::read_to_string(client)?, String::new());
     passing.primary.disconnect_all();
     rest(&mut passing.primary).await.map(drop)
 }
 
 /// A connection that the program sends on is no longer the first worker's.
-async fn passed_on() -> Tested {
+async fn passed_on() -> TestResult {
     let mut passing = Passing::new(Serialization::Json).await?;
     let (_client, received) = passing.connection().await?;
     let copy = Socket::duplicate(&received)?;
     let worker = passing.primary.workers().next().ok_or("the worker is connected")?;
     passing.primary.send_with(worker, json!("copy"), copy)?;
-    same(message(&mut passing.primary).await?, json!({ "of": "copy", "count": 1 }))?;
+    assert_eq!(message(&mut passing.primary).await?, json!({ "of": "copy", "count": 1 }));
     passing.primary.send_with(worker, json!("original"), received)?;
-    same(message(&mut passing.primary).await?, json!({ "of": "original", "count": 0 }))?;
+    assert_eq!(message(&mut passing.primary).await?, json!({ "of": "original", "count": 0 }));
     passing.primary.kill(worker, Signal::SIGTERM);
     rest(&mut passing.primary).await.map(drop)
 }
 
-fn our_worker(serialization: &str) -> Tested {
+fn our_worker(serialization: &str) -> TestResult {
     let expected =
         ["keep the guard 3", "drop the guard 3", "drop one 3", "drop one 2", "closed", "exit 0 null"];
     let theirs = script(HOLDING)?;
-    same(
+    assert_eq!(
         lines(PRIMARY, &[serialization.as_ref(), theirs.as_os_str()])?,
-        expected.map(String::from).to_vec(),
-    )?;
-    same(lines(PRIMARY, &[serialization.as_ref()])?, expected.map(String::from).to_vec())
+        expected.map(String::from).to_vec()
+    );
+    assert_eq!(lines(PRIMARY, &[serialization.as_ref()])?, expected.map(String::from).to_vec());
+    Ok(())
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::io::AsyncReadExt;
 
 use super::node::is_absent;
-use super::support::{Tested, asynchronous, fork, message, output, primary, primary_of, rest, same, until};
+use super::support::{TestResult, asynchronous, fork, message, output, primary, primary_of, rest, until};
 
 /// A user, a group, and supplementary groups of the primary that no worker with another user or group may have.
 const NOBODY: u32 = 65_534;
@@ -30,8 +30,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     }
     let without_node = is_absent();
     vec![
-        asynchronous("descriptors_of_the_primary_stay_there", descriptors),
-        asynchronous("descriptors_stay_from_a_node_worker", node_descriptors).with_ignored_flag(without_node),
+        asynchronous("primary_descriptors_are_not_inherited", descriptors),
+        asynchronous("node_worker_inherits_no_descriptors", node_descriptors).with_ignored_flag(without_node),
         asynchronous("descriptors_of_a_worker_are_exact", exact_descriptors),
         asynchronous("groups_follow_user_and_group", groups).with_ignored_flag(!is_root),
         asynchronous("groups_are_those_of_libuv", groups_of_node).with_ignored_flag(!is_root || without_node),
@@ -70,19 +70,20 @@ impl Leak {
 }
 
 /// Workers of this very program do not have them; other children of the program have them as before.
-async fn descriptors() -> Tested {
+async fn descriptors() -> TestResult {
     let leak = Leak::new()?;
     let mut primary = primary()?;
     fork(&mut primary, "list descriptors");
     let found = message(&mut primary).await?;
-    same(leak.among(&found)?, Vec::new())?;
+    assert_eq!(leak.among(&found)?, [""; 0]);
     primary.disconnect_all();
     rest(&mut primary).await?;
     let path = format!("/proc/self/fd/{}", leak.descriptors[1].as_raw_fd());
-    same(output(process::Command::new("readlink").arg(path))?, "/dev/zero\n".into())
+    assert_eq!(output(process::Command::new("readlink").arg(path))?, "/dev/zero\n");
+    Ok(())
 }
 
-async fn node_descriptors() -> Tested {
+async fn node_descriptors() -> TestResult {
     const SCRIPT: &str = "
         const fs = require('fs');
         const link = (number) => { try { return fs.readlinkSync('/proc/self/fd/' + number); } catch { return ''; } };
@@ -93,13 +94,13 @@ async fn node_descriptors() -> Tested {
     let mut primary = primary_of("node", &[&script.to_string_lossy()])?;
     primary.fork()?;
     let found = message(&mut primary).await?;
-    same(leak.among(&found)?, Vec::new())?;
+    assert_eq!(leak.among(&found)?, [""; 0]);
     primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
 /// The standard ones, the channel, and what is given by its number, though that one is inheritable itself.
-async fn exact_descriptors() -> Tested {
+async fn exact_descriptors() -> TestResult {
     let leak = Leak::new()?;
     let given = u32::try_from(leak.descriptors[1].as_raw_fd())?;
     let stdio = vec![
@@ -116,7 +117,8 @@ async fn exact_descriptors() -> Tested {
     let said = said.await?;
     let numbers: Vec<&str> = said.split_whitespace().filter_map(|path| path.rsplit('/').next()).collect();
     // The shell lists the directory through 4, the first free one.
-    same(numbers, vec!["0", "1", "2", "3", "4", "5", "7", "zero"])
+    assert_eq!(numbers, vec!["0", "1", "2", "3", "4", "5", "7", "zero"]);
+    Ok(())
 }
 
 /// What a shell script prints to its standard output.
@@ -157,7 +159,7 @@ fn identity(uid: Option<u32>, gid: Option<u32>, groups: Option<&[u32]>) -> Spawn
     groups.into_iter().fold(options, |options, groups| options.groups(groups.iter().copied()))
 }
 
-async fn groups() -> Tested {
+async fn groups() -> TestResult {
     let _privileged = Privileged::new()?;
     let (nobody, somebody) = (Some(NOBODY), Some(SOMEBODY));
     for (uid, gid, groups, expected) in [
@@ -172,13 +174,13 @@ async fn groups() -> Tested {
         (nobody, somebody, Some(&[7]), "65534\n1234\n1234 7\n"),
         (nobody, somebody, Some(&[]), "65534\n1234\n1234\n"),
     ] {
-        same(script(IDENTITY, identity(uid, gid, groups)).await?, expected.into())?;
+        assert_eq!(script(IDENTITY, identity(uid, gid, groups)).await?, expected);
     }
     Ok(())
 }
 
 /// The four combinations of a user and a group, beside the `node` of this machine.
-async fn groups_of_node() -> Tested {
+async fn groups_of_node() -> TestResult {
     const SPAWN: &str = "
         const [, script, uid, gid] = process.argv;
         const options = { stdio: 'inherit' };
@@ -193,14 +195,14 @@ async fn groups_of_node() -> Tested {
             let mut node = process::Command::new("node");
             node.args(["-e", SPAWN, IDENTITY, &text(uid), &text(gid)]);
             let ours = script(IDENTITY, identity(uid, gid, None)).await?;
-            same(ours, output(&mut node)?)?;
+            assert_eq!(ours, output(&mut node)?);
         }
     }
     Ok(())
 }
 
 /// Groups that are asked for are a promise; groups that are only to be dropped are not, as in libuv.
-async fn forbidden_groups() -> Tested {
+async fn forbidden_groups() -> TestResult {
     for (command, expected) in [
         (identity(None, None, Some(&[7])), Some(Errno::EPERM)),
         (identity(None, None, Some(&[])), Some(Errno::EPERM)),
@@ -220,13 +222,13 @@ async fn forbidden_groups() -> Tested {
             Event::Error { error: WorkerError::Spawn { errno, .. }, .. } => Some(*errno),
             _ => None,
         });
-        same(errno, expected)?;
+        assert_eq!(errno, expected);
     }
     Ok(())
 }
 
 /// As in libuv: the primary's rights enter the directory.
-async fn directory() -> Tested {
+async fn directory() -> TestResult {
     let directory = tempfile::tempdir()?;
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700))?;
     let mut primary = primary_of("/bin/true", &[])?;

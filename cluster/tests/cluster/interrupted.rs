@@ -5,10 +5,10 @@ use std::process::{Command, Stdio};
 
 use libtest_mimic::Trial;
 
-use super::support::{Tested, trial};
+use super::support::{TestResult, trial};
 
 /// A test that is run once more, with the kernel interrupting the calls that its processes make.
-const SERVED: &str = "connections_go_round";
+const SERVED: &str = "connections_alternate_between_workers";
 const PASSED: &str = "many_sockets_arrive_in_order";
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -27,7 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// Every second call fails with EINTR, in the primary and in its workers. The inner test has a bound for each wait.
-fn interrupted(calls: &str, inner: &str) -> Tested {
+fn interrupted(calls: &str, inner: &str) -> TestResult {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
     strace.args(["-e", &format!("inject={calls}:error=EINTR:when=1+2")]);

@@ -14,64 +14,65 @@ use std::time::Duration;
 use std::{fs, io};
 use tokio::time::timeout;
 
-use super::support::{Tested, asynchronous, children, fork, message, primary, primary_of, rest, same, until};
+use super::support::{TestResult, asynchronous, children, fork, message, primary, primary_of, rest, until};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        asynchronous("a_worker_lives_from_fork_to_exit", a_life),
-        asynchronous("a_large_message_comes_back_whole", large_message),
-        asynchronous("what_a_worker_wrote_is_heard_before_its_end", last_words),
-        asynchronous("a_worker_that_exits_by_itself_has_a_code", exit_code),
-        asynchronous("a_killed_worker_has_a_signal", killed),
-        asynchronous("a_worker_may_kill_itself", kills_itself),
-        asynchronous("a_worker_may_kill_itself_though_it_leaves_its_messages", kills_itself_full),
-        asynchronous("a_signal_that_is_none_is_an_error", no_signal),
-        asynchronous("a_program_that_is_not_there_is_an_error", missing_program),
-        asynchronous("a_program_that_may_not_be_executed_is_an_error", forbidden_program),
-        asynchronous("a_file_that_is_no_program_ends_its_worker", no_program),
-        asynchronous("an_exit_does_not_wait_for_a_grandchild_that_holds_the_channel", grandchild),
-        asynchronous("an_exit_does_not_wait_for_a_channel_that_is_not_read", grandchild_not_read),
-        asynchronous("a_remote_commands_from_another_task", remote),
+        asynchronous("worker_lives_from_fork_to_exit", a_life),
+        asynchronous("large_message_is_echoed", large_message),
+        asynchronous("messages_arrive_before_the_exit", last_words),
+        asynchronous("exiting_worker_has_code", exit_code),
+        asynchronous("killed_worker_has_signal", killed),
+        asynchronous("worker_may_kill_itself", kills_itself),
+        asynchronous("kill_leaves_unread_messages", kills_itself_full),
+        asynchronous("unknown_signal_is_an_error", no_signal),
+        asynchronous("missing_program_is_an_error", missing_program),
+        asynchronous("forbidden_program_is_an_error", forbidden_program),
+        asynchronous("unsuitable_program_ends_its_worker", no_program),
+        asynchronous("exit_ignores_grandchild_with_channel", grandchild),
+        asynchronous("exit_ignores_unread_channel", grandchild_not_read),
+        asynchronous("remote_commands_from_another_task", remote),
         asynchronous("process_without_channel_is_reported", lingers),
         asynchronous("log_shows_no_secrets_below_trace", secrets),
     ]
 }
 
-async fn a_life() -> Tested {
+async fn a_life() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "echo");
-    same(primary.worker(worker).map(WorkerInfo::state), Some(WorkerState::None))?;
+    assert_eq!(primary.worker(worker).map(WorkerInfo::state), Some(WorkerState::None));
     let pid = primary.worker(worker).and_then(WorkerInfo::pid);
-    same(children().into_iter().next(), pid)?;
+    assert_eq!(children().into_iter().next(), pid);
     let online = until(&mut primary, |event| matches!(event, Event::Online { .. })).await?;
-    same(online[1..].to_vec(), vec![Event::Fork { worker }, Event::Online { worker }])?;
-    same(primary.send(worker, json!({ "hello": 1 })), Ok(Sent::Buffered))?;
-    same(message(&mut primary).await?, json!({ "hello": 1 }))?;
+    assert_eq!(online[1..].to_vec(), vec![Event::Fork { worker }, Event::Online { worker }]);
+    assert_eq!(primary.send(worker, json!({ "hello": 1 })), Ok(Sent::Buffered));
+    assert_eq!(message(&mut primary).await?, json!({ "hello": 1 }));
     primary.disconnect_all();
-    same(primary.workers().count(), 0)?;
+    assert_eq!(primary.workers().count(), 0);
     let ends = [
         Event::Disconnect { worker },
         Event::Exit { worker, status: ExitStatus::Code(0), exited_after_disconnect: true },
     ];
     let rest = rest(&mut primary).await?;
-    same(rest.iter().filter(|event| ends.contains(event)).count(), 2)?;
-    same(rest.contains(&Event::AllDisconnected), true)?;
-    same(primary.send(worker, json!(1)), Err(SendError::Closed))
+    assert_eq!(rest.iter().filter(|event| ends.contains(event)).count(), 2);
+    assert!(rest.contains(&Event::AllDisconnected));
+    assert_eq!(primary.send(worker, json!(1)), Err(SendError::Closed));
+    Ok(())
 }
 
-async fn large_message() -> Tested {
+async fn large_message() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "echo");
     let large = json!("ä".repeat(3 << 20));
-    same(primary.send(worker, &large), Ok(Sent::Congested))?;
+    assert_eq!(primary.send(worker, &large), Ok(Sent::Congested));
     primary.send(worker, json!("next"))?;
-    same(message(&mut primary).await? == large, true)?;
-    same(message(&mut primary).await?, json!("next"))?;
+    assert!(message(&mut primary).await? == large);
+    assert_eq!(message(&mut primary).await?, json!("next"));
     primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
-async fn last_words() -> Tested {
+async fn last_words() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "count to 100 and exit");
     let seen = rest(&mut primary).await?;
@@ -79,26 +80,28 @@ async fn last_words() -> Tested {
         Event::Message { message, .. } => message.to::<u64>().ok(),
         _ => None,
     });
-    same(numbers.collect::<Vec<_>>(), (0..100).collect())?;
+    assert_eq!(numbers.collect::<Vec<_>>(), (0..100).collect::<Vec<_>>());
     let ends = seen.iter().skip_while(|event| !matches!(event, Event::Disconnect { .. }));
     let status = ExitStatus::Code(7);
-    same(
-        ends.cloned().collect(),
-        vec![Event::Disconnect { worker }, Event::Exit { worker, status, exited_after_disconnect: false }],
-    )
+    assert_eq!(
+        ends.cloned().collect::<Vec<_>>(),
+        vec![Event::Disconnect { worker }, Event::Exit { worker, status, exited_after_disconnect: false }]
+    );
+    Ok(())
 }
 
-async fn exit_code() -> Tested {
+async fn exit_code() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "exit");
     let seen = rest(&mut primary).await?;
-    same(
+    assert_eq!(
         seen.last(),
-        Some(&Event::Exit { worker, status: ExitStatus::Code(3), exited_after_disconnect: false }),
-    )
+        Some(&Event::Exit { worker, status: ExitStatus::Code(3), exited_after_disconnect: false })
+    );
+    Ok(())
 }
 
-async fn killed() -> Tested {
+async fn killed() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "echo");
     until(&mut primary, |event| matches!(event, Event::Online { .. })).await?;
@@ -106,27 +109,29 @@ async fn killed() -> Tested {
     let exit =
         Event::Exit { worker, status: ExitStatus::Signal(Signal::SIGKILL), exited_after_disconnect: false };
     until(&mut primary, |event| *event == exit).await?;
-    same(primary.worker(worker).and_then(WorkerInfo::exited_after_disconnect), Some(false))?;
-    same(primary.worker(worker).map(WorkerInfo::is_dead), Some(true))?;
-    same(primary.next().await, None)?;
-    same(primary.worker(worker).is_none(), true)?;
+    assert_eq!(primary.worker(worker).and_then(WorkerInfo::exited_after_disconnect), Some(false));
+    assert_eq!(primary.worker(worker).map(WorkerInfo::is_dead), Some(true));
+    assert_eq!(primary.next().await, None);
+    assert!(primary.worker(worker).is_none());
     // Killing who is gone is no failure.
     primary.kill(worker, Signal::SIGKILL);
-    same(primary.next().await, None)
+    assert_eq!(primary.next().await, None);
+    Ok(())
 }
 
-async fn kills_itself() -> Tested {
+async fn kills_itself() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "kill yourself");
     let exit = Event::Exit { worker, status: ExitStatus::Code(0), exited_after_disconnect: true };
     until(&mut primary, |event| *event == exit).await?;
-    same(primary.worker(worker).and_then(WorkerInfo::exited_after_disconnect), Some(true))
+    assert_eq!(primary.worker(worker).and_then(WorkerInfo::exited_after_disconnect), Some(true));
+    Ok(())
 }
 
-async fn kills_itself_full() -> Tested {
+async fn kills_itself_full() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "take one message, then kill yourself");
-    same(message(&mut primary).await?, json!("ready"))?;
+    assert_eq!(message(&mut primary).await?, json!("ready"));
     // More than it keeps, and more than the kernel keeps for it.
     let line = json!("x".repeat(1000));
     for _ in 0..4000 {
@@ -135,21 +140,22 @@ async fn kills_itself_full() -> Tested {
     primary.kill(worker, Signal::SIGUSR1);
     let exit = Event::Exit { worker, status: ExitStatus::Code(0), exited_after_disconnect: true };
     until(&mut primary, |event| *event == exit).await?;
-    same(primary.worker(worker).and_then(WorkerInfo::exited_after_disconnect), Some(true))
+    assert_eq!(primary.worker(worker).and_then(WorkerInfo::exited_after_disconnect), Some(true));
+    Ok(())
 }
 
-async fn no_signal() -> Tested {
+async fn no_signal() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "echo");
     primary.kill(worker, Signal(4711));
     let seen = until(&mut primary, |event| matches!(event, Event::Error { .. })).await?;
     let error = WorkerError::Kill(Errno::EINVAL);
-    same(seen.last(), Some(&Event::Error { worker, error }))?;
+    assert_eq!(seen.last(), Some(&Event::Error { worker, error }));
     primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
-async fn missing_program() -> Tested {
+async fn missing_program() -> TestResult {
     let mut primary = primary_of("/no/such/program", &[])?;
     let worker = primary.fork()?;
     let error = WorkerError::Spawn {
@@ -158,21 +164,23 @@ async fn missing_program() -> Tested {
         errno: Errno::ENOENT,
     };
     let seen = rest(&mut primary).await?;
-    same(seen.get(1), Some(&Event::Error { worker, error }))?;
-    same(primary.workers().count(), 0)
+    assert_eq!(seen.get(1), Some(&Event::Error { worker, error }));
+    assert_eq!(primary.workers().count(), 0);
+    Ok(())
 }
 
-async fn forbidden_program() -> Tested {
+async fn forbidden_program() -> TestResult {
     let directory = std::env::temp_dir();
     let program = directory.to_str().ok_or("the path is not UTF-8")?;
     let mut primary = primary_of(program, &[])?;
     let worker = primary.fork()?;
     let error = WorkerError::Spawn { program: Some(program.into()), directory: None, errno: Errno::EACCES };
-    same(rest(&mut primary).await?.get(1), Some(&Event::Error { worker, error }))
+    assert_eq!(rest(&mut primary).await?.get(1), Some(&Event::Error { worker, error }));
+    Ok(())
 }
 
 /// As with Node: the C library gives it to the shell, which cannot make anything of it.
-async fn no_program() -> Tested {
+async fn no_program() -> TestResult {
     let file = tempfile::NamedTempFile::new()?.into_temp_path();
     fs::write(&file, [0x7f, 0, 0, 0])?;
     fs::set_permissions(&file, fs::Permissions::from_mode(0o700))?;
@@ -187,42 +195,45 @@ async fn no_program() -> Tested {
         }
         _ => false,
     };
-    same(seen.iter().any(failed), true)
+    assert!(seen.iter().any(failed));
+    Ok(())
 }
 
-async fn grandchild() -> Tested {
+async fn grandchild() -> TestResult {
     let mut primary = primary_of("/bin/sh", &["-c", "(read line <&3) & exit 5"])?;
     let worker = primary.fork()?;
     let exit = Event::Exit { worker, status: ExitStatus::Code(5), exited_after_disconnect: false };
     let seen = until(&mut primary, |event| *event == exit).await?;
-    same(seen.contains(&Event::Disconnect { worker }), false)?;
-    same(primary.worker(worker).map(|life| (life.is_dead(), life.is_connected())), Some((true, true)))?;
+    assert!(!seen.contains(&Event::Disconnect { worker }));
+    assert_eq!(primary.worker(worker).map(|life| (life.is_dead(), life.is_connected())), Some((true, true)));
     // Now the grandchild has its line, and goes too.
     primary.send(worker, json!("go"))?;
-    same(rest(&mut primary).await?, vec![Event::Disconnect { worker }])
+    assert_eq!(rest(&mut primary).await?, vec![Event::Disconnect { worker }]);
+    Ok(())
 }
 
 /// More is to be sent than may wait, so that the primary does not read either; and the grandchild holds the channel.
-async fn grandchild_not_read() -> Tested {
+async fn grandchild_not_read() -> TestResult {
     let script = "sleep 1000 & echo $! >&3; exit 5";
     let command = SpawnOptions::new().exec("/bin/sh").args(["-c", script]);
     let limits = Limits { unsent_bytes: 1000, ..Limits::default() };
     let mut primary = Primary::new(Settings { spawn: command, limits, ..Settings::default() })?;
     let worker = primary.fork()?;
     primary.send(worker, json!("x".repeat(1 << 20)))?;
-    same(primary.send(worker, json!(1)), Err(SendError::Full))?;
+    assert_eq!(primary.send(worker, json!(1)), Err(SendError::Full));
     let exit = Event::Exit { worker, status: ExitStatus::Code(5), exited_after_disconnect: false };
     let seen = until(&mut primary, |event| *event == exit).await?;
     let grandchild = seen.iter().find_map(|event| match event {
         Event::Message { message, .. } => message.to::<i64>().ok(),
         _ => None,
     });
-    same(seen.contains(&Event::Disconnect { worker }), false)?;
+    assert!(!seen.contains(&Event::Disconnect { worker }));
     kill(Pid::from_raw(i32::try_from(grandchild.ok_or("its last words were not heard")?)?), SIGKILL)?;
-    same(rest(&mut primary).await?.last(), Some(&Event::Disconnect { worker }))
+    assert_eq!(rest(&mut primary).await?.last(), Some(&Event::Disconnect { worker }));
+    Ok(())
 }
 
-async fn remote() -> Tested {
+async fn remote() -> TestResult {
     let mut primary = primary()?;
     let remote = primary.remote();
     let task = tokio::spawn(async move {
@@ -232,16 +243,17 @@ async fn remote() -> Tested {
         let unknown = remote.send(WorkerId(99), json!(1)).await;
         Ok::<_, RemoteError>((worker, sent, workers, unknown, remote))
     });
-    same(message(&mut primary).await?, json!("to and fro"))?;
+    assert_eq!(message(&mut primary).await?, json!("to and fro"));
     let (worker, sent, workers, unknown, remote) = task.await??;
-    same((sent, workers), (Sent::Buffered, vec![worker]))?;
-    same(unknown, Err(RemoteError::Send(SendError::UnknownWorker)))?;
+    assert_eq!((sent, workers), (Sent::Buffered, vec![worker]));
+    assert_eq!(unknown, Err(RemoteError::Send(SendError::UnknownWorker)));
     let other = remote.clone();
     let task = tokio::spawn(async move { other.disconnect_worker(worker).await });
     until(&mut primary, |event| matches!(event, Event::Exit { .. })).await?;
     task.await??;
     drop(primary);
-    same(remote.fork().await, Err(RemoteError::PrimaryDropped))
+    assert_eq!(remote.fork().await, Err(RemoteError::PrimaryDropped));
+    Ok(())
 }
 
 /// What a subscriber has been given.
@@ -260,7 +272,7 @@ impl io::Write for Log {
 }
 
 /// Neither a message, short or cut into parts, nor a variable, in whatever form it is printed.
-async fn secrets() -> Tested {
+async fn secrets() -> TestResult {
     for (level, is_shown) in [(tracing::Level::DEBUG, false), (tracing::Level::TRACE, true)] {
         let log = Log::default();
         let writer = log.clone();
@@ -271,7 +283,7 @@ async fn secrets() -> Tested {
         let large = "planted-body ".repeat(100_000);
         for body in [json!({ "token": "planted-body" }), json!(large)] {
             primary.send(worker, &body)?;
-            same(message(&mut primary).await? == body, true)?;
+            assert!(message(&mut primary).await? == body);
         }
         primary.disconnect_all();
         rest(&mut primary).await?;
@@ -280,17 +292,17 @@ async fn secrets() -> Tested {
         for secret in ["planted-variable", "planted-body"] {
             let as_numbers = format!("{:?}", secret.as_bytes());
             let found = log.contains(secret) || log.contains(as_numbers.trim_matches(['[', ']']));
-            same((secret, found), (secret, is_shown))?;
+            assert_eq!((secret, found), (secret, is_shown));
         }
         // What is shown is enough to follow a run.
-        same(log.contains("PASSWORD") && log.contains("Read") && log.contains("Write"), true)?;
+        assert!(log.contains("PASSWORD") && log.contains("Read") && log.contains("Write"));
     }
     Ok(())
 }
 
 /// Its channel is closed, by itself or because it broke the protocol, and its process runs on: it can be replaced. From then on
 /// the clock advances by itself.
-async fn lingers() -> Tested {
+async fn lingers() -> TestResult {
     for script in ["exec 3>&-; exec sleep 100", "echo nonsense >&3; exec sleep 100 3>&-"] {
         let mut primary = primary_of("/bin/sh", &["-c", script])?;
         let worker = primary.fork()?;
@@ -298,15 +310,15 @@ async fn lingers() -> Tested {
         tokio::time::pause();
         let reported = timeout(Duration::from_hours(1), primary.next()).await;
         tokio::time::resume();
-        same(primary.running_workers().collect(), vec![worker])?;
+        assert_eq!(primary.running_workers().collect::<Vec<_>>(), [worker]);
         primary.kill(worker, Signal::SIGKILL);
         let exit = Event::Exit {
             worker,
             status: ExitStatus::Signal(Signal::SIGKILL),
             exited_after_disconnect: false,
         };
-        same(rest(&mut primary).await?, vec![exit])?;
-        same(reported?, Some(Event::Error { worker, error: WorkerError::Lingers }))?;
+        assert_eq!(rest(&mut primary).await?, vec![exit]);
+        assert_eq!(reported?, Some(Event::Error { worker, error: WorkerError::Lingers }));
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use ::cluster::{
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
 
-use super::support::{Tested, asynchronous, connect, message, output, port, rest, said, same, trial, until};
+use super::support::{TestResult, asynchronous, connect, message, output, port, rest, said, trial, until};
 
 const WORKER: &str = "
     const cluster = require('cluster');
@@ -177,19 +177,19 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("node_workers_share_under_our_primary", || {
             node_worker(SchedulingPolicy::Shared, Serialization::Advanced)
         }),
-        trial("our_worker_serves_under_a_node_primary", || our_worker("round-robin", "json")),
+        trial("our_worker_serves_under_node", || our_worker("round-robin", "json")),
         trial("our_worker_leaves_no_trace", our_variables),
         asynchronous("inspectors_listen_as_under_node", inspectors),
-        trial("our_worker_is_heard_to_its_end_by_a_node_primary", our_lives),
-        trial("our_worker_speaks_v8_with_a_node_primary", || our_worker("round-robin", "advanced")),
-        trial("our_worker_shares_under_a_node_primary", || our_worker("shared", "advanced")),
+        trial("node_primary_reads_last_messages", our_lives),
+        trial("our_worker_speaks_v8_under_node", || our_worker("round-robin", "advanced")),
+        trial("our_worker_shares_under_node", || our_worker("shared", "advanced")),
         asynchronous("node_workers_serve_paths_and_datagrams", || places(SchedulingPolicy::RoundRobin)),
         asynchronous("node_workers_share_paths_and_datagrams", || places(SchedulingPolicy::Shared)),
-        trial("our_worker_serves_paths_and_datagrams_under_a_node_primary", || our_places("round-robin")),
-        trial("our_worker_shares_paths_and_datagrams_under_a_node_primary", || our_places("shared")),
+        trial("our_worker_serves_sockets_under_node", || our_places("round-robin")),
+        trial("our_worker_shares_sockets_under_node", || our_places("shared")),
         asynchronous("node_worker_may_disconnect_at_once", listen_and_disconnect),
-        asynchronous("sockets_go_to_node_workers_and_back", node_sockets),
-        trial("sockets_go_from_a_node_primary_and_back", our_sockets),
+        asynchronous("node_workers_pass_sockets", node_sockets),
+        trial("node_primary_passes_sockets", our_sockets),
     ];
     trials.into_iter().map(|trial| trial.with_ignored_flag(absent)).collect()
 }
@@ -223,32 +223,34 @@ pub(crate) fn lines(script: &str, args: &[&OsStr]) -> Result<Vec<String>, Failed
     let mut node = command.spawn()?;
     let output = BufReader::new(node.stdout.take().ok_or("no output")?);
     let lines: Vec<String> = output.lines().collect::<io::Result<_>>()?;
-    same(node.wait()?.code(), Some(0))?;
+    assert_eq!(node.wait()?.code(), Some(0));
     Ok(lines)
 }
 
-async fn node_worker(policy: SchedulingPolicy, serialization: Serialization) -> Tested {
+async fn node_worker(policy: SchedulingPolicy, serialization: Serialization) -> TestResult {
     let script = script(WORKER)?;
     let mut primary = leading(&script, &[], policy)?;
     primary.setup(SpawnOptions::new().serialization(serialization));
     let worker = primary.fork()?;
     let port = port(&mut primary).await?;
     for _ in 0..3 {
-        same(said(&mut primary, connect(port)?).await?, "node 1".into())?;
+        assert_eq!(said(&mut primary, connect(port)?).await?, "node 1");
     }
     primary.send(worker, json!(["hello"]))?;
-    same(message(&mut primary).await?, json!({ "id": 1, "message": ["hello"] }))?;
+    assert_eq!(message(&mut primary).await?, json!({ "id": 1, "message": ["hello"] }));
     primary.disconnect_all();
     let seen = rest(&mut primary).await?;
-    same(
-        seen.contains(&Event::Exit { worker, status: ExitStatus::Code(0), exited_after_disconnect: true }),
-        true,
-    )
+    assert!(seen.contains(&Event::Exit {
+        worker,
+        status: ExitStatus::Code(0),
+        exited_after_disconnect: true
+    }));
+    Ok(())
 }
 
 /// A worker that listens and disconnects in one tick ends. Node 26 stays if the query is answered before the disconnect; messages in
 /// two reads are answered in their order, under Node, too, and make no difference here.
-async fn listen_and_disconnect() -> Tested {
+async fn listen_and_disconnect() -> TestResult {
     const WORKER: &str = "
         require('net').createServer().listen(0, '127.0.0.1');
         require('cluster').worker.disconnect();
@@ -259,13 +261,13 @@ async fn listen_and_disconnect() -> Tested {
         let worker = primary.fork()?;
         let exit = until(&mut primary, |event| matches!(event, Event::Exit { .. })).await?.pop();
         let exited_after_disconnect = true;
-        same(exit, Some(Event::Exit { worker, status: ExitStatus::Code(0), exited_after_disconnect }))?;
+        assert_eq!(exit, Some(Event::Exit { worker, status: ExitStatus::Code(0), exited_after_disconnect }));
     }
     rest(&mut primary).await.map(drop)
 }
 
 /// The ports that the inspectors of two workers have, for everything in the environment that starts one and does not wait.
-async fn inspectors() -> Tested {
+async fn inspectors() -> TestResult {
     const WORKER: &str = "process.send(process.debugPort)";
     const PRIMARY: &str = "
         const cluster = require('cluster');
@@ -294,7 +296,7 @@ async fn inspectors() -> Tested {
         }
         primary.disconnect_all();
         rest(&mut primary).await?;
-        same(ours, theirs.lines().map(ToOwned::to_owned).collect())?;
+        assert_eq!(ours, theirs.lines().collect::<Vec<_>>());
     }
     Ok(())
 }
@@ -309,7 +311,7 @@ fn with_options(primary: &Primary, options: &str) -> Result<Primary, Failed> {
 }
 
 /// Under a Node primary, too, the programs that a worker of many threads starts are no workers.
-fn our_variables() -> Tested {
+fn our_variables() -> TestResult {
     const PRIMARY: &str = "
         const cluster = require('cluster');
         process.execPath = process.argv[2];
@@ -317,22 +319,23 @@ fn our_variables() -> Tested {
         const worker = cluster.fork({ PROGRAM: 'start others', EARLY: '1', THREADS: '4' });
         worker.on('message', (printed) => { console.log(...printed.map((line) => line.trim())); worker.disconnect(); });
     ";
-    same(lines(PRIMARY, &[])?, vec!["true undefined 1 true".to_owned()])
+    assert_eq!(lines(PRIMARY, &[])?, vec!["true undefined 1 true".to_owned()]);
+    Ok(())
 }
 
-fn our_worker(policy: &str, serialization: &str) -> Tested {
+fn our_worker(policy: &str, serialization: &str) -> TestResult {
     let lines = lines(PRIMARY, &[policy.as_ref(), serialization.as_ref()])?;
     let expected = ["online", "listening 127.0.0.1", "data 1", "disconnect true", "exit 0 null"];
     if lines == expected { Ok(()) } else { Err(Failed::from(format!("{lines:?}"))) }
 }
 
 /// Node forgets what it has not read when it hears of an exit; so a worker does not exit before it was read.
-fn our_lives() -> Tested {
+fn our_lives() -> TestResult {
     let lines = lines(LIVES_PRIMARY, &["40".as_ref()])?;
     if lines == ["disconnect", "exit"].repeat(40) { Ok(()) } else { Err(Failed::from(format!("{lines:?}"))) }
 }
 
-async fn places(policy: SchedulingPolicy) -> Tested {
+async fn places(policy: SchedulingPolicy) -> TestResult {
     let script = script(PLACES)?;
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("s");
@@ -347,16 +350,17 @@ async fn places(policy: SchedulingPolicy) -> Tested {
             _ => at_port = u16::try_from(address.port).ok(),
         }
     }
-    same(at_path.as_deref(), path.to_str())?;
+    assert_eq!(at_path.as_deref(), path.to_str());
     let mode = std::fs::metadata(&path)?.permissions().mode();
-    same(mode & 0o444, 0o444)?;
-    same(said(&mut primary, UnixStream::connect(&path)?).await?, "node".into())?;
+    assert_eq!(mode & 0o444, 0o444);
+    assert_eq!(said(&mut primary, UnixStream::connect(&path)?).await?, "node");
     let client = UdpSocket::bind("127.0.0.1:0")?;
     client.send_to(b"?", ("127.0.0.1", at_port.unwrap_or_default()))?;
-    same(datagram(&mut primary, client).await?, "node".into())?;
+    assert_eq!(datagram(&mut primary, client).await?, "node");
     primary.disconnect_all();
     rest(&mut primary).await?;
-    same(path.exists(), false)
+    assert!(!path.exists());
+    Ok(())
 }
 
 /// The next datagram for a client, while the primary goes on.
@@ -370,7 +374,7 @@ async fn datagram(primary: &mut Primary, client: UdpSocket) -> Result<String, Fa
     }
 }
 
-fn our_places(policy: &str) -> Tested {
+fn our_places(policy: &str) -> TestResult {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("s");
     let mut lines = lines(PLACES_PRIMARY, &[policy.as_ref(), path.as_os_str()])?;
@@ -380,7 +384,7 @@ fn our_places(policy: &str) -> Tested {
     if lines == expected { Ok(()) } else { Err(Failed::from(format!("{lines:?}"))) }
 }
 
-async fn node_sockets() -> Tested {
+async fn node_sockets() -> TestResult {
     let script = script(PASSING_WORKER)?;
     let mut primary = leading(&script, &[], SchedulingPolicy::RoundRobin)?;
     let worker = primary.fork()?;
@@ -390,28 +394,30 @@ async fn node_sockets() -> Tested {
     let client = connect(listener.local_addr()?.port())?;
     primary.send_with(worker, json!("socket"), listener.accept()?.0)?;
     let port = message(&mut primary).await?.as_u64().and_then(|port| u16::try_from(port).ok());
-    same(io::read_to_string(client)?, "node".into())?;
+    assert_eq!(io::read_to_string(client)?, "node");
     let client = connect(port.ok_or("it is a port")?)?;
     match back(&mut primary).await? {
         (kind, Socket::TcpStream(mut stream)) if kind == "socket" => stream.write_all(b"rust")?,
         other => return Err(format!("{other:?}").into()),
     }
-    same(io::read_to_string(client)?, "rust".into())?;
+    assert_eq!(io::read_to_string(client)?, "rust");
 
     let address = listener.local_addr()?;
     let client = connect(address.port())?;
     primary.send_with(worker, json!("server"), listener)?;
     match back(&mut primary).await? {
-        (kind, Socket::TcpListener(listener)) if kind == "server" => same(listener.local_addr()?, address)?,
+        (kind, Socket::TcpListener(listener)) if kind == "server" => {
+            assert_eq!(listener.local_addr()?, address)
+        }
         other => return Err(format!("{other:?}").into()),
     }
-    same(io::read_to_string(client)?, "node".into())?;
+    assert_eq!(io::read_to_string(client)?, "node");
 
     // A Unix server is not among them: a Node worker takes its descriptor for one of the primary's.
     let (client, stream) = UnixStream::pair()?;
     primary.send_with(worker, json!("socket"), stream)?;
     message(&mut primary).await?;
-    same(io::read_to_string(client)?, "node".into())?;
+    assert_eq!(io::read_to_string(client)?, "node");
 
     let (socket, client) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
     client.send_to(b"?", socket.local_addr()?)?;
@@ -420,7 +426,7 @@ async fn node_sockets() -> Tested {
         (kind, Socket::UdpSocket(_)) if kind == "udp4" => {}
         other => return Err(format!("{other:?}").into()),
     }
-    same(datagram(&mut primary, client).await?, "node".into())?;
+    assert_eq!(datagram(&mut primary, client).await?, "node");
     primary.kill(worker, Signal::SIGTERM);
     rest(&mut primary).await.map(drop)
 }
@@ -435,7 +441,7 @@ async fn back(primary: &mut Primary) -> Result<(Value, Socket), Failed> {
     }
 }
 
-fn our_sockets() -> Tested {
+fn our_sockets() -> TestResult {
     let directory = tempfile::tempdir()?;
     let mut lines = lines(PASSING_PRIMARY, &[directory.path().join("s").as_os_str()])?;
     lines.sort();

@@ -9,7 +9,7 @@ use libtest_mimic::{Failed, Trial};
 use tempfile::TempDir;
 
 use super::node::{is_absent, script};
-use super::support::{Tested, asynchronous, connect, port, primary, primary_of, rest, said, same};
+use super::support::{TestResult, asynchronous, connect, port, primary, primary_of, rest, said};
 
 const EVALUATED: &str = "require('net').createServer((c) => c.end(`node ${require('cluster').worker.id}`)).listen(0, '127.0.0.1')";
 
@@ -48,7 +48,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// The first client has no session yet.
-async fn sessions() -> Tested {
+async fn sessions() -> TestResult {
     let directory = TempDir::new()?;
     let place = |name: &str, text: &str| -> Result<String, Failed> {
         let path = directory.path().join(name);
@@ -65,12 +65,12 @@ async fn sessions() -> Tested {
             primary.fork()?;
         }
         let first = port(&mut primary).await?;
-        same(port(&mut primary).await?, first)?;
+        assert_eq!(port(&mut primary).await?, first);
         let client = script(TLS_CLIENT)?;
         let mut client =
             Command::new("node").arg(&client).arg(first.to_string()).stdout(Stdio::piped()).spawn()?;
         let resumed = client.stdout.take().ok_or("its output is a pipe")?;
-        same(said(&mut primary, resumed).await?, "19\n".into())?;
+        assert_eq!(said(&mut primary, resumed).await?, "19\n");
         client.wait()?;
         primary.disconnect_all();
         rest(&mut primary).await?;
@@ -78,21 +78,21 @@ async fn sessions() -> Tested {
     Ok(())
 }
 
-async fn evaluated() -> Tested {
+async fn evaluated() -> TestResult {
     let mut primary = primary_of("node", &["-e", EVALUATED, "x"])?;
     let worker = primary.fork()?;
     let port = port(&mut primary).await?;
-    same(said(&mut primary, connect(port)?).await?, format!("node {worker}"))?;
+    assert_eq!(said(&mut primary, connect(port)?).await?, format!("node {worker}"));
     primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
-async fn refused() -> Tested {
+async fn refused() -> TestResult {
     let mut primary = primary()?;
     for exec in ["node", "/usr/bin/node"] {
         for args in [vec!["-e", EVALUATED], vec!["--no-warnings", "--eval", EVALUATED], vec!["-p", "1"]] {
             primary.setup(SpawnOptions::new().exec(exec).args(args));
-            same(primary.fork(), Err(ForkError::NoScript))?;
+            assert_eq!(primary.fork(), Err(ForkError::NoScript));
         }
     }
     rest(&mut primary).await.map(drop)

@@ -11,14 +11,14 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::support::{Hoard, inherited, runtime};
+use super::support::{FdExhaustion, inherited, runtime};
 
 mod inherited;
 mod leading;
 mod passing;
 mod returning;
+mod scripted;
 pub(crate) mod sending;
-mod told;
 
 type Ended = Result<(), Box<dyn Error>>;
 
@@ -58,8 +58,8 @@ async fn program() -> Ended {
         "give connections away" => passing::give_away(&worker).await,
         "hold sockets" => passing::hold(&worker).await,
         "send sockets back" => passing::send_back(&worker).await,
-        "serve both" => told::both(&worker).await,
-        "serve as told" => told::run(worker).await,
+        "serve both" => scripted::both(&worker).await,
+        "serve the script" => scripted::run(worker).await,
         "serve, and hear" => tokio::try_join!(serve(worker.clone()), hear(worker)).map(drop),
         "stop accepting" => stop_accepting(&worker).await,
         "never accept" => never_accept(worker).await,
@@ -322,7 +322,7 @@ async fn leave_when_listening(worker: &Worker) -> Ended {
 /// Cannot accept anything until there is a message.
 async fn hoard(worker: Worker) -> Ended {
     let listener = listen(&worker).await?;
-    let hoard = Hoard::new()?;
+    let hoard = FdExhaustion::new()?;
     worker.send(json!("hoarding"))?;
     let give_up = async {
         while let Some(WorkerEvent::Message { message: turn, .. }) = worker.next().await
@@ -339,7 +339,7 @@ async fn hoard(worker: Worker) -> Ended {
 /// Asks for the next connection while it has one, and has a descriptor for one alone.
 async fn serve_with_one_descriptor(worker: Worker) -> Ended {
     let mut listener = listen(&worker).await?;
-    let _hoard = Hoard::but(1)?;
+    let _hoard = FdExhaustion::except(1)?;
     worker.send(json!("serving"))?;
     loop {
         let (worker, connection) = (worker.clone(), accept(&mut listener).await?);

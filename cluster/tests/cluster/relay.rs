@@ -9,7 +9,7 @@ use libtest_mimic::{Failed, Trial};
 use tokio::time::timeout;
 
 use super::node::{is_absent, leading, lines, script};
-use super::support::{Tested, asynchronous, rest, same, trial};
+use super::support::{TestResult, asynchronous, rest, trial};
 
 const SCRIPT: &str = include_str!("relay.cjs");
 
@@ -28,7 +28,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// A worker sends everything, the primary passes it on to another, and that one reports what it has received.
-async fn relay(serialization: Serialization, name: &str) -> Tested {
+async fn relay(serialization: Serialization, name: &str) -> TestResult {
     let ours = reported(serialization).await?;
     let nodes = lines(SCRIPT, &["relay".as_ref(), name.as_ref()])?;
     let nodes: Vec<String> = nodes
@@ -40,7 +40,8 @@ async fn relay(serialization: Serialization, name: &str) -> Tested {
     if !differences.is_empty() || nodes.len() < 59 {
         return Err(format!("{} of {} differ: {differences:#?}", differences.len(), nodes.len()).into());
     }
-    same(ours.len(), nodes.len())
+    assert_eq!(ours.len(), nodes.len());
+    Ok(())
 }
 
 async fn reported(serialization: Serialization) -> Result<Vec<String>, Failed> {
@@ -72,13 +73,14 @@ async fn next(primary: &mut Primary) -> Result<Event, Failed> {
 }
 
 /// Our worker sends everything back.
-fn echo(serialization: &str) -> Tested {
+fn echo(serialization: &str) -> TestResult {
     let lines = lines(SCRIPT, &["echo".as_ref(), serialization.as_ref()])?;
-    same(lines, vec!["exit 0".into()])
+    assert_eq!(lines, vec!["exit 0".to_owned()]);
+    Ok(())
 }
 
 /// Bytes in 'advanced' cost their length, also where they are long: none ends its worker.
-async fn large() -> Tested {
+async fn large() -> TestResult {
     const WORKER: &str = "
         process.on('message', () => {
             process.send(new Uint8Array(12 << 20).fill(7));
@@ -106,5 +108,6 @@ async fn large() -> Tested {
     }
     primary.disconnect_all();
     rest(&mut primary).await?;
-    same(received, vec![(ViewKind::Uint8Array, 12), (ViewKind::Buffer, 14), (ViewKind::Buffer, 60)])
+    assert_eq!(received, vec![(ViewKind::Uint8Array, 12), (ViewKind::Buffer, 14), (ViewKind::Buffer, 60)]);
+    Ok(())
 }

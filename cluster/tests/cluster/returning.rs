@@ -9,7 +9,7 @@ use libtest_mimic::Trial;
 use serde_json::json;
 
 use super::ends::abandon;
-use super::support::{Tested, asynchronous, connect, message, port, primary, rest, same, until};
+use super::support::{TestResult, asynchronous, connect, message, port, primary, rest, until};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -45,7 +45,7 @@ fn last_words(witness: &TcpListener) -> io::Result<String> {
 async fn exits(primary: &mut Primary, worker: WorkerId) -> Result<Vec<Message>, libtest_mimic::Failed> {
     let seen = rest(primary).await?;
     let is_clean = |event: &Event| matches!(event, Event::Exit { worker: it, status: ExitStatus::Code(0), .. } if *it == worker);
-    same(seen.iter().any(is_clean), true)?;
+    assert!(seen.iter().any(is_clean));
     let messages = seen.into_iter().filter_map(|event| match event {
         Event::Message { message, .. } => Some(message),
         _ => None,
@@ -53,97 +53,107 @@ async fn exits(primary: &mut Primary, worker: WorkerId) -> Result<Vec<Message>, 
     Ok(messages.collect())
 }
 
-async fn disconnected() -> Tested {
+async fn disconnected() -> TestResult {
     let mut primary = primary()?;
     let (worker, witness) = start(&mut primary, "serve")?;
     port(&mut primary).await?;
     primary.disconnect_all();
     exits(&mut primary, worker).await?;
-    same(last_words(&witness)?, "dropped".into())
+    assert_eq!(last_words(&witness)?, "dropped");
+    Ok(())
 }
 
-async fn self_disconnected() -> Tested {
+async fn self_disconnected() -> TestResult {
     let mut primary = primary()?;
     let (worker, witness) = start(&mut primary, "disconnect and serve")?;
     exits(&mut primary, worker).await?;
-    same(last_words(&witness)?, "dropped".into())
+    assert_eq!(last_words(&witness)?, "dropped");
+    Ok(())
 }
 
-async fn lost() -> Tested {
+async fn lost() -> TestResult {
     let mut primary = primary()?;
     let (_, witness) = start(&mut primary, "serve")?;
     port(&mut primary).await?;
     let words = abandon(primary, || last_words(&witness)).await??;
-    same(words, "dropped".into())
+    assert_eq!(words, "dropped");
+    Ok(())
 }
 
-async fn events() -> Tested {
+async fn events() -> TestResult {
     let mut primary = primary()?;
     let (worker, witness) = start(&mut primary, "take events")?;
     until(&mut primary, |event| matches!(event, Event::Online { .. })).await?;
     primary.disconnect_worker(worker);
     exits(&mut primary, worker).await?;
-    same(last_words(&witness)?, "dropped".into())
+    assert_eq!(last_words(&witness)?, "dropped");
+    Ok(())
 }
 
-async fn stream() -> Tested {
+async fn stream() -> TestResult {
     let mut primary = primary()?;
     let (worker, witness) = start(&mut primary, "take events of the stream")?;
     until(&mut primary, |event| matches!(event, Event::Online { .. })).await?;
     primary.send(worker, json!("echo"))?;
-    same(message(&mut primary).await?, json!("echo"))?;
+    assert_eq!(message(&mut primary).await?, json!("echo"));
     primary.disconnect_worker(worker);
     exits(&mut primary, worker).await?;
-    same(last_words(&witness)?, "dropped".into())
+    assert_eq!(last_words(&witness)?, "dropped");
+    Ok(())
 }
 
-async fn datagrams() -> Tested {
+async fn datagrams() -> TestResult {
     let mut primary = primary()?;
     let (worker, witness) = start(&mut primary, "receive datagrams")?;
-    same(message(&mut primary).await?, json!("bound"))?;
+    assert_eq!(message(&mut primary).await?, json!("bound"));
     primary.disconnect_worker(worker);
     exits(&mut primary, worker).await?;
-    same(last_words(&witness)?, "dropped".into())
+    assert_eq!(last_words(&witness)?, "dropped");
+    Ok(())
 }
 
 /// Without the guard the channel closes with the last listener, and the report fails.
-async fn report() -> Tested {
+async fn report() -> TestResult {
     let mut primary = primary()?;
     let (worker, witness) = start(&mut primary, "serve and report")?;
     port(&mut primary).await?;
     primary.disconnect_worker(worker);
-    same(exits(&mut primary, worker).await?, vec![Message::from("last report")])?;
-    same(last_words(&witness)?, "dropped".into())
+    assert_eq!(exits(&mut primary, worker).await?, vec![Message::from("last report")]);
+    assert_eq!(last_words(&witness)?, "dropped");
+    Ok(())
 }
 
 /// The process ends, and its destructors have not run.
-async fn never_returns() -> Tested {
+async fn never_returns() -> TestResult {
     let mut primary = primary()?;
     let (_, witness) = start(&mut primary, "never return")?;
-    same(message(&mut primary).await?, json!("ready"))?;
+    assert_eq!(message(&mut primary).await?, json!("ready"));
     let words = abandon(primary, || last_words(&witness)).await??;
-    same(words, String::new())
+    assert_eq!(words, String::new());
+    Ok(())
 }
 
 /// The deadline holds though the program blocks the thread of its runtime.
-async fn blocked() -> Tested {
+async fn blocked() -> TestResult {
     let mut primary = primary()?;
     let (_, witness) = start(&mut primary, "block the runtime")?;
-    same(message(&mut primary).await?, json!("ready"))?;
+    assert_eq!(message(&mut primary).await?, json!("ready"));
     let words = abandon(primary, || last_words(&witness)).await??;
-    same(words, String::new())
+    assert_eq!(words, String::new());
+    Ok(())
 }
 
-async fn keeps_running() -> Tested {
+async fn keeps_running() -> TestResult {
     let mut primary = primary()?;
     let (_, witness) = start(&mut primary, "keep running")?;
-    same(message(&mut primary).await?, json!("ready"))?;
+    assert_eq!(message(&mut primary).await?, json!("ready"));
     let words = abandon(primary, || last_words(&witness)).await??;
-    same(words, "dropped".into())
+    assert_eq!(words, "dropped");
+    Ok(())
 }
 
 /// `axum::serve` with this crate's listener: `ConnectInfo` works, and the server ends gracefully.
-async fn application() -> Tested {
+async fn application() -> TestResult {
     let mut primary = primary()?;
     let (worker, witness) = start(&mut primary, "serve an application")?;
     let client = connect(port(&mut primary).await?)?;
@@ -153,11 +163,12 @@ async fn application() -> Tested {
         answer = answer => answer??,
         events = rest(&mut primary) => return Err(format!("{events:?}").into()),
     };
-    same(answer.ends_with(&address), true)?;
+    assert!(answer.ends_with(&address));
     primary.disconnect_worker(worker);
     exits(&mut primary, worker).await?;
-    same((primary.connections().accepted, primary.connections().owned), (1, 1))?;
-    same(last_words(&witness)?, "dropped".into())
+    assert_eq!((primary.connections().accepted, primary.connections().owned), (1, 1));
+    assert_eq!(last_words(&witness)?, "dropped");
+    Ok(())
 }
 
 fn request(mut client: TcpStream) -> io::Result<String> {

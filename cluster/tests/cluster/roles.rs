@@ -8,19 +8,19 @@ use libtest_mimic::Trial;
 use serde_json::json;
 
 use super::node::is_absent;
-use super::support::{Tested, asynchronous, fork, message, output, primary, rest, same, trial};
+use super::support::{TestResult, asynchronous, fork, message, output, primary, rest, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("broken_variables_are_an_error", broken),
-        trial("a_descriptor_that_is_no_channel_is_an_error", no_channel),
-        asynchronous("nothing_of_the_role_is_inherited_by_grandchildren", grandchildren),
+        trial("unsuitable_channel_is_an_error", no_channel),
+        asynchronous("grandchildren_inherit_no_role", grandchildren),
         asynchronous("role_leaves_no_trace", no_trace),
-        asynchronous("a_worker_joins_once", once),
-        asynchronous("a_primary_cannot_join", primary_joins),
-        asynchronous("a_worker_that_forgets_its_role_does_not_lead", forgotten),
-        trial("without_a_runtime_there_is_no_primary", no_runtime),
-        trial("a_command_can_be_freed_of_the_role", freed),
+        asynchronous("worker_joins_once", once),
+        asynchronous("primary_cannot_join", primary_joins),
+        asynchronous("forgotten_role_cannot_lead", forgotten),
+        trial("primary_needs_a_runtime", no_runtime),
+        trial("command_is_freed_of_the_role", freed),
     ]
 }
 
@@ -42,7 +42,7 @@ const BROKEN: [(&str, Option<&str>, Option<&str>, &str); 9] = [
     ),
 ];
 
-fn broken() -> Tested {
+fn broken() -> TestResult {
     for (id, channel, serialization, expected) in BROKEN {
         let mut command = Command::new(env::current_exe()?);
         command.env("NODE_UNIQUE_ID", id).stdin(Stdio::null());
@@ -53,74 +53,81 @@ fn broken() -> Tested {
         }
         let output = command.output()?;
         let said = String::from_utf8(output.stderr)?;
-        same((output.status.code(), said.starts_with(expected)), (Some(2), true)).map_err(|_| said)?;
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.starts_with(expected), "{said}");
     }
     Ok(())
 }
 
-fn no_channel() -> Tested {
+fn no_channel() -> TestResult {
     let mut command = Command::new("sh");
     command.arg("-c").arg("exec \"$0\" 3</dev/null").arg(env::current_exe()?);
     let output = command.env("NODE_UNIQUE_ID", "1").env("NODE_CHANNEL_FD", "3").output()?;
     let said = String::from_utf8(output.stderr)?;
     let expected = "NODE_CHANNEL_FD is 3, which is not an inherited channel: ENOTSOCK";
-    same((output.status.code(), said.starts_with(expected)), (Some(2), true)).map_err(|_| said.into())
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.starts_with(expected), "{said}");
+    Ok(())
 }
 
-async fn grandchildren() -> Tested {
+async fn grandchildren() -> TestResult {
     let mut primary = primary()?;
     fork(&mut primary, "environment");
     // The three standard ones, and that of `ls`: whatever this process would leave to a program of its own.
-    same(message(&mut primary).await?, json!({ "variables": [], "descriptors": 4 }))?;
+    assert_eq!(message(&mut primary).await?, json!({ "variables": [], "descriptors": 4 }));
     primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
 /// However many threads a worker has when it asks for its role, the programs that it starts are no workers.
-async fn no_trace() -> Tested {
+async fn no_trace() -> TestResult {
     let node: &[&str] = if is_absent() { &[] } else { &["true undefined\n", "1\n"] };
     let expected: Vec<&str> = node.iter().copied().chain(["true\n"]).collect();
     for program in [vec![], vec![("EARLY", "1")], vec![("EARLY", "1"), ("THREADS", "4")]] {
         let mut primary = primary()?;
         primary.fork_with_env(program.iter().copied().chain([("PROGRAM", "start others")]))?;
-        same(message(&mut primary).await?, json!(expected))?;
+        assert_eq!(message(&mut primary).await?, json!(expected));
         primary.fork_with_env(program.into_iter().chain([("PROGRAM", "environment")]))?;
-        same(message(&mut primary).await?["variables"].clone(), json!([]))?;
+        assert_eq!(message(&mut primary).await?["variables"].clone(), json!([]));
         primary.disconnect_all();
         rest(&mut primary).await?;
     }
     Ok(())
 }
 
-async fn once() -> Tested {
+async fn once() -> TestResult {
     let mut primary = primary()?;
     fork(&mut primary, "join again");
     let said = message(&mut primary).await?;
-    same(said["role"].clone(), json!("Ok(Worker)"))?;
-    same(said["again"].as_str().is_some_and(|text| text.contains("joined its cluster before")), true)?;
+    assert_eq!(said["role"].clone(), json!("Ok(Worker)"));
+    assert!(said["again"].as_str().is_some_and(|text| text.contains("joined its cluster before")));
     primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
-async fn primary_joins() -> Tested {
-    same(::cluster::Worker::join().map(drop), Err(::cluster::JoinError::NotAWorker))
+async fn primary_joins() -> TestResult {
+    assert_eq!(::cluster::Worker::join().map(drop), Err(::cluster::JoinError::NotAWorker));
+    Ok(())
 }
 
-async fn forgotten() -> Tested {
+async fn forgotten() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "forget the role");
     let exit = Event::Exit { worker, status: ExitStatus::Code(1), exited_after_disconnect: false };
-    same(rest(&mut primary).await?.contains(&exit), true)
+    assert!(rest(&mut primary).await?.contains(&exit));
+    Ok(())
 }
 
-fn no_runtime() -> Tested {
+fn no_runtime() -> TestResult {
     let primary = ::cluster::Primary::new(::cluster::Settings::default());
-    same(primary.map(drop), Err(::cluster::PrimaryError::Runtime(::cluster::NoRuntime)))
+    assert_eq!(primary.map(drop), Err(::cluster::PrimaryError::Runtime(::cluster::NoRuntime)));
+    Ok(())
 }
 
-fn freed() -> Tested {
+fn freed() -> TestResult {
     let mut command = Command::new("env");
     command.env("NODE_UNIQUE_ID", "1").env("NODE_CHANNEL_FD", "3");
     let variables = output(::cluster::clear_cluster_env(&mut command))?;
-    same(variables.contains("NODE_UNIQUE_ID") || variables.contains("NODE_CHANNEL_FD"), false)
+    assert!(!(variables.contains("NODE_UNIQUE_ID") || variables.contains("NODE_CHANNEL_FD")));
+    Ok(())
 }

@@ -16,7 +16,7 @@ use super::ends::abandon;
 use super::node::script;
 use super::programs::sending::{PIECE, PIECES};
 use super::support::{
-    Tested, asynchronous, connect, fork, message, output, port, primary, primary_of, rest, same, until,
+    TestResult, asynchronous, connect, fork, message, output, port, primary, primary_of, rest, until,
 };
 
 /// Each way is tried so often: what is lost is not lost every time.
@@ -59,21 +59,21 @@ fn meet(primary: &mut Primary, program: &str, how: &str, what: &str) -> io::Resu
     Ok(worker)
 }
 
-async fn worker_ends(how: &'static str, what: &'static str) -> Tested {
+async fn worker_ends(how: &'static str, what: &'static str) -> TestResult {
     for _ in 0..TIMES {
         let mut primary = primary()?;
         let worker = meet(&mut primary, "send and end", how, what)?;
         let seen = rest(&mut primary).await?;
         let messages = seen.iter().filter(|event| matches!(event, Event::Message { .. })).count();
-        same(messages, if what == "one" { 1 } else { 5000 })?;
+        assert_eq!(messages, if what == "one" { 1 } else { 5000 });
         let is_clean = |event: &Event| matches!(event, Event::Exit { worker: ended, status: ExitStatus::Code(0), .. } if *ended == worker);
-        same(seen.iter().any(is_clean), true)?;
+        assert!(seen.iter().any(is_clean));
     }
     Ok(())
 }
 
 /// One long message, then many short ones.
-fn send_all(primary: &mut Primary, worker: ::cluster::WorkerId) -> Tested {
+fn send_all(primary: &mut Primary, worker: ::cluster::WorkerId) -> TestResult {
     primary.send(worker, "x".repeat(PIECE))?;
     for number in 0..4999 {
         primary.send(worker, json!({ "number": number, "filling": "x".repeat(90) }))?;
@@ -91,22 +91,22 @@ fn sent_to_a_counting_worker() -> Result<(TcpListener, Primary, ::cluster::Worke
     Ok((listener, primary, worker))
 }
 
-async fn primary_ends() -> Tested {
+async fn primary_ends() -> TestResult {
     for _ in 0..TIMES {
         let (listener, primary, _) = sent_to_a_counting_worker()?;
         let counted = abandon(primary, || io::read_to_string(listener.accept()?.0)).await??;
-        same(counted, "5000".into())?;
+        assert_eq!(counted, "5000");
     }
     Ok(())
 }
 
-async fn primary_disconnects() -> Tested {
+async fn primary_disconnects() -> TestResult {
     for _ in 0..TIMES {
         let (listener, mut primary, worker) = sent_to_a_counting_worker()?;
         primary.disconnect_worker(worker);
         let counted = tokio::task::spawn_blocking(move || io::read_to_string(listener.accept()?.0));
         rest(&mut primary).await?;
-        same(counted.await??, "5000".into())?;
+        assert_eq!(counted.await??, "5000");
     }
     Ok(())
 }
@@ -121,7 +121,7 @@ const COUNTING_PRIMARY: &str = "
         .on('exit', (code) => console.log(count, code));
 ";
 
-async fn exit_under_node() -> Tested {
+async fn exit_under_node() -> TestResult {
     if output(Command::new("node").arg("--version").stderr(Stdio::null())).is_err() {
         return Ok(());
     }
@@ -133,31 +133,32 @@ async fn exit_under_node() -> Tested {
         node.arg(&*script).arg(std::env::current_exe()?).args([what, &address]);
         let seen = tokio::task::spawn_blocking(move || output(&mut node));
         listener.accept()?;
-        same(seen.await??, all.into())?;
+        assert_eq!(seen.await??, all);
     }
     Ok(())
 }
 
 /// A primary in a process of its own, which returns from `main`.
-async fn primary_returns() -> Tested {
+async fn primary_returns() -> TestResult {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut primary = primary()?;
     let address = listener.local_addr()?.to_string();
     primary.fork_with_env([("PROGRAM", "lead and return"), ("ADDRESS", &address)])?;
     let counted = tokio::task::spawn_blocking(move || io::read_to_string(listener.accept()?.0));
     rest(&mut primary).await?;
-    same(counted.await??, "5000".into())
+    assert_eq!(counted.await??, "5000");
+    Ok(())
 }
 
 /// The process is dead though nothing was read.
-async fn exit_in_vain() -> Tested {
+async fn exit_in_vain() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "exit in vain");
     until(&mut primary, |event| matches!(event, Event::Fork { .. })).await?;
     let pid = primary.worker(worker).and_then(::cluster::WorkerInfo::pid).ok_or("it has a number")?;
     let pid = Pid::from_raw(i32::try_from(pid)?);
     let ended = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)?;
-    same(ended, WaitStatus::Exited(pid, 5))?;
+    assert_eq!(ended, WaitStatus::Exited(pid, 5));
     rest(&mut primary).await.map(drop)
 }
 
@@ -168,7 +169,7 @@ fn speaking(serialization: Serialization) -> Result<Primary, libtest_mimic::Fail
 }
 
 /// Sends more than fits, takes nothing before, and disconnects in the middle.
-async fn flood_of(primary: &mut Primary, worker: ::cluster::WorkerId) -> Tested {
+async fn flood_of(primary: &mut Primary, worker: ::cluster::WorkerId) -> TestResult {
     let piece = Message::from("x".repeat(PIECE));
     for _ in 0..PIECES {
         primary.send_when_room(worker, piece.clone()).await?;
@@ -186,19 +187,17 @@ async fn flood_of(primary: &mut Primary, worker: ::cluster::WorkerId) -> Tested 
         pieces += usize::from(message.is_string());
         got = message["got"].as_u64();
     }
-    same((pieces, got), (PIECES, Some(PIECES as u64)))?;
+    assert_eq!((pieces, got), (PIECES, Some(PIECES as u64)));
     primary.disconnect_all();
-    same(
-        rest(primary).await?.contains(&Event::Exit {
-            worker,
-            status: ExitStatus::Code(0),
-            exited_after_disconnect: true,
-        }),
-        true,
-    )
+    assert!(rest(primary).await?.contains(&Event::Exit {
+        worker,
+        status: ExitStatus::Code(0),
+        exited_after_disconnect: true,
+    }));
+    Ok(())
 }
 
-async fn flood(serialization: Serialization) -> Tested {
+async fn flood(serialization: Serialization) -> TestResult {
     let mut primary = speaking(serialization)?;
     let worker = fork(&mut primary, "flood");
     flood_of(&mut primary, worker).await
@@ -210,7 +209,7 @@ const NODE_WORKER: &str = "
     for (let n = 0; n < 18; n++) process.send('x'.repeat(1 << 20));
 ";
 
-async fn node_flood(serialization: Serialization) -> Tested {
+async fn node_flood(serialization: Serialization) -> TestResult {
     if output(Command::new("node").arg("--version").stderr(Stdio::null())).is_err() {
         return Ok(());
     }
@@ -235,7 +234,7 @@ const NODE_PRIMARY: &str = "
     worker.on('exit', (code) => console.log('exit', code));
 ";
 
-async fn flood_under_node(serialization: Serialization) -> Tested {
+async fn flood_under_node(serialization: Serialization) -> TestResult {
     if output(Command::new("node").arg("--version").stderr(Stdio::null())).is_err() {
         return Ok(());
     }
@@ -244,10 +243,11 @@ async fn flood_under_node(serialization: Serialization) -> Tested {
     let mut node = Command::new("node");
     node.arg(&*script).arg(std::env::current_exe()?).arg(how);
     let seen = tokio::task::spawn_blocking(move || output(&mut node)).await??;
-    same(seen, "18 18\nexit 0\n".into())
+    assert_eq!(seen, "18 18\nexit 0\n");
+    Ok(())
 }
 
-async fn remote() -> Tested {
+async fn remote() -> TestResult {
     let limits = ::cluster::Limits { unsent_bytes: PIECE, ..::cluster::Limits::default() };
     let mut primary = Primary::new(Settings { limits, ..Settings::default() })?;
     let worker = fork(&mut primary, "echo");
@@ -259,14 +259,14 @@ async fn remote() -> Tested {
         Ok::<_, ::cluster::RemoteError>(())
     });
     for number in 0..PIECES {
-        same(message(&mut primary).await?[0].as_u64(), Some(number as u64))?;
+        assert_eq!(message(&mut primary).await?[0].as_u64(), Some(number as u64));
     }
     sending.await??;
     primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
-async fn listen_late() -> Tested {
+async fn listen_late() -> TestResult {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?.to_string();
     let mut primary = primary()?;
@@ -275,33 +275,31 @@ async fn listen_late() -> Tested {
     primary.disconnect_all();
     let told = tokio::task::spawn_blocking(move || io::read_to_string(listener.accept()?.0));
     rest(&mut primary).await?;
-    same(told.await??, "true, true".into())
+    assert_eq!(told.await??, "true, true");
+    Ok(())
 }
 
-async fn report() -> Tested {
+async fn report() -> TestResult {
     for _ in 0..TIMES {
         let mut primary = primary()?;
         let worker = fork(&mut primary, "report at the end");
         let client = connect(port(&mut primary).await?)?;
-        same(message(&mut primary).await?, json!("accepted"))?;
+        assert_eq!(message(&mut primary).await?, json!("accepted"));
         primary.disconnect_worker(worker);
         let seen = rest(&mut primary).await?;
         let messages: Vec<_> = seen.iter().filter(|event| matches!(event, Event::Message { .. })).collect();
-        same(messages.len(), 1)?;
-        same(
-            seen.contains(&Event::Exit {
-                worker,
-                status: ExitStatus::Code(0),
-                exited_after_disconnect: true,
-            }),
-            true,
-        )?;
+        assert_eq!(messages.len(), 1);
+        assert!(seen.contains(&Event::Exit {
+            worker,
+            status: ExitStatus::Code(0),
+            exited_after_disconnect: true,
+        }));
         drop(client);
     }
     Ok(())
 }
 
-async fn lost() -> Tested {
+async fn lost() -> TestResult {
     let mut primary = primary_of("sleep", &["1000"])?;
     let worker = primary.fork()?;
     primary.send(worker, "x".repeat(PIECE))?;
@@ -310,11 +308,12 @@ async fn lost() -> Tested {
     let seen = rest(&mut primary).await?;
     let errors: Vec<_> = seen.into_iter().filter(|event| matches!(event, Event::Error { .. })).collect();
     let error = |errno| Event::Error { worker, error: WorkerError::Write { errno, lost: 2 } };
-    same([Errno::EPIPE, Errno::ECONNRESET].map(|errno| errors == [error(errno)]).contains(&true), true)
+    assert!([Errno::EPIPE, Errno::ECONNRESET].map(|errno| errors == [error(errno)]).contains(&true));
+    Ok(())
 }
 
 /// Messages of the cluster itself are not counted.
-async fn no_loss() -> Tested {
+async fn no_loss() -> TestResult {
     for _ in 0..TIMES {
         let mut primary = primary()?;
         let workers = [fork(&mut primary, "serve"), fork(&mut primary, "serve")];
@@ -334,10 +333,10 @@ async fn no_loss() -> Tested {
                 }
             }
         };
-        same(served, 32)?;
+        assert_eq!(served, 32);
         primary.disconnect_all();
         let seen = rest(&mut primary).await?;
-        same(seen.iter().any(|event| matches!(event, Event::Error { .. })), false)?;
+        assert!(!(seen.iter().any(|event| matches!(event, Event::Error { .. }))));
     }
     Ok(())
 }

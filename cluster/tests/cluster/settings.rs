@@ -12,7 +12,7 @@ use nix::unistd::{Uid, geteuid, seteuid};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::support::{Hoard, Tested, asynchronous, fork, message, primary, rest, same, until};
+use super::support::{FdExhaustion, TestResult, asynchronous, fork, message, primary, rest, until};
 
 /// Nobody's, and somebody else's.
 const NOBODY: u32 = 65_534;
@@ -20,24 +20,24 @@ const SOMEBODY: u32 = 1_234;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        asynchronous("a_silent_worker_speaks_through_pipes", silent),
+        asynchronous("silent_worker_writes_to_pipes", silent),
         asynchronous("unread_output_is_kept", unread_output),
-        asynchronous("a_pipe_is_open_in_both_directions", extra_pipe),
-        asynchronous("pipes_outlive_their_worker_as_long_as_it_is_known", pipes_nobody_took),
-        asynchronous("the_channel_may_be_another_descriptor", channel_elsewhere),
-        asynchronous("a_descriptor_of_the_primary_is_given_by_its_number", given_descriptor),
-        asynchronous("a_descriptor_that_is_not_there_is_an_error", missing_descriptor),
-        asynchronous("without_one_channel_nothing_is_forked", channels),
-        asynchronous("messages_may_travel_in_v8s_form", advanced),
-        asynchronous("a_worker_has_the_arguments_it_is_given", arguments),
-        asynchronous("a_worker_has_the_user_and_the_group_it_is_given", user),
-        asynchronous("a_user_that_may_not_be_taken_is_an_error", forbidden_user),
-        asynchronous("a_program_that_is_not_there_is_an_error_whatever_it_was_to_have", missing_program),
+        asynchronous("pipe_carries_both_directions", extra_pipe),
+        asynchronous("pipes_outlive_their_worker", pipes_nobody_took),
+        asynchronous("channel_may_be_another_descriptor", channel_elsewhere),
+        asynchronous("primary_descriptor_is_inherited_by_number", given_descriptor),
+        asynchronous("missing_descriptor_is_an_error", missing_descriptor),
+        asynchronous("fork_needs_exactly_one_channel", channels),
+        asynchronous("messages_may_use_v8_serialization", advanced),
+        asynchronous("worker_has_its_arguments", arguments),
+        asynchronous("worker_has_its_user_and_group", user),
+        asynchronous("forbidden_user_is_an_error", forbidden_user),
+        asynchronous("missing_program_precedes_other_errors", missing_program),
         asynchronous("start_error_names_what_failed", start_errors),
-        asynchronous("a_fork_without_descriptors_is_an_error_and_leaves_nothing", no_descriptors),
-        asynchronous("settings_add_up_and_are_told", set_up),
-        asynchronous("the_policy_is_decided_by_the_first_fork", policy),
-        asynchronous("a_variable_decides_the_policy_where_the_program_does_not", policy_variable),
+        asynchronous("fork_without_descriptors_leaves_nothing", no_descriptors),
+        asynchronous("settings_accumulate", set_up),
+        asynchronous("first_fork_decides_the_policy", policy),
+        asynchronous("variable_decides_the_policy", policy_variable),
         asynchronous("options_of_node_are_inherited", node_options),
     ]
 }
@@ -59,23 +59,27 @@ fn exit(worker: WorkerId, code: i32) -> Event {
     Event::Exit { worker, status: ExitStatus::Code(code), exited_after_disconnect: false }
 }
 
-async fn silent() -> Tested {
+async fn silent() -> TestResult {
     let script = "read line; echo out $line; echo err $line >&2";
     let mut primary = shell(script, SpawnOptions::new().silent(true))?;
     let worker = primary.fork()?;
     let mut pipes = primary.stdio(worker);
-    same(pipes.keys().copied().collect(), vec![0, 1, 2])?;
-    same(primary.stdio(worker).is_empty(), true)?;
+    assert_eq!(pipes.keys().copied().collect::<Vec<_>>(), [0, 1, 2]);
+    assert!(primary.stdio(worker).is_empty());
     let mut pipe = |number| pipes.remove(&number).ok_or("there are three pipes");
     let (mut input, output, errors) = (pipe(0)?, pipe(1)?, pipe(2)?);
     input.write_all(b"hello\n").await?;
-    same((text(output).await?, text(errors).await?), ("out hello\n".into(), "err hello\n".into()))?;
-    same(rest(&mut primary).await?.last(), Some(&exit(worker, 0)))
+    assert_eq!(
+        (text(output).await?, text(errors).await?),
+        ("out hello\n".to_owned(), "err hello\n".to_owned())
+    );
+    assert_eq!(rest(&mut primary).await?.last(), Some(&exit(worker, 0)));
+    Ok(())
 }
 
 /// A worker that writes five thousand lines, one by one, exits though its pipe is not read; all of it is there afterwards.
 /// With a smaller bound it ends when its pipe is read.
-async fn unread_output() -> Tested {
+async fn unread_output() -> TestResult {
     const LINES: usize = 5_000;
     let script = format!("i=0; while [ $i -lt {LINES} ]; do echo $i; i=$((i+1)); done; exit 3");
     let lines: Vec<String> = (0..LINES).map(|line| line.to_string()).collect();
@@ -95,13 +99,13 @@ async fn unread_output() -> Tested {
             Some(reading) => reading.await?.map_err(Option::unwrap_or_default)?,
             None => text(primary.stdio(worker).remove(&1).ok_or("a pipe")?).await?,
         };
-        same(said == expected, true)?;
+        assert!(said == expected);
         rest(&mut primary).await?;
     }
     Ok(())
 }
 
-async fn extra_pipe() -> Tested {
+async fn extra_pipe() -> TestResult {
     let stdio =
         vec![Stdio::Ignore, Stdio::Inherit, Stdio::Inherit, Stdio::Channel, Stdio::Ignore, Stdio::Pipe];
     let script = "read line <&5; echo got $line >&5; read line || echo ignored >&5; (echo >&4) 2>/dev/null || echo none >&5";
@@ -109,34 +113,35 @@ async fn extra_pipe() -> Tested {
     let worker = primary.fork()?;
     let mut pipe = primary.stdio(worker).remove(&5).ok_or("there is a pipe")?;
     pipe.write_all(b"hello\n").await?;
-    same(text(pipe).await?, "got hello\nignored\nnone\n".into())?;
+    assert_eq!(text(pipe).await?, "got hello\nignored\nnone\n");
     rest(&mut primary).await.map(drop)
 }
 
 /// What it wrote can be read after its end; what nobody takes is closed when it is forgotten.
-async fn pipes_nobody_took() -> Tested {
+async fn pipes_nobody_took() -> TestResult {
     let mut primary = shell("echo hello; exit 3", SpawnOptions::new().silent(true))?;
     let worker = primary.fork()?;
     until(&mut primary, |event| *event == exit(worker, 3)).await?;
     let output = primary.stdio(worker).remove(&1).ok_or("it is known as long as its last event")?;
-    same(text(output).await?, "hello\n".into())?;
+    assert_eq!(text(output).await?, "hello\n");
     let worker = primary.fork()?;
     rest(&mut primary).await?;
-    same(primary.stdio(worker).is_empty(), true)
+    assert!(primary.stdio(worker).is_empty());
+    Ok(())
 }
 
-async fn channel_elsewhere() -> Tested {
+async fn channel_elsewhere() -> TestResult {
     let stdio = vec![Stdio::Inherit, Stdio::Inherit, Stdio::Inherit, Stdio::Pipe, Stdio::Channel];
     let mut primary = primary()?;
     primary.setup(SpawnOptions::new().stdio(stdio));
     let worker = fork(&mut primary, "echo");
     primary.send(worker, json!("to and fro"))?;
-    same(message(&mut primary).await?, json!("to and fro"))?;
+    assert_eq!(message(&mut primary).await?, json!("to and fro"));
     primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
-async fn given_descriptor() -> Tested {
+async fn given_descriptor() -> TestResult {
     let mut file = tempfile::tempfile()?;
     let number = u32::try_from(file.as_raw_fd())?;
     let stdio = vec![
@@ -152,10 +157,11 @@ async fn given_descriptor() -> Tested {
     let mut text = String::new();
     file.rewind()?;
     file.read_to_string(&mut text)?;
-    same(text, "one\ntwo\n".into())
+    assert_eq!(text, "one\ntwo\n");
+    Ok(())
 }
 
-async fn missing_descriptor() -> Tested {
+async fn missing_descriptor() -> TestResult {
     let stdio =
         vec![Stdio::Inherit, Stdio::Inherit, Stdio::Pipe, Stdio::Channel, Stdio::Descriptor(1_000_000)];
     let mut primary = shell("exit 1", SpawnOptions::new().stdio(stdio))?;
@@ -164,50 +170,54 @@ async fn missing_descriptor() -> Tested {
 }
 
 /// The error of a worker that was not started is all there is of it.
-async fn not_started(primary: &mut Primary, worker: WorkerId, errno: Errno) -> Tested {
+async fn not_started(primary: &mut Primary, worker: WorkerId, errno: Errno) -> TestResult {
     let program = primary.settings().spawn.get_exec().cloned();
     let seen = rest(primary).await?;
     let error = Event::Error { worker, error: WorkerError::Spawn { program, directory: None, errno } };
     let expected = [error, Event::Fork { worker }, Event::Disconnect { worker }];
-    same(seen.iter().filter(|event| !matches!(event, Event::Setup { .. })).eq(&expected), true)
-        .map_err(|_| format!("{seen:?} is not {expected:?}"))?;
-    same((primary.workers().count(), primary.running_workers().count()), (0, 0))
+    let without_setup: Vec<&Event> =
+        seen.iter().filter(|event| !matches!(event, Event::Setup { .. })).collect();
+    assert_eq!(without_setup, expected.iter().collect::<Vec<_>>());
+    assert_eq!((primary.workers().count(), primary.running_workers().count()), (0, 0));
+    Ok(())
 }
 
-async fn channels() -> Tested {
+async fn channels() -> TestResult {
     let mut primary = shell("exit 1", SpawnOptions::new().stdio([Stdio::Inherit]))?;
-    same(primary.fork(), Err(ForkError::NoChannel))?;
+    assert_eq!(primary.fork(), Err(ForkError::NoChannel));
     primary.setup(SpawnOptions::new().stdio([Stdio::Channel, Stdio::Channel]));
-    same(primary.fork(), Err(ForkError::TwoChannels))?;
+    assert_eq!(primary.fork(), Err(ForkError::TwoChannels));
     let seen = rest(&mut primary).await?;
-    same(seen.iter().all(|event| matches!(event, Event::Setup { .. })), true)
+    assert!(seen.iter().all(|event| matches!(event, Event::Setup { .. })));
+    Ok(())
 }
 
-async fn advanced() -> Tested {
+async fn advanced() -> TestResult {
     let mut primary = primary()?;
     primary.setup(SpawnOptions::new().serialization(Serialization::Advanced));
     let worker = fork(&mut primary, "echo");
     for value in [json!(null), json!(-1.5), json!({ "ä": [1, "2", { "a": [] }] }), json!("x".repeat(1 << 20))]
     {
         primary.send(worker, &value)?;
-        same(message(&mut primary).await?, value)?;
+        assert_eq!(message(&mut primary).await?, value);
     }
     primary.disconnect_all();
-    same(rest(&mut primary).await?.last(), Some(&Event::AllDisconnected))
+    assert_eq!(rest(&mut primary).await?.last(), Some(&Event::AllDisconnected));
+    Ok(())
 }
 
-async fn arguments() -> Tested {
+async fn arguments() -> TestResult {
     let mut primary = shell("echo \"$0\" \"$@\"; pwd", SpawnOptions::new().silent(true))?;
     let mut args = primary.settings().spawn.get_args().to_vec();
     args.extend(["zero".into(), "one two".into()]);
     primary.setup(SpawnOptions::new().args(args).cwd("/usr"));
     let worker = primary.fork()?;
     let output = primary.stdio(worker).remove(&1).ok_or("there is a pipe")?;
-    same(text(output).await?, "zero one two\n/usr\n".into())?;
+    assert_eq!(text(output).await?, "zero one two\n/usr\n");
     rest(&mut primary).await.map(drop)
 }
 
-async fn user() -> Tested {
+async fn user() -> TestResult {
     if !geteuid().is_root() {
         return Ok(());
     }
@@ -215,11 +225,11 @@ async fn user() -> Tested {
         shell("id -u; id -g; id -G", SpawnOptions::new().uid(NOBODY).gid(SOMEBODY).silent(true))?;
     let worker = primary.fork()?;
     let output = primary.stdio(worker).remove(&1).ok_or("there is a pipe")?;
-    same(text(output).await?, format!("{NOBODY}\n{SOMEBODY}\n{SOMEBODY}\n"))?;
+    assert_eq!(text(output).await?, format!("{NOBODY}\n{SOMEBODY}\n{SOMEBODY}\n"));
     rest(&mut primary).await.map(drop)
 }
 
-async fn forbidden_user() -> Tested {
+async fn forbidden_user() -> TestResult {
     for command in [SpawnOptions::new().uid(SOMEBODY), SpawnOptions::new().gid(SOMEBODY)] {
         let mut primary = shell("exit 1", command)?;
         let root = geteuid();
@@ -234,7 +244,7 @@ async fn forbidden_user() -> Tested {
 }
 
 /// Whatever number its channel was to have: the failure is told on a descriptor, too.
-async fn missing_program() -> Tested {
+async fn missing_program() -> TestResult {
     for number in 3..40 {
         let mut stdio = vec![Stdio::Ignore; number];
         stdio.push(Stdio::Channel);
@@ -247,10 +257,10 @@ async fn missing_program() -> Tested {
 }
 
 /// With every number of descriptors that is too small.
-async fn no_descriptors() -> Tested {
+async fn no_descriptors() -> TestResult {
     for free in 0.. {
         let mut primary = shell("exit 5", SpawnOptions::new().silent(true))?;
-        let hoard = Hoard::but(free)?;
+        let hoard = FdExhaustion::except(free)?;
         let worker = primary.fork();
         drop(hoard);
         let worker = worker?;
@@ -261,23 +271,24 @@ async fn no_descriptors() -> Tested {
             WorkerError::Spawn { program: Some("/bin/sh".into()), directory: None, errno: Errno::EMFILE };
         if !seen.contains(&Event::Error { worker, error }) {
             rest(&mut primary).await?;
-            return same(free > 5, true);
+            assert!(free > 5);
+            return Ok(());
         }
-        same((primary.running_workers().count(), rest(&mut primary).await?), (0, Vec::new()))?;
+        assert_eq!((primary.running_workers().count(), rest(&mut primary).await?), (0, Vec::new()));
     }
     Ok(())
 }
 
-async fn set_up() -> Tested {
+async fn set_up() -> TestResult {
     let mut primary = shell("exit 5", SpawnOptions::new())?;
     primary.setup(SpawnOptions::new().cwd("/"));
     primary.setup(SpawnOptions::new().silent(true));
     let worker = primary.fork()?;
     let settings = primary.settings().spawn.clone();
-    same(
+    assert_eq!(
         (settings.get_cwd(), settings.is_silent(), settings.get_exec()),
-        (Some(&"/".into()), true, Some(&"/bin/sh".into())),
-    )?;
+        (Some(&"/".into()), true, Some(&"/bin/sh".into()))
+    );
     let seen = rest(&mut primary).await?;
     let told: Vec<bool> = seen
         .iter()
@@ -285,21 +296,25 @@ async fn set_up() -> Tested {
             |event| if let Event::Setup { options } = event { Some(options.is_silent()) } else { None },
         )
         .collect();
-    same(told, vec![false, true, true])?;
-    same(seen.iter().find(|event| !matches!(event, Event::Setup { .. })), Some(&Event::Fork { worker }))
+    assert_eq!(told, vec![false, true, true]);
+    assert_eq!(
+        seen.iter().find(|event| !matches!(event, Event::Setup { .. })),
+        Some(&Event::Fork { worker })
+    );
+    Ok(())
 }
 
-async fn policy() -> Tested {
+async fn policy() -> TestResult {
     let mut primary = shell("exit 5", SpawnOptions::new())?;
-    same(primary.set_policy(SchedulingPolicy::Shared), Ok(()))?;
-    same(primary.settings().policy, SchedulingPolicy::Shared)?;
+    assert_eq!(primary.set_policy(SchedulingPolicy::Shared), Ok(()));
+    assert_eq!(primary.settings().policy, SchedulingPolicy::Shared);
     primary.fork()?;
-    same(primary.set_policy(SchedulingPolicy::RoundRobin), Err(PolicyFrozen))?;
-    same(primary.settings().policy, SchedulingPolicy::Shared)?;
+    assert_eq!(primary.set_policy(SchedulingPolicy::RoundRobin), Err(PolicyFrozen));
+    assert_eq!(primary.settings().policy, SchedulingPolicy::Shared);
     rest(&mut primary).await.map(drop)
 }
 
-async fn policy_variable() -> Tested {
+async fn policy_variable() -> TestResult {
     for (value, policy) in [
         ("none", "Shared"),
         ("rr", "RoundRobin"),
@@ -309,7 +324,7 @@ async fn policy_variable() -> Tested {
     ] {
         let mut primary = primary()?;
         primary.fork_with_env([("PROGRAM", "lead"), ("NODE_CLUSTER_SCHED_POLICY", value)])?;
-        same(message(&mut primary).await?, json!(policy))?;
+        assert_eq!(message(&mut primary).await?, json!(policy));
         primary.disconnect_all();
         rest(&mut primary).await?;
     }
@@ -317,16 +332,16 @@ async fn policy_variable() -> Tested {
 }
 
 /// The options in a primary's own environment, where its settings have none.
-async fn node_options() -> Tested {
+async fn node_options() -> TestResult {
     let mut primary = primary()?;
     primary.fork_with_env([("PROGRAM", "lead with options"), ("NODE_OPTIONS", "--no-warnings")])?;
-    same(message(&mut primary).await?, json!([["--no-warnings"], ["--inspect"]]))?;
+    assert_eq!(message(&mut primary).await?, json!([["--no-warnings"], ["--inspect"]]));
     primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
 /// What failed, with which value, the number by name, and advice that fits it.
-async fn start_errors() -> Tested {
+async fn start_errors() -> TestResult {
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("file");
     std::fs::write(&file, "")?;
@@ -369,7 +384,7 @@ async fn start_errors() -> Tested {
             _ => None,
         });
         let said = said.ok_or("an error")?;
-        same(said.starts_with(named) && said.contains(advised), true).map_err(|_| said)?;
+        assert!(said.starts_with(named) && said.contains(advised), "{said}");
     }
     Ok(())
 }

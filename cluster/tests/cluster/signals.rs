@@ -7,7 +7,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use super::node::is_absent;
-use super::support::{FOREVER, Tested, asynchronous, fork, message, primary, primary_of, rest, same, until};
+use super::support::{TIMEOUT, TestResult, asynchronous, fork, message, primary, primary_of, rest, until};
 
 const GROUP: [signal::Signal; 3] = [signal::Signal::SIGHUP, signal::Signal::SIGINT, signal::Signal::SIGTERM];
 
@@ -21,10 +21,10 @@ const NODE: &str = "
 pub(crate) fn trials() -> Vec<Trial> {
     let without_node = is_absent();
     vec![
-        asynchronous("signals_of_the_group_leave_workers", by_setting),
-        asynchronous("signals_may_be_ignored_by_workers", by_worker),
-        asynchronous("signals_leave_any_program", any_program),
-        asynchronous("signals_of_the_group_leave_node", node).with_ignored_flag(without_node),
+        asynchronous("workers_ignore_group_signals", by_setting),
+        asynchronous("workers_may_ignore_signals", by_worker),
+        asynchronous("programs_ignore_group_signals", any_program),
+        asynchronous("node_ignores_group_signals", node).with_ignored_flag(without_node),
         asynchronous("signals_end_workers_by_default", by_default),
         asynchronous("signals_end_node_by_default", node_by_default).with_ignored_flag(without_node),
     ]
@@ -50,37 +50,39 @@ async fn answer(primary: &mut Primary, worker: WorkerId) -> Result<Value, Failed
 }
 
 /// The worker is disconnected as without signals.
-async fn disconnected(primary: &mut Primary, worker: WorkerId) -> Tested {
+async fn disconnected(primary: &mut Primary, worker: WorkerId) -> TestResult {
     primary.disconnect_all();
     let exit = Event::Exit { worker, status: ExitStatus::Code(0), exited_after_disconnect: true };
-    same(rest(primary).await?.contains(&exit), true)
+    assert!(rest(primary).await?.contains(&exit));
+    Ok(())
 }
 
 /// A mask of a process that ignores none of the three.
-fn ignores_none(mask: &str) -> Tested {
+fn ignores_none(mask: &str) -> TestResult {
     let mask = mask.trim_start_matches("SigIgn:").trim();
     let mask = u64::from_str_radix(mask, 16)?;
-    same(GROUP.iter().any(|signal| mask & (1 << (*signal as i32 - 1)) != 0), false)
+    assert!(!(GROUP.iter().any(|signal| mask & (1 << (*signal as i32 - 1)) != 0)));
+    Ok(())
 }
 
-async fn by_setting() -> Tested {
+async fn by_setting() -> TestResult {
     let mut primary = primary()?;
     primary.setup(ignoring());
     // Before it runs: it ignores them from its first instruction.
     let worker = fork(&mut primary, "echo");
-    same(answer(&mut primary, worker).await?, json!("still there?"))?;
+    assert_eq!(answer(&mut primary, worker).await?, json!("still there?"));
     primary.kill(worker, Signal::SIGTERM);
-    same(answer(&mut primary, worker).await?, json!("still there?"))?;
+    assert_eq!(answer(&mut primary, worker).await?, json!("still there?"));
     disconnected(&mut primary, worker).await
 }
 
 /// And what the worker starts does not inherit it.
-async fn by_worker() -> Tested {
+async fn by_worker() -> TestResult {
     for setup in [SpawnOptions::new(), ignoring()] {
         let mut primary = primary()?;
         primary.setup(setup);
         let worker = fork(&mut primary, "echo, ignoring signals");
-        same(message(&mut primary).await?, json!("ready"))?;
+        assert_eq!(message(&mut primary).await?, json!("ready"));
         let mask = answer(&mut primary, worker).await?;
         ignores_none(mask.as_str().ok_or("a text")?)?;
         disconnected(&mut primary, worker).await?;
@@ -88,7 +90,7 @@ async fn by_worker() -> Tested {
     Ok(())
 }
 
-async fn any_program() -> Tested {
+async fn any_program() -> TestResult {
     let mut primary = primary_of("/bin/sh", &["-c", "read line; exit 3"])?;
     let stdio = vec![
         ::cluster::Stdio::Pipe,
@@ -103,11 +105,12 @@ async fn any_program() -> Tested {
     }
     drop(primary.stdio(worker));
     let exit = Event::Exit { worker, status: ExitStatus::Code(3), exited_after_disconnect: false };
-    same(rest(&mut primary).await?.contains(&exit), true)
+    assert!(rest(&mut primary).await?.contains(&exit));
+    Ok(())
 }
 
 /// A Node worker's environment is as it would be, so that the programs it starts are unaffected.
-async fn node() -> Tested {
+async fn node() -> TestResult {
     let script = super::node::script(NODE)?;
     let path = script.to_string_lossy().into_owned();
     for options in [None, Some(""), Some("--max-old-space-size=300"), Some("  --no-warnings ")] {
@@ -115,17 +118,17 @@ async fn node() -> Tested {
         primary.setup(ignoring());
         let env = options.map(|options| ("NODE_OPTIONS", options));
         let worker = primary.fork_with_env(env)?;
-        same(message(&mut primary).await?, json!("ready"))?;
+        assert_eq!(message(&mut primary).await?, json!("ready"));
         let said = answer(&mut primary, worker).await?;
         let expected = options.filter(|options| !options.is_empty());
-        same(said[0].clone(), json!(expected))?;
+        assert_eq!(said[0].clone(), json!(expected));
         ignores_none(said[1].as_str().ok_or("a text")?)?;
         disconnected(&mut primary, worker).await?;
     }
     Ok(())
 }
 
-async fn by_default() -> Tested {
+async fn by_default() -> TestResult {
     for signal in GROUP {
         let mut primary = primary()?;
         let worker = fork(&mut primary, "echo");
@@ -135,23 +138,24 @@ async fn by_default() -> Tested {
     Ok(())
 }
 
-async fn node_by_default() -> Tested {
+async fn node_by_default() -> TestResult {
     let script = super::node::script(NODE)?;
     for signal in GROUP {
         let mut primary = primary_of("node", &[&script.to_string_lossy()])?;
         let worker = primary.fork()?;
-        same(message(&mut primary).await?, json!("ready"))?;
+        assert_eq!(message(&mut primary).await?, json!("ready"));
         ended(&mut primary, worker, signal).await?;
     }
     Ok(())
 }
 
-async fn ended(primary: &mut Primary, worker: WorkerId, signal: signal::Signal) -> Tested {
+async fn ended(primary: &mut Primary, worker: WorkerId, signal: signal::Signal) -> TestResult {
     kill(pid(primary, worker)?, signal)?;
     let exit = Event::Exit {
         worker,
         status: ExitStatus::Signal(Signal(signal as i32)),
         exited_after_disconnect: false,
     };
-    same(tokio::time::timeout(FOREVER, rest(primary)).await??.contains(&exit), true)
+    assert!(tokio::time::timeout(TIMEOUT, rest(primary)).await??.contains(&exit));
+    Ok(())
 }

@@ -15,37 +15,35 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::ends::abandon;
-use super::support::{FOREVER, Tested, asynchronous, connect, message, primary, rest, said, same, until};
+use super::support::{TIMEOUT, TestResult, asynchronous, connect, message, primary, rest, said, until};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         asynchronous("workers_serve_a_path_in_turn", || serves_a_path(SchedulingPolicy::RoundRobin)),
         asynchronous("workers_share_a_path", || serves_a_path(SchedulingPolicy::Shared)),
-        asynchronous("a_relative_path_begins_where_the_worker_is", relative_path),
-        asynchronous("a_path_may_be_long", long_path),
+        asynchronous("relative_path_begins_at_working_directory", relative_path),
+        asynchronous("long_path_is_served", long_path),
         asynchronous("abstract_name_is_served", abstract_name),
-        asynchronous("a_path_has_the_mode_it_is_given", mode),
-        asynchronous("a_path_that_cannot_be_bound_says_why", bad_paths),
-        asynchronous("path_needs_a_directory_to_begin", removed_directory),
+        asynchronous("path_has_its_mode", mode),
+        asynchronous("failed_path_has_a_reason", bad_paths),
+        asynchronous("relative_path_needs_a_directory", removed_directory),
         asynchronous("empty_path_is_refused", empty_path),
-        asynchronous("datagrams_go_to_any_worker", || datagrams("127.0.0.1")),
-        asynchronous("datagrams_go_to_any_worker_over_ipv6", || datagrams("::1")),
-        asynchronous("a_worker_that_is_told_to_go_gets_no_datagrams", last_datagram),
-        asynchronous("a_busy_udp_port_is_an_error", busy_udp_port),
-        asynchronous("an_exclusive_server_is_its_workers_alone", exclusive),
-        asynchronous("an_exclusive_path_is_removed_by_its_worker", exclusive_path),
-        asynchronous("a_busy_exclusive_port_is_an_error", busy_exclusive_port),
-        asynchronous("a_port_may_be_reused_by_workers", reused_port),
-        asynchronous("workers_serve_a_descriptor_of_the_primary", || {
-            descriptor(SchedulingPolicy::RoundRobin)
-        }),
-        asynchronous("workers_share_a_descriptor_of_the_primary", || descriptor(SchedulingPolicy::Shared)),
-        asynchronous("a_udp_descriptor_of_the_primary_is_read_by_workers", udp_descriptor),
-        asynchronous("what_is_no_server_is_not_served", bad_descriptors),
-        asynchronous("ipv6_alone_is_not_ipv4", ipv6_only),
+        asynchronous("datagrams_reach_workers", || datagrams("127.0.0.1")),
+        asynchronous("datagrams_reach_workers_over_ipv6", || datagrams("::1")),
+        asynchronous("disconnected_worker_gets_no_datagrams", last_datagram),
+        asynchronous("busy_udp_port_is_an_error", busy_udp_port),
+        asynchronous("exclusive_server_is_not_shared", exclusive),
+        asynchronous("exclusive_path_is_removed", exclusive_path),
+        asynchronous("busy_exclusive_port_is_an_error", busy_exclusive_port),
+        asynchronous("workers_may_reuse_a_port", reused_port),
+        asynchronous("workers_serve_primary_descriptor", || descriptor(SchedulingPolicy::RoundRobin)),
+        asynchronous("workers_share_primary_descriptor", || descriptor(SchedulingPolicy::Shared)),
+        asynchronous("workers_read_primary_udp_descriptor", udp_descriptor),
+        asynchronous("unsuitable_descriptor_is_not_served", bad_descriptors),
+        asynchronous("ipv6_only_refuses_ipv4", ipv6_only),
         asynchronous("zone_is_served", zone),
-        asynchronous("an_address_of_another_kind_is_an_error", another_kind),
-        asynchronous("a_full_worker_leaves_its_clients_to_others", full_worker),
+        asynchronous("address_kind_must_fit", another_kind),
+        asynchronous("full_worker_declines_clients", full_worker),
     ]
 }
 
@@ -59,7 +57,7 @@ fn serving(policy: SchedulingPolicy, workers: usize, listen: &Value) -> Result<P
 }
 
 fn fork(primary: &mut Primary, listen: &Value) -> Result<WorkerId, Failed> {
-    Ok(primary.fork_with_env([("PROGRAM", "serve as told".to_owned()), ("LISTEN", listen.to_string())])?)
+    Ok(primary.fork_with_env([("PROGRAM", "serve the script".to_owned()), ("LISTEN", listen.to_string())])?)
 }
 
 /// Where the next worker listens, or why not.
@@ -75,18 +73,19 @@ async fn port(primary: &mut Primary) -> Result<u16, Failed> {
 }
 
 /// A server that could not listen: its error begins so.
-async fn refused(primary: &mut Primary, listen: Value, why: &str) -> Tested {
+async fn refused(primary: &mut Primary, listen: Value, why: &str) -> TestResult {
     fork(primary, &listen)?;
     let said = told(primary).await?;
     if said.starts_with(why) { Ok(()) } else { Err(format!("{said} does not begin with {why}").into()) }
 }
 
-async fn over(mut primary: Primary) -> Tested {
+async fn over(mut primary: Primary) -> TestResult {
     primary.disconnect_all();
     let seen = rest(&mut primary).await?;
     let failed =
         |event: &&Event| matches!(event, Event::Exit { status, .. } if *status != ExitStatus::Code(0));
-    same(seen.iter().find(failed), None)
+    assert_eq!(seen.iter().find(failed), None);
+    Ok(())
 }
 
 fn place(name: &str) -> io::Result<(TempDir, PathBuf)> {
@@ -98,92 +97,93 @@ fn place(name: &str) -> io::Result<(TempDir, PathBuf)> {
 /// What a server at a path says to a client.
 async fn said_at(primary: &mut Primary, path: &Path) -> Result<String, Failed> {
     let client = UnixStream::connect(path)?;
-    client.set_read_timeout(Some(FOREVER))?;
+    client.set_read_timeout(Some(TIMEOUT))?;
     said(primary, client).await
 }
 
-async fn serves_a_path(policy: SchedulingPolicy) -> Tested {
+async fn serves_a_path(policy: SchedulingPolicy) -> TestResult {
     let (_directory, path) = place("s")?;
     let mut primary = serving(policy, 2, &json!({ "path": path }))?;
     for _ in 0..2 {
         let listening = until(&mut primary, |event| matches!(event, Event::Listening { .. })).await?.pop();
         let Some(Event::Listening { address, .. }) = listening else { return Err("it listens".into()) };
-        same((address.address.as_deref(), address.port), (path.to_str(), -1))?;
+        assert_eq!((address.address.as_deref(), address.port), (path.to_str(), -1));
     }
     for _ in 0..4 {
         let who = said_at(&mut primary, &path).await?;
-        same(["1", "2"].contains(&who.as_str()), true)?;
+        assert!(["1", "2"].contains(&who.as_str()));
     }
     primary.disconnect_all();
     rest(&mut primary).await?;
     // It goes with the last worker, not with the primary.
-    same(path.exists(), false)?;
+    assert!(!path.exists());
     fork(&mut primary, &json!({ "path": path }))?;
     told(&mut primary).await?;
     abandon(primary, || ()).await?;
-    same(path.exists(), false)
+    assert!(!path.exists());
+    Ok(())
 }
 
-async fn relative_path() -> Tested {
+async fn relative_path() -> TestResult {
     let (directory, path) = place("s")?;
     let mut primary = primary()?;
     primary.setup(::cluster::SpawnOptions::new().cwd(directory.path()));
     fork(&mut primary, &json!({ "path": "s" }))?;
-    same(Some(told(&mut primary).await?.as_str()), path.to_str())?;
-    same(said_at(&mut primary, &path).await?, "1".into())?;
+    assert_eq!(Some(told(&mut primary).await?.as_str()), path.to_str());
+    assert_eq!(said_at(&mut primary, &path).await?, "1");
     over(primary).await
 }
 
-async fn long_path() -> Tested {
+async fn long_path() -> TestResult {
     let (directory, _) = place("s")?;
     let deep = directory.path().join("d".repeat(200));
     fs::create_dir(&deep)?;
     for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {
         let mut primary = serving(policy, 2, &json!({ "path": deep.join("s") }))?;
         for _ in 0..2 {
-            same(Some(told(&mut primary).await?.as_str()), deep.join("s").to_str())?;
+            assert_eq!(Some(told(&mut primary).await?.as_str()), deep.join("s").to_str());
         }
         // A client has the same trouble with it.
         let there = File::open(&deep)?;
         let short = format!("/proc/self/fd/{}/s", there.as_raw_fd());
         let who = said_at(&mut primary, Path::new(&short)).await?;
-        same(["1", "2"].contains(&who.as_str()), true)?;
+        assert!(["1", "2"].contains(&who.as_str()));
         over(primary).await?;
-        same(fs::read_dir(&deep)?.count(), 0)?;
+        assert_eq!(fs::read_dir(&deep)?.count(), 0);
     }
     Ok(())
 }
 
 /// A Unix socket that has a name and no file, under both policies.
-async fn abstract_name() -> Tested {
+async fn abstract_name() -> TestResult {
     let name = format!("cluster-{}", std::process::id());
     let address = net::SocketAddr::from_abstract_name(&name)?;
     for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {
         let listen = json!({ "path": format!("\0{name}") });
         let mut primary = serving(policy, 1, &listen)?;
-        same(told(&mut primary).await?, format!("\0{name}"))?;
+        assert_eq!(told(&mut primary).await?, format!("\0{name}"));
         let client = UnixStream::connect_addr(&address)?;
-        client.set_read_timeout(Some(FOREVER))?;
-        same(said(&mut primary, client).await?, "1".into())?;
+        client.set_read_timeout(Some(TIMEOUT))?;
+        assert_eq!(said(&mut primary, client).await?, "1");
         over(primary).await?;
-        same(UnixStream::connect_addr(&address).is_err(), true)?;
+        assert!(UnixStream::connect_addr(&address).is_err());
     }
     Ok(())
 }
 
-async fn mode() -> Tested {
+async fn mode() -> TestResult {
     let (_directory, path) = place("s")?;
     for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {
         let listen = json!({ "path": path, "readable_all": true, "writable_all": true });
         let mut primary = serving(policy, 1, &listen)?;
         told(&mut primary).await?;
-        same(fs::metadata(&path)?.permissions().mode() & 0o666, 0o666)?;
+        assert_eq!(fs::metadata(&path)?.permissions().mode() & 0o666, 0o666);
         over(primary).await?;
     }
     Ok(())
 }
 
-async fn bad_paths() -> Tested {
+async fn bad_paths() -> TestResult {
     let (directory, path) = place("s")?;
     fs::write(&path, "here already")?;
     let missing = directory.path().join("no/s");
@@ -200,13 +200,14 @@ async fn bad_paths() -> Tested {
         }
         over(primary).await?;
     }
-    same(fs::read_to_string(&path)?, "here already".into())
+    assert_eq!(fs::read_to_string(&path)?, "here already");
+    Ok(())
 }
 
 /// A client that does not wait for ever.
 fn datagram_client(host: &str) -> io::Result<UdpSocket> {
     let client = UdpSocket::bind((host, 0))?;
-    client.set_read_timeout(Some(FOREVER))?;
+    client.set_read_timeout(Some(TIMEOUT))?;
     Ok(client)
 }
 
@@ -224,21 +225,21 @@ async fn answered(primary: &mut Primary, client: &UdpSocket, text: &str) -> Resu
     }
 }
 
-async fn datagrams(host: &str) -> Tested {
+async fn datagrams(host: &str) -> TestResult {
     let mut primary =
         serving(SchedulingPolicy::RoundRobin, 2, &json!({ "udp": true, "host": host, "port": 0 }))?;
     let first = port(&mut primary).await?;
-    same(port(&mut primary).await?, first)?;
+    assert_eq!(port(&mut primary).await?, first);
     let client = datagram_client(host)?;
     client.connect((host, first))?;
     for number in 0..10 {
         let answer = answered(&mut primary, &client, &number.to_string()).await?;
-        same([format!("{number} for 1"), format!("{number} for 2")].contains(&answer), true)?;
+        assert!([format!("{number} for 1"), format!("{number} for 2")].contains(&answer));
     }
     over(primary).await
 }
 
-async fn last_datagram() -> Tested {
+async fn last_datagram() -> TestResult {
     let mut primary = primary()?;
     let listen = json!({ "udp": true, "host": "127.0.0.1", "port": 0, "stay": true });
     fork(&mut primary, &listen)?;
@@ -246,20 +247,18 @@ async fn last_datagram() -> Tested {
     primary.disconnect_all();
     let seen = rest(&mut primary).await?;
     // It ends itself, with what it got instead of a datagram.
-    same(
-        seen.contains(&Event::Exit {
-            worker: WorkerId(1),
-            status: ExitStatus::Code(NOT_CONNECTED),
-            exited_after_disconnect: true,
-        }),
-        true,
-    )
+    assert!(seen.contains(&Event::Exit {
+        worker: WorkerId(1),
+        status: ExitStatus::Code(NOT_CONNECTED),
+        exited_after_disconnect: true,
+    }));
+    Ok(())
 }
 
 /// How a worker ends that could not receive because it was leaving.
 pub(crate) const NOT_CONNECTED: i32 = 9;
 
-async fn busy_udp_port() -> Tested {
+async fn busy_udp_port() -> TestResult {
     let taken = UdpSocket::bind("127.0.0.1:0")?;
     let address = taken.local_addr()?;
     let mut primary = primary()?;
@@ -273,14 +272,14 @@ async fn busy_udp_port() -> Tested {
     over(primary).await
 }
 
-async fn exclusive() -> Tested {
+async fn exclusive() -> TestResult {
     let listen = json!({ "host": "127.0.0.1", "port": 0, "exclusive": true });
     let mut primary = serving(SchedulingPolicy::RoundRobin, 2, &listen)?;
     let (first, second) = (port(&mut primary).await?, port(&mut primary).await?);
-    same(first == second, false)?;
+    assert!(!(first == second));
     let mut who = [said(&mut primary, connect(first)?).await?, said(&mut primary, connect(second)?).await?];
     who.sort();
-    same(who, ["1".into(), "2".into()])?;
+    assert_eq!(who, ["1".to_owned(), "2".to_owned()]);
     // It neither ends them nor lets them end: they are told by a signal.
     primary.disconnect_all();
     let both =
@@ -289,27 +288,27 @@ async fn exclusive() -> Tested {
     while !both(&seen) {
         seen.extend(until(&mut primary, |event| matches!(event, Event::Disconnect { .. })).await?);
     }
-    same(seen.iter().any(|event| matches!(event, Event::Listening { .. } | Event::Exit { .. })), false)?;
-    same(said(&mut primary, connect(first)?).await?.is_empty(), false)?;
+    assert!(!(seen.iter().any(|event| matches!(event, Event::Listening { .. } | Event::Exit { .. }))));
+    assert!(!said(&mut primary, connect(first)?).await?.is_empty());
     for worker in primary.running_workers().collect::<Vec<_>>() {
         primary.kill(worker, ::cluster::Signal::SIGKILL);
     }
     rest(&mut primary).await.map(drop)
 }
 
-async fn exclusive_path() -> Tested {
+async fn exclusive_path() -> TestResult {
     let (_directory, path) = place("s")?;
     let mut primary = primary()?;
     fork(&mut primary, &json!({ "path": path, "exclusive": true, "one": true }))?;
     told(&mut primary).await?;
     let client = UnixStream::connect(&path)?;
     // It has closed its server, and its client before.
-    same(told(&mut primary).await?, "closed".into())?;
-    same((path.exists(), io::read_to_string(client)?), (false, "1".into()))?;
+    assert_eq!(told(&mut primary).await?, "closed");
+    assert_eq!((path.exists(), io::read_to_string(client)?), (false, "1".to_owned()));
     over(primary).await
 }
 
-async fn busy_exclusive_port() -> Tested {
+async fn busy_exclusive_port() -> TestResult {
     let taken = TcpListener::bind("127.0.0.1:0")?;
     let address = taken.local_addr()?;
     let mut primary = primary()?;
@@ -323,16 +322,16 @@ async fn busy_exclusive_port() -> Tested {
     over(primary).await
 }
 
-async fn reused_port() -> Tested {
+async fn reused_port() -> TestResult {
     let mut primary = primary()?;
     let listen = |port: u16| json!({ "host": "127.0.0.1", "port": port, "reuse_port": true });
     fork(&mut primary, &listen(0))?;
     let first = port(&mut primary).await?;
     fork(&mut primary, &listen(first))?;
-    same(port(&mut primary).await?, first)?;
+    assert_eq!(port(&mut primary).await?, first);
     for _ in 0..5 {
         let who = said(&mut primary, connect(first)?).await?;
-        same(["1", "2"].contains(&who.as_str()), true)?;
+        assert!(["1", "2"].contains(&who.as_str()));
     }
     for worker in primary.running_workers().collect::<Vec<_>>() {
         primary.kill(worker, ::cluster::Signal::SIGKILL);
@@ -340,42 +339,42 @@ async fn reused_port() -> Tested {
     rest(&mut primary).await.map(drop)
 }
 
-async fn descriptor(policy: SchedulingPolicy) -> Tested {
+async fn descriptor(policy: SchedulingPolicy) -> TestResult {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let (_directory, path) = place("s")?;
     let at_path = std::os::unix::net::UnixListener::bind(&path)?;
     let port = listener.local_addr()?.port();
     let mut primary = serving(policy, 2, &json!({ "fd": listener.as_raw_fd() }))?;
     for _ in 0..2 {
-        same(told(&mut primary).await?, format!("127.0.0.1:{port}"))?;
+        assert_eq!(told(&mut primary).await?, format!("127.0.0.1:{port}"));
     }
     for _ in 0..4 {
         let who = said(&mut primary, connect(port)?).await?;
-        same(["1", "2"].contains(&who.as_str()), true)?;
+        assert!(["1", "2"].contains(&who.as_str()));
     }
     fork(&mut primary, &json!({ "fd": at_path.as_raw_fd(), "unix": true }))?;
     told(&mut primary).await?;
-    same(said_at(&mut primary, &path).await?, "3".into())?;
+    assert_eq!(said_at(&mut primary, &path).await?, "3");
     over(primary).await?;
     // Both are still the primary's own.
-    same((listener.local_addr()?.port(), path.exists()), (port, true))?;
+    assert_eq!((listener.local_addr()?.port(), path.exists()), (port, true));
     TcpStream::connect(("127.0.0.1", port)).map(drop)?;
     Ok(())
 }
 
-async fn udp_descriptor() -> Tested {
+async fn udp_descriptor() -> TestResult {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     let address = socket.local_addr()?;
     let mut primary =
         serving(SchedulingPolicy::RoundRobin, 1, &json!({ "udp": true, "fd": socket.as_raw_fd() }))?;
-    same(told(&mut primary).await?, address.to_string())?;
+    assert_eq!(told(&mut primary).await?, address.to_string());
     let client = datagram_client("127.0.0.1")?;
     client.connect(address)?;
-    same(answered(&mut primary, &client, "hello").await?, "hello for 1".into())?;
+    assert_eq!(answered(&mut primary, &client, "hello").await?, "hello for 1");
     over(primary).await
 }
 
-async fn bad_descriptors() -> Tested {
+async fn bad_descriptors() -> TestResult {
     let file = File::open("/dev/null")?;
     let (pipe, _other) = UnixStream::pair()?;
     let udp = UdpSocket::bind("127.0.0.1:0")?;
@@ -395,7 +394,7 @@ async fn bad_descriptors() -> Tested {
 }
 
 /// A relative path in a directory that was removed is no failure of resolving.
-async fn removed_directory() -> Tested {
+async fn removed_directory() -> TestResult {
     let directory = tempfile::tempdir()?;
     let inner = directory.path().join("inner");
     std::fs::create_dir(&inner)?;
@@ -411,48 +410,48 @@ async fn removed_directory() -> Tested {
 }
 
 /// An empty path is no failure of the working directory.
-async fn empty_path() -> Tested {
+async fn empty_path() -> TestResult {
     let mut primary = primary()?;
     refused(&mut primary, json!({ "path": "" }), "unsuitable address: the path is empty").await?;
     over(primary).await
 }
 
-async fn ipv6_only() -> Tested {
+async fn ipv6_only() -> TestResult {
     let listen = |ipv6_only| json!({ "host": "::", "port": 0, "ipv6_only": ipv6_only });
     let mut primary = primary()?;
     fork(&mut primary, &listen(true))?;
     let alone = port(&mut primary).await?;
-    same(
+    assert_eq!(
         TcpStream::connect(("127.0.0.1", alone)).map(drop).map_err(|error| error.kind()),
-        Err(io::ErrorKind::ConnectionRefused),
-    )?;
+        Err(io::ErrorKind::ConnectionRefused)
+    );
     let client = TcpStream::connect((Ipv6Addr::LOCALHOST, alone))?;
-    same(said(&mut primary, client).await?, "1".into())?;
+    assert_eq!(said(&mut primary, client).await?, "1");
     over(primary).await?;
     let mut primary = serving(SchedulingPolicy::RoundRobin, 1, &listen(false))?;
     let both = port(&mut primary).await?;
-    same(said(&mut primary, connect(both)?).await?, "1".into())?;
+    assert_eq!(said(&mut primary, connect(both)?).await?, "1");
     over(primary).await
 }
 
 /// An IPv6 address in a zone, by the name and by the number of its interface.
-async fn zone() -> Tested {
+async fn zone() -> TestResult {
     for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {
         for zone in ["lo", "1"] {
             let mut primary = serving(policy, 1, &json!({ "host": "::1", "zone": zone, "port": 0 }))?;
             let listening =
                 until(&mut primary, |event| matches!(event, Event::Listening { .. })).await?.pop();
             let Some(Event::Listening { address, .. }) = listening else { return Err("it listens".into()) };
-            same(address.address.as_deref(), Some("::1%lo"))?;
+            assert_eq!(address.address.as_deref(), Some("::1%lo"));
             let client = TcpStream::connect((Ipv6Addr::LOCALHOST, address.port.try_into()?))?;
-            same(said(&mut primary, client).await?, "1".into())?;
+            assert_eq!(said(&mut primary, client).await?, "1");
             over(primary).await?;
         }
     }
     Ok(())
 }
 
-async fn another_kind() -> Tested {
+async fn another_kind() -> TestResult {
     let mut primary = primary()?;
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     for listen in [
@@ -462,32 +461,32 @@ async fn another_kind() -> Tested {
     ] {
         fork(&mut primary, &listen)?;
         let told = told(&mut primary).await?;
-        same(told.starts_with("unsuitable address: use `listen` for TCP"), true)?;
+        assert!(told.starts_with("unsuitable address: use `listen` for TCP"));
     }
     let listener = TcpListener::bind("127.0.0.1:0")?;
     fork(&mut primary, &json!({ "fd": listener.as_raw_fd(), "unix": true }))?;
     let told = told(&mut primary).await?;
-    same(told.starts_with("unsuitable address: use `listen` for TCP"), true)?;
+    assert!(told.starts_with("unsuitable address: use `listen` for TCP"));
     drop(socket);
     over(primary).await
 }
 
-async fn full_worker() -> Tested {
+async fn full_worker() -> TestResult {
     let mut primary = primary()?;
     let listen = |most: u32| json!({ "host": "127.0.0.1", "port": 0, "max_connections": most, "hold": true });
     fork(&mut primary, &listen(1))?;
     let port = port(&mut primary).await?;
     let mut first = connect(port)?;
-    same(message(&mut primary).await?, json!("held"))?;
+    assert_eq!(message(&mut primary).await?, json!("held"));
     let mut second = connect(port)?;
     // It goes to nobody while there is nobody else.
     fork(&mut primary, &listen(1))?;
     told(&mut primary).await?;
-    same(message(&mut primary).await?, json!("held"))?;
+    assert_eq!(message(&mut primary).await?, json!("held"));
     let mut who = [0_u8; 2];
     first.read_exact(&mut who[..1])?;
     second.read_exact(&mut who[1..])?;
-    same(who, *b"12")?;
+    assert_eq!(who, *b"12");
     drop((first, second));
     over(primary).await
 }

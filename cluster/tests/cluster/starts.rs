@@ -11,7 +11,7 @@ use libtest_mimic::{Failed, Trial};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::support::{Tested, asynchronous, fork, message, primary, primary_of, rest, same};
+use super::support::{TestResult, asynchronous, fork, message, primary, primary_of, rest};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let without_namespaces = !has_namespaces();
@@ -57,65 +57,66 @@ async fn again(primary: &mut Primary) -> Result<String, Failed> {
     Ok(message(primary).await?.as_str().ok_or("a text")?.to_owned())
 }
 
-async fn ready(primary: &mut Primary) -> Tested {
-    same(message(primary).await?, json!("ready"))
+async fn ready(primary: &mut Primary) -> TestResult {
+    assert_eq!(message(primary).await?, json!("ready"));
+    Ok(())
 }
 
-async fn over(mut primary: Primary) -> Tested {
+async fn over(mut primary: Primary) -> TestResult {
     primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
 /// Through everything that a deployment does to the file.
-async fn replaced() -> Tested {
+async fn replaced() -> TestResult {
     let (_directory, path) = copy()?;
     let mut primary = primary_of(&path.to_string_lossy(), &[])?;
     fork(&mut primary, "start again");
     ready(&mut primary).await?;
-    same(again(&mut primary).await?, "Code(3)".into())?;
+    assert_eq!(again(&mut primary).await?, "Code(3)");
     replace(&path)?;
-    same(again(&mut primary).await?, "Code(42)".into())?;
+    assert_eq!(again(&mut primary).await?, "Code(42)");
     fs::remove_file(&path)?;
     let gone =
         format!("cannot start `{}`: ENOENT (no such file or directory); check the path", path.display());
     for _ in 0..2 {
         let said = again(&mut primary).await?;
-        same(said.starts_with(&gone), true).map_err(|_| said)?;
+        assert!(said.starts_with(&gone), "{said}");
     }
     write(&path)?;
-    same(again(&mut primary).await?, "Code(42)".into())?;
+    assert_eq!(again(&mut primary).await?, "Code(42)");
     over(primary).await
 }
 
 /// The shell's way: a name without a slash.
-async fn named() -> Tested {
+async fn named() -> TestResult {
     let (directory, path) = copy()?;
     let mut primary = primary_of("program", &[])?;
     let paths = format!("{}:{}", directory.path().display(), env::var("PATH")?);
     primary.fork_with_env([("PROGRAM", "start again"), ("PATH", &*paths)])?;
     ready(&mut primary).await?;
     replace(&path)?;
-    same(again(&mut primary).await?, "Code(42)".into())?;
+    assert_eq!(again(&mut primary).await?, "Code(42)");
     over(primary).await
 }
 
 /// A release is a directory, and a link names the present one.
-async fn linked() -> Tested {
+async fn linked() -> TestResult {
     let (directory, path) = copy()?;
     let (current, next) = (directory.path().join("current"), directory.path().join("next"));
     symlink(&path, &current)?;
     let mut primary = primary_of(&current.to_string_lossy(), &[])?;
     fork(&mut primary, "start again");
     ready(&mut primary).await?;
-    same(again(&mut primary).await?, "Code(3)".into())?;
+    assert_eq!(again(&mut primary).await?, "Code(3)");
     write(&next)?;
     fs::remove_file(&current)?;
     symlink(&next, &current)?;
-    same(again(&mut primary).await?, "Code(42)".into())?;
+    assert_eq!(again(&mut primary).await?, "Code(42)");
     over(primary).await
 }
 
-async fn from_removed_directory() -> Tested {
+async fn from_removed_directory() -> TestResult {
     let (directory, path) = copy()?;
     let inner = directory.path().join("inner");
     fs::create_dir(&inner)?;
@@ -127,7 +128,7 @@ async fn from_removed_directory() -> Tested {
         fork(&mut primary, "start again");
         ready(&mut primary).await?;
         fs::remove_dir(&inner)?;
-        same(again(&mut primary).await?, "Code(3)".into())?;
+        assert_eq!(again(&mut primary).await?, "Code(3)");
         over(primary).await?;
     }
     Ok(())
@@ -142,30 +143,30 @@ fn has_namespaces() -> bool {
 }
 
 /// Its variables are removed there, too: what it starts is no worker of ours.
-async fn without_proc() -> Tested {
+async fn without_proc() -> TestResult {
     let (_directory, path) = copy()?;
     let mut primary = primary_of("unshare", &["--mount", "sh", "-c", WITHOUT_PROC, &path.to_string_lossy()])?;
     fork(&mut primary, "start again");
     ready(&mut primary).await?;
-    same(again(&mut primary).await?, "Code(3)".into())?;
+    assert_eq!(again(&mut primary).await?, "Code(3)");
     replace(&path)?;
-    same(again(&mut primary).await?, "Code(42)".into())?;
+    assert_eq!(again(&mut primary).await?, "Code(42)");
     over(primary).await
 }
 
 /// As a program that has no interest in its children starts another one.
-async fn ignored_sigchld() -> Tested {
+async fn ignored_sigchld() -> TestResult {
     let own = env::current_exe()?;
     let mut primary = primary_of("/bin/sh", &["-c", "trap '' CHLD; exec \"$0\"", &own.to_string_lossy()])?;
     fork(&mut primary, "start again");
     ready(&mut primary).await?;
-    same(again(&mut primary).await?, "Code(3)".into())?;
+    assert_eq!(again(&mut primary).await?, "Code(3)");
     over(primary).await
 }
 
-async fn reaped_elsewhere() -> Tested {
+async fn reaped_elsewhere() -> TestResult {
     let mut primary = primary()?;
     fork(&mut primary, "lose a status");
-    same(message(&mut primary).await?, json!("ReapedElsewhere"))?;
+    assert_eq!(message(&mut primary).await?, json!("ReapedElsewhere"));
     over(primary).await
 }

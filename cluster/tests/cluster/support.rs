@@ -13,12 +13,12 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
 /// Nothing here takes so long: whoever waits longer waits for ever.
-pub(crate) const FOREVER: Duration = Duration::from_secs(3);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(3);
 
-pub(crate) type Tested = Result<(), Failed>;
+pub(crate) type TestResult = Result<(), Failed>;
 
 /// A test that leaves nothing open.
-pub(crate) fn trial(name: &str, test: impl FnOnce() -> Tested + Send + 'static) -> Trial {
+pub(crate) fn trial(name: &str, test: impl FnOnce() -> TestResult + Send + 'static) -> Trial {
     Trial::test(name, move || {
         let before = open();
         test()?;
@@ -34,7 +34,7 @@ pub(crate) fn trial(name: &str, test: impl FnOnce() -> Tested + Send + 'static) 
 /// A test inside a runtime.
 pub(crate) fn asynchronous<F>(name: &str, test: impl FnOnce() -> F + Send + 'static) -> Trial
 where
-    F: Future<Output = Tested>,
+    F: Future<Output = TestResult>,
 {
     trial(name, move || runtime()?.block_on(test()))
 }
@@ -117,7 +117,7 @@ pub(crate) async fn until(
 ) -> Result<Vec<Event>, Failed> {
     let mut seen = Vec::new();
     loop {
-        match timeout(FOREVER, primary.next()).await {
+        match timeout(TIMEOUT, primary.next()).await {
             Ok(Some(event)) => seen.push(event),
             Ok(None) => return Err(format!("nothing happens any more, after {seen:?}").into()),
             Err(_) => return Err(format!("nothing happened for long, after {seen:?}").into()),
@@ -148,7 +148,7 @@ pub(crate) async fn message(primary: &mut Primary) -> Result<Value, Failed> {
 pub(crate) async fn rest(primary: &mut Primary) -> Result<Vec<Event>, Failed> {
     let mut seen = Vec::new();
     while let Some(event) =
-        timeout(FOREVER, primary.next()).await.map_err(|_| format!("{seen:?} and no end"))?
+        timeout(TIMEOUT, primary.next()).await.map_err(|_| format!("{seen:?} and no end"))?
     {
         seen.push(event);
     }
@@ -158,7 +158,7 @@ pub(crate) async fn rest(primary: &mut Primary) -> Result<Vec<Event>, Failed> {
 /// A client whose reads do not wait for ever.
 pub(crate) fn connect(port: u16) -> io::Result<TcpStream> {
     let client = TcpStream::connect(("127.0.0.1", port))?;
-    client.set_read_timeout(Some(FOREVER))?;
+    client.set_read_timeout(Some(TIMEOUT))?;
     Ok(client)
 }
 
@@ -180,36 +180,30 @@ pub(crate) async fn said(
 }
 
 /// All the descriptors that this process may have.
-pub(crate) struct Hoard {
+pub(crate) struct FdExhaustion {
     limit: (rlim_t, rlim_t),
     _descriptors: Vec<fs::File>,
 }
 
-impl Hoard {
+impl FdExhaustion {
     pub(crate) fn new() -> io::Result<Self> {
-        Hoard::but(0)
+        FdExhaustion::except(0)
     }
 
     /// All but so many.
-    pub(crate) fn but(free: usize) -> io::Result<Self> {
+    pub(crate) fn except(free: usize) -> io::Result<Self> {
         let limit = getrlimit(Resource::RLIMIT_NOFILE)?;
         // Enough for what is open, and not too many to open.
         setrlimit(Resource::RLIMIT_NOFILE, 100, limit.1)?;
         let mut descriptors: Vec<_> = iter::from_fn(|| fs::File::open("/dev/null").ok()).collect();
         descriptors.truncate(descriptors.len().saturating_sub(free));
-        Ok(Hoard { limit, _descriptors: descriptors })
+        Ok(FdExhaustion { limit, _descriptors: descriptors })
     }
 }
 
-impl Drop for Hoard {
+impl Drop for FdExhaustion {
     fn drop(&mut self) {
         let restored = setrlimit(Resource::RLIMIT_NOFILE, self.limit.0, self.limit.1);
         assert!(restored.is_ok(), "a limit can be raised to what it was: {restored:?}");
     }
-}
-
-/// Fails unless both are the same.
-#[expect(clippy::needless_pass_by_value, reason = "most of what is compared has no owner yet")]
-pub(crate) fn same<T: PartialEq + std::fmt::Debug>(left: T, right: T) -> Tested {
-    if left == right { Ok(()) } else { Err(format!("{left:?} is not {right:?}").into()) }
 }

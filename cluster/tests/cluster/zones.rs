@@ -13,7 +13,7 @@ use nix::sched::{CloneFlags, unshare};
 use serde_json::{Value, json};
 
 use super::node::{is_absent, leading, lines, script};
-use super::support::{Tested, message, rest, runtime, said, same, trial, until};
+use super::support::{TestResult, message, rest, runtime, said, trial, until};
 
 /// A link-local address of the namespace.
 const HOST: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
@@ -39,7 +39,7 @@ const NODE_PRIMARY: &str = "
         cluster.setupPrimary({ exec: 'none', args: [] });
     }
     if (process.argv[3] === 'shared') cluster.schedulingPolicy = cluster.SCHED_NONE;
-    const worker = cluster.fork({ PROGRAM: 'serve as told', LISTEN: process.argv[4] });
+    const worker = cluster.fork({ PROGRAM: 'serve the script', LISTEN: process.argv[4] });
     const seen = new Set(['listening', 'message']);
     const done = (event, text) => {
         console.log(event, text);
@@ -57,10 +57,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             "no network namespace with a `veth` interface can be made here: the tests of zones are ignored"
         );
     }
-    let here =
-        |name, test: fn() -> Tested| trial(name, move || in_namespace(test)).with_ignored_flag(is_impossible);
+    let here = |name, test: fn() -> TestResult| {
+        trial(name, move || in_namespace(test)).with_ignored_flag(is_impossible)
+    };
     let with_node =
-        |name, test: fn() -> Tested| here(name, test).with_ignored_flag(is_impossible || is_absent());
+        |name, test: fn() -> TestResult| here(name, test).with_ignored_flag(is_impossible || is_absent());
     vec![
         here("link_local_address_is_served", || runtime()?.block_on(our_worker())),
         here("link_local_datagrams_are_served", || runtime()?.block_on(our_datagrams())),
@@ -70,7 +71,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// Runs a test in a thread with a network of its own.
-fn in_namespace(test: fn() -> Tested) -> Tested {
+fn in_namespace(test: fn() -> TestResult) -> TestResult {
     let thread = thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET)?;
         for arguments in [
@@ -93,20 +94,20 @@ fn in_namespace(test: fn() -> Tested) -> Tested {
 
 fn serving(policy: SchedulingPolicy, listen: &Value) -> Result<Primary, Failed> {
     let mut primary = Primary::new(Settings { policy, ..Settings::default() })?;
-    primary.fork_with_env([("PROGRAM", "serve as told".to_owned()), ("LISTEN", listen.to_string())])?;
+    primary.fork_with_env([("PROGRAM", "serve the script".to_owned()), ("LISTEN", listen.to_string())])?;
     Ok(primary)
 }
 
 /// A Rust worker's own address has the number of the zone; its primary reports the name.
-async fn our_worker() -> Tested {
+async fn our_worker() -> TestResult {
     for policy in POLICIES {
         for zone in [ZONE.to_owned(), if_nametoindex(ZONE)?.to_string()] {
             let mut primary = serving(policy, &json!({ "host": HOST, "zone": zone, "port": 0 }))?;
             let (address, port, own) = addresses(&mut primary).await?;
-            same(address.as_deref(), Some(ADDRESS))?;
+            assert_eq!(address.as_deref(), Some(ADDRESS));
             let at = SocketAddrV6::new(HOST, port, 0, if_nametoindex(ZONE)?);
-            same(own, json!(at))?;
-            same(said(&mut primary, TcpStream::connect(at)?).await?, "1".into())?;
+            assert_eq!(own, json!(at));
+            assert_eq!(said(&mut primary, TcpStream::connect(at)?).await?, "1");
             primary.disconnect_all();
             rest(&mut primary).await?;
         }
@@ -132,12 +133,12 @@ async fn addresses(primary: &mut Primary) -> Result<(Option<String>, u16, Value)
     }
 }
 
-async fn our_datagrams() -> Tested {
+async fn our_datagrams() -> TestResult {
     for policy in POLICIES {
         let listen = json!({ "udp": true, "host": HOST, "zone": ZONE, "port": 0 });
         let mut primary = serving(policy, &listen)?;
         let at: SocketAddrV6 = message(&mut primary).await?.as_str().ok_or("it is a text")?.parse()?;
-        same((*at.ip(), at.scope_id()), (HOST, if_nametoindex(ZONE)?))?;
+        assert_eq!((*at.ip(), at.scope_id()), (HOST, if_nametoindex(ZONE)?));
         primary.disconnect_all();
         rest(&mut primary).await?;
     }
@@ -145,30 +146,30 @@ async fn our_datagrams() -> Tested {
 }
 
 /// `server.address()` in a worker under our primary is that under a Node primary.
-async fn node_worker() -> Tested {
+async fn node_worker() -> TestResult {
     let script = script(NODE_WORKER)?;
     for (policy, name) in POLICIES.into_iter().zip(["round-robin", "shared"]) {
         let mut primary = leading(&script, &[ADDRESS.as_ref()], policy)?;
         primary.fork()?;
         let ours = message(&mut primary).await?;
-        same(&ours, &json!(ADDRESS))?;
+        assert_eq!(&ours, &json!(ADDRESS));
         primary.disconnect_all();
         rest(&mut primary).await?;
         let mut theirs = lines(NODE_PRIMARY, &[name.as_ref(), ADDRESS.as_ref(), script.as_os_str()])?;
         theirs.sort();
-        same(theirs, vec![format!("listening {ADDRESS}"), format!("message {ADDRESS}")])?;
+        assert_eq!(theirs, vec![format!("listening {ADDRESS}"), format!("message {ADDRESS}")]);
     }
     Ok(())
 }
 
 /// A Rust worker under a Node primary has the number of the zone.
-fn node_primary() -> Tested {
+fn node_primary() -> TestResult {
     let listen = json!({ "host": HOST, "zone": ZONE, "port": 0 }).to_string();
     for policy in ["round-robin", "shared"] {
         let mut lines = lines(NODE_PRIMARY, &[policy.as_ref(), OsStr::new(&listen)])?;
         lines.sort();
         let number = if_nametoindex(ZONE)?;
-        same(lines, vec![format!("listening {ADDRESS}"), format!("message [{HOST}%{number}]")])?;
+        assert_eq!(lines, vec![format!("listening {ADDRESS}"), format!("message [{HOST}%{number}]")]);
     }
     Ok(())
 }

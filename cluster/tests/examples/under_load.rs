@@ -74,7 +74,7 @@ fn http_death_costs_its_connections_alone() -> Tested {
 }
 
 #[test]
-fn http_replaces_workers_that_disconnect_themselves() -> Tested {
+fn http_replaces_disconnecting_workers() -> Tested {
     let mut example = Example::start_with("http", &[], &[("RECYCLE", "300")])?;
     let load = Load::start(CLIENTS, &[example.port()?]);
     lines(&mut example, 2 * workers(), "has exited: Code(0)")?;

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Ended, accept, listen};
-use crate::cluster::support::Hoard;
+use crate::cluster::support::FdExhaustion;
 
 /// Uses every socket that it gets once, and says what it was; says all other messages again.
 pub(super) async fn use_all(worker: &Worker) -> Ended {
@@ -28,7 +28,7 @@ pub(super) async fn use_all(worker: &Worker) -> Ended {
 
 /// Cannot receive anything until it is told so.
 pub(super) async fn hoard(worker: &Worker) -> Ended {
-    let hoard = Hoard::new()?;
+    let hoard = FdExhaustion::new()?;
     worker.send(json!("hoarding"))?;
     worker.next().await;
     drop(hoard);
