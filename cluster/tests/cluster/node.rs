@@ -407,7 +407,7 @@ async fn node_sockets() -> TestResult {
     primary.send_with(worker, json!("server"), listener)?;
     match back(&mut primary).await? {
         (kind, Socket::TcpListener(listener)) if kind == "server" => {
-            assert_eq!(listener.local_addr()?, address)
+            assert_eq!(listener.local_addr()?, address);
         }
         other => return Err(format!("{other:?}").into()),
     }

@@ -276,7 +276,7 @@ async fn exclusive() -> TestResult {
     let listen = json!({ "host": "127.0.0.1", "port": 0, "exclusive": true });
     let mut primary = serving(SchedulingPolicy::RoundRobin, 2, &listen)?;
     let (first, second) = (port(&mut primary).await?, port(&mut primary).await?);
-    assert!(!(first == second));
+    assert_ne!(first, second);
     let mut who = [said(&mut primary, connect(first)?).await?, said(&mut primary, connect(second)?).await?];
     who.sort();
     assert_eq!(who, ["1".to_owned(), "2".to_owned()]);
