@@ -1,6 +1,5 @@
-//! Real processes: a primary here, and workers that are this very program again (`programs`), or another.
-//! Every test leaves as many descriptors and children as it found. It does not test what the machines decide in every
-//! schedule: that is the simulator's work.
+//! Real processes: a primary in this process, and workers that run this program again (`programs`) or another program. Every test
+//! leaves the descriptors and the children as before. Schedules are tested in the simulator.
 
 mod cluster {
     pub(crate) mod commands;
@@ -38,13 +37,13 @@ use crate::cluster::{
 };
 
 fn main() -> ExitCode {
-    // As under `#[tokio::main]`: threads exist before the program asks for its role.
+    // As under `#[tokio::main]`: threads exist before the call of `role`.
     let _threads = std::env::var_os("EARLY").map(|_| Builder::new_multi_thread().worker_threads(4).build());
     match role() {
         Ok(Role::Primary) => {
-            // The first runtime opens what all share and none closes.
+            // The first runtime opens descriptors that all runtimes share.
             drop(support::runtime());
-            // One at a time, because descriptors and children are counted.
+            // One test at a time, because descriptors and children are counted.
             let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
             libtest_mimic::run(&arguments, trials()).exit_code()
         }

@@ -1,5 +1,5 @@
-//! Passed connections that a Node.js process counts among those of its server, until our process has closed them: its workers
-//! under our primary, and our worker under its primary. Where there is no `node`, these tests are ignored.
+//! Passed connections, which the server of a Node.js process counts until the Rust process has closed them: Node workers under a
+//! Rust primary, and a Rust worker under a Node primary. Ignored without `node`.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,4 @@
-//! How a worker's process ends when its channel does.
+//! The end of a worker's process after the end of its channel.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -30,7 +30,7 @@ async fn ends_at_once() -> TestResult {
     let mut client = connect(port(&mut primary).await?)?;
     let mut rest = Vec::new();
     abandon(primary, || {
-        // The connection was not taken: it ends with the process, in whatever way.
+        // The connection was not accepted: the exit closes or resets it.
         let _ = client.read_to_end(&mut rest);
     })
     .await?;
@@ -40,7 +40,7 @@ async fn ends_at_once() -> TestResult {
 
 async fn hears_first() -> TestResult {
     let mut primary = primary()?;
-    fork(&mut primary, "say goodbye");
+    fork(&mut primary, "answer the disconnect");
     let mut client = connect(port(&mut primary).await?)?;
     greeted(&mut primary, &mut client).await?;
     let goodbye = abandon(primary, || io::read_to_string(client)).await??;
@@ -123,7 +123,7 @@ pub(crate) async fn abandon<T>(primary: Primary, act: impl FnOnce() -> T) -> io:
     Ok(result)
 }
 
-/// Waits for the worker's first word, while the primary goes on.
+/// Waits for the greeting of the worker while the primary runs.
 async fn greeted(primary: &mut Primary, client: &mut std::net::TcpStream) -> TestResult {
     let mut reader = client.try_clone()?;
     let greeting = tokio::task::spawn_blocking(move || {

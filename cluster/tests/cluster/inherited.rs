@@ -1,4 +1,4 @@
-//! What a worker has from its primary and what it must not have: descriptors, users and groups.
+//! What a worker inherits from its primary, and what must not be inherited: descriptors, users and groups.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -16,8 +16,8 @@ use super::node::is_absent;
 use super::support::{TestResult, asynchronous, fork, message, output, primary, primary_of, rest, until};
 
 /// A user, a group, and supplementary groups of the primary that no worker with another user or group may have.
-const NOBODY: u32 = 65_534;
-const SOMEBODY: u32 = 1_234;
+const NOBODY_USER: u32 = 65_534;
+const OTHER_USER: u32 = 1_234;
 const PRIVILEGED: u32 = 4_242;
 
 /// Prints the user, the group and all groups.
@@ -40,7 +40,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Descriptors as another program leaves them to this one: they survive `exec`.
+/// Descriptors without close-on-exec, as the program that has started this process may leave them.
 struct Leak {
     descriptors: Vec<OwnedFd>,
 }
@@ -53,14 +53,14 @@ impl Leak {
         Ok(Leak { descriptors: vec![dup(listener)?, dup(file)?, dup(reader)?] })
     }
 
-    /// What they are, by their names in /proc.
+    /// The names of the descriptors in /proc.
     fn links(&self) -> Result<Vec<String>, Failed> {
         let link = |descriptor: &OwnedFd| fs::read_link(format!("/proc/self/fd/{}", descriptor.as_raw_fd()));
         let links = self.descriptors.iter().map(|descriptor| Ok(link(descriptor)?.to_string_lossy().into()));
         links.collect()
     }
 
-    /// Those that a worker has.
+    /// The descriptors among those of a worker.
     fn among(&self, found: &Value) -> Result<Vec<String>, Failed> {
         let found = found.as_array().ok_or("a list")?;
         let mut links = self.links()?;
@@ -69,7 +69,7 @@ impl Leak {
     }
 }
 
-/// Workers of this very program do not have them; other children of the program have them as before.
+/// Workers do not inherit the descriptors; other children of the program do.
 async fn descriptors() -> TestResult {
     let leak = Leak::new()?;
     let mut primary = primary()?;
@@ -99,7 +99,7 @@ async fn node_descriptors() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// The standard ones, the channel, and what is given by its number, though that one is inheritable itself.
+/// The standard descriptors, the channel, and a descriptor by number, which is inheritable in the primary.
 async fn exact_descriptors() -> TestResult {
     let leak = Leak::new()?;
     let given = u32::try_from(leak.descriptors[1].as_raw_fd())?;
@@ -116,12 +116,12 @@ async fn exact_descriptors() -> TestResult {
     let said = script("echo /proc/$$/fd/*; readlink /proc/$$/fd/5", SpawnOptions::new().stdio(stdio));
     let said = said.await?;
     let numbers: Vec<&str> = said.split_whitespace().filter_map(|path| path.rsplit('/').next()).collect();
-    // The shell lists the directory through 4, the first free one.
+    // The shell lists the directory through 4, the first free number.
     assert_eq!(numbers, vec!["0", "1", "2", "3", "4", "5", "7", "zero"]);
     Ok(())
 }
 
-/// What a shell script prints to its standard output.
+/// The standard output of a shell script.
 async fn script(script: &str, command: SpawnOptions) -> Result<String, Failed> {
     let silent = command.get_stdio().is_empty();
     let command = command.exec("/bin/sh").exec_argv(["-c"]).args([script]).silent(silent);
@@ -134,7 +134,7 @@ async fn script(script: &str, command: SpawnOptions) -> Result<String, Failed> {
     Ok(text)
 }
 
-/// While it exists, this process has a supplementary group.
+/// A supplementary group of this process, until the drop.
 struct Privileged(Vec<Gid>);
 
 impl Privileged {
@@ -161,7 +161,7 @@ fn identity(uid: Option<u32>, gid: Option<u32>, groups: Option<&[u32]>) -> Spawn
 
 async fn groups() -> TestResult {
     let _privileged = Privileged::new()?;
-    let (nobody, somebody) = (Some(NOBODY), Some(SOMEBODY));
+    let (nobody, somebody) = (Some(NOBODY_USER), Some(OTHER_USER));
     for (uid, gid, groups, expected) in [
         (None, None, None, "0\n0\n0 4242\n"),
         (nobody, None, None, "65534\n0\n0\n"),
@@ -190,8 +190,8 @@ async fn groups_of_node() -> TestResult {
     ";
     let _privileged = Privileged::new()?;
     let text = |number: Option<u32>| number.map_or("-".into(), |number| number.to_string());
-    for uid in [None, Some(NOBODY)] {
-        for gid in [None, Some(SOMEBODY)] {
+    for uid in [None, Some(NOBODY_USER)] {
+        for gid in [None, Some(OTHER_USER)] {
             let mut node = process::Command::new("node");
             node.args(["-e", SPAWN, IDENTITY, &text(uid), &text(gid)]);
             let ours = script(IDENTITY, identity(uid, gid, None)).await?;
@@ -201,18 +201,18 @@ async fn groups_of_node() -> TestResult {
     Ok(())
 }
 
-/// Groups that are asked for are a promise; groups that are only to be dropped are not, as in libuv.
+/// Requested groups must be set; dropped groups may remain, as in libuv.
 async fn forbidden_groups() -> TestResult {
     for (command, expected) in [
         (identity(None, None, Some(&[7])), Some(Errno::EPERM)),
         (identity(None, None, Some(&[])), Some(Errno::EPERM)),
-        // The real user is root: that one may be taken again.
+        // The real user is root and may be restored.
         (identity(Some(0), None, None), None),
     ] {
         let command = command.exec("/bin/true");
         let mut primary = Primary::new(Settings { spawn: command, ..Settings::default() })?;
         let (user, group) = (geteuid(), getegid());
-        seteuid(Uid::from_raw(NOBODY))?;
+        seteuid(Uid::from_raw(NOBODY_USER))?;
         let worker = primary.fork();
         seteuid(user)?;
         setegid(group)?;
@@ -232,7 +232,7 @@ async fn directory() -> TestResult {
     let directory = tempfile::tempdir()?;
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700))?;
     let mut primary = primary_of("/bin/true", &[])?;
-    primary.setup(::cluster::SpawnOptions::new().cwd(directory.path()).uid(NOBODY));
+    primary.setup(::cluster::SpawnOptions::new().cwd(directory.path()).uid(NOBODY_USER));
     let worker = primary.fork()?;
     let exit = Event::Exit { worker, status: ::cluster::ExitStatus::Code(0), exited_after_disconnect: false };
     until(&mut primary, |event| *event == exit).await?;

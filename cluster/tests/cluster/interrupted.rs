@@ -1,4 +1,4 @@
-//! System calls that a signal interrupts. `strace` has the kernel answer EINTR; where there is none, the tests are ignored.
+//! System calls that a signal interrupts. `strace` makes them return EINTR; ignored without `strace`.
 
 use std::env;
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 
 use super::support::{TestResult, trial};
 
-/// A test that is run once more, with the kernel interrupting the calls that its processes make.
+/// Runs a test again, with interrupted calls in every process.
 const SERVED: &str = "connections_alternate_between_workers";
 const PASSED: &str = "many_sockets_arrive_in_order";
 

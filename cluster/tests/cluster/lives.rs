@@ -1,4 +1,4 @@
-//! The lives of workers: fork, online, messages, exit; programs that are none; remotes.
+//! The lives of workers: fork, online, messages, exit; unsuitable programs; remotes.
 
 use ::cluster::{
     Errno, Event, ExitStatus, Limits, Primary, RemoteError, SendError, Sent, Settings, Signal, SpawnOptions,
@@ -113,7 +113,7 @@ async fn killed() -> TestResult {
     assert_eq!(primary.worker(worker).map(WorkerInfo::is_dead), Some(true));
     assert_eq!(primary.next().await, None);
     assert!(primary.worker(worker).is_none());
-    // Killing who is gone is no failure.
+    // A kill of an exited process is no failure.
     primary.kill(worker, Signal::SIGKILL);
     assert_eq!(primary.next().await, None);
     Ok(())
@@ -132,7 +132,7 @@ async fn kills_itself_full() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "take one message, then kill yourself");
     assert_eq!(message(&mut primary).await?, json!("ready"));
-    // More than it keeps, and more than the kernel keeps for it.
+    // More than the inbox and the kernel hold.
     let line = json!("x".repeat(1000));
     for _ in 0..4000 {
         primary.send(worker, &line)?;
@@ -206,13 +206,13 @@ async fn grandchild() -> TestResult {
     let seen = until(&mut primary, |event| *event == exit).await?;
     assert!(!seen.contains(&Event::Disconnect { worker }));
     assert_eq!(primary.worker(worker).map(|life| (life.is_dead(), life.is_connected())), Some((true, true)));
-    // Now the grandchild has its line, and goes too.
+    // The grandchild has a line to read and exits.
     primary.send(worker, json!("go"))?;
     assert_eq!(rest(&mut primary).await?, vec![Event::Disconnect { worker }]);
     Ok(())
 }
 
-/// More is to be sent than may wait, so that the primary does not read either; and the grandchild holds the channel.
+/// More is sent than may wait, so that the primary does not read; the grandchild holds the channel.
 async fn grandchild_not_read() -> TestResult {
     let script = "sleep 1000 & echo $! >&3; exit 5";
     let command = SpawnOptions::new().exec("/bin/sh").args(["-c", script]);
@@ -228,7 +228,7 @@ async fn grandchild_not_read() -> TestResult {
         _ => None,
     });
     assert!(!seen.contains(&Event::Disconnect { worker }));
-    kill(Pid::from_raw(i32::try_from(grandchild.ok_or("its last words were not heard")?)?), SIGKILL)?;
+    kill(Pid::from_raw(i32::try_from(grandchild.ok_or("no message before the exit")?)?), SIGKILL)?;
     assert_eq!(rest(&mut primary).await?.last(), Some(&Event::Disconnect { worker }));
     Ok(())
 }
@@ -256,7 +256,7 @@ async fn remote() -> TestResult {
     Ok(())
 }
 
-/// What a subscriber has been given.
+/// The output of a subscriber.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -271,7 +271,7 @@ impl io::Write for Log {
     }
 }
 
-/// Neither a message, short or cut into parts, nor a variable, in whatever form it is printed.
+/// Neither messages, short or in parts, nor variables appear, in any form.
 async fn secrets() -> TestResult {
     for (level, is_shown) in [(tracing::Level::DEBUG, false), (tracing::Level::TRACE, true)] {
         let log = Log::default();
@@ -294,14 +294,14 @@ async fn secrets() -> TestResult {
             let found = log.contains(secret) || log.contains(as_numbers.trim_matches(['[', ']']));
             assert_eq!((secret, found), (secret, is_shown));
         }
-        // What is shown is enough to follow a run.
+        // The log is still enough to follow a run.
         assert!(log.contains("PASSWORD") && log.contains("Read") && log.contains("Write"));
     }
     Ok(())
 }
 
-/// Its channel is closed, by itself or because it broke the protocol, and its process runs on: it can be replaced. From then on
-/// the clock advances by itself.
+/// A process that runs on after its channel has closed, on its own or after a violation, is reported and can be replaced. From the
+/// close on, the clock advances automatically.
 async fn lingers() -> TestResult {
     for script in ["exec 3>&-; exec sleep 100", "echo nonsense >&3; exec sleep 100 3>&-"] {
         let mut primary = primary_of("/bin/sh", &["-c", script])?;

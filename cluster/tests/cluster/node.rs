@@ -1,5 +1,5 @@
-//! Node.js on the other side: its workers under our primary, and our workers under its primary.
-//! Where there is no `node`, these tests say so and are ignored.
+//! Node.js on the other side: Node workers under a Rust primary, and Rust workers under a Node primary.
+//! Ignored with a note where `node` is missing.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
@@ -41,7 +41,7 @@ const PRIMARY: &str = "
     });
 ";
 
-/// One life after the other: who is told to go as soon as it is there.
+/// Forks workers one after another and disconnects each when it listens.
 const LIVES_PRIMARY: &str = "
     const cluster = require('cluster');
     process.execPath = process.argv[2];
@@ -54,7 +54,7 @@ const LIVES_PRIMARY: &str = "
     fork();
 ";
 
-/// Uses each socket that it gets, and sends one of its own kind back.
+/// Uses each received socket and sends a socket of the same kind back.
 const PASSING_WORKER: &str = "
     const [net, dgram] = [require('net'), require('dgram')];
     process.on('message', (message, handle) => {
@@ -80,7 +80,7 @@ const PASSING_WORKER: &str = "
     });
 ";
 
-/// Sends a socket of each kind, one after the other, and gets one back for each.
+/// Sends a socket of each kind in turn and receives one back for each.
 const PASSING_PRIMARY: &str = "
     const [cluster, net, dgram, fs] = [require('cluster'), require('net'), require('dgram'), require('fs')];
     process.execPath = process.argv[2];
@@ -97,7 +97,7 @@ const PASSING_PRIMARY: &str = "
     const server = (path) => {
         const listening = net.createServer(() => console.log('not here')).listen(path, () => {
             let to = listening.address().port;
-            // A path would be removed when it is closed here.
+            // A close in this process would remove the path.
             if (!to) fs.renameSync(path, to = path + '2');
             worker.send('server', listening, () => listening.close(() => {
                 net.connect(to).on('data', (data) => console.log(String(data)));
@@ -198,10 +198,10 @@ pub(crate) fn is_absent() -> bool {
     Command::new("node").arg("--version").stdout(Stdio::null()).status().is_err()
 }
 
-/// What ends a Node process that would otherwise wait for ever.
+/// Ends a Node process that waits without end.
 const DEADLINE: &str = "setTimeout(() => process.exit(9), 60000).unref();";
 
-/// A script in a file that goes away with it.
+/// A script in a temporary file.
 pub(crate) fn script(text: &str) -> io::Result<tempfile::TempPath> {
     let file = tempfile::Builder::new().suffix(".cjs").tempfile()?.into_temp_path();
     std::fs::write(&file, [DEADLINE, text].concat())?;
@@ -215,7 +215,7 @@ pub(crate) fn leading(script: &Path, args: &[&Path], policy: SchedulingPolicy) -
     Ok(Primary::new(Settings { spawn: command, policy, ..Settings::default() })?)
 }
 
-/// What a Node primary of our worker prints.
+/// The output of a Node primary of a Rust worker.
 pub(crate) fn lines(script: &str, args: &[&OsStr]) -> Result<Vec<String>, Failed> {
     let script = self::script(script)?;
     let mut command = Command::new("node");
@@ -248,8 +248,8 @@ async fn node_worker(policy: SchedulingPolicy, serialization: Serialization) -> 
     Ok(())
 }
 
-/// A worker that listens and disconnects in one tick ends. Node 26 stays if the query is answered before the disconnect; messages in
-/// two reads are answered in their order, under Node, too, and make no difference here.
+/// A worker that listens and disconnects in one tick exits. A worker on Node 26 stays if the answer to the query precedes that to
+/// the disconnect.
 async fn listen_and_disconnect() -> TestResult {
     const WORKER: &str = "
         require('net').createServer().listen(0, '127.0.0.1');
@@ -266,7 +266,7 @@ async fn listen_and_disconnect() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// The ports that the inspectors of two workers have, for everything in the environment that starts one and does not wait.
+/// The ports of the inspectors of two workers, for each form of the option that does not wait.
 async fn inspectors() -> TestResult {
     const WORKER: &str = "process.send(process.debugPort)";
     const PRIMARY: &str = "
@@ -305,12 +305,12 @@ async fn inspectors() -> TestResult {
 fn with_options(primary: &Primary, options: &str) -> Result<Primary, Failed> {
     let mut primary =
         Primary::new(Settings { node_options: Some(options.into()), ..primary.settings().clone() })?;
-    // An inspector prints where it listens.
+    // An inspector prints its address.
     primary.setup(SpawnOptions::new().silent(true));
     Ok(primary)
 }
 
-/// Under a Node primary, too, the programs that a worker of many threads starts are no workers.
+/// Programs that a worker with many threads starts under a Node primary are no workers.
 fn our_variables() -> TestResult {
     const PRIMARY: &str = "
         const cluster = require('cluster');
@@ -329,7 +329,7 @@ fn our_worker(policy: &str, serialization: &str) -> TestResult {
     if lines == expected { Ok(()) } else { Err(Failed::from(format!("{lines:?}"))) }
 }
 
-/// Node forgets what it has not read when it hears of an exit; so a worker does not exit before it was read.
+/// Node drops unread messages after an exit, so a worker waits before its exit until the primary has read them.
 fn our_lives() -> TestResult {
     let lines = lines(LIVES_PRIMARY, &["40".as_ref()])?;
     if lines == ["disconnect", "exit"].repeat(40) { Ok(()) } else { Err(Failed::from(format!("{lines:?}"))) }
@@ -363,7 +363,7 @@ async fn places(policy: SchedulingPolicy) -> TestResult {
     Ok(())
 }
 
-/// The next datagram for a client, while the primary goes on.
+/// The next datagram for a client, while the primary runs.
 async fn datagram(primary: &mut Primary, client: UdpSocket) -> Result<String, Failed> {
     client.set_nonblocking(true)?;
     let client = tokio::net::UdpSocket::from_std(client)?;
@@ -413,7 +413,7 @@ async fn node_sockets() -> TestResult {
     }
     assert_eq!(io::read_to_string(client)?, "node");
 
-    // A Unix server is not among them: a Node worker takes its descriptor for one of the primary's.
+    // Without a Unix server: a Node worker takes its descriptor for a descriptor of the primary.
     let (client, stream) = UnixStream::pair()?;
     primary.send_with(worker, json!("socket"), stream)?;
     message(&mut primary).await?;
@@ -431,7 +431,7 @@ async fn node_sockets() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// The next message that comes with a socket.
+/// The next message with a socket.
 async fn back(primary: &mut Primary) -> Result<(Value, Socket), Failed> {
     match until(primary, |event| matches!(event, Event::Message { .. })).await?.pop() {
         Some(Event::Message { message, handle: Some(passed), .. }) => {

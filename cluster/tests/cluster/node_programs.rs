@@ -1,5 +1,5 @@
-//! What Node.js programs may rely on under our primary: TLS sessions that any worker resumes, and texts given to `node -e`.
-//! Where there is no `node`, these tests are ignored.
+//! Node.js programs under a Rust primary: TLS sessions that any worker resumes, and texts for `node -e`.
+//! Ignored without `node`.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -19,7 +19,7 @@ const TLS_SERVER: &str = "
     require('tls').createServer({ key, cert }, (client) => client.end('hello')).listen(0, '127.0.0.1');
 ";
 
-/// Connects one time after the other, each with the session of the time before, and prints how many were resumed.
+/// Connects repeatedly, each time with the previous session, and prints the number of resumed sessions.
 const TLS_CLIENT: &str = "
     const tls = require('tls');
     let [session, resumed, left] = [undefined, 0, 20];
@@ -33,7 +33,7 @@ const TLS_CLIENT: &str = "
     next();
 ";
 
-/// For tests alone: a key that nothing else has, and its certificate. No client here checks its dates.
+/// A key and a certificate for these tests alone. No client here checks the dates.
 const KEY: &str = include_str!("tls/key.pem");
 const CERTIFICATE: &str = include_str!("tls/certificate.pem");
 

@@ -1,4 +1,4 @@
-//! Sockets that travel with messages, in both directions, of every kind; and what becomes of those that do not arrive.
+//! Sockets of every kind in messages, in both directions, and sockets that do not arrive.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -56,7 +56,7 @@ async fn to_worker() -> TestResult {
     let (client, server) = connection()?;
     assert_eq!(primary.send_with(worker, json!("a"), server)?, Sent::Buffered);
     assert_eq!(message(&mut primary).await?, json!(["a", "TcpStream"]));
-    // The end of the file comes when no copy is left.
+    // The client reads the end when no copy is open.
     assert_eq!(said(&mut primary, client).await?, "used");
 
     let (client, server) = UnixStream::pair()?;
@@ -95,17 +95,17 @@ async fn to_primary() -> TestResult {
     fork(&mut primary, "send sockets");
     for _ in 0..5 {
         let (message, handle) = passed(&mut primary).await?;
-        let passed = handle.ok_or("a socket comes with it")?;
+        let passed = handle.ok_or("a socket")?;
         let socket = primary.take_socket(passed).ok_or("it is there")?;
         assert!(primary.take_socket(passed).is_none());
         assert_eq!(message, used(socket.into(), passed.kind)?);
     }
-    // What it has read from the connections.
+    // The bytes that the worker has read from the connections.
     assert_eq!(message(&mut primary).await?, json!(["tcp", "unix"]));
     over(primary).await
 }
 
-/// What the worker says of a socket that it sends.
+/// The message that the worker sends with a socket.
 fn used(socket: Socket, kind: HandleType) -> Result<Value, Failed> {
     Ok(match (socket, kind) {
         (Socket::TcpStream(mut stream), HandleType::Socket) => {
@@ -131,7 +131,7 @@ async fn passed_on() -> TestResult {
     for _ in 0..3 {
         let client = connect(port)?;
         let (message, handle) = passed(&mut primary).await?;
-        let socket = handle.and_then(|passed| primary.take_socket(passed)).ok_or("a socket comes with it")?;
+        let socket = handle.and_then(|passed| primary.take_socket(passed)).ok_or("a socket")?;
         primary.send_with(other, &message, socket)?;
         assert_eq!(super::support::message(&mut primary).await?, json!([message, "TcpStream"]));
         assert_eq!(io::read_to_string(client)?, "used");
@@ -169,15 +169,14 @@ async fn not_sent() -> TestResult {
     assert_eq!(not_sent.error, SendError::Closed);
     let worker = fork(&mut primary, "use sockets");
     let reserved = json!({ "cmd": "NODE_RESERVED" });
-    let not_sent =
-        primary.send_with(worker, &reserved, not_sent.socket).err().ok_or("it is not to be said")?;
+    let not_sent = primary.send_with(worker, &reserved, not_sent.socket).err().ok_or("an error")?;
     assert_eq!(not_sent.error, SendError::Reserved);
     primary.send_with(worker, json!("a"), not_sent.socket)?;
     assert_eq!(said(&mut primary, client).await?, "used");
     over(primary).await
 }
 
-/// It is stopped before it can answer, and killed.
+/// The worker is stopped before its answer, and killed.
 async fn dead_worker() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "use sockets");

@@ -50,7 +50,7 @@ async fn program() -> Ended {
         "serve with axum" => serve_with_axum(worker).await,
         "serve an application" => serve_application(&worker).await,
         "listen at the first that can be bound" => listen_at_one_of(&worker).await,
-        "say what was said" => say_what_was_said(&worker).await,
+        "report input" => report_input(&worker).await,
         "serve everywhere" => serve_at(&worker, worker.listen_with(ListenOptions::default()).await?).await,
         "use sockets" => passing::use_all(&worker).await,
         "hoard, then use sockets" => passing::hoard(&worker).await,
@@ -60,11 +60,11 @@ async fn program() -> Ended {
         "send sockets back" => passing::send_back(&worker).await,
         "serve both" => scripted::both(&worker).await,
         "serve the script" => scripted::run(worker).await,
-        "serve, and hear" => tokio::try_join!(serve(worker.clone()), hear(worker)).map(drop),
+        "serve, and take events" => tokio::try_join!(serve(worker.clone()), hear(worker)).map(drop),
         "stop accepting" => stop_accepting(&worker).await,
         "never accept" => never_accept(worker).await,
         "hesitate, then serve" => hesitate(worker).await,
-        "say goodbye" => say_goodbye(worker).await,
+        "answer the disconnect" => answer_disconnect(worker).await,
         "echo all" => tokio::try_join!(echo_connections(&worker), echo(worker.clone())).map(drop),
         "stay" => stay(worker).await,
         "leave" => leave(worker).await,
@@ -105,7 +105,7 @@ async fn echo(worker: Worker) -> Ended {
     Ok(())
 }
 
-/// So little that the kernel has room for all of it: nothing else survives the exit.
+/// The kernel has room for all messages; nothing else survives the exit.
 fn count(worker: &Worker) -> Ended {
     for number in 0..100 {
         worker.send(json!(number))?;
@@ -118,13 +118,13 @@ async fn kill_yourself(worker: &Worker) -> Ended {
     std::future::pending().await
 }
 
-/// Leaves all but the first of its messages, and is told by a signal when it has more than are kept.
+/// Takes only the first message; a signal arrives when the inbox is full.
 async fn kill_yourself_full(worker: &Worker) -> Ended {
     let mut enough = signal(SignalKind::user_defined1())?;
     worker.send(json!("ready"))?;
     worker.next().await;
     enough.recv().await;
-    // Meanwhile the worker reads as much as it will.
+    // The driver reads until the inbox is full.
     for _ in 0..2000 {
         tokio::task::yield_now().await;
     }
@@ -149,7 +149,7 @@ pub(crate) async fn accept<T: Transport>(
     listener.accept().await?.ok_or_else(|| "the listener is closed".into())
 }
 
-/// Says which worker it is, and hangs up.
+/// Writes the id of the worker to each connection and closes it.
 async fn serve(worker: Worker) -> Ended {
     let listener = listen(&worker).await?;
     serve_at(&worker, listener).await
@@ -183,7 +183,7 @@ async fn serve_application(worker: &Worker) -> Ended {
     Ok(::cluster::serve(worker, listen(worker).await?, app).await?)
 }
 
-/// The first address is no machine's: it is kept for documents.
+/// The first address is reserved for documentation and fails.
 async fn listen_at_one_of(worker: &Worker) -> Ended {
     let taken: std::net::SocketAddr = env::var("ADDRESS")?.parse()?;
     let nowhere = "192.0.2.1:0".parse()?;
@@ -197,8 +197,8 @@ async fn listen_at_one_of(worker: &Worker) -> Ended {
     std::future::pending().await
 }
 
-/// Tells the primary what each client has said, and how that ended.
-async fn say_what_was_said(worker: &Worker) -> Ended {
+/// Sends the input of each client and the error at its end to the primary.
+async fn report_input(worker: &Worker) -> Ended {
     let mut listener = listen(worker).await?;
     loop {
         let (mut connection, mut said) = (accept(&mut listener).await?, Vec::new());
@@ -217,7 +217,7 @@ async fn never_accept(worker: Worker) -> Ended {
     std::future::pending().await
 }
 
-/// Begins to accept, stops, and has nothing more to do with it.
+/// Drops a pending `accept` and accepts no more.
 async fn stop_accepting(worker: &Worker) -> Ended {
     let mut listener = listen(worker).await?;
     tokio::select! {
@@ -245,8 +245,8 @@ async fn say_who(worker: &Worker, mut connection: Connection) -> Ended {
     Ok(connection.write_all(worker.id().to_string().as_bytes()).await?)
 }
 
-/// Holds one connection, and says on it what it hears last.
-async fn say_goodbye(worker: Worker) -> Ended {
+/// Holds one connection and answers the event `Disconnect` on it.
+async fn answer_disconnect(worker: Worker) -> Ended {
     let mut listener = listen(&worker).await?;
     let mut connection = accept(&mut listener).await?;
     connection.write_all(b"hello").await?;
@@ -272,7 +272,7 @@ async fn echo_connections(worker: &Worker) -> Ended {
     }
 }
 
-/// Serves its one connection to the end, whatever becomes of the primary.
+/// Serves one connection to the end, with or without a primary.
 async fn stay(worker: Worker) -> Ended {
     worker.keep_running();
     let mut listener = listen(&worker).await?;
@@ -336,7 +336,7 @@ async fn hoard(worker: Worker) -> Ended {
     tokio::try_join!(serve_at(&worker, listener), give_up).map(drop)
 }
 
-/// Asks for the next connection while it has one, and has a descriptor for one alone.
+/// Accepts while a connection is open, with a descriptor for one connection alone.
 async fn serve_with_one_descriptor(worker: Worker) -> Ended {
     let mut listener = listen(&worker).await?;
     let _hoard = FdExhaustion::except(1)?;
@@ -344,7 +344,7 @@ async fn serve_with_one_descriptor(worker: Worker) -> Ended {
     loop {
         let (worker, connection) = (worker.clone(), accept(&mut listener).await?);
         tokio::spawn(async move {
-            // Meanwhile it has tried to accept.
+            // Enough turns for a failed `accept`.
             for _ in 0..10 {
                 tokio::task::yield_now().await;
             }
@@ -359,7 +359,7 @@ async fn environment(worker: &Worker) -> Ended {
     std::future::pending().await
 }
 
-/// Leads a cluster of its own, and says how.
+/// Becomes a primary and reports the policy.
 async fn lead(worker: &Worker) -> Ended {
     let primary = Primary::new(Settings::default())?;
     worker.send(json!(format!("{:?}", primary.settings().policy)))?;

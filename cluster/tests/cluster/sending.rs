@@ -1,4 +1,4 @@
-//! What was accepted arrives: both sides send more than fits, and a process ends in every way while its peer is busy.
+//! Accepted messages arrive: both sides send more than fits, and a process ends in every way while the peer is busy.
 
 use std::io;
 use std::net::TcpListener;
@@ -19,7 +19,7 @@ use super::support::{
     TestResult, asynchronous, connect, fork, message, output, port, primary, primary_of, rest, until,
 };
 
-/// Each way is tried so often: what is lost is not lost every time.
+/// The number of runs of each case: a loss does not happen in every run.
 const TIMES: usize = 5;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -49,7 +49,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ends.chain(floods).chain(others).collect()
 }
 
-/// Forks a worker and waits, without reading, until it is about to end.
+/// Forks a worker and waits without reading until the worker is about to end.
 fn meet(primary: &mut Primary, program: &str, how: &str, what: &str) -> io::Result<::cluster::WorkerId> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?.to_string();
@@ -81,7 +81,7 @@ fn send_all(primary: &mut Primary, worker: ::cluster::WorkerId) -> TestResult {
     Ok(())
 }
 
-/// A worker that counts what was sent to it, and the listener to which it connects to report the count.
+/// A worker that counts its messages, and the listener to which the worker reports the count.
 fn sent_to_a_counting_worker() -> Result<(TcpListener, Primary, ::cluster::WorkerId), libtest_mimic::Failed> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut primary = primary()?;
@@ -138,7 +138,7 @@ async fn exit_under_node() -> TestResult {
     Ok(())
 }
 
-/// A primary in a process of its own, which returns from `main`.
+/// A primary in another process, which returns from `main`.
 async fn primary_returns() -> TestResult {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut primary = primary()?;
@@ -312,7 +312,7 @@ async fn lost() -> TestResult {
     Ok(())
 }
 
-/// Messages of the cluster itself are not counted.
+/// Messages of the cluster are not counted.
 async fn no_loss() -> TestResult {
     for _ in 0..TIMES {
         let mut primary = primary()?;

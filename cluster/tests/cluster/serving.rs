@@ -1,4 +1,4 @@
-//! Workers that serve: who gets a connection, and what becomes of it when its worker does not take it.
+//! Workers that serve: the distribution of connections, and connections that a worker does not accept.
 
 use ::cluster::{Errno, Event, ExitStatus, Primary, SchedulingPolicy, Settings, Signal, WorkerInfo};
 use libtest_mimic::Trial;
@@ -18,7 +18,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         asynchronous("connections_alternate_between_workers", round_robin),
         asynchronous("unacknowledged_connection_is_requeued", || redistributed("never accept")),
-        asynchronous("who_stops_accepting_takes_nothing", || redistributed("stop accepting")),
+        asynchronous("stopped_accept_takes_nothing", || redistributed("stop accepting")),
         asynchronous("dropped_accept_loses_nothing", hesitation),
         asynchronous("reset_client_is_reported", broken_off),
         asynchronous("axum_skips_reset_client", passed_over),
@@ -42,7 +42,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 async fn round_robin() -> TestResult {
     let mut primary = primary()?;
-    let workers = [fork(&mut primary, "serve"), fork(&mut primary, "serve, and hear")];
+    let workers = [fork(&mut primary, "serve"), fork(&mut primary, "serve, and take events")];
     let first = port(&mut primary).await?;
     assert_eq!(port(&mut primary).await?, first);
     let mut who = Vec::new();
@@ -64,7 +64,7 @@ async fn redistributed(program: &str) -> TestResult {
     let idle = fork(&mut primary, program);
     let port_number = port(&mut primary).await?;
     let client = connect(port_number)?;
-    // It has the connection and does not take it: the next goes to nobody else before there is anybody else.
+    // The worker has the connection and does not accept it; the next one waits for another worker.
     let other = fork(&mut primary, "serve");
     assert_eq!(port(&mut primary).await?, port_number);
     let second = said(&mut primary, connect(port_number)?).await?;
@@ -88,17 +88,17 @@ async fn hesitation() -> TestResult {
 
 async fn broken_off() -> TestResult {
     let mut primary = primary()?;
-    fork(&mut primary, "say what was said");
+    fork(&mut primary, "report input");
     let port = port(&mut primary).await?;
     for _ in 0..5 {
         break_off(connect(port)?)?;
-        assert_eq!(message(&mut primary).await?, json!(["anybody there?", "ConnectionReset"]));
+        assert_eq!(message(&mut primary).await?, json!(["a request", "ConnectionReset"]));
     }
     primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
-/// A server of HTTP has nobody to answer, and axum asks where a connection comes from.
+/// A reset connection has no client address for axum, and no client to answer.
 async fn passed_over() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "serve with axum");
@@ -111,9 +111,9 @@ async fn passed_over() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// Before it is accepted: the primary has no turn meanwhile.
+/// Resets a client before its connection is accepted: the primary does not run meanwhile.
 fn break_off(client: TcpStream) -> io::Result<()> {
-    (&client).write_all(b"anybody there?")?;
+    (&client).write_all(b"a request")?;
     SockRef::from(&client).set_linger(Some(Duration::ZERO))?;
     drop(client);
     Ok(())
@@ -145,7 +145,7 @@ async fn port_in_use() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// As tokio's `bind`: an address that cannot be bound is passed over, and the last error is the one that is returned.
+/// As tokio's `bind`: a failed address is skipped, and the last error is returned.
 async fn tries_each_address() -> TestResult {
     let taken = TcpListener::bind("127.0.0.1:0")?;
     let address = taken.local_addr()?.to_string();
@@ -161,7 +161,7 @@ async fn tries_each_address() -> TestResult {
     Ok(())
 }
 
-/// A handler extracts it by `ConnectInfo`.
+/// A handler extracts the address by `ConnectInfo`.
 async fn client_address() -> TestResult {
     let mut primary = primary()?;
     fork(&mut primary, "serve an application");
@@ -232,7 +232,7 @@ async fn drains() -> TestResult {
     let worker = fork(&mut primary, "leave");
     let client = connect(port(&mut primary).await?)?;
     assert_eq!(message(&mut primary).await?, json!({ "leaving": true }));
-    // It waits for its connection.
+    // The worker waits for its connection.
     assert_eq!(primary.worker(worker).map(WorkerInfo::is_connected), Some(true));
     client.shutdown(Shutdown::Write)?;
     assert_eq!(message(&mut primary).await?, json!({ "accept": "None" }));
@@ -242,7 +242,7 @@ async fn drains() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// With `keep_listening`, too: no worker would serve them. A worker still has a connection meanwhile.
+/// With and without `keep_listening`, while a worker still has a connection: no worker would serve later clients.
 async fn refuses_later_clients() -> TestResult {
     for keep_listening in [false, true] {
         let mut primary = Primary::new(Settings { keep_listening, ..Settings::default() })?;
@@ -267,7 +267,7 @@ async fn refuses_later_clients() -> TestResult {
     Ok(())
 }
 
-/// As in the callback of Node's `listen`: what the program does at once comes before what was to follow.
+/// As in the callback of Node's `listen`: a command of the program at once precedes the report of the listener.
 async fn leaves_at_once() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "leave when listening");
@@ -283,7 +283,7 @@ async fn leaves_at_once() -> TestResult {
 
 async fn many_threads() -> TestResult {
     let mut primary = primary()?;
-    let env = [("PROGRAM", "serve, and hear"), ("THREADS", "2")];
+    let env = [("PROGRAM", "serve, and take events"), ("THREADS", "2")];
     let names = [primary.fork_with_env(env)?, primary.fork_with_env(env)?].map(|worker| worker.to_string());
     let first = port(&mut primary).await?;
     assert_eq!(port(&mut primary).await?, first);
@@ -351,13 +351,13 @@ async fn one_descriptor() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// The worker accepts by itself, has nothing left to do it with, and gives its hoard up when it is told to.
+/// The worker accepts from its own socket, has no free descriptor, and frees descriptors at a message.
 async fn starved_worker() -> TestResult {
     let mut primary = sharing()?;
     let worker = fork(&mut primary, "hoard, then serve");
     assert_eq!(message(&mut primary).await?, json!("hoarding"));
     let client = connect(port(&mut primary).await?)?;
-    // Two turns there and back: meanwhile it has tried to accept.
+    // Two round trips: enough for a failed `accept`.
     for turn in 0..2 {
         primary.send(worker, json!(turn))?;
         assert_eq!(message(&mut primary).await?, json!(turn));

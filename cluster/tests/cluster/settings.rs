@@ -1,4 +1,4 @@
-//! What a worker is started with: arguments, descriptors, a user; and what cannot be started.
+//! The start of a worker: arguments, descriptors, a user; and failed starts.
 
 use std::io::{Read, Seek};
 use std::os::fd::AsRawFd;
@@ -14,16 +14,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::support::{FdExhaustion, TestResult, asynchronous, fork, message, primary, rest, until};
 
-/// Nobody's, and somebody else's.
-const NOBODY: u32 = 65_534;
-const SOMEBODY: u32 = 1_234;
+/// The user `nobody`, and an arbitrary user.
+const NOBODY_USER: u32 = 65_534;
+const OTHER_USER: u32 = 1_234;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         asynchronous("silent_worker_writes_to_pipes", silent),
         asynchronous("unread_output_is_kept", unread_output),
         asynchronous("pipe_carries_both_directions", extra_pipe),
-        asynchronous("pipes_outlive_their_worker", pipes_nobody_took),
+        asynchronous("pipes_outlive_their_worker", untaken_pipes),
         asynchronous("channel_may_be_another_descriptor", channel_elsewhere),
         asynchronous("primary_descriptor_is_inherited_by_number", given_descriptor),
         asynchronous("missing_descriptor_is_an_error", missing_descriptor),
@@ -48,7 +48,7 @@ fn shell(script: &str, command: SpawnOptions) -> Result<Primary, Failed> {
     Ok(Primary::new(Settings { spawn: command, ..Settings::default() })?)
 }
 
-/// All that comes from a pipe.
+/// Reads a pipe to the end.
 async fn text(mut pipe: Pipe) -> Result<String, Failed> {
     let mut text = String::new();
     pipe.read_to_string(&mut text).await?;
@@ -77,8 +77,8 @@ async fn silent() -> TestResult {
     Ok(())
 }
 
-/// A worker that writes five thousand lines, one by one, exits though its pipe is not read; all of it is there afterwards.
-/// With a smaller bound it ends when its pipe is read.
+/// A worker that writes five thousand lines to an unread pipe exits, and every line can be read afterwards.
+/// With a smaller bound the worker exits when the pipe is read.
 async fn unread_output() -> TestResult {
     const LINES: usize = 5_000;
     let script = format!("i=0; while [ $i -lt {LINES} ]; do echo $i; i=$((i+1)); done; exit 3");
@@ -117,8 +117,8 @@ async fn extra_pipe() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// What it wrote can be read after its end; what nobody takes is closed when it is forgotten.
-async fn pipes_nobody_took() -> TestResult {
+/// Output can be read after the exit; an untaken pipe is closed when the worker is forgotten.
+async fn untaken_pipes() -> TestResult {
     let mut primary = shell("echo hello; exit 3", SpawnOptions::new().silent(true))?;
     let worker = primary.fork()?;
     until(&mut primary, |event| *event == exit(worker, 3)).await?;
@@ -169,7 +169,7 @@ async fn missing_descriptor() -> TestResult {
     not_started(&mut primary, worker, Errno::EBADF).await
 }
 
-/// The error of a worker that was not started is all there is of it.
+/// A failed start has an error and no worker.
 async fn not_started(primary: &mut Primary, worker: WorkerId, errno: Errno) -> TestResult {
     let program = primary.settings().spawn.get_exec().cloned();
     let seen = rest(primary).await?;
@@ -222,19 +222,19 @@ async fn user() -> TestResult {
         return Ok(());
     }
     let mut primary =
-        shell("id -u; id -g; id -G", SpawnOptions::new().uid(NOBODY).gid(SOMEBODY).silent(true))?;
+        shell("id -u; id -g; id -G", SpawnOptions::new().uid(NOBODY_USER).gid(OTHER_USER).silent(true))?;
     let worker = primary.fork()?;
     let output = primary.stdio(worker).remove(&1).ok_or("there is a pipe")?;
-    assert_eq!(text(output).await?, format!("{NOBODY}\n{SOMEBODY}\n{SOMEBODY}\n"));
+    assert_eq!(text(output).await?, format!("{NOBODY_USER}\n{OTHER_USER}\n{OTHER_USER}\n"));
     rest(&mut primary).await.map(drop)
 }
 
 async fn forbidden_user() -> TestResult {
-    for command in [SpawnOptions::new().uid(SOMEBODY), SpawnOptions::new().gid(SOMEBODY)] {
+    for command in [SpawnOptions::new().uid(OTHER_USER), SpawnOptions::new().gid(OTHER_USER)] {
         let mut primary = shell("exit 1", command)?;
         let root = geteuid();
         if root.is_root() {
-            seteuid(Uid::from_raw(NOBODY))?;
+            seteuid(Uid::from_raw(NOBODY_USER))?;
         }
         let worker = primary.fork();
         seteuid(root)?;
@@ -243,7 +243,7 @@ async fn forbidden_user() -> TestResult {
     Ok(())
 }
 
-/// Whatever number its channel was to have: the failure is told on a descriptor, too.
+/// For any number of the channel: the new process reports the failure through a descriptor of its own.
 async fn missing_program() -> TestResult {
     for number in 3..40 {
         let mut stdio = vec![Stdio::Ignore; number];
@@ -256,7 +256,7 @@ async fn missing_program() -> TestResult {
     Ok(())
 }
 
-/// With every number of descriptors that is too small.
+/// Forks with every number of free descriptors that is too small.
 async fn no_descriptors() -> TestResult {
     for free in 0.. {
         let mut primary = shell("exit 5", SpawnOptions::new().silent(true))?;
@@ -340,7 +340,7 @@ async fn node_options() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// What failed, with which value, the number by name, and advice that fits it.
+/// The text has the failed call, the value, the name of the error and advice.
 async fn start_errors() -> TestResult {
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("file");

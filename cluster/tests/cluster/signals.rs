@@ -1,4 +1,4 @@
-//! Signals that a terminal or a service manager sends to every process: their meaning is the primary's where that is asked.
+//! Signals that a terminal or a service manager sends to every process: by a setting, only the primary reacts.
 
 use ::cluster::{Event, ExitStatus, Primary, Signal, SpawnOptions, WorkerId, WorkerInfo};
 use libtest_mimic::{Failed, Trial};
@@ -40,7 +40,7 @@ fn pid(primary: &Primary, worker: WorkerId) -> Result<Pid, Failed> {
     Ok(Pid::from_raw(pid.try_into()?))
 }
 
-/// Sends all of them, and a message: its answer. The kernel delivers a signal before the process returns to its program.
+/// Sends the three signals and a message, and returns the answer. The kernel delivers a signal before the process runs again.
 async fn answer(primary: &mut Primary, worker: WorkerId) -> Result<Value, Failed> {
     for signal in GROUP {
         kill(pid(primary, worker)?, signal)?;
@@ -68,7 +68,7 @@ fn ignores_none(mask: &str) -> TestResult {
 async fn by_setting() -> TestResult {
     let mut primary = primary()?;
     primary.setup(ignoring());
-    // Before it runs: it ignores them from its first instruction.
+    // Sent before the program runs: the signals are ignored from its first instruction.
     let worker = fork(&mut primary, "echo");
     assert_eq!(answer(&mut primary, worker).await?, json!("still there?"));
     primary.kill(worker, Signal::SIGTERM);
@@ -76,7 +76,7 @@ async fn by_setting() -> TestResult {
     disconnected(&mut primary, worker).await
 }
 
-/// And what the worker starts does not inherit it.
+/// A child of the worker does not inherit the action.
 async fn by_worker() -> TestResult {
     for setup in [SpawnOptions::new(), ignoring()] {
         let mut primary = primary()?;
@@ -109,7 +109,7 @@ async fn any_program() -> TestResult {
     Ok(())
 }
 
-/// A Node worker's environment is as it would be, so that the programs it starts are unaffected.
+/// The environment of a Node worker is unchanged, so that its children are unaffected.
 async fn node() -> TestResult {
     let script = super::node::script(NODE)?;
     let path = script.to_string_lossy().into_owned();

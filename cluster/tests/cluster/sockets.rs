@@ -1,4 +1,4 @@
-//! What a worker can listen on besides a TCP address: paths, datagrams, descriptors of the primary, sockets of its own.
+//! Listening without a TCP address: paths, datagrams, descriptors of the primary, exclusive sockets.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -47,7 +47,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A primary, and workers that serve this.
+/// A primary of workers that serve `listen`.
 fn serving(policy: SchedulingPolicy, workers: usize, listen: &Value) -> Result<Primary, Failed> {
     let mut primary = Primary::new(Settings { policy, ..Settings::default() })?;
     for _ in 0..workers {
@@ -63,7 +63,7 @@ fn fork(primary: &mut Primary, listen: &Value) -> Result<WorkerId, Failed> {
 /// Where the next worker listens, or why not.
 async fn told(primary: &mut Primary) -> Result<String, Failed> {
     let told = message(primary).await?;
-    Ok(told.as_str().ok_or("a worker says where it listens")?.to_owned())
+    Ok(told.as_str().ok_or("an address")?.to_owned())
 }
 
 async fn port(primary: &mut Primary) -> Result<u16, Failed> {
@@ -72,7 +72,7 @@ async fn port(primary: &mut Primary) -> Result<u16, Failed> {
     Ok(port.parse()?)
 }
 
-/// A server that could not listen: its error begins so.
+/// Asserts that `listen` fails with an error that begins with `why`.
 async fn refused(primary: &mut Primary, listen: Value, why: &str) -> TestResult {
     fork(primary, &listen)?;
     let said = told(primary).await?;
@@ -94,7 +94,7 @@ fn place(name: &str) -> io::Result<(TempDir, PathBuf)> {
     Ok((directory, path))
 }
 
-/// What a server at a path says to a client.
+/// The answer of a server at a path.
 async fn said_at(primary: &mut Primary, path: &Path) -> Result<String, Failed> {
     let client = UnixStream::connect(path)?;
     client.set_read_timeout(Some(TIMEOUT))?;
@@ -115,7 +115,7 @@ async fn serves_a_path(policy: SchedulingPolicy) -> TestResult {
     }
     primary.disconnect_all();
     rest(&mut primary).await?;
-    // It goes with the last worker, not with the primary.
+    // The path is removed with the last worker, not with the primary.
     assert!(!path.exists());
     fork(&mut primary, &json!({ "path": path }))?;
     told(&mut primary).await?;
@@ -143,7 +143,7 @@ async fn long_path() -> TestResult {
         for _ in 0..2 {
             assert_eq!(Some(told(&mut primary).await?.as_str()), deep.join("s").to_str());
         }
-        // A client has the same trouble with it.
+        // A client cannot use the long path either.
         let there = File::open(&deep)?;
         let short = format!("/proc/self/fd/{}/s", there.as_raw_fd());
         let who = said_at(&mut primary, Path::new(&short)).await?;
@@ -204,14 +204,14 @@ async fn bad_paths() -> TestResult {
     Ok(())
 }
 
-/// A client that does not wait for ever.
+/// A client with a bound for reads.
 fn datagram_client(host: &str) -> io::Result<UdpSocket> {
     let client = UdpSocket::bind((host, 0))?;
     client.set_read_timeout(Some(TIMEOUT))?;
     Ok(client)
 }
 
-/// What is answered to a datagram, while the primary goes on.
+/// The answer to a datagram, while the primary runs.
 async fn answered(primary: &mut Primary, client: &UdpSocket, text: &str) -> Result<String, Failed> {
     client.send(text.as_bytes())?;
     let client = client.try_clone()?;
@@ -246,7 +246,7 @@ async fn last_datagram() -> TestResult {
     port(&mut primary).await?;
     primary.disconnect_all();
     let seen = rest(&mut primary).await?;
-    // It ends itself, with what it got instead of a datagram.
+    // The worker exits with a code for the error that it got instead of a datagram.
     assert!(seen.contains(&Event::Exit {
         worker: WorkerId(1),
         status: ExitStatus::Code(NOT_CONNECTED),
@@ -255,7 +255,7 @@ async fn last_datagram() -> TestResult {
     Ok(())
 }
 
-/// How a worker ends that could not receive because it was leaving.
+/// The exit code of a worker that could not receive after a disconnect.
 pub(crate) const NOT_CONNECTED: i32 = 9;
 
 async fn busy_udp_port() -> TestResult {
@@ -280,7 +280,7 @@ async fn exclusive() -> TestResult {
     let mut who = [said(&mut primary, connect(first)?).await?, said(&mut primary, connect(second)?).await?];
     who.sort();
     assert_eq!(who, ["1".to_owned(), "2".to_owned()]);
-    // It neither ends them nor lets them end: they are told by a signal.
+    // The primary neither kills the workers nor disconnects them; a signal ends them.
     primary.disconnect_all();
     let both =
         |seen: &[Event]| seen.iter().filter(|event| matches!(event, Event::Disconnect { .. })).count() == 2;
@@ -302,7 +302,7 @@ async fn exclusive_path() -> TestResult {
     fork(&mut primary, &json!({ "path": path, "exclusive": true, "one": true }))?;
     told(&mut primary).await?;
     let client = UnixStream::connect(&path)?;
-    // It has closed its server, and its client before.
+    // The worker has closed its connection and its server.
     assert_eq!(told(&mut primary).await?, "closed");
     assert_eq!((path.exists(), io::read_to_string(client)?), (false, "1".to_owned()));
     over(primary).await
@@ -393,7 +393,7 @@ async fn bad_descriptors() -> TestResult {
     Ok(())
 }
 
-/// A relative path in a directory that was removed is no failure of resolving.
+/// A relative path in a removed directory has a fitting error.
 async fn removed_directory() -> TestResult {
     let directory = tempfile::tempdir()?;
     let inner = directory.path().join("inner");
@@ -479,7 +479,7 @@ async fn full_worker() -> TestResult {
     let mut first = connect(port)?;
     assert_eq!(message(&mut primary).await?, json!("held"));
     let mut second = connect(port)?;
-    // It goes to nobody while there is nobody else.
+    // The connection waits while there is no other worker.
     fork(&mut primary, &listen(1))?;
     told(&mut primary).await?;
     assert_eq!(message(&mut primary).await?, json!("held"));

@@ -1,4 +1,4 @@
-//! By what path a worker is started, and what its primary learns of its end whatever started the primary.
+//! The path by which a worker is started, and its exit status, independent of the program that has started the primary.
 
 use std::fs;
 use std::io;
@@ -29,7 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// This very program in a directory of its own.
+/// A copy of this program in another directory.
 fn copy() -> io::Result<(TempDir, PathBuf)> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("program");
@@ -38,7 +38,7 @@ fn copy() -> io::Result<(TempDir, PathBuf)> {
     Ok((directory, path))
 }
 
-/// Another program at this path, as a deployment puts it there.
+/// Replaces the program at this path, as a deployment does.
 fn replace(path: &Path) -> io::Result<()> {
     let new = path.with_extension("new");
     write(&new)?;
@@ -67,7 +67,7 @@ async fn over(mut primary: Primary) -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// Through everything that a deployment does to the file.
+/// Workers start while a deployment removes and replaces the file.
 async fn replaced() -> TestResult {
     let (_directory, path) = copy()?;
     let mut primary = primary_of(&path.to_string_lossy(), &[])?;
@@ -120,7 +120,7 @@ async fn from_removed_directory() -> TestResult {
     let (directory, path) = copy()?;
     let inner = directory.path().join("inner");
     fs::create_dir(&inner)?;
-    // A relative name, too, is one of the start.
+    // A relative name is resolved at the start, too.
     for program in [path.to_string_lossy().into_owned(), "../program".into()] {
         let _ = fs::create_dir(&inner);
         let mut primary = primary_of(&program, &[])?;
@@ -142,7 +142,7 @@ fn has_namespaces() -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// Its variables are removed there, too: what it starts is no worker of ours.
+/// The variables are removed in this case, too: children are no workers.
 async fn without_proc() -> TestResult {
     let (_directory, path) = copy()?;
     let mut primary = primary_of("unshare", &["--mount", "sh", "-c", WITHOUT_PROC, &path.to_string_lossy()])?;
@@ -154,7 +154,7 @@ async fn without_proc() -> TestResult {
     over(primary).await
 }
 
-/// As a program that has no interest in its children starts another one.
+/// Starts a program with SIGCHLD ignored.
 async fn ignored_sigchld() -> TestResult {
     let own = env::current_exe()?;
     let mut primary = primary_of("/bin/sh", &["-c", "trap '' CHLD; exec \"$0\"", &own.to_string_lossy()])?;

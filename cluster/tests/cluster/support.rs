@@ -1,4 +1,4 @@
-//! What the tests share: a primary under a deadline, clients, and the count of what is open.
+//! Shared parts of the tests: a primary under a deadline, clients, and the count of open descriptors.
 
 use std::future::Future;
 use std::net::TcpStream;
@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
-/// Nothing here takes so long: whoever waits longer waits for ever.
+/// The bound of each wait.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(crate) type TestResult = Result<(), Failed>;
 
-/// A test that leaves nothing open.
+/// A test that fails if descriptors or children remain.
 pub(crate) fn trial(name: &str, test: impl FnOnce() -> TestResult + Send + 'static) -> Trial {
     Trial::test(name, move || {
         let before = open();
@@ -39,7 +39,7 @@ where
     trial(name, move || runtime()?.block_on(test()))
 }
 
-/// With as many threads as the variable THREADS says, or one.
+/// A runtime with the number of threads in the variable THREADS, or one.
 pub(crate) fn runtime() -> io::Result<Runtime> {
     let threads = env::var("THREADS").ok().and_then(|threads| threads.parse().ok());
     if let Some(threads) = threads {
@@ -48,7 +48,7 @@ pub(crate) fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }
 
-/// This process's descriptors, by what they are, and its children.
+/// The descriptors of this process by name, and the children.
 fn open() -> (Vec<String>, Vec<u32>) {
     let links = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
     let mut descriptors: Vec<String> = links
@@ -66,16 +66,16 @@ pub(crate) fn children() -> Vec<u32> {
     processes.filter_map(|entry| child_of(&own, &entry.file_name().to_string_lossy())).collect()
 }
 
-/// The process's number, if its parent is that one.
+/// The process id, if `parent` is its parent.
 fn child_of(parent: &str, process: &str) -> Option<u32> {
     let number = process.parse().ok()?;
     let status = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // Behind the name, which may contain anything: the state, and the parent.
+    // After the name, which may contain any text: the state and the parent.
     let (_, rest) = status.rsplit_once(") ")?;
     (rest.split(' ').nth(1) == Some(parent)).then_some(number)
 }
 
-/// What a program that this process starts inherits: the variables of a role, and the number of descriptors.
+/// What a child inherits: the variables of a role, and the number of descriptors.
 pub(crate) fn inherited() -> io::Result<Value> {
     let role = ["NODE_UNIQUE_ID=", "NODE_CHANNEL_FD=", "NODE_CHANNEL_SERIALIZATION_MODE="];
     let variables = output(&mut process::Command::new("env"))?;
@@ -89,12 +89,12 @@ pub(crate) fn output(command: &mut process::Command) -> io::Result<String> {
     String::from_utf8(command.output()?.stdout).map_err(io::Error::other)
 }
 
-/// A primary whose workers run one of the programs in `programs`.
+/// A primary for the programs in `programs`.
 pub(crate) fn primary() -> Result<Primary, Failed> {
     Ok(Primary::new(Settings::default())?)
 }
 
-/// A primary whose workers run another program.
+/// A primary for another program.
 pub(crate) fn primary_of(exec: &str, args: &[&str]) -> Result<Primary, Failed> {
     let command = SpawnOptions::new().exec(exec).args(args.iter().copied());
     Ok(Primary::new(Settings { spawn: command, ..Settings::default() })?)
@@ -110,7 +110,7 @@ pub(crate) fn fork_at(primary: &mut Primary, program: &str, address: &str) -> Wo
     primary.fork_with_env([("PROGRAM", program), ("ADDRESS", address)]).expect("what can be")
 }
 
-/// Everything that happens, up to the first event that is wanted.
+/// The events up to the first that is wanted.
 pub(crate) async fn until(
     primary: &mut Primary,
     mut wanted: impl FnMut(&Event) -> bool,
@@ -119,8 +119,8 @@ pub(crate) async fn until(
     loop {
         match timeout(TIMEOUT, primary.next()).await {
             Ok(Some(event)) => seen.push(event),
-            Ok(None) => return Err(format!("nothing happens any more, after {seen:?}").into()),
-            Err(_) => return Err(format!("nothing happened for long, after {seen:?}").into()),
+            Ok(None) => return Err(format!("no more events after {seen:?}").into()),
+            Err(_) => return Err(format!("no event in time after {seen:?}").into()),
         }
         if seen.last().is_some_and(&mut wanted) {
             return Ok(seen);
@@ -128,7 +128,7 @@ pub(crate) async fn until(
     }
 }
 
-/// The port of the next worker that listens.
+/// The port of the next `Listening`.
 pub(crate) async fn port(primary: &mut Primary) -> Result<u16, Failed> {
     match until(primary, |event| matches!(event, Event::Listening { .. })).await?.pop() {
         Some(Event::Listening { address, .. }) => Ok(u16::try_from(address.port)?),
@@ -144,7 +144,7 @@ pub(crate) async fn message(primary: &mut Primary) -> Result<Value, Failed> {
     }
 }
 
-/// Everything that happens until all is over.
+/// The remaining events.
 pub(crate) async fn rest(primary: &mut Primary) -> Result<Vec<Event>, Failed> {
     let mut seen = Vec::new();
     while let Some(event) =
@@ -155,14 +155,14 @@ pub(crate) async fn rest(primary: &mut Primary) -> Result<Vec<Event>, Failed> {
     Ok(seen)
 }
 
-/// A client whose reads do not wait for ever.
+/// A client with a bound for reads.
 pub(crate) fn connect(port: u16) -> io::Result<TcpStream> {
     let client = TcpStream::connect(("127.0.0.1", port))?;
     client.set_read_timeout(Some(TIMEOUT))?;
     Ok(client)
 }
 
-/// What a server says to a client until it closes, while the primary goes on.
+/// The answer of a server until the close, while the primary runs.
 pub(crate) async fn said(
     primary: &mut Primary,
     client: impl io::Read + Send + 'static,
@@ -179,7 +179,7 @@ pub(crate) async fn said(
     }
 }
 
-/// All the descriptors that this process may have.
+/// Holds all free descriptors of this process.
 pub(crate) struct FdExhaustion {
     limit: (rlim_t, rlim_t),
     _descriptors: Vec<fs::File>,
@@ -190,10 +190,10 @@ impl FdExhaustion {
         FdExhaustion::except(0)
     }
 
-    /// All but so many.
+    /// Leaves `free` descriptors.
     pub(crate) fn except(free: usize) -> io::Result<Self> {
         let limit = getrlimit(Resource::RLIMIT_NOFILE)?;
-        // Enough for what is open, and not too many to open.
+        // More than the open descriptors, and few enough to open all.
         setrlimit(Resource::RLIMIT_NOFILE, 100, limit.1)?;
         let mut descriptors: Vec<_> = iter::from_fn(|| fs::File::open("/dev/null").ok()).collect();
         descriptors.truncate(descriptors.len().saturating_sub(free));

@@ -1,5 +1,4 @@
-//! Link-local addresses, which have a zone: at an interface in a network namespace of the test's own.
-//! Where no such namespace can be made, these tests are ignored.
+//! Link-local addresses, which have a zone, at an interface in a new network namespace. Ignored where no namespace can be made.
 
 use std::ffi::OsStr;
 use std::net::{Ipv6Addr, SocketAddrV6, TcpStream};
@@ -17,13 +16,13 @@ use super::support::{TestResult, message, rest, runtime, said, trial, until};
 
 /// A link-local address of the namespace.
 const HOST: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
-/// The interface that has it.
+/// The interface of the address.
 const ZONE: &str = "veth-a";
 const ADDRESS: &str = "fe80::1%veth-a";
 
 const POLICIES: [SchedulingPolicy; 2] = [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared];
 
-/// Reports where it listens.
+/// Reports the address of the server.
 const NODE_WORKER: &str = "
     const server = require('net').createServer((connection) => connection.end('node'));
     server.listen({ port: 0, host: process.argv[2] }, () => process.send(server.address().address));
@@ -70,7 +69,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Runs a test in a thread with a network of its own.
+/// Runs a test in a thread with a new network.
 fn in_namespace(test: fn() -> TestResult) -> TestResult {
     let thread = thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET)?;
@@ -79,7 +78,7 @@ fn in_namespace(test: fn() -> TestResult) -> TestResult {
             "link add veth-a type veth peer name veth-b",
             "link set veth-a up",
             "link set veth-b up",
-            // Without the wait for other hosts that have the address.
+            // `nodad`: no wait for other hosts with the address.
             "address add fe80::1/64 dev veth-a nodad",
         ] {
             let output = Command::new("ip").args(arguments.split(' ')).output()?;
@@ -98,7 +97,7 @@ fn serving(policy: SchedulingPolicy, listen: &Value) -> Result<Primary, Failed> 
     Ok(primary)
 }
 
-/// A Rust worker's own address has the number of the zone; its primary reports the name.
+/// The address in a Rust worker has the number of the zone; the primary reports the name.
 async fn our_worker() -> TestResult {
     for policy in POLICIES {
         for zone in [ZONE.to_owned(), if_nametoindex(ZONE)?.to_string()] {
@@ -115,7 +114,7 @@ async fn our_worker() -> TestResult {
     Ok(())
 }
 
-/// Where a worker listens: the host and the port that its primary reports, and what it reports itself, in either order.
+/// The host and the port in `Listening`, and the address in the message of the worker, in either order.
 async fn addresses(primary: &mut Primary) -> Result<(Option<String>, u16, Value), Failed> {
     let (mut reported, mut own) = (None, None);
     loop {

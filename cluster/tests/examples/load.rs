@@ -1,5 +1,5 @@
-//! Clients that keep their connections alive and send one request after another; each counts what it was answered. They repeat
-//! nothing: a request that gets no whole answer has failed.
+//! Clients with keep-alive connections that send requests in turn and count the answers. No request is repeated: a request without a
+//! whole answer has failed.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,16 +8,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// What clients have seen.
+/// The counts of clients.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tally {
-    /// Requests that were answered.
+    /// Answered requests.
     pub(crate) answered: u64,
-    /// Requests without a whole answer on a connection that had answered before.
+    /// Requests without a whole answer on a connection with earlier answers.
     pub(crate) broken: u64,
     /// Requests without a whole answer on a new connection.
     pub(crate) unserved: u64,
-    /// Connections that were refused.
+    /// Refused connections.
     pub(crate) refused: u64,
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// So many clients of each of these ports.
+    /// Starts `count` clients for each port.
     pub(crate) fn start(clients: usize, ports: &[u16]) -> Self {
         let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let client = |port: u16| {
@@ -54,7 +54,7 @@ impl Load {
         }
     }
 
-    /// Every client finishes its request; what all of them have seen.
+    /// Waits until every client has finished its request, and returns the sum of the counts.
     pub(crate) fn stop(self) -> Tally {
         self.stop.store(true, Ordering::Relaxed);
         let mut sum = Tally::default();

@@ -19,7 +19,7 @@ fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Waits for so many lines with these words.
+/// Waits for `count` lines with these words.
 fn lines(example: &mut Example, count: usize, words: &str) -> Tested {
     let mut found = 0;
     while found < count {
@@ -33,7 +33,7 @@ fn nothing_failed(tally: Tally) {
     assert!(tally.answered > 0, "{tally:?}");
 }
 
-/// The process of the worker that answers.
+/// The process id in the answer of a worker.
 fn process(port: u16) -> Result<Pid, Box<dyn std::error::Error>> {
     let answer = request(port)?;
     Ok(Pid::from_raw(answer.trim_end().rsplit(' ').next().ok_or("no number")?.parse()?))
@@ -84,7 +84,7 @@ fn http_replaces_disconnecting_workers() -> Tested {
     example.rest().map(drop)
 }
 
-/// As a service manager does: the workers get the signal, too. What a client has begun on an open connection is answered.
+/// As a service manager does, workers get the signal, too. Requests on open connections are answered.
 #[test]
 fn http_group_signal_breaks_no_request() -> Tested {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
@@ -109,7 +109,7 @@ fn replace_by_text(path: &Path, text: &str) -> Tested {
     Ok(fs::write(path, text)?)
 }
 
-/// A new worker waits at a pipe forever, or dies; the workers that serve stay, and the next reload is as good as any.
+/// A new worker blocks forever or dies: the present workers keep serving, and the next reload succeeds.
 #[test]
 fn http_survives_failed_reloads() -> Tested {
     let directory = tempfile::tempdir()?;
@@ -138,7 +138,7 @@ fn http_survives_failed_reloads() -> Tested {
     example.rest().map(drop)
 }
 
-/// A new worker listens at the first address and hangs before the second: that is not yet ready.
+/// A new worker that listens at the first address and hangs before the second is not ready.
 #[test]
 fn http_successor_listens_everywhere_first() -> Tested {
     let directory = tempfile::tempdir()?;
@@ -208,7 +208,7 @@ fn server_replaces_the_doomed_with_backoff() -> Tested {
     example.rest().map(drop)
 }
 
-/// An unmodified Node.js server: its dead are replaced, and what the group's SIGTERM finds in progress is finished.
+/// An unmodified Node.js server: dead workers are replaced, and requests in progress at SIGTERM are answered.
 #[test]
 fn node_replaces_the_dead_under_load() -> Tested {
     if Command::new("node").arg("--version").stdout(Stdio::null()).status().is_err() {

@@ -1,4 +1,4 @@
-//! Workers that report what they have from their primary.
+//! Workers that report inherited resources.
 
 use std::process::{self, Stdio};
 use std::{env, fs, io};
@@ -20,7 +20,7 @@ const CLUSTER: &str = "
     cluster.on('exit', () => fs.unlinkSync(path));
 ";
 
-/// Sends what each of its descriptors is.
+/// Sends the kind of each descriptor.
 pub(super) async fn descriptors(worker: &Worker) -> Ended {
     let entries = fs::read_dir("/proc/self/fd")?.collect::<io::Result<Vec<_>>>()?;
     let links: Vec<_> = entries.iter().filter_map(|entry| fs::read_link(entry.path()).ok()).collect();
@@ -28,7 +28,7 @@ pub(super) async fn descriptors(worker: &Worker) -> Ended {
     std::future::pending().await
 }
 
-/// Sends what a program prints that is a worker if it takes itself for one: of Node.js, a cluster of Node.js, and this one.
+/// Starts Node.js, a cluster of Node.js and this program, and sends their output, which shows whether each is a worker.
 pub(super) async fn others(worker: &Worker) -> Ended {
     let mut printed = Vec::new();
     if !is_absent() {

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::Ended;
 
-/// For each message, starts this program again, which exits with 3, and reports what happened.
+/// For each message, forks this program, which exits with 3, and reports the exit or the error.
 pub(super) async fn again(worker: &Worker) -> Ended {
     let mut primary = Primary::new(Settings::default())?;
     worker.send(json!("ready"))?;
@@ -22,7 +22,7 @@ pub(super) async fn again(worker: &Worker) -> Ended {
     Ok(())
 }
 
-/// The end of the only worker, or why it was not started.
+/// The exit of the only worker, or the error of its start.
 async fn end(primary: &mut Primary) -> String {
     let mut end = String::new();
     while let Some(event) = primary.next().await {
@@ -35,7 +35,7 @@ async fn end(primary: &mut Primary) -> String {
     end
 }
 
-/// Has another thread wait for every child, and only then asks how its worker has ended.
+/// Lets another thread reap every child before the primary asks for the exit.
 pub(super) async fn reaped(worker: &Worker) -> Ended {
     let mut primary = Primary::new(Settings::default())?;
     primary.fork_with_env([("PROGRAM", "exit")])?;
@@ -48,7 +48,7 @@ pub(super) async fn reaped(worker: &Worker) -> Ended {
     std::future::pending().await
 }
 
-/// Reports the options for Node.js that its own workers inherit, where its settings have none and where they have.
+/// Reports the options for Node.js that workers inherit, with and without options in the settings.
 pub(super) async fn with_options(worker: &Worker) -> Ended {
     let inherited = Primary::new(Settings::default())?;
     let said = Primary::new(Settings { node_options: Some("--inspect".into()), ..Settings::default() })?;

@@ -1,4 +1,4 @@
-//! Workers that get sockets and send them.
+//! Workers that receive and send sockets.
 
 use std::io::{self, Write};
 use std::net::TcpListener;
@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::{Ended, accept, listen};
 use crate::cluster::support::FdExhaustion;
 
-/// Uses every socket that it gets once, and says what it was; says all other messages again.
+/// Uses every received socket once and reports its kind; echoes all other messages.
 pub(super) async fn use_all(worker: &Worker) -> Ended {
     while let Some(event) = worker.next().await {
         let WorkerEvent::Message { message, socket } = event else { continue };
@@ -26,7 +26,7 @@ pub(super) async fn use_all(worker: &Worker) -> Ended {
     Ok(())
 }
 
-/// Cannot receive anything until it is told so.
+/// Has no free descriptor until a message arrives.
 pub(super) async fn hoard(worker: &Worker) -> Ended {
     let hoard = FdExhaustion::new()?;
     worker.send(json!("hoarding"))?;
@@ -36,7 +36,7 @@ pub(super) async fn hoard(worker: &Worker) -> Ended {
     use_all(worker).await
 }
 
-/// Uses every socket that it gets, and sends it back.
+/// Uses every received socket and sends it back.
 pub(super) async fn send_back(worker: &Worker) -> Ended {
     while let Some(event) = worker.next().await {
         if let WorkerEvent::Message { socket: Some(socket), .. } = event {
@@ -76,7 +76,7 @@ async fn used(socket: Socket) -> io::Result<&'static str> {
     })
 }
 
-/// One of every kind; then what was said on the connections among them.
+/// Sends a socket of every kind, then the input of the connections.
 pub(super) async fn send_all(worker: &Worker) -> Ended {
     let tcp = TcpListener::bind("127.0.0.1:0")?;
     let mut ours = tokio::net::TcpStream::connect(tcp.local_addr()?).await?;
@@ -96,7 +96,7 @@ pub(super) async fn send_all(worker: &Worker) -> Ended {
     super::hear(worker.clone()).await
 }
 
-/// Serves nobody itself.
+/// Passes every connection to the primary.
 pub(super) async fn give_away(worker: &Worker) -> Ended {
     let mut listener: Listener = listen(worker).await?;
     loop {
@@ -105,7 +105,7 @@ pub(super) async fn give_away(worker: &Worker) -> Ended {
     }
 }
 
-/// Holds every socket that it gets, and releases one at each command.
+/// Holds every received socket and releases one for each command.
 pub(super) async fn hold(worker: &Worker) -> Ended {
     let (mut held, mut guard) = (Vec::new(), None);
     while let Some(event) = worker.next().await {

@@ -1,4 +1,4 @@
-//! A worker that serves what the variable LISTEN says, as JSON.
+//! A worker that serves the address in the variable LISTEN, as JSON.
 
 use std::env;
 use std::net::IpAddr;
@@ -12,13 +12,13 @@ use super::{Ended, accept};
 use crate::cluster::sockets::NOT_CONNECTED;
 
 pub(super) async fn run(worker: Worker) -> Ended {
-    let told: Value = serde_json::from_str(&env::var("LISTEN")?)?;
-    let (options, yes) = (options(&told)?, |name: &str| told[name] == true);
-    let kind = told["as"].as_str().map(ToOwned::to_owned);
+    let script: Value = serde_json::from_str(&env::var("LISTEN")?)?;
+    let (options, yes) = (options(&script)?, |name: &str| script[name] == true);
+    let kind = script["as"].as_str().map(ToOwned::to_owned);
     let kind = kind.unwrap_or_else(|| {
         if yes("udp") {
             "udp"
-        } else if yes("unix") || told["path"].is_string() {
+        } else if yes("unix") || script["path"].is_string() {
             "unix"
         } else {
             "tcp"
@@ -33,36 +33,36 @@ pub(super) async fn run(worker: Worker) -> Ended {
         "unix" => {
             let listener = opened(&worker, worker.listen_path_with(options).await).await?;
             worker.send(json!(listener.path()))?;
-            serve(&worker, &told, listener).await
+            serve(&worker, &script, listener).await
         }
         _ => {
             let listener = opened(&worker, worker.listen_with(options).await).await?;
             worker.send(json!(listener.local_addr()))?;
-            serve(&worker, &told, listener).await
+            serve(&worker, &script, listener).await
         }
     }
 }
 
-/// A path, which is all that LISTEN says, and datagrams.
+/// Serves the path in LISTEN, and datagrams.
 pub(super) async fn both(worker: &Worker) -> Ended {
     let listener = worker.listen_path(env::var("LISTEN")?).await?;
     let socket = worker.bind_udp("127.0.0.1:0").await?;
-    let told = Value::Null;
-    tokio::try_join!(serve(worker, &told, listener), datagrams(worker, socket)).map(drop)
+    let script = Value::Null;
+    tokio::try_join!(serve(worker, &script, listener), datagrams(worker, socket)).map(drop)
 }
 
-fn options(told: &Value) -> Result<ListenOptions, Box<dyn std::error::Error>> {
-    let number = |name: &str| told[name].as_u64().and_then(|number| u32::try_from(number).ok());
-    let yes = |name: &str| told[name] == true;
-    let host: Option<IpAddr> = told["host"].as_str().map(str::parse).transpose()?;
+fn options(script: &Value) -> Result<ListenOptions, Box<dyn std::error::Error>> {
+    let number = |name: &str| script[name].as_u64().and_then(|number| u32::try_from(number).ok());
+    let yes = |name: &str| script[name] == true;
+    let host: Option<IpAddr> = script["host"].as_str().map(str::parse).transpose()?;
     let port = number("port").and_then(|port| u16::try_from(port).ok());
     let ipv6_only = yes("ipv6_only");
     let address = if let Some(fd) = number("fd") {
         ListenAddress::Descriptor { fd, udp: yes("udp") }
-    } else if let Some(path) = told["path"].as_str() {
+    } else if let Some(path) = script["path"].as_str() {
         let (readable_all, writable_all) = (yes("readable_all"), yes("writable_all"));
         ListenAddress::Path { path: path.into(), readable_all, writable_all }
-    } else if let (Some(zone), Some(IpAddr::V6(host))) = (told["zone"].as_str(), host) {
+    } else if let (Some(zone), Some(IpAddr::V6(host))) = (script["zone"].as_str(), host) {
         let (zone, port) = (zone.into(), port.unwrap_or(0));
         ListenAddress::Zoned { host, zone, port, udp: yes("udp"), ipv6_only }
     } else if yes("udp") {
@@ -80,7 +80,7 @@ fn options(told: &Value) -> Result<ListenOptions, Box<dyn std::error::Error>> {
     })
 }
 
-/// Says why it does not listen, and waits.
+/// Reports a failed `listen` and waits.
 async fn opened<T>(worker: &Worker, opened: Result<T, ListenError>) -> Result<T, Box<dyn std::error::Error>> {
     match opened {
         Ok(opened) => Ok(opened),
@@ -91,17 +91,17 @@ async fn opened<T>(worker: &Worker, opened: Result<T, ListenError>) -> Result<T,
     }
 }
 
-async fn serve<T: Transport>(worker: &Worker, told: &Value, mut listener: Listener<T>) -> Ended {
+async fn serve<T: Transport>(worker: &Worker, script: &Value, mut listener: Listener<T>) -> Ended {
     loop {
         let mut connection = accept(&mut listener).await?;
         connection.write_all(worker.id().to_string().as_bytes()).await?;
-        if told["hold"] == true {
+        if script["hold"] == true {
             worker.send(json!("held"))?;
             tokio::spawn(hold(connection));
         } else {
             drop(connection);
         }
-        if told["one"] == true {
+        if script["one"] == true {
             listener.close().await;
             worker.send(json!("closed"))?;
             return std::future::pending().await;
@@ -109,9 +109,9 @@ async fn serve<T: Transport>(worker: &Worker, told: &Value, mut listener: Listen
     }
 }
 
-/// Until its client has enough.
+/// Holds a connection until the client closes it.
 async fn hold<T: Transport>(mut connection: Connection<T>) {
-    // However it ends.
+    // The end may be an error.
     let _ = connection.read(&mut [0]).await;
 }
 
