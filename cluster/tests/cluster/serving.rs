@@ -10,8 +10,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::Duration;
 
 use super::support::{
-    FdExhaustion, TIMEOUT, TestResult, asynchronous, connect, fork, fork_at, message, port, primary, rest,
-    said, until,
+    FdExhaustion, TestResult, asynchronous, connect, fork, fork_at, message, port, primary, rest, said, until,
 };
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -335,6 +334,7 @@ async fn starving_does_not_spin() -> TestResult {
 /// tenth of a second, the clients would take longer than the deadline.
 async fn one_descriptor() -> TestResult {
     const CLIENTS: usize = 40;
+    const DEADLINE: Duration = Duration::from_secs(3);
     let mut primary = sharing()?;
     let worker = fork(&mut primary, "serve with one descriptor").to_string();
     assert_eq!(message(&mut primary).await?, json!("serving"));
@@ -346,7 +346,7 @@ async fn one_descriptor() -> TestResult {
         }
         TestResult::Ok(())
     };
-    tokio::time::timeout(TIMEOUT, all).await.map_err(|_| "each failure costs too much")??;
+    tokio::time::timeout(DEADLINE, all).await.map_err(|_| "each failure costs too much")??;
     primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }

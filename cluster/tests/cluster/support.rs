@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
 /// The bound of each wait.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) type TestResult = Result<(), Failed>;
 
