@@ -33,8 +33,8 @@ use nix::unistd::{Pid, Uid, setuid};
 use serde_json::json;
 use socket2::SockRef;
 use support::{
-    Hoard, Tested, asynchronous, connect, fork, fork_at, message, port, primary, primary_of, rest, said,
-    same, trial, until,
+    FdExhaustion, TestResult, asynchronous, connect, fork, fork_at, message, port, primary, primary_of, rest,
+    said, trial, until,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -77,160 +77,165 @@ fn provocation(fault: Fault) -> Trial {
 
 // ---- the provocations
 
-async fn kill() -> Tested {
+async fn kill() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "serve");
     until(&mut primary, |event| matches!(event, Event::Online { .. })).await?;
     primary.kill(worker, Signal::SIGKILL);
     let exit =
         Event::Exit { worker, status: ExitStatus::Signal(Signal::SIGKILL), exited_after_disconnect: false };
-    same(rest(&mut primary).await?.contains(&exit), true)
+    assert!(rest(&mut primary).await?.contains(&exit));
+    Ok(())
 }
 
 /// EAGAIN: the user may have no more processes.
-async fn spawn_failure() -> Tested {
+async fn spawn_failure() -> TestResult {
     let mut primary = primary()?;
     fork(&mut primary, "start one process too many");
     let program = Some(std::env::current_exe()?.into());
     let error = WorkerError::Spawn { program, directory: None, errno: Errno::EAGAIN };
-    same(message(&mut primary).await?, json!(format!("{error:?}")))?;
+    assert_eq!(message(&mut primary).await?, json!(format!("{error:?}")));
     end(primary).await
 }
 
 /// EADDRINUSE: another socket listens at the address.
-async fn bind_failure() -> Tested {
+async fn bind_failure() -> TestResult {
     let taken = TcpListener::bind("127.0.0.1:0")?;
     let address = taken.local_addr()?.to_string();
     let mut primary = primary()?;
     fork_at(&mut primary, "serve", &address);
-    same(
+    assert_eq!(
         message(&mut primary).await?,
         json!(format!(
             "cannot bind {address}: EADDRINUSE (the address is in use); stop what listens there, or choose another address"
-        )),
-    )?;
+        ))
+    );
     end(primary).await
 }
 
 /// EMFILE, and when there is a number again the client is served.
-async fn accept_failure() -> Tested {
+async fn accept_failure() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "serve");
     let client = connect(port(&mut primary).await?)?;
-    let hoard = Hoard::new()?;
+    let hoard = FdExhaustion::new()?;
     let failed = Event::AcceptFailed { errno: Errno::EMFILE };
     until(&mut primary, |event| *event == failed).await?;
     drop(hoard);
-    same(said(&mut primary, client).await?, worker.to_string())?;
+    assert_eq!(said(&mut primary, client).await?, worker.to_string());
     end(primary).await
 }
 
 /// The receiver has no free descriptor: the bytes arrive without it, and another worker receives the connection.
-async fn lost_descriptor() -> Tested {
+async fn lost_descriptor() -> TestResult {
     let mut primary = primary()?;
     let poor = fork(&mut primary, "hoard, and serve");
-    same(message(&mut primary).await?, json!("hoarding"))?;
+    assert_eq!(message(&mut primary).await?, json!("hoarding"));
     let number = port(&mut primary).await?;
     let client = connect(number)?;
     let rich = fork(&mut primary, "serve");
-    same(port(&mut primary).await?, number)?;
-    same(said(&mut primary, client).await?, rich.to_string())?;
+    assert_eq!(port(&mut primary).await?, number);
+    assert_eq!(said(&mut primary, client).await?, rich.to_string());
     // The worker without descriptors stays connected.
-    same(primary.worker(poor).map(WorkerInfo::is_connected), Some(true))?;
+    assert_eq!(primary.worker(poor).map(WorkerInfo::is_connected), Some(true));
     end(primary).await
 }
 
 /// ECONNRESET at the worker's read.
-async fn client_reset() -> Tested {
+async fn client_reset() -> TestResult {
     let mut primary = primary()?;
     fork(&mut primary, "tell how it ends");
     let mut client = connect(port(&mut primary).await?)?;
     let reading = tokio::task::spawn_blocking(move || client.read_exact(&mut [0; 5]).map(|()| client));
-    same(message(&mut primary).await?, json!("greeted"))?;
+    assert_eq!(message(&mut primary).await?, json!("greeted"));
     reset(reading.await??)?;
-    same(message(&mut primary).await?, json!("ConnectionReset"))?;
+    assert_eq!(message(&mut primary).await?, json!("ConnectionReset"));
     end(primary).await
 }
 
 /// The worker has exited, and its channel is open.
-async fn grandchild() -> Tested {
+async fn grandchild() -> TestResult {
     let mut primary = primary_of("/bin/sh", &["-c", "(read line <&3) & exit 5"])?;
     let worker = primary.fork()?;
     let exit = Event::Exit { worker, status: ExitStatus::Code(5), exited_after_disconnect: false };
     until(&mut primary, |event| *event == exit).await?;
-    same(primary.worker(worker).map(|life| (life.is_dead(), life.is_connected())), Some((true, true)))?;
+    assert_eq!(primary.worker(worker).map(|life| (life.is_dead(), life.is_connected())), Some((true, true)));
     primary.send(worker, json!("go"))?;
-    same(rest(&mut primary).await?, vec![Event::Disconnect { worker }])
+    assert_eq!(rest(&mut primary).await?, vec![Event::Disconnect { worker }]);
+    Ok(())
 }
 
-async fn garbage() -> Tested {
+async fn garbage() -> TestResult {
     let mut primary = primary_of("/bin/sh", &["-c", "echo rubbish >&3; read line <&3; exit 5"])?;
     let worker = primary.fork()?;
     let seen = rest(&mut primary).await?;
     let error = WorkerError::Protocol(Violation::Malformed);
-    same(seen.contains(&Event::Error { worker, error }), true)?;
-    same(
-        seen.contains(&Event::Exit { worker, status: ExitStatus::Code(5), exited_after_disconnect: false }),
-        true,
-    )
+    assert!(seen.contains(&Event::Error { worker, error }));
+    assert!(seen.contains(&Event::Exit {
+        worker,
+        status: ExitStatus::Code(5),
+        exited_after_disconnect: false
+    }));
+    Ok(())
 }
 
 /// The kernel takes a part, and of the next nothing: EAGAIN.
-fn short_write() -> Tested {
+fn short_write() -> TestResult {
     let (mut near, far) = UnixStream::pair()?;
     near.set_nonblocking(true)?;
     let bytes = vec![b'x'; 8 << 20];
     let mut taken = near.write(&bytes)?;
-    same(0 < taken && taken < bytes.len(), true)?;
+    assert!(0 < taken && taken < bytes.len());
     let full = loop {
         match near.write(&bytes) {
             Ok(more) => taken += more,
             Err(error) => break error.raw_os_error(),
         }
     };
-    same(taken < bytes.len(), true)?;
+    assert!(taken < bytes.len());
     drop(far);
-    same(full, Some(Errno::EAGAIN.0))
+    assert_eq!(full, Some(Errno::EAGAIN.0));
+    Ok(())
 }
 
 /// The second message is read in two pieces, the first of them with the message before.
-async fn partial_read() -> Tested {
+async fn partial_read() -> TestResult {
     let script = r#"printf '"one"\n"tw' >&3; read line <&3; printf 'o"\n' >&3; read line <&3"#;
     let mut primary = primary_of("/bin/sh", &["-c", script])?;
     let worker = primary.fork()?;
-    same(message(&mut primary).await?, json!("one"))?;
+    assert_eq!(message(&mut primary).await?, json!("one"));
     primary.send(worker, json!("go on"))?;
-    same(message(&mut primary).await?, json!("two"))?;
+    assert_eq!(message(&mut primary).await?, json!("two"));
     end(primary).await
 }
 
 /// A client resets before the accept. Linux accepts the connection, and its reader gets an error; other kernels
 /// report ECONNABORTED. In a cluster the worker gets the error, and the next client is served.
-async fn aborted() -> Tested {
+async fn aborted() -> TestResult {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     reset(connect(listener.local_addr()?.port())?)?;
     let gone = listener.accept().and_then(|(mut client, _)| client.read(&mut [0]));
     let gone = gone.map_err(|error| error.raw_os_error());
-    same([Errno::ECONNRESET, Errno::ECONNABORTED].map(|errno| Err(Some(errno.0))).contains(&gone), true)?;
+    assert!([Errno::ECONNRESET, Errno::ECONNABORTED].map(|errno| Err(Some(errno.0))).contains(&gone));
 
     let mut primary = primary()?;
     fork(&mut primary, "tell how it ends");
     let number = port(&mut primary).await?;
     let client = connect(number)?;
-    let hoard = Hoard::new()?;
+    let hoard = FdExhaustion::new()?;
     until(&mut primary, |event| matches!(event, Event::AcceptFailed { .. })).await?;
     reset(client)?;
     drop(hoard);
     let after = connect(number)?;
-    same(message(&mut primary).await?, json!("ConnectionReset"))?;
-    same(message(&mut primary).await?, json!("greeted"))?;
+    assert_eq!(message(&mut primary).await?, json!("ConnectionReset"));
+    assert_eq!(message(&mut primary).await?, json!("greeted"));
     after.shutdown(Shutdown::Write)?;
-    same(message(&mut primary).await?, json!("end"))?;
+    assert_eq!(message(&mut primary).await?, json!("end"));
     end(primary).await
 }
 
 /// A stopped worker accepts nothing, delays no other, and continues after SIGCONT.
-async fn stop() -> Tested {
+async fn stop() -> TestResult {
     let mut primary = primary()?;
     let slow = fork(&mut primary, "serve");
     let number = port(&mut primary).await?;
@@ -238,18 +243,18 @@ async fn stop() -> Tested {
     let pid = primary.worker(slow).and_then(WorkerInfo::pid).ok_or("it has a number")?;
     let pid = Pid::from_raw(i32::try_from(pid)?);
     let stopped = waitid(Id::Pid(pid), WaitPidFlag::WSTOPPED | WaitPidFlag::WNOWAIT)?;
-    same(stopped, WaitStatus::Stopped(pid, nix::sys::signal::Signal::SIGSTOP))?;
+    assert_eq!(stopped, WaitStatus::Stopped(pid, nix::sys::signal::Signal::SIGSTOP));
     let first = connect(number)?;
     let other = fork(&mut primary, "serve");
-    same(port(&mut primary).await?, number)?;
-    same(said(&mut primary, connect(number)?).await?, other.to_string())?;
+    assert_eq!(port(&mut primary).await?, number);
+    assert_eq!(said(&mut primary, connect(number)?).await?, other.to_string());
     primary.kill(slow, Signal::SIGCONT);
-    same(said(&mut primary, first).await?, slow.to_string())?;
+    assert_eq!(said(&mut primary, first).await?, slow.to_string());
     end(primary).await
 }
 
 /// A process that slept past two timers finds both due, in either order.
-fn time_jump() -> Tested {
+fn time_jump() -> TestResult {
     let timers = [1, 2].map(|after| -> Result<TimerFd, nix::Error> {
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::empty())?;
         let after = TimeSpec::from_duration(Duration::from_nanos(after));
@@ -260,20 +265,20 @@ fn time_jump() -> Tested {
     let (earlier, later) = (earlier?, later?);
     later.wait()?;
     let mut due = [PollFd::new(earlier.as_fd(), PollFlags::POLLIN)];
-    same(poll(&mut due, PollTimeout::ZERO)?, 1)?;
+    assert_eq!(poll(&mut due, PollTimeout::ZERO)?, 1);
     Ok(earlier.wait()?)
 }
 
 /// ETOOMANYREFS: too many descriptors of the primary's user are in flight. Every client is served after they have
 /// arrived.
-async fn write_failure() -> Tested {
+async fn write_failure() -> TestResult {
     let mut primary = primary()?;
     fork(&mut primary, "hand off too much");
-    same(message(&mut primary).await?, json!(["ETOOMANYREFS", CLIENTS]))?;
+    assert_eq!(message(&mut primary).await?, json!(["ETOOMANYREFS", CLIENTS]));
     end(primary).await
 }
 
-async fn end(mut primary: Primary) -> Tested {
+async fn end(mut primary: Primary) -> TestResult {
     primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
@@ -330,7 +335,7 @@ async fn serve(worker: &Worker, mut listener: Listener) -> Ended {
 
 async fn hoard(worker: &Worker) -> Ended {
     let listener = listen(worker).await?;
-    let _hoard = Hoard::new()?;
+    let _hoard = FdExhaustion::new()?;
     worker.send(json!("hoarding"))?;
     serve(worker, listener).await
 }
