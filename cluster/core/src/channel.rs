@@ -6,7 +6,8 @@
 use crate::message::{ChannelMessage, Envelope, Frame, HandleType, Request};
 use crate::os::{Call, ChannelId, Errno, SocketId};
 use crate::passing::IncomingHandle;
-use crate::settings::{Limits, Serialization};
+use crate::settings::Limits;
+use crate::spawn_options::Serialization;
 use crate::steps::{IsCall, Steps};
 use crate::violation::Violation;
 

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::message::advanced::{self, NoJson, Rules};
 use crate::message::{json, surrogates};
-use crate::settings::Serialization;
+use crate::spawn_options::Serialization;
 use crate::structured::{self, Structured};
 
 pub(crate) mod error;

@@ -19,32 +19,6 @@ pub enum SchedulingPolicy {
     Shared,
 }
 
-/// The encoding of messages on a channel. Node: the `serialization` of `cluster.settings`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Serialization {
-    /// One JSON text per line. Node: `'json'`.
-    #[default]
-    Json,
-    /// V8's structured clone, each preceded by its length. Node: `'advanced'`. A [`Message`](crate::Message) keeps
-    /// every JavaScript type; [`Structured`](crate::Structured) models all of them.
-    Advanced,
-}
-
-/// One of a worker's first descriptors. Node: an element of `stdio`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Stdio {
-    /// The primary's descriptor of the same number. Node: `'inherit'`.
-    Inherit,
-    /// `/dev/null`. Node: `'ignore'`.
-    Ignore,
-    /// A pipe to the primary. Node: `'pipe'`.
-    Pipe,
-    /// The channel. Node: `'ipc'`.
-    Channel,
-    /// The primary's descriptor of this number. Node: the number.
-    Descriptor(u32),
-}
-
 /// The bounds of every queue and buffer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Limits {

@@ -12,7 +12,8 @@ use crate::os::{Call, ChannelId, LocalAddress, OsEvent, SocketId, TimerId, Worke
 use crate::passing::{CountedHandles, InFlightHandles};
 use crate::pending::Pending;
 use crate::pump::Machine;
-use crate::settings::{Limits, Serialization};
+use crate::settings::Limits;
+use crate::spawn_options::Serialization;
 use crate::steps::{self, IsCall, Stepper, Steps};
 
 /// The timer of a failed write. The timer of a listener has the listener's number, never 0.

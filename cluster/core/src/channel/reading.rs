@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{Channel, ChannelStep};
 use crate::message::{self, Frame};
 use crate::os::{Call, ChannelId, SocketId};
-use crate::settings::Serialization;
+use crate::spawn_options::Serialization;
 use crate::steps::Steps;
 use crate::violation::Violation;
 

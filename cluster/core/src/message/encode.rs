@@ -16,7 +16,7 @@ use super::{
 use crate::address::AddressType;
 use crate::os::LocalAddress;
 use crate::payload::Message;
-use crate::settings::Serialization;
+use crate::spawn_options::Serialization;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -10,8 +10,8 @@ use crate::channel::Channel;
 use crate::event::Event;
 use crate::os::{Call, WorkerId};
 use crate::os_bytes::OsBytes;
-use crate::settings::{SchedulingPolicy, Stdio};
-use crate::spawn_options::SpawnOptions;
+use crate::settings::SchedulingPolicy;
+use crate::spawn_options::{SpawnOptions, Stdio};
 
 /// The reason why a fork was rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
