@@ -54,7 +54,7 @@
 //!
 //! # Feature `axum`
 //!
-//! Off by default. [`serve`] serves an axum application so that an exiting worker loses no request. [`Listener`] is also a
+//! Off by default. [`serve()`] serves an axum application so that an exiting worker loses no request. [`Listener`] is also a
 //! listener of `axum::serve`, with [`ClientAddr`] for `ConnectInfo`.
 
 // Not in examples and integration tests: programs react to some events only.
