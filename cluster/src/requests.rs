@@ -13,10 +13,10 @@ pub(crate) type Request<P> = Box<dyn FnOnce(&mut P) + Send>;
 
 /// The receiving end, open while a sender exists.
 pub(crate) struct Requests<P> {
-    open: Option<Queue<P>>,
+    open: Option<RequestQueue<P>>,
 }
 
-struct Queue<P> {
+struct RequestQueue<P> {
     sender: mpsc::WeakSender<Request<P>>,
     receiver: mpsc::Receiver<Request<P>>,
 }
@@ -33,7 +33,7 @@ impl<P> Requests<P> {
         let existing = self.open.as_ref().and_then(|queue| queue.sender.upgrade());
         existing.unwrap_or_else(|| {
             let (requests, receiver) = mpsc::channel(PENDING_REQUESTS);
-            self.open = Some(Queue { sender: requests.downgrade(), receiver });
+            self.open = Some(RequestQueue { sender: requests.downgrade(), receiver });
             requests
         })
     }
