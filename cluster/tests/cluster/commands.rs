@@ -61,7 +61,7 @@ async fn texts() -> TestResult {
     let mut texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
     let socket = TcpListener::bind("127.0.0.1:0")?;
     let error = primary.send_with(WorkerId(99), json!(1), socket).err().ok_or("there is no such worker")?;
-    assert_eq!(error.source().map(ToString::to_string), Some(SendError::Closed.to_string()));
+    assert_eq!(error.source().map(ToString::to_string), Some(SendError::UnknownWorker.to_string()));
     texts.extend([error.to_string(), format!("{:?}", primary.remote())]);
     assert!(texts.iter().all(|text| !text.is_empty()));
     let count = texts.len();

@@ -166,7 +166,7 @@ async fn not_sent() -> TestResult {
     let mut primary = primary()?;
     let (client, server) = connection()?;
     let not_sent = primary.send_with(WorkerId(9), json!(1), server).err().ok_or("there is no such worker")?;
-    assert_eq!(not_sent.error, SendError::Closed);
+    assert_eq!(not_sent.error, SendError::UnknownWorker);
     let worker = fork(&mut primary, "use sockets");
     let reserved = json!({ "cmd": "NODE_RESERVED" });
     let not_sent = primary.send_with(worker, &reserved, not_sent.socket).err().ok_or("an error")?;
