@@ -1,4 +1,4 @@
-//! Runs every example as its head says, and sees that nothing of it is left: its workers inherit its standard output,
+//! Runs every example as its head documents, and checks that nothing is left: its workers inherit its standard output,
 //! which ends only when the last of them has ended. It does not test the library beyond that.
 
 mod examples {
@@ -57,7 +57,7 @@ impl Example {
         Ok(self.lines.next().ok_or("it has ended")??)
     }
 
-    /// The port in the line that says that all workers listen.
+    /// The port in the line printed when all workers listen.
     fn port(&mut self) -> Result<u16, Box<dyn Error>> {
         Ok(*self.ports()?.first().ok_or("no port")?)
     }
@@ -99,7 +99,7 @@ impl Example {
         Ok(kill(Pid::from_raw(i32::try_from(self.process.id())?), signal)?)
     }
 
-    /// What it says until all its processes have ended, after it has ended well.
+    /// The output until all processes have ended, after a successful exit.
     fn rest(mut self) -> Result<Vec<String>, Box<dyn Error>> {
         let rest = self.lines.by_ref().collect::<Result<_, _>>()?;
         let status = self.process.wait()?;
@@ -187,7 +187,7 @@ fn http_reload_replaces_all_workers() -> Tested {
     Ok(())
 }
 
-/// A request that does not end keeps its worker; who asks twice does not wait for it.
+/// A request that does not end keeps its worker; a second signal does not wait for the request.
 #[test]
 fn second_signal_ends_http_at_once() -> Tested {
     let mut example = Example::start("http", &[])?;

@@ -1,5 +1,5 @@
-//! Every interleaving of those who meet at a worker's inbox, tried by loom on the very file that the library is made of.
-//! It does not test what is brought there, nor by whom: that is the work of the tests in `state`.
+//! Every interleaving of the driver and the takers of a worker's inbox, tried by loom on the file of the library itself.
+//! The contents of the inbox are tested in the driver.
 
 #[path = "../src/inbox.rs"]
 mod inbox;

@@ -135,13 +135,13 @@ fn object(options: &BTreeMap<String, String>) -> String {
 pub struct Tally {
     /// The setting.
     pub setting: String,
-    /// So many were tried.
+    /// The number of tried forms.
     pub tried: usize,
-    /// So many ended alike.
+    /// The number of equal ends.
     pub alike: usize,
     /// Forms that ended Node's own primary, and prove nothing.
     pub oracle_died: usize,
-    /// So many did not, on purpose: `forms.json` has the reasons.
+    /// The number of deliberate differences: `forms.json` has the reasons.
     pub excused: usize,
     /// Forms that ended differently.
     pub different: Vec<Difference>,

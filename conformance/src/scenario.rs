@@ -85,7 +85,7 @@ pub struct Rule<Action> {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum PrimaryAction {
-    /// Fork so many workers.
+    /// Fork this number of workers.
     Fork(#[serde(deserialize_with = "deserialize::few")] u32),
     /// Fork one worker with variables.
     ForkWith(BTreeMap<String, Token>),

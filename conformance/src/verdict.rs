@@ -182,7 +182,7 @@ impl Checker {
         })
     }
 
-    /// Holds so many schedules of the simulator against the contract.
+    /// Compares `samples` schedules of the simulator with the contract.
     pub fn samples(&self, scenario: &Scenario, samples: u64) -> Verdict {
         let sim = Sim::new(scenario);
         let mut failures = Vec::new();

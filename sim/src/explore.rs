@@ -60,7 +60,7 @@ pub struct Deepest {
 /// An observation that does not fit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misfit {
-    /// Whose.
+    /// The observer.
     pub observer: Actor,
     /// What it saw; `None`: nothing more happens.
     pub found: Option<String>,
@@ -73,11 +73,11 @@ pub struct Misfit {
 pub struct Coverage {
     /// How many different worlds were seen in which there was a choice.
     pub worlds: usize,
-    /// How many different worlds were seen in which nothing can happen any more.
+    /// The number of distinct worlds without an enabled step.
     pub ends: usize,
     /// How many steps were taken between them.
     pub transitions: u64,
-    /// What was remembered of the worlds took so many bytes.
+    /// Bytes of memory for the visited worlds.
     pub bytes: usize,
     /// The bound that ended it; `None`: that was all, every step of every process in every order, and every fault that is
     /// armed, wherever it can strike.
@@ -118,7 +118,7 @@ pub enum Bound {
     Stopped,
 }
 
-/// How far a search may go. Where it ends, it says so.
+/// The bounds of a search. The result names the bound that ended the search.
 #[derive(Debug, Clone, Copy)]
 pub struct Budget {
     states: usize,
@@ -127,7 +127,7 @@ pub struct Budget {
     seen: Option<&'static AtomicUsize>,
 }
 
-/// So many worlds, in 4 GiB.
+/// A number of worlds, in 4 GiB.
 impl From<usize> for Budget {
     fn from(states: usize) -> Self {
         Budget { states, bytes: 4 << 30, stop: None, seen: None }
@@ -135,7 +135,7 @@ impl From<usize> for Budget {
 }
 
 impl Budget {
-    /// The same, with so many bytes at most to remember worlds. A search needs some megabytes beside, however long it is.
+    /// Limits the memory for visited worlds. A search needs some megabytes more, independent of its length.
     #[must_use]
     pub fn in_bytes(self, bytes: usize) -> Self {
         Budget { bytes, ..self }
@@ -164,7 +164,7 @@ impl Budget {
         }
     }
 
-    /// What there is none left of, when so many worlds were seen, which take so many bytes.
+    /// The exhausted bound after this number of states and bytes.
     fn spent(&self, states: usize, bytes: usize) -> Option<Bound> {
         if self.is_stopped() {
             return Some(Bound::Stopped);
@@ -175,7 +175,7 @@ impl Budget {
         (bytes >= self.bytes).then_some(Bound::Memory)
     }
 
-    /// What is left when so many worlds were seen.
+    /// The remaining budget after this number of worlds.
     fn less(self, states: usize) -> Self {
         Budget { states: self.states.saturating_sub(states), ..self }
     }
@@ -190,7 +190,7 @@ pub fn observed<'a>(observations: impl Iterator<Item = &'a Observation>) -> Obse
     observed
 }
 
-/// The guided searches in order, and the share of the budget of each: one in so many worlds.
+/// The guided searches in order, each with its share of the budget: one in this number of worlds.
 const HASTES: [(Haste, usize); 7] = [
     (Haste { reads: Reads::OneByOne, primary: true, finished: true, prunes: true }, 16),
     (Haste { reads: Reads::Never, primary: true, finished: false, prunes: true }, 16),
@@ -318,7 +318,7 @@ fn bound(outcome: Outcome) -> Option<Bound> {
 
 /// Of a failure that was found and did not come again on the same schedule.
 pub const UNLIKE_ITSELF: &str = "The same choices a second time did not lead there: something that the program does is not \
-    decided by what it was told (a clock, a random number, the order of a hash map, a static)";
+    decided by its inputs (a clock, a random number, the order of a hash map, a static)";
 
 /// A failure of a search, with a line: a search writes none.
 fn named<P: Program>(mut found: Failure, world: &World<P>, search: &Search<'_>) -> Failure {

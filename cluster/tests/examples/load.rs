@@ -46,7 +46,7 @@ impl Load {
         Load { stop, answered, clients }
     }
 
-    /// Waits until so many requests more are answered.
+    /// Waits until this number of further requests is answered.
     pub(crate) fn wait_for(&self, more: u64) {
         let enough = self.answered.load(Ordering::Relaxed) + more;
         while self.answered.load(Ordering::Relaxed) < enough {

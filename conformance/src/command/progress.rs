@@ -79,7 +79,7 @@ impl Progress {
         }
     }
 
-    /// So many are done.
+    /// Sets the number of finished claims.
     pub(super) fn reach(&self, now: u64) {
         match self {
             Progress::Bar(bar) => bar.set_position(now),

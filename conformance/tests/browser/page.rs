@@ -102,7 +102,7 @@ async fn step_links_to_its_counterpart() {
     );
     assert!(browser.text("#side .go").await.contains("message with a descriptor: newconn"));
     browser.click("#side .go").await;
-    assert!(heading(&browser).await.contains(", worker "), "the link leads to who reads it");
+    assert!(heading(&browser).await.contains(", worker "), "the link leads to the reader");
     assert_eq!(browser.ask(READABLE).await, true);
     browser.press(Key::Left).await;
     assert_eq!(heading(&browser).await, first, "back to where it comes from");

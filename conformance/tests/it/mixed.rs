@@ -175,7 +175,7 @@ fn mixed_claims_hold() {
     let checker = Checker::new(exceptions.unwrap_or_else(|error| unreachable!("{error}")), WORLDS);
     let mut verdicts = Vec::new();
     suite.run(&checker, &AtomicBool::new(false), |verdict| verdicts.push(verdict));
-    assert_eq!(verdicts.len(), suite.claims(), "every claim is told");
+    assert_eq!(verdicts.len(), suite.claims(), "every claim has a verdict");
     let report = Report::new(verdicts, Vec::new(), Vec::new(), Duration::ZERO);
     assert!(report.holds(), "\n{report}");
 }

@@ -41,7 +41,7 @@ fn holds(suite: &Suite) {
     let checker = Checker::new(exceptions.unwrap_or_else(|error| unreachable!("{error}")), WORLDS);
     let mut verdicts = Vec::new();
     suite.run(&checker, &AtomicBool::new(false), |verdict| verdicts.push(verdict));
-    assert_eq!(verdicts.len(), suite.claims(), "every claim is told");
+    assert_eq!(verdicts.len(), suite.claims(), "every claim has a verdict");
     // Some exceptions are needed only where the simulator is searched for recordings.
     let stale = if suite.sim { checker.stale() } else { Vec::new() };
     let report = Report::new(verdicts, Vec::new(), stale, Duration::ZERO);

@@ -1,7 +1,7 @@
 //! A search that goes forward on many paths at once and keeps the best of them. A path that took a wrong turn makes no
-//! more of what is wanted, and falls behind without anybody having to know why.
+//! more of what is wanted, and falls behind, whatever the reason.
 //!
-//! It finds; that it does not find says nothing.
+//! A search without a result proves nothing.
 
 use std::hash::BuildHasher;
 
@@ -23,7 +23,7 @@ struct Node<P> {
 /// Which paths are the best.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Taste {
-    /// Those that have made most of what everybody is to see.
+    /// The paths with the most wanted observations.
     Eager,
     /// Those that have made most of what the primary is to see, and of these the ones in which others have done least:
     /// a worker that runs ahead may have gone where it should still be written to.
@@ -53,7 +53,7 @@ pub(super) struct Beam<'a> {
 }
 
 impl<'a> Beam<'a> {
-    /// So many paths are kept.
+    /// Keeps `width` paths.
     pub(super) fn new(search: Search<'a>, taste: Taste, width: usize) -> Self {
         Beam { search, taste, width, seen: Visited::new() }
     }

@@ -71,7 +71,7 @@ enum Urgency {
 enum Settled<P> {
     Goal(Vec<u32>),
     DeadEnd,
-    /// So many workers have an input that does not fit yet.
+    /// The number of workers with an input that does not fit yet.
     Open(Box<Node<P>>, usize),
 }
 
@@ -79,7 +79,7 @@ enum Settled<P> {
 enum Next<P> {
     Step(Box<Node<P>>),
     DeadEnd,
-    /// There is none; so many steps did not fit.
+    /// No step fits; the number of steps that did not.
     None(usize),
 }
 

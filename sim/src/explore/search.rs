@@ -1,4 +1,4 @@
-//! The depth-first search. A branch ends where the goal says so, and at a world that was seen before with as much
+//! The depth-first search. A branch ends where the goal ends it, and at a world that was seen before with as much
 //! observed. It does not know what its answers are used for.
 
 use std::hash::{BuildHasher, Hash};
@@ -21,7 +21,7 @@ use crate::world::World;
 /// What is searched for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Goal<'a> {
-    /// A run in which these observers see these lines, and nobody anything else.
+    /// A run in which these observers see these lines, and no other observer any line.
     Seeing(Vec<(Actor, &'a [String])>),
     /// A run in which a check fails.
     Failing,
@@ -37,7 +37,7 @@ impl<'a> Goal<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Grain {
     /// Nothing but its death between an input of a process and the end of its reaction, and nothing that only a client
-    /// or the driver hears is put off.
+    /// or the driver observes is deferred.
     Reactions,
     /// Everything.
     Steps,
@@ -55,7 +55,7 @@ pub(super) enum Order {
 }
 
 impl Order {
-    /// So many steps, or the only one of them that counts, the first to be tried last.
+    /// Pushes `n` steps, or the only one that counts; the first to be tried is pushed last.
     fn put(self, n: usize, only: Option<usize>, world: Fingerprint, order: &mut Vec<usize>) {
         order.clear();
         order.extend(only.map_or(0..n, |only| only..only + 1).rev());

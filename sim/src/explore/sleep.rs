@@ -1,5 +1,5 @@
 //! Sleep sets: which steps of a world need not be taken, since what follows from them is seen where they were taken
-//! earlier. They spare a search transitions, and no world. What depends on what is said by footprints.
+//! earlier. They spare a search transitions, and no world. Footprints decide which steps depend on each other.
 
 use std::hash::BuildHasher;
 
@@ -38,7 +38,7 @@ impl Sleep {
         self.0.iter().any(|&(other, _)| other == step)
     }
 
-    /// This was done: who depends on it sleeps no longer.
+    /// A step was done: dependent steps sleep no longer.
     pub(super) fn wake(&mut self, done: Footprint) {
         self.0.retain(|(_, asleep)| asleep.is_independent_of(done));
     }

@@ -88,7 +88,7 @@ pub(crate) enum Origin {
     Machine,
     /// The program bound or accepted it.
     Program,
-    /// It was received from the channel.
+    /// Received from the channel.
     Channel,
 }
 

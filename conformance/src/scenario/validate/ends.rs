@@ -5,7 +5,7 @@ use super::super::{Open, PrimaryAction, Rule, Scenario, Token, WorkerAction};
 use super::{Valid, ValidationError};
 use crate::pattern::Pattern;
 
-/// With so many clients.
+/// With this number of clients.
 pub(super) fn check(scenario: &Scenario, clients: u32) -> Valid {
     own_servers(scenario)?;
     for program in scenario.worker_programs() {
