@@ -16,15 +16,15 @@ use crate::world::World;
 
 mod beam;
 mod forecast;
-mod front;
 mod guided;
 mod search;
 mod sleep;
+mod stack;
 mod visited;
 
-use beam::{Beam, Taste};
+use beam::{Beam, BeamHeuristic};
 use guided::{Guided, Haste, Reads};
-use search::{Goal, Grain, Order, Outcome, Search};
+use search::{Goal, Granularity, Order, Outcome, Search};
 
 /// What each observer saw, or shall see, in its own order.
 pub type Observed = BTreeMap<Actor, Vec<String>>;
@@ -202,8 +202,12 @@ const HASTES: [(Haste, usize); 7] = [
 ];
 
 /// The beams that are tried before everything is, and how many paths each keeps.
-const BEAMS: [(Taste, usize); 4] =
-    [(Taste::Eager, 16), (Taste::Lazy, 16), (Taste::Any, 64), (Taste::Lazy, 256)];
+const BEAMS: [(BeamHeuristic, usize); 4] = [
+    (BeamHeuristic::Eager, 16),
+    (BeamHeuristic::Lazy, 16),
+    (BeamHeuristic::Any, 64),
+    (BeamHeuristic::Lazy, 256),
+];
 
 /// Searches for a run in which every observer sees exactly what is wanted, and then nothing more can happen.
 /// The world is taken as it is, with the faults that are armed in its schedule; `budget` bounds the worlds that are
@@ -213,38 +217,39 @@ const BEAMS: [(Taste, usize); 4] =
 /// will do, every step of every process is; so a "no" is a no to all schedules. A few short searches in different
 /// orders come before: where one order takes a wrong turn early and does not notice, another often does not.
 pub fn reaches<P: Program>(world: &World<P>, wanted: &Observed, budget: impl Into<Budget>) -> Reached {
-    let search =
-        |budget, grain, order| reach(world, wanted, Search::new(Goal::seeing(wanted), budget, grain, order));
+    let search = |budget, granularity, order| {
+        reach(world, wanted, Search::new(Goal::seeing(wanted), budget, granularity, order))
+    };
     let mut left = budget.into();
     let all = left.states;
     let short = Budget { states: all / 16, ..left };
     for (haste, part) in HASTES {
         let budget = Budget { states: all / part, ..left };
-        let search = Search::new(Goal::seeing(wanted), budget, Grain::Reactions, Order::Oldest);
+        let search = Search::new(Goal::seeing(wanted), budget, Granularity::Reactions, Order::Oldest);
         let (found, worlds) = Guided::new(search, haste).find(world);
         if let Some(choices) = found {
             return Reached::Yes(choices);
         }
         left = left.less(worlds);
     }
-    for (taste, width) in BEAMS {
-        let search = Search::new(Goal::seeing(wanted), short, Grain::Reactions, Order::Oldest);
-        let (found, worlds) = Beam::new(search, taste, width).find(world);
+    for (heuristic, width) in BEAMS {
+        let search = Search::new(Goal::seeing(wanted), short, Granularity::Reactions, Order::Oldest);
+        let (found, worlds) = Beam::new(search, heuristic, width).find(world);
         if let Some(choices) = found {
             return Reached::Yes(choices);
         }
         left = left.less(worlds);
     }
     for order in [Order::Oldest, Order::Newest, Order::Mixed(1), Order::Mixed(2), Order::Mixed(3)] {
-        match search(short, Grain::Reactions, order) {
+        match search(short, Granularity::Reactions, order) {
             Reached::Unknown(deepest) => left = left.less(deepest.worlds),
             Reached::No(_) => break,
             Reached::Yes(choices) => return Reached::Yes(choices),
         }
     }
-    let coarse = search(left, Grain::Reactions, Order::Oldest);
+    let coarse = search(left, Granularity::Reactions, Order::Oldest);
     let Reached::No(deepest) = coarse else { return coarse };
-    match search(left.less(deepest.worlds), Grain::Steps, Order::Oldest) {
+    match search(left.less(deepest.worlds), Granularity::Steps, Order::Oldest) {
         Reached::Unknown(fine) => Reached::Unknown(Deepest { reactions: true, ..fine }),
         Reached::Yes(choices) => Reached::Yes(choices),
         Reached::No(deepest) => Reached::No(deepest),
@@ -272,7 +277,7 @@ fn reach<P: Program>(world: &World<P>, wanted: &Observed, mut search: Search<'_>
 ///
 /// The first check that fails, with the line that replays the run.
 pub fn every<P: Program>(world: &World<P>, budget: impl Into<Budget>) -> Result<Coverage, Box<Failure>> {
-    let mut search = Search::new(Goal::Failing, budget.into(), Grain::Steps, Order::Oldest);
+    let mut search = Search::new(Goal::Failing, budget.into(), Granularity::Steps, Order::Oldest);
     let outcome = search.walk(world);
     if let Some(failure) = search.failure.take() {
         return Err(named(*failure, world, &search).into());
@@ -300,7 +305,8 @@ pub struct Schedules {
 ///
 /// The first check that fails, with the line that replays the run.
 pub fn schedules<P: Program>(world: &World<P>, budget: impl Into<Budget>) -> Result<Schedules, Box<Failure>> {
-    let mut search = Search::new(Goal::Failing, budget.into(), Grain::Steps, Order::Newest).forgetting();
+    let mut search =
+        Search::new(Goal::Failing, budget.into(), Granularity::Steps, Order::Newest).forgetting();
     let outcome = search.walk(world);
     if let Some(failure) = search.failure.take() {
         return Err(named(*failure, world, &search).into());

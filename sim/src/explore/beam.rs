@@ -22,7 +22,7 @@ struct Node<P> {
 
 /// Which paths are the best.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Taste {
+pub(super) enum BeamHeuristic {
     /// The paths with the most wanted observations.
     Eager,
     /// Those that have made most of what the primary is to see, and of these the ones in which others have done least:
@@ -32,14 +32,14 @@ pub(super) enum Taste {
     Any,
 }
 
-impl Taste {
+impl BeamHeuristic {
     /// The less the better.
     fn of(self, progress: &[usize], primary: Option<usize>) -> (usize, usize) {
         let (all, told) = (progress.iter().sum::<usize>(), primary.map_or(0, |at| progress[at]));
         match self {
-            Taste::Eager => (usize::MAX - all, 0),
-            Taste::Lazy => (usize::MAX - told, all),
-            Taste::Any => (usize::MAX - told, 0),
+            BeamHeuristic::Eager => (usize::MAX - all, 0),
+            BeamHeuristic::Lazy => (usize::MAX - told, all),
+            BeamHeuristic::Any => (usize::MAX - told, 0),
         }
     }
 }
@@ -47,30 +47,30 @@ impl Taste {
 /// See the module.
 pub(super) struct Beam<'a> {
     search: Search<'a>,
-    taste: Taste,
+    heuristic: BeamHeuristic,
     width: usize,
     seen: Visited,
 }
 
 impl<'a> Beam<'a> {
     /// Keeps `width` paths.
-    pub(super) fn new(search: Search<'a>, taste: Taste, width: usize) -> Self {
-        Beam { search, taste, width, seen: Visited::new() }
+    pub(super) fn new(search: Search<'a>, heuristic: BeamHeuristic, width: usize) -> Self {
+        Beam { search, heuristic, width, seen: Visited::new() }
     }
 
     /// The choices that lead to the goal, if it was found within the budget; and how many worlds were seen.
     pub(super) fn find<P: Program>(mut self, world: &World<P>) -> (Option<Vec<u32>>, usize) {
         let Goal::Seeing(wanted) = &self.search.goal else { return (None, 0) };
         let progress = vec![0; wanted.len()];
-        let mut front = vec![Node { world: world.clone().searched(), progress, path: Vec::new() }];
-        while !front.is_empty() && self.search.budget.spent(self.seen.len(), self.seen.bytes()).is_none() {
+        let mut frontier = vec![Node { world: world.clone().searched(), progress, path: Vec::new() }];
+        while !frontier.is_empty() && self.search.budget.spent(self.seen.len(), self.seen.bytes()).is_none() {
             let mut next = Vec::new();
-            for node in front {
+            for node in frontier {
                 if let Some(path) = self.expand(node, &mut next) {
                     return (Some(path), self.seen.len());
                 }
             }
-            front = self.best(next);
+            frontier = self.best(next);
         }
         (None, self.seen.len())
     }
@@ -81,7 +81,7 @@ impl<'a> Beam<'a> {
             let any = FixedState::with_seed(self.seen.len() as u64);
             let primary = self.search.observer(Actor::Primary);
             nodes.sort_by_cached_key(|node| {
-                (self.taste.of(&node.progress, primary), any.hash_one(&node.path))
+                (self.heuristic.of(&node.progress, primary), any.hash_one(&node.path))
             });
             nodes.truncate(self.width);
         }

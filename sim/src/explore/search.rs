@@ -5,8 +5,8 @@ use std::hash::{BuildHasher, Hash};
 
 use foldhash::fast::FixedState;
 
-use super::front::{Front, Position, Try};
 use super::sleep::bit;
+use super::stack::{Alternative, Position, SearchStack};
 use super::visited::Visited;
 use super::{Bound, Budget, Deepest, Misfit, Observed};
 use crate::check::{Checks, Failure};
@@ -35,7 +35,7 @@ impl<'a> Goal<'a> {
 
 /// What a branch may interrupt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Grain {
+pub(super) enum Granularity {
     /// Nothing but its death between an input of a process and the end of its reaction, and nothing that only a client
     /// or the driver observes is deferred.
     Reactions,
@@ -84,7 +84,7 @@ pub(super) enum Outcome {
 pub(super) struct Search<'a> {
     pub(super) goal: Goal<'a>,
     pub(super) budget: Budget,
-    grain: Grain,
+    granularity: Granularity,
     order: Order,
     seen: Visited,
     ends: Visited,
@@ -110,14 +110,14 @@ pub(super) enum Turn {
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(goal: Goal<'a>, budget: Budget, grain: Grain, order: Order) -> Self {
+    pub(super) fn new(goal: Goal<'a>, budget: Budget, granularity: Granularity, order: Order) -> Self {
         let (seen, ends) = (Visited::new(), Visited::new());
         let (path, deepest) = (Vec::new(), Deepest::default());
         let (sleeps, remembers) = (goal == Goal::Failing, true);
         Search {
             goal,
             budget,
-            grain,
+            granularity,
             order,
             seen,
             ends,
@@ -177,26 +177,26 @@ impl<'a> Search<'a> {
 
     pub(super) fn walk<P: Program>(&mut self, world: &World<P>) -> Outcome {
         let observers = if let Goal::Seeing(wanted) = &self.goal { wanted.len() } else { 0 };
-        let mut front = Front::new(world.clone().searched(), observers);
-        let mut turn = self.follow(&mut front);
+        let mut stack = SearchStack::new(world.clone().searched(), observers);
+        let mut turn = self.follow(&mut stack);
         while turn != Turn::Goal {
-            let Some(branch) = front.last_branch() else { return Outcome::Exhausted };
+            let Some(branch) = stack.last_branch() else { return Outcome::Exhausted };
             if let Some(spent) = self.spent() {
                 return Outcome::Cut(spent);
             }
             if let Some(next) = branch.next() {
                 self.path.truncate(branch.base);
-                turn = self.branch_off(&next, &mut front);
+                turn = self.branch_off(&next, &mut stack);
             } else {
-                front.leave_last_branch();
+                stack.leave_last_branch();
             }
         }
         Outcome::Found
     }
 
     /// Takes a step from the last branch, and goes on.
-    fn branch_off<P: Program>(&mut self, next: &Try, front: &mut Front<P>) -> Turn {
-        let (Position { world, progress, sleep }, branch) = front.return_to_last_branch();
+    fn branch_off<P: Program>(&mut self, next: &Alternative, stack: &mut SearchStack<P>) -> Turn {
+        let (Position { world, progress, sleep }, branch) = stack.return_to_last_branch();
         let step = branch.position.world.enabled(if branch.chose { next.choices()[0] as usize } else { 0 });
         let turn = self.step(world, progress, next.choices());
         branch.again = following(world.schedule().taken(), usize::from(branch.chose));
@@ -206,7 +206,7 @@ impl<'a> Search<'a> {
         if self.sleeps {
             let done = world.footprint(step, &branch.position.world);
             sleep.wake(done);
-            if let Try::Step(_) = next {
+            if let Alternative::Step(_) = next {
                 if branch.position.sleep.has(step) {
                     // Only what else may come of it is new.
                     return Turn::DeadEnd;
@@ -214,45 +214,45 @@ impl<'a> Search<'a> {
                 branch.position.sleep.add(step, done);
             }
         }
-        self.follow(front)
+        self.follow(stack)
     }
 
     /// Goes on while there is no choice, to the next branch or to an end.
-    fn follow<P: Program>(&mut self, front: &mut Front<P>) -> Turn {
+    fn follow<P: Program>(&mut self, stack: &mut SearchStack<P>) -> Turn {
         loop {
-            let Position { world, progress, sleep } = &mut *front.here;
+            let Position { world, progress, sleep } = &mut *stack.here;
             let n = world.refresh();
             if n == 0 {
                 return self.end(world, progress);
             }
             let only = if n == 1 { Some(0) } else { self.settled(world, n) };
             let Some(only) = only.filter(|&only| world.is_certain(only)) else {
-                return self.branch(n, only, front);
+                return self.branch(n, only, stack);
             };
             let step = world.enabled(only);
             if sleep.has(step) {
                 self.runs.1 += 1;
                 return Turn::DeadEnd;
             }
-            let (sleeps, choices) = (!sleep.is_empty(), Try::step(only));
+            let (sleeps, choices) = (!sleep.is_empty(), Alternative::step(only));
             if sleeps {
-                front.mark();
+                stack.mark();
             }
-            let Position { world, progress, .. } = &mut *front.here;
+            let Position { world, progress, .. } = &mut *stack.here;
             let turn = self.step(world, progress, choices.choices());
             if turn != Turn::GoOn {
                 return turn;
             }
             if sleeps {
-                let done = front.here.world.footprint(step, front.before());
-                front.here.sleep.wake(done);
+                let done = stack.here.world.footprint(step, stack.before());
+                stack.here.sleep.wake(done);
             }
         }
     }
 
     /// Remembers a world with a choice, if there is something new to be tried.
-    fn branch<P: Program>(&mut self, n: usize, only: Option<usize>, front: &mut Front<P>) -> Turn {
-        let (Position { world, progress, sleep }, steps) = (&mut *front.here, &mut front.steps);
+    fn branch<P: Program>(&mut self, n: usize, only: Option<usize>, stack: &mut SearchStack<P>) -> Turn {
+        let (Position { world, progress, sleep }, steps) = (&mut *stack.here, &mut stack.steps);
         let hash = self.hash(world, progress);
         let slept = if self.remembers { self.seen.see(hash, sleep.steps()) } else { None };
         if slept.is_none() && self.goal == Goal::Failing && self.fails(world.inspect()) {
@@ -266,7 +266,7 @@ impl<'a> Search<'a> {
             steps.retain(|&at| !sleep.has(world.enabled(at)) || !world.is_certain(at));
         }
         if !steps.is_empty() {
-            front.branch(self.path.len(), n > 1);
+            stack.branch(self.path.len(), n > 1);
         } else if slept.is_none() {
             self.runs.1 += 1;
         }
@@ -285,7 +285,7 @@ impl<'a> Search<'a> {
 
     /// A step that is taken at once, before all others.
     pub(super) fn settled<P: Program>(&self, world: &World<P>, n: usize) -> Option<usize> {
-        if self.grain != Grain::Reactions {
+        if self.granularity != Granularity::Reactions {
             return None;
         }
         let is_dying =
@@ -403,7 +403,8 @@ mod tests {
             let scenario: Scenario<RandomProgram> = name.parse().expect("it is a name");
             let world = scenario.world().with_faults(faults);
             let [reduced, whole] = [true, false].map(|sleeps| {
-                let mut search = Search::new(Goal::Failing, 200_000.into(), Grain::Steps, Order::Oldest);
+                let mut search =
+                    Search::new(Goal::Failing, 200_000.into(), Granularity::Steps, Order::Oldest);
                 search.sleeps = sleeps;
                 assert_eq!(search.walk(&world), Outcome::Exhausted, "{name}");
                 search

@@ -36,35 +36,35 @@ pub(super) struct Branch<P> {
 }
 
 impl<P> Branch<P> {
-    pub(super) fn next(&mut self) -> Option<Try> {
-        self.again.take().map(Try::Again).or_else(|| self.steps.pop().map(Try::step))
+    pub(super) fn next(&mut self) -> Option<Alternative> {
+        self.again.take().map(Alternative::Again).or_else(|| self.steps.pop().map(Alternative::step))
     }
 }
 
 /// What is tried next at a branch: a step, perhaps with choices inside.
 #[derive(Debug)]
-pub(super) enum Try {
+pub(super) enum Alternative {
     Step(u32),
     Again(Vec<u32>),
 }
 
-impl Try {
+impl Alternative {
     /// Where there is only one step, nothing is chosen, and a 0 does no harm.
     pub(super) fn step(step: usize) -> Self {
-        Try::Step(u32::try_from(step).expect("few steps are enabled"))
+        Alternative::Step(u32::try_from(step).expect("few steps are enabled"))
     }
 
     pub(super) fn choices(&self) -> &[u32] {
         match self {
-            Try::Step(step) => std::slice::from_ref(step),
-            Try::Again(choices) => choices,
+            Alternative::Step(step) => std::slice::from_ref(step),
+            Alternative::Again(choices) => choices,
         }
     }
 }
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Front<P> {
+pub(super) struct SearchStack<P> {
     pub(super) here: Box<Position<P>>,
     /// Which steps are to be tried here.
     pub(super) steps: Vec<usize>,
@@ -74,11 +74,17 @@ pub(super) struct Front<P> {
     spare: Vec<Branch<P>>,
 }
 
-impl<P: Program> Front<P> {
+impl<P: Program> SearchStack<P> {
     pub(super) fn new(world: World<P>, observers: usize) -> Self {
         let before = Box::new(world.clone());
         let here = Position { world, progress: vec![0; observers], sleep: Sleep::default() };
-        Front { here: Box::new(here), steps: Vec::new(), before, branches: Vec::new(), spare: Vec::new() }
+        SearchStack {
+            here: Box::new(here),
+            steps: Vec::new(),
+            before,
+            branches: Vec::new(),
+            spare: Vec::new(),
+        }
     }
 
     /// The branch to go on from.
