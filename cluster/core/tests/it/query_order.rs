@@ -81,3 +81,22 @@ fn shared_query_is_answered_at_once() {
     let (mut primary, mut os) = (Primary::new(settings), Recorder::default());
     assert_eq!(answers(&mut primary, &mut os), [1]);
 }
+
+/// Two workers ask in the same turn: the second query arrives after the bind and before the answer to the first, and waits.
+#[test]
+fn later_query_waits_for_earlier() {
+    let (mut primary, mut os) = (Primary::new(Settings::default()), Recorder::default());
+    let workers = [1, 2].map(|seq| (primary.fork().expect("possible settings"), seq));
+    while pump(&mut primary, &mut os).is_some() {}
+    os.written.clear();
+    for (worker, seq) in workers {
+        let query = format!(
+            r#"{{"cmd":"NODE_CLUSTER","act":"queryServer","index":0,"data":null,"address":null,"port":0,"addressType":4,"seq":{seq}}}"#
+        );
+        let (channel, bytes) = (ChannelId::from(worker), format!("{query}\n").into_bytes());
+        cluster_core::Machine::handle(&mut primary, OsEvent::Read { channel, bytes, socket: None });
+    }
+    while pump(&mut primary, &mut os).is_some() {}
+    let acknowledged: Vec<bool> = os.written.iter().map(|text| text.contains("\"ack\":1")).collect();
+    assert_eq!(acknowledged, [true, false], "{:?}", os.written);
+}
