@@ -88,8 +88,7 @@ pub(crate) fn name_zone(address: &mut ListenAddress) {
 
 /// The name of a network interface.
 fn zone_name(number: u32) -> Option<String> {
-    // Of 0, which is no interface, nix returns an empty name.
-    if_indextoname(number).ok()?.into_string().ok().filter(|name| !name.is_empty())
+    if_indextoname(number).ok()?.into_string().ok()
 }
 
 /// `IPV6_V6ONLY` is always set or cleared: the default belongs to the system.
@@ -288,5 +287,45 @@ mod tests {
             bound(&BindAddress::Descriptor { fd: 1_000_000, datagrams: false }).map(drop),
             Err(Errno::EINVAL)
         );
+    }
+
+    /// The last eighth of the descriptors is left to connections, channels and workers.
+    #[test]
+    fn descriptor_limit_leaves_an_eighth() {
+        const LIMIT: u64 = 4_096;
+        let limit = getrlimit(Resource::Nofile);
+        rustix::process::setrlimit(
+            Resource::Nofile,
+            rustix::process::Rlimit { current: Some(LIMIT), ..limit },
+        )
+        .expect("a lower limit");
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        for (number, expected) in [(3_583, Ok(())), (3_584, Err(Errno::EMFILE))] {
+            let copy = rustix::io::fcntl_dupfd_cloexec(&socket, number).expect("a free number");
+            assert_eq!(copy.as_raw_fd(), number);
+            let checked = check_descriptor_limit(&copy);
+            assert_eq!(checked.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0))), expected);
+        }
+    }
+
+    /// A path, no name, and an abstract name behind a NUL.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn unix_socket_has_its_name() {
+        use std::os::linux::net::SocketAddrExt;
+        use std::os::unix::net::{SocketAddr, UnixListener};
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("s");
+        let name = format!("cluster-{}", std::process::id());
+        let bound = UnixListener::bind(&path).expect("a listener");
+        let named = SocketAddr::from_abstract_name(&name).expect("a name");
+        let named = UnixListener::bind_addr(&named).expect("a listener");
+        let (pair, _far) = UnixStream::pair().expect("a pair");
+        let path = path.to_string_lossy().into_owned();
+        for (socket, expected) in
+            [(bound.into(), path), (named.into(), format!("\0{name}")), (pair.into(), String::new())]
+        {
+            assert_eq!(local_address(&socket).expect("an address"), LocalAddress::Path(expected));
+        }
     }
 }

@@ -415,4 +415,16 @@ mod tests {
         assert_eq!(Arc::strong_count(&registry), 1);
         drop(listener);
     }
+
+    /// A program that this process starts does not inherit the descriptors of the thread.
+    #[test]
+    fn waiter_descriptors_are_private() {
+        let waiter = Waiter::start().expect("a thread");
+        for descriptor in [&waiter.registry.epoll, &waiter.registry.stop] {
+            let flags = rustix::io::fcntl_getfd(descriptor).expect("flags");
+            assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+        }
+        let flags = rustix::fs::fcntl_getfl(&waiter.registry.stop).expect("flags");
+        assert!(flags.contains(rustix::fs::OFlags::NONBLOCK));
+    }
 }

@@ -104,4 +104,17 @@ mod tests {
             );
         }
     }
+
+    /// A removed entry is returned, and neither found nor polled again.
+    #[test]
+    fn removed_entry_is_returned() {
+        let mut map = FairMap::new();
+        map.insert(1, 'a');
+        map.insert(2, 'b');
+        assert_eq!((map.remove(1), map.remove(1), map.find(1)), (Some('a'), None, None));
+        assert_eq!(map.poll(|key, value| Poll::Ready((key, *value))), Poll::Ready((2, 'b')));
+        assert!(map.keys().eq([2]) && map.values().eq(&['b']) && map.values_mut().count() == 1);
+        assert!(!map.is_empty());
+        assert!(map.remove(2).is_some() && map.is_empty());
+    }
 }

@@ -86,3 +86,21 @@ fn check(descriptor: BorrowedFd<'_>) -> io::Result<()> {
 fn failure(errno: Errno) -> io::Error {
     io::Error::from_raw_os_error(errno.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::os::fd::AsRawFd;
+
+    /// A descriptor without close-on-exec was inherited; one that is not open is an error.
+    #[test]
+    fn opened_descriptor_is_not_inherited() {
+        let opened = File::open("/dev/null").expect("a file");
+        let inherited = nix::unistd::dup(&opened).expect("a duplicate");
+        assert!(opened_here(opened.as_raw_fd()).expect("an open number"));
+        assert!(!opened_here(inherited.as_raw_fd()).expect("an open number"));
+        let closed = opened_here(1_000_000).map_err(|error| errno(&error));
+        assert_eq!(closed.err(), Some(Errno::EBADF));
+    }
+}

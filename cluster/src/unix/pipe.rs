@@ -155,4 +155,21 @@ mod tests {
         stream.read_to_string(&mut after).await.expect("read");
         assert_eq!((before.as_slice(), after.as_str()), (b"fore".as_slice(), "after"));
     }
+
+    /// A turn reads 64 KiB, and wakes its task for the rest.
+    #[tokio::test]
+    async fn turn_of_pipe_is_bounded() {
+        let (ours, mut theirs) = net::UnixStream::pair().expect("a pair");
+        let mut pipe = Pipe::new(ours).expect("a pipe");
+        theirs.write_all(&vec![b'x'; 2 * TURN]).expect("room");
+        poll_fn(|cx| pipe.stream.poll_read_ready(cx)).await.expect("readable");
+        poll_fn(|cx| {
+            pipe.keep(cx, usize::MAX);
+            Poll::Ready(())
+        })
+        .await;
+        assert_eq!(pipe.kept.len(), TURN);
+        let rest = kept(&mut pipe, usize::MAX, 2 * TURN);
+        tokio::time::timeout(std::time::Duration::from_secs(10), rest).await.expect("another turn in time");
+    }
 }

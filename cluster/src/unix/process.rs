@@ -101,3 +101,23 @@ fn translate(status: std::process::ExitStatus) -> ExitStatus {
         (None, None) => ExitStatus::ReapedElsewhere,
     }
 }
+
+#[cfg(all(test, not(target_vendor = "apple")))]
+mod tests {
+    use super::*;
+    use nix::sys::wait::{Id, WaitPidFlag, waitid};
+    use std::process::Command;
+
+    /// A child is known until it is reaped, and the question does not reap it. Other processes are no children.
+    #[test]
+    fn child_is_known_until_reaped() {
+        let _alone = crate::unix::signals::tests::CHILDREN.lock().expect("no test panicked");
+        let mut child = Command::new("sh").args(["-c", "exit 3"]).spawn().expect("a shell");
+        let pid = Pid::from_raw(child.id().try_into().expect("a process id"));
+        assert!(is_child(pid));
+        waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).expect("the exit");
+        assert!(is_child(pid));
+        assert_eq!(child.wait().expect("the status").code(), Some(3));
+        assert!(!is_child(pid) && !is_child(Pid::this()) && !is_child(Pid::parent()));
+    }
+}

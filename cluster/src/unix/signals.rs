@@ -125,4 +125,23 @@ pub(super) mod tests {
         }
         sigaction(libc::SIGCHLD, Some(&before)).expect("a signal");
     }
+
+    /// Only a process that ignores all three signals, as `ignore_in_child` leaves it, gets the empty handler.
+    #[test]
+    fn ignored_signals_get_empty_handler() {
+        let _alone = CHILDREN.lock().expect("no test panicked");
+        let handlers = || TERMINAL.map(|signal| handler(signal).expect("a signal"));
+        let (before, empty) = (handlers(), nothing as *const () as libc::sighandler_t);
+        let cases =
+            [(libc::SIG_IGN, [empty; 3]), (libc::SIG_DFL, [libc::SIG_DFL, libc::SIG_IGN, libc::SIG_IGN])];
+        for (first, expected) in cases {
+            ignore_in_child().expect("signals");
+            set(TERMINAL[0], first).expect("a signal");
+            keep_ignoring();
+            assert_eq!(handlers(), expected);
+        }
+        for (signal, handler) in TERMINAL.into_iter().zip(before) {
+            set(signal, handler).expect("a signal");
+        }
+    }
 }

@@ -15,6 +15,8 @@ use tokio::time::{Instant, timeout};
 
 use super::*;
 
+mod channels;
+
 /// Bounds each wait of a test.
 const LONG: Duration = Duration::from_secs(10);
 

@@ -76,3 +76,26 @@ fn is_alone_to_the_kernel() -> bool {
 fn is_alone_to_the_kernel() -> bool {
     false
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::os::unix::process::CommandExt;
+    use std::{io, process, thread};
+
+    /// A process with two threads is not alone; a new process is, before it executes its program.
+    #[test]
+    fn single_thread_is_recognized() {
+        let _alone = crate::unix::signals::tests::CHILDREN.lock().expect("no test panicked");
+        let both = thread::spawn(|| (is_alone_to_the_kernel(), is_only_thread()));
+        assert_eq!(both.join().expect("no panic"), (false, false));
+        let mut program = process::Command::new("true");
+        let check = || if is_alone_to_the_kernel() { Ok(()) } else { Err(io::ErrorKind::Other.into()) };
+        #[expect(unsafe_code, reason = "no safe call acts between `fork` and `exec`")]
+        // SAFETY: the closure makes one system call, and neither allocates nor locks.
+        unsafe {
+            program.pre_exec(check);
+        }
+        assert!(program.status().expect("a process with one thread").success());
+    }
+}
