@@ -127,4 +127,14 @@ mod tests {
         listeners.clear();
         assert!(lost.try_recv().is_err(), "a lost listener got a reply");
     }
+
+    #[test]
+    fn ids_are_those_of_open_listeners() {
+        let mut listeners = Listeners::default();
+        assert!(listeners.is_empty() && listeners.ids().is_empty());
+        let _replies = [1, 2, 3].map(|id| listeners.add(ListenerId(id)));
+        listeners.close(ListenerId(2));
+        assert_eq!(listeners.ids(), [ListenerId(1), ListenerId(3)]);
+        assert!(!listeners.is_empty());
+    }
 }

@@ -151,3 +151,44 @@ impl<T: Transport> fmt::Debug for Serve<T> {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::SocketAddr;
+
+    /// The head of the answer to a request on a new connection.
+    fn head(address: SocketAddr) -> io::Result<String> {
+        let mut client = std::net::TcpStream::connect(address)?;
+        client.set_read_timeout(Some(Duration::from_secs(10)))?;
+        client.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")?;
+        let lines = BufReader::new(client).lines().map_while(Result::ok);
+        Ok(lines.take_while(|line| !line.is_empty()).map(|line| line.to_lowercase() + "\n").collect())
+    }
+
+    /// Only a lame duck asks its clients to reconnect.
+    #[tokio::test]
+    async fn lame_duck_closes_connections() {
+        let is_lame = Arc::new(AtomicBool::new(false));
+        let app = close_when(Router::new(), is_lame.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let server = tokio::spawn(axum::serve(listener, app).into_future());
+        for lame in [false, true] {
+            is_lame.store(lame, Ordering::Relaxed);
+            let head = tokio::task::spawn_blocking(move || head(address)).await.expect("no panic");
+            let head = head.expect("an answer");
+            assert_eq!(head.contains("\nconnection: close\n"), lame, "{head}");
+        }
+        server.abort();
+    }
+
+    /// Served requests end the wait with their result, and so does its bound.
+    #[tokio::test]
+    async fn drain_bounds_served_requests() {
+        let result = within(future::ready(Err(io::ErrorKind::Other.into())), future::pending()).await;
+        assert_eq!(result.map_err(|error| error.kind()), Err(io::ErrorKind::Other));
+        assert!(within(future::pending(), future::ready(())).await.is_ok());
+    }
+}

@@ -98,3 +98,32 @@ impl sealed::Transport for UnixStream {
         std::os::unix::net::SocketAddr::from_pathname(local).map(Into::into)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// TCP at internet addresses, Unix at paths, either at a descriptor, and neither at addresses of datagrams.
+    #[test]
+    fn transport_serves_its_own_addresses() {
+        let (host, port, ipv6_only) = (std::net::Ipv6Addr::LOCALHOST, 0, false);
+        let zoned = |udp| ListenAddress::Zoned { host, zone: "lo".into(), port, udp, ipv6_only };
+        let path = ListenAddress::Path { path: "/s".into(), readable_all: false, writable_all: false };
+        let udp = ListenAddress::Udp { v6: false, host: None, port: None, ipv6_only, reuse_address: false };
+        for (address, expected) in [
+            (ListenAddress::any(0), [true, false]),
+            (path, [false, true]),
+            (ListenAddress::Descriptor { fd: 3, udp: false }, [true, true]),
+            (ListenAddress::Descriptor { fd: 3, udp: true }, [false, false]),
+            (zoned(false), [true, false]),
+            (zoned(true), [false, false]),
+            (udp, [false, false]),
+        ] {
+            let served = [
+                <TcpStream as sealed::Transport>::serves(&address),
+                <UnixStream as sealed::Transport>::serves(&address),
+            ];
+            assert_eq!(served, expected, "{address:?}");
+        }
+    }
+}

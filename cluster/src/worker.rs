@@ -298,3 +298,6 @@ impl Drop for Hold {
         self.inner.command(cluster_core::Worker::release_hold);
     }
 }
+
+#[cfg(test)]
+mod tests;

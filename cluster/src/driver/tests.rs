@@ -14,6 +14,12 @@ use std::os::unix::net::UnixStream;
 use std::pin::{Pin, pin};
 use std::thread::{self, JoinHandle};
 
+mod ends;
+mod waiting;
+
+/// Bounds each wait of a test.
+const LONG: Duration = Duration::from_secs(10);
+
 /// A program that takes events, and then none, is not read from until it takes another one.
 #[tokio::test]
 async fn full_inbox_pauses_reading() {
@@ -42,7 +48,8 @@ async fn full_inbox_notices_lost_primary() {
     until_full(&inner).await;
     writeln!(far, "{}", INBOX_EVENTS + 1).expect("written");
     drop(far);
-    inner.wait_for_phase(Phase::Disconnected).await;
+    let noticed = timeout(LONG, inner.wait_for_phase(Phase::Disconnected)).await;
+    noticed.expect("the lost primary is noticed in time");
     for number in 1..INBOX_EVENTS + 2 {
         assert_eq!(number_of(inner.next().await), Some(number), "a message was lost");
     }
@@ -155,6 +162,8 @@ fn dropped_worker_completes_its_disconnect() {
             if line.contains("queryServer") {
                 writeln!(&far, "{}", answer_to(&line)).expect("written");
             } else if line.contains("exitedAfterDisconnect") {
+                // The worker waits by then.
+                thread::sleep(Duration::from_millis(20));
                 offer(&far);
                 writeln!(&far, "{}", answer_to(&line)).expect("written");
             }

@@ -15,6 +15,8 @@ use tokio::time::timeout;
 
 use super::*;
 
+mod keeping;
+
 /// Bounds each wait of a test.
 const LONG: Duration = Duration::from_secs(30);
 

@@ -1,0 +1,48 @@
+//! Ends of a worker under the rule that `main` returns.
+
+use super::*;
+
+/// A worker that was not asked to disconnect does not wait for an answer of the primary.
+#[test]
+fn dropped_worker_awaits_no_answer() {
+    let (near, mut far) = UnixStream::pair().expect("a pair");
+    let primary = thread::spawn(move || io::copy(&mut far, &mut io::sink()));
+    let (ended, end) = std::sync::mpsc::channel();
+    let worker = thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let inner = returning(near);
+            inner.set_linger(6 * LONG);
+            inner.start();
+        });
+        drop(runtime);
+        ended.send(()).expect("the test waits");
+    });
+    end.recv_timeout(LONG).expect("the worker is dropped in time");
+    worker.join().expect("no panic");
+    primary.join().expect("no panic").expect("the end");
+}
+
+/// The deadline of a lost primary does not bound `main` after a disconnect: the process of this test continues.
+#[tokio::test]
+async fn disconnected_worker_has_no_deadline() {
+    let (near, mut far) = UnixStream::pair().expect("a pair");
+    let inner = returning(near);
+    inner.set_exit_deadline(Duration::ZERO);
+    inner.start();
+    inner.command(cluster_core::Worker::disconnect);
+    let report = line_with(&far, "exitedAfterDisconnect").await;
+    writeln!(far, "{}", answer_to(&report)).expect("written");
+    let disconnected = timeout(LONG, inner.wait_for_phase(Phase::Disconnected)).await;
+    disconnected.expect("disconnected in time");
+    assert!(matches!(inner.next().await, Some(WorkerEvent::Disconnect)));
+    // Enough for an exit that must not happen.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
+fn returning(near: UnixStream) -> Arc<Inner> {
+    let unix = Unix::with_channel(near).expect("a channel");
+    let json = cluster_core::Serialization::Json;
+    let machine = cluster_core::Worker::new(WorkerId(1), json, Limits::default());
+    Arc::new(Inner::new(machine, unix, Handle::current(), ExitRule::Return))
+}

@@ -1,0 +1,76 @@
+//! Callers that wait: for events, for room, and for the end of a flush.
+
+use std::sync::Arc;
+use std::task::Wake;
+
+use super::*;
+use crate::socket::Socket;
+
+/// A waker that counts.
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The driver is woken when there is room, not by an event that leaves the queue full.
+#[test]
+fn full_inbox_wakes_driver_at_room() {
+    let (inbox, count) = (Inbox::new(1), Arc::new(Count::default()));
+    let driver = Waker::from(count.clone());
+    let driver = Context::from_waker(&driver);
+    let nobody = Context::from_waker(Waker::noop());
+    let mut ticket = None;
+    assert!(inbox.poll_room(&driver).is_ready() && !inbox.is_asked());
+    assert!(inbox.poll_next(&mut ticket, &nobody).is_pending());
+    assert!(inbox.poll_room(&driver).is_ready() && inbox.is_asked() && !inbox.is_full());
+    inbox.put(1);
+    inbox.put(2);
+    assert!(inbox.poll_room(&driver).is_pending() && inbox.is_full());
+    assert_eq!(inbox.poll_next(&mut ticket, &nobody), Poll::Ready(Some(1)));
+    assert!(inbox.is_full() && count.0.load(Ordering::Relaxed) == 0);
+    assert_eq!(inbox.poll_next(&mut ticket, &nobody), Poll::Ready(Some(2)));
+    assert!(!inbox.is_full() && count.0.load(Ordering::Relaxed) == 1);
+}
+
+/// A caller that stops waiting leaves no waker, whether it holds a future or a ticket.
+#[test]
+fn dropped_caller_leaves_no_waker() {
+    let (inbox, count) = (Inbox::<()>::new(1), Arc::new(Count::default()));
+    let waker = Waker::from(count.clone());
+    let mut cx = Context::from_waker(&waker);
+    let before = Arc::strong_count(&count);
+    {
+        let mut next = pin!(inbox.next());
+        assert!(next.as_mut().poll(&mut cx).is_pending());
+        assert_eq!(Arc::strong_count(&count), before + 1);
+    }
+    assert_eq!(Arc::strong_count(&count), before);
+    let mut ticket = None;
+    assert!(inbox.poll_next(&mut ticket, &cx).is_pending());
+    inbox.stop_waiting(ticket);
+    assert_eq!(Arc::strong_count(&count), before);
+}
+
+/// A flush waits for a message with a socket, and later no task counts as a sender.
+#[tokio::test]
+async fn flush_waits_for_passed_socket() {
+    let (inner, far) = worker();
+    inner.start();
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+    inner.send_with("x".repeat(1 << 20).into(), Socket::from(socket)).expect("accepted");
+    {
+        let mut flush = pin!(inner.flush());
+        assert!(poll(flush.as_mut()).is_pending());
+        assert_eq!(inner.senders.load(Ordering::Relaxed), 1);
+        let mut read = far.try_clone().expect("a copy");
+        let reader = thread::spawn(move || io::copy(&mut read, &mut io::sink()));
+        timeout(LONG, flush).await.expect("the message is written in time").expect("an open channel");
+        far.shutdown(std::net::Shutdown::Both).expect("an open channel");
+        reader.join().expect("no panic").expect("the end");
+    }
+    assert_eq!(inner.senders.load(Ordering::Relaxed), 0);
+}

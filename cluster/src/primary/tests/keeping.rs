@@ -1,0 +1,50 @@
+//! Events that are kept while a command waits, and the flush of a primary.
+
+use std::pin::pin;
+use std::task::Waker;
+
+use super::*;
+
+/// A primary whose worker never reads.
+fn silent() -> Primary {
+    let command = SpawnOptions::new().exec("sleep").args(["60"]);
+    Primary::new(Settings { spawn: command, ..Settings::default() }).expect("a primary")
+}
+
+async fn kill(mut primary: Primary, worker: WorkerId) {
+    primary.kill(worker, cluster_core::Signal::SIGKILL);
+    while timeout(LONG, primary.next()).await.expect("the worker ends in time").is_some() {}
+}
+
+/// A kept event has the state of its own worker, until the next event is taken.
+#[tokio::test]
+async fn kept_event_has_its_state() {
+    let mut primary = silent();
+    let worker = primary.fork().expect("a worker");
+    let info = primary.worker(worker).cloned().expect("a new worker");
+    let mut kept = KeptEvents::default();
+    let event = Event::Online { worker };
+    kept.put(event.clone(), Some(info.clone()));
+    assert!(kept.known(worker).is_none());
+    assert_eq!(kept.take(), Some(event));
+    assert_eq!(kept.known(worker).map(WorkerInfo::pid), Some(info.pid()));
+    assert!(kept.known(WorkerId(worker.0 + 1)).is_none());
+    assert!(kept.take().is_none() && kept.known(worker).is_none());
+    kill(primary, worker).await;
+}
+
+/// A flush waits for a worker that does not read, and not for a dead one.
+#[tokio::test]
+async fn flush_waits_for_unread_messages() {
+    let mut primary = silent();
+    let worker = primary.fork().expect("a worker");
+    timeout(LONG, primary.flush()).await.expect("nothing was sent");
+    primary.send(worker, json!("x".repeat(1 << 20))).expect("accepted");
+    {
+        let mut flush = pin!(primary.flush());
+        assert!(flush.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    }
+    primary.kill(worker, cluster_core::Signal::SIGKILL);
+    timeout(LONG, primary.flush()).await.expect("a dead worker is not waited for");
+    kill(primary, worker).await;
+}

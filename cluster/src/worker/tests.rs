@@ -1,0 +1,56 @@
+//! A worker, its listener and its connection over a real channel; the test is the primary.
+
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::pin::pin;
+use std::task::Waker;
+
+use tokio::io::AsyncWriteExt;
+
+use super::*;
+use crate::connection::Connection;
+use cluster_core::SocketId;
+
+fn worker(rule: ExitRule) -> (Worker, UnixStream) {
+    let (near, far) = UnixStream::pair().expect("a pair");
+    let unix = Unix::with_channel(near).expect("a channel");
+    let json = cluster_core::Serialization::Json;
+    let machine = cluster_core::Worker::new(WorkerId(1), json, Limits::default());
+    (Worker { inner: Arc::new(Inner::new(machine, unix, Handle::current(), rule)) }, far)
+}
+
+/// A dropped stream of events leaves no waker.
+#[tokio::test]
+async fn dropped_events_leave_no_waker() {
+    struct Nothing;
+    impl std::task::Wake for Nothing {
+        fn wake(self: Arc<Self>) {}
+    }
+    let (worker, _far) = worker(ExitRule::KeepRunning);
+    let count = Arc::new(Nothing);
+    let waker = Waker::from(count.clone());
+    let before = Arc::strong_count(&count);
+    {
+        let mut events = pin!(worker.events());
+        assert!(events.as_mut().poll_next(&mut Context::from_waker(&waker)).is_pending());
+        assert_eq!(Arc::strong_count(&count), before + 1);
+    }
+    assert_eq!(Arc::strong_count(&count), before);
+}
+
+/// A shutdown ends the stream of a connection that is still open.
+#[tokio::test]
+async fn shutdown_ends_open_connection() {
+    let (worker, _channel) = worker(ExitRule::KeepRunning);
+    let (near, mut far) = UnixStream::pair().expect("a pair");
+    far.set_read_timeout(Some(Duration::from_secs(10))).expect("a bound");
+    near.set_nonblocking(true).expect("a flag");
+    let stream = || tokio::net::UnixStream::from_std(near);
+    let mut connection = Connection::new(&worker.inner, SocketId(1), stream).expect("a connection");
+    connection.write_all(b"all").await.expect("written");
+    connection.shutdown().await.expect("an open stream");
+    let mut read = String::new();
+    far.read_to_string(&mut read).expect("the end");
+    assert_eq!(read, "all");
+    drop(connection);
+}
