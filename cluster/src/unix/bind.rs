@@ -88,7 +88,8 @@ pub(crate) fn name_zone(address: &mut ListenAddress) {
 
 /// The name of a network interface.
 fn zone_name(number: u32) -> Option<String> {
-    if_indextoname(number).ok()?.into_string().ok()
+    // Of 0, which is no interface, nix returns an empty name.
+    if_indextoname(number).ok()?.into_string().ok().filter(|name| !name.is_empty())
 }
 
 /// `IPV6_V6ONLY` is always set or cleared: the default belongs to the system.
