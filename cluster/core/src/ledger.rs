@@ -36,7 +36,7 @@ pub struct Ledger {
 impl Ledger {
     /// The connections that the primary still answers for, in order of acceptance.
     pub fn open(&self) -> impl Iterator<Item = (SocketId, ConnectionState)> {
-        self.open.iter().map(|(socket, standing)| (*socket, *standing))
+        self.open.iter().map(|(socket, state)| (*socket, *state))
     }
 
     /// The number of accepted connections.
@@ -66,20 +66,18 @@ impl Ledger {
     }
 
     pub(crate) fn hand(&mut self, socket: SocketId, worker: WorkerId) {
-        let standing = self.standing(socket);
-        let ConnectionState::Queued(handle) = *standing else {
-            unreachable!("{socket:?} was handed out twice")
-        };
-        *standing = ConnectionState::Handed(handle, worker);
+        let state = self.state_mut(socket);
+        let ConnectionState::Queued(handle) = *state else { unreachable!("{socket:?} was handed out twice") };
+        *state = ConnectionState::Handed(handle, worker);
     }
 
     /// The worker does not take the connection. Returns the handle at which the connection is queued again.
     pub(crate) fn requeue(&mut self, socket: SocketId) -> HandleId {
-        let standing = self.standing(socket);
-        let ConnectionState::Handed(handle, _) = *standing else {
+        let state = self.state_mut(socket);
+        let ConnectionState::Handed(handle, _) = *state else {
             unreachable!("{socket:?} was not handed out")
         };
-        *standing = ConnectionState::Queued(handle);
+        *state = ConnectionState::Queued(handle);
         self.returned += 1;
         handle
     }
@@ -94,16 +92,16 @@ impl Ledger {
     }
 
     pub(crate) fn close(&mut self, socket: SocketId, reason: CloseReason) {
-        let standing = self.open.remove(&socket);
+        let state = self.open.remove(&socket);
         assert!(
-            matches!(standing, Some(ConnectionState::Queued(_))),
+            matches!(state, Some(ConnectionState::Queued(_))),
             "{socket:?} is closed, but was not queued"
         );
         *self.closed.entry(reason).or_default() += 1;
         self.balance();
     }
 
-    fn standing(&mut self, socket: SocketId) -> &mut ConnectionState {
+    fn state_mut(&mut self, socket: SocketId) -> &mut ConnectionState {
         self.open.get_mut(&socket).unwrap_or_else(|| unreachable!("{socket:?} is not in the ledger"))
     }
 

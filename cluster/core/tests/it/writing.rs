@@ -130,8 +130,8 @@ fn failed_handoff_returns_to_ledger() {
         let (mut primary, listener) = serving();
         primary.handle(OsEvent::Accepted { listener, socket: CONNECTION });
         let outputs = drain(&mut primary, &mut Some(errno));
-        let standing: Vec<_> = primary.ledger().open().collect();
-        assert!(matches!(standing[..], [(CONNECTION, ConnectionState::Queued(_))]), "{errno}: {standing:?}");
+        let open: Vec<_> = primary.ledger().open().collect();
+        assert!(matches!(open[..], [(CONNECTION, ConnectionState::Queued(_))]), "{errno}: {open:?}");
         let errors: Vec<_> = outputs.iter().filter(|output| matches!(output, Output::Event(_))).collect();
         if BROKEN[..4].contains(&errno) {
             assert!(errors.is_empty(), "nothing of the program's is lost: {errno}");

@@ -100,9 +100,8 @@ fn primary_summary(primary: &Primary) -> String {
             is(life.is_listed(), " listed")
         )
     });
-    let standing: Vec<String> =
-        ledger.open().map(|(socket, standing)| format!(" {}:{standing:?}", socket.0)).collect();
-    format!("worker 1 {life}; accepted {} owned {}{}", ledger.accepted(), ledger.owned(), standing.concat())
+    let open: Vec<String> = ledger.open().map(|(socket, state)| format!(" {}:{state:?}", socket.0)).collect();
+    format!("worker 1 {life}; accepted {} owned {}{}", ledger.accepted(), ledger.owned(), open.concat())
 }
 
 #[test]
