@@ -116,13 +116,13 @@ fn is_offer(call: &Call) -> bool {
 
 /// A listener that `keep_listening` holds without a worker closes at `disconnect_all`, and so do its queued clients.
 #[test]
-fn kept_door_closes_at_disconnect() {
+fn kept_listener_closes_at_disconnect() {
     for alive in [0, 1] {
         let mut cluster = serving(Settings { keep_listening: true, ..Settings::default() }, 1);
         cluster.fork(alive);
         cluster.kill(ONE);
         let client = cluster.connect(BOUND);
-        assert!(!cluster.os.calls.contains(&Call::Close { socket: BOUND }), "the door is kept");
+        assert!(!cluster.os.calls.contains(&Call::Close { socket: BOUND }), "the listening socket is kept");
         cluster.primary.disconnect_all();
         cluster.settle();
         for socket in [BOUND, client] {
