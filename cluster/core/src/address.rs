@@ -18,7 +18,7 @@ pub struct ListeningAddress {
     pub fd: Option<i64>,
 }
 
-/// `127.0.0.1:8000`, `[::1]:8000`, `*:8000`, a path, or `@` and an abstract name.
+/// `127.0.0.1:8000`, `[::1]:8000`, `*:8000`, `descriptor 3`, a path, or `@` and an abstract name.
 impl fmt::Display for ListeningAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ListeningAddress { address, port, fd, .. } = self;

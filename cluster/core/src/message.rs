@@ -163,13 +163,13 @@ pub(crate) struct QueryServer {
 pub(crate) struct Reply {
     /// The `seq` of the message that this one answers.
     pub(crate) ack: u64,
-    /// To a `QueryServer`: the error.
+    /// In the answer to a `QueryServer`: the error.
     pub(crate) errno: Option<Errno>,
-    /// To a `QueryServer`: the key.
+    /// In the answer to a `QueryServer`: the key of the handle.
     pub(crate) key: Option<HandleKey>,
     pub(crate) data: Data,
-    /// To a `QueryServer` under round robin: the address.
+    /// In the answer to a `QueryServer` under round robin: the address of the socket.
     pub(crate) sockname: Option<LocalAddress>,
-    /// To a `NewConn`: the worker takes the connection.
+    /// In the answer to a `NewConn`: whether the worker takes the connection.
     pub(crate) accepted: Option<bool>,
 }
