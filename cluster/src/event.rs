@@ -12,7 +12,7 @@ pub enum WorkerEvent {
     Message {
         /// The message.
         message: Message,
-        /// The socket that travelled with the message; the program owns it. Node: the second argument.
+        /// The socket that was sent with the message; the program owns it. Node: the second argument.
         socket: Option<Received>,
     },
     /// An operation on the channel failed. Node: `'error'`.

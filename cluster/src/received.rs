@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::socket::{self, Socket};
 use crate::unix::Unix;
 
-/// A socket that travelled with a message. Node: the second argument of `'message'`.
+/// A socket received with a message. Node: the second argument of `'message'`.
 ///
 /// A Node.js process that passes a connection of its own server counts the connection until the receiver has closed the
 /// socket: `server.getConnections` includes the connection, and the callback of `server.close` waits for its end. The

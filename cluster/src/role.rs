@@ -24,8 +24,8 @@ pub enum Role {
 ///
 /// The three environment variables that make a process a worker are removed before `main`, under a multi-threaded runtime
 /// too: otherwise a program that a worker starts would take itself for a worker. The variables remain only where a removal
-/// could race with another thread: a thread was started before `main`, the library was loaded into a running program, or there is no
-/// `/proc`. There, start programs with [`clear_cluster_env`].
+/// could race with another thread: a thread was started before `main`, the library was loaded into a running program, or the
+/// number of threads is unknown: without `/proc`, where `unshare` is forbidden or missing. There, start programs with [`clear_cluster_env`].
 ///
 /// # Errors
 /// The variables are set, but not as a primary sets them: see [`RoleError`].

@@ -1,4 +1,4 @@
-//! Sockets that travel with messages. The kernel reports the kind of each; nothing is read or written.
+//! Sockets sent with messages. The kernel reports the kind of each; nothing is read or written.
 
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,7 +11,7 @@ use socket2::SockRef;
 use crate::unix::Unix;
 use crate::unix::descriptor::{Kind, kind};
 
-/// A socket that travels with a message. Node: the handle of `send()` and of `'message'`.
+/// A socket to send with a message, or received with one. Node: the handle of `send()` and of `'message'`.
 ///
 /// Sockets are non-blocking. A received socket becomes a tokio socket by `from_std`, for instance
 /// `tokio::net::TcpStream::from_std(stream)?`; a tokio socket is sent by `try_from`.
