@@ -124,7 +124,8 @@ fn existing(number: u32, datagrams: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// One descriptor in this number is reserved for connections, channels and workers; sockets of workers do not use the reserve.
+/// The last eighth of the descriptor numbers is reserved for connections, channels and new workers: no socket that a worker asks
+/// for may have such a number.
 const RESERVED: u64 = 8;
 
 /// EMFILE if a socket that a worker has asked for is in the reserve. The kernel assigns the lowest free number, so the number
@@ -202,7 +203,7 @@ mod tests {
         assert_eq!(listening(&at(port, false)).map(drop), Err(Errno::EADDRINUSE));
     }
 
-    /// Only a machine without IPv6 is bound by IPv4 instead.
+    /// The error of a bind to `::` decides whether the bind is repeated with IPv4.
     #[test]
     fn missing_ipv6_is_known_by_its_errors() {
         let is_missing = |errno: Errno| no_ipv6(&io::Error::from(errno));
