@@ -28,7 +28,7 @@ impl TraceHasher {
         TraceHasher { marks: Vec::with_capacity(64), ..TraceHasher::default() }
     }
 
-    /// From here on only the steps are counted: no line will be needed.
+    /// Counts only the steps from now on: no line is needed.
     pub(crate) fn stop(&mut self) {
         (self.marks, self.off) = (Vec::new(), true);
     }
@@ -53,7 +53,7 @@ impl TraceHasher {
         self.fold((tag << 56) ^ (u64::from(a) << 28) ^ b);
     }
 
-    /// Of a write the bytes are hashed, of another call only its presence.
+    /// Hashes the bytes of a write; of another call, only the presence.
     pub(crate) fn call(&mut self, call: &Call) {
         if let Call::Write { bytes, .. } = call {
             self.fold_bytes(bytes);
@@ -62,7 +62,7 @@ impl TraceHasher {
         }
     }
 
-    /// Hashes of an event what choices decide: the bytes read, the number of bytes taken, and every error.
+    /// Hashes the parts of an event that choices decide: the bytes read, the number of bytes taken, and every error.
     pub(crate) fn input(&mut self, event: &OsEvent) {
         if self.off {
             return;

@@ -33,8 +33,8 @@ impl Kernel {
 
     /// The length of the accept queue of the listener at an address; `None`: no socket listens there.
     pub(crate) fn backlog(&self, at: &LocalAddress) -> Option<u32> {
-        let door = *self.accepting_listeners(at).first()?;
-        if let SocketKind::Listener(listener) = &self.file(door).kind { listener.limit } else { None }
+        let file = *self.accepting_listeners(at).first()?;
+        if let SocketKind::Listener(listener) = &self.file(file).kind { listener.limit } else { None }
     }
 
     /// Opens a socket and binds it; with a backlog the socket listens.

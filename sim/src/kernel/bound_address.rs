@@ -65,8 +65,8 @@ const INTERFACES: [(&str, Option<Ipv6Addr>); 2] =
 /// Linux: no interface has this number.
 const ENODEV: Errno = Errno(19);
 
-/// An address in a zone, as libuv passes it and Linux keeps it: the zone is the name of an interface or a number, any
-/// other text is 0. Linux keeps the zone of a link-local address alone.
+/// An address in a zone. The zone is the name of an interface or, unlike in libuv, a number; any other text is 0. Linux
+/// keeps the zone of a link-local address alone.
 pub(crate) fn in_zone(host: Ipv6Addr, port: u16, zone: &str) -> SocketAddrV6 {
     let named = (1..).zip(INTERFACES).find(|(_, (name, _))| *name == zone).map(|(number, _)| number);
     let scope = named.or_else(|| zone.parse().ok()).unwrap_or(0);
