@@ -174,7 +174,7 @@ impl Forms {
         &self.settings
     }
 
-    /// Each once.
+    /// Every form, without duplicates.
     fn all(&self) -> Vec<Form> {
         let listen = self.listen.iter().flat_map(Family::forms).map(|code| Form { kind: Kind::Listen, code });
         let send = self.send.iter().map(|code| Form { kind: Kind::Send, code: code.clone() });

@@ -157,7 +157,7 @@ impl Checker {
         Checker { exceptions: Mutex::new(exceptions), budget: budget.into() }
     }
 
-    /// Holds the traces of a runtime against the contract.
+    /// Compares the traces of a runtime with the contract.
     pub fn contract(&self, scenario: &Scenario, claim: Claim, traces: &Fixture) -> Verdict {
         verdict(scenario, claim, traces, |recorded| {
             let (misfits, excused) = self.misfits(scenario, &recorded.trace, &traces.runtime);

@@ -29,7 +29,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// This machine refuses every connection, with or without a server.
+    /// The connection failed with an error other than ECONNREFUSED, ECONNRESET and ENOENT.
     pub(super) async fn live(
         mut self,
         server: String,
@@ -43,7 +43,7 @@ impl Client {
             ServerAddress::V6(port) => {
                 self.track(&server, TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await, reset).await
             }
-            // Closing a Unix connection is all there is.
+            // A Unix connection can be closed and not reset.
             ServerAddress::Path(name) => {
                 self.track(&server, UnixStream::connect(directory.reach(&name)).await, |_| ()).await
             }
@@ -94,7 +94,7 @@ impl Client {
                     reset(&connection);
                     return None;
                 } else {
-                    // A failed write shows in the next read.
+                    // The next read fails after a failed write.
                     perform(&mut connection, action).await.unwrap_or_default();
                 },
             }

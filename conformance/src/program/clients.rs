@@ -31,7 +31,7 @@ pub enum ClientAction {
     },
     /// Send a datagram to a port on this machine.
     SendDatagram {
-        /// Where.
+        /// The address.
         at: ServerAddress,
         /// The text.
         text: String,

@@ -57,8 +57,8 @@ pub(super) struct Connection {
     /// A second descriptor, for writing.
     socket: socket2::Socket,
     /// A third descriptor, for reading.
-    heard: Wire,
-    /// The original, dropped with this.
+    reader: Wire,
+    /// The original: the count of a received socket ends when it is dropped.
     _lent: Box<dyn Any + Send + Sync>,
     /// Notified when the connection is sent to another process.
     passed: Notify,
@@ -89,9 +89,9 @@ impl Connection {
         T: AsFd + Any + Send + Sync,
         W: Any + Send + Sync,
     {
-        let (socket, heard) = (duplicate(&lent)?, Wire::new(duplicate(&lent)?)?);
+        let (socket, reader) = (duplicate(&lent)?, Wire::new(duplicate(&lent)?)?);
         Ok(Arc::new(Connection {
-            heard,
+            reader,
             server: server.to_owned(),
             socket,
             // Tuple fields drop in order.
@@ -107,7 +107,7 @@ impl Connection {
             let read = tokio::select! {
                 biased;
                 () = self.passed.notified() => return None,
-                read = self.heard.read(&mut buffer) => read,
+                read = self.reader.read(&mut buffer) => read,
             };
             match read {
                 Ok(0) => return Some("end"),
