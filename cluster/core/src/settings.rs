@@ -41,9 +41,8 @@ pub struct Limits {
     /// Connections queued in the primary per listening socket. With a full queue, the primary stops accepting, and
     /// the kernel's backlog holds further connections. Default: 512.
     pub queued_connections: usize,
-    /// Bytes that the primary reads ahead from a worker's pipe and keeps for the program, per pipe. A worker that writes more
-    /// than that and some 200 KiB in the kernel, where a short line takes far more than its bytes, blocks. Default: 1 MiB; Node
-    /// keeps 64 KiB.
+    /// Bytes that the primary reads ahead from a worker's pipe and keeps for the program, per pipe. The kernel holds about
+    /// 200 KiB more, far less if the lines are short; then a write of the worker blocks. Default: 1 MiB; Node keeps 64 KiB.
     pub unread_output_bytes: usize,
 }
 
