@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
 use std::{env, fs, io};
 
-/// The file that this process executes. After the file was replaced or removed, the link is no path.
+/// The link to the file that this process executes, also after the file was replaced or removed.
 const RUNNING: &str = "/proc/self/exe";
 
 /// The suffix that the kernel adds to the path of a removed file.
