@@ -146,10 +146,9 @@ impl Worker {
     /// The next event, or `None` after the last, [`WorkerEvent::Disconnect`]. Dropping the future loses nothing. If
     /// several tasks wait, each event is returned to one of them.
     ///
-    /// Events are kept until a caller takes them. A program that has taken events, and leaves 1,024 of them, is not read
-    /// from until it takes another one; its primary observes congestion. The death of the primary is noticed within a
-    /// second all the same. A program that has never taken an event loses messages beyond 1,024. Node: a message without a
-    /// listener is lost.
+    /// Events are kept until a caller takes them. After the first call the worker stops reading its channel while 1,024 events
+    /// are kept, and the primary observes congestion; the death of the primary is still observed within a second. Before the
+    /// first call, messages beyond 1,024 are lost. Node: a message without a listener is lost.
     ///
     /// After [`join_as_node`](Worker::join_as_node) the call never returns `None`: the process exits.
     pub async fn next(&self) -> Option<WorkerEvent> {
