@@ -343,7 +343,7 @@ pub enum Step {
     },
     /// Write a line with the mode of a server's path.
     Mode(Token),
-    /// Write a line with the number of connections that the kernel queues for a server.
+    /// Write a line with the limit of connections that the kernel queues for a server.
     Backlog(Token),
     /// Write a line of text.
     Write(Token),

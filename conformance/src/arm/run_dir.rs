@@ -74,14 +74,15 @@ impl RunDir {
     }
 }
 
-/// The number of connections that the kernel queues for the listener at this port; `None` without a listener.
+/// The limit of connections that the kernel queues for the listener at this port; `None` without a listener.
 ///
 /// # Errors
 ///
 /// `ss`, of the package `iproute2`, is missing.
 pub(super) fn backlog(at: &ServerAddress) -> io::Result<Option<String>> {
     let (ServerAddress::V4(port) | ServerAddress::V6(port)) = at else { return Ok(None) };
-    let told = Command::new("ss").args(["-Hltn", "sport", "=", &format!(":{port}")]).output()?;
-    let told = String::from_utf8_lossy(&told.stdout).into_owned();
-    Ok(told.split_whitespace().nth(2).map(str::to_owned))
+    let output = Command::new("ss").args(["-Hltn", "sport", "=", &format!(":{port}")]).output()?;
+    let line = String::from_utf8_lossy(&output.stdout).into_owned();
+    // The third column, `Send-Q`, is the limit of a listening socket.
+    Ok(line.split_whitespace().nth(2).map(str::to_owned))
 }

@@ -43,7 +43,7 @@ pub enum ClientAction {
         /// The address.
         at: ServerAddress,
     },
-    /// Write `backlog`: how many connections the kernel holds for a server.
+    /// Write `backlog`: the limit of connections that the kernel queues for a server.
     Backlog {
         /// The server's name, for the line.
         server: String,

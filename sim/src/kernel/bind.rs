@@ -31,7 +31,7 @@ impl Kernel {
         self.system.paths.get(path).map(|entry| entry.mode)
     }
 
-    /// The length of the accept queue of the listener at an address; `None`: no socket listens there.
+    /// The limit of the accept queue of the listener at an address; `None`: no socket listens there.
     pub(crate) fn backlog(&self, at: &LocalAddress) -> Option<u32> {
         let file = *self.accepting_listeners(at).first()?;
         if let SocketKind::Listener(listener) = &self.file(file).kind { listener.limit } else { None }

@@ -29,7 +29,7 @@ const FIRST_NUMBER: u32 = 4;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct ProcessEntry {
     pub(crate) phase: Phase,
-    /// Both are constant.
+    /// Options and environment never change, and copies of the process share them.
     pub(crate) options: CowArc<SpawnOptions>,
     pub(crate) env: CowArc<Vec<(OsBytes, OsBytes)>>,
     /// The program has work besides channel and sockets.

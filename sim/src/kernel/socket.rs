@@ -33,7 +33,7 @@ pub(crate) enum SocketKind {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Listener {
     pub(crate) bound: BoundAddress,
-    /// The length of the accept queue; `None`: the socket does not listen.
+    /// The limit of `backlog`; `None`: the socket does not listen.
     pub(crate) limit: Option<u32>,
     pub(crate) backlog: VecDeque<ClientId>,
 }

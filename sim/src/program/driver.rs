@@ -113,7 +113,7 @@ impl Driver<'_> {
         self.kernel.system_mut().no_root = true;
     }
 
-    /// The length of the accept queue of the listener at an address; `None`: no socket listens there.
+    /// The limit of the accept queue of the listener at an address; `None`: no socket listens there.
     pub fn backlog(&mut self, at: LocalAddress) -> Option<u32> {
         self.kernel.mark_lookup();
         self.kernel.backlog(&crate::kernel::bind::destination(at))
