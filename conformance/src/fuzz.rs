@@ -33,7 +33,7 @@ pub use plan::Plan;
 /// Random schedules on which a scenario must end before it runs on real processes.
 const TRIED: u64 = 60;
 
-/// Where scenarios are run for real.
+/// The runtime of real processes that run a scenario.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Real {
     /// Live Node.

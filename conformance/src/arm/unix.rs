@@ -143,7 +143,7 @@ pub enum PlayError {
     Role(cluster::RoleError),
     /// The scenario cannot be read.
     Scenario(ScenarioError),
-    /// There is no tokio runtime to be had.
+    /// A tokio runtime cannot be created.
     Runtime(io::Error),
     /// The worker cannot join its cluster.
     Join(cluster::JoinError),

@@ -39,7 +39,7 @@ pub(super) struct Named {
     exceptions: Option<PathBuf>,
 }
 
-/// Where everything is.
+/// The paths of the scenarios, the recordings and the exceptions.
 #[derive(Debug)]
 pub(super) struct Paths {
     scenarios: PathBuf,

@@ -14,7 +14,7 @@ use crate::verdict::Verdict;
 /// The limit of printed failures per claim.
 const SHOWN: usize = 3;
 
-/// Wider than any terminal that is too narrow for the table.
+/// The width without a terminal: no name is cut.
 const UNLIMITED: usize = usize::MAX;
 
 impl fmt::Display for Report {

@@ -9,14 +9,14 @@ use super::super::interrupt;
 use super::target::{ExploreTarget, schedule};
 
 /// The interval of progress reports, in runs.
-const TOLD_EVERY: u64 = 64;
+const REPORT_EVERY: u64 = 64;
 
 /// The result of a random search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SearchResult {
     /// The first failing number.
     pub(super) found: Option<u64>,
-    /// How many runs nothing is wrong with.
+    /// The number of passing runs.
     pub(super) runs: u64,
     /// The steps of the passing runs.
     pub(super) steps: u64,
@@ -70,7 +70,7 @@ fn work<P: Program>(target: &ExploreTarget<P>, shared: &Shared, reached: &(dyn F
         shared.steps.fetch_add(world.steps(), Ordering::Relaxed);
         shared.struck.fetch_add(u64::from(!world.schedule().struck().is_empty()), Ordering::Relaxed);
         let runs = 1 + shared.runs.fetch_add(1, Ordering::Relaxed);
-        if runs.is_multiple_of(TOLD_EVERY) {
+        if runs.is_multiple_of(REPORT_EVERY) {
             reached(runs);
         }
     }
