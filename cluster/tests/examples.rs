@@ -150,15 +150,15 @@ fn http_replaces_dead_workers() -> Tested {
     Ok(())
 }
 
-/// The process that answers, without what it was before.
+/// The id of the process that answers.
 fn who_answers(port: u16) -> Result<String, Box<dyn Error>> {
     let answer = request(port)?;
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     Ok(answer.trim_end().rsplit(' ').next().ok_or("no number")?.to_owned())
 }
 
-/// Requests come all the time, and there are as many workers afterwards. A client that stood still for a second before its
-/// request would rightly be left behind.
+/// No request fails during a reload, and the number of workers is unchanged afterwards. Each client sends its request at once:
+/// a reload closes connections that were idle for a second.
 #[test]
 fn http_reload_replaces_all_workers() -> Tested {
     let mut example = Example::start("http", &[])?;
@@ -270,19 +270,19 @@ fn missing_worker_program_is_named() -> Tested {
     let linked = alone.path().join("two_programs");
     fs::hard_link(example, &linked)?;
     let output = Command::new(linked).output()?;
-    let said = String::from_utf8(output.stderr)?;
+    let stderr = String::from_utf8(output.stderr)?;
     let named = format!("cannot start `{}`: ENOENT", alone.path().join("two_programs_worker").display());
-    assert!(!output.status.success() && said.contains(&named), "{}: {said}", output.status);
+    assert!(!output.status.success() && stderr.contains(&named), "{}: {stderr}", output.status);
     Ok(())
 }
 
 #[test]
 fn http_fails_without_workers() -> Tested {
     let output = Command::new(build("http")?).arg("no address").output()?;
-    let said = String::from_utf8(output.stderr)?;
+    let stderr = String::from_utf8(output.stderr)?;
     assert!(
-        !output.status.success() && said.contains("every worker has exited"),
-        "{}: {said}",
+        !output.status.success() && stderr.contains("every worker has exited"),
+        "{}: {stderr}",
         output.status
     );
     Ok(())
@@ -291,7 +291,7 @@ fn http_fails_without_workers() -> Tested {
 #[test]
 fn worker_program_alone_fails() -> Tested {
     let output = Command::new(build("two_programs_worker")?).output()?;
-    let said = String::from_utf8(output.stderr)?;
-    assert!(!output.status.success() && said.contains("NotAWorker"), "{said}");
+    let stderr = String::from_utf8(output.stderr)?;
+    assert!(!output.status.success() && stderr.contains("NotAWorker"), "{stderr}");
     Ok(())
 }

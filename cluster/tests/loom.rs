@@ -38,7 +38,7 @@ fn full_inbox_blocks_the_driver() {
         assert_eq!(ask_once(&inbox, None), Poll::Pending);
         inbox.put(0);
         let taker = spawn(&inbox, |inbox| [block_on(inbox.next()), block_on(inbox.next())]);
-        bring(&inbox, 1);
+        deliver(&inbox, 1);
         assert!(inbox.len() <= 1);
         assert_eq!(taker.join().expect("no panic"), [Some(0), Some(1)]);
     });
@@ -49,8 +49,8 @@ fn unread_inbox_has_room() {
     loom::model(|| {
         let inbox = Arc::new(Inbox::new(1));
         assert!(!inbox.is_asked());
-        bring(&inbox, 0);
-        bring(&inbox, 1);
+        deliver(&inbox, 0);
+        deliver(&inbox, 1);
         assert!(inbox.is_full());
         assert_eq!(block_on(inbox.next()), Some(0));
         assert!(inbox.is_asked() && inbox.is_full());
@@ -64,7 +64,7 @@ fn overfull_inbox_blocks_the_driver() {
         inbox.put(0);
         inbox.put(1);
         let taker = spawn(&inbox, |inbox| [block_on(inbox.next()), block_on(inbox.next())]);
-        bring(&inbox, 2);
+        deliver(&inbox, 2);
         assert_eq!(taker.join().expect("no panic"), [Some(0), Some(1)]);
         assert_eq!(block_on(inbox.next()), Some(2));
     });
@@ -74,17 +74,17 @@ fn overfull_inbox_blocks_the_driver() {
 fn dropped_taker_takes_no_event() {
     loom::model(|| {
         let inbox = Arc::new(Inbox::new(1));
-        let leaver = spawn(&inbox, |inbox| {
-            // What it was given before it went, it gives back.
+        let dropping = spawn(&inbox, |inbox| {
+            // A task that ends with an event returns the event to the queue.
             if let Poll::Ready(Some(event)) = ask_once(inbox, None) {
                 inbox.put(event);
             }
         });
-        let stayer = spawn(&inbox, |inbox| block_on(inbox.next()));
+        let waiting = spawn(&inbox, |inbox| block_on(inbox.next()));
         inbox.put(0);
-        // Nothing else will wake the one that stays.
-        assert_eq!(stayer.join().expect("no panic"), Some(0));
-        leaver.join().expect("no panic");
+        // Nothing else wakes the waiting task.
+        assert_eq!(waiting.join().expect("no panic"), Some(0));
+        dropping.join().expect("no panic");
     });
 }
 
@@ -172,13 +172,13 @@ fn spawn<T: 'static>(inbox: &Arc<Inbox<u32>>, act: impl FnOnce(&Inbox<u32>) -> T
     thread::spawn(move || act(&inbox))
 }
 
-/// The driver: waits for room, and uses it.
-fn bring(inbox: &Inbox<u32>, event: u32) {
+/// Delivers an event as the driver does, when there is room.
+fn deliver(inbox: &Inbox<u32>, event: u32) {
     block_on(poll_fn(|cx| inbox.poll_room(cx)));
     inbox.put(event);
 }
 
-/// Asks for an event, and goes away whether it comes or not.
+/// Polls once for an event, and drops the future.
 fn ask_once(inbox: &Inbox<u32>, task: Option<Arc<Nobody>>) -> Poll<Option<u32>> {
     let waker = task.map_or(Waker::noop().clone(), Waker::from);
     pin!(inbox.next()).poll(&mut Context::from_waker(&waker))

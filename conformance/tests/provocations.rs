@@ -33,8 +33,8 @@ use nix::unistd::{Pid, Uid, setuid};
 use serde_json::json;
 use socket2::SockRef;
 use support::{
-    FdExhaustion, TestResult, asynchronous, connect, fork, fork_at, message, port, primary, primary_of, rest,
-    said, trial, until,
+    FdExhaustion, TestResult, asynchronous, connect, fork, fork_at, message, port, primary, primary_of,
+    read_answer, rest, trial, until,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -118,24 +118,24 @@ async fn accept_failure() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "serve");
     let client = connect(port(&mut primary).await?)?;
-    let hoard = FdExhaustion::new()?;
+    let exhaustion = FdExhaustion::new()?;
     let failed = Event::AcceptFailed { errno: Errno::EMFILE };
     until(&mut primary, |event| *event == failed).await?;
-    drop(hoard);
-    assert_eq!(said(&mut primary, client).await?, worker.to_string());
+    drop(exhaustion);
+    assert_eq!(read_answer(&mut primary, client).await?, worker.to_string());
     end(primary).await
 }
 
 /// The receiver has no free descriptor: the bytes arrive without it, and another worker receives the connection.
 async fn lost_descriptor() -> TestResult {
     let mut primary = primary()?;
-    let poor = fork(&mut primary, "hoard, and serve");
-    assert_eq!(message(&mut primary).await?, json!("hoarding"));
+    let poor = fork(&mut primary, "exhaust descriptors, then serve");
+    assert_eq!(message(&mut primary).await?, json!("exhausted"));
     let number = port(&mut primary).await?;
     let client = connect(number)?;
     let rich = fork(&mut primary, "serve");
     assert_eq!(port(&mut primary).await?, number);
-    assert_eq!(said(&mut primary, client).await?, rich.to_string());
+    assert_eq!(read_answer(&mut primary, client).await?, rich.to_string());
     // The worker without descriptors stays connected.
     assert_eq!(primary.worker(poor).map(WorkerInfo::is_connected), Some(true));
     end(primary).await
@@ -222,10 +222,10 @@ async fn aborted() -> TestResult {
     fork(&mut primary, "tell how it ends");
     let number = port(&mut primary).await?;
     let client = connect(number)?;
-    let hoard = FdExhaustion::new()?;
+    let exhaustion = FdExhaustion::new()?;
     until(&mut primary, |event| matches!(event, Event::AcceptFailed { .. })).await?;
     reset(client)?;
-    drop(hoard);
+    drop(exhaustion);
     let after = connect(number)?;
     assert_eq!(message(&mut primary).await?, json!("ConnectionReset"));
     assert_eq!(message(&mut primary).await?, json!("greeted"));
@@ -247,9 +247,9 @@ async fn stop() -> TestResult {
     let first = connect(number)?;
     let other = fork(&mut primary, "serve");
     assert_eq!(port(&mut primary).await?, number);
-    assert_eq!(said(&mut primary, connect(number)?).await?, other.to_string());
+    assert_eq!(read_answer(&mut primary, connect(number)?).await?, other.to_string());
     primary.kill(slow, Signal::SIGCONT);
-    assert_eq!(said(&mut primary, first).await?, slow.to_string());
+    assert_eq!(read_answer(&mut primary, first).await?, slow.to_string());
     end(primary).await
 }
 
@@ -306,7 +306,7 @@ async fn program() -> Ended {
     let worker = Worker::join_as_node()?;
     match env::var("PROGRAM")?.as_str() {
         "serve" => serve(&worker, listen(&worker).await?).await,
-        "hoard, and serve" => hoard(&worker).await,
+        "exhaust descriptors, then serve" => exhaust_fds(&worker).await,
         "tell how it ends" => tell(&worker).await,
         "start one process too many" => one_too_many(&worker).await,
         "hand off too much" => too_much(&worker).await,
@@ -333,10 +333,10 @@ async fn serve(worker: &Worker, mut listener: Listener) -> Ended {
     Ok(())
 }
 
-async fn hoard(worker: &Worker) -> Ended {
+async fn exhaust_fds(worker: &Worker) -> Ended {
     let listener = listen(worker).await?;
-    let _hoard = FdExhaustion::new()?;
-    worker.send(json!("hoarding"))?;
+    let _exhaustion = FdExhaustion::new()?;
+    worker.send(json!("exhausted"))?;
     serve(worker, listener).await
 }
 
@@ -402,8 +402,8 @@ async fn too_much(worker: &Worker) -> Ended {
     drop(in_flight);
     let mut served = 0;
     for client in clients {
-        let said = said(&mut primary, client).await.map_err(|_| "a client was not served")?;
-        served += usize::from(["1", "2"].contains(&said.as_str()));
+        let answer = read_answer(&mut primary, client).await.map_err(|_| "a client was not served")?;
+        served += usize::from(["1", "2"].contains(&answer.as_str()));
     }
     let error = match failed {
         Some(Event::Error { error: WorkerError::Delayed(errno), .. }) => errno.to_string(),

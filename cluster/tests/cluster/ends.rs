@@ -19,7 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("lost_worker_reacts_before_exit", hears_first),
         asynchronous("running_worker_exits_itself", stays),
         asynchronous("disconnected_worker_outlives_primary", serves_on),
-        asynchronous("disconnected_worker_exits_with_0", told_to_go),
+        asynchronous("disconnected_worker_exits_with_0", asked_to_disconnect),
         asynchronous("exit_when_listening_announces_nothing", exits_when_listening),
     ]
 }
@@ -81,7 +81,7 @@ async fn serves_on() -> TestResult {
     Ok(())
 }
 
-async fn told_to_go() -> TestResult {
+async fn asked_to_disconnect() -> TestResult {
     let mut primary = primary()?;
     // One that never asks for events, one that does, one that waits for the end.
     let workers =

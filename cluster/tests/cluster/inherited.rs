@@ -113,9 +113,9 @@ async fn exact_descriptors() -> TestResult {
         Stdio::Ignore,
         Stdio::Pipe,
     ];
-    let said = script("echo /proc/$$/fd/*; readlink /proc/$$/fd/5", SpawnOptions::new().stdio(stdio));
-    let said = said.await?;
-    let numbers: Vec<&str> = said.split_whitespace().filter_map(|path| path.rsplit('/').next()).collect();
+    let output = script("echo /proc/$$/fd/*; readlink /proc/$$/fd/5", SpawnOptions::new().stdio(stdio));
+    let output = output.await?;
+    let numbers: Vec<&str> = output.split_whitespace().filter_map(|path| path.rsplit('/').next()).collect();
     // The shell lists the directory through 4, the first free number.
     assert_eq!(numbers, vec!["0", "1", "2", "3", "4", "5", "7", "zero"]);
     Ok(())

@@ -17,7 +17,9 @@ use ::cluster::{
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
 
-use super::support::{TestResult, asynchronous, connect, message, output, port, rest, said, trial, until};
+use super::support::{
+    TestResult, asynchronous, connect, message, output, port, read_answer, rest, trial, until,
+};
 
 const WORKER: &str = "
     const cluster = require('cluster');
@@ -234,7 +236,7 @@ async fn node_worker(policy: SchedulingPolicy, serialization: Serialization) -> 
     let worker = primary.fork()?;
     let port = port(&mut primary).await?;
     for _ in 0..3 {
-        assert_eq!(said(&mut primary, connect(port)?).await?, "node 1");
+        assert_eq!(read_answer(&mut primary, connect(port)?).await?, "node 1");
     }
     primary.send(worker, json!(["hello"]))?;
     assert_eq!(message(&mut primary).await?, json!({ "id": 1, "message": ["hello"] }));
@@ -353,7 +355,7 @@ async fn places(policy: SchedulingPolicy) -> TestResult {
     assert_eq!(at_path.as_deref(), path.to_str());
     let mode = std::fs::metadata(&path)?.permissions().mode();
     assert_eq!(mode & 0o444, 0o444);
-    assert_eq!(said(&mut primary, UnixStream::connect(&path)?).await?, "node");
+    assert_eq!(read_answer(&mut primary, UnixStream::connect(&path)?).await?, "node");
     let client = UdpSocket::bind("127.0.0.1:0")?;
     client.send_to(b"?", ("127.0.0.1", at_port.unwrap_or_default()))?;
     assert_eq!(datagram(&mut primary, client).await?, "node");

@@ -9,7 +9,7 @@ use libtest_mimic::{Failed, Trial};
 use tempfile::TempDir;
 
 use super::node::{is_absent, script};
-use super::support::{TestResult, asynchronous, connect, port, primary, primary_of, rest, said};
+use super::support::{TestResult, asynchronous, connect, port, primary, primary_of, read_answer, rest};
 
 const EVALUATED: &str = "require('net').createServer((c) => c.end(`node ${require('cluster').worker.id}`)).listen(0, '127.0.0.1')";
 
@@ -70,7 +70,7 @@ async fn sessions() -> TestResult {
         let mut client =
             Command::new("node").arg(&client).arg(first.to_string()).stdout(Stdio::piped()).spawn()?;
         let resumed = client.stdout.take().ok_or("its output is a pipe")?;
-        assert_eq!(said(&mut primary, resumed).await?, "19\n");
+        assert_eq!(read_answer(&mut primary, resumed).await?, "19\n");
         client.wait()?;
         primary.disconnect_all();
         rest(&mut primary).await?;
@@ -82,7 +82,7 @@ async fn evaluated() -> TestResult {
     let mut primary = primary_of("node", &["-e", EVALUATED, "x"])?;
     let worker = primary.fork()?;
     let port = port(&mut primary).await?;
-    assert_eq!(said(&mut primary, connect(port)?).await?, format!("node {worker}"));
+    assert_eq!(read_answer(&mut primary, connect(port)?).await?, format!("node {worker}"));
     primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }

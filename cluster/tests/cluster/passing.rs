@@ -12,7 +12,7 @@ use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
 
 use super::support::{
-    TIMEOUT, TestResult, asynchronous, connect, fork, message, port, primary, rest, said, until,
+    TIMEOUT, TestResult, asynchronous, connect, fork, message, port, primary, read_answer, rest, until,
 };
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -57,18 +57,18 @@ async fn to_worker() -> TestResult {
     assert_eq!(primary.send_with(worker, json!("a"), server)?, Sent::Buffered);
     assert_eq!(message(&mut primary).await?, json!(["a", "TcpStream"]));
     // The client reads the end when no copy is open.
-    assert_eq!(said(&mut primary, client).await?, "used");
+    assert_eq!(read_answer(&mut primary, client).await?, "used");
 
     let (client, server) = UnixStream::pair()?;
     primary.send_with(worker, json!("b"), server)?;
     assert_eq!(message(&mut primary).await?, json!(["b", "UnixStream"]));
-    assert_eq!(said(&mut primary, client).await?, "used");
+    assert_eq!(read_answer(&mut primary, client).await?, "used");
 
     let server = TcpListener::bind("127.0.0.1:0")?;
     let client = connect(server.local_addr()?.port())?;
     primary.send_with(worker, json!("c"), server)?;
     assert_eq!(message(&mut primary).await?, json!(["c", "TcpListener"]));
-    assert_eq!(said(&mut primary, client).await?, "used");
+    assert_eq!(read_answer(&mut primary, client).await?, "used");
 
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("s");
@@ -76,7 +76,7 @@ async fn to_worker() -> TestResult {
     let client = UnixStream::connect(&path)?;
     primary.send_with(worker, json!("d"), server)?;
     assert_eq!(message(&mut primary).await?, json!(["d", "UnixListener"]));
-    assert_eq!(said(&mut primary, client).await?, "used");
+    assert_eq!(read_answer(&mut primary, client).await?, "used");
 
     let (client, server) =
         (UdpSocket::bind("127.0.0.1:0")?, tokio::net::UdpSocket::bind("127.0.0.1:0").await?);
@@ -147,7 +147,7 @@ async fn kept_open() -> TestResult {
     assert_eq!(message(&mut primary).await?, json!(["a", "TcpStream"]));
     server.write_all(b" and still here")?;
     drop(server);
-    assert_eq!(said(&mut primary, client).await?, "used and still here");
+    assert_eq!(read_answer(&mut primary, client).await?, "used and still here");
     over(primary).await
 }
 
@@ -157,7 +157,7 @@ async fn not_taken() -> TestResult {
     let client = connect(port(&mut primary).await?)?;
     let (_, handle) = passed(&mut primary).await?;
     assert!(handle.is_some());
-    assert_eq!(said(&mut primary, client).await?, String::new());
+    assert_eq!(read_answer(&mut primary, client).await?, String::new());
     assert!(handle.and_then(|passed| primary.take_socket(passed)).is_none());
     over(primary).await
 }
@@ -172,7 +172,7 @@ async fn not_sent() -> TestResult {
     let not_sent = primary.send_with(worker, &reserved, not_sent.socket).err().ok_or("an error")?;
     assert_eq!(not_sent.error, SendError::Reserved);
     primary.send_with(worker, json!("a"), not_sent.socket)?;
-    assert_eq!(said(&mut primary, client).await?, "used");
+    assert_eq!(read_answer(&mut primary, client).await?, "used");
     over(primary).await
 }
 
@@ -201,19 +201,19 @@ async fn dead_worker() -> TestResult {
 
 async fn not_received() -> TestResult {
     let mut primary = primary()?;
-    let worker = fork(&mut primary, "hoard, then use sockets");
-    assert_eq!(message(&mut primary).await?, json!("hoarding"));
+    let worker = fork(&mut primary, "exhaust descriptors, then use sockets");
+    assert_eq!(message(&mut primary).await?, json!("exhausted"));
     let (client, server) = connection()?;
     primary.send_with(worker, json!("lost"), server)?;
     let error = Event::Error { worker, error: WorkerError::NotReceived };
     until(&mut primary, |event| *event == error).await?;
-    assert_eq!(said(&mut primary, client).await?, String::new());
+    assert_eq!(read_answer(&mut primary, client).await?, String::new());
     // Nothing else is lost.
     primary.send(worker, json!("give up"))?;
     assert_eq!(message(&mut primary).await?, json!("given up"));
     let (client, server) = connection()?;
     primary.send_with(worker, json!("a"), server)?;
-    assert_eq!(said(&mut primary, client).await?, "used");
+    assert_eq!(read_answer(&mut primary, client).await?, "used");
     over(primary).await
 }
 

@@ -53,7 +53,7 @@ async fn program() -> Ended {
         "report input" => report_input(&worker).await,
         "serve everywhere" => serve_at(&worker, worker.listen_with(ListenOptions::default()).await?).await,
         "use sockets" => passing::use_all(&worker).await,
-        "hoard, then use sockets" => passing::hoard(&worker).await,
+        "exhaust descriptors, then use sockets" => passing::exhaust_fds(&worker).await,
         "send sockets" => passing::send_all(&worker).await,
         "give connections away" => passing::give_away(&worker).await,
         "hold sockets" => passing::hold(&worker).await,
@@ -74,7 +74,7 @@ async fn program() -> Ended {
             let _listener = worker.listen(("127.0.0.1", 0)).await?;
             worker.exit(3)
         }
-        "hoard, then serve" => hoard(worker).await,
+        "exhaust descriptors, then serve" => exhaust_fds(worker).await,
         "serve with one descriptor" => serve_with_one_descriptor(worker).await,
         "environment" => environment(&worker).await,
         "lead" => lead(&worker).await,
@@ -201,9 +201,9 @@ async fn listen_at_one_of(worker: &Worker) -> Ended {
 async fn report_input(worker: &Worker) -> Ended {
     let mut listener = listen(worker).await?;
     loop {
-        let (mut connection, mut said) = (accept(&mut listener).await?, Vec::new());
-        let end = connection.read_to_end(&mut said).await.map_err(|error| format!("{:?}", error.kind()));
-        worker.send(json!([String::from_utf8(said)?, end.err()]))?;
+        let (mut connection, mut bytes) = (accept(&mut listener).await?, Vec::new());
+        let end = connection.read_to_end(&mut bytes).await.map_err(|error| format!("{:?}", error.kind()));
+        worker.send(json!([String::from_utf8(bytes)?, end.err()]))?;
     }
 }
 
@@ -320,17 +320,17 @@ async fn leave_when_listening(worker: &Worker) -> Ended {
 }
 
 /// Cannot accept anything until there is a message.
-async fn hoard(worker: Worker) -> Ended {
+async fn exhaust_fds(worker: Worker) -> Ended {
     let listener = listen(&worker).await?;
-    let hoard = FdExhaustion::new()?;
-    worker.send(json!("hoarding"))?;
+    let exhaustion = FdExhaustion::new()?;
+    worker.send(json!("exhausted"))?;
     let give_up = async {
         while let Some(WorkerEvent::Message { message: turn, .. }) = worker.next().await
             && turn.to::<u64>().is_ok()
         {
             worker.send(turn)?;
         }
-        drop(hoard);
+        drop(exhaustion);
         hear(worker.clone()).await
     };
     tokio::try_join!(serve_at(&worker, listener), give_up).map(drop)
@@ -339,7 +339,7 @@ async fn hoard(worker: Worker) -> Ended {
 /// Accepts while a connection is open, with a descriptor for one connection alone.
 async fn serve_with_one_descriptor(worker: Worker) -> Ended {
     let mut listener = listen(&worker).await?;
-    let _hoard = FdExhaustion::except(1)?;
+    let _exhaustion = FdExhaustion::except(1)?;
     worker.send(json!("serving"))?;
     loop {
         let (worker, connection) = (worker.clone(), accept(&mut listener).await?);

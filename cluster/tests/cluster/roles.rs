@@ -55,9 +55,9 @@ fn broken() -> TestResult {
             value.map(|value| command.env(name, value));
         }
         let output = command.output()?;
-        let said = String::from_utf8(output.stderr)?;
-        assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.starts_with(expected), "{said}");
+        let stderr = String::from_utf8(output.stderr)?;
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.starts_with(expected), "{stderr}");
     }
     Ok(())
 }
@@ -66,10 +66,10 @@ fn no_channel() -> TestResult {
     let mut command = Command::new("sh");
     command.arg("-c").arg("exec \"$0\" 3</dev/null").arg(env::current_exe()?);
     let output = command.env("NODE_UNIQUE_ID", "1").env("NODE_CHANNEL_FD", "3").output()?;
-    let said = String::from_utf8(output.stderr)?;
+    let stderr = String::from_utf8(output.stderr)?;
     let expected = "NODE_CHANNEL_FD is 3, which is not an inherited channel: ENOTSOCK";
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.starts_with(expected), "{said}");
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.starts_with(expected), "{stderr}");
     Ok(())
 }
 
@@ -101,9 +101,9 @@ async fn no_trace() -> TestResult {
 async fn once() -> TestResult {
     let mut primary = primary()?;
     fork(&mut primary, "join again");
-    let said = message(&mut primary).await?;
-    assert_eq!(said["role"].clone(), json!("Ok(Worker)"));
-    assert!(said["again"].as_str().is_some_and(|text| text.contains("joined its cluster before")));
+    let report = message(&mut primary).await?;
+    assert_eq!(report["role"].clone(), json!("Ok(Worker)"));
+    assert!(report["again"].as_str().is_some_and(|text| text.contains("joined its cluster before")));
     primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }

@@ -273,9 +273,9 @@ async fn listen_late() -> TestResult {
     primary.fork_with_env([("PROGRAM", "listen late"), ("ADDRESS", &address)])?;
     until(&mut primary, |event| matches!(event, Event::Online { .. })).await?;
     primary.disconnect_all();
-    let told = tokio::task::spawn_blocking(move || io::read_to_string(listener.accept()?.0));
+    let report = tokio::task::spawn_blocking(move || io::read_to_string(listener.accept()?.0));
     rest(&mut primary).await?;
-    assert_eq!(told.await??, "true, true");
+    assert_eq!(report.await??, "true, true");
     Ok(())
 }
 
@@ -321,13 +321,13 @@ async fn no_loss() -> TestResult {
         port(&mut primary).await?;
         primary.kill(workers[0], Signal::SIGKILL);
         let clients = (0..32).map(|_| connect(number)).collect::<Result<Vec<_>, _>>()?;
-        let said = tokio::task::spawn_blocking(move || {
+        let reading = tokio::task::spawn_blocking(move || {
             clients.into_iter().filter_map(|client| io::read_to_string(client).ok()).count()
         });
-        tokio::pin!(said);
+        tokio::pin!(reading);
         let served = loop {
             tokio::select! {
-                served = &mut said => break served?,
+                served = &mut reading => break served?,
                 event = primary.next() => if let Some(Event::Error { error, .. }) = event {
                     return Err(format!("{error:?}").into());
                 }

@@ -10,7 +10,8 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::Duration;
 
 use super::support::{
-    FdExhaustion, TestResult, asynchronous, connect, fork, fork_at, message, port, primary, rest, said, until,
+    FdExhaustion, TestResult, asynchronous, connect, fork, fork_at, message, port, primary, read_answer,
+    rest, until,
 };
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -46,7 +47,7 @@ async fn round_robin() -> TestResult {
     assert_eq!(port(&mut primary).await?, first);
     let mut who = Vec::new();
     for _ in 0..6 {
-        who.push(said(&mut primary, connect(first)?).await?);
+        who.push(read_answer(&mut primary, connect(first)?).await?);
     }
     assert_eq!(
         who[..2].iter().cloned().collect::<BTreeSet<_>>(),
@@ -66,10 +67,10 @@ async fn redistributed(program: &str) -> TestResult {
     // The worker has the connection and does not accept it; the next one waits for another worker.
     let other = fork(&mut primary, "serve");
     assert_eq!(port(&mut primary).await?, port_number);
-    let second = said(&mut primary, connect(port_number)?).await?;
+    let second = read_answer(&mut primary, connect(port_number)?).await?;
     assert_eq!(second, other.to_string());
     primary.kill(idle, Signal::SIGKILL);
-    assert_eq!(said(&mut primary, client).await?, other.to_string());
+    assert_eq!(read_answer(&mut primary, client).await?, other.to_string());
     primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
@@ -79,7 +80,7 @@ async fn hesitation() -> TestResult {
     let worker = fork(&mut primary, "hesitate, then serve");
     let port = port(&mut primary).await?;
     for _ in 0..5 {
-        assert_eq!(said(&mut primary, connect(port)?).await?, worker.to_string());
+        assert_eq!(read_answer(&mut primary, connect(port)?).await?, worker.to_string());
     }
     primary.disconnect_all();
     rest(&mut primary).await.map(drop)
@@ -104,7 +105,7 @@ async fn passed_over() -> TestResult {
     let port = port(&mut primary).await?;
     for _ in 0..5 {
         break_off(connect(port)?)?;
-        assert_eq!(said(&mut primary, connect(port)?).await?, worker.to_string());
+        assert_eq!(read_answer(&mut primary, connect(port)?).await?, worker.to_string());
     }
     primary.disconnect_all();
     rest(&mut primary).await.map(drop)
@@ -139,7 +140,7 @@ async fn port_in_use() -> TestResult {
     // Neither that worker nor any other is harmed.
     let lucky = fork(&mut primary, "serve");
     let port = port(&mut primary).await?;
-    assert_eq!(said(&mut primary, connect(port)?).await?, lucky.to_string());
+    assert_eq!(read_answer(&mut primary, connect(port)?).await?, lucky.to_string());
     primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
@@ -167,7 +168,7 @@ async fn client_address() -> TestResult {
     let mut client = connect(port(&mut primary).await?)?;
     client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let address = client.local_addr()?.to_string();
-    let answer = said(&mut primary, client).await?;
+    let answer = read_answer(&mut primary, client).await?;
     assert!(answer.ends_with(&format!("\r\n\r\n{address}")));
     primary.disconnect_all();
     rest(&mut primary).await.map(drop)
@@ -184,13 +185,13 @@ async fn shared() -> TestResult {
     assert_eq!(port(&mut primary).await?, first);
     let names = workers.map(|worker| worker.to_string());
     for _ in 0..20 {
-        let who = said(&mut primary, connect(first)?).await?;
+        let who = read_answer(&mut primary, connect(first)?).await?;
         assert!(names.contains(&who));
     }
     primary.kill(workers[0], Signal::SIGKILL);
     until(&mut primary, |event| matches!(event, Event::Exit { .. })).await?;
     for _ in 0..5 {
-        assert_eq!(said(&mut primary, connect(first)?).await?, names[1].clone());
+        assert_eq!(read_answer(&mut primary, connect(first)?).await?, names[1].clone());
     }
     primary.disconnect_all();
     rest(&mut primary).await.map(drop)
@@ -210,7 +211,7 @@ async fn every_address() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "serve everywhere");
     let port = port(&mut primary).await?;
-    assert_eq!(said(&mut primary, connect(port)?).await?, worker.to_string());
+    assert_eq!(read_answer(&mut primary, connect(port)?).await?, worker.to_string());
     primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
@@ -237,7 +238,7 @@ async fn drains() -> TestResult {
     assert_eq!(message(&mut primary).await?, json!({ "accept": "None" }));
     until(&mut primary, |event| matches!(event, Event::Disconnect { .. })).await?;
     assert_eq!(primary.worker(worker).and_then(WorkerInfo::exited_after_disconnect), Some(true));
-    assert_eq!(said(&mut primary, client).await?, String::new());
+    assert_eq!(read_answer(&mut primary, client).await?, String::new());
     rest(&mut primary).await.map(drop)
 }
 
@@ -287,7 +288,7 @@ async fn many_threads() -> TestResult {
     let first = port(&mut primary).await?;
     assert_eq!(port(&mut primary).await?, first);
     for _ in 0..20 {
-        let who = said(&mut primary, connect(first)?).await?;
+        let who = read_answer(&mut primary, connect(first)?).await?;
         assert!(names.contains(&who));
     }
     primary.disconnect_all();
@@ -303,11 +304,11 @@ async fn starved() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "serve");
     let client = connect(port(&mut primary).await?)?;
-    let hoard = FdExhaustion::new()?;
+    let exhaustion = FdExhaustion::new()?;
     let failed = Event::AcceptFailed { errno: Errno::EMFILE };
     until(&mut primary, |event| *event == failed).await?;
-    drop(hoard);
-    assert_eq!(said(&mut primary, client).await?, worker.to_string());
+    drop(exhaustion);
+    assert_eq!(read_answer(&mut primary, client).await?, worker.to_string());
     primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
@@ -317,15 +318,15 @@ async fn starving_does_not_spin() -> TestResult {
     let mut primary = primary()?;
     fork(&mut primary, "serve");
     let client = connect(port(&mut primary).await?)?;
-    let hoard = FdExhaustion::new()?;
+    let exhaustion = FdExhaustion::new()?;
     let start = std::time::Instant::now();
     for _ in 0..10 {
         until(&mut primary, |event| matches!(event, Event::AcceptFailed { .. })).await?;
     }
     let pauses = Duration::from_millis(63 + 3 * 64);
     assert!(start.elapsed() >= pauses);
-    drop(hoard);
-    assert_eq!(said(&mut primary, client).await?, "1");
+    drop(exhaustion);
+    assert_eq!(read_answer(&mut primary, client).await?, "1");
     primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
@@ -342,7 +343,7 @@ async fn one_descriptor() -> TestResult {
     let clients = (0..CLIENTS).map(|_| connect(port)).collect::<io::Result<Vec<_>>>()?;
     let all = async {
         for client in clients {
-            assert_eq!(said(&mut primary, client).await?, worker.clone());
+            assert_eq!(read_answer(&mut primary, client).await?, worker.clone());
         }
         TestResult::Ok(())
     };
@@ -354,8 +355,8 @@ async fn one_descriptor() -> TestResult {
 /// The worker accepts from its own socket, has no free descriptor, and frees descriptors at a message.
 async fn starved_worker() -> TestResult {
     let mut primary = sharing()?;
-    let worker = fork(&mut primary, "hoard, then serve");
-    assert_eq!(message(&mut primary).await?, json!("hoarding"));
+    let worker = fork(&mut primary, "exhaust descriptors, then serve");
+    assert_eq!(message(&mut primary).await?, json!("exhausted"));
     let client = connect(port(&mut primary).await?)?;
     // Two round trips: enough for a failed `accept`.
     for turn in 0..2 {
@@ -363,7 +364,7 @@ async fn starved_worker() -> TestResult {
         assert_eq!(message(&mut primary).await?, json!(turn));
     }
     primary.send(worker, json!("give up"))?;
-    assert_eq!(said(&mut primary, client).await?, worker.to_string());
+    assert_eq!(read_answer(&mut primary, client).await?, worker.to_string());
     primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }

@@ -95,11 +95,11 @@ async fn unread_output() -> TestResult {
             tokio::spawn(async { text(pipe).await.map_err(|error| error.message().map(String::from)) })
         });
         until(&mut primary, |event| *event == exit(worker, 3)).await?;
-        let said = match reading {
+        let text = match reading {
             Some(reading) => reading.await?.map_err(Option::unwrap_or_default)?,
             None => text(primary.stdio(worker).remove(&1).ok_or("a pipe")?).await?,
         };
-        assert!(said == expected);
+        assert!(text == expected);
         rest(&mut primary).await?;
     }
     Ok(())
@@ -260,9 +260,9 @@ async fn missing_program() -> TestResult {
 async fn no_descriptors() -> TestResult {
     for free in 0.. {
         let mut primary = shell("exit 5", SpawnOptions::new().silent(true))?;
-        let hoard = FdExhaustion::except(free)?;
+        let exhaustion = FdExhaustion::except(free)?;
         let worker = primary.fork();
-        drop(hoard);
+        drop(exhaustion);
         let worker = worker?;
         let seen =
             until(&mut primary, |event| matches!(event, Event::Exit { .. } | Event::Disconnect { .. }))
@@ -290,13 +290,13 @@ async fn set_up() -> TestResult {
         (Some(&"/".into()), true, Some(&"/bin/sh".into()))
     );
     let seen = rest(&mut primary).await?;
-    let told: Vec<bool> = seen
+    let received: Vec<bool> = seen
         .iter()
         .filter_map(
             |event| if let Event::Setup { options } = event { Some(options.is_silent()) } else { None },
         )
         .collect();
-    assert_eq!(told, vec![false, true, true]);
+    assert_eq!(received, vec![false, true, true]);
     assert_eq!(
         seen.iter().find(|event| !matches!(event, Event::Setup { .. })),
         Some(&Event::Fork { worker })
@@ -379,12 +379,12 @@ async fn start_errors() -> TestResult {
         let mut primary = Primary::new(Settings { spawn: command, ..Settings::default() })?;
         primary.fork()?;
         let seen = rest(&mut primary).await?;
-        let said = seen.iter().find_map(|event| match event {
+        let text = seen.iter().find_map(|event| match event {
             Event::Error { error, .. } => Some(error.to_string()),
             _ => None,
         });
-        let said = said.ok_or("an error")?;
-        assert!(said.starts_with(named) && said.contains(advised), "{said}");
+        let text = text.ok_or("an error")?;
+        assert!(text.starts_with(named) && text.contains(advised), "{text}");
     }
     Ok(())
 }

@@ -119,10 +119,10 @@ async fn node() -> TestResult {
         let env = options.map(|options| ("NODE_OPTIONS", options));
         let worker = primary.fork_with_env(env)?;
         assert_eq!(message(&mut primary).await?, json!("ready"));
-        let said = answer(&mut primary, worker).await?;
+        let reported = answer(&mut primary, worker).await?;
         let expected = options.filter(|options| !options.is_empty());
-        assert_eq!(said[0].clone(), json!(expected));
-        ignores_none(said[1].as_str().ok_or("a text")?)?;
+        assert_eq!(reported[0].clone(), json!(expected));
+        ignores_none(reported[1].as_str().ok_or("a text")?)?;
         disconnected(&mut primary, worker).await?;
     }
     Ok(())

@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::ends::abandon;
-use super::support::{TIMEOUT, TestResult, asynchronous, connect, message, primary, rest, said, until};
+use super::support::{
+    TIMEOUT, TestResult, asynchronous, connect, message, primary, read_answer, rest, until,
+};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -60,23 +62,23 @@ fn fork(primary: &mut Primary, listen: &Value) -> Result<WorkerId, Failed> {
     Ok(primary.fork_with_env([("PROGRAM", "serve the script".to_owned()), ("LISTEN", listen.to_string())])?)
 }
 
-/// Where the next worker listens, or why not.
-async fn told(primary: &mut Primary) -> Result<String, Failed> {
-    let told = message(primary).await?;
-    Ok(told.as_str().ok_or("an address")?.to_owned())
+/// The address at which the next worker listens, or its error.
+async fn listen_result(primary: &mut Primary) -> Result<String, Failed> {
+    let result = message(primary).await?;
+    Ok(result.as_str().ok_or("an address")?.to_owned())
 }
 
 async fn port(primary: &mut Primary) -> Result<u16, Failed> {
-    let told = told(primary).await?;
-    let (_, port) = told.rsplit_once(':').ok_or_else(|| told.clone())?;
+    let result = listen_result(primary).await?;
+    let (_, port) = result.rsplit_once(':').ok_or_else(|| result.clone())?;
     Ok(port.parse()?)
 }
 
 /// Asserts that `listen` fails with an error that begins with `why`.
 async fn refused(primary: &mut Primary, listen: Value, why: &str) -> TestResult {
     fork(primary, &listen)?;
-    let said = told(primary).await?;
-    if said.starts_with(why) { Ok(()) } else { Err(format!("{said} does not begin with {why}").into()) }
+    let text = listen_result(primary).await?;
+    if text.starts_with(why) { Ok(()) } else { Err(format!("{text} does not begin with {why}").into()) }
 }
 
 async fn over(mut primary: Primary) -> TestResult {
@@ -98,7 +100,7 @@ fn place(name: &str) -> io::Result<(TempDir, PathBuf)> {
 async fn said_at(primary: &mut Primary, path: &Path) -> Result<String, Failed> {
     let client = UnixStream::connect(path)?;
     client.set_read_timeout(Some(TIMEOUT))?;
-    said(primary, client).await
+    read_answer(primary, client).await
 }
 
 async fn serves_a_path(policy: SchedulingPolicy) -> TestResult {
@@ -118,7 +120,7 @@ async fn serves_a_path(policy: SchedulingPolicy) -> TestResult {
     // The path is removed with the last worker, not with the primary.
     assert!(!path.exists());
     fork(&mut primary, &json!({ "path": path }))?;
-    told(&mut primary).await?;
+    listen_result(&mut primary).await?;
     abandon(primary, || ()).await?;
     assert!(!path.exists());
     Ok(())
@@ -129,7 +131,7 @@ async fn relative_path() -> TestResult {
     let mut primary = primary()?;
     primary.setup(::cluster::SpawnOptions::new().cwd(directory.path()));
     fork(&mut primary, &json!({ "path": "s" }))?;
-    assert_eq!(Some(told(&mut primary).await?.as_str()), path.to_str());
+    assert_eq!(Some(listen_result(&mut primary).await?.as_str()), path.to_str());
     assert_eq!(said_at(&mut primary, &path).await?, "1");
     over(primary).await
 }
@@ -141,7 +143,7 @@ async fn long_path() -> TestResult {
     for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {
         let mut primary = serving(policy, 2, &json!({ "path": deep.join("s") }))?;
         for _ in 0..2 {
-            assert_eq!(Some(told(&mut primary).await?.as_str()), deep.join("s").to_str());
+            assert_eq!(Some(listen_result(&mut primary).await?.as_str()), deep.join("s").to_str());
         }
         // A client cannot use the long path either.
         let there = File::open(&deep)?;
@@ -161,10 +163,10 @@ async fn abstract_name() -> TestResult {
     for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {
         let listen = json!({ "path": format!("\0{name}") });
         let mut primary = serving(policy, 1, &listen)?;
-        assert_eq!(told(&mut primary).await?, format!("\0{name}"));
+        assert_eq!(listen_result(&mut primary).await?, format!("\0{name}"));
         let client = UnixStream::connect_addr(&address)?;
         client.set_read_timeout(Some(TIMEOUT))?;
-        assert_eq!(said(&mut primary, client).await?, "1");
+        assert_eq!(read_answer(&mut primary, client).await?, "1");
         over(primary).await?;
         assert!(UnixStream::connect_addr(&address).is_err());
     }
@@ -176,7 +178,7 @@ async fn mode() -> TestResult {
     for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {
         let listen = json!({ "path": path, "readable_all": true, "writable_all": true });
         let mut primary = serving(policy, 1, &listen)?;
-        told(&mut primary).await?;
+        listen_result(&mut primary).await?;
         assert_eq!(fs::metadata(&path)?.permissions().mode() & 0o666, 0o666);
         over(primary).await?;
     }
@@ -277,7 +279,10 @@ async fn exclusive() -> TestResult {
     let mut primary = serving(SchedulingPolicy::RoundRobin, 2, &listen)?;
     let (first, second) = (port(&mut primary).await?, port(&mut primary).await?);
     assert_ne!(first, second);
-    let mut who = [said(&mut primary, connect(first)?).await?, said(&mut primary, connect(second)?).await?];
+    let mut who = [
+        read_answer(&mut primary, connect(first)?).await?,
+        read_answer(&mut primary, connect(second)?).await?,
+    ];
     who.sort();
     assert_eq!(who, ["1".to_owned(), "2".to_owned()]);
     // The primary neither kills the workers nor disconnects them; a signal ends them.
@@ -289,7 +294,7 @@ async fn exclusive() -> TestResult {
         seen.extend(until(&mut primary, |event| matches!(event, Event::Disconnect { .. })).await?);
     }
     assert!(!(seen.iter().any(|event| matches!(event, Event::Listening { .. } | Event::Exit { .. }))));
-    assert!(!said(&mut primary, connect(first)?).await?.is_empty());
+    assert!(!read_answer(&mut primary, connect(first)?).await?.is_empty());
     for worker in primary.running_workers().collect::<Vec<_>>() {
         primary.kill(worker, ::cluster::Signal::SIGKILL);
     }
@@ -300,10 +305,10 @@ async fn exclusive_path() -> TestResult {
     let (_directory, path) = place("s")?;
     let mut primary = primary()?;
     fork(&mut primary, &json!({ "path": path, "exclusive": true, "one": true }))?;
-    told(&mut primary).await?;
+    listen_result(&mut primary).await?;
     let client = UnixStream::connect(&path)?;
     // The worker has closed its connection and its server.
-    assert_eq!(told(&mut primary).await?, "closed");
+    assert_eq!(listen_result(&mut primary).await?, "closed");
     assert_eq!((path.exists(), io::read_to_string(client)?), (false, "1".to_owned()));
     over(primary).await
 }
@@ -330,7 +335,7 @@ async fn reused_port() -> TestResult {
     fork(&mut primary, &listen(first))?;
     assert_eq!(port(&mut primary).await?, first);
     for _ in 0..5 {
-        let who = said(&mut primary, connect(first)?).await?;
+        let who = read_answer(&mut primary, connect(first)?).await?;
         assert!(["1", "2"].contains(&who.as_str()));
     }
     for worker in primary.running_workers().collect::<Vec<_>>() {
@@ -346,14 +351,14 @@ async fn descriptor(policy: SchedulingPolicy) -> TestResult {
     let port = listener.local_addr()?.port();
     let mut primary = serving(policy, 2, &json!({ "fd": listener.as_raw_fd() }))?;
     for _ in 0..2 {
-        assert_eq!(told(&mut primary).await?, format!("127.0.0.1:{port}"));
+        assert_eq!(listen_result(&mut primary).await?, format!("127.0.0.1:{port}"));
     }
     for _ in 0..4 {
-        let who = said(&mut primary, connect(port)?).await?;
+        let who = read_answer(&mut primary, connect(port)?).await?;
         assert!(["1", "2"].contains(&who.as_str()));
     }
     fork(&mut primary, &json!({ "fd": at_path.as_raw_fd(), "unix": true }))?;
-    told(&mut primary).await?;
+    listen_result(&mut primary).await?;
     assert_eq!(said_at(&mut primary, &path).await?, "3");
     over(primary).await?;
     // Both are still the primary's own.
@@ -367,7 +372,7 @@ async fn udp_descriptor() -> TestResult {
     let address = socket.local_addr()?;
     let mut primary =
         serving(SchedulingPolicy::RoundRobin, 1, &json!({ "udp": true, "fd": socket.as_raw_fd() }))?;
-    assert_eq!(told(&mut primary).await?, address.to_string());
+    assert_eq!(listen_result(&mut primary).await?, address.to_string());
     let client = datagram_client("127.0.0.1")?;
     client.connect(address)?;
     assert_eq!(answered(&mut primary, &client, "hello").await?, "hello for 1");
@@ -404,8 +409,8 @@ async fn removed_directory() -> TestResult {
         &["-c", "rmdir \"$PWD\" && exec \"$0\"", &own.to_string_lossy()],
     )?;
     primary.setup(::cluster::SpawnOptions::new().cwd(&*inner));
-    let said = "cannot read the working directory, where a relative path begins; use an absolute path";
-    refused(&mut primary, json!({ "path": "s" }), said).await?;
+    let text = "cannot read the working directory, where a relative path begins; use an absolute path";
+    refused(&mut primary, json!({ "path": "s" }), text).await?;
     over(primary).await
 }
 
@@ -426,11 +431,11 @@ async fn ipv6_only() -> TestResult {
         Err(io::ErrorKind::ConnectionRefused)
     );
     let client = TcpStream::connect((Ipv6Addr::LOCALHOST, alone))?;
-    assert_eq!(said(&mut primary, client).await?, "1");
+    assert_eq!(read_answer(&mut primary, client).await?, "1");
     over(primary).await?;
     let mut primary = serving(SchedulingPolicy::RoundRobin, 1, &listen(false))?;
     let both = port(&mut primary).await?;
-    assert_eq!(said(&mut primary, connect(both)?).await?, "1");
+    assert_eq!(read_answer(&mut primary, connect(both)?).await?, "1");
     over(primary).await
 }
 
@@ -444,7 +449,7 @@ async fn zone() -> TestResult {
             let Some(Event::Listening { address, .. }) = listening else { return Err("it listens".into()) };
             assert_eq!(address.address.as_deref(), Some("::1%lo"));
             let client = TcpStream::connect((Ipv6Addr::LOCALHOST, address.port.try_into()?))?;
-            assert_eq!(said(&mut primary, client).await?, "1");
+            assert_eq!(read_answer(&mut primary, client).await?, "1");
             over(primary).await?;
         }
     }
@@ -460,13 +465,13 @@ async fn another_kind() -> TestResult {
         json!({ "port": 0, "as": "unix" }),
     ] {
         fork(&mut primary, &listen)?;
-        let told = told(&mut primary).await?;
-        assert!(told.starts_with("unsuitable address: use `listen` for TCP"));
+        let result = listen_result(&mut primary).await?;
+        assert!(result.starts_with("unsuitable address: use `listen` for TCP"));
     }
     let listener = TcpListener::bind("127.0.0.1:0")?;
     fork(&mut primary, &json!({ "fd": listener.as_raw_fd(), "unix": true }))?;
-    let told = told(&mut primary).await?;
-    assert!(told.starts_with("unsuitable address: use `listen` for TCP"));
+    let result = listen_result(&mut primary).await?;
+    assert!(result.starts_with("unsuitable address: use `listen` for TCP"));
     drop(socket);
     over(primary).await
 }
@@ -481,7 +486,7 @@ async fn full_worker() -> TestResult {
     let mut second = connect(port)?;
     // The connection waits while there is no other worker.
     fork(&mut primary, &listen(1))?;
-    told(&mut primary).await?;
+    listen_result(&mut primary).await?;
     assert_eq!(message(&mut primary).await?, json!("held"));
     let mut who = [0_u8; 2];
     first.read_exact(&mut who[..1])?;

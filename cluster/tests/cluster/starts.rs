@@ -77,11 +77,11 @@ async fn replaced() -> TestResult {
     replace(&path)?;
     assert_eq!(again(&mut primary).await?, "Code(42)");
     fs::remove_file(&path)?;
-    let gone =
+    let expected =
         format!("cannot start `{}`: ENOENT (no such file or directory); check the path", path.display());
     for _ in 0..2 {
-        let said = again(&mut primary).await?;
-        assert!(said.starts_with(&gone), "{said}");
+        let error = again(&mut primary).await?;
+        assert!(error.starts_with(&expected), "{error}");
     }
     write(&path)?;
     assert_eq!(again(&mut primary).await?, "Code(42)");

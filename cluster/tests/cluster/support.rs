@@ -163,7 +163,7 @@ pub(crate) fn connect(port: u16) -> io::Result<TcpStream> {
 }
 
 /// The answer of a server until the close, while the primary runs.
-pub(crate) async fn said(
+pub(crate) async fn read_answer(
     primary: &mut Primary,
     client: impl io::Read + Send + 'static,
 ) -> Result<String, Failed> {
@@ -171,7 +171,7 @@ pub(crate) async fn said(
     tokio::pin!(reading);
     loop {
         tokio::select! {
-            said = &mut reading => return Ok(said??),
+            answer = &mut reading => return Ok(answer??),
             event = primary.next() => if event.is_none() {
                 return Ok(reading.await??);
             }

@@ -12,7 +12,7 @@ use nix::sched::{CloneFlags, unshare};
 use serde_json::{Value, json};
 
 use super::node::{is_absent, leading, lines, script};
-use super::support::{TestResult, message, rest, runtime, said, trial, until};
+use super::support::{TestResult, message, read_answer, rest, runtime, trial, until};
 
 /// A link-local address of the namespace.
 const HOST: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
@@ -106,7 +106,7 @@ async fn our_worker() -> TestResult {
             assert_eq!(address.as_deref(), Some(ADDRESS));
             let at = SocketAddrV6::new(HOST, port, 0, if_nametoindex(ZONE)?);
             assert_eq!(own, json!(at));
-            assert_eq!(said(&mut primary, TcpStream::connect(at)?).await?, "1");
+            assert_eq!(read_answer(&mut primary, TcpStream::connect(at)?).await?, "1");
             primary.disconnect_all();
             rest(&mut primary).await?;
         }

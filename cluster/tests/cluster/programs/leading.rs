@@ -51,8 +51,9 @@ pub(super) async fn reaped(worker: &Worker) -> Ended {
 /// Reports the options for Node.js that workers inherit, with and without options in the settings.
 pub(super) async fn with_options(worker: &Worker) -> Ended {
     let inherited = Primary::new(Settings::default())?;
-    let said = Primary::new(Settings { node_options: Some("--inspect".into()), ..Settings::default() })?;
-    let options = [&inherited, &said].map(|primary| Vec::from_iter(primary.settings().node_options.clone()));
+    let explicit = Primary::new(Settings { node_options: Some("--inspect".into()), ..Settings::default() })?;
+    let options =
+        [&inherited, &explicit].map(|primary| Vec::from_iter(primary.settings().node_options.clone()));
     worker.send(json!(options))?;
     std::future::pending().await
 }

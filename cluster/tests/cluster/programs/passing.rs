@@ -27,11 +27,11 @@ pub(super) async fn use_all(worker: &Worker) -> Ended {
 }
 
 /// Has no free descriptor until a message arrives.
-pub(super) async fn hoard(worker: &Worker) -> Ended {
-    let hoard = FdExhaustion::new()?;
-    worker.send(json!("hoarding"))?;
+pub(super) async fn exhaust_fds(worker: &Worker) -> Ended {
+    let exhaustion = FdExhaustion::new()?;
+    worker.send(json!("exhausted"))?;
     worker.next().await;
-    drop(hoard);
+    drop(exhaustion);
     worker.send(json!("given up"))?;
     use_all(worker).await
 }

@@ -69,7 +69,7 @@ struct UnixPrimary {
     tasks: UnboundedSender<TaskEvent>,
     running: usize,
     /// Files that use up the descriptors.
-    hoarded: Vec<File>,
+    exhausting_files: Vec<File>,
 }
 
 impl UnixPrimary {
@@ -90,7 +90,7 @@ impl UnixPrimary {
             env: BTreeMap::new(),
             tasks,
             running: 0,
-            hoarded: Vec::new(),
+            exhausting_files: Vec::new(),
         }
     }
 
@@ -222,9 +222,9 @@ impl UnixPrimary {
                 }
             }
             PrimaryCommand::ExhaustFds => {
-                self.hoarded.extend(std::iter::from_fn(|| File::open("/dev/null").ok()));
+                self.exhausting_files.extend(std::iter::from_fn(|| File::open("/dev/null").ok()));
             }
-            PrimaryCommand::FreeFds => self.hoarded.clear(),
+            PrimaryCommand::FreeFds => self.exhausting_files.clear(),
             PrimaryCommand::Exit { code } => process::exit(code),
             PrimaryCommand::Crash => process::exit(UNCAUGHT),
             PrimaryCommand::Raise { signal } => super::die(signal),
