@@ -75,7 +75,7 @@ impl fmt::Display for MessageError {
             MessageError::TooDeep => f.write_str("the message is nested more than 128 levels deep"),
             MessageError::TooLong => f.write_str("the message would be longer than a GiB"),
             MessageError::NoForm { what, path } => {
-                write!(f, "message{path} is or holds {what}, which has no form in what was asked for")
+                write!(f, "message{path} is or holds {what}, which has no form in the requested type")
             }
         }
     }
