@@ -31,7 +31,7 @@ fn serving_with(settings: Settings, workers: usize, ready: &[WorkerId]) -> TestC
         cluster.worker(*worker).accept(LISTENER);
     }
     cluster.settle();
-    cluster.heard();
+    cluster.take_events();
     cluster
 }
 
@@ -90,8 +90,8 @@ fn messages_pass_unless_reserved() {
         cluster.events.last(),
         Some(&Event::Message { worker: ONE, message: json!("back").into(), handle: None })
     );
-    let heard = WorkerEvent::Message { message: json!({"hello": [1, null, "\n"]}).into(), handle: None };
-    assert_eq!(cluster.processes[&ONE].events, [heard]);
+    let message = WorkerEvent::Message { message: json!({"hello": [1, null, "\n"]}).into(), handle: None };
+    assert_eq!(cluster.processes[&ONE].events, [message]);
 }
 
 /// A command of a worker takes effect without another event.
@@ -139,12 +139,12 @@ fn exit_before_close_requeues() {
     let mut cluster = serving(2, &[TWO]);
     cluster.connect(BOUND);
     cluster.processes.remove(&ONE);
-    cluster.tell(OsEvent::Exited { worker: ONE, status: ExitStatus::Code(0) });
+    cluster.handle(OsEvent::Exited { worker: ONE, status: ExitStatus::Code(0) });
     assert_eq!(cluster.connections(TWO), 1);
     let life = cluster.primary.worker(ONE).expect("its channel is open");
     assert!(life.is_dead() && life.is_connected() && life.is_listed());
-    cluster.heard();
-    cluster.tell(OsEvent::ChannelClosed { channel: ONE.into() });
+    cluster.take_events();
+    cluster.handle(OsEvent::ChannelClosed { channel: ONE.into() });
     assert_eq!(names(&cluster.events), ["disconnect"]);
     assert!(cluster.primary.worker(ONE).is_none());
 }
@@ -272,15 +272,15 @@ fn lingering_is_reported_unless_asked() {
             cluster.primary.disconnect_worker(ONE);
         }
         cluster.events.clear();
-        cluster.tell(OsEvent::ChannelClosed { channel: ONE.into() });
-        cluster.tell(OsEvent::Lingers { worker: ONE });
+        cluster.handle(OsEvent::ChannelClosed { channel: ONE.into() });
+        cluster.handle(OsEvent::Lingers { worker: ONE });
         assert_eq!(
             names(&cluster.events),
             if is_asked { vec!["disconnect"] } else { vec!["disconnect", "error"] }
         );
-        cluster.tell(OsEvent::Exited { worker: ONE, status: cluster_core::ExitStatus::Code(0) });
+        cluster.handle(OsEvent::Exited { worker: ONE, status: cluster_core::ExitStatus::Code(0) });
         cluster.events.clear();
-        cluster.tell(OsEvent::Lingers { worker: ONE });
+        cluster.handle(OsEvent::Lingers { worker: ONE });
         assert_eq!(names(&cluster.events), [""; 0]);
     }
 }
@@ -294,15 +294,20 @@ fn spawn_failure_is_an_error() {
     // For the next worker.
     cluster.primary.setup(SpawnOptions::new().exec("/another"));
     assert!(matches!(cluster.primary.poll(), Some(Output::Call(Call::Spawn { .. }))));
-    cluster.tell(OsEvent::SpawnFailed { worker: ONE, program: None, directory: false, errno: Errno::ENOENT });
+    cluster.handle(OsEvent::SpawnFailed {
+        worker: ONE,
+        program: None,
+        directory: false,
+        errno: Errno::ENOENT,
+    });
     assert_eq!(names(&cluster.events), ["setup", "error", "fork", "disconnect", "setup"]);
     let error = WorkerError::Spawn {
         program: Some("/no/such/program".into()),
         directory: None,
         errno: Errno::ENOENT,
     };
-    let told = "cannot start `/no/such/program`: ENOENT (no such file or directory); check the path of the program, or `PATH` if it has no slash, and the interpreter that a script names";
-    assert_eq!(error.to_string(), told);
+    let text = "cannot start `/no/such/program`: ENOENT (no such file or directory); check the path of the program, or `PATH` if it has no slash, and the interpreter that a script names";
+    assert_eq!(error.to_string(), text);
     assert_eq!(cluster.events[1], Event::Error { worker: ONE, error });
     assert!(cluster.primary.worker(ONE).is_none());
     assert_eq!(cluster.fork(1), [TWO], "a number is never used twice");
@@ -322,7 +327,7 @@ fn malformed_message_closes_own_channel() {
     for rubbish in RUBBISH {
         let mut cluster = serving(2, &[TWO]);
         let bytes = rubbish.as_bytes().to_vec();
-        cluster.tell(OsEvent::Read { channel: ONE.into(), bytes, socket: None });
+        cluster.handle(OsEvent::Read { channel: ONE.into(), bytes, socket: None });
         assert_eq!(names(&cluster.events), ["error", "disconnect"], "{rubbish:?}");
         cluster.connect(BOUND);
         assert_eq!(cluster.connections(TWO), 1);
@@ -335,7 +340,7 @@ fn answer_of_another_worker_is_ignored() {
     let mut cluster = serving(2, &[]);
     cluster.connect(BOUND);
     let forged = b"{\"cmd\":\"NODE_CLUSTER\",\"ack\":2,\"accepted\":true,\"seq\":9}\n".to_vec();
-    cluster.tell(OsEvent::Read { channel: TWO.into(), bytes: forged, socket: None });
+    cluster.handle(OsEvent::Read { channel: TWO.into(), bytes: forged, socket: None });
     assert_eq!(cluster.primary.ledger().owned(), 0);
 }
 
@@ -404,11 +409,11 @@ fn refused_connection_waits() {
     cluster.connect(BOUND);
     let refusal = b"{\"cmd\":\"NODE_CLUSTER\",\"ack\":1,\"accepted\":false,\"seq\":9}\n".to_vec();
     // The real worker has acknowledged the descriptor; the test answers in its place.
-    cluster.tell(OsEvent::Read { channel: ONE.into(), bytes: refusal, socket: None });
+    cluster.handle(OsEvent::Read { channel: ONE.into(), bytes: refusal, socket: None });
     let Some(Call::SetTimer { timer, .. }) = cluster.os.calls.last().cloned() else {
         unreachable!("{:?}", cluster.os.calls.last())
     };
-    cluster.tell(OsEvent::Timer { timer });
+    cluster.handle(OsEvent::Timer { timer });
     assert!(matches!(cluster.os.calls.last(), Some(Call::Write { socket: Some(_), .. })));
 }
 
@@ -475,15 +480,15 @@ fn held_channel_gets_no_connections() {
     cluster.processes.remove(&ONE);
     let sent = cluster.connect(BOUND);
     cluster.connect(SocketId(2));
-    cluster.tell(OsEvent::Exited { worker: ONE, status: ExitStatus::Code(0) });
+    cluster.handle(OsEvent::Exited { worker: ONE, status: ExitStatus::Code(0) });
     let before = cluster.os.calls.len();
     cluster.primary.send(ONE, json!("hello")).expect("its channel is open");
     cluster.settle();
     let descriptors = |call: &&Call| matches!(call, Call::Write { socket: Some(_), .. });
     assert_eq!(cluster.os.calls[before..].iter().filter(descriptors).count(), 0);
-    let said = |call: &&Call| matches!(call, Call::Write { channel, .. } if *channel == ONE.into());
+    let is_message = |call: &&Call| matches!(call, Call::Write { channel, .. } if *channel == ONE.into());
     assert_eq!(
-        cluster.os.calls[before..].iter().filter(said).count(),
+        cluster.os.calls[before..].iter().filter(is_message).count(),
         1,
         "messages are still sent, as in Node"
     );
@@ -499,7 +504,7 @@ fn premature_answer_is_a_violation() {
     cluster.processes.remove(&ONE);
     cluster.connect(BOUND);
     let accepted = b"{\"cmd\":\"NODE_CLUSTER\",\"ack\":1,\"accepted\":true,\"seq\":3}\n".to_vec();
-    cluster.tell(OsEvent::Read { channel: ONE.into(), bytes: accepted, socket: None });
+    cluster.handle(OsEvent::Read { channel: ONE.into(), bytes: accepted, socket: None });
     assert_eq!(names(&cluster.events), ["error", "disconnect"]);
     assert_eq!(cluster.primary.ledger().owned(), 0);
 }

@@ -122,7 +122,7 @@ fn counters_number_retries_across_ends() {
             });
             let timer = set.expect("a retry is set");
             assert!(timer > TimerId(last) && timers.insert(timer), "{timer:?} of {timers:?}");
-            cluster.tell(cluster_core::OsEvent::Timer { timer });
+            cluster.handle(cluster_core::OsEvent::Timer { timer });
         }
     }
 }

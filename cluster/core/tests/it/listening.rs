@@ -42,20 +42,20 @@ fn binds(calls: &[Call]) -> Vec<(BindAddress, Option<u32>)> {
 }
 
 /// The primary's listening events.
-fn told(cluster: &TestCluster) -> Vec<(WorkerId, ListeningAddress)> {
-    let told = cluster.events.iter().filter_map(|event| match event {
+fn announced(cluster: &TestCluster) -> Vec<(WorkerId, ListeningAddress)> {
+    let announced = cluster.events.iter().filter_map(|event| match event {
         Event::Listening { worker, address } => Some((*worker, address.clone())),
         _ => None,
     });
-    told.collect()
+    announced.collect()
 }
 
-fn heard(cluster: &TestCluster, worker: WorkerId) -> &[WorkerEvent] {
+fn worker_events(cluster: &TestCluster, worker: WorkerId) -> &[WorkerEvent] {
     &cluster.processes[&worker].events
 }
 
 /// The primary's output to a worker, without acknowledgements of descriptors.
-fn said(cluster: &TestCluster) -> String {
+fn sent_lines(cluster: &TestCluster) -> String {
     let written = cluster.os.calls.iter().filter_map(|call| match call {
         Call::Write { bytes, .. } => Some(String::from_utf8_lossy(bytes).into_owned()),
         _ => None,
@@ -86,16 +86,20 @@ fn path_is_bound_without_port() {
             BindAddress::Path { path: "/run/cluster".into(), readable_all: true, writable_all: false };
         assert_eq!(binds(&cluster.os.calls), [(bound, backlog)]);
         let listening = WorkerEvent::Listening { listener: LISTENER, address: at, socket: None };
-        assert_eq!(heard(&cluster, ONE), [listening]);
+        assert_eq!(worker_events(&cluster, ONE), [listening]);
         let address = ListeningAddress {
             address: Some("/run/cluster".into()),
             port: -1,
             address_type: AddressType::Path,
             fd: None,
         };
-        assert_eq!(told(&cluster), [(ONE, address)]);
-        assert!(said(&cluster).contains("\"key\":\"/run/cluster:-1:-1:undefined:0\""), "{}", said(&cluster));
-        assert!(!said(&cluster).contains("sockname"), "{}", said(&cluster));
+        assert_eq!(announced(&cluster), [(ONE, address)]);
+        assert!(
+            sent_lines(&cluster).contains("\"key\":\"/run/cluster:-1:-1:undefined:0\""),
+            "{}",
+            sent_lines(&cluster)
+        );
+        assert!(!sent_lines(&cluster).contains("sockname"), "{}", sent_lines(&cluster));
     }
 }
 
@@ -118,7 +122,10 @@ fn path_is_round_robin() {
         cluster.worker(worker).accept(LISTENER);
     }
     let got = |cluster: &TestCluster, worker| {
-        heard(cluster, worker).iter().filter(|event| matches!(event, WorkerEvent::Connection { .. })).count()
+        worker_events(cluster, worker)
+            .iter()
+            .filter(|event| matches!(event, WorkerEvent::Connection { .. }))
+            .count()
     };
     cluster.connect(BOUND);
     cluster.connect(BOUND);
@@ -139,10 +146,14 @@ fn udp_is_shared_under_both_policies() {
         let (host, port) = (LOOPBACK, 0);
         let bound = BindAddress::Udp { host, port, ipv6_only: false, reuse_address: true, reuse_port: false };
         assert_eq!(binds(&cluster.os.calls), [(bound, None)]);
-        assert!(said(&cluster).contains("\"type\":\"dgram.Native\""), "{}", said(&cluster));
-        assert!(said(&cluster).contains("\"key\":\"127.0.0.1:0:udp4:-1:0\""), "{}", said(&cluster));
+        assert!(sent_lines(&cluster).contains("\"type\":\"dgram.Native\""), "{}", sent_lines(&cluster));
+        assert!(
+            sent_lines(&cluster).contains("\"key\":\"127.0.0.1:0:udp4:-1:0\""),
+            "{}",
+            sent_lines(&cluster)
+        );
         let listening = WorkerEvent::Listening { listener: LISTENER, address: at, socket: Some(BOUND) };
-        assert_eq!(heard(&cluster, ONE), [listening]);
+        assert_eq!(worker_events(&cluster, ONE), [listening]);
         let resumes = |calls: &[Call]| calls.iter().any(|call| matches!(call, Call::ResumeAccept { .. }));
         assert!(
             !resumes(&cluster.os.calls) && !resumes(&cluster.processes[&ONE].asked),
@@ -154,7 +165,7 @@ fn udp_is_shared_under_both_policies() {
             address_type: AddressType::Udp4,
             fd: Some(-1),
         };
-        assert_eq!(told(&cluster), [(ONE, address)]);
+        assert_eq!(announced(&cluster), [(ONE, address)]);
         cluster.worker(ONE).close(LISTENER);
         cluster.settle();
         assert!(cluster.processes[&ONE].asked.contains(&Call::Close { socket: BOUND }));
@@ -166,7 +177,11 @@ fn udp_is_shared_under_both_policies() {
 #[test]
 fn udp_without_port_is_separate() {
     let cluster = serving(Settings::default(), &udp(None).into());
-    assert!(said(&cluster).contains("\"key\":\"127.0.0.1:undefined:udp4:-1:0\""), "{}", said(&cluster));
+    assert!(
+        sent_lines(&cluster).contains("\"key\":\"127.0.0.1:undefined:udp4:-1:0\""),
+        "{}",
+        sent_lines(&cluster)
+    );
     let mut cluster = serving(Settings::default(), &udp(Some(0)).into());
     cluster.worker(ONE).listen(udp(None).into());
     cluster.settle();
@@ -180,10 +195,10 @@ fn descriptor_is_listened_on() {
     let cluster = serving(Settings::default(), &address.into());
     let bound = BindAddress::Descriptor { fd: 7, datagrams: false };
     assert_eq!(binds(&cluster.os.calls), [(bound, Some(511))]);
-    assert!(said(&cluster).contains("\"key\":\"null:null:null:7:0\""), "{}", said(&cluster));
+    assert!(sent_lines(&cluster).contains("\"key\":\"null:null:null:7:0\""), "{}", sent_lines(&cluster));
     let address =
         ListeningAddress { address: None, port: 40_001, address_type: AddressType::Descriptor, fd: Some(7) };
-    assert_eq!(told(&cluster), [(ONE, address.clone()), (TWO, address)]);
+    assert_eq!(announced(&cluster), [(ONE, address.clone()), (TWO, address)]);
 }
 
 /// A senseless query gets an error, and nothing is bound.
@@ -203,10 +218,10 @@ fn senseless_query_binds_nothing() {
     ];
     for (seq, ask) in asks.iter().enumerate() {
         let line = format!("{{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",{ask},\"seq\":{seq}}}\n");
-        cluster.tell(OsEvent::Read { channel: ONE.into(), bytes: line.into_bytes(), socket: None });
+        cluster.handle(OsEvent::Read { channel: ONE.into(), bytes: line.into_bytes(), socket: None });
     }
     assert_eq!(binds(&cluster.os.calls), []);
-    assert_eq!(said(&cluster).matches(&format!("\"errno\":-{}", Errno::EINVAL.0)).count(), asks.len());
+    assert_eq!(sent_lines(&cluster).matches(&format!("\"errno\":-{}", Errno::EINVAL.0)).count(), asks.len());
     assert!(
         cluster.primary.worker(ONE).is_some_and(cluster_core::WorkerInfo::is_connected),
         "it may ask again"
@@ -216,7 +231,7 @@ fn senseless_query_binds_nothing() {
 /// Sends a query of a Node worker with these fields.
 fn query(cluster: &mut TestCluster, fields: &str) {
     let line = format!(r#"{{"cmd":"NODE_CLUSTER","act":"queryServer","index":0,{fields},"seq":1}}"#) + "\n";
-    cluster.tell(OsEvent::Read { channel: ONE.into(), bytes: line.into_bytes(), socket: None });
+    cluster.handle(OsEvent::Read { channel: ONE.into(), bytes: line.into_bytes(), socket: None });
 }
 
 /// Every value that Node's own JavaScript can put into the fields is accepted.
@@ -298,7 +313,7 @@ fn refusal_echoes_data_of_query() {
     cluster.fork(1);
     let ask = r#""data":{"ticketKeys":"00"},"address":"nowhere","port":0,"addressType":4"#;
     query(&mut cluster, ask);
-    assert!(said(&cluster).contains(r#""data":{"ticketKeys":"00"}"#), "{}", said(&cluster));
+    assert!(sent_lines(&cluster).contains(r#""data":{"ticketKeys":"00"}"#), "{}", sent_lines(&cluster));
 }
 
 /// A query that is too long to keep gets an error, and its worker continues.
@@ -331,7 +346,7 @@ fn exclusive_server_bypasses_primary() {
     {
         let mut cluster = serving(Settings::default(), &options);
         assert_eq!(binds(&cluster.os.calls), []);
-        assert_eq!(told(&cluster), []);
+        assert_eq!(announced(&cluster), []);
         let bound = BindAddress::Tcp { host: None, port: 80, ipv6_only: false, reuse_port };
         assert_eq!(binds(&cluster.processes[&ONE].asked), [(bound, Some(backlog))]);
         cluster.worker(ONE).accept(LISTENER);
@@ -341,7 +356,7 @@ fn exclusive_server_bypasses_primary() {
         let connection = SocketId(99);
         cluster.worker(ONE).handle(OsEvent::Accepted { listener: BOUND, socket: connection });
         cluster.settle();
-        let last = heard(&cluster, ONE).last();
+        let last = worker_events(&cluster, ONE).last();
         assert_eq!(last, Some(&WorkerEvent::Connection { listener: LISTENER, connection }));
     }
 }
@@ -462,7 +477,7 @@ fn connection_limit_hands_to_others() {
         all.push(cluster.connect(BOUND));
     }
     let got = |cluster: &TestCluster, worker| -> Vec<SocketId> {
-        let got = heard(cluster, worker).iter().filter_map(|event| match event {
+        let got = worker_events(cluster, worker).iter().filter_map(|event| match event {
             WorkerEvent::Connection { connection, .. } => Some(*connection),
             _ => None,
         });
@@ -478,7 +493,7 @@ fn connection_limit_hands_to_others() {
     };
     let timers: Vec<_> = cluster.os.calls.iter().filter_map(timer).collect();
     for timer in timers {
-        cluster.tell(OsEvent::Timer { timer });
+        cluster.handle(OsEvent::Timer { timer });
     }
     for worker in [ONE, TWO] {
         cluster.worker(worker).accept(LISTENER);
@@ -579,7 +594,7 @@ fn question(options: ListenOptions) -> Value {
     worker.listen(options);
     let mut os = RecordingOs::default();
     assert_eq!(cluster_core::pump(&mut worker, &mut os), None, "it waits for the answer");
-    let said: Vec<u8> = os
+    let written: Vec<u8> = os
         .calls
         .into_iter()
         .filter_map(|call| match call {
@@ -588,8 +603,8 @@ fn question(options: ListenOptions) -> Value {
         })
         .flatten()
         .collect();
-    let said = String::from_utf8(said).expect("it is JSON");
-    let question = said.lines().find(|line| line.contains("queryServer")).expect("it asks");
+    let written = String::from_utf8(written).expect("it is JSON");
+    let question = written.lines().find(|line| line.contains("queryServer")).expect("it asks");
     serde_json::from_str(question).expect("it is JSON")
 }
 
@@ -599,6 +614,6 @@ fn listening_report_has_address_type() {
     for (host, kind) in [("127.0.0.1", AddressType::V4), ("::1", AddressType::V6)] {
         let address = ListenAddress::Tcp { host: host.parse().ok(), port: 0, ipv6_only: false };
         let cluster = serving(Settings::default(), &address.into());
-        assert_eq!(told(&cluster).iter().map(|(_, at)| at.address_type).collect::<Vec<_>>(), [kind; 2]);
+        assert_eq!(announced(&cluster).iter().map(|(_, at)| at.address_type).collect::<Vec<_>>(), [kind; 2]);
     }
 }

@@ -26,7 +26,7 @@ const KEPT: OutgoingHandle = OutgoingHandle { keep_open: true, ..SOCKET };
 fn cluster(workers: usize) -> TestCluster {
     let mut cluster = TestCluster::new(Settings::default());
     cluster.fork(workers);
-    cluster.heard();
+    cluster.take_events();
     cluster
 }
 
@@ -46,17 +46,17 @@ fn envelopes(cluster: &TestCluster) -> Vec<String> {
 }
 
 /// Delivers a made-up line of a worker, without the real worker, which has not sent the line.
-fn says(cluster: &mut TestCluster, line: &str, socket: Option<SocketId>) {
-    cluster.tell(OsEvent::Read { channel: ONE.into(), bytes: format!("{line}\n").into_bytes(), socket });
+fn deliver_line(cluster: &mut TestCluster, line: &str, socket: Option<SocketId>) {
+    cluster.handle(OsEvent::Read { channel: ONE.into(), bytes: format!("{line}\n").into_bytes(), socket });
 }
 
 /// The last line of the primary.
 fn last_said(cluster: &TestCluster) -> String {
-    let said = cluster.os.calls.iter().rev().find_map(|call| match call {
+    let found = cluster.os.calls.iter().rev().find_map(|call| match call {
         Call::Write { bytes, .. } => Some(String::from_utf8_lossy(bytes).trim_end().into()),
         _ => None,
     });
-    said.unwrap_or_default()
+    found.unwrap_or_default()
 }
 
 /// A socket sent to a worker is closed in the primary once acknowledged.
@@ -96,17 +96,17 @@ fn advanced_serialization_works() {
     cluster.settle();
     let connection = cluster.connect(SocketId(1));
     let got = WorkerEvent::Connection { listener, connection };
-    let heard = &cluster.processes[&ONE].events;
+    let events = &cluster.processes[&ONE].events;
     let down = |event: &WorkerEvent| matches!(event, WorkerEvent::Message { message, handle: None } if *message == json!("down"));
-    assert!(heard.iter().any(down) && heard.contains(&got), "{heard:?}");
+    assert!(events.iter().any(down) && events.contains(&got), "{events:?}");
     cluster.primary.disconnect_worker(ONE);
     cluster.worker(ONE).release(connection);
     cluster.settle();
     let passed = Some(IncomingHandle { socket: OWN, kind: HandleType::Socket });
     let up = json!({"up": ["\u{fc}", -1.5, null]});
-    let heard = cluster.heard();
+    let events = cluster.take_events();
     let is_up = |event: &Event| matches!(event, Event::Message { worker: ONE, message, handle } if *message == up && *handle == passed);
-    assert!(heard.iter().any(is_up) && heard.contains(&Event::Disconnect { worker: ONE }), "{heard:?}");
+    assert!(events.iter().any(is_up) && events.contains(&Event::Disconnect { worker: ONE }), "{events:?}");
     let written = cluster.os.calls.iter().filter_map(|call| match call {
         Call::Write { bytes, .. } => Some(bytes),
         _ => None,
@@ -140,8 +140,8 @@ fn deep_messages_are_forwarded() {
         let message = message.clone();
         cluster.worker(ONE).send(message).expect("it is open");
         cluster.settle();
-        let heard = cluster.heard();
-        let Some(Event::Message { message, .. }) = heard.last() else { unreachable!("{heard:?}") };
+        let events = cluster.take_events();
+        let Some(Event::Message { message, .. }) = events.last() else { unreachable!("{events:?}") };
         assert_eq!(message.json_text().as_deref(), Ok(&*text));
     }
 }
@@ -252,7 +252,7 @@ fn rejected_socket_is_sent_again() {
     let first = WorkerEvent::Message { message: json!("first").into(), handle };
     let second = WorkerEvent::Message { message: json!("second").into(), handle: None };
     assert_eq!(cluster.processes[&ONE].events, [first, second]);
-    assert_eq!((cluster.heard(), closed(&cluster)), (vec![], (1, 0)));
+    assert_eq!((cluster.take_events(), closed(&cluster)), (vec![], (1, 0)));
 }
 
 /// A socket that is rejected four times is lost, closed and reported.
@@ -264,7 +264,7 @@ fn fourth_rejection_loses_socket() {
     cluster.primary.send(ONE, json!("second")).expect("it is open");
     cluster.settle();
     assert_eq!((envelopes(&cluster).len(), closed(&cluster)), (4, (1, 0)));
-    assert_eq!(cluster.heard(), [Event::Error { worker: ONE, error: WorkerError::NotReceived }]);
+    assert_eq!(cluster.take_events(), [Event::Error { worker: ONE, error: WorkerError::NotReceived }]);
     let second = WorkerEvent::Message { message: json!("second").into(), handle: None };
     assert_eq!(cluster.processes[&ONE].events, [second]);
 }
@@ -279,7 +279,7 @@ fn bare_socket_is_not_resent() {
         cluster.settle();
         let error = WorkerEvent::Error { error: ChannelError::NotReceived };
         assert_eq!((cluster.processes[&ONE].events.clone(), closed(&cluster)), (vec![error], (0, 1)));
-        assert_eq!(cluster.heard(), []);
+        assert_eq!(cluster.take_events(), []);
     }
 }
 
@@ -321,7 +321,7 @@ fn dying_worker_leaks_no_socket() {
 #[test]
 fn held_channel_leaks_no_socket() {
     let mut cluster = two_under_way();
-    cluster.tell(OsEvent::Exited { worker: ONE, status: cluster_core::ExitStatus::Code(0) });
+    cluster.handle(OsEvent::Exited { worker: ONE, status: cluster_core::ExitStatus::Code(0) });
     assert_eq!((envelopes(&cluster).len(), closed(&cluster)), (1, (1, 0)));
     assert!(cluster.os.calls.contains(&Call::Close { socket: SocketId(78) }), "nor one that waited");
     assert_eq!(cluster.primary.send_with(ONE, json!(1), SOCKET), Err(SendError::Closed));
@@ -339,8 +339,8 @@ fn broken_channel_gets_no_socket() {
         } else if output == cluster_core::Output::Call(Call::Close { socket: OWN }) {
             assert_eq!(cluster.primary.send_with(ONE, json!(1), SOCKET), Err(SendError::Closed));
             // Sent before the worker's end of the channel was closed.
-            says(&mut cluster, r#"{"cmd":"NODE_HANDLE_ACK"}"#, None);
-            assert_eq!(cluster.heard().len(), 1, "that messages were lost, and nothing else");
+            deliver_line(&mut cluster, r#"{"cmd":"NODE_HANDLE_ACK"}"#, None);
+            assert_eq!(cluster.take_events().len(), 1, "that messages were lost, and nothing else");
             return;
         }
     }
@@ -386,9 +386,16 @@ fn nested_envelope_is_acknowledged_once() {
     let mut cluster = cluster(1);
     cluster.processes.clear();
     let inner = r#"{"cmd":"NODE_HANDLE","type":"net.Socket","msg":"twice"}"#;
-    says(&mut cluster, &format!(r#"{{"cmd":"NODE_HANDLE","type":"net.Native","msg":{inner}}}"#), Some(OWN));
+    deliver_line(
+        &mut cluster,
+        &format!(r#"{{"cmd":"NODE_HANDLE","type":"net.Native","msg":{inner}}}"#),
+        Some(OWN),
+    );
     let handle = Some(IncomingHandle { socket: OWN, kind: HandleType::Socket });
-    assert_eq!(cluster.heard(), [Event::Message { worker: ONE, message: json!("twice").into(), handle }]);
+    assert_eq!(
+        cluster.take_events(),
+        [Event::Message { worker: ONE, message: json!("twice").into(), handle }]
+    );
     let acks = cluster.os.calls.iter().filter(|call| match call {
         Call::Write { bytes, .. } => bytes.starts_with(b"{\"cmd\":\"NODE_HANDLE_ACK\"}"),
         _ => false,
@@ -404,22 +411,22 @@ fn count_questions_are_answered() {
     let carry =
         |msg: u64| format!(r#"{{"cmd":"NODE_HANDLE","type":"net.Socket","key":"4:::80","msg":{msg}}}"#);
     let ask = |cmd: &str| format!(r#"{{"cmd":"{cmd}","key":"4:::80"}}"#);
-    says(&mut cluster, &ask("NODE_SOCKET_NOTIFY_CLOSE"), None);
+    deliver_line(&mut cluster, &ask("NODE_SOCKET_NOTIFY_CLOSE"), None);
     let none = r#"{"cmd":"NODE_SOCKET_ALL_CLOSED","key":"4:::80"}"#;
     assert_eq!(last_said(&cluster), none, "there is none yet");
     for socket in [7, 8] {
-        says(&mut cluster, &carry(socket), Some(SocketId(socket)));
+        deliver_line(&mut cluster, &carry(socket), Some(SocketId(socket)));
     }
-    says(&mut cluster, &ask("NODE_SOCKET_GET_COUNT"), None);
+    deliver_line(&mut cluster, &ask("NODE_SOCKET_GET_COUNT"), None);
     assert_eq!(last_said(&cluster), r#"{"cmd":"NODE_SOCKET_COUNT","key":"4:::80","count":2}"#);
-    says(&mut cluster, &ask("NODE_SOCKET_NOTIFY_CLOSE"), None);
+    deliver_line(&mut cluster, &ask("NODE_SOCKET_NOTIFY_CLOSE"), None);
     cluster.primary.release(SocketId(7));
     cluster.settle();
     assert_ne!(last_said(&cluster), none);
     cluster.primary.release(SocketId(8));
     cluster.settle();
     assert_eq!(last_said(&cluster), none);
-    let count = cluster.heard().iter().filter(|event| matches!(event, Event::Message { .. })).count();
+    let count = cluster.take_events().iter().filter(|event| matches!(event, Event::Message { .. })).count();
     assert_eq!(count, 2, "questions and answers are no messages");
 }
 
@@ -430,8 +437,8 @@ fn forwarded_connection_is_counted_until_delivered() {
     let mut cluster = cluster(2);
     cluster.processes.remove(&ONE);
     let counted = r#"{"cmd":"NODE_HANDLE","type":"net.Socket","key":"4:::80","msg":1}"#;
-    says(&mut cluster, counted, Some(OWN));
-    says(&mut cluster, r#"{"cmd":"NODE_SOCKET_NOTIFY_CLOSE","key":"4:::80"}"#, None);
+    deliver_line(&mut cluster, counted, Some(OWN));
+    deliver_line(&mut cluster, r#"{"cmd":"NODE_SOCKET_NOTIFY_CLOSE","key":"4:::80"}"#, None);
     let none = r#"{"cmd":"NODE_SOCKET_ALL_CLOSED","key":"4:::80"}"#;
     cluster.primary.send_with(TWO, json!("kept"), KEPT).expect("the channel is open");
     cluster.settle();
@@ -459,9 +466,9 @@ fn incomplete_envelope_closes_socket() {
     let mut cluster = cluster(1);
     cluster.processes.clear();
     let bytes = b"{\"cmd\":\"NODE_HAN".to_vec();
-    cluster.tell(OsEvent::Read { channel: ONE.into(), bytes, socket: Some(OWN) });
+    cluster.handle(OsEvent::Read { channel: ONE.into(), bytes, socket: Some(OWN) });
     assert_eq!(closed(&cluster), (0, 0));
-    cluster.tell(OsEvent::Exited { worker: ONE, status: ExitStatus::Code(0) });
+    cluster.handle(OsEvent::Exited { worker: ONE, status: ExitStatus::Code(0) });
     assert_eq!(closed(&cluster), (1, 0));
 }
 

@@ -36,7 +36,7 @@ fn limited(queued_connections: usize) -> Settings {
 /// The calls of the primary that one input causes.
 fn calls_of(cluster: &mut TestCluster, event: OsEvent) -> Vec<Call> {
     let before = cluster.os.calls.len();
-    cluster.tell(event);
+    cluster.handle(event);
     cluster.os.calls[before..].to_vec()
 }
 
@@ -173,19 +173,19 @@ impl Alone {
         let reply = format!(
             r#"{{"cmd":"NODE_CLUSTER","errno":null,"key":"{KEY}","ack":1,"sockname":{sockname},"seq":0}}"#
         );
-        alone.says(&reply, None);
+        alone.react_to(&reply, None);
         alone
     }
 
     /// The worker's reaction to a line and its socket.
-    fn says(&mut self, line: &str, socket: Option<SocketId>) -> (Vec<Call>, Vec<WorkerEvent>) {
+    fn react_to(&mut self, line: &str, socket: Option<SocketId>) -> (Vec<Call>, Vec<WorkerEvent>) {
         let bytes = format!("{line}\n").into_bytes();
         self.0.handle(OsEvent::Read { channel: ChannelId::PRIMARY, bytes, socket });
         self.drain()
     }
 
     fn offers(&mut self, seq: u64, connection: SocketId) -> (Vec<Call>, Vec<WorkerEvent>) {
-        self.says(
+        self.react_to(
             &carried(&format!(r#"{{"cmd":"NODE_CLUSTER","act":"newconn","key":"{KEY}","seq":{seq}}}"#)),
             Some(connection),
         )
@@ -272,7 +272,7 @@ fn late_answer_closes_its_socket() {
     alone.0.close(LISTENER);
     alone.drain();
     let reply = format!(r#"{{"cmd":"NODE_CLUSTER","errno":0,"key":"{KEY}","ack":1,"seq":0}}"#);
-    let (calls, events) = alone.says(&carried(&reply), Some(socket));
+    let (calls, events) = alone.react_to(&carried(&reply), Some(socket));
     assert_eq!((closes(&calls, socket), events), (1, vec![]));
     let tells = |call: &Call| matches!(call, Call::Write { bytes, .. } if String::from_utf8_lossy(bytes).contains(r#""act":"close""#));
     assert_eq!(calls.iter().filter(|call| tells(call)).count(), 1);
@@ -288,7 +288,7 @@ fn unasked_socket_is_closed() {
         String::from(r#"{"cmd":"NODE_CLUSTER","act":"unheard of","seq":0}"#),
     ] {
         let mut alone = Alone::serving(ListenOptions::default());
-        let (calls, events) = alone.says(&carried(&message), Some(socket));
+        let (calls, events) = alone.react_to(&carried(&message), Some(socket));
         assert_eq!((closes(&calls, socket), events), (1, vec![]), "{message}");
     }
 }
@@ -328,7 +328,7 @@ fn answer_names_the_bound_port() {
         });
         assert_eq!(listening.collect::<Vec<_>>(), [40_001, 40_002, 4321], "{worker}");
     }
-    let said: Vec<i32> = cluster
+    let bound: Vec<i32> = cluster
         .events
         .iter()
         .filter_map(|event| match event {
@@ -336,7 +336,7 @@ fn answer_names_the_bound_port() {
             _ => None,
         })
         .collect();
-    assert_eq!(said, [40_001, 40_002, 4321, 40_001, 40_002, 4321]);
+    assert_eq!(bound, [40_001, 40_002, 4321, 40_001, 40_002, 4321]);
 }
 
 /// A socket that is bound after every worker that asked has exited is closed.

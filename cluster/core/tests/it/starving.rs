@@ -47,7 +47,7 @@ fn serving() -> TestCluster {
 /// The primary's calls for one input.
 fn calls_of(cluster: &mut TestCluster, event: OsEvent) -> Vec<Call> {
     let before = cluster.os.calls.len();
-    cluster.tell(event);
+    cluster.handle(event);
     cluster.os.calls[before..].to_vec()
 }
 

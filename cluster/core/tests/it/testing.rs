@@ -149,7 +149,7 @@ impl TestCluster {
     }
 
     /// Gives the primary one input and drains it.
-    pub(crate) fn tell(&mut self, event: OsEvent) {
+    pub(crate) fn handle(&mut self, event: OsEvent) {
         self.primary.handle(event);
         self.settle();
     }
@@ -157,15 +157,15 @@ impl TestCluster {
     /// A client connects to the socket.
     pub(crate) fn connect(&mut self, listener: SocketId) -> SocketId {
         let socket = self.os.next_socket();
-        self.tell(OsEvent::Accepted { listener, socket });
+        self.handle(OsEvent::Accepted { listener, socket });
         socket
     }
 
     /// The process exits: its end of the channel closes, then the exit is reported.
     pub(crate) fn kill(&mut self, worker: WorkerId) {
         self.processes.remove(&worker);
-        self.tell(OsEvent::ChannelClosed { channel: worker.into() });
-        self.tell(OsEvent::Exited { worker, status: ExitStatus::Signal(Signal::SIGKILL) });
+        self.handle(OsEvent::ChannelClosed { channel: worker.into() });
+        self.handle(OsEvent::Exited { worker, status: ExitStatus::Signal(Signal::SIGKILL) });
     }
 
     /// The number of connections of a worker.
@@ -174,8 +174,8 @@ impl TestCluster {
         events.iter().filter(|event| matches!(event, WorkerEvent::Connection { .. })).count()
     }
 
-    /// Takes the events so far.
-    pub(crate) fn heard(&mut self) -> Vec<Event> {
+    /// Removes and returns the events so far.
+    pub(crate) fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
     }
 

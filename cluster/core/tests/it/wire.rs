@@ -197,25 +197,25 @@ proptest! {
     /// The split of the bytes does not matter.
     #[test]
     fn bytes_may_be_cut_anywhere(
-        said in proptest::collection::vec(any::<(u32, String)>(), 1..6),
+        sent in proptest::collection::vec(any::<(u32, String)>(), 1..6),
         cuts in proptest::collection::vec(1..9usize, 1..200),
     ) {
-        let said: Vec<Value> = said.into_iter().map(|(number, text)| serde_json::json!({"n": number, "t": text})).collect();
-        let bytes: Vec<u8> = said.iter().flat_map(|value| format!("{value}\n").into_bytes()).collect();
+        let sent: Vec<Value> = sent.into_iter().map(|(number, text)| serde_json::json!({"n": number, "t": text})).collect();
+        let bytes: Vec<u8> = sent.iter().flat_map(|value| format!("{value}\n").into_bytes()).collect();
         let mut process = primary();
-        let (mut heard, mut rest, mut cuts) = (Vec::new(), &bytes[..], cuts.into_iter().cycle());
+        let (mut received, mut rest, mut cuts) = (Vec::new(), &bytes[..], cuts.into_iter().cycle());
         while !rest.is_empty() {
             let (now, later) = rest.split_at(cuts.next().unwrap_or(1).min(rest.len()));
-            heard.extend(messages(process.read(now, false)));
+            received.extend(messages(process.read(now, false)));
             rest = later;
         }
-        prop_assert_eq!(heard, said);
+        prop_assert_eq!(received, sent);
     }
 
     /// Nor in Node's other serialization.
     #[test]
     fn payloads_may_be_cut_anywhere(
-        said in proptest::collection::vec("[a-z]{0,200}", 1..6),
+        sent in proptest::collection::vec("[a-z]{0,200}", 1..6),
         cuts in proptest::collection::vec(1..9usize, 1..200),
     ) {
         let frame = |text: &String| {
@@ -225,25 +225,25 @@ proptest! {
             let payload = [&[0xFF, 15, b'"'][..], &varint, text.as_bytes()].concat();
             [&u32::try_from(payload.len()).expect("short").to_be_bytes()[..], &payload].concat()
         };
-        let bytes: Vec<u8> = said.iter().flat_map(frame).collect();
+        let bytes: Vec<u8> = sent.iter().flat_map(frame).collect();
         let mut process = primary_with(Serialization::Advanced);
-        let (mut heard, mut rest, mut cuts) = (Vec::new(), &bytes[..], cuts.into_iter().cycle());
+        let (mut received, mut rest, mut cuts) = (Vec::new(), &bytes[..], cuts.into_iter().cycle());
         while !rest.is_empty() {
             let (now, later) = rest.split_at(cuts.next().unwrap_or(1).min(rest.len()));
-            heard.extend(messages(process.read(now, false)));
+            received.extend(messages(process.read(now, false)));
             rest = later;
         }
-        prop_assert_eq!(heard, said.into_iter().map(Value::from).collect::<Vec<_>>());
+        prop_assert_eq!(received, sent.into_iter().map(Value::from).collect::<Vec<_>>());
     }
 
     /// In Node's other serialization a worker cannot harm the primary either.
     #[test]
     fn wrong_serialization_spares_primary(
-        said in proptest::collection::vec(payload(), 0..12),
+        sent in proptest::collection::vec(payload(), 0..12),
     ) {
         let mut process = primary_with(Serialization::Advanced);
         let mut events = Vec::new();
-        for (bytes, with_socket) in &said {
+        for (bytes, with_socket) in &sent {
             events.extend(process.read(bytes, *with_socket));
         }
         process.close();
@@ -255,10 +255,10 @@ proptest! {
 
     /// For any bytes of a worker, the primary does not panic, emits at most one end, and keeps nothing of the worker.
     #[test]
-    fn hostile_worker_spares_primary(said in proptest::collection::vec(line(), 0..30)) {
+    fn hostile_worker_spares_primary(sent in proptest::collection::vec(line(), 0..30)) {
         let mut process = primary();
         let mut events = Vec::new();
-        for (bytes, with_socket) in &said {
+        for (bytes, with_socket) in &sent {
             events.extend(process.read(bytes, *with_socket));
             if let Some(listener) = process.held.first().copied()
                 && process.machine.ledger().accepted() < 3
@@ -283,10 +283,10 @@ proptest! {
 
     /// For any bytes of the primary, the worker does not panic, and keeps only the application's sockets.
     #[test]
-    fn hostile_primary_spares_worker(said in proptest::collection::vec(line(), 0..30)) {
+    fn hostile_primary_spares_worker(sent in proptest::collection::vec(line(), 0..30)) {
         let mut process = worker();
         let mut given = BTreeSet::new();
-        for (bytes, with_socket) in &said {
+        for (bytes, with_socket) in &sent {
             process.machine.accept(ListenerId(1));
             for event in process.drain().into_iter().chain(process.read(bytes, *with_socket)) {
                 if let WorkerEvent::Connection { connection, .. } = event {
@@ -336,8 +336,8 @@ fn too_long_payload_ends_at_once() {
     assert!(process.open);
     let mut process = start();
     let error = WorkerError::Protocol(Violation::TooLong);
-    let told = process.read(&1001_u32.to_be_bytes(), false);
-    assert_eq!(told, [Event::Error { worker: ONE, error }, Event::Disconnect { worker: ONE }]);
+    let events = process.read(&1001_u32.to_be_bytes(), false);
+    assert_eq!(events, [Event::Error { worker: ONE, error }, Event::Disconnect { worker: ONE }]);
     assert!(!process.open);
 }
 
@@ -438,8 +438,8 @@ fn server_data_is_in_answer() {
 fn failed_bind_frees_index() {
     let mut process = worker();
     let refused = br#"{"cmd":"NODE_CLUSTER","errno":-98,"key":"k","ack":1,"data":null,"seq":0}"#;
-    let told = process.read(&[&refused[..], b"\n"].concat(), false);
-    assert!(matches!(told[..], [WorkerEvent::ListenFailed { .. }]), "{told:?}");
+    let events = process.read(&[&refused[..], b"\n"].concat(), false);
+    assert!(matches!(events[..], [WorkerEvent::ListenFailed { .. }]), "{events:?}");
     process.machine.listen(ListenOptions::default());
     let Some(Output::Call(Call::Write { bytes, .. })) = process.machine.poll() else {
         unreachable!("it asks")
