@@ -44,15 +44,15 @@ impl fmt::Display for Misfit {
 
 /// The mismatches of a trace with the contract, for each observer the first.
 pub fn check(scenario: &Scenario, trace: &Trace) -> Vec<Misfit> {
-    let farewells = Farewells::of(scenario);
+    let exit_requests = ExitRequests::of(scenario);
     let passes = |action: &WorkerAction| matches!(action, WorkerAction::SendHandle { what: None, .. });
     let passes = scenario.worker_programs().flatten().flat_map(|rule| &rule.actions).any(passes);
     let unknown = worker::Unknown { servers: scenario.exclusive_servers(), passes };
     let mut misfits = Vec::new();
     for (observer, lines) in &trace.observers {
         let broken = match observer {
-            Observer::Primary => primary::check(lines, farewells, !scenario.primary_may_die()),
-            Observer::Worker(_) => worker::check(lines, farewells, &unknown),
+            Observer::Primary => primary::check(lines, exit_requests, !scenario.primary_may_die()),
+            Observer::Worker(_) => worker::check(lines, exit_requests, &unknown),
             Observer::Client(_) => client::check(lines),
         };
         misfits.extend(broken.map(|broken| broken.at(*observer, lines)));
@@ -94,7 +94,7 @@ fn expect(kept: bool, expected: &str) -> Result<(), String> {
 
 /// The causes of a deliberate exit in the scenario.
 #[derive(Debug, Clone, Copy)]
-struct Farewells {
+struct ExitRequests {
     /// Node: `worker.disconnect()` or `cluster.disconnect()` in the primary.
     by_primary: bool,
     /// Node: `cluster.worker.disconnect()`.
@@ -103,7 +103,7 @@ struct Farewells {
     by_kill: bool,
 }
 
-impl Farewells {
+impl ExitRequests {
     fn of(scenario: &Scenario) -> Self {
         let in_primary = |action: &PrimaryAction| {
             matches!(action, PrimaryAction::Disconnect(_) | PrimaryAction::DisconnectAll)
@@ -115,7 +115,7 @@ impl Farewells {
                 .flat_map(|rule| &rule.actions)
                 .any(|action| *action == wanted)
         };
-        Farewells {
+        ExitRequests {
             by_primary: scenario.primary.iter().flat_map(|rule| &rule.actions).any(in_primary),
             by_worker: in_worker(WorkerAction::Disconnect),
             by_kill: in_worker(WorkerAction::Kill),

@@ -144,7 +144,7 @@ async fn lost_descriptor() -> TestResult {
 /// ECONNRESET at the worker's read.
 async fn client_reset() -> TestResult {
     let mut primary = primary()?;
-    fork(&mut primary, "tell how it ends");
+    fork(&mut primary, "greet, and report the end");
     let mut client = connect(port(&mut primary).await?)?;
     let reading = tokio::task::spawn_blocking(move || client.read_exact(&mut [0; 5]).map(|()| client));
     assert_eq!(message(&mut primary).await?, json!("greeted"));
@@ -219,7 +219,7 @@ async fn aborted() -> TestResult {
     assert!([Errno::ECONNRESET, Errno::ECONNABORTED].map(|errno| Err(Some(errno.0))).contains(&gone));
 
     let mut primary = primary()?;
-    fork(&mut primary, "tell how it ends");
+    fork(&mut primary, "greet, and report the end");
     let number = port(&mut primary).await?;
     let client = connect(number)?;
     let exhaustion = FdExhaustion::new()?;
@@ -307,7 +307,7 @@ async fn program() -> Ended {
     match env::var("PROGRAM")?.as_str() {
         "serve" => serve(&worker, listen(&worker).await?).await,
         "exhaust descriptors, then serve" => exhaust_fds(&worker).await,
-        "tell how it ends" => tell(&worker).await,
+        "greet, and report the end" => greet(&worker).await,
         "start one process too many" => one_too_many(&worker).await,
         "hand off too much" => too_much(&worker).await,
         other => Err(format!("there is no program {other:?}").into()),
@@ -341,7 +341,7 @@ async fn exhaust_fds(worker: &Worker) -> Ended {
 }
 
 /// Greets each client, and reports the end of the connection to the primary.
-async fn tell(worker: &Worker) -> Ended {
+async fn greet(worker: &Worker) -> Ended {
     let mut listener = listen(worker).await?;
     while let Some(mut connection) = listener.accept().await? {
         let ended = async {

@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Broken, Farewells, expect, walk};
+use super::{Broken, ExitRequests, expect, walk};
 use crate::observation::Observation;
 use crate::program::Rules;
 use crate::scenario::{PrimaryAction, Scenario, WorkerAction};
 
 type Kept = Result<(), String>;
 
-pub(super) fn check(lines: &[Observation], farewells: Farewells, to_the_end: bool) -> Option<Broken> {
-    let mut primary = Primary { farewells, lives: BTreeMap::new() };
-    walk(lines, |line| primary.hear(line)).or_else(|| {
+pub(super) fn check(lines: &[Observation], exit_requests: ExitRequests, to_the_end: bool) -> Option<Broken> {
+    let mut primary = Primary { exit_requests, lives: BTreeMap::new() };
+    walk(lines, |line| primary.observe(line)).or_else(|| {
         let alive = primary.lives.iter().find(|(_, life)| to_the_end && !life.is_over());
         alive.map(|(id, _)| Broken {
             line: None,
@@ -65,12 +65,12 @@ pub(super) fn check_codes(scenario: &Scenario, lines: &[Observation]) -> Option<
 }
 
 struct Primary {
-    farewells: Farewells,
+    exit_requests: ExitRequests,
     lives: BTreeMap<u64, WorkerLines>,
 }
 
 impl Primary {
-    fn hear(&mut self, line: &Observation) -> Kept {
+    fn observe(&mut self, line: &Observation) -> Kept {
         match line.what.as_str() {
             "start" => expect(self.lives.is_empty(), "nothing before `start`"),
             "all_disconnected" | "setup" | "settings" | "opened" | "tried" => Ok(()),
@@ -85,8 +85,8 @@ impl Primary {
         if line.what == "fork" {
             expect(Ok(id) == u64::try_from(next + 1), "ids from 1 in the order of the forks")?;
         }
-        let farewells = self.farewells;
-        self.lives.entry(id).or_default().hear(line, farewells)
+        let exit_requests = self.exit_requests;
+        self.lives.entry(id).or_default().observe(line, exit_requests)
     }
 }
 
@@ -119,7 +119,7 @@ impl WorkerLines {
         self.unborn || self.had("exit")
     }
 
-    fn hear(&mut self, line: &Observation, farewells: Farewells) -> Kept {
+    fn observe(&mut self, line: &Observation, exit_requests: ExitRequests) -> Kept {
         expect(!self.is_over(), "nothing after both `disconnect` and `exit`")?;
         self.happen(&line.what)?;
         self.state(line)?;
@@ -128,8 +128,8 @@ impl WorkerLines {
             "the port of the kernel's choice",
         )?;
         self.ends(line)?;
-        self.purpose(line, farewells)?;
-        self.list(line, farewells)
+        self.purpose(line, exit_requests)?;
+        self.list(line, exit_requests)
     }
 
     /// The events that are possible now.
@@ -183,7 +183,7 @@ impl WorkerLines {
     }
 
     /// Node: `exitedAfterDisconnect`: decided at the latest by the first of the two ends, and never taken back.
-    fn purpose(&mut self, line: &Observation, farewells: Farewells) -> Kept {
+    fn purpose(&mut self, line: &Observation, exit_requests: ExitRequests) -> Kept {
         let now = match line.detail("after_disconnect") {
             Some("undefined") => None,
             Some("true") => Some(true),
@@ -193,21 +193,24 @@ impl WorkerLines {
         let ending = self.had("disconnect") || self.had("exit");
         expect(now.is_some() || !ending, "after_disconnect=true or false at an end")?;
         expect(now != Some(false) || ending, "after_disconnect=undefined before an end")?;
-        expect(now != Some(true) || farewells.any(), "after_disconnect=false: no rule disconnects a worker")?;
+        expect(
+            now != Some(true) || exit_requests.any(),
+            "after_disconnect=false: no rule disconnects a worker",
+        )?;
         let before = std::mem::replace(&mut self.after_disconnect, now);
-        let kept = before.is_none() || before == now || (before == Some(false) && farewells.by_primary);
+        let kept = before.is_none() || before == now || (before == Some(false) && exit_requests.by_primary);
         expect(kept, "after_disconnect unchanged")
     }
 
     /// Node: `cluster.workers`. A disconnect by the primary removes a worker at once; otherwise both ends do.
-    fn list(&mut self, line: &Observation, farewells: Farewells) -> Kept {
+    fn list(&mut self, line: &Observation, exit_requests: ExitRequests) -> Kept {
         let listed = line.detail("listed") == Some("true");
         expect(!(listed && self.unlisted), "listed=false: a removed worker stays off the list")?;
         self.unlisted = !listed;
         if self.is_over() {
             return expect(!listed, "listed=false when both `disconnect` and `exit` are over");
         }
-        let told = farewells.by_primary && self.after_disconnect == Some(true);
+        let told = exit_requests.by_primary && self.after_disconnect == Some(true);
         expect(
             listed || told,
             "listed=true: an end is missing, and the primary did not disconnect the worker",

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Broken, Farewells, expect, walk};
+use super::{Broken, ExitRequests, expect, walk};
 use crate::observation::Observation;
 
 type Kept = Result<(), String>;
@@ -15,9 +15,13 @@ pub(super) struct Unknown<'a> {
     pub(super) passes: bool,
 }
 
-pub(super) fn check(lines: &[Observation], farewells: Farewells, unknown: &Unknown<'_>) -> Option<Broken> {
+pub(super) fn check(
+    lines: &[Observation],
+    exit_requests: ExitRequests,
+    unknown: &Unknown<'_>,
+) -> Option<Broken> {
     let mut worker = Worker { unknown, started: false, disconnected: false, servers: BTreeMap::new() };
-    walk(lines, |line| worker.hear(line, farewells))
+    walk(lines, |line| worker.observe(line, exit_requests))
 }
 
 struct Worker<'a> {
@@ -36,14 +40,14 @@ struct Server {
 }
 
 impl Worker<'_> {
-    fn hear(&mut self, line: &Observation, farewells: Farewells) -> Kept {
+    fn observe(&mut self, line: &Observation, exit_requests: ExitRequests) -> Kept {
         let is_known = line.detail("server").is_none_or(|server| !self.unknown.servers.contains(server));
         let is_told = is_known && line.what != "tried";
         expect(!(self.disconnected && is_told), "nothing after `disconnect`")?;
         let starts = !std::mem::replace(&mut self.started, true);
         expect(starts == (line.what == "start"), "one `start`, and first")?;
         if line.what == "disconnect" {
-            self.disconnect(line, farewells)
+            self.disconnect(line, exit_requests)
         } else if let (Some("connection"), Some(text)) = (line.detail("with"), line.detail("text")) {
             self.servers.entry(text.to_owned()).or_default().connections += 1;
             Ok(())
@@ -51,18 +55,18 @@ impl Worker<'_> {
             self.servers.entry(text.to_owned()).or_default().serves = true;
             Ok(())
         } else if let (Some(server), true) = (line.detail("server"), line.what != "listen_failed") {
-            self.servers.entry(server.to_owned()).or_default().hear(&line.what, self.unknown.passes)
+            self.servers.entry(server.to_owned()).or_default().observe(&line.what, self.unknown.passes)
         } else {
             Ok(())
         }
     }
 
-    fn disconnect(&mut self, line: &Observation, farewells: Farewells) -> Kept {
+    fn disconnect(&mut self, line: &Observation, exit_requests: ExitRequests) -> Kept {
         self.disconnected = true;
         expect(line.detail("connected") == Some("false"), "connected=false")?;
         let on_purpose = line.detail("after_disconnect") == Some("true");
-        expect(!on_purpose || farewells.any(), "after_disconnect=false: no rule disconnects a worker")?;
-        let graceful = on_purpose && !farewells.by_kill;
+        expect(!on_purpose || exit_requests.any(), "after_disconnect=false: no rule disconnects a worker")?;
+        let graceful = on_purpose && !exit_requests.by_kill;
         let known = self.servers.iter().filter(|(name, _)| !self.unknown.servers.contains(name.as_str()));
         let serving = known.map(|(_, server)| server).any(|server| server.serves);
         expect(!(graceful && serving), "`closed` of every server before")
@@ -70,7 +74,7 @@ impl Worker<'_> {
 }
 
 impl Server {
-    fn hear(&mut self, what: &str, passes: bool) -> Kept {
+    fn observe(&mut self, what: &str, passes: bool) -> Kept {
         match what {
             "listening" => {
                 expect(!self.serves, "`closed` before another `listening`")?;
