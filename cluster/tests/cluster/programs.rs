@@ -60,7 +60,7 @@ async fn program() -> Ended {
         "send sockets back" => passing::send_back(&worker).await,
         "serve both" => scripted::both(&worker).await,
         "serve the script" => scripted::run(worker).await,
-        "serve, and take events" => tokio::try_join!(serve(worker.clone()), hear(worker)).map(drop),
+        "serve, and take events" => tokio::try_join!(serve(worker.clone()), take_events(worker)).map(drop),
         "stop accepting" => stop_accepting(&worker).await,
         "never accept" => never_accept(worker).await,
         "hesitate, then serve" => hesitate(worker).await,
@@ -207,7 +207,7 @@ async fn report_input(worker: &Worker) -> Ended {
     }
 }
 
-async fn hear(worker: Worker) -> Ended {
+async fn take_events(worker: Worker) -> Ended {
     while worker.next().await.is_some() {}
     Ok(())
 }
@@ -331,7 +331,7 @@ async fn exhaust_fds(worker: Worker) -> Ended {
             worker.send(turn)?;
         }
         drop(exhaustion);
-        hear(worker.clone()).await
+        take_events(worker.clone()).await
     };
     tokio::try_join!(serve_at(&worker, listener), give_up).map(drop)
 }

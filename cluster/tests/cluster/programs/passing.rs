@@ -93,7 +93,7 @@ pub(super) async fn send_all(worker: &Worker) -> Ended {
     ours.read_to_string(&mut first).await?;
     near.read_to_string(&mut second).await?;
     worker.send(json!([first, second]))?;
-    super::hear(worker.clone()).await
+    super::take_events(worker.clone()).await
 }
 
 /// Passes every connection to the primary.
