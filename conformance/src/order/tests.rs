@@ -291,7 +291,7 @@ fn list_keeps_worker_until_both_ends() {
 fn deliberate_exit_needs_a_cause() {
     let scenario = SCENARIO.replace("\"disconnect_all\"", "{ \"inspect\": 1 }");
     let scenario =
-        Scenario::parse(Path::new("s.json"), &scenario).expect("the scenario above, without a farewell");
+        Scenario::parse(Path::new("s.json"), &scenario).expect("the scenario above, without a disconnect");
     let misfits = check(
         &scenario,
         &Trace::of(GOOD.lines().map(|line| line.parse().expect(line)), &scenario.datagram_servers()),
