@@ -82,7 +82,7 @@ impl Exceptions {
 
     /// The exception that [excuses](Exceptions::excuse) a mismatch. The question does not mark the exception as
     /// needed.
-    pub fn excuse_for(&self, scenario: &str, runtime: &str, misfit: &Misfit) -> Option<&Exception> {
+    pub(crate) fn excuse_for(&self, scenario: &str, runtime: &str, misfit: &Misfit) -> Option<&Exception> {
         let (observer, _, line) = misfit.seen.as_ref()?;
         self.concerning(scenario, runtime).find(|exception| exception.means(*observer, line))
     }
@@ -133,7 +133,7 @@ impl Exceptions {
     }
 
     /// The exceptions about this scenario on this runtime.
-    pub fn concerning(&self, scenario: &str, runtime: &str) -> impl Iterator<Item = &Exception> {
+    pub(crate) fn concerning(&self, scenario: &str, runtime: &str) -> impl Iterator<Item = &Exception> {
         self.all.iter().filter(move |exception| exception.concerns(scenario, runtime))
     }
 
@@ -144,7 +144,7 @@ impl Exceptions {
 }
 
 /// Whether the pattern, in which `*` matches any text, matches the text.
-pub fn glob(pattern: &str, text: &str) -> bool {
+pub(crate) fn glob(pattern: &str, text: &str) -> bool {
     let Some((head, tail)) = pattern.split_once('*') else { return pattern == text };
     let Some(rest) = text.strip_prefix(head) else { return false };
     (0..=rest.len()).filter(|at| rest.is_char_boundary(*at)).any(|at| glob(tail, &rest[at..]))

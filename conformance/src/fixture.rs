@@ -19,10 +19,10 @@ use crate::trace::Trace;
 pub const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures");
 
 /// How many threads keep each core busy while a run is recorded under load.
-pub const THREADS_A_CORE: usize = 1;
+pub(crate) const THREADS_A_CORE: usize = 1;
 
 /// How many runs are recorded at the same time under load.
-pub const RUNS_AT_A_TIME: u32 = 10;
+pub(crate) const RUNS_AT_A_TIME: u32 = 10;
 
 /// How busy the machine was made while a run was recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, ValueEnum)]
@@ -94,7 +94,7 @@ impl Fixture {
 
     /// The fixture, with another recording machine noted.
     #[must_use]
-    pub fn on_another(mut self, machine: &str) -> Self {
+    pub(crate) fn on_another(mut self, machine: &str) -> Self {
         if !self.machine.ends_with(machine) {
             self.machine = format!("{}; later: {machine}", self.machine);
         }

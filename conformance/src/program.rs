@@ -345,7 +345,7 @@ impl Worker {
     /// The worker in an environment: `PORT_web` is the port of the server `web`, `FD_web` its descriptor in the
     /// primary.
     #[must_use]
-    pub fn with_env(mut self, env: impl IntoIterator<Item = (String, String)>) -> Self {
+    pub(crate) fn with_env(mut self, env: impl IntoIterator<Item = (String, String)>) -> Self {
         for (name, value) in env {
             if let (Some(server), Ok(port)) = (name.strip_prefix("PORT_"), value.parse()) {
                 self.known.ports.insert(server.to_owned(), port);

@@ -398,7 +398,7 @@ impl Scenario {
     }
 
     /// The rules of the worker with an id.
-    pub fn worker_rules(&self, id: u64) -> &[Rule<WorkerAction>] {
+    pub(crate) fn worker_rules(&self, id: u64) -> &[Rule<WorkerAction>] {
         self.workers.get(&id).unwrap_or(&self.worker)
     }
 
@@ -407,19 +407,19 @@ impl Scenario {
     }
 
     /// Every program of a worker in the file: the common one and those of single workers.
-    pub fn worker_programs(&self) -> impl Iterator<Item = &[Rule<WorkerAction>]> {
+    pub(crate) fn worker_programs(&self) -> impl Iterator<Item = &[Rule<WorkerAction>]> {
         std::iter::once(self.worker.as_slice()).chain(self.workers.values().map(Vec::as_slice))
     }
 
     /// Whether `setup` events are observed: only in a scenario about settings.
-    pub fn tells_of_setup(&self) -> bool {
+    pub(crate) fn writes_setup(&self) -> bool {
         let sets =
             |action: &PrimaryAction| matches!(action, PrimaryAction::Setup(_) | PrimaryAction::Settings);
         self.primary_actions().any(sets)
     }
 
     /// The servers outside the cluster: exclusive ones, and those received with a message, named by its text.
-    pub fn exclusive_servers(&self) -> BTreeSet<&str> {
+    pub(crate) fn exclusive_servers(&self) -> BTreeSet<&str> {
         let by_workers = self.worker_programs().flatten().flat_map(|rule| &rule.actions);
         let passed = self.primary_actions().filter_map(|action| {
             if let PrimaryAction::SendHandle { text, .. } = action { Some(text.as_str()) } else { None }
@@ -428,7 +428,7 @@ impl Scenario {
     }
 
     /// The servers for datagrams.
-    pub fn datagram_servers(&self) -> BTreeSet<String> {
+    pub(crate) fn datagram_servers(&self) -> BTreeSet<String> {
         let by_workers = self.worker_programs().flatten().flat_map(|rule| &rule.actions);
         let opened = self.primary_actions().filter_map(opened_for_datagrams);
         opened.chain(by_workers.filter_map(bound_server)).map(str::to_owned).collect()
@@ -442,7 +442,7 @@ impl Scenario {
     }
 
     /// Whether a process is to run out of descriptors.
-    pub fn exhausts_fds(&self) -> bool {
+    pub(crate) fn exhausts_fds(&self) -> bool {
         self.primary_actions().any(|action| *action == PrimaryAction::ExhaustFds)
     }
 

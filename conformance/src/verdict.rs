@@ -59,7 +59,7 @@ impl Claim {
     ];
 
     /// Whether the larger set is the contract; otherwise the simulator's traces.
-    pub fn is_in_contract(self) -> bool {
+    pub(crate) fn is_in_contract(self) -> bool {
         match self {
             Claim::RecordedInContract
             | Claim::SimulatedInContract

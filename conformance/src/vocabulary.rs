@@ -62,7 +62,7 @@ pub const WORKER: &[Entry] = &[
 ];
 
 /// The lines of a client.
-pub const CLIENT: &[Entry] = &[
+pub(crate) const CLIENT: &[Entry] = &[
     ("connected", &["server"]),
     ("refused", &["server"]),
     ("data", &["text"]),
@@ -103,7 +103,7 @@ pub fn life(what: &str, worker: u64, life: Life<'_>) -> Observation {
 
 /// Primary: `listening`. `address` is the host from the worker, or the name of a path; `kind` is Node's
 /// `addressType`, and a path has the port -1.
-pub fn worker_listening(
+pub(crate) fn worker_listening(
     worker: u64,
     address: Option<&str>,
     kind: &str,
@@ -115,7 +115,7 @@ pub fn worker_listening(
 }
 
 /// Primary: `message`. `with`: the kind of the handle.
-pub fn worker_message(worker: u64, text: &str, with: Option<&str>, life: Life<'_>) -> Observation {
+pub(crate) fn worker_message(worker: u64, text: &str, with: Option<&str>, life: Life<'_>) -> Observation {
     let seen = Observation::new("message").with("worker", worker).with("text", text);
     ending(came_with(seen, with), life)
 }
@@ -151,7 +151,7 @@ pub fn exit(worker: u64, code: Option<i32>, signal: Option<&str>, life: Life<'_>
 }
 
 /// Primary: `error`, with the name of the errno.
-pub fn worker_error(worker: u64, error: &str, life: Life<'_>) -> Observation {
+pub(crate) fn worker_error(worker: u64, error: &str, life: Life<'_>) -> Observation {
     ending(Observation::new("error").with("worker", worker).with("error", error), life)
 }
 
@@ -219,7 +219,7 @@ pub fn server(what: &str, server: &str) -> Observation {
 }
 
 /// Worker and primary: a line of text from a connection.
-pub fn server_data(server: &str, text: &str) -> Observation {
+pub(crate) fn server_data(server: &str, text: &str) -> Observation {
     Observation::new("data").with("server", server).with("text", text)
 }
 
@@ -282,11 +282,11 @@ pub fn outside(what: &str, server: &str, is: Option<&str>) -> Observation {
 }
 
 /// Client: a line of text from the server.
-pub fn client_data(text: &str) -> Observation {
+pub(crate) fn client_data(text: &str) -> Observation {
     Observation::new("data").with("text", text)
 }
 
 /// Client: `end` or `reset`.
-pub fn client_over(what: &str) -> Observation {
+pub(crate) fn client_over(what: &str) -> Observation {
     Observation::new(what)
 }

@@ -54,7 +54,7 @@ pub struct Launch {
 }
 
 /// Where the files of a [`Launch`] are.
-pub const BESIDE: &str = "{beside}/";
+pub(crate) const BESIDE: &str = "{beside}/";
 
 impl Launch {
     /// The same launch, with a limit of descriptors for the primary and the workers.

@@ -21,7 +21,7 @@ mod servers;
 mod worker;
 
 /// The name of the role: `conformance play SCENARIO.json`.
-pub const PLAY: &str = "play";
+pub(crate) const PLAY: &str = "play";
 
 /// More than any run takes, even on a busy machine.
 const DEADLINE: Duration = Duration::from_mins(1);

@@ -56,7 +56,7 @@ impl Defect {
     }
 
     /// Whether this defect explains the mismatch.
-    pub fn is_behind(&self, runtime: &str, misfit: &Misfit) -> bool {
+    pub(crate) fn is_behind(&self, runtime: &str, misfit: &Misfit) -> bool {
         let fits = match &misfit.seen {
             Some((observer, _, line)) => {
                 let line = Line { observer: *observer, observation: line.clone() };
@@ -69,7 +69,7 @@ impl Defect {
     }
 
     /// The traces that a trace may stand for, with such lines replaced: first each line alone.
-    pub fn readings(&self, runtime: &str, trace: &Trace) -> Vec<Trace> {
+    pub(crate) fn readings(&self, runtime: &str, trace: &Trace) -> Vec<Trace> {
         let Some(word) = self.instead.as_ref().filter(|_| glob(&self.runtime, runtime)) else {
             return Vec::new();
         };

@@ -133,7 +133,7 @@ impl ClientScript {
     }
 
     /// The actions of the clients after a line of any observer.
-    pub fn on_line(&mut self, line: &Line) -> Vec<ClientCommand> {
+    pub(crate) fn on_line(&mut self, line: &Line) -> Vec<ClientCommand> {
         self.learn_address(line);
         self.clients.iter_mut().for_each(|client| client.on_line(line));
         let mut commands = Vec::new();

@@ -22,18 +22,19 @@ pub(super) struct SimPrimary {
     /// The ports and descriptors of the primary's own servers, for every worker.
     env: Vec<(String, String)>,
     /// Whether the scenario is about settings, so that `setup` events are observed.
-    tells: bool,
+    writes_setup: bool,
 }
 
 impl SimPrimary {
     pub(super) fn new(context: ScenarioContext) -> Self {
-        let (script, tells) = (program::Primary::new(&context.scenario), context.scenario.tells_of_setup());
+        let (script, writes_setup) =
+            (program::Primary::new(&context.scenario), context.scenario.writes_setup());
         SimPrimary {
             script,
             writer: ObservationWriter::new(context),
             sockets: Sockets::default(),
             env: Vec::new(),
-            tells,
+            writes_setup,
         }
     }
 
@@ -42,7 +43,7 @@ impl SimPrimary {
     }
 
     pub(super) fn on_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: &Event) {
-        if matches!(event, Event::Setup { .. }) && !self.tells {
+        if matches!(event, Event::Setup { .. }) && !self.writes_setup {
             return;
         }
         let mut target = None;

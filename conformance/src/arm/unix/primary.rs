@@ -61,7 +61,7 @@ struct UnixPrimary {
     place: String,
     /// The arguments that every worker needs.
     own_args: Vec<String>,
-    tells: bool,
+    writes_setup: bool,
     open: OpenSockets,
     servers: Servers,
     /// The ports and descriptors of the primary's own servers, for every worker.
@@ -84,7 +84,7 @@ impl UnixPrimary {
             script: program::Primary::new(scenario),
             place: env::var("PLACE").unwrap_or_default(),
             own_args: workers.iter().skip(1).cloned().collect(),
-            tells: scenario.tells_of_setup(),
+            writes_setup: scenario.writes_setup(),
             open: OpenSockets::default(),
             servers: Servers::default(),
             env: BTreeMap::new(),
@@ -131,7 +131,7 @@ impl UnixPrimary {
     }
 
     fn event(&mut self, event: &Event) {
-        if matches!(event, Event::Setup { .. }) && !self.tells {
+        if matches!(event, Event::Setup { .. }) && !self.writes_setup {
             return;
         }
         let socket = if let Event::Message { handle: Some(passed), .. } = event {
