@@ -114,8 +114,9 @@ fn value_without_form_is_named() {
     let expression = || Structured::RegExp(Box::new(RegExp { source: "a".into(), flags: 0 }));
     let inside = object("list", Structured::Array(vec![Structured::Null, expression()], vec![]));
     let error = message(&inside).json().expect_err("it has no JSON");
-    let text = "message.list[1] is or holds a regular expression, which has no form in the requested type";
-    assert_eq!(error.to_string(), text);
+    let expected =
+        "message.list[1] is or holds a regular expression, which has no form in the requested type";
+    assert_eq!(error.to_string(), expected);
     let cycle = object("self", Structured::Reference(0));
     let is_cycle = |error| matches!(error, MessageError::NoForm { what: "an object inside itself", .. });
     assert!(is_cycle(message(&cycle).json().expect_err("it has no end")));
