@@ -84,4 +84,22 @@ mod tests {
         fs::write(&marked, "").expect("a file");
         assert_eq!(undeleted(marked.clone()), marked);
     }
+
+    /// A name without a directory is found in PATH; another is resolved where it stands.
+    #[test]
+    fn name_is_located_as_in_shell() {
+        let shell = locate(OsStr::new("sh")).expect("a shell in PATH");
+        let directories = env::var_os("PATH").expect("directories");
+        assert!(env::split_paths(&directories).any(|directory| directory.join("sh") == shell));
+        assert_eq!(locate(OsStr::new("no such program")), None);
+        let here = env::current_dir().expect("a directory");
+        assert_eq!(locate(OsStr::new("./a/../b")), Some(here.join("b")));
+        assert_eq!(locate(OsStr::new("/a/../b")), Some("/b".into()));
+    }
+
+    #[test]
+    fn running_file_is_recognized() {
+        assert!(is_running(&env::current_exe().expect("a path")));
+        assert!(!is_running(Path::new("/dev/null")) && !is_running(Path::new("/no such file")));
+    }
 }

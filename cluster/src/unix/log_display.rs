@@ -84,7 +84,7 @@ impl fmt::Display for LogDisplay<'_, OsEvent> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cluster_core::{ChannelId, SocketId};
+    use cluster_core::{ChannelId, SocketId, SpawnOptions, WorkerId};
 
     #[test]
     fn message_is_shown_as_text() {
@@ -94,5 +94,27 @@ mod tests {
         let write = Call::Write { channel, bytes: vec![0xff, b'\n'], socket: None };
         assert_eq!(LogDisplay(&write).to_string(), "Write 3 \u{fffd} None");
         assert_eq!(LogDisplay(&Call::Exit { code: 1 }).to_string(), "Exit { code: 1 }");
+    }
+
+    /// Sizes and names are shown; bodies of messages, arguments and values of variables are not.
+    #[test]
+    fn redacted_text_has_no_secrets() {
+        let channel = ChannelId(3);
+        let secret = || b"secret".to_vec();
+        let read = OsEvent::Read { channel, bytes: secret(), socket: None };
+        assert_eq!(Redacted(&read).to_string(), "Read 3 6 bytes None");
+        let wrote = OsEvent::Wrote { channel, rest: secret() };
+        assert_eq!(Redacted(&wrote).to_string(), "Wrote 3 6 bytes left");
+        let closed = OsEvent::ChannelClosed { channel };
+        assert_eq!(Redacted(&closed).to_string(), format!("{closed:?}"));
+        let sent = Call::Write { channel, bytes: secret(), socket: Some(SocketId(7)) };
+        assert_eq!(Redacted(&sent).to_string(), "Write 3 6 bytes Some(SocketId(7))");
+        assert_eq!(Redacted(&Call::Exit { code: 1 }).to_string(), "Exit { code: 1 }");
+        let options = SpawnOptions::new().exec("program").exec_argv(["a"]).args(["secret", "b"]);
+        let spawn = Call::Spawn { worker: WorkerId(5), options, env: vec![("NAME".into(), "secret".into())] };
+        let text = Redacted(&spawn).to_string();
+        assert!(text.contains("program") && text.contains("3 arguments") && text.contains("NAME"), "{text}");
+        assert!(!text.contains("secret"), "{text}");
+        assert!(LogDisplay(&closed).to_string() == format!("{closed:?}"));
     }
 }

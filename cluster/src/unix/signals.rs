@@ -144,4 +144,11 @@ pub(super) mod tests {
             set(signal, handler).expect("a signal");
         }
     }
+
+    #[test]
+    fn unknown_signal_is_einval() {
+        for result in [handler(1_000).map(drop), set(1_000, libc::SIG_DFL)] {
+            assert_eq!(result.map_err(|error| error.raw_os_error()), Err(Some(libc::EINVAL)));
+        }
+    }
 }
