@@ -74,3 +74,24 @@ async fn flush_waits_for_passed_socket() {
     }
     assert_eq!(inner.senders.load(Ordering::Relaxed), 0);
 }
+
+/// Two programs that both send before they receive do not wait for each other: a sender that waits empties the channel into
+/// a full inbox.
+#[tokio::test]
+async fn waiting_sender_reads_past_limit() {
+    let (inner, far) = worker();
+    inner.start();
+    let mut primary = far.try_clone().expect("a copy");
+    let primary = thread::spawn(move || {
+        for number in 0..8 * INBOX_EVENTS {
+            writeln!(primary, "{number}")?;
+        }
+        io::copy(&mut primary, &mut io::sink())
+    });
+    assert_eq!(number_of(inner.next().await), Some(0));
+    until_full(&inner).await;
+    inner.send("x".repeat(1 << 20)).expect("accepted");
+    timeout(LONG, inner.flush()).await.expect("the primary reads in time").expect("an open channel");
+    far.shutdown(std::net::Shutdown::Both).expect("an open channel");
+    primary.join().expect("no panic").expect("the end");
+}
