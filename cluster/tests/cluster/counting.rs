@@ -28,6 +28,7 @@ const WORKER: &str = "
 /// Passes three connections to its worker, which releases them one by one. After each release the server counts, and it
 /// closes while two are held: from then on Node counts one more.
 const PRIMARY: &str = "
+    setTimeout(() => { console.log('no end in time'); process.exit(9); }, 20000).unref();
     const [cluster, net] = [require('cluster'), require('net')];
     const [, , ours, serialization, theirs] = process.argv;
     if (!theirs) process.execPath = ours;

@@ -306,7 +306,12 @@ async fn leave(worker: Worker) -> Ended {
 async fn close(worker: &Worker) -> Ended {
     let mut listener = listen(worker).await?;
     let mut connection = accept(&mut listener).await?;
-    tokio::spawn(async move { connection.read_to_string(&mut String::new()).await });
+    let sender = worker.clone();
+    tokio::spawn(async move {
+        let _ = connection.read_to_string(&mut String::new()).await;
+        let _ = sender.send(json!("ended"));
+        drop(connection);
+    });
     worker.send(json!("closing"))?;
     listener.close().await;
     worker.send(json!("closed"))?;

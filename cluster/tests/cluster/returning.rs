@@ -9,7 +9,7 @@ use libtest_mimic::Trial;
 use serde_json::json;
 
 use super::ends::abandon;
-use super::support::{TestResult, asynchronous, connect, message, port, primary, rest, until};
+use super::support::{TIMEOUT, TestResult, asynchronous, connect, message, port, primary, rest, until};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -38,7 +38,9 @@ fn start(primary: &mut Primary, program: &str) -> io::Result<(WorkerId, TcpListe
 
 /// What the destructor wrote, once the process has exited.
 fn last_words(witness: &TcpListener) -> io::Result<String> {
-    io::read_to_string(witness.accept()?.0)
+    let connection = witness.accept()?.0;
+    connection.set_read_timeout(Some(TIMEOUT))?;
+    io::read_to_string(connection)
 }
 
 /// Asserts that the worker exits with 0 after a disconnect, and returns its messages.

@@ -216,12 +216,14 @@ async fn every_address() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
+/// `close` waits for the end of the last connection.
 async fn closes() -> TestResult {
     let mut primary = primary()?;
     fork(&mut primary, "close");
     let client = connect(port(&mut primary).await?)?;
     assert_eq!(message(&mut primary).await?, json!("closing"));
     client.shutdown(Shutdown::Write)?;
+    assert_eq!(message(&mut primary).await?, json!("ended"));
     assert_eq!(message(&mut primary).await?, json!("closed"));
     primary.disconnect_all();
     rest(&mut primary).await.map(drop)
