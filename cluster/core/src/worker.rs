@@ -363,7 +363,7 @@ impl Stepper for Worker {
                 let event = self.channel.run(step, &mut self.steps)?;
                 return self.on_channel_event(event);
             }
-            Step::Listening(listener, address) => return self.heard(listener, address),
+            Step::Listening(listener, address) => return self.emit_listening(listener, address),
             Step::Announce(listener) => self.announce(listener),
             Step::Closed(listener) => {
                 self.servers.remove(&listener)?;

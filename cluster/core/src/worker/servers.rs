@@ -144,13 +144,13 @@ impl Worker {
         }
         if server.is_udp() {
             // A UDP server needs a socket.
-            self.say_closed(listener);
+            self.report_close(listener);
             return self.not_listening(listener, Errno::EPROTO);
         }
         let address = reply.sockname.unwrap_or_else(|| unsaid(&server.options.address));
         let asked = server.options.address.port();
         if asked != 0 && asked != address.port() {
-            self.say_closed(listener);
+            self.report_close(listener);
             return self.not_listening(listener, Errno::EADDRINUSE);
         }
         server.state = ServerState::RoundRobin(address.clone());
@@ -182,7 +182,7 @@ impl Worker {
     pub(super) fn listen_failed(&mut self, socket: SocketId, errno: Errno) {
         if let Some(listener) = self.owner(socket) {
             self.steps.push(Step::Call(Call::Close { socket }));
-            self.say_closed(listener);
+            self.report_close(listener);
             self.not_listening(listener, errno);
         }
     }
@@ -202,7 +202,7 @@ impl Worker {
     }
 
     /// The tick of the listening event, unless the server was closed in the meantime.
-    pub(super) fn heard(
+    pub(super) fn emit_listening(
         &mut self,
         listener: ListenerId,
         address: LocalAddress,
@@ -284,7 +284,7 @@ impl Worker {
             self.steps.push(Step::Call(Call::Close { socket }));
         }
         // Informs the primary first, so that it does not offer the connections to this worker again.
-        self.say_closed(listener);
+        self.report_close(listener);
         for (seq, connection) in offered {
             self.decline(seq, connection);
         }
@@ -292,7 +292,7 @@ impl Worker {
     }
 
     /// Informs the primary of a close, once the key is known.
-    fn say_closed(&mut self, listener: ListenerId) {
+    fn report_close(&mut self, listener: ListenerId) {
         if let Some(key) = self.servers.get(&listener).and_then(|server| server.key.clone()) {
             self.send_request(Request::Close(key));
         }

@@ -106,7 +106,7 @@ fn with_a_full_channel() -> (Worker, Vec<u8>) {
 }
 
 /// Delivers a line of the primary.
-fn hears(worker: &mut Worker, line: &str) {
+fn deliver_line(worker: &mut Worker, line: &str) {
     let bytes = format!("{line}\n").into_bytes();
     worker.handle(OsEvent::Read { channel: ChannelId::PRIMARY, bytes, socket: None });
 }
@@ -118,7 +118,7 @@ const LEAVE: &str = r#"{"cmd":"NODE_CLUSTER","act":"disconnect","seq":1}"#;
 fn channel_closes_after_last_byte() {
     let channel = ChannelId::PRIMARY;
     let (mut worker, unsent) = with_a_full_channel();
-    hears(&mut worker, LEAVE);
+    deliver_line(&mut worker, LEAVE);
     assert_eq!(asked(&mut worker), None, "it has no room, and does not close over it");
     worker.handle(OsEvent::Writable { channel });
     assert_eq!(asked(&mut worker), Some(Call::Write { channel, bytes: unsent, socket: None }));
@@ -143,11 +143,11 @@ fn channel_closes_after_last_socket() {
     let passing = OutgoingHandle { socket: SocketId(77), kind: HandleType::Socket, keep_open: false };
     worker.send_with(json!("last"), passing).expect("it is open");
     assert_eq!(written(&mut worker), Some(passing.socket));
-    hears(&mut worker, LEAVE);
+    deliver_line(&mut worker, LEAVE);
     assert_eq!(asked(&mut worker), None, "it waits for the answer");
-    hears(&mut worker, r#"{"cmd":"NODE_HANDLE_NACK"}"#);
+    deliver_line(&mut worker, r#"{"cmd":"NODE_HANDLE_NACK"}"#);
     assert_eq!(written(&mut worker), Some(passing.socket), "the socket is sent again");
-    hears(&mut worker, r#"{"cmd":"NODE_HANDLE_ACK"}"#);
+    deliver_line(&mut worker, r#"{"cmd":"NODE_HANDLE_ACK"}"#);
     let last: Vec<Call> = std::iter::from_fn(|| asked(&mut worker)).collect();
     assert_eq!(last, [Call::Close { socket: passing.socket }, Call::CloseChannel { channel }]);
 }

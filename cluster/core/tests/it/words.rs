@@ -55,7 +55,7 @@ fn errnos_have_fitting_advice() {
     let path = || ListenAddress::Path { path: "/run/web".into(), readable_all: false, writable_all: false };
     let mut table = String::new();
     for errno in (1..200).map(Errno).filter(|errno| errno.name().is_some()) {
-        let said = [
+        let texts = [
             start(errno, None).to_string(),
             start(errno, Some("/srv")).to_string(),
             bind(errno, ListenAddress::any(80)).to_string(),
@@ -64,7 +64,7 @@ fn errnos_have_fitting_advice() {
             WorkerError::Write { errno, lost: 2 }.to_string(),
             WorkerError::Delayed(errno).to_string(),
         ];
-        for text in said {
+        for text in texts {
             assert!(text.contains(errno.name().expect("it has one")), "{text}");
             writeln!(table, "{text}").expect("there is room");
         }
@@ -80,8 +80,8 @@ fn errors_end_with_advice() {
         SendError::Full.to_string(),
         "the peer reads its channel too slowly, or not at all; wait for room with `send_when_room`, or disconnect it"
     );
-    let told = all(&[ForkError::NoChannel, ForkError::TwoChannels, ForkError::NoScript]);
-    assert!(told[0].ends_with("add one, or leave it empty") && told[1].ends_with("leave one"), "{told:?}");
+    let texts = all(&[ForkError::NoChannel, ForkError::TwoChannels, ForkError::NoScript]);
+    assert!(texts[0].ends_with("add one, or leave it empty") && texts[1].ends_with("leave one"), "{texts:?}");
     assert!(PolicyFrozen.to_string().contains("before the first `setup` or `fork`"));
 }
 
