@@ -42,8 +42,8 @@ struct Server {
 impl Worker<'_> {
     fn observe(&mut self, line: &Observation, exit_requests: ExitRequests) -> Kept {
         let is_known = line.detail("server").is_none_or(|server| !self.unknown.servers.contains(server));
-        let is_told = is_known && line.what != "tried";
-        expect(!(self.disconnected && is_told), "nothing after `disconnect`")?;
+        let is_reported = is_known && line.what != "tried";
+        expect(!(self.disconnected && is_reported), "nothing after `disconnect`")?;
         let starts = !std::mem::replace(&mut self.started, true);
         expect(starts == (line.what == "start"), "one `start`, and first")?;
         if line.what == "disconnect" {

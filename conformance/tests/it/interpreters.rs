@@ -127,12 +127,12 @@ fn agree(scenario: &Scenario, trace: &Trace) {
     assert_eq!(asked.looks, count(trace, "look"), "looks");
     assert_eq!(asked.envs, count(trace, "env"), "variables written down");
     let by_clients = trace.lines().filter(|(observer, _)| matches!(observer, Observer::Client(_)));
-    let mut heard = texts(by_clients.map(|(_, line)| line));
-    heard.sort();
-    assert_eq!(asked.replies, heard, "replies");
+    let mut received = texts(by_clients.map(|(_, line)| line));
+    received.sort();
+    assert_eq!(asked.replies, received, "replies");
     for id in trace.observers.keys().copied().filter_map(worker) {
         let messages = |line: &&Observation| line.what == "message" && line.worker() == Some(id);
-        let heard = texts(trace.seen_by(Observer::Primary).iter().filter(messages));
+        let received = texts(trace.seen_by(Observer::Primary).iter().filter(messages));
         let unsent = |line: &&Observation| line.what == "tried" && line.detail("sent") == Some("false");
         let unsent = texts(trace.seen_by(Observer::Worker(id)).iter().filter(unsent));
         let mut asked_of_worker = asked.to_primary.get(&id).cloned().unwrap_or_default();
@@ -140,16 +140,17 @@ fn agree(scenario: &Scenario, trace: &Trace) {
         // Messages of a worker that is killed, or outlives the primary, may be lost.
         if scenario.primary_may_die() || is_killed(trace, id) {
             assert!(
-                asked_of_worker.starts_with(&heard),
-                "messages of worker {id}: {heard:?} of {asked_of_worker:?}"
+                asked_of_worker.starts_with(&received),
+                "messages of worker {id}: {received:?} of {asked_of_worker:?}"
             );
         } else {
-            assert_eq!(asked_of_worker, heard, "messages of worker {id}");
+            assert_eq!(asked_of_worker, received, "messages of worker {id}");
         }
-        let heard = texts(trace.seen_by(Observer::Worker(id)).iter().filter(|line| line.what == "message"));
+        let received =
+            texts(trace.seen_by(Observer::Worker(id)).iter().filter(|line| line.what == "message"));
         // Messages to an exited worker are lost.
         let sent = asked.to_workers.get(&id).cloned().unwrap_or_default();
-        assert!(sent.starts_with(&heard), "messages to worker {id}: {heard:?} of {sent:?}");
+        assert!(sent.starts_with(&received), "messages to worker {id}: {received:?} of {sent:?}");
     }
 }
 

@@ -37,7 +37,7 @@ fn workers(trace: &Trace) -> BTreeSet<u64> {
 fn own_servers(scenario: &Scenario, trace: &Trace) -> BTreeSet<String> {
     let (mut script, mut open) = (Primary::new(scenario), BTreeSet::new());
     for seen in trace.seen_by(Observer::Primary) {
-        open.extend(came(seen));
+        open.extend(received_server(seen));
         for command in script.react(seen) {
             if let PrimaryCommand::Open(Open { server, bound: false, .. }) = command {
                 open.insert(server.to_string());
@@ -52,7 +52,7 @@ fn own_servers(scenario: &Scenario, trace: &Trace) -> BTreeSet<String> {
 }
 
 /// A server received with a message is named by the text of the message.
-fn came(seen: &Observation) -> Option<String> {
+fn received_server(seen: &Observation) -> Option<String> {
     let is_server = matches!(seen.detail("with"), Some("server" | "datagrams"));
     seen.detail("text").filter(|_| is_server).map(str::to_owned)
 }

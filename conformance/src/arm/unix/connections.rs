@@ -26,9 +26,9 @@ pub(super) enum ReplyTarget {
 }
 
 impl ReplyTarget {
-    /// Writes a line, or sends a datagram, without waiting: the process may exit first. A failed write shows in
-    /// the next read.
-    pub(super) fn say(&self, text: &str) {
+    /// Writes a line, or sends a datagram, without waiting: the process may exit first. The next read
+    /// reports a failed write.
+    pub(super) fn write(&self, text: &str) {
         let _ = match self {
             ReplyTarget::Connection(connection) => (&connection.socket).write(format!("{text}\n").as_bytes()),
             ReplyTarget::Sender(socket, from) => socket.send_to(text.as_bytes(), &(*from).into()),

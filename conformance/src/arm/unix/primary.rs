@@ -197,7 +197,7 @@ impl UnixPrimary {
             PrimaryCommand::Open(open) => self.open(&open),
             PrimaryCommand::Close { server } => drop(self.servers.remove(&server)),
             PrimaryCommand::SendHandle { worker, pass } => self.pass(WorkerId(worker), pass, target),
-            PrimaryCommand::Reply { text } => target.into_iter().for_each(|target| target.say(&text)),
+            PrimaryCommand::Reply { text } => target.into_iter().for_each(|target| target.write(&text)),
             PrimaryCommand::End => target.into_iter().for_each(ReplyTarget::end),
             PrimaryCommand::Send { worker, text } => {
                 // A message to a worker without a channel is dropped, as the manual defines.

@@ -39,7 +39,7 @@ impl Turn {
         (Turn { before, _after: sender }, after)
     }
 
-    async fn come(&mut self) {
+    async fn wait(&mut self) {
         if let Some(before) = self.before.take() {
             // The sender is only dropped, never used.
             before.await.unwrap_or_default();
@@ -158,7 +158,7 @@ async fn receive(mut server: Server, socket: UdpSocket) {
                 Ok(Some((count, from))) => connections::datagram(&observe, &name, &known, &buffer[..count], from),
                 Ok(None) => {
                     if let Some(turn) = &mut server.turn {
-                        turn.come().await;
+                        turn.wait().await;
                     }
                     break;
                 }

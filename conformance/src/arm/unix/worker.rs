@@ -221,7 +221,7 @@ impl UnixWorker {
             WorkerCommand::Disconnect => self.worker.disconnect(),
             WorkerCommand::Kill => self.worker.kill(),
             WorkerCommand::DisconnectChannel => self.disconnect_channel(),
-            WorkerCommand::Reply { text } => target.into_iter().for_each(|target| target.say(&text)),
+            WorkerCommand::Reply { text } => target.into_iter().for_each(|target| target.write(&text)),
             WorkerCommand::End => target.into_iter().for_each(ReplyTarget::end),
             WorkerCommand::EndAll => self.open.end_all(),
             WorkerCommand::Write { fd, text } => {
