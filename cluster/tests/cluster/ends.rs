@@ -16,7 +16,7 @@ use super::support::{
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         asynchronous("lost_worker_without_events_ends", ends_at_once),
-        asynchronous("lost_worker_reacts_before_exit", hears_first),
+        asynchronous("lost_worker_reacts_before_exit", answers_first),
         asynchronous("running_worker_exits_itself", stays),
         asynchronous("disconnected_worker_outlives_primary", serves_on),
         asynchronous("disconnected_worker_exits_with_0", asked_to_disconnect),
@@ -38,7 +38,7 @@ async fn ends_at_once() -> TestResult {
     Ok(())
 }
 
-async fn hears_first() -> TestResult {
+async fn answers_first() -> TestResult {
     let mut primary = primary()?;
     fork(&mut primary, "answer the disconnect");
     let mut client = connect(port(&mut primary).await?)?;

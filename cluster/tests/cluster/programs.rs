@@ -158,7 +158,7 @@ async fn serve(worker: Worker) -> Ended {
 async fn serve_at(worker: &Worker, mut listener: Listener) -> Ended {
     loop {
         let connection = accept(&mut listener).await?;
-        say_who(worker, connection).await?;
+        write_id(worker, connection).await?;
     }
 }
 
@@ -167,7 +167,7 @@ async fn serve_with_axum(worker: Worker) -> Ended {
     let mut listener = listen(&worker).await?;
     loop {
         let (connection, _) = axum::serve::Listener::accept(&mut listener).await;
-        say_who(&worker, connection).await?;
+        write_id(&worker, connection).await?;
     }
 }
 
@@ -222,7 +222,7 @@ async fn stop_accepting(worker: &Worker) -> Ended {
     let mut listener = listen(worker).await?;
     tokio::select! {
         biased;
-        accepted = accept(&mut listener) => say_who(worker, accepted?).await?,
+        accepted = accept(&mut listener) => write_id(worker, accepted?).await?,
         () = std::future::ready(()) => {}
     }
     std::future::pending().await
@@ -234,14 +234,14 @@ async fn hesitate(worker: Worker) -> Ended {
     for _ in 0..100 {
         tokio::select! {
             biased;
-            accepted = accept(&mut listener) => say_who(&worker, accepted?).await?,
+            accepted = accept(&mut listener) => write_id(&worker, accepted?).await?,
             () = tokio::task::yield_now() => {}
         }
     }
     serve_at(&worker, listener).await
 }
 
-async fn say_who(worker: &Worker, mut connection: Connection) -> Ended {
+async fn write_id(worker: &Worker, mut connection: Connection) -> Ended {
     Ok(connection.write_all(worker.id().to_string().as_bytes()).await?)
 }
 
@@ -353,7 +353,7 @@ async fn serve_with_one_descriptor(worker: Worker) -> Ended {
             for _ in 0..10 {
                 tokio::task::yield_now().await;
             }
-            say_who(&worker, connection).await.map_err(|error| eprintln!("{error}"))
+            write_id(&worker, connection).await.map_err(|error| eprintln!("{error}"))
         });
     }
 }

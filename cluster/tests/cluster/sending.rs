@@ -50,7 +50,12 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// Forks a worker and waits without reading until the worker is about to end.
-fn meet(primary: &mut Primary, program: &str, how: &str, what: &str) -> io::Result<::cluster::WorkerId> {
+fn fork_and_wait(
+    primary: &mut Primary,
+    program: &str,
+    how: &str,
+    what: &str,
+) -> io::Result<::cluster::WorkerId> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?.to_string();
     let env = [("PROGRAM", program), ("ADDRESS", &address), ("HOW", how), ("WHAT", what)];
@@ -62,7 +67,7 @@ fn meet(primary: &mut Primary, program: &str, how: &str, what: &str) -> io::Resu
 async fn worker_ends(how: &'static str, what: &'static str) -> TestResult {
     for _ in 0..TIMES {
         let mut primary = primary()?;
-        let worker = meet(&mut primary, "send and end", how, what)?;
+        let worker = fork_and_wait(&mut primary, "send and end", how, what)?;
         let seen = rest(&mut primary).await?;
         let messages = seen.iter().filter(|event| matches!(event, Event::Message { .. })).count();
         assert_eq!(messages, if what == "one" { 1 } else { 5000 });

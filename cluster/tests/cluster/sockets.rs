@@ -97,7 +97,7 @@ fn place(name: &str) -> io::Result<(TempDir, PathBuf)> {
 }
 
 /// The answer of a server at a path.
-async fn said_at(primary: &mut Primary, path: &Path) -> Result<String, Failed> {
+async fn answer_at(primary: &mut Primary, path: &Path) -> Result<String, Failed> {
     let client = UnixStream::connect(path)?;
     client.set_read_timeout(Some(TIMEOUT))?;
     read_answer(primary, client).await
@@ -112,7 +112,7 @@ async fn serves_a_path(policy: SchedulingPolicy) -> TestResult {
         assert_eq!((address.address.as_deref(), address.port), (path.to_str(), -1));
     }
     for _ in 0..4 {
-        let who = said_at(&mut primary, &path).await?;
+        let who = answer_at(&mut primary, &path).await?;
         assert!(["1", "2"].contains(&who.as_str()));
     }
     primary.disconnect_all();
@@ -132,7 +132,7 @@ async fn relative_path() -> TestResult {
     primary.setup(::cluster::SpawnOptions::new().cwd(directory.path()));
     fork(&mut primary, &json!({ "path": "s" }))?;
     assert_eq!(Some(listen_result(&mut primary).await?.as_str()), path.to_str());
-    assert_eq!(said_at(&mut primary, &path).await?, "1");
+    assert_eq!(answer_at(&mut primary, &path).await?, "1");
     over(primary).await
 }
 
@@ -148,7 +148,7 @@ async fn long_path() -> TestResult {
         // A client cannot use the long path either.
         let there = File::open(&deep)?;
         let short = format!("/proc/self/fd/{}/s", there.as_raw_fd());
-        let who = said_at(&mut primary, Path::new(&short)).await?;
+        let who = answer_at(&mut primary, Path::new(&short)).await?;
         assert!(["1", "2"].contains(&who.as_str()));
         over(primary).await?;
         assert_eq!(fs::read_dir(&deep)?.count(), 0);
@@ -359,7 +359,7 @@ async fn descriptor(policy: SchedulingPolicy) -> TestResult {
     }
     fork(&mut primary, &json!({ "fd": at_path.as_raw_fd(), "unix": true }))?;
     listen_result(&mut primary).await?;
-    assert_eq!(said_at(&mut primary, &path).await?, "3");
+    assert_eq!(answer_at(&mut primary, &path).await?, "3");
     over(primary).await?;
     // Both are still the primary's own.
     assert_eq!((listener.local_addr()?.port(), path.exists()), (port, true));

@@ -16,7 +16,7 @@ pub(crate) const PIECES: usize = 18;
 pub(crate) const PIECE: usize = 1 << 20;
 
 /// Waits, without reading, until the primary accepts this connection.
-fn meet() -> io::Result<TcpStream> {
+fn wait_for_primary() -> io::Result<TcpStream> {
     TcpStream::connect(env::var("ADDRESS").map_err(io::Error::other)?)
 }
 
@@ -32,11 +32,11 @@ pub(super) async fn and_end(worker: Worker) -> Ended {
     let how = env::var("HOW")?;
     if how == "flush" {
         let flushed = worker.flush();
-        meet()?;
+        wait_for_primary()?;
         flushed.await?;
         process::exit(0);
     }
-    meet()?;
+    wait_for_primary()?;
     match how.as_str() {
         "exit" => worker.exit(0),
         "kill" => worker.kill(),
@@ -55,7 +55,7 @@ pub(super) async fn counted(worker: Worker) -> Ended {
             WorkerEvent::Message { .. } => count += 1,
             WorkerEvent::Error(error) => return Err(error.into()),
             WorkerEvent::Disconnect => {
-                io::Write::write_all(&mut meet()?, format!("{count}").as_bytes())?;
+                io::Write::write_all(&mut wait_for_primary()?, format!("{count}").as_bytes())?;
             }
             other => return Err(format!("{other:?}").into()),
         }
@@ -99,7 +99,7 @@ pub(super) async fn listen_late(worker: Worker) -> Ended {
     let late = worker.listen("127.0.0.1:0").await;
     let is_error = matches!(late, Err(ListenError::Disconnected));
     let alone = worker.listen_with(exclusive()).await;
-    io::Write::write_all(&mut meet()?, format!("{is_error}, {}", alone.is_ok()).as_bytes())?;
+    io::Write::write_all(&mut wait_for_primary()?, format!("{is_error}, {}", alone.is_ok()).as_bytes())?;
     Ok(())
 }
 
