@@ -5,7 +5,7 @@ use std::task::Waker;
 
 use super::*;
 
-/// A primary whose worker never reads.
+/// A primary with a worker that never reads.
 fn silent() -> Primary {
     let command = SpawnOptions::new().exec("sleep").args(["60"]);
     Primary::new(Settings { spawn: command, ..Settings::default() }).expect("a primary")
