@@ -62,7 +62,7 @@ fn steps(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("simulator steps");
     group.throughput(Throughput::Elements(1));
     group.bench_function("standard", |bencher| {
-        bencher.iter_custom(|steps| timed_steps(steps, scenarios::run_standard))
+        bencher.iter_custom(|steps| timed_steps(steps, scenarios::run_standard));
     });
     for workers in [2, 16, 128] {
         group.bench_function(format!("{workers} workers, {workers} connections"), |bencher| {

@@ -116,5 +116,7 @@ fn host(key: &str) -> Option<String> {
 fn is_sent_unchanged(json: &str) -> bool {
     let Ok(value) = serde_json::from_str::<Value>(json) else { return false };
     let text = value.as_str().unwrap_or(json);
-    value.to_string() == json && json.len() <= LONGEST_MESSAGE && is_one_word(text)
+    serde_json::to_string(&value).is_ok_and(|text| text == json)
+        && json.len() <= LONGEST_MESSAGE
+        && is_one_word(text)
 }

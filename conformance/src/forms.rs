@@ -192,7 +192,9 @@ impl Forms {
         let attempt =
             Attempt { setting: &self.settings[0], node, directory, primary: Primary::Node, ends: true };
         for (form, end) in forms.iter().zip(attempt.run(&forms)?) {
-            end.iter().for_each(|end| families.add(&form.code, end));
+            if let Some(end) = end {
+                families.add(&form.code, &end);
+            }
         }
         Ok(families)
     }

@@ -18,7 +18,7 @@ pub struct Trace {
 
 impl Trace {
     /// The trace of a run's lines, made canonical and sorted by observer, with the servers of
-    /// [`Scenario::datagram_servers`](crate::scenario::Scenario::datagram_servers).
+    /// `Scenario::datagram_servers`.
     pub fn of(lines: impl IntoIterator<Item = Line>, datagram_servers: &BTreeSet<String>) -> Self {
         let mut canon = Canon::default();
         let mut trace = Trace::default();

@@ -48,7 +48,7 @@ pub struct Launch {
     pub args: Vec<OsString>,
     /// Variables laid over this process's environment.
     pub env: Vec<(String, String)>,
-    /// Files that are written beside the directory of the run, by name. The argument [`BESIDE`] with a name
+    /// Files that are written beside the directory of the run, by name. The argument `BESIDE` with a name
     /// becomes the path.
     pub files: Vec<(&'static str, &'static str)>,
 }
@@ -231,7 +231,7 @@ impl RealRun {
                 self.forward(number, &action);
             }
             ClientAction::Write { .. } | ClientAction::End | ClientAction::Reset => {
-                self.forward(number, &action)
+                self.forward(number, &action);
             }
         }
         Ok(())

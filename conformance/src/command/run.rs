@@ -57,8 +57,7 @@ pub(super) struct Run {
     /// Report on standard output as JSON
     #[arg(long)]
     json: bool,
-    /// Also write a JUnit report
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help = "Also write a JUnit report")]
     junit: Option<PathBuf>,
 }
 

@@ -132,7 +132,7 @@ impl<'a> Table<'a> {
         for line in LEGEND {
             crate::text::wrapped(line, width, BETWEEN).iter().try_for_each(|row| writeln!(f, "{row}"))?;
         }
-        let heads = self.columns.iter().map(|column| format!("{BETWEEN}{column}")).collect::<String>();
+        let heads: String = self.columns.iter().flat_map(|column| [BETWEEN, column]).collect();
         writeln!(f, "\n{}", style(format!("{:<names$}{heads}", "scenario")).bold())?;
         for (name, row) in &self.rows {
             let cells = self.columns.iter().map(|column| cell(row.get(column).copied(), column.len()));

@@ -179,7 +179,7 @@ impl Sockets {
 pub(super) fn reply(process: &mut Process<'_>, target: Option<ReplyTarget>, text: &str) {
     match target {
         Some(ReplyTarget::Connection(connection)) => {
-            process.write(connection, format!("{text}\n").as_bytes())
+            process.write(connection, format!("{text}\n").as_bytes());
         }
         Some(ReplyTarget::Sender(socket, from)) => process.send_to(socket, from, text.as_bytes()),
         None => {}

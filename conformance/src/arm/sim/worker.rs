@@ -202,7 +202,7 @@ impl SimWorker {
             WorkerCommand::Kill => worker.kill(),
             // The process exits with its channel, and the primary observes the exit.
             WorkerCommand::DisconnectChannel => {
-                worker.handle(OsEvent::ChannelClosed { channel: ChannelId::PRIMARY })
+                worker.handle(OsEvent::ChannelClosed { channel: ChannelId::PRIMARY });
             }
             WorkerCommand::Inspect
             | WorkerCommand::Env { .. }

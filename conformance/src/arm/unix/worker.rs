@@ -198,7 +198,7 @@ impl UnixWorker {
                 self.state().servers.insert(name, closing);
             }
             WorkerCommand::SendDatagram { port, text, from } => {
-                self.open.send_datagram(from.as_deref(), port, &text)
+                self.open.send_datagram(from.as_deref(), port, &text);
             }
             WorkerCommand::SendHandle(pass) => self.pass(pass, target),
             WorkerCommand::Close { server } => {
