@@ -140,7 +140,7 @@ impl ListenAddress {
         }
     }
 
-    /// The socket that an exclusive server binds.
+    /// The address that an exclusive server binds.
     pub(crate) fn to_bind(&self, reuse_port: bool) -> BindAddress {
         match self.clone() {
             ListenAddress::Tcp { host, port, ipv6_only } => {

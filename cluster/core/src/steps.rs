@@ -15,7 +15,7 @@ pub(crate) struct Steps<S> {
     /// The steps to run now, the next step last. Above the start of the current scope: the steps of the scope, first
     /// step first.
     now: Vec<S>,
-    /// The length of the tail of the transition that emitted the event under reaction.
+    /// While the program reacts to an event: the number of steps that remain of the transition that emitted the event.
     paused: usize,
     /// The steps to run afterwards, one at a time.
     ticks: VecDeque<S>,

@@ -86,7 +86,7 @@ struct Client {
     next: usize,
     /// For each step, the number of matching lines so far.
     met: Vec<u32>,
-    /// The client that must be over first.
+    /// The client that must end before this client starts.
     after: Option<u32>,
     phase: Phase,
 }

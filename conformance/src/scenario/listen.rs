@@ -32,7 +32,7 @@ pub struct Listen {
     /// Every user may write to the path. Node: `writableAll`.
     #[serde(default)]
     pub writable_all: bool,
-    /// Use the descriptor of this server of the primary's own, in place of an address.
+    /// In place of an address, use the descriptor of this server, which the primary has opened itself.
     #[serde(default)]
     pub fd_of: Option<Token>,
     /// Leave IPv4 alone. Node: `ipv6Only`.

@@ -74,7 +74,8 @@ impl Fairness {
         }
     }
 
-    /// Whether the bytes can report a closed server: with a `close`, or with an incomplete last line.
+    /// Whether the bytes can report a closed server: with a `close`, with an incomplete last line, or with the
+    /// rest of an earlier one.
     pub(crate) fn concerns(&self, bytes: &[u8]) -> bool {
         !self.partial.0.is_empty() || !bytes.ends_with(b"\n") || CLOSE.find(bytes).is_some()
     }

@@ -40,7 +40,7 @@ impl From<Step> for Owner {
     }
 }
 
-/// The driver and the clock stand for the whole machine.
+/// Steps of the driver and the clock are shown at the primary.
 impl From<Owner> for Actor {
     fn from(owner: Owner) -> Self {
         match owner {

@@ -257,7 +257,7 @@ fn sockname_out(at: &LocalAddress) -> Option<Sockname> {
     Some(Sockname { address, family, port: at.port() })
 }
 
-/// As in Node: without a port, a UDP socket omits the field, any other socket has `null`.
+/// As in Node: without a port, a UDP socket (`fd` is -1) omits the field, any other socket has `null`.
 fn port_out(query: &QueryServer) -> Option<Value> {
     match query.port {
         None if query.fd == Some(-1) => None,
