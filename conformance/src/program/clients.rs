@@ -86,7 +86,7 @@ struct Client {
     next: usize,
     /// For each step, the number of matching lines so far.
     met: Vec<u32>,
-    /// The client that must end before this client starts.
+    /// The client to wait for before the start.
     after: Option<u32>,
     phase: Phase,
 }

@@ -32,7 +32,7 @@ pub struct Listen {
     /// Every user may write to the path. Node: `writableAll`.
     #[serde(default)]
     pub writable_all: bool,
-    /// In place of an address, use the descriptor of this server, which the primary has opened itself.
+    /// In place of an address, use the descriptor of a server opened by the primary.
     #[serde(default)]
     pub fd_of: Option<Token>,
     /// Leave IPv4 alone. Node: `ipv6Only`.
