@@ -44,6 +44,9 @@ mod listening;
 /// [`kill`](Worker::kill) and by [`exit`](Worker::exit). The end waits for a primary that does not read for
 /// [`set_linger`](Worker::set_linger) at most. Lost are only messages that the kernel has no room for when the process
 /// ends otherwise: by [`std::process::exit`], by a signal, by a panic that aborts, or with a runtime that is never dropped.
+/// A `Worker` in a `static` and [`Runtime::shutdown_background`](tokio::runtime::Runtime::shutdown_background) have the
+/// same effect: call [`flush`](Worker::flush) before `main` returns. The five seconds begin when the runtime observes the
+/// loss of the primary; a blocked current-thread runtime does not.
 #[derive(Debug, Clone)]
 pub struct Worker {
     inner: Arc<Inner>,
