@@ -21,10 +21,12 @@ use crate::unix::Unix;
 use crate::unix::bind::number_zone;
 
 mod exit;
+mod last_writes;
 mod sending;
 
 use exit::Exit;
 pub(crate) use exit::{ExitRule, LINGER};
+use last_writes::{Driven, Taskless};
 
 /// The number of undelivered events that stops reading, if the program takes events at all.
 const INBOX_EVENTS: usize = 1024;
@@ -72,6 +74,10 @@ struct Driver {
     over: bool,
     /// The number of messages that were accepted for sending.
     posted: u64,
+    /// The number of [`Hold`](crate::Hold)s.
+    holds: usize,
+    /// The runtime has ended, and has dropped the driver task.
+    taskless: Option<Taskless>,
     progress: Arc<Notify>,
     waker: Option<Waker>,
 }
@@ -93,7 +99,7 @@ impl Inner {
     /// Sends `online`, and starts the driver task.
     pub(crate) fn start(self: &Arc<Self>) {
         self.command(|_| ());
-        let driver = self.runtime.spawn(drive(self.clone()));
+        let driver = self.runtime.spawn(drive(Driven(self.clone())));
         let inner = self.clone();
         self.runtime.spawn(async move {
             if driver.await.is_err_and(|error| error.is_panic()) {
@@ -111,6 +117,19 @@ impl Inner {
         // The caller may be a thread outside the runtime; new descriptors are registered with the runtime's reactor.
         let _context = self.runtime.enter();
         self.lock().command(act)
+    }
+
+    /// Holds the channel open until [`Inner::release_hold`].
+    pub(crate) fn hold(&self) {
+        let mut driver = self.lock();
+        driver.holds += 1;
+        driver.command(cluster_core::Worker::hold);
+    }
+
+    pub(crate) fn release_hold(&self) {
+        let mut driver = self.lock();
+        driver.holds -= 1;
+        driver.command(cluster_core::Worker::release_hold);
     }
 
     /// Reads from the machine.
@@ -233,12 +252,14 @@ impl Driver {
             killed: false,
             over: false,
             posted: 0,
+            holds: 0,
+            taskless: None,
             progress,
             waker: None,
         }
     }
 
-    fn command<T>(&mut self, act: impl FnOnce(&mut cluster_core::Worker) -> T) -> T {
+    fn act<T>(&mut self, act: impl FnOnce(&mut cluster_core::Worker) -> T) -> T {
         let result = act(&mut self.machine);
         flush(&mut self.machine, &mut self.unix);
         self.wake();
@@ -343,18 +364,19 @@ impl Driver {
     fn deliver_connection(&mut self, listener: ListenerId, connection: SocketId) {
         let descriptor = self.unix.take(connection).expect("the descriptor of an announced connection");
         if !self.listeners.deliver(listener, (connection, descriptor)) {
-            self.command(|machine| machine.release(connection));
+            self.act(|machine| machine.release(connection));
         }
     }
 }
 
 /// Drives a worker. A program that does not exit when the channel is closed may make further requests, which need an
 /// answer: the task ends with the runtime.
-async fn drive(inner: Arc<Inner>) {
-    while drive_on(&inner).await {}
+async fn drive(driven: Driven) {
+    let inner = &driven.0;
+    while drive_on(inner).await {}
     inner.inbox.end();
     inner.clone().work_is_over();
-    while drive_on(&inner).await {}
+    while drive_on(inner).await {}
 }
 
 /// Delivers one event, and returns whether the worker's work continues.

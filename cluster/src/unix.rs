@@ -226,7 +226,9 @@ impl Unix {
             }
             ChannelEvent::Room => OsEvent::Writable { channel },
             ChannelEvent::End => {
-                self.channels.remove(channel);
+                if let Some(closed) = self.channels.remove(channel) {
+                    closed.end();
+                }
                 self.expect_end(channel);
                 OsEvent::ChannelClosed { channel }
             }

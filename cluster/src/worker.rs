@@ -43,10 +43,10 @@ mod listening;
 /// Every message that [`send`](Worker::send) accepted is written before the end: when `main` returns, by
 /// [`kill`](Worker::kill) and by [`exit`](Worker::exit). The end waits for a primary that does not read for
 /// [`set_linger`](Worker::set_linger) at most. Lost are only messages that the kernel has no room for when the process
-/// ends otherwise: by [`std::process::exit`], by a signal, by a panic that aborts, or with a runtime that is never dropped.
-/// A `Worker` in a `static` and [`Runtime::shutdown_background`](tokio::runtime::Runtime::shutdown_background) have the
-/// same effect: call [`flush`](Worker::flush) before `main` returns. The five seconds begin when the runtime observes the
-/// loss of the primary; a blocked current-thread runtime does not.
+/// ends otherwise: by [`std::process::exit`], by a signal, by a panic that aborts, with a runtime that is never dropped, or
+/// by [`Runtime::shutdown_background`](tokio::runtime::Runtime::shutdown_background) of a multi-threaded runtime. Before
+/// these, call [`flush`](Worker::flush). A clone that remains after the runtime, in a `static` or a thread, can still send:
+/// the call returns when the message is written.
 #[derive(Debug, Clone)]
 pub struct Worker {
     inner: Arc<Inner>,
@@ -93,6 +93,9 @@ impl Worker {
             .map_err(|error| JoinError::Channel(Errno(error.raw_os_error().unwrap_or_default())))?;
         let machine = cluster_core::Worker::new(inheritance.id, inheritance.serialization, limits);
         let inner = Arc::new(Inner::new(machine, unix, runtime, rule));
+        if rule == ExitRule::Return {
+            inner.watch_primary();
+        }
         inner.start();
         Ok(Worker { inner })
     }
@@ -181,7 +184,7 @@ impl Worker {
     /// # Ok(()) }
     /// ```
     pub fn hold(&self) -> Hold {
-        self.inner.command(cluster_core::Worker::hold);
+        self.inner.hold();
         Hold { inner: self.inner.clone() }
     }
 
@@ -297,7 +300,7 @@ pub struct Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.inner.command(cluster_core::Worker::release_hold);
+        self.inner.release_hold();
     }
 }
 

@@ -5,6 +5,7 @@ mod cluster {
     pub(crate) mod commands;
     pub(crate) mod counting;
     pub(crate) mod ends;
+    pub(crate) mod holding;
     pub(crate) mod inherited;
     pub(crate) mod interrupted;
     pub(crate) mod lives;
@@ -32,8 +33,8 @@ use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::Builder;
 
 use crate::cluster::{
-    commands, counting, ends, inherited, interrupted, lives, node, node_programs, passing, programs, relay,
-    returning, roles, sending, serving, settings, signals, sockets, starts, support, zones,
+    commands, counting, ends, holding, inherited, interrupted, lives, node, node_programs, passing, programs,
+    relay, returning, roles, sending, serving, settings, signals, sockets, starts, support, zones,
 };
 
 fn main() -> ExitCode {
@@ -67,6 +68,7 @@ fn trials() -> Vec<Trial> {
         sockets::trials(),
         passing::trials(),
         ends::trials(),
+        holding::trials(),
         sending::trials(),
         interrupted::trials(),
         roles::trials(),

@@ -1,16 +1,16 @@
 //! The end of a worker's process. By default `main` returns; a process that has lost its primary and does not end is
-//! ended after a deadline. Before any end of this library's own, accepted messages are written.
+//! ended after a deadline. Before any end of this library's own, accepted messages are written: see `last_writes`.
 
 use std::process;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use cluster_core::{Machine, flush, pump};
 use tokio::sync::watch;
 use tracing::{error, warn};
 
-use super::{Driver, Inner, Phase};
+use super::{Inner, Phase};
 use crate::event::WorkerEvent;
 
 /// The default bound of the time in which a process that ends waits for a peer that does not read.
@@ -44,6 +44,10 @@ pub(super) struct Exit {
     rule: watch::Sender<ExitRule>,
     deadline: watch::Sender<Duration>,
     linger: watch::Sender<Duration>,
+    /// The primary is lost, and `main` has to return.
+    is_lost: Arc<AtomicBool>,
+    /// A thread waits for the loss of the primary.
+    is_watched: AtomicBool,
 }
 
 impl Exit {
@@ -52,12 +56,14 @@ impl Exit {
             rule: watch::channel(rule).0,
             deadline: watch::channel(EXIT_DEADLINE).0,
             linger: watch::channel(LINGER).0,
+            is_lost: Arc::default(),
+            is_watched: AtomicBool::new(false),
         }
     }
 }
 
 impl Inner {
-    fn exit_rule(&self) -> ExitRule {
+    pub(super) fn exit_rule(&self) -> ExitRule {
         *self.exit.rule.borrow()
     }
 
@@ -81,7 +87,7 @@ impl Inner {
         self.exit.linger.send_replace(linger);
     }
 
-    fn linger(&self) -> Duration {
+    pub(super) fn linger(&self) -> Duration {
         *self.exit.linger.borrow()
     }
 
@@ -134,7 +140,10 @@ impl Inner {
             self.inbox.end();
         }
         if is_lost && self.exit_rule() == ExitRule::Return {
-            self.exit_at_deadline(LATE);
+            self.exit.is_lost.store(true, Ordering::Relaxed);
+            if !self.exit.is_watched.load(Ordering::Relaxed) {
+                self.exit_at_deadline(LATE);
+            }
         }
     }
 
@@ -168,86 +177,58 @@ impl Inner {
         }
     }
 
-    /// The safety net, in a thread of its own: the program may block its runtime, or drop it and not return.
+    /// The safety net for a lost primary, in a thread of its own: the program may block its runtime before the runtime can
+    /// observe the loss, or drop the runtime and not return.
+    pub(crate) fn watch_primary(self: &Arc<Self>) {
+        let Some(hangup) = self.lock().unix.hangup() else { return };
+        let (inner, rule) = (Arc::downgrade(self), self.exit.rule.subscribe());
+        let (deadline, is_lost) = (self.exit.deadline.subscribe(), self.exit.is_lost.clone());
+        let watch = move || {
+            hangup.wait();
+            if inner.strong_count() == 0 && !is_lost.load(Ordering::Relaxed) {
+                // The worker has ended by itself.
+                return;
+            }
+            let deadline = *deadline.borrow();
+            thread::sleep(deadline);
+            let inner = inner.upgrade();
+            let is_asked =
+                |inner: &Arc<Inner>| inner.with_machine(cluster_core::Worker::exited_after_disconnect);
+            let is_lost =
+                inner.as_ref().map_or_else(|| is_lost.load(Ordering::Relaxed), |inner| !is_asked(inner));
+            if is_lost && *rule.borrow() == ExitRule::Return {
+                exit_late(inner, deadline, LATE);
+            }
+        };
+        self.exit.is_watched.store(start_thread(watch), Ordering::Relaxed);
+    }
+
+    /// The safety net after an event that the driver has observed.
     fn exit_at_deadline(self: &Arc<Self>, code: i32) {
         let (rule, deadline) = (self.exit.rule.subscribe(), *self.exit.deadline.borrow());
         let inner = Arc::downgrade(self);
-        let wait = move || {
+        start_thread(move || {
             thread::sleep(deadline);
-            if *rule.borrow() != ExitRule::Return {
-                return;
+            if *rule.borrow() == ExitRule::Return {
+                exit_late(inner.upgrade(), deadline, code);
             }
-            warn!(?deadline, code, "the primary is lost, and `main` has not returned: the process exits");
-            if let Some(inner) = inner.upgrade() {
-                inner.exit(code);
-            }
-            process::exit(code)
-        };
-        if let Err(error) = thread::Builder::new().name("cluster-exit".into()).spawn(wait) {
-            warn!(%error, "cannot start the thread that ends this process after its deadline");
-        }
+        });
     }
 }
 
-impl Drop for Inner {
-    /// `main` has returned, or the runtime ends.
-    fn drop(&mut self) {
-        let (rule, linger) = (self.exit_rule(), self.linger());
-        let driver = self.driver.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if rule != ExitRule::Node {
-            driver.complete_disconnect(linger);
-        }
-        driver.finish(linger);
-    }
+/// Starts a thread that can end the process, and returns whether it runs.
+fn start_thread(act: impl FnOnce() + Send + 'static) -> bool {
+    let started = thread::Builder::new().name("cluster-exit".into()).spawn(act);
+    let started = started.inspect_err(|error| {
+        warn!(%error, "cannot start the thread that ends this process after its deadline");
+    });
+    started.is_ok()
 }
 
-impl Driver {
-    /// `main` may return as soon as the last listener is closed: the rest of the disconnect happens here, so that a
-    /// connection that the primary has just handed off is rejected, and not lost.
-    fn complete_disconnect(&mut self, linger: Duration) {
-        if !self.machine.exited_after_disconnect() || self.machine.is_finished() {
-            return;
-        }
-        let until = Instant::now() + linger;
-        self.unix.leave_runtime();
-        loop {
-            // No program is left to take an event.
-            while pump(&mut self.machine, &mut self.unix).is_some() {}
-            if self.machine.is_finished() {
-                return;
-            }
-            let Some(event) = self.unix.wait(until) else { return };
-            self.machine.handle(event);
-        }
+fn exit_late(inner: Option<Arc<Inner>>, deadline: Duration, code: i32) -> ! {
+    warn!(?deadline, code, "the primary is lost, and `main` has not returned: the process exits");
+    if let Some(inner) = inner {
+        inner.exit(code);
     }
-
-    /// Writes the accepted messages, and lets the primary read them, for at most `linger`. No further connection is
-    /// accepted.
-    fn finish(&mut self, linger: Duration) {
-        let until = Instant::now() + linger;
-        self.unix.leave_runtime();
-        for listener in self.listeners.ids() {
-            self.machine.withdraw(listener);
-        }
-        // Only the writes: when a program exits within a transition, the rest of the transition does not happen. Node: a
-        // worker that exits in the callback of `listen` never announces its server.
-        flush(&mut self.machine, &mut self.unix);
-        while self.has_unwritten() {
-            // No program is left to take an event.
-            while pump(&mut self.machine, &mut self.unix).is_some() {}
-            if !self.has_unwritten() {
-                break;
-            }
-            let Some(event) = self.unix.wait(until) else {
-                warn!(unwritten = self.machine.unwritten(), "messages were lost: the primary does not read");
-                break;
-            };
-            self.machine.handle(event);
-        }
-        self.unix.linger(until);
-    }
-
-    fn has_unwritten(&self) -> bool {
-        self.machine.unwritten().is_some_and(|unwritten| unwritten > 0)
-    }
+    process::exit(code)
 }

@@ -53,7 +53,8 @@ impl Inner {
             sent
         });
         driver.posted += u64::from(sent.is_ok());
-        driver.wake();
+        // Without the driver task, the writes.
+        driver.command(|_| ());
         sent
     }
 }

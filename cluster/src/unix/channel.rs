@@ -50,6 +50,13 @@ pub(super) struct Channel {
 #[derive(Debug)]
 pub(super) struct LingeringClose(net::UnixStream);
 
+impl Drop for LingeringClose {
+    /// Also for [`Hangup`](super::ending::Hangup), which has a copy.
+    fn drop(&mut self) {
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+}
+
 impl LingeringClose {
     /// Waits until the peer has closed, with a bound: the peer may be stopped.
     pub(super) fn wait(mut self, until: Instant) {
@@ -107,6 +114,11 @@ impl Channel {
         let stream = self.stream.into_std().ok()?;
         stream.shutdown(Shutdown::Write).ok()?;
         Some(LingeringClose(stream))
+    }
+
+    /// The peer has closed or shut down its end: no write follows. Copies of the descriptor observe the close.
+    pub(super) fn end(self) {
+        let _ = SockRef::from(&self.stream).shutdown(Shutdown::Both);
     }
 
     /// Whether to leave bytes in the kernel.

@@ -1,15 +1,39 @@
 //! The end of a process: sent messages are written without the runtime, which may have ended. `poll` waits for channels and timers;
 //! other events are ignored.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use cluster_core::{ChannelId, OsEvent};
-use rustix::event::{PollFd, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::Unix;
 
+/// A copy of the channel to the primary, for a thread that waits for the close.
+#[derive(Debug)]
+pub(crate) struct Hangup(OwnedFd);
+
+impl Hangup {
+    /// Waits until the channel is closed by the primary or by [`Unix`], even if unread bytes remain.
+    pub(crate) fn wait(&self) {
+        loop {
+            let mut polled = [PollFd::new(&self.0, PollFlags::empty())];
+            match poll(&mut polled, None) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                // A failure (ENOMEM) leaves the end to the driver, as without this thread.
+                Ok(_) | Err(_) => return,
+            }
+        }
+    }
+}
+
 impl Unix {
+    /// `None` without a channel, or where the process has too many open files.
+    pub(crate) fn hangup(&mut self) -> Option<Hangup> {
+        let channel = self.channels.find(ChannelId::PRIMARY)?;
+        channel.as_fd().try_clone_to_owned().ok().map(Hangup)
+    }
+
     /// Stops the use of the runtime: from now on [`Unix::wait`] returns the events.
     pub(crate) fn leave_runtime(&mut self) {
         self.channels.values_mut().for_each(super::channel::Channel::leave_runtime);

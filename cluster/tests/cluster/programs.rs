@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::support::{FdExhaustion, inherited, runtime};
 
+mod holding;
 mod inherited;
 mod leading;
 mod passing;
@@ -23,7 +24,7 @@ pub(crate) mod sending;
 type Ended = Result<(), Box<dyn Error>>;
 
 pub(crate) fn run() -> ExitCode {
-    match runtime().map_err(Into::into).and_then(|runtime| runtime.block_on(program())) {
+    match run_program() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -32,12 +33,29 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
+fn run_program() -> Ended {
+    let runtime = runtime()?;
+    let ended = runtime.block_on(program());
+    if env::var("WAY").is_ok_and(|way| way == "background") {
+        runtime.shutdown_background();
+    } else {
+        drop(runtime);
+    }
+    if ended.is_ok() && env::var("PROGRAM")? == "hold" {
+        return holding::report();
+    }
+    ended
+}
+
 async fn program() -> Ended {
     if env::var("PROGRAM")? == "forget the role" {
         return Ok(Primary::new(Settings::default()).map(drop)?);
     }
     if let Some(program) = env::var("PROGRAM")?.strip_prefix("until main returns: ") {
         return returning::run(Worker::join()?, program).await;
+    }
+    if env::var("PROGRAM")? == "hold" {
+        return holding::run(Worker::join()?, &env::var("WAY")?).await;
     }
     let worker = Worker::join_as_node()?;
     match env::var("PROGRAM")?.as_str() {

@@ -22,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("hold_allows_report_after_last_accept", report),
         asynchronous("lost_worker_exits_at_deadline", never_returns),
         asynchronous("blocked_worker_exits_at_deadline", blocked),
+        asynchronous("blocked_runtime_exits_at_deadline", blocked_before),
         asynchronous("deadline_spares_worker_that_keeps_running", keeps_running),
         asynchronous("axum_serve_reports_client_address", application),
     ]
@@ -139,6 +140,16 @@ async fn never_returns() -> TestResult {
 async fn blocked() -> TestResult {
     let mut primary = primary()?;
     let (_, witness) = start(&mut primary, "block the runtime")?;
+    assert_eq!(message(&mut primary).await?, json!("ready"));
+    let words = abandon(primary, || last_words(&witness)).await??;
+    assert_eq!(words, String::new());
+    Ok(())
+}
+
+/// The program blocks the thread of its runtime before the primary is lost.
+async fn blocked_before() -> TestResult {
+    let mut primary = primary()?;
+    let (_, witness) = start(&mut primary, "block the runtime at once")?;
     assert_eq!(message(&mut primary).await?, json!("ready"));
     let words = abandon(primary, || last_words(&witness)).await??;
     assert_eq!(words, String::new());

@@ -65,6 +65,12 @@ pub(super) async fn run(worker: Worker, program: &str) -> Ended {
             thread::park();
             Ok(())
         }
+        "block the runtime at once" => {
+            worker.set_exit_deadline(Duration::from_millis(10));
+            worker.send(json!("ready"))?;
+            thread::park();
+            Ok(())
+        }
         "keep running" => {
             worker.set_exit_deadline(Duration::ZERO);
             worker.keep_running();

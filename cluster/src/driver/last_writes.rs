@@ -1,0 +1,148 @@
+//! The last writes of a worker: when `main` returns, when the runtime ends, and before an exit. The runtime is not used.
+//!
+//! A runtime that ends drops the driver task. Clones of the worker may remain: in a `static`, in a thread, leaked, or in a
+//! task that is dropped later. From then on each command performs its own writes before it returns.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use cluster_core::{Machine, flush, pump};
+use tracing::warn;
+
+use super::exit::ExitRule;
+use super::{Driver, Inner};
+
+/// A worker with a driver task, which owns this value. The drop means that the runtime has ended.
+#[derive(Debug)]
+pub(super) struct Driven(pub(super) Arc<Inner>);
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        // A machine that has panicked halfway performs nothing more.
+        if !self.0.driver.is_poisoned() {
+            let (rule, linger) = (self.0.exit_rule(), self.0.linger());
+            self.0.lock().leave_task(rule, linger);
+        }
+    }
+}
+
+/// The state of a driver without its task.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Taskless {
+    /// Bounds the writes at the end of the runtime, and the end of the worker.
+    until: Instant,
+    /// Bounds the writes of each later command.
+    linger: Duration,
+    /// The driver completes a disconnect; under Node's rule the process would have exited.
+    completes: bool,
+}
+
+impl Drop for Inner {
+    /// `main` has returned, or the runtime ends, and no clone of the worker remains.
+    fn drop(&mut self) {
+        let (rule, linger) = (self.exit_rule(), self.linger());
+        let driver = self.driver.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if rule != ExitRule::Node {
+            driver.complete_disconnect(driver.deadline(linger));
+        }
+        driver.finish(linger);
+    }
+}
+
+impl Driver {
+    /// The deadline of the end: one for the end of the runtime and for the end of the worker.
+    fn deadline(&self, linger: Duration) -> Instant {
+        self.taskless.map_or_else(|| Instant::now() + linger, |taskless| taskless.until)
+    }
+
+    /// Nothing drives the worker from now on, except its commands.
+    fn leave_task(&mut self, rule: ExitRule, linger: Duration) {
+        let until = self.deadline(linger);
+        self.taskless = Some(Taskless { until, linger, completes: rule != ExitRule::Node });
+        self.unix.leave_runtime();
+        self.withdraw_all();
+        self.catch_up(until);
+    }
+
+    /// No further connection is accepted.
+    fn withdraw_all(&mut self) {
+        for listener in self.listeners.ids() {
+            self.machine.withdraw(listener);
+        }
+        // Only the writes: when a program exits within a transition, the rest of the transition does not happen. Node: a
+        // worker that exits in the callback of `listen` never announces its server.
+        flush(&mut self.machine, &mut self.unix);
+    }
+
+    /// Performs a command, and without the driver task its consequences. After a primary that has not read in time no
+    /// command waits.
+    pub(super) fn command<T>(&mut self, act: impl FnOnce(&mut cluster_core::Worker) -> T) -> T {
+        let waits = self.taskless.filter(|_| !self.has_unwritten());
+        let result = self.act(act);
+        if let Some(Taskless { linger, .. }) = waits {
+            self.catch_up(Instant::now() + linger);
+        }
+        result
+    }
+
+    /// Writes the accepted messages. The rest of a disconnect follows if it waits for nothing that the program holds.
+    fn catch_up(&mut self, until: Instant) {
+        let is_held = self.holds > 0 || !self.listeners.is_empty();
+        if !is_held && self.taskless.is_some_and(|taskless| taskless.completes) {
+            self.complete_disconnect(until);
+        }
+        self.write_all(until);
+    }
+
+    /// `main` may return as soon as the last listener is closed: the rest of the disconnect happens here, so that a
+    /// connection that the primary has just handed off is rejected, and not lost.
+    fn complete_disconnect(&mut self, until: Instant) {
+        if !self.machine.exited_after_disconnect() || self.machine.is_finished() {
+            return;
+        }
+        self.unix.leave_runtime();
+        loop {
+            self.pump_all();
+            if self.machine.is_finished() {
+                return;
+            }
+            let Some(event) = self.unix.wait(until) else { return };
+            self.machine.handle(event);
+        }
+    }
+
+    /// Writes the accepted messages, and lets the primary read them, for at most `linger`.
+    pub(super) fn finish(&mut self, linger: Duration) {
+        let until = self.deadline(linger);
+        self.unix.leave_runtime();
+        self.withdraw_all();
+        self.write_all(until);
+        self.unix.linger(until);
+    }
+
+    fn write_all(&mut self, until: Instant) {
+        while self.has_unwritten() {
+            self.pump_all();
+            if !self.has_unwritten() {
+                break;
+            }
+            let Some(event) = self.unix.wait(until) else {
+                warn!(unwritten = self.machine.unwritten(), "messages were lost: the primary does not read");
+                break;
+            };
+            self.machine.handle(event);
+        }
+    }
+
+    /// No program takes a message or an error; listeners are still informed.
+    fn pump_all(&mut self) {
+        while let Some(event) = pump(&mut self.machine, &mut self.unix) {
+            self.deliver(event);
+        }
+        self.update_phase();
+    }
+
+    fn has_unwritten(&self) -> bool {
+        self.machine.unwritten().is_some_and(|unwritten| unwritten > 0)
+    }
+}
