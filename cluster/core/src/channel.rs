@@ -1,148 +1,31 @@
 //! One IPC channel: bytes to messages and back, at most one descriptor per write. The channel decodes frames without
-//! interpreting messages, and is independent of its owner: pending work is returned as [`ChannelStep`]s, results as
-//! [`ChannelEvent`]s. `reading` splits bytes into frames; `sending` queues and writes messages, and its documentation
-//! proves that reading never waits for the peer's reading; `failing` handles failed writes.
+//! interpreting messages, and is independent of its owner: `step` has its pending work and its reports. `reading` splits
+//! bytes into frames; `outgoing` encodes messages; `outbox` orders the writes and `unsent` accounts for them; `sending`
+//! queues messages, and its documentation proves that reading never waits for the peer's reading; `failing` handles
+//! failed writes.
 
-use crate::message::{ChannelMessage, Envelope, Frame, HandleType, Request};
+use crate::message::Frame;
 use crate::os::{Call, ChannelId, Errno, SocketId};
-use crate::passing::IncomingHandle;
+use crate::passing::{InFlightHandles, OutgoingHandle};
+use crate::payload::Message;
+use crate::send::{SendError, Sent};
 use crate::settings::Limits;
 use crate::spawn_options::Serialization;
-use crate::steps::{IsCall, Steps};
 use crate::violation::Violation;
 
 mod failing;
+mod outbox;
+mod outgoing;
 mod reading;
 mod sending;
+mod step;
+mod unsent;
 
+pub(crate) use outgoing::Outgoing;
+use outgoing::Source;
 use reading::FrameReader;
 use sending::SendQueue;
-pub(crate) use sending::Source;
-
-/// A message to send.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Outgoing {
-    pub(crate) message: ChannelMessage,
-    /// The socket to send along. The owner's copy stays open until the owner closes the copy.
-    pub(crate) handle: Option<IncomingHandle>,
-    /// Emit [`ChannelEvent::Written`] when the last byte is written.
-    pub(crate) receipt: Option<SocketId>,
-    pub(crate) source: Source,
-    /// The number of retransmissions after a rejection of the socket.
-    retransmissions: u8,
-}
-
-impl From<ChannelMessage> for Outgoing {
-    fn from(message: ChannelMessage) -> Self {
-        let source = match &message {
-            ChannelMessage::User(_) => Source::Program,
-            ChannelMessage::Cluster(cluster) if cluster.request == Some(Request::Disconnect) => Source::Wish,
-            ChannelMessage::Cluster(cluster) if cluster.reply.is_some() => Source::Answer,
-            ChannelMessage::SocketCount(_) => Source::Answer,
-            ChannelMessage::Cluster(_) | ChannelMessage::Foreign => Source::Cluster,
-        };
-        Outgoing { message, handle: None, receipt: None, source, retransmissions: 0 }
-    }
-}
-
-impl Outgoing {
-    /// Adds a socket.
-    pub(crate) fn with(self, handle: Option<IncomingHandle>) -> Self {
-        Outgoing { handle, ..self }
-    }
-
-    /// Requests [`ChannelEvent::Written`].
-    pub(crate) fn with_receipt(self, receipt: Option<SocketId>) -> Self {
-        Outgoing { receipt, ..self }
-    }
-
-    /// The socket of a user's message.
-    pub(crate) fn passes(&self) -> Option<SocketId> {
-        match self.message {
-            ChannelMessage::User(_) => self.handle.map(|handle| handle.socket),
-            ChannelMessage::Cluster(_) | ChannelMessage::SocketCount(_) | ChannelMessage::Foreign => None,
-        }
-    }
-
-    /// The message offers a connection, which another peer can take instead.
-    fn is_offer(&self) -> bool {
-        match &self.message {
-            ChannelMessage::Cluster(cluster) => matches!(cluster.request, Some(Request::NewConn(_))),
-            ChannelMessage::User(_) | ChannelMessage::SocketCount(_) | ChannelMessage::Foreign => false,
-        }
-    }
-
-    /// The message is sent again if the peer rejects the socket. Node: `net.Socket` only.
-    fn may_go_again(&self) -> bool {
-        self.passes().is_some()
-            && self.handle.is_some_and(|handle| match handle.kind {
-                HandleType::Socket | HandleType::Server | HandleType::Datagram { .. } => true,
-                HandleType::Native | HandleType::DatagramNative => false,
-            })
-    }
-}
-
-/// Pending work of a channel.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum ChannelStep {
-    /// Write the next frame.
-    Write,
-    /// Handle a received frame.
-    Frame(Frame, Option<SocketId>),
-    /// Deliver the message inside an envelope, one tick after the acknowledgement.
-    Deliver(Envelope, SocketId),
-    /// The last byte of a frame is written.
-    Written(SocketId),
-    /// The peer has received the socket of a user's message, or never will.
-    Settled(SocketId),
-    /// Make a call.
-    Call(Call),
-    /// The peer violated the protocol.
-    Violated(Violation),
-    /// A number of the program's messages is lost.
-    Lost(Errno, u64),
-    /// The descriptor of this message was not sent and will not be.
-    Unsent(Outgoing),
-    /// A write has failed, and the channel is unchanged.
-    Failing(Errno),
-    /// Retry the failed write later.
-    Retry,
-    /// The channel can no longer be written to.
-    Broken,
-    /// The channel is closed. Node: the tick of `'disconnect'`.
-    Closed,
-}
-
-impl IsCall for ChannelStep {
-    fn is_call(&self) -> bool {
-        matches!(self, ChannelStep::Write | ChannelStep::Call(_))
-    }
-}
-
-/// The result of a step, for the channel's owner.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum ChannelEvent {
-    Call(Call),
-    Received(ChannelMessage),
-    /// A message with a socket.
-    Arrived(Envelope, SocketId),
-    /// The peer did not receive the descriptor of this message.
-    Refused(Outgoing),
-    Written(SocketId),
-    /// One copy of a socket that the program has sent is no longer in flight.
-    Settled(SocketId),
-    Violated(Violation),
-    /// A number of the program's messages was accepted and never written completely.
-    Lost(Errno, u64),
-    /// A write has failed; it is retried, or its message returned to the owner. Reported once until such a write
-    /// succeeds.
-    Failing(Errno),
-    /// Call [`Channel::writable`] after a pause.
-    Retry,
-    /// Nothing can be written from now on; earlier bytes of the peer can still be read.
-    Broken,
-    Closed,
-}
+pub(crate) use step::{ChannelEvent, ChannelStep, MachineStep, Queue};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Link {
@@ -155,25 +38,21 @@ enum Link {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Channel {
     id: ChannelId,
-    serialization: Serialization,
     link: Link,
     reading: FrameReader,
     sending: SendQueue,
     /// The peer violated the protocol: later frames are ignored.
     distrusted: bool,
-    limits: Limits,
 }
 
 impl Channel {
     pub(crate) fn new(id: ChannelId, serialization: Serialization, limits: Limits) -> Self {
         Channel {
             id,
-            serialization,
             link: Link::Open,
-            reading: FrameReader::default(),
-            sending: SendQueue::default(),
+            reading: FrameReader::new(serialization, &limits),
+            sending: SendQueue::new(id, serialization, limits),
             distrusted: false,
-            limits,
         }
     }
 
@@ -187,8 +66,23 @@ impl Channel {
         self.link == Link::Closed
     }
 
+    /// A write has shown that the channel can no longer be written to.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.sending.broken
+    }
+
+    /// The peer has not acknowledged the descriptor, so it cannot refer to the socket.
+    pub(crate) fn is_carrying(&self, socket: SocketId) -> bool {
+        self.sending.is_carrying(socket)
+    }
+
+    /// The number of the program's messages not yet written completely; `None` if any were lost.
+    pub(crate) fn unwritten(&self) -> Option<u64> {
+        self.sending.unsent.unwritten()
+    }
+
     /// Closes once everything is sent. Node: `disconnect()`.
-    pub(crate) fn disconnect<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
+    pub(crate) fn disconnect<T>(&mut self, steps: &mut Queue<T>) {
         if self.link == Link::Open {
             self.link = Link::Closing;
             self.close_if_done(steps);
@@ -196,33 +90,57 @@ impl Channel {
     }
 
     /// Closes at once and ignores later frames: the peer violated the protocol.
-    pub(crate) fn abort<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
+    pub(crate) fn abort<T>(&mut self, steps: &mut Queue<T>) {
         self.distrusted = true;
         if self.link != Link::Closed {
             self.close(steps);
         }
     }
 
-    fn close<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
-        self.step(ChannelStep::Call(Call::CloseChannel { channel: self.id }), steps);
+    fn close_if_done<T>(&mut self, steps: &mut Queue<T>) {
+        if self.link == Link::Closing && self.sending.is_done() {
+            self.close(steps);
+        }
+    }
+
+    fn close<T>(&mut self, steps: &mut Queue<T>) {
+        steps.call(Call::CloseChannel { channel: self.id });
         self.closed(steps);
     }
 
     /// The channel is closed and every received byte was read.
-    pub(crate) fn closed<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
+    pub(crate) fn closed<T>(&mut self, steps: &mut Queue<T>) {
         self.link = Link::Closed;
-        self.drop_unread(steps);
+        self.drop_pending_fd(steps);
+        self.reading.end();
         // The error of a write to a closed channel.
-        self.lose_unsent(Errno::EPIPE, |source| source == Source::Program, steps);
-        self.tick(ChannelStep::Closed, steps);
+        self.sending.lose_unsent(Errno::EPIPE, |source| source == Source::Program, steps);
+        steps.report_tick(self.id, ChannelEvent::Closed);
     }
 
-    /// Runs a step, and returns its result for the owner.
-    pub(crate) fn run<S: From<(ChannelId, ChannelStep)>>(
-        &mut self,
-        step: ChannelStep,
-        steps: &mut Steps<S>,
-    ) -> Option<ChannelEvent> {
+    fn drop_pending_fd<T>(&mut self, steps: &mut Queue<T>) {
+        if let Some(socket) = self.reading.take_pending_fd() {
+            steps.call(Call::Close { socket });
+        }
+    }
+
+    /// Splits bytes into frames. Each frame is handled in a tick of its own, as in Node.
+    pub(crate) fn read<T>(&mut self, bytes: &[u8], socket: Option<SocketId>, steps: &mut Queue<T>) {
+        if let Some(socket) = socket.and_then(|socket| self.reading.attach(socket)) {
+            steps.call(Call::Close { socket });
+            return steps.report_tick(self.id, ChannelEvent::Violated(Violation::StrayDescriptor));
+        }
+        let id = self.id;
+        let read = self.reading.read(bytes, &mut |frame, socket| {
+            steps.tick(MachineStep::Channel(id, ChannelStep::Frame(frame, socket)));
+        });
+        if let Err(violation) = read {
+            steps.report_tick(id, ChannelEvent::Violated(violation));
+        }
+    }
+
+    /// Runs a step, and returns its report to the owner.
+    pub(crate) fn run<T>(&mut self, step: ChannelStep, steps: &mut Queue<T>) -> Option<ChannelEvent> {
         match step {
             ChannelStep::Frame(_, socket) if self.distrusted => {
                 socket.map(|socket| ChannelEvent::Call(Call::Close { socket }))
@@ -230,53 +148,105 @@ impl Channel {
             ChannelStep::Deliver(_, socket) if self.distrusted => {
                 Some(ChannelEvent::Call(Call::Close { socket }))
             }
-            ChannelStep::Write => self.next_write().map(ChannelEvent::Call),
+            ChannelStep::Write => self.sending.next_write().map(ChannelEvent::Call),
             ChannelStep::Frame(frame, socket) => self.frame(frame, socket, steps),
             ChannelStep::Deliver(envelope, socket) => Some(ChannelEvent::Arrived(envelope, socket)),
-            ChannelStep::Written(socket) => Some(ChannelEvent::Written(socket)),
-            ChannelStep::Settled(socket) => Some(ChannelEvent::Settled(socket)),
-            ChannelStep::Call(call) => Some(ChannelEvent::Call(call)),
-            ChannelStep::Violated(violation) => Some(ChannelEvent::Violated(violation)),
-            ChannelStep::Lost(errno, lost) => Some(ChannelEvent::Lost(errno, lost)),
-            ChannelStep::Unsent(outgoing) => Some(ChannelEvent::Refused(outgoing)),
-            ChannelStep::Failing(errno) => Some(ChannelEvent::Failing(errno)),
-            ChannelStep::Retry => Some(ChannelEvent::Retry),
-            ChannelStep::Broken => Some(ChannelEvent::Broken),
-            ChannelStep::Closed => Some(ChannelEvent::Closed),
+            ChannelStep::Report(event) => Some(event),
         }
     }
 
-    fn frame<S: From<(ChannelId, ChannelStep)>>(
+    fn frame<T>(
         &mut self,
         frame: Frame,
         socket: Option<SocketId>,
-        steps: &mut Steps<S>,
+        steps: &mut Queue<T>,
     ) -> Option<ChannelEvent> {
         match frame {
-            Frame::Message(message) => Some(ChannelEvent::Received(message)),
+            Frame::Message(message) => return Some(ChannelEvent::Received(message)),
             Frame::Handle(envelope) => {
-                self.acknowledge(socket.is_some(), steps);
-                if let Some(socket) = socket {
-                    self.tick(ChannelStep::Deliver(envelope, socket), steps);
+                if self.link != Link::Closed {
+                    self.sending.acknowledge(socket.is_some(), steps);
                 }
-                None
+                if let Some(socket) = socket {
+                    steps.tick(MachineStep::Channel(self.id, ChannelStep::Deliver(envelope, socket)));
+                }
             }
-            Frame::Ack | Frame::Nack if !self.awaits_ack() => {
-                Some(ChannelEvent::Violated(Violation::UnaskedAck))
+            Frame::Ack | Frame::Nack if !(self.sending.awaits_ack() || self.link == Link::Closed) => {
+                return Some(ChannelEvent::Violated(Violation::UnaskedAck));
             }
-            Frame::Ack => {
-                self.answered(steps);
-                None
+            Frame::Ack => self.sending.answered(steps),
+            Frame::Nack => {
+                let rejected = self.sending.rejected(steps);
+                self.close_if_done(steps);
+                return rejected;
             }
-            Frame::Nack => self.refused(steps),
+        }
+        self.close_if_done(steps);
+        None
+    }
+
+    /// Sends a message of the program.
+    pub(crate) fn post<T>(
+        &mut self,
+        message: &Message,
+        passing: Option<OutgoingHandle>,
+        in_flight: &mut InFlightHandles,
+        steps: &mut Queue<T>,
+    ) -> Result<Sent, SendError> {
+        if !self.is_connected() || self.is_broken() {
+            return Err(SendError::Closed);
+        }
+        self.sending.post(message, passing, in_flight, steps)
+    }
+
+    /// Sends a message of the cluster, if the channel is connected.
+    pub(crate) fn send<T>(&mut self, outgoing: Outgoing, steps: &mut Queue<T>) {
+        if self.is_connected() {
+            self.sending.send(outgoing, steps);
         }
     }
 
-    fn step<S: From<(ChannelId, ChannelStep)>>(&self, step: ChannelStep, steps: &mut Steps<S>) {
-        steps.push(S::from((self.id, step)));
+    /// The owner closes the descriptor: frames that would have carried it are not sent. A descriptor that was sent
+    /// stays sent.
+    pub(crate) fn cancel<T>(&mut self, socket: SocketId, steps: &mut Queue<T>) {
+        self.sending.withdraw(|frame| frame.socket == Some(socket), steps);
+        self.close_if_done(steps);
     }
 
-    fn tick<S: From<(ChannelId, ChannelStep)>>(&self, step: ChannelStep, steps: &mut Steps<S>) {
-        steps.tick(S::from((self.id, step)));
+    /// The process at the other end has exited. Another process may hold that end open, and gets no descriptors in
+    /// its place; a pending descriptor of the process is closed, because it may be that very end.
+    pub(crate) fn cancel_all<T>(&mut self, steps: &mut Queue<T>) {
+        self.drop_pending_fd(steps);
+        self.sending.withdraw(|frame| frame.socket.is_some(), steps);
+        self.sending.answered(steps);
+        self.close_if_done(steps);
+    }
+
+    /// The operating system has accepted the offered bytes, perhaps in part.
+    pub(crate) fn wrote<T>(&mut self, rest: &[u8], steps: &mut Queue<T>) {
+        if self.sending.wrote(rest, steps) {
+            self.close_or_resume(steps);
+        }
+    }
+
+    /// There is room, or a retry is due.
+    pub(crate) fn writable<T>(&mut self, steps: &mut Queue<T>) {
+        self.sending.writable(steps);
+    }
+
+    /// A write has failed.
+    pub(crate) fn write_failed<T>(&mut self, errno: Errno, steps: &mut Queue<T>) {
+        if self.sending.write_failed(errno, steps) {
+            self.close_or_resume(steps);
+        } else {
+            self.close_if_done(steps);
+        }
+    }
+
+    fn close_or_resume<T>(&mut self, steps: &mut Queue<T>) {
+        self.close_if_done(steps);
+        if self.link != Link::Closed {
+            self.sending.resume_if_drained(steps);
+        }
     }
 }

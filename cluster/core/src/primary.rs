@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 
 use crate::backoff::RETRY_MS;
-use crate::channel::{Channel, ChannelEvent, ChannelStep, Outgoing};
+use crate::channel::{Channel, ChannelEvent, MachineStep, Outgoing, Queue};
 use crate::event::{Event, Output, WorkerError};
 use crate::handle::Handle;
 use crate::ledger::Ledger;
@@ -17,7 +17,7 @@ use crate::pending::Pending;
 use crate::pump::Machine;
 use crate::settings::Settings;
 use crate::spawn_options::SpawnOptions;
-use crate::steps::{self, IsCall, Stepper, Steps};
+use crate::steps::{self, IsCall, Stepper};
 use crate::violation::Violation;
 
 mod bind_address;
@@ -39,8 +39,6 @@ pub(crate) enum Step {
     Emit(Event),
     /// Emit an event one tick later.
     Later(Event),
-    Call(Call),
-    Channel(ChannelId, ChannelStep),
     /// Remove the worker from the list: its process has exited and its channel is closed.
     Remove(WorkerId),
     /// The bind of a socket has succeeded or failed: answer the waiting workers.
@@ -53,18 +51,11 @@ pub(crate) enum Step {
     Forget(WorkerId),
 }
 
-impl From<(ChannelId, ChannelStep)> for Step {
-    fn from((channel, step): (ChannelId, ChannelStep)) -> Self {
-        Step::Channel(channel, step)
-    }
-}
-
 impl IsCall for Step {
     fn is_call(&self) -> bool {
         match self {
             // Deferring an event has no output, and its tick precedes that of the call behind it.
-            Step::Call(_) | Step::Later(_) => true,
-            Step::Channel(_, step) => step.is_call(),
+            Step::Later(_) => true,
             Step::Emit(_)
             | Step::Remove(_)
             | Step::AnswerQueries(..)
@@ -92,7 +83,7 @@ pub struct Primary {
     counters: Counters,
     /// Boxed, because a map node has room for eleven values.
     workers: BTreeMap<WorkerId, Box<WorkerEntry>>,
-    steps: Steps<Step>,
+    steps: Queue<Step>,
     pending: Pending<PendingHandoff>,
     in_flight: InFlightHandles,
     counted: CountedHandles,
@@ -113,7 +104,7 @@ impl Primary {
             frozen: false,
             counters: Counters::default(),
             workers: BTreeMap::new(),
-            steps: Steps::new(),
+            steps: Queue::new(),
             pending: Pending::new(),
             in_flight: InFlightHandles::default(),
             counted: CountedHandles::default(),
@@ -158,7 +149,7 @@ impl Primary {
         let scope = self.steps.enter_command();
         self.close_unused_handles();
         if all.is_empty() {
-            self.steps.push(Step::Later(Event::AllDisconnected));
+            self.steps.own(Step::Later(Event::AllDisconnected));
         }
         self.steps.leave(scope);
     }
@@ -189,7 +180,7 @@ impl Primary {
     pub fn kill(&mut self, worker: WorkerId, signal: Signal) {
         if self.workers.get(&worker).is_some_and(|entry| !entry.info.dead) {
             let scope = self.steps.enter_command();
-            self.steps.push(Step::Call(Call::Kill { worker, signal }));
+            self.steps.call(Call::Kill { worker, signal });
             self.steps.leave(scope);
         }
     }
@@ -223,7 +214,7 @@ impl Primary {
 
     // ---- events of the operating system
 
-    fn with_channel(&mut self, channel: ChannelId, act: impl FnOnce(&mut Channel, &mut Steps<Step>)) {
+    fn with_channel(&mut self, channel: ChannelId, act: impl FnOnce(&mut Channel, &mut Queue<Step>)) {
         if let Some(entry) = self.workers.get_mut(&WorkerId(channel.0)) {
             act(&mut entry.channel, &mut self.steps);
             entry.info.connected = entry.channel.is_connected();
@@ -233,7 +224,7 @@ impl Primary {
     fn spawned(&mut self, worker: WorkerId, pid: u32) {
         self.started(worker);
         self.info(worker).pid = Some(pid);
-        self.steps.tick(Step::Emit(Event::Fork { worker }));
+        self.steps.own_tick(Step::Emit(Event::Fork { worker }));
     }
 
     /// Takes the options of a process that has started or failed to.
@@ -248,8 +239,8 @@ impl Primary {
         let program = program.or_else(|| set(SpawnOptions::get_exec));
         let directory = set(SpawnOptions::get_cwd).filter(|_| directory);
         let error = WorkerError::Spawn { program, directory, errno };
-        self.steps.tick(Step::Emit(Event::Error { worker, error }));
-        self.steps.tick(Step::Emit(Event::Fork { worker }));
+        self.steps.own_tick(Step::Emit(Event::Error { worker, error }));
+        self.steps.own_tick(Step::Emit(Event::Fork { worker }));
         self.with_channel(worker.into(), Channel::closed);
     }
 
@@ -268,10 +259,10 @@ impl Primary {
         entry.channel.cancel_all(&mut self.steps);
         self.abandon(worker);
         if !connected {
-            self.steps.push(Step::Remove(worker));
+            self.steps.own(Step::Remove(worker));
         }
-        self.steps.push(Step::Exited(worker, status));
-        self.steps.push(Step::Forget(worker));
+        self.steps.own(Step::Exited(worker, status));
+        self.steps.own(Step::Forget(worker));
     }
 
     /// The tick of a closed channel. Node: the child's `'disconnect'`.
@@ -279,10 +270,10 @@ impl Primary {
         self.abandon(worker);
         self.descriptor_freed();
         if self.workers[&worker].info.dead {
-            self.steps.push(Step::Remove(worker));
+            self.steps.own(Step::Remove(worker));
         }
-        self.steps.push(Step::Disconnected(worker));
-        self.steps.push(Step::Forget(worker));
+        self.steps.own(Step::Disconnected(worker));
+        self.steps.own(Step::Forget(worker));
     }
 
     // ---- steps
@@ -384,12 +375,12 @@ impl Primary {
         }
         if was_last {
             self.leaving = None;
-            self.steps.push(Step::Emit(Event::AllDisconnected));
+            self.steps.own(Step::Emit(Event::AllDisconnected));
         }
     }
 
     fn error(&mut self, worker: WorkerId, error: WorkerError) {
-        self.steps.push(Step::Emit(Event::Error { worker, error }));
+        self.steps.own(Step::Emit(Event::Error { worker, error }));
     }
 
     // ---- sending
@@ -405,33 +396,39 @@ impl Primary {
     }
 
     fn transmit(&mut self, worker: WorkerId, cluster: ClusterMessage, handle: Option<IncomingHandle>) {
-        if let Some(entry) = self.workers.get_mut(&worker)
-            && entry.channel.is_connected()
-        {
+        if let Some(entry) = self.workers.get_mut(&worker) {
             entry.channel.send(Outgoing::from(ChannelMessage::from(cluster)).with(handle), &mut self.steps);
         }
     }
 }
 
 impl Stepper for Primary {
-    type Step = Step;
+    type Step = MachineStep<Step>;
     type Event = Event;
 
-    fn steps(&mut self) -> &mut Steps<Step> {
+    fn steps(&mut self) -> &mut Queue<Step> {
         &mut self.steps
     }
 
-    fn run(&mut self, step: Step) -> Option<Output<Event>> {
+    fn run(&mut self, step: MachineStep<Step>) -> Option<Output<Event>> {
         match step {
-            Step::Emit(event) => return Some(Output::Event(event)),
-            Step::Later(event) => self.steps.tick(Step::Emit(event)),
-            Step::Call(call) => return Some(Output::Call(call)),
-            Step::Channel(channel, step) => {
+            MachineStep::Call(call) => Some(Output::Call(call)),
+            MachineStep::Channel(channel, step) => {
                 let worker = WorkerId(channel.0);
                 let entry = self.workers.get_mut(&worker)?;
                 let event = entry.channel.run(step, &mut self.steps)?;
-                return self.on_channel_event(worker, event);
+                self.on_channel_event(worker, event)
             }
+            MachineStep::Own(step) => self.run_own(step),
+        }
+    }
+}
+
+impl Primary {
+    fn run_own(&mut self, step: Step) -> Option<Output<Event>> {
+        match step {
+            Step::Emit(event) => return Some(Output::Event(event)),
+            Step::Later(event) => self.steps.own_tick(Step::Emit(event)),
             Step::Remove(worker) => self.info(worker).listed = false,
             Step::AnswerQueries(handle, result) => self.answer_queries(handle, result),
             Step::Exited(worker, status) => {
@@ -460,7 +457,7 @@ impl Machine for Primary {
                 self.spawn_failed(worker, program, directory, errno);
             }
             OsEvent::KillFailed { worker, errno } => {
-                self.steps.tick(Step::Emit(Event::Error { worker, error: WorkerError::Kill(errno) }));
+                self.steps.own_tick(Step::Emit(Event::Error { worker, error: WorkerError::Kill(errno) }));
             }
             OsEvent::Exited { worker, status } => self.exited(worker, status),
             OsEvent::Lingers { worker } => self.lingers(worker),

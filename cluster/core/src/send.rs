@@ -1,14 +1,6 @@
-//! Sending of a user's message, shared by the primary and the worker.
+//! The results of sending a user's message, in the primary and in a worker.
 
 use core::fmt;
-
-use crate::channel::{Channel, ChannelStep, Outgoing};
-use crate::message::ChannelMessage;
-use crate::message::advanced::NoJson;
-use crate::os::ChannelId;
-use crate::passing::{InFlightHandles, IncomingHandle, OutgoingHandle};
-use crate::payload::Message;
-use crate::steps::Steps;
 
 /// A message was accepted. Node: the return value of `send()`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,43 +61,3 @@ impl fmt::Display for SendError {
 }
 
 impl core::error::Error for SendError {}
-
-fn unwritten(error: NoJson, limit: usize) -> SendError {
-    match error {
-        NoJson::TooLong => SendError::TooLong { limit },
-        NoJson::BigInt | NoJson::Cycle | NoJson::Nothing | NoJson::Malformed => SendError::NoJson,
-    }
-}
-
-pub(crate) fn send_message<S: From<(ChannelId, ChannelStep)>>(
-    channel: &mut Channel,
-    message: &Message,
-    passing: Option<OutgoingHandle>,
-    in_flight: &mut InFlightHandles,
-    steps: &mut Steps<S>,
-) -> Result<Sent, SendError> {
-    if !channel.is_connected() || channel.is_broken() {
-        return Err(SendError::Closed);
-    }
-    if message.is_reserved() {
-        return Err(SendError::Reserved);
-    }
-    if channel.is_full() {
-        return Err(SendError::Full);
-    }
-    if passing.is_some_and(|passing| in_flight.is_given(passing.socket)) {
-        return Err(SendError::HandleAlreadySent);
-    }
-    let handle = passing.map(|OutgoingHandle { socket, kind, .. }| IncomingHandle { socket, kind });
-    let limit = channel.message_limit();
-    let message = channel.written(message).map_err(|error| unwritten(error, limit))?;
-    let line = channel.to_frame(Outgoing::from(ChannelMessage::User(message)).with(handle));
-    if channel.is_too_long(&line) {
-        return Err(SendError::TooLong { limit });
-    }
-    if let Some(passing) = passing {
-        in_flight.depart(passing);
-    }
-    channel.send_frame(line, steps);
-    Ok(if channel.is_congested() { Sent::Congested } else { Sent::Buffered })
-}

@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 
 use crate::backoff::RETRY_MS;
-use crate::channel::{Channel, ChannelEvent, ChannelStep, Outgoing};
+use crate::channel::{Channel, ChannelEvent, MachineStep, Outgoing, Queue};
 use crate::event::{ChannelError, ListenerId, Output, WorkerEvent};
 use crate::message::{ChannelMessage, ClusterMessage, Reply, Request};
 use crate::os::{Call, ChannelId, LocalAddress, OsEvent, SocketId, TimerId, WorkerId};
@@ -14,7 +14,7 @@ use crate::pending::Pending;
 use crate::pump::Machine;
 use crate::settings::Limits;
 use crate::spawn_options::Serialization;
-use crate::steps::{self, IsCall, Stepper, Steps};
+use crate::steps::{self, IsCall, Stepper};
 
 /// The timer of a failed write. The timer of a listener has the listener's number, never 0.
 const WRITE: TimerId = TimerId(0);
@@ -31,8 +31,6 @@ use servers::{Server, Unanswered};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Step {
     Emit(WorkerEvent),
-    Call(Call),
-    Channel(ChannelStep),
     /// Emit that a server listens.
     Listening(ListenerId, LocalAddress),
     /// Report to the primary that a server listens, after the program's reaction, if it still listens.
@@ -45,17 +43,7 @@ pub(crate) enum Step {
 
 impl IsCall for Step {
     fn is_call(&self) -> bool {
-        match self {
-            Step::Call(_) => true,
-            Step::Channel(step) => step.is_call(),
-            Step::Emit(_) | Step::Listening(..) | Step::Announce(_) | Step::Closed(_) | Step::Leave => false,
-        }
-    }
-}
-
-impl From<(ChannelId, ChannelStep)> for Step {
-    fn from((_, step): (ChannelId, ChannelStep)) -> Self {
-        Step::Channel(step)
+        false
     }
 }
 
@@ -85,7 +73,7 @@ enum PendingReply {
 pub struct Worker {
     id: WorkerId,
     channel: Channel,
-    steps: Steps<Step>,
+    steps: Queue<Step>,
     pending: Pending<PendingReply>,
     in_flight: InFlightHandles,
     counted: CountedHandles,
@@ -116,7 +104,7 @@ impl Worker {
         let mut worker = Worker {
             id,
             channel: Channel::new(ChannelId::PRIMARY, serialization, limits),
-            steps: Steps::new(),
+            steps: Queue::new(),
             pending: Pending::new(),
             in_flight: InFlightHandles::default(),
             counted: CountedHandles::default(),
@@ -168,7 +156,7 @@ impl Worker {
             worker.shutdown = Shutdown::Destroying;
             // Accepted messages are written first; the process exits when the channel has closed.
             if worker.channel.is_over() {
-                worker.steps.push(Step::Call(Call::Exit { code: 0 }));
+                worker.steps.call(Call::Exit { code: 0 });
             }
         });
     }
@@ -199,7 +187,7 @@ impl Worker {
             return self.report();
         }
         self.close_all();
-        self.steps.push(Step::Leave);
+        self.steps.own(Step::Leave);
     }
 
     /// Holds the channel open during a shutdown, beyond the end of the last connection, until the same number of
@@ -212,7 +200,7 @@ impl Worker {
     pub fn release_hold(&mut self) {
         self.command(|worker| {
             worker.holds = worker.holds.saturating_sub(1);
-            worker.steps.push(Step::Leave);
+            worker.steps.own(Step::Leave);
         });
     }
 
@@ -250,9 +238,9 @@ impl Worker {
     /// The channel is closed. A worker that was not asked to exit exits at once, as in Node.
     fn channel_closed(&mut self) {
         self.drop_unacknowledged();
-        self.steps.push(Step::Emit(WorkerEvent::Disconnect));
+        self.steps.own(Step::Emit(WorkerEvent::Disconnect));
         if !self.exited_after_disconnect || self.shutdown == Shutdown::Destroying {
-            self.steps.push(Step::Call(Call::Exit { code: 0 }));
+            self.steps.call(Call::Exit { code: 0 });
         }
     }
 
@@ -313,7 +301,7 @@ impl Worker {
 
     fn close_socket(&mut self, socket: Option<SocketId>) {
         if let Some(socket) = socket {
-            self.steps.push(Step::Call(Call::Close { socket }));
+            self.steps.call(Call::Close { socket });
         }
     }
 
@@ -321,7 +309,7 @@ impl Worker {
 
     /// Retries the failed write when the timer fires.
     fn retry(&mut self) {
-        self.steps.push(Step::Call(Call::SetTimer { timer: WRITE, after_ms: RETRY_MS }));
+        self.steps.call(Call::SetTimer { timer: WRITE, after_ms: RETRY_MS });
     }
 
     fn send_request(&mut self, request: Request) -> u64 {
@@ -336,10 +324,8 @@ impl Worker {
     }
 
     fn transmit(&mut self, cluster: ClusterMessage, receipt: Option<SocketId>) {
-        if self.channel.is_connected() {
-            let outgoing = Outgoing::from(ChannelMessage::from(cluster)).with_receipt(receipt);
-            self.channel.send(outgoing, &mut self.steps);
-        }
+        let outgoing = Outgoing::from(ChannelMessage::from(cluster)).with_receipt(receipt);
+        self.channel.send(outgoing, &mut self.steps);
     }
 }
 
@@ -348,26 +334,34 @@ fn error(error: ChannelError) -> Output<WorkerEvent> {
 }
 
 impl Stepper for Worker {
-    type Step = Step;
+    type Step = MachineStep<Step>;
     type Event = WorkerEvent;
 
-    fn steps(&mut self) -> &mut Steps<Step> {
+    fn steps(&mut self) -> &mut Queue<Step> {
         &mut self.steps
     }
 
-    fn run(&mut self, step: Step) -> Option<Output<WorkerEvent>> {
+    fn run(&mut self, step: MachineStep<Step>) -> Option<Output<WorkerEvent>> {
+        match step {
+            MachineStep::Call(call) => Some(Output::Call(call)),
+            MachineStep::Channel(_, step) => {
+                let event = self.channel.run(step, &mut self.steps)?;
+                self.on_channel_event(event)
+            }
+            MachineStep::Own(step) => self.run_own(step),
+        }
+    }
+}
+
+impl Worker {
+    fn run_own(&mut self, step: Step) -> Option<Output<WorkerEvent>> {
         match step {
             Step::Emit(event) => return Some(Output::Event(event)),
-            Step::Call(call) => return Some(Output::Call(call)),
-            Step::Channel(step) => {
-                let event = self.channel.run(step, &mut self.steps)?;
-                return self.on_channel_event(event);
-            }
             Step::Listening(listener, address) => return self.emit_listening(listener, address),
             Step::Announce(listener) => self.announce(listener),
             Step::Closed(listener) => {
                 self.servers.remove(&listener)?;
-                self.steps.push(Step::Leave);
+                self.steps.own(Step::Leave);
                 return Some(Output::Event(WorkerEvent::Closed { listener }));
             }
             Step::Leave => self.leave_on(),

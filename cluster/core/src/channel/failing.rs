@@ -3,10 +3,10 @@
 
 use alloc::vec::Vec;
 
-use super::sending::{OutgoingFrame, Source};
-use super::{Channel, ChannelStep, Outgoing};
-use crate::os::{ChannelId, Errno, SocketId};
-use crate::steps::Steps;
+use super::outgoing::{Outgoing, Source};
+use super::sending::SendQueue;
+use super::{ChannelEvent, Queue};
+use crate::os::{Errno, SocketId};
 
 /// The consequence of a failed write, by error number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,115 +39,77 @@ impl Failure {
     }
 }
 
-impl Channel {
+impl SendQueue {
     /// A write has failed. After a shortage, the same bytes are written again when the owner's timer fires; a
-    /// connection offer returns to the owner instead, for another peer. The order of messages is preserved.
-    pub(crate) fn write_failed<S: From<(ChannelId, ChannelStep)>>(
-        &mut self,
-        errno: Errno,
-        steps: &mut Steps<S>,
-    ) {
-        let socket = self.sending.writing.as_ref().and_then(|(line, _)| line.socket);
-        let failure = Failure::of(errno, socket.is_some());
+    /// connection offer returns to the owner instead, for another peer. The order of messages is preserved. Returns
+    /// true if the channel is broken now.
+    pub(super) fn write_failed<T>(&mut self, errno: Errno, steps: &mut Queue<T>) -> bool {
+        let with_socket = self.outbox.writing().is_some_and(|(frame, _)| frame.socket.is_some());
+        let failure = Failure::of(errno, with_socket);
         if failure == Failure::Broken {
-            return self.broken(errno, steps);
+            return self.break_off(errno, steps);
         }
-        let episode = &mut self.sending.failing[usize::from(socket.is_some())];
-        if !core::mem::replace(episode, true) {
-            self.step(ChannelStep::Failing(errno), steps);
+        if !core::mem::replace(&mut self.failing[usize::from(with_socket)], true) {
+            steps.report(self.id, ChannelEvent::Failing(errno));
         }
-        let returns = failure == Failure::Unfit
-            || self.sending.unacknowledged.as_ref().is_some_and(Outgoing::is_offer) && socket.is_some();
-        if returns {
+        let is_offer = self.unacknowledged.as_ref().is_some_and(Outgoing::is_offer);
+        if failure == Failure::Unfit || is_offer && with_socket {
             self.give_back(steps);
         } else {
-            self.step(ChannelStep::Retry, steps);
+            steps.report(self.id, ChannelEvent::Retry);
         }
+        false
     }
 
     /// The descriptor of the current frame was not sent: its message returns to the owner.
-    fn give_back<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
-        let Some((line, _)) = self.sending.writing.take() else { return };
-        self.sending.forget(&line);
-        let outgoing = self.sending.unacknowledged.take();
-        self.run_deferred_write(steps);
-        if let Some(outgoing) = outgoing {
-            self.step(ChannelStep::Unsent(outgoing), steps);
+    fn give_back<T>(&mut self, steps: &mut Queue<T>) {
+        let Some(frame) = self.end_write(steps) else { return };
+        self.unsent.complete(&frame);
+        if let Some(outgoing) = self.unacknowledged.take() {
+            steps.report(self.id, ChannelEvent::Refused(outgoing));
         }
         self.release_blocked(steps);
     }
 
     /// The peer reads no longer. Unsent messages are lost, except connection offers, which return to the owner;
     /// earlier messages of the peer may still arrive.
-    fn broken<S: From<(ChannelId, ChannelStep)>>(&mut self, errno: Errno, steps: &mut Steps<S>) {
-        if self.sending.broken {
-            return;
+    fn break_off<T>(&mut self, errno: Errno, steps: &mut Queue<T>) -> bool {
+        if core::mem::replace(&mut self.broken, true) {
+            return false;
         }
-        self.sending.broken = true;
-        self.step(ChannelStep::Broken, steps);
+        steps.report(self.id, ChannelEvent::Broken);
         for offer in self.unsent_offers() {
-            self.step(ChannelStep::Unsent(offer), steps);
+            steps.report(self.id, ChannelEvent::Refused(offer));
         }
         self.lose_unsent(errno, Source::is_counted, steps);
-        self.close_if_done(steps);
-        self.resume_if_drained(steps);
+        true
     }
 
     /// The connection offers with descriptors that were certainly not sent.
     fn unsent_offers(&mut self) -> Vec<Outgoing> {
-        let sending = &mut self.sending;
-        let is_unsent = |line: &OutgoingFrame| line.socket.is_some();
-        let first = sending.writing.iter().map(|(line, _)| line).chain(&sending.outbox).any(is_unsent);
-        let blocked_on_ack =
-            sending.blocked_on_ack.iter_mut().filter_map(|line| line.carries.take_if(|it| it.is_offer()));
-        let mut offers: Vec<Outgoing> = blocked_on_ack.collect();
-        if first {
-            let offer = sending.unacknowledged.take_if(|outgoing| outgoing.is_offer());
-            offers.splice(0..0, offer);
-        }
-        offers
+        let first = self.outbox.frames().any(|frame| frame.socket.is_some());
+        let first = self.unacknowledged.take_if(|outgoing| first && outgoing.is_offer());
+        let blocked = self.blocked_on_ack.iter_mut();
+        first
+            .into_iter()
+            .chain(blocked.filter_map(|frame| frame.carries.take_if(|it| it.is_offer())))
+            .collect()
     }
 
     /// Drops every unsent frame and reports the number of lost messages.
-    pub(super) fn lose_unsent<S: From<(ChannelId, ChannelStep)>>(
-        &mut self,
-        errno: Errno,
-        is_loss: impl Fn(Source) -> bool,
-        steps: &mut Steps<S>,
-    ) {
-        let sending = &mut self.sending;
-        let first = sending.writing.iter().map(|(line, _)| line);
-        let lines = first.chain(&sending.outbox).chain(&sending.blocked_on_ack);
-        let lost = lines.filter(|line| is_loss(line.source)).count() as u64;
-        sending.unwritten = 0;
+    pub(super) fn lose_unsent<T>(&mut self, errno: Errno, is_loss: fn(Source) -> bool, steps: &mut Queue<T>) {
+        let frames = self.outbox.frames().chain(&self.blocked_on_ack);
+        let lost = frames.filter(|frame| is_loss(frame.source)).count() as u64;
+        self.unsent.lose(lost > 0);
         self.drop_unsent(steps);
         if lost > 0 {
-            self.sending.lossy = true;
-            self.tick(ChannelStep::Lost(errno, lost), steps);
+            steps.report_tick(self.id, ChannelEvent::Lost(errno, lost));
         }
     }
 
     /// The peer has not acknowledged the descriptor, so it cannot refer to the socket.
-    pub(crate) fn is_carrying(&self, socket: SocketId) -> bool {
-        let blocked_on_ack = self.sending.blocked_on_ack.iter().filter_map(|line| line.carries.as_ref());
-        let mut carried = blocked_on_ack.chain(&self.sending.unacknowledged);
-        carried.any(|outgoing| outgoing.handle.is_some_and(|handle| handle.socket == socket))
-    }
-}
-
-impl Source {
-    pub(super) fn is_answer(self) -> bool {
-        match self {
-            Source::Answer => true,
-            Source::Program | Source::Wish | Source::Cluster => false,
-        }
-    }
-
-    /// The program waits for the frame.
-    pub(super) fn is_counted(self) -> bool {
-        match self {
-            Source::Program | Source::Wish => true,
-            Source::Answer | Source::Cluster => false,
-        }
+    pub(super) fn is_carrying(&self, socket: SocketId) -> bool {
+        let blocked = self.blocked_on_ack.iter().filter_map(|frame| frame.carries.as_ref());
+        blocked.chain(&self.unacknowledged).any(|outgoing| outgoing.carries(socket))
     }
 }

@@ -5,16 +5,19 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::{Channel, ChannelStep};
 use crate::message::{self, Frame};
-use crate::os::{Call, ChannelId, SocketId};
+use crate::os::SocketId;
+use crate::settings::Limits;
 use crate::spawn_options::Serialization;
-use crate::steps::Steps;
 use crate::violation::Violation;
 
-/// The beginning of an incomplete frame.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+/// Splits bytes into frames.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct FrameReader {
+    serialization: Serialization,
+    /// The longest message.
+    message_bytes: usize,
+    /// The beginning of an incomplete frame.
     partial: Vec<u8>,
     /// A descriptor that arrived before the end of its envelope.
     pending_fd: Option<SocketId>,
@@ -27,6 +30,90 @@ type Whole<'a> = (&'a [u8], &'a [u8]);
 const LENGTH: usize = 4;
 
 impl FrameReader {
+    pub(super) fn new(serialization: Serialization, limits: &Limits) -> Self {
+        let message_bytes = limits.message_bytes;
+        FrameReader { serialization, message_bytes, partial: Vec::new(), pending_fd: None }
+    }
+
+    /// A descriptor belongs to the next envelope. Returns an earlier one that has no envelope.
+    pub(super) fn attach(&mut self, socket: SocketId) -> Option<SocketId> {
+        self.pending_fd.replace(socket)
+    }
+
+    /// The descriptor of an envelope that will not be completed.
+    pub(super) fn take_pending_fd(&mut self) -> Option<SocketId> {
+        self.pending_fd.take()
+    }
+
+    /// No further byte arrives.
+    pub(super) fn end(&mut self) {
+        self.partial = Vec::new();
+    }
+
+    /// Calls `found` with each frame, and the descriptor of an envelope.
+    pub(super) fn read(
+        &mut self,
+        bytes: &[u8],
+        found: &mut impl FnMut(Frame, Option<SocketId>),
+    ) -> Result<(), Violation> {
+        match self.serialization {
+            Serialization::Json => self.read_lines(bytes, found),
+            Serialization::Advanced => self.read_payloads(bytes, found),
+        }
+    }
+
+    /// One JSON text per line.
+    fn read_lines(
+        &mut self,
+        bytes: &[u8],
+        found: &mut impl FnMut(Frame, Option<SocketId>),
+    ) -> Result<(), Violation> {
+        let mut rest = bytes;
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            let frame = if self.partial.is_empty() {
+                message::decode(&rest[..end], &Bytes::copy_from_slice)
+            } else {
+                self.add(&rest[..end], usize::MAX);
+                let line = Bytes::from(core::mem::take(&mut self.partial));
+                message::decode(&line, &|part| line.slice_ref(part))
+            };
+            rest = &rest[end + 1..];
+            self.complete(frame?, found);
+        }
+        self.add(rest, usize::MAX);
+        self.bounded(self.partial.len())
+    }
+
+    /// Node's 'advanced' serialization: payloads, each preceded by its length.
+    fn read_payloads(
+        &mut self,
+        bytes: &[u8],
+        found: &mut impl FnMut(Frame, Option<SocketId>),
+    ) -> Result<(), Violation> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let frame = if self.partial.is_empty()
+                && let Some((payload, next)) = self.whole(rest)?
+            {
+                rest = next;
+                message::decode_advanced(payload, &Bytes::copy_from_slice)
+            } else {
+                let Some(payload) = self.fill(&mut rest)? else { return Ok(()) };
+                message::decode_advanced(&payload, &|part| payload.slice_ref(part))
+            };
+            self.complete(frame?, found);
+        }
+        Ok(())
+    }
+
+    fn complete(&mut self, frame: Frame, found: &mut impl FnMut(Frame, Option<SocketId>)) {
+        let socket = match frame {
+            Frame::Handle(_) => self.pending_fd.take(),
+            Frame::Message(_) | Frame::Ack | Frame::Nack => None,
+        };
+        found(frame, socket);
+    }
+
     /// Appends bytes to a frame of this length. Allocates at most twice the received bytes and at most the length: a
     /// claimed length alone allocates nothing.
     fn add(&mut self, bytes: &[u8], length: usize) {
@@ -36,72 +123,6 @@ impl FrameReader {
             self.partial.reserve_exact(room - self.partial.len());
         }
         self.partial.extend_from_slice(bytes);
-    }
-}
-
-impl Channel {
-    /// Splits bytes into frames. Each frame is handled in a tick of its own, as in Node.
-    pub(crate) fn read<S: From<(ChannelId, ChannelStep)>>(
-        &mut self,
-        bytes: &[u8],
-        socket: Option<SocketId>,
-        steps: &mut Steps<S>,
-    ) {
-        if let Some(stray) = socket.and_then(|socket| self.reading.pending_fd.replace(socket)) {
-            self.step(ChannelStep::Call(Call::Close { socket: stray }), steps);
-            return self.tick(ChannelStep::Violated(Violation::StrayDescriptor), steps);
-        }
-        let read = match self.serialization {
-            Serialization::Json => self.read_lines(bytes, steps),
-            Serialization::Advanced => self.read_payloads(bytes, steps),
-        };
-        if let Err(violation) = read {
-            self.tick(ChannelStep::Violated(violation), steps);
-        }
-    }
-
-    /// One JSON text per line.
-    fn read_lines<S: From<(ChannelId, ChannelStep)>>(
-        &mut self,
-        bytes: &[u8],
-        steps: &mut Steps<S>,
-    ) -> Result<(), Violation> {
-        let mut rest = bytes;
-        while let Some(end) = memchr::memchr(b'\n', rest) {
-            let frame = if self.reading.partial.is_empty() {
-                message::decode(&rest[..end], &Bytes::copy_from_slice)
-            } else {
-                self.reading.add(&rest[..end], usize::MAX);
-                let line = Bytes::from(core::mem::take(&mut self.reading.partial));
-                message::decode(&line, &|part| line.slice_ref(part))
-            };
-            rest = &rest[end + 1..];
-            self.arrived(frame?, steps);
-        }
-        self.reading.add(rest, usize::MAX);
-        self.bounded(self.reading.partial.len())
-    }
-
-    /// Node's 'advanced' serialization: payloads, each preceded by its length.
-    fn read_payloads<S: From<(ChannelId, ChannelStep)>>(
-        &mut self,
-        bytes: &[u8],
-        steps: &mut Steps<S>,
-    ) -> Result<(), Violation> {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let frame = if self.reading.partial.is_empty()
-                && let Some((payload, next)) = self.whole(rest)?
-            {
-                rest = next;
-                message::decode_advanced(payload, &Bytes::copy_from_slice)
-            } else {
-                let Some(payload) = self.fill(&mut rest)? else { return Ok(()) };
-                message::decode_advanced(&payload, &|part| payload.slice_ref(part))
-            };
-            self.arrived(frame?, steps);
-        }
-        Ok(())
     }
 
     /// The payload at the beginning of the bytes, if complete.
@@ -113,19 +134,19 @@ impl Channel {
 
     /// Moves the bytes of the current payload from `rest`, and returns the payload if complete.
     fn fill(&mut self, rest: &mut &[u8]) -> Result<Option<Bytes>, Violation> {
-        let mut length = self.reading.partial.len().max(LENGTH);
+        let mut length = self.partial.len().max(LENGTH);
         loop {
-            let missing = length - self.reading.partial.len();
+            let missing = length - self.partial.len();
             let (now, later) = rest.split_at(missing.min(rest.len()));
-            self.reading.add(now, length);
+            self.add(now, length);
             *rest = later;
-            if self.reading.partial.len() < length {
+            if self.partial.len() < length {
                 return Ok(None);
             }
-            let Some((first, _)) = self.reading.partial.split_first_chunk() else { return Ok(None) };
+            let Some((first, _)) = self.partial.split_first_chunk() else { return Ok(None) };
             length = LENGTH + self.payload_length(*first)?;
-            if self.reading.partial.len() == length {
-                return Ok(Some(Bytes::from(core::mem::take(&mut self.reading.partial)).slice(LENGTH..)));
+            if self.partial.len() == length {
+                return Ok(Some(Bytes::from(core::mem::take(&mut self.partial)).slice(LENGTH..)));
             }
         }
     }
@@ -136,27 +157,6 @@ impl Channel {
     }
 
     fn bounded(&self, length: usize) -> Result<(), Violation> {
-        if length > self.limits.message_bytes { Err(Violation::TooLong) } else { Ok(()) }
-    }
-
-    fn arrived<S: From<(ChannelId, ChannelStep)>>(&mut self, frame: Frame, steps: &mut Steps<S>) {
-        let socket = match frame {
-            Frame::Handle(_) => self.reading.pending_fd.take(),
-            Frame::Message(_) | Frame::Ack | Frame::Nack => None,
-        };
-        self.tick(ChannelStep::Frame(frame, socket), steps);
-    }
-
-    /// No further byte arrives.
-    pub(super) fn drop_unread<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
-        self.drop_pending_fd(steps);
-        self.reading.partial = Vec::new();
-    }
-
-    /// Closes the descriptor of an envelope that will not be completed.
-    pub(super) fn drop_pending_fd<S: From<(ChannelId, ChannelStep)>>(&mut self, steps: &mut Steps<S>) {
-        if let Some(socket) = self.reading.pending_fd.take() {
-            self.step(ChannelStep::Call(Call::Close { socket }), steps);
-        }
+        if length > self.message_bytes { Err(Violation::TooLong) } else { Ok(()) }
     }
 }

@@ -85,7 +85,7 @@ impl Primary {
             sharing,
         };
         self.handles.insert(id, Box::new(handle));
-        self.steps.push(Step::Call(Call::Bind { handle: id, address, backlog }));
+        self.steps.call(Call::Bind { handle: id, address, backlog });
     }
 
     /// The worker has reached `sockets_per_worker`. Without a limit nothing is counted: the count visits every
@@ -111,7 +111,7 @@ impl Primary {
     pub(super) fn bound(&mut self, id: HandleId, socket: SocketId, address: LocalAddress) {
         let Some(handle) = self.handles.get_mut(&id) else {
             // Every worker that asked has disconnected since.
-            return self.steps.push(Step::Call(Call::Close { socket }));
+            return self.steps.call(Call::Close { socket });
         };
         handle.bound = Some((socket, address));
         self.after_bind(id, Ok(()));
@@ -125,7 +125,7 @@ impl Primary {
     /// `'listening'`: the messages behind the query are answered first. A shared socket answers at once.
     fn after_bind(&mut self, id: HandleId, result: Result<(), Errno>) {
         match self.handles.get(&id).map(|handle| &handle.sharing) {
-            Some(Sharing::RoundRobin(_)) => self.steps.tick(Step::AnswerQueries(id, result)),
+            Some(Sharing::RoundRobin(_)) => self.steps.own_tick(Step::AnswerQueries(id, result)),
             Some(Sharing::Shared(_)) => self.answer_queries(id, result),
             None => {}
         }
@@ -145,7 +145,7 @@ impl Primary {
         if let (Sharing::RoundRobin(_), Some((socket, _))) = (&handle.sharing, &handle.bound) {
             let socket = *socket;
             self.listeners.insert(socket, id);
-            self.steps.push(Step::Call(Call::ResumeAccept { socket }));
+            self.steps.call(Call::ResumeAccept { socket });
         }
         for (worker, seq) in waiting {
             self.join(id, worker, seq);
@@ -236,7 +236,7 @@ impl Primary {
             for entry in self.workers.values_mut() {
                 entry.channel.cancel(socket, &mut self.steps);
             }
-            self.steps.push(Step::Call(Call::Close { socket }));
+            self.steps.call(Call::Close { socket });
         }
     }
 
@@ -244,7 +244,7 @@ impl Primary {
 
     pub(super) fn accepted(&mut self, listener: SocketId, connection: SocketId) {
         let Some(&id) = self.listeners.get(&listener) else {
-            return self.steps.push(Step::Call(Call::Close { socket: connection }));
+            return self.steps.call(Call::Close { socket: connection });
         };
         self.handle_mut(id).backoff.reset();
         self.ledger.accept(connection, id);
@@ -259,8 +259,8 @@ impl Primary {
             return;
         }
         let pause = self.handle_mut(id).backoff.next_ms();
-        self.steps.push(Step::Emit(Event::AcceptFailed { errno }));
-        self.steps.push(Step::Call(Call::PauseAccept { socket: listener }));
+        self.steps.own(Step::Emit(Event::AcceptFailed { errno }));
+        self.steps.call(Call::PauseAccept { socket: listener });
         self.retry(Retry::Accept(listener), pause);
     }
 
@@ -308,7 +308,7 @@ impl Primary {
         if full != handle.throttled {
             handle.throttled = full;
             let call = if full { Call::PauseAccept { socket } } else { Call::ResumeAccept { socket } };
-            self.steps.push(Step::Call(call));
+            self.steps.call(call);
         }
     }
 
@@ -317,7 +317,7 @@ impl Primary {
         let connection = awaited.connection;
         if accepted {
             let id = self.ledger.own(connection);
-            self.steps.push(Step::Call(Call::Close { socket: connection }));
+            self.steps.call(Call::Close { socket: connection });
             self.next_for(id, worker);
             self.descriptor_freed();
         } else {
@@ -393,7 +393,7 @@ impl Primary {
 
     fn close_connection(&mut self, connection: SocketId) {
         self.ledger.close(connection, CloseReason::NoListener);
-        self.steps.push(Step::Call(Call::Close { socket: connection }));
+        self.steps.call(Call::Close { socket: connection });
         self.descriptor_freed();
     }
 
@@ -402,7 +402,7 @@ impl Primary {
     pub(super) fn retry(&mut self, retry: Retry, after_ms: u64) {
         let timer = self.counters.next_timer();
         self.retries.insert(timer, retry);
-        self.steps.push(Step::Call(Call::SetTimer { timer, after_ms }));
+        self.steps.call(Call::SetTimer { timer, after_ms });
     }
 
     pub(super) fn timer(&mut self, timer: TimerId) {
@@ -419,7 +419,7 @@ impl Primary {
             Retry::Accept(socket) => {
                 let id = self.listeners.get(&socket);
                 if id.is_some_and(|id| !self.handles[id].throttled) {
-                    self.steps.push(Step::Call(Call::ResumeAccept { socket }));
+                    self.steps.call(Call::ResumeAccept { socket });
                 }
             }
         }

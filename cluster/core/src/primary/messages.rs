@@ -1,6 +1,6 @@
 //! Users' messages between the primary and its workers, and the sockets sent with them.
 
-use super::{Primary, Step};
+use super::Primary;
 use crate::channel::Outgoing;
 use crate::event::{Event, Output, WorkerError};
 use crate::message::{ChannelMessage, Envelope, SocketCount};
@@ -57,8 +57,7 @@ impl Primary {
             return Err(SendError::Closed);
         }
         let scope = self.steps.enter_command();
-        let (in_flight, steps) = (&mut self.in_flight, &mut self.steps);
-        let sent = crate::send::send_message(&mut entry.channel, message, passing, in_flight, steps);
+        let sent = entry.channel.post(message, passing, &mut self.in_flight, &mut self.steps);
         self.steps.leave(scope);
         sent
     }
@@ -87,7 +86,7 @@ impl Primary {
         let Envelope { message, kind, key } = envelope;
         let ChannelMessage::User(message) = message else {
             // No internal message to a primary has a socket.
-            self.steps.push(Step::Call(Call::Close { socket }));
+            self.steps.call(Call::Close { socket });
             return self.received(worker, message);
         };
         if let Some(key) = key {
@@ -104,9 +103,7 @@ impl Primary {
     }
 
     fn answer(&mut self, worker: WorkerId, answer: SocketCount) {
-        if let Some(entry) = self.workers.get_mut(&worker)
-            && entry.channel.is_connected()
-        {
+        if let Some(entry) = self.workers.get_mut(&worker) {
             entry.channel.send(Outgoing::from(ChannelMessage::SocketCount(answer)), &mut self.steps);
         }
     }
@@ -114,7 +111,7 @@ impl Primary {
     /// One copy of a socket that the program has sent is no longer in flight.
     pub(super) fn settled(&mut self, socket: SocketId) {
         if self.in_flight.settle(socket) {
-            self.steps.push(Step::Call(Call::Close { socket }));
+            self.steps.call(Call::Close { socket });
             self.uncount(socket);
         }
     }

@@ -137,7 +137,7 @@ impl Primary {
                 Channel::new(worker.into(), options.get_serialization(), self.settings.limits.clone());
             let starting = Some(options.clone());
             self.workers.insert(worker, Box::new(WorkerEntry { info: WorkerInfo::new(), channel, starting }));
-            self.steps.push(Step::Call(Call::Spawn { worker, options: options.clone(), env }));
+            self.steps.call(Call::Spawn { worker, options: options.clone(), env });
         }
         self.steps.leave(scope);
         options.map(|_| worker)
@@ -146,7 +146,7 @@ impl Primary {
     /// Fixes the policy and emits the options.
     fn decided(&mut self) {
         self.frozen = true;
-        self.steps.push(Step::Later(Event::Setup { options: self.settings.spawn.clone() }));
+        self.steps.own(Step::Later(Event::Setup { options: self.settings.spawn.clone() }));
     }
 
     /// The options of the next worker.

@@ -30,7 +30,7 @@ impl Worker {
                 && let ServerState::Bound(socket) = server.state
                 && !server.is_udp()
             {
-                worker.steps.push(Step::Call(Call::PauseAccept { socket }));
+                worker.steps.call(Call::PauseAccept { socket });
             }
         });
     }
@@ -72,7 +72,7 @@ impl Worker {
         }
         if let ServerState::Bound(socket) = server.state {
             if !server.resting {
-                self.steps.push(Step::Call(Call::ResumeAccept { socket }));
+                self.steps.call(Call::ResumeAccept { socket });
             }
             return;
         }
@@ -104,8 +104,8 @@ impl Worker {
         if let Some(server) = self.servers.get_mut(&listener) {
             server.wanted = false;
         }
-        self.steps.push(Step::Call(Call::PauseAccept { socket }));
-        self.steps.push(Step::Emit(WorkerEvent::Connection { listener, connection }));
+        self.steps.call(Call::PauseAccept { socket });
+        self.steps.own(Step::Emit(WorkerEvent::Connection { listener, connection }));
     }
 
     /// A socket of the worker has failed to accept, and is paused until the process frees a descriptor, or for a
@@ -115,8 +115,8 @@ impl Worker {
         let Some(server) = self.servers.get_mut(&listener) else { return };
         server.resting = true;
         let after_ms = server.backoff.next_ms();
-        self.steps.push(Step::Call(Call::PauseAccept { socket }));
-        self.steps.push(Step::Call(Call::SetTimer { timer: TimerId(listener.0), after_ms }));
+        self.steps.call(Call::PauseAccept { socket });
+        self.steps.call(Call::SetTimer { timer: TimerId(listener.0), after_ms });
     }
 
     /// A pause is over. A socket that was resumed earlier, and has failed again, tries once more than necessary.
@@ -138,7 +138,7 @@ impl Worker {
 
     pub(super) fn decline(&mut self, seq: u64, connection: SocketId) {
         self.reply(Reply { ack: seq, accepted: Some(false), ..Reply::default() }, None);
-        self.steps.push(Step::Call(Call::Close { socket: connection }));
+        self.steps.call(Call::Close { socket: connection });
     }
 
     /// The channel is closed: the primary hands the unacknowledged connections to other workers.

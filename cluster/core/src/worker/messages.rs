@@ -1,6 +1,6 @@
 //! Users' messages between a worker and its primary, and the sockets sent with them.
 
-use super::{Step, Worker};
+use super::Worker;
 use crate::channel::Outgoing;
 use crate::event::{ChannelError, Output, WorkerEvent};
 use crate::message::{ChannelMessage, Envelope, SocketCount};
@@ -45,7 +45,7 @@ impl Worker {
     fn post(&mut self, message: &Message, passing: Option<OutgoingHandle>) -> Result<Sent, SendError> {
         self.command(|worker| {
             let Worker { channel, in_flight, steps, .. } = worker;
-            crate::send::send_message(channel, message, passing, in_flight, steps)
+            channel.post(message, passing, in_flight, steps)
         })
     }
 
@@ -91,15 +91,13 @@ impl Worker {
     }
 
     fn answer(&mut self, answer: SocketCount) {
-        if self.channel.is_connected() {
-            self.channel.send(Outgoing::from(ChannelMessage::SocketCount(answer)), &mut self.steps);
-        }
+        self.channel.send(Outgoing::from(ChannelMessage::SocketCount(answer)), &mut self.steps);
     }
 
     /// One copy of a socket that the program has sent is no longer in flight.
     pub(super) fn settled(&mut self, socket: SocketId) {
         if self.in_flight.settle(socket) {
-            self.steps.push(Step::Call(Call::Close { socket }));
+            self.steps.call(Call::Close { socket });
             if let Some(listener) = self.connections.remove(&socket) {
                 self.close_if_drained(listener);
             }

@@ -88,7 +88,7 @@ impl Worker {
         let address = server.options.address.to_bind(server.options.reuse_port);
         let backlog = Some(server.backlog());
         self.servers.insert(listener, Box::new(server));
-        self.steps.push(Step::Call(Call::Bind { handle: HandleId(listener.0), address, backlog }));
+        self.steps.call(Call::Bind { handle: HandleId(listener.0), address, backlog });
     }
 
     /// The operating system has bound the socket of an exclusive server.
@@ -140,7 +140,7 @@ impl Worker {
         if let Some(socket) = socket {
             server.state = ServerState::Bound(socket);
             let backlog = server.backlog();
-            return self.steps.push(Step::Call(Call::Listen { socket, backlog }));
+            return self.steps.call(Call::Listen { socket, backlog });
         }
         if server.is_udp() {
             // A UDP server needs a socket.
@@ -181,7 +181,7 @@ impl Worker {
 
     pub(super) fn listen_failed(&mut self, socket: SocketId, errno: Errno) {
         if let Some(listener) = self.owner(socket) {
-            self.steps.push(Step::Call(Call::Close { socket }));
+            self.steps.call(Call::Close { socket });
             self.report_close(listener);
             self.not_listening(listener, errno);
         }
@@ -198,7 +198,7 @@ impl Worker {
         if let Some(server) = self.servers.get_mut(&listener) {
             server.port = address.port();
         }
-        self.steps.tick(Step::Listening(listener, address));
+        self.steps.own_tick(Step::Listening(listener, address));
     }
 
     /// The tick of the listening event, unless the server was closed in the meantime.
@@ -218,7 +218,7 @@ impl Worker {
             | ServerState::RoundRobin(_)
             | ServerState::Closed => None,
         };
-        self.steps.push(Step::Announce(listener));
+        self.steps.own(Step::Announce(listener));
         Some(Output::Event(WorkerEvent::Listening { listener, address, socket }))
     }
 
@@ -237,13 +237,13 @@ impl Worker {
         let Some(server) = self.servers.remove(&listener) else { return };
         self.give_back(&server);
         self.failed(&server.options, listener, errno);
-        self.steps.push(Step::Leave);
+        self.steps.own(Step::Leave);
     }
 
     fn failed(&mut self, options: &ListenOptions, listener: ListenerId, errno: Errno) {
         let error =
             ListenError { errno, address: options.address.clone(), exclusive: options.is_exclusive() };
-        self.steps.tick(Step::Emit(WorkerEvent::ListenFailed { listener, error }));
+        self.steps.own_tick(Step::Emit(WorkerEvent::ListenFailed { listener, error }));
     }
 
     /// Closes every server. A server without an answer fails: a worker that shuts down gets none.
@@ -281,7 +281,7 @@ impl Worker {
             None => {}
         }
         if let ServerState::Bound(socket) = before {
-            self.steps.push(Step::Call(Call::Close { socket }));
+            self.steps.call(Call::Close { socket });
         }
         // Informs the primary first, so that it does not offer the connections to this worker again.
         self.report_close(listener);
@@ -302,7 +302,7 @@ impl Worker {
         let closed = self.servers.get(&listener).is_some_and(|server| server.state == ServerState::Closed);
         let mut held = self.connections.values().chain(self.accepting.values());
         if closed && held.all(|of| *of != listener) {
-            self.steps.tick(Step::Closed(listener));
+            self.steps.own_tick(Step::Closed(listener));
         }
     }
 }

@@ -1,0 +1,91 @@
+//! The frames to write, one write at a time. Each frame has a separate turn, so calls are made in the order of their
+//! causes.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use super::outgoing::OutgoingFrame;
+use crate::os::SocketId;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(super) struct Outbox {
+    /// The first perhaps written in part.
+    frames: VecDeque<OutgoingFrame>,
+    /// The frame in a write, or waiting for room, and the number of bytes in the write.
+    writing: Option<(OutgoingFrame, usize)>,
+    /// The number of turns that occurred during another write.
+    deferred: usize,
+}
+
+impl Outbox {
+    pub(super) fn push(&mut self, frame: OutgoingFrame) {
+        self.frames.push_back(frame);
+    }
+
+    /// The number of frames behind the one in a write.
+    pub(super) fn queued(&self) -> usize {
+        self.frames.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.frames.is_empty() && self.writing.is_none()
+    }
+
+    pub(super) fn frames(&self) -> impl Iterator<Item = &OutgoingFrame> {
+        self.writing.iter().map(|(frame, _)| frame).chain(&self.frames)
+    }
+
+    /// The turn of one frame. Returns the bytes and the descriptor of the next write; a turn during another write is
+    /// deferred.
+    pub(super) fn next_write(&mut self) -> Option<(Vec<u8>, Option<SocketId>)> {
+        if self.writing.is_some() {
+            self.deferred += 1;
+            return None;
+        }
+        let frame = self.frames.pop_front()?;
+        let (piece, socket) = (frame.piece(), frame.socket);
+        self.writing = Some((frame, piece.len()));
+        Some((piece, socket))
+    }
+
+    /// The frame in a write, and the number of bytes in the write.
+    pub(super) fn writing(&mut self) -> Option<&mut (OutgoingFrame, usize)> {
+        self.writing.as_mut()
+    }
+
+    /// The frame in a write needs another write. Returns false if there is none.
+    pub(super) fn rewrite(&mut self) -> bool {
+        let frame = self.writing.take();
+        frame.map(|(frame, _)| self.frames.push_front(frame)).is_some()
+    }
+
+    /// Removes the frame in a write. Returns true if a deferred turn follows.
+    pub(super) fn end_write(&mut self) -> (Option<OutgoingFrame>, bool) {
+        let frame = self.writing.take().map(|(frame, _)| frame);
+        let follows = frame.is_some() && self.deferred > 0;
+        self.deferred -= usize::from(follows);
+        (frame, follows)
+    }
+
+    /// Removes the frames that `carries` accepts. Returns true if a deferred turn follows.
+    pub(super) fn withdraw(
+        &mut self,
+        carries: impl Fn(&OutgoingFrame) -> bool,
+    ) -> (VecDeque<OutgoingFrame>, bool) {
+        let mut taken = take_if(&mut self.frames, &carries);
+        let is_written = self.writing.as_ref().is_some_and(|(frame, _)| carries(frame));
+        let (frame, follows) = if is_written { self.end_write() } else { (None, false) };
+        taken.extend(frame);
+        (taken, follows)
+    }
+}
+
+/// Removes the frames that `carries` accepts.
+pub(super) fn take_if(
+    frames: &mut VecDeque<OutgoingFrame>,
+    carries: impl Fn(&OutgoingFrame) -> bool,
+) -> VecDeque<OutgoingFrame> {
+    let (taken, left) = core::mem::take(frames).into_iter().partition(carries);
+    *frames = left;
+    taken
+}

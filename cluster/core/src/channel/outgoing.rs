@@ -1,0 +1,197 @@
+//! A message to send: the cause, the encoded frame, and the encoder of a channel. Queues are in `sending`.
+
+use alloc::vec::Vec;
+
+use crate::message::advanced::NoJson;
+use crate::message::{self, ChannelMessage, HandleType, Request};
+use crate::os::SocketId;
+use crate::passing::IncomingHandle;
+use crate::payload::Message;
+use crate::send::SendError;
+use crate::settings::Limits;
+use crate::spawn_options::Serialization;
+
+/// The most bytes per write, so that a long frame written in pieces is not copied repeatedly.
+const PIECE: usize = 64 << 10;
+
+/// The retransmissions of a user's message after rejections of its socket. Node: the same.
+const RETRANSMISSIONS: u8 = 3;
+
+/// The cause of a frame; `sending` explains the distinction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Source {
+    /// A message of the program. Counted until written completely.
+    Program,
+    /// The program's request that the peer disconnect. Counted as well, but lost only if the write failed: a closed
+    /// channel fulfils the request.
+    Wish,
+    /// Caused by a message of the peer.
+    Answer,
+    /// Needed by the cluster.
+    Cluster,
+}
+
+impl Source {
+    pub(super) fn is_answer(self) -> bool {
+        match self {
+            Source::Answer => true,
+            Source::Program | Source::Wish | Source::Cluster => false,
+        }
+    }
+
+    /// The program waits for the frame.
+    pub(super) fn is_counted(self) -> bool {
+        match self {
+            Source::Program | Source::Wish => true,
+            Source::Answer | Source::Cluster => false,
+        }
+    }
+}
+
+/// A message to send.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Outgoing {
+    pub(crate) message: ChannelMessage,
+    /// The socket to send along. The owner's copy stays open until the owner closes the copy.
+    handle: Option<IncomingHandle>,
+    /// Emit [`Written`](super::ChannelEvent::Written) when the last byte is written.
+    receipt: Option<SocketId>,
+    source: Source,
+    /// The number of retransmissions after a rejection of the socket.
+    retransmissions: u8,
+}
+
+impl From<ChannelMessage> for Outgoing {
+    fn from(message: ChannelMessage) -> Self {
+        let source = match &message {
+            ChannelMessage::User(_) => Source::Program,
+            ChannelMessage::Cluster(cluster) if cluster.request == Some(Request::Disconnect) => Source::Wish,
+            ChannelMessage::Cluster(cluster) if cluster.reply.is_some() => Source::Answer,
+            ChannelMessage::SocketCount(_) => Source::Answer,
+            ChannelMessage::Cluster(_) | ChannelMessage::Foreign => Source::Cluster,
+        };
+        Outgoing { message, handle: None, receipt: None, source, retransmissions: 0 }
+    }
+}
+
+impl Outgoing {
+    /// Adds a socket.
+    pub(crate) fn with(self, handle: Option<IncomingHandle>) -> Self {
+        Outgoing { handle, ..self }
+    }
+
+    /// Requests [`Written`](super::ChannelEvent::Written).
+    pub(crate) fn with_receipt(self, receipt: Option<SocketId>) -> Self {
+        Outgoing { receipt, ..self }
+    }
+
+    /// The socket of a user's message.
+    pub(crate) fn passes(&self) -> Option<SocketId> {
+        match self.message {
+            ChannelMessage::User(_) => self.handle.map(|handle| handle.socket),
+            ChannelMessage::Cluster(_) | ChannelMessage::SocketCount(_) | ChannelMessage::Foreign => None,
+        }
+    }
+
+    pub(super) fn carries(&self, socket: SocketId) -> bool {
+        self.handle.is_some_and(|handle| handle.socket == socket)
+    }
+
+    /// The message offers a connection, which another peer can take instead.
+    pub(super) fn is_offer(&self) -> bool {
+        match &self.message {
+            ChannelMessage::Cluster(cluster) => matches!(cluster.request, Some(Request::NewConn(_))),
+            ChannelMessage::User(_) | ChannelMessage::SocketCount(_) | ChannelMessage::Foreign => false,
+        }
+    }
+
+    /// Counts a retransmission after the socket was rejected. Node: `net.Socket` only. Returns false if the message is
+    /// not sent again.
+    pub(super) fn retransmit(&mut self) -> bool {
+        let again = self.retransmissions < RETRANSMISSIONS
+            && self.passes().is_some()
+            && self.handle.is_some_and(|handle| match handle.kind {
+                HandleType::Socket | HandleType::Server | HandleType::Datagram { .. } => true,
+                HandleType::Native | HandleType::DatagramNative => false,
+            });
+        self.retransmissions += u8::from(again);
+        again
+    }
+}
+
+/// An encoded message.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct OutgoingFrame {
+    bytes: Vec<u8>,
+    /// The number of written bytes.
+    at: usize,
+    /// The descriptor, until sent with the first byte.
+    pub(super) socket: Option<SocketId>,
+    pub(super) receipt: Option<SocketId>,
+    /// The message, if it has a descriptor.
+    pub(super) carries: Option<Outgoing>,
+    pub(super) source: Source,
+}
+
+impl OutgoingFrame {
+    pub(super) fn unsent(&self) -> usize {
+        self.bytes.len() - self.at
+    }
+
+    /// The bytes of the next write.
+    pub(super) fn piece(&self) -> Vec<u8> {
+        self.bytes[self.at..].chunks(PIECE).next().unwrap_or_default().to_vec()
+    }
+
+    /// The operating system has accepted a number of bytes.
+    pub(super) fn advance(&mut self, taken: usize) {
+        self.at += taken;
+    }
+}
+
+/// The encoding of a channel, and the longest frame that a peer with the same limits accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Encoder {
+    serialization: Serialization,
+    message_bytes: usize,
+}
+
+impl Encoder {
+    pub(super) fn new(serialization: Serialization, limits: &Limits) -> Self {
+        Encoder { serialization, message_bytes: limits.message_bytes }
+    }
+
+    /// Encodes a message.
+    pub(super) fn frame(self, outgoing: Outgoing) -> OutgoingFrame {
+        let Outgoing { message, handle, receipt, source, .. } = &outgoing;
+        let bytes = message::encode(message, handle.map(|handle| handle.kind), self.serialization);
+        let (socket, receipt, source) = (handle.map(|handle| handle.socket), *receipt, *source);
+        OutgoingFrame { bytes, at: 0, socket, receipt, carries: handle.is_some().then_some(outgoing), source }
+    }
+
+    /// Encodes a message that was written before, to repeat its socket.
+    pub(super) fn repeat(self, outgoing: Outgoing) -> OutgoingFrame {
+        OutgoingFrame { source: Source::Cluster, ..self.frame(outgoing) }
+    }
+
+    /// The acknowledgement of a descriptor that has arrived, or has not.
+    pub(super) fn acknowledgement(self, arrived: bool) -> OutgoingFrame {
+        let bytes = message::encode_ack(arrived, self.serialization);
+        OutgoingFrame { bytes, at: 0, socket: None, receipt: None, carries: None, source: Source::Answer }
+    }
+
+    /// Encodes a user's message, in the channel's serialization.
+    pub(super) fn user_frame(
+        self,
+        message: &Message,
+        handle: Option<IncomingHandle>,
+    ) -> Result<OutgoingFrame, SendError> {
+        let limit = self.message_bytes;
+        let message = message.written_as(self.serialization, limit).map_err(|error| match error {
+            NoJson::TooLong => SendError::TooLong { limit },
+            NoJson::BigInt | NoJson::Cycle | NoJson::Nothing | NoJson::Malformed => SendError::NoJson,
+        })?;
+        let frame = self.frame(Outgoing::from(ChannelMessage::User(message)).with(handle));
+        if frame.bytes.len() > limit { Err(SendError::TooLong { limit }) } else { Ok(frame) }
+    }
+}

@@ -1,0 +1,98 @@
+//! The steps of a channel in its owner's queue, and their results.
+
+use super::outgoing::Outgoing;
+use crate::message::{ChannelMessage, Envelope, Frame};
+use crate::os::{Call, ChannelId, Errno, SocketId};
+use crate::steps::{IsCall, Steps};
+use crate::violation::Violation;
+
+/// Pending work of a machine with channels.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum MachineStep<T> {
+    Call(Call),
+    Channel(ChannelId, ChannelStep),
+    /// Work of the machine itself.
+    Own(T),
+}
+
+/// The queue of a machine with channels.
+pub(crate) type Queue<T> = Steps<MachineStep<T>>;
+
+/// Pending work of a channel.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum ChannelStep {
+    /// Write the next frame.
+    Write,
+    /// Handle a received frame.
+    Frame(Frame, Option<SocketId>),
+    /// Deliver the message inside an envelope, one tick after the acknowledgement.
+    Deliver(Envelope, SocketId),
+    /// Report to the owner.
+    Report(ChannelEvent),
+}
+
+/// The report of a channel to its owner.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum ChannelEvent {
+    Call(Call),
+    Received(ChannelMessage),
+    /// A message with a socket.
+    Arrived(Envelope, SocketId),
+    /// The peer did not receive the descriptor of this message, and will not.
+    Refused(Outgoing),
+    /// The last byte of a frame is written.
+    Written(SocketId),
+    /// One copy of a socket that the program has sent is no longer in flight.
+    Settled(SocketId),
+    /// The peer violated the protocol.
+    Violated(Violation),
+    /// A number of the program's messages was accepted and never written completely.
+    Lost(Errno, u64),
+    /// A write has failed; it is retried, or its message returned to the owner. Reported once until such a write
+    /// succeeds.
+    Failing(Errno),
+    /// Call [`Channel::writable`](super::Channel::writable) after a pause.
+    Retry,
+    /// Nothing can be written from now on; earlier bytes of the peer can still be read.
+    Broken,
+    /// The channel is closed. Node: the tick of `'disconnect'`.
+    Closed,
+}
+
+impl<T: IsCall> IsCall for MachineStep<T> {
+    fn is_call(&self) -> bool {
+        match self {
+            MachineStep::Call(_) | MachineStep::Channel(_, ChannelStep::Write) => true,
+            MachineStep::Channel(..) => false,
+            MachineStep::Own(step) => step.is_call(),
+        }
+    }
+}
+
+impl<T> Queue<T> {
+    pub(crate) fn call(&mut self, call: Call) {
+        self.push(MachineStep::Call(call));
+    }
+
+    /// Adds a step of the machine itself.
+    pub(crate) fn own(&mut self, step: T) {
+        self.push(MachineStep::Own(step));
+    }
+
+    /// Adds a step of the machine itself for the next tick.
+    pub(crate) fn own_tick(&mut self, step: T) {
+        self.tick(MachineStep::Own(step));
+    }
+
+    pub(super) fn write(&mut self, channel: ChannelId) {
+        self.push(MachineStep::Channel(channel, ChannelStep::Write));
+    }
+
+    pub(super) fn report(&mut self, channel: ChannelId, event: ChannelEvent) {
+        self.push(MachineStep::Channel(channel, ChannelStep::Report(event)));
+    }
+
+    pub(super) fn report_tick(&mut self, channel: ChannelId, event: ChannelEvent) {
+        self.tick(MachineStep::Channel(channel, ChannelStep::Report(event)));
+    }
+}

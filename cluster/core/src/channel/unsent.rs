@@ -1,0 +1,124 @@
+//! The account of unsent bytes, by source: when `send` is congested or full, and when reading pauses. `sending` proves
+//! that these limits block no peer.
+
+use super::outgoing::OutgoingFrame;
+use crate::settings::Limits;
+
+/// The program may queue one frame per this many bytes of `unsent_bytes`. A frame takes some 200 bytes besides its
+/// text, so the shortest messages take four times [`Limits::unsent_bytes`](crate::settings::Limits::unsent_bytes);
+/// without the bound, a hundred times.
+const LINE: usize = 64;
+
+/// The least number of frames that may be queued.
+const LINES: usize = 64;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Unsent {
+    limits: Limits,
+    /// Unsent bytes, blocked frames included.
+    bytes: usize,
+    /// Unsent bytes of answers that are not blocked.
+    answers: usize,
+    /// Unsent bytes of blocked answers.
+    blocked_answers: usize,
+    /// The number of the program's frames not yet written completely. A frame returned to the owner is not counted.
+    unwritten: u64,
+    /// Frames of the program were lost.
+    lossy: bool,
+    /// Reading is paused, because the peer causes more answers than it reads.
+    paused: bool,
+}
+
+impl Unsent {
+    pub(super) fn new(limits: Limits) -> Self {
+        Unsent { limits, bytes: 0, answers: 0, blocked_answers: 0, unwritten: 0, lossy: false, paused: false }
+    }
+
+    /// `congested_bytes` are unsent.
+    pub(super) fn is_congested(&self) -> bool {
+        self.bytes >= self.limits.congested_bytes
+    }
+
+    /// No further message of the program fits.
+    pub(super) fn is_full(&self, lines: usize) -> bool {
+        let limit = self.limits.unsent_bytes;
+        self.bytes >= limit || lines >= (limit / LINE).max(LINES)
+    }
+
+    /// The number of the program's messages not yet written completely; `None` if any were lost.
+    pub(super) fn unwritten(&self) -> Option<u64> {
+        (!self.lossy).then_some(self.unwritten)
+    }
+
+    pub(super) fn add(&mut self, frame: &OutgoingFrame) {
+        self.bytes += frame.unsent();
+    }
+
+    /// The program waits for the frame.
+    pub(super) fn expect(&mut self, frame: &OutgoingFrame) {
+        self.unwritten += u64::from(frame.source.is_counted());
+    }
+
+    /// A frame that is not blocked.
+    pub(super) fn count_answer(&mut self, frame: &OutgoingFrame) {
+        if frame.source.is_answer() {
+            self.answers += frame.unsent();
+        }
+    }
+
+    /// A frame waits for an acknowledgement. Returns true if its answer is the first one beyond the limit.
+    pub(super) fn block(&mut self, frame: &OutgoingFrame) -> bool {
+        let before = self.blocked_answers;
+        if frame.source.is_answer() {
+            self.blocked_answers += frame.unsent();
+        }
+        before <= self.limits.answer_bytes && self.blocked_answers > self.limits.answer_bytes
+    }
+
+    /// A blocked frame leaves its queue.
+    pub(super) fn unblock(&mut self, frame: &OutgoingFrame) {
+        if frame.source.is_answer() {
+            self.blocked_answers -= frame.unsent();
+            self.answers += frame.unsent();
+        }
+    }
+
+    /// A number of bytes of the frame is no longer unsent.
+    pub(super) fn sent(&mut self, frame: &OutgoingFrame, bytes: usize) {
+        self.bytes -= bytes;
+        if frame.source.is_answer() {
+            self.answers -= bytes;
+        }
+    }
+
+    /// A frame is written completely, or leaves the queues before.
+    pub(super) fn complete(&mut self, frame: &OutgoingFrame) {
+        self.sent(frame, frame.unsent());
+        self.unwritten -= u64::from(frame.source.is_counted());
+    }
+
+    /// Every queue is empty; the count of unwritten messages stays.
+    pub(super) fn clear(&mut self) {
+        (self.bytes, self.answers, self.blocked_answers) = (0, 0, 0);
+    }
+
+    /// No frame of the program is written any longer; some were lost, or none.
+    pub(super) fn lose(&mut self, lost: bool) {
+        self.unwritten = 0;
+        self.lossy |= lost;
+    }
+
+    /// Returns true if reading is to pause now.
+    pub(super) fn pause(&mut self) -> bool {
+        let pause = !self.paused && self.answers > self.limits.answer_bytes;
+        self.paused |= pause;
+        pause
+    }
+
+    /// Returns true if reading is to resume now.
+    pub(super) fn resume(&mut self) -> bool {
+        let resume = self.paused && self.answers <= self.limits.answer_bytes / 2;
+        self.paused &= !resume;
+        resume
+    }
+}
