@@ -52,11 +52,11 @@ impl Handle {
 
     /// No worker listens here or waits for the bind.
     pub(crate) fn is_unused(&self) -> bool {
-        let nobody = match &self.sharing {
+        let unserved = match &self.sharing {
             Sharing::RoundRobin(round_robin) => round_robin.is_unused(),
             Sharing::Shared(shared) => shared.is_unused(),
         };
-        nobody && self.waiting.is_empty()
+        unserved && self.waiting.is_empty()
     }
 
     /// The worker listens here or waits for the bind.

@@ -1,4 +1,4 @@
-//! Servers and channels that are closed during an operation: nothing is lost.
+//! Servers and channels closed during an operation: nothing is lost.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
@@ -16,7 +16,7 @@ const TWO: WorkerId = WorkerId(2);
 const BOUND: SocketId = SocketId(1);
 const LISTENER: ListenerId = ListenerId(1);
 
-/// A server that is closed before its answer leaves the next server of the address open.
+/// A server closed before the answer leaves the next server of the address open.
 #[test]
 fn early_close_spares_next_server() {
     let mut cluster = TestCluster::new(Settings { keep_listening: true, ..Settings::default() });
@@ -31,7 +31,7 @@ fn early_close_spares_next_server() {
     assert_eq!(cluster.connections(ONE), 1);
 }
 
-/// A shared socket that was closed is not sent to workers that asked before.
+/// A closed shared socket is not sent to earlier askers.
 #[test]
 fn closed_shared_socket_is_not_sent() {
     let mut settings = Settings { policy: SchedulingPolicy::Shared, ..Settings::default() };
@@ -70,7 +70,7 @@ fn closed_shared_socket_is_not_sent() {
     assert_eq!(sent, Ok(Sent::Buffered), "a cancelled frame is not waited for");
 }
 
-/// A connection that was offered to a closed server is handed to another worker.
+/// A connection offered to a closed server is handed to another worker.
 #[test]
 fn closed_server_returns_offers() {
     let mut cluster = TestCluster::new(Settings::default());
@@ -113,7 +113,7 @@ fn deliver_line(worker: &mut Worker, line: &str) {
 
 const LEAVE: &str = r#"{"cmd":"NODE_CLUSTER","act":"disconnect","seq":1}"#;
 
-/// A channel closes when its last byte is written.
+/// A channel closes after the last byte is written.
 #[test]
 fn channel_closes_after_last_byte() {
     let channel = ChannelId::PRIMARY;
@@ -126,7 +126,7 @@ fn channel_closes_after_last_byte() {
     assert_eq!(asked(&mut worker), Some(Call::CloseChannel { channel }));
 }
 
-/// A channel closes when its last socket is acknowledged.
+/// A channel closes after the last socket is acknowledged.
 #[test]
 fn channel_closes_after_last_socket() {
     let channel = ChannelId::PRIMARY;
@@ -152,7 +152,7 @@ fn channel_closes_after_last_socket() {
     assert_eq!(last, [Call::Close { socket: passing.socket }, Call::CloseChannel { channel }]);
 }
 
-/// A socket is sent with the first byte of its frame, and not again with the rest.
+/// A socket is sent with the first byte of the frame, and not again with the rest.
 #[test]
 fn socket_is_sent_with_first_byte() {
     let channel = ChannelId::PRIMARY;
@@ -173,7 +173,7 @@ fn socket_is_sent_with_first_byte() {
     assert_eq!(offered, [Some(passing.socket), Some(passing.socket), None]);
 }
 
-/// Workers that listen on one port; the first asks for a connection.
+/// Workers listening on one port; the first asks for a connection.
 fn serving(settings: Settings, workers: usize) -> TestCluster {
     let mut cluster = TestCluster::new(settings);
     for worker in cluster.fork(workers) {
@@ -191,7 +191,7 @@ fn last_listener(cluster: &TestCluster) -> Option<SocketId> {
     cluster.os.calls.iter().rev().find_map(resumed)
 }
 
-/// A worker that is forked after `disconnect_all` listens on a new socket, which `keep_listening` keeps until the
+/// A worker forked after `disconnect_all` listens on a new socket, which `keep_listening` keeps until the
 /// next call.
 #[test]
 fn worker_after_disconnect_binds_again() {

@@ -16,7 +16,7 @@ const LISTENER: ListenerId = ListenerId(1);
 /// The first socket a primary binds.
 const BOUND: SocketId = SocketId(1);
 
-/// Workers that listen on one port; the `ready` ones ask for a connection.
+/// Workers listening on one port; the `ready` ones ask for a connection.
 fn serving(workers: usize, ready: &[WorkerId]) -> TestCluster {
     serving_with(Settings::default(), workers, ready)
 }
@@ -121,7 +121,7 @@ fn sequential_connections_rotate() {
     assert_eq!(cluster.primary.ledger().open().count(), 0);
 }
 
-/// A connection that a dead worker has not acknowledged is handed to another.
+/// A connection unacknowledged by a dead worker is handed to another.
 #[test]
 fn unacknowledged_connection_is_requeued() {
     let mut cluster = serving(2, &[TWO]);
@@ -197,7 +197,7 @@ fn full_queue_pauses_accepting() {
     assert_eq!(resumes, 2, "once when it was bound, once when the queue drained");
 }
 
-/// A worker that the primary disconnects drains first.
+/// A worker disconnected by the primary drains first.
 #[test]
 fn disconnected_worker_drains_first() {
     let mut cluster = serving(1, &[ONE]);
@@ -285,7 +285,7 @@ fn lingering_is_reported_unless_asked() {
     }
 }
 
-/// A program that cannot be started is an error, and leaves nothing.
+/// A failed start of a program is an error, and leaves nothing.
 #[test]
 fn spawn_failure_is_an_error() {
     let command = SpawnOptions::new().exec("/no/such/program");
@@ -321,7 +321,7 @@ const RUBBISH: [&str; 4] = [
     "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"index\":[]}\n",
 ];
 
-/// A malformed message closes the channel of its worker, and no other.
+/// A malformed message closes the channel of the sender, and no other.
 #[test]
 fn malformed_message_closes_own_channel() {
     for rubbish in RUBBISH {
@@ -455,7 +455,7 @@ fn spawn_failure_does_not_delay_commands() {
     assert!(matches!(cluster.primary.poll_call(), Some(Call::Spawn { worker: TWO, .. })));
 }
 
-/// A shared socket that is bound elsewhere is a port in use.
+/// A shared socket bound elsewhere is a port in use.
 #[test]
 fn shared_socket_bound_elsewhere_fails() {
     let shared = Settings { policy: SchedulingPolicy::Shared, ..Settings::default() };
@@ -470,7 +470,7 @@ fn shared_socket_bound_elsewhere_fails() {
     assert_eq!(error.errno, Errno::EADDRINUSE);
 }
 
-/// A process that holds a dead worker's channel open gets no connections.
+/// A process with a dead worker's channel gets no connections.
 #[test]
 fn held_channel_gets_no_connections() {
     let mut cluster = serving(2, &[]);
@@ -509,7 +509,7 @@ fn premature_answer_is_a_violation() {
     assert_eq!(cluster.primary.ledger().owned(), 0);
 }
 
-/// A worker cannot use every descriptor of its primary.
+/// A worker cannot use every descriptor of the primary.
 #[test]
 fn sockets_per_worker_are_limited() {
     let mut settings = Settings::default();

@@ -102,7 +102,7 @@ fn handle(call: &Call) -> Option<HandleId> {
     if let Call::Bind { handle, .. } = call { Some(*handle) } else { None }
 }
 
-/// A worker that refuses a connection gets an offer later; the timers' numbers never repeat.
+/// After a refusal, a worker gets an offer later; the timers' numbers never repeat.
 #[test]
 fn counters_number_retries_across_ends() {
     for last in NEAR_ENDS {
@@ -144,7 +144,7 @@ fn counters_keep_inspector_ports_in_range() {
     }
 }
 
-/// A counter beyond the requested number keeps its own.
+/// A counter beyond the requested number is unchanged.
 #[test]
 fn counters_never_turn_back() {
     let mut cluster = TestCluster::new(Settings::default());

@@ -1,4 +1,4 @@
-//! Machines of processes that are about to exit, and calls that are flushed.
+//! Machines of processes about to exit, and flushed calls.
 
 use std::sync::mpsc;
 use std::thread;
@@ -13,10 +13,10 @@ use serde_json::json;
 
 const ONE: WorkerId = WorkerId(1);
 const LISTENER: ListenerId = ListenerId(1);
-/// The first socket that a process binds.
+/// The first bound socket of a process.
 const BOUND: SocketId = SocketId(1);
 
-/// Far beyond the time that any test needs.
+/// Far beyond the time of any test.
 const BOUND_OF_TIME: Duration = Duration::from_secs(3);
 
 fn within_bound<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> T {
@@ -25,7 +25,7 @@ fn within_bound<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) ->
     receiver.recv_timeout(BOUND_OF_TIME).expect("it ends within its bound")
 }
 
-/// Workers that listen at one address.
+/// Workers listening at one address.
 fn serving(workers: usize) -> TestCluster {
     let mut cluster = TestCluster::new(Settings::default());
     for worker in cluster.fork(workers) {
@@ -35,7 +35,7 @@ fn serving(workers: usize) -> TestCluster {
     cluster
 }
 
-/// A primary that finishes closes every channel behind the sent messages, and asks no worker to disconnect.
+/// A finishing primary closes every channel behind the sent messages, and asks no worker to disconnect.
 #[test]
 fn primary_finishes_when_channels_close() {
     let mut cluster = serving(2);

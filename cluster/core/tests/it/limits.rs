@@ -22,7 +22,7 @@ fn worker(limits: Limits) -> Worker {
     worker
 }
 
-/// Drains a machine without answering its writes.
+/// Drains a machine without answering the writes.
 fn outputs<M: Machine>(machine: &mut M) -> Vec<Output<M::Event>> {
     std::iter::from_fn(|| machine.poll()).collect()
 }
@@ -239,7 +239,7 @@ fn nothing_is_delivered_after_a_breach() {
     }
 }
 
-/// Messages that the kernel has not accepted are unwritten; those of a broken channel are lost.
+/// Messages not accepted by the kernel are unwritten; messages of a broken channel are lost.
 #[test]
 fn unwritten_messages_are_counted() {
     let mut primary = Primary::new(Settings::default());

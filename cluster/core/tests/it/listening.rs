@@ -1,4 +1,4 @@
-//! Every address that a worker can listen on: the primary's bind, the worker's events, and exclusive servers.
+//! Every listening address of a worker: the primary's bind, the worker's events, and exclusive servers.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
@@ -15,7 +15,7 @@ use serde_json::Value;
 const ONE: WorkerId = WorkerId(1);
 const TWO: WorkerId = WorkerId(2);
 const LISTENER: ListenerId = ListenerId(1);
-/// The first socket that a process binds.
+/// The first bound socket of a process.
 const BOUND: SocketId = SocketId(1);
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -103,7 +103,7 @@ fn path_is_bound_without_port() {
     }
 }
 
-/// The backlog of the first worker that asks is used.
+/// The backlog of the first asking worker is used.
 #[test]
 fn first_backlog_decides() {
     for (asked, held) in [(None, 511), (Some(0), 511), (Some(7), 7)] {
@@ -114,7 +114,7 @@ fn first_backlog_decides() {
     }
 }
 
-/// Connections to a path rotate like those to a port.
+/// Connections to a path rotate like connections to a port.
 #[test]
 fn path_is_round_robin() {
     let mut cluster = serving(Settings::default(), &path().into());
@@ -316,7 +316,7 @@ fn refusal_echoes_data_of_query() {
     assert!(sent_lines(&cluster).contains(r#""data":{"ticketKeys":"00"}"#), "{}", sent_lines(&cluster));
 }
 
-/// A query that is too long to keep gets an error, and its worker continues.
+/// A too long query gets an error, and the worker continues.
 #[test]
 fn too_long_query_is_an_error() {
     let mut cluster = TestCluster::new(Settings::default());
@@ -608,7 +608,7 @@ fn question(options: ListenOptions) -> Value {
     serde_json::from_str(question).expect("it is JSON")
 }
 
-/// The report of a listening server has its address family.
+/// The report of a listening server has the address family.
 #[test]
 fn listening_report_has_address_type() {
     for (host, kind) in [("127.0.0.1", AddressType::V4), ("::1", AddressType::V6)] {

@@ -151,7 +151,7 @@ fn receiving_is_in_proportion() {
     }
 }
 
-/// A length that is only claimed costs nothing.
+/// A claimed length costs nothing.
 #[test]
 fn claimed_length_costs_nothing() {
     let length = u32::try_from(Limits::default().message_bytes).expect("short");

@@ -51,7 +51,7 @@ fn unset_options_have_defaults() {
     assert_eq!(options.get_serialization(), Serialization::Json);
 }
 
-/// Only options that are set are shown.
+/// Only set options are shown.
 #[test]
 fn debug_shows_what_is_set() {
     assert_eq!(format!("{:?}", SpawnOptions::new()), "SpawnOptions");
@@ -59,7 +59,7 @@ fn debug_shows_what_is_set() {
     assert_eq!(text, r#"SpawnOptions { cwd: "/srv", uid: 7 }"#);
 }
 
-/// Bytes that are no UTF-8 pass every conversion.
+/// Bytes other than UTF-8 pass every conversion.
 #[test]
 fn bytes_survive_conversions() {
     let bytes = OsBytes::from(vec![b'/', 0xFF]);

@@ -205,7 +205,7 @@ fn kept_socket_can_be_sent_again() {
     assert_eq!(closed(&cluster), (1, 0));
 }
 
-/// A socket that was sent without `keep_open` cannot be sent again.
+/// A socket sent without `keep_open` cannot be sent again.
 #[test]
 fn sent_socket_cannot_be_resent() {
     let mut cluster = cluster(2);
@@ -255,7 +255,7 @@ fn rejected_socket_is_sent_again() {
     assert_eq!((cluster.take_events(), closed(&cluster)), (vec![], (1, 0)));
 }
 
-/// A socket that is rejected four times is lost, closed and reported.
+/// A socket rejected four times is lost, closed and reported.
 #[test]
 fn fourth_rejection_loses_socket() {
     let mut cluster = cluster(1);
@@ -327,7 +327,7 @@ fn held_channel_leaks_no_socket() {
     assert_eq!(cluster.primary.send_with(ONE, json!(1), SOCKET), Err(SendError::Closed));
 }
 
-/// A peer that cannot be written to gets no socket.
+/// A broken channel carries no socket.
 #[test]
 fn broken_channel_gets_no_socket() {
     let mut cluster = cluster(1);
@@ -359,7 +359,7 @@ fn disconnect_waits_for_last_socket() {
     assert!(cluster.events.contains(&Event::Disconnect { worker: ONE }));
 }
 
-/// A connection that is sent on no longer counts as the server's.
+/// A connection sent on no longer counts as the server's.
 #[test]
 fn forwarded_connection_leaves_server() {
     let mut cluster = cluster(1);

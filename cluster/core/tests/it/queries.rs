@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 const ONE: WorkerId = WorkerId(1);
 
-/// The messages that a machine writes until it is idle.
+/// The messages written by a machine until idle.
 fn written<M: Machine>(machine: &mut M) -> Vec<Value> {
     let mut messages = Vec::new();
     while let Some(output) = machine.poll() {
@@ -256,7 +256,7 @@ fn first_true_data_is_shared() {
     }
 }
 
-/// A worker that has closed a server asks for the same address with the same index.
+/// After a close, a worker asks for the same address with the same index.
 #[test]
 fn index_is_given_back() {
     let mut worker = Worker::new(ONE, Serialization::Json, Limits::default());
@@ -315,7 +315,7 @@ fn long_queries_are_refused() {
     assert_eq!(refusal(&key(2 * LONGEST + 1)), too_long);
 }
 
-/// The data that is echoed for TLS may be wide, but not deep.
+/// The data echoed for TLS may be wide, but not deep.
 #[test]
 fn deep_data_is_refused() {
     let wide = json!({ "data": vec![json!([[], {}]); 100] });

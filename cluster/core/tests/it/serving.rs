@@ -33,7 +33,7 @@ fn limited(queued_connections: usize) -> Settings {
     Settings { limits: Limits { queued_connections, ..Limits::default() }, ..Settings::default() }
 }
 
-/// The calls of the primary that one input causes.
+/// The calls of the primary for one input.
 fn calls_of(cluster: &mut TestCluster, event: OsEvent) -> Vec<Call> {
     let before = cluster.os.calls.len();
     cluster.handle(event);
@@ -53,7 +53,7 @@ const RESUME: Call = Call::ResumeAccept { socket: BOUND };
 
 // ---- a full queue
 
-/// A socket that is paused after a failed accept does not accept again while the queue is full.
+/// A socket paused after a failed accept does not accept again while the queue is full.
 #[test]
 fn retry_waits_while_queue_full() {
     let mut cluster = serving(limited(2), 1);
@@ -72,7 +72,7 @@ fn retry_waits_while_queue_full() {
     assert_eq!(cluster.os.calls.iter().rev().find(|call| [PAUSE, RESUME].contains(call)), Some(&RESUME));
 }
 
-/// The queue pauses accepting exactly at its limit, and resumes below.
+/// The queue pauses accepting exactly at the limit, and resumes below.
 #[test]
 fn queue_pauses_at_its_limit() {
     for limit in 1..4 {
@@ -92,7 +92,7 @@ fn queue_pauses_at_its_limit() {
     }
 }
 
-/// A worker that refuses a connection gets an offer later, not at once.
+/// After a refusal, a worker gets an offer later, not at once.
 #[test]
 fn refusal_pauses_its_worker() {
     let mut cluster = TestCluster::new(Settings::default());
@@ -262,7 +262,7 @@ fn late_socket_is_closed() {
     assert_eq!((answers(&calls), closes(&calls, connection), events), (vec![(5, false)], 1, vec![]));
 }
 
-/// A shared socket that answers a cancelled `listen` is closed, and the primary is informed.
+/// A shared socket in the answer to a cancelled `listen` is closed, and the primary is informed.
 #[test]
 fn late_answer_closes_its_socket() {
     let socket = SocketId(7);
@@ -278,7 +278,7 @@ fn late_answer_closes_its_socket() {
     assert_eq!(calls.iter().filter(|call| tells(call)).count(), 1);
 }
 
-/// A socket that arrives with an unawaited answer is closed.
+/// A socket with an unawaited answer is closed.
 #[test]
 fn unasked_socket_is_closed() {
     let socket = SocketId(7);
@@ -339,7 +339,7 @@ fn answer_names_the_bound_port() {
     assert_eq!(bound, [40_001, 40_002, 4321, 40_001, 40_002, 4321]);
 }
 
-/// A socket that is bound after every worker that asked has exited is closed.
+/// A socket bound after the exit of every asking worker is closed.
 #[test]
 fn bound_without_worker_is_closed() {
     let mut primary = cluster_core::Primary::new(Settings::default());

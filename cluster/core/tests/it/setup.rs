@@ -1,4 +1,4 @@
-//! Spawn options that accumulate, and their use by forks.
+//! Accumulating spawn options, and the use by forks.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
@@ -134,7 +134,7 @@ fn ports(forks: u32, exec_argv: &str, inspect_port: Option<u16>) -> Vec<String> 
     ports
 }
 
-/// Each worker with an inspector has a port of its own.
+/// Each worker with an inspector has a separate port.
 #[test]
 fn inspected_workers_have_own_ports() {
     for asks in ["--inspect", "--inspect-brk=0", "--debug-port=1"] {
