@@ -23,6 +23,7 @@ mod cluster {
     pub(crate) mod sockets;
     pub(crate) mod starts;
     pub(crate) mod support;
+    pub(crate) mod texts;
     pub(crate) mod zones;
 }
 
@@ -34,7 +35,7 @@ use tokio::runtime::Builder;
 
 use crate::cluster::{
     commands, counting, ends, holding, inherited, interrupted, lives, node, node_programs, passing, programs,
-    relay, returning, roles, sending, serving, settings, signals, sockets, starts, support, zones,
+    relay, returning, roles, sending, serving, settings, signals, sockets, starts, support, texts, zones,
 };
 
 fn main() -> ExitCode {
@@ -78,6 +79,7 @@ fn trials() -> Vec<Trial> {
         commands::trials(),
         counting::trials(),
         zones::trials(),
+        texts::trials(),
     ]
     .into_iter()
     .flatten()

@@ -15,6 +15,7 @@ use std::pin::{Pin, pin};
 use std::thread::{self, JoinHandle};
 
 mod ends;
+mod failing;
 mod waiting;
 
 /// Bounds each wait of a test.

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use super::*;
 
+mod counting;
 mod keeping;
 
 /// Bounds each wait of a test.

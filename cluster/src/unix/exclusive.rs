@@ -358,6 +358,25 @@ mod tests {
         ready(&sockets[1]).await;
     }
 
+    /// The recheck finds a waiting socket with a connection, and no other one. No thread waits here.
+    #[test]
+    fn recheck_finds_missed_connection() {
+        let (epoll, stop) = (epoll::create(CreateFlags::CLOEXEC), eventfd(0, EventfdFlags::CLOEXEC));
+        let (epoll, stop) = (epoll.expect("an instance"), stop.expect("a descriptor"));
+        let registry = Arc::new(Registry { epoll, stop, entries: Mutex::default() });
+        let waiter = Arc::new(Waiter { registry: registry.clone(), thread: None });
+        let [listener, idle] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a listener"));
+        let socket = |listener: &TcpListener| listener.try_clone().expect("a duplicate").into();
+        let sockets = [&idle, &listener].map(|each| SharedSocket::new(socket(each), waiter.clone()));
+        sockets.iter().for_each(wait);
+        assert!(registry.missed().is_empty());
+        let _client = connect(&listener);
+        assert_eq!(registry.missed(), [sockets[1].token]);
+        registry.report(&registry.missed());
+        assert!(is_ready(&sockets[1]) && !is_ready(&sockets[0]));
+        assert!(registry.missed().is_empty());
+    }
+
     /// A paused socket takes no wakeup from the others. The next wait reports connections from the pause.
     #[tokio::test]
     async fn paused_socket_is_not_woken() {

@@ -91,7 +91,20 @@ fn failure(errno: Errno) -> io::Error {
 mod tests {
     use super::*;
     use std::fs::File;
-    use std::os::fd::AsRawFd;
+    use std::os::fd::{AsFd, AsRawFd};
+
+    /// Only a stream between processes of this machine is a channel.
+    #[test]
+    fn channel_is_unix_stream() {
+        let (stream, _far) = UnixStream::pair().expect("a pair");
+        assert!(check(stream.as_fd()).is_ok());
+        let datagrams = std::os::unix::net::UnixDatagram::unbound().expect("a socket");
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+        for other in [datagrams.as_fd(), tcp.as_fd(), udp.as_fd()] {
+            assert_eq!(check(other).map_err(|error| errno(&error)), Err(Errno::EPROTO));
+        }
+    }
 
     /// A descriptor without close-on-exec was inherited; one that is not open is an error.
     #[test]

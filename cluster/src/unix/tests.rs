@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout};
 use super::*;
 
 mod channels;
+mod reading;
 
 /// Bounds each wait of a test.
 const LONG: Duration = Duration::from_secs(10);

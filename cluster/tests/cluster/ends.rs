@@ -8,9 +8,10 @@ use libtest_mimic::Trial;
 
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
 
 use super::support::{
-    TestResult, asynchronous, children, connect, fork, message, port, primary, rest, until,
+    TIMEOUT, TestResult, asynchronous, children, connect, fork, message, port, primary, rest, until,
 };
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -118,7 +119,8 @@ pub(crate) async fn abandon<T>(primary: Primary, act: impl FnOnce() -> T) -> io:
     drop(primary);
     let result = act();
     while !children().is_empty() {
-        child_ended.recv().await;
+        let ended = timeout(TIMEOUT, child_ended.recv()).await;
+        ended.map_err(|_| io::Error::other("a worker has not ended in time"))?;
     }
     Ok(result)
 }

@@ -2,8 +2,9 @@
 
 use std::future::Future;
 use std::net::TcpStream;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
-use std::{env, fs, io, iter, process};
+use std::{env, fs, io, iter, process, thread};
 
 use ::cluster::{Event, Primary, Settings, SpawnOptions, WorkerId};
 use libtest_mimic::{Failed, Trial};
@@ -15,13 +16,16 @@ use tokio::time::timeout;
 /// The bound of each wait.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
+/// The bound of a test, many times the duration of the longest.
+const TEST_BOUND: Duration = Duration::from_mins(3);
+
 pub(crate) type TestResult = Result<(), Failed>;
 
-/// A test that fails if descriptors or children remain.
+/// A test that fails if descriptors or children remain, or if it exceeds its bound.
 pub(crate) fn trial(name: &str, test: impl FnOnce() -> TestResult + Send + 'static) -> Trial {
     Trial::test(name, move || {
         let before = open();
-        test()?;
+        bounded(test)?;
         let after = open();
         if before == after {
             Ok(())
@@ -29,6 +33,21 @@ pub(crate) fn trial(name: &str, test: impl FnOnce() -> TestResult + Send + 'stat
             Err(format!("open before: {before:?}, after: {after:?}").into())
         }
     })
+}
+
+/// Ends this program if the test exceeds its bound: a test that does not end is a failure, not a wait of the reader.
+fn bounded(test: impl FnOnce() -> TestResult) -> TestResult {
+    let (ended, end) = mpsc::channel::<()>();
+    let watch = thread::spawn(move || {
+        if end.recv_timeout(TEST_BOUND) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("the test has not ended within its bound of {TEST_BOUND:?}");
+            process::exit(101);
+        }
+    });
+    let result = test();
+    drop(ended);
+    watch.join().map_err(|_| "the watch of the bound has panicked")?;
+    result
 }
 
 /// A test inside a runtime.

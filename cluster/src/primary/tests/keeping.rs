@@ -6,12 +6,12 @@ use std::task::Waker;
 use super::*;
 
 /// A primary with a worker that never reads.
-fn silent() -> Primary {
+pub(super) fn silent() -> Primary {
     let command = SpawnOptions::new().exec("sleep").args(["60"]);
     Primary::new(Settings { spawn: command, ..Settings::default() }).expect("a primary")
 }
 
-async fn kill(mut primary: Primary, worker: WorkerId) {
+pub(super) async fn kill(mut primary: Primary, worker: WorkerId) {
     primary.kill(worker, cluster_core::Signal::SIGKILL);
     while timeout(LONG, primary.next()).await.expect("the worker ends in time").is_some() {}
 }

@@ -1,0 +1,42 @@
+//! Reads without the reactor, and the end of a worker's channel.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use super::*;
+
+/// Nothing to read is no event; a reset by the peer is the end.
+#[tokio::test]
+async fn reset_channel_is_read_as_end() {
+    let (near, far) = UnixStream::pair().expect("a pair");
+    let mut channel = Channel::new(near).expect("a channel");
+    let mut buffer = vec![0; channel::READ];
+    assert!(channel.read_now(&mut buffer).is_none());
+    assert_eq!(channel.write(b"unread", None).expect("written"), 6);
+    drop(far);
+    let read = channel.read_now(&mut buffer);
+    assert!(matches!(read, Some(ChannelEvent::End)), "{read:?}");
+}
+
+/// A worker that ends waits until its primary has closed the channel, at most a second.
+#[tokio::test]
+async fn lingering_worker_waits_for_primary() {
+    let (near, mut far) = UnixStream::pair().expect("a pair");
+    far.set_read_timeout(Some(LONG)).expect("a bound");
+    let mut unix = Unix::with_channel(near).expect("a channel");
+    let closing = Arc::new(AtomicBool::new(false));
+    let primary = thread::spawn({
+        let closing = closing.clone();
+        move || {
+            let end = far.read(&mut [0]).map_err(|error| error.kind());
+            closing.store(true, Ordering::SeqCst);
+            end
+        }
+    });
+    let begin = std::time::Instant::now();
+    unix.linger(begin + LONG);
+    assert!(closing.load(Ordering::SeqCst) || begin.elapsed() >= Duration::from_secs(1));
+    drop(unix);
+    assert_eq!(primary.join().expect("no panic"), Ok(0));
+}
