@@ -45,7 +45,8 @@ impl fmt::Display for Misfit {
 /// The mismatches of a trace with the contract, for each observer the first.
 pub fn check(scenario: &Scenario, trace: &Trace) -> Vec<Misfit> {
     let exit_requests = ExitRequests::of(scenario);
-    let passes = |action: &WorkerAction| matches!(action, WorkerAction::SendHandle { what: None, .. });
+    let passes =
+        |action: &WorkerAction| matches!(action, WorkerAction::SendHandle(send) if send.what.is_none());
     let passes = scenario.worker_programs().flatten().flat_map(|rule| &rule.actions).any(passes);
     let unknown = worker::Unknown { servers: scenario.exclusive_servers(), passes };
     let mut misfits = Vec::new();

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::pattern::{LinePattern, Pattern};
+use crate::pattern::Pattern;
 
 mod action;
 mod clause;
@@ -23,12 +23,18 @@ mod settings;
 mod tests;
 mod token;
 mod validate;
+mod verb;
 
+pub use action::{
+    KillWorker, MessageForm, PrimaryAction, SendDatagram, SendDatagramFrom, SendHandle, SendHandleTo, SendTo,
+    Step, WorkerAction, WriteLine,
+};
 pub use clause::{Clause, ClauseKind};
 pub use error::ScenarioError;
 pub use listen::{Bind, Listen, Open};
-pub use settings::{Policy, PolicyFrom, Serialization, Settings, User};
-pub use token::{Signal, Token};
+pub use settings::{Policy, PolicyFrom, Serialization, Settings, Setup, Stdio, User};
+pub use token::{ServerName, Signal, Target, Text, Token};
+pub(crate) use verb::{Part, Property, ScenarioVerb};
 
 /// The scenarios of this repository.
 pub const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
@@ -81,211 +87,6 @@ pub struct Rule<Action> {
     pub actions: Vec<Action>,
 }
 
-/// An action of a primary.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum PrimaryAction {
-    /// Fork this number of workers.
-    Fork(#[serde(deserialize_with = "deserialize::few")] u32),
-    /// Fork one worker with variables.
-    ForkWith(BTreeMap<String, Token>),
-    /// Node: `cluster.setupPrimary()`.
-    Setup(Setup),
-    /// Write a line about the current settings.
-    Settings,
-    /// Node: an assignment to `cluster.schedulingPolicy`.
-    Policy(Policy),
-    /// Open a server of the primary's own.
-    Open(Open),
-    /// Close a server of the primary's own.
-    Close(Token),
-    /// Send a worker a message with a socket.
-    SendHandle {
-        /// The receiver.
-        to: u64,
-        /// The text of the message.
-        text: Token,
-        /// The server of the primary's own to send; by default the connection of the observation.
-        #[serde(default)]
-        what: Option<Token>,
-        /// Whether the primary keeps its copy.
-        #[serde(default)]
-        keep_open: bool,
-    },
-    /// Write a line of text to the connection of the observation.
-    Reply(Token),
-    /// End the connection of the observation.
-    End,
-    /// Send a worker a message.
-    Send {
-        /// The receiver.
-        to: Target,
-        /// The text.
-        text: Token,
-    },
-    /// Send a worker a message, and write a line about success.
-    TrySend {
-        /// The receiver.
-        to: Target,
-        /// The text.
-        text: Token,
-    },
-    /// Do nothing more until the process of a worker has ended, whatever else happens.
-    BlockUntilExit(Target),
-    /// Node: `worker.disconnect()`.
-    Disconnect(Target),
-    /// Node: `cluster.disconnect()`.
-    DisconnectAll,
-    /// Node: `worker.kill(signal)`.
-    Kill {
-        /// The worker.
-        worker: Target,
-        /// The signal.
-        signal: Signal,
-    },
-    /// Write a line about the state of a worker.
-    Inspect(Target),
-    /// Open files until no descriptor is left.
-    ExhaustFds,
-    /// Close these files.
-    FreeFds,
-    /// End this process with a code.
-    Exit(i32),
-    /// Fail with an uncaught error: code 1.
-    Crash,
-    /// End this process by a signal.
-    Raise(Signal),
-}
-
-/// The argument of Node's `cluster.setupPrimary()`. An omitted setting keeps its value.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Setup {
-    /// The arguments of workers, beyond those that every run needs.
-    #[serde(default)]
-    pub args: Option<Vec<Token>>,
-    /// The options of Node's executable, before the script.
-    #[serde(default)]
-    pub exec_argv: Option<Vec<Token>>,
-    /// Where the inspectors of workers listen.
-    #[serde(default)]
-    pub inspect_port: Option<u16>,
-    /// The directory of workers.
-    #[serde(default)]
-    pub cwd: Option<Token>,
-    /// Whether the standard descriptors of workers are pipes to the primary.
-    #[serde(default)]
-    pub silent: Option<bool>,
-    /// The first descriptors of workers.
-    #[serde(default)]
-    pub stdio: Option<Vec<Stdio>>,
-}
-
-/// One of the first descriptors of a worker. Node: an element of `stdio`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Stdio {
-    /// The primary's of the same number.
-    Inherit,
-    /// None.
-    Ignore,
-    /// A pipe to the primary.
-    Pipe,
-    /// The channel.
-    Ipc,
-}
-
-/// The worker of an action.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Target {
-    /// The worker with an id.
-    Id(u64),
-    /// The worker of the matched line: `"same"`.
-    Same,
-}
-
-/// An action of a worker.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum WorkerAction {
-    /// Open a server.
-    Listen(Listen),
-    /// Open a server for datagrams.
-    Bind(Bind),
-    /// Close a server.
-    Close(Token),
-    /// Send a datagram.
-    SendDatagram {
-        /// The receiving server.
-        to: Token,
-        /// The text.
-        text: Token,
-        /// The sending server for datagrams; by default a new socket.
-        #[serde(default)]
-        from: Option<Token>,
-    },
-    /// Send the primary a message.
-    Send(Token),
-    /// Send the primary the message of a form: one of the [families](crate::families).
-    SendForm(String),
-    /// Send the primary a message, and write a line about success.
-    TrySend(Token),
-    /// Send the primary a message like one of Node's internal ones.
-    SendReserved,
-    /// Send the primary a message with a socket.
-    SendHandle {
-        /// The text of the message.
-        text: Token,
-        /// The server to send; by default the connection of the observation.
-        #[serde(default)]
-        what: Option<Token>,
-        /// Whether the worker keeps its copy.
-        #[serde(default)]
-        keep_open: bool,
-    },
-    /// Node: `cluster.worker.disconnect()`.
-    Disconnect,
-    /// Node: `cluster.worker.kill()`.
-    Kill,
-    /// Close the channel without a word to the cluster. Node: `process.disconnect()`.
-    DisconnectChannel,
-    /// Block the process until a signal kills it.
-    BlockForever,
-    /// Start a child with the channel and the connection of the observation, which ends with the connection.
-    LeaveChildWithChannel,
-    /// Block the process until a path in the directory of the run exists.
-    BlockUntilPath(Token),
-    /// End this process with a code.
-    Exit(i32),
-    /// Fail with an uncaught error: code 1.
-    Crash,
-    /// End this process by a signal.
-    Raise(Signal),
-    /// Write a line of text to the connection of the observation.
-    Reply(Token),
-    /// End the connection of the observation.
-    End,
-    /// End every open connection.
-    EndAll,
-    /// Write down a variable of the environment.
-    Env(String),
-    /// Write a line about the state of this worker.
-    Inspect,
-    /// Write a line with the arguments, beyond those that every run needs.
-    Args,
-    /// Write a line with the options of Node's executable. Node: `process.execArgv`.
-    ExecArgs,
-    /// Write down the directory.
-    Cwd,
-    /// Write a line of text to a descriptor.
-    Write {
-        /// The descriptor.
-        fd: u32,
-        /// The text.
-        text: Token,
-    },
-}
-
 /// A group of equal clients.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -313,44 +114,6 @@ pub enum ClientOrder {
     InTurn,
     /// All at once.
     Together,
-}
-
-/// A step of a client.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Step {
-    /// Wait for a line of any observer; `#n` waits for the `n`th since the start of the run.
-    Await(LinePattern),
-    /// Connect to a server at 127.0.0.1 or at its path.
-    Connect(Token),
-    /// Connect to a server at `::1`.
-    #[serde(rename = "connect_v6")]
-    ConnectV6(Token),
-    /// Send a datagram to a server at 127.0.0.1.
-    SendDatagram {
-        /// The server.
-        to: Token,
-        /// The text.
-        text: Token,
-    },
-    /// The same, at `::1`.
-    #[serde(rename = "send_datagram_v6")]
-    SendDatagramV6 {
-        /// The server.
-        to: Token,
-        /// The text.
-        text: Token,
-    },
-    /// Write a line with the mode of a server's path.
-    Mode(Token),
-    /// Write a line with the limit of connections that the kernel queues for a server.
-    Backlog(Token),
-    /// Write a line of text.
-    Write(Token),
-    /// End the connection.
-    End,
-    /// Reset the connection.
-    Reset,
 }
 
 impl Scenario {
@@ -422,7 +185,7 @@ impl Scenario {
     pub(crate) fn exclusive_servers(&self) -> BTreeSet<&str> {
         let by_workers = self.worker_programs().flatten().flat_map(|rule| &rule.actions);
         let passed = self.primary_actions().filter_map(|action| {
-            if let PrimaryAction::SendHandle { text, .. } = action { Some(text.as_str()) } else { None }
+            if let PrimaryAction::SendHandle(send) = action { Some(send.text.as_str()) } else { None }
         });
         by_workers.filter_map(exclusive_server).chain(passed).collect()
     }
@@ -448,10 +211,7 @@ impl Scenario {
 
     /// Whether the primary may exit before its workers.
     pub fn primary_may_die(&self) -> bool {
-        let dies = |action: &PrimaryAction| {
-            matches!(action, PrimaryAction::Exit(_) | PrimaryAction::Raise(_) | PrimaryAction::Crash)
-        };
-        self.primary_actions().any(dies)
+        self.primary_actions().any(|action| action.has(Property::Ends))
     }
 }
 

@@ -72,6 +72,10 @@ pub(crate) const CLIENT: &[Entry] = &[
     ("backlog", &["server", "is"]),
 ];
 
+/// The lines that actions write. No rule acts on these lines.
+pub(crate) const WRITTEN_BY_ACTIONS: [&str; 7] =
+    ["look", "env", "settings", "args", "exec_args", "cwd", "tried"];
+
 /// The words of an observer.
 pub fn of(observer: Observer) -> &'static [Entry] {
     match observer {
@@ -132,8 +136,8 @@ pub fn settings(what: &str, args: &[String], cwd: Option<&str>, silent: bool) ->
 }
 
 /// Primary: a server of its own is open.
-pub fn opened(server: &str, whereabouts: &Whereabouts) -> Observation {
-    whereabouts.end(Observation::new("opened").with("server", server))
+pub fn opened(server: &str, address: &ServerAddress) -> Observation {
+    address.end(Observation::new("opened").with("server", server))
 }
 
 /// Primary and worker: the action `try_send`. A primary names the receiver.
@@ -175,25 +179,31 @@ pub fn start() -> Observation {
     Observation::new("start")
 }
 
-/// Where a server is.
+/// The address of a server, in lines.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Whereabouts {
+pub enum ServerAddress {
     /// At a port.
     Port(u16),
     /// At a path: the name in the directory of the run.
     Path(String),
 }
 
-impl Whereabouts {
+impl ServerAddress {
+    /// The address in a line.
+    pub(crate) fn of(seen: &Observation) -> Option<Self> {
+        let path = || seen.detail("path").map(|path| ServerAddress::Path(path.to_owned()));
+        seen.port().map(ServerAddress::Port).or_else(path)
+    }
+
     /// At a path in any directory.
     pub fn path(path: &str) -> Self {
-        Whereabouts::Path(file_name(path).to_owned())
+        ServerAddress::Path(file_name(path).to_owned())
     }
 
     fn end(&self, seen: Observation) -> Observation {
         match self {
-            Whereabouts::Port(port) => seen.with("port", port),
-            Whereabouts::Path(path) => seen.with("path", path),
+            ServerAddress::Port(port) => seen.with("port", port),
+            ServerAddress::Path(path) => seen.with("path", path),
         }
     }
 }
@@ -204,13 +214,13 @@ pub fn file_name(path: &str) -> &str {
 }
 
 /// Worker: a server serves.
-pub fn listening(server: &str, whereabouts: &Whereabouts) -> Observation {
-    whereabouts.end(Observation::new("listening").with("server", server))
+pub fn listening(server: &str, address: &ServerAddress) -> Observation {
+    address.end(Observation::new("listening").with("server", server))
 }
 
 /// Worker: a server cannot listen at the requested address. `error` is the name of the errno.
-pub fn listen_failed(server: &str, error: &str, whereabouts: &Whereabouts) -> Observation {
-    whereabouts.end(Observation::new("listen_failed").with("server", server).with("error", error))
+pub fn listen_failed(server: &str, error: &str, address: &ServerAddress) -> Observation {
+    address.end(Observation::new("listen_failed").with("server", server).with("error", error))
 }
 
 /// Worker and primary: `connection`, `end` or `reset` of a server; worker: `closed`.

@@ -2,7 +2,7 @@
 //! decides nothing.
 
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::IpAddr;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket, UnixStream};
@@ -10,9 +10,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use super::run_dir::RunDir;
 use crate::observation::{Line, Observation, Observer};
-use crate::program::clients::{ClientAction, ServerAddress};
 use crate::program::lines::Lines;
-use crate::vocabulary;
+use crate::scenario::{ServerName, Step};
+use crate::vocabulary::{self, ServerAddress};
 
 /// A client with a connection, or with a socket for datagrams.
 pub(super) struct Client {
@@ -20,8 +20,8 @@ pub(super) struct Client {
     pub(super) number: u32,
     /// The receiver of the client's lines.
     pub(super) seen: UnboundedSender<Line>,
-    /// The actions after the first.
-    pub(super) actions: UnboundedReceiver<ClientAction>,
+    /// The steps after the first.
+    pub(super) steps: UnboundedReceiver<Step>,
 }
 
 impl Client {
@@ -32,43 +32,40 @@ impl Client {
     /// The connection failed with an error other than ECONNREFUSED, ECONNRESET and ENOENT.
     pub(super) async fn live(
         mut self,
-        server: String,
-        at: ServerAddress,
+        server: ServerName,
+        loopback: IpAddr,
         directory: RunDir,
     ) -> io::Result<()> {
-        let talked = match at {
-            ServerAddress::V4(port) => {
-                self.track(&server, TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await, reset).await
-            }
-            ServerAddress::V6(port) => {
-                self.track(&server, TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await, reset).await
+        let connected = match server.address.as_ref().expect("a due step has the address of its server") {
+            ServerAddress::Port(port) => {
+                self.track(&server, TcpStream::connect((loopback, *port)).await, reset).await
             }
             // A Unix connection can be closed and not reset.
             ServerAddress::Path(name) => {
-                self.track(&server, UnixStream::connect(directory.reach(&name)).await, |_| ()).await
+                self.track(&server, UnixStream::connect(directory.reach(name)).await, |_| ()).await
             }
         };
-        let gone = |error: &io::Error| {
+        let refused = |error: &io::Error| {
             [ErrorKind::ConnectionRefused, ErrorKind::ConnectionReset, ErrorKind::NotFound]
                 .contains(&error.kind())
         };
-        match talked {
-            Err(error) if gone(&error) => {
-                self.observe(vocabulary::client("refused", &server));
+        match connected {
+            Err(error) if refused(&error) => {
+                self.observe(vocabulary::client("refused", server.as_str()));
                 Ok(())
             }
-            talked => talked,
+            connected => connected,
         }
     }
 
     async fn track<Stream: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
-        server: &str,
+        server: &ServerName,
         connected: io::Result<Stream>,
         reset: fn(&Stream),
     ) -> io::Result<()> {
         let connection = connected?;
-        self.observe(vocabulary::client("connected", server));
+        self.observe(vocabulary::client("connected", server.as_str()));
         if let Some(over) = self.converse(connection, reset).await {
             self.observe(vocabulary::client_over(over));
         }
@@ -90,12 +87,12 @@ impl Client {
                     Ok(count) => lines.push(&bytes[..count]).iter().for_each(|text| self.observe(vocabulary::client_data(text))),
                     Err(_) => return Some("reset"),
                 },
-                Some(action) = self.actions.recv() => if action == ClientAction::Reset {
+                Some(step) = self.steps.recv() => if step == Step::Reset {
                     reset(&connection);
                     return None;
                 } else {
                     // The next read fails after a failed write.
-                    perform(&mut connection, action).await.unwrap_or_default();
+                    perform(&mut connection, step).await.unwrap_or_default();
                 },
             }
         }
@@ -106,10 +103,8 @@ impl Client {
     /// # Errors
     ///
     /// This machine has no socket for datagrams, or refuses to send.
-    pub(super) async fn exchange(mut self, v6: bool) -> io::Result<()> {
-        let home: SocketAddr =
-            if v6 { (Ipv6Addr::LOCALHOST, 0).into() } else { (Ipv4Addr::LOCALHOST, 0).into() };
-        let socket = UdpSocket::bind(home).await?;
+    pub(super) async fn exchange(mut self, loopback: IpAddr) -> io::Result<()> {
+        let socket = UdpSocket::bind((loopback, 0)).await?;
         let mut bytes = [0; 4096];
         loop {
             tokio::select! {
@@ -117,9 +112,9 @@ impl Client {
                 received = socket.recv_from(&mut bytes) => if let Ok((count, _)) = received {
                     self.on_datagram(&bytes[..count]);
                 },
-                action = self.actions.recv() => match action {
-                    Some(ClientAction::SendDatagram { at: ServerAddress::V4(port) | ServerAddress::V6(port), text }) => {
-                        socket.send_to(text.as_bytes(), (home.ip(), port)).await?;
+                step = self.steps.recv() => match step {
+                    Some(Step::SendDatagram(send) | Step::SendDatagramV6(send)) => {
+                        socket.send_to(send.text.as_str().as_bytes(), (loopback, send.to.port())).await?;
                     }
                     Some(_) => {}
                     None => break,
@@ -150,14 +145,12 @@ fn reset(connection: &TcpStream) {
     connection.set_zero_linger().unwrap_or_default();
 }
 
-async fn perform(connection: &mut (impl AsyncWrite + Unpin), action: ClientAction) -> io::Result<()> {
-    match action {
-        ClientAction::Write { text } => connection.write_all(format!("{text}\n").as_bytes()).await,
-        ClientAction::End => connection.shutdown().await,
-        ClientAction::Connect { .. }
-        | ClientAction::SendDatagram { .. }
-        | ClientAction::Mode { .. }
-        | ClientAction::Backlog { .. }
-        | ClientAction::Reset => Ok(()),
+async fn perform(connection: &mut (impl AsyncWrite + Unpin), step: Step) -> io::Result<()> {
+    if let Step::Write(text) = step {
+        connection.write_all(format!("{text}\n").as_bytes()).await
+    } else if step == Step::End {
+        connection.shutdown().await
+    } else {
+        Ok(())
     }
 }

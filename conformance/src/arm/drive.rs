@@ -21,8 +21,8 @@ use tokio::task::JoinSet;
 use super::client::Client;
 use super::run_dir::{self, RunDir};
 use crate::observation::{BadLine, Line, Observation, Observer};
-use crate::program::clients::{ClientAction, ClientCommand, ClientScript, ServerAddress};
-use crate::scenario::Scenario;
+use crate::program::clients::{ClientCommand, ClientScript};
+use crate::scenario::{Scenario, Step};
 use crate::trace::Trace;
 use crate::vocabulary;
 
@@ -167,7 +167,7 @@ struct RealRun {
     script: ClientScript,
     directory: RunDir,
     clients: JoinSet<io::Result<()>>,
-    acts: BTreeMap<u32, UnboundedSender<ClientAction>>,
+    steps: BTreeMap<u32, UnboundedSender<Step>>,
     seen: UnboundedSender<Line>,
     by_clients: UnboundedReceiver<Line>,
 }
@@ -175,8 +175,8 @@ struct RealRun {
 impl RealRun {
     fn new(scenario: &Scenario, directory: RunDir) -> Self {
         let (seen, by_clients) = unbounded_channel();
-        let (script, clients, acts) = (ClientScript::new(scenario), JoinSet::new(), BTreeMap::new());
-        RealRun { lines: Vec::new(), script, directory, clients, acts, seen, by_clients }
+        let (script, clients, steps) = (ClientScript::new(scenario), JoinSet::new(), BTreeMap::new());
+        RealRun { lines: Vec::new(), script, directory, clients, steps, seen, by_clients }
     }
 
     /// Until no process is left and no client has anything more to see.
@@ -190,7 +190,7 @@ impl RealRun {
                 } else {
                     processes_live = false;
                     // No process is left to answer a datagram. A connection reports its own end.
-                    self.acts.clear();
+                    self.steps.clear();
                 },
                 Some(line) = self.by_clients.recv() => self.on_line(line)?,
                 Some(over) = self.clients.join_next() => {
@@ -208,44 +208,45 @@ impl RealRun {
     }
 
     fn command(&mut self, command: ClientCommand) -> Result<(), RunError> {
-        let ClientCommand { client: number, action } = command;
-        match action {
-            ClientAction::Connect { server, at } => {
-                let client = self.client(number);
-                self.clients.spawn(client.live(server, at, self.directory.clone()));
+        let ClientCommand { client: number, step } = command;
+        match &step {
+            // The script waits.
+            Step::Await(_) => {}
+            Step::Connect(server) | Step::ConnectV6(server) => {
+                let (client, directory) = (self.client(number), self.directory.clone());
+                self.clients.spawn(client.live(server.clone(), step.loopback(), directory));
             }
-            ClientAction::Mode { server, at } => {
-                let mode = self.directory.mode(&at);
-                self.observe(number, vocabulary::outside("mode", &server, mode.as_deref()));
+            Step::Mode(server) => {
+                let mode = self.directory.mode(server.address.as_ref());
+                self.observe(number, vocabulary::outside("mode", server.as_str(), mode.as_deref()));
             }
-            ClientAction::Backlog { server, at } => {
-                let backlog = run_dir::backlog(&at).map_err(RunError::Machine)?;
-                self.observe(number, vocabulary::outside("backlog", &server, backlog.as_deref()));
+            Step::Backlog(server) => {
+                let backlog = run_dir::backlog(server.address.as_ref()).map_err(RunError::Machine)?;
+                self.observe(number, vocabulary::outside("backlog", server.as_str(), backlog.as_deref()));
             }
-            ClientAction::SendDatagram { ref at, .. } => {
-                let v6 = matches!(at, ServerAddress::V6(_));
-                if !self.acts.contains_key(&number) {
+            Step::SendDatagram(_) | Step::SendDatagramV6(_) => {
+                if !self.steps.contains_key(&number) {
                     let client = self.client(number);
-                    self.clients.spawn(client.exchange(v6));
+                    self.clients.spawn(client.exchange(step.loopback()));
                 }
-                self.forward(number, &action);
+                self.forward(number, step);
             }
-            ClientAction::Write { .. } | ClientAction::End | ClientAction::Reset => {
-                self.forward(number, &action);
-            }
+            Step::Write(_) | Step::End | Step::Reset => self.forward(number, step),
         }
         Ok(())
     }
 
     fn client(&mut self, number: u32) -> Client {
-        let (acts, actions) = unbounded_channel();
-        self.acts.insert(number, acts);
-        Client { number, seen: self.seen.clone(), actions }
+        let (sender, steps) = unbounded_channel();
+        self.steps.insert(number, sender);
+        Client { number, seen: self.seen.clone(), steps }
     }
 
-    /// Forwards an action. After its connection, a client ignores actions.
-    fn forward(&self, number: u32, act: &ClientAction) {
-        self.acts.get(&number).into_iter().for_each(|acts| acts.send(act.clone()).unwrap_or_default());
+    /// Forwards a step. After its connection, a client ignores steps.
+    fn forward(&self, number: u32, step: Step) {
+        if let Some(steps) = self.steps.get(&number) {
+            steps.send(step).unwrap_or_default();
+        }
     }
 
     /// Writes a line for a client without a connection.

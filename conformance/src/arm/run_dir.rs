@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use crate::program::clients::ServerAddress;
+use crate::vocabulary::ServerAddress;
 
 /// More than the address of a Unix socket holds.
 const LONG: usize = 120;
@@ -67,8 +67,8 @@ impl RunDir {
 
     /// The mode of a server's path, without the bits to execute, which mean nothing for a socket; `None` without a
     /// path.
-    pub(super) fn mode(&self, at: &ServerAddress) -> Option<String> {
-        let ServerAddress::Path(name) = at else { return None };
+    pub(super) fn mode(&self, at: Option<&ServerAddress>) -> Option<String> {
+        let Some(ServerAddress::Path(name)) = at else { return None };
         let metadata = fs::symlink_metadata(self.reach(name)).ok()?;
         Some(format!("{:o}", metadata.permissions().mode() & 0o666))
     }
@@ -79,8 +79,8 @@ impl RunDir {
 /// # Errors
 ///
 /// `ss`, of the package `iproute2`, is missing.
-pub(super) fn backlog(at: &ServerAddress) -> io::Result<Option<String>> {
-    let (ServerAddress::V4(port) | ServerAddress::V6(port)) = at else { return Ok(None) };
+pub(super) fn backlog(at: Option<&ServerAddress>) -> io::Result<Option<String>> {
+    let Some(ServerAddress::Port(port)) = at else { return Ok(None) };
     let output = Command::new("ss").args(["-Hltn", "sport", "=", &format!(":{port}")]).output()?;
     let line = String::from_utf8_lossy(&output.stdout).into_owned();
     // The third column, `Send-Q`, is the limit of a listening socket.

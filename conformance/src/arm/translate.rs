@@ -12,8 +12,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::observation::Observation;
-use crate::scenario::{self, Bind, Listen, Policy, Scenario};
-use crate::vocabulary::{self, Whereabouts};
+use crate::scenario::{self, Bind, Listen, Policy, Scenario, ServerName};
+use crate::vocabulary::{self, ServerAddress};
 
 /// The settings of a scenario's primary. The defaults are Node's.
 pub(super) fn settings(scenario: &Scenario, command: SpawnOptions) -> Settings {
@@ -41,8 +41,10 @@ pub(super) fn signal(signal: crate::scenario::Signal) -> Signal {
     Signal::from_name(signal.name()).expect("the core knows every signal a scenario can name")
 }
 
-/// How a worker's server listens. `place` is the directory of the run, `fd` a descriptor of the primary.
-pub(super) fn listen(listen: &Listen, port: u16, fd: Option<u32>, place: &str) -> ListenOptions {
+/// How a worker's server listens. `place` is the directory of the run.
+pub(super) fn listen(listen: &Listen, place: &str) -> ListenOptions {
+    let port = listen.port.unwrap_or_else(|| listen.port_of.as_ref().map_or(0, ServerName::port));
+    let fd = listen.fd_of.as_ref().and_then(|server| server.fd);
     let Listen { host, ipv6_only, readable_all, writable_all, .. } = *listen;
     let address = match (&listen.path, fd) {
         (Some(path), _) => {
@@ -56,7 +58,9 @@ pub(super) fn listen(listen: &Listen, port: u16, fd: Option<u32>, place: &str) -
 }
 
 /// How a worker's server for datagrams is bound.
-pub(super) fn bind(bind: &Bind, port: u16, fd: Option<u32>) -> ListenOptions {
+pub(super) fn bind(bind: &Bind) -> ListenOptions {
+    let port = bind.port_of.as_ref().map_or(0, ServerName::port);
+    let fd = bind.fd_of.as_ref().and_then(|server| server.fd);
     let Bind { v6, host, ipv6_only, reuse_address, exclusive, reuse_port, .. } = *bind;
     let udp = ListenAddress::Udp { v6, host, port: Some(port), ipv6_only, reuse_address };
     let address = fd.map_or(udp, |fd| ListenAddress::Descriptor { fd, udp: true });
@@ -118,19 +122,19 @@ fn unpiped(message: &Message) -> Option<(u32, String)> {
 }
 
 /// Where a server is.
-pub(super) fn local(address: &LocalAddress) -> Whereabouts {
+pub(super) fn local(address: &LocalAddress) -> ServerAddress {
     match address {
-        LocalAddress::Ip(_) | LocalAddress::Zoned { .. } => Whereabouts::Port(address.port()),
-        LocalAddress::Path(path) => Whereabouts::path(path),
+        LocalAddress::Ip(_) | LocalAddress::Zoned { .. } => ServerAddress::Port(address.port()),
+        LocalAddress::Path(path) => ServerAddress::path(path),
     }
 }
 
 /// Where a server was asked to be.
-pub(super) fn asked(address: &ListenAddress) -> Whereabouts {
+pub(super) fn asked(address: &ListenAddress) -> ServerAddress {
     if let ListenAddress::Path { path, .. } = address {
-        Whereabouts::path(path)
+        ServerAddress::path(path)
     } else {
-        Whereabouts::Port(address.port())
+        ServerAddress::Port(address.port())
     }
 }
 

@@ -8,68 +8,16 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::observation::{Line, Observer};
-use crate::scenario::{ClientOrder, Scenario, Step};
+use crate::scenario::{ClientOrder, Part, Property, Scenario, ScenarioVerb as _, Step};
+use crate::vocabulary::ServerAddress;
 
-/// An action of a client.
+/// A step that a client performs now. Its server has an address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ClientCommand {
     /// The client's number.
     pub client: u32,
-    /// The action.
-    pub action: ClientAction,
-}
-
-/// What a client can do.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum ClientAction {
-    /// Connect to a server on this machine and write `connected` or `refused`.
-    Connect {
-        /// The server's name, for the line.
-        server: String,
-        /// The address.
-        at: ServerAddress,
-    },
-    /// Send a datagram to a port on this machine.
-    SendDatagram {
-        /// The address.
-        at: ServerAddress,
-        /// The text.
-        text: String,
-    },
-    /// Write the `mode` of a server's path.
-    Mode {
-        /// The server's name, for the line.
-        server: String,
-        /// The address.
-        at: ServerAddress,
-    },
-    /// Write `backlog`: the limit of connections that the kernel queues for a server.
-    Backlog {
-        /// The server's name, for the line.
-        server: String,
-        /// The address.
-        at: ServerAddress,
-    },
-    /// Write a line to the connection.
-    Write {
-        /// The text, without the end of the line.
-        text: String,
-    },
-    /// End our side. The server's end is still observed.
-    End,
-    /// Reset the connection, and observe nothing more.
-    Reset,
-}
-
-/// Where a client finds a server.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum ServerAddress {
-    /// At a port of 127.0.0.1.
-    V4(u16),
-    /// At a port of `::1`.
-    V6(u16),
-    /// At a path in the directory of the run.
-    Path(String),
+    /// The step, never [`Step::Await`].
+    pub step: Step,
 }
 
 /// All clients of a scenario.
@@ -106,16 +54,6 @@ enum Phase {
     Over,
 }
 
-impl ServerAddress {
-    /// The same port of IPv6.
-    fn in_v6(&self) -> ServerAddress {
-        match self {
-            ServerAddress::V4(port) | ServerAddress::V6(port) => ServerAddress::V6(*port),
-            ServerAddress::Path(path) => ServerAddress::Path(path.clone()),
-        }
-    }
-}
-
 impl ClientScript {
     /// The clients of a scenario, before the first line.
     pub fn new(scenario: &Scenario) -> Self {
@@ -149,9 +87,7 @@ impl ClientScript {
     fn learn_address(&mut self, Line { observation, .. }: &Line) {
         let Some(server) = observation.detail("server") else { return };
         if ["listening", "opened"].contains(&observation.what.as_str()) {
-            let path = || observation.detail("path").map(|path| ServerAddress::Path(path.to_owned()));
-            let address = observation.port().map(ServerAddress::V4).or_else(path);
-            self.addresses.extend(address.map(|address| (server.to_owned(), address)));
+            self.addresses.extend(ServerAddress::of(observation).map(|address| (server.to_owned(), address)));
         }
     }
 }
@@ -179,45 +115,37 @@ impl Client {
 
     fn advance(&mut self, addresses: &BTreeMap<String, ServerAddress>, commands: &mut Vec<ClientCommand>) {
         while let Some(step) = self.steps.get(self.next) {
-            let action = match (step, self.phase) {
-                (Step::Mode(server), _) => {
-                    let Some(at) = addresses.get(server.as_str()).cloned() else { return };
-                    Some(ClientAction::Mode { server: server.to_string(), at })
+            let is_busy = matches!(self.phase, Phase::Connecting | Phase::Over);
+            if let Step::Await(line) = step {
+                if is_busy || self.met[self.next] < line.pattern.nth.unwrap_or(1) {
+                    return;
                 }
-                (Step::Backlog(server), _) => {
-                    let Some(at) = addresses.get(server.as_str()).cloned() else { return };
-                    Some(ClientAction::Backlog { server: server.to_string(), at })
+            } else {
+                let connects = step.has(Property::Connects);
+                if is_busy && (connects || step.has(Property::OnConnection)) {
+                    return;
                 }
-                (Step::SendDatagram { to, text }, _) => {
-                    let Some(at) = addresses.get(to.as_str()).cloned() else { return };
-                    Some(ClientAction::SendDatagram { at, text: text.to_string() })
-                }
-                (Step::SendDatagramV6 { to, text }, _) => {
-                    let Some(at) = addresses.get(to.as_str()) else { return };
-                    Some(ClientAction::SendDatagram { at: at.in_v6(), text: text.to_string() })
-                }
-                (_, Phase::Connecting | Phase::Over) => return,
-                (Step::Await(line), _) if self.met[self.next] >= line.pattern.nth.unwrap_or(1) => None,
-                (Step::Await(_), _) => return,
-                (Step::Connect(server), _) => {
-                    let Some(at) = addresses.get(server.as_str()).cloned() else { return };
+                let Some(step) = with_address(step, addresses) else { return };
+                if connects {
                     self.phase = Phase::Connecting;
-                    Some(ClientAction::Connect { server: server.to_string(), at })
-                }
-                (Step::ConnectV6(server), _) => {
-                    let Some(at) = addresses.get(server.as_str()) else { return };
-                    self.phase = Phase::Connecting;
-                    Some(ClientAction::Connect { server: server.to_string(), at: at.in_v6() })
-                }
-                (Step::Write(text), _) => Some(ClientAction::Write { text: text.to_string() }),
-                (Step::End, _) => Some(ClientAction::End),
-                (Step::Reset, _) => {
+                } else if step == Step::Reset {
                     self.phase = Phase::Over;
-                    Some(ClientAction::Reset)
                 }
-            };
+                commands.push(ClientCommand { client: self.number, step });
+            }
             self.next += 1;
-            commands.extend(action.map(|action| ClientCommand { client: self.number, action }));
         }
     }
+}
+
+/// The step with the address of its server; `None` before the address is known.
+fn with_address(step: &Step, addresses: &BTreeMap<String, ServerAddress>) -> Option<Step> {
+    let (mut step, mut is_known) = (step.clone(), true);
+    step.visit(&mut |part| {
+        if let Part::Server(server) = part {
+            server.address = addresses.get(server.as_str()).cloned();
+            is_known = server.address.is_some();
+        }
+    });
+    is_known.then_some(step)
 }

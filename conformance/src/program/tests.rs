@@ -1,17 +1,20 @@
-//! The interpreter as a table: observation, commands.
+//! The interpreter as a table: observation, actions.
 
 use std::path::Path;
 
-use super::clients::{ClientAction, ClientCommand, ClientScript, ServerAddress};
+use serde::de::DeserializeOwned;
+
+use super::clients::{ClientCommand, ClientScript};
 use super::*;
 use crate::observation::Line;
+use crate::scenario::{ServerName, Step, Token};
 
 const SCENARIO: &str = r#"{
   "name": "s",
   "description": "-",
   "primary": [
     { "on": "start", "do": [{ "fork": 2 }, { "fork_with": { "COLOR": "blue" } }] },
-    { "on": "online", "do": [{ "send": { "to": "same", "text": "go" } }] },
+    { "on": "online", "do": [{ "send": { "to": "same", "text": "ping" } }] },
     { "on": "online #2", "do": [{ "inspect": 1 }, { "kill": { "worker": "same", "signal": "SIGTERM" } }] },
     { "on": "exit worker=1", "do": ["disconnect_all", { "exit": 4 }, { "fork": 1 }] }
   ],
@@ -36,69 +39,77 @@ fn seen(text: &str) -> Observation {
     text.parse().expect(text)
 }
 
+/// An action of either side, with complete arguments.
+fn action<Action: DeserializeOwned>(json: &str) -> Action {
+    serde_json::from_str(json).expect(json)
+}
+
 #[test]
 fn primary_follows_its_rules() {
     let mut primary = Primary::new(&scenario());
-    let plain = PrimaryCommand::Fork { env: Vec::new() };
-    let blue = PrimaryCommand::Fork { env: vec![("COLOR".to_owned(), "blue".to_owned())] };
-    let go = |worker| PrimaryCommand::Send { worker, text: "go".to_owned() };
-    assert_eq!(primary.react(&seen("start")), [plain.clone(), plain, blue]);
-    assert_eq!(primary.react(&seen("online worker=2")), [go(2)]);
-    let kill = PrimaryCommand::Kill { worker: 1, signal: Signal::Term };
-    assert_eq!(primary.react(&seen("online worker=1")), [go(1), PrimaryCommand::Inspect { worker: 1 }, kill]);
-    assert_eq!(primary.react(&seen("online worker=3")), [go(3)]);
+    let ping = |worker| action(&format!(r#"{{ "send": {{ "to": {worker}, "text": "ping" }} }}"#));
+    let blue = action(r#"{ "fork_with": { "COLOR": "blue" } }"#);
+    assert_eq!(primary.react(&seen("start")), [PrimaryAction::Fork(2), blue]);
+    assert_eq!(primary.react(&seen("online worker=2")), [ping(2)]);
+    let kill = action(r#"{ "kill": { "worker": 1, "signal": "SIGTERM" } }"#);
+    assert_eq!(
+        primary.react(&seen("online worker=1")),
+        [ping(1), PrimaryAction::Inspect(Target::Id(1)), kill]
+    );
+    assert_eq!(primary.react(&seen("online worker=3")), [ping(3)]);
     assert_eq!(primary.react(&seen("exit worker=2")), []);
-    let last = [PrimaryCommand::DisconnectAll, PrimaryCommand::Exit { code: 4 }];
+    let last = [PrimaryAction::DisconnectAll, PrimaryAction::Exit(4)];
     assert_eq!(primary.react(&seen("exit worker=1 code=0")), last);
 }
 
 #[test]
 fn worker_follows_its_rules() {
     let mut worker = Worker::new(&scenario(), 7);
-    let listen = |json: &str, port| {
-        let listen = serde_json::from_str(json).expect(json);
-        WorkerCommand::Listen { listen, port, fd: None }
-    };
-    let web = listen(r#"{ "server": "web", "host": "127.0.0.1" }"#, 0);
+    let web = action(r#"{ "listen": { "server": "web", "host": "127.0.0.1" } }"#);
     assert_eq!(worker.react(&seen("start")), [web]);
-    let on = WorkerCommand::Send { text: "on-7".to_owned() };
-    let same = listen(r#"{ "server": "same", "port_of": "web" }"#, 4000);
-    assert_eq!(worker.react(&seen("listening server=web port=4000")), [same, on]);
-    let hello = WorkerCommand::Reply { text: "hello-7".to_owned() };
-    assert_eq!(worker.react(&seen("connection server=web")), [hello, WorkerCommand::End]);
+    let same = worker.react(&seen("listening server=web port=4000"));
+    let port = |action: &WorkerAction| {
+        if let WorkerAction::Listen(listen) = action {
+            listen.port_of.as_ref().map(ServerName::port)
+        } else {
+            None
+        }
+    };
+    assert_eq!(same.iter().map(port).collect::<Vec<_>>(), [Some(4000), None]);
+    assert_eq!(same[1], action(r#"{ "send": "on-7" }"#));
+    let hello = action(r#"{ "reply": "hello-7" }"#);
+    assert_eq!(worker.react(&seen("connection server=web")), [hello, WorkerAction::End]);
 }
 
 #[test]
 fn worker_rules_replace_common_rules() {
     let mut worker = Worker::new(&scenario(), 2);
-    let env = WorkerCommand::Env { name: "COLOR".to_owned() };
-    assert_eq!(worker.react(&seen("start")), [env, WorkerCommand::Crash]);
+    let env = WorkerAction::Env("COLOR".to_owned());
+    assert_eq!(worker.react(&seen("start")), [env, WorkerAction::Crash]);
     assert_eq!(worker.react(&seen("connection server=web")), []);
 }
 
 #[track_caller]
-fn after_line(script: &mut ClientScript, line: &str, expected: &[(u32, ClientAction)]) {
+fn after_line(script: &mut ClientScript, line: &str, expected: &[(u32, &Step)]) {
     let commands = script.on_line(&line.parse::<Line>().expect(line));
     let expected: Vec<_> =
-        expected.iter().map(|(client, act)| ClientCommand { client: *client, action: act.clone() }).collect();
+        expected.iter().map(|&(client, step)| ClientCommand { client, step: step.clone() }).collect();
     assert_eq!(commands, expected, "{line}");
 }
 
 #[test]
 fn clients_wait_for_turn_and_lines() {
     let mut script = ClientScript::new(&scenario());
-    let connect = ClientAction::Connect { server: "web".to_owned(), at: ServerAddress::V4(4001) };
-    let hi = ClientAction::Write { text: "hi".to_owned() };
+    let mut web = ServerName::from("web".parse::<Token>().expect("a word"));
+    web.address = Some(ServerAddress::Port(4001));
+    let connect = Step::Connect(web);
+    let hi = action(r#"{ "write": "hi" }"#);
     after_line(&mut script, "primary: online worker=1", &[]);
-    after_line(&mut script, "worker 1: listening server=web port=4001", &[(1, connect.clone())]);
-    after_line(&mut script, "client 1: connected server=web", &[(1, hi)]);
-    after_line(&mut script, "primary: online worker=2", &[(3, connect.clone())]);
-    after_line(&mut script, "client 1: data text=x", &[(1, ClientAction::End)]);
-    after_line(
-        &mut script,
-        "client 3: connected server=web",
-        &[(3, ClientAction::Reset), (4, connect.clone())],
-    );
-    after_line(&mut script, "client 1: end", &[(2, connect)]);
+    after_line(&mut script, "worker 1: listening server=web port=4001", &[(1, &connect)]);
+    after_line(&mut script, "client 1: connected server=web", &[(1, &hi)]);
+    after_line(&mut script, "primary: online worker=2", &[(3, &connect)]);
+    after_line(&mut script, "client 1: data text=x", &[(1, &Step::End)]);
+    after_line(&mut script, "client 3: connected server=web", &[(3, &Step::Reset), (4, &connect)]);
+    after_line(&mut script, "client 1: end", &[(2, &connect)]);
     after_line(&mut script, "client 2: refused server=web", &[]);
 }

@@ -39,7 +39,7 @@ impl std::error::Error for ScenarioError {}
 
 /// Well-formed, but invalid: `at` is a piece of the file that marks the line.
 #[derive(Debug)]
-pub(super) struct ValidationError {
+pub(crate) struct ValidationError {
     pub(super) at: String,
     pub(super) what: String,
 }

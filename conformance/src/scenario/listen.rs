@@ -1,11 +1,14 @@
 //! The servers of a scenario and their addresses: a worker's for connections, a worker's for datagrams, a
 //! primary's own.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::Deserialize;
 
-use super::Token;
+use super::error::ValidationError;
+use super::{ServerName, Token};
+use crate::families::Families;
 
 /// A worker's server and its address. Node: the options of `server.listen()`.
 #[expect(clippy::struct_excessive_bools, reason = "Node's options, under our names")]
@@ -22,7 +25,7 @@ pub struct Listen {
     pub port: Option<u16>,
     /// Use the port of this server, of the same worker or named in the worker's environment.
     #[serde(default)]
-    pub port_of: Option<Token>,
+    pub port_of: Option<ServerName>,
     /// A path in the directory of the run, instead of a port.
     #[serde(default)]
     pub path: Option<Token>,
@@ -34,7 +37,7 @@ pub struct Listen {
     pub writable_all: bool,
     /// In place of an address, use the descriptor of a server opened by the primary.
     #[serde(default)]
-    pub fd_of: Option<Token>,
+    pub fd_of: Option<ServerName>,
     /// Leave IPv4 alone. Node: `ipv6Only`.
     #[serde(default)]
     pub ipv6_only: bool,
@@ -69,6 +72,11 @@ impl Listen {
             (None, None) => "any".to_owned(),
         })
     }
+
+    /// A worker opens the server that the scenario names, in any form.
+    pub(super) fn check_form(&self) -> Result<(), ValidationError> {
+        check_form(self.form.as_deref(), self.family().as_deref(), &Families::ours().listen)
+    }
 }
 
 impl Bind {
@@ -80,6 +88,30 @@ impl Bind {
         let kind = if *v6 { "udp6" } else { "udp4" };
         is_plain.then(|| host.map_or_else(|| kind.to_owned(), |host| format!("{kind} {host}")))
     }
+
+    /// As [`Listen::check_form`].
+    pub(super) fn check_form(&self) -> Result<(), ValidationError> {
+        check_form(self.form.as_deref(), self.family().as_deref(), &Families::ours().bind)
+    }
+}
+
+fn check_form(
+    form: Option<&str>,
+    family: Option<&str>,
+    forms: &BTreeMap<String, Vec<String>>,
+) -> Result<(), ValidationError> {
+    let Some(form) = form else { return Ok(()) };
+    let forms = family.and_then(|family| forms.get(family));
+    is_form(form, forms.is_some_and(|forms| forms.iter().any(|known| known == form)))
+}
+
+/// The error of a form that does not suit its action.
+pub(super) fn is_form(form: &str, suits: bool) -> Result<(), ValidationError> {
+    if suits {
+        return Ok(());
+    }
+    let what = format!("`{form}` is no form of this action: expected one of `forms/families.json`");
+    Err(ValidationError::new("form\"", what))
 }
 
 /// A worker's server for datagrams and its address. Node: `dgram.createSocket()` and `socket.bind()`.
@@ -97,10 +129,10 @@ pub struct Bind {
     pub host: Option<IpAddr>,
     /// Use the port of this server, as in [`Listen::port_of`].
     #[serde(default)]
-    pub port_of: Option<Token>,
+    pub port_of: Option<ServerName>,
     /// Use the descriptor of this server of the primary's own, in place of an address.
     #[serde(default)]
-    pub fd_of: Option<Token>,
+    pub fd_of: Option<ServerName>,
     /// Leave IPv4 alone. Node: `ipv6Only`.
     #[serde(default)]
     pub ipv6_only: bool,

@@ -1,6 +1,10 @@
-//! The settings of a primary: the scheduling policy, the serialization of channels, and the user.
+//! The settings of a primary: the scheduling policy, the serialization of channels, the user, and the setup of
+//! workers.
 
 use serde::Deserialize;
+
+use super::Token;
+use super::error::ValidationError;
 
 /// How the primary is set up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -72,7 +76,58 @@ impl Settings {
             Policy::RoundRobin => "rr",
             Policy::Shared => "none",
         };
-        let is_told = self.policy_from == PolicyFrom::Environment;
-        is_told.then(|| ("NODE_CLUSTER_SCHED_POLICY".to_owned(), policy.to_owned()))
+        let from_variable = self.policy_from == PolicyFrom::Environment;
+        from_variable.then(|| ("NODE_CLUSTER_SCHED_POLICY".to_owned(), policy.to_owned()))
+    }
+}
+
+/// The argument of Node's `cluster.setupPrimary()`. An omitted setting keeps its value.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Setup {
+    /// The arguments of workers, beyond those that every run needs.
+    #[serde(default)]
+    pub args: Option<Vec<Token>>,
+    /// The options of Node's executable, before the script.
+    #[serde(default)]
+    pub exec_argv: Option<Vec<Token>>,
+    /// Where the inspectors of workers listen.
+    #[serde(default)]
+    pub inspect_port: Option<u16>,
+    /// The directory of workers.
+    #[serde(default)]
+    pub cwd: Option<Token>,
+    /// Whether the standard descriptors of workers are pipes to the primary.
+    #[serde(default)]
+    pub silent: Option<bool>,
+    /// The first descriptors of workers.
+    #[serde(default)]
+    pub stdio: Option<Vec<Stdio>>,
+}
+
+/// One of the first descriptors of a worker. Node: an element of `stdio`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stdio {
+    /// The primary's of the same number.
+    Inherit,
+    /// None.
+    Ignore,
+    /// A pipe to the primary.
+    Pipe,
+    /// The channel.
+    Ipc,
+}
+
+impl Setup {
+    /// Node throws at the fork: `ERR_CHILD_PROCESS_IPC_REQUIRED` without a channel, `ERR_IPC_ONE_PIPE` with two.
+    pub(super) fn check_channel(&self) -> Result<(), ValidationError> {
+        let Some(stdio) = &self.stdio else { return Ok(()) };
+        let channels = stdio.iter().filter(|stdio| **stdio == Stdio::Ipc).count();
+        if channels == 1 {
+            return Ok(());
+        }
+        let what = format!("`stdio` has `ipc` {channels} times, and no worker can fork: expected `ipc` once");
+        Err(ValidationError::new("\"stdio\"", what))
     }
 }

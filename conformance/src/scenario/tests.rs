@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use super::{DIRECTORY, Scenario};
+use serde::de::DeserializeOwned;
+
+use super::verb::ScenarioVerb;
+use super::{DIRECTORY, PrimaryAction, Scenario, Step, WorkerAction};
 use crate::vocabulary;
 
 const MANUAL: &str = include_str!("../../scenarios/README.md");
@@ -55,6 +58,59 @@ fn manual_explains_every_word() {
         assert!(client || MANUAL.contains(&format!("| `{word}` |")), "no row for `{word}`");
         for detail in *details {
             assert!(MANUAL.contains(&format!("`{detail}`")), "nothing about `{detail}`");
+        }
+    }
+}
+
+/// The rows of the manual for the verbs of one observer, from the declaration. Every example has the notation of its
+/// verb.
+fn rows<Action: ScenarioVerb + DeserializeOwned>() -> String {
+    let rows = Action::MANUAL.iter().enumerate().map(|(number, lines)| {
+        let text = lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
+        let (example, effect) =
+            text.strip_prefix('`').and_then(|text| text.split_once("`: ")).expect("an example");
+        let action: Action = serde_json::from_str(example).expect(example);
+        assert_eq!(action.number(), number, "{example}");
+        format!("| `{example}` | {effect} |\n")
+    });
+    rows.collect()
+}
+
+/// The name in the notation of a row.
+fn verb(row: &str) -> &str {
+    row.split('"').nth(1).expect("a row has its verb in quotes")
+}
+
+#[test]
+fn manual_has_the_declared_verbs() {
+    let tables = [
+        ("**Actions of a primary**\n\n| action | |\n|---|---|\n", rows::<PrimaryAction>()),
+        ("**Actions of a worker**\n\n| action | |\n|---|---|\n", rows::<WorkerAction>()),
+        ("\n| step | |\n|---|---|\n", rows::<Step>()),
+    ];
+    let mut manual = MANUAL.to_owned();
+    for (head, rows) in &tables {
+        let start = manual.find(head).expect(head) + head.len();
+        let end = start + manual[start..].find("\n\n").expect("a table ends") + 1;
+        manual.replace_range(start..end, rows);
+    }
+    if std::env::var_os("MANUAL").is_some_and(|value| value == "update") {
+        std::fs::write(Path::new(DIRECTORY).join("README.md"), &manual).expect("the manual is writable");
+    } else {
+        assert_eq!(MANUAL, manual, "`MANUAL=update` writes the tables of the manual");
+    }
+}
+
+/// The recorder has an implementation of each verb of primaries and of workers.
+#[test]
+fn recorder_has_the_declared_verbs() {
+    let recorder = include_str!("../../recorder/recorder.cjs");
+    let (_, programs) = recorder.split_once("// ---- the primary").expect("the program of the primary");
+    let (primary, worker) = programs.split_once("// ---- a worker").expect("the program of a worker");
+    for (program, rows) in [(primary, rows::<PrimaryAction>()), (worker, rows::<WorkerAction>())] {
+        for verb in rows.lines().map(verb) {
+            let has = [",", ":"].iter().any(|end| program.contains(&format!("\n    {verb}{end}")));
+            assert!(has, "recorder.cjs lacks `{verb}`");
         }
     }
 }

@@ -1,11 +1,13 @@
-//! The small values of a scenario: words of a line, and signals. Each is validated when read.
+//! The small values of a scenario: words of a line, names, workers and signals. Each is validated when read.
 
 use std::fmt;
+use std::ops::Deref;
 use std::str::FromStr;
 
 use serde::Deserialize;
 
 use crate::text::{is_one_word, read_as_text};
+use crate::vocabulary::ServerAddress;
 
 /// A text that can stand in an observation: not empty, no space, no `#`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,6 +17,11 @@ impl Token {
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Replaces a variable by a value, a single word.
+    pub(crate) fn fill(&mut self, variable: &str, value: &str) {
+        self.0 = self.0.replace(variable, value);
     }
 }
 
@@ -36,6 +43,78 @@ impl fmt::Display for Token {
 }
 
 read_as_text!(Token);
+
+/// A text in which `$worker` is the id of the worker.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(transparent)]
+pub struct Text(Token);
+
+impl Text {
+    /// Replaces `$worker`.
+    pub(crate) fn fill(&mut self, worker: u64) {
+        self.0.fill("$worker", &worker.to_string());
+    }
+}
+
+impl Deref for Text {
+    type Target = Token;
+
+    fn deref(&self) -> &Token {
+        &self.0
+    }
+}
+
+/// A server opened by another action, and the knowledge of the process about the server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(from = "Token")]
+pub struct ServerName {
+    name: Token,
+    /// The address of the server, once known.
+    pub address: Option<ServerAddress>,
+    /// The descriptor of the server in the primary, if the primary has opened the server.
+    pub fd: Option<u32>,
+}
+
+impl ServerName {
+    /// The port; 0 before the port is known.
+    pub fn port(&self) -> u16 {
+        if let Some(ServerAddress::Port(port)) = self.address { port } else { 0 }
+    }
+}
+
+impl From<Token> for ServerName {
+    fn from(name: Token) -> Self {
+        ServerName { name, address: None, fd: None }
+    }
+}
+
+impl Deref for ServerName {
+    type Target = Token;
+
+    fn deref(&self) -> &Token {
+        &self.name
+    }
+}
+
+/// The worker of an action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// The worker with an id.
+    Id(u64),
+    /// The worker of the matched line: `"same"`.
+    Same,
+}
+
+impl Target {
+    /// The id.
+    ///
+    /// # Panics
+    ///
+    /// For `"same"`: [`crate::program`] replaces `"same"` by an id.
+    pub fn id(self) -> u64 {
+        if let Target::Id(id) = self { Some(id) } else { None }.expect("`same` is replaced by an id")
+    }
+}
 
 /// A signal that kills a process without a handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]

@@ -5,12 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::error::ValidationError;
-use super::{Bind, Listen, Open};
-use super::{
-    Clause, ClauseKind, Clients, MOST, PrimaryAction, Rule, Scenario, Setup, Stdio, Step, Target,
-    WorkerAction,
-};
-use crate::families::Families;
+use super::{Clause, ClauseKind, Clients, MOST, Part, Property, Rule, Scenario, ScenarioVerb, Step, Target};
 use crate::observation::Observer;
 use crate::pattern::{LinePattern, Pattern, Whose};
 use crate::vocabulary::{self, Entry};
@@ -23,9 +18,11 @@ type Valid = Result<(), ValidationError>;
 pub(super) fn check(scenario: &Scenario) -> Valid {
     named_as_its_file(scenario)?;
     let servers = servers(scenario);
-    scenario.primary.iter().try_for_each(|rule| primary_rule(rule, &servers))?;
-    for rule in scenario.worker_programs().flatten() {
-        worker_rule(rule, &servers)?;
+    for one in &scenario.primary {
+        rule(one, "a primary", vocabulary::PRIMARY, &servers)?;
+    }
+    for one in scenario.worker_programs().flatten() {
+        rule(one, "a worker", vocabulary::WORKER, &servers)?;
     }
     let count = clients(scenario)?;
     scenario.clients.iter().try_for_each(|clients| steps(clients, &servers, count))?;
@@ -60,75 +57,68 @@ fn clients(scenario: &Scenario) -> Result<u32, ValidationError> {
     ))
 }
 
-fn servers(scenario: &Scenario) -> BTreeSet<&str> {
+fn servers(scenario: &Scenario) -> BTreeSet<String> {
+    let mut servers = BTreeSet::new();
+    let mut opened = |part: Part<'_>| {
+        if let Part::Opens(server) = part {
+            servers.insert(server.to_string());
+        }
+    };
+    scenario.primary_actions().cloned().for_each(|mut action| action.visit(&mut opened));
     let by_workers = scenario.worker_programs().flatten().flat_map(|rule| &rule.actions);
-    let by_primary = scenario.primary.iter().flat_map(|rule| &rule.actions);
-    by_workers.filter_map(opened).chain(by_primary.filter_map(opened_by_primary)).collect()
+    by_workers.cloned().for_each(|mut action| action.visit(&mut opened));
+    servers
 }
 
-fn opened(action: &WorkerAction) -> Option<&str> {
-    if let WorkerAction::Listen(Listen { server, .. }) | WorkerAction::Bind(Bind { server, .. }) = action {
-        Some(server.as_str())
-    } else {
-        None
-    }
-}
-
-fn opened_by_primary(action: &PrimaryAction) -> Option<&str> {
-    if let PrimaryAction::Open(Open { server, .. }) = action { Some(server.as_str()) } else { None }
-}
-
-fn primary_rule(rule: &Rule<PrimaryAction>, servers: &BTreeSet<&str>) -> Valid {
-    pattern(&rule.on, "a primary", vocabulary::PRIMARY)?;
+fn rule<Action: ScenarioVerb>(
+    rule: &Rule<Action>,
+    observer: &str,
+    words: &[Entry],
+    servers: &BTreeSet<String>,
+) -> Valid {
+    pattern(&rule.on, observer, words)?;
     not_by_an_action(&rule.on)?;
     for action in &rule.actions {
-        match action {
-            PrimaryAction::Close(server) | PrimaryAction::SendHandle { what: Some(server), .. } => {
-                known(server.as_str(), servers)?;
-            }
-            PrimaryAction::Reply(_) | PrimaryAction::End | PrimaryAction::SendHandle { .. } => {
-                has_connection(&rule.on)?;
-            }
-            PrimaryAction::Setup(setup) => one_channel(setup)?,
-            PrimaryAction::Fork(_)
-            | PrimaryAction::ForkWith(_)
-            | PrimaryAction::Settings
-            | PrimaryAction::Policy(_)
-            | PrimaryAction::Open(_)
-            | PrimaryAction::Send { .. }
-            | PrimaryAction::TrySend { .. }
-            | PrimaryAction::BlockUntilExit(_)
-            | PrimaryAction::Disconnect(_)
-            | PrimaryAction::DisconnectAll
-            | PrimaryAction::Kill { .. }
-            | PrimaryAction::Inspect(_)
-            | PrimaryAction::ExhaustFds
-            | PrimaryAction::FreeFds
-            | PrimaryAction::Exit(_)
-            | PrimaryAction::Crash
-            | PrimaryAction::Raise(_) => {}
+        if action.has(Property::OnConnection) {
+            has_connection(&rule.on)?;
         }
-    }
-    let about_a_worker =
-        keys(&rule.on.asked.what, vocabulary::PRIMARY).is_some_and(|keys| keys.contains(&"worker"));
-    if !about_a_worker && rule.actions.iter().any(|action| target(action) == Some(Target::Same)) {
-        let what = format!("`{}` is about no worker: expected the id of a worker instead of `same`", rule.on);
-        return Err(ValidationError::new("\"same\"", what));
+        check_argument(action, servers, |part| match part {
+            Part::Connection => has_connection(&rule.on),
+            Part::Worker(Target::Same) => names_a_worker(&rule.on, words),
+            Part::Worker(Target::Id(_))
+            | Part::Opens(_)
+            | Part::Server(_)
+            | Part::Text(_)
+            | Part::Variable(_) => Ok(()),
+        })?;
     }
     Ok(())
 }
 
-/// Node throws at the fork: `ERR_CHILD_PROCESS_IPC_REQUIRED` without a channel, `ERR_IPC_ONE_PIPE` with two.
-fn one_channel(setup: &Setup) -> Valid {
-    let Some(stdio) = &setup.stdio else { return Ok(()) };
-    let channels = stdio.iter().filter(|stdio| **stdio == Stdio::Ipc).count();
-    if channels == 1 {
+/// Checks an argument: alone, its servers, and its other parts.
+fn check_argument<Action: ScenarioVerb>(
+    action: &Action,
+    servers: &BTreeSet<String>,
+    check: impl Fn(&Part<'_>) -> Valid,
+) -> Valid {
+    let mut action = action.clone();
+    let Some(argument) = action.argument() else { return Ok(()) };
+    let mut valid = argument.check();
+    argument.visit(&mut |part| {
+        if valid.is_ok() {
+            valid =
+                if let Part::Server(server) = &part { known(server.as_str(), servers) } else { check(&part) };
+        }
+    });
+    valid
+}
+
+fn names_a_worker(on: &Pattern, words: &[Entry]) -> Valid {
+    if keys(&on.asked.what, words).is_some_and(|keys| keys.contains(&"worker")) {
         return Ok(());
     }
-    Err(ValidationError::new(
-        "\"stdio\"",
-        format!("`stdio` has `ipc` {channels} times, and no worker can fork: expected `ipc` once"),
-    ))
+    let what = format!("`{on}` is about no worker: expected the id of a worker instead of `same`");
+    Err(ValidationError::new("\"same\"", what))
 }
 
 /// A rule that answers needs a connection.
@@ -144,7 +134,7 @@ fn has_connection(on: &Pattern) -> Valid {
 }
 
 fn not_by_an_action(on: &Pattern) -> Valid {
-    if ["look", "env", "settings", "args", "exec_args", "cwd", "tried"].contains(&on.asked.what.as_str()) {
+    if vocabulary::WRITTEN_BY_ACTIONS.contains(&on.asked.what.as_str()) {
         let what =
             format!("`{on}` is written by an action: expected an event, for rules act on nothing else");
         return Err(ValidationError::new(format!("\"{on}\""), what));
@@ -152,141 +142,33 @@ fn not_by_an_action(on: &Pattern) -> Valid {
     Ok(())
 }
 
-/// The worker of an action, if any.
-fn target(action: &PrimaryAction) -> Option<Target> {
-    match action {
-        PrimaryAction::Send { to: target, .. }
-        | PrimaryAction::TrySend { to: target, .. }
-        | PrimaryAction::BlockUntilExit(target)
-        | PrimaryAction::Kill { worker: target, .. }
-        | PrimaryAction::Disconnect(target)
-        | PrimaryAction::Inspect(target) => Some(*target),
-        PrimaryAction::Fork(_)
-        | PrimaryAction::ForkWith(_)
-        | PrimaryAction::Setup(_)
-        | PrimaryAction::Settings
-        | PrimaryAction::Policy(_)
-        | PrimaryAction::Open(_)
-        | PrimaryAction::Close(_)
-        | PrimaryAction::SendHandle { .. }
-        | PrimaryAction::Reply(_)
-        | PrimaryAction::End
-        | PrimaryAction::DisconnectAll
-        | PrimaryAction::ExhaustFds
-        | PrimaryAction::FreeFds
-        | PrimaryAction::Exit(_)
-        | PrimaryAction::Crash
-        | PrimaryAction::Raise(_) => None,
-    }
-}
-
-fn worker_rule(rule: &Rule<WorkerAction>, servers: &BTreeSet<&str>) -> Valid {
-    pattern(&rule.on, "a worker", vocabulary::WORKER)?;
-    not_by_an_action(&rule.on)?;
-    for action in &rule.actions {
-        form_suits(action)?;
-        match action {
-            WorkerAction::Close(server)
-            | WorkerAction::SendDatagram { to: server, .. }
-            | WorkerAction::SendHandle { what: Some(server), .. }
-            | WorkerAction::Listen(
-                Listen { port_of: Some(server), .. } | Listen { fd_of: Some(server), .. },
-            )
-            | WorkerAction::Bind(Bind { port_of: Some(server), .. } | Bind { fd_of: Some(server), .. }) => {
-                known(server.as_str(), servers)?;
-            }
-            WorkerAction::Reply(_)
-            | WorkerAction::End
-            | WorkerAction::SendHandle { .. }
-            | WorkerAction::LeaveChildWithChannel => {
-                has_connection(&rule.on)?;
-            }
-            WorkerAction::Listen(_)
-            | WorkerAction::Bind(_)
-            | WorkerAction::Send(_)
-            | WorkerAction::SendForm(_)
-            | WorkerAction::TrySend(_)
-            | WorkerAction::SendReserved
-            | WorkerAction::Disconnect
-            | WorkerAction::Kill
-            | WorkerAction::DisconnectChannel
-            | WorkerAction::BlockForever
-            | WorkerAction::BlockUntilPath(_)
-            | WorkerAction::Inspect
-            | WorkerAction::Exit(_)
-            | WorkerAction::Crash
-            | WorkerAction::Raise(_)
-            | WorkerAction::Args
-            | WorkerAction::ExecArgs
-            | WorkerAction::Cwd
-            | WorkerAction::Write { .. }
-            | WorkerAction::EndAll
-            | WorkerAction::Env(_) => {}
-        }
-    }
-    Ok(())
-}
-
-/// A worker opens the server, or sends the message, that the scenario names, in any form.
-fn form_suits(action: &WorkerAction) -> Valid {
-    let families = Families::ours();
-    let (form, family, forms) = if let WorkerAction::Listen(listen) = action {
-        (listen.form.as_ref(), listen.family(), &families.listen)
-    } else if let WorkerAction::Bind(bind) = action {
-        (bind.form.as_ref(), bind.family(), &families.bind)
-    } else if let WorkerAction::SendForm(form) = action {
-        (Some(form), families.message(form).map(str::to_owned), &families.send)
-    } else {
-        return Ok(());
-    };
-    let Some(form) = form else { return Ok(()) };
-    let is_one = |family: String| forms.get(&family).is_some_and(|forms| forms.contains(form));
-    if family.is_some_and(is_one) {
-        return Ok(());
-    }
-    let what = format!("`{form}` is no form of this action: expected one of `forms/families.json`");
-    Err(ValidationError::new("form\"", what))
-}
-
-fn known(server: &str, servers: &BTreeSet<&str>) -> Valid {
+fn known(server: &str, servers: &BTreeSet<String>) -> Valid {
     if servers.contains(server) {
         return Ok(());
     }
-    let names = servers.iter().copied().collect::<Vec<_>>().join("`, `");
+    let names = servers.iter().map(String::as_str).collect::<Vec<_>>().join("`, `");
     Err(ValidationError::new(
         format!("\"{server}\""),
         format!("no worker opens `{server}`: expected one of `{names}`"),
     ))
 }
 
-fn steps(clients: &Clients, servers: &BTreeSet<&str>, count: u32) -> Valid {
+fn steps(clients: &Clients, servers: &BTreeSet<String>, count: u32) -> Valid {
     let mut connected = false;
     for step in &clients.steps {
-        let was_connected = connected;
-        match step {
-            Step::Await(line) => line_pattern(line, count, true)?,
-            Step::SendDatagram { to: server, .. }
-            | Step::SendDatagramV6 { to: server, .. }
-            | Step::Mode(server)
-            | Step::Backlog(server) => known(server.as_str(), servers)?,
-            Step::Connect(server) | Step::ConnectV6(server) => {
-                known(server.as_str(), servers)?;
-                connected = true;
-                if was_connected {
-                    return Err(ValidationError::new(
-                        "\"connect\"",
-                        "a client connects once: expected another client",
-                    ));
-                }
-            }
-            Step::Write(_) | Step::End | Step::Reset if !was_connected => {
-                return Err(ValidationError::new(
-                    "\"steps\"",
-                    "a client without a connection cannot write or end: expected `connect` before",
-                ));
-            }
-            Step::Write(_) | Step::End | Step::Reset => {}
+        if let Step::Await(line) = step {
+            line_pattern(line, count, true)?;
         }
+        check_argument(step, servers, |_| Ok(()))?;
+        if connected && step.has(Property::Connects) {
+            let what = "a client connects once: expected another client";
+            return Err(ValidationError::new("\"connect\"", what));
+        }
+        if !connected && step.has(Property::OnConnection) {
+            let what = "a client without a connection cannot write or end: expected `connect` before";
+            return Err(ValidationError::new("\"steps\"", what));
+        }
+        connected |= step.has(Property::Connects);
     }
     Ok(())
 }

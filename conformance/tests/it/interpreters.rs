@@ -1,4 +1,4 @@
-//! The two interpreters agree: for recorded traces, the Rust interpreter returns the commands that the JavaScript
+//! The two interpreters agree: for recorded traces, the Rust interpreter returns the actions that the JavaScript
 //! one performed.
 
 use std::collections::BTreeMap;
@@ -7,14 +7,14 @@ use std::path::Path;
 
 use cluster_conformance::fixture::{self, Fixture};
 use cluster_conformance::observation::{Observation, Observer};
-use cluster_conformance::program::{Primary, PrimaryCommand, SendHandle, Worker, WorkerCommand};
-use cluster_conformance::scenario::{self, Scenario};
+use cluster_conformance::program::{Primary, Worker};
+use cluster_conformance::scenario::{self, PrimaryAction, Scenario, WorkerAction};
 use cluster_conformance::trace::Trace;
 
 /// Texts by worker.
 type Texts = BTreeMap<u64, Vec<String>>;
 
-/// The commands of the Rust interpreter in a recorded run.
+/// The actions of the Rust interpreter in a recorded run.
 #[derive(Debug, Default)]
 struct Asked {
     forks: usize,
@@ -30,75 +30,45 @@ impl Asked {
         let mut asked = Asked::default();
         let mut primary = Primary::new(scenario);
         for line in trace.seen_by(Observer::Primary) {
-            primary.react(line).into_iter().for_each(|command| asked.of_primary(command));
+            primary.react(line).iter().for_each(|action| asked.of_primary(action));
         }
         for id in trace.observers.keys().copied().filter_map(worker) {
             let mut program = Worker::new(scenario, id);
             for line in trace.seen_by(Observer::Worker(id)) {
-                program.react(line).into_iter().for_each(|command| asked.of_worker(id, command));
+                program.react(line).iter().for_each(|action| asked.of_worker(id, action));
             }
         }
         asked.replies.sort();
         asked
     }
 
-    fn of_primary(&mut self, command: PrimaryCommand) {
-        match command {
-            PrimaryCommand::Fork { .. } => self.forks += 1,
-            PrimaryCommand::Inspect { .. } => self.looks += 1,
-            PrimaryCommand::Reply { text } => self.replies.push(text),
-            PrimaryCommand::SendHandle { worker, pass: SendHandle { text, .. } }
-            | PrimaryCommand::TrySend { worker, text }
-            | PrimaryCommand::Send { worker, text } => self.to_workers.entry(worker).or_default().push(text),
-            PrimaryCommand::Disconnect { .. }
-            | PrimaryCommand::DisconnectAll
-            | PrimaryCommand::Kill { .. }
-            | PrimaryCommand::Exit { .. }
-            | PrimaryCommand::Crash
-            | PrimaryCommand::Setup(_)
-            | PrimaryCommand::Settings
-            | PrimaryCommand::BlockUntilExit { .. }
-            | PrimaryCommand::ExhaustFds
-            | PrimaryCommand::FreeFds
-            | PrimaryCommand::Policy(_)
-            | PrimaryCommand::Open(_)
-            | PrimaryCommand::Close { .. }
-            | PrimaryCommand::End
-            | PrimaryCommand::Raise { .. } => {}
+    fn of_primary(&mut self, action: &PrimaryAction) {
+        self.forks += action.forks() as usize;
+        if let PrimaryAction::Inspect(_) = action {
+            self.looks += 1;
+        } else if let PrimaryAction::Reply(text) = action {
+            self.replies.push(text.to_string());
+        } else if let PrimaryAction::SendHandle(send) = action {
+            self.to_workers.entry(send.to).or_default().push(send.text.to_string());
+        } else if let PrimaryAction::Send(send) | PrimaryAction::TrySend(send) = action {
+            self.to_workers.entry(send.to.id()).or_default().push(send.text.to_string());
         }
     }
 
-    fn of_worker(&mut self, id: u64, command: WorkerCommand) {
-        match command {
-            WorkerCommand::Env { .. } => self.envs += 1,
-            WorkerCommand::Inspect => self.looks += 1,
-            WorkerCommand::SendHandle(SendHandle { text, .. })
-            | WorkerCommand::TrySend { text }
-            | WorkerCommand::Send { text } => {
-                self.to_primary.entry(id).or_default().push(text);
-            }
-            WorkerCommand::SendJson { json } => self.to_primary.entry(id).or_default().push(json),
-            WorkerCommand::Reply { text } => self.replies.push(text),
-            WorkerCommand::Listen { .. }
-            | WorkerCommand::Bind { .. }
-            | WorkerCommand::SendDatagram { .. }
-            | WorkerCommand::Args
-            | WorkerCommand::ExecArgs
-            | WorkerCommand::Cwd
-            | WorkerCommand::Write { .. }
-            | WorkerCommand::Close { .. }
-            | WorkerCommand::Disconnect
-            | WorkerCommand::Kill
-            | WorkerCommand::SendReserved
-            | WorkerCommand::DisconnectChannel
-            | WorkerCommand::BlockForever
-            | WorkerCommand::LeaveChildWithChannel
-            | WorkerCommand::BlockUntilPath { .. }
-            | WorkerCommand::Exit { .. }
-            | WorkerCommand::Crash
-            | WorkerCommand::Raise { .. }
-            | WorkerCommand::End
-            | WorkerCommand::EndAll => {}
+    fn of_worker(&mut self, id: u64, action: &WorkerAction) {
+        let mut send = |text: &str| self.to_primary.entry(id).or_default().push(text.to_owned());
+        if let WorkerAction::Send(text) | WorkerAction::TrySend(text) = action {
+            send(text.as_str());
+        } else if let WorkerAction::SendHandle(handle) = action {
+            send(handle.text.as_str());
+        } else if let WorkerAction::SendForm(form) = action {
+            send(form.json());
+        } else if let WorkerAction::Reply(text) = action {
+            self.replies.push(text.to_string());
+        } else if let WorkerAction::Env(_) = action {
+            self.envs += 1;
+        } else if *action == WorkerAction::Inspect {
+            self.looks += 1;
         }
     }
 }

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use crate::observation::{Observation, Observer};
-use crate::program::{Primary, PrimaryCommand};
-use crate::scenario::{Open, Scenario, Step};
+use crate::program::Primary;
+use crate::scenario::{Open, PrimaryAction, Property, Scenario, ScenarioVerb as _, Step};
 use crate::trace::Trace;
 
 /// `hangs: ...`, if something does.
@@ -38,12 +38,12 @@ fn own_servers(scenario: &Scenario, trace: &Trace) -> BTreeSet<String> {
     let (mut script, mut open) = (Primary::new(scenario), BTreeSet::new());
     for seen in trace.seen_by(Observer::Primary) {
         open.extend(received_server(seen));
-        for command in script.react(seen) {
-            if let PrimaryCommand::Open(Open { server, bound: false, .. }) = command {
+        for action in script.react(seen) {
+            if let PrimaryAction::Open(Open { server, bound: false, .. }) = action {
                 open.insert(server.to_string());
-            } else if let PrimaryCommand::Close { server } = command {
-                open.remove(&server);
-            } else if command.ends() {
+            } else if let PrimaryAction::Close(server) = action {
+                open.remove(server.as_str());
+            } else if action.has(Property::Ends) {
                 return BTreeSet::new();
             }
         }

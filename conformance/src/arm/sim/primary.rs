@@ -1,5 +1,7 @@
 //! The primary's part of a scenario in the simulator: events in, commands to the machine out.
 
+use std::collections::BTreeMap;
+
 use cluster_core::{Event, IncomingHandle, Primary, WorkerId};
 use cluster_sim::{Process, SocketEvent};
 use serde_json::Value;
@@ -9,8 +11,8 @@ use super::observation_writer::{ObservationWriter, ScenarioContext};
 use super::sockets::{self, ReplyTarget, Sockets};
 use super::{PLACE, UNCAUGHT};
 use crate::observation::Observation;
-use crate::program::{self, PrimaryCommand, SendHandle};
-use crate::scenario::Open;
+use crate::program;
+use crate::scenario::{Open, PrimaryAction, SendHandleTo, Token};
 use crate::vocabulary;
 
 /// A primary and its rules.
@@ -76,8 +78,8 @@ impl SimPrimary {
         target: Option<ReplyTarget>,
     ) {
         self.writer.write(process, seen);
-        for command in self.script.react(seen) {
-            self.perform(primary, process, command, target);
+        for action in self.script.react(seen) {
+            self.perform(primary, process, action, target);
         }
     }
 
@@ -85,59 +87,64 @@ impl SimPrimary {
         &mut self,
         primary: &mut Primary,
         process: &mut Process<'_>,
-        command: PrimaryCommand,
+        action: PrimaryAction,
         target: Option<ReplyTarget>,
     ) {
-        match command {
-            PrimaryCommand::Fork { env } => {
-                let env = self.env.iter().cloned().chain(env);
-                primary.fork_with_env(env).expect("nothing impossible was set up");
-            }
-            PrimaryCommand::Setup(setup) => primary.setup(translate::setup(&setup, &[])),
-            PrimaryCommand::Settings => {
+        match action {
+            PrimaryAction::Fork(count) => (0..count).for_each(|_| self.fork(primary, BTreeMap::new())),
+            PrimaryAction::ForkWith(variables) => self.fork(primary, variables),
+            PrimaryAction::Setup(options) => primary.setup(translate::setup(&options, &[])),
+            PrimaryAction::Settings => {
                 let seen = translate::settings_line("settings", &primary.settings().spawn, 0);
                 self.writer.write(process, &seen);
             }
-            PrimaryCommand::Policy(policy) => {
+            PrimaryAction::Policy(policy) => {
                 // Node ignores a policy after the first fork.
                 let _ = primary.set_policy(translate::policy(policy));
             }
-            PrimaryCommand::Open(open) => self.open(primary, process, &open),
-            PrimaryCommand::Close { server } => {
-                if let Some(socket) = self.sockets.named(&server) {
+            PrimaryAction::Open(open) => self.open(primary, process, &open),
+            PrimaryAction::Close(server) => {
+                if let Some(socket) = self.sockets.named(server.as_str()) {
                     self.sockets.forget(socket);
                     process.close(socket);
                 }
             }
-            PrimaryCommand::SendHandle { worker, pass } => self.pass(primary, process, worker, pass, target),
-            PrimaryCommand::Reply { text } => sockets::reply(process, target, &text),
-            PrimaryCommand::End => sockets::end(process, target),
-            PrimaryCommand::Send { worker, text } => {
+            PrimaryAction::SendHandle(send) => self.pass(primary, process, &send, target),
+            PrimaryAction::Reply(text) => sockets::reply(process, target, text.as_str()),
+            PrimaryAction::End => sockets::end(process, target),
+            PrimaryAction::Send(message) => {
                 // A message to a worker without a channel is dropped, as the manual defines.
-                let _ = primary.send(WorkerId(worker), Value::String(text));
+                let _ = primary.send(WorkerId(message.to.id()), Value::from(message.text.as_str()));
             }
-            PrimaryCommand::TrySend { worker, text } => {
-                let sent = primary.send(WorkerId(worker), Value::String(text.clone())).is_ok();
-                self.writer.write(process, &vocabulary::tried(Some(worker), &text, sent));
+            PrimaryAction::TrySend(message) => {
+                let (worker, text) = (message.to.id(), message.text.as_str());
+                let sent = primary.send(WorkerId(worker), Value::from(text)).is_ok();
+                self.writer.write(process, &vocabulary::tried(Some(worker), text, sent));
             }
             // The schedule decides when the worker exits; now is one of its choices.
-            PrimaryCommand::BlockUntilExit { worker: _ } => {}
-            PrimaryCommand::Disconnect { worker } => primary.disconnect_worker(WorkerId(worker)),
-            PrimaryCommand::DisconnectAll => primary.disconnect_all(),
-            PrimaryCommand::Kill { worker, signal } => {
-                primary.kill(WorkerId(worker), translate::signal(signal));
+            PrimaryAction::BlockUntilExit(_) => {}
+            PrimaryAction::Disconnect(worker) => primary.disconnect_worker(WorkerId(worker.id())),
+            PrimaryAction::DisconnectAll => primary.disconnect_all(),
+            PrimaryAction::Kill(kill) => {
+                primary.kill(WorkerId(kill.worker.id()), translate::signal(kill.signal));
             }
-            PrimaryCommand::Inspect { worker } => {
-                if let Some(seen) = translate::look(worker, primary.worker(WorkerId(worker))) {
+            PrimaryAction::Inspect(worker) => {
+                if let Some(seen) = translate::look(worker.id(), primary.worker(WorkerId(worker.id()))) {
                     self.writer.write(process, &seen);
                 }
             }
-            PrimaryCommand::ExhaustFds => process.limit_descriptors(Some(0)),
-            PrimaryCommand::FreeFds => process.limit_descriptors(None),
-            PrimaryCommand::Exit { code } => process.exit(code),
-            PrimaryCommand::Crash => process.exit(UNCAUGHT),
-            PrimaryCommand::Raise { signal } => process.raise(translate::signal(signal)),
+            PrimaryAction::ExhaustFds => process.limit_descriptors(Some(0)),
+            PrimaryAction::FreeFds => process.limit_descriptors(None),
+            PrimaryAction::Exit(code) => process.exit(code),
+            PrimaryAction::Crash => process.exit(UNCAUGHT),
+            PrimaryAction::Raise(signal) => process.raise(translate::signal(signal)),
         }
+    }
+
+    fn fork(&self, primary: &mut Primary, variables: BTreeMap<String, Token>) {
+        let variables = variables.into_iter().map(|(name, value)| (name, value.to_string()));
+        let env = self.env.iter().cloned().chain(variables);
+        primary.fork_with_env(env).expect("nothing impossible was set up");
     }
 
     fn open(&mut self, primary: &mut Primary, process: &mut Process<'_>, open: &Open) {
@@ -152,13 +159,11 @@ impl SimPrimary {
         &mut self,
         primary: &mut Primary,
         process: &mut Process<'_>,
-        worker: u64,
-        pass: SendHandle,
+        send: &SendHandleTo,
         target: Option<ReplyTarget>,
     ) {
-        let SendHandle { text, what, keep_open } = pass;
-        let (worker, text) = (WorkerId(worker), Value::String(text));
-        let Some(passing) = self.sockets.passing(what.as_deref(), target, keep_open) else {
+        let (worker, text) = (WorkerId(send.to), Value::from(send.text.as_str()));
+        let Some(passing) = self.sockets.passing(send.what.as_ref(), target, send.keep_open) else {
             let _ = primary.send(worker, &text);
             return;
         };

@@ -2,7 +2,6 @@
 //! clients.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
 
 use cluster_core::LocalAddress;
 use cluster_sim::{ClientEvent, ClientId, Driver};
@@ -10,9 +9,10 @@ use cluster_sim::{ClientEvent, ClientId, Driver};
 use super::PLACE;
 use super::observation_writer::{ScenarioContext, has_port};
 use crate::observation::{Line, Observation, Observer};
-use crate::program::clients::{ClientAction, ClientScript, ServerAddress};
+use crate::program::clients::ClientScript;
 use crate::program::lines::Lines;
-use crate::vocabulary;
+use crate::scenario::{ServerName, Step};
+use crate::vocabulary::{self, ServerAddress};
 
 /// The script, and the simulator's client of each connected one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -76,36 +76,40 @@ impl SimClients {
 
     fn forward(&mut self, driver: &mut Driver<'_>, line: &Line) {
         for command in self.script.on_line(line) {
-            self.act(driver, command.client, command.action);
+            self.perform(driver, command.client, &command.step);
         }
     }
 
-    fn act(&mut self, driver: &mut Driver<'_>, number: u32, act: ClientAction) {
-        match act {
-            ClientAction::Connect { server, at } => {
-                let id = driver.connect_to(address(&at));
+    fn perform(&mut self, driver: &mut Driver<'_>, number: u32, step: &Step) {
+        match step {
+            // The script waits.
+            Step::Await(_) => {}
+            Step::Connect(server) | Step::ConnectV6(server) => {
+                let id = driver.connect_to(address(server, step));
+                let server = server.to_string();
                 self.clients.insert(id, Client { number, server, lines: Lines::default() });
             }
-            ClientAction::SendDatagram { at, text } => {
-                let Some(to) = address(&at).ip() else { return };
+            Step::SendDatagram(send) | Step::SendDatagramV6(send) => {
+                let Some(to) = address(&send.to, step).ip() else { return };
                 let id = self.client(number).unwrap_or_else(|| driver.client());
                 let client = Client { number, server: String::new(), lines: Lines::default() };
                 self.clients.entry(id).or_insert(client);
-                driver.send_to(id, to, text.as_bytes());
+                driver.send_to(id, to, send.text.as_str().as_bytes());
             }
-            ClientAction::Mode { server, at } => {
-                let mode = driver.mode(&address(&at).to_string()).map(|mode| format!("{:o}", mode & 0o666));
-                self.observe_as(driver, number, &vocabulary::outside("mode", &server, mode.as_deref()));
+            Step::Mode(server) => {
+                let path = address(server, step).to_string();
+                let mode = driver.mode(&path).map(|mode| format!("{:o}", mode & 0o666));
+                let seen = vocabulary::outside("mode", server.as_str(), mode.as_deref());
+                self.observe_as(driver, number, &seen);
             }
-            ClientAction::Backlog { server, at } => {
-                let backlog = driver.backlog(address(&at)).map(|backlog| backlog.to_string());
-                self.observe_as(driver, number, &vocabulary::outside("backlog", &server, backlog.as_deref()));
+            Step::Backlog(server) => {
+                let backlog = driver.backlog(address(server, step)).map(|backlog| backlog.to_string());
+                let seen = vocabulary::outside("backlog", server.as_str(), backlog.as_deref());
+                self.observe_as(driver, number, &seen);
             }
-            ClientAction::Write { text } => {
-                self.with(number, |id| driver.send(id, format!("{text}\n").as_bytes()));
-            }
-            ClientAction::End => self.with(number, |id| driver.end(id)),
-            ClientAction::Reset => self.with(number, |id| driver.reset(id)),
+            Step::Write(text) => self.with(number, |id| driver.send(id, format!("{text}\n").as_bytes())),
+            Step::End => self.with(number, |id| driver.end(id)),
+            Step::Reset => self.with(number, |id| driver.reset(id)),
         }
     }
 
@@ -126,11 +130,10 @@ impl SimClients {
     }
 }
 
-/// The address of a server, for its clients.
-fn address(at: &ServerAddress) -> LocalAddress {
-    match at {
-        ServerAddress::V4(port) => LocalAddress::Ip((Ipv4Addr::LOCALHOST, *port).into()),
-        ServerAddress::V6(port) => LocalAddress::Ip((Ipv6Addr::LOCALHOST, *port).into()),
+/// The address of the server of a step.
+fn address(server: &ServerName, step: &Step) -> LocalAddress {
+    match server.address.as_ref().expect("a due step has the address of its server") {
+        ServerAddress::Port(port) => LocalAddress::Ip((step.loopback(), *port).into()),
         ServerAddress::Path(path) => LocalAddress::Path(format!("{PLACE}/{path}")),
     }
 }

@@ -9,6 +9,7 @@ use cluster_sim::{Ending, Process, SocketEvent};
 
 use crate::observation::Observation;
 use crate::program::lines::Lines;
+use crate::scenario::{Open, ServerName};
 use crate::vocabulary;
 
 /// The default backlog of Node.
@@ -151,7 +152,7 @@ impl Sockets {
     /// The handle to send: a server by name, or the peer of the line. `None` if it is closed.
     pub(super) fn passing(
         &self,
-        what: Option<&str>,
+        what: Option<&ServerName>,
         target: Option<ReplyTarget>,
         keep_open: bool,
     ) -> Option<OutgoingHandle> {
@@ -161,7 +162,7 @@ impl Sockets {
             }
             ReplyTarget::Sender(..) => None,
         };
-        let socket = what.map_or_else(connection, |name| self.named(name))?;
+        let socket = what.map_or_else(connection, |name| self.named(name.as_str()))?;
         let kind = self.servers.get(&socket).map_or(HandleType::Socket, |server| server.kind);
         Some(OutgoingHandle { socket, kind, keep_open })
     }
@@ -214,7 +215,7 @@ pub(super) fn send_datagram(process: &mut Process<'_>, from: Option<SocketId>, p
 pub(super) fn open(
     sockets: &mut Sockets,
     process: &mut Process<'_>,
-    open: &crate::scenario::Open,
+    open: &Open,
 ) -> Option<(SocketId, Observation)> {
     let (host, port) = (Ipv4Addr::LOCALHOST.into(), 0);
     let address = match &open.path {

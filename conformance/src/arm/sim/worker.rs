@@ -15,7 +15,8 @@ use super::observation_writer::{ObservationWriter, ScenarioContext};
 use super::sockets::{self, ReplyTarget, Server, Sockets};
 use super::{PLACE, UNCAUGHT};
 use crate::observation::Observation;
-use crate::program::{self, SendHandle, WorkerCommand};
+use crate::program;
+use crate::scenario::{SendHandle, ServerName, WorkerAction, WriteLine};
 use crate::vocabulary;
 
 /// A worker, its rules, its servers and its connections.
@@ -157,73 +158,75 @@ impl SimWorker {
         self.script
             .react(seen)
             .into_iter()
-            .try_for_each(|command| self.perform(worker, process, command, target))
+            .try_for_each(|action| self.perform(worker, process, action, target))
     }
 
     fn perform(
         &mut self,
         worker: &mut Worker,
         process: &mut Process<'_>,
-        command: WorkerCommand,
+        action: WorkerAction,
         target: Option<ReplyTarget>,
     ) -> Going {
-        match command {
-            WorkerCommand::Listen { listen, port, fd } => {
-                let listener = worker.listen(translate::listen(&listen, port, fd, PLACE));
+        match action {
+            WorkerAction::Listen(listen) => {
+                let listener = worker.listen(translate::listen(&listen, PLACE));
                 self.servers.insert(listener, Server::of_connections(listen.server.as_str()));
             }
-            WorkerCommand::Bind { bind, port, fd } => {
-                let listener = worker.listen(translate::bind(&bind, port, fd));
+            WorkerAction::Bind(bind) => {
+                let listener = worker.listen(translate::bind(&bind));
                 self.servers.insert(listener, Server::of_datagrams(bind.server.as_str(), bind.v6));
             }
-            WorkerCommand::SendDatagram { port, text, from } => {
-                let from = from.and_then(|name| self.sockets.named(&name));
-                sockets::send_datagram(process, from, port, &text);
+            WorkerAction::SendDatagram(send) => {
+                let from = send.from.and_then(|name| self.sockets.named(name.as_str()));
+                sockets::send_datagram(process, from, send.to.port(), send.text.as_str());
             }
-            WorkerCommand::SendHandle(pass) => self.pass(worker, process, pass, target),
-            WorkerCommand::Write { fd: CHANNEL, text } => process.write_raw(format!("{text}\n").as_bytes()),
-            WorkerCommand::Write { fd, text } => {
-                let _ = worker.send(translate::piped(fd, &text));
-            }
-            WorkerCommand::Close { server } => self.close(worker, &server),
-            WorkerCommand::Send { text } => {
-                // A message on a closed channel is dropped, as the manual defines.
-                let _ = worker.send(Value::String(text));
-            }
-            WorkerCommand::SendJson { json } => {
-                let _ = worker.send(translate::json(&json));
-            }
-            WorkerCommand::TrySend { text } => self.try_send(worker, process, &text),
-            WorkerCommand::SendReserved => {
-                // The reserved message is rejected here; Node swallows it.
-                let _ = worker.send(vocabulary::reserved());
-            }
-            WorkerCommand::Disconnect => worker.disconnect(),
-            WorkerCommand::Kill => worker.kill(),
+            WorkerAction::SendHandle(send) => self.pass(worker, process, &send, target),
+            WorkerAction::Write(line) => write_line(worker, process, &line),
+            WorkerAction::Close(server) => self.close(worker, &server),
+            // A message on a closed channel is dropped, as the manual defines.
+            WorkerAction::Send(text) => drop(worker.send(Value::from(text.as_str()))),
+            WorkerAction::SendForm(form) => drop(worker.send(translate::json(form.json()))),
+            WorkerAction::TrySend(text) => self.try_send(worker, process, text.as_str()),
+            // The reserved message is rejected here; Node swallows it.
+            WorkerAction::SendReserved => drop(worker.send(vocabulary::reserved())),
+            WorkerAction::Disconnect => worker.disconnect(),
+            WorkerAction::Kill => worker.kill(),
             // The process exits with its channel, and the primary observes the exit.
-            WorkerCommand::DisconnectChannel => {
+            WorkerAction::DisconnectChannel => {
                 worker.handle(OsEvent::ChannelClosed { channel: ChannelId::PRIMARY });
             }
-            WorkerCommand::Inspect
-            | WorkerCommand::Env { .. }
-            | WorkerCommand::Args
-            | WorkerCommand::ExecArgs
-            | WorkerCommand::Cwd => self.report_self(worker, process, &command),
-            WorkerCommand::BlockForever => {
-                process.block(worker, None);
-                return Going::Break(());
+            WorkerAction::Inspect => {
+                let seen = vocabulary::look(worker.exited_after_disconnect(), worker.is_connected());
+                self.writer.write(process, &seen);
             }
-            WorkerCommand::LeaveChildWithChannel => leave_child(process, target),
-            WorkerCommand::BlockUntilPath { path } => process.block(worker, Some(&format!("{PLACE}/{path}"))),
-            WorkerCommand::Reply { text } => sockets::reply(process, target, &text),
-            WorkerCommand::End => sockets::end(process, target),
-            WorkerCommand::EndAll => {
+            WorkerAction::Env(name) => {
+                let seen = vocabulary::env(&name, variable(process, &name).as_deref());
+                self.writer.write(process, &seen);
+            }
+            WorkerAction::Args => {
+                let seen = vocabulary::args("args", &texts(process.spawn_options().get_args()));
+                self.writer.write(process, &seen);
+            }
+            WorkerAction::ExecArgs => {
+                let seen = vocabulary::args("exec_args", &texts(process.spawn_options().get_exec_argv()));
+                self.writer.write(process, &seen);
+            }
+            WorkerAction::Cwd => {
+                let directory = process.spawn_options().get_cwd().map(ToString::to_string);
+                self.writer.write(process, &vocabulary::cwd(directory.as_deref().unwrap_or(".")));
+            }
+            WorkerAction::BlockForever => return end_with(|| process.block(worker, None)),
+            WorkerAction::LeaveChildWithChannel => leave_child(process, target),
+            WorkerAction::BlockUntilPath(path) => process.block(worker, Some(&format!("{PLACE}/{path}"))),
+            WorkerAction::Reply(text) => sockets::reply(process, target, text.as_str()),
+            WorkerAction::End => sockets::end(process, target),
+            WorkerAction::EndAll => {
                 self.sockets.connections().for_each(|connection| process.end(connection));
             }
-            WorkerCommand::Exit { .. } | WorkerCommand::Crash | WorkerCommand::Raise { .. } => {
-                leave(process, &command);
-                return Going::Break(());
-            }
+            WorkerAction::Exit(code) => return end_with(|| process.exit(code)),
+            WorkerAction::Crash => return end_with(|| process.exit(UNCAUGHT)),
+            WorkerAction::Raise(signal) => return end_with(|| process.raise(translate::signal(signal))),
         }
         Going::Continue(())
     }
@@ -233,34 +236,15 @@ impl SimWorker {
         self.writer.write(process, &vocabulary::tried(None, text, sent));
     }
 
-    /// Writes a line about this process, if that is the command.
-    fn report_self(&mut self, worker: &Worker, process: &mut Process<'_>, command: &WorkerCommand) {
-        let seen = if let WorkerCommand::Env { name } = command {
-            vocabulary::env(name, variable(process, name).as_deref())
-        } else if *command == WorkerCommand::Args {
-            vocabulary::args("args", &texts(process.spawn_options().get_args()))
-        } else if *command == WorkerCommand::ExecArgs {
-            vocabulary::args("exec_args", &texts(process.spawn_options().get_exec_argv()))
-        } else if *command == WorkerCommand::Cwd {
-            vocabulary::cwd(
-                &process.spawn_options().get_cwd().map_or_else(|| ".".into(), ToString::to_string),
-            )
-        } else {
-            vocabulary::look(worker.exited_after_disconnect(), worker.is_connected())
-        };
-        self.writer.write(process, &seen);
-    }
-
     fn pass(
         &mut self,
         worker: &mut Worker,
         process: &mut Process<'_>,
-        pass: SendHandle,
+        send: &SendHandle,
         target: Option<ReplyTarget>,
     ) {
-        let SendHandle { text, what, keep_open } = pass;
-        let text = Value::String(text);
-        let Some(passing) = self.sockets.passing(what.as_deref(), target, keep_open) else {
+        let text = Value::from(send.text.as_str());
+        let Some(passing) = self.sockets.passing(send.what.as_ref(), target, send.keep_open) else {
             // The handle is closed: the message is sent alone.
             let _ = worker.send(&text);
             return;
@@ -271,11 +255,27 @@ impl SimWorker {
     }
 
     /// The newest server of this name.
-    fn close(&self, worker: &mut Worker, name: &str) {
+    fn close(&self, worker: &mut Worker, name: &ServerName) {
         let mut servers = self.servers.iter().rev();
-        if let Some((listener, _)) = servers.find(|(_, server)| server.name == name) {
+        if let Some((listener, _)) = servers.find(|(_, server)| server.name == name.as_str()) {
             worker.close(*listener);
         }
+    }
+}
+
+/// Performs the last action of the process.
+fn end_with(last: impl FnOnce()) -> Going {
+    last();
+    Going::Break(())
+}
+
+/// Writes a line to a descriptor. The simulator has no pipes: the channel carries the lines of other descriptors.
+fn write_line(worker: &mut Worker, process: &mut Process<'_>, line: &WriteLine) {
+    if line.fd == CHANNEL {
+        process.write_raw(format!("{}\n", *line.text).as_bytes());
+    } else {
+        // A line on a closed channel is dropped.
+        let _ = worker.send(translate::piped(line.fd, line.text.as_str()));
     }
 }
 
@@ -284,14 +284,6 @@ fn leave_child(process: &mut Process<'_>, target: Option<ReplyTarget>) {
     if let Some(ReplyTarget::Connection(connection)) = target {
         process.leave_child(connection);
     }
-}
-
-/// Ends the process, if that is the command.
-fn leave(process: &mut Process<'_>, command: &WorkerCommand) {
-    if let WorkerCommand::Raise { signal } = command {
-        return process.raise(translate::signal(*signal));
-    }
-    process.exit(if let WorkerCommand::Exit { code } = command { *code } else { UNCAUGHT });
 }
 
 fn texts(args: &[OsBytes]) -> Vec<String> {

@@ -19,9 +19,9 @@ use super::connections::{self, Observe, OpenSockets, ReplyTarget};
 use super::program_sockets::{self, Servers, Task};
 use super::{PlayError, UNCAUGHT};
 use crate::observation::{Observation, Observer};
+use crate::program;
 use crate::program::lines::Lines;
-use crate::program::{self, PrimaryCommand, SendHandle};
-use crate::scenario::{self, PolicyFrom, Scenario};
+use crate::scenario::{self, PolicyFrom, PrimaryAction, Scenario, SendHandleTo, Token};
 use crate::vocabulary;
 
 /// Plays until no worker and no task is left. `workers` is the command of the workers; empty for this program.
@@ -176,63 +176,71 @@ impl UnixPrimary {
 
     fn observe(&mut self, seen: &Observation, target: Option<&ReplyTarget>) {
         super::write(Observer::Primary, seen);
-        for command in self.script.react(seen) {
-            self.perform(command, target);
+        for action in self.script.react(seen) {
+            self.perform(action, target);
         }
     }
 
-    fn perform(&mut self, command: PrimaryCommand, target: Option<&ReplyTarget>) {
-        match command {
-            PrimaryCommand::Fork { env } => self.fork(env),
-            PrimaryCommand::Setup(setup) => self.primary.setup(translate::setup(&setup, &self.own_args)),
-            PrimaryCommand::Settings => {
+    fn perform(&mut self, action: PrimaryAction, target: Option<&ReplyTarget>) {
+        match action {
+            PrimaryAction::Fork(count) => (0..count).for_each(|_| self.fork(BTreeMap::new())),
+            PrimaryAction::ForkWith(variables) => self.fork(variables),
+            PrimaryAction::Setup(options) => self.primary.setup(translate::setup(&options, &self.own_args)),
+            PrimaryAction::Settings => {
                 let command = &self.primary.settings().spawn;
                 let seen = translate::settings_line("settings", command, self.own_args.len());
                 super::write(Observer::Primary, &seen);
             }
-            PrimaryCommand::Policy(policy) => {
+            PrimaryAction::Policy(policy) => {
                 // Node ignores a policy after the first fork.
                 let _ = self.primary.set_policy(translate::policy(policy));
             }
-            PrimaryCommand::Open(open) => self.open(&open),
-            PrimaryCommand::Close { server } => drop(self.servers.remove(&server)),
-            PrimaryCommand::SendHandle { worker, pass } => self.pass(WorkerId(worker), pass, target),
-            PrimaryCommand::Reply { text } => target.into_iter().for_each(|target| target.write(&text)),
-            PrimaryCommand::End => target.into_iter().for_each(ReplyTarget::end),
-            PrimaryCommand::Send { worker, text } => {
+            PrimaryAction::Open(open) => self.open(&open),
+            PrimaryAction::Close(server) => drop(self.servers.remove(server.as_str())),
+            PrimaryAction::SendHandle(send) => self.pass(&send, target),
+            PrimaryAction::Reply(text) => {
+                if let Some(target) = target {
+                    target.write(text.as_str());
+                }
+            }
+            PrimaryAction::End => target.into_iter().for_each(ReplyTarget::end),
+            PrimaryAction::Send(message) => {
                 // A message to a worker without a channel is dropped, as the manual defines.
-                let _ = self.primary.send(WorkerId(worker), Value::String(text));
+                let _ = self.primary.send(WorkerId(message.to.id()), Value::from(message.text.as_str()));
             }
-            PrimaryCommand::TrySend { worker, text } => {
-                let sent = self.primary.send(WorkerId(worker), Value::String(text.clone())).is_ok();
-                super::write(Observer::Primary, &vocabulary::tried(Some(worker), &text, sent));
+            PrimaryAction::TrySend(message) => {
+                let (worker, text) = (message.to.id(), message.text.as_str());
+                let sent = self.primary.send(WorkerId(worker), Value::from(text)).is_ok();
+                super::write(Observer::Primary, &vocabulary::tried(Some(worker), text, sent));
             }
-            PrimaryCommand::BlockUntilExit { worker } => {
-                let pid = self.primary.worker(WorkerId(worker)).and_then(WorkerInfo::pid);
+            PrimaryAction::BlockUntilExit(worker) => {
+                let pid = self.primary.worker(WorkerId(worker.id())).and_then(WorkerInfo::pid);
                 pid.into_iter().for_each(outlive);
             }
-            PrimaryCommand::Disconnect { worker } => self.primary.disconnect_worker(WorkerId(worker)),
-            PrimaryCommand::DisconnectAll => self.primary.disconnect_all(),
-            PrimaryCommand::Kill { worker, signal } => {
-                self.primary.kill(WorkerId(worker), translate::signal(signal));
+            PrimaryAction::Disconnect(worker) => self.primary.disconnect_worker(WorkerId(worker.id())),
+            PrimaryAction::DisconnectAll => self.primary.disconnect_all(),
+            PrimaryAction::Kill(kill) => {
+                self.primary.kill(WorkerId(kill.worker.id()), translate::signal(kill.signal));
             }
-            PrimaryCommand::Inspect { worker } => {
+            PrimaryAction::Inspect(worker) => {
+                let worker = worker.id();
                 if let Some(seen) = translate::look(worker, self.primary.worker(WorkerId(worker))) {
                     super::write(Observer::Primary, &seen);
                 }
             }
-            PrimaryCommand::ExhaustFds => {
+            PrimaryAction::ExhaustFds => {
                 self.exhausting_files.extend(std::iter::from_fn(|| File::open("/dev/null").ok()));
             }
-            PrimaryCommand::FreeFds => self.exhausting_files.clear(),
-            PrimaryCommand::Exit { code } => process::exit(code),
-            PrimaryCommand::Crash => process::exit(UNCAUGHT),
-            PrimaryCommand::Raise { signal } => super::die(signal),
+            PrimaryAction::FreeFds => self.exhausting_files.clear(),
+            PrimaryAction::Exit(code) => process::exit(code),
+            PrimaryAction::Crash => process::exit(UNCAUGHT),
+            PrimaryAction::Raise(signal) => super::die(signal),
         }
     }
 
-    fn fork(&mut self, env: Vec<(String, String)>) {
-        let env = self.env.clone().into_iter().chain(env);
+    fn fork(&mut self, variables: BTreeMap<String, Token>) {
+        let variables = variables.into_iter().map(|(name, value)| (name, value.to_string()));
+        let env = self.env.clone().into_iter().chain(variables);
         let worker = self.primary.fork_with_env(env).expect("nothing impossible was set up");
         for (fd, pipe) in self.primary.stdio(worker) {
             let tasks = self.tasks.clone();
@@ -249,7 +257,7 @@ impl UnixPrimary {
         let opened = program_sockets::open(&self.observer(), &self.open, asked);
         let (task, closing, at) = opened.expect("a scenario opens what can be opened");
         self.run(task);
-        if let vocabulary::Whereabouts::Port(port) = at {
+        if let vocabulary::ServerAddress::Port(port) = at {
             self.env.insert(format!("PORT_{name}"), port.to_string());
         }
         self.env.insert(format!("FD_{name}"), closing.number().to_string());
@@ -257,13 +265,10 @@ impl UnixPrimary {
         self.tasks.send(TaskEvent::Seen(vocabulary::opened(&name, &at), None)).unwrap_or_default();
     }
 
-    fn pass(&mut self, worker: WorkerId, pass: SendHandle, target: Option<&ReplyTarget>) {
-        let SendHandle { text, what, keep_open } = pass;
-        let text = Value::String(text);
-        let own = what
-            .as_ref()
-            .and_then(|name| self.servers.get(name).and_then(program_sockets::OpenServer::socket));
-        let socket = own.or_else(|| self.open.pass(target.filter(|_| what.is_none()), keep_open));
+    fn pass(&mut self, send: &SendHandleTo, target: Option<&ReplyTarget>) {
+        let (worker, text) = (WorkerId(send.to), Value::from(send.text.as_str()));
+        let own = program_sockets::named(&self.servers, send.what.as_ref());
+        let socket = own.or_else(|| self.open.pass(target.filter(|_| send.what.is_none()), send.keep_open));
         // A closed handle cannot be sent: the message is sent alone.
         let _ = match socket {
             Some(socket) => self.primary.send_with(worker, &text, socket).is_ok(),

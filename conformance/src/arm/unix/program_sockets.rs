@@ -15,14 +15,19 @@ use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::connections::{self, Connection, Observe, OpenSockets, ReplyTarget, duplicate};
-use crate::scenario;
-use crate::vocabulary::Whereabouts;
+use crate::scenario::{self, ServerName};
+use crate::vocabulary::ServerAddress;
 
 /// The pause after a failed accept. The cluster pauses as long: nothing reports a free descriptor.
 const STARVED: Duration = Duration::from_millis(100);
 
 /// Servers by name.
 pub(super) type Servers = BTreeMap<String, OpenServer>;
+
+/// The socket of a server, to be sent.
+pub(super) fn named(servers: &Servers, name: Option<&ServerName>) -> Option<Socket> {
+    servers.get(name?.as_str()).and_then(OpenServer::socket)
+}
 
 /// An open server. Dropping this closes it.
 #[derive(Debug)]
@@ -33,7 +38,7 @@ pub(super) struct OpenServer {
 
 impl OpenServer {
     /// A duplicate of the socket, to send.
-    pub(super) fn socket(&self) -> Option<Socket> {
+    fn socket(&self) -> Option<Socket> {
         Socket::duplicate(&self.socket).ok()
     }
 
@@ -101,11 +106,11 @@ pub(super) fn open(
     observe: &Observe,
     open: &OpenSockets,
     asked: &scenario::Open,
-) -> io::Result<(Task, OpenServer, Whereabouts)> {
+) -> io::Result<(Task, OpenServer, ServerAddress)> {
     let (name, home) = (asked.server.as_str(), "127.0.0.1:0");
     if let Some(path) = &asked.path {
         let (task, closing) = unix(observe, open, name, UnixListener::bind(path.as_str())?)?;
-        return Ok((task, closing, Whereabouts::path(path.as_str())));
+        return Ok((task, closing, ServerAddress::path(path.as_str())));
     }
     let (task, closing) = match (asked.udp, asked.bound) {
         (true, false) => {
@@ -122,7 +127,7 @@ pub(super) fn open(
         }
     };
     let port = closing.socket.local_addr()?.as_socket().map_or(0, |address| address.port());
-    Ok((task, closing, Whereabouts::Port(port)))
+    Ok((task, closing, ServerAddress::Port(port)))
 }
 
 /// A stream socket that does not listen.

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::super::translate;
 use super::connections::{self, Connection};
 use super::worker::UnixWorker;
-use crate::vocabulary::{self, Whereabouts};
+use crate::vocabulary::{self, ServerAddress};
 
 /// A server that is being opened. Dropping the sender closes it.
 struct Server {
@@ -54,12 +54,12 @@ pub(super) fn open(part: Arc<UnixWorker>, name: String, options: ListenOptions) 
     let (server, closing) = server(part, name, &options);
     if is_path {
         begin(server, async move { worker.listen_path_with(options).await }, |server, listener| {
-            let at = Whereabouts::path(&listener.path().to_string_lossy());
+            let at = ServerAddress::path(&listener.path().to_string_lossy());
             serve(server, listener, at)
         });
     } else {
         begin(server, async move { worker.listen_with(options).await }, |server, listener| {
-            let at = Whereabouts::Port(listener.local_addr().port());
+            let at = ServerAddress::Port(listener.local_addr().port());
             serve(server, listener, at)
         });
     }
@@ -119,7 +119,7 @@ fn begin<T: Send + 'static, Serving: Future<Output = ()> + Send + 'static>(
     });
 }
 
-async fn serve<T: Transport + AsFd + Sync>(mut server: Server, mut listener: Listener<T>, at: Whereabouts) {
+async fn serve<T: Transport + AsFd + Sync>(mut server: Server, mut listener: Listener<T>, at: ServerAddress) {
     let (part, name) = (server.part.clone(), server.name.clone());
     part.observe(&vocabulary::listening(&name, &at), None);
     let (held, mut released) = mpsc::channel::<()>(1);
@@ -148,7 +148,7 @@ async fn receive(mut server: Server, socket: UdpSocket) {
     let (part, name) = (server.part.clone(), server.name.clone());
     let Ok(known) = part.open.know(&name, &*socket) else { return };
     let Ok(at) = socket.local_addr() else { return };
-    part.observe(&vocabulary::listening(&name, &Whereabouts::Port(at.port())), None);
+    part.observe(&vocabulary::listening(&name, &ServerAddress::Port(at.port())), None);
     let (observe, mut buffer) = (part.observer(), [0; 4096]);
     loop {
         tokio::select! {

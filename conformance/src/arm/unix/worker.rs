@@ -24,8 +24,8 @@ use super::program_sockets::{self, Servers};
 use super::servers::{self, Turn};
 use super::{OWN_ARGS, PLAY, UNCAUGHT};
 use crate::observation::{Observation, Observer};
-use crate::program::{self, SendHandle, WorkerCommand};
-use crate::scenario::Scenario;
+use crate::program;
+use crate::scenario::{Scenario, SendHandle, WorkerAction, WriteLine};
 use crate::vocabulary;
 
 /// The interval at which a blocked worker checks its path.
@@ -149,9 +149,9 @@ impl UnixWorker {
             self.catch_up();
         }
         self.write(seen);
-        let commands = self.state().script.react(seen);
-        for command in commands {
-            self.perform(command, target);
+        let actions = self.state().script.react(seen);
+        for action in actions {
+            self.perform(action, target);
         }
     }
 
@@ -184,73 +184,84 @@ impl UnixWorker {
         }
     }
 
-    fn perform(self: &Arc<Self>, command: WorkerCommand, target: Option<&ReplyTarget>) {
-        match command {
-            WorkerCommand::Listen { listen, port, fd } => {
-                let options = translate::listen(&listen, port, fd, &here());
-                let name = listen.server.to_string();
+    fn perform(self: &Arc<Self>, action: WorkerAction, target: Option<&ReplyTarget>) {
+        match action {
+            WorkerAction::Listen(listen) => {
+                let (name, options) = (listen.server.to_string(), translate::listen(&listen, &here()));
                 let closing = servers::open(self.clone(), name.clone(), options);
                 self.state().servers.insert(name, closing);
             }
-            WorkerCommand::Bind { bind, port, fd } => {
-                let name = bind.server.to_string();
-                let closing = servers::bind(self.clone(), name.clone(), translate::bind(&bind, port, fd));
+            WorkerAction::Bind(bind) => {
+                let (name, options) = (bind.server.to_string(), translate::bind(&bind));
+                let closing = servers::bind(self.clone(), name.clone(), options);
                 self.state().servers.insert(name, closing);
             }
-            WorkerCommand::SendDatagram { port, text, from } => {
-                self.open.send_datagram(from.as_deref(), port, &text);
+            WorkerAction::SendDatagram(send) => {
+                let from = send.from.as_ref().map(|server| server.as_str());
+                self.open.send_datagram(from, send.to.port(), send.text.as_str());
             }
-            WorkerCommand::SendHandle(pass) => self.pass(pass, target),
-            WorkerCommand::Close { server } => {
-                let closing = self.state().servers.remove(&server);
-                let own = self.state().own.remove(&server);
-                drop((closing, own));
-            }
-            WorkerCommand::Send { text } => {
-                // A message on a closed channel is dropped, as the manual defines.
-                let _ = self.worker.send(Value::String(text));
-            }
-            WorkerCommand::SendJson { json } => {
-                let _ = self.worker.send(translate::json(&json));
-            }
-            WorkerCommand::TrySend { text } => self.try_send(&text),
-            WorkerCommand::SendReserved => {
-                // The reserved message is rejected here; Node swallows it.
-                let _ = self.worker.send(vocabulary::reserved());
-            }
-            WorkerCommand::Disconnect => self.worker.disconnect(),
-            WorkerCommand::Kill => self.worker.kill(),
-            WorkerCommand::DisconnectChannel => self.disconnect_channel(),
-            WorkerCommand::Reply { text } => target.into_iter().for_each(|target| target.write(&text)),
-            WorkerCommand::End => target.into_iter().for_each(ReplyTarget::end),
-            WorkerCommand::EndAll => self.open.end_all(),
-            WorkerCommand::Write { fd, text } => {
-                let fd = RawFd::try_from(fd).expect("a scenario names small numbers");
-                // Pipes of our workers are sockets. A closed reader does not matter.
-                let _ = send(fd, format!("{text}\n").as_bytes(), MsgFlags::MSG_NOSIGNAL);
-            }
-            WorkerCommand::Inspect
-            | WorkerCommand::Env { .. }
-            | WorkerCommand::Args
-            | WorkerCommand::ExecArgs
-            | WorkerCommand::Cwd => self.report_self(&command),
-            WorkerCommand::LeaveChildWithChannel => {
-                if let Some(connection) = target.and_then(ReplyTarget::connection) {
-                    let channel = self.channel.expect("a worker has a channel");
-                    child::leave(channel, connection).expect("there is `cat`, and Linux is 5.6 at least");
+            WorkerAction::SendHandle(send) => self.pass(&send, target),
+            WorkerAction::Close(server) => self.close(server.as_str()),
+            // A message on a closed channel is dropped, as the manual defines.
+            WorkerAction::Send(text) => drop(self.worker.send(Value::from(text.as_str()))),
+            WorkerAction::SendForm(form) => drop(self.worker.send(translate::json(form.json()))),
+            WorkerAction::TrySend(text) => self.try_send(text.as_str()),
+            // The reserved message is rejected here; Node swallows it.
+            WorkerAction::SendReserved => drop(self.worker.send(vocabulary::reserved())),
+            WorkerAction::Disconnect => self.worker.disconnect(),
+            WorkerAction::Kill => self.worker.kill(),
+            WorkerAction::DisconnectChannel => self.disconnect_channel(),
+            WorkerAction::Reply(text) => {
+                if let Some(target) = target {
+                    target.write(text.as_str());
                 }
             }
-            WorkerCommand::BlockForever => loop {
+            WorkerAction::End => target.into_iter().for_each(ReplyTarget::end),
+            WorkerAction::EndAll => self.open.end_all(),
+            WorkerAction::Write(line) => write_line(&line),
+            WorkerAction::Inspect => {
+                let (meant, connected) = (self.worker.exited_after_disconnect(), self.worker.is_connected());
+                self.write(&vocabulary::look(meant, connected));
+            }
+            WorkerAction::Env(name) => self.write(&vocabulary::env(&name, env::var(&name).ok().as_deref())),
+            WorkerAction::Args => {
+                let given = env::args().skip_while(|argument| argument != PLAY).skip(OWN_ARGS);
+                self.write(&vocabulary::args("args", &given.collect::<Vec<_>>()));
+            }
+            WorkerAction::ExecArgs => {
+                let given = env::args().skip(1).take_while(|argument| argument != PLAY);
+                self.write(&vocabulary::args("exec_args", &given.collect::<Vec<_>>()));
+            }
+            WorkerAction::Cwd => {
+                let (here, place) = (here(), env::var("PLACE").unwrap_or_default());
+                self.write(&vocabulary::cwd(if here == place { "." } else { &here }));
+            }
+            WorkerAction::LeaveChildWithChannel => self.leave_child(target),
+            WorkerAction::BlockForever => loop {
                 thread::park();
             },
-            WorkerCommand::BlockUntilPath { path } => {
-                while !Path::new(&path).exists() {
+            WorkerAction::BlockUntilPath(path) => {
+                while !Path::new(path.as_str()).exists() {
                     thread::sleep(A_LITTLE);
                 }
             }
-            WorkerCommand::Exit { code } => self.worker.exit(code),
-            WorkerCommand::Crash => self.worker.exit(UNCAUGHT),
-            WorkerCommand::Raise { signal } => super::die(signal),
+            WorkerAction::Exit(code) => self.worker.exit(code),
+            WorkerAction::Crash => self.worker.exit(UNCAUGHT),
+            WorkerAction::Raise(signal) => super::die(signal),
+        }
+    }
+
+    fn close(&self, server: &str) {
+        let closing = self.state().servers.remove(server);
+        let own = self.state().own.remove(server);
+        drop((closing, own));
+    }
+
+    /// Starts a child with the channel and the connection of the line.
+    fn leave_child(&self, target: Option<&ReplyTarget>) {
+        if let Some(connection) = target.and_then(ReplyTarget::connection) {
+            let channel = self.channel.expect("a worker has a channel");
+            child::leave(channel, connection).expect("there is `cat`, and Linux is 5.6 at least");
         }
     }
 
@@ -259,35 +270,20 @@ impl UnixWorker {
         self.write(&vocabulary::tried(None, text, sent));
     }
 
-    /// Writes a line about this process, if that is the command.
-    fn report_self(&self, command: &WorkerCommand) {
-        if let WorkerCommand::Env { name } = command {
-            self.write(&vocabulary::env(name, env::var(name).ok().as_deref()));
-        } else if *command == WorkerCommand::Args {
-            let given = env::args().skip_while(|argument| argument != PLAY).skip(OWN_ARGS);
-            self.write(&vocabulary::args("args", &given.collect::<Vec<_>>()));
-        } else if *command == WorkerCommand::ExecArgs {
-            let given = env::args().skip(1).take_while(|argument| argument != PLAY);
-            self.write(&vocabulary::args("exec_args", &given.collect::<Vec<_>>()));
-        } else if *command == WorkerCommand::Cwd {
-            let (here, place) = (here(), env::var("PLACE").unwrap_or_default());
-            self.write(&vocabulary::cwd(if here == place { "." } else { &here }));
-        } else {
-            self.write(&vocabulary::look(self.worker.exited_after_disconnect(), self.worker.is_connected()));
-        }
-    }
-
-    fn pass(&self, pass: SendHandle, target: Option<&ReplyTarget>) {
-        let SendHandle { text, what, keep_open } = pass;
-        let text = Value::String(text);
-        let own = what
-            .as_ref()
-            .and_then(|name| self.state().own.get(name).and_then(program_sockets::OpenServer::socket));
-        let socket = own.or_else(|| self.open.pass(target.filter(|_| what.is_none()), keep_open));
+    fn pass(&self, send: &SendHandle, target: Option<&ReplyTarget>) {
+        let text = Value::from(send.text.as_str());
+        let own = program_sockets::named(&self.state().own, send.what.as_ref());
+        let socket = own.or_else(|| self.open.pass(target.filter(|_| send.what.is_none()), send.keep_open));
         // A closed handle cannot be sent: the message is sent alone.
         let _ = match socket {
             Some(socket) => self.worker.send_with(&text, socket).is_ok(),
             None => self.worker.send(&text).is_ok(),
         };
     }
+}
+
+fn write_line(line: &WriteLine) {
+    let fd = RawFd::try_from(line.fd).expect("a scenario names small numbers");
+    // Pipes of our workers are sockets. A closed reader does not matter.
+    let _ = send(fd, format!("{}\n", *line.text).as_bytes(), MsgFlags::MSG_NOSIGNAL);
 }

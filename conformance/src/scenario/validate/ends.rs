@@ -35,7 +35,7 @@ fn served(action: &PrimaryAction) -> Option<&Token> {
 }
 
 fn closes(action: &PrimaryAction, server: &Token) -> bool {
-    matches!(action, PrimaryAction::Close(closed) if closed == server)
+    matches!(action, PrimaryAction::Close(closed) if closed.as_str() == server.as_str())
 }
 
 fn nothing_behind_a_block(rule: &Rule<WorkerAction>) -> Valid {

@@ -2,8 +2,10 @@
 //!
 //! The latter are counted only where counting is safe: with one unbounded forking rule, there is no error.
 
-use super::super::{Clause, ClauseKind, MOST, PrimaryAction, Rule, Scenario, Step, Target};
-use super::{Valid, ValidationError, target};
+use super::super::{
+    Clause, ClauseKind, MOST, Part, PrimaryAction, Rule, Scenario, ScenarioVerb as _, Step, Target,
+};
+use super::{Valid, ValidationError};
 use crate::observation::Observer;
 use crate::pattern::{LinePattern, Pattern, Whose};
 
@@ -50,8 +52,15 @@ fn acts_once(on: &Pattern) -> bool {
 fn named(scenario: &Scenario) -> Vec<(u64, String)> {
     let mut named: Vec<_> = scenario.workers.keys().map(|id| (*id, format!("\"{id}\""))).collect();
     for rule in &scenario.primary {
-        let ids = rule.actions.iter().filter_map(target).filter_map(id).chain(rule.on.asked.worker());
-        named.extend(ids.map(|id| (id, format!("\"{}\"", rule.on))));
+        let mut name = |id| named.push((id, format!("\"{}\"", rule.on)));
+        for mut action in rule.actions.iter().cloned() {
+            action.visit(&mut |part| {
+                if let Part::Worker(Target::Id(id)) = part {
+                    name(*id);
+                }
+            });
+        }
+        rule.on.asked.worker().into_iter().for_each(name);
     }
     let mut lines = Vec::new();
     scenario.contract.iter().for_each(|clause| clause_lines(clause, &mut lines));
@@ -59,10 +68,6 @@ fn named(scenario: &Scenario) -> Vec<(u64, String)> {
     lines.extend(steps.filter_map(|step| if let Step::Await(line) = step { Some(line) } else { None }));
     named.extend(lines.into_iter().filter_map(|line| Some((worker(line)?, line.to_string()))));
     named
-}
-
-fn id(target: Target) -> Option<u64> {
-    if let Target::Id(id) = target { Some(id) } else { None }
 }
 
 fn clause_lines<'a>(clause: &'a Clause, lines: &mut Vec<&'a LinePattern>) {
