@@ -350,6 +350,7 @@ impl Driver {
                 return Delivery::Inbox(WorkerEvent::Message { message, socket });
             }
             Event::Error { error } => return Delivery::Inbox(WorkerEvent::Error(error)),
+            Event::LameDuck => return Delivery::Inbox(WorkerEvent::LameDuck),
             Event::Disconnect => {
                 self.advance(Phase::Disconnected);
                 if self.is_lost() {

@@ -17,6 +17,9 @@ pub enum WorkerEvent {
     },
     /// An operation on the channel failed. Node: `'error'`.
     Error(ChannelError),
+    /// A supervisor will disconnect this worker soon, and sends no further connection: answer the requests on open
+    /// connections so that their clients connect to another worker (HTTP/1.1: `Connection: close`). Node has no such event.
+    LameDuck,
     /// The channel is closed; the last event. Node: `'disconnect'`.
     Disconnect,
 }

@@ -175,8 +175,10 @@ impl Checks {
                 let received = checks.messages.received(Pid::PRIMARY, pid, message);
                 received.map_err(|what| (Check::Messages, what))?;
             }
-            WorkerEvent::Connection { .. } | WorkerEvent::ListenFailed { .. } | WorkerEvent::Error { .. } => {
-            }
+            WorkerEvent::Connection { .. }
+            | WorkerEvent::ListenFailed { .. }
+            | WorkerEvent::LameDuck
+            | WorkerEvent::Error { .. } => {}
         }
         Ok(())
     }

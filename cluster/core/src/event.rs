@@ -207,6 +207,9 @@ pub enum WorkerEvent {
         /// The socket that was sent with the message.
         handle: Option<IncomingHandle>,
     },
+    /// A supervisor will disconnect this worker soon, and sends no further connection: answer the requests on open
+    /// connections so that their clients connect to another worker (HTTP/1.1: `Connection: close`). Node has no such event.
+    LameDuck,
     /// The channel is closed. Node: `'disconnect'`. The process exits right afterwards, unless the worker was asked
     /// to exit.
     Disconnect,

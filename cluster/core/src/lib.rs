@@ -25,6 +25,7 @@
 //! # Where to start
 //!
 //! * A program uses the crate `cluster`, not this one.
+//! * [`Supervisor`] is the machine above a [`Primary`]: it keeps a number of workers running and ready.
 //! * [`Primary`] and [`Worker`] are the two machines. [`Machine`] is their common interface; their commands are
 //!   methods.
 //! * [`Event`] and [`WorkerEvent`] are the machines' output to the program, [`Call`] is their output to the operating
@@ -85,6 +86,7 @@ mod spawn_options;
 mod std_types;
 mod steps;
 mod structured;
+mod supervisor;
 mod violation;
 mod worker;
 
@@ -106,5 +108,9 @@ pub use send::{SendError, Sent};
 pub use settings::{Limits, SchedulingPolicy, Settings};
 pub use spawn_options::{Serialization, SpawnOptions, Stdio};
 pub use structured::{BigInt, JsError, JsString, OutOfRange, RegExp, Structured, ViewKind};
+pub use supervisor::{
+    GiveUp, Readiness, RestartPolicy, SettingsError, SlotId, SlotInfo, SlotState, StartFailure, Supervisor,
+    SupervisorEvent, SupervisorSettings,
+};
 pub use violation::{FieldKind, Violation};
 pub use worker::Worker;

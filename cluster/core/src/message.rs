@@ -75,6 +75,8 @@ pub(crate) enum ChannelMessage {
     Cluster(Box<ClusterMessage>),
     /// A count of connections that were sent to another process.
     SocketCount(SocketCount),
+    /// A message between a supervisor and its workers, which Node ignores.
+    Supervision(Supervision),
     /// Another internal message of Node, which a cluster ignores, as Node does.
     Foreign,
 }
@@ -97,6 +99,18 @@ pub(crate) enum SocketCount {
     NotifyClose(String),
     /// No connection is open. Node: `NODE_SOCKET_ALL_CLOSED`.
     AllClosed(String),
+}
+
+/// The messages of a supervisor. Node has none of them; as internal messages with an unknown `cmd` they are ignored by
+/// an unmodified Node program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Supervision {
+    /// The worker gets no further connection, and its clients should connect elsewhere: `NODE_CLUSTER_LAME_DUCK`.
+    LameDuck,
+    /// Is the worker alive, and how many connections are open? `NODE_CLUSTER_PING`.
+    Ping { seq: u64 },
+    /// The answer, with the number of the question: `NODE_CLUSTER_PONG`.
+    Pong { seq: u64, connections: u64 },
 }
 
 /// An internal message of the cluster. Node: `NODE_CLUSTER`.

@@ -26,11 +26,13 @@ mod distribution;
 mod inspector;
 mod messages;
 mod setup;
+mod supervised;
 mod worker_info;
 
 use counters::Counters;
 use distribution::{PendingHandoff, Retry};
 pub use setup::{ForkError, PolicyFrozen};
+use worker_info::WorkerEntry;
 pub use worker_info::{WorkerInfo, WorkerState};
 
 /// Pending work of the primary.
@@ -66,14 +68,6 @@ impl IsCall for Step {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct WorkerEntry {
-    info: WorkerInfo,
-    channel: Channel,
-    /// The options of the process, until it has started or failed to.
-    starting: Option<SpawnOptions>,
-}
-
 /// The primary of a cluster. Node: the `cluster` module in the primary process.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Primary {
@@ -94,6 +88,8 @@ pub struct Primary {
     retries: BTreeMap<TimerId, Retry>,
     /// The workers that `disconnect_all` waits for.
     leaving: Option<BTreeSet<WorkerId>>,
+    /// A supervisor shuts down: no connection is accepted.
+    stopped: bool,
 }
 
 impl Primary {
@@ -114,6 +110,7 @@ impl Primary {
             ledger: Ledger::default(),
             retries: BTreeMap::new(),
             leaving: None,
+            stopped: false,
         }
     }
 
@@ -308,6 +305,7 @@ impl Primary {
             }
             ChannelMessage::Cluster(cluster) => return self.cluster(worker, *cluster),
             ChannelMessage::SocketCount(question) => self.asked(worker, question),
+            ChannelMessage::Supervision(supervision) => self.answered_ping(worker, &supervision),
             ChannelMessage::Foreign => {}
         }
         None

@@ -275,6 +275,7 @@ impl Worker {
             }
             ChannelMessage::Cluster(cluster) => self.cluster(*cluster, None),
             ChannelMessage::SocketCount(question) => self.asked(question),
+            ChannelMessage::Supervision(supervision) => return self.supervised(supervision),
             ChannelMessage::Foreign => {}
         }
         None

@@ -246,7 +246,7 @@ fn send_with(far: &UnixStream, lines: &str, descriptor: BorrowedFd<'_>) {
 fn number_of(event: Option<WorkerEvent>) -> Option<usize> {
     match event? {
         WorkerEvent::Message { message, .. } => message.to().ok(),
-        WorkerEvent::Error(_) | WorkerEvent::Disconnect => None,
+        WorkerEvent::Error(_) | WorkerEvent::LameDuck | WorkerEvent::Disconnect => None,
     }
 }
 

@@ -98,7 +98,7 @@ fn may_follow(pid: Pid, event: &WorkerEvent, kernel: &Kernel) -> bool {
             own.any(|it| kernel.address_of(it.file).as_ref() == Some(address))
         }
         WorkerEvent::Connection { connection, .. } => own.any(|it| it.id == *connection),
-        WorkerEvent::Message { .. } | WorkerEvent::Disconnect => false,
+        WorkerEvent::Message { .. } | WorkerEvent::LameDuck | WorkerEvent::Disconnect => false,
     }
 }
 

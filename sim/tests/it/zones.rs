@@ -49,6 +49,7 @@ impl Program for ZonedServer {
             WorkerEvent::Connection { .. }
             | WorkerEvent::Closed { .. }
             | WorkerEvent::Message { .. }
+            | WorkerEvent::LameDuck
             | WorkerEvent::Disconnect
             | WorkerEvent::Error { .. } => {}
         }

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::message::advanced::NoJson;
-use crate::message::{self, ChannelMessage, HandleType, Request};
+use crate::message::{self, ChannelMessage, HandleType, Request, Supervision};
 use crate::os::SocketId;
 use crate::passing::IncomingHandle;
 use crate::payload::Message;
@@ -67,8 +67,12 @@ impl From<ChannelMessage> for Outgoing {
             ChannelMessage::User(_) => Source::Program,
             ChannelMessage::Cluster(cluster) if cluster.request == Some(Request::Disconnect) => Source::Wish,
             ChannelMessage::Cluster(cluster) if cluster.reply.is_some() => Source::Answer,
-            ChannelMessage::SocketCount(_) => Source::Answer,
-            ChannelMessage::Cluster(_) | ChannelMessage::Foreign => Source::Cluster,
+            ChannelMessage::SocketCount(_) | ChannelMessage::Supervision(Supervision::Pong { .. }) => {
+                Source::Answer
+            }
+            ChannelMessage::Cluster(_) | ChannelMessage::Supervision(_) | ChannelMessage::Foreign => {
+                Source::Cluster
+            }
         };
         Outgoing { message, handle: None, receipt: None, source, retransmissions: 0 }
     }
@@ -89,7 +93,10 @@ impl Outgoing {
     pub(crate) fn passes(&self) -> Option<SocketId> {
         match self.message {
             ChannelMessage::User(_) => self.handle.map(|handle| handle.socket),
-            ChannelMessage::Cluster(_) | ChannelMessage::SocketCount(_) | ChannelMessage::Foreign => None,
+            ChannelMessage::Cluster(_)
+            | ChannelMessage::SocketCount(_)
+            | ChannelMessage::Supervision(_)
+            | ChannelMessage::Foreign => None,
         }
     }
 
@@ -101,7 +108,10 @@ impl Outgoing {
     pub(super) fn is_offer(&self) -> bool {
         match &self.message {
             ChannelMessage::Cluster(cluster) => matches!(cluster.request, Some(Request::NewConn(_))),
-            ChannelMessage::User(_) | ChannelMessage::SocketCount(_) | ChannelMessage::Foreign => false,
+            ChannelMessage::User(_)
+            | ChannelMessage::SocketCount(_)
+            | ChannelMessage::Supervision(_)
+            | ChannelMessage::Foreign => false,
         }
     }
 

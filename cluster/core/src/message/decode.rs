@@ -12,7 +12,7 @@ use super::fields::Fields;
 use super::js::Js;
 use super::{
     ChannelMessage, ClusterMessage, Data, Envelope, Frame, HandleKey, HandleType, QueryServer, Reply,
-    Request, SocketCount, json, surrogates,
+    Request, SocketCount, Supervision, json, surrogates,
 };
 use crate::address::{AddressType, ListeningAddress};
 use crate::os::{Errno, LocalAddress};
@@ -27,6 +27,11 @@ pub(crate) type Keep<'a> = &'a dyn Fn(&[u8]) -> Bytes;
 
 /// The envelope of a message with a descriptor.
 pub(super) const HANDLE: &str = "NODE_HANDLE";
+
+/// The messages of a supervisor.
+pub(super) const LAME_DUCK: &str = "NODE_CLUSTER_LAME_DUCK";
+pub(super) const PING: &str = "NODE_CLUSTER_PING";
+pub(super) const PONG: &str = "NODE_CLUSTER_PONG";
 
 /// A retransmitted socket of Node 20 has two envelopes; no socket has more.
 const ENVELOPES: u8 = 2;
@@ -93,6 +98,7 @@ fn internal(cmd: &str, fields: &Fields<'_>, keep: Keep<'_>, envelopes: u8) -> Re
         }
         "NODE_SOCKET_GET_COUNT" => counting(SocketCount::GetCount),
         "NODE_SOCKET_NOTIFY_CLOSE" => counting(SocketCount::NotifyClose),
+        LAME_DUCK | PING | PONG => Ok(Frame::Message(supervision(cmd, fields))),
         // Also the answers to questions, which this crate never asks.
         _ => Ok(Frame::Message(ChannelMessage::Foreign)),
     }
@@ -134,6 +140,18 @@ fn kind(fields: &Fields<'_>) -> Result<HandleType, Violation> {
         }
         Some(_) => Err(fields.violation("type")),
     }
+}
+
+/// A program's own message may have one of these names, with fields of any type.
+fn supervision(cmd: &str, fields: &Fields<'_>) -> ChannelMessage {
+    let (Ok(seq), Ok(connections)) = (fields.count("seq"), fields.count("count")) else {
+        return ChannelMessage::Foreign;
+    };
+    ChannelMessage::Supervision(match cmd {
+        LAME_DUCK => Supervision::LameDuck,
+        PING => Supervision::Ping { seq },
+        _ => Supervision::Pong { seq, connections },
+    })
 }
 
 /// An unknown `act`, and an `ack` of an unknown message, are ignored, as in Node.

@@ -9,9 +9,10 @@ use core::net::SocketAddr;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::decode::HANDLE;
+use super::decode::{HANDLE, LAME_DUCK, PING, PONG};
 use super::{
-    ChannelMessage, ClusterMessage, Data, HandleType, QueryServer, Reply, Request, SocketCount, advanced,
+    ChannelMessage, ClusterMessage, Data, HandleType, QueryServer, Reply, Request, SocketCount, Supervision,
+    advanced,
 };
 use crate::address::AddressType;
 use crate::os::LocalAddress;
@@ -37,6 +38,15 @@ struct AckOut {
 struct SocketCountOut<'a> {
     cmd: &'static str,
     key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct SupervisionOut {
+    cmd: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<u64>,
 }
@@ -101,6 +111,9 @@ pub(crate) fn encode(
         ChannelMessage::User(message) => user(message, carries),
         ChannelMessage::Cluster(cluster) => enveloped(&cluster_out(cluster), carries, serialization),
         ChannelMessage::SocketCount(count) => enveloped(&socket_count_out(count), carries, serialization),
+        ChannelMessage::Supervision(supervision) => {
+            enveloped(&supervision_out(*supervision), carries, serialization)
+        }
         ChannelMessage::Foreign => unreachable!("a foreign message is never sent"),
     }
 }
@@ -186,6 +199,15 @@ fn socket_count_out(count: &SocketCount) -> SocketCountOut<'_> {
         SocketCount::AllClosed(key) => ("NODE_SOCKET_ALL_CLOSED", key, None),
     };
     SocketCountOut { cmd, key, count }
+}
+
+fn supervision_out(supervision: Supervision) -> SupervisionOut {
+    let (cmd, seq, count) = match supervision {
+        Supervision::LameDuck => (LAME_DUCK, None, None),
+        Supervision::Ping { seq } => (PING, Some(seq), None),
+        Supervision::Pong { seq, connections } => (PONG, Some(seq), Some(connections)),
+    };
+    SupervisionOut { cmd, seq, count }
 }
 
 fn cluster_out(cluster: &ClusterMessage) -> ClusterOut<'_> {

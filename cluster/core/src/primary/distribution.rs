@@ -39,9 +39,10 @@ pub(super) enum Retry {
 impl Primary {
     // ---- listening
 
-    /// Handles a worker's query for a socket. A worker that was asked to exit gets no answer, as in Node.
+    /// Handles a worker's query for a socket. A worker that was asked to exit gets no answer, as in Node; neither does
+    /// a lame duck.
     pub(super) fn query(&mut self, worker: WorkerId, seq: u64, query: QueryServer) {
-        if self.info(worker).exited_after_disconnect == Some(true) {
+        if self.info(worker).exited_after_disconnect == Some(true) || self.workers[&worker].lame {
             return;
         }
         let key = query.key.clone();
@@ -145,7 +146,7 @@ impl Primary {
         if let (Sharing::RoundRobin(_), Some((socket, _))) = (&handle.sharing, &handle.bound) {
             let socket = *socket;
             self.listeners.insert(socket, id);
-            self.steps.call(Call::ResumeAccept { socket });
+            self.resume_accept(socket);
         }
         for (worker, seq) in waiting {
             self.join(id, worker, seq);
@@ -307,8 +308,11 @@ impl Primary {
         let full = round_robin.queued() >= limit;
         if full != handle.throttled {
             handle.throttled = full;
-            let call = if full { Call::PauseAccept { socket } } else { Call::ResumeAccept { socket } };
-            self.steps.call(call);
+            if full {
+                self.steps.call(Call::PauseAccept { socket });
+            } else {
+                self.resume_accept(socket);
+            }
         }
     }
 
@@ -419,7 +423,7 @@ impl Primary {
             Retry::Accept(socket) => {
                 let id = self.listeners.get(&socket);
                 if id.is_some_and(|id| !self.handles[id].throttled) {
-                    self.steps.call(Call::ResumeAccept { socket });
+                    self.resume_accept(socket);
                 }
             }
         }

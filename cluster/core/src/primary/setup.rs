@@ -5,7 +5,7 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::{Primary, Step, WorkerEntry, WorkerInfo};
+use super::{Primary, Step, WorkerEntry};
 use crate::channel::Channel;
 use crate::event::Event;
 use crate::os::{Call, WorkerId};
@@ -135,8 +135,7 @@ impl Primary {
             env.push(("NODE_UNIQUE_ID".into(), worker.to_string().into()));
             let channel =
                 Channel::new(worker.into(), options.get_serialization(), self.settings.limits.clone());
-            let starting = Some(options.clone());
-            self.workers.insert(worker, Box::new(WorkerEntry { info: WorkerInfo::new(), channel, starting }));
+            self.workers.insert(worker, Box::new(WorkerEntry::new(channel, options.clone())));
             self.steps.call(Call::Spawn { worker, options: options.clone(), env });
         }
         self.steps.leave(scope);
@@ -150,7 +149,7 @@ impl Primary {
     }
 
     /// The options of the next worker.
-    fn checked_options(&self) -> Result<SpawnOptions, ForkError> {
+    pub(super) fn checked_options(&self) -> Result<SpawnOptions, ForkError> {
         let options = &self.settings.spawn;
         let stdio = options.get_stdio();
         let channels = stdio.iter().filter(|stdio| **stdio == Stdio::Channel).count();

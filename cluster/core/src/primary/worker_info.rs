@@ -1,4 +1,7 @@
-//! The state of one worker in the primary, for the program. The primary updates it.
+//! The state of one worker in the primary: for the program, and beside the channel. The primary updates both.
+
+use crate::channel::Channel;
+use crate::spawn_options::SpawnOptions;
 
 /// The last change of a worker's state. Node: `worker.state`. The connection and the process are separate: see
 /// [`WorkerInfo`].
@@ -75,5 +78,23 @@ impl WorkerInfo {
     /// The process id, once started. Node: `worker.process.pid`.
     pub fn pid(&self) -> Option<u32> {
         self.pid
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct WorkerEntry {
+    pub(super) info: WorkerInfo,
+    pub(super) channel: Channel,
+    /// The options of the process, until it has started or failed to.
+    pub(super) starting: Option<SpawnOptions>,
+    /// A supervisor has made the worker a lame duck.
+    pub(super) lame: bool,
+    /// The last answer to a supervisor: the number of the question, and the open connections.
+    pub(super) pong: Option<(u64, u64)>,
+}
+
+impl WorkerEntry {
+    pub(super) fn new(channel: Channel, starting: SpawnOptions) -> Self {
+        WorkerEntry { info: WorkerInfo::new(), channel, starting: Some(starting), lame: false, pong: None }
     }
 }

@@ -3,7 +3,7 @@
 use super::Worker;
 use crate::channel::Outgoing;
 use crate::event::{ChannelError, Output, WorkerEvent};
-use crate::message::{ChannelMessage, Envelope, SocketCount};
+use crate::message::{ChannelMessage, Envelope, SocketCount, Supervision};
 use crate::os::{Call, ChannelId, SocketId};
 use crate::passing::{IncomingHandle, OutgoingHandle};
 use crate::payload::Message;
@@ -79,7 +79,9 @@ impl Worker {
                 return Some(Output::Event(WorkerEvent::Message { message, handle }));
             }
             ChannelMessage::Cluster(cluster) => self.cluster(*cluster, Some(socket)),
-            ChannelMessage::SocketCount(_) | ChannelMessage::Foreign => self.close_socket(Some(socket)),
+            ChannelMessage::SocketCount(_) | ChannelMessage::Supervision(_) | ChannelMessage::Foreign => {
+                self.close_socket(Some(socket));
+            }
         }
         None
     }
@@ -92,6 +94,19 @@ impl Worker {
 
     fn answer(&mut self, answer: SocketCount) {
         self.channel.send(Outgoing::from(ChannelMessage::SocketCount(answer)), &mut self.steps);
+    }
+
+    /// A supervisor makes the worker a lame duck, or asks for its open connections.
+    pub(super) fn supervised(&mut self, supervision: Supervision) -> Option<Output<WorkerEvent>> {
+        match supervision {
+            Supervision::LameDuck => return Some(Output::Event(WorkerEvent::LameDuck)),
+            Supervision::Ping { seq } if self.channel.is_connected() => {
+                let pong = Supervision::Pong { seq, connections: self.connections.len() as u64 };
+                self.channel.send(Outgoing::from(ChannelMessage::Supervision(pong)), &mut self.steps);
+            }
+            Supervision::Ping { .. } | Supervision::Pong { .. } => {}
+        }
+        None
     }
 
     /// One copy of a socket that the program has sent is no longer in flight.

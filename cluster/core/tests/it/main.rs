@@ -15,6 +15,7 @@ mod serving;
 mod setup;
 mod starving;
 mod structured;
+mod supervisor;
 mod table;
 mod testing;
 mod values;

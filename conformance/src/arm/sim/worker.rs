@@ -89,7 +89,8 @@ impl SimWorker {
             }
             // The messages are lost, and the end of the channel follows. Scenarios on Node pass a callback to
             // `send` and ignore its error.
-            WorkerEvent::Error { error: ChannelError::Write { .. } | ChannelError::Delayed(_) } => {}
+            WorkerEvent::LameDuck
+            | WorkerEvent::Error { error: ChannelError::Write { .. } | ChannelError::Delayed(_) } => {}
             // No rule handles this error.
             WorkerEvent::Error { error: ChannelError::NotReceived | ChannelError::Protocol(_) } => {
                 process.exit(UNCAUGHT);

@@ -129,7 +129,7 @@ impl UnixWorker {
                 }
             },
             // Scenarios have no words for later events of the library.
-            _ => {}
+            WorkerEvent::LameDuck | _ => {}
         }
     }
 

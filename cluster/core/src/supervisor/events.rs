@@ -1,0 +1,77 @@
+//! The events of a supervisor. Values only.
+
+use core::time::Duration;
+
+use super::slots::SlotId;
+use crate::event::{Event, WorkerError};
+use crate::os::{ExitStatus, WorkerId};
+use crate::primary::ForkError;
+
+/// The events of a [`Supervisor`](super::Supervisor).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "each variant documents its fields")]
+#[non_exhaustive]
+pub enum SupervisorEvent {
+    /// An event of the primary, in Node's order. The supervisor's own events about it follow.
+    Primary(Event),
+    /// The worker of a slot is ready.
+    SlotReady { slot: SlotId, worker: WorkerId },
+    /// A worker did not become ready.
+    StartFailed {
+        slot: SlotId,
+        /// `None`: no worker was forked.
+        worker: Option<WorkerId>,
+        failure: StartFailure,
+    },
+    /// A worker has exited or failed to start, and the slot gets another.
+    Restarting {
+        slot: SlotId,
+        /// The pause before the start.
+        after: Duration,
+    },
+    /// The slot gets no further worker by itself: its restart policy, or the supervisor has given up.
+    SlotHeld { slot: SlotId },
+    /// More restarts than [`SupervisorSettings::intensity`](super::SupervisorSettings::intensity) allows.
+    GaveUp {
+        /// The restarts, with the one that was not done.
+        restarts: u32,
+        within: Duration,
+    },
+    /// A worker that was asked to exit has answered every request, and has exited by itself.
+    Drained { slot: SlotId, worker: WorkerId },
+    /// A worker that was asked to exit did not exit in time, and a signal has ended the worker.
+    Cut {
+        slot: SlotId,
+        worker: WorkerId,
+        /// The open connections that the worker reported last. `None`: the worker reports none, as a Node worker
+        /// without preload.
+        connections: Option<u64>,
+    },
+    /// The process has not exited although SIGKILL was sent: the kernel holds the process, or the signal was not
+    /// permitted. The supervisor no longer waits for the process.
+    Stuck { slot: SlotId, worker: WorkerId },
+    /// The shutdown begins: no connection is accepted from now on.
+    ShutdownStarted,
+    /// The last event: every worker has exited, or is [stuck](SupervisorEvent::Stuck).
+    Finished {
+        /// 0, or the code of [`GiveUp::Exit`](super::GiveUp::Exit).
+        code: i32,
+    },
+}
+
+/// Why a worker did not become ready.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StartFailure {
+    /// The spawn options are impossible.
+    Fork(ForkError),
+    /// The process was not started.
+    Spawn(WorkerError),
+    /// The process has exited.
+    Exited(ExitStatus),
+    /// The channel was closed.
+    Disconnected,
+    /// The worker was not ready within
+    /// [`SupervisorSettings::ready_timeout`](super::SupervisorSettings::ready_timeout).
+    Timeout(Duration),
+}

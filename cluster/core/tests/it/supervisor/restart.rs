@@ -1,0 +1,131 @@
+//! Unexpected exits: restarts, pauses, policies, giving up.
+
+use std::time::Duration;
+
+use super::story::{Story, serving, settings};
+use cluster_core::{ExitStatus, GiveUp, RestartPolicy};
+
+/// The first restart is immediate; the next pauses double until a worker is stable.
+#[test]
+fn restart_backs_off() {
+    let mut story = serving(settings(1).min_uptime(Duration::from_secs(2)), 1);
+    assert_eq!(story.dies(1), ["spawn 2 in slot 0", "0: restart after 0 ms"]);
+    let exited = "failed: Exited(Code(1))";
+    assert_eq!(story.exits(2, 1), [format!("0: worker 2 {exited}"), "0: restart after 100 ms".into()]);
+    assert_eq!(story.wait(99), [""; 0]);
+    assert_eq!(story.wait(1), ["spawn 3 in slot 0"]);
+    assert_eq!(story.exits(3, 1), [format!("0: worker 3 {exited}"), "0: restart after 200 ms".into()]);
+    assert_eq!(story.wait(200), ["spawn 4 in slot 0"]);
+    story.online(4);
+    story.listens(4, 80);
+    story.wait(1_999);
+    assert_eq!(story.dies(4), ["0: restart after 400 ms"]);
+    story.wait(400);
+    story.online(5);
+    story.listens(5, 80);
+    story.wait(2_000);
+    assert_eq!(story.dies(5), ["spawn 6 in slot 0", "0: restart after 0 ms"]);
+}
+
+/// A clean exit of a ready worker is no failure; any other exit is.
+#[test]
+fn on_failure_restarts_failures() {
+    let mut story = serving(settings(3).restart(RestartPolicy::OnFailure), 2);
+    assert_eq!(story.exits(1, 0), ["0: held"]);
+    assert_eq!(story.exits(2, 3), ["spawn 4 in slot 1", "1: restart after 0 ms"]);
+    let lines = story.exits(3, 0);
+    assert_eq!(lines, ["spawn 5 in slot 2", "2: worker 3 failed: Exited(Code(0))", "2: restart after 0 ms"]);
+    assert_eq!(story.slots(), "0:Held, 1:Starting 4, 2:Starting 5");
+}
+
+/// Without restarts a slot is held.
+#[test]
+fn never_restarts_nothing() {
+    let mut story = serving(settings(1).restart(RestartPolicy::Never), 1);
+    assert_eq!(story.dies(1), ["0: held"]);
+    assert_eq!(story.wait(100_000), [""; 0]);
+}
+
+/// The restart that is one too many is not done, and the other workers serve on.
+#[test]
+fn too_many_restarts_hold() {
+    let mut story = serving(settings(2).intensity(2, Duration::from_mins(1)), 2);
+    story.dies(1);
+    story.dies(3);
+    story.wait(100);
+    let lines = story.dies(4);
+    let given_up = ["0: worker 4 failed: Exited(Signal(SIGKILL))", "gave up: 3 within 60 s", "0: held"];
+    assert_eq!(lines, given_up);
+    assert_eq!(story.dies(2), ["1: held"]);
+    assert_eq!(story.wait(100_000), [""; 0]);
+    assert_eq!(story.slots(), "0:Held, 1:Held");
+}
+
+/// Restarts count for the time of the setting only.
+#[test]
+fn old_restarts_do_not_count() {
+    let mut story = serving(settings(1).intensity(1, Duration::from_mins(1)), 1);
+    assert_eq!(story.dies(1), ["spawn 2 in slot 0", "0: restart after 0 ms"]);
+    story.online(2);
+    story.listens(2, 80);
+    story.wait(60_000);
+    assert_eq!(story.dies(2), ["spawn 3 in slot 0", "0: restart after 0 ms"]);
+    let lines = story.dies(3);
+    assert_eq!(lines[1], "gave up: 2 within 60 s");
+}
+
+/// Giving up can end the supervisor with a code; the other workers drain.
+#[test]
+fn giving_up_can_exit() {
+    let options = settings(2).intensity(0, Duration::from_mins(1)).give_up(GiveUp::Exit { code: 7 });
+    let mut story = serving(options, 2);
+    let lines = story.dies(1);
+    let expected = [
+        "stop accepting at 1",
+        "lame duck -> 2",
+        "gave up: 1 within 60 s",
+        "0: held",
+        "ShutdownStarted",
+        "close 1",
+    ];
+    let mut sorted: Vec<_> = lines.iter().map(String::as_str).collect();
+    sorted.sort_unstable();
+    let mut wanted = expected;
+    wanted.sort_unstable();
+    assert_eq!(sorted, wanted);
+    story.wait(500);
+    assert_eq!(story.exits(2, 0), ["1: worker 2 drained", "finished 7"]);
+}
+
+/// The end of the channel replaces a ready worker at once; the old process has the time of a drain.
+#[test]
+fn closed_channel_replaces_worker() {
+    let mut story = serving(settings(1), 1);
+    assert_eq!(story.closes(1), ["spawn 2 in slot 0", "0: restart after 0 ms"]);
+    story.online(2);
+    story.listens(2, 80);
+    assert_eq!(story.wait(3_000), ["SIGTERM -> 1"]);
+    assert_eq!(story.wait(1_000), ["SIGKILL -> 1"]);
+    assert_eq!(story.dies(1), [""; 0]);
+    assert_eq!(story.slots(), "0:Ready 2");
+}
+
+/// With another policy the status of the exit decides.
+#[test]
+fn policy_waits_for_status() {
+    let mut story = serving(settings(1).restart(RestartPolicy::OnFailure), 1);
+    assert_eq!(story.closes(1), [""; 0]);
+    assert_eq!(story.wait(3_000), ["SIGTERM -> 1"]);
+    assert_eq!(story.is_reaped(1, ExitStatus::Code(0)), ["0: held"]);
+}
+
+/// A process that closes its channel before it is ready is terminated soon.
+#[test]
+fn closed_channel_fails_start() {
+    let mut story = Story::new(settings(1));
+    story.lines();
+    assert_eq!(story.closes(1), [""; 0]);
+    assert_eq!(story.wait(1_000), ["SIGTERM -> 1"]);
+    let lines = story.exits(1, 0);
+    assert_eq!(lines, ["spawn 2 in slot 0", "0: worker 1 failed: Exited(Code(0))", "0: restart after 0 ms"]);
+}

@@ -1,0 +1,93 @@
+//! The end of all workers: the order of its steps, its deadline, and the ways to hurry.
+
+use super::story::{Story, serving, settings};
+use cluster_core::Supervisor;
+
+/// Workers get no connection, answer for the time of a lame duck, and are asked to disconnect.
+#[test]
+fn shutdown_drains_every_worker() {
+    let mut story = serving(settings(2), 2);
+    let lines = story.command(Supervisor::shutdown);
+    let begin = ["stop accepting at 1", "ShutdownStarted", "lame duck -> 1", "lame duck -> 2", "close 1"];
+    assert_eq!(lines, begin);
+    assert_eq!(story.slots(), "0:Lame 1, 1:Lame 2");
+    assert_eq!(story.wait(500), ["ping -> 1", "disconnect -> 1", "ping -> 2", "disconnect -> 2"]);
+    assert_eq!(story.exits(2, 0), ["1: worker 2 drained"]);
+    assert_eq!(story.exits(1, 0), ["0: worker 1 drained", "finished 0"]);
+    assert!(story.supervisor.is_finished());
+    assert_eq!(story.wait(100_000), [""; 0]);
+}
+
+/// Accepted connections are handed off before any worker is asked to exit.
+#[test]
+fn shutdown_empties_queue_first() {
+    let mut story = serving(settings(1), 1);
+    assert_eq!(story.connect(), ["connection -> 1"]);
+    assert_eq!(story.connect(), [""; 0]);
+    assert_eq!(story.command(Supervisor::shutdown), ["stop accepting at 1", "ShutdownStarted"]);
+    let ack = |seq: u64| format!(r#"{{"cmd":"NODE_CLUSTER","ack":{seq},"accepted":true,"seq":9}}"#);
+    story.says(1, r#"{"cmd":"NODE_HANDLE_ACK"}"#);
+    assert_eq!(story.says(1, &ack(1)), ["close 101", "connection -> 1"]);
+    story.says(1, r#"{"cmd":"NODE_HANDLE_ACK"}"#);
+    assert_eq!(story.says(1, &ack(2)), ["close 102", "lame duck -> 1", "close 1"]);
+}
+
+/// One deadline for all, then the time of a term; the last report of connections is passed on.
+#[test]
+fn shutdown_ends_by_deadline() {
+    let mut story = serving(settings(2), 2);
+    story.command(Supervisor::shutdown);
+    story.wait(500);
+    assert_eq!(story.wait(2_500), ["ping -> 1", "ping -> 2"]);
+    story.says(1, r#"{"cmd":"NODE_CLUSTER_PONG","seq":9,"count":3}"#);
+    assert_eq!(story.wait(1_000), ["SIGTERM -> 1", "SIGTERM -> 2"]);
+    assert_eq!(story.dies(2), ["1: worker 2 cut None"]);
+    assert_eq!(story.wait(1_000), ["SIGKILL -> 1"]);
+    assert_eq!(story.dies(1), ["0: worker 1 cut Some(3)", "finished 0"]);
+}
+
+/// A process that survives SIGKILL does not hold the shutdown.
+#[test]
+fn stuck_process_ends_shutdown() {
+    let mut story = serving(settings(1), 1);
+    story.command(Supervisor::shutdown);
+    story.wait(5_000);
+    assert_eq!(story.wait(1_000), ["0: worker 1 stuck"]);
+    assert_eq!(story.wait(1_000), ["finished 0"]);
+}
+
+/// The second request sends SIGTERM, the third SIGKILL, and further ones nothing.
+#[test]
+fn repeated_shutdown_hurries() {
+    let mut story = serving(settings(1), 1);
+    story.command(Supervisor::shutdown);
+    assert_eq!(story.command(Supervisor::shutdown), ["SIGTERM -> 1"]);
+    assert_eq!(story.command(Supervisor::shutdown), ["SIGKILL -> 1"]);
+    assert_eq!(story.command(Supervisor::shutdown), [""; 0]);
+    assert_eq!(story.dies(1), ["0: worker 1 cut None", "finished 0"]);
+}
+
+/// A shutdown asks starting workers as well, and starts none.
+#[test]
+fn shutdown_asks_starting_workers() {
+    let mut story = Story::new(settings(2));
+    story.lines();
+    story.exits(1, 1);
+    story.exits(3, 1);
+    assert_eq!(story.slots(), "0:BackingOff, 1:Starting 2");
+    let lines = story.command(Supervisor::shutdown);
+    assert_eq!(lines, ["ShutdownStarted", "lame duck -> 2", "ping -> 2", "disconnect -> 2"]);
+    assert_eq!(story.exits(2, 0), ["1: worker 2 drained", "finished 0"]);
+    assert_eq!(story.wait(100_000), [""; 0]);
+}
+
+/// Without workers a shutdown finishes at once.
+#[test]
+fn shutdown_without_workers_finishes() {
+    let mut story = Story::new(settings(1));
+    story.exits(1, 1);
+    story.exits(2, 1);
+    story.lines();
+    assert_eq!(story.command(Supervisor::shutdown), ["ShutdownStarted", "finished 0"]);
+    assert_eq!(story.command(Supervisor::shutdown), [""; 0]);
+}

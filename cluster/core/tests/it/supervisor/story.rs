@@ -1,0 +1,249 @@
+//! A supervisor, its inputs by name and its outputs as short lines. Time passes in `wait` only, timer by timer.
+
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use cluster_core::{
+    Call, ChannelId, Errno, ExitStatus, LocalAddress, Machine, OsEvent, Output, Signal, SlotInfo, SocketId,
+    Supervisor, SupervisorEvent, SupervisorSettings, TimerId, WorkerId,
+};
+
+/// The outputs of one input, beyond any that a test needs.
+const OUTPUTS: usize = 10_000;
+
+/// Short times, in round numbers.
+pub(crate) fn settings(workers: u32) -> SupervisorSettings {
+    SupervisorSettings::new(workers)
+        .ready_timeout(Duration::from_secs(10))
+        .lame_duck(Duration::from_millis(500))
+        .drain(Duration::from_secs(3))
+        .term(Duration::from_secs(1))
+        .shutdown(Duration::from_secs(4))
+}
+
+#[derive(Clone)]
+pub(crate) struct Story {
+    pub(crate) supervisor: Supervisor,
+    now: u64,
+    timers: BTreeSet<(u64, TimerId)>,
+    lines: Vec<String>,
+    sockets: u64,
+    /// The next programs cannot be started.
+    pub(crate) fail_spawns: usize,
+    /// Events of the primary are lines as well.
+    pub(crate) with_primary: bool,
+}
+
+fn text(event: &SupervisorEvent) -> String {
+    use SupervisorEvent as E;
+    match event {
+        E::SlotReady { slot, worker } => format!("{slot}: worker {worker} ready"),
+        E::StartFailed { slot, worker, failure } => {
+            let worker = worker.map_or(0, |worker| worker.0);
+            format!("{slot}: worker {worker} failed: {failure:?}")
+        }
+        E::Restarting { slot, after } => format!("{slot}: restart after {} ms", after.as_millis()),
+        E::SlotHeld { slot } => format!("{slot}: held"),
+        E::GaveUp { restarts, within } => format!("gave up: {restarts} within {} s", within.as_secs()),
+        E::Drained { slot, worker } => format!("{slot}: worker {worker} drained"),
+        E::Cut { slot, worker, connections } => format!("{slot}: worker {worker} cut {connections:?}"),
+        E::Stuck { slot, worker } => format!("{slot}: worker {worker} stuck"),
+        E::Finished { code } => format!("finished {code}"),
+        other => format!("{other:?}"),
+    }
+}
+
+impl Story {
+    pub(crate) fn new(settings: SupervisorSettings) -> Self {
+        let supervisor = Supervisor::new(settings).expect("possible settings");
+        let mut story = Story {
+            supervisor,
+            now: 0,
+            timers: BTreeSet::new(),
+            lines: Vec::new(),
+            sockets: 0,
+            fail_spawns: 0,
+            with_primary: false,
+        };
+        story.drain();
+        story
+    }
+
+    /// The lines since the last call.
+    pub(crate) fn lines(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.lines)
+    }
+
+    /// A command of the program.
+    pub(crate) fn command(&mut self, command: impl FnOnce(&mut Supervisor)) -> Vec<String> {
+        command(&mut self.supervisor);
+        self.drain();
+        self.lines()
+    }
+
+    fn input(&mut self, event: OsEvent) {
+        self.supervisor.handle(event);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        let mut outputs = 0;
+        while let Some(output) = self.supervisor.poll() {
+            outputs += 1;
+            assert!(outputs < OUTPUTS, "no end of outputs: {output:?}");
+            match output {
+                Output::Event(SupervisorEvent::Primary(event)) if self.with_primary => {
+                    let line = format!("{event:?}");
+                    self.lines.push(line.split([' ', '(']).next().unwrap_or_default().to_owned());
+                }
+                Output::Event(SupervisorEvent::Primary(_)) => {}
+                Output::Event(event) => self.lines.push(text(&event)),
+                Output::Call(call) => self.perform(call),
+            }
+        }
+    }
+
+    fn perform(&mut self, call: Call) {
+        match call {
+            Call::Spawn { worker, env, .. } => {
+                let slot = env.iter().find(|(name, _)| *name == "CLUSTER_SLOT").expect("a slot");
+                self.lines.push(format!("spawn {worker} in slot {}", slot.1));
+                if self.fail_spawns > 0 {
+                    self.fail_spawns -= 1;
+                    let failed = OsEvent::SpawnFailed {
+                        worker,
+                        program: None,
+                        directory: false,
+                        errno: Errno::EAGAIN,
+                    };
+                    return self.supervisor.handle(failed);
+                }
+                self.supervisor.handle(OsEvent::Spawned { worker, pid: 1000 });
+            }
+            Call::Write { channel, bytes, .. } => {
+                let line = String::from_utf8_lossy(&bytes);
+                let named = [
+                    ("NODE_CLUSTER_LAME_DUCK", "lame duck"),
+                    ("NODE_CLUSTER_PING", "ping"),
+                    (r#""act":"disconnect""#, "disconnect"),
+                    (r#""act":"newconn""#, "connection"),
+                ];
+                let found = named.iter().filter(|(part, _)| line.contains(part));
+                self.lines.extend(found.map(|(_, name)| format!("{name} -> {}", channel.0)));
+                self.supervisor.handle(OsEvent::Wrote { channel, rest: Vec::new() });
+            }
+            Call::Bind { handle, .. } => {
+                self.sockets += 1;
+                let address = LocalAddress::Ip("127.0.0.1:8000".parse().expect("an address"));
+                let socket = SocketId(self.sockets);
+                self.supervisor.handle(OsEvent::Bound { handle, socket, address });
+            }
+            Call::SetTimer { timer, after_ms } => {
+                self.timers.insert((self.now + after_ms, timer));
+            }
+            Call::Kill { worker, signal } => self.lines.push(format!("{signal} -> {worker}")),
+            Call::PauseAccept { socket } => self.lines.push(format!("stop accepting at {}", socket.0)),
+            Call::Close { socket } => self.lines.push(format!("close {}", socket.0)),
+            _ => {}
+        }
+    }
+
+    fn read(&mut self, worker: u64, line: &str) {
+        let bytes = format!("{line}\n").into_bytes();
+        self.input(OsEvent::Read { channel: ChannelId(worker), bytes, socket: None });
+    }
+
+    /// The worker is online, and sends its messages from then on.
+    pub(crate) fn online(&mut self, worker: u64) -> Vec<String> {
+        self.read(worker, r#"{"cmd":"NODE_CLUSTER","act":"online","seq":0}"#);
+        self.lines()
+    }
+
+    /// The worker listens at a port.
+    pub(crate) fn listens(&mut self, worker: u64, port: u16) -> Vec<String> {
+        let mut line = String::new();
+        let _ = write!(
+            line,
+            r#"{{"cmd":"NODE_CLUSTER","act":"queryServer","index":0,"data":null,"address":"127.0.0.1","port":{port},"addressType":4,"seq":1}}"#
+        );
+        self.read(worker, &line);
+        let line = format!(
+            r#"{{"cmd":"NODE_CLUSTER","act":"listening","index":0,"address":"127.0.0.1","port":{port},"addressType":4,"seq":2}}"#
+        );
+        self.read(worker, &line);
+        self.lines()
+    }
+
+    pub(crate) fn says(&mut self, worker: u64, json: &str) -> Vec<String> {
+        self.read(worker, json);
+        self.lines()
+    }
+
+    /// A client connects to the first listening socket.
+    pub(crate) fn connect(&mut self) -> Vec<String> {
+        self.sockets = self.sockets.max(100) + 1;
+        self.input(OsEvent::Accepted { listener: SocketId(1), socket: SocketId(self.sockets) });
+        self.lines()
+    }
+
+    /// The channel of the worker closes, and its process runs on.
+    pub(crate) fn closes(&mut self, worker: u64) -> Vec<String> {
+        self.input(OsEvent::ChannelClosed { channel: ChannelId(worker) });
+        self.lines()
+    }
+
+    /// The process of the worker is reaped.
+    pub(crate) fn is_reaped(&mut self, worker: u64, status: ExitStatus) -> Vec<String> {
+        self.input(OsEvent::Exited { worker: WorkerId(worker), status });
+        self.lines()
+    }
+
+    /// The worker exits with a code.
+    pub(crate) fn exits(&mut self, worker: u64, code: i32) -> Vec<String> {
+        self.input(OsEvent::ChannelClosed { channel: ChannelId(worker) });
+        self.is_reaped(worker, ExitStatus::Code(code))
+    }
+
+    /// The worker is killed.
+    pub(crate) fn dies(&mut self, worker: u64) -> Vec<String> {
+        self.input(OsEvent::ChannelClosed { channel: ChannelId(worker) });
+        self.is_reaped(worker, ExitStatus::Signal(Signal::SIGKILL))
+    }
+
+    /// Time passes.
+    pub(crate) fn wait(&mut self, ms: u64) -> Vec<String> {
+        let until = self.now + ms;
+        while let Some(&(at, timer)) = self.timers.first()
+            && at <= until
+        {
+            self.timers.pop_first();
+            self.now = at;
+            self.input(OsEvent::Timer { timer });
+        }
+        self.now = until;
+        self.lines()
+    }
+
+    /// The slots in short: number, state, worker.
+    pub(crate) fn slots(&self) -> String {
+        let slot = |info: SlotInfo| {
+            let worker = info.worker.map_or(String::new(), |worker| format!(" {worker}"));
+            format!("{}:{:?}{worker}", info.slot, info.state)
+        };
+        self.supervisor.slots().map(slot).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// A cluster in which every worker of `count` listens at port 80.
+pub(crate) fn serving(settings: SupervisorSettings, count: u64) -> Story {
+    let mut story = Story::new(settings);
+    for worker in 1..=count {
+        story.online(worker);
+        story.listens(worker, 80);
+    }
+    story.lines();
+    story
+}
