@@ -115,9 +115,10 @@ pub enum WorkerError {
     NotReceived,
     /// The worker violated the protocol, and its channel was closed.
     Protocol(Violation),
-    /// The worker's process still runs ten seconds after its channel was closed, although the worker was not
-    /// disconnected: the process has closed the descriptor, is stopped, or hangs. The process serves no client, and
-    /// [`Event::Exit`] follows only after a kill. Node emits `'disconnect'` and nothing else.
+    /// The worker's process still runs ten seconds after its channel was closed: `main` of a disconnected worker has not
+    /// returned, or the process has closed the descriptor, is stopped, or hangs. The process receives no connection of
+    /// the primary. [`Event::Exit`] follows when the process ends, perhaps only after a kill. Node emits `'disconnect'`
+    /// and nothing else.
     Lingers,
 }
 
@@ -233,6 +234,8 @@ impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = if self.exclusive { "listen on" } else { "bind" };
         let failed = match self.address {
+            ListenAddress::Tcp { host: Some(host), .. } if host.is_multicast() => Failed::BindMulticast,
+            ListenAddress::Zoned { host, udp: false, .. } if host.is_multicast() => Failed::BindMulticast,
             ListenAddress::Tcp { .. } | ListenAddress::Udp { .. } => Failed::BindAddress,
             ListenAddress::Zoned { .. } => Failed::BindZone,
             ListenAddress::Path { .. } => Failed::BindPath,

@@ -291,8 +291,8 @@ pub enum OsEvent {
     /// The process has exited and was reaped. All bytes that the process wrote to its channel were delivered before,
     /// even if paused.
     Exited { worker: WorkerId, status: ExitStatus },
-    /// The process still runs some time after its channel was closed; once per process. A worker exits with its
-    /// channel, so the process is stopped, hangs, or has closed the descriptor.
+    /// The process still runs some time after its channel was closed, whether or not the worker was disconnected; once
+    /// per process.
     Lingers { worker: WorkerId },
     /// Bytes have arrived, split at any position.
     Read {

@@ -241,10 +241,8 @@ impl Primary {
         self.with_channel(worker.into(), Channel::closed);
     }
 
-    /// A worker that was disconnected may finish its work.
     fn lingers(&mut self, worker: WorkerId) {
-        let info = self.workers.get(&worker).map(|entry| &entry.info);
-        if info.is_some_and(|info| !info.dead && info.exited_after_disconnect() != Some(true)) {
+        if self.workers.get(&worker).is_some_and(|entry| !entry.info.dead) {
             self.error(worker, WorkerError::Lingers);
         }
     }

@@ -3,10 +3,12 @@
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
 
-use ::cluster::{Event, ExitStatus, Message, Primary, WorkerId};
+use ::cluster::{Event, ExitStatus, Message, Primary, Signal, WorkerError, WorkerId};
 use libtest_mimic::Trial;
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::ends::abandon;
 use super::support::{TIMEOUT, TestResult, asynchronous, connect, message, port, primary, rest, until};
@@ -20,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("stream_of_events_ends", stream),
         asynchronous("datagrams_end_before_main_returns", datagrams),
         asynchronous("hold_allows_report_after_last_accept", report),
+        asynchronous("disconnected_worker_that_stays_is_reported", stays),
         asynchronous("lost_worker_exits_at_deadline", never_returns),
         asynchronous("blocked_worker_exits_at_deadline", blocked),
         asynchronous("blocked_runtime_exits_at_deadline", blocked_before),
@@ -123,6 +126,22 @@ async fn report() -> TestResult {
     primary.disconnect_worker(worker);
     assert_eq!(exits(&mut primary, worker).await?, vec![Message::from("last report")]);
     assert_eq!(last_words(&witness)?, "dropped");
+    Ok(())
+}
+
+/// The channel is closed as requested, and `main` does not return. From the close on, the clock advances automatically.
+async fn stays() -> TestResult {
+    let mut primary = primary()?;
+    let (worker, _witness) = start(&mut primary, "never return")?;
+    assert_eq!(message(&mut primary).await?, json!("ready"));
+    primary.disconnect_worker(worker);
+    until(&mut primary, |event| *event == Event::Disconnect { worker }).await?;
+    tokio::time::pause();
+    let reported = timeout(Duration::from_hours(1), primary.next()).await;
+    tokio::time::resume();
+    primary.kill(worker, Signal::SIGKILL);
+    rest(&mut primary).await?;
+    assert_eq!(reported?, Some(Event::Error { worker, error: WorkerError::Lingers }));
     Ok(())
 }
 

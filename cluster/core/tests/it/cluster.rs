@@ -262,9 +262,9 @@ fn all_disconnected_waits_for_last() {
     assert_eq!(cluster.events.last(), Some(&Event::AllDisconnected), "at once without workers");
 }
 
-/// Reported only for a worker that was not disconnected and is not known to have exited.
+/// Reported for a worker that is not known to have exited, disconnected or not.
 #[test]
-fn lingering_is_reported_unless_asked() {
+fn lingering_is_reported_until_exit() {
     for is_asked in [false, true] {
         let mut cluster = TestCluster::new(Settings::default());
         cluster.fork(1);
@@ -274,10 +274,7 @@ fn lingering_is_reported_unless_asked() {
         cluster.events.clear();
         cluster.handle(OsEvent::ChannelClosed { channel: ONE.into() });
         cluster.handle(OsEvent::Lingers { worker: ONE });
-        assert_eq!(
-            names(&cluster.events),
-            if is_asked { vec!["disconnect"] } else { vec!["disconnect", "error"] }
-        );
+        assert_eq!(names(&cluster.events), ["disconnect", "error"]);
         cluster.handle(OsEvent::Exited { worker: ONE, status: cluster_core::ExitStatus::Code(0) });
         cluster.events.clear();
         cluster.handle(OsEvent::Lingers { worker: ONE });
