@@ -214,7 +214,7 @@ impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ListenError::Resolve { address, .. } => {
-                write!(f, "cannot resolve {address}; write HOST:PORT with a known name or an IP address, and a port up to 65535")
+                write!(f, "cannot resolve {}; write HOST:PORT with a known name or an IP address, and a port up to 65535", address.escape_debug())
             }
             ListenError::Unsuitable { reason } => write!(f, "unsuitable address: {reason}"),
             ListenError::WorkingDirectory(_) => f.write_str(

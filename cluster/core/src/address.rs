@@ -4,6 +4,7 @@ use alloc::string::String;
 use core::fmt;
 
 use crate::os::fmt_path;
+use crate::os_bytes::Escaped;
 
 /// The address of a worker's server. Node: the argument of `'listening'`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -24,8 +25,8 @@ impl fmt::Display for ListeningAddress {
         let ListeningAddress { address, port, fd, .. } = self;
         match (address, fd) {
             (Some(path), _) if *port < 0 => fmt_path(path, f),
-            (Some(host), _) if host.contains(':') => write!(f, "[{host}]:{port}"),
-            (Some(host), _) => write!(f, "{host}:{port}"),
+            (Some(host), _) if host.contains(':') => write!(f, "[{}]:{port}", Escaped(host)),
+            (Some(host), _) => write!(f, "{}:{port}", Escaped(host)),
             (None, Some(fd)) if *fd >= 0 => write!(f, "descriptor {fd}"),
             (None, _) => write!(f, "*:{port}"),
         }

@@ -31,6 +31,8 @@ pub(crate) enum Failed {
     BindAddress,
     /// Binding an address in a zone.
     BindZone,
+    /// Binding a multicast address for TCP.
+    BindMulticast,
     /// Binding a path.
     BindPath,
     /// A signal to a worker.
@@ -53,7 +55,10 @@ impl fmt::Display for Advice {
             Failed::BindZone if self.1 == Errno::EINVAL => {
                 Some("the zone must be the name or the number of a network interface of this machine")
             }
-            Failed::Bind | Failed::BindAddress | Failed::BindZone => bind(self.1),
+            Failed::BindMulticast if matches!(self.1, Errno::EINVAL | Errno::EADDRNOTAVAIL) => Some(
+                "TCP has no multicast; choose an address of an interface of this machine, or every address",
+            ),
+            Failed::Bind | Failed::BindMulticast | Failed::BindAddress | Failed::BindZone => bind(self.1),
             Failed::BindPath => bind_path(self.1),
             Failed::Kill => kill(self.1),
             Failed::Write => write(self.1),
@@ -81,6 +86,11 @@ fn meaning(errno: Errno) -> Option<&'static str> {
         Errno::EFAULT => "a bad address",
         Errno::EBUSY => "busy",
         Errno::EEXIST => "the file exists",
+        Errno::ENXIO => "no such device or address",
+        Errno::ENODEV => "no such device",
+        Errno::ENOTTY => "not supported by this descriptor",
+        Errno::ENOSYS => "the kernel lacks the call, or a filter forbids it",
+        Errno::EOVERFLOW => "a value is too large",
         Errno::ENOTDIR => "a part of the path is not a directory",
         Errno::EISDIR => "a directory",
         Errno::EINVAL => "an invalid argument",
@@ -96,6 +106,15 @@ fn meaning(errno: Errno) -> Option<&'static str> {
         Errno::EPROTO => "a protocol error",
         Errno::EDESTADDRREQ => "no destination",
         Errno::EMSGSIZE => "the message is too long",
+        Errno::EPROTOTYPE => "the protocol does not fit the kind of socket",
+        Errno::ENOPROTOOPT => "the protocol lacks the option",
+        Errno::ESOCKTNOSUPPORT => "the kind of socket is not supported",
+        Errno::ENETDOWN => "the network is down",
+        Errno::EHOSTDOWN => "the host is down",
+        Errno::EHOSTUNREACH => "no route leads to the host",
+        Errno::EALREADY => "already in progress",
+        Errno::ESTALE => "the file handle is stale",
+        Errno::EDQUOT => "the disk quota is used up",
         Errno::EPROTONOSUPPORT => "the protocol is not supported",
         Errno::EOPNOTSUPP => "not supported by this socket",
         Errno::EAFNOSUPPORT => "the kind of address is not supported",
@@ -135,6 +154,9 @@ fn spawn(errno: Errno) -> Option<&'static str> {
         Errno::EINVAL => {
             "check `uid`, `gid` and `groups`, and that no argument, variable or path contains a NUL byte"
         }
+        Errno::ENOSYS => "let the sandbox of the primary permit `fork`, `execve` and `close_range`",
+        Errno::EISDIR => "name a program, not a directory",
+        Errno::ESTALE => "check the file system that holds the program",
         Errno::ENOEXEC | Errno::EIO => {
             "check that the program is built for this machine, or begins with `#!`"
         }
@@ -157,7 +179,9 @@ fn bind(errno: Errno) -> Option<&'static str> {
         Errno::EADDRINUSE => "stop what listens there, or choose another address",
         Errno::EADDRNOTAVAIL => "choose an address of an interface of this machine, or every address",
         Errno::EACCES => "a port below 1024 needs root or CAP_NET_BIND_SERVICE",
-        Errno::EAFNOSUPPORT => "choose an address of the kind that this system has (IPv4, IPv6)",
+        Errno::EAFNOSUPPORT | Errno::EPROTONOSUPPORT | Errno::ESOCKTNOSUPPORT | Errno::EPROTOTYPE => {
+            "choose an address of the kind that this system has (IPv4, IPv6)"
+        }
         Errno::EMFILE => {
             "raise the limit on open files (RLIMIT_NOFILE), or `sockets_per_worker` of the primary's limits"
         }
@@ -166,6 +190,16 @@ fn bind(errno: Errno) -> Option<&'static str> {
             "a descriptor must be a socket of the primary that can be served this way"
         }
         Errno::ENOMEM | Errno::ENOBUFS => "free memory",
+        Errno::ENODEV | Errno::ENXIO => {
+            "the zone must be the name or the number of a network interface of this machine"
+        }
+        Errno::ENETDOWN => "start the network interface of the address",
+        Errno::EPERM | Errno::ENOSYS => {
+            "let the sandbox or the security policy of the primary permit the address"
+        }
+        Errno::ENOPROTOOPT => {
+            "this system lacks an option of the listener, such as `ipv6_only` or `reuse_port`"
+        }
         Errno::ENOTCONN => "the worker is disconnecting, or its channel is closed",
         _ => return None,
     })
@@ -180,6 +214,9 @@ fn bind_path(errno: Errno) -> Option<&'static str> {
         Errno::EINVAL | Errno::ENAMETOOLONG => {
             "the last part of a path may have about 100 bytes, and no NUL byte"
         }
+        Errno::EDQUOT | Errno::ENOSPC => "free space, or inodes, in the file system of the path",
+        Errno::EIO | Errno::ESTALE | Errno::ENODEV | Errno::ENXIO => "check the file system of the path",
+        Errno::EPERM => "choose a directory in a file system that has Unix sockets",
         _ => return bind(errno),
     })
 }

@@ -6,7 +6,7 @@ use crate::address::ListeningAddress;
 use crate::advice::{Advice, Failed, Reason};
 use crate::listen::ListenAddress;
 use crate::os::{Errno, ExitStatus, LocalAddress, SocketId, WorkerId};
-use crate::os_bytes::OsBytes;
+use crate::os_bytes::{Escaped, OsBytes};
 use crate::passing::IncomingHandle;
 use crate::payload::Message;
 use crate::spawn_options::SpawnOptions;
@@ -128,13 +128,14 @@ impl fmt::Display for WorkerError {
             WorkerError::Spawn { program, directory, errno } => {
                 f.write_str("cannot start ")?;
                 match program {
-                    Some(program) => write!(f, "`{program}`")?,
+                    Some(program) => write!(f, "`{}`", Escaped(&program.to_string_lossy()))?,
                     None => f.write_str("the program of this process (path unknown)")?,
                 }
                 match directory {
                     Some(directory) => {
                         let advice = Advice(Failed::Directory, *errno);
-                        write!(f, " in the directory `{directory}`: {}{advice}", Reason(*errno))
+                        let directory = directory.to_string_lossy();
+                        write!(f, " in the directory `{}`: {}{advice}", Escaped(&directory), Reason(*errno))
                     }
                     None => write!(f, ": {}{}", Reason(*errno), Advice(Failed::Spawn, *errno)),
                 }
@@ -153,7 +154,7 @@ impl fmt::Display for WorkerError {
             }
             WorkerError::NotReceived => f.write_str("a socket and its message did not reach the worker"),
             WorkerError::Lingers => f.write_str(
-                "the worker's process runs on without its channel; send it SIGKILL, and replace it when it has exited",
+                "the process of the worker still runs ten seconds after its channel was closed; send SIGKILL, unless the process finishes its work",
             ),
             WorkerError::Protocol(violation) => write!(f, "the worker's channel was closed: {violation}"),
         }

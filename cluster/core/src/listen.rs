@@ -8,6 +8,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use crate::address::AddressType;
 use crate::message::{Data, HandleKey, IPV6_ONLY, QueryServer, REUSE_ADDRESS};
 use crate::os::{BindAddress, fmt_path};
+use crate::os_bytes::Escaped;
 
 /// The options of a server. Node: the options of `server.listen()` and of `socket.bind()`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -249,7 +250,7 @@ impl fmt::Display for ListenAddress {
             ListenAddress::Tcp { host: None, port, .. } => write!(f, "port {port} on every address"),
             ListenAddress::Path { path, .. } => fmt_path(path, f),
             ListenAddress::Descriptor { fd, .. } => write!(f, "descriptor {fd}"),
-            ListenAddress::Zoned { host, zone, port, .. } => write!(f, "[{host}%{zone}]:{port}"),
+            ListenAddress::Zoned { host, zone, port, .. } => write!(f, "[{host}%{}]:{port}", Escaped(zone)),
             ListenAddress::Udp { v6, host, port, .. } => {
                 let host = host.unwrap_or(unspecified(*v6));
                 SocketAddr::new(host, port.unwrap_or(0)).fmt(f)

@@ -9,7 +9,7 @@ use core::fmt;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 pub use crate::errno::{Errno, Signal};
-use crate::os_bytes::OsBytes;
+use crate::os_bytes::{Escaped, OsBytes};
 use crate::spawn_options::SpawnOptions;
 
 /// A worker of a primary, numbered in ascending order from 1. Not a process id; never reused.
@@ -171,7 +171,7 @@ impl fmt::Display for LocalAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LocalAddress::Ip(address) => address.fmt(f),
-            LocalAddress::Zoned { host, zone, port } => write!(f, "[{host}%{zone}]:{port}"),
+            LocalAddress::Zoned { host, zone, port } => write!(f, "[{host}%{}]:{port}", Escaped(zone)),
             LocalAddress::Path(path) => fmt_path(path, f),
         }
     }
@@ -180,8 +180,8 @@ impl fmt::Display for LocalAddress {
 /// The path, or `@` and the abstract name, as Linux tools print.
 pub(crate) fn fmt_path(path: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match path.strip_prefix('\0') {
-        Some(name) => write!(f, "@{name}"),
-        None => f.write_str(path),
+        Some(name) => write!(f, "@{}", Escaped(name)),
+        None => write!(f, "{}", Escaped(path)),
     }
 }
 

@@ -3,7 +3,7 @@
 use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
+use core::fmt::{self, Write};
 
 /// A path, an argument or a variable of an environment: bytes, usually UTF-8.
 ///
@@ -87,6 +87,18 @@ impl PartialEq<&str> for OsBytes {
 impl fmt::Display for OsBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.to_string_lossy().fmt(f)
+    }
+}
+
+/// A text of a program or a peer inside another text: control characters are escaped, as in Rust's literals.
+pub(crate) struct Escaped<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for char in self.0.chars() {
+            if char.is_control() { write!(f, "{}", char.escape_debug())? } else { f.write_char(char)? }
+        }
+        Ok(())
     }
 }
 

@@ -104,6 +104,50 @@ fn invalid_address_has_fitting_advice() {
     assert!(advice(descriptor).contains("a descriptor must be a socket of the primary"));
 }
 
+/// TCP has no multicast: another zone does not help.
+#[test]
+fn multicast_address_has_fitting_advice() {
+    let tcp = |port| ListenAddress::Tcp { host: "ff02::1".parse().ok(), port, ipv6_only: false };
+    let text = ListenError { errno: Errno::EINVAL, address: tcp(80), exclusive: false }.to_string();
+    let expected =
+        "TCP has no multicast; choose an address of an interface of this machine, or every address";
+    assert!(text.ends_with(expected), "{text}");
+}
+
+/// A control character in a path, a zone, a host or a program is escaped.
+#[test]
+fn control_characters_are_escaped() {
+    let zone = || "eth\u{1b}0".to_owned();
+    let host = "fe80::1".parse().expect("an address");
+    let path = ListenAddress::Path { path: "/run/a\0b".into(), readable_all: false, writable_all: false };
+    let zoned = ListenAddress::Zoned { host, zone: zone(), port: 80, udp: false, ipv6_only: false };
+    let texts = [
+        path.to_string(),
+        zoned.to_string(),
+        LocalAddress::Path("\0abstract\n".into()).to_string(),
+        LocalAddress::Zoned { host, zone: zone(), port: 80 }.to_string(),
+        ListeningAddress { address: Some("a\nb".into()), port: 80, address_type: AddressType::V4, fd: None }
+            .to_string(),
+        WorkerError::Spawn {
+            program: Some("a\0b".into()),
+            directory: Some("c\td".into()),
+            errno: Errno::ENOENT,
+        }
+        .to_string(),
+    ];
+    let starts = [
+        r"/run/a\0b",
+        r"[fe80::1%eth\u{1b}0]:80",
+        r"@abstract\n",
+        r"[fe80::1%eth\u{1b}0]:80",
+        r"a\nb:80",
+        r"cannot start `a\0b` in the directory `c\td`",
+    ];
+    for (text, start) in texts.iter().zip(starts) {
+        assert!(text.starts_with(start), "{text}");
+    }
+}
+
 /// Addresses have their usual spelling.
 #[test]
 fn address_display_is_readable() {
