@@ -8,7 +8,7 @@ use core::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 
 use super::advanced::{self, Rules};
-use super::fields::Fields;
+use super::fields::{Field, Fields};
 use super::js::Js;
 use super::{
     ChannelMessage, ClusterMessage, Data, Envelope, Frame, HandleKey, HandleType, QueryServer, Reply,
@@ -65,7 +65,7 @@ fn decode_within(text: &str, keep: Keep<'_>, envelopes: u8) -> Result<Frame, Vio
     let may_be_reserved = json::may_be_reserved(text);
     if may_be_reserved
         && let Ok(fields) = serde_json::from_str::<Fields<'_>>(text)
-        && let Js::Text(cmd) = fields.get("cmd")
+        && let Js::Text(cmd) = fields.get(Field::Cmd)
         && json::is_internal(&cmd)
     {
         return internal(&cmd, &fields, keep, envelopes);
@@ -76,7 +76,7 @@ fn decode_within(text: &str, keep: Keep<'_>, envelopes: u8) -> Result<Frame, Vio
         let mended = surrogates::without_lone_ones(text.as_bytes()).ok_or(Violation::Malformed)?;
         let mended = core::str::from_utf8(&mended).map_err(|_| Violation::Malformed)?;
         let fields = serde_json::from_str::<Fields<'_>>(mended).map_err(|_| Violation::Malformed)?;
-        let Js::Text(cmd) = fields.get("cmd") else { return Err(Violation::Malformed) };
+        let Js::Text(cmd) = fields.get(Field::Cmd) else { return Err(Violation::Malformed) };
         return internal(&cmd, &fields, &Bytes::copy_from_slice, envelopes);
     }
     Ok(Frame::Message(ChannelMessage::User(Message::of_json(keep(text.as_bytes())))))
@@ -93,7 +93,7 @@ fn internal(cmd: &str, fields: &Fields<'_>, keep: Keep<'_>, envelopes: u8) -> Re
         "NODE_HANDLE_NACK" => Ok(Frame::Nack),
         "NODE_CLUSTER" => cluster(fields).map(Frame::Message),
         HANDLE => {
-            let inner = fields.raw("msg").ok_or(fields.violation("msg"))?;
+            let inner = fields.raw(Field::Msg).ok_or_else(|| fields.violation(Field::Msg))?;
             envelope(fields, envelopes, |left| decode_within(inner.get(), keep, left))
         }
         "NODE_SOCKET_GET_COUNT" => counting(SocketCount::GetCount),
@@ -110,41 +110,41 @@ fn envelope(
     envelopes: u8,
     inner: impl FnOnce(u8) -> Result<Frame, Violation>,
 ) -> Result<Frame, Violation> {
-    let envelopes = envelopes.checked_sub(1).ok_or(fields.violation("msg"))?;
+    let envelopes = envelopes.checked_sub(1).ok_or_else(|| fields.violation(Field::Msg))?;
     match inner(envelopes)? {
         Frame::Message(message) => {
             Ok(Frame::Handle(Envelope { message, kind: kind(fields)?, key: key(fields) }))
         }
         // Any number of envelopes needs one acknowledgement, and the innermost describes the descriptor.
         inner @ Frame::Handle(_) => Ok(inner),
-        Frame::Ack | Frame::Nack => Err(fields.violation("msg")),
+        Frame::Ack | Frame::Nack => Err(fields.violation(Field::Msg)),
     }
 }
 
 /// The key by which a sender counts its connections. Node does not count without a key.
 fn key(fields: &Fields<'_>) -> Option<String> {
-    let key = fields.text("key").filter(|key| !key.is_empty() && key.len() <= ADDRESS);
+    let key = fields.text(Field::Key).filter(|key| !key.is_empty() && key.len() <= ADDRESS);
     key.map(Cow::into_owned)
 }
 
 /// The type of a descriptor. Node crashes on an unknown type; without a type, the socket is bare.
 fn kind(fields: &Fields<'_>) -> Result<HandleType, Violation> {
-    match fields.text("type").as_deref() {
+    match fields.text(Field::Type).as_deref() {
         // `net.BoundSocket` is a type of Node 24.21 and 26.
         Some("net.Native" | "net.BoundSocket") | None => Ok(HandleType::Native),
         Some("net.Server") => Ok(HandleType::Server),
         Some("net.Socket") => Ok(HandleType::Socket),
         Some("dgram.Native") => Ok(HandleType::DatagramNative),
         Some("dgram.Socket") => {
-            Ok(HandleType::Datagram { v6: fields.text("dgramType").as_deref() == Some("udp6") })
+            Ok(HandleType::Datagram { v6: fields.text(Field::DgramType).as_deref() == Some("udp6") })
         }
-        Some(_) => Err(fields.violation("type")),
+        Some(_) => Err(fields.violation(Field::Type)),
     }
 }
 
 /// A program's own message may have one of these names, with fields of any type.
 fn supervision(cmd: &str, fields: &Fields<'_>) -> ChannelMessage {
-    let (Ok(seq), Ok(connections)) = (fields.count("seq"), fields.count("count")) else {
+    let (Ok(seq), Ok(connections)) = (fields.count(Field::Seq), fields.count(Field::Count)) else {
         return ChannelMessage::Foreign;
     };
     ChannelMessage::Supervision(match cmd {
@@ -156,8 +156,8 @@ fn supervision(cmd: &str, fields: &Fields<'_>) -> ChannelMessage {
 
 /// An unknown `act`, and an `ack` of an unknown message, are ignored, as in Node.
 fn cluster(fields: &Fields<'_>) -> Result<ChannelMessage, Violation> {
-    let key = || HandleKey(fields.get("key").text().into_owned());
-    let request = match fields.text("act").as_deref() {
+    let key = || HandleKey(fields.get(Field::Key).text().into_owned());
+    let request = match fields.text(Field::Act).as_deref() {
         Some("online") => Some(Request::Online),
         Some("exitedAfterDisconnect") => Some(Request::ExitedAfterDisconnect),
         Some("disconnect") => Some(Request::Disconnect),
@@ -167,22 +167,26 @@ fn cluster(fields: &Fields<'_>) -> Result<ChannelMessage, Violation> {
         Some("queryServer") => Some(Request::QueryServer(query(fields)?)),
         Some(_) | None => None,
     };
-    Ok(ChannelMessage::from(ClusterMessage { seq: fields.count("seq")?, reply: reply(fields)?, request }))
+    Ok(ChannelMessage::from(ClusterMessage {
+        seq: fields.count(Field::Seq)?,
+        reply: reply(fields)?,
+        request,
+    }))
 }
 
 fn reply(fields: &Fields<'_>) -> Result<Option<Reply>, Violation> {
     // Node looks for a message with the number, and finds none.
-    let Ok(ack) = fields.count("ack") else { return Ok(None) };
-    if fields.raw("ack").is_none() {
+    let Ok(ack) = fields.count(Field::Ack) else { return Ok(None) };
+    if fields.raw(Field::Ack).is_none() {
         return Ok(None);
     }
     Ok(Some(Reply {
         ack,
-        errno: errno(&fields.get("errno")),
-        key: fields.text("key").map(|key| HandleKey(key.into_owned())),
-        data: Data::of(fields.raw("data")).unwrap_or_default(),
+        errno: errno(&fields.get(Field::Errno)),
+        key: fields.text(Field::Key).map(|key| HandleKey(key.into_owned())),
+        data: Data::of(fields.raw(Field::Data)).unwrap_or_default(),
         sockname: sockname(fields)?,
-        accepted: fields.raw("accepted").map(|_| fields.get("accepted").is_true()),
+        accepted: fields.raw(Field::Accepted).map(|_| fields.get(Field::Accepted).is_true()),
     }))
 }
 
@@ -194,13 +198,15 @@ fn errno(value: &Js<'_>) -> Option<Errno> {
 
 /// The address of a Node primary's socket: absent for a path, an empty object if the primary has no address.
 fn sockname(fields: &Fields<'_>) -> Result<Option<LocalAddress>, Violation> {
-    let Some(raw) = fields.raw("sockname") else { return Ok(None) };
+    let Some(raw) = fields.raw(Field::Sockname) else { return Ok(None) };
     let inner = Fields::of(raw);
-    let Some(address) = inner.text("address").filter(|address| !address.is_empty()) else { return Ok(None) };
+    let Some(address) = inner.text(Field::Address).filter(|address| !address.is_empty()) else {
+        return Ok(None);
+    };
     let (host, zone) = address.split_once('%').unwrap_or((&address, ""));
-    let host = host.parse().map_err(|_| inner.violation("address"))?;
-    let port = inner.get("port").integer().and_then(|port| u16::try_from(port).ok());
-    let port = port.ok_or(inner.violation("port"))?;
+    let host = host.parse().map_err(|_| inner.violation(Field::Address))?;
+    let port = inner.get(Field::Port).integer().and_then(|port| u16::try_from(port).ok());
+    let port = port.ok_or_else(|| inner.violation(Field::Port))?;
     Ok(Some(match host {
         IpAddr::V6(host) if !zone.is_empty() => LocalAddress::in_zone(host, zone, port),
         IpAddr::V4(_) | IpAddr::V6(_) => SocketAddr::new(host, port).into(),
@@ -208,58 +214,63 @@ fn sockname(fields: &Fields<'_>) -> Result<Option<LocalAddress>, Violation> {
 }
 
 fn listening(fields: &Fields<'_>) -> Result<ListeningAddress, Violation> {
-    let address = fields.text("address").map(Cow::into_owned);
+    let address = fields.text(Field::Address).map(Cow::into_owned);
     if address.as_ref().is_some_and(|address| address.len() > ADDRESS) {
-        return Err(fields.violation("address"));
+        return Err(fields.violation(Field::Address));
     }
     Ok(ListeningAddress {
         address,
         // A Unix socket has -1, which is no port; a descriptor of one has null.
         port: match stream_port(fields)?.unwrap_or(0) {
             port @ -1..=65_535 => i32::try_from(port).expect("it is small"),
-            _ => return Err(fields.violation("port")),
+            _ => return Err(fields.violation(Field::Port)),
         },
-        address_type: address_type(&fields.get("addressType")),
+        address_type: address_type(&fields.get(Field::AddressType)),
         fd: fd(fields),
     })
 }
 
 fn query(fields: &Fields<'_>) -> Result<QueryServer, Violation> {
-    let address_type = address_type(&fields.get("addressType"));
+    let address_type = address_type(&fields.get(Field::AddressType));
     let port = match address_type {
-        AddressType::Udp4 | AddressType::Udp6 => udp_port(&fields.get("port")),
+        AddressType::Udp4 | AddressType::Udp6 => udp_port(&fields.get(Field::Port)),
         AddressType::V4 | AddressType::V6 | AddressType::Path | AddressType::Descriptor => {
             stream_port(fields)?
         }
     };
     Ok(QueryServer {
         key: query_key(fields),
-        index: fields.count("index")?,
-        data: Data::of(fields.raw("data")),
+        index: fields.count(Field::Index)?,
+        data: Data::of(fields.raw(Field::Data)),
         // Of any length: an honest program may ask for a long address, and gets an error number.
-        address: fields.text("address").map(Cow::into_owned),
+        address: fields.text(Field::Address).map(Cow::into_owned),
         port,
         address_type,
         fd: fd(fields),
-        flags: flags(&fields.get("flags")),
-        backlog: backlog(&fields.get("backlog")),
+        flags: flags(&fields.get(Field::Flags)),
+        backlog: backlog(&fields.get(Field::Backlog)),
         // Not by truth: Node widens the mode for `true` only.
-        readable_all: fields.get("readableAll") == Js::Boolean(true),
-        writable_all: fields.get("writableAll") == Js::Boolean(true),
+        readable_all: fields.get(Field::ReadableAll) == Js::Boolean(true),
+        writable_all: fields.get(Field::WritableAll) == Js::Boolean(true),
     })
 }
 
 /// The key of a query, from the fields as strings. A long key is rejected before it is kept.
 fn query_key(fields: &Fields<'_>) -> HandleKey {
-    let parts = ["address", "port", "addressType", "fd", "index"].map(|name| fields.get(name).text());
+    let parts = [Field::Address, Field::Port, Field::AddressType, Field::Fd, Field::Index];
+    let parts = parts.map(|field| fields.get(field).text());
     let [address, port, address_type, fd, index] = &parts;
     HandleKey::of([address, port, address_type, fd, index])
 }
 
 /// `net` sends an integer, -1 for a path, or null for a descriptor.
 fn stream_port(fields: &Fields<'_>) -> Result<Option<i64>, Violation> {
-    let port = fields.get("port");
-    if port.is_nullish() { Ok(None) } else { port.integer().map(Some).ok_or(fields.violation("port")) }
+    let port = fields.get(Field::Port);
+    if port.is_nullish() {
+        Ok(None)
+    } else {
+        port.integer().map(Some).ok_or_else(|| fields.violation(Field::Port))
+    }
 }
 
 /// `dgram` sends the program's value: Node uses the low 16 bits of any number, and 0 for other values.
@@ -273,7 +284,7 @@ fn flags(value: &Js<'_>) -> Option<u64> {
 
 /// A fraction, or a number that no descriptor has, becomes `i64::MAX`.
 fn fd(fields: &Fields<'_>) -> Option<i64> {
-    let fd = fields.get("fd");
+    let fd = fields.get(Field::Fd);
     (!fd.is_nullish()).then(|| fd.integer().unwrap_or(i64::MAX))
 }
 

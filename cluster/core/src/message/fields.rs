@@ -4,14 +4,45 @@
 use alloc::borrow::Cow;
 use core::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::js::Js;
 use crate::violation::{FieldKind, Violation};
 
-/// Every field that a cluster reads.
-const NAMES: [&str; 22] = [
+/// A field that a cluster reads. A value has an index instead of a search by name, because each message reads several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(field_identifier, rename_all = "camelCase")]
+pub(super) enum Field {
+    Cmd,
+    Act,
+    Msg,
+    Seq,
+    Ack,
+    Accepted,
+    Errno,
+    Key,
+    Data,
+    Sockname,
+    Index,
+    Address,
+    Port,
+    AddressType,
+    Fd,
+    Flags,
+    Backlog,
+    ReadableAll,
+    WritableAll,
+    Type,
+    DgramType,
+    Count,
+    #[serde(other)]
+    Unknown,
+}
+
+/// The names, in the order of [`Field`].
+const NAMES: [&str; Field::Unknown as usize] = [
     "cmd",
     "act",
     "msg",
@@ -36,16 +67,15 @@ const NAMES: [&str; 22] = [
     "count",
 ];
 
-/// The fields of one object, in the order of `NAMES`.
+impl Field {
+    fn name(self) -> &'static str {
+        NAMES[self as usize]
+    }
+}
+
+/// The values of an object, in the order of [`Field`].
 #[derive(Default)]
 pub(super) struct Fields<'a>([Option<&'a RawValue>; NAMES.len()]);
-
-#[derive(serde::Deserialize)]
-struct FieldName<'a>(#[serde(borrow)] Cow<'a, str>);
-
-fn place(name: &str) -> Option<usize> {
-    NAMES.iter().position(|known| *known == name)
-}
 
 impl<'de> Deserialize<'de> for Fields<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -64,10 +94,10 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
         let mut fields = Fields::default();
-        while let Some(FieldName(name)) = map.next_key()? {
+        while let Some(field) = map.next_key::<Field>()? {
             let value: &RawValue = map.next_value()?;
-            if let Some(place) = place(&name) {
-                fields.0[place] = Some(value);
+            if let Some(place) = fields.0.get_mut(field as usize) {
+                *place = Some(value);
             }
         }
         Ok(fields)
@@ -80,23 +110,23 @@ impl<'a> Fields<'a> {
         serde_json::from_str(raw.get()).unwrap_or_default()
     }
 
-    pub(super) fn raw(&self, name: &'static str) -> Option<&'a RawValue> {
-        place(name).and_then(|place| self.0[place])
+    pub(super) fn raw(&self, field: Field) -> Option<&'a RawValue> {
+        self.0[field as usize]
     }
 
-    pub(super) fn get(&self, name: &'static str) -> Js<'a> {
-        Js::from(self.raw(name))
+    pub(super) fn get(&self, field: Field) -> Js<'a> {
+        Js::from(self.raw(field))
     }
 
     /// The string of a field; `None` for null, which Node takes for absent.
-    pub(super) fn text(&self, name: &'static str) -> Option<Cow<'a, str>> {
-        let value = self.get(name);
+    pub(super) fn text(&self, field: Field) -> Option<Cow<'a, str>> {
+        let value = self.get(field);
         (!value.is_nullish()).then(|| value.text())
     }
 
     /// The number of a message or of a server, which Node itself counts.
-    pub(super) fn count(&self, name: &'static str) -> Result<u64, Violation> {
-        let value = self.get(name);
+    pub(super) fn count(&self, field: Field) -> Result<u64, Violation> {
+        let value = self.get(field);
         match value.kind() {
             FieldKind::Number => value.integer().and_then(|number| u64::try_from(number).ok()),
             FieldKind::Absent => Some(0),
@@ -104,11 +134,26 @@ impl<'a> Fields<'a> {
                 None
             }
         }
-        .ok_or(self.violation(name))
+        .ok_or_else(|| self.violation(field))
     }
 
     /// The violation that a bad value of the field is.
-    pub(super) fn violation(&self, name: &'static str) -> Violation {
-        Violation::BadFields { field: name, found: self.get(name).kind() }
+    pub(super) fn violation(&self, field: Field) -> Violation {
+        Violation::BadFields { field: field.name(), found: self.get(field).kind() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each name reads as the field with this name.
+    #[test]
+    fn names_are_in_order_of_fields() {
+        for (place, name) in NAMES.iter().enumerate() {
+            let field: Field = serde_json::from_str(&alloc::format!("{name:?}")).expect("a name is a string");
+            assert_eq!((field as usize, field.name()), (place, *name));
+        }
+        assert_eq!(serde_json::from_str::<Field>(r#""other""#).ok(), Some(Field::Unknown));
     }
 }

@@ -10,8 +10,11 @@ const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// The integer that a number represents exactly, if any.
 #[expect(clippy::cast_possible_truncation, reason = "an exact integer has less than 54 bits")]
+#[expect(clippy::cast_precision_loss, reason = "a fraction is what differs; a remainder takes a call")]
+#[expect(clippy::float_cmp, reason = "a fraction is what differs")]
 pub(crate) fn integer(number: f64) -> Option<i64> {
-    ((-EXACT..=EXACT).contains(&number) && number % 1.0 == 0.0).then_some(number as i64)
+    let whole = number as i64;
+    ((-EXACT..=EXACT).contains(&number) && whole as f64 == number).then_some(whole)
 }
 
 /// Appends a number; JSON has no NaN and no infinity.
