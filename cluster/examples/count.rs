@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::error::Error;
 
+use anyhow::Context;
 use cluster::{Event, Primary, Role, Settings, Worker, WorkerId};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -15,16 +15,16 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 const WORKERS: usize = 2;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> anyhow::Result<()> {
     match cluster::role()? {
         Role::Primary => primary().await,
         Role::Worker => worker().await,
     }
 }
 
-async fn primary() -> Result<(), Box<dyn Error>> {
+async fn primary() -> anyhow::Result<()> {
     let total = env::args().nth(1).unwrap_or_else(|| "10".into());
-    let total: u64 = total.parse().map_err(|_| format!("`{total}` is not a number of requests"))?;
+    let total: u64 = total.parse().with_context(|| format!("`{total}` is not a number of requests"))?;
     let mut served: BTreeMap<WorkerId, u64> = BTreeMap::new();
     let mut listening = 0;
     let mut primary = Primary::new(Settings::default())?;
@@ -49,10 +49,11 @@ async fn primary() -> Result<(), Box<dyn Error>> {
             _ => {}
         }
     }
-    if served.values().sum::<u64>() < total { Err("every worker has exited".into()) } else { Ok(()) }
+    anyhow::ensure!(served.values().sum::<u64>() >= total, "every worker has exited");
+    Ok(())
 }
 
-async fn worker() -> Result<(), Box<dyn Error>> {
+async fn worker() -> anyhow::Result<()> {
     let worker = Worker::join()?;
     let mut listener = worker.listen("127.0.0.1:0").await?;
     while let Some(connection) = listener.accept().await? {

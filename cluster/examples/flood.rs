@@ -2,17 +2,17 @@
 //!
 //! `cargo run --release -p cluster --example flood -- 256` prints the throughput, and the peak memory of both processes.
 
-use std::error::Error;
 use std::time::Instant;
 use std::{env, fs};
 
+use anyhow::Context;
 use cluster::{Event, Message, Primary, RemoteError, Role, SendError, Settings, Worker, WorkerEvent};
 use serde_json::{Value, json};
 
-type Outcome = Result<(), Box<dyn Error>>;
-
-fn pieces() -> usize {
-    env::args().nth(1).and_then(|mebibytes| mebibytes.parse().ok()).unwrap_or(64)
+/// The number of MiB to send each way: the argument, or 64.
+fn pieces() -> anyhow::Result<u32> {
+    let argument = env::args().nth(1).unwrap_or_else(|| "64".into());
+    argument.parse().with_context(|| format!("`{argument}` is not a number of MiB; usage: flood [MEBIBYTES]"))
 }
 
 fn piece() -> Message {
@@ -27,21 +27,22 @@ fn peak() -> String {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Outcome {
+async fn main() -> anyhow::Result<()> {
+    let pieces = pieces()?;
     match cluster::role()? {
-        Role::Primary => primary().await,
-        Role::Worker => worker(Worker::join()?).await,
+        Role::Primary => primary(pieces).await,
+        Role::Worker => worker(Worker::join()?, pieces).await,
     }
 }
 
-async fn primary() -> Outcome {
+async fn primary(pieces: u32) -> anyhow::Result<()> {
     let mut primary = Primary::new(Settings::default())?;
     let worker = primary.fork()?;
     while !matches!(primary.next().await, Some(Event::Online { .. }) | None) {}
     let begin = Instant::now();
     let (remote, piece) = (primary.remote(), piece());
     let sending = tokio::spawn(async move {
-        for _ in 0..pieces() {
+        for _ in 0..pieces {
             remote.send_when_room(worker, piece.clone()).await?;
         }
         Ok::<_, RemoteError>(())
@@ -54,30 +55,30 @@ async fn primary() -> Outcome {
                 peak_of_worker = message["peak"].clone();
             }
             Some(_) => {}
-            None => return Err("the worker has exited".into()),
+            None => anyhow::bail!("the worker has exited"),
         }
     }
     sending.await??;
     let seconds = begin.elapsed().as_secs_f64();
-    let speed = 2.0 * f64::from(u32::try_from(pieces())?) / seconds;
-    println!("{} MiB each way in {seconds:.2} s: {speed:.0} MiB/s", pieces());
+    let speed = 2.0 * f64::from(pieces) / seconds;
+    println!("{pieces} MiB each way in {seconds:.2} s: {speed:.0} MiB/s");
     println!("peak memory: {} in the primary, {peak_of_worker} in the worker", peak());
     primary.disconnect_all();
     while primary.next().await.is_some() {}
     Ok(())
 }
 
-async fn worker(worker: Worker) -> Outcome {
+async fn worker(worker: Worker, pieces: u32) -> anyhow::Result<()> {
     let (sender, piece) = (worker.clone(), piece());
     let sending = tokio::spawn(async move {
-        for _ in 0..pieces() {
+        for _ in 0..pieces {
             sender.send_when_room(piece.clone()).await?;
         }
         Ok::<_, SendError>(())
     });
-    for _ in 0..pieces() {
+    for _ in 0..pieces {
         let Some(WorkerEvent::Message { .. }) = worker.next().await else {
-            return Err("the primary is lost".into());
+            anyhow::bail!("the primary is lost");
         };
     }
     sending.await??;

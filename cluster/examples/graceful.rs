@@ -5,9 +5,9 @@
 //! `bash -c 'exec 3<>/dev/tcp/HOST/PORT; sleep 99'`.
 
 use std::env;
-use std::error::Error;
 use std::time::Duration;
 
+use anyhow::Context;
 use cluster::{Event, ExitStatus, Primary, Role, Settings, Signal, SpawnOptions, Worker};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,16 +16,16 @@ use tokio::time::{Instant, sleep_until};
 const WORKERS: usize = 2;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> anyhow::Result<()> {
     match cluster::role()? {
         Role::Primary => primary().await,
         Role::Worker => worker().await,
     }
 }
 
-async fn primary() -> Result<(), Box<dyn Error>> {
+async fn primary() -> anyhow::Result<()> {
     let seconds = env::args().nth(1).unwrap_or_else(|| "10".into());
-    let deadline = seconds.parse().map_err(|_| format!("`{seconds}` is not a number of seconds"))?;
+    let deadline = seconds.parse().with_context(|| format!("`{seconds}` is not a number of seconds"))?;
     let deadline = Duration::from_secs(deadline);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -78,7 +78,7 @@ fn describe(status: ExitStatus) -> String {
 }
 
 /// Echoes until the client closes the connection.
-async fn worker() -> Result<(), Box<dyn Error>> {
+async fn worker() -> anyhow::Result<()> {
     let worker = Worker::join()?;
     let mut listener = worker.listen("127.0.0.1:0").await?;
     while let Some(mut connection) = listener.accept().await? {

@@ -3,19 +3,22 @@
 //! `cargo run -p cluster --example hello`, and then: `curl http://127.0.0.1:8000/`
 
 use axum::{Router, routing::get};
-use cluster::{Primary, Role, Settings, Worker};
+use cluster::{Event, Primary, Role, Settings, Worker};
 
 #[tokio::main(flavor = "current_thread")] // one thread per process; the workers use the other cores
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> anyhow::Result<()> {
     match cluster::role()? {
         Role::Primary => {
             let mut primary = Primary::new(Settings::default())?;
             for _ in 0..std::thread::available_parallelism()?.get() {
                 primary.fork()?; // starts this program again, with Role::Worker
             }
+            let mut listens = false;
             while let Some(event) = primary.next().await {
                 println!("{event:?}");
+                listens |= matches!(event, Event::Listening { .. });
             }
+            anyhow::ensure!(listens, "no worker could listen");
         }
         Role::Worker => {
             let worker = Worker::join()?;

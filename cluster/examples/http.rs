@@ -13,7 +13,6 @@
 //! * With `RECYCLE` a worker that has answered this number of requests disconnects.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::available_parallelism;
@@ -35,14 +34,14 @@ const YOUNG: Duration = Duration::from_secs(5);
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(30)];
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> anyhow::Result<()> {
     match cluster::role()? {
         Role::Primary => primary().await,
         Role::Worker => worker().await,
     }
 }
 
-async fn primary() -> Result<(), Box<dyn Error>> {
+async fn primary() -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -110,7 +109,7 @@ struct Service {
 }
 
 impl Service {
-    fn new() -> Result<Self, Box<dyn Error>> {
+    fn new() -> anyhow::Result<Self> {
         // A terminal and a service manager signal the whole process group; the workers finish their requests.
         let spawn = SpawnOptions::new().ignore_terminal_signals(true);
         let settings = Settings { spawn, keep_listening: true, ..Settings::default() };
@@ -139,7 +138,7 @@ impl Service {
         self.workers.values().filter_map(late).chain(fork).min()
     }
 
-    fn act(&mut self) -> Result<(), Box<dyn Error>> {
+    fn act(&mut self) -> anyhow::Result<()> {
         let now = Instant::now();
         let is_late = |started: &Started| !started.is_ready() && started.at + self.ready_within <= now;
         let late: Vec<_> = self.workers.iter().filter(|(_, it)| is_late(it)).map(|(id, _)| *id).collect();
@@ -155,7 +154,7 @@ impl Service {
         Ok(())
     }
 
-    fn react(&mut self, event: Event) -> Result<(), Box<dyn Error>> {
+    fn react(&mut self, event: Event) -> anyhow::Result<()> {
         match event {
             Event::Listening { worker, address } => self.listens(worker, address),
             Event::Exit { worker, status, .. } => {
@@ -173,7 +172,7 @@ impl Service {
             _ => {}
         }
         if !self.is_announced && self.workers.is_empty() {
-            return Err("every worker has exited before all of them were ready".into());
+            anyhow::bail!("every worker has exited before all of them were ready");
         }
         Ok(())
     }
@@ -229,7 +228,7 @@ impl Service {
     }
 }
 
-async fn worker() -> Result<(), Box<dyn Error>> {
+async fn worker() -> anyhow::Result<()> {
     let worker = Worker::join()?;
     let recycle = env::var("RECYCLE").map_or(Ok(u64::MAX), |requests| requests.parse())?;
     let answered = Arc::new(AtomicU64::new(0));

@@ -3,7 +3,6 @@
 //! `cargo run -p cluster --example node -- cluster/examples/node.js 8000`, and then: `curl http://127.0.0.1:8000/`
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::time::Duration;
 
 use cluster::{Event, Primary, Settings, Signal, SpawnOptions, WorkerError};
@@ -11,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep_until, timeout};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let spawn = SpawnOptions::new()

@@ -3,7 +3,6 @@
 //! `cargo run -p cluster --example server -- 127.0.0.1:8000`, and then: `curl http://127.0.0.1:8000/`
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::time::Duration;
 
 use axum::{Router, routing::get};
@@ -12,14 +11,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep_until, timeout};
 
 #[tokio::main(flavor = "current_thread")] // one thread per process; the workers use the other cores
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> anyhow::Result<()> {
     match cluster::role()? {
         Role::Primary => primary().await,
         Role::Worker => worker().await,
     }
 }
 
-async fn worker() -> Result<(), Box<dyn Error>> {
+async fn worker() -> anyhow::Result<()> {
     let worker = Worker::join()?;
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8000".into());
     let listener = worker.listen(address).await?;
@@ -29,7 +28,7 @@ async fn worker() -> Result<(), Box<dyn Error>> {
 }
 
 /// Runs a worker for every core, until ctrl-c or SIGTERM.
-async fn primary() -> Result<(), Box<dyn Error>> {
+async fn primary() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     // A terminal and a service manager signal the whole process group; the workers finish their requests.

@@ -5,15 +5,14 @@
 //! The primary asks each worker a question, prints the answers and ends.
 
 use std::env;
-use std::error::Error;
 
 use cluster::{Event, Primary, Role, Settings, SpawnOptions};
 use serde_json::json;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> anyhow::Result<()> {
     if cluster::role()? == Role::Worker {
-        return Err("the workers run another program".into());
+        anyhow::bail!("the workers run another program");
     }
     let program = env::current_exe()?.with_file_name("two_programs_worker");
     let spawn = SpawnOptions::new().exec(program).args(["hello"]);
@@ -29,7 +28,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 primary.disconnect_worker(worker);
             }
             // Most likely the second executable has not been built.
-            Event::Error { error, .. } => return Err(error.to_string().into()),
+            Event::Error { error, .. } => return Err(error.into()),
             Event::Exit { worker, status, .. } => println!("worker {worker} exited: {status:?}"),
             _ => {}
         }

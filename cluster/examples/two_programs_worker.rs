@@ -1,13 +1,12 @@
 //! The second executable of `two_programs.rs`: a worker that answers messages. Without a primary the program fails.
 
 use std::env;
-use std::error::Error;
 
 use cluster::{Worker, WorkerEvent};
 use serde_json::json;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> anyhow::Result<()> {
     let worker = Worker::join()?;
     let greeting = env::args().nth(1).unwrap_or_default();
     let number = env::var("NUMBER")?;

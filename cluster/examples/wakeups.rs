@@ -6,7 +6,6 @@
 
 #![expect(clippy::cast_precision_loss, reason = "counts of a few seconds are far below 2^52")]
 
-use std::error::Error;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -17,17 +16,15 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use tokio::io::AsyncWriteExt;
 
-type Ended = Result<(), Box<dyn Error + Send + Sync>>;
-
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Ended {
+async fn main() -> anyhow::Result<()> {
     match cluster::role()? {
         Role::Primary => primary().await,
         Role::Worker => worker(Worker::join()?).await,
     }
 }
 
-async fn worker(worker: Worker) -> Ended {
+async fn worker(worker: Worker) -> anyhow::Result<()> {
     let mut listener = worker.listen((Ipv4Addr::LOCALHOST, 0)).await?;
     while let Some(mut connection) = listener.accept().await? {
         tokio::spawn(async move { connection.write_all(b"!").await });
@@ -35,7 +32,7 @@ async fn worker(worker: Worker) -> Ended {
     Ok(())
 }
 
-async fn primary() -> Ended {
+async fn primary() -> anyhow::Result<()> {
     let argument = |index, default| env::args().nth(index).map_or(Ok(default), |text| text.parse::<usize>());
     let (workers, clients, connections) = (argument(1, 8)?, argument(2, 1)?, argument(3, 4000)?);
     let policy = SchedulingPolicy::Shared;
@@ -52,7 +49,7 @@ async fn primary() -> Ended {
                 listening += 1;
             }
             Some(_) => {}
-            None => return Err("no worker listens".into()),
+            None => anyhow::bail!("no worker listens"),
         }
     }
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));

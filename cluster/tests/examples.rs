@@ -9,7 +9,7 @@ mod examples {
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -18,7 +18,7 @@ use std::{env, fs};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-type Tested = Result<(), Box<dyn Error>>;
+type TestResult = Result<(), Box<dyn Error>>;
 
 /// A running example.
 struct Example {
@@ -91,11 +91,11 @@ impl Example {
         children.split_whitespace().map(|child| Ok(Pid::from_raw(child.parse()?))).collect()
     }
 
-    fn terminate(&self) -> Tested {
+    fn terminate(&self) -> TestResult {
         self.signal(Signal::SIGTERM)
     }
 
-    fn signal(&self, signal: Signal) -> Tested {
+    fn signal(&self, signal: Signal) -> TestResult {
         Ok(kill(Pid::from_raw(i32::try_from(self.process.id())?), signal)?)
     }
 
@@ -130,7 +130,7 @@ fn request(port: u16) -> io::Result<String> {
 }
 
 #[test]
-fn http_replaces_dead_workers() -> Tested {
+fn http_replaces_dead_workers() -> TestResult {
     let mut example = Example::start("http", &[])?;
     let port = example.port()?;
     let answer = request(port)?;
@@ -151,7 +151,7 @@ fn http_replaces_dead_workers() -> Tested {
 }
 
 /// The id of the process that answers.
-fn who_answers(port: u16) -> Result<String, Box<dyn Error>> {
+fn answering_process(port: u16) -> Result<String, Box<dyn Error>> {
     let answer = request(port)?;
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     Ok(answer.trim_end().rsplit(' ').next().ok_or("no number")?.to_owned())
@@ -160,19 +160,19 @@ fn who_answers(port: u16) -> Result<String, Box<dyn Error>> {
 /// No request fails during a reload, and the number of workers is unchanged afterwards. Each client sends its request at once:
 /// a reload closes connections that were idle for a second.
 #[test]
-fn http_reload_replaces_all_workers() -> Tested {
+fn http_reload_replaces_all_workers() -> TestResult {
     let mut example = Example::start("http", &[])?;
     let port = example.port()?;
     let workers = std::thread::available_parallelism()?.get();
     let mut known = BTreeSet::new();
     while known.len() < workers {
-        known.insert(who_answers(port)?);
+        known.insert(answering_process(port)?);
     }
     for _ in 0..2 {
         example.signal(Signal::SIGHUP)?;
         let mut new = BTreeSet::new();
         while new.len() < workers {
-            new.extend(Some(who_answers(port)?).filter(|process| !known.contains(process)));
+            new.extend(Some(answering_process(port)?).filter(|process| !known.contains(process)));
         }
         for _ in 0..workers {
             assert!(example.line()?.ends_with(" has exited: Code(0)"));
@@ -180,7 +180,7 @@ fn http_reload_replaces_all_workers() -> Tested {
         known = new;
     }
     for _ in 0..4 * workers {
-        assert!(known.contains(&who_answers(port)?), "there are more workers than there were");
+        assert!(known.contains(&answering_process(port)?), "there are more workers than there were");
     }
     example.terminate()?;
     example.rest()?;
@@ -189,7 +189,7 @@ fn http_reload_replaces_all_workers() -> Tested {
 
 /// A request that does not end keeps its worker; a second signal does not wait for the request.
 #[test]
-fn second_signal_ends_http_at_once() -> Tested {
+fn second_signal_ends_http_at_once() -> TestResult {
     let mut example = Example::start("http", &[])?;
     let port = example.port()?;
     let mut half = TcpStream::connect(("127.0.0.1", port))?;
@@ -203,7 +203,7 @@ fn second_signal_ends_http_at_once() -> Tested {
 }
 
 #[test]
-fn count_adds_up() -> Tested {
+fn count_adds_up() -> TestResult {
     let mut example = Example::start("count", &["6"])?;
     let port = example.port()?;
     for _ in 0..6 {
@@ -215,7 +215,7 @@ fn count_adds_up() -> Tested {
 }
 
 #[test]
-fn graceful_waits_for_connections() -> Tested {
+fn graceful_waits_for_connections() -> TestResult {
     let mut example = Example::start("graceful", &["3600"])?;
     let port = example.port()?;
     let mut client = TcpStream::connect(("127.0.0.1", port))?;
@@ -235,7 +235,7 @@ fn graceful_waits_for_connections() -> Tested {
 }
 
 #[test]
-fn graceful_kills_at_deadline() -> Tested {
+fn graceful_kills_at_deadline() -> TestResult {
     let mut example = Example::start("graceful", &["0"])?;
     let port = example.port()?;
     let mut client = TcpStream::connect(("127.0.0.1", port))?;
@@ -248,7 +248,7 @@ fn graceful_kills_at_deadline() -> Tested {
 }
 
 #[test]
-fn two_programs_talk() -> Tested {
+fn two_programs_talk() -> TestResult {
     build("two_programs_worker")?;
     let mut rest = Example::start("two_programs", &[])?.rest()?;
     rest.sort();
@@ -264,7 +264,7 @@ fn two_programs_talk() -> Tested {
 }
 
 #[test]
-fn missing_worker_program_is_named() -> Tested {
+fn missing_worker_program_is_named() -> TestResult {
     let example = build("two_programs")?;
     let alone = tempfile::tempdir_in(example.parent().ok_or("it is in a directory")?)?;
     let linked = alone.path().join("two_programs");
@@ -277,7 +277,7 @@ fn missing_worker_program_is_named() -> Tested {
 }
 
 #[test]
-fn http_fails_without_workers() -> Tested {
+fn http_fails_without_workers() -> TestResult {
     let output = Command::new(build("http")?).arg("no address").output()?;
     let stderr = String::from_utf8(output.stderr)?;
     assert!(
@@ -288,10 +288,40 @@ fn http_fails_without_workers() -> Tested {
     Ok(())
 }
 
+/// The first program prints the text of the error, with what to do, and fails.
 #[test]
-fn worker_program_alone_fails() -> Tested {
+fn hello_reports_address_in_use() -> TestResult {
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let address = taken.local_addr()?.to_string();
+    let output = Command::new(build("hello")?).arg(&address).output()?;
+    let stderr = String::from_utf8(output.stderr)?;
+    let text =
+        format!("Error: cannot bind {address}: EADDRINUSE (the address is in use); stop what listens there");
+    assert!(stderr.contains(&text), "{stderr}");
+    assert!(
+        !output.status.success() && stderr.contains("no worker could listen"),
+        "{}: {stderr}",
+        output.status
+    );
+    Ok(())
+}
+
+#[test]
+fn flood_refuses_wrong_number() -> TestResult {
+    let output = Command::new(build("flood")?).arg("many").output()?;
+    let stderr = String::from_utf8(output.stderr)?;
+    let text = "Error: `many` is not a number of MiB; usage: flood [MEBIBYTES]";
+    assert!(!output.status.success() && stderr.starts_with(text), "{}: {stderr}", output.status);
+    Ok(())
+}
+
+#[test]
+fn worker_program_alone_fails() -> TestResult {
     let output = Command::new(build("two_programs_worker")?).output()?;
     let stderr = String::from_utf8(output.stderr)?;
-    assert!(!output.status.success() && stderr.contains("NotAWorker"), "{stderr}");
+    assert!(
+        !output.status.success() && stderr.starts_with("Error: no primary started this process"),
+        "{stderr}"
+    );
     Ok(())
 }

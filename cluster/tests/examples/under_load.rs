@@ -11,7 +11,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 
 use super::load::{Load, Tally};
-use crate::{Example, Tested, request};
+use crate::{Example, TestResult, request};
 
 const CLIENTS: usize = 16;
 
@@ -20,7 +20,7 @@ fn workers() -> usize {
 }
 
 /// Waits for `count` lines with these words.
-fn lines(example: &mut Example, count: usize, words: &str) -> Tested {
+fn lines(example: &mut Example, count: usize, words: &str) -> TestResult {
     let mut found = 0;
     while found < count {
         found += usize::from(example.line()?.contains(words));
@@ -40,7 +40,7 @@ fn process(port: u16) -> Result<Pid, Box<dyn std::error::Error>> {
 }
 
 #[test]
-fn http_reload_loses_no_request() -> Tested {
+fn http_reload_loses_no_request() -> TestResult {
     let mut example = Example::start("http", &[])?;
     let load = Load::start(CLIENTS, &[example.port()?]);
     for _ in 0..2 {
@@ -56,7 +56,7 @@ fn http_reload_loses_no_request() -> Tested {
 
 /// Of the connections of the dead worker each client has one at most; no client is refused.
 #[test]
-fn http_death_costs_its_connections_alone() -> Tested {
+fn http_death_costs_its_connections_alone() -> TestResult {
     let mut example = Example::start("http", &[])?;
     let port = example.port()?;
     let load = Load::start(CLIENTS, &[port]);
@@ -74,7 +74,7 @@ fn http_death_costs_its_connections_alone() -> Tested {
 }
 
 #[test]
-fn http_replaces_disconnecting_workers() -> Tested {
+fn http_replaces_disconnecting_workers() -> TestResult {
     let mut example = Example::start_with("http", &[], &[("RECYCLE", "300")])?;
     let load = Load::start(CLIENTS, &[example.port()?]);
     lines(&mut example, 2 * workers(), "has exited: Code(0)")?;
@@ -86,7 +86,7 @@ fn http_replaces_disconnecting_workers() -> Tested {
 
 /// As a service manager does, workers get the signal, too. Requests on open connections are answered.
 #[test]
-fn http_group_signal_breaks_no_request() -> Tested {
+fn http_group_signal_breaks_no_request() -> TestResult {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut example = Example::start("http", &[])?;
         let load = Load::start(CLIENTS, &[example.port()?]);
@@ -99,19 +99,19 @@ fn http_group_signal_breaks_no_request() -> Tested {
     Ok(())
 }
 
-fn replace_by_pipe(path: &Path) -> Tested {
+fn replace_by_pipe(path: &Path) -> TestResult {
     fs::remove_file(path)?;
     Ok(mkfifo(path, Mode::S_IRWXU)?)
 }
 
-fn replace_by_text(path: &Path, text: &str) -> Tested {
+fn replace_by_text(path: &Path, text: &str) -> TestResult {
     fs::remove_file(path)?;
     Ok(fs::write(path, text)?)
 }
 
 /// A new worker blocks forever or dies: the present workers keep serving, and the next reload succeeds.
 #[test]
-fn http_survives_failed_reloads() -> Tested {
+fn http_survives_failed_reloads() -> TestResult {
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("text");
     fs::write(&file, "first\n")?;
@@ -140,7 +140,7 @@ fn http_survives_failed_reloads() -> Tested {
 
 /// A new worker that listens at the first address and hangs before the second is not ready.
 #[test]
-fn http_successor_listens_everywhere_first() -> Tested {
+fn http_successor_listens_everywhere_first() -> TestResult {
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("text");
     fs::write(&file, "first\n")?;
@@ -167,7 +167,7 @@ fn replaces_the_dead(
     mut example: Example,
     port: u16,
     victim: impl Fn(&Example) -> Result<Pid, Box<dyn std::error::Error>>,
-) -> Tested {
+) -> TestResult {
     lines(&mut example, workers() - 1, "serves")?;
     let load = Load::start(CLIENTS, &[port]);
     for _ in 0..2 {
@@ -185,7 +185,7 @@ fn replaces_the_dead(
 
 /// The program of the README keeps its workers: a killed one is replaced, and no client is refused meanwhile.
 #[test]
-fn server_replaces_the_dead_under_load() -> Tested {
+fn server_replaces_the_dead_under_load() -> TestResult {
     let mut example = Example::start("server", &["127.0.0.1:0"])?;
     let port = example.served()?;
     replaces_the_dead(example, port, |example| Ok(example.children()?[0]))
@@ -194,7 +194,7 @@ fn server_replaces_the_dead_under_load() -> Tested {
 /// Workers that die before they serve are replaced, ever more slowly: 100 ms after the first generation has died, 200 ms after the
 /// second. The program serves as soon as it can.
 #[test]
-fn server_replaces_the_doomed_with_backoff() -> Tested {
+fn server_replaces_the_doomed_with_backoff() -> TestResult {
     let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
     let port = taken.local_addr()?.port();
     let start = Instant::now();
@@ -210,7 +210,7 @@ fn server_replaces_the_doomed_with_backoff() -> Tested {
 
 /// An unmodified Node.js server: dead workers are replaced, and requests in progress at SIGTERM are answered.
 #[test]
-fn node_replaces_the_dead_under_load() -> Tested {
+fn node_replaces_the_dead_under_load() -> TestResult {
     if Command::new("node").arg("--version").stdout(Stdio::null()).status().is_err() {
         eprintln!("there is no `node` here: the test with Node.js is ignored");
         return Ok(());
@@ -225,7 +225,7 @@ fn node_replaces_the_dead_under_load() -> Tested {
 
 /// The first program of README.md is the example `hello`, without its head.
 #[test]
-fn readme_prints_hello() -> Tested {
+fn readme_prints_hello() -> TestResult {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let readme = fs::read_to_string(root.join("../README.md"))?;
     let example = fs::read_to_string(root.join("examples/hello.rs"))?;
@@ -239,7 +239,7 @@ fn readme_prints_hello() -> Tested {
 
 /// The first program of README.md serves, and ends at SIGTERM together with its workers.
 #[test]
-fn hello_serves() -> Tested {
+fn hello_serves() -> TestResult {
     let mut example = Example::start("hello", &["127.0.0.1:0"])?;
     let port = loop {
         let line = example.line()?;
