@@ -53,20 +53,12 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Joins this process to its cluster, with the default limits. Node: happens before the first line of a program.
+    /// Joins this process to its cluster. Node: happens before the first line of a program.
     ///
     /// # Errors
     /// This process is not a worker, has joined before, or the caller is outside a tokio runtime.
     pub fn join() -> Result<Self, JoinError> {
-        Worker::join_with(Limits::default())
-    }
-
-    /// As [`join`](Worker::join), with limits.
-    ///
-    /// # Errors
-    /// As [`join`](Worker::join).
-    pub fn join_with(limits: Limits) -> Result<Self, JoinError> {
-        Worker::join_under(ExitRule::Return, limits)
+        Worker::join_under(ExitRule::Return)
     }
 
     /// As [`join`](Worker::join), but the process ends by Node's rule: it exits with code 0 when its channel is closed,
@@ -82,16 +74,16 @@ impl Worker {
     /// # Errors
     /// As [`join`](Worker::join).
     pub fn join_as_node() -> Result<Self, JoinError> {
-        Worker::join_under(ExitRule::Node, Limits::default())
+        Worker::join_under(ExitRule::Node)
     }
 
-    fn join_under(rule: ExitRule, limits: Limits) -> Result<Self, JoinError> {
+    fn join_under(rule: ExitRule) -> Result<Self, JoinError> {
         let origin = origin().as_ref().map_err(|error| JoinError::Role(error.clone()))?;
         let runtime = Handle::try_current().map_err(|_| JoinError::Runtime(NoRuntime))?;
         let inheritance = origin.take()?;
         let unix = Unix::with_channel(inheritance.channel)
             .map_err(|error| JoinError::Channel(Errno(error.raw_os_error().unwrap_or_default())))?;
-        let machine = cluster_core::Worker::new(inheritance.id, inheritance.serialization, limits);
+        let machine = cluster_core::Worker::new(inheritance.id, inheritance.serialization, Limits::default());
         let inner = Arc::new(Inner::new(machine, unix, runtime, rule));
         if rule == ExitRule::Return {
             inner.watch_primary();

@@ -79,7 +79,7 @@
 //! ```
 //!
 //! The features `diagram`, `scenarios` and `bench` add the modules of these names (`bench`: `kernel_only`); `proptest`, a
-//! default, adds [`prop`].
+//! default, adds [`prop`]. The feature `testing` lets counters continue after a number, as in a process that has run for long.
 //!
 //! The simulator uses no real process, socket, clock or random number; no result depends on a memory address or on hash
 //! order.

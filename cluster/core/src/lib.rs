@@ -22,6 +22,8 @@
 //! `cluster` implements [`Os`] on Unix and has the async interface for programs; `cluster-sim` implements [`Os`] as a
 //! deterministic simulator.
 //!
+//! The feature `testing` lets counters continue after a number, for tests of a machine that has run for long.
+//!
 //! # Where to start
 //!
 //! * A program uses the crate `cluster`, not this one.

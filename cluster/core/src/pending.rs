@@ -26,6 +26,7 @@ impl<A> Pending<A> {
     }
 
     /// Continues after `last`, unless the number is higher already; at most a million messages before 2^53.
+    #[cfg(feature = "testing")]
     pub(crate) fn count_after(&mut self, last: u64) {
         const LATEST: u64 = (1 << 53) - 1_000_000;
         self.next = self.next.max(last.min(LATEST) + 1);

@@ -124,6 +124,7 @@ impl Worker {
 
     /// Continues every counter after `last`, for tests of a worker that has run for long. A counter beyond `last` is
     /// unchanged; message numbers stay below 2^53, which no process reaches.
+    #[cfg(feature = "testing")]
     pub fn count_after(&mut self, last: u64) {
         self.last_listener = last.max(self.last_listener);
         self.pending.count_after(last);

@@ -1,6 +1,6 @@
 //! The ledger of a primary in numbers.
 
-use cluster_core::{CloseReason, ConnectionState, WorkerId};
+use cluster_core::{CloseReason, ConnectionState};
 
 use super::Primary;
 
@@ -42,11 +42,5 @@ impl Primary {
             }
         }
         counts
-    }
-
-    /// Counts the connections on the way to this worker, not acknowledged.
-    pub fn handed_off_to(&self, worker: WorkerId) -> usize {
-        let is_at_worker = |state| matches!(state, ConnectionState::Handed(_, at) if at == worker);
-        self.machine.ledger().open().filter(|(_, state)| is_at_worker(*state)).count()
     }
 }

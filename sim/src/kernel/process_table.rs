@@ -130,6 +130,7 @@ impl ProcessEntry {
         id
     }
 
+    #[cfg(feature = "testing")]
     pub(crate) fn count_sockets_after(&mut self, SocketId(last): SocketId) {
         self.next_socket = self.next_socket.max(last + 1);
     }

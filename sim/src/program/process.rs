@@ -209,6 +209,7 @@ impl Process<'_> {
     }
 
     /// Continues the socket numbers of the process after `last`.
+    #[cfg(feature = "testing")]
     pub fn count_sockets_after(&mut self, last: SocketId) {
         self.kernel.process_mut(self.pid).count_sockets_after(last);
     }

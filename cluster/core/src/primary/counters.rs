@@ -2,6 +2,7 @@
 //!
 //! 64 bits last half a million years at a million numbers per second.
 
+#[cfg(feature = "testing")]
 use super::Primary;
 use crate::os::{HandleId, TimerId, WorkerId};
 
@@ -43,6 +44,7 @@ fn next(last: &mut u64) -> u64 {
     *last
 }
 
+#[cfg(feature = "testing")]
 impl Primary {
     /// Continues every counter except the workers' after `last`, for tests of a primary that has run for long. A
     /// counter beyond `last` is unchanged; message numbers stay below 2^53, which no process reaches.
