@@ -29,11 +29,11 @@ async fn full_inbox_pauses_reading() {
     // More than a read and the kernel hold together.
     let many = 64 * INBOX_EVENTS;
     let writer = write(far, many);
-    assert_eq!(number_of(inner.next().await), Some(0));
+    assert_eq!(number_of(next(&inner).await), Some(0));
     until_full(&inner).await;
     assert!(!writer.is_finished());
     for number in 1..many {
-        assert_eq!(number_of(inner.next().await), Some(number));
+        assert_eq!(number_of(next(&inner).await), Some(number));
     }
     writer.join().expect("no panic").expect("everything was written");
 }
@@ -63,12 +63,12 @@ async fn unasked_inbox_never_pauses_reading() {
     let (inner, far) = worker();
     inner.start();
     let writer = write(far, 3 * INBOX_EVENTS);
-    inner.wait_for_phase(Phase::Disconnected).await;
+    timeout(LONG, inner.wait_for_phase(Phase::Disconnected)).await.expect("disconnected in time");
     assert_eq!(inner.inbox.len(), INBOX_EVENTS + 1);
     for number in 0..INBOX_EVENTS {
-        assert_eq!(number_of(inner.next().await), Some(number));
+        assert_eq!(number_of(next(&inner).await), Some(number));
     }
-    assert!(matches!(inner.next().await, Some(WorkerEvent::Disconnect)));
+    assert!(matches!(next(&inner).await, Some(WorkerEvent::Disconnect)));
     writer.join().expect("no panic").expect("everything was written");
 }
 
@@ -77,7 +77,7 @@ async fn lost_worker_has_no_later_event() {
     let (inner, far) = worker();
     inner.start();
     drop(far);
-    assert!(matches!(inner.next().await, Some(WorkerEvent::Disconnect)));
+    assert!(matches!(next(&inner).await, Some(WorkerEvent::Disconnect)));
     assert!(inner.inbox.has_ended());
 }
 
@@ -89,7 +89,7 @@ async fn received_file_is_rejected() {
     let file = File::open("/dev/null").expect("a file");
     send_with(&far, "{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Socket\",\"msg\":1}\n2\n", file.as_fd());
     // The message after the dropped one is the first event.
-    assert_eq!(number_of(inner.next().await), Some(2));
+    assert_eq!(number_of(next(&inner).await), Some(2));
     let mut written = [0; 1000];
     let length = (&far).read(&mut written).expect("the worker has answered before");
     assert!(String::from_utf8_lossy(&written[..length]).ends_with("{\"cmd\":\"NODE_HANDLE_NACK\"}\n"));
@@ -104,7 +104,7 @@ async fn listener_closed_before_reply_reports_closed() {
     let opening = tokio::spawn(ListenerHandle::open(inner, ListenOptions::default()));
     let answer = answer(&far).await;
     far.write_all(format!("{answer}\n{DISCONNECT}\n").as_bytes()).expect("written");
-    let opened = opening.await.expect("no panic");
+    let opened = timeout(LONG, opening).await.expect("an answer in time").expect("no panic");
     assert!(matches!(opened, Err(ListenError::Closed)), "{opened:?}");
 }
 
@@ -124,7 +124,7 @@ async fn disconnecting_waits_for_pending_accept() {
         assert!(poll(disconnecting.as_mut()).is_pending());
         assert!(matches!(poll(accepted.as_mut()), Poll::Ready(Some(_))));
     }
-    disconnecting.await;
+    timeout(LONG, disconnecting).await.expect("the worker disconnects in time");
 }
 
 /// As before, but the acknowledgement still waits for room in the channel.
@@ -137,19 +137,15 @@ async fn disconnecting_waits_for_acknowledgement() {
         assert!(poll(accepted.as_mut()).is_pending());
         inner.command(|machine| machine.send("x".repeat(1 << 20))).expect("an open channel");
         offer(&far);
-        while !inner.with_machine(cluster_core::Worker::is_acknowledging) {
-            tokio::task::yield_now().await;
-        }
+        eventually(|| inner.with_machine(cluster_core::Worker::is_acknowledging)).await;
         writeln!(far, "{DISCONNECT}").expect("written");
-        while !inner.with_machine(cluster_core::Worker::exited_after_disconnect) {
-            tokio::task::yield_now().await;
-        }
+        eventually(|| inner.with_machine(cluster_core::Worker::exited_after_disconnect)).await;
         assert!(poll(disconnecting.as_mut()).is_pending());
         line_with(&far, r#""act":"close""#).await;
         assert!(poll(disconnecting.as_mut()).is_pending());
         assert!(matches!(poll(accepted.as_mut()), Poll::Ready(Some(_))));
     }
-    disconnecting.await;
+    timeout(LONG, disconnecting).await.expect("the worker disconnects in time");
 }
 
 /// `main` returns as soon as the listeners are closed. A connection that the primary hands off before it answers the
@@ -195,7 +191,8 @@ async fn serving() -> (Arc<Inner>, UnixStream, ListenerHandle) {
     inner.start();
     let opening = tokio::spawn(ListenerHandle::open(inner.clone(), ListenOptions::default()));
     writeln!(far, "{}", answer(&far).await).expect("written");
-    let (server, _) = opening.await.expect("no panic").expect("a listener");
+    let opened = timeout(LONG, opening).await.expect("an answer in time").expect("no panic");
+    let (server, _) = opened.expect("a listener");
     (inner, far, server)
 }
 
@@ -205,6 +202,20 @@ fn offer(far: &UnixStream) {
     let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("a listener");
     let offer = r#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":{"cmd":"NODE_CLUSTER","act":"newconn","key":"key","seq":7}}"#;
     send_with(far, &format!("{offer}\n"), client.as_fd());
+}
+
+/// The next event.
+async fn next(inner: &Inner) -> Option<WorkerEvent> {
+    timeout(LONG, inner.next()).await.expect("an event in time")
+}
+
+/// Waits until the driver has reached a state.
+async fn eventually(reached: impl Fn() -> bool) {
+    let begin = std::time::Instant::now();
+    while !reached() {
+        assert!(begin.elapsed() < LONG, "the driver has not reached the state in time");
+        tokio::task::yield_now().await;
+    }
 }
 
 fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
@@ -253,6 +264,7 @@ fn number_of(event: Option<WorkerEvent>) -> Option<usize> {
 /// A worker, and the primary's end of its channel.
 fn worker() -> (Arc<Inner>, UnixStream) {
     let (near, far) = UnixStream::pair().expect("a pair");
+    far.set_read_timeout(Some(LONG)).expect("a bound");
     let unix = Unix::with_channel(near).expect("a channel");
     let machine =
         cluster_core::Worker::new(WorkerId(1), cluster_core::Serialization::Json, Limits::default());
@@ -272,8 +284,9 @@ fn write(mut far: UnixStream, count: usize) -> JoinHandle<io::Result<UnixStream>
 }
 
 async fn until_full(inner: &Inner) {
-    let mut before = 0;
+    let (begin, mut before) = (std::time::Instant::now(), 0);
     while before < INBOX_EVENTS || inner.inbox.len() > before {
+        assert!(begin.elapsed() < LONG, "the inbox is not full in time");
         before = inner.inbox.len();
         for _ in 0..100 {
             tokio::task::yield_now().await;

@@ -395,7 +395,9 @@ mod tests {
         let (listener, sockets) = shared(1);
         wait(&sockets[0]);
         let _client = connect(&listener);
+        let begin = Instant::now();
         while !is_ready(&sockets[0]) {
+            assert!(begin.elapsed() < Duration::from_secs(10), "the connection is not reported in time");
             tokio::task::yield_now().await;
         }
         sockets[0].pause();

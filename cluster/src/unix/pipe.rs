@@ -103,11 +103,11 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     async fn kept(pipe: &mut Pipe, bound: usize, wanted: usize) {
-        poll_fn(|cx| {
+        let kept = poll_fn(|cx| {
             pipe.keep(cx, bound);
             if pipe.kept.len() >= wanted { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
+        });
+        tokio::time::timeout(std::time::Duration::from_secs(10), kept).await.expect("kept in time");
     }
 
     /// Output is read in order, and no more than the bound is kept.

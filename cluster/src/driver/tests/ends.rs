@@ -35,7 +35,7 @@ async fn disconnected_worker_has_no_deadline() {
     writeln!(far, "{}", answer_to(&report)).expect("written");
     let disconnected = timeout(LONG, inner.wait_for_phase(Phase::Disconnected)).await;
     disconnected.expect("disconnected in time");
-    assert!(matches!(inner.next().await, Some(WorkerEvent::Disconnect)));
+    assert!(matches!(next(&inner).await, Some(WorkerEvent::Disconnect)));
     // Enough for an exit that must not happen.
     tokio::time::sleep(Duration::from_millis(50)).await;
 }

@@ -88,7 +88,7 @@ async fn waiting_sender_reads_past_limit() {
         }
         io::copy(&mut primary, &mut io::sink())
     });
-    assert_eq!(number_of(inner.next().await), Some(0));
+    assert_eq!(number_of(next(&inner).await), Some(0));
     until_full(&inner).await;
     inner.send("x".repeat(1 << 20)).expect("accepted");
     timeout(LONG, inner.flush()).await.expect("the primary reads in time").expect("an open channel");
