@@ -184,6 +184,23 @@ mod tests {
         server.abort();
     }
 
+    /// The header does not exist in HTTP/2. Here a layer changes the version of each request.
+    #[tokio::test]
+    async fn lame_duck_spares_http2() {
+        let app = close_when(Router::new(), Arc::new(AtomicBool::new(true)));
+        let app = app.layer(axum::middleware::map_request(async |mut request: Request| {
+            *request.version_mut() = Version::HTTP_2;
+            request
+        }));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let server = tokio::spawn(axum::serve(listener, app).into_future());
+        let head = tokio::task::spawn_blocking(move || head(address)).await.expect("no panic");
+        let head = head.expect("an answer");
+        assert!(head.contains(" 404 ") && !head.contains("\nconnection:"), "{head}");
+        server.abort();
+    }
+
     /// Served requests end the wait with their result, and so does its bound.
     #[tokio::test]
     async fn drain_bounds_served_requests() {

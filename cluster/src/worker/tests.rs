@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::task::Waker;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::*;
 use crate::connection::Connection;
@@ -47,10 +47,21 @@ async fn shutdown_ends_open_connection() {
     near.set_nonblocking(true).expect("a flag");
     let stream = || tokio::net::UnixStream::from_std(near);
     let mut connection = Connection::new(&worker.inner, SocketId(1), stream).expect("a connection");
+    assert!(connection.is_write_vectored());
     connection.write_all(b"all").await.expect("written");
     connection.shutdown().await.expect("an open stream");
     let mut read = String::new();
     far.read_to_string(&mut read).expect("the end");
     assert_eq!(read, "all");
     drop(connection);
+}
+
+/// The bounds of the end are those of the program.
+#[tokio::test]
+async fn bounds_of_end_are_kept() {
+    let (worker, _far) = worker(ExitRule::KeepRunning);
+    worker.set_linger(Duration::from_secs(4_321));
+    worker.set_exit_deadline(Duration::from_secs(1_234));
+    let worker = format!("{worker:?}");
+    assert!(worker.contains("4321s") && worker.contains("1234s"), "{worker}");
 }

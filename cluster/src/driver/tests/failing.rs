@@ -48,16 +48,6 @@ async fn returning_worker_keeps_its_rule() {
     assert!(format!("{:?}", inner.exit).contains("Return"), "{:?}", inner.exit);
 }
 
-/// The bounds of the end are those of the program.
-#[tokio::test]
-async fn bounds_of_end_are_kept() {
-    let (inner, _far) = worker();
-    inner.set_linger(Duration::from_secs(4_321));
-    inner.set_exit_deadline(Duration::from_secs(1_234));
-    let exit = format!("{:?}", inner.exit);
-    assert!(exit.contains("4321s") && exit.contains("1234s"), "{exit}");
-}
-
 fn ruled(rule: ExitRule) -> (Arc<Inner>, UnixStream) {
     let (near, far) = UnixStream::pair().expect("a pair");
     let unix = Unix::with_channel(near).expect("a channel");

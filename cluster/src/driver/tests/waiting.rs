@@ -95,3 +95,25 @@ async fn waiting_sender_reads_past_limit() {
     far.shutdown(std::net::Shutdown::Both).expect("an open channel");
     primary.join().expect("no panic").expect("the end");
 }
+
+/// A primary that sends more than the inbox and the kernel hold has no room until the program takes an event.
+#[tokio::test]
+async fn full_inbox_blocks_its_primary() {
+    let (inner, mut far) = worker();
+    inner.start();
+    writeln!(far, "0").expect("written");
+    assert_eq!(number_of(next(&inner).await), Some(0));
+    far.set_nonblocking(true).expect("a flag");
+    let (lines, mut written, mut refused) = ("1\n".repeat(1_000), 0, 0);
+    while refused < 100 {
+        match far.write(lines.as_bytes()) {
+            Ok(count) => (written, refused) = (written + count, 0),
+            Err(error) => {
+                assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                refused += 1;
+            }
+        }
+        assert!(written < 2 << 20, "the worker reads without a bound");
+        tokio::task::yield_now().await;
+    }
+}

@@ -30,6 +30,8 @@ async fn lingering_worker_waits_for_primary() {
         let closing = closing.clone();
         move || {
             let end = far.read(&mut [0]).map_err(|error| error.kind());
+            // Enough for a wait that ends too early.
+            thread::sleep(Duration::from_millis(20));
             closing.store(true, Ordering::SeqCst);
             end
         }
