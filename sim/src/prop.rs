@@ -127,12 +127,19 @@ impl<P: Program> Counterexample<P> {
     }
 }
 
-/// The violation, the run as a table, and the replay line.
+/// The violation, a line of code that replays the run in its world, the run as a table, and the replay line.
 impl<P: Program> fmt::Display for Counterexample<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Counterexample { what, run } = self;
         match run {
-            Some(run) => write!(f, "{what}\n\n{run}"),
+            Some(run) => {
+                let line = run.line();
+                writeln!(
+                    f,
+                    "{what}\nreplay: {line:?}.parse::<cluster_sim::replay::Line>()?.replay(world)\n"
+                )?;
+                fmt::Display::fmt(run, f)
+            }
             None => f.write_str(what),
         }
     }

@@ -22,7 +22,12 @@ fn planted_bug_is_found_and_explained() {
     for shown in ["expected 2 workers, found 3", "2 are missing", "worker 3", "sim:v1:respawn:"] {
         assert!(page.contains(shown), "{shown}");
     }
-    let line: Line = text.lines().last().expect("a last line").parse().expect("a replay line");
-    let again = line.replay(World::new(respawn::KeepTwo::default(), Settings::default()));
+    let last = text.lines().last().expect("a last line");
+    let code = format!("replay: \"{last}\".parse::<cluster_sim::replay::Line>()?.replay(world)");
+    assert_eq!(text.lines().nth(1), Some(code.as_str()), "the code below is the advice");
+    let again = last
+        .parse::<Line>()
+        .expect("a replay line")
+        .replay(World::new(respawn::KeepTwo::default(), Settings::default()));
     assert_eq!((again.left, again.world.running().count()), (None, 4), "a primary and three workers");
 }
