@@ -27,14 +27,15 @@ pub fn messages(messages: u64, window: u64, schedule: &mut Schedule) -> u64 {
     let spawn =
         Call::Spawn { worker: WorkerId(1), options: cluster_core::SpawnOptions::new(), env: Vec::new() };
     kernel.perform(Pid::PRIMARY, spawn, schedule);
-    kernel.enter(Pid::PRIMARY, Phase::Running);
-    kernel.enter(WORKER, Phase::Running);
+    kernel.processes.enter(Pid::PRIMARY, Phase::Running);
+    kernel.processes.enter(WORKER, Phase::Running);
     write(&mut kernel, Pid::PRIMARY, window, schedule);
     let (mut enabled, mut unread, mut left, mut steps) = (IndexSet::default(), window, messages, 0);
     while left > 0 {
         let step = next(&mut kernel, &mut enabled, schedule);
         steps += 1;
-        let Step::Read(pid, channel) = step else { unreachable!("{step:?}") };
+        let read = if let Step::Read(pid, channel) = step { Ok((pid, channel)) } else { Err(step) };
+        let (pid, channel) = read.expect("only reads are enabled");
         let Some(OsEvent::Read { bytes, .. }) = kernel.read(pid, channel, schedule) else { continue };
         let read = (bytes.len() / MESSAGE) as u64;
         (unread, left) = (unread - read, left.saturating_sub(read));

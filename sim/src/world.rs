@@ -126,7 +126,7 @@ impl<P: Program> World<P> {
     /// Sets the capacity of a channel in each direction, in bytes.
     #[must_use]
     pub fn with_channel_bytes(mut self, bytes: usize) -> Self {
-        self.kernel.set_capacity(bytes);
+        self.kernel.channels.set_capacity(bytes);
         self
     }
 
@@ -247,7 +247,7 @@ impl<P: Program> World<P> {
 
     /// The processes that are running.
     pub fn running(&self) -> impl Iterator<Item = Actor> {
-        let processes = (0..).map(Pid).zip(&self.kernel.processes);
+        let processes = self.kernel.processes.iter();
         processes.filter(|(_, process)| process.is_alive()).map(|(pid, _)| pid.into())
     }
 

@@ -91,7 +91,7 @@ impl Acks {
 /// In the final state every live worker has an answer to each query, unless the worker is about to exit.
 pub(crate) fn at_the_end(acks: &Acks, kernel: &Kernel, primary: &Primary) -> Result<(), String> {
     let unanswered = acks.asked.iter().find(|(worker, _)| {
-        let process = kernel.process(*worker);
+        let process = kernel.processes.get(*worker);
         let keeps_running = primary.worker(worker.worker()).is_some_and(is_expected_to_run);
         process.is_alive() && !process.hostile && keeps_running
     });

@@ -11,15 +11,16 @@ use crate::step::Pid;
 /// Checks the final state: no step is enabled.
 pub(crate) fn at_the_end(kernel: &Kernel, primary: Option<&Primary>) -> Result<(), String> {
     references(kernel)?;
-    for (pid, channel) in kernel.channels() {
+    for (pid, channel) in kernel.channels.iter() {
         // A stopped process reads nothing and closes nothing.
-        let is_stuck =
-            |(reader, side)| !kernel.is_stopped(reader) && channel.end(side).in_flight().next().is_some();
+        let is_stuck = |(reader, side)| {
+            !kernel.processes.is_stopped(reader) && channel.end(side).in_flight().next().is_some()
+        };
         if [(Pid::PRIMARY, Side::Primary), (pid, Side::Worker)].into_iter().any(is_stuck) {
             return Err(format!("a descriptor is stuck in the channel of worker {}", pid.0));
         }
     }
-    let acting = (0..).map(Pid).zip(&kernel.processes).filter(|(pid, _)| !kernel.is_stopped(*pid));
+    let acting = kernel.processes.iter().filter(|(pid, _)| !kernel.processes.is_stopped(*pid));
     for (pid, process) in acting {
         for descriptor in process.descriptors() {
             if !descriptor.owned_by_program && !is_of_use(kernel, pid, descriptor, primary) {
@@ -27,7 +28,7 @@ pub(crate) fn at_the_end(kernel: &Kernel, primary: Option<&Primary>) -> Result<(
                     "process {} still has {:?} open ({:?}), which has no use",
                     pid.0,
                     descriptor.id,
-                    kernel.file(descriptor.file)
+                    kernel.network.sockets.get(descriptor.file)
                 ));
             }
         }
@@ -43,9 +44,9 @@ pub(crate) fn at_rest(kernel: &Kernel, primary: &Primary) -> Result<(), String> 
     }
     let listens = |descriptor: &&Descriptor| {
         descriptor.origin == Origin::Machine
-            && matches!(kernel.file(descriptor.file).kind, SocketKind::Listener(_))
+            && matches!(kernel.network.sockets.get(descriptor.file).kind, SocketKind::Listener(_))
     };
-    match kernel.process(Pid::PRIMARY).descriptors().iter().find(listens) {
+    match kernel.processes.get(Pid::PRIMARY).descriptors().iter().find(listens) {
         Some(descriptor) => {
             Err(format!("every worker was asked to exit, and the primary listens at {:?}", descriptor.id))
         }
@@ -55,7 +56,7 @@ pub(crate) fn at_rest(kernel: &Kernel, primary: &Primary) -> Result<(), String> 
 
 /// Whether a machine uses a descriptor.
 fn is_of_use(kernel: &Kernel, pid: Pid, descriptor: &Descriptor, primary: Option<&Primary>) -> bool {
-    let is_connection = matches!(kernel.file(descriptor.file).kind, SocketKind::Connection(_));
+    let is_connection = matches!(kernel.network.sockets.get(descriptor.file).kind, SocketKind::Connection(_));
     match (descriptor.origin, is_connection) {
         // The program gave the descriptor to the machine for a message that was never sent, or did not take a received
         // connection.
@@ -64,7 +65,7 @@ fn is_of_use(kernel: &Kernel, pid: Pid, descriptor: &Descriptor, primary: Option
         (Origin::Machine, true) => pid == Pid::PRIMARY && primary.is_some(),
         (Origin::Machine, false) => pid != Pid::PRIMARY || primary.is_some_and(has_use_for_a_listener),
         // A shared listener is of use while the worker is connected.
-        (Origin::Channel, false) => pid != Pid::PRIMARY && kernel.has_open(pid, ChannelId::PRIMARY),
+        (Origin::Channel, false) => pid != Pid::PRIMARY && kernel.channels.has_open(pid, ChannelId::PRIMARY),
     }
 }
 
@@ -77,12 +78,12 @@ fn has_use_for_a_listener(primary: &Primary) -> bool {
 
 /// Whether each reference count equals the number of references.
 fn references(kernel: &Kernel) -> Result<(), String> {
-    for (id, file) in kernel.files() {
-        let in_tables = kernel.processes.iter().flat_map(|process| process.descriptors());
-        let in_flight = kernel.channels().flat_map(|(_, channel)| {
+    for (id, file) in kernel.network.sockets.iter() {
+        let in_tables = kernel.processes.iter().flat_map(|(_, process)| process.descriptors());
+        let in_flight = kernel.channels.iter().flat_map(|(_, channel)| {
             channel.end(Side::Primary).in_flight().chain(channel.end(Side::Worker).in_flight())
         });
-        let with_children = kernel.processes.iter().filter_map(|process| process.child);
+        let with_children = kernel.processes.iter().filter_map(|(_, process)| process.child);
         let all = in_tables.map(|descriptor| descriptor.file).chain(in_flight).chain(with_children);
         let found = all.filter(|&other| other == id).count();
         if found != file.refs as usize {

@@ -54,7 +54,7 @@ pub(crate) struct Fairness {
 impl Fairness {
     /// The primary is about to receive `listening`. Two servers of one worker at one address are indistinguishable.
     pub(crate) fn listening(&mut self, worker: WorkerId, address: &ListeningAddress, kernel: &Kernel) {
-        let process = kernel.process(worker.into());
+        let process = kernel.processes.get(worker.into());
         if let Some(outdated) = self.outdated.get_mut(&worker) {
             *outdated -= 1;
             if *outdated == 0 {
@@ -231,7 +231,7 @@ fn of<T: Copy>(connections: &[(SocketId, T)], socket: SocketId) -> Option<T> {
 
 fn port_of(kernel: &Kernel, socket: SocketId) -> Option<u16> {
     let client = kernel.client_behind(Pid::PRIMARY, socket)?;
-    kernel.client(client).to.as_ref()?.ip().map(|at| at.port())
+    kernel.network.clients.get(client).to.as_ref()?.ip().map(|at| at.port())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::kernel::Kernel;
 /// Checks an event before the program of the primary receives it.
 pub(crate) fn primary_event(event: &Event, kernel: &Kernel) -> Result<(), String> {
     let Event::Error { worker, error: WorkerError::Protocol(violation) } = event else { return Ok(()) };
-    if kernel.process((*worker).into()).hostile {
+    if kernel.processes.get((*worker).into()).hostile {
         return Ok(());
     }
     Err(format!("worker {worker} kept to the protocol, and its channel was closed: {violation}"))

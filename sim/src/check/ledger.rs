@@ -19,7 +19,7 @@ pub(crate) fn held(kernel: &Kernel, pid: Pid, client: Option<ClientId>) -> Resul
     let Some(client) = client else {
         return Err(format!("worker {} received a connection that is not in its descriptor table", pid.0));
     };
-    match kernel.client(client).served {
+    match kernel.network.clients.get(client).served {
         0 | 1 => Ok(()),
         n => Err(format!("the connection of client {} was delivered to {n} programs", client.0)),
     }
@@ -27,7 +27,8 @@ pub(crate) fn held(kernel: &Kernel, pid: Pid, client: Option<ClientId>) -> Resul
 
 /// Checks that an idle primary has open exactly the connections of its ledger.
 pub(crate) fn at_rest(kernel: &Kernel, primary: &Primary) -> Result<(), String> {
-    let accepted = kernel.clients.iter().filter(|client| client.accepted_by == Some(Pid::PRIMARY)).count();
+    let accepted =
+        kernel.network.clients.iter().filter(|(_, client)| client.accepted_by == Some(Pid::PRIMARY)).count();
     let counted = primary.ledger().accepted();
     if accepted as u64 != counted {
         return Err(format!("the primary accepted {accepted} connections, its ledger counts {counted}"));
@@ -36,8 +37,8 @@ pub(crate) fn at_rest(kernel: &Kernel, primary: &Primary) -> Result<(), String> 
     let mut had = 0;
     // Connections that the program accepted or received are not the cluster's.
     let of_the_cluster = |descriptor: &&Descriptor| descriptor.origin == Origin::Machine;
-    for descriptor in kernel.process(Pid::PRIMARY).descriptors().iter().filter(of_the_cluster) {
-        if let SocketKind::Connection(client) = kernel.file(descriptor.file).kind {
+    for descriptor in kernel.processes.get(Pid::PRIMARY).descriptors().iter().filter(of_the_cluster) {
+        if let SocketKind::Connection(client) = kernel.network.sockets.get(descriptor.file).kind {
             had += 1;
             agrees(open.get(&descriptor.id), kernel, client)?;
         }
@@ -52,7 +53,7 @@ fn agrees(standing: Option<&ConnectionState>, kernel: &Kernel, client: ClientId)
     let ClientId(n) = client;
     match standing {
         None => Err(format!("the primary has the connection of client {n}, its ledger does not")),
-        Some(ConnectionState::Queued(_)) if kernel.client(client).served > 0 => {
+        Some(ConnectionState::Queued(_)) if kernel.network.clients.get(client).served > 0 => {
             Err(format!("the connection of client {n} is queued although a program has received it"))
         }
         Some(_) => Ok(()),
@@ -63,12 +64,12 @@ fn agrees(standing: Option<&ConnectionState>, kernel: &Kernel, client: ClientId)
 pub(crate) fn at_the_end(kernel: &Kernel, primary: &Primary, serving: &Serving) -> Result<(), String> {
     for (socket, standing) in primary.ledger().open() {
         match standing {
-            ConnectionState::Handed(_, worker) if !kernel.process(worker.into()).is_alive() => {
+            ConnectionState::Handed(_, worker) if !kernel.processes.get(worker.into()).is_alive() => {
                 return Err(format!("a connection is still handed to worker {worker}, which is dead"));
             }
             ConnectionState::Queued(_) => {
                 let client = kernel.client_behind(Pid::PRIMARY, socket);
-                let to = client.and_then(|client| kernel.client(client).to.as_ref());
+                let to = client.and_then(|client| kernel.network.clients.get(client).to.as_ref());
                 if let Some(worker) = to.and_then(|to| serving.worker_at(to, kernel, primary)) {
                     return Err(format!("a connection is queued while worker {worker} serves its address"));
                 }

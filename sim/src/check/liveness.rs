@@ -35,7 +35,8 @@ impl Serving {
         primary: &Primary,
     ) -> Option<WorkerId> {
         let is_there = |worker| {
-            primary.worker(worker).is_some_and(is_expected_to_run) && !kernel.is_stopped(worker.into())
+            primary.worker(worker).is_some_and(is_expected_to_run)
+                && !kernel.processes.is_stopped(worker.into())
         };
         let serves = |(&(worker, _), served): (&(WorkerId, ListenerId), &LocalAddress)| {
             (is_at(served, to) && is_there(worker)).then_some(worker)
@@ -73,15 +74,15 @@ pub(crate) fn at_the_end(
 }
 
 fn workers(kernel: &Kernel, primary: Option<&Primary>) -> Result<(), String> {
-    for (n, process) in (0..).zip(&kernel.processes).skip(1) {
-        let pid = Pid(n);
+    for (pid @ Pid(n), process) in kernel.processes.iter().skip(1) {
         if matches!(process.phase, Phase::Dead(_)) && primary.is_some() {
             return Err(format!("worker {n} is dead, and the primary has received no exit"));
         }
         let life = primary.and_then(|primary| primary.worker(pid.worker()));
         let must_exit = life.is_none_or(|life| life.exited_after_disconnect() == Some(true));
         // A blocked process does not exit either.
-        if process.is_alive() && must_exit && !kernel.keeps_running(pid) && !kernel.is_stopped(pid) {
+        if process.is_alive() && must_exit && !kernel.keeps_running(pid) && !kernel.processes.is_stopped(pid)
+        {
             return Err(format!("worker {n} was asked to exit and has nothing left to do, but still runs"));
         }
     }
@@ -93,11 +94,16 @@ fn workers(kernel: &Kernel, primary: Option<&Primary>) -> Result<(), String> {
 fn servers(kernel: &Kernel, primary: &Primary, serving: &Serving) -> Result<(), String> {
     let is_open = |served: &LocalAddress| {
         matches!(served, LocalAddress::Path(_))
-            || kernel.files().any(|(id, _)| kernel.address_of(id).as_ref() == Some(served))
+            || kernel
+                .network
+                .sockets
+                .iter()
+                .any(|(id, _)| kernel.network.sockets.address(id).as_ref() == Some(served))
     };
     let is_idle = |worker: WorkerId| {
-        let process = kernel.process(worker.into());
-        let mut files = process.descriptors().iter().map(|descriptor| &kernel.file(descriptor.file).kind);
+        let process = kernel.processes.get(worker.into());
+        let mut files =
+            process.descriptors().iter().map(|descriptor| &kernel.network.sockets.get(descriptor.file).kind);
         !process.hostile && !files.any(|kind| matches!(kind, SocketKind::Connection(_)))
     };
     for (&(worker, _), served) in &serving.addresses {
@@ -109,10 +115,10 @@ fn servers(kernel: &Kernel, primary: &Primary, serving: &Serving) -> Result<(), 
 }
 
 fn clients(kernel: &Kernel, primary: Option<&Primary>, serving: &Serving) -> Result<(), String> {
-    for (n, client) in (1..).zip(&kernel.clients) {
-        let id = ClientId(n);
-        let waits = client.is_waiting() && kernel.holders(id).next().is_none() && !kernel.is_out_of_reach(id);
-        let to = client.to.as_ref().filter(|_| !kernel.is_limited());
+    for (id @ ClientId(n), client) in kernel.network.clients.iter() {
+        let is_held = kernel.network.holders(id, &kernel.processes).next().is_some();
+        let waits = client.is_waiting() && !is_held && !kernel.is_out_of_reach(id);
+        let to = client.to.as_ref().filter(|_| !kernel.system().is_limited());
         let worker = to.and_then(|to| serving.worker_at(to, kernel, primary?));
         match (waits, client.state, worker) {
             (true, ClientState::Accepted, _)

@@ -67,7 +67,7 @@ impl Messages {
         for (&(from, to), &sent) in &self.sent {
             let worker = if from == Pid::PRIMARY { to } else { from };
             let is_complete = from != Pid::PRIMARY && self.complete.contains(&worker.worker());
-            let is_trusted = !kernel.process(worker).hostile && !kernel.is_cut(worker);
+            let is_trusted = !kernel.processes.get(worker).hostile && !kernel.channels.is_cut(worker);
             let is_due = is_trusted && (is_complete || is_whole(kernel, worker));
             let received = self.received.get(&(from, to)).copied().unwrap_or_default();
             if is_due && received != sent {
@@ -83,7 +83,8 @@ impl Messages {
 
 /// Whether both processes of a channel live and neither has closed the channel.
 fn is_whole(kernel: &Kernel, worker: Pid) -> bool {
-    let is_open = |pid: Pid, id: ChannelId| kernel.process(pid).is_alive() && kernel.has_open(pid, id);
+    let is_open =
+        |pid: Pid, id: ChannelId| kernel.processes.get(pid).is_alive() && kernel.channels.has_open(pid, id);
     is_open(worker, ChannelId::PRIMARY) && is_open(Pid::PRIMARY, worker.channel())
 }
 

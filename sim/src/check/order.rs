@@ -75,7 +75,7 @@ impl OrderCheck {
     /// Checks the final state: the primary has received both ends of every dead worker.
     pub(crate) fn at_the_end(&self, kernel: &Kernel) -> Result<(), String> {
         for (worker, progress) in &self.workers {
-            let phase = kernel.process(Pid::from(*worker)).phase;
+            let phase = kernel.processes.get(Pid::from(*worker)).phase;
             let ran = phase != Phase::Absent;
             let is_dead = !matches!(phase, Phase::Starting | Phase::Running | Phase::Stopped);
             if is_dead && !progress.disconnected {
@@ -91,11 +91,11 @@ impl OrderCheck {
 
 /// Whether a worker may receive this event after its disconnect: an exclusive server continues.
 fn may_follow(pid: Pid, event: &WorkerEvent, kernel: &Kernel) -> bool {
-    let mut own = kernel.process(pid).descriptors().iter().filter(|it| it.origin == Origin::Machine);
+    let mut own = kernel.processes.get(pid).descriptors().iter().filter(|it| it.origin == Origin::Machine);
     match event {
         WorkerEvent::Closed { .. } | WorkerEvent::ListenFailed { .. } | WorkerEvent::Error { .. } => true,
         WorkerEvent::Listening { address, .. } => {
-            own.any(|it| kernel.address_of(it.file).as_ref() == Some(address))
+            own.any(|it| kernel.network.sockets.address(it.file).as_ref() == Some(address))
         }
         WorkerEvent::Connection { connection, .. } => own.any(|it| it.id == *connection),
         WorkerEvent::Message { .. } | WorkerEvent::LameDuck | WorkerEvent::Disconnect => false,

@@ -134,7 +134,7 @@ impl<'a> Guided<'a> {
                 if let Some(doubtful) = doubtful
                     && self.seen.see(self.search.hash(&node.world, &node.progress), 0).is_none()
                 {
-                    let unreported = node.world.kernel.unreported();
+                    let unreported = node.world.kernel.processes.unreported();
                     let distance = self.wanted - node.made() + STUCK * stuck + DOUBT * doubtful + unreported;
                     open.put(distance, *node);
                 }
@@ -234,7 +234,8 @@ impl<'a> Guided<'a> {
             }
             // A client that breaks off sees nothing more.
             Step::ClientAction(client)
-                if self.is_wanted(node, Actor::Client(client)) || world.kernel.looks_up_sockets(client) =>
+                if self.is_wanted(node, Actor::Client(client))
+                    || world.kernel.network.clients.looks_up_sockets(client) =>
             {
                 Urgency::Later
             }
@@ -251,7 +252,7 @@ impl<'a> Guided<'a> {
             Step::Read(..) if self.haste.reads == Reads::Never => Urgency::Later,
             Step::Read(pid, _)
                 if self.haste.reads == Reads::OneByOne
-                    && world.kernel.process(pid).descriptors().is_empty() =>
+                    && world.kernel.processes.get(pid).descriptors().is_empty() =>
             {
                 Urgency::Soon
             }

@@ -293,7 +293,7 @@ impl<'a> Search<'a> {
         let is_settled = |&at: &usize| match world.enabled(at) {
             Step::Run(pid) => !is_dying(pid) && !world.is_about_to_close_channel(pid),
             Step::DriverEvent | Step::ClientEvent(_) => true,
-            Step::ClientAction(client) => !world.kernel.looks_up_sockets(client),
+            Step::ClientAction(client) => !world.kernel.network.clients.looks_up_sockets(client),
             Step::Start(_)
             | Step::Read(..)
             | Step::Writable(..)

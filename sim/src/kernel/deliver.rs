@@ -14,8 +14,8 @@ use crate::step::Pid;
 impl Kernel {
     /// Delivers bytes, cut where the schedule decides, or the end of the channel.
     pub(crate) fn read(&mut self, pid: Pid, id: ChannelId, schedule: &mut Schedule) -> Option<OsEvent> {
-        let (channel, side) = self.channel_mut(pid, id)?;
-        let end = channel.end_mut(side);
+        let (channel, side) = self.channels.get(pid, id)?;
+        let end = channel.end(side);
         if end.is_drained() {
             self.close_channel(pid, id);
             return Some(OsEvent::ChannelClosed { channel: id });
@@ -29,39 +29,31 @@ impl Kernel {
         if limit > 1 && schedule.strikes(Fault::PartialRead) {
             limit = 1 + schedule.choose(Point::Bytes, limit - 1);
         }
-        let (bytes, file) = end.read(limit);
-        if pid == Pid::PRIMARY && !self.process(Pid::from(id)).is_alive() {
+        if pid == Pid::PRIMARY && !self.processes.get(Pid::from(id)).is_alive() {
             // On a quiet machine an exit follows the end of the channel.
             self.ready.put_off(Step::Reap(Pid::from(id)));
         }
-        self.wake_blocked(pid, id);
+        let (bytes, file) = self.channels.read(pid, id, limit, &mut self.ready)?;
         let socket = file.and_then(|file| {
             if !self.has_room(pid, 1) || schedule.strikes(Fault::LostDescriptor) {
                 self.release(file);
                 return None;
             }
-            Some(self.process_mut(pid).add(file, Origin::Channel))
+            Some(self.processes.get_mut(pid).add(file, Origin::Channel))
         });
         Some(OsEvent::Read { channel: id, bytes, socket })
     }
 
-    fn wake_blocked(&mut self, pid: Pid, id: ChannelId) {
-        if self.channel(pid, id).is_some_and(|(channel, side)| channel.end(side.other()).write_blocked) {
-            self.wake_peer(pid, id, Step::Writable);
-        }
-    }
-
     /// Reports room for a blocked write.
     pub(crate) fn writable_again(&mut self, pid: Pid, id: ChannelId) -> Option<OsEvent> {
-        let (channel, side) = self.channel_mut(pid, id)?;
-        channel.end_mut(side).write_blocked = false;
+        self.channels.end_mut(pid, id)?.write_blocked = false;
         Some(OsEvent::Writable { channel: id })
     }
 
     /// Accepts the oldest connection; a failure leaves it in the backlog.
     pub(crate) fn accept(&mut self, pid: Pid, id: SocketId, schedule: &mut Schedule) -> Option<OsEvent> {
         let has_room = self.has_room(pid, 1);
-        self.process_mut(pid).descriptor_mut(id)?.starved = !has_room;
+        self.processes.get_mut(pid).descriptor_mut(id)?.starved = !has_room;
         if !has_room {
             return Some(OsEvent::AcceptFailed { listener: id, errno: Errno::EMFILE });
         }
@@ -69,17 +61,18 @@ impl Kernel {
             let errno = [Errno::EMFILE, Errno::ENFILE][schedule.choose(Point::Error, 2)];
             return Some(OsEvent::AcceptFailed { listener: id, errno });
         }
-        let &Descriptor { file, owned_by_program, .. } = self.process(pid).descriptor(id)?;
-        let client = self.change_backlog(file, VecDeque::pop_front)??;
+        let Kernel { processes, network, ready, .. } = self;
+        let &Descriptor { file, owned_by_program, .. } = processes.get(pid).descriptor(id)?;
+        let client = network.sockets.change_backlog(file, VecDeque::pop_front)??;
         if schedule.strikes(Fault::Aborted) {
-            self.finish_to_server(client, Flow::Reset);
-            self.client_mut(client).state = ClientState::Closed;
+            network.finish_to_server(client, Flow::Reset, processes, ready);
+            network.clients.get_mut(client).state = ClientState::Closed;
             return Some(OsEvent::AcceptFailed { listener: id, errno: Errno::ECONNABORTED });
         }
-        let connection = self.open(SocketKind::Connection(client));
+        let connection = network.sockets.open(SocketKind::Connection(client));
         let origin = if owned_by_program { Origin::Program } else { Origin::Machine };
-        let socket = self.process_mut(pid).add(connection, origin);
-        let client = self.client_mut(client);
+        let socket = processes.get_mut(pid).add(connection, origin);
+        let client = network.clients.get_mut(client);
         client.state = ClientState::Accepted;
         client.accepted_by = Some(pid).filter(|_| !owned_by_program);
         Some(OsEvent::Accepted { listener: id, socket })
@@ -87,8 +80,8 @@ impl Kernel {
 
     /// Reports the exit of a worker to the primary.
     pub(crate) fn reap(&mut self, pid: Pid) -> Option<OsEvent> {
-        let Phase::Dead(status) = self.process(pid).phase else { return None };
-        self.enter(pid, Phase::Reaped);
+        let Phase::Dead(status) = self.processes.get(pid).phase else { return None };
+        self.processes.enter(pid, Phase::Reaped);
         Some(OsEvent::Exited { worker: pid.worker(), status })
     }
 }

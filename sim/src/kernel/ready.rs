@@ -6,9 +6,25 @@
 use std::ops::{BitOr, BitOrAssign};
 
 use super::socket::SocketKind;
-use super::{Readiness, Step};
 use crate::event::ClientId;
-use crate::step::Pid;
+use crate::step::{Pid, Step};
+
+/// Whether a step can be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    Enabled,
+    /// Disabled until something else happens.
+    Waiting,
+    /// Never enabled again, unless the step is woken again.
+    Obsolete,
+}
+
+impl Readiness {
+    /// An enabled step waits until `condition` holds.
+    pub(super) fn after(self, condition: bool) -> Readiness {
+        if self == Readiness::Enabled && !condition { Readiness::Waiting } else { self }
+    }
+}
 
 /// A set of dependencies of steps. Some share a bit: then a status is computed again without need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

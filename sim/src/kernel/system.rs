@@ -38,7 +38,7 @@ pub(crate) struct PathEntry {
     pub(crate) file: Option<FileId>,
     /// The descriptor that removes the path when it is closed.
     owner: Option<(Pid, SocketId)>,
-    pub(crate) mode: u32,
+    mode: u32,
 }
 
 impl System {
@@ -53,6 +53,16 @@ impl System {
             return None;
         }
         Path::new(path).ancestors().find_map(|path| self.broken.get(path.to_str()?).copied())
+    }
+
+    /// Whether any process has a limit.
+    pub(crate) fn is_limited(&self) -> bool {
+        !self.limits.is_empty()
+    }
+
+    /// The mode bits of a path; `None`: the path does not exist.
+    pub(crate) fn mode(&self, path: &str) -> Option<u32> {
+        self.paths.get(path).map(|entry| entry.mode)
     }
 
     /// Creates a foreign file.

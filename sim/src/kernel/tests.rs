@@ -6,7 +6,8 @@ use cluster_core::{
 };
 
 use super::process_table::Phase;
-use super::{Kernel, Readiness, Step};
+use super::ready::Readiness;
+use super::{Kernel, Step};
 use crate::event::ClientAction;
 use crate::event::{ClientEvent, ClientId};
 use crate::fault::{Fault, Faults};
@@ -29,8 +30,8 @@ fn kernel() -> Kernel {
     let spawn =
         Call::Spawn { worker: WorkerId(1), options: cluster_core::SpawnOptions::new(), env: Vec::new() };
     assert!(matches!(perform(&mut kernel, PRIMARY, spawn), Some(OsEvent::Spawned { .. })));
-    kernel.process_mut(PRIMARY).phase = Phase::Running;
-    kernel.process_mut(WORKER).phase = Phase::Running;
+    kernel.processes.get_mut(PRIMARY).phase = Phase::Running;
+    kernel.processes.get_mut(WORKER).phase = Phase::Running;
     kernel
 }
 
@@ -53,11 +54,20 @@ fn served(kernel: &mut Kernel) -> ClientId {
     assert!(
         matches!(bind(kernel, 0, Some(1)), Some(OsEvent::Bound { address, .. }) if address.port() == 40_001)
     );
-    let client = kernel.add_client();
-    kernel.command(client, ClientAction::Connect(port(40_001)));
-    kernel.act(client, &mut Schedule::quiet());
+    let client = kernel.network.clients.add();
+    act(kernel, client, ClientAction::Connect(port(40_001)));
     assert_eq!(kernel.next_client_event(client), ClientEvent::Connected);
     client
+}
+
+fn command(kernel: &mut Kernel, client: ClientId, action: ClientAction) {
+    kernel.network.clients.command(client, action, &mut kernel.ready);
+}
+
+/// Performs an action of a client.
+fn act(kernel: &mut Kernel, client: ClientId, action: ClientAction) {
+    command(kernel, client, action);
+    kernel.act(client, &mut Schedule::quiet());
 }
 
 fn port(port: u16) -> LocalAddress {
@@ -151,9 +161,8 @@ fn closed_listener_resets_its_backlog() {
     let client = served(&mut kernel);
     perform(&mut kernel, PRIMARY, Call::Close { socket: SocketId(0) });
     assert_eq!(kernel.next_client_event(client), ClientEvent::Reset);
-    let late = kernel.add_client();
-    kernel.command(late, ClientAction::Connect(port(40_001)));
-    kernel.act(late, &mut Schedule::quiet());
+    let late = kernel.network.clients.add();
+    act(&mut kernel, late, ClientAction::Connect(port(40_001)));
     assert_eq!(kernel.next_client_event(late), ClientEvent::Refused);
 }
 
@@ -161,8 +170,8 @@ fn closed_listener_resets_its_backlog() {
 fn client_waits_for_a_full_backlog() {
     let mut kernel = kernel();
     served(&mut kernel);
-    let second = kernel.add_client();
-    kernel.command(second, ClientAction::Connect(port(40_001)));
+    let second = kernel.network.clients.add();
+    command(&mut kernel, second, ClientAction::Connect(port(40_001)));
     assert_eq!(kernel.readiness(Step::ClientAction(second)), Readiness::Waiting);
     assert!(matches!(accept(&mut kernel), Some(OsEvent::Accepted { .. })));
     assert_eq!(kernel.readiness(Step::ClientAction(second)), Readiness::Enabled);
@@ -187,8 +196,7 @@ fn connection_with_unread_bytes_is_reset() {
     let mut kernel = kernel();
     let client = served(&mut kernel);
     accept(&mut kernel);
-    kernel.command(client, ClientAction::Send(b"hello".to_vec()));
-    kernel.act(client, &mut Schedule::quiet());
+    act(&mut kernel, client, ClientAction::Send(b"hello".to_vec()));
     die(&mut kernel, PRIMARY);
     assert_eq!(kernel.next_client_event(client), ClientEvent::Reset);
 }

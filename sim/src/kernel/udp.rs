@@ -1,5 +1,4 @@
-//! UDP sockets, and the receiver of a datagram. A datagram reaches a socket or a client at once, or is dropped without
-//! an error.
+//! UDP sockets, and the receivers of a datagram. A datagram beyond the capacity of a queue is dropped without an error.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -7,8 +6,7 @@ use std::net::SocketAddr;
 use super::bind::loopback;
 use super::bound_address::BoundIp;
 use super::socket::{FileId, SocketKind};
-use super::{Kernel, Step};
-use crate::event::ClientId;
+use super::sockets::Sockets;
 
 /// The capacity of a queue in bytes, as Linux counts; further datagrams are dropped.
 const ROOM: usize = 212_992;
@@ -43,15 +41,7 @@ impl UdpSocket {
     }
 }
 
-impl Kernel {
-    /// Every UDP socket with a reference.
-    pub(crate) fn udp_sockets(&self) -> impl Iterator<Item = (FileId, &UdpSocket)> {
-        self.files().filter(|(_, file)| file.refs > 0).filter_map(|(id, file)| match &file.kind {
-            SocketKind::Udp(datagrams) => Some((id, datagrams)),
-            SocketKind::Listener(_) | SocketKind::Connection(_) => None,
-        })
-    }
-
+impl Sockets {
     /// The sockets that can receive a datagram for this address: the most specific, and of those the newest with all
     /// that share its port by `SO_REUSEPORT`.
     pub(crate) fn matching_udp_sockets(&self, to: SocketAddr) -> Vec<FileId> {
@@ -67,32 +57,10 @@ impl Kernel {
         found.into_iter().filter(shares).map(|(_, id, _)| id).collect()
     }
 
-    /// Sends a datagram; `pick` chooses among sockets that share a port.
-    pub(crate) fn send_datagram(
-        &mut self,
-        from: SocketAddr,
-        to: SocketAddr,
-        bytes: Vec<u8>,
-        pick: impl FnOnce(usize) -> usize,
-    ) {
-        let datagram = Datagram { from, bytes };
-        let sockets = self.matching_udp_sockets(to);
-        if sockets.is_empty() {
-            return self.send_to_client(to.port(), datagram);
-        }
-        let file = sockets[pick(sockets.len())];
-        if let SocketKind::Udp(socket) = &mut self.file_mut(file).kind {
+    /// Adds a datagram to the queue of a UDP socket.
+    pub(super) fn push_datagram(&mut self, file: FileId, datagram: Datagram) {
+        if let SocketKind::Udp(socket) = &mut self.get_mut(file).kind {
             socket.push(datagram);
-        }
-        self.wake_owners(file);
-    }
-
-    fn send_to_client(&mut self, port: u16, datagram: Datagram) {
-        let mut clients = (1..).map(ClientId).zip(&self.clients);
-        let found = clients.find(|(_, client)| client.udp_port == Some(port)).map(|(id, _)| id);
-        if let Some(client) = found {
-            self.client_mut(client).datagrams.push_back(datagram);
-            self.wake(Step::ClientEvent(client));
         }
     }
 }

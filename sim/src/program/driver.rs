@@ -23,7 +23,7 @@ impl Driver<'_> {
 
     /// Adds a client that does nothing.
     pub fn client(&mut self) -> ClientId {
-        self.kernel.add_client()
+        self.kernel.network.clients.add()
     }
 
     /// Adds a client that connects to a port of `127.0.0.1`.
@@ -35,28 +35,32 @@ impl Driver<'_> {
     /// loopback.
     pub fn connect_to(&mut self, address: LocalAddress) -> ClientId {
         let client = self.client();
-        self.kernel.command(client, ClientAction::Connect(crate::kernel::bind::destination(address)));
+        self.command(client, ClientAction::Connect(crate::kernel::bind::destination(address)));
         client
     }
 
     /// A client sends bytes.
     pub fn send(&mut self, client: ClientId, bytes: &[u8]) {
-        self.kernel.command(client, ClientAction::Send(bytes.to_vec()));
+        self.command(client, ClientAction::Send(bytes.to_vec()));
     }
 
     /// A client sends a datagram, always from the same port. An unreachable address is no error.
     pub fn send_to(&mut self, client: ClientId, to: SocketAddr, bytes: &[u8]) {
-        self.kernel.command(client, ClientAction::SendTo(to, bytes.to_vec()));
+        self.command(client, ClientAction::SendTo(to, bytes.to_vec()));
     }
 
     /// A client ends its side of the connection.
     pub fn end(&mut self, client: ClientId) {
-        self.kernel.command(client, ClientAction::End);
+        self.command(client, ClientAction::End);
     }
 
     /// A client resets the connection; pending actions are dropped.
     pub fn reset(&mut self, client: ClientId) {
-        self.kernel.command(client, ClientAction::Reset);
+        self.command(client, ClientAction::Reset);
+    }
+
+    fn command(&mut self, client: ClientId, action: ClientAction) {
+        self.kernel.network.clients.command(client, action, &mut self.kernel.ready);
     }
 
     /// Records an observation of a client.
@@ -69,7 +73,7 @@ impl Driver<'_> {
     /// Sends a signal to a process, as an operator does. A client has no process.
     pub fn kill(&mut self, actor: Actor, signal: Signal) {
         if let Some(pid) = pid(actor) {
-            self.kernel.mark_lookup();
+            self.kernel.lookups.mark();
             self.kernel.signal(pid, signal);
         }
     }
@@ -79,7 +83,7 @@ impl Driver<'_> {
     /// channel will be the first. A client has no process.
     pub fn limit_descriptors(&mut self, actor: Actor, more: Option<usize>) {
         if let Some(pid) = pid(actor) {
-            self.kernel.mark_lookup();
+            self.kernel.lookups.mark();
             self.kernel.limit(pid, more);
         }
     }
@@ -115,8 +119,9 @@ impl Driver<'_> {
 
     /// The limit of the accept queue of the listener at an address; `None`: no socket listens there.
     pub fn backlog(&mut self, at: LocalAddress) -> Option<u32> {
-        self.kernel.mark_lookup();
-        self.kernel.backlog(&crate::kernel::bind::destination(at))
+        self.kernel.lookups.mark();
+        let at = crate::kernel::bind::destination(at);
+        self.kernel.network.sockets.backlog(&at, self.kernel.system())
     }
 
     /// From now on the machine has no IPv6: every address is `0.0.0.0`, and binding an IPv6 address is `EAFNOSUPPORT`.
@@ -126,8 +131,8 @@ impl Driver<'_> {
 
     /// The mode bits of a Unix socket's file; `None`: no such file.
     pub fn mode(&mut self, path: &str) -> Option<u32> {
-        self.kernel.mark_lookup();
-        self.kernel.mode(path)
+        self.kernel.lookups.mark();
+        self.kernel.system().mode(path)
     }
 }
 

@@ -47,13 +47,13 @@ impl Process<'_> {
 
     /// The environment that the primary passed. Node: `process.env`, the part passed to `cluster.fork(env)`.
     pub fn env(&self) -> &[(OsBytes, OsBytes)] {
-        &self.kernel.process(self.pid).env
+        &self.kernel.processes.get(self.pid).env
     }
 
     /// The options with which the primary spawned this process; the primary's own is the default. Node: `process.argv`, `process.cwd()`
     /// and the rest of `cluster.settings`.
     pub fn spawn_options(&self) -> &SpawnOptions {
-        &self.kernel.process(self.pid).options
+        &self.kernel.processes.get(self.pid).options
     }
 
     // ---- messages
@@ -83,22 +83,22 @@ impl Process<'_> {
 
     /// Sends bytes to the client of a connection.
     pub fn write(&mut self, connection: SocketId, bytes: &[u8]) {
-        if let Some(client) = self.kernel.client_of_program(self.pid, connection) {
-            self.kernel.write_to_client(client, bytes);
+        if let Some(client) = self.kernel.program_sockets(self.pid).client(connection) {
+            self.kernel.network.clients.write(client, bytes, &mut self.kernel.ready);
         }
     }
 
     /// Ends the server's side: the client receives an end. Node: `socket.end()`.
     pub fn end(&mut self, connection: SocketId) {
-        if let Some(client) = self.kernel.client_of_program(self.pid, connection) {
-            self.kernel.finish_to_client(client, Flow::Ended);
+        if let Some(client) = self.kernel.program_sockets(self.pid).client(connection) {
+            self.kernel.network.clients.finish(client, Flow::Ended, &mut self.kernel.ready);
         }
     }
 
     /// Resets and closes the connection. Node: `socket.resetAndDestroy()`.
     pub fn reset(&mut self, connection: SocketId) {
-        if let Some(client) = self.kernel.client_of_program(self.pid, connection) {
-            self.kernel.finish_to_client(client, Flow::Reset);
+        if let Some(client) = self.kernel.program_sockets(self.pid).client(connection) {
+            self.kernel.network.clients.finish(client, Flow::Reset, &mut self.kernel.ready);
             self.close(connection);
         }
     }
@@ -106,7 +106,7 @@ impl Process<'_> {
     /// Closes this process's descriptor of a socket of the program. The client receives an end once no process has a
     /// descriptor. Node: `socket.destroy()`, `server.close()`.
     pub fn close(&mut self, socket: SocketId) {
-        if self.kernel.is_owned_by_program(self.pid, socket) {
+        if self.kernel.processes.is_owned_by_program(self.pid, socket) {
             self.kernel.close(self.pid, socket);
             self.released.push(socket);
         }
@@ -127,7 +127,7 @@ impl Process<'_> {
         address: &BindAddress,
         backlog: Option<u32>,
     ) -> Result<(SocketId, LocalAddress), Errno> {
-        self.kernel.open_for_program(self.pid, address, backlog)
+        self.kernel.program_sockets(self.pid).open(address, backlog)
     }
 
     /// Makes a socket that the program has bound or received listen and accept. Node: `server.listen(handle)`.
@@ -137,47 +137,46 @@ impl Process<'_> {
     /// `EADDRINUSE`: another socket listens there. `EINVAL`: the socket is a connection. `EBADF`: the program does not
     /// own it.
     pub fn listen(&mut self, socket: SocketId, backlog: u32) -> Result<LocalAddress, Errno> {
-        self.kernel.listen_for_program(self.pid, socket, backlog)
+        self.kernel.program_sockets(self.pid).listen(socket, backlog)
     }
 
     /// The local address of a socket; `None` for a connection. Node: `server.address()`.
     pub fn address(&self, socket: SocketId) -> Option<LocalAddress> {
-        let descriptor = self.kernel.process(self.pid).descriptor(socket)?;
-        self.kernel.address_of(descriptor.file)
+        self.kernel.network.sockets.address(self.kernel.processes.socket(self.pid, socket)?)
     }
 
     /// The descriptor number of a socket of the primary, for `ListenAddress::Descriptor` of a worker. Node:
     /// `server._handle.fd`.
     pub fn descriptor(&self, socket: SocketId) -> Option<u32> {
-        self.kernel.process(self.pid).number_of(socket)
+        self.kernel.processes.get(self.pid).number_of(socket)
     }
 
     /// Sends a datagram from a UDP socket of the program. Node: `socket.send()`.
     pub fn send_to(&mut self, socket: SocketId, to: SocketAddr, bytes: &[u8]) {
-        self.kernel.send_from_program(self.pid, socket, to, bytes);
+        self.kernel.program_sockets(self.pid).send_to(socket, to, bytes);
     }
 
     /// The program keeps a socket without reading. Node: a handle that is only bound.
     pub fn mute(&mut self, socket: SocketId) {
-        self.kernel.mute(self.pid, socket);
+        self.kernel.processes.mute(self.pid, socket);
     }
 
     /// Stops reading and accepting from a socket that was sent with a message: the machine closes it once the peer has
     /// received it. Otherwise both processes continue. Node: the effect of `send` without `keepOpen`.
     pub fn detach(&mut self, socket: SocketId) {
-        self.kernel.give_to_machine(self.pid, socket);
+        self.kernel.processes.give_to_machine(self.pid, socket);
     }
 
     /// The mode bits of a Unix socket's file; `None`: no such file.
     pub fn mode(&self, path: &str) -> Option<u32> {
-        self.kernel.mode(path)
+        self.kernel.system().mode(path)
     }
 
     /// Starts a child of this worker that inherits its channel and does nothing: after the worker's death the channel
     /// stays open until the client of this connection has ended. A worker has at most one. Node: a channel among the
     /// `stdio` of `child_process.spawn()`.
     pub fn leave_child(&mut self, connection: SocketId) {
-        self.kernel.leave_child(self.pid, connection);
+        self.kernel.program_sockets(self.pid).leave_child(connection);
     }
 
     // ---- broken programs
@@ -191,7 +190,8 @@ impl Process<'_> {
     /// Blocks the worker in this hook, forever or until `path` exists, once the commands of the program have reached
     /// the kernel. Only a signal reaches a blocked worker. Node: a loop.
     pub fn block(&mut self, worker: &Worker, path: Option<&str>) {
-        self.kernel.block(self.pid, commanded(worker), path.map(str::to_owned));
+        let (calls, until) = (commanded(worker), path.map(str::to_owned));
+        self.kernel.processes.block(self.pid, calls, until, &mut self.kernel.ready);
     }
 
     // ---- limits and ends
@@ -205,13 +205,13 @@ impl Process<'_> {
     /// Whether this process has other work, as with a repeating timer in Node. A worker with other work runs on after
     /// its channel is closed and its connections have ended.
     pub fn keep_alive(&mut self, on: bool) {
-        self.kernel.process_mut(self.pid).kept_alive = on;
+        self.kernel.processes.get_mut(self.pid).kept_alive = on;
     }
 
     /// Continues the socket numbers of the process after `last`.
     #[cfg(feature = "testing")]
     pub fn count_sockets_after(&mut self, last: SocketId) {
-        self.kernel.process_mut(self.pid).count_sockets_after(last);
+        self.kernel.processes.get_mut(self.pid).count_sockets_after(last);
     }
 
     /// Ends the process after the hook, once the commands have reached the kernel. Node: `process.exit(code)`.

@@ -7,8 +7,7 @@ use foldhash::fast::FixedState;
 
 use super::World;
 use crate::cow::CowArc;
-use crate::kernel::Readiness;
-use crate::kernel::ready::{IndexSet, Ready, StepStatus};
+use crate::kernel::ready::{IndexSet, Readiness, Ready, StepStatus};
 use crate::program::Program;
 use crate::running_process::{NextAction, RunningProcess};
 use crate::step::{Pid, Step};
@@ -53,7 +52,10 @@ impl<P: Program> World<P> {
     pub(crate) fn is_about_to_close_listener(&self, pid: Pid) -> bool {
         let process = self.running.get(pid.index()).and_then(Option::as_ref);
         match process.and_then(|process| process.next.as_ref()) {
-            Some(NextAction::Call(Call::Close { socket })) => self.kernel.is_listener(pid, *socket),
+            Some(NextAction::Call(Call::Close { socket })) => {
+                let file = self.kernel.processes.socket(pid, *socket);
+                file.is_some_and(|file| self.kernel.network.sockets.is_listener(file))
+            }
             Some(
                 NextAction::Begin
                 | NextAction::Call(_)
@@ -68,7 +70,8 @@ impl<P: Program> World<P> {
     /// Whether the `n`th enabled step has a single outcome.
     pub(crate) fn is_certain(&self, n: usize) -> bool {
         let step = self.enabled(n);
-        let is_many_reads = matches!(step, Step::Read(pid, id) if self.kernel.waiting_writes(pid, id) > 1);
+        let is_many_reads =
+            matches!(step, Step::Read(pid, id) if self.kernel.channels.waiting_writes(pid, id) > 1);
         let is_many_ways = matches!(step, Step::ClientAction(client) if self.kernel.candidates(client) > 1);
         !is_many_reads && !is_many_ways && self.schedule.faults().is_none()
     }
@@ -100,7 +103,7 @@ impl<P: Program> World<P> {
             | Step::Timer => None,
         };
         let by_primary = receiver == Some(Pid::PRIMARY);
-        let is_stopped = matches!(step, Step::Run(pid) if self.kernel.is_stopped(pid));
+        let is_stopped = matches!(step, Step::Run(pid) if self.kernel.processes.is_stopped(pid));
         let waits = is_stopped || !by_primary && receiver.is_some_and(|pid| !self.can_receive(pid));
         let readiness = if waits { Readiness::Waiting } else { self.kernel.readiness(step) };
         StepStatus { readiness, by_primary, depends: self.kernel.dependencies(step) }
@@ -113,7 +116,7 @@ impl<P: Program> World<P> {
             .get(pid.index())
             .and_then(Option::as_ref)
             .is_some_and(|running| running.next.is_some());
-        !is_busy && !self.kernel.is_stopped(pid)
+        !is_busy && !self.kernel.processes.is_stopped(pid)
     }
 }
 

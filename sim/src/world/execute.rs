@@ -36,8 +36,8 @@ impl<P: Program> World<P> {
                 let event = self.kernel.writable_again(pid, channel);
                 self.input(pid, event);
             }
-            Step::Accept(pid, listener) if self.kernel.is_owned_by_program(pid, listener) => {
-                let event = self.kernel.accept_for_program(pid, listener, schedule);
+            Step::Accept(pid, listener) if self.kernel.processes.is_owned_by_program(pid, listener) => {
+                let event = self.kernel.program_sockets(pid).accept(listener, schedule);
                 self.at_socket(pid, event);
             }
             Step::Accept(pid, listener) => {
@@ -53,12 +53,12 @@ impl<P: Program> World<P> {
                 self.input(pid, Some(OsEvent::Timer { timer }));
             }
             Step::Receive(pid, socket) => {
-                let event = self.kernel.receive(pid, socket);
+                let event = self.kernel.program_sockets(pid).receive(socket);
                 self.at_socket(pid, event);
             }
             Step::Signal(pid, signal) => self.die(pid, ExitStatus::Signal(signal)),
             Step::CloseInherited(pid) => self.kernel.close_inherited(pid),
-            Step::Continue(pid) => self.kernel.enter(pid, Phase::Running),
+            Step::Continue(pid) => self.kernel.processes.enter(pid, Phase::Running),
             Step::ClientAction(client) => self.act(client),
             Step::ClientEvent(client) => {
                 let event = self.kernel.next_client_event(client);
@@ -71,7 +71,7 @@ impl<P: Program> World<P> {
     }
 
     fn act(&mut self, id: ClientId) {
-        let action = self.kernel.client(id).actions.front().filter(|_| self.trace.is_some());
+        let action = self.kernel.network.clients.get(id).actions.front().filter(|_| self.trace.is_some());
         let (act, struck) = (action.cloned(), self.schedule.struck().len());
         self.kernel.act(id, &mut self.schedule);
         let is_struck = self.schedule.struck().len() > struck;
@@ -83,7 +83,7 @@ impl<P: Program> World<P> {
     }
 
     fn start(&mut self, pid: Pid) {
-        self.kernel.enter(pid, Phase::Running);
+        self.kernel.processes.enter(pid, Phase::Running);
         if self.running.len() <= pid.index() {
             self.running.resize_with(pid.index() + 1, || None);
         }
@@ -112,7 +112,7 @@ impl<P: Program> World<P> {
 
     /// Performs the next action of a process.
     fn run_process(&mut self, pid: Pid) -> Result<(), (Check, String)> {
-        self.kernel.mark_changed(pid);
+        self.kernel.processes.mark_changed(pid);
         let Some(running) = &mut self.running[pid.index()] else { return Ok(()) };
         // Copying the next action costs less than copying the whole process.
         let next = if running.is_shared() { running.next.clone() } else { running.next.take() };
@@ -149,8 +149,8 @@ impl<P: Program> World<P> {
             self.checks.fairness.write_failed(cluster_core::WorkerId(channel.0));
         }
         self.react(pid, answer);
-        if self.kernel.process(pid).is_alive() && self.schedule.strikes(Fault::Stop) {
-            self.kernel.stop(pid);
+        if self.kernel.processes.get(pid).is_alive() && self.schedule.strikes(Fault::Stop) {
+            self.kernel.processes.stop(pid, &mut self.kernel.ready);
         }
     }
 
@@ -159,7 +159,7 @@ impl<P: Program> World<P> {
     fn check_read(&mut self, pid: Pid, event: Option<&OsEvent>) -> Result<(), (Check, String)> {
         let Some(OsEvent::Read { channel, bytes, .. }) = event else { return Ok(()) };
         let worker = if pid == Pid::PRIMARY { Pid::from(*channel) } else { pid };
-        let process = self.kernel.process(worker);
+        let process = self.kernel.processes.get(worker);
         let is_plain = process.options.get_serialization() == Serialization::Json && !process.hostile;
         if pid == Pid::PRIMARY && self.checks.fairness.concerns(bytes) {
             self.checks.fairness.read(worker.worker(), bytes);
@@ -191,7 +191,7 @@ impl<P: Program> World<P> {
     fn primary_event(&mut self, event: Event) -> Result<(), (Check, String)> {
         self.note(Actor::Primary, || Crossing::PrimaryEvent(event.clone()));
         if let Event::Message { handle: Some(passed), .. } = &event {
-            self.kernel.give_to_program(Pid::PRIMARY, passed.socket);
+            self.kernel.processes.give_to_program(Pid::PRIMARY, passed.socket, &mut self.kernel.ready);
         }
         if let Some(primary) = self.running[0].as_ref().and_then(|running| running.primary()) {
             self.checks.primary_event(&event, primary, &self.kernel)?;
@@ -210,13 +210,13 @@ impl<P: Program> World<P> {
         let client = connection.and_then(|connection| self.kernel.client_behind(pid, connection));
         self.note(pid.into(), || Crossing::WorkerEvent { event: event.clone(), client });
         if let Some(connection) = connection {
-            let client = self.kernel.give_connection(pid, connection);
+            let client = self.kernel.program_sockets(pid).give_connection(connection);
             ledger::held(&self.kernel, pid, client).map_err(|what| (Check::Ledger, what))?;
         }
         if let WorkerEvent::Listening { socket: Some(socket), .. }
         | WorkerEvent::Message { handle: Some(IncomingHandle { socket, .. }), .. } = &event
         {
-            self.kernel.give_to_program(pid, *socket);
+            self.kernel.processes.give_to_program(pid, *socket, &mut self.kernel.ready);
         }
         Checks::worker_event(&mut self.checks, pid, &event, &self.kernel)?;
         self.within(pid, |program, machine, process| {
@@ -267,7 +267,7 @@ impl<P: Program> World<P> {
 
     /// Lets a process react to an event. Its next action precedes other steps, unless the schedule decides otherwise.
     pub(crate) fn react(&mut self, pid: Pid, event: Option<OsEvent>) {
-        self.kernel.mark_changed(pid);
+        self.kernel.processes.mark_changed(pid);
         let Some(Some(running)) = self.running.get_mut(pid.index()) else { return };
         match &self.transitions {
             Some(transitions) if running.is_shared() => transitions.react(running, event),
@@ -277,7 +277,7 @@ impl<P: Program> World<P> {
             running.next = Some(NextAction::Exit(ExitStatus::Code(0)));
         }
         let is_exit = matches!(running.next, Some(NextAction::Exit(ExitStatus::Code(_))));
-        if is_exit && pid != Pid::PRIMARY && self.kernel.has_open(pid, ChannelId::PRIMARY) {
+        if is_exit && pid != Pid::PRIMARY && self.kernel.channels.has_open(pid, ChannelId::PRIMARY) {
             // A worker closes the channel before the exit, so that the primary receives every message.
             running.next = Some(NextAction::Call(Call::CloseChannel { channel: ChannelId::PRIMARY }));
         }
@@ -288,7 +288,9 @@ impl<P: Program> World<P> {
 
     /// Whether a worker has no channel and no work left. Node: the event loop is empty, and the process exits.
     fn has_nothing_left(kernel: &Kernel, pid: Pid) -> bool {
-        pid != Pid::PRIMARY && !kernel.has_open(pid, ChannelId::PRIMARY) && !kernel.keeps_running(pid)
+        pid != Pid::PRIMARY
+            && !kernel.channels.has_open(pid, ChannelId::PRIMARY)
+            && !kernel.keeps_running(pid)
     }
 
     fn die(&mut self, pid: Pid, status: ExitStatus) {
@@ -320,7 +322,7 @@ impl<P: Program> World<P> {
 
     fn wake_driver(&mut self) {
         if self.log.has_unread() {
-            self.kernel.wake(Step::DriverEvent);
+            self.kernel.ready.last(Step::DriverEvent);
         }
     }
 

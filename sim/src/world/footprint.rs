@@ -13,7 +13,7 @@ impl<P: Program> World<P> {
         let mut footprint = before.call_of(step);
         footprint.reads |= before.kernel.read_by(step);
         footprint.writes |= self.kernel.written_since(&before.kernel);
-        if self.kernel.has_lookup_since(&before.kernel) {
+        if self.kernel.lookups != before.kernel.lookups {
             footprint.reads = ObjectSet::ALL;
         }
         for (pid, running) in (0..).map(Pid).zip(&self.running) {

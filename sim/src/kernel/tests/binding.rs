@@ -6,8 +6,10 @@ use std::net::SocketAddr;
 use cluster_core::{BindAddress, Errno, LocalAddress, SocketId};
 
 use super::super::process_table::Origin;
-use super::super::{Kernel, Readiness, Step};
-use super::{PRIMARY, WORKER, kernel, port};
+use super::super::ready::Readiness;
+use super::super::udp::Datagram;
+use super::super::{Kernel, Step};
+use super::{PRIMARY, WORKER, act, command, kernel, port};
 use crate::event::ClientAction;
 use crate::event::{ClientEvent, ClientId};
 use crate::schedule::Schedule;
@@ -93,12 +95,16 @@ fn second_bound_socket_cannot_listen() {
     let [one, other] =
         [(), ()].map(|()| bind(&mut kernel, &tcp("[::]:4000"), None).expect("no socket listens"));
     let file = |kernel: &Kernel, socket| {
-        kernel.process(PRIMARY).descriptor(socket).expect("an open descriptor").file
+        kernel.processes.get(PRIMARY).descriptor(socket).expect("an open descriptor").file
     };
     let (one, other) = (file(&kernel, one), file(&kernel, other));
-    assert_eq!(kernel.listen(one, 1), Ok(()));
-    assert_eq!(kernel.listen(other, 1), Err(Errno::EADDRINUSE));
-    assert_eq!(kernel.listen(one, 2), Ok(()), "a socket does not conflict with itself");
+    assert_eq!(kernel.network.sockets.listen(one, 1).map(|_| ()), Ok(()));
+    assert_eq!(kernel.network.sockets.listen(other, 1), Err(Errno::EADDRINUSE));
+    assert_eq!(
+        kernel.network.sockets.listen(one, 2).map(|_| ()),
+        Ok(()),
+        "a socket does not conflict with itself"
+    );
     assert_eq!(bind(&mut kernel, &tcp("[::]:4000"), None), Err(Errno::EADDRINUSE));
 }
 
@@ -135,16 +141,20 @@ fn every_address_without_ipv6_is_ipv4() {
 fn path_is_removed_by_its_owner() {
     let mut kernel = kernel();
     let socket = bind(&mut kernel, &path("/tmp/door"), Some(1)).expect("a free path");
-    assert_eq!(kernel.mode("/tmp/door"), Some(0o755));
+    assert_eq!(kernel.system().mode("/tmp/door"), Some(0o755));
     assert_eq!(bind(&mut kernel, &path("/tmp/door"), Some(1)), Err(Errno::EADDRINUSE));
     super::write(&mut kernel, PRIMARY, "x", Some(socket));
     kernel.close(PRIMARY, socket);
-    assert_eq!(kernel.mode("/tmp/door"), None, "removed although the socket is in flight to a worker");
+    assert_eq!(
+        kernel.system().mode("/tmp/door"),
+        None,
+        "removed although the socket is in flight to a worker"
+    );
     let open = BindAddress::Path { path: "/tmp/door".into(), readable_all: true, writable_all: true };
     assert!(bind(&mut kernel, &open, Some(1)).is_ok());
-    assert_eq!(kernel.mode("/tmp/door"), Some(0o777));
+    assert_eq!(kernel.system().mode("/tmp/door"), Some(0o777));
     super::die(&mut kernel, PRIMARY);
-    assert_eq!(kernel.mode("/tmp/door"), Some(0o777), "a dead process removes no path");
+    assert_eq!(kernel.system().mode("/tmp/door"), Some(0o777), "a dead process removes no path");
     let taken = kernel.bind(WORKER, Origin::Machine, &path("/tmp/door"), Some(1));
     assert_eq!(taken, Err(Errno::EADDRINUSE));
 }
@@ -155,9 +165,9 @@ fn abstract_name_ends_with_last_socket() {
     let mut kernel = kernel();
     let name = "\0door";
     let socket = bind(&mut kernel, &path(name), Some(1)).expect("a free port");
-    assert_eq!(kernel.mode(name), None);
-    assert_eq!(kernel.matching_listeners(&LocalAddress::Path(name.into())).len(), 1);
-    assert_eq!(kernel.matching_listeners(&LocalAddress::Path("door".into())).len(), 0);
+    assert_eq!(kernel.system().mode(name), None);
+    assert_eq!(listeners_at(&kernel, &LocalAddress::Path(name.into())), 1);
+    assert_eq!(listeners_at(&kernel, &LocalAddress::Path("door".into())), 0);
     assert_eq!(bind(&mut kernel, &path(name), Some(1)), Err(Errno::EADDRINUSE));
     bind(&mut kernel, &path("\0other"), Some(1)).expect("another name");
     kernel.close(PRIMARY, socket);
@@ -188,8 +198,9 @@ fn descriptor_number_must_be_a_socket() {
     let mut kernel = kernel();
     let tcp = bind(&mut kernel, &tcp("127.0.0.1:4000"), None).expect("a free port");
     let udp = bind(&mut kernel, &udp("127.0.0.1:4000"), None).expect("a free port");
-    let number =
-        |kernel: &Kernel, socket| kernel.process(PRIMARY).number_of(socket).expect("an open descriptor");
+    let number = |kernel: &Kernel, socket| {
+        kernel.processes.get(PRIMARY).number_of(socket).expect("an open descriptor")
+    };
     let (tcp_fd, udp_fd) = (number(&kernel, tcp), number(&kernel, udp));
     let mut same = |fd, datagrams| bind(&mut kernel, &BindAddress::Descriptor { fd, datagrams }, Some(1));
     let copy = same(tcp_fd, false).expect("a stream socket");
@@ -203,17 +214,20 @@ fn descriptor_number_must_be_a_socket() {
     assert_eq!(connect(&mut kernel, port(4000)).1, ClientEvent::Refused);
 }
 
+fn listeners_at(kernel: &Kernel, to: &LocalAddress) -> usize {
+    kernel.network.sockets.matching_listeners(to, kernel.system()).len()
+}
+
 fn connect(kernel: &mut Kernel, to: LocalAddress) -> (ClientId, ClientEvent) {
-    let client = kernel.add_client();
-    kernel.command(client, ClientAction::Connect(to));
-    kernel.act(client, &mut Schedule::quiet());
+    let client = kernel.network.clients.add();
+    act(kernel, client, ClientAction::Connect(to));
     (client, kernel.next_client_event(client))
 }
 
 /// Whether the backlog holds a client.
 fn waiting(kernel: &Kernel, socket: SocketId) -> bool {
-    let file = kernel.process(PRIMARY).descriptor(socket).expect("an open descriptor").file;
-    kernel.listeners().any(|(id, listener)| id == file && !listener.backlog.is_empty())
+    let file = kernel.processes.get(PRIMARY).descriptor(socket).expect("an open descriptor").file;
+    kernel.network.sockets.listeners().any(|(id, listener)| id == file && !listener.backlog.is_empty())
 }
 
 #[test]
@@ -241,17 +255,17 @@ fn shared_port_has_several_receivers() {
     for (choices, chosen) in [(vec![], 0), (vec![1], 1)] {
         let mut kernel = kernel();
         let sockets = [(), ()].map(|()| bind(&mut kernel, &tcp("0.0.0.0:4000 share"), Some(1)));
-        let client = kernel.add_client();
-        kernel.command(client, ClientAction::Connect(port(4000)));
+        let client = kernel.network.clients.add();
+        command(&mut kernel, client, ClientAction::Connect(port(4000)));
         assert_eq!(kernel.candidates(client), 2);
         kernel.act(client, &mut Schedule::replay(choices));
         let waits = sockets.map(|socket| waiting(&kernel, socket.expect("it is shared")));
         assert_eq!(waits, [chosen == 0, chosen == 1]);
-        let late = kernel.add_client();
-        kernel.command(late, ClientAction::Connect(port(4000)));
+        let late = kernel.network.clients.add();
+        command(&mut kernel, late, ClientAction::Connect(port(4000)));
         assert_eq!(kernel.candidates(late), 1, "the backlog of the other is full");
         kernel.act(late, &mut Schedule::quiet());
-        kernel.command(late, ClientAction::Connect(port(4000)));
+        command(&mut kernel, late, ClientAction::Connect(port(4000)));
         assert_eq!(kernel.readiness(Step::ClientAction(late)), Readiness::Waiting);
     }
 }
@@ -273,7 +287,7 @@ fn datagram_reaches_the_newest_specific_socket() {
     send(&mut kernel, "127.0.0.1:4000");
     assert_eq!(queued(&kernel, old), 1);
     send(&mut kernel, "127.0.0.1:4999");
-    assert_eq!(kernel.matching_udp_sockets(ip("127.0.0.1:4999")), []);
+    assert_eq!(kernel.network.sockets.matching_udp_sockets(ip("127.0.0.1:4999")), []);
 }
 
 #[test]
@@ -286,11 +300,12 @@ fn full_udp_queue_drops_datagrams() {
 }
 
 fn send(kernel: &mut Kernel, to: &str) {
-    kernel.send_datagram(ip("127.0.0.1:9"), ip(to), b"hi".to_vec(), |_| 0);
+    let datagram = Datagram { from: ip("127.0.0.1:9"), bytes: b"hi".to_vec() };
+    kernel.network.send_datagram(ip(to), datagram, |_| 0, (&kernel.processes, &mut kernel.ready));
 }
 
 fn queued(kernel: &Kernel, socket: SocketId) -> usize {
-    let file = kernel.process(PRIMARY).descriptor(socket).expect("an open descriptor").file;
-    let found = kernel.udp_sockets().find(|(id, _)| *id == file);
+    let file = kernel.processes.get(PRIMARY).descriptor(socket).expect("an open descriptor").file;
+    let found = kernel.network.sockets.udp_sockets().find(|(id, _)| *id == file);
     found.map_or(0, |(_, socket)| socket.queue.len())
 }

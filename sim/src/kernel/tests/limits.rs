@@ -2,7 +2,8 @@
 
 use cluster_core::{BindAddress, Call, Errno, HandleId, OsEvent, SocketId, SpawnOptions, Stdio, WorkerId};
 
-use super::super::{Kernel, Readiness, Step};
+use super::super::ready::Readiness;
+use super::super::{Kernel, Step};
 use super::{DOWN, PRIMARY, UP, WORKER, accept, kernel, perform, read, served, write};
 
 fn not_started(errno: Errno) -> OsEvent {
@@ -71,7 +72,7 @@ fn spawn_needs_paths_rights_and_descriptors() {
     for command in [exec("/no"), cwd("/no"), stdio(2)] {
         assert!(matches!(spawn(&mut kernel, command), Some(OsEvent::Spawned { .. })));
     }
-    assert_eq!(*kernel.process(WORKER).options, SpawnOptions::new());
+    assert_eq!(*kernel.processes.get(WORKER).options, SpawnOptions::new());
 }
 
 fn spawn(kernel: &mut Kernel, options: SpawnOptions) -> Option<OsEvent> {
@@ -87,6 +88,6 @@ fn worker_with_socket_keeps_running() {
     assert!(kernel.keeps_running(WORKER), "an exclusive server keeps it running");
     perform(&mut kernel, WORKER, Call::Close { socket: SocketId(0) });
     assert!(!kernel.keeps_running(WORKER));
-    kernel.process_mut(WORKER).kept_alive = true;
+    kernel.processes.get_mut(WORKER).kept_alive = true;
     assert!(kernel.keeps_running(WORKER));
 }

@@ -2,8 +2,9 @@
 
 use cluster_core::{BindAddress, Errno, OsEvent, SocketId};
 
-use super::super::{Kernel, Readiness, Step};
-use super::{PRIMARY, UP, WORKER, accept, die, kernel, port, read, served, write};
+use super::super::ready::Readiness;
+use super::super::{Kernel, Step};
+use super::{PRIMARY, UP, WORKER, accept, act, die, kernel, port, read, served, write};
 use crate::event::ClientAction;
 use crate::event::{ClientEvent, ClientId, Ending, SocketEvent};
 use crate::kernel::process_table::Phase;
@@ -20,26 +21,21 @@ fn udp(port: u16) -> BindAddress {
 
 /// A client connected to a listener of the primary's program, and the program's connection.
 fn connected(kernel: &mut Kernel) -> (ClientId, SocketId) {
-    let (listener, address) = kernel.open_for_program(PRIMARY, &tcp(), Some(1)).expect("a free port");
-    let client = kernel.add_client();
+    let (listener, address) = kernel.program_sockets(PRIMARY).open(&tcp(), Some(1)).expect("a free port");
+    let client = kernel.network.clients.add();
     act(kernel, client, ClientAction::Connect(port(address.port())));
     assert_eq!(kernel.next_client_event(client), ClientEvent::Connected);
     assert_eq!(kernel.readiness(Step::Accept(PRIMARY, listener)), Readiness::Enabled);
-    let accepted = kernel.accept_for_program(PRIMARY, listener, &mut Schedule::quiet());
+    let accepted = kernel.program_sockets(PRIMARY).accept(listener, &mut Schedule::quiet());
     let Some(SocketEvent::Accepted { connection, .. }) = accepted else { unreachable!("{accepted:?}") };
     (client, connection)
-}
-
-fn act(kernel: &mut Kernel, client: ClientId, action: ClientAction) {
-    kernel.command(client, action);
-    kernel.act(client, &mut Schedule::quiet());
 }
 
 /// The socket that the worker reads from its channel, given to its program.
 fn received(kernel: &mut Kernel) -> SocketId {
     let arrived = read(kernel, WORKER, UP);
     let Some(OsEvent::Read { socket: Some(socket), .. }) = arrived else { unreachable!("{arrived:?}") };
-    kernel.give_to_program(WORKER, socket);
+    kernel.processes.give_to_program(WORKER, socket, &mut kernel.ready);
     socket
 }
 
@@ -47,14 +43,14 @@ fn received(kernel: &mut Kernel) -> SocketId {
 fn program_receives_from_its_connections() {
     let mut kernel = kernel();
     let (client, connection) = connected(&mut kernel);
-    assert_eq!(kernel.client(client).accepted_by, None, "no machine accepted it");
+    assert_eq!(kernel.network.clients.get(client).accepted_by, None, "no machine accepted it");
     act(&mut kernel, client, ClientAction::Send(b"hi".to_vec()));
     assert_eq!(kernel.readiness(Step::Receive(PRIMARY, connection)), Readiness::Enabled);
     let data = SocketEvent::Data { connection, bytes: b"hi".to_vec() };
-    assert_eq!(kernel.receive(PRIMARY, connection), Some(data));
+    assert_eq!(kernel.program_sockets(PRIMARY).receive(connection), Some(data));
     act(&mut kernel, client, ClientAction::End);
     let ended = SocketEvent::Ended { connection, ending: Ending::Finished };
-    assert_eq!(kernel.receive(PRIMARY, connection), Some(ended));
+    assert_eq!(kernel.program_sockets(PRIMARY).receive(connection), Some(ended));
     assert_eq!(kernel.readiness(Step::Receive(PRIMARY, connection)), Readiness::Obsolete, "once");
 }
 
@@ -64,7 +60,7 @@ fn sent_connection_keeps_its_unread_bytes() {
     let (client, connection) = connected(&mut kernel);
     act(&mut kernel, client, ClientAction::Send(b"hi".to_vec()));
     write(&mut kernel, PRIMARY, "take it", Some(connection));
-    kernel.give_to_machine(PRIMARY, connection);
+    kernel.processes.give_to_machine(PRIMARY, connection);
     assert_eq!(
         kernel.readiness(Step::Receive(PRIMARY, connection)),
         Readiness::Obsolete,
@@ -73,7 +69,7 @@ fn sent_connection_keeps_its_unread_bytes() {
     kernel.close(PRIMARY, connection);
     let there = received(&mut kernel);
     let data = SocketEvent::Data { connection: there, bytes: b"hi".to_vec() };
-    assert_eq!(kernel.receive(WORKER, there), Some(data));
+    assert_eq!(kernel.program_sockets(WORKER).receive(there), Some(data));
     kernel.close(WORKER, there);
     assert_eq!(kernel.next_client_event(client), ClientEvent::End);
 }
@@ -85,9 +81,9 @@ fn bytes_before_a_reset_arrive() {
     act(&mut kernel, client, ClientAction::Send(b"hi".to_vec()));
     act(&mut kernel, client, ClientAction::Reset);
     let data = SocketEvent::Data { connection, bytes: b"hi".to_vec() };
-    assert_eq!(kernel.receive(PRIMARY, connection), Some(data));
+    assert_eq!(kernel.program_sockets(PRIMARY).receive(connection), Some(data));
     let ended = SocketEvent::Ended { connection, ending: Ending::Reset };
-    assert_eq!(kernel.receive(PRIMARY, connection), Some(ended));
+    assert_eq!(kernel.program_sockets(PRIMARY).receive(connection), Some(ended));
 }
 
 #[test]
@@ -104,7 +100,7 @@ fn connection_to_dead_worker_closes() {
 #[test]
 fn sent_listener_accepts_in_both_processes() {
     let mut kernel = kernel();
-    let (listener, address) = kernel.open_for_program(PRIMARY, &tcp(), Some(2)).expect("a free port");
+    let (listener, address) = kernel.program_sockets(PRIMARY).open(&tcp(), Some(2)).expect("a free port");
     write(&mut kernel, PRIMARY, "take it", Some(listener));
     let there = received(&mut kernel);
     assert_eq!(
@@ -112,13 +108,13 @@ fn sent_listener_accepts_in_both_processes() {
         Readiness::Obsolete,
         "the worker does not listen yet"
     );
-    assert_eq!(kernel.listen_for_program(WORKER, there, 2), Ok(address.clone()));
-    let client = kernel.add_client();
+    assert_eq!(kernel.program_sockets(WORKER).listen(there, 2), Ok(address.clone()));
+    let client = kernel.network.clients.add();
     act(&mut kernel, client, ClientAction::Connect(port(address.port())));
     for step in [Step::Accept(PRIMARY, listener), Step::Accept(WORKER, there)] {
         assert_eq!(kernel.readiness(step), Readiness::Enabled);
     }
-    assert!(kernel.accept_for_program(WORKER, there, &mut Schedule::quiet()).is_some());
+    assert!(kernel.program_sockets(WORKER).accept(there, &mut Schedule::quiet()).is_some());
     assert_eq!(
         kernel.readiness(Step::Accept(PRIMARY, listener)),
         Readiness::Obsolete,
@@ -132,21 +128,22 @@ fn sent_listener_accepts_in_both_processes() {
 #[test]
 fn first_udp_reader_wins() {
     let mut kernel = kernel();
-    let (socket, address) = kernel.open_for_program(PRIMARY, &udp(0), None).expect("a free port");
+    let (socket, address) = kernel.program_sockets(PRIMARY).open(&udp(0), None).expect("a free port");
     write(&mut kernel, PRIMARY, "take it", Some(socket));
     let there = received(&mut kernel);
-    let client = kernel.add_client();
+    let client = kernel.network.clients.add();
     let to = address.ip().expect("it is UDP");
     act(&mut kernel, client, ClientAction::SendTo(to, b"ping".to_vec()));
     for step in [Step::Receive(PRIMARY, socket), Step::Receive(WORKER, there)] {
         assert_eq!(kernel.readiness(step), Readiness::Enabled);
     }
-    let Some(SocketEvent::Datagram { from, bytes, .. }) = kernel.receive(WORKER, there) else {
+    let Some(SocketEvent::Datagram { from, bytes, .. }) = kernel.program_sockets(WORKER).receive(there)
+    else {
         unreachable!("a datagram is queued")
     };
     assert_eq!((from, bytes), (([127, 0, 0, 1], 40_002).into(), b"ping".to_vec()));
     assert_eq!(kernel.readiness(Step::Receive(PRIMARY, socket)), Readiness::Obsolete);
-    kernel.send_from_program(WORKER, there, from, b"pong");
+    kernel.program_sockets(WORKER).send_to(there, from, b"pong");
     let from = ([127, 0, 0, 1], to.port()).into();
     assert_eq!(kernel.next_client_event(client), ClientEvent::Datagram { from, bytes: b"pong".to_vec() });
 }
@@ -154,14 +151,14 @@ fn first_udp_reader_wins() {
 #[test]
 fn datagram_reaches_another_process() {
     let mut kernel = kernel();
-    let (socket, _) = kernel.open_for_program(PRIMARY, &udp(4000), None).expect("a free port");
-    let (there, address) = kernel.open_for_program(WORKER, &udp(0), None).expect("a free port");
-    kernel.send_from_program(WORKER, there, ([127, 0, 0, 1], 4000).into(), b"ping");
+    let (socket, _) = kernel.program_sockets(PRIMARY).open(&udp(4000), None).expect("a free port");
+    let (there, address) = kernel.program_sockets(WORKER).open(&udp(0), None).expect("a free port");
+    kernel.program_sockets(WORKER).send_to(there, ([127, 0, 0, 1], 4000).into(), b"ping");
     let from = ([127, 0, 0, 1], address.port()).into();
     let event = SocketEvent::Datagram { socket, from, bytes: b"ping".to_vec() };
-    assert_eq!(kernel.receive(PRIMARY, socket), Some(event));
+    assert_eq!(kernel.program_sockets(PRIMARY).receive(socket), Some(event));
     kernel.close(PRIMARY, socket);
-    kernel.send_from_program(WORKER, there, ([127, 0, 0, 1], 4000).into(), b"ping");
+    kernel.program_sockets(WORKER).send_to(there, ([127, 0, 0, 1], 4000).into(), b"ping");
     assert_eq!(
         kernel.readiness(Step::Receive(PRIMARY, socket)),
         Readiness::Obsolete,
@@ -173,12 +170,16 @@ fn datagram_reaches_another_process() {
 fn program_cannot_use_sockets_of_others() {
     let mut kernel = kernel();
     let (_, connection) = connected(&mut kernel);
-    assert_eq!(kernel.listen_for_program(PRIMARY, connection, 1), Err(Errno::EINVAL));
-    assert_eq!(kernel.listen_for_program(WORKER, connection, 1), Err(Errno::EBADF));
-    let (socket, address) = kernel.open_for_program(PRIMARY, &tcp(), None).expect("a free port");
-    kernel.give_to_machine(PRIMARY, socket);
-    assert_eq!(kernel.listen_for_program(PRIMARY, socket, 1), Err(Errno::EBADF));
-    kernel.send_from_program(PRIMARY, connection, ([127, 0, 0, 1], address.port()).into(), b"no datagrams");
+    assert_eq!(kernel.program_sockets(PRIMARY).listen(connection, 1), Err(Errno::EINVAL));
+    assert_eq!(kernel.program_sockets(WORKER).listen(connection, 1), Err(Errno::EBADF));
+    let (socket, address) = kernel.program_sockets(PRIMARY).open(&tcp(), None).expect("a free port");
+    kernel.processes.give_to_machine(PRIMARY, socket);
+    assert_eq!(kernel.program_sockets(PRIMARY).listen(socket, 1), Err(Errno::EBADF));
+    kernel.program_sockets(PRIMARY).send_to(
+        connection,
+        ([127, 0, 0, 1], address.port()).into(),
+        b"no datagrams",
+    );
     assert_eq!(kernel.readiness(Step::Receive(PRIMARY, socket)), Readiness::Obsolete);
     assert_eq!(kernel.readiness(Step::Accept(PRIMARY, socket)), Readiness::Obsolete);
 }
@@ -197,8 +198,8 @@ fn stopped_process_holds_connections() {
             read(&mut kernel, WORKER, UP);
         }
         assert!(!kernel.is_out_of_reach(client), "may be served, read: {is_read}");
-        kernel.enter(WORKER, Phase::Stopped);
+        kernel.processes.enter(WORKER, Phase::Stopped);
         assert!(kernel.is_out_of_reach(client), "read: {is_read}");
-        kernel.enter(WORKER, Phase::Running);
+        kernel.processes.enter(WORKER, Phase::Running);
     }
 }

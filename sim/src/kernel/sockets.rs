@@ -1,0 +1,230 @@
+//! The sockets of a run, and the listener that a client reaches. Every reference is counted; a socket without
+//! references is closed and keeps its id.
+
+use std::collections::VecDeque;
+
+use cluster_core::{BindAddress, LocalAddress};
+
+use super::bound_address::{BoundAddress, BoundIp};
+use super::footprint::ObjectSet;
+use super::ready::Dependencies;
+use super::socket::{File, FileId, Listener, SocketKind};
+use super::system::System;
+use super::table::Table;
+use super::udp::UdpSocket;
+use crate::event::ClientId;
+
+/// Lower ports need root.
+pub(super) const UNPRIVILEGED: u16 = 1024;
+
+/// The sockets, and the next free port.
+#[derive(Debug, Clone, Hash)]
+pub(crate) struct Sockets {
+    files: Table<File>,
+    next_port: u16,
+}
+
+impl Sockets {
+    pub(super) fn new() -> Self {
+        Sockets { files: [].into_iter().collect(), next_port: 40_001 }
+    }
+
+    pub(super) fn copy_from(&mut self, other: &Sockets) {
+        self.files.copy_from(&other.files);
+        self.next_port = other.next_port;
+    }
+
+    pub(super) fn take_touched(&mut self) -> Dependencies {
+        self.files.take_touched()
+    }
+
+    pub(super) fn written_since(&self, before: &Sockets) -> ObjectSet {
+        let port = if self.next_port == before.next_port { ObjectSet::NONE } else { ObjectSet::NUMBERS };
+        port | self.files.written_since(&before.files, |at, _, _| ObjectSet::file(at))
+    }
+
+    pub(crate) fn get(&self, FileId(file): FileId) -> &File {
+        &self.files[file as usize]
+    }
+
+    fn changed(&mut self, FileId(file): FileId, depends: Dependencies) -> &mut File {
+        self.files.get_mut(file as usize, depends).expect("a descriptor references an open socket")
+    }
+
+    pub(super) fn get_mut(&mut self, file: FileId) -> &mut File {
+        self.changed(file, Dependencies::file(&self.get(file).kind))
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (FileId, &File)> {
+        (0..).map(FileId).zip(self.files.iter())
+    }
+
+    /// Opens a socket with one reference.
+    pub(super) fn open(&mut self, kind: SocketKind) -> FileId {
+        let id = FileId(u32::try_from(self.files.len()).expect("fewer than 2^32 sockets in a run"));
+        self.files.push(File { refs: 1, kind });
+        id
+    }
+
+    /// Adds a reference.
+    pub(super) fn retain(&mut self, file: FileId) {
+        self.get_mut(file).refs += 1;
+    }
+
+    /// Drops a reference; returns the socket after the last.
+    pub(super) fn release(&mut self, file: FileId) -> Option<&mut SocketKind> {
+        let file = self.get_mut(file);
+        file.refs -= 1;
+        (file.refs == 0).then_some(&mut file.kind)
+    }
+
+    /// Whether clients connect to a socket.
+    pub(crate) fn is_listener(&self, file: FileId) -> bool {
+        matches!(self.get(file).kind, SocketKind::Listener(_))
+    }
+
+    /// The client behind a connection.
+    pub(crate) fn client(&self, file: FileId) -> Option<ClientId> {
+        match self.get(file).kind {
+            SocketKind::Connection(client) => Some(client),
+            SocketKind::Listener(_) | SocketKind::Udp(_) => None,
+        }
+    }
+
+    /// The local address of a socket; `None` for a connection.
+    pub(crate) fn address(&self, file: FileId) -> Option<LocalAddress> {
+        match &self.get(file).kind {
+            SocketKind::Listener(listener) => Some(listener.bound.address()),
+            SocketKind::Udp(datagrams) => Some(LocalAddress::Ip(datagrams.bound.address)),
+            SocketKind::Connection(_) => None,
+        }
+    }
+
+    fn referenced(&self) -> impl Iterator<Item = (FileId, &SocketKind)> {
+        self.iter().filter(|(_, file)| file.refs > 0).map(|(id, file)| (id, &file.kind))
+    }
+
+    /// Every bound stream socket with a reference.
+    pub(crate) fn listeners(&self) -> impl Iterator<Item = (FileId, &Listener)> {
+        self.referenced().filter_map(|(id, kind)| match kind {
+            SocketKind::Listener(listener) => Some((id, listener)),
+            SocketKind::Connection(_) | SocketKind::Udp(_) => None,
+        })
+    }
+
+    /// Every UDP socket with a reference.
+    pub(crate) fn udp_sockets(&self) -> impl Iterator<Item = (FileId, &UdpSocket)> {
+        self.referenced().filter_map(|(id, kind)| match kind {
+            SocketKind::Udp(datagrams) => Some((id, datagrams)),
+            SocketKind::Listener(_) | SocketKind::Connection(_) => None,
+        })
+    }
+
+    /// A port that neither a TCP nor a UDP socket uses.
+    pub(super) fn free_port(&mut self, system: &System) -> u16 {
+        loop {
+            let port = self.next_port;
+            self.next_port = self.next_port.wrapping_add(1).max(UNPRIVILEGED);
+            let is_bound = self.bound_ips().any(|bound| bound.address.port() == port);
+            if !is_bound && !system.tcp_ports.contains(&port) && !system.udp_ports.contains(&port) {
+                return port;
+            }
+        }
+    }
+
+    fn bound_ips(&self) -> impl Iterator<Item = &BoundIp> {
+        self.referenced().filter_map(|(_, kind)| match kind {
+            SocketKind::Listener(Listener { bound: BoundAddress::Ip(bound), .. }) => Some(bound),
+            SocketKind::Udp(datagrams) => Some(&datagrams.bound),
+            SocketKind::Listener(Listener { bound: BoundAddress::Path(_), .. })
+            | SocketKind::Connection(_) => None,
+        })
+    }
+
+    /// Changes the backlog of a listener; returns `None` for another socket. Only a change that a connecting client or
+    /// an acceptor could notice counts as a change of the listeners.
+    pub(super) fn change_backlog<T>(
+        &mut self,
+        file: FileId,
+        change: impl FnOnce(&mut VecDeque<ClientId>) -> T,
+    ) -> Option<T> {
+        let file = self.changed(file, Dependencies::NONE);
+        let SocketKind::Listener(listener) = &mut file.kind else { return None };
+        let before = (listener.is_full(), listener.backlog.is_empty());
+        let changed = change(&mut listener.backlog);
+        if before != (listener.is_full(), listener.backlog.is_empty()) {
+            self.files.touch(Dependencies::LISTENERS);
+        }
+        Some(changed)
+    }
+
+    /// The limit of the accept queue of the listener at an address; `None`: no socket listens there.
+    pub(crate) fn backlog(&self, at: &LocalAddress, system: &System) -> Option<u32> {
+        let file = *self.accepting_listeners(at, system).first()?;
+        if let SocketKind::Listener(listener) = &self.get(file).kind { listener.limit } else { None }
+    }
+
+    // ---- the listeners of a client
+
+    /// The listeners of an address with room in the backlog.
+    pub(super) fn accepting_listeners(&self, to: &LocalAddress, system: &System) -> Vec<FileId> {
+        let mut listeners = self.matching_listeners(to, system);
+        listeners.retain(|listener| !self.is_full(*listener));
+        listeners
+    }
+
+    pub(super) fn is_full(&self, file: FileId) -> bool {
+        matches!(&self.get(file).kind, SocketKind::Listener(listener) if listener.is_full())
+    }
+
+    /// The listeners of an address: the most specific match. Several listeners share a port
+    /// with `SO_REUSEPORT`.
+    pub(crate) fn matching_listeners(&self, to: &LocalAddress, system: &System) -> Vec<FileId> {
+        let mut matching = Vec::new();
+        let mut closest = 0;
+        for (id, listener) in self.listeners().filter(|(_, listener)| listener.limit.is_some()) {
+            let specificity = match (&listener.bound, to) {
+                (BoundAddress::Ip(bound), LocalAddress::Ip(to)) => bound.specificity(*to),
+                (BoundAddress::Path(bound), LocalAddress::Path(to)) if is_abstract(to) => {
+                    (bound == to).then_some(0)
+                }
+                (BoundAddress::Path(_), LocalAddress::Path(to)) => {
+                    let entry = system.paths.get(to);
+                    entry.is_some_and(|entry| entry.file == Some(id)).then_some(0)
+                }
+                (BoundAddress::Ip(_), LocalAddress::Path(_) | LocalAddress::Zoned { .. })
+                | (BoundAddress::Path(_), LocalAddress::Ip(_) | LocalAddress::Zoned { .. }) => None,
+            };
+            let Some(specificity) =
+                specificity.filter(|specificity| matching.is_empty() || *specificity >= closest)
+            else {
+                continue;
+            };
+            if specificity > closest {
+                matching.clear();
+            }
+            closest = specificity;
+            matching.push(id);
+        }
+        matching
+    }
+}
+
+/// Whether a path is an abstract name. Linux: the name begins with a NUL.
+pub(super) fn is_abstract(path: &str) -> bool {
+    path.starts_with('\0')
+}
+
+/// Whether the path of an address is a file.
+pub(super) fn named_path(address: &BindAddress) -> Option<(&String, bool, bool)> {
+    match address {
+        BindAddress::Path { path, readable_all, writable_all } if !is_abstract(path) => {
+            Some((path, *readable_all, *writable_all))
+        }
+        BindAddress::Path { .. }
+        | BindAddress::Tcp { .. }
+        | BindAddress::Udp { .. }
+        | BindAddress::Zoned { .. }
+        | BindAddress::Descriptor { .. } => None,
+    }
+}
