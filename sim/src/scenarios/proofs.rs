@@ -49,15 +49,16 @@ impl Proof {
     /// # Errors
     ///
     /// The first check that fails, with the replay line.
+    ///
+    /// # Panics
+    ///
+    /// If the scenario has an unknown name.
     pub fn attempt(&self, budget: impl Into<Budget>) -> Result<Coverage, Box<Failure>> {
-        match (
-            self.scenario.parse::<Scenario<ReplyServer>>(),
-            self.scenario.parse::<Scenario<RandomProgram>>(),
-        ) {
-            (Ok(serve), _) => self.every(serve.world(), budget.into()),
-            (Err(_), Ok(plan)) => self.every(plan.world(), budget.into()),
-            (Err(unknown), Err(_)) => unreachable!("{unknown}"),
+        if let Ok(serve) = self.scenario.parse::<Scenario<ReplyServer>>() {
+            return self.every(serve.world(), budget.into());
         }
+        let plan: Scenario<RandomProgram> = self.scenario.parse().expect("the name of a scenario");
+        self.every(plan.world(), budget.into())
     }
 
     fn every<P: Program>(&self, world: World<P>, budget: Budget) -> Result<Coverage, Box<Failure>> {
