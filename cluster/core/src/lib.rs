@@ -111,8 +111,8 @@ pub use settings::{Limits, SchedulingPolicy, Settings};
 pub use spawn_options::{Serialization, SpawnOptions, Stdio};
 pub use structured::{BigInt, JsError, JsString, OutOfRange, RegExp, Structured, ViewKind};
 pub use supervisor::{
-    GiveUp, Readiness, RestartPolicy, SettingsError, SlotId, SlotInfo, SlotState, StartFailure, Supervisor,
-    SupervisorEvent, SupervisorSettings,
+    AbandonReason, GiveUp, Readiness, RecycleReason, ReloadId, ReloadScope, RestartPolicy, SettingsError,
+    SlotId, SlotInfo, SlotState, StartFailure, Supervisor, SupervisorEvent, SupervisorSettings,
 };
 pub use violation::{FieldKind, Violation};
 pub use worker::Worker;

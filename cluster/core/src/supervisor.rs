@@ -14,15 +14,23 @@ use crate::pump::Machine;
 mod events;
 mod leaving;
 mod members;
+mod recycle;
+mod reload;
+mod replacing;
 mod restart;
+mod scale;
 mod shutdown;
 mod slots;
 mod supervisor_settings;
 mod timers;
+mod watchdog;
 
-pub use events::{StartFailure, SupervisorEvent};
+pub use events::{AbandonReason, StartFailure, SupervisorEvent};
 use members::{Departure, Members, Phase};
+use reload::Replacements;
+pub use reload::{RecycleReason, ReloadId, ReloadScope};
 use restart::Intensity;
+use scale::Scaling;
 use shutdown::Stage;
 pub use slots::{SlotId, SlotInfo, SlotState};
 use slots::{Slots, Vacancy};
@@ -44,6 +52,10 @@ pub struct Supervisor {
     members: Members,
     timers: Timers,
     intensity: Intensity,
+    replacements: Replacements,
+    scaling: Scaling,
+    /// The sender of the last input, if connections are limited.
+    heard: Option<WorkerId>,
     stage: Stage,
     calls: VecDeque<Call>,
     events: VecDeque<SupervisorEvent>,
@@ -68,6 +80,9 @@ impl Supervisor {
             members: Members::default(),
             timers: Timers::default(),
             intensity: Intensity::default(),
+            replacements: Replacements::default(),
+            scaling: Scaling::default(),
+            heard: None,
             stage: Stage::Running,
             calls: VecDeque::new(),
             events: VecDeque::new(),
@@ -98,7 +113,8 @@ impl Supervisor {
                 Err(Vacancy::BackingOff) => SlotState::BackingOff,
                 Err(Vacancy::Held) => SlotState::Held,
             };
-            SlotInfo { slot: id, state, worker: slot.holder.ok(), failures: slot.backoff.failures() }
+            let failures = slot.backoff.failures();
+            SlotInfo { slot: id, state, worker: slot.holder.ok(), successor: slot.successor, failures }
         })
     }
 
@@ -109,21 +125,27 @@ impl Supervisor {
 
     // ---- starting
 
-    fn start(&mut self, slot: SlotId) {
-        let forked = self.primary.fork_with_env([(SLOT_VARIABLE, slot.to_string())]);
-        match forked {
+    /// Starts a process. `None`: the spawn options are impossible.
+    fn fork(&mut self, slot: SlotId) -> Option<WorkerId> {
+        match self.primary.fork_with_env([(SLOT_VARIABLE, slot.to_string())]) {
             Ok(worker) => {
                 self.members.start(worker, slot);
-                if let Some(slot) = self.slots.get_mut(slot) {
-                    slot.holder = Ok(worker);
-                }
                 self.set_timer(Due::Ready(worker), self.settings.ready_timeout);
+                Some(worker)
             }
             Err(error) => {
-                let failure = StartFailure::Fork(error);
-                self.events.push_back(SupervisorEvent::StartFailed { slot, worker: None, failure });
-                self.lost(slot, false, None);
+                self.start_failed(slot, None, StartFailure::Fork(error));
+                None
             }
+        }
+    }
+
+    /// Starts the worker of an empty slot.
+    fn start(&mut self, id: SlotId) {
+        self.replacements.restarted(id);
+        let Some(worker) = self.fork(id) else { return self.lost(id, false, None) };
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.holder = Ok(worker);
         }
     }
 
@@ -137,7 +159,11 @@ impl Supervisor {
         match member.phase {
             Phase::Ready if slot.holder == Ok(worker) => slot.keys = keys,
             Phase::Starting if self.settings.readiness == Readiness::Listening => {
-                if member.listening >= slot.keys.len() && keys.is_superset(&slot.keys) {
+                let served = match slot.holder {
+                    Ok(holder) if holder != worker => self.primary.keys_of(holder),
+                    Ok(_) | Err(_) => slot.keys.clone(),
+                };
+                if member.listening >= served.len() && keys.is_superset(&served) {
                     self.ready(worker);
                 }
             }
@@ -157,11 +183,17 @@ impl Supervisor {
         let Some(member) = self.members.get_mut(worker) else { return };
         member.was_ready = true;
         let slot = member.slot;
+        let predecessor = self.promote(slot, worker);
         if let Some(slot) = self.slots.held_by(slot, worker) {
             slot.keys = self.primary.keys_of(worker);
         }
         self.set_timer(Due::Stable(worker), self.settings.min_uptime);
+        self.limit_age(worker);
+        self.watch(worker);
         self.events.push_back(SupervisorEvent::SlotReady { slot, worker });
+        if let Some(predecessor) = predecessor {
+            self.retire(predecessor);
+        }
     }
 
     /// The worker is not ready in time.
@@ -172,8 +204,8 @@ impl Supervisor {
         }
         member.leaves = Some(Departure::Failed);
         let failure = StartFailure::Timeout(self.settings.ready_timeout);
-        let (slot, worker_id) = (member.slot, Some(worker));
-        self.events.push_back(SupervisorEvent::StartFailed { slot, worker: worker_id, failure });
+        let slot = member.slot;
+        self.start_failed(slot, Some(worker), failure);
         self.primary.lame_duck(worker);
         self.terminate(worker);
     }
@@ -192,8 +224,8 @@ impl Supervisor {
 
     fn spawn_failed(&mut self, worker: WorkerId, error: WorkerError) {
         let Some(member) = self.members.remove(worker) else { return };
-        let (slot, failure) = (member.slot, StartFailure::Spawn(error));
-        self.events.push_back(SupervisorEvent::StartFailed { slot, worker: Some(worker), failure });
+        let slot = member.slot;
+        self.start_failed(slot, Some(worker), StartFailure::Spawn(error));
         if self.slots.held_by(slot, worker).is_some() {
             self.lost(slot, false, None);
         }
@@ -222,12 +254,16 @@ impl Supervisor {
         let slot = member.slot;
         self.report_end(worker, member, status);
         if member.leaves.is_none() && !member.was_ready {
-            let failure = StartFailure::Exited(status);
-            self.events.push_back(SupervisorEvent::StartFailed { slot, worker: Some(worker), failure });
+            self.start_failed(slot, Some(worker), StartFailure::Exited(status));
         }
         let Some(held) = self.slots.held_by(slot, worker) else { return };
         match member.leaves {
-            Some(Departure::Asked) => held.holder = Err(Vacancy::Held),
+            Some(Departure::Asked) => {
+                held.holder = Err(Vacancy::Held);
+                if self.is_running() {
+                    self.start(slot);
+                }
+            }
             Some(Departure::Failed) | None => self.lost(slot, member.was_ready, Some(status)),
         }
     }
@@ -243,12 +279,12 @@ impl Supervisor {
             RestartPolicy::OnFailure => !was_ready || status != Some(ExitStatus::Code(0)),
             RestartPolicy::Never => false,
         };
-        slot.holder = Err(Vacancy::Held);
-        if self.stage != Stage::Running {
+        slot.holder = slot.successor.take().ok_or(Vacancy::Held);
+        if self.stage != Stage::Running || slot.holder.is_ok() {
             return;
         }
         if !is_wanted || self.intensity.gave_up() {
-            return self.events.push_back(SupervisorEvent::SlotHeld { slot: id });
+            return self.hold(id);
         }
         if !self.intensity.allows(self.settings.restarts) {
             return self.give_up(id);
@@ -265,12 +301,19 @@ impl Supervisor {
         }
     }
 
+    fn hold(&mut self, slot: SlotId) {
+        self.events.push_back(SupervisorEvent::SlotHeld { slot });
+        if self.replacements.is_active(slot) {
+            self.abandon(AbandonReason::Held { slot });
+        }
+    }
+
     /// The slots that wait for a start get no worker.
     fn give_up(&mut self, slot: SlotId) {
         let (restarts, within) = (self.intensity.counted(), self.settings.within);
         self.events.push_back(SupervisorEvent::GaveUp { restarts, within });
         for slot in core::iter::once(slot).chain(self.slots.hold_waiting()) {
-            self.events.push_back(SupervisorEvent::SlotHeld { slot });
+            self.hold(slot);
         }
         match self.settings.give_up {
             GiveUp::Hold => {}
@@ -306,6 +349,9 @@ impl Supervisor {
             Due::Term(worker) => self.kill(worker),
             Due::Kill(worker) => self.stuck(worker),
             Due::Backoff(slot, failures) => self.rested(slot, failures),
+            Due::Age(worker) => self.aged(worker),
+            Due::Ping(worker) => self.watch(worker),
+            Due::Pong(worker, seq) => self.unanswered(worker, seq),
             Due::Counted => self.intensity.forget_one(),
             Due::Shutdown => self.shut_down_too_long(),
             Due::Finish => self.finish(),
@@ -346,6 +392,11 @@ impl Machine for Supervisor {
         {
             return self.due(due);
         }
+        if let OsEvent::Read { channel, .. } = &event
+            && self.settings.max_connections.is_some()
+        {
+            self.heard = Some(WorkerId(channel.0));
+        }
         self.primary.handle(event);
     }
 
@@ -363,8 +414,14 @@ impl Machine for Supervisor {
                     self.react(&event);
                     return Some(Output::Event(SupervisorEvent::Primary(event)));
                 }
-                None if self.settle() => {}
-                None => return None,
+                None => {
+                    if let Some(worker) = self.heard.take() {
+                        self.limit_connections(worker);
+                    }
+                    if !self.settle() {
+                        return None;
+                    }
+                }
             }
         }
     }

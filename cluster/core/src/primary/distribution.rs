@@ -321,6 +321,9 @@ impl Primary {
         let connection = awaited.connection;
         if accepted {
             let id = self.ledger.own(connection);
+            if let Some(entry) = self.workers.get_mut(&worker) {
+                entry.owned += 1;
+            }
             self.steps.call(Call::Close { socket: connection });
             self.next_for(id, worker);
             self.descriptor_freed();

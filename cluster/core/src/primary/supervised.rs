@@ -56,6 +56,11 @@ impl Primary {
         }
     }
 
+    /// The connections that a worker has acknowledged.
+    pub(crate) fn owned_by(&self, worker: WorkerId) -> u64 {
+        self.workers.get(&worker).map_or(0, |entry| entry.owned)
+    }
+
     /// The keys at which a worker listens.
     pub(crate) fn keys_of(&self, worker: WorkerId) -> BTreeSet<HandleKey> {
         let of_worker = self.handles.values().filter(|handle| handle.is_ready() && handle.has(worker));

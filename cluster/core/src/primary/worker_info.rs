@@ -89,12 +89,21 @@ pub(super) struct WorkerEntry {
     pub(super) starting: Option<SpawnOptions>,
     /// A supervisor has made the worker a lame duck.
     pub(super) lame: bool,
+    /// The connections that the worker has acknowledged.
+    pub(super) owned: u64,
     /// The last answer to a supervisor: the number of the question, and the open connections.
     pub(super) pong: Option<(u64, u64)>,
 }
 
 impl WorkerEntry {
     pub(super) fn new(channel: Channel, starting: SpawnOptions) -> Self {
-        WorkerEntry { info: WorkerInfo::new(), channel, starting: Some(starting), lame: false, pong: None }
+        WorkerEntry {
+            info: WorkerInfo::new(),
+            channel,
+            starting: Some(starting),
+            lame: false,
+            owned: 0,
+            pong: None,
+        }
     }
 }

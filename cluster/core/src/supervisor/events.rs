@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use super::reload::{ReloadId, ReloadScope};
 use super::slots::SlotId;
 use crate::event::{Event, WorkerError};
 use crate::os::{ExitStatus, WorkerId};
@@ -37,6 +38,19 @@ pub enum SupervisorEvent {
         restarts: u32,
         within: Duration,
     },
+    /// A reload or a recycle begins.
+    ReloadStarted { id: ReloadId, scope: ReloadScope },
+    /// Every slot of the reload has a new worker, and the old ones have exited.
+    ReloadFinished { id: ReloadId, scope: ReloadScope },
+    /// A reload has ended early. Slots that were not replaced keep their old workers.
+    ReloadAbandoned { id: ReloadId, scope: ReloadScope, reason: AbandonReason },
+    /// The workers of removed slots have exited, and no worker is starting.
+    Scaled {
+        /// The number of slots.
+        workers: u32,
+    },
+    /// A worker has not answered a ping in time; SIGKILL was sent, and a restart follows the exit.
+    Hung { slot: SlotId, worker: WorkerId },
     /// A worker that was asked to exit has answered every request, and has exited by itself.
     Drained { slot: SlotId, worker: WorkerId },
     /// A worker that was asked to exit did not exit in time, and a signal has ended the worker.
@@ -74,4 +88,17 @@ pub enum StartFailure {
     /// The worker was not ready within
     /// [`SupervisorSettings::ready_timeout`](super::SupervisorSettings::ready_timeout).
     Timeout(Duration),
+}
+
+/// Why a reload was abandoned.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "each variant documents its fields")]
+#[non_exhaustive]
+pub enum AbandonReason {
+    /// The new worker of a slot did not become ready.
+    StartFailed { slot: SlotId, failure: StartFailure },
+    /// A slot in replacement is held: [`SupervisorEvent::SlotHeld`].
+    Held { slot: SlotId },
+    /// The supervisor shuts down.
+    Shutdown,
 }

@@ -73,6 +73,15 @@ impl Members {
         self.0.remove(&worker)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The number of processes of a slot.
+    pub(super) fn of(&self, slot: SlotId) -> usize {
+        self.0.values().filter(|member| member.slot == slot).count()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

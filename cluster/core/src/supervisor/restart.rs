@@ -53,6 +53,11 @@ impl Intensity {
         self.counted
     }
 
+    /// A reload permits restarts again.
+    pub(super) fn try_again(&mut self) {
+        self.gave_up = false;
+    }
+
     /// A restart is long enough ago.
     pub(super) fn forget_one(&mut self) {
         self.counted = self.counted.saturating_sub(1);

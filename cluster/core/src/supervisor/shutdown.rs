@@ -56,13 +56,14 @@ impl Supervisor {
         }
         self.stage = Stage::Emptying(code);
         self.events.push_back(SupervisorEvent::ShutdownStarted);
+        self.abandon_all();
         self.slots.hold_waiting();
         self.primary.stop_accepting();
         self.set_timer(Due::Report(None), report_after(self.settings.shutdown));
         self.set_timer(Due::Shutdown, self.settings.shutdown);
     }
 
-    /// Continues a shutdown when the primary has nothing left to do. False: no progress.
+    /// Continues a replacement or a shutdown when the primary has nothing left to do. False: no progress.
     pub(super) fn settle(&mut self) -> bool {
         match self.stage {
             Stage::Emptying(code) if self.primary.is_settled() => self.retire_all(code),
@@ -76,8 +77,8 @@ impl Supervisor {
                 self.primary.disconnect_all();
                 self.set_timer(Due::Finish, self.settings.term);
             }
-            Stage::Running
-            | Stage::Emptying(_)
+            Stage::Running => return self.replace() || self.scaled(),
+            Stage::Emptying(_)
             | Stage::Leaving(_)
             | Stage::Terminating(_)
             | Stage::Killing(_)

@@ -2,6 +2,7 @@
 //! decided elsewhere.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 use core::fmt;
 
 use super::restart::Pauses;
@@ -46,6 +47,8 @@ pub struct SlotInfo {
     pub state: SlotState,
     /// The worker that holds the slot.
     pub worker: Option<WorkerId>,
+    /// The starting worker that replaces the holder when ready.
+    pub successor: Option<WorkerId>,
     /// The failures in a row that determine the next pause.
     pub failures: u32,
 }
@@ -60,6 +63,8 @@ pub(super) enum Vacancy {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Slot {
     pub(super) holder: Result<WorkerId, Vacancy>,
+    /// A starting process that replaces the holder when ready.
+    pub(super) successor: Option<WorkerId>,
     pub(super) backoff: Pauses,
     /// The keys that the last ready holder served; empty after a failed start.
     pub(super) keys: BTreeSet<HandleKey>,
@@ -69,19 +74,54 @@ pub(super) struct Slot {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Slots(BTreeMap<SlotId, Slot>);
 
+impl Slot {
+    fn empty() -> Self {
+        Slot {
+            holder: Err(Vacancy::BackingOff),
+            successor: None,
+            backoff: Pauses::default(),
+            keys: BTreeSet::new(),
+        }
+    }
+}
+
 impl Slots {
     /// Slots 0 to `count` - 1, without workers.
     pub(super) fn new(count: u32) -> Self {
-        let empty =
-            Slot { holder: Err(Vacancy::BackingOff), backoff: Pauses::default(), keys: BTreeSet::new() };
-        Slots((0..count).map(|slot| (SlotId(slot), empty.clone())).collect())
+        Slots((0..count).map(|slot| (SlotId(slot), Slot::empty())).collect())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The slots with a holder.
+    pub(super) fn occupied(&self) -> usize {
+        self.0.values().filter(|slot| slot.holder.is_ok()).count()
+    }
+
+    /// Adds slots up to this number, and returns their numbers.
+    pub(super) fn add_up_to(&mut self, count: u32) -> Vec<SlotId> {
+        let new: Vec<SlotId> = (0..count).map(SlotId).filter(|slot| !self.0.contains_key(slot)).collect();
+        self.0.extend(new.iter().map(|slot| (*slot, Slot::empty())));
+        new
+    }
+
+    /// Removes the slots from this number on, the last first, and returns their workers.
+    pub(super) fn remove_from(&mut self, count: u32) -> Vec<(SlotId, Vec<WorkerId>)> {
+        let removed = self.0.split_off(&SlotId(count)).into_iter().rev();
+        removed.map(|(id, slot)| (id, slot.successor.into_iter().chain(slot.holder.ok()).collect())).collect()
+    }
+
+    pub(super) fn get(&self, slot: SlotId) -> Option<&Slot> {
+        self.0.get(&slot)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (SlotId, &Slot)> {
         self.0.iter().map(|(id, slot)| (*id, slot))
     }
 
-    pub(super) fn ids(&self) -> alloc::vec::Vec<SlotId> {
+    pub(super) fn ids(&self) -> Vec<SlotId> {
         self.0.keys().copied().collect()
     }
 
@@ -95,7 +135,7 @@ impl Slots {
     }
 
     /// The slots that wait for a start get none.
-    pub(super) fn hold_waiting(&mut self) -> alloc::vec::Vec<SlotId> {
+    pub(super) fn hold_waiting(&mut self) -> Vec<SlotId> {
         let waiting = self.0.iter_mut().filter(|(_, slot)| slot.holder == Err(Vacancy::BackingOff));
         waiting
             .map(|(id, slot)| {

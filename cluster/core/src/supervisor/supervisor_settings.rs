@@ -68,10 +68,18 @@ pub struct SupervisorSettings {
     pub(super) restarts: u32,
     pub(super) within: Duration,
     pub(super) give_up: GiveUp,
+    pub(super) surge: u32,
+    pub(super) max_unavailable: u32,
     pub(super) lame_duck: Duration,
     pub(super) drain: Duration,
     pub(super) term: Duration,
     pub(super) shutdown: Duration,
+    pub(super) max_age: Option<Duration>,
+    pub(super) age_spread: u32,
+    pub(super) max_memory: Option<u64>,
+    pub(super) max_connections: Option<u64>,
+    /// The interval and the timeout.
+    pub(super) heartbeat: Option<[Duration; 2]>,
 }
 
 impl SupervisorSettings {
@@ -88,10 +96,17 @@ impl SupervisorSettings {
             restarts: 10,
             within: Duration::from_mins(1),
             give_up: GiveUp::default(),
+            surge: 1,
+            max_unavailable: 0,
             lame_duck: Duration::from_millis(500),
             drain: Duration::from_secs(30),
             term: Duration::from_secs(5),
             shutdown: Duration::from_secs(30),
+            max_age: None,
+            age_spread: 10,
+            max_memory: None,
+            max_connections: None,
+            heartbeat: None,
         }
     }
 
@@ -156,6 +171,21 @@ impl SupervisorSettings {
         self
     }
 
+    /// The processes beyond the number of slots during a reload, old workers that have not exited included. Default: 1.
+    #[must_use]
+    pub fn surge(mut self, processes: u32) -> Self {
+        self.surge = processes;
+        self
+    }
+
+    /// The slots that a reload may leave without a ready worker, when [`surge`](SupervisorSettings::surge) permits no
+    /// further successor: the old worker exits before the new one starts. Default: 0.
+    #[must_use]
+    pub fn max_unavailable(mut self, slots: u32) -> Self {
+        self.max_unavailable = slots;
+        self
+    }
+
     /// The time between the announcement to a lame duck and the request to disconnect, without new connections for the
     /// worker. Default: 500 ms.
     #[must_use]
@@ -185,12 +215,72 @@ impl SupervisorSettings {
         self
     }
 
+    /// The longest time for which a worker is ready before the worker is replaced, and a spread in percent of this time:
+    /// each worker has up to so much more, so that workers of one age are not replaced together. Default: no limit, 10
+    /// percent.
+    #[must_use]
+    pub fn max_age(mut self, age: Duration, spread_percent: u32) -> Self {
+        self.max_age = Some(age);
+        self.age_spread = spread_percent;
+        self
+    }
+
+    /// The resident memory in bytes beyond which a worker is replaced, as reported by
+    /// [`Supervisor::report_memory`](super::Supervisor::report_memory). Default: no limit.
+    #[must_use]
+    pub fn max_memory(mut self, bytes: u64) -> Self {
+        self.max_memory = Some(bytes);
+        self
+    }
+
+    /// The number of connections that a worker owns in its life before the worker is replaced. Under the shared policy the
+    /// primary counts none. Default: no limit.
+    #[must_use]
+    pub fn max_connections(mut self, connections: u64) -> Self {
+        self.max_connections = Some(connections);
+        self
+    }
+
+    /// The time between two pings of a ready worker, and the time for each answer. A worker without the answer in time is
+    /// killed, unless the worker has never answered (a Node program without preload). Default: no pings.
+    #[must_use]
+    pub fn heartbeat(mut self, interval: Duration, timeout: Duration) -> Self {
+        self.heartbeat = Some([interval, timeout]);
+        self
+    }
+
+    /// Checks the number of workers.
+    pub(super) fn check_workers(&self, workers: u32) -> Result<(), SettingsError> {
+        if workers == 0 {
+            return Err(SettingsError::NoWorkers);
+        }
+        if self.max_unavailable > workers {
+            let settings = ["max_unavailable", "workers"];
+            return Err(SettingsError::Contradiction {
+                settings,
+                advice: "there are fewer workers than that",
+            });
+        }
+        Ok(())
+    }
+
     /// Checks that no setting contradicts another.
     pub(super) fn check(&self) -> Result<(), SettingsError> {
         let contradiction = |settings, advice| Err(SettingsError::Contradiction { settings, advice });
         let [first, longest] = self.backoff;
-        if self.workers == 0 {
-            return Err(SettingsError::NoWorkers);
+        self.check_workers(self.workers)?;
+        if self.surge == 0 && self.max_unavailable == 0 {
+            return contradiction(["surge", "max_unavailable"], "both are 0, so no worker could be replaced");
+        }
+        if self.max_age.is_some_and(|age| age <= self.min_uptime) {
+            return contradiction(
+                ["max_age", "min_uptime"],
+                "no worker would be stable before its replacement",
+            );
+        }
+        if self.heartbeat.is_some_and(|times| times.contains(&Duration::ZERO)) {
+            let names = ["heartbeat.interval", "heartbeat.timeout"];
+            return contradiction(names, "a time of 0 leaves no time for an answer");
         }
         if first > longest {
             return contradiction(

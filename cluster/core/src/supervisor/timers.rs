@@ -25,6 +25,12 @@ pub(super) enum Due {
     Kill(WorkerId),
     /// The pause before a start, by the failures of the slot at the time.
     Backoff(SlotId, u32),
+    /// The age at which a worker is replaced.
+    Age(WorkerId),
+    /// The time between two pings.
+    Ping(WorkerId),
+    /// The time for the answer to a ping, by its number.
+    Pong(WorkerId, u64),
     /// The time in which a restart counts.
     Counted,
     /// The time of a shutdown.

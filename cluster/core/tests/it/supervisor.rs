@@ -1,6 +1,11 @@
 //! The supervisor as a table `input -> outputs`, with simulated time. Messages of workers are lines, as on the channel.
 
+mod recycle;
+mod reload;
 mod restart;
+mod scale;
 mod shutdown;
 mod start;
 mod story;
+mod table;
+mod watchdog;

@@ -51,6 +51,11 @@ fn text(event: &SupervisorEvent) -> String {
         E::Drained { slot, worker } => format!("{slot}: worker {worker} drained"),
         E::Cut { slot, worker, connections } => format!("{slot}: worker {worker} cut {connections:?}"),
         E::Stuck { slot, worker } => format!("{slot}: worker {worker} stuck"),
+        E::ReloadStarted { id, scope } => format!("reload {} started: {scope:?}", id.0),
+        E::ReloadFinished { id, .. } => format!("reload {} finished", id.0),
+        E::ReloadAbandoned { id, reason, .. } => format!("reload {} abandoned: {reason:?}", id.0),
+        E::Scaled { workers } => format!("scaled to {workers}"),
+        E::Hung { slot, worker } => format!("{slot}: worker {worker} hung"),
         E::Finished { code } => format!("finished {code}"),
         other => format!("{other:?}"),
     }
@@ -162,6 +167,12 @@ impl Story {
         self.lines()
     }
 
+    /// The worker is online and listens at port 80.
+    pub(crate) fn serves(&mut self, worker: u64) -> Vec<String> {
+        self.read(worker, r#"{"cmd":"NODE_CLUSTER","act":"online","seq":0}"#);
+        self.listens(worker, 80)
+    }
+
     /// The worker listens at a port.
     pub(crate) fn listens(&mut self, worker: u64, port: u16) -> Vec<String> {
         let mut line = String::new();
@@ -224,6 +235,19 @@ impl Story {
             self.input(OsEvent::Timer { timer });
         }
         self.now = until;
+        self.lines()
+    }
+
+    /// The next timer that changes anything fires, if any.
+    pub(crate) fn next_timer(&mut self) -> Vec<String> {
+        while let Some((at, timer)) = self.timers.pop_first() {
+            self.now = at;
+            let before = self.slots();
+            self.input(OsEvent::Timer { timer });
+            if !self.lines.is_empty() || self.slots() != before {
+                break;
+            }
+        }
         self.lines()
     }
 

@@ -1,0 +1,89 @@
+//! The number of slots.
+
+use super::story::{Story, serving, settings};
+
+fn scale(story: &mut Story, workers: u32) -> Vec<String> {
+    story.command(|supervisor| supervisor.scale(workers).expect("a possible number"))
+}
+
+/// New slots have the next numbers.
+#[test]
+fn scale_up_starts_workers() {
+    let mut story = serving(settings(1), 1);
+    assert_eq!(scale(&mut story, 3), ["spawn 2 in slot 1", "spawn 3 in slot 2"]);
+    story.serves(2);
+    assert_eq!(story.serves(3), ["2: worker 3 ready", "scaled to 3"]);
+}
+
+/// The slots with the highest numbers are removed, and their workers drain.
+#[test]
+fn scale_down_removes_newest_slots() {
+    let mut story = serving(settings(3), 3);
+    assert_eq!(scale(&mut story, 1), ["lame duck -> 3", "lame duck -> 2"]);
+    assert_eq!(story.slots(), "0:Ready 1");
+    assert_eq!(story.wait(500).len(), 4);
+    assert_eq!(story.exits(3, 0), ["2: worker 3 drained"]);
+    assert_eq!(story.exits(2, 0), ["1: worker 2 drained", "scaled to 1"]);
+    assert_eq!(story.wait(100_000), [""; 0]);
+}
+
+/// A worker of a removed slot that dies is not restarted.
+#[test]
+fn death_after_scale_down_restarts_nothing() {
+    let mut story = serving(settings(2), 2);
+    scale(&mut story, 1);
+    assert_eq!(story.dies(2), ["1: worker 2 cut None", "scaled to 1"]);
+    assert_eq!(story.wait(100_000), [""; 0]);
+}
+
+/// A slot that returns gets a new worker at once, while the old one drains.
+#[test]
+fn scale_up_again_starts_worker() {
+    let mut story = serving(settings(2), 2);
+    scale(&mut story, 1);
+    assert_eq!(scale(&mut story, 2), ["spawn 3 in slot 1"]);
+    story.serves(3);
+    assert_eq!(story.slots(), "0:Ready 1, 1:Ready 3");
+    story.wait(500);
+    assert_eq!(story.exits(2, 0), ["1: worker 2 drained", "scaled to 2"]);
+}
+
+/// A removed slot leaves the reload, together with its successor.
+#[test]
+fn scale_down_ends_replacement() {
+    let mut story = serving(settings(2), 2);
+    story.command(|supervisor| {
+        let _ = supervisor.reload();
+    });
+    story.serves(3);
+    story.wait(500);
+    story.exits(1, 0);
+    let lines = scale(&mut story, 1);
+    assert_eq!(
+        lines,
+        ["lame duck -> 4", "ping -> 4", "disconnect -> 4", "lame duck -> 2", "reload 1 finished"]
+    );
+}
+
+/// A slot that waits for its restart is removed without a start.
+#[test]
+fn scale_down_ends_pause() {
+    let mut story = serving(settings(2), 1);
+    story.exits(2, 1);
+    story.exits(3, 1);
+    story.lines();
+    assert_eq!(scale(&mut story, 1), ["scaled to 1"]);
+    assert_eq!(story.wait(100_000), [""; 0]);
+}
+
+/// Impossible numbers are errors, and a shutdown ignores the command.
+#[test]
+fn impossible_scale_is_error() {
+    let mut story = serving(settings(2).max_unavailable(2), 2);
+    assert!(story.supervisor.scale(0).is_err());
+    let error = story.supervisor.scale(1).expect_err("fewer than max_unavailable").to_string();
+    assert!(error.contains("`max_unavailable`") && error.contains("`workers`"), "{error}");
+    story.supervisor.shutdown();
+    story.command(|_| {});
+    assert_eq!(scale(&mut story, 5), [""; 0]);
+}
