@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cluster_sim::explore::Budget;
@@ -15,6 +16,7 @@ use crate::exceptions::{Exception, Exceptions};
 use crate::fixture::{Fixture, Recorded};
 use crate::order::{self, Misfit};
 use crate::scenario::Scenario;
+use crate::text::read_as_text;
 use crate::trace::Trace;
 
 mod failure;
@@ -117,6 +119,18 @@ impl fmt::Display for Claim {
         })
     }
 }
+
+/// As printed.
+impl FromStr for Claim {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let claim = Claim::ALL.into_iter().find(|claim| claim.to_string() == text);
+        claim.ok_or_else(|| format!("`{text}`: expected a claim, such as `{}`", Claim::ALL[0]))
+    }
+}
+
+read_as_text!(Claim);
 
 /// The result of one claim about one scenario.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,11 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::Value;
 
 use super::run::Run;
 use super::{CliError, Outcome, Paths, file, print};
 use crate::coverage::{self, Page, Subjects};
+use crate::report::Report;
 
 /// The report, and the destination of the page.
 #[derive(Debug, Args)]
@@ -43,12 +43,12 @@ impl Coverage {
         let report = match &self.report {
             Some(path) => read(path)?,
             None => match Run::all().report(paths)? {
-                Some(report) if report.holds() => report.json(),
+                Some(report) if report.holds() => report,
                 Some(report) => return print(&report).map(|()| Outcome::Fails),
                 None => return Ok(Outcome::Interrupted),
             },
         };
-        let status = coverage::statuses(&report).map_err(|error| no_report(&error))?;
+        let status = coverage::statuses(&report.verdicts);
         let page = Page { subjects: &subjects, scenarios: &scenarios, status: &status }.to_string();
         match stored {
             Some(path) if self.check => return check(&path, &page),
@@ -59,13 +59,10 @@ impl Coverage {
     }
 }
 
-fn read(path: &Path) -> Result<Value, CliError> {
+fn read(path: &Path) -> Result<Report, CliError> {
     let text = fs::read_to_string(path).map_err(|error| file::cli_error(path, &error))?;
-    serde_json::from_str(&text).map_err(|error| no_report(&error))
-}
-
-fn no_report(error: &serde_json::Error) -> CliError {
-    CliError(format!("the file is no output of `conformance run --json`: {error}"))
+    let no_report = |error| CliError(format!("the file is no output of `conformance run --json`: {error}"));
+    Report::from_json(&text).map_err(no_report)
 }
 
 /// Compares the page in the checkout with the current one, and prints the first difference.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Deserialize;
-use serde_json::Value;
+use crate::suite::UNIX;
+use crate::verdict::{Claim, Verdict};
 
 /// A column of the page.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,47 +70,33 @@ impl fmt::Display for Mark {
 /// The status of each scenario per arm. An arm that did not run has no entry.
 pub type Status = BTreeMap<Column, BTreeMap<String, Mark>>;
 
-/// The relevant part of a verdict.
-#[derive(Debug, Deserialize)]
-struct VerdictRecord {
-    scenario: String,
-    claim: String,
-    runtime: String,
-    holds: bool,
-    excused: bool,
-}
-
-/// The status of everything, from the output of `conformance run --json`.
-///
-/// # Errors
-///
-/// The value is no such report.
-pub fn statuses(report: &Value) -> Result<Status, serde_json::Error> {
-    let verdicts: Vec<VerdictRecord> = Deserialize::deserialize(&report["verdicts"])?;
+/// The status of everything.
+pub fn statuses(verdicts: &[Verdict]) -> Status {
     let mut status = Status::new();
     for verdict in verdicts {
-        let column = column(&verdict);
-        let mark = match (verdict.holds, verdict.excused && column.is_certain()) {
+        let column = column(verdict);
+        let mark = match (verdict.holds(), verdict.excused && column.is_certain()) {
             (false, _) => Mark::Fails,
             (true, true) => Mark::Excused,
             (true, false) => Mark::Holds,
         };
         let marks = status.entry(column).or_default();
-        let worst = marks.entry(verdict.scenario).or_insert(mark);
+        let worst = marks.entry(verdict.scenario.clone()).or_insert(mark);
         *worst = mark.max(*worst);
     }
-    Ok(status)
+    status
 }
 
-/// The first letter of a claim names the set of traces.
-fn column(verdict: &VerdictRecord) -> Column {
-    match verdict.claim.chars().next() {
-        Some('N') => Column::Recorded(major(&verdict.runtime)),
-        Some('U') => Column::Unix,
-        Some('L') => Column::Node,
-        Some('M') if verdict.runtime.starts_with("unix") => Column::RustNode,
-        Some('M') => Column::NodeRust,
-        Some(_) | None => Column::Sim,
+fn column(verdict: &Verdict) -> Column {
+    match verdict.claim {
+        Claim::RecordedInContract | Claim::RecordedInSimulator => Column::Recorded(major(&verdict.runtime)),
+        Claim::SimulatedInContract => Column::Sim,
+        Claim::UnixInContract | Claim::UnixInSimulator => Column::Unix,
+        Claim::LiveInContract | Claim::LiveInSimulator => Column::Node,
+        Claim::MixedInContract | Claim::MixedInSimulator if verdict.runtime.starts_with(UNIX) => {
+            Column::RustNode
+        }
+        Claim::MixedInContract | Claim::MixedInSimulator => Column::NodeRust,
     }
 }
 

@@ -4,15 +4,24 @@ use std::path::Path;
 
 use cluster_conformance::coverage::{Page, Subjects, statuses};
 use cluster_conformance::scenario::{self, Scenario};
-use serde_json::{Value, json};
+use cluster_conformance::verdict::{Claim, Failure, Verdict};
 
-fn verdict(claim: &str, runtime: &str, holds: bool, excused: bool) -> Value {
-    json!({ "scenario": "basic", "claim": claim, "runtime": runtime, "holds": holds, "excused": excused })
+fn verdict(claim: Claim, runtime: &str, holds: bool, excused: bool) -> Verdict {
+    let failure = Failure { text: "a line".to_owned(), seen: None, replay: None };
+    Verdict {
+        scenario: "basic".to_owned(),
+        claim,
+        runtime: runtime.to_owned(),
+        runs: 1,
+        traces: 1,
+        excused,
+        failures: (!holds).then_some(failure).into_iter().collect(),
+    }
 }
 
-fn row(verdicts: &[Value]) -> String {
+fn row(verdicts: &[Verdict]) -> String {
     let scenarios = Scenario::all(Path::new(scenario::DIRECTORY)).expect("they are ours");
-    let status = statuses(&json!({ "verdicts": verdicts })).expect("a report");
+    let status = statuses(verdicts);
     let subjects = Subjects::ours();
     let page = Page { subjects: &subjects, scenarios: &scenarios, status: &status }.to_string();
     let row = page.lines().find(|line| line.starts_with("| `test-cluster-basic`")).expect("its row");
@@ -24,14 +33,20 @@ fn row_has_worst_mark_per_arm() {
     let node = "node v20.20.2";
     assert_eq!(row(&[]), "`basic` |");
     assert_eq!(
-        row(&[verdict("N ⊆ C", node, true, false), verdict("N ⊆ S", node, true, true)]),
+        row(&[
+            verdict(Claim::RecordedInContract, node, true, false),
+            verdict(Claim::RecordedInSimulator, node, true, true)
+        ]),
         "`basic` | ✓* |"
     );
     assert_eq!(
-        row(&[verdict("S ⊆ C", "sim", true, false), verdict("U ⊆ S", "unix", false, false)]),
+        row(&[
+            verdict(Claim::SimulatedInContract, "sim", true, false),
+            verdict(Claim::UnixInSimulator, "unix", false, false)
+        ]),
         "`basic` | ✓ | ✗ |"
     );
-    assert_eq!(row(&[verdict("L ⊆ C", node, true, true)]), "`basic` | ✓ |");
+    assert_eq!(row(&[verdict(Claim::LiveInContract, node, true, true)]), "`basic` | ✓ |");
 }
 
 #[test]
