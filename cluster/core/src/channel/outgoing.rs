@@ -24,7 +24,7 @@ pub(crate) enum Source {
     Program,
     /// The program's request that the peer disconnect. Counted as well, but lost only if the write failed: a closed
     /// channel fulfils the request.
-    Wish,
+    DisconnectRequest,
     /// Caused by a message of the peer.
     Answer,
     /// Needed by the cluster.
@@ -35,14 +35,14 @@ impl Source {
     pub(super) fn is_answer(self) -> bool {
         match self {
             Source::Answer => true,
-            Source::Program | Source::Wish | Source::Cluster => false,
+            Source::Program | Source::DisconnectRequest | Source::Cluster => false,
         }
     }
 
     /// The program waits for the frame.
     pub(super) fn is_counted(self) -> bool {
         match self {
-            Source::Program | Source::Wish => true,
+            Source::Program | Source::DisconnectRequest => true,
             Source::Answer | Source::Cluster => false,
         }
     }
@@ -65,7 +65,9 @@ impl From<ChannelMessage> for Outgoing {
     fn from(message: ChannelMessage) -> Self {
         let source = match &message {
             ChannelMessage::User(_) => Source::Program,
-            ChannelMessage::Cluster(cluster) if cluster.request == Some(Request::Disconnect) => Source::Wish,
+            ChannelMessage::Cluster(cluster) if cluster.request == Some(Request::Disconnect) => {
+                Source::DisconnectRequest
+            }
             ChannelMessage::Cluster(cluster) if cluster.reply.is_some() => Source::Answer,
             ChannelMessage::SocketCount(_) | ChannelMessage::Supervision(Supervision::Pong { .. }) => {
                 Source::Answer
