@@ -187,8 +187,8 @@ mod tests {
     fn lacking_lines_relieve_the_runtime() {
         let directory = Path::new(crate::scenario::DIRECTORY);
         let scenario = Scenario::load(&directory.join("unacknowledged_connection.json"));
-        let scenario = scenario.unwrap_or_else(|mistake| unreachable!("{mistake}"));
-        let mut all = Exceptions::load(Path::new(FILE)).unwrap_or_else(|error| unreachable!("{error}"));
+        let scenario = scenario.expect("a valid scenario");
+        let mut all = Exceptions::load(Path::new(FILE)).expect("no error");
         let claims = |held: &Scenario| held.contract.len();
         assert_eq!(all.relieve(&scenario, "unix"), scenario);
         assert_eq!(claims(&all.relieve(&scenario, "node v20.20.2")), claims(&scenario) - 1);
@@ -202,16 +202,16 @@ mod tests {
 
     #[test]
     fn exceptions_remove_only_their_lines() {
-        let mut all = Exceptions::load(Path::new(FILE)).unwrap_or_else(|error| unreachable!("{error}"));
+        let mut all = Exceptions::load(Path::new(FILE)).expect("no error");
         let parse =
             |lines: &[&str]| Trace::of(lines.iter().map(|line| line.parse().expect(line)), &BTreeSet::new());
         let (long, short) =
             (parse(&["primary: start", "primary: all_disconnected"]), parse(&["primary: start"]));
-        let needed_by_nobody = all.stale().count();
+        let unneeded = all.stale().count();
         assert_eq!(all.apply("disconnect_of_three", "sim", &long), long);
-        assert_eq!(all.stale().count(), needed_by_nobody);
+        assert_eq!(all.stale().count(), unneeded);
         assert_eq!(all.apply("disconnect_of_three", "node v20.20.2", &long), short);
-        assert_eq!(all.stale().count(), needed_by_nobody - 1);
+        assert_eq!(all.stale().count(), unneeded - 1);
     }
 
     #[test]

@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn lines_reject_malformed_text() {
-        for text in ["", "primary", "primary:start", "worker: start", "worker 0: start", "nobody: start"] {
+        for text in ["", "primary", "primary:start", "worker: start", "worker 0: start", "proxy: start"] {
             assert!(text.parse::<Line>().is_err(), "{text}");
         }
         for text in ["", "a=b", "start now", "start  a=b"] {

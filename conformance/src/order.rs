@@ -58,9 +58,9 @@ pub fn check(scenario: &Scenario, trace: &Trace) -> Vec<Misfit> {
         };
         misfits.extend(broken.map(|broken| broken.at(*observer, lines)));
     }
-    let told = trace.seen_by(Observer::Primary);
-    let apart = [primary::check_all_disconnected(scenario, told), primary::check_codes(scenario, told)];
-    misfits.extend(apart.into_iter().flatten().map(|broken| broken.at(Observer::Primary, told)));
+    let primary = trace.seen_by(Observer::Primary);
+    let apart = [primary::check_all_disconnected(scenario, primary), primary::check_codes(scenario, primary)];
+    misfits.extend(apart.into_iter().flatten().map(|broken| broken.at(Observer::Primary, primary)));
     misfits.extend(numbers::check(trace, !scenario.primary_may_die()));
     misfits.extend(scenario.contract.iter().filter_map(|clause| clauses::check(clause, trace)));
     misfits
@@ -82,14 +82,17 @@ impl Broken {
     }
 }
 
+/// `Err`: the expectation of a rule that a line breaks.
+type Checked = Result<(), String>;
+
 /// Applies a rule up to the first line that breaks it.
-fn walk(lines: &[Observation], mut rule: impl FnMut(&Observation) -> Result<(), String>) -> Option<Broken> {
+fn walk(lines: &[Observation], mut rule: impl FnMut(&Observation) -> Checked) -> Option<Broken> {
     let broken = |(index, line)| rule(line).err().map(|expected| Broken { line: Some(index), expected });
     lines.iter().enumerate().find_map(broken)
 }
 
 /// `Err(expected)` unless the rule is kept.
-fn expect(kept: bool, expected: &str) -> Result<(), String> {
+fn expect(kept: bool, expected: &str) -> Checked {
     if kept { Ok(()) } else { Err(expected.to_owned()) }
 }
 

@@ -49,7 +49,7 @@ impl FromStr for Pattern {
 
 /// The observers of a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Whose {
+pub enum Observers {
     /// One observer.
     One(Observer),
     /// Any worker's.
@@ -60,38 +60,38 @@ pub enum Whose {
     Me,
 }
 
-impl Whose {
+impl Observers {
     /// Whether an observer matches; `me` is the asking client.
     pub fn includes(self, observer: Observer, me: Option<Observer>) -> bool {
         match self {
-            Whose::One(one) => one == observer,
-            Whose::Workers => matches!(observer, Observer::Worker(_)),
-            Whose::Clients => matches!(observer, Observer::Client(_)),
-            Whose::Me => me == Some(observer),
+            Observers::One(one) => one == observer,
+            Observers::Workers => matches!(observer, Observer::Worker(_)),
+            Observers::Clients => matches!(observer, Observer::Client(_)),
+            Observers::Me => me == Some(observer),
         }
     }
 }
 
-impl fmt::Display for Whose {
+impl fmt::Display for Observers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Whose::One(one) => one.fmt(f),
-            Whose::Workers => f.write_str("worker"),
-            Whose::Clients => f.write_str("client"),
-            Whose::Me => f.write_str("me"),
+            Observers::One(one) => one.fmt(f),
+            Observers::Workers => f.write_str("worker"),
+            Observers::Clients => f.write_str("client"),
+            Observers::Me => f.write_str("me"),
         }
     }
 }
 
-impl FromStr for Whose {
+impl FromStr for Observers {
     type Err = BadLine;
 
     fn from_str(text: &str) -> Result<Self, BadLine> {
         match text {
-            "worker" => Ok(Whose::Workers),
-            "client" => Ok(Whose::Clients),
-            "me" => Ok(Whose::Me),
-            one => one.parse().map(Whose::One).map_err(|_| {
+            "worker" => Ok(Observers::Workers),
+            "client" => Ok(Observers::Clients),
+            "me" => Ok(Observers::Me),
+            one => one.parse().map(Observers::One).map_err(|_| {
                 BadLine::new(
                     text,
                     "`primary`, `worker N`, `worker`, `client N`, `client` or `me` before `: `",
@@ -105,7 +105,7 @@ impl FromStr for Whose {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LinePattern {
     /// The observers.
-    pub whose: Whose,
+    pub observers: Observers,
     /// The lines.
     pub pattern: Pattern,
 }
@@ -113,13 +113,13 @@ pub struct LinePattern {
 impl LinePattern {
     /// Whether the line matches; `me` is the asking client.
     pub fn fits(&self, line: &Line, me: Option<Observer>) -> bool {
-        self.whose.includes(line.observer, me) && self.pattern.fits(&line.observation)
+        self.observers.includes(line.observer, me) && self.pattern.fits(&line.observation)
     }
 }
 
 impl fmt::Display for LinePattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.whose, self.pattern)
+        write!(f, "{}: {}", self.observers, self.pattern)
     }
 }
 
@@ -128,8 +128,9 @@ impl FromStr for LinePattern {
 
     fn from_str(text: &str) -> Result<Self, BadLine> {
         let parts = text.split_once(": ");
-        let (whose, pattern) = parts.ok_or_else(|| BadLine::new(text, "`WHOSE: WORD key=value ...`"))?;
-        Ok(LinePattern { whose: whose.parse()?, pattern: pattern.parse()? })
+        let (observers, pattern) =
+            parts.ok_or_else(|| BadLine::new(text, "`OBSERVER: WORD key=value ...`"))?;
+        Ok(LinePattern { observers: observers.parse()?, pattern: pattern.parse()? })
     }
 }
 

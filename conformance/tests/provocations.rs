@@ -204,7 +204,7 @@ async fn partial_read() -> TestResult {
     let mut primary = primary_of("/bin/sh", &["-c", script])?;
     let worker = primary.fork()?;
     assert_eq!(message(&mut primary).await?, json!("one"));
-    primary.send(worker, json!("go on"))?;
+    primary.send(worker, json!("continue"))?;
     assert_eq!(message(&mut primary).await?, json!("two"));
     end(primary).await
 }

@@ -27,9 +27,9 @@ fn workers(trace: &Trace) -> BTreeSet<u64> {
 /// A worker's server listens before the primary receives `listening`.
 fn listening(trace: &Trace, id: u64) -> Option<Misfit> {
     let served = count(trace.seen_by(Observer::Worker(id)), |line| line.what == "listening");
-    let heard = |line: &Observation| line.what == "listening" && line.worker() == Some(id);
+    let reports = |line: &Observation| line.what == "listening" && line.worker() == Some(id);
     let lines = trace.seen_by(Observer::Primary).iter().enumerate();
-    let (index, line) = lines.filter(|(_, line)| heard(line)).nth(served)?;
+    let (index, line) = lines.filter(|(_, line)| reports(line)).nth(served)?;
     let seen = Some((Observer::Primary, index + 1, line.clone()));
     Some(Misfit { seen, expected: format!("at most the {served} `listening` of worker {id}") })
 }
@@ -37,9 +37,9 @@ fn listening(trace: &Trace, id: u64) -> Option<Misfit> {
 /// A worker sends `online` before its program starts, and sent messages arrive.
 fn online(trace: &Trace, id: u64) -> Option<Misfit> {
     let started = !trace.seen_by(Observer::Worker(id)).is_empty();
-    let heard = |line: &Observation| line.what == "online" && line.worker() == Some(id);
-    let missed = started && !trace.seen_by(Observer::Primary).iter().any(heard);
-    missed.then(|| Misfit::missing(format!("primary: `online` of worker {id}, whose program has started")))
+    let reports = |line: &Observation| line.what == "online" && line.worker() == Some(id);
+    let missed = started && !trace.seen_by(Observer::Primary).iter().any(reports);
+    missed.then(|| Misfit::missing(format!("primary: `online` of the started worker {id}")))
 }
 
 /// Every connection of a worker is a client's.

@@ -2,12 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Broken, ExitRequests, expect, walk};
+use super::{Broken, Checked, ExitRequests, expect, walk};
 use crate::observation::Observation;
 use crate::program::Rules;
 use crate::scenario::{PrimaryAction, Scenario, WorkerAction};
-
-type Kept = Result<(), String>;
 
 pub(super) fn check(lines: &[Observation], exit_requests: ExitRequests, to_the_end: bool) -> Option<Broken> {
     let mut primary = Primary { exit_requests, lives: BTreeMap::new() };
@@ -23,20 +21,20 @@ pub(super) fn check(lines: &[Observation], exit_requests: ExitRequests, to_the_e
 /// The callback of `cluster.disconnect()` waits for the last worker forked before the call. A separate rule,
 /// because Node breaks it.
 pub(super) fn check_all_disconnected(scenario: &Scenario, lines: &[Observation]) -> Option<Broken> {
-    let is_told = |line: &Observation| line.what == "all_disconnected";
-    let mut told = (0..lines.len()).filter(|&index| is_told(&lines[index]));
-    told.find_map(|told| {
-        let asked = asked_to_go(scenario, &lines[..told]);
+    let is_callback = |line: &Observation| line.what == "all_disconnected";
+    let mut callbacks = (0..lines.len()).filter(|&index| is_callback(&lines[index]));
+    callbacks.find_map(|callback| {
+        let asked = asked_to_disconnect(scenario, &lines[..callback]);
         let is_end = |line: &Observation| ["disconnect", "exit"].contains(&line.what.as_str());
         let is_asked = |line: &Observation| line.worker().is_some_and(|id| id <= asked);
-        let late = lines[told..].iter().find(|line| is_end(line) && is_asked(line))?;
+        let late = lines[callback..].iter().find(|line| is_end(line) && is_asked(line))?;
         let expected = format!("`{}` of worker {} before", late.what, late.worker().unwrap_or_default());
-        Some(Broken { line: Some(told), expected })
+        Some(Broken { line: Some(callback), expected })
     })
 }
 
 /// The last worker forked before the last `disconnect_all`; 0 without one.
-fn asked_to_go(scenario: &Scenario, lines: &[Observation]) -> u64 {
+fn asked_to_disconnect(scenario: &Scenario, lines: &[Observation]) -> u64 {
     let mut rules = Rules::new(&scenario.primary);
     let (mut forked, mut asked) = (0, 0);
     for line in lines {
@@ -54,10 +52,10 @@ fn asked_to_go(scenario: &Scenario, lines: &[Observation]) -> u64 {
 pub(super) fn check_codes(scenario: &Scenario, lines: &[Observation]) -> Option<Broken> {
     let actions = || scenario.worker_programs().flatten().flat_map(|rule| &rule.actions);
     // The kernel keeps a byte of an exit code.
-    let said = actions()
+    let exits = actions()
         .filter_map(|action| if let WorkerAction::Exit(code) = action { Some(code & 0xff) } else { None });
     let crash = actions().any(|action| *action == WorkerAction::Crash).then_some(1);
-    let codes: BTreeSet<String> = said.chain(crash).chain([0]).map(|code| code.to_string()).collect();
+    let codes: BTreeSet<String> = exits.chain(crash).chain([0]).map(|code| code.to_string()).collect();
     walk(lines, |line| {
         let code = line.detail("code").filter(|code| line.what == "exit" && *code != "-");
         expect(code.is_none_or(|code| codes.contains(code)), "code=0, or a code of the worker's rules")
@@ -70,16 +68,16 @@ struct Primary {
 }
 
 impl Primary {
-    fn observe(&mut self, line: &Observation) -> Kept {
+    fn observe(&mut self, line: &Observation) -> Checked {
         match line.what.as_str() {
             "start" => expect(self.lives.is_empty(), "nothing before `start`"),
             "all_disconnected" | "setup" | "settings" | "opened" | "tried" => Ok(()),
             _ if line.detail("server").is_some() => Ok(()),
-            _ => self.hear_of_worker(line),
+            _ => self.observe_worker(line),
         }
     }
 
-    fn hear_of_worker(&mut self, line: &Observation) -> Kept {
+    fn observe_worker(&mut self, line: &Observation) -> Checked {
         let id = line.worker().ok_or("the id of a worker")?;
         let next = self.lives.values().filter(|life| life.had("fork")).count();
         if line.what == "fork" {
@@ -119,7 +117,7 @@ impl WorkerLines {
         self.unborn || self.had("exit")
     }
 
-    fn observe(&mut self, line: &Observation, exit_requests: ExitRequests) -> Kept {
+    fn observe(&mut self, line: &Observation, exit_requests: ExitRequests) -> Checked {
         expect(!self.is_over(), "nothing after both `disconnect` and `exit`")?;
         self.happen(&line.what)?;
         self.state(line)?;
@@ -133,7 +131,7 @@ impl WorkerLines {
     }
 
     /// The events that are possible now.
-    fn happen(&mut self, what: &str) -> Kept {
+    fn happen(&mut self, what: &str) -> Checked {
         // The error of a fork precedes the fork.
         self.unborn |= what == "error" && !self.had("fork");
         if ["look", "error"].contains(&what) {
@@ -155,7 +153,7 @@ impl WorkerLines {
     }
 
     /// Node: `worker.state`, which the event itself sets.
-    fn state(&self, line: &Observation) -> Kept {
+    fn state(&self, line: &Observation) -> Checked {
         let states: &[&str] = match line.what.as_str() {
             "fork" => &["none"],
             "online" => &["online"],
@@ -173,7 +171,7 @@ impl WorkerLines {
     /// Connected until `disconnect`, running until `exit`. The two occur in either order, and each sees the other.
     /// After a failed fork, Node reports `connected` until `disconnect`, without a peer. The channel of a worker
     /// that violates the protocol is closed at the error.
-    fn ends(&mut self, line: &Observation) -> Kept {
+    fn ends(&mut self, line: &Observation) -> Checked {
         let breaks = line.what == "error" && line.detail("error") == Some("EPROTO");
         self.torn |= breaks && line.detail("connected") == Some("false");
         if !self.unborn || self.had("disconnect") {
@@ -183,7 +181,7 @@ impl WorkerLines {
     }
 
     /// Node: `exitedAfterDisconnect`: decided at the latest by the first of the two ends, and never taken back.
-    fn purpose(&mut self, line: &Observation, exit_requests: ExitRequests) -> Kept {
+    fn purpose(&mut self, line: &Observation, exit_requests: ExitRequests) -> Checked {
         let now = match line.detail("after_disconnect") {
             Some("undefined") => None,
             Some("true") => Some(true),
@@ -203,21 +201,21 @@ impl WorkerLines {
     }
 
     /// Node: `cluster.workers`. A disconnect by the primary removes a worker at once; otherwise both ends do.
-    fn list(&mut self, line: &Observation, exit_requests: ExitRequests) -> Kept {
+    fn list(&mut self, line: &Observation, exit_requests: ExitRequests) -> Checked {
         let listed = line.detail("listed") == Some("true");
         expect(!(listed && self.unlisted), "listed=false: a removed worker stays off the list")?;
         self.unlisted = !listed;
         if self.is_over() {
             return expect(!listed, "listed=false when both `disconnect` and `exit` are over");
         }
-        let told = exit_requests.by_primary && self.after_disconnect == Some(true);
+        let asked = exit_requests.by_primary && self.after_disconnect == Some(true);
         expect(
-            listed || told,
+            listed || asked,
             "listed=true: an end is missing, and the primary did not disconnect the worker",
         )
     }
 }
 
-fn yes_or_no(line: &Observation, key: &str, expected: bool) -> Kept {
+fn yes_or_no(line: &Observation, key: &str, expected: bool) -> Checked {
     expect(line.detail(key) == Some(&expected.to_string()), &format!("{key}={expected}"))
 }

@@ -98,8 +98,8 @@ fn exit_code_is_of_the_rules() {
         let exit = format!(
             "primary: exit worker=1 code={code} signal=- state=dead after_disconnect=true connected=false dead=true listed=false"
         );
-        let said = with("primary: exit", &exit);
-        said.iter().filter(|said| said.contains("code=0, or a code of the worker's rules")).count()
+        let misfits = with("primary: exit", &exit);
+        misfits.iter().filter(|misfit| misfit.contains("code=0, or a code of the worker's rules")).count()
     };
     assert_eq!([0, 2, 3, 1].map(ends_with), [0, 0, 1, 1]);
 }
@@ -115,7 +115,7 @@ primary: disconnect worker=1 state=disconnected after_disconnect=false connected
         let broken = misfits(text);
         broken
             .into_iter()
-            .filter(|said| said.contains("primary, line") || said.contains("of worker 1"))
+            .filter(|misfit| misfit.contains("primary, line") || misfit.contains("of worker 1"))
             .collect::<Vec<_>>()
     };
     let exits = "exit worker=1 code=0 signal=- state=dead after_disconnect=false connected=false dead=true listed=false";
@@ -130,14 +130,14 @@ fn violation_closes_channel() {
             format!("primary: error worker=1 error={errno} state=listening after_disconnect=undefined");
         format!("{line} connected=false dead=false listed=true\nprimary: disconnect")
     };
-    let told = |errno: &str| misfits(&GOOD.replacen("primary: disconnect", &error(errno), 1));
-    assert_eq!(told("EPROTO"), [""; 0]);
-    let other = told("EPIPE");
+    let after = |errno: &str| misfits(&GOOD.replacen("primary: disconnect", &error(errno), 1));
+    assert_eq!(after("EPROTO"), [""; 0]);
+    let other = after("EPIPE");
     assert!(other.len() == 1 && other[0].ends_with("expected connected=true"), "{other:?}");
     let message = GOOD.lines().find(|line| line.starts_with("primary: message")).expect("there is one");
     let after = error("EPROTO").replacen('\n', &format!("\n{message}\n"), 1);
-    let spoken = misfits(&GOOD.replacen("primary: disconnect", &after, 1));
-    assert!(spoken.iter().any(|said| said.ends_with("expected connected=false")), "{spoken:?}");
+    let found = misfits(&GOOD.replacen("primary: disconnect", &after, 1));
+    assert!(found.iter().any(|misfit| misfit.ends_with("expected connected=false")), "{found:?}");
 }
 
 /// A line of the good trace, its replacement, and the expected mismatch.
@@ -212,7 +212,7 @@ const WRONG_IN_THE_PRIMARY: &[Wrong] = &[
         "primary: fork worker=2 state=none after_disconnect=undefined connected=true dead=false listed=true",
         "expected ids from 1",
     ),
-    ("primary: online", "", "expected primary: `online` of worker 1, whose program has started"),
+    ("primary: online", "", "expected primary: `online` of the started worker 1"),
     ("primary: exit", "", "expected primary: one `disconnect` and one `exit` of worker 1"),
     ("primary: disconnect", "", "expected connected=true"),
     ("primary: listening", "primary: start", "expected nothing before `start`"),

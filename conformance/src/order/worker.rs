@@ -2,10 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Broken, ExitRequests, expect, walk};
+use super::{Broken, Checked, ExitRequests, expect, walk};
 use crate::observation::Observation;
-
-type Kept = Result<(), String>;
 
 /// Facts that the lines of a worker do not contain.
 pub(super) struct Unknown<'a> {
@@ -40,7 +38,7 @@ struct Server {
 }
 
 impl Worker<'_> {
-    fn observe(&mut self, line: &Observation, exit_requests: ExitRequests) -> Kept {
+    fn observe(&mut self, line: &Observation, exit_requests: ExitRequests) -> Checked {
         let is_known = line.detail("server").is_none_or(|server| !self.unknown.servers.contains(server));
         let is_reported = is_known && line.what != "tried";
         expect(!(self.disconnected && is_reported), "nothing after `disconnect`")?;
@@ -61,7 +59,7 @@ impl Worker<'_> {
         }
     }
 
-    fn disconnect(&mut self, line: &Observation, exit_requests: ExitRequests) -> Kept {
+    fn disconnect(&mut self, line: &Observation, exit_requests: ExitRequests) -> Checked {
         self.disconnected = true;
         expect(line.detail("connected") == Some("false"), "connected=false")?;
         let on_purpose = line.detail("after_disconnect") == Some("true");
@@ -74,7 +72,7 @@ impl Worker<'_> {
 }
 
 impl Server {
-    fn observe(&mut self, what: &str, passes: bool) -> Kept {
+    fn observe(&mut self, what: &str, passes: bool) -> Checked {
         match what {
             "listening" => {
                 expect(!self.serves, "`closed` before another `listening`")?;

@@ -38,7 +38,7 @@ fn good_scenario_is_valid() {
 
 #[test]
 fn suite_scenarios_are_valid() {
-    let all = Scenario::all(Path::new(DIRECTORY)).unwrap_or_else(|mistake| unreachable!("{mistake}"));
+    let all = Scenario::all(Path::new(DIRECTORY)).expect("a valid scenario");
     assert!(!all.is_empty());
 }
 
@@ -47,7 +47,7 @@ fn manual_example_is_valid() {
     let (_, rest) = MANUAL.split_once("```json\n").expect("the manual begins with an example");
     let (example, _) = rest.split_once("```").expect("the example ends");
     let scenario = Scenario::parse(Path::new("exit_code_and_respawn.json"), example);
-    scenario.unwrap_or_else(|mistake| unreachable!("{mistake}"));
+    scenario.expect("a valid scenario");
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn syntax_errors_name_their_line() {
         (
             "primary: listening",
             "listening",
-            "dir/good.json:14: `listening #1`: expected `WHOSE: WORD key=value ...`",
+            "dir/good.json:14: `listening #1`: expected `OBSERVER: WORD key=value ...`",
         ),
         (", \"times\": 1", "", "dir/good.json:17: expected `because` with one of: `seen` and `times`"),
         (

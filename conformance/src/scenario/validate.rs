@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use super::error::ValidationError;
 use super::{Clause, ClauseKind, Clients, MOST, Part, Property, Rule, Scenario, ScenarioVerb, Step, Target};
 use crate::observation::Observer;
-use crate::pattern::{LinePattern, Pattern, Whose};
+use crate::pattern::{LinePattern, Observers, Pattern};
 use crate::vocabulary::{self, Entry};
 
 mod ends;
@@ -180,7 +180,7 @@ fn clause(clause: &Clause, clients: u32) -> Valid {
             claimed_line(line, clients)
         }
         ClauseKind::Before { first, then } => {
-            if first.whose != then.whose {
+            if first.observers != then.observers {
                 let what = "lines of two observers have no order: expected the same observer in both";
                 return Err(ValidationError::new(first.to_string(), what));
             }
@@ -224,29 +224,29 @@ fn claimed_line(line: &LinePattern, clients: u32) -> Valid {
 }
 
 fn line_pattern(line: &LinePattern, clients: u32, by_a_client: bool) -> Valid {
-    let words = match line.whose {
-        Whose::One(Observer::Client(number)) if number > clients => {
+    let words = match line.observers {
+        Observers::One(Observer::Client(number)) if number > clients => {
             let what = format!("`{line}`: expected one of the {clients} clients");
             return Err(ValidationError::new(line.to_string(), what));
         }
-        Whose::Me if !by_a_client => {
+        Observers::Me if !by_a_client => {
             return Err(ValidationError::new(
                 line.to_string(),
                 format!("`{line}`: `me` is for clients: expected an observer"),
             ));
         }
-        Whose::One(observer) => vocabulary::of(observer),
-        Whose::Workers => vocabulary::WORKER,
-        Whose::Clients | Whose::Me => vocabulary::CLIENT,
+        Observers::One(observer) => vocabulary::of(observer),
+        Observers::Workers => vocabulary::WORKER,
+        Observers::Clients | Observers::Me => vocabulary::CLIENT,
     };
-    pattern(&line.pattern, &line.whose.to_string(), words)
+    pattern(&line.pattern, &line.observers.to_string(), words)
 }
 
 /// A pattern without possible lines would make a clause always true.
-fn pattern(pattern: &Pattern, whose: &str, words: &[Entry]) -> Valid {
+fn pattern(pattern: &Pattern, observer: &str, words: &[Entry]) -> Valid {
     let Some(keys) = keys(&pattern.asked.what, words) else {
         let known = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join("`, `");
-        let what = format!("{whose} never observes `{}`: expected one of `{known}`", pattern.asked.what);
+        let what = format!("{observer} never observes `{}`: expected one of `{known}`", pattern.asked.what);
         return Err(ValidationError::new(pattern.to_string(), what));
     };
     let stranger = pattern.asked.details.iter().find(|(key, _)| !keys.contains(&key.as_str()));

@@ -15,6 +15,8 @@ use tempfile::TempDir;
 
 /// The driver of Chromium. In Debian, a package of its own.
 const DRIVER: &str = "chromedriver";
+/// The remedy for a browser that does not start.
+const INSTALL: &str = "install the Debian packages chromium and chromium-driver";
 
 pub(crate) struct Browser {
     client: Client,
@@ -42,11 +44,7 @@ impl Browser {
             .capabilities(wanted)
             .connect(&format!("http://127.0.0.1:{port}"))
             .await;
-        let client = client.unwrap_or_else(|error| {
-            unreachable!(
-                "Chromium does not start: {error}; install the Debian packages chromium and chromium-driver"
-            )
-        });
+        let client = client.expect(INSTALL);
         Browser { client, _driver: driver, directory }
     }
 
@@ -60,7 +58,7 @@ impl Browser {
 
     pub(crate) async fn ask(&self, script: &str) -> Value {
         let answer = self.client.execute(&format!("return ({script})"), Vec::new()).await;
-        answer.unwrap_or_else(|error| unreachable!("{script}: {error}"))
+        answer.expect(script)
     }
 
     /// The visible texts of all matching elements.
@@ -77,8 +75,8 @@ impl Browser {
     /// Clicks with the mouse on the first match: an element on top would receive the click.
     pub(crate) async fn click(&self, selector: &str) {
         let found = self.client.find(Locator::Css(selector)).await;
-        let clicked = found.unwrap_or_else(|error| unreachable!("{selector}: {error}")).click().await;
-        clicked.unwrap_or_else(|error| unreachable!("{selector}: {error}"));
+        let clicked = found.expect(selector).click().await;
+        clicked.expect(selector);
     }
 
     /// Types into whatever has the focus.
@@ -107,15 +105,13 @@ impl Driver {
         let mut command = Command::new(DRIVER);
         command.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
         let child = command.spawn();
-        let mut child = child.unwrap_or_else(|error| {
-            unreachable!("{DRIVER}: {error}; install the Debian packages chromium and chromium-driver")
-        });
+        let mut child = child.expect(INSTALL);
         let mut lines = child.stdout.take().map(|out| BufReader::new(out).lines());
-        let mut said = lines.iter_mut().flatten().map_while(Result::ok);
-        let port = said.find_map(|line| port(&line));
-        drop(said);
+        let mut ports = lines.iter_mut().flatten().map_while(Result::ok);
+        let port = ports.find_map(|line| port(&line));
+        drop(ports);
         // The driver may write to the pipe until its exit.
-        (Driver { child, _out: lines }, port.expect("it says where it listens"))
+        (Driver { child, _out: lines }, port.expect("a line with the port"))
     }
 }
 

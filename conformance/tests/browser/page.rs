@@ -44,7 +44,7 @@ async fn pick(browser: &Browser, kind: &str, text: &str) {
     );
     let row = browser.ask(&script).await;
     let row = row.as_str().filter(|row| !row.is_empty());
-    let row = row.unwrap_or_else(|| unreachable!("there is no row `{text}`"));
+    let row = row.expect(text);
     browser.click(&format!("[data-row='{row}']")).await;
 }
 
@@ -100,12 +100,12 @@ async fn step_links_to_its_counterpart() {
         detail.contains("with the descriptor of socket") && detail.contains("\"act\": \"newconn\""),
         "{detail}"
     );
-    assert!(browser.text("#side .go").await.contains("message with a descriptor: newconn"));
-    browser.click("#side .go").await;
+    assert!(browser.text("#side .jump").await.contains("message with a descriptor: newconn"));
+    browser.click("#side .jump").await;
     assert!(heading(&browser).await.contains(", worker "), "the link leads to the reader");
     assert_eq!(browser.ask(READABLE).await, true);
     browser.press(Key::Left).await;
-    assert_eq!(heading(&browser).await, first, "back to where it comes from");
+    assert_eq!(heading(&browser).await, first, "back to the link");
     browser.press(Key::Right).await;
     assert!(heading(&browser).await.contains(", worker "));
     browser.close().await;

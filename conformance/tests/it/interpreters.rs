@@ -126,15 +126,13 @@ fn agree(scenario: &Scenario, trace: &Trace) {
 
 #[test]
 fn interpreters_agree() {
-    let scenarios =
-        Scenario::all(Path::new(scenario::DIRECTORY)).unwrap_or_else(|error| unreachable!("{error}"));
+    let scenarios = Scenario::all(Path::new(scenario::DIRECTORY)).expect("no error");
     let mut traces = 0;
     for runtime in fs::read_dir(fixture::DIRECTORY).expect("there are recordings") {
         let runtime = runtime.expect("a readable directory").path();
         let name = runtime.file_name().unwrap_or_default().to_string_lossy().replacen('-', " ", 1);
         for scenario in scenarios.iter().filter(|scenario| scenario.runs_on(&name)) {
-            let fixture =
-                Fixture::load(&runtime, &scenario.name).unwrap_or_else(|error| unreachable!("{error}"));
+            let fixture = Fixture::load(&runtime, &scenario.name).expect("no error");
             for recorded in &fixture.traces {
                 println!("{} on {}:\n{}", scenario.name, fixture.runtime, recorded.trace);
                 agree(scenario, &recorded.trace);

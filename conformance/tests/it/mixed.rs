@@ -31,7 +31,7 @@ const WORLDS: usize = 1_000_000;
 
 const SCENARIO: &str = r#"{
   "name": "s",
-  "description": "A worker says a word and goes.",
+  "description": "A worker sends a word and exits.",
   "primary": [{ "on": "start", "do": [{ "fork": 1 }] }],
   "worker": [{ "on": "start", "do": [{ "send": "word" }, { "exit": 3 }] }],
   "contract": [{ "because": "The code arrives.", "seen": "primary: exit code=3", "times": 1 }]
@@ -57,9 +57,9 @@ impl NodeStub {
 
     fn run(&self, primary: Side) -> Trace {
         let scenario = Scenario::load(&self.path("s.json")).expect("the scenario above");
-        let node = Runtime::find(&self.path("node")).expect("it tells a version");
+        let node = Runtime::find(&self.path("node")).expect("a version");
         let mixed = Mixed::new(primary, Unix::at(Path::new(CONFORMANCE)), node);
-        mixed.run(&scenario).unwrap_or_else(|error| unreachable!("{error}"))
+        mixed.run(&scenario).expect("no error")
     }
 }
 
@@ -121,7 +121,7 @@ fn listening(form: &str, policy: &str, address: &str, directory: &Path) -> Scena
     });
     let path = directory.join("form.json");
     fs::write(&path, text.to_string()).expect("a file");
-    Scenario::load(&path).unwrap_or_else(|mistake| unreachable!("{mistake}"))
+    Scenario::load(&path).expect("a valid scenario")
 }
 
 /// Forms of every family open the same server under our primary.
@@ -134,7 +134,7 @@ fn forms_serve_under_our_primary() {
     };
     let exceptions = Exceptions::load(Path::new(exceptions::FILE));
     let checker = fuzz::RunChecker {
-        exceptions: exceptions.unwrap_or_else(|error| unreachable!("{error}")),
+        exceptions: exceptions.expect("no error"),
         defects: Vec::new(),
         budget: WORLDS.into(),
     };
@@ -162,7 +162,7 @@ fn mixed_claims_hold() {
     let unix = Unix::at(Path::new(CONFORMANCE));
     let scenarios = Scenario::all(Path::new(scenario::DIRECTORY));
     let suite = Suite {
-        scenarios: scenarios.unwrap_or_else(|mistake| unreachable!("{mistake}")),
+        scenarios: scenarios.expect("a valid scenario"),
         recordings: Vec::new(),
         sim: false,
         unix: None,
@@ -172,7 +172,7 @@ fn mixed_claims_hold() {
         runs: 3,
     };
     let exceptions = Exceptions::load(Path::new(exceptions::FILE));
-    let checker = Checker::new(exceptions.unwrap_or_else(|error| unreachable!("{error}")), WORLDS);
+    let checker = Checker::new(exceptions.expect("no error"), WORLDS);
     let mut verdicts = Vec::new();
     suite.run(&checker, &AtomicBool::new(false), |verdict| verdicts.push(verdict));
     assert_eq!(verdicts.len(), suite.claims(), "every claim has a verdict");

@@ -13,7 +13,7 @@ use cluster_conformance::scenario::{self, Scenario};
 const ENOUGH: (u32, u32) = (20, 60);
 
 fn scenarios() -> Vec<Scenario> {
-    Scenario::all(Path::new(scenario::DIRECTORY)).unwrap_or_else(|mistake| unreachable!("{mistake}"))
+    Scenario::all(Path::new(scenario::DIRECTORY)).expect("a valid scenario")
 }
 
 fn runtimes() -> Vec<PathBuf> {
@@ -24,9 +24,8 @@ fn runtimes() -> Vec<PathBuf> {
 }
 
 fn recordings() -> impl Iterator<Item = (Scenario, Fixture)> {
-    let load = |runtime: &Path, scenario: &Scenario| {
-        Fixture::load(runtime, &scenario.name).unwrap_or_else(|error| unreachable!("{error}"))
-    };
+    let load =
+        |runtime: &Path, scenario: &Scenario| Fixture::load(runtime, &scenario.name).expect("no error");
     runtimes().into_iter().flat_map(move |runtime| {
         let name = runtime.file_name().unwrap_or_default().to_string_lossy().replacen('-', " ", 1);
         scenarios().into_iter().filter(move |scenario| scenario.runs_on(&name)).map({
@@ -62,7 +61,7 @@ fn every_scenario_is_recorded_enough() {
 #[test]
 fn recordings_keep_the_contract() {
     let exceptions = Exceptions::load(Path::new(exceptions::FILE));
-    let mut exceptions = exceptions.unwrap_or_else(|error| unreachable!("{error}"));
+    let mut exceptions = exceptions.expect("no error");
     for (scenario, fixture) in recordings() {
         for recorded in &fixture.traces {
             // Lines that a search does not compare count as needed, too.

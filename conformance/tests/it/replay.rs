@@ -19,7 +19,7 @@ const PLAN: &str = "plan-2-1-..s1f.d1-.sc";
 
 fn ours() -> Scenario {
     let path = Path::new(scenario::DIRECTORY).join(SCENARIO).with_extension("json");
-    Scenario::load(&path).unwrap_or_else(|mistake| unreachable!("{mistake}"))
+    Scenario::load(&path).expect("a valid scenario")
 }
 
 fn line<P: Program>(world: World<P>, seed: u64) -> String {
@@ -72,7 +72,7 @@ fn line_replays_everywhere() {
         prop_assert!(said.starts_with(&trace.to_string()), "{}:\n{}", line, said);
         Ok(())
     };
-    TestRunner::new(config).run(&any::<u64>(), same).unwrap_or_else(|failure| unreachable!("{failure}"));
+    TestRunner::new(config).run(&any::<u64>(), same).expect("no failure");
 }
 
 /// An edit of a line.
@@ -143,7 +143,7 @@ fn edited_line_is_never_another_run() {
         }
         Ok(())
     };
-    runner(1500).run(&slips(), honest).unwrap_or_else(|failure| unreachable!("{failure}"));
+    runner(1500).run(&slips(), honest).expect("no failure");
 }
 
 /// The exit code and the output report a difference from the recorded run.
@@ -165,7 +165,7 @@ fn command_survives_edited_lines() {
         );
         Ok(())
     };
-    runner(60).run(&slips(), survives).unwrap_or_else(|failure| unreachable!("{failure}"));
+    runner(60).run(&slips(), survives).expect("no failure");
 }
 
 #[test]

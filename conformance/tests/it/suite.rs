@@ -24,7 +24,7 @@ fn suite() -> Suite {
     let scenarios = Scenario::all(Path::new(scenario::DIRECTORY));
     let recordings = fs::read_dir(fixture::DIRECTORY).expect("there are recordings");
     Suite {
-        scenarios: scenarios.unwrap_or_else(|mistake| unreachable!("{mistake}")),
+        scenarios: scenarios.expect("a valid scenario"),
         recordings: recordings.map(|entry| entry.expect("a readable directory").path()).collect(),
         sim: false,
         unix: None,
@@ -38,7 +38,7 @@ fn suite() -> Suite {
 #[track_caller]
 fn holds(suite: &Suite) {
     let exceptions = Exceptions::load(Path::new(exceptions::FILE));
-    let checker = Checker::new(exceptions.unwrap_or_else(|error| unreachable!("{error}")), WORLDS);
+    let checker = Checker::new(exceptions.expect("no error"), WORLDS);
     let mut verdicts = Vec::new();
     suite.run(&checker, &AtomicBool::new(false), |verdict| verdicts.push(verdict));
     assert_eq!(verdicts.len(), suite.claims(), "every claim has a verdict");
@@ -63,7 +63,7 @@ fn no_fault_breaks_a_check() {
         // The last has failed once, and none of the others did in the same way.
         for seed in (0..400).chain([6296]) {
             let mut world = world.clone().on(Schedule::seed(seed));
-            world.run().unwrap_or_else(|failure| unreachable!("{failure}"));
+            world.run().expect("no failure");
         }
     }
 }

@@ -221,7 +221,7 @@ function go(bond, end) {
   const target = bond[end], what = `${BONDS[bond.kind]}${bond.label ? `: ${bond.label}` : ""}`;
   if (target === null) return node("div", { class: "never" }, `${what} never arrived`);
   const row = data.rows[target], where = `step ${row.step}, ${data.columns[row.column].name}`;
-  const made = node("button", { class: "go" }, `${where} — ${what}`);
+  const made = node("button", { class: "jump" }, `${where} — ${what}`);
   made.addEventListener("click", () => reveal(target));
   return made;
 }

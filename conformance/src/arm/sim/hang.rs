@@ -12,16 +12,16 @@ use crate::trace::Trace;
 
 /// `hangs: ...`, if something does.
 pub(super) fn words(scenario: &Scenario, trace: &Trace) -> Option<String> {
-    let mut who = Vec::new();
+    let mut hanging = Vec::new();
     if !scenario.primary_may_die() {
-        who.extend(workers(trace).into_iter().map(|id| format!("worker {id} never ends")));
+        hanging.extend(workers(trace).into_iter().map(|id| format!("worker {id} never ends")));
     }
     let open = own_servers(scenario, trace);
-    who.extend(open.iter().map(|server| format!("the primary never closes its server `{server}`")));
-    who.extend(
+    hanging.extend(open.iter().map(|server| format!("the primary never closes its server `{server}`")));
+    hanging.extend(
         clients(scenario, trace).map(|number| format!("client {number} waits for an end that never arrives")),
     );
-    (!who.is_empty()).then(|| format!("hangs: {}", who.join(", ")))
+    (!hanging.is_empty()).then(|| format!("hangs: {}", hanging.join(", ")))
 }
 
 fn workers(trace: &Trace) -> BTreeSet<u64> {

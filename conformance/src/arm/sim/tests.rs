@@ -10,19 +10,31 @@ mod searches;
 
 fn scenario(name: &str) -> Scenario {
     let path = Path::new(DIRECTORY).join(name).with_extension("json");
-    Scenario::load(&path).unwrap_or_else(|mistake| unreachable!("{mistake}"))
+    Scenario::load(&path).expect("a valid scenario")
 }
 
 fn quiet(sim: &Sim) -> Run {
-    sim.quiet().unwrap_or_else(|failure| unreachable!("{failure}"))
+    sim.quiet().expect("no failure")
+}
+
+/// The run that a search has found.
+#[track_caller]
+fn found(reach: Reach) -> Run {
+    if let Reach::Yes(run) = reach { Some(run) } else { None }.expect("the trace of a run")
+}
+
+/// The nearest run, because no schedule has the trace.
+#[track_caller]
+fn excluded(reach: Reach) -> Nearest {
+    if let Reach::No(nearest) = reach { Some(nearest) } else { None }.expect("an impossible trace")
 }
 
 #[test]
 fn run_is_found_and_replayed() {
     for name in ["serve_and_disconnect", "two_ports", "primary_dies", "shared_policy"] {
         let sim = Sim::new(&scenario(name));
-        let run = sim.sample(42).unwrap_or_else(|failure| unreachable!("{failure}"));
-        let Reach::Yes(found) = sim.reaches(&run.trace, 100_000) else { unreachable!("{}", run.trace) };
+        let run = sim.sample(42).expect("no failure");
+        let found = found(sim.reaches(&run.trace, 100_000));
         assert_eq!(found.trace, run.trace);
         for replay in [run.replay, found.replay] {
             let line: replay::Line = replay.parse().expect("a line of our own");
@@ -42,7 +54,7 @@ fn search_names_impossible_line() {
     let code = last.details.iter_mut().find(|(key, _)| key == "code").expect("the last line is an exit");
     code.1 = "7".to_owned();
     let (wanted, line) = (last.to_string(), lines.len());
-    let Reach::No(nearest) = sim.reaches(&trace, 100_000) else { unreachable!("{trace}") };
+    let nearest = excluded(sim.reaches(&trace, 100_000));
     let (found, wanted) = (Some(wanted.replace("code=7", "code=1")), Some(wanted));
     assert_eq!(nearest.misfit, Some(Divergence { observer: Observer::Primary, line, found, wanted }));
     assert_eq!(nearest.failed, None);
@@ -54,7 +66,7 @@ fn search_names_missing_line() {
     let mut trace = quiet(&sim).trace;
     let more: Line = "client 1: data text=more".parse().expect("a line");
     trace.push(more.observer, more.observation.clone());
-    let Reach::No(nearest) = sim.reaches(&trace, 100_000) else { unreachable!("{trace}") };
+    let nearest = excluded(sim.reaches(&trace, 100_000));
     let misfit = nearest.misfit.expect("a line");
     assert_eq!((misfit.found, misfit.wanted), (None, Some(more.observation.to_string())));
     assert_eq!((nearest.made, nearest.of), (trace.lines().count() - 1, trace.lines().count()));
@@ -76,9 +88,8 @@ fn hidden_lines_still_drive_clients() {
 #[test]
 fn search_without_budget_is_unknown() {
     let sim = Sim::new(&scenario("uncaught_failure"));
-    let Reach::Unknown(nearest) = sim.reaches(&quiet(&sim).trace, 0) else {
-        unreachable!("nothing was looked at")
-    };
+    let reach = sim.reaches(&quiet(&sim).trace, 0);
+    let nearest = if let Reach::Unknown(nearest) = reach { Some(nearest) } else { None }.expect("no search");
     assert_eq!((nearest.made, nearest.misfit), (0, None));
 }
 
@@ -100,7 +111,7 @@ const OPEN: &str = r#"{
 fn open_server_keeps_primary_running() {
     let hang = |text: &str| {
         let scenario = Scenario::parse(Path::new("open.json"), text);
-        let sim = Sim::new(&scenario.unwrap_or_else(|mistake| unreachable!("{mistake}")));
+        let sim = Sim::new(&scenario.expect("a valid scenario"));
         sim.hang(&quiet(&sim).trace)
     };
     assert_eq!(hang(OPEN), None);
@@ -112,18 +123,18 @@ fn open_server_keeps_primary_running() {
 /// The primary disconnects four workers at once, each of which has two servers.
 const FOUR: &str = r#"{
   "name": "four",
-  "description": "Four workers leave at once.",
+  "description": "Four workers disconnect at once.",
   "primary": [
     { "on": "start", "do": [{ "fork": 4 }] },
     { "on": "listening #4", "do": [{ "disconnect": 1 }, { "disconnect": 2 }, { "disconnect": 3 }, { "disconnect": 4 }] }
   ],
   "worker": [{ "on": "start", "do": [{ "listen": { "server": "web" } }, { "listen": { "server": "admin" } }] }],
-  "contract": [{ "because": "All leave.", "seen": "primary: disconnect", "times": 4 }]
+  "contract": [{ "because": "All disconnect.", "seen": "primary: disconnect", "times": 4 }]
 }"#;
 
 fn four() -> Sim {
     let scenario = Scenario::parse(Path::new("four.json"), FOUR);
-    Sim::new(&scenario.unwrap_or_else(|mistake| unreachable!("{mistake}")))
+    Sim::new(&scenario.expect("a valid scenario"))
 }
 
 /// A search finds the trace of a random run well within the budget of the random scenarios in CI.
@@ -131,7 +142,7 @@ fn four() -> Sim {
 fn four_disconnects_at_once_are_found() {
     let sim = four();
     for seed in 0..24 {
-        let trace = sim.sample(seed).unwrap_or_else(|failure| unreachable!("{failure}")).trace;
+        let trace = sim.sample(seed).expect("no failure").trace;
         let reach = sim.reaches(&trace, 50_000);
         assert!(matches!(reach, Reach::Yes(_)), "seed {seed}: {reach:?}\n{trace}");
     }
@@ -142,7 +153,7 @@ fn four_disconnects_at_once_are_found() {
 fn impossible_orders_are_not_found() {
     let sim = four();
     for seed in 0..6 {
-        let trace = sim.sample(seed).unwrap_or_else(|failure| unreachable!("{failure}")).trace;
+        let trace = sim.sample(seed).expect("no failure").trace;
         for (observer, lines) in &trace.observers {
             let mut wrong = trace.clone();
             let swapped = wrong.observers.get_mut(observer).expect("it is a copy");

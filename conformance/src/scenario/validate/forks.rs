@@ -7,7 +7,7 @@ use super::super::{
 };
 use super::{Valid, ValidationError};
 use crate::observation::Observer;
-use crate::pattern::{LinePattern, Pattern, Whose};
+use crate::pattern::{LinePattern, Observers, Pattern};
 
 pub(super) fn check(scenario: &Scenario) -> Valid {
     not_too_many(scenario)?;
@@ -79,5 +79,9 @@ fn clause_lines<'a>(clause: &'a Clause, lines: &mut Vec<&'a LinePattern>) {
 }
 
 fn worker(line: &LinePattern) -> Option<u64> {
-    if let Whose::One(Observer::Worker(id)) = line.whose { Some(id) } else { line.pattern.asked.worker() }
+    if let Observers::One(Observer::Worker(id)) = line.observers {
+        Some(id)
+    } else {
+        line.pattern.asked.worker()
+    }
 }

@@ -7,7 +7,7 @@ use super::fixture::{CliFixture, CliOutput, snapshot};
 /// The schedule decides which worker receives the connection; this contract ignores that.
 const LUCK: &str = r#"{
   "name": "luck",
-  "description": "Two workers listen, and one client comes.",
+  "description": "Two workers listen, and one client connects.",
   "primary": [
     { "on": "start", "do": [{ "fork": 2 }] },
     { "on": "message", "do": ["disconnect_all"] }

@@ -28,7 +28,7 @@ fn interrupted_run_leaves_no_process() {
     let (pipe, node) = endless_node(&cli);
     let mut command = cli.command(&["run", "--arm", "node", "--scenario", "code", "--node", &node]);
     let command = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be started");
-    let played = fs::read_to_string(&pipe).expect("it tells its number");
+    let played = fs::read_to_string(&pipe).expect("a process id");
     kill(Pid::from_raw(command.id().cast_signed()), Signal::SIGINT).expect("it runs");
     let output = command.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(130));
@@ -42,10 +42,10 @@ fn interrupted_fuzz_prints_counts() {
     let cli = CliFixture::new();
     let mut command = cli.command(&["fuzz", "--runs", "1000000000", "--worlds", "1000", "--arm", "unix"]);
     let mut fuzz = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be started");
-    let mut told = BufReader::new(fuzz.stderr.take().expect("it is piped")).lines();
-    told.next().expect("something was run").expect("it is text");
+    let mut lines = BufReader::new(fuzz.stderr.take().expect("it is piped")).lines();
+    lines.next().expect("something was run").expect("it is text");
     kill(Pid::from_raw(fuzz.id().cast_signed()), Signal::SIGINT).expect("it runs");
-    let rest: Vec<String> = told.map(|line| line.expect("it is text")).collect();
+    let rest: Vec<String> = lines.map(|line| line.expect("it is text")).collect();
     let mut tally = String::new();
     fuzz.stdout.take().expect("it is piped").read_to_string(&mut tally).expect("it is text");
     assert_eq!(fuzz.wait().expect("it ends").code(), Some(130));
@@ -71,12 +71,12 @@ fn second_signal_ends_at_once() {
         cli.command(&["run", "--arm", "node", "--scenario", "code", "--node", &node.to_string_lossy()]);
     let command = command.env("TMPDIR", cli.path("tmp")).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut command = command.spawn().expect("it can be started");
-    let asked = fs::read_to_string(&pipe).expect("it tells its number");
+    let asked = fs::read_to_string(&pipe).expect("a process id");
     assert_eq!(fs::read_dir(cli.path("tmp")).expect("it is there").count(), 1, "they have one home");
-    let mut told = BufReader::new(command.stderr.take().expect("it is piped")).lines();
+    let mut lines = BufReader::new(command.stderr.take().expect("it is piped")).lines();
     let interrupt = || kill(Pid::from_raw(command.id().cast_signed()), Signal::SIGINT).expect("it runs");
     interrupt();
-    assert!(told.any(|line| line.is_ok_and(|line| line.starts_with("ending: "))));
+    assert!(lines.any(|line| line.is_ok_and(|line| line.starts_with("ending: "))));
     interrupt();
     assert_eq!(command.wait().expect("it ends").code(), Some(130));
     assert_eq!(fs::read_dir(cli.path("tmp")).expect("it is there").count(), 0);
@@ -88,14 +88,14 @@ fn second_signal_ends_at_once() {
 fn end_by(signal: Signal, command: &mut Command, begun: &str) -> (Option<i32>, String) {
     let mut command =
         command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it can be started");
-    let mut told = BufReader::new(command.stderr.take().expect("it is piped")).lines();
+    let mut lines = BufReader::new(command.stderr.take().expect("it is piped")).lines();
     let mut seen = String::new();
     while !seen.contains(begun) {
-        let line = told.next().unwrap_or_else(|| unreachable!("it ends without `{begun}`: {seen}"));
+        let line = lines.next().expect(begun);
         seen += &(line.expect("it is text") + "\n");
     }
     kill(Pid::from_raw(command.id().cast_signed()), signal).expect("it runs");
-    seen.extend(told.map(|line| line.expect("it is text") + "\n"));
+    seen.extend(lines.map(|line| line.expect("it is text") + "\n"));
     (command.wait().expect("it ends").code(), seen)
 }
 

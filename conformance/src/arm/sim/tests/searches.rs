@@ -16,7 +16,7 @@ fn search_finds_recorded_runs() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/arm/sim/tests/traces");
     for name in TRACES {
         let scenario = Scenario::load(&directory.join(format!("{name}.json")));
-        let scenario = scenario.unwrap_or_else(|error| unreachable!("{error}"));
+        let scenario = scenario.expect("no error");
         let text =
             fs::read_to_string(directory.join(format!("{name}.trace.json"))).expect("the trace exists");
         let trace: Trace = serde_json::from_str(&text).expect("the file is a trace");
