@@ -277,8 +277,8 @@ impl Primary {
         match event {
             ChannelEvent::Call(call) => return Some(Output::Call(call)),
             ChannelEvent::Received(message) => return self.received(worker, message),
-            ChannelEvent::Arrived(envelope, socket) => return self.arrived(worker, envelope, socket),
-            ChannelEvent::Refused(outgoing) => self.undelivered(worker, outgoing),
+            ChannelEvent::Arrived(envelope, socket) => return self.arrived(worker, *envelope, socket),
+            ChannelEvent::Refused(outgoing) => self.undelivered(worker, *outgoing),
             ChannelEvent::Settled(socket) => self.settled(socket),
             ChannelEvent::Written(_) => {}
             ChannelEvent::Lost(errno, lost) => self.error(worker, WorkerError::Write { errno, lost }),

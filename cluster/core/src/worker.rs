@@ -251,7 +251,7 @@ impl Worker {
         match event {
             ChannelEvent::Call(call) => return Some(Output::Call(call)),
             ChannelEvent::Received(message) => return self.received(message),
-            ChannelEvent::Arrived(envelope, socket) => return self.arrived(envelope, socket),
+            ChannelEvent::Arrived(envelope, socket) => return self.arrived(*envelope, socket),
             ChannelEvent::Written(connection) => return self.written(connection),
             ChannelEvent::Refused(outgoing) => return self.not_received(&outgoing),
             ChannelEvent::Settled(socket) => self.settled(socket),

@@ -1,6 +1,7 @@
 //! Failed writes: the end of the channel, a descriptor that cannot be sent, or a shortage to retry after. Only the
 //! first loses messages.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::outgoing::{Outgoing, Source};
@@ -52,7 +53,7 @@ impl SendQueue {
         if !core::mem::replace(&mut self.failing[usize::from(with_socket)], true) {
             steps.report(self.id, ChannelEvent::Failing(errno));
         }
-        let is_offer = self.unacknowledged.as_ref().is_some_and(Outgoing::is_offer);
+        let is_offer = self.unacknowledged.as_ref().is_some_and(|outgoing| outgoing.is_offer());
         if failure == Failure::Unfit || is_offer && with_socket {
             self.give_back(steps);
         } else {
@@ -79,7 +80,7 @@ impl SendQueue {
         }
         steps.report(self.id, ChannelEvent::Broken);
         for offer in self.unsent_offers() {
-            steps.report(self.id, ChannelEvent::Refused(offer));
+            steps.report(self.id, ChannelEvent::Refused(Box::new(offer)));
         }
         self.lose_unsent(errno, Source::is_counted, steps);
         true
@@ -93,6 +94,7 @@ impl SendQueue {
         first
             .into_iter()
             .chain(blocked.filter_map(|frame| frame.carries.take_if(|it| it.is_offer())))
+            .map(|offer| *offer)
             .collect()
     }
 

@@ -1,5 +1,6 @@
 //! A message to send: the cause, the encoded frame, and the encoder of a channel. Queues are in `sending`.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::message::advanced::NoJson;
@@ -140,8 +141,8 @@ pub(super) struct OutgoingFrame {
     /// The descriptor, until sent with the first byte.
     pub(super) socket: Option<SocketId>,
     pub(super) receipt: Option<SocketId>,
-    /// The message, if it has a descriptor.
-    pub(super) carries: Option<Outgoing>,
+    /// The message, if it has a descriptor. Boxed, because few have, and frames move between queues.
+    pub(super) carries: Option<Box<Outgoing>>,
     pub(super) source: Source,
 }
 
@@ -178,7 +179,8 @@ impl Encoder {
         let Outgoing { message, handle, receipt, source, .. } = &outgoing;
         let bytes = message::encode(message, handle.map(|handle| handle.kind), self.serialization);
         let (socket, receipt, source) = (handle.map(|handle| handle.socket), *receipt, *source);
-        OutgoingFrame { bytes, at: 0, socket, receipt, carries: handle.is_some().then_some(outgoing), source }
+        let carries = socket.is_some().then(|| Box::new(outgoing));
+        OutgoingFrame { bytes, at: 0, socket, receipt, carries, source }
     }
 
     /// Encodes a message that was written before, to repeat its socket.

@@ -34,6 +34,7 @@
 //!
 //! [`Violation::Unacknowledged`]: crate::violation::Violation::Unacknowledged
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 use super::outbox::{Outbox, take_if};
@@ -57,7 +58,7 @@ pub(super) struct SendQueue {
     /// The channel can no longer be written to.
     pub(super) broken: bool,
     /// The message with the unacknowledged descriptor.
-    pub(super) unacknowledged: Option<Outgoing>,
+    pub(super) unacknowledged: Option<Box<Outgoing>>,
     /// The frames behind that message.
     pub(super) blocked_on_ack: VecDeque<OutgoingFrame>,
     /// The last write without a descriptor, and the last write with one, has failed: reported once.
@@ -236,7 +237,7 @@ impl SendQueue {
         for frame in &blocked_on_ack {
             self.unsent.unblock(frame);
             self.unsent.complete(frame);
-            self.settle(frame.carries.as_ref(), steps);
+            self.settle(frame.carries.as_deref(), steps);
         }
         for frame in &next {
             self.unsent.complete(frame);
@@ -250,7 +251,7 @@ impl SendQueue {
     /// The descriptor was received or never will be: the blocked frames are sent, up to the next descriptor.
     pub(super) fn answered<T>(&mut self, steps: &mut Queue<T>) {
         let answered = self.unacknowledged.take();
-        self.settle(answered.as_ref(), steps);
+        self.settle(answered.as_deref(), steps);
         self.release_blocked(steps);
     }
 
@@ -270,7 +271,7 @@ impl SendQueue {
         let mut outgoing = self.unacknowledged.take()?;
         if outgoing.retransmit() {
             // The message was written before; only its socket is repeated.
-            let frame = self.encoder.repeat(outgoing);
+            let frame = self.encoder.repeat(*outgoing);
             self.unsent.add(&frame);
             self.transmit(frame, steps);
             return None;
@@ -291,9 +292,9 @@ impl SendQueue {
         self.failing = [false; 2];
         self.outbox = Outbox::default();
         let unacknowledged = self.unacknowledged.take();
-        self.settle(unacknowledged.as_ref(), steps);
+        self.settle(unacknowledged.as_deref(), steps);
         for frame in core::mem::take(&mut self.blocked_on_ack) {
-            self.settle(frame.carries.as_ref(), steps);
+            self.settle(frame.carries.as_deref(), steps);
         }
     }
 }

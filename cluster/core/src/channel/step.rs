@@ -1,5 +1,7 @@
 //! The steps of a channel in its owner's queue, and their results.
 
+use alloc::boxed::Box;
+
 use super::outgoing::Outgoing;
 use crate::message::{ChannelMessage, Envelope, Frame};
 use crate::os::{Call, ChannelId, Errno, SocketId};
@@ -26,7 +28,7 @@ pub(crate) enum ChannelStep {
     /// Handle a received frame.
     Frame(Frame, Option<SocketId>),
     /// Deliver the message inside an envelope, one tick after the acknowledgement.
-    Deliver(Envelope, SocketId),
+    Deliver(Box<Envelope>, SocketId),
     /// Report to the owner.
     Report(ChannelEvent),
 }
@@ -37,9 +39,9 @@ pub(crate) enum ChannelEvent {
     Call(Call),
     Received(ChannelMessage),
     /// A message with a socket.
-    Arrived(Envelope, SocketId),
+    Arrived(Box<Envelope>, SocketId),
     /// The peer did not receive the descriptor of this message, and will not.
-    Refused(Outgoing),
+    Refused(Box<Outgoing>),
     /// The last byte of a frame is written.
     Written(SocketId),
     /// One copy of a socket that the program has sent is no longer in flight.

@@ -2,6 +2,7 @@
 //! violation is only what no unmodified Node sends. `docs/node.md` lists the fields.
 
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::string::String;
 use core::net::{IpAddr, SocketAddr};
 
@@ -113,7 +114,8 @@ fn envelope(
     let envelopes = envelopes.checked_sub(1).ok_or_else(|| fields.violation(Field::Msg))?;
     match inner(envelopes)? {
         Frame::Message(message) => {
-            Ok(Frame::Handle(Envelope { message, kind: kind(fields)?, key: key(fields) }))
+            let (kind, key) = (kind(fields)?, key(fields));
+            Ok(Frame::Handle(Box::new(Envelope { message, kind, key })))
         }
         // Any number of envelopes needs one acknowledgement, and the innermost describes the descriptor.
         inner @ Frame::Handle(_) => Ok(inner),

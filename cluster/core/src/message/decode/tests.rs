@@ -12,10 +12,14 @@ fn decode(line: &[u8]) -> Result<Frame, Violation> {
 
 fn cluster_message(line: &str) -> ClusterMessage {
     match decode(line.as_bytes()) {
-        Ok(
-            Frame::Message(ChannelMessage::Cluster(cluster))
-            | Frame::Handle(Envelope { message: ChannelMessage::Cluster(cluster), .. }),
-        ) => *cluster,
+        Ok(Frame::Message(ChannelMessage::Cluster(cluster))) => *cluster,
+        Ok(Frame::Handle(envelope)) => match envelope.message {
+            ChannelMessage::Cluster(cluster) => *cluster,
+            ChannelMessage::User(_)
+            | ChannelMessage::SocketCount(_)
+            | ChannelMessage::Supervision(_)
+            | ChannelMessage::Foreign => unreachable!("{line}"),
+        },
         other => unreachable!("{line}: {other:?}"),
     }
 }
@@ -99,21 +103,26 @@ fn internal_cmd_continues_after_prefix() {
     assert_eq!(decode(br#"{"cmd":"\u004eODE_X"}"#), Ok(Frame::Message(ChannelMessage::Foreign)));
 }
 
+fn connection_with(message: Value) -> Frame {
+    let message = ChannelMessage::User(message.into());
+    Frame::Handle(Box::new(Envelope { message, kind: HandleType::Socket, key: None }))
+}
+
 #[test]
 fn two_envelopes_are_one() {
     let inner = json!({"cmd":"NODE_HANDLE","type":"net.Socket","msg":{"hello":1}});
     let outer = json!({"cmd":"NODE_HANDLE","type":"net.Native","msg":inner});
     let line = serde_json::to_vec(&outer).expect("JSON");
-    let message = ChannelMessage::User(json!({"hello":1}).into());
-    assert_eq!(decode(&line), Ok(Frame::Handle(Envelope { message, kind: HandleType::Socket, key: None })));
+    let frame = connection_with(json!({"hello":1}));
+    assert_eq!(decode(&line), Ok(frame));
 }
 
 /// An envelope may contain `null`.
 #[test]
 fn null_in_envelope_is_message() {
     let line = br#"{"cmd":"NODE_HANDLE","type":"net.Socket","msg":null}"#;
-    let message = ChannelMessage::User(Value::Null.into());
-    assert_eq!(decode(line), Ok(Frame::Handle(Envelope { message, kind: HandleType::Socket, key: None })));
+    let frame = connection_with(Value::Null);
+    assert_eq!(decode(line), Ok(frame));
 }
 
 /// A message in three envelopes is a violation, and so is one in thousands.
