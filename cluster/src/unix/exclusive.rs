@@ -425,6 +425,33 @@ mod tests {
         assert!(connections(100, true) > 30);
     }
 
+    /// The connections after which a try without a wakeup fails.
+    #[test]
+    fn failed_tries_double_their_distance() {
+        let mut eagerness = Eagerness::default();
+        let is_tried = |_: &u32| {
+            eagerness.tried(true);
+            let tries = eagerness.tries();
+            eagerness.tried(false);
+            tries
+        };
+        let tried: Vec<u32> = (0..200).filter(is_tried).collect();
+        assert_eq!(tried, [0, 1, 3, 7, 15, 31, 63, 127, 191]);
+    }
+
+    /// A dropped socket leaves no entry with a thread that waits for other sockets.
+    #[test]
+    fn dropped_socket_leaves_no_entry() {
+        let waiter = Arc::new(Waiter::start().expect("a thread"));
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let socket = || listener.try_clone().expect("a duplicate").into();
+        let [first, second] = [(); 2].map(|()| SharedSocket::new(socket(), waiter.clone()));
+        wait(&first);
+        let token = second.token;
+        drop(first);
+        assert!(waiter.registry.entries().sockets.keys().eq([&token]));
+    }
+
     /// Another holder of the socket keeps neither the registration nor the thread.
     #[test]
     fn thread_ends_with_last_socket() {

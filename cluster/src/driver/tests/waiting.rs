@@ -36,6 +36,31 @@ fn full_inbox_wakes_driver_at_room() {
     assert!(!inbox.is_full() && count.0.load(Ordering::Relaxed) == 1);
 }
 
+/// A queue with as many events as its limit has no room.
+#[test]
+fn inbox_at_limit_has_no_room() {
+    let inbox = Inbox::new(2);
+    let nobody = Context::from_waker(Waker::noop());
+    assert!(inbox.poll_next(&mut None, &nobody).is_pending());
+    inbox.put(1);
+    assert!(inbox.poll_room(&nobody).is_ready());
+    inbox.put(2);
+    assert!(inbox.poll_room(&nobody).is_pending());
+}
+
+/// An event wakes each of the callers that wait.
+#[test]
+fn event_wakes_every_caller() {
+    let inbox = Inbox::new(1);
+    let counts = [(); 2].map(|()| Arc::new(Count::default()));
+    for count in &counts {
+        let waker = Waker::from(count.clone());
+        assert!(inbox.poll_next(&mut None, &Context::from_waker(&waker)).is_pending());
+    }
+    inbox.put(1);
+    assert_eq!(counts.map(|count| count.0.load(Ordering::Relaxed)), [1, 1]);
+}
+
 /// A caller that stops waiting leaves no waker, whether it holds a future or a ticket.
 #[test]
 fn dropped_caller_leaves_no_waker() {

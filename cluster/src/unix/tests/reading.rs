@@ -42,3 +42,11 @@ async fn lingering_worker_waits_for_primary() {
     drop(unix);
     assert_eq!(primary.join().expect("no panic"), Ok(0));
 }
+
+/// Only a worker has a channel to a primary. The reserve of descriptors is the primary's.
+#[tokio::test]
+async fn worker_is_not_of_primary() {
+    let (near, _far) = UnixStream::pair().expect("a pair");
+    assert!(Unix::new().is_of_primary());
+    assert!(!Unix::with_channel(near).expect("a channel").is_of_primary());
+}
