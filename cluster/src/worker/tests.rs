@@ -56,10 +56,11 @@ async fn shutdown_ends_open_connection() {
     drop(connection);
 }
 
-/// The bounds of the end are those of the program.
+/// A new worker is connected, and the bounds of its end are those of the program.
 #[tokio::test]
-async fn bounds_of_end_are_kept() {
+async fn new_worker_keeps_its_bounds() {
     let (worker, _far) = worker(ExitRule::KeepRunning);
+    assert!(worker.is_connected());
     worker.set_linger(Duration::from_secs(4_321));
     worker.set_exit_deadline(Duration::from_secs(1_234));
     let worker = format!("{worker:?}");

@@ -31,6 +31,14 @@ async fn close_refuses_untaken_connection() {
     timeout(LONG, server.close()).await.expect("the listener closes in time");
 }
 
+/// The primary no longer shares its connections with a worker that has dropped its listener.
+#[tokio::test]
+async fn dropped_listener_is_reported() {
+    let (_inner, far, server) = serving().await;
+    drop(server);
+    line_with(&far, r#""act":"close""#).await;
+}
+
 /// A worker under Node's rule that keeps running returns its results: no call waits for the end of the process.
 #[tokio::test]
 async fn running_worker_waits_for_no_exit() {

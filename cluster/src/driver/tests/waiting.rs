@@ -129,8 +129,10 @@ async fn full_inbox_blocks_its_primary() {
     writeln!(far, "0").expect("written");
     assert_eq!(number_of(next(&inner).await), Some(0));
     far.set_nonblocking(true).expect("a flag");
-    let (lines, mut written, mut refused) = ("1\n".repeat(1_000), 0, 0);
-    while refused < 100 {
+    // A read has about a thousand of these messages, and the driver delivers one a turn.
+    let message = format!("\"{}\"\n", "x".repeat(60));
+    let (lines, mut written, mut refused) = (message.repeat(100), 0, 0);
+    while refused < 5_000 {
         match far.write(lines.as_bytes()) {
             Ok(count) => (written, refused) = (written + count, 0),
             Err(error) => {

@@ -1,4 +1,4 @@
-//! Reads without the reactor, and the end of a worker's channel.
+//! Reads without the reactor, the end of a channel of a worker, and sockets by number.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,4 +49,17 @@ async fn worker_is_not_of_primary() {
     let (near, _far) = UnixStream::pair().expect("a pair");
     assert!(Unix::new().is_of_primary());
     assert!(!Unix::with_channel(near).expect("a channel").is_of_primary());
+}
+
+/// A stream socket that neither listens nor is connected is served by its number, and not as datagrams.
+#[tokio::test]
+async fn bound_stream_is_served_by_number() {
+    let stream = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    stream.bind(&std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a port");
+    let fd = u32::try_from(stream.as_raw_fd()).expect("a number");
+    let mut unix = Unix::new();
+    bind(&mut unix, BindAddress::Descriptor { fd, datagrams: false }, Some(5));
+    let address = BindAddress::Descriptor { fd, datagrams: true };
+    let answer = unix.perform(Call::Bind { handle: HandleId(2), address, backlog: None });
+    assert!(matches!(answer, Some(OsEvent::BindFailed { errno: Errno::EINVAL, .. })), "{answer:?}");
 }
