@@ -9,7 +9,8 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::*;
 use crate::connection::Connection;
-use cluster_core::SocketId;
+use cluster_core::{ListenAddress, ListenOptions, SocketId};
+use tokio::time::timeout;
 
 fn worker(rule: ExitRule) -> (Worker, UnixStream) {
     let (near, far) = UnixStream::pair().expect("a pair");
@@ -60,9 +61,31 @@ async fn shutdown_ends_open_connection() {
 #[tokio::test]
 async fn new_worker_keeps_its_bounds() {
     let (worker, _far) = worker(ExitRule::KeepRunning);
-    assert!(worker.is_connected());
+    assert!(worker.is_connected() && !worker.exited_after_disconnect());
     worker.set_linger(Duration::from_secs(4_321));
     worker.set_exit_deadline(Duration::from_secs(1_234));
     let worker = format!("{worker:?}");
     assert!(worker.contains("4321s") && worker.contains("1234s"), "{worker}");
+}
+
+/// A datagram socket of this worker alone receives also after the end of the channel.
+#[tokio::test]
+async fn exclusive_datagrams_never_end() {
+    for reuse_port in [false, true] {
+        let (worker, far) = worker(ExitRule::KeepRunning);
+        worker.inner.start();
+        let host = Some(std::net::Ipv4Addr::LOCALHOST.into());
+        let address =
+            ListenAddress::Udp { v6: false, host, port: Some(0), ipv6_only: false, reuse_address: false };
+        let options = ListenOptions { exclusive: !reuse_port, reuse_port, ..ListenOptions::from(address) };
+        let socket = worker.bind_udp_with(options).await.expect("a socket");
+        drop(far);
+        let bound = Duration::from_secs(10);
+        timeout(bound, worker.disconnected()).await.expect("the channel ends in time");
+        let sender = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+        sender.send_to(b"late", socket.local_addr().expect("an address")).expect("sent");
+        let mut buffer = [0; 10];
+        let received = timeout(bound, socket.recv_from(&mut buffer)).await.expect("received in time");
+        assert_eq!(received.expect("a datagram").map(|(length, _)| length), Some(4));
+    }
 }
