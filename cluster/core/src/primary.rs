@@ -1,38 +1,40 @@
-//! The machine in the primary process: forks, the state of each worker, and the events for the program. No IO: the
-//! machine requests [`Call`]s. Listening sockets and connections are in `distribution`.
+//! The machine in the primary process: commands, and the reaction to each event. No IO: the machine requests [`Call`]s.
+//! `peers` has the workers and their channels, `distribution` listening sockets and connections, `setup` the settings of
+//! forks.
 
-use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::ToString;
+use alloc::vec::Vec;
 
 use crate::backoff::RETRY_MS;
-use crate::channel::{Channel, ChannelEvent, MachineStep, Outgoing, Queue};
+use crate::channel::{Channel, ChannelEvent, MachineStep, Queue};
 use crate::event::{Event, Output, WorkerError};
-use crate::handle::Handle;
 use crate::ledger::Ledger;
-use crate::message::{ChannelMessage, ClusterMessage, HandleKey, Reply, Request};
-use crate::os::{Call, ChannelId, Errno, ExitStatus, HandleId, OsEvent, Signal, SocketId, TimerId, WorkerId};
+use crate::message::{ChannelMessage, ClusterMessage, Envelope, Reply, Request};
+use crate::os::{Call, Errno, ExitStatus, HandleId, OsEvent, Signal, SocketId, WorkerId};
 use crate::os_bytes::OsBytes;
-use crate::passing::{CountedHandles, InFlightHandles, IncomingHandle};
-use crate::pending::Pending;
+use crate::passing::IncomingHandle;
 use crate::pump::Machine;
-use crate::settings::Settings;
+use crate::settings::{SchedulingPolicy, Settings};
 use crate::spawn_options::SpawnOptions;
 use crate::steps::{self, IsCall, Stepper};
-use crate::violation::Violation;
 
 mod bind_address;
 mod counters;
 mod distribution;
+mod handles;
 mod inspector;
 mod messages;
+mod peers;
+mod retries;
 mod setup;
 mod supervised;
 mod worker_info;
 
-use counters::Counters;
-use distribution::{PendingHandoff, Retry};
+use distribution::Distribution;
+use peers::Peers;
+use retries::Retry;
+use setup::Setup;
 pub use setup::{ForkError, PolicyFrozen};
-use worker_info::WorkerEntry;
 pub use worker_info::{WorkerInfo, WorkerState};
 
 /// Pending work of the primary.
@@ -71,59 +73,123 @@ impl IsCall for Step {
 /// The primary of a cluster. Node: the `cluster` module in the primary process.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Primary {
-    settings: Settings,
-    /// The scheduling policy is fixed.
-    frozen: bool,
-    counters: Counters,
-    /// Boxed, because a map node has room for eleven values.
-    workers: BTreeMap<WorkerId, Box<WorkerEntry>>,
-    steps: Queue<Step>,
-    pending: Pending<PendingHandoff>,
-    in_flight: InFlightHandles,
-    counted: CountedHandles,
-    handles: BTreeMap<HandleId, Box<Handle>>,
-    keys: BTreeMap<HandleKey, HandleId>,
-    listeners: BTreeMap<SocketId, HandleId>,
-    ledger: Ledger,
-    retries: BTreeMap<TimerId, Retry>,
-    /// The workers that `disconnect_all` waits for.
-    leaving: Option<BTreeSet<WorkerId>>,
-    /// A supervisor shuts down: no connection is accepted.
-    stopped: bool,
+    setup: Setup,
+    peers: Peers,
+    distribution: Distribution,
 }
 
 impl Primary {
     /// A primary without workers.
     pub fn new(settings: Settings) -> Self {
         Primary {
-            settings,
-            frozen: false,
-            counters: Counters::default(),
-            workers: BTreeMap::new(),
-            steps: Queue::new(),
-            pending: Pending::new(),
-            in_flight: InFlightHandles::default(),
-            counted: CountedHandles::default(),
-            handles: BTreeMap::new(),
-            keys: BTreeMap::new(),
-            listeners: BTreeMap::new(),
-            ledger: Ledger::default(),
-            retries: BTreeMap::new(),
-            leaving: None,
-            stopped: false,
+            distribution: Distribution::new(&settings),
+            setup: Setup::new(settings),
+            peers: Peers::new(),
         }
     }
+
+    /// Continues every counter except the workers' after `last`, for tests of a primary that has run for long. A
+    /// counter beyond `last` is unchanged; message numbers stay below 2^53, which no process reaches.
+    #[cfg(feature = "testing")]
+    pub fn count_after(&mut self, last: u64) {
+        self.setup.inspected.count_after(last);
+        self.distribution.count_after(last);
+        self.peers.count_after(last);
+    }
+
+    /// Continues the workers' counter after `last`; see [`count_after`](Primary::count_after).
+    #[cfg(feature = "testing")]
+    pub fn count_workers_after(&mut self, last: WorkerId) {
+        self.setup.count_workers_after(last);
+    }
+
+    fn command<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
+        let scope = self.peers.steps.enter_command();
+        let result = act(self);
+        self.peers.steps.leave(scope);
+        result
+    }
+
+    // ---- forks
+
+    /// Changes the options of later forks; an unset option is unchanged. [`Event::Setup`] follows one tick later.
+    /// Node: `cluster.setupPrimary(settings)`.
+    pub fn setup(&mut self, changes: SpawnOptions) {
+        self.setup.settings.spawn.update(changes);
+        self.command(|primary| {
+            let options = primary.setup.freeze();
+            primary.peers.steps.own(Step::Later(Event::Setup { options }));
+        });
+    }
+
+    /// Changes the scheduling policy. Node: an assignment to `cluster.schedulingPolicy`.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyFrozen`] after the first [`setup`](Primary::setup) or [`fork`](Primary::fork).
+    pub fn set_policy(&mut self, policy: SchedulingPolicy) -> Result<(), PolicyFrozen> {
+        self.setup.set_policy(policy)
+    }
+
+    /// The current settings.
+    pub fn settings(&self) -> &Settings {
+        &self.setup.settings
+    }
+
+    /// Starts a worker. Node: `cluster.fork()`.
+    ///
+    /// [`Event::Setup`] and [`Event::Fork`] follow, each in a tick of its own. If the program cannot be started, the
+    /// events are [`Event::Setup`], [`Event::Error`], [`Event::Fork`] and [`Event::Disconnect`], without
+    /// [`Event::Exit`], as in Node: there was no process.
+    ///
+    /// # Errors
+    ///
+    /// [`ForkError`] unless `stdio` contains exactly one channel and the command can be a worker; no process starts,
+    /// but a worker id is consumed, as in Node.
+    pub fn fork(&mut self) -> Result<WorkerId, ForkError> {
+        self.fork_with_env::<OsBytes, OsBytes>([])
+    }
+
+    /// Starts a worker with variables that override the primary's environment. Node: `cluster.fork(env)`.
+    ///
+    /// A `NODE_OPTIONS` that starts an inspector without naming a port gets a port. Node assigns a port for inherited
+    /// options only, not for those in `env`.
+    ///
+    /// # Errors
+    ///
+    /// As [`fork`](Primary::fork).
+    pub fn fork_with_env<N: Into<OsBytes>, V: Into<OsBytes>>(
+        &mut self,
+        env: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<WorkerId, ForkError> {
+        let mut env: Vec<_> = env.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        self.command(|Primary { setup, peers, .. }| {
+            let worker = setup.next_worker();
+            peers.steps.own(Step::Later(Event::Setup { options: setup.freeze() }));
+            let mut options = setup.checked_options()?;
+            setup.assign_inspector(&mut options, &mut env);
+            env.retain(|(name, _)| *name != "NODE_UNIQUE_ID");
+            env.push(("NODE_UNIQUE_ID".into(), worker.to_string().into()));
+            peers.add(worker, options.clone(), setup.settings.limits.clone());
+            peers.steps.call(Call::Spawn { worker, options, env });
+            Ok(worker)
+        })
+    }
+
+    // ---- the lives of workers
 
     /// Asks a worker to finish its connections and exit. The worker leaves the list and gets no further connections
     /// at once. Node: `worker.disconnect()`.
     pub fn disconnect_worker(&mut self, worker: WorkerId) {
-        let Some(entry) = self.workers.get_mut(&worker) else { return };
-        let scope = self.steps.enter_command();
-        entry.info.exited_after_disconnect = Some(true);
-        entry.info.listed = false;
-        self.send_request(worker, Request::Disconnect);
-        self.leave_handles(worker);
-        self.steps.leave(scope);
+        if self.worker(worker).is_some() {
+            self.command(|Primary { peers, distribution, .. }| {
+                let info = peers.info(worker);
+                info.exited_after_disconnect = Some(true);
+                info.listed = false;
+                peers.request(worker, Request::Disconnect, None);
+                distribution.leave_handles(worker, peers);
+            });
+        }
     }
 
     /// Asks every worker to finish its connections and exit; [`Event::AllDisconnected`] follows the exit of the last.
@@ -132,166 +198,116 @@ impl Primary {
     /// worker that is forked afterwards is not asked, and opens its sockets again. Node: `cluster.disconnect()`,
     /// which calls back when the *first* worker has exited, against its documentation.
     pub fn disconnect_all(&mut self) {
-        let all: BTreeSet<WorkerId> = self.workers.keys().copied().collect();
-        if !all.is_empty() {
-            self.leaving.get_or_insert_default().extend(all.iter().copied());
-        }
+        let all = self.peers.expect_exits();
         for worker in &all {
             // A worker is asked once: the channel of a worker that was asked may be closing, and a write would fail.
-            let info = &self.workers[worker].info;
+            let info = self.peers.info(*worker);
             if info.listed && info.connected {
                 self.disconnect_worker(*worker);
             }
         }
-        let scope = self.steps.enter_command();
-        self.close_unused_handles();
-        if all.is_empty() {
-            self.steps.own(Step::Later(Event::AllDisconnected));
-        }
-        self.steps.leave(scope);
+        self.command(|Primary { peers, distribution, .. }| {
+            distribution.close_unused_handles(peers);
+            if all.is_empty() {
+                peers.steps.own(Step::Later(Event::AllDisconnected));
+            }
+        });
     }
 
     /// [`disconnect_all`](Primary::disconnect_all) has asked every worker to exit, and at least one has not exited.
     pub fn is_disconnecting(&self) -> bool {
-        self.leaving
-            .as_ref()
-            .is_some_and(|leaving| self.workers.keys().all(|worker| leaving.contains(worker)))
+        self.peers.is_disconnecting()
     }
 
     /// Closes every channel once its queue is sent, and asks no worker to exit. For a process that is about to exit.
     pub fn finish(&mut self) {
-        let scope = self.steps.enter_command();
-        for entry in self.workers.values_mut() {
-            entry.channel.disconnect(&mut self.steps);
-            entry.info.connected = entry.channel.is_connected();
-        }
-        self.steps.leave(scope);
+        self.command(|primary| primary.peers.disconnect());
     }
 
     /// Every channel is closed.
     pub fn is_finished(&self) -> bool {
-        self.workers.values().all(|entry| entry.channel.is_over())
+        self.peers.is_over()
     }
 
     /// Sends a signal to a worker. Node: `worker.kill(signal)`.
     pub fn kill(&mut self, worker: WorkerId, signal: Signal) {
-        if self.workers.get(&worker).is_some_and(|entry| !entry.info.dead) {
-            let scope = self.steps.enter_command();
-            self.steps.call(Call::Kill { worker, signal });
-            self.steps.leave(scope);
+        if self.worker(worker).is_some_and(|info| !info.dead) {
+            self.command(|primary| primary.peers.steps.call(Call::Kill { worker, signal }));
         }
     }
 
     /// The state of a worker, available until the next [`Machine::poll`] after the worker's last event.
     pub fn worker(&self, id: WorkerId) -> Option<&WorkerInfo> {
-        self.workers.get(&id).map(|entry| &entry.info)
+        self.peers.get(id)
     }
 
     /// The listed workers, in order of fork. Node: the keys of `cluster.workers`. A worker that was asked to exit is
     /// not listed; see [`Primary::running_workers`].
     pub fn workers(&self) -> impl Iterator<Item = WorkerId> {
-        self.workers.iter().filter(|(_, entry)| entry.info.listed).map(|(id, _)| *id)
+        self.peers.all(WorkerInfo::is_listed)
     }
 
     /// The workers with running processes, in order of fork, including those that were asked to exit. A
     /// program kills these after a deadline.
     pub fn running_workers(&self) -> impl Iterator<Item = WorkerId> {
-        self.workers.iter().filter(|(_, entry)| !entry.info.dead).map(|(id, _)| *id)
-    }
-
-    /// The current settings.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+        self.peers.all(|info| !info.dead)
     }
 
     /// The accounts of accepted connections.
     pub fn ledger(&self) -> &Ledger {
-        &self.ledger
+        &self.distribution.ledger
     }
 
     // ---- events of the operating system
 
-    fn with_channel(&mut self, channel: ChannelId, act: impl FnOnce(&mut Channel, &mut Queue<Step>)) {
-        if let Some(entry) = self.workers.get_mut(&WorkerId(channel.0)) {
-            act(&mut entry.channel, &mut self.steps);
-            entry.info.connected = entry.channel.is_connected();
-        }
-    }
-
-    fn spawned(&mut self, worker: WorkerId, pid: u32) {
-        self.started(worker);
-        self.info(worker).pid = Some(pid);
-        self.steps.own_tick(Step::Emit(Event::Fork { worker }));
-    }
-
-    /// Takes the options of a process that has started or failed to.
-    fn started(&mut self, worker: WorkerId) -> Option<SpawnOptions> {
-        self.workers.get_mut(&worker)?.starting.take()
-    }
-
-    fn spawn_failed(&mut self, worker: WorkerId, program: Option<OsBytes>, directory: bool, errno: Errno) {
-        self.info(worker).dead = true;
-        let options = self.started(worker);
-        let set = |option: fn(&SpawnOptions) -> Option<&OsBytes>| options.as_ref().and_then(option).cloned();
-        let program = program.or_else(|| set(SpawnOptions::get_exec));
-        let directory = set(SpawnOptions::get_cwd).filter(|_| directory);
-        let error = WorkerError::Spawn { program, directory, errno };
-        self.steps.own_tick(Step::Emit(Event::Error { worker, error }));
-        self.steps.own_tick(Step::Emit(Event::Fork { worker }));
-        self.with_channel(worker.into(), Channel::closed);
-    }
-
-    fn lingers(&mut self, worker: WorkerId) {
-        if self.workers.get(&worker).is_some_and(|entry| !entry.info.dead) {
-            self.error(worker, WorkerError::Lingers);
-        }
-    }
-
     fn exited(&mut self, worker: WorkerId, status: ExitStatus) {
-        let Some(entry) = self.workers.get_mut(&worker) else { return };
-        entry.info.dead = true;
-        let connected = entry.channel.is_connected();
-        entry.channel.cancel_all(&mut self.steps);
-        self.abandon(worker);
+        let Some(connected) = self.peers.exited(worker) else { return };
+        self.distribution.abandon(worker, &mut self.peers);
         if !connected {
-            self.steps.own(Step::Remove(worker));
+            self.peers.steps.own(Step::Remove(worker));
         }
-        self.steps.own(Step::Exited(worker, status));
-        self.steps.own(Step::Forget(worker));
-    }
-
-    /// The tick of a closed channel. Node: the child's `'disconnect'`.
-    fn channel_closed(&mut self, worker: WorkerId) {
-        self.abandon(worker);
-        self.descriptor_freed();
-        if self.workers[&worker].info.dead {
-            self.steps.own(Step::Remove(worker));
-        }
-        self.steps.own(Step::Disconnected(worker));
-        self.steps.own(Step::Forget(worker));
+        self.peers.steps.own(Step::Exited(worker, status));
+        self.peers.steps.own(Step::Forget(worker));
     }
 
     // ---- steps
 
     fn on_channel_event(&mut self, worker: WorkerId, event: ChannelEvent) -> Option<Output<Event>> {
+        let Primary { peers, distribution, .. } = self;
         match event {
             ChannelEvent::Call(call) => return Some(Output::Call(call)),
             ChannelEvent::Received(message) => return self.received(worker, message),
             ChannelEvent::Arrived(envelope, socket) => return self.arrived(worker, *envelope, socket),
-            ChannelEvent::Refused(outgoing) => self.undelivered(worker, *outgoing),
-            ChannelEvent::Settled(socket) => self.settled(socket),
+            ChannelEvent::Refused(outgoing) => {
+                if let Some(socket) = outgoing.passes() {
+                    peers.error(worker, WorkerError::NotReceived);
+                    peers.settled(socket);
+                } else if let ChannelMessage::Cluster(message) = outgoing.message {
+                    distribution.undelivered(worker, *message, peers);
+                }
+            }
+            ChannelEvent::Settled(socket) => peers.settled(socket),
             ChannelEvent::Written(_) => {}
-            ChannelEvent::Lost(errno, lost) => self.error(worker, WorkerError::Write { errno, lost }),
-            ChannelEvent::Failing(errno) => self.error(worker, WorkerError::Delayed(errno)),
-            ChannelEvent::Retry => self.retry(Retry::Write(worker), RETRY_MS),
+            ChannelEvent::Lost(errno, lost) => peers.error(worker, WorkerError::Write { errno, lost }),
+            ChannelEvent::Failing(errno) => peers.error(worker, WorkerError::Delayed(errno)),
+            ChannelEvent::Retry => distribution.retry(Retry::Write(worker), RETRY_MS, peers),
             // Connections that the worker has read and not acknowledged stay with the worker until its channel is
             // read to the end.
-            ChannelEvent::Broken => self.offer_no_more(worker),
+            ChannelEvent::Broken => distribution.offer_no_more(worker),
             ChannelEvent::Violated(violation) => {
-                self.error(worker, WorkerError::Protocol(violation));
-                self.with_channel(worker.into(), Channel::abort);
+                peers.error(worker, WorkerError::Protocol(violation));
+                peers.with_channel(worker.into(), Channel::abort);
             }
-            ChannelEvent::Closed => self.channel_closed(worker),
+            // The tick of a closed channel. Node: the child's `'disconnect'`.
+            ChannelEvent::Closed => {
+                distribution.abandon(worker, peers);
+                distribution.descriptor_freed(peers);
+                if peers.info(worker).dead {
+                    peers.steps.own(Step::Remove(worker));
+                }
+                peers.steps.own(Step::Disconnected(worker));
+                peers.steps.own(Step::Forget(worker));
+            }
         }
         None
     }
@@ -302,98 +318,79 @@ impl Primary {
                 return Some(Output::Event(Event::Message { worker, message, handle: None }));
             }
             ChannelMessage::Cluster(cluster) => return self.cluster(worker, *cluster),
-            ChannelMessage::SocketCount(question) => self.asked(worker, question),
-            ChannelMessage::Supervision(supervision) => self.answered_ping(worker, &supervision),
+            ChannelMessage::SocketCount(question) => self.peers.asked(worker, question),
+            ChannelMessage::Supervision(answer) => self.peers.answered_ping(worker, &answer),
             ChannelMessage::Foreign => {}
         }
         None
     }
 
+    /// A message has arrived with a socket.
+    fn arrived(
+        &mut self,
+        worker: WorkerId,
+        Envelope { message, kind, key }: Envelope,
+        socket: SocketId,
+    ) -> Option<Output<Event>> {
+        let ChannelMessage::User(message) = message else {
+            // No internal message to a primary has a socket.
+            self.peers.steps.call(Call::Close { socket });
+            return self.received(worker, message);
+        };
+        self.peers.count(worker, socket, key);
+        let handle = Some(IncomingHandle { socket, kind });
+        Some(Output::Event(Event::Message { worker, message, handle }))
+    }
+
     fn cluster(&mut self, worker: WorkerId, cluster: ClusterMessage) -> Option<Output<Event>> {
+        let peers = &mut self.peers;
         if let Some(reply) = cluster.reply
-            && let Some(awaited) = self.pending.take(reply.ack, worker.into())
+            && let Some(answered) = peers.answered(worker, reply.ack)
         {
-            if self.workers[&worker].channel.is_carrying(awaited.connection) {
-                // An answer for a connection that the worker cannot have received.
-                self.pending.expect(reply.ack, worker.into(), awaited);
-                return self.on_channel_event(worker, ChannelEvent::Violated(Violation::UnaskedAck));
+            match answered {
+                Ok(connection) => {
+                    self.distribution.answered(worker, connection, reply.accepted == Some(true), peers);
+                }
+                Err(violation) => return self.on_channel_event(worker, ChannelEvent::Violated(violation)),
             }
-            self.answered(worker, awaited, reply.accepted == Some(true));
             return None;
         }
         match cluster.request? {
             Request::Online => {
-                self.info(worker).state = WorkerState::Online;
+                peers.info(worker).state = WorkerState::Online;
                 return Some(Output::Event(Event::Online { worker }));
             }
             Request::Listening(address) => {
-                self.info(worker).state = WorkerState::Listening;
+                peers.info(worker).state = WorkerState::Listening;
                 return Some(Output::Event(Event::Listening { worker, address }));
             }
             Request::ExitedAfterDisconnect => {
-                self.info(worker).exited_after_disconnect = Some(true);
-                self.reply(worker, Reply { ack: cluster.seq, ..Reply::default() }, None);
+                peers.info(worker).exited_after_disconnect = Some(true);
+                peers.reply(worker, Reply { ack: cluster.seq, ..Reply::default() }, None);
             }
-            Request::QueryServer(query) => self.query(worker, cluster.seq, query),
-            Request::Close(key) => self.close(worker, &key),
+            // A worker that was asked to exit gets no answer, as in Node; neither does a lame duck.
+            Request::QueryServer(_) if peers.is_retired(worker) => {}
+            Request::QueryServer(query) => {
+                let policy = self.setup.settings.policy;
+                self.distribution.query(worker, cluster.seq, query, policy, peers);
+            }
+            Request::Close(key) => self.distribution.close(worker, &key, peers),
             // Requests of a primary; ignored from a worker, as in Node.
             Request::NewConn(_) | Request::Disconnect => {}
         }
         None
     }
 
-    fn info(&mut self, worker: WorkerId) -> &mut WorkerInfo {
-        let entry = self.workers.get_mut(&worker);
-        &mut entry.unwrap_or_else(|| unreachable!("worker {worker} was forgotten while it spoke")).info
-    }
-
-    fn end(&mut self, worker: WorkerId, state: WorkerState) {
-        let info = self.info(worker);
-        info.settle_exit_intent();
-        info.state = state;
-    }
-
-    /// Drops the entry of a worker after its last event; the worker may have been the last that `disconnect_all`
-    /// waited for.
+    /// Drops a worker after its last event; the worker may have been the last that `disconnect_all` waited for.
     fn forget(&mut self, worker: WorkerId) {
-        let entry = &self.workers[&worker];
-        if !(entry.info.dead && entry.channel.is_over()) {
-            return;
-        }
-        self.workers.remove(&worker);
-        self.counted.forget(worker.into());
-        let Some(leaving) = &mut self.leaving else { return };
-        leaving.remove(&worker);
-        let was_last = leaving.is_empty();
+        let Some(was_last) = self.peers.forget(worker) else { return };
         // The worker may have been the last one forked after `disconnect_all`.
-        if self.is_disconnecting() {
-            self.close_unused_handles();
+        if self.peers.is_disconnecting() {
+            self.distribution.close_unused_handles(&mut self.peers);
         }
         if was_last {
-            self.leaving = None;
-            self.steps.own(Step::Emit(Event::AllDisconnected));
-        }
-    }
-
-    fn error(&mut self, worker: WorkerId, error: WorkerError) {
-        self.steps.own(Step::Emit(Event::Error { worker, error }));
-    }
-
-    // ---- sending
-
-    fn send_request(&mut self, worker: WorkerId, request: Request) {
-        let seq = self.pending.next_seq();
-        self.transmit(worker, ClusterMessage { seq, reply: None, request: Some(request) }, None);
-    }
-
-    fn reply(&mut self, worker: WorkerId, reply: Reply, handle: Option<IncomingHandle>) {
-        let seq = self.pending.next_seq();
-        self.transmit(worker, ClusterMessage { seq, reply: Some(reply), request: None }, handle);
-    }
-
-    fn transmit(&mut self, worker: WorkerId, cluster: ClusterMessage, handle: Option<IncomingHandle>) {
-        if let Some(entry) = self.workers.get_mut(&worker) {
-            entry.channel.send(Outgoing::from(ChannelMessage::from(cluster)).with(handle), &mut self.steps);
+            self.peers.expect_no_exit();
+            self.peers.steps.own(Step::Emit(Event::AllDisconnected));
         }
     }
 }
@@ -403,37 +400,31 @@ impl Stepper for Primary {
     type Event = Event;
 
     fn steps(&mut self) -> &mut Queue<Step> {
-        &mut self.steps
+        &mut self.peers.steps
     }
 
     fn run(&mut self, step: MachineStep<Step>) -> Option<Output<Event>> {
-        match step {
-            MachineStep::Call(call) => Some(Output::Call(call)),
+        let peers = &mut self.peers;
+        let step = match step {
+            MachineStep::Call(call) => return Some(Output::Call(call)),
             MachineStep::Channel(channel, step) => {
-                let worker = WorkerId(channel.0);
-                let entry = self.workers.get_mut(&worker)?;
-                let event = entry.channel.run(step, &mut self.steps)?;
-                self.on_channel_event(worker, event)
+                let event = peers.run(channel, step)?;
+                return self.on_channel_event(WorkerId(channel.0), event);
             }
-            MachineStep::Own(step) => self.run_own(step),
-        }
-    }
-}
-
-impl Primary {
-    fn run_own(&mut self, step: Step) -> Option<Output<Event>> {
+            MachineStep::Own(step) => step,
+        };
         match step {
             Step::Emit(event) => return Some(Output::Event(event)),
-            Step::Later(event) => self.steps.own_tick(Step::Emit(event)),
-            Step::Remove(worker) => self.info(worker).listed = false,
-            Step::AnswerQueries(handle, result) => self.answer_queries(handle, result),
+            Step::Later(event) => peers.steps.own_tick(Step::Emit(event)),
+            Step::Remove(worker) => peers.info(worker).listed = false,
+            Step::AnswerQueries(handle, result) => self.distribution.answer_queries(handle, result, peers),
             Step::Exited(worker, status) => {
-                self.end(worker, WorkerState::Dead);
-                let exited_after_disconnect = self.info(worker).exited_after_disconnect == Some(true);
+                peers.end(worker, WorkerState::Dead);
+                let exited_after_disconnect = peers.info(worker).exited_after_disconnect == Some(true);
                 return Some(Output::Event(Event::Exit { worker, status, exited_after_disconnect }));
             }
             Step::Disconnected(worker) => {
-                self.end(worker, WorkerState::Disconnected);
+                peers.end(worker, WorkerState::Disconnected);
                 return Some(Output::Event(Event::Disconnect { worker }));
             }
             Step::Forget(worker) => self.forget(worker),
@@ -446,38 +437,47 @@ impl Machine for Primary {
     type Event = Event;
 
     fn handle(&mut self, event: OsEvent) {
-        let scope = self.steps.enter();
+        let scope = self.peers.steps.enter();
+        let Primary { peers, distribution, .. } = self;
         match event {
-            OsEvent::Spawned { worker, pid } => self.spawned(worker, pid),
+            OsEvent::Spawned { worker, pid } => {
+                peers.started(worker);
+                peers.info(worker).pid = Some(pid);
+                peers.steps.own_tick(Step::Emit(Event::Fork { worker }));
+            }
             OsEvent::SpawnFailed { worker, program, directory, errno } => {
-                self.spawn_failed(worker, program, directory, errno);
+                peers.spawn_failed(worker, program, directory, errno);
             }
             OsEvent::KillFailed { worker, errno } => {
-                self.steps.own_tick(Step::Emit(Event::Error { worker, error: WorkerError::Kill(errno) }));
+                peers.steps.own_tick(Step::Emit(Event::Error { worker, error: WorkerError::Kill(errno) }));
             }
             OsEvent::Exited { worker, status } => self.exited(worker, status),
-            OsEvent::Lingers { worker } => self.lingers(worker),
+            OsEvent::Lingers { worker } => {
+                if peers.get(worker).is_some_and(|info| !info.dead) {
+                    peers.error(worker, WorkerError::Lingers);
+                }
+            }
             OsEvent::Read { channel, bytes, socket } => {
-                self.with_channel(channel, |channel, steps| channel.read(&bytes, socket, steps));
+                peers.with_channel(channel, |channel, steps| channel.read(&bytes, socket, steps));
             }
             OsEvent::Wrote { channel, rest } => {
-                self.with_channel(channel, |channel, steps| channel.wrote(&rest, steps));
+                peers.with_channel(channel, |channel, steps| channel.wrote(&rest, steps));
             }
-            OsEvent::Writable { channel } => self.with_channel(channel, Channel::writable),
+            OsEvent::Writable { channel } => peers.with_channel(channel, Channel::writable),
             OsEvent::WriteFailed { channel, errno } => {
-                self.with_channel(channel, |channel, steps| channel.write_failed(errno, steps));
+                peers.with_channel(channel, |channel, steps| channel.write_failed(errno, steps));
             }
-            OsEvent::ChannelClosed { channel } => self.with_channel(channel, Channel::closed),
-            OsEvent::Bound { handle, socket, address } => self.bound(handle, socket, address),
-            OsEvent::BindFailed { handle, errno } => self.bind_failed(handle, errno),
-            OsEvent::Accepted { listener, socket } => self.accepted(listener, socket),
-            OsEvent::AcceptFailed { listener, errno } => self.accept_failed(listener, errno),
-            OsEvent::Timer { timer } => self.timer(timer),
+            OsEvent::ChannelClosed { channel } => peers.with_channel(channel, Channel::closed),
+            OsEvent::Bound { handle, socket, address } => distribution.bound(handle, socket, address, peers),
+            OsEvent::BindFailed { handle, errno } => distribution.after_bind(handle, Err(errno), peers),
+            OsEvent::Accepted { listener, socket } => distribution.accepted(listener, socket, peers),
+            OsEvent::AcceptFailed { listener, errno } => distribution.accept_failed(listener, errno, peers),
+            OsEvent::Timer { timer } => distribution.timer(timer, peers),
             OsEvent::Listening { .. } | OsEvent::ListenFailed { .. } => {
                 unreachable!("a primary never listens on a received socket")
             }
         }
-        self.steps.leave(scope);
+        self.peers.steps.leave(scope);
     }
 
     fn poll(&mut self) -> Option<Output<Event>> {

@@ -71,8 +71,8 @@ impl Supervisor {
         settings.check()?;
         let mut primary = core::mem::take(&mut settings.primary);
         primary.keep_listening = true;
-        let primary = Primary::new(primary);
-        primary.check_spawn().map_err(SettingsError::Fork)?;
+        let mut primary = Primary::new(primary);
+        primary.supervised().check_spawn().map_err(SettingsError::Fork)?;
         let mut supervisor = Supervisor {
             slots: Slots::new(settings.workers),
             settings,
@@ -154,13 +154,13 @@ impl Supervisor {
         let Some(member) = self.members.get_mut(worker) else { return };
         member.listening += 1;
         let member = *member;
-        let keys = self.primary.keys_of(worker);
+        let keys = self.primary.supervised().keys_of(worker);
         let Some(slot) = self.slots.get_mut(member.slot) else { return };
         match member.phase {
             Phase::Ready if slot.holder == Ok(worker) => slot.keys = keys,
             Phase::Starting if self.settings.readiness == Readiness::Listening => {
                 let served = match slot.holder {
-                    Ok(holder) if holder != worker => self.primary.keys_of(holder),
+                    Ok(holder) if holder != worker => self.primary.supervised().keys_of(holder),
                     Ok(_) | Err(_) => slot.keys.clone(),
                 };
                 if member.listening >= served.len() && keys.is_superset(&served) {
@@ -185,7 +185,7 @@ impl Supervisor {
         let slot = member.slot;
         let predecessor = self.promote(slot, worker);
         if let Some(slot) = self.slots.held_by(slot, worker) {
-            slot.keys = self.primary.keys_of(worker);
+            slot.keys = self.primary.supervised().keys_of(worker);
         }
         self.set_timer(Due::Stable(worker), self.settings.min_uptime);
         self.limit_age(worker);
@@ -206,7 +206,7 @@ impl Supervisor {
         let failure = StartFailure::Timeout(self.settings.ready_timeout);
         let slot = member.slot;
         self.start_failed(slot, Some(worker), failure);
-        self.primary.lame_duck(worker);
+        self.primary.supervised().lame_duck(worker);
         self.terminate(worker);
     }
 
@@ -332,7 +332,7 @@ impl Supervisor {
     // ---- inputs
 
     fn set_timer(&mut self, due: Due, after: Duration) {
-        let timer = self.primary.next_timer();
+        let timer = self.primary.supervised().next_timer();
         self.timers.add(timer, due);
         // A timer never fires early.
         let after_ms = u64::try_from(after.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);

@@ -1,169 +1,171 @@
-//! Listening sockets and the distribution of accepted connections. The lives of workers are in `primary`.
+//! Listening sockets and the distribution of accepted connections. `handles` finds a handle; the lives of workers and
+//! the sending are in `peers`.
 
-use alloc::boxed::Box;
-use alloc::vec::Vec;
-
+use super::Step;
 use super::bind_address::{bind_address, is_udp};
-use super::{Primary, Step};
+use super::handles::Handles;
+use super::peers::Peers;
+use super::retries::{Retries, Retry};
 use crate::backoff::{Backoff, RETRY_MS};
-use crate::channel::{Channel, Outgoing};
+use crate::channel::Channel;
 use crate::event::Event;
 use crate::handle::round_robin::{Handoff, RoundRobin};
 use crate::handle::shared::Shared;
 use crate::handle::{Handle, Sharing};
-use crate::ledger::CloseReason;
-use crate::message::{
-    ChannelMessage, ClusterMessage, Data, HandleKey, HandleType, QueryServer, Reply, Request,
-};
+use crate::ledger::{CloseReason, Ledger};
+use crate::message::{ClusterMessage, Data, HandleKey, HandleType, QueryServer, Reply};
 use crate::os::{Call, Errno, HandleId, LocalAddress, SocketId, TimerId, WorkerId};
 use crate::passing::IncomingHandle;
-use crate::settings::SchedulingPolicy;
+use crate::settings::{SchedulingPolicy, Settings};
 
 /// The kernel's queue of connections if the worker gives none. Node: 511.
 const BACKLOG: u32 = 511;
 
-/// The outstanding answer of a worker: does it take the connection?
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct PendingHandoff {
-    pub(super) connection: SocketId,
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Distribution {
+    pub(super) handles: Handles,
+    pub(super) ledger: Ledger,
+    retries: Retries,
+    /// See [`Settings::keep_listening`].
+    keep_listening: bool,
+    sockets_per_worker: usize,
+    queued_connections: usize,
+    /// A supervisor shuts down: no connection is accepted.
+    stopped: bool,
 }
 
-/// The action of a timer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Retry {
-    Worker(HandleId, WorkerId),
-    Accept(SocketId),
-    Write(WorkerId),
-}
+impl Distribution {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Distribution {
+            handles: Handles::default(),
+            ledger: Ledger::default(),
+            retries: Retries::default(),
+            keep_listening: settings.keep_listening,
+            sockets_per_worker: settings.limits.sockets_per_worker,
+            queued_connections: settings.limits.queued_connections,
+            stopped: false,
+        }
+    }
 
-impl Primary {
+    /// Continues the numbers of handles and timers after `last`.
+    #[cfg(feature = "testing")]
+    pub(super) fn count_after(&mut self, last: u64) {
+        self.handles.count_after(last);
+        self.retries.count_after(last);
+    }
+
     // ---- listening
 
-    /// Handles a worker's query for a socket. A worker that was asked to exit gets no answer, as in Node; neither does
-    /// a lame duck.
-    pub(super) fn query(&mut self, worker: WorkerId, seq: u64, query: QueryServer) {
-        if self.info(worker).exited_after_disconnect == Some(true) || self.workers[&worker].lame {
-            return;
-        }
+    /// Handles a worker's query for a socket.
+    pub(super) fn query(
+        &mut self,
+        worker: WorkerId,
+        seq: u64,
+        query: QueryServer,
+        policy: SchedulingPolicy,
+        peers: &mut Peers,
+    ) {
         let key = query.key.clone();
         let Some(data) = query.data.clone() else {
-            return self.refuse(worker, seq, key, Data::null(), Errno::ENOBUFS);
+            return peers.refuse(worker, seq, key, Data::null(), Errno::ENOBUFS);
         };
-        let Some(&id) = self.keys.get(&key) else { return self.create(worker, seq, query, data) };
-        let handle = self.handle_mut(id);
+        let Some(id) = self.handles.find(&key) else {
+            return self.create(worker, seq, query, data, policy, peers);
+        };
+        let handle = self.handles.live(id);
         if handle.has(worker) {
-            return self.refuse(worker, seq, key, data, Errno::EADDRINUSE);
+            return peers.refuse(worker, seq, key, data, Errno::EADDRINUSE);
         }
         if handle.data.is_falsy() {
             handle.data = data;
         }
         if handle.is_ready() {
-            self.join(id, worker, seq);
+            self.join(id, worker, seq, peers);
         } else {
             handle.waiting.push((worker, seq));
         }
     }
 
-    fn create(&mut self, worker: WorkerId, seq: u64, query: QueryServer, data: Data) {
+    fn create(
+        &mut self,
+        worker: WorkerId,
+        seq: u64,
+        query: QueryServer,
+        data: Data,
+        policy: SchedulingPolicy,
+        peers: &mut Peers,
+    ) {
         let address = match bind_address(&query) {
-            Ok(_) if self.serves_too_much(worker) => {
-                return self.refuse(worker, seq, query.key, data, Errno::EMFILE);
-            }
-            Ok(address) => address,
-            Err(errno) => return self.refuse(worker, seq, query.key, data, errno),
+            Ok(_) if self.handles.has_limit(worker, self.sockets_per_worker) => Err(Errno::EMFILE),
+            address => address,
         };
-        let id = self.counters.next_handle();
-        let (sharing, backlog) = self.sharing(&query);
-        let waiting = alloc::vec![(worker, seq)];
-        self.keys.insert(query.key.clone(), id);
-        let handle = Handle {
+        let address = match address {
+            Ok(address) => address,
+            Err(errno) => return peers.refuse(worker, seq, query.key, data, errno),
+        };
+        let (sharing, backlog) = sharing(&query, policy);
+        let handle = self.handles.insert(Handle {
             key: query.key,
             bound: None,
             throttled: false,
             backoff: Backoff::default(),
-            waiting,
+            waiting: alloc::vec![(worker, seq)],
             data,
             sharing,
-        };
-        self.handles.insert(id, Box::new(handle));
-        self.steps.call(Call::Bind { handle: id, address, backlog });
+        });
+        peers.steps.call(Call::Bind { handle, address, backlog });
     }
 
-    /// The worker has reached `sockets_per_worker`. Without a limit nothing is counted: the count visits every
-    /// socket, so a worker with thousands of sockets would stall the others.
-    fn serves_too_much(&self, worker: WorkerId) -> bool {
-        let limit = self.settings.limits.sockets_per_worker;
-        let served = self.handles.values().filter(|handle| handle.has(worker));
-        limit < usize::MAX && served.take(limit).count() == limit
-    }
-
-    /// The policy for an address, and the primary's backlog if the primary listens. UDP is always shared.
-    fn sharing(&self, query: &QueryServer) -> (Sharing, Option<u32>) {
-        match self.settings.policy {
-            _ if is_udp(query) => (Sharing::Shared(Shared::new(HandleType::DatagramNative)), None),
-            SchedulingPolicy::Shared => (Sharing::Shared(Shared::new(HandleType::Native)), None),
-            SchedulingPolicy::RoundRobin => {
-                let backlog = query.backlog.filter(|backlog| *backlog > 0).unwrap_or(BACKLOG);
-                (Sharing::RoundRobin(RoundRobin::default()), Some(backlog))
-            }
-        }
-    }
-
-    pub(super) fn bound(&mut self, id: HandleId, socket: SocketId, address: LocalAddress) {
-        let Some(handle) = self.handles.get_mut(&id) else {
+    pub(super) fn bound(&mut self, id: HandleId, socket: SocketId, address: LocalAddress, peers: &mut Peers) {
+        let Some(handle) = self.handles.get_mut(id) else {
             // Every worker that asked has disconnected since.
-            return self.steps.call(Call::Close { socket });
+            return peers.steps.call(Call::Close { socket });
         };
         handle.bound = Some((socket, address));
-        self.after_bind(id, Ok(()));
-    }
-
-    pub(super) fn bind_failed(&mut self, id: HandleId, errno: Errno) {
-        self.after_bind(id, Err(errno));
+        self.after_bind(id, Ok(()), peers);
     }
 
     /// A socket on which the primary listens answers its workers one tick after the bind, as in Node, where they wait for
     /// `'listening'`: the messages behind the query are answered first. A shared socket answers at once.
-    fn after_bind(&mut self, id: HandleId, result: Result<(), Errno>) {
-        match self.handles.get(&id).map(|handle| &handle.sharing) {
-            Some(Sharing::RoundRobin(_)) => self.steps.own_tick(Step::AnswerQueries(id, result)),
-            Some(Sharing::Shared(_)) => self.answer_queries(id, result),
+    pub(super) fn after_bind(&mut self, id: HandleId, result: Result<(), Errno>, peers: &mut Peers) {
+        match self.handles.get(id).map(|handle| &handle.sharing) {
+            Some(Sharing::RoundRobin(_)) => peers.steps.own_tick(Step::AnswerQueries(id, result)),
+            Some(Sharing::Shared(_)) => self.answer_queries(id, result, peers),
             None => {}
         }
     }
 
     /// Answers the workers that asked before the bind. Nothing is left to answer for a handle that was closed since.
-    pub(super) fn answer_queries(&mut self, id: HandleId, result: Result<(), Errno>) {
+    pub(super) fn answer_queries(&mut self, id: HandleId, result: Result<(), Errno>, peers: &mut Peers) {
         match result {
-            Ok(()) => self.join_waiting(id),
-            Err(errno) => self.refuse_waiting(id, errno),
+            Ok(()) => self.join_waiting(id, peers),
+            Err(errno) => self.refuse_waiting(id, errno, peers),
         }
     }
 
-    fn join_waiting(&mut self, id: HandleId) {
-        let Some(handle) = self.handles.get_mut(&id) else { return };
+    fn join_waiting(&mut self, id: HandleId, peers: &mut Peers) {
+        let Some(handle) = self.handles.get_mut(id) else { return };
         let waiting = core::mem::take(&mut handle.waiting);
         if let (Sharing::RoundRobin(_), Some((socket, _))) = (&handle.sharing, &handle.bound) {
             let socket = *socket;
-            self.listeners.insert(socket, id);
-            self.resume_accept(socket);
+            self.handles.listen(socket, id);
+            self.resume_accept(socket, peers);
         }
         for (worker, seq) in waiting {
-            self.join(id, worker, seq);
+            self.join(id, worker, seq, peers);
         }
     }
 
-    fn refuse_waiting(&mut self, id: HandleId, errno: Errno) {
-        let Some(handle) = self.handles.remove(&id) else { return };
-        self.keys.remove(&handle.key);
+    fn refuse_waiting(&mut self, id: HandleId, errno: Errno, peers: &mut Peers) {
+        let Some(handle) = self.handles.remove(id) else { return };
         for (worker, seq) in handle.waiting {
-            self.refuse(worker, seq, handle.key.clone(), handle.data.clone(), errno);
+            peers.refuse(worker, seq, handle.key.clone(), handle.data.clone(), errno);
         }
     }
 
     /// Sends a worker its address, and adds the worker to the handle.
-    fn join(&mut self, id: HandleId, worker: WorkerId, seq: u64) {
-        let handle = self.handle_mut(id);
+    fn join(&mut self, id: HandleId, worker: WorkerId, seq: u64, peers: &mut Peers) {
+        let handle = self.handles.live(id);
         let Some((socket, address)) = handle.bound.clone() else { unreachable!("{id:?} is not bound") };
         let reply =
             Reply { ack: seq, key: Some(handle.key.clone()), data: handle.data.clone(), ..Reply::default() };
@@ -171,136 +173,129 @@ impl Primary {
             Sharing::RoundRobin(round_robin) => {
                 let handoff = round_robin.add(worker);
                 let sockname = Some(address).filter(|address| address.ip().is_some());
-                self.reply(worker, Reply { sockname, ..reply }, None);
-                self.handoff(id, handoff);
+                peers.reply(worker, Reply { sockname, ..reply }, None);
+                self.handoff(id, handoff, peers);
             }
             Sharing::Shared(shared) => {
                 shared.add(worker);
                 let handle = IncomingHandle { socket, kind: shared.kind() };
-                self.reply(worker, reply, Some(handle));
+                peers.reply(worker, reply, Some(handle));
             }
         }
     }
 
-    /// A refusal echoes the data as well: a Node TLS server reads its ticket keys from every answer.
-    fn refuse(&mut self, worker: WorkerId, seq: u64, key: HandleKey, data: Data, errno: Errno) {
-        let reply = Reply { ack: seq, errno: Some(errno), key: Some(key), data, ..Reply::default() };
-        self.reply(worker, reply, None);
-    }
-
     /// A worker no longer listens under a key. Node: `close`.
-    pub(super) fn close(&mut self, worker: WorkerId, key: &HandleKey) {
-        if let Some(&id) = self.keys.get(key) {
-            self.leave(id, worker);
+    pub(super) fn close(&mut self, worker: WorkerId, key: &HandleKey, peers: &mut Peers) {
+        if let Some(id) = self.handles.find(key) {
+            self.leave(id, worker, peers);
         }
     }
 
     /// A worker no longer listens anywhere.
-    pub(super) fn leave_handles(&mut self, worker: WorkerId) {
-        let ids: Vec<HandleId> =
-            self.handles.iter().filter(|(_, handle)| handle.has(worker)).map(|(id, _)| *id).collect();
-        for id in ids {
-            self.leave(id, worker);
+    pub(super) fn leave_handles(&mut self, worker: WorkerId, peers: &mut Peers) {
+        for id in self.handles.all(|handle| handle.has(worker)) {
+            self.leave(id, worker, peers);
         }
     }
 
     /// Closes every socket without a listening worker: `keep_listening` keeps a socket only while a worker may
     /// follow.
-    pub(super) fn close_unused_handles(&mut self) {
-        let unused = self.handles.iter().filter(|(_, handle)| handle.is_unused());
-        let ids: Vec<HandleId> = unused.map(|(id, _)| *id).collect();
-        for id in ids {
-            self.close_handle(id);
+    pub(super) fn close_unused_handles(&mut self, peers: &mut Peers) {
+        for id in self.handles.all(Handle::is_unused) {
+            self.close_handle(id, peers);
         }
     }
 
-    fn leave(&mut self, id: HandleId, worker: WorkerId) {
-        let keep = self.settings.keep_listening && !self.is_disconnecting();
-        let handle = self.handle_mut(id);
+    fn leave(&mut self, id: HandleId, worker: WorkerId, peers: &mut Peers) {
+        let keep = self.keep_listening && !peers.is_disconnecting();
+        let handle = self.handles.live(id);
         handle.remove(worker);
         if handle.is_unused() && !keep {
-            self.close_handle(id);
+            self.close_handle(id, peers);
         }
     }
 
     /// Closes a handle, its socket and its queued connections: no worker listens.
-    fn close_handle(&mut self, id: HandleId) {
-        let Some(mut handle) = self.handles.remove(&id) else { return };
-        self.keys.remove(&handle.key);
+    fn close_handle(&mut self, id: HandleId, peers: &mut Peers) {
+        let Some(mut handle) = self.handles.remove(id) else { return };
         if let Sharing::RoundRobin(round_robin) = &mut handle.sharing {
             for connection in round_robin.drain() {
-                self.close_connection(connection);
+                self.close_connection(connection, peers);
             }
         }
         if let Some((socket, _)) = handle.bound {
-            self.listeners.remove(&socket);
-            for entry in self.workers.values_mut() {
-                entry.channel.cancel(socket, &mut self.steps);
-            }
-            self.steps.call(Call::Close { socket });
+            peers.cancel(socket);
+            peers.steps.call(Call::Close { socket });
         }
     }
 
     // ---- connections
 
-    pub(super) fn accepted(&mut self, listener: SocketId, connection: SocketId) {
-        let Some(&id) = self.listeners.get(&listener) else {
-            return self.steps.call(Call::Close { socket: connection });
+    pub(super) fn accepted(&mut self, listener: SocketId, connection: SocketId, peers: &mut Peers) {
+        let Some(id) = self.handles.at(listener) else {
+            return peers.steps.call(Call::Close { socket: connection });
         };
-        self.handle_mut(id).backoff.reset();
+        self.handles.live(id).backoff.reset();
         self.ledger.accept(connection, id);
-        self.distribute(id, connection);
+        self.distribute(id, connection, peers);
     }
 
     /// A listening socket that failed to accept is paused until the process frees a descriptor, or for a growing
     /// pause; clients wait in the socket's backlog.
-    pub(super) fn accept_failed(&mut self, listener: SocketId, errno: Errno) {
-        let Some(&id) = self.listeners.get(&listener) else { return };
+    pub(super) fn accept_failed(&mut self, listener: SocketId, errno: Errno, peers: &mut Peers) {
+        let Some(id) = self.handles.at(listener) else { return };
         if errno == Errno::ECONNABORTED {
             return;
         }
-        let pause = self.handle_mut(id).backoff.next_ms();
-        self.steps.own(Step::Emit(Event::AcceptFailed { errno }));
-        self.steps.call(Call::PauseAccept { socket: listener });
-        self.retry(Retry::Accept(listener), pause);
+        let pause = self.handles.live(id).backoff.next_ms();
+        peers.steps.own(Step::Emit(Event::AcceptFailed { errno }));
+        peers.steps.call(Call::PauseAccept { socket: listener });
+        self.retry(Retry::Accept(listener), pause, peers);
+    }
+
+    /// Lets a listening socket accept, unless the primary has stopped accepting.
+    fn resume_accept(&self, socket: SocketId, peers: &mut Peers) {
+        if !self.stopped {
+            peers.steps.call(Call::ResumeAccept { socket });
+        }
+    }
+
+    /// Accepts no further connection. Those in the queue are still handed off.
+    pub(super) fn stop_accepting(&mut self, peers: &mut Peers) {
+        self.stopped = true;
+        for socket in self.handles.listeners() {
+            peers.steps.call(Call::PauseAccept { socket });
+        }
     }
 
     /// A descriptor is free again: every paused socket tries once.
-    pub(super) fn descriptor_freed(&mut self) {
-        let rests = |_: &TimerId, retry: &mut Retry| matches!(retry, Retry::Accept(_));
-        for (_, retry) in self.retries.extract_if(.., rests).collect::<Vec<_>>() {
-            self.again(retry);
+    pub(super) fn descriptor_freed(&mut self, peers: &mut Peers) {
+        for retry in self.retries.take_accepts() {
+            self.again(retry, peers);
         }
     }
 
-    fn distribute(&mut self, id: HandleId, connection: SocketId) {
-        let Sharing::RoundRobin(round_robin) = &mut self.handle_mut(id).sharing else {
+    fn distribute(&mut self, id: HandleId, connection: SocketId, peers: &mut Peers) {
+        let Sharing::RoundRobin(round_robin) = &mut self.handles.live(id).sharing else {
             unreachable!("a shared handle accepts nothing");
         };
         let handoff = round_robin.distribute(connection);
-        self.handoff(id, handoff);
+        self.handoff(id, handoff, peers);
     }
 
-    fn handoff(&mut self, id: HandleId, handoff: Option<Handoff>) {
+    fn handoff(&mut self, id: HandleId, handoff: Option<Handoff>, peers: &mut Peers) {
         if let Some(Handoff { worker, connection }) = handoff {
-            let key = self.handle_mut(id).key.clone();
+            let key = self.handles.live(id).key.clone();
             self.ledger.hand(connection, worker);
-            let seq = self.pending.next_seq();
-            self.pending.expect(seq, worker.into(), PendingHandoff { connection });
-            let newconn = ClusterMessage { seq, reply: None, request: Some(Request::NewConn(key)) };
-            self.transmit(
-                worker,
-                newconn,
-                Some(IncomingHandle { socket: connection, kind: HandleType::Native }),
-            );
+            peers.offer(worker, key, connection);
         }
-        self.throttle(id);
+        self.throttle(id, peers);
     }
 
     /// Pauses accepting while the queue is full; further clients wait in the kernel's backlog.
-    fn throttle(&mut self, id: HandleId) {
-        let limit = self.settings.limits.queued_connections;
-        let handle = self.handle_mut(id);
+    fn throttle(&mut self, id: HandleId, peers: &mut Peers) {
+        let limit = self.queued_connections;
+        let handle = self.handles.live(id);
         let (Sharing::RoundRobin(round_robin), Some((socket, _))) = (&handle.sharing, &handle.bound) else {
             return;
         };
@@ -309,49 +304,49 @@ impl Primary {
         if full != handle.throttled {
             handle.throttled = full;
             if full {
-                self.steps.call(Call::PauseAccept { socket });
+                peers.steps.call(Call::PauseAccept { socket });
             } else {
-                self.resume_accept(socket);
+                self.resume_accept(socket, peers);
             }
         }
     }
 
     /// Handles a worker's answer for a connection.
-    pub(super) fn answered(&mut self, worker: WorkerId, awaited: PendingHandoff, accepted: bool) {
-        let connection = awaited.connection;
+    pub(super) fn answered(
+        &mut self,
+        worker: WorkerId,
+        connection: SocketId,
+        accepted: bool,
+        peers: &mut Peers,
+    ) {
         if accepted {
             let id = self.ledger.own(connection);
-            if let Some(entry) = self.workers.get_mut(&worker) {
+            if let Some(entry) = peers.entry(worker) {
                 entry.owned += 1;
             }
-            self.steps.call(Call::Close { socket: connection });
-            self.next_for(id, worker);
-            self.descriptor_freed();
+            peers.steps.call(Call::Close { socket: connection });
+            self.next_for(id, worker, peers);
+            self.descriptor_freed(peers);
         } else {
-            let id = self.requeue(connection);
-            if self.handles.get(&id).is_some_and(|handle| handle.has(worker)) {
-                self.retry(Retry::Worker(id, worker), RETRY_MS);
+            let id = self.requeue(connection, peers);
+            if self.handles.get(id).is_some_and(|handle| handle.has(worker)) {
+                self.retry(Retry::Worker(id, worker), RETRY_MS, peers);
             } else {
-                self.next_for(id, worker);
+                self.next_for(id, worker, peers);
             }
         }
     }
 
-    /// A worker has not received the descriptor of a message.
-    pub(super) fn undelivered(&mut self, worker: WorkerId, outgoing: Outgoing) {
-        if let Some(socket) = outgoing.passes() {
-            return self.not_received(worker, socket);
-        }
-        let ChannelMessage::Cluster(cluster) = outgoing.message else { return };
-        let ClusterMessage { seq, reply, request: _ } = *cluster;
-        match reply {
+    /// A worker has not received the descriptor of this message.
+    pub(super) fn undelivered(&mut self, worker: WorkerId, message: ClusterMessage, peers: &mut Peers) {
+        match message.reply {
             Some(Reply { ack, key: Some(key), data, .. }) => {
-                self.close(worker, &key);
-                self.refuse(worker, ack, key, data, Errno::EMFILE);
+                self.close(worker, &key, peers);
+                peers.refuse(worker, ack, key, data, Errno::EMFILE);
             }
             Some(_) | None => {
-                if let Some(awaited) = self.pending.take(seq, worker.into()) {
-                    self.answered(worker, awaited, false);
+                if let Some(connection) = peers.take_offer(worker, message.seq) {
+                    self.answered(worker, connection, false, peers);
                 }
             }
         }
@@ -359,80 +354,88 @@ impl Primary {
 
     /// A worker listens nowhere and answers nothing: the connections that it has not acknowledged are handed to
     /// others.
-    pub(super) fn abandon(&mut self, worker: WorkerId) {
-        self.leave_handles(worker);
-        for awaited in self.pending.abandon(worker.into()) {
-            let id = self.requeue(awaited.connection);
-            self.next_for(id, worker);
+    pub(super) fn abandon(&mut self, worker: WorkerId, peers: &mut Peers) {
+        self.leave_handles(worker, peers);
+        for connection in peers.take_offers(worker) {
+            let id = self.requeue(connection, peers);
+            self.next_for(id, worker, peers);
         }
     }
 
     /// Distributes a connection again, or closes it if no worker listens.
-    fn requeue(&mut self, connection: SocketId) -> HandleId {
+    fn requeue(&mut self, connection: SocketId, peers: &mut Peers) -> HandleId {
         let id = self.ledger.requeue(connection);
-        if self.handles.contains_key(&id) {
-            self.distribute(id, connection);
+        if self.handles.get(id).is_some() {
+            self.distribute(id, connection, peers);
         } else {
-            self.close_connection(connection);
+            self.close_connection(connection, peers);
         }
         id
     }
 
     /// A worker cannot be written to. It stays in its handles until its channel is read to the end.
     pub(super) fn offer_no_more(&mut self, worker: WorkerId) {
-        for handle in self.handles.values_mut() {
-            if let Sharing::RoundRobin(round_robin) = &mut handle.sharing {
-                round_robin.pass_over(worker);
-            }
-        }
+        self.handles.pass_over(worker);
     }
 
-    fn next_for(&mut self, id: HandleId, worker: WorkerId) {
-        if self.workers.get(&worker).is_some_and(|entry| entry.channel.is_broken()) {
+    fn next_for(&mut self, id: HandleId, worker: WorkerId, peers: &mut Peers) {
+        if peers.is_broken(worker) {
             return;
         }
-        let Some(handle) = self.handles.get_mut(&id) else { return };
+        let Some(handle) = self.handles.get_mut(id) else { return };
         if let Sharing::RoundRobin(round_robin) = &mut handle.sharing {
             let handoff = round_robin.handoff(worker);
-            self.handoff(id, handoff);
+            self.handoff(id, handoff, peers);
         }
     }
 
-    fn close_connection(&mut self, connection: SocketId) {
+    fn close_connection(&mut self, connection: SocketId, peers: &mut Peers) {
         self.ledger.close(connection, CloseReason::NoListener);
-        self.steps.call(Call::Close { socket: connection });
-        self.descriptor_freed();
+        peers.steps.call(Call::Close { socket: connection });
+        self.descriptor_freed(peers);
     }
 
     // ---- retries
 
-    pub(super) fn retry(&mut self, retry: Retry, after_ms: u64) {
-        let timer = self.counters.next_timer();
-        self.retries.insert(timer, retry);
-        self.steps.call(Call::SetTimer { timer, after_ms });
+    pub(super) fn retry(&mut self, retry: Retry, after_ms: u64, peers: &mut Peers) {
+        let timer = self.retries.set(retry);
+        peers.steps.call(Call::SetTimer { timer, after_ms });
     }
 
-    pub(super) fn timer(&mut self, timer: TimerId) {
+    /// The number of a timer that the caller sets.
+    pub(super) fn next_timer(&mut self) -> TimerId {
+        self.retries.next()
+    }
+
+    pub(super) fn timer(&mut self, timer: TimerId, peers: &mut Peers) {
         // The timer of a socket that was resumed earlier has no retry left.
-        if let Some(retry) = self.retries.remove(&timer) {
-            self.again(retry);
+        if let Some(retry) = self.retries.take(timer) {
+            self.again(retry, peers);
         }
     }
 
-    fn again(&mut self, retry: Retry) {
+    fn again(&mut self, retry: Retry, peers: &mut Peers) {
         match retry {
-            Retry::Worker(id, worker) => self.next_for(id, worker),
-            Retry::Write(worker) => self.with_channel(worker.into(), Channel::writable),
+            Retry::Worker(id, worker) => self.next_for(id, worker, peers),
+            Retry::Write(worker) => peers.with_channel(worker.into(), Channel::writable),
             Retry::Accept(socket) => {
-                let id = self.listeners.get(&socket);
-                if id.is_some_and(|id| !self.handles[id].throttled) {
-                    self.resume_accept(socket);
+                let id = self.handles.at(socket);
+                if id.is_some_and(|id| !self.handles.live(id).throttled) {
+                    self.resume_accept(socket, peers);
                 }
             }
         }
     }
+}
 
-    fn handle_mut(&mut self, id: HandleId) -> &mut Handle {
-        self.handles.get_mut(&id).unwrap_or_else(|| unreachable!("{id:?} was removed"))
+/// The policy for an address, and the primary's backlog if the primary listens. UDP is always shared.
+fn sharing(query: &QueryServer, policy: SchedulingPolicy) -> (Sharing, Option<u32>) {
+    match policy {
+        _ if is_udp(query) => (Sharing::Shared(Shared::new(HandleType::DatagramNative)), None),
+        SchedulingPolicy::Shared => (Sharing::Shared(Shared::new(HandleType::Native)), None),
+        SchedulingPolicy::RoundRobin => {
+            let backlog = query.backlog.filter(|backlog| *backlog > 0).unwrap_or(BACKLOG);
+            (Sharing::RoundRobin(RoundRobin::default()), Some(backlog))
+        }
     }
 }

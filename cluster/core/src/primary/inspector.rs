@@ -3,7 +3,7 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use super::Primary;
+use super::Setup;
 use crate::os_bytes::OsBytes;
 use crate::spawn_options::SpawnOptions;
 
@@ -20,7 +20,7 @@ struct Asked {
     port: Option<u16>,
 }
 
-impl Primary {
+impl Setup {
     /// Assigns an inspector port to the next worker if its arguments, or the options in its environment, start an
     /// inspector.
     ///
@@ -59,7 +59,7 @@ impl Primary {
             inherited.and_then(|asked| asked.port).filter(|port| *port > 0).map_or(DEFAULT, u64::from);
         let ports = 65_536 - UNPRIVILEGED;
         // A configured port may be privileged; the count still starts from it.
-        let offset = first.saturating_sub(UNPRIVILEGED) + self.counters.next_inspected() % ports;
+        let offset = first.saturating_sub(UNPRIVILEGED) + self.inspected.next() % ports;
         UNPRIVILEGED + offset % ports
     }
 }

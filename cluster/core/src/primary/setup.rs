@@ -1,16 +1,11 @@
-//! Spawn options and forks. The later life of a worker is in `primary`.
+//! Spawn options and the numbers of workers. The later life of a worker is in `primary`.
 
-use alloc::boxed::Box;
-use alloc::string::ToString;
-use alloc::vec::Vec;
 use core::fmt;
 
-use super::{Primary, Step, WorkerEntry};
-use crate::channel::Channel;
-use crate::event::Event;
-use crate::os::{Call, WorkerId};
-use crate::os_bytes::OsBytes;
-use crate::settings::SchedulingPolicy;
+use super::counters::Counter;
+use crate::os::WorkerId;
+use crate::send::SendError;
+use crate::settings::{SchedulingPolicy, Settings};
 use crate::spawn_options::{SpawnOptions, Stdio};
 
 /// The reason why a fork was rejected.
@@ -72,22 +67,39 @@ impl fmt::Display for PolicyFrozen {
 
 impl core::error::Error for PolicyFrozen {}
 
-impl Primary {
-    /// Changes the options of later forks; an unset option is unchanged. [`Event::Setup`] follows one tick later.
-    /// Node: `cluster.setupPrimary(settings)`.
-    pub fn setup(&mut self, changes: SpawnOptions) {
-        self.settings.spawn.update(changes);
-        let scope = self.steps.enter_command();
-        self.decided();
-        self.steps.leave(scope);
+/// The settings, and the numbers of forks.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Setup {
+    pub(super) settings: Settings,
+    /// The scheduling policy is fixed.
+    frozen: bool,
+    workers: Counter,
+    /// Counts the inspector ports assigned.
+    pub(super) inspected: Counter,
+}
+
+impl Setup {
+    pub(super) fn new(settings: Settings) -> Self {
+        Setup { settings, frozen: false, workers: Counter::default(), inspected: Counter::default() }
     }
 
-    /// Changes the scheduling policy. Node: an assignment to `cluster.schedulingPolicy`.
-    ///
-    /// # Errors
-    ///
-    /// [`PolicyFrozen`] after the first [`setup`](Primary::setup) or [`fork`](Primary::fork).
-    pub fn set_policy(&mut self, policy: SchedulingPolicy) -> Result<(), PolicyFrozen> {
+    /// Continues the numbers of workers after `last`.
+    #[cfg(feature = "testing")]
+    pub(super) fn count_workers_after(&mut self, last: WorkerId) {
+        self.workers.count_after(last.0);
+    }
+
+    pub(super) fn next_worker(&mut self) -> WorkerId {
+        WorkerId(self.workers.next())
+    }
+
+    /// The error of a message to a worker that is not running.
+    pub(super) fn absent(&self, worker: WorkerId) -> SendError {
+        let was_forked = (1..=self.workers.last()).contains(&worker.0);
+        if was_forked { SendError::Closed } else { SendError::UnknownWorker }
+    }
+
+    pub(super) fn set_policy(&mut self, policy: SchedulingPolicy) -> Result<(), PolicyFrozen> {
         if self.frozen {
             return Err(PolicyFrozen);
         }
@@ -95,57 +107,10 @@ impl Primary {
         Ok(())
     }
 
-    /// Starts a worker. Node: `cluster.fork()`.
-    ///
-    /// [`Event::Setup`] and [`Event::Fork`] follow, each in a tick of its own. If the program cannot be started, the
-    /// events are [`Event::Setup`], [`Event::Error`], [`Event::Fork`] and [`Event::Disconnect`], without
-    /// [`Event::Exit`], as in Node: there was no process.
-    ///
-    /// # Errors
-    ///
-    /// [`ForkError`] unless `stdio` contains exactly one channel and the command can be a worker; no process starts,
-    /// but a worker id is consumed, as in Node.
-    pub fn fork(&mut self) -> Result<WorkerId, ForkError> {
-        self.spawn(Vec::new())
-    }
-
-    /// Starts a worker with variables that override the primary's environment. Node: `cluster.fork(env)`.
-    ///
-    /// A `NODE_OPTIONS` that starts an inspector without naming a port gets a port. Node assigns a port for inherited
-    /// options only, not for those in `env`.
-    ///
-    /// # Errors
-    ///
-    /// As [`fork`](Primary::fork).
-    pub fn fork_with_env<N: Into<OsBytes>, V: Into<OsBytes>>(
-        &mut self,
-        env: impl IntoIterator<Item = (N, V)>,
-    ) -> Result<WorkerId, ForkError> {
-        self.spawn(env.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
-    }
-
-    fn spawn(&mut self, mut env: Vec<(OsBytes, OsBytes)>) -> Result<WorkerId, ForkError> {
-        let worker = self.counters.next_worker();
-        let scope = self.steps.enter_command();
-        self.decided();
-        let mut options = self.checked_options();
-        if let Ok(options) = &mut options {
-            self.assign_inspector(options, &mut env);
-            env.retain(|(name, _)| *name != "NODE_UNIQUE_ID");
-            env.push(("NODE_UNIQUE_ID".into(), worker.to_string().into()));
-            let channel =
-                Channel::new(worker.into(), options.get_serialization(), self.settings.limits.clone());
-            self.workers.insert(worker, Box::new(WorkerEntry::new(channel, options.clone())));
-            self.steps.call(Call::Spawn { worker, options: options.clone(), env });
-        }
-        self.steps.leave(scope);
-        options.map(|_| worker)
-    }
-
-    /// Fixes the policy and emits the options.
-    fn decided(&mut self) {
+    /// Fixes the policy. Returns the options to emit.
+    pub(super) fn freeze(&mut self) -> SpawnOptions {
         self.frozen = true;
-        self.steps.own(Step::Later(Event::Setup { options: self.settings.spawn.clone() }));
+        self.settings.spawn.clone()
     }
 
     /// The options of the next worker.

@@ -23,8 +23,8 @@ impl Supervisor {
         };
         member.leaves.get_or_insert(Departure::Asked);
         self.members.advance(worker, Phase::Lame);
-        let serves = !self.primary.keys_of(worker).is_empty();
-        self.primary.lame_duck(worker);
+        let serves = !self.primary.supervised().keys_of(worker).is_empty();
+        self.primary.supervised().lame_duck(worker);
         if serves && !self.settings.lame_duck.is_zero() {
             self.set_timer(Due::Lame(worker), self.settings.lame_duck);
         } else {
@@ -37,7 +37,7 @@ impl Supervisor {
         if !self.members.advance(worker, Phase::Draining) {
             return;
         }
-        self.primary.ping(worker);
+        self.primary.supervised().ping(worker);
         self.primary.disconnect_worker(worker);
         // A shutdown has one deadline for all.
         if self.stage == Stage::Running {
@@ -50,7 +50,7 @@ impl Supervisor {
     pub(super) fn ask(&mut self, worker: Option<WorkerId>) {
         let workers = worker.map_or_else(|| self.members.before(Phase::Terminating), |one| [one].into());
         for worker in workers {
-            self.primary.ping(worker);
+            self.primary.supervised().ping(worker);
         }
     }
 
@@ -101,7 +101,7 @@ impl Supervisor {
         self.events.push_back(if member.phase <= Phase::Draining && status == ExitStatus::Code(0) {
             SupervisorEvent::Drained { slot, worker }
         } else {
-            let connections = self.primary.pong(worker).map(|(_, connections)| connections);
+            let connections = self.primary.supervised().pong(worker).map(|(_, connections)| connections);
             SupervisorEvent::Cut { slot, worker, connections }
         });
     }

@@ -42,7 +42,7 @@ impl Supervisor {
 
     /// The worker may have acknowledged a connection.
     pub(super) fn limit_connections(&mut self, worker: WorkerId) {
-        let count = self.primary.owned_by(worker);
+        let count = self.primary.supervised().owned_by(worker);
         if self.settings.max_connections.is_some_and(|limit| count >= limit) {
             self.recycle(worker, RecycleReason::Connections { count });
         }

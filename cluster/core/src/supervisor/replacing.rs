@@ -134,7 +134,7 @@ impl Supervisor {
                 if let Some(member) = self.members.get_mut(worker) {
                     member.leaves.get_or_insert(Departure::Asked);
                 }
-                self.primary.lame_duck(worker);
+                self.primary.supervised().lame_duck(worker);
                 self.terminate(worker);
             }
         }

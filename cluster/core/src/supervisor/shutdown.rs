@@ -58,7 +58,7 @@ impl Supervisor {
         self.events.push_back(SupervisorEvent::ShutdownStarted);
         self.abandon_all();
         self.slots.hold_waiting();
-        self.primary.stop_accepting();
+        self.primary.supervised().stop_accepting();
         self.set_timer(Due::Report(None), report_after(self.settings.shutdown));
         self.set_timer(Due::Shutdown, self.settings.shutdown);
     }
@@ -66,7 +66,7 @@ impl Supervisor {
     /// Continues a replacement or a shutdown when the primary has nothing left to do. False: no progress.
     pub(super) fn settle(&mut self) -> bool {
         match self.stage {
-            Stage::Emptying(code) if self.primary.is_settled() => self.retire_all(code),
+            Stage::Emptying(code) if self.primary.supervised().is_settled() => self.retire_all(code),
             Stage::Emptying(code)
             | Stage::Leaving(code)
             | Stage::Terminating(code)
@@ -93,7 +93,7 @@ impl Supervisor {
         for worker in self.members.before(Phase::Lame) {
             self.retire(worker);
         }
-        self.primary.close_listeners();
+        self.primary.supervised().close_listeners();
     }
 
     pub(super) fn shut_down_too_long(&mut self) {

@@ -10,7 +10,7 @@ impl Supervisor {
     pub(super) fn watch(&mut self, worker: WorkerId) {
         let Some([interval, timeout]) = self.settings.heartbeat else { return };
         if self.serves(worker) {
-            let seq = self.primary.ping(worker);
+            let seq = self.primary.supervised().ping(worker);
             self.set_timer(Due::Pong(worker, seq), timeout);
             self.set_timer(Due::Ping(worker), interval);
         }
@@ -19,7 +19,7 @@ impl Supervisor {
     /// The time for the answer to a ping has ended. A worker that has never answered any ping is not watched: an unmodified
     /// Node program ignores them.
     pub(super) fn unanswered(&mut self, worker: WorkerId, seq: u64) {
-        let is_silent = self.primary.pong(worker).is_some_and(|(answered, _)| answered < seq);
+        let is_silent = self.primary.supervised().pong(worker).is_some_and(|(answered, _)| answered < seq);
         if !is_silent {
             return;
         }
@@ -29,7 +29,7 @@ impl Supervisor {
         member.leaves = Some(Departure::Failed);
         let slot = member.slot;
         self.events.push_back(SupervisorEvent::Hung { slot, worker });
-        self.primary.lame_duck(worker);
+        self.primary.supervised().lame_duck(worker);
         self.kill(worker);
     }
 }

@@ -1,0 +1,100 @@
+//! The table of handles, by id, key and listening socket. Which worker receives what is in `distribution`.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use super::counters::Counter;
+use crate::handle::{Handle, Sharing};
+use crate::message::HandleKey;
+use crate::os::{HandleId, SocketId, WorkerId};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(super) struct Handles {
+    last: Counter,
+    /// Boxed, because a map node has room for eleven values.
+    rows: BTreeMap<HandleId, Box<Handle>>,
+    keys: BTreeMap<HandleKey, HandleId>,
+    listeners: BTreeMap<SocketId, HandleId>,
+}
+
+impl Handles {
+    #[cfg(feature = "testing")]
+    pub(super) fn count_after(&mut self, last: u64) {
+        self.last.count_after(last);
+    }
+
+    pub(super) fn insert(&mut self, handle: Handle) -> HandleId {
+        let id = HandleId(self.last.next());
+        self.keys.insert(handle.key.clone(), id);
+        self.rows.insert(id, Box::new(handle));
+        id
+    }
+
+    pub(super) fn remove(&mut self, id: HandleId) -> Option<Handle> {
+        let handle = self.rows.remove(&id)?;
+        self.keys.remove(&handle.key);
+        if let Some((socket, _)) = &handle.bound {
+            self.listeners.remove(socket);
+        }
+        Some(*handle)
+    }
+
+    pub(super) fn get(&self, id: HandleId) -> Option<&Handle> {
+        self.rows.get(&id).map(|handle| &**handle)
+    }
+
+    pub(super) fn get_mut(&mut self, id: HandleId) -> Option<&mut Handle> {
+        self.rows.get_mut(&id).map(|handle| &mut **handle)
+    }
+
+    /// A handle that was not removed.
+    pub(super) fn live(&mut self, id: HandleId) -> &mut Handle {
+        self.get_mut(id).unwrap_or_else(|| unreachable!("{id:?} was removed"))
+    }
+
+    pub(super) fn find(&self, key: &HandleKey) -> Option<HandleId> {
+        self.keys.get(key).copied()
+    }
+
+    /// The socket accepts for the handle.
+    pub(super) fn listen(&mut self, socket: SocketId, id: HandleId) {
+        self.listeners.insert(socket, id);
+    }
+
+    /// The handle of a listening socket.
+    pub(super) fn at(&self, listener: SocketId) -> Option<HandleId> {
+        self.listeners.get(&listener).copied()
+    }
+
+    /// The sockets that accept.
+    pub(super) fn listeners(&self) -> impl Iterator<Item = SocketId> {
+        self.listeners.keys().copied()
+    }
+
+    /// The keys at which a worker listens.
+    pub(super) fn keys_of(&self, worker: WorkerId) -> BTreeSet<HandleKey> {
+        let of_worker = self.rows.values().filter(|handle| handle.is_ready() && handle.has(worker));
+        of_worker.map(|handle| handle.key.clone()).collect()
+    }
+
+    pub(super) fn all(&self, is_meant: impl Fn(&Handle) -> bool) -> Vec<HandleId> {
+        self.rows.iter().filter(|(_, handle)| is_meant(handle)).map(|(id, _)| *id).collect()
+    }
+
+    /// The worker has reached a limit. Without a limit nothing is counted: the count visits every socket, so a worker
+    /// with thousands of sockets would stall the others.
+    pub(super) fn has_limit(&self, worker: WorkerId, limit: usize) -> bool {
+        let served = self.rows.values().filter(|handle| handle.has(worker));
+        limit < usize::MAX && served.take(limit).count() == limit
+    }
+
+    /// Offers no connection to the worker.
+    pub(super) fn pass_over(&mut self, worker: WorkerId) {
+        for handle in self.rows.values_mut() {
+            if let Sharing::RoundRobin(round_robin) = &mut handle.sharing {
+                round_robin.pass_over(worker);
+            }
+        }
+    }
+}

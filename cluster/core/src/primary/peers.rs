@@ -1,0 +1,329 @@
+//! The workers as peers: their state, their channels, the messages to them, and the queue of steps. `distribution`
+//! chooses the worker of a connection; the reactions to messages are in `primary`.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use super::worker_info::WorkerEntry;
+use super::{Step, WorkerInfo, WorkerState};
+use crate::channel::{Channel, ChannelEvent, ChannelStep, Outgoing, Queue};
+use crate::event::{Event, WorkerError};
+use crate::message::{
+    ChannelMessage, ClusterMessage, Data, HandleKey, HandleType, Reply, Request, SocketCount, Supervision,
+};
+use crate::os::{Call, ChannelId, Errno, SocketId, WorkerId};
+use crate::os_bytes::OsBytes;
+use crate::passing::{CountedHandles, InFlightHandles, IncomingHandle, OutgoingHandle};
+use crate::payload::Message;
+use crate::pending::Pending;
+use crate::send::{SendError, Sent};
+use crate::settings::Limits;
+use crate::spawn_options::SpawnOptions;
+use crate::violation::Violation;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Peers {
+    /// Boxed, because a map node has room for eleven values.
+    workers: BTreeMap<WorkerId, Box<WorkerEntry>>,
+    pub(super) steps: Queue<Step>,
+    /// The connections that workers have not answered for.
+    offers: Pending<SocketId>,
+    in_flight: InFlightHandles,
+    counted: CountedHandles,
+    /// The workers that `disconnect_all` waits for.
+    leaving: Option<BTreeSet<WorkerId>>,
+}
+
+impl Peers {
+    pub(super) fn new() -> Self {
+        Peers {
+            workers: BTreeMap::new(),
+            steps: Queue::new(),
+            offers: Pending::new(),
+            in_flight: InFlightHandles::default(),
+            counted: CountedHandles::default(),
+            leaving: None,
+        }
+    }
+
+    /// Continues the numbers of messages after `last`.
+    #[cfg(feature = "testing")]
+    pub(super) fn count_after(&mut self, last: u64) {
+        self.offers.count_after(last);
+    }
+
+    // ---- the lives of workers
+
+    pub(super) fn add(&mut self, worker: WorkerId, options: SpawnOptions, limits: Limits) {
+        let channel = Channel::new(worker.into(), options.get_serialization(), limits);
+        self.workers.insert(worker, Box::new(WorkerEntry::new(channel, options)));
+    }
+
+    pub(super) fn get(&self, worker: WorkerId) -> Option<&WorkerInfo> {
+        self.workers.get(&worker).map(|entry| &entry.info)
+    }
+
+    pub(super) fn info(&mut self, worker: WorkerId) -> &mut WorkerInfo {
+        let entry = self.workers.get_mut(&worker);
+        &mut entry.unwrap_or_else(|| unreachable!("worker {worker} was forgotten while it spoke")).info
+    }
+
+    /// The worker was asked to exit, or a supervisor has made the worker a lame duck.
+    pub(super) fn is_retired(&self, worker: WorkerId) -> bool {
+        let entry = &self.workers[&worker];
+        entry.info.exited_after_disconnect == Some(true) || entry.lame
+    }
+
+    /// The workers with this property, in order of fork.
+    pub(super) fn all(&self, has: impl Fn(&WorkerInfo) -> bool) -> impl Iterator<Item = WorkerId> {
+        self.workers.iter().filter(move |(_, entry)| has(&entry.info)).map(|(id, _)| *id)
+    }
+
+    /// Takes the options of a process that has started or failed to.
+    pub(super) fn started(&mut self, worker: WorkerId) -> Option<SpawnOptions> {
+        self.workers.get_mut(&worker)?.starting.take()
+    }
+
+    pub(super) fn spawn_failed(
+        &mut self,
+        worker: WorkerId,
+        program: Option<OsBytes>,
+        directory: bool,
+        errno: Errno,
+    ) {
+        self.info(worker).dead = true;
+        let options = self.started(worker);
+        let set = |option: fn(&SpawnOptions) -> Option<&OsBytes>| options.as_ref().and_then(option).cloned();
+        let program = program.or_else(|| set(SpawnOptions::get_exec));
+        let directory = set(SpawnOptions::get_cwd).filter(|_| directory);
+        let error = WorkerError::Spawn { program, directory, errno };
+        self.steps.own_tick(Step::Emit(Event::Error { worker, error }));
+        self.steps.own_tick(Step::Emit(Event::Fork { worker }));
+        self.with_channel(worker.into(), Channel::closed);
+    }
+
+    /// The process has exited. Returns true if its channel is still connected.
+    pub(super) fn exited(&mut self, worker: WorkerId) -> Option<bool> {
+        let entry = self.workers.get_mut(&worker)?;
+        entry.info.dead = true;
+        let connected = entry.channel.is_connected();
+        entry.channel.cancel_all(&mut self.steps);
+        Some(connected)
+    }
+
+    pub(super) fn end(&mut self, worker: WorkerId, state: WorkerState) {
+        let info = self.info(worker);
+        info.settle_exit_intent();
+        info.state = state;
+    }
+
+    /// Drops a worker after its last event. Returns whether the worker was the last that `disconnect_all` waited for;
+    /// `None` if nothing waits, or the worker has further events.
+    pub(super) fn forget(&mut self, worker: WorkerId) -> Option<bool> {
+        let entry = &self.workers[&worker];
+        if !(entry.info.dead && entry.channel.is_over()) {
+            return None;
+        }
+        self.workers.remove(&worker);
+        self.counted.forget(worker.into());
+        let leaving = self.leaving.as_mut()?;
+        leaving.remove(&worker);
+        Some(leaving.is_empty())
+    }
+
+    /// Waits for every worker. Returns the workers.
+    pub(super) fn expect_exits(&mut self) -> BTreeSet<WorkerId> {
+        let all: BTreeSet<WorkerId> = self.workers.keys().copied().collect();
+        if !all.is_empty() {
+            self.leaving.get_or_insert_default().extend(all.iter().copied());
+        }
+        all
+    }
+
+    pub(super) fn expect_no_exit(&mut self) {
+        self.leaving = None;
+    }
+
+    /// Every worker was asked to exit, and at least one has not exited.
+    pub(super) fn is_disconnecting(&self) -> bool {
+        self.leaving
+            .as_ref()
+            .is_some_and(|leaving| self.workers.keys().all(|worker| leaving.contains(worker)))
+    }
+
+    // ---- channels
+
+    pub(super) fn with_channel(
+        &mut self,
+        channel: ChannelId,
+        act: impl FnOnce(&mut Channel, &mut Queue<Step>),
+    ) {
+        if let Some(entry) = self.workers.get_mut(&WorkerId(channel.0)) {
+            act(&mut entry.channel, &mut self.steps);
+            entry.info.connected = entry.channel.is_connected();
+        }
+    }
+
+    pub(super) fn run(&mut self, channel: ChannelId, step: ChannelStep) -> Option<ChannelEvent> {
+        self.workers.get_mut(&WorkerId(channel.0))?.channel.run(step, &mut self.steps)
+    }
+
+    /// Closes every channel once its queue is sent.
+    pub(super) fn disconnect(&mut self) {
+        for entry in self.workers.values_mut() {
+            entry.channel.disconnect(&mut self.steps);
+            entry.info.connected = entry.channel.is_connected();
+        }
+    }
+
+    /// Every channel is closed.
+    pub(super) fn is_over(&self) -> bool {
+        self.workers.values().all(|entry| entry.channel.is_over())
+    }
+
+    pub(super) fn is_broken(&self, worker: WorkerId) -> bool {
+        self.workers.get(&worker).is_some_and(|entry| entry.channel.is_broken())
+    }
+
+    pub(super) fn unwritten(&self, worker: WorkerId) -> Option<u64> {
+        self.workers.get(&worker)?.channel.unwritten()
+    }
+
+    /// Sends the socket to no further worker.
+    pub(super) fn cancel(&mut self, socket: SocketId) {
+        for entry in self.workers.values_mut() {
+            entry.channel.cancel(socket, &mut self.steps);
+        }
+    }
+
+    // ---- messages of the cluster
+
+    pub(super) fn send(&mut self, worker: WorkerId, message: ChannelMessage, handle: Option<IncomingHandle>) {
+        if let Some(entry) = self.workers.get_mut(&worker) {
+            entry.channel.send(Outgoing::from(message).with(handle), &mut self.steps);
+        }
+    }
+
+    pub(super) fn request(
+        &mut self,
+        worker: WorkerId,
+        request: Request,
+        handle: Option<IncomingHandle>,
+    ) -> u64 {
+        let seq = self.offers.next_seq();
+        self.send(worker, ClusterMessage { seq, reply: None, request: Some(request) }.into(), handle);
+        seq
+    }
+
+    pub(super) fn reply(&mut self, worker: WorkerId, reply: Reply, handle: Option<IncomingHandle>) {
+        let seq = self.offers.next_seq();
+        self.send(worker, ClusterMessage { seq, reply: Some(reply), request: None }.into(), handle);
+    }
+
+    /// A refusal echoes the data as well: a Node TLS server reads its ticket keys from every answer.
+    pub(super) fn refuse(&mut self, worker: WorkerId, seq: u64, key: HandleKey, data: Data, errno: Errno) {
+        let reply = Reply { ack: seq, errno: Some(errno), key: Some(key), data, ..Reply::default() };
+        self.reply(worker, reply, None);
+    }
+
+    /// Offers a connection; the worker's answer is outstanding.
+    pub(super) fn offer(&mut self, worker: WorkerId, key: HandleKey, socket: SocketId) {
+        let handle = IncomingHandle { socket, kind: HandleType::Native };
+        let seq = self.request(worker, Request::NewConn(key), Some(handle));
+        self.offers.expect(seq, worker.into(), socket);
+    }
+
+    /// The connection of an offer that the worker answers.
+    ///
+    /// # Errors
+    ///
+    /// The worker cannot have received the connection.
+    pub(super) fn answered(&mut self, worker: WorkerId, seq: u64) -> Option<Result<SocketId, Violation>> {
+        let connection = self.take_offer(worker, seq)?;
+        if self.workers[&worker].channel.is_carrying(connection) {
+            self.offers.expect(seq, worker.into(), connection);
+            return Some(Err(Violation::UnaskedAck));
+        }
+        Some(Ok(connection))
+    }
+
+    pub(super) fn take_offer(&mut self, worker: WorkerId, seq: u64) -> Option<SocketId> {
+        self.offers.take(seq, worker.into())
+    }
+
+    /// The connections that the worker has not answered for and no longer can, oldest first.
+    pub(super) fn take_offers(&mut self, worker: WorkerId) -> Vec<SocketId> {
+        self.offers.abandon(worker.into())
+    }
+
+    pub(super) fn error(&mut self, worker: WorkerId, error: WorkerError) {
+        self.steps.own(Step::Emit(Event::Error { worker, error }));
+    }
+
+    // ---- a supervisor
+
+    pub(super) fn entry(&mut self, worker: WorkerId) -> Option<&mut WorkerEntry> {
+        self.workers.get_mut(&worker).map(|entry| &mut **entry)
+    }
+
+    pub(super) fn ping(&mut self, worker: WorkerId) -> u64 {
+        let seq = self.offers.next_seq();
+        self.send(worker, ChannelMessage::Supervision(Supervision::Ping { seq }), None);
+        seq
+    }
+
+    pub(super) fn answered_ping(&mut self, worker: WorkerId, answer: &Supervision) {
+        match *answer {
+            Supervision::Pong { seq, connections } => {
+                self.entry(worker).expect("the worker speaks").pong = Some((seq, connections));
+            }
+            // Messages of a primary; ignored from a worker.
+            Supervision::LameDuck | Supervision::Ping { .. } => {}
+        }
+    }
+
+    // ---- messages of the program
+
+    pub(super) fn post(
+        &mut self,
+        worker: WorkerId,
+        message: &Message,
+        passing: Option<OutgoingHandle>,
+    ) -> Option<Result<Sent, SendError>> {
+        let entry = self.workers.get_mut(&worker)?;
+        if entry.info.dead && passing.is_some() {
+            // Another process may hold the channel open, and gets no sockets in the worker's place.
+            return Some(Err(SendError::Closed));
+        }
+        Some(entry.channel.post(message, passing, &mut self.in_flight, &mut self.steps))
+    }
+
+    /// A message has arrived with a socket, which the sender may count.
+    pub(super) fn count(&mut self, worker: WorkerId, socket: SocketId, key: Option<alloc::string::String>) {
+        if let Some(key) = key {
+            self.counted.add(socket, worker.into(), key);
+        }
+    }
+
+    pub(super) fn asked(&mut self, worker: WorkerId, question: SocketCount) {
+        if let Some(answer) = self.counted.answer(worker.into(), question) {
+            self.send(worker, ChannelMessage::SocketCount(answer), None);
+        }
+    }
+
+    /// The sender of a socket stops counting the socket.
+    pub(super) fn release(&mut self, socket: SocketId) {
+        if let Some((peer, key)) = self.counted.release(socket) {
+            self.send(WorkerId(peer.0), ChannelMessage::SocketCount(SocketCount::AllClosed(key)), None);
+        }
+    }
+
+    /// One copy of a socket that the program has sent is no longer in flight.
+    pub(super) fn settled(&mut self, socket: SocketId) {
+        if self.in_flight.settle(socket) {
+            self.steps.call(Call::Close { socket });
+            self.release(socket);
+        }
+    }
+}
