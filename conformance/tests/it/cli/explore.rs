@@ -4,32 +4,20 @@ use std::fs;
 
 use super::fixture::{CliFixture, CliOutput, snapshot};
 
-/// The schedule decides which worker receives the connection; this contract ignores that.
-const LUCK: &str = r#"{
-  "name": "luck",
-  "description": "Two workers listen, and one client connects.",
-  "primary": [
-    { "on": "start", "do": [{ "fork": 2 }] },
-    { "on": "message", "do": ["disconnect_all"] }
-  ],
-  "worker": [
-    { "on": "start", "do": [{ "listen": { "server": "web" } }] },
-    { "on": "connection", "do": [{ "reply": "hello" }, "end"] },
-    { "on": "end", "do": [{ "send": "greeted" }] }
-  ],
-  "clients": [{ "steps": [{ "connect": "web" }] }],
-  "contract": [{ "because": "The first worker gets it.", "seen": "primary: message worker=2", "times": 0 }]
-}
-"#;
-
 fn explore(cli: &CliFixture, scenario: &str, more: &[&str]) -> CliOutput {
     let file = cli.path("regressions.txt");
     cli.run(&[&["explore", scenario, "--regressions", &file.to_string_lossy()], more].concat())
 }
 
+/// The schedule decides which of two workers receives the connection; the contract ignores that.
 fn luck() -> CliFixture {
     let cli = CliFixture::new();
-    cli.scenario("luck", LUCK);
+    cli.scenario("luck", &fs::read_to_string(cli.path("scenarios/hello.json")).expect("a scenario"));
+    cli.edit("scenarios/luck.json", "\"hello\",\n  \"desc", "\"luck\",\n  \"desc");
+    cli.edit("scenarios/luck.json", "\"fork\": 1", "\"fork\": 2");
+    let (greeted, first) =
+        ("client 1: data text=hello\", \"times\": 1", "primary: message worker=2\", \"times\": 0");
+    cli.edit("scenarios/luck.json", greeted, first);
     cli
 }
 
