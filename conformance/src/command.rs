@@ -44,7 +44,7 @@ The default command is `run`: every scenario on every arm, within a minute. NO_C
 
 /// Compare a cluster on the simulator and on the real system with recorded and live Node.js
 #[derive(Debug, Parser)]
-#[command(name = "conformance", version, after_help = AFTER, disable_help_subcommand = true)]
+#[command(name = "conformance", version, after_help = AFTER)]
 struct Cli {
     #[command(subcommand)]
     verb: Option<Verb>,

@@ -120,7 +120,12 @@ pub struct NoRuntime {
 
 impl fmt::Display for NoRuntime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no runtime `{}`: {}; install it, or run the other arms", self.program.display(), self.why)
+        write!(
+            f,
+            "no Node.js at `{}`: {}; install Node.js, or choose another with `--node PATH`",
+            self.program.display(),
+            self.why
+        )
     }
 }
 

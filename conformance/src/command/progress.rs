@@ -1,4 +1,4 @@
-//! Progress on standard error: a bar on a terminal, lines elsewhere.
+//! Progress on standard error: a bar on a terminal, a dozen lines elsewhere.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -68,13 +68,25 @@ impl Progress {
 
     /// Counts one item.
     pub(super) fn step(&self, what: &str) {
+        self.count(what, false);
+    }
+
+    /// Counts one item that failed. Without a terminal, too, the line is printed.
+    pub(super) fn step_failed(&self, what: &str) {
+        self.count(what, true);
+    }
+
+    fn count(&self, what: &str, is_printed: bool) {
         match self {
             Progress::Bar(bar) => {
                 bar.set_message(what.to_owned());
                 bar.inc(1);
             }
             Progress::Lines { done, of, .. } => {
-                eprintln!("[{}/{of}] {what}", done.fetch_add(1, Ordering::Relaxed) + 1);
+                let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                if is_printed || is_due(done, *of) {
+                    eprintln!("[{done}/{of}] {what}");
+                }
             }
         }
     }
@@ -94,6 +106,12 @@ impl Progress {
     }
 }
 
+/// Whether an item has a line: the first one, and each that completes another tenth.
+fn is_due(done: u64, of: u64) -> bool {
+    let tenths = |done: u64| done * LINES / of.max(1);
+    done == 1 || tenths(done) > tenths(done - 1)
+}
+
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("the template is well-formed")
 }
@@ -105,5 +123,16 @@ impl Drop for Progress {
             Progress::Bar(bar) => bar.finish_and_clear(),
             Progress::Lines { .. } => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_due;
+
+    #[test]
+    fn long_counts_have_few_lines() {
+        let lines = |of: u64| (1..=of).filter(|done| is_due(*done, of)).count();
+        assert_eq!([1, 2, 10, 11, 20, 1829, 100_000].map(lines), [1, 2, 10, 11, 11, 11, 11]);
     }
 }

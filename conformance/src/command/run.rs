@@ -28,6 +28,9 @@ const WORLDS: usize = 1_000_000;
 /// The claims, the budget and the output.
 #[derive(Debug, Args)]
 pub(super) struct Run {
+    /// Only these scenarios, as `--scenario`. `conformance list` prints the names
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
     /// Run only this arm; repeatable. Default: all arms, those with Node.js only if it is installed
     #[arg(long = "arm", value_name = "ARM")]
     arms: Vec<Arm>,
@@ -65,6 +68,7 @@ pub(super) struct Run {
 impl Default for Run {
     fn default() -> Self {
         Run {
+            names: Vec::new(),
             arms: Vec::new(),
             globs: Vec::new(),
             samples: None,
@@ -102,7 +106,8 @@ impl Run {
     /// Runs the claims; `None` after an interruption.
     pub(super) fn report(&self, paths: &Paths) -> Result<Option<Report>, CliError> {
         let exceptions = paths.exceptions()?;
-        let scenarios = paths.scenarios(&self.globs)?;
+        let patterns = [&self.names[..], &self.globs].concat();
+        let scenarios = paths.scenarios(&patterns)?;
         let recordings = paths.recordings().map(recordings).transpose()?;
         let _home = interrupt::listen()?;
         let (node, mut absent) = self.node(recordings.as_deref());
@@ -130,7 +135,7 @@ impl Run {
         }
         // An exception of another scenario is not needed, and some are needed only where the simulator is searched
         // for recordings.
-        let compares_all = self.globs.is_empty() && self.wants(Arm::Sim);
+        let compares_all = patterns.is_empty() && self.wants(Arm::Sim);
         let all_needed = compares_all && paths.need_all_exceptions();
         let stale = if all_needed { checker.stale() } else { Vec::new() };
         Ok(Some(Report::new(verdicts, absent, stale, begun.elapsed())))
@@ -224,7 +229,12 @@ fn try_all(suite: &Suite, checker: &Checker) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     suite.run(checker, &interrupt::STOPPED, |verdict| {
         if !interrupt::is_stopped() {
-            progress.step(&progress_line(&verdict));
+            let line = progress_line(&verdict);
+            if verdict.holds() {
+                progress.step(&line);
+            } else {
+                progress.step_failed(&line);
+            }
             verdicts.push(verdict);
         }
     });

@@ -46,8 +46,9 @@ impl fmt::Display for Printed<'_> {
         } else {
             Table::of(&report.verdicts).print(f, width)?;
         }
-        for absent in &report.absent {
-            writeln!(f, "\n{} {}: {}", style("Not run:").yellow(), absent.arm, absent.why)?;
+        for same in report.absent.chunk_by(|one, next| one.why == next.why) {
+            let arms: Vec<_> = same.iter().map(|absent| absent.arm.as_str()).collect();
+            writeln!(f, "\n{} {}: {}", style("Not run:").yellow(), arms.join(", "), same[0].why)?;
         }
         report.summary(f)
     }

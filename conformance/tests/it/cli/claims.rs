@@ -25,6 +25,29 @@ fn holding_claims_print_a_table() {
 }
 
 #[test]
+fn named_scenarios_run_alone() {
+    let printed = CliFixture::new().run(&["run", "code", "--arm", "sim", "--samples", "1"]);
+    assert_eq!(printed.code, Some(0), "{printed}");
+    assert!(printed.out.contains("3 claims about 1 scenario, "), "{printed}");
+}
+
+/// Without a terminal a tenth of a long run has one line, and a failure has its own.
+#[test]
+fn long_run_prints_few_lines() {
+    let cli = wrong();
+    let code = fs::read_to_string(cli.path("scenarios/code.json")).expect("a scenario");
+    for number in 0..30 {
+        let name = format!("code{number}");
+        cli.scenario(&name, &code.replace("\"code\"", &format!("\"{name}\"")));
+        cli.record(&name);
+    }
+    let printed = cli.run(&["run", "--arm", "sim", "--samples", "1"]);
+    let lines: Vec<_> = printed.err.lines().filter(|line| line.starts_with('[')).collect();
+    let failed = lines.iter().filter(|line| line.contains("] FAILS ")).count();
+    assert!(failed == 4 && lines.len() <= 15 && printed.out.contains("96 claims"), "{printed}");
+}
+
+#[test]
 fn failures_print_position_and_sides() {
     snapshot("fails", &wrong().run(&["run", "--arm", "sim", "--samples", "1"]));
 }

@@ -1,5 +1,7 @@
 //! The help texts.
 
+use std::process::Command;
+
 use super::fixture::{CliFixture, snapshot};
 
 #[test]
@@ -15,6 +17,21 @@ fn help_matches_snapshots() {
         ("help_explore", &["explore", "--help"]),
     ] {
         snapshot(name, &cli.run(args));
+    }
+}
+
+#[test]
+fn help_is_a_command() {
+    let output = |args: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_conformance"))
+            .args(args)
+            .output()
+            .expect("the command can be started")
+    };
+    for (args, same) in [(&["help"][..], &["--help"][..]), (&["help", "run"], &["run", "--help"])] {
+        let printed = output(args);
+        assert!(printed.status.success(), "{printed:?}");
+        assert_eq!(printed.stdout, output(same).stdout);
     }
 }
 
