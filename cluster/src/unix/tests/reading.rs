@@ -19,6 +19,18 @@ async fn reset_channel_is_read_as_end() {
     assert!(matches!(read, Some(ChannelEvent::End)), "{read:?}");
 }
 
+/// Without the runtime a closed peer is the end, and no room for bytes that do not wait.
+#[tokio::test]
+async fn closed_peer_is_no_room() {
+    let (near, far) = UnixStream::pair().expect("a pair");
+    let mut channel = Channel::new(near).expect("a channel");
+    let mut buffer = vec![0; channel::READ];
+    assert!(channel.event_now(&mut buffer).is_none());
+    drop(far);
+    let event = channel.event_now(&mut buffer);
+    assert!(matches!(event, Some(ChannelEvent::End)), "{event:?}");
+}
+
 /// A worker that ends waits until its primary has closed the channel, at most a second.
 #[tokio::test]
 async fn lingering_worker_waits_for_primary() {
