@@ -22,7 +22,7 @@ pub(crate) mod surrogates;
 pub(crate) use data::Data;
 
 pub(crate) use decode::{ADDRESS, decode, decode_advanced};
-pub(crate) use encode::{encode, encode_ack};
+pub(crate) use encode::{encode, encode_ack, encode_user};
 
 /// One frame of the channel.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -159,20 +159,24 @@ impl Message {
     }
 
     /// Converts the message to a serialization, with a limit on the bytes of JSON.
-    pub(crate) fn written_as(&self, serialization: Serialization, limit: usize) -> Result<Message, NoJson> {
+    pub(crate) fn written_as(
+        &self,
+        serialization: Serialization,
+        limit: usize,
+    ) -> Result<Cow<'_, Message>, NoJson> {
         match (self.serialization, serialization) {
             (Serialization::Json, Serialization::Advanced) if self.bytes.len() > LONGEST => {
                 Err(NoJson::TooLong)
             }
             (Serialization::Json, Serialization::Advanced) => {
-                Ok(Message::of_clone(advanced::from_json(self.checked_text()).into()))
+                Ok(Cow::Owned(Message::of_clone(advanced::from_json(self.checked_text()).into())))
             }
             (Serialization::Advanced, Serialization::Json) => {
                 advanced::to_json(&self.bytes, Rules::Stringify(limit))
-                    .map(|json| Message::of_json(json.into()))
+                    .map(|json| Cow::Owned(Message::of_json(json.into())))
             }
             (Serialization::Json, Serialization::Json)
-            | (Serialization::Advanced, Serialization::Advanced) => Ok(self.clone()),
+            | (Serialization::Advanced, Serialization::Advanced) => Ok(Cow::Borrowed(self)),
         }
     }
 

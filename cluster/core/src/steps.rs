@@ -44,8 +44,16 @@ impl<S> Steps<S> {
         Scope { start: self.now.len(), is_command: true }
     }
 
-    /// Ends a scope.
-    pub(crate) fn leave(&mut self, Scope { start, is_command }: Scope) {
+    /// Ends a scope. Most scopes have no step, so the check is inlined.
+    #[inline]
+    pub(crate) fn leave(&mut self, scope: Scope) {
+        if self.now.len() > scope.start {
+            self.order(scope);
+        }
+    }
+
+    #[inline(never)]
+    fn order(&mut self, Scope { start, is_command }: Scope) {
         self.now[start..].reverse();
         if is_command {
             let added = self.now.len() - start;

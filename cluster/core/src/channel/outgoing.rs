@@ -147,6 +147,11 @@ pub(super) struct OutgoingFrame {
 }
 
 impl OutgoingFrame {
+    /// A frame without a descriptor.
+    fn plain(bytes: Vec<u8>, source: Source) -> Self {
+        OutgoingFrame { bytes, at: 0, socket: None, receipt: None, carries: None, source }
+    }
+
     pub(super) fn unsent(&self) -> usize {
         self.bytes.len() - self.at
     }
@@ -190,8 +195,7 @@ impl Encoder {
 
     /// The acknowledgement of a descriptor that has arrived, or has not.
     pub(super) fn acknowledgement(self, arrived: bool) -> OutgoingFrame {
-        let bytes = message::encode_ack(arrived, self.serialization);
-        OutgoingFrame { bytes, at: 0, socket: None, receipt: None, carries: None, source: Source::Answer }
+        OutgoingFrame::plain(message::encode_ack(arrived, self.serialization), Source::Answer)
     }
 
     /// Encodes a user's message, in the channel's serialization.
@@ -205,7 +209,11 @@ impl Encoder {
             NoJson::TooLong => SendError::TooLong { limit },
             NoJson::BigInt | NoJson::Cycle | NoJson::Nothing | NoJson::Malformed => SendError::NoJson,
         })?;
-        let frame = self.frame(Outgoing::from(ChannelMessage::User(message)).with(handle));
+        let frame = if handle.is_none() {
+            OutgoingFrame::plain(message::encode_user(&message, None), Source::Program)
+        } else {
+            self.frame(Outgoing::from(ChannelMessage::User(message.into_owned())).with(handle))
+        };
         if frame.bytes.len() > limit { Err(SendError::TooLong { limit }) } else { Ok(frame) }
     }
 }

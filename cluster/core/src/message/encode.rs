@@ -108,7 +108,7 @@ pub(crate) fn encode(
     serialization: Serialization,
 ) -> Vec<u8> {
     match message {
-        ChannelMessage::User(message) => user(message, carries),
+        ChannelMessage::User(message) => encode_user(message, carries),
         ChannelMessage::Cluster(cluster) => enveloped(&cluster_out(cluster), carries, serialization),
         ChannelMessage::SocketCount(count) => enveloped(&socket_count_out(count), carries, serialization),
         ChannelMessage::Supervision(supervision) => {
@@ -118,8 +118,8 @@ pub(crate) fn encode(
     }
 }
 
-/// A user's message. The bytes have the serialization of the channel already.
-fn user(message: &Message, carries: Option<HandleType>) -> Vec<u8> {
+/// Encodes a user's message. The bytes have the serialization of the channel already.
+pub(crate) fn encode_user(message: &Message, carries: Option<HandleType>) -> Vec<u8> {
     let bytes = message.as_bytes();
     match (message.serialization(), carries) {
         (Serialization::Json, None) => [bytes, b"\n"].concat(),

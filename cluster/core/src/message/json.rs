@@ -22,7 +22,7 @@ pub(super) fn is_internal(cmd: &str) -> bool {
 
 /// The `cmd` of an internal message.
 pub(crate) fn reserved(json: &str) -> Option<Cow<'_, str>> {
-    if !may_be_reserved(json) || !json.trim_start().starts_with('{') {
+    if !may_be_reserved(json) {
         return None;
     }
     let Members { cmd } = serde_json::from_str(json).ok()?;
@@ -37,13 +37,14 @@ pub(crate) fn reserved(json: &str) -> Option<Cow<'_, str>> {
 /// The beginning of an internal message that Node wrote.
 const BEGINNING: &[u8] = br#"{"cmd":"NODE_"#;
 
-/// The line may be an internal message: the `cmd` of one contains `NODE_`, plain or escaped.
+/// The line may be an internal message: an object whose `cmd` contains `NODE_`, plain or escaped.
 pub(crate) fn may_be_reserved(json: &str) -> bool {
-    let line = json.as_bytes();
+    let line = json.trim_ascii_start().as_bytes();
     let says = |word: &[u8]| memchr::memmem::find(line, word).is_some();
-    // Most lines contain neither character, and one search shows that.
-    let may_say = memchr::memchr2(b'N', b'\\', line).is_some();
-    line.starts_with(BEGINNING) || may_say && (says(b"NODE_") || says(b"\\u"))
+    // Most objects contain neither character, and one search shows that.
+    let may_say = || memchr::memchr2(b'N', b'\\', line).is_some();
+    let says_so = || line.starts_with(BEGINNING) || may_say() && (says(b"NODE_") || says(b"\\u"));
+    line.starts_with(b"{") && says_so()
 }
 
 /// The result of reading an object: the last member named `cmd`, as JavaScript reads it.
