@@ -187,6 +187,27 @@ mod tests {
         assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
     }
 
+    /// A paused socket waits for no connection: another process is woken in its place.
+    #[test]
+    fn paused_socket_leaves_no_waker() {
+        struct Nothing;
+        impl std::task::Wake for Nothing {
+            fn wake(self: Arc<Self>) {}
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        listener.set_nonblocking(true).expect("a socket");
+        let waiter = Waiter::of(&mut Weak::new()).expect("a thread");
+        let mut listening = Listening::shared(listener.into(), waiter);
+        listening.pause(false);
+        let count = Arc::new(Nothing);
+        let waker = std::task::Waker::from(count.clone());
+        let before = Arc::strong_count(&count);
+        assert!(listening.poll_accept(&mut Context::from_waker(&waker)).is_pending());
+        assert_eq!(Arc::strong_count(&count), before + 1);
+        listening.pause(true);
+        assert_eq!(Arc::strong_count(&count), before);
+    }
+
     /// Without the thread each connection wakes every worker.
     #[tokio::test]
     async fn watched_connection_wakes_every_worker() {
