@@ -6,7 +6,7 @@ use crate::program::Program;
 use crate::running_process::NextAction;
 use crate::scenarios::{self, Flood};
 use crate::step::Pid;
-use crate::world::World;
+use crate::world::{State, World};
 use crate::{Check, Schedule};
 
 /// The change of an action.
@@ -22,27 +22,27 @@ pub(crate) enum Tampering {
 pub(crate) type PlantedBug = fn(Pid, &NextAction) -> Tampering;
 
 /// Applies the planted bug to `next`; returns the action that is left to be done.
-pub(crate) fn apply<P: Program>(world: &mut World<P>, pid: Pid, next: NextAction) -> Option<NextAction> {
-    match world.planted_bug.map_or(Tampering::None, |planted_bug| planted_bug(pid, &next)) {
+pub(crate) fn apply<P: Program>(state: &mut State<P>, pid: Pid, next: NextAction) -> Option<NextAction> {
+    match state.planted_bug.map_or(Tampering::None, |planted_bug| planted_bug(pid, &next)) {
         Tampering::None => Some(next),
         Tampering::Drop => {
-            world.react(pid, None);
+            state.react(pid, None);
             None
         }
         Tampering::Duplicate => {
             if let NextAction::Call(call) = &next {
-                let answer = world.kernel.perform(pid, call.clone(), &mut Schedule::quiet());
+                let answer = state.kernel.perform(pid, call.clone(), &mut Schedule::quiet());
                 drop(answer);
             }
             Some(next)
         }
         Tampering::StopReading => {
             let NextAction::Call(call @ Call::Write { channel, .. }) = next else { return Some(next) };
-            let answer = world.kernel.perform(pid, call, &mut Schedule::quiet());
+            let answer = state.kernel.perform(pid, call, &mut Schedule::quiet());
             let is_full = matches!(&answer, Some(OsEvent::Wrote { rest, .. }) if !rest.is_empty());
             let reading = if is_full { Call::PauseRead { channel } } else { Call::ResumeRead { channel } };
-            world.kernel.perform(pid, reading, &mut Schedule::quiet());
-            world.react(pid, answer);
+            state.kernel.perform(pid, reading, &mut Schedule::quiet());
+            state.react(pid, answer);
             None
         }
     }
@@ -51,7 +51,7 @@ pub(crate) fn apply<P: Program>(world: &mut World<P>, pid: Pid, next: NextAction
 /// The check that a quiet standard run fails with this bug.
 fn failed_check(planted_bug: PlantedBug) -> Option<Check> {
     let mut world = scenarios::standard_world();
-    world.planted_bug = Some(planted_bug);
+    world.state.planted_bug = Some(planted_bug);
     let failure = world.run().err()?;
     assert!(failure.replay.starts_with("sim:v1:standard:"), "{failure}");
     Some(failure.check)
@@ -119,7 +119,7 @@ fn queues_detects_unlimited_accepting() {
     let [well, badly] = planted_bugs.map(|planted_bug| {
         let run = |seed| {
             let mut world = start.clone().on(Schedule::seed(seed));
-            world.planted_bug = planted_bug;
+            world.state.planted_bug = planted_bug;
             world.run().err().map(|failure| failure.check)
         };
         (0..30).find_map(run)
@@ -150,7 +150,7 @@ fn failed_check_of_program(plan: &str, planted_bug: PlantedBug) -> Option<Check>
     let [well, badly] = [None, Some(planted_bug)].map(|planted_bug| {
         let run = |seed| {
             let mut world = start.clone().on(Schedule::seed(seed));
-            world.planted_bug = planted_bug;
+            world.state.planted_bug = planted_bug;
             world.run().err().map(|failure| failure.check)
         };
         (0..30).find_map(run)
@@ -219,7 +219,7 @@ fn liveness_detects_mutual_waiting() {
         let start = World::new(flood, Settings::default()).with_channel_bytes(24);
         let [well, badly] = [None, Some(deaf)].map(|planted_bug| {
             let mut world = start.clone();
-            world.planted_bug = planted_bug;
+            world.state.planted_bug = planted_bug;
             crate::explore::every(&world, 200_000).err().map(|failure| failure.check)
         });
         assert_eq!(well, None, "{flood:?}");
@@ -252,7 +252,7 @@ fn exhaustive_search_finds_a_planted_bug() {
         tamper_if(matches!(next, NextAction::Primary(Event::Exit { .. })), Tampering::Drop)
     };
     let mut world = scenarios::Scenario::new(scenarios::ReplyServer::new(1, 1)).world();
-    world.planted_bug = Some(silent);
+    world.state.planted_bug = Some(silent);
     let failure = crate::explore::every(&world, 100_000).expect_err("the bug is planted");
     assert_eq!(failure.check, Check::Order);
     let line: crate::replay::Line = failure.replay.parse().expect("a valid line");

@@ -5,9 +5,11 @@ use cluster_core::{
     Call, Event, ExitStatus, Machine as _, OsEvent, Output, Primary, SocketId, Worker, WorkerEvent,
 };
 
+mod table;
 mod transition_cache;
 
-pub(crate) use transition_cache::TransitionCache;
+pub(crate) use table::RunningProcesses;
+use transition_cache::TransitionCache;
 
 /// The state of a running process outside the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -17,7 +17,7 @@ use crate::line::Line;
 use crate::livelock::{self, LivelockDetector};
 use crate::observations::{Observation, ObservationLog};
 use crate::program::Program;
-use crate::running_process::{NextAction, RunningProcess, TransitionCache};
+use crate::running_process::{NextAction, RunningProcesses};
 use crate::schedule::Schedule;
 use crate::step::{Pid, Step};
 use crate::trace::Trace;
@@ -26,8 +26,10 @@ use crate::trace_hash::TraceHasher;
 mod enabled;
 mod execute;
 mod footprint;
+mod history;
 
-use enabled::{Enabled, hash_of_next, step_at};
+use enabled::Enabled;
+use history::History;
 
 /// The capacity of a socket buffer in each direction, in bytes, by default. Linux: 212,992.
 const CHANNEL_BYTES: usize = 212_992;
@@ -38,18 +40,22 @@ const STEP_LIMIT: u64 = 100_000;
 /// A primary, its workers, their clients, and everything between them.
 #[derive(Debug, Clone)]
 pub struct World<P> {
+    pub(crate) state: State<P>,
+    enabled: Enabled,
+    livelock: LivelockDetector,
+}
+
+/// The state of a run and its history.
+#[derive(Debug, Clone)]
+pub(crate) struct State<P> {
     start: CowArc<Start<P>>,
     pub(crate) kernel: Kernel,
-    pub(crate) running: Vec<Option<CowArc<RunningProcess<P>>>>,
+    pub(crate) running: RunningProcesses<P>,
     driver: CowArc<P>,
     pub(crate) log: ObservationLog,
     schedule: Schedule,
     checks: CowArc<Checks>,
-    trace_hasher: TraceHasher,
-    trace: Option<Trace>,
-    enabled: Enabled,
-    transitions: Option<TransitionCache<P>>,
-    livelock: LivelockDetector,
+    history: History,
     #[cfg(test)]
     pub(crate) planted_bug: Option<crate::planted_bugs::PlantedBug>,
 }
@@ -65,7 +71,7 @@ struct Start<P> {
 /// The hash of the state without its history: worlds with equal hashes have equal futures.
 impl<P: Hash> Hash for World<P> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let World { kernel, running, driver, log, schedule, .. } = self;
+        let State { kernel, running, driver, log, schedule, .. } = &self.state;
         (kernel, running, driver, log, schedule.faults()).hash(state);
     }
 }
@@ -73,37 +79,33 @@ impl<P: Hash> Hash for World<P> {
 impl<P: Program> World<P> {
     /// A world before the start of the primary, with a quiet schedule and without faults.
     pub fn new(program: P, settings: Settings) -> Self {
-        let mut world = World {
+        let mut state = State {
             driver: program.clone().into(),
             start: Start { scenario: "unnamed".into(), program, settings }.into(),
             kernel: Kernel::new(CHANNEL_BYTES),
-            running: vec![None],
+            running: RunningProcesses::new(),
             log: ObservationLog::default(),
             schedule: Schedule::quiet(),
             checks: CowArc::default(),
-            trace_hasher: TraceHasher::new(),
-            trace: None,
-            enabled: Enabled::default(),
-            transitions: None,
-            livelock: LivelockDetector::default(),
+            history: History::new(),
             #[cfg(test)]
             planted_bug: None,
         };
-        world.drive(P::driver_start);
-        world
+        state.drive(P::driver_start);
+        World { state, enabled: Enabled::default(), livelock: LivelockDetector::default() }
     }
 
     /// The same world with another schedule and the same armed faults.
     #[must_use]
     pub fn on(mut self, schedule: Schedule) -> Self {
-        self.schedule = schedule.with_faults(*self.schedule.faults());
+        self.state.schedule = schedule.with_faults(*self.state.schedule.faults());
         self
     }
 
     /// The same world with these faults armed.
     #[must_use]
     pub fn with_faults(mut self, faults: Faults) -> Self {
-        self.schedule = self.schedule.with_faults(faults);
+        self.state.schedule = self.state.schedule.with_faults(faults);
         self
     }
 
@@ -119,21 +121,21 @@ impl<P: Program> World<P> {
             !name.contains([':', '\n', '\r']),
             "a scenario name has neither colons nor line breaks: {name:?}"
         );
-        self.start.scenario = name;
+        self.state.start.scenario = name;
         self
     }
 
     /// Sets the capacity of a channel in each direction, in bytes.
     #[must_use]
     pub fn with_channel_bytes(mut self, bytes: usize) -> Self {
-        self.kernel.channels.set_capacity(bytes);
+        self.state.kernel.channels.set_capacity(bytes);
         self
     }
 
     /// Records a trace of every step.
     #[must_use]
     pub fn traced(mut self) -> Self {
-        self.trace = Some(Trace::default());
+        self.state.history.record();
         self
     }
 
@@ -158,7 +160,7 @@ impl<P: Program> World<P> {
 
     /// Runs the checks of an idle primary, which otherwise run only after a step of the primary.
     pub(crate) fn inspect(&mut self) -> Result<(), Box<Failure>> {
-        self.guarded(World::at_rest)
+        self.guarded(|world| world.state.at_rest())
     }
 
     fn guarded<T>(
@@ -177,31 +179,23 @@ impl<P: Program> World<P> {
 
     fn run_to_the_end(&mut self) -> Result<(), (Check, String)> {
         while self.advance()? {}
-        let primary = self.running[0].as_ref().and_then(|running| running.primary());
-        self.checks.at_the_end(&self.kernel, primary)
+        let State { kernel, running, checks, .. } = &self.state;
+        checks.at_the_end(kernel, running.primary().map(|(primary, _)| primary))
     }
 
     fn advance(&mut self) -> Result<bool, (Check, String)> {
-        let n = if self.enabled.is_known { self.enabled.indexes.len() } else { self.refresh() };
-        self.enabled.is_known = false;
+        let n = self.enabled.consume(&mut self.state);
         if n == 0 {
             return Ok(false);
         }
         if self.steps() >= STEP_LIMIT {
             return Err((Check::Liveness, format!("steps are still enabled after {STEP_LIMIT} steps")));
         }
-        let World { kernel, enabled, running, schedule, .. } = self;
-        let next = |step| hash_of_next(running, step);
-        let chosen = schedule.choose_step(n, |at| step_at(&kernel.ready, enabled.indexes.nth(at)), next);
-        let step = self.pick(chosen);
-        self.trace_hasher.begin(step);
-        let before = self.before();
-        let is_progress_of = self.is_progress_of(step);
-        let found = self.execute(step).and_then(|()| self.run_checks(step));
-        self.annotate(step, before);
-        self.trace_hasher.end();
-        found?;
-        let is_progress = is_progress_of || before.has_grown(self.log.len(), self.schedule.struck().len());
+        let State { kernel, running, schedule, .. } = &mut self.state;
+        let step_at = |n| self.enabled.step(kernel, n);
+        let chosen = schedule.choose_step(n, step_at, |step| running.hash_of_next(step));
+        let step = self.enabled.pick(kernel, chosen);
+        let is_progress = self.state.take(step)?;
         if self.livelock.is_short_after(step, is_progress) {
             return Ok(true);
         }
@@ -215,13 +209,129 @@ impl<P: Program> World<P> {
         ))
     }
 
+    /// The number of steps taken.
+    pub fn steps(&self) -> u64 {
+        self.trace_hasher().steps()
+    }
+
+    /// The observations, oldest first.
+    pub fn observations(&self) -> impl Iterator<Item = &Observation> {
+        self.state.log.since(0)
+    }
+
+    /// The processes that are running.
+    pub fn running(&self) -> impl Iterator<Item = Actor> {
+        let processes = self.state.kernel.processes.iter();
+        processes.filter(|(_, process)| process.is_alive()).map(|(pid, _)| pid.into())
+    }
+
+    /// The current program of a running process; `None` for another process and for clients.
+    pub fn program(&self, actor: Actor) -> Option<&P> {
+        let pid = match actor {
+            Actor::Primary => Pid::PRIMARY,
+            Actor::Worker(worker) if worker.0 > 0 => worker.into(),
+            Actor::Worker(_) | Actor::Client(_) => return None,
+        };
+        Some(&self.state.running.get(pid)?.program)
+    }
+
+    /// The schedule, with every choice taken.
+    pub fn schedule(&self) -> &Schedule {
+        &self.state.schedule
+    }
+
+    /// A hash of the history of the run, the same on every machine and in every build.
+    pub fn trace_hash(&self) -> u64 {
+        self.trace_hasher().hash()
+    }
+
+    /// The trace, if [`World::traced`] was called.
+    pub fn trace(&self) -> Option<&Trace> {
+        self.state.history.trace()
+    }
+
+    #[cfg(all(feature = "diagram", feature = "proptest"))]
+    pub(crate) fn scenario(&self) -> &str {
+        &self.state.start.scenario
+    }
+
+    /// The replay line.
+    pub fn replay_line(&self) -> String {
+        Line::of(&self.state.start.scenario, &self.state.schedule, self.trace_hasher()).to_string()
+    }
+
+    /// The same world without trace, choices and hash, for a search that makes many copies.
+    pub(crate) fn searched(mut self) -> Self {
+        self.state.history.stop();
+        self.state.schedule.force(&[]);
+        self.state.running.cache_transitions();
+        self
+    }
+
+    /// Copies another world of the same search into the memory of this world.
+    pub(crate) fn copy_from(&mut self, other: &World<P>) {
+        self.state.copy_from(&other.state);
+        self.enabled.copy_from(&other.enabled);
+        self.livelock.copy_from(&other.livelock);
+    }
+
+    pub(crate) fn trace_hasher(&self) -> &TraceHasher {
+        self.state.history.hasher()
+    }
+
+    pub(crate) fn schedule_mut(&mut self) -> &mut Schedule {
+        &mut self.state.schedule
+    }
+
+    pub(crate) fn checks(&self) -> &CowArc<Checks> {
+        &self.state.checks
+    }
+}
+
+impl<P: Program> State<P> {
+    /// Copies another state of the same search.
+    fn copy_from(&mut self, other: &State<P>) {
+        let State {
+            kernel,
+            running,
+            driver,
+            log,
+            schedule,
+            checks,
+            history,
+            // Constant in a search.
+            start: _,
+            #[cfg(test)]
+                planted_bug: _,
+        } = other;
+        self.kernel.copy_from(kernel);
+        self.running.copy_from(running);
+        self.driver.clone_from(driver);
+        self.log.clone_from(log);
+        self.schedule.copy_from(schedule);
+        self.checks.clone_from(checks);
+        self.history.copy_from(history);
+    }
+
+    /// Takes a step and runs the checks; returns whether the step counts as progress.
+    fn take(&mut self, step: Step) -> Result<bool, (Check, String)> {
+        self.history.begin(step);
+        let before = self.history.lengths(&self.log, &self.schedule);
+        let is_progress = self.is_progress(step);
+        let found = self.execute(step).and_then(|()| {
+            self.history.observations(&self.log);
+            if matches!(step, Step::Run(Pid::PRIMARY)) { self.at_rest() } else { Ok(()) }
+        });
+        self.history.annotate(step, before, &self.log, &self.schedule);
+        self.history.end();
+        found?;
+        Ok(is_progress || before.has_grown(self.log.len(), self.schedule.struck().len()))
+    }
+
     /// Whether a program or a client takes part in a step, or a process starts or ends.
-    fn is_progress_of(&self, step: Step) -> bool {
+    fn is_progress(&self, step: Step) -> bool {
         match step {
-            Step::Run(pid) => {
-                let running = self.running.get(pid.index()).and_then(Option::as_ref);
-                !matches!(running.and_then(|running| running.next.as_ref()), Some(NextAction::Call(_)))
-            }
+            Step::Run(pid) => !matches!(self.running.next(pid), Some(NextAction::Call(_))),
             Step::Read(..) | Step::Writable(..) | Step::Accept(..) | Step::Timer => false,
             Step::Start(_)
             | Step::Receive(..)
@@ -233,109 +343,6 @@ impl<P: Program> World<P> {
             | Step::ClientEvent(_)
             | Step::DriverEvent => true,
         }
-    }
-
-    /// The number of steps taken.
-    pub fn steps(&self) -> u64 {
-        self.trace_hasher.steps()
-    }
-
-    /// The observations, oldest first.
-    pub fn observations(&self) -> impl Iterator<Item = &Observation> {
-        self.log.since(0)
-    }
-
-    /// The processes that are running.
-    pub fn running(&self) -> impl Iterator<Item = Actor> {
-        let processes = self.kernel.processes.iter();
-        processes.filter(|(_, process)| process.is_alive()).map(|(pid, _)| pid.into())
-    }
-
-    /// The current program of a running process; `None` for another process and for clients.
-    pub fn program(&self, actor: Actor) -> Option<&P> {
-        let pid = match actor {
-            Actor::Primary => Pid::PRIMARY,
-            Actor::Worker(worker) if worker.0 > 0 => worker.into(),
-            Actor::Worker(_) | Actor::Client(_) => return None,
-        };
-        Some(&self.running.get(pid.index())?.as_ref()?.program)
-    }
-
-    /// The schedule, with every choice taken.
-    pub fn schedule(&self) -> &Schedule {
-        &self.schedule
-    }
-
-    /// A hash of the history of the run, the same on every machine and in every build.
-    pub fn trace_hash(&self) -> u64 {
-        self.trace_hasher.hash()
-    }
-
-    /// The trace, if [`World::traced`] was called.
-    pub fn trace(&self) -> Option<&Trace> {
-        self.trace.as_ref()
-    }
-
-    #[cfg(all(feature = "diagram", feature = "proptest"))]
-    pub(crate) fn scenario(&self) -> &str {
-        &self.start.scenario
-    }
-
-    /// The replay line.
-    pub fn replay_line(&self) -> String {
-        Line::of(&self.start.scenario, &self.schedule, &self.trace_hasher).to_string()
-    }
-
-    /// The same world without trace, choices and hash, for a search that makes many copies.
-    pub(crate) fn searched(mut self) -> Self {
-        self.trace_hasher.stop();
-        self.schedule.force(&[]);
-        self.trace = None;
-        self.transitions = Some(TransitionCache::default());
-        self
-    }
-
-    /// Copies another world of the same search into the memory of this world.
-    pub(crate) fn copy_from(&mut self, other: &World<P>) {
-        let World {
-            kernel,
-            running,
-            driver,
-            log,
-            schedule,
-            checks,
-            trace_hasher,
-            enabled,
-            livelock,
-            // Constant in a search.
-            start: _,
-            trace: _,
-            transitions: _,
-            #[cfg(test)]
-                planted_bug: _,
-        } = other;
-        self.kernel.copy_from(kernel);
-        self.running.clone_from(running);
-        self.driver.clone_from(driver);
-        self.log.clone_from(log);
-        self.schedule.copy_from(schedule);
-        self.checks.clone_from(checks);
-        self.trace_hasher.clone_from(trace_hasher);
-        self.enabled.indexes.copy_from(&enabled.indexes);
-        self.enabled.is_known = enabled.is_known;
-        self.livelock.copy_from(livelock);
-    }
-
-    pub(crate) fn trace_hasher(&self) -> &TraceHasher {
-        &self.trace_hasher
-    }
-
-    pub(crate) fn schedule_mut(&mut self) -> &mut Schedule {
-        &mut self.schedule
-    }
-
-    pub(crate) fn checks(&self) -> &CowArc<Checks> {
-        &self.checks
     }
 }
 

@@ -70,20 +70,20 @@ impl Forecasts {
         progress: &[usize],
         pid: Pid,
     ) -> Outlook {
-        if world.kernel.processes.has_ended(pid) {
+        if world.state.kernel.processes.has_ended(pid) {
             return Outlook::Lost;
         }
         if pid == Pid::PRIMARY
-            || !world.kernel.processes.is_alive(pid)
+            || !world.state.kernel.processes.is_alive(pid)
             || !world.schedule().faults().is_none()
         {
             return Outlook::Open;
         }
-        let Some((channel, side)) = world.kernel.channels.get(pid, ChannelId::PRIMARY) else {
+        let Some((channel, side)) = world.state.kernel.channels.get(pid, ChannelId::PRIMARY) else {
             return Outlook::Open;
         };
         let made = search.observer(pid.into()).map(|at| progress[at]);
-        let (host, process) = (world.running.get(pid.index()), world.kernel.processes.get(pid));
+        let (host, process) = (world.state.running.get(pid), world.state.kernel.processes.get(pid));
         let is_connected = channel.is_connected(side);
         let state = fingerprint(&(host, process, channel.end(side), is_connected, made));
         if let Some(&outlook) = self.known.get(&state) {
@@ -124,11 +124,11 @@ impl Ahead<'_, '_> {
     /// Runs the worker until it waits for another process, has observed everything, or cannot.
     fn run<P: Program>(&mut self, mut world: World<P>, mut progress: Vec<usize>) -> Outlook {
         loop {
-            if world.kernel.processes.has_ended(self.pid) {
+            if world.state.kernel.processes.has_ended(self.pid) {
                 return if self.is_done(&progress) { Outlook::Open } else { Outlook::Lost };
             }
             // Whatever has a socket may receive something else first.
-            let has_sockets = !world.kernel.processes.get(self.pid).descriptors().is_empty();
+            let has_sockets = !world.state.kernel.processes.get(self.pid).descriptors().is_empty();
             if has_sockets || self.steps == 0 || self.is_done(&progress) {
                 return Outlook::Open;
             }
@@ -145,8 +145,8 @@ impl Ahead<'_, '_> {
 
     /// The best of what the reads of one message, of two, and so on lead to.
     fn read<P: Program>(&mut self, world: &World<P>, progress: &[usize], n: usize, at: usize) -> Outlook {
-        let writes = world.kernel.channels.waiting_writes(self.pid, ChannelId::PRIMARY);
-        let channel = world.kernel.channels.get(self.pid, ChannelId::PRIMARY);
+        let writes = world.state.kernel.channels.waiting_writes(self.pid, ChannelId::PRIMARY);
+        let channel = world.state.kernel.channels.get(self.pid, ChannelId::PRIMARY);
         let is_connected = channel.is_some_and(|(channel, side)| channel.is_connected(side));
         let mut best = Outlook::Lost;
         for taken in 1..=writes.max(1) {

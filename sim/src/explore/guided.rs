@@ -134,7 +134,7 @@ impl<'a> Guided<'a> {
                 if let Some(doubtful) = doubtful
                     && self.seen.see(self.search.hash(&node.world, &node.progress), 0).is_none()
                 {
-                    let unreported = node.world.kernel.processes.unreported();
+                    let unreported = node.world.state.kernel.processes.unreported();
                     let distance = self.wanted - node.made() + STUCK * stuck + DOUBT * doubtful + unreported;
                     open.put(distance, *node);
                 }
@@ -217,7 +217,9 @@ impl<'a> Guided<'a> {
             |pid| (0..n).any(|at| matches!(world.enabled(at), Step::Signal(dying, _) if dying == pid));
         match step {
             Step::Run(Pid::PRIMARY) if !self.haste.primary => Urgency::Later,
-            Step::Run(pid) if is_dying(pid) || world.is_about_to_close_channel(pid) => Urgency::Later,
+            Step::Run(pid) if is_dying(pid) || world.state.running.is_about_to_close_channel(pid) => {
+                Urgency::Later
+            }
             // A client that waits for a line of this reaction may connect before the listener closes.
             Step::Run(pid) if world.is_about_to_close_listener(pid) && self.has_unfinished_clients(node) => {
                 Urgency::Later
@@ -235,7 +237,7 @@ impl<'a> Guided<'a> {
             // A client that breaks off sees nothing more.
             Step::ClientAction(client)
                 if self.is_wanted(node, Actor::Client(client))
-                    || world.kernel.network.clients.looks_up_sockets(client) =>
+                    || world.state.kernel.network.clients.looks_up_sockets(client) =>
             {
                 Urgency::Later
             }
@@ -252,7 +254,7 @@ impl<'a> Guided<'a> {
             Step::Read(..) if self.haste.reads == Reads::Never => Urgency::Later,
             Step::Read(pid, _)
                 if self.haste.reads == Reads::OneByOne
-                    && world.kernel.processes.get(pid).descriptors().is_empty() =>
+                    && world.state.kernel.processes.get(pid).descriptors().is_empty() =>
             {
                 Urgency::Soon
             }

@@ -291,9 +291,9 @@ impl<'a> Search<'a> {
         let is_dying =
             |pid| (0..n).any(|at| matches!(world.enabled(at), Step::Signal(dying, _) if dying == pid));
         let is_settled = |&at: &usize| match world.enabled(at) {
-            Step::Run(pid) => !is_dying(pid) && !world.is_about_to_close_channel(pid),
+            Step::Run(pid) => !is_dying(pid) && !world.state.running.is_about_to_close_channel(pid),
             Step::DriverEvent | Step::ClientEvent(_) => true,
-            Step::ClientAction(client) => !world.kernel.network.clients.looks_up_sockets(client),
+            Step::ClientAction(client) => !world.state.kernel.network.clients.looks_up_sockets(client),
             Step::Start(_)
             | Step::Read(..)
             | Step::Writable(..)
@@ -314,13 +314,13 @@ impl<'a> Search<'a> {
         progress: &mut [usize],
         choices: &[u32],
     ) -> Turn {
-        let before = world.log.len();
+        let before = world.state.log.len();
         self.transitions += 1;
         world.schedule_mut().force(choices);
         let went_well = !self.fails(world.step());
         self.path.extend(world.schedule().taken().iter().map(|choice| choice.value));
-        let fits = world.log.since(before).all(|observation| self.fits(observation, progress));
-        world.log.discard_read();
+        let fits = world.state.log.since(before).all(|observation| self.fits(observation, progress));
+        world.state.log.discard_read();
         match (&self.goal, went_well && fits) {
             (_, true) => Turn::GoOn,
             (Goal::Seeing(_), false) => Turn::DeadEnd,

@@ -20,7 +20,7 @@ type Results<P> = HashMap<(Fingerprint, Fingerprint), CowArc<RunningProcess<P>>,
 
 /// A cache; its copies share the results.
 #[derive(Debug, Clone)]
-pub(crate) struct TransitionCache<P>(Arc<Mutex<Results<P>>>);
+pub(super) struct TransitionCache<P>(Arc<Mutex<Results<P>>>);
 
 impl<P> Default for TransitionCache<P> {
     fn default() -> Self {
@@ -30,7 +30,7 @@ impl<P> Default for TransitionCache<P> {
 
 impl<P: Program> TransitionCache<P> {
     /// Reacts as [`RunningProcess::react`] does.
-    pub(crate) fn react(&self, process: &mut CowArc<RunningProcess<P>>, event: Option<OsEvent>) {
+    pub(super) fn react(&self, process: &mut CowArc<RunningProcess<P>>, event: Option<OsEvent>) {
         let mut results = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (process.fingerprint(), fingerprint(&event));
         if let Some(after) = results.get(&key) {

@@ -5,7 +5,8 @@ use cluster_core::{
     Worker, WorkerEvent,
 };
 
-use super::{Start, World};
+use super::enabled::can_receive;
+use super::{Start, State};
 use crate::check::{Check, Checks, ledger};
 use crate::event::{Actor, ClientAction, ClientId, SocketEvent};
 use crate::fault::Fault;
@@ -13,14 +14,13 @@ use crate::kernel::Kernel;
 use crate::kernel::process_table::Phase;
 use crate::observations::{LogEntry, Observation};
 use crate::program::{Driver, Process, Program};
-use crate::running_process::{EitherMachine, NextAction, RunningProcess};
+use crate::running_process::{EitherMachine, NextAction};
 use crate::schedule::Point;
-use crate::schedule::script::Owner;
 use crate::step::Pid;
 use crate::step::Step;
 use crate::trace::Crossing;
 
-impl<P: Program> World<P> {
+impl<P: Program> State<P> {
     pub(super) fn execute(&mut self, step: Step) -> Result<(), (Check, String)> {
         let schedule = &mut self.schedule;
         match step {
@@ -62,7 +62,7 @@ impl<P: Program> World<P> {
             Step::ClientAction(client) => self.act(client),
             Step::ClientEvent(client) => {
                 let event = self.kernel.next_client_event(client);
-                self.note(Actor::Client(client), || Crossing::ClientEvent(event.clone()));
+                self.history.note(Actor::Client(client), || Crossing::ClientEvent(event.clone()));
                 self.drive(|program, driver| program.client_event(driver, client, event));
             }
             Step::DriverEvent => self.deliver_to_driver(),
@@ -71,12 +71,13 @@ impl<P: Program> World<P> {
     }
 
     fn act(&mut self, id: ClientId) {
-        let action = self.kernel.network.clients.get(id).actions.front().filter(|_| self.trace.is_some());
+        let action =
+            self.kernel.network.clients.get(id).actions.front().filter(|_| self.history.trace().is_some());
         let (act, struck) = (action.cloned(), self.schedule.struck().len());
         self.kernel.act(id, &mut self.schedule);
         let is_struck = self.schedule.struck().len() > struck;
         if let Some(act) = act {
-            self.note(Actor::Client(id), || {
+            self.history.note(Actor::Client(id), || {
                 Crossing::ClientAction(if is_struck { ClientAction::Reset } else { act })
             });
         }
@@ -84,9 +85,6 @@ impl<P: Program> World<P> {
 
     fn start(&mut self, pid: Pid) {
         self.kernel.processes.enter(pid, Phase::Running);
-        if self.running.len() <= pid.index() {
-            self.running.resize_with(pid.index() + 1, || None);
-        }
         let Start { program, settings, .. } = &*self.start;
         let machine = if pid == Pid::PRIMARY {
             EitherMachine::Primary(Box::new(Primary::new(settings.clone())))
@@ -97,13 +95,13 @@ impl<P: Program> World<P> {
                 settings.limits.clone(),
             )))
         };
-        self.running[pid.index()] = Some(RunningProcess::new(machine, program.clone()).into());
-        self.note(pid.into(), || Crossing::Started);
+        self.running.start(pid, machine, program.clone());
+        self.history.note(pid.into(), || Crossing::Started);
         self.react(pid, None);
     }
 
     fn begin(&mut self, pid: Pid) {
-        self.note(pid.into(), || Crossing::Begins);
+        self.history.note(pid.into(), || Crossing::Begins);
         self.within(pid, |program, machine, process| match machine {
             EitherMachine::Primary(primary) => program.primary_start(primary, process),
             EitherMachine::Worker(worker) => program.worker_start(worker, process),
@@ -113,10 +111,7 @@ impl<P: Program> World<P> {
     /// Performs the next action of a process.
     fn run_process(&mut self, pid: Pid) -> Result<(), (Check, String)> {
         self.kernel.processes.mark_changed(pid);
-        let Some(running) = &mut self.running[pid.index()] else { return Ok(()) };
-        // Copying the next action costs less than copying the whole process.
-        let next = if running.is_shared() { running.next.clone() } else { running.next.take() };
-        let Some(next) = next else { return Ok(()) };
+        let Some(next) = self.running.take_next(pid) else { return Ok(()) };
         #[cfg(test)]
         let Some(next) = crate::planted_bugs::apply(self, pid, next) else { return Ok(()) };
         match next {
@@ -133,17 +128,13 @@ impl<P: Program> World<P> {
         if self.schedule.strikes(Fault::Kill) {
             return self.die(pid, ExitStatus::Signal(Signal::SIGKILL));
         }
-        self.note(pid.into(), || Crossing::Call { call: call.clone(), answer: None });
-        self.trace_hasher.call(&call);
+        self.history.call(pid, &call);
         if let Call::Exit { code } = call {
             return self.die(pid, ExitStatus::Code(code));
         }
         let answer = self.kernel.perform(pid, call, &mut self.schedule);
         if let Some(answer) = &answer {
-            self.trace_hasher.input(answer);
-            if let Some(trace) = &mut self.trace {
-                trace.answer(answer);
-            }
+            self.history.answer(answer);
         }
         if let (Pid::PRIMARY, Some(OsEvent::WriteFailed { channel, .. })) = (pid, &answer) {
             self.checks.fairness.write_failed(cluster_core::WorkerId(channel.0));
@@ -173,7 +164,10 @@ impl<P: Program> World<P> {
     /// Fires the next timer, or after a clock jump another timer of a process that can receive.
     fn fire(&mut self) -> (Pid, TimerId) {
         let waiting = self.kernel.clock.waiting().enumerate();
-        let firing: Vec<usize> = waiting.filter(|&(_, pid)| self.can_receive(pid)).map(|(n, _)| n).collect();
+        let firing: Vec<usize> = waiting
+            .filter(|&(_, pid)| can_receive(&self.kernel, &self.running, pid))
+            .map(|(n, _)| n)
+            .collect();
         let jumps = firing.len() > 1 && self.schedule.strikes(Fault::TimeJump);
         let n = if jumps { 1 + self.schedule.choose(Point::Target, firing.len() - 1) } else { 0 };
         self.kernel.clock.fire(firing.get(n).copied().unwrap_or(0))
@@ -183,17 +177,16 @@ impl<P: Program> World<P> {
         let Some(event) = event else { return };
         let accepted = if let OsEvent::Accepted { socket, .. } = &event { Some(*socket) } else { None };
         let client = accepted.and_then(|socket| self.kernel.client_behind(pid, socket));
-        self.note(pid.into(), || Crossing::Input { event: event.clone(), client });
-        self.trace_hasher.input(&event);
+        self.history.input(pid, &event, client);
         self.react(pid, Some(event));
     }
 
     fn primary_event(&mut self, event: Event) -> Result<(), (Check, String)> {
-        self.note(Actor::Primary, || Crossing::PrimaryEvent(event.clone()));
+        self.history.note(Actor::Primary, || Crossing::PrimaryEvent(event.clone()));
         if let Event::Message { handle: Some(passed), .. } = &event {
             self.kernel.processes.give_to_program(Pid::PRIMARY, passed.socket, &mut self.kernel.ready);
         }
-        if let Some(primary) = self.running[0].as_ref().and_then(|running| running.primary()) {
+        if let Some((primary, _)) = self.running.primary() {
             self.checks.primary_event(&event, primary, &self.kernel)?;
         }
         self.within(Pid::PRIMARY, |program, machine, process| {
@@ -208,7 +201,7 @@ impl<P: Program> World<P> {
         let connection =
             if let WorkerEvent::Connection { connection, .. } = &event { Some(*connection) } else { None };
         let client = connection.and_then(|connection| self.kernel.client_behind(pid, connection));
-        self.note(pid.into(), || Crossing::WorkerEvent { event: event.clone(), client });
+        self.history.note(pid.into(), || Crossing::WorkerEvent { event: event.clone(), client });
         if let Some(connection) = connection {
             let client = self.kernel.program_sockets(pid).give_connection(connection);
             ledger::held(&self.kernel, pid, client).map_err(|what| (Check::Ledger, what))?;
@@ -230,9 +223,9 @@ impl<P: Program> World<P> {
     /// Delivers an event at a socket of the program.
     fn at_socket(&mut self, pid: Pid, event: Option<SocketEvent>) {
         let Some(event) = event else { return };
-        if self.trace.is_some() {
+        if self.history.trace().is_some() {
             let crossing = self.crossing(pid, event.clone());
-            self.note(pid.into(), || crossing);
+            self.history.note(pid.into(), || crossing);
         }
         self.within(pid, |program, machine, process| match machine {
             EitherMachine::Primary(primary) => program.primary_socket(primary, process, event),
@@ -253,7 +246,7 @@ impl<P: Program> World<P> {
 
     /// Runs a hook and everything that follows from it.
     fn within(&mut self, pid: Pid, hook: impl FnOnce(&mut P, &mut EitherMachine, &mut Process<'_>)) {
-        let Some(Some(running)) = self.running.get_mut(pid.index()) else { return };
+        let Some(running) = self.running.get_mut(pid) else { return };
         let running = &mut **running;
         let (kernel, log) = (&mut self.kernel, &mut self.log);
         let (exit, checks) = (&mut running.exit, &mut self.checks);
@@ -268,12 +261,8 @@ impl<P: Program> World<P> {
     /// Lets a process react to an event. Its next action precedes other steps, unless the schedule decides otherwise.
     pub(crate) fn react(&mut self, pid: Pid, event: Option<OsEvent>) {
         self.kernel.processes.mark_changed(pid);
-        let Some(Some(running)) = self.running.get_mut(pid.index()) else { return };
-        match &self.transitions {
-            Some(transitions) if running.is_shared() => transitions.react(running, event),
-            Some(_) | None => running.react(event),
-        }
-        if running.next.is_none() && Self::has_nothing_left(&self.kernel, pid) {
+        let Some(running) = self.running.react(pid, event) else { return };
+        if running.next.is_none() && has_nothing_left(&self.kernel, pid) {
             running.next = Some(NextAction::Exit(ExitStatus::Code(0)));
         }
         let is_exit = matches!(running.next, Some(NextAction::Exit(ExitStatus::Code(_))));
@@ -286,18 +275,9 @@ impl<P: Program> World<P> {
         }
     }
 
-    /// Whether a worker has no channel and no work left. Node: the event loop is empty, and the process exits.
-    fn has_nothing_left(kernel: &Kernel, pid: Pid) -> bool {
-        pid != Pid::PRIMARY
-            && !kernel.channels.has_open(pid, ChannelId::PRIMARY)
-            && !kernel.keeps_running(pid)
-    }
-
     fn die(&mut self, pid: Pid, status: ExitStatus) {
-        self.note(pid.into(), || Crossing::Ended(status));
-        if let Some(running) = self.running.get_mut(pid.index()) {
-            *running = None;
-        }
+        self.history.note(pid.into(), || Crossing::Ended(status));
+        self.running.end(pid);
         self.kernel.die(pid, status, &mut self.schedule);
     }
 
@@ -326,62 +306,19 @@ impl<P: Program> World<P> {
         }
     }
 
-    // ---- checks and trace
+    // ---- checks
 
-    /// Runs the checks after a step. The ledger is compared once the primary is idle.
-    pub(super) fn run_checks(&mut self, step: Step) -> Result<(), (Check, String)> {
-        self.trace_hasher.observations(&self.log);
-        if matches!(step, Step::Run(Pid::PRIMARY)) { self.at_rest() } else { Ok(()) }
-    }
-
+    /// Compares the ledger once the primary is idle.
     pub(super) fn at_rest(&mut self) -> Result<(), (Check, String)> {
-        let Some(Some(running)) = self.running.first() else { return Ok(()) };
-        let Some(primary) = running.primary().filter(|_| running.next.is_none()) else { return Ok(()) };
+        let Some((primary, false)) = self.running.primary() else { return Ok(()) };
         if self.checks.is_stale(primary) {
             self.checks.look_again(&self.kernel, primary)?;
         }
         Checks::at_rest(&self.kernel, primary)
     }
-
-    fn note(&mut self, actor: Actor, what: impl FnOnce() -> Crossing) {
-        if let Some(trace) = &mut self.trace {
-            trace.push(self.trace_hasher.steps() + 1, actor, what());
-        }
-    }
-
-    /// Adds to the trace the faults that struck in a step and the observations.
-    pub(super) fn annotate(&mut self, step: Step, before: Before) {
-        let World { trace: Some(trace), schedule, log, trace_hasher, .. } = self else { return };
-        let (step, at) = (trace_hasher.steps() + 1, Actor::from(Owner::from(step)));
-        for fault in schedule.struck().iter().skip(before.struck) {
-            trace.strike(before.rows, step, at, *fault);
-        }
-        for line in log.since(before.written) {
-            trace.push(step, line.observer, Crossing::Observation(line.text.clone()));
-        }
-    }
-
-    /// The lengths of trace, faults and log.
-    pub(super) fn before(&self) -> Before {
-        Before {
-            rows: self.trace.as_ref().map_or(0, |trace| trace.rows().len()),
-            struck: self.schedule.struck().len(),
-            written: self.log.len(),
-        }
-    }
 }
 
-impl Before {
-    /// Whether an observation was added or a fault has struck.
-    pub(super) fn has_grown(&self, written: usize, struck: usize) -> bool {
-        written != self.written || struck != self.struck
-    }
-}
-
-/// The lengths before a step.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Before {
-    rows: usize,
-    struck: usize,
-    written: usize,
+/// Whether a worker has no channel and no work left. Node: the event loop is empty, and the process exits.
+fn has_nothing_left(kernel: &Kernel, pid: Pid) -> bool {
+    pid != Pid::PRIMARY && !kernel.channels.has_open(pid, ChannelId::PRIMARY) && !kernel.keeps_running(pid)
 }

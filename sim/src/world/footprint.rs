@@ -1,6 +1,6 @@
 //! The footprint of a step of a world: that of the kernel, and the processes, the driver and the log.
 
-use super::World;
+use super::{State, World};
 use crate::kernel::footprint::{Footprint, ObjectSet};
 use crate::program::Program;
 use crate::running_process::NextAction;
@@ -10,52 +10,38 @@ use crate::step::Step;
 impl<P: Program> World<P> {
     /// The footprint of `step`, which changed `before` into this world. `before` is an unchanged copy.
     pub(crate) fn footprint(&self, step: Step, before: &World<P>) -> Footprint {
-        let mut footprint = before.call_of(step);
+        let (now, before) = (&self.state, &before.state);
+        let mut footprint =
+            if let Step::Run(pid) = step { call_of(before, pid) } else { Footprint::default() };
         footprint.reads |= before.kernel.read_by(step);
-        footprint.writes |= self.kernel.written_since(&before.kernel);
-        if self.kernel.lookups != before.kernel.lookups {
+        footprint.writes |=
+            now.kernel.written_since(&before.kernel) | now.running.written_since(&before.running);
+        if now.kernel.lookups != before.kernel.lookups {
             footprint.reads = ObjectSet::ALL;
         }
-        for (pid, running) in (0..).map(Pid).zip(&self.running) {
-            let is_unchanged = match (running, before.running.get(pid.index()).and_then(Option::as_ref)) {
-                (Some(now), Some(before)) => now.is_shared_with(before),
-                (None, before) => before.is_none(),
-                (Some(_), None) => false,
-            };
-            if !is_unchanged {
-                footprint.writes |= ObjectSet::running(pid);
-            }
-        }
-        if self.driver != before.driver {
-            footprint.writes |= ObjectSet::DRIVER;
-        }
-        if self.log.len() != before.log.len() {
-            footprint.writes |= ObjectSet::LOG_WRITTEN;
-        }
-        if self.log.read() != before.log.read() {
-            footprint.writes |= ObjectSet::LOG_READ;
-        }
-        let faults = [self, before].map(|world| *world.schedule.faults());
-        if !faults[1].is_none() {
+        let faults = *before.schedule.faults();
+        if !faults.is_none() {
             footprint.reads |= ObjectSet::FAULTS;
         }
-        if faults[0] != faults[1] {
-            footprint.writes |= ObjectSet::FAULTS;
+        for (is_written, object) in [
+            (now.driver != before.driver, ObjectSet::DRIVER),
+            (now.log.len() != before.log.len(), ObjectSet::LOG_WRITTEN),
+            (now.log.read() != before.log.read(), ObjectSet::LOG_READ),
+            (*now.schedule.faults() != faults, ObjectSet::FAULTS),
+        ] {
+            if is_written {
+                footprint.writes |= object;
+            }
         }
         footprint
     }
+}
 
-    fn call_of(&self, step: Step) -> Footprint {
-        let Step::Run(pid) = step else { return Footprint::default() };
-        let next =
-            self.running.get(pid.index()).and_then(Option::as_ref).and_then(|running| running.next.as_ref());
-        match next {
-            Some(NextAction::Call(call)) => self.kernel.read_by_call(pid, call),
-            Some(
-                NextAction::Begin | NextAction::Primary(_) | NextAction::Worker(_) | NextAction::Exit(_),
-            )
-            | None => Footprint::default(),
-        }
+fn call_of<P>(state: &State<P>, pid: Pid) -> Footprint {
+    match state.running.next(pid) {
+        Some(NextAction::Call(call)) => state.kernel.read_by_call(pid, call),
+        Some(NextAction::Begin | NextAction::Primary(_) | NextAction::Worker(_) | NextAction::Exit(_))
+        | None => Footprint::default(),
     }
 }
 

@@ -1,0 +1,128 @@
+//! The history of a run: the hash, and the trace if it is recorded. The history is no part of the state.
+
+use cluster_core::{Call, OsEvent};
+
+use crate::event::{Actor, ClientId};
+use crate::observations::ObservationLog;
+use crate::schedule::Schedule;
+use crate::schedule::script::Owner;
+use crate::step::{Pid, Step};
+use crate::trace::{Crossing, Trace};
+use crate::trace_hash::TraceHasher;
+
+/// The history of a run.
+#[derive(Debug, Clone)]
+pub(super) struct History {
+    hasher: TraceHasher,
+    trace: Option<Trace>,
+}
+
+/// The lengths of trace, faults and log before a step.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lengths {
+    rows: usize,
+    struck: usize,
+    written: usize,
+}
+
+impl History {
+    pub(super) fn new() -> Self {
+        History { hasher: TraceHasher::new(), trace: None }
+    }
+
+    /// Copies the history of another world of the same search, without its trace.
+    pub(super) fn copy_from(&mut self, other: &History) {
+        self.hasher.clone_from(&other.hasher);
+    }
+
+    /// From now on every step is recorded.
+    pub(super) fn record(&mut self) {
+        self.trace = Some(Trace::default());
+    }
+
+    /// From now on nothing is recorded or hashed.
+    pub(super) fn stop(&mut self) {
+        self.hasher.stop();
+        self.trace = None;
+    }
+
+    pub(super) fn hasher(&self) -> &TraceHasher {
+        &self.hasher
+    }
+
+    pub(super) fn trace(&self) -> Option<&Trace> {
+        self.trace.as_ref()
+    }
+
+    // ---- a step
+
+    pub(super) fn begin(&mut self, step: Step) {
+        self.hasher.begin(step);
+    }
+
+    pub(super) fn end(&mut self) {
+        self.hasher.end();
+    }
+
+    /// Records a crossing, if a trace is recorded.
+    pub(super) fn note(&mut self, actor: Actor, what: impl FnOnce() -> Crossing) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(self.hasher.steps() + 1, actor, what());
+        }
+    }
+
+    pub(super) fn call(&mut self, pid: Pid, call: &Call) {
+        self.note(pid.into(), || Crossing::Call { call: call.clone(), answer: None });
+        self.hasher.call(call);
+    }
+
+    /// The answer to the last call.
+    pub(super) fn answer(&mut self, answer: &OsEvent) {
+        self.hasher.input(answer);
+        if let Some(trace) = &mut self.trace {
+            trace.answer(answer);
+        }
+    }
+
+    pub(super) fn input(&mut self, pid: Pid, event: &OsEvent, client: Option<ClientId>) {
+        self.note(pid.into(), || Crossing::Input { event: event.clone(), client });
+        self.hasher.input(event);
+    }
+
+    pub(super) fn observations(&mut self, log: &ObservationLog) {
+        self.hasher.observations(log);
+    }
+
+    pub(super) fn lengths(&self, log: &ObservationLog, schedule: &Schedule) -> Lengths {
+        Lengths {
+            rows: self.trace.as_ref().map_or(0, |trace| trace.rows().len()),
+            struck: schedule.struck().len(),
+            written: log.len(),
+        }
+    }
+
+    /// Adds to the trace the faults that struck in a step and the observations.
+    pub(super) fn annotate(
+        &mut self,
+        step: Step,
+        before: Lengths,
+        log: &ObservationLog,
+        schedule: &Schedule,
+    ) {
+        let Some(trace) = &mut self.trace else { return };
+        let (step, at) = (self.hasher.steps() + 1, Actor::from(Owner::from(step)));
+        for fault in schedule.struck().iter().skip(before.struck) {
+            trace.strike(before.rows, step, at, *fault);
+        }
+        for line in log.since(before.written) {
+            trace.push(step, line.observer, Crossing::Observation(line.text.clone()));
+        }
+    }
+}
+
+impl Lengths {
+    /// Whether an observation was added or a fault has struck.
+    pub(super) fn has_grown(&self, written: usize, struck: usize) -> bool {
+        written != self.written || struck != self.struck
+    }
+}
