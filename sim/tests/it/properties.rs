@@ -4,7 +4,7 @@
 use cluster_core::SchedulingPolicy;
 use cluster_sim::prop::check;
 use cluster_sim::scenarios::{PrimaryMove, RandomProgram, ReplyServer, Scenario, WorkerMove};
-use cluster_sim::{Fault, Faults, Program, World};
+use cluster_sim::{Fault, Faults, Program, Schedule, World};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::subsequence;
@@ -87,6 +87,17 @@ fn order() {
 fn descriptors() {
     let faults = [Fault::Kill, Fault::ClientReset, Fault::LostDescriptor, Fault::Grandchild];
     every_check_holds(scenarios().prop_map(|scenario| scenario.world().with_faults(Faults::only(&faults))));
+}
+
+/// The last worker dies while connections are queued and the listener waits for a free descriptor: seed 661, before the
+/// primary forgot the listener first.
+#[test]
+fn starved_listener_closes_with_its_queue() {
+    let start = Scenario::new(ReplyServer::new(2, 10)).world().with_faults(Faults::all());
+    for seed in 0..1000 {
+        let outcome = start.clone().on(Schedule::seed(seed)).run();
+        assert_eq!(outcome.map_err(|failure| (seed, failure.to_string())), Ok(()));
+    }
 }
 
 /// Writes fail with every error: nothing is lost but with a broken channel, and every process ends.
