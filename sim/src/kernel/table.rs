@@ -1,6 +1,6 @@
 //! A table of the kernel: rows that the copies of a world share until one of them changes a row.
 //!
-//! Whoever changes a row names the dependencies of steps on that row, and the changed rows are known from a comparison.
+//! A change of a row names the dependencies of steps on the row; a comparison of tables finds the changed rows.
 
 use std::hash::{Hash, Hasher};
 
