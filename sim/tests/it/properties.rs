@@ -89,8 +89,8 @@ fn descriptors() {
     every_check_holds(scenarios().prop_map(|scenario| scenario.world().with_faults(Faults::only(&faults))));
 }
 
-/// The last worker dies while connections are queued and the listener waits for a free descriptor: seed 661, before the
-/// primary forgot the listener first.
+/// The last worker dies while connections are queued and the listener waits for a free descriptor: in seed 661 the
+/// descriptor of a queued connection resumed the closed listener.
 #[test]
 fn starved_listener_closes_with_its_queue() {
     let start = Scenario::new(ReplyServer::new(2, 10)).world().with_faults(Faults::all());
