@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::verdict::Verdict;
 
 mod columns;
@@ -28,7 +30,7 @@ pub struct Report {
 }
 
 /// An arm that did not run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Absent {
     /// The arm.
     pub arm: String,

@@ -11,7 +11,7 @@ use crate::verdict::{Claim, Failure, Verdict};
 #[derive(Deserialize)]
 struct ReportRecord {
     verdicts: Vec<VerdictRecord>,
-    not_run: Vec<AbsentRecord>,
+    not_run: Vec<Absent>,
     stale_exceptions: Vec<String>,
     seconds: f64,
 }
@@ -34,13 +34,6 @@ struct FailureRecord {
     replay: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct AbsentRecord {
-    arm: String,
-    why: String,
-    asked_for: bool,
-}
-
 impl From<VerdictRecord> for Verdict {
     fn from(record: VerdictRecord) -> Self {
         let VerdictRecord { scenario, claim, runtime, runs, traces, excused, failures } = record;
@@ -50,12 +43,6 @@ impl From<VerdictRecord> for Verdict {
         };
         let failures = failures.into_iter().map(failure).collect();
         Verdict { scenario, claim, runtime, runs, traces, excused, failures }
-    }
-}
-
-impl From<AbsentRecord> for Absent {
-    fn from(AbsentRecord { arm, why, asked_for }: AbsentRecord) -> Self {
-        Absent { arm, why, asked_for }
     }
 }
 
@@ -69,7 +56,7 @@ impl Report {
         let ReportRecord { verdicts, not_run, stale_exceptions, seconds } = serde_json::from_str(text)?;
         Ok(Report {
             verdicts: verdicts.into_iter().map(Verdict::from).collect(),
-            absent: not_run.into_iter().map(Absent::from).collect(),
+            absent: not_run,
             stale: stale_exceptions,
             took: Duration::try_from_secs_f64(seconds).unwrap_or_default(),
         })
@@ -77,14 +64,10 @@ impl Report {
 
     /// The whole report.
     pub fn json(&self) -> Value {
-        let absent = self
-            .absent
-            .iter()
-            .map(|absent| json!({ "arm": absent.arm, "why": absent.why, "asked_for": absent.asked_for }));
         json!({
             "holds": self.holds(),
             "verdicts": self.verdicts.iter().map(verdict).collect::<Vec<_>>(),
-            "not_run": absent.collect::<Vec<_>>(),
+            "not_run": self.absent,
             "stale_exceptions": self.stale,
             "seconds": self.took.as_secs_f64(),
         })
