@@ -1,16 +1,12 @@
 //! The machine in a worker process: the channel to the primary, the shutdown, and the events for the program. No IO.
 //! Servers are in `servers`, connections in `connections`, messages in `messages`.
 
-use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
-
 use crate::backoff::RETRY_MS;
-use crate::channel::{Channel, ChannelEvent, MachineStep, Outgoing, Queue};
+use crate::channel::{Channel, ChannelEvent, MachineStep, Queue};
 use crate::event::{ChannelError, ListenerId, Output, WorkerEvent};
-use crate::message::{ChannelMessage, ClusterMessage, Reply, Request};
+use crate::listen::ListenOptions;
+use crate::message::{ChannelMessage, ClusterMessage, Request};
 use crate::os::{Call, ChannelId, LocalAddress, OsEvent, SocketId, TimerId, WorkerId};
-use crate::passing::{CountedHandles, InFlightHandles};
-use crate::pending::Pending;
 use crate::pump::Machine;
 use crate::settings::Limits;
 use crate::spawn_options::Serialization;
@@ -22,10 +18,11 @@ const WRITE: TimerId = TimerId(0);
 mod connections;
 mod indexes;
 mod messages;
+mod peer;
 mod servers;
 
-use indexes::Indexes;
-use servers::{Server, Unanswered};
+use peer::{Peer, PendingReply};
+use servers::Servers;
 
 /// Pending work of the worker.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -61,37 +58,16 @@ enum Shutdown {
     Destroying,
 }
 
-/// An outstanding reply of the primary.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum PendingReply {
-    Listen(ListenerId),
-    ExitedAfterDisconnect,
-}
-
 /// A worker of a cluster. Node: `cluster.worker` and the servers of its process.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Worker {
     id: WorkerId,
-    channel: Channel,
-    steps: Queue<Step>,
-    pending: Pending<PendingReply>,
-    in_flight: InFlightHandles,
-    counted: CountedHandles,
+    peer: Peer,
+    servers: Servers,
     shutdown: Shutdown,
     exited_after_disconnect: bool,
     /// The number of guards that hold the channel open.
     holds: u32,
-    /// Boxed, because a map node has room for eleven values.
-    servers: BTreeMap<ListenerId, Box<Server>>,
-    last_listener: u64,
-    indexes: Indexes,
-    /// Servers that were closed before the primary's answer. The primary must still be informed, and the servers keep
-    /// their indexes.
-    unanswered: BTreeMap<ListenerId, Unanswered>,
-    /// Connections with acknowledgements in writing.
-    accepting: BTreeMap<SocketId, ListenerId>,
-    /// Connections owned by the application.
-    connections: BTreeMap<SocketId, ListenerId>,
 }
 
 impl Worker {
@@ -103,22 +79,13 @@ impl Worker {
         limits.answer_bytes = usize::MAX;
         let mut worker = Worker {
             id,
-            channel: Channel::new(ChannelId::PRIMARY, serialization, limits),
-            steps: Queue::new(),
-            pending: Pending::new(),
-            in_flight: InFlightHandles::default(),
-            counted: CountedHandles::default(),
+            peer: Peer::new(Channel::new(ChannelId::PRIMARY, serialization, limits)),
+            servers: Servers::default(),
             shutdown: Shutdown::No,
             exited_after_disconnect: false,
             holds: 0,
-            servers: BTreeMap::new(),
-            last_listener: 0,
-            indexes: Indexes::new(),
-            unanswered: BTreeMap::new(),
-            accepting: BTreeMap::new(),
-            connections: BTreeMap::new(),
         };
-        worker.command(|worker| worker.send_request(Request::Online));
+        worker.command(|worker| worker.peer.request(Request::Online));
         worker
     }
 
@@ -126,8 +93,8 @@ impl Worker {
     /// unchanged; message numbers stay below 2^53, which no process reaches.
     #[cfg(feature = "testing")]
     pub fn count_after(&mut self, last: u64) {
-        self.last_listener = last.max(self.last_listener);
-        self.pending.count_after(last);
+        self.servers.count_after(last);
+        self.peer.count_after(last);
     }
 
     /// The worker's id in the primary. Node: `cluster.worker.id`.
@@ -150,21 +117,21 @@ impl Worker {
             return;
         }
         self.command(|worker| {
-            if worker.channel.is_connected() {
+            if worker.peer.channel.is_connected() {
                 return worker.leave(Shutdown::Destroying);
             }
             worker.exited_after_disconnect = true;
             worker.shutdown = Shutdown::Destroying;
             // Accepted messages are written first; the process exits when the channel has closed.
-            if worker.channel.is_over() {
-                worker.steps.call(Call::Exit { code: 0 });
+            if worker.peer.channel.is_over() {
+                worker.peer.steps.call(Call::Exit { code: 0 });
             }
         });
     }
 
     /// Messages can be sent. Node: `worker.isConnected()`.
     pub fn is_connected(&self) -> bool {
-        self.channel.is_connected()
+        self.peer.channel.is_connected()
     }
 
     /// The worker was asked to exit, by the primary or by its program. Node: `worker.exitedAfterDisconnect`.
@@ -173,10 +140,42 @@ impl Worker {
     }
 
     fn command<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
-        let scope = self.steps.enter_command();
+        let scope = self.peer.steps.enter_command();
         let result = act(self);
-        self.steps.leave(scope);
+        self.peer.steps.leave(scope);
         result
+    }
+
+    // ---- servers
+
+    /// Listens on an address, shared with other workers that do. [`WorkerEvent::Listening`] or
+    /// [`WorkerEvent::ListenFailed`] follows. Node: `server.listen()`.
+    pub fn listen(&mut self, options: ListenOptions) -> ListenerId {
+        let is_leaving = self.exited_after_disconnect;
+        self.command(|worker| worker.servers.listen(options, is_leaving, &mut worker.peer))
+    }
+
+    /// Closes a server; unacknowledged connections are handed to other workers. [`WorkerEvent::Closed`] follows when
+    /// the server's connections have ended. Node: `server.close()`.
+    pub fn close(&mut self, listener: ListenerId) {
+        self.command(|worker| worker.servers.close_server(listener, &mut worker.peer));
+    }
+
+    /// Asks for one connection of a server. [`WorkerEvent::Connection`] follows when there is one. Another call
+    /// before that has no effect.
+    pub fn accept(&mut self, listener: ListenerId) {
+        self.command(|worker| worker.servers.accept(listener, &mut worker.peer));
+    }
+
+    /// Takes back the last [`Worker::accept`].
+    pub fn withdraw(&mut self, listener: ListenerId) {
+        self.command(|worker| worker.servers.withdraw(listener, &mut worker.peer));
+    }
+
+    /// An acknowledgement is being written: unless the channel closes first, [`WorkerEvent::Connection`] follows,
+    /// even if the worker is asked to exit in the meantime.
+    pub fn is_acknowledging(&self) -> bool {
+        self.servers.held.is_acknowledging()
     }
 
     // ---- shutdown
@@ -185,10 +184,10 @@ impl Worker {
         self.exited_after_disconnect = true;
         self.shutdown = how;
         if how == Shutdown::Destroying {
-            return self.report();
+            return self.peer.report_exit();
         }
-        self.close_all();
-        self.steps.own(Step::Leave);
+        self.servers.close_all(&mut self.peer);
+        self.peer.steps.own(Step::Leave);
     }
 
     /// Holds the channel open during a shutdown, beyond the end of the last connection, until the same number of
@@ -201,47 +200,41 @@ impl Worker {
     pub fn release_hold(&mut self) {
         self.command(|worker| {
             worker.holds = worker.holds.saturating_sub(1);
-            worker.steps.own(Step::Leave);
+            worker.peer.steps.own(Step::Leave);
         });
     }
 
     /// Closes the channel once the queue is sent, without a report. For a process that is about to exit.
     pub fn finish(&mut self) {
-        self.command(|worker| worker.channel.disconnect(&mut worker.steps));
+        self.command(|worker| worker.peer.disconnect());
     }
 
     /// The channel is closed.
     pub fn is_finished(&self) -> bool {
-        self.channel.is_over()
+        self.peer.channel.is_over()
     }
 
     /// Continues the shutdown once every server is closed and no guard holds the channel.
     fn leave_on(&mut self) {
-        if self.holds > 0 || self.shared_servers().next().is_some() {
+        if self.holds > 0 || self.servers.shared_servers().next().is_some() {
             return;
         }
         match self.shutdown {
-            Shutdown::Asked => self.channel.disconnect(&mut self.steps),
+            Shutdown::Asked => self.peer.disconnect(),
             Shutdown::Disconnecting => {
                 self.shutdown = Shutdown::Reported;
-                self.report();
+                self.peer.report_exit();
             }
             Shutdown::No | Shutdown::Reported | Shutdown::Destroying => {}
         }
     }
 
-    /// Reports the exit to the primary; the answer permits the worker to disconnect.
-    fn report(&mut self) {
-        let seq = self.send_request(Request::ExitedAfterDisconnect);
-        self.pending.expect(seq, ChannelId::PRIMARY, PendingReply::ExitedAfterDisconnect);
-    }
-
     /// The channel is closed. A worker that was not asked to exit exits at once, as in Node.
     fn channel_closed(&mut self) {
-        self.drop_unacknowledged();
-        self.steps.own(Step::Emit(WorkerEvent::Disconnect));
+        self.servers.drop_unacknowledged(&mut self.peer);
+        self.peer.steps.own(Step::Emit(WorkerEvent::Disconnect));
         if !self.exited_after_disconnect || self.shutdown == Shutdown::Destroying {
-            self.steps.call(Call::Exit { code: 0 });
+            self.peer.steps.call(Call::Exit { code: 0 });
         }
     }
 
@@ -252,16 +245,22 @@ impl Worker {
             ChannelEvent::Call(call) => return Some(Output::Call(call)),
             ChannelEvent::Received(message) => return self.received(message),
             ChannelEvent::Arrived(envelope, socket) => return self.arrived(*envelope, socket),
-            ChannelEvent::Written(connection) => return self.written(connection),
-            ChannelEvent::Refused(outgoing) => return self.not_received(&outgoing),
+            ChannelEvent::Written(connection) => return self.servers.written(connection),
+            ChannelEvent::Refused(outgoing) => {
+                self.settled(outgoing.passes()?);
+                return Some(error(ChannelError::NotReceived));
+            }
             ChannelEvent::Settled(socket) => self.settled(socket),
             ChannelEvent::Lost(errno, lost) => return Some(error(ChannelError::Write { errno, lost })),
             ChannelEvent::Failing(errno) => return Some(error(ChannelError::Delayed(errno))),
-            ChannelEvent::Retry => self.retry(),
+            // The timer retries the failed write.
+            ChannelEvent::Retry => {
+                self.peer.steps.call(Call::SetTimer { timer: WRITE, after_ms: RETRY_MS });
+            }
             // The close of the channel follows.
             ChannelEvent::Broken => {}
             ChannelEvent::Violated(violation) => {
-                self.channel.abort(&mut self.steps);
+                self.peer.channel.abort(&mut self.peer.steps);
                 return Some(error(ChannelError::Protocol(violation)));
             }
             ChannelEvent::Closed => self.channel_closed(),
@@ -275,7 +274,7 @@ impl Worker {
                 return Some(Output::Event(WorkerEvent::Message { message, handle: None }));
             }
             ChannelMessage::Cluster(cluster) => self.cluster(*cluster, None),
-            ChannelMessage::SocketCount(question) => self.asked(question),
+            ChannelMessage::SocketCount(question) => self.peer.asked(question),
             ChannelMessage::Supervision(supervision) => return self.supervised(supervision),
             ChannelMessage::Foreign => {}
         }
@@ -283,51 +282,22 @@ impl Worker {
     }
 
     fn cluster(&mut self, cluster: ClusterMessage, socket: Option<SocketId>) {
+        let Worker { peer, servers, .. } = self;
         if let (Some(Request::NewConn(key)), Some(connection)) = (&cluster.request, socket) {
-            return self.offered(cluster.seq, key, connection);
+            return servers.offered(cluster.seq, key, connection, peer);
         }
-        let awaited = cluster.reply.and_then(|reply| {
-            let awaited = self.pending.take(reply.ack, ChannelId::PRIMARY)?;
-            Some((awaited, reply))
-        });
+        let awaited = cluster.reply.and_then(|reply| Some((peer.take_pending(reply.ack)?, reply)));
         match awaited {
-            Some((PendingReply::Listen(listener), reply)) => return self.answered(listener, reply, socket),
-            Some((PendingReply::ExitedAfterDisconnect, _)) => self.channel.disconnect(&mut self.steps),
+            Some((PendingReply::Listen(listener), reply)) => {
+                return servers.answered(listener, reply, socket, peer);
+            }
+            Some((PendingReply::ExitedAfterDisconnect, _)) => peer.disconnect(),
             None if cluster.request == Some(Request::Disconnect) && self.shutdown != Shutdown::Destroying => {
                 self.leave(Shutdown::Asked);
             }
             None => {}
         }
-        self.close_socket(socket);
-    }
-
-    fn close_socket(&mut self, socket: Option<SocketId>) {
-        if let Some(socket) = socket {
-            self.steps.call(Call::Close { socket });
-        }
-    }
-
-    // ---- sending
-
-    /// Retries the failed write when the timer fires.
-    fn retry(&mut self) {
-        self.steps.call(Call::SetTimer { timer: WRITE, after_ms: RETRY_MS });
-    }
-
-    fn send_request(&mut self, request: Request) -> u64 {
-        let seq = self.pending.next_seq();
-        self.transmit(ClusterMessage { seq, reply: None, request: Some(request) }, None);
-        seq
-    }
-
-    fn reply(&mut self, reply: Reply, receipt: Option<SocketId>) {
-        let seq = self.pending.next_seq();
-        self.transmit(ClusterMessage { seq, reply: Some(reply), request: None }, receipt);
-    }
-
-    fn transmit(&mut self, cluster: ClusterMessage, receipt: Option<SocketId>) {
-        let outgoing = Outgoing::from(ChannelMessage::from(cluster)).with_receipt(receipt);
-        self.channel.send(outgoing, &mut self.steps);
+        self.peer.close_socket(socket);
     }
 }
 
@@ -340,32 +310,28 @@ impl Stepper for Worker {
     type Event = WorkerEvent;
 
     fn steps(&mut self) -> &mut Queue<Step> {
-        &mut self.steps
+        &mut self.peer.steps
     }
 
     fn run(&mut self, step: MachineStep<Step>) -> Option<Output<WorkerEvent>> {
-        match step {
-            MachineStep::Call(call) => Some(Output::Call(call)),
+        let Worker { peer, servers, .. } = self;
+        let step = match step {
+            MachineStep::Call(call) => return Some(Output::Call(call)),
             MachineStep::Channel(_, step) => {
-                let event = self.channel.run(step, &mut self.steps)?;
-                self.on_channel_event(event)
+                let event = peer.channel.run(step, &mut peer.steps)?;
+                return self.on_channel_event(event);
             }
-            MachineStep::Own(step) => self.run_own(step),
-        }
-    }
-}
-
-impl Worker {
-    fn run_own(&mut self, step: Step) -> Option<Output<WorkerEvent>> {
+            MachineStep::Own(step) => step,
+        };
         match step {
             Step::Emit(event) => return Some(Output::Event(event)),
-            Step::Listening(listener, address) => return self.emit_listening(listener, address),
-            Step::Announce(listener) => self.announce(listener),
-            Step::Closed(listener) => {
-                self.servers.remove(&listener)?;
-                self.steps.own(Step::Leave);
+            Step::Listening(listener, address) => return servers.emit_listening(listener, address, peer),
+            Step::Announce(listener) => servers.announce(listener, peer),
+            Step::Closed(listener) if servers.remove(listener) => {
+                peer.steps.own(Step::Leave);
                 return Some(Output::Event(WorkerEvent::Closed { listener }));
             }
+            Step::Closed(_) => {}
             Step::Leave => self.leave_on(),
         }
         None
@@ -376,28 +342,29 @@ impl Machine for Worker {
     type Event = WorkerEvent;
 
     fn handle(&mut self, event: OsEvent) {
-        let scope = self.steps.enter();
-        let (channel, steps) = (&mut self.channel, &mut self.steps);
+        let scope = self.peer.steps.enter();
+        let Worker { peer, servers, .. } = self;
+        let (channel, steps) = (&mut peer.channel, &mut peer.steps);
         match event {
             OsEvent::Read { channel: _, bytes, socket } => channel.read(&bytes, socket, steps),
             OsEvent::Wrote { channel: _, rest } => channel.wrote(&rest, steps),
             OsEvent::Writable { channel: _ } | OsEvent::Timer { timer: WRITE } => channel.writable(steps),
             OsEvent::WriteFailed { channel: _, errno } => channel.write_failed(errno, steps),
             OsEvent::ChannelClosed { channel: _ } => channel.closed(steps),
-            OsEvent::Listening { socket, address } => self.listening(socket, address),
-            OsEvent::ListenFailed { socket, errno } => self.listen_failed(socket, errno),
-            OsEvent::Bound { handle, socket, address } => self.bound(handle, socket, address),
-            OsEvent::BindFailed { handle, errno } => self.bind_failed(handle, errno),
-            OsEvent::Accepted { listener, socket } => self.accepted(listener, socket),
-            OsEvent::AcceptFailed { listener, errno } => self.accept_failed(listener, errno),
-            OsEvent::Timer { timer } => self.rested(timer),
+            OsEvent::Listening { socket, address } => servers.listening(socket, address, peer),
+            OsEvent::ListenFailed { socket, errno } => servers.listen_failed(socket, errno, peer),
+            OsEvent::Bound { handle, socket, address } => servers.bound(handle, socket, address, peer),
+            OsEvent::BindFailed { handle, errno } => servers.bind_failed(handle, errno, peer),
+            OsEvent::Accepted { listener, socket } => servers.accepted(listener, socket, peer),
+            OsEvent::AcceptFailed { listener, errno } => servers.accept_failed(listener, errno, peer),
+            OsEvent::Timer { timer } => servers.rested(timer, peer),
             OsEvent::Spawned { .. }
             | OsEvent::SpawnFailed { .. }
             | OsEvent::KillFailed { .. }
             | OsEvent::Lingers { .. }
             | OsEvent::Exited { .. } => unreachable!("a worker asks for nothing that {event:?} answers"),
         }
-        self.steps.leave(scope);
+        self.peer.steps.leave(scope);
     }
 
     fn poll(&mut self) -> Option<Output<WorkerEvent>> {

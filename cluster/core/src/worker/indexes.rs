@@ -11,7 +11,7 @@ use crate::listen::ListenAddress;
 /// Servers with the same address count together. Node: `address:port:addressType:fd`.
 type Place = (Option<String>, Option<i64>, AddressType, Option<i64>);
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Indexes {
     rows: BTreeMap<Place, Row>,
 }
@@ -28,10 +28,6 @@ fn place(address: &ListenAddress) -> Place {
 }
 
 impl Indexes {
-    pub(super) fn new() -> Self {
-        Indexes { rows: BTreeMap::new() }
-    }
-
     /// Takes the index of a new server.
     pub(super) fn take(&mut self, address: &ListenAddress) -> u64 {
         let row = self.rows.entry(place(address)).or_default();
@@ -42,7 +38,9 @@ impl Indexes {
     }
 
     /// Returns the index of a server that is closed or failed to open. After the last one, counting restarts.
-    pub(super) fn give_back(&mut self, address: &ListenAddress, index: u64) {
+    /// `None`: an exclusive server.
+    pub(super) fn give_back(&mut self, address: &ListenAddress, index: Option<u64>) {
+        let Some(index) = index else { return };
         let place = place(address);
         if let Some(row) = self.rows.get_mut(&place) {
             row.live.remove(&index);
@@ -61,12 +59,12 @@ mod tests {
     #[test]
     fn index_restarts_after_last_return() {
         let at = ListenAddress::default();
-        let mut indexes = Indexes::new();
+        let mut indexes = Indexes::default();
         assert_eq!((indexes.take(&at), indexes.take(&at)), (0, 1));
-        indexes.give_back(&at, 1);
+        indexes.give_back(&at, Some(1));
         assert_eq!(indexes.take(&at), 2, "after closing one of two, the next is 2, not 1");
-        indexes.give_back(&at, 0);
-        indexes.give_back(&at, 2);
+        indexes.give_back(&at, Some(0));
+        indexes.give_back(&at, Some(2));
         assert_eq!(indexes.take(&at), 0);
     }
 }

@@ -1,18 +1,21 @@
 //! The servers of a worker, from the request to the close. Connections are in `connections`.
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use super::{PendingReply, Step, Worker};
+use super::Step;
+use super::connections::Held;
+use super::indexes::Indexes;
+use super::peer::{Peer, PendingReply};
 use crate::address::ListeningAddress;
 use crate::backoff::Backoff;
 use crate::event::{ListenError, ListenerId, Output, WorkerEvent};
 use crate::listen::{ListenAddress, ListenOptions};
 use crate::message::{HandleKey, QueryServer, Reply, Request};
-use crate::os::{Call, ChannelId, Errno, HandleId, LocalAddress, SocketId};
+use crate::os::{Call, Errno, HandleId, LocalAddress, SocketId};
 
 /// The kernel's queue of connections if the program gives none. Node: 511.
 const BACKLOG: u32 = 511;
@@ -53,10 +56,28 @@ pub(super) struct Unanswered {
     index: u64,
 }
 
-impl Worker {
-    /// Listens on an address, shared with other workers that do. [`WorkerEvent::Listening`] or
-    /// [`WorkerEvent::ListenFailed`] follows. Node: `server.listen()`.
-    pub fn listen(&mut self, options: ListenOptions) -> ListenerId {
+/// The servers of a worker, and their connections.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(super) struct Servers {
+    /// Boxed, because a map node has room for eleven values.
+    pub(super) rows: BTreeMap<ListenerId, Box<Server>>,
+    last_listener: u64,
+    indexes: Indexes,
+    /// Servers that were closed before the primary's answer. The primary must still be informed, and the servers keep
+    /// their indexes.
+    unanswered: BTreeMap<ListenerId, Unanswered>,
+    pub(super) held: Held,
+}
+
+impl Servers {
+    /// Continues the numbers of servers after `last`.
+    #[cfg(feature = "testing")]
+    pub(super) fn count_after(&mut self, last: u64) {
+        self.last_listener = last.max(self.last_listener);
+    }
+
+    /// Opens a server, shared or exclusive.
+    pub(super) fn listen(&mut self, options: ListenOptions, is_leaving: bool, peer: &mut Peer) -> ListenerId {
         self.last_listener += 1;
         let listener = ListenerId(self.last_listener);
         let index = (!options.is_exclusive()).then(|| self.indexes.take(&options.address));
@@ -71,134 +92,142 @@ impl Worker {
             options,
             index,
         };
-        self.command(|worker| {
-            if index.is_some() { worker.ask(listener, server) } else { worker.bind(listener, server) }
-        });
+        if index.is_some() {
+            self.ask(listener, server, is_leaving, peer);
+        } else {
+            self.bind(listener, server, peer);
+        }
         listener
     }
 
-    /// Closes a server; unacknowledged connections are handed to other workers. [`WorkerEvent::Closed`] follows when
-    /// the server's connections have ended. Node: `server.close()`.
-    pub fn close(&mut self, listener: ListenerId) {
-        self.command(|worker| worker.close_server(listener));
-    }
-
     /// Binds an exclusive server, without the primary.
-    fn bind(&mut self, listener: ListenerId, server: Server) {
+    fn bind(&mut self, listener: ListenerId, server: Server, peer: &mut Peer) {
         let address = server.options.address.to_bind(server.options.reuse_port);
         let backlog = Some(server.backlog());
-        self.servers.insert(listener, Box::new(server));
-        self.steps.call(Call::Bind { handle: HandleId(listener.0), address, backlog });
+        self.rows.insert(listener, Box::new(server));
+        peer.steps.call(Call::Bind { handle: HandleId(listener.0), address, backlog });
     }
 
     /// The operating system has bound the socket of an exclusive server.
-    pub(super) fn bound(&mut self, HandleId(listener): HandleId, socket: SocketId, address: LocalAddress) {
+    pub(super) fn bound(
+        &mut self,
+        HandleId(listener): HandleId,
+        socket: SocketId,
+        address: LocalAddress,
+        peer: &mut Peer,
+    ) {
         let listener = ListenerId(listener);
         let Some(server) =
-            self.servers.get_mut(&listener).filter(|server| server.state == ServerState::Requested)
+            self.rows.get_mut(&listener).filter(|server| server.state == ServerState::Requested)
         else {
-            return self.close_socket(Some(socket));
+            return peer.close_socket(Some(socket));
         };
         server.state = ServerState::Bound(socket);
-        self.serves(listener, address);
-        self.serve(listener);
+        self.serves(listener, address, peer);
+        self.serve(listener, peer);
     }
 
-    pub(super) fn bind_failed(&mut self, HandleId(listener): HandleId, errno: Errno) {
+    pub(super) fn bind_failed(&mut self, HandleId(listener): HandleId, errno: Errno, peer: &mut Peer) {
         let listener = ListenerId(listener);
-        if self.servers.get(&listener).is_some_and(|server| server.state == ServerState::Requested) {
-            self.not_listening(listener, errno);
+        if self.rows.get(&listener).is_some_and(|server| server.state == ServerState::Requested) {
+            self.not_listening(listener, errno, peer);
         }
     }
 
-    fn ask(&mut self, listener: ListenerId, server: Server) {
-        if !self.channel.is_connected() || self.exited_after_disconnect {
+    fn ask(&mut self, listener: ListenerId, server: Server, is_leaving: bool, peer: &mut Peer) {
+        if !peer.channel.is_connected() || is_leaving {
             // No primary would answer.
-            self.give_back(&server);
-            return self.failed(&server.options, listener, Errno::ENOTCONN);
+            self.indexes.give_back(&server.options.address, server.index);
+            return failed(&server.options, listener, Errno::ENOTCONN, peer);
         }
-        let seq = self.send_request(Request::QueryServer(server.query()));
-        self.pending.expect(seq, ChannelId::PRIMARY, PendingReply::Listen(listener));
-        self.servers.insert(listener, Box::new(server));
-    }
-
-    fn give_back(&mut self, server: &Server) {
-        if let Some(index) = server.index {
-            self.indexes.give_back(&server.options.address, index);
-        }
+        let seq = peer.request(Request::QueryServer(server.query()));
+        peer.expect(seq, PendingReply::Listen(listener));
+        self.rows.insert(listener, Box::new(server));
     }
 
     /// Handles the primary's answer to a query.
-    pub(super) fn answered(&mut self, listener: ListenerId, reply: Reply, socket: Option<SocketId>) {
-        let asked = self.servers.get_mut(&listener).filter(|server| server.state == ServerState::Requested);
-        let Some(server) = asked else { return self.answered_too_late(listener, reply, socket) };
+    pub(super) fn answered(
+        &mut self,
+        listener: ListenerId,
+        reply: Reply,
+        socket: Option<SocketId>,
+        peer: &mut Peer,
+    ) {
+        let asked = self.rows.get_mut(&listener).filter(|server| server.state == ServerState::Requested);
+        let Some(server) = asked else { return self.answered_too_late(listener, reply, socket, peer) };
         if let Some(errno) = reply.errno {
-            self.close_socket(socket);
-            return self.not_listening(listener, errno);
+            peer.close_socket(socket);
+            return self.not_listening(listener, errno, peer);
         }
         server.key = reply.key;
         if let Some(socket) = socket {
             server.state = ServerState::Bound(socket);
             let backlog = server.backlog();
-            return self.steps.call(Call::Listen { socket, backlog });
+            return peer.steps.call(Call::Listen { socket, backlog });
         }
         if server.is_udp() {
             // A UDP server needs a socket.
-            self.report_close(listener);
-            return self.not_listening(listener, Errno::EPROTO);
+            self.report_close(listener, peer);
+            return self.not_listening(listener, Errno::EPROTO, peer);
         }
         let address = reply.sockname.unwrap_or_else(|| unsaid(&server.options.address));
         let asked = server.options.address.port();
         if asked != 0 && asked != address.port() {
-            self.report_close(listener);
-            return self.not_listening(listener, Errno::EADDRINUSE);
+            self.report_close(listener, peer);
+            return self.not_listening(listener, Errno::EADDRINUSE, peer);
         }
         server.state = ServerState::RoundRobin(address.clone());
-        self.serves(listener, address);
+        self.serves(listener, address, peer);
     }
 
     /// The server was closed before the answer. The primary is informed now, because the answer contains the key.
-    fn answered_too_late(&mut self, listener: ListenerId, reply: Reply, socket: Option<SocketId>) {
-        self.close_socket(socket);
+    fn answered_too_late(
+        &mut self,
+        listener: ListenerId,
+        reply: Reply,
+        socket: Option<SocketId>,
+        peer: &mut Peer,
+    ) {
+        peer.close_socket(socket);
         if let Some(Unanswered { address, index }) = self.unanswered.remove(&listener) {
-            self.indexes.give_back(&address, index);
+            self.indexes.give_back(&address, Some(index));
         }
         if let (None, Some(key)) = (reply.errno, reply.key) {
-            self.send_request(Request::Close(key));
+            peer.request(Request::Close(key));
         }
     }
 
-    pub(super) fn listening(&mut self, socket: SocketId, address: LocalAddress) {
+    pub(super) fn listening(&mut self, socket: SocketId, address: LocalAddress, peer: &mut Peer) {
         let Some(listener) = self.owner(socket) else { return };
-        let asked = self.servers[&listener].options.address.port();
+        let asked = self.rows[&listener].options.address.port();
         if asked != 0 && asked != address.port() {
             // A Node primary that failed to bind sends its socket all the same.
-            return self.listen_failed(socket, Errno::EADDRINUSE);
+            return self.listen_failed(socket, Errno::EADDRINUSE, peer);
         }
-        self.serves(listener, address);
-        self.serve(listener);
+        self.serves(listener, address, peer);
+        self.serve(listener, peer);
     }
 
-    pub(super) fn listen_failed(&mut self, socket: SocketId, errno: Errno) {
+    pub(super) fn listen_failed(&mut self, socket: SocketId, errno: Errno, peer: &mut Peer) {
         if let Some(listener) = self.owner(socket) {
-            self.steps.call(Call::Close { socket });
-            self.report_close(listener);
-            self.not_listening(listener, errno);
+            peer.steps.call(Call::Close { socket });
+            self.report_close(listener, peer);
+            self.not_listening(listener, errno, peer);
         }
     }
 
     pub(super) fn owner(&self, socket: SocketId) -> Option<ListenerId> {
         let own = |server: &Server| server.state == ServerState::Bound(socket);
-        self.servers.iter().find(|(_, server)| own(server)).map(|(listener, _)| *listener)
+        self.rows.iter().find(|(_, server)| own(server)).map(|(listener, _)| *listener)
     }
 
     /// The server listens: the program gets the event first, the primary the report after the program's reaction, as
     /// in Node.
-    fn serves(&mut self, listener: ListenerId, address: LocalAddress) {
-        if let Some(server) = self.servers.get_mut(&listener) {
+    fn serves(&mut self, listener: ListenerId, address: LocalAddress, peer: &mut Peer) {
+        if let Some(server) = self.rows.get_mut(&listener) {
             server.port = address.port();
         }
-        self.steps.own_tick(Step::Listening(listener, address));
+        peer.steps.own_tick(Step::Listening(listener, address));
     }
 
     /// The tick of the listening event, unless the server was closed in the meantime.
@@ -206,8 +235,9 @@ impl Worker {
         &mut self,
         listener: ListenerId,
         address: LocalAddress,
+        peer: &mut Peer,
     ) -> Option<Output<WorkerEvent>> {
-        let server = self.servers.get(&listener)?;
+        let server = self.rows.get(&listener)?;
         if server.state == ServerState::Closed {
             return None;
         }
@@ -218,55 +248,49 @@ impl Worker {
             | ServerState::RoundRobin(_)
             | ServerState::Closed => None,
         };
-        self.steps.own(Step::Announce(listener));
+        peer.steps.own(Step::Announce(listener));
         Some(Output::Event(WorkerEvent::Listening { listener, address, socket }))
     }
 
-    pub(super) fn announce(&mut self, listener: ListenerId) {
-        let Some(server) = self.servers.get(&listener) else { return };
+    pub(super) fn announce(&mut self, listener: ListenerId, peer: &mut Peer) {
+        let Some(server) = self.rows.get(&listener) else { return };
         if server.state != ServerState::Closed && server.index.is_some() {
             let QueryServer { address, address_type, port, fd, .. } = server.query();
             // The port of a path is -1.
             let port = if port == Some(-1) { -1 } else { i32::from(server.port) };
-            self.send_request(Request::Listening(ListeningAddress { address, port, address_type, fd }));
+            peer.request(Request::Listening(ListeningAddress { address, port, address_type, fd }));
         }
     }
 
     /// Removes a server that failed to listen.
-    fn not_listening(&mut self, listener: ListenerId, errno: Errno) {
-        let Some(server) = self.servers.remove(&listener) else { return };
-        self.give_back(&server);
-        self.failed(&server.options, listener, errno);
-        self.steps.own(Step::Leave);
-    }
-
-    fn failed(&mut self, options: &ListenOptions, listener: ListenerId, errno: Errno) {
-        let error =
-            ListenError { errno, address: options.address.clone(), exclusive: options.is_exclusive() };
-        self.steps.own_tick(Step::Emit(WorkerEvent::ListenFailed { listener, error }));
+    fn not_listening(&mut self, listener: ListenerId, errno: Errno, peer: &mut Peer) {
+        let Some(server) = self.rows.remove(&listener) else { return };
+        self.indexes.give_back(&server.options.address, server.index);
+        failed(&server.options, listener, errno, peer);
+        peer.steps.own(Step::Leave);
     }
 
     /// Closes every server. A server without an answer fails: a worker that shuts down gets none.
-    pub(super) fn close_all(&mut self) {
+    pub(super) fn close_all(&mut self, peer: &mut Peer) {
         let asked = |_: &ListenerId, server: &mut Box<Server>| {
             server.state == ServerState::Requested && server.index.is_some()
         };
-        for (listener, server) in self.servers.extract_if(.., asked).collect::<Vec<_>>() {
-            self.failed(&server.options, listener, Errno::ENOTCONN);
+        for (listener, server) in self.rows.extract_if(.., asked).collect::<Vec<_>>() {
+            failed(&server.options, listener, Errno::ENOTCONN, peer);
         }
         let listeners: Vec<ListenerId> = self.shared_servers().collect();
         for listener in listeners {
-            self.close_server(listener);
+            self.close_server(listener, peer);
         }
     }
 
     /// The servers that a shutdown closes and waits for: those shared with other workers.
     pub(super) fn shared_servers(&self) -> impl Iterator<Item = ListenerId> {
-        self.servers.iter().filter(|(_, server)| server.index.is_some()).map(|(listener, _)| *listener)
+        self.rows.iter().filter(|(_, server)| server.index.is_some()).map(|(listener, _)| *listener)
     }
 
-    fn close_server(&mut self, listener: ListenerId) {
-        let Some(server) = self.servers.get_mut(&listener) else { return };
+    pub(super) fn close_server(&mut self, listener: ListenerId, peer: &mut Peer) {
+        let Some(server) = self.rows.get_mut(&listener) else { return };
         if server.state == ServerState::Closed {
             return;
         }
@@ -277,33 +301,36 @@ impl Worker {
             Some(index) if before == ServerState::Requested => {
                 self.unanswered.insert(listener, Unanswered { address, index });
             }
-            Some(index) => self.indexes.give_back(&address, index),
-            None => {}
+            index => self.indexes.give_back(&address, index),
         }
         if let ServerState::Bound(socket) = before {
-            self.steps.call(Call::Close { socket });
+            peer.steps.call(Call::Close { socket });
         }
         // Informs the primary first, so that it does not offer the connections to this worker again.
-        self.report_close(listener);
+        self.report_close(listener, peer);
         for (seq, connection) in offered {
-            self.decline(seq, connection);
+            peer.decline(seq, connection);
         }
-        self.close_if_drained(listener);
+        self.close_if_drained(listener, peer);
     }
 
     /// Informs the primary of a close, once the key is known.
-    fn report_close(&mut self, listener: ListenerId) {
-        if let Some(key) = self.servers.get(&listener).and_then(|server| server.key.clone()) {
-            self.send_request(Request::Close(key));
+    fn report_close(&mut self, listener: ListenerId, peer: &mut Peer) {
+        if let Some(key) = self.rows.get(&listener).and_then(|server| server.key.clone()) {
+            peer.request(Request::Close(key));
         }
     }
 
-    pub(super) fn close_if_drained(&mut self, listener: ListenerId) {
-        let closed = self.servers.get(&listener).is_some_and(|server| server.state == ServerState::Closed);
-        let mut held = self.connections.values().chain(self.accepting.values());
-        if closed && held.all(|of| *of != listener) {
-            self.steps.own_tick(Step::Closed(listener));
+    pub(super) fn close_if_drained(&self, listener: ListenerId, peer: &mut Peer) {
+        let closed = self.rows.get(&listener).is_some_and(|server| server.state == ServerState::Closed);
+        if closed && self.held.count(listener) == 0 {
+            peer.steps.own_tick(Step::Closed(listener));
         }
+    }
+
+    /// Removes a server after its last connection.
+    pub(super) fn remove(&mut self, listener: ListenerId) -> bool {
+        self.rows.remove(&listener).is_some()
     }
 }
 
@@ -332,4 +359,9 @@ fn unsaid(asked: &ListenAddress) -> LocalAddress {
         ListenAddress::Path { path, .. } => LocalAddress::Path(path.clone()),
         ListenAddress::Descriptor { .. } | ListenAddress::Udp { .. } => LocalAddress::Path(String::new()),
     }
+}
+
+fn failed(options: &ListenOptions, listener: ListenerId, errno: Errno, peer: &mut Peer) {
+    let error = ListenError { errno, address: options.address.clone(), exclusive: options.is_exclusive() };
+    peer.steps.own_tick(Step::Emit(WorkerEvent::ListenFailed { listener, error }));
 }
