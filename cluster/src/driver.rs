@@ -38,6 +38,8 @@ const LIVENESS_PERIOD: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     Serving,
+    /// A supervisor will disconnect the worker soon.
+    LameDuck,
     /// The worker accepts no new connection, and drains.
     Disconnecting,
     /// The channel is closed.
@@ -350,7 +352,10 @@ impl Driver {
                 return Delivery::Inbox(WorkerEvent::Message { message, socket });
             }
             Event::Error { error } => return Delivery::Inbox(WorkerEvent::Error(error)),
-            Event::LameDuck => return Delivery::Inbox(WorkerEvent::LameDuck),
+            Event::LameDuck => {
+                self.advance(Phase::LameDuck);
+                return Delivery::Inbox(WorkerEvent::LameDuck);
+            }
             Event::Disconnect => {
                 self.advance(Phase::Disconnected);
                 if self.is_lost() {

@@ -27,9 +27,10 @@
 //! * [`Primary::fork`], [`Primary::next`] and [`Event`] run a cluster; [`Settings`] has every option, [`Remote`] commands the
 //!   primary from other tasks.
 //! * [`Worker::listen`] and [`Listener::accept`] serve; [the end](Worker#the-end) of a worker is `main` returning.
-//! * The folder `examples` of this package has whole programs: `hello` (above), `server` (replaces workers that exit), `http`
-//!   (also reloads without losing a request), `graceful` (shutdown with a deadline), `node` (Node.js workers), `count`,
-//!   `flood` and `two_programs`.
+//! * [`Supervisor`] keeps workers running: [`run`](Supervisor::run) is a whole primary, [`Supervisor::handle`] commands it.
+//! * The folder `examples` of this package has whole programs: `hello` (above), `http` (prints events, several addresses),
+//!   `graceful` (shutdown with a deadline, without a supervisor), `node` (Node.js workers), `count`, `flood` and
+//!   `two_programs`.
 //! * In the repository, README.md has an overview, ARCHITECTURE.md the rooms and the glossary, `docs/node.md` Node's semantics,
 //!   CHANGELOG.md the changes, CONTRIBUTING.md the rules.
 //! * `cluster-core` contains the machines that decide everything, without IO. `cluster-sim` runs the same machines, and a
@@ -81,6 +82,7 @@ mod role;
 #[cfg(feature = "axum")]
 mod serve;
 mod socket;
+mod supervisor;
 mod transport;
 mod udp;
 mod unix;
@@ -92,11 +94,12 @@ mod sync {
 }
 
 pub use cluster_core::{
-    AddressType, BigInt, ChannelError, Errno, Event, ExitStatus, FieldKind, ForkError, HandleType,
-    IncomingHandle, JsError, JsString, Limits, ListenAddress, ListenOptions, ListeningAddress, Message,
-    MessageError, OsBytes, OutOfRange, PolicyFrozen, RegExp, SchedulingPolicy, SendError, Sent,
-    Serialization, Settings, Signal, SpawnOptions, Stdio, Structured, ViewKind, Violation, WorkerError,
-    WorkerId, WorkerInfo, WorkerState,
+    AbandonReason, AddressType, BigInt, ChannelError, Errno, Event, ExitStatus, FieldKind, ForkError, GiveUp,
+    HandleType, IncomingHandle, JsError, JsString, Limits, ListenAddress, ListenOptions, ListeningAddress,
+    Message, MessageError, OsBytes, OutOfRange, PolicyFrozen, Readiness, RecycleReason, RegExp, ReloadId,
+    ReloadScope, RestartPolicy, SchedulingPolicy, SendError, Sent, Serialization, Settings, SettingsError,
+    Signal, SlotId, SlotInfo, SlotState, SpawnOptions, StartFailure, Stdio, Structured, SupervisorEvent,
+    SupervisorSettings, ViewKind, Violation, WorkerError, WorkerId, WorkerInfo, WorkerState,
 };
 
 #[cfg(feature = "axum")]
@@ -112,6 +115,7 @@ pub use role::{Role, clear_cluster_env, role};
 #[cfg(feature = "axum")]
 pub use serve::{Serve, serve};
 pub use socket::{NotSent, Socket};
+pub use supervisor::{HandleError, RunError, Supervisor, SupervisorError, SupervisorHandle, cores};
 pub use transport::Transport;
 pub use udp::UdpSocket;
 pub use unix::Pipe;

@@ -79,16 +79,7 @@ impl Primary {
     /// ask for its [`role`](crate::role()) would otherwise start itself without end. After it has joined, a worker may
     /// create a primary of its own.
     pub fn new(mut settings: Settings) -> Result<Self, PrimaryError> {
-        let runtime = Handle::try_current().map_err(|_| PrimaryError::Runtime(NoRuntime))?;
-        if origin().as_ref().map_err(|error| PrimaryError::Role(error.clone()))?.is_to_join() {
-            return Err(PrimaryError::IsWorker);
-        }
-        if settings.policy == SchedulingPolicy::default()
-            && env::var_os(POLICY).is_some_and(|policy| policy == "none")
-        {
-            settings.policy = SchedulingPolicy::Shared;
-        }
-        settings.node_options = settings.node_options.or_else(|| env::var(NODE_OPTIONS).ok());
+        let runtime = prepare(&mut settings)?;
         let unix = Unix::with_unread_output(settings.limits.unread_output_bytes);
         Ok(Primary {
             machine: cluster_core::Primary::new(settings),
@@ -329,6 +320,23 @@ impl Primary {
         request(self);
         true
     }
+}
+
+/// Checks that this process may have a primary, and completes the settings by the environment.
+pub(crate) fn prepare(settings: &mut Settings) -> Result<Handle, PrimaryError> {
+    let runtime = Handle::try_current().map_err(|_| PrimaryError::Runtime(NoRuntime))?;
+    if origin().as_ref().map_err(|error| PrimaryError::Role(error.clone()))?.is_to_join() {
+        return Err(PrimaryError::IsWorker);
+    }
+    if settings.policy == SchedulingPolicy::default()
+        && env::var_os(POLICY).is_some_and(|policy| policy == "none")
+    {
+        settings.policy = SchedulingPolicy::Shared;
+    }
+    if settings.node_options.is_none() {
+        settings.node_options = env::var(NODE_OPTIONS).ok();
+    }
+    Ok(runtime)
 }
 
 impl Stream for Primary {

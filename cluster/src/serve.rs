@@ -31,7 +31,8 @@ const DRAIN: Duration = Duration::from_secs(30);
 
 /// Serves an application until the worker is disconnected, and then returns without having lost a request.
 ///
-/// A worker that is asked to disconnect, or [disconnects](Worker::disconnect) itself, becomes a *lame duck*: it accepts no
+/// A worker that is asked to disconnect, [disconnects](Worker::disconnect) itself, or is announced as one by its supervisor
+/// ([`Worker::lame_duck`]), becomes a *lame duck*: it accepts no
 /// new connection, and answers every request on an open connection with `Connection: close`, so that clients reconnect to
 /// another worker. After [`lame_duck`](Serve::lame_duck) idle connections are closed, and the future completes when the last
 /// request is answered, at most [`drain`](Serve::drain) later. A worker that has lost its primary drains likewise, within
@@ -82,14 +83,14 @@ impl<T: Transport> Serve<T> {
         let Serve { worker, listener, app, lame_duck, drain } = self;
         let is_lame = Arc::new(AtomicBool::new(false));
         let app = close_when(app, is_lame.clone()).into_make_service_with_connect_info::<T::Client>();
-        let disconnecting = worker.disconnecting();
+        let leaving = worker.lame_duck();
         let closing = async move {
-            disconnecting.await;
+            leaving.await;
             is_lame.store(true, Ordering::Relaxed);
             sleep(lame_duck).await;
         };
         let bound = async move {
-            worker.disconnecting().await;
+            worker.lame_duck().await;
             sleep(lame_duck.saturating_add(drain)).await;
         };
         // axum implements `Connected` for the address of a foreign listener only behind `tap_io`.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use cluster_core::{Errno, Limits, Message, SendError, Sent, WorkerId};
+use cluster_core::{Errno, Limits, Message, SendError, Sent, SlotId, WorkerId};
 use futures_core::Stream;
 use tokio::runtime::Handle;
 
@@ -95,6 +95,12 @@ impl Worker {
     /// The worker's number in its primary, from 1. Node: `cluster.worker.id`.
     pub fn id(&self) -> WorkerId {
         self.inner.with_machine(cluster_core::Worker::id)
+    }
+
+    /// The number of this worker's slot under a [`Supervisor`](crate::Supervisor), from the variable `CLUSTER_SLOT`: from 0,
+    /// and kept by a successor. `None` under another primary.
+    pub fn slot(&self) -> Option<SlotId> {
+        std::env::var("CLUSTER_SLOT").ok()?.parse().ok().map(SlotId)
     }
 
     /// Sends a message to the primary. Node: `process.send(message)`.
@@ -195,6 +201,12 @@ impl Worker {
     /// pending `accept` must be polled or dropped: one that is kept unpolled delays this future.
     pub fn disconnecting(&self) -> impl Future<Output = ()> + Send + use<> {
         self.inner.wait_for_phase(Phase::Disconnecting)
+    }
+
+    /// As [`disconnecting`](Worker::disconnecting), but also when a supervisor announces the disconnect: the time to answer with
+    /// `Connection: close`. [`WorkerEvent::LameDuck`] reports the same to a program that takes events.
+    pub fn lame_duck(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.inner.wait_for_phase(Phase::LameDuck)
     }
 
     /// Waits until the channel is closed. After [`join_as_node`](Worker::join_as_node) a call implies

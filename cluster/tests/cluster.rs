@@ -22,6 +22,7 @@ mod cluster {
     pub(crate) mod signals;
     pub(crate) mod sockets;
     pub(crate) mod starts;
+    pub(crate) mod supervising;
     pub(crate) mod support;
     pub(crate) mod texts;
     pub(crate) mod zones;
@@ -35,7 +36,8 @@ use tokio::runtime::Builder;
 
 use crate::cluster::{
     commands, counting, ends, holding, inherited, interrupted, lives, node, node_programs, passing, programs,
-    relay, returning, roles, sending, serving, settings, signals, sockets, starts, support, texts, zones,
+    relay, returning, roles, sending, serving, settings, signals, sockets, starts, supervising, support,
+    texts, zones,
 };
 
 fn main() -> ExitCode {
@@ -79,6 +81,7 @@ fn trials() -> Vec<Trial> {
         commands::trials(),
         counting::trials(),
         zones::trials(),
+        supervising::trials(),
         texts::trials(),
     ]
     .into_iter()

@@ -20,6 +20,7 @@ mod passing;
 mod returning;
 mod scripted;
 pub(crate) mod sending;
+pub(crate) mod supervised;
 
 type Ended = Result<(), Box<dyn Error>>;
 
@@ -41,13 +42,16 @@ fn run_program() -> Ended {
     } else {
         drop(runtime);
     }
-    if ended.is_ok() && env::var("PROGRAM")? == "hold" {
+    if ended.is_ok() && env::var("PROGRAM").is_ok_and(|program| program == "hold") {
         return holding::report();
     }
     ended
 }
 
 async fn program() -> Ended {
+    if env::var("CLUSTER_SLOT").is_ok() {
+        return supervised::run(Worker::join()?).await;
+    }
     if env::var("PROGRAM")? == "forget the role" {
         return Ok(Primary::new(Settings::default()).map(drop)?);
     }

@@ -4,7 +4,6 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::stat::Mode;
@@ -41,12 +40,12 @@ fn process(port: u16) -> Result<Pid, Box<dyn std::error::Error>> {
 
 #[test]
 fn http_reload_loses_no_request() -> TestResult {
-    let mut example = Example::start("http", &[])?;
-    let load = Load::start(CLIENTS, &[example.port()?]);
+    let mut example = Example::start("http", &["127.0.0.1:0"])?;
+    let load = Load::start(CLIENTS, &[example.served_by_all(1)?[0]]);
     for _ in 0..2 {
         load.wait_for(500);
         example.signal(Signal::SIGHUP)?;
-        lines(&mut example, workers(), "has exited: Code(0)")?;
+        lines(&mut example, 1, "ReloadFinished")?;
     }
     load.wait_for(500);
     nothing_failed(load.stop());
@@ -57,8 +56,8 @@ fn http_reload_loses_no_request() -> TestResult {
 /// Of the connections of the dead worker each client has one at most; no client is refused.
 #[test]
 fn http_death_costs_its_connections_alone() -> TestResult {
-    let mut example = Example::start("http", &[])?;
-    let port = example.port()?;
+    let mut example = Example::start("http", &["127.0.0.1:0"])?;
+    let port = example.served_by_all(1)?[0];
     let load = Load::start(CLIENTS, &[port]);
     for _ in 0..3 {
         load.wait_for(500);
@@ -75,9 +74,9 @@ fn http_death_costs_its_connections_alone() -> TestResult {
 
 #[test]
 fn http_replaces_disconnecting_workers() -> TestResult {
-    let mut example = Example::start_with("http", &[], &[("RECYCLE", "300")])?;
-    let load = Load::start(CLIENTS, &[example.port()?]);
-    lines(&mut example, 2 * workers(), "has exited: Code(0)")?;
+    let mut example = Example::start_with("http", &["127.0.0.1:0"], &[("RECYCLE", "300")])?;
+    let load = Load::start(CLIENTS, &[example.served_by_all(1)?[0]]);
+    lines(&mut example, 2 * workers(), "status: Code(0)")?;
     load.wait_for(1);
     nothing_failed(load.stop());
     example.terminate()?;
@@ -88,8 +87,8 @@ fn http_replaces_disconnecting_workers() -> TestResult {
 #[test]
 fn http_group_signal_breaks_no_request() -> TestResult {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let mut example = Example::start("http", &[])?;
-        let load = Load::start(CLIENTS, &[example.port()?]);
+        let mut example = Example::start("http", &["127.0.0.1:0"])?;
+        let load = Load::start(CLIENTS, &[example.served_by_all(1)?[0]]);
         load.wait_for(500);
         killpg(example.group()?, signal)?;
         example.rest()?;
@@ -115,21 +114,21 @@ fn http_survives_failed_reloads() -> TestResult {
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("text");
     fs::write(&file, "first\n")?;
-    let place = format!("127.0.0.1:0={}", file.display());
-    let mut example = Example::start_with("http", &[&place], &[("READY_SECONDS", "1")])?;
-    let port = example.port()?;
+    let variables = [("READY_SECONDS", "1"), ("TEXT", file.to_str().ok_or("a name in UTF-8")?)];
+    let mut example = Example::start_with("http", &["127.0.0.1:0"], &variables)?;
+    let port = example.served_by_all(1)?[0];
     let load = Load::start(CLIENTS, &[port]);
     replace_by_pipe(&file)?;
     example.signal(Signal::SIGHUP)?;
-    lines(&mut example, 1, "is not ready after 1s: killed")?;
-    lines(&mut example, 1, "the reload is abandoned")?;
+    lines(&mut example, 1, "failure: Timeout(1s)")?;
+    lines(&mut example, 1, "ReloadAbandoned")?;
     fs::remove_file(&file)?;
     example.signal(Signal::SIGHUP)?;
-    lines(&mut example, 1, "the reload is abandoned")?;
+    lines(&mut example, 1, "ReloadAbandoned")?;
     assert!(request(port)?.ends_with("first\n"), "the old workers serve");
     fs::write(&file, "second\n")?;
     example.signal(Signal::SIGHUP)?;
-    lines(&mut example, workers(), "has exited: Code(0)")?;
+    lines(&mut example, 1, "ReloadFinished")?;
     for _ in 0..2 * workers() {
         assert!(request(port)?.ends_with("second\n"), "every worker is new");
     }
@@ -144,18 +143,17 @@ fn http_successor_listens_everywhere_first() -> TestResult {
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("text");
     fs::write(&file, "first\n")?;
-    let second = format!("127.0.0.1:0={}", file.display());
-    let mut example = Example::start_with("http", &["127.0.0.1:0", &second], &[("READY_SECONDS", "1")])?;
-    let ports = example.ports()?;
-    assert_eq!(ports.len(), 2);
+    let variables = [("READY_SECONDS", "1"), ("TEXT", file.to_str().ok_or("a name in UTF-8")?)];
+    let mut example = Example::start_with("http", &["127.0.0.1:0", "127.0.0.1:0"], &variables)?;
+    let ports = example.served_by_all(2)?;
     let load = Load::start(CLIENTS / 2, &ports);
     replace_by_pipe(&file)?;
     example.signal(Signal::SIGHUP)?;
-    lines(&mut example, 1, "the reload is abandoned")?;
+    lines(&mut example, 1, "ReloadAbandoned")?;
     load.wait_for(500);
     replace_by_text(&file, "second\n")?;
     example.signal(Signal::SIGHUP)?;
-    lines(&mut example, workers(), "has exited: Code(0)")?;
+    lines(&mut example, 1, "ReloadFinished")?;
     assert!(request(ports[1])?.ends_with("second\n"), "every worker is new");
     nothing_failed(load.stop());
     example.terminate()?;
@@ -185,27 +183,10 @@ fn replaces_the_dead(
 
 /// The program of the README keeps its workers: a killed one is replaced, and no client is refused meanwhile.
 #[test]
-fn server_replaces_the_dead_under_load() -> TestResult {
-    let mut example = Example::start("server", &["127.0.0.1:0"])?;
+fn hello_replaces_dead_under_load() -> TestResult {
+    let mut example = Example::start("hello", &["127.0.0.1:0"])?;
     let port = example.served()?;
     replaces_the_dead(example, port, |example| Ok(example.children()?[0]))
-}
-
-/// Workers that die before they serve are replaced, ever more slowly: 100 ms after the first generation has died, 200 ms after the
-/// second. The program serves as soon as it can.
-#[test]
-fn server_replaces_the_doomed_with_backoff() -> TestResult {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
-    let port = taken.local_addr()?.port();
-    let start = Instant::now();
-    let mut example = Example::start("server", &[&format!("127.0.0.1:{port}")])?;
-    lines(&mut example, 3 * workers(), "Exit {")?;
-    assert!(start.elapsed() >= Duration::from_millis(300), "{:?}", start.elapsed());
-    drop(taken);
-    assert_eq!(example.served()?, port);
-    assert!(request(port)?.ends_with("hello"));
-    example.terminate()?;
-    example.rest().map(drop)
 }
 
 /// An unmodified Node.js server: dead workers are replaced, and requests in progress at SIGTERM are answered.
@@ -241,15 +222,8 @@ fn readme_prints_hello() -> TestResult {
 #[test]
 fn hello_serves() -> TestResult {
     let mut example = Example::start("hello", &["127.0.0.1:0"])?;
-    let port = loop {
-        let line = example.line()?;
-        if let Some((_, rest)) = line.split_once("port: ").filter(|_| line.starts_with("Listening")) {
-            break rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse()?;
-        }
-    };
+    let port = example.served()?;
     assert!(request(port)?.ends_with("hello"));
     example.terminate()?;
-    let end = example.rest().err().map(|error| error.to_string());
-    assert!(end.is_some_and(|end| end.contains("SIGTERM")));
-    Ok(())
+    example.rest().map(drop)
 }

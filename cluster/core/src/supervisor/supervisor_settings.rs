@@ -117,6 +117,13 @@ impl SupervisorSettings {
         self
     }
 
+    /// Changes the settings of the primary.
+    #[must_use]
+    pub fn map_primary(mut self, change: impl FnOnce(Settings) -> Settings) -> Self {
+        self.primary = change(self.primary);
+        self
+    }
+
     /// The condition for a ready worker. Default: [`Readiness::Listening`].
     #[must_use]
     pub fn readiness(mut self, readiness: Readiness) -> Self {

@@ -1,0 +1,249 @@
+//! A supervisor from the program's side: the machine above the primary, the operating system, signals, and the commands of
+//! handles. Decisions are the machine's.
+
+use std::task::{Context, Poll};
+use std::{future, io};
+
+use cluster_core::{
+    Event, Machine, Message, SendError, Sent, SlotInfo, SlotState, SocketId, SupervisorEvent,
+    SupervisorSettings, WorkerId, flush, pump,
+};
+use tokio::runtime::Handle;
+use tracing::{info, warn};
+
+use crate::primary;
+use crate::requests::Requests;
+use crate::unix::{Pipes, Unix};
+
+mod signal_commands;
+mod supervisor_error;
+mod supervisor_handle;
+mod waiting;
+
+use signal_commands::{SignalCommand, SignalCommands};
+pub use supervisor_error::{HandleError, RunError, SupervisorError};
+pub use supervisor_handle::SupervisorHandle;
+use waiting::Waiting;
+
+/// A primary that keeps a number of workers running: replaces workers that exit, reloads without losing a connection, scales,
+/// and shuts down. Node has none; PM2 and systemd have parts.
+///
+/// ```no_run
+/// # async fn program() -> Result<(), Box<dyn std::error::Error>> {
+/// let settings = cluster::SupervisorSettings::new(4);
+/// cluster::Supervisor::new(settings)?.run().await?;
+/// # Ok(()) }
+/// ```
+///
+/// A worker runs in a *slot*, with a number that is the worker's [`slot`](crate::Worker::slot). A worker under a supervisor ignores
+/// SIGHUP, SIGINT and SIGTERM where the program has no handler: a terminal and a service manager signal the whole process
+/// group, and the supervisor decides.
+///
+/// A supervisor advances only while [`next`](Supervisor::next) or [`run`](Supervisor::run) is awaited. Dropping a supervisor
+/// before its last event loses the workers, as dropping a [`Primary`](crate::Primary) does.
+#[derive(Debug)]
+pub struct Supervisor {
+    machine: cluster_core::Supervisor,
+    unix: Unix,
+    requests: Requests<Supervisor>,
+    runtime: Handle,
+    signals: Option<SignalCommands>,
+    waiting: Waiting,
+    /// Whether handles precede the operating system at the next input: the two alternate.
+    handles_first: bool,
+    /// The socket of the last event, which no program takes.
+    unclaimed: Option<SocketId>,
+}
+
+/// The number of workers that keep every core busy: the cores that this process may use, at least 1.
+pub fn cores() -> u32 {
+    std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
+}
+
+impl Supervisor {
+    /// A supervisor, which starts its workers when it is first awaited.
+    ///
+    /// # Errors
+    /// As [`Primary::new`](crate::Primary::new), or the settings contradict each other.
+    pub fn new(settings: SupervisorSettings) -> Result<Self, SupervisorError> {
+        let (mut runtime, mut unread_output) = (None, 0);
+        let settings = settings.map_primary(|mut primary| {
+            runtime = Some(primary::prepare(&mut primary));
+            unread_output = primary.limits.unread_output_bytes;
+            primary.spawn = primary.spawn.ignore_terminal_signals(true);
+            primary
+        });
+        let runtime =
+            runtime.expect("the settings of the primary were changed").map_err(SupervisorError::Primary)?;
+        Ok(Supervisor {
+            machine: cluster_core::Supervisor::new(settings).map_err(SupervisorError::Settings)?,
+            unix: Unix::with_unread_output(unread_output),
+            requests: Requests::default(),
+            runtime,
+            signals: None,
+            waiting: Waiting::default(),
+            handles_first: false,
+            unclaimed: None,
+        })
+    }
+
+    /// Runs until the shutdown is complete, and [handles signals](Supervisor::handle_signals). The events are logged.
+    ///
+    /// # Errors
+    /// The signals cannot be handled; the supervisor has given up and no worker was ready; or the settings demand another
+    /// exit code than 0 ([`GiveUp::Exit`](crate::GiveUp::Exit)).
+    pub async fn run(self) -> Result<(), RunError> {
+        self.run_with(|_| ()).await
+    }
+
+    /// As [`run`](Supervisor::run), with each event for the program. A program that decides by events uses
+    /// [`next`](Supervisor::next).
+    ///
+    /// # Errors
+    /// As [`run`](Supervisor::run).
+    pub async fn run_with(mut self, mut react: impl FnMut(&SupervisorEvent)) -> Result<(), RunError> {
+        self.handle_signals().map_err(RunError::Signals)?;
+        let mut ended = Ok(());
+        while let Some(event) = self.next().await {
+            react(&event);
+            if !matches!(event, SupervisorEvent::Primary(_)) {
+                info!(?event, "supervisor");
+            }
+            if let SupervisorEvent::GaveUp { restarts, within } = event
+                && !self.serves()
+            {
+                ended = Err(RunError::GaveUp { restarts, within });
+                self.shutdown();
+            }
+            if let SupervisorEvent::Finished { code } = event
+                && code != 0
+            {
+                ended = Err(RunError::Code(code));
+            }
+        }
+        ended
+    }
+
+    /// Drives the cluster until the next event. `None` follows the last, [`SupervisorEvent::Finished`]. Dropping the future
+    /// loses nothing.
+    pub async fn next(&mut self) -> Option<SupervisorEvent> {
+        future::poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    /// A remote control for other tasks and for reactions to events. A task that awaits the supervisor must not await a handle.
+    pub fn handle(&mut self) -> SupervisorHandle {
+        SupervisorHandle::new(self.requests.sender())
+    }
+
+    /// From now on SIGTERM and SIGINT shut down (a second one sends SIGTERM to the workers, a third SIGKILL), SIGHUP reloads,
+    /// SIGTTIN adds a slot, and SIGTTOU removes one.
+    ///
+    /// # Errors
+    /// The runtime has no IO driver, or the kernel refuses.
+    pub fn handle_signals(&mut self) -> io::Result<()> {
+        let _context = self.runtime.enter();
+        self.signals = Some(SignalCommands::new()?);
+        Ok(())
+    }
+
+    /// Shuts down. Another call sends SIGTERM to the workers, a third SIGKILL.
+    pub fn shutdown(&mut self) {
+        self.command(cluster_core::Supervisor::shutdown);
+    }
+
+    /// The slots, in order of their numbers.
+    pub fn slots(&self) -> Vec<SlotInfo> {
+        self.machine.slots().collect()
+    }
+
+    /// As [`Primary::send`](crate::Primary::send).
+    ///
+    /// # Errors
+    /// As [`Primary::send`](crate::Primary::send).
+    pub fn send(&mut self, worker: WorkerId, message: impl Into<Message>) -> Result<Sent, SendError> {
+        self.command(|machine| machine.primary_mut().send(worker, message))
+    }
+
+    /// As [`Primary::stdio`](crate::Primary::stdio).
+    pub fn stdio(&mut self, worker: WorkerId) -> Pipes {
+        self.unix.take_pipes(worker)
+    }
+
+    fn serves(&self) -> bool {
+        self.machine.slots().any(|slot| slot.state == SlotState::Ready)
+    }
+
+    fn command<T>(&mut self, act: impl FnOnce(&mut cluster_core::Supervisor) -> T) -> T {
+        let _context = self.runtime.enter();
+        let result = act(&mut self.machine);
+        flush(&mut self.machine, &mut self.unix);
+        result
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<SupervisorEvent>> {
+        if let Some(socket) = self.unclaimed.take() {
+            drop(self.unix.take(socket));
+            self.command(|machine| machine.primary_mut().release(socket));
+        }
+        loop {
+            if let Some(event) = pump(&mut self.machine, &mut self.unix) {
+                self.waiting.settle(&event);
+                if let SupervisorEvent::Primary(Event::Message { handle: Some(handle), .. }) = &event {
+                    self.unclaimed = Some(handle.socket);
+                }
+                return Poll::Ready(Some(event));
+            }
+            self.unix.retain_pipes(|worker| self.machine.primary().worker(worker).is_some());
+            if self.take_input(cx) {
+                continue;
+            }
+            return if self.machine.is_finished() { Poll::Ready(None) } else { Poll::Pending };
+        }
+    }
+
+    /// Takes one input: a signal, or one of handles and the operating system in turn. Returns whether there was one.
+    fn take_input(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Some(Poll::Ready(command)) = self.signals.as_mut().map(|signals| signals.poll(cx)) {
+            self.obey(command);
+            return true;
+        }
+        self.handles_first = !self.handles_first;
+        let first = self.handles_first && self.poll_request(cx);
+        first || self.poll_os(cx) || self.poll_request(cx)
+    }
+
+    fn poll_os(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.machine.is_finished() {
+            return false;
+        }
+        let Poll::Ready(event) = self.unix.poll_event(cx) else { return false };
+        self.machine.handle(event);
+        true
+    }
+
+    fn poll_request(&mut self, cx: &mut Context<'_>) -> bool {
+        let Poll::Ready(request) = self.requests.poll(cx) else { return false };
+        request(self);
+        true
+    }
+
+    fn obey(&mut self, command: SignalCommand) {
+        info!(?command, "signal");
+        let slots = u32::try_from(self.machine.slots().count()).unwrap_or(u32::MAX);
+        let scaled = match command {
+            SignalCommand::Shutdown => {
+                self.shutdown();
+                return;
+            }
+            SignalCommand::Reload => {
+                self.command(cluster_core::Supervisor::reload);
+                return;
+            }
+            SignalCommand::Grow => slots.saturating_add(1),
+            SignalCommand::Shrink => slots.saturating_sub(1),
+        };
+        if let Err(error) = self.command(|machine| machine.scale(scaled)) {
+            warn!(%error, "the number of workers is unchanged");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The errors of a supervisor and of its handles.
+
+use std::time::Duration;
+use std::{error, fmt, io};
+
+use cluster_core::{AbandonReason, SettingsError, SlotId, StartFailure};
+
+use crate::error::PrimaryError;
+
+/// Why [`Supervisor::new`](crate::Supervisor::new) failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SupervisorError {
+    /// This process cannot have a primary.
+    Primary(PrimaryError),
+    /// The settings contradict each other.
+    Settings(SettingsError),
+}
+
+impl fmt::Display for SupervisorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SupervisorError::Primary(error) => error.fmt(f),
+            SupervisorError::Settings(error) => error.fmt(f),
+        }
+    }
+}
+
+impl error::Error for SupervisorError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            SupervisorError::Primary(error) => error.source(),
+            SupervisorError::Settings(error) => error.source(),
+        }
+    }
+}
+
+/// Why [`Supervisor::run`](crate::Supervisor::run) failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The signals cannot be handled.
+    Signals(io::Error),
+    /// The workers have exited too often, and none was ready.
+    GaveUp {
+        /// The restarts, with the one that was not done.
+        restarts: u32,
+        /// The time in which they count.
+        within: Duration,
+    },
+    /// The supervisor has given up, and the settings demand this exit code.
+    Code(i32),
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RunError::Signals(_) => f.write_str("cannot handle the signals of this process"),
+            RunError::GaveUp { restarts, within } => write!(
+                f,
+                "no worker is ready after {restarts} restarts within {within:?}; the workers print their own errors"
+            ),
+            RunError::Code(code) => write!(f, "the workers have exited too often: exit code {code}"),
+        }
+    }
+}
+
+impl error::Error for RunError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            RunError::Signals(error) => Some(error),
+            RunError::GaveUp { .. } | RunError::Code(_) => None,
+        }
+    }
+}
+
+/// Why a command of a [`SupervisorHandle`](crate::SupervisorHandle) failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HandleError {
+    /// The supervisor was dropped.
+    Dropped,
+    /// The supervisor shuts down.
+    ShuttingDown,
+    /// The reload has ended early; slots that were not replaced keep their old workers.
+    Abandoned(AbandonReason),
+    /// The settings do not allow this number of workers.
+    Settings(SettingsError),
+    /// A later command has set another number of workers.
+    Superseded {
+        /// That number.
+        workers: u32,
+    },
+    /// No slot has this number.
+    NoSlot(SlotId),
+}
+
+impl fmt::Display for HandleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HandleError::Dropped => f.write_str("the supervisor was dropped"),
+            HandleError::ShuttingDown => f.write_str("the supervisor shuts down"),
+            HandleError::Abandoned(reason) => write!(f, "the reload was abandoned: {}", Abandoned(reason)),
+            HandleError::Settings(error) => error.fmt(f),
+            HandleError::Superseded { workers } => {
+                write!(f, "a later command has set the number of workers to {workers}")
+            }
+            HandleError::NoSlot(slot) => write!(f, "no slot has the number {slot}"),
+        }
+    }
+}
+
+impl error::Error for HandleError {}
+
+struct Abandoned<'a>(&'a AbandonReason);
+
+impl fmt::Display for Abandoned<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            AbandonReason::StartFailed { slot, failure } => {
+                write!(f, "the new worker of slot {slot} {}", Failure(failure))
+            }
+            AbandonReason::Held { slot } => write!(f, "slot {slot} is held after too many restarts"),
+            AbandonReason::Shutdown => f.write_str("the supervisor shuts down"),
+            other => write!(f, "{other:?}"),
+        }
+    }
+}
+
+struct Failure<'a>(&'a StartFailure);
+
+impl fmt::Display for Failure<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            StartFailure::Fork(error) => write!(f, "was not started: {error}"),
+            StartFailure::Spawn(error) => write!(f, "was not started: {error}"),
+            StartFailure::Exited(status) => write!(f, "exited before it was ready: {status}"),
+            StartFailure::Disconnected => f.write_str("closed its channel before it was ready"),
+            StartFailure::Timeout(timeout) => write!(f, "was not ready after {timeout:?}"),
+            other => write!(f, "failed: {other:?}"),
+        }
+    }
+}

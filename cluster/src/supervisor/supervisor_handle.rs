@@ -1,0 +1,115 @@
+//! A remote control of a supervisor.
+
+use std::fmt;
+
+use cluster_core::{SlotId, SlotInfo};
+use tokio::sync::{mpsc, oneshot};
+
+use super::waiting::Reply;
+use super::{HandleError, Supervisor};
+use crate::requests::Request;
+
+/// Commands a [`Supervisor`] from another task: see [`Supervisor::handle`]. Clones are cheap.
+///
+/// Each command is executed while the supervisor is awaited, and its future completes when the command has taken full effect.
+/// Dropping the future does not revoke the command.
+#[derive(Clone)]
+pub struct SupervisorHandle {
+    requests: mpsc::Sender<Request<Supervisor>>,
+}
+
+impl SupervisorHandle {
+    pub(super) fn new(requests: mpsc::Sender<Request<Supervisor>>) -> Self {
+        SupervisorHandle { requests }
+    }
+
+    /// Replaces every worker, slot by slot, without losing a connection. Completes when the old workers have exited.
+    ///
+    /// # Errors
+    /// [`HandleError::Abandoned`]: a new worker did not become ready, and the old ones keep serving. Or the supervisor shuts
+    /// down, or was dropped.
+    pub async fn reload(&self) -> Result<(), HandleError> {
+        self.order(|supervisor, reply| {
+            let id = supervisor.command(cluster_core::Supervisor::reload);
+            supervisor.waiting.reload(id, reply);
+        })
+        .await
+    }
+
+    /// Replaces the worker of one slot, as [`reload`](SupervisorHandle::reload) does.
+    ///
+    /// # Errors
+    /// As [`reload`](SupervisorHandle::reload), or no slot has this number.
+    pub async fn restart(&self, slot: SlotId) -> Result<(), HandleError> {
+        self.order(move |supervisor, reply| match supervisor.command(|machine| machine.restart_slot(slot)) {
+            Some(id) => supervisor.waiting.reload(id, reply),
+            None => drop(reply.send(Err(HandleError::NoSlot(slot)))),
+        })
+        .await
+    }
+
+    /// Changes the number of workers. Completes when the new workers are ready, or the superfluous ones have exited.
+    ///
+    /// # Errors
+    /// The settings do not allow the number, or another command has changed the number meanwhile. Or the supervisor shuts down,
+    /// or was dropped.
+    pub async fn scale(&self, workers: u32) -> Result<(), HandleError> {
+        self.order(move |supervisor, reply| match supervisor.command(|machine| machine.scale(workers)) {
+            Ok(()) => supervisor.waiting.scale(workers, reply),
+            Err(error) => drop(reply.send(Err(HandleError::Settings(error)))),
+        })
+        .await
+    }
+
+    /// The slots, in order of their numbers.
+    ///
+    /// # Errors
+    /// The supervisor was dropped.
+    pub async fn status(&self) -> Result<Vec<SlotInfo>, HandleError> {
+        let (answer, answered) = oneshot::channel();
+        self.request(Box::new(move |supervisor| drop(answer.send(supervisor.slots())))).await?;
+        answered.await.map_err(|_| HandleError::Dropped)
+    }
+
+    /// Shuts down, and completes when every worker has exited. Another call during the shutdown sends SIGTERM to the workers,
+    /// a third SIGKILL.
+    ///
+    /// # Errors
+    /// The supervisor was dropped.
+    pub async fn shutdown(&self) -> Result<(), HandleError> {
+        let (reply, replied) = oneshot::channel();
+        self.request(Box::new(move |supervisor| {
+            supervisor.shutdown();
+            supervisor.waiting.shutdown(reply);
+        }))
+        .await?;
+        replied.await.map_err(|_| HandleError::Dropped)?
+    }
+
+    /// A command that a shutdown precludes.
+    async fn order(
+        &self,
+        act: impl FnOnce(&mut Supervisor, Reply) + Send + 'static,
+    ) -> Result<(), HandleError> {
+        let (reply, replied) = oneshot::channel();
+        self.request(Box::new(move |supervisor| {
+            if supervisor.machine.is_shutting_down() {
+                drop(reply.send(Err(HandleError::ShuttingDown)));
+            } else {
+                act(supervisor, reply);
+            }
+        }))
+        .await?;
+        replied.await.map_err(|_| HandleError::Dropped)?
+    }
+
+    async fn request(&self, request: Request<Supervisor>) -> Result<(), HandleError> {
+        self.requests.send(request).await.map_err(|_| HandleError::Dropped)
+    }
+}
+
+impl fmt::Debug for SupervisorHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SupervisorHandle").finish_non_exhaustive()
+    }
+}

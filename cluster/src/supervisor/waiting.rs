@@ -1,0 +1,84 @@
+//! The commands of handles that wait for their completion.
+
+use cluster_core::{ReloadId, SupervisorEvent};
+use tokio::sync::oneshot;
+
+use super::HandleError;
+
+pub(super) type Reply = oneshot::Sender<Result<(), HandleError>>;
+
+/// The commands in progress, each with its caller. A caller may no longer wait.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    reloads: Vec<(ReloadId, Reply)>,
+    /// The wanted number of workers.
+    scalings: Vec<(u32, Reply)>,
+    shutdowns: Vec<Reply>,
+    is_finished: bool,
+}
+
+impl Waiting {
+    pub(super) fn reload(&mut self, id: ReloadId, reply: Reply) {
+        self.reloads.push((id, reply));
+    }
+
+    pub(super) fn scale(&mut self, workers: u32, reply: Reply) {
+        self.scalings.push((workers, reply));
+    }
+
+    pub(super) fn shutdown(&mut self, reply: Reply) {
+        if self.is_finished {
+            let _ = reply.send(Ok(()));
+        } else {
+            self.shutdowns.push(reply);
+        }
+    }
+
+    /// Replies to the commands that end with this event.
+    pub(super) fn settle(&mut self, event: &SupervisorEvent) {
+        match event {
+            SupervisorEvent::ReloadFinished { id, .. } => self.reloaded(*id, &Ok(())),
+            SupervisorEvent::ReloadAbandoned { id, reason, .. } => {
+                self.reloaded(*id, &Err(HandleError::Abandoned(reason.clone())));
+            }
+            SupervisorEvent::Scaled { workers } => {
+                for (wanted, reply) in self.scalings.drain(..) {
+                    let superseded = HandleError::Superseded { workers: *workers };
+                    let _ = reply.send(if wanted == *workers { Ok(()) } else { Err(superseded) });
+                }
+            }
+            SupervisorEvent::ShutdownStarted => {
+                for (_, reply) in self.scalings.drain(..) {
+                    let _ = reply.send(Err(HandleError::ShuttingDown));
+                }
+            }
+            SupervisorEvent::Finished { .. } => {
+                self.is_finished = true;
+                for (_, reply) in self.reloads.drain(..) {
+                    let _ = reply.send(Err(HandleError::ShuttingDown));
+                }
+                for reply in self.shutdowns.drain(..) {
+                    let _ = reply.send(Ok(()));
+                }
+            }
+            SupervisorEvent::Primary(_)
+            | SupervisorEvent::SlotReady { .. }
+            | SupervisorEvent::StartFailed { .. }
+            | SupervisorEvent::Restarting { .. }
+            | SupervisorEvent::SlotHeld { .. }
+            | SupervisorEvent::GaveUp { .. }
+            | SupervisorEvent::ReloadStarted { .. }
+            | SupervisorEvent::Hung { .. }
+            | SupervisorEvent::Drained { .. }
+            | SupervisorEvent::Cut { .. }
+            | SupervisorEvent::Stuck { .. }
+            | _ => {}
+        }
+    }
+
+    fn reloaded(&mut self, id: ReloadId, result: &Result<(), HandleError>) {
+        for (_, reply) in self.reloads.extract_if(.., |(waiting, _)| *waiting == id) {
+            let _ = reply.send(result.clone());
+        }
+    }
+}

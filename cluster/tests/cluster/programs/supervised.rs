@@ -1,0 +1,52 @@
+//! Workers of a supervisor, by their first argument.
+
+use std::{env, fs, process};
+
+use ::cluster::{Worker, WorkerEvent};
+use tokio::io::AsyncWriteExt;
+
+use super::Ended;
+
+/// Precedes the arguments of a worker.
+pub(crate) const SUPERVISED: &str = "supervised";
+
+pub(super) async fn run(worker: Worker) -> Ended {
+    // The test's own arguments precede.
+    let arguments: Vec<String> = env::args().skip_while(|argument| argument != SUPERVISED).collect();
+    match arguments[1].as_str() {
+        "exit" => process::exit(3),
+        "serve the slot" => {}
+        "serve unless broken" => {
+            if fs::exists(&arguments[2])? {
+                process::exit(3);
+            }
+        }
+        "hold connections" => return hold(&worker).await,
+        other => return Err(format!("there is no program {other:?}").into()),
+    }
+    let events = worker.clone();
+    tokio::spawn(async move {
+        while let Some(event) = events.next().await {
+            if matches!(event, WorkerEvent::Message { .. }) {
+                process::abort();
+            }
+        }
+    });
+    let slot = worker.slot().ok_or("no slot")?.to_string();
+    let mut listener = worker.listen("127.0.0.1:0").await?;
+    while let Some(mut connection) = listener.accept().await? {
+        connection.write_all(slot.as_bytes()).await?;
+    }
+    Ok(())
+}
+
+/// Greets each connection, and keeps it open.
+async fn hold(worker: &Worker) -> Ended {
+    let mut listener = worker.listen("127.0.0.1:0").await?;
+    let mut held = Vec::new();
+    while let Some(mut connection) = listener.accept().await? {
+        connection.write_all(b"!").await?;
+        held.push(connection);
+    }
+    Ok(())
+}

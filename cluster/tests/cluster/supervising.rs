@@ -1,0 +1,192 @@
+//! A supervisor over real processes: reload, scale, restart, shutdown and signals, by handles and from outside.
+
+use std::io;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use ::cluster::{
+    AbandonReason, Event, HandleError, RunError, Settings, SlotId, SlotInfo, SpawnOptions, Supervisor,
+    SupervisorEvent, SupervisorHandle, SupervisorSettings,
+};
+use libtest_mimic::{Failed, Trial};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::programs::supervised::SUPERVISED;
+use super::support::{TIMEOUT, TestResult, asynchronous, connect};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        asynchronous("reload_replaces_every_worker", reload),
+        asynchronous("failed_reload_keeps_old_workers", failed_reload),
+        asynchronous("scale_adds_and_removes_slots", scale),
+        asynchronous("killed_worker_keeps_slot", restart),
+        asynchronous("shutdown_drains_and_hurries", shutdown),
+        asynchronous("supervisor_gives_up_without_workers", give_up),
+        asynchronous("signals_command_supervisor", signals),
+    ]
+}
+
+/// A running supervisor of two workers that write their slots to each connection.
+struct Running {
+    handle: SupervisorHandle,
+    port: u16,
+    end: JoinHandle<Result<(), RunError>>,
+}
+
+/// The settings for two workers with these arguments: a program of `programs/supervised.rs`.
+fn settings(arguments: &[&str]) -> SupervisorSettings {
+    let spawn = SpawnOptions::new().args([SUPERVISED].into_iter().chain(arguments.iter().copied()));
+    SupervisorSettings::new(2).primary(Settings { spawn, ..Settings::default() })
+}
+
+/// Starts a supervisor, and waits until both workers are ready.
+async fn start(settings: SupervisorSettings) -> Result<Running, Failed> {
+    let mut supervisor = Supervisor::new(settings.lame_duck(Duration::from_millis(10)))?;
+    let handle = supervisor.handle();
+    let (mut ready, mut port) = (0, 0);
+    while ready < 2 {
+        match timeout(TIMEOUT, supervisor.next()).await?.ok_or("the end")? {
+            SupervisorEvent::SlotReady { .. } => ready += 1,
+            SupervisorEvent::Primary(Event::Listening { address, .. }) => port = u16::try_from(address.port)?,
+            _ => {}
+        }
+    }
+    Ok(Running { handle, port, end: tokio::spawn(supervisor.run()) })
+}
+
+impl Running {
+    /// What a worker writes.
+    async fn answer(&self) -> Result<String, Failed> {
+        let client: TcpStream = connect(self.port)?;
+        Ok(tokio::task::spawn_blocking(move || io::read_to_string(client)).await??)
+    }
+
+    async fn status(&self) -> Result<Vec<SlotInfo>, Failed> {
+        Ok(self.handle.status().await?)
+    }
+
+    async fn end(self) -> TestResult {
+        self.handle.shutdown().await?;
+        Ok(timeout(TIMEOUT, self.end).await???)
+    }
+}
+
+async fn reload() -> TestResult {
+    let running = start(settings(&["serve the slot"])).await?;
+    let before = running.status().await?;
+    timeout(TIMEOUT, running.handle.reload()).await??;
+    let after = running.status().await?;
+    for (old, new) in before.iter().zip(&after) {
+        assert!(old.slot == new.slot && old.worker < new.worker, "{before:?}, {after:?}");
+    }
+    assert!(["0", "1"].contains(&&*running.answer().await?));
+    running.end().await
+}
+
+/// The successor does not become ready: the reload fails with the reason, and the old workers keep serving.
+async fn failed_reload() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("broken");
+    let settings = settings(&["serve unless broken", path.to_str().ok_or("a name in UTF-8")?]);
+    let running = start(settings).await?;
+    let before = running.status().await?;
+    std::fs::write(&path, "")?;
+    let error = timeout(TIMEOUT, running.handle.reload()).await?.err().ok_or("it succeeded")?;
+    let is_abandoned = matches!(error, HandleError::Abandoned(AbandonReason::StartFailed { .. }));
+    assert!(
+        is_abandoned && error.to_string().contains("exited before it was ready: exit status: 3"),
+        "{error}"
+    );
+    assert_eq!(running.status().await?[1].worker, before[1].worker);
+    assert!(["0", "1"].contains(&&*running.answer().await?));
+    std::fs::remove_file(&path)?;
+    timeout(TIMEOUT, running.handle.reload()).await??;
+    running.end().await
+}
+
+async fn scale() -> TestResult {
+    let running = start(settings(&["serve the slot"])).await?;
+    timeout(TIMEOUT, running.handle.scale(4)).await??;
+    assert_eq!(running.status().await?.len(), 4);
+    timeout(TIMEOUT, running.handle.scale(1)).await??;
+    let slots: Vec<SlotId> = running.status().await?.iter().map(|slot| slot.slot).collect();
+    assert_eq!(slots, [SlotId(0)]);
+    assert_eq!(running.answer().await?, "0");
+    assert!(matches!(running.handle.scale(0).await, Err(HandleError::Settings(_))));
+    timeout(TIMEOUT, running.handle.restart(SlotId(0))).await??;
+    assert_eq!(running.handle.restart(SlotId(1)).await, Err(HandleError::NoSlot(SlotId(1))));
+    running.end().await
+}
+
+/// The worker of slot 0 kills itself; its replacement has the same slot.
+async fn restart() -> TestResult {
+    let mut supervisor = Supervisor::new(settings(&["serve the slot"]))?;
+    let (mut ready, mut died) = (Vec::new(), None);
+    while ready.len() < 3 {
+        match timeout(TIMEOUT, supervisor.next()).await?.ok_or("the end")? {
+            SupervisorEvent::SlotReady { slot, worker } => {
+                ready.push((slot, worker));
+                if ready.len() == 2 {
+                    let (slot, worker) = ready[0];
+                    died = Some(slot);
+                    supervisor.send(worker, "die")?;
+                }
+            }
+            SupervisorEvent::Restarting { slot, .. } => assert_eq!(Some(slot), died),
+            _ => {}
+        }
+    }
+    assert_eq!(Some(ready[2].0), died);
+    supervisor.shutdown();
+    while timeout(TIMEOUT, supervisor.next()).await?.is_some() {}
+    Ok(())
+}
+
+/// An open connection holds the drain; two further requests kill its worker.
+async fn shutdown() -> TestResult {
+    let running = start(settings(&["hold connections"])).await?;
+    let mut client = connect(running.port)?;
+    let client =
+        tokio::task::spawn_blocking(move || io::Read::read_exact(&mut client, &mut [0]).map(|()| client));
+    let client = client.await??;
+    let first = tokio::spawn({
+        let handle = running.handle.clone();
+        async move { handle.shutdown().await }
+    });
+    while running.handle.scale(3).await != Err(HandleError::ShuttingDown) {}
+    assert_eq!(running.handle.reload().await, Err(HandleError::ShuttingDown));
+    assert!(!first.is_finished());
+    let hurried = (running.handle.clone(), running.handle.clone());
+    let (second, third) = tokio::join!(hurried.0.shutdown(), hurried.1.shutdown());
+    assert_eq!((second, third, first.await?), (Ok(()), Ok(()), Ok(())));
+    drop(client);
+    timeout(TIMEOUT, running.end).await???;
+    assert_eq!(running.handle.status().await, Err(HandleError::Dropped));
+    Ok(())
+}
+
+/// No worker can start: `run` fails instead of holding empty slots.
+async fn give_up() -> TestResult {
+    let settings = settings(&["exit"]).intensity(2, Duration::from_mins(1));
+    let error = timeout(TIMEOUT, Supervisor::new(settings)?.run()).await?.err().ok_or("it succeeded")?;
+    assert!(matches!(error, RunError::GaveUp { .. }), "{error}");
+    Ok(())
+}
+
+async fn signals() -> TestResult {
+    let running = start(settings(&["serve the slot"])).await?;
+    // `run` handles signals from its first poll on.
+    let before = running.status().await?;
+    kill(Pid::this(), Signal::SIGTTIN)?;
+    while running.status().await?.len() < 3 {}
+    kill(Pid::this(), Signal::SIGTTOU)?;
+    while running.status().await?.len() > 2 {}
+    kill(Pid::this(), Signal::SIGHUP)?;
+    while running.status().await?.iter().zip(&before).any(|(new, old)| new.worker <= old.worker) {}
+    kill(Pid::this(), Signal::SIGTERM)?;
+    timeout(TIMEOUT, running.end).await???;
+    Ok(())
+}
