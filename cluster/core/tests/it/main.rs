@@ -4,6 +4,7 @@ mod closing;
 mod cluster;
 mod counters;
 mod ending;
+mod exclusive;
 mod limits;
 mod listening;
 mod memory;

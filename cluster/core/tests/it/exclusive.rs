@@ -1,0 +1,133 @@
+//! Exclusive servers of a worker: bound without the primary.
+
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
+
+use crate::listening::{
+    BOUND, LISTENER, LOOPBACK, ONE, announced, binds, exclusive, path, serving, udp, worker_events,
+};
+use crate::testing::RecordingOs;
+use cluster_core::{
+    BindAddress, Call, Errno, Event, HandleId, Limits, ListenAddress, ListenError, ListenOptions, Machine,
+    OsEvent, Settings, SocketId, WorkerEvent,
+};
+
+/// The worker binds an exclusive server, and the primary gets no message.
+#[test]
+fn exclusive_server_bypasses_primary() {
+    let reuse = ListenOptions { reuse_port: true, backlog: Some(5), ..ListenAddress::any(80).into() };
+    for (options, reuse_port, backlog) in [(exclusive(ListenAddress::any(80)), false, 511), (reuse, true, 5)]
+    {
+        let mut cluster = serving(Settings::default(), &options);
+        assert_eq!(binds(&cluster.os.calls), []);
+        assert_eq!(announced(&cluster), []);
+        let bound = BindAddress::Tcp { host: None, port: 80, ipv6_only: false, reuse_port };
+        assert_eq!(binds(&cluster.processes[&ONE].asked), [(bound, Some(backlog))]);
+        cluster.worker(ONE).accept(LISTENER);
+        cluster.settle();
+        let asked = &cluster.processes[&ONE].asked;
+        assert_eq!(asked.last(), Some(&Call::ResumeAccept { socket: BOUND }));
+        let connection = SocketId(99);
+        cluster.worker(ONE).handle(OsEvent::Accepted { listener: BOUND, socket: connection });
+        cluster.settle();
+        let last = worker_events(&cluster, ONE).last();
+        assert_eq!(last, Some(&WorkerEvent::Connection { listener: LISTENER, connection }));
+    }
+}
+
+/// A shutdown neither closes an exclusive server nor waits for it.
+#[test]
+fn shutdown_ignores_exclusive_server() {
+    let mut cluster = serving(Settings::default(), &exclusive(ListenAddress::any(0)));
+    cluster.worker(ONE).disconnect();
+    let worker = cluster.worker(ONE).clone();
+    cluster.settle();
+    assert!(cluster.events.contains(&Event::Disconnect { worker: ONE }));
+    // The test cluster removes a process with a closed channel; the worker is examined alone.
+    let mut worker = worker;
+    let mut outputs = Vec::new();
+    while let Some(output) = worker.poll() {
+        outputs.push(output);
+    }
+    let closes = |output: &_| matches!(output, cluster_core::Output::Call(Call::Close { .. }));
+    assert!(!outputs.iter().any(closes), "{outputs:?}");
+}
+
+/// An exclusive server can be opened and closed without a channel.
+#[test]
+fn exclusive_server_needs_no_channel() {
+    let mut worker = cluster_core::Worker::new(ONE, cluster_core::Serialization::Json, Limits::default());
+    let mut os = RecordingOs::default();
+    let mut events = Vec::new();
+    let mut drain = |worker: &mut _| {
+        while let Some(event) = cluster_core::pump(worker, &mut os) {
+            events.push(event);
+        }
+    };
+    let held = worker.listen(exclusive(ListenAddress::any(0)));
+    worker.disconnect();
+    drain(&mut worker);
+    let ack = b"{\"cmd\":\"NODE_CLUSTER\",\"ack\":1,\"seq\":0}\n".to_vec();
+    worker.handle(OsEvent::Read { channel: cluster_core::ChannelId::PRIMARY, bytes: ack, socket: None });
+    drain(&mut worker);
+    assert!(!worker.is_connected());
+    worker.close(held);
+    let late = worker.listen(exclusive(ListenAddress::any(0)));
+    drain(&mut worker);
+    let exits = os.calls.iter().any(|call| matches!(call, Call::Exit { .. }));
+    assert!(!exits, "a worker that was asked to exit exits when its program does");
+    assert!(os.calls.contains(&Call::Close { socket: BOUND }));
+    let lives = |event: &WorkerEvent| match event {
+        WorkerEvent::Listening { listener, .. } => Some(("listening", *listener)),
+        WorkerEvent::Closed { listener } => Some(("closed", *listener)),
+        _ => None,
+    };
+    let lives: Vec<_> = events.iter().filter_map(lives).collect();
+    assert_eq!(lives, [("listening", held), ("closed", held), ("listening", late)]);
+}
+
+/// The failed bind of an exclusive server is reported as in Node.
+#[test]
+fn exclusive_bind_failure_matches_node() {
+    let mut worker = cluster_core::Worker::new(ONE, cluster_core::Serialization::Json, Limits::default());
+    let listener =
+        worker.listen(exclusive(ListenAddress::Tcp { host: Some(LOOPBACK), port: 80, ipv6_only: false }));
+    while let Some(output) = worker.poll() {
+        if let cluster_core::Output::Call(Call::Bind { handle, .. }) = output {
+            assert_eq!(handle, HandleId(listener.0));
+            worker.handle(OsEvent::BindFailed { handle, errno: Errno::EADDRINUSE });
+        } else if let cluster_core::Output::Event(event) = output {
+            let WorkerEvent::ListenFailed { error, .. } = event else { unreachable!("{event:?}") };
+            assert_eq!(
+                error.to_string(),
+                "cannot listen on 127.0.0.1:80: EADDRINUSE (the address is in use); stop what listens there, or choose another address"
+            );
+            return;
+        }
+    }
+    unreachable!("no event was emitted");
+}
+
+/// A listen error names the binding process and the address.
+#[test]
+fn listen_error_names_binder() {
+    let text =
+        |address: ListenAddress| ListenError { errno: Errno::EACCES, address, exclusive: false }.to_string();
+    assert_eq!(
+        text(ListenAddress::any(80)),
+        "cannot bind port 80 on every address: EACCES (permission denied); a port below 1024 needs root or CAP_NET_BIND_SERVICE"
+    );
+    assert_eq!(
+        text(path()),
+        "cannot bind /run/cluster: EACCES (permission denied); the directory of the path must exist, and the primary must be allowed to write in it"
+    );
+    assert_eq!(
+        text(udp(Some(53))),
+        "cannot bind 127.0.0.1:53: EACCES (permission denied); a port below 1024 needs root or CAP_NET_BIND_SERVICE"
+    );
+    assert_eq!(
+        text(ListenAddress::Descriptor { fd: 7, udp: false }),
+        "cannot bind descriptor 7: EACCES (permission denied); a port below 1024 needs root or CAP_NET_BIND_SERVICE"
+    );
+}
+
+// ---- connection limits
