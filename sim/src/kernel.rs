@@ -14,7 +14,7 @@ pub(crate) mod clock;
 mod deliver;
 mod descriptor_limits;
 pub(crate) mod footprint;
-mod network;
+mod net;
 pub(crate) mod process_table;
 mod processes;
 mod program_sockets;
@@ -34,7 +34,7 @@ use cluster_core::{BindAddress, ChannelId, Errno, ExitStatus, LocalAddress, Sock
 
 use channels::Channels;
 use clock::Clock;
-use network::{Network, Surroundings};
+use net::{Network, Surroundings};
 use process_table::{Descriptor, Origin};
 use processes::Processes;
 use ready::{Dependencies, Ready};
@@ -48,7 +48,7 @@ use crate::event::{ClientEvent, ClientId};
 use crate::fault::Fault;
 use crate::schedule::Schedule;
 
-/// A socket and its local address.
+/// A socket and the local address.
 pub(crate) type BoundSocket = (SocketId, LocalAddress);
 
 /// The state of the kernel.
@@ -107,7 +107,7 @@ impl Kernel {
         }
     }
 
-    /// Copies `other` into the memory of this kernel.
+    /// Copies `other` into the present memory.
     pub(crate) fn copy_from(&mut self, other: &Kernel) {
         let Kernel { processes, channels, network, clock, system, lookups, ready, touched } = other;
         self.processes.copy_from(processes);
@@ -135,7 +135,7 @@ impl Kernel {
         &mut self.system
     }
 
-    /// The client behind a connection of this process.
+    /// The client behind a connection of a process.
     pub(crate) fn client_behind(&self, pid: Pid, id: SocketId) -> Option<ClientId> {
         self.network.sockets.client(self.processes.socket(pid, id)?)
     }
@@ -259,7 +259,7 @@ impl Kernel {
         network.act(id, &mut Surroundings { processes, system, ready }, schedule);
     }
 
-    /// The next event of a client. A client ends its side at the end of the server's.
+    /// The next event of a client. The end of the server's side ends the client's.
     pub(crate) fn next_client_event(&mut self, id: ClientId) -> ClientEvent {
         self.network.next_client_event(id, &self.processes, &mut self.ready)
     }

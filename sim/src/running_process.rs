@@ -5,10 +5,10 @@ use cluster_core::{
     Call, Event, ExitStatus, Machine as _, OsEvent, Output, Primary, SocketId, Worker, WorkerEvent,
 };
 
-mod table;
+mod running_processes;
 mod transition_cache;
 
-pub(crate) use table::RunningProcesses;
+pub(crate) use running_processes::RunningProcesses;
 use transition_cache::TransitionCache;
 
 /// The state of a running process outside the kernel.

@@ -1,4 +1,4 @@
-//! The network of the machine: sockets, clients, and what they exchange. A datagram reaches a socket or a client at
+//! The network of the machine: sockets, clients, and the data between them. A datagram reaches a socket or a client at
 //! once, or is dropped without an error.
 
 use std::net::{Ipv6Addr, SocketAddr};
@@ -25,7 +25,7 @@ pub(crate) struct Network {
     pub(crate) clients: Clients,
 }
 
-/// What an action of a client meets: the processes, the rest of the system, the ready steps.
+/// The surroundings of an action of a client: the processes, the rest of the system, the ready steps.
 pub(super) struct Surroundings<'a> {
     pub(super) processes: &'a Processes,
     pub(super) system: &'a System,
@@ -212,7 +212,7 @@ impl Network {
         self.wake_holders(id, processes, ready);
     }
 
-    /// The next event of a client. A client ends its side at the end of the server's.
+    /// The next event of a client. The end of the server's side ends the client's.
     pub(super) fn next_client_event(
         &mut self,
         id: ClientId,
