@@ -27,10 +27,10 @@ use liveness::Serving;
 use messages::Messages;
 use order::OrderCheck;
 
-/// A property that is checked.
+/// A checked property.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Check {
-    /// No machine breaks an invariant of its own, and no program panics.
+    /// No machine breaks an own invariant, and no program panics.
     Assertion,
     /// Every accepted connection is in exactly one place and never has two owners.
     Ledger,
@@ -38,7 +38,7 @@ pub enum Check {
     Acks,
     /// Worker ids ascend; none is used twice.
     Ids,
-    /// The queues of the primary stay within their limits.
+    /// The queues of the primary stay within the limits.
     Queues,
     /// No worker that keeps to the protocol is reported for breaking the protocol.
     FalseBlame,
@@ -77,7 +77,7 @@ impl fmt::Display for Check {
     }
 }
 
-/// A check that failed.
+/// A failed check.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Failure {
     /// The failed check.
@@ -104,7 +104,7 @@ impl Failure {
     }
 }
 
-/// The text, so that an error that `main` returns shows the line that replays the run.
+/// The text: an error returned by `main` then shows the replay line.
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -113,7 +113,7 @@ impl fmt::Debug for Failure {
 
 impl std::error::Error for Failure {}
 
-/// The memory of the checks. Each larger part is copy-on-write and is written only when it changes: a written part is
+/// The memory of the checks. Each larger part is copy-on-write and is written only at a change: a written part is
 /// no longer shared with the copies of the world.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Checks {

@@ -1,7 +1,7 @@
 //! A copy-on-write part of a world: shared by the copies of the world until one of them changes it, and hashed once for
 //! all of them.
 //!
-//! It makes worlds cheap to copy, to hash and to compare.
+//! Worlds become cheap to copy, to hash and to compare.
 
 use std::hash::{Hash, Hasher};
 use std::ops::{Deref, DerefMut};
@@ -181,7 +181,7 @@ impl<'a, T> IntoIterator for &'a CowArc<Vec<T>> {
     }
 }
 
-/// Parts are equal if their values are.
+/// Parts with equal values are equal.
 impl<T: PartialEq> PartialEq for CowArc<T> {
     fn eq(&self, other: &Self) -> bool {
         self.is_shared_with(other) || self.0.value == other.0.value

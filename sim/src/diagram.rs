@@ -32,11 +32,11 @@ pub struct About {
     pub name: String,
     /// The scenario's description, or empty.
     pub description: String,
-    /// The replay line, or the command that replays the run.
+    /// The replay line, or the command for a replay.
     pub line: String,
     /// The violations, a paragraph each; empty for a good run.
     pub faulty: Vec<String>,
-    /// The step of the failure, if it is known.
+    /// The step of the failure, if known.
     pub step: Option<u64>,
 }
 
@@ -82,7 +82,7 @@ enum Kind {
     Life,
     /// A kill, a crash or a reset.
     Death,
-    /// Clients and their connections.
+    /// Clients and connections.
     Network,
     /// Every other call and event of the kernel.
     Kernel,
@@ -92,7 +92,7 @@ enum Kind {
     Fault,
 }
 
-/// A cause and its effect.
+/// A cause and an effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Arrow {
     /// The row of the cause.
@@ -115,7 +115,7 @@ enum Bond {
     Message,
     /// A message with a descriptor.
     Descriptor,
-    /// A message that arrived without its descriptor.
+    /// A message without the lost descriptor.
     Lost,
     /// A line that no machine has written.
     Garbage,

@@ -30,7 +30,7 @@ impl fmt::Display for Actor {
     }
 }
 
-/// What a client does.
+/// An action of a client.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ClientAction {
     /// Connects.
@@ -45,7 +45,7 @@ pub enum ClientAction {
     Reset,
 }
 
-/// What a client receives.
+/// An event at a client.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ClientEvent {
     /// The kernel has accepted the connection; a process may accept it later.

@@ -21,7 +21,7 @@ pub enum Fault {
     Grandchild,
     /// A worker writes a line that breaks the protocol, or a forged answer, before a write of the machine.
     Garbage,
-    /// A write takes only some of its bytes, perhaps none.
+    /// A write takes fewer bytes than given, perhaps none.
     ShortWrite,
     /// A read is cut at any byte.
     PartialRead,
@@ -126,7 +126,7 @@ impl Faults {
         Faults::only(&Fault::ALL)
     }
 
-    /// Only these faults are armed.
+    /// Arms the given faults alone.
     pub fn only(faults: &[Fault]) -> Self {
         faults.iter().fold(Faults::none(), |faults, &fault| faults.and(fault))
     }
@@ -146,7 +146,7 @@ impl Faults {
         self
     }
 
-    /// Arms one more fault.
+    /// Arms a further fault.
     #[must_use]
     pub fn and(mut self, fault: Fault) -> Self {
         self.armed |= 1 << fault as u8;

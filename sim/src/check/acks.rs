@@ -37,12 +37,12 @@ pub(crate) struct Acks {
 }
 
 impl Acks {
-    /// Whether these bytes can contain an offer, a query or an answer.
+    /// Whether bytes can contain an offer, a query or an answer.
     pub(crate) fn concerns(&self, bytes: &[u8]) -> bool {
         !self.partial.is_empty() || !bytes.ends_with(b"\n") || has(bytes, &CLUSTER)
     }
 
-    /// A process has read these bytes from the channel of this worker.
+    /// A process has read bytes from the channel of a worker.
     pub(crate) fn read(&mut self, reader: Pid, worker: Pid, bytes: &[u8]) -> Result<(), String> {
         let before = self.partial.remove(&(reader, worker)).unwrap_or_default();
         if before.is_empty() && bytes.ends_with(b"\n") {

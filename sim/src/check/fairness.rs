@@ -17,7 +17,7 @@ use super::liveness::is_expected_to_run;
 use crate::kernel::Kernel;
 use crate::step::Pid;
 
-/// In the line of a worker that has closed a server.
+/// In the line of a worker after closing a server.
 static CLOSE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""act":"close""#));
 /// In the line of a worker that listens.
 static LISTENING: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""act":"listening""#));
@@ -80,7 +80,7 @@ impl Fairness {
         !self.partial.0.is_empty() || !bytes.ends_with(b"\n") || CLOSE.find(bytes).is_some()
     }
 
-    /// The primary has read these bytes.
+    /// The primary has read bytes.
     pub(crate) fn read(&mut self, worker: WorkerId, bytes: &[u8]) {
         let is_whole = bytes.ends_with(b"\n");
         let last = if is_whole { CLOSE.find_iter(bytes).last() } else { Some(bytes.len()) };
@@ -96,7 +96,7 @@ impl Fairness {
         self.free.retain(|(_, waiting), _| *waiting != worker);
     }
 
-    /// A write to this worker failed: perhaps the write of an offer.
+    /// A write to a worker failed: perhaps the write of an offer.
     pub(crate) fn write_failed(&mut self, worker: WorkerId) {
         self.missed.insert(worker);
         self.early.insert(worker);
@@ -164,7 +164,7 @@ impl Fairness {
         }
     }
 
-    /// A connection was handed to this worker.
+    /// A connection was handed to a worker.
     fn given(&mut self, primary: &Primary, to: WorkerId, port: u16) -> Result<(), String> {
         let mut places = self.free.keys().filter(|((_, at), worker)| (*at, *worker) == (port, to));
         let (Some((place, _)), None) = (places.next().cloned(), places.next()) else {

@@ -2,7 +2,7 @@
 
 use cluster_core::{Event, WorkerId};
 
-/// The last worker that was forked.
+/// The last forked worker.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Ids {
     last: Option<WorkerId>,

@@ -1,7 +1,7 @@
 //! Ledger: the ledger of the primary agrees with the tables of the kernel, and no connection is lost or served twice.
 //!
-//! The check assumes programs that keep accepting. It runs when the primary is idle, that is, has performed every call
-//! of the ledger.
+//! The check assumes programs that keep accepting. The check runs when the primary is idle: every call of the ledger is
+//! performed.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::kernel::process_table::{Descriptor, Origin};
 use crate::kernel::socket::SocketKind;
 use crate::step::Pid;
 
-/// Checks a connection that a program has received.
+/// Checks a connection received by a program.
 pub(crate) fn held(kernel: &Kernel, pid: Pid, client: Option<ClientId>) -> Result<(), String> {
     let Some(client) = client else {
         return Err(format!("worker {} received a connection that is not in its descriptor table", pid.0));

@@ -24,7 +24,7 @@ struct Numbered {
 pub(crate) struct Messages {
     sent: BTreeMap<(Pid, Pid), u64>,
     received: BTreeMap<(Pid, Pid), u64>,
-    /// Workers that exited as asked: every message was delivered.
+    /// Workers after an exit as asked: every message was delivered.
     complete: BTreeSet<WorkerId>,
 }
 

@@ -59,7 +59,7 @@ impl OrderCheck {
         if is_state_right { Ok(()) } else { Err(format!("at {event:?} worker {worker} is {life:?}")) }
     }
 
-    /// Records that a worker received `Disconnect`.
+    /// Records the `Disconnect` of a worker.
     pub(crate) fn disconnected(&mut self, pid: Pid) {
         self.disconnected.insert(pid);
     }

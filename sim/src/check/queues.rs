@@ -1,4 +1,4 @@
-//! Queues: the queues of the primary stay within their limits, however many clients connect.
+//! Queues: the queues of the primary stay within the limits, however many clients connect.
 
 use std::collections::BTreeMap;
 

@@ -12,7 +12,7 @@ use super::network::Connection;
 use super::{Arrow, Bond, label};
 use crate::{Actor, ClientAction, ClientEvent, ClientId, Crossing, Row};
 
-/// Finds the arrows of these rows.
+/// Finds the arrows of rows.
 pub(super) fn of(rows: &[Row], column: impl Fn(Actor) -> usize) -> Vec<Arrow> {
     let mut finder = Finder::default();
     rows.iter().enumerate().for_each(|(at, row)| finder.add_row(at, row));
@@ -205,7 +205,7 @@ impl Finder {
                 if let Some(from) = reacted {
                     self.add(from, at, actor, Bond::Network, "");
                 }
-                // A client ends its side at the end of the server's.
+                // The end of the server's side ends the client's.
                 if *event == ClientEvent::End {
                     self.connection(client).end.get_or_insert(at);
                 }

@@ -23,7 +23,7 @@ struct Sent {
     has_descriptor: bool,
 }
 
-/// A message that was read completely, or never was.
+/// A message, read completely or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Delivery {
     /// The row of the first byte; `None`: no machine wrote it.
@@ -81,7 +81,7 @@ impl Lane {
         Delivery { from: sent.map(|sent| sent.from), text, has_descriptor, has_arrived }
     }
 
-    /// The messages that were never read completely.
+    /// The messages never read completely.
     pub(super) fn rest(self) -> impl Iterator<Item = Delivery> {
         self.sent.into_iter().map(|Sent { from, text, has_descriptor, .. }| Delivery {
             from: Some(from),

@@ -33,7 +33,7 @@ impl Connection {
         rows
     }
 
-    /// The rows of the actions that never arrived.
+    /// The rows of the actions without an arrival.
     pub(super) fn rest(self) -> impl Iterator<Item = usize> {
         self.connect.into_iter().chain(self.sent.into_iter().map(|(row, _)| row))
     }

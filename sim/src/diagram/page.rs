@@ -1,6 +1,6 @@
 //! The diagram as one file for a browser: page, style, script and data, without references.
 //!
-//! `page.html`, `page.css` and `page.js` hold the page itself.
+//! `page.html`, `page.css` and `page.js` hold the page.
 
 use super::Diagram;
 

@@ -1,4 +1,4 @@
-//! Binds and listens. The errors are those of Linux; random failures are in `calls`.
+//! Binds and listens. The errors are Linux's; random failures are in `calls`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -169,7 +169,7 @@ fn may_bind(address: SocketAddr, system: &System) -> Result<(), Errno> {
     if is_roots && system.no_root { Err(Errno::EACCES) } else { Ok(()) }
 }
 
-/// The address that a client reaches; every address is the loopback.
+/// The address reached by a client; every address is the loopback.
 pub(crate) fn destination(address: LocalAddress) -> LocalAddress {
     match address {
         LocalAddress::Ip(address) => LocalAddress::Ip(loopback(address)),

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use cluster_core::{Errno, LocalAddress};
 
-/// The address that a socket is bound to.
+/// The address of a bound socket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum BoundAddress {
     Ip(BoundIp),
@@ -19,7 +19,7 @@ pub(crate) struct BoundIp {
     pub(crate) address: SocketAddr,
     /// `IPV6_V6ONLY`: `::` excludes IPv4.
     pub(crate) only_v6: bool,
-    /// `SO_REUSEADDR` of a UDP socket. A TCP socket always has it.
+    /// `SO_REUSEADDR` of a UDP socket. A TCP socket always has the option.
     pub(crate) reuse_address: bool,
     /// `SO_REUSEPORT`.
     pub(crate) reuse_port: bool,
@@ -62,7 +62,7 @@ impl BoundIp {
 const INTERFACES: [(&str, Option<Ipv6Addr>); 2] =
     [("lo", None), ("eth0", Some(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1)))];
 
-/// Linux: no interface has this number.
+/// Linux: no interface has the number.
 const ENODEV: Errno = Errno(19);
 
 /// An address in a zone. The zone is the name of an interface or, unlike in libuv, a number; any other text is 0. Linux
@@ -77,7 +77,7 @@ pub(crate) fn in_zone(host: Ipv6Addr, port: u16, zone: &str) -> SocketAddrV6 {
 pub(crate) fn check_local(address: SocketAddr) -> Result<(), Errno> {
     let is_local = match address {
         SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => {
-            // Without its interface a link-local address is ambiguous.
+            // Without an interface a link-local address is ambiguous.
             let number = v6.scope_id().checked_sub(1).ok_or(Errno::EINVAL)?;
             let interface = usize::try_from(number).ok().and_then(|number| INTERFACES.get(number));
             let (_, link_local) = interface.ok_or(ENODEV)?;

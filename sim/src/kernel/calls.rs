@@ -150,7 +150,7 @@ impl Caller<'_> {
         errno.or_else(|| self.fails(Fault::SpawnFailure, &[Errno::EAGAIN, Errno::ENOMEM]))
     }
 
-    /// One of the errors, if the fault strikes.
+    /// An error of the list, if the fault strikes.
     fn fails(&mut self, fault: Fault, errors: &[Errno]) -> Option<Errno> {
         let strikes = self.schedule.strikes(fault);
         strikes.then(|| errors[self.schedule.choose(Point::Error, errors.len())])

@@ -30,7 +30,7 @@ pub(crate) struct Channel {
     ends: [End; 2],
 }
 
-/// An end and the inbox of that end.
+/// An end and the inbox.
 #[expect(clippy::struct_excessive_bools, reason = "each flag changes alone")]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct End {
@@ -43,7 +43,7 @@ pub(crate) struct End {
     inbox: CowArc<Inbox>,
 }
 
-/// The bytes written to an end. A separate copy-on-write part: the two directions do not share it.
+/// The bytes written to an end. A separate copy-on-write part: the two directions are separate.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 struct Inbox {
     writes: VecDeque<Write>,
@@ -71,7 +71,7 @@ impl Channel {
         &mut self.ends[side as usize]
     }
 
-    /// Whether bytes that `side` writes can arrive.
+    /// Whether bytes written by `side` can arrive.
     pub(crate) fn is_connected(&self, side: Side) -> bool {
         let peer = self.end(side.other());
         peer.open && !peer.cut
@@ -169,7 +169,7 @@ impl End {
         self.inbox.is_shared_with(&before.inbox)
     }
 
-    /// The descriptors in flight to this end.
+    /// The descriptors in flight to the end.
     pub(crate) fn in_flight(&self) -> impl Iterator<Item = FileId> {
         self.inbox.writes.iter().filter_map(|write| write.socket)
     }

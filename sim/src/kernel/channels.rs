@@ -60,7 +60,7 @@ impl Channels {
         self.get_mut(pid, id).map(|(channel, side)| channel.end_mut(side))
     }
 
-    /// Every channel with its worker.
+    /// Every channel with the worker.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Pid, &Channel)> {
         (0..).map(Pid).zip(self.table.iter()).filter_map(|(pid, channel)| Some((pid, channel.as_ref()?)))
     }
@@ -84,7 +84,7 @@ impl Channels {
         (1..self.table.len()).map(|n| ChannelId(n as u64))
     }
 
-    /// Whether a process has a channel and has not closed it.
+    /// Whether the channel of a process is open.
     pub(crate) fn has_open(&self, pid: Pid, id: ChannelId) -> bool {
         self.get(pid, id).is_some_and(|(channel, side)| channel.end(side).open)
     }

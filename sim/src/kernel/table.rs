@@ -43,7 +43,7 @@ impl<T> Table<T> {
         self.rows.len()
     }
 
-    /// Copies `other` into the memory of this table.
+    /// Copies `other` into the present memory.
     pub(super) fn copy_from(&mut self, other: &Table<T>) {
         self.rows.clone_from(&other.rows);
         self.touched = other.touched;
@@ -79,7 +79,7 @@ impl<T> Table<T> {
 }
 
 impl<T: Clone> Table<T> {
-    /// A row to be changed; steps depend on it by `depends`.
+    /// A row to be changed; `depends` are the dependencies of steps on the row.
     pub(super) fn get_mut(&mut self, at: usize, depends: Dependencies) -> Option<&mut T> {
         self.touched |= depends;
         self.rows.get_mut(at).map(|row| &mut **row)
