@@ -1,0 +1,50 @@
+//! Runs one workload of the benches a number of times, for a counter of instructions. Unlike time, instructions do not
+//! depend on other programs on the machine:
+//!
+//! `valgrind --tool=callgrind target/release/examples/rounds hand-off 5000`
+//!
+//! The difference between two numbers of rounds, by the difference of the numbers, is the cost of one round.
+
+use clap::{Parser, ValueEnum};
+use cluster_benches::InMemoryCluster;
+use cluster_core::Settings;
+use cluster_sim::scenarios::{self, PingPong};
+use cluster_sim::{Failure, Schedule, World};
+use mimalloc::MiMalloc;
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Workload {
+    /// A hand-off with 2 workers.
+    HandOff,
+    /// A simulated run of the standard scenario.
+    Standard,
+    /// A simulated run with 2 workers and 10 messages.
+    Messages,
+    /// A simulated run of the standard scenario with a swarm of faults.
+    Faults,
+}
+
+#[derive(Parser)]
+struct Arguments {
+    workload: Workload,
+    rounds: u64,
+}
+
+fn main() -> Result<(), Box<Failure>> {
+    let Arguments { workload, rounds } = Arguments::parse();
+    let mut cluster = InMemoryCluster::new(2);
+    for round in 1..=rounds {
+        match workload {
+            Workload::HandOff => cluster.hand_off(),
+            Workload::Standard => drop(scenarios::run_standard(round)?),
+            Workload::Faults => drop(scenarios::run_standard_with_faults(round)?),
+            Workload::Messages => {
+                World::new(PingPong::new(2, 10, 1), Settings::default()).on(Schedule::seed(round)).run()?;
+            }
+        }
+    }
+    Ok(())
+}
