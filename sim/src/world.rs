@@ -322,7 +322,9 @@ impl<P: Program> State<P> {
             self.history.observations(&self.log);
             if matches!(step, Step::Run(Pid::PRIMARY)) { self.at_rest() } else { Ok(()) }
         });
-        self.history.annotate(step, before, &self.log, &self.schedule);
+        if self.history.trace().is_some() {
+            self.history.annotate(step, before, &self.log, &self.schedule);
+        }
         self.history.end();
         found?;
         Ok(is_progress || before.has_grown(self.log.len(), self.schedule.struck().len()))

@@ -52,10 +52,9 @@ impl Enabled {
 
     /// Takes the `n`th enabled step.
     pub(super) fn pick(&self, kernel: &mut Kernel, n: usize) -> Step {
-        let step = self.step(kernel, n);
-        if step != Step::Timer {
-            kernel.ready.take(self.indexes.nth(n));
-        }
+        let at = self.indexes.nth(n);
+        let Some(step) = kernel.ready.get(at) else { return Step::Timer };
+        kernel.ready.take(at);
         step
     }
 }

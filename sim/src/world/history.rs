@@ -10,7 +10,7 @@ use crate::step::{Pid, Step};
 use crate::trace::{Crossing, Trace};
 use crate::trace_hash::TraceHasher;
 
-/// The history of a run.
+/// The history of a run. The methods of each step are inlined: most runs record no trace.
 #[derive(Debug, Clone)]
 pub(super) struct History {
     hasher: TraceHasher,
@@ -50,16 +50,19 @@ impl History {
         &self.hasher
     }
 
+    #[inline]
     pub(super) fn trace(&self) -> Option<&Trace> {
         self.trace.as_ref()
     }
 
     // ---- a step
 
+    #[inline]
     pub(super) fn begin(&mut self, step: Step) {
         self.hasher.begin(step);
     }
 
+    #[inline]
     pub(super) fn end(&mut self) {
         self.hasher.end();
     }
@@ -71,12 +74,14 @@ impl History {
         }
     }
 
+    #[inline]
     pub(super) fn call(&mut self, pid: Pid, call: &Call) {
         self.note(pid.into(), || Crossing::Call { call: call.clone(), answer: None });
         self.hasher.call(call);
     }
 
     /// The answer to the last call.
+    #[inline]
     pub(super) fn answer(&mut self, answer: &OsEvent) {
         self.hasher.input(answer);
         if let Some(trace) = &mut self.trace {
@@ -84,15 +89,18 @@ impl History {
         }
     }
 
+    #[inline]
     pub(super) fn input(&mut self, pid: Pid, event: &OsEvent, client: Option<ClientId>) {
         self.note(pid.into(), || Crossing::Input { event: event.clone(), client });
         self.hasher.input(event);
     }
 
+    #[inline]
     pub(super) fn observations(&mut self, log: &ObservationLog) {
         self.hasher.observations(log);
     }
 
+    #[inline]
     pub(super) fn lengths(&self, log: &ObservationLog, schedule: &Schedule) -> Lengths {
         Lengths {
             rows: self.trace.as_ref().map_or(0, |trace| trace.rows().len()),
@@ -122,6 +130,7 @@ impl History {
 
 impl Lengths {
     /// Whether an observation was added or a fault has struck.
+    #[inline]
     pub(super) fn has_grown(&self, written: usize, struck: usize) -> bool {
         written != self.written || struck != self.struck
     }
