@@ -15,7 +15,7 @@ use tracing::warn;
 
 use crate::event::WorkerEvent;
 use crate::inbox::Inbox;
-use crate::listeners::{AcceptedConnections, BindFailure, BindReply, Bound, Demand, Listeners};
+use crate::listeners::{AcceptedConnections, BindFailure, BindReply, Bound, Demand, Listeners, OpenWatch};
 use crate::received::Releases;
 use crate::unix::Unix;
 use crate::unix::bind::number_zone;
@@ -140,13 +140,16 @@ impl Inner {
     }
 
     /// Opens a listener. Returns the id, the pending reply, and the queue of connections.
-    pub(crate) fn listen(&self, options: ListenOptions) -> (ListenerId, BindReply, AcceptedConnections) {
+    pub(crate) fn listen(
+        &self,
+        options: ListenOptions,
+    ) -> (ListenerId, BindReply, AcceptedConnections, OpenWatch) {
         // An exclusive listener is bound during the command.
         let _context = self.runtime.enter();
         let mut driver = self.lock();
         let id = driver.command(|machine| machine.listen(options));
-        let (reply, connections) = driver.listeners.add(id);
-        (id, reply, connections)
+        let (reply, connections, open) = driver.listeners.add(id);
+        (id, reply, connections, open)
     }
 
     /// A caller waits for a connection of this listener.

@@ -6,7 +6,7 @@ use cluster_core::{Errno, ListenOptions, ListenerId};
 
 use crate::driver::Inner;
 use crate::error::ListenError;
-use crate::listeners::{Accepted, AcceptedConnections, BindFailure, Bound};
+use crate::listeners::{Accepted, AcceptedConnections, BindFailure, Bound, OpenWatch};
 
 /// An open listener. Dropping the handle closes the listener.
 #[derive(Debug)]
@@ -14,6 +14,7 @@ pub(crate) struct ListenerHandle {
     pub(crate) inner: Arc<Inner>,
     id: ListenerId,
     accepted: AcceptedConnections,
+    open: OpenWatch,
 }
 
 impl ListenerHandle {
@@ -22,8 +23,8 @@ impl ListenerHandle {
         inner: Arc<Inner>,
         options: ListenOptions,
     ) -> Result<(Self, Bound), ListenError> {
-        let (id, reply, accepted) = inner.listen(options);
-        let handle = ListenerHandle { inner, id, accepted };
+        let (id, reply, accepted, open) = inner.listen(options);
+        let handle = ListenerHandle { inner, id, accepted, open };
         let error = match reply.await {
             Ok(Ok(bound)) => return Ok((handle, bound)),
             Ok(Err(BindFailure::Failed(error))) if error.errno != Errno::ENOTCONN => return Err(error.into()),
@@ -41,6 +42,12 @@ impl ListenerHandle {
         }
         let _guard = AcceptGuard::new(&self.inner, self.id);
         self.accepted.recv().await
+    }
+
+    /// Waits until the machine has closed the listener, or the channel is lost.
+    pub(crate) async fn closed(&self) {
+        // The value never changes: the only end is the error of a dropped sender.
+        let _ = self.open.clone().changed().await;
     }
 
     /// Closes the listener, and waits for the end of the last connection.

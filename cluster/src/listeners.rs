@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
 use cluster_core::{ListenError, ListenerId, LocalAddress, SocketId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// An acknowledged connection, with the machine's number for it.
 pub(crate) type Accepted = (SocketId, OwnedFd);
@@ -15,6 +15,9 @@ pub(crate) type AcceptedConnections = mpsc::UnboundedReceiver<Accepted>;
 
 /// The reply to a request to listen. Dropped without a reply when the channel is lost.
 pub(crate) type BindReply = oneshot::Receiver<Result<Bound, BindFailure>>;
+
+/// Ends when the listener is closed, or with the channel.
+pub(crate) type OpenWatch = watch::Receiver<()>;
 
 /// Why a listener does not listen.
 #[derive(Debug)]
@@ -42,6 +45,7 @@ struct ListenerSlot {
     reply: Option<oneshot::Sender<Result<Bound, BindFailure>>>,
     connections: mpsc::UnboundedSender<Accepted>,
     demand: Demand,
+    _open: watch::Sender<()>,
 }
 
 /// Whether a caller waits for a connection.
@@ -63,11 +67,13 @@ impl Listeners {
     }
 
     /// Adds a listener with a pending reply.
-    pub(crate) fn add(&mut self, listener: ListenerId) -> (BindReply, AcceptedConnections) {
+    pub(crate) fn add(&mut self, listener: ListenerId) -> (BindReply, AcceptedConnections, OpenWatch) {
         let (reply, replied) = oneshot::channel();
         let (connections, accepted) = mpsc::unbounded_channel();
-        self.0.insert(listener, ListenerSlot { reply: Some(reply), connections, demand: Demand::None });
-        (replied, accepted)
+        let (open, watch) = watch::channel(());
+        let slot = ListenerSlot { reply: Some(reply), connections, demand: Demand::None, _open: open };
+        self.0.insert(listener, slot);
+        (replied, accepted, watch)
     }
 
     /// The listener is closed.
@@ -120,12 +126,25 @@ mod tests {
     #[test]
     fn closing_replies_to_pending_listen() {
         let mut listeners = Listeners::default();
-        let (mut reply, _accepted) = listeners.add(ListenerId(1));
+        let (mut reply, _accepted, _open) = listeners.add(ListenerId(1));
         listeners.close(ListenerId(1));
         assert!(matches!(reply.try_recv(), Ok(Err(BindFailure::Closed))));
-        let (mut lost, _accepted) = listeners.add(ListenerId(2));
+        let (mut lost, _accepted, _open) = listeners.add(ListenerId(2));
         listeners.clear();
         assert!(lost.try_recv().is_err(), "a lost listener got a reply");
+    }
+
+    /// A watch ends with its own listener, so that listeners of all kinds end in the order in which the machine closes
+    /// them.
+    #[test]
+    fn watch_ends_with_its_listener() {
+        let mut listeners = Listeners::default();
+        let [first, second] = [1, 2].map(|id| listeners.add(ListenerId(id)).2);
+        let has_ended = |watch: &OpenWatch| watch.has_changed().is_err();
+        listeners.close(ListenerId(1));
+        assert_eq!([&first, &second].map(has_ended), [true, false]);
+        listeners.clear();
+        assert!(has_ended(&second));
     }
 
     #[test]

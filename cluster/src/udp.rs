@@ -11,7 +11,7 @@ use std::task::Poll;
 use cluster_core::{ListenAddress, ListenOptions};
 use tokio::net;
 
-use crate::driver::{Inner, Phase};
+use crate::driver::Inner;
 use crate::error::ListenError;
 use crate::listener::ANOTHER_KIND;
 use crate::listener_handle::ListenerHandle;
@@ -74,7 +74,8 @@ impl UdpSocket {
         if self.exclusive {
             return future::pending().await;
         }
-        self.handle.inner.wait_for_phase(Phase::Disconnecting).await;
+        // Not the phase of the worker: that would end the socket before servers that the machine closes earlier.
+        self.handle.closed().await;
     }
 }
 
