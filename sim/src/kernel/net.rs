@@ -203,12 +203,18 @@ impl Network {
         ready: &mut Ready,
     ) {
         let client = self.clients.get_mut(id);
+        // Linux: a Unix socket has no reset. The server reads an end, unless the client leaves bytes unread.
+        let has_reset =
+            !matches!(client.to, Some(LocalAddress::Path(_))) || !client.outgoing.bytes.is_empty();
         if flow == Flow::Reset {
             client.actions.clear();
-            client.incoming.flow = Flow::Open;
             client.outgoing = Pipe { flow, end_received: true, ..Default::default() };
         }
-        client.incoming.finish(flow);
+        if flow == Flow::Reset && has_reset {
+            client.incoming.flow = Flow::Reset;
+        } else {
+            client.incoming.finish(Flow::Ended);
+        }
         self.wake_holders(id, processes, ready);
     }
 

@@ -7,6 +7,7 @@ use cluster_core::{
 
 use super::process_table::Phase;
 use super::ready::Readiness;
+use super::socket::Flow;
 use super::{Kernel, Step};
 use crate::event::ClientAction;
 use crate::event::{ClientEvent, ClientId};
@@ -199,6 +200,27 @@ fn connection_with_unread_bytes_is_reset() {
     act(&mut kernel, client, ClientAction::Send(b"hello".to_vec()));
     die(&mut kernel, PRIMARY);
     assert_eq!(kernel.next_client_event(client), ClientEvent::Reset);
+}
+
+/// A Unix socket has no reset: the server reads an end. Only a client that leaves bytes unread resets the connection.
+#[test]
+fn reset_at_a_path_is_an_end() {
+    for (reply, ending) in [(None, Flow::Ended), (Some("hi"), Flow::Reset)] {
+        let mut kernel = kernel();
+        let path = "/tmp/door".to_owned();
+        let address = BindAddress::Path { path: path.clone(), readable_all: false, writable_all: false };
+        perform(&mut kernel, PRIMARY, Call::Bind { handle: HandleId(1), address, backlog: None });
+        let client = kernel.network.clients.add();
+        act(&mut kernel, client, ClientAction::Connect(LocalAddress::Path(path)));
+        assert_eq!(kernel.next_client_event(client), ClientEvent::Connected);
+        accept(&mut kernel);
+        let bytes = reply.into_iter().flat_map(str::bytes).collect();
+        kernel.network.clients.get_mut(client).outgoing.bytes = bytes;
+        act(&mut kernel, client, ClientAction::Send(b"hello".to_vec()));
+        act(&mut kernel, client, ClientAction::Reset);
+        let incoming = &kernel.network.clients.get(client).incoming;
+        assert_eq!((incoming.flow, incoming.bytes.as_slice()), (ending, &b"hello"[..]), "{reply:?}");
+    }
 }
 
 #[test]
