@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use cluster_core::Settings;
-use cluster_sim::explore::every;
+use cluster_sim::explore;
 use cluster_sim::scenarios::{self, PingPong, ReplyServer, Scenario};
 use cluster_sim::{Failure, Schedule, World};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -96,7 +96,8 @@ fn exhaustive(_: &mut Criterion) {
     for (name, budget) in [("serve-1-1", 1_000_000), ("serve-2-0", 1_000_000), ("standard", 300_000)] {
         let scenario: Scenario<ReplyServer> = name.parse().expect("the name is valid");
         let started = Instant::now();
-        let coverage = every(&scenario.world(), budget).expect("a check fails only on a defect");
+        let coverage =
+            explore::exhaustive(&scenario.world(), budget).expect("a check fails only on a defect");
         let states = u32::try_from(coverage.worlds + coverage.ends).expect("bounded by the budget");
         println!("{name}: {coverage}; {:.0} states/s", f64::from(states) / started.elapsed().as_secs_f64());
     }

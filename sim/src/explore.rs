@@ -1,7 +1,5 @@
-//! Searching the runs of a world. Is there a schedule under which every observer sees exactly this? Do the checks hold
-//! on every schedule there is?
-//!
-//! Both are questions to one depth-first search, which is in `search`; here they are asked and answered.
+//! Searches of the runs of a world: for a schedule with a given trace ([`reaches`]), and for a failed check on any schedule
+//! ([`exhaustive`], [`one_per_equivalence_class`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,72 +24,80 @@ use beam::{Beam, BeamHeuristic};
 use guided::{Guided, Haste, Reads};
 use search::{Goal, Granularity, Order, Outcome, Search};
 
-/// What each observer saw, or shall see, in its own order.
+/// The observations of each observer, in the observer's order.
 pub type Observed = BTreeMap<Actor, Vec<String>>;
 
 /// The answer to a search.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reached {
-    /// Under these choices: [`Schedule::replay`] shows it.
+    /// A schedule with these choices produces the trace. [`Schedule::replay`] repeats the run.
     Yes(Vec<u32>),
-    /// Under no schedule.
+    /// No schedule produces the trace.
     No(Deepest),
-    /// The budget was used up before either was known.
+    /// The budget ended the search.
     Unknown(Deepest),
 }
 
-/// How far a search came.
+/// The deepest point of a search.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Deepest {
-    /// How many of the wanted observations were made.
+    /// The number of wanted observations recorded there.
     pub made: usize,
-    /// How many are wanted.
+    /// The number of wanted observations.
     pub wanted: usize,
-    /// What did not fit there.
+    /// The first observation that does not fit.
     pub misfit: Option<Misfit>,
-    /// The choices that lead there.
+    /// The choices that lead to the point.
     pub choices: Vec<u32>,
-    /// How many different worlds were seen.
+    /// The number of visited worlds.
     pub worlds: usize,
-    /// Every run was tried in which nothing but its death comes between an input of a process and the end of its reaction.
+    /// Whether every run of whole reactions was tried: only a signal interrupts a reaction.
     pub reactions: bool,
 }
 
-/// An observation that does not fit.
+impl Deepest {
+    /// The deeper of the points of two searches, with the number of worlds of both.
+    fn or(self, other: Deepest) -> Deepest {
+        let worlds = self.worlds + other.worlds;
+        let deeper = if other.made > self.made || self.misfit.is_none() { other } else { self };
+        Deepest { worlds, ..deeper }
+    }
+}
+
+/// A mismatch between a run and the wanted trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misfit {
     /// The observer.
     pub observer: Actor,
-    /// What it saw; `None`: nothing more happens.
+    /// The observation; `None` if nothing more happens.
     pub found: Option<String>,
-    /// What it should see; `None`: nothing more.
+    /// The wanted observation; `None` if the trace ends.
     pub wanted: Option<String>,
 }
 
-/// What was covered by [`every`].
+/// The coverage of [`exhaustive`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Coverage {
-    /// How many different worlds were seen in which there was a choice.
+    /// The number of distinct worlds with a choice.
     pub worlds: usize,
     /// The number of distinct worlds without an enabled step.
     pub ends: usize,
-    /// How many steps were taken between them.
+    /// The number of steps between worlds.
     pub transitions: u64,
-    /// Bytes of memory for the visited worlds.
+    /// The memory for visited worlds, in bytes.
     pub bytes: usize,
-    /// The bound that ended it; `None`: that was all, every step of every process in every order, and every fault that is
-    /// armed, wherever it can strike.
+    /// The bound that ended the search. `None`: every order of all steps was covered, and every armed fault at every point.
     pub cut: Option<Bound>,
 }
 
 impl Coverage {
-    /// Whether that was all.
+    /// Whether the search covered everything.
     pub fn is_complete(&self) -> bool {
         self.cut.is_none()
     }
 }
 
-/// Counts, and the word: complete, or what cut it.
+/// The counts, and either "complete" or the bound.
 impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Coverage { worlds, ends, transitions, bytes, cut } = self;
@@ -102,12 +108,12 @@ impl fmt::Display for Coverage {
             None => f.write_str("complete"),
             Some(Bound::States) => f.write_str("bounded by the number of states"),
             Some(Bound::Memory) => f.write_str("bounded by memory"),
-            Some(Bound::Stopped) => f.write_str("bounded, since it was stopped"),
+            Some(Bound::Stopped) => f.write_str("bounded by a stop"),
         }
     }
 }
 
-/// What cuts a search that outgrows it.
+/// A bound of a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bound {
     /// The number of worlds.
@@ -124,13 +130,13 @@ pub struct Budget {
     states: usize,
     bytes: usize,
     stop: Option<&'static AtomicBool>,
-    seen: Option<&'static AtomicUsize>,
+    counter: Option<&'static AtomicUsize>,
 }
 
 /// A number of worlds, in 4 GiB.
 impl From<usize> for Budget {
     fn from(states: usize) -> Self {
-        Budget { states, bytes: 4 << 30, stop: None, seen: None }
+        Budget { states, bytes: 4 << 30, stop: None, counter: None }
     }
 }
 
@@ -141,26 +147,26 @@ impl Budget {
         Budget { bytes, ..self }
     }
 
-    /// The same, until this is set.
+    /// Ends the search when this flag is set.
     #[must_use]
     pub fn until(self, stop: &'static AtomicBool) -> Self {
         Budget { stop: Some(stop), ..self }
     }
 
-    /// The same, and it is written here how many worlds were seen. [`reaches`] makes several searches, and each begins at 0.
+    /// Stores the number of visited worlds in this counter. [`reaches`] makes several searches; each begins at 0.
     #[must_use]
-    pub fn counted_in(self, seen: &'static AtomicUsize) -> Self {
-        Budget { seen: Some(seen), ..self }
+    pub fn counted_in(self, counter: &'static AtomicUsize) -> Self {
+        Budget { counter: Some(counter), ..self }
     }
 
-    /// Whether what [`until`](Budget::until) names is set.
+    /// Whether the flag of [`until`](Budget::until) is set.
     pub fn is_stopped(&self) -> bool {
         self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed))
     }
 
     fn count(&self, states: usize) {
-        if let Some(seen) = self.seen {
-            seen.store(states, Ordering::Relaxed);
+        if let Some(counter) = self.counter {
+            counter.store(states, Ordering::Relaxed);
         }
     }
 
@@ -181,7 +187,7 @@ impl Budget {
     }
 }
 
-/// Everything each observer saw in a run.
+/// The observations of a run, by observer.
 pub fn observed<'a>(observations: impl Iterator<Item = &'a Observation>) -> Observed {
     let mut observed = Observed::new();
     for Observation { observer, text } in observations {
@@ -190,7 +196,7 @@ pub fn observed<'a>(observations: impl Iterator<Item = &'a Observation>) -> Obse
     observed
 }
 
-/// The guided searches in order, each with its share of the budget: one in this number of worlds.
+/// The guided searches in order, each with the divisor of its share of the budget.
 const HASTES: [(Haste, usize); 7] = [
     (Haste { reads: Reads::OneByOne, primary: true, finished: true, prunes: true }, 16),
     (Haste { reads: Reads::Never, primary: true, finished: false, prunes: true }, 16),
@@ -201,7 +207,7 @@ const HASTES: [(Haste, usize); 7] = [
     (Haste { reads: Reads::Never, primary: false, finished: false, prunes: false }, 8),
 ];
 
-/// The beams that are tried before everything is, and how many paths each keeps.
+/// The beam searches after the guided searches, each with its width.
 const BEAMS: [(BeamHeuristic, usize); 4] = [
     (BeamHeuristic::Eager, 16),
     (BeamHeuristic::Lazy, 16),
@@ -209,60 +215,65 @@ const BEAMS: [(BeamHeuristic, usize); 4] = [
     (BeamHeuristic::Lazy, 256),
 ];
 
-/// Searches for a run in which every observer sees exactly what is wanted, and then nothing more can happen.
-/// The world is taken as it is, with the faults that are armed in its schedule; `budget` bounds the worlds that are
-/// seen, which bounds time and memory.
+/// Searches for a run in which every observer records exactly the wanted observations, and then nothing more can happen.
+/// The faults armed in the schedule of the world are included. `budget` bounds the number of visited worlds, and so time and
+/// memory.
 ///
-/// First only whole reactions are tried: a process that runs, runs until it has nothing to do, or dies. If no run of that kind
-/// will do, every step of every process is; so a "no" is a no to all schedules. A few short searches in different
-/// orders come before: where one order takes a wrong turn early and does not notice, another often does not.
+/// Short guided searches, beams and depth-first searches in different orders come first: each misses other early mistakes. Then
+/// follow complete searches: first with whole reactions, each uninterrupted or ended by a signal, then with single steps. So
+/// [`Reached::No`] covers all schedules.
 pub fn reaches<P: Program>(world: &World<P>, wanted: &Observed, budget: impl Into<Budget>) -> Reached {
     let search = |budget, granularity, order| {
-        reach(world, wanted, Search::new(Goal::seeing(wanted), budget, granularity, order))
+        reach(world, Search::new(Goal::observing(wanted), budget, granularity, order))
     };
     let mut left = budget.into();
+    let mut nearest = Deepest::default();
     let all = left.states;
     let short = Budget { states: all / 16, ..left };
     for (haste, part) in HASTES {
         let budget = Budget { states: all / part, ..left };
-        let search = Search::new(Goal::seeing(wanted), budget, Granularity::Reactions, Order::Oldest);
-        let (found, worlds) = Guided::new(search, haste).find(world);
+        let search = Search::new(Goal::observing(wanted), budget, Granularity::Reactions, Order::Oldest);
+        let (found, deepest) = Guided::new(search, haste).find(world);
         if let Some(choices) = found {
             return Reached::Yes(choices);
         }
-        left = left.less(worlds);
+        left = left.less(deepest.worlds);
+        nearest = nearest.or(deepest);
     }
     for (heuristic, width) in BEAMS {
-        let search = Search::new(Goal::seeing(wanted), short, Granularity::Reactions, Order::Oldest);
-        let (found, worlds) = Beam::new(search, heuristic, width).find(world);
+        let search = Search::new(Goal::observing(wanted), short, Granularity::Reactions, Order::Oldest);
+        let (found, deepest) = Beam::new(search, heuristic, width).find(world);
         if let Some(choices) = found {
             return Reached::Yes(choices);
         }
-        left = left.less(worlds);
+        left = left.less(deepest.worlds);
+        nearest = nearest.or(deepest);
     }
     for order in [Order::Oldest, Order::Newest, Order::Mixed(1), Order::Mixed(2), Order::Mixed(3)] {
         match search(short, Granularity::Reactions, order) {
-            Reached::Unknown(deepest) => left = left.less(deepest.worlds),
+            Reached::Unknown(deepest) => {
+                left = left.less(deepest.worlds);
+                nearest = nearest.or(deepest);
+            }
             Reached::No(_) => break,
             Reached::Yes(choices) => return Reached::Yes(choices),
         }
     }
-    let coarse = search(left, Granularity::Reactions, Order::Oldest);
-    let Reached::No(deepest) = coarse else { return coarse };
+    let deepest = match search(left, Granularity::Reactions, Order::Oldest) {
+        Reached::No(deepest) => deepest,
+        Reached::Unknown(deepest) => return Reached::Unknown(nearest.or(deepest)),
+        Reached::Yes(choices) => return Reached::Yes(choices),
+    };
     match search(left.less(deepest.worlds), Granularity::Steps, Order::Oldest) {
-        Reached::Unknown(fine) => Reached::Unknown(Deepest { reactions: true, ..fine }),
+        Reached::Unknown(fine) => Reached::Unknown(Deepest { reactions: true, ..nearest.or(fine) }),
         Reached::Yes(choices) => Reached::Yes(choices),
         Reached::No(deepest) => Reached::No(deepest),
     }
 }
 
-fn reach<P: Program>(world: &World<P>, wanted: &Observed, mut search: Search<'_>) -> Reached {
+fn reach<P: Program>(world: &World<P>, mut search: Search<'_>) -> Reached {
     let outcome = search.walk(world);
-    let deepest = Deepest {
-        wanted: wanted.values().map(Vec::len).sum(),
-        worlds: search.worlds(),
-        ..std::mem::take(&mut search.deepest)
-    };
+    let deepest = search.take_deepest(search.worlds());
     match outcome {
         Outcome::Found => Reached::Yes(search.path),
         Outcome::Exhausted => Reached::No(deepest),
@@ -270,46 +281,48 @@ fn reach<P: Program>(world: &World<P>, wanted: &Observed, mut search: Search<'_>
     }
 }
 
-/// Tries every run of a world, with the checks after every step and at every end. `budget` bounds the worlds that are
-/// seen.
+/// Tries every run of a world, with the checks after every step and at every end. `budget` bounds the number of visited
+/// worlds.
 ///
 /// # Errors
 ///
-/// The first check that fails, with the line that replays the run.
-pub fn every<P: Program>(world: &World<P>, budget: impl Into<Budget>) -> Result<Coverage, Box<Failure>> {
-    let mut search = Search::new(Goal::Failing, budget.into(), Granularity::Steps, Order::Oldest);
+/// The first failed check, with the line that replays the run.
+pub fn exhaustive<P: Program>(world: &World<P>, budget: impl Into<Budget>) -> Result<Coverage, Box<Failure>> {
+    let mut search = Search::new(Goal::FailedCheck, budget.into(), Granularity::Steps, Order::Oldest);
     let outcome = search.walk(world);
     if let Some(failure) = search.failure.take() {
-        return Err(named(*failure, world, &search).into());
+        return Err(with_replay_line(*failure, world, &search).into());
     }
     let (cut, worlds, ends) = (bound(outcome), search.worlds(), search.ends());
     Ok(Coverage { worlds, ends, transitions: search.transitions(), bytes: search.bytes(), cut })
 }
 
-/// How many runs [`schedules`] has taken.
+/// The numbers of runs of [`one_per_equivalence_class`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Schedules {
-    /// Runs that came to their end. No two of them differ only in the order of steps that commute.
+    /// Complete runs. No two differ only in the order of independent steps.
     pub complete: u64,
-    /// Runs that were given up on the way, since all they could still do had been done by others.
+    /// Runs that ended early because other runs cover all continuations.
     pub redundant: u64,
-    /// What ended it; `None`: those were all.
+    /// The bound that ended the search; `None` if every class was covered.
     pub cut: Option<Bound>,
 }
 
-/// Takes one run of each kind, where two runs are of one kind if they differ only in the order of steps that commute.
-/// No world is remembered but the ends, so this is for programs with few kinds of runs and long ones. `budget` bounds the runs that are
-/// taken.
+/// Takes one run of each equivalence class: two runs are equivalent if they differ only in the order of independent steps. Only
+/// the ends are stored, so the search suits programs with few classes of long runs. `budget` bounds the number of runs.
 ///
 /// # Errors
 ///
-/// The first check that fails, with the line that replays the run.
-pub fn schedules<P: Program>(world: &World<P>, budget: impl Into<Budget>) -> Result<Schedules, Box<Failure>> {
+/// The first failed check, with the line that replays the run.
+pub fn one_per_equivalence_class<P: Program>(
+    world: &World<P>,
+    budget: impl Into<Budget>,
+) -> Result<Schedules, Box<Failure>> {
     let mut search =
-        Search::new(Goal::Failing, budget.into(), Granularity::Steps, Order::Newest).forgetting();
+        Search::new(Goal::FailedCheck, budget.into(), Granularity::Steps, Order::Newest).forgetting();
     let outcome = search.walk(world);
     if let Some(failure) = search.failure.take() {
-        return Err(named(*failure, world, &search).into());
+        return Err(with_replay_line(*failure, world, &search).into());
     }
     let (complete, redundant) = search.runs();
     Ok(Schedules { complete, redundant, cut: bound(outcome) })
@@ -322,12 +335,12 @@ fn bound(outcome: Outcome) -> Option<Bound> {
     }
 }
 
-/// Of a failure that was found and did not come again on the same schedule.
-pub const UNLIKE_ITSELF: &str = "The same choices a second time did not lead there: something that the program does is not \
-    decided by its inputs (a clock, a random number, the order of a hash map, a static)";
+/// The explanation of a failure that the same schedule does not repeat.
+pub const UNLIKE_ITSELF: &str = "The same choices did not repeat the failure: an action of the program does not depend on \
+    its inputs alone (a clock, a random number, the order of a hash map, a static)";
 
-/// A failure of a search, with a line: a search writes none.
-fn named<P: Program>(mut found: Failure, world: &World<P>, search: &Search<'_>) -> Failure {
+/// Adds the replay line to a failure of a search.
+fn with_replay_line<P: Program>(mut found: Failure, world: &World<P>, search: &Search<'_>) -> Failure {
     let schedule = Schedule::replay(search.path.clone());
     let mut world = world.clone().on(schedule);
     if let Err(failure) = world.run() {

@@ -220,7 +220,7 @@ fn liveness_detects_mutual_waiting() {
         let [well, badly] = [None, Some(deaf)].map(|planted_bug| {
             let mut world = start.clone();
             world.state.planted_bug = planted_bug;
-            crate::explore::every(&world, 200_000).err().map(|failure| failure.check)
+            crate::explore::exhaustive(&world, 200_000).err().map(|failure| failure.check)
         });
         assert_eq!(well, None, "{flood:?}");
         assert!(matches!(badly, Some(Check::Liveness | Check::Messages)), "{flood:?}: {badly:?}");
@@ -253,7 +253,7 @@ fn exhaustive_search_finds_a_planted_bug() {
     };
     let mut world = scenarios::Scenario::new(scenarios::ReplyServer::new(1, 1)).world();
     world.state.planted_bug = Some(silent);
-    let failure = crate::explore::every(&world, 100_000).expect_err("the bug is planted");
+    let failure = crate::explore::exhaustive(&world, 100_000).expect_err("the bug is planted");
     assert_eq!(failure.check, Check::Order);
     let line: crate::replay::Line = failure.replay.parse().expect("a valid line");
     let again = line.replay(world);

@@ -85,6 +85,12 @@ pub trait Program: Clone + Eq + Hash + fmt::Debug {
     /// The driver receives an event of a client.
     fn client_event(&mut self, driver: &mut Driver<'_>, client: ClientId, event: ClientEvent) {}
 
+    /// The number under which the driver records the observations of a client. Searches use the number to decide whether
+    /// a client has observed everything. The default is the number of the client itself.
+    fn observer_of_client(&self, client: ClientId) -> ClientId {
+        client
+    }
+
     /// Runs when the driver starts, before every process.
     fn driver_start(&mut self, driver: &mut Driver<'_>) {}
 }

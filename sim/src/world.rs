@@ -10,7 +10,7 @@ use cluster_core::Settings;
 
 use crate::check::{Check, Checks, Failure};
 use crate::cow::CowArc;
-use crate::event::Actor;
+use crate::event::{Actor, ClientId};
 use crate::fault::Faults;
 use crate::kernel::Kernel;
 use crate::line::Line;
@@ -258,6 +258,11 @@ impl<P: Program> World<P> {
     /// The replay line.
     pub fn replay_line(&self) -> String {
         Line::of(&self.state.start.scenario, &self.state.schedule, self.trace_hasher()).to_string()
+    }
+
+    /// The number under which the driver records the observations of a client.
+    pub(crate) fn observer_of_client(&self, client: ClientId) -> ClientId {
+        self.state.driver.observer_of_client(client)
     }
 
     /// The same world without trace, choices and hash, for a search that makes many copies.

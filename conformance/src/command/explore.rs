@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use cluster_sim::Program;
-use cluster_sim::explore::{Bound, Budget, UNLIKE_ITSELF, every};
+use cluster_sim::explore::{Bound, Budget, UNLIKE_ITSELF, exhaustive};
 use cluster_sim::prop::Run;
 use cluster_sim::replay::Line;
 use cluster_sim::scenarios::{self, RandomProgram, ReplyServer};
@@ -168,7 +168,7 @@ impl Explore {
         let budget = Budget::from(self.worlds).in_bytes(memory).until(&interrupt::STOPPED).counted_in(&SEEN);
         let progress = Progress::of_many(self.worlds as u64, "worlds, at most");
         eprintln!("every run of {} ...", self.scenario);
-        let covered = progress.follow(&SEEN, || every(target.world(), budget));
+        let covered = progress.follow(&SEEN, || exhaustive(target.world(), budget));
         drop(progress);
         match covered {
             Ok(coverage) if coverage.cut == Some(Bound::Stopped) => {

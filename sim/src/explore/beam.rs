@@ -1,5 +1,5 @@
-//! A search that goes forward on many paths at once and keeps the best of them. A path that took a wrong turn makes no
-//! more of what is wanted, and falls behind, whatever the reason.
+//! The beam search: extends many paths by one step at a time and keeps the best. A path after a wrong step makes no
+//! progress and is dropped.
 //!
 //! A search without a result proves nothing.
 
@@ -7,78 +7,81 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 
+use super::Deepest;
 use super::search::{Goal, Search, Turn, following};
 use super::visited::Visited;
 use crate::event::Actor;
 use crate::program::Program;
 use crate::world::World;
 
-/// A path and where it leads.
+/// A path, and the world at its end.
 struct Node<P> {
     world: World<P>,
     progress: Vec<usize>,
     path: Vec<u32>,
 }
 
-/// Which paths are the best.
+/// The measure of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BeamHeuristic {
     /// The paths with the most wanted observations.
     Eager,
-    /// Those that have made most of what the primary is to see, and of these the ones in which others have done least:
-    /// a worker that runs ahead may have gone where it should still be written to.
+    /// The paths with the most wanted observations of the primary, and among these with the fewest of other observers:
+    /// a worker that runs ahead may have missed a later message.
     Lazy,
-    /// Those that have made most of what the primary is to see.
+    /// The paths with the most wanted observations of the primary.
     Any,
 }
 
 impl BeamHeuristic {
-    /// The less the better.
+    /// Smaller is better.
     fn of(self, progress: &[usize], primary: Option<usize>) -> (usize, usize) {
-        let (all, told) = (progress.iter().sum::<usize>(), primary.map_or(0, |at| progress[at]));
+        let (all, by_primary) = (progress.iter().sum::<usize>(), primary.map_or(0, |at| progress[at]));
         match self {
             BeamHeuristic::Eager => (usize::MAX - all, 0),
-            BeamHeuristic::Lazy => (usize::MAX - told, all),
-            BeamHeuristic::Any => (usize::MAX - told, 0),
+            BeamHeuristic::Lazy => (usize::MAX - by_primary, all),
+            BeamHeuristic::Any => (usize::MAX - by_primary, 0),
         }
     }
 }
 
-/// See the module.
+/// A beam search with its measure and its width.
 pub(super) struct Beam<'a> {
     search: Search<'a>,
     heuristic: BeamHeuristic,
     width: usize,
-    seen: Visited,
+    visited: Visited,
 }
 
 impl<'a> Beam<'a> {
     /// Keeps `width` paths.
     pub(super) fn new(search: Search<'a>, heuristic: BeamHeuristic, width: usize) -> Self {
-        Beam { search, heuristic, width, seen: Visited::new() }
+        Beam { search, heuristic, width, visited: Visited::new() }
     }
 
-    /// The choices that lead to the goal, if it was found within the budget; and how many worlds were seen.
-    pub(super) fn find<P: Program>(mut self, world: &World<P>) -> (Option<Vec<u32>>, usize) {
-        let Goal::Seeing(wanted) = &self.search.goal else { return (None, 0) };
+    /// The choices that lead to the goal, if found within the budget, and the deepest point, with the number of visited worlds.
+    pub(super) fn find<P: Program>(mut self, world: &World<P>) -> (Option<Vec<u32>>, Deepest) {
+        let Goal::Observing(wanted) = &self.search.goal else { return (None, Deepest::default()) };
         let progress = vec![0; wanted.len()];
         let mut frontier = vec![Node { world: world.clone().searched(), progress, path: Vec::new() }];
-        while !frontier.is_empty() && self.search.budget.spent(self.seen.len(), self.seen.bytes()).is_none() {
+        while !frontier.is_empty()
+            && self.search.budget.spent(self.visited.len(), self.visited.bytes()).is_none()
+        {
             let mut next = Vec::new();
             for node in frontier {
                 if let Some(path) = self.expand(node, &mut next) {
-                    return (Some(path), self.seen.len());
+                    return (Some(path), self.search.take_deepest(self.visited.len()));
                 }
             }
             frontier = self.best(next);
         }
-        (None, self.seen.len())
+        (None, self.search.take_deepest(self.visited.len()))
     }
 
-    /// Of equals, any: by a number that has nothing to do with how they came about.
+    /// Keeps the best paths. A hash decides between equal paths.
     fn best<P: Program>(&self, mut nodes: Vec<Node<P>>) -> Vec<Node<P>> {
         if nodes.len() > self.width {
-            let any = FixedState::with_seed(self.seen.len() as u64);
+            let any = FixedState::with_seed(self.visited.len() as u64);
             let primary = self.search.observer(Actor::Primary);
             nodes.sort_by_cached_key(|node| {
                 (self.heuristic.of(&node.progress, primary), any.hash_one(&node.path))
@@ -88,7 +91,7 @@ impl<'a> Beam<'a> {
         nodes
     }
 
-    /// Every way on from a node that leads to a new world; the path, if this one is at the goal.
+    /// Adds every successor of a node in a new world; returns the path of a node at the goal.
     fn expand<P: Program>(&mut self, mut node: Node<P>, next: &mut Vec<Node<P>>) -> Option<Vec<u32>> {
         let n = node.world.refresh();
         if n == 0 {
@@ -104,7 +107,9 @@ impl<'a> Beam<'a> {
                 self.search.path.clone_from(&node.path);
                 let turn = self.search.step(&mut world, &mut progress, &choices);
                 again = following(world.schedule().taken(), usize::from(n > 1));
-                if turn == Turn::GoOn && self.seen.see(self.search.hash(&world, &progress), 0).is_none() {
+                if turn == Turn::Continue
+                    && self.visited.visit(self.search.hash(&world, &progress), 0).is_none()
+                {
                     next.push(Node { world, progress, path: self.search.path.clone() });
                 }
             }

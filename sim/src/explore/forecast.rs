@@ -1,7 +1,7 @@
-//! Forecasts that a worker can no longer observe what is wanted of it, by running the worker ahead, alone, on the messages
-//! that the primary has already sent.
+//! Forecasts: whether a worker can still record its wanted observations. A forecast runs the worker ahead, alone, on the
+//! messages already sent by the primary.
 //!
-//! A forecast prunes the guided search, which may miss runs; no "no" to a trace rests on it.
+//! Forecasts prune only the guided search, which can miss runs. A negative answer about a trace never depends on a forecast.
 
 use std::collections::HashMap;
 
@@ -15,31 +15,31 @@ use crate::program::Program;
 use crate::step::{Pid, Step};
 use crate::world::World;
 
-/// What the messages in a worker's channel lead to.
+/// The consequence of the messages in a worker's channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Outlook {
     /// The wanted observations are possible, or inputs from other sources decide.
     Open,
-    /// Possible only if a read returns these messages together with one that is not sent yet.
+    /// Possible only if one read returns these messages together with a later message.
     Doubtful,
     /// Impossible.
     Lost,
 }
 
-/// Steps of one forecast; a longer one is taken for open.
+/// The limit of steps of a forecast; a longer forecast counts as open.
 const STEPS: usize = 200;
 
-/// Forecasts that are kept, at most.
-const KEPT: usize = 100_000;
+/// The limit of stored forecasts.
+const STORED: usize = 100_000;
 
-/// See the module. Forecasts are kept by the state of the worker and of its channel.
+/// Forecasts, stored by the state of the worker and of the channel.
 #[derive(Debug, Default)]
 pub(super) struct Forecasts {
     known: HashMap<Fingerprint, Outlook, FixedState>,
 }
 
 impl Forecasts {
-    /// How many workers are in doubt; `None` if an observer cannot observe what is wanted of it.
+    /// The number of workers with a doubtful outlook; `None` if the outlook of an observer is lost.
     pub(super) fn doubtful<P: Program>(
         &mut self,
         search: &mut Search<'_>,
@@ -90,7 +90,7 @@ impl Forecasts {
             return outlook;
         }
         let outlook = Ahead { search, pid, steps: STEPS }.run(world.clone(), progress.to_vec());
-        if self.known.len() >= KEPT {
+        if self.known.len() >= STORED {
             self.known.clear();
         }
         self.known.insert(state, outlook);
@@ -98,9 +98,9 @@ impl Forecasts {
     }
 }
 
-/// The process of this observer, if more is wanted of it.
+/// The process of this observer, if more observations are wanted.
 fn unfinished(search: &Search<'_>, at: usize, made: usize) -> Option<Pid> {
-    let Goal::Seeing(wanted) = &search.goal else { return None };
+    let Goal::Observing(wanted) = &search.goal else { return None };
     let (actor, texts) = wanted[at];
     if made >= texts.len() {
         return None;
@@ -112,22 +112,22 @@ fn unfinished(search: &Search<'_>, at: usize, made: usize) -> Option<Pid> {
     }
 }
 
-/// One worker, which runs ahead of all others.
+/// A worker that runs ahead of all other processes.
 struct Ahead<'a, 'b> {
     search: &'a mut Search<'b>,
     pid: Pid,
-    /// Steps that remain.
+    /// The number of remaining steps.
     steps: usize,
 }
 
 impl Ahead<'_, '_> {
-    /// Runs the worker until it waits for another process, has observed everything, or cannot.
+    /// Runs the worker until the next step depends on another process, or until the outlook is known.
     fn run<P: Program>(&mut self, mut world: World<P>, mut progress: Vec<usize>) -> Outlook {
         loop {
             if world.state.kernel.processes.has_ended(self.pid) {
                 return if self.is_done(&progress) { Outlook::Open } else { Outlook::Lost };
             }
-            // Whatever has a socket may receive something else first.
+            // A socket can receive an input first.
             let has_sockets = !world.state.kernel.processes.get(self.pid).descriptors().is_empty();
             if has_sockets || self.steps == 0 || self.is_done(&progress) {
                 return Outlook::Open;
@@ -137,13 +137,13 @@ impl Ahead<'_, '_> {
                 let read = (0..n).find(|&at| world.enabled(at) == Step::Read(self.pid, ChannelId::PRIMARY));
                 return read.map_or(Outlook::Open, |at| self.read(&world, &progress, n, at));
             };
-            if self.step(&mut world, &mut progress, &choices(n, at, &[])) != Turn::GoOn {
+            if self.step(&mut world, &mut progress, &choices(n, at, &[])) != Turn::Continue {
                 return Outlook::Lost;
             }
         }
     }
 
-    /// The best of what the reads of one message, of two, and so on lead to.
+    /// The best outlook of reads of one message, two messages, and so on.
     fn read<P: Program>(&mut self, world: &World<P>, progress: &[usize], n: usize, at: usize) -> Outlook {
         let writes = world.state.kernel.channels.waiting_writes(self.pid, ChannelId::PRIMARY);
         let channel = world.state.kernel.channels.get(self.pid, ChannelId::PRIMARY);
@@ -156,7 +156,7 @@ impl Ahead<'_, '_> {
             let (mut world, mut progress) = (world.clone(), progress.to_vec());
             let inside = if taken >= writes { 0 } else { u32::try_from(taken).expect("few writes wait") };
             let turn = self.step(&mut world, &mut progress, &choices(n, at, &[inside]));
-            let outlook = if turn == Turn::GoOn { self.run(world, progress) } else { Outlook::Lost };
+            let outlook = if turn == Turn::Continue { self.run(world, progress) } else { Outlook::Lost };
             let may_grow = taken >= writes && is_connected;
             best = best.min(if may_grow { outlook.min(Outlook::Doubtful) } else { outlook });
         }
@@ -168,7 +168,7 @@ impl Ahead<'_, '_> {
         self.search.step(world, progress, choices)
     }
 
-    /// Whether a step belongs to this worker alone.
+    /// Whether only this worker decides about a step.
     fn is_own(&self, step: Step) -> bool {
         matches!(step, Step::Run(pid) | Step::Start(pid) | Step::Writable(pid, _) if pid == self.pid)
     }

@@ -1,14 +1,15 @@
-//! A search that is guided by what each observer is to see. Workers and clients act at once where that fits: what a wrong
-//! decision of the primary leads to shows one step later, and not after everything that has nothing to do with it.
+//! The guided search: a best-first search by the wanted observations. Workers and clients act at once where the trace
+//! permits, so the consequence of a wrong decision of the primary appears one step later and not after unrelated steps.
 //!
-//! The nodes are expanded in turn by how near they are to the goal and at random, so that a plateau does not hold the search.
-//! A run that is found is one; a search that finds none proves nothing.
+//! Nodes are expanded alternately by distance and at random, so that a plateau does not stop the search. A search without a
+//! result proves nothing.
 
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 
+use super::Deepest;
 use super::forecast::Forecasts;
 use super::search::{Goal, Search, Turn, choices, following};
 use super::visited::Visited;
@@ -18,7 +19,7 @@ use crate::step::Pid;
 use crate::step::Step;
 use crate::world::World;
 
-/// A path and where it leads.
+/// A path, and the world at its end.
 struct Node<P> {
     world: World<P>,
     progress: Vec<usize>,
@@ -31,69 +32,69 @@ impl<P> Node<P> {
     }
 }
 
-/// Which processes act at once. Each leaves out other runs, so several are tried one after the other.
+/// The processes that act at once. Each setting excludes other runs, so several settings are tried in turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Haste {
-    /// Workers read from their channels at once.
+    /// The immediate reads of workers.
     pub(super) reads: Reads,
-    /// The primary ends its reaction before others act.
+    /// The primary ends a reaction before other processes act.
     pub(super) primary: bool,
-    /// A worker that has observed everything still runs at once, and is killed at once.
+    /// A worker without wanted observations still runs at once, and signals reach the worker at once.
     pub(super) finished: bool,
-    /// Whether a worker in doubt prunes a node, or only ranks it behind others.
+    /// Whether a doubtful worker prunes a node, or only increases the distance.
     pub(super) prunes: bool,
 }
 
-/// Which reads of workers happen at once. Two messages in one read can have another effect than in two.
+/// The immediate reads of workers. Two messages in one read can have another effect than in two reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reads {
     Never,
-    /// Those by which the worker observes what is wanted next.
+    /// Reads that cause the next wanted observation of the worker.
     Observed,
-    /// Those of workers without sockets, whose only inputs are the messages of the primary, one by one.
+    /// Reads of one message by workers without sockets, where messages are the only inputs.
     OneByOne,
 }
 
 /// How a step is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Urgency {
-    /// At once: the result does not depend on what others do.
+    /// At once: the result does not depend on other processes.
     Now,
-    /// At once where it fits.
+    /// At once if the observations fit.
     Soon,
-    /// At once where something that is wanted is observed by it.
+    /// At once if the step causes a wanted observation.
     Observed,
-    /// By choice.
+    /// By a branch of the search.
     Later,
 }
 
-/// What is known of a node once workers and clients have acted.
+/// A node after all immediate steps.
 enum Settled<P> {
     Goal(Vec<u32>),
     DeadEnd,
-    /// The number of workers with an input that does not fit yet.
+    /// A node, and the number of steps that do not fit yet.
     Open(Box<Node<P>>, usize),
 }
 
-/// The next step that is taken at once.
+/// The next immediate step.
 enum Next<P> {
     Step(Box<Node<P>>),
     DeadEnd,
-    /// No step fits; the number of steps that did not.
+    /// No immediate step fits; the number of steps that do not fit.
     None(usize),
 }
 
-/// How much farther from the goal a node is for each input that does not fit, in observations.
+/// The distance of one step that does not fit, in observations.
 const STUCK: usize = 2;
 
-/// How much farther for each worker in doubt.
+/// The distance of one doubtful worker, in observations.
 const DOUBT: usize = 3;
 
-/// See the module.
+/// A guided search with its setting and its records.
 pub(super) struct Guided<'a> {
     search: Search<'a>,
     haste: Haste,
-    seen: Visited,
+    visited: Visited,
     wanted: usize,
     forecasts: Forecasts,
 }
@@ -101,29 +102,30 @@ pub(super) struct Guided<'a> {
 impl<'a> Guided<'a> {
     pub(super) fn new(search: Search<'a>, haste: Haste) -> Self {
         let wanted = match &search.goal {
-            Goal::Seeing(wanted) => wanted.iter().map(|(_, texts)| texts.len()).sum(),
-            Goal::Failing => 0,
+            Goal::Observing(wanted) => wanted.iter().map(|(_, texts)| texts.len()).sum(),
+            Goal::FailedCheck => 0,
         };
-        Guided { search, haste, seen: Visited::new(), wanted, forecasts: Forecasts::default() }
+        Guided { search, haste, visited: Visited::new(), wanted, forecasts: Forecasts::default() }
     }
 
-    /// The choices that lead to the goal, if it was found within the budget; and how many different worlds with a choice were
-    /// seen.
-    pub(super) fn find<P: Program>(mut self, world: &World<P>) -> (Option<Vec<u32>>, usize) {
-        let Goal::Seeing(wanted) = &self.search.goal else { return (None, 0) };
+    /// The choices that lead to the goal, if found within the budget, and the deepest point, with the number of visited
+    /// worlds with a choice.
+    pub(super) fn find<P: Program>(mut self, world: &World<P>) -> (Option<Vec<u32>>, Deepest) {
+        let Goal::Observing(wanted) = &self.search.goal else { return (None, Deepest::default()) };
         let progress = vec![0; wanted.len()];
         let mut open = Open::default();
         let root = Node { world: world.clone().searched(), progress, path: Vec::new() };
         let mut found = self.put(root, &mut open);
-        while found.is_none() && self.search.budget.spent(self.seen.len(), self.seen.bytes()).is_none() {
-            self.search.budget.count(self.seen.len());
+        while found.is_none() && self.search.budget.spent(self.visited.len(), self.visited.bytes()).is_none()
+        {
+            self.search.budget.count(self.visited.len());
             let Some(node) = open.take() else { break };
             found = self.expand(&node, &mut open);
         }
-        (found, self.seen.len())
+        (found, self.search.take_deepest(self.visited.len()))
     }
 
-    /// A node with everything that happens there at once; the path, if that is the goal.
+    /// Takes all immediate steps of a node and stores the node; returns the path if the node reaches the goal.
     fn put<P: Program>(&mut self, node: Node<P>, open: &mut Open<P>) -> Option<Vec<u32>> {
         match self.settle(node) {
             Settled::Goal(path) => return Some(path),
@@ -132,7 +134,7 @@ impl<'a> Guided<'a> {
                 let doubtful = self.forecasts.doubtful(&mut self.search, &node.world, &node.progress);
                 let doubtful = doubtful.filter(|&doubtful| doubtful == 0 || !self.haste.prunes);
                 if let Some(doubtful) = doubtful
-                    && self.seen.see(self.search.hash(&node.world, &node.progress), 0).is_none()
+                    && self.visited.visit(self.search.hash(&node.world, &node.progress), 0).is_none()
                 {
                     let unreported = node.world.state.kernel.processes.unreported();
                     let distance = self.wanted - node.made() + STUCK * stuck + DOUBT * doubtful + unreported;
@@ -143,7 +145,7 @@ impl<'a> Guided<'a> {
         None
     }
 
-    /// Every way on from a node; the path, if one is at the goal.
+    /// Stores every successor of a node; returns the path of a successor at the goal.
     fn expand<P: Program>(&mut self, node: &Node<P>, open: &mut Open<P>) -> Option<Vec<u32>> {
         let n = node.world.enabled_len();
         for at in (0..n).rev() {
@@ -161,14 +163,14 @@ impl<'a> Guided<'a> {
         None
     }
 
-    /// One step from a node, if it fits; and the choices that are to be tried after these.
+    /// The successor by these choices, if the observations fit; and the next choices of the same step.
     fn child<P: Program>(&mut self, node: &Node<P>, choices: &[u32]) -> (Option<Node<P>>, Option<Vec<u32>>) {
         let (mut world, mut progress) = (node.world.clone(), node.progress.clone());
         self.search.path.clone_from(&node.path);
         let turn = self.search.step(&mut world, &mut progress, choices);
         let again = following(world.schedule().taken(), usize::from(node.world.enabled_len() > 1));
         let path = self.search.path.clone();
-        ((turn == Turn::GoOn).then_some(Node { world, progress, path }), again)
+        ((turn == Turn::Continue).then_some(Node { world, progress, path }), again)
     }
 
     fn settle<P: Program>(&mut self, mut node: Node<P>) -> Settled<P> {
@@ -197,7 +199,7 @@ impl<'a> Guided<'a> {
             if urgency == Urgency::Later {
                 continue;
             }
-            // Of several writes the first alone.
+            // Of several waiting messages, only the first.
             let child = self.child(node, &choices(n, at, &[1])).0;
             match (child, urgency) {
                 (Some(child), Urgency::Now) => return Next::Step(Box::new(child)),
@@ -224,7 +226,7 @@ impl<'a> Guided<'a> {
             Step::Run(pid) if world.is_about_to_close_listener(pid) && self.has_unfinished_clients(node) => {
                 Urgency::Later
             }
-            // A worker that has shown everything may be killed before it does anything more.
+            // A worker without wanted observations can be killed before any further step.
             Step::Run(pid) | Step::Signal(pid, _)
                 if pid != Pid::PRIMARY && !self.is_wanted(node, pid.into()) =>
             {
@@ -234,9 +236,9 @@ impl<'a> Guided<'a> {
                     Urgency::Later
                 }
             }
-            // A client that breaks off sees nothing more.
+            // A client observes nothing after its own end or reset.
             Step::ClientAction(client)
-                if self.is_wanted(node, Actor::Client(client))
+                if self.is_wanted(node, Actor::Client(world.observer_of_client(client)))
                     || world.state.kernel.network.clients.looks_up_sockets(client) =>
             {
                 Urgency::Later
@@ -268,27 +270,27 @@ impl<'a> Guided<'a> {
 
     /// Whether a client is to observe more.
     fn has_unfinished_clients<P>(&self, node: &Node<P>) -> bool {
-        let Goal::Seeing(wanted) = &self.search.goal else { return false };
+        let Goal::Observing(wanted) = &self.search.goal else { return false };
         let is_unfinished = |((actor, texts), made): (&(Actor, &[String]), &usize)| {
             matches!(actor, Actor::Client(_)) && *made < texts.len()
         };
         wanted.iter().zip(&node.progress).any(is_unfinished)
     }
 
-    /// Whether an observer is to see more.
+    /// Whether more observations of an observer are wanted.
     fn is_wanted<P>(&self, node: &Node<P>, observer: Actor) -> bool {
-        let Goal::Seeing(wanted) = &self.search.goal else { return false };
+        let Goal::Observing(wanted) = &self.search.goal else { return false };
         let at = self.search.observer(observer);
         at.is_some_and(|at| node.progress[at] < wanted[at].1.len())
     }
 
-    /// Whether the process of this step has nothing more to see: it can be killed before it takes the step.
+    /// Whether the process can be killed before the step, because no more observations are wanted.
     fn may_die_first<P>(&self, node: &Node<P>, step: Step) -> bool {
         matches!(step, Step::Run(pid) if !self.is_wanted(node, pid.into()))
     }
 }
 
-/// The nodes that are not expanded yet, by how far they are from the goal.
+/// The unexpanded nodes, by distance from the goal.
 struct Open<P> {
     nodes: BTreeMap<usize, Vec<Node<P>>>,
     turn: u64,
@@ -305,7 +307,7 @@ impl<P> Open<P> {
         self.nodes.entry(distance).or_default().push(node);
     }
 
-    /// In turn the last of the nearest, and any.
+    /// Alternately the last of the nearest nodes and a random node.
     fn take(&mut self) -> Option<Node<P>> {
         self.turn += 1;
         if self.turn.is_multiple_of(2) { self.take_any() } else { self.take_nearest() }
@@ -320,7 +322,7 @@ impl<P> Open<P> {
         node
     }
 
-    /// Every distance is as likely, however many nodes are there.
+    /// A random node of a random distance: each distance has the same probability.
     fn take_any(&mut self) -> Option<Node<P>> {
         let random = FixedState::default().hash_one(self.turn);
         let [one, other] =

@@ -1,5 +1,5 @@
-//! The depth-first search. A branch ends where the goal ends it, and at a world that was seen before with as much
-//! observed. It does not know what its answers are used for.
+//! The depth-first search. A branch ends at the goal, at a dead end, or at a world that was visited with the same
+//! progress.
 
 use std::hash::{BuildHasher, Hash};
 
@@ -18,45 +18,45 @@ use crate::schedule::Choice;
 use crate::step::Step;
 use crate::world::World;
 
-/// What is searched for.
+/// The goal of a search.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Goal<'a> {
-    /// A run in which these observers see these lines, and no other observer any line.
-    Seeing(Vec<(Actor, &'a [String])>),
+    /// A run in which these observers record exactly these lines, and no other observer records any.
+    Observing(Vec<(Actor, &'a [String])>),
     /// A run in which a check fails.
-    Failing,
+    FailedCheck,
 }
 
 impl<'a> Goal<'a> {
-    pub(super) fn seeing(wanted: &'a Observed) -> Self {
-        Goal::Seeing(wanted.iter().map(|(&actor, texts)| (actor, texts.as_slice())).collect())
+    pub(super) fn observing(wanted: &'a Observed) -> Self {
+        Goal::Observing(wanted.iter().map(|(&actor, texts)| (actor, texts.as_slice())).collect())
     }
 }
 
-/// What a branch may interrupt.
+/// The unit that other steps cannot interrupt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Granularity {
-    /// Nothing but its death between an input of a process and the end of its reaction, and nothing that only a client
-    /// or the driver observes is deferred.
+    /// A whole reaction of a process to an input; only a signal interrupts a reaction. Steps of clients and of the
+    /// driver that no process notices are taken at once.
     Reactions,
-    /// Everything.
+    /// Each step.
     Steps,
 }
 
-/// Which of the enabled steps is tried first.
+/// The order in which a search tries the enabled steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
-    /// The quiet one.
+    /// First the step of a quiet machine.
     Oldest,
-    /// What was caused last.
+    /// First the step that was enabled last.
     Newest,
-    /// Now this, now that; the number makes the difference.
+    /// Random, by a seed.
     Mixed(u64),
 }
 
 impl Order {
-    /// Pushes `n` steps, or the only one that counts; the first to be tried is pushed last.
-    fn put(self, n: usize, only: Option<usize>, world: Fingerprint, order: &mut Vec<usize>) {
+    /// Writes the indexes of `n` steps, or only `only`. The last index is tried first.
+    fn arrange(self, n: usize, only: Option<usize>, world: Fingerprint, order: &mut Vec<usize>) {
         order.clear();
         order.extend(only.map_or(0..n, |only| only..only + 1).rev());
         match self {
@@ -72,57 +72,58 @@ impl Order {
 /// How a search ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// At its goal: the path leads there.
+    /// The search reached its goal; the path has the choices.
     Found,
-    /// Everything was tried.
+    /// Every run was tried.
     Exhausted,
-    /// At this bound of its budget.
+    /// The budget ended the search.
     Cut(Bound),
 }
 
+/// A search with its goal, its bounds and its records.
 #[derive(Debug)]
 pub(super) struct Search<'a> {
     pub(super) goal: Goal<'a>,
     pub(super) budget: Budget,
     granularity: Granularity,
     order: Order,
-    seen: Visited,
+    visited: Visited,
     ends: Visited,
     transitions: u64,
-    /// Steps that commute are taken in one order only.
-    sleeps: bool,
-    /// Worlds that were seen before are not entered again.
+    /// Whether independent steps are taken in one order only.
+    uses_sleep_sets: bool,
+    /// Whether a branch ends at a visited world.
     remembers: bool,
-    /// How many runs came to their end, and how many were given up because they do what others do.
+    /// The numbers of complete and of redundant runs.
     runs: (u64, u64),
-    /// What was found to be wrong.
+    /// The failed check.
     pub(super) failure: Option<Box<Failure>>,
     pub(super) path: Vec<u32>,
     pub(super) deepest: Deepest,
 }
 
-/// What a step comes to.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Turn {
-    GoOn,
+    Continue,
     DeadEnd,
     Goal,
 }
 
 impl<'a> Search<'a> {
     pub(super) fn new(goal: Goal<'a>, budget: Budget, granularity: Granularity, order: Order) -> Self {
-        let (seen, ends) = (Visited::new(), Visited::new());
+        let (visited, ends) = (Visited::new(), Visited::new());
         let (path, deepest) = (Vec::new(), Deepest::default());
-        let (sleeps, remembers) = (goal == Goal::Failing, true);
+        let (uses_sleep_sets, remembers) = (goal == Goal::FailedCheck, true);
         Search {
             goal,
             budget,
             granularity,
             order,
-            seen,
+            visited,
             ends,
             transitions: 0,
-            sleeps,
+            uses_sleep_sets,
             remembers,
             runs: (0, 0),
             failure: None,
@@ -131,41 +132,41 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Takes each run by itself, whatever worlds it comes through.
+    /// Continues at visited worlds, so that every run is taken.
     pub(super) fn forgetting(mut self) -> Self {
         self.remembers = false;
         self
     }
 
-    /// How many runs came to their end, and how many were given up because they do what others do.
+    /// The numbers of complete and of redundant runs. Other runs cover a redundant run.
     pub(super) fn runs(&self) -> (u64, u64) {
         self.runs
     }
 
-    /// How many worlds with a choice were seen.
+    /// The number of visited worlds with a choice.
     pub(super) fn worlds(&self) -> usize {
-        self.seen.len()
+        self.visited.len()
     }
 
-    /// How many different ends were seen.
+    /// The number of distinct worlds without an enabled step.
     pub(super) fn ends(&self) -> usize {
         self.ends.len()
     }
 
-    /// How many steps were taken from one of them to the next.
+    /// The number of steps taken.
     pub(super) fn transitions(&self) -> u64 {
         self.transitions
     }
 
-    /// Where the progress of an observer is counted.
+    /// The index of an observer in the progress.
     pub(super) fn observer(&self, observer: Actor) -> Option<usize> {
-        let Goal::Seeing(wanted) = &self.goal else { return None };
+        let Goal::Observing(wanted) = &self.goal else { return None };
         wanted.iter().position(|&(actor, _)| actor == observer)
     }
 
-    /// What the fingerprints take, in bytes.
+    /// The size of the fingerprints in bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.seen.bytes() + self.ends.bytes()
+        self.visited.bytes() + self.ends.bytes()
     }
 
     fn spent(&self) -> Option<Bound> {
@@ -175,8 +176,9 @@ impl<'a> Search<'a> {
         self.budget.spent(worlds, self.bytes())
     }
 
+    /// Searches depth first until the goal, the end or a bound.
     pub(super) fn walk<P: Program>(&mut self, world: &World<P>) -> Outcome {
-        let observers = if let Goal::Seeing(wanted) = &self.goal { wanted.len() } else { 0 };
+        let observers = if let Goal::Observing(wanted) = &self.goal { wanted.len() } else { 0 };
         let mut stack = SearchStack::new(world.clone().searched(), observers);
         let mut turn = self.follow(&mut stack);
         while turn != Turn::Goal {
@@ -188,27 +190,34 @@ impl<'a> Search<'a> {
                 self.path.truncate(branch.base);
                 turn = self.branch_off(&next, &mut stack);
             } else {
-                stack.leave_last_branch();
+                stack.remove_last_branch();
             }
         }
         Outcome::Found
     }
 
-    /// Takes a step from the last branch, and goes on.
+    /// Takes the deepest point, with the number of visited worlds.
+    pub(super) fn take_deepest(&mut self, worlds: usize) -> Deepest {
+        let wanted = if let Goal::Observing(wanted) = &self.goal { wanted.as_slice() } else { &[] };
+        let wanted = wanted.iter().map(|(_, texts)| texts.len()).sum();
+        Deepest { wanted, worlds, ..std::mem::take(&mut self.deepest) }
+    }
+
+    /// Takes a step from the last branch, and follows the run.
     fn branch_off<P: Program>(&mut self, next: &Alternative, stack: &mut SearchStack<P>) -> Turn {
         let (Position { world, progress, sleep }, branch) = stack.return_to_last_branch();
         let step = branch.position.world.enabled(if branch.chose { next.choices()[0] as usize } else { 0 });
         let turn = self.step(world, progress, next.choices());
         branch.again = following(world.schedule().taken(), usize::from(branch.chose));
-        if turn != Turn::GoOn {
+        if turn != Turn::Continue {
             return turn;
         }
-        if self.sleeps {
+        if self.uses_sleep_sets {
             let done = world.footprint(step, &branch.position.world);
             sleep.wake(done);
             if let Alternative::Step(_) = next {
                 if branch.position.sleep.has(step) {
-                    // Only what else may come of it is new.
+                    // Only the other outcomes of the step are new.
                     return Turn::DeadEnd;
                 }
                 branch.position.sleep.add(step, done);
@@ -217,7 +226,7 @@ impl<'a> Search<'a> {
         self.follow(stack)
     }
 
-    /// Goes on while there is no choice, to the next branch or to an end.
+    /// Takes steps without alternatives, to the next branch or to an end.
     fn follow<P: Program>(&mut self, stack: &mut SearchStack<P>) -> Turn {
         loop {
             let Position { world, progress, sleep } = &mut *stack.here;
@@ -234,31 +243,31 @@ impl<'a> Search<'a> {
                 self.runs.1 += 1;
                 return Turn::DeadEnd;
             }
-            let (sleeps, choices) = (!sleep.is_empty(), Alternative::step(only));
-            if sleeps {
-                stack.mark();
+            let (has_sleeping, choices) = (!sleep.is_empty(), Alternative::step(only));
+            if has_sleeping {
+                stack.save_world();
             }
             let Position { world, progress, .. } = &mut *stack.here;
             let turn = self.step(world, progress, choices.choices());
-            if turn != Turn::GoOn {
+            if turn != Turn::Continue {
                 return turn;
             }
-            if sleeps {
-                let done = stack.here.world.footprint(step, stack.before());
+            if has_sleeping {
+                let done = stack.here.world.footprint(step, stack.saved_world());
                 stack.here.sleep.wake(done);
             }
         }
     }
 
-    /// Remembers a world with a choice, if there is something new to be tried.
+    /// Adds a branch at a world with a choice, unless no step is new.
     fn branch<P: Program>(&mut self, n: usize, only: Option<usize>, stack: &mut SearchStack<P>) -> Turn {
         let (Position { world, progress, sleep }, steps) = (&mut *stack.here, &mut stack.steps);
         let hash = self.hash(world, progress);
-        let slept = if self.remembers { self.seen.see(hash, sleep.steps()) } else { None };
-        if slept.is_none() && self.goal == Goal::Failing && self.fails(world.inspect()) {
+        let slept = if self.remembers { self.visited.visit(hash, sleep.steps()) } else { None };
+        if slept.is_none() && self.goal == Goal::FailedCheck && self.fails(world.inspect()) {
             return Turn::Goal;
         }
-        self.order.put(n, only, hash, steps);
+        self.order.arrange(n, only, hash, steps);
         if let Some(slept) = slept {
             sleep.keep(slept);
             steps.retain(|&at| bit(world.enabled(at)) & slept != 0 && !sleep.has(world.enabled(at)));
@@ -279,11 +288,11 @@ impl<'a> Search<'a> {
     }
 
     pub(super) fn hash<P: Program>(&self, world: &World<P>, progress: &[usize]) -> Fingerprint {
-        let checks = matches!(self.goal, Goal::Failing).then(|| world.checks());
-        fingerprint(&Seen(world, progress, checks))
+        let checks = matches!(self.goal, Goal::FailedCheck).then(|| world.checks());
+        fingerprint(&PointIdentity(world, progress, checks))
     }
 
-    /// A step that is taken at once, before all others.
+    /// The step that is taken before all others, if any.
     pub(super) fn settled<P: Program>(&self, world: &World<P>, n: usize) -> Option<usize> {
         if self.granularity != Granularity::Reactions {
             return None;
@@ -317,19 +326,19 @@ impl<'a> Search<'a> {
         let before = world.state.log.len();
         self.transitions += 1;
         world.schedule_mut().force(choices);
-        let went_well = !self.fails(world.step());
+        let passes = !self.fails(world.step());
         self.path.extend(world.schedule().taken().iter().map(|choice| choice.value));
         let fits = world.state.log.since(before).all(|observation| self.fits(observation, progress));
         world.state.log.discard_read();
-        match (&self.goal, went_well && fits) {
-            (_, true) => Turn::GoOn,
-            (Goal::Seeing(_), false) => Turn::DeadEnd,
-            (Goal::Failing, false) => Turn::Goal,
+        match (&self.goal, passes && fits) {
+            (_, true) => Turn::Continue,
+            (Goal::Observing(_), false) => Turn::DeadEnd,
+            (Goal::FailedCheck, false) => Turn::Goal,
         }
     }
 
     fn fits(&mut self, observation: &Observation, progress: &mut [usize]) -> bool {
-        let Goal::Seeing(wanted) = &self.goal else { return true };
+        let Goal::Observing(wanted) = &self.goal else { return true };
         let observer = observation.observer;
         let at = self.observer(observer);
         let wanted = at.and_then(|at| wanted[at].1.get(progress[at]));
@@ -338,14 +347,14 @@ impl<'a> Search<'a> {
             return true;
         }
         let misfit = Misfit { observer, found: Some(observation.text.to_string()), wanted: wanted.cloned() };
-        self.came_to(progress, misfit);
+        self.record_deepest(progress, misfit);
         false
     }
 
-    /// Nothing more happens.
+    /// Compares a world without enabled steps with the goal.
     pub(super) fn end<P: Program>(&mut self, world: &mut World<P>, progress: &[usize]) -> Turn {
-        let Goal::Seeing(wanted) = &self.goal else {
-            let is_new = self.ends.see(self.hash(world, progress), 0).is_none();
+        let Goal::Observing(wanted) = &self.goal else {
+            let is_new = self.ends.visit(self.hash(world, progress), 0).is_none();
             self.runs.0 += 1;
             return if is_new && self.fails(world.run()) { Turn::Goal } else { Turn::DeadEnd };
         };
@@ -354,11 +363,11 @@ impl<'a> Search<'a> {
             Some(Misfit { observer, found: None, wanted })
         });
         let Some(misfit) = missing else { return Turn::Goal };
-        self.came_to(progress, misfit);
+        self.record_deepest(progress, misfit);
         Turn::DeadEnd
     }
 
-    fn came_to(&mut self, progress: &[usize], misfit: Misfit) {
+    fn record_deepest(&mut self, progress: &[usize], misfit: Misfit) {
         let made = progress.iter().sum();
         if made > self.deepest.made || self.deepest.misfit.is_none() {
             self.deepest.made = made;
@@ -368,18 +377,18 @@ impl<'a> Search<'a> {
     }
 }
 
-/// What makes two points of a search the same. What the checks remember counts where they are asked.
+/// The identity of a point of a search. The state of the checks counts only in a search for failed checks.
 #[derive(Hash)]
-struct Seen<'a, P: Hash>(&'a World<P>, &'a [usize], Option<&'a CowArc<Checks>>);
+struct PointIdentity<'a, P: Hash>(&'a World<P>, &'a [usize], Option<&'a CowArc<Checks>>);
 
-/// The choices that take the enabled step `at` of `n`, and the choices inside it. One step alone is no choice.
+/// The choices that take the enabled step `at` of `n` with these inner choices. A single enabled step is no choice.
 pub(super) fn choices(n: usize, at: usize, inside: &[u32]) -> Vec<u32> {
     let step = u32::try_from(at).expect("few steps are enabled");
     let step = (n > 1).then_some(step);
     step.into_iter().chain(inside.iter().copied()).collect()
 }
 
-/// The choices after these, as in counting, while the first `fixed` stand: the last one that can be larger is.
+/// The next choices in counting order; the first `fixed` stay.
 pub(super) fn following(taken: &[Choice], fixed: usize) -> Option<Vec<u32>> {
     let last = taken.iter().rposition(|choice| choice.value + 1 < choice.of).filter(|&last| last >= fixed)?;
     let mut next: Vec<u32> = taken[..=last].iter().map(|choice| choice.value).collect();
@@ -393,30 +402,30 @@ mod tests {
     use crate::scenarios::{RandomProgram, Scenario};
     use crate::{Fault, Faults};
 
-    /// The reduction leaves out transitions and no world.
+    /// Sleep sets save transitions and lose no world.
     #[test]
-    fn what_commutes_is_taken_once_and_every_world_is_seen() {
+    fn sleep_sets_lose_no_world() {
         let kill = Faults::only(&[Fault::Kill]).limit(1);
         for (name, faults) in
             [("plan-2-0-.d1-s", Faults::none()), ("plan-1-1--cl", Faults::none()), ("plan-1-1-.d1-d", kill)]
         {
             let scenario: Scenario<RandomProgram> = name.parse().expect("it is a name");
             let world = scenario.world().with_faults(faults);
-            let [reduced, whole] = [true, false].map(|sleeps| {
+            let [reduced, whole] = [true, false].map(|uses_sleep_sets| {
                 let mut search =
-                    Search::new(Goal::Failing, 200_000.into(), Granularity::Steps, Order::Oldest);
-                search.sleeps = sleeps;
+                    Search::new(Goal::FailedCheck, 200_000.into(), Granularity::Steps, Order::Oldest);
+                search.uses_sleep_sets = uses_sleep_sets;
                 assert_eq!(search.walk(&world), Outcome::Exhausted, "{name}");
                 search
             });
             assert_eq!((reduced.worlds(), reduced.ends()), (whole.worlds(), whole.ends()), "{name}");
-            // A fault may strike where nothing else is new: so the step is taken, and only what did not strike is dropped.
+            // A fault can strike in a sleeping step, so with faults the step is taken.
             assert!(!faults.is_none() || reduced.transitions() < whole.transitions(), "{name}");
         }
     }
 
     #[test]
-    fn choices_are_counted_through() {
+    fn following_counts_through_choices() {
         let choice = |value, of| Choice { value, of };
         assert_eq!(following(&[choice(0, 2), choice(1, 2)], 0), Some(vec![1]));
         assert_eq!(following(&[choice(0, 2), choice(0, 3)], 1), Some(vec![0, 1]));

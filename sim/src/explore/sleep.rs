@@ -1,5 +1,5 @@
-//! Sleep sets: which steps of a world need not be taken, since what follows from them is seen where they were taken
-//! earlier. They spare a search transitions, and no world. Footprints decide which steps depend on each other.
+//! Sleep sets: the redundant steps of a world. Another branch of the search takes a sleeping step earlier and covers all
+//! successors. Sleep sets save transitions, but no worlds. Footprints decide whether two steps are independent.
 
 use std::hash::BuildHasher;
 
@@ -9,8 +9,7 @@ use super::visited::Steps;
 use crate::kernel::footprint::Footprint;
 use crate::step::Step;
 
-/// Steps that need not be taken: what follows from them is seen elsewhere, where they were taken before others that do
-/// not touch what they touch.
+/// Redundant steps with their footprints. Another branch takes each before steps with disjoint footprints.
 #[derive(Debug, Default)]
 pub(super) struct Sleep(Vec<(Step, Footprint)>);
 
@@ -19,7 +18,7 @@ impl Clone for Sleep {
         Sleep(self.0.clone())
     }
 
-    /// In the room it has.
+    /// Reuses the allocation.
     fn clone_from(&mut self, other: &Self) {
         self.0.clone_from(&other.0);
     }
@@ -38,7 +37,7 @@ impl Sleep {
         self.0.iter().any(|&(other, _)| other == step)
     }
 
-    /// A step was done: dependent steps sleep no longer.
+    /// Wakes the steps that depend on a completed step.
     pub(super) fn wake(&mut self, done: Footprint) {
         self.0.retain(|(_, asleep)| asleep.is_independent_of(done));
     }
@@ -47,13 +46,13 @@ impl Sleep {
         self.0.iter().fold(0, |steps, &(step, _)| steps | bit(step))
     }
 
-    /// Without those that were once awake.
+    /// Keeps only steps in this bit set: the steps that slept at every earlier visit.
     pub(super) fn keep(&mut self, steps: Steps) {
         self.0.retain(|&(step, _)| bit(step) & steps != 0);
     }
 }
 
-/// A bit for this step. Another may have the same.
+/// The bit of a step. Two steps can have the same bit.
 pub(super) fn bit(step: Step) -> Steps {
     let bit = FixedState::default().hash_one(step) % u64::from(Steps::BITS);
     1 << bit

@@ -1,11 +1,11 @@
-//! Where a search stands, and the branches behind it to which it comes back. Worlds that it is done with are kept for
-//! their room: to make a new one for each step costs more than what the step does. It decides nothing.
+//! The current position of a depth-first search, and the branches on the path. Finished worlds are reused, because an
+//! allocation costs more than a step. The stack makes no decision.
 
 use super::sleep::Sleep;
 use crate::program::Program;
 use crate::world::World;
 
-/// A world, how much of what is wanted was observed on the way to it, and what need not be tried there.
+/// A world, the progress of each observer on the path, and the sleeping steps.
 #[derive(Debug, Clone)]
 pub(super) struct Position<P> {
     pub(super) world: World<P>,
@@ -21,17 +21,17 @@ impl<P: Program> Position<P> {
     }
 }
 
-/// A position with steps that were not tried yet.
+/// A position with untried steps.
 #[derive(Debug)]
 pub(super) struct Branch<P> {
     pub(super) position: Box<Position<P>>,
-    /// How long the path to it is.
+    /// The length of the path to the position.
     pub(super) base: usize,
-    /// Which steps; the next to be tried is the last.
+    /// Indexes of the untried steps. The last is next.
     pub(super) steps: Vec<usize>,
-    /// Whether which step it is was a choice at all, and is the first that is recorded.
+    /// Whether several steps were enabled, so that the first recorded choice is the step.
     pub(super) chose: bool,
-    /// The same step again, with other choices inside.
+    /// The choices of the current step with another outcome.
     pub(super) again: Option<Vec<u32>>,
 }
 
@@ -41,7 +41,7 @@ impl<P> Branch<P> {
     }
 }
 
-/// What is tried next at a branch: a step, perhaps with choices inside.
+/// The next alternative at a branch: a step, or all choices of the same step.
 #[derive(Debug)]
 pub(super) enum Alternative {
     Step(u32),
@@ -49,7 +49,7 @@ pub(super) enum Alternative {
 }
 
 impl Alternative {
-    /// Where there is only one step, nothing is chosen, and a 0 does no harm.
+    /// A single enabled step records no choice; its index 0 is then ignored.
     pub(super) fn step(step: usize) -> Self {
         Alternative::Step(u32::try_from(step).expect("few steps are enabled"))
     }
@@ -62,13 +62,13 @@ impl Alternative {
     }
 }
 
-/// See the module.
+/// The current position, and the branches on the path.
 #[derive(Debug)]
 pub(super) struct SearchStack<P> {
     pub(super) here: Box<Position<P>>,
-    /// Which steps are to be tried here.
+    /// Indexes of the steps to try at the current position.
     pub(super) steps: Vec<usize>,
-    /// The world one step earlier, while there is no choice.
+    /// The world before the last step without alternatives.
     before: Box<World<P>>,
     branches: Vec<Branch<P>>,
     spare: Vec<Branch<P>>,
@@ -87,34 +87,34 @@ impl<P: Program> SearchStack<P> {
         }
     }
 
-    /// The branch to go on from.
+    /// The last branch, if any.
     pub(super) fn last_branch(&mut self) -> Option<&mut Branch<P>> {
         self.branches.last_mut()
     }
 
-    /// Goes back to the last branch.
+    /// Makes the position of the last branch current.
     pub(super) fn return_to_last_branch(&mut self) -> (&mut Position<P>, &mut Branch<P>) {
-        let branch = self.branches.last_mut().expect("there is a branch to go on from");
+        let branch = self.branches.last_mut().expect("a branch is on the stack");
         self.here.copy_from(&branch.position);
         (&mut self.here, branch)
     }
 
-    /// Everything was tried at the last branch.
-    pub(super) fn leave_last_branch(&mut self) {
+    /// Removes the exhausted last branch.
+    pub(super) fn remove_last_branch(&mut self) {
         self.spare.extend(self.branches.pop());
     }
 
-    /// Remembers the world, which a step is about to change.
-    pub(super) fn mark(&mut self) {
+    /// Saves the current world before a step.
+    pub(super) fn save_world(&mut self) {
         self.before.copy_from(&self.here.world);
     }
 
-    /// The world as it was at the mark.
-    pub(super) fn before(&self) -> &World<P> {
+    /// The last saved world.
+    pub(super) fn saved_world(&self) -> &World<P> {
         &self.before
     }
 
-    /// Some steps are to be tried here; the path to here is so long.
+    /// Adds a branch at the current position, with the length of its path and the steps to try.
     pub(super) fn branch(&mut self, base: usize, chose: bool) {
         let spare = self.spare.pop();
         let (position, steps) =

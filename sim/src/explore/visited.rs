@@ -1,5 +1,5 @@
-//! Which worlds a search has seen, and which of their steps it has not taken: a flat table of fingerprints that knows
-//! what it weighs. It keeps no world.
+//! The visited worlds of a search, as fingerprints, with the steps that slept at every visit. The table counts its own
+//! memory, and stores no world.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -8,13 +8,13 @@ use std::mem::size_of;
 
 use crate::cow::Fingerprint;
 
-/// In how many pieces. A set that grows is there twice for a moment: so only a piece of it is.
+/// The number of maps. A growing map needs both allocations for a moment, so each map is a small part of the whole.
 const PIECES: usize = 64;
 
-/// See the module.
+/// Fingerprints of worlds, and the steps that slept at every visit.
 #[derive(Debug)]
 pub(super) struct Visited {
-    pieces: Vec<HashMap<Key, Steps, BuildHasherDefault<AsItIs>>>,
+    pieces: Vec<HashMap<Key, Steps, BuildHasherDefault<IdentityHasher>>>,
     len: usize,
     bytes: usize,
 }
@@ -24,8 +24,9 @@ impl Visited {
         Visited { pieces: (0..PIECES).map(|_| HashMap::default()).collect(), len: 0, bytes: 0 }
     }
 
-    /// Sees a world and leaves these steps of it asleep. Gives what slept each time until now; `None`: it is new.
-    pub(super) fn see(&mut self, fingerprint: Fingerprint, asleep: Steps) -> Option<Steps> {
+    /// Records a visit with these sleeping steps. Returns the steps that slept at every earlier visit; `None` for a
+    /// new world.
+    pub(super) fn visit(&mut self, fingerprint: Fingerprint, asleep: Steps) -> Option<Steps> {
         let key = Key::from(fingerprint);
         let piece = &mut self.pieces[key.0[0] as usize % PIECES];
         let before = piece.capacity();
@@ -51,21 +52,21 @@ impl Visited {
         self.len
     }
 
-    /// What it takes of the memory, empty places and bookkeeping included.
+    /// The size in bytes, with empty entries and control bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 }
 
-/// A table has a byte beside each place, and leaves one place in eight empty.
+/// The bytes of a map. A hash map has a control byte per entry and keeps one entry in eight empty.
 fn weight(capacity: usize) -> usize {
     (capacity * 8).div_ceil(7) * (size_of::<(Key, Steps)>() + 1)
 }
 
-/// Steps of one world, a bit for each. Two may have the same: then both are taken for asleep, and tried again.
+/// Steps of one world as bits. Two steps with the same bit only lose the reduction.
 pub(super) type Steps = u32;
 
-/// A fingerprint in pieces, which stand closer.
+/// A fingerprint as four words: the alignment of 4 bytes saves padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Key([u32; 4]);
 
@@ -81,11 +82,11 @@ impl Hash for Key {
     }
 }
 
-/// A fingerprint is a hash already.
+/// Uses the fingerprint itself, which is a hash.
 #[derive(Debug, Default)]
-struct AsItIs(u64);
+struct IdentityHasher(u64);
 
-impl Hasher for AsItIs {
+impl Hasher for IdentityHasher {
     fn write(&mut self, bytes: &[u8]) {
         self.0 = bytes.iter().fold(self.0, |hash, &byte| hash << 8 | u64::from(byte));
     }
@@ -105,14 +106,14 @@ mod tests {
     use crate::cow::fingerprint;
 
     #[test]
-    fn it_remembers_what_it_saw_and_takes_less_than_64_bytes_for_it() {
+    fn visited_world_takes_under_64_bytes() {
         let mut visited = Visited::new();
         for n in 0..200_000 {
-            assert_eq!(visited.see(fingerprint(&n), 6), None);
+            assert_eq!(visited.visit(fingerprint(&n), 6), None);
             assert!(n < 10_000 || visited.bytes() < 64 * visited.len(), "{n}: {}", visited.bytes());
         }
-        assert!((0..200_000).all(|n| visited.see(fingerprint(&n), 3) == Some(6)));
-        assert!((0..200_000).all(|n| visited.see(fingerprint(&n), 0) == Some(2)));
+        assert!((0..200_000).all(|n| visited.visit(fingerprint(&n), 3) == Some(6)));
+        assert!((0..200_000).all(|n| visited.visit(fingerprint(&n), 0) == Some(2)));
         assert_eq!(visited.len(), 200_000);
     }
 }

@@ -3,7 +3,7 @@
 
 use super::{RandomProgram, ReplyServer, Scenario};
 use crate::check::Failure;
-use crate::explore::{Budget, Coverage, every};
+use crate::explore::{Budget, Coverage, exhaustive};
 use crate::fault::{Fault, Faults};
 use crate::program::Program;
 use crate::world::World;
@@ -55,15 +55,15 @@ impl Proof {
     /// If the scenario has an unknown name.
     pub fn attempt(&self, budget: impl Into<Budget>) -> Result<Coverage, Box<Failure>> {
         if let Ok(serve) = self.scenario.parse::<Scenario<ReplyServer>>() {
-            return self.every(serve.world(), budget.into());
+            return self.search(serve.world(), budget.into());
         }
         let plan: Scenario<RandomProgram> = self.scenario.parse().expect("the name of a scenario");
-        self.every(plan.world(), budget.into())
+        self.search(plan.world(), budget.into())
     }
 
-    fn every<P: Program>(&self, world: World<P>, budget: Budget) -> Result<Coverage, Box<Failure>> {
+    fn search<P: Program>(&self, world: World<P>, budget: Budget) -> Result<Coverage, Box<Failure>> {
         let faults =
             if self.kills > 0 { Faults::only(&[Fault::Kill]).limit(self.kills) } else { Faults::none() };
-        every(&world.with_faults(faults), budget)
+        exhaustive(&world.with_faults(faults), budget)
     }
 }

@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cluster_core::{Event, Primary, Settings};
-use cluster_sim::explore::{Bound, Budget, Coverage, every, schedules};
+use cluster_sim::explore::{Bound, Budget, Coverage, exhaustive, one_per_equivalence_class};
 use cluster_sim::scenarios::{DisconnectBy, Flood, RandomProgram, ReplyServer, Scenario};
 use cluster_sim::{Fault, Faults, Process, Program, World};
 
 fn all<P: Program>(world: &World<P>, name: &str) -> Coverage {
-    let coverage = every(world, 3_000_000).expect("every check holds");
+    let coverage = exhaustive(world, 3_000_000).expect("every check holds");
     println!("{name}: {coverage}");
     assert!(coverage.is_complete(), "{name}: {coverage}");
     coverage
@@ -91,7 +91,7 @@ impl Program for Online {
 /// answer privately.
 fn one_schedule_for_each_order(workers: u32, answer: bool, orders: u64) {
     let world = World::new(Online { workers, answer }, Settings::default());
-    let schedules = schedules(&world, 10_000_000).expect("every check holds");
+    let schedules = one_per_equivalence_class(&world, 10_000_000).expect("every check holds");
     println!("{workers} workers: {schedules:?}");
     assert_eq!((schedules.complete, schedules.cut), (orders, None));
 }
@@ -118,11 +118,11 @@ fn search_beyond_its_budget_is_bounded() {
         (Budget::from(5000).in_bytes(usize::MAX), Bound::States),
         (Budget::from(usize::MAX).in_bytes(300_000), Bound::Memory),
     ] {
-        let coverage = every(&world, budget).expect("every check holds");
+        let coverage = exhaustive(&world, budget).expect("every check holds");
         assert_eq!(coverage.cut, Some(cut));
         assert!(coverage.worlds >= 5000 && coverage.to_string().contains("bounded"), "{coverage}");
     }
-    let coverage = every(&world, Budget::from(5000).until(&STOP)).expect("every check holds");
+    let coverage = exhaustive(&world, Budget::from(5000).until(&STOP)).expect("every check holds");
     assert_eq!((coverage.cut, coverage.is_complete()), (Some(Bound::Stopped), false));
 }
 
@@ -140,6 +140,6 @@ impl Program for Once {
 
 #[test]
 fn unrepeatable_failure_is_reported_as_such() {
-    let failure = every(&World::new(Once, Settings::default()), 10).expect_err("the first run fails");
+    let failure = exhaustive(&World::new(Once, Settings::default()), 10).expect_err("the first run fails");
     assert!(failure.what.starts_with("the first time. The same choices a second time"), "{failure}");
 }

@@ -5,7 +5,7 @@ use cluster_core::{
     OutgoingHandle, Primary, SchedulingPolicy, Settings, SocketId, Worker, WorkerError, WorkerEvent,
     WorkerId,
 };
-use cluster_sim::explore::every;
+use cluster_sim::explore::exhaustive;
 use cluster_sim::{
     Actor, Check, ClientEvent, ClientId, Driver, Ending, Failure, Fault, Faults, Process, Program, Schedule,
     SocketEvent, World,
@@ -442,6 +442,6 @@ fn lost_connection_is_sent_again() {
 fn sent_connection_arrives_or_is_closed() {
     let faults = Faults::only(&[Fault::LostDescriptor, Fault::Kill]).limit(1);
     let world = World::new(Pass::new(), Settings::default()).with_faults(faults);
-    let coverage = every(&world, 1 << 20).expect("every check holds");
+    let coverage = exhaustive(&world, 1 << 20).expect("every check holds");
     assert_eq!(coverage.cut, None, "every run was taken");
 }
