@@ -26,9 +26,11 @@ use crate::verdict::Failure;
 
 mod defects;
 mod plan;
+mod recording;
 
 pub use defects::Defect;
 pub use plan::Plan;
+pub use recording::Recording;
 
 /// Random schedules on which a scenario must end before it runs on real processes.
 const TRIED: u64 = 60;
@@ -54,11 +56,11 @@ impl Real {
         }
     }
 
-    fn run(&self, scenario: &Scenario) -> Result<Trace, RunError> {
+    fn run(&self, scenario: &Scenario) -> Result<(Trace, String), RunError> {
         match self {
-            Real::Node(node) => node.run(scenario),
-            Real::Unix(unix) => unix.run(scenario),
-            Real::Mixed(mixed) => mixed.run(scenario),
+            Real::Node(node) => node.run_with_stderr(scenario),
+            Real::Unix(unix) => unix.run_with_stderr(scenario),
+            Real::Mixed(mixed) => mixed.run_with_stderr(scenario),
         }
     }
 }
@@ -85,35 +87,61 @@ pub struct RunChecker {
     pub defects: Vec<Defect>,
     /// The budget of a search.
     pub budget: Budget,
+    /// The directory of recordings of complete runs; `None`: nothing is recorded.
+    pub record: Option<PathBuf>,
 }
 
 impl RunChecker {
     /// Runs a scenario once and compares the trace.
     pub fn check(&self, scenario: &Scenario, real: &Real) -> RunOutcome {
         let runtime = real.name();
-        let (trace, hang) = match real.run(scenario) {
-            Ok(trace) => (trace, None),
+        let (ended, hang) = match real.run(scenario) {
+            Ok(ended) => (ended, None),
             Err(error) => match hang(scenario, &error) {
-                Some((seen, expected)) => (seen, Some(Misfit { seen: None, expected })),
+                Some((ended, expected)) => (ended, Some(Misfit { seen: None, expected })),
                 None => return RunOutcome::Diverges(Failure::broken(&error)),
             },
         };
-        let mut misfits = order::check(scenario, &trace);
-        misfits.extend(violation(&trace));
-        misfits.retain(|misfit| self.exceptions.excuse_for(&scenario.name, &runtime, misfit).is_none());
-        if let Some(known) = misfits.iter().chain(&hang).find_map(|misfit| self.known(&runtime, misfit)) {
+        let run = Recording::new(runtime, scenario, ended);
+        let record = |run: &Recording| match (&self.record, &hang) {
+            (Some(directory), None) => run.write(directory),
+            (Some(_), Some(_)) | (None, _) => Ok(()),
+        };
+        let run = match run.and_then(|run| record(&run).map(|()| run)) {
+            Ok(run) => run,
+            Err(error) => return RunOutcome::Diverges(Failure::broken(&error)),
+        };
+        self.compare(scenario, &run, hang.as_ref())
+    }
+
+    /// Compares a recorded run.
+    ///
+    /// # Errors
+    ///
+    /// As [`Recording::scenario`].
+    pub fn check_recorded(&self, recording: &Recording) -> io::Result<RunOutcome> {
+        Ok(self.compare(&recording.scenario()?, recording, None))
+    }
+
+    fn compare(&self, scenario: &Scenario, run: &Recording, hang: Option<&Misfit>) -> RunOutcome {
+        let Recording { runtime, trace, .. } = run;
+        let mut misfits = order::check(scenario, trace);
+        misfits.extend(violation(trace));
+        misfits.retain(|misfit| self.exceptions.excuse_for(&scenario.name, runtime, misfit).is_none());
+        if let Some(known) = misfits.iter().chain(hang).find_map(|misfit| self.known(run, misfit)) {
             return RunOutcome::Known(known.to_owned());
         }
         // A missing line is no mismatch if the simulator, too, rests without it: the search decides.
         misfits.retain(|misfit| hang.is_none() || misfit.seen.is_some());
         if !misfits.is_empty() {
-            return RunOutcome::Diverges(Failure::breaks(&misfits, &trace, None));
+            return RunOutcome::Diverges(Failure::breaks(&misfits, trace, None));
         }
-        self.search(scenario, &runtime, &trace)
+        self.search(scenario, runtime, trace)
     }
 
-    fn known(&self, runtime: &str, misfit: &Misfit) -> Option<&str> {
-        let defect = self.defects.iter().find(|defect| defect.is_behind(runtime, misfit))?;
+    fn known(&self, run: &Recording, misfit: &Misfit) -> Option<&str> {
+        let defect =
+            self.defects.iter().find(|defect| defect.is_behind(&run.runtime, &run.stderr, misfit))?;
         Some(&defect.defect)
     }
 
@@ -151,15 +179,17 @@ fn violation(trace: &Trace) -> Option<Misfit> {
     Some(Misfit { seen: Some((Observer::Primary, number, line.clone())), expected })
 }
 
-/// The trace of a run that did not end, and what it waits for, if anything.
-fn hang(scenario: &Scenario, error: &RunError) -> Option<(Trace, String)> {
-    let RunError::Hang { seen, .. } = error else { return None };
-    Some((seen.clone(), Sim::new(scenario).hang(seen)?))
+/// The trace and the standard error of a run that did not end, and the missing lines, if any.
+fn hang(scenario: &Scenario, error: &RunError) -> Option<((Trace, String), String)> {
+    let RunError::Hang { seen, stderr, .. } = error else { return None };
+    Some(((seen.clone(), stderr.clone()), Sim::new(scenario).hang(seen)?))
 }
 
 /// A generated scenario that can shrink.
 pub struct Generated {
     tree: Box<dyn ValueTree<Value = Plan>>,
+    /// The plan without further parts, after the tree is shrunk.
+    reduced: Option<Plan>,
     name: String,
 }
 
@@ -176,7 +206,7 @@ impl Generated {
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
         let mut runner = TestRunner::new_with_rng(Config::default(), rng);
         let tree = plan::plan().prop_filter("it ends", ends).new_tree(&mut runner).expect("most plans end");
-        Generated { tree: Box::new(tree), name: format!("fuzz_{seed}_{number}") }
+        Generated { tree: Box::new(tree), reduced: None, name: format!("fuzz_{seed}_{number}") }
     }
 
     /// Writes the current scenario into a directory, as a file for the suite.
@@ -185,27 +215,45 @@ impl Generated {
     ///
     /// The directory cannot be created, or the file cannot be written.
     pub fn write(&self, directory: &Path) -> io::Result<Scenario> {
-        write(&self.tree.current(), &self.name, directory)
+        write(&self.plan(), &self.name, directory)
+    }
+
+    fn plan(&self) -> Plan {
+        self.reduced.clone().unwrap_or_else(|| self.tree.current())
     }
 
     /// Shrinks while the scenario diverges, in at most `tries` steps.
+    ///
+    /// proptest shrinks each part of a plan once, in order. A part that was necessary for another at that time stays, so
+    /// the rest is reduced part by part until every part is necessary.
     pub fn shrink(&mut self, tries: u32, directory: &Path, diverges: impl Fn(&Scenario) -> bool) {
-        let mut simpler = self.tree.simplify();
-        for _ in 0..tries {
-            if !simpler {
-                return;
-            }
-            let still =
-                ends(&self.tree.current()) && self.write(directory).is_ok_and(|smaller| diverges(&smaller));
-            simpler = if still { self.tree.simplify() } else { self.tree.complicate() };
+        let still =
+            |plan: &Plan| ends(plan) && write(plan, &self.name, directory).is_ok_and(|it| diverges(&it));
+        let (mut left, mut simpler) = (tries, self.tree.simplify());
+        while simpler && left > 0 {
+            left -= 1;
+            simpler = if still(&self.tree.current()) { self.tree.simplify() } else { self.tree.complicate() };
         }
         while self.tree.complicate() {}
+        let mut plan = self.tree.current();
+        while left > 0 {
+            let candidates = plan.simpler().into_iter().take(left as usize);
+            let mut spent = 0;
+            let found = candidates.inspect(|_| spent += 1).find(still);
+            left -= spent;
+            let Some(found) = found else { break };
+            plan = found;
+        }
+        self.reduced = Some(plan);
     }
 }
 
 impl fmt::Debug for Generated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Generated").field("name", &self.name).field("plan", &self.tree.current()).finish()
+        f.debug_struct("Generated")
+            .field("name", &self.name)
+            .field("plan", &self.plan())
+            .finish_non_exhaustive()
     }
 }
 
@@ -239,6 +287,7 @@ mod tests {
         assert_ne!(plan(1, 1), plan(2, 1));
     }
 
+    /// Only the crash and the servers of a crashing scenario remain.
     #[test]
     fn shrinking_keeps_only_the_cause() {
         let directory = tempfile::tempdir().expect("a temporary directory");

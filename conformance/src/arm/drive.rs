@@ -76,6 +76,19 @@ impl Launch {
 ///
 /// The processes cannot be started, write a malformed line, or do not end in time. All of them are killed.
 pub fn run(launch: &Launch, scenario: &Scenario, deadline: Duration) -> Result<Trace, RunError> {
+    run_with_stderr(launch, scenario, deadline).map(|(trace, _)| trace)
+}
+
+/// As [`run`], and returns the standard error of the processes, too.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn run_with_stderr(
+    launch: &Launch,
+    scenario: &Scenario,
+    deadline: Duration,
+) -> Result<(Trace, String), RunError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Machine)?;
     let mut stderr = tempfile::tempfile().map_err(RunError::Machine)?;
@@ -83,7 +96,7 @@ pub fn run(launch: &Launch, scenario: &Scenario, deadline: Duration) -> Result<T
     let trace = |lines| Trace::of(lines, &scenario.datagram_servers());
     match lines {
         Ok(lines) if lines.is_empty() => Err(RunError::Silent { stderr: text(&mut stderr) }),
-        Ok(lines) => Ok(trace(lines)),
+        Ok(lines) => Ok((trace(lines), text(&mut stderr))),
         Err(Stop::Late { lines }) => {
             let seen = trace(lines);
             Err(RunError::Hang { deadline, seen, stderr: text(&mut stderr) })

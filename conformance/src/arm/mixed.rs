@@ -60,6 +60,15 @@ impl Mixed {
         drive::run(&self.launch(scenario), scenario, DEADLINE)
     }
 
+    /// Runs a scenario once, and returns the standard error of the processes, too.
+    ///
+    /// # Errors
+    ///
+    /// As [`drive::run`].
+    pub fn run_with_stderr(&self, scenario: &Scenario) -> Result<(Trace, String), RunError> {
+        drive::run_with_stderr(&self.launch(scenario), scenario, DEADLINE)
+    }
+
     /// The primary starts as it does alone; behind its own arguments follows the command of the workers.
     fn launch(&self, scenario: &Scenario) -> Launch {
         let (unix, node) = (self.unix.launch(scenario), self.node.launch(scenario));

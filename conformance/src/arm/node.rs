@@ -64,6 +64,15 @@ impl Runtime {
         drive::run(&self.launch(scenario), scenario, DEADLINE)
     }
 
+    /// Runs a scenario once, and returns the standard error of the processes, too.
+    ///
+    /// # Errors
+    ///
+    /// As [`drive::run`].
+    pub fn run_with_stderr(&self, scenario: &Scenario) -> Result<(Trace, String), RunError> {
+        drive::run_with_stderr(&self.launch(scenario), scenario, DEADLINE)
+    }
+
     /// The command of a process that plays a part of the scenario.
     pub(super) fn launch(&self, scenario: &Scenario) -> Launch {
         let args = vec![format!("{BESIDE}{}", RECORDER.0).into(), scenario.absolute().into()];

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
@@ -16,7 +17,7 @@ use super::{Arm, CliError, NODE, Outcome, Paths, at_least_1, file, interrupt, ne
 use crate::arm::mixed::{Mixed, Side};
 use crate::arm::node::Runtime;
 use crate::arm::unix::Unix;
-use crate::fuzz::{Generated, Real, RunChecker, RunOutcome};
+use crate::fuzz::{Generated, Real, Recording, RunChecker, RunOutcome};
 use crate::verdict::Failure;
 
 /// The limit of diverging scenarios that are shrunk and printed.
@@ -47,6 +48,12 @@ pub(super) struct Fuzz {
     /// Limit of attempts to shrink a diverging scenario
     #[arg(long, value_name = "N", default_value_t = 100)]
     shrinks: u32,
+    /// Directory for recordings of all complete runs
+    #[arg(long, value_name = "DIR", conflicts_with = "recorded")]
+    record: Option<PathBuf>,
+    /// Compare the recordings of this directory; run no processes
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["runs", "seed", "only", "arms"])]
+    recorded: Option<PathBuf>,
     /// Directory for shrunk diverging scenarios, each ready for the suite
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
@@ -89,14 +96,17 @@ struct Finished {
 
 impl Fuzz {
     pub(super) fn perform(&self, paths: &Paths) -> Result<Outcome, CliError> {
+        if let Some(directory) = &self.recorded {
+            return Self::compare_recorded(&self.checker(paths)?, directory);
+        }
         needs_node(&self.arms, self.node.as_deref())?;
         std::fs::create_dir_all(&self.out).map_err(|error| file::cli_error(&self.out, &error))?;
         file::writable(&self.out.join("fuzz.json"))?;
-        let checker = RunChecker {
-            exceptions: paths.exceptions()?,
-            defects: paths.defects()?,
-            budget: Budget::from(self.worlds).until(&interrupt::STOPPED),
-        };
+        if let Some(directory) = &self.record {
+            std::fs::create_dir_all(directory).map_err(|error| file::cli_error(directory, &error))?;
+            file::writable(&directory.join("recording.json"))?;
+        }
+        let checker = self.checker(paths)?;
         let reals = self.reals()?;
         let _home = interrupt::listen()?;
         let directory = tempfile::tempdir()?;
@@ -127,6 +137,61 @@ impl Fuzz {
             }
         }
         Ok(if diverging.is_empty() { Outcome::Holds } else { Outcome::Fails })
+    }
+
+    fn checker(&self, paths: &Paths) -> Result<RunChecker, CliError> {
+        Ok(RunChecker {
+            exceptions: paths.exceptions()?,
+            defects: paths.defects()?,
+            budget: Budget::from(self.worlds).until(&interrupt::STOPPED),
+            record: self.record.clone(),
+        })
+    }
+
+    /// Compares all recordings on one thread per core, and prints the names of those that do not fit.
+    fn compare_recorded(checker: &RunChecker, directory: &Path) -> Result<Outcome, CliError> {
+        let cli_error = |error: io::Error| file::cli_error(directory, &error);
+        let recordings = Recording::all(directory).map_err(cli_error)?;
+        let _home = interrupt::listen()?;
+        let (progress, next, (sender, finished)) =
+            (Progress::new(recordings.len()), AtomicUsize::new(0), mpsc::channel());
+        let work = |sender: mpsc::Sender<_>| {
+            while let Some(recording) = recordings.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let outcome = checker.check_recorded(recording);
+                if interrupt::is_stopped() {
+                    return;
+                }
+                sender.send((recording, outcome)).expect("the receiver outlives the senders");
+            }
+        };
+        let (mut tally, mut others) = (Tally::default(), BTreeMap::new());
+        thread::scope(|scope| {
+            for _ in 0..thread::available_parallelism().map_or(1, NonZero::get) {
+                let (work, sender) = (&work, sender.clone());
+                scope.spawn(move || work(sender));
+            }
+            drop(sender);
+            for (recording, outcome) in finished {
+                let outcome = outcome.map_err(cli_error)?;
+                let name = recording.scenario().map_err(cli_error)?.name;
+                progress.step(&format!("{name} on {}: {}", recording.runtime, word(&outcome)));
+                tally.count(&recording.runtime, &outcome);
+                if let RunOutcome::Diverges(failure) | RunOutcome::Undecided(failure) = &outcome {
+                    let text = format!("{}, {}: {failure}\n\n", recording.runtime, word(&outcome));
+                    others.insert(name, (matches!(outcome, RunOutcome::Diverges(_)), text));
+                }
+            }
+            Ok::<_, CliError>(())
+        })?;
+        print(tally)?;
+        if interrupt::is_stopped() {
+            return Ok(Outcome::Interrupted);
+        }
+        for (name, (_, text)) in &others {
+            print(format_args!("{name} on {text}"))?;
+        }
+        let diverge = others.values().any(|(diverges, _)| *diverges);
+        Ok(if diverge { Outcome::Fails } else { Outcome::Holds })
     }
 
     fn reals(&self) -> Result<Vec<Real>, CliError> {

@@ -29,6 +29,9 @@ pub struct Defect {
     /// A part of the expectation at the mismatch.
     #[serde(default)]
     pub expected: String,
+    /// A part of the standard error of the processes.
+    #[serde(default)]
+    pub stderr: String,
     /// The word that such a line may stand for.
     #[serde(default)]
     pub instead: Option<String>,
@@ -56,7 +59,7 @@ impl Defect {
     }
 
     /// Whether this defect explains the mismatch.
-    pub(crate) fn is_behind(&self, runtime: &str, misfit: &Misfit) -> bool {
+    pub(crate) fn is_behind(&self, runtime: &str, stderr: &str, misfit: &Misfit) -> bool {
         let fits = match &misfit.seen {
             Some((observer, _, line)) => {
                 let line = Line { observer: *observer, observation: line.clone() };
@@ -65,7 +68,7 @@ impl Defect {
             None => self.seen.is_empty(),
         };
         let is_seen = self.instead.is_none() && fits && glob(&self.runtime, runtime);
-        is_seen && misfit.expected.contains(&self.expected)
+        is_seen && misfit.expected.contains(&self.expected) && stderr.contains(&self.stderr)
     }
 
     /// The traces that a trace may stand for, with such lines replaced: first each line alone.
@@ -122,12 +125,15 @@ mod tests {
     #[test]
     fn defects_hold_for_mixed_clusters() {
         let defects = Defect::parse(include_str!("../../defects.json")).expect("a list of them");
-        let known = |runtime: &str, seen: &str, expected: &str| {
+        let known = |runtime: &str, stderr: &str, (seen, expected): (&str, &str)| {
             let Line { observer, observation } = seen.parse().expect("a line");
             let misfit = Misfit { seen: Some((observer, 1, observation)), expected: expected.to_owned() };
-            defects.iter().any(|defect| defect.is_behind(runtime, &misfit))
+            defects.iter().any(|defect| defect.is_behind(runtime, stderr, &misfit))
         };
-        let twice = ("primary: exit worker=1 code=1", "code=0, or a code of the worker's rules");
+        let codes = "code=0, or a code of the worker's rules";
+        let twice = ("primary: exit worker=1 code=1 after_disconnect=true", codes);
+        let unasked = ("primary: exit worker=1 code=1 after_disconnect=false", codes);
+        let error = "Error [ERR_IPC_DISCONNECTED]: IPC channel is already disconnected".to_owned();
         let lost = ("primary: exit worker=1 connected=false", "connected=true");
         let versions = ["v20.20.2", "v22.23.3", "v24.21.0", "v26.10.0"];
         for [alone, workers, primary] in versions.map(|version| {
@@ -135,11 +141,13 @@ mod tests {
             [node.clone(), format!("unix with workers on {node}"), format!("{node} with workers on unix")]
         }) {
             for runtime in [&alone, &workers, &primary] {
-                assert!(known(runtime, twice.0, twice.1), "{runtime}");
+                assert!(known(runtime, &error, twice), "{runtime}");
+                assert!(!known(runtime, "Error: another one", twice), "{runtime}: any exit with code 1");
+                assert!(!known(runtime, &error, unasked), "{runtime}: no request to disconnect");
             }
-            assert!(known(&alone, lost.0, lost.1) && known(&primary, lost.0, lost.1));
-            assert!(!known(&workers, lost.0, lost.1), "our primary emits both events");
+            assert!(known(&alone, "", lost) && known(&primary, "", lost));
+            assert!(!known(&workers, "", lost), "our primary emits both events");
         }
-        assert!(!known("unix", twice.0, twice.1));
+        assert!(!known("unix", &error, twice));
     }
 }

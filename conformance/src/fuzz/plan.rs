@@ -80,6 +80,46 @@ impl Plan {
 }
 
 impl Plan {
+    /// Plans with one part less, the largest parts first.
+    pub(super) fn simpler(&self) -> Vec<Plan> {
+        let mut plans = Vec::new();
+        let mut add = |change: &dyn Fn(&mut Plan)| {
+            let mut plan = self.clone();
+            change(&mut plan);
+            if plan != *self {
+                plans.push(plan);
+            }
+        };
+        for at in 0..self.clients.len() {
+            add(&|plan| drop(plan.clients.remove(at)));
+        }
+        add(&|plan| plan.primary.clear());
+        for parity in [0, 1] {
+            add(&|plan| plan.workers[parity].clear());
+        }
+        add(&|plan| plan.inbox = None);
+        add(&|plan| plan.admin = false);
+        add(&|plan| plan.forks = 1.max(plan.forks - 1));
+        for list in 0..3 {
+            for (at, rule) in self.rules(list).iter().enumerate() {
+                for action in 0..rule.actions.len() {
+                    add(&|plan| drop(plan.rules_mut(list)[at].actions.remove(action)));
+                }
+            }
+        }
+        plans
+    }
+
+    /// The rules of the primary, of the workers with odd ids, and of those with even ids.
+    fn rules(&self, list: usize) -> &[Rule] {
+        [&self.primary, &self.workers[0], &self.workers[1]][list]
+    }
+
+    fn rules_mut(&mut self, list: usize) -> &mut Vec<Rule> {
+        let [odd, even] = &mut self.workers;
+        [&mut self.primary, odd, even].into_iter().nth(list).expect("three lists")
+    }
+
     fn servers(&self, form: u32) -> Vec<Value> {
         let families = Families::ours();
         let mut web = json!({ "server": "web" });

@@ -170,9 +170,10 @@ impl WorkerLines {
 
     /// Connected until `disconnect`, running until `exit`. The two occur in either order, and each sees the other.
     /// After a failed fork, Node reports `connected` until `disconnect`, without a peer. The channel of a worker
-    /// that violates the protocol is closed at the error.
+    /// that violates the protocol is closed at the error. A message that waits for the acknowledgement of a socket is
+    /// lost when the channel closes, and the error precedes `disconnect`. Node reports no such loss.
     fn ends(&mut self, line: &Observation) -> Checked {
-        let breaks = line.what == "error" && line.detail("error") == Some("EPROTO");
+        let breaks = line.what == "error" && ["EPROTO", "EPIPE"].map(Some).contains(&line.detail("error"));
         self.torn |= breaks && line.detail("connected") == Some("false");
         if !self.unborn || self.had("disconnect") {
             yes_or_no(line, "connected", !(self.torn || self.had("disconnect")))?;

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use cluster_sim::Check;
 
-use crate::arm::drive::RunError;
 use crate::arm::sim::{Divergence, Nearest};
 use crate::fixture::{self, FixtureError};
 use crate::order;
@@ -70,7 +69,7 @@ impl Failure {
     }
 
     /// A run without a trace.
-    pub(crate) fn broken(error: &RunError) -> Self {
+    pub(crate) fn broken(error: &impl fmt::Display) -> Self {
         Failure::new(error.to_string().trim_end().to_owned())
     }
 

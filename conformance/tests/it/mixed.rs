@@ -137,6 +137,7 @@ fn forms_serve_under_our_primary() {
         exceptions: exceptions.expect("no error"),
         defects: Vec::new(),
         budget: WORLDS.into(),
+        record: None,
     };
     let directory = tempfile::tempdir().expect("a temporary directory");
     let real = Real::Mixed(Mixed::new(Side::Unix, Unix::at(Path::new(CONFORMANCE)), node));

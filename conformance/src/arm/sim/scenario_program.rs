@@ -114,4 +114,8 @@ impl Program for ScenarioProgram {
             clients.on_event(driver, client, event);
         }
     }
+
+    fn observer_of_client(&self, client: ClientId) -> ClientId {
+        if let Role::Driver(clients) = &self.role { clients.number(client) } else { client }
+    }
 }

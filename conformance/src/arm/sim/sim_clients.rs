@@ -121,6 +121,11 @@ impl SimClients {
         driver.observe(ClientId(number), seen.to_string());
     }
 
+    /// The scenario's number of a client of the simulator.
+    pub(super) fn number(&self, id: ClientId) -> ClientId {
+        self.clients.get(&id).map_or(id, |client| ClientId(client.number))
+    }
+
     fn client(&self, number: u32) -> Option<ClientId> {
         self.clients.iter().find(|(_, client)| client.number == number).map(|(id, _)| *id)
     }

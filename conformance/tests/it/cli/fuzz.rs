@@ -10,6 +10,23 @@ fn fuzz_counts_fitting_scenarios() {
     assert!(printed.out.starts_with("unix: 6 scenarios\n"), "{printed}");
 }
 
+/// Recorded runs are compared again, without processes.
+#[test]
+fn fuzz_compares_recorded_runs() {
+    let cli = CliFixture::new();
+    let recorded = cli.path("recorded").to_string_lossy().into_owned();
+    let searches = ["fuzz", "--worlds", "5000"];
+    let live = ["--runs", "3", "--seed", "1", "--arm", "unix", "--record", &recorded];
+    let live = cli.run(&[&searches[..], &live].concat());
+    let again = cli.run(&[&searches[..], &["--recorded", &recorded]].concat());
+    assert_eq!((again.code, live.code), (Some(0), Some(0)), "{again}");
+    assert!(again.out.starts_with("unix: 3 scenarios\n"), "{again}");
+    cli.write("recorded/other.json", "{}");
+    let other = cli.run(&["fuzz", "--recorded", &recorded]);
+    assert_eq!(other.code, Some(2), "{other}");
+    assert!(other.err.contains("missing field `runtime`"), "{other}");
+}
+
 /// A silent runtime diverges in every scenario.
 #[test]
 fn fuzz_writes_shrunk_scenario() {
