@@ -51,6 +51,7 @@ impl Enabled {
     }
 
     /// Takes the `n`th enabled step.
+    #[inline]
     pub(super) fn pick(&self, kernel: &mut Kernel, n: usize) -> Step {
         let at = self.indexes.nth(n);
         let Some(step) = kernel.ready.get(at) else { return Step::Timer };

@@ -110,6 +110,7 @@ impl History {
     }
 
     /// Adds to the trace the faults that struck in a step and the observations.
+    #[inline]
     pub(super) fn annotate(
         &mut self,
         step: Step,
