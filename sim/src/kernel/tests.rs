@@ -209,7 +209,7 @@ fn reset_at_a_path_is_an_end() {
         let mut kernel = kernel();
         let path = "/tmp/door".to_owned();
         let address = BindAddress::Path { path: path.clone(), readable_all: false, writable_all: false };
-        perform(&mut kernel, PRIMARY, Call::Bind { handle: HandleId(1), address, backlog: None });
+        perform(&mut kernel, PRIMARY, Call::Bind { handle: HandleId(1), address, backlog: Some(1) });
         let client = kernel.network.clients.add();
         act(&mut kernel, client, ClientAction::Connect(LocalAddress::Path(path)));
         assert_eq!(kernel.next_client_event(client), ClientEvent::Connected);
