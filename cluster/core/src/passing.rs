@@ -73,8 +73,11 @@ pub(crate) struct CountedHandles {
 type CountKey = (ChannelId, String);
 
 impl CountedHandles {
-    pub(crate) fn add(&mut self, socket: SocketId, peer: ChannelId, key: String) {
-        self.open.insert(socket, (peer, key));
+    /// A message has arrived with a socket, which the sender counts if there is a key.
+    pub(crate) fn add(&mut self, socket: SocketId, peer: ChannelId, key: Option<String>) {
+        if let Some(key) = key {
+            self.open.insert(socket, (peer, key));
+        }
     }
 
     /// The immediate answer to a peer's question, if any.
@@ -149,7 +152,7 @@ mod tests {
         let of = |peer: u64| (ChannelId(peer), String::from("tcp4:80"));
         let mut counted = CountedHandles::default();
         for (socket, peer) in [(1, 1), (2, 1), (3, 2)] {
-            counted.add(SocketId(socket), ChannelId(peer), String::from("tcp4:80"));
+            counted.add(SocketId(socket), ChannelId(peer), Some(String::from("tcp4:80")));
         }
         assert_eq!(counted.count(&of(1)), 2);
         assert!(!counted.ask(of(1)));
@@ -164,7 +167,7 @@ mod tests {
     #[test]
     fn closed_peer_is_forgotten() {
         let mut counted = CountedHandles::default();
-        counted.add(SOCKET, ChannelId(1), String::from("tcp4:80"));
+        counted.add(SOCKET, ChannelId(1), Some(String::from("tcp4:80")));
         assert!(!counted.ask((ChannelId(1), String::from("tcp4:80"))));
         counted.forget(ChannelId(1));
         assert_eq!(counted, CountedHandles::default());

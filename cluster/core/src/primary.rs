@@ -319,7 +319,7 @@ impl Primary {
             }
             ChannelMessage::Cluster(cluster) => return self.cluster(worker, *cluster),
             ChannelMessage::SocketCount(question) => self.peers.asked(worker, question),
-            ChannelMessage::Supervision(answer) => self.peers.answered_ping(worker, &answer),
+            ChannelMessage::Supervision(answer) => self.peers.entry(worker)?.supervised(&answer),
             ChannelMessage::Foreign => {}
         }
         None
@@ -337,7 +337,7 @@ impl Primary {
             self.peers.steps.call(Call::Close { socket });
             return self.received(worker, message);
         };
-        self.peers.count(worker, socket, key);
+        self.peers.counted.add(socket, worker.into(), key);
         let handle = Some(IncomingHandle { socket, kind });
         Some(Output::Event(Event::Message { worker, message, handle }))
     }
@@ -369,7 +369,7 @@ impl Primary {
                 peers.reply(worker, Reply { ack: cluster.seq, ..Reply::default() }, None);
             }
             // A worker that was asked to exit gets no answer, as in Node; neither does a lame duck.
-            Request::QueryServer(_) if peers.is_retired(worker) => {}
+            Request::QueryServer(_) if peers.entry(worker)?.is_retired() => {}
             Request::QueryServer(query) => {
                 let policy = self.setup.settings.policy;
                 self.distribution.query(worker, cluster.seq, query, policy, peers);

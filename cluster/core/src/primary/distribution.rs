@@ -379,7 +379,7 @@ impl Distribution {
     }
 
     fn next_for(&mut self, id: HandleId, worker: WorkerId, peers: &mut Peers) {
-        if peers.is_broken(worker) {
+        if peers.channel(worker).is_some_and(Channel::is_broken) {
             return;
         }
         let Some(handle) = self.handles.get_mut(id) else { return };

@@ -40,7 +40,7 @@ impl Primary {
     /// The number of accepted messages to a worker that the operating system has not accepted completely, the request
     /// to disconnect included. `None`: messages were lost, or the worker is unknown.
     pub fn unwritten(&self, worker: WorkerId) -> Option<u64> {
-        self.peers.unwritten(worker)
+        self.peers.channel(worker)?.unwritten()
     }
 
     /// The program has closed a socket that was received with a message. A Node sender may wait for the report.

@@ -30,7 +30,7 @@ pub(super) struct Peers {
     /// The connections that workers have not answered for.
     offers: Pending<SocketId>,
     in_flight: InFlightHandles,
-    counted: CountedHandles,
+    pub(super) counted: CountedHandles,
     /// The workers that `disconnect_all` waits for.
     leaving: Option<BTreeSet<WorkerId>>,
 }
@@ -67,12 +67,6 @@ impl Peers {
     pub(super) fn info(&mut self, worker: WorkerId) -> &mut WorkerInfo {
         let entry = self.workers.get_mut(&worker);
         &mut entry.unwrap_or_else(|| unreachable!("worker {worker} was forgotten while it spoke")).info
-    }
-
-    /// The worker was asked to exit, or a supervisor has made the worker a lame duck.
-    pub(super) fn is_retired(&self, worker: WorkerId) -> bool {
-        let entry = &self.workers[&worker];
-        entry.info.exited_after_disconnect == Some(true) || entry.lame
     }
 
     /// The workers with this property, in order of fork.
@@ -182,12 +176,8 @@ impl Peers {
         self.workers.values().all(|entry| entry.channel.is_over())
     }
 
-    pub(super) fn is_broken(&self, worker: WorkerId) -> bool {
-        self.workers.get(&worker).is_some_and(|entry| entry.channel.is_broken())
-    }
-
-    pub(super) fn unwritten(&self, worker: WorkerId) -> Option<u64> {
-        self.workers.get(&worker)?.channel.unwritten()
+    pub(super) fn channel(&self, worker: WorkerId) -> Option<&Channel> {
+        self.workers.get(&worker).map(|entry| &entry.channel)
     }
 
     /// Sends the socket to no further worker.
@@ -273,16 +263,6 @@ impl Peers {
         seq
     }
 
-    pub(super) fn answered_ping(&mut self, worker: WorkerId, answer: &Supervision) {
-        match *answer {
-            Supervision::Pong { seq, connections } => {
-                self.entry(worker).expect("the worker speaks").pong = Some((seq, connections));
-            }
-            // Messages of a primary; ignored from a worker.
-            Supervision::LameDuck | Supervision::Ping { .. } => {}
-        }
-    }
-
     // ---- messages of the program
 
     pub(super) fn post(
@@ -297,13 +277,6 @@ impl Peers {
             return Some(Err(SendError::Closed));
         }
         Some(entry.channel.post(message, passing, &mut self.in_flight, &mut self.steps))
-    }
-
-    /// A message has arrived with a socket, which the sender may count.
-    pub(super) fn count(&mut self, worker: WorkerId, socket: SocketId, key: Option<alloc::string::String>) {
-        if let Some(key) = key {
-            self.counted.add(socket, worker.into(), key);
-        }
     }
 
     pub(super) fn asked(&mut self, worker: WorkerId, question: SocketCount) {

@@ -1,6 +1,7 @@
 //! The state of one worker in the primary: for the program, and beside the channel. The primary updates both.
 
 use crate::channel::Channel;
+use crate::message::Supervision;
 use crate::spawn_options::SpawnOptions;
 
 /// The last change of a worker's state. Node: `worker.state`. The connection and the process are separate: see
@@ -104,6 +105,19 @@ impl WorkerEntry {
             lame: false,
             owned: 0,
             pong: None,
+        }
+    }
+
+    /// The worker was asked to exit, or a supervisor has made the worker a lame duck.
+    pub(super) fn is_retired(&self) -> bool {
+        self.info.exited_after_disconnect == Some(true) || self.lame
+    }
+
+    pub(super) fn supervised(&mut self, answer: &Supervision) {
+        match *answer {
+            Supervision::Pong { seq, connections } => self.pong = Some((seq, connections)),
+            // Messages of a primary; ignored from a worker.
+            Supervision::LameDuck | Supervision::Ping { .. } => {}
         }
     }
 }

@@ -57,11 +57,13 @@ impl Servers {
         }
     }
 
-    /// The application no longer owns a connection.
+    /// The application no longer owns a connection, or a socket that was received with a message.
     pub(super) fn released(&mut self, socket: SocketId, peer: &mut Peer) {
         if let Some(listener) = self.held.connections.remove(&socket) {
             self.close_if_drained(listener, peer);
         }
+        peer.uncount(socket);
+        self.descriptor_freed(peer);
     }
 
     /// The primary offers a connection. Node: `newconn`.
@@ -151,7 +153,7 @@ impl Servers {
     }
 
     /// A descriptor is free again: every paused socket tries once.
-    pub(super) fn descriptor_freed(&mut self, peer: &mut Peer) {
+    fn descriptor_freed(&mut self, peer: &mut Peer) {
         let resting = self.rows.iter().filter(|(_, server)| server.resting).map(|(id, _)| *id);
         for ListenerId(listener) in resting.collect::<Vec<_>>() {
             self.rested(TimerId(listener), peer);

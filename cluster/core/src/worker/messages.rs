@@ -5,7 +5,7 @@ use super::Worker;
 use crate::event::ChannelError;
 use crate::event::{Output, WorkerEvent};
 use crate::message::{ChannelMessage, Envelope, Supervision};
-use crate::os::SocketId;
+use crate::os::{ChannelId, SocketId};
 use crate::passing::{IncomingHandle, OutgoingHandle};
 use crate::payload::Message;
 use crate::send::{SendError, Sent};
@@ -45,14 +45,7 @@ impl Worker {
 
     /// The application has closed a connection, or a socket that was received with a message.
     pub fn release(&mut self, socket: SocketId) {
-        self.command(|worker| worker.released(socket));
-    }
-
-    fn released(&mut self, socket: SocketId) {
-        let Worker { peer, servers, .. } = self;
-        servers.released(socket, peer);
-        peer.uncount(socket);
-        servers.descriptor_freed(peer);
+        self.command(|worker| worker.servers.released(socket, &mut worker.peer));
     }
 
     /// A message has arrived with a socket, which the sender may count.
@@ -60,7 +53,7 @@ impl Worker {
         let Envelope { message, kind, key } = envelope;
         match message {
             ChannelMessage::User(message) => {
-                self.peer.count(socket, key);
+                self.peer.counted.add(socket, ChannelId::PRIMARY, key);
                 let handle = Some(IncomingHandle { socket, kind });
                 return Some(Output::Event(WorkerEvent::Message { message, handle }));
             }
@@ -88,7 +81,7 @@ impl Worker {
     /// One copy of a socket that the program has sent is no longer in flight.
     pub(super) fn settled(&mut self, socket: SocketId) {
         if self.peer.settle(socket) {
-            self.released(socket);
+            self.servers.released(socket, &mut self.peer);
         }
     }
 }

@@ -1,8 +1,6 @@
 //! The primary as the peer of a worker: the channel, the outstanding replies, the sockets sent with messages, and the
 //! queue of steps. The reactions are in `worker`.
 
-use alloc::string::String;
-
 use super::Step;
 use crate::channel::{Channel, Outgoing, Queue};
 use crate::event::ListenerId;
@@ -26,7 +24,7 @@ pub(super) struct Peer {
     pub(super) steps: Queue<Step>,
     pending: Pending<PendingReply>,
     in_flight: InFlightHandles,
-    counted: CountedHandles,
+    pub(super) counted: CountedHandles,
 }
 
 impl Peer {
@@ -99,13 +97,6 @@ impl Peer {
         passing: Option<OutgoingHandle>,
     ) -> Result<Sent, SendError> {
         self.channel.post(message, passing, &mut self.in_flight, &mut self.steps)
-    }
-
-    /// A message has arrived with a socket, which the sender may count.
-    pub(super) fn count(&mut self, socket: SocketId, key: Option<String>) {
-        if let Some(key) = key {
-            self.counted.add(socket, ChannelId::PRIMARY, key);
-        }
     }
 
     pub(super) fn asked(&mut self, question: SocketCount) {
