@@ -11,7 +11,8 @@ use crate::settings::Settings;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Readiness {
-    /// The worker listens on every key of the ready predecessor in the slot; without a ready predecessor, on any key.
+    /// The worker listens on every key that the last ready worker of the slot served. In a new slot, and after a failed
+    /// start, one key is enough.
     #[default]
     Listening,
     /// The process runs and has sent its first message. For workers without a server.
@@ -23,7 +24,7 @@ pub enum Readiness {
 /// The exits of a worker that cause a restart. An exit at the request of the supervisor never does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum RestartPolicy {
-    /// Every exit. The channel of the worker is enough: its end starts the replacement.
+    /// Every exit. The replacement of a ready worker starts when its channel closes, before the process exits.
     #[default]
     Always,
     /// A code other than 0, a signal, or an exit before the worker was ready.
@@ -223,7 +224,7 @@ impl SupervisorSettings {
     }
 
     /// The longest time for which a worker is ready before the worker is replaced, and a spread in percent of this time:
-    /// each worker has up to so much more, so that workers of one age are not replaced together. Default: no limit, 10
+    /// the lifetime of each worker is longer by up to this share, so that workers of one age are not replaced together. Default: no limit, 10
     /// percent.
     #[must_use]
     pub fn max_age(mut self, age: Duration, spread_percent: u32) -> Self {
@@ -274,6 +275,7 @@ impl SupervisorSettings {
     /// Checks that no setting contradicts another.
     pub(super) fn check(&self) -> Result<(), SettingsError> {
         let contradiction = |settings, advice| Err(SettingsError::Contradiction { settings, advice });
+        let invalid = |setting, needs| Err(SettingsError::Invalid { setting, needs });
         let [first, longest] = self.backoff;
         self.check_workers(self.workers)?;
         if self.surge == 0 && self.max_unavailable == 0 {
@@ -286,14 +288,10 @@ impl SupervisorSettings {
             );
         }
         if self.heartbeat.is_some_and(|times| times.contains(&Duration::ZERO)) {
-            let names = ["heartbeat.interval", "heartbeat.timeout"];
-            return contradiction(names, "a time of 0 leaves no time for an answer");
+            return invalid("heartbeat", "two times above 0");
         }
         if first > longest {
-            return contradiction(
-                ["backoff.first", "backoff.longest"],
-                "the first pause exceeds the longest",
-            );
+            return invalid("backoff", "a first pause of at most the longest pause");
         }
         if self.lame_duck > self.shutdown {
             return contradiction(
@@ -302,7 +300,7 @@ impl SupervisorSettings {
             );
         }
         if self.restarts > 0 && self.within.is_zero() {
-            return contradiction(["restarts", "within"], "no time is left in which restarts count");
+            return invalid("intensity", "a time above 0");
         }
         Ok(())
     }
@@ -321,6 +319,13 @@ pub enum SettingsError {
         /// The consequence.
         advice: &'static str,
     },
+    /// The value of one setting is impossible.
+    Invalid {
+        /// The name of the setting.
+        setting: &'static str,
+        /// The possible values.
+        needs: &'static str,
+    },
     /// No worker can be forked with these spawn options.
     Fork(ForkError),
 }
@@ -332,6 +337,7 @@ impl fmt::Display for SettingsError {
             SettingsError::Contradiction { settings: [first, second], advice } => {
                 write!(f, "`{first}` and `{second}` contradict each other: {advice}; change one of them")
             }
+            SettingsError::Invalid { setting, needs } => write!(f, "`{setting}` needs {needs}"),
             SettingsError::Fork(error) => error.fmt(f),
         }
     }
@@ -340,7 +346,9 @@ impl fmt::Display for SettingsError {
 impl core::error::Error for SettingsError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            SettingsError::NoWorkers | SettingsError::Contradiction { .. } => None,
+            SettingsError::NoWorkers
+            | SettingsError::Contradiction { .. }
+            | SettingsError::Invalid { .. } => None,
             SettingsError::Fork(error) => Some(error),
         }
     }

@@ -109,19 +109,19 @@ fn events_of_primary_precede() {
     );
 }
 
-/// An error names both settings of an impossible combination.
+/// An error names the impossible setting, or both settings that contradict each other.
 #[test]
-fn contradictions_name_both_settings() {
+fn impossible_settings_are_named() {
     let second = Duration::from_secs(1);
     let cases: [(SupervisorSettings, [&str; 2]); 8] = [
         (settings(0), ["`workers`", "at least one"]),
-        (settings(1).backoff(second, Duration::ZERO), ["`backoff.first`", "`backoff.longest`"]),
+        (settings(1).backoff(second, Duration::ZERO), ["`backoff`", "first pause"]),
         (settings(1).lame_duck(5 * second), ["`lame_duck`", "`shutdown`"]),
-        (settings(1).intensity(1, Duration::ZERO), ["`restarts`", "`within`"]),
+        (settings(1).intensity(1, Duration::ZERO), ["`intensity`", "above 0"]),
         (settings(1).surge(0), ["`surge`", "`max_unavailable`"]),
         (settings(1).max_unavailable(2), ["`max_unavailable`", "`workers`"]),
         (settings(1).max_age(second, 10), ["`max_age`", "`min_uptime`"]),
-        (settings(1).heartbeat(Duration::ZERO, second), ["`heartbeat.interval`", "`heartbeat.timeout`"]),
+        (settings(1).heartbeat(Duration::ZERO, second), ["`heartbeat`", "above 0"]),
     ];
     for (settings, names) in cases {
         let error = Supervisor::new(settings).expect_err("impossible").to_string();
