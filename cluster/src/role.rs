@@ -3,6 +3,8 @@
 use std::process::Command;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use cluster_core::SLOT_VARIABLE;
+
 use crate::error::{JoinError, RoleError};
 use crate::unix::executable;
 use crate::unix::inherit::{InheritedWorker, inherit};
@@ -47,7 +49,7 @@ pub fn role() -> Result<Role, RoleError> {
 /// # Ok(()) }
 /// ```
 pub fn clear_cluster_env(command: &mut Command) -> &mut Command {
-    command.env_remove(ID).env_remove(CHANNEL).env_remove(SERIALIZATION)
+    command.env_remove(ID).env_remove(CHANNEL).env_remove(SERIALIZATION).env_remove(SLOT_VARIABLE)
 }
 
 /// The origin of this process. A worker's inheritance is present until the worker joins.

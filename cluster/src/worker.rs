@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use cluster_core::{Errno, Limits, Message, SendError, Sent, SlotId, WorkerId};
+use cluster_core::{Errno, Limits, Message, SLOT_VARIABLE, SendError, Sent, SlotId, WorkerId};
 use futures_core::Stream;
 use tokio::runtime::Handle;
 
@@ -100,7 +100,7 @@ impl Worker {
     /// The number of this worker's slot under a [`Supervisor`](crate::Supervisor), from the variable `CLUSTER_SLOT`: from 0,
     /// and kept by a successor. `None` under another primary.
     pub fn slot(&self) -> Option<SlotId> {
-        std::env::var("CLUSTER_SLOT").ok()?.parse().ok().map(SlotId)
+        std::env::var(SLOT_VARIABLE).ok()?.parse().ok().map(SlotId)
     }
 
     /// Sends a message to the primary. Node: `process.send(message)`.

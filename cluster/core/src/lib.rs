@@ -28,7 +28,7 @@
 //!
 //! * A program uses the crate `cluster`, not this one.
 //! * [`Supervisor`] is the machine above a [`Primary`]: it keeps a number of workers running and ready.
-//! * [`Primary`] and [`Worker`] are the two machines. [`Machine`] is their common interface; their commands are
+//! * [`Primary`] and [`Worker`] are the machines of one process each. [`Machine`] is their common interface; their commands are
 //!   methods.
 //! * [`Event`] and [`WorkerEvent`] are the machines' output to the program, [`Call`] is their output to the operating
 //!   system, [`OsEvent`] is their input.
@@ -111,8 +111,9 @@ pub use settings::{Limits, SchedulingPolicy, Settings};
 pub use spawn_options::{Serialization, SpawnOptions, Stdio};
 pub use structured::{BigInt, JsError, JsString, OutOfRange, RegExp, Structured, ViewKind};
 pub use supervisor::{
-    AbandonReason, GiveUp, Readiness, RecycleReason, ReloadId, ReloadScope, RestartPolicy, SettingsError,
-    SlotId, SlotInfo, SlotState, StartFailure, Supervisor, SupervisorEvent, SupervisorSettings,
+    AbandonReason, GiveUp, Readiness, RecycleReason, ReloadId, ReloadScope, RestartPolicy, SLOT_VARIABLE,
+    SettingsError, SlotId, SlotInfo, SlotState, StartFailure, Supervisor, SupervisorEvent,
+    SupervisorSettings,
 };
 pub use violation::{FieldKind, Violation};
 pub use worker::Worker;

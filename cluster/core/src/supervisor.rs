@@ -38,7 +38,7 @@ pub use supervisor_settings::{GiveUp, Readiness, RestartPolicy, SettingsError, S
 use timers::{Due, Timers};
 
 /// The variable with the number of the slot in the environment of a worker.
-const SLOT_VARIABLE: &str = "CLUSTER_SLOT";
+pub const SLOT_VARIABLE: &str = "CLUSTER_SLOT";
 
 /// A primary with a fixed number of slots for workers. The supervisor starts the worker of each slot, replaces a worker
 /// that exits, and ends all workers.

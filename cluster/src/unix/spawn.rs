@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::{env, process};
 
-use cluster_core::{OsBytes, Serialization, SpawnOptions};
+use cluster_core::{OsBytes, SLOT_VARIABLE, Serialization, SpawnOptions};
 use tokio::process::Child;
 
 use super::channel::Channel;
@@ -55,7 +55,7 @@ fn describe(
     layout: &Layout,
     variables: Vec<(OsBytes, OsBytes)>,
 ) {
-    for variable in [ID, CHANNEL, SERIALIZATION] {
+    for variable in [ID, CHANNEL, SERIALIZATION, SLOT_VARIABLE] {
         program.env_remove(variable);
     }
     let options = command.ignores_terminal_signals().then(|| (NODE_OPTIONS, ignoring_signals(&variables)));

@@ -128,8 +128,9 @@ fn no_runtime() {
 
 fn freed() -> TestResult {
     let mut command = Command::new("env");
-    command.env("NODE_UNIQUE_ID", "1").env("NODE_CHANNEL_FD", "3");
+    command.env("NODE_UNIQUE_ID", "1").env("NODE_CHANNEL_FD", "3").env("CLUSTER_SLOT", "0");
     let variables = output(::cluster::clear_cluster_env(&mut command))?;
-    assert!(!(variables.contains("NODE_UNIQUE_ID") || variables.contains("NODE_CHANNEL_FD")));
+    let left = ["NODE_UNIQUE_ID", "NODE_CHANNEL_FD", "CLUSTER_SLOT"].map(|name| variables.contains(name));
+    assert_eq!(left, [false; 3]);
     Ok(())
 }
