@@ -33,7 +33,7 @@ impl<T> Connection<T> {
         Ok(Connection { stream: stream()?, _lease: lease })
     }
 
-    /// Returns the stream. A disconnect no longer waits for the end of the stream, which can be passed on.
+    /// Returns the stream, which can be passed on. From now on a disconnect does not wait for this stream.
     pub fn into_inner(self) -> T {
         self.stream
     }

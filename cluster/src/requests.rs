@@ -1,4 +1,4 @@
-//! The queue of commands from remotes to a primary. The commands are opaque here.
+//! The queue of commands from other tasks: from remotes to a primary, from handles to a supervisor. The commands are opaque here.
 
 use std::fmt;
 use std::task::{Context, Poll};

@@ -31,9 +31,8 @@ const DRAIN: Duration = Duration::from_secs(30);
 
 /// Serves an application until the worker is disconnected, and then returns without having lost a request.
 ///
-/// A worker that is asked to disconnect, [disconnects](Worker::disconnect) itself, or is announced as one by its supervisor
-/// ([`Worker::lame_duck`]), becomes a *lame duck*: it accepts no
-/// new connection, and answers every request on an open connection with `Connection: close`, so that clients reconnect to
+/// A worker becomes a *lame duck* when the primary or the [worker](Worker::disconnect) requests the disconnect, or when a
+/// supervisor announces it ([`Worker::lame_duck`]). A lame duck accepts no new connection, and answers every request on an open connection with `Connection: close`, so that clients reconnect to
 /// another worker. After [`lame_duck`](Serve::lame_duck) idle connections are closed, and the future completes when the last
 /// request is answered, at most [`drain`](Serve::drain) later. A worker that has lost its primary drains likewise, within
 /// its [exit deadline](Worker::set_exit_deadline).

@@ -26,7 +26,7 @@ pub use supervisor_handle::SupervisorHandle;
 use waiting::Waiting;
 
 /// A primary that keeps a number of workers running: replaces workers that exit, reloads without losing a connection, scales,
-/// and shuts down. Node has none; PM2 and systemd have parts.
+/// and shuts down. Node has no counterpart; PM2 and systemd cover parts of it.
 ///
 /// ```no_run
 /// # async fn program() -> Result<(), Box<dyn std::error::Error>> {
@@ -49,9 +49,9 @@ pub struct Supervisor {
     runtime: Handle,
     signals: Option<SignalCommands>,
     waiting: Waiting,
-    /// Whether handles precede the operating system at the next input: the two alternate.
+    /// Whether handles preceded the operating system at the last input. The two alternate.
     handles_first: bool,
-    /// The socket of the last event, which no program takes.
+    /// The socket of the last event, closed at the next poll.
     unclaimed: Option<SocketId>,
 }
 
@@ -64,7 +64,7 @@ impl Supervisor {
     /// A supervisor, which starts its workers when it is first awaited.
     ///
     /// # Errors
-    /// As [`Primary::new`](crate::Primary::new), or the settings contradict each other.
+    /// As [`Primary::new`](crate::Primary::new), or [`SupervisorError::Settings`].
     pub fn new(settings: SupervisorSettings) -> Result<Self, SupervisorError> {
         let (mut runtime, mut unread_output) = (None, 0);
         let settings = settings.map_primary(|mut primary| {
@@ -164,6 +164,12 @@ impl Supervisor {
         self.command(|machine| machine.primary_mut().send(worker, message))
     }
 
+    /// Reports the resident memory of a worker in bytes. More than
+    /// [`max_memory`](cluster_core::SupervisorSettings::max_memory) replaces the worker.
+    pub fn report_memory(&mut self, worker: WorkerId, bytes: u64) {
+        self.command(|machine| machine.report_memory(worker, bytes));
+    }
+
     /// As [`Primary::stdio`](crate::Primary::stdio).
     pub fn stdio(&mut self, worker: WorkerId) -> Pipes {
         self.unix.take_pipes(worker)
@@ -204,7 +210,7 @@ impl Supervisor {
     /// Takes one input: a signal, or one of handles and the operating system in turn. Returns whether there was one.
     fn take_input(&mut self, cx: &mut Context<'_>) -> bool {
         if let Some(Poll::Ready(command)) = self.signals.as_mut().map(|signals| signals.poll(cx)) {
-            self.obey(command);
+            self.execute(command);
             return true;
         }
         self.handles_first = !self.handles_first;
@@ -227,7 +233,7 @@ impl Supervisor {
         true
     }
 
-    fn obey(&mut self, command: SignalCommand) {
+    fn execute(&mut self, command: SignalCommand) {
         info!(?command, "signal");
         let slots = u32::try_from(self.machine.slots().count()).unwrap_or(u32::MAX);
         let scaled = match command {

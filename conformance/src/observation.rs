@@ -131,7 +131,7 @@ impl FromStr for Line {
     }
 }
 
-/// A malformed text.
+/// The error of a line that cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadLine {
     text: String,

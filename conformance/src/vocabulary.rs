@@ -179,7 +179,7 @@ pub fn start() -> Observation {
     Observation::new("start")
 }
 
-/// The address of a server, in lines.
+/// The address of a server, as an observation contains it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ServerAddress {
     /// At a port.

@@ -156,7 +156,7 @@ impl<P: Program> Shrinker<P> {
         Shrinker { best, tried: None, cursor: Cursor::default(), effort, stop }
     }
 
-    /// The run tried last, or the best.
+    /// The last tried run; before the first try, the best run.
     pub(crate) fn current(&self) -> &Run<P> {
         self.tried.as_ref().unwrap_or(&self.best)
     }

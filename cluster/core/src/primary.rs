@@ -178,8 +178,8 @@ impl Primary {
 
     // ---- the lives of workers
 
-    /// Asks a worker to finish its connections and exit. The worker leaves the list and gets no further connections
-    /// at once. Node: `worker.disconnect()`.
+    /// Asks a worker to finish its connections and exit. From the call on the worker is not listed and receives no
+    /// further connection. Node: `worker.disconnect()`.
     pub fn disconnect_worker(&mut self, worker: WorkerId) {
         if self.worker(worker).is_some() {
             self.command(|Primary { peers, distribution, .. }| {
@@ -192,7 +192,8 @@ impl Primary {
         }
     }
 
-    /// Asks every worker to finish its connections and exit; [`Event::AllDisconnected`] follows the exit of the last.
+    /// Asks every worker to finish its connections and exit; [`Event::AllDisconnected`] follows the exit of the
+    /// last, or one tick later if there is no worker.
     ///
     /// Every listening socket closes at once, also with [`Settings::keep_listening`]: later clients are refused. A
     /// worker that is forked afterwards is not asked, and opens its sockets again. Node: `cluster.disconnect()`,
@@ -381,10 +382,10 @@ impl Primary {
         None
     }
 
-    /// Drops a worker after its last event; the worker may have been the last that `disconnect_all` waited for.
+    /// Removes a worker after its last event.
     fn forget(&mut self, worker: WorkerId) {
         let Some(was_last) = self.peers.forget(worker) else { return };
-        // The worker may have been the last one forked after `disconnect_all`.
+        // A worker forked after `disconnect_all` may still use a handle; without that worker the handle closes.
         if self.peers.is_disconnecting() {
             self.distribution.close_unused_handles(&mut self.peers);
         }

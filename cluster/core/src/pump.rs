@@ -18,8 +18,8 @@ pub trait Machine {
     /// Runs queued steps up to the first output.
     fn poll(&mut self) -> Option<Output<Self::Event>>;
 
-    /// The next call that a command has queued since the last event. A command so takes effect at once, while the
-    /// transition that emitted the event stays queued.
+    /// The next call that a command has queued since the last event. The calls of a command precede the rest of
+    /// the transition that emitted the event.
     fn poll_call(&mut self) -> Option<Call>;
 }
 

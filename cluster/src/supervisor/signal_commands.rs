@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What a signal demands.
+/// The command that a signal stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SignalCommand {
     /// SIGTERM, SIGINT.

@@ -13,7 +13,7 @@ use crate::error::PrimaryError;
 pub enum SupervisorError {
     /// This process cannot have a primary.
     Primary(PrimaryError),
-    /// The settings contradict each other.
+    /// The settings are invalid: see [`SettingsError`].
     Settings(SettingsError),
 }
 
@@ -43,7 +43,7 @@ pub enum RunError {
     Signals(io::Error),
     /// The workers have exited too often, and none was ready.
     GaveUp {
-        /// The restarts, with the one that was not done.
+        /// The number of restarts, including the refused one.
         restarts: u32,
         /// The time in which they count.
         within: Duration,
@@ -110,7 +110,18 @@ impl fmt::Display for HandleError {
     }
 }
 
-impl error::Error for HandleError {}
+impl error::Error for HandleError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            HandleError::Settings(error) => error.source(),
+            HandleError::Dropped
+            | HandleError::ShuttingDown
+            | HandleError::Abandoned(_)
+            | HandleError::Superseded { .. }
+            | HandleError::NoSlot(_) => None,
+        }
+    }
+}
 
 struct Abandoned<'a>(&'a AbandonReason);
 
@@ -120,7 +131,9 @@ impl fmt::Display for Abandoned<'_> {
             AbandonReason::StartFailed { slot, failure } => {
                 write!(f, "the new worker of slot {slot} {}", Failure(failure))
             }
-            AbandonReason::Held { slot } => write!(f, "slot {slot} is held after too many restarts"),
+            AbandonReason::Held { slot } => {
+                write!(f, "slot {slot} is held: its restart policy forbids a restart, or there were too many")
+            }
             AbandonReason::Shutdown => f.write_str("the supervisor shuts down"),
             other => write!(f, "{other:?}"),
         }
@@ -135,7 +148,6 @@ impl fmt::Display for Failure<'_> {
             StartFailure::Fork(error) => write!(f, "was not started: {error}"),
             StartFailure::Spawn(error) => write!(f, "was not started: {error}"),
             StartFailure::Exited(status) => write!(f, "exited before it was ready: {status}"),
-            StartFailure::Disconnected => f.write_str("closed its channel before it was ready"),
             StartFailure::Timeout(timeout) => write!(f, "was not ready after {timeout:?}"),
             other => write!(f, "failed: {other:?}"),
         }

@@ -229,7 +229,7 @@ impl Channel {
             .is_ok_and(|_| polled[0].revents().contains(PollFlags::HUP))
     }
 
-    /// Reads without the readiness of the reactor; `None` if there is nothing.
+    /// Reads at once, without tokio's reactor; `None` if no byte is available.
     pub(super) fn read_now(&mut self, buffer: &mut [u8]) -> Option<ChannelEvent> {
         let read = receive(&self.stream, buffer, &mut self.waiting, self.room);
         match read {

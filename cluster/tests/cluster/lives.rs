@@ -206,7 +206,7 @@ async fn grandchild() -> TestResult {
     let seen = until(&mut primary, |event| *event == exit).await?;
     assert!(!seen.contains(&Event::Disconnect { worker }));
     assert_eq!(primary.worker(worker).map(|life| (life.is_dead(), life.is_connected())), Some((true, true)));
-    // The grandchild has a line to read and exits.
+    // The grandchild reads this line and exits.
     primary.send(worker, json!("go"))?;
     assert_eq!(rest(&mut primary).await?, vec![Event::Disconnect { worker }]);
     Ok(())

@@ -30,7 +30,7 @@ impl Kernel {
             limit = 1 + schedule.choose(Point::Bytes, limit - 1);
         }
         if pid == Pid::PRIMARY && !self.processes.get(Pid::from(id)).is_alive() {
-            // On a quiet machine an exit follows the end of the channel.
+            // With choice 0 the exit of a worker follows the end of its channel.
             self.ready.put_off(Step::Reap(Pid::from(id)));
         }
         let (bytes, file) = self.channels.read(pid, id, limit, &mut self.ready)?;

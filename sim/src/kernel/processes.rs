@@ -155,7 +155,7 @@ impl Processes {
         }
     }
 
-    /// Whether the process accepts from a listener.
+    /// Pauses or resumes accepting from a listener.
     pub(super) fn pause_accept(&mut self, pid: Pid, id: SocketId, pause: bool, ready: &mut Ready) {
         let Some(descriptor) = self.get_mut(pid).descriptor_mut(id) else { return };
         descriptor.accepting = if pause { Accepting::No } else { Accepting::Yes };

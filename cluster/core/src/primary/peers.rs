@@ -66,7 +66,7 @@ impl Peers {
 
     pub(super) fn info(&mut self, worker: WorkerId) -> &mut WorkerInfo {
         let entry = self.workers.get_mut(&worker);
-        &mut entry.unwrap_or_else(|| unreachable!("worker {worker} was forgotten while it spoke")).info
+        &mut entry.unwrap_or_else(|| unreachable!("worker {worker} has no entry")).info
     }
 
     /// The workers with this property, in order of fork.
@@ -97,7 +97,7 @@ impl Peers {
         self.with_channel(worker.into(), Channel::closed);
     }
 
-    /// The process has exited. Returns true if its channel is still connected.
+    /// The process has exited. Returns whether the channel is connected; `None` without an entry.
     pub(super) fn exited(&mut self, worker: WorkerId) -> Option<bool> {
         let entry = self.workers.get_mut(&worker)?;
         entry.info.dead = true;

@@ -34,7 +34,7 @@ pub enum SupervisorEvent {
     SlotHeld { slot: SlotId },
     /// More restarts than [`SupervisorSettings::intensity`](super::SupervisorSettings::intensity) allows.
     GaveUp {
-        /// The restarts, with the one that was not done.
+        /// The number of restarts, including the refused one.
         restarts: u32,
         within: Duration,
     },
@@ -83,8 +83,6 @@ pub enum StartFailure {
     Spawn(WorkerError),
     /// The process has exited.
     Exited(ExitStatus),
-    /// The channel was closed.
-    Disconnected,
     /// The worker was not ready within
     /// [`SupervisorSettings::ready_timeout`](super::SupervisorSettings::ready_timeout).
     Timeout(Duration),

@@ -1,4 +1,4 @@
-//! The supervised processes: each has a slot and one phase. Every phase except `Ready` has a timer.
+//! The supervised processes: each has a slot and one phase. Every phase except `Ready` is bounded by a timer: its own, or that of the shutdown.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;

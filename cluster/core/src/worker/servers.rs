@@ -328,7 +328,7 @@ impl Servers {
         }
     }
 
-    /// Removes a server after its last connection.
+    /// Removes a closed server. Returns false if the server was removed before.
     pub(super) fn remove(&mut self, listener: ListenerId) -> bool {
         self.rows.remove(&listener).is_some()
     }
