@@ -1,4 +1,4 @@
-//! The shape of the code: the length of files and functions, and names with several definitions.
+//! The shape of the code: the length of files and functions, the methods of a type, and names with several definitions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,37 +10,70 @@ use crate::workspace::{File, files};
 
 const MAX_FILE_LINES: usize = 500;
 const MAX_FUNCTION_LINES: usize = 70;
+const MAX_METHODS: usize = 35;
 
-/// The violations of each package. `repeated` has, by package, the names with several definitions on purpose, each with
-/// the common meaning.
-pub(crate) fn hits(repeated: &Value) -> BTreeMap<String, Vec<Hit>> {
-    let mut hits: BTreeMap<String, Vec<Hit>> = BTreeMap::new();
-    let mut definitions: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
-    for file in files(&["rs"]) {
-        let package = file.package().to_owned();
-        let source = Source::read(&file.text);
-        let own = hits.entry(package.clone()).or_default();
-        own.extend(long_file(&file));
-        own.extend(long_functions(&file, &source));
-        if file.path.contains("/src/") && !file.is_test() {
-            for (name, line) in source.definitions() {
-                let names = definitions.entry(package.clone()).or_default();
-                names.entry(name.to_owned()).or_default().insert(format!("{}:{line}", file.path));
-            }
+/// The violations of each package. `committed` is `.ci/tidy.json`.
+pub(crate) fn hits(committed: &Value) -> BTreeMap<String, Vec<Hit>> {
+    let sources: Vec<(File, Source)> = files(&["rs"])
+        .into_iter()
+        .map(|file| {
+            let source = Source::read(&file.text);
+            (file, source)
+        })
+        .collect();
+    let mut hits = of_files(&sources);
+    for ((package, name), places) in definitions(&sources) {
+        if places.len() > 1 && !committed["repeated names"][&package][&name].is_string() {
+            let places: Vec<String> = places.into_iter().collect();
+            let place = format!("{name}: {}", places.join(", "));
+            hits.entry(package).or_default().push(Hit { rule: "names with several definitions", place });
         }
     }
-    for (package, names) in definitions {
-        let twice = names
-            .into_iter()
-            .filter(|(name, places)| places.len() > 1 && !repeated[&package][name].is_string());
-        let hit = |(name, places): (String, BTreeSet<String>)| {
-            let places: Vec<String> = places.into_iter().collect();
-            Hit { rule: "names with several definitions", place: format!("{name}: {}", places.join(", ")) }
-        };
-        let twice: Vec<Hit> = twice.map(hit).collect();
-        hits.entry(package).or_default().extend(twice);
+    for ((package, name), count) in methods(&sources) {
+        if count > MAX_METHODS && !committed["types with many methods"][&package][&name].is_string() {
+            let place = format!("{name}: {count} methods");
+            hits.entry(package).or_default().push(Hit { rule: "types over 35 methods", place });
+        }
     }
     hits
+}
+
+fn of_files(sources: &[(File, Source)]) -> BTreeMap<String, Vec<Hit>> {
+    let mut hits: BTreeMap<String, Vec<Hit>> = BTreeMap::new();
+    for (file, source) in sources {
+        let own = hits.entry(file.package().to_owned()).or_default();
+        own.extend(long_file(file));
+        own.extend(long_functions(file, source));
+    }
+    hits
+}
+
+/// The files with code of the packages, without tests.
+fn own_code(sources: &[(File, Source)]) -> impl Iterator<Item = &(File, Source)> {
+    sources.iter().filter(|(file, _)| file.path.contains("/src/") && !file.is_test())
+}
+
+/// The places of each name, by package.
+fn definitions(sources: &[(File, Source)]) -> BTreeMap<(String, String), BTreeSet<String>> {
+    let mut places: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
+    for (file, source) in own_code(sources) {
+        for (name, line) in source.definitions() {
+            let key = (file.package().to_owned(), name.to_owned());
+            places.entry(key).or_default().insert(format!("{}:{line}", file.path));
+        }
+    }
+    places
+}
+
+/// The number of methods by package and type, over the `impl` blocks. Types of the same name count together.
+fn methods(sources: &[(File, Source)]) -> BTreeMap<(String, String), usize> {
+    let mut methods = BTreeMap::new();
+    for (file, source) in own_code(sources) {
+        for (name, count) in source.methods() {
+            *methods.entry((file.package().to_owned(), name.to_owned())).or_default() += count;
+        }
+    }
+    methods
 }
 
 /// Files of tests may be longer.

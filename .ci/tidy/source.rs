@@ -1,6 +1,7 @@
 //! Divides a Rust file into comments, string literals and code. Not a parser: tokens and braces suffice here, and rustc
 //! and clippy check the rest.
 
+use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::str::CharIndices;
 
@@ -116,6 +117,39 @@ impl Source {
         definitions
     }
 
+    /// The methods in `impl` blocks outside modules of tests, by the name of the type.
+    pub(crate) fn methods(&self) -> BTreeMap<&str, usize> {
+        let tokens = self.tokens();
+        let mut methods: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut depth = 0_usize;
+        // The type of the block, and the depth of its items.
+        let mut block: Option<(&str, usize)> = None;
+        let mut tests = None;
+        for (at, token) in tokens.iter().enumerate() {
+            match token.text {
+                "{" => depth += 1,
+                "}" => {
+                    depth = depth.saturating_sub(1);
+                    block = block.filter(|(_, inner)| depth >= *inner);
+                    tests = tests.filter(|inner| depth >= *inner);
+                }
+                "mod" if is_module_of_tests(&tokens[at + 1..]) => tests = Some(depth + 1),
+                "impl" if block.is_none() && tests.is_none() && starts_item(&tokens[..at]) => {
+                    block = type_of_impl(&tokens[at + 1..]).map(|name| (name, depth + 1));
+                }
+                "fn" => {
+                    if let Some((name, inner)) = block
+                        && depth == inner
+                    {
+                        *methods.entry(name).or_default() += 1;
+                    }
+                }
+                _ => {}
+            }
+        }
+        methods
+    }
+
     /// The names of the code, in order.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.tokens().into_iter().filter(Token::is_name).map(|token| token.text)
@@ -148,6 +182,35 @@ impl Token<'_> {
     fn is_name(&self) -> bool {
         self.text.starts_with(|c: char| c.is_alphabetic() || c == '_')
     }
+}
+
+/// Whether the tokens begin with `tests {`.
+fn is_module_of_tests(tokens: &[Token<'_>]) -> bool {
+    matches!(tokens, [name, brace, ..] if name.text == "tests" && brace.text == "{")
+}
+
+/// Whether an item can start after the tokens.
+fn starts_item(before: &[Token<'_>]) -> bool {
+    before.last().is_none_or(|token| matches!(token.text, "}" | "{" | ";" | "]" | "unsafe"))
+}
+
+/// The type of an `impl` block, from the tokens after `impl`: the last name of the path after `for`, or after the
+/// parameters of the block.
+fn type_of_impl<'a>(tokens: &[Token<'a>]) -> Option<&'a str> {
+    let mut name = None;
+    let mut angles = 0_usize;
+    for token in tokens {
+        match token.text {
+            "<" => angles += 1,
+            ">" => angles = angles.saturating_sub(1),
+            "{" | "where" if angles == 0 => break,
+            "for" if angles == 0 => name = None,
+            "dyn" | "mut" | "const" => {}
+            _ if angles == 0 && token.is_name() => name = Some(token.text),
+            _ => {}
+        }
+    }
+    name
 }
 
 /// The line of the closing brace of the function at the start of `tokens`; `None` without a body.
@@ -257,6 +320,21 @@ fn quotes_are_texts() {
             (Kind::Comment, 12, "a block */"),
         ];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn methods_belong_to_types() {
+        let file = "
+impl<T: Fn(u8) -> u8> Wide<T> { fn first(&self) { fn inner() {} } fn second() -> impl Sized {} }
+impl fmt::Display for Wide<u8> { fn fmt(&self) {} }
+fn free(act: impl Fn()) {}
+mod tests { impl Wide<u8> { fn test() {} } }
+mod tests;
+impl Trait for &mut Narrow { fn third() {} }
+";
+        let found: Vec<_> =
+            Source::read(file).methods().into_iter().map(|(name, n)| (name.to_owned(), n)).collect();
+        assert_eq!(found, [("Narrow".to_owned(), 1), ("Wide".to_owned(), 3)]);
     }
 
     #[test]
