@@ -1,20 +1,31 @@
 //! The properties of every run, one in each file, and the failure of a check. A check only reads.
 
+pub(crate) mod abandonment;
 pub(crate) mod acks;
+pub(crate) mod capacity;
+pub(crate) mod deadlines;
 pub(crate) mod descriptors;
 pub(crate) mod fairness;
 pub(crate) mod false_blame;
 pub(crate) mod fifo;
 pub(crate) mod ids;
+pub(crate) mod intensity;
 pub(crate) mod ledger;
 pub(crate) mod liveness;
 pub(crate) mod messages;
 pub(crate) mod order;
 pub(crate) mod queues;
+pub(crate) mod ready_slots;
+pub(crate) mod requested;
+pub(crate) mod slots;
+pub(crate) mod supervision;
+pub(crate) mod unowned;
 
 use std::fmt;
 
-use cluster_core::{ConnectionState, Event, Primary, SocketId, WorkerEvent};
+use cluster_core::{
+    Call, ConnectionState, Event, Primary, SocketId, Supervisor, SupervisorEvent, WorkerEvent,
+};
 
 use crate::cow::CowArc;
 use crate::kernel::Kernel;
@@ -26,6 +37,7 @@ use ids::Ids;
 use liveness::Serving;
 use messages::Messages;
 use order::OrderCheck;
+use supervision::Supervision;
 
 /// A checked property.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,6 +68,22 @@ pub enum Check {
     /// After the last fault everything completes: every connection is served or closed, every worker that was asked to
     /// exit has exited.
     Liveness,
+    /// A supervisor takes no worker out of service unless enough others serve.
+    Capacity,
+    /// An abandoned reload leaves the old workers in service.
+    Abandonment,
+    /// A supervisor restarts no more often within a time than its settings allow.
+    Intensity,
+    /// Each phase of a requested exit ends in its time.
+    Deadlines,
+    /// A requested exit causes no restart.
+    Requested,
+    /// No two workers in service share a slot.
+    Slots,
+    /// After the last fault every slot has a ready worker, or the shutdown has finished.
+    Readiness,
+    /// A supervisor closes no connection without an owner while a worker can serve the connection.
+    Unowned,
 }
 
 impl fmt::Display for Check {
@@ -73,6 +101,14 @@ impl fmt::Display for Check {
             Check::Fifo => "fifo",
             Check::Descriptors => "descriptors",
             Check::Liveness => "liveness",
+            Check::Capacity => "capacity",
+            Check::Abandonment => "abandonment",
+            Check::Intensity => "intensity",
+            Check::Deadlines => "deadlines",
+            Check::Requested => "requested",
+            Check::Slots => "slots",
+            Check::Readiness => "readiness",
+            Check::Unowned => "unowned",
         })
     }
 }
@@ -122,6 +158,7 @@ pub(crate) struct Checks {
     pub(crate) acks: CowArc<Acks>,
     pub(crate) messages: CowArc<Messages>,
     pub(crate) fairness: CowArc<Fairness>,
+    supervision: CowArc<Supervision>,
     fifo: CowArc<Fifo>,
     ids: Ids,
     /// The open connections of the ledger in id order, and the number of connections that workers own,
@@ -140,12 +177,18 @@ impl Checks {
         self.ids.primary_event(event).map_err(|what| (Check::Ids, what))?;
         false_blame::primary_event(event, kernel).map_err(|what| (Check::FalseBlame, what))?;
         match event {
-            Event::Listening { worker, address } => self.fairness.listening(*worker, address, kernel),
+            Event::Listening { worker, address } => {
+                self.fairness.listening(*worker, address, kernel);
+                self.supervised_event(event);
+            }
             Event::Message { worker, message, .. } => {
                 let received = self.messages.received((*worker).into(), Pid::PRIMARY, message);
                 received.map_err(|what| (Check::Messages, what))?;
             }
-            Event::Exit { worker, status, .. } => self.messages.exited(*worker, *status, primary),
+            Event::Exit { worker, status, .. } => {
+                self.messages.exited(*worker, *status, primary);
+                self.supervised_event(event);
+            }
             Event::Fork { .. }
             | Event::Online { .. }
             | Event::Disconnect { .. }
@@ -181,6 +224,57 @@ impl Checks {
             | WorkerEvent::Error { .. } => {}
         }
         Ok(())
+    }
+
+    /// Checks a call of a supervised primary before the call is performed.
+    pub(crate) fn supervised_call(
+        &mut self,
+        call: &Call,
+        supervisor: &Supervisor,
+        kernel: &Kernel,
+    ) -> Result<(), (Check, String)> {
+        if !Supervision::concerns(call) {
+            return Ok(());
+        }
+        self.supervision.call(call, supervisor, kernel)
+    }
+
+    /// The account of a supervised primary is written only if there is one.
+    fn supervised_event(&mut self, event: &Event) {
+        if !self.supervision.lives.is_empty() {
+            self.supervision.primary_event(event);
+        }
+    }
+
+    /// Checks an event of a supervisor before the program receives the event.
+    pub(crate) fn supervisor_event(
+        &mut self,
+        event: &SupervisorEvent,
+        supervisor: &Supervisor,
+        kernel: &Kernel,
+    ) -> Result<(), (Check, String)> {
+        self.supervision.event(event, supervisor, kernel)
+    }
+
+    /// Checks the state of an idle supervised primary.
+    pub(crate) fn supervised_at_rest(
+        &mut self,
+        kernel: &Kernel,
+        supervisor: &Supervisor,
+    ) -> Result<(), (Check, String)> {
+        if self.supervision.unowned.is_current(supervisor) {
+            return Ok(());
+        }
+        self.supervision.at_rest(supervisor, kernel)
+    }
+
+    /// Checks the final state of a supervised primary.
+    pub(crate) fn supervised_at_the_end(
+        &self,
+        kernel: &Kernel,
+        supervisor: &Supervisor,
+    ) -> Result<(), (Check, String)> {
+        self.supervision.at_the_end(supervisor, kernel)
     }
 
     /// Whether the ledger has changed since the last look.

@@ -10,11 +10,13 @@ use crate::world::{State, World};
 use crate::{Check, Schedule};
 
 /// The change of an action.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Tampering {
     None,
     Drop,
     Duplicate,
+    /// A change of the next call.
+    Change(fn(&mut Call)),
     /// A process stops reading while its own write has no room.
     StopReading,
 }
@@ -36,6 +38,13 @@ pub(crate) fn apply<P: Program>(state: &mut State<P>, pid: Pid, next: NextAction
             }
             Some(next)
         }
+        Tampering::Change(change) => {
+            let mut next = next;
+            if let NextAction::Call(call) = &mut next {
+                change(call);
+            }
+            Some(next)
+        }
         Tampering::StopReading => {
             let NextAction::Call(call @ Call::Write { channel, .. }) = next else { return Some(next) };
             let answer = state.kernel.perform(pid, call, &mut Schedule::quiet());
@@ -47,6 +56,8 @@ pub(crate) fn apply<P: Program>(state: &mut State<P>, pid: Pid, next: NextAction
         }
     }
 }
+
+mod supervisor_bugs;
 
 /// The check that a quiet standard run fails with this bug.
 fn failed_check(planted_bug: PlantedBug) -> Option<Check> {
@@ -169,6 +180,7 @@ fn delivers(next: &NextAction, nth: u64) -> bool {
         NextAction::Begin
         | NextAction::Call(_)
         | NextAction::Primary(_)
+        | NextAction::Supervisor(_)
         | NextAction::Worker(_)
         | NextAction::Exit(_) => false,
     }

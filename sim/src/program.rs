@@ -7,7 +7,7 @@
 use std::fmt;
 use std::hash::Hash;
 
-use cluster_core::{Event, Primary, SocketId, Worker, WorkerEvent};
+use cluster_core::{Event, Primary, SocketId, Supervisor, SupervisorEvent, Worker, WorkerEvent};
 
 use crate::event::{Actor, ClientEvent, ClientId, Ending, SocketEvent};
 
@@ -25,6 +25,18 @@ pub trait Program: Clone + Eq + Hash + fmt::Debug {
 
     /// Receives an event of the primary.
     fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {}
+
+    /// Runs when a supervised primary starts, in place of [`primary_start`](Program::primary_start).
+    fn supervisor_start(&mut self, supervisor: &mut Supervisor, process: &mut Process<'_>) {}
+
+    /// Receives an event of a supervisor, in place of [`primary_event`](Program::primary_event).
+    fn supervisor_event(
+        &mut self,
+        supervisor: &mut Supervisor,
+        process: &mut Process<'_>,
+        event: SupervisorEvent,
+    ) {
+    }
 
     /// Receives an event of a socket that the primary's program owns. The default closes a connection after
     /// the end of the client.

@@ -2,7 +2,8 @@
 //! actions.
 
 use cluster_core::{
-    Call, Event, ExitStatus, Machine as _, OsEvent, Output, Primary, SocketId, Worker, WorkerEvent,
+    Call, Event, ExitStatus, Machine as _, OsEvent, Output, Primary, SocketId, Supervisor, SupervisorEvent,
+    Worker, WorkerEvent,
 };
 
 mod running_processes;
@@ -29,6 +30,8 @@ pub(crate) struct RunningProcess<P> {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum EitherMachine {
     Primary(Box<Primary>),
+    /// In the place of a primary.
+    Supervisor(Box<Supervisor>),
     Worker(Box<Worker>),
 }
 
@@ -41,12 +44,23 @@ impl EitherMachine {
             EitherMachine::Primary(primary) if only_commands => {
                 *next = primary.poll_call().map(NextAction::Call);
             }
+            EitherMachine::Supervisor(supervisor) if only_commands => {
+                *next = supervisor.poll_call().map(NextAction::Call);
+            }
             EitherMachine::Worker(worker) if only_commands => {
                 *next = worker.poll_call().map(NextAction::Call);
             }
             EitherMachine::Primary(primary) => match primary.poll() {
                 Some(Output::Call(call)) => *next = Some(NextAction::Call(call)),
                 Some(Output::Event(event)) => *next = Some(NextAction::Primary(event)),
+                None => {}
+            },
+            EitherMachine::Supervisor(supervisor) => match supervisor.poll() {
+                Some(Output::Call(call)) => *next = Some(NextAction::Call(call)),
+                Some(Output::Event(SupervisorEvent::Primary(event))) => {
+                    *next = Some(NextAction::Primary(event));
+                }
+                Some(Output::Event(event)) => *next = Some(NextAction::Supervisor(event)),
                 None => {}
             },
             EitherMachine::Worker(worker) => match worker.poll() {
@@ -65,6 +79,7 @@ pub(crate) enum NextAction {
     Begin,
     Call(Call),
     Primary(Event),
+    Supervisor(SupervisorEvent),
     Worker(WorkerEvent),
     /// The process exits. Other steps may precede the exit, as with a real process.
     Exit(ExitStatus),
@@ -78,6 +93,7 @@ impl<P> RunningProcess<P> {
     fn handle(&mut self, event: OsEvent) {
         match &mut self.machine {
             EitherMachine::Primary(primary) => primary.handle(event),
+            EitherMachine::Supervisor(supervisor) => supervisor.handle(event),
             EitherMachine::Worker(worker) => worker.handle(event),
         }
     }
@@ -106,6 +122,7 @@ impl<P> RunningProcess<P> {
         for &socket in sockets {
             match &mut self.machine {
                 EitherMachine::Primary(primary) => primary.release(socket),
+                EitherMachine::Supervisor(supervisor) => supervisor.primary_mut().release(socket),
                 EitherMachine::Worker(worker) => worker.release(socket),
             }
         }
@@ -114,7 +131,15 @@ impl<P> RunningProcess<P> {
     pub(crate) fn primary(&self) -> Option<&Primary> {
         match &self.machine {
             EitherMachine::Primary(primary) => Some(primary),
+            EitherMachine::Supervisor(supervisor) => Some(supervisor.primary()),
             EitherMachine::Worker(_) => None,
+        }
+    }
+
+    pub(crate) fn supervisor(&self) -> Option<&Supervisor> {
+        match &self.machine {
+            EitherMachine::Supervisor(supervisor) => Some(supervisor),
+            EitherMachine::Primary(_) | EitherMachine::Worker(_) => None,
         }
     }
 }

@@ -19,12 +19,14 @@ mod ping_pong;
 mod proofs;
 mod random_program;
 mod scenario;
+mod supervised;
 
 pub use flood::{DisconnectBy, Flood};
 pub use ping_pong::PingPong;
 pub use proofs::{PROOFS, Proof};
 pub use random_program::{PrimaryMove, RandomProgram, WorkerMove};
 pub use scenario::{ReplayError, ReplayOutcome, Scenario, UnknownName, replay};
+pub use supervised::{SupervisedServer, SupervisorMove};
 
 /// A server on every worker answers each connection with the name of its worker. A worker that dies is replaced, up to
 /// a limit; once all clients are served, the cluster disconnects.

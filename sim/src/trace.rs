@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use cluster_core::{Call, Event, ExitStatus, OsEvent, SocketId, WorkerEvent};
+use cluster_core::{Call, Event, ExitStatus, OsEvent, SocketId, SupervisorEvent, WorkerEvent};
 
 use crate::event::{Actor, ClientAction, ClientEvent, ClientId, Ending, SocketEvent};
 use crate::fault::Fault;
@@ -57,6 +57,8 @@ pub enum Crossing {
     },
     /// The program of the primary receives an event.
     PrimaryEvent(Event),
+    /// The program of a supervised primary receives an event of the supervisor itself.
+    SupervisorEvent(SupervisorEvent),
     /// The program of a worker receives an event.
     WorkerEvent {
         /// The event.
@@ -168,6 +170,7 @@ impl fmt::Display for Crossing {
             // The settings are long and nearly always the same.
             Crossing::PrimaryEvent(Event::Setup { .. }) => f.write_str("* Setup"),
             Crossing::PrimaryEvent(event) => write!(f, "* {event:?}"),
+            Crossing::SupervisorEvent(event) => write!(f, "* {event:?}"),
             Crossing::WorkerEvent { event, .. } => write!(f, "* {event:?}"),
             Crossing::Arrived { connection, what: Ok(bytes), .. } => {
                 write!(f, "* {connection:?}: {}", text(bytes))

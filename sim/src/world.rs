@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use cluster_core::Settings;
+use cluster_core::{Settings, SupervisorSettings};
 
 use crate::check::{Check, Checks, Failure};
 use crate::cow::CowArc;
@@ -66,6 +66,8 @@ struct Start<P> {
     scenario: Arc<str>,
     program: P,
     settings: Settings,
+    /// The primary is supervised.
+    supervision: Option<SupervisorSettings>,
 }
 
 /// The hash of the state without its history: worlds with equal hashes have equal futures.
@@ -79,9 +81,23 @@ impl<P: Hash> Hash for World<P> {
 impl<P: Program> World<P> {
     /// A world before the start of the primary, with a quiet schedule and without faults.
     pub fn new(program: P, settings: Settings) -> Self {
+        World::of(program, settings, None)
+    }
+
+    /// A world with a supervised primary, with the hooks [`Program::supervisor_start`] and
+    /// [`Program::supervisor_event`]. The workers have the default serialization and limits.
+    ///
+    /// # Panics
+    ///
+    /// When the primary starts, if the settings contradict each other.
+    pub fn supervised(program: P, supervision: SupervisorSettings) -> Self {
+        World::of(program, Settings::default(), Some(supervision))
+    }
+
+    fn of(program: P, settings: Settings, supervision: Option<SupervisorSettings>) -> Self {
         let mut state = State {
             driver: program.clone().into(),
-            start: Start { scenario: "unnamed".into(), program, settings }.into(),
+            start: Start { scenario: "unnamed".into(), program, settings, supervision }.into(),
             kernel: Kernel::new(CHANNEL_BYTES),
             running: RunningProcesses::new(),
             log: ObservationLog::default(),
@@ -180,7 +196,11 @@ impl<P: Program> World<P> {
     fn run_to_the_end(&mut self) -> Result<(), (Check, String)> {
         while self.advance()? {}
         let State { kernel, running, checks, .. } = &self.state;
-        checks.at_the_end(kernel, running.primary().map(|(primary, _)| primary))
+        checks.at_the_end(kernel, running.primary().map(|(primary, _)| primary))?;
+        match running.supervisor() {
+            Some(supervisor) => checks.supervised_at_the_end(kernel, supervisor),
+            None => Ok(()),
+        }
     }
 
     fn advance(&mut self) -> Result<bool, (Check, String)> {

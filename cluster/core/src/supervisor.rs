@@ -98,6 +98,11 @@ impl Supervisor {
         &self.primary
     }
 
+    /// The settings, without those of the primary.
+    pub fn settings(&self) -> &SupervisorSettings {
+        &self.settings
+    }
+
     /// The primary, for messages and for the options of later workers. A worker that the program forks here has no slot,
     /// and is not supervised. A supervised worker that the program disconnects here is replaced as after any other exit.
     pub fn primary_mut(&mut self) -> &mut Primary {
@@ -187,7 +192,9 @@ impl Supervisor {
         if let Some(slot) = self.slots.held_by(slot, worker) {
             slot.keys = self.primary.supervised().keys_of(worker);
         }
-        self.set_timer(Due::Stable(worker), self.settings.min_uptime);
+        if self.slots.held_by(slot, worker).is_some_and(|slot| slot.backoff.failures() > 0) {
+            self.set_timer(Due::Stable(worker), self.settings.min_uptime);
+        }
         self.limit_age(worker);
         self.watch(worker);
         self.events.push_back(SupervisorEvent::SlotReady { slot, worker });

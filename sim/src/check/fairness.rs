@@ -3,13 +3,13 @@
 //!
 //! The check compares the ledger of an idle primary with the previous one. Known of a worker is what the worker has
 //! reported to the primary. A worker that has refused a connection, or is in an uncertain state, counts as busy until
-//! the next accepted connection.
+//! the next accepted connection. A lame duck of a supervisor is never free.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use cluster_core::{
-    CloseReason, ConnectionState, ListeningAddress, Primary, Serialization, SocketId, WorkerId,
+    CloseReason, ConnectionState, ListeningAddress, Primary, Serialization, SocketId, WorkerId, WorkerInfo,
 };
 use memchr::memmem::Finder;
 
@@ -139,7 +139,7 @@ impl Fairness {
         for (_, port) in known.iter().filter(|(socket, _)| of(&self.ports, *socket).is_none()) {
             let there = || self.free.keys().filter(|((_, at), _)| at == port);
             let is_one_place = there().map(|(place, _)| place).collect::<BTreeSet<_>>().len() == 1;
-            let worker = there().find(|(_, worker)| primary.worker(*worker).is_some_and(is_expected_to_run));
+            let worker = there().find(|(_, worker)| primary.worker(*worker).is_some_and(may_receive));
             if let Some((_, worker)) = worker.filter(|_| is_one_place) {
                 return Err(format!("a connection to port {port} was refused while worker {worker} listens"));
             }
@@ -175,7 +175,7 @@ impl Fairness {
         let there = (place.clone(), WorkerId(0))..=(place, WorkerId(u64::MAX));
         for ((_, worker), waits) in self.free.range_mut(there) {
             let Some(passed) = waits else { continue };
-            if primary.worker(*worker).is_some_and(is_expected_to_run) && !passed.insert(to) {
+            if primary.worker(*worker).is_some_and(may_receive) && !passed.insert(to) {
                 return Err(format!(
                     "worker {to} received two connections while worker {worker} was free and received none"
                 ));
@@ -227,6 +227,11 @@ impl Workers {
 fn of<T: Copy>(connections: &[(SocketId, T)], socket: SocketId) -> Option<T> {
     let at = connections.binary_search_by_key(&socket, |(socket, _)| *socket).ok()?;
     Some(connections[at].1)
+}
+
+/// Whether the primary can hand connections to a worker.
+fn may_receive(worker: &WorkerInfo) -> bool {
+    is_expected_to_run(worker) && !worker.is_lame_duck()
 }
 
 fn port_of(kernel: &Kernel, socket: SocketId) -> Option<u16> {

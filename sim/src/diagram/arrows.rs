@@ -61,7 +61,10 @@ impl Finder {
             Crossing::Ended(status) => self.ended(at, actor, *status),
             Crossing::Call { call, answer } => self.call(at, actor, call, answer.as_ref()),
             Crossing::Input { event, client } => self.input(at, actor, event, *client),
-            Crossing::Begins | Crossing::PrimaryEvent(_) | Crossing::SocketEvent(_) => self.reacts(at, actor),
+            Crossing::Begins
+            | Crossing::PrimaryEvent(_)
+            | Crossing::SupervisorEvent(_)
+            | Crossing::SocketEvent(_) => self.reacts(at, actor),
             Crossing::WorkerEvent { event, client } => {
                 self.reacts(at, actor);
                 if let (WorkerEvent::Connection { .. }, Some(client)) = (event, client) {

@@ -35,6 +35,7 @@ pub(super) fn of(what: &Crossing) -> Label {
         Crossing::Call { call, answer } => call_label(call, answer.as_ref()),
         Crossing::Input { event, client } => input(event, *client),
         Crossing::PrimaryEvent(event) => label(Kind::Event, primary(event)),
+        Crossing::SupervisorEvent(event) => label(Kind::Event, format!("{event:?}")),
         Crossing::WorkerEvent { event, client } => label(Kind::Event, worker(event, *client)),
         Crossing::Arrived { client, what, .. } => {
             let from = client.map_or_else(|| "a client".to_owned(), |client| format!("client {}", client.0));
@@ -194,6 +195,7 @@ pub(super) fn full(what: &Crossing) -> String {
         }
         Crossing::Input { event, .. } => format!("{event:#?}"),
         Crossing::PrimaryEvent(event) => format!("{event:#?}"),
+        Crossing::SupervisorEvent(event) => format!("{event:#?}"),
         Crossing::WorkerEvent { event, .. } => format!("{event:#?}"),
         Crossing::SocketEvent(event) => format!("{event:#?}"),
         Crossing::Observation(line) => line.clone().into_owned(),

@@ -12,6 +12,10 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
     /// Sets a timer. Timers due at the same time fire in the order of setting.
     pub(crate) fn set(&mut self, pid: Pid, timer: TimerId, after_ms: u64) {
         let due = self.now_ms.saturating_add(after_ms);

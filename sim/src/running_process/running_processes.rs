@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, Hash, Hasher};
 
-use cluster_core::{Call, OsEvent, Primary};
+use cluster_core::{Call, OsEvent, Primary, Supervisor};
 use foldhash::fast::FixedState;
 
 use super::{EitherMachine, NextAction, RunningProcess, TransitionCache};
@@ -52,6 +52,11 @@ impl<P> RunningProcesses<P> {
     pub(crate) fn primary(&self) -> Option<(&Primary, bool)> {
         let running = self.get(Pid::PRIMARY)?;
         Some((running.primary()?, running.next.is_some()))
+    }
+
+    /// The supervisor of the primary, if any.
+    pub(crate) fn supervisor(&self) -> Option<&Supervisor> {
+        self.get(Pid::PRIMARY)?.supervisor()
     }
 
     /// The next action of a process; `None`: the process waits for an event.

@@ -1,8 +1,8 @@
 //! The effect of a step: the kernel delivers, a process reacts, a program or the driver receives.
 
 use cluster_core::{
-    Call, ChannelId, Event, ExitStatus, IncomingHandle, OsEvent, Primary, Serialization, Signal, TimerId,
-    Worker, WorkerEvent,
+    Call, ChannelId, Event, ExitStatus, IncomingHandle, OsEvent, Primary, Serialization, Signal, Supervisor,
+    SupervisorEvent, TimerId, Worker, WorkerEvent,
 };
 
 use super::enabled::can_receive;
@@ -85,8 +85,11 @@ impl<P: Program> State<P> {
 
     fn start(&mut self, pid: Pid) {
         self.kernel.processes.enter(pid, Phase::Running);
-        let Start { program, settings, .. } = &*self.start;
-        let machine = if pid == Pid::PRIMARY {
+        let Start { program, settings, supervision, .. } = &*self.start;
+        let machine = if let (Pid::PRIMARY, Some(supervision)) = (pid, supervision) {
+            let supervisor = Supervisor::new(supervision.clone()).expect("settings without contradiction");
+            EitherMachine::Supervisor(Box::new(supervisor))
+        } else if pid == Pid::PRIMARY {
             EitherMachine::Primary(Box::new(Primary::new(settings.clone())))
         } else {
             EitherMachine::Worker(Box::new(Worker::new(
@@ -104,6 +107,7 @@ impl<P: Program> State<P> {
         self.history.note(pid.into(), || Crossing::Begins);
         self.within(pid, |program, machine, process| match machine {
             EitherMachine::Primary(primary) => program.primary_start(primary, process),
+            EitherMachine::Supervisor(supervisor) => program.supervisor_start(supervisor, process),
             EitherMachine::Worker(worker) => program.worker_start(worker, process),
         });
     }
@@ -116,21 +120,29 @@ impl<P: Program> State<P> {
         let Some(next) = crate::planted_bugs::apply(self, pid, next) else { return Ok(()) };
         match next {
             NextAction::Begin => self.begin(pid),
-            NextAction::Call(call) => self.call(pid, call),
+            NextAction::Call(call) => return self.call(pid, call),
             NextAction::Primary(event) => return self.primary_event(event),
+            NextAction::Supervisor(event) => return self.supervisor_event(event),
             NextAction::Worker(event) => return self.worker_event(pid, event),
             NextAction::Exit(status) => self.die(pid, status),
         }
         Ok(())
     }
 
-    fn call(&mut self, pid: Pid, call: Call) {
+    fn call(&mut self, pid: Pid, call: Call) -> Result<(), (Check, String)> {
         if self.schedule.strikes(Fault::Kill) {
-            return self.die(pid, ExitStatus::Signal(Signal::SIGKILL));
+            self.die(pid, ExitStatus::Signal(Signal::SIGKILL));
+            return Ok(());
+        }
+        if pid == Pid::PRIMARY
+            && let Some(supervisor) = self.running.supervisor()
+        {
+            self.checks.supervised_call(&call, supervisor, &self.kernel)?;
         }
         self.history.call(pid, &call);
         if let Call::Exit { code } = call {
-            return self.die(pid, ExitStatus::Code(code));
+            self.die(pid, ExitStatus::Code(code));
+            return Ok(());
         }
         let answer = self.kernel.perform(pid, call, &mut self.schedule);
         if let Some(answer) = &answer {
@@ -143,6 +155,7 @@ impl<P: Program> State<P> {
         if self.kernel.processes.get(pid).is_alive() && self.schedule.strikes(Fault::Stop) {
             self.kernel.processes.stop(pid, &mut self.kernel.ready);
         }
+        Ok(())
     }
 
     /// Passes bytes that a process reads to the checks of offers and queries, if the channel is trusted and carries
@@ -189,9 +202,24 @@ impl<P: Program> State<P> {
         if let Some((primary, _)) = self.running.primary() {
             self.checks.primary_event(&event, primary, &self.kernel)?;
         }
+        self.within(Pid::PRIMARY, |program, machine, process| match machine {
+            EitherMachine::Primary(primary) => program.primary_event(primary, process, event),
+            EitherMachine::Supervisor(supervisor) => {
+                program.supervisor_event(supervisor, process, SupervisorEvent::Primary(event));
+            }
+            EitherMachine::Worker(_) => {}
+        });
+        Ok(())
+    }
+
+    fn supervisor_event(&mut self, event: SupervisorEvent) -> Result<(), (Check, String)> {
+        self.history.note(Actor::Primary, || Crossing::SupervisorEvent(event.clone()));
+        if let Some(supervisor) = self.running.supervisor() {
+            self.checks.supervisor_event(&event, supervisor, &self.kernel)?;
+        }
         self.within(Pid::PRIMARY, |program, machine, process| {
-            if let EitherMachine::Primary(primary) = machine {
-                program.primary_event(primary, process, event);
+            if let EitherMachine::Supervisor(supervisor) = machine {
+                program.supervisor_event(supervisor, process, event);
             }
         });
         Ok(())
@@ -229,6 +257,9 @@ impl<P: Program> State<P> {
         }
         self.within(pid, |program, machine, process| match machine {
             EitherMachine::Primary(primary) => program.primary_socket(primary, process, event),
+            EitherMachine::Supervisor(supervisor) => {
+                program.primary_socket(supervisor.primary_mut(), process, event);
+            }
             EitherMachine::Worker(worker) => program.worker_socket(worker, process, event),
         });
     }
@@ -314,7 +345,11 @@ impl<P: Program> State<P> {
         if self.checks.is_stale(primary) {
             self.checks.look_again(&self.kernel, primary)?;
         }
-        Checks::at_rest(&self.kernel, primary)
+        Checks::at_rest(&self.kernel, primary)?;
+        match self.running.supervisor() {
+            Some(supervisor) => self.checks.supervised_at_rest(&self.kernel, supervisor),
+            None => Ok(()),
+        }
     }
 }
 

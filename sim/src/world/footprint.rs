@@ -40,7 +40,13 @@ impl<P: Program> World<P> {
 fn call_of<P>(state: &State<P>, pid: Pid) -> Footprint {
     match state.running.next(pid) {
         Some(NextAction::Call(call)) => state.kernel.read_by_call(pid, call),
-        Some(NextAction::Begin | NextAction::Primary(_) | NextAction::Worker(_) | NextAction::Exit(_))
+        Some(
+            NextAction::Begin
+            | NextAction::Primary(_)
+            | NextAction::Supervisor(_)
+            | NextAction::Worker(_)
+            | NextAction::Exit(_),
+        )
         | None => Footprint::default(),
     }
 }

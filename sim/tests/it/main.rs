@@ -15,4 +15,5 @@ mod rare_events;
 mod respawn_example;
 mod shrinking;
 mod sockets;
+mod supervised;
 mod zones;

@@ -37,7 +37,7 @@ impl Supervised<'_> {
     /// now on queries of the worker for sockets get no answer.
     pub(crate) fn lame_duck(&mut self, worker: WorkerId) {
         let Some(entry) = self.peers.entry(worker) else { return };
-        entry.lame = true;
+        entry.info.lame_duck = true;
         self.command(|peers, distribution| {
             peers.send(worker, ChannelMessage::Supervision(Supervision::LameDuck), None);
             distribution.leave_handles(worker, peers);

@@ -22,12 +22,14 @@ pub enum WorkerState {
 
 /// The state of one worker.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that change independently")]
 pub struct WorkerInfo {
     pub(super) state: WorkerState,
     pub(super) exited_after_disconnect: Option<bool>,
     pub(super) connected: bool,
     pub(super) dead: bool,
     pub(super) listed: bool,
+    pub(super) lame_duck: bool,
     pub(super) pid: Option<u32>,
 }
 
@@ -39,6 +41,7 @@ impl WorkerInfo {
             connected: true,
             dead: false,
             listed: true,
+            lame_duck: false,
             pid: None,
         }
     }
@@ -76,6 +79,11 @@ impl WorkerInfo {
         self.listed
     }
 
+    /// A supervisor has made the worker a lame duck: the worker receives no further connection.
+    pub fn is_lame_duck(&self) -> bool {
+        self.lame_duck
+    }
+
     /// The process id, once started. Node: `worker.process.pid`.
     pub fn pid(&self) -> Option<u32> {
         self.pid
@@ -88,8 +96,6 @@ pub(super) struct WorkerEntry {
     pub(super) channel: Channel,
     /// The options of the process, until it has started or failed to.
     pub(super) starting: Option<SpawnOptions>,
-    /// A supervisor has made the worker a lame duck.
-    pub(super) lame: bool,
     /// The connections that the worker has acknowledged.
     pub(super) owned: u64,
     /// The last answer to a supervisor: the number of the question, and the open connections.
@@ -98,19 +104,12 @@ pub(super) struct WorkerEntry {
 
 impl WorkerEntry {
     pub(super) fn new(channel: Channel, starting: SpawnOptions) -> Self {
-        WorkerEntry {
-            info: WorkerInfo::new(),
-            channel,
-            starting: Some(starting),
-            lame: false,
-            owned: 0,
-            pong: None,
-        }
+        WorkerEntry { info: WorkerInfo::new(), channel, starting: Some(starting), owned: 0, pong: None }
     }
 
     /// The worker was asked to exit, or a supervisor has made the worker a lame duck.
     pub(super) fn is_retired(&self) -> bool {
-        self.info.exited_after_disconnect == Some(true) || self.lame
+        self.info.exited_after_disconnect == Some(true) || self.info.lame_duck
     }
 
     pub(super) fn supervised(&mut self, answer: &Supervision) {

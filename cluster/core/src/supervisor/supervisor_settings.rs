@@ -257,6 +257,16 @@ impl SupervisorSettings {
         self
     }
 
+    /// See [`max_unavailable`](SupervisorSettings::max_unavailable).
+    pub fn get_max_unavailable(&self) -> u32 {
+        self.max_unavailable
+    }
+
+    /// See [`intensity`](SupervisorSettings::intensity).
+    pub fn get_intensity(&self) -> (u32, Duration) {
+        (self.restarts, self.within)
+    }
+
     /// Checks the number of workers.
     pub(super) fn check_workers(&self, workers: u32) -> Result<(), SettingsError> {
         if workers == 0 {

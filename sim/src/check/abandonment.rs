@@ -1,0 +1,21 @@
+//! Abandonment: when a reload ends early, every slot that has a ready process has one in service. A slot that the reload has
+//! stopped first is not covered: `max_unavailable` permits that slot.
+
+use cluster_core::Supervisor;
+
+use super::supervision::Supervision;
+
+pub(crate) fn abandoned(supervision: &Supervision, supervisor: &Supervisor) -> Result<(), String> {
+    if supervisor.settings().get_max_unavailable() > 0 {
+        return Ok(());
+    }
+    for slot in supervisor.slots().map(|slot| slot.slot) {
+        let mut ready =
+            supervision.lives.values().filter(|life| life.slot == slot && life.ready && !life.over);
+        let Some(first) = ready.next() else { continue };
+        if !first.is_in_service() && !ready.any(super::supervision::Life::is_in_service) {
+            return Err(format!("the reload is abandoned, and slot {slot} has lost its old worker"));
+        }
+    }
+    Ok(())
+}

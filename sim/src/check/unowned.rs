@@ -1,0 +1,38 @@
+//! Unowned: the primary closes no accepted connection without an owner while a ready worker runs without a signal, also not
+//! in a shutdown.
+
+use cluster_core::{CloseReason, Supervisor};
+
+use super::supervision::Supervision;
+use crate::kernel::Kernel;
+use crate::step::Pid;
+
+/// The closed connections at the last look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) struct ClosedUnowned(u64);
+
+impl ClosedUnowned {
+    /// No connection was closed since the last look.
+    pub(crate) fn is_current(self, supervisor: &Supervisor) -> bool {
+        supervisor.primary().ledger().closed(CloseReason::NoListener) == self.0
+    }
+}
+
+pub(crate) fn at_rest(
+    supervision: &mut Supervision,
+    supervisor: &Supervisor,
+    kernel: &Kernel,
+) -> Result<(), String> {
+    let closed = supervisor.primary().ledger().closed(CloseReason::NoListener);
+    supervision.unowned = ClosedUnowned(closed);
+    let able = supervision.lives.iter().find(|(worker, life)| {
+        life.ready
+            && !life.over
+            && !life.is_signalled()
+            && kernel.processes.get(Pid::from(**worker)).is_alive()
+    });
+    match able {
+        Some((worker, _)) => Err(format!("a connection is closed although worker {worker} can serve it")),
+        None => Ok(()),
+    }
+}

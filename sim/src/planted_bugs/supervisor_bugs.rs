@@ -1,0 +1,132 @@
+//! Planted bugs of a supervisor, each for one of its checks.
+
+use std::time::Duration;
+
+use cluster_core::{Call, ChannelId, Readiness, SpawnOptions, SupervisorSettings, WorkerId};
+
+use super::{PlantedBug, Tampering};
+use crate::program::Program;
+use crate::running_process::NextAction;
+use crate::scenarios::{SupervisedServer, SupervisorMove};
+use crate::world::World;
+use crate::{Check, Fault, Faults, Schedule};
+
+/// The first check that one of a few runs fails with this bug.
+fn failed_check<P: Program>(start: &World<P>, bug: PlantedBug) -> Option<Check> {
+    let run = |seed| {
+        let mut world = start.clone().on(if seed == 0 { Schedule::quiet() } else { Schedule::seed(seed) });
+        world.state.planted_bug = Some(bug);
+        world.run().err().map(|failure| {
+            println!("{}", failure.summary());
+            failure.check
+        })
+    };
+    (0..30).find_map(run)
+}
+
+/// Asserts that the check finds the bug, and that no check fails without the bug.
+fn finds<P: Program>(check: Check, start: &World<P>, bug: PlantedBug) {
+    assert_eq!(failed_check(start, |_, _| Tampering::None), None);
+    assert_eq!(failed_check(start, bug), Some(check));
+}
+
+fn server(command: SupervisorMove) -> SupervisedServer {
+    SupervisedServer::new(2, 2, command)
+}
+
+fn change_calls(next: &NextAction, change: fn(&mut Call)) -> Tampering {
+    super::tamper_if(matches!(next, NextAction::Call(_)), Tampering::Change(change))
+}
+
+/// A successor counts as ready when its process runs, as with a timer or `online` alone.
+#[test]
+fn capacity_detects_early_readiness() {
+    let settings = SupervisorSettings::new(2).readiness(Readiness::Online);
+    let start = server(SupervisorMove::Reload).world_with(settings);
+    assert_eq!(failed_check(&start, |_, _| Tampering::None), Some(Check::Capacity));
+}
+
+/// In place of the signal for a late successor, the channel of the old worker is closed.
+#[test]
+fn abandonment_detects_a_killed_predecessor() {
+    let start = SupervisedServer::new(2, 0, SupervisorMove::Reload).broken_from(WorkerId(3)).world();
+    let bug: PlantedBug = |_, next| {
+        change_calls(next, |call| {
+            if let Call::Kill { worker: WorkerId(3), .. } = call {
+                *call = Call::CloseChannel { channel: ChannelId(1) };
+            }
+        })
+    };
+    assert_eq!(failed_check(&start, bug), Some(Check::Abandonment));
+}
+
+/// Restarts are forgotten at once.
+#[test]
+fn intensity_detects_forgotten_restarts() {
+    let settings = SupervisorSettings::new(2).intensity(2, Duration::from_hours(24));
+    let start = server(SupervisorMove::Serve).broken_from(WorkerId(2)).world_with(settings);
+    finds(Check::Intensity, &start, |_, next| {
+        change_calls(next, |call| {
+            if let Call::SetTimer { after_ms: after_ms @ 86_400_000, .. } = call {
+                *after_ms = 0;
+            }
+        })
+    });
+}
+
+/// The timer of the lame duck is never set.
+#[test]
+fn deadlines_detects_a_missing_timer() {
+    finds(Check::Deadlines, &server(SupervisorMove::Reload).world(), |_, next| {
+        let is_lame = matches!(next, NextAction::Call(Call::SetTimer { after_ms: 500, .. }));
+        super::tamper_if(is_lame, Tampering::Drop)
+    });
+}
+
+/// A process starts during the shutdown.
+#[test]
+fn requested_detects_a_start_in_shutdown() {
+    finds(Check::Requested, &server(SupervisorMove::Shutdown).world(), |_, next| {
+        change_calls(next, |call| {
+            if let Call::Write { bytes, .. } = call
+                && String::from_utf8_lossy(bytes).contains("LAME_DUCK")
+            {
+                let env = vec![("CLUSTER_SLOT".into(), "0".into())];
+                *call = Call::Spawn { worker: WorkerId(9), options: SpawnOptions::new(), env };
+            }
+        })
+    });
+}
+
+/// Both workers get the number of the first slot.
+#[test]
+fn slots_detects_a_shared_number() {
+    finds(Check::Slots, &server(SupervisorMove::Serve).world(), |_, next| {
+        change_calls(next, |call| {
+            if let Call::Spawn { env, .. } = call {
+                env.iter_mut().filter(|(name, _)| *name == "CLUSTER_SLOT").for_each(|it| it.1 = "0".into());
+            }
+        })
+    });
+}
+
+/// The timer of a pause is never set.
+#[test]
+fn readiness_detects_a_missing_restart() {
+    let start = SupervisedServer::new(1, 0, SupervisorMove::Serve).world();
+    let start = start.with_faults(Faults::only(&[Fault::Kill]).limit(3));
+    finds(Check::Readiness, &start, |_, next| {
+        let is_pause = matches!(next, NextAction::Call(Call::SetTimer { after_ms: 100, .. }));
+        super::tamper_if(is_pause, Tampering::Drop)
+    });
+}
+
+/// The listening sockets and their queues are closed before the workers have the connections.
+#[test]
+fn unowned_detects_a_closed_queue() {
+    let settings = SupervisorSettings::new(1).term(Duration::from_secs(1));
+    let good = SupervisedServer::new(1, 4, SupervisorMove::Shutdown).world_with(settings.clone());
+    assert_eq!(failed_check(&good, |_, _| Tampering::None), None);
+    let bad = SupervisedServer::new(1, 4, SupervisorMove::DisconnectAll).world_with(settings);
+    assert_eq!(failed_check(&bad, |_, _| Tampering::None), Some(Check::Unowned));
+}
