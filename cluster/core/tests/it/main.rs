@@ -2,6 +2,7 @@
 
 mod closing;
 mod cluster;
+mod commands;
 mod counters;
 mod ending;
 mod exclusive;
