@@ -158,7 +158,7 @@ impl error::Error for JoinError {
 pub enum ListenError {
     /// The lookup of the name failed, or returned no address.
     Resolve {
-        /// The address as the caller gave it.
+        /// The `Debug` text of the address that the caller gave.
         address: String,
         /// The error of the lookup.
         error: io::Error,
@@ -214,7 +214,7 @@ impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ListenError::Resolve { address, .. } => {
-                write!(f, "cannot resolve {}; write HOST:PORT with a known name or an IP address, and a port up to 65535", address.escape_debug())
+                write!(f, "cannot resolve {address}; write HOST:PORT with a known name or an IP address, and a port up to 65535")
             }
             ListenError::Unsuitable { reason } => write!(f, "unsuitable address: {reason}"),
             ListenError::WorkingDirectory(_) => f.write_str(
