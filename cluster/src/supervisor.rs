@@ -87,10 +87,11 @@ impl Supervisor {
         })
     }
 
-    /// Runs until the shutdown is complete, and [handles signals](Supervisor::handle_signals). The events are logged.
+    /// Runs until the shutdown is complete, and [handles signals](Supervisor::handle_signals). Shuts down, too, when every
+    /// slot is [held](crate::SlotState::Held): no worker would start again. The events are logged with `tracing`.
     ///
     /// # Errors
-    /// The signals cannot be handled; the supervisor has given up and no worker was ready; or the settings demand another
+    /// The signals cannot be handled; the supervisor has given up and no worker is ready; or the settings demand another
     /// exit code than 0 ([`GiveUp::Exit`](crate::GiveUp::Exit)).
     pub async fn run(self) -> Result<(), RunError> {
         self.run_with(|_| ()).await
@@ -104,15 +105,21 @@ impl Supervisor {
     pub async fn run_with(mut self, mut react: impl FnMut(&SupervisorEvent)) -> Result<(), RunError> {
         self.handle_signals().map_err(RunError::Signals)?;
         let mut ended = Ok(());
+        let mut gave_up = None;
         while let Some(event) = self.next().await {
             react(&event);
             if !matches!(event, SupervisorEvent::Primary(_)) {
                 info!(?event, "supervisor");
             }
-            if let SupervisorEvent::GaveUp { restarts, within } = event
-                && !self.serves()
-            {
-                ended = Err(RunError::GaveUp { restarts, within });
+            if let SupervisorEvent::GaveUp { restarts, within } = event {
+                gave_up = Some(RunError::GaveUp { restarts, within });
+            }
+            let is_without_worker = matches!(event, SupervisorEvent::GaveUp { .. })
+                && !self.has_slot(|state| state == SlotState::Ready);
+            let is_held = matches!(event, SupervisorEvent::SlotHeld { .. })
+                && !self.has_slot(|state| state != SlotState::Held);
+            if (is_without_worker || is_held) && !self.machine.is_shutting_down() {
+                ended = gave_up.take().map_or(Ok(()), Err);
                 self.shutdown();
             }
             if let SupervisorEvent::Finished { code } = event
@@ -135,8 +142,9 @@ impl Supervisor {
         SupervisorHandle::new(self.requests.sender())
     }
 
-    /// From now on SIGTERM and SIGINT shut down (a second one sends SIGTERM to the workers, a third SIGKILL), SIGHUP reloads,
-    /// SIGTTIN adds a slot, and SIGTTOU removes one.
+    /// From now on SIGTERM and SIGINT shut down, SIGHUP reloads, SIGTTIN adds a slot, and SIGTTOU removes one. A second SIGTERM
+    /// sends SIGTERM to the workers, and SIGKILL after [`term`](crate::SupervisorSettings::term): a worker without a handler of its
+    /// own ignores SIGTERM and is killed then. A third kills at once.
     ///
     /// # Errors
     /// The runtime has no IO driver, or the kernel refuses.
@@ -175,8 +183,8 @@ impl Supervisor {
         self.unix.take_pipes(worker)
     }
 
-    fn serves(&self) -> bool {
-        self.machine.slots().any(|slot| slot.state == SlotState::Ready)
+    fn has_slot(&self, has: impl Fn(SlotState) -> bool) -> bool {
+        self.machine.slots().any(|slot| has(slot.state))
     }
 
     fn command<T>(&mut self, act: impl FnOnce(&mut cluster_core::Supervisor) -> T) -> T {

@@ -5,8 +5,8 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use ::cluster::{
-    AbandonReason, Event, HandleError, RunError, Settings, SlotId, SlotInfo, SpawnOptions, Supervisor,
-    SupervisorEvent, SupervisorHandle, SupervisorSettings,
+    AbandonReason, Event, HandleError, RestartPolicy, RunError, Settings, SlotId, SlotInfo, SpawnOptions,
+    Supervisor, SupervisorEvent, SupervisorHandle, SupervisorSettings,
 };
 use libtest_mimic::{Failed, Trial};
 use nix::sys::signal::{Signal, kill};
@@ -25,6 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("killed_worker_keeps_slot", restart),
         asynchronous("shutdown_drains_and_hurries", shutdown),
         asynchronous("supervisor_gives_up_without_workers", give_up),
+        asynchronous("supervisor_ends_with_held_slots", held),
         asynchronous("signals_command_supervisor", signals),
     ]
 }
@@ -174,6 +175,15 @@ async fn give_up() -> TestResult {
     let error = timeout(TIMEOUT, Supervisor::new(settings)?.run()).await?.err().ok_or("it succeeded")?;
     assert!(matches!(error, RunError::GaveUp { .. }), "{error}");
     Ok(())
+}
+
+/// No slot gets a worker again: `run` ends. The last slot is held after the supervisor has given up, or by its restart policy.
+async fn held() -> TestResult {
+    let failing = settings(&["exit when ready"]).intensity(2, Duration::from_mins(1));
+    let error = timeout(TIMEOUT, Supervisor::new(failing)?.run()).await?.err().ok_or("it succeeded")?;
+    assert!(matches!(error, RunError::GaveUp { .. }), "{error}");
+    let ended = settings(&["exit when ready"]).restart(RestartPolicy::Never);
+    Ok(timeout(TIMEOUT, Supervisor::new(ended)?.run()).await??)
 }
 
 async fn signals() -> TestResult {

@@ -30,7 +30,8 @@ pub enum SupervisorEvent {
         /// The pause before the start.
         after: Duration,
     },
-    /// The slot gets no further worker by itself: its restart policy, or the supervisor has given up.
+    /// The slot gets no further worker by itself: its restart policy, or the supervisor has given up. A reload fills
+    /// held slots.
     SlotHeld { slot: SlotId },
     /// More restarts than [`SupervisorSettings::intensity`](super::SupervisorSettings::intensity) allows.
     GaveUp {
@@ -53,7 +54,7 @@ pub enum SupervisorEvent {
     Hung { slot: SlotId, worker: WorkerId },
     /// A worker that was asked to exit has answered every request, and has exited by itself.
     Drained { slot: SlotId, worker: WorkerId },
-    /// A worker that was asked to exit did not exit in time, and a signal has ended the worker.
+    /// A worker that was asked to exit has exited with open connections, or was ended by a signal.
     Cut {
         slot: SlotId,
         worker: WorkerId,

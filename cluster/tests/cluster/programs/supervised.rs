@@ -15,6 +15,10 @@ pub(super) async fn run(worker: Worker) -> Ended {
     let arguments: Vec<String> = env::args().skip_while(|argument| argument != SUPERVISED).collect();
     match arguments[1].as_str() {
         "exit" => process::exit(3),
+        "exit when ready" => {
+            let _listener = worker.listen("127.0.0.1:0").await?;
+            worker.exit(3)
+        }
         "serve the slot" => {}
         "serve unless broken" => {
             if fs::exists(&arguments[2])? {
