@@ -262,6 +262,7 @@ impl Checks {
         kernel: &Kernel,
         supervisor: &Supervisor,
     ) -> Result<(), (Check, String)> {
+        self.supervision.slots_at_rest(supervisor)?;
         if self.supervision.unowned.is_current(supervisor) {
             return Ok(());
         }

@@ -68,6 +68,8 @@ struct Start<P> {
     settings: Settings,
     /// The primary is supervised.
     supervision: Option<SupervisorSettings>,
+    /// See [`World::with_patient_timers`].
+    patient_timers: bool,
 }
 
 /// The hash of the state without its history: worlds with equal hashes have equal futures.
@@ -81,7 +83,7 @@ impl<P: Hash> Hash for World<P> {
 impl<P: Program> World<P> {
     /// A world before the start of the primary, with a quiet schedule and without faults.
     pub fn new(program: P, settings: Settings) -> Self {
-        World::of(program, settings, None)
+        world_of(program, settings, None)
     }
 
     /// A world with a supervised primary, with the hooks [`Program::supervisor_start`] and
@@ -91,24 +93,7 @@ impl<P: Program> World<P> {
     ///
     /// When the primary starts, if the settings contradict each other.
     pub fn supervised(program: P, supervision: SupervisorSettings) -> Self {
-        World::of(program, Settings::default(), Some(supervision))
-    }
-
-    fn of(program: P, settings: Settings, supervision: Option<SupervisorSettings>) -> Self {
-        let mut state = State {
-            driver: program.clone().into(),
-            start: Start { scenario: "unnamed".into(), program, settings, supervision }.into(),
-            kernel: Kernel::new(CHANNEL_BYTES),
-            running: RunningProcesses::new(),
-            log: ObservationLog::default(),
-            schedule: Schedule::quiet(),
-            checks: CowArc::default(),
-            history: History::new(),
-            #[cfg(test)]
-            planted_bug: None,
-        };
-        state.drive(P::driver_start);
-        World { state, enabled: Enabled::default(), livelock: LivelockDetector::default() }
+        world_of(program, Settings::default(), Some(supervision))
     }
 
     /// The same world with another schedule and the same armed faults.
@@ -148,6 +133,14 @@ impl<P: Program> World<P> {
         self
     }
 
+    /// No time passes while another step is enabled. Otherwise a timer may fire at any moment, as on a machine under
+    /// load, and a supervisor may find every start late.
+    #[must_use]
+    pub fn with_patient_timers(mut self) -> Self {
+        self.state.start.patient_timers = true;
+        self
+    }
+
     /// Records a trace of every step.
     #[must_use]
     pub fn traced(mut self) -> Self {
@@ -162,7 +155,7 @@ impl<P: Program> World<P> {
     /// The first failed check, with the replay line. A failed assertion of a machine or of the program
     /// counts as a failed check.
     pub fn run(&mut self) -> Result<(), Box<Failure>> {
-        self.guarded(World::run_to_the_end)
+        self.guarded(run_to_the_end)
     }
 
     /// Takes one step; returns `false` if none is enabled. The checks of the final state run in [`World::run`] alone.
@@ -191,16 +184,6 @@ impl<P: Program> World<P> {
         found.map_err(|(check, what)| {
             Box::new(Failure { check, what, step: self.steps(), replay: self.replay_line() })
         })
-    }
-
-    fn run_to_the_end(&mut self) -> Result<(), (Check, String)> {
-        while self.advance()? {}
-        let State { kernel, running, checks, .. } = &self.state;
-        checks.at_the_end(kernel, running.primary().map(|(primary, _)| primary))?;
-        match running.supervisor() {
-            Some(supervisor) => checks.supervised_at_the_end(kernel, supervisor),
-            None => Ok(()),
-        }
     }
 
     fn advance(&mut self) -> Result<bool, (Check, String)> {
@@ -310,6 +293,34 @@ impl<P: Program> World<P> {
 
     pub(crate) fn checks(&self) -> &CowArc<Checks> {
         &self.state.checks
+    }
+}
+
+fn world_of<P: Program>(program: P, settings: Settings, supervision: Option<SupervisorSettings>) -> World<P> {
+    let mut state = State {
+        driver: program.clone().into(),
+        start: Start { scenario: "unnamed".into(), program, settings, supervision, patient_timers: false }
+            .into(),
+        kernel: Kernel::new(CHANNEL_BYTES),
+        running: RunningProcesses::new(),
+        log: ObservationLog::default(),
+        schedule: Schedule::quiet(),
+        checks: CowArc::default(),
+        history: History::new(),
+        #[cfg(test)]
+        planted_bug: None,
+    };
+    state.drive(P::driver_start);
+    World { state, enabled: Enabled::default(), livelock: LivelockDetector::default() }
+}
+
+fn run_to_the_end<P: Program>(world: &mut World<P>) -> Result<(), (Check, String)> {
+    while world.advance()? {}
+    let State { kernel, running, checks, .. } = &world.state;
+    checks.at_the_end(kernel, running.primary().map(|(primary, _)| primary))?;
+    match running.supervisor() {
+        Some(supervisor) => checks.supervised_at_the_end(kernel, supervisor),
+        None => Ok(()),
     }
 }
 

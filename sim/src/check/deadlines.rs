@@ -1,9 +1,44 @@
-//! Deadlines: in the final state no process that was asked to exit still runs without SIGKILL, so every phase has ended. The
-//! length of a phase is not checked: a message of the supervisor may wait in the channel behind a connection.
+//! Deadlines: no phase of a requested exit is longer than its setting, and in the final state no process that was asked to
+//! exit still runs without SIGKILL. The messages to a lame duck and to disconnect may wait in the channel behind a
+//! connection, so the signals alone are timed.
+
+use std::time::Duration;
+
+use cluster_core::{SupervisorSettings, WorkerId};
 
 use super::supervision::Supervision;
 use crate::kernel::Kernel;
 use crate::step::Pid;
+
+/// Before a signal.
+pub(crate) fn signal(
+    supervision: &Supervision,
+    worker: WorkerId,
+    settings: &SupervisorSettings,
+    kernel: &Kernel,
+) -> Result<(), String> {
+    let Some(life) = supervision.lives.get(&worker).filter(|_| kernel.clock.is_even()) else { return Ok(()) };
+    let limit = match life.asked {
+        [_, _, Some(term), None] => after(term, settings.get_term()),
+        [Some(lame), _, None, None] => {
+            let drained = after(after(lame, settings.get_lame_duck()), settings.get_drain());
+            let shut_down = supervision.shut_down.map_or(0, |start| after(start, settings.get_shutdown()));
+            drained.max(shut_down)
+        }
+        [_, _, _, Some(_)] | [None, _, None, None] => return Ok(()),
+    };
+    let now = kernel.clock.now_ms();
+    if now > limit {
+        return Err(format!(
+            "worker {worker} gets a signal at {now} ms, and its phase has ended at {limit} ms"
+        ));
+    }
+    Ok(())
+}
+
+fn after(start: u64, time: Duration) -> u64 {
+    start.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
 
 pub(crate) fn at_the_end(supervision: &Supervision, kernel: &Kernel) -> Result<(), String> {
     for (worker, life) in &supervision.lives {

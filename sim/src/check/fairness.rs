@@ -230,7 +230,7 @@ fn of<T: Copy>(connections: &[(SocketId, T)], socket: SocketId) -> Option<T> {
 }
 
 /// Whether the primary can hand connections to a worker.
-fn may_receive(worker: &WorkerInfo) -> bool {
+pub(super) fn may_receive(worker: &WorkerInfo) -> bool {
     is_expected_to_run(worker) && !worker.is_lame_duck()
 }
 

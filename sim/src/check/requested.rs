@@ -6,7 +6,7 @@ use cluster_core::{SlotId, Supervisor};
 use super::supervision::Supervision;
 
 pub(crate) fn spawn(supervision: &Supervision, slot: SlotId, supervisor: &Supervisor) -> Result<(), String> {
-    if supervision.shut_down {
+    if supervision.shut_down.is_some() {
         return Err(format!("a process starts in slot {slot} after the beginning of the shutdown"));
     }
     let slots = supervisor.slots().count();

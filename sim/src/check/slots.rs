@@ -1,7 +1,12 @@
-//! Slots: the worker that holds a slot has the number of the slot in its environment, so no two holders share a number.
+//! Slots: the worker that holds a slot has the number of the slot in its environment, so no two holders share a number; and no
+//! two workers of a slot receive connections. The primary decides which worker is a lame duck: the message to a lame
+//! duck may wait in the channel behind a connection.
+
+use std::collections::BTreeMap;
 
 use cluster_core::{SlotId, Supervisor, WorkerId};
 
+use super::fairness::may_receive;
 use super::supervision::Supervision;
 
 /// The supervisor reports that a worker is ready.
@@ -16,6 +21,21 @@ pub(crate) fn ready(
         let own = supervision.lives.get(&worker).map(|life| life.slot);
         if own != Some(slot) {
             return Err(format!("worker {worker} holds slot {slot}, and its environment has {own:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// The primary has nothing left to do.
+pub(crate) fn at_rest(supervision: &Supervision, supervisor: &Supervisor) -> Result<(), String> {
+    let mut holders = BTreeMap::new();
+    let receives = |worker| supervisor.primary().worker(worker).is_some_and(may_receive);
+    for (worker, life) in &supervision.lives {
+        if !life.is_in_service() || !receives(*worker) {
+            continue;
+        }
+        if let Some(other) = holders.insert(life.slot, worker) {
+            return Err(format!("workers {other} and {worker} both serve in slot {}", life.slot));
         }
     }
     Ok(())

@@ -46,7 +46,8 @@ impl Life {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Supervision {
     pub(crate) lives: BTreeMap<WorkerId, Life>,
-    pub(crate) shut_down: bool,
+    /// The start of the shutdown, in milliseconds.
+    pub(crate) shut_down: Option<u64>,
     pub(crate) gave_up: bool,
     pub(crate) finished: bool,
     pub(crate) intensity: intensity::Restarts,
@@ -109,6 +110,10 @@ impl Supervision {
         }
         let Some((worker, at)) = request(call) else { return Ok(()) };
         capacity::request(self, worker, supervisor).map_err(|what| (Check::Capacity, what))?;
+        if matches!(call, Call::Kill { .. }) {
+            let settings = supervisor.settings();
+            deadlines::signal(self, worker, settings, kernel).map_err(|what| (Check::Deadlines, what))?;
+        }
         let Some(life) = self.lives.get_mut(&worker) else { return Ok(()) };
         life.asked[at].get_or_insert(now);
         Ok(())
@@ -163,7 +168,7 @@ impl Supervision {
                 abandonment::abandoned(self, supervisor).map_err(|what| (Check::Abandonment, what))?;
             }
             SupervisorEvent::GaveUp { .. } => self.gave_up = true,
-            SupervisorEvent::ShutdownStarted => self.shut_down = true,
+            SupervisorEvent::ShutdownStarted => self.shut_down = Some(kernel.clock.now_ms()),
             SupervisorEvent::Finished { .. } => self.finished = true,
             SupervisorEvent::Primary(_)
             | SupervisorEvent::StartFailed { .. }
@@ -177,6 +182,11 @@ impl Supervision {
             | _ => {}
         }
         Ok(())
+    }
+
+    /// The primary has nothing left to do.
+    pub(crate) fn slots_at_rest(&self, supervisor: &Supervisor) -> Result<(), (Check, String)> {
+        slots::at_rest(self, supervisor).map_err(|what| (Check::Slots, what))
     }
 
     /// The primary has nothing left to do.

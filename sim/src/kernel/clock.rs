@@ -9,11 +9,18 @@ use crate::step::Pid;
 pub(crate) struct Clock {
     now_ms: u64,
     timers: Vec<(u64, Pid, TimerId)>,
+    /// A timer has fired before an earlier one.
+    is_uneven: bool,
 }
 
 impl Clock {
     pub(crate) fn now_ms(&self) -> u64 {
         self.now_ms
+    }
+
+    /// Whether every timer fired when due.
+    pub(crate) fn is_even(&self) -> bool {
+        !self.is_uneven
     }
 
     /// Sets a timer. Timers due at the same time fire in the order of setting.
@@ -36,6 +43,7 @@ impl Clock {
     /// Fires the `n`th timer; 0 is the next. The clock advances to the due time, and earlier timers are late.
     pub(crate) fn fire(&mut self, n: usize) -> (Pid, TimerId) {
         let (due, pid, timer) = self.timers.remove(n);
+        self.is_uneven |= self.timers.first().is_some_and(|&(first, ..)| first < due);
         self.now_ms = self.now_ms.max(due);
         (pid, timer)
     }

@@ -130,3 +130,17 @@ fn unowned_detects_a_closed_queue() {
     let bad = SupervisedServer::new(1, 4, SupervisorMove::DisconnectAll).world_with(settings);
     assert_eq!(failed_check(&bad, |_, _| Tampering::None), Some(Check::Unowned));
 }
+
+/// The timer after SIGTERM is ten times as long.
+#[test]
+fn deadlines_detects_a_long_phase() {
+    let start = SupervisedServer::new(2, 0, SupervisorMove::Reload).world();
+    let start = start.with_faults(Faults::only(&[Fault::Stop]).limit(1));
+    finds(Check::Deadlines, &start, |_, next| {
+        change_calls(next, |call| {
+            if let Call::SetTimer { after_ms: after_ms @ 5000, .. } = call {
+                *after_ms = 50_000;
+            }
+        })
+    });
+}

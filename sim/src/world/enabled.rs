@@ -25,12 +25,13 @@ impl Enabled {
 
     /// Computes the enabled steps, drops the obsolete ones, and returns the number of the former. The timer is the
     /// last.
-    fn refresh<P>(&mut self, State { kernel, running, .. }: &mut State<P>) -> usize {
+    fn refresh<P>(&mut self, State { kernel, running, start, .. }: &mut State<P>) -> usize {
         let touched = kernel.take_touched();
         let mut ready = std::mem::take(&mut kernel.ready);
         let is_idle = can_receive(kernel, running, Pid::PRIMARY);
         ready.refresh(touched, is_idle, |step| status(kernel, running, step), &mut self.indexes);
-        if kernel.clock.next().is_some_and(|pid| can_receive(kernel, running, pid)) {
+        let has_time = !start.patient_timers || self.indexes.len() == 0;
+        if has_time && kernel.clock.next().is_some_and(|pid| can_receive(kernel, running, pid)) {
             self.indexes.add(ready.len());
         }
         kernel.ready = ready;

@@ -66,34 +66,37 @@ fn bad_deployments_hold() {
     }
 }
 
-/// The worlds of an exhaustive search; the bound is part of the printed coverage.
+/// Small worlds in which commands race with a death.
+fn small_worlds() -> [(&'static str, World<SupervisedServer>); 7] {
+    let kill = Faults::only(&[Fault::Kill]).limit(1);
+    let world = |slots, command| SupervisedServer::new(slots, 0, command).world();
+    [
+        ("one slot serves", world(1, SupervisorMove::Serve)),
+        ("one slot, one kill at any call", world(1, SupervisorMove::Serve).with_faults(kill)),
+        ("two slots, one kill at any call", world(2, SupervisorMove::Serve).with_faults(kill)),
+        ("reload of one slot", world(1, SupervisorMove::Reload)),
+        ("reload of two slots", world(2, SupervisorMove::Reload)),
+        ("reload raced with a shutdown", world(2, SupervisorMove::ReloadAndShutdown)),
+        ("scale down raced with a death", world(2, SupervisorMove::ScaleDown).with_faults(kill)),
+    ]
+}
+
+/// With timers at any moment: a start may always be late, and no search completes.
 #[test]
 fn small_worlds_hold_within_bounds() {
-    let kill = Faults::only(&[Fault::Kill]).limit(1);
-    let worlds = [
-        ("one slot serves", SupervisedServer::new(1, 0, SupervisorMove::Serve).world()),
-        (
-            "one slot, one kill at any call",
-            SupervisedServer::new(1, 0, SupervisorMove::Serve).world().with_faults(kill),
-        ),
-        (
-            "two slots, one kill at any call",
-            SupervisedServer::new(2, 0, SupervisorMove::Serve).world().with_faults(kill),
-        ),
-        ("reload of one slot", SupervisedServer::new(1, 0, SupervisorMove::Reload).world()),
-        ("reload of two slots", SupervisedServer::new(2, 0, SupervisorMove::Reload).world()),
-        (
-            "reload raced with a shutdown",
-            SupervisedServer::new(2, 0, SupervisorMove::ReloadAndShutdown).world(),
-        ),
-        (
-            "scale down raced with a death",
-            SupervisedServer::new(2, 0, SupervisorMove::ScaleDown).world().with_faults(kill),
-        ),
-    ];
-    for (name, world) in worlds {
+    for (name, world) in small_worlds() {
         let budget = if cfg!(debug_assertions) { 20_000 } else { 3_000_000 };
         let coverage = exhaustive(&world, budget).expect("every check holds");
         println!("{name}: {coverage}");
+    }
+}
+
+/// With patient timers.
+#[test]
+fn patient_worlds_hold() {
+    for (name, world) in small_worlds() {
+        let coverage = exhaustive(&world.with_patient_timers(), 100_000).expect("every check holds");
+        println!("{name}: {coverage}");
+        assert!(coverage.is_complete(), "{name}: {coverage}");
     }
 }

@@ -262,6 +262,26 @@ impl SupervisorSettings {
         self.max_unavailable
     }
 
+    /// See [`lame_duck`](SupervisorSettings::lame_duck).
+    pub fn get_lame_duck(&self) -> Duration {
+        self.lame_duck
+    }
+
+    /// See [`drain`](SupervisorSettings::drain).
+    pub fn get_drain(&self) -> Duration {
+        self.drain
+    }
+
+    /// See [`term`](SupervisorSettings::term).
+    pub fn get_term(&self) -> Duration {
+        self.term
+    }
+
+    /// See [`shutdown`](SupervisorSettings::shutdown).
+    pub fn get_shutdown(&self) -> Duration {
+        self.shutdown
+    }
+
     /// See [`intensity`](SupervisorSettings::intensity).
     pub fn get_intensity(&self) -> (u32, Duration) {
         (self.restarts, self.within)
