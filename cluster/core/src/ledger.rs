@@ -15,6 +15,15 @@ pub enum ConnectionState {
     Handed(HandleId, WorkerId),
 }
 
+impl ConnectionState {
+    /// The handle that has accepted the connection.
+    pub(crate) fn handle(self) -> HandleId {
+        match self {
+            ConnectionState::Queued(handle) | ConnectionState::Handed(handle, _) => handle,
+        }
+    }
+}
+
 /// The reason for closing a queued connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]

@@ -360,6 +360,7 @@ impl Supervisor {
             Due::Ping(worker) => self.watch(worker),
             Due::Pong(worker, seq) => self.unanswered(worker, seq),
             Due::Counted => self.intensity.forget_one(),
+            Due::Emptying => self.emptied(),
             Due::Shutdown => self.shut_down_too_long(),
             Due::Finish => self.finish(),
         }

@@ -1,6 +1,8 @@
 //! Listening sockets and the distribution of accepted connections. `handles` finds a handle; the lives of workers and
 //! the sending are in `peers`.
 
+use alloc::collections::BTreeSet;
+
 use super::Step;
 use super::bind_address::{bind_address, is_udp};
 use super::handles::Handles;
@@ -204,6 +206,18 @@ impl Distribution {
         for id in self.handles.all(Handle::is_unused) {
             self.close_handle(id, peers);
         }
+    }
+
+    /// Closes every socket without a listening worker and without a connection in the ledger. False: none.
+    pub(super) fn close_settled_handles(&mut self, peers: &mut Peers) -> bool {
+        let open: BTreeSet<HandleId> = self.ledger.open().map(|(_, state)| state.handle()).collect();
+        let unused = self.handles.all(Handle::is_unused);
+        let mut is_closed = false;
+        for id in unused.into_iter().filter(|id| !open.contains(id)) {
+            self.close_handle(id, peers);
+            is_closed = true;
+        }
+        is_closed
     }
 
     fn leave(&mut self, id: HandleId, worker: WorkerId, peers: &mut Peers) {

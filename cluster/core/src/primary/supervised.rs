@@ -6,6 +6,8 @@ use super::Primary;
 use super::distribution::Distribution;
 use super::peers::Peers;
 use super::setup::Setup;
+use crate::handle::Handle;
+use crate::ledger::ConnectionState;
 use crate::message::{ChannelMessage, HandleKey, Supervision};
 use crate::os::{TimerId, WorkerId};
 use crate::primary::ForkError;
@@ -70,14 +72,18 @@ impl Supervised<'_> {
         self.command(|peers, distribution| distribution.stop_accepting(peers));
     }
 
-    /// No accepted connection waits for a worker.
+    /// No worker has a connection to acknowledge, or listens where a connection is queued.
     pub(crate) fn is_settled(&self) -> bool {
-        self.distribution.ledger.open().next().is_none()
+        let Distribution { ledger, handles, .. } = &*self.distribution;
+        ledger.open().all(|(_, state)| match state {
+            ConnectionState::Queued(id) => handles.get(id).is_none_or(Handle::is_unused),
+            ConnectionState::Handed(..) => false,
+        })
     }
 
-    /// Closes every socket at which no worker listens.
-    pub(crate) fn close_listeners(&mut self) {
-        self.command(|peers, distribution| distribution.close_unused_handles(peers));
+    /// Closes every socket at which no worker listens and from which no accepted connection is open. False: none.
+    pub(crate) fn close_listeners(&mut self) -> bool {
+        self.command(|peers, distribution| distribution.close_settled_handles(peers))
     }
 
     fn command<T>(&mut self, act: impl FnOnce(&mut Peers, &mut Distribution) -> T) -> T {

@@ -1,5 +1,7 @@
 //! The end of all workers within one deadline, and two ways to hurry: SIGTERM, then SIGKILL.
 
+use core::time::Duration;
+
 use super::leaving::report_after;
 use super::members::Phase;
 use super::timers::Due;
@@ -9,7 +11,7 @@ use super::{Supervisor, SupervisorEvent};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Stage {
     Running,
-    /// No connection is accepted; those in the queue are handed off. Finishes with this code.
+    /// No connection is accepted; those in the queue are handed off, for a limited time. Finishes with this code.
     Emptying(i32),
     /// Every worker was asked to exit.
     Leaving(i32),
@@ -24,7 +26,9 @@ pub(super) enum Stage {
 
 impl Supervisor {
     /// Shuts down: stops accepting, hands off the queued connections, asks every worker to exit, and waits for
-    /// [`SupervisorSettings::shutdown`](super::SupervisorSettings::shutdown); then SIGTERM, then SIGKILL. A second call
+    /// [`SupervisorSettings::shutdown`](super::SupervisorSettings::shutdown); then SIGTERM, then SIGKILL. A handoff
+    /// without acknowledgement delays the request to exit by at most
+    /// [`lame_duck`](super::SupervisorSettings::lame_duck). A second call
     /// hurries to SIGTERM, a third to SIGKILL. [`SupervisorEvent::Finished`] is the last event.
     pub fn shutdown(&mut self) {
         match self.stage {
@@ -59,8 +63,23 @@ impl Supervisor {
         self.abandon_all();
         self.slots.hold_waiting();
         self.primary.supervised().stop_accepting();
+        self.set_timer(Due::Emptying, self.emptying());
         self.set_timer(Due::Report(None), report_after(self.settings.shutdown));
         self.set_timer(Due::Shutdown, self.settings.shutdown);
+    }
+
+    /// The longest wait for acknowledgements: the time of a lame duck, and at most half of the time that the lame ducks
+    /// leave for their drain.
+    fn emptying(&self) -> Duration {
+        let rest = self.settings.shutdown.saturating_sub(self.settings.lame_duck);
+        self.settings.lame_duck.min(rest / 2)
+    }
+
+    /// The time for acknowledgements has ended. Connections without one remain in the ledger.
+    pub(super) fn emptied(&mut self) {
+        if let Stage::Emptying(code) = self.stage {
+            self.retire_all(code);
+        }
     }
 
     /// Continues a replacement or a shutdown when the primary has nothing left to do. False: no progress.
@@ -78,8 +97,8 @@ impl Supervisor {
                 self.set_timer(Due::Finish, self.settings.term);
             }
             Stage::Running => return self.replace() || self.scaled(),
+            Stage::Leaving(_) => return self.primary.supervised().close_listeners(),
             Stage::Emptying(_)
-            | Stage::Leaving(_)
             | Stage::Terminating(_)
             | Stage::Killing(_)
             | Stage::Closing(_)
@@ -93,7 +112,6 @@ impl Supervisor {
         for worker in self.members.before(Phase::Lame) {
             self.retire(worker);
         }
-        self.primary.supervised().close_listeners();
     }
 
     pub(super) fn shut_down_too_long(&mut self) {

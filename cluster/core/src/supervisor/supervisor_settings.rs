@@ -195,7 +195,8 @@ impl SupervisorSettings {
     }
 
     /// The time between the announcement to a lame duck and the request to disconnect, without new connections for the
-    /// worker. Default: 500 ms.
+    /// worker, and the longest wait of a shutdown for the acknowledgement of connections that were handed off. Default:
+    /// 500 ms.
     #[must_use]
     pub fn lame_duck(mut self, lame_duck: Duration) -> Self {
         self.lame_duck = lame_duck;

@@ -33,6 +33,8 @@ pub(super) enum Due {
     Pong(WorkerId, u64),
     /// The time in which a restart counts.
     Counted,
+    /// The time for acknowledgements at the beginning of a shutdown.
+    Emptying,
     /// The time of a shutdown.
     Shutdown,
     /// The time for the last channels after a shutdown.

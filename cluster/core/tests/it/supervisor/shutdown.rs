@@ -1,5 +1,7 @@
 //! The end of all workers: the order of its steps, its deadline, and the ways to hurry.
 
+use std::time::Duration;
+
 use super::story::{Story, serving, settings};
 use cluster_core::Supervisor;
 
@@ -90,4 +92,52 @@ fn shutdown_without_workers_finishes() {
     story.lines();
     assert_eq!(story.command(Supervisor::shutdown), ["ShutdownStarted", "finished 0"]);
     assert_eq!(story.command(Supervisor::shutdown), [""; 0]);
+}
+
+/// A connection without an acknowledgement delays the drain by the time of a lame duck, and stays open until the end of
+/// its worker.
+#[test]
+fn unacknowledged_connection_delays_drain() {
+    let mut story = serving(settings(2), 2);
+    assert_eq!(story.connect(), ["connection -> 1"]);
+    story.says(1, r#"{"cmd":"NODE_HANDLE_ACK"}"#);
+    assert_eq!(story.command(Supervisor::shutdown), ["stop accepting at 1", "ShutdownStarted"]);
+    assert_eq!(story.wait(499), [""; 0]);
+    assert_eq!(story.wait(1), ["lame duck -> 1", "lame duck -> 2"]);
+    assert_eq!(story.wait(500), ["ping -> 1", "disconnect -> 1", "ping -> 2", "disconnect -> 2"]);
+    assert_eq!(story.exits(2, 0), ["1: worker 2 drained"]);
+    assert_eq!(story.dies(1), ["0: worker 1 cut None", "close 101", "close 1", "finished 0"]);
+}
+
+/// A late acknowledgement closes the listening socket.
+#[test]
+fn late_acknowledgement_closes_listener() {
+    let mut story = serving(settings(1), 1);
+    story.connect();
+    story.says(1, r#"{"cmd":"NODE_HANDLE_ACK"}"#);
+    story.command(Supervisor::shutdown);
+    assert_eq!(story.wait(500), ["lame duck -> 1"]);
+    let lines = story.says(1, r#"{"cmd":"NODE_CLUSTER","ack":1,"accepted":true,"seq":9}"#);
+    assert_eq!(lines, ["close 101", "close 1"]);
+}
+
+/// A connection at a socket without a worker does not delay the drain.
+#[test]
+fn connection_without_worker_delays_nothing() {
+    let mut story = serving(settings(2), 1);
+    story.connect();
+    story.dies(1);
+    let lines = story.command(Supervisor::shutdown);
+    assert!(lines.contains(&"lame duck -> 2".to_owned()), "{lines:?}");
+}
+
+/// Long lame ducks leave time for the requests to disconnect.
+#[test]
+fn long_lame_duck_shortens_wait() {
+    let mut story = serving(settings(1).lame_duck(Duration::from_secs(3)), 1);
+    story.connect();
+    story.says(1, r#"{"cmd":"NODE_HANDLE_ACK"}"#);
+    story.command(Supervisor::shutdown);
+    assert_eq!(story.wait(500), ["lame duck -> 1"]);
+    assert!(story.wait(3_000).contains(&"disconnect -> 1".to_owned()));
 }
