@@ -356,6 +356,7 @@ impl Supervisor {
             Due::Term(worker) => self.kill(worker),
             Due::Kill(worker) => self.stuck(worker),
             Due::Backoff(slot, failures) => self.rested(slot, failures),
+            Due::Recycle(worker) => self.may_recycle(worker),
             Due::Age(worker) => self.aged(worker),
             Due::Ping(worker) => self.watch(worker),
             Due::Pong(worker, seq) => self.unanswered(worker, seq),

@@ -3,6 +3,7 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use super::restart::Pauses;
 use super::slots::{SlotId, SlotState};
 use crate::os::WorkerId;
 
@@ -48,6 +49,10 @@ pub(super) struct Member {
     pub(super) listening: usize,
     /// `None` until the process is asked or has failed.
     pub(super) leaves: Option<Departure>,
+    /// The pauses after failed replacements of this process.
+    pub(super) retries: Pauses,
+    /// The process is not recycled before the end of the pause.
+    pub(super) is_retrying: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -57,7 +62,15 @@ impl Members {
     pub(super) fn start(&mut self, worker: WorkerId, slot: SlotId) {
         self.0.insert(
             worker,
-            Member { slot, phase: Phase::Starting, was_ready: false, listening: 0, leaves: None },
+            Member {
+                slot,
+                phase: Phase::Starting,
+                was_ready: false,
+                listening: 0,
+                leaves: None,
+                retries: Pauses::default(),
+                is_retrying: false,
+            },
         );
     }
 

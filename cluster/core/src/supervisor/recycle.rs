@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use super::reload::RecycleReason;
+use super::slots::SlotId;
 use super::timers::Due;
 use super::{Supervisor, SupervisorSettings};
 use crate::os::WorkerId;
@@ -32,8 +33,28 @@ impl Supervisor {
         }
     }
 
+    /// The replacement of the worker was abandoned: the next request for the slot waits for a growing pause.
+    pub(super) fn delay_recycle(&mut self, slot: SlotId) {
+        let Some(worker) = self.slots.get(slot).and_then(|slot| slot.holder.ok()) else { return };
+        if !self.is_running() || !self.serves(worker) {
+            return;
+        }
+        let Some(member) = self.members.get_mut(worker) else { return };
+        member.is_retrying = true;
+        let after = member.retries.next_after_first(self.settings.backoff);
+        self.set_timer(Due::Recycle(worker), after);
+    }
+
+    /// The pause after a failed replacement has ended.
+    pub(super) fn may_recycle(&mut self, worker: WorkerId) {
+        if let Some(member) = self.members.get_mut(worker) {
+            member.is_retrying = false;
+        }
+    }
+
     /// Reports the resident memory of a worker. More than [`max_memory`](SupervisorSettings::max_memory) recycles the
-    /// worker.
+    /// worker. After an abandoned recycle the worker is not recycled again before the pause of
+    /// [`backoff`](SupervisorSettings::backoff).
     pub fn report_memory(&mut self, worker: WorkerId, bytes: u64) {
         if self.settings.max_memory.is_some_and(|limit| bytes > limit) {
             self.recycle(worker, RecycleReason::Memory { bytes });

@@ -25,10 +25,11 @@ impl Supervisor {
         Some(self.replacements.request_recycle(slot, holder, RecycleReason::Command))
     }
 
-    /// Requests the replacement of a worker that serves, unless the replacement is in progress.
+    /// Requests the replacement of a worker that serves, unless the replacement is in progress or has just failed.
     pub(super) fn recycle(&mut self, worker: WorkerId, reason: RecycleReason) {
-        let Some(slot) = self.slot_of(worker) else { return };
-        if self.serves(worker) && !self.replacements.concerns(slot) {
+        let Some(member) = self.members.get(worker) else { return };
+        let slot = member.slot;
+        if self.serves(worker) && !member.is_retrying && !self.replacements.concerns(slot) {
             self.replacements.request_recycle(slot, Some(worker), reason);
         }
     }
@@ -137,6 +138,7 @@ impl Supervisor {
                 self.primary.supervised().lame_duck(worker);
                 self.terminate(worker);
             }
+            self.delay_recycle(slot);
         }
     }
 

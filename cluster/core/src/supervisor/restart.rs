@@ -22,6 +22,12 @@ impl Pauses {
         first.saturating_mul(factor).min(longest)
     }
 
+    /// As [`next`](Pauses::next), without an immediate first start.
+    pub(super) fn next_after_first(&mut self, pauses: [Duration; 2]) -> Duration {
+        self.failures = self.failures.max(1);
+        self.next(pauses)
+    }
+
     /// A worker of the slot was ready for long enough.
     pub(super) fn reset(&mut self) {
         self.failures = 0;
@@ -81,6 +87,11 @@ mod tests {
         assert_eq!(backoff.next(PAUSES), PAUSES[1]);
         backoff.reset();
         assert_eq!(backoff.next(PAUSES), Duration::ZERO);
+        backoff.reset();
+        assert_eq!(
+            [backoff.next_after_first(PAUSES), backoff.next_after_first(PAUSES)],
+            [PAUSES[0], 2 * PAUSES[0]]
+        );
     }
 
     /// Only restarts within the time count, and giving up is final.

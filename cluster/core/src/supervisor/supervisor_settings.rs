@@ -148,8 +148,8 @@ impl SupervisorSettings {
     }
 
     /// The first and the longest pause before a restart. The first restart of a slot is immediate; then each pause is
-    /// twice the last, until a worker has been ready for [`min_uptime`](SupervisorSettings::min_uptime). Defaults:
-    /// 100 ms and 30 s.
+    /// twice the last, until a worker has been ready for [`min_uptime`](SupervisorSettings::min_uptime). The pauses between
+    /// the failed recycles of one worker begin with the first pause. Defaults: 100 ms and 30 s.
     #[must_use]
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.backoff = [first, longest];

@@ -25,6 +25,8 @@ pub(super) enum Due {
     Kill(WorkerId),
     /// The pause before a start, by the failures of the slot at the time.
     Backoff(SlotId, u32),
+    /// The pause before a worker is recycled again.
+    Recycle(WorkerId),
     /// The age at which a worker is replaced.
     Age(WorkerId),
     /// The time between two pings.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::story::{serving, settings};
+use super::story::{Story, serving, settings};
 use cluster_core::{SlotId, WorkerId};
 
 const HOUR: u64 = 3_600_000;
@@ -84,4 +84,33 @@ fn connections_replace_worker() {
         assert_eq!(lines.len(), if seq == 1 { 1 } else { 3 }, "{lines:?}");
     }
     assert_eq!(story.says(1, r#""more""#), [""; 0]);
+}
+
+/// Failing successors are forked with growing pauses, and a ready one resets the pause.
+#[test]
+fn failing_recycle_backs_off() {
+    let mut story = serving(settings(1).max_memory(1), 1);
+    let report = |story: &mut Story, worker| {
+        let lines = story.command(|supervisor| supervisor.report_memory(WorkerId(worker), 2));
+        lines.len() > 1
+    };
+    let mut forks = 0;
+    for _ in 0..50 {
+        if report(&mut story, 1) {
+            forks += 1;
+            story.exits(forks + 1, 1);
+        }
+    }
+    assert_eq!(forks, 1);
+    story.wait(100);
+    assert!(report(&mut story, 1));
+    story.exits(3, 1);
+    story.wait(199);
+    assert!(!report(&mut story, 1));
+    story.wait(1);
+    assert!(report(&mut story, 1));
+    story.serves(4);
+    story.wait(500);
+    story.exits(1, 0);
+    assert!(report(&mut story, 4), "the successor is not delayed");
 }
