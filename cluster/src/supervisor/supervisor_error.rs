@@ -43,7 +43,7 @@ pub enum RunError {
     Signals(io::Error),
     /// The workers have exited too often, and none was ready.
     GaveUp {
-        /// The number of restarts, including the refused one.
+        /// The restarts done within the time.
         restarts: u32,
         /// The time in which they count.
         within: Duration,
@@ -56,10 +56,14 @@ impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RunError::Signals(_) => f.write_str("cannot handle the signals of this process"),
-            RunError::GaveUp { restarts, within } => write!(
-                f,
-                "no worker is ready after {restarts} restarts within {within:?}; the workers print their own errors"
-            ),
+            RunError::GaveUp { restarts, within } => {
+                match restarts {
+                    0 => f.write_str("no worker is ready, and no restart is allowed")?,
+                    1 => write!(f, "no worker is ready after 1 restart within {within:?}")?,
+                    _ => write!(f, "no worker is ready after {restarts} restarts within {within:?}")?,
+                }
+                f.write_str("; the workers print their own errors")
+            }
             RunError::Code(code) => write!(f, "the workers have exited too often: exit code {code}"),
         }
     }
@@ -151,5 +155,20 @@ impl fmt::Display for Failure<'_> {
             StartFailure::Timeout(timeout) => write!(f, "was not ready after {timeout:?}"),
             other => write!(f, "failed: {other:?}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The error has the number of restarts that were done.
+    #[test]
+    fn gave_up_counts_restarts() {
+        let text = |restarts| RunError::GaveUp { restarts, within: Duration::from_mins(1) }.to_string();
+        let own = "; the workers print their own errors";
+        assert_eq!(text(0), format!("no worker is ready, and no restart is allowed{own}"));
+        assert_eq!(text(1), format!("no worker is ready after 1 restart within 60s{own}"));
+        assert_eq!(text(2), format!("no worker is ready after 2 restarts within 60s{own}"));
     }
 }

@@ -35,7 +35,7 @@ pub enum SupervisorEvent {
     SlotHeld { slot: SlotId },
     /// More restarts than [`SupervisorSettings::intensity`](super::SupervisorSettings::intensity) allows.
     GaveUp {
-        /// The number of restarts, including the refused one.
+        /// The restarts done within the time.
         restarts: u32,
         within: Duration,
     },

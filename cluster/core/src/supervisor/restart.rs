@@ -42,11 +42,11 @@ pub(super) struct Intensity {
 }
 
 impl Intensity {
-    /// Counts a restart. False: the restart is one too many, now or earlier.
+    /// Counts a permitted restart. False: the restart is one too many, now or earlier.
     pub(super) fn allows(&mut self, restarts: u32) -> bool {
+        self.gave_up |= self.counted >= restarts;
         if !self.gave_up {
             self.counted += 1;
-            self.gave_up = self.counted > restarts;
         }
         !self.gave_up
     }
@@ -102,8 +102,10 @@ mod tests {
         intensity.forget_one();
         assert!(intensity.allows(2) && !intensity.gave_up());
         assert!(!intensity.allows(2) && intensity.gave_up());
+        assert_eq!(intensity.counted(), 2);
         intensity.forget_one();
         assert!(!intensity.allows(2));
-        assert_eq!(intensity.counted(), 2);
+        intensity.forget_one();
+        assert_eq!(intensity.counted(), 0);
     }
 }

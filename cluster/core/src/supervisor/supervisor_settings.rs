@@ -163,8 +163,8 @@ impl SupervisorSettings {
         self
     }
 
-    /// The restarts of the whole cluster that are allowed within a time; one more, and the supervisor gives up. Default:
-    /// 10 in 60 s.
+    /// The restarts of the whole cluster that are allowed within a time. The supervisor does not do one more, and
+    /// gives up. Default: 10 in 60 s.
     #[must_use]
     pub fn intensity(mut self, restarts: u32, within: Duration) -> Self {
         self.restarts = restarts;

@@ -206,7 +206,7 @@ fn death_uses_up_unavailability() {
 #[test]
 fn reload_starts_held_slot() {
     let mut story = serving(settings(1).intensity(0, Duration::from_mins(1)), 1);
-    assert_eq!(story.dies(1), ["gave up: 1 within 60 s", "0: held"]);
+    assert_eq!(story.dies(1), ["gave up: 0 within 60 s", "0: held"]);
     assert_eq!(reload(&mut story), ["reload 1 started: All", "spawn 2 in slot 0"]);
     assert_eq!(story.serves(2), ["0: worker 2 ready", "reload 1 finished"]);
 }
@@ -222,5 +222,5 @@ fn held_slot_abandons_reload() {
     leaves(&mut story, 2);
     let lines = story.exits(3, 1);
     assert!(lines[1].starts_with("reload 2 abandoned: StartFailed"), "{lines:?}");
-    assert_eq!(lines[2..], ["gave up: 1 within 60 s", "0: held"]);
+    assert_eq!(lines[2..], ["gave up: 0 within 60 s", "0: held"]);
 }

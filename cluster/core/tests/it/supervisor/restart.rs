@@ -54,7 +54,7 @@ fn too_many_restarts_hold() {
     story.dies(3);
     story.wait(100);
     let lines = story.dies(4);
-    let given_up = ["0: worker 4 failed: Exited(Signal(SIGKILL))", "gave up: 3 within 60 s", "0: held"];
+    let given_up = ["0: worker 4 failed: Exited(Signal(SIGKILL))", "gave up: 2 within 60 s", "0: held"];
     assert_eq!(lines, given_up);
     assert_eq!(story.dies(2), ["1: held"]);
     assert_eq!(story.wait(100_000), [""; 0]);
@@ -71,7 +71,7 @@ fn old_restarts_do_not_count() {
     story.wait(60_000);
     assert_eq!(story.dies(2), ["spawn 3 in slot 0", "0: restart after 0 ms"]);
     let lines = story.dies(3);
-    assert_eq!(lines[1], "gave up: 2 within 60 s");
+    assert_eq!(lines[1], "gave up: 1 within 60 s");
 }
 
 /// Giving up can end the supervisor with a code; the other workers drain.
@@ -83,7 +83,7 @@ fn giving_up_can_exit() {
     let expected = [
         "stop accepting at 1",
         "lame duck -> 2",
-        "gave up: 1 within 60 s",
+        "gave up: 0 within 60 s",
         "0: held",
         "ShutdownStarted",
         "close 1",
@@ -128,4 +128,19 @@ fn closed_channel_fails_start() {
     assert_eq!(story.wait(1_000), ["SIGTERM -> 1"]);
     let lines = story.exits(1, 0);
     assert_eq!(lines, ["spawn 2 in slot 0", "0: worker 1 failed: Exited(Code(0))", "0: restart after 0 ms"]);
+}
+
+/// A refused restart does not count: after a reload and the time of the setting all restarts are permitted again.
+#[test]
+fn refused_restart_does_not_count() {
+    let mut story = serving(settings(1).intensity(1, Duration::from_mins(1)), 1);
+    story.dies(1);
+    assert_eq!(story.dies(2)[1], "gave up: 1 within 60 s");
+    story.wait(60_000);
+    story.command(|supervisor| {
+        let _ = supervisor.reload();
+    });
+    story.serves(3);
+    story.wait(60_000);
+    assert_eq!(story.dies(3), ["spawn 4 in slot 0", "0: restart after 0 ms"]);
 }
