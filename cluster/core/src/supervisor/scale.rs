@@ -21,7 +21,7 @@ impl Supervisor {
     ///
     /// # Errors
     ///
-    /// [`SettingsError`] if the number contradicts the settings.
+    /// [`SettingsError`] if the number contradicts the settings, is 0, or is above 65,536.
     pub fn scale(&mut self, workers: u32) -> Result<(), SettingsError> {
         self.settings.check_workers(workers)?;
         if !self.is_running() {

@@ -7,6 +7,9 @@ use core::time::Duration;
 use crate::primary::ForkError;
 use crate::settings::Settings;
 
+/// The largest number of slots, beyond the processes of any machine.
+const MAX_WORKERS: u32 = 65_536;
+
 /// The condition for a ready worker.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
@@ -84,7 +87,7 @@ pub struct SupervisorSettings {
 }
 
 impl SupervisorSettings {
-    /// The defaults, with this number of workers.
+    /// The defaults, with this number of workers: from 1 to 65,536.
     pub fn new(workers: u32) -> Self {
         SupervisorSettings {
             primary: Settings::default(),
@@ -292,6 +295,9 @@ impl SupervisorSettings {
     pub(super) fn check_workers(&self, workers: u32) -> Result<(), SettingsError> {
         if workers == 0 {
             return Err(SettingsError::NoWorkers);
+        }
+        if workers > MAX_WORKERS {
+            return Err(SettingsError::Invalid { setting: "workers", needs: "a number from 1 to 65536" });
         }
         if self.max_unavailable > workers {
             let settings = ["max_unavailable", "workers"];

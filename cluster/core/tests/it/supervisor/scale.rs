@@ -1,6 +1,7 @@
 //! The number of slots.
 
 use super::story::{Story, serving, settings};
+use cluster_core::{SettingsError, Supervisor};
 
 fn scale(story: &mut Story, workers: u32) -> Vec<String> {
     story.command(|supervisor| supervisor.scale(workers).expect("a possible number"))
@@ -86,4 +87,16 @@ fn impossible_scale_is_error() {
     story.supervisor.shutdown();
     story.command(|_| {});
     assert_eq!(scale(&mut story, 5), [""; 0]);
+}
+
+/// Numbers beyond the limit are errors before any memory is allocated.
+#[test]
+fn too_many_slots_are_error() {
+    let needs = SettingsError::Invalid { setting: "workers", needs: "a number from 1 to 65536" };
+    let mut story = serving(settings(1), 1);
+    for workers in [65_537, u32::MAX] {
+        assert_eq!(Supervisor::new(settings(workers)).expect_err("too many"), needs);
+        assert_eq!(story.supervisor.scale(workers), Err(needs));
+    }
+    assert_eq!(story.command(|_| {}), [""; 0]);
 }
