@@ -45,7 +45,7 @@ pub enum SupervisorEvent {
     ReloadFinished { id: ReloadId, scope: ReloadScope },
     /// A reload has ended early. Slots that were not replaced keep their old workers.
     ReloadAbandoned { id: ReloadId, scope: ReloadScope, reason: AbandonReason },
-    /// The workers of removed slots have exited, and no worker is starting.
+    /// The workers of removed slots have exited, and every slot has a ready worker or is held.
     Scaled {
         /// The number of slots.
         workers: u32,

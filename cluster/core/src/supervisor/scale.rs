@@ -17,7 +17,8 @@ pub(super) struct Scaling {
 
 impl Supervisor {
     /// Changes the number of slots. Workers of removed slots are asked to exit, those with the highest numbers;
-    /// [`SupervisorEvent::Scaled`] follows when they have exited and no worker is starting. No effect during a shutdown.
+    /// [`SupervisorEvent::Scaled`] follows when they have exited and every slot is ready or held. No effect during a
+    /// shutdown.
     ///
     /// # Errors
     ///
@@ -47,15 +48,8 @@ impl Supervisor {
             return false;
         }
         self.scaling.removed.retain(|worker| self.members.get(*worker).is_some());
-        let is_changing = |state| match state {
-            SlotState::Starting | SlotState::BackingOff => true,
-            SlotState::Ready
-            | SlotState::Lame
-            | SlotState::Draining
-            | SlotState::Terminating
-            | SlotState::Held => false,
-        };
-        if !self.scaling.removed.is_empty() || self.slots().any(|slot| is_changing(slot.state)) {
+        let is_settled = |state| matches!(state, SlotState::Ready | SlotState::Held);
+        if !self.scaling.removed.is_empty() || !self.slots().all(|slot| is_settled(slot.state)) {
             return false;
         }
         self.scaling.is_changing = false;

@@ -1,7 +1,7 @@
 //! The number of slots.
 
 use super::story::{Story, serving, settings};
-use cluster_core::{SettingsError, Supervisor};
+use cluster_core::{RestartPolicy, SettingsError, Supervisor};
 
 fn scale(story: &mut Story, workers: u32) -> Vec<String> {
     story.command(|supervisor| supervisor.scale(workers).expect("a possible number"))
@@ -99,4 +99,27 @@ fn too_many_slots_are_error() {
         assert_eq!(story.supervisor.scale(workers), Err(needs));
     }
     assert_eq!(story.command(|_| {}), [""; 0]);
+}
+
+/// A new worker that ends before it is ready does not complete the change; its ready replacement does.
+#[test]
+fn scale_waits_for_ready_worker() {
+    let mut story = serving(settings(1), 1);
+    scale(&mut story, 2);
+    assert_eq!(story.closes(2), [""; 0]);
+    let failed = "1: worker 2 failed: Exited(Code(1))";
+    assert_eq!(story.exits(2, 1), ["spawn 3 in slot 1", failed, "1: restart after 0 ms"]);
+    assert_eq!(story.wait(10_000).last().map(String::as_str), Some("1: worker 3 failed: Timeout(10s)"));
+    story.dies(3);
+    story.wait(100);
+    assert_eq!(story.serves(4), ["1: worker 4 ready", "scaled to 2"]);
+}
+
+/// A held slot completes the change.
+#[test]
+fn held_slot_completes_scale() {
+    let mut story = serving(settings(1).restart(RestartPolicy::Never), 1);
+    scale(&mut story, 2);
+    assert_eq!(story.closes(2), [""; 0]);
+    assert_eq!(story.exits(2, 1)[1..], ["1: held", "scaled to 2"]);
 }
