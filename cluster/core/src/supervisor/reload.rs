@@ -44,8 +44,8 @@ pub enum RecycleReason {
 struct Recycle {
     id: ReloadId,
     slot: SlotId,
-    /// The worker to replace. The recycle is obsolete when another worker holds the slot.
-    worker: Option<WorkerId>,
+    /// The last worker forked in the slot before the request. The recycle is obsolete when a later one holds the slot.
+    last: Option<WorkerId>,
     reason: RecycleReason,
 }
 
@@ -86,18 +86,19 @@ impl Replacements {
         id
     }
 
-    /// A recycle of one slot. A requested recycle of the slot is joined.
+    /// A recycle of one slot with `last` as the last fork. A requested recycle of the slot is joined.
     pub(super) fn request_recycle(
         &mut self,
         slot: SlotId,
-        worker: Option<WorkerId>,
+        last: Option<WorkerId>,
         reason: RecycleReason,
     ) -> ReloadId {
-        if let Some(recycle) = self.recycles.iter().find(|recycle| recycle.slot == slot) {
+        if let Some(recycle) = self.recycles.iter_mut().find(|recycle| recycle.slot == slot) {
+            recycle.last = last;
             return recycle.id;
         }
         let id = self.next_id();
-        self.recycles.push_back(Recycle { id, slot, worker, reason });
+        self.recycles.push_back(Recycle { id, slot, last, reason });
         id
     }
 
@@ -115,9 +116,13 @@ impl Replacements {
             (id, ReloadScope::All, all())
         } else {
             let recycle = self.recycles.pop_front()?;
-            let Recycle { id, slot, worker, reason } = recycle;
+            let Recycle { id, slot, last, reason } = recycle;
             // An obsolete recycle finishes without a replacement.
-            let is_needed = holder(slot) == Some(worker);
+            let is_needed = match (holder(slot), last) {
+                (Some(Some(holder)), Some(last)) => holder <= last,
+                (Some(holder), last) => holder == last,
+                (None, _) => false,
+            };
             let waiting = is_needed.then_some(slot).into_iter().collect();
             (id, ReloadScope::Slot { slot, reason }, waiting)
         };

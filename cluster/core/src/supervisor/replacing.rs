@@ -3,7 +3,7 @@
 
 use super::members::{Departure, Phase};
 use super::reload::{RecycleReason, ReloadId};
-use super::slots::{SlotId, Vacancy};
+use super::slots::{Slot, SlotId, Vacancy};
 use super::{AbandonReason, Stage, StartFailure, Supervisor, SupervisorEvent};
 use crate::os::WorkerId;
 
@@ -19,10 +19,10 @@ impl Supervisor {
     }
 
     /// Replaces the worker of one slot, as a reload of this slot, or starts the worker of a held slot. Recycles run one
-    /// at a time. `None`: no slot has this number.
+    /// at a time; a worker that was forked after the request is not replaced. `None`: no slot has this number.
     pub fn restart_slot(&mut self, slot: SlotId) -> Option<ReloadId> {
-        let holder = self.slots.get_mut(slot)?.holder.ok();
-        Some(self.replacements.request_recycle(slot, holder, RecycleReason::Command))
+        let last = self.slots.get(slot)?.last_fork();
+        Some(self.replacements.request_recycle(slot, last, RecycleReason::Command))
     }
 
     /// Requests the replacement of a worker that serves, unless the replacement is in progress or has just failed.
@@ -30,7 +30,8 @@ impl Supervisor {
         let Some(member) = self.members.get(worker) else { return };
         let slot = member.slot;
         if self.serves(worker) && !member.is_retrying && !self.replacements.concerns(slot) {
-            self.replacements.request_recycle(slot, Some(worker), reason);
+            let last = self.slots.get(slot).and_then(Slot::last_fork);
+            self.replacements.request_recycle(slot, last, reason);
         }
     }
 

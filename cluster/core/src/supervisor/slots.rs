@@ -83,6 +83,11 @@ impl Slot {
             keys: BTreeSet::new(),
         }
     }
+
+    /// The latest process of the slot: the successor, else the holder.
+    pub(super) fn last_fork(&self) -> Option<WorkerId> {
+        self.successor.or(self.holder.ok())
+    }
 }
 
 impl Slots {

@@ -114,3 +114,40 @@ fn failing_recycle_backs_off() {
     story.exits(1, 0);
     assert!(report(&mut story, 4), "the successor is not delayed");
 }
+
+/// A request during a recycle replaces the successor that was forked before the request.
+#[test]
+fn later_request_replaces_successor() {
+    let mut story = serving(settings(1), 1);
+    let restart = |story: &mut Story| {
+        story.command(|supervisor| {
+            supervisor.restart_slot(SlotId(0));
+        })
+    };
+    restart(&mut story);
+    assert_eq!(restart(&mut story), [""; 0]);
+    story.serves(2);
+    story.wait(500);
+    let second = "reload 2 started: Slot { slot: SlotId(0), reason: Command }";
+    let lines = story.exits(1, 0);
+    assert_eq!(lines, ["0: worker 1 drained", "reload 1 finished", second, "spawn 3 in slot 0"]);
+}
+
+/// A request that joins another one replaces the worker that has started in between.
+#[test]
+fn joined_request_replaces_later_worker() {
+    let mut story = serving(settings(2), 2);
+    let restart = |story: &mut Story, slot| {
+        story.command(|supervisor| {
+            supervisor.restart_slot(SlotId(slot));
+        })
+    };
+    restart(&mut story, 0);
+    restart(&mut story, 1);
+    story.dies(2);
+    story.serves(4);
+    restart(&mut story, 1);
+    story.serves(3);
+    story.wait(500);
+    assert_eq!(story.exits(1, 0).last().map(String::as_str), Some("spawn 5 in slot 1"));
+}
