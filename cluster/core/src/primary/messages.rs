@@ -20,8 +20,9 @@ impl Primary {
 
     /// Sends a message and a socket to a worker. Node: `worker.send(message, handle, options)`.
     ///
-    /// A rejected message is sent again, three times unless the socket is bare; then [`WorkerError::NotReceived`] is
-    /// emitted. A socket that is unacknowledged when the worker exits is lost, as in Node, and closed.
+    /// A rejected message is sent again, three times unless the socket is bare; then
+    /// [`NotReceived`](crate::WorkerError::NotReceived) is emitted. A socket that is unacknowledged when the worker
+    /// exits is lost, as in Node, and closed.
     ///
     /// # Errors
     ///
