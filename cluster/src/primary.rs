@@ -210,8 +210,8 @@ impl Primary {
     /// Sends a signal to a worker, and nothing else. Node: `worker.kill(signal)`.
     ///
     /// A signal to an exited worker is ignored. Any other failure emits [`Event::Error`]: EINVAL for an unknown signal.
-    /// SIGHUP, SIGINT and SIGTERM have no effect on workers with [`ignore_terminal_signals`](crate::SpawnOptions::ignore_terminal_signals): disconnect the
-    /// worker, or send SIGKILL.
+    /// SIGHUP, SIGINT, SIGTERM, SIGTTIN and SIGTTOU have no effect on workers with
+    /// [`ignore_terminal_signals`](crate::SpawnOptions::ignore_terminal_signals): disconnect the worker, or send SIGKILL.
     pub fn kill(&mut self, worker: WorkerId, signal: Signal) {
         self.command(|machine| machine.kill(worker, signal));
     }

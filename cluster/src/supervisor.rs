@@ -36,8 +36,8 @@ use waiting::Waiting;
 /// ```
 ///
 /// A worker runs in a *slot*, with a number that is the worker's [`slot`](crate::Worker::slot). A worker under a supervisor ignores
-/// SIGHUP, SIGINT and SIGTERM where the program has no handler: a terminal and a service manager signal the whole process
-/// group, and the supervisor decides.
+/// SIGHUP, SIGINT, SIGTERM, SIGTTIN and SIGTTOU where the program has no handler: a terminal and a service manager signal the
+/// whole process group, and the supervisor decides.
 ///
 /// A supervisor advances only while [`next`](Supervisor::next) or [`run`](Supervisor::run) is awaited. Dropping a supervisor
 /// before its last event loses the workers, as dropping a [`Primary`](crate::Primary) does.

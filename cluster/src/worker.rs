@@ -260,12 +260,13 @@ impl Worker {
         self.inner.exit(code)
     }
 
-    /// Ignores SIGHUP, SIGINT and SIGTERM from now on where the program has no handler: their meaning is the primary's.
+    /// Ignores SIGHUP, SIGINT, SIGTERM, SIGTTIN and SIGTTOU from now on where the program has no handler: their meaning is the
+    /// primary's.
     ///
     /// For a worker of a primary that does not set this, a Node.js primary for instance. A primary of this library sets it
     /// for all workers from their start, with
     /// [`SpawnOptions::ignore_terminal_signals`](crate::SpawnOptions::ignore_terminal_signals). Programs that this process starts are
-    /// unaffected.
+    /// unaffected, except that they inherit the ignored SIGTTIN and SIGTTOU.
     pub fn ignore_terminal_signals(&self) {
         signals::ignore();
     }

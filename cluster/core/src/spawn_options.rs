@@ -134,14 +134,15 @@ impl SpawnOptions {
         self.set(|options| options.groups = Some(groups.into_iter().collect()))
     }
 
-    /// Leaves the meaning of SIGHUP, SIGINT and SIGTERM to the primary: the worker ignores them, unless its program handles
-    /// them. A terminal (ctrl-c) and a service manager (systemd's default `KillMode`) send them to every process of a service
+    /// Leaves the meaning of SIGHUP, SIGINT, SIGTERM, SIGTTIN and SIGTTOU to the primary: the worker ignores them, unless its
+    /// program handles them. A terminal (ctrl-c) and a service manager (systemd's default `KillMode`) send them to every process of a service
     /// at once; without this option workers exit in the middle of their requests, as in Node, before the primary can
-    /// disconnect them. Default: false, as in Node.
+    /// disconnect them, and a supervised worker would stop at the signals by which the supervisor scales. Default: false, as in
+    /// Node.
     ///
-    /// A worker then exits when it is disconnected, when its primary exits, and by SIGKILL; `kill` with one of the three has
+    /// A worker then exits when it is disconnected, when its primary exits, and by SIGKILL; `kill` with one of the five has
     /// no effect. The option holds for every program from its start. Node.js restores default actions at its own start, so a Node
-    /// worker gets an option in `NODE_OPTIONS`, `--import` with a listener for each of the three; the worker's own environment
+    /// worker gets an option in `NODE_OPTIONS`, `--import` with a listener for each of the five; the worker's own environment
     /// does not show it. `node` from 18.18 can read the option, and then refuses a main file that is no ES module and has an
     /// unknown extension.
     #[must_use]

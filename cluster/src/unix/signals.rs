@@ -10,17 +10,21 @@ use tracing::warn;
 /// The signals that ctrl-c, a closed terminal and a service manager (systemd: `KillMode=control-group`) send to every process.
 const TERMINAL: [libc::c_int; 3] = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM];
 
+/// The signals that stop a process by default, and command a supervisor. The kernel sends them to a whole background group
+/// when one of its processes uses the terminal.
+const STOPPING: [libc::c_int; 2] = [libc::SIGTTIN, libc::SIGTTOU];
+
 /// The option by which a Node.js program ignores these signals. Node restores the default action of every signal at the start, so
 /// an inherited action has no effect. The last statement removes the option, so that programs started by the worker are unaffected.
 /// `%20`: a space would end the option.
 pub(super) const NODE_OPTION: &str = "--import=data:text/javascript,\
-    for(const%20s%20of['SIGHUP','SIGINT','SIGTERM'])process.on(s,()=>{});\
+    for(const%20s%20of['SIGHUP','SIGINT','SIGTERM','SIGTTIN','SIGTTOU'])process.on(s,()=>{});\
     const{env}=process,o=env.NODE_OPTIONS||'',i=o.lastIndexOf('%20--import=data:');\
     if(i>0)env.NODE_OPTIONS=o.slice(0,i);else%20if(i===0)delete%20env.NODE_OPTIONS";
 
 /// Ignores the signals in a new process, until the program changes the actions. Safe between `fork` and `exec`.
 pub(super) fn ignore_in_child() -> io::Result<()> {
-    for signal in TERMINAL {
+    for signal in TERMINAL.into_iter().chain(STOPPING) {
         set(signal, libc::SIG_IGN)?;
     }
     Ok(())
@@ -28,8 +32,15 @@ pub(super) fn ignore_in_child() -> io::Result<()> {
 
 /// Ignores the signals that the program does not handle.
 ///
-/// By an empty handler: `exec` inherits an ignored signal, and a program that the worker starts could not be terminated.
+/// By an empty handler: `exec` inherits an ignored signal, and a program that the worker starts could not be terminated. But a signal
+/// that stops is ignored: with a handler, a read of the terminal in the background would send the signal to the group again and
+/// again (`tty_check_change` in Linux), instead of failing with EIO.
 pub(crate) fn ignore() {
+    for signal in STOPPING {
+        if handler(signal).is_ok_and(|now| now == libc::SIG_DFL) {
+            let _ = set(signal, libc::SIG_IGN);
+        }
+    }
     for signal in TERMINAL {
         if handler(signal).is_ok_and(|now| [libc::SIG_DFL, libc::SIG_IGN].contains(&now)) {
             // The only failure is EINVAL, for a number that is no signal.
@@ -131,6 +142,8 @@ pub(super) mod tests {
     fn ignored_signals_get_empty_handler() {
         let _alone = CHILDREN.lock().expect("no test panicked");
         let handlers = || TERMINAL.map(|signal| handler(signal).expect("a signal"));
+        let stopping = || STOPPING.map(|signal| handler(signal).expect("a signal"));
+        let stopping_before = stopping();
         let (before, empty) = (handlers(), nothing as *const () as libc::sighandler_t);
         let cases =
             [(libc::SIG_IGN, [empty; 3]), (libc::SIG_DFL, [libc::SIG_DFL, libc::SIG_IGN, libc::SIG_IGN])];
@@ -138,9 +151,10 @@ pub(super) mod tests {
             ignore_in_child().expect("signals");
             set(TERMINAL[0], first).expect("a signal");
             keep_ignoring();
-            assert_eq!(handlers(), expected);
+            assert_eq!((handlers(), stopping()), (expected, [libc::SIG_IGN; 2]));
         }
-        for (signal, handler) in TERMINAL.into_iter().zip(before) {
+        let before = before.into_iter().chain(stopping_before);
+        for (signal, handler) in TERMINAL.into_iter().chain(STOPPING).zip(before) {
             set(signal, handler).expect("a signal");
         }
     }

@@ -11,6 +11,9 @@ use super::support::{TIMEOUT, TestResult, asynchronous, fork, message, primary, 
 
 const GROUP: [signal::Signal; 3] = [signal::Signal::SIGHUP, signal::Signal::SIGINT, signal::Signal::SIGTERM];
 
+/// Signals that stop a process by default, and command a supervisor.
+const STOPPING: [signal::Signal; 2] = [signal::Signal::SIGTTIN, signal::Signal::SIGTTOU];
+
 /// Answers each message with the options in its environment and with the signals that a child ignores.
 const NODE: &str = "
     const ignored = () => require('child_process').execFileSync('grep', ['SigIgn', '/proc/self/status']);
@@ -40,9 +43,9 @@ fn pid(primary: &Primary, worker: WorkerId) -> Result<Pid, Failed> {
     Ok(Pid::from_raw(pid.try_into()?))
 }
 
-/// Sends the three signals and a message, and returns the answer. The kernel delivers a signal before the process runs again.
+/// Sends the five signals and a message, and returns the answer. The kernel delivers a signal before the process runs again.
 async fn answer(primary: &mut Primary, worker: WorkerId) -> Result<Value, Failed> {
-    for signal in GROUP {
+    for signal in GROUP.into_iter().chain(STOPPING) {
         kill(pid(primary, worker)?, signal)?;
     }
     primary.send(worker, json!("still there?"))?;
@@ -100,7 +103,7 @@ async fn any_program() -> TestResult {
     ];
     primary.setup(ignoring().stdio(stdio));
     let worker = primary.fork()?;
-    for signal in GROUP {
+    for signal in GROUP.into_iter().chain(STOPPING) {
         kill(pid(&primary, worker)?, signal)?;
     }
     drop(primary.stdio(worker));
