@@ -9,8 +9,8 @@ use crate::os::{Call, ChannelId, Errno, SocketId};
 use crate::passing::{InFlightHandles, OutgoingHandle};
 use crate::payload::Message;
 use crate::send::{SendError, Sent};
+use crate::serialization::Serialization;
 use crate::settings::Limits;
-use crate::spawn_options::Serialization;
 use crate::violation::Violation;
 
 mod failing;

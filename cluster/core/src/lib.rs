@@ -74,6 +74,7 @@ mod handle;
 mod ledger;
 mod listen;
 mod message;
+mod message_error;
 mod os;
 mod os_bytes;
 mod passing;
@@ -82,6 +83,7 @@ mod pending;
 mod primary;
 mod pump;
 mod send;
+mod serialization;
 mod settings;
 mod spawn_options;
 #[cfg(feature = "std")]
@@ -97,18 +99,20 @@ pub use event::{ChannelError, Event, ListenError, ListenerId, Output, WorkerErro
 pub use ledger::{CloseReason, ConnectionState, Ledger};
 pub use listen::{ListenAddress, ListenOptions};
 pub use message::HandleType;
+pub use message_error::MessageError;
 pub use os::{
     BindAddress, Call, ChannelId, Errno, ExitStatus, HandleId, LocalAddress, Os, OsEvent, Signal, SocketId,
     TimerId, WorkerId,
 };
 pub use os_bytes::OsBytes;
 pub use passing::{IncomingHandle, OutgoingHandle};
-pub use payload::{Message, MessageError};
+pub use payload::Message;
 pub use primary::{ForkError, PolicyFrozen, Primary, WorkerInfo, WorkerState};
 pub use pump::{Machine, flush, pump};
 pub use send::{SendError, Sent};
+pub use serialization::Serialization;
 pub use settings::{Limits, SchedulingPolicy, Settings};
-pub use spawn_options::{Serialization, SpawnOptions, Stdio};
+pub use spawn_options::{SpawnOptions, Stdio};
 pub use structured::{BigInt, JsError, JsString, OutOfRange, RegExp, Structured, ViewKind};
 pub use supervisor::{
     AbandonReason, GiveUp, Readiness, RecycleReason, ReloadId, ReloadScope, RestartPolicy, SLOT_VARIABLE,

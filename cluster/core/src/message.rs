@@ -1,6 +1,5 @@
 //! The vocabulary of the channel: the content of one frame. Field names and envelopes are Node's. `encode` and
-//! `decode` convert to and from JSON, `advanced` to and from Node's other serialization. The machines decide what a
-//! message means.
+//! `decode` convert to and from either `serialization`. The machines decide what a message means.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -10,14 +9,11 @@ use crate::address::{AddressType, ListeningAddress};
 use crate::os::{Errno, LocalAddress};
 use crate::payload::Message;
 
-pub(crate) mod advanced;
 mod data;
 mod decode;
 mod encode;
 mod fields;
 mod js;
-pub(crate) mod json;
-pub(crate) mod surrogates;
 
 pub(crate) use data::Data;
 

@@ -11,15 +11,12 @@ use serde::ser::{Error as _, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::message::advanced::{self, NoJson, Rules};
-use crate::message::{json, surrogates};
-use crate::spawn_options::Serialization;
+use crate::message_error::MessageError;
+use crate::serialization::advanced::{self, NoJson, Rules};
+use crate::serialization::{Serialization, json, surrogates};
 use crate::structured::{self, Structured};
 
-pub(crate) mod error;
 mod value;
-
-pub use error::MessageError;
 
 /// The payload of one user message. Node: the argument of `process.send` and of `'message'`.
 ///

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::os_bytes::OsBytes;
+use crate::serialization::Serialization;
 
 /// How a worker is started. Node: `cluster.settings`, and the argument of `cluster.setupPrimary()`.
 ///
@@ -258,17 +259,6 @@ impl SpawnOptions {
         change(&mut own.serialization, serialization);
         change(&mut own.inspect_port, inspect_port);
     }
-}
-
-/// The encoding of messages on a channel. Node: the `serialization` of `cluster.settings`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Serialization {
-    /// One JSON text per line. Node: `'json'`.
-    #[default]
-    Json,
-    /// V8's structured clone, each preceded by its length. Node: `'advanced'`. A [`Message`](crate::Message) keeps
-    /// every JavaScript type; [`Structured`](crate::Structured) models all of them.
-    Advanced,
 }
 
 /// One of a worker's first descriptors. Node: an element of `stdio`.

@@ -8,8 +8,8 @@ use crate::listen::ListenOptions;
 use crate::message::{ChannelMessage, ClusterMessage, Request};
 use crate::os::{Call, ChannelId, LocalAddress, OsEvent, SocketId, TimerId, WorkerId};
 use crate::pump::Machine;
+use crate::serialization::Serialization;
 use crate::settings::Limits;
-use crate::spawn_options::Serialization;
 use crate::steps::{self, IsCall, Stepper};
 
 /// The timer of a failed write. The timer of a listener has the listener's number, never 0.

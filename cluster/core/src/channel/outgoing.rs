@@ -3,14 +3,14 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::message::advanced::NoJson;
 use crate::message::{self, ChannelMessage, HandleType, Request, Supervision};
 use crate::os::SocketId;
 use crate::passing::IncomingHandle;
 use crate::payload::Message;
 use crate::send::SendError;
+use crate::serialization::Serialization;
+use crate::serialization::advanced::NoJson;
 use crate::settings::Limits;
-use crate::spawn_options::Serialization;
 
 /// The most bytes per write, so that a long frame written in pieces is not copied repeatedly.
 const PIECE: usize = 64 << 10;

@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use crate::message::{self, Frame};
 use crate::os::SocketId;
+use crate::serialization::Serialization;
 use crate::settings::Limits;
-use crate::spawn_options::Serialization;
 use crate::violation::Violation;
 
 /// Splits bytes into frames.

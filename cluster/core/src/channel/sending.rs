@@ -45,8 +45,8 @@ use crate::os::{Call, ChannelId};
 use crate::passing::{InFlightHandles, IncomingHandle, OutgoingHandle};
 use crate::payload::Message;
 use crate::send::{SendError, Sent};
+use crate::serialization::Serialization;
 use crate::settings::Limits;
-use crate::spawn_options::Serialization;
 use crate::violation::Violation;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

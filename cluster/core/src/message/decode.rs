@@ -8,16 +8,17 @@ use core::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
-use super::advanced::{self, Rules};
 use super::fields::{Field, Fields};
 use super::js::Js;
 use super::{
     ChannelMessage, ClusterMessage, Data, Envelope, Frame, HandleKey, HandleType, QueryServer, Reply,
-    Request, SocketCount, Supervision, json, surrogates,
+    Request, SocketCount, Supervision,
 };
 use crate::address::{AddressType, ListeningAddress};
 use crate::os::{Errno, LocalAddress};
 use crate::payload::Message;
+use crate::serialization::advanced::{self, Rules};
+use crate::serialization::{json, surrogates};
 use crate::violation::Violation;
 
 /// The longest host, path or key, in bytes. A Unix socket's path is shorter.

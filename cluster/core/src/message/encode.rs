@@ -12,12 +12,11 @@ use serde_json::Value;
 use super::decode::{HANDLE, LAME_DUCK, PING, PONG};
 use super::{
     ChannelMessage, ClusterMessage, Data, HandleType, QueryServer, Reply, Request, SocketCount, Supervision,
-    advanced,
 };
 use crate::address::AddressType;
 use crate::os::LocalAddress;
 use crate::payload::Message;
-use crate::spawn_options::Serialization;
+use crate::serialization::{Serialization, advanced};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -8,8 +8,8 @@ use alloc::vec::Vec;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::advanced::numbers;
-use super::surrogates;
+use crate::serialization::advanced::numbers;
+use crate::serialization::surrogates;
 use crate::violation::FieldKind;
 
 /// The value of a field. A list or an object stays raw, so its depth costs nothing.

@@ -11,9 +11,9 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, Map
 use serde::forward_to_deserialize_any;
 
 use super::{JsString, LEVELS, Structured, ViewKind};
-use crate::message::advanced::views::half;
-use crate::message::advanced::{date, numbers};
-use crate::payload::error::MessageError;
+use crate::message_error::MessageError;
+use crate::serialization::advanced::views::half;
+use crate::serialization::advanced::{date, numbers};
 
 /// The number of values that may be read again through references.
 const AGAIN: usize = 1 << 20;

@@ -7,9 +7,9 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::{BigInt, JsError, JsString, LEVELS, RegExp, Structured, ViewKind};
-use crate::message::advanced::text::Text;
-use crate::message::advanced::tokens::{BigDigits, ErrorPart, Leaf, Open, Token, Tokens};
-use crate::payload::error::MessageError;
+use crate::message_error::MessageError;
+use crate::serialization::advanced::text::Text;
+use crate::serialization::advanced::tokens::{BigDigits, ErrorPart, Leaf, Open, Token, Tokens};
 use crate::violation::Violation;
 
 /// Reads a valid payload.
@@ -152,7 +152,7 @@ fn name_of(name: Structured) -> Result<JsString, MessageError> {
         Ok(name)
     } else if let Structured::Number(index) = name {
         let mut text = String::new();
-        crate::message::advanced::numbers::put(index, &mut text);
+        crate::serialization::advanced::numbers::put(index, &mut text);
         Ok(text.into())
     } else {
         Err(Violation::Malformed.into())

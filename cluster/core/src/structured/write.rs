@@ -4,9 +4,9 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use super::{BigInt, JsError, JsString, LEVELS, Structured, ViewKind};
-use crate::message::advanced::from_json::{put_small, put_text, put_units, put_varint};
-use crate::message::advanced::{HEADER, VERSION};
-use crate::payload::error::MessageError;
+use crate::message_error::MessageError;
+use crate::serialization::advanced::from_json::{put_small, put_text, put_units, put_varint};
+use crate::serialization::advanced::{HEADER, VERSION};
 
 /// Writes a value as a payload.
 pub(crate) fn write(value: &Structured) -> Result<Vec<u8>, MessageError> {

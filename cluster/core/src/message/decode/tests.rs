@@ -2,7 +2,7 @@ use super::*;
 use alloc::string::ToString;
 
 use crate::message::encode;
-use crate::spawn_options::Serialization;
+use crate::serialization::Serialization;
 use crate::violation::FieldKind;
 use serde_json::{Value, json};
 

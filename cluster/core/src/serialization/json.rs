@@ -16,7 +16,7 @@ pub(crate) fn check(text: &str) -> Result<(), Violation> {
 }
 
 /// Node takes an object with this `cmd` for an internal message.
-pub(super) fn is_internal(cmd: &str) -> bool {
+pub(crate) fn is_internal(cmd: &str) -> bool {
     cmd.len() > 5 && cmd.starts_with("NODE_")
 }
 

@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt;
 
-use crate::message::advanced::NoJson;
+use crate::serialization::advanced::NoJson;
 
 /// The reason why a message was not read or not created.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum MessageError {
         /// The problem and its position. A long value is quoted without its middle.
         reason: String,
     },
-    /// The message is nested more than 128 levels deep. [`Message::as_bytes`](super::Message::as_bytes) has the whole
+    /// The message is nested more than 128 levels deep. [`Message::as_bytes`](crate::Message::as_bytes) has the whole
     /// message.
     TooDeep,
     /// The message would be longer than 1 GiB.
@@ -35,7 +35,7 @@ pub enum MessageError {
 }
 
 impl MessageError {
-    pub(super) fn of_reading(error: &serde_json::Error) -> Self {
+    pub(crate) fn of_reading(error: &serde_json::Error) -> Self {
         let reason = error.to_string();
         if reason.starts_with("recursion limit exceeded") {
             MessageError::TooDeep
@@ -57,7 +57,7 @@ impl MessageError {
         MessageError::Type { reason }
     }
 
-    pub(super) fn of_no_json(error: NoJson) -> Self {
+    pub(crate) fn of_no_json(error: NoJson) -> Self {
         match error {
             NoJson::TooLong => MessageError::TooLong,
             NoJson::BigInt | NoJson::Cycle | NoJson::Nothing | NoJson::Malformed => {

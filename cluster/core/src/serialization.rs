@@ -1,0 +1,18 @@
+//! The two serializations of Node: JSON text, and V8's structured clone. Validation, conversion from one to the other, and
+//! detection of Node's internal messages. `message` has the content of a frame, `payload` and `structured` the values of a
+//! program.
+
+pub(crate) mod advanced;
+pub(crate) mod json;
+pub(crate) mod surrogates;
+
+/// The encoding of messages on a channel. Node: the `serialization` of `cluster.settings`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Serialization {
+    /// One JSON text per line. Node: `'json'`.
+    #[default]
+    Json,
+    /// V8's structured clone, each preceded by its length. Node: `'advanced'`. A [`Message`](crate::Message) keeps
+    /// every JavaScript type; [`Structured`](crate::Structured) models all of them.
+    Advanced,
+}
