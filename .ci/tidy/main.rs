@@ -1,4 +1,4 @@
-//! Keeps the workspace readable: checks words, the size of files, functions and types, names with two meanings, and the links,
+//! Keeps the workspace readable: checks words, the size of files, functions and types, names with two meanings, circles of imports, and the links,
 //! commands and names in documents. No package of the workspace is a dependency, so the checks run within seconds.
 //!
 //! `.ci/tidy.json` has the number of violations by group of files and rule. A higher number fails; after a rewrite,
@@ -6,6 +6,7 @@
 
 mod commands;
 mod documents;
+mod imports;
 mod shape;
 mod source;
 mod words;

@@ -1,9 +1,11 @@
-//! The shape of the code: the length of files and functions, the methods of a type, and names with several definitions.
+//! The shape of the code: the length of files and functions, the methods of a type, names with several definitions, and
+//! circles of imports.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use crate::imports;
 use crate::source::Source;
 use crate::words::Hit;
 use crate::workspace::{File, files};
@@ -28,6 +30,9 @@ pub(crate) fn hits(committed: &Value) -> BTreeMap<String, Vec<Hit>> {
             let place = format!("{name}: {}", places.join(", "));
             hits.entry(package).or_default().push(Hit { rule: "names with several definitions", place });
         }
+    }
+    for (package, circle) in imports::hits(own_code(&sources)) {
+        hits.entry(package).or_default().push(circle);
     }
     for ((package, name), count) in methods(&sources) {
         if count > MAX_METHODS && !committed["types with many methods"][&package][&name].is_string() {

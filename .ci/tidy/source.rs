@@ -155,7 +155,7 @@ impl Source {
         self.tokens().into_iter().filter(Token::is_name).map(|token| token.text)
     }
 
-    fn tokens(&self) -> Vec<Token<'_>> {
+    pub(crate) fn tokens(&self) -> Vec<Token<'_>> {
         let mut line = 1;
         let mut tokens = Vec::new();
         let mut chars = self.code.char_indices().peekable();
@@ -173,13 +173,21 @@ impl Source {
     }
 }
 
-struct Token<'a> {
+pub(crate) struct Token<'a> {
     text: &'a str,
     line: usize,
 }
 
-impl Token<'_> {
-    fn is_name(&self) -> bool {
+impl<'a> Token<'a> {
+    pub(crate) fn text(&self) -> &'a str {
+        self.text
+    }
+
+    pub(crate) fn line(&self) -> usize {
+        self.line
+    }
+
+    pub(crate) fn is_name(&self) -> bool {
         self.text.starts_with(|c: char| c.is_alphabetic() || c == '_')
     }
 }
