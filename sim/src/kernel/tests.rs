@@ -204,7 +204,7 @@ fn connection_with_unread_bytes_is_reset() {
 
 /// A Unix socket has no reset: the server reads an end. Only a client that leaves bytes unread resets the connection.
 #[test]
-fn reset_at_a_path_is_an_end() {
+fn reset_at_path_is_an_end() {
     for (reply, ending) in [(None, Flow::Ended), (Some("hi"), Flow::Reset)] {
         let mut kernel = kernel();
         let path = "/tmp/door".to_owned();

@@ -10,12 +10,12 @@ const WORKER: WorkerId = WorkerId(1);
 /// The worker reports a block, and blocks; the worker receives the primary's message once the primary has created the
 /// path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Gate {
+struct BlockedWorker {
     /// The path is never created: the primary kills the worker.
     killed: bool,
 }
 
-impl Program for Gate {
+impl Program for BlockedWorker {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
         primary.fork().expect("the settings are valid");
     }
@@ -51,7 +51,7 @@ impl Program for Gate {
     }
 }
 
-fn lines(program: Gate, faults: Faults, seed: u64) -> Vec<String> {
+fn lines(program: BlockedWorker, faults: Faults, seed: u64) -> Vec<String> {
     let mut world = World::new(program, Settings::default()).with_faults(faults).on(Schedule::seed(seed));
     world.run().expect("every check holds");
     assert_eq!(world.running().collect::<Vec<_>>(), [Actor::Primary]);
@@ -63,7 +63,7 @@ fn blocked_worker_continues_at_path() {
     for seed in 0..200 {
         let faults = Faults::only(&[Fault::Stop, Fault::PartialRead]);
         let faults = if seed % 2 == 0 { faults } else { Faults::none() };
-        let seen = lines(Gate { killed: false }, faults, seed);
+        let seen = lines(BlockedWorker { killed: false }, faults, seed);
         assert_eq!(seen, ["primary: blocked", "worker 1: \"hello\"", "primary: exit Code(0)"]);
     }
 }
@@ -72,7 +72,7 @@ fn blocked_worker_continues_at_path() {
 fn blocked_worker_can_be_killed() {
     for seed in 0..200 {
         let faults = Faults::only(&[Fault::Stop]);
-        let seen = lines(Gate { killed: true }, faults, seed);
+        let seen = lines(BlockedWorker { killed: true }, faults, seed);
         assert_eq!(seen, ["primary: blocked", "primary: exit Signal(SIGKILL)"]);
     }
 }

@@ -11,12 +11,12 @@ const OLD_END: u64 = 1 << 32;
 
 /// [`ReplyServer`] in processes with counters that continue after a number.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Late {
+struct HighCounters {
     last: u64,
     serve: ReplyServer,
 }
 
-impl Program for Late {
+impl Program for HighCounters {
     fn primary_start(&mut self, primary: &mut Primary, process: &mut Process<'_>) {
         primary.count_after(self.last);
         process.count_sockets_after(SocketId(self.last));
@@ -64,8 +64,8 @@ impl Program for Late {
     }
 }
 
-fn world(last: u64, workers: u32, clients: u32) -> World<Late> {
-    World::new(Late { last, serve: ReplyServer::new(workers, clients) }, Settings::default())
+fn world(last: u64, workers: u32, clients: u32) -> World<HighCounters> {
+    World::new(HighCounters { last, serve: ReplyServer::new(workers, clients) }, Settings::default())
 }
 
 /// Every connection is served and every check holds, under any schedule and fault, across 2^32.

@@ -21,7 +21,7 @@ fn lines<P: Program>(world: &World<P>) -> Vec<String> {
 
 /// Every resource is unavailable: a worker asks for each, through the primary and by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Nothing;
+struct NoResources;
 
 fn tcp(port: u16) -> ListenAddress {
     ListenAddress::Tcp { host: Some(IpAddr::from([127, 0, 0, 1])), port, ipv6_only: false }
@@ -36,7 +36,7 @@ fn path(path: &str) -> ListenAddress {
     ListenAddress::Path { path: path.into(), readable_all: false, writable_all: false }
 }
 
-impl Program for Nothing {
+impl Program for NoResources {
     fn driver_start(&mut self, driver: &mut Driver<'_>) {
         driver.drop_root();
         driver.drop_ipv6();
@@ -78,7 +78,7 @@ impl Program for Nothing {
 
 #[test]
 fn unavailable_resource_is_a_named_error() {
-    let (mut lines, living) = quiet(Nothing);
+    let (mut lines, living) = quiet(NoResources);
     lines.sort();
     let mut wanted: Vec<String> = ["bind", "listen on"]
         .into_iter()
@@ -104,12 +104,12 @@ fn unavailable_resource_is_a_named_error() {
 
 /// A worker with other work is disconnected.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Lingers {
+struct BusyWorker {
     /// The driver kills the worker once it is disconnected.
     killed: bool,
 }
 
-impl Program for Lingers {
+impl Program for BusyWorker {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
         primary.fork().expect("the settings are valid");
     }
@@ -137,9 +137,9 @@ impl Program for Lingers {
 
 #[test]
 fn busy_worker_outlives_its_channel() {
-    let (lines, living) = quiet(Lingers { killed: false });
+    let (lines, living) = quiet(BusyWorker { killed: false });
     assert_eq!((lines, living.len()), (vec!["primary: disconnect".to_owned()], 2));
-    let (lines, living) = quiet(Lingers { killed: true });
+    let (lines, living) = quiet(BusyWorker { killed: true });
     assert_eq!(lines, ["primary: disconnect", "primary: exit Signal(SIGTERM)"]);
     assert_eq!(living, [Actor::Primary]);
 }
@@ -160,9 +160,9 @@ fn seen<P: Program>(program: &P) -> Vec<Vec<String>> {
 
 /// A worker leaves its client to a child that inherits the channel.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Leaves;
+struct ConnectionOfChild;
 
-impl Program for Leaves {
+impl Program for ConnectionOfChild {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
         primary.fork().expect("the settings are valid");
     }
@@ -217,14 +217,14 @@ impl Program for Leaves {
 #[test]
 fn inherited_channel_delays_the_disconnect() {
     let (exit, disconnect, end) = ("primary: exit true", "primary: disconnect", "client 1: end");
-    assert_eq!(seen(&Leaves), [[exit, end, disconnect], [exit, disconnect, end]]);
+    assert_eq!(seen(&ConnectionOfChild), [[exit, end, disconnect], [exit, disconnect, end]]);
 }
 
 /// A primary has no descriptor for its first client, until the driver lifts the limit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Starves;
+struct StarvedPrimary;
 
-impl Program for Starves {
+impl Program for StarvedPrimary {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
         primary.fork().expect("the settings are valid");
     }
@@ -268,7 +268,7 @@ impl Program for Starves {
 
 #[test]
 fn starved_primary_reports_one_failure() {
-    assert_eq!(seen(&Starves), [["primary: EMFILE", "worker 1: served"]]);
+    assert_eq!(seen(&StarvedPrimary), [["primary: EMFILE", "worker 1: served"]]);
 }
 
 /// A worker keeps its connection while the whole cluster exits; a second client connects meanwhile.

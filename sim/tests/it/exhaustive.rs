@@ -65,13 +65,13 @@ fn failed_write_holds_on_every_schedule() {
 
 /// Workers that report `online`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Online {
+struct OnlineWorkers {
     workers: u32,
     /// The primary answers each worker.
     answer: bool,
 }
 
-impl Program for Online {
+impl Program for OnlineWorkers {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
         for _ in 0..self.workers {
             primary.fork().expect("the settings are valid");
@@ -90,7 +90,7 @@ impl Program for Online {
 /// begins privately; the primary's read is the shared step; in the second program the worker then reads and receives an
 /// answer privately.
 fn one_schedule_for_each_order(workers: u32, answer: bool, orders: u64) {
-    let world = World::new(Online { workers, answer }, Settings::default());
+    let world = World::new(OnlineWorkers { workers, answer }, Settings::default());
     let schedules = one_per_equivalence_class(&world, 10_000_000).expect("every check holds");
     println!("{workers} workers: {schedules:?}");
     assert_eq!((schedules.complete, schedules.cut), (orders, None));
@@ -128,11 +128,11 @@ fn search_beyond_its_budget_is_bounded() {
 
 /// Fails once in the test process, whatever the schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Once;
+struct FailsOnce;
 
 static PANICKED: AtomicBool = AtomicBool::new(false);
 
-impl Program for Once {
+impl Program for FailsOnce {
     fn primary_start(&mut self, _: &mut Primary, _: &mut Process<'_>) {
         assert!(PANICKED.swap(true, Ordering::Relaxed), "the first time");
     }
@@ -140,7 +140,8 @@ impl Program for Once {
 
 #[test]
 fn unrepeatable_failure_is_reported_as_such() {
-    let failure = exhaustive(&World::new(Once, Settings::default()), 10).expect_err("the first run fails");
+    let failure =
+        exhaustive(&World::new(FailsOnce, Settings::default()), 10).expect_err("the first run fails");
     assert!(
         failure.what.starts_with("the first time. The same choices did not repeat the failure"),
         "{failure}"

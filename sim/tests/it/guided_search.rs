@@ -5,16 +5,20 @@ use cluster_sim::explore::{Observed, Reached, observed, one_per_equivalence_clas
 use cluster_sim::scenarios;
 use cluster_sim::{Actor, ClientEvent, ClientId, Driver, Fault, Faults, Process, Program, Schedule, World};
 
+/// The choices of the schedule that a search has found.
+fn found(reached: Reached) -> Option<Vec<u32>> {
+    if let Reached::Yes(choices) = reached { Some(choices) } else { None }
+}
+
 /// Every observed run can be reached, and the schedule found replays it.
 #[test]
-fn observed_run_is_reached() {
+fn search_reaches_observed_run() {
     for seed in 0..200 {
         let mut seen = scenarios::standard_world().on(Schedule::seed(seed));
         seen.run().expect("every check holds");
         let wanted = observed(seen.observations());
-        let Reached::Yes(choices) = reaches(&scenarios::standard_world(), &wanted, 50_000) else {
-            unreachable!("{wanted:?} was observed, but not reached");
-        };
+        let choices = found(reaches(&scenarios::standard_world(), &wanted, 50_000));
+        let choices = choices.expect("an observed run can be reached");
         let mut world = scenarios::standard_world().on(Schedule::replay(choices));
         world.run().expect("every check holds");
         assert_eq!(observed(world.observations()), wanted);
@@ -23,9 +27,9 @@ fn observed_run_is_reached() {
 
 /// Two workers that start and disconnect themselves.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct ComeAndGo;
+struct TwoDisconnects;
 
-impl Program for ComeAndGo {
+impl Program for TwoDisconnects {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
         primary.fork().expect("the settings are valid");
         primary.fork().expect("the settings are valid");
@@ -50,10 +54,10 @@ impl Program for ComeAndGo {
 }
 
 fn search(primary: [&str; 4]) -> Reached {
-    let gone = vec!["disconnect".to_owned()];
+    let disconnected = vec!["disconnect".to_owned()];
     let mut wanted = Observed::from([(Actor::Primary, primary.map(str::to_owned).to_vec())]);
-    wanted.extend([1, 2].map(|n| (Actor::Worker(cluster_core::WorkerId(n)), gone.clone())));
-    reaches(&World::new(ComeAndGo, Settings::default()), &wanted, 1_000_000)
+    wanted.extend([1, 2].map(|n| (Actor::Worker(cluster_core::WorkerId(n)), disconnected.clone())));
+    reaches(&World::new(TwoDisconnects, Settings::default()), &wanted, 1_000_000)
 }
 
 #[test]
@@ -70,9 +74,9 @@ fn workers_interleave_freely() {
 /// "No" is an answer: every run was tried.
 #[test]
 fn exit_before_online_is_unreachable() {
-    let Reached::No(deepest) = search(["online 1", "exit 2", "online 2", "exit 1"]) else {
-        unreachable!("a worker exits before it is online, or the search gave up");
-    };
+    let reached = search(["online 1", "exit 2", "online 2", "exit 1"]);
+    let deepest = if let Reached::No(deepest) = reached { Some(deepest) } else { None };
+    let deepest = deepest.expect("every run is tried, and no worker exits before it is online");
     let misfit = deepest.misfit.as_ref().expect("an observation that does not fit");
     assert_eq!((misfit.observer, misfit.wanted.as_deref()), (Actor::Primary, Some("exit 2")));
     assert!(deepest.worlds > 100, "{deepest:?}");
@@ -80,17 +84,15 @@ fn exit_before_online_is_unreachable() {
 
 /// The faults of the world are choices of the search.
 #[test]
-fn search_finds_a_needed_kill() {
+fn search_finds_needed_kill() {
     let wanted = Observed::from([
         (Actor::Primary, ["online 2", "exit 1", "exit 2"].map(str::to_owned).to_vec()),
         (Actor::Worker(cluster_core::WorkerId(2)), vec!["disconnect".to_owned()]),
     ]);
-    let world = World::new(ComeAndGo, Settings::default());
+    let world = World::new(TwoDisconnects, Settings::default());
     assert!(matches!(reaches(&world, &wanted, 1_000_000), Reached::No(_)));
     let world = world.with_faults(Faults::only(&[Fault::Kill]).limit(1));
-    let Reached::Yes(choices) = reaches(&world, &wanted, 1_000_000) else {
-        unreachable!("one kill is enough")
-    };
+    let choices = found(reaches(&world, &wanted, 1_000_000)).expect("one kill is enough");
     let mut world = world.on(Schedule::replay(choices));
     world.run().expect("every check holds");
     assert_eq!(observed(world.observations()), wanted);
@@ -98,9 +100,9 @@ fn search_finds_a_needed_kill() {
 
 /// The driver kills the worker at once, if the worker exists by then.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Early;
+struct EarlyKill;
 
-impl Program for Early {
+impl Program for EarlyKill {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
         primary.fork().expect("the settings are valid");
     }
@@ -119,7 +121,7 @@ impl Program for Early {
 /// The effect of the driver on a process depends on the existence of that process.
 #[test]
 fn driver_kill_depends_on_fork() {
-    let taken = one_per_equivalence_class(&World::new(Early, Settings::default()), 10_000)
+    let schedules = one_per_equivalence_class(&World::new(EarlyKill, Settings::default()), 10_000)
         .expect("every check holds");
-    assert!(taken.complete >= 3 && taken.cut.is_none(), "{taken:?}");
+    assert!(schedules.complete >= 3 && schedules.cut.is_none(), "{schedules:?}");
 }

@@ -35,13 +35,13 @@ fn loopback(port: u16) -> ListenAddress {
 
 /// A worker with an exclusive server is disconnected while a client is connected, and serves one more.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-struct Exclusive {
+struct ExclusiveServer {
     port: u16,
     served: u32,
     listener: Option<cluster_core::ListenerId>,
 }
 
-impl Program for Exclusive {
+impl Program for ExclusiveServer {
     fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
         primary.fork().expect("the settings are valid");
     }
@@ -111,7 +111,7 @@ impl Program for Exclusive {
 
 #[test]
 fn exclusive_server_outlives_the_channel() {
-    let lines = quiet(Exclusive::default(), SchedulingPolicy::RoundRobin);
+    let lines = quiet(ExclusiveServer::default(), SchedulingPolicy::RoundRobin);
     assert_eq!(
         lines,
         [
@@ -122,19 +122,19 @@ fn exclusive_server_outlives_the_channel() {
             "primary: exit Code(0)",
         ]
     );
-    holds(&Exclusive::default(), SchedulingPolicy::RoundRobin);
+    holds(&ExclusiveServer::default(), SchedulingPolicy::RoundRobin);
 }
 
 /// Two workers serve a Unix socket to two clients, and the cluster disconnects.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-struct OnPath {
+struct PathServer {
     served: u32,
     connected: bool,
 }
 
 const DOOR: &str = "/run/door";
 
-impl Program for OnPath {
+impl Program for PathServer {
     fn primary_start(&mut self, primary: &mut Primary, process: &mut Process<'_>) {
         for _ in 0..2 {
             primary.fork().expect("the settings are valid");
@@ -198,11 +198,11 @@ impl Program for OnPath {
 #[test]
 fn path_is_served_and_removed() {
     for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {
-        let lines = quiet(OnPath::default(), policy);
+        let lines = quiet(PathServer::default(), policy);
         for line in ["primary: 777", "client 1: welcome", "client 2: welcome", "primary: None"] {
             assert!(lines.iter().any(|other| other == line), "{policy:?} {line}: {lines:?}");
         }
-        holds(&OnPath::default(), policy);
+        holds(&PathServer::default(), policy);
     }
 }
 
@@ -280,7 +280,7 @@ fn shared_udp_port_answers_once() {
 
 /// The primary accepts and sends the connection to the worker; the worker sends it back; the primary answers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Pass {
+struct PassedConnection {
     keep_open: bool,
     /// The number of further descriptors that the worker may open; `None`: any number.
     room: Option<usize>,
@@ -290,9 +290,9 @@ struct Pass {
     waiting: Vec<SocketId>,
 }
 
-impl Pass {
+impl PassedConnection {
     fn new() -> Self {
-        Pass { keep_open: false, room: None, leaks: false, listener: None, waiting: Vec::new() }
+        PassedConnection { keep_open: false, room: None, leaks: false, listener: None, waiting: Vec::new() }
     }
 
     fn passing(&self, socket: SocketId) -> OutgoingHandle {
@@ -312,7 +312,7 @@ impl Pass {
     }
 }
 
-impl Program for Pass {
+impl Program for PassedConnection {
     fn primary_start(&mut self, primary: &mut Primary, process: &mut Process<'_>) {
         primary.fork().expect("the settings are valid");
         let address = BindAddress::Tcp { host: None, port: 0, ipv6_only: false, reuse_port: false };
@@ -395,21 +395,21 @@ fn received(lines: &[String]) -> String {
 
 #[test]
 fn connection_is_sent_there_and_back() {
-    let lines = quiet(Pass::new(), SchedulingPolicy::RoundRobin);
+    let lines = quiet(PassedConnection::new(), SchedulingPolicy::RoundRobin);
     assert_eq!(received(&lines), "there and back");
-    holds(&Pass::new(), SchedulingPolicy::RoundRobin);
+    holds(&PassedConnection::new(), SchedulingPolicy::RoundRobin);
 }
 
 #[test]
 fn connection_kept_open_has_two_owners() {
-    let pass = Pass { keep_open: true, ..Pass::new() };
+    let pass = PassedConnection { keep_open: true, ..PassedConnection::new() };
     assert_eq!(received(&quiet(pass.clone(), SchedulingPolicy::RoundRobin)), "there and back");
     holds(&pass, SchedulingPolicy::RoundRobin);
 }
 
 #[test]
 fn undelivered_connection_is_an_error() {
-    let pass = Pass { room: Some(0), ..Pass::new() };
+    let pass = PassedConnection { room: Some(0), ..PassedConnection::new() };
     let lines = quiet(pass.clone(), SchedulingPolicy::RoundRobin);
     assert_eq!(lines, ["primary: not received"]);
     holds(&pass, SchedulingPolicy::RoundRobin);
@@ -417,7 +417,8 @@ fn undelivered_connection_is_an_error() {
 
 #[test]
 fn detached_unsent_socket_is_leaked() {
-    let mut world = World::new(Pass { leaks: true, ..Pass::new() }, Settings::default());
+    let mut world =
+        World::new(PassedConnection { leaks: true, ..PassedConnection::new() }, Settings::default());
     let Failure { check, what, .. } = *world.run().expect_err("the connection is leaked");
     assert_eq!(check, Check::Descriptors, "{what}");
 }
@@ -427,8 +428,9 @@ fn detached_unsent_socket_is_leaked() {
 fn lost_connection_is_sent_again() {
     let faults = Faults::only(&[Fault::LostDescriptor]).limit(1);
     let lost_and_found = (0..100).any(|seed| {
-        let mut world =
-            World::new(Pass::new(), Settings::default()).on(Schedule::seed(seed)).with_faults(faults);
+        let mut world = World::new(PassedConnection::new(), Settings::default())
+            .on(Schedule::seed(seed))
+            .with_faults(faults);
         world.run().expect("every check holds");
         let lines: Vec<_> =
             world.observations().map(|line| format!("{}: {}", line.observer, line.text)).collect();
@@ -441,7 +443,7 @@ fn lost_connection_is_sent_again() {
 #[test]
 fn sent_connection_arrives_or_is_closed() {
     let faults = Faults::only(&[Fault::LostDescriptor, Fault::Kill]).limit(1);
-    let world = World::new(Pass::new(), Settings::default()).with_faults(faults);
+    let world = World::new(PassedConnection::new(), Settings::default()).with_faults(faults);
     let coverage = exhaustive(&world, 1 << 20).expect("every check holds");
     assert_eq!(coverage.cut, None, "every run was taken");
 }
