@@ -205,7 +205,7 @@ mod tests {
 
     /// The error of a bind to `::` decides whether the bind is repeated with IPv4.
     #[test]
-    fn missing_ipv6_is_known_by_its_errors() {
+    fn missing_ipv6_has_two_errors() {
         let is_missing = |errno: Errno| no_ipv6(&io::Error::from(errno));
         assert!([Errno::EAFNOSUPPORT, Errno::EADDRNOTAVAIL].into_iter().all(is_missing));
         assert!(![Errno::EADDRINUSE, Errno::EACCES, Errno::EINVAL].into_iter().any(is_missing));

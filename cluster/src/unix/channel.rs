@@ -463,7 +463,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn closed_peer_is_read_to_the_end() {
+    async fn closed_peer_is_read_to_end() {
         let (mut channel, mut far) = pair();
         far.write_all(b"last words").expect("written");
         assert_eq!(channel.write(b"unread", None).expect("written"), 6);

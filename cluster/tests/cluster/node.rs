@@ -90,12 +90,12 @@ const PASSING_PRIMARY: &str = "
     const worker = cluster.fork({ PROGRAM: 'send sockets back' });
     worker.on('exit', (code, signal) => console.log('exit', code, signal));
     const next = () => { const step = steps.shift(); if (step) step(); else worker.disconnect(); };
-    const came = (kind, handle) => {
+    const received = (kind, handle) => {
         console.log(kind, handle && handle.constructor.name);
         handle.close ? handle.close() : handle.destroy();
         next();
     };
-    worker.on('message', came);
+    worker.on('message', received);
     const server = (path) => {
         const listening = net.createServer(() => console.log('not here')).listen(path, () => {
             let to = listening.address().port;
@@ -173,7 +173,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("node_workers_serve_under_our_primary", || {
             node_worker(SchedulingPolicy::RoundRobin, Serialization::Json)
         }),
-        asynchronous("node_workers_speak_v8_with_our_primary", || {
+        asynchronous("node_workers_use_advanced_serialization", || {
             node_worker(SchedulingPolicy::RoundRobin, Serialization::Advanced)
         }),
         asynchronous("node_workers_share_under_our_primary", || {
