@@ -118,8 +118,15 @@ impl Supervisor {
                 Err(Vacancy::BackingOff) => SlotState::BackingOff,
                 Err(Vacancy::Held) => SlotState::Held,
             };
-            let failures = slot.backoff.failures();
-            SlotInfo { slot: id, state, worker: slot.holder.ok(), successor: slot.successor, failures }
+            let worker = slot.holder.ok();
+            SlotInfo {
+                slot: id,
+                state,
+                worker,
+                successor: slot.successor,
+                failures: slot.backoff.failures(),
+                owned_connections: worker.map_or(0, |worker| self.owned_by(worker)),
+            }
         })
     }
 

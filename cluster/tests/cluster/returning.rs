@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use ::cluster::{Event, ExitStatus, Message, Primary, Signal, WorkerError, WorkerId};
+use ::cluster::{Event, ExitStatus, Message, Primary, Signal, WorkerError, WorkerId, WorkerInfo};
 use libtest_mimic::Trial;
 use serde_json::json;
 use tokio::time::timeout;
@@ -197,8 +197,10 @@ async fn application() -> TestResult {
     };
     assert!(answer.ends_with(&address));
     primary.disconnect_worker(worker);
-    exits(&mut primary, worker).await?;
+    let seen = until(&mut primary, |event| matches!(event, Event::Exit { .. })).await?;
+    assert!(matches!(seen.last(), Some(Event::Exit { status: ExitStatus::Code(0), .. })), "{seen:?}");
     assert_eq!((primary.connections().accepted, primary.connections().owned), (1, 1));
+    assert_eq!(primary.worker(worker).map(WorkerInfo::owned_connections), Some(1));
     assert_eq!(last_words(&witness)?, "dropped");
     Ok(())
 }

@@ -24,6 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("scale_adds_and_removes_slots", scale),
         asynchronous("killed_worker_keeps_slot", restart),
         asynchronous("shutdown_drains_and_hurries", shutdown),
+        asynchronous("status_counts_owned_connections", owned),
         asynchronous("supervisor_gives_up_without_workers", give_up),
         asynchronous("supervisor_ends_with_held_slots", held),
         asynchronous("signals_command_supervisor", signals),
@@ -167,6 +168,28 @@ async fn shutdown() -> TestResult {
     timeout(TIMEOUT, running.end).await???;
     assert_eq!(running.handle.status().await, Err(HandleError::Dropped));
     Ok(())
+}
+
+/// The counts of the slots are those of the answered connections, by the slot that has answered. A successor begins at zero.
+async fn owned() -> TestResult {
+    let running = start(settings(&["serve the slot"])).await?;
+    let mut answers = Vec::new();
+    for _ in 0..5 {
+        answers.push(running.answer().await?);
+    }
+    let owned = |slot: SlotId| answers.iter().filter(|answer| **answer == slot.to_string()).count() as u64;
+    // The primary may read the last acknowledgement after the client has read the answer.
+    let mut status = running.status().await?;
+    while status.iter().map(|slot| slot.owned_connections).sum::<u64>() < 5 {
+        status = running.status().await?;
+    }
+    for slot in &status {
+        assert_eq!(slot.owned_connections, owned(slot.slot), "{status:?}, {answers:?}");
+    }
+    timeout(TIMEOUT, running.handle.reload()).await??;
+    let status = running.status().await?;
+    assert!(status.iter().all(|slot| slot.owned_connections == 0), "{status:?}");
+    running.end().await
 }
 
 /// No worker can start: `run` fails instead of holding empty slots.

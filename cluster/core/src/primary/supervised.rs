@@ -57,11 +57,6 @@ impl Supervised<'_> {
         self.peers.entry(worker)?.pong
     }
 
-    /// The connections that a worker has acknowledged.
-    pub(crate) fn owned_by(&mut self, worker: WorkerId) -> u64 {
-        self.peers.entry(worker).map_or(0, |entry| entry.owned)
-    }
-
     /// The keys at which a worker listens.
     pub(crate) fn keys_of(&self, worker: WorkerId) -> BTreeSet<HandleKey> {
         self.distribution.handles.keys_of(worker)

@@ -30,6 +30,7 @@ pub struct WorkerInfo {
     pub(super) dead: bool,
     pub(super) listed: bool,
     pub(super) lame_duck: bool,
+    pub(super) owned: u64,
     pub(super) pid: Option<u32>,
 }
 
@@ -42,6 +43,7 @@ impl WorkerInfo {
             dead: false,
             listed: true,
             lame_duck: false,
+            owned: 0,
             pid: None,
         }
     }
@@ -84,6 +86,12 @@ impl WorkerInfo {
         self.lame_duck
     }
 
+    /// The number of connections that the worker has acknowledged since the start, also those that have ended. Zero under the
+    /// shared policy, where workers accept by themselves.
+    pub fn owned_connections(&self) -> u64 {
+        self.owned
+    }
+
     /// The process id, once started. Node: `worker.process.pid`.
     pub fn pid(&self) -> Option<u32> {
         self.pid
@@ -96,15 +104,13 @@ pub(super) struct WorkerEntry {
     pub(super) channel: Channel,
     /// The options of the process, until it has started or failed to.
     pub(super) starting: Option<SpawnOptions>,
-    /// The connections that the worker has acknowledged.
-    pub(super) owned: u64,
     /// The last answer to a supervisor: the number of the question, and the open connections.
     pub(super) pong: Option<(u64, u64)>,
 }
 
 impl WorkerEntry {
     pub(super) fn new(channel: Channel, starting: SpawnOptions) -> Self {
-        WorkerEntry { info: WorkerInfo::new(), channel, starting: Some(starting), owned: 0, pong: None }
+        WorkerEntry { info: WorkerInfo::new(), channel, starting: Some(starting), pong: None }
     }
 
     /// The worker was asked to exit, or a supervisor has made the worker a lame duck.

@@ -7,6 +7,7 @@ use super::slots::SlotId;
 use super::timers::Due;
 use super::{Supervisor, SupervisorSettings};
 use crate::os::WorkerId;
+use crate::primary::WorkerInfo;
 
 /// The age at which a worker is replaced: workers that started together spread over `spread` percent of the age.
 fn age_of(worker: WorkerId, age: Duration, spread: u32) -> Duration {
@@ -61,9 +62,14 @@ impl Supervisor {
         }
     }
 
+    /// The connections that the worker has acknowledged.
+    pub(super) fn owned_by(&self, worker: WorkerId) -> u64 {
+        self.primary.worker(worker).map_or(0, WorkerInfo::owned_connections)
+    }
+
     /// The worker may have acknowledged a connection.
     pub(super) fn limit_connections(&mut self, worker: WorkerId) {
-        let count = self.primary.supervised().owned_by(worker);
+        let count = self.owned_by(worker);
         if self.settings.max_connections.is_some_and(|limit| count >= limit) {
             self.recycle(worker, RecycleReason::Connections { count });
         }

@@ -51,6 +51,9 @@ pub struct SlotInfo {
     pub successor: Option<WorkerId>,
     /// The failures in a row that determine the next pause.
     pub failures: u32,
+    /// The number of connections that `worker` has acknowledged since the start, also those that have ended. Zero without a
+    /// worker, and under the shared policy.
+    pub owned_connections: u64,
 }
 
 /// Why a slot has no holder.
