@@ -23,22 +23,22 @@ use crate::listener::Listener;
 use crate::transport::Transport;
 use crate::worker::Worker;
 
-/// The default time in which a disconnecting worker answers with `Connection: close`, before it closes idle connections.
-const LAME_DUCK: Duration = Duration::from_secs(1);
+/// The default time between the start of the lame duck and the close of idle connections.
+const CLOSE_IDLE_AFTER: Duration = Duration::from_secs(1);
 
-/// The default time in which requests have to end after the lame duck.
-const DRAIN: Duration = Duration::from_secs(30);
+/// The default time for open requests after the close of idle connections.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves an application until the worker is disconnected, and then returns without having lost a request.
 ///
 /// A worker becomes a *lame duck* when the primary or the [worker](Worker::disconnect) requests the disconnect, or when a
-/// supervisor announces it ([`Worker::lame_duck`]). A lame duck accepts no new connection, and answers every request on an open connection with `Connection: close`, so that clients reconnect to
-/// another worker. After [`lame_duck`](Serve::lame_duck) idle connections are closed, and the future completes when the last
-/// request is answered, at most [`drain`](Serve::drain) later. A worker that has lost its primary drains likewise, within
-/// its [exit deadline](Worker::set_exit_deadline).
+/// supervisor announces the disconnect ([`Worker::became_lame_duck`]). A lame duck accepts no new connection, and answers every
+/// request on an open connection with `Connection: close`: the clients reconnect to another worker. After
+/// [`close_idle_after`](Serve::close_idle_after) idle connections are closed. The future completes when the last request is
+/// answered, at most [`drain_timeout`](Serve::drain_timeout) later. After the loss of the primary a worker drains likewise,
+/// within the [exit deadline](Worker::set_exit_deadline).
 ///
-/// As with every HTTP server, a client that is idle for longer than `lame_duck` must repeat a request that it sends in the
-/// instant in which its connection is closed.
+/// As with every HTTP server, a client must repeat a request that was sent on an idle connection at the moment of the close.
 ///
 /// Handlers can extract `ConnectInfo` with the address of the client: a [`SocketAddr`](std::net::SocketAddr) for TCP.
 ///
@@ -51,7 +51,13 @@ const DRAIN: Duration = Duration::from_secs(30);
 /// # Ok(()) }
 /// ```
 pub fn serve<T: Transport>(worker: &Worker, listener: Listener<T>, app: Router) -> Serve<T> {
-    Serve { worker: worker.clone(), listener, app, lame_duck: LAME_DUCK, drain: DRAIN }
+    Serve {
+        worker: worker.clone(),
+        listener,
+        app,
+        close_idle_after: CLOSE_IDLE_AFTER,
+        drain_timeout: DRAIN_TIMEOUT,
+    }
 }
 
 /// The future of [`serve`].
@@ -60,37 +66,38 @@ pub struct Serve<T: Transport = TcpStream> {
     worker: Worker,
     listener: Listener<T>,
     app: Router,
-    lame_duck: Duration,
-    drain: Duration,
+    close_idle_after: Duration,
+    drain_timeout: Duration,
 }
 
 impl<T: Transport> Serve<T> {
-    /// Sets how long the worker answers with `Connection: close` before it closes idle connections. Default: 1 s. Choose more
-    /// than the pause of a busy client between two requests.
-    pub fn lame_duck(mut self, duration: Duration) -> Self {
-        self.lame_duck = duration;
+    /// Sets the time between the start of the lame duck and the close of idle connections. Default: 1 s. Choose more than the
+    /// pause of a busy client between two requests.
+    pub fn close_idle_after(mut self, duration: Duration) -> Self {
+        self.close_idle_after = duration;
         self
     }
 
-    /// Sets how long requests may take after that; longer ones are cut off. Default: 30 s.
-    pub fn drain(mut self, duration: Duration) -> Self {
-        self.drain = duration;
+    /// Sets the time for open requests after the close of idle connections; a request that takes longer is cut off.
+    /// Default: 30 s.
+    pub fn drain_timeout(mut self, duration: Duration) -> Self {
+        self.drain_timeout = duration;
         self
     }
 
     async fn run(self) -> io::Result<()> {
-        let Serve { worker, listener, app, lame_duck, drain } = self;
+        let Serve { worker, listener, app, close_idle_after, drain_timeout } = self;
         let is_lame = Arc::new(AtomicBool::new(false));
         let app = close_when(app, is_lame.clone()).into_make_service_with_connect_info::<T::Client>();
-        let leaving = worker.lame_duck();
+        let lame = worker.became_lame_duck();
         let closing = async move {
-            leaving.await;
+            lame.await;
             is_lame.store(true, Ordering::Relaxed);
-            sleep(lame_duck).await;
+            sleep(close_idle_after).await;
         };
         let bound = async move {
-            worker.lame_duck().await;
-            sleep(lame_duck.saturating_add(drain)).await;
+            worker.became_lame_duck().await;
+            sleep(close_idle_after.saturating_add(drain_timeout)).await;
         };
         // axum implements `Connected` for the address of a foreign listener only behind `tap_io`.
         let served = axum::serve(listener.tap_io(|_| ()), app).with_graceful_shutdown(closing);
@@ -142,12 +149,12 @@ impl<T: Transport> IntoFuture for Serve<T> {
 
 impl<T: Transport> fmt::Debug for Serve<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Serve { worker: _, listener, app: _, lame_duck, drain } = self;
+        let Serve { worker: _, listener, app: _, close_idle_after, drain_timeout } = self;
         let local = listener.local();
         f.debug_struct("Serve")
             .field("listener", local)
-            .field("lame_duck", lame_duck)
-            .field("drain", drain)
+            .field("close_idle_after", close_idle_after)
+            .field("drain_timeout", drain_timeout)
             .finish()
     }
 }

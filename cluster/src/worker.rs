@@ -203,9 +203,10 @@ impl Worker {
         self.inner.wait_for_phase(Phase::Disconnecting)
     }
 
-    /// As [`disconnecting`](Worker::disconnecting), but also when a supervisor announces the disconnect: the time to answer with
-    /// `Connection: close`. [`WorkerEvent::LameDuck`] reports the same to a program that takes events.
-    pub fn lame_duck(&self) -> impl Future<Output = ()> + Send + use<> {
+    /// Waits until the worker is a *lame duck*: a supervisor announces the disconnect, or a disconnect begins as described at
+    /// [`disconnecting`](Worker::disconnecting). From then on, answer with `Connection: close`. [`WorkerEvent::LameDuck`]
+    /// reports the announcement to a program that takes events.
+    pub fn became_lame_duck(&self) -> impl Future<Output = ()> + Send + use<> {
         self.inner.wait_for_phase(Phase::LameDuck)
     }
 

@@ -28,6 +28,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("blocked_runtime_exits_at_deadline", blocked_before),
         asynchronous("deadline_spares_worker_that_keeps_running", keeps_running),
         asynchronous("axum_serve_reports_client_address", application),
+        asynchronous("serve_keeps_times_of_drain", times_of_drain),
     ]
 }
 
@@ -202,6 +203,22 @@ async fn application() -> TestResult {
     assert_eq!((primary.connections().accepted, primary.connections().owned), (1, 1));
     assert_eq!(primary.worker(worker).map(WorkerInfo::owned_connections), Some(1));
     assert_eq!(last_words(&witness)?, "dropped");
+    Ok(())
+}
+
+/// An idle connection is closed after the first time, and an unanswered request is cut off after both. The clock of the worker
+/// advances automatically.
+async fn times_of_drain() -> TestResult {
+    for (path, seconds) in [("/", 5), ("/pending", 12)] {
+        let mut primary = primary()?;
+        let (worker, _witness) = start(&mut primary, "serve with times")?;
+        let mut client = connect(port(&mut primary).await?)?;
+        write!(client, "GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")?;
+        assert_eq!(message(&mut primary).await?, json!("requested"));
+        primary.disconnect_worker(worker);
+        assert_eq!(message(&mut primary).await?, json!(seconds));
+        exits(&mut primary, worker).await?;
+    }
     Ok(())
 }
 

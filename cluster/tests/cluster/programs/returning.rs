@@ -1,7 +1,7 @@
 //! Workers that end when `main` returns. Each connects to ADDRESS first, and a destructor writes there.
 
 use std::env;
-use std::future::pending;
+use std::future::{pending, ready};
 use std::io::Write;
 use std::net::TcpStream;
 use std::thread;
@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use ::cluster::{ClientAddr, Worker, WorkerEvent};
 use axum::Router;
-use axum::extract::ConnectInfo;
+use axum::extract::{ConnectInfo, Request};
+use axum::middleware::map_request;
 use axum::routing::get;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
 
 use super::Ended;
 
@@ -53,6 +55,7 @@ pub(super) async fn run(worker: Worker, program: &str) -> Ended {
             Ok(())
         }
         "serve an application" => serve_application(&worker).await,
+        "serve with times" => serve_with_times(&worker).await,
         "never return" => {
             worker.set_exit_deadline(Duration::from_millis(10));
             worker.send(json!("ready"))?;
@@ -114,4 +117,25 @@ async fn serve_application(worker: &Worker) -> Ended {
     let app = Router::new().route("/", get(client)).into_make_service_with_connect_info::<ClientAddr>();
     let listener = worker.listen("127.0.0.1:0").await?;
     Ok(axum::serve(listener, app).with_graceful_shutdown(worker.disconnecting()).await?)
+}
+
+/// Serves with a clock that advances automatically, and reports the seconds from the start of the lame duck to the end.
+async fn serve_with_times(worker: &Worker) -> Ended {
+    let _hold = worker.hold();
+    let reporting = worker.clone();
+    let app = Router::new().route("/", get(async || ())).route("/pending", get(pending::<()>));
+    let app = app.layer(map_request(move |request: Request| {
+        ready(reporting.send(json!("requested")).map(|_| request).map_err(|error| error.to_string()))
+    }));
+    let listener = worker.listen("127.0.0.1:0").await?;
+    tokio::time::pause();
+    let lame = worker.became_lame_duck();
+    let start = tokio::spawn(async move {
+        lame.await;
+        Instant::now()
+    });
+    let (idle, open) = (Duration::from_secs(5), Duration::from_secs(7));
+    ::cluster::serve(worker, listener, app).close_idle_after(idle).drain_timeout(open).await?;
+    worker.send(json!(start.await?.elapsed().as_secs()))?;
+    Ok(())
 }
