@@ -80,6 +80,7 @@ mod os_bytes;
 mod passing;
 mod payload;
 mod pending;
+mod pool;
 mod primary;
 mod pump;
 mod send;
@@ -107,6 +108,10 @@ pub use os::{
 pub use os_bytes::OsBytes;
 pub use passing::{IncomingHandle, OutgoingHandle};
 pub use payload::Message;
+pub use pool::{
+    CancelRunning, ClosePolicy, Delivery, NotAccepted, Pool, PoolEvent, PoolOutput, PoolSettings,
+    PoolSettingsError, TASKS_READY, TaskError, TaskId, TaskReply, TaskRequest,
+};
 pub use primary::{ForkError, PolicyFrozen, Primary, WorkerInfo, WorkerState};
 pub use pump::{Machine, flush, pump};
 pub use send::{SendError, Sent};

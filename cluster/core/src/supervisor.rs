@@ -22,6 +22,7 @@ mod scale;
 mod shutdown;
 mod slots;
 mod supervisor_settings;
+mod tasks;
 mod timers;
 mod watchdog;
 

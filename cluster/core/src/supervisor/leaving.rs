@@ -34,7 +34,7 @@ impl Supervisor {
 
     /// The time of a lame duck has ended.
     pub(super) fn disconnect(&mut self, worker: WorkerId) {
-        if !self.members.advance(worker, Phase::Draining) {
+        if self.postpone(worker) || !self.members.advance(worker, Phase::Draining) {
             return;
         }
         self.primary.supervised().ping(worker);
@@ -55,7 +55,7 @@ impl Supervisor {
     }
 
     pub(super) fn drained_too_long(&mut self, worker: WorkerId) {
-        if self.members.get(worker).is_some_and(|member| member.phase == Phase::Draining) {
+        if self.members.get(worker).is_some_and(|member| member.is_draining()) {
             self.terminate(worker);
         }
     }

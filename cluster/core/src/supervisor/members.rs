@@ -39,6 +39,15 @@ pub(super) enum Departure {
     Failed,
 }
 
+/// Whether the program waits for replies of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Work {
+    Idle,
+    Busy,
+    /// Busy, and the disconnect follows the last reply.
+    Postponed,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Member {
     pub(super) slot: SlotId,
@@ -53,6 +62,14 @@ pub(super) struct Member {
     pub(super) retries: Pauses,
     /// The process is not recycled before the end of the pause.
     pub(super) is_retrying: bool,
+    pub(super) work: Work,
+}
+
+impl Member {
+    /// The time of a drain has begun.
+    pub(super) fn is_draining(&self) -> bool {
+        self.phase == Phase::Draining || self.phase == Phase::Lame && self.work == Work::Postponed
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -70,6 +87,7 @@ impl Members {
                 leaves: None,
                 retries: Pauses::default(),
                 is_retrying: false,
+                work: Work::Idle,
             },
         );
     }

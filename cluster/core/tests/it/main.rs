@@ -11,6 +11,7 @@ mod listening;
 mod memory;
 mod options;
 mod passing;
+mod pool;
 mod queries;
 mod query_order;
 mod serving;

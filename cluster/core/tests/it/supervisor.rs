@@ -6,6 +6,6 @@ mod restart;
 mod scale;
 mod shutdown;
 mod start;
-mod story;
+pub(crate) mod story;
 mod table;
 mod watchdog;

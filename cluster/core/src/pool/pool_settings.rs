@@ -1,0 +1,171 @@
+//! The settings of a task pool, and the combinations that are impossible.
+
+use alloc::string::ToString;
+use core::fmt;
+
+use super::task_message::TASKS_READY;
+use crate::supervisor::{Readiness, SupervisorSettings};
+
+/// What happens to a task when its worker exits before the reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Delivery {
+    /// The task ends with [`TaskError::WorkerDied`](super::TaskError::WorkerDied), and never runs twice.
+    #[default]
+    AtMostOnce,
+    /// The task is sent to another worker, before the tasks that wait. For tasks that may run twice.
+    AtLeastOnce {
+        /// The number of workers that receive the task at most, so that a task that kills each worker ends:
+        /// [`TaskError::TooManyAttempts`](super::TaskError::TooManyAttempts).
+        attempts: u32,
+    },
+}
+
+/// What happens to the worker of a running task that is cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum CancelRunning {
+    /// The worker receives a message. Its reply is ignored, and the next task is sent after the reply.
+    #[default]
+    Ask,
+    /// The worker is killed and replaced. The exit does not count as a restart.
+    Kill,
+}
+
+/// The settings of a [`Pool`](super::Pool) and of the supervisor of its workers.
+///
+/// ```
+/// use cluster_core::{Delivery, Pool, PoolSettings};
+///
+/// let settings = PoolSettings::new(4).delivery(Delivery::AtLeastOnce { attempts: 3 }).queue(100);
+/// assert!(Pool::new(&settings).is_ok());
+/// assert!(Pool::new(&settings.queue(0)).is_err());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolSettings {
+    supervisor: SupervisorSettings,
+    rules: PoolRules,
+}
+
+/// The settings of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct PoolRules {
+    pub(super) delivery: Delivery,
+    pub(super) cancel: CancelRunning,
+    pub(super) tasks_per_worker: usize,
+    pub(super) queue: usize,
+}
+
+impl PoolSettings {
+    /// The defaults, with this number of workers. A worker is ready when it has sent [`TASKS_READY`].
+    pub fn new(workers: u32) -> Self {
+        PoolSettings {
+            supervisor: SupervisorSettings::new(workers)
+                .readiness(Readiness::Message(TASKS_READY.to_string())),
+            rules: PoolRules {
+                delivery: Delivery::default(),
+                cancel: CancelRunning::default(),
+                tasks_per_worker: 1,
+                queue: 1024,
+            },
+        }
+    }
+
+    /// Changes the settings of the supervisor.
+    #[must_use]
+    pub fn map_supervisor(mut self, change: impl FnOnce(SupervisorSettings) -> SupervisorSettings) -> Self {
+        self.supervisor = change(self.supervisor);
+        self
+    }
+
+    /// What happens to a task when its worker exits before the reply. Default: [`Delivery::AtMostOnce`].
+    #[must_use]
+    pub fn delivery(mut self, delivery: Delivery) -> Self {
+        self.rules.delivery = delivery;
+        self
+    }
+
+    /// What happens to the worker of a running task that is cancelled. Default: [`CancelRunning::Ask`].
+    #[must_use]
+    pub fn cancel(mut self, cancel: CancelRunning) -> Self {
+        self.rules.cancel = cancel;
+        self
+    }
+
+    /// The number of tasks that a worker receives at a time. Default: 1.
+    #[must_use]
+    pub fn tasks_per_worker(mut self, tasks: usize) -> Self {
+        self.rules.tasks_per_worker = tasks;
+        self
+    }
+
+    /// The number of tasks that wait for a worker at most. Redelivered tasks do not count. Default: 1024.
+    #[must_use]
+    pub fn queue(mut self, tasks: usize) -> Self {
+        self.rules.queue = tasks;
+        self
+    }
+
+    /// [`queue`](PoolSettings::queue).
+    pub fn get_queue(&self) -> usize {
+        self.rules.queue
+    }
+
+    /// The settings of the supervisor.
+    pub fn into_supervisor(self) -> SupervisorSettings {
+        self.supervisor
+    }
+
+    pub(super) fn rules(&self) -> Result<PoolRules, PoolSettingsError> {
+        let PoolRules { delivery, cancel, tasks_per_worker, queue } = self.rules;
+        if tasks_per_worker == 0 {
+            Err(PoolSettingsError::NoTasks)
+        } else if queue == 0 {
+            Err(PoolSettingsError::NoQueue)
+        } else if delivery == (Delivery::AtLeastOnce { attempts: 0 }) {
+            Err(PoolSettingsError::NoAttempts)
+        } else if cancel == CancelRunning::Kill && tasks_per_worker > 1 {
+            Err(PoolSettingsError::KillsOtherTasks { tasks_per_worker })
+        } else {
+            Ok(self.rules)
+        }
+    }
+}
+
+/// Why the settings of a pool are impossible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PoolSettingsError {
+    /// [`PoolSettings::tasks_per_worker`] is 0.
+    NoTasks,
+    /// [`PoolSettings::queue`] is 0.
+    NoQueue,
+    /// [`Delivery::AtLeastOnce`] with 0 attempts.
+    NoAttempts,
+    /// [`CancelRunning::Kill`] with more than one task per worker: the kill would end the other tasks.
+    KillsOtherTasks {
+        /// [`PoolSettings::tasks_per_worker`].
+        tasks_per_worker: usize,
+    },
+}
+
+impl fmt::Display for PoolSettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PoolSettingsError::NoTasks => {
+                f.write_str("`tasks_per_worker` is 0: no worker would receive a task; set 1 or more")
+            }
+            PoolSettingsError::NoQueue => {
+                f.write_str("`queue` is 0: no task would be accepted; set 1 or more")
+            }
+            PoolSettingsError::NoAttempts => {
+                f.write_str("`attempts` is 0: no task would be sent; set 1 or more")
+            }
+            PoolSettingsError::KillsOtherTasks { tasks_per_worker } => write!(
+                f,
+                "`cancel` is `Kill` and `tasks_per_worker` is {tasks_per_worker}: a cancelled task would end the \
+                 other tasks of its worker; set `Ask` or 1"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for PoolSettingsError {}

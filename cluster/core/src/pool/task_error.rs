@@ -1,0 +1,88 @@
+//! Why a task has no result.
+
+use alloc::string::String;
+use core::fmt;
+
+use crate::os::{ExitStatus, WorkerId};
+use crate::send::SendError;
+
+/// Why a task of a [`Pool`](super::Pool) has no result.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TaskError {
+    /// The program of the worker has returned this error.
+    Failed(String),
+    /// The task was cancelled.
+    Cancelled,
+    /// The worker exited before its reply. The task may have run, in part or whole: see
+    /// [`Delivery::AtMostOnce`](super::Delivery::AtMostOnce).
+    WorkerDied {
+        /// The worker.
+        worker: WorkerId,
+        /// The exit status. `None`: the process cannot be killed.
+        status: Option<ExitStatus>,
+    },
+    /// Each worker that received the task exited before its reply: see
+    /// [`Delivery::AtLeastOnce`](super::Delivery::AtLeastOnce).
+    TooManyAttempts {
+        /// The number of workers.
+        attempts: u32,
+        /// The exit status of the last. `None`: the process cannot be killed.
+        status: Option<ExitStatus>,
+    },
+    /// The pool was closed before the task was started.
+    Closed,
+    /// Every slot of the supervisor is held: no worker will start by itself.
+    NoWorkers,
+    /// The channel does not accept the message of the task.
+    NotSent(SendError),
+}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TaskError::Failed(error) => write!(f, "the task failed: {error}"),
+            TaskError::Cancelled => f.write_str("the task was cancelled"),
+            TaskError::WorkerDied { worker, status } => {
+                write!(f, "worker {worker} exited before its reply ({})", Status(*status))
+            }
+            TaskError::TooManyAttempts { attempts, status } => {
+                write!(
+                    f,
+                    "{attempts} workers received the task, and each exited before its reply (the last: {})",
+                    Status(*status)
+                )
+            }
+            TaskError::Closed => f.write_str("the pool was closed before the task was started"),
+            TaskError::NoWorkers => {
+                f.write_str("no worker will start: every slot is held; the workers print their own errors")
+            }
+            TaskError::NotSent(_) => f.write_str("the task was not sent"),
+        }
+    }
+}
+
+impl core::error::Error for TaskError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            TaskError::NotSent(error) => Some(error),
+            TaskError::Failed(_)
+            | TaskError::Cancelled
+            | TaskError::WorkerDied { .. }
+            | TaskError::TooManyAttempts { .. }
+            | TaskError::Closed
+            | TaskError::NoWorkers => None,
+        }
+    }
+}
+
+struct Status(Option<ExitStatus>);
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(status) => status.fmt(f),
+            None => f.write_str("no exit status"),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! A pool over a supervisor.
+
+use std::time::Duration;
+
+use cluster_core::{Message, Pool, PoolEvent, PoolSettings, Supervisor, WorkerId};
+use serde_json::json;
+
+use crate::supervisor::story::{Story, settings};
+
+const READY: &str = r#""CLUSTER_TASKS_READY""#;
+
+/// Performs the outputs of the pool.
+fn drive(pool: &mut Pool, supervisor: &mut Supervisor) -> Vec<String> {
+    let text = |event| match event {
+        PoolEvent::Started { task, worker } => format!("{task} on {worker}"),
+        PoolEvent::Completed { task, outcome } => format!("{task}: {}", outcome.is_ok()),
+        PoolEvent::Empty => "empty".to_owned(),
+    };
+    std::iter::from_fn(|| pool.drive(supervisor)).map(text).collect()
+}
+
+/// A pool and a supervisor with these workers, each with a task.
+fn busy(workers: u32) -> (Pool, Story) {
+    let settings = PoolSettings::new(workers).map_supervisor(|_| {
+        settings(workers).readiness(cluster_core::Readiness::Message("CLUSTER_TASKS_READY".into()))
+    });
+    let mut pool = Pool::new(&settings).expect("possible settings");
+    let mut story = Story::new(settings.into_supervisor());
+    for worker in 1..=u64::from(workers) {
+        ready(&mut pool, &mut story, worker);
+        pool.run(&Message::from(json!(worker))).expect("room");
+        story.command(|supervisor| drop(drive(&mut pool, supervisor)));
+    }
+    story.lines();
+    (pool, story)
+}
+
+fn ready(pool: &mut Pool, story: &mut Story, worker: u64) -> Vec<String> {
+    story.online(worker);
+    assert!(pool.message(WorkerId(worker), &Message::from("CLUSTER_TASKS_READY")));
+    story.says(worker, READY)
+}
+
+fn replies(pool: &mut Pool, story: &mut Story, worker: u64) -> Vec<String> {
+    let reply = json!({ "cmd": "CLUSTER_TASK_DONE", "id": worker });
+    assert!(pool.message(WorkerId(worker), &Message::from(reply)));
+    let mut events = Vec::new();
+    let lines = story.command(|supervisor| events = drive(pool, supervisor));
+    [events, lines].concat()
+}
+
+/// A worker that leaves is disconnected after its last reply, and receives no further task.
+#[test]
+fn reload_waits_for_tasks() {
+    let (mut pool, mut story) = busy(1);
+    story.command(|supervisor| {
+        supervisor.reload();
+    });
+    let lines = ready(&mut pool, &mut story, 2);
+    assert_eq!(lines, ["lame duck -> 1", "0: worker 2 ready"]);
+    pool.run(&Message::from(json!(0))).expect("room");
+    let mut events = Vec::new();
+    story.command(|supervisor| events = drive(&mut pool, supervisor));
+    assert_eq!(events, ["2 on 2"]);
+    assert!(story.wait(2_000).is_empty());
+    assert_eq!(replies(&mut pool, &mut story, 1), ["1: true", "ping -> 1", "disconnect -> 1"]);
+}
+
+/// The time of a drain bounds the wait for the last reply.
+#[test]
+fn drain_bounds_tasks() {
+    let (mut pool, mut story) = busy(1);
+    story.command(|supervisor| {
+        supervisor.reload();
+    });
+    ready(&mut pool, &mut story, 2);
+    story.lines();
+    assert_eq!(story.wait(3_000), ["SIGTERM -> 1"]);
+    assert_eq!(story.wait(1_000), ["SIGKILL -> 1"]);
+}
+
+/// A shutdown waits for the last reply as well, within its time.
+#[test]
+fn shutdown_waits_for_tasks() {
+    let (mut pool, mut story) = busy(2);
+    let lines = story.command(Supervisor::shutdown);
+    assert!(!lines.iter().any(|line| line.starts_with("disconnect")), "{lines:?}");
+    let lines = replies(&mut pool, &mut story, 2);
+    assert_eq!(lines, ["2: true", "ping -> 2", "disconnect -> 2"]);
+    let lines = story.wait(4_000);
+    assert!(lines.contains(&"SIGTERM -> 1".to_owned()), "{lines:?}");
+}
+
+/// A killed worker is replaced at once, and the exit is no restart.
+#[test]
+fn killed_worker_is_no_restart() {
+    let (_, mut story) = busy(1);
+    assert_eq!(
+        story.command(|supervisor| supervisor.kill_worker(WorkerId(1))),
+        ["lame duck -> 1", "SIGKILL -> 1"]
+    );
+    assert_eq!(story.slots(), "0:Terminating 1");
+    assert_eq!(story.dies(1), ["spawn 2 in slot 0", "0: worker 1 cut None"]);
+    assert!(story.command(|supervisor| supervisor.kill_worker(WorkerId(1))).is_empty());
+}
+
+/// When every slot is held, queued tasks end.
+#[test]
+fn held_slots_end_queue() {
+    let settings =
+        PoolSettings::new(1).map_supervisor(|settings| settings.intensity(0, Duration::from_mins(1)));
+    let mut pool = Pool::new(&settings).expect("possible settings");
+    let mut story = Story::new(settings.into_supervisor());
+    pool.run(&Message::from(json!(0))).expect("room");
+    story.exits(1, 1);
+    let mut events = Vec::new();
+    story.command(|supervisor| events = drive(&mut pool, supervisor));
+    assert_eq!(events, ["1: false"]);
+}
