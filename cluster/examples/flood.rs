@@ -1,4 +1,4 @@
-//! A primary and a worker send each other a number of MiB at once, each from a task that waits for room.
+//! A primary and a worker send a number of MiB at once, in both directions, each from a task that waits for room.
 //!
 //! `cargo run --release -p cluster --example flood -- 256` prints the throughput, and the peak memory of both processes.
 
@@ -19,7 +19,7 @@ fn piece() -> Message {
     Message::from("x".repeat(1 << 20))
 }
 
-/// The peak resident memory of this process, as Linux reports it.
+/// The peak resident memory of this process, from `/proc`.
 fn peak() -> String {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -1,4 +1,4 @@
-//! Graceful shutdown with a deadline: the primary disconnects its workers, and kills those that have not exited in time.
+//! Graceful shutdown with a deadline: the primary disconnects all workers, and kills workers that have not exited in time.
 //!
 //! `cargo run -p cluster --example graceful -- 2`, and then ctrl-c or SIGTERM to the primary. The argument is the deadline in
 //! seconds. A worker with an open connection is killed: connect before to the printed address, with `nc` or

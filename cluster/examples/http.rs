@@ -1,10 +1,10 @@
-//! An HTTP server on every core, which prints what happens to its workers.
+//! An HTTP server on every core. The primary prints the events of the workers.
 //!
 //! `cargo run -p cluster --example http -- 127.0.0.1:8000`, and then: `curl http://127.0.0.1:8000/`
 //!
-//! Each argument is an address. With `TEXT` the workers answer with the contents that this file had at their start. With
-//! `RECYCLE` a worker that has answered this number of requests disconnects. A new worker has `READY_SECONDS` (10) to listen.
-//! SIGHUP reloads; SIGTERM and ctrl-c end the service when all requests are answered, a third signal at once.
+//! Each argument is an address. With the path of a file in `TEXT` each worker answers with the contents at the start of the
+//! worker. With a number in `RECYCLE` a worker disconnects after this number of requests. A new worker has `READY_SECONDS`
+//! (10) to listen. SIGHUP reloads; SIGTERM and ctrl-c end the service when all requests are answered, a third signal at once.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::{env, fs, process, time::Duration};

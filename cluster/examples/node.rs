@@ -1,4 +1,4 @@
-//! A Rust primary keeps workers that run an unmodified Node.js server, `node.js` beside it.
+//! A Rust primary keeps workers that run an unmodified Node.js server: `node.js` in this folder.
 //!
 //! `cargo run -p cluster --example node -- cluster/examples/node.js 8000`, and then: `curl http://127.0.0.1:8000/`
 
@@ -15,7 +15,7 @@ async fn main() -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let spawn = SpawnOptions::new()
         .exec("node")
-        .args(std::env::args().skip(1)) // the script and its arguments
+        .args(std::env::args().skip(1)) // the script and the arguments
         .ignore_terminal_signals(true); // the primary reacts to ctrl-c and SIGTERM, and disconnects
     let settings = Settings { spawn, keep_listening: true, ..Settings::default() };
     let mut primary = Primary::new(settings)?;

@@ -1,4 +1,4 @@
-//! A primary and its workers as two executables: the settings name the second, `two_programs_worker.rs`.
+//! A primary and workers in two executables: the settings name the second, `two_programs_worker.rs`.
 //!
 //! `cargo build -p cluster --examples && cargo run -p cluster --example two_programs`
 //!

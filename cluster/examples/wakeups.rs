@@ -1,7 +1,7 @@
-//! What a connection costs the workers that share a listening socket, by the number of workers and of clients at once.
+//! The cost of a connection for workers with a shared listening socket, by the number of workers and of concurrent clients.
 //!
-//! `cargo run --release -p cluster --example wakeups -- 8 1 4000` measures 4,000 connections of one client, one after the other,
-//! to 8 workers: connections per second, the time from `connect` to the answer, and per connection the wakeups (voluntary context
+//! `cargo run --release -p cluster --example wakeups -- 8 1 4000` measures 4,000 successive connections of a client to 8
+//! workers: connections per second, the time from `connect` to the answer, and per connection the wakeups (voluntary context
 //! switches) and the CPU time of all workers.
 
 #![expect(clippy::cast_precision_loss, reason = "counts of a few seconds are far below 2^52")]
@@ -76,7 +76,7 @@ async fn primary() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The time that each connection took. Each client makes one connection after the other.
+/// The time of each connection. The connections of a client are successive.
 fn load(address: SocketAddr, clients: usize, connections: usize) -> io::Result<Vec<Duration>> {
     let client = move || {
         let times = (0..connections / clients).map(|_| {

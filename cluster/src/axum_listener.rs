@@ -15,11 +15,11 @@ impl<T: Transport> axum::serve::Listener for Listener<T> {
     type Io = Connection<T>;
     type Addr = T::Client;
 
-    /// The next connection with a client address. A connection that its client has reset has none, and is skipped.
+    /// The next connection with a client address. A connection reset by the client has no address, and is skipped.
     ///
     /// The future never completes after the last connection: axum has no end of a listener. Pass
-    /// [`Worker::disconnecting`](crate::Worker::disconnecting) to `with_graceful_shutdown`, or use
-    /// [`serve`](crate::serve()), which loses no request.
+    /// [`Worker::disconnecting`](crate::Worker::disconnecting) to `with_graceful_shutdown`, or use [`serve`](crate::serve()),
+    /// which loses no request.
     async fn accept(&mut self) -> (Connection<T>, T::Client) {
         loop {
             match Listener::accept(self).await {

@@ -1,4 +1,4 @@
-//! A connection of a worker: a tokio stream that is counted until the application drops it.
+//! A connection of a worker: a tokio stream, counted until the drop.
 
 use std::io;
 use std::ops::{Deref, DerefMut};
@@ -12,9 +12,9 @@ use tokio::net::TcpStream;
 
 use crate::driver::Inner;
 
-/// A connection of a [`Listener`](crate::Listener): a stream. A graceful disconnect waits for its end.
+/// A connection of a [`Listener`](crate::Listener): a stream. A graceful disconnect waits for the end of the connection.
 ///
-/// Dropping the connection closes it. Node: the socket of a `'connection'` event.
+/// A drop closes the connection. Node: the socket of a `'connection'` event.
 #[derive(Debug)]
 pub struct Connection<T = TcpStream> {
     // Before the lease: the stream closes before the worker counts the connection as ended.
@@ -33,7 +33,7 @@ impl<T> Connection<T> {
         Ok(Connection { stream: stream()?, _lease: lease })
     }
 
-    /// Returns the stream, which can be passed on. From now on a disconnect does not wait for this stream.
+    /// Returns the stream, for example to pass on to another process. From now on a disconnect does not wait for the stream.
     pub fn into_inner(self) -> T {
         self.stream
     }

@@ -1,5 +1,5 @@
-//! The machine of a worker and its operating system behind one lock, and the task that drives both. Decisions are the
-//! machine's: the driver only delivers events to their receivers. Sending and the end of the process are in submodules.
+//! The machine of a worker and the operating system behind a lock, and the task that drives both. The machine decides; the
+//! driver delivers events to the callers that wait for them. Sending and the end of the process are in submodules.
 
 use std::future;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,7 +34,7 @@ const INBOX_EVENTS: usize = 1024;
 /// The period of the check for the death of the primary while the worker does not read.
 const LIVENESS_PERIOD: Duration = Duration::from_secs(1);
 
-/// The progress of a worker towards its end.
+/// The phases of the end of a worker, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     Serving,
@@ -46,18 +46,18 @@ pub(crate) enum Phase {
     Disconnected,
 }
 
-/// The state that all clones of a worker, its listeners and connections share.
+/// The state shared by all clones of a worker, the listeners and the connections.
 #[derive(Debug)]
 pub(crate) struct Inner {
     driver: Mutex<Driver>,
     runtime: Handle,
     inbox: Inbox<WorkerEvent>,
-    /// Notified after each event of the operating system: there may be room in the channel, or it may be closed.
+    /// Notified after each event of the operating system: the channel may have room, or may be closed.
     progress: Arc<Notify>,
     /// The number of tasks that wait for room in the channel. Meanwhile the worker reads everything: two programs that
     /// both send and do not receive would otherwise wait for each other.
     senders: AtomicUsize,
-    /// Senders that wait for room are served in the order of their calls.
+    /// The order of the calls that wait for room.
     turn: tokio::sync::Mutex<()>,
     exit: Exit,
 }
@@ -74,7 +74,7 @@ struct Driver {
     killed: bool,
     /// The driver has reported [`Delivery::Over`].
     over: bool,
-    /// The number of messages that were accepted for sending.
+    /// The number of messages accepted for sending.
     posted: u64,
     /// The number of [`Hold`](crate::Hold)s.
     holds: usize,
@@ -191,11 +191,11 @@ impl Inner {
         self.inbox.stop_waiting(ticket);
     }
 
-    /// Waits until the worker has reached this phase.
+    /// Waits until the worker has reached the phase.
     pub(crate) fn wait_for_phase(&self, phase: Phase) -> impl Future<Output = ()> + Send + use<> {
         let mut phases = self.lock().phase.subscribe();
         async move {
-            // An error means that the driver was dropped: every phase is over.
+            // An error: the driver was dropped, and every phase is over.
             let _ = phases.wait_for(|now| *now >= phase).await;
         }
     }
@@ -218,7 +218,7 @@ impl Inner {
     fn poll_delivery(&self, cx: &mut Context<'_>) -> Poll<Delivery> {
         let is_full = self.inbox.poll_room(cx).is_pending();
         let mut driver = self.lock();
-        // A program that has killed its worker empties no inbox, and a primary that has exited left little unread.
+        // A program empties no inbox after a kill of the worker, and an exited primary left little unread.
         let reads = !is_full || self.senders.load(Ordering::Relaxed) > 0 || driver.killed;
         let held = !reads && !driver.unix.is_peer_closed();
         driver.unix.hold(held);
@@ -282,7 +282,7 @@ impl Driver {
         loop {
             self.release_dropped(cx);
             let delivery = pump(&mut self.machine, &mut self.unix).map(|event| self.deliver(event));
-            // After the delivery: before it no caller can take the connection.
+            // After the delivery: no caller can take the connection earlier.
             self.update_phase();
             if let Some(delivery) = delivery {
                 return Poll::Ready(delivery);
@@ -292,7 +292,7 @@ impl Driver {
                 return Poll::Ready(Delivery::Over);
             }
             let event = ready!(self.unix.poll_event(cx));
-            // Another thread may have dropped a socket, and have caused the event after that.
+            // Another thread may have dropped a socket and caused the event afterwards.
             self.release_dropped(cx);
             self.machine.handle(event);
             self.progress.notify_waiters();
@@ -306,7 +306,7 @@ impl Driver {
         }
     }
 
-    /// A disconnecting worker serves its connections to their end, also when its primary dies meanwhile.
+    /// A disconnecting worker serves open connections to the end, also when the primary dies meanwhile.
     fn is_over(&self) -> bool {
         self.unix.exit().is_some() || (self.is_disconnected() && self.listeners.is_empty())
     }
@@ -320,8 +320,8 @@ impl Driver {
         self.is_disconnected() && !self.machine.exited_after_disconnect()
     }
 
-    /// Enters [`Phase::Disconnecting`] only after every acknowledged connection has been delivered to its pending
-    /// `accept`: a caller that sees the phase may drop the listener at once.
+    /// Enters [`Phase::Disconnecting`] only after the delivery of every acknowledged connection to the pending `accept`: a
+    /// caller that sees the phase may drop the listener at once.
     fn update_phase(&self) {
         let is_delivering = self.machine.is_acknowledging() || self.listeners.has_delivered();
         if self.machine.exited_after_disconnect() && !is_delivering {
@@ -378,8 +378,8 @@ impl Driver {
     }
 }
 
-/// Drives a worker. A program that does not exit when the channel is closed may make further requests, which need an
-/// answer: the task ends with the runtime.
+/// Drives a worker. A program may continue after the close of the channel, and further requests need an answer: the task ends
+/// with the runtime.
 async fn drive(driven: Driven) {
     let inner = &driven.0;
     while drive_on(inner).await {}
@@ -388,7 +388,7 @@ async fn drive(driven: Driven) {
     while drive_on(inner).await {}
 }
 
-/// Delivers one event, and returns whether the worker's work continues.
+/// Delivers an event, and returns whether the worker's work continues.
 ///
 /// After each event all other tasks run first: on a current-thread runtime a program's immediate reaction to an event
 /// precedes the consequences of the next event, as in Node's listeners.

@@ -1,12 +1,12 @@
-//! The errors of this crate. An error text names the failed operation and the value; the cause is its `source`.
+//! The errors of the crate. An error text names the failed operation and the value; `source` returns the cause.
 
 use std::{error, fmt, io};
 
 use cluster_core::{Errno, ForkError, ListenAddress, SendError};
 
-/// The variables that make a process a worker are set, but a primary does not set them so.
+/// The variables of a worker are set, but with values that no primary sets.
 ///
-/// The environment was changed, or inherited from a worker that could not remove the variables: see
+/// The environment was changed, or inherited from a worker where the variables could not be removed: see
 /// [`role`](crate::role()).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -27,7 +27,7 @@ pub enum RoleError {
     Channel {
         /// The descriptor.
         number: i32,
-        /// EBADF: nothing was inherited under this number. ENOTSOCK, EPROTO: something else was.
+        /// EBADF: no descriptor has the number. ENOTSOCK, EPROTO: the descriptor is no channel.
         errno: Errno,
     },
     /// `NODE_CHANNEL_SERIALIZATION_MODE` is neither `json` nor `advanced`.
@@ -76,7 +76,7 @@ impl error::Error for NoRuntime {}
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PrimaryError {
-    /// A primary has started this process as its worker, and the process has not joined.
+    /// A primary has started this process as a worker, and the process has not joined.
     IsWorker,
     /// The environment is broken.
     Role(RoleError),
@@ -152,37 +152,37 @@ impl error::Error for JoinError {
 
 /// Why a worker does not listen on an address.
 ///
-/// Converts to [`io::Error`], with the kind of the kernel's error number where there is one.
+/// Converts to [`io::Error`], with the kind of the kernel's error number, if any.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ListenError {
     /// The lookup of the name failed, or returned no address.
     Resolve {
-        /// The `Debug` text of the address that the caller gave.
+        /// The `Debug` text of the caller's address.
         address: String,
         /// The error of the lookup.
         error: io::Error,
     },
-    /// The called method does not serve addresses of this kind, or a message cannot carry the address.
+    /// The called method does not serve addresses of the kind, or a message cannot carry the address.
     Unsuitable {
         /// The reason, and the remedy.
         reason: &'static str,
     },
     /// The path is relative, and the working directory cannot be read: a removed directory, for instance.
     WorkingDirectory(io::Error),
-    /// The kernel refused to bind the address, or to listen on it.
+    /// The kernel refused to bind or to listen on the address.
     Bind {
         /// The address.
         address: ListenAddress,
         /// The kernel's error: EADDRINUSE, EACCES, EADDRNOTAVAIL and so on.
         errno: Errno,
-        /// The worker bound the address itself, see [`ListenOptions::exclusive`](crate::ListenOptions::exclusive);
-        /// otherwise the primary did.
+        /// Whether the worker bound the address, see [`ListenOptions::exclusive`](crate::ListenOptions::exclusive), or the
+        /// primary did.
         exclusive: bool,
     },
-    /// The runtime cannot use the socket that the primary sent.
+    /// The runtime cannot use the socket from the primary.
     Socket(io::Error),
-    /// The worker is disconnecting, or its channel is closed: the primary shares no socket with it.
+    /// The worker is disconnecting, or the channel is closed: the primary shares no socket.
     Disconnected,
     /// The primary bound the address, and the disconnect of the worker closed the listener before the call returned.
     /// Node: `'close'` on a server without a `'listening'` before.
@@ -252,7 +252,7 @@ impl error::Error for ListenError {
 pub enum RemoteError {
     /// The primary was dropped.
     PrimaryDropped,
-    /// The primary cannot fork a worker with its settings.
+    /// The primary cannot fork a worker with the present settings.
     Fork(ForkError),
     /// The primary cannot send the message.
     Send(SendError),
@@ -293,7 +293,7 @@ mod tests {
         io::Error::from_raw_os_error(Errno::ENOENT.0)
     }
 
-    /// An error with a source returns the source, and does not repeat its text.
+    /// An error with a source returns the source, without a repetition of the text.
     #[test]
     fn errors_show_their_sources_once() {
         let (socket, _other) = std::os::unix::net::UnixStream::pair().expect("a pair");
@@ -316,7 +316,7 @@ mod tests {
         }
     }
 
-    /// The error number of the kernel survives the conversion to std's error as its kind.
+    /// The conversion to std's error keeps the error number of the kernel, as the kind.
     #[test]
     fn listen_error_converts_to_io() {
         let address = ListenAddress::Tcp { host: None, port: 80, ipv6_only: false };

@@ -12,13 +12,13 @@ pub enum WorkerEvent {
     Message {
         /// The message.
         message: Message,
-        /// The socket that was sent with the message; the program owns it. Node: the second argument.
+        /// The socket sent with the message, owned by the program. Node: the second argument.
         socket: Option<Received>,
     },
     /// An operation on the channel failed. Node: `'error'`.
     Error(ChannelError),
-    /// A supervisor will disconnect this worker soon, and sends no further connection: answer the requests on open
-    /// connections so that their clients connect to another worker (HTTP/1.1: `Connection: close`). Node has no such event.
+    /// A supervisor will disconnect the worker soon, and sends no further connection. Answer requests on open connections in
+    /// a way that makes the clients connect to another worker (HTTP/1.1: `Connection: close`). Node has no counterpart.
     LameDuck,
     /// The channel is closed; the last event. Node: `'disconnect'`.
     Disconnect,

@@ -1,15 +1,15 @@
-//! The queue of events between the driver of a worker and the callers of `next`. Its contents are opaque to it; after the
-//! end of the queue the remaining events can still be taken.
+//! The queue of events between the driver of a worker and the callers of `next`. The queue does not read the events; after
+//! the end of the queue the remaining events can still be taken.
 //!
-//! One driver, any number of callers, one lock. Invariants whenever the lock is free:
+//! A driver, any number of callers, and a lock. Invariants whenever the lock is free:
 //!
-//! * A caller waits only while the queue is empty and has not ended. An event, and the end, wake every caller, so that a
-//!   caller that is dropped, woken or not, withholds no event. Each caller waits under a ticket of its own.
-//! * The driver waits only while the queue is full. The caller that makes room wakes the driver.
+//! * A caller waits only while the queue is empty and has not ended. An event, and the end, wake every caller, so a dropped
+//!   caller, woken or not, withholds no event. Each caller waits under a separate ticket.
+//! * The driver waits only while the queue is full. A caller that makes room wakes the driver.
 //!
-//! Wakers are called and dropped only while the lock is free: both may call back into this module.
+//! Wakers are called and dropped only while the lock is free: both may call back into the module.
 //!
-//! `tests/loom.rs` compiles this very file and tries every interleaving.
+//! `tests/loom.rs` compiles the same file and tries every interleaving.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
@@ -33,9 +33,9 @@ struct Queue<T> {
     asked: bool,
     ended: bool,
     last_ticket: u64,
-    /// The callers that wait for an event, woken in the order of their tickets.
+    /// The waiting callers, woken in the order of the tickets.
     waiting: BTreeMap<u64, Waker>,
-    /// The driver, while it waits for room.
+    /// The driver, while waiting for room.
     driver: Option<Waker>,
 }
 
@@ -61,7 +61,7 @@ impl<T> Inbox<T> {
         Next { inbox: self, ticket: None }
     }
 
-    /// As [`Inbox::next`]. The caller keeps the ticket between calls, and returns it with [`Inbox::stop_waiting`].
+    /// As [`Inbox::next`]. The caller keeps the ticket between calls, until [`Inbox::stop_waiting`].
     pub(crate) fn poll_next(&self, ticket: &mut Option<u64>, cx: &Context<'_>) -> Poll<Option<T>> {
         let mut queue = self.lock();
         queue.asked = true;
@@ -87,10 +87,10 @@ impl<T> Inbox<T> {
         Poll::Ready(event)
     }
 
-    /// The caller with this ticket no longer waits.
+    /// The caller with the ticket no longer waits.
     pub(crate) fn stop_waiting(&self, ticket: Option<u64>) {
         if let Some(ticket) = ticket {
-            // In two statements, so that the waker is dropped after the lock.
+            // In two statements: the waker is dropped after the lock.
             let waker = self.lock().waiting.remove(&ticket);
             drop(waker);
         }
@@ -147,7 +147,7 @@ impl<T> Inbox<T> {
     }
 }
 
-/// A caller that waits for one event.
+/// A caller that waits for an event.
 #[derive(Debug)]
 pub(crate) struct Next<'a, T> {
     inbox: &'a Inbox<T>,

@@ -1,12 +1,12 @@
-//! The process model of Node.js's `cluster`, for Rust: a *primary* process forks *workers* that share its server ports,
-//! hands them connections, exchanges messages with them, and observes their lives. The protocol is Node's own: a Rust
-//! primary runs Node.js workers, and a Rust worker serves under a Node.js primary.
+//! The process model of Node.js's `cluster`, for Rust: a *primary* process forks *workers* that share server ports, hands
+//! connections to the workers, exchanges messages, and observes starts and exits. The protocol is Node's own: a Rust primary
+//! runs Node.js workers, and a Rust worker serves under a Node.js primary.
 //!
 //! ```no_run
 #![doc = include_str!("../examples/hello.rs")]
 //! ```
 //!
-//! Without axum a worker accepts connections in a loop, which ends when the worker is disconnected and its last connection
+//! Without axum a worker accepts connections in a loop. The loop ends when the worker is disconnected and the last connection
 //! has ended:
 //!
 //! ```no_run
@@ -17,36 +17,38 @@
 //! while let Some(connection) = listener.accept().await? {
 //!     tokio::spawn(serve(connection));
 //! }
-//! // Now `main` returns, which is the end of the worker.
+//! // Now `main` returns: the end of the worker.
 //! # Ok(()) }
 //! ```
 //!
 //! # Where to begin
 //!
-//! * [`role()`] decides which of the two this process is: [`Primary`] or [`Worker`].
+//! * [`role()`] decides whether the process has a [`Primary`] or is a [`Worker`].
 //! * [`Primary::fork`], [`Primary::next`] and [`Event`] run a cluster; [`Settings`] has every option, [`Remote`] commands the
 //!   primary from other tasks.
 //! * [`Worker::listen`] and [`Listener::accept`] serve; [the end](Worker#the-end) of a worker is `main` returning.
-//! * [`Supervisor`] keeps workers running: [`run`](Supervisor::run) is a whole primary, [`Supervisor::handle`] commands it.
-//! * The folder `examples` of this package has whole programs: `hello` (above), `http` (prints events, several addresses),
+//! * [`Supervisor`] keeps workers running: [`run`](Supervisor::run) is a whole primary, [`Supervisor::handle`] commands the
+//!   supervisor.
+//! * The folder `examples` of the package has whole programs: `hello` (above), `http` (prints events, several addresses),
 //!   `graceful` (shutdown with a deadline, without a supervisor), `node` (Node.js workers), `count`, `flood` and
 //!   `two_programs`.
 //! * In the repository, README.md has an overview, ARCHITECTURE.md the rooms and the glossary, `docs/node.md` Node's semantics,
 //!   CHANGELOG.md the changes, CONTRIBUTING.md the rules.
-//! * `cluster-core` contains the machines that decide everything, without IO. `cluster-sim` runs the same machines, and a
-//!   program's own decisions, under every schedule and fault. The `conformance` program compares them with live Node.js.
+//! * `cluster-core` contains the machines with all decisions, without IO. `cluster-sim` runs the same machines, and a
+//!   program's own decisions, under every schedule and fault. The `conformance` program compares the machines with live
+//!   Node.js.
 //!
 //! # Runtime
 //!
-//! Everything runs inside a tokio runtime with IO and time enabled. A worker has two tasks of its own. A primary has none, and
-//! advances only while [`Primary::next`] is awaited.
+//! Everything runs inside a tokio runtime with IO and time enabled. A worker has two tasks. A primary has none, and advances
+//! only while [`Primary::next`] is awaited.
 //!
 //! # Messages
 //!
-//! A [`Message`] contains the bytes that its sender wrote, and is forwarded unchanged: `primary.send(other, &message)?`. A
-//! message is made of a `serde_json::Value`, a text, any serializable value ([`Message::new`]) or a [`Structured`] value, and
-//! read as any type: `message.to::<Job>()?`. A message that is too deep for the type, or has no form in it, is a
-//! [`MessageError`] with the position; the channel remains open.
+//! A [`Message`] contains the sender's bytes, and is forwarded unchanged: `primary.send(other, &message)?`. A message is made
+//! of a `serde_json::Value`, a text, any serializable value ([`Message::new`]) or a [`Structured`] value, and read as any
+//! type: `message.to::<Job>()?`. A message too deep for the type, or without a form in the type, is a [`MessageError`] with
+//! the position; the channel remains open.
 //!
 //! # TLS
 //!
@@ -55,7 +57,7 @@
 //!
 //! # Feature `axum`
 //!
-//! Off by default. [`serve()`] serves an axum application so that an exiting worker loses no request. [`Listener`] is also a
+//! Off by default. [`serve()`] serves an axum application, and an exiting worker loses no request. [`Listener`] is also a
 //! listener of `axum::serve`, with [`ClientAddr`] for `ConnectInfo`.
 
 // Not in examples and integration tests: programs react to some events only.
@@ -88,7 +90,7 @@ mod udp;
 mod unix;
 mod worker;
 
-/// The locks of `inbox`, which `tests/loom.rs` replaces.
+/// The locks of `inbox`; `tests/loom.rs` replaces the locks.
 mod sync {
     pub(crate) use std::sync::{Mutex, MutexGuard};
 }

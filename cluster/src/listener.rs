@@ -19,9 +19,9 @@ pub(crate) const ANOTHER_KIND: &str = "use `listen` for TCP, `listen_path` for a
 
 /// A listener of a worker. Node: a `net.Server` that listens in a worker.
 ///
-/// Dropping the listener closes it: the worker accepts no new connection, and those that the program has not taken are
-/// handed to other workers. Node: `server.close()`. The path of a Unix socket is removed when its last listener is
-/// closed, by the process that bound it: the primary, or the worker if the listener is exclusive.
+/// A drop closes the listener: the worker accepts no new connection, and connections that the program has not taken are
+/// handed to other workers. Node: `server.close()`. The path of a Unix socket is removed when the last listener is closed, by
+/// the process that bound the path: the primary, or the worker if the listener is exclusive.
 #[derive(Debug)]
 pub struct Listener<T: Transport = TcpStream> {
     handle: ListenerHandle,
@@ -45,15 +45,15 @@ impl<T: Transport> Listener<T> {
         &self.local
     }
 
-    /// Accepts the next connection. `None`: the worker is disconnected, and the last connection of this listener has
-    /// ended (Node: `'close'` on the server).
+    /// Accepts the next connection. `None`: the worker is disconnected, and the last connection of the listener has ended
+    /// (Node: `'close'` on the server).
     ///
-    /// The worker acknowledges a connection only while a call is pending: a busy worker is handed no more, and a
-    /// connection that is returned belongs to this worker alone. Dropping the future loses nothing: the demand is
-    /// withdrawn, and a connection that was acknowledged meanwhile is returned by the next call.
+    /// The worker acknowledges a connection only while a call is pending: a busy worker is handed no more, and a returned
+    /// connection belongs to this worker alone. Dropping the future loses nothing: the demand is withdrawn, and the next call
+    /// returns a connection that was acknowledged meanwhile.
     ///
-    /// [`peer_addr`](TcpStream::peer_addr) of a connection fails if the client has reset it; bytes that the client sent
-    /// before can be read. Node: the `'connection'` event, with a socket that may have no `remoteAddress`.
+    /// [`peer_addr`](TcpStream::peer_addr) fails after a reset by the client; earlier bytes of the client can be read. Node:
+    /// the `'connection'` event; the `remoteAddress` of the socket may be undefined.
     ///
     /// After [`join_as_node`](crate::Worker::join_as_node) the call never returns `None`: the process exits.
     ///
@@ -67,7 +67,7 @@ impl<T: Transport> Listener<T> {
         Connection::new(&self.handle.inner, id, || T::adopt(descriptor)).map(Some)
     }
 
-    /// Closes the listener, and waits until its last connection has ended. Node: `server.close(callback)`. Dropping the
+    /// Closes the listener, and waits until the last connection has ended. Node: `server.close(callback)`. Dropping the
     /// future does not reopen the listener.
     pub async fn close(self) {
         self.handle.close().await;
@@ -75,7 +75,7 @@ impl<T: Transport> Listener<T> {
 }
 
 impl Listener<TcpStream> {
-    /// The local address, with the port that the kernel chose for port 0. Node: `server.address()`.
+    /// The local address. For port 0, with the port chosen by the kernel. Node: `server.address()`.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
     }
@@ -88,7 +88,7 @@ impl Listener<UnixStream> {
     }
 }
 
-/// The path as the caller gave it: the kernel may have bound a long one under another name.
+/// The path as given by the caller: the kernel may have bound a long path under another name.
 fn requested_path(address: &ListenAddress) -> Option<LocalAddress> {
     match address {
         ListenAddress::Path { path, .. } => Some(LocalAddress::Path(path.clone())),

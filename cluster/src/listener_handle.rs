@@ -1,4 +1,4 @@
-//! A program's handle of one listener of any kind: opens, takes connections, closes.
+//! A program's handle of a listener of any kind: opens, takes connections, closes.
 
 use std::sync::Arc;
 
@@ -75,7 +75,7 @@ impl Drop for ListenerHandle {
     }
 }
 
-/// The demand of one pending `accept`.
+/// The demand of a pending `accept`.
 struct AcceptGuard<'a> {
     inner: &'a Inner,
     listener: ListenerId,

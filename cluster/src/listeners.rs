@@ -1,5 +1,5 @@
 //! The open listeners of a worker, each with a pending reply and a queue of connections. The machine opens and closes
-//! listeners; this module delivers.
+//! listeners; the module delivers.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use cluster_core::{ListenError, ListenerId, LocalAddress, SocketId};
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// An acknowledged connection, with the machine's number for it.
+/// An acknowledged connection, with the machine's number.
 pub(crate) type Accepted = (SocketId, OwnedFd);
 
 /// The connections of a listener; ends when the listener is closed.
@@ -28,7 +28,7 @@ pub(crate) enum BindFailure {
     Closed,
 }
 
-/// A listener that listens.
+/// An open listener.
 #[derive(Debug)]
 pub(crate) struct Bound {
     pub(crate) address: LocalAddress,
@@ -53,7 +53,7 @@ struct ListenerSlot {
 pub(crate) enum Demand {
     None,
     Pending,
-    /// The connection is in the queue; the caller has not taken it yet.
+    /// The connection is in the queue; the caller has not taken the connection yet.
     Delivered,
 }
 
@@ -82,7 +82,7 @@ impl Listeners {
         self.0.remove(&listener);
     }
 
-    /// The channel is lost, and every listener with it.
+    /// The channel is lost, and so is every listener.
     pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
@@ -91,7 +91,7 @@ impl Listeners {
     pub(crate) fn open(&mut self, listener: ListenerId, result: Result<Bound, BindFailure>) {
         let reply = self.0.get_mut(&listener).and_then(|slot| slot.reply.take());
         if let Some(reply) = reply {
-            // A caller that no longer waits closes the listener.
+            // If the caller no longer waits, the listener closes.
             let _ = reply.send(result);
         }
     }
@@ -112,7 +112,7 @@ impl Listeners {
         }
     }
 
-    /// Whether a delivered connection still waits for its caller.
+    /// Whether a delivered connection still waits for the caller.
     pub(crate) fn has_delivered(&self) -> bool {
         self.0.values().any(|slot| slot.demand == Demand::Delivered)
     }
@@ -122,7 +122,7 @@ impl Listeners {
 mod tests {
     use super::*;
 
-    /// A listener that is closed before its reply gets `Closed`; a lost one gets no reply.
+    /// A listener that is closed before the reply gets `Closed`; a lost listener gets no reply.
     #[test]
     fn closing_replies_to_pending_listen() {
         let mut listeners = Listeners::default();
@@ -134,8 +134,7 @@ mod tests {
         assert!(lost.try_recv().is_err(), "a lost listener got a reply");
     }
 
-    /// A watch ends with its own listener, so that listeners of all kinds end in the order in which the machine closes
-    /// them.
+    /// A watch ends with the watched listener: listeners of all kinds end in the order of the machine's closes.
     #[test]
     fn watch_ends_with_its_listener() {
         let mut listeners = Listeners::default();

@@ -1,5 +1,4 @@
-//! A primary from the program's side: the machine, the operating system, and the one place where both are driven.
-//! Decisions are the machine's.
+//! A primary from the program's side: the machine, the operating system, and the loop that drives both. The machine decides.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,7 +28,7 @@ mod sending;
 pub use connections::ConnectionCounts;
 use sending::KeptEvents;
 
-/// The variable with the scheduling policy for programs that set none.
+/// The variable with the scheduling policy, for programs without a setting.
 const POLICY: &str = "NODE_CLUSTER_SCHED_POLICY";
 
 /// The options that Node workers inherit.
@@ -38,18 +37,18 @@ const NODE_OPTIONS: &str = "NODE_OPTIONS";
 /// The primary of a cluster. Node: the `cluster` module in a primary process.
 ///
 /// A primary advances only while [`next`](Primary::next) is awaited: nothing happens between an event and the program's
-/// reaction, and a primary that is not awaited accepts no more from its workers and clients than the kernel holds.
-/// Commands take effect at once, as calls inside a listener do in Node. Other tasks command the primary through a
-/// [`Remote`](crate::Remote). A primary is also a [`Stream`] of events; the stream ends when `next` returns `None`, and continues after
-/// another [`fork`](Primary::fork).
+/// reaction, and a primary that is not awaited reads nothing: workers and clients wait as soon as the kernel's buffers are
+/// full. Commands take effect at once, as calls inside a listener do in Node. Other tasks command the primary through a
+/// [`Remote`](crate::Remote). A primary is also a [`Stream`] of events; the stream ends when `next` returns `None`, and
+/// continues after another [`fork`](Primary::fork).
 ///
 /// # Drop
 ///
 /// Dropping the primary, as when `main` returns, writes the messages that [`send`](Primary::send) accepted, waiting at most
-/// [`set_linger`](Primary::set_linger) for workers that do not read; before [`std::process::exit`] wait for
-/// [`flush`](Primary::flush). Then the channels close, and the workers lose their primary: Node workers exit at once, Rust
-/// workers within their [exit deadline](crate::Worker::set_exit_deadline), draining ones after their last connection. The
-/// runtime reaps them, so that none remains a zombie of a process that continues.
+/// [`set_linger`](Primary::set_linger) for workers that do not read. Before [`std::process::exit`] wait for
+/// [`flush`](Primary::flush). Then the channels close, and the workers lose the primary: Node workers exit at once, Rust
+/// workers within the [exit deadline](crate::Worker::set_exit_deadline), draining workers after the last connection. The
+/// runtime reaps the processes, so a program that continues has no zombies.
 #[derive(Debug)]
 pub struct Primary {
     machine: cluster_core::Primary,
@@ -58,13 +57,13 @@ pub struct Primary {
     runtime: Handle,
     /// Whether remotes precede the operating system at the next input: the two alternate.
     remotes_first: bool,
-    /// The socket of the last event, until the program takes it.
+    /// The socket of the last event, until taken by the program.
     unclaimed: Option<SocketId>,
-    /// Received sockets that the program has dropped.
+    /// Received sockets dropped by the program.
     releases: Releases,
     kept: KeptEvents,
     linger: Duration,
-    /// Notified after each event of the operating system: there may be room in a channel.
+    /// Notified after each event of the operating system: a channel may have room.
     progress: Arc<Notify>,
 }
 
@@ -75,9 +74,8 @@ impl Primary {
     /// other values are ignored, as in Node. [`set_policy`](Primary::set_policy) overrides both.
     ///
     /// # Errors
-    /// The caller is outside a tokio runtime, or a primary has started this process as its worker: a program that does not
-    /// ask for its [`role`](crate::role()) would otherwise start itself without end. After it has joined, a worker may
-    /// create a primary of its own.
+    /// The caller is outside a tokio runtime, or a primary has started this process as a worker: a program that ignores the
+    /// [`role`](crate::role()) would otherwise start itself without end. After the join a worker may create another primary.
     pub fn new(mut settings: Settings) -> Result<Self, PrimaryError> {
         let runtime = prepare(&mut settings)?;
         let unix = Unix::with_unread_output(settings.limits.unread_output_bytes);
@@ -95,8 +93,8 @@ impl Primary {
         })
     }
 
-    /// Changes what later workers execute; fields that are `None` keep their value. [`Event::Setup`] follows.
-    /// Node: `cluster.setupPrimary(settings)`.
+    /// Changes the options of later workers; a field with `None` keeps the value. [`Event::Setup`] follows. Node:
+    /// `cluster.setupPrimary(settings)`.
     pub fn setup(&mut self, changes: SpawnOptions) {
         self.command(|machine| machine.setup(changes));
     }
@@ -114,13 +112,13 @@ impl Primary {
     /// [`Event::Setup`] and [`Event::Fork`] follow. If the program cannot be started, [`Event::Error`] contains the program or
     /// the directory and the reason (ENOENT, EPERM for a user or group, EMFILE, EAGAIN); a later fork may succeed.
     ///
-    /// Without [`exec`](crate::SpawnOptions::exec) the worker is started by the path by which this program was started, as Node starts a
-    /// worker by the path of its script: after a new file was installed at the path, or a symbolic link was changed, later
-    /// workers run the new program.
+    /// Without [`exec`](crate::SpawnOptions::exec) the worker is started by the path by which this program was started, as
+    /// Node starts a worker by the path of the script: after a new file was installed at the path, or a symbolic link was
+    /// changed, later workers run the new program.
     ///
-    /// An exit status is lost where the kernel does not keep it. Therefore, before starting a process, a fork resets an
-    /// ignored SIGCHLD, which this process may have inherited, and logs a warning. Where another part of the program waits
-    /// for every child, the status is [`ExitStatus::ReapedElsewhere`](crate::ExitStatus::ReapedElsewhere).
+    /// While SIGCHLD is ignored the kernel keeps no exit status. Therefore a fork first resets an ignored SIGCHLD, perhaps
+    /// inherited by this process, and logs a warning. Where another part of the program waits for every child, the status is
+    /// [`ExitStatus::ReapedElsewhere`](crate::ExitStatus::ReapedElsewhere).
     ///
     /// # Errors
     /// The settings contradict themselves; no process is started.
@@ -128,7 +126,8 @@ impl Primary {
         self.command(cluster_core::Primary::fork)
     }
 
-    /// Starts a worker with additional environment variables, which override this process's own. Node: `cluster.fork(env)`.
+    /// Starts a worker with additional environment variables. On equal names they override the variables of this process.
+    /// Node: `cluster.fork(env)`.
     ///
     /// # Errors
     /// As [`fork`](Primary::fork).
@@ -146,15 +145,15 @@ impl Primary {
     /// Sends a message to a worker. Node: `worker.send(message)`.
     ///
     /// # Errors
-    /// The worker does not exist, its channel is closed or full, the message is too long, or is one of Node's internal
-    /// messages.
+    /// The worker does not exist, the channel is closed or full, or the message is too long or internal to Node.
     pub fn send(&mut self, worker: WorkerId, message: impl Into<Message>) -> Result<Sent, SendError> {
         self.command(|machine| machine.send(worker, message))
     }
 
     /// Sends a message and a socket to a worker. Node: `worker.send(message, handle)`.
     ///
-    /// The socket is closed here once the worker has received it; see [`Socket::duplicate`]. Later messages wait until then.
+    /// The socket is closed here once the worker has received the socket; see [`Socket::duplicate`]. Later messages wait
+    /// until then.
     ///
     /// # Errors
     /// As [`send`](Primary::send); the error returns the socket. If the worker cannot receive the socket,
@@ -174,12 +173,12 @@ impl Primary {
         })
     }
 
-    /// Takes the socket of the last event, an [`Event::Message`], once. `None`: the socket was taken before, or is not that
-    /// of the last event; the next call of [`next`](Primary::next) closes an untaken socket. Node: the second argument of
+    /// Takes the socket of the last event, an [`Event::Message`], once. `None`: the socket was taken before, or belongs to an
+    /// earlier event; the next call of [`next`](Primary::next) closes an untaken socket. Node: the second argument of
     /// `'message'`.
     ///
-    /// A Node.js worker that counts the connection among those of its server counts it until the [`Received`] is dropped,
-    /// and is notified while the primary is awaited.
+    /// If the connection is counted by a server of a Node.js worker, the count ends with the drop of the [`Received`]; the
+    /// worker is notified while the primary is awaited.
     pub fn take_socket(&mut self, handle: IncomingHandle) -> Option<Received> {
         self.unclaimed.take_if(|unclaimed| *unclaimed == handle.socket)?;
         self.releases.take(&mut self.unix, handle.socket)
@@ -188,21 +187,21 @@ impl Primary {
     /// Takes the primary's ends of a worker's pipes, once, by the descriptor numbers in the worker: the standard output of a
     /// [`silent`](crate::SpawnOptions::silent) worker is number 1. Node: `worker.process.stdio`.
     ///
-    /// The ends are Unix sockets, readable and writable. While the primary is awaited, output that is written before the
-    /// pipe is taken is kept, up to [`unread_output_bytes`](crate::Limits::unread_output_bytes) a pipe; a worker that writes
-    /// more waits until the pipe is read. If the output is never read, use [`Stdio::Ignore`](crate::Stdio::Ignore).
+    /// The ends are Unix sockets, readable and writable. Output written before the pipe is taken is kept while the primary is
+    /// awaited, up to [`unread_output_bytes`](crate::Limits::unread_output_bytes) a pipe; beyond, the writing worker waits
+    /// until the pipe is read. If the output is never read, use [`Stdio::Ignore`](crate::Stdio::Ignore).
     pub fn stdio(&mut self, worker: WorkerId) -> Pipes {
         self.unix.take_pipes(worker)
     }
 
-    /// Disconnects every worker: each finishes its connections and exits; [`Event::AllDisconnected`] follows the last exit.
-    /// Every listening socket closes at once, also with [`Settings::keep_listening`]: later clients are refused. Node:
+    /// Disconnects every worker: each finishes the open connections and exits; [`Event::AllDisconnected`] follows the last
+    /// exit. Every listening socket closes at once, also with [`Settings::keep_listening`]: later clients are refused. Node:
     /// `cluster.disconnect()`.
     pub fn disconnect_all(&mut self) {
         self.command(cluster_core::Primary::disconnect_all);
     }
 
-    /// Disconnects a worker: it finishes its connections and exits. Node: `worker.disconnect()`.
+    /// Disconnects a worker: the worker finishes the open connections and exits. Node: `worker.disconnect()`.
     pub fn disconnect_worker(&mut self, worker: WorkerId) {
         self.command(|machine| machine.disconnect_worker(worker));
     }
@@ -218,23 +217,23 @@ impl Primary {
 
     /// Drives the cluster until the next event. Node: the events of `cluster`.
     ///
-    /// `None`: no worker is left, and no [`Remote`](crate::Remote) that could start one; after another [`fork`](Primary::fork) the method
-    /// may be called again. Dropping the future loses nothing.
+    /// `None`: no worker remains, and no [`Remote`](crate::Remote) that could start a worker; after another
+    /// [`fork`](Primary::fork) the method may be called again. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Event> {
         future::poll_fn(|cx| self.poll_event(cx)).await
     }
 
-    /// The state of a worker: from its fork until the call of [`next`](Primary::next) after its last event.
+    /// The state of a worker: from the fork until the call of [`next`](Primary::next) after the worker's last event.
     pub fn worker(&self, worker: WorkerId) -> Option<&WorkerInfo> {
         self.machine.worker(worker).or_else(|| self.kept.known(worker))
     }
 
-    /// The connected workers, ascending. Node: the keys of `cluster.workers`, which lack workers that were asked to exit.
+    /// The connected workers, ascending. Node: the keys of `cluster.workers`, without workers that were asked to exit.
     pub fn workers(&self) -> impl Iterator<Item = WorkerId> {
         self.machine.workers()
     }
 
-    /// The workers with a running process, ascending, also those that were asked to exit: the workers to
+    /// The workers with a running process, ascending, including workers that were asked to exit: the workers to
     /// [`kill`](Primary::kill) after a deadline.
     pub fn running_workers(&self) -> impl Iterator<Item = WorkerId> {
         self.machine.running_workers()
@@ -245,7 +244,7 @@ impl Primary {
         self.machine.settings()
     }
 
-    /// A sender of commands, and the notification that there may be room in a channel.
+    /// A sender of commands, and the notification of possible room in a channel.
     pub(crate) fn requests(&mut self) -> (mpsc::Sender<Request<Primary>>, Arc<Notify>) {
         (self.requests.sender(), self.progress.clone())
     }
@@ -277,7 +276,7 @@ impl Primary {
         }
     }
 
-    /// Closes the socket of the last event if the program has not taken it.
+    /// Closes the socket of the last event, unless taken by the program.
     fn close_unclaimed(&mut self) {
         if let Some(socket) = self.unclaimed.take() {
             drop(self.unix.take(socket));
@@ -285,8 +284,8 @@ impl Primary {
         }
     }
 
-    /// Takes one input, of the operating system and of remotes in turn, and returns whether there was one. Dropped sockets
-    /// precede: a worker that asks for its count gets the present one.
+    /// Takes an input, of the operating system and of remotes in turn. `false`: no input is ready. Dropped sockets precede: a
+    /// worker that asks for the count of connections gets the present count.
     fn take_input(&mut self, cx: &mut Context<'_>) -> bool {
         if self.release_dropped(cx) {
             return true;
@@ -298,14 +297,14 @@ impl Primary {
 
     fn poll_os(&mut self, cx: &mut Context<'_>) -> bool {
         let Poll::Ready(event) = self.unix.poll_event(cx) else { return false };
-        // Another thread may have dropped a socket, and have caused the event after that.
+        // Another thread may have dropped a socket and caused the event afterwards.
         self.release_dropped(cx);
         self.machine.handle(event);
         self.progress.notify_waiters();
         true
     }
 
-    /// Ends the senders' counts of dropped sockets, and returns whether there was one.
+    /// Ends the senders' counts of dropped sockets. `false`: no socket was dropped.
     fn release_dropped(&mut self, cx: &mut Context<'_>) -> bool {
         let mut any = false;
         while let Poll::Ready(socket) = self.releases.poll(cx) {
@@ -322,7 +321,7 @@ impl Primary {
     }
 }
 
-/// Checks that this process may have a primary, and completes the settings by the environment.
+/// Checks whether this process may have a primary, and completes the settings by the environment.
 pub(crate) fn prepare(settings: &mut Settings) -> Result<Handle, PrimaryError> {
     let runtime = Handle::try_current().map_err(|_| PrimaryError::Runtime(NoRuntime))?;
     if origin().as_ref().map_err(|error| PrimaryError::Role(error.clone()))?.is_to_join() {

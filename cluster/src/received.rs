@@ -1,5 +1,5 @@
-//! Received sockets, and the guards of their senders' counts. A dropped guard reaches the machine through a queue, because
-//! a primary has no lock. Only the drop of its owner closes a socket.
+//! Received sockets, and the guards of the senders' counts. A dropped guard reaches the machine through a queue, because a
+//! primary has no lock. Only the drop of the owner closes a socket.
 
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -13,12 +13,12 @@ use crate::unix::Unix;
 
 /// A socket received with a message. Node: the second argument of `'message'`.
 ///
-/// A Node.js process that passes a connection of its own server counts the connection until the receiver has closed the
-/// socket: `server.getConnections` includes the connection, and the callback of `server.close` waits for its end. The
-/// count ends when this value is dropped, or with the [`CountGuard`] of [`into_parts`](Received::into_parts).
+/// A Node.js process that passes a connection of a server counts the connection until the receiver has closed the socket:
+/// `server.getConnections` includes the connection, and the callback of `server.close` waits for the end. The count ends with
+/// the drop of this value, or of the [`CountGuard`] of [`into_parts`](Received::into_parts).
 ///
 /// `send_with` accepts this value, to pass the socket on, and ends the count. Node never ends the count of a connection
-/// that its receiver passes on.
+/// passed on by the receiver.
 #[derive(Debug)]
 pub struct Received {
     // Before the guard: the socket closes before the sender's count ends.
@@ -27,8 +27,8 @@ pub struct Received {
 }
 
 impl Received {
-    /// Splits the socket, to be converted, from the guard of the sender's count, to be kept beside the socket. In this order
-    /// a scope drops the socket first:
+    /// Splits the socket, to be converted, from the guard of the sender's count, to be kept beside the socket. With this
+    /// order of the names, the end of a scope drops the socket first:
     ///
     /// ```no_run
     /// # fn serve(received: cluster::Received) -> std::io::Result<()> {
@@ -73,7 +73,7 @@ impl From<Received> for Socket {
     }
 }
 
-/// Until this guard is dropped, the sender of a [`Received`] socket counts the socket among its connections.
+/// Until the drop of the guard, the sender of a [`Received`] socket counts the socket as an open connection.
 #[derive(Debug)]
 #[must_use = "the sender's count ends when the guard is dropped"]
 pub struct CountGuard {
@@ -88,7 +88,7 @@ impl Drop for CountGuard {
     }
 }
 
-/// The sockets of dropped guards, on their way to the machine. Bounded by the number of received sockets.
+/// The sockets of dropped guards, on the way to the machine. Bounded by the number of received sockets.
 #[derive(Debug)]
 pub(crate) struct Releases {
     guard: UnboundedSender<SocketId>,

@@ -14,8 +14,8 @@ use crate::socket::Socket;
 
 /// Commands a [`Primary`] from another task: see [`Primary::remote`]. Clones are cheap.
 ///
-/// The primary executes commands while it is awaited, one at a time, between its events. A task that awaits the primary
-/// must not await a remote, which would wait for the task itself.
+/// An awaited primary executes commands one at a time, between events. A task that awaits the primary must not await a
+/// remote: the remote would wait for the same task.
 #[derive(Clone)]
 pub struct Remote {
     requests: mpsc::Sender<Request<Primary>>,
@@ -23,7 +23,7 @@ pub struct Remote {
 }
 
 impl Primary {
-    /// A remote control for other tasks. While one exists, [`next`](Primary::next) waits for its commands.
+    /// A remote control for other tasks. While a remote exists, [`next`](Primary::next) waits for commands.
     pub fn remote(&mut self) -> Remote {
         let (requests, progress) = self.requests();
         Remote { requests, progress }
@@ -42,7 +42,7 @@ impl Remote {
     /// As [`Primary::fork`].
     ///
     /// # Errors
-    /// The primary was dropped, or its settings contradict themselves.
+    /// The primary was dropped, or the settings contradict each other.
     pub async fn fork(&self) -> Result<WorkerId, RemoteError> {
         self.ask(Primary::fork).await?.map_err(RemoteError::Fork)
     }
@@ -65,7 +65,7 @@ impl Remote {
         sent.map_err(RemoteError::Send)
     }
 
-    /// Sends a message as soon as there is room. Meanwhile the primary handles every input and returns its events.
+    /// Sends a message as soon as there is room. Meanwhile the primary handles every input and returns events.
     ///
     /// # Errors
     /// As [`send`](Remote::send), except [`SendError::Full`].
@@ -85,7 +85,7 @@ impl Remote {
         }
     }
 
-    /// As [`Primary::send_with`], except that an unsent socket is closed.
+    /// As [`Primary::send_with`], but an unsent socket is closed.
     ///
     /// # Errors
     /// As [`send`](Remote::send).

@@ -5,10 +5,10 @@ use std::task::{Context, Poll};
 
 use tokio::sync::mpsc;
 
-/// The number of requests that may wait; further callers wait.
+/// The bound of queued requests; further callers wait.
 const PENDING_REQUESTS: usize = 64;
 
-/// A command that sends its own answer.
+/// A command, including the code that sends the answer.
 pub(crate) type Request<P> = Box<dyn FnOnce(&mut P) + Send>;
 
 /// The receiving end, open while a sender exists.

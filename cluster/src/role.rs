@@ -1,4 +1,4 @@
-//! The role of a process, decided once by its environment. Nothing is started here.
+//! The role of a process, decided once by the environment. Nothing is started here.
 
 use std::process::Command;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -13,24 +13,25 @@ use crate::unix::spawn::{CHANNEL, ID, SERIALIZATION};
 /// The role of a process. Node: `cluster.isPrimary`, `cluster.isWorker`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// A user or a service manager started the process, which may create a [`Primary`](crate::Primary).
+    /// A user or a service manager started the process. It may create a [`Primary`](crate::Primary).
     Primary,
-    /// A primary forked the process, which may [join](crate::Worker::join).
+    /// A primary forked the process. It may [join](crate::Worker::join).
     Worker,
 }
 
 /// The role of this process. Node: `cluster.isPrimary`, decided when the module is loaded.
 ///
-/// The first call decides, and takes over the inherited channel; later calls return the same answer. **Call it first in
-/// `main`**: a program that this process starts before the call inherits the channel.
+/// The first call decides, and takes over the inherited channel; later calls return the same answer. **Call `role` first in
+/// `main`**: a program started by this process before the call inherits the channel.
 ///
-/// The three environment variables that make a process a worker are removed before `main`, under a multi-threaded runtime
-/// too: otherwise a program that a worker starts would take itself for a worker. The variables remain only where a removal
-/// could race with another thread: a thread was started before `main`, the library was loaded into a running program, or the
-/// number of threads is unknown: without `/proc`, where `unshare` is forbidden or missing. There, start programs with [`clear_cluster_env`].
+/// The three environment variables of a worker are removed before `main`, under a multi-threaded runtime too: otherwise a
+/// program started by a worker would take itself for a worker. The variables remain only where a removal could race with
+/// another thread: a thread was started before `main`, the library was loaded into a running program, or the number of
+/// threads is unknown: without `/proc`, where `unshare` is forbidden or missing. There, start programs with
+/// [`clear_cluster_env`].
 ///
 /// # Errors
-/// The variables are set, but not as a primary sets them: see [`RoleError`].
+/// The variables are set, but with values that no primary sets: see [`RoleError`].
 pub fn role() -> Result<Role, RoleError> {
     match origin() {
         Ok(Origin::Primary) => Ok(Role::Primary),
@@ -39,8 +40,8 @@ pub fn role() -> Result<Role, RoleError> {
     }
 }
 
-/// Removes the variables of the cluster from a command's environment, so that its process does not take itself for this
-/// worker. Necessary only where [`role`] could not remove them from this process; harmless elsewhere.
+/// Removes the variables of the cluster from a command's environment, so the new process does not take itself for this
+/// worker. Necessary only where [`role`] could not remove the variables from this process; harmless elsewhere.
 ///
 /// ```no_run
 /// # fn program() -> std::io::Result<()> {
@@ -60,7 +61,7 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
-    /// Whether this process is a worker that has not joined.
+    /// Whether this process is a worker before the join.
     pub(crate) fn is_to_join(&self) -> bool {
         match self {
             Origin::Primary => false,
@@ -85,7 +86,7 @@ impl Origin {
 pub(crate) fn origin() -> &'static Result<Origin, RoleError> {
     static ORIGIN: OnceLock<Result<Origin, RoleError>> = OnceLock::new();
     ORIGIN.get_or_init(|| {
-        // Decides the path of this program while the working directory and the file are those of its start.
+        // Decides the path of this program before the working directory or the file can change.
         let _ = executable::path();
         let inherited = inherit()?;
         Ok(inherited.map_or(Origin::Primary, |own| Origin::Worker(Mutex::new(Some(own)))))

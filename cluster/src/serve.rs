@@ -105,7 +105,7 @@ impl<T: Transport> Serve<T> {
     }
 }
 
-/// Adds `Connection: close` to each answer once the worker is a lame duck. HTTP/2 has no such header.
+/// Adds `Connection: close` to each answer once the worker is a lame duck. The header does not exist in HTTP/2.
 fn close_when(app: Router, is_lame: Arc<AtomicBool>) -> Router {
     app.layer(from_fn(move |request: Request, next: Next| {
         let is_lame = is_lame.clone();
@@ -174,7 +174,7 @@ mod tests {
         Ok(lines.take_while(|line| !line.is_empty()).map(|line| line.to_lowercase() + "\n").collect())
     }
 
-    /// Only a lame duck asks its clients to reconnect.
+    /// Only a lame duck asks clients to reconnect.
     #[tokio::test]
     async fn lame_duck_closes_connections() {
         let is_lame = Arc::new(AtomicBool::new(false));
@@ -208,7 +208,7 @@ mod tests {
         server.abort();
     }
 
-    /// Served requests end the wait with their result, and so does its bound.
+    /// The wait ends with the result of the server, or at the bound.
     #[tokio::test]
     async fn drain_bounds_served_requests() {
         let result = within(future::ready(Err(io::ErrorKind::Other.into())), future::pending()).await;

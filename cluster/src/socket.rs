@@ -11,13 +11,13 @@ use socket2::SockRef;
 use crate::unix::Unix;
 use crate::unix::descriptor::{Kind, kind};
 
-/// A socket to send with a message, or received with one. Node: the handle of `send()` and of `'message'`.
+/// A socket to send with a message, or received with a message. Node: the handle of `send()` and of `'message'`.
 ///
 /// Sockets are non-blocking. A received socket becomes a tokio socket by `from_std`, for instance
 /// `tokio::net::TcpStream::from_std(stream)?`; a tokio socket is sent by `try_from`.
 ///
-/// A sent socket is closed in the sender once the peer has received it. To keep it open (Node: `keepOpen`), send a
-/// [`Socket::duplicate`].
+/// A sent socket is closed in the sender once the peer has received the socket. To keep the socket open (Node: `keepOpen`),
+/// send a [`Socket::duplicate`].
 #[derive(Debug)]
 pub enum Socket {
     /// A TCP connection. Node: `net.Socket`.
@@ -26,14 +26,14 @@ pub enum Socket {
     TcpListener(TcpListener),
     /// A Unix connection. Node: `net.Socket`.
     UnixStream(UnixStream),
-    /// A Unix server. The process that bound its path still removes it. Node: `net.Server`.
+    /// A Unix server. The process that bound the path still removes the path. Node: `net.Server`.
     UnixListener(UnixListener),
     /// A UDP socket. Node: `dgram.Socket`.
     UdpSocket(UdpSocket),
 }
 
 impl Socket {
-    /// Duplicates the descriptor of a socket. Node: a handle that is sent with `keepOpen`.
+    /// Duplicates the descriptor of a socket. Node: a handle sent with `keepOpen`.
     ///
     /// # Errors
     /// EMFILE, ENFILE: no descriptor is left. ENOTSOCK: not a TCP, UDP or Unix stream socket, and cannot be sent.
@@ -131,7 +131,7 @@ impl From<Socket> for OwnedFd {
     }
 }
 
-/// A message and its socket were not sent. Node: the error of the callback, and a handle that remains open.
+/// A message and a socket were not sent. Node: the error of the callback, and a handle that remains open.
 #[derive(Debug)]
 pub struct NotSent {
     /// The reason.
@@ -170,6 +170,6 @@ pub(crate) fn pass(
 
 /// Hands a received socket to the program, once.
 pub(crate) fn take(unix: &mut Unix, id: SocketId) -> Option<Socket> {
-    // The channel delivers sockets only, but the kernel may have forgotten the kind of a broken one.
+    // The channel delivers sockets only, but the kernel may have forgotten the kind of a broken socket.
     Socket::new(unix.take(id)?).ok()
 }

@@ -26,7 +26,7 @@ pub use supervisor_handle::SupervisorHandle;
 use waiting::Waiting;
 
 /// A primary that keeps a number of workers running: replaces workers that exit, reloads without losing a connection, scales,
-/// and shuts down. Node has no counterpart; PM2 and systemd cover parts of it.
+/// and shuts down. Node has no counterpart; PM2 and systemd have some of these functions.
 ///
 /// ```no_run
 /// # async fn program() -> Result<(), Box<dyn std::error::Error>> {
@@ -35,12 +35,12 @@ use waiting::Waiting;
 /// # Ok(()) }
 /// ```
 ///
-/// A worker runs in a *slot*, with a number that is the worker's [`slot`](crate::Worker::slot). A worker under a supervisor ignores
+/// A worker runs in a *slot*; the worker's [`slot`](crate::Worker::slot) is the number. A worker under a supervisor ignores
 /// SIGHUP, SIGINT, SIGTERM, SIGTTIN and SIGTTOU where the program has no handler: a terminal and a service manager signal the
 /// whole process group, and the supervisor decides.
 ///
 /// A supervisor advances only while [`next`](Supervisor::next) or [`run`](Supervisor::run) is awaited. Dropping a supervisor
-/// before its last event loses the workers, as dropping a [`Primary`](crate::Primary) does.
+/// before the last event loses the workers, as with a [`Primary`](crate::Primary).
 #[derive(Debug)]
 pub struct Supervisor {
     machine: cluster_core::Supervisor,
@@ -55,13 +55,13 @@ pub struct Supervisor {
     unclaimed: Option<SocketId>,
 }
 
-/// The number of workers that keep every core busy: the cores that this process may use, at least 1.
+/// The number of workers that keep every core busy: the cores available to this process, at least 1.
 pub fn cores() -> u32 {
     std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
 }
 
 impl Supervisor {
-    /// A supervisor, which starts its workers when it is first awaited.
+    /// Creates a supervisor. The first await starts the workers.
     ///
     /// # Errors
     /// As [`Primary::new`](crate::Primary::new), or [`SupervisorError::Settings`].
@@ -142,9 +142,9 @@ impl Supervisor {
         SupervisorHandle::new(self.requests.sender())
     }
 
-    /// From now on SIGTERM and SIGINT shut down, SIGHUP reloads, SIGTTIN adds a slot, and SIGTTOU removes one. A second SIGTERM
-    /// sends SIGTERM to the workers, and SIGKILL after [`term`](crate::SupervisorSettings::term): a worker without a handler of its
-    /// own ignores SIGTERM and is killed then. A third kills at once.
+    /// From now on SIGTERM and SIGINT shut down, SIGHUP reloads, SIGTTIN adds a slot, and SIGTTOU removes one. A second
+    /// SIGTERM sends SIGTERM to the workers, and SIGKILL after [`term`](crate::SupervisorSettings::term): a worker without a
+    /// handler ignores SIGTERM and is killed then. A third kills at once.
     ///
     /// # Errors
     /// The runtime has no IO driver, or the kernel refuses.
@@ -159,7 +159,7 @@ impl Supervisor {
         self.command(cluster_core::Supervisor::shutdown);
     }
 
-    /// The slots, in order of their numbers.
+    /// The slots, in ascending order of the numbers.
     pub fn slots(&self) -> Vec<SlotInfo> {
         self.machine.slots().collect()
     }

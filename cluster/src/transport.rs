@@ -1,4 +1,4 @@
-//! The two kinds of streams that a worker serves, TCP and Unix, and their differences. No stream is read or written here.
+//! The two kinds of streams of a worker's clients, TCP and Unix, and the differences. No stream is read or written here.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -9,13 +9,13 @@ use cluster_core::{ListenAddress, LocalAddress};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream, unix};
 
-/// The streams of a [`Listener`](crate::Listener): [`TcpStream`] and [`UnixStream`]. No other type implements it.
+/// The streams of a [`Listener`](crate::Listener): [`TcpStream`] and [`UnixStream`]. No other type implements the trait.
 pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin + sealed::Transport + 'static {}
 
 pub(crate) mod sealed {
     use super::{ListenAddress, LocalAddress, OwnedFd, fmt, io};
 
-    /// The operations of a listener on its streams.
+    /// The operations of a listener on streams.
     pub trait Transport: Sized {
         /// The address of a client.
         type Client: fmt::Debug + Clone + Send + Sync + 'static;
@@ -27,10 +27,10 @@ pub(crate) mod sealed {
 
         fn client(&self) -> io::Result<Self::Client>;
 
-        /// Whether this kind of stream is served at the address. The kind of a descriptor is known only to its owner.
+        /// Whether the kind of stream is served at the address. Only the owner knows the kind of a descriptor.
         fn serves(address: &ListenAddress) -> bool;
 
-        /// The address of a server, if the server is of this kind.
+        /// The address of a server, if the server is of the kind.
         fn local(address: LocalAddress) -> Option<Self::Local>;
 
         /// The address of a server in the form of a client address.

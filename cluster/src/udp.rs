@@ -16,12 +16,12 @@ use crate::error::ListenError;
 use crate::listener::ANOTHER_KIND;
 use crate::listener_handle::ListenerHandle;
 
-/// A UDP socket of a worker. Node: a `dgram.Socket` that is bound in a worker.
+/// A UDP socket of a worker. Node: a `dgram.Socket` bound in a worker.
 ///
-/// The first worker that reads receives a datagram, under either [policy](crate::SchedulingPolicy); datagrams never pass
-/// through the primary. Dropping the socket closes it. Node: `socket.close()`.
+/// The worker that reads first receives a datagram, under either [policy](crate::SchedulingPolicy); datagrams never pass
+/// through the primary. A drop closes the socket. Node: `socket.close()`.
 ///
-/// The type dereferences to [`tokio::net::UdpSocket`]. Its own [`recv_from`](UdpSocket::recv_from) also ends when the
+/// The type dereferences to [`tokio::net::UdpSocket`]. [`recv_from`](UdpSocket::recv_from) of this type also ends when the
 /// worker disconnects.
 #[derive(Debug)]
 pub struct UdpSocket {
@@ -49,7 +49,7 @@ impl UdpSocket {
         Ok(UdpSocket { socket, handle, exclusive })
     }
 
-    /// Receives the next datagram: its length and the address of its sender. `None`: the worker is disconnecting (Node:
+    /// Receives the next datagram: the length, and the address of the sender. `None`: the worker is disconnecting (Node:
     /// `'close'` on the socket); an exclusive socket never ends. Dropping the future loses nothing.
     ///
     /// After [`join_as_node`](crate::Worker::join_as_node) the call never returns `None`: the process exits.
@@ -74,7 +74,7 @@ impl UdpSocket {
         if self.exclusive {
             return future::pending().await;
         }
-        // Not the phase of the worker: that would end the socket before servers that the machine closes earlier.
+        // Not the phase of the worker: the socket would end before servers that the machine closes earlier.
         self.handle.closed().await;
     }
 }

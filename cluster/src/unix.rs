@@ -50,10 +50,10 @@ use spawn::Started;
 pub(crate) use stdio::Pipes;
 use timer::Timers;
 
-/// The resources of the operating system that one machine uses. A drop closes all descriptors.
+/// The resources of the operating system for a machine. A drop closes all descriptors.
 #[derive(Debug)]
 pub(crate) struct Unix {
-    /// Declared before the sockets: a path is removed before its listener is closed.
+    /// Declared before the sockets: a path is removed before the listener is closed.
     paths: BTreeMap<SocketId, BoundPath>,
     channels: FairMap<ChannelId, Channel>,
     listeners: FairMap<SocketId, Listening>,
@@ -63,9 +63,9 @@ pub(crate) struct Unix {
     waiter: Weak<Waiter>,
     timers: Timers,
     sockets: Sockets,
-    /// Pipes that the program has not taken.
+    /// Pipes not taken by the program.
     pipes: BTreeMap<WorkerId, Pipes>,
-    /// The bytes kept of each pipe that is not taken.
+    /// The bytes kept of each untaken pipe.
     unread_output: usize,
     exit: Option<i32>,
     lingering: Option<LingeringClose>,
@@ -73,7 +73,7 @@ pub(crate) struct Unix {
     buffer: Box<[u8]>,
 }
 
-/// Sockets that are not polled: bound sockets, and connections in transit.
+/// Unpolled sockets: bound sockets, and connections in transit.
 #[derive(Debug, Default)]
 struct Sockets {
     open: BTreeMap<SocketId, OwnedFd>,
@@ -90,7 +90,7 @@ impl Sockets {
 }
 
 impl Unix {
-    /// The resources of a primary, which keeps this number of bytes of each pipe that is not taken.
+    /// The resources of a primary. At most `unread_output` bytes of each untaken pipe are kept.
     pub(crate) fn with_unread_output(unread_output: usize) -> Self {
         Unix { unread_output, ..Unix::new() }
     }
@@ -133,13 +133,13 @@ impl Unix {
         SocketId(self.sockets.last)
     }
 
-    /// The exit code that the machine has asked for. The caller ends the process.
+    /// The exit code requested by the machine. The caller ends the process.
     pub(crate) fn exit(&self) -> Option<i32> {
         self.exit
     }
 
-    /// Waits until the primary has read the channel to the end, at most until `until` and at most one second. Call right before
-    /// the process of a worker ends: a primary that reaps the process first, as Node may, drops unread messages.
+    /// Waits until the primary has read the channel to the end, at most until `until` and at most a second. Call right before
+    /// the end of a worker's process: a primary that reaps the process first, as Node may, drops unread messages.
     pub(crate) fn linger(&mut self, until: Instant) {
         if self.channels.find(ChannelId::PRIMARY).is_some() {
             self.close_channel(ChannelId::PRIMARY);
@@ -165,17 +165,17 @@ impl Unix {
         self.processes.is_empty() && self.channels.is_empty()
     }
 
-    /// Whether the primary has closed its end of the channel, even if unread bytes remain.
+    /// Whether the primary has closed the channel, even if unread bytes remain.
     pub(crate) fn is_peer_closed(&mut self) -> bool {
         self.channels.find(ChannelId::PRIMARY).is_some_and(|channel| channel.is_peer_closed())
     }
 
-    /// Removes a socket and returns its descriptor.
+    /// Removes a socket and returns the descriptor.
     pub(crate) fn take(&mut self, socket: SocketId) -> Option<OwnedFd> {
         self.sockets.open.remove(&socket)
     }
 
-    /// Adds a socket of the program, which the machine sends.
+    /// Adds a socket of the program, to be sent by the machine.
     pub(crate) fn adopt(&mut self, socket: OwnedFd) -> SocketId {
         self.sockets.insert(socket)
     }
@@ -185,7 +185,7 @@ impl Unix {
         self.pipes.remove(&worker).unwrap_or_default()
     }
 
-    /// Closes the pipes of workers that the machine has forgotten.
+    /// Closes the pipes of forgotten workers.
     pub(crate) fn retain_pipes(&mut self, known: impl Fn(WorkerId) -> bool) {
         self.pipes.retain(|worker, _| known(*worker));
     }
@@ -244,7 +244,7 @@ impl Unix {
         })
     }
 
-    /// Reports an exit after the last bytes that the process has written.
+    /// Reports an exit after the last bytes of the process.
     fn poll_processes(&mut self, cx: &mut Context<'_>) -> Poll<OsEvent> {
         let Unix { processes, channels, buffer, .. } = self;
         let polled = processes.poll(|worker, process| {
@@ -348,7 +348,7 @@ impl Unix {
         Ok((socket, address))
     }
 
-    /// Listens on a socket that the primary may have sent to other workers.
+    /// Listens on a socket that other workers may have, too.
     fn listen(&mut self, socket: SocketId, backlog: u32) -> OsEvent {
         match self.try_listen(socket, backlog, true) {
             Ok(address) => OsEvent::Listening { socket, address },
@@ -356,7 +356,7 @@ impl Unix {
         }
     }
 
-    /// Makes a stream socket listen and polls it. A datagram socket only reports its address.
+    /// Makes a stream socket listen, and polls the socket. For a datagram socket only the address is reported.
     fn try_listen(&mut self, socket: SocketId, backlog: u32, is_shared: bool) -> io::Result<LocalAddress> {
         let bound = self.sockets.open.get(&socket).expect("a machine listens only on sockets it has");
         let address = bind::local_address(bound)?;
@@ -391,7 +391,7 @@ impl Unix {
         None
     }
 
-    /// A primary closes a channel at once. A worker shuts its side down and closes it after the primary, or when the process
+    /// A primary closes a channel at once. A worker shuts down writing, and closes after the primary, or when the process
     /// ends: see [`Unix::linger`].
     fn close_channel(&mut self, channel: ChannelId) -> Option<OsEvent> {
         let closed = self.channels.remove(channel);
@@ -402,7 +402,7 @@ impl Unix {
         None
     }
 
-    /// The process of a worker must exit after its channel has closed.
+    /// The process of a worker must exit after the close of the channel.
     fn expect_end(&mut self, channel: ChannelId) {
         if let Some(process) = self.processes.find(WorkerId(channel.0)) {
             process.expect_end();
@@ -447,8 +447,8 @@ impl Os for Unix {
     }
 }
 
-/// Reads what an exited process has written, even if its channel is paused: the bytes present when the exit was found. Another
-/// process that holds the end of the worker may write more; those bytes are not awaited.
+/// Reads the last bytes of an exited process, even if the channel is paused: the bytes present when the exit was found.
+/// Another process that holds the end of the worker may write more; later bytes are not awaited.
 fn drain_after_exit(
     process: &mut Process,
     channel: Option<&mut Channel>,
@@ -465,7 +465,7 @@ fn drain_after_exit(
     Some(event)
 }
 
-/// The error number. An error made by std has none (an argument or a variable that contains a NUL) and becomes EINVAL.
+/// The error number. An error made by std has no number (a NUL in an argument or a variable) and becomes EINVAL.
 fn errno(error: &io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EINVAL, Errno)
 }

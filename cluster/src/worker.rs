@@ -1,5 +1,5 @@
-//! A worker from the program's side: joining, messages, and the end. Its listeners are opened in `worker/listening.rs`;
-//! the task that drives the worker is in `driver.rs`.
+//! A worker from the program's side: joining, messages, and the end. Listeners are opened in `worker/listening.rs`; the task
+//! that drives the worker is in `driver.rs`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -22,38 +22,38 @@ mod listening;
 
 /// A worker of a cluster. Node: `cluster.worker` in a worker process. Clones are cheap and denote the same worker.
 ///
-/// A task of the runtime drives the channel. On a current-thread runtime, what a program does in reaction to an event
-/// before its next `await` precedes the next event; on a multi-threaded runtime the two race.
+/// A task of the runtime drives the channel. On a current-thread runtime, the program's reaction to an event, up to the next
+/// `await`, precedes the next event; on a multi-threaded runtime the two race.
 ///
 /// # The end
 ///
-/// **A worker ends when its `main` returns**, so that destructors run: logs, traces and pools are flushed. When the
-/// worker is asked to disconnect, by its primary or by [`disconnect`](Worker::disconnect), its listeners take no new
-/// connection; when the last connection has ended, [`accept`](crate::Listener::accept) returns `None`, `serve` returns,
-/// and so should `main`. The rest of the disconnect happens while the runtime is dropped.
+/// **A worker ends when `main` returns**, so destructors run: logs, traces and pools are flushed. When the primary or a call
+/// of [`disconnect`](Worker::disconnect) asks the worker to disconnect, the listeners take no new connection; when the last
+/// connection has ended, [`accept`](crate::Listener::accept) returns `None`, `serve` returns, and so should `main`. The rest
+/// of the disconnect happens while the runtime is dropped.
 ///
-/// When the primary is *lost* (it has died or closed the channel), `accept` and [`next`](Worker::next) return `None` at
-/// once. This is the only case in which the library ends the process: if `main` has not returned five seconds later
+/// When the primary is *lost* (has died or closed the channel), `accept` and [`next`](Worker::next) return `None` at once.
+/// Only in this case the library ends the process: if `main` has not returned five seconds later
 /// ([`set_exit_deadline`](Worker::set_exit_deadline)), the process exits with code 1, without destructors.
-/// [`keep_running`](Worker::keep_running) turns this safety net off.
+/// [`keep_running`](Worker::keep_running) turns the safety net off.
 ///
-/// Node's rule differs: a worker exits with code 0 as soon as its channel is closed. [`join_as_node`](Worker::join_as_node)
+/// Node's rule differs: a worker exits with code 0 as soon as the channel is closed. [`join_as_node`](Worker::join_as_node)
 /// has Node's rule.
 ///
-/// Every message that [`send`](Worker::send) accepted is written before the end: when `main` returns, by
-/// [`kill`](Worker::kill) and by [`exit`](Worker::exit). The end waits for a primary that does not read for
-/// [`set_linger`](Worker::set_linger) at most. Lost are only messages that the kernel has no room for when the process
-/// ends otherwise: by [`std::process::exit`], by a signal, by a panic that aborts, with a runtime that is never dropped, or
-/// by [`Runtime::shutdown_background`](tokio::runtime::Runtime::shutdown_background) of a multi-threaded runtime. Before
-/// these, call [`flush`](Worker::flush). A clone that remains after the runtime, in a `static` or a thread, can still send:
-/// the call returns when the message is written.
+/// Every message accepted by [`send`](Worker::send) is written before the end: when `main` returns, by [`kill`](Worker::kill)
+/// and by [`exit`](Worker::exit). The end waits for a primary that does not read for [`set_linger`](Worker::set_linger) at
+/// most. Messages that do not fit into the kernel are lost only when the process ends otherwise: by [`std::process::exit`],
+/// by a signal, by a panic that aborts, with a runtime that is never dropped, or by
+/// [`Runtime::shutdown_background`](tokio::runtime::Runtime::shutdown_background) of a multi-threaded runtime. Before such an
+/// end, call [`flush`](Worker::flush). A clone that remains after the runtime, in a `static` or a thread, can still send: the
+/// call returns when the message is written.
 #[derive(Debug, Clone)]
 pub struct Worker {
     inner: Arc<Inner>,
 }
 
 impl Worker {
-    /// Joins this process to its cluster. Node: happens before the first line of a program.
+    /// Joins this process to the cluster. Node: happens before the first line of a program.
     ///
     /// # Errors
     /// This process is not a worker, has joined before, or the caller is outside a tokio runtime.
@@ -61,14 +61,14 @@ impl Worker {
         Worker::join_under(ExitRule::Return)
     }
 
-    /// As [`join`](Worker::join), but the process ends by Node's rule: it exits with code 0 when its channel is closed,
+    /// As [`join`](Worker::join), but the process ends by Node's rule: an exit with code 0 when the channel is closed,
     /// without destructors.
     ///
-    /// * If the worker was *disconnected*, once its connections have ended, also if the primary dies meanwhile.
+    /// * If the worker was *disconnected*, once the connections have ended, also if the primary dies meanwhile.
     /// * If the primary is *lost*, at once.
     ///
-    /// A program that takes events can react to [`WorkerEvent::Disconnect`]: the process exits when the program asks for
-    /// the [`next`](Worker::next) event, or five seconds later. Calls that have no other result
+    /// A program that takes events can react to [`WorkerEvent::Disconnect`]: the process exits when the program asks for the
+    /// [`next`](Worker::next) event, or five seconds later. Calls without another result
     /// ([`accept`](crate::Listener::accept), [`listen`](Worker::listen)) wait for the exit instead of returning.
     ///
     /// # Errors
@@ -92,12 +92,12 @@ impl Worker {
         Ok(Worker { inner })
     }
 
-    /// The worker's number in its primary, from 1. Node: `cluster.worker.id`.
+    /// The worker's number in the primary, from 1. Node: `cluster.worker.id`.
     pub fn id(&self) -> WorkerId {
         self.inner.with_machine(cluster_core::Worker::id)
     }
 
-    /// The number of this worker's slot under a [`Supervisor`](crate::Supervisor), from the variable `CLUSTER_SLOT`: from 0,
+    /// The number of the worker's slot under a [`Supervisor`](crate::Supervisor), from the variable `CLUSTER_SLOT`: from 0,
     /// and kept by a successor. `None` under another primary.
     pub fn slot(&self) -> Option<SlotId> {
         std::env::var(SLOT_VARIABLE).ok()?.parse().ok().map(SlotId)
@@ -105,20 +105,20 @@ impl Worker {
 
     /// Sends a message to the primary. Node: `process.send(message)`.
     ///
-    /// Before the call returns, the kernel has as much as it has room for. The rest survives an [end](Worker#the-end) of
-    /// this library; before [`std::process::exit`] wait for [`flush`](Worker::flush).
+    /// Before the call returns, the kernel has as much as fits. The rest survives an [end](Worker#the-end) of the library;
+    /// before [`std::process::exit`] wait for [`flush`](Worker::flush).
     ///
     /// # Errors
-    /// The channel is closed or full, the message is too long, or is one of Node's internal messages.
+    /// The channel is closed or full, or the message is too long or internal to Node.
     pub fn send(&self, message: impl Into<Message>) -> Result<Sent, SendError> {
         self.inner.send(message)
     }
 
-    /// Sends a message to the primary as soon as there is room. Callers that wait are served in the order of their calls.
+    /// Sends a message to the primary as soon as there is room. Waiting callers are served in the order of the calls.
     /// Dropping the future sends nothing.
     ///
-    /// Meanwhile the worker reads messages of the primary whether or not the program takes them: two programs that both
-    /// send and do not receive would otherwise wait for each other.
+    /// Meanwhile the worker reads messages of the primary even if the program takes none: two programs that both send and do
+    /// not receive would otherwise wait for each other.
     ///
     /// # Errors
     /// As [`send`](Worker::send), except [`SendError::Full`].
@@ -126,19 +126,20 @@ impl Worker {
         self.inner.send_when_room(message.into()).await
     }
 
-    /// Waits until the kernel has every message that was accepted before the call. From then on the messages survive this
-    /// process, however it ends: a primary of this library reads them before it reports the exit. This does not mean that
-    /// the primary has read them.
+    /// Waits until the kernel has every message accepted before the call. From then on the messages survive any end of this
+    /// process: a primary of this library reads the messages before the report of the exit. The primary may not have read any
+    /// yet.
     ///
     /// # Errors
-    /// [`SendError::Closed`]: a message was lost, because the primary can no longer be written to.
+    /// [`SendError::Closed`]: a message was lost, because the primary has closed the channel.
     pub async fn flush(&self) -> Result<(), SendError> {
         self.inner.flush().await
     }
 
     /// Sends a message and a socket to the primary. Node: `process.send(message, handle)`.
     ///
-    /// The socket is closed here once the primary has received it; see [`Socket::duplicate`]. Later messages wait until then.
+    /// The socket is closed here once the primary has received the socket; see [`Socket::duplicate`]. Later messages wait
+    /// until then.
     ///
     /// # Errors
     /// As [`send`](Worker::send); the error returns the socket. If the primary cannot receive the socket,
@@ -147,10 +148,10 @@ impl Worker {
         self.inner.send_with(message.into(), socket.into())
     }
 
-    /// The next event, or `None` after the last, [`WorkerEvent::Disconnect`]. Dropping the future loses nothing. If
-    /// several tasks wait, each event is returned to one of them.
+    /// The next event, or `None` after the last, [`WorkerEvent::Disconnect`]. Dropping the future loses nothing. If several
+    /// tasks wait, each event is returned to a single task.
     ///
-    /// Events are kept until a caller takes them. After the first call the worker stops reading its channel while 1,024 events
+    /// Events are kept until taken by a caller. After the first call the worker stops reading the channel while 1,024 events
     /// are kept, and the primary observes congestion; the death of the primary is still observed within a second. Before the
     /// first call, messages beyond 1,024 are lost. Node: a message without a listener is lost.
     ///
@@ -159,7 +160,7 @@ impl Worker {
         self.inner.next().await
     }
 
-    /// The events as a [`Stream`], as [`next`](Worker::next) returns them.
+    /// The events of [`next`](Worker::next) as a [`Stream`].
     pub fn events(&self) -> WorkerEvents {
         WorkerEvents { inner: self.inner.clone(), ticket: None }
     }
@@ -195,10 +196,10 @@ impl Worker {
     /// Waits until the worker is asked to disconnect, or the channel is lost: the time to end keep-alive connections. An
     /// axum application needs more to lose no request: use `serve` of feature `axum`.
     ///
-    /// The future completes only after every acknowledged connection has been returned by the pending
-    /// [`accept`](crate::Listener::accept), so a caller that waits for both may then drop the listener. In a `select!` with
-    /// other branches, list `accept` first and write `biased`: a dropped `accept` leaves its connection to the next call. A
-    /// pending `accept` must be polled or dropped: one that is kept unpolled delays this future.
+    /// The future completes only after the pending [`accept`](crate::Listener::accept) has returned every acknowledged
+    /// connection, so a caller that waits for both may then drop the listener. In a `select!` with other branches, list
+    /// `accept` first and write `biased`: after the drop of an `accept`, the next call returns the connection. A pending
+    /// `accept` must be polled or dropped: an unpolled `accept` delays this future.
     pub fn disconnecting(&self) -> impl Future<Output = ()> + Send + use<> {
         self.inner.wait_for_phase(Phase::Disconnecting)
     }
@@ -222,7 +223,7 @@ impl Worker {
         self.inner.with_machine(cluster_core::Worker::is_connected)
     }
 
-    /// Whether the worker was asked to disconnect, by its primary or by itself. Node: `worker.exitedAfterDisconnect`.
+    /// Whether the worker was asked to disconnect, by the primary or by the program. Node: `worker.exitedAfterDisconnect`.
     pub fn exited_after_disconnect(&self) -> bool {
         self.inner.with_machine(cluster_core::Worker::exited_after_disconnect)
     }
@@ -232,8 +233,8 @@ impl Worker {
         self.inner.keep_running();
     }
 
-    /// Sets the time in which `main` has to return after the primary is lost: see [the end](Worker#the-end). Default: 5 s.
-    /// Takes effect when the primary is lost.
+    /// Sets the time for `main` to return after the loss of the primary: see [the end](Worker#the-end). Default: 5 s. Takes
+    /// effect when the primary is lost.
     pub fn set_exit_deadline(&self, deadline: Duration) {
         self.inner.set_exit_deadline(deadline);
     }
@@ -245,8 +246,8 @@ impl Worker {
     }
 
     /// Disconnects without waiting for connections, and exits with code 0 when the primary has read the messages and has
-    /// answered, or has not within [`set_linger`](Worker::set_linger). Destructors do not run. Node: `worker.kill()` in a
-    /// worker, which waits without a bound.
+    /// answered, at the latest after [`set_linger`](Worker::set_linger). Destructors do not run. Node: `worker.kill()` in a
+    /// worker, without a bound of the wait.
     pub fn kill(&self) {
         self.inner.kill();
     }
@@ -278,7 +279,7 @@ impl Worker {
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct WorkerEvents {
     inner: Arc<Inner>,
-    /// Identifies this stream among the callers that wait.
+    /// Identifies the stream among the waiting callers.
     ticket: Option<u64>,
 }
 

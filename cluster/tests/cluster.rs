@@ -1,4 +1,4 @@
-//! Real processes: a primary in this process, and workers that run this program again (`programs`) or another program. Every test
+//! Real processes: a primary in this process, and workers that run the same program (`programs`) or another. Every test
 //! leaves the descriptors and the children as before. Schedules are tested in the simulator.
 
 mod cluster {
@@ -45,9 +45,9 @@ fn main() -> ExitCode {
     let _threads = std::env::var_os("EARLY").map(|_| Builder::new_multi_thread().worker_threads(4).build());
     match role() {
         Ok(Role::Primary) => {
-            // The first runtime opens descriptors that all runtimes share.
+            // The first runtime opens descriptors shared by all runtimes.
             drop(support::runtime());
-            // One test at a time, because descriptors and children are counted.
+            // A test at a time, because descriptors and children are counted.
             let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
             libtest_mimic::run(&arguments, trials()).exit_code()
         }

@@ -1,5 +1,5 @@
-//! Runs every example as its head documents, and checks that nothing is left: its workers inherit its standard output,
-//! which ends only when the last of them has ended. It does not test the library beyond that.
+//! Runs every example as documented in the head of the file, and checks that no process remains: the workers inherit the
+//! standard output, and the output ends with the last worker. The library is tested elsewhere.
 
 mod examples {
     pub(crate) mod load;
@@ -26,10 +26,10 @@ struct Example {
     lines: io::Lines<BufReader<ChildStdout>>,
 }
 
-/// Where a test fails, little is left: the workers end with their primary, unless they were asked to go and still serve.
+/// After a failed test few processes remain: the workers end with the primary, except disconnecting workers that still serve.
 impl Drop for Example {
     fn drop(&mut self) {
-        // It has usually ended.
+        // Usually the example has ended.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -40,7 +40,7 @@ impl Example {
         Example::start_with(name, arguments, &[])
     }
 
-    /// In a process group of its own, as a terminal and a service manager start a program.
+    /// In a new process group, as a terminal and a service manager start a program.
     fn start_with(
         name: &str,
         arguments: &[&str],
@@ -64,7 +64,7 @@ impl Example {
         port_of(address).ok_or_else(|| line.clone().into())
     }
 
-    /// The ports, ascending, once a worker for each core has announced this number of addresses.
+    /// The ports, ascending, once a worker for each core has announced the number of addresses.
     fn served_by_all(&mut self, addresses: usize) -> Result<Vec<u16>, Box<dyn Error>> {
         let workers = std::thread::available_parallelism()?.get();
         let ports: BTreeSet<u16> =
@@ -72,13 +72,13 @@ impl Example {
         Ok(ports.into_iter().collect())
     }
 
-    /// Waits for a line with these words.
+    /// Waits for a line with the words.
     fn line_with(&mut self, words: &str) -> TestResult {
         while !self.line()?.contains(words) {}
         Ok(())
     }
 
-    /// The port in the next line about a worker that listens.
+    /// The port in the next line about a listening worker.
     fn served(&mut self) -> Result<u16, Box<dyn Error>> {
         loop {
             let line = self.line()?;
@@ -88,12 +88,12 @@ impl Example {
         }
     }
 
-    /// Its process group.
+    /// The process group of the example.
     fn group(&self) -> Result<Pid, Box<dyn Error>> {
         Ok(Pid::from_raw(i32::try_from(self.process.id())?))
     }
 
-    /// Its workers, ascending.
+    /// The process ids of the workers, ascending.
     fn children(&self) -> Result<Vec<Pid>, Box<dyn Error>> {
         let of = self.process.id();
         let children = fs::read_to_string(format!("/proc/{of}/task/{of}/children"))?;
@@ -120,7 +120,7 @@ fn port_of(address: &str) -> Option<u16> {
     address.trim_end_matches('/').rsplit_once(':')?.1.parse().ok()
 }
 
-/// The executable, which `cargo test` has built; a test that is run alone builds it.
+/// The executable, built by `cargo test`; a test run alone builds the executable.
 fn build(name: &str) -> Result<PathBuf, Box<dyn Error>> {
     let test = env::current_exe()?;
     let profile = test.ancestors().nth(2).ok_or("a test is in its profile's directory")?;
@@ -145,7 +145,7 @@ fn http_replaces_dead_workers() -> TestResult {
     let answer = request(port)?;
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     let victim: i32 = answer.trim_end().rsplit(' ').next().ok_or("no number")?.parse()?;
-    // A connection that is kept alive does not keep its worker from ending.
+    // A connection that is kept alive does not delay the end of the worker.
     let mut idle = TcpStream::connect(("127.0.0.1", port))?;
     idle.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
     idle.read_exact(&mut [0; 15])?;
@@ -157,15 +157,15 @@ fn http_replaces_dead_workers() -> TestResult {
     example.rest().map(drop)
 }
 
-/// The id of the process that answers.
+/// The id of the answering process.
 fn answering_process(port: u16) -> Result<String, Box<dyn Error>> {
     let answer = request(port)?;
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     Ok(answer.trim_end().rsplit(' ').next().ok_or("no number")?.to_owned())
 }
 
-/// No request fails during a reload, and the number of workers is unchanged afterwards. Each client sends its request at once:
-/// a reload closes connections that were idle for a second.
+/// No request fails during a reload, and the number of workers is unchanged afterwards. Each client sends a request at once:
+/// a reload closes connections after an idle second.
 #[test]
 fn http_reload_replaces_all_workers() -> TestResult {
     let mut example = Example::start("http", &["127.0.0.1:0"])?;
@@ -192,7 +192,7 @@ fn http_reload_replaces_all_workers() -> TestResult {
     Ok(())
 }
 
-/// A request that does not end keeps its worker; further signals do not wait for the request.
+/// A request without an answer keeps the worker; further signals do not wait for the request.
 #[test]
 fn further_signals_end_http_at_once() -> TestResult {
     let mut example = Example::start("http", &["127.0.0.1:0"])?;
@@ -290,7 +290,7 @@ fn http_fails_without_workers() -> TestResult {
     Ok(())
 }
 
-/// The first program prints the text of the error, with what to do, and fails.
+/// The first program prints the text of the error, with advice, and fails.
 #[test]
 fn hello_reports_address_in_use() -> TestResult {
     let taken = TcpListener::bind("127.0.0.1:0")?;

@@ -1,5 +1,5 @@
-//! Every interleaving of the driver and the takers of a worker's inbox, tried by loom on the file of the library itself.
-//! The contents of the inbox are tested in the driver.
+//! Every interleaving of the driver and the takers of a worker's inbox, tried by loom on the same file as in the library. The
+//! contents of the inbox are tested in the driver.
 
 #[path = "../src/inbox.rs"]
 mod inbox;
@@ -75,7 +75,7 @@ fn dropped_taker_takes_no_event() {
     loom::model(|| {
         let inbox = Arc::new(Inbox::new(1));
         let dropping = spawn(&inbox, |inbox| {
-            // A task that ends with an event returns the event to the queue.
+            // A task that ends with an unreturned event puts the event back.
             if let Poll::Ready(Some(event)) = ask_once(inbox, None) {
                 inbox.put(event);
             }
@@ -139,8 +139,7 @@ fn events_precede_the_end() {
     });
 }
 
-/// A thread that waits for a future. It wakes when it is woken, and never otherwise: a wake that is forgotten is a
-/// deadlock, which loom reports.
+/// A thread that waits for a future. Only a wake wakes the thread: loom reports a forgotten wake as a deadlock.
 struct Sleeper(Thread);
 
 impl Wake for Sleeper {
@@ -160,7 +159,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// A task that need not be woken.
+/// A task without a need for a wake.
 struct Nobody;
 
 impl Wake for Nobody {

@@ -1,5 +1,5 @@
-//! The end of a worker's process. By default `main` returns; a process that has lost its primary and does not end is
-//! ended after a deadline. Before any end of this library's own, accepted messages are written: see `last_writes`.
+//! The end of a worker's process. By default `main` returns; after the loss of the primary a deadline ends the process.
+//! Before the library ends a process, accepted messages are written: see `last_writes`.
 
 use std::process;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use tracing::{error, warn};
 use super::{Inner, Phase};
 use crate::event::WorkerEvent;
 
-/// The default bound of the time in which a process that ends waits for a peer that does not read.
+/// The default bound of the wait of an ending process for a peer that does not read.
 pub(crate) const LINGER: Duration = Duration::from_secs(5);
 
-/// The default time in which `main` has to return after the primary is lost.
+/// The default time for `main` to return after the loss of the primary.
 const EXIT_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Under Node's rule: the time a program that takes events has to react to the last one.
+/// Under Node's rule: the time for a program that takes events to react to the last event.
 const REACTION: Duration = Duration::from_secs(5);
 
 /// The exit code of a process that did not end within the deadline.
@@ -28,7 +28,7 @@ const LATE: i32 = 1;
 /// The exit code after a panic of the driver, as after a panic in `main`.
 const PANICKED: i32 = 101;
 
-/// How the process of a worker ends after its channel has closed.
+/// How the process of a worker ends after the close of the channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ExitRule {
     /// `main` returns; within a deadline if the primary is lost.
@@ -91,8 +91,8 @@ impl Inner {
         *self.exit.linger.borrow()
     }
 
-    /// For calls that have no result because the worker is disconnected: under Node's rule they wait for the end of the
-    /// process, so that no error of a disconnected worker reaches `main`.
+    /// For calls without a result because the worker is disconnected. Under Node's rule the call waits for the end of the
+    /// process: no error of a disconnected worker reaches `main`.
     pub(crate) async fn wait_for_exit(&self) {
         // The sender is a field of `self`, so there is no error.
         let _ = self.exit.rule.subscribe().wait_for(|rule| *rule != ExitRule::Node).await;
@@ -105,7 +105,7 @@ impl Inner {
         }
     }
 
-    /// Exits with code 0 when the primary has answered, or has not within the linger time, whatever the rule is.
+    /// Exits with code 0 after the answer of the primary, or after the linger time without an answer, under either rule.
     pub(crate) fn kill(self: &Arc<Self>) {
         self.exit.rule.send_replace(ExitRule::Node);
         self.lock().killed = true;
@@ -129,7 +129,7 @@ impl Inner {
         process::exit(code)
     }
 
-    /// The channel is closed, before the program can observe it: the program may block the runtime in its reaction.
+    /// The channel is closed, and the program has not observed the close yet: the reaction may block the runtime.
     pub(super) fn channel_closed(self: &Arc<Self>) {
         let (is_lost, killed) = {
             let driver = self.lock();
@@ -177,7 +177,7 @@ impl Inner {
         }
     }
 
-    /// The safety net for a lost primary, in a thread of its own: the program may block its runtime before the runtime can
+    /// The safety net for a lost primary, in a separate thread: the program may block the runtime before the runtime can
     /// observe the loss, or drop the runtime and not return.
     pub(crate) fn watch_primary(self: &Arc<Self>) {
         let Some(hangup) = self.lock().unix.hangup() else { return };
@@ -186,7 +186,7 @@ impl Inner {
         let watch = move || {
             hangup.wait();
             if inner.strong_count() == 0 && !is_lost.load(Ordering::Relaxed) {
-                // The worker has ended by itself.
+                // The worker has ended, and the primary is not lost.
                 return;
             }
             let deadline = *deadline.borrow();
@@ -203,7 +203,7 @@ impl Inner {
         self.exit.is_watched.store(start_thread(watch), Ordering::Relaxed);
     }
 
-    /// The safety net after an event that the driver has observed.
+    /// The safety net after an event observed by the driver.
     fn exit_at_deadline(self: &Arc<Self>, code: i32) {
         let (rule, deadline) = (self.exit.rule.subscribe(), *self.exit.deadline.borrow());
         let inner = Arc::downgrade(self);
@@ -216,7 +216,7 @@ impl Inner {
     }
 }
 
-/// Starts a thread that can end the process, and returns whether it runs.
+/// Starts a thread that can end the process, and returns whether the thread runs.
 fn start_thread(act: impl FnOnce() + Send + 'static) -> bool {
     let started = thread::Builder::new().name("cluster-exit".into()).spawn(act);
     let started = started.inspect_err(|error| {

@@ -1,7 +1,7 @@
 //! The last writes of a worker: when `main` returns, when the runtime ends, and before an exit. The runtime is not used.
 //!
-//! A runtime that ends drops the driver task. Clones of the worker may remain: in a `static`, in a thread, leaked, or in a
-//! task that is dropped later. From then on each command performs its own writes before it returns.
+//! The end of a runtime drops the driver task. Clones of the worker may remain: in a `static`, in a thread, leaked, or in a
+//! task that is dropped later. From then on each command performs the writes before returning.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,13 +12,13 @@ use tracing::warn;
 use super::exit::ExitRule;
 use super::{Driver, Inner};
 
-/// A worker with a driver task, which owns this value. The drop means that the runtime has ended.
+/// A worker with a driver task. The task owns the value, so the drop reports the end of the runtime.
 #[derive(Debug)]
 pub(super) struct Driven(pub(super) Arc<Inner>);
 
 impl Drop for Driven {
     fn drop(&mut self) {
-        // A machine that has panicked halfway performs nothing more.
+        // After a panic in the middle of a step the machine performs nothing more.
         if !self.0.driver.is_poisoned() {
             let (rule, linger) = (self.0.exit_rule(), self.0.linger());
             self.0.lock().leave_task(rule, linger);
@@ -26,7 +26,7 @@ impl Drop for Driven {
     }
 }
 
-/// The state of a driver without its task.
+/// The state of a driver without the task.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Taskless {
     /// Bounds the writes at the end of the runtime, and the end of the worker.
@@ -50,12 +50,12 @@ impl Drop for Inner {
 }
 
 impl Driver {
-    /// The deadline of the end: one for the end of the runtime and for the end of the worker.
+    /// The deadline of the end: the same for the end of the runtime and for the end of the worker.
     fn deadline(&self, linger: Duration) -> Instant {
         self.taskless.map_or_else(|| Instant::now() + linger, |taskless| taskless.until)
     }
 
-    /// Nothing drives the worker from now on, except its commands.
+    /// From now on only commands drive the worker.
     fn leave_task(&mut self, rule: ExitRule, linger: Duration) {
         let until = self.deadline(linger);
         self.taskless = Some(Taskless { until, linger, completes: rule != ExitRule::Node });
@@ -69,12 +69,12 @@ impl Driver {
         for listener in self.listeners.ids() {
             self.machine.withdraw(listener);
         }
-        // Only the writes: when a program exits within a transition, the rest of the transition does not happen. Node: a
-        // worker that exits in the callback of `listen` never announces its server.
+        // Only the writes: when a program exits within a transition, the rest of the transition does not happen. Node: after
+        // an exit in the callback of `listen` the server is never announced.
         flush(&mut self.machine, &mut self.unix);
     }
 
-    /// Performs a command, and without the driver task its consequences. After a primary that has not read in time no
+    /// Performs a command, and without the driver task also the steps that follow. Once the primary has not read in time, no
     /// command waits.
     pub(super) fn command<T>(&mut self, act: impl FnOnce(&mut cluster_core::Worker) -> T) -> T {
         let waits = self.taskless.filter(|_| !self.has_unwritten());
@@ -85,7 +85,7 @@ impl Driver {
         result
     }
 
-    /// Writes the accepted messages. The rest of a disconnect follows if it waits for nothing that the program holds.
+    /// Writes the accepted messages. The rest of a disconnect follows unless the program holds a connection or a guard.
     fn catch_up(&mut self, until: Instant) {
         let is_held = self.holds > 0 || !self.listeners.is_empty();
         if !is_held && self.taskless.is_some_and(|taskless| taskless.completes) {
@@ -94,8 +94,8 @@ impl Driver {
         self.write_all(until);
     }
 
-    /// `main` may return as soon as the last listener is closed: the rest of the disconnect happens here, so that a
-    /// connection that the primary has just handed off is rejected, and not lost.
+    /// `main` may return as soon as the last listener is closed: the rest of the disconnect happens here, so a connection
+    /// that the primary has just handed off is rejected, and not lost.
     fn complete_disconnect(&mut self, until: Instant) {
         if !self.machine.exited_after_disconnect() || self.machine.is_finished() {
             return;
@@ -111,7 +111,7 @@ impl Driver {
         }
     }
 
-    /// Writes the accepted messages, and lets the primary read them, for at most `linger`.
+    /// Writes the accepted messages, and waits at most `linger` for the primary to read.
     pub(super) fn finish(&mut self, linger: Duration) {
         let until = self.deadline(linger);
         self.unix.leave_runtime();

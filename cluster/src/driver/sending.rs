@@ -30,7 +30,7 @@ impl Inner {
         }
     }
 
-    /// Waits until the kernel has all messages that were accepted before the call.
+    /// Waits until the kernel has all messages accepted before the call.
     pub(crate) async fn flush(&self) -> Result<(), SendError> {
         let posted = self.lock().posted;
         let _sender = Sender::new(self);
@@ -59,7 +59,7 @@ impl Inner {
     }
 }
 
-/// A task that waits until something is written. Meanwhile the worker reads, however full its inbox is.
+/// A task that waits for a write. Meanwhile the worker reads, however full the inbox is.
 struct Sender<'a>(&'a Inner);
 
 impl<'a> Sender<'a> {
@@ -77,7 +77,7 @@ impl Drop for Sender<'_> {
 }
 
 impl Driver {
-    /// The number of accepted messages that the kernel has.
+    /// The number of accepted messages in the kernel.
     fn written(&self) -> Result<u64, SendError> {
         let unwritten = self.machine.unwritten().ok_or(SendError::Closed)?;
         Ok(self.posted.saturating_sub(unwritten))

@@ -21,7 +21,7 @@ mod waiting;
 /// Bounds each wait of a test.
 const LONG: Duration = Duration::from_secs(10);
 
-/// A program that takes events, and then none, is not read from until it takes another one.
+/// Once a program stops taking events, the channel is not read until the next take.
 #[tokio::test]
 async fn full_inbox_pauses_reading() {
     let (inner, far) = worker();
@@ -38,7 +38,7 @@ async fn full_inbox_pauses_reading() {
     writer.join().expect("no panic").expect("everything was written");
 }
 
-/// The worker notices the death of its primary though the inbox is full.
+/// The worker notices the death of the primary though the inbox is full.
 #[tokio::test(start_paused = true)]
 async fn full_inbox_notices_lost_primary() {
     let (inner, mut far) = worker();
@@ -57,7 +57,7 @@ async fn full_inbox_notices_lost_primary() {
     assert!(matches!(inner.next().await, Some(WorkerEvent::Disconnect)));
 }
 
-/// A program that never takes an event loses messages, and its worker continues.
+/// A program that never takes an event loses messages, and the worker continues.
 #[tokio::test]
 async fn unasked_inbox_never_pauses_reading() {
     let (inner, far) = worker();
@@ -81,14 +81,14 @@ async fn lost_worker_has_no_later_event() {
     assert!(inner.inbox.has_ended());
 }
 
-/// A descriptor that is not a socket is rejected, and its message is dropped.
+/// A descriptor that is not a socket is rejected, and the message is dropped.
 #[tokio::test]
 async fn received_file_is_rejected() {
     let (inner, far) = worker();
     inner.start();
     let file = File::open("/dev/null").expect("a file");
     send_with(&far, "{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Socket\",\"msg\":1}\n2\n", file.as_fd());
-    // The message after the dropped one is the first event.
+    // The message after the dropped message is the first event.
     assert_eq!(number_of(next(&inner).await), Some(2));
     let mut written = [0; 1000];
     let length = (&far).read(&mut written).expect("the worker has answered before");
@@ -108,8 +108,8 @@ async fn listener_closed_before_reply_reports_closed() {
     assert!(matches!(opened, Err(ListenError::Closed)), "{opened:?}");
 }
 
-/// A connection was acknowledged before the request to disconnect: a program that drops its listener at
-/// [`Phase::Disconnecting`] must have been given the connection.
+/// A connection was acknowledged before the request to disconnect: a program that drops the listener at
+/// [`Phase::Disconnecting`] must have received the connection.
 #[tokio::test]
 async fn disconnecting_waits_for_pending_accept() {
     let (inner, mut far, mut server) = serving().await;
@@ -148,8 +148,8 @@ async fn disconnecting_waits_for_acknowledgement() {
     timeout(LONG, disconnecting).await.expect("the worker disconnects in time");
 }
 
-/// `main` returns as soon as the listeners are closed. A connection that the primary hands off before it answers the
-/// report is rejected, and not lost.
+/// `main` returns as soon as the listeners are closed. A connection handed off by the primary before the answer to the report
+/// is rejected, and not lost.
 #[test]
 fn dropped_worker_completes_its_disconnect() {
     let (near, far) = UnixStream::pair().expect("a pair");
@@ -236,7 +236,7 @@ fn answer_to(question: &str) -> String {
     format!(r#"{{"cmd":"NODE_CLUSTER","ack":{seq},"key":"key","errno":null,"data":null}}"#)
 }
 
-/// The next line that contains this text. Later lines of the same read are lost.
+/// The next line with the text. Later lines of the same read are lost.
 async fn line_with(far: &UnixStream, text: &'static str) -> String {
     let lines = BufReader::new(far.try_clone().expect("a copy")).lines().map_while(Result::ok);
     let mut found = lines.filter(move |line| line.contains(text));
@@ -244,7 +244,7 @@ async fn line_with(far: &UnixStream, text: &'static str) -> String {
     found.expect("a line with the text")
 }
 
-/// Writes lines, and a descriptor with the first of them.
+/// Writes lines, and a descriptor with the first.
 fn send_with(far: &UnixStream, lines: &str, descriptor: BorrowedFd<'_>) {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -261,7 +261,7 @@ fn number_of(event: Option<WorkerEvent>) -> Option<usize> {
     }
 }
 
-/// A worker, and the primary's end of its channel.
+/// A worker, and the primary's end of the channel.
 fn worker() -> (Arc<Inner>, UnixStream) {
     let (near, far) = UnixStream::pair().expect("a pair");
     far.set_read_timeout(Some(LONG)).expect("a bound");

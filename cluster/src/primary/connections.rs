@@ -4,8 +4,8 @@ use cluster_core::{CloseReason, ConnectionState};
 
 use super::Primary;
 
-/// The connections that a primary has accepted, under round robin: each is queued, handed off, owned or closed. Workers
-/// that share a listening socket accept by themselves.
+/// The connections accepted by a primary under round robin: each is queued, handed off, owned or closed. Under the shared
+/// policy workers accept by themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ConnectionCounts {
@@ -19,8 +19,8 @@ pub struct ConnectionCounts {
     pub owned: u64,
     /// Connections closed by the primary because no worker was left to listen, since the start.
     pub closed: u64,
-    /// Hand-offs after which the connection was queued again, since the start: the worker rejected the connection, or
-    /// exited before the acknowledgement.
+    /// Hand-offs that ended in the queue again, since the start: the worker rejected the connection, or exited before the
+    /// acknowledgement.
     pub requeued: u64,
 }
 

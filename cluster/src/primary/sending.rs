@@ -1,5 +1,5 @@
-//! Sending when there is room, and the end of a primary. While a primary waits for room it handles every input and keeps
-//! the events: otherwise it could wait for a worker that waits for the primary.
+//! Sending when there is room, and the end of a primary. A primary that waits for room handles every input and keeps the
+//! events: otherwise primary and worker could wait for each other.
 
 use std::collections::VecDeque;
 use std::future;
@@ -11,11 +11,11 @@ use tracing::warn;
 
 use super::Primary;
 
-/// The events that were emitted while a command waited, oldest first.
+/// The events emitted while a command waited, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct KeptEvents {
     events: VecDeque<(Event, Option<WorkerInfo>)>,
-    /// The state of the worker of the last taken event, which the machine may have forgotten since.
+    /// The state of the worker of the last taken event; the machine may have forgotten the worker since.
     known: Option<(WorkerId, WorkerInfo)>,
 }
 
@@ -32,7 +32,7 @@ impl KeptEvents {
         Some(event)
     }
 
-    /// The state of this worker when the last taken event was emitted.
+    /// The state of the worker when the last taken event was emitted.
     pub(super) fn known(&self, worker: WorkerId) -> Option<&WorkerInfo> {
         self.known.as_ref().filter(|(known, _)| *known == worker).map(|(_, info)| info)
     }
@@ -41,9 +41,9 @@ impl KeptEvents {
 impl Primary {
     /// Sends a message to a worker as soon as there is room. Dropping the future sends nothing.
     ///
-    /// Meanwhile the primary handles every input: it reads from workers, distributes connections and executes commands of
-    /// remotes. The events are kept for [`next`](Primary::next), without a bound. A program that must react to events
-    /// meanwhile sends from another task, through a [`Remote`](crate::Remote).
+    /// Meanwhile the primary handles every input: reads from workers, distributes connections and executes commands of
+    /// remotes. The events are kept for [`next`](Primary::next), without a bound. To react to events meanwhile, send from
+    /// another task, through a [`Remote`](crate::Remote).
     ///
     /// # Errors
     /// As [`send`](Primary::send), except [`SendError::Full`].
@@ -65,8 +65,8 @@ impl Primary {
     }
 
     /// Waits until the kernel has every accepted message, or the message is reported as lost
-    /// ([`WorkerError::Write`](crate::WorkerError)). From then on the messages survive this process, however it ends: workers
-    /// read them before the end of the channel. This does not mean that the workers have read them. Events are kept as by
+    /// ([`WorkerError::Write`](crate::WorkerError)). From then on the messages survive any end of this process: a worker
+    /// reads the messages before the end of the channel. The worker may not have read any yet. Events are kept as by
     /// [`send_when_room`](Primary::send_when_room).
     pub async fn flush(&mut self) {
         future::poll_fn(|cx| {
@@ -83,7 +83,7 @@ impl Primary {
         self.linger = linger;
     }
 
-    /// Takes one input, and keeps its events.
+    /// Takes an input, and keeps the events.
     fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.keep_events();
         if !self.take_input(cx) {
@@ -100,12 +100,12 @@ impl Primary {
         }
     }
 
-    /// The number of accepted messages that the kernel does not have.
+    /// The number of accepted messages outside the kernel.
     fn unwritten(&self) -> u64 {
         self.machine.running_workers().filter_map(|worker| self.machine.unwritten(worker)).sum()
     }
 
-    /// Writes the accepted messages, without the runtime, which may have ended.
+    /// Writes the accepted messages, without the runtime: the runtime may have ended.
     fn finish(&mut self) {
         if self.unwritten() == 0 {
             return;
@@ -132,7 +132,7 @@ impl Drop for Primary {
         let runtime = self.runtime.clone();
         let _context = runtime.enter();
         self.finish();
-        // Remotes that wait for room return `RemoteError::PrimaryDropped`.
+        // Remotes waiting for room return `RemoteError::PrimaryDropped`.
         self.progress.notify_waiters();
     }
 }

@@ -1,5 +1,5 @@
-//! A primary with counters near their ends (31 bits, 32 bits, Node's 2^53), over Node workers; the turns of the kernel and of
-//! remotes; received sockets.
+//! A primary with counters near the ends of 31 bits, 32 bits and Node's 2^53, over Node workers; the turns of the kernel and
+//! of remotes; received sockets.
 
 use std::future::poll_fn;
 use std::io::{self, Read};
@@ -47,7 +47,7 @@ fn script() -> io::Result<tempfile::TempPath> {
     Ok(file)
 }
 
-/// A primary of such workers. The program `env` overrides their environment with `environment`.
+/// A primary of workers that run the script. The program `env` adds `environment` to the environment.
 fn primary(script: &tempfile::TempPath, serialization: Serialization, environment: &[&str]) -> Primary {
     let words = environment.iter().copied().chain(["node"]).map(String::from);
     let args = words.chain([script.to_string_lossy().into_owned()]);
@@ -135,7 +135,7 @@ async fn counters_pass_ends_in_v8() {
     passes_ends(Serialization::Advanced).await;
 }
 
-/// Node reads its id as a signed 32-bit number, and serves under any id. The primary continues to count.
+/// Node reads the id as a signed 32-bit number, and serves under any id. The primary continues to count.
 #[tokio::test]
 async fn worker_ids_beyond_node_serve() {
     if lacks_node() {
@@ -154,7 +154,7 @@ async fn worker_ids_beyond_node_serve() {
     }
 }
 
-/// The primary does not depend on the id that a worker assumes.
+/// The primary does not depend on the id assumed by a worker.
 #[tokio::test]
 async fn worker_may_take_another_number() {
     if lacks_node() {
@@ -172,7 +172,7 @@ async fn worker_may_take_another_number() {
 
 // ---- turns
 
-/// For each event of the kernel, the number of requests taken before it, when all inputs are ready.
+/// For each event of the kernel, the number of requests taken before the event, when all inputs are ready.
 async fn turns(events: u64, requests: usize) -> Vec<usize> {
     let mut primary = Primary::new(Settings::default()).expect("a primary");
     let remote = primary.remote();
@@ -210,7 +210,7 @@ async fn requests_and_events_take_turns() {
     assert!(order.len() == 20 && order.iter().enumerate().all(fair), "{order:?}");
 }
 
-/// One kind of input alone is taken without a pause.
+/// A kind of input alone is taken without a pause.
 #[tokio::test]
 async fn turns_are_not_wasted() {
     assert_eq!(turns(5, 0).await, [0; 5]);
@@ -219,7 +219,7 @@ async fn turns_are_not_wasted() {
 
 // ---- sockets
 
-/// Only the event with the socket can take it, once.
+/// Only the event with the socket can take the socket, once.
 #[tokio::test]
 async fn socket_is_taken_with_its_event() {
     let mut primary = Primary::new(Settings::default()).expect("a primary");

@@ -1,4 +1,4 @@
-//! The errors of a supervisor and of its handles.
+//! The errors of a supervisor and of handles.
 
 use std::time::Duration;
 use std::{error, fmt, io};
@@ -45,7 +45,7 @@ pub enum RunError {
     GaveUp {
         /// The restarts done within the time.
         restarts: u32,
-        /// The time in which they count.
+        /// The time in which restarts count.
         within: Duration,
     },
     /// The supervisor has given up, and the settings demand this exit code.
@@ -88,11 +88,11 @@ pub enum HandleError {
     ShuttingDown,
     /// The reload has ended early; slots that were not replaced keep their old workers.
     Abandoned(AbandonReason),
-    /// The settings do not allow this number of workers.
+    /// The settings do not allow the number of workers.
     Settings(SettingsError),
     /// A later command has set another number of workers.
     Superseded {
-        /// That number.
+        /// The other number.
         workers: u32,
     },
     /// No slot has this number.
@@ -162,7 +162,7 @@ impl fmt::Display for Failure<'_> {
 mod tests {
     use super::*;
 
-    /// The error has the number of restarts that were done.
+    /// The error has the number of restarts.
     #[test]
     fn gave_up_counts_restarts() {
         let text = |restarts| RunError::GaveUp { restarts, within: Duration::from_mins(1) }.to_string();

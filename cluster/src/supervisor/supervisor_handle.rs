@@ -11,7 +11,7 @@ use crate::requests::Request;
 
 /// Commands a [`Supervisor`] from another task: see [`Supervisor::handle`]. Clones are cheap.
 ///
-/// Each command is executed while the supervisor is awaited, and its future completes when the command has taken full effect.
+/// Each command is executed while the supervisor is awaited, and the future completes when the command has taken full effect.
 /// Dropping the future does not revoke the command.
 #[derive(Clone)]
 pub struct SupervisorHandle {
@@ -26,8 +26,8 @@ impl SupervisorHandle {
     /// Replaces every worker, slot by slot, without losing a connection. Completes when the old workers have exited.
     ///
     /// # Errors
-    /// [`HandleError::Abandoned`]: a new worker did not become ready, and the old ones keep serving. Or the supervisor shuts
-    /// down, or was dropped.
+    /// [`HandleError::Abandoned`]: a new worker did not become ready, and the old workers keep serving. Or the supervisor
+    /// shuts down, or was dropped.
     pub async fn reload(&self) -> Result<(), HandleError> {
         self.order(|supervisor, reply| {
             let id = supervisor.command(cluster_core::Supervisor::reload);
@@ -48,7 +48,7 @@ impl SupervisorHandle {
         .await
     }
 
-    /// Changes the number of workers. Completes when the new workers are ready, or the superfluous ones have exited.
+    /// Changes the number of workers. Completes when the new workers are ready, or the superfluous workers have exited.
     ///
     /// # Errors
     /// The settings do not allow the number, or another command has changed the number meanwhile. Or the supervisor shuts down,
@@ -61,7 +61,7 @@ impl SupervisorHandle {
         .await
     }
 
-    /// The slots, in order of their numbers.
+    /// The slots, in ascending order of the numbers.
     ///
     /// # Errors
     /// The supervisor was dropped.

@@ -1,4 +1,4 @@
-//! The commands of handles that wait for their completion.
+//! Commands of handles that are not complete yet.
 
 use cluster_core::{ReloadId, SupervisorEvent};
 use tokio::sync::oneshot;
@@ -7,7 +7,7 @@ use super::HandleError;
 
 pub(super) type Reply = oneshot::Sender<Result<(), HandleError>>;
 
-/// The commands in progress, each with its caller. A caller may no longer wait.
+/// The incomplete commands, each with the caller. A caller may no longer wait.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     reloads: Vec<(ReloadId, Reply)>,
@@ -34,7 +34,7 @@ impl Waiting {
         }
     }
 
-    /// Replies to the commands that end with this event.
+    /// Replies to the commands that end with the event.
     pub(super) fn settle(&mut self, event: &SupervisorEvent) {
         match event {
             SupervisorEvent::ReloadFinished { id, .. } => self.reloaded(*id, &Ok(())),

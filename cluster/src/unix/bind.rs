@@ -1,4 +1,4 @@
-//! New sockets and their addresses: TCP, UDP, and duplicates of sockets of this process. Paths are in `path`, listening in
+//! New sockets and addresses: TCP, UDP, and duplicates of sockets of this process. Paths are in `path`, listening in
 //! `listen`.
 
 use std::io;
@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use super::descriptor::{Kind, duplicate, kind};
 use super::path::{self, BoundPath};
 
-/// A new bound socket, and its path if there is one.
+/// A new bound socket, and the path, if any.
 pub(super) fn bind(address: &BindAddress) -> io::Result<(OwnedFd, Option<BoundPath>)> {
     let socket = match *address {
         BindAddress::Tcp { host, port, ipv6_only, reuse_port } => tcp(host, port, ipv6_only, reuse_port)?,
@@ -73,7 +73,7 @@ fn bind_udp(
     Ok(socket)
 }
 
-/// The number of a network interface, from the name or the number; 0 without such an interface, as in libuv.
+/// The number of a network interface, from the name or the number; 0 if the interface does not exist, as in libuv.
 fn scope(zone: &str) -> u32 {
     if_nametoindex(zone).ok().or_else(|| zone.parse().ok()).unwrap_or(0)
 }
@@ -88,7 +88,7 @@ pub(crate) fn name_zone(address: &mut ListenAddress) {
 
 /// The name of a network interface.
 fn zone_name(number: u32) -> Option<String> {
-    // Of 0, which is no interface, nix returns an empty name.
+    // No interface has the number 0; nix returns an empty name.
     if_indextoname(number).ok()?.into_string().ok().filter(|name| !name.is_empty())
 }
 
@@ -106,7 +106,7 @@ fn new(address: SocketAddr, kind: Type, ipv6_only: bool, reuse_port: bool) -> io
     Ok(socket)
 }
 
-/// A duplicate of a socket of this process. A descriptor that cannot be served is EINVAL, as in Node. So is a connection:
+/// A duplicate of a socket of this process. EINVAL for a descriptor that cannot be served, as in Node, and for a connection:
 /// otherwise a worker could guess the number of another worker's channel and receive the channel.
 fn existing(number: u32, datagrams: bool) -> io::Result<Socket> {
     let socket = duplicate(number).map_err(|_| Errno::EINVAL)?;
@@ -124,12 +124,12 @@ fn existing(number: u32, datagrams: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// The last eighth of the descriptor numbers is reserved for connections, channels and new workers: no socket that a worker asks
-/// for may have such a number.
+/// The last eighth of the descriptor numbers is reserved for connections, channels and new workers: no socket requested by a
+/// worker may have a number from the reserve.
 const RESERVED: u64 = 8;
 
-/// EMFILE if a socket that a worker has asked for is in the reserve. The kernel assigns the lowest free number, so the number
-/// shows how many descriptors are in use.
+/// EMFILE if a socket requested by a worker is in the reserve. The kernel assigns the lowest free number, so the number shows
+/// how many descriptors are in use.
 pub(super) fn check_descriptor_limit(socket: &OwnedFd) -> io::Result<()> {
     let limit = getrlimit(Resource::Nofile).current;
     let last = limit.map(|limit| limit - limit / RESERVED);
@@ -195,7 +195,7 @@ mod tests {
         socket.as_raw_fd().try_into().expect("a number")
     }
 
-    /// A port is shared only if every socket asks for it.
+    /// A port is shared only if every socket has the option.
     #[test]
     fn reused_port_needs_every_socket() {
         let (_first, port) = listening(&at(0, true)).expect("bound");

@@ -24,10 +24,10 @@ use super::descriptor::kind;
 /// The size of a read in bytes, as in Node.
 pub(super) const READ: usize = 64 << 10;
 
-/// The time that an ending process waits for the peer to close.
+/// How long an ending process waits for the peer to close.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Received descriptors that wait for a later read. Further descriptors are closed.
+/// Received descriptors, kept for a later read. Further descriptors are closed.
 const WAITING: usize = 4;
 
 /// A non-blocking, close-on-exec end of a channel.
@@ -46,12 +46,12 @@ pub(super) struct Channel {
     room: usize,
 }
 
-/// A channel that this process has shut down and the peer has not closed.
+/// A channel shut down by this process and not closed by the peer.
 #[derive(Debug)]
 pub(super) struct LingeringClose(net::UnixStream);
 
 impl Drop for LingeringClose {
-    /// Also for [`Hangup`](super::ending::Hangup), which has a copy.
+    /// Shared with [`Hangup`](super::ending::Hangup).
     fn drop(&mut self) {
         let _ = self.0.shutdown(Shutdown::Both);
     }
@@ -85,9 +85,9 @@ impl AsFd for Channel {
 
 #[derive(Debug)]
 pub(super) enum ChannelEvent {
-    /// At least one byte, and a descriptor that arrived with these bytes or earlier.
+    /// At least one byte, and a descriptor that arrived with the bytes or earlier.
     Bytes(Vec<u8>, Option<OwnedFd>),
-    /// The peer has closed, and everything from it was read.
+    /// The peer has closed, and every byte was read.
     End,
     /// The kernel has room again after a partial write.
     Room,
@@ -109,14 +109,14 @@ impl Channel {
         })
     }
 
-    /// Shuts down writing: the peer reads the end after everything that was written.
+    /// Shuts down writing: the peer reads the end after all written bytes.
     pub(super) fn close(self) -> Option<LingeringClose> {
         let stream = self.stream.into_std().ok()?;
         stream.shutdown(Shutdown::Write).ok()?;
         Some(LingeringClose(stream))
     }
 
-    /// The peer has closed or shut down its end: no write follows. Copies of the descriptor observe the close.
+    /// The peer has closed or shut down: no write follows. Copies of the descriptor observe the close.
     pub(super) fn end(self) {
         let _ = SockRef::from(&self.stream).shutdown(Shutdown::Both);
     }
@@ -144,7 +144,7 @@ impl Channel {
         flags
     }
 
-    /// The event that is available now, without the runtime.
+    /// The event available now, without the runtime.
     pub(super) fn event_now(&mut self, buffer: &mut [u8]) -> Option<ChannelEvent> {
         let mut polled = [PollFd::new(&self.stream, self.awaits())];
         poll(&mut polled, Some(&Timespec::default())).ok()?;
@@ -156,17 +156,18 @@ impl Channel {
         if ready.is_empty() { None } else { self.read_now(buffer) }
     }
 
-    /// Closes received descriptors and those that arrive later, after the sender has exited. One of them may be its end of this
-    /// channel, which would then never close.
+    /// Closes received descriptors, and later ones, after the exit of the sender. A descriptor may be the sender's end of
+    /// this channel: kept open, the channel would never close.
     pub(super) fn close_descriptors(&mut self) {
         self.waiting.clear();
         self.room = 0;
     }
 
-    /// Writes what the kernel accepts now, and the descriptor with the first byte. [`ChannelEvent::Room`] follows a partial write.
+    /// Writes as much as the kernel accepts now, and the descriptor with the first byte. [`ChannelEvent::Room`] follows a
+    /// partial write.
     pub(super) fn write(&mut self, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<usize> {
         let taken = match send(&self.stream, bytes, descriptor) {
-            // A second write through the reactor, which then watches for room.
+            // A second write, through the reactor: the reactor then watches for room.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && !self.without_runtime => {
                 self.stream.try_io(Interest::WRITABLE, || send(&self.stream, bytes, descriptor))
             }
@@ -196,7 +197,7 @@ impl Channel {
         loop {
             match stream.poll_read_ready(cx) {
                 Poll::Ready(Ok(())) => {}
-                // The reactor fails only when the runtime shuts down, after which no event arrives.
+                // The reactor fails only when the runtime shuts down, and then no event arrives.
                 Poll::Ready(Err(_)) => return Poll::Ready(ChannelEvent::End),
                 Poll::Pending => return Poll::Pending,
             }
@@ -207,9 +208,9 @@ impl Channel {
         }
     }
 
-    /// The number of bytes that can be read now.
+    /// The number of readable bytes.
     pub(super) fn unread(&self) -> usize {
-        // A failure means that nothing can be read.
+        // On a failure nothing is readable.
         let unread = rustix::io::ioctl_fionread(&self.stream).unwrap_or_default();
         usize::try_from(unread).unwrap_or(usize::MAX)
     }
@@ -280,8 +281,8 @@ fn receive(
     let descriptors = control.drain().filter_map(|message| {
         if let RecvAncillaryMessage::ScmRights(descriptors) = message { Some(descriptors) } else { None }
     });
-    // A truncated message has lost descriptors (no free number, or too many). The lost ones are unknown, so none is delivered:
-    // the missing descriptor makes the core reject the message.
+    // A truncated message has lost descriptors (no free number, or too many). The lost descriptors are unknown, so none is
+    // delivered: the missing descriptor makes the core reject the message.
     let whole = !message.flags.contains(ReturnFlags::CTRUNC);
     for descriptor in descriptors.flatten() {
         if whole && waiting.len() < room && can_be_passed(&descriptor) {
@@ -291,7 +292,7 @@ fn receive(
     Ok(message.bytes)
 }
 
-/// Makes a received socket non-blocking. `false` for another descriptor, which the caller closes.
+/// Makes a received socket non-blocking. `false`: the descriptor is no socket, and the caller closes the descriptor.
 fn can_be_passed(descriptor: &OwnedFd) -> bool {
     kind(descriptor).is_some() && SockRef::from(descriptor).set_nonblocking(true).is_ok()
 }
@@ -318,7 +319,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
 
-    /// A channel and its blocking far end.
+    /// A channel and the blocking far end.
     fn pair() -> (Channel, net::UnixStream) {
         let (near, far) = net::UnixStream::pair().expect("a pair");
         (Channel::new(near).expect("a channel"), far)
@@ -366,7 +367,7 @@ mod tests {
         while bytes.len() < 14 {
             let (more, descriptor) = read(&mut far).await;
             bytes.extend(more);
-            // The descriptor precedes all bytes that were sent after it.
+            // The descriptor precedes all later bytes.
             assert!(descriptor.is_none() || bytes.len() <= 9);
             found = descriptor.or(found);
         }
@@ -381,7 +382,7 @@ mod tests {
         assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
     }
 
-    /// Each read delivers one of two descriptors that were sent in one message.
+    /// Each read delivers one of two descriptors of the same message.
     #[tokio::test]
     async fn descriptors_arrive_one_per_read() {
         let (mut channel, far) = pair();

@@ -1,4 +1,4 @@
-//! A new process between `fork` and `exec`: descriptors, signals and user. This code neither allocates nor locks in the new
+//! A new process between `fork` and `exec`: descriptors, signals and user. The code neither allocates nor locks in the new
 //! process: another thread of the primary may hold the lock at the `fork`.
 
 use std::os::fd::RawFd;
@@ -12,7 +12,7 @@ use nix::unistd::{self, Gid, Uid};
 use super::signals;
 use super::stdio::{Layout, Pipes};
 
-/// The directory in which the kernel lists the descriptors of the calling process.
+/// The kernel's directory of the descriptors of the calling process.
 const DESCRIPTORS: &str = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
 
 /// Gives a program exactly the descriptors of the layout, and the user and the signals of the command.
@@ -22,7 +22,7 @@ pub(super) fn prepare(
     layout: Layout,
 ) -> io::Result<Pipes> {
     let others = Others::find()?;
-    // Before the layout, whose descriptors become inheritable again.
+    // Before the layout: the descriptors of the layout become inheritable again.
     before_exec(program, move || others.close_on_exec());
     let pipes = layout.give(program)?;
     let ignores_signals = command.ignores_terminal_signals();
@@ -43,10 +43,10 @@ fn before_exec(program: &mut process::Command, act: impl FnMut() -> io::Result<(
     }
 }
 
-/// The inherited descriptors that the program must not have: a part of the primary, or the program that has started the primary,
-/// has opened them without close-on-exec.
+/// Descriptors that the program must not inherit, opened without close-on-exec by a part of the primary, or by the program
+/// that has started the primary.
 enum Others {
-    /// The kernel marks all in one call.
+    /// A single call marks all.
     All,
     /// Linux before 5.11 and other systems: the descriptors that were open just before the `fork`.
     Listed(Vec<RawFd>),
@@ -73,7 +73,7 @@ impl Others {
             Others::Listed(numbers) => {
                 for number in numbers {
                     #[expect(unsafe_code, reason = "a descriptor that is inherited has no owner here")]
-                    // SAFETY: F_SETFD touches no memory. EBADF, for a descriptor that was closed since, is no failure.
+                    // SAFETY: F_SETFD touches no memory. EBADF, after a close by another thread, is no failure.
                     unsafe {
                         libc::fcntl(*number, libc::F_SETFD, libc::FD_CLOEXEC);
                     }
@@ -113,8 +113,8 @@ impl User {
         User { uid: command.get_uid(), gid: command.get_gid(), groups }
     }
 
-    /// Order as in libuv, after the change of the directory: supplementary groups, group, user. A user or a group without
-    /// supplementary groups drops those of the primary where permitted.
+    /// Order as in libuv, after the change of the directory: supplementary groups, group, user. With a user or a group, and
+    /// without supplementary groups in the options, the groups of the primary are dropped where permitted.
     fn assume(&self) -> io::Result<()> {
         if let Some(groups) = &self.groups {
             set_groups(groups)?;
@@ -153,7 +153,7 @@ mod tests {
     use std::fs::File;
     use std::os::fd::AsRawFd;
 
-    /// Whether a program inherits a descriptor that this process has opened without close-on-exec.
+    /// Whether a program inherits a descriptor opened without close-on-exec by this process.
     fn is_inherited(others: impl FnOnce() -> Others) -> bool {
         let leaked = unistd::dup(File::open("/dev/null").expect("a file")).expect("a duplicate");
         let mut program = process::Command::new("readlink");

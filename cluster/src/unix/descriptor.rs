@@ -1,4 +1,4 @@
-//! Descriptors from outside: the kind of a received descriptor, and a duplicate of a descriptor that is known by number.
+//! Descriptors from outside: the kind of a received descriptor, and a duplicate of a descriptor by number.
 
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
@@ -16,7 +16,7 @@ pub(crate) enum Kind {
     Udp { v6: bool },
 }
 
-/// The kind of a descriptor; `None` unless it is a socket that can be passed.
+/// The kind of a descriptor; `None` unless the descriptor is a socket of a kind that can be passed.
 pub(crate) fn kind(descriptor: impl AsFd) -> Option<Kind> {
     let socket = SockRef::from(&descriptor);
     let (domain, kind) = (socket.local_addr().ok()?.domain(), socket.r#type().ok()?);
@@ -49,17 +49,17 @@ fn listens(socket: impl AsFd) -> bool {
 /// A duplicate of a descriptor of this process, by number.
 ///
 /// # Errors
-/// EBADF: no such descriptor.
+/// EBADF: the descriptor does not exist.
 pub(super) fn duplicate(number: u32) -> io::Result<OwnedFd> {
     let number = RawFd::try_from(number).map_err(|_| nix::errno::Errno::EBADF)?;
     #[expect(unsafe_code, reason = "a descriptor that the user gives by number has no owner to borrow from")]
-    // SAFETY: F_DUPFD_CLOEXEC touches no memory and returns EBADF for a number that is not open.
+    // SAFETY: F_DUPFD_CLOEXEC touches no memory and returns EBADF for a closed number.
     let duplicate = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
     if duplicate < 0 {
         return Err(io::Error::last_os_error());
     }
     #[expect(unsafe_code, reason = "the kernel returns a number")]
-    // SAFETY: the kernel has just opened this descriptor, and nothing else has its number.
+    // SAFETY: the kernel has just opened the descriptor, and nothing else owns the number.
     Ok(unsafe { OwnedFd::from_raw_fd(duplicate) })
 }
 

@@ -1,5 +1,5 @@
-//! The end of a process: sent messages are written without the runtime, which may have ended. `poll` waits for channels and timers;
-//! other events are ignored.
+//! The end of a process: sent messages are written without the runtime: the runtime may have ended. `poll` waits for channels
+//! and timers; other events are ignored.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ impl Hangup {
             let mut polled = [PollFd::new(&self.0, PollFlags::empty())];
             match poll(&mut polled, None) {
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}
-                // A failure (ENOMEM) leaves the end to the driver, as without this thread.
+                // A failure (ENOMEM) leaves the end to the driver, as without the thread.
                 Ok(_) | Err(_) => return,
             }
         }
@@ -57,7 +57,7 @@ impl Unix {
         }
     }
 
-    /// The first channel that becomes ready within this time.
+    /// The first channel to become ready within the time.
     fn ready(&mut self, within: Duration) -> Option<ChannelId> {
         let ids: Vec<ChannelId> = self.channels.keys().collect();
         let channels = self.channels.values().map(|channel| (channel, channel.awaits()));
@@ -65,7 +65,7 @@ impl Unix {
             channels.map(|(channel, flags)| PollFd::from_borrowed_fd(channel.as_fd(), flags)).collect();
         // Rounded up: a timer is due when the wait ends.
         let within = Timespec::try_from(within + Duration::from_millis(1)).ok()?;
-        // A failure, such as EINTR, is no event: the caller polls again.
+        // A failure (EINTR) is no event: the caller polls again.
         poll(&mut polled, Some(&within)).ok()?;
         let ready = polled.iter().position(|polled| !polled.revents().is_empty())?;
         ids.get(ready).copied()

@@ -1,19 +1,20 @@
-//! Readiness of listening sockets that several processes share: the kernel wakes one process for each connection.
+//! Readiness of listening sockets shared by several processes: the kernel wakes one process for each connection.
 //!
-//! `EPOLLEXCLUSIVE` counts a process as woken only where a thread waits in `epoll_wait` on the very instance that has the socket.
-//! tokio offers neither the flag nor its instance (tokio-rs/tokio issue 6084), and the kernel ignores the flag in an instance that
-//! tokio watches. Hence a thread of our own, one a process, which waits and wakes the runtime. The runtime accepts: a connection
-//! that no worker accepts stays in the backlog.
+//! `EPOLLEXCLUSIVE` counts a process as woken only where a thread waits in `epoll_wait` on the instance with the socket.
+//! tokio offers neither the flag nor access to the instance (tokio-rs/tokio issue 6084), and the kernel ignores the flag in
+//! an instance watched by tokio. Hence each process has a thread that waits and wakes the runtime. The runtime accepts:
+//! without an `accept` a connection remains in the backlog.
 //!
-//! A socket is registered only while its worker waits for a connection: a busy worker is not woken in place of an idle worker. A
-//! registration reports an earlier connection, so no connection is missed between two registrations. A registration also puts the
-//! worker behind the others, so the workers take turns; nginx registers its sockets again for this (`ngx_reorder_accept_events`).
+//! A socket is registered only while the worker waits for a connection: a busy worker is not woken in place of an idle
+//! worker. A registration reports an earlier connection, so no connection is missed between two registrations. A registration
+//! also puts the worker behind the others, so the workers take turns; nginx registers sockets again for the same purpose
+//! (`ngx_reorder_accept_events`).
 //!
-//! The thread costs two context switches for each connection. Under load a worker avoids them: after a connection the worker first
-//! tries to accept another, as long as these tries succeed (see [`Eagerness`]).
+//! The thread costs two context switches for each connection. Under load a worker avoids the switches: after a connection the
+//! worker first tries to accept another, as long as such tries succeed (see [`Eagerness`]).
 //!
-//! The kernel wakes no second process where the first does not accept: it was killed, its runtime is busy, or its program has
-//! withdrawn the `accept`. Therefore each thread looks at its waiting sockets every [`RECHECK`], which bounds the delay.
+//! The kernel wakes no second process if the first does not accept: after a kill, with a busy runtime, or after the program
+//! has withdrawn the `accept`. Therefore each thread checks the waiting sockets every [`RECHECK`]: the bound of the delay.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -27,16 +28,16 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
-/// The longest time that a connection waits for an idle worker after another worker was woken and has not accepted.
+/// The longest wait of a connection for an idle worker, after another worker was woken and has not accepted.
 const RECHECK: Duration = Duration::from_millis(100);
 
-/// The events of one call; the next call reports the rest.
+/// The bound of events for each call; the next call reports the rest.
 const EVENTS: usize = 16;
 
-/// The token of the descriptor that ends the thread. Tokens of sockets begin at 1.
+/// The token of the descriptor for the end of the thread. Tokens of sockets begin at 1.
 const STOP: u64 = 0;
 
-/// The thread that waits for the shared sockets of this process. The thread ends with the last socket.
+/// The thread waiting for the shared sockets of this process. The thread ends with the last socket.
 #[derive(Debug)]
 pub(super) struct Waiter {
     registry: Arc<Registry>,
@@ -68,11 +69,11 @@ enum State {
     Idle,
     /// Registered until there is a connection.
     Waiting(Waker),
-    /// Not registered; there was a connection, which another process may have accepted since.
+    /// Not registered, after a connection was reported. Another process may have accepted the connection since.
     Ready,
 }
 
-/// A shared socket and the thread that waits for it.
+/// A shared socket and the waiting thread.
 #[derive(Debug)]
 pub(super) struct SharedSocket {
     socket: Arc<OwnedFd>,
@@ -81,8 +82,8 @@ pub(super) struct SharedSocket {
     eagerness: Eagerness,
 }
 
-/// Whether to try `accept` without a wakeup after a connection. A try succeeds while connections are queued and fails while they
-/// arrive one at a time. Each failure in a row doubles the number of connections until the next try.
+/// Whether to try `accept` without a wakeup after a connection. A try succeeds while connections are queued, and fails while
+/// connections arrive one at a time. Each failure in a row doubles the number of connections until the next try.
 #[derive(Debug, Default)]
 struct Eagerness {
     /// Try without a wakeup.
@@ -147,10 +148,10 @@ impl Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        // Only a full counter fails, and this is the only write.
+        // Only a full counter fails, and the counter is written only here.
         let _ = rustix::io::write(&self.registry.stop, &1_u64.to_ne_bytes());
         let thread = self.thread.take();
-        // A waker may drop the last socket in the thread itself, which cannot join itself.
+        // A waker may drop the last socket in the waiting thread, and a thread cannot join itself.
         if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
             // A panicked thread has ended as well.
             let _ = thread.join();
@@ -178,7 +179,7 @@ impl Registry {
         }
     }
 
-    /// Waits for connections, at most for `within`, and returns the tokens of their sockets.
+    /// Waits for connections, at most for `within`, and returns the tokens of the sockets.
     fn wait(&self, within: Duration) -> Vec<u64> {
         let mut events = [MaybeUninit::uninit(); EVENTS];
         // A duration below a second has a `Timespec`.
@@ -194,7 +195,7 @@ impl Registry {
         }
     }
 
-    /// The tokens of waiting sockets that have a connection without a wakeup of this process.
+    /// The tokens of waiting sockets with a connection, but without a wakeup of this process.
     fn missed(&self) -> Vec<u64> {
         let entries = self.entries();
         let waiting = |entry: &Entry| matches!(entry.state, State::Waiting(_));
@@ -206,7 +207,7 @@ impl Registry {
             .collect();
         let mut polled: Vec<PollFd<'_>> =
             waiting.iter().map(|(_, entry)| PollFd::new(&entry.socket, PollFlags::IN)).collect();
-        // After a failure, such as EINTR, the next recheck finds the connections.
+        // After a failure (EINTR) the next recheck finds the connections.
         if poll(&mut polled, Some(&Timespec::default())).is_err() {
             return Vec::new();
         }
@@ -214,7 +215,7 @@ impl Registry {
         ready.map(|((token, _), _)| *token).collect()
     }
 
-    /// Removes the registrations of these sockets and wakes the runtime.
+    /// Removes the registrations of the sockets and wakes the runtime.
     fn report(&self, tokens: &[u64]) {
         let mut entries = self.entries();
         let wakers: Vec<Waker> = tokens
@@ -225,7 +226,7 @@ impl Registry {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Removes the registration of a waiting socket and returns its waker.
+    /// Removes the registration of a waiting socket and returns the waker.
     fn stop_waiting(&self, entry: &mut Entry, state: State) -> Option<Waker> {
         if !matches!(entry.state, State::Waiting(_)) {
             return None;
@@ -282,7 +283,7 @@ impl SharedSocket {
         Poll::Pending
     }
 
-    /// Stops waiting. A report that the caller has not seen is kept.
+    /// Stops waiting. A report not yet polled by the caller is kept.
     pub(super) fn pause(&self) {
         let mut entries = self.waiter.registry.entries();
         if let Some(entry) = entries.sockets.get_mut(&self.token) {
@@ -305,7 +306,7 @@ mod tests {
     use std::future::poll_fn;
     use std::net::{TcpListener, TcpStream};
 
-    /// A listening socket and its duplicates. Each duplicate waits in an epoll instance of its own, like a process.
+    /// A listening socket with duplicates. Each duplicate waits in a separate epoll instance, like a process.
     fn shared(count: usize) -> (TcpListener, Vec<SharedSocket>) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
         listener.set_nonblocking(true).expect("a socket");
@@ -358,7 +359,7 @@ mod tests {
         ready(&sockets[1]).await;
     }
 
-    /// The recheck finds a waiting socket with a connection, and no other one. No thread waits here.
+    /// The recheck finds a waiting socket with a connection, and no other socket. No thread waits here.
     #[test]
     fn recheck_finds_missed_connection() {
         let (epoll, stop) = (epoll::create(CreateFlags::CLOEXEC), eventfd(0, EventfdFlags::CLOEXEC));
@@ -389,7 +390,7 @@ mod tests {
         ready(&sockets[0]).await;
     }
 
-    /// Connections that were reported before a pause are reported after it.
+    /// Connections reported before a pause are reported again after the pause.
     #[tokio::test]
     async fn pause_keeps_reported_connection() {
         let (listener, sockets) = shared(1);
@@ -411,7 +412,7 @@ mod tests {
         let mut connections = |count: usize, succeeds: bool| {
             let mut tries = 0;
             for _ in 0..count {
-                // One that was waited for, and the try after it.
+                // The accept after a wakeup, and then perhaps a try without a wakeup.
                 eagerness.tried(true);
                 if eagerness.tries() {
                     tries += 1;
@@ -425,7 +426,7 @@ mod tests {
         assert!(connections(100, true) > 30);
     }
 
-    /// The connections after which a try without a wakeup fails.
+    /// The indexes of connections with a try: each failed try doubles the distance to the next.
     #[test]
     fn failed_tries_double_their_distance() {
         let mut eagerness = Eagerness::default();
@@ -439,7 +440,7 @@ mod tests {
         assert_eq!(tried, [0, 1, 3, 7, 15, 31, 63, 127, 191]);
     }
 
-    /// A dropped socket leaves no entry with a thread that waits for other sockets.
+    /// A dropped socket leaves no entry in the thread of other sockets.
     #[test]
     fn dropped_socket_leaves_no_entry() {
         let waiter = Arc::new(Waiter::start().expect("a thread"));
@@ -464,7 +465,7 @@ mod tests {
         drop(listener);
     }
 
-    /// A program that this process starts does not inherit the descriptors of the thread.
+    /// A program started by this process does not inherit the descriptors of the thread.
     #[test]
     fn waiter_descriptors_are_private() {
         let waiter = Waiter::start().expect("a thread");

@@ -1,4 +1,5 @@
-//! The path of this program, by which a primary starts workers that run the same program, as Node does by the path of the script.
+//! The path of this program. A primary starts workers of the same program by this path, as Node does by the path of the
+//! script.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
@@ -6,21 +7,21 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
 use std::{env, fs, io};
 
-/// The link to the file that this process executes, also after the file was replaced or removed.
+/// The link to the executed file, also after the file was replaced or removed.
 const RUNNING: &str = "/proc/self/exe";
 
-/// The suffix that the kernel adds to the path of a removed file.
+/// The kernel's suffix on the path of a removed file.
 const DELETED: &str = " (deleted)";
 
-/// The absolute path by which this program was started; the path may lead to another file by now, or to none. The first call
-/// decides, so that neither a later change of the working directory nor a new file at the path matters.
+/// The absolute path of this program at the start; the path may lead to another file by now, or to none. The first call
+/// decides: neither a later change of the working directory nor a new file at the path matters.
 pub(crate) fn path() -> io::Result<&'static Path> {
     static PATH: OnceLock<Option<PathBuf>> = OnceLock::new();
     PATH.get_or_init(find).as_deref().ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
-/// The name by which the program was started, if the name leads to the running file, else the path in the kernel. Symbolic links
-/// in the name are kept: workers follow them to a new release.
+/// The name of the program in the arguments, if the name leads to the running file, else the path in the kernel. Symbolic
+/// links in the name are kept: workers follow the links to a new release.
 fn find() -> Option<PathBuf> {
     let named = env::args_os().next().and_then(|name| locate(&name));
     match (named, env::current_exe()) {
@@ -74,7 +75,7 @@ fn undeleted(path: PathBuf) -> PathBuf {
 mod tests {
     use super::*;
 
-    /// The kernel's mark of a removed file is not part of its path; a file may have such a name all the same.
+    /// The kernel's mark of a removed file is not part of the path; but a file may have a name with the same end.
     #[test]
     fn removed_file_has_its_path() {
         let directory = tempfile::tempdir().expect("a directory");
@@ -85,7 +86,7 @@ mod tests {
         assert_eq!(undeleted(marked.clone()), marked);
     }
 
-    /// A name without a directory is found in PATH; another is resolved where it stands.
+    /// A name without a directory is found in PATH; any other name is resolved from the working directory.
     #[test]
     fn name_is_located_as_in_shell() {
         let shell = locate(OsStr::new("sh")).expect("a shell in PATH");

@@ -1,4 +1,4 @@
-//! An ordered map whose entries take turns: an entry that is always ready does not starve the others.
+//! An ordered map of entries that take turns: an always ready entry does not starve the others.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
@@ -7,7 +7,7 @@ use std::task::Poll;
 #[derive(Debug)]
 pub(super) struct FairMap<K, V> {
     entries: BTreeMap<K, V>,
-    /// The entry that was ready last.
+    /// The last ready entry.
     last: Option<K>,
 }
 

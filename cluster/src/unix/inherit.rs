@@ -1,4 +1,4 @@
-//! The resources that the process of a worker inherits from its primary: an id, a channel, and the variables that name both.
+//! The resources inherited by the process of a worker: an id, a channel, and the variables with both.
 
 use std::ffi::OsStr;
 use std::io;
@@ -13,7 +13,7 @@ use super::variables::variables;
 use super::{errno, signals};
 use crate::error::RoleError;
 
-/// The id and the channel of this worker.
+/// The id and the channel of the worker.
 #[derive(Debug)]
 pub(crate) struct InheritedWorker {
     pub(crate) id: WorkerId,
@@ -21,7 +21,7 @@ pub(crate) struct InheritedWorker {
     pub(crate) channel: UnixStream,
 }
 
-/// Takes the inherited id and channel; `None` in a process that is no worker. Call once.
+/// Takes the inherited id and channel; `None` unless the process is a worker. Call once.
 pub(crate) fn inherit() -> Result<Option<InheritedWorker>, RoleError> {
     let Some(variables) = variables() else { return Ok(None) };
     let id = parse_id(&variables.id)?;
@@ -53,13 +53,13 @@ fn take_channel(value: &OsStr) -> Result<UnixStream, RoleError> {
     Ok(channel.into())
 }
 
-/// Takes ownership of an inherited Unix stream socket by number and makes it close-on-exec.
+/// Takes ownership of an inherited Unix stream socket by number and sets close-on-exec.
 fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     if opened_here(number)? {
         return Err(failure(Errno::EBADF));
     }
     #[expect(unsafe_code, reason = "a descriptor is inherited as a number")]
-    // SAFETY: the descriptor is open (`opened_here` has read its flags), and nothing in this process owns it.
+    // SAFETY: the descriptor is open (`opened_here` has read the flags), and nothing in this process owns the descriptor.
     let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
     check(descriptor)?;
     rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC)?;
@@ -72,7 +72,7 @@ fn adopt(number: RawFd) -> io::Result<OwnedFd> {
 /// library is.
 fn opened_here(number: RawFd) -> io::Result<bool> {
     #[expect(unsafe_code, reason = "no safe call checks whether a number is a descriptor")]
-    // SAFETY: F_GETFD touches no memory and returns EBADF for a number that is not open.
+    // SAFETY: F_GETFD touches no memory and returns EBADF for a closed number.
     let flags = unsafe { nix::libc::fcntl(number, nix::libc::F_GETFD) };
     if flags < 0 { Err(io::Error::last_os_error()) } else { Ok(flags & nix::libc::FD_CLOEXEC != 0) }
 }
@@ -93,7 +93,7 @@ mod tests {
     use std::fs::File;
     use std::os::fd::{AsFd, AsRawFd};
 
-    /// Only a stream between processes of this machine is a channel.
+    /// Only a stream between local processes is a channel.
     #[test]
     fn channel_is_unix_stream() {
         let (stream, _far) = UnixStream::pair().expect("a pair");
@@ -106,7 +106,7 @@ mod tests {
         }
     }
 
-    /// A descriptor without close-on-exec was inherited; one that is not open is an error.
+    /// A descriptor without close-on-exec was inherited; a closed descriptor is an error.
     #[test]
     fn opened_descriptor_is_not_inherited() {
         let opened = File::open("/dev/null").expect("a file");

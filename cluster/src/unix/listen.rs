@@ -1,5 +1,5 @@
-//! Listening sockets, TCP and Unix. An accepted connection is not registered with the reactor: the machine sends the connection to a
-//! worker or delivers it to the application.
+//! Listening sockets, TCP and Unix. An accepted connection is not registered with the reactor: the machine sends the
+//! connection to a worker or delivers the connection to the application.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,7 +14,7 @@ use tokio::io::unix::AsyncFd;
 #[cfg(target_os = "linux")]
 use super::exclusive::{SharedSocket, Waiter};
 
-/// A listening socket. A new one is paused.
+/// A listening socket, paused at first.
 #[derive(Debug)]
 pub(super) struct Listening {
     socket: Source,
@@ -34,12 +34,12 @@ impl Listening {
     /// Takes a listening socket.
     pub(super) fn new(socket: OwnedFd) -> io::Result<Self> {
         #[expect(unsafe_code, reason = "tokio's safe listeners register each connection")]
-        // SAFETY: an `OwnedFd` is the same open descriptor for its whole lifetime.
+        // SAFETY: an `OwnedFd` is the same open descriptor for the whole lifetime.
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE)? };
         Ok(Listening { socket: Source::Own(socket), paused: true })
     }
 
-    /// Takes a listening socket from which other processes accept as well.
+    /// Takes a listening socket shared with other processes.
     #[cfg(target_os = "linux")]
     pub(super) fn shared(socket: OwnedFd, waiter: Arc<Waiter>) -> Self {
         Listening { socket: Source::Shared(SharedSocket::new(socket, waiter)), paused: true }
@@ -131,7 +131,7 @@ mod tests {
     use std::time::Duration;
 
     thread_local! {
-        /// The calls of `accept` in this thread that have found no connection.
+        /// The calls of `accept` in this thread without a connection.
         static FAILED: Cell<usize> = const { Cell::new(0) };
     }
 
@@ -147,7 +147,7 @@ mod tests {
     const WORKERS: usize = 8;
     const CONNECTIONS: usize = 400;
 
-    /// The connections that each worker has accepted, and the failed calls of all workers. Clients connect one at a time.
+    /// The accepted connections of each worker, and the failed calls of all workers. Clients connect one at a time.
     async fn accepted(listening: impl Fn(OwnedFd) -> Listening) -> (Vec<usize>, usize) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
         listener.set_nonblocking(true).expect("a socket");
@@ -177,7 +177,7 @@ mod tests {
         (counts.iter().map(Cell::get).collect(), FAILED.get())
     }
 
-    /// An epoll instance stands for a process. The workers take turns, because each registers its socket again.
+    /// An epoll instance stands for a process. The workers take turns, because each registers the socket again.
     #[tokio::test]
     async fn shared_connection_wakes_one_worker() {
         let (counts, failed) = accepted(|socket| {
@@ -190,7 +190,7 @@ mod tests {
         assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
     }
 
-    /// A paused socket waits for no connection: another process is woken in its place.
+    /// A paused socket waits for no connection: another process is woken instead.
     #[test]
     fn paused_socket_leaves_no_waker() {
         struct Nothing;

@@ -1,4 +1,4 @@
-//! Calls and events in the log: without the bodies of messages and the values of variables, which may be secrets, or in full.
+//! Calls and events in the log: in full, or without the bodies of messages and the values of variables: both may be secrets.
 
 use std::fmt;
 

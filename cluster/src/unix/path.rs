@@ -1,5 +1,4 @@
-//! Unix sockets by path: bound at a path of any length, with the requested mode, and removed by the process that has bound the
-//! path.
+//! Unix sockets by path: bound at a path of any length, with the requested mode, and removed by the process of the bind.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -10,12 +9,12 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// The mode bits by which every user can read or write.
+/// The mode bits for every user to read or write.
 const READABLE: u32 = 0o444;
 const WRITABLE: u32 = 0o222;
 
-/// A path that this process has bound. A drop removes the path, unless the file there was replaced. The removal precedes the
-/// close of the socket, as in Node, so that no client finds a path without a listener.
+/// A path bound by this process. A drop removes the path, unless the file there was replaced. The removal precedes the close
+/// of the socket, as in Node: no client finds a path without a listener.
 #[derive(Debug)]
 pub(super) struct BoundPath {
     path: PathBuf,
@@ -44,8 +43,8 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     Ok((metadata.dev(), metadata.ino()))
 }
 
-/// A new bound Unix stream socket. A missing directory is EACCES, as in Node. A name that begins with a NUL is abstract: without a
-/// file there is nothing to remove, and no mode.
+/// A new bound Unix stream socket. A missing directory is EACCES, as in Node. A name that begins with a NUL is abstract:
+/// without a file, a removal and a mode have no meaning.
 pub(super) fn bind(
     path: &str,
     readable_all: bool,
@@ -87,7 +86,7 @@ fn missing_directory(error: io::Error) -> io::Error {
     if error.raw_os_error() == Some(Errno::ENOENT as i32) { Errno::EACCES.into() } else { error }
 }
 
-/// An address holds about a hundred bytes. A longer path is bound through a descriptor of its directory.
+/// An address holds about a hundred bytes. A longer path is bound through a descriptor of the directory.
 fn bind_to(socket: &Socket, path: &Path) -> io::Result<()> {
     match SockAddr::unix(path) {
         Ok(address) => socket.bind(&address),

@@ -1,4 +1,4 @@
-//! The primary's ends of a worker's pipes. Output that the worker writes before the program takes a pipe is kept, up to a bound.
+//! The primary's ends of a worker's pipes. Output is kept until the program takes a pipe, up to a bound.
 
 use std::io;
 use std::os::unix::net;
@@ -8,17 +8,17 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 
-/// The bytes read from a pipe before other events have their turn.
+/// The bytes read from a pipe in a turn.
 const TURN: usize = 65_536;
 
 /// The primary's end of a worker's pipe, from [`Primary::stdio`](crate::Primary::stdio). Node: a stream of `worker.process.stdio`.
 ///
-/// The pipe is a Unix socket: both sides read and write. Reads begin with the output that was kept.
+/// The pipe is a Unix socket: both sides read and write. Reads begin with the kept output.
 #[derive(Debug)]
 pub struct Pipe {
     stream: UnixStream,
     kept: Vec<u8>,
-    /// The bytes of `kept` that the program has read.
+    /// The bytes of `kept` already read by the program.
     given: usize,
     has_ended: bool,
 }
@@ -30,17 +30,17 @@ impl Pipe {
         Ok(Pipe { stream, kept: Vec::new(), given: 0, has_ended: false })
     }
 
-    /// The kept output that the program has not read, and the socket.
+    /// The kept output not yet read by the program, and the socket.
     pub fn into_parts(mut self) -> (Vec<u8>, UnixStream) {
         (self.kept.split_off(self.given), self.stream)
     }
 
-    /// Reads output for a program that takes the pipe later, until `bound` bytes are kept.
+    /// Reads output until the program takes the pipe, at most `bound` bytes.
     pub(super) fn keep(&mut self, cx: &mut Context<'_>, bound: usize) {
         let mut left = TURN;
         while !self.has_ended && self.kept.len() < bound {
             if left == 0 {
-                // Other events have their turn first.
+                // Other events have the next turn.
                 cx.waker().wake_by_ref();
                 return;
             }
@@ -55,7 +55,7 @@ impl Pipe {
                 Ok(0) => self.has_ended = true,
                 Ok(count) => left -= count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // The program finds the error when it reads from the pipe.
+                // The program's next read returns the error.
                 Err(_) => self.has_ended = true,
             }
         }
@@ -129,7 +129,7 @@ mod tests {
         }
     }
 
-    /// The far end reads to the end of what was written though the pipe still exists.
+    /// The far end reads all written bytes and the end, though the pipe still exists.
     #[tokio::test]
     async fn shutdown_ends_what_is_written() {
         let (ours, theirs) = net::UnixStream::pair().expect("a pair");
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!((before.as_slice(), after.as_str()), (b"fore".as_slice(), "after"));
     }
 
-    /// A turn reads 64 KiB, and wakes its task for the rest.
+    /// A turn reads 64 KiB, and wakes the task for the rest.
     #[tokio::test]
     async fn turn_of_pipe_is_bounded() {
         let (ours, mut theirs) = net::UnixStream::pair().expect("a pair");

@@ -1,5 +1,5 @@
-//! A child process: the exit, by pidfd where the kernel has it and by SIGCHLD elsewhere, and signals. Waits for its own child alone:
-//! other children belong to the program.
+//! A child process: signals, and the exit, by pidfd where the kernel has pidfds and by SIGCHLD elsewhere. Waits for this
+//! child alone: other children belong to the program.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -15,23 +15,23 @@ use tokio::time::{Sleep, sleep};
 
 use super::errno;
 
-/// The time that a process may run after its channel has closed. More than the five seconds of a Rust worker that has lost its
-/// primary.
+/// How long a process may run after the close of the channel. More than the five seconds of a Rust worker after the loss of
+/// the primary.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// A child process that has not been reported as ended.
+/// A child process before the report of the exit.
 #[derive(Debug)]
 pub(super) struct Process {
     child: Child,
     ended: Option<ExitStatus>,
-    /// The bytes that were unread when the exit was found, less those read since.
+    /// The bytes unread when the exit was found, less the bytes read since.
     pub(super) left_unread: Option<usize>,
     /// The time of [`OsEvent::Lingers`](cluster_core::OsEvent::Lingers), after the channel has closed.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl Process {
-    /// Watches a child. A drop before the exit leaves the child running; the runtime reaps it.
+    /// Watches a child. A drop before the exit leaves the child running; the runtime reaps the child.
     pub(super) fn new(child: Child) -> Self {
         Process { child, ended: None, left_unread: None, deadline: None }
     }
@@ -79,8 +79,8 @@ impl Process {
     }
 }
 
-/// Whether the process id is still that of a child. After another part of this process has reaped the child, the id may belong to
-/// another process.
+/// Whether the process id still belongs to a child. After another part of this process has reaped the child, the id may
+/// belong to another process.
 #[cfg(not(target_vendor = "apple"))]
 fn is_child(pid: Pid) -> bool {
     use nix::sys::wait::{Id, WaitPidFlag, waitid};
@@ -108,7 +108,7 @@ mod tests {
     use nix::sys::wait::{Id, WaitPidFlag, waitid};
     use std::process::Command;
 
-    /// A child is known until it is reaped, and the question does not reap it. Other processes are no children.
+    /// A child is known until the reap, and the question reaps nothing. Other processes are no children.
     #[test]
     fn child_is_known_until_reaped() {
         let _alone = crate::unix::signals::tests::CHILDREN.lock().expect("no test panicked");

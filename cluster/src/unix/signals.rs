@@ -1,5 +1,5 @@
-//! The signals by which a terminal and a service manager end a group of processes: a worker ignores them and leaves the reaction
-//! to its primary. Also SIGCHLD, which must not be ignored while there are workers.
+//! The signals of a terminal and a service manager to a group of processes: a worker ignores them and leaves the reaction to
+//! the primary. Also SIGCHLD: with workers the signal must not be ignored.
 
 use std::mem::MaybeUninit;
 use std::{io, ptr};
@@ -14,9 +14,9 @@ const TERMINAL: [libc::c_int; 3] = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM];
 /// when one of its processes uses the terminal.
 const STOPPING: [libc::c_int; 2] = [libc::SIGTTIN, libc::SIGTTOU];
 
-/// The option by which a Node.js program ignores these signals. Node restores the default action of every signal at the start, so
-/// an inherited action has no effect. The last statement removes the option, so that programs started by the worker are unaffected.
-/// `%20`: a space would end the option.
+/// The option that makes a Node.js program ignore the signals. Node restores the default action of every signal at the start,
+/// so an inherited action has no effect. The last statement removes the option: programs started by the worker are
+/// unaffected. `%20`: a space would end the option.
 pub(super) const NODE_OPTION: &str = "--import=data:text/javascript,\
     for(const%20s%20of['SIGHUP','SIGINT','SIGTERM','SIGTTIN','SIGTTOU'])process.on(s,()=>{});\
     const{env}=process,o=env.NODE_OPTIONS||'',i=o.lastIndexOf('%20--import=data:');\
@@ -30,7 +30,7 @@ pub(super) fn ignore_in_child() -> io::Result<()> {
     Ok(())
 }
 
-/// Ignores the signals that the program does not handle.
+/// Ignores the signals without a handler of the program.
 ///
 /// By an empty handler: `exec` inherits an ignored signal, and a program that the worker starts could not be terminated. But a signal
 /// that stops is ignored: with a handler, a read of the terminal in the background would send the signal to the group again and
@@ -43,7 +43,7 @@ pub(crate) fn ignore() {
     }
     for signal in TERMINAL {
         if handler(signal).is_ok_and(|now| [libc::SIG_DFL, libc::SIG_IGN].contains(&now)) {
-            // The only failure is EINVAL, for a number that is no signal.
+            // The only failure is EINVAL, for an invalid number.
             let _ = set(signal, nothing as *const () as libc::sighandler_t);
         }
     }
@@ -70,13 +70,13 @@ fn handler(signal: libc::c_int) -> io::Result<libc::sighandler_t> {
     Ok(sigaction(signal, None)?.sa_sigaction)
 }
 
-/// Sets an action, if there is a new one, and returns the former. nix returns an action only by replacing it. Safe between `fork`
-/// and `exec`.
+/// Sets an action, if any is given, and returns the former. nix returns an action only when setting another. Safe between
+/// `fork` and `exec`.
 fn sigaction(signal: libc::c_int, new: Option<&libc::sigaction>) -> io::Result<libc::sigaction> {
     let mut former = MaybeUninit::zeroed();
     #[expect(unsafe_code, reason = "a handler of a signal is a number")]
-    // SAFETY: the call reads `new` and writes `former`, which is valid when zeroed. Each caller passes SIG_DFL, SIG_IGN, the present
-    // handler or `nothing`, which may interrupt any code because it does nothing.
+    // SAFETY: the call reads `new` and writes `former`, valid when zeroed. Each caller passes SIG_DFL, SIG_IGN, the present
+    // handler or `nothing`; `nothing` may interrupt any code.
     let (result, former) = unsafe {
         let new = new.map_or(ptr::null(), ptr::from_ref);
         (libc::sigaction(signal, new, former.as_mut_ptr()), former.assume_init())
@@ -84,8 +84,8 @@ fn sigaction(signal: libc::c_int, new: Option<&libc::sigaction>) -> io::Result<l
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(former) }
 }
 
-/// Makes the kernel keep the exit statuses of children. The kernel drops them while SIGCHLD is ignored, which a process inherits from
-/// the program that has started it, or while the handler has `SA_NOCLDWAIT`.
+/// Makes the kernel keep the exit statuses of children. The kernel drops statuses while SIGCHLD is ignored (inherited from
+/// the program that has started the process), or while the handler has `SA_NOCLDWAIT`.
 pub(super) fn keep_statuses() -> io::Result<()> {
     let mut now = sigaction(libc::SIGCHLD, None)?;
     let is_ignored = now.sa_sigaction == libc::SIG_IGN;
@@ -110,10 +110,10 @@ pub(super) mod tests {
     use super::*;
     use std::sync::Mutex;
 
-    /// For tests that start programs or change the handling of their exit statuses.
+    /// For tests that start programs or change the handling of exit statuses.
     pub(in crate::unix) static CHILDREN: Mutex<()> = Mutex::new(());
 
-    /// Whatever action the program had for SIGCHLD before.
+    /// For any former action of the program for SIGCHLD.
     #[test]
     fn statuses_are_kept() {
         let _alone = CHILDREN.lock().expect("no test panicked");

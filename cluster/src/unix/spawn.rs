@@ -1,5 +1,5 @@
-//! The start of a worker: a socket pair, the far end as one of the first descriptors of the new program, and the variables that name
-//! the channel. The names of these variables are defined here.
+//! The start of a worker: a socket pair, with the far end among the first descriptors of the new program, and the variables
+//! with the number of the channel. The names of the variables are defined here.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -84,7 +84,7 @@ pub(crate) fn written(serialization: Serialization) -> &'static str {
     }
 }
 
-/// The executable and the arguments. Without an executable: this program and its own arguments.
+/// The executable and the arguments. Without an executable: this program and the same arguments.
 fn program(command: &SpawnOptions) -> io::Result<process::Command> {
     let (executable, own): (OsString, Vec<OsString>) = match command.get_exec() {
         Some(executable) => (executable.into(), Vec::new()),
@@ -95,8 +95,8 @@ fn program(command: &SpawnOptions) -> io::Result<process::Command> {
     Ok(program)
 }
 
-/// Reserves the free numbers below `count`, which the descriptors of the worker will have. The new process reports a failed `exec`
-/// through another descriptor, which must not be replaced.
+/// Reserves the free numbers below `count` for the descriptors of the worker. The new process reports a failed `exec` through
+/// another descriptor, and no descriptor of the worker may replace that report.
 fn reserve(count: usize) -> io::Result<Vec<OwnedFd>> {
     let mut reserved = Vec::new();
     loop {

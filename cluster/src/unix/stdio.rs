@@ -15,7 +15,7 @@ use super::pipe::Pipe;
 /// The primary's ends of a worker's pipes, by the descriptor numbers in the worker.
 pub(crate) type Pipes = BTreeMap<u32, Pipe>;
 
-/// The descriptors for a worker that has not started.
+/// The descriptors for a worker before the start.
 #[derive(Debug, Default)]
 pub(super) struct Layout {
     /// The worker's ends, by number. A missing standard descriptor is inherited.
@@ -50,7 +50,7 @@ impl Layout {
         Ok(layout)
     }
 
-    /// One more than the highest descriptor number.
+    /// The highest descriptor number plus one.
     pub(super) fn len(&self) -> usize {
         self.theirs.last_key_value().map_or(0, |(number, _)| *number as usize + 1)
     }
@@ -80,7 +80,7 @@ impl Layout {
     }
 }
 
-/// The descriptors in order, at least the three standard ones. As in Node, an unnamed one is ignored.
+/// The descriptors in order, at least the three standard descriptors. As in Node, a descriptor without an option is ignored.
 fn descriptors(command: &SpawnOptions) -> Vec<Stdio> {
     let mut descriptors = command.get_stdio().to_vec();
     if descriptors.is_empty() {

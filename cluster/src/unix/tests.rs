@@ -84,7 +84,7 @@ async fn descriptors_are_private_and_non_blocking() {
     assert!(is_private(&accepted) && is_non_blocking(&accepted));
 }
 
-/// An end of a channel is non-blocking, even if it was inherited blocking.
+/// An end of a channel is non-blocking, even if inherited as blocking.
 #[tokio::test]
 async fn channel_is_private_and_non_blocking() {
     let (near, far) = UnixStream::pair().expect("a pair");
@@ -96,7 +96,7 @@ async fn channel_is_private_and_non_blocking() {
     assert!(matches!(next(&mut unix).await, OsEvent::Read { bytes, .. } if bytes == b"x"));
 }
 
-/// A listener accepts nothing before the machine resumes it and after the machine pauses it.
+/// A listener accepts nothing before a resume and after a pause.
 #[tokio::test]
 async fn paused_listener_accepts_nothing() {
     let mut unix = Unix::new();
@@ -123,7 +123,7 @@ async fn assert_nothing(unix: &mut Unix) {
 
 // ---- timers
 
-/// An earlier timer that is set later does not wait for the present sleep.
+/// An earlier timer set later does not wait for the present sleep.
 #[tokio::test(start_paused = true)]
 async fn earlier_timer_fires_first() {
     let mut unix = Unix::new();
@@ -157,7 +157,7 @@ async fn equal_timers_all_fire() {
 
 // ---- turns
 
-/// Channels, listeners and timers that are always ready get at least a quarter of the turns each.
+/// Always ready channels, listeners and timers get at least a quarter of the turns each.
 #[tokio::test]
 async fn kinds_of_events_take_turns() {
     let (near, mut far) = UnixStream::pair().expect("a pair");
@@ -186,7 +186,7 @@ async fn kinds_of_events_take_turns() {
 
 // ---- ends
 
-/// A closed listener refuses clients, and its path is removed.
+/// A closed listener refuses clients, and the path is removed.
 #[tokio::test]
 async fn closed_listener_leaves_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -208,7 +208,7 @@ async fn closed_listener_leaves_nothing() {
     assert!(unix.take(socket).is_none() && unix.is_idle());
 }
 
-/// A descriptor that is a connection cannot listen, and no duplicate remains.
+/// The descriptor of a connection cannot listen, and no duplicate remains.
 #[tokio::test]
 async fn connected_descriptor_leaves_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");

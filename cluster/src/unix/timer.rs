@@ -1,4 +1,4 @@
-//! Timers by the clock of the runtime, with one sleep for all.
+//! Timers by the clock of the runtime, with a sleep for all.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use cluster_core::TimerId;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// The timers that have not fired.
+/// The pending timers.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     due: BTreeSet<(Instant, TimerId)>,

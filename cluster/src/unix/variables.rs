@@ -1,5 +1,5 @@
-//! The variables that make a process a worker: read once and removed from the environment before `main`, while no other thread can
-//! exist. `inherit` decodes the values.
+//! The variables of a worker: read once and removed from the environment before `main`, while no other thread can exist.
+//! `inherit` decodes the values.
 
 use std::env;
 use std::ffi::OsString;
@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use super::spawn::{CHANNEL, ID, SERIALIZATION};
 
-/// The values that a primary has set.
+/// The values from the primary.
 #[derive(Debug)]
 pub(super) struct Variables {
     pub(super) id: OsString,
@@ -16,7 +16,7 @@ pub(super) struct Variables {
     pub(super) serialization: Option<OsString>,
 }
 
-/// The variables at the start of this process; `None` in a process that is no worker.
+/// The variables at the start of this process; `None` unless the process is a worker.
 pub(super) fn variables() -> Option<&'static Variables> {
     static VARIABLES: OnceLock<Option<Variables>> = OnceLock::new();
     VARIABLES.get_or_init(take).as_ref()
@@ -24,15 +24,16 @@ pub(super) fn variables() -> Option<&'static Variables> {
 
 /// Runs before `main`, as Node reads the variables before the first line of a program.
 ///
-/// A program may call `role` late: under `#[tokio::main]` the threads of the runtime exist by then, and a change of the environment
-/// is unsound. With the variables in place, every program of Node.js or of this library that the worker starts would take itself for
-/// a worker, and exit. `clear_cluster_env` cleans the environment of a program, but not of programs that a library starts. Hence
-/// the variables are removed where the process has one thread by construction. The loader of a program, static or not, glibc or
-/// musl, runs the functions of this section; `used` prevents their removal by the linker.
+/// A program may call `role` late: under `#[tokio::main]` the threads of the runtime exist by then, and a change of the
+/// environment is unsound. With the variables in place, every program of Node.js or of this library would take itself for a
+/// worker when started by the worker, and exit. `clear_cluster_env` cleans the environment of a program, but not of programs
+/// started by a library. Hence the variables are removed where the process has a single thread by construction. The loader of
+/// a program, static or not, glibc or musl, runs the functions of the section; `used` prevents the removal of the section by
+/// the linker.
 #[used]
 #[expect(unsafe_code, reason = "nothing but a section of the executable runs before `main`")]
-// SAFETY: the section holds pointers to functions of the C ABI. `before_main` uses only parts of the standard library that do
-// not need its runtime: the environment, files, memory and locks.
+// SAFETY: the section holds pointers to functions of the C ABI. `before_main` uses only parts of the standard library that
+// need no runtime: the environment, files, memory and locks.
 #[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".init_array"))]
 #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__mod_init_func"))]
 static BEFORE_MAIN: extern "C" fn() = before_main;
@@ -46,11 +47,11 @@ fn take() -> Option<Variables> {
     let id = env::var_os(ID)?;
     let variables =
         Variables { id, channel: env::var_os(CHANNEL), serialization: env::var_os(SERIALIZATION) };
-    // Another function before `main` may have started a thread, or the program, if this library was loaded late.
+    // Another function before `main` may have started a thread; so may the program, if the library was loaded late.
     if is_only_thread() {
         for variable in [ID, CHANNEL, SERIALIZATION] {
             #[expect(unsafe_code, reason = "no safe call changes the environment")]
-            // SAFETY: there is no other thread, and only this thread could start another.
+            // SAFETY: no other thread exists, and only this thread could start another.
             unsafe {
                 env::remove_var(variable);
             }
@@ -64,8 +65,8 @@ fn is_only_thread() -> bool {
         || fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.take(2).count() == 1)
 }
 
-/// Works without /proc: in a process of one thread `unshare(CLONE_THREAD)` succeeds and changes nothing. `false` also where a
-/// sandbox forbids the call.
+/// Works without /proc: in a process with a single thread `unshare(CLONE_THREAD)` succeeds and changes nothing. `false` also
+/// where a sandbox forbids the call.
 #[cfg(target_os = "linux")]
 fn is_alone_to_the_kernel() -> bool {
     use nix::sched::{CloneFlags, unshare};
@@ -83,7 +84,7 @@ mod tests {
     use std::os::unix::process::CommandExt;
     use std::{io, process, thread};
 
-    /// A process with two threads is not alone; a new process is, before it executes its program.
+    /// A process with two threads is not alone; a new process is alone until `exec`.
     #[test]
     fn single_thread_is_recognized() {
         let _alone = crate::unix::signals::tests::CHILDREN.lock().expect("no test panicked");
@@ -92,7 +93,7 @@ mod tests {
         let mut program = process::Command::new("true");
         let check = || if is_alone_to_the_kernel() { Ok(()) } else { Err(io::ErrorKind::Other.into()) };
         #[expect(unsafe_code, reason = "no safe call acts between `fork` and `exec`")]
-        // SAFETY: the closure makes one system call, and neither allocates nor locks.
+        // SAFETY: the closure makes a single system call, and neither allocates nor locks.
         unsafe {
             program.pre_exec(check);
         }

@@ -16,9 +16,9 @@ use crate::udp::UdpSocket;
 use crate::unix::bind::name_zone;
 
 impl Worker {
-    /// Listens on a TCP address that the workers of the cluster share. Node: `server.listen(port, host)`.
+    /// Listens on a TCP address shared by the workers of the cluster. Node: `server.listen(port, host)`.
     ///
-    /// A name is looked up in this process, and its addresses are tried in turn until one can be bound, as by tokio's
+    /// A name is looked up in this process, and the addresses are tried in turn until a bind succeeds, as by tokio's
     /// `TcpListener::bind`. Dropping the future closes the listener.
     ///
     /// # Errors
@@ -31,27 +31,27 @@ impl Worker {
     /// As [`listen`](Worker::listen), with every option: every form of an address, a descriptor of the primary, a backlog,
     /// an exclusive listener, a limit of connections. Node: `server.listen(options)`.
     ///
-    /// An exclusive listener belongs to this worker alone, and the primary does not know of it: no
+    /// An exclusive listener belongs to this worker alone, without the knowledge of the primary: no
     /// [`Event::Listening`](crate::Event) is emitted, and [`disconnect`](Worker::disconnect) neither closes the listener nor
-    /// waits for its connections.
+    /// waits for connections of the listener.
     ///
     /// # Errors
-    /// As [`listen`](Worker::listen). EINVAL: the primary has no such descriptor, or the descriptor cannot listen.
+    /// As [`listen`](Worker::listen). EINVAL: the primary does not have the descriptor, or the descriptor cannot listen.
     pub async fn listen_with(&self, mut options: ListenOptions) -> Result<Listener, ListenError> {
         name_zone(&mut options.address);
         Listener::open(self.inner.clone(), options).await
     }
 
-    /// Listens on a Unix socket that the workers of the cluster share. Node: `server.listen(path)`.
+    /// Listens on a Unix socket shared by the workers of the cluster. Node: `server.listen(path)`.
     ///
-    /// A relative path begins at this process's working directory. The path may be longer than a kernel's address (108
-    /// bytes on Linux), its last component may not. A path that begins with a NUL byte is an abstract name of Linux, without
-    /// a file. The process that bound the path removes it when the last worker has closed its listener.
+    /// A relative path begins at this process's working directory. The path may be longer than a kernel's address (108 bytes
+    /// on Linux), the last component may not. A path that begins with a NUL byte is an abstract name of Linux, without a
+    /// file. The process that bound the path removes the file when the last worker has closed the listener.
     ///
     /// # Errors
     /// As [`listen`](Worker::listen). EADDRINUSE: the path exists, perhaps left by a killed process. EACCES: the directory
-    /// does not exist or is not writable; Node does not distinguish these either.
-    /// [`Unsuitable`](ListenError::Unsuitable): the path is not UTF-8, which a message of Node's protocol cannot carry.
+    /// does not exist or is not writable; Node has the same error for both. [`Unsuitable`](ListenError::Unsuitable): the path
+    /// is not UTF-8, and a message of Node's protocol cannot carry other bytes.
     pub async fn listen_path(&self, path: impl AsRef<Path>) -> Result<Listener<UnixStream>, ListenError> {
         let path = path
             .as_ref()
@@ -85,7 +85,7 @@ impl Worker {
         Listener::open(self.inner.clone(), options).await
     }
 
-    /// Binds a UDP address that the workers of the cluster share. Node: `socket.bind(port, address)`.
+    /// Binds a UDP address shared by the workers of the cluster. Node: `socket.bind(port, address)`.
     ///
     /// # Errors
     /// As [`listen`](Worker::listen).
@@ -104,7 +104,7 @@ impl Worker {
         .await
     }
 
-    /// As [`bind_udp`](Worker::bind_udp), with every option except a backlog and a limit of connections, which have no
+    /// As [`bind_udp`](Worker::bind_udp), with every option except a backlog and a limit of connections: neither has a
     /// meaning for datagrams. Node: `dgram.createSocket(options)` and `socket.bind(options)`.
     ///
     /// # Errors

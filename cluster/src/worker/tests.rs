@@ -1,4 +1,4 @@
-//! A worker, its listener and its connection over a real channel; the test is the primary.
+//! A worker with a listener and a connection over a real channel; the test is the primary.
 
 use std::io::Read;
 use std::os::unix::net::UnixStream;
@@ -39,7 +39,7 @@ async fn dropped_events_leave_no_waker() {
     assert_eq!(Arc::strong_count(&count), before);
 }
 
-/// A shutdown ends the stream of a connection that is still open.
+/// A shutdown ends the stream of an open connection.
 #[tokio::test]
 async fn shutdown_ends_open_connection() {
     let (worker, _channel) = worker(ExitRule::KeepRunning);
@@ -57,7 +57,7 @@ async fn shutdown_ends_open_connection() {
     drop(connection);
 }
 
-/// A new worker is connected, and the bounds of its end are those of the program.
+/// A new worker is connected, and the program sets the bounds of the end.
 #[tokio::test]
 async fn new_worker_keeps_its_bounds() {
     let (worker, _far) = worker(ExitRule::KeepRunning);
@@ -68,7 +68,7 @@ async fn new_worker_keeps_its_bounds() {
     assert!(worker.contains("4321s") && worker.contains("1234s"), "{worker}");
 }
 
-/// A datagram socket of this worker alone receives also after the end of the channel.
+/// An exclusive datagram socket receives also after the end of the channel.
 #[tokio::test]
 async fn exclusive_datagrams_never_end() {
     for reuse_port in [false, true] {

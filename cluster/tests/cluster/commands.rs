@@ -1,4 +1,4 @@
-//! Commands that reach a primary from another task, and the texts of what they return.
+//! Commands from another task to a primary, and the texts of the errors.
 
 use std::error::Error;
 use std::net::TcpListener;
@@ -33,7 +33,7 @@ async fn disconnected() -> TestResult {
     Ok(task.await??)
 }
 
-/// The counts of a remote are those of its primary, and its signal ends the worker.
+/// A remote returns the primary's counts, and a signal from the remote ends the worker.
 async fn killed() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "serve");

@@ -1,5 +1,5 @@
-//! Passed connections, which the server of a Node.js process counts until the Rust process has closed them: Node workers under a
-//! Rust primary, and a Rust worker under a Node primary. Ignored without `node`.
+//! Passed connections. The server of a Node.js process counts a connection until the Rust process has closed the socket: Node
+//! workers under a Rust primary, and a Rust worker under a Node primary. Ignored without `node`.
 
 use std::io::{self, Write};
 
@@ -12,9 +12,9 @@ use serde_json::json;
 use super::node::{is_absent, leading, lines, script};
 use super::support::{TestResult, asynchronous, connect, message, port, rest, trial, until};
 
-/// Passes each connection of its server, and reports what the server counts. The answer to `close` is what a count after
-/// `server.close` gives: by then the primary has read the question of that, too. Until the server has closed, Node counts one
-/// more.
+/// Passes each connection of the server to the primary, and reports the server's counts. The answer to `close` is the count
+/// after `server.close`: by then the primary has read the question of the close, too. Until the server has closed, Node
+/// counts one connection more.
 const WORKER: &str = "
     const server = require('net').createServer((connection) => process.send('passed', connection));
     const count = (of) => server.getConnections((error, count) => process.send({ of, count }));
@@ -25,8 +25,8 @@ const WORKER: &str = "
     server.listen(0, '127.0.0.1');
 ";
 
-/// Passes three connections to its worker, which releases them one by one. After each release the server counts, and it
-/// closes while two are held: from then on Node counts one more.
+/// Passes three connections to the worker. The worker releases one connection after another, and after each release the
+/// server counts. The server closes while two connections are held: from then on Node counts one connection more.
 const PRIMARY: &str = "
     setTimeout(() => { console.log('no end in time'); process.exit(9); }, 20000).unref();
     const [cluster, net] = [require('cluster'), require('net')];
@@ -54,7 +54,7 @@ const PRIMARY: &str = "
     worker.on('online', () => server.listen(0, '127.0.0.1', connect));
 ";
 
-/// A Node worker that does the same as the program `hold sockets`: what the primary prints must not differ.
+/// A Node worker with the behaviour of the program `hold sockets`: the output of the primary must be the same.
 const HOLDING: &str = "
     const held = [];
     process.on('message', (message, socket) => {
@@ -78,7 +78,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.into_iter().map(|trial| trial.with_ignored_flag(is_absent())).collect()
 }
 
-/// A primary with one Node worker that passes its connections, and the port of that worker.
+/// A primary with a Node worker that passes connections, and the port of the worker.
 struct Passing {
     primary: Primary,
     port: u16,
@@ -95,7 +95,7 @@ impl Passing {
         Ok(Passing { primary, port, _script: script })
     }
 
-    /// A client, and its connection as the primary has received it.
+    /// A client, and the connection as received by the primary.
     async fn connection(&mut self) -> Result<(std::net::TcpStream, Received), Failed> {
         let client = connect(self.port)?;
         let received =
@@ -106,7 +106,7 @@ impl Passing {
         Ok((client, received.ok_or("the connection was not taken before")?))
     }
 
-    /// Gives the worker a command, and checks what its server counts then.
+    /// Sends the worker a command, and checks the server's count afterwards.
     async fn count(&mut self, command: &str, count: u32) -> TestResult {
         let worker = self.primary.workers().next().ok_or("the worker is connected")?;
         self.primary.send(worker, json!(command))?;
@@ -136,14 +136,14 @@ async fn counted(serialization: Serialization) -> TestResult {
     passing.count("one", 1).await?;
     passing.count("close", 2).await?;
     passing.count("still one", 2).await?;
-    // While the primary waits: the drop wakes it.
+    // While the primary waits: the drop wakes the primary.
     tokio::spawn(async move { drop(second_received) });
     passing.closed().await?;
     assert_eq!(io::read_to_string(second)?, String::new());
     Ok(())
 }
 
-/// The guard keeps the count, whatever becomes of the socket, in any thread.
+/// The guard keeps the count after every use of the socket, in any thread.
 async fn guarded() -> TestResult {
     let mut passing = Passing::new(Serialization::Json).await?;
     let (client, received) = passing.connection().await?;
@@ -158,7 +158,7 @@ async fn guarded() -> TestResult {
     passing.closed().await
 }
 
-/// A connection that the program does not take is closed, and no longer counted.
+/// An untaken connection is closed, and no longer counted.
 async fn untaken() -> TestResult {
     let mut passing = Passing::new(Serialization::Json).await?;
     let client = connect(passing.port)?;
@@ -169,7 +169,7 @@ async fn untaken() -> TestResult {
     rest(&mut passing.primary).await.map(drop)
 }
 
-/// A connection that the program sends on is no longer the first worker's.
+/// A connection sent on by the program is no longer counted by the first worker.
 async fn passed_on() -> TestResult {
     let mut passing = Passing::new(Serialization::Json).await?;
     let (_client, received) = passing.connection().await?;

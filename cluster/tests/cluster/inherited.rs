@@ -1,4 +1,4 @@
-//! What a worker inherits from its primary, and what must not be inherited: descriptors, users and groups.
+//! The inheritance of a worker, and resources that must not be inherited: descriptors, users and groups.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -15,7 +15,8 @@ use tokio::io::AsyncReadExt;
 use super::node::is_absent;
 use super::support::{TestResult, asynchronous, fork, message, output, primary, primary_of, rest, until};
 
-/// A user, a group, and supplementary groups of the primary that no worker with another user or group may have.
+/// A user, a group, and supplementary groups of the primary. No worker with another user or group may have the supplementary
+/// groups.
 const NOBODY_USER: u32 = 65_534;
 const OTHER_USER: u32 = 1_234;
 const PRIVILEGED: u32 = 4_242;
@@ -40,7 +41,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Descriptors without close-on-exec, as the program that has started this process may leave them.
+/// Descriptors without close-on-exec, as from the program that has started this process.
 struct Leak {
     descriptors: Vec<OwnedFd>,
 }
@@ -60,7 +61,7 @@ impl Leak {
         links.collect()
     }
 
-    /// The descriptors among those of a worker.
+    /// Opened descriptors among the descriptors of a worker.
     fn among(&self, found: &Value) -> Result<Vec<String>, Failed> {
         let found = found.as_array().ok_or("a list")?;
         let mut links = self.links()?;
@@ -99,7 +100,7 @@ async fn node_descriptors() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// The standard descriptors, the channel, and a descriptor by number, which is inheritable in the primary.
+/// The standard descriptors, the channel, and a descriptor by number, inheritable in the primary.
 async fn exact_descriptors() -> TestResult {
     let leak = Leak::new()?;
     let given = u32::try_from(leak.descriptors[1].as_raw_fd())?;
@@ -179,7 +180,7 @@ async fn groups() -> TestResult {
     Ok(())
 }
 
-/// The four combinations of a user and a group, beside the `node` of this machine.
+/// The four combinations of a user and a group.
 async fn groups_of_node() -> TestResult {
     const SPAWN: &str = "
         const [, script, uid, gid] = process.argv;

@@ -1,4 +1,4 @@
-//! System calls that a signal interrupts. `strace` makes them return EINTR; ignored without `strace`.
+//! Interrupted system calls: `strace` makes calls return EINTR. Ignored without `strace`.
 
 use std::env;
 use std::process::{Command, Stdio};
@@ -26,7 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.into_iter().map(|trial| trial.with_ignored_flag(absent)).collect()
 }
 
-/// Every second call fails with EINTR, in the primary and in its workers. The inner test has a bound for each wait.
+/// Every second call fails with EINTR, in the primary and in the workers. The inner test has a bound for each wait.
 fn interrupted(calls: &str, inner: &str) -> TestResult {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);

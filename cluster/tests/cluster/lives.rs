@@ -179,7 +179,7 @@ async fn forbidden_program() -> TestResult {
     Ok(())
 }
 
-/// As with Node: the C library gives it to the shell, which cannot make anything of it.
+/// As with Node: the C library passes the file to the shell, and the shell fails.
 async fn no_program() -> TestResult {
     let file = tempfile::NamedTempFile::new()?.into_temp_path();
     fs::write(&file, [0x7f, 0, 0, 0])?;
@@ -206,13 +206,13 @@ async fn grandchild() -> TestResult {
     let seen = until(&mut primary, |event| *event == exit).await?;
     assert!(!seen.contains(&Event::Disconnect { worker }));
     assert_eq!(primary.worker(worker).map(|life| (life.is_dead(), life.is_connected())), Some((true, true)));
-    // The grandchild reads this line and exits.
+    // The grandchild reads the line and exits.
     primary.send(worker, json!("go"))?;
     assert_eq!(rest(&mut primary).await?, vec![Event::Disconnect { worker }]);
     Ok(())
 }
 
-/// More is sent than may wait, so that the primary does not read; the grandchild holds the channel.
+/// More bytes are sent than the queue holds, so the primary does not read; the grandchild holds the channel.
 async fn grandchild_not_read() -> TestResult {
     let script = "sleep 1000 & echo $! >&3; exit 5";
     let command = SpawnOptions::new().exec("/bin/sh").args(["-c", script]);
@@ -300,8 +300,8 @@ async fn secrets() -> TestResult {
     Ok(())
 }
 
-/// A process that runs on after its channel has closed, on its own or after a violation, is reported and can be replaced. From the
-/// close on, the clock advances automatically.
+/// A process that runs on after the close of the channel, with or without a violation, is reported and can be replaced. From
+/// the close on, the clock advances automatically.
 async fn lingers() -> TestResult {
     for script in ["exec 3>&-; exec sleep 100", "echo nonsense >&3; exec sleep 100 3>&-"] {
         let mut primary = primary_of("/bin/sh", &["-c", script])?;

@@ -43,7 +43,7 @@ const PRIMARY: &str = "
     });
 ";
 
-/// Forks workers one after another and disconnects each when it listens.
+/// Forks one worker after another, and disconnects each at `listening`.
 const LIVES_PRIMARY: &str = "
     const cluster = require('cluster');
     process.execPath = process.argv[2];
@@ -82,7 +82,7 @@ const PASSING_WORKER: &str = "
     });
 ";
 
-/// Sends a socket of each kind in turn and receives one back for each.
+/// Sends a socket of each kind in turn, and receives a socket in return.
 const PASSING_PRIMARY: &str = "
     const [cluster, net, dgram, fs] = [require('cluster'), require('net'), require('dgram'), require('fs')];
     process.execPath = process.argv[2];
@@ -99,7 +99,7 @@ const PASSING_PRIMARY: &str = "
     const server = (path) => {
         const listening = net.createServer(() => console.log('not here')).listen(path, () => {
             let to = listening.address().port;
-            // A close in this process would remove the path.
+            // A close in the primary would remove the path.
             if (!to) fs.renameSync(path, to = path + '2');
             worker.send('server', listening, () => listening.close(() => {
                 net.connect(to).on('data', (data) => console.log(String(data)));
@@ -200,7 +200,7 @@ pub(crate) fn is_absent() -> bool {
     Command::new("node").arg("--version").stdout(Stdio::null()).status().is_err()
 }
 
-/// Ends a Node process that waits without end.
+/// Ends a Node process that waits forever.
 const DEADLINE: &str = "setTimeout(() => process.exit(9), 60000).unref();";
 
 /// A script in a temporary file.
@@ -250,8 +250,8 @@ async fn node_worker(policy: SchedulingPolicy, serialization: Serialization) -> 
     Ok(())
 }
 
-/// A worker that listens and disconnects in one tick exits. A worker on Node 26 stays if the answer to the query precedes that to
-/// the disconnect.
+/// A worker that listens and disconnects in the same tick exits. On Node 26 the worker does not exit if the answer to the
+/// query precedes the answer to the disconnect.
 async fn listen_and_disconnect() -> TestResult {
     const WORKER: &str = "
         require('net').createServer().listen(0, '127.0.0.1');
@@ -268,7 +268,7 @@ async fn listen_and_disconnect() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// The ports of the inspectors of two workers, for each form of the option that does not wait.
+/// The ports of the inspectors of two workers, for each form of the option without a wait.
 async fn inspectors() -> TestResult {
     const WORKER: &str = "process.send(process.debugPort)";
     const PRIMARY: &str = "
@@ -303,16 +303,16 @@ async fn inspectors() -> TestResult {
     Ok(())
 }
 
-/// A primary with the same settings, and with these options for Node.js in the environment that workers inherit.
+/// A primary with the same settings, and with the options for Node.js in the inherited environment.
 fn with_options(primary: &Primary, options: &str) -> Result<Primary, Failed> {
     let mut primary =
         Primary::new(Settings { node_options: Some(options.into()), ..primary.settings().clone() })?;
-    // An inspector prints its address.
+    // An inspector prints the address.
     primary.setup(SpawnOptions::new().silent(true));
     Ok(primary)
 }
 
-/// Programs that a worker with many threads starts under a Node primary are no workers.
+/// Programs started by a worker with many threads under a Node primary are no workers.
 fn our_variables() -> TestResult {
     const PRIMARY: &str = "
         const cluster = require('cluster');
@@ -331,7 +331,7 @@ fn our_worker(policy: &str, serialization: &str) -> TestResult {
     if lines == expected { Ok(()) } else { Err(Failed::from(format!("{lines:?}"))) }
 }
 
-/// Node drops unread messages after an exit, so a worker waits before its exit until the primary has read them.
+/// Node drops unread messages after an exit, so a worker exits only after the primary has read all.
 fn our_lives() -> TestResult {
     let lines = lines(LIVES_PRIMARY, &["40".as_ref()])?;
     if lines == ["disconnect", "exit"].repeat(40) { Ok(()) } else { Err(Failed::from(format!("{lines:?}"))) }
@@ -415,7 +415,7 @@ async fn node_sockets() -> TestResult {
     }
     assert_eq!(io::read_to_string(client)?, "node");
 
-    // Without a Unix server: a Node worker takes its descriptor for a descriptor of the primary.
+    // Without a Unix server: a Node worker takes the descriptor for a descriptor of the primary.
     let (client, stream) = UnixStream::pair()?;
     primary.send_with(worker, json!("socket"), stream)?;
     message(&mut primary).await?;

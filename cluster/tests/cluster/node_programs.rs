@@ -1,5 +1,5 @@
-//! Node.js programs under a Rust primary: TLS sessions that any worker resumes, and texts for `node -e`.
-//! Ignored without `node`.
+//! Node.js programs under a Rust primary: TLS sessions resumed by any worker, and texts for `node -e`. Ignored without
+//! `node`.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -33,7 +33,7 @@ const TLS_CLIENT: &str = "
     next();
 ";
 
-/// A key and a certificate for these tests alone. No client here checks the dates.
+/// A key and a certificate for the tests alone. No client here checks the dates.
 const KEY: &str = include_str!("tls/key.pem");
 const CERTIFICATE: &str = include_str!("tls/certificate.pem");
 

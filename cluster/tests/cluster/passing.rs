@@ -1,4 +1,4 @@
-//! Sockets of every kind in messages, in both directions, and sockets that do not arrive.
+//! Sockets of every kind in messages, in both directions, and lost sockets.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -30,14 +30,14 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A client, and the server's end of its connection.
+/// A client, and the server's end of the connection.
 fn connection() -> io::Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let client = connect(listener.local_addr()?.port())?;
     Ok((client, listener.accept()?.0))
 }
 
-/// The next message and its socket.
+/// The next message and the socket.
 async fn passed(primary: &mut Primary) -> Result<(Value, Option<IncomingHandle>), Failed> {
     match until(primary, |event| matches!(event, Event::Message { .. })).await?.pop() {
         Some(Event::Message { message, handle, .. }) => Ok((message.json()?, handle)),
@@ -100,12 +100,12 @@ async fn to_primary() -> TestResult {
         assert!(primary.take_socket(passed).is_none());
         assert_eq!(message, used(socket.into(), passed.kind)?);
     }
-    // The bytes that the worker has read from the connections.
+    // The bytes read by the worker from the connections.
     assert_eq!(message(&mut primary).await?, json!(["tcp", "unix"]));
     over(primary).await
 }
 
-/// The message that the worker sends with a socket.
+/// The worker's message with a socket.
 fn used(socket: Socket, kind: HandleType) -> Result<Value, Failed> {
     Ok(match (socket, kind) {
         (Socket::TcpStream(mut stream), HandleType::Socket) => {
@@ -176,7 +176,7 @@ async fn not_sent() -> TestResult {
     over(primary).await
 }
 
-/// The worker is stopped before its answer, and killed.
+/// The worker is stopped before the answer, and killed.
 async fn dead_worker() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "use sockets");

@@ -164,14 +164,14 @@ async fn listen(worker: &Worker) -> Result<Listener, Box<dyn Error>> {
     }
 }
 
-/// The next connection of a listener that is not closed.
+/// The next connection of an open listener.
 pub(crate) async fn accept<T: Transport>(
     listener: &mut Listener<T>,
 ) -> Result<Connection<T>, Box<dyn Error>> {
     listener.accept().await?.ok_or_else(|| "the listener is closed".into())
 }
 
-/// Writes the id of the worker to each connection and closes it.
+/// Writes the id of the worker to each connection and closes the connection.
 async fn serve(worker: Worker) -> Ended {
     let listener = listen(&worker).await?;
     serve_at(&worker, listener).await
@@ -219,7 +219,7 @@ async fn listen_at_one_of(worker: &Worker) -> Ended {
     std::future::pending().await
 }
 
-/// Sends the input of each client and the error at its end to the primary.
+/// Sends the input of each client, and the error at the end, to the primary.
 async fn report_input(worker: &Worker) -> Ended {
     let mut listener = listen(worker).await?;
     loop {
@@ -267,7 +267,7 @@ async fn write_id(worker: &Worker, mut connection: Connection) -> Ended {
     Ok(connection.write_all(worker.id().to_string().as_bytes()).await?)
 }
 
-/// Holds one connection and answers the event `Disconnect` on it.
+/// Holds a connection, and writes an answer at the event `Disconnect`.
 async fn answer_disconnect(worker: Worker) -> Ended {
     let mut listener = listen(&worker).await?;
     let mut connection = accept(&mut listener).await?;
@@ -294,7 +294,7 @@ async fn echo_connections(worker: &Worker) -> Ended {
     }
 }
 
-/// Serves one connection to the end, with or without a primary.
+/// Serves a connection to the end, with or without a primary.
 async fn stay(worker: Worker) -> Ended {
     worker.keep_running();
     let mut listener = listen(&worker).await?;
@@ -324,7 +324,7 @@ async fn leave(worker: Worker) -> Ended {
     Ok(())
 }
 
-/// Closes its server while it has a connection.
+/// Closes the server while a connection is open.
 async fn close(worker: &Worker) -> Ended {
     let mut listener = listen(worker).await?;
     let mut connection = accept(&mut listener).await?;
@@ -346,7 +346,7 @@ async fn leave_when_listening(worker: &Worker) -> Ended {
     std::future::pending().await
 }
 
-/// Cannot accept anything until there is a message.
+/// Cannot accept until a message arrives.
 async fn exhaust_fds(worker: Worker) -> Ended {
     let listener = listen(&worker).await?;
     let exhaustion = FdExhaustion::new()?;
@@ -363,7 +363,7 @@ async fn exhaust_fds(worker: Worker) -> Ended {
     tokio::try_join!(serve_at(&worker, listener), give_up).map(drop)
 }
 
-/// Accepts while a connection is open, with a descriptor for one connection alone.
+/// Accepts while a connection is open, with a descriptor for a single connection.
 async fn serve_with_one_descriptor(worker: Worker) -> Ended {
     let mut listener = listen(&worker).await?;
     let _exhaustion = FdExhaustion::except(1)?;
@@ -380,7 +380,7 @@ async fn serve_with_one_descriptor(worker: Worker) -> Ended {
     }
 }
 
-/// Reports what a program that it starts inherits.
+/// Reports the inheritance of a started program.
 async fn environment(worker: &Worker) -> Ended {
     worker.send(&inherited()?)?;
     std::future::pending().await

@@ -1,6 +1,5 @@
-//! Messages that are passed on: what a Node worker gets from another by way of our primary is what it gets by way of Node's
-//! primary, in both serializations; and what our worker sends back under Node's primary is what was sent. The values are in
-//! `relay.cjs`. Where there is no `node`, these tests are ignored.
+//! Forwarded messages, in both serializations: from Node worker to Node worker our primary delivers the same values as Node's
+//! primary, and our worker under Node's primary returns equal values. The values are in `relay.cjs`. Ignored without `node`.
 
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use super::support::{TestResult, asynchronous, rest, trial};
 
 const SCRIPT: &str = include_str!("relay.cjs");
 
-/// A hundred thousand doubles and three megabytes take their time where there is nothing but a debug build.
+/// A hundred thousand doubles and three megabytes take long in a debug build.
 const LONG: Duration = Duration::from_secs(30);
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -27,7 +26,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.into_iter().map(|trial| trial.with_ignored_flag(is_absent())).collect()
 }
 
-/// A worker sends everything, the primary passes it on to another, and that one reports what it has received.
+/// A worker sends every value, the primary forwards the messages to a second worker, and the second worker reports the
+/// values.
 async fn relay(serialization: Serialization, name: &str) -> TestResult {
     let ours = reported(serialization).await?;
     let nodes = lines(SCRIPT, &["relay".as_ref(), name.as_ref()])?;
@@ -72,14 +72,14 @@ async fn next(primary: &mut Primary) -> Result<Event, Failed> {
     Ok(event.ok_or("no worker is left")?)
 }
 
-/// Our worker sends everything back.
+/// Our worker returns every value.
 fn echo(serialization: &str) -> TestResult {
     let lines = lines(SCRIPT, &["echo".as_ref(), serialization.as_ref()])?;
     assert_eq!(lines, vec!["exit 0".to_owned()]);
     Ok(())
 }
 
-/// Bytes in 'advanced' cost their length, also where they are long: none ends its worker.
+/// Long binary values arrive in 'advanced' serialization, and the worker continues.
 async fn large() -> TestResult {
     const WORKER: &str = "
         process.on('message', () => {

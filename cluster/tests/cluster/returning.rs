@@ -1,5 +1,5 @@
-//! The end of a worker is `main` returning: destructors run, the rest of a disconnect happens, and a lost process that does
-//! not return is ended.
+//! The end of a worker is `main` returning: destructors run, the rest of a disconnect happens, and a deadline ends a lost
+//! process.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -32,7 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Forks a worker, and returns the connection on which its destructor writes.
+/// Forks a worker, and returns the listener for the destructor's text.
 fn start(primary: &mut Primary, program: &str) -> io::Result<(WorkerId, TcpListener)> {
     let witness = TcpListener::bind("127.0.0.1:0")?;
     let (program, address) = (format!("until main returns: {program}"), witness.local_addr()?.to_string());
@@ -41,14 +41,14 @@ fn start(primary: &mut Primary, program: &str) -> io::Result<(WorkerId, TcpListe
     Ok((worker, witness))
 }
 
-/// What the destructor wrote, once the process has exited.
+/// The text of the destructor, once the process has exited.
 fn last_words(witness: &TcpListener) -> io::Result<String> {
     let connection = witness.accept()?.0;
     connection.set_read_timeout(Some(TIMEOUT))?;
     io::read_to_string(connection)
 }
 
-/// Asserts that the worker exits with 0 after a disconnect, and returns its messages.
+/// Asserts an exit with 0 after a disconnect, and returns the messages of the worker.
 async fn exits(primary: &mut Primary, worker: WorkerId) -> Result<Vec<Message>, libtest_mimic::Failed> {
     let seen = rest(primary).await?;
     let is_clean = |event: &Event| matches!(event, Event::Exit { worker: it, status: ExitStatus::Code(0), .. } if *it == worker);
@@ -146,7 +146,7 @@ async fn stays() -> TestResult {
     Ok(())
 }
 
-/// The process ends, and its destructors have not run.
+/// The process ends, and the destructors have not run.
 async fn never_returns() -> TestResult {
     let mut primary = primary()?;
     let (_, witness) = start(&mut primary, "never return")?;
@@ -156,7 +156,7 @@ async fn never_returns() -> TestResult {
     Ok(())
 }
 
-/// The deadline holds though the program blocks the thread of its runtime.
+/// The deadline holds though the program blocks the thread of the runtime.
 async fn blocked() -> TestResult {
     let mut primary = primary()?;
     let (_, witness) = start(&mut primary, "block the runtime")?;
@@ -166,7 +166,7 @@ async fn blocked() -> TestResult {
     Ok(())
 }
 
-/// The program blocks the thread of its runtime before the primary is lost.
+/// The program blocks the thread of the runtime before the loss of the primary.
 async fn blocked_before() -> TestResult {
     let mut primary = primary()?;
     let (_, witness) = start(&mut primary, "block the runtime at once")?;
@@ -185,7 +185,7 @@ async fn keeps_running() -> TestResult {
     Ok(())
 }
 
-/// `axum::serve` with this crate's listener: `ConnectInfo` works, and the server ends gracefully.
+/// `axum::serve` with our listener: `ConnectInfo` works, and the server ends gracefully.
 async fn application() -> TestResult {
     let mut primary = primary()?;
     let (worker, witness) = start(&mut primary, "serve an application")?;

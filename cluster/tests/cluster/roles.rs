@@ -1,4 +1,4 @@
-//! The variables that make a process a worker, valid and broken.
+//! The variables of a worker, valid and broken.
 
 use std::env;
 use std::process::{Command, Stdio};
@@ -76,7 +76,7 @@ fn no_channel() -> TestResult {
 async fn grandchildren() -> TestResult {
     let mut primary = primary()?;
     fork(&mut primary, "environment");
-    // The three standard descriptors and that of `ls`, as for any child of this process.
+    // The three standard descriptors and the directory of `ls`, as for any child of this process.
     assert_eq!(message(&mut primary).await?, json!({ "variables": [], "descriptors": 4 }));
     primary.disconnect_all();
     rest(&mut primary).await.map(drop)

@@ -77,7 +77,7 @@ async fn worker_ends(how: &'static str, what: &'static str) -> TestResult {
     Ok(())
 }
 
-/// One long message, then many short ones.
+/// A long message, then many short messages.
 fn send_all(primary: &mut Primary, worker: ::cluster::WorkerId) -> TestResult {
     primary.send(worker, "x".repeat(PIECE))?;
     for number in 0..4999 {
@@ -86,7 +86,7 @@ fn send_all(primary: &mut Primary, worker: ::cluster::WorkerId) -> TestResult {
     Ok(())
 }
 
-/// A worker that counts its messages, and the listener to which the worker reports the count.
+/// A worker that counts messages, and the listener for the report of the count.
 fn sent_to_a_counting_worker() -> Result<(TcpListener, Primary, ::cluster::WorkerId), libtest_mimic::Failed> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut primary = primary()?;
@@ -143,7 +143,7 @@ async fn exit_under_node() -> TestResult {
     Ok(())
 }
 
-/// A primary in another process, which returns from `main`.
+/// A primary in another process. The `main` of the process returns.
 async fn primary_returns() -> TestResult {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut primary = primary()?;

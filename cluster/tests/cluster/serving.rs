@@ -1,4 +1,4 @@
-//! Workers that serve: the distribution of connections, and connections that a worker does not accept.
+//! Workers that serve: the distribution of connections, and unaccepted connections.
 
 use ::cluster::{Errno, Event, ExitStatus, Primary, SchedulingPolicy, Settings, Signal, WorkerInfo};
 use libtest_mimic::Trial;
@@ -64,7 +64,7 @@ async fn redistributed(program: &str) -> TestResult {
     let idle = fork(&mut primary, program);
     let port_number = port(&mut primary).await?;
     let client = connect(port_number)?;
-    // The worker has the connection and does not accept it; the next one waits for another worker.
+    // The worker has the connection and does not accept; the next connection waits for another worker.
     let other = fork(&mut primary, "serve");
     assert_eq!(port(&mut primary).await?, port_number);
     let second = read_answer(&mut primary, connect(port_number)?).await?;
@@ -111,7 +111,7 @@ async fn passed_over() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// Resets a client before its connection is accepted: the primary does not run meanwhile.
+/// Resets a client before the accept: the primary does not run meanwhile.
 fn break_off(client: TcpStream) -> io::Result<()> {
     (&client).write_all(b"a request")?;
     SockRef::from(&client).set_linger(Some(Duration::ZERO))?;
@@ -137,7 +137,7 @@ async fn port_in_use() -> TestResult {
         Some(&Event::Message { worker: unlucky, message: json!({ "listen": text }).into(), handle: None })
     );
     assert!(!(seen.iter().any(|event| matches!(event, Event::Listening { .. }))));
-    // Neither that worker nor any other is harmed.
+    // No worker is harmed.
     let lucky = fork(&mut primary, "serve");
     let port = port(&mut primary).await?;
     assert_eq!(read_answer(&mut primary, connect(port)?).await?, lucky.to_string());
@@ -234,7 +234,7 @@ async fn drains() -> TestResult {
     let worker = fork(&mut primary, "leave");
     let client = connect(port(&mut primary).await?)?;
     assert_eq!(message(&mut primary).await?, json!({ "leaving": true }));
-    // The worker waits for its connection.
+    // The worker waits for the end of the connection.
     assert_eq!(primary.worker(worker).map(WorkerInfo::is_connected), Some(true));
     client.shutdown(Shutdown::Write)?;
     assert_eq!(message(&mut primary).await?, json!({ "accept": "None" }));
@@ -333,7 +333,7 @@ async fn starving_does_not_spin() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// Each connection is closed while the next cannot be accepted: the worker tries again at that moment. If each failure cost a
+/// Each connection is closed while the next cannot be accepted: the worker tries again at each close. If each failure cost a
 /// tenth of a second, the clients would take longer than the deadline.
 async fn one_descriptor() -> TestResult {
     const CLIENTS: usize = 40;
@@ -354,7 +354,7 @@ async fn one_descriptor() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// The worker accepts from its own socket, has no free descriptor, and frees descriptors at a message.
+/// The worker accepts from an exclusive socket, has no free descriptor, and frees descriptors at a message.
 async fn starved_worker() -> TestResult {
     let mut primary = sharing()?;
     let worker = fork(&mut primary, "exhaust descriptors, then serve");

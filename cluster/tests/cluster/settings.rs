@@ -42,7 +42,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A primary whose workers are scripts.
+/// A primary with scripts as workers.
 fn shell(script: &str, command: SpawnOptions) -> Result<Primary, Failed> {
     let command = command.exec("/bin/sh").exec_argv(["-c"]).args([script]);
     Ok(Primary::new(Settings { spawn: command, ..Settings::default() })?)
@@ -243,7 +243,7 @@ async fn forbidden_user() -> TestResult {
     Ok(())
 }
 
-/// For any number of the channel: the new process reports the failure through a descriptor of its own.
+/// For any number of the channel: the new process reports the failure through a separate descriptor.
 async fn missing_program() -> TestResult {
     for number in 3..40 {
         let mut stdio = vec![Stdio::Ignore; number];
@@ -256,7 +256,7 @@ async fn missing_program() -> TestResult {
     Ok(())
 }
 
-/// Forks with every number of free descriptors that is too small.
+/// Forks with every insufficient number of free descriptors.
 async fn no_descriptors() -> TestResult {
     for free in 0.. {
         let mut primary = shell("exit 5", SpawnOptions::new().silent(true))?;
@@ -331,7 +331,7 @@ async fn policy_variable() -> TestResult {
     Ok(())
 }
 
-/// The options in a primary's own environment, where its settings have none.
+/// The options in the primary's environment, without options in the settings.
 async fn node_options() -> TestResult {
     let mut primary = primary()?;
     primary.fork_with_env([("PROGRAM", "lead with options"), ("NODE_OPTIONS", "--no-warnings")])?;

@@ -1,4 +1,4 @@
-//! Signals that a terminal or a service manager sends to every process: by a setting, only the primary reacts.
+//! Signals of a terminal or a service manager to every process: by a setting, only the primary reacts.
 
 use ::cluster::{Event, ExitStatus, Primary, Signal, SpawnOptions, WorkerId, WorkerInfo};
 use libtest_mimic::{Failed, Trial};
@@ -14,7 +14,7 @@ const GROUP: [signal::Signal; 3] = [signal::Signal::SIGHUP, signal::Signal::SIGI
 /// Signals that stop a process by default, and command a supervisor.
 const STOPPING: [signal::Signal; 2] = [signal::Signal::SIGTTIN, signal::Signal::SIGTTOU];
 
-/// Answers each message with the options in its environment and with the signals that a child ignores.
+/// Answers each message with the options in the environment and with the signals ignored by a child.
 const NODE: &str = "
     const ignored = () => require('child_process').execFileSync('grep', ['SigIgn', '/proc/self/status']);
     process.on('message', () => process.send([process.env.NODE_OPTIONS ?? null, String(ignored())]));
@@ -60,7 +60,7 @@ async fn disconnected(primary: &mut Primary, worker: WorkerId) -> TestResult {
     Ok(())
 }
 
-/// A mask of a process that ignores none of the three.
+/// The mask of a process that ignores none of the three.
 fn ignores_none(mask: &str) -> TestResult {
     let mask = mask.trim_start_matches("SigIgn:").trim();
     let mask = u64::from_str_radix(mask, 16)?;
@@ -71,7 +71,7 @@ fn ignores_none(mask: &str) -> TestResult {
 async fn by_setting() -> TestResult {
     let mut primary = primary()?;
     primary.setup(ignoring());
-    // Sent before the program runs: the signals are ignored from its first instruction.
+    // Sent before the program runs: the signals are ignored from the first instruction.
     let worker = fork(&mut primary, "echo");
     assert_eq!(answer(&mut primary, worker).await?, json!("still there?"));
     primary.kill(worker, Signal::SIGTERM);
@@ -112,7 +112,7 @@ async fn any_program() -> TestResult {
     Ok(())
 }
 
-/// The environment of a Node worker is unchanged, so that its children are unaffected.
+/// The environment of a Node worker is unchanged: children are unaffected.
 async fn node() -> TestResult {
     let script = super::node::script(NODE)?;
     let path = script.to_string_lossy().into_owned();

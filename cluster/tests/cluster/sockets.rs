@@ -62,7 +62,7 @@ fn fork(primary: &mut Primary, listen: &Value) -> Result<WorkerId, Failed> {
     Ok(primary.fork_with_env([("PROGRAM", "serve the script".to_owned()), ("LISTEN", listen.to_string())])?)
 }
 
-/// The address at which the next worker listens, or its error.
+/// The address or the error of the next worker.
 async fn listen_result(primary: &mut Primary) -> Result<String, Failed> {
     let result = message(primary).await?;
     Ok(result.as_str().ok_or("an address")?.to_owned())
@@ -74,7 +74,7 @@ async fn port(primary: &mut Primary) -> Result<u16, Failed> {
     Ok(port.parse()?)
 }
 
-/// Asserts that `listen` fails with an error that begins with `why`.
+/// Asserts a failure of `listen` with an error that begins with `why`.
 async fn refused(primary: &mut Primary, listen: Value, why: &str) -> TestResult {
     fork(primary, &listen)?;
     let text = listen_result(primary).await?;
@@ -156,7 +156,7 @@ async fn long_path() -> TestResult {
     Ok(())
 }
 
-/// A Unix socket that has a name and no file, under both policies.
+/// A Unix socket with a name and without a file, under both policies.
 async fn abstract_name() -> TestResult {
     let name = format!("cluster-{}", std::process::id());
     let address = net::SocketAddr::from_abstract_name(&name)?;
@@ -248,7 +248,7 @@ async fn last_datagram() -> TestResult {
     port(&mut primary).await?;
     primary.disconnect_all();
     let seen = rest(&mut primary).await?;
-    // The worker exits with a code for the error that it got instead of a datagram.
+    // The worker receives an error instead of a datagram, and exits with a code for the error.
     assert!(seen.contains(&Event::Exit {
         worker: WorkerId(1),
         status: ExitStatus::Code(NOT_CONNECTED),
@@ -257,7 +257,7 @@ async fn last_datagram() -> TestResult {
     Ok(())
 }
 
-/// The exit code of a worker that could not receive after a disconnect.
+/// The exit code of a worker after an error in place of a datagram.
 pub(crate) const NOT_CONNECTED: i32 = 9;
 
 async fn busy_udp_port() -> TestResult {
@@ -285,7 +285,7 @@ async fn exclusive() -> TestResult {
     ];
     who.sort();
     assert_eq!(who, ["1".to_owned(), "2".to_owned()]);
-    // The primary neither kills the workers nor disconnects them; a signal ends them.
+    // A signal ends the workers; the primary neither kills nor disconnects.
     primary.disconnect_all();
     let both =
         |seen: &[Event]| seen.iter().filter(|event| matches!(event, Event::Disconnect { .. })).count() == 2;
@@ -307,7 +307,7 @@ async fn exclusive_path() -> TestResult {
     fork(&mut primary, &json!({ "path": path, "exclusive": true, "one": true }))?;
     listen_result(&mut primary).await?;
     let client = UnixStream::connect(&path)?;
-    // The worker has closed its connection and its server.
+    // The worker has closed the connection and the server.
     assert_eq!(listen_result(&mut primary).await?, "closed");
     assert_eq!((path.exists(), io::read_to_string(client)?), (false, "1".to_owned()));
     over(primary).await
@@ -439,7 +439,7 @@ async fn ipv6_only() -> TestResult {
     over(primary).await
 }
 
-/// An IPv6 address in a zone, by the name and by the number of its interface.
+/// An IPv6 address in a zone, by the name and by the number of the interface.
 async fn zone() -> TestResult {
     for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {
         for zone in ["lo", "1"] {

@@ -1,4 +1,4 @@
-//! The path by which a worker is started, and its exit status, independent of the program that has started the primary.
+//! The path of a worker's program, and the exit status, independent of the program that has started the primary.
 
 use std::fs;
 use std::io;
@@ -29,7 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A copy of this program in another directory.
+/// A copy of the program in another directory.
 fn copy() -> io::Result<(TempDir, PathBuf)> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("program");
@@ -38,7 +38,7 @@ fn copy() -> io::Result<(TempDir, PathBuf)> {
     Ok((directory, path))
 }
 
-/// Replaces the program at this path, as a deployment does.
+/// Replaces the program at the path, as a deployment does.
 fn replace(path: &Path) -> io::Result<()> {
     let new = path.with_extension("new");
     write(&new)?;
@@ -100,7 +100,7 @@ async fn named() -> TestResult {
     over(primary).await
 }
 
-/// A release is a directory, and a link names the present one.
+/// A release is a directory, and a link names the present release.
 async fn linked() -> TestResult {
     let (directory, path) = copy()?;
     let (current, next) = (directory.path().join("current"), directory.path().join("next"));
@@ -142,7 +142,7 @@ fn has_namespaces() -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// The variables are removed in this case, too: children are no workers.
+/// The variables are removed here, too: children are no workers.
 async fn without_proc() -> TestResult {
     let (_directory, path) = copy()?;
     let mut primary = primary_of("unshare", &["--mount", "sh", "-c", WITHOUT_PROC, &path.to_string_lossy()])?;

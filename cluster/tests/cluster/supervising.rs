@@ -31,14 +31,14 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A running supervisor of two workers that write their slots to each connection.
+/// A running supervisor of two workers. A worker writes the slot to each connection.
 struct Running {
     handle: SupervisorHandle,
     port: u16,
     end: JoinHandle<Result<(), RunError>>,
 }
 
-/// The settings for two workers with these arguments: a program of `programs/supervised.rs`.
+/// The settings for two workers with the arguments: a program of `programs/supervised.rs`.
 fn settings(arguments: &[&str]) -> SupervisorSettings {
     let spawn = SpawnOptions::new().args([SUPERVISED].into_iter().chain(arguments.iter().copied()));
     SupervisorSettings::new(2).primary(Settings { spawn, ..Settings::default() })
@@ -60,7 +60,7 @@ async fn start(settings: SupervisorSettings) -> Result<Running, Failed> {
 }
 
 impl Running {
-    /// What a worker writes.
+    /// The text written by a worker.
     async fn answer(&self) -> Result<String, Failed> {
         let client: TcpStream = connect(self.port)?;
         Ok(tokio::task::spawn_blocking(move || io::read_to_string(client)).await??)
@@ -123,7 +123,7 @@ async fn scale() -> TestResult {
     running.end().await
 }
 
-/// The worker of slot 0 kills itself; its replacement has the same slot.
+/// A worker kills itself; the replacement has the same slot.
 async fn restart() -> TestResult {
     let mut supervisor = Supervisor::new(settings(&["serve the slot"]))?;
     let (mut ready, mut died) = (Vec::new(), None);
@@ -147,7 +147,7 @@ async fn restart() -> TestResult {
     Ok(())
 }
 
-/// An open connection holds the drain; two further requests kill its worker.
+/// An open connection holds the drain; two further requests kill the worker.
 async fn shutdown() -> TestResult {
     let running = start(settings(&["hold connections"])).await?;
     let mut client = connect(running.port)?;
@@ -200,7 +200,8 @@ async fn give_up() -> TestResult {
     Ok(())
 }
 
-/// No slot gets a worker again: `run` ends. The last slot is held after the supervisor has given up, or by its restart policy.
+/// No slot gets a worker again: `run` ends. The last slot is held after the supervisor has given up, or by the restart
+/// policy.
 async fn held() -> TestResult {
     let failing = settings(&["exit when ready"]).intensity(2, Duration::from_mins(1));
     let error = timeout(TIMEOUT, Supervisor::new(failing)?.run()).await?.err().ok_or("it succeeded")?;
@@ -211,7 +212,7 @@ async fn held() -> TestResult {
 
 async fn signals() -> TestResult {
     let running = start(settings(&["serve the slot"])).await?;
-    // `run` handles signals from its first poll on.
+    // `run` handles signals from the first poll on.
     let before = running.status().await?;
     kill(Pid::this(), Signal::SIGTTIN)?;
     while running.status().await?.len() < 3 {}

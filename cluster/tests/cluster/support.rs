@@ -21,7 +21,7 @@ const TEST_BOUND: Duration = Duration::from_mins(3);
 
 pub(crate) type TestResult = Result<(), Failed>;
 
-/// A test that fails if descriptors or children remain, or if it exceeds its bound.
+/// A test that fails if descriptors or children remain, or beyond the bound of the time.
 pub(crate) fn trial(name: &str, test: impl FnOnce() -> TestResult + Send + 'static) -> Trial {
     Trial::test(name, move || {
         let before = open();
@@ -35,7 +35,7 @@ pub(crate) fn trial(name: &str, test: impl FnOnce() -> TestResult + Send + 'stat
     })
 }
 
-/// Ends this program if the test exceeds its bound: a test that does not end is a failure, not a wait of the reader.
+/// Ends this program after the bound of the test: a test without an end is a failure, not a wait of the reader.
 fn bounded(test: impl FnOnce() -> TestResult) -> TestResult {
     let (ended, end) = mpsc::channel::<()>();
     let watch = thread::spawn(move || {
@@ -58,7 +58,7 @@ where
     trial(name, move || runtime()?.block_on(test()))
 }
 
-/// A runtime with the number of threads in the variable THREADS, or one.
+/// A runtime with the number of threads in the variable THREADS; by default a current-thread runtime.
 pub(crate) fn runtime() -> io::Result<Runtime> {
     let threads = env::var("THREADS").ok().and_then(|threads| threads.parse().ok());
     if let Some(threads) = threads {
@@ -67,7 +67,7 @@ pub(crate) fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }
 
-/// The descriptors of this process by name, and the children.
+/// The descriptors of the process by name, and the children.
 fn open() -> (Vec<String>, Vec<u32>) {
     let links = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
     let mut descriptors: Vec<String> = links
@@ -85,16 +85,16 @@ pub(crate) fn children() -> Vec<u32> {
     processes.filter_map(|entry| child_of(&own, &entry.file_name().to_string_lossy())).collect()
 }
 
-/// The process id, if `parent` is its parent.
+/// The process id, if `parent` is the parent.
 fn child_of(parent: &str, process: &str) -> Option<u32> {
     let number = process.parse().ok()?;
     let status = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // After the name, which may contain any text: the state and the parent.
+    // After the name (any text): the state and the parent.
     let (_, rest) = status.rsplit_once(") ")?;
     (rest.split(' ').nth(1) == Some(parent)).then_some(number)
 }
 
-/// What a child inherits: the variables of a role, and the number of descriptors.
+/// The inheritance of a child: the variables of a role, and the number of descriptors.
 pub(crate) fn inherited() -> io::Result<Value> {
     let role = ["NODE_UNIQUE_ID=", "NODE_CHANNEL_FD=", "NODE_CHANNEL_SERIALIZATION_MODE="];
     let variables = output(&mut process::Command::new("env"))?;
@@ -119,17 +119,17 @@ pub(crate) fn primary_of(exec: &str, args: &[&str]) -> Result<Primary, Failed> {
     Ok(Primary::new(Settings { spawn: command, ..Settings::default() })?)
 }
 
-/// Forks a worker that runs this program.
+/// Forks a worker with a program of `programs`.
 pub(crate) fn fork(primary: &mut Primary, program: &str) -> WorkerId {
     primary.fork_with_env([("PROGRAM", program)]).expect("what can be")
 }
 
-/// Forks a worker that runs this program at this address.
+/// Forks a worker with a program of `programs` and an address.
 pub(crate) fn fork_at(primary: &mut Primary, program: &str, address: &str) -> WorkerId {
     primary.fork_with_env([("PROGRAM", program), ("ADDRESS", address)]).expect("what can be")
 }
 
-/// The events up to the first that is wanted.
+/// The events up to the first wanted event.
 pub(crate) async fn until(
     primary: &mut Primary,
     mut wanted: impl FnMut(&Event) -> bool,
@@ -198,7 +198,7 @@ pub(crate) async fn read_answer(
     }
 }
 
-/// Holds all free descriptors of this process.
+/// Holds all free descriptors of the process.
 pub(crate) struct FdExhaustion {
     limit: (rlim_t, rlim_t),
     _descriptors: Vec<fs::File>,

@@ -1,4 +1,4 @@
-//! The texts of errors that a program shows to its user.
+//! The texts of errors for the user of a program.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -17,7 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     })]
 }
 
-/// No two errors have the same text, and none has an empty one.
+/// The texts of errors are distinct and not empty.
 fn distinct() {
     let value = String::from("other");
     let errors: [Box<dyn Error>; 15] = [

@@ -1,4 +1,4 @@
-//! Link-local addresses, which have a zone, at an interface in a new network namespace. Ignored where no namespace can be made.
+//! Link-local addresses (in a zone), at an interface in a new network namespace. Ignored where no namespace can be made.
 
 use std::ffi::OsStr;
 use std::net::{Ipv6Addr, SocketAddrV6, TcpStream};
@@ -28,7 +28,7 @@ const NODE_WORKER: &str = "
     server.listen({ port: 0, host: process.argv[2] }, () => process.send(server.address().address));
 ";
 
-/// A Node primary of a worker that runs a script, or of a Rust worker that serves the variable LISTEN.
+/// A Node primary of a worker with a script, or of a Rust worker with the address in the variable LISTEN.
 const NODE_PRIMARY: &str = "
     const cluster = require('cluster');
     if (process.argv[5]) {
@@ -144,7 +144,7 @@ async fn our_datagrams() -> TestResult {
     Ok(())
 }
 
-/// `server.address()` in a worker under our primary is that under a Node primary.
+/// `server.address()` in a worker is the same under our primary and under a Node primary.
 async fn node_worker() -> TestResult {
     let script = script(NODE_WORKER)?;
     for (policy, name) in POLICIES.into_iter().zip(["round-robin", "shared"]) {

@@ -46,7 +46,7 @@ impl Load {
         Load { stop, answered, clients }
     }
 
-    /// Waits until this number of further requests is answered.
+    /// Waits for the answers to a number of further requests.
     pub(crate) fn wait_for(&self, more: u64) {
         let enough = self.answered.load(Ordering::Relaxed) + more;
         while self.answered.load(Ordering::Relaxed) < enough {
@@ -54,7 +54,7 @@ impl Load {
         }
     }
 
-    /// Waits until every client has finished its request, and returns the sum of the counts.
+    /// Waits until every client has finished the request, and returns the sum of the counts.
     pub(crate) fn stop(self) -> Tally {
         self.stop.store(true, Ordering::Relaxed);
         let mut sum = Tally::default();
@@ -100,7 +100,7 @@ fn connect(server: SocketAddr) -> io::Result<BufReader<TcpStream>> {
     Ok(BufReader::new(client))
 }
 
-/// One request and its answer; whether the connection stays open.
+/// A request and the answer; returns whether the connection remains open.
 fn request(connection: &mut BufReader<TcpStream>) -> io::Result<bool> {
     connection.get_mut().write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
     let (mut length, mut stays_open) = (0, true);

@@ -1,5 +1,5 @@
-//! The examples that serve HTTP, under load: through deaths, workers that disconnect themselves, reloads that succeed and
-//! reloads that fail, and signals to the whole process group. Requests are counted, not timed.
+//! The examples that serve HTTP, under load: through deaths, disconnecting workers, successful and failed reloads, and
+//! signals to the whole process group. Requests are counted, not timed.
 
 use std::fs;
 use std::path::Path;
@@ -18,7 +18,7 @@ fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Waits for `count` lines with these words.
+/// Waits for `count` lines with the words.
 fn lines(example: &mut Example, count: usize, words: &str) -> TestResult {
     let mut found = 0;
     while found < count {
@@ -53,7 +53,7 @@ fn http_reload_loses_no_request() -> TestResult {
     example.rest().map(drop)
 }
 
-/// Of the connections of the dead worker each client has one at most; no client is refused.
+/// Each client loses at most the one connection to the dead worker; no client is refused.
 #[test]
 fn http_death_costs_its_connections_alone() -> TestResult {
     let mut example = Example::start("http", &["127.0.0.1:0"])?;
@@ -137,7 +137,7 @@ fn http_survives_failed_reloads() -> TestResult {
     example.rest().map(drop)
 }
 
-/// A new worker that listens at the first address and hangs before the second is not ready.
+/// A new worker that hangs between the first address and the second is not ready.
 #[test]
 fn http_successor_listens_everywhere_first() -> TestResult {
     let directory = tempfile::tempdir()?;
@@ -160,7 +160,7 @@ fn http_successor_listens_everywhere_first() -> TestResult {
     example.rest().map(drop)
 }
 
-/// Kills two workers under load. Of the connections of each, every client has one at most; no client is refused.
+/// Kills two workers under load. Each client loses at most one connection for each death; no client is refused.
 fn replaces_the_dead(
     mut example: Example,
     port: u16,
@@ -181,7 +181,7 @@ fn replaces_the_dead(
     example.rest().map(drop)
 }
 
-/// The program of the README keeps its workers: a killed one is replaced, and no client is refused meanwhile.
+/// The program of the README keeps the number of workers: a killed worker is replaced, and no client is refused meanwhile.
 #[test]
 fn hello_replaces_dead_under_load() -> TestResult {
     let mut example = Example::start("hello", &["127.0.0.1:0"])?;
@@ -198,13 +198,13 @@ fn node_replaces_the_dead_under_load() -> TestResult {
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/node.js");
     let script = script.to_str().ok_or("the checkout is named in UTF-8")?;
-    // Its workers listen at a port that the kernel chooses: the same for all.
+    // The workers listen at a port chosen by the kernel, the same for all.
     let mut example = Example::start("node", &[script, "0"])?;
     let port = example.served()?;
     replaces_the_dead(example, port, |_| process(port))
 }
 
-/// The first program of README.md is the example `hello`, without its head.
+/// The first program of README.md is the example `hello`, without the head.
 #[test]
 fn readme_prints_hello() -> TestResult {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -218,7 +218,7 @@ fn readme_prints_hello() -> TestResult {
     Ok(())
 }
 
-/// The first program of README.md serves, and ends at SIGTERM together with its workers.
+/// The first program of README.md serves, and ends at SIGTERM together with the workers.
 #[test]
 fn hello_serves() -> TestResult {
     let mut example = Example::start("hello", &["127.0.0.1:0"])?;

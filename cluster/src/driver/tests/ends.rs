@@ -1,8 +1,8 @@
-//! Ends of a worker under the rule that `main` returns.
+//! Ends of a worker under the default rule: `main` returns.
 
 use super::*;
 
-/// A worker that was not asked to disconnect does not wait for an answer of the primary.
+/// Without a request to disconnect a worker does not wait for an answer of the primary.
 #[test]
 fn dropped_worker_awaits_no_answer() {
     let (near, mut far) = UnixStream::pair().expect("a pair");
@@ -23,7 +23,7 @@ fn dropped_worker_awaits_no_answer() {
     primary.join().expect("no panic").expect("the end");
 }
 
-/// The deadline of a lost primary does not bound `main` after a disconnect: the process of this test continues.
+/// The deadline of a lost primary does not bound `main` after a disconnect: the process of the test continues.
 #[tokio::test]
 async fn disconnected_worker_has_no_deadline() {
     let (near, mut far) = UnixStream::pair().expect("a pair");
@@ -36,7 +36,7 @@ async fn disconnected_worker_has_no_deadline() {
     let disconnected = timeout(LONG, inner.wait_for_phase(Phase::Disconnected)).await;
     disconnected.expect("disconnected in time");
     assert!(matches!(next(&inner).await, Some(WorkerEvent::Disconnect)));
-    // Enough for an exit that must not happen.
+    // Long enough for a wrong exit to happen.
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 

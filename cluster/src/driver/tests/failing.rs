@@ -17,7 +17,7 @@ async fn failed_driver_is_disconnected() {
     assert!(matches!(opened, Err(ListenError::Disconnected)), "{opened:?}");
 }
 
-/// A connection that arrives while its listener closes is closed, and the close does not wait for the program to take it.
+/// A connection that arrives during the close of the listener is closed, and the close does not wait for an `accept`.
 #[tokio::test]
 async fn close_refuses_untaken_connection() {
     let (inner, far, mut server) = serving().await;
@@ -31,7 +31,7 @@ async fn close_refuses_untaken_connection() {
     timeout(LONG, server.close()).await.expect("the listener closes in time");
 }
 
-/// The primary no longer shares its connections with a worker that has dropped its listener.
+/// The primary hands no connection to a worker after the drop of the listener.
 #[tokio::test]
 async fn dropped_listener_is_reported() {
     let (_inner, far, server) = serving().await;
@@ -39,7 +39,7 @@ async fn dropped_listener_is_reported() {
     line_with(&far, r#""act":"close""#).await;
 }
 
-/// A worker under Node's rule that keeps running returns its results: no call waits for the end of the process.
+/// Under Node's rule with `keep_running` every call returns a result, and none waits for the end of the process.
 #[tokio::test]
 async fn running_worker_waits_for_no_exit() {
     let (inner, _far) = ruled(ExitRule::Node);

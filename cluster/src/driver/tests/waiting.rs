@@ -36,7 +36,7 @@ fn full_inbox_wakes_driver_at_room() {
     assert!(!inbox.is_full() && count.0.load(Ordering::Relaxed) == 1);
 }
 
-/// A queue with as many events as its limit has no room.
+/// A queue with as many events as the limit has no room.
 #[test]
 fn inbox_at_limit_has_no_room() {
     let inbox = Inbox::new(2);
@@ -48,7 +48,7 @@ fn inbox_at_limit_has_no_room() {
     assert!(inbox.poll_room(&nobody).is_pending() && !inbox.has_ended());
 }
 
-/// An event wakes each of the callers that wait.
+/// An event wakes every waiting caller.
 #[test]
 fn event_wakes_every_caller() {
     let inbox = Inbox::new(1);
@@ -61,7 +61,7 @@ fn event_wakes_every_caller() {
     assert_eq!(counts.map(|count| count.0.load(Ordering::Relaxed)), [1, 1]);
 }
 
-/// A caller that stops waiting leaves no waker, whether it holds a future or a ticket.
+/// A caller that stops waiting leaves no waker, with a future and with a ticket.
 #[test]
 fn dropped_caller_leaves_no_waker() {
     let (inbox, count) = (Inbox::<()>::new(1), Arc::new(Count::default()));
@@ -100,8 +100,8 @@ async fn flush_waits_for_passed_socket() {
     assert_eq!(inner.senders.load(Ordering::Relaxed), 0);
 }
 
-/// Two programs that both send before they receive do not wait for each other: a sender that waits empties the channel into
-/// a full inbox.
+/// Two programs that both send before receiving do not wait for each other: a waiting sender empties the channel into a full
+/// inbox.
 #[tokio::test]
 async fn waiting_sender_reads_past_limit() {
     let (inner, far) = worker();
@@ -129,7 +129,7 @@ async fn full_inbox_blocks_its_primary() {
     writeln!(far, "0").expect("written");
     assert_eq!(number_of(next(&inner).await), Some(0));
     far.set_nonblocking(true).expect("a flag");
-    // A read has about a thousand of these messages, and the driver delivers one a turn.
+    // A read has about a thousand such messages, and the driver delivers a message a turn.
     let message = format!("\"{}\"\n", "x".repeat(60));
     let (lines, mut written, mut refused) = (message.repeat(100), 0, 0);
     while refused < 5_000 {

@@ -5,7 +5,7 @@ use std::pin::pin;
 use super::keeping::{kill, silent};
 use super::*;
 
-/// A primary is a stream of its events.
+/// A primary is a stream of events.
 #[tokio::test]
 async fn primary_streams_its_events() {
     let mut primary = silent();

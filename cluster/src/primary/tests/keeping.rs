@@ -1,4 +1,4 @@
-//! Events that are kept while a command waits, and the flush of a primary.
+//! Events kept while a command waits, and the flush of a primary.
 
 use std::pin::pin;
 use std::task::Waker;
@@ -16,7 +16,7 @@ pub(super) async fn kill(mut primary: Primary, worker: WorkerId) {
     while timeout(LONG, primary.next()).await.expect("the worker ends in time").is_some() {}
 }
 
-/// A kept event has the state of its own worker, until the next event is taken.
+/// The state of a kept event's worker is kept until the next event is taken.
 #[tokio::test]
 async fn kept_event_has_its_state() {
     let mut primary = silent();
@@ -33,7 +33,7 @@ async fn kept_event_has_its_state() {
     kill(primary, worker).await;
 }
 
-/// A flush waits for a worker that does not read, and not for a dead one.
+/// A flush waits for a worker that does not read, and not for a dead worker.
 #[tokio::test]
 async fn flush_waits_for_unread_messages() {
     let mut primary = silent();

@@ -1,4 +1,4 @@
-//! Channels that close, that are held, and that are waited for without the runtime.
+//! Closing channels, held channels, and waits without the runtime.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,14 +17,14 @@ fn pair() -> (Channel, UnixStream) {
 
 fn interrupt(thread: Pid) {
     #[expect(unsafe_code, reason = "no safe call sends a signal to one thread")]
-    // SAFETY: the call touches no memory; the signal has a handler, and its thread waits for the caller.
+    // SAFETY: the call touches no memory; the signal has a handler, and the thread waits for the caller.
     let sent = unsafe {
         nix::libc::syscall(nix::libc::SYS_tgkill, getpid().as_raw(), thread.as_raw(), nix::libc::SIGUSR1)
     };
     assert_eq!(sent, 0);
 }
 
-/// Neither late bytes of the peer nor signals end the wait for the peer's close; its bound of a second does.
+/// Neither late bytes of the peer nor signals end the wait for the peer's close; only the bound of a second does.
 #[tokio::test]
 async fn closed_channel_waits_for_peer() {
     let _handler = signal(SignalKind::user_defined1()).expect("a handler");
@@ -37,7 +37,7 @@ async fn closed_channel_waits_for_peer() {
             for _ in 0..20 {
                 thread::sleep(Duration::from_millis(2));
                 interrupt(waiter);
-                // Fails if the channel waits no longer, which the flag shows.
+                // Fails if the channel waits no longer, as reported by the flag.
                 let _ = far.write_all(b"late");
             }
             closing.store(true, Ordering::SeqCst);
@@ -49,7 +49,7 @@ async fn closed_channel_waits_for_peer() {
     peer.join().expect("no panic");
 }
 
-/// A held channel leaves its bytes in the kernel until it is read again.
+/// The bytes of a held channel remain in the kernel until the reading continues.
 #[tokio::test]
 async fn held_channel_keeps_its_bytes() {
     let (near, mut far) = UnixStream::pair().expect("a pair");

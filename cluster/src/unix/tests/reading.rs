@@ -19,7 +19,7 @@ async fn reset_channel_is_read_as_end() {
     assert!(matches!(read, Some(ChannelEvent::End)), "{read:?}");
 }
 
-/// Without the runtime a closed peer is the end, and no room for bytes that do not wait.
+/// Without the runtime a closed peer is the end, and bytes that do not wait have no room.
 #[tokio::test]
 async fn closed_peer_is_no_room() {
     let (near, far) = UnixStream::pair().expect("a pair");
@@ -31,7 +31,7 @@ async fn closed_peer_is_no_room() {
     assert!(matches!(event, Some(ChannelEvent::End)), "{event:?}");
 }
 
-/// A worker that ends waits until its primary has closed the channel, at most a second.
+/// An ending worker waits until the primary has closed the channel, at most a second.
 #[tokio::test]
 async fn lingering_worker_waits_for_primary() {
     let (near, mut far) = UnixStream::pair().expect("a pair");
@@ -63,7 +63,7 @@ async fn worker_is_not_of_primary() {
     assert!(!Unix::with_channel(near).expect("a channel").is_of_primary());
 }
 
-/// A stream socket that neither listens nor is connected is served by its number, and not as datagrams.
+/// A stream socket that neither listens nor is connected is served by number, and not as datagrams.
 #[tokio::test]
 async fn bound_stream_is_served_by_number() {
     let stream = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");

@@ -1,5 +1,5 @@
-//! Workers with clones that remain when the runtime ends, in every way. Each sends more than the kernel takes, and reports
-//! the number of accepted messages last, over a connection of its own.
+//! Workers with clones that remain when the runtime ends, in every way. Each sends more than the kernel takes, and finally
+//! reports the number of accepted messages over a separate connection.
 
 use std::error::Error;
 use std::io::Write;
@@ -33,19 +33,19 @@ enum Holder {
     Thread(Mutex<Option<Late>>),
 }
 
-/// A cycle of one.
+/// A cycle of a single node.
 struct Cycle {
     _worker: Worker,
     own: OnceLock<Arc<Cycle>>,
 }
 
-/// A thread that sends when the runtime has ended.
+/// A thread that sends after the end of the runtime.
 struct Late {
     ended: std::sync::mpsc::Sender<()>,
     thread: JoinHandle<Result<(), SendError>>,
 }
 
-/// Sends when it is dropped.
+/// Sends in the drop.
 struct LastSender(Worker);
 
 impl Drop for LastSender {
@@ -85,7 +85,7 @@ pub(super) async fn run(worker: Worker, way: &str) -> Ended {
         }
         other => return Err(format!("nothing holds a worker by {other:?}").into()),
     }
-    // Returns when the primary, which does not read meanwhile, has accepted the connection.
+    // Returns when the primary has accepted the connection. The primary does not read meanwhile.
     TcpStream::connect(env::var("ADDRESS")?)?;
     Ok(())
 }

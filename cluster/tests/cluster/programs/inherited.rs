@@ -10,7 +10,7 @@ use super::Ended;
 use crate::cluster::node::is_absent;
 use crate::cluster::support::output;
 
-/// A primary that writes the script of its worker.
+/// A primary that writes the worker's script.
 const CLUSTER: &str = "
     const [cluster, fs] = [require('cluster'), require('fs')];
     const path = `${require('os').tmpdir()}/${process.pid}.cjs`;
@@ -28,7 +28,7 @@ pub(super) async fn descriptors(worker: &Worker) -> Ended {
     std::future::pending().await
 }
 
-/// Starts Node.js, a cluster of Node.js and this program, and sends their output, which shows whether each is a worker.
+/// Starts Node.js, a cluster of Node.js and this program, and sends the output: the role of each.
 pub(super) async fn others(worker: &Worker) -> Ended {
     let mut printed = Vec::new();
     if !is_absent() {
@@ -42,7 +42,7 @@ pub(super) async fn others(worker: &Worker) -> Ended {
     std::future::pending().await
 }
 
-/// Answers each message with the signals that a program of its own ignores.
+/// Answers each message with the signals ignored by a started program.
 pub(super) async fn echo_ignoring(worker: Worker) -> Ended {
     worker.ignore_terminal_signals();
     worker.send(json!("ready"))?;
@@ -54,7 +54,7 @@ pub(super) async fn echo_ignoring(worker: Worker) -> Ended {
     Ok(())
 }
 
-/// As the kernel prints it: a mask.
+/// The mask, as printed by the kernel.
 pub(super) fn ignored_by_children() -> io::Result<String> {
     let mut command = process::Command::new("grep");
     let output = command.args(["SigIgn", "/proc/self/status"]).stderr(Stdio::inherit()).output()?;

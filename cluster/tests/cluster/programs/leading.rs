@@ -1,4 +1,4 @@
-//! Workers that lead a cluster of their own, and report how its workers start and end.
+//! Workers that lead another cluster, and report the starts and exits of its workers.
 
 use std::sync::mpsc;
 use std::thread;
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::Ended;
 
-/// For each message, forks this program, which exits with 3, and reports the exit or the error.
+/// For each message, forks this program with exit code 3, and reports the exit or the error.
 pub(super) async fn again(worker: &Worker) -> Ended {
     let mut primary = Primary::new(Settings::default())?;
     worker.send(json!("ready"))?;
@@ -22,7 +22,7 @@ pub(super) async fn again(worker: &Worker) -> Ended {
     Ok(())
 }
 
-/// The exit of the only worker, or the error of its start.
+/// The exit of the only worker, or the error of the start.
 async fn end(primary: &mut Primary) -> String {
     let mut end = String::new();
     while let Some(event) = primary.next().await {
@@ -48,7 +48,7 @@ pub(super) async fn reaped(worker: &Worker) -> Ended {
     std::future::pending().await
 }
 
-/// Reports the options for Node.js that workers inherit, with and without options in the settings.
+/// Reports the inherited options for Node.js, with and without options in the settings.
 pub(super) async fn with_options(worker: &Worker) -> Ended {
     let inherited = Primary::new(Settings::default())?;
     let explicit = Primary::new(Settings { node_options: Some("--inspect".into()), ..Settings::default() })?;

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::{Ended, accept, listen};
 use crate::cluster::support::FdExhaustion;
 
-/// Uses every received socket once and reports its kind; echoes all other messages.
+/// Uses every received socket once and reports the kind; echoes all other messages.
 pub(super) async fn use_all(worker: &Worker) -> Ended {
     while let Some(event) = worker.next().await {
         let WorkerEvent::Message { message, socket } = event else { continue };
@@ -36,7 +36,7 @@ pub(super) async fn exhaust_fds(worker: &Worker) -> Ended {
     use_all(worker).await
 }
 
-/// Uses every received socket and sends it back.
+/// Uses every received socket and sends the socket back.
 pub(super) async fn send_back(worker: &Worker) -> Ended {
     while let Some(event) = worker.next().await {
         if let WorkerEvent::Message { socket: Some(socket), .. } = event {
@@ -105,7 +105,7 @@ pub(super) async fn give_away(worker: &Worker) -> Ended {
     }
 }
 
-/// Holds every received socket and releases one for each command.
+/// Holds every received socket, and releases a socket for each command.
 pub(super) async fn hold(worker: &Worker) -> Ended {
     let (mut held, mut guard) = (Vec::new(), None);
     while let Some(event) = worker.next().await {

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::Ended;
 
-/// Writes `dropped` when its destructor runs.
+/// Writes `dropped` in the destructor.
 struct Witness(TcpStream);
 
 impl Drop for Witness {
@@ -79,7 +79,7 @@ pub(super) async fn run(worker: Worker, program: &str) -> Ended {
             worker.keep_running();
             worker.send(json!("ready"))?;
             worker.disconnected().await;
-            // Enough for an exit that must not happen.
+            // Long enough for a wrong exit to happen.
             thread::sleep(Duration::from_millis(50));
             Ok(())
         }

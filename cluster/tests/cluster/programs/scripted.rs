@@ -109,7 +109,7 @@ async fn serve<T: Transport>(worker: &Worker, script: &Value, mut listener: List
     }
 }
 
-/// Holds a connection until the client closes it.
+/// Holds a connection until the client closes.
 async fn hold<T: Transport>(mut connection: Connection<T>) {
     // The end may be an error.
     let _ = connection.read(&mut [0]).await;

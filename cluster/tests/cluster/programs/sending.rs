@@ -1,4 +1,4 @@
-//! Workers that send much, and then end in every way.
+//! Workers that send many bytes, and then end in every way.
 
 use std::net::TcpStream;
 use std::time::Duration;
@@ -12,15 +12,15 @@ use super::{Ended, accept};
 /// More than a channel and a queue hold.
 pub(crate) const PIECES: usize = 18;
 
-/// One piece of that, in bytes.
+/// A piece, in bytes.
 pub(crate) const PIECE: usize = 1 << 20;
 
-/// Waits, without reading, until the primary accepts this connection.
+/// Waits, without reading, until the primary accepts the connection.
 fn wait_for_primary() -> io::Result<TcpStream> {
     TcpStream::connect(env::var("ADDRESS").map_err(io::Error::other)?)
 }
 
-/// Sends more than the kernel takes, and ends while its primary does not read.
+/// Sends more than the kernel takes, and ends while the primary does not read.
 pub(super) async fn and_end(worker: Worker) -> Ended {
     if env::var("WHAT")? == "one" {
         worker.send("x".repeat(PIECE))?;
@@ -47,7 +47,7 @@ pub(super) async fn and_end(worker: Worker) -> Ended {
     std::future::pending().await
 }
 
-/// Counts the messages until its primary has exited, and sends the count over another connection.
+/// Counts the messages until the exit of the primary, and sends the count over another connection.
 pub(super) async fn counted(worker: Worker) -> Ended {
     let mut count = 0;
     while let Some(event) = worker.next().await {
@@ -63,7 +63,7 @@ pub(super) async fn counted(worker: Worker) -> Ended {
     Ok(())
 }
 
-/// Sends much to a worker of its own, and returns.
+/// Starts a worker, sends many bytes to the worker, and returns.
 pub(super) fn lead() -> Ended {
     let mut primary = Primary::new(Settings::default())?;
     let worker = primary.fork_with_env([("PROGRAM", "count all")])?;
@@ -74,7 +74,7 @@ pub(super) fn lead() -> Ended {
     Ok(())
 }
 
-/// Sends more than fits while its primary does the same, and only then takes anything.
+/// Sends more than fits while the primary does the same, and only then receives.
 pub(super) async fn flood(worker: Worker) -> Ended {
     let piece = Message::from("x".repeat(PIECE));
     for _ in 0..PIECES {
@@ -92,7 +92,7 @@ pub(super) async fn flood(worker: Worker) -> Ended {
     Ok(())
 }
 
-/// Asks to listen when its channel is closed.
+/// Asks to listen after the close of the channel.
 pub(super) async fn listen_late(worker: Worker) -> Ended {
     worker.keep_running();
     worker.disconnected().await;
@@ -107,7 +107,7 @@ fn exclusive() -> ::cluster::ListenOptions {
     ::cluster::ListenOptions { exclusive: true, ..::cluster::ListenOptions::default() }
 }
 
-/// Reports when its last connection has ended.
+/// Reports after the end of the last connection.
 pub(super) async fn report(worker: Worker) -> Ended {
     let hold = worker.hold();
     let mut listener = worker.listen("127.0.0.1:0").await?;
@@ -116,7 +116,7 @@ pub(super) async fn report(worker: Worker) -> Ended {
     worker.disconnecting().await;
     drop(connection);
     listener.close().await;
-    // Without the guard the channel closes before this.
+    // Without the guard the channel closes before this statement.
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }

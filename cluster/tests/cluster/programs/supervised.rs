@@ -1,4 +1,4 @@
-//! Workers of a supervisor, by their first argument.
+//! Workers of a supervisor, by the first argument.
 
 use std::{env, fs, process};
 
@@ -44,7 +44,7 @@ pub(super) async fn run(worker: Worker) -> Ended {
     Ok(())
 }
 
-/// Greets each connection, and keeps it open.
+/// Writes to each connection, and keeps the connection open.
 async fn hold(worker: &Worker) -> Ended {
     let mut listener = worker.listen("127.0.0.1:0").await?;
     let mut held = Vec::new();
