@@ -1,45 +1,43 @@
-//! The machine above the primary: keeps a number of workers running and ready, and shuts them down. Time passes only by
-//! [`Call::SetTimer`]. This file has the way of a slot from the start of a process to its unexpected
-//! exit; `leaving` has the phases of a requested exit, `shutdown` the end of all workers.
+//! The machine above the primary: keeps a number of workers running and ready, replaces them, and shuts them down. Time passes
+//! only by [`Call::SetTimer`](crate::Call::SetTimer). Each part has its own state and decides its own next step; this file
+//! carries out the steps and emits the events.
 
 use alloc::collections::VecDeque;
-use alloc::string::ToString;
-use core::time::Duration;
 
 use crate::event::{Event, Output, WorkerError};
-use crate::os::{Call, ExitStatus, OsEvent, WorkerId};
+use crate::os::{Call, OsEvent, WorkerId};
 use crate::primary::Primary;
 use crate::pump::Machine;
 
+mod age;
 mod events;
-mod leaving;
-mod members;
-mod recycle;
+mod lifecycle;
+mod process;
+mod processes;
 mod reload;
-mod replacing;
 mod restart;
 mod scale;
 mod shutdown;
+mod slot_info;
 mod slots;
 mod supervisor_settings;
-mod tasks;
 mod timers;
-mod watchdog;
+mod transitions;
 
 pub use events::{AbandonReason, StartFailure, SupervisorEvent};
-use members::{Departure, Members, Phase};
+use lifecycle::Lifecycle;
+pub use lifecycle::SLOT_VARIABLE;
+use process::{Phase, Process};
 use reload::Replacements;
 pub use reload::{RecycleReason, ReloadId, ReloadScope};
 use restart::Intensity;
 use scale::Scaling;
-use shutdown::Stage;
-pub use slots::{SlotId, SlotInfo, SlotState};
-use slots::{Slots, Vacancy};
+use shutdown::StagedShutdown;
+pub use slot_info::{SlotId, SlotInfo, SlotState};
+use slots::Slots;
 pub use supervisor_settings::{GiveUp, Readiness, RestartPolicy, SettingsError, SupervisorSettings};
-use timers::{Due, Timers};
-
-/// The variable with the number of the slot in the environment of a worker.
-pub const SLOT_VARIABLE: &str = "CLUSTER_SLOT";
+use timers::Deadline;
+use transitions::End;
 
 /// A primary with a fixed number of slots for workers. The supervisor starts the worker of each slot, replaces a worker
 /// that exits, and ends all workers.
@@ -48,17 +46,14 @@ pub const SLOT_VARIABLE: &str = "CLUSTER_SLOT";
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Supervisor {
     settings: SupervisorSettings,
-    primary: Primary,
+    lifecycle: Lifecycle,
     slots: Slots,
-    members: Members,
-    timers: Timers,
     intensity: Intensity,
     replacements: Replacements,
     scaling: Scaling,
+    shutdown: StagedShutdown,
     /// The sender of the last input, if connections are limited.
-    heard: Option<WorkerId>,
-    stage: Stage,
-    calls: VecDeque<Call>,
+    last_reader: Option<WorkerId>,
     events: VecDeque<SupervisorEvent>,
 }
 
@@ -74,21 +69,20 @@ impl Supervisor {
         primary.keep_listening = true;
         let mut primary = Primary::new(primary);
         primary.supervised().check_spawn().map_err(SettingsError::Fork)?;
+        let slots = Slots::new(settings.workers);
+        let ids: alloc::vec::Vec<SlotId> = slots.ids().collect();
         let mut supervisor = Supervisor {
-            slots: Slots::new(settings.workers),
+            lifecycle: Lifecycle::new(primary, settings.timeouts()),
             settings,
-            primary,
-            members: Members::default(),
-            timers: Timers::default(),
+            slots,
             intensity: Intensity::default(),
             replacements: Replacements::default(),
             scaling: Scaling::default(),
-            heard: None,
-            stage: Stage::Running,
-            calls: VecDeque::new(),
+            shutdown: StagedShutdown::default(),
+            last_reader: None,
             events: VecDeque::new(),
         };
-        for slot in supervisor.slots.ids() {
+        for slot in ids {
             supervisor.start(slot);
         }
         Ok(supervisor)
@@ -96,7 +90,7 @@ impl Supervisor {
 
     /// The primary.
     pub fn primary(&self) -> &Primary {
-        &self.primary
+        self.lifecycle.primary()
     }
 
     /// The settings, without those of the primary.
@@ -107,271 +101,161 @@ impl Supervisor {
     /// The primary, for messages and for the options of later workers. A worker that the program forks here has no slot,
     /// and is not supervised. A supervised worker that the program disconnects here is replaced as after any other exit.
     pub fn primary_mut(&mut self) -> &mut Primary {
-        &mut self.primary
+        self.lifecycle.primary_mut()
     }
 
     /// The slots, in order of their numbers.
     pub fn slots(&self) -> impl Iterator<Item = SlotInfo> {
-        self.slots.iter().map(|(id, slot)| {
-            let phase = |worker| self.members.get(worker).map(|member| member.phase.into());
-            let state = match slot.holder {
-                Ok(worker) => phase(worker).unwrap_or(SlotState::Held),
-                Err(Vacancy::BackingOff) => SlotState::BackingOff,
-                Err(Vacancy::Held) => SlotState::Held,
-            };
-            let worker = slot.holder.ok();
-            SlotInfo {
-                slot: id,
-                state,
-                worker,
-                successor: slot.successor,
-                failures: slot.backoff.failures(),
-                owned_connections: worker.map_or(0, |worker| self.owned_by(worker)),
-            }
-        })
+        self.slots.infos(self.lifecycle.processes(), self.lifecycle.primary())
     }
 
     /// The slot of a running worker, until the exit of the worker.
     pub fn slot_of(&self, worker: WorkerId) -> Option<SlotId> {
-        self.members.get(worker).map(|member| member.slot)
+        self.lifecycle.processes().get(worker).map(Process::slot)
     }
 
-    // ---- starting
+    /// Whether a worker is ready and holds its slot: neither starting, nor asked to exit, nor disconnected.
+    pub fn is_ready(&self, worker: WorkerId) -> bool {
+        self.lifecycle.processes().is_ready(worker)
+    }
 
-    /// Starts a process. `None`: the spawn options are impossible.
-    fn fork(&mut self, slot: SlotId) -> Option<WorkerId> {
-        match self.primary.fork_with_env([(SLOT_VARIABLE, slot.to_string())]) {
-            Ok(worker) => {
-                self.members.start(worker, slot);
-                self.set_timer(Due::Ready(worker), self.settings.ready_timeout);
-                Some(worker)
+    /// Whether the program waits for replies of a worker. A busy worker that is asked to exit is disconnected when it is no longer
+    /// busy; [`drain`](SupervisorSettings::drain), or the time of a shutdown, bounds the wait.
+    pub fn set_busy(&mut self, worker: WorkerId, busy: bool) {
+        self.lifecycle.set_busy(worker, busy, self.shutdown.drain(self.settings.drain));
+    }
+
+    /// Kills a worker, and replaces it like one that was asked to exit: the exit does not count as a restart.
+    pub fn kill_worker(&mut self, worker: WorkerId) {
+        self.lifecycle.kill_requested(worker);
+    }
+
+    /// Replaces the worker of every slot, [`surge`](SupervisorSettings::surge) slots at a time: a successor starts,
+    /// and when the successor is ready the old worker is asked to exit. Held slots start as well. A reload during another
+    /// follows, and joins one that already waits.
+    ///
+    /// [`SupervisorEvent::ReloadFinished`] or [`SupervisorEvent::ReloadAbandoned`] follows with the number, unless the
+    /// supervisor was shutting down already.
+    pub fn reload(&mut self) -> ReloadId {
+        self.replacements.request_reload()
+    }
+
+    /// Replaces the worker of one slot, as a reload of this slot, or starts the worker of a held slot. Recycles run one
+    /// at a time; a worker that was forked after the request is not replaced. `None`: no slot has this number.
+    pub fn restart_slot(&mut self, slot: SlotId) -> Option<ReloadId> {
+        let last = self.slots.get(slot)?.last_fork();
+        Some(self.replacements.request_recycle(slot, last, RecycleReason::Command))
+    }
+
+    /// Reports the resident memory of a worker. More than [`max_memory`](SupervisorSettings::max_memory) recycles the
+    /// worker. After an abandoned recycle the worker is not recycled again before the pause of
+    /// [`backoff`](SupervisorSettings::backoff).
+    pub fn report_memory(&mut self, worker: WorkerId, bytes: u64) {
+        if self.settings.max_memory.is_some_and(|limit| bytes > limit) {
+            let reason = RecycleReason::Memory { bytes };
+            self.replacements.recycle(worker, reason, &self.slots, self.lifecycle.processes());
+        }
+    }
+
+    /// Changes the number of slots. Workers of removed slots are asked to exit, those with the highest numbers;
+    /// [`SupervisorEvent::Scaled`] follows when they have exited and every slot is ready or held. No effect during a
+    /// shutdown.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingsError`] if the number contradicts the settings, is 0, or is above 65,536.
+    pub fn scale(&mut self, workers: u32) -> Result<(), SettingsError> {
+        self.settings.check_workers(workers)?;
+        if self.is_shutting_down() {
+            return Ok(());
+        }
+        self.scaling.begin();
+        for (slot, workers) in self.slots.remove_from(workers) {
+            self.replacements.remove(slot);
+            for worker in workers {
+                self.scaling.wait_for(worker);
+                self.lifecycle.retire(worker, Some(self.settings.drain));
             }
-            Err(error) => {
-                self.start_failed(slot, None, StartFailure::Fork(error));
-                None
-            }
         }
+        for slot in self.slots.add_up_to(workers) {
+            self.start(slot);
+        }
+        Ok(())
     }
 
-    /// Starts the worker of an empty slot.
-    fn start(&mut self, id: SlotId) {
-        self.replacements.restarted(id);
-        let Some(worker) = self.fork(id) else { return self.lost(id, false, None) };
-        if let Some(slot) = self.slots.get_mut(id) {
-            slot.holder = Ok(worker);
-        }
+    /// Shuts down: stops accepting, hands off the queued connections, asks every worker to exit, and waits for
+    /// [`SupervisorSettings::shutdown`]; then SIGTERM, then SIGKILL. A handoff without acknowledgement delays the request
+    /// to exit by at most [`lame_duck`](SupervisorSettings::lame_duck). A second call hurries to SIGTERM, a third to
+    /// SIGKILL. [`SupervisorEvent::Finished`] is the last event.
+    pub fn shutdown(&mut self) {
+        let step = self.shutdown.request();
+        self.shut_down(step);
     }
 
-    /// The worker's program has reported a server that listens.
-    fn listening(&mut self, worker: WorkerId) {
-        let Some(member) = self.members.get_mut(worker) else { return };
-        member.listening += 1;
-        let member = *member;
-        let keys = self.primary.supervised().keys_of(worker);
-        let Some(slot) = self.slots.get_mut(member.slot) else { return };
-        match member.phase {
-            Phase::Ready if slot.holder == Ok(worker) => slot.keys = keys,
-            Phase::Starting if self.settings.readiness == Readiness::Listening => {
-                let served = match slot.holder {
-                    Ok(holder) if holder != worker => self.primary.supervised().keys_of(holder),
-                    Ok(_) | Err(_) => slot.keys.clone(),
-                };
-                if member.listening >= served.len() && keys.is_superset(&served) {
-                    self.ready(worker);
-                }
-            }
-            Phase::Starting
-            | Phase::Ready
-            | Phase::Lame
-            | Phase::Draining
-            | Phase::Terminating
-            | Phase::Killed => {}
-        }
+    /// A shutdown was requested, or the supervisor has given up.
+    pub fn is_shutting_down(&self) -> bool {
+        !self.shutdown.is_running()
     }
 
-    fn ready(&mut self, worker: WorkerId) {
-        if !self.members.advance(worker, Phase::Ready) {
-            return;
-        }
-        let Some(member) = self.members.get_mut(worker) else { return };
-        member.was_ready = true;
-        let slot = member.slot;
-        let predecessor = self.promote(slot, worker);
-        if let Some(slot) = self.slots.held_by(slot, worker) {
-            slot.keys = self.primary.supervised().keys_of(worker);
-        }
-        if self.slots.held_by(slot, worker).is_some_and(|slot| slot.backoff.failures() > 0) {
-            self.set_timer(Due::Stable(worker), self.settings.min_uptime);
-        }
-        self.limit_age(worker);
-        self.watch(worker);
-        self.events.push_back(SupervisorEvent::SlotReady { slot, worker });
-        if let Some(predecessor) = predecessor {
-            self.retire(predecessor);
-        }
-    }
-
-    /// The worker is not ready in time.
-    fn late(&mut self, worker: WorkerId) {
-        let Some(member) = self.members.get_mut(worker) else { return };
-        if member.phase != Phase::Starting || member.leaves.is_some() {
-            return;
-        }
-        member.leaves = Some(Departure::Failed);
-        let failure = StartFailure::Timeout(self.settings.ready_timeout);
-        let slot = member.slot;
-        self.start_failed(slot, Some(worker), failure);
-        self.primary.supervised().lame_duck(worker);
-        self.terminate(worker);
-    }
-
-    /// A worker was ready for `min_uptime`.
-    fn stable(&mut self, worker: WorkerId) {
-        let Some(member) = self.members.get(worker).filter(|member| member.phase == Phase::Ready) else {
-            return;
-        };
-        if let Some(slot) = self.slots.held_by(member.slot, worker) {
-            slot.backoff.reset();
-        }
-    }
-
-    // ---- ends
-
-    fn spawn_failed(&mut self, worker: WorkerId, error: WorkerError) {
-        let Some(member) = self.members.remove(worker) else { return };
-        let slot = member.slot;
-        self.start_failed(slot, Some(worker), StartFailure::Spawn(error));
-        if self.slots.held_by(slot, worker).is_some() {
-            self.lost(slot, false, None);
-        }
-    }
-
-    /// The channel of a worker is closed, and its process has not exited. The process serves no further client.
-    fn disconnected(&mut self, worker: WorkerId) {
-        let Some(member) = self.members.get_mut(worker) else { return };
-        if member.leaves.is_some() || member.phase >= Phase::Draining {
-            return;
-        }
-        let (slot, was_ready) = (member.slot, member.was_ready);
-        member.phase = Phase::Draining;
-        if !was_ready {
-            // The exit follows, with the reason.
-            return self.set_timer(Due::Drain(worker), self.settings.term);
-        }
-        self.set_timer(Due::Drain(worker), self.settings.drain);
-        if self.settings.restart == RestartPolicy::Always && self.slots.held_by(slot, worker).is_some() {
-            self.lost(slot, true, None);
-        }
-    }
-
-    fn exited(&mut self, worker: WorkerId, status: ExitStatus) {
-        let Some(member) = self.members.remove(worker) else { return };
-        let slot = member.slot;
-        self.report_end(worker, member, status);
-        if member.leaves.is_none() && !member.was_ready {
-            self.start_failed(slot, Some(worker), StartFailure::Exited(status));
-        }
-        let Some(held) = self.slots.held_by(slot, worker) else { return };
-        match member.leaves {
-            Some(Departure::Asked) => {
-                held.holder = Err(Vacancy::Held);
-                if self.is_running() {
-                    self.start(slot);
-                }
-            }
-            Some(Departure::Failed) | None => self.lost(slot, member.was_ready, Some(status)),
-        }
-    }
-
-    /// A slot has lost its worker, which was not asked to exit.
-    fn lost(&mut self, id: SlotId, was_ready: bool, status: Option<ExitStatus>) {
-        let Some(slot) = self.slots.get_mut(id) else { return };
-        if !was_ready {
-            slot.keys.clear();
-        }
-        let is_wanted = match self.settings.restart {
-            RestartPolicy::Always => true,
-            RestartPolicy::OnFailure => !was_ready || status != Some(ExitStatus::Code(0)),
-            RestartPolicy::Never => false,
-        };
-        slot.holder = slot.successor.take().ok_or(Vacancy::Held);
-        if self.stage != Stage::Running || slot.holder.is_ok() {
-            return;
-        }
-        if !is_wanted || self.intensity.gave_up() {
-            return self.hold(id);
-        }
-        if !self.intensity.allows(self.settings.restarts) {
-            return self.give_up(id);
-        }
-        let after = slot.backoff.next(self.settings.backoff);
-        let failures = slot.backoff.failures();
-        slot.holder = Err(Vacancy::BackingOff);
-        self.set_timer(Due::Counted, self.settings.within);
-        self.events.push_back(SupervisorEvent::Restarting { slot: id, after });
-        if after.is_zero() {
-            self.start(id);
-        } else {
-            self.set_timer(Due::Backoff(id, failures), after);
-        }
-    }
-
-    fn hold(&mut self, slot: SlotId) {
-        self.events.push_back(SupervisorEvent::SlotHeld { slot });
-        if self.replacements.is_active(slot) {
-            self.abandon(AbandonReason::Held { slot });
-        }
-    }
-
-    /// The slots that wait for a start get no worker.
-    fn give_up(&mut self, slot: SlotId) {
-        let (restarts, within) = (self.intensity.counted(), self.settings.within);
-        self.events.push_back(SupervisorEvent::GaveUp { restarts, within });
-        for slot in core::iter::once(slot).chain(self.slots.hold_waiting()) {
-            self.hold(slot);
-        }
-        match self.settings.give_up {
-            GiveUp::Hold => {}
-            GiveUp::Exit { code } => self.begin_shutdown(code),
-        }
-    }
-
-    /// The pause of a slot has ended.
-    fn rested(&mut self, id: SlotId, failures: u32) {
-        let Some(slot) = self.slots.get_mut(id) else { return };
-        if slot.holder == Err(Vacancy::BackingOff) && slot.backoff.failures() == failures {
-            self.start(id);
-        }
+    /// [`SupervisorEvent::Finished`] was emitted, or is the next event.
+    pub fn is_finished(&self) -> bool {
+        self.shutdown.is_finished()
     }
 
     // ---- inputs
 
-    fn set_timer(&mut self, due: Due, after: Duration) {
-        let timer = self.primary.supervised().next_timer();
-        self.timers.add(timer, due);
-        // A timer never fires early.
-        let after_ms = u64::try_from(after.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
-        self.calls.push_back(Call::SetTimer { timer, after_ms });
-    }
-
-    fn due(&mut self, due: Due) {
-        match due {
-            Due::Ready(worker) => self.late(worker),
-            Due::Stable(worker) => self.stable(worker),
-            Due::Lame(worker) => self.disconnect(worker),
-            Due::Report(worker) => self.ask(worker),
-            Due::Drain(worker) => self.drained_too_long(worker),
-            Due::Term(worker) => self.kill(worker),
-            Due::Kill(worker) => self.stuck(worker),
-            Due::Backoff(slot, failures) => self.rested(slot, failures),
-            Due::Recycle(worker) => self.may_recycle(worker),
-            Due::Age(worker) => self.aged(worker),
-            Due::Ping(worker) => self.watch(worker),
-            Due::Pong(worker, seq) => self.unanswered(worker, seq),
-            Due::Counted => self.intensity.forget_one(),
-            Due::Emptying => self.emptied(),
-            Due::Shutdown => self.shut_down_too_long(),
-            Due::Finish => self.finish(),
+    fn expired(&mut self, deadline: Deadline) {
+        match deadline {
+            Deadline::Ready(worker) => {
+                if let Some(slot) = self.lifecycle.fail_start(worker) {
+                    let failure = StartFailure::Timeout(self.settings.ready_timeout);
+                    self.start_failed(slot, Some(worker), failure);
+                    self.lifecycle.withdraw(worker);
+                }
+            }
+            Deadline::Stable(worker) => {
+                if let Some(process) = self.lifecycle.processes().get(worker)
+                    && process.phase() == Phase::Ready
+                {
+                    self.slots.stable(process.slot());
+                }
+            }
+            Deadline::Lame(worker) => {
+                self.lifecycle.disconnect(worker, self.shutdown.drain(self.settings.drain));
+            }
+            Deadline::Report(worker) => self.lifecycle.ask(worker),
+            Deadline::Drain(worker) => self.lifecycle.end_drain(worker),
+            Deadline::Term(worker) => self.lifecycle.kill(worker),
+            Deadline::Kill(worker) => self.ended(worker, End::Stuck),
+            Deadline::Backoff(slot, failures) => {
+                if self.slots.get(slot).is_some_and(|slot| slot.is_backing_off(failures)) {
+                    self.start(slot);
+                }
+            }
+            Deadline::Recycle(worker) => self.lifecycle.permit_recycle(worker),
+            Deadline::Age(worker) => {
+                // Another attempt follows if this one is abandoned.
+                if self.lifecycle.processes().is_ready(worker) {
+                    self.replacements.recycle(
+                        worker,
+                        RecycleReason::Age,
+                        &self.slots,
+                        self.lifecycle.processes(),
+                    );
+                    self.lifecycle.set_timer(Deadline::Age(worker), self.settings.ready_timeout);
+                }
+            }
+            Deadline::Ping(worker) => self.lifecycle.watch(worker),
+            Deadline::Pong(worker, seq) => {
+                if let Some(slot) = self.lifecycle.kill_silent(worker, seq) {
+                    self.events.push_back(SupervisorEvent::Hung { slot, worker });
+                }
+            }
+            Deadline::Counted => self.intensity.forget_one(),
+            Deadline::Shutdown(timer) => {
+                let step = self.shutdown.expired(timer);
+                self.shut_down(step);
+            }
         }
     }
 
@@ -381,22 +265,62 @@ impl Supervisor {
             Event::Listening { worker, .. } => self.listening(*worker),
             Event::Message { worker, message, .. } => {
                 if let Readiness::Message(text) = &self.settings.readiness
-                    && self.members.get(*worker).is_some_and(|member| member.phase == Phase::Starting)
+                    && self
+                        .lifecycle
+                        .processes()
+                        .get(*worker)
+                        .is_some_and(|process| process.phase() == Phase::Starting)
                     && *message == **text
                 {
                     self.ready(*worker);
                 }
             }
-            Event::Disconnect { worker } => self.disconnected(*worker),
-            Event::Exit { worker, status, .. } => self.exited(*worker, *status),
-            Event::Error { worker, error } => {
-                if let WorkerError::Spawn { .. } = error {
-                    self.spawn_failed(*worker, error.clone());
+            Event::Disconnect { worker } => {
+                if let Some(slot) = self.lifecycle.channel_closed(*worker)
+                    && self.settings.restart == RestartPolicy::Always
+                    && self.slots.is_held_by(slot, *worker)
+                {
+                    self.lost(slot, true, None);
                 }
             }
-            Event::AllDisconnected => self.all_disconnected(),
+            Event::Exit { worker, status, .. } => self.ended(*worker, End::Exited(*status)),
+            Event::Error { worker, error } => {
+                if let WorkerError::Spawn { .. } = error {
+                    self.ended(*worker, End::NotSpawned(error.clone()));
+                }
+            }
+            Event::AllDisconnected => {
+                let step = self.shutdown.finish();
+                self.shut_down(step);
+            }
             Event::Online { .. } | Event::Setup { .. } | Event::Fork { .. } | Event::AcceptFailed { .. } => {}
         }
+    }
+
+    /// Continues a replacement, a change of the number of slots, or a shutdown when the primary has nothing left to do.
+    /// False: no progress.
+    fn progress(&mut self) -> bool {
+        if let Some(worker) = self.last_reader.take() {
+            let count = self.lifecycle.owned_by(worker);
+            if self.settings.max_connections.is_some_and(|limit| count >= limit) {
+                let reason = RecycleReason::Connections { count };
+                self.replacements.recycle(worker, reason, &self.slots, self.lifecycle.processes());
+            }
+        }
+        if self.is_shutting_down() {
+            let step = self.shutdown.next(&mut self.lifecycle);
+            return self.shut_down(step);
+        }
+        if let Some(step) = self.replacements.next(&self.slots, self.lifecycle.processes(), &self.settings) {
+            self.replace(step);
+            return true;
+        }
+        let is_scaled = self.scaling.finish(&self.slots, self.lifecycle.processes());
+        if is_scaled {
+            let workers = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
+            self.events.push_back(SupervisorEvent::Scaled { workers });
+        }
+        is_scaled
     }
 }
 
@@ -405,16 +329,16 @@ impl Machine for Supervisor {
 
     fn handle(&mut self, event: OsEvent) {
         if let OsEvent::Timer { timer } = event
-            && let Some(due) = self.timers.fire(timer)
+            && let Some(deadline) = self.lifecycle.fire(timer)
         {
-            return self.due(due);
+            return self.expired(deadline);
         }
         if let OsEvent::Read { channel, .. } = &event
             && self.settings.max_connections.is_some()
         {
-            self.heard = Some(WorkerId(channel.0));
+            self.last_reader = Some(WorkerId(channel.0));
         }
-        self.primary.handle(event);
+        self.primary_mut().handle(event);
     }
 
     fn poll(&mut self) -> Option<Output<SupervisorEvent>> {
@@ -425,25 +349,19 @@ impl Machine for Supervisor {
             if let Some(event) = self.events.pop_front() {
                 return Some(Output::Event(event));
             }
-            match self.primary.poll() {
+            match self.primary_mut().poll() {
                 Some(Output::Call(call)) => return Some(Output::Call(call)),
                 Some(Output::Event(event)) => {
                     self.react(&event);
                     return Some(Output::Event(SupervisorEvent::Primary(event)));
                 }
-                None => {
-                    if let Some(worker) = self.heard.take() {
-                        self.limit_connections(worker);
-                    }
-                    if !self.settle() {
-                        return None;
-                    }
-                }
+                None if self.progress() => {}
+                None => return None,
             }
         }
     }
 
     fn poll_call(&mut self) -> Option<Call> {
-        self.calls.pop_front().or_else(|| self.primary.poll_call())
+        self.lifecycle.poll_call()
     }
 }

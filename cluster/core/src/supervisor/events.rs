@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::reload::{ReloadId, ReloadScope};
-use super::slots::SlotId;
+use super::slot_info::SlotId;
 use crate::event::{Event, WorkerError};
 use crate::os::{ExitStatus, WorkerId};
 use crate::primary::ForkError;

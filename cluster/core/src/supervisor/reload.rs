@@ -1,9 +1,13 @@
-//! The order of replacements: reloads of all slots and recycles of one slot, one run at a time. Processes are started and
-//! ended elsewhere.
+//! The order of replacements: reloads of all slots and recycles of one slot, one at a time, slot by slot. The supervisor carries out the
+//! steps. An abandoned replacement leaves the old workers in place.
 
 use alloc::collections::{BTreeSet, VecDeque};
 
-use super::slots::SlotId;
+use super::process::Process;
+use super::processes::Processes;
+use super::slot_info::SlotId;
+use super::slots::{Slot, Slots};
+use super::supervisor_settings::SupervisorSettings;
 use crate::os::WorkerId;
 
 /// The number of a reload or a recycle, ascending from 1.
@@ -51,7 +55,7 @@ struct Recycle {
 
 /// A reload or a recycle in progress.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Run {
+struct Replacement {
     id: ReloadId,
     scope: ReloadScope,
     /// The slots that still have their old workers.
@@ -60,12 +64,24 @@ struct Run {
     active: BTreeSet<SlotId>,
 }
 
-/// The run in progress and the requested ones.
+/// The next action of a replacement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReplacementStep {
+    Begin(ReloadId, ReloadScope),
+    Finish(ReloadId, ReloadScope),
+    /// Start the worker of an empty slot.
+    Start(SlotId),
+    StartSuccessor(SlotId),
+    /// Ask the worker to exit; another starts after the exit.
+    StopFirst(WorkerId),
+}
+
+/// The replacement in progress and the requested ones.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Replacements {
     last: u64,
-    run: Option<Run>,
-    /// A reload that follows the run in progress; further requests join.
+    current: Option<Replacement>,
+    /// A reload that follows the replacement in progress; further requests join.
     next: Option<ReloadId>,
     recycles: VecDeque<Recycle>,
 }
@@ -102,86 +118,89 @@ impl Replacements {
         id
     }
 
-    /// Begins the next run if none is in progress: a reload, else the first recycle. `holder` has the worker of a slot;
-    /// `None`: the slot was removed.
-    pub(super) fn begin(
+    /// Requests the recycle of a ready worker, unless the replacement is in progress or has just failed.
+    pub(super) fn recycle(
         &mut self,
-        all: impl FnOnce() -> BTreeSet<SlotId>,
-        holder: impl Fn(SlotId) -> Option<Option<WorkerId>>,
-    ) -> Option<(ReloadId, ReloadScope)> {
-        if self.run.is_some() {
-            return None;
+        worker: WorkerId,
+        reason: RecycleReason,
+        slots: &Slots,
+        processes: &Processes,
+    ) {
+        let process = processes.get(worker).filter(|process| process.is_recyclable());
+        if let Some(slot) = process.map(Process::slot)
+            && !self.includes(slot)
+        {
+            self.request_recycle(slot, slots.get(slot).and_then(Slot::last_fork), reason);
         }
+    }
+
+    /// The next step of the replacement in progress, or of the first requested one.
+    pub(super) fn next(
+        &mut self,
+        slots: &Slots,
+        processes: &Processes,
+        settings: &SupervisorSettings,
+    ) -> Option<ReplacementStep> {
+        let Some(current) = &mut self.current else { return self.begin(slots) };
+        current.active.retain(|slot| !is_replaced(*slot, slots, processes));
+        if current.waiting.is_empty() && current.active.is_empty() {
+            let Replacement { id, scope, .. } = *current;
+            self.current = None;
+            return Some(ReplacementStep::Finish(id, scope));
+        }
+        let step = |slot: &SlotId| Some((*slot, first_step(*slot, slots, processes, settings)?));
+        let (slot, step) = current.waiting.iter().find_map(step)?;
+        current.waiting.remove(&slot);
+        current.active.insert(slot);
+        Some(step)
+    }
+
+    /// Begins a requested reload, else the first recycle.
+    fn begin(&mut self, slots: &Slots) -> Option<ReplacementStep> {
         let (id, scope, waiting) = if let Some(id) = self.next.take() {
-            (id, ReloadScope::All, all())
+            (id, ReloadScope::All, slots.ids().collect())
         } else {
-            let recycle = self.recycles.pop_front()?;
-            let Recycle { id, slot, last, reason } = recycle;
+            let Recycle { id, slot, last, reason } = self.recycles.pop_front()?;
             // An obsolete recycle finishes without a replacement.
-            let is_needed = match (holder(slot), last) {
+            let is_needed = match (slots.get(slot).map(Slot::holder), last) {
                 (Some(Some(holder)), Some(last)) => holder <= last,
                 (Some(holder), last) => holder == last,
                 (None, _) => false,
             };
-            let waiting = is_needed.then_some(slot).into_iter().collect();
-            (id, ReloadScope::Slot { slot, reason }, waiting)
+            (id, ReloadScope::Slot { slot, reason }, is_needed.then_some(slot).into_iter().collect())
         };
-        self.run = Some(Run { id, scope, waiting, active: BTreeSet::new() });
-        Some((id, scope))
+        self.current = Some(Replacement { id, scope, waiting, active: BTreeSet::new() });
+        Some(ReplacementStep::Begin(id, scope))
     }
 
-    /// The slots that wait for their replacement, in order.
-    pub(super) fn waiting(&self) -> impl Iterator<Item = SlotId> {
-        self.run.iter().flat_map(|run| run.waiting.iter().copied())
-    }
-
-    /// The slots in replacement, in order.
-    pub(super) fn active(&self) -> impl Iterator<Item = SlotId> {
-        self.run.iter().flat_map(|run| run.active.iter().copied())
-    }
-
+    /// The replacement of the slot is in progress.
     pub(super) fn is_active(&self, slot: SlotId) -> bool {
-        self.run.as_ref().is_some_and(|run| run.active.contains(&slot))
+        self.current.as_ref().is_some_and(|current| current.active.contains(&slot))
     }
 
-    /// The run in progress replaces the slot.
-    pub(super) fn concerns(&self, slot: SlotId) -> bool {
-        self.run.as_ref().is_some_and(|run| run.waiting.contains(&slot) || run.active.contains(&slot))
-    }
-
-    /// The replacement of a slot begins.
-    pub(super) fn activate(&mut self, slot: SlotId) {
-        if let Some(run) = &mut self.run
-            && run.waiting.remove(&slot)
-        {
-            run.active.insert(slot);
-        }
+    /// The replacement in progress includes the slot.
+    fn includes(&self, slot: SlotId) -> bool {
+        self.is_active(slot) || self.current.as_ref().is_some_and(|current| current.waiting.contains(&slot))
     }
 
     /// A worker that waited for its replacement has exited; the process that follows is new.
     pub(super) fn restarted(&mut self, slot: SlotId) {
-        if let Some(run) = &mut self.run {
-            run.waiting.remove(&slot);
+        if let Some(current) = &mut self.current {
+            current.waiting.remove(&slot);
         }
     }
 
-    /// The slot is replaced, or was removed.
-    pub(super) fn done(&mut self, slot: SlotId) {
-        if let Some(run) = &mut self.run {
-            run.waiting.remove(&slot);
-            run.active.remove(&slot);
+    /// The slot was removed.
+    pub(super) fn remove(&mut self, slot: SlotId) {
+        if let Some(current) = &mut self.current {
+            current.waiting.remove(&slot);
+            current.active.remove(&slot);
         }
     }
 
-    /// Ends the run if no slot is left.
-    pub(super) fn finish(&mut self) -> Option<(ReloadId, ReloadScope)> {
-        let run = self.run.take_if(|run| run.waiting.is_empty() && run.active.is_empty())?;
-        Some((run.id, run.scope))
-    }
-
-    /// Ends the run. Returns the slots in replacement as well.
+    /// Ends the replacement in progress. Returns the slots in replacement as well.
     pub(super) fn abandon(&mut self) -> Option<(ReloadId, ReloadScope, BTreeSet<SlotId>)> {
-        self.run.take().map(|run| (run.id, run.scope, run.active))
+        self.current.take().map(|current| (current.id, current.scope, current.active))
     }
 
     /// Drops the next request.
@@ -191,5 +210,33 @@ impl Replacements {
             let Recycle { id, slot, reason, .. } = self.recycles.pop_front()?;
             Some((id, ReloadScope::Slot { slot, reason }))
         })
+    }
+}
+
+/// The slot has a ready worker and no other process, or was removed.
+fn is_replaced(id: SlotId, slots: &Slots, processes: &Processes) -> bool {
+    let Some(slot) = slots.get(id) else { return true };
+    slot.holder().is_some_and(|worker| processes.is_ready(worker)) && processes.of(id) == 1
+}
+
+/// The step with which the replacement of a slot can begin now.
+fn first_step(
+    slot: SlotId,
+    slots: &Slots,
+    processes: &Processes,
+    settings: &SupervisorSettings,
+) -> Option<ReplacementStep> {
+    let Some(holder) = slots.get(slot)?.holder() else { return Some(ReplacementStep::Start(slot)) };
+    if !processes.is_ready(holder) {
+        return None;
+    }
+    let extra = processes.len().saturating_sub(slots.holders().count());
+    let ready = slots.holders().filter(|worker| processes.is_ready(*worker)).count();
+    if extra < settings.surge as usize {
+        Some(ReplacementStep::StartSuccessor(slot))
+    } else if ready > slots.len().saturating_sub(settings.max_unavailable as usize) {
+        Some(ReplacementStep::StopFirst(holder))
+    } else {
+        None
     }
 }

@@ -3,74 +3,31 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
-use core::fmt;
+use core::mem;
+use core::time::Duration;
 
+use super::processes::Processes;
 use super::restart::Pauses;
+use super::slot_info::{SlotId, SlotInfo, SlotState};
 use crate::message::HandleKey;
 use crate::os::WorkerId;
+use crate::primary::{Primary, WorkerInfo};
 
-/// The number of a slot. The worker of a slot has the number in its environment, as `CLUSTER_SLOT`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SlotId(pub u32);
-
-impl fmt::Display for SlotId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// The state of a slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SlotState {
-    /// The worker starts.
-    Starting,
-    /// The worker serves.
-    Ready,
-    /// The worker gets no connection and answers the requests on open ones.
-    Lame,
-    /// The worker was asked to disconnect.
-    Draining,
-    /// The worker was signalled.
-    Terminating,
-    /// The slot waits for the next start.
-    BackingOff,
-    /// The slot gets no worker by itself.
-    Held,
-}
-
-/// A slot, for the program.
+/// The state of a slot without a holder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct SlotInfo {
-    /// The number.
-    pub slot: SlotId,
-    /// The state.
-    pub state: SlotState,
-    /// The worker that holds the slot.
-    pub worker: Option<WorkerId>,
-    /// The starting worker that replaces the holder when ready.
-    pub successor: Option<WorkerId>,
-    /// The failures in a row that determine the next pause.
-    pub failures: u32,
-    /// The number of connections that `worker` has acknowledged since the start, also those that have ended. Zero without a
-    /// worker, and under the shared policy.
-    pub owned_connections: u64,
-}
-
-/// Why a slot has no holder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Vacancy {
+enum Vacancy {
     BackingOff,
     Held,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Slot {
-    pub(super) holder: Result<WorkerId, Vacancy>,
+    holder: Result<WorkerId, Vacancy>,
     /// A starting process that replaces the holder when ready.
-    pub(super) successor: Option<WorkerId>,
-    pub(super) backoff: Pauses,
+    successor: Option<WorkerId>,
+    backoff: Pauses,
     /// The keys that the last ready holder served; empty after a failed start.
-    pub(super) keys: BTreeSet<HandleKey>,
+    keys: BTreeSet<HandleKey>,
 }
 
 /// The slots, in order of their numbers.
@@ -87,9 +44,35 @@ impl Slot {
         }
     }
 
+    fn state(&self, processes: &Processes) -> SlotState {
+        match self.holder {
+            Ok(worker) => processes.get(worker).map_or(SlotState::Held, |process| process.phase().into()),
+            Err(Vacancy::BackingOff) => SlotState::BackingOff,
+            Err(Vacancy::Held) => SlotState::Held,
+        }
+    }
+
+    pub(super) fn holder(&self) -> Option<WorkerId> {
+        self.holder.ok()
+    }
+
     /// The latest process of the slot: the successor, else the holder.
     pub(super) fn last_fork(&self) -> Option<WorkerId> {
         self.successor.or(self.holder.ok())
+    }
+
+    /// The keys that the last ready holder served; empty after a failed start.
+    pub(super) fn keys(&self) -> &BTreeSet<HandleKey> {
+        &self.keys
+    }
+
+    pub(super) fn failures(&self) -> u32 {
+        self.backoff.failures()
+    }
+
+    /// Whether the slot waits for the start that follows this many failures.
+    pub(super) fn is_backing_off(&self, failures: u32) -> bool {
+        self.holder == Err(Vacancy::BackingOff) && self.failures() == failures
     }
 }
 
@@ -103,10 +86,43 @@ impl Slots {
         self.0.len()
     }
 
-    /// The slots with a holder.
-    pub(super) fn occupied(&self) -> usize {
-        self.0.values().filter(|slot| slot.holder.is_ok()).count()
+    pub(super) fn ids(&self) -> impl Iterator<Item = SlotId> {
+        self.0.keys().copied()
     }
+
+    pub(super) fn get(&self, slot: SlotId) -> Option<&Slot> {
+        self.0.get(&slot)
+    }
+
+    /// The workers that hold slots.
+    pub(super) fn holders(&self) -> impl Iterator<Item = WorkerId> {
+        self.0.values().filter_map(Slot::holder)
+    }
+
+    pub(super) fn is_held_by(&self, slot: SlotId, worker: WorkerId) -> bool {
+        self.get(slot).is_some_and(|slot| slot.holder == Ok(worker))
+    }
+
+    /// The slots, for the program.
+    pub(super) fn infos(&self, processes: &Processes, primary: &Primary) -> impl Iterator<Item = SlotInfo> {
+        let owned_by = |worker| primary.worker(worker).map_or(0, WorkerInfo::owned_connections);
+        self.0.iter().map(move |(id, slot)| SlotInfo {
+            slot: *id,
+            state: slot.state(processes),
+            worker: slot.holder(),
+            successor: slot.successor,
+            failures: slot.failures(),
+            owned_connections: slot.holder().map_or(0, owned_by),
+        })
+    }
+
+    /// Every slot has a ready worker or is held.
+    pub(super) fn are_settled(&self, processes: &Processes) -> bool {
+        let mut states = self.0.values().map(|slot| slot.state(processes));
+        states.all(|state| matches!(state, SlotState::Ready | SlotState::Held))
+    }
+
+    // ---- the number of slots
 
     /// Adds slots up to this number, and returns their numbers.
     pub(super) fn add_up_to(&mut self, count: u32) -> Vec<SlotId> {
@@ -121,25 +137,82 @@ impl Slots {
         removed.map(|(id, slot)| (id, slot.successor.into_iter().chain(slot.holder.ok()).collect())).collect()
     }
 
-    pub(super) fn get(&self, slot: SlotId) -> Option<&Slot> {
-        self.0.get(&slot)
+    // ---- the processes of a slot
+
+    /// The slot has a new holder.
+    pub(super) fn fill(&mut self, slot: SlotId, worker: WorkerId) {
+        if let Some(slot) = self.0.get_mut(&slot) {
+            slot.holder = Ok(worker);
+        }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (SlotId, &Slot)> {
-        self.0.iter().map(|(id, slot)| (*id, slot))
+    pub(super) fn set_successor(&mut self, slot: SlotId, worker: WorkerId) {
+        if let Some(slot) = self.0.get_mut(&slot) {
+            slot.successor = Some(worker);
+        }
     }
 
-    pub(super) fn ids(&self) -> Vec<SlotId> {
-        self.0.keys().copied().collect()
+    /// A start in the slot has failed. `None`: no process was forked.
+    pub(super) fn start_failed(&mut self, slot: SlotId, worker: Option<WorkerId>) {
+        if let Some(slot) = self.0.get_mut(&slot) {
+            slot.successor.take_if(|successor| Some(*successor) == worker);
+        }
     }
 
-    pub(super) fn get_mut(&mut self, slot: SlotId) -> Option<&mut Slot> {
-        self.0.get_mut(&slot)
+    pub(super) fn take_successor(&mut self, slot: SlotId) -> Option<WorkerId> {
+        self.0.get_mut(&slot)?.successor.take()
     }
 
-    /// The slot, if the worker holds the slot.
-    pub(super) fn held_by(&mut self, slot: SlotId, worker: WorkerId) -> Option<&mut Slot> {
-        self.0.get_mut(&slot).filter(|slot| slot.holder == Ok(worker))
+    /// A worker is ready and serves these keys. A successor becomes the holder, and the predecessor is returned.
+    pub(super) fn make_ready(
+        &mut self,
+        slot: SlotId,
+        worker: WorkerId,
+        keys: BTreeSet<HandleKey>,
+    ) -> Option<WorkerId> {
+        let held = self.0.get_mut(&slot)?;
+        let successor = held.successor.take_if(|successor| *successor == worker);
+        let predecessor = successor.and_then(|worker| mem::replace(&mut held.holder, Ok(worker)).ok());
+        self.set_keys(slot, worker, keys);
+        predecessor
+    }
+
+    /// The keys that a ready holder serves.
+    pub(super) fn set_keys(&mut self, slot: SlotId, worker: WorkerId, keys: BTreeSet<HandleKey>) {
+        if let Some(slot) = self.0.get_mut(&slot).filter(|slot| slot.holder == Ok(worker)) {
+            slot.keys = keys;
+        }
+    }
+
+    /// The slot has no holder, and gets none by itself.
+    pub(super) fn hold(&mut self, slot: SlotId) {
+        if let Some(slot) = self.0.get_mut(&slot) {
+            slot.holder = Err(Vacancy::Held);
+        }
+    }
+
+    /// The slot has lost its holder. A successor becomes the holder. False: a successor did, or the slot was removed.
+    pub(super) fn vacate(&mut self, slot: SlotId, was_ready: bool) -> bool {
+        let Some(slot) = self.0.get_mut(&slot) else { return false };
+        if !was_ready {
+            slot.keys.clear();
+        }
+        slot.holder = slot.successor.take().ok_or(Vacancy::Held);
+        slot.holder.is_err()
+    }
+
+    /// The slot waits for its next start. Returns the pause and the failures in a row.
+    pub(super) fn back_off(&mut self, slot: SlotId, pauses: [Duration; 2]) -> Option<(Duration, u32)> {
+        let slot = self.0.get_mut(&slot)?;
+        slot.holder = Err(Vacancy::BackingOff);
+        Some((slot.backoff.next(pauses), slot.failures()))
+    }
+
+    /// The holder was ready for long enough.
+    pub(super) fn stable(&mut self, slot: SlotId) {
+        if let Some(slot) = self.0.get_mut(&slot) {
+            slot.backoff.reset();
+        }
     }
 
     /// The slots that wait for a start get none.

@@ -4,6 +4,7 @@ use alloc::string::String;
 use core::fmt;
 use core::time::Duration;
 
+use crate::os::ExitStatus;
 use crate::primary::ForkError;
 use crate::settings::Settings;
 
@@ -34,6 +35,17 @@ pub enum RestartPolicy {
     OnFailure,
     /// None: the slot is held.
     Never,
+}
+
+impl RestartPolicy {
+    /// Whether a worker is restarted after its exit, or after the end of its channel (`status` is `None`).
+    pub(super) fn restarts(self, was_ready: bool, status: Option<ExitStatus>) -> bool {
+        match self {
+            RestartPolicy::Always => true,
+            RestartPolicy::OnFailure => !was_ready || status != Some(ExitStatus::Code(0)),
+            RestartPolicy::Never => false,
+        }
+    }
 }
 
 /// The reaction to more restarts than [`SupervisorSettings::intensity`] allows.
@@ -82,6 +94,19 @@ pub struct SupervisorSettings {
     pub(super) age_spread: u32,
     pub(super) max_memory: Option<u64>,
     pub(super) max_connections: Option<u64>,
+    /// The interval and the timeout.
+    pub(super) heartbeat: Option<[Duration; 2]>,
+}
+
+/// The times in the life of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Timeouts {
+    pub(super) ready: Duration,
+    pub(super) lame_duck: Duration,
+    pub(super) drain: Duration,
+    pub(super) term: Duration,
+    /// The age, and the spread in percent.
+    pub(super) max_age: Option<(Duration, u32)>,
     /// The interval and the timeout.
     pub(super) heartbeat: Option<[Duration; 2]>,
 }
@@ -289,6 +314,24 @@ impl SupervisorSettings {
     /// See [`intensity`](SupervisorSettings::intensity).
     pub fn get_intensity(&self) -> (u32, Duration) {
         (self.restarts, self.within)
+    }
+
+    pub(super) fn timeouts(&self) -> Timeouts {
+        Timeouts {
+            ready: self.ready_timeout,
+            lame_duck: self.lame_duck,
+            drain: self.drain,
+            term: self.term,
+            max_age: self.max_age.map(|age| (age, self.age_spread)),
+            heartbeat: self.heartbeat,
+        }
+    }
+
+    /// The longest wait of a shutdown for acknowledgements: the time of a lame duck, and at most half of the time that the
+    /// lame ducks leave for their drain.
+    pub(super) fn emptying(&self) -> Duration {
+        let rest = self.shutdown.saturating_sub(self.lame_duck);
+        self.lame_duck.min(rest / 2)
     }
 
     /// Checks the number of workers.

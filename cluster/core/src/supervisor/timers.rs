@@ -1,14 +1,15 @@
 //! The timers of a supervisor. No timer can be cancelled: an obsolete timer finds the process or the slot in another
 //! state.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
+use core::time::Duration;
 
-use super::slots::SlotId;
-use crate::os::{TimerId, WorkerId};
+use super::slot_info::SlotId;
+use crate::os::{Call, TimerId, WorkerId};
 
 /// The time that a timer ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Due {
+pub(super) enum Deadline {
     /// The time in which a worker becomes ready.
     Ready(WorkerId),
     /// The time after which a ready worker is stable.
@@ -35,23 +36,47 @@ pub(super) enum Due {
     Pong(WorkerId, u64),
     /// The time in which a restart counts.
     Counted,
-    /// The time for acknowledgements at the beginning of a shutdown.
+    Shutdown(ShutdownTimer),
+}
+
+/// The times of a shutdown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum ShutdownTimer {
+    /// The time for acknowledgements at the beginning.
     Emptying,
-    /// The time of a shutdown.
+    /// The deadline of all workers.
     Shutdown,
-    /// The time for the last channels after a shutdown.
+    /// The time for the last channels.
     Finish,
 }
 
+/// The time between the question for open connections and the end of a drain.
+const REPORT: Duration = Duration::from_secs(1);
+
+/// The moment to ask for open connections, within a time that ends with a signal.
+pub(super) fn report_after(time: Duration) -> Duration {
+    time.saturating_sub(REPORT).max(time / 2)
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub(super) struct Timers(BTreeMap<TimerId, Due>);
+pub(super) struct Timers {
+    deadlines: BTreeMap<TimerId, Deadline>,
+    calls: VecDeque<Call>,
+}
 
 impl Timers {
-    pub(super) fn add(&mut self, timer: TimerId, due: Due) {
-        self.0.insert(timer, due);
+    pub(super) fn set(&mut self, timer: TimerId, deadline: Deadline, after: Duration) {
+        self.deadlines.insert(timer, deadline);
+        // A timer never fires early.
+        let after_ms = u64::try_from(after.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        self.calls.push_back(Call::SetTimer { timer, after_ms });
     }
 
-    pub(super) fn fire(&mut self, timer: TimerId) -> Option<Due> {
-        self.0.remove(&timer)
+    pub(super) fn fire(&mut self, timer: TimerId) -> Option<Deadline> {
+        self.deadlines.remove(&timer)
+    }
+
+    pub(super) fn poll_call(&mut self) -> Option<Call> {
+        self.calls.pop_front()
     }
 }

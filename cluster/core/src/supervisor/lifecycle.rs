@@ -1,0 +1,279 @@
+//! The way of a supervised process from start to exit, through the primary. A requested exit has four phases: lame duck, disconnect,
+//! SIGTERM, SIGKILL; a timer ends each phase. Slots, restarts and the order of replacements are decided elsewhere.
+
+use alloc::collections::BTreeSet;
+use alloc::string::ToString;
+use core::time::Duration;
+
+use super::age::age_of;
+use super::process::{Disconnect, Phase, Process};
+use super::processes::Processes;
+use super::slot_info::SlotId;
+use super::supervisor_settings::Timeouts;
+use super::timers::{Deadline, Timers, report_after};
+use crate::message::HandleKey;
+use crate::os::{Call, Signal, TimerId, WorkerId};
+use crate::primary::{ForkError, Primary, WorkerInfo};
+
+/// The variable with the number of the slot in the environment of a worker.
+pub const SLOT_VARIABLE: &str = "CLUSTER_SLOT";
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Lifecycle {
+    primary: Primary,
+    timeouts: Timeouts,
+    timers: Timers,
+    processes: Processes,
+}
+
+impl Lifecycle {
+    pub(super) fn new(primary: Primary, timeouts: Timeouts) -> Self {
+        Lifecycle { primary, timeouts, timers: Timers::default(), processes: Processes::default() }
+    }
+
+    pub(super) fn primary(&self) -> &Primary {
+        &self.primary
+    }
+
+    pub(super) fn primary_mut(&mut self) -> &mut Primary {
+        &mut self.primary
+    }
+
+    pub(super) fn processes(&self) -> &Processes {
+        &self.processes
+    }
+
+    /// The keys at which a worker listens.
+    pub(super) fn keys_of(&mut self, worker: WorkerId) -> BTreeSet<HandleKey> {
+        self.primary.supervised().keys_of(worker)
+    }
+
+    /// The connections that a worker has acknowledged.
+    pub(super) fn owned_by(&self, worker: WorkerId) -> u64 {
+        self.primary.worker(worker).map_or(0, WorkerInfo::owned_connections)
+    }
+
+    /// The open connections that a worker reported last.
+    pub(super) fn reported_connections(&mut self, worker: WorkerId) -> Option<u64> {
+        self.primary.supervised().pong(worker).map(|(_, connections)| connections)
+    }
+
+    // ---- start
+
+    pub(super) fn fork(&mut self, slot: SlotId) -> Result<WorkerId, ForkError> {
+        let worker = self.primary.fork_with_env([(SLOT_VARIABLE, slot.to_string())])?;
+        self.processes.start(worker, slot);
+        self.set_timer(Deadline::Ready(worker), self.timeouts.ready);
+        Ok(worker)
+    }
+
+    /// The program of a worker has reported a server that listens. Returns the process, and the reports so far.
+    pub(super) fn count_server(&mut self, worker: WorkerId) -> Option<(Process, usize)> {
+        let process = self.processes.get_mut(worker)?;
+        let servers = process.count_server();
+        Some((*process, servers))
+    }
+
+    /// A starting process is ready. `None`: the process was not starting.
+    pub(super) fn make_ready(&mut self, worker: WorkerId) -> Option<SlotId> {
+        let process = self.processes.get_mut(worker)?;
+        process.advance(Phase::Ready).then_some(process.slot())
+    }
+
+    /// A starting process is late, and has failed. `None`: the process is not starting.
+    pub(super) fn fail_start(&mut self, worker: WorkerId) -> Option<SlotId> {
+        let process = self.processes.get_mut(worker)?;
+        let is_late = process.phase() == Phase::Starting && process.exit_cause().is_none();
+        is_late.then(|| {
+            process.fail();
+            process.slot()
+        })
+    }
+
+    /// Ends a process that was never ready.
+    pub(super) fn withdraw(&mut self, worker: WorkerId) {
+        if let Some(process) = self.processes.get_mut(worker) {
+            process.request_exit();
+        }
+        self.primary.supervised().lame_duck(worker);
+        self.terminate(worker);
+    }
+
+    // ---- readiness
+
+    /// The age of a ready process begins.
+    pub(super) fn limit_age(&mut self, worker: WorkerId) {
+        if let Some((age, spread)) = self.timeouts.max_age {
+            self.set_timer(Deadline::Age(worker), age_of(worker, age, spread));
+        }
+    }
+
+    /// Sends a ping to a ready worker, and sets the timers of the answer and of the next ping.
+    pub(super) fn watch(&mut self, worker: WorkerId) {
+        let Some([interval, timeout]) = self.timeouts.heartbeat else { return };
+        if self.processes.is_ready(worker) {
+            let seq = self.primary.supervised().ping(worker);
+            self.set_timer(Deadline::Pong(worker, seq), timeout);
+            self.set_timer(Deadline::Ping(worker), interval);
+        }
+    }
+
+    /// The time for the answer to a ping has ended. Kills a ready worker that hangs, and returns the slot. A worker that has
+    /// never answered any ping is not watched: an unmodified Node program ignores them.
+    pub(super) fn kill_silent(&mut self, worker: WorkerId, seq: u64) -> Option<SlotId> {
+        let (answered, _) = self.primary.supervised().pong(worker)?;
+        let process = self.processes.get_mut(worker)?;
+        if answered >= seq || process.phase() != Phase::Ready {
+            return None;
+        }
+        process.fail();
+        let slot = process.slot();
+        self.primary.supervised().lame_duck(worker);
+        self.kill(worker);
+        Some(slot)
+    }
+
+    /// The replacement of a ready worker was abandoned: the next request waits for a growing pause.
+    pub(super) fn delay_recycle(&mut self, worker: WorkerId, pauses: [Duration; 2]) {
+        let process = self.processes.get_mut(worker).filter(|process| process.phase() == Phase::Ready);
+        if let Some(process) = process {
+            let after = process.delay_recycle(pauses);
+            self.set_timer(Deadline::Recycle(worker), after);
+        }
+    }
+
+    pub(super) fn permit_recycle(&mut self, worker: WorkerId) {
+        if let Some(process) = self.processes.get_mut(worker) {
+            process.permit_recycle();
+        }
+    }
+
+    // ---- exit
+
+    /// Asks a worker to exit. `drain`: see [`disconnect`](Lifecycle::disconnect).
+    pub(super) fn retire(&mut self, worker: WorkerId, drain: Option<Duration>) {
+        let Some(process) = self.processes.get_mut(worker) else { return };
+        if !process.advance(Phase::Lame) {
+            return;
+        }
+        process.request_exit();
+        let serves = !self.keys_of(worker).is_empty();
+        self.primary.supervised().lame_duck(worker);
+        if serves && !self.timeouts.lame_duck.is_zero() {
+            self.set_timer(Deadline::Lame(worker), self.timeouts.lame_duck);
+        } else {
+            self.disconnect(worker, drain);
+        }
+    }
+
+    /// The time of a lame duck has ended. `drain`: the time before SIGTERM; `None`: the deadline of a shutdown.
+    pub(super) fn disconnect(&mut self, worker: WorkerId, drain: Option<Duration>) {
+        match self.processes.get_mut(worker).map_or(Disconnect::Never, Process::disconnect) {
+            Disconnect::Now => {
+                self.primary.supervised().ping(worker);
+                self.primary.disconnect_worker(worker);
+                if let Some(drain) = drain {
+                    self.set_timer(Deadline::Report(Some(worker)), report_after(drain));
+                    self.set_timer(Deadline::Drain(worker), drain);
+                }
+            }
+            Disconnect::Postponed => {
+                if let Some(drain) = drain {
+                    self.set_timer(Deadline::Drain(worker), drain);
+                }
+            }
+            Disconnect::Never => {}
+        }
+    }
+
+    /// The program waits for replies of a worker, or no longer does: a postponed disconnect follows.
+    pub(super) fn set_busy(&mut self, worker: WorkerId, busy: bool, drain: Option<Duration>) {
+        if self.processes.get_mut(worker).is_some_and(|process| process.set_busy(busy)) {
+            self.disconnect(worker, drain);
+        }
+    }
+
+    /// The channel is closed, and the process has not exited: the process serves no further client. Returns the slot of a
+    /// ready worker that was not asked to exit.
+    pub(super) fn channel_closed(&mut self, worker: WorkerId) -> Option<SlotId> {
+        let process = self.processes.get_mut(worker)?;
+        if process.exit_cause().is_some() || !process.advance(Phase::Draining) {
+            return None;
+        }
+        let process = *process;
+        // The exit of a worker that was not ready follows, with the reason.
+        let time = if process.was_ready() { self.timeouts.drain } else { self.timeouts.term };
+        self.set_timer(Deadline::Drain(worker), time);
+        process.was_ready().then_some(process.slot())
+    }
+
+    /// Asks a worker, or all without a signal, for open connections before a signal.
+    pub(super) fn ask(&mut self, worker: Option<WorkerId>) {
+        let workers = worker.map_or_else(|| self.processes.before(Phase::Terminating), |one| [one].into());
+        for worker in workers {
+            self.primary.supervised().ping(worker);
+        }
+    }
+
+    /// The time of a drain has ended.
+    pub(super) fn end_drain(&mut self, worker: WorkerId) {
+        if self.processes.get(worker).is_some_and(Process::is_draining) {
+            self.terminate(worker);
+        }
+    }
+
+    /// Asks a worker to exit by SIGTERM, without a drain.
+    pub(super) fn end(&mut self, worker: WorkerId) {
+        if let Some(process) = self.processes.get_mut(worker) {
+            process.request_exit();
+        }
+        self.terminate(worker);
+    }
+
+    fn terminate(&mut self, worker: WorkerId) {
+        if self.advance(worker, Phase::Terminating) {
+            self.primary.kill(worker, Signal::SIGTERM);
+            self.set_timer(Deadline::Term(worker), self.timeouts.term);
+        }
+    }
+
+    /// Kills a worker at the request of the program.
+    pub(super) fn kill_requested(&mut self, worker: WorkerId) {
+        let Some(process) = self.processes.get_mut(worker) else { return };
+        process.request_exit();
+        self.primary.supervised().lame_duck(worker);
+        self.kill(worker);
+    }
+
+    pub(super) fn kill(&mut self, worker: WorkerId) {
+        if self.advance(worker, Phase::Killed) {
+            self.primary.kill(worker, Signal::SIGKILL);
+            self.set_timer(Deadline::Kill(worker), self.timeouts.term);
+        }
+    }
+
+    /// Forgets a process that has exited, or is no longer waited for.
+    pub(super) fn remove(&mut self, worker: WorkerId) -> Option<Process> {
+        self.processes.remove(worker)
+    }
+
+    /// Moves a process to a later phase. False: the process has exited, or is in this phase or a later one.
+    fn advance(&mut self, worker: WorkerId, to: Phase) -> bool {
+        self.processes.get_mut(worker).is_some_and(|process| process.advance(to))
+    }
+
+    // ---- timers
+
+    pub(super) fn set_timer(&mut self, deadline: Deadline, after: Duration) {
+        let timer = self.primary.supervised().next_timer();
+        self.timers.set(timer, deadline, after);
+    }
+
+    pub(super) fn fire(&mut self, timer: TimerId) -> Option<Deadline> {
+        self.timers.fire(timer)
+    }
+
+    pub(super) fn poll_call(&mut self) -> Option<Call> {
+        self.timers.poll_call().or_else(|| crate::pump::Machine::poll_call(&mut self.primary))
+    }
+}

@@ -1,0 +1,256 @@
+//! The transitions of the slots: start, readiness, end and restart, and the steps of replacement and shutdown. The inputs that cause
+//! them are in the file above.
+
+use super::Supervisor;
+use super::events::{AbandonReason, StartFailure, SupervisorEvent};
+use super::process::{ExitCause, Phase};
+use super::reload::{ReloadScope, ReplacementStep};
+use super::shutdown::ShutdownStep;
+use super::slot_info::SlotId;
+use super::slots::Slot;
+use super::supervisor_settings::{GiveUp, Readiness};
+use super::timers::{Deadline, ShutdownTimer, report_after};
+use crate::event::WorkerError;
+use crate::os::{ExitStatus, WorkerId};
+
+/// The end of a process.
+pub(super) enum End {
+    /// The process was not started.
+    NotSpawned(WorkerError),
+    Exited(ExitStatus),
+    /// The process has not exited after SIGKILL: the slot does not wait.
+    Stuck,
+}
+
+impl Supervisor {
+    // ---- start
+
+    /// Starts the worker of an empty slot.
+    pub(super) fn start(&mut self, slot: SlotId) {
+        self.replacements.restarted(slot);
+        match self.lifecycle.fork(slot) {
+            Ok(worker) => self.slots.fill(slot, worker),
+            Err(error) => {
+                self.start_failed(slot, None, StartFailure::Fork(error));
+                self.lost(slot, false, None);
+            }
+        }
+    }
+
+    /// The worker's program has reported a server that listens.
+    pub(super) fn listening(&mut self, worker: WorkerId) {
+        let Some((process, servers)) = self.lifecycle.count_server(worker) else { return };
+        let keys = self.lifecycle.keys_of(worker);
+        match process.phase() {
+            Phase::Ready => self.slots.set_keys(process.slot(), worker, keys),
+            Phase::Starting if self.settings.readiness == Readiness::Listening => {
+                let Some(slot) = self.slots.get(process.slot()) else { return };
+                let served = match slot.holder() {
+                    Some(holder) if holder != worker => self.lifecycle.keys_of(holder),
+                    Some(_) | None => slot.keys().clone(),
+                };
+                if servers >= served.len() && keys.is_superset(&served) {
+                    self.ready(worker);
+                }
+            }
+            Phase::Starting | Phase::Lame | Phase::Draining | Phase::Terminating | Phase::Killed => {}
+        }
+    }
+
+    pub(super) fn ready(&mut self, worker: WorkerId) {
+        let Some(slot) = self.lifecycle.make_ready(worker) else { return };
+        let predecessor = self.slots.make_ready(slot, worker, self.lifecycle.keys_of(worker));
+        if self.slots.get(slot).is_some_and(|slot| slot.failures() > 0) {
+            self.lifecycle.set_timer(Deadline::Stable(worker), self.settings.min_uptime);
+        }
+        self.lifecycle.limit_age(worker);
+        self.lifecycle.watch(worker);
+        self.events.push_back(SupervisorEvent::SlotReady { slot, worker });
+        if let Some(predecessor) = predecessor {
+            self.lifecycle.retire(predecessor, self.shutdown.drain(self.settings.drain));
+        }
+    }
+
+    /// A process was not ready: the replacement that has started the process is abandoned.
+    pub(super) fn start_failed(&mut self, slot: SlotId, worker: Option<WorkerId>, failure: StartFailure) {
+        self.events.push_back(SupervisorEvent::StartFailed { slot, worker, failure: failure.clone() });
+        self.slots.start_failed(slot, worker);
+        if self.replacements.is_active(slot) {
+            self.abandon(AbandonReason::StartFailed { slot, failure });
+        }
+    }
+
+    // ---- end
+
+    pub(super) fn ended(&mut self, worker: WorkerId, end: End) {
+        let Some(process) = self.lifecycle.remove(worker) else { return };
+        let (slot, was_ready) = (process.slot(), process.was_ready());
+        let is_requested = process.exit_cause() == Some(ExitCause::Requested);
+        let status = match end {
+            End::NotSpawned(error) => {
+                self.start_failed(slot, Some(worker), StartFailure::Spawn(error));
+                None
+            }
+            End::Exited(status) if is_requested => {
+                let connections = self.lifecycle.reported_connections(worker);
+                let is_drained = process.phase() <= Phase::Draining && status == ExitStatus::Code(0);
+                self.events.push_back(if is_drained {
+                    SupervisorEvent::Drained { slot, worker }
+                } else {
+                    SupervisorEvent::Cut { slot, worker, connections }
+                });
+                if self.slots.is_held_by(slot, worker) {
+                    self.slots.hold(slot);
+                    if self.shutdown.is_running() {
+                        self.start(slot);
+                    }
+                }
+                return;
+            }
+            End::Exited(status) => {
+                if !was_ready && process.exit_cause().is_none() {
+                    self.start_failed(slot, Some(worker), StartFailure::Exited(status));
+                }
+                Some(status)
+            }
+            End::Stuck => {
+                self.events.push_back(SupervisorEvent::Stuck { slot, worker });
+                None
+            }
+        };
+        if self.slots.is_held_by(slot, worker) {
+            self.lost(slot, was_ready, status);
+        }
+    }
+
+    /// A slot has lost its worker, which was not asked to exit.
+    pub(super) fn lost(&mut self, slot: SlotId, was_ready: bool, status: Option<ExitStatus>) {
+        if !self.slots.vacate(slot, was_ready) || self.is_shutting_down() {
+            return;
+        }
+        if !self.settings.restart.restarts(was_ready, status) || self.intensity.gave_up() {
+            return self.hold(slot);
+        }
+        if !self.intensity.allows(self.settings.restarts) {
+            return self.give_up(slot);
+        }
+        let Some((after, failures)) = self.slots.back_off(slot, self.settings.backoff) else { return };
+        self.lifecycle.set_timer(Deadline::Counted, self.settings.within);
+        self.events.push_back(SupervisorEvent::Restarting { slot, after });
+        if after.is_zero() {
+            self.start(slot);
+        } else {
+            self.lifecycle.set_timer(Deadline::Backoff(slot, failures), after);
+        }
+    }
+
+    fn hold(&mut self, slot: SlotId) {
+        self.events.push_back(SupervisorEvent::SlotHeld { slot });
+        if self.replacements.is_active(slot) {
+            self.abandon(AbandonReason::Held { slot });
+        }
+    }
+
+    /// The slots that wait for a start get no worker.
+    fn give_up(&mut self, slot: SlotId) {
+        let (restarts, within) = (self.intensity.counted(), self.settings.within);
+        self.events.push_back(SupervisorEvent::GaveUp { restarts, within });
+        for slot in core::iter::once(slot).chain(self.slots.hold_waiting()) {
+            self.hold(slot);
+        }
+        match self.settings.give_up {
+            GiveUp::Hold => {}
+            GiveUp::Exit { code } => {
+                let step = self.shutdown.begin(code);
+                self.shut_down(step);
+            }
+        }
+    }
+
+    // ---- replacement
+
+    pub(super) fn replace(&mut self, step: ReplacementStep) {
+        match step {
+            ReplacementStep::Begin(id, scope) => {
+                if scope == ReloadScope::All {
+                    self.intensity.try_again();
+                }
+                self.events.push_back(SupervisorEvent::ReloadStarted { id, scope });
+            }
+            ReplacementStep::Finish(id, scope) => {
+                self.events.push_back(SupervisorEvent::ReloadFinished { id, scope });
+            }
+            ReplacementStep::Start(slot) => self.start(slot),
+            ReplacementStep::StartSuccessor(slot) => match self.lifecycle.fork(slot) {
+                Ok(worker) => self.slots.set_successor(slot, worker),
+                Err(error) => self.start_failed(slot, None, StartFailure::Fork(error)),
+            },
+            ReplacementStep::StopFirst(worker) => {
+                self.lifecycle.retire(worker, Some(self.settings.drain));
+            }
+        }
+    }
+
+    /// Ends the replacement in progress. Successors that are not ready are terminated; old workers serve on.
+    fn abandon(&mut self, reason: AbandonReason) {
+        let Some((id, scope, active)) = self.replacements.abandon() else { return };
+        self.events.push_back(SupervisorEvent::ReloadAbandoned { id, scope, reason });
+        for slot in active {
+            if let Some(successor) = self.slots.take_successor(slot) {
+                self.lifecycle.withdraw(successor);
+            }
+            if let Some(holder) = self.slots.get(slot).and_then(Slot::holder)
+                && self.shutdown.is_running()
+            {
+                self.lifecycle.delay_recycle(holder, self.settings.backoff);
+            }
+        }
+    }
+
+    // ---- shutdown
+
+    pub(super) fn shut_down(&mut self, step: Option<ShutdownStep>) -> bool {
+        let Some(step) = step else { return false };
+        match step {
+            ShutdownStep::StopAccepting => self.stop_accepting(),
+            ShutdownStep::RetireAll => {
+                for worker in self.lifecycle.processes().before(Phase::Lame) {
+                    self.lifecycle.retire(worker, None);
+                }
+            }
+            ShutdownStep::CloseListeners => return self.primary_mut().supervised().close_listeners(),
+            ShutdownStep::TerminateAll => {
+                for worker in self.lifecycle.processes().before(Phase::Terminating) {
+                    self.lifecycle.end(worker);
+                }
+            }
+            ShutdownStep::KillAll => {
+                for worker in self.lifecycle.processes().before(Phase::Killed) {
+                    self.lifecycle.kill(worker);
+                }
+            }
+            ShutdownStep::CloseChannels => {
+                self.primary_mut().disconnect_all();
+                self.lifecycle.set_timer(Deadline::Shutdown(ShutdownTimer::Finish), self.settings.term);
+            }
+            ShutdownStep::Finish(code) => self.events.push_back(SupervisorEvent::Finished { code }),
+        }
+        true
+    }
+
+    /// A shutdown ends the replacement in progress and the requested ones, and the queue is handed off.
+    fn stop_accepting(&mut self) {
+        self.events.push_back(SupervisorEvent::ShutdownStarted);
+        self.abandon(AbandonReason::Shutdown);
+        while let Some((id, scope)) = self.replacements.drop_request() {
+            let reason = AbandonReason::Shutdown;
+            self.events.push_back(SupervisorEvent::ReloadAbandoned { id, scope, reason });
+        }
+        self.slots.hold_waiting();
+        self.primary_mut().supervised().stop_accepting();
+        let (emptying, shutdown) = (self.settings.emptying(), self.settings.shutdown);
+        self.lifecycle.set_timer(Deadline::Shutdown(ShutdownTimer::Emptying), emptying);
+        self.lifecycle.set_timer(Deadline::Report(None), report_after(shutdown));
+        self.lifecycle.set_timer(Deadline::Shutdown(ShutdownTimer::Shutdown), shutdown);
+    }
+}
