@@ -29,8 +29,9 @@
 //! * [`Worker::listen`] and [`Listener::accept`] serve; [the end](Worker#the-end) of a worker is `main` returning.
 //! * [`Supervisor`] keeps workers running: [`run`](Supervisor::run) is a whole primary, [`Supervisor::handle`] commands the
 //!   supervisor.
+//! * [`Pool`] runs tasks in worker processes: [`Pool::run`] in the primary, [`Worker::serve_blocking_tasks`] in a worker.
 //! * The folder `examples` of the package has whole programs: `hello` (above), `http` (prints events, several addresses),
-//!   `graceful` (shutdown with a deadline, without a supervisor), `node` (Node.js workers), `count`, `flood` and
+//!   `tasks` (a pool), `graceful` (shutdown with a deadline, without a supervisor), `node` (Node.js workers), `count`, `flood` and
 //!   `two_programs`.
 //! * In the repository, README.md has an overview, ARCHITECTURE.md the rooms and the glossary, `docs/node.md` Node's semantics,
 //!   CHANGELOG.md the changes, CONTRIBUTING.md the rules.
@@ -76,6 +77,7 @@ mod inbox;
 mod listener;
 mod listener_handle;
 mod listeners;
+mod pool;
 mod primary;
 mod received;
 mod remote;
@@ -96,12 +98,13 @@ mod sync {
 }
 
 pub use cluster_core::{
-    AbandonReason, AddressType, BigInt, ChannelError, Errno, Event, ExitStatus, FieldKind, ForkError, GiveUp,
-    HandleType, IncomingHandle, JsError, JsString, Limits, ListenAddress, ListenOptions, ListeningAddress,
-    Message, MessageError, OsBytes, OutOfRange, PolicyFrozen, Readiness, RecycleReason, RegExp, ReloadId,
-    ReloadScope, RestartPolicy, SchedulingPolicy, SendError, Sent, Serialization, Settings, SettingsError,
-    Signal, SlotId, SlotInfo, SlotState, SpawnOptions, StartFailure, Stdio, Structured, SupervisorEvent,
-    SupervisorSettings, ViewKind, Violation, WorkerError, WorkerId, WorkerInfo, WorkerState,
+    AbandonReason, AddressType, BigInt, CancelRunning, ChannelError, ClosePolicy, Delivery, Errno, Event,
+    ExitStatus, FieldKind, ForkError, GiveUp, HandleType, IncomingHandle, JsError, JsString, Limits,
+    ListenAddress, ListenOptions, ListeningAddress, Message, MessageError, OsBytes, OutOfRange, PolicyFrozen,
+    PoolSettings, PoolSettingsError, Readiness, RecycleReason, RegExp, ReloadId, ReloadScope, RestartPolicy,
+    SchedulingPolicy, SendError, Sent, Serialization, Settings, SettingsError, Signal, SlotId, SlotInfo,
+    SlotState, SpawnOptions, StartFailure, Stdio, Structured, SupervisorEvent, SupervisorSettings, TaskError,
+    ViewKind, Violation, WorkerError, WorkerId, WorkerInfo, WorkerState,
 };
 
 #[cfg(feature = "axum")]
@@ -110,6 +113,7 @@ pub use connection::Connection;
 pub use error::{JoinError, ListenError, NoRuntime, PrimaryError, RemoteError, RoleError};
 pub use event::WorkerEvent;
 pub use listener::Listener;
+pub use pool::{PendingTask, Pool, PoolError, PoolStartError, TryRunError};
 pub use primary::{ConnectionCounts, Primary};
 pub use received::{CountGuard, Received};
 pub use remote::Remote;

@@ -159,6 +159,11 @@ impl Supervisor {
         self.command(cluster_core::Supervisor::shutdown);
     }
 
+    /// Whether [`shutdown`](Supervisor::shutdown) was called, or the supervisor has given up.
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.machine.is_shutting_down()
+    }
+
     /// The slots, in ascending order of the numbers.
     pub fn slots(&self) -> Vec<SlotInfo> {
         self.machine.slots().collect()
@@ -187,14 +192,14 @@ impl Supervisor {
         self.machine.slots().any(|slot| has(slot.state))
     }
 
-    fn command<T>(&mut self, act: impl FnOnce(&mut cluster_core::Supervisor) -> T) -> T {
+    pub(crate) fn command<T>(&mut self, act: impl FnOnce(&mut cluster_core::Supervisor) -> T) -> T {
         let _context = self.runtime.enter();
         let result = act(&mut self.machine);
         flush(&mut self.machine, &mut self.unix);
         result
     }
 
-    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<SupervisorEvent>> {
+    pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<SupervisorEvent>> {
         if let Some(socket) = self.unclaimed.take() {
             drop(self.unix.take(socket));
             self.command(|machine| machine.primary_mut().release(socket));

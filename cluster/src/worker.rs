@@ -19,6 +19,7 @@ use crate::socket::{NotSent, Socket};
 use crate::unix::{Unix, signals};
 
 mod listening;
+mod serve_tasks;
 
 /// A worker of a cluster. Node: `cluster.worker` in a worker process. Clones are cheap and denote the same worker.
 ///

@@ -12,6 +12,7 @@ mod cluster {
     pub(crate) mod node;
     pub(crate) mod node_programs;
     pub(crate) mod passing;
+    pub(crate) mod pooling;
     pub(crate) mod programs;
     pub(crate) mod relay;
     pub(crate) mod returning;
@@ -35,9 +36,9 @@ use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::Builder;
 
 use crate::cluster::{
-    commands, counting, ends, holding, inherited, interrupted, lives, node, node_programs, passing, programs,
-    relay, returning, roles, sending, serving, settings, signals, sockets, starts, supervising, support,
-    texts, zones,
+    commands, counting, ends, holding, inherited, interrupted, lives, node, node_programs, passing, pooling,
+    programs, relay, returning, roles, sending, serving, settings, signals, sockets, starts, supervising,
+    support, texts, zones,
 };
 
 fn main() -> ExitCode {
@@ -82,6 +83,7 @@ fn trials() -> Vec<Trial> {
         counting::trials(),
         zones::trials(),
         supervising::trials(),
+        pooling::trials(),
         texts::trials(),
     ]
     .into_iter()

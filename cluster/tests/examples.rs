@@ -3,6 +3,7 @@
 
 mod examples {
     pub(crate) mod load;
+    pub(crate) mod tasks;
     pub(crate) mod under_load;
 }
 

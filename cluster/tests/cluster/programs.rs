@@ -21,6 +21,7 @@ mod returning;
 mod scripted;
 pub(crate) mod sending;
 pub(crate) mod supervised;
+mod tasks;
 
 type Ended = Result<(), Box<dyn Error>>;
 

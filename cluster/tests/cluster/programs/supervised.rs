@@ -5,7 +5,7 @@ use std::{env, fs, process};
 use ::cluster::{Worker, WorkerEvent};
 use tokio::io::AsyncWriteExt;
 
-use super::Ended;
+use super::{Ended, tasks};
 
 /// Precedes the arguments of a worker.
 pub(crate) const SUPERVISED: &str = "supervised";
@@ -26,6 +26,8 @@ pub(super) async fn run(worker: Worker) -> Ended {
             }
         }
         "hold connections" => return hold(&worker).await,
+        "serve blocking tasks" => return tasks::serve_blocking(&worker).await,
+        "serve tasks" => return tasks::serve(&worker).await,
         other => return Err(format!("there is no program {other:?}").into()),
     }
     let events = worker.clone();

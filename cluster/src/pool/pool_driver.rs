@@ -1,0 +1,194 @@
+//! The task of the runtime that drives a pool: the supervisor, the machine of the pool, and the callers that wait.
+
+use std::collections::BTreeMap;
+use std::future;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use cluster_core::{ClosePolicy, Message, PoolEvent, SupervisorEvent, TaskError, TaskId};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tracing::{debug, info};
+
+use crate::supervisor::Supervisor;
+
+/// Identifies an accepted task before the machine numbers the task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Ticket(pub(super) u64);
+
+type Outcome = Result<Message, TaskError>;
+
+/// A task on the way to the machine.
+pub(super) struct Submission {
+    pub(super) ticket: Ticket,
+    pub(super) payload: Message,
+    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) reply: oneshot::Sender<Outcome>,
+}
+
+/// A command of a handle. The number of commands is bounded by the permits and the callers.
+pub(super) enum PoolCommand {
+    Run(Submission),
+    Cancel(Ticket),
+    Shutdown { policy: ClosePolicy, reply: oneshot::Sender<()> },
+}
+
+/// The caller of an unfinished task.
+struct Caller {
+    ticket: Ticket,
+    reply: oneshot::Sender<Outcome>,
+    /// Held while the task waits for its first worker.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+pub(super) struct PoolDriver {
+    machine: cluster_core::Pool,
+    supervisor: Supervisor,
+    commands: mpsc::UnboundedReceiver<PoolCommand>,
+    room: Arc<Semaphore>,
+    callers: BTreeMap<TaskId, Caller>,
+    tasks: BTreeMap<Ticket, TaskId>,
+    /// Dropped at the end: that is the reply.
+    shutdowns: Vec<oneshot::Sender<()>>,
+    /// Whether handles exist.
+    is_open: bool,
+    /// Whether commands precede the supervisor at the next input. The two alternate.
+    commands_first: bool,
+}
+
+/// An input of the driver. `None`: the source has ended.
+enum PoolInput {
+    Command(Option<PoolCommand>),
+    Event(Option<SupervisorEvent>),
+}
+
+impl PoolDriver {
+    pub(super) fn new(
+        machine: cluster_core::Pool,
+        supervisor: Supervisor,
+        commands: mpsc::UnboundedReceiver<PoolCommand>,
+        room: Arc<Semaphore>,
+    ) -> Self {
+        PoolDriver {
+            machine,
+            supervisor,
+            commands,
+            room,
+            callers: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            shutdowns: Vec::new(),
+            is_open: true,
+            commands_first: false,
+        }
+    }
+
+    /// Runs until the last event of the supervisor. Callers that remain receive [`TaskError::Closed`].
+    pub(super) async fn run(mut self) {
+        loop {
+            match future::poll_fn(|cx| self.poll_input(cx)).await {
+                PoolInput::Command(Some(command)) => self.execute(command),
+                PoolInput::Command(None) => {
+                    self.is_open = false;
+                    self.close(ClosePolicy::Fail);
+                }
+                PoolInput::Event(Some(event)) => {
+                    if !self.machine.observe(&event) && !matches!(event, SupervisorEvent::Primary(_)) {
+                        info!(?event, "pool");
+                    }
+                    if matches!(event, SupervisorEvent::ShutdownStarted) {
+                        self.room.close();
+                    }
+                }
+                PoolInput::Event(None) => return self.room.close(),
+            }
+            self.advance();
+        }
+    }
+
+    fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<PoolInput> {
+        if let Poll::Ready(input) = self.poll_sources(cx) {
+            return Poll::Ready(input);
+        }
+        if !self.machine.is_congested() {
+            return Poll::Pending;
+        }
+        // The operating system has woken the driver: a channel may have room again.
+        self.machine.has_room();
+        self.advance();
+        self.poll_sources(cx)
+    }
+
+    fn poll_sources(&mut self, cx: &mut Context<'_>) -> Poll<PoolInput> {
+        self.commands_first = !self.commands_first;
+        if self.commands_first
+            && let Poll::Ready(command) = self.poll_command(cx)
+        {
+            return Poll::Ready(command);
+        }
+        match self.supervisor.poll_event(cx) {
+            Poll::Ready(event) => Poll::Ready(PoolInput::Event(event)),
+            Poll::Pending => self.poll_command(cx),
+        }
+    }
+
+    fn poll_command(&mut self, cx: &mut Context<'_>) -> Poll<PoolInput> {
+        if !self.is_open {
+            return Poll::Pending;
+        }
+        self.commands.poll_recv(cx).map(PoolInput::Command)
+    }
+
+    fn execute(&mut self, command: PoolCommand) {
+        match command {
+            PoolCommand::Run(Submission { ticket, payload, permit, reply }) => {
+                // A rejected task drops its reply: the pool was closed, as the permit stands for room.
+                if let Ok(task) = self.machine.run(&payload) {
+                    self.tasks.insert(ticket, task);
+                    self.callers.insert(task, Caller { ticket, reply, permit: Some(permit) });
+                }
+            }
+            PoolCommand::Cancel(ticket) => {
+                if let Some(task) = self.tasks.get(&ticket) {
+                    self.machine.cancel(*task);
+                }
+            }
+            PoolCommand::Shutdown { policy, reply } => {
+                self.shutdowns.push(reply);
+                self.close(policy);
+            }
+        }
+    }
+
+    /// Accepts no further task. The shutdown of the supervisor follows the last task, or begins at once.
+    fn close(&mut self, policy: ClosePolicy) {
+        self.room.close();
+        self.machine.close(policy);
+        if policy == ClosePolicy::Fail && !self.supervisor.is_shutting_down() {
+            self.supervisor.shutdown();
+        }
+    }
+
+    /// Performs the outputs of the machine.
+    fn advance(&mut self) {
+        loop {
+            let machine = &mut self.machine;
+            let Some(event) = self.supervisor.command(|supervisor| machine.drive(supervisor)) else { return };
+            debug!(?event, "pool");
+            match event {
+                PoolEvent::Started { task, .. } => {
+                    if let Some(caller) = self.callers.get_mut(&task) {
+                        caller.permit = None;
+                    }
+                }
+                PoolEvent::Completed { task, outcome } => {
+                    if let Some(Caller { ticket, reply, .. }) = self.callers.remove(&task) {
+                        self.tasks.remove(&ticket);
+                        // The caller may no longer wait.
+                        let _ = reply.send(outcome);
+                    }
+                }
+                PoolEvent::Empty if self.supervisor.is_shutting_down() => {}
+                PoolEvent::Empty => self.supervisor.shutdown(),
+            }
+        }
+    }
+}

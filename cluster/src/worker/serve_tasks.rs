@@ -1,0 +1,152 @@
+//! A worker that runs the tasks of a pool.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::future::Future;
+use std::sync::Arc;
+
+use cluster_core::{Message, SendError, TaskId, TaskReply, TaskRequest};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::task::{AbortHandle, JoinError, JoinHandle};
+
+use super::Worker;
+use crate::event::WorkerEvent;
+
+/// The result of a task as a message, or the error as a text.
+type Ended = Result<Message, String>;
+
+impl Worker {
+    /// Serves the tasks of a [`Pool`](crate::Pool) until this worker is disconnected and the last reply is sent; then `main` should
+    /// return. Each task is a task of the runtime, and is aborted when the pool cancels it. The text of an error is returned to the
+    /// caller of [`Pool::run`](crate::Pool::run); a panic is an error as well.
+    ///
+    /// A task that computes for long without an `await` delays all others of its thread: use
+    /// [`serve_blocking_tasks`](Worker::serve_blocking_tasks). The call takes the events of the worker; messages that belong to no pool are dropped.
+    ///
+    /// ```no_run
+    /// # async fn program() -> Result<(), Box<dyn std::error::Error>> {
+    /// let worker = cluster::Worker::join()?;
+    /// worker.serve_tasks(async |path: String| tokio::fs::metadata(path).await.map(|data| data.len())).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// The channel is closed.
+    pub async fn serve_tasks<T, R, E, F>(
+        &self,
+        run: impl Fn(T) -> F + Send + Sync + 'static,
+    ) -> Result<(), SendError>
+    where
+        T: DeserializeOwned + Send,
+        R: Serialize,
+        E: Display,
+        F: Future<Output = Result<R, E>> + Send + 'static,
+    {
+        let run = Arc::new(run);
+        self.serve(|payload| {
+            let run = run.clone();
+            tokio::spawn(async move {
+                let result = run(decode(&payload)?).await;
+                encode(result)
+            })
+        })
+        .await
+    }
+
+    /// As [`serve_tasks`](Worker::serve_tasks), for tasks that keep a core busy: each runs on a thread of its own, outside the
+    /// runtime's, so the worker answers its supervisor meanwhile. The reply of a cancelled task is ignored; only
+    /// [`CancelRunning::Kill`](crate::CancelRunning::Kill) ends its computation.
+    ///
+    /// ```no_run
+    /// # use std::convert::Infallible;
+    /// # async fn program() -> Result<(), Box<dyn std::error::Error>> {
+    /// let worker = cluster::Worker::join()?;
+    /// worker.serve_blocking_tasks(|n: u64| Ok::<u64, Infallible>((1..=n).sum())).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`serve_tasks`](Worker::serve_tasks).
+    pub async fn serve_blocking_tasks<T, R, E>(
+        &self,
+        run: impl Fn(T) -> Result<R, E> + Send + Sync + 'static,
+    ) -> Result<(), SendError>
+    where
+        T: DeserializeOwned,
+        R: Serialize,
+        E: Display,
+    {
+        let run = Arc::new(run);
+        self.serve(|payload| {
+            let run = run.clone();
+            tokio::task::spawn_blocking(move || encode(run(decode(&payload)?)))
+        })
+        .await
+    }
+
+    async fn serve(&self, start: impl Fn(Message) -> JoinHandle<Ended>) -> Result<(), SendError> {
+        self.send(message(&TaskReply::Ready))?;
+        let mut running: BTreeMap<TaskId, AbortHandle> = BTreeMap::new();
+        while let Some(event) = self.next().await {
+            let WorkerEvent::Message { message, .. } = event else { continue };
+            match TaskRequest::from_message(&message) {
+                Some(TaskRequest::Run { task, payload }) => {
+                    let work = start(payload);
+                    running.retain(|_, work| !work.is_finished());
+                    running.insert(task, work.abort_handle());
+                    tokio::spawn(reply(self.clone(), task, work));
+                }
+                Some(TaskRequest::Cancel { task }) => {
+                    if let Some(work) = running.get(&task) {
+                        work.abort();
+                    }
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Sends the outcome of a task. Until then the channel is held open.
+async fn reply(worker: Worker, task: TaskId, work: JoinHandle<Ended>) {
+    let _hold = worker.hold();
+    let ended = work.await.unwrap_or_else(|error| Err(failure(error)));
+    let reply = match ended {
+        Ok(result) => TaskReply::Done { task, result },
+        Err(error) => TaskReply::Failed { task, error },
+    };
+    let sent = worker.send_when_room(message(&reply)).await;
+    if let Err(error @ SendError::TooLong { .. }) = sent {
+        let error = format!("the result cannot be sent: {error}");
+        // A closed channel takes no reply.
+        let _ = worker.send_when_room(message(&TaskReply::Failed { task, error })).await;
+    }
+}
+
+fn message(reply: &TaskReply) -> Message {
+    reply.to_message().expect("a reply of JSON values")
+}
+
+fn decode<T: DeserializeOwned>(payload: &Message) -> Result<T, String> {
+    payload.to().map_err(|error| format!("the worker cannot read the task: {error}"))
+}
+
+fn encode<R: Serialize, E: Display>(result: Result<R, E>) -> Ended {
+    let result = result.map_err(|error| error.to_string())?;
+    Message::new(&result).map_err(|error| format!("the result cannot be sent as JSON: {error}"))
+}
+
+fn failure(error: JoinError) -> String {
+    match error.try_into_panic() {
+        Ok(panic) => format!("the task panicked: {}", panic_text(&*panic)),
+        Err(_) => "the task was cancelled".to_owned(),
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a text")
+}

@@ -1,0 +1,364 @@
+//! A task pool over real processes: results, deaths, cancellation, back-pressure, reload and shutdown; and Node workers.
+
+use std::path::Path;
+use std::time::Duration;
+
+use ::cluster::{
+    CancelRunning, ClosePolicy, Delivery, ExitStatus, Pool, PoolError, PoolSettings, Serialization, Settings,
+    SpawnOptions, SupervisorSettings, TaskError, TryRunError,
+};
+use libtest_mimic::{Failed, Trial};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+use super::node::{is_absent, script};
+use super::programs::supervised::SUPERVISED;
+use super::support::{TIMEOUT, TestResult, asynchronous};
+
+/// The example of `docs/tasks.md`, with a function that doubles numbers.
+const NODE_WORKER: &str = include_str!("../../../docs/tasks.cjs");
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let absent = is_absent();
+    let node = [
+        asynchronous("node_worker_serves_tasks", || node(Serialization::Json)),
+        asynchronous("node_worker_serves_advanced_tasks", || node(Serialization::Advanced)),
+    ];
+    let node = node.into_iter().map(|trial| trial.with_ignored_flag(absent));
+    [
+        asynchronous("pool_runs_tasks", results),
+        asynchronous("failed_task_has_its_error", failures),
+        asynchronous("killed_worker_fails_its_task", at_most_once),
+        asynchronous("killed_worker_returns_its_task", at_least_once),
+        asynchronous("fatal_task_has_limited_attempts", fatal_task),
+        asynchronous("dropped_task_is_cancelled", cancelled),
+        asynchronous("dropped_task_kills_by_setting", cancelled_by_kill),
+        asynchronous("dropped_task_is_aborted", aborted),
+        asynchronous("full_queue_delays_run", back_pressure),
+        asynchronous("large_tasks_wait_for_channel", large_tasks),
+        asynchronous("pool_reload_completes_tasks", reload),
+        asynchronous("pool_shutdown_drains_queue", drained),
+        asynchronous("pool_shutdown_fails_queue", failed),
+        asynchronous("dropped_pool_shuts_down", dropped),
+        asynchronous("pool_without_workers_fails_tasks", without_workers),
+    ]
+    .into_iter()
+    .chain(node)
+    .collect()
+}
+
+/// The settings for workers that run this program of `programs/tasks.rs`.
+fn settings(workers: u32, program: &str) -> PoolSettings {
+    let spawn = SpawnOptions::new().args([SUPERVISED, program]);
+    let primary = Settings { spawn, ..Settings::default() };
+    PoolSettings::new(workers).map_supervisor(|settings: SupervisorSettings| settings.primary(primary))
+}
+
+fn blocking(workers: u32) -> PoolSettings {
+    settings(workers, "serve blocking tasks")
+}
+
+async fn run(pool: &Pool, name: &str, argument: u64) -> Result<Value, PoolError> {
+    timeout(TIMEOUT, pool.run(&(name, argument))).await.expect("a result within the bound")
+}
+
+async fn end(pool: Pool) -> TestResult {
+    Ok(timeout(TIMEOUT, pool.shutdown(ClosePolicy::Drain)).await?)
+}
+
+/// Tasks that run until the test lets them end.
+struct Held {
+    listener: TcpListener,
+    port: u64,
+}
+
+/// A running task.
+struct RunningTask {
+    process: Pid,
+    connection: TcpStream,
+}
+
+impl Held {
+    async fn new() -> Result<Self, Failed> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let port = listener.local_addr()?.port().into();
+        Ok(Held { listener, port })
+    }
+
+    /// The next task that starts.
+    async fn started(&self) -> Result<RunningTask, Failed> {
+        let (mut connection, _) = timeout(TIMEOUT, self.listener.accept()).await??;
+        let process = Pid::from_raw(i32::try_from(connection.read_u32().await?)?);
+        Ok(RunningTask { process, connection })
+    }
+
+    /// Starts a task, and waits until the task is running.
+    async fn start(&self, pool: &Pool) -> Result<(::cluster::PendingTask<String>, RunningTask), Failed> {
+        let task = pool.try_run(("hold", self.port))?;
+        Ok((task, self.started().await?))
+    }
+}
+
+impl RunningTask {
+    /// The task ends with this result.
+    async fn end(mut self, result: &str) -> TestResult {
+        Ok(self.connection.write_all(result.as_bytes()).await?)
+    }
+
+    /// The process or the task has ended without a result.
+    async fn lost(mut self) -> TestResult {
+        // A killed process resets the connection, or ends it.
+        let _ = timeout(TIMEOUT, self.connection.read(&mut [0])).await?;
+        Ok(())
+    }
+}
+
+async fn results() -> TestResult {
+    let pool = Pool::new(blocking(2))?;
+    let tasks = (0..20).map(|n| pool.try_run(("double", n)));
+    let tasks: Vec<::cluster::PendingTask<u64>> = tasks.collect::<Result<_, _>>()?;
+    for (n, task) in (0..).zip(tasks) {
+        assert_eq!(timeout(TIMEOUT, task).await??, 2 * n);
+    }
+    end(pool).await
+}
+
+/// The error of a task, its panic, and values that do not fit are errors of this task only.
+async fn failures() -> TestResult {
+    let pool = Pool::new(blocking(1))?;
+    let failed = |text: &str| Err(PoolError::Task(TaskError::Failed(text.to_owned())));
+    assert_eq!(run(&pool, "fail", 3).await, failed("3 is wrong"));
+    let Err(PoolError::Task(TaskError::Failed(text))) = run(&pool, "panic", 1).await else {
+        return Err("no failed task".into());
+    };
+    assert!(text.starts_with("the task panicked") && text.contains("a planted panic"), "{text}");
+    let text = pool.run::<_, Value>("no pair").await.err().ok_or("it succeeded")?.to_string();
+    assert!(text.starts_with("the task failed: the worker cannot read the task"), "{text}");
+    let decoded = pool.run::<_, String>(&("double", 1)).await;
+    assert!(matches!(decoded, Err(PoolError::Decode(_))), "{decoded:?}");
+    let no_json = std::collections::BTreeMap::from([((1, 2), 3)]);
+    assert!(matches!(pool.run::<_, Value>(&no_json).await, Err(PoolError::Encode(_))));
+    assert!(matches!(pool.try_run::<_, Value>(no_json), Err(TryRunError::Encode(..))));
+    assert_eq!(run(&pool, "double", 4).await, Ok(8.into()));
+    end(pool).await
+}
+
+/// At most once: the caller receives the exit status, and the task is not repeated.
+async fn at_most_once() -> TestResult {
+    let (pool, held) = (Pool::new(blocking(1))?, Held::new().await?);
+    let (task, running) = held.start(&pool).await?;
+    kill(running.process, Signal::SIGKILL)?;
+    let error = timeout(TIMEOUT, task).await?.err().ok_or("it succeeded")?;
+    let PoolError::Task(TaskError::WorkerDied { status, .. }) = error else { return Err(error.into()) };
+    assert_eq!(status, Some(ExitStatus::Signal(::cluster::Signal::SIGKILL)));
+    let (task, next) = held.start(&pool).await?;
+    assert_ne!(next.process, running.process);
+    next.end("next").await?;
+    assert_eq!(timeout(TIMEOUT, task).await??, "next");
+    let exited = run(&pool, "exit", 7).await;
+    let Err(PoolError::Task(TaskError::WorkerDied { status, .. })) = exited else {
+        return Err("the worker has not exited".into());
+    };
+    assert_eq!(status, Some(ExitStatus::Code(7)));
+    end(pool).await
+}
+
+/// At least once: another worker receives the task.
+async fn at_least_once() -> TestResult {
+    let settings = blocking(2).delivery(Delivery::AtLeastOnce { attempts: 3 });
+    let (pool, held) = (Pool::new(settings)?, Held::new().await?);
+    let (task, running) = held.start(&pool).await?;
+    kill(running.process, Signal::SIGKILL)?;
+    let again = held.started().await?;
+    assert_ne!(again.process, running.process);
+    again.end("second").await?;
+    assert_eq!(timeout(TIMEOUT, task).await??, "second");
+    end(pool).await
+}
+
+async fn fatal_task() -> TestResult {
+    let pool = Pool::new(blocking(1).delivery(Delivery::AtLeastOnce { attempts: 2 }))?;
+    let status = Some(ExitStatus::Code(9));
+    let error = PoolError::Task(TaskError::TooManyAttempts { attempts: 2, status });
+    assert_eq!(run(&pool, "exit", 9).await, Err(error));
+    assert_eq!(run(&pool, "double", 4).await, Ok(8.into()));
+    end(pool).await
+}
+
+/// A queued task never starts; the worker of a running one receives the next task after the reply.
+async fn cancelled() -> TestResult {
+    let (pool, held) = (Pool::new(blocking(1))?, Held::new().await?);
+    let (first, running) = held.start(&pool).await?;
+    drop(pool.try_run::<_, Value>(("exit", 1))?);
+    drop(first);
+    let last = pool.try_run::<_, String>(("hold", held.port))?;
+    let process = running.process;
+    running.end("ignored").await?;
+    let running = held.started().await?;
+    assert_eq!(running.process, process);
+    running.end("last").await?;
+    assert_eq!(timeout(TIMEOUT, last).await??, "last");
+    end(pool).await
+}
+
+/// The killed worker is replaced at once, and the exit is no restart: none is permitted here.
+async fn cancelled_by_kill() -> TestResult {
+    let settings = blocking(1)
+        .cancel(CancelRunning::Kill)
+        .map_supervisor(|settings| settings.intensity(0, Duration::from_mins(1)));
+    let (pool, held) = (Pool::new(settings)?, Held::new().await?);
+    let (task, running) = held.start(&pool).await?;
+    drop(task);
+    running.lost().await?;
+    assert_eq!(run(&pool, "double", 4).await, Ok(8.into()));
+    end(pool).await
+}
+
+/// A task of the worker's runtime is aborted, and the worker receives the next.
+async fn aborted() -> TestResult {
+    let (pool, held) = (Pool::new(settings(1, "serve tasks"))?, Held::new().await?);
+    let (task, running) = held.start(&pool).await?;
+    let process = running.process;
+    drop(task);
+    running.lost().await?;
+    let (task, running) = held.start(&pool).await?;
+    assert_eq!(running.process, process);
+    running.end("next").await?;
+    assert_eq!(timeout(TIMEOUT, task).await??, "next");
+    end(pool).await
+}
+
+/// A full queue returns the task of `try_run`, and delays `run`.
+async fn back_pressure() -> TestResult {
+    let (pool, held) = (Pool::new(blocking(1).queue(1))?, Held::new().await?);
+    let (first, running) = held.start(&pool).await?;
+    let second = pool.try_run::<_, String>(("hold", held.port))?;
+    let full = pool.try_run::<_, Value>(("double", 1)).err().ok_or("there was room")?;
+    assert_eq!(full, TryRunError::Full(("double", 1)));
+    let third = tokio::spawn({
+        let pool = pool.clone();
+        async move { run(&pool, "double", 3).await }
+    });
+    running.end("first").await?;
+    assert_eq!(timeout(TIMEOUT, first).await??, "first");
+    held.started().await?.end("second").await?;
+    assert_eq!(timeout(TIMEOUT, second).await??, "second");
+    assert_eq!(third.await?, Ok(6.into()));
+    end(pool).await
+}
+
+/// Tasks of more bytes than a channel accepts, and a result of more bytes than a socket holds.
+async fn large_tasks() -> TestResult {
+    let spawn = SpawnOptions::new().args([SUPERVISED, "serve blocking tasks"]);
+    let mut primary = Settings { spawn, ..Settings::default() };
+    primary.limits.unsent_bytes = 100_000;
+    let settings =
+        PoolSettings::new(1).tasks_per_worker(8).map_supervisor(|settings| settings.primary(primary));
+    let pool = Pool::new(settings)?;
+    let padded = |n: u64| pool.try_run::<_, Value>(("double", n, " ".repeat(300_000)));
+    let tasks: Vec<_> = (0..8).map(padded).collect::<Result<_, _>>()?;
+    for task in tasks {
+        let error = timeout(TIMEOUT, task).await?.err().ok_or("three values are no task")?;
+        assert!(matches!(error, PoolError::Task(TaskError::Failed(_))), "{error}");
+    }
+    let length = run(&pool, "fill", 1_000_000).await?.as_str().map(str::len);
+    assert_eq!(length, Some(1_000_000));
+    end(pool).await
+}
+
+/// The old worker completes its task, and the new worker receives the next.
+async fn reload() -> TestResult {
+    let (pool, held) = (Pool::new(blocking(1))?, Held::new().await?);
+    let (first, running) = held.start(&pool).await?;
+    let next = pool.try_run::<_, String>(("hold", held.port))?;
+    let supervisor = pool.supervisor().clone();
+    let reload = tokio::spawn(async move { supervisor.reload().await });
+    let other = held.started().await?;
+    assert_ne!(other.process, running.process);
+    running.end("old").await?;
+    assert_eq!(timeout(TIMEOUT, first).await??, "old");
+    timeout(TIMEOUT, reload).await???;
+    other.end("new").await?;
+    assert_eq!(timeout(TIMEOUT, next).await??, "new");
+    end(pool).await
+}
+
+async fn drained() -> TestResult {
+    let (pool, held) = (Pool::new(blocking(1))?, Held::new().await?);
+    let (first, running) = held.start(&pool).await?;
+    let second = pool.try_run::<_, u64>(("double", 2))?;
+    let closing = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.shutdown(ClosePolicy::Drain).await }
+    });
+    while !matches!(pool.try_run::<_, u64>(("double", 1)), Err(TryRunError::Closed(_))) {
+        tokio::task::yield_now().await;
+    }
+    running.end("first").await?;
+    assert_eq!(timeout(TIMEOUT, first).await??, "first");
+    assert_eq!(timeout(TIMEOUT, second).await??, 4);
+    timeout(TIMEOUT, closing).await??;
+    assert_eq!(run(&pool, "double", 1).await, Err(PoolError::Task(TaskError::Closed)));
+    end(pool).await
+}
+
+async fn failed() -> TestResult {
+    let (pool, held) = (Pool::new(blocking(1))?, Held::new().await?);
+    let (first, running) = held.start(&pool).await?;
+    let second = pool.try_run::<_, u64>(("double", 2))?;
+    let closing = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.shutdown(ClosePolicy::Fail).await }
+    });
+    assert_eq!(timeout(TIMEOUT, second).await?, Err(PoolError::Task(TaskError::Closed)));
+    running.end("first").await?;
+    assert_eq!(timeout(TIMEOUT, first).await??, "first");
+    Ok(timeout(TIMEOUT, closing).await??)
+}
+
+/// The workers of a dropped pool exit.
+async fn dropped() -> TestResult {
+    let (pool, held) = (Pool::new(blocking(1))?, Held::new().await?);
+    let (task, running) = held.start(&pool).await?;
+    let supervisor = pool.supervisor().clone();
+    drop((pool, task));
+    running.end("ignored").await?;
+    // The last command is rejected once the supervisor has ended.
+    while timeout(TIMEOUT, supervisor.status()).await?.is_ok() {}
+    Ok(())
+}
+
+/// Every slot is held: a task fails instead of waiting.
+async fn without_workers() -> TestResult {
+    let settings =
+        settings(1, "exit").map_supervisor(|settings| settings.intensity(1, Duration::from_mins(1)));
+    let pool = Pool::new(settings)?;
+    assert_eq!(run(&pool, "double", 1).await, Err(PoolError::Task(TaskError::NoWorkers)));
+    end(pool).await
+}
+
+async fn node(serialization: Serialization) -> TestResult {
+    let path = script(NODE_WORKER)?;
+    let path: &Path = &path;
+    let spawn = SpawnOptions::new().exec("node").args([path]).serialization(serialization);
+    let primary = Settings { spawn, ..Settings::default() };
+    let settings = PoolSettings::new(2)
+        .delivery(Delivery::AtLeastOnce { attempts: 2 })
+        .map_supervisor(|settings| settings.primary(primary));
+    let pool = Pool::new(settings)?;
+    let task = |n: u64| pool.try_run::<_, u64>(serde_json::json!({ "double": n }));
+    let tasks: Vec<_> = (0..20).map(task).collect::<Result<_, _>>()?;
+    for (n, task) in (0..).zip(tasks) {
+        assert_eq!(timeout(TIMEOUT, task).await??, 2 * n);
+    }
+    let failed = timeout(TIMEOUT, pool.run::<_, Value>("no number")).await?;
+    let expected = TaskError::Failed("Error: a task is { double: number }".to_owned());
+    assert_eq!(failed, Err(PoolError::Task(expected)));
+    timeout(TIMEOUT, pool.supervisor().reload()).await??;
+    assert_eq!(timeout(TIMEOUT, task(4)?).await??, 8);
+    end(pool).await
+}

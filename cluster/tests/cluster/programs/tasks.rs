@@ -1,0 +1,50 @@
+//! A worker of a task pool. A task is a pair: the name of a function and its argument.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::process;
+
+use ::cluster::Worker;
+use serde_json::{Value, json};
+
+use super::Ended;
+
+/// Runs each task on a thread.
+pub(super) async fn serve_blocking(worker: &Worker) -> Ended {
+    Ok(worker.serve_blocking_tasks(|(name, argument): (String, u64)| call(&name, argument)).await?)
+}
+
+/// Runs each task in the runtime.
+pub(super) async fn serve(worker: &Worker) -> Ended {
+    let hold = async |(_, port): (String, u16)| {
+        let mut connection = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
+        tokio::io::AsyncWriteExt::write_all(&mut connection, &process::id().to_be_bytes()).await?;
+        let mut text = String::new();
+        tokio::io::AsyncReadExt::read_to_string(&mut connection, &mut text).await?;
+        io::Result::Ok(text)
+    };
+    Ok(worker.serve_tasks(hold).await?)
+}
+
+fn call(name: &str, argument: u64) -> Result<Value, String> {
+    match name {
+        "double" => Ok(json!(2 * argument)),
+        "fail" => Err(format!("{argument} is wrong")),
+        // Without a report on standard error.
+        "panic" => std::panic::resume_unwind(Box::new("a planted panic")),
+        "exit" => process::exit(i32::try_from(argument).unwrap_or(1)),
+        "fill" => Ok(json!("x".repeat(usize::try_from(argument).map_err(|error| error.to_string())?))),
+        "hold" => hold(argument).map(Value::from).map_err(|error| error.to_string()),
+        other => Err(format!("there is no function {other:?}")),
+    }
+}
+
+/// Writes the process id to a port, and returns the answer.
+fn hold(port: u64) -> io::Result<String> {
+    let port = u16::try_from(port).map_err(io::Error::other)?;
+    let mut connection = TcpStream::connect(("127.0.0.1", port))?;
+    connection.write_all(&process::id().to_be_bytes())?;
+    let mut text = String::new();
+    connection.read_to_string(&mut text)?;
+    Ok(text)
+}
